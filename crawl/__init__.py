@@ -1,0 +1,1 @@
+"""From archives and the web to candidates, and from URLs to image bytes."""

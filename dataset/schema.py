@@ -1,0 +1,158 @@
+"""The tables of a dataset, as Arrow schemas, and the stages that write them.
+
+A row is written three times in its life: as a *candidate* (extract), as a *pair* (prebalance) and as a
+*sample* (pack). All other tables lie beside one of these, aligned to the same partition by `row`, the row's
+index in it: *measures* (what is expensive to know) and *verdicts* (rows that a stage drops).
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+STAGES = (
+    "extract",
+    "text",
+    "match",
+    "dedup",
+    "prebalance",
+    "fetch",
+    "image",
+    "neardup",
+    "decontaminate",
+    "balance",
+    "pack",
+)
+CANDIDATE_STAGES = ("text", "match", "dedup", "prebalance")
+"""Stages whose verdicts are on candidate rows; the later ones' are on pair rows."""
+PAIR_STAGES = ("fetch", "image", "neardup", "decontaminate", "balance", "pack")
+
+PAIR_ID = pa.binary(16)
+
+CANDIDATES = pa.schema(
+    [
+        ("pair_id", PAIR_ID),
+        ("url", pa.string()),  # canonical image URL
+        ("text", pa.string()),  # cleaned, never changed later
+        ("text_source", pa.string()),  # alt, title, caption, ...
+        ("host", pa.string()),  # host[:port] of url, as it would stand in a Host header
+        ("page_url", pa.string()),
+        ("page_language", pa.string()),  # as declared by the page (html lang), null if it does not say
+        ("page_noai", pa.bool_()),  # the page's robots meta or X-Robots-Tag says noai or noimageai
+        ("page_date", pa.string()),  # WARC-Date of the page's record, ISO 8601
+        ("archive", pa.string()),  # the source file, as the config names it
+        ("offset", pa.int64()),  # byte offset of the page's record in the (compressed) archive
+        ("ordinal", pa.int32()),  # which candidate of the record this is
+    ]
+)
+
+ARCHIVE_IMAGES = pa.schema(
+    [
+        ("url", pa.string()),  # canonical
+        ("host", pa.string()),
+        ("media_type", pa.string()),  # as the response declares it
+        ("archive", pa.string()),
+        ("offset", pa.int64()),
+    ]
+)
+"""Responses with an image body that an archive holds; `fetch` can take bytes from there."""
+
+SOURCES = pa.schema(
+    [
+        ("archive", pa.string()),
+        ("type", pa.string()),  # warc, wat, or unknown
+        ("start", pa.int64()),  # the byte range that this row speaks of
+        ("end", pa.int64()),
+        ("records", pa.int64()),
+        ("pages", pa.int64()),
+        ("images_seen", pa.int64()),  # <img> elements (WARC) or IMG links (WAT)
+        ("candidates", pa.int64()),
+        ("no_text", pa.int64()),  # images without any usable text
+        ("no_url", pa.int64()),  # images without a usable address
+        ("data_uri", pa.int64()),  # images inlined as data:
+        ("damaged_records", pa.int64()),
+        ("lost_bytes", pa.int64()),  # bytes that no record could be read from
+        ("error", pa.string()),  # why the file could not be read (to its end); null if it could
+    ]
+)
+
+VERDICTS = pa.schema([("row", pa.uint32()), ("reason", pa.string()), ("evidence", pa.string())])
+"""One row for each row that a stage drops; evidence is a JSON object."""
+
+MATCHES = pa.schema([("row", pa.uint32()), ("query_ids", pa.list_(pa.int32()))])
+"""Sorted, distinct query ids of each matched row; a row that matches nothing has an empty list."""
+
+QUERIES = pa.schema(
+    [
+        ("query_id", pa.int32()),
+        ("query", pa.string()),
+        ("source", pa.string()),
+        ("source_score", pa.float64()),
+    ]
+)
+
+PAIRS = pa.schema(
+    [
+        *CANDIDATES,
+        ("query_ids", pa.list_(pa.int32())),
+        ("candidate_partition", pa.int32()),
+        ("candidate_row", pa.uint32()),
+    ]
+)
+
+OBSERVATIONS = pa.schema(
+    [
+        ("url", pa.string()),  # canonical
+        ("origin", pa.string()),  # http or archive
+        ("outcome", pa.string()),  # ok, or a reason of the fetch stage
+        ("detail", pa.string()),  # what exactly, for people; null if ok
+        ("status", pa.int32()),  # HTTP status of the last response; null if there was none
+        ("final_url", pa.string()),  # after redirects
+        ("attempts", pa.int32()),
+        ("fetched_at", pa.string()),  # ISO 8601, UTC
+        ("fetched_bytes", pa.int64()),  # length of the original body
+        ("sha256", pa.binary(32)),  # of the original body
+        ("media_type", pa.string()),  # as decoded, e.g. image/jpeg
+        ("original_width", pa.int32()),
+        ("original_height", pa.int32()),
+        ("width", pa.int32()),  # as stored
+        ("height", pa.int32()),
+        ("pdq", pa.binary(32)),
+        ("pdq_quality", pa.int32()),  # 0..100
+        ("mean_rgb", pa.binary(3)),
+        ("blob", pa.string()),  # file of the fetch store that holds the stored bytes
+        ("blob_offset", pa.int64()),
+        ("blob_length", pa.int64()),
+    ]
+)
+"""The fetch store: one row per attempt to get an image, append-only."""
+
+IMAGES = pa.schema(
+    [
+        ("row", pa.uint32()),
+        ("url_id", pa.binary(8)),  # the first half of the pair_id
+        *[field for field in OBSERVATIONS if field.name not in ("fetched_at", "attempts", "detail")],
+    ]
+)
+"""One row per distinct URL of a pair partition, without what changes between two runs."""
+
+SAMPLES = pa.schema(
+    [
+        ("shard", pa.string()),  # file name below shards/
+        ("key", pa.string()),
+        ("split", pa.string()),  # train or heldout
+        ("offset", pa.int64()),  # of the sample's first tar header in the shard
+        ("size", pa.int64()),  # up to the next sample's first header
+        ("pair_id", PAIR_ID),
+        ("url", pa.string()),
+        ("text", pa.string()),
+        ("text_source", pa.string()),
+        ("page_url", pa.string()),
+        ("archive", pa.string()),
+        ("archive_offset", pa.int64()),
+        ("query_ids", pa.list_(pa.int32())),
+        ("sha256", pa.binary(32)),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+    ]
+)
+SHARD_INDEX = pa.schema([SAMPLES.field(name) for name in ("shard", "key", "split", "offset", "size", "pair_id")])

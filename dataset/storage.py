@@ -1,0 +1,234 @@
+"""A place that files live in: a directory, an `s3://` prefix, or any fsspec URL, behind Arrow's filesystem.
+
+A `Storage` never leaves its root. Writes are atomic (a reader sees the whole file or none), and
+`create` makes a file only if it is absent, which is what commits and leases are built on.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+from pyarrow import fs
+
+TEMPORARY = ".tmp-"
+_COALESCE_GAP_BYTES = 64 * 1024  # reading past a small gap is cheaper than another request
+
+
+@dataclass(frozen=True)
+class FileInfo:
+    """A file below a storage's root: its name relative to the root, and its length in bytes."""
+
+    name: str
+    bytes: int
+
+
+def is_local(url: str) -> bool:
+    """Whether a URL names a path of this machine."""
+    scheme = urlsplit(url).scheme
+    return scheme in ("", "file") or len(scheme) == 1  # one letter: a Windows drive
+
+
+def absolute(url: str) -> str:
+    """A local path made absolute, so that it means the same in another process; other URLs as they are."""
+    if not is_local(url):
+        return url.rstrip("/")
+    return str(Path(url.removeprefix("file://")).expanduser().absolute())
+
+
+def s3_client() -> Any:
+    """A boto3 client that honours AWS_ENDPOINT_URL, so that any S3-compatible server works."""
+    import boto3
+
+    return boto3.client("s3", endpoint_url=os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"))
+
+
+def _s3_filesystem() -> fs.FileSystem:
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    options: dict[str, Any] = {}
+    if endpoint:
+        parts = urlsplit(endpoint)
+        options = {"endpoint_override": parts.netloc, "scheme": parts.scheme}
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    if region:
+        options["region"] = region
+    if os.environ.get("OPENWIT_S3_ANONYMOUS"):
+        options["anonymous"] = True
+    return fs.S3FileSystem(**options)
+
+
+@lru_cache(maxsize=64)
+def _filesystem(scheme: str, pid: int) -> fs.FileSystem:
+    """One client per process: Arrow's and boto3's clients do not survive a fork."""
+    if scheme in ("", "file") or len(scheme) == 1:
+        return fs.LocalFileSystem()
+    if scheme in ("s3", "s3a"):
+        return _s3_filesystem()
+    import fsspec
+
+    return fs.PyFileSystem(fs.FSSpecHandler(fsspec.filesystem(scheme)))
+
+
+def filesystem(url: str) -> tuple[fs.FileSystem, str]:
+    """The Arrow filesystem of a URL and the path in it.
+
+    Raises:
+        ImportError, ValueError: no filesystem is known for the URL's scheme.
+    """
+    parts = urlsplit(url)
+    if is_local(url):
+        return _filesystem("", os.getpid()), absolute(url)
+    path = f"{parts.netloc}{parts.path}" if parts.netloc else parts.path
+    return _filesystem(parts.scheme, os.getpid()), path.rstrip("/")
+
+
+def open_input(url: str) -> pa.NativeFile:
+    """A seekable, binary, readable file at any URL.
+
+    Raises:
+        FileNotFoundError, OSError: it does not exist or cannot be read.
+    """
+    filesystem_, path = filesystem(url)
+    return filesystem_.open_input_file(path)
+
+
+class Storage:
+    """The files below one root URL."""
+
+    def __init__(self, url: str):
+        self.url = absolute(url)
+        self._fs, self._root = filesystem(self.url)
+        self.local = is_local(self.url)
+        self._s3 = urlsplit(self.url).scheme in ("s3", "s3a")
+
+    def __reduce__(self) -> tuple[type[Storage], tuple[str]]:
+        return Storage, (self.url,)
+
+    def path(self, name: str) -> str:
+        """The path of a file in the underlying filesystem.
+
+        Raises:
+            ValueError: the name would leave the root.
+        """
+        clean = posixpath.normpath(name)
+        if clean.startswith(("../", "/")) or clean == "..":
+            raise ValueError(f"{name!r} is outside the dataset")
+        return f"{self._root}/{clean}"
+
+    def url_of(self, name: str) -> str:
+        """The URL of a file, for messages and for other tools."""
+        return f"{self.url}/{name}"
+
+    def open(self, name: str) -> pa.NativeFile:
+        """Open a file for reading, seekable. Raises FileNotFoundError."""
+        return self._fs.open_input_file(self.path(name))
+
+    def read(self, name: str) -> bytes:
+        """A whole file. Raises FileNotFoundError."""
+        with self.open(name) as file:
+            return bytes(file.read())
+
+    def read_ranges(self, name: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """The bytes at several (offset, length), in the order asked, by few, coalesced reads."""
+        answer: list[bytes] = [b""] * len(ranges)
+        order = sorted(range(len(ranges)), key=lambda i: ranges[i])
+        with self.open(name) as file:
+            first = 0
+            while first < len(order):
+                start = ranges[order[first]][0]
+                end = start + ranges[order[first]][1]
+                last = first + 1
+                while last < len(order) and ranges[order[last]][0] <= end + _COALESCE_GAP_BYTES:
+                    end = max(end, sum(ranges[order[last]]))
+                    last += 1
+                chunk = file.read_at(end - start, start)
+                for i in order[first:last]:
+                    offset = ranges[i][0] - start
+                    answer[i] = bytes(chunk[offset : offset + ranges[i][1]])
+                first = last
+        return answer
+
+    def write(self, name: str, data: bytes | memoryview | pa.Buffer) -> None:
+        """Write a whole file; a reader sees the old one or the new one, never a part."""
+        path = self.path(name)
+        if self.local:
+            target = Path(path)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            temporary = target.with_name(f"{TEMPORARY}{uuid.uuid4().hex}-{target.name}")
+            try:
+                temporary.write_bytes(data)
+                os.replace(temporary, target)
+            finally:
+                temporary.unlink(missing_ok=True)
+        else:
+            with self._fs.open_output_stream(path) as stream:
+                stream.write(data)
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Write a file if it is absent; False, with nothing changed, if it is there already."""
+        path = self.path(name)
+        if self.local:
+            target = Path(path)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            temporary = target.with_name(f"{TEMPORARY}{uuid.uuid4().hex}-{target.name}")
+            try:
+                temporary.write_bytes(data)
+                os.link(temporary, target)  # atomic, and fails if the target exists
+                return True
+            except FileExistsError:
+                return False
+            finally:
+                temporary.unlink(missing_ok=True)
+        if self._s3:
+            from botocore.exceptions import ClientError
+
+            bucket, key = path.split("/", 1)
+            try:
+                _boto3_client(os.getpid()).put_object(Bucket=bucket, Key=key, Body=data, IfNoneMatch="*")
+                return True
+            except ClientError as error:
+                if error.response["ResponseMetadata"]["HTTPStatusCode"] in (409, 412):
+                    return False
+                raise
+        if self.exists(name):  # other filesystems: the best that fsspec offers; a race is possible
+            return False
+        self.write(name, data)
+        return True
+
+    def exists(self, name: str) -> bool:
+        """Whether the file is there."""
+        return bool(self._fs.get_file_info(self.path(name)).type == fs.FileType.File)
+
+    def list(self, folder: str = "", *, recursive: bool = False) -> list[FileInfo]:
+        """The files of a folder, sorted by name; a folder that does not exist is empty."""
+        base = f"{self._root}/{folder}".rstrip("/")
+        selector = fs.FileSelector(base, allow_not_found=True, recursive=recursive)
+        return sorted(
+            (
+                FileInfo(info.path[len(self._root) :].lstrip("/"), info.size)
+                for info in self._fs.get_file_info(selector)
+                if info.type == fs.FileType.File and not info.base_name.startswith(TEMPORARY)
+            ),
+            key=lambda info: info.name,
+        )
+
+    def delete(self, names: Iterable[str]) -> None:
+        """Delete files; those that are gone already are no error."""
+        for name in names:
+            try:
+                self._fs.delete_file(self.path(name))
+            except FileNotFoundError:
+                continue
+
+
+@lru_cache(maxsize=4)
+def _boto3_client(pid: int) -> Any:
+    return s3_client()

@@ -1,0 +1,1 @@
+"""What is measured on texts and images: language, queries, hashes, duplicates, balance."""
