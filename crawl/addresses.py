@@ -1,0 +1,143 @@
+"""Which machines may be connected to: those of the public internet, and those that the config names.
+
+A page may name, redirect to, or resolve to an address of the network that the crawler stands in (server-side
+request forgery). What counts is therefore the address that a socket is opened to, never a name: names are
+resolved here, private answers are taken out, and the connection is made to what is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Any
+
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+_NOT_PUBLIC = tuple(
+    ip_network(network)
+    for network in (
+        "192.0.0.0/24",  # IETF protocol assignments; one is a cloud's metadata service
+        "168.63.129.16/32",  # public by the registries, yet answered inside a cloud: Azure's WireServer
+        "2001::/23",  # IETF protocol assignments, Teredo (RFC 4380) among them
+        "3fff::/20",  # documentation (RFC 9637)
+    )
+)
+"""Besides what Python knows, which depends on its version: the IANA special-purpose registries and their gaps."""
+
+_GLOBAL_UNICAST = IPv6Network("2000::/3")
+_EMBEDDING = {IPv6Network("64:ff9b::/96"): 0, IPv6Network("2002::/16"): 80}
+"""IPv6 prefixes that lead to an IPv4 address, and the bits right of it: NAT64 (RFC 6052), 6to4 (RFC 3056)."""
+
+_ENDPOINT = re.compile(r"(?:\[([^\]]*)\]|([^:]*))(?::([0-9]{1,5}))?")
+_DNS_THREADS = 32
+
+
+class PrivateAddressError(OSError):
+    """Every address of a host is private, loopback, link-local, multicast, reserved or a cloud's metadata service."""
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address, as text, is a host of the public internet. Text that is no address is not."""
+    try:
+        ip: IPv4Address | IPv6Address = ip_address(address.split("%", 1)[0])
+    except ValueError:
+        return False
+    if isinstance(ip, IPv6Address):
+        if ip.ipv4_mapped is not None:
+            return is_public(str(ip.ipv4_mapped))
+        for network, shift in _EMBEDDING.items():
+            if ip in network:
+                return is_public(str(IPv4Address(int(ip) >> shift & 0xFFFFFFFF)))
+        if ip not in _GLOBAL_UNICAST:
+            return False
+    return ip.is_global and not ip.is_multicast and not ip.is_reserved and not any(ip in net for net in _NOT_PUBLIC)
+
+
+def endpoint(text: str) -> tuple[str, int | None]:
+    """The address and the port, if one is given, of `ip`, `ip:port` or `[ip]:port`.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    match = _ENDPOINT.fullmatch(text)
+    host, port = (match[1] or match[2] or "", match[3]) if match else (text, None)  # no match: IPv6 without a port
+    ip_address(host)
+    if port is not None and not 0 < int(port) < 65536:
+        raise ValueError(f"{port} is not a port")
+    return host, int(port) if port is not None else None
+
+
+class Guard(AbstractResolver):
+    """Resolves names to public addresses only, and opens sockets to nothing else.
+
+    Args:
+        resolve: host → `ip` or `ip:port`, like `curl --resolve`; such a host may be private, for the config says so.
+    """
+
+    def __init__(self, resolve: Mapping[str, str]):
+        self._resolve = {host.lower(): endpoint(target) for host, target in resolve.items()}
+        self._named = frozenset(address for address, _ in self._resolve.values())
+        self._threads = ThreadPoolExecutor(_DNS_THREADS, thread_name_prefix="dns")
+
+    def check(self, host: str) -> None:
+        """Refuse a host that is itself an address, before anything is sent there.
+
+        Raises:
+            PrivateAddressError: it is an address, and not a public one.
+        """
+        literal = host.strip("[]")
+        try:
+            ip_address(literal.split("%", 1)[0])
+        except ValueError:
+            return
+        if not is_public(literal):
+            raise PrivateAddressError(f"{literal} is not a public address")
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """The addresses that may be connected to.
+
+        Raises:
+            socket.gaierror: the name does not resolve.
+            PrivateAddressError: it resolves, to private addresses only.
+        """
+        named = self._resolve.get(host.rstrip(".").lower())
+        if named is not None:
+            return [_answer(host, named[0], named[1] or port)]
+        # Threads of our own: the loop's are few, joined at its end, and a name server that is silent holds one.
+        try:
+            found = await asyncio.get_running_loop().run_in_executor(
+                self._threads, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            )
+        except UnicodeError as error:  # a label that is empty or too long
+            raise socket.gaierror(socket.EAI_NONAME, f"{host!r} cannot be a host's name") from error
+        addresses = [str(address[0]) for _, _, _, _, address in found]
+        public = [address for address in addresses if is_public(address)]
+        if not public:
+            raise PrivateAddressError(f"{host} resolves to {', '.join(addresses)}")
+        return [_answer(host, address, port) for address in public]
+
+    def socket(self, info: tuple[Any, Any, int, str, Any]) -> socket.socket:
+        """Open a socket for an address that is about to be connected to: the last check, which no name can evade.
+
+        Raises:
+            PrivateAddressError: neither public nor named by the config.
+        """
+        family, kind, protocol, _, address = info
+        if not is_public(str(address[0])) and address[0] not in self._named:
+            raise PrivateAddressError(f"{address[0]} is not a public address")
+        return socket.socket(family, kind, protocol)
+
+    async def close(self) -> None:
+        """Let go of the threads; one that still waits for a name server ends by itself."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _answer(host: str, address: str, port: int) -> ResolveResult:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    return ResolveResult(hostname=host, host=address, port=port, family=family, proto=0, flags=socket.AI_NUMERICHOST)

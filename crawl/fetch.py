@@ -1,0 +1,179 @@
+"""Images over HTTP: one observation for each URL, whatever its server does.
+
+Work is ordered by host, not by URL: few hosts at a time, each kept busy up to what is polite, so that connections
+and robots.txt are used while they are at hand, and the host with most work starts first and is not what all wait for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from multidict import CIMultiDictProxy
+
+from crawl import robots
+from crawl.http import Check, Client, FetchConfig, Refused, Response, backoff_s, host_of
+from crawl.observations import Ingested, Observation, Refusal, now, observe
+from dataset.ids import hash64
+
+__all__ = ["FetchConfig", "Ingested", "Observation", "Refusal", "fetch", "visit"]
+
+_ACCEPT = "image/webp,image/png,image/jpeg,image/gif,image/*;q=0.8,*/*;q=0.5"
+_INGEST_THREADS = 2  # decoding is C and drops the GIL; two keep up with a process that fetches
+
+Visit = Callable[[str, "Response | Refused", int], Awaitable[None]]
+"""Takes a URL, what came of it, and how many attempts it took."""
+
+
+def fetch(urls: Sequence[str], config: FetchConfig, ingest: Callable[[bytes], Ingested | Refusal]) -> list[Observation]:
+    """Fetch images; answer one observation per URL, in the order given. A URL that occurs twice is fetched once.
+
+    Args:
+        urls: canonical, absolute.
+        config: limits and manners.
+        ingest: accepts or refuses a body; runs in threads, so it must be safe to call from two at once.
+
+    Raises:
+        Whatever `ingest` raises: that is a fault of ours, not of a server.
+    """
+    return asyncio.run(_fetch(urls, config, ingest))
+
+
+async def _fetch(
+    urls: Sequence[str], config: FetchConfig, ingest: Callable[[bytes], Ingested | Refusal]
+) -> list[Observation]:
+    observations: dict[str, Observation] = {}
+    loop = asyncio.get_running_loop()
+
+    async def record(url: str, answer: Response | Refused, attempts: int) -> None:
+        if isinstance(answer, Refused):
+            observations[url] = observe(
+                url,
+                Refusal(answer.outcome, answer.detail),
+                origin="http",
+                fetched_at=now(),
+                status=answer.status,
+                final_url=answer.final_url,
+                attempts=attempts,
+            )
+            return
+        result = await loop.run_in_executor(threads, ingest, answer.body)
+        observations[url] = observe(
+            url,
+            result,
+            origin="http",
+            fetched_at=now(),
+            status=answer.status,
+            final_url=answer.url,
+            attempts=attempts,
+            fetched_bytes=len(answer.body),
+        )
+
+    with ThreadPoolExecutor(_INGEST_THREADS, thread_name_prefix="ingest") as threads:
+        async with Client(config, _ACCEPT) as client:
+            await visit(client, urls, _noai_check(config), record)
+    return [observations[url] for url in urls]
+
+
+def _noai_check(config: FetchConfig) -> Check:
+    def check(headers: CIMultiDictProxy[str]) -> None:
+        if not config.respect_noai:
+            return
+        directive = robots.refusal(headers.getall("X-Robots-Tag", ()), config.user_agent)
+        if directive is not None:
+            raise Refused("robots_noai", f"X-Robots-Tag: {directive}")
+
+    return check
+
+
+class _Queue:
+    """One host's URLs that wait, and how many of them are under way."""
+
+    __slots__ = ("active", "host", "offered", "rank", "waiting")
+
+    def __init__(self, host: str):
+        self.host = host
+        self.waiting: deque[tuple[str, int]] = deque()  # (URL, attempts so far)
+        self.active = 0
+        self.offered = False  # whether the host stands among those ready, or a timer will put it there
+        self.rank = 0
+
+
+async def visit(client: Client, urls: Iterable[str], check: Check, take: Visit) -> None:
+    """GET every distinct URL once, retrying what may pass, and hand each answer to `take` as it comes.
+
+    Raises:
+        Whatever `take` raises, after ending what is under way.
+    """
+    config = client.config
+    loop = asyncio.get_running_loop()
+    queues: dict[str, _Queue] = {}
+    # Within a host in the order of a hash: a folder of dead links is not taken for a dead host.
+    for url in sorted(set(urls), key=lambda url: (hash64(url), url)):
+        host = host_of(url)
+        if host not in queues:
+            queues[host] = _Queue(host)
+        queues[host].waiting.append((url, 0))
+    ranked = sorted(queues.values(), key=lambda queue: (-len(queue.waiting), queue.host))
+    ready: list[int] = []  # ranks of hosts that may start a request, least first
+    changed = asyncio.Event()
+    unfinished = sum(len(queue.waiting) for queue in ranked)
+    active = 0
+
+    def offer(queue: _Queue) -> None:
+        if queue.offered or not queue.waiting or queue.active >= config.per_host_concurrency:
+            return
+        queue.offered = True
+        wait = client.wait_s(queue.host)
+        if wait > 0:
+            loop.call_later(wait, arrive, queue)
+        else:
+            arrive(queue)
+
+    def arrive(queue: _Queue) -> None:
+        heapq.heappush(ready, queue.rank)
+        changed.set()
+
+    def requeue(queue: _Queue, url: str, attempts: int) -> None:
+        queue.waiting.append((url, attempts))
+        offer(queue)
+
+    async def one(queue: _Queue, url: str, attempts: int) -> None:
+        nonlocal active, unfinished
+        answer: Response | Refused
+        try:
+            answer = await client.get(url, check)
+        except Refused as refused:
+            answer = refused
+        attempts += 1
+        if isinstance(answer, Refused) and answer.may_pass and attempts < config.attempts:
+            loop.call_later(backoff_s(attempts), requeue, queue, url, attempts)
+        else:
+            await take(url, answer, attempts)
+            unfinished -= 1
+        queue.active -= 1
+        active -= 1
+        offer(queue)
+        changed.set()
+
+    for rank, queue in enumerate(ranked):
+        queue.rank = rank
+        offer(queue)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            while unfinished:
+                while ready and active < config.concurrency:
+                    queue = ranked[heapq.heappop(ready)]
+                    queue.offered = False
+                    url, attempts = queue.waiting.popleft()
+                    queue.active += 1
+                    active += 1
+                    tasks.create_task(one(queue, url, attempts))
+                    offer(queue)
+                changed.clear()
+                await changed.wait()
+    except BaseExceptionGroup as group:  # `take` failed: its error is clearer without the group
+        raise group.exceptions[0] from None

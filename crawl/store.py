@@ -1,0 +1,136 @@
+"""The fetch store: what was observed, append-only, so that nothing is fetched twice.
+
+A chunk is a Parquet file of observations and a blob with the images that they accepted. The blob is written first,
+under a name that its content gives, and the Parquet names it; so a chunk exists when its Parquet does, and a writer
+that was killed, or wrote too late, leaves a blob that nobody names and harms nobody.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from crawl.observations import OK, Ingested, Observation
+from dataset.ids import checksum
+from dataset.schema import OBSERVATIONS
+from dataset.storage import Storage
+from dataset.tables import read_parquet, to_parquet
+
+FOLDER = "fetch/store"
+_IMAGE_COLUMNS = tuple(name for name in Ingested.__slots__ if name != "body")
+_COLUMNS = tuple(name for name in Observation.__slots__ if name != "image")
+_DECISIVE = (OK, "hash_list_match")
+
+
+def write_chunk(storage: Storage, name: str, observations: Iterable[Observation]) -> tuple[str, ...]:
+    """Write one chunk: FOLDER/NAME-CHECKSUM.blob (if an image was accepted), then FOLDER/NAME.parquet.
+
+    Rows and images are ordered by URL; bytes that two URLs share are stored once.
+
+    Returns:
+        The names of the files written.
+
+    Raises:
+        FileExistsError: a chunk of that name is there already; it is left as it is.
+    """
+    parquet = f"{FOLDER}/{name}.parquet"
+    if storage.exists(parquet):
+        raise FileExistsError(f"{storage.url_of(parquet)} exists; a chunk is written once")
+    rows = sorted(observations, key=lambda row: (row.url, row.origin, row.fetched_at))
+    blob, places = _concatenate(rows)
+    file = f"{FOLDER}/{name}-{checksum(blob)[:16]}.blob" if blob else None
+    if file is not None:
+        storage.write(file, blob)
+    if not storage.create(parquet, to_parquet(_table(rows, places, file), OBSERVATIONS).to_pybytes()):
+        raise FileExistsError(f"{storage.url_of(parquet)} was written by another process")
+    return (parquet,) if file is None else (file, parquet)
+
+
+def read_chunk(storage: Storage, name: str) -> pa.Table:
+    """The observations of a chunk, ordered by URL. Raises FileNotFoundError."""
+    return read_parquet(storage, f"{FOLDER}/{name}.parquet")
+
+
+def newest(observations: pa.Table) -> pa.Table:
+    """The one observation of each URL that counts, ordered by URL.
+
+    The latest that knows the image (it was accepted, or a hash list holds it); of a URL without one, the latest.
+    """
+    decisive = pc.is_in(observations["outcome"], pa.array(_DECISIVE))
+    keys = pa.table(
+        {
+            "url": observations["url"],
+            "decisive": pc.cast(decisive, pa.uint8()),
+            "fetched_at": observations["fetched_at"],
+            "origin": observations["origin"],
+            "blob": pc.fill_null(observations["blob"], ""),  # a total order, whatever the order of the chunks
+        }
+    )
+    order = pc.sort_indices(
+        keys,
+        sort_keys=[
+            ("url", "ascending"),
+            ("decisive", "descending"),
+            ("fetched_at", "descending"),
+            ("origin", "ascending"),
+            ("blob", "ascending"),
+        ],
+    )
+    ordered = observations.take(order)
+    if len(ordered) == 0:
+        return ordered
+    urls = ordered["url"].combine_chunks()
+    first = pc.not_equal(urls[1:], urls[:-1])
+    return ordered.filter(pa.concat_arrays([pa.array([True]), first]))
+
+
+def read_images(storage: Storage, images: pa.Table) -> list[bytes]:
+    """The stored bytes of rows with `blob`, `blob_offset` and `blob_length`, in their order; empty where blob is null.
+
+    Raises:
+        FileNotFoundError: a blob is gone.
+    """
+    answer = [b""] * len(images)
+    places: defaultdict[str, list[tuple[int, int, int]]] = defaultdict(list)
+    columns = (images[name].to_pylist() for name in ("blob", "blob_offset", "blob_length"))
+    for row, (blob, offset, length) in enumerate(zip(*columns, strict=True)):
+        if blob is not None:
+            places[blob].append((row, offset, length))
+    for blob in sorted(places):
+        ranges = [(offset, length) for _, offset, length in places[blob]]
+        for (row, _, _), data in zip(places[blob], storage.read_ranges(blob, ranges), strict=True):
+            answer[row] = data
+    return answer
+
+
+def _concatenate(rows: list[Observation]) -> tuple[bytes, list[int | None]]:
+    """All accepted images in one piece, and where each row's begins."""
+    pieces: list[bytes] = []
+    offsets: dict[bytes, int] = {}
+    places: list[int | None] = []
+    end = 0
+    for row in rows:
+        if row.image is None:
+            places.append(None)
+            continue
+        body = row.image.body
+        if body not in offsets:
+            offsets[body] = end
+            pieces.append(body)
+            end += len(body)
+        places.append(offsets[body])
+    return b"".join(pieces), places
+
+
+def _table(rows: list[Observation], places: list[int | None], file: str | None) -> pa.Table:
+    columns: dict[str, list[Any]] = {name: [getattr(row, name) for row in rows] for name in _COLUMNS}
+    for name in _IMAGE_COLUMNS:
+        columns[name] = [None if row.image is None else getattr(row.image, name) for row in rows]
+    columns["blob"] = [None if row.image is None else file for row in rows]
+    columns["blob_offset"] = list(places)
+    columns["blob_length"] = [None if row.image is None else len(row.image.body) for row in rows]
+    return pa.table({field.name: pa.array(columns[field.name], field.type) for field in OBSERVATIONS})

@@ -1,0 +1,179 @@
+"""Commit records: what makes a partition's files part of the dataset.
+
+A phase of a stage keeps its files in a folder of its own, `STAGE/PHASE/`. File names carry the partition and its
+fingerprint, so that a rewrite is idempotent and a stale file is never taken for a fresh one. After the files, one
+record per partition is created if absent; when all partitions of a phase are there, the phase is *closed*: its records
+become one Parquet file, which `manifest.json` names. Readers follow the manifest, never a glob.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import xxhash
+
+from dataset.storage import Storage
+from dataset.tables import read_parquet, to_parquet
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+
+RECORDS = pa.schema([("partition", pa.int32()), ("fingerprint", pa.string()), ("record", pa.string())])
+
+
+@dataclass(frozen=True)
+class Range:
+    """A bucket's bytes in an exchange file."""
+
+    offset: int
+    length: int
+    checksum: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class FileRef:
+    """A file as its writer saw it."""
+
+    name: str
+    bytes: int
+    checksum: str  # see dataset.ids.checksum
+    rows: int = 0
+    ranges: Mapping[int, Range] = field(default_factory=dict)  # bucket -> where, for files of an exchange
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One partition of one phase, done."""
+
+    phase: str  # "text.measure"
+    partition: int
+    fingerprint: str
+    files: Mapping[str, FileRef]  # role -> file
+    counts: Mapping[str, int] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)  # small results that later phases need, as JSON
+
+    def to_json(self) -> str:
+        """One line, keys sorted, so that equal records are equal bytes."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+
+    @staticmethod
+    def from_json(text: str | bytes) -> Commit:
+        """The record that `to_json` wrote."""
+        raw = json.loads(text)
+        files = {
+            role: FileRef(
+                **{
+                    **file,
+                    "ranges": {int(bucket): Range(**where) for bucket, where in file["ranges"].items()},
+                }
+            )
+            for role, file in raw["files"].items()
+        }
+        return Commit(**{**raw, "files": files})
+
+
+def fingerprint(phase: str, version: int, options: Mapping[str, Any], inputs: Iterable[str]) -> str:
+    """What a partition's result depends on: the phase and its version, the config keys it reads, its inputs' checksums."""
+    text = json.dumps([phase, version, options, list(inputs)], sort_keys=True, separators=(",", ":"))
+    return xxhash.xxh3_64_hexdigest(text.encode())
+
+
+def folder(phase: str) -> str:
+    """Where a phase keeps its files: `text.measure` in `text/measure`."""
+    return phase.replace(".", "/")
+
+
+class Ledger:
+    """The commit records of one phase."""
+
+    def __init__(self, storage: Storage, phase: str):
+        self.storage = storage
+        self.phase = phase
+        self.folder = folder(phase)
+        self.closed_name = f"{self.folder}/commits.parquet"
+
+    def load(self) -> dict[tuple[int, str], Commit]:
+        """Every record whose files are all there, with the length that the record gives, by (partition, fingerprint)."""
+        there = {info.name: info.bytes for info in self.storage.list(self.folder)}
+        listed = {self.folder}
+        commits = read_records(self.storage, self.closed_name) if self.closed_name in there else []
+        for info in self.storage.list(f"{self.folder}/commits"):
+            commits.append(Commit.from_json(self.storage.read(info.name)))
+
+        def whole(commit: Commit) -> bool:
+            for file in commit.files.values():  # some phases name files elsewhere: the fetch store's, the shards
+                home = file.name.rpartition("/")[0]
+                if home not in listed:
+                    there.update((info.name, info.bytes) for info in self.storage.list(home))
+                    listed.add(home)
+            return all(there.get(file.name) == file.bytes for file in commit.files.values())
+
+        return {(commit.partition, commit.fingerprint): commit for commit in commits if whole(commit)}
+
+    def record_name(self, partition: int, fingerprint: str) -> str:
+        """Where a partition's own record lies until the phase is closed."""
+        return f"{self.folder}/commits/{partition:06d}-{fingerprint}.json"
+
+    def add(self, commit: Commit) -> Commit:
+        """Commit a partition.
+
+        A record that is there already stays: it was made by another attempt at the same work, or its files have been lost since.
+        """
+        name = self.record_name(commit.partition, commit.fingerprint)
+        data = commit.to_json().encode()
+        if not self.storage.create(name, data) and self.storage.read(name) != data:
+            self.storage.write(name, data)  # only the lease's holder commits, so the newest attempt is the right one
+        return commit
+
+    def close(self, commits: Sequence[Commit]) -> str:
+        """Write all records as one file and collect what they do not name; returns the file's checksum."""
+        from dataset.ids import checksum
+
+        ordered = sorted(commits, key=lambda commit: commit.partition)
+        data = to_parquet(
+            pa.table(
+                {
+                    "partition": [commit.partition for commit in ordered],
+                    "fingerprint": [commit.fingerprint for commit in ordered],
+                    "record": [commit.to_json() for commit in ordered],
+                },
+                schema=RECORDS,
+            )
+        )
+        digest = checksum(data)
+        if not self.storage.exists(self.closed_name) or checksum(self.storage.read(self.closed_name)) != digest:
+            self.storage.write(self.closed_name, data)
+        return digest
+
+    def collect(self, commits: Sequence[Commit]) -> int:
+        """Delete the files of this phase that none of the commits names; returns how many."""
+        keep = {file.name for commit in commits for file in commit.files.values()} | {self.closed_name}
+        orphans = [info.name for info in self.storage.list(self.folder) if info.name not in keep]
+        orphans += [info.name for info in self.storage.list(f"{self.folder}/commits")]
+        self.storage.delete(orphans)
+        return len(orphans)
+
+
+def read_records(storage: Storage, name: str) -> list[Commit]:
+    """The records of a closed phase, by partition. Raises FileNotFoundError."""
+    return [Commit.from_json(record) for record in read_parquet(storage, name).column("record").to_pylist()]
+
+
+def read_manifest(storage: Storage) -> dict[str, Any]:
+    """The dataset's manifest; an empty one where there is none yet."""
+    try:
+        return dict(json.loads(storage.read(MANIFEST)))
+    except FileNotFoundError:
+        return {"format": FORMAT_VERSION, "complete": False, "phases": []}
+
+
+def write_manifest(storage: Storage, manifest: Mapping[str, Any]) -> None:
+    """Replace the manifest, if it differs."""
+    data = (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode()
+    if not storage.exists(MANIFEST) or storage.read(MANIFEST) != data:
+        storage.write(MANIFEST, data)

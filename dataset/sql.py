@@ -1,0 +1,93 @@
+"""The repo's SQL files, and a DuckDB that runs one as a pure function of Arrow tables.
+
+Every file in `sql/` is a single SELECT over tables that its first comment names; the same text runs in a DuckDB
+shell over the dataset's Parquet. A query must end in a total ORDER BY: the order of rows is part of a file's bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+FOLDER = Path(__file__).parent.parent / "sql"
+MEMORY_LIMIT = "2GB"
+_PLAIN = (bool, int, float, str)
+
+
+@cache
+def load(name: str) -> str:
+    """The text of sql/NAME.sql, e.g. `load("decisions/image")`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    return (FOLDER / f"{name}.sql").read_text(encoding="utf-8")
+
+
+def connect(
+    *, threads: int = 1, memory_limit: str = MEMORY_LIMIT, temp_directory: str | None = None
+) -> duckdb.DuckDBPyConnection:
+    """An in-memory DuckDB that spills to `temp_directory` (nowhere by default) and loads no extension by itself."""
+    settings: dict[str, Any] = {
+        "threads": threads,
+        "memory_limit": memory_limit,
+        "autoload_known_extensions": False,
+        "autoinstall_known_extensions": False,
+        "python_enable_replacements": False,  # a name in a query is a table that was passed, never a local variable
+    }
+    if temp_directory is not None:
+        settings["temp_directory"] = temp_directory
+    return duckdb.connect(":memory:", config=settings)
+
+
+def config_table(config: object) -> pa.Table:
+    """A config dataclass or mapping as a table of one row; tuples become lists, nested configs JSON."""
+    values: Mapping[str, Any]
+    if is_dataclass(config) and not isinstance(config, type):
+        values = asdict(config)
+    elif isinstance(config, Mapping):
+        values = config
+    else:
+        raise TypeError(f"a config is a dataclass or a mapping, not {type(config).__name__}")
+    columns: dict[str, pa.Array] = {}
+    for key, value in values.items():
+        if isinstance(value, (list, tuple, set, frozenset)) and all(isinstance(item, _PLAIN) for item in value):
+            items = sorted(value) if isinstance(value, (set, frozenset)) else list(value)
+            columns[key] = pa.array([items], type=None if items else pa.list_(pa.string()))
+        elif value is None or isinstance(value, _PLAIN):
+            columns[key] = pa.array([value])
+        else:
+            columns[key] = pa.array([json.dumps(value, sort_keys=True, default=str)])
+    return pa.table(columns) if columns else pa.table({"_": pa.array([True])})
+
+
+def run(
+    sql: str,
+    tables: Mapping[str, pa.Table],
+    config: object | None = None,
+    *,
+    threads: int = 1,
+    memory_limit: str = MEMORY_LIMIT,
+    temp_directory: str | None = None,
+) -> pa.Table:
+    """The result of a query over the tables by their names, and over `config` as a table of one row if given.
+
+    Raises:
+        duckdb.Error: the query is wrong, or needs more than `memory_limit` and has no `temp_directory`.
+    """
+    connection = connect(threads=threads, memory_limit=memory_limit, temp_directory=temp_directory)
+    try:
+        for name, table in tables.items():
+            connection.register(name, table)
+        if config is not None:
+            connection.register("config", config_table(config))
+        return connection.sql(sql).to_arrow_table()
+    finally:
+        connection.close()

@@ -1,0 +1,479 @@
+"""A web of pages on several hosts, with pictures worth having and a known amount of every kind of dirt.
+
+`build` lays it out in memory; `Web.truth` says of every planted (image address, text) what should become of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from html import escape
+from io import BytesIO
+from typing import Literal
+from urllib.parse import urlsplit
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+from demo import captions
+from demo.world import COLOURS, HELD_OUT, SHAPE_WORDS, Scene, encode, generator, one_of, render, scene
+
+KEEP = "keep"
+TRUTH = pa.schema(
+    [
+        ("url", pa.string()),
+        ("text", pa.string()),
+        ("kind", pa.string()),  # what was planted, in words
+        ("expected", pa.string()),  # a reason of dataset.reasons, or "keep"
+        ("occurrences", pa.int32()),  # how many times pages carry the (url, text)
+        ("copy_of", pa.string()),  # of a group of look-alikes one is to be kept, whichever; null outside groups
+        ("colour", pa.string()),  # of the picture's subject; null where there is none
+        ("shape", pa.string()),
+    ]
+)
+
+PAGE_HOSTS = ("gallery.example", "shapes.example", "blog.example", "shop.example", "photos.example")
+IMAGE_HOSTS = ("cdn.example", "img.example", "static.example")
+NOAI_HOST = "atelier.example"
+BLOCKED_HOST = "popups.example"
+"""Its images are listed in demo/blocked_domains.txt."""
+SLOW_HOST, RESET_HOST, NO_HOST = "slow.example", "broken.example", "nowhere.invalid"
+IMAGES_PER_PAGE = 14
+
+GOOD = 6_000
+"""Good pictures at full scale; the amounts of dirt in `_plant` are for this scale as well."""
+EVALUATION_PER_CLASS = 20
+
+Behaviour = Literal["answer", "wait", "reset", "endless"]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a server does with a request."""
+
+    body: bytes = b""
+    media_type: str = "text/html; charset=utf-8"
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    behaviour: Behaviour = "answer"
+
+
+@dataclass(frozen=True)
+class Planted:
+    """One image of the web, to be put on one or more pages."""
+
+    url: str
+    text: str
+    kind: str
+    expected: str = KEEP
+    occurrences: int = 1
+    copy_of: str | None = None
+    view: Scene | None = None
+
+
+@dataclass(frozen=True)
+class Web:
+    """Everything the servers serve, and the truth about it."""
+
+    answers: dict[tuple[str, str], Answer]
+    truth: pa.Table
+    seeds: tuple[str, ...]
+    pages: int
+    images: int
+    listed_hashes: tuple[str, ...]
+    evaluation: dict[str, bytes]
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Hosts that a server must answer for."""
+        return tuple(sorted({host for host, _ in self.answers}))
+
+
+def build(seed: int = 0, scale: float = 1.0) -> Web:
+    """Lay out the web; the same for the same (seed, scale)."""
+    return _Builder(seed, scale).build()
+
+
+class _Builder:
+    def __init__(self, seed: int, scale: float):
+        self.seed = seed
+        self.scale = scale
+        self.rng = generator(seed, "site")
+        self.answers: dict[tuple[str, str], Answer] = {}
+        self.planted: list[Planted] = []
+        self.noai: list[Planted] = []
+        self.listed: list[str] = []
+        self.evaluation: dict[str, bytes] = {}
+
+    def build(self) -> Web:
+        self._evaluation_set()
+        self._plant_good()
+        self._plant_bad_texts()
+        self._plant_bad_addresses()
+        self._plant_bad_answers()
+        self._plant_bad_images()
+        self._plant_copies()
+        pages = self._pages()
+        truth = pa.Table.from_pylist(
+            [
+                {
+                    "url": item.url,
+                    "text": item.text,
+                    "kind": item.kind,
+                    "expected": item.expected,
+                    "occurrences": item.occurrences,
+                    "copy_of": item.copy_of,
+                    "colour": item.view.colour if item.view else None,
+                    "shape": item.view.shape if item.view else None,
+                }
+                for item in [*self.planted, *self.noai]
+            ],
+            TRUTH,
+        )
+        seeds = tuple(f"http://{host}/" for host in (*PAGE_HOSTS, NOAI_HOST))
+        images = sum(answer.media_type.startswith("image/") and bool(answer.body) for answer in self.answers.values())
+        return Web(self.answers, truth, seeds, pages, images, tuple(self.listed), self.evaluation)
+
+    # --- Pictures --------------------------------------------------------------------------------------------------
+
+    def _many(self, count: int) -> range:
+        """An amount of dirt at this scale: at least two of everything."""
+        return range(max(2, round(count * self.scale)))
+
+    def _serve(self, url: str, answer: Answer) -> str:
+        parts = urlsplit(url)
+        self.answers[parts.netloc, parts.path] = answer
+        return url
+
+    def _address(self, suffix: str = "jpg", host: str | None = None, folder: str = "i") -> str:
+        """A fresh image address."""
+        name = f"{int(self.rng.integers(16**10)):010x}"
+        return f"http://{host or one_of(self.rng, (*IMAGE_HOSTS, *PAGE_HOSTS))}/{folder}/{name[:2]}/{name}.{suffix}"
+
+    def _picture(
+        self, identity: str, host: str | None = None, folder: str = "i", headers: dict[str, str] | None = None
+    ) -> tuple[str, Scene]:
+        """A scene of its own, drawn and served."""
+        view = scene(self.seed, identity)
+        form = one_of(self.rng, ("JPEG", "JPEG", "JPEG", "JPEG", "PNG", "WEBP"))
+        body = encode(render(self.seed, view), form)
+        url = self._address({"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}[form], host, folder)
+        return self._serve(url, Answer(body, f"image/{form.lower()}", headers=headers or {})), view
+
+    def _caption(self, view: Scene) -> str:
+        return captions.describe(self.rng, view)
+
+    def _unseen(self, kind: str, number: int) -> tuple[Scene, str]:
+        """A scene that is described but never drawn, for addresses that give no picture."""
+        view = scene(self.seed, f"{kind} {number}")
+        return view, self._caption(view)
+
+    def _body(self, url: str) -> Answer:
+        parts = urlsplit(url)
+        return self.answers[parts.netloc, parts.path]
+
+    def _evaluation_set(self) -> None:
+        """Zero-shot images of the held-out combinations; some of them get onto the web, as they do on the real one."""
+        per_class = max(4, round(EVALUATION_PER_CLASS * min(1.0, self.scale * 2)))
+        for colour, shape in sorted(HELD_OUT):
+            for k in range(per_class):
+                view = scene(self.seed, f"evaluation {colour} {shape} {k}", (colour, shape))
+                self.evaluation[f"{colour} {shape}/{k:03}.png"] = encode(render(self.seed, view), "PNG")
+        names = list(self.evaluation)
+        for k in self._many(60):
+            name = names[(k * 7) % len(names)]
+            body, media_type, suffix = self.evaluation[name], "image/png", "png"
+            kind = "evaluation image"
+            if k % 2:
+                kind = "evaluation image, re-encoded"
+                body, media_type, suffix = encode(Image.open(BytesIO(body)), "JPEG", 85), "image/jpeg", "jpg"
+            url = self._serve(self._address(suffix), Answer(body, media_type))
+            self.planted.append(Planted(url, one_of(self.rng, captions.UNNAMED), kind, "in_evaluation_set"))
+
+    def _plant_good(self) -> None:
+        for k in range(round(GOOD * self.scale)):
+            url, view = self._picture(f"good {k}")
+            self.planted.append(Planted(url, self._caption(view), "good", view=view))
+        for k in self._many(40):
+            target, view = self._picture(f"moved {k}")
+            url = self._serve(self._address(), Answer(status=(301, 302, 307, 308)[k % 4], headers={"Location": target}))
+            self.planted.append(Planted(url, self._caption(view), "redirect to a good picture", view=view))
+
+    # --- Dirt ------------------------------------------------------------------------------------------------------
+
+    def _plant_bad_texts(self) -> None:
+        def plant(kind: str, expected: str, count: int) -> Iterator[tuple[Scene, list[str]]]:
+            for k in self._many(count):
+                url, view = self._picture(f"{kind} {k}")
+                text: list[str] = []
+                yield view, text
+                self.planted.append(Planted(url, text[0], kind, expected, view=view))
+
+        for _, text in plant("file name as alt", "text_is_filename", 150):
+            text.append(captions.file_name(self.rng))
+        for _, text in plant("one or two letters as alt", "text_too_short", 60):
+            text.append(one_of(self.rng, ("ok", "x", "1", "a", "go", "no", "->")))
+        for view, text in plant("essay as alt", "text_too_long", 20):
+            text.append(captions.essay(self.rng, view))
+        for _, text in plant("another language", "language_not_allowed", 400):
+            language = one_of(self.rng, list(captions.OTHER_LANGUAGES))
+            text.append(one_of(self.rng, captions.OTHER_LANGUAGES[language]))
+        for view, text in plant("unsafe word", "text_blocked", 40):
+            text.append(f"{self._caption(view)} {one_of(self.rng, captions.UNSAFE)}")
+        for _, text in plant("letters that are no words", "no_query_match", 30):
+            text.append(captions.gibberish(self.rng))
+        for _, text in plant("spam: one text on many images", "text_spam", 320):
+            text.append(captions.SPAM)
+
+    def _plant_bad_addresses(self) -> None:
+        for kind, expected, count, prefix in (
+            ("ftp: address", "url_scheme_not_allowed", 12, "ftp://cdn.example/"),
+            ("private address", "url_private", 6, "http://192.168.1.20/"),
+            ("loopback address", "url_private", 6, "http://localhost/"),
+            ("address without a host", "url_invalid", 10, "http://["),
+        ):
+            for k in self._many(count):
+                view, text = self._unseen(kind, k)
+                self.planted.append(Planted(f"{prefix}{k}.jpg", text, kind, expected, view=view))
+        for k in self._many(40):
+            url, view = self._picture(f"blocked {k}", BLOCKED_HOST)
+            self.planted.append(Planted(url, self._caption(view), "blocked domain", "domain_blocked", view=view))
+        for k in self._many(60):
+            url, view = self._picture(f"noai {k}", NOAI_HOST)
+            self.noai.append(Planted(url, self._caption(view), "page that says noai", "page_noai", view=view))
+
+    def _plant_bad_answers(self) -> None:
+        def plant(kind: str, expected: str, count: int, answer: Answer | None, host: str | None = None) -> None:
+            for k in self._many(count):
+                view, text = self._unseen(kind, k)
+                url = self._address("jpg", host)
+                if answer is not None:
+                    self._serve(url, answer)
+                self.planted.append(Planted(url, text, kind, expected, view=view))
+
+        plant("404 Not Found", "http_client_error", 60, Answer(b"<h1>Not Found</h1>", status=404))
+        plant("403 Forbidden", "http_client_error", 15, Answer(b"<h1>Forbidden</h1>", status=403))
+        plant("410 Gone", "http_client_error", 15, Answer(b"<h1>Gone</h1>", status=410))
+        plant("500 Internal Server Error", "http_server_error", 10, Answer(b"<h1>Oops</h1>", status=500))
+        plant("host that does not resolve", "dns_failed", 8, None, NO_HOST)
+        plant("connection reset", "connection_failed", 6, Answer(behaviour="reset"), RESET_HOST)
+        plant("server that never answers", "timeout", 4, Answer(behaviour="wait"), SLOW_HOST)
+        plant("endless body", "body_too_large", 4, Answer(media_type="image/jpeg", behaviour="endless"))
+        metadata = {"Location": "http://169.254.169.254/latest/meta-data/"}
+        plant("redirect to a private address", "address_private", 8, Answer(status=302, headers=metadata))
+        plant("page served as .jpg", "not_an_image", 20, Answer(b"<!doctype html><title>Sign in</title>" + b" " * 900))
+        plant("SVG", "not_an_image", 12, Answer(_SVG, "image/svg+xml"))
+        for k in self._many(10):
+            view, text = self._unseen("loop", k)
+            url = self._address()
+            self._serve(url, Answer(status=302, headers={"Location": url}))
+            self.planted.append(Planted(url, text, "redirect loop", "too_many_redirects", view=view))
+        for k in self._many(40):
+            url, view = self._picture(f"robots {k}", IMAGE_HOSTS[0], "private")
+            text = self._caption(view)
+            self.planted.append(Planted(url, text, "forbidden by robots.txt", "robots_disallowed", view=view))
+        for k in self._many(40):
+            url, view = self._picture(f"header {k}", headers={"X-Robots-Tag": "noai, noimageai"})
+            text = self._caption(view)
+            self.planted.append(Planted(url, text, "X-Robots-Tag: noai", "robots_noai", view=view))
+
+    def _plant_bad_images(self) -> None:
+        def plant(kind: str, expected: str, count: int, suffix: str, media_type: str) -> Iterator[list[bytes]]:
+            for k in self._many(count):
+                view, text = self._unseen(kind, k)
+                body: list[bytes] = []
+                yield body
+                url = self._serve(self._address(suffix), Answer(body[0], media_type))
+                self.planted.append(Planted(url, text, kind, expected, view=view))
+
+        rng = self.rng
+        for body in plant("random bytes as .jpg", "not_an_image", 12, "jpg", "image/jpeg"):
+            body.append(rng.bytes(2_000))
+        for k, body in enumerate(plant("truncated JPEG", "image_truncated", 30, "jpg", "image/jpeg")):
+            whole = encode(render(self.seed, scene(self.seed, f"whole {k}")), "JPEG")
+            body.append(whole[: int(len(whole) * rng.uniform(0.3, 0.8))])
+        for body in plant("PNG of 60,000 × 60,000 pixels", "image_too_many_pixels", 6, "png", "image/png"):
+            body.append(_huge_png(60_000 + int(rng.integers(99))))
+        for k, body in enumerate(plant("animated GIF", "image_animated", 15, "gif", "image/gif")):
+            body.append(_animation([render(self.seed, scene(self.seed, f"frame {k} {f}")) for f in range(2)]))
+        for body in plant("tracking pixel, 1 × 1", "image_too_small", 60, "gif", "image/gif"):
+            body.append(_PIXEL)
+        for body in plant("banner, 468 × 60", "image_aspect", 40, "png", "image/png"):
+            stripes = rng.integers(0, 255, (1, 13, 3), dtype=np.uint8)
+            body.append(encode(Image.fromarray(stripes).resize((468, 60)), "PNG"))
+        for k in self._many(6):
+            url, view = self._picture(f"listed {k}")
+            digest = (hashlib.md5, hashlib.sha256)[k % 2]
+            self.listed.append(digest(self._body(url).body).hexdigest())
+            self.planted.append(Planted(url, self._caption(view), "on a hash list", "hash_list_match", view=view))
+
+    def _plant_copies(self) -> None:
+        for k in self._many(150):
+            url, view = self._picture(f"repeated {k}")
+            pages, text = int(self.rng.integers(2, 5)), self._caption(view)
+            self.planted.append(Planted(url, text, "same pair on several pages", occurrences=pages, view=view))
+        for k in self._many(60):
+            url, view = self._picture(f"texts {k}")
+            short, long = f"A {view.shape}", f"{self._caption(view)} And a few words more"
+            self.planted.append(Planted(url, long, "image with two texts", view=view))
+            self.planted.append(Planted(url, short, "second text of an image", "url_has_other_text", view=view))
+        for k in self._many(150):
+            url, view = self._picture(f"original {k}")
+            original = self._body(url)
+            self._copies(url, view, original, "copy under another address", "duplicate_image", original)
+        for k in self._many(200):
+            url, view = self._picture(f"near {k}")
+            original = self._body(url)
+            kind, body = _resembling(Image.open(BytesIO(original.body)).convert("RGB"), k)
+            self._copies(url, view, original, kind, "near_duplicate_image", Answer(body, "image/jpeg"))
+
+    def _copies(self, url: str, view: Scene, original: Answer, kind: str, expected: str, copy: Answer) -> None:
+        group = url
+        self.planted.append(Planted(url, self._caption(view), f"{kind}: the original", KEEP, copy_of=group, view=view))
+        suffix = "jpg" if copy.media_type == "image/jpeg" else url.rsplit(".", 1)[1]
+        copy_url = self._serve(self._address(suffix), copy)
+        self.planted.append(Planted(copy_url, self._caption(view), kind, expected, copy_of=group, view=view))
+
+    # --- Pages -----------------------------------------------------------------------------------------------------
+
+    def _pages(self) -> int:
+        """Put what was planted on pages, in a shuffled order; answers how many there are."""
+        occurrences = [item for item in self.planted for _ in range(item.occurrences)]
+        order = self.rng.permutation(len(occurrences))
+        count = -(-len(occurrences) // IMAGES_PER_PAGE)
+        numbers: dict[str, int] = dict.fromkeys(PAGE_HOSTS, 0)
+        shares: list[tuple[str, int, list[Planted]]] = []
+        for page in range(count):
+            host = PAGE_HOSTS[page % len(PAGE_HOSTS)]
+            shares.append((host, numbers[host], [occurrences[i] for i in order[page::count]]))
+            numbers[host] += 1
+        for host, number, items in shares:
+            self._page(host, number, numbers[host], items)
+        noai_pages = max(2, len(self.noai) // 8)
+        for number in range(noai_pages):
+            self._page(NOAI_HOST, number, noai_pages, self.noai[number::noai_pages])
+        numbers[NOAI_HOST] = noai_pages
+        for host, pages in numbers.items():
+            self._front(host, pages)
+            self._icon(host, pages)
+        for host in (*numbers, *IMAGE_HOSTS):
+            self.answers[host, "/robots.txt"] = Answer(b"User-agent: *\nDisallow: /private/\n", "text/plain")
+        return sum(numbers.values()) + len(numbers)
+
+    def _icon(self, host: str, pages: int) -> None:
+        """Every page of a host carries the same small icon: one small image, and many duplicates of the pair."""
+        body = encode(Image.new("RGB", (16, 16), tuple(int(v) for v in self.rng.integers(0, 255, 3))), "PNG")
+        url = self._serve(f"http://{host}/icon.png", Answer(body, "image/png"))
+        expected = "page_noai" if host == NOAI_HOST else "image_too_small"
+        self.planted.append(Planted(url, _icon_text(host), "icon on every page", expected, pages))
+
+    def _front(self, host: str, pages: int) -> None:
+        links = "\n".join(f'<li><a href="/{number}.html">Page {number + 1}</a></li>' for number in range(pages))
+        self.answers[host, "/"] = Answer(_html(host, f"Welcome to {host}", f"<ol>\n{links}\n</ol>").encode())
+
+    def _page(self, host: str, number: int, pages: int, items: list[Planted]) -> None:
+        rng = generator(self.seed, "page", host, number)
+        style = {"gallery.example": _figure, "shop.example": _product, "blog.example": _lazy, "photos.example": _linked}
+        blocks = [style.get(host, _row)(rng, _relative(item.url, host), item.text) for item in items]
+        blocks.insert(len(blocks) // 2, '<p>An advertisement <img src="/spacer.gif" width="1" height="1" alt=""></p>')
+        navigation = (
+            f'<nav><a href="/"><img src="/icon.png" alt="{_icon_text(host)}"></a> '
+            f'<a href="/{(number + 1) % pages}.html">Next page</a></nav>'
+        )
+        head = '<meta name="robots" content="noai, noimageai">' if host == NOAI_HOST and number % 2 else ""
+        headers = {"X-Robots-Tag": "noai"} if host == NOAI_HOST and not number % 2 else {}
+        body = _html(f"Page {number + 1} of {host}", "", "\n".join([navigation, *blocks]), head)
+        self.answers[host, f"/{number}.html"] = Answer(body.encode(), headers=headers)
+
+
+# --- HTML as different sites write it --------------------------------------------------------------------------------
+
+
+def _icon_text(host: str) -> str:
+    return f"Back to the home page of {host.removesuffix('.example')}"
+
+
+def _relative(url: str, host: str) -> str:
+    return url.removeprefix(f"http://{host}")
+
+
+def _html(title: str, heading: str, body: str, head: str = "") -> str:
+    return (
+        f'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{escape(title)}</title>{head}</head>\n'
+        f"<body>\n<h1>{escape(heading or title)}</h1>\n{body}\n<footer>Made for a demonstration.</footer>\n</body>\n</html>\n"
+    )
+
+
+def _figure(rng: np.random.Generator, src: str, text: str) -> str:
+    if rng.random() < 0.4:  # the caption is all there is
+        return f'<figure><img src="{escape(src)}"><figcaption>{escape(text)}</figcaption></figure>'
+    return f'<figure><img src="{escape(src)}" alt="{escape(text)}"><figcaption>From the collection</figcaption></figure>'
+
+
+def _product(rng: np.random.Generator, src: str, text: str) -> str:
+    price = f"{int(rng.integers(2, 60))}.{int(rng.integers(100)):02}"
+    return f'<div class="card"><img class=product alt="{escape(text)}" src={escape(src)}><b>€ {price}</b><button>Add</div>'
+
+
+def _lazy(rng: np.random.Generator, src: str, text: str) -> str:
+    if rng.random() < 0.5:
+        placeholder = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
+        return f'<p>Today: <img loading=lazy src="{placeholder}" data-src="{escape(src)}" alt="{escape(text)}"></p>'
+    return f"<p>Yesterday we saw this.<br><IMG SRC='{escape(src)}' ALT=\"{escape(text)}\"></p>"
+
+
+def _linked(rng: np.random.Generator, src: str, text: str) -> str:
+    if rng.random() < 0.3:
+        return f'<a href="/"><img src="{escape(src)}" title="{escape(text)}"></a>'
+    return f'<a href="/"><img\n  src="{escape(src)}"\n  alt="\n    {escape(text)}\n  "></a>'
+
+
+def _row(rng: np.random.Generator, src: str, text: str) -> str:
+    return f'<table><tr><td><img src="{escape(src)}" alt="{escape(text)}"/></td><td>{int(rng.integers(9_999))}</td></tr></table>'
+
+
+# --- Files that are not what they seem -------------------------------------------------------------------------------
+
+_PIXEL = bytes.fromhex("47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b")
+_SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="80" height="80"><circle cx="40" cy="40" r="30"/></svg>'
+
+
+def _huge_png(side: int) -> bytes:
+    """A few bytes that declare side × side pixels (PNG specification, chunks IHDR, IDAT, IEND)."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(4_000))) + chunk(b"IEND", b"")
+    )
+
+
+def _animation(frames: list[Image.Image]) -> bytes:
+    buffer = BytesIO()
+    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:], duration=200, loop=0)
+    return buffer.getvalue()
+
+
+def _resembling(image: Image.Image, number: int) -> tuple[str, bytes]:
+    """A file that looks like the image: re-encoded, resized or brighter, by turns."""
+    match number % 4:
+        case 0:
+            return "re-encoded copy", encode(image, "JPEG", 75)
+        case 1:
+            bigger = image.resize((image.width * 3 // 2, image.height * 3 // 2), Image.Resampling.BICUBIC)
+            return "enlarged copy", encode(bigger, "JPEG", 88)
+        case 2:
+            smaller = image.resize((image.width * 9 // 10, image.height * 9 // 10), Image.Resampling.LANCZOS)
+            return "reduced copy", encode(smaller, "JPEG", 88)
+        case _:
+            return "brightened copy", encode(image.point(lambda v: min(255, int(v * 1.05 + 4))), "JPEG", 88)
+
+
+CLASS_NAMES = tuple(f"{colour} {shape}" for colour in COLOURS for shape in SHAPE_WORDS)
+"""The 120 answers that zero-shot chooses from."""

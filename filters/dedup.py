@@ -1,0 +1,104 @@
+"""Exact duplicates: spam texts, a (URL, text) that occurs again, and one URL with several texts.
+
+An exchange of keys in two rounds. Spam is decided first, so that a text which is going to be dropped cannot win a
+URL over a good one. Keys are whole MD5 hashes of URL and of text, 256 bits for a pair: no row is dropped because
+two 64-bit ids happen to be equal.
+
+A locator is `partition << 32 | row`; partitions of candidates are numbered in the order of (archive, offset), so that
+the least locator is the first occurrence.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pyarrow as pa
+
+from dataset import sql
+from dataset.schema import VERDICTS
+
+TEXT_KEYS = pa.schema([("text_key", pa.binary(16)), ("url_key", pa.binary(16))])
+SPAM = pa.schema([("text_key", pa.binary(16)), ("images", pa.int64())])
+URL_KEYS = pa.schema(
+    [("url_key", pa.binary(16)), ("text_key", pa.binary(16)), ("characters", pa.int32()), ("locator", pa.int64())]
+)
+LOCATED_VERDICTS = pa.schema([("locator", pa.int64()), ("reason", pa.string()), ("evidence", pa.string())])
+
+TEXTS_PER_URL = ("all", "first", "longest")
+
+
+@dataclass(frozen=True)
+class DedupConfig:
+    """What counts as a repetition."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    max_images_per_text: int = 1000
+    """A text on more distinct image addresses than this is spam (a shop's name, "image"), and all its rows go."""
+    texts_per_url: str = "all"
+    """Which texts of one image address stay: `all`, the `first` that occurs, or the `longest` (of equals, the first)."""
+
+    def __post_init__(self) -> None:
+        if self.max_images_per_text < 1:
+            raise ValueError(f"max_images_per_text must be at least 1, not {self.max_images_per_text}")
+        if self.texts_per_url not in TEXTS_PER_URL:
+            raise ValueError(f"texts_per_url must be one of {', '.join(TEXTS_PER_URL)}, not {self.texts_per_url!r}")
+
+
+def text_keys(rows: pa.Table) -> pa.Table:
+    """Map side of the search for spam: distinct (text, URL) of one partition.
+
+    Args:
+        rows: columns url, text.
+
+    Returns:
+        TEXT_KEYS, ordered by both columns; to be exchanged by text_key.
+    """
+    return sql.run(sql.load("dedup/text_keys"), {"rows": rows.select(["url", "text"])}).cast(TEXT_KEYS)
+
+
+def spam(keys: pa.Table, config: DedupConfig) -> pa.Table:
+    """Texts on more distinct URLs than `max_images_per_text`.
+
+    Args:
+        keys: TEXT_KEYS of whole texts, from any number of partitions, in any order.
+
+    Returns:
+        SPAM, ordered by text_key.
+    """
+    return sql.run(sql.load("dedup/spam"), {"keys": keys}, config).cast(SPAM)
+
+
+def text_spam(rows: pa.Table, spam: pa.Table, config: DedupConfig) -> pa.Table:
+    """Verdicts on the rows of one partition whose text is in SPAM. Rows: columns row, text."""
+    tables = {"rows": rows.select(["row", "text"]), "spam": spam}
+    return sql.run(sql.load("decisions/text_spam"), tables, config).cast(VERDICTS)
+
+
+def url_keys(rows: pa.Table, spam: pa.Table) -> pa.Table:
+    """Map side of the search for duplicates: the rows of one partition whose text is no spam.
+
+    Args:
+        rows: columns url, text, locator.
+        spam: SPAM; at least every text of these rows that is spam.
+
+    Returns:
+        URL_KEYS, ordered by (url_key, text_key, locator); to be exchanged by url_key.
+    """
+    tables = {"rows": rows.select(["url", "text", "locator"]), "spam": spam}
+    return sql.run(sql.load("dedup/url_keys"), tables).cast(URL_KEYS)
+
+
+def duplicates(keys: pa.Table, config: DedupConfig) -> pa.Table:
+    """Which rows repeat an earlier pair, or stand on a URL for which another text was chosen.
+
+    Exactly one row of every distinct (URL, text) is left, or, unless `texts_per_url` is `all`, of every URL.
+
+    Args:
+        keys: URL_KEYS of whole URLs, from any number of partitions, in any order.
+
+    Returns:
+        LOCATED_VERDICTS, ordered by locator. Evidence names the row that stays instead, by partition and row.
+    """
+    return sql.run(sql.load("dedup/duplicates"), {"keys": keys}, config).cast(LOCATED_VERDICTS)

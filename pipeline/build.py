@@ -1,0 +1,87 @@
+"""`wit run`: the stages of the path, in order, from archives to shards."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from dataset.lease import Lease
+from dataset.schema import STAGES
+from dataset.storage import Storage
+from pipeline import datasheet
+from pipeline.config import Config, check_inputs, effective
+from pipeline.executor import Executor, InlineExecutor, RayExecutor
+from pipeline.plan import expand
+from pipeline.progress import Reporter, working_dir
+from pipeline.run import Run
+from pipeline.stages import balance, decontaminate, dedup, extract, fetch, image, match, neardup, pack, prebalance, text
+
+PATH: dict[str, Callable[[Run], None]] = {
+    "extract": extract.run,
+    "text": text.run,
+    "match": match.run,
+    "dedup": dedup.run,
+    "prebalance": prebalance.run,
+    "fetch": fetch.run,
+    "image": image.run,
+    "neardup": neardup.run,
+    "decontaminate": decontaminate.run,
+    "balance": balance.run,
+    "pack": pack.run,
+}
+
+
+def build(config: Config, *, to: str = STAGES[-1], executor: Executor | None = None, quiet: bool = False) -> Run:
+    """Build or resume a dataset.
+
+    Args:
+        config: the run.
+        to: the last stage to run.
+        executor: where tasks run; by the config's `run` section if not given.
+
+    Raises:
+        ConfigError: before any work is done.
+        LeaseHeldError: another run holds the dataset.
+        PhaseFailedError, ConservationError: the run stopped; what was committed stays.
+    """
+    check_inputs(config)
+    expand(config.sources)
+    storage = Storage(config.out)
+    own = executor is None
+    with Lease(storage), Reporter(storage, quiet=quiet) as reporter:
+        started = time.monotonic()
+        text_of_config = effective(config).encode()
+        if not storage.exists("config.yaml") or storage.read("config.yaml") != text_of_config:
+            storage.write("config.yaml", text_of_config)
+        executor = executor or make_executor(config)
+        try:
+            run = Run(config, storage, executor, reporter)
+            for name, stage in PATH.items():
+                stage(run)
+                if name == to:
+                    break
+            complete = to == STAGES[-1]
+            run.finish(complete=complete)
+            if complete:
+                datasheet.write(storage, config)
+        finally:
+            if own:
+                executor.close()
+        seconds = time.monotonic() - started
+        did = f"{run.worked:,} tasks" if run.worked else "nothing to do: everything was committed already"
+        reporter.say(f"{config.out}: {did}, {seconds:.1f} s")
+        reporter.record({"run": "done", "seconds": round(seconds, 3), "tasks": run.worked})
+    return run
+
+
+def make_executor(config: Config) -> Executor:
+    """Ray on this machine, Ray on a cluster, or this process (`run.workers: 0`)."""
+    if config.run.workers == 0:
+        return InlineExecutor()
+    return RayExecutor(config.run.workers, config.run.address, working_dir=working_dir())
+
+
+def retrying(config: Config, retry: str) -> Config:
+    """The config with `fetch.retry` set."""
+    return replace(config, fetch=replace(config.fetch, retry=retry))

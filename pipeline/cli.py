@@ -1,0 +1,321 @@
+"""The `wit` command."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import logging
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from dataset.schema import STAGES
+
+DONE, FAILED, USAGE = 0, 1, 2
+
+
+class UsageError(ValueError):
+    """The command line cannot be carried out; the message is one sentence."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status: 0 only if the whole command did what it says, 2 for a usage or config error."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
+    for noisy in ("ray", "urllib3", "botocore", "matplotlib", "httpx"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    command: Callable[[argparse.Namespace], int] = arguments.command
+    try:
+        return command(arguments)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on where it was", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return DONE
+    except Exception as error:
+        if arguments.debug:
+            traceback.print_exc()
+        else:
+            print(f"wit: {_sentence(error)}", file=sys.stderr)
+            if not _is_usage(error) and not _is_expected(error):
+                print("     (--debug shows where it happened)", file=sys.stderr)
+        return USAGE if _is_usage(error) else FAILED
+
+
+def _is_usage(error: Exception) -> bool:
+    from pipeline.config import ConfigError
+
+    return isinstance(error, (UsageError, ConfigError))
+
+
+def _is_expected(error: Exception) -> bool:
+    from dataset.lease import LeaseHeldError
+
+    return isinstance(error, (LeaseHeldError, FileNotFoundError))
+
+
+def _sentence(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text or type(error).__name__
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="wit", description="Builds image-text datasets from web archives, audits them, and trains a CLIP on them."
+    )
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--debug", action="store_true", help="show the whole trace of an error")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    def command(name: str, function: Callable[[argparse.Namespace], int], text: str, **more: Any) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=text, description=text, parents=[common], **more)
+        made.set_defaults(command=function)
+        return made
+
+    def formatted(made: argparse.ArgumentParser) -> None:
+        made.add_argument("--format", choices=["table", "csv", "json"], default="table")
+
+    def settable(made: argparse.ArgumentParser) -> None:
+        made.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key, e.g. balance.cap=1000")
+
+    made = command("run", _run, "build or resume a dataset")
+    made.add_argument("config", metavar="CONFIG", help="a YAML file; see configs/")
+    made.add_argument("--out", metavar="URL", help="where the dataset goes; overrides the config's `out`")
+    settable(made)
+    made.add_argument("--to", metavar="STAGE", choices=STAGES, default=STAGES[-1], help=f"stop after: {', '.join(STAGES)}")
+    made.add_argument("--retry", choices=["none", "transient"], help="fetch again what failed in a way that may pass")
+    made.add_argument("--workers", type=int, help="CPUs to use; 0 runs in this process")
+    made.add_argument("--address", help="a Ray cluster's address; by default Ray runs on this machine")
+
+    made = command("status", _status, "what is done, what is left, the funnel so far")
+    made.add_argument("out", metavar="OUT")
+    formatted(made)
+
+    made = command("sql", _sql, "ask DuckDB about a dataset's views")
+    made.add_argument("out", metavar="OUT")
+    made.add_argument("query", metavar="QUERY")
+    formatted(made)
+
+    made = command("audit", _audit, "run a named query of sql/audits; without NAME, list them")
+    made.add_argument("out", metavar="OUT")
+    made.add_argument("name", metavar="NAME", nargs="?")
+    formatted(made)
+
+    made = command("explain", _explain, "one pair's whole story, from the archive's byte to its shard or its reason")
+    made.add_argument("out", metavar="OUT")
+    made.add_argument("which", metavar="URL|PAIR_ID")
+    made.add_argument("--format", choices=["text", "json"], default="text")
+
+    made = command("report", _report, "write OUT/report.html: funnel, plots, sample galleries in one file")
+    made.add_argument("out", metavar="OUT")
+
+    queries = command("queries", _no_subcommand, "the query list")
+    below = queries.add_subparsers(title="commands", metavar="COMMAND")
+    made = below.add_parser("build", help="build a query list", description="build a query list", parents=[common])
+    made.set_defaults(command=_queries_build)
+    made.add_argument("config", metavar="CONFIG")
+    made.add_argument("--out", metavar="FILE", help="where the list goes (Parquet); overrides the config's `out`")
+    settable(made)
+
+    made = command("train", _train, "train a CLIP on a dataset's shards; resumes by itself")
+    made.add_argument("config", metavar="CONFIG")
+    made.add_argument("--out", metavar="RUN", help="the run's folder; DATASET/runs/NAME by default")
+    settable(made)
+
+    made = command("eval", _eval, "examine a checkpoint: zero-shot classification and retrieval")
+    made.add_argument("checkpoint", metavar="CHECKPOINT", help="a run's folder, a checkpoint file, or an exported folder")
+    made.add_argument("--tasks", nargs="*", default=[], metavar="DIR", help="folders of class folders of images")
+    made.add_argument("--dataset", metavar="OUT", help="dataset whose held-out pairs are retrieved; the run's own by default")
+    made.add_argument("--pairs", type=int, default=500, metavar="N", help="how many held-out pairs retrieval chooses from")
+    made.add_argument("--format", choices=["table", "json"], default="table")
+
+    made = command("export", _export, "write a checkpoint as a model that open_clip loads")
+    made.add_argument("run", metavar="RUN")
+    made.add_argument("dir", metavar="DIR")
+
+    made = command("submit", _submit, "run a wit command as a Ray job: wit submit -- wit run CONFIG")
+    made.add_argument("--address", help="the cluster's job server; http://127.0.0.1:8265 by default")
+    made.add_argument("--working-dir", help="what is sent to the cluster; the repo by default")
+    made.add_argument("words", nargs=argparse.REMAINDER, metavar="-- wit ...")
+    return parser
+
+
+def _no_subcommand(arguments: argparse.Namespace) -> int:
+    raise UsageError("wit queries needs a command: wit queries build CONFIG")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from pipeline import config as configs
+    from pipeline.build import build, retrying
+
+    overrides = list(arguments.set)
+    for key in ("workers", "address"):
+        if getattr(arguments, key) is not None:
+            overrides.append(f"run.{key}={getattr(arguments, key)}")
+    config = configs.load(arguments.config, overrides, arguments.out)
+    if arguments.retry:
+        config = retrying(config, arguments.retry)
+    build(config, to=arguments.to)
+    from dataset.views import Dataset
+
+    made = Dataset(config.out)
+    _print(made.sql("SELECT stage, input, kept, dropped FROM funnel"), "table")
+    failed = made.sql("SELECT file, error FROM sources WHERE error IS NOT NULL").fetchall()
+    for file, error in failed:
+        print(f"{file}: {error}")
+    return DONE
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from pipeline.status import status
+
+    found = status(arguments.out)
+    if arguments.format == "json":
+        print(json.dumps(found.as_rows()))
+    elif arguments.format == "csv":
+        _csv(list(found.as_rows()[0]), [list(row.values()) for row in found.as_rows()])
+    else:
+        print(found.as_text())
+    return DONE
+
+
+def _sql(arguments: argparse.Namespace) -> int:
+    import duckdb
+
+    from dataset.views import Dataset
+
+    try:
+        relation = Dataset(arguments.out).sql(arguments.query)
+        if relation is None:
+            raise UsageError("the query answers nothing; wit sql is for SELECT")
+        _print(relation, arguments.format)
+    except duckdb.Error as error:
+        raise UsageError(f"the query failed: {error}") from error
+    return DONE
+
+
+def _audit(arguments: argparse.Namespace) -> int:
+    from dataset.views import Dataset
+    from pipeline import audits
+
+    if arguments.name is None:
+        for name, sentence in audits.available().items():
+            print(f"{name:<28} {sentence}")
+        return DONE
+    query = audits.load(arguments.name)
+    _print(Dataset(arguments.out).sql(query), arguments.format)
+    return DONE
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    from pipeline.explain import explain
+
+    stories = explain(arguments.out, arguments.which)
+    if not stories:
+        raise FileNotFoundError(
+            f"{arguments.out} has no candidate with the URL or pair_id {arguments.which}; "
+            "the URL must be written as in the view candidates"
+        )
+    if arguments.format == "json":
+        print(json.dumps([story.as_dict() for story in stories], default=str))
+    else:
+        print("\n\n".join(story.as_text() for story in stories))
+    return DONE
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from pipeline.report import write
+
+    print(write(arguments.out))
+    return DONE
+
+
+def _queries_build(arguments: argparse.Namespace) -> int:
+    from pipeline.querylist import build_list
+
+    build_list(arguments.config, arguments.set, arguments.out)
+    return DONE
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from pipeline.training import train
+
+    return train(arguments.config, arguments.set, arguments.out)
+
+
+def _eval(arguments: argparse.Namespace) -> int:
+    from pipeline.training import evaluate
+
+    return evaluate(arguments.checkpoint, arguments.tasks, arguments.dataset, arguments.pairs, arguments.format)
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from pipeline.training import export
+
+    return export(arguments.run, arguments.dir)
+
+
+def _submit(arguments: argparse.Namespace) -> int:
+    from pipeline.jobs import submit
+
+    words = arguments.words[1:] if arguments.words[:1] == ["--"] else arguments.words
+    if words[:1] != ["wit"] or len(words) < 2:
+        raise UsageError("wit submit takes a wit command after --, for example: wit submit -- wit run configs/archive.yaml")
+    return submit(words, arguments.address, arguments.working_dir)
+
+
+def _print(relation: Any, form: str) -> None:
+    """A relation as a table for people, CSV, or one JSON array of objects."""
+    names = relation.columns
+    if form == "table":
+        from rich.console import Console
+        from rich.table import Table
+
+        rows = relation.fetchall()
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        numeric = {
+            name for i, name in enumerate(names) if any(isinstance(row[i], (int, float)) for row in rows[:50])
+        }
+        for name in names:
+            table.add_column(name, justify="right" if name in numeric else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*(_cell(value) for value in row))
+        wide = None if sys.stdout.isatty() else 200
+        Console(width=wide, highlight=False, markup=False).print(table)
+    elif form == "csv":
+        _csv(names, relation.fetchall())
+    else:
+        rows = [dict(zip(names, row, strict=True)) for row in relation.fetchall()]
+        print(json.dumps(rows, default=_json_value, ensure_ascii=False))
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.4g}"
+    if isinstance(value, bytes):
+        return value.hex()
+    return str(value)
+
+
+def _json_value(value: Any) -> Any:
+    return value.hex() if isinstance(value, bytes) else str(value)
+
+
+def _csv(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    writer = csv.writer(sys.stdout)
+    writer.writerow(names)
+    writer.writerows([[_json_value(value) if isinstance(value, bytes) else value for value in row] for row in rows])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

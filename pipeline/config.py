@@ -1,0 +1,287 @@
+"""A run is one YAML file; every room owns the dataclass of its own keys, this module composes and checks them."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal, get_type_hints
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from crawl.extract import ExtractConfig
+from crawl.fetch import FetchConfig
+from crawl.images import ImageConfig
+from dataset.reasons import REASONS
+from dataset.storage import is_local
+from filters.balance import BalanceConfig
+from filters.decontaminate import DecontaminateConfig
+from filters.dedup import DedupConfig
+from filters.hashlists import HashListsConfig
+from filters.image import ImageFilterConfig
+from filters.match import MatchConfig
+from filters.neardup import NearDupConfig
+from filters.queries import load as load_queries
+from filters.text import TextConfig
+
+STRICT: dict[str, Any] = {"extra": "forbid"}
+
+
+class ConfigError(ValueError):
+    """The config cannot be run; the message is one sentence that names the key and the fix."""
+
+
+@dataclass(frozen=True)
+class PrebalanceConfig:
+    """How much more than the cap is fetched, because some of it will be dropped later."""
+
+    __pydantic_config__: ClassVar = STRICT
+
+    oversample: float = 2.0
+    """Pairs a query may keep before the download, as a multiple of balance.cap."""
+
+    def __post_init__(self) -> None:
+        if self.oversample < 1:
+            raise ValueError(f"oversample must be at least 1, not {self.oversample}")
+
+
+@dataclass(frozen=True)
+class PackConfig:
+    """Shards and the held-out split."""
+
+    __pydantic_config__: ClassVar = STRICT
+
+    samples_per_shard: int = 10_000
+    """About how many samples a tar holds; img2dataset's default."""
+    heldout_share: float = 0.01
+    """Share of the images set aside for examination; training never reads them."""
+
+    def __post_init__(self) -> None:
+        if self.samples_per_shard < 1:
+            raise ValueError(f"samples_per_shard must be at least 1, not {self.samples_per_shard}")
+        if not 0 <= self.heldout_share < 0.5:
+            raise ValueError(f"heldout_share must be from 0 to below 0.5, not {self.heldout_share}")
+
+
+@dataclass(frozen=True)
+class CustomFilter:
+    """A filter of the user's own: a function that measures, a SQL predicate that decides."""
+
+    __pydantic_config__: ClassVar = STRICT
+
+    name: str
+    """The reason that its verdicts carry."""
+    stage: Literal["text", "image"]
+    drop_when: str
+    """A SQL predicate over the columns of `rows` and `measures`."""
+    measure: str = ""
+    """`path/to/file.py:function`, from a table of rows to a table (or dict) of columns; empty if SQL alone decides."""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
+            raise ValueError(f"name must be lower_case_with_underscores, not {self.name!r}")
+        if self.name in REASONS:
+            raise ValueError(f"name {self.name!r} is a reason of openwit's own; choose another")
+        if self.measure and not re.fullmatch(r".+\.py:[A-Za-z_]\w*", self.measure):
+            raise ValueError(f"measure must be path/to/file.py:function, not {self.measure!r}")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """How a run is cut and carried out; workers and address change nothing but the time."""
+
+    __pydantic_config__: ClassVar = STRICT
+
+    workers: int | None = None
+    """CPUs to use; all by default. 0 runs in this process, without Ray."""
+    address: str | None = None
+    """A Ray cluster's address (`auto`, host:port); none runs on this machine."""
+    max_quarantined: int = 10
+    """How many inputs (rows, files, URLs) may crash their worker before the run fails."""
+    piece_bytes: int = 32 * 2**20
+    """Bytes of archive in a partition: larger files are split, smaller ones share one."""
+    pairs_per_partition: int = 10_000
+    """About how many pairs, so URLs to fetch, a partition holds."""
+
+    def __post_init__(self) -> None:
+        for key, least in (("max_quarantined", 0), ("piece_bytes", 2**16), ("pairs_per_partition", 1)):
+            if getattr(self, key) < least:
+                raise ValueError(f"{key} must be at least {least}, not {getattr(self, key)}")
+        if self.workers is not None and self.workers < 0:
+            raise ValueError(f"workers must be 0 or more, not {self.workers}")
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole run."""
+
+    __pydantic_config__: ClassVar = STRICT
+
+    sources: tuple[str, ...]
+    """Archives: paths, globs or URLs of WARC and WAT files."""
+    out: str = ""
+    """Where the dataset goes: a path or s3:// URL; `--out` overrides it."""
+    name: str = "openwit"
+    """The dataset's name in its datasheet and report."""
+    seed: int = 0
+    """Every random choice is a hash of this and an id."""
+    extract: ExtractConfig = field(default_factory=ExtractConfig)
+    text: TextConfig = field(default_factory=TextConfig)
+    match: MatchConfig = field(default_factory=MatchConfig)
+    dedup: DedupConfig = field(default_factory=DedupConfig)
+    prebalance: PrebalanceConfig = field(default_factory=PrebalanceConfig)
+    fetch: FetchConfig = field(default_factory=FetchConfig)
+    store: ImageConfig = field(default_factory=ImageConfig)
+    hashlists: HashListsConfig = field(default_factory=HashListsConfig)
+    image: ImageFilterConfig = field(default_factory=ImageFilterConfig)
+    neardup: NearDupConfig = field(default_factory=NearDupConfig)
+    decontaminate: DecontaminateConfig = field(default_factory=DecontaminateConfig)
+    balance: BalanceConfig = field(default_factory=BalanceConfig)
+    pack: PackConfig = field(default_factory=PackConfig)
+    filters: tuple[CustomFilter, ...] = ()
+    run: RunConfig = field(default_factory=RunConfig)
+
+    def __post_init__(self) -> None:
+        if not self.sources:
+            raise ValueError("sources must name at least one archive")
+        names = [filter_.name for filter_ in self.filters]
+        if len(set(names)) != len(names):
+            raise ValueError("filters must have distinct names")
+
+
+def load(path: str, overrides: Sequence[str] = (), out: str | None = None) -> Config:
+    """Read a YAML config, apply `key=value` overrides, check everything.
+
+    Raises:
+        ConfigError: in one sentence, what is wrong and how to mend it.
+    """
+    return build(with_overrides(read_yaml(path), overrides), path, out)
+
+
+def read_yaml(path: str) -> dict[str, Any]:
+    """A config file's mapping. Raises ConfigError."""
+    try:
+        raw = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        near = difflib.get_close_matches(path, [str(p) for p in Path("configs").glob("*.yaml")], n=1, cutoff=0.3)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ConfigError(f"there is no config {path}{hint}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        line = f", line {where.line + 1}" if where else ""
+        raise ConfigError(f"{path}{line} is not YAML: {getattr(error, 'problem', error)}") from None
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path} must hold keys and values, for example `sources: [crawl.warc.gz]`")
+    return raw
+
+
+def with_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """The config with `a.b=value` applied; values are YAML. Raises ConfigError."""
+    for item in overrides:
+        key, separator, value = item.partition("=")
+        if not separator or not key:
+            raise ConfigError(f"--set takes key=value, for example --set balance.cap=1000, not {item!r}")
+        at = raw
+        *parents, last = key.split(".")
+        for parent in parents:
+            below = at.setdefault(parent, {})
+            if not isinstance(below, dict):
+                raise ConfigError(f"--set {item}: {parent} is a value, not a section")
+            at = below
+        try:
+            at[last] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise ConfigError(f"--set {item}: {value!r} is not a YAML value") from None
+    return raw
+
+
+def build(raw: Mapping[str, Any], path: str = "config", out: str | None = None) -> Config:
+    """Check a mapping and make the config. Raises ConfigError."""
+    if isinstance(raw.get("sources"), str):
+        raw = {**raw, "sources": [raw["sources"]]}
+    if out:
+        raw = {**raw, "out": out}
+    try:
+        config = TypeAdapter(Config).validate_python(raw)
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {sentence(error, Config)}") from None
+    if not config.out:
+        raise ConfigError(f"{path} names no `out`, and no --out was given: where shall the dataset go?")
+    return config
+
+
+def sentence(error: ValidationError, owner: type) -> str:
+    """The first problem of a config's validation, as one sentence that names the key. owner: the config's dataclass."""
+    problem = error.errors()[0]
+    where = [str(part) for part in problem["loc"]]
+    key = ".".join(where) or "the config"
+    if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        known = _keys(owner, where[:-1])
+        near = difflib.get_close_matches(where[-1], known, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(known)}"
+        return f"there is no key {key}; {hint}"
+    if problem["type"] in ("missing", "missing_argument"):
+        return f"the key {key} is missing"
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "value_error":
+        return f"{key}: {message}" if where else message
+    return f"{key}: {message[0].lower()}{message[1:]}, not {problem['input']!r}"
+
+
+def _keys(owner: Any, path: Sequence[str]) -> list[str]:
+    """The keys that a section of the config knows."""
+    for part in path:
+        if part.isdigit():
+            continue
+        hint = get_type_hints(owner).get(part)
+        args = [arg for arg in getattr(hint, "__args__", ()) if is_dataclass(arg)]
+        owner = args[0] if args else hint
+    return [item.name for item in fields(owner)] if is_dataclass(owner) else []
+
+
+def check_inputs(config: Config) -> None:
+    """Everything that a config names must be there, before any work is done. Raises ConfigError."""
+    named = {
+        "text.blocklist": [config.text.blocklist] if config.text.blocklist not in ("", "builtin") else [],
+        "text.blocked_domains": [config.text.blocked_domains] if config.text.blocked_domains else [],
+        "hashlists.files": list(config.hashlists.files),
+        "decontaminate.folders": list(config.decontaminate.folders),
+        "filters.measure": [item.measure.rpartition(":")[0] for item in config.filters if item.measure],
+    }
+    for key, paths in named.items():
+        for path in paths:
+            if is_local(path) and not Path(path).expanduser().exists():
+                raise ConfigError(f"{key} names {path}, which does not exist")
+    try:
+        load_queries(config.match.queries)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"match.queries: {error}") from None
+
+
+def effective(config: Config) -> str:
+    """The whole config as YAML, defaults included, without what changes nothing but the time."""
+    values = asdict(config)
+    for key in ("workers", "address"):
+        values["run"].pop(key)
+    values.pop("out")
+    return yaml.safe_dump(plain(values), sort_keys=False, allow_unicode=True)
+
+
+def plain(value: Any) -> Any:
+    """A config's value as YAML and JSON know it: tuples become lists."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(item) for item in value]
+    return value
+
+
+def options(config: Any, *keys: str) -> dict[str, Any]:
+    """A section's keys as a task's options; all of them if none is named."""
+    values = plain(asdict(config))
+    return {key: values[key] for key in keys} if keys else values

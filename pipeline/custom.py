@@ -1,0 +1,81 @@
+"""A user's own filter: a Python function that measures, named in the config.
+
+The function's source travels with the task, so that it needs no installation on a cluster, and so that a changed function is a
+changed fingerprint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.config import Config, ConfigError, CustomFilter
+
+
+def measuring(config: Config, stage: str) -> list[dict[str, str]]:
+    """The filters of a stage that measure something, as task options: name, function and source text."""
+    return [
+        {"name": item.name, "function": item.measure.rpartition(":")[2], "source": _source(item)}
+        for item in config.filters
+        if item.stage == stage and item.measure
+    ]
+
+
+def deciding(config: Config, stage: str) -> list[dict[str, str]]:
+    """The predicates of a stage's filters, as task options."""
+    return [{"name": item.name, "drop_when": item.drop_when} for item in config.filters if item.stage == stage]
+
+
+def _source(item: CustomFilter) -> str:
+    path = item.measure.rpartition(":")[0]
+    try:
+        return Path(path).expanduser().read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"filters.{item.name}.measure: {path} cannot be read: {error}") from None
+
+
+@lru_cache(maxsize=32)
+def _load(name: str, function: str, source: str) -> Any:
+    namespace: dict[str, Any] = {"__name__": f"filter_{name}"}
+    exec(compile(source, f"<filter {name}>", "exec"), namespace)  # noqa: S102 (the user's own code, from the user's own config)
+    if function not in namespace:
+        raise ConfigError(f"filters.{name}.measure: the file defines no function {function}")
+    return namespace[function]
+
+
+def measure(rows: pa.Table, filters: Sequence[Mapping[str, str]]) -> pa.Table:
+    """Run the functions over a table of rows (its first column is `row`).
+
+    Returns:
+        `row` and every column that the functions answer.
+
+    Raises:
+        ConfigError: a function answers another number of rows, or a column that is there already.
+    """
+    columns: dict[str, Any] = {"row": rows.column("row")}
+    for item in filters:
+        answer = _load(item["name"], item["function"], item["source"])(rows)
+        table = answer if isinstance(answer, pa.Table) else pa.table(dict(answer))
+        if table.num_rows != rows.num_rows:
+            raise ConfigError(f"filters.{item['name']}: answered {table.num_rows} rows for {rows.num_rows}")
+        for column in table.column_names:
+            if column in columns or column in rows.column_names:
+                raise ConfigError(f"filters.{item['name']}: the column {column} is there already; choose another name")
+            columns[column] = table.column(column)
+    return pa.table(columns)
+
+
+def join(measures: pa.Table, own: pa.Table | None) -> tuple[pa.Table, list[str]]:
+    """Built-in measures and the filters' own side by side (by row), and the names of the latter.
+
+    A row that either lacks (quarantine) is left out.
+    """
+    if own is None:
+        return measures, []
+    names = [name for name in own.column_names if name != "row"]
+    joined = measures.join(own, "row", join_type="inner").sort_by("row")
+    return joined, names

@@ -1,0 +1,187 @@
+"""Runs tasks: in Ray workers with bounded work in flight, or in this process. We write no scheduler.
+
+A task that fails is tried again; one that keeps failing is bisected down to the units (rows, pieces, URLs) that crash or exhaust a worker,
+which then go into quarantine, within the config's failure budget.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from dataset.commits import Commit
+from pipeline.phase import PHASES, Task, execute
+from pipeline.rows import ConservationError
+
+log = logging.getLogger("wit")
+
+RAY_RETRIES = 3  # for a lost node or a worker killed by the system; our own bisecting begins after these
+IN_FLIGHT_PER_CPU = 2  # enough to keep a worker busy while the driver looks elsewhere
+
+
+class PhaseFailedError(RuntimeError):
+    """A task failed and could not be contained."""
+
+
+class Executor(Protocol):
+    """Where tasks run."""
+
+    def run(self, url: str, tasks: Sequence[Task]) -> Iterator[tuple[Task, Commit | Exception]]:
+        """Do the tasks, in any order; a failure is an answer."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what the executor started."""
+        ...
+
+
+class InlineExecutor:
+    """In this process, one after the other: for debugging, and for tests of a stage."""
+
+    def run(self, url: str, tasks: Sequence[Task]) -> Iterator[tuple[Task, Commit | Exception]]:
+        """See `Executor`."""
+        for task in tasks:
+            try:
+                yield task, execute(url, PHASES[task.phase].module, task)
+            except Exception as error:
+                yield task, error
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+class RayExecutor:
+    """Plain Ray tasks on a local or a remote cluster."""
+
+    def __init__(self, workers: int | None, address: str | None, *, working_dir: Path | None = None):
+        import ray
+
+        self._ray = ray
+        self._own = not ray.is_initialized()
+        if self._own:
+            os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+            options: dict[str, Any] = {"logging_level": logging.WARNING, "log_to_driver": False}
+            if address:
+                options["address"] = address
+                if working_dir is not None and "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ:
+                    options["runtime_env"] = {"working_dir": str(working_dir), "excludes": EXCLUDES}
+            else:
+                # A laptop's run needs no dashboard, and must not join a cluster that the environment happens to name.
+                options.update(address="local", include_dashboard=False, num_cpus=workers)
+            ray.init(**options)
+        self._limit = workers
+        # Retried by Ray when a worker or node dies; an exception of our own code is an answer, not a reason to retry.
+        self._remote = ray.remote(max_retries=RAY_RETRIES)(execute)
+
+    def run(self, url: str, tasks: Sequence[Task]) -> Iterator[tuple[Task, Commit | Exception]]:
+        """See `Executor`."""
+        waiting = deque(tasks)
+        running: dict[Any, Task] = {}
+        cpus = self._limit or max(1, int(self._ray.cluster_resources().get("CPU", 1)))
+        bound = cpus * IN_FLIGHT_PER_CPU if self._limit is None else cpus
+        while waiting or running:
+            while waiting and len(running) < bound:
+                task = waiting.popleft()
+                declared = PHASES[task.phase]
+                remote = self._remote.options(num_cpus=declared.cpus, name=task.phase)
+                running[remote.remote(url, declared.module, task)] = task
+            done, _ = self._ray.wait(list(running), num_returns=1)
+            for reference in done:
+                task = running.pop(reference)
+                try:
+                    yield task, self._ray.get(reference)
+                except Exception as error:
+                    yield task, unwrap(error)
+
+    def close(self) -> None:
+        """Stop the local Ray that this executor started."""
+        if self._own:
+            self._ray.shutdown()
+
+
+EXCLUDES = [".venv", "out", ".git", "build", "*.tar", "*.warc*", ".mypy_cache", ".ruff_cache", ".pytest_cache"]
+"""What of the repo is not sent to a cluster: Ray's working_dir is the code and the configs."""
+
+
+def unwrap(error: Exception) -> Exception:
+    """The exception of our own code inside a RayTaskError, or the error itself."""
+    cause = getattr(error, "cause", None)
+    return cause if isinstance(cause, Exception) else error
+
+
+def contained(
+    executor: Executor,
+    url: str,
+    tasks: Sequence[Task],
+    budget: int,
+    on_done: Callable[[Task, Commit], None],
+) -> dict[int, Commit]:
+    """Do all tasks; isolate and quarantine what keeps crashing.
+
+    Args:
+        budget: how many units may be quarantined in this call before the run fails.
+
+    Returns:
+        partition -> commit.
+
+    Raises:
+        PhaseFailedError: a task failed whose failure is not one unit's, or the budget is spent.
+    """
+    commits: dict[int, Commit] = {}
+    failed: list[tuple[Task, Exception]] = []
+    for task, answer in executor.run(url, tasks):
+        if isinstance(answer, Commit):
+            commits[task.partition] = answer
+            on_done(task, answer)
+        elif isinstance(answer, ConservationError):
+            raise answer
+        else:
+            failed.append((task, answer))
+    for task, error in failed:
+        log.warning("%s: partition %d failed (%s); looking for the cause", task.phase, task.partition, brief(error))
+        poison = _isolate(executor, url, task, budget)
+        if len(poison) > budget:
+            raise PhaseFailedError(
+                f"{task.phase}: more than {budget} inputs of partition {task.partition} crash their worker "
+                f"({brief(error)}); raise run.max_quarantined if that is expected"
+            ) from error
+        budget -= len(poison)
+        retry = replace(task, without=tuple(poison))
+        ((_, answer),) = list(executor.run(url, [retry]))
+        if not isinstance(answer, Commit):
+            raise PhaseFailedError(f"{task.phase}: partition {task.partition} failed: {brief(answer)}") from answer
+        if poison:
+            log.warning("%s: partition %d: %d inputs quarantined", task.phase, task.partition, len(poison))
+        commits[task.partition] = answer
+        on_done(task, answer)
+    return commits
+
+
+def _isolate(executor: Executor, url: str, task: Task, budget: int) -> list[int]:
+    """The units that fail on their own, found by bisecting; stops once more than the budget are found."""
+    poison: list[int] = []
+    ranges = [(0, task.units)] if task.units else []
+    while ranges and len(poison) <= budget:
+        probes = [replace(task, only=span) for span in ranges]
+        ranges = []
+        for probe, answer in sorted(executor.run(url, probes), key=lambda item: item[0].only or (0, 0)):
+            if isinstance(answer, Commit):
+                continue
+            first, last = probe.only or (0, 0)
+            if last - first == 1:
+                poison.append(first)
+            else:
+                middle = (first + last) // 2
+                ranges += [(first, middle), (middle, last)]
+    return sorted(poison)
+
+
+def brief(error: BaseException) -> str:
+    """An exception as one line."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"[:300]

@@ -1,0 +1,172 @@
+"""A phase: a pure function of one partition, and what it needs to know.
+
+A stage is one or more phases. A phase's function gets a `Context` (its task's inputs and options), and returns a `Result`
+(tables or exchange files, counts, small facts). `execute` writes the result's files and returns the commit record;
+it runs in a Ray worker, or in the driver itself.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pyarrow as pa
+
+from dataset.commits import Commit, FileRef, Ledger, fingerprint, folder
+from dataset.ids import checksum
+from dataset.storage import Storage
+from dataset.tables import read_parquet, to_parquet
+from pipeline.exchange import Buckets, read_bucket
+
+
+@dataclass(frozen=True)
+class Input:
+    """A file that a task reads, or one bucket of an exchange file."""
+
+    file: FileRef
+    bucket: int | None = None
+
+    @property
+    def checksum(self) -> str:
+        """What the task's result depends on."""
+        if self.bucket is None:
+            return self.file.checksum
+        return self.file.ranges[self.bucket].checksum
+
+
+@dataclass(frozen=True)
+class Task:
+    """Everything that a worker needs to do one partition of one phase."""
+
+    phase: str
+    partition: int
+    inputs: Mapping[str, tuple[Input, ...]]  # role -> files, in a fixed order
+    options: Mapping[str, Any]  # the config keys that the phase reads, as JSON values
+    units: int = 0  # what poison can be isolated in: rows, pieces, URLs; 0 if it cannot
+    hints: Mapping[str, Any] = field(default_factory=dict)  # what does not change the result (where a file lies)
+    only: tuple[int, int] | None = None  # a probe of some units, whose result is thrown away
+    without: tuple[int, ...] = ()  # units in quarantine
+
+    @property
+    def fingerprint(self) -> str:
+        """See `dataset.commits.fingerprint`; quarantine is an outcome, not an input."""
+        inputs = [f"{role}:{item.checksum}" for role in sorted(self.inputs) for item in self.inputs[role]]
+        return fingerprint(self.phase, PHASES[self.phase].version, {**self.options, "partition": self.partition}, inputs)
+
+
+@dataclass
+class Result:
+    """What a phase's function answers."""
+
+    tables: dict[str, tuple[pa.Table, pa.Schema | None]] = field(default_factory=dict)
+    buckets: dict[str, Buckets] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, tuple[str, bytes]] = field(default_factory=dict)  # role -> (name relative to OUT, content)
+    refs: dict[str, FileRef] = field(default_factory=dict)  # files that the phase has written itself
+
+    def table(self, role: str, table: pa.Table, schema: pa.Schema | None = None) -> Result:
+        """Add a table, rows in their total order; returns self."""
+        self.tables[role] = (table, schema)
+        return self
+
+
+class Context:
+    """A phase's view of its task."""
+
+    def __init__(self, storage: Storage, task: Task):
+        self.storage = storage
+        self.task = task
+        self.options = task.options
+
+    def table(self, role: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """The only file of a role, whole or some columns."""
+        (item,) = self.task.inputs[role]
+        return self._read(item, columns)
+
+    def table_list(self, role: str, columns: Sequence[str] | None = None) -> list[pa.Table]:
+        """All files (or buckets) of a role, in the task's order."""
+        return [self._read(item, columns) for item in self.task.inputs.get(role, ())]
+
+    def concat(self, role: str, schema: pa.Schema) -> pa.Table:
+        """All files (or buckets) of a role as one table, in the task's order."""
+        tables = [table.select(schema.names).cast(schema) for table in self.table_list(role)]
+        return pa.concat_tables([schema.empty_table(), *tables])
+
+    def _read(self, item: Input, columns: Sequence[str] | None) -> pa.Table:
+        if item.bucket is not None:
+            table = read_bucket(self.storage, item.file, item.bucket)
+            return table.select(columns) if columns is not None else table
+        return read_parquet(self.storage, item.file.name, columns)
+
+    def units(self, count: int) -> list[int]:
+        """The units to work on: all but those in quarantine, or those of a probe."""
+        first, last = self.task.only or (0, count)
+        without = set(self.task.without)
+        return [unit for unit in range(first, min(last, count)) if unit not in without]
+
+    def phase_file(self, role: str, ending: str) -> str:
+        """The name of a file of this task."""
+        return f"{folder(self.task.phase)}/{role}-{self.task.partition:05d}-{self.task.fingerprint}.{ending}"
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A registered phase."""
+
+    name: str
+    version: int  # raised whenever the code would give another result for the same inputs
+    function: Callable[[Context], Result]
+    module: str
+    cpus: float
+
+
+PHASES: dict[str, Phase] = {}
+
+
+def phase(name: str, *, version: int = 1, cpus: float = 1) -> Callable[[Callable[[Context], Result]], Phase]:
+    """Register a function as the phase `STAGE.NAME`."""
+
+    def register(function: Callable[[Context], Result]) -> Phase:
+        made = Phase(name, version, function, function.__module__, cpus)
+        PHASES[name] = made
+        return made
+
+    return register
+
+
+def load_stage(module: str) -> None:
+    """Import a stage's module in a worker, so that its phases are registered."""
+    importlib.import_module(module)
+
+
+def execute(url: str, module: str, task: Task) -> Commit:
+    """Do one task and commit it. A probe (`task.only`) writes nothing."""
+    load_stage(module)
+    storage = Storage(url)
+    context = Context(storage, task)
+    result = PHASES[task.phase].function(context)
+    plain = replace(task, only=None, without=())
+    if task.only is not None:
+        return Commit(task.phase, task.partition, plain.fingerprint, {}, {}, {})
+    files: dict[str, FileRef] = dict(result.refs)
+    for role, (table, schema) in result.tables.items():
+        data = to_parquet(table, schema)
+        files[role] = _write(storage, context.phase_file(role, "parquet"), data, table.num_rows)
+    for role, bucket_file in result.buckets.items():
+        ref = _write(storage, context.phase_file(role, "arrows"), bucket_file.data, bucket_file.rows)
+        files[role] = replace(ref, ranges=bucket_file.ranges)
+    for role, (name, content) in result.files.items():
+        files[role] = _write(storage, name, content, 0)
+    facts = dict(result.facts)
+    if task.without:
+        facts["quarantined"] = list(task.without)
+    commit = Commit(task.phase, task.partition, plain.fingerprint, files, result.counts, facts)
+    return Ledger(storage, task.phase).add(commit)
+
+
+def _write(storage: Storage, name: str, data: bytes | pa.Buffer, rows: int) -> FileRef:
+    storage.write(name, data)
+    return FileRef(name, len(memoryview(data)), checksum(data), rows)

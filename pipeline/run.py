@@ -1,0 +1,167 @@
+"""A run: brings a dataset from what is committed to what the config asks for, phase by phase."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from dataset.commits import FORMAT_VERSION, Commit, FileRef, Ledger, read_manifest, write_manifest
+from dataset.schema import STAGES
+from dataset.storage import Storage
+from pipeline.config import Config
+from pipeline.executor import Executor, contained
+from pipeline.phase import Input, Phase, Task
+from pipeline.progress import Reporter
+from pipeline.rows import ConservationError
+
+log = logging.getLogger("wit")
+
+
+@dataclass(frozen=True)
+class Partition:
+    """A partition's rows as one write left them, and the verdicts of all stages since."""
+
+    number: int
+    rows: FileRef
+    verdicts: tuple[FileRef, ...] = ()
+    alive: int = 0
+    beside: Mapping[str, FileRef] = field(default_factory=dict)  # measures that later stages read: matches, images
+
+    def inputs(self, *beside: str) -> dict[str, tuple[Input, ...]]:
+        """The inputs of a task over the alive rows, with some of the tables beside them."""
+        return {
+            "rows": (Input(self.rows),),
+            "verdicts": tuple(Input(ref) for ref in self.verdicts),
+            **{role: (Input(self.beside[role]),) for role in beside},
+        }
+
+
+class Run:
+    """The state of one run; the stages' modules drive it."""
+
+    def __init__(self, config: Config, storage: Storage, executor: Executor, reporter: Reporter, retry: str = "none"):
+        self.config = config
+        self.storage = storage
+        self.executor = executor
+        self.reporter = reporter
+        self.retry = retry  # fetch outcomes to try again: none or transient
+        self.phases: list[dict[str, Any]] = []
+        self.funnel: dict[str, dict[str, int]] = {}
+        self.partitions: list[Partition] = []
+        self.shared: dict[str, Any] = {}  # what one stage leaves for a later one
+        self.worked = 0  # tasks done by this run
+        self._quarantined = 0
+        self._before = read_manifest(storage)
+
+    def do(self, phase: Phase, tasks: Sequence[Task], *, rows: int = 0) -> list[Commit]:
+        """Have every task of a phase committed, doing only those that are missing or changed.
+
+        Returns the commits in the tasks' order.
+
+        Raises:
+            PhaseFailedError: see `pipeline.executor.contained`.
+        """
+        ledger = Ledger(self.storage, phase.name)
+        known = ledger.load()
+        commits: dict[int, Commit] = {}
+        todo: list[Task] = []
+        for task in tasks:
+            found = known.get((task.partition, task.fingerprint))
+            if found is None:
+                todo.append(task)
+            else:
+                commits[task.partition] = found
+        if todo:
+            self._publish(complete=False)  # readers see the phases before this one while it is at work
+            progress = self.reporter.phase(phase.name, len(todo), rows)
+            budget = self.config.run.max_quarantined - self._quarantined
+            done = contained(self.executor, self.storage.url, todo, budget, lambda *_: progress.advance())
+            commits.update(done)
+            self.worked += len(todo)
+        ordered = [commits[task.partition] for task in tasks]
+        self._quarantined += sum(len(commit.facts.get("quarantined", ())) for commit in ordered)
+        checksum = ledger.close(ordered)
+        if todo or len(known) > len(commits):
+            ledger.collect(ordered)
+        self.phases.append(
+            {
+                "phase": phase.name,
+                "partitions": len(ordered),
+                "records": ledger.closed_name,
+                "checksum": checksum,
+            }
+        )
+        return ordered
+
+    def one(self, phase: Phase, task: Task) -> Commit:
+        """`do` for a phase of a single partition."""
+        return self.do(phase, [task])[0]
+
+    def judge(self, stage: str, phase: Phase, tasks: Sequence[Task], *, rows: int = 0) -> list[Commit]:
+        """`do` for the deciding phase of a stage: checks that nothing disappears, and carries the verdicts on.
+
+        Raises:
+            ConservationError: kept + dropped ≠ input somewhere, or a partition's input is not what the stage before kept.
+        """
+        commits = self.do(phase, tasks, rows=rows)
+        after: list[Partition] = []
+        for partition, commit in zip(self.partitions, commits, strict=True):
+            counts = commit.counts
+            if counts["input"] != partition.alive or counts["kept"] + counts["dropped"] != counts["input"]:
+                raise ConservationError(
+                    f"{stage}: partition {partition.number} got {counts['input']} rows of {partition.alive} "
+                    f"and answered {counts['kept']} kept and {counts['dropped']} dropped"
+                )
+            verdicts = commit.files["verdicts"]
+            after.append(replace(partition, verdicts=(*partition.verdicts, verdicts), alive=counts["kept"]))
+        self.partitions = after
+        self.count(stage, commits)
+        return commits
+
+    def count(self, stage: str, commits: Sequence[Commit]) -> None:
+        """Add a stage to the funnel and say how it went."""
+        names = ("input", "kept", "dropped")
+        totals = {name: sum(commit.counts.get(name, 0) for commit in commits) for name in names}
+        self.funnel[stage] = totals
+        reasons: dict[str, int] = {}
+        for commit in commits:
+            for name, count in commit.counts.items():
+                if name.startswith("reason:"):
+                    reasons[name.removeprefix("reason:")] = reasons.get(name.removeprefix("reason:"), 0) + count
+        most = ", ".join(f"{name} {count:,}" for name, count in sorted(reasons.items(), key=lambda item: -item[1])[:4])
+        self.reporter.say(
+            f"{stage:<14} {totals['input']:>12,} in {totals['kept']:>12,} kept {totals['dropped']:>12,} dropped"
+            + (f"   {most}" if most else "")
+        )
+
+    def beside(self, role: str, commits: Sequence[Commit], file: str) -> None:
+        """Remember a file of each commit as a table beside the partition's rows."""
+        self.partitions = [
+            replace(partition, beside={**partition.beside, role: commit.files[file]})
+            for partition, commit in zip(self.partitions, commits, strict=True)
+        ]
+
+    @property
+    def alive(self) -> int:
+        """Rows that no stage has dropped so far."""
+        return sum(partition.alive for partition in self.partitions)
+
+    def finish(self, *, complete: bool) -> None:
+        """Publish what this run has closed."""
+        self._publish(complete=complete)
+
+    def _publish(self, *, complete: bool) -> None:
+        stages = {name: self.funnel[name] for name in STAGES if name in self.funnel}
+        write_manifest(
+            self.storage,
+            {
+                "format": FORMAT_VERSION,
+                "complete": complete,
+                "name": self.config.name,
+                "phases": self.phases,
+                "funnel": stages,
+                "vocabulary": sorted(filter_.name for filter_ in self.config.filters),
+            },
+        )

@@ -1,0 +1,11 @@
+"""balance: at most t pairs a query over what is left; see `pipeline.stages.balancing`."""
+
+from __future__ import annotations
+
+from pipeline.run import Run
+from pipeline.stages.balancing import AFTER
+
+
+def run(run: Run) -> None:
+    """Balance at exactly the cap."""
+    AFTER.run(run, run.config.balance.cap, None)

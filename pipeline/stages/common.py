@@ -1,0 +1,61 @@
+"""What several stages do alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+
+from dataset.commits import Commit
+from pipeline.phase import Context, Input
+
+T = TypeVar("T")
+
+ROWS_PER_BUCKET = 2_000_000
+"""Keys that one reduce task of an exchange sorts: some 100 MB."""
+
+LOCATOR_BITS = 32
+"""A locator is a partition's number << 32 | the row in it."""
+
+
+def settings(kind: type[T], values: Mapping[str, Any]) -> T:
+    """A config section from a task's options; keys that the phase did not take keep their defaults."""
+    known = {item.name for item in fields(kind)}  # type: ignore[arg-type]
+    return kind(**{key: tuple(v) if isinstance(v, list) else v for key, v in values.items() if key in known})
+
+
+def gather(commits: Sequence[Commit], role: str, bucket: int) -> tuple[Input, ...]:
+    """One bucket of every map task's exchange file, in the map tasks' order."""
+    return tuple(
+        Input(commit.files[role], bucket) for commit in commits if bucket in commit.files[role].ranges
+    )
+
+
+def buckets_in(commits: Sequence[Commit], role: str) -> list[int]:
+    """The buckets that hold anything."""
+    return sorted({bucket for commit in commits for bucket in commit.files[role].ranges})
+
+
+def every(commits: Sequence[Commit], role: str) -> tuple[Input, ...]:
+    """A file of every commit, in order."""
+    return tuple(Input(commit.files[role]) for commit in commits)
+
+
+def locators(partition: int, rows: pa.ChunkedArray) -> pa.Array:
+    """The locators of rows of a partition. int64 (n,)."""
+    return pa.array((np.int64(partition) << LOCATOR_BITS) | rows.to_numpy().astype(np.int64))
+
+
+def concat(tables: Sequence[pa.Table]) -> pa.Table | None:
+    """Tables of one schema as one, None if there is none."""
+    return pa.concat_tables(tables) if tables else None
+
+
+def matched_queries(context: Context, rows: pa.Table) -> pa.Array:
+    """The query ids of alive candidate rows, from the `matches` beside them. list<int32> (n,)."""
+    matches = context.table("matches")
+    at = np.searchsorted(matches.column("row").to_numpy(), rows.column("row").to_numpy())
+    return matches.column("query_ids").combine_chunks().take(pa.array(at))

@@ -1,0 +1,121 @@
+"""dedup: spam texts, repeated (URL, text), one URL with many texts. An exchange of keys; candidates become pairs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from dataset.ids import words64
+from dataset.schema import VERDICTS
+from filters.dedup import SPAM, DedupConfig, duplicates, spam, text_keys, text_spam, url_keys
+from pipeline.config import options
+from pipeline.exchange import bucket_count, bucket_of, write_buckets
+from pipeline.phase import Context, Result, Task, phase
+from pipeline.rows import alive_rows, first_verdicts, verdict_result
+from pipeline.run import Run
+from pipeline.stages.common import LOCATOR_BITS, ROWS_PER_BUCKET, buckets_in, every, gather, locators, settings
+
+@phase("dedup.texts")
+def texts(context: Context) -> Result:
+    """(text, URL) keys, distinct within the partition, by text."""
+    keys = text_keys(alive_rows(context, ["url", "text"]))
+    bucket = bucket_of(words64(keys.column("text_key"))[:, 0], context.options["buckets"])
+    return Result(buckets={"keys": write_buckets(keys, bucket)})
+
+
+@phase("dedup.spam")
+def spam_texts(context: Context) -> Result:
+    """Texts on more distinct images than allowed."""
+    keys = pa.concat_tables(context.table_list("keys"))
+    return Result().table("spam", spam(keys, settings(DedupConfig, context.options)), SPAM)
+
+
+@phase("dedup.urls")
+def urls(context: Context) -> Result:
+    """Keys of the rows whose text is no spam, by URL."""
+    rows = alive_rows(context, ["url", "text"])
+    rows = rows.append_column("locator", locators(context.task.partition, rows.column("row")))
+    keys = url_keys(rows, context.concat("spam", SPAM))
+    bucket = bucket_of(words64(keys.column("url_key"))[:, 0], context.options["buckets"])
+    return Result(buckets={"keys": write_buckets(keys, bucket)})
+
+
+@phase("dedup.duplicates")
+def duplicate_rows(context: Context) -> Result:
+    """Which rows repeat another; verdicts return to their partition."""
+    found = duplicates(pa.concat_tables(context.table_list("keys")), settings(DedupConfig, context.options))
+    home = found.column("locator").to_numpy() >> LOCATOR_BITS
+    return Result(buckets={"verdicts": write_buckets(found, home)})
+
+
+@phase("dedup.decide")
+def judge(context: Context) -> Result:
+    """Collect the partition's verdicts."""
+    rows = alive_rows(context, ["url", "text"])
+    config = settings(DedupConfig, context.options)
+    parts = [text_spam(rows, context.concat("spam", SPAM), config)]
+    for table in context.table_list("returned"):
+        row = table.column("locator").to_numpy() & np.int64(2**LOCATOR_BITS - 1)
+        returned = table.select(["reason", "evidence"]).add_column(0, "row", pa.array(row.astype(np.uint32)))
+        parts.append(returned.cast(VERDICTS))
+    return verdict_result(rows, first_verdicts(parts))
+
+
+def run(run: Run) -> None:
+    """Spam first, so that a spam text never wins over a good one; then duplicates."""
+    config = run.config.dedup
+    buckets = {"buckets": bucket_count(run.alive, ROWS_PER_BUCKET)}
+    by_text = run.do(
+        texts,
+        [Task(texts.name, partition.number, partition.inputs(), buckets) for partition in run.partitions],
+        rows=run.alive,
+    )
+    spam_commits = run.do(
+        spam_texts,
+        [
+            Task(
+                spam_texts.name,
+                bucket,
+                {"keys": gather(by_text, "keys", bucket)},
+                options(config, "max_images_per_text"),
+            )
+            for bucket in buckets_in(by_text, "keys")
+        ],
+    )
+    spam_inputs = {"spam": every(spam_commits, "spam")}
+    by_url = run.do(
+        urls,
+        [
+            Task(urls.name, partition.number, {**partition.inputs(), **spam_inputs}, buckets)
+            for partition in run.partitions
+        ],
+        rows=run.alive,
+    )
+    found = run.do(
+        duplicate_rows,
+        [
+            Task(
+                duplicate_rows.name,
+                bucket,
+                {"keys": gather(by_url, "keys", bucket)},
+                options(config, "texts_per_url"),
+            )
+            for bucket in buckets_in(by_url, "keys")
+        ],
+    )
+    run.judge(
+        "dedup",
+        judge,
+        [
+            Task(
+                judge.name,
+                partition.number,
+                {**partition.inputs(), **spam_inputs, "returned": gather(found, "verdicts", partition.number)},
+                options(config, "max_images_per_text"),
+            )
+            for partition in run.partitions
+        ],
+        rows=run.alive,
+    )
+
+

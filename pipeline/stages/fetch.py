@@ -1,0 +1,216 @@
+"""fetch: image bytes from the archives that hold them, or over HTTP; a recorded observation, kept for ever.
+
+The fetch store is append-only and keyed by canonical URL. A run gets only what the store lacks or what the config says to
+try again. Everything after this stage is pure again: `images` holds no times and no attempts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import lru_cache
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from crawl import store
+from crawl.archives import read_bodies
+from crawl.fetch import FetchConfig, fetch
+from crawl.images import ImageConfig, ingest
+from crawl.observations import Ingested, Observation, Refusal, now, observe
+from dataset.commits import FileRef, fingerprint
+from dataset.ids import pair_id
+from dataset.reasons import TRANSIENT
+from dataset.schema import IMAGES, OBSERVATIONS, VERDICTS
+from dataset.storage import Storage
+from dataset.tables import read_parquet
+from filters.hashlists import HashLists, HashListsConfig
+from filters.perceptual import pdq
+from pipeline.config import options
+from pipeline.phase import Context, Result, Task, phase
+from pipeline.plan import file_checksum
+from pipeline.rows import alive_rows, decide, first_verdicts, quarantined, verdict_result
+from pipeline.run import Run
+from pipeline.stages.common import settings
+
+@phase("fetch.get")
+def get(context: Context) -> Result:
+    """Every URL of the partition that the store lacks; then the newest observation of each."""
+    urls = _urls(context)
+    wanted = [urls[unit] for unit in context.units(len(urls))]
+    known = _known(context, wanted)
+    config = settings(FetchConfig, context.options["fetch"])
+    again = TRANSIENT if config.retry == "transient" else frozenset()
+    have = {row["url"]: row for row in known.select(["url", "outcome", "fetched_at"]).to_pylist()}
+    need = [url for url in wanted if url not in have or have[url]["outcome"] in again]
+    observations = _observe(context, need, config)
+    if observations:
+        name = f"{context.options['folder']}/{_chunk_name(context, need, [have.get(url) for url in need])}"
+        store.write_chunk(context.storage, name, observations)
+        known = store.newest(pa.concat_tables([known, store.read_chunk(context.storage, name)]))
+    return _images(context, known, wanted)
+
+
+def _urls(context: Context) -> list[str]:
+    pairs = alive_rows(context, ["url"])
+    return sorted(pc.unique(pairs.column("url")).to_pylist())
+
+
+def _chunk_name(context: Context, need: Sequence[str], have: Sequence[object]) -> str:
+    """The same URLs asked for again, knowing the same of them, make the same chunk."""
+    digest = hashlib.md5(repr((need, have)).encode(), usedforsecurity=False).hexdigest()
+    return f"{_home(context)}{digest}"
+
+
+def _home(context: Context) -> str:
+    """How the names of this partition's chunks begin; a URL's partition is a function of the route."""
+    return f"{context.options['route']}-{context.task.partition:05d}-"
+
+
+@lru_cache(maxsize=100_000)
+def _chunk_urls(url: str, name: str) -> pa.ChunkedArray:
+    """The URLs of a chunk of the store; chunks never change."""
+    return read_parquet(Storage(url), name, ["url"]).column("url")
+
+
+def _known(context: Context, wanted: Sequence[str]) -> pa.Table:
+    """The newest observation of each wanted URL that the store has.
+
+    Under the same route a URL is in a chunk of its own partition; chunks made under another route are all looked through.
+    """
+    asked = pa.array(wanted, pa.string())
+    home, route = _home(context), context.options["route"]
+    tables = []
+    for info in context.storage.list(f"{store.FOLDER}/{context.options['folder']}"):
+        base = info.name.rpartition("/")[2]
+        if not base.endswith(".parquet") or (base.startswith(route) and not base.startswith(home)):
+            continue
+        if pc.any(pc.is_in(_chunk_urls(context.storage.url, info.name), value_set=asked)).as_py():
+            tables.append(read_parquet(context.storage, info.name))
+    found = pa.concat_tables([OBSERVATIONS.empty_table(), *tables])
+    return store.newest(found.filter(pc.is_in(found.column("url"), value_set=asked)))
+
+
+def _observe(context: Context, need: Sequence[str], config: FetchConfig) -> list[Observation]:
+    lists = _hash_lists(tuple(context.options["hashlists"]["files"]))
+    image_config = settings(ImageConfig, context.options["store"])
+
+    def take(body: bytes) -> Ingested | Refusal:
+        return ingest(body, image_config, pdq, lists.match)
+
+    done: dict[str, Observation] = {}
+    for origin in config.origins:
+        left = [url for url in need if url not in done]
+        if origin == "archive":
+            done.update(_from_archives(context, left, take))
+        else:
+            done.update((item.url, item) for item in fetch(left, _share(context, config), take))
+    return list(done.values())
+
+
+def _from_archives(
+    context: Context, urls: Sequence[str], take: Callable[[bytes], Ingested | Refusal]
+) -> dict[str, Observation]:
+    """What the run's own archives hold of these URLs."""
+    held = context.table("archive_images")
+    held = held.filter(pc.is_in(held.column("url"), value_set=pa.array(urls, pa.string())))
+    places: dict[str, dict[int, str]] = {}
+    for row in held.to_pylist():
+        places.setdefault(row["archive"], {})[row["offset"]] = row["url"]
+    done: dict[str, Observation] = {}
+    for archive, by_offset in places.items():
+        location = context.task.hints["locations"][archive]
+        for offset, body, _ in read_bodies(location, sorted(by_offset)):
+            url = by_offset[offset]
+            done[url] = observe(
+                url, take(body), origin="archive", fetched_at=now(), status=200, final_url=url, fetched_bytes=len(body)
+            )
+    return done
+
+
+def _share(context: Context, config: FetchConfig) -> FetchConfig:
+    """A host that is split into lanes has its budget divided among them."""
+    hosts = context.table("rows", ["host"]).column("host")
+    lanes = context.table("lanes")
+    mine = lanes.filter(pc.is_in(lanes.column("host"), value_set=pc.unique(hosts)))
+    most = max(mine.column("lanes").to_pylist(), default=1)
+    if most == 1:
+        return config
+    return replace(
+        config,
+        per_host_concurrency=max(1, config.per_host_concurrency // most),
+        per_host_delay_s=config.per_host_delay_s * most,
+    )
+
+
+@lru_cache(maxsize=4)
+def _hash_lists(files: tuple[str, ...]) -> HashLists:
+    return HashLists.load(HashListsConfig(files=files))
+
+
+def _images(context: Context, known: pa.Table, wanted: Sequence[str]) -> Result:
+    """The observations as IMAGES, ordered by URL id, and the store's files that they need.
+
+    What no archive holds is no observation of the world, so it is here alone, not in the store.
+    """
+    missing = sorted(set(wanted) - set(known.column("url").to_pylist()))
+    absent = [{"url": url, "origin": "archive", "outcome": "not_in_archive", "final_url": url} for url in missing]
+    known = pa.concat_tables([known, pa.Table.from_pylist(absent, schema=OBSERVATIONS)])
+    ids = pa.array([pair_id(url, "")[:8] for url in known.column("url").to_pylist()], pa.binary(8))
+    table = known.append_column("url_id", ids).sort_by("url_id")
+    table = table.append_column("row", pa.array(range(table.num_rows), pa.uint32()))
+    result = Result(counts={"images": table.num_rows}).table("images", table.select(IMAGES.names), IMAGES)
+    for blob in sorted(set(pc.drop_null(pc.unique(table.column("blob"))).to_pylist())):
+        (info,) = (item for item in context.storage.list(blob.rpartition("/")[0]) if item.name == blob)
+        result.refs[f"blob:{blob}"] = FileRef(blob, info.bytes, "")
+    return result
+
+
+@phase("fetch.decide")
+def judge(context: Context) -> Result:
+    """Verdicts by sql/decisions/fetch.sql: the outcome of each pair's image."""
+    rows = alive_rows(context)
+    images = context.table("images")
+    present = pc.is_in(
+        pc.binary_slice(rows.column("pair_id").cast(pa.binary()), 0, 8), value_set=images.column("url_id").cast(pa.binary()).combine_chunks()
+    )
+    lost = quarantined(rows.column("row"), rows.filter(present).column("row"), "fetch")
+    verdicts = decide(context, "fetch", rows, {"images": images}, context.options).cast(VERDICTS)
+    return verdict_result(rows, first_verdicts([verdicts, lost]))
+
+
+def run(run: Run) -> None:
+    """Get what is missing; decide by the outcomes."""
+    config = run.config
+    images = options(config.store)
+    lists = {"files": list(config.hashlists.files), "checksums": [file_checksum(path) for path in config.hashlists.files]}
+    # Stored bytes depend on how they are resized, so another setting has another folder.
+    folder = fingerprint("store", 1, images, [])
+    (lanes,) = run.shared["lanes"]["lanes"]
+    route = fingerprint("route", len(run.partitions), {}, [lanes.checksum])
+    settings_ = {"fetch": options(config.fetch), "store": images, "hashlists": lists, "folder": folder, "route": route}
+    got = run.do(
+        get,
+        [
+            Task(
+                get.name,
+                partition.number,
+                {**partition.inputs("archive_images"), **run.shared["lanes"]},
+                settings_,
+                units=partition.alive,
+                hints={"locations": run.shared["locations"]},
+            )
+            for partition in run.partitions
+        ],
+        rows=run.alive,
+    )
+    run.beside("images", got, "images")
+    run.judge(
+        "fetch",
+        judge,
+        [Task(judge.name, partition.number, partition.inputs("images"), {}) for partition in run.partitions],
+        rows=run.alive,
+    )
+
+

@@ -1,0 +1,213 @@
+"""pack: what is left becomes WebDataset shards in one global, seeded order, with an index and a held-out split."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from crawl.store import read_images
+from dataset import sql
+from dataset.commits import FileRef
+from dataset.ids import checksum, order_hash
+from dataset.schema import IMAGES, PAIRS, SAMPLES, SHARD_INDEX
+from dataset.shards import write_shard
+from filters.components import caption_keys, heldout
+from pipeline.exchange import bucket_count, bucket_of, write_buckets
+from pipeline.phase import Context, Input, Result, Task, phase
+from pipeline.rows import ConservationError, alive_rows
+from pipeline.run import Run
+from pipeline.stages.common import every, gather, locators
+from pipeline.stages.image import images_of
+
+GROUPS = pa.schema([("locator", pa.int64()), ("image_key", pa.binary(32)), ("caption_key", pa.binary(16))])
+ROWS = pa.schema(
+    [
+        *PAIRS,
+        *[field for field in IMAGES if field.name in ("sha256", "width", "height", "blob", "blob_offset", "blob_length")],
+        ("order", pa.uint64()),
+    ]
+)
+TRAIN, HELDOUT = "train", "heldout"
+
+
+@phase("pack.groups")
+def groups(context: Context) -> Result:
+    """What ties a pair to others: its image's bytes and its caption without case."""
+    rows = alive_rows(context, ["pair_id", "text"])
+    table = pa.table(
+        {
+            "locator": locators(context.task.partition, rows.column("row")),
+            "image_key": images_of(rows, context.table("images")).column("sha256"),
+            "caption_key": caption_keys(rows.column("text")),
+        }
+    )
+    return Result(counts={"rows": table.num_rows}).table("groups", table, GROUPS)
+
+
+@phase("pack.split")
+def split(context: Context) -> Result:
+    """Which pairs are held out: never one of two that share an image or a caption."""
+    table = context.concat("groups", GROUPS)
+    images, captions = (table.column(name).combine_chunks() for name in ("image_key", "caption_key"))
+    chosen = heldout(images, captions, context.options["heldout_share"], context.options["seed"])
+    held = table.filter(pa.array(chosen)).select(["locator"])
+    return Result(counts={"heldout": held.num_rows, "rows": table.num_rows}).table("heldout", held)
+
+
+@phase("pack.map")
+def scatter(context: Context) -> Result:
+    """The partition's pairs, each to its shard."""
+    rows = alive_rows(context)
+    images = images_of(rows, context.table("images"))
+    here = locators(context.task.partition, rows.column("row"))
+    order = order_hash(rows.column("pair_id"), context.options["seed"])
+    for name in ("sha256", "width", "height", "blob", "blob_offset", "blob_length"):
+        rows = rows.append_column(IMAGES.field(name), images.column(name))
+    rows = rows.append_column("order", pa.array(order)).select(ROWS.names).cast(ROWS)
+    held = pc.is_in(here, value_set=context.table("heldout").column("locator").combine_chunks()).to_numpy(False)
+    train_shards, heldout_shards = context.options["shards"]
+    shard = np.where(held, train_shards + bucket_of(order, heldout_shards), bucket_of(order, train_shards))
+    return Result(counts={"rows": rows.num_rows}, buckets={"rows": write_buckets(rows, shard)})
+
+
+@phase("pack.shard")
+def shard(context: Context) -> Result:
+    """One tar, and its samples as a table."""
+    rows = context.concat("rows", ROWS).sort_by([("order", "ascending"), ("pair_id", "ascending")])
+    name, split_name, ending = (context.options[key] for key in ("shard", "split", "ending"))
+    keys = [f"{context.task.partition:05d}{number:06d}" for number in range(rows.num_rows)]
+    bodies = read_images(context.storage, rows)
+    columns = ("pair_id", "url", "text", "text_source", "page_url", "archive", "offset", "sha256", "width", "height")
+    samples = (
+        (key, {ending: body, "txt": row["text"].encode(), "json": _json(row)})
+        for key, body, row in zip(keys, bodies, rows.select([*columns, "query_ids"]).to_pylist(), strict=True)
+    )
+    tar = io.BytesIO()
+    written = write_shard(samples, tar)
+    count = rows.num_rows
+    table = pa.table(
+        {
+            "shard": [name] * count,
+            "key": keys,
+            "split": [split_name] * count,
+            "offset": [item[1] for item in written],
+            "size": [item[2] for item in written],
+            "archive_offset": rows.column("offset"),
+            **{
+                column: rows.column(column)
+                for column in SAMPLES.names
+                if column not in ("shard", "key", "split", "offset", "size", "archive_offset")
+            },
+        }
+    )
+    data = tar.getbuffer()
+    context.storage.write(f"shards/{name}", data)
+    result = Result(counts={"rows": count, "bytes": len(data)}).table("samples", table, SAMPLES)
+    result.refs["tar"] = FileRef(f"shards/{name}", len(data), checksum(data), count)
+    return result
+
+
+def _json(row: dict) -> bytes:  # type: ignore[type-arg]
+    """A sample's metadata: its lineage back to the archive's byte offset."""
+    fields = {**row, "pair_id": row["pair_id"].hex(), "sha256": row["sha256"].hex()}
+    fields.pop("text")
+    return json.dumps({"text": row["text"], **fields}, ensure_ascii=False, sort_keys=True).encode()
+
+
+@phase("pack.index")
+def index(context: Context) -> Result:
+    """`shards/index.parquet`: where every sample lies, in the dataset's order."""
+    table = pa.concat_tables([SHARD_INDEX.empty_table(), *context.table_list("samples", SHARD_INDEX.names)])
+    return Result(counts={"rows": table.num_rows}).table("index", table, SHARD_INDEX)
+
+
+@phase("pack.queries")
+def queries(context: Context) -> Result:
+    """The query list with how many pairs each query had before the first balance, and has in the dataset."""
+    kept = pa.concat_tables(
+        [SAMPLES.empty_table().select(["query_ids"]), *context.table_list("samples", ["query_ids"])]
+    )
+    tables = {"queries": context.table("queries"), "candidates": context.table("counts"), "samples": kept}
+    return Result().table("queries", sql.run(sql.load("exchange/query_counts"), tables))
+
+
+def run(run: Run) -> None:
+    """Split, sort into shards, write, index."""
+    config = run.config.pack
+    seed = {"seed": run.config.seed}
+    grouped = run.do(
+        groups, [Task(groups.name, partition.number, partition.inputs("images"), {}) for partition in run.partitions]
+    )
+    chosen = run.one(
+        split,
+        Task(split.name, 0, {"groups": every(grouped, "groups")}, {**seed, "heldout_share": config.heldout_share}),
+    )
+    held = chosen.counts["heldout"]
+    counts = [bucket_count(run.alive - held, config.samples_per_shard), bucket_count(held, config.samples_per_shard)]
+    scattered = run.do(
+        scatter,
+        [
+            Task(
+                scatter.name,
+                partition.number,
+                {**partition.inputs("images"), "heldout": (Input(chosen.files["heldout"]),)},
+                {**seed, "shards": counts},
+            )
+            for partition in run.partitions
+        ],
+        rows=run.alive,
+    )
+    ending = {"jpeg": "jpg", "webp": "webp"}[run.config.store.store_format]
+    names = [(f"{TRAIN}-{n:05d}.tar", TRAIN) for n in range(counts[0])]
+    names += [(f"{HELDOUT}-{n:05d}.tar", HELDOUT) for n in range(counts[1])]
+    packed = run.do(
+        shard,
+        [
+            Task(
+                shard.name,
+                number,
+                {"rows": gather(scattered, "rows", number)},
+                {"shard": name, "split": split_name, "ending": ending},
+            )
+            for number, (name, split_name) in enumerate(names)
+        ],
+        rows=run.alive,
+    )
+    written = sum(commit.counts["rows"] for commit in packed)
+    if written != run.alive:
+        raise ConservationError(f"pack: {run.alive} pairs became {written} samples")
+    samples = every(packed, "samples")
+    indexed = run.one(index, Task(index.name, 0, {"samples": samples}, {}))
+    counted = run.one(
+        queries,
+        Task(
+            queries.name,
+            0,
+            {
+                "samples": samples,
+                "queries": (Input(run.shared["queries"]),),
+                "counts": (Input(run.shared["prebalance.counts"]),),
+            },
+            {},
+        ),
+    )
+    _publish(run, indexed.files["index"], "shards/index.parquet")
+    _publish(run, counted.files["queries"], "queries.parquet")
+    stale = {info.name for info in run.storage.list("shards")} - {commit.files["tar"].name for commit in packed}
+    run.storage.delete(sorted(stale - {"shards/index.parquet"}))
+    run.funnel["pack"] = {"input": run.alive, "kept": written, "dropped": 0}
+    run.reporter.say(f"{'pack':<14} {run.alive:>12,} in {written:>12,} kept {0:>12,} dropped   {held:,} held out")
+    run.shared["packed"] = packed
+
+
+def _publish(run: Run, file: FileRef, name: str) -> None:
+    """A committed file under the name that other tools look for."""
+    there = {info.name: info.bytes for info in run.storage.list(name.rpartition("/")[0])}
+    if there.get(name) != file.bytes or checksum(run.storage.read(name)) != file.checksum:
+        run.storage.write(name, run.storage.read(file.name))
+
+

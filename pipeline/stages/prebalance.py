@@ -1,0 +1,120 @@
+"""prebalance: caps every query before the download, then writes the pairs, partitioned by host.
+
+All pairs of one URL, and all URLs of one host, meet in one partition: an image is fetched once, and politeness needs no talk
+between workers. A host above a partition's share of the pairs is split into lanes by URL.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from dataset import sql
+from dataset.schema import ARCHIVE_IMAGES, PAIRS
+from pipeline.exchange import bucket_count, write_buckets
+from pipeline.phase import Context, Input, Result, Task, phase
+from pipeline.rows import ConservationError, alive_rows
+from pipeline.run import Partition, Run
+from pipeline.stages.balancing import BEFORE
+from pipeline.stages.common import gather, matched_queries
+
+LANES = pa.schema([("host", pa.string()), ("lanes", pa.int32())])
+
+
+@phase("prebalance.route")
+def route(context: Context) -> Result:
+    """The hosts that need more than one partition; all others go where their name's hash says."""
+    hosts = pa.concat_tables(context.table_list("hosts"))
+    share = context.options["pairs_per_partition"]
+    total = sum(hosts.column("count_all").to_pylist())
+    heavy = sql.run(sql.load("exchange/lanes"), {"hosts": hosts}, {"pairs_per_partition": share})
+    return Result(facts={"partitions": bucket_count(total, share)}).table("lanes", heavy, LANES)
+
+
+@phase("prebalance.map")
+def scatter(context: Context) -> Result:
+    """The alive candidates as pairs, and the archive's images, to the partition of their host."""
+    rows = alive_rows(context)
+    pairs = rows.append_column("query_ids", matched_queries(context, rows))
+    pairs = pairs.append_column("candidate_partition", pa.array([context.task.partition] * len(rows), pa.int32()))
+    pairs = pairs.append_column("candidate_row", rows.column("row")).select(PAIRS.names).cast(PAIRS)
+    images = context.table("archive_images")
+    return Result(
+        buckets={
+            "pairs": write_buckets(pairs, _partition_of(context, pairs)),
+            "archive_images": write_buckets(images, _partition_of(context, images)),
+        }
+    )
+
+
+def _partition_of(context: Context, table: pa.Table) -> np.ndarray:
+    numbered = table.select(["url", "host"]).append_column("n", pa.array(range(table.num_rows), pa.int64()))
+    routed = sql.run(
+        sql.load("exchange/route"),
+        {"urls": numbered, "lanes": context.table("lanes")},
+        {"partitions": context.options["partitions"]},
+    )
+    return routed.column("partition").to_numpy()
+
+
+@phase("prebalance.pairs")
+def pairs(context: Context) -> Result:
+    """A partition's pairs, ordered by pair_id, and the archive's images of its hosts, one a URL."""
+    rows = context.concat("pairs", PAIRS).sort_by("pair_id")
+    images = sql.run(sql.load("exchange/archive_images"), {"images": context.concat("archive_images", ARCHIVE_IMAGES)})
+    count = {"pairs": rows.num_rows}
+    return Result(counts=count).table("pairs", rows, PAIRS).table("archive_images", images, ARCHIVE_IMAGES)
+
+
+def run(run: Run) -> None:
+    """Balance at t × oversample, then move the rows that are left."""
+    cap = round(run.config.balance.cap * run.config.prebalance.oversample)
+    BEFORE.run(run, cap, "matches")
+    share = {"pairs_per_partition": run.config.run.pairs_per_partition}
+    routed = run.one(route, Task(route.name, 0, {"hosts": run.shared["prebalance.hosts"]}, share))
+    lanes = {"lanes": (Input(routed.files["lanes"]),)}
+    count = routed.facts["partitions"]
+    scattered = run.do(
+        scatter,
+        [
+            Task(
+                scatter.name,
+                partition.number,
+                {**partition.inputs("matches", "archive_images"), **lanes},
+                {"partitions": count},
+            )
+            for partition in run.partitions
+        ],
+        rows=run.alive,
+    )
+    written = run.do(
+        pairs,
+        [
+            Task(
+                pairs.name,
+                number,
+                {
+                    "pairs": gather(scattered, "pairs", number),
+                    "archive_images": gather(scattered, "archive_images", number),
+                },
+                {},
+            )
+            for number in range(count)
+        ],
+        rows=run.alive,
+    )
+    total = sum(commit.counts["pairs"] for commit in written)
+    if total != run.alive:
+        raise ConservationError(f"prebalance: {run.alive} candidates became {total} pairs")
+    run.shared["lanes"] = lanes
+    run.partitions = [
+        Partition(
+            commit.partition,
+            commit.files["pairs"],
+            alive=commit.counts["pairs"],
+            beside={"archive_images": commit.files["archive_images"]},
+        )
+        for commit in written
+    ]
+
+

@@ -1,0 +1,110 @@
+"""`wit train`, `wit eval` and `wit export`: the trainer's functions, with the command line's errors and progress."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.progress import TaskID
+
+from dataset.storage import Storage
+from pipeline.config import ConfigError, read_yaml, with_overrides
+from pipeline.progress import PLAIN_SECONDS, bars
+from train.config import load
+from train.loop import RunResult
+from train.loop import train as train_loop
+
+EVALUATION = "evaluation.json"
+
+
+def train(path: str, overrides: Sequence[str], out: str | None) -> int:
+    """Train by a config; prints where the run lies. Raises ConfigError, TrainingError."""
+    try:
+        config = load(with_overrides(read_yaml(path), overrides))
+        with Progress() as progress:
+            result: RunResult = train_loop(config, out, progress.update)
+    except (ValueError, FileNotFoundError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+    print(f"{result.run}: {result.steps:,} steps, {result.samples_seen:,} samples seen, loss {result.loss:.3f}")
+    print(f"examine it: wit eval {result.run}")
+    return 0
+
+
+class Progress:
+    """A bar on a terminal, a line every few seconds in a log."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        self._bar = bars(self._console) if self._console.is_terminal else None
+        self._task: TaskID | None = None
+        self._last = 0.0
+
+    def __enter__(self) -> Progress:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def update(self, record: dict[str, Any]) -> None:
+        """Show a log record of the loop."""
+        rate = (
+            f"loss {record['loss']:.3f}  scale {record['logit_scale']:.1f}  "
+            f"{record['samples_per_second']:.0f} samples/s  waiting for data {record['data_wait_share']:.0%}"
+        )
+        if self._bar is not None:
+            if self._task is None:
+                self._task = self._bar.add_task("train", total=record["steps"], rate="")
+            self._bar.update(self._task, completed=record["step"], rate=rate)
+        elif time.monotonic() - self._last > PLAIN_SECONDS or record["step"] == record["steps"]:
+            self._last = time.monotonic()
+            print(
+                f"step {record['step']}/{record['steps']}  {rate}  about {record['eta_seconds']:.0f} s left", flush=True
+            )
+
+
+def evaluate(checkpoint: str, tasks: Sequence[str], dataset: str | None, pairs: int, form: str) -> int:
+    """Examine a checkpoint, print the figures, and keep them in the run's folder for the report."""
+    from train.evaluate import evaluate as examine
+    from train.evaluate import format_table
+
+    run = Storage(checkpoint)
+    own = run.exists("config.yaml")
+    if dataset is None and own:
+        dataset = load(read_run_config(run)).dataset
+    if not tasks and dataset is None:
+        raise ConfigError("nothing to examine on: give --tasks DIR (folders of class folders) or --dataset OUT")
+    try:
+        results = examine(checkpoint, list(tasks), dataset, samples=pairs)
+    except (ValueError, FileNotFoundError) as error:
+        raise ConfigError(str(error)) from error
+    if own:
+        run.write(EVALUATION, json.dumps(results, indent=1).encode())
+    if form == "json":
+        print(json.dumps(results))
+    else:
+        Console(width=160, highlight=False, markup=False).print(format_table(results))
+    return 0
+
+
+def read_run_config(run: Storage) -> dict[str, Any]:
+    """The config that a training run keeps in its folder."""
+    import yaml
+
+    return dict(yaml.safe_load(run.read("config.yaml")))
+
+
+def export(run: str, folder: str) -> int:
+    """Write a run's newest checkpoint as a folder that open_clip loads."""
+    from train.export import export as write
+
+    try:
+        print(write(run, folder))
+    except (ValueError, FileNotFoundError) as error:
+        raise ConfigError(str(error)) from error
+    return 0

@@ -1,0 +1,16 @@
+-- fetch: pairs whose image could not be had.
+-- rows: row, url. images: url, origin, outcome ('ok' or a reason of this stage), status, final_url, fetched_bytes.
+SELECT
+    rows.row,
+    -- A URL without an outcome crashed or exhausted the worker that tried it.
+    coalesce(images.outcome, 'quarantined') AS reason,
+    json_object(
+        'origin', images.origin,
+        'status', images.status,
+        'final_url', images.final_url,
+        'fetched_bytes', images.fetched_bytes
+    )::VARCHAR AS evidence
+FROM rows
+LEFT JOIN images ON images.url = rows.url
+WHERE images.outcome IS DISTINCT FROM 'ok'
+ORDER BY rows.row

@@ -1,0 +1,89 @@
+-- Which candidates the stage `text` drops, and why.
+--   rows      the candidates alive: row, and the candidate's columns
+--   measures  row, characters, words, is_filename, language, language_probability, blocked_term, blocked_domain
+--   config    one row: the keys of `text`, and allowed_hosts, the hosts whose addresses the config itself gives
+WITH addresses AS (
+    SELECT
+        *,
+        lower(regexp_extract(url, '^([A-Za-z][A-Za-z0-9+.-]*):', 1)) AS scheme,
+        coalesce(regexp_replace(lower(host), ':\d*$', ''), '') AS host_name,  -- without its port
+        lower(regexp_extract(page_language, '^\s*([A-Za-z]+)', 1)) AS declared_language  -- de of de-AT
+    FROM rows
+),
+judged AS (
+    SELECT
+        addresses.row,
+        CASE
+            -- The address has no scheme, or no host, or is longer than any sitemap may hold (sitemaps.org: 2,048).
+            WHEN scheme = '' OR scheme IN ('http', 'https') AND host_name = '' OR length(url) > 2048
+                THEN 'url_invalid'
+            -- Only the web is fetched from: no ftp:, file:, data: or javascript:.
+            WHEN scheme NOT IN ('http', 'https')
+                THEN 'url_scheme_not_allowed'
+            -- The host is of this machine or its network; the fetcher would be led into it by a stranger's page.
+            WHEN NOT (list_contains(config.allowed_hosts, host_name) OR list_contains(config.allowed_hosts, lower(host)))
+                AND (
+                    -- names without a dot, and those that no public name may end in (RFC 6761, 6762, 8375, ICANN)
+                    NOT regexp_matches(host_name, '[.:]')
+                    OR regexp_matches(host_name, '(^|\.)(localhost|localdomain|local|internal|home\.arpa)\.?$')
+                    -- IPv4: this network, private, shared by carriers, loopback, link-local, protocol assignments,
+                    -- documentation, benchmarks, multicast and reserved (IANA's special-purpose registry)
+                    OR regexp_matches(host_name, '^(0|10|127|22[4-9]|2[345]\d)\.\d+\.\d+\.\d+\.?$')
+                    OR regexp_matches(host_name, '^(169\.254|192\.168|172\.(1[6-9]|2\d|3[01])|198\.1[89])\.\d+\.\d+\.?$')
+                    OR regexp_matches(host_name, '^100\.(6[4-9]|[7-9]\d|1[01]\d|12[0-7])\.\d+\.\d+\.?$')
+                    OR regexp_matches(host_name, '^(192\.0\.0|192\.0\.2|198\.51\.100|203\.0\.113)\.\d+\.?$')
+                    -- IPv6: unspecified, loopback, IPv4 in disguise, NAT64, unique local, link- and site-local, multicast
+                    OR regexp_matches(host_name, '^\[(::|64:ff9b:|f[cdf]|fe[89a-f])')
+                )
+                THEN 'url_private'
+            -- The image's or the page's host, or a domain above it, is on the blocklist.
+            WHEN blocked_domain IS NOT NULL
+                THEN 'domain_blocked'
+            -- The page asks not to be used for machine learning, and the config heeds it.
+            WHEN config.respect_noai AND page_noai
+                THEN 'page_noai'
+            -- Too few characters or words to say anything of an image.
+            WHEN characters < config.min_characters OR words < config.min_words
+                THEN 'text_too_short'
+            -- More characters than a caption has.
+            WHEN characters > config.max_characters
+                THEN 'text_too_long'
+            -- The text names a file, not what is in it.
+            WHEN config.drop_filenames AND is_filename
+                THEN 'text_is_filename'
+            -- A confident guess at a language that is not allowed; or an unsure guess, on a page that declares one.
+            WHEN len(config.languages) > 0
+                AND CASE
+                    WHEN language_probability >= config.language_min_probability
+                        THEN NOT list_contains(config.languages, language)
+                    ELSE declared_language <> '' AND NOT list_contains(config.languages, declared_language)
+                END
+                THEN 'language_not_allowed'
+            -- The text holds a term of the blocklist.
+            WHEN blocked_term IS NOT NULL
+                THEN 'text_blocked'
+        END AS reason,
+        addresses.*, measures.* EXCLUDE (row)
+    FROM addresses JOIN measures ON measures.row = addresses.row CROSS JOIN config
+)
+SELECT
+    row,
+    reason,
+    CASE
+        WHEN reason = 'url_invalid' THEN json_object('host', host_name, 'url_characters', length(url))
+        WHEN reason = 'url_scheme_not_allowed' THEN json_object('scheme', scheme)
+        WHEN reason = 'url_private' THEN json_object('host', host_name)
+        WHEN reason = 'domain_blocked' THEN json_object('blocked_domain', blocked_domain)
+        WHEN reason = 'page_noai' THEN json_object('page_noai', page_noai)
+        WHEN reason IN ('text_too_short', 'text_too_long') THEN json_object('characters', characters, 'words', words)
+        WHEN reason = 'text_is_filename' THEN json_object('is_filename', is_filename)
+        WHEN reason = 'language_not_allowed' THEN json_object(
+            'language', language,
+            'language_probability', round(language_probability::DOUBLE, 4),
+            'page_language', page_language
+        )
+        WHEN reason = 'text_blocked' THEN json_object('blocked_term', blocked_term)
+    END::VARCHAR AS evidence
+FROM judged
+WHERE reason IS NOT NULL
+ORDER BY row

@@ -1,0 +1,38 @@
+"""`python -m train CONFIG.yaml [--run URL] [--set key=value …]`, also under torchrun."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+import yaml
+
+from train.config import load
+from train.loop import TrainingError, train
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Train; returns the exit status: 0, or 2 for a config or usage error, or 1 for a run that failed."""
+    parser = argparse.ArgumentParser(prog="python -m train", description="Train a CLIP on a dataset's shards.")
+    parser.add_argument("config", help="YAML file; see train.config.TrainConfig for its keys")
+    parser.add_argument("--run", help="URL of the run's directory (default: DATASET/runs/NAME)")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of the config")
+    options = parser.parse_args(arguments)
+    try:
+        pairs = [item.partition("=") for item in options.set]
+        if wrong := [key for key, equals, _ in pairs if not equals]:
+            raise ValueError(f"--set takes KEY=VALUE, not {wrong[0]!r}")
+        config = load(options.config, {key: yaml.safe_load(value) for key, _, value in pairs})
+        result = train(config, options.run)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except TrainingError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"{result.checkpoint}: {result.steps} steps, loss {result.loss:.4f}, {result.seconds:.0f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,133 @@
+"""What a training run is: one flat, checked config."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, get_type_hints
+
+import yaml
+
+RESUMABLE_CHANGES = frozenset({"name", "workers", "device", "log_every", "checkpoint_every", "keep"})
+"""Keys that may differ when a run resumes: none of them changes what is learned."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A training run; defaults are Radford et al. 2021, Table 18, where it gives one."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    dataset: str
+    """The dataset's URL: a directory or bucket prefix with `shards/index.parquet`."""
+    name: str = "clip"
+    """The run's name; it lies in DATASET/runs/NAME unless told otherwise."""
+    model: str = "openwit-tiny"
+    """An open_clip model name, or one of ours (train/models)."""
+    batch_size: int = 256
+    """Samples per step, over all processes together."""
+    epochs: float = 32.0
+    """How often each training sample is seen."""
+    learning_rate: float = 5e-4
+    """The highest learning rate, reached after the warm-up."""
+    warmup_share: float = 0.05
+    """The share of all steps in which the learning rate rises from zero; a cosine takes it back to zero."""
+    weight_decay: float = 0.2
+    """AdamW's decoupled decay, of all weights that are not gains or biases."""
+    grad_clip: float = 1.0
+    """The largest norm of the gradient; a larger one is scaled down to it."""
+    crop_min: float = 0.9
+    """The least side of the random square crop as a share of the image's shorter side; 1 is the paper's crop."""
+    precision: str = "fp32"
+    """fp32, or bf16: the towers compute in bfloat16, weights and loss stay float32."""
+    seed: int = 0
+    """Seeds the initial weights, the data order and the crops."""
+    device: str = "auto"
+    """auto (a GPU if there is one), cpu or cuda."""
+    workers: int = 2
+    """Processes per rank that read and decode samples; 0 does it in the training process."""
+    log_every: int = 10
+    """Steps between two log lines."""
+    checkpoint_every: int = 500
+    """Steps between two checkpoints; the last step always has one."""
+    keep: int = 2
+    """How many of the newest checkpoints to keep."""
+
+    def __post_init__(self) -> None:
+        _require(bool(self.dataset), "dataset", "the URL of a dataset", self.dataset)
+        plain = bool(self.name) and "/" not in self.name and not self.name.startswith(".")
+        _require(plain, "name", "a plain file name", self.name)
+        for key in ("batch_size", "log_every", "checkpoint_every", "keep"):
+            _require(getattr(self, key) >= 1, key, "at least 1", getattr(self, key))
+        for key in ("epochs", "learning_rate", "grad_clip"):
+            value = getattr(self, key)
+            _require(value > 0 and math.isfinite(value), key, "above 0", value)
+        _require(0 <= self.warmup_share < 1, "warmup_share", "from 0 to below 1", self.warmup_share)
+        _require(0 <= self.weight_decay < math.inf, "weight_decay", "at least 0", self.weight_decay)
+        _require(0 < self.crop_min <= 1, "crop_min", "above 0 and at most 1", self.crop_min)
+        _require(self.precision in ("fp32", "bf16"), "precision", "fp32 or bf16", self.precision)
+        _require(self.device in ("auto", "cpu", "cuda"), "device", "auto, cpu or cuda", self.device)
+        _require(self.workers >= 0, "workers", "at least 0", self.workers)
+
+    def steps(self, samples: int) -> tuple[int, int]:
+        """(steps per epoch, steps of the run) on that many training samples; an epoch's last, partial batch is left out.
+
+        Raises:
+            ValueError: a batch is larger than the dataset.
+        """
+        per_epoch = samples // self.batch_size
+        if per_epoch == 0:
+            raise ValueError(
+                f"batch_size must be at most the dataset's {samples} training samples, not {self.batch_size}"
+            )
+        return per_epoch, max(1, round(self.epochs * per_epoch))
+
+
+def _require(holds: bool, key: str, expected: str, value: object) -> None:
+    if not holds:
+        raise ValueError(f"{key} must be {expected}, not {value!r}")
+
+
+def load(source: str | Path | Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> TrainConfig:
+    """A config from a YAML file or a mapping, with overrides on top.
+
+    Raises:
+        ValueError: a key is unknown or missing, or a value is impossible; the message is one sentence.
+        FileNotFoundError: there is no such file.
+    """
+    if isinstance(source, Mapping):
+        raw: Any = dict(source)
+    else:
+        try:
+            raw = yaml.safe_load(Path(source).read_text(encoding="utf-8"))
+        except yaml.YAMLError as error:
+            raise ValueError(f"{source} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(raw, dict):
+        raise ValueError(f"a training config must be a mapping of keys to values, not {type(raw).__name__}")
+    raw.update(overrides or {})
+    types = get_type_hints(TrainConfig)
+    known = {field.name for field in dataclasses.fields(TrainConfig)}
+    if unknown := sorted(str(key) for key in raw if key not in known):
+        raise ValueError(f"unknown key {unknown[0]} in the training config; the keys are {', '.join(sorted(known))}")
+    if "dataset" not in raw:
+        raise ValueError("dataset must be the URL of a dataset; the training config has no such key")
+    return TrainConfig(**{key: _convert(key, value, types[key]) for key, value in raw.items()})
+
+
+def _convert(key: str, value: Any, kind: type) -> Any:
+    try:
+        if isinstance(value, bool):
+            raise ValueError
+        if kind is float and isinstance(value, (int, float, str)):  # YAML reads 5e-4 as a string
+            return float(value)
+        if kind is int and (isinstance(value, int) or (isinstance(value, float) and value.is_integer())):
+            return int(value)
+        if kind is str and isinstance(value, (str, int)):
+            return str(value)
+        raise ValueError
+    except ValueError:
+        words = {float: "a number", int: "a whole number", str: "a text"}
+        raise ValueError(f"{key} must be {words[kind]}, not {value!r}") from None

@@ -1,0 +1,45 @@
+"""Examines a model: zero-shot classification and retrieval, with the chance level beside each figure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from train.evaluate.load import load
+from train.evaluate.result import Result, format_table
+from train.evaluate.retrieval import retrieval
+from train.evaluate.zero_shot import zero_shot
+
+__all__ = ["Result", "evaluate", "format_table", "load", "retrieval", "zero_shot"]
+
+
+def evaluate(
+    checkpoint: str,
+    tasks: Sequence[str | Path] = (),
+    dataset: str | None = None,
+    *,
+    samples: int = 500,
+    batch_size: int = 256,
+    device: str = "auto",
+) -> list[Result]:
+    """Examine a checkpoint.
+
+    Args:
+        checkpoint: a run's directory (its latest checkpoint), a `.pt` file of one, or a directory that `train.export` wrote.
+        tasks: directories of zero-shot tasks, see `train.evaluate.zero_shot`.
+        dataset: URL of a dataset, for retrieval over its held-out split.
+        samples: N, the pairs that retrieval ranks.
+        device: auto (a GPU if there is one), cpu or cuda.
+    Raises:
+        ValueError, FileNotFoundError: the checkpoint, a task or the dataset is not there or not what it should be.
+    """
+    kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    encoder = load(checkpoint, kind, batch_size)
+    results: list[Result] = []
+    for task in tasks:
+        results += zero_shot(encoder, task)
+    if dataset is not None:
+        results += retrieval(encoder, dataset, samples)
+    return results

@@ -1,0 +1,134 @@
+"""Zero-shot classification: the class whose name, put into prompt templates, is nearest to the image.
+
+A task is a directory with a folder of images per class. Beside them may lie
+
+- `classes.txt`: a line per class, either `FOLDER<tab>display name`, or display names in the order of the sorted folders;
+  without it, a class is called what its folder is, with spaces for `_` and `-`;
+- `templates.txt`: a prompt template per line, with `{}` for the class; `train/templates/default.txt` otherwise.
+
+Templates are ensembled in embedding space: a class is the mean of its prompts' features (Radford et al. 2021, §3.1.4).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from dataset.shards import DamagedSampleError
+from train.data import decode
+from train.evaluate.load import Encoder
+from train.evaluate.result import Result
+
+TEMPLATES = Path(__file__).parents[1] / "templates" / "default.txt"
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"})
+CHUNK = 1024
+"""Images decoded and held at a time."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A zero-shot task, read from its directory."""
+
+    name: str
+    classes: list[str]  # display names
+    templates: list[str]
+    images: list[tuple[Path, int]]  # file, index of its class
+
+
+def read_task(directory: str | Path) -> Task:
+    """Read a task's directory (images are not opened).
+
+    Raises:
+        FileNotFoundError: there is no such directory.
+        ValueError: it holds no images, or `classes.txt` or `templates.txt` do not fit.
+    """
+    root = Path(directory)
+    if not root.is_dir():
+        raise FileNotFoundError(f"there is no task directory {directory}")
+    folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    images = [
+        (file, label)
+        for label, folder in enumerate(folders)
+        for file in sorted(folder.iterdir())
+        if file.suffix.lower() in IMAGE_SUFFIXES
+    ]
+    if not images:
+        raise ValueError(f"{directory} has no folders of images, one per class")
+    classes = _class_names(root / "classes.txt", [folder.name for folder in folders])
+    custom = root / "templates.txt"
+    templates = _lines(custom if custom.is_file() else TEMPLATES)
+    if not templates or any("{}" not in template for template in templates):
+        raise ValueError(f"{custom} must have a template with {{}} on each line")
+    return Task(root.resolve().name, classes, templates, images)
+
+
+def _lines(path: Path) -> list[str]:
+    return [line.rstrip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+
+
+def _class_names(path: Path, folders: list[str]) -> list[str]:
+    if not path.is_file():
+        return [folder.replace("_", " ").replace("-", " ") for folder in folders]
+    lines = _lines(path)
+    if all("\t" in line for line in lines):
+        names = dict(line.split("\t", 1) for line in lines)
+        if missing := [folder for folder in folders if folder not in names]:
+            raise ValueError(f"{path} has no line for the folder {missing[0]}")
+        return [names[folder].strip() for folder in folders]
+    if len(lines) != len(folders):
+        raise ValueError(f"{path} must have a line for each of the {len(folders)} folders, not {len(lines)}")
+    return [line.strip() for line in lines]
+
+
+def zero_shot(encoder: Encoder, directory: str | Path) -> list[Result]:
+    """Top-1 and top-5 accuracy of a task, and how many images could not be read. Raises as `read_task` does."""
+    task = read_task(directory)
+    classes = class_features(encoder, task.classes, task.templates)
+    ranks: list[np.ndarray] = []
+    for first in range(0, len(task.images), CHUNK):
+        images: list[Image.Image] = []
+        labels: list[int] = []
+        for file, label in task.images[first : first + CHUNK]:
+            try:
+                images.append(decode(file.read_bytes(), encoder.clip.image_size))
+                labels.append(label)
+            except DamagedSampleError:
+                continue  # counted below
+        if images:
+            ranks.append(rank_of(encoder.images(images) @ classes.T, np.array(labels)))
+    if not ranks:
+        raise ValueError(f"no image of {directory} can be read")
+    rank = np.concatenate(ranks)
+    return [
+        Result(
+            task=task.name,
+            metric=f"top{k}",
+            value=float((rank <= k).mean()),
+            chance=min(1.0, k / len(task.classes)),
+            samples=len(rank),
+            candidates=len(task.classes),
+        )
+        for k in (1, 5)
+    ]
+
+
+def class_features(encoder: Encoder, classes: list[str], templates: list[str]) -> np.ndarray:
+    """Each class as the mean of its prompts' features, of unit length: float32 of shape (classes, d)."""
+    prompts = encoder.texts([template.replace("{}", name) for name in classes for template in templates])
+    mean = prompts.reshape(len(classes), len(templates), -1).mean(1)
+    unit: np.ndarray = mean / np.linalg.norm(mean, axis=1, keepdims=True)
+    return unit
+
+
+def rank_of(similarity: np.ndarray, answer: np.ndarray) -> np.ndarray:
+    """The rank, from 1, of each row's right answer; among equals it comes last, so a collapsed model scores nothing.
+
+    Args:
+        similarity: (n, candidates).
+        answer: (n,), the index of the right candidate.
+    """
+    ranks: np.ndarray = (similarity >= similarity[np.arange(len(answer)), answer][:, None]).sum(1)
+    return ranks

@@ -1,0 +1,231 @@
+"""The training loop, to be read from top to bottom.
+
+It runs in one process, or in several that torchrun (or Ray Train) started: WORLD_SIZE, RANK and LOCAL_RANK say so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from dataset.ids import hash64
+from dataset.shards import read_index
+from dataset.storage import Storage
+from train import checkpoint
+from train.config import TrainConfig
+from train.data import Samples, batches
+from train.loss import contrastive_loss
+from train.model import MAX_LOGIT_SCALE, create, optimizer, preprocess_dict
+
+Progress = Callable[[dict[str, Any]], None]
+
+
+class TrainingError(RuntimeError):
+    """The run cannot go on; the message says why in a sentence."""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run came to."""
+
+    run: str  # URL of the run's directory
+    checkpoint: str  # URL of its last checkpoint
+    steps: int
+    samples_seen: int
+    loss: float  # at the last step; NaN if the run had been complete already
+    damaged_samples: int  # how often a sample could not be read and was replaced, in this call
+    seconds: float  # of this call
+
+
+def train(config: TrainConfig, run: str | None = None, progress: Progress | None = None) -> RunResult:
+    """Train a model on a dataset's shards; resumes by itself where the run was stopped.
+
+    Args:
+        run: URL of the run's directory; DATASET/runs/NAME by default.
+        progress: called with every log record: step, steps, epoch, loss, logit_scale, learning_rate,
+            samples_per_second, data_wait_share, eta_seconds, damaged_samples. Printed if not given.
+    Raises:
+        ValueError: the config does not fit the dataset, the machine or the run that is there already.
+        FileNotFoundError: the dataset has no shards.
+        TrainingError: the loss is no longer a number.
+    """
+    began = time.monotonic()
+    with _processes(config.device) as (rank, processes, device):
+        # What: the dataset's index, the model, the optimizer.
+        dataset = Storage(config.dataset)
+        index = read_index(dataset, "train")
+        steps_per_epoch, steps = config.steps(len(index))
+        clip = create(config.model, config.seed)
+        model: nn.Module = clip.model.to(device, memory_format=torch.channels_last)
+        adamw = optimizer(model, config.learning_rate, config.weight_decay)
+
+        # From where: the latest checkpoint, if the run has one.
+        home = Storage(run or f"{dataset.url}/runs/{config.name}")
+        state: dict[str, Any] = {"step": 0}
+        if home.exists(checkpoint.LATEST):
+            state = checkpoint.read(home)
+            checkpoint.check_resumable(home, state, config, index.fingerprint)
+            model.load_state_dict(state["model"])
+            adamw.load_state_dict(state["optimizer"])
+        first_step, path = state["step"], f"{checkpoint.FOLDER}/step-{state['step']:08d}.pt"
+        del state
+        log = checkpoint.Log(home, first_step)
+        if rank == 0:
+            checkpoint.write_config(home, config)
+
+        # How: normalisation on the device, towers in the configured precision, gradients averaged over processes.
+        mean, std = (torch.tensor(value, device=device).view(1, 3, 1, 1) for value in _statistics(clip.preprocess))
+        logit_scale: nn.Parameter = model.logit_scale  # type: ignore[assignment]
+        towers = _towers(model, device) if processes > 1 else model
+        bf16 = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16")
+        samples = Samples(
+            dataset,
+            index,
+            clip.tokenize,
+            image_size=clip.image_size,
+            batch_size=config.batch_size,
+            seed=config.seed,
+            crop_min=config.crop_min,
+            rank=rank,
+            processes=processes,
+        )
+
+        model.train()
+        stream = batches(samples, first_step, steps, config.workers, device.type == "cuda")
+        damaged = 0
+        waited = 0.0
+        last_time, last_step = time.monotonic(), first_step
+        loss = torch.tensor(math.nan)
+        for step in range(first_step, steps):
+            waiting = time.monotonic()
+            batch = next(stream)
+            waited += time.monotonic() - waiting
+            damaged += len(batch.damaged)
+            for name in batch.damaged:
+                print(f"damaged sample, replaced: {name}", flush=True)
+
+            rate = learning_rate(step, steps, config)
+            for group in adamw.param_groups:
+                group["lr"] = rate
+            torch.manual_seed(
+                hash64("dropout", config.seed, step, rank) >> 1
+            )  # a function of the step: resumes exactly
+
+            images = batch.images.to(device, non_blocking=True).to(memory_format=torch.channels_last)
+            texts = batch.texts.to(device, non_blocking=True)
+            with bf16:
+                image_features, text_features, scale = towers((images.float() / 255 - mean) / std, texts)
+            loss = contrastive_loss(image_features, text_features, scale)
+            adamw.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip)
+            adamw.step()
+            with torch.no_grad():
+                logit_scale.clamp_(max=math.log(MAX_LOGIT_SCALE))
+
+            done = step + 1
+            if done % config.log_every == 0 or done == steps:
+                value = loss.item()  # waits for the device, so not at every step
+                if not math.isfinite(value):
+                    raise TrainingError(
+                        f"the loss is {value} at step {done}; try a lower learning_rate than {config.learning_rate}"
+                    )
+                now = time.monotonic()
+                per_step = (now - last_time) / (done - last_step)
+                record = {
+                    "step": done,
+                    "steps": steps,
+                    "epoch": round(done / steps_per_epoch, 3),
+                    "loss": value,
+                    "logit_scale": logit_scale.exp().item(),
+                    "learning_rate": rate,
+                    "samples_per_second": round(config.batch_size / per_step, 1),
+                    "data_wait_share": round(waited / (now - last_time), 3),
+                    "eta_seconds": round(per_step * (steps - done)),
+                    "damaged_samples": damaged,
+                }
+                last_time, last_step, waited = now, done, 0.0
+                if rank == 0:
+                    log.add(record)
+                    (progress or print_record)(record)
+            if rank == 0 and (done % config.checkpoint_every == 0 or done == steps):
+                path = checkpoint.write(
+                    home,
+                    {
+                        "step": done,
+                        "model": model.state_dict(),
+                        "optimizer": adamw.state_dict(),
+                        "config": asdict(config),
+                        "index_fingerprint": index.fingerprint,
+                        "name": clip.name,
+                        "model_config": clip.config,
+                        "preprocess": preprocess_dict(clip),
+                    },
+                    config.keep,
+                )
+                log.flush()
+    return RunResult(
+        run=home.url,
+        checkpoint=home.url_of(path),
+        steps=steps,
+        samples_seen=steps * config.batch_size,
+        loss=loss.item(),
+        damaged_samples=damaged,
+        seconds=time.monotonic() - began,
+    )
+
+
+def learning_rate(step: int, steps: int, config: TrainConfig) -> float:
+    """Linear warm-up, then a cosine to zero (Radford et al. 2021, §2.5)."""
+    warmup = round(config.warmup_share * steps)
+    if step < warmup:
+        return config.learning_rate * (step + 1) / warmup
+    return config.learning_rate * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup))) / 2
+
+
+def print_record(record: dict[str, Any]) -> None:
+    """A log record as one line."""
+    minutes, seconds = divmod(record["eta_seconds"], 60)
+    print(
+        f"step {record['step']:>6}/{record['steps']}  epoch {record['epoch']:6.2f}  loss {record['loss']:.4f}  "
+        f"logit scale {record['logit_scale']:6.2f}  {record['samples_per_second']:8.1f} samples/s  "
+        f"data wait {record['data_wait_share']:4.0%}  ETA {minutes}:{seconds:02d}",
+        flush=True,
+    )
+
+
+@contextlib.contextmanager
+def _processes(wanted: str) -> Iterator[tuple[int, int, torch.device]]:
+    """(rank, number of processes, device) of this process; joins the others if there are any and nobody has."""
+    kind = ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device must be auto or cpu here: this machine has no usable GPU")
+    device = torch.device(kind, int(os.environ.get("LOCAL_RANK", 0))) if kind == "cuda" else torch.device(kind)
+    if kind == "cuda":
+        torch.cuda.set_device(device)
+    ours = int(os.environ.get("WORLD_SIZE", 1)) > 1 and not dist.is_initialized()
+    if ours:
+        dist.init_process_group("nccl" if kind == "cuda" else "gloo")
+    try:
+        yield (dist.get_rank(), dist.get_world_size(), device) if dist.is_initialized() else (0, 1, device)
+    finally:
+        if ours:
+            dist.destroy_process_group()
+
+
+def _towers(model: nn.Module, device: torch.device) -> nn.Module:
+    return DistributedDataParallel(model, device_ids=[device.index] if device.type == "cuda" else None)
+
+
+def _statistics(preprocess: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    return preprocess.mean, preprocess.std
