@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from multidict import CIMultiDictProxy
 
 from crawl import robots
-from crawl.http import Check, Client, FetchConfig, Refused, Response, backoff_s, host_of
+from crawl.http import Check, Client, FetchConfig, Refused, Response, backoff_s, hostname
 from crawl.observations import Ingested, Observation, Refusal, now, observe
 from dataset.ids import hash64
 
@@ -113,7 +113,7 @@ async def visit(client: Client, urls: Iterable[str], check: Check, take: Visit) 
     queues: dict[str, _Queue] = {}
     # Within a host in the order of a hash: a folder of dead links is not taken for a dead host.
     for url in sorted(set(urls), key=lambda url: (hash64(url), url)):
-        host = host_of(url)
+        host = hostname(url)
         if host not in queues:
             queues[host] = _Queue(host)
         queues[host].waiting.append((url, 0))
@@ -124,7 +124,7 @@ async def visit(client: Client, urls: Iterable[str], check: Check, take: Visit) 
     active = 0
 
     def offer(queue: _Queue) -> None:
-        if queue.offered or not queue.waiting or queue.active >= config.per_host_concurrency:
+        if queue.offered or not queue.waiting or queue.active >= client.places(queue.host):
             return
         queue.offered = True
         wait = client.wait_s(queue.host)
@@ -149,7 +149,8 @@ async def visit(client: Client, urls: Iterable[str], check: Check, take: Visit) 
         except Refused as refused:
             answer = refused
         attempts += 1
-        if isinstance(answer, Refused) and answer.may_pass and attempts < config.attempts:
+        may_pass = isinstance(answer, Refused) and answer.may_pass and not client.given_up(queue.host)
+        if may_pass and attempts < config.attempts:
             loop.call_later(backoff_s(attempts), requeue, queue, url, attempts)
         else:
             await take(url, answer, attempts)

@@ -24,7 +24,7 @@ from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
 from crawl.fetch import visit
-from crawl.http import Client, FetchConfig, Refused, Response, host_of
+from crawl.http import Client, FetchConfig, Refused, Response, hostname
 from crawl.observations import now
 from crawl.urls import canonical_url
 from dataset.storage import TEMPORARY, filesystem
@@ -73,7 +73,7 @@ def harvest(
         if url is None or not _is_web(url):
             raise ValueError(f"seeds must be absolute http or https URLs, not {seed!r}")
     urls = sorted({url for url in starts.values() if url is not None})
-    hosts = frozenset(host_of(url) for url in urls) if same_hosts else None
+    hosts = frozenset(hostname(url) for url in urls) if same_hosts else None
     with _atomic(out_path) as file:
         crawl = _Crawl(config, hosts, _Archive(file, posixpath.basename(out_path), config))
         return asyncio.run(crawl.run(urls, max_pages))
@@ -127,7 +127,7 @@ class _Crawl:
         return found
 
     def _wanted(self, url: str) -> bool:
-        return self._hosts is None or host_of(url) in self._hosts
+        return self._hosts is None or hostname(url) in self._hosts
 
 
 def links(page: bytes, url: str) -> set[str]:
@@ -225,7 +225,7 @@ def _atomic(url: str) -> Iterator[BinaryIO]:
     system.create_dir(folder, recursive=True)
     temporary = f"{folder}/{TEMPORARY}{uuid.uuid4().hex}-{name}"
     try:
-        with system.open_output_stream(temporary) as stream:
+        with system.open_output_stream(temporary, compression=None) as stream:  # not by the name's .gz
             yield cast(BinaryIO, stream)
         system.move(temporary, path)
     except BaseException:

@@ -114,7 +114,7 @@ class Refused(Exception):  # noqa: N818 (an outcome, not an error)
     ):
         super().__init__(f"{outcome}: {detail}")
         self.outcome = outcome
-        self.detail = detail
+        self.detail = detail.encode("utf-8", "backslashreplace").decode()  # headers may hold what UTF-8 cannot
         self.status = status
         self.may_pass = may_pass  # whether another attempt in the same run may fare better
         self.host_failed = host_failed  # whether it speaks against the host, not only against the URL
@@ -140,12 +140,13 @@ Check = Callable[[CIMultiDictProxy[str]], None]
 class _Host:
     """What the client remembers of one host: its turns, and its failures."""
 
-    __slots__ = ("delay_s", "failures", "given_up", "next_start", "turns")
+    __slots__ = ("delay_s", "failures", "given_up", "known", "next_start", "turns")
 
     def __init__(self, config: FetchConfig):
         self.turns = asyncio.Semaphore(config.per_host_concurrency)
         self.delay_s = config.per_host_delay_s
         self.next_start = 0.0  # in the loop's time
+        self.known = False  # whether a request has come to an end, well or not
         self.failures = 0
         self.given_up: str | None = None
 
@@ -199,6 +200,15 @@ class Client:
         state = self._hosts.get(host)
         return 0.0 if state is None else max(0.0, state.next_start - asyncio.get_running_loop().time())
 
+    def places(self, host: str) -> int:
+        """Requests to a host that are worth having under way: one, until it is known not to ask for a delay."""
+        state = self._hosts.get(host)
+        return self.config.per_host_concurrency if state is not None and state.known and state.delay_s == 0 else 1
+
+    def given_up(self, host: str) -> bool:
+        """Whether the host is asked for nothing more."""
+        return host in self._hosts and self._hosts[host].given_up is not None
+
     async def get(self, url: str, check: Check) -> Response:
         """The 2xx answer to a GET of an absolute http or https URL, after redirects.
 
@@ -209,10 +219,10 @@ class Client:
         seconds = self.config.timeout_s
         status: int | None = None  # of the last response
         try:
-            if not url.startswith(("http://", "https://")) or not host_of(url):
+            if not url.startswith(("http://", "https://")) or not hostname(url):
                 raise Refused("connection_failed", "not an absolute http or https address")
             for _ in range(self.config.max_redirects + 1):
-                host = host_of(url)
+                host = hostname(url)
                 self._check_host(host)
                 if self.config.respect_robots:
                     rules = await self._rules_of(url)
@@ -250,7 +260,7 @@ class Client:
     def _pause(self, answer: Response) -> None:
         """Heed Retry-After (RFC 9110, section 10.2.3)."""
         seconds = _retry_after_s(answer.headers.get("Retry-After", ""))
-        host = self._host(host_of(answer.url))
+        host = self._host(hostname(answer.url))
         if seconds > MAX_RETRY_AFTER_S:
             host.given_up = f"it asked to be left alone for {seconds:.0f} s"
         else:
@@ -316,13 +326,13 @@ class Client:
                 raise Refused("robots_disallowed", f"robots.txt: HTTP {answer.status}", status=answer.status)
             break
         rules = robots.parse(answer.body, self.config.user_agent) if answer.body else robots.ALLOW_ALL
-        host = self._host(host_of(url))
+        host = self._host(hostname(url))
         host.delay_s = max(host.delay_s, rules.crawl_delay_s)
         return rules
 
     async def _get_robots(self, url: str) -> Response:
         for _ in range(robots.MAX_REDIRECTS + 1):
-            host = host_of(url)
+            host = hostname(url)
             self._check_host(host)
             async with self._turn(host):
                 answer = await self._request(host, url, self.config.timeout_s, robots.MAX_BYTES, None)
@@ -360,6 +370,8 @@ class Client:
             if outcome.host_failed:
                 self._failed(state)
             raise outcome from error
+        finally:
+            state.known = True
 
     def _failed(self, state: _Host) -> None:
         state.failures += 1
@@ -367,7 +379,7 @@ class Client:
             state.given_up = f"{HOST_FAILURES} failures in a row"
 
 
-def host_of(url: str) -> str:
+def hostname(url: str) -> str:
     """The host of an absolute URL, lower case, without port; empty if it has none."""
     try:
         return urlsplit(url).hostname or ""

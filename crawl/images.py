@@ -133,8 +133,7 @@ def _ingest(
     if max(rgb.size) > FINGERPRINT_SIDE:
         thumbnail = rgb.copy()
         thumbnail.thumbnail((FINGERPRINT_SIDE, FINGERPRINT_SIDE), Image.Resampling.BICUBIC)
-    pixels = np.asarray(thumbnail)
-    pdq, quality = fingerprint(pixels)
+    pdq, quality = fingerprint(np.asarray(thumbnail))
     hit = listed(body, pdq)
     if hit is not None:
         return Refusal("hash_list_match", hit)
@@ -153,7 +152,7 @@ def _ingest(
         height=rgb.height,
         pdq=pdq,
         pdq_quality=quality,
-        mean_rgb=_mean(pixels),
+        mean_rgb=_mean(thumbnail),
         body=stored if stored is not None else _encode(rgb, config),
     )
 
@@ -219,10 +218,11 @@ def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _mean(pixels: np.ndarray) -> bytes:
-    """Mean colour, rounded, of uint8 pixels of shape (height, width, 3); integer sums, so that no order matters."""
-    count = pixels.shape[0] * pixels.shape[1]
-    return bytes(((pixels.sum(axis=(0, 1), dtype=np.int64) + count // 2) // count).astype(np.uint8))
+def _mean(image: Image.Image) -> bytes:
+    """Mean colour, rounded, of RGB pixels; of their histogram, so that it is exact and in C."""
+    counts = np.asarray(image.histogram(), dtype=np.int64).reshape(3, 256)
+    pixels = image.width * image.height
+    return bytes(((counts @ np.arange(256) + pixels // 2) // pixels).astype(np.uint8))
 
 
 def _encode(image: Image.Image, config: ImageConfig) -> bytes:

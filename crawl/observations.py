@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -69,8 +68,3 @@ def observe(
     image = result if isinstance(result, Ingested) else None
     outcome, detail = (OK, None) if isinstance(result, Ingested) else (result.outcome, result.detail)
     return Observation(url, origin, outcome, detail, status, final_url, attempts, fetched_at, fetched_bytes, image)
-
-
-def unique(urls: Sequence[str]) -> list[str]:
-    """Each URL once, in the order of its first occurrence."""
-    return list(dict.fromkeys(urls))

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from dataset.views import Dataset
 
 
-def open(url: str, **options: Any) -> Dataset:  # noqa: A001 (the word a user would type)
+def open(url: str, **options: Any) -> Dataset:
     """Open the dataset at a path or `s3://` URL; see `dataset.views.Dataset`."""
     from dataset.views import Dataset  # duckdb is only needed here; a GPU node has none
 

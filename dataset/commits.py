@@ -8,6 +8,7 @@ become one Parquet file, which `manifest.json` names. Readers follow the manifes
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -78,7 +79,9 @@ class Commit:
 
 
 def fingerprint(phase: str, version: int, options: Mapping[str, Any], inputs: Iterable[str]) -> str:
-    """What a partition's result depends on: the phase and its version, the config keys it reads, its inputs' checksums."""
+    """What a partition's result depends on: the phase and its version, the config keys it reads, its inputs'
+    checksums.
+    """
     text = json.dumps([phase, version, options, list(inputs)], sort_keys=True, separators=(",", ":"))
     return xxhash.xxh3_64_hexdigest(text.encode())
 
@@ -98,12 +101,17 @@ class Ledger:
         self.closed_name = f"{self.folder}/commits.parquet"
 
     def load(self) -> dict[tuple[int, str], Commit]:
-        """Every record whose files are all there, with the length that the record gives, by (partition, fingerprint)."""
+        """Every record whose files are all there, with the length that the record gives, by (partition,
+        fingerprint).
+        """
         there = {info.name: info.bytes for info in self.storage.list(self.folder)}
         listed = {self.folder}
-        commits = read_records(self.storage, self.closed_name) if self.closed_name in there else []
-        for info in self.storage.list(f"{self.folder}/commits"):
-            commits.append(Commit.from_json(self.storage.read(info.name)))
+        commits = []
+        with contextlib.suppress(FileNotFoundError, pa.ArrowInvalid):  # not closed yet, or damaged: not committed
+            commits = read_records(self.storage, self.closed_name)
+        for text in self.storage.read_all([info.name for info in self.storage.list(f"{self.folder}/commits")]):
+            with contextlib.suppress(ValueError):  # a disk that lost power may hold an empty record: not committed
+                commits.append(Commit.from_json(text))
 
         def whole(commit: Commit) -> bool:
             for file in commit.files.values():  # some phases name files elsewhere: the fetch store's, the shards
@@ -122,7 +130,8 @@ class Ledger:
     def add(self, commit: Commit) -> Commit:
         """Commit a partition.
 
-        A record that is there already stays: it was made by another attempt at the same work, or its files have been lost since.
+        A record that is there already stays: it was made by another attempt at the same work, or its files have been
+        lost since.
         """
         name = self.record_name(commit.partition, commit.fingerprint)
         data = commit.to_json().encode()

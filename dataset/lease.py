@@ -1,7 +1,8 @@
 """One run at a time holds a dataset, by a lease that expires.
 
 The lease is a file that names its holder and when it ends; the holder renews it while it lives. A later run takes
-over when the lease has run out, or at once when the holder was a process of this machine that is gone.
+over when the lease has run out, or at once when the holder was a process of this machine that is gone. A holder that
+could not renew in time (a suspended laptop, a network that broke) finds another's name there, and must stop: `check`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from typing import Any
 from dataset.storage import Storage
 
 LEASE = "lease.json"
+_KEYS = ("token", "host", "pid", "started", "expires")
+_SETTLE_SECONDS = 0.05
+_SETTLE_SECONDS_REMOTE = 2.0  # longer than a request may take between two runs' reading and writing
 
 
 class LeaseHeldError(RuntimeError):
@@ -38,6 +42,10 @@ def _process_start(pid: int) -> str:
             return ""
 
 
+class LeaseLostError(RuntimeError):
+    """Another run has taken the dataset over, because this one did not renew its lease in time."""
+
+
 class Lease:
     """Context manager: holds `OUT/lease.json` from enter to exit, renewed by a thread.
 
@@ -50,6 +58,7 @@ class Lease:
         self.seconds = seconds
         self.token = uuid.uuid4().hex
         self._stop = threading.Event()
+        self._lost = threading.Event()
         self._thread = threading.Thread(target=self._renew, daemon=True, name="lease")
 
     def _body(self) -> bytes:
@@ -63,11 +72,10 @@ class Lease:
         return held["host"] == socket.gethostname() and _process_start(held["pid"]) != held["started"]
 
     def __enter__(self) -> Lease:
-        if not self.storage.create(LEASE, self._body()):
-            try:
-                held = json.loads(self.storage.read(LEASE))
-            except FileNotFoundError:
-                return self.__enter__()  # released between the two calls
+        while not self.storage.create(LEASE, self._body()):
+            held = self._read()
+            if held is None:
+                continue  # released between the two calls
             if not self._gone(held):
                 left = held["expires"] - time.time()
                 raise LeaseHeldError(
@@ -75,15 +83,43 @@ class Lease:
                     f"stop that run, or wait: its lease ends in {left:.0f} s"
                 )
             self.storage.write(LEASE, self._body())
-            time.sleep(0.05)  # of two runs that take over at once, the later write wins and the other one sees it
-            if json.loads(self.storage.read(LEASE))["token"] != self.token:
+            # Of two runs that take over at once, the later write wins and the other one sees it.
+            time.sleep(_SETTLE_SECONDS if self.storage.local else _SETTLE_SECONDS_REMOTE)
+            if not self._mine():
                 raise LeaseHeldError(f"another run has just taken over {self.storage.url}")
+            self.storage.sweep()
+            break
         self._thread.start()
         return self
+
+    def check(self) -> None:
+        """Raises LeaseLostError if another run has taken over since."""
+        if self._lost.is_set():
+            raise LeaseLostError(
+                f"another run has taken over {self.storage.url}, because this one could not renew its lease in "
+                f"{self.seconds:.0f} s; what this run committed is kept"
+            )
+
+    def _read(self) -> dict[str, Any] | None:
+        """What the lease says; None if there is none. One that cannot be read was never whole: it has run out."""
+        try:
+            held = json.loads(self.storage.read(LEASE))
+            return {key: held[key] for key in _KEYS}
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError):
+            return {"token": "", "host": "", "pid": 0, "started": "", "expires": 0.0}
+
+    def _mine(self) -> bool:
+        held = self._read()
+        return held is not None and held["token"] == self.token
 
     def _renew(self) -> None:
         while not self._stop.wait(self.seconds / 3):
             with contextlib.suppress(OSError):  # a failed renewal is tried again long before the lease ends
+                if not self._mine():
+                    self._lost.set()
+                    return
                 self.storage.write(LEASE, self._body())
 
     def __exit__(
@@ -91,4 +127,5 @@ class Lease:
     ) -> None:
         self._stop.set()
         self._thread.join()
-        self.storage.delete([LEASE])
+        if self._mine():
+            self.storage.delete([LEASE])

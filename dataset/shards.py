@@ -1,7 +1,7 @@
 """Shards: plain WebDataset tars, the same bytes for the same samples, and the index that reads them at random.
 
-A sample is a run of adjacent tar members that share a key (the name up to its first dot): the image (`jpg`, `webp`), its
-caption (`txt`) and what is known about it (`json`). The format is that of https://github.com/webdataset/webdataset;
+A sample is a run of adjacent tar members that share a key (the name up to its first dot): the image (`jpg`, `webp`),
+its caption (`txt`) and what is known about it (`json`). The format is that of https://github.com/webdataset/webdataset;
 the tar is POSIX.1-1988 (ustar) with every field that could vary fixed.
 """
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import posixpath
+import time
 import uuid
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +22,9 @@ import pyarrow as pa
 from pyarrow import fs
 
 TEMPORARY = ".tmp-"
+_CONFLICTS = 5  # times that a create on s3 is tried while another create of the same file is under way
+_READERS = 16  # requests in flight when many small files are read: a request takes some 30 ms, mostly waiting
+_S3_DELETE = 1000  # keys a DeleteObjects request may name (AWS S3 API reference)
 _COALESCE_GAP_BYTES = 64 * 1024  # reading past a small gap is cheaper than another request
 
 
@@ -45,10 +50,25 @@ def absolute(url: str) -> str:
 
 
 def s3_client() -> Any:
-    """A boto3 client that honours AWS_ENDPOINT_URL, so that any S3-compatible server works."""
+    """This process's boto3 client, which honours AWS_ENDPOINT_URL, so that any S3-compatible server works."""
+    return _boto3_client(os.getpid())
+
+
+@lru_cache(maxsize=4)
+def _boto3_client(pid: int) -> Any:
     import boto3
 
     return boto3.client("s3", endpoint_url=os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"))
+
+
+def _s3_error(url: str, bucket: str, error: dict[str, str]) -> OSError:
+    """What an S3 server's refusal means to a person."""
+    if error["Code"] == "NoSuchBucket":
+        return FileNotFoundError(f"there is no bucket {bucket} for {url}; make it first")
+    return PermissionError(
+        f"{url} cannot be written ({error['Code']}: {error.get('Message', '')}); "
+        "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL"
+    )
 
 
 def _s3_filesystem() -> fs.FileSystem:
@@ -136,6 +156,13 @@ class Storage:
         with self.open(name) as file:
             return bytes(file.read())
 
+    def read_all(self, names: Sequence[str]) -> list[bytes]:
+        """Many whole files, in the order asked; remote ones several at a time. Raises FileNotFoundError."""
+        if self.local or len(names) < 2:
+            return [self.read(name) for name in names]
+        with ThreadPoolExecutor(_READERS) as pool:
+            return list(pool.map(self.read, names))
+
     def read_ranges(self, name: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """The bytes at several (offset, length), in the order asked, by few, coalesced reads."""
         answer: list[bytes] = [b""] * len(ranges)
@@ -165,7 +192,7 @@ class Storage:
             temporary = target.with_name(f"{TEMPORARY}{uuid.uuid4().hex}-{target.name}")
             try:
                 temporary.write_bytes(data)
-                os.replace(temporary, target)
+                temporary.replace(target)
             finally:
                 temporary.unlink(missing_ok=True)
         else:
@@ -188,47 +215,70 @@ class Storage:
             finally:
                 temporary.unlink(missing_ok=True)
         if self._s3:
-            from botocore.exceptions import ClientError
-
-            bucket, key = path.split("/", 1)
-            try:
-                _boto3_client(os.getpid()).put_object(Bucket=bucket, Key=key, Body=data, IfNoneMatch="*")
-                return True
-            except ClientError as error:
-                if error.response["ResponseMetadata"]["HTTPStatusCode"] in (409, 412):
-                    return False
-                raise
+            return self._create_s3(path, data)
         if self.exists(name):  # other filesystems: the best that fsspec offers; a race is possible
             return False
         self.write(name, data)
         return True
 
+    def _create_s3(self, path: str, data: bytes) -> bool:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        bucket, key = path.split("/", 1)
+        for attempt in range(_CONFLICTS):
+            try:
+                s3_client().put_object(Bucket=bucket, Key=key, Body=data, IfNoneMatch="*")
+                return True
+            except ClientError as error:
+                meta = error.response["ResponseMetadata"]
+                if meta["HTTPStatusCode"] == 412:
+                    # The file may be this very request's, sent again by boto3 because the first answer was lost.
+                    return bool(meta.get("RetryAttempts")) and self._fs.open_input_file(path).read() == data
+                if meta["HTTPStatusCode"] != 409:  # another create is under way, and may yet fail
+                    raise _s3_error(self.url, bucket, error.response["Error"]) from error
+                time.sleep(0.1 * 2**attempt)
+            except BotoCoreError as error:
+                raise ConnectionError(f"{self.url} cannot be reached: {error}") from error
+        return False
+
     def exists(self, name: str) -> bool:
         """Whether the file is there."""
         return bool(self._fs.get_file_info(self.path(name)).type == fs.FileType.File)
 
-    def list(self, folder: str = "", *, recursive: bool = False) -> list[FileInfo]:
-        """The files of a folder, sorted by name; a folder that does not exist is empty."""
+    def _all(self, folder: str, recursive: bool) -> list[FileInfo]:
         base = f"{self._root}/{folder}".rstrip("/")
         selector = fs.FileSelector(base, allow_not_found=True, recursive=recursive)
         return sorted(
             (
                 FileInfo(info.path[len(self._root) :].lstrip("/"), info.size)
                 for info in self._fs.get_file_info(selector)
-                if info.type == fs.FileType.File and not info.base_name.startswith(TEMPORARY)
+                if info.type == fs.FileType.File
             ),
             key=lambda info: info.name,
         )
 
+    def list(self, folder: str = "", *, recursive: bool = False) -> list[FileInfo]:
+        """The files of a folder, sorted by name; a folder that does not exist is empty."""
+        return [info for info in self._all(folder, recursive) if not Path(info.name).name.startswith(TEMPORARY)]
+
+    def sweep(self) -> int:
+        """Delete what writers left half-written when they were killed, and return how many files; none may be live."""
+        if not self.local:
+            return 0  # other filesystems show a file when it is whole
+        left = [info.name for info in self._all("", True) if Path(info.name).name.startswith(TEMPORARY)]
+        self.delete(left)
+        return len(left)
+
     def delete(self, names: Iterable[str]) -> None:
         """Delete files; those that are gone already are no error."""
+        if self._s3:
+            paths = [self.path(name).split("/", 1) for name in names]
+            for first in range(0, len(paths), _S3_DELETE):
+                batch = [{"Key": key} for _, key in paths[first : first + _S3_DELETE]]
+                s3_client().delete_objects(Bucket=paths[0][0], Delete={"Objects": batch, "Quiet": True})
+            return
         for name in names:
             try:
                 self._fs.delete_file(self.path(name))
             except FileNotFoundError:
                 continue
-
-
-@lru_cache(maxsize=4)
-def _boto3_client(pid: int) -> Any:
-    return s3_client()

@@ -1,6 +1,7 @@
 """A dataset's views: what a person asks, over what the commit records name.
 
-Every view exists always; a stage that has not run, or is switched off, leaves it empty. Ids are shown as hexadecimal digits.
+Every view exists always; a stage that has not run, or is switched off, leaves it empty. Ids are shown as hexadecimal
+digits.
 """
 
 from __future__ import annotations
@@ -52,7 +53,9 @@ class Dataset:
     def __init__(self, url: str, connection: duckdb.DuckDBPyConnection | None = None):
         self.storage = Storage(url)
         if not self.storage.exists("manifest.json") and not self.storage.exists("config.yaml"):
-            raise FileNotFoundError(f"{url} is no dataset: it has no manifest.json; `wit run CONFIG --out {url}` makes one")
+            raise FileNotFoundError(
+                f"{url} is no dataset: it has no manifest.json; `wit run CONFIG --out {url}` makes one"
+            )
         self.manifest: dict[str, Any] = read_manifest(self.storage)
         self.connection = connection if connection is not None else _connect()
         self._commits: dict[str, list[Commit]] = {}
@@ -142,7 +145,11 @@ class Dataset:
 
 def _connect() -> duckdb.DuckDBPyConnection:
     return duckdb.connect(
-        config={"autoload_known_extensions": False, "autoinstall_known_extensions": False, "threads": os.cpu_count() or 1}
+        config={
+            "autoload_known_extensions": False,
+            "autoinstall_known_extensions": False,
+            "threads": os.cpu_count() or 1,
+        }
     )
 
 

@@ -27,6 +27,16 @@ _TEMPLATES: tuple[tuple[float, str], ...] = (
 
 SPAM = "Click here to download the best free wallpapers and screensavers for your computer now"
 
+PROMPTS = (
+    "a {}",
+    "A {} on paper.",
+    "photo of a {} on the grass",
+    "a picture of a {} in the sky",
+    "A {} on wood",
+    "{} clip art",
+)
+"""Prompt templates for zero-shot, in the way of the web's captions."""
+
 UNSAFE = ("balderdash", "egads", "gadzooks", "zounds")
 """The words of demo/unsafe_words.txt."""
 

@@ -32,7 +32,7 @@ class Server:
     @property
     def resolve(self) -> dict[str, str]:
         """For the config's `fetch.resolve`: every host at this server."""
-        return {host: f"127.0.0.1:{self.port}" for host in self._hosts}
+        return dict.fromkeys(self._hosts, f"127.0.0.1:{self.port}")
 
     def __enter__(self) -> Server:
         self._thread.start()
@@ -48,7 +48,9 @@ class Server:
         self._loop.close()
 
     async def _start(self) -> None:
-        self._runner = web.AppRunner(_application(self), access_log=None, shutdown_timeout=0.1)
+        self._runner = web.AppRunner(
+            _application(self), access_log=None, shutdown_timeout=0.1, handler_cancellation=True
+        )
         await self._runner.setup()
         try:
             site = web.TCPSite(self._runner, "127.0.0.1", self.port)
@@ -61,6 +63,10 @@ class Server:
     async def _stop(self) -> None:
         if self._runner is not None:
             await self._runner.cleanup()
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:  # requests that nobody waits for any more
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer as the host would to whom the request is addressed."""

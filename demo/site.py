@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
+from dataset.ids import checksum
 from demo import captions
 from demo.world import COLOURS, HELD_OUT, SHAPE_WORDS, Scene, encode, generator, one_of, render, scene
 
@@ -86,6 +87,12 @@ class Web:
     images: int
     listed_hashes: tuple[str, ...]
     evaluation: dict[str, bytes]
+
+    @property
+    def checksum(self) -> str:
+        """Of everything that is served."""
+        parts = [(key, self.answers[key].body) for key in sorted(self.answers)]
+        return checksum(b"".join("\t".join(key).encode() + body for key, body in parts))
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -404,19 +411,24 @@ def _relative(url: str, host: str) -> str:
 def _html(title: str, heading: str, body: str, head: str = "") -> str:
     return (
         f'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{escape(title)}</title>{head}</head>\n'
-        f"<body>\n<h1>{escape(heading or title)}</h1>\n{body}\n<footer>Made for a demonstration.</footer>\n</body>\n</html>\n"
+        f"<body>\n<h1>{escape(heading or title)}</h1>\n{body}\n<footer>Made for a demonstration.</footer>\n"
+        "</body>\n</html>\n"
     )
 
 
 def _figure(rng: np.random.Generator, src: str, text: str) -> str:
     if rng.random() < 0.4:  # the caption is all there is
         return f'<figure><img src="{escape(src)}"><figcaption>{escape(text)}</figcaption></figure>'
-    return f'<figure><img src="{escape(src)}" alt="{escape(text)}"><figcaption>From the collection</figcaption></figure>'
+    return (
+        f'<figure><img src="{escape(src)}" alt="{escape(text)}"><figcaption>From the collection</figcaption></figure>'
+    )
 
 
 def _product(rng: np.random.Generator, src: str, text: str) -> str:
     price = f"{int(rng.integers(2, 60))}.{int(rng.integers(100)):02}"
-    return f'<div class="card"><img class=product alt="{escape(text)}" src={escape(src)}><b>€ {price}</b><button>Add</div>'
+    return (
+        f'<div class="card"><img class=product alt="{escape(text)}" src={escape(src)}><b>€ {price}</b><button>Add</div>'
+    )
 
 
 def _lazy(rng: np.random.Generator, src: str, text: str) -> str:
@@ -433,7 +445,8 @@ def _linked(rng: np.random.Generator, src: str, text: str) -> str:
 
 
 def _row(rng: np.random.Generator, src: str, text: str) -> str:
-    return f'<table><tr><td><img src="{escape(src)}" alt="{escape(text)}"/></td><td>{int(rng.integers(9_999))}</td></tr></table>'
+    cells = f'<td><img src="{escape(src)}" alt="{escape(text)}"/></td><td>{int(rng.integers(9_999))}</td>'
+    return f"<table><tr>{cells}</tr></table>"
 
 
 # --- Files that are not what they seem -------------------------------------------------------------------------------
@@ -450,7 +463,10 @@ def _huge_png(side: int) -> bytes:
 
     header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
     return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(4_000))) + chunk(b"IEND", b"")
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(bytes(4_000)))
+        + chunk(b"IEND", b"")
     )
 
 

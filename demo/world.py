@@ -143,7 +143,7 @@ def one_of(rng: np.random.Generator, options: Sequence[Option], weights: Sequenc
 def scene(seed: int, identity: str, combination: tuple[str, str] | None = None) -> Scene:
     """The scene of an identity; of a combination (colour, shape) if one is given, else of one that is not held out."""
     rng = generator(seed, "scene", identity)
-    while combination is None or (combination in HELD_OUT and rng is None):
+    while combination is None:
         candidate = one_of(rng, list(COLOURS)), one_of(rng, list(SHAPE_WORDS), POPULARITY)
         combination = None if candidate in HELD_OUT else candidate
     colour, shape = combination
@@ -216,7 +216,12 @@ def _outline(shape: str) -> tuple[tuple[int, np.ndarray], ...]:
             return (255, _arc(0.95)), (0, _arc(0.8, 0.5, -0.1))
         case "arrow":
             return (
-                (255, np.array([(-1, -0.26), (0.15, -0.26), (0.15, -0.75), (1, 0), (0.15, 0.75), (0.15, 0.26), (-1, 0.26)])),
+                (
+                    255,
+                    np.array(
+                        [(-1, -0.26), (0.15, -0.26), (0.15, -0.75), (1, 0), (0.15, 0.75), (0.15, 0.26), (-1, 0.26)]
+                    ),
+                ),
             )
         case "flower":
             petals = [_arc(0.4, 0.6 * math.cos(a), 0.6 * math.sin(a), 20) for a in np.arange(6) * math.pi / 3]
@@ -285,9 +290,12 @@ def _centres(rng: np.random.Generator, view: Scene, height: int, width: int) -> 
         x += {"left": -0.75, "right": 0.75}.get(view.place, 0)
         y += {"top": -0.75, "bottom": 0.75}.get(view.place, 0)
         return radius, [(width / 2 + x * spread_x, height / 2 + y * spread_y)]
-    cells = {2: [(-1, 0), (1, 0)], 3: [(-1, 0.6), (1, 0.6), (0, -1)], 4: [(-1, -1), (1, -1), (-1, 1), (1, 1)]}[view.number]
-    if view.number == 2 and height > width:
-        cells = [(0, -1), (0, 1)]
+    if view.number == 2:
+        cells = [(0.0, -1.0), (0.0, 1.0)] if height > width else [(-1.0, 0.0), (1.0, 0.0)]
+    elif view.number == 3:
+        cells = [(-1.0, 0.6), (1.0, 0.6), (0.0, -1.0)]
+    else:
+        cells = [(-1.0, -1.0), (1.0, -1.0), (-1.0, 1.0), (1.0, 1.0)]
     jitter = rng.uniform(-0.12, 0.12, (len(cells), 2))
     return radius, [
         (width * (0.5 + 0.24 * x) + jitter[k, 0] * short, height * (0.5 + 0.24 * y) + jitter[k, 1] * short)

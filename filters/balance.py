@@ -165,8 +165,8 @@ def decide(rows: pa.Table, cutoffs: pa.Table) -> pa.Table:
         cutoffs: CUTOFFS, without nulls.
 
     Returns:
-        VERDICTS, ordered by row. Evidence: of the pair's queries, the one that came nearest to keeping it, its count, and
-        the rank that the hash gives the pair there, estimated as count · hash / 2^64.
+        VERDICTS, ordered by row. Evidence: of the pair's queries, the one that came nearest to keeping it, its count,
+        and the rank that the hash gives the pair there, estimated as count · hash / 2^64.
 
     Raises:
         ValueError: a cutoff is null.

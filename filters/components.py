@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from scipy.sparse import coo_array
-from scipy.sparse import csgraph
+from scipy.sparse import coo_array, csgraph
 
 from dataset import sql
 from dataset.ids import hash64, mix64, words64
@@ -33,11 +32,11 @@ def connected_components(nodes: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.
     ends = np.searchsorted(nodes, np.stack([a, b]))
     if ends.size and (ends.max() >= len(nodes) or not np.array_equal(nodes[ends], np.stack([a, b]))):
         raise ValueError("an edge ends at an id that is not among the nodes")
-    return nodes[_least_index(len(nodes), ends[0], ends[1])]
+    return nodes[least_node(len(nodes), ends[0], ends[1])]
 
 
-def _least_index(count: int, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """connected_components() over the nodes 0, 1, …, count - 1."""
+def least_node(count: int, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """connected_components() over the nodes 0, 1, …, count - 1. int64 (count,)."""
     if count == 0:
         return np.zeros(0, dtype=np.int64)
     graph = coo_array((np.ones(len(a), dtype=np.int8), (a, b)), shape=(count, count))
@@ -91,7 +90,7 @@ def heldout(images: pa.Array, captions: pa.Array, share: float, seed: int) -> np
     caption, caption_values = _codes(captions)
     # A bipartite graph: images (first) and captions are nodes, pairs are edges. Codes ascend with the keys, so that
     # the least node of a component is its least image key.
-    label = _least_index(len(image_keys) + len(caption_values), image, len(image_keys) + caption)[image]
+    label = least_node(len(image_keys) + len(caption_values), image, len(image_keys) + caption)[image]
     size = np.bincount(label, minlength=len(image_keys))
     fits = (size > 0) & (size <= max(MIN_HELDOUT_LIMIT, share * len(image) / 10))
     uniform = mix64(words64(image_keys)[:, 0], hash64("heldout", seed)) >> np.uint64(11)

@@ -11,7 +11,7 @@ the least locator is the first occurrence.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import pyarrow as pa
 
@@ -25,8 +25,6 @@ URL_KEYS = pa.schema(
 )
 LOCATED_VERDICTS = pa.schema([("locator", pa.int64()), ("reason", pa.string()), ("evidence", pa.string())])
 
-TEXTS_PER_URL = ("all", "first", "longest")
-
 
 @dataclass(frozen=True)
 class DedupConfig:
@@ -36,14 +34,14 @@ class DedupConfig:
 
     max_images_per_text: int = 1000
     """A text on more distinct image addresses than this is spam (a shop's name, "image"), and all its rows go."""
-    texts_per_url: str = "all"
-    """Which texts of one image address stay: `all`, the `first` that occurs, or the `longest` (of equals, the first)."""
+    texts_per_url: Literal["all", "first", "longest"] = "all"
+    """Which texts of one image address stay: `all`, the `first` that occurs, or the `longest` (or first of these)."""
 
     def __post_init__(self) -> None:
         if self.max_images_per_text < 1:
             raise ValueError(f"max_images_per_text must be at least 1, not {self.max_images_per_text}")
-        if self.texts_per_url not in TEXTS_PER_URL:
-            raise ValueError(f"texts_per_url must be one of {', '.join(TEXTS_PER_URL)}, not {self.texts_per_url!r}")
+        if self.texts_per_url not in ("all", "first", "longest"):
+            raise ValueError(f"texts_per_url must be all, first or longest, not {self.texts_per_url!r}")
 
 
 def text_keys(rows: pa.Table) -> pa.Table:

@@ -15,7 +15,7 @@ class ImageFilterConfig:
     min_side: int = 64
     """Pixels of the shorter side; below are mostly icons and tracking pixels (DataComp's basic filter asks for 200)."""
     max_aspect: float = 3.0
-    """Longer side over shorter side; beyond are mostly banners and rules (3 in DataComp's basic filter, Gadre et al. 2023)."""
+    """Longer side over shorter side; beyond are mostly banners and rules (3 in DataComp, Gadre et al. 2023)."""
 
     def __post_init__(self) -> None:
         if self.min_side < 1:

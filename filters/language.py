@@ -1,8 +1,8 @@
 """Which language a text is in, by fastText's lid.176 (Joulin et al. 2016, "Bag of Tricks").
 
-Texts are lower-cased first, because the model reads capitals as foreign. On 1,000 alt texts of LAION-400M (37 of them
-not English, read by a person) its best guess is then wrong for 58 of the English texts, and for 80 without. Guesses
-on short texts are weak; see `filters.text.TextConfig.language_min_probability` for what is made of them.
+Texts are lower-cased first, because the model reads capitals as foreign. On 1,000 alt texts of LAION-400M (39 of them
+not English, by our reading of those that the model doubts) its best guess is then wrong for 58 of the English texts;
+as written, for 80. Guesses on short texts are weak: see `filters.text.TextConfig.language_min_probability`.
 """
 
 from __future__ import annotations

@@ -52,8 +52,11 @@ class _Index:
         self._shift = np.uint64(64 - bits)
         buckets = self._bucket(parents, units)
         order = np.argsort(buckets, kind="stable")
-        self._parents, self._units, self._children = parents[order], units[order], (order + 1).astype(np.int32)
         self._starts = np.searchsorted(buckets[order], np.arange((1 << bits) + 1)).astype(np.int32)
+        # An empty bucket's start is read too: it is another bucket's edge, which cannot be the one sought, or this pad.
+        self._parents = np.append(parents[order], np.int32(-1))
+        self._units = np.append(units[order], np.uint64(0))
+        self._children = np.append((order + 1).astype(np.int32), np.int32(0))
 
     def _bucket(self, parents: np.ndarray, units: np.ndarray) -> np.ndarray:
         with np.errstate(over="ignore"):
@@ -64,18 +67,21 @@ class _Index:
 
     def find(self, parents: np.ndarray, units: np.ndarray) -> np.ndarray:
         """The child of each (parent, unit), or 0. int32 (n,)."""
-        children = np.zeros(len(units), np.int32)
         buckets = self._bucket(parents, units)
-        position, stop = self._starts[buckets], self._starts[buckets + 1]
-        open_ = np.flatnonzero(position < stop)
-        position, stop, parents, units = position[open_], stop[open_], parents[open_], units[open_]
-        while len(open_):
-            found = (self._units[position] == units) & (self._parents[position] == parents)
-            children[open_[found]] = self._children[position[found]]
-            left = ~found & (position + 1 < stop)
-            open_, position, stop = open_[left], position[left] + 1, stop[left]
-            parents, units = parents[left], units[left]
+        position = self._starts[buckets]
+        children = self._child_at(position, parents, units)
+        stop = self._starts[buckets + 1]
+        sought = np.flatnonzero((children == 0) & (position + 1 < stop))
+        while len(sought):
+            position[sought] += 1
+            children[sought] = self._child_at(position[sought], parents[sought], units[sought])
+            sought = sought[(children[sought] == 0) & (position[sought] + 1 < stop[sought])]
         return children
+
+    def _child_at(self, position: np.ndarray, parents: np.ndarray, units: np.ndarray) -> np.ndarray:
+        same = self._units[position] == units
+        same &= self._parents[position] == parents
+        return self._children[position] * same
 
 
 def _read(tokens: Tokens, token: np.ndarray, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

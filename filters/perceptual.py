@@ -21,7 +21,7 @@ _CHUNKS = 16  # of 16 bits
 _CHUNK_BITS = 16
 MAX_SEARCH_HAMMING = 2 * _CHUNKS - 1
 _BLOCK_QUERIES = 4096
-_BLOCK_PAIRS = 4_000_000  # candidates verified at once: some 100 MB
+BLOCK_PAIRS = 4_000_000  # candidates verified at once: some 100 MB
 
 
 def pdq(rgb: np.ndarray) -> tuple[bytes, int]:
@@ -39,6 +39,13 @@ def pdq(rgb: np.ndarray) -> tuple[bytes, int]:
 def words(hashes: pa.Array | pa.ChunkedArray) -> np.ndarray:
     """binary(32) hashes without nulls as uint64 (n, 4)."""
     return words64(hashes)
+
+
+def colours(mean_rgb: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """binary(3) without nulls as int64 (n, 3)."""
+    column = mean_rgb.combine_chunks() if isinstance(mean_rgb, pa.ChunkedArray) else mean_rgb
+    raw = np.frombuffer(column.buffers()[1], dtype=np.uint8, count=(column.offset + len(column)) * 3)
+    return raw.reshape(-1, 3)[column.offset :].astype(np.int64)
 
 
 def chunks(hashes: np.ndarray) -> np.ndarray:
@@ -77,8 +84,8 @@ def within(
 class HashIndex:
     """Every hash of a list within a distance of a query, without comparing all with all.
 
-    Complete by pigeonhole (multi-index hashing, Norouzi, Punjani and Fleet, 2012): two hashes that differ in at most 15 bits
-    are equal in one of 16 chunks; two that differ in at most 31 have a chunk that differs in at most one bit.
+    Complete by pigeonhole (multi-index hashing, Norouzi, Punjani and Fleet, 2012): two hashes that differ in at most 15
+    bits are equal in one of 16 chunks; two that differ in at most 31 have a chunk that differs in at most one bit.
 
     Args:
         hashes: uint64 (n, 4).
@@ -123,17 +130,17 @@ class HashIndex:
             parts = chunks(queries[low : low + _BLOCK_QUERIES]).astype(np.int64)
             keys = ((parts + (np.arange(_CHUNKS) << _CHUNK_BITS))[:, :, None] ^ flips).ravel()
             first = self._starts[keys]
-            for probe, entry in _expand(first, self._starts[keys + 1] - first, self._entries):
+            for probe, entry in expand(first, self._starts[keys + 1] - first, self._entries):
                 yield low + probe // (_CHUNKS * len(flips)), entry
 
 
-def _expand(first: np.ndarray, count: np.ndarray, entries: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def expand(first: np.ndarray, count: np.ndarray, entries: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(i, entries[first[i] + k]) for all k < count[i], in blocks."""
     total = np.cumsum(count)
     low = 0
     while low < len(count):
         before = total[low - 1] if low else 0
-        high = max(low + 1, int(np.searchsorted(total, before + _BLOCK_PAIRS, side="right")))
+        high = max(low + 1, int(np.searchsorted(total, before + BLOCK_PAIRS, side="right")))
         part = count[low:high]
         query = np.repeat(np.arange(low, high), part)
         offset = np.arange(len(query)) - np.repeat(total[low:high] - part - before, part)

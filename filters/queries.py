@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -150,7 +151,7 @@ def _read_parquet(name: str) -> pa.Table:
         raise ValueError(f"{name} is not a query list: {error}") from None
     if table["query"].null_count:
         raise ValueError(f"{name} has rows without a query")
-    if "query_id" in table.column_names and table["query_id"].to_pylist() != list(range(len(table))):
+    if "query_id" in table.column_names and not np.array_equal(table["query_id"], np.arange(len(table))):
         raise ValueError(f"{name}: query_id must count from 0 in the order of the rows")
     return table
 

@@ -37,8 +37,8 @@ class TextConfig:
     """Allowed languages, as lid.176 codes them (mostly ISO 639-1); none given allows all."""
     language_min_probability: float = 0.4
     """A guess below this is not trusted: then the language that the page declares counts, and a text whose page
-    declares none stays. On German news pages (lang="de") 152 of 1,280 alt texts are then taken for English, mostly
-    names and brands, where trusting every guess takes 249; on English pages it keeps 259 instead of 246 of 281."""
+    declares none stays. Of 1,280 alt texts on German news pages (lang="de") this keeps 152 as English, many of them
+    names and brands, where trusting every guess keeps 249; of 281 on English pages it keeps 259 instead of 246."""
     language_model: str = "builtin"
     """A fastText model file; `builtin` is lid.176.ftz. lid.176.bin is somewhat better and a hundred times larger."""
     drop_filenames: bool = True
@@ -84,12 +84,15 @@ FILENAME = "(?i)^(?:" + "|".join(f"(?:{pattern})" for pattern in _PATTERNS) + ")
 """RE2. Texts that look like a file's name or address, whatever the image's address."""
 
 _MEASURE = r"""
-WITH named AS (
-    SELECT row, text, host, page_url,
-        trim(lower(text)) AS lower_text,
-        -- the last segment of the address's path, without its query, as a person would see it
-        lower(url_decode(regexp_extract(url, '^[^?#]*?([^/?#]*)(?:[?#].*)?$', 1, 's'))) AS file
+WITH segments AS (
+    SELECT row, coalesce(text, '') AS text,
+        -- the last segment of the address's path, without its query
+        coalesce(lower(regexp_extract(url, '^[^?#]*?([^/?#]*)(?:[?#].*)?$', 1, 's')), '') AS segment
     FROM rows
+), named AS (
+    -- as a person would see it, unless what a stranger wrote cannot be decoded
+    SELECT row, text, trim(lower(text)) AS lower_text, coalesce(TRY(url_decode(segment)), segment) AS file
+    FROM segments
 ), stems AS (
     -- without the extension, and without the size that a publishing system appends: photo-300x200.jpg, photo-scaled.jpg
     SELECT *, regexp_replace(regexp_replace(file, '\.[a-z0-9]{2,5}$', ''), '(-\d+x\d+|-scaled|@2x)$', '') AS stem

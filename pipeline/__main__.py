@@ -1,7 +1,9 @@
-"""`python -m pipeline …` is `wit …`."""
+"""`python -m pipeline …` is `wit …`; Ray jobs are started this way."""
 
 import sys
 
 from pipeline.cli import main
+from pipeline.jobs import go_home
 
+go_home()
 sys.exit(main())

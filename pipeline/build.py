@@ -9,7 +9,7 @@ from dataclasses import replace
 from dataset.lease import Lease
 from dataset.schema import STAGES
 from dataset.storage import Storage
-from pipeline import datasheet
+from pipeline import jobs
 from pipeline.config import Config, check_inputs, effective
 from pipeline.executor import Executor, InlineExecutor, RayExecutor
 from pipeline.plan import expand
@@ -45,18 +45,19 @@ def build(config: Config, *, to: str = STAGES[-1], executor: Executor | None = N
         LeaseHeldError: another run holds the dataset.
         PhaseFailedError, ConservationError: the run stopped; what was committed stays.
     """
+    jobs.check_out(config.out)
     check_inputs(config)
     expand(config.sources)
     storage = Storage(config.out)
     own = executor is None
-    with Lease(storage), Reporter(storage, quiet=quiet) as reporter:
+    with Lease(storage) as lease, Reporter(storage, quiet=quiet) as reporter:
         started = time.monotonic()
         text_of_config = effective(config).encode()
         if not storage.exists("config.yaml") or storage.read("config.yaml") != text_of_config:
             storage.write("config.yaml", text_of_config)
         executor = executor or make_executor(config)
         try:
-            run = Run(config, storage, executor, reporter)
+            run = Run(config, storage, executor, reporter, lease.check)
             for name, stage in PATH.items():
                 stage(run)
                 if name == to:
@@ -64,14 +65,17 @@ def build(config: Config, *, to: str = STAGES[-1], executor: Executor | None = N
             complete = to == STAGES[-1]
             run.finish(complete=complete)
             if complete:
+                from pipeline import datasheet
+
                 datasheet.write(storage, config)
         finally:
             if own:
                 executor.close()
         seconds = time.monotonic() - started
-        did = f"{run.worked:,} tasks" if run.worked else "nothing to do: everything was committed already"
+        tasks = sum(run.did.values())
+        did = f"{tasks:,} tasks" if tasks else "nothing to do: everything was committed already"
         reporter.say(f"{config.out}: {did}, {seconds:.1f} s")
-        reporter.record({"run": "done", "seconds": round(seconds, 3), "tasks": run.worked})
+        reporter.record({"run": "done", "seconds": round(seconds, 3), "tasks": tasks})
     return run
 
 

@@ -21,7 +21,9 @@ class UsageError(ValueError):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status: 0 only if the whole command did what it says, 2 for a usage or config error."""
+    """Run one command; returns the exit status: 0 only if the whole command did what it says, 2 for a usage or config
+    error.
+    """
     parser = _parser()
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
@@ -71,7 +73,9 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--debug", action="store_true", help="show the whole trace of an error")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    def command(name: str, function: Callable[[argparse.Namespace], int], text: str, **more: Any) -> argparse.ArgumentParser:
+    def command(
+        name: str, function: Callable[[argparse.Namespace], int], text: str, **more: Any
+    ) -> argparse.ArgumentParser:
         made = commands.add_parser(name, help=text, description=text, parents=[common], **more)
         made.set_defaults(command=function)
         return made
@@ -80,13 +84,17 @@ def _parser() -> argparse.ArgumentParser:
         made.add_argument("--format", choices=["table", "csv", "json"], default="table")
 
     def settable(made: argparse.ArgumentParser) -> None:
-        made.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key, e.g. balance.cap=1000")
+        made.add_argument(
+            "--set", action="append", default=[], metavar="KEY=VALUE", help="override a key, e.g. balance.cap=1000"
+        )
 
     made = command("run", _run, "build or resume a dataset")
     made.add_argument("config", metavar="CONFIG", help="a YAML file; see configs/")
     made.add_argument("--out", metavar="URL", help="where the dataset goes; overrides the config's `out`")
     settable(made)
-    made.add_argument("--to", metavar="STAGE", choices=STAGES, default=STAGES[-1], help=f"stop after: {', '.join(STAGES)}")
+    made.add_argument(
+        "--to", metavar="STAGE", choices=STAGES, default=STAGES[-1], help=f"stop after: {', '.join(STAGES)}"
+    )
     made.add_argument("--retry", choices=["none", "transient"], help="fetch again what failed in a way that may pass")
     made.add_argument("--workers", type=int, help="CPUs to use; 0 runs in this process")
     made.add_argument("--address", help="a Ray cluster's address; by default Ray runs on this machine")
@@ -127,10 +135,16 @@ def _parser() -> argparse.ArgumentParser:
     settable(made)
 
     made = command("eval", _eval, "examine a checkpoint: zero-shot classification and retrieval")
-    made.add_argument("checkpoint", metavar="CHECKPOINT", help="a run's folder, a checkpoint file, or an exported folder")
+    made.add_argument(
+        "checkpoint", metavar="CHECKPOINT", help="a run's folder, a checkpoint file, or an exported folder"
+    )
     made.add_argument("--tasks", nargs="*", default=[], metavar="DIR", help="folders of class folders of images")
-    made.add_argument("--dataset", metavar="OUT", help="dataset whose held-out pairs are retrieved; the run's own by default")
-    made.add_argument("--pairs", type=int, default=500, metavar="N", help="how many held-out pairs retrieval chooses from")
+    made.add_argument(
+        "--dataset", metavar="OUT", help="dataset whose held-out pairs are retrieved; the run's own by default"
+    )
+    made.add_argument(
+        "--pairs", type=int, default=500, metavar="N", help="how many held-out pairs retrieval chooses from"
+    )
     made.add_argument("--format", choices=["table", "json"], default="table")
 
     made = command("export", _export, "write a checkpoint as a model that open_clip loads")
@@ -264,7 +278,9 @@ def _submit(arguments: argparse.Namespace) -> int:
 
     words = arguments.words[1:] if arguments.words[:1] == ["--"] else arguments.words
     if words[:1] != ["wit"] or len(words) < 2:
-        raise UsageError("wit submit takes a wit command after --, for example: wit submit -- wit run configs/archive.yaml")
+        raise UsageError(
+            "wit submit takes a wit command after --, for example: wit submit -- wit run configs/archive.yaml"
+        )
     return submit(words, arguments.address, arguments.working_dir)
 
 
@@ -277,15 +293,16 @@ def _print(relation: Any, form: str) -> None:
 
         rows = relation.fetchall()
         table = Table(box=None, pad_edge=False, header_style="bold")
-        numeric = {
-            name for i, name in enumerate(names) if any(isinstance(row[i], (int, float)) for row in rows[:50])
-        }
+        numeric = {name for i, name in enumerate(names) if any(isinstance(row[i], (int, float)) for row in rows[:50])}
         for name in names:
             table.add_column(name, justify="right" if name in numeric else "left", overflow="fold")
         for row in rows:
             table.add_row(*(_cell(value) for value in row))
-        wide = None if sys.stdout.isatty() else 200
-        Console(width=wide, highlight=False, markup=False).print(table)
+        # A terminal folds what does not fit; a file or a pipe gets every row on one line.
+        console = Console(width=None if sys.stdout.isatty() else 100_000, highlight=False, markup=False)
+        with console.capture() as captured:
+            console.print(table)
+        print("\n".join(line.rstrip() for line in captured.get().splitlines()))
     elif form == "csv":
         _csv(names, relation.fetchall())
     else:

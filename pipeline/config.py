@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, get_type_hints
 
 import yaml
+from crawl.extract import ExtractConfig
+from filters.decontaminate import DecontaminateConfig
+from filters.hashlists import HashLists, HashListsConfig
 from pydantic import TypeAdapter, ValidationError
 
-from crawl.extract import ExtractConfig
 from crawl.fetch import FetchConfig
 from crawl.images import ImageConfig
 from dataset.reasons import REASONS
 from dataset.storage import is_local
 from filters.balance import BalanceConfig
-from filters.decontaminate import DecontaminateConfig
 from filters.dedup import DedupConfig
-from filters.hashlists import HashListsConfig
 from filters.image import ImageFilterConfig
 from filters.match import MatchConfig
 from filters.neardup import NearDupConfig
@@ -257,10 +257,14 @@ def check_inputs(config: Config) -> None:
         for path in paths:
             if is_local(path) and not Path(path).expanduser().exists():
                 raise ConfigError(f"{key} names {path}, which does not exist")
-    try:
-        load_queries(config.match.queries)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"match.queries: {error}") from None
+    for key, read in (
+        ("match.queries", lambda: load_queries(config.match.queries)),
+        ("hashlists.files", lambda: HashLists.load(config.hashlists)),
+    ):
+        try:
+            read()
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{key}: {error}") from None
 
 
 def effective(config: Config) -> str:

@@ -1,7 +1,7 @@
 """A user's own filter: a Python function that measures, named in the config.
 
-The function's source travels with the task, so that it needs no installation on a cluster, and so that a changed function is a
-changed fingerprint.
+The function's source travels with the task, so that it needs no installation on a cluster, and so that a changed
+function is a changed fingerprint.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ def _source(item: CustomFilter) -> str:
 @lru_cache(maxsize=32)
 def _load(name: str, function: str, source: str) -> Any:
     namespace: dict[str, Any] = {"__name__": f"filter_{name}"}
-    exec(compile(source, f"<filter {name}>", "exec"), namespace)  # noqa: S102 (the user's own code, from the user's own config)
+    # The user's own code, named by the user's own config.
+    exec(compile(source, f"<filter {name}>", "exec"), namespace)  # noqa: S102
     if function not in namespace:
         raise ConfigError(f"filters.{name}.measure: the file defines no function {function}")
     return namespace[function]

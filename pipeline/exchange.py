@@ -1,7 +1,7 @@
 """The exchange: rows go from many partitions to many buckets, one file per map task.
 
-A map task's file holds one Arrow IPC stream per bucket, back to back; the commit record says where each begins. A reduce task reads
-its bucket's range of every map file. No data passes through Ray's object store.
+A map task's file holds one Arrow IPC stream per bucket, back to back; the commit record says where each begins. A
+reduce task reads its bucket's range of every map file. No data passes through Ray's object store.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def write_buckets(table: pa.Table, bucket: np.ndarray) -> Buckets:
     order = np.argsort(bucket, kind="stable")
     table = table.take(pa.array(order)).combine_chunks()
     numbers, starts = np.unique(bucket[order], return_index=True)
-    ends = [*starts[1:].tolist(), len(order)]
+    ends = [*starts[1:].tolist(), len(order)][: len(numbers)]  # none for a table without rows
     pieces: list[bytes] = []
     ranges: dict[int, Range] = {}
     offset = 0

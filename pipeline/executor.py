@@ -1,13 +1,15 @@
 """Runs tasks: in Ray workers with bounded work in flight, or in this process. We write no scheduler.
 
-A task that fails is tried again; one that keeps failing is bisected down to the units (rows, pieces, URLs) that crash or exhaust a worker,
-which then go into quarantine, within the config's failure budget.
+A task that fails is tried again; one that keeps failing is bisected down to the units (rows, pieces, URLs) that crash
+or exhaust a worker, which then go into quarantine, within the config's failure budget.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -15,6 +17,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from dataset.commits import Commit
+from dataset.storage import is_local
+from pipeline.config import ConfigError
 from pipeline.phase import PHASES, Task, execute
 from pipeline.rows import ConservationError
 
@@ -22,6 +26,8 @@ log = logging.getLogger("wit")
 
 RAY_RETRIES = 3  # for a lost node or a worker killed by the system; our own bisecting begins after these
 IN_FLIGHT_PER_CPU = 2  # enough to keep a worker busy while the driver looks elsewhere
+_COUNT_SECONDS = 5.0  # how often the cluster is looked at for nodes that have come or gone
+_ASK_SECONDS = 60.0  # how long a node may take to start a worker and look for a folder
 
 
 class PhaseFailedError(RuntimeError):
@@ -59,38 +65,55 @@ class RayExecutor:
     """Plain Ray tasks on a local or a remote cluster."""
 
     def __init__(self, workers: int | None, address: str | None, *, working_dir: Path | None = None):
+        # Ray retries for ever what the system kills for its memory; such a task is to be bisected instead.
+        os.environ.setdefault("RAY_task_oom_retries", str(RAY_RETRIES))
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         import ray
 
         self._ray = ray
+        in_job = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ  # set by Ray's job manager, with what `wit submit` sent
+        remote = bool(address) or in_job or ray.is_initialized()
         self._own = not ray.is_initialized()
         if self._own:
-            os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
             options: dict[str, Any] = {"logging_level": logging.WARNING, "log_to_driver": False}
-            if address:
-                options["address"] = address
-                if working_dir is not None and "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ:
+            if remote:
+                options["address"] = address or "auto"
+                if working_dir is not None and not in_job:
                     options["runtime_env"] = {"working_dir": str(working_dir), "excludes": EXCLUDES}
             else:
                 # A laptop's run needs no dashboard, and must not join a cluster that the environment happens to name.
                 options.update(address="local", include_dashboard=False, num_cpus=workers)
-            ray.init(**options)
-        self._limit = workers
+            self._start(options)
+        self._limit = workers if remote else None  # a Ray of our own has no more CPUs than that
+        self._seen: set[str] = set()  # nodes known to see the dataset
         # Retried by Ray when a worker or node dies; an exception of our own code is an answer, not a reason to retry.
-        self._remote = ray.remote(max_retries=RAY_RETRIES)(execute)
+        self._remote = ray.remote(max_retries=RAY_RETRIES)(_execute)
+
+    def _start(self, options: dict[str, Any]) -> None:
+        try:
+            self._ray.init(**options)
+        except ConnectionError as error:
+            raise ConfigError(
+                f"no Ray cluster answers at {options['address']}; start one with `ray start --head`, "
+                "or leave out --address to run on this machine"
+            ) from error
 
     def run(self, url: str, tasks: Sequence[Task]) -> Iterator[tuple[Task, Commit | Exception]]:
         """See `Executor`."""
         waiting = deque(tasks)
         running: dict[Any, Task] = {}
-        cpus = self._limit or max(1, int(self._ray.cluster_resources().get("CPU", 1)))
-        bound = cpus * IN_FLIGHT_PER_CPU if self._limit is None else cpus
+        bound, counted = 0, -math.inf
         while waiting or running:
+            if time.monotonic() - counted > _COUNT_SECONDS:  # nodes come and go
+                bound, counted = self._bound(), time.monotonic()
+                self._check_nodes(url)
             while waiting and len(running) < bound:
                 task = waiting.popleft()
                 declared = PHASES[task.phase]
                 remote = self._remote.options(num_cpus=declared.cpus, name=task.phase)
-                running[remote.remote(url, declared.module, task)] = task
-            done, _ = self._ray.wait(list(running), num_returns=1)
+                running[remote.remote(str(Path.cwd()), url, declared.module, task)] = task
+            self._ray.wait(list(running), num_returns=1, timeout=_COUNT_SECONDS)
+            done, _ = self._ray.wait(list(running), num_returns=len(running), timeout=0)
             for reference in done:
                 task = running.pop(reference)
                 try:
@@ -98,10 +121,50 @@ class RayExecutor:
                 except Exception as error:
                     yield task, unwrap(error)
 
+    def _bound(self) -> int:
+        """How many tasks may be in flight."""
+        if self._limit is not None:
+            return self._limit
+        return IN_FLIGHT_PER_CPU * max(1, int(self._ray.cluster_resources().get("CPU", 1)))
+
+    def _check_nodes(self, url: str) -> None:
+        """Raises ConfigError if a node of a cluster does not see a dataset that is a folder."""
+        if not is_local(url):
+            return
+        alive = {node["NodeID"]: node for node in self._ray.nodes() if node["Alive"]}
+        fresh = [number for number in alive if number not in self._seen] if len(alive) > 1 else []
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        asked = {
+            self._ray.remote(num_cpus=0, max_retries=0)(os.path.isdir)
+            .options(scheduling_strategy=NodeAffinitySchedulingStrategy(number, soft=False))
+            .remote(url): number
+            for number in fresh
+        }
+        self._seen.update(fresh)
+        for reference, number in asked.items():
+            try:
+                sees = self._ray.get(reference, timeout=_ASK_SECONDS)
+            except Exception as error:  # the node is gone again, or too busy to say
+                log.debug("node %s did not say whether it sees %s: %s", number, url, error)
+                continue
+            if not sees:
+                raise ConfigError(
+                    f"the node {alive[number]['NodeManagerAddress']} does not see {url}; "
+                    "give an s3:// URL or a folder that all nodes share"
+                )
+
     def close(self) -> None:
         """Stop the local Ray that this executor started."""
         if self._own:
             self._ray.shutdown()
+
+
+def _execute(folder: str, url: str, module: str, task: Task) -> Commit:
+    """`execute`, in the driver's working directory where the node has it: relative paths of a config mean the same."""
+    if Path(folder).is_dir():
+        os.chdir(folder)
+    return execute(url, module, task)
 
 
 EXCLUDES = [".venv", "out", ".git", "build", "*.tar", "*.warc*", ".mypy_cache", ".ruff_cache", ".pytest_cache"]

@@ -1,8 +1,8 @@
 """A phase: a pure function of one partition, and what it needs to know.
 
-A stage is one or more phases. A phase's function gets a `Context` (its task's inputs and options), and returns a `Result`
-(tables or exchange files, counts, small facts). `execute` writes the result's files and returns the commit record;
-it runs in a Ray worker, or in the driver itself.
+A stage is one or more phases. A phase's function gets a `Context` (its task's inputs and options), and returns a
+`Result` (tables or exchange files, counts, small facts). `execute` writes the result's files and returns the commit
+record; it runs in a Ray worker, or in the driver itself.
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ class Task:
     def fingerprint(self) -> str:
         """See `dataset.commits.fingerprint`; quarantine is an outcome, not an input."""
         inputs = [f"{role}:{item.checksum}" for role in sorted(self.inputs) for item in self.inputs[role]]
-        return fingerprint(self.phase, PHASES[self.phase].version, {**self.options, "partition": self.partition}, inputs)
+        return fingerprint(
+            self.phase, PHASES[self.phase].version, {**self.options, "partition": self.partition}, inputs
+        )
 
 
 @dataclass

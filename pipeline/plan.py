@@ -1,4 +1,6 @@
-"""The plan of partitions: from the inputs' names, sizes and contents and the config alone, never from the number of workers."""
+"""The plan of partitions: from the inputs' names, sizes and contents and the config alone, never from the number of
+workers.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +15,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import xxhash
+from crawl.archives import Piece, split
 from pyarrow import fs
 
-from crawl.archives import Piece, split
 from dataset.storage import Storage, absolute, filesystem, is_local, s3_client
 from pipeline.config import ConfigError
 

@@ -38,5 +38,3 @@ def build_list(path: str, overrides: Sequence[str], out: str | None) -> None:
         table.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in row.values()))
     Console(highlight=False, markup=False).print(table)
     print(f"{target}: {queries.num_rows:,} queries")
-
-

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -41,17 +41,24 @@ class Partition:
 class Run:
     """The state of one run; the stages' modules drive it."""
 
-    def __init__(self, config: Config, storage: Storage, executor: Executor, reporter: Reporter, retry: str = "none"):
+    def __init__(
+        self,
+        config: Config,
+        storage: Storage,
+        executor: Executor,
+        reporter: Reporter,
+        check: Callable[[], None] | None = None,
+    ):
         self.config = config
         self.storage = storage
         self.executor = executor
         self.reporter = reporter
-        self.retry = retry  # fetch outcomes to try again: none or transient
+        self.check = check or (lambda: None)  # raises when this run no longer holds the dataset
         self.phases: list[dict[str, Any]] = []
         self.funnel: dict[str, dict[str, int]] = {}
         self.partitions: list[Partition] = []
         self.shared: dict[str, Any] = {}  # what one stage leaves for a later one
-        self.worked = 0  # tasks done by this run
+        self.did: dict[str, int] = {}  # tasks done by this run, by phase
         self._quarantined = 0
         self._before = read_manifest(storage)
 
@@ -77,11 +84,17 @@ class Run:
             self._publish(complete=False)  # readers see the phases before this one while it is at work
             progress = self.reporter.phase(phase.name, len(todo), rows)
             budget = self.config.run.max_quarantined - self._quarantined
-            done = contained(self.executor, self.storage.url, todo, budget, lambda *_: progress.advance())
+
+            def advance(task: Task, commit: Commit) -> None:
+                self.check()
+                progress.advance()
+
+            done = contained(self.executor, self.storage.url, todo, budget, advance)
             commits.update(done)
-            self.worked += len(todo)
+            self.did[phase.name] = len(todo)
         ordered = [commits[task.partition] for task in tasks]
         self._quarantined += sum(len(commit.facts.get("quarantined", ())) for commit in ordered)
+        self.check()
         checksum = ledger.close(ordered)
         if todo or len(known) > len(commits):
             ledger.collect(ordered)
@@ -103,7 +116,8 @@ class Run:
         """`do` for the deciding phase of a stage: checks that nothing disappears, and carries the verdicts on.
 
         Raises:
-            ConservationError: kept + dropped ≠ input somewhere, or a partition's input is not what the stage before kept.
+            ConservationError: kept + dropped ≠ input somewhere, or a partition's input is not what the stage before
+            kept.
         """
         commits = self.do(phase, tasks, rows=rows)
         after: list[Partition] = []

@@ -1,7 +1,7 @@
 """Both balances, before the download at t × oversample and after the filters at t: counts, a cutoff vector, verdicts.
 
-No query's rows are ever gathered in one place; see `filters.balance`. Both balances order pairs by the same hash, so that the result
-of the second lies within that of the first.
+No query's rows are ever gathered in one place; see `filters.balance`. Both balances order pairs by the same hash, so
+that the result of the second lies within that of the first.
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ class Balancing:
         @phase(f"{stage}.windows")
         def windows(context: Context) -> Result:
             """Pairs per query in all, and for full queries the hashes among which the cutoff must lie."""
-            total = context.concat("counts", COUNTS).group_by("query_id", use_threads=False).aggregate([("count", "sum")])
+            total = (
+                context.concat("counts", COUNTS).group_by("query_id", use_threads=False).aggregate([("count", "sum")])
+            )
             total = total.rename_columns(["query_id", "count"]).select(COUNTS.names).sort_by("query_id")
             window = balance.windows(total, context.options["cap"])
             return Result().table("counts", total, COUNTS).table("windows", window)
@@ -91,16 +93,16 @@ class Balancing:
         beside = (role,) if role else ()
         seed = {"seed": run.config.seed}
 
-        def per_partition(made: Phase, options: dict[str, int], extra: Callable[[], dict[str, tuple[Input, ...]]]) -> list[Task]:
+        def per_partition(
+            made: Phase, options: dict[str, int], extra: Callable[[], dict[str, tuple[Input, ...]]]
+        ) -> list[Task]:
             return [
                 Task(made.name, partition.number, {**partition.inputs(*beside), **extra()}, options)
                 for partition in run.partitions
             ]
 
         counted = run.do(self.count, per_partition(self.count, seed, dict), rows=run.alive)
-        windowed = run.one(
-            self.windows, Task(self.windows.name, 0, {"counts": every(counted, "counts")}, {"cap": cap})
-        )
+        windowed = run.one(self.windows, Task(self.windows.name, 0, {"counts": every(counted, "counts")}, {"cap": cap}))
         window = {"windows": (Input(windowed.files["windows"]),)}
         collected = run.do(self.collect, per_partition(self.collect, seed, lambda: window), rows=run.alive)
         cut = run.one(

@@ -29,9 +29,7 @@ def settings(kind: type[T], values: Mapping[str, Any]) -> T:
 
 def gather(commits: Sequence[Commit], role: str, bucket: int) -> tuple[Input, ...]:
     """One bucket of every map task's exchange file, in the map tasks' order."""
-    return tuple(
-        Input(commit.files[role], bucket) for commit in commits if bucket in commit.files[role].ranges
-    )
+    return tuple(Input(commit.files[role], bucket) for commit in commits if bucket in commit.files[role].ranges)
 
 
 def buckets_in(commits: Sequence[Commit], role: str) -> list[int]:

@@ -15,6 +15,7 @@ from pipeline.rows import alive_rows, first_verdicts, verdict_result
 from pipeline.run import Run
 from pipeline.stages.common import LOCATOR_BITS, ROWS_PER_BUCKET, buckets_in, every, gather, locators, settings
 
+
 @phase("dedup.texts")
 def texts(context: Context) -> Result:
     """(text, URL) keys, distinct within the partition, by text."""
@@ -117,5 +118,3 @@ def run(run: Run) -> None:
         ],
         rows=run.alive,
     )
-
-

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import pyarrow as pa
+from itertools import pairwise
 
+import pyarrow as pa
 from crawl.archives import Piece
 from crawl.extract import ExtractConfig, extract
+
 from dataset.schema import ARCHIVE_IMAGES, CANDIDATES, SOURCES
 from pipeline.config import options
 from pipeline.phase import Context, Result, Task, phase
@@ -43,7 +45,7 @@ def _cut(piece: Piece, size: int) -> list[Piece]:
     end = piece.end if piece.end >= 0 else size
     step = -(-(end - piece.start) // _UNITS_PER_PIECE)
     edges = [min(end, piece.start + step * i) for i in range(_UNITS_PER_PIECE)] + [piece.end]
-    return [Piece(piece.archive, piece.location, a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    return [Piece(piece.archive, piece.location, a, b) for a, b in pairwise(edges)]
 
 
 @phase("extract.candidates")
@@ -75,7 +77,6 @@ def _quarantined(context: Context) -> pa.Table:
         for unit in lost
     ]
     return pa.Table.from_pylist(rows, schema=SOURCES)
-
 
 
 def run(run: Run) -> None:
@@ -116,5 +117,3 @@ def run(run: Run) -> None:
     run.count("extract", commits)
     run.shared["locations"] = {source.archive: source.location for source in sources}
     run.shared["sources"] = [commit.files["sources"] for commit in commits]
-
-

@@ -1,7 +1,7 @@
 """fetch: image bytes from the archives that hold them, or over HTTP; a recorded observation, kept for ever.
 
-The fetch store is append-only and keyed by canonical URL. A run gets only what the store lacks or what the config says to
-try again. Everything after this stage is pure again: `images` holds no times and no attempts.
+The fetch store is append-only and keyed by canonical URL. A run gets only what the store lacks or what the config
+says to try again. Everything after this stage is pure again: `images` holds no times and no attempts.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from functools import lru_cache
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from crawl.archives import read_bodies
+from filters.hashlists import HashLists, HashListsConfig
 
 from crawl import store
-from crawl.archives import read_bodies
 from crawl.fetch import FetchConfig, fetch
 from crawl.images import ImageConfig, ingest
 from crawl.observations import Ingested, Observation, Refusal, now, observe
@@ -25,7 +26,6 @@ from dataset.reasons import TRANSIENT
 from dataset.schema import IMAGES, OBSERVATIONS, VERDICTS
 from dataset.storage import Storage
 from dataset.tables import read_parquet
-from filters.hashlists import HashLists, HashListsConfig
 from filters.perceptual import pdq
 from pipeline.config import options
 from pipeline.phase import Context, Result, Task, phase
@@ -33,6 +33,7 @@ from pipeline.plan import file_checksum
 from pipeline.rows import alive_rows, decide, first_verdicts, quarantined, verdict_result
 from pipeline.run import Run
 from pipeline.stages.common import settings
+
 
 @phase("fetch.get")
 def get(context: Context) -> Result:
@@ -77,7 +78,8 @@ def _chunk_urls(url: str, name: str) -> pa.ChunkedArray:
 def _known(context: Context, wanted: Sequence[str]) -> pa.Table:
     """The newest observation of each wanted URL that the store has.
 
-    Under the same route a URL is in a chunk of its own partition; chunks made under another route are all looked through.
+    Under the same route a URL is in a chunk of its own partition; chunks made under another route are all looked
+    through.
     """
     asked = pa.array(wanted, pa.string())
     home, route = _home(context), context.options["route"]
@@ -173,7 +175,8 @@ def judge(context: Context) -> Result:
     rows = alive_rows(context)
     images = context.table("images")
     present = pc.is_in(
-        pc.binary_slice(rows.column("pair_id").cast(pa.binary()), 0, 8), value_set=images.column("url_id").cast(pa.binary()).combine_chunks()
+        pc.binary_slice(rows.column("pair_id").cast(pa.binary()), 0, 8),
+        value_set=images.column("url_id").cast(pa.binary()).combine_chunks(),
     )
     lost = quarantined(rows.column("row"), rows.filter(present).column("row"), "fetch")
     verdicts = decide(context, "fetch", rows, {"images": images}, context.options).cast(VERDICTS)
@@ -184,7 +187,10 @@ def run(run: Run) -> None:
     """Get what is missing; decide by the outcomes."""
     config = run.config
     images = options(config.store)
-    lists = {"files": list(config.hashlists.files), "checksums": [file_checksum(path) for path in config.hashlists.files]}
+    lists = {
+        "files": list(config.hashlists.files),
+        "checksums": [file_checksum(path) for path in config.hashlists.files],
+    }
     # Stored bytes depend on how they are resized, so another setting has another folder.
     folder = fingerprint("store", 1, images, [])
     (lanes,) = run.shared["lanes"]["lanes"]
@@ -212,5 +218,3 @@ def run(run: Run) -> None:
         [Task(judge.name, partition.number, partition.inputs("images"), {}) for partition in run.partitions],
         rows=run.alive,
     )
-
-

@@ -53,7 +53,13 @@ def run(run: Run) -> None:
         answered = run.do(
             own,
             [
-                Task(own.name, partition.number, partition.inputs("images"), {"filters": functions}, units=partition.alive)
+                Task(
+                    own.name,
+                    partition.number,
+                    partition.inputs("images"),
+                    {"filters": functions},
+                    units=partition.alive,
+                )
                 for partition in run.partitions
             ],
             rows=run.alive,

@@ -27,7 +27,11 @@ GROUPS = pa.schema([("locator", pa.int64()), ("image_key", pa.binary(32)), ("cap
 ROWS = pa.schema(
     [
         *PAIRS,
-        *[field for field in IMAGES if field.name in ("sha256", "width", "height", "blob", "blob_offset", "blob_length")],
+        *[
+            field
+            for field in IMAGES
+            if field.name in ("sha256", "width", "height", "blob", "blob_offset", "blob_length")
+        ],
         ("order", pa.uint64()),
     ]
 )
@@ -36,12 +40,19 @@ TRAIN, HELDOUT = "train", "heldout"
 
 @phase("pack.groups")
 def groups(context: Context) -> Result:
-    """What ties a pair to others: its image's bytes and its caption without case."""
+    """What ties a pair to others: its image's cluster of near-duplicates and its caption without case."""
     rows = alive_rows(context, ["pair_id", "text"])
+    images = images_of(rows, context.table("images"))
+    clusters = context.table("clusters", ["locator", "cluster"])
+    at = pc.index_in(
+        locators(context.task.partition, images.column("row")),
+        value_set=clusters.column("locator").combine_chunks(),
+    )
+    look = pc.coalesce(clusters.column("cluster").take(at), images.column("sha256"))
     table = pa.table(
         {
             "locator": locators(context.task.partition, rows.column("row")),
-            "image_key": images_of(rows, context.table("images")).column("sha256"),
+            "image_key": look,
             "caption_key": caption_keys(rows.column("text")),
         }
     )
@@ -140,7 +151,11 @@ def run(run: Run) -> None:
     config = run.config.pack
     seed = {"seed": run.config.seed}
     grouped = run.do(
-        groups, [Task(groups.name, partition.number, partition.inputs("images"), {}) for partition in run.partitions]
+        groups,
+        [
+            Task(groups.name, partition.number, partition.inputs("images", "clusters"), {})
+            for partition in run.partitions
+        ],
     )
     chosen = run.one(
         split,
@@ -209,5 +224,3 @@ def _publish(run: Run, file: FileRef, name: str) -> None:
     there = {info.name: info.bytes for info in run.storage.list(name.rpartition("/")[0])}
     if there.get(name) != file.bytes or checksum(run.storage.read(name)) != file.checksum:
         run.storage.write(name, run.storage.read(file.name))
-
-

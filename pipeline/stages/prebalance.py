@@ -1,7 +1,7 @@
 """prebalance: caps every query before the download, then writes the pairs, partitioned by host.
 
-All pairs of one URL, and all URLs of one host, meet in one partition: an image is fetched once, and politeness needs no talk
-between workers. A host above a partition's share of the pairs is split into lanes by URL.
+All pairs of one URL, and all URLs of one host, meet in one partition: an image is fetched once, and politeness needs
+no talk between workers. A host above a partition's share of the pairs is split into lanes by URL.
 """
 
 from __future__ import annotations
@@ -116,5 +116,3 @@ def run(run: Run) -> None:
         )
         for commit in written
     ]
-
-

@@ -10,6 +10,11 @@ WITH addresses AS (
         lower(regexp_extract(page_language, '^\s*([A-Za-z]+)', 1)) AS declared_language  -- de of de-AT
     FROM rows
 ),
+measured AS (  -- without the measures of a config's own filters, whatever their names
+    SELECT
+        row, characters, words, is_filename, language, language_probability, blocked_term, blocked_domain
+    FROM measures
+),
 judged AS (
     SELECT
         addresses.row,
@@ -63,8 +68,8 @@ judged AS (
             WHEN blocked_term IS NOT NULL
                 THEN 'text_blocked'
         END AS reason,
-        addresses.*, measures.* EXCLUDE (row)
-    FROM addresses JOIN measures ON measures.row = addresses.row CROSS JOIN config
+        addresses.* EXCLUDE (row), measured.* EXCLUDE (row)
+    FROM addresses JOIN measured ON measured.row = addresses.row CROSS JOIN config
 )
 SELECT
     row,

@@ -149,7 +149,7 @@ class HostileServer:
         if path == "/old":
             return web.Response(status=302, headers={"Location": "/b"})
         if path == "/leave":
-            return web.Response(status=302, headers={"Location": "http://other.test/page"})
+            return web.Response(status=302, headers={"Location": "http://other.test/page.html"})
         if path == "/picture.jpg":
             return web.Response(body=picture(), content_type="image/jpeg")
         if path not in pages:

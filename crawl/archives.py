@@ -1,0 +1,200 @@
+"""Archives as records at byte offsets: planned in pieces, read from any piece, read at random.
+
+WARC 1.1, 1.0 and 0.18, which is what WAT files are, too. A record's offset is where its first byte, compressed if it
+is, lies in the file. Only a file whose records are compressed one by one (see `crawl.containers`) can be entered in
+the middle; any other is read by its first piece alone, and where one compressed stream holds all its records, offsets
+count the decompressed bytes.
+
+Nothing that a file holds is an error: what can be read is read, and what is lost is counted in `Reading`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from fastwarc.warc import WarcRecord
+
+from crawl.containers import Container, Members, Source, open_container
+from crawl.payload import MAX_BODY_BYTES, decoded_body, media_type, parse_response
+from dataset.storage import open_input
+
+_TYPES = frozenset({"response", "resource", "metadata"})
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A byte range of an archive; it has the records that begin in it."""
+
+    archive: str  # as the config names it
+    location: str  # where `dataset.storage.open_input` finds it
+    start: int
+    end: int  # exclusive; -1 for the file's end
+
+
+@dataclass(slots=True)
+class Record:
+    """A response, resource or metadata record."""
+
+    offset: int
+    type: str
+    uri: str
+    date: str | None  # ISO 8601
+    content_type: str  # of the block
+    block: bytes  # at most MAX_BODY_BYTES
+    is_addressable: bool = True  # whether `read_bodies` finds it at its offset: the first record of a gzip member
+
+
+@dataclass
+class Reading:
+    """What became of a piece; complete when its records are exhausted."""
+
+    type: str = "unknown"  # warc, wat or unknown
+    end: int = -1  # the piece's end, resolved
+    records: int = 0  # of all types
+    damaged_records: int = 0
+    lost_bytes: int = 0
+    error: str | None = None
+
+
+def split(archive: str, location: str, size: int, piece_bytes: int) -> list[Piece]:
+    """Pieces of equal size, at most `piece_bytes` each, that together cover a file of `size` bytes."""
+    count = max(1, -(-size // piece_bytes))
+    edges = [size * i // count for i in range(count)] + [-1]
+    return [Piece(archive, location, start, end) for start, end in itertools.pairwise(edges)]
+
+
+def describe(location: str) -> str:
+    """`warc`, `wat` or `unknown`, from the content.
+
+    Raises:
+        OSError: the file does not exist or cannot be read.
+    """
+    with open_input(location) as file:
+        container = open_container(Source(file))
+        return container.type if isinstance(container, Container) else "unknown"
+
+
+def read_records(piece: Piece, reading: Reading) -> Iterator[Record]:
+    """The response, resource and metadata records that begin in a piece, in the file's order.
+
+    Args:
+        piece: what to read.
+        reading: is filled in on the way.
+
+    Raises:
+        OSError: the storage failed in the middle of the file, which another attempt may not meet.
+    """
+    reading.end = piece.end if piece.end >= 0 else piece.start
+    try:
+        file = open_input(piece.location)
+    except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
+        reading.error = f"{piece.archive} cannot be opened ({type(error).__name__}); check its path in `sources`"
+        return
+    with file:
+        source = Source(file)
+        reading.end = source.size if piece.end < 0 else min(piece.end, source.size)
+        if piece.start >= reading.end and source.size > 0:
+            return
+        container = open_container(source)
+        if isinstance(container, str):
+            if piece.start == 0:
+                reading.error = f"{piece.archive} {container}"
+                reading.lost_bytes = source.size
+            return
+        reading.type = container.type
+        if isinstance(container, Members):
+            start = container.boundary(piece.start)
+            stop = container.boundary(reading.end) if reading.end < source.size else source.size
+        else:
+            start, stop = (0, container.size) if piece.start == 0 else (0, 0)
+        for item in _walk(container, start, stop, reading):
+            if isinstance(item, Record):
+                yield item
+            elif reading.error is None:
+                reading.error = (
+                    f"{piece.archive} is damaged or cut off at byte {item:,}; what is readable was read, "
+                    "for the rest fetch the file again"
+                )
+
+
+def _walk(container: Container, start: int, stop: int, reading: Reading) -> Iterator[Record | int]:
+    """The records that begin in [start, stop), and the offset of each damage."""
+    position, counted = start, -1
+    while position < stop:
+        last, is_whole, is_end = -1, False, False
+        try:
+            for record in container.read(position):
+                if record.stream_pos >= stop:
+                    return
+                is_first = record.stream_pos != last
+                last, is_whole = record.stream_pos, False
+                reading.records += 1
+                if str(record.record_type) in _TYPES:
+                    made = _record(record)
+                    made.is_addressable = is_first
+                    is_whole = len(made.block) >= min(record.content_length, MAX_BODY_BYTES)
+                    yield made
+            is_end = True
+        except OSError:
+            if container.source.failure is not None:
+                raise container.source.failure from None
+        if is_end and is_whole and not isinstance(container, Members):
+            break
+        end = container.end_of(last) if last >= 0 else None
+        bad = end if end is not None else max(last, position)
+        if container.is_padding(bad):
+            break
+        position = container.next_start(bad if end is not None else bad + 1)
+        if bad != counted:
+            reading.damaged_records += 1
+            yield bad
+        counted = position if position == bad else -1  # it may be this record that is damaged, not the one before it
+        reading.lost_bytes += min(position, container.known_size) - bad
+    if container.undecodable_bytes:
+        reading.damaged_records += 1
+        reading.lost_bytes += container.undecodable_bytes
+        yield reading.end - container.undecodable_bytes
+
+
+def read_bodies(location: str, offsets: Sequence[int]) -> Iterator[tuple[int, bytes, str]]:
+    """The HTTP bodies of the records at some offsets, by offset: (offset, body, media type as declared).
+
+    Transfer and content encodings are undone; a body has at most `crawl.payload.MAX_BODY_BYTES`. Offsets at which
+    there is no readable response are left out.
+
+    Raises:
+        OSError: the file does not exist, or the storage failed.
+    """
+    with open_input(location) as file:
+        container = open_container(Source(file))
+        if isinstance(container, str):
+            return
+        for offset, found in container.read_at(sorted(set(offsets))):
+            try:
+                record = _record(found)
+            except OSError:
+                if container.source.failure is not None:
+                    raise container.source.failure from None
+                continue
+            if record.type == "resource":
+                yield offset, record.block, media_type(record.content_type)
+            elif record.type == "response":
+                response = parse_response(record.block)
+                yield offset, decoded_body(response), media_type(response.content_type)
+
+
+def _record(record: WarcRecord) -> Record:
+    return Record(
+        offset=record.stream_pos,
+        type=str(record.record_type),
+        uri=_header(record, b"WARC-Target-URI").strip("<>"),  # early crawlers wrote <…>
+        date=_header(record, b"WARC-Date")[:40] or None,
+        content_type=_header(record, b"Content-Type"),
+        block=record.reader.read(min(record.content_length, MAX_BODY_BYTES)) if record.content_length else b"",
+    )
+
+
+def _header(record: WarcRecord, name: bytes) -> str:
+    return (record.headers.get_bytes(name) or b"").decode("utf-8", "replace").strip()

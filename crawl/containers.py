@@ -1,0 +1,365 @@
+"""How a WARC file is compressed, and what follows from it: where records begin, where reading can start or go on.
+
+`Members` is the standard's way (WARC 1.1, annex D): a gzip member for each record, so that any record can be found
+and read alone. `Stream` is everything else: no compression, or one stream of gzip, zstd or lz4 around all records.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import zlib
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+from fastwarc.stream_io import GzipReader, Lz4Reader, ZstdReader
+from fastwarc.warc import ArchiveIterator, WarcRecord, WarcRecordType
+
+_GZIP = b"\x1f\x8b\x08"
+_ZSTD = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18")  # a frame, or a skippable one (RFC 8878, section 3)
+_LZ4 = b"\x04\x22\x4d\x18"
+_VERSION = rb"WARC/[01]\.\d{1,3}\r?\n"
+_WARC = re.compile(_VERSION)
+_WARC_LINE = re.compile(rb"(?:\A|\n)(" + _VERSION + rb")")
+_HEADER_END = re.compile(rb"\r?\n\r?\n")
+_CONTENT_LENGTH = re.compile(rb"\ncontent-length[ \t]*:[ \t]*(\d{1,18})[ \t]*\r?\n", re.IGNORECASE)
+_PADDING = b"\x00 \t\r\n"
+_MAX_HEADER_BYTES = 256 * 1024
+_READ_BYTES = 2**16
+_SCAN_BYTES = 2**20
+# A stored (incompressible) deflate block has at most 65,535 bytes (RFC 1951, section 3.2.4). An archive inside a record
+# looks like records of the outer file for so long; then the header of the outer's next block stands in its bytes.
+_PROOF_BYTES = 2 * 65_535
+
+
+class Source:
+    """A file as FastWARC reads it, that remembers whether an error was the storage's and not the content's."""
+
+    def __init__(self, file: pa.NativeFile):
+        self._file = file
+        self.size: int = file.size()
+        self.failure: OSError | None = None
+
+    def read(self, count: int = -1) -> bytes:
+        try:
+            return bytes(self._file.read(count if count >= 0 else None))
+        except OSError as error:
+            self.failure = error
+            raise
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return int(self._file.seek(offset, whence))
+
+    def tell(self) -> int:
+        return int(self._file.tell())
+
+    def close(self) -> None:
+        """The file's owner closes it."""
+
+    def peek(self, offset: int, count: int) -> bytes:
+        """Up to `count` bytes from an offset on."""
+        self.seek(min(offset, self.size))
+        return self.read(count)
+
+
+class _Decoded:
+    """A compressed file as the bytes that it holds; going back means decoding from the start."""
+
+    def __init__(self, source: Source, reader: type[GzipReader | ZstdReader | Lz4Reader]):
+        self._source = source
+        self._reader = reader
+        self.size = sys.maxsize  # unknown until all is decoded
+        self.undecodable_bytes = 0  # of the compressed file
+        self._reopen()
+
+    @property
+    def failure(self) -> OSError | None:
+        return self._source.failure
+
+    def _reopen(self) -> None:
+        self._source.seek(0)
+        self._decoder = self._reader(self._source)
+        self._at = 0
+
+    def read(self, count: int = -1) -> bytes:
+        try:
+            data = self._decoder.read(count if count >= 0 else _SCAN_BYTES)
+        except OSError:
+            if self.failure is not None:
+                raise
+            self.undecodable_bytes = max(1, self._source.size - self._source.tell())
+            return b""
+        self._at += len(data)
+        return data
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        if offset < self._at:
+            self._reopen()
+        while self._at < offset and self.read(min(offset - self._at, _SCAN_BYTES)):
+            pass
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def close(self) -> None:
+        """The file's owner closes it."""
+
+    def peek(self, offset: int, count: int) -> bytes:
+        if self.seek(offset) < offset:
+            return b""
+        parts: list[bytes] = []
+        while count > 0 and (part := self.read(count)):
+            parts.append(part)
+            count -= len(part)
+        return b"".join(parts)
+
+
+class Container:
+    """Records at offsets. Subclasses know where a record ends and where the next may begin."""
+
+    splittable = False
+
+    def __init__(self, source: Source | _Decoded):
+        self.source = source
+        self.type = "warc"
+        self.type = self._sniff()
+
+    @property
+    def size(self) -> int:
+        return self.source.size
+
+    @property
+    def known_size(self) -> int:
+        """Where the records end, as far as was read."""
+        return self.source.size if isinstance(self.source, Source) else self.source.tell()
+
+    @property
+    def undecodable_bytes(self) -> int:
+        """Bytes of the file behind damage that nothing can be read behind; known once all is read."""
+        return 0
+
+    def read(self, offset: int) -> Iterator[WarcRecord]:
+        """The records from an offset on. Raises OSError at damage."""
+        self.source.seek(offset)
+        return iter(
+            ArchiveIterator(
+                self.source, parse_http=False, max_header_len=_MAX_HEADER_BYTES, stream_detect=self.splittable
+            )
+        )
+
+    def read_at(self, offsets: Sequence[int]) -> Iterator[tuple[int, WarcRecord]]:
+        """The records at sorted offsets; those that cannot be read are left out."""
+        for offset in offsets:
+            try:
+                record = next(self.read(offset), None)
+            except OSError:
+                if self.source.failure is not None:
+                    raise self.source.failure from None
+                continue
+            if record is not None and record.stream_pos == offset:
+                yield offset, record
+
+    def end_of(self, offset: int) -> int | None:
+        """Where the record at an offset ends; None if it is damaged or cut off."""
+        raise NotImplementedError
+
+    def next_start(self, offset: int) -> int:
+        """Where the first record at or after an offset seems to begin; `size` if none does."""
+        raise NotImplementedError
+
+    def is_padding(self, offset: int) -> bool:
+        """Whether nothing but padding follows."""
+        return not self.source.peek(offset, _READ_BYTES).strip(_PADDING)
+
+    def _sniff(self) -> str:
+        """`wat` if the first record that is not about the file itself is ia-web-commons' JSON, else `warc`."""
+        try:
+            for record in self.read(0):
+                if record.record_type == WarcRecordType.metadata and b'"Envelope"' in record.reader.read(_READ_BYTES):
+                    return "wat"
+                if record.record_type != WarcRecordType.warcinfo:
+                    break
+        except OSError:
+            if self.source.failure is not None:
+                raise self.source.failure from None
+        return "warc"
+
+
+class Members(Container):
+    """A gzip member for each record."""
+
+    splittable = True
+
+    def end_of(self, offset: int) -> int | None:
+        return self._inflate(offset, self.size)
+
+    def next_start(self, offset: int) -> int:
+        while offset < self.size:
+            chunk = self.source.peek(offset, _SCAN_BYTES)
+            at = chunk.find(_GZIP)
+            while at >= 0:
+                if self._begins(offset + at):
+                    return offset + at
+                at = chunk.find(_GZIP, at + 1)
+            offset += max(1, len(chunk) - len(_GZIP) + 1)
+        return self.size
+
+    def boundary(self, offset: int) -> int:
+        """The first offset, at or after another, at which a record of this file begins beyond doubt.
+
+        Two pieces that meet at `offset` both part the file there, so that no record is read twice or not at all.
+        """
+        if offset <= 0:
+            return 0
+        while (offset := self.next_start(offset)) < self.size and not self._is_proven(offset):
+            offset += 1
+        return offset
+
+    def _is_proven(self, offset: int) -> bool:
+        at, limit = offset, min(offset + _PROOF_BYTES, self.size)
+        while at < limit:
+            if not self._begins(at):
+                return self.is_padding(at)
+            end = self._inflate(at, limit)
+            if end is None:
+                return False
+            at = end
+        return True
+
+    def _begins(self, offset: int) -> bool:
+        try:
+            start = zlib.decompressobj(31).decompress(self.source.peek(offset, 4096), 16)
+        except zlib.error:
+            return False
+        return _WARC.match(start) is not None
+
+    def _inflate(self, offset: int, limit: int) -> int | None:
+        """Where the member at an offset ends, or `limit` if it goes on there unharmed; None if it is damaged."""
+        inflater = zlib.decompressobj(31)
+        at = offset
+        while not inflater.eof:
+            if at >= limit and limit < self.size:
+                return limit
+            data = inflater.unconsumed_tail
+            if not data:
+                data = self.source.peek(at, _READ_BYTES)
+                at += len(data)
+            if not data:
+                return None
+            try:
+                inflater.decompress(data, _SCAN_BYTES)
+            except zlib.error:
+                return None
+        return at - len(inflater.unused_data)
+
+
+class Stream(Container):
+    """Records one after the other in one sequence of bytes, compressed as a whole or not at all."""
+
+    def __init__(self, source: Source | _Decoded):
+        self._decoded = isinstance(source, _Decoded)
+        super().__init__(source)
+
+    @property
+    def undecodable_bytes(self) -> int:
+        return self.source.undecodable_bytes if isinstance(self.source, _Decoded) else 0
+
+    def read_at(self, offsets: Sequence[int]) -> Iterator[tuple[int, WarcRecord]]:
+        if not self._decoded:
+            yield from super().read_at(offsets)
+            return
+        wanted = set(offsets)
+        try:
+            for record in self.read(0):
+                if record.stream_pos in wanted:
+                    yield record.stream_pos, record
+        except OSError:
+            if self.source.failure is not None:
+                raise self.source.failure from None
+
+    def end_of(self, offset: int) -> int | None:
+        head = self.source.peek(offset, _MAX_HEADER_BYTES)
+        header = _HEADER_END.search(head)
+        length = _CONTENT_LENGTH.search(head, 0, header.end() if header else 0)
+        if header is None or length is None:
+            return None
+        end = offset + header.end() + int(length[1])
+        if int(length[1]) and not self.source.peek(end - 1, 1):
+            return None
+        after = self.source.peek(end, 4)
+        return end + len(after) - len(after.lstrip(b"\r\n"))
+
+    def next_start(self, offset: int) -> int:
+        overlap = 16
+        at = max(0, offset - 1)  # the line break before a record belongs to the record before it
+        while chunk := self.source.peek(at, _SCAN_BYTES):
+            for match in _WARC_LINE.finditer(chunk):
+                if at + match.start(1) >= offset and (match.start(1) > 0 or at == 0):
+                    return at + match.start(1)
+            if len(chunk) <= overlap:
+                break
+            at += len(chunk) - overlap
+        return self.size
+
+
+def open_container(source: Source) -> Container | str:
+    """Find out how a file is compressed; a sentence, to follow the file's name, if it holds no WARC records."""
+    head = source.peek(0, _SCAN_BYTES)
+    if not head:
+        return "is empty; fetch it again or take it out of `sources`"
+    if _WARC_LINE.search(head, 0, 1024):
+        return Stream(source)
+    if head.startswith(_GZIP):
+        container = _gzip(source)
+        if container is not None:
+            return container
+    for magic, reader in ((_ZSTD.match(head), ZstdReader), (head.startswith(_LZ4), Lz4Reader)):
+        if magic:
+            decoded = _Decoded(source, reader)
+            if _WARC.match(decoded.peek(0, 64)):
+                return Stream(decoded)
+    members = Members(source)
+    if members.next_start(0) < len(head):  # the file's first bytes are damaged
+        return members
+    if _WARC_LINE.search(head):
+        return Stream(source)
+    if b"filedesc://" in _first_bytes(head)[:16]:
+        return "is an ARC file, not a WARC; convert it with `warcio recompress`"
+    return "is neither WARC nor WAT; convert it or take it out of `sources`"
+
+
+def _first_bytes(head: bytes) -> bytes:
+    if not head.startswith(_GZIP):
+        return head
+    try:
+        return zlib.decompressobj(31).decompress(head, 1024)
+    except zlib.error:
+        return b""
+
+
+def _gzip(source: Source) -> Container | None:
+    """`Members` if the first member holds one record, `Stream` if it holds more; None if it holds none."""
+    inflater = zlib.decompressobj(31)
+    source.seek(0)
+    head, length, expected = b"", 0, -1
+    data = b""
+    while not inflater.eof:
+        data = inflater.unconsumed_tail or source.read(_READ_BYTES)
+        if not data:
+            break
+        try:
+            part = inflater.decompress(data, _SCAN_BYTES)
+        except zlib.error:
+            break
+        length += len(part)
+        if expected < 0:
+            head += part
+            if header := _HEADER_END.search(head):
+                declared = _CONTENT_LENGTH.search(head, 0, header.end())
+                expected = header.end() + int(declared[1]) if declared else sys.maxsize
+        if 0 <= expected < length - 4:
+            return Stream(_Decoded(source, GzipReader)) if _WARC.match(head) else None
+        if len(head) > _MAX_HEADER_BYTES and expected < 0:
+            break
+    return Members(source) if _WARC.match(head) else None

@@ -1,0 +1,277 @@
+"""extract: from archives to candidates, one for every image that has a text and an address.
+
+What does not become a candidate is counted for each piece of an archive: no text, no address, inlined (`data:`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import ClassVar, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from crawl.archives import Piece, Reading, Record, read_records
+from crawl.charset import to_utf8
+from crawl.clean import clean_text, clean_texts, not_empty
+from crawl.html import Page, asks_noai, parse_page
+from crawl.payload import Response, charset, decoded_body, is_html, is_image, media_type, parse_response
+from crawl.urls import as_written, canonical_url, host_of
+from crawl.wat import parse_wat
+from dataset import sql
+from dataset.ids import PAIR_ID_SQL
+from dataset.schema import ARCHIVE_IMAGES, CANDIDATES, PAIR_ID, SOURCES
+
+TEXT_SOURCES = ("alt", "title", "figcaption")
+
+_UNIDENTIFIED = pa.schema([column for column in CANDIDATES if column.name != "pair_id"])
+_FLUSH_IMAGES = 50_000
+_FLUSH_CHARACTERS = 2**25
+"""Images, and characters of their texts, after which texts are cleaned and rows become Arrow, to bound memory."""
+
+_WAT_HEAD_BYTES = 2**16  # an Envelope follows the few hundred bytes of Container
+
+
+@dataclass(frozen=True)
+class ExtractConfig:
+    """Which texts of a page become candidates."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    text_sources: tuple[str, ...] = TEXT_SOURCES
+    """Where an image's text may come from, the best first: alt, title, figcaption (WAT files have alt and title)."""
+    texts_per_image: Literal["first", "all"] = "first"
+    """Whether an image gives one candidate, with its first usable text, or one for each distinct text."""
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.text_sources if name not in TEXT_SOURCES]
+        if unknown or not self.text_sources or len(set(self.text_sources)) < len(self.text_sources):
+            raise ValueError(
+                f"text_sources must be one or more of {', '.join(TEXT_SOURCES)}, not {list(self.text_sources)}"
+            )
+        if self.texts_per_image not in ("first", "all"):
+            raise ValueError(f"texts_per_image must be first or all, not {self.texts_per_image!r}")
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What some pieces of archives hold; rows by (piece, offset, ordinal)."""
+
+    candidates: pa.Table  # CANDIDATES
+    archive_images: pa.Table  # ARCHIVE_IMAGES
+    sources: pa.Table  # SOURCES, a row for each piece
+
+
+@dataclass
+class _Counts:
+    pages: int = 0
+    images_seen: int = 0
+    candidates: int = 0
+    no_text: int = 0
+    no_url: int = 0
+    data_uri: int = 0
+
+
+@dataclass
+class _Pending:
+    """Images that wait for their texts to be cleaned: a list for each column, rows in order."""
+
+    urls: list[str] = field(default_factory=list)
+    hosts: list[str] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)  # text source by text source for an image: len(urls) × sources
+    characters: int = 0  # of the texts
+    pages: list[int] = field(default_factory=list)  # index into the lists below
+    page_urls: list[str] = field(default_factory=list)
+    languages: list[str | None] = field(default_factory=list)
+    noai: list[bool] = field(default_factory=list)
+    dates: list[str | None] = field(default_factory=list)
+    offsets: list[int] = field(default_factory=list)
+
+
+def extract(pieces: Sequence[Piece], config: ExtractConfig) -> Extraction:
+    """Read pieces of archives in the order given.
+
+    Raises:
+        OSError: the storage failed while reading, which another attempt may not meet. What an archive holds, or that
+            it does not exist, is no error: the piece's row in `sources` says what is wrong.
+    """
+    candidates: list[pa.Table] = []
+    archive_images: list[pa.Table] = []
+    sources: list[dict[str, object]] = []
+    for piece in pieces:
+        reader = _PieceReader(piece, config)
+        reader.run()
+        candidates += reader.candidates
+        archive_images.append(reader.archive_images())
+        sources.append(reader.source())
+    return Extraction(
+        _with_pair_ids(pa.concat_tables([_UNIDENTIFIED.empty_table(), *candidates])),
+        pa.concat_tables([ARCHIVE_IMAGES.empty_table(), *archive_images]),
+        pa.Table.from_pylist(sources, schema=SOURCES),
+    )
+
+
+def _with_pair_ids(table: pa.Table) -> pa.Table:
+    ids = sql.run(f"SELECT {PAIR_ID_SQL} AS pair_id FROM rows", {"rows": table.select(["url", "text"])})  # noqa: S608
+    return table.add_column(0, "pair_id", ids.column("pair_id").cast(PAIR_ID)).select(CANDIDATES.names).cast(CANDIDATES)
+
+
+class _PieceReader:
+    def __init__(self, piece: Piece, config: ExtractConfig):
+        self._piece = piece
+        self._sources = config.text_sources
+        self._every_text = config.texts_per_image == "all"
+        self._reading = Reading()
+        self._counts = _Counts()
+        self._pending = _Pending()
+        self._last_offset = -1
+        self._next_ordinal = 0
+        self._images: dict[str, list[object]] = {"url": [], "host": [], "media_type": [], "offset": []}
+        self.candidates: list[pa.Table] = []
+
+    def run(self) -> None:
+        """Read the piece to its end."""
+        for record in read_records(self._piece, self._reading):
+            if len(self._pending.urls) >= _FLUSH_IMAGES or self._pending.characters >= _FLUSH_CHARACTERS:
+                self._flush()
+            if record.type == "metadata":
+                self._metadata(record)
+            else:
+                self._web(record)
+        self._flush()
+
+    def _metadata(self, record: Record) -> None:
+        if b'"Envelope"' not in record.block[:_WAT_HEAD_BYTES]:
+            return  # what crawlers note of a page, not a WAT
+        try:
+            wat = parse_wat(record.block, self._sources)
+        except ValueError:
+            self._reading.damaged_records += 1
+            self._reading.error = self._reading.error or (
+                f"{self._piece.archive}: the record at byte {record.offset:,} is not the JSON of a WAT file"
+            )
+            return
+        if wat is not None:
+            self._page(record, wat.page, wat.uri or record.uri, wat.date or record.date)
+
+    def _web(self, record: Record) -> None:
+        """A response, or a resource record, whose block is the body alone."""
+        if record.type == "response":
+            response = parse_response(record.block)
+        else:
+            response = Response(200, {"content-type": [record.content_type]}, record.block)
+        if not 200 <= response.status < 300:
+            return
+        type_ = media_type(response.content_type)
+        if is_html(type_, response.body):
+            page = parse_page(
+                to_utf8(decoded_body(response), charset(response.content_type)),
+                self._sources,
+                xhtml=type_ == "application/xhtml+xml",
+            )
+            page.noai = page.noai or asks_noai(response.headers.get("x-robots-tag", ()))
+            self._page(record, page, record.uri, record.date)
+        elif response.status == 200 and record.is_addressable and is_image(type_, response.body):
+            url = canonical_url(record.uri)
+            if url is not None:
+                for column, value in zip(self._images.values(), (url, host_of(url), type_, record.offset), strict=True):
+                    column.append(value)
+
+    def _page(self, record: Record, page: Page, uri: str, date: str | None) -> None:
+        counts, pending = self._counts, self._pending
+        counts.pages += 1
+        counts.images_seen += len(page.images)
+        page_url = canonical_url(uri)
+        base = canonical_url(page.base, page_url) or page_url if page.base else page_url
+        number = len(pending.page_urls)
+        pending.page_urls.append(page_url or as_written(uri))
+        pending.languages.append(page.language and (clean_text(page.language) or None))
+        pending.noai.append(page.noai)
+        pending.dates.append(date)
+        pending.offsets.append(record.offset)
+        for image in page.images:
+            raw = image.url
+            if not raw:
+                counts.no_url += 1
+            elif raw[:5].lower() == "data:":
+                counts.data_uri += 1
+            elif not any(image.texts):
+                counts.no_text += 1
+            else:
+                url = canonical_url(raw, base)
+                pending.urls.append(as_written(raw) if url is None else url)
+                pending.hosts.append("" if url is None else host_of(url))
+                pending.texts.extend(image.texts)
+                pending.characters += sum(map(len, image.texts))
+                pending.pages.append(number)
+
+    def _flush(self) -> None:
+        pending, self._pending = self._pending, _Pending()
+        if not pending.urls:
+            return
+        width = len(self._sources)
+        texts = clean_texts(pending.texts)
+        usable = not_empty(texts).reshape(-1, width)
+        self._counts.no_text += int((~usable.any(axis=1)).sum())
+        if self._every_text:
+            for later in range(1, width):
+                for earlier in range(later):
+                    same = pc.equal(texts[later::width], texts[earlier::width])
+                    usable[:, later] &= ~same.to_numpy(zero_copy_only=False)
+        else:
+            usable &= usable.cumsum(axis=1) == 1
+        rows, columns = np.nonzero(usable)
+        self._counts.candidates += len(rows)
+        pages = np.asarray(pending.pages)[rows]
+        offsets = np.asarray(pending.offsets, np.int64)[pages]
+        table = pa.table(
+            {
+                "url": pa.array(pending.urls, pa.string()).take(pa.array(rows)),
+                "text": texts.take(pa.array(rows * width + columns)),
+                "text_source": pa.array(self._sources, pa.string()).take(pa.array(columns)),
+                "host": pa.array(pending.hosts, pa.string()).take(pa.array(rows)),
+                "page_url": pa.array(pending.page_urls, pa.string()).take(pa.array(pages)),
+                "page_language": pa.array(pending.languages, pa.string()).take(pa.array(pages)),
+                "page_noai": pa.array(pending.noai, pa.bool_()).take(pa.array(pages)),
+                "page_date": pa.array(pending.dates, pa.string()).take(pa.array(pages)),
+                "archive": pa.repeat(pa.scalar(self._piece.archive), len(rows)),
+                "offset": pa.array(offsets),
+                "ordinal": pa.array(self._ordinals(offsets)),
+            },
+            schema=_UNIDENTIFIED,
+        )
+        self.candidates.append(table)
+
+    def _ordinals(self, offsets: np.ndarray) -> np.ndarray:
+        """0, 1, … for the rows of each offset, going on where the last flush ended. Shape (n,), int32."""
+        if not len(offsets):
+            return offsets.astype(np.int32)
+        index = np.arange(len(offsets))
+        begins = np.append(True, offsets[1:] != offsets[:-1])
+        ordinals = index - np.maximum.accumulate(np.where(begins, index, 0))
+        if offsets[0] == self._last_offset:
+            ordinals[offsets == offsets[0]] += self._next_ordinal
+        self._last_offset, self._next_ordinal = int(offsets[-1]), int(ordinals[-1]) + 1
+        return ordinals.astype(np.int32)
+
+    def archive_images(self) -> pa.Table:
+        """The piece's rows of ARCHIVE_IMAGES."""
+        columns = {**self._images, "archive": [self._piece.archive] * len(self._images["url"])}
+        return pa.table([pa.array(columns[column.name], column.type) for column in ARCHIVE_IMAGES], ARCHIVE_IMAGES)
+
+    def source(self) -> dict[str, object]:
+        """The piece's row of SOURCES."""
+        reading = self._reading
+        return {
+            **asdict(self._counts),
+            "archive": self._piece.archive,
+            "type": reading.type,
+            "start": self._piece.start,
+            "end": reading.end,
+            "records": reading.records,
+            "damaged_records": reading.damaged_records,
+            "lost_bytes": reading.lost_bytes,
+            "error": reading.error,
+        }

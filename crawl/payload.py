@@ -1,0 +1,177 @@
+"""HTTP responses as archives keep them: status, headers and body, however broken, within bounds."""
+
+from __future__ import annotations
+
+import io
+import re
+import zlib
+from dataclasses import dataclass
+
+from fastwarc.stream_io import BrotliReader, ZstdReader
+
+MAX_BODY_BYTES = 64 * 2**20
+"""What a body may have once its encodings are undone; the rest of a decompression bomb is left."""
+
+_MAX_HEADER_BYTES = 256 * 1024
+_HEADER_END = re.compile(rb"\r?\n\r?\n")
+_STATUS = re.compile(rb"(?:HTTP|ICY)[^\s]{0,16}\s+(\d{3})", re.IGNORECASE)
+_CHARSET = re.compile(r"""charset\s*=\s*["']?\s*([^\s"';,]+)""", re.IGNORECASE)
+_CHUNK_SIZE = re.compile(rb"[ \t]*([0-9a-fA-F]{1,8})[ \t]*(?:;[^\r\n]{0,4096})?\r?\n")
+_UNKNOWN_TYPES = frozenset({"", "*/*", "unknown/unknown", "application/unknown"})
+_HTML_TYPES = frozenset({"text/html", "application/xhtml+xml"})
+# Tags that a browser takes for HTML where the type is unknown (MIME Sniffing standard, section 7.1).
+_HTML_START = re.compile(
+    rb"[\t\n\f\r ]*(?:\xef\xbb\xbf)?[\t\n\f\r ]*<(?:!doctype html|html|head|script|iframe|h1|div|font|table|a|style"
+    rb"|title|b|body|br|p|!--)[\t\n\f\r >]",
+    re.IGNORECASE,
+)
+# Image signatures (MIME Sniffing standard, section 6.1; ISO/IEC 23008-12 for AVIF and HEIF).
+_IMAGE_START = re.compile(
+    rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|RIFF....WEBPVP|BM....\x00\x00\x00\x00|\x00\x00[\x01\x02]\x00.\x00"
+    rb"|....ftyp(?:avif|avis|heic|mif1)",
+    re.DOTALL,
+)
+
+
+@dataclass(slots=True)
+class Response:
+    """An HTTP response: status (200 if it had no status line), headers by lower-case name, body as it was sent."""
+
+    status: int
+    headers: dict[str, list[str]]
+    body: bytes
+
+    def header(self, name: str) -> str:
+        """All values of a header, joined by a comma as RFC 9110 says; empty if there is none."""
+        return ", ".join(self.headers.get(name, ()))
+
+    @property
+    def content_type(self) -> str:
+        """The last Content-Type that is not blank: the one that browsers obey."""
+        return next((value for value in reversed(self.headers.get("content-type", ())) if value), "")
+
+
+def parse_response(block: bytes) -> Response:
+    """Split a response; what has no status line is HTTP/0.9, a body alone. Nothing is an error."""
+    status = _STATUS.match(block)
+    if status is None:
+        return Response(200, {}, block)
+    end = _HEADER_END.search(block, 0, _MAX_HEADER_BYTES)
+    head, body = (block[: end.start()], block[end.end() :]) if end else (block[:_MAX_HEADER_BYTES], b"")
+    headers: dict[str, list[str]] = {}
+    values: list[str] | None = None
+    for line in head.decode("latin-1").split("\n")[1:]:
+        if line[:1] in (" ", "\t"):  # folded: continues the value before it
+            if values:
+                values[-1] = f"{values[-1]} {line.strip()}"
+            continue
+        name, colon, value = line.partition(":")
+        if colon:
+            values = headers.setdefault(name.strip().lower(), [])
+            values.append(value.strip())
+    return Response(int(status[1]), headers, body)
+
+
+def media_type(content_type: str) -> str:
+    """`text/html` of `Text/HTML; charset=…`."""
+    return content_type.partition(";")[0].strip().lower()
+
+
+def charset(content_type: str) -> str | None:
+    """The charset parameter of a Content-Type."""
+    match = _CHARSET.search(content_type)
+    return match[1] if match else None
+
+
+def is_html(type_: str, body: bytes) -> bool:
+    """Whether a body is a page: by its media type, or by its first tag if the type says nothing."""
+    return type_ in _HTML_TYPES or (type_ in _UNKNOWN_TYPES and _HTML_START.match(body, 0, 1024) is not None)
+
+
+def is_image(type_: str, body: bytes) -> bool:
+    """Whether a body is an image, by its media type or its first bytes."""
+    return type_.startswith("image/") or _IMAGE_START.match(body) is not None
+
+
+def decoded_body(response: Response, limit: int = MAX_BODY_BYTES) -> bytes:
+    """The body with its transfer and content encodings undone, at most `limit` bytes.
+
+    Crawlers often store a body decoded under the headers of its encoded form: what does not decode is taken as it is.
+    """
+    body = response.body
+    if "chunked" in response.header("transfer-encoding").lower():
+        body = _dechunked(body)
+    encodings = [name.strip().lower() for name in response.header("content-encoding").split(",")]
+    for name in reversed([name for name in encodings if name]):
+        body = _decompressed(body, name, limit) or body
+    return body[:limit]
+
+
+def _dechunked(body: bytes) -> bytes:
+    parts: list[bytes] = []
+    view = memoryview(body)
+    at = 0
+    while match := _CHUNK_SIZE.match(body, at):
+        size = int(match[1], 16)
+        if size == 0:
+            break  # the trailers after it say nothing of the body
+        parts.append(bytes(view[match.end() : match.end() + size]))
+        at = match.end() + size
+        if body[at : at + 2] == b"\r\n":
+            at += 2
+        elif body[at : at + 1] == b"\n":
+            at += 1
+    return b"".join(parts) if at or body.startswith(b"0") else body
+
+
+def _decompressed(body: bytes, encoding: str, limit: int) -> bytes:
+    """As much as can be decoded; empty if nothing can or the encoding is unknown."""
+    if encoding in ("gzip", "x-gzip"):
+        return _inflated(body, 31, limit)
+    if encoding == "deflate":  # zlib by the standard, raw deflate by some servers
+        return _inflated(body, 15, limit) or _inflated(body, -15, limit)
+    if encoding in ("br", "zstd"):
+        reader = (BrotliReader if encoding == "br" else ZstdReader)(io.BytesIO(body))
+        parts: list[bytes] = []
+        length = 0
+        try:
+            while length < limit and (part := reader.read(min(limit - length, 2**16))):
+                parts.append(part)
+                length += len(part)
+        except OSError:
+            pass  # what came before the damage is kept
+        return b"".join(parts)
+    return b""
+
+
+def _inflated(body: bytes, window_bits: int, limit: int) -> bytes:
+    parts: list[bytes] = []
+    length = 0
+    while body and length < limit:
+        inflater = zlib.decompressobj(window_bits)
+        try:
+            part = inflater.decompress(body, limit - length)
+        except zlib.error:
+            # Fed in small steps, the inflater gives what stands before the damage.
+            part = _inflated_before_damage(body, window_bits, limit - length)
+            inflater = None  # type: ignore[assignment]
+        parts.append(part)
+        length += len(part)
+        body = inflater.unused_data if inflater is not None and inflater.eof and window_bits == 31 else b""
+    return b"".join(parts)
+
+
+def _inflated_before_damage(body: bytes, window_bits: int, limit: int) -> bytes:
+    inflater = zlib.decompressobj(window_bits)
+    parts: list[bytes] = []
+    length = 0
+    try:
+        for at in range(0, len(body), 256):
+            part = inflater.decompress(body[at : at + 256], max(1, limit - length))
+            parts.append(part)
+            length += len(part)
+            if length >= limit:
+                break
+    except zlib.error:
+        pass
+    return b"".join(parts)

@@ -1,0 +1,123 @@
+"""URLs in one canonical form, by the WHATWG URL standard (what a browser requests), and the image's URL in a tag."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+
+import can_ada
+
+MAX_URL_CHARS = 2_048
+"""Longer URLs are refused: sitemaps.org's limit for an address, which search engines and browsers' caches share."""
+
+LAZY = ("data-src", "data-original", "data-lazy-src", "data-lazy", "data-orig-file", "data-url")
+"""Attributes that lazy-loading scripts keep an image's URL in, the commonest first."""
+SRCSETS = ("data-srcset", "data-lazy-srcset", "srcset")
+_ALTERNATIVES = LAZY + SRCSETS
+
+_HTTP = ("http://", "https://")
+_WHITESPACE = " \t\r\n\f\v\x00"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+# File names of the pixels that stand in for an image until a script loads it.
+_PLACEHOLDER = re.compile(
+    r"^(?:data:|about:|javascript:|#)"
+    r"|(?:^|[/_.-])(?:blank|empty|spacer|transparent|placeholder|lazy|lazyload|loading|loader|pixel|1x1|1px|trans|clear)"
+    r"[\w.-]*\.(?:gif|png|svg|jpe?g|webp)(?:[?#]|$)",
+    re.IGNORECASE,
+)
+# One candidate of a srcset: a URL (which may hold commas, but not end in one) and a descriptor such as 480w or 2x.
+_SRCSET = re.compile(r"[\s,]*(\S*[^\s,])(?:\s+([^,]*))?")
+_DESCRIPTOR = re.compile(r"^(\d+(?:\.\d+)?)([wx])$")
+
+
+def canonical_url(url: str, base: str | None = None) -> str | None:
+    """The http(s) URL that a browser would request, without fragment and credentials; idempotent.
+
+    Control characters and surrounding white space are stripped, the host is lower case and IDNA-encoded, default
+    ports and dot segments are gone, the rest is percent-encoded.
+
+    Args:
+        url: absolute, or relative to `base`.
+        base: an absolute URL.
+
+    Returns:
+        None if it does not parse, is neither http nor https, or exceeds MAX_URL_CHARS (before or after).
+    """
+    if len(url) > MAX_URL_CHARS:
+        url = url.strip(_WHITESPACE)
+        if len(url) > MAX_URL_CHARS:
+            return None
+    try:
+        # An absolute URL does not depend on its base, and parsing it alone is ten times as fast.
+        if base is None or url.startswith(_HTTP):
+            parsed = can_ada.parse(url)
+        else:
+            root = _base(base)
+            parsed = can_ada.parse(url) if root is None else root + url
+    except (ValueError, TypeError):  # TypeError: a lone surrogate
+        return None
+    if parsed.has_hash():
+        parsed.hash = ""
+    if parsed.has_credentials():
+        parsed.username = parsed.password = ""
+    href: str = parsed.href
+    return href if href.startswith(_HTTP) and len(href) <= MAX_URL_CHARS else None
+
+
+@lru_cache(maxsize=64)
+def _base(url: str) -> can_ada.URL | None:
+    try:
+        return can_ada.parse(url)
+    except (ValueError, TypeError):
+        return None
+
+
+def host_of(url: str) -> str:
+    """host[:port] of a canonical URL, as it stands in a Host header; empty for anything else."""
+    if not url.startswith(_HTTP):
+        return ""
+    return url.split("/", 3)[2]
+
+
+def as_written(url: str) -> str:
+    """A URL that has no canonical form, made fit for a table: trimmed, no control characters, cut at the limit."""
+    return _CONTROL.sub("", url[: 2 * MAX_URL_CHARS]).strip()[:MAX_URL_CHARS]
+
+
+def image_url(attributes: Mapping[str, str | None]) -> str:
+    """The URL that an `<img>` shows in the end, as written.
+
+    It is `src`; where that is absent or a placeholder (`data:`, `blank.gif`, …), a lazy-loading attribute's URL or the
+    largest of a srcset, if there is one. Empty if the tag names none.
+    """
+    src = (attributes.get("src") or "").strip(_WHITESPACE)
+    if src and (not any(map(attributes.get, _ALTERNATIVES)) or _PLACEHOLDER.search(src[:MAX_URL_CHARS]) is None):
+        return src
+    for name in LAZY:
+        value = (attributes.get(name) or "").strip(_WHITESPACE)
+        if value and not _inlined(value):
+            return value
+    for name in SRCSETS:
+        value = attributes.get(name) or ""
+        if value and (largest := largest_of(value)):
+            return largest
+    return src
+
+
+def largest_of(srcset: str) -> str:
+    """The URL with the greatest width or density in a srcset, the first of equals; empty if it names none."""
+    best, best_size = "", -1.0
+    for match in _SRCSET.finditer(srcset):
+        url, descriptor = match.groups()
+        if _inlined(url):
+            continue
+        size = _DESCRIPTOR.match((descriptor or "1x").strip())
+        value = float(size[1]) if size else 0.0
+        if value > best_size:
+            best, best_size = url, value
+    return best
+
+
+def _inlined(url: str) -> bool:
+    return url[:5].lower() == "data:"

@@ -1,0 +1,11 @@
+-- The hundred image hosts with the most candidates: how many became pairs of the dataset, how many were dropped.
+WITH found AS (
+    SELECT host, count(*) AS candidates FROM candidates GROUP BY host
+), kept AS (
+    SELECT regexp_extract(url, '^https?://([^/]*)', 1) AS host, count(*) AS kept FROM pairs GROUP BY 1
+)
+SELECT host, candidates, coalesce(kept, 0) AS kept, candidates - coalesce(kept, 0) AS not_kept,
+       round(100.0 * coalesce(kept, 0) / candidates, 1) AS percent_kept
+FROM found LEFT JOIN kept USING (host)
+ORDER BY candidates DESC, host
+LIMIT 100

@@ -1,0 +1,9 @@
+-- How many rows each stage dropped, by reason, with what the reason means and its share of the stage's input.
+SELECT d.stage, d.reason, count(*) AS dropped, round(100.0 * count(*) / any_value(f.input), 2) AS percent_of_input,
+       coalesce(any_value(r.meaning), 'a filter of this dataset''s own') AS meaning
+FROM dropped d
+LEFT JOIN funnel f USING (stage)
+LEFT JOIN reasons r USING (reason)
+GROUP BY d.stage, d.reason
+ORDER BY min(list_position(['text', 'match', 'dedup', 'prebalance', 'fetch', 'image', 'neardup', 'decontaminate',
+                            'balance'], d.stage)), dropped DESC, d.reason

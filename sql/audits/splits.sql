@@ -1,0 +1,11 @@
+-- The splits of the dataset: shards, pairs, distinct images, texts and hosts, and bytes; images and texts must not be shared.
+SELECT split, count(DISTINCT shard) AS shards, count(*) AS pairs, count(DISTINCT sha256) AS images,
+       count(DISTINCT text) AS texts, count(DISTINCT regexp_extract(url, '^https?://([^/]*)', 1)) AS hosts,
+       sum(size)::BIGINT AS bytes,
+       count(*) FILTER (WHERE sha256 IN (SELECT sha256 FROM pairs other WHERE other.split <> pairs.split))
+           AS pairs_with_image_in_another_split,
+       count(*) FILTER (WHERE lower(text) IN (SELECT lower(text) FROM pairs other WHERE other.split <> pairs.split))
+           AS pairs_with_text_in_another_split
+FROM pairs
+GROUP BY split
+ORDER BY split DESC

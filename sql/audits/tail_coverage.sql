@@ -1,0 +1,16 @@
+-- How even the dataset is over its queries: the share of all matches that the most frequent queries hold, before and after.
+WITH ranked AS (
+    SELECT candidate_count, kept_count,
+           row_number() OVER (ORDER BY candidate_count DESC, query_id) AS rank_before,
+           row_number() OVER (ORDER BY kept_count DESC, query_id) AS rank_after,
+           sum(candidate_count) OVER () AS total_before, sum(kept_count) OVER () AS total_after
+    FROM queries WHERE candidate_count > 0
+)
+SELECT top AS most_frequent_queries, (SELECT count(*) FROM ranked) AS matched_queries,
+       round(100.0 * sum(candidate_count) FILTER (WHERE rank_before <= top) / any_value(total_before), 2)
+           AS percent_of_matches_before,
+       round(100.0 * sum(kept_count) FILTER (WHERE rank_after <= top) / nullif(any_value(total_after), 0), 2)
+           AS percent_of_matches_after
+FROM ranked, (SELECT unnest([1, 10, 100, 1000, 10000, 100000]) AS top)
+GROUP BY top
+ORDER BY top

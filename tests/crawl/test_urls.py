@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crawl.urls import MAX_URL_CHARS, as_written, canonical_url, host_of, image_url, largest_of
+
+BASE = "http://site.example/dir/page?q=1#top"
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("a.jpg", "http://site.example/dir/a.jpg"),
+        ("../a b.jpg#x", "http://site.example/a%20b.jpg"),
+        ("//CDN.example:80/./b/../a.jpg", "http://cdn.example/a.jpg"),
+        ("https://cdn.example:443/a.jpg", "https://cdn.example/a.jpg"),
+        (" \n http://h.example/a\n.jpg\t", "http://h.example/a.jpg"),
+        ("http://münchen.example/ü?ü", "http://xn--mnchen-3ya.example/%C3%BC?%C3%BC"),
+        ("http://user:secret@h.example/a", "http://h.example/a"),
+        ("http:\\\\h.example\\a", "http://h.example/a"),
+        ("http://2130706433/a", "http://127.0.0.1/a"),
+        ("?x", "http://site.example/dir/page?x"),
+    ],
+)
+def test_what_a_browser_would_request(url: str, expected: str) -> None:
+    assert canonical_url(url, BASE) == expected
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://[::", "http://a b/", "mailto:a@b.example", "javascript:void(0)", "file:///a.jpg", "data:,x", "http://a/\ud800"],
+)
+def test_none_for_what_cannot_be_requested(url: str) -> None:
+    assert canonical_url(url, BASE) is None
+
+
+def test_relative_without_a_usable_base() -> None:
+    assert canonical_url("a.jpg") is None
+    assert canonical_url("a.jpg", "mailto:x") is None
+    assert canonical_url("a.jpg", "not a url") is None
+
+
+def test_length_limit() -> None:
+    root = "http://h.example/"
+    longest = root + "a" * (MAX_URL_CHARS - len(root))
+    assert canonical_url(longest) == longest
+    assert canonical_url(longest + "a") is None
+    assert canonical_url(root + "ü" * 1000) is None  # too long once it is encoded
+
+
+@given(st.text(max_size=40), st.sampled_from([None, BASE]))
+def test_idempotent(url: str, base: str | None) -> None:
+    once = canonical_url(url, base)
+    if once is not None:
+        assert canonical_url(once) == once
+        assert canonical_url(once, BASE) == once
+        assert once.isascii()
+        assert "#" not in once
+        assert host_of(once)
+
+
+@given(st.from_regex(r"https?://[a-z0-9.@:/\\?#\[\]%ü _-]{0,40}", fullmatch=True))
+def test_idempotent_on_urls(url: str) -> None:
+    once = canonical_url(url)
+    assert once is None or canonical_url(once) == once
+
+
+def test_host_as_in_a_host_header() -> None:
+    assert host_of("http://h.example:8080/a?b=http://c/") == "h.example:8080"
+    assert host_of("https://[::1]/") == "[::1]"
+    assert host_of("mailto:a@b") == ""
+
+
+def test_as_written_fits_a_table() -> None:
+    assert as_written(" ja\x00va\nscript:\ud800x ") == "javascript:x"
+    assert len(as_written("x" * 10_000)) == MAX_URL_CHARS
+
+
+@pytest.mark.parametrize(
+    ("attributes", "expected"),
+    [
+        ({"src": " a.jpg "}, "a.jpg"),
+        ({"src": "a.jpg", "data-src": "b.jpg", "srcset": "c.jpg 2x"}, "a.jpg"),
+        ({"src": None, "data-src": "b.jpg"}, "b.jpg"),
+        ({"src": "data:image/gif;base64,R0", "data-original": "b.jpg"}, "b.jpg"),
+        ({"src": "/img/blank.gif?v=1", "data-lazy-src": "b.jpg"}, "b.jpg"),
+        ({"src": "/img/blank.gif"}, "/img/blank.gif"),
+        ({"src": "/blanket.gif", "data-src": "b.jpg"}, "/blanket.gif"),
+        ({"data-src": "data:image/gif;base64,R0", "srcset": "s.jpg 100w, l.jpg 800w"}, "l.jpg"),
+        ({"srcset": "s.jpg 1x", "data-srcset": "l.jpg 3x"}, "l.jpg"),
+        ({"src": "data:,x"}, "data:,x"),
+        ({}, ""),
+    ],
+)
+def test_image_url(attributes: dict[str, str | None], expected: str) -> None:
+    assert image_url(attributes) == expected
+
+
+@pytest.mark.parametrize(
+    ("srcset", "expected"),
+    [
+        ("a.jpg 1x, b.jpg 2.5x", "b.jpg"),
+        ("http://h/q_1,w_2/a.jpg 480w,http://h/b,c.jpg 800w", "http://h/b,c.jpg"),
+        ("a.jpg, b.jpg", "a.jpg"),
+        ("data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALA 1w", ""),
+        (" , ", ""),
+        ("a.jpg 10q", "a.jpg"),
+    ],
+)
+def test_largest_of_a_srcset(srcset: str, expected: str) -> None:
+    assert largest_of(srcset) == expected

@@ -1,0 +1,193 @@
+"""A text matches exactly the queries that a plain reading of the rule finds in it."""
+
+from __future__ import annotations
+
+import unicodedata
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from filters import match
+from filters.match import MatchConfig, Matcher, matcher
+from filters.tokens import normalize
+
+WITHOUT_SPACES = [
+    (0xE00, 0xEFF),
+    (0x1000, 0x109F),
+    (0x1780, 0x17FF),
+    (0x3040, 0x30FF),
+    (0x3400, 0x4DBF),
+    (0x4E00, 0x9FFF),
+    (0xF900, 0xFAFF),
+    (0x20000, 0x3FFFF),
+]
+
+
+def words(text: str) -> tuple[str, ...]:
+    """The rule `words`, a character at a time."""
+    tokens: list[str] = []
+    in_word = False
+    for character in normalize(text):
+        category = unicodedata.category(character)
+        is_word = category[0] in "LMN" or category == "Pc" or character in "\u200c\u200d"
+        alone = any(low <= ord(character) <= high for low, high in WITHOUT_SPACES)
+        if is_word and not alone:
+            tokens = [*tokens[:-1], tokens[-1] + character] if in_word else [*tokens, character]
+            in_word = True
+        else:
+            in_word = False
+            if is_word or category[0] not in "ZC":
+                tokens.append(character)
+    return tuple(tokens)
+
+
+def by_words(texts: list[str | None], queries: list[str]) -> list[list[int]]:
+    wanted = [words(" ".join(query.split())) for query in queries]
+    answer = []
+    for text in texts:
+        tokens = words(text or "")
+        answer.append(
+            [
+                index
+                for index, query in enumerate(wanted)
+                if query and any(tokens[at : at + len(query)] == query for at in range(len(tokens) - len(query) + 1))
+            ]
+        )
+    return answer
+
+
+def by_metaclip(texts: list[str | None], queries: list[str]) -> list[list[int]]:
+    """MetaCLIP's substr_matching, with white space in queries collapsed."""
+    answer = []
+    for text in texts:
+        spaced = f" {text or ''} "
+        for mark in ",.;:?!`":
+            spaced = spaced.replace(mark, f" {mark} ")
+        for space in "\t\n\r":
+            spaced = spaced.replace(space, " ")
+        collapsed = [" ".join(query.split()) for query in queries]
+        answer.append([index for index, query in enumerate(collapsed) if query and f" {query} " in spaced])
+    return answer
+
+
+REFERENCE = {"words": by_words, "metaclip": by_metaclip}
+piece = st.sampled_from(
+    [
+        *("red", "Red", "RED", "car", "cars", "straße", "STRASSE", "new", "york", "international", "internat", "ional"),
+        *(
+            "東京",
+            "京",
+            "ไทย",
+            "ﬁne",
+            "fine",
+            "é",
+            "e\u0301",
+            "c",
+            "+",
+            ",",
+            ".",
+            "&",
+            "-",
+            "'s",
+            "_",
+            "7",
+            "😀",
+            "\u00ad",
+        ),
+        *("\x00", " ", "  ", "\t", "\n", "İ", "naïve-longer-than-seven"),
+    ]
+)
+phrase = st.lists(st.one_of(piece, st.just(" "), st.text(max_size=3)), max_size=8).map("".join)
+encodable = phrase.filter(lambda text: not any("\ud800" <= character <= "\udfff" for character in text))
+
+
+@pytest.mark.parametrize("rule", ["words", "metaclip"])
+@given(texts=st.lists(st.one_of(st.none(), encodable), max_size=6), queries=st.lists(encodable, max_size=12))
+def test_equals_the_plain_reference(rule: match.Rule, texts: list[str | None], queries: list[str]) -> None:
+    queries = [query for query in queries if not set(query) & set("\x0b\x0c\x1c\x1d\x1e\x1f\x85\u2028\u2029\xa0\u3000")]
+    found = Matcher(pa.array(queries, pa.string()), rule).match(pa.array(texts, pa.string()))
+    assert found.to_pylist() == REFERENCE[rule](texts, queries)
+
+
+@pytest.mark.parametrize(
+    ("text", "query", "holds"),
+    [
+        ("A RED car", "red car", True),
+        ("a red  car", "Red Car", True),
+        ("a redcar", "red", False),
+        ("the car's wheel", "car", True),
+        ("Straße in Köln", "STRASSE", True),
+        ("a ﬁne day", "fine", True),
+        ("東京タワー", "東京", True),
+        ("learn C++ now", "c++", True),
+        ("learn C now", "c++", False),
+        ("por\u00adtrait of a cat", "portrait", True),
+        ("internationalisation", "international", False),
+        ("cat\x00s", "cat", True),
+    ],
+)
+def test_words(text: str, query: str, holds: bool) -> None:
+    assert Matcher(pa.array([query])).match(pa.array([text])).to_pylist() == [[0] if holds else []]
+
+
+@pytest.mark.parametrize(
+    ("text", "query", "holds"),
+    [
+        ("a red car", "red car", True),
+        ("a Red car", "red car", False),
+        ("a car, red", "car", True),
+        ("a car, red", "car,", False),
+        ("a (car)", "car", False),
+        ("mt. st. helens", "st.", False),
+        ("a red\tcar", "red car", True),
+        ("a red  car", "red car", False),
+        ("cat\x00", "cat", False),
+    ],
+)
+def test_metaclip(text: str, query: str, holds: bool) -> None:
+    assert Matcher(pa.array([query]), "metaclip").match(pa.array([text])).to_pylist() == [[0] if holds else []]
+
+
+def test_equal_queries_are_all_found() -> None:
+    found = Matcher(pa.array(["Paris", "paris", "PARIS", "", None])).match(pa.array(["In Paris", None, ""]))
+    assert found.type == pa.list_(pa.int32())
+    assert found.to_pylist() == [[0, 1, 2], [], []]
+
+
+def test_no_queries_and_no_texts() -> None:
+    assert Matcher(pa.array([], pa.string())).match(pa.array(["a"])).to_pylist() == [[]]
+    assert Matcher(pa.array(["a"])).match(pa.array([], pa.string())).to_pylist() == []
+
+
+def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = pa.array(["a red car", "", "ein Auto", None, "b" * 500, "new york"] * 50).slice(1)
+    finder = Matcher(pa.array(["red", "auto", "new york", "b" * 500]))
+    whole = finder.match(texts)
+    monkeypatch.setattr(match, "_BLOCK_BYTES", 16)
+    assert finder.match(pa.chunked_array([texts.slice(0, 7), texts.slice(7)])).equals(whole)
+
+
+def test_real_texts(shared_data: Path) -> None:
+    texts = pq.read_table(shared_data / "laion-sample-1000.parquet")["TEXT"].to_pylist()[:200]
+    queries = sorted({token for text in texts[:100] for token in text.split()})
+    queries += sorted({" ".join(text.split()[:2]) for text in texts})
+    for rule in ("words", "metaclip"):
+        assert Matcher(pa.array(queries), rule).match(pa.array(texts)).to_pylist() == REFERENCE[rule](texts, queries)
+
+
+def test_matcher_is_built_once_for_a_list_and_rule() -> None:
+    table = pa.table({"query": ["a"]})
+    first = matcher("one", "words", lambda: table)
+    assert matcher("one", "words", lambda: table) is first
+    assert matcher("two", "words", lambda: table) is not first
+    assert matcher("two", "metaclip", lambda: table).rule == "metaclip"
+
+
+@pytest.mark.parametrize(("key", "value"), [("rule", "regex"), ("queries", "")])
+def test_bad_config(key: str, value: str) -> None:
+    with pytest.raises(ValueError, match=key):
+        MatchConfig(**{key: value})  # type: ignore[arg-type]

@@ -1,0 +1,163 @@
+"""Query lists are built by the paper's recipe, the same for the same sources, and loaded by name or path."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from dataset.schema import QUERIES
+from dataset.tables import to_parquet
+from filters.queries import SUMMARY, QueriesConfig, build, load
+
+WORDNET = "  1 This software\n  2 is licensed\n"
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> Path:
+    (tmp_path / "words.tsv").write_text(
+        "the\t9000\nnew\t800\nyork\t700\nrare\t99\ncat\t800\n):\t500\nlt;br&gt\t500\nbroken\n"
+    )
+    (tmp_path / "bigrams.txt").write_text("new york 400\nthe new 300\nthe york 10\nno where 500\nthe the 4000\n")
+    (tmp_path / "titles.txt").write_text("Apollo 11\t9000\nCAT\t500\nObscure Thing\t3\nUncounted 7\n")
+    (tmp_path / "more.txt").write_text("  Tabby   Cat \nnew york\n42\n")
+    for part, lemmas in {
+        "noun": "cat n 8 1 @\nnew_york_bay n 1 1 @\n",
+        "verb": "",
+        "adj": "tabby a 2 0\n",
+        "adv": "",
+    }.items():
+        (tmp_path / f"index.{part}").write_text(WORDNET + lemmas)
+    return tmp_path
+
+
+def test_build(sources: Path) -> None:
+    config = QueriesConfig(
+        unigrams=str(sources / "words.tsv"),
+        bigrams=str(sources / "bigrams.txt"),
+        min_pmi=1.0,
+        titles=str(sources / "titles.txt"),
+        min_title_count=100,
+        wordnet=str(sources),
+        extra=(str(sources / "more.txt"),),
+        numbers=2,
+    )
+    table, summary = build(config)
+    assert table.schema == QUERIES
+    assert summary.schema == SUMMARY
+    assert table["query_id"].to_pylist() == list(range(len(table)))
+    assert list(zip(table["query"].to_pylist(), table["source"].to_pylist(), strict=True)) == [
+        ("the", "unigram"),
+        ("cat", "unigram"),
+        ("new", "unigram"),
+        ("york", "unigram"),
+        ("new york", "bigram"),
+        ("Apollo 11", "title"),
+        ("tabby", "wordnet"),
+        ("new york bay", "wordnet"),
+        ("42", "extra"),
+        ("Tabby Cat", "extra"),
+        ("0", "number"),
+        ("1", "number"),
+    ]
+    assert table["source_score"].to_pylist()[:2] == [9000.0, 800.0]
+    counts = {item.pop("source"): tuple(item.values()) for item in summary.to_pylist()}
+    assert counts == {  # found, below_threshold, unusable, overlap, added
+        "unigram": (8, 1, 3, 0, 4),
+        "bigram": (5, 4, 0, 0, 1),
+        "title": (4, 2, 0, 1, 1),
+        "wordnet": (3, 0, 0, 1, 2),
+        "extra": (3, 0, 0, 1, 2),
+        "number": (2, 0, 0, 0, 2),
+    }
+    assert to_parquet(build(config)[0], QUERIES).equals(to_parquet(table, QUERIES))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "gained"),
+    [
+        ("min_count", 50, {"rare"}),
+        ("min_pmi", -20.0, {"the new", "the the"}),
+        ("min_title_count", 0, {"Obscure Thing", "Uncounted 7"}),
+    ],
+)
+def test_thresholds(sources: Path, key: str, value: float, gained: set[str]) -> None:
+    given = {
+        "unigrams": str(sources / "words.tsv"),
+        "bigrams": str(sources / "bigrams.txt"),
+        "titles": str(sources / "titles.txt"),
+        "min_title_count": 100,
+    }
+    before = set(build(QueriesConfig(**given))[0]["query"].to_pylist())  # type: ignore[arg-type]
+    after = set(build(QueriesConfig(**{**given, key: value}))[0]["query"].to_pylist())  # type: ignore[arg-type]
+    assert after - before == gained
+
+
+def test_builtin_list() -> None:
+    table = load("builtin:en")
+    assert table.schema == QUERIES
+    assert len(table) > 300_000
+    assert set(table["source"].unique().to_pylist()) == {"unigram", "wordnet"}
+    for query in ("the", "cat", "golden retriever", "99"):
+        assert pc.any(pc.equal(table["query"], query)).as_py()
+
+
+def test_text_file(sources: Path) -> None:
+    table = load(str(sources / "more.txt"))
+    assert table.schema == QUERIES
+    assert table["query"].to_pylist() == ["Tabby   Cat", "new york", "42"]
+
+
+def test_parquet_file_with_only_queries(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"other": [1, 2], "query": ["a", "b"]}), tmp_path / "q.parquet")
+    assert load(str(tmp_path / "q.parquet")).to_pylist()[1] == {
+        "query_id": 1,
+        "query": "b",
+        "source": "extra",
+        "source_score": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (pa.table({"text": ["a"]}), "no column"),
+        (pa.table({"query": pa.array(["a", None])}), "without a query"),
+        (pa.table({"query": ["a", "b"], "query_id": [1, 0]}), "count from 0"),
+        (pa.table({"query": pa.array([], pa.string())}), "no query"),
+        (pa.table({"query": ["a"], "query_id": ["x"]}), "not a query list"),
+    ],
+)
+def test_bad_parquet(tmp_path: Path, table: pa.Table, message: str) -> None:
+    pq.write_table(table, tmp_path / "q.parquet")
+    with pytest.raises(ValueError, match=message):
+        load(str(tmp_path / "q.parquet"))
+
+
+def test_bad_files(tmp_path: Path) -> None:
+    (tmp_path / "cut.parquet").write_bytes(b"PAR1 and no more")
+    (tmp_path / "empty.txt").write_bytes(b"\n\n")
+    for name in ("cut.parquet", "empty.txt"):
+        with pytest.raises(ValueError, match=name):
+            load(str(tmp_path / name))
+    with pytest.raises(FileNotFoundError):
+        load(str(tmp_path / "nowhere.txt"))
+    with pytest.raises(ValueError, match="builtin:en"):
+        load("builtin:../../secret")
+
+
+@pytest.mark.parametrize(
+    ("given", "key"),
+    [
+        ({}, "query list"),
+        ({"bigrams": "b.txt"}, "bigrams"),
+        ({"unigrams": "u", "min_count": -1}, "min_count"),
+        ({"numbers": -1}, "numbers"),
+    ],
+)
+def test_bad_config(given: dict[str, object], key: str) -> None:
+    with pytest.raises(ValueError, match=key):
+        QueriesConfig(**given)  # type: ignore[arg-type]

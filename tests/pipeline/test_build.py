@@ -1,0 +1,215 @@
+"""A whole run on a small archive: what it must keep, whatever happens to it."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import webdataset
+import yaml
+
+import dataset
+from dataset.commits import Ledger
+from dataset.lease import LeaseHeldError
+from dataset.schema import STAGES
+from dataset.storage import Storage
+from pipeline.build import build
+from pipeline.config import build as make_config
+from tests.pipeline import small_archive
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_archive.write(tmp_path_factory.mktemp("archive") / "small.warc.gz")
+
+
+@pytest.fixture(scope="module")
+def built(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished dataset, to be read only."""
+    out = tmp_path_factory.mktemp("built") / "out"
+    run(archive, out)
+    return out
+
+
+def run(archive: Path, out: Path, **overrides: Any) -> dict[str, int]:
+    """Build; the tasks done, by phase."""
+    return build(make_config(small_archive.config(archive, out, **overrides)), quiet=True).did
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    """Every file whose bytes must not vary: all but times, and the fetch store with its times of fetching."""
+    return {
+        str(path.relative_to(out)): path.read_bytes()
+        for path in sorted(out.rglob("*"))
+        if path.is_file() and not str(path.relative_to(out)).startswith(("log/", "fetch/store/"))
+    }
+
+
+def test_nothing_disappears(built: Path) -> None:
+    made = dataset.open(str(built))
+    funnel = made.sql("SELECT stage, input, kept, dropped FROM funnel").fetchall()
+    assert [row[0] for row in funnel] == list(STAGES)
+    for (_, entered, kept, dropped), following in zip(funnel, [*funnel[1:], None], strict=True):
+        assert entered == kept + dropped
+        assert following is None or following[1] == kept
+    candidates, gone, packed = made.sql(
+        "SELECT (SELECT count(*) FROM candidates), (SELECT count(*) FROM dropped), (SELECT count(*) FROM pairs)"
+    ).fetchall()[0]
+    assert candidates == gone + packed
+    both = made.sql("SELECT DISTINCT reason FROM dropped WHERE pair_id IN (SELECT pair_id FROM pairs)").fetchall()
+    assert both in ([], [("duplicate_pair",)])  # an occurrence may repeat a pair that is kept; no pair has two fates
+
+
+def test_every_kind_of_dirt_is_dropped_for_its_reason(built: Path) -> None:
+    reasons = {row[0] for row in dataset.open(str(built)).sql("SELECT DISTINCT reason FROM dropped").fetchall()}
+    assert reasons >= small_archive.PROVOKES
+
+
+def test_shards_open_with_webdataset_and_carry_their_lineage(built: Path) -> None:
+    shards = sorted((built / "shards").glob("*.tar"))
+    assert any(path.name.startswith("train") for path in shards)
+    assert any(path.name.startswith("heldout") for path in shards)
+    known = {row[0] for row in dataset.open(str(built)).sql("SELECT pair_id FROM pairs").fetchall()}
+    seen = set()
+    for path in shards:
+        for sample in webdataset.WebDataset(str(path), shardshuffle=False):
+            about = json.loads(sample["json"])
+            assert {"pair_id", "url", "page_url", "archive", "offset"} <= set(about)
+            assert sample["jpg"] and sample["txt"].decode() == about["text"]
+            seen.add(about["pair_id"])
+    assert seen == known
+
+
+def test_no_image_and_no_caption_is_in_both_splits(built: Path) -> None:
+    made = dataset.open(str(built))
+    for key in ("sha256", "lower(text)"):
+        both = made.sql(f"SELECT {key} FROM pairs GROUP BY 1 HAVING count(DISTINCT split) > 1").fetchall()
+        assert both == []
+
+
+def test_a_second_run_does_no_work(archive: Path, tmp_path: Path) -> None:
+    run(archive, tmp_path / "out")
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.parquet")}
+    assert run(archive, tmp_path / "out") == {}
+    assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.parquet")}
+
+
+@pytest.mark.parametrize("stage", ["extract/candidates", "text/measure", "dedup/urls", "fetch/get", "neardup/edges"])
+def test_a_lost_partition_is_made_again_and_the_change_stops_there(archive: Path, tmp_path: Path, stage: str) -> None:
+    out = tmp_path / "out"
+    run(archive, out)
+    before = contents(out)
+    chunks = {path.name for path in (out / "fetch" / "store").rglob("*")}
+    victim = sorted(path for path in (out / stage).glob("*-0000*") if path.suffix in (".parquet", ".arrows"))[0]
+    victim.unlink()
+    assert run(archive, out) == {stage.replace("/", "."): 1}
+    assert contents(out) == before
+    assert {path.name for path in (out / "fetch" / "store").rglob("*")} == chunks  # nothing was fetched twice
+
+
+def test_a_lost_shard_is_made_again(archive: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(archive, out)
+    before = contents(out)
+    (out / "shards" / "train-00000.tar").unlink()
+    assert run(archive, out) == {"pack.shard": 1}
+    assert contents(out) == before
+
+
+def test_a_changed_threshold_reruns_the_decision_and_not_the_measure(archive: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    run(archive, out)
+    did = run(archive, out, text={"min_characters": 12})
+    assert "text.decide" in did
+    assert "text.measure" not in did
+    assert "extract.candidates" not in did
+    did = run(archive, out, text={"min_characters": 12}, image={"min_side": 65})
+    assert "image.decide" in did
+    assert not {"match.measure", "fetch.get"} & set(did)
+
+
+def test_the_same_inputs_make_the_same_bytes(archive: Path, built: Path, tmp_path: Path) -> None:
+    run(archive, tmp_path / "other")
+    assert contents(tmp_path / "other") == contents(built)
+
+
+def test_partitioning_does_not_change_the_dataset(archive: Path, built: Path, tmp_path: Path) -> None:
+    run(archive, tmp_path / "one", run={"piece_bytes": 2**30, "pairs_per_partition": 10_000})
+    pairs = "SELECT pair_id, split FROM pairs ORDER BY ALL"
+    assert dataset.open(str(tmp_path / "one")).sql(pairs).fetchall() == dataset.open(str(built)).sql(pairs).fetchall()
+    reasons = "SELECT reason, count(*) FROM dropped GROUP BY 1 ORDER BY 1"
+    assert dataset.open(str(tmp_path / "one")).sql(reasons).fetchall() == dataset.open(str(built)).sql(reasons).fetchall()
+
+
+def test_stopping_at_a_stage_leaves_the_later_views_empty(archive: Path, tmp_path: Path) -> None:
+    build(make_config(small_archive.config(archive, tmp_path / "out")), to="match", quiet=True)
+    made = dataset.open(str(tmp_path / "out"))
+    assert [row[0] for row in made.sql("SELECT stage FROM funnel").fetchall()] == ["extract", "text", "match"]
+    for view in ("pairs", "images"):
+        assert made.sql(f"SELECT count(*) FROM {view}").fetchall() == [(0,)]
+    assert made.sql("SELECT count(*) FROM candidates").fetchall()[0][0] > 0
+
+
+def test_damaged_inputs_are_named_and_do_not_stop_the_run(archive: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty.warc.gz").write_bytes(b"")
+    (tmp_path / "text.warc.gz").write_bytes(b"this is no archive\n" * 50)
+    (tmp_path / "cut.warc.gz").write_bytes(archive.read_bytes()[:20_000])
+    (tmp_path / "mislabelled.warc").write_bytes(archive.read_bytes()[:60_000])
+    names = [str(archive), *(str(tmp_path / n) for n in ("empty.warc.gz", "text.warc.gz", "cut.warc.gz", "mislabelled.warc"))]
+    run(archive, tmp_path / "out", sources=names)
+    made = dataset.open(str(tmp_path / "out"))
+    failed = {Path(file).name: error for file, error in made.sql("SELECT file, error FROM sources").fetchall()}
+    assert failed["small.warc.gz"] is None
+    assert failed["text.warc.gz"] and failed["cut.warc.gz"] and failed["empty.warc.gz"]
+
+
+def test_two_runs_do_not_write_one_dataset(archive: Path, tmp_path: Path) -> None:
+    from dataset.lease import Lease
+
+    with Lease(Storage(str(tmp_path / "out"))), pytest.raises(LeaseHeldError, match="is being written by"):
+        run(archive, tmp_path / "out")
+
+
+def test_records_of_lost_files_are_not_trusted(archive: Path, tmp_path: Path) -> None:
+    run(archive, tmp_path / "out")
+    ledger = Ledger(Storage(str(tmp_path / "out")), "text.decide")
+    whole = ledger.load()
+    next((tmp_path / "out" / "text" / "decide").glob("verdicts-*")).write_bytes(b"")
+    assert len(ledger.load()) == len(whole) - 1
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_the_same_command_ends_with_the_same_bytes(
+    archive: Path, built: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(small_archive.config(archive, out)))
+    command = [sys.executable, "-m", "pipeline", "run", str(config)]
+    root = Path(__file__).resolve().parents[2]
+    moments = random.Random(7)
+    kills = 0
+    for _ in range(12):
+        process = subprocess.Popen(command, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 60
+        before = len(list(out.rglob("*")))
+        wanted = before + moments.randrange(1, 60)  # so many files later: a moment of the run, not of the machine
+        while process.poll() is None and len(list(out.rglob("*"))) < wanted and time.monotonic() < deadline:
+            time.sleep(0.002)
+        if process.poll() is not None:
+            break
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        kills += 1
+    assert kills >= 3
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert contents(out) == contents(built)

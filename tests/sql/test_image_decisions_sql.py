@@ -1,0 +1,93 @@
+"""The decisions on images, as rows in and verdicts out: fetch, image, neardup, decontaminate."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pyarrow as pa
+
+from dataset import sql
+from dataset.reasons import REASONS
+from dataset.schema import VERDICTS
+
+ROWS = pa.table(
+    {"row": pa.array([2, 5, 7, 9], pa.uint32()), "url": ["http://a/1", "http://a/2", "http://a/1", "http://a/3"]}
+)
+
+
+def verdicts(name: str, tables: dict[str, pa.Table], config: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
+    table = sql.run(sql.load(f"decisions/{name}"), {"rows": ROWS, **tables}, config).cast(VERDICTS)
+    assert set(table.column("reason").to_pylist()) <= set(REASONS)
+    return [(row["row"], row["reason"], json.loads(row["evidence"])) for row in table.to_pylist()]
+
+
+def test_fetch_gives_the_outcome_as_the_reason_of_every_pair_of_the_url() -> None:
+    images = pa.table(
+        {
+            "url": ["http://a/1", "http://a/2"],
+            "origin": ["http", "archive"],
+            "outcome": ["http_client_error", "ok"],
+            "status": pa.array([404, None], pa.int32()),
+            "final_url": ["http://a/1", None],
+            "fetched_bytes": pa.array([None, 10], pa.int64()),
+        }
+    )
+    gone = {"origin": "http", "status": 404, "final_url": "http://a/1", "fetched_bytes": None}
+    unknown = {"origin": None, "status": None, "final_url": None, "fetched_bytes": None}
+    assert verdicts("fetch", {"images": images}) == [
+        (2, "http_client_error", gone),
+        (7, "http_client_error", gone),
+        (9, "quarantined", unknown),
+    ]
+
+
+def test_image_decides_by_the_original_size() -> None:
+    config = {"min_side": 10, "max_aspect": 3.0}
+    images = pa.table(
+        {
+            "url": ["http://a/1", "http://a/2", "http://a/3"],
+            "original_width": pa.array([9, 10, 31], pa.int32()),
+            "original_height": pa.array([100, 30, 10], pa.int32()),
+        }
+    )
+    small = {"width": 9, "height": 100, "min_side": 10}
+    assert verdicts("image", {"images": images}, config) == [
+        (2, "image_too_small", small),
+        (7, "image_too_small", small),
+        (9, "image_aspect", {"width": 31, "height": 10, "max_aspect": 3.0}),
+    ]
+
+
+def test_neardup_drops_every_pair_of_an_image_that_does_not_stay() -> None:
+    images = pa.table({"url": ["http://a/1", "http://a/2", "http://a/3"], "row": pa.array([0, 1, 2], pa.uint32())})
+    home = 3 << 32
+    clusters = pa.table(
+        {
+            "locator": [home, home + 1, home + 2],
+            "representative": [home + 1, home + 1, 7],
+            "representative_url_id": pa.array([b"\x0a" * 8, b"\x0a" * 8, b"\xff" * 8], pa.binary(8)),
+            "pdq_hamming": pa.array([4, 0, 0], pa.int32()),
+            "identical": [False, True, True],
+        }
+    )
+    near = {"duplicate_of_url_id": "0a" * 8, "pdq_hamming": 4, "max_hamming": 15}
+    assert verdicts("neardup", {"images": images, "clusters": clusters}, {"max_hamming": 15}) == [
+        (2, "near_duplicate_image", near),
+        (7, "near_duplicate_image", near),
+        (9, "duplicate_image", {"duplicate_of_url_id": "ff" * 8, "pdq_hamming": 0, "max_hamming": 15}),
+    ]
+
+
+def test_decontaminate_names_the_evaluation_image() -> None:
+    images = pa.table({"url": ["http://a/1", "http://a/2", "http://a/3"], "row": pa.array([0, 1, 2], pa.uint32())})
+    found = pa.table(
+        {
+            "row": pa.array([1, 2], pa.uint32()),
+            "name": ["set/x.png", "set/y.png"],
+            "pdq_hamming": pa.array([12, 9], pa.int32()),
+        }
+    )
+    assert verdicts("decontaminate", {"images": images, "found": found}, {"max_hamming": 10}) == [
+        (9, "in_evaluation_set", {"evaluation_image": "set/y.png", "pdq_hamming": 9, "max_hamming": 10})
+    ]

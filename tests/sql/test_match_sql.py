@@ -1,0 +1,19 @@
+"""sql/decisions/match.sql: a text that holds no query is dropped."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from dataset import sql
+from dataset.schema import MATCHES
+
+
+def test_only_texts_without_a_query_are_dropped() -> None:
+    tables = {
+        "rows": pa.table({"row": pa.array([2, 4, 9], pa.uint32())}),
+        "measures": pa.table({"row": [9, 4, 2], "query_ids": [[], [1, 7], []]}, schema=MATCHES),
+    }
+    assert sql.run(sql.load("decisions/match"), tables, {"rule": "words"}).to_pylist() == [
+        {"row": 2, "reason": "no_query_match", "evidence": '{"rule":"words"}'},
+        {"row": 9, "reason": "no_query_match", "evidence": '{"rule":"words"}'},
+    ]

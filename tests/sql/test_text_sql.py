@@ -1,0 +1,198 @@
+"""sql/decisions/text.sql: the rows, the expected reasons, nothing else."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from dataset import sql
+from dataset.reasons import REASONS
+from dataset.schema import CANDIDATES, VERDICTS
+from filters.text import TextConfig
+
+MEASURES = pa.schema(
+    [
+        ("row", pa.uint32()),
+        ("characters", pa.int32()),
+        ("words", pa.int32()),
+        ("is_filename", pa.bool_()),
+        ("blocked_domain", pa.string()),
+        ("language", pa.string()),
+        ("language_probability", pa.float32()),
+        ("blocked_term", pa.string()),
+    ]
+)
+GOOD = {
+    "url": "https://img.example.org/cat.jpg",
+    "text": "a cat on a mat",
+    "host": "img.example.org",
+    "page_noai": False,
+    "page_language": None,
+    "characters": 14,
+    "words": 5,
+    "is_filename": False,
+    "language": "en",
+    "language_probability": 0.9,
+}
+
+
+def decide(*items: dict[str, Any], allowed_hosts: tuple[str, ...] = (), **keys: Any) -> pa.Table:
+    full = [{**GOOD, **item, "row": index} for index, item in enumerate(items)]
+    rows = pa.Table.from_pylist(full, schema=pa.schema([pa.field("row", pa.uint32()), *CANDIDATES]))
+    measures = pa.Table.from_pylist(full[::-1], schema=MEASURES)
+    config = {**asdict(TextConfig(**keys)), "allowed_hosts": allowed_hosts}
+    return sql.run(sql.load("decisions/text"), {"rows": rows, "measures": measures}, config)
+
+
+def reasons(*items: dict[str, Any], **keys: Any) -> list[str | None]:
+    verdicts = decide(*items, **keys).to_pylist()
+    by_row = {verdict["row"]: verdict["reason"] for verdict in verdicts}
+    return [by_row.get(index) for index in range(len(items))]
+
+
+def at(host: str, scheme: str = "http") -> dict[str, Any]:
+    return {"url": f"{scheme}://{host}/a.jpg", "host": host}
+
+
+CASES: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
+    ({"url": "a.jpg", "host": ""}, "url_invalid", {"host": "", "url_characters": 5}),
+    ({"url": "http:///a.jpg", "host": None}, "url_invalid", {"host": "", "url_characters": 13}),
+    ({"url": "https://e.org/" + "a" * 2048, "host": "e.org"}, "url_invalid", {"host": "e.org", "url_characters": 2062}),
+    ({"url": "ftp://e.org/a.jpg", "host": "e.org"}, "url_scheme_not_allowed", {"scheme": "ftp"}),
+    ({"url": "JavaScript:void(0)", "host": ""}, "url_scheme_not_allowed", {"scheme": "javascript"}),
+    (at("127.0.0.1:8000"), "url_private", {"host": "127.0.0.1"}),
+    ({"blocked_domain": "example.org"}, "domain_blocked", {"blocked_domain": "example.org"}),
+    ({"page_noai": True}, "page_noai", {"page_noai": True}),
+    ({"characters": 4, "words": 1}, "text_too_short", {"characters": 4, "words": 1}),
+    ({"characters": 1001}, "text_too_long", {"characters": 1001, "words": 5}),
+    ({"is_filename": True}, "text_is_filename", {"is_filename": True}),
+    (
+        {"language": "de", "language_probability": 0.75, "page_language": "en"},
+        "language_not_allowed",
+        {"language": "de", "language_probability": 0.75, "page_language": "en"},
+    ),
+    ({"blocked_term": "porn"}, "text_blocked", {"blocked_term": "porn"}),
+]
+
+
+@pytest.mark.parametrize(("item", "reason", "evidence"), CASES)
+def test_each_reason_and_its_evidence(item: dict[str, Any], reason: str, evidence: dict[str, Any]) -> None:
+    verdicts = decide(item, {})
+    assert verdicts.schema.names == VERDICTS.names
+    (verdict,) = verdicts.to_pylist()
+    assert (verdict["row"], verdict["reason"], json.loads(verdict["evidence"])) == (0, reason, evidence)
+
+
+def test_every_reason_of_the_stage_has_a_case() -> None:
+    assert {reason for _, reason, _ in CASES} == {name for name, (stage, _) in REASONS.items() if stage == "text"}
+
+
+def test_the_first_true_condition_gives_the_reason() -> None:
+    everything = {key: value for item, _, _ in reversed(CASES) for key, value in item.items()}
+    assert reasons(everything) == ["url_invalid"]
+    assert reasons({**CASES[-1][0], **CASES[-2][0]}) == ["language_not_allowed"]
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost",
+        "localhost:80",
+        "a.localhost",
+        "printer",
+        "printer.local",
+        "db.internal",
+        "router.home.arpa",
+        "localhost.",
+        "0.0.0.0",
+        "10.1.2.3",
+        "100.64.0.1",
+        "100.127.255.255",
+        "127.1.2.3",
+        "169.254.169.254",
+        "172.16.0.1",
+        "172.31.9.9",
+        "192.168.1.1",
+        "198.18.0.1",
+        "224.0.0.1",
+        "255.255.255.255",
+        "[::]",
+        "[::1]:8080",
+        "[::ffff:7f00:1]",
+        "[fc00::1]",
+        "[fd12::1]",
+        "[fe80::1]",
+        "[FE80::1]",
+        "[ff02::1]",
+        "[64:ff9b::a00:1]",
+    ],
+)
+def test_private_hosts(host: str) -> None:
+    assert reasons(at(host)) == ["url_private"]
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "example.org",
+        "localhost.example.org",
+        "notlocal.org",
+        "8.8.8.8",
+        "100.128.0.1",
+        "172.32.0.1",
+        "172.15.0.1",
+        "11.0.0.1",
+        "1.10.0.1",
+        "192.169.0.1",
+        "[2606:4700::1111]:443",
+        "10.example.org",
+    ],
+)
+def test_public_hosts(host: str) -> None:
+    assert reasons(at(host)) == [None]
+
+
+def test_hosts_that_the_config_resolves_are_allowed() -> None:
+    items = [at("shop.internal"), at("shop.internal:8080"), at("127.0.0.1:9"), at("bank.internal")]
+    assert reasons(*items, allowed_hosts=("shop.internal", "127.0.0.1:9")) == [None, None, None, "url_private"]
+
+
+def test_an_unsure_guess_leaves_it_to_the_page() -> None:
+    sure, unsure = {"language_probability": 0.4}, {"language_probability": 0.2}
+    items = [
+        {**sure, "language": "en", "page_language": "de-AT"},
+        {**sure, "language": "de", "page_language": "en"},
+        {**unsure, "language": "it", "page_language": "EN-us"},
+        {**unsure, "language": "it", "page_language": " "},
+        {**unsure, "language": "it"},
+        {**unsure, "language": "en", "page_language": "de_DE"},
+        {"language": None, "language_probability": None},
+    ]
+    dropped = "language_not_allowed"
+    assert reasons(*items) == [None, dropped, None, None, None, dropped, None]
+    assert reasons(*items, language_min_probability=0.1) == [None, dropped, dropped, dropped, dropped, None, None]
+
+
+@pytest.mark.parametrize(
+    ("item", "keys"),
+    [
+        ({"characters": 2}, {"min_characters": 2}),
+        ({"characters": 2000}, {"max_characters": 2000}),
+        ({"language": "de"}, {"languages": ("en", "de")}),
+        ({"language": "de"}, {"languages": ()}),
+        ({"is_filename": True}, {"drop_filenames": False}),
+        ({"page_noai": True}, {"respect_noai": False}),
+    ],
+)
+def test_each_key_changes_the_verdict(item: dict[str, Any], keys: dict[str, Any]) -> None:
+    assert reasons(item)[0] is not None
+    assert reasons(item, **keys) == [None]
+
+
+def test_min_words() -> None:
+    assert reasons({"words": 2}) == [None]
+    assert reasons({"words": 2}, min_words=3) == ["text_too_short"]

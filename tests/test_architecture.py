@@ -1,0 +1,60 @@
+"""The arrows between the rooms point one way."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+ALLOWED = {
+    "dataset": {"dataset"},
+    "crawl": {"crawl", "dataset"},
+    "filters": {"filters", "dataset"},
+    "train": {"train", "dataset"},
+    "pipeline": {"pipeline", "crawl", "filters", "train", "dataset"},
+}
+HEAVY = {"dataset": {"ray", "torch"}, "train": {"ray", "duckdb", "fasttext", "pydantic"}}
+
+
+def imports(path: Path) -> set[str]:
+    """The first part of every module that a file imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found.update(alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            found.add(node.module.partition(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("room", ALLOWED)
+def test_a_room_imports_only_the_rooms_below_it(room: str) -> None:
+    files = list((ROOT / room).rglob("*.py"))
+    assert files
+    for path in files:
+        above = (imports(path) & (set(ALLOWED) | {"demo"})) - ALLOWED[room]
+        assert not above, f"{path.relative_to(ROOT)} imports {above}"
+        heavy = imports(path) & HEAVY.get(room, set())
+        assert not heavy, f"{path.relative_to(ROOT)} imports {heavy}"
+
+
+def test_the_trainer_imports_without_the_pipelines_packages() -> None:
+    """What a GPU node lacks must not be imported, directly or through another module."""
+    code = (
+        "import sys\n"
+        "for name in ('ray', 'duckdb', 'fasttext', 'pydantic', 'polars', 'fastwarc', 'aiohttp', 'selectolax'):\n"
+        "    sys.modules[name] = None\n"
+        "import train.loop, train.evaluate, train.export, train.__main__\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_opening_a_dataset_needs_neither_ray_nor_torch() -> None:
+    code = "import sys; sys.modules['ray'] = sys.modules['torch'] = None; import dataset.views, dataset.commits"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
