@@ -99,6 +99,7 @@ class Ledger:
         self.phase = phase
         self.folder = folder(phase)
         self.closed_name = f"{self.folder}/commits.parquet"
+        self.loose = 0  # records of single partitions that `load` found: the phase was not closed, or not tidied up
 
     def load(self) -> dict[tuple[int, str], Commit]:
         """Every record whose files are all there, with the length that the record gives, by (partition,
@@ -162,8 +163,9 @@ class Ledger:
     def collect(self, commits: Sequence[Commit]) -> int:
         """Delete the files of this phase that none of the commits names; returns how many."""
         keep = {file.name for commit in commits for file in commit.files.values()} | {self.closed_name}
-        orphans = [info.name for info in self.storage.list(self.folder) if info.name not in keep]
-        orphans += [info.name for info in self.storage.list(f"{self.folder}/commits")]
+        folders = (self.folder, f"{self.folder}/commits")
+        there = [info.name for folder in folders for info in self.storage.list(folder, temporary=True)]
+        orphans = [name for name in there if name not in keep]
         self.storage.delete(orphans)
         return len(orphans)
 

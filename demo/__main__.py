@@ -8,6 +8,7 @@ and how much good was lost.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import subprocess
 import sys
@@ -33,7 +34,7 @@ from dataset.views import Dataset
 from demo import captions
 from demo.score import ScoreCard, held_out_captions, score
 from demo.server import Server
-from demo.site import CLASS_NAMES, TRUTH, Web, build
+from demo.site import CLASS_NAMES, LISTS, TRUTH, Web, build
 from demo.world import HELD_OUT
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -152,7 +153,7 @@ class Demo:
         return (
             f"sources={json.dumps([str(self.web_folder / 'pages.warc.gz')])}",
             f"fetch.resolve={json.dumps(server.resolve)}",
-            f"hashlists.files={json.dumps([str(self.web_folder / 'listed.txt')])}",
+            f"hashlists.files={json.dumps([str(self.web_folder / f'listed.{kind}') for kind in LISTS])}",
             f"decontaminate.folders={json.dumps([str(self.web_folder / 'zero-shot')])}",
             *self.size.overrides,
         )
@@ -295,7 +296,9 @@ def write_web(web: Web, folder: Path) -> Path:
     """Write what the run needs beside the pages: truth, hash list and zero-shot task; answers the task's folder."""
     storage = Storage(str(folder))
     storage.write("truth.parquet", to_parquet(web.truth, TRUTH))
-    storage.write("listed.txt", "".join(f"{digest}\n" for digest in web.listed_hashes).encode())
+    for kind in LISTS:
+        digests = [hashlib.new(kind, body, usedforsecurity=False).hexdigest() for body in web.listed[kind]]
+        storage.write(f"listed.{kind}", "".join(f"{digest}\n" for digest in digests).encode())
     for name, body in web.evaluation.items():
         storage.write(f"zero-shot/{name.replace(' ', '-')}", body)
     tasks = folder / "zero-shot"

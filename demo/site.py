@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import struct
 import zlib
 from collections.abc import Iterator
@@ -44,6 +43,8 @@ BLOCKED_HOST = "popups.example"
 """Its images are listed in demo/blocked_domains.txt."""
 SLOW_HOST, RESET_HOST, NO_HOST = "slow.example", "broken.example", "nowhere.invalid"
 IMAGES_PER_PAGE = 14
+LISTS = ("md5", "sha256")
+"""The kinds of hash lists that some images are put on."""
 
 GOOD = 6_000
 """Good pictures at full scale; the amounts of dirt in `_plant` are for this scale as well."""
@@ -85,7 +86,7 @@ class Web:
     seeds: tuple[str, ...]
     pages: int
     images: int
-    listed_hashes: tuple[str, ...]
+    listed: dict[str, list[bytes]]  # kind of hash list -> bodies that are on it
     evaluation: dict[str, bytes]
 
     @property
@@ -113,7 +114,7 @@ class _Builder:
         self.answers: dict[tuple[str, str], Answer] = {}
         self.planted: list[Planted] = []
         self.noai: list[Planted] = []
-        self.listed: list[str] = []
+        self.listed: dict[str, list[bytes]] = {kind: [] for kind in LISTS}
         self.evaluation: dict[str, bytes] = {}
 
     def build(self) -> Web:
@@ -143,7 +144,7 @@ class _Builder:
         )
         seeds = tuple(f"http://{host}/" for host in (*PAGE_HOSTS, NOAI_HOST))
         images = sum(answer.media_type.startswith("image/") and bool(answer.body) for answer in self.answers.values())
-        return Web(self.answers, truth, seeds, pages, images, tuple(self.listed), self.evaluation)
+        return Web(self.answers, truth, seeds, pages, images, self.listed, self.evaluation)
 
     # --- Pictures --------------------------------------------------------------------------------------------------
 
@@ -314,8 +315,7 @@ class _Builder:
             body.append(encode(Image.fromarray(stripes).resize((468, 60)), "PNG"))
         for k in self._many(6):
             url, view = self._picture(f"listed {k}")
-            digest = (hashlib.md5, hashlib.sha256)[k % 2]
-            self.listed.append(digest(self._body(url).body).hexdigest())
+            self.listed[LISTS[k % len(LISTS)]].append(self._body(url).body)
             self.planted.append(Planted(url, self._caption(view), "on a hash list", "hash_list_match", view=view))
 
     def _plant_copies(self) -> None:

@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, get_type_hints
 
 import yaml
-from crawl.extract import ExtractConfig
-from filters.decontaminate import DecontaminateConfig
-from filters.hashlists import HashLists, HashListsConfig
 from pydantic import TypeAdapter, ValidationError
 
+from crawl.extract import ExtractConfig
 from crawl.fetch import FetchConfig
 from crawl.images import ImageConfig
 from dataset.reasons import REASONS
 from dataset.storage import is_local
 from filters.balance import BalanceConfig
+from filters.decontaminate import DecontaminateConfig
 from filters.dedup import DedupConfig
+from filters.hashlists import HashLists, HashListsConfig
 from filters.image import ImageFilterConfig
 from filters.match import MatchConfig
 from filters.neardup import NearDupConfig
@@ -247,6 +247,7 @@ def _keys(owner: Any, path: Sequence[str]) -> list[str]:
 def check_inputs(config: Config) -> None:
     """Everything that a config names must be there, before any work is done. Raises ConfigError."""
     named = {
+        "text.language_model": [config.text.language_model] if config.text.language_model != "builtin" else [],
         "text.blocklist": [config.text.blocklist] if config.text.blocklist not in ("", "builtin") else [],
         "text.blocked_domains": [config.text.blocked_domains] if config.text.blocked_domains else [],
         "hashlists.files": list(config.hashlists.files),

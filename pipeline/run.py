@@ -96,7 +96,7 @@ class Run:
         self._quarantined += sum(len(commit.facts.get("quarantined", ())) for commit in ordered)
         self.check()
         checksum = ledger.close(ordered)
-        if todo or len(known) > len(commits):
+        if todo or ledger.loose or len(known) > len(commits):
             ledger.collect(ordered)
         self.phases.append(
             {

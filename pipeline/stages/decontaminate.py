@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from crawl.images import ImageConfig, ingest
+from crawl.observations import Ingested
 from dataset.schema import VERDICTS
 from dataset.storage import absolute
 from filters.decontaminate import INDEX, DecontaminateConfig, find, index
+from filters.perceptual import pdq
 from pipeline.config import options
 from pipeline.phase import Context, Input, Result, Task, phase
 from pipeline.plan import file_checksum
@@ -18,7 +21,14 @@ from pipeline.stages.common import every, settings
 @phase("decontaminate.index")
 def hashes(context: Context) -> Result:
     """The hashes of one evaluation folder's images."""
-    table = index(context.task.hints["location"])
+    config = settings(ImageConfig, context.options["store"])
+
+    def measure(body: bytes) -> Ingested | str:
+        """As the pairs' images are measured: the same decoder, the same size."""
+        result = ingest(body, config, pdq, lambda body, hash_: None)
+        return result if isinstance(result, Ingested) else f"{result.outcome}: {result.detail}"
+
+    table = index(context.task.hints["location"], measure)
     return Result(counts={"images": table.num_rows}).table("index", table, INDEX)
 
 
@@ -46,7 +56,7 @@ def run(run: Run) -> None:
                 hashes.name,
                 number,
                 {},
-                {"folder": folder, "checksum": file_checksum(folder)},
+                {"folder": folder, "checksum": file_checksum(folder), "store": options(run.config.store)},
                 hints={"location": absolute(folder)},
             )
             for number, folder in enumerate(config.folders)
@@ -61,7 +71,7 @@ def run(run: Run) -> None:
                 judge.name,
                 partition.number,
                 {**partition.inputs("images"), **sets},
-                {"decontaminate": options(config, "max_hamming")},
+                {"decontaminate": {key: value for key, value in options(config).items() if key != "folders"}},
             )
             for partition in run.partitions
         ],

@@ -40,19 +40,14 @@ def judge(context: Context) -> Result:
     return verdict_result(rows, verdicts, [item["name"] for item in filters])
 
 
-MEASURING = ("language_model", "blocklist", "blocked_domains", "languages")
+MEASURING = ("language_model", "blocklist", "blocked_domains")
 """The keys of `text` that decide what is measured; the others only decide."""
 
 
 def run(run: Run) -> None:
     """Measure and decide."""
     config = run.config.text
-    external = {
-        key: file_checksum(path)
-        for key in ("language_model", "blocklist", "blocked_domains")
-        if (path := getattr(config, key)) not in ("", "builtin")
-    }
-    names = [key for key in MEASURING if hasattr(config, key)]
+    external = {key: file_checksum(path) for key in MEASURING if (path := getattr(config, key)) not in ("", "builtin")}
     measured = run.do(
         measure,
         [
@@ -60,7 +55,7 @@ def run(run: Run) -> None:
                 measure.name,
                 partition.number,
                 partition.inputs(),
-                {"text": options(config, *names), "external": external},
+                {"text": options(config, *MEASURING), "external": external},
                 units=partition.alive,
             )
             for partition in run.partitions

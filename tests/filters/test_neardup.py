@@ -148,7 +148,7 @@ def test_many_copies_are_neither_many_comparisons_nor_many_edges() -> None:
 
 
 def test_nodes_are_the_images_that_were_had() -> None:
-    row = {name: None for name in IMAGES.names} | {"row": 1, "url_id": b"u" * 8, "outcome": "timeout"}
+    row = dict.fromkeys(IMAGES.names) | {"row": 1, "url_id": b"u" * 8, "outcome": "timeout"}
     had = row | {
         "row": 4,
         "outcome": "ok",
