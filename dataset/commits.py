@@ -110,7 +110,9 @@ class Ledger:
         commits = []
         with contextlib.suppress(FileNotFoundError, pa.ArrowInvalid):  # not closed yet, or damaged: not committed
             commits = read_records(self.storage, self.closed_name)
-        for text in self.storage.read_all([info.name for info in self.storage.list(f"{self.folder}/commits")]):
+        loose = [info.name for info in self.storage.list(f"{self.folder}/commits")]
+        self.loose = len(loose)
+        for text in self.storage.read_all([name for name in loose if name.endswith(".json")]):
             with contextlib.suppress(ValueError):  # a disk that lost power may hold an empty record: not committed
                 commits.append(Commit.from_json(text))
 
@@ -164,7 +166,7 @@ class Ledger:
         """Delete the files of this phase that none of the commits names; returns how many."""
         keep = {file.name for commit in commits for file in commit.files.values()} | {self.closed_name}
         folders = (self.folder, f"{self.folder}/commits")
-        there = [info.name for folder in folders for info in self.storage.list(folder, temporary=True)]
+        there = [info.name for folder in folders for info in self.storage.list(folder)]
         orphans = [name for name in there if name not in keep]
         self.storage.delete(orphans)
         return len(orphans)

@@ -257,11 +257,8 @@ class Storage:
             key=lambda info: info.name,
         )
 
-    def list(self, folder: str = "", *, recursive: bool = False, temporary: bool = False) -> list[FileInfo]:
-        """The files of a folder, sorted by name; a folder that does not exist is empty.
-
-        `temporary` includes what a writer that was killed has left.
-        """
+    def list(self, folder: str = "", *, recursive: bool = False) -> list[FileInfo]:
+        """The files of a folder, sorted by name; a folder that does not exist is empty."""
         return [info for info in self._all(folder, recursive) if not Path(info.name).name.startswith(TEMPORARY)]
 
     def sweep(self) -> int:

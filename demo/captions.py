@@ -118,7 +118,7 @@ def _word(rng: np.random.Generator, options: tuple[str, ...]) -> str:
 def describe(rng: np.random.Generator, scene: Scene) -> str:
     """A caption of the scene, as one of many people would write it; not every attribute is mentioned."""
     colour, shape = _word(rng, COLOUR_WORDS[scene.colour]), _word(rng, SHAPE_WORDS[scene.shape])
-    if rng.random() < 0.06:
+    if rng.random() < 0.15:
         colour = ""
     elif rng.random() < 0.03:
         shape = "thing"

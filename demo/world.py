@@ -148,7 +148,7 @@ def scene(seed: int, identity: str, combination: tuple[str, str] | None = None) 
         combination = None if candidate in HELD_OUT else candidate
     colour, shape = combination
     width, height = one_of(rng, _DIMENSIONS)
-    number = one_of(rng, (1, 2, 3, 4), (0.7, 0.14, 0.1, 0.06))
+    number = one_of(rng, (1, 2, 3, 4), (0.78, 0.1, 0.07, 0.05))
     return Scene(
         id=identity,
         shape=shape,
@@ -282,7 +282,7 @@ def _backdrop(rng: np.random.Generator, name: str, height: int, width: int) -> n
 def _centres(rng: np.random.Generator, view: Scene, height: int, width: int) -> tuple[float, list[tuple[float, float]]]:
     """Radius and centres of the subject's pieces, in pixels."""
     short = min(height, width)
-    share = {"small": 0.2, "medium": 0.28, "big": 0.37}[view.size] * (1.0, 0.72, 0.6, 0.56)[view.number - 1]
+    share = {"small": 0.25, "medium": 0.33, "big": 0.42}[view.size] * (1.0, 0.72, 0.6, 0.56)[view.number - 1]
     radius = short * share * float(rng.uniform(0.93, 1.07))
     if view.number == 1:
         spread_x, spread_y = max(width / 2 - radius, 0), max(height / 2 - radius, 0)

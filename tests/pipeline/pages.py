@@ -1,0 +1,40 @@
+"""Archives of pages written by hand, for tests that need one particular thing on a page."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from warcio.statusandheaders import StatusAndHeaders
+from warcio.warcwriter import WARCWriter
+
+
+def texture(seed: int, side: int = 96, shift: int = 0) -> np.ndarray:
+    """A picture that no other seed's resembles: coarse noise, enlarged. uint8 (side, side, 3)."""
+    coarse = np.random.default_rng(seed).integers(30, 220, (8, 8, 3))
+    coarse = np.clip(coarse + shift, 0, 255).astype(np.uint8)
+    return np.asarray(Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC))
+
+
+def encoded(pixels: np.ndarray, kind: str = "JPEG", quality: int = 90) -> bytes:
+    """An image file."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, kind, quality=quality)
+    return buffer.getvalue()
+
+
+def write(path: Path, pages: Sequence[tuple[str, str]], images: Mapping[str, tuple[str, bytes]] = {}) -> Path:  # noqa: B006
+    """A WARC of (URL, HTML) pages, then of images by URL: (media type, body)."""
+    with path.open("wb") as file:
+        writer = WARCWriter(file, gzip=True)
+        bodies = [(url, "text/html; charset=utf-8", html.encode()) for url, html in pages]
+        bodies += [(url, media_type, body) for url, (media_type, body) in images.items()]
+        for url, media_type, body in bodies:
+            headers = StatusAndHeaders("200 OK", [("Content-Type", media_type)], protocol="HTTP/1.1")
+            writer.write_record(
+                writer.create_warc_record(url, "response", payload=io.BytesIO(body), http_headers=headers)
+            )
+    return path

@@ -1,0 +1,95 @@
+"""Every reason of the vocabulary is given by a run that provokes it, and by nothing that does not."""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+
+import pytest
+
+import crawl.http
+import dataset
+from dataset.reasons import REASONS
+from pipeline.build import build
+from pipeline.config import build as make_config
+from pipeline.config import plain
+from tests.crawl.hostile_server import running
+from tests.pipeline import pages, small_archive
+
+HTTP = {
+    "http://images.test/to/metadata": "address_private",
+    "http://images.test/endless": "body_too_large",
+    "http://dead.test/a.jpg": "connection_failed",
+    "http://no-such-name.invalid/a.jpg": "dns_failed",
+    "http://images.test/status/404": "http_client_error",
+    "http://images.test/status/500": "http_server_error",
+    "http://images.test/bomb.png": "image_too_many_pixels",
+    "http://images.test/half.jpg": "image_truncated",
+    "http://images.test/animated.gif": "image_animated",
+    "http://images.test/html.jpg": "not_an_image",
+    "http://disallow.test/private/a.jpg": "robots_disallowed",
+    "http://images.test/noai": "robots_noai",
+    "http://silent.test/a.jpg": "timeout",
+    "http://images.test/to/self": "too_many_redirects",
+}
+TEXT = {
+    ("http://images.test/ok1.jpg", "a kettle on the table " * 60): "text_too_long",
+    ("http://images.test/ok2.jpg", "a kettle of the forbiddenword kind"): "text_blocked",
+    ("http://blocked.test/ok.jpg", "a kettle on a shelf"): "domain_blocked",
+    ("http://", "a kettle without a place"): "url_invalid",
+    ("http://images.test/ok3.jpg", "a shorter kettle text"): "url_has_other_text",
+    ("http://images.test/ok4.jpg", "a kettle that crashes the measure"): "quarantined",
+}
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], str]:
+    """(url, text) -> the reason for which a run over the wild web dropped it."""
+    folder = tmp_path_factory.mktemp("wild")
+    (folder / "queries.txt").write_text("kettle\n")
+    (folder / "blocked.txt").write_text("forbiddenword\n")
+    (folder / "domains.txt").write_text("blocked.test\n")
+    (folder / "own.py").write_text(
+        "def fragile(rows):\n"
+        "    assert not any('crashes' in text for text in rows['text'].to_pylist())\n"
+        "    return {'looked': [True] * len(rows)}\n"
+    )
+    kept = [("http://images.test/ok3.jpg", "a much longer text about the same kettle")]
+    listed = [*((url, f"a kettle, and {reason}") for url, reason in HTTP.items()), *TEXT, *kept]
+    images = "".join(f'<img src="{escape(url)}" alt="{escape(text)}">' for url, text in listed)
+    archive = pages.write(folder / "wild.warc.gz", [("http://page.test/", f'<html lang="en"><body>{images}')])
+    with running() as server, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(crawl.http, "BACKOFF_S", 0.05)
+        fetch = plain(server.config(timeout_s=3.0).__dict__)
+        config = make_config(
+            {
+                "sources": [str(archive)],
+                "out": str(folder / "out"),
+                "text": {"blocklist": str(folder / "blocked.txt"), "blocked_domains": str(folder / "domains.txt")},
+                "match": {"queries": str(folder / "queries.txt")},
+                "dedup": {"texts_per_url": "longest"},
+                "fetch": {**fetch, "origins": ["archive", "http"]},
+                "filters": [
+                    {"name": "own", "stage": "text", "measure": f"{folder}/own.py:fragile", "drop_when": "NOT looked"}
+                ],
+                "run": {"workers": 0},
+            }
+        )
+        build(config, quiet=True)
+    rows = dataset.open(str(folder / "out")).sql("SELECT url, text, reason FROM dropped").fetchall()
+    return {(url, text): reason for url, text, reason in rows}
+
+
+@pytest.mark.parametrize("url", HTTP)
+def test_what_a_server_does_has_its_reason(given: dict[tuple[str, str], str], url: str) -> None:
+    assert given[url, f"a kettle, and {HTTP[url]}"] == HTTP[url]
+
+
+@pytest.mark.parametrize(("url", "text"), TEXT)
+def test_what_a_page_says_has_its_reason(given: dict[tuple[str, str], str], url: str, text: str) -> None:
+    assert given[url, " ".join(text.split())] == TEXT[url, text]
+
+
+def test_the_vocabulary_is_provoked_whole(given: dict[tuple[str, str], str]) -> None:
+    """With `small_archive`, whose own reasons are asserted in test_build."""
+    assert set(given.values()) | small_archive.PROVOKES == set(REASONS)
