@@ -18,7 +18,7 @@ from fastwarc.warc import WarcRecord
 
 from crawl.containers import Container, Members, Source, open_container
 from crawl.payload import MAX_BODY_BYTES, decoded_body, media_type, parse_response
-from dataset.storage import open_input
+from dataset.storage import filesystem, open_input
 
 _TYPES = frozenset({"response", "resource", "metadata"})
 
@@ -89,8 +89,10 @@ def read_records(piece: Piece, reading: Reading) -> Iterator[Record]:
     reading.end = piece.end if piece.end >= 0 else piece.start
     try:
         file = open_input(piece.location)
-    except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
-        reading.error = f"{piece.archive} cannot be opened ({type(error).__name__}); check its path in `sources`"
+    except OSError as error:
+        if not isinstance(error, PermissionError) and _is_file(piece.location):
+            raise
+        reading.error = f"{piece.archive} cannot be opened: there is no such file, or it may not be read"
         return
     with file:
         source = Source(file)
@@ -198,3 +200,8 @@ def _record(record: WarcRecord) -> Record:
 
 def _header(record: WarcRecord, name: bytes) -> str:
     return (record.headers.get_bytes(name) or b"").decode("utf-8", "replace").strip()
+
+
+def _is_file(location: str) -> bool:
+    filesystem_, path = filesystem(location)
+    return bool(filesystem_.get_file_info(path).is_file)

@@ -10,10 +10,13 @@ import re
 import sys
 import zlib
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import pyarrow as pa
-from fastwarc.stream_io import GzipReader, Lz4Reader, ZstdReader
+from fastwarc.stream_io import Lz4Reader, ZstdReader
 from fastwarc.warc import ArchiveIterator, WarcRecord, WarcRecordType
+
+from crawl.inflate import GZIP, GzipStream
 
 _GZIP = b"\x1f\x8b\x08"
 _ZSTD = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18")  # a frame, or a skippable one (RFC 8878, section 3)
@@ -65,9 +68,9 @@ class Source:
 class _Decoded:
     """A compressed file as the bytes that it holds; going back means decoding from the start."""
 
-    def __init__(self, source: Source, reader: type[GzipReader | ZstdReader | Lz4Reader]):
+    def __init__(self, source: Source, compression: Literal["gzip", "zstd", "lz4"]):
         self._source = source
-        self._reader = reader
+        self._compression = compression
         self.size = sys.maxsize  # unknown until all is decoded
         self.undecodable_bytes = 0  # of the compressed file
         self._reopen()
@@ -78,17 +81,23 @@ class _Decoded:
 
     def _reopen(self) -> None:
         self._source.seek(0)
-        self._decoder = self._reader(self._source)
         self._at = 0
+        self._decoder: GzipStream | ZstdReader | Lz4Reader
+        if self._compression == "gzip":
+            self._decoder = GzipStream(self._source.read)
+        else:
+            self._decoder = (ZstdReader if self._compression == "zstd" else Lz4Reader)(self._source)
 
     def read(self, count: int = -1) -> bytes:
         try:
-            data = self._decoder.read(count if count >= 0 else _SCAN_BYTES)
+            data: bytes = self._decoder.read(count if count >= 0 else _SCAN_BYTES)
+            is_damaged = isinstance(self._decoder, GzipStream) and self._decoder.is_damaged
         except OSError:
             if self.failure is not None:
                 raise
+            data, is_damaged = b"", True
+        if is_damaged:
             self.undecodable_bytes = max(1, self._source.size - self._source.tell())
-            return b""
         self._at += len(data)
         return data
 
@@ -229,14 +238,14 @@ class Members(Container):
 
     def _begins(self, offset: int) -> bool:
         try:
-            start = zlib.decompressobj(31).decompress(self.source.peek(offset, 4096), 16)
+            start = zlib.decompressobj(GZIP).decompress(self.source.peek(offset, 4096), 16)
         except zlib.error:
             return False
         return _WARC.match(start) is not None
 
     def _inflate(self, offset: int, limit: int) -> int | None:
         """Where the member at an offset ends, or `limit` if it goes on there unharmed; None if it is damaged."""
-        inflater = zlib.decompressobj(31)
+        inflater = zlib.decompressobj(GZIP)
         at = offset
         while not inflater.eof:
             if at >= limit and limit < self.size:
@@ -308,17 +317,16 @@ def open_container(source: Source) -> Container | str:
     head = source.peek(0, _SCAN_BYTES)
     if not head:
         return "is empty; fetch it again or take it out of `sources`"
-    if _WARC_LINE.search(head, 0, 1024):
+    if _WARC.match(head.lstrip(_PADDING)):
         return Stream(source)
     if head.startswith(_GZIP):
         container = _gzip(source)
         if container is not None:
             return container
-    for magic, reader in ((_ZSTD.match(head), ZstdReader), (head.startswith(_LZ4), Lz4Reader)):
-        if magic:
-            decoded = _Decoded(source, reader)
-            if _WARC.match(decoded.peek(0, 64)):
-                return Stream(decoded)
+    if _ZSTD.match(head) or head.startswith(_LZ4):
+        decoded = _Decoded(source, "lz4" if head.startswith(_LZ4) else "zstd")
+        if _WARC.match(decoded.peek(0, 64)):
+            return Stream(decoded)
     members = Members(source)
     if members.next_start(0) < len(head):  # the file's first bytes are damaged
         return members
@@ -333,14 +341,14 @@ def _first_bytes(head: bytes) -> bytes:
     if not head.startswith(_GZIP):
         return head
     try:
-        return zlib.decompressobj(31).decompress(head, 1024)
+        return zlib.decompressobj(GZIP).decompress(head, 1024)
     except zlib.error:
         return b""
 
 
 def _gzip(source: Source) -> Container | None:
     """`Members` if the first member holds one record, `Stream` if it holds more; None if it holds none."""
-    inflater = zlib.decompressobj(31)
+    inflater = zlib.decompressobj(GZIP)
     source.seek(0)
     head, length, expected = b"", 0, -1
     data = b""
@@ -359,7 +367,7 @@ def _gzip(source: Source) -> Container | None:
                 declared = _CONTENT_LENGTH.search(head, 0, header.end())
                 expected = header.end() + int(declared[1]) if declared else sys.maxsize
         if 0 <= expected < length - 4:
-            return Stream(_Decoded(source, GzipReader)) if _WARC.match(head) else None
+            return Stream(_Decoded(source, "gzip")) if _WARC.match(head) else None
         if len(head) > _MAX_HEADER_BYTES and expected < 0:
             break
     return Members(source) if _WARC.match(head) else None

@@ -144,6 +144,7 @@ def _ingest(
     else:
         stored = None
     return Ingested(
+        md5=hashlib.md5(body, usedforsecurity=False).digest(),
         sha256=hashlib.sha256(body).digest(),
         media_type=_MEDIA_TYPES[kind],
         original_width=width,

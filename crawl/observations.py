@@ -12,7 +12,8 @@ OK = "ok"
 class Ingested:
     """An image that was accepted: what it was, and the bytes to store. Sizes are in pixels, as displayed."""
 
-    sha256: bytes  # of the original body
+    md5: bytes  # of the original body
+    sha256: bytes
     media_type: str  # of the original body, e.g. image/jpeg
     original_width: int
     original_height: int

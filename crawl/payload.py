@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from fastwarc.stream_io import BrotliReader, ZstdReader
 
+from crawl.inflate import GZIP, RAW, ZLIB, inflate
+
 MAX_BODY_BYTES = 64 * 2**20
 """What a body may have once its encodings are undone; the rest of a decompression bomb is left."""
 
@@ -127,9 +129,9 @@ def _dechunked(body: bytes) -> bytes:
 def _decompressed(body: bytes, encoding: str, limit: int) -> bytes:
     """As much as can be decoded; empty if nothing can or the encoding is unknown."""
     if encoding in ("gzip", "x-gzip"):
-        return _inflated(body, 31, limit)
+        return _inflated(body, GZIP, limit)
     if encoding == "deflate":  # zlib by the standard, raw deflate by some servers
-        return _inflated(body, 15, limit) or _inflated(body, -15, limit)
+        return _inflated(body, ZLIB, limit) or _inflated(body, RAW, limit)
     if encoding in ("br", "zstd"):
         reader = (BrotliReader if encoding == "br" else ZstdReader)(io.BytesIO(body))
         parts: list[bytes] = []
@@ -144,34 +146,16 @@ def _decompressed(body: bytes, encoding: str, limit: int) -> bytes:
     return b""
 
 
-def _inflated(body: bytes, window_bits: int, limit: int) -> bytes:
+def _inflated(body: bytes, format_: int, limit: int) -> bytes:
     parts: list[bytes] = []
     length = 0
-    while body and length < limit:
-        inflater = zlib.decompressobj(window_bits)
-        try:
-            part = inflater.decompress(body, limit - length)
-        except zlib.error:
-            # Fed in small steps, the inflater gives what stands before the damage.
-            part = _inflated_before_damage(body, window_bits, limit - length)
-            inflater = None  # type: ignore[assignment]
+    is_unharmed = True
+    while body and is_unharmed and length < limit:
+        inflater = zlib.decompressobj(format_)
+        part, is_unharmed = inflate(inflater, body, limit - length)
+        if format_ == RAW and not (is_unharmed and (inflater.eof or len(part) == limit)):
+            return b""  # raw deflate has no signature: anything inflates for a while
         parts.append(part)
         length += len(part)
-        body = inflater.unused_data if inflater is not None and inflater.eof and window_bits == 31 else b""
-    return b"".join(parts)
-
-
-def _inflated_before_damage(body: bytes, window_bits: int, limit: int) -> bytes:
-    inflater = zlib.decompressobj(window_bits)
-    parts: list[bytes] = []
-    length = 0
-    try:
-        for at in range(0, len(body), 256):
-            part = inflater.decompress(body[at : at + 256], max(1, limit - length))
-            parts.append(part)
-            length += len(part)
-            if length >= limit:
-                break
-    except zlib.error:
-        pass
+        body = inflater.unused_data if format_ == GZIP else b""
     return b"".join(parts)

@@ -23,7 +23,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _PLACEHOLDER = re.compile(
     r"^(?:data:|about:|javascript:|#)"
     r"|(?:^|[/_.-])(?:blank|empty|spacer|transparent|placeholder|lazy|lazyload|loading|loader|pixel|1x1|1px|trans|clear)"
-    r"[\w.-]*\.(?:gif|png|svg|jpe?g|webp)(?:[?#]|$)",
+    r"(?:[\d_.-][\w.-]*)?\.(?:gif|png|svg|jpe?g|webp)(?:[?#]|$)",
     re.IGNORECASE,
 )
 # One candidate of a srcset: a URL (which may hold commas, but not end in one) and a descriptor such as 480w or 2x.

@@ -110,7 +110,8 @@ OBSERVATIONS = pa.schema(
         ("attempts", pa.int32()),
         ("fetched_at", pa.string()),  # ISO 8601, UTC
         ("fetched_bytes", pa.int64()),  # length of the original body
-        ("sha256", pa.binary(32)),  # of the original body
+        ("md5", pa.binary(16)),  # of the original body; hash lists are kept in both kinds
+        ("sha256", pa.binary(32)),
         ("media_type", pa.string()),  # as decoded, e.g. image/jpeg
         ("original_width", pa.int32()),
         ("original_height", pa.int32()),

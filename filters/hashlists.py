@@ -79,6 +79,21 @@ class HashLists:
         return None
 
 
+    def listed(self, images: pa.Table) -> np.ndarray:
+        """Which images that were accepted earlier are on a list now. bool (n,)
+
+        Args:
+            images: columns md5, sha256 (of the file as it came) and pdq, without nulls.
+        """
+        found = np.zeros(images.num_rows, dtype=bool)
+        for kind, digests in self._digests.items():
+            if len(digests):
+                found |= pc.is_in(images.column(kind), value_set=_fixed(digests)).to_numpy()
+        if self._pdq is not None and images.num_rows:
+            found[self._pdq.search(words(images.column("pdq")), MAX_PDQ_HAMMING)[0]] = True
+        return found
+
+
 def _holds(ascending: np.ndarray, digest: bytes) -> bool:
     at = int(np.searchsorted(ascending, np.array(digest, dtype=ascending.dtype)))
     return at < len(ascending) and bool(ascending[at : at + 1].tobytes() == digest)

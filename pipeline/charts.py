@@ -55,9 +55,11 @@ def lines(
     log: bool = False,
     rule: tuple[str, float] | None = None,
 ) -> Markup:
-    """Curves, with a legend if there are several; `log` makes both axes logarithmic (points at or below 0 are left out).
+    """Curves, with a legend if there are several.
 
-    rule: a horizontal line, with its name.
+    Args:
+        series: points (x, y) of each curve; `log` makes both axes logarithmic and leaves out points at or below 0.
+        rule: a horizontal line, with its name.
     """
     kept = {
         name: [(x, y) for x, y in points if math.isfinite(y) and (not log or (x > 0 and y > 0))]

@@ -178,9 +178,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
     made = Dataset(config.out)
     _print(made.sql("SELECT stage, input, kept, dropped FROM funnel"), "table")
-    failed = made.sql("SELECT file, error FROM sources WHERE error IS NOT NULL").fetchall()
-    for file, error in failed:
-        print(f"{file}: {error}")
+    for (error,) in made.sql("SELECT error FROM sources WHERE error IS NOT NULL").fetchall():
+        print(error)
     return DONE
 
 
@@ -329,7 +328,7 @@ def _json_value(value: Any) -> Any:
 
 
 def _csv(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    writer = csv.writer(sys.stdout)
+    writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(names)
     writer.writerows([[_json_value(value) if isinstance(value, bytes) else value for value in row] for row in rows])
 

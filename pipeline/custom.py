@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.config import Config, ConfigError, CustomFilter
 
@@ -78,5 +79,8 @@ def join(measures: pa.Table, own: pa.Table | None) -> tuple[pa.Table, list[str]]
     if own is None:
         return measures, []
     names = [name for name in own.column_names if name != "row"]
-    joined = measures.join(own, "row", join_type="inner").sort_by("row")
+    at = pc.index_in(measures.column("row"), value_set=own.column("row").combine_chunks())
+    joined = measures.filter(at.is_valid())
+    for name in names:
+        joined = joined.append_column(name, own.column(name).take(at.drop_null()))
     return joined, names

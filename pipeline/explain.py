@@ -102,7 +102,7 @@ def explain(out: str, which: str) -> list[Story]:
         ConfigError: the digits begin several pair_ids.
     """
     teller = _Teller(Dataset(out))
-    return [teller.story(place) for place in teller.find(which)]
+    return [teller.story(place) for place in teller.find(which.strip())]
 
 
 class _Teller:

@@ -228,10 +228,10 @@ class _Facts:
         """Kept pairs, chosen by hash, with their images from the shards."""
         shown = []
         for row in self._ask(_KEPT, most=_KEPT_SHOWN):
-            (data,) = self.storage.read_ranges(f"{SHARDS}/{row['shard']}", [(row["offset"], row["size"])])
             try:
+                (data,) = self.storage.read_ranges(f"{SHARDS}/{row['shard']}", [(row["offset"], row["size"])])
                 parts = parse_sample(data, row["key"])
-            except DamagedSampleError:
+            except (DamagedSampleError, FileNotFoundError):
                 parts = {}
             body = next((parts[part] for part in IMAGE_PARTS if part in parts), b"")
             shown.append({**row, "image": thumbnail(body)})
@@ -253,7 +253,10 @@ class _Facts:
     def _with_images(self, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         columns = [("blob", pa.string()), ("blob_offset", pa.int64()), ("blob_length", pa.int64())]
         places = pa.table({name: pa.array([row[name] for row in rows], kind) for name, kind in columns})
-        bodies = read_images(self.storage, places)
+        try:
+            bodies = read_images(self.storage, places)
+        except FileNotFoundError:  # who needs the space may delete the fetch store of a finished dataset
+            bodies = [b""] * len(rows)
         return [{**row, "image": thumbnail(body)} for row, body in zip(rows, bodies, strict=True)]
 
     def _runs(self) -> list[dict[str, Any]]:

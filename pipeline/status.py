@@ -61,7 +61,8 @@ class Status:
             more = f" and {len(stage.reasons) - len(shown)} more reasons" if len(stage.reasons) > len(shown) else ""
             lines.append(f"{stage.stage:<14}{counts}  {stage.state}{f': {reasons}{more}' if reasons else ''}")
         lines.append(self.lease or "no run holds it")
-        lines += [f"source failed: {file}: {error}" for file, error in self.failed_sources[:_FAILED]]
+        for file, error in self.failed_sources[:_FAILED]:
+            lines.append(f"source failed: {error if error.startswith(file) else f'{file}: {error}'}")
         if len(self.failed_sources) > _FAILED:
             lines.append(f"and {len(self.failed_sources) - _FAILED} more; `wit audit {self.out} sources_failed`")
         if self.quarantined:

@@ -11,21 +11,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from crawl.archives import read_bodies
-from filters.hashlists import HashLists, HashListsConfig
 
 from crawl import store
+from crawl.archives import read_bodies
 from crawl.fetch import FetchConfig, fetch
 from crawl.images import ImageConfig, ingest
-from crawl.observations import Ingested, Observation, Refusal, now, observe
+from crawl.observations import OK, Ingested, Observation, Refusal, now, observe
 from dataset.commits import FileRef, fingerprint
 from dataset.ids import pair_id
 from dataset.reasons import TRANSIENT
 from dataset.schema import IMAGES, OBSERVATIONS, VERDICTS
 from dataset.storage import Storage
 from dataset.tables import read_parquet
+from filters.hashlists import HashLists, HashListsConfig
 from filters.perceptual import pdq
 from pipeline.config import options
 from pipeline.phase import Context, Result, Task, phase
@@ -50,7 +51,22 @@ def get(context: Context) -> Result:
         name = f"{context.options['folder']}/{_chunk_name(context, need, [have.get(url) for url in need])}"
         store.write_chunk(context.storage, name, observations)
         known = store.newest(pa.concat_tables([known, store.read_chunk(context.storage, name)]))
-    return _images(context, known, wanted)
+    return _images(context, _relisted(context, known), wanted)
+
+
+def _relisted(context: Context, known: pa.Table) -> pa.Table:
+    """The observations; what a hash list holds by now is refused, though the store took it under an older list."""
+    accepted = pc.equal(known.column("outcome"), OK).combine_chunks()
+    listed = np.zeros(known.num_rows, dtype=bool)
+    listed[accepted.to_numpy(False)] = _hash_lists(tuple(context.options["hashlists"]["files"])).listed(
+        known.filter(accepted)
+    )
+    if not listed.any():
+        return known
+    kept = ["url", "origin", "status", "final_url", "attempts", "fetched_at", "fetched_bytes"]
+    hits = known.filter(pa.array(listed)).select(kept).to_pylist()
+    refused = pa.Table.from_pylist([{**hit, "outcome": "hash_list_match"} for hit in hits], schema=OBSERVATIONS)
+    return pa.concat_tables([known.filter(pa.array(~listed)), refused])
 
 
 def _urls(context: Context) -> list[str]:

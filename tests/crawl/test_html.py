@@ -60,10 +60,8 @@ def test_picture_gives_the_url_that_its_image_lacks() -> None:
 
 
 def test_what_a_page_says_of_itself() -> None:
-    page = parse_page(
-        b'<html lang=" de-AT "><base target=_top><base href=" /b/ "><meta name=ROBOTS content="all, NoImageAI">',
-        ("alt",),
-    )
+    head = b'<html lang=" de-AT "><base target=_top><base href=" /b/ "><meta name=ROBOTS content="all, NoImageAI">'
+    page = parse_page(head, ("alt",))
     assert (page.base, page.language, page.noai) == ("/b/", "de-AT", True)
     page = parse_page(b"<meta name=robots content=noaim><meta name=x content=noai><p>", ("alt",))
     assert (page.base, page.language, page.noai) == (None, None, False)

@@ -12,9 +12,9 @@ from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
 
-def texture(seed: int, side: int = 96, shift: int = 0) -> np.ndarray:
+def texture(seed: int, side: int = 96, shift: int = 0, cells: int = 12) -> np.ndarray:
     """A picture that no other seed's resembles: coarse noise, enlarged. uint8 (side, side, 3)."""
-    coarse = np.random.default_rng(seed).integers(30, 220, (8, 8, 3))
+    coarse = np.random.default_rng(seed).integers(30, 220, (cells, cells, 3))
     coarse = np.clip(coarse + shift, 0, 255).astype(np.uint8)
     return np.asarray(Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC))
 
@@ -26,7 +26,7 @@ def encoded(pixels: np.ndarray, kind: str = "JPEG", quality: int = 90) -> bytes:
     return buffer.getvalue()
 
 
-def write(path: Path, pages: Sequence[tuple[str, str]], images: Mapping[str, tuple[str, bytes]] = {}) -> Path:  # noqa: B006
+def write(path: Path, pages: Sequence[tuple[str, str]], images: Mapping[str, tuple[str, bytes]] = {}) -> Path:
     """A WARC of (URL, HTML) pages, then of images by URL: (media type, body)."""
     with path.open("wb") as file:
         writer = WARCWriter(file, gzip=True)

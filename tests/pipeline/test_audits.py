@@ -38,7 +38,7 @@ def test_every_audit_says_in_a_sentence_what_it_answers() -> None:
 
 
 def test_an_unknown_audit_is_answered_with_a_near_name() -> None:
-    with pytest.raises(ConfigError, match="there is no audit conversation; did you mean conservation?"):
+    with pytest.raises(ConfigError, match=r"there is no audit conversation; did you mean conservation\?"):
         audits.load("conversation")
 
 

@@ -146,7 +146,9 @@ def test_partitioning_does_not_change_the_dataset(archive: Path, built: Path, tm
     pairs = "SELECT pair_id, split FROM pairs ORDER BY ALL"
     assert dataset.open(str(tmp_path / "one")).sql(pairs).fetchall() == dataset.open(str(built)).sql(pairs).fetchall()
     reasons = "SELECT reason, count(*) FROM dropped GROUP BY 1 ORDER BY 1"
-    assert dataset.open(str(tmp_path / "one")).sql(reasons).fetchall() == dataset.open(str(built)).sql(reasons).fetchall()
+    assert (
+        dataset.open(str(tmp_path / "one")).sql(reasons).fetchall() == dataset.open(str(built)).sql(reasons).fetchall()
+    )
 
 
 def test_stopping_at_a_stage_leaves_the_later_views_empty(archive: Path, tmp_path: Path) -> None:
@@ -163,7 +165,10 @@ def test_damaged_inputs_are_named_and_do_not_stop_the_run(archive: Path, tmp_pat
     (tmp_path / "text.warc.gz").write_bytes(b"this is no archive\n" * 50)
     (tmp_path / "cut.warc.gz").write_bytes(archive.read_bytes()[:20_000])
     (tmp_path / "mislabelled.warc").write_bytes(archive.read_bytes()[:60_000])
-    names = [str(archive), *(str(tmp_path / n) for n in ("empty.warc.gz", "text.warc.gz", "cut.warc.gz", "mislabelled.warc"))]
+    names = [
+        str(archive),
+        *(str(tmp_path / n) for n in ("empty.warc.gz", "text.warc.gz", "cut.warc.gz", "mislabelled.warc")),
+    ]
     run(archive, tmp_path / "out", sources=names)
     made = dataset.open(str(tmp_path / "out"))
     failed = {Path(file).name: error for file, error in made.sql("SELECT file, error FROM sources").fetchall()}

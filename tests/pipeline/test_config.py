@@ -74,7 +74,7 @@ def test_a_missing_file_ends_the_command_with_2_before_any_work(
 @pytest.mark.parametrize("text", ["- a\n- b\n", "a: [", "", "\x00"])
 def test_what_is_no_mapping_is_no_config(text: str, tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text(text)
-    with pytest.raises(ConfigError, match="c.yaml"):
+    with pytest.raises(ConfigError, match=r"c\.yaml"):
         load(str(tmp_path / "c.yaml"))
 
 

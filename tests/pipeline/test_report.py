@@ -108,12 +108,17 @@ def test_a_dataset_with_a_config_alone_has_a_report(tmp_path: Path) -> None:
     assert "no stage is done yet" in report(HandMade(tmp_path).storage.url)
 
 
-def test_a_damaged_shard_and_a_lost_image_are_said(tmp_path: Path) -> None:
+def test_what_cannot_be_read_any_more_is_said(tmp_path: Path) -> None:
     made = HandMade(tmp_path)
     out = made.write(ROWS)
-    size = len(made.storage.read("shards/train-00000.tar"))
-    made.storage.write("shards/train-00000.tar", bytes(size))
-    assert report(out).count("cannot be decoded") == 2
+    made.storage.write("shards/train-00000.tar", bytes(len(made.storage.read("shards/train-00000.tar"))))
+    assert report(out).count("cannot be shown") == 2
+    made.storage.delete(["shards/train-00000.tar", "fetch/store/by-hand.blob"])
+    assert report(out).count("cannot be shown") == 3
+
+
+def test_another_filesystem_will_do() -> None:
+    assert len(Page(report(HandMade("memory://report-test").write(ROWS))).all("img")) == 3
 
 
 def test_training_runs_are_shown_with_chance(out: str) -> None:

@@ -1,0 +1,65 @@
+"""zlib and gzip that give what stands before damage instead of nothing."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+RAW, ZLIB, GZIP = -15, 15, 31
+"""Window bits that say which of the three formats is expected (zlib manual, inflateInit2)."""
+
+_STEP_BYTES = 256
+
+
+def inflate(inflater: Any, data: bytes, limit: int) -> tuple[bytes, bool]:
+    """Feed a `zlib.decompressobj`; (at most `limit` decompressed bytes, whether the data is unharmed so far)."""
+    before = inflater.copy()
+    try:
+        return inflater.decompress(data, limit), True
+    except zlib.error:
+        # The call that meets the damage returns nothing, so come near in small steps, then byte by byte.
+        parts: list[bytes] = []
+        for step in (_STEP_BYTES, 1):
+            at = 0
+            while at < len(data) and limit > 0:
+                inflater, before = before, before.copy()
+                try:
+                    part = inflater.decompress(data[at : at + step], limit)
+                except zlib.error:
+                    break
+                before = inflater
+                parts.append(part)
+                limit -= len(part)
+                at += step
+            data = data[at:]
+        return b"".join(parts), False
+
+
+class GzipStream:
+    """The bytes of one or more gzip members; ends, with `is_damaged` set, where the file is damaged."""
+
+    def __init__(self, read: Callable[[int], bytes]):
+        self._read = read
+        self._inflater: Any = zlib.decompressobj(GZIP)
+        self._data = b""
+        self.is_damaged = False
+
+    def read(self, count: int) -> bytes:
+        """Up to `count` bytes; empty at the end."""
+        while not self.is_damaged:
+            if self._inflater.eof:
+                self._data = self._inflater.unused_data.lstrip(b"\x00\r\n") or self._read(2**16).lstrip(b"\x00\r\n")
+                if not self._data:
+                    return b""
+                self._inflater = zlib.decompressobj(GZIP)
+            else:
+                self._data = self._inflater.unconsumed_tail or self._data or self._read(2**16)
+                if not self._data:
+                    return b""  # cut off
+            part, is_unharmed = inflate(self._inflater, self._data, count)
+            self._data = b""
+            self.is_damaged = not is_unharmed
+            if part:
+                return part
+        return b""

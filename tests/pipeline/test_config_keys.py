@@ -1,0 +1,353 @@
+"""Each key of a run's config changes something that a person can observe; a key that changes nothing would be a lie."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from dataclasses import fields, is_dataclass
+from html import escape
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import numpy as np
+import pytest
+
+import crawl.http
+import dataset
+from pipeline.build import build
+from pipeline.config import Config, plain
+from pipeline.config import build as make_config
+from tests.crawl.hostile_server import HostileServer, running
+from tests.pipeline import pages
+
+NOUNS = ("kettle", "bridge", "lamp", "castle", "garden")
+HOST = "http://images.example"
+
+
+def leaves(owner: type, prefix: str = "") -> Iterator[str]:
+    """The dotted name of every key."""
+    hints = get_type_hints(owner)
+    for item in fields(owner):  # type: ignore[arg-type]
+        kind = hints[item.name]
+        if is_dataclass(kind):
+            yield from leaves(kind, f"{prefix}{item.name}.")  # type: ignore[arg-type]
+        else:
+            yield prefix + item.name
+
+
+def soft(seed: int, shift: int = 0) -> np.ndarray:
+    """A picture with little detail."""
+    return pages.texture(seed, shift=shift, cells=6)
+
+
+class World:
+    """An archive in which every key matters, and the files that configs name."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._write_lists()
+        self.archive = self._write_archive()
+        self.base: dict[str, Any] = {
+            "sources": [str(self.archive)],
+            "name": "keys",
+            "text": {"language_min_probability": 0.4},
+            "match": {"queries": self.path("queries.txt")},
+            "dedup": {"max_images_per_text": 4},
+            "prebalance": {"oversample": 2.0},
+            "fetch": {"origins": ["archive"]},
+            "decontaminate": {"folders": [self.path("evaluation")]},
+            "balance": {"cap": 5},
+            "pack": {"samples_per_shard": 8, "heldout_share": 0.2},
+            "run": {"workers": 0, "max_quarantined": 3},
+            "filters": [
+                {
+                    "name": "own",
+                    "stage": "text",
+                    "measure": f"{self.path('own.py')}:look",
+                    "drop_when": "looked AND contains(text, 'unwanted')",
+                }
+            ],
+        }
+
+    def path(self, name: str) -> str:
+        return str(self.folder / name)
+
+    def _write_lists(self) -> None:
+        for name, text in {
+            "queries.txt": "\n".join(NOUNS),
+            "other_queries.txt": "kettle\n",
+            "blocklist.txt": "bridge\n",
+            "domains.txt": "images.example\n",
+            "listed.md5": hashlib.md5(pages.encoded(pages.texture(33))).hexdigest(),
+            "own.py": "def look(rows):\n"
+            "    assert not any('crashing' in text for text in rows['text'].to_pylist())\n"
+            "    return {'looked': [True] * len(rows)}\n",
+            "tongues.txt": "__label__de ein haus\n__label__de the house\n" * 20,
+        }.items():
+            (self.folder / name).write_text(text)
+        (self.folder / "evaluation").mkdir()
+        (self.folder / "evaluation" / "same.jpg").write_bytes(pages.encoded(pages.texture(38)))
+        (self.folder / "evaluation" / "brighter.jpg").write_bytes(pages.encoded(soft(71, 4)))
+
+    def _write_archive(self) -> Path:
+        images: dict[str, tuple[str, bytes]] = {}
+        tags: list[str] = []
+
+        def add(name: str, alt: str, body: bytes, more: str = "") -> None:
+            images[f"{HOST}/{name}"] = ("image/jpeg", body)
+            tags.append(f'<img src="{HOST}/{name}" alt="{escape(alt)}" {more}>')
+
+        for n in range(40):
+            noun = NOUNS[0] if n < 24 else NOUNS[n % 5]
+            add(
+                f"{n}.jpg",
+                f"A photograph of the old {noun} by the river in number {n}",
+                pages.encoded(pages.texture(n)),
+            )
+        add("title.jpg", "the Kettle", pages.encoded(pages.texture(50)), 'title="A castle that the title names"')
+        add("large.jpg", "A very large castle on a hill", pages.encoded(pages.texture(51, side=400)))
+        add("wide.jpg", "A wide castle with many roses", pages.encoded(pages.texture(52, side=160)[:80]))
+        add("DSC_0042.jpg", "DSC_0042.jpg", pages.encoded(pages.texture(53)))
+        add("lamp_1.png", "lamp_1", pages.encoded(pages.texture(54)))
+        add("unsafe.jpg", "a porn garden with a lamp", pages.encoded(pages.texture(55)))
+        add("unwanted.jpg", "an unwanted castle of stone", pages.encoded(pages.texture(56)))
+        add("crashing.jpg", "a crashing castle of stone", pages.encoded(pages.texture(57)))
+        add("german.jpg", "Eine alte Burg mit einem Garten castle", pages.encoded(pages.texture(58)))
+        add("unsure.jpg", "castle Luzern lamp Garten", pages.encoded(pages.texture(59)))
+        for n in range(5):
+            add(f"spam{n}.jpg", "the garden of our great shop", pages.encoded(pages.texture(60 + n)))
+        tags.append(f'<img src="{HOST}/30.jpg" alt="Another and quite a different garden text">')
+        for shift in (0, 4):  # copies of soft pictures, whose hashes are not of the best quality
+            add(f"soft{shift}.jpg", f"A soft bridge in shade {shift}", pages.encoded(soft(70, shift)))
+        add("evaluated.jpg", "A soft castle to be asked about", pages.encoded(soft(71)))
+        add("flat.jpg", "A flat lamp of one colour", pages.encoded(pages.texture(32) // 16 + 120))
+        add("flat2.jpg", "A flat castle of one colour", pages.encoded(pages.texture(32) // 16 + 121))
+        body = "".join(tags)
+        noai = f'<meta name="robots" content="noai"><img src="{HOST}/35.jpg" alt="A garden that asks to be left alone">'
+        listed = [("http://page.example/", f'<html lang="en">{body}'), ("http://noai.example/", noai)]
+        return pages.write(self.folder / "keys.warc.gz", listed, images)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(tmp_path_factory.mktemp("keys"))
+
+
+@pytest.fixture(scope="module")
+def base(world: World) -> Path:
+    out = world.folder / "base"
+    build(make_config({**deepcopy(world.base), "out": str(out)}), quiet=True)
+    return out
+
+
+def snapshot(out: Path) -> dict[str, Any]:
+    """What a person can see of a dataset, its own config apart."""
+    made = dataset.open(str(out))
+    return {
+        "candidates": made.sql("SELECT pair_id, text_source FROM candidates ORDER BY ALL").fetchall(),
+        "dropped": made.sql("SELECT pair_id, stage, reason FROM dropped ORDER BY ALL").fetchall(),
+        "pairs": made.sql("SELECT pair_id, shard, split, width, height FROM pairs ORDER BY ALL").fetchall(),
+        "matches": made.sql("SELECT DISTINCT pair_id, query_id FROM matches ORDER BY ALL").fetchall(),
+        "shards": {path.name: path.read_bytes() for path in sorted((out / "shards").glob("*.tar"))},
+        "partitions": [(entry["phase"], entry["partitions"]) for entry in made.manifest["phases"]],
+        "datasheet": (out / "datasheet.md").read_text().splitlines()[0],
+    }
+
+
+def model(world: World) -> str:
+    """A language model that takes everything for German."""
+    import fasttext
+
+    path = world.path("german.bin")
+    fasttext.train_supervised(input=world.path("tongues.txt"), dim=2, epoch=1, thread=1, verbose=0).save_model(path)
+    return path
+
+
+ARCHIVE_KEYS: dict[str, Any] = {
+    "sources": lambda world: [str(world.archive), str(shutil.copy(world.archive, world.path("again.warc.gz")))],
+    "name": "another",
+    "seed": 1,
+    "extract.text_sources": ["title", "alt"],
+    "extract.texts_per_image": "all",
+    "text.min_characters": 20,
+    "text.min_words": 5,
+    "text.max_characters": 40,
+    "text.languages": ["de"],
+    "text.language_min_probability": 0.99,
+    "text.language_model": model,
+    "text.drop_filenames": False,
+    "text.blocklist": lambda world: world.path("blocklist.txt"),
+    "text.blocked_domains": lambda world: world.path("domains.txt"),
+    "text.respect_noai": False,
+    "match.queries": lambda world: world.path("other_queries.txt"),
+    "match.rule": "metaclip",
+    "dedup.max_images_per_text": 5,
+    "dedup.texts_per_url": "first",
+    "prebalance.oversample": 1.0,
+    "fetch.origins": ["archive", "http"],
+    "store.max_pixels": 100_000,
+    "store.store_size": 64,
+    "store.store_format": "webp",
+    "store.quality": 20,
+    "hashlists.files": lambda world: [world.path("listed.md5")],
+    "image.min_side": 85,
+    "image.max_aspect": 1.5,
+    "neardup.max_hamming": 0,
+    "neardup.min_quality": 100,
+    "neardup.max_colour_distance": 0,
+    "decontaminate.folders": [],
+    "decontaminate.max_hamming": 0,
+    "decontaminate.min_quality": 100,
+    "decontaminate.max_colour_distance": 0,
+    "balance.cap": 2,
+    "pack.samples_per_shard": 3,
+    "pack.heldout_share": 0.0,
+    "filters": [],
+    "run.piece_bytes": 2**16,
+    "run.pairs_per_partition": 10,
+}
+
+
+def changed(config: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
+    config = deepcopy(config)
+    *sections, last = key.split(".")
+    at = config
+    for section in sections:
+        at = at.setdefault(section, {})
+    at[last] = value
+    return config
+
+
+@pytest.mark.parametrize("key", ARCHIVE_KEYS)
+def test_a_key_changes_the_dataset(key: str, world: World, base: Path, tmp_path: Path) -> None:
+    value = ARCHIVE_KEYS[key]
+    raw = changed(world.base, key, value(world) if callable(value) else value)
+    if key.startswith("store."):  # at its default, a small image's bytes are taken as they are
+        raw["store"].setdefault("store_size", 80)
+    if key == "fetch.origins":
+        raw["fetch"]["resolve"] = {"images.example": "127.0.0.1:9"}
+    out = tmp_path / "out"
+    if key.startswith("store."):
+        before = tmp_path / "before"
+        build(make_config({**changed(world.base, "store.store_size", 80), "out": str(before)}), quiet=True)
+    else:
+        shutil.copytree(base, out)
+        before = base
+    if key == "fetch.origins":  # what no archive holds is then asked of the web, and refused here
+        pages_with_more = [
+            ("http://page.example/", f'<html lang="en"><img src="{HOST}/gone.jpg" alt="A garden now gone">')
+        ]
+        raw["sources"] = [str(pages.write(tmp_path / "more.warc.gz", pages_with_more))]
+        before = tmp_path / "before"
+        build(make_config({**raw, "fetch": {"origins": ["archive"]}, "out": str(before)}), quiet=True)
+    build(make_config({**raw, "out": str(out)}), quiet=True)
+    assert snapshot(out) != snapshot(before)
+
+
+# ---- keys that speak of servers
+
+
+def over_http(server: HostileServer, folder: Path, urls: list[str], **changes: Any) -> dict[str, tuple[str, str]]:
+    """Build from a page with images at the URLs: url -> (outcome, final URL)."""
+    tags = "".join(f'<img src="{url}" alt="the kettle at number {n}">' for n, url in enumerate(urls))
+    archive = pages.write(folder / "page.warc.gz", [("http://page.test/", f'<html lang="en">{tags}')])
+    (folder / "queries.txt").write_text("kettle\n")
+    raw = {
+        "sources": [str(archive)],
+        "out": str(folder / "out"),
+        "match": {"queries": str(folder / "queries.txt")},
+        "fetch": {**plain(server.config().__dict__), "origins": ["http"], **changes},
+        "run": {"workers": 0},
+    }
+    build(make_config(raw), to="fetch", quiet=True)
+    rows = dataset.open(str(folder / "out")).sql("SELECT url, outcome, final_url FROM images").fetchall()
+    return {url: (outcome, final) for url, outcome, final in rows}
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[HostileServer]:
+    monkeypatch.setattr(crawl.http, "BACKOFF_S", 0.05)
+    with running() as server:
+        yield server
+
+
+OUTCOMES: dict[str, tuple[str, Any, Any]] = {
+    # key: (an address, a value, another value) that give different outcomes
+    "fetch.respect_robots": ("http://disallow.test/private/a.jpg", True, False),
+    "fetch.respect_noai": ("http://images.test/noai", True, False),
+    "fetch.max_body_bytes": ("http://images.test/ok.jpg", 10, 1_000_000),
+    "fetch.max_redirects": ("http://images.test/to/image", 0, 5),
+    "fetch.timeout_s": ("http://images.test/trickle", 0.5, 30.0),
+    "fetch.attempts": ("http://images.test/broken-once", 1, 2),
+}
+
+
+@pytest.mark.parametrize("key", OUTCOMES)
+def test_a_key_changes_the_outcome(key: str, server: HostileServer, tmp_path: Path) -> None:
+    url, one, other = OUTCOMES[key]
+    name = key.partition(".")[2]
+    found = []
+    for number, value in enumerate((one, other)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        if name == "timeout_s" and number:
+            url = "http://images.test/ok.jpg"  # a patient run is known by what it gets, not by how long it waits
+        found.append(over_http(server, folder, [url], **{name: value})[url][0])
+        server.hits.clear()
+    assert found[0] != "ok"
+    assert found[1] == "ok"
+
+
+def test_retry_asks_again_only_for_what_may_pass(server: HostileServer, tmp_path: Path) -> None:
+    urls = ["http://images.test/broken-once", "http://images.test/status/404", "http://images.test/ok.jpg"]
+    first = over_http(server, tmp_path, urls)
+    assert [first[url][0] for url in urls] == ["http_server_error", "http_client_error", "ok"]
+    asked = dict(server.hits)
+    assert over_http(server, tmp_path, urls)[urls[0]][0] == "http_server_error"
+    assert dict(server.hits) == asked  # nothing is fetched twice
+    assert over_http(server, tmp_path, urls, retry="transient")[urls[0]][0] == "ok"
+    assert server.hits["images.test/status/404"] == asked["images.test/status/404"]
+    assert server.hits["images.test/ok.jpg"] == asked["images.test/ok.jpg"]
+
+
+def test_user_agent_resolve_concurrency_and_delay_reach_the_server(server: HostileServer, tmp_path: Path) -> None:
+    urls = [f"http://images.test/many/{n}" for n in range(12)]
+    for number, changes in enumerate(
+        ({"user_agent": "keys/1 (+https://keys.example)"}, {"per_host_concurrency": 1}, {"concurrency": 1})
+    ):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        server.busiest.clear()
+        found = over_http(server, folder, urls, **changes)
+        assert {outcome for outcome, _ in found.values()} == {"ok"}
+        if number:
+            assert server.busiest["images.test"] == 1
+    assert "keys/1 (+https://keys.example)" in server.agents
+    (tmp_path / "unresolved").mkdir()
+    outcome, _ = over_http(server, tmp_path / "unresolved", ["http://images.test/ok.jpg"], resolve={})[
+        "http://images.test/ok.jpg"
+    ]
+    assert outcome == "dns_failed"
+    (tmp_path / "slow").mkdir()
+    server.starts.clear()
+    over_http(server, tmp_path / "slow", urls[:3], per_host_delay_s=0.3)
+    starts = sorted(server.starts["images.test"])
+    assert all(later - earlier > 0.25 for earlier, later in zip(starts[-3:], starts[-2:], strict=False))
+
+
+ELSEWHERE: dict[str, Callable[[], None]] = dict.fromkeys(
+    (
+        *(f"fetch.{name}" for name in ("user_agent", "resolve", "concurrency", "per_host_concurrency")),
+        *("fetch.per_host_delay_s", "fetch.retry"),  # the two tests above
+        "out",  # every test
+        "run.max_quarantined",  # test_custom
+        "run.workers",  # test_cluster: the same bytes with 1 and with 4; 0 starts no Ray
+        "run.address",  # test_cluster
+    )
+)
+
+
+def test_every_key_has_its_test() -> None:
+    assert set(ARCHIVE_KEYS) | set(OUTCOMES) | set(ELSEWHERE) == set(leaves(Config))
