@@ -38,6 +38,7 @@ _SELF_CLOSED = re.compile(
     rb"<(script|style|title|textarea|iframe|noframes|noembed|xmp)((?:\s[^<>]*)?)/>", re.IGNORECASE
 )
 _NOAI = re.compile(r"\bno(?:image)?ai\b", re.IGNORECASE)
+_CAPTION = re.compile(rb"<figcaption", re.IGNORECASE)
 _FIGURE_DEPTH = 16  # how many ancestors of an image are searched for its figure
 
 # The parser's time grows with the square of the depth of the tree and of a tag's attributes. Pages this small cannot
@@ -65,8 +66,7 @@ def parse_page(page: bytes, text_sources: Sequence[str], *, xhtml: bool = False)
 
     Args:
         page: UTF-8, see `crawl.charset`.
-        text_sources: of `alt`, `title` and `figcaption`; a figcaption is read only where the image's other texts are
-            blank or `figcaption` comes first.
+        text_sources: of `alt`, `title` and `figcaption`.
         xhtml: whether the page was served as XHTML, where any tag can close itself.
     """
     if xhtml:
@@ -77,6 +77,7 @@ def parse_page(page: bytes, text_sources: Sequence[str], *, xhtml: bool = False)
     nodes = tree.css("img")
     if b"<template" in page and (root := tree.root) is not None:
         nodes += [node for fragment in root.template_fragments() for node in fragment.css("img")]
+    has_captions = "figcaption" in text_sources and _CAPTION.search(page) is not None
     html = tree.css_first("html")
     language = (html.attributes.get("lang") or html.attributes.get("xml:lang") or "").strip() if html else ""
     base = tree.css_first("base[href]")
@@ -85,16 +86,16 @@ def parse_page(page: bytes, text_sources: Sequence[str], *, xhtml: bool = False)
         base=(base.attributes.get("href") or "").strip() or None if base is not None else None,
         language=language[:MAX_LANGUAGE_CHARS] or None,
         noai=asks_noai(node.attributes.get("content") or "" for node in robots),
-        images=[_image(node, text_sources) for node in nodes],
+        images=[_image(node, text_sources, has_captions) for node in nodes],
     )
 
 
-def _image(node: LexborNode, text_sources: Sequence[str]) -> Image:
+def _image(node: LexborNode, text_sources: Sequence[str], has_captions: bool) -> Image:
     attributes = node.attributes
     texts: list[str] = []
     for source in text_sources:
         if source == "figcaption":
-            texts.append("" if "".join(texts).strip() else _figcaption(node))
+            texts.append(_figcaption(node) if has_captions else "")
         else:
             texts.append(attributes.get(source) or "")
     url = image_url(attributes)

@@ -103,9 +103,11 @@ def decoded_body(response: Response, limit: int = MAX_BODY_BYTES) -> bytes:
     body = response.body
     if "chunked" in response.header("transfer-encoding").lower():
         body = _dechunked(body)
-    encodings = [name.strip().lower() for name in response.header("content-encoding").split(",")]
-    for name in reversed([name for name in encodings if name]):
-        body = _decompressed(body, name, limit) or body
+    encodings = [name for part in response.header("content-encoding").split(",") if (name := part.strip().lower())]
+    for name in encodings[:0:-1]:
+        body = _decompressed(body, name, MAX_BODY_BYTES) or body
+    if encodings:
+        body = _decompressed(body, encodings[0], limit) or body
     return body[:limit]
 
 

@@ -46,12 +46,14 @@ def test_document_order_entities_and_empty_attributes() -> None:
 
 
 def test_texts_of_an_image() -> None:
-    figure = "<figure><div><img src=a {}></div><figcaption>A <b>bold</b> caption</figcaption></figure><img src=b>"
-    assert images(figure.format("title=t")) == [Image("a", ("", "t", "")), Image("b", ("", "", ""))]
-    assert [image.texts[2].split() for image in images(figure.format("alt=' '"))] == [["A", "bold", "caption"], []]
-    first = images(figure.format("alt=a"), ("figcaption", "alt"))[0]
-    assert first.texts[0].split() == ["A", "bold", "caption"]
-    assert first.texts[1] == "a"
+    figure = (
+        "<figure><div><img src=a alt=' ' title=t></div><FIGCAPTION>A <b>bold</b> caption</figcaption></figure><img>"
+    )
+    first, second = images(figure)
+    assert first.texts[:2] == (" ", "t")
+    assert first.texts[2].split() == ["A", "bold", "caption"]
+    assert second.texts == ("", "", "")
+    assert images(figure, ("title",))[0].texts == ("t",)
 
 
 def test_picture_gives_the_url_that_its_image_lacks() -> None:

@@ -16,11 +16,16 @@ from tests.crawl.warc_bytes import http
 BODY = b"<p>" + bytes(range(256)) * 40
 
 
+class Sink(io.BytesIO):
+    def close(self) -> None:
+        """Stays readable."""
+
+
 def brotli(data: bytes) -> bytes:
-    sink = io.BytesIO()
+    sink = Sink()
     writer = BrotliWriter(sink)
     writer.write(data)
-    writer.finish()
+    writer.close()
     return sink.getvalue()
 
 
@@ -93,7 +98,7 @@ def test_what_is_cut_or_damaged_is_decoded_to_that_point() -> None:
     assert (BODY * 30).startswith(part)
     damaged = gzip.compress(BODY)[:-8] + b"\xff" * 8  # a wrong checksum
     assert decoded_body(response(damaged, content_encoding="gzip")) == BODY
-    assert decoded_body(response(chunked(BODY)[:1500], transfer_encoding="chunked")) == BODY[:1489]
+    assert decoded_body(response(chunked(BODY)[:1500], transfer_encoding="chunked")) == BODY[:1476]
     assert decoded_body(response(BODY, transfer_encoding="chunked")) == BODY
 
 

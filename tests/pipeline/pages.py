@@ -12,9 +12,9 @@ from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
 
-def texture(seed: int, side: int = 96, shift: int = 0, cells: int = 12) -> np.ndarray:
+def texture(seed: int, side: int = 96, shift: int = 0, contrast: int = 95) -> np.ndarray:
     """A picture that no other seed's resembles: coarse noise, enlarged. uint8 (side, side, 3)."""
-    coarse = np.random.default_rng(seed).integers(30, 220, (cells, cells, 3))
+    coarse = np.random.default_rng(seed).integers(125 - contrast, 125 + contrast, (12, 12, 3))
     coarse = np.clip(coarse + shift, 0, 255).astype(np.uint8)
     return np.asarray(Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC))
 

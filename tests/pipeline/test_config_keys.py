@@ -38,8 +38,8 @@ def leaves(owner: type, prefix: str = "") -> Iterator[str]:
 
 
 def soft(seed: int, shift: int = 0) -> np.ndarray:
-    """A picture with little detail."""
-    return pages.texture(seed, shift=shift, cells=6)
+    """A picture of little contrast, whose PDQ quality is below 100."""
+    return pages.texture(seed, shift=shift, contrast=45)
 
 
 class World:
