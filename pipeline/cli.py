@@ -26,9 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     parser = _parser()
     arguments = parser.parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
-    for noisy in ("ray", "urllib3", "botocore", "matplotlib", "httpx"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr, force=True)
+    logging.getLogger("wit").setLevel(logging.INFO)
     command: Callable[[argparse.Namespace], int] = arguments.command
     try:
         return command(arguments)

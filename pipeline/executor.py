@@ -75,7 +75,7 @@ class RayExecutor:
         remote = bool(address) or in_job or ray.is_initialized()
         self._own = not ray.is_initialized()
         if self._own:
-            options: dict[str, Any] = {"logging_level": logging.WARNING, "log_to_driver": False}
+            options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
             if remote:
                 options["address"] = address or "auto"
                 if working_dir is not None and not in_job:

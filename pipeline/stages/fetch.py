@@ -106,7 +106,8 @@ def _known(context: Context, wanted: Sequence[str]) -> pa.Table:
             continue
         if pc.any(pc.is_in(_chunk_urls(context.storage.url, info.name), value_set=asked)).as_py():
             tables.append(read_parquet(context.storage, info.name))
-    found = pa.concat_tables([OBSERVATIONS.empty_table(), *tables])
+    # An older version's chunk may lack a column.
+    found = pa.concat_tables([OBSERVATIONS.empty_table(), *tables], promote_options="default")
     return store.newest(found.filter(pc.is_in(found.column("url"), value_set=asked)))
 
 

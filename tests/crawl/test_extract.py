@@ -85,7 +85,6 @@ def test_addresses_that_cannot_be_fetched_stay_as_written(tmp_path: Path) -> Non
 
 
 CAPTION = "figcaption"
-CAPTION = "figcaption"
 TEXTS = "<figure><img src=a.png alt='one' title=' one'><img src=b.png title=t><figcaption>cap</figcaption></figure>"
 
 
