@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Literal
 
 from dataset.lease import Lease
 from dataset.schema import STAGES
@@ -86,6 +87,6 @@ def make_executor(config: Config) -> Executor:
     return RayExecutor(config.run.workers, config.run.address, working_dir=working_dir())
 
 
-def retrying(config: Config, retry: str) -> Config:
+def retrying(config: Config, retry: Literal["none", "transient"]) -> Config:
     """The config with `fetch.retry` set."""
     return replace(config, fetch=replace(config.fetch, retry=retry))

@@ -6,8 +6,6 @@ that the result of the second lies within that of the first.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pyarrow as pa
 
 from dataset.ids import order_hash
@@ -93,28 +91,25 @@ class Balancing:
         beside = (role,) if role else ()
         seed = {"seed": run.config.seed}
 
-        def per_partition(
-            made: Phase, options: dict[str, int], extra: Callable[[], dict[str, tuple[Input, ...]]]
-        ) -> list[Task]:
+        def per_partition(made: Phase, options: dict[str, int], **extra: tuple[Input, ...]) -> list[Task]:
             return [
-                Task(made.name, partition.number, {**partition.inputs(*beside), **extra()}, options)
+                Task(made.name, partition.number, {**partition.inputs(*beside), **extra}, options)
                 for partition in run.partitions
             ]
 
-        counted = run.do(self.count, per_partition(self.count, seed, dict), rows=run.alive)
+        counted = run.do(self.count, per_partition(self.count, seed), rows=run.alive)
         windowed = run.one(self.windows, Task(self.windows.name, 0, {"counts": every(counted, "counts")}, {"cap": cap}))
-        window = {"windows": (Input(windowed.files["windows"]),)}
-        collected = run.do(self.collect, per_partition(self.collect, seed, lambda: window), rows=run.alive)
+        window = (Input(windowed.files["windows"]),)
+        collected = run.do(self.collect, per_partition(self.collect, seed, windows=window), rows=run.alive)
         cut = run.one(
             self.cutoffs,
-            Task(self.cutoffs.name, 0, {**window, "hashes": every(collected, "hashes")}, {"cap": cap}),
+            Task(self.cutoffs.name, 0, {"windows": window, "hashes": every(collected, "hashes")}, {"cap": cap}),
         )
         run.shared[f"{self.stage}.counts"] = windowed.files["counts"]
-        cutoff = {"cutoffs": (Input(cut.files["cutoffs"]),)}
         commits = run.judge(
             self.stage,
             self.decide,
-            per_partition(self.decide, {**seed, "cap": cap}, lambda: cutoff),
+            per_partition(self.decide, {**seed, "cap": cap}, cutoffs=(Input(cut.files["cutoffs"]),)),
             rows=run.alive,
         )
         run.shared[f"{self.stage}.hosts"] = every(commits, "hosts")

@@ -191,10 +191,7 @@ def judge(context: Context) -> Result:
     """Verdicts by sql/decisions/fetch.sql: the outcome of each pair's image."""
     rows = alive_rows(context)
     images = context.table("images")
-    present = pc.is_in(
-        pc.binary_slice(rows.column("pair_id").cast(pa.binary()), 0, 8),
-        value_set=images.column("url_id").cast(pa.binary()).combine_chunks(),
-    )
+    present = pc.is_in(rows.column("url"), value_set=images.column("url").combine_chunks())
     lost = quarantined(rows.column("row"), rows.filter(present).column("row"), "fetch")
     verdicts = decide(context, "fetch", rows, {"images": images}, context.options).cast(VERDICTS)
     return verdict_result(rows, first_verdicts([verdicts, lost]))

@@ -21,10 +21,9 @@ KEYS_PER_IMAGE = 17  # 16 chunks of the hash, and the bytes' checksum
 @phase("neardup.map")
 def scatter(context: Context) -> Result:
     """The images that an alive pair shows: one row each, and their keys by bucket."""
-    pairs = alive_rows(context, ["pair_id"])
+    pairs = alive_rows(context, ["url"])
     images = context.table("images")
-    shown = pc.unique(pc.binary_slice(pairs.column("pair_id").cast(pa.binary()), 0, 8))
-    images = images.filter(pc.is_in(images.column("url_id").cast(pa.binary()), value_set=shown))
+    images = images.filter(pc.is_in(images.column("url"), value_set=pc.unique(pairs.column("url"))))
     here = nodes(images, context.task.partition)
     keys = chunk_keys(here, settings(NearDupConfig, context.options["neardup"]))
     bucket = bucket_of(keys.column("key").to_numpy(), context.options["buckets"])

@@ -41,7 +41,7 @@ TRAIN, HELDOUT = "train", "heldout"
 @phase("pack.groups")
 def groups(context: Context) -> Result:
     """What ties a pair to others: its image's cluster of near-duplicates and its caption without case."""
-    rows = alive_rows(context, ["pair_id", "text"])
+    rows = alive_rows(context, ["url", "text"])
     images = images_of(rows, context.table("images"))
     clusters = context.table("clusters", ["locator", "cluster"])
     at = pc.index_in(
