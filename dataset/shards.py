@@ -17,6 +17,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from dataset.ids import checksum, hash64, words64
 from dataset.schema import SHARD_INDEX
@@ -147,11 +148,12 @@ def _parse_any_tar(data: bytes, key: str) -> dict[str, bytes]:
 
 @dataclass(frozen=True)
 class Index:
-    """Samples of a dataset, in the order of its index file, as arrays of shape (n,)."""
+    """The samples of a split, in the order of its index file, as arrays of shape (n,)."""
 
+    split: str
     shards: tuple[str, ...]  # file names below shards/
     shard: np.ndarray  # int32, into `shards`
-    keys: pa.StringArray
+    keys: pa.ChunkedArray
     offset: np.ndarray  # int64, bytes
     size: np.ndarray  # int64, bytes
     pair_id: np.ndarray  # uint64 of shape (n, 2), big-endian halves
@@ -160,9 +162,14 @@ class Index:
     def __len__(self) -> int:
         return len(self.offset)
 
+    def key(self, row: int) -> str:
+        """A sample's key in its shard."""
+        key: str = self.keys[row].as_py()
+        return key
+
     def name(self, row: int) -> str:
         """A sample's name for people: shard/key."""
-        return f"{self.shards[self.shard[row]]}/{self.keys[row].as_py()}"
+        return f"{self.shards[self.shard[row]]}/{self.key(row)}"
 
 
 def read_index(storage: Storage, split: str) -> Index:
@@ -171,22 +178,24 @@ def read_index(storage: Storage, split: str) -> Index:
     Raises:
         FileNotFoundError: the dataset has no `shards/index.parquet`.
     """
-    table = read_parquet(storage, INDEX, SHARD_INDEX.names)
-    return to_index(table.filter(pa.compute.equal(table.column("split"), split)))
+    return to_index(read_parquet(storage, INDEX, SHARD_INDEX.names), split)
 
 
-def to_index(table: pa.Table) -> Index:
-    """An index table (columns SHARD_INDEX) as arrays."""
-    table = table.select(SHARD_INDEX.names).cast(SHARD_INDEX).combine_chunks()
-    shard = table.column("shard").combine_chunks().dictionary_encode()
-    pair_id = words64(table.column("pair_id")) if len(table) else np.empty((0, 2), np.uint64)
-    keys = table.column("key").combine_chunks()
-    offset = table.column("offset").to_numpy()
-    size = table.column("size").to_numpy()
-    names = tuple(shard.dictionary.to_pylist())
-    codes = shard.indices.to_numpy(zero_copy_only=False).astype(np.int32)
-    arrays = (codes.tobytes(), offset.tobytes(), size.tobytes(), pair_id.tobytes(), "\n".join(names).encode())
-    return Index(names, codes, keys, offset, size, pair_id, checksum(b"".join(arrays)))
+def to_index(table: pa.Table, split: str) -> Index:
+    """One split of an index table (columns SHARD_INDEX) as arrays."""
+    table = table.filter(pc.equal(table.column("split"), split)).cast(SHARD_INDEX)
+    shard = table.column("shard").dictionary_encode().unify_dictionaries()
+    shards = tuple(shard.chunk(0).dictionary.to_pylist()) if shard.num_chunks else ()
+    codes = np.concatenate([np.empty(0, np.int32), *(chunk.indices.to_numpy() for chunk in shard.chunks)])
+    arrays = {
+        "shard": codes.astype(np.int32),
+        "offset": table.column("offset").to_numpy(),
+        "size": table.column("size").to_numpy(),
+        "pair_id": words64(table.column("pair_id")) if len(table) else np.empty((0, 2), np.uint64),
+    }
+    contents = [np.ascontiguousarray(array).data.cast("B") if len(array) else b"" for array in arrays.values()]
+    fingerprint = checksum("".join([*shards, *map(checksum, contents)]).encode())
+    return Index(split=split, shards=shards, keys=table.column("key"), fingerprint=fingerprint, **arrays)
 
 
 def read_sample(storage: Storage, index: Index, row: int) -> dict[str, bytes]:
@@ -202,7 +211,7 @@ def read_sample(storage: Storage, index: Index, row: int) -> dict[str, bytes]:
 def read_samples(storage: Storage, index: Index, rows: Sequence[int] | np.ndarray) -> list[dict[str, bytes]]:
     """Several samples' parts, in the order asked, by few reads of each shard. Raises as `read_sample` does."""
     raw = read_raw_samples(storage, index, rows)
-    return [parse_sample(data, index.keys[int(row)].as_py()) for data, row in zip(raw, rows, strict=True)]
+    return [parse_sample(data, index.key(int(row))) for data, row in zip(raw, rows, strict=True)]
 
 
 def read_raw_samples(storage: Storage, index: Index, rows: Sequence[int] | np.ndarray) -> list[bytes]:

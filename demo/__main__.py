@@ -266,14 +266,14 @@ class Demo:
         return all(holds for _, holds, _ in checks)
 
     def _show_next(self, opened: Dataset) -> None:
-        url = opened.sql(
+        urls = opened.sql(
             "SELECT url FROM dropped WHERE reason = 'near_duplicate_image' ORDER BY url LIMIT 1"
-        ).fetchone()
+        ).fetchall()
         timing = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in self.seconds.items())
         self.console.rule("[bold]What to try next", align="left")
         self.console.print(f"open      {self.out / 'report.html'}", soft_wrap=True)
-        if url:
-            self.console.print(f"wit explain {self.out} {url[0]}", soft_wrap=True)
+        for (url,) in urls:
+            self.console.print(f"wit explain {self.out} {url}", soft_wrap=True)
         self.console.print(
             f'wit sql {self.out} "SELECT reason, count(*) AS n FROM dropped GROUP BY ALL ORDER BY n DESC"',
             soft_wrap=True,

@@ -1,4 +1,7 @@
-"""From shards to a model: loader, loss, loop, checkpoints; `train.evaluate` examines it. Needs neither ray nor duckdb."""
+"""From shards to a model: loader, loss, loop, checkpoints; `train.evaluate` examines it.
+
+Needs neither ray nor duckdb.
+"""
 
 import os
 

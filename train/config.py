@@ -73,7 +73,7 @@ class TrainConfig:
         _require(self.workers >= 0, "workers", "at least 0", self.workers)
 
     def steps(self, samples: int) -> tuple[int, int]:
-        """(steps per epoch, steps of the run) on that many training samples; an epoch's last, partial batch is left out.
+        """(steps per epoch, steps of the run) on that many samples; an epoch's last, partial batch is left out.
 
         Raises:
             ValueError: a batch is larger than the dataset.

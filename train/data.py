@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,9 +54,19 @@ def epoch_order(positions: np.ndarray, count: int, seed: int, epoch: int) -> np.
     return shuffled(positions, count, hash64("order", seed, epoch) >> 1)
 
 
-def decode(data: bytes, size: int) -> Image.Image:
-    """An image's bytes as RGB, at least `size` pixels on its shorter side if it has them.
+def image_part(parts: Mapping[str, bytes]) -> bytes:
+    """A sample's image, whatever its format. Raises DamagedSampleError if it has none."""
+    for part in IMAGE_PARTS:
+        if part in parts:
+            return parts[part]
+    raise DamagedSampleError("it has no image")
 
+
+def decode(data: bytes, size: int | None = None) -> Image.Image:
+    """An image's bytes as RGB.
+
+    Args:
+        size: the pixels that its shorter side will need: a large JPEG is then decoded at 1/2, 1/4 or 1/8 of its scale.
     Raises:
         DamagedSampleError: the bytes are no image, are cut short, or claim too many pixels.
     """
@@ -64,7 +74,8 @@ def decode(data: bytes, size: int) -> Image.Image:
         image = Image.open(io.BytesIO(data))
         if image.width * image.height > MAX_PIXELS:
             raise DamagedSampleError(f"{image.width}x{image.height} pixels are more than {MAX_PIXELS}")
-        image.draft("RGB", (size, size))  # JPEG: decode at a smaller scale where that loses nothing
+        if size is not None:
+            image.draft("RGB", (size, size))
         return image.convert("RGB")
     except DamagedSampleError:
         raise
@@ -120,8 +131,8 @@ class Samples(Dataset[Batch]):
         rank: int = 0,
         processes: int = 1,
     ):
-        if any(shard.startswith("heldout") for shard in index.shards):
-            raise ValueError("the held-out split is for evaluation; training must read the split train")
+        if index.split == "heldout":
+            raise ValueError("the split heldout is for evaluation; training must read the split train")
         if batch_size % processes:
             raise ValueError(f"batch_size must be divisible by the {processes} processes, not {batch_size}")
         self.url, self.index, self.tokenize = storage.url, index, tokenize
@@ -165,11 +176,10 @@ class Samples(Dataset[Batch]):
         return Batch(torch.from_numpy(images), self.tokenize(texts), torch.from_numpy(rows), damaged)
 
     def _sample(self, raw: bytes, row: int, epoch: int) -> tuple[np.ndarray, str]:
-        parts = parse_sample(raw, self.index.keys[row].as_py())
-        data = next((parts[part] for part in IMAGE_PARTS if part in parts), None)
-        if data is None or "txt" not in parts:
-            raise DamagedSampleError("it has no image" if data is None else "it has no txt")
-        image = decode(data, math.ceil(self.image_size / self.crop_min))
+        parts = parse_sample(raw, self.index.key(row))
+        if "txt" not in parts:
+            raise DamagedSampleError("it has no txt")
+        image = decode(image_part(parts), math.ceil(self.image_size / self.crop_min))
         draws = mix64(np.arange(3, dtype=np.uint64), hash64("crop", self.seed, epoch, row)) / 2.0**64
         return random_crop(image, self.image_size, self.crop_min, draws), parts["txt"].decode(errors="replace")
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
+import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -68,30 +70,47 @@ def create(name: str, seed: int = 0) -> Clip:
     """A model with fresh weights; the same ones for the same seed.
 
     Raises:
-        ValueError: there is no such model.
+        ValueError: there is no such model, or it is not trained by contrast alone.
     """
     config = model_config(name)
+    if unfit := sorted({"multimodal_cfg", "init_logit_bias"} & set(config)):
+        raise ValueError(f"model must be a CLIP with a softmax loss; {name!r} is not, as its {unfit[0]} says")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = open_clip.create_model(name, load_weights=False, pretrained_text=False)
-    return Clip(name, config, _preprocess(model), model, open_clip.get_tokenizer(name))
+    return _clip(name, config, model, name)
 
 
 def restore(name: str, config: dict[str, Any], preprocess: dict[str, Any], weights: dict[str, Tensor]) -> Clip:
-    """A model from what a checkpoint says of it, whether or not this open_clip knows its name.
+    """A model from what a checkpoint says of it, whether or not its name still means the same config.
 
     Raises:
         RuntimeError: the weights are not those of the config.
     """
-    open_clip.factory._MODEL_CONFIGS[name] = json.loads(json.dumps(config))  # the only way in without a file
-    model = open_clip.create_model(name, load_weights=False, pretrained_text=False)
+    with tempfile.TemporaryDirectory() as folder:
+        described = json.dumps({"model_cfg": config, "preprocess_cfg": preprocess})
+        (Path(folder) / "open_clip_config.json").write_text(described, encoding="utf-8")
+        source = f"local-dir:{folder}"
+        model = open_clip.create_model(source, load_weights=False, pretrained_text=False)
+        # Only a name tells open_clip where to find a tokenizer that is not its own.
+        clip = _clip(name, config, model, name if "hf_tokenizer_name" in config["text_cfg"] else source)
     model.load_state_dict(weights)
-    open_clip.model.set_model_preprocess_cfg(model, preprocess)
-    return Clip(name, config, PreprocessCfg(**preprocess), model, open_clip.get_tokenizer(name))
+    return clip
 
 
-def _preprocess(model: nn.Module) -> PreprocessCfg:
-    return PreprocessCfg(**open_clip.get_model_preprocess_cfg(model))
+def _clip(name: str, config: dict[str, Any], model: nn.Module, tokenizer: str) -> Clip:
+    preprocess = PreprocessCfg(**open_clip.get_model_preprocess_cfg(model))
+    return Clip(name, config, preprocess, model, open_clip.get_tokenizer(tokenizer))
+
+
+def pick_device(wanted: str) -> torch.device:
+    """The device that auto, cpu or cuda means here. Raises ValueError if there is no such device."""
+    available = torch.cuda.is_available()
+    if wanted == "cuda" and not available:
+        raise ValueError("device must be auto or cpu here: this machine has no usable GPU")
+    if wanted == "cpu" or not available:
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
 
 
 def preprocess_dict(clip: Clip) -> dict[str, Any]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from train.evaluate.load import load
 from train.evaluate.result import Result, format_table
 from train.evaluate.retrieval import retrieval
@@ -27,7 +25,7 @@ def evaluate(
     """Examine a checkpoint.
 
     Args:
-        checkpoint: a run's directory (its latest checkpoint), a `.pt` file of one, or a directory that `train.export` wrote.
+        checkpoint: a run's directory (its latest checkpoint), a `.pt` file of one, or what `train.export` wrote.
         tasks: directories of zero-shot tasks, see `train.evaluate.zero_shot`.
         dataset: URL of a dataset, for retrieval over its held-out split.
         samples: N, the pairs that retrieval ranks.
@@ -35,8 +33,7 @@ def evaluate(
     Raises:
         ValueError, FileNotFoundError: the checkpoint, a task or the dataset is not there or not what it should be.
     """
-    kind = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    encoder = load(checkpoint, kind, batch_size)
+    encoder = load(checkpoint, device, batch_size)
     results: list[Result] = []
     for task in tasks:
         results += zero_shot(encoder, task)

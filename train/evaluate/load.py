@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import open_clip
@@ -13,24 +15,25 @@ from PIL import Image
 
 from dataset.storage import Storage, is_local
 from train import checkpoint as checkpoints
-from train.model import Clip, restore
+from train.model import Clip, pick_device, restore
 
 
 class Encoder:
     """Embeds images and texts by a trained model; all features have unit length."""
 
     def __init__(self, clip: Clip, device: str, batch_size: int):
-        self.clip, self.device, self.batch_size = clip, torch.device(device), batch_size
-        self.model = clip.model.to(self.device).eval()
+        self.clip, self.device, self.batch_size = clip, pick_device(device), batch_size
+        self.model: Any = clip.model.to(self.device).eval()
         self._transform = clip.transform
 
     @torch.inference_mode()
-    def images(self, images: Sequence[Image.Image]) -> np.ndarray:
-        """Features of RGB images: float32 of shape (n, d)."""
-        features = []
-        for first in range(0, len(images), self.batch_size):
-            batch = torch.stack([self._transform(image) for image in images[first : first + self.batch_size]])
-            features.append(self.model.encode_image(batch.to(self.device), normalize=True).float().cpu().numpy())
+    def images(self, images: Iterable[Image.Image]) -> np.ndarray:
+        """Features of RGB images: float32 of shape (n, d). No more images than a batch are held at a time."""
+        features = [np.empty((0, self.clip.config["embed_dim"]), np.float32)]
+        rest = iter(images)
+        while batch := [self._transform(image) for image in islice(rest, self.batch_size)]:
+            pixels = torch.stack(batch).to(self.device)
+            features.append(self.model.encode_image(pixels, normalize=True).float().cpu().numpy())
         return np.concatenate(features)
 
     @torch.inference_mode()
@@ -43,7 +46,7 @@ class Encoder:
         return np.concatenate(features)
 
 
-def load(checkpoint: str, device: str = "cpu", batch_size: int = 256) -> Encoder:
+def load(checkpoint: str, device: str = "auto", batch_size: int = 256) -> Encoder:
     """An encoder from a run's directory (its latest checkpoint), a `.pt` file of one, or an exported directory.
 
     Raises:

@@ -15,10 +15,11 @@ class Result(TypedDict):
     chance: float  # what guessing gives
     samples: int  # images asked, or pairs ranked
     candidates: int  # answers to choose from
+    damaged: int  # images that could not be read, and so were not asked
 
 
 def format_table(results: Sequence[Result]) -> str:
-    """The results as aligned text, a line each."""
+    """The results as aligned text, a line each; below them, which tasks had images that could not be read."""
     rows = [("task", "metric", "value", "chance", "× chance", "samples", "candidates")]
     for result in results:
         rank = "rank" in result["metric"]
@@ -27,11 +28,14 @@ def format_table(results: Sequence[Result]) -> str:
         rows.append(
             (result["task"], result["metric"], value, chance, times, str(result["samples"]), str(result["candidates"]))
         )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if column < 2 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [_aligned(row, widths) for row in rows]
+    damaged = {result["task"]: result["damaged"] for result in results if result["damaged"]}
+    return "\n".join(lines + [f"{task}: {count} images could not be read" for task, count in damaged.items()])
+
+
+def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
+    """Words to the left, numbers to the right."""
+    cells = [cell.ljust(width) for cell, width in zip(row[:2], widths[:2], strict=True)]
+    cells += [cell.rjust(width) for cell, width in zip(row[2:], widths[2:], strict=True)]
+    return "  ".join(cells).rstrip()

@@ -6,16 +6,17 @@ least hashes are taken, so that every model is asked the same.
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
 
 import numpy as np
 from PIL import Image
 
 from dataset.ids import mix64
-from dataset.shards import IMAGE_PARTS, DamagedSampleError, Index, parse_sample, read_index, read_raw_samples
+from dataset.shards import DamagedSampleError, Index, parse_sample, read_index, read_raw_samples
 from dataset.storage import Storage
-from train.data import decode
+from train.data import decode, image_part
 from train.evaluate.load import Encoder
 from train.evaluate.result import Result
 from train.evaluate.zero_shot import rank_of
@@ -36,7 +37,7 @@ def retrieval(encoder: Encoder, dataset: str, samples: int = 500) -> list[Result
         FileNotFoundError: the dataset has no shards.
         ValueError: its held-out split has fewer than two captions that occur once.
     """
-    images, texts = choose(encoder, dataset, samples)
+    images, texts, damaged = choose(encoder, dataset, samples)
     count = len(texts)
     similarity = images @ texts.T
     results: list[Result] = []
@@ -52,50 +53,51 @@ def retrieval(encoder: Encoder, dataset: str, samples: int = 500) -> list[Result
                 chance=chance,
                 samples=count,
                 candidates=count,
+                damaged=damaged,
             )
             for metric, value, chance in figures
         ]
     return results
 
 
-def choose(encoder: Encoder, dataset: str, samples: int) -> tuple[np.ndarray, np.ndarray]:
-    """Image and text features of the pairs to rank, each float32 of shape (n ≤ samples, d)."""
+def choose(encoder: Encoder, dataset: str, samples: int) -> tuple[np.ndarray, np.ndarray, int]:
+    """(image features, text features) of the pairs to rank, each float32 of shape (n ≤ samples, d), and how many
+    pairs had to be passed over because they are damaged."""
     storage = Storage(dataset)
     index = read_index(storage, "heldout")
     order = np.argsort(mix64(index.pair_id[:, 0] ^ index.pair_id[:, 1], CHOICE_SEED), kind="stable")[:POOL]
-    captions = [
-        _caption(parts)
-        for first in range(0, len(order), CHUNK)
-        for parts in _read(storage, index, order[first : first + CHUNK])
-    ]
+    captions = [_caption(parts) for parts in _read(storage, index, order)]
     occurrences = Counter(_same(caption) for caption in captions)
-    once = [(row, caption) for row, caption in zip(order, captions, strict=True) if occurrences[_same(caption)] == 1]
+    once = [place for place, caption in enumerate(captions) if occurrences[_same(caption)] == 1]
+    asked: list[str] = []
+    damaged = 0
 
-    images: list[Image.Image] = []
-    texts: list[str] = []
-    for first in range(0, len(once), samples):  # as many as are wanted, and more only for those that are damaged
-        block = once[first : first + samples]
-        for (_, caption), parts in zip(block, _read(storage, index, np.array([row for row, _ in block])), strict=True):
-            data = next((parts[part] for part in IMAGE_PARTS if part in parts), b"")
-            with contextlib.suppress(DamagedSampleError):
-                images.append(decode(data, encoder.clip.image_size))
-                texts.append(caption)
-        if len(texts) >= samples:
-            break
-    if len(texts) < 2:
-        raise ValueError(f"{dataset} has {len(texts)} held-out captions that occur once; retrieval needs at least 2")
-    return encoder.images(images[:samples]), encoder.texts(texts[:samples])
+    def readable() -> Iterator[Image.Image]:
+        nonlocal damaged
+        for place, parts in zip(once, _read(storage, index, order[once]), strict=True):
+            try:
+                image = decode(image_part(parts))
+            except DamagedSampleError:
+                damaged += 1
+                continue
+            asked.append(captions[place])
+            yield image
+
+    images = encoder.images(islice(readable(), samples))
+    if len(images) < 2:
+        raise ValueError(f"{dataset} has {len(images)} held-out captions that occur once; retrieval needs at least 2")
+    return images, encoder.texts(asked), damaged
 
 
-def _read(storage: Storage, index: Index, rows: np.ndarray) -> list[dict[str, bytes]]:
-    """The samples' parts; none for a damaged one."""
-    answer: list[dict[str, bytes]] = []
-    for row, raw in zip(rows, read_raw_samples(storage, index, rows), strict=True):
-        try:
-            answer.append(parse_sample(raw, index.keys[int(row)].as_py()))
-        except DamagedSampleError:
-            answer.append({})
-    return answer
+def _read(storage: Storage, index: Index, rows: np.ndarray) -> Iterator[dict[str, bytes]]:
+    """The samples' parts, read as they are asked for; none for a damaged one."""
+    for first in range(0, len(rows), CHUNK):
+        chunk = rows[first : first + CHUNK]
+        for row, raw in zip(chunk, read_raw_samples(storage, index, chunk), strict=True):
+            try:
+                yield parse_sample(raw, index.key(int(row)))
+            except DamagedSampleError:
+                yield {}
 
 
 def _caption(parts: dict[str, bytes]) -> str:

@@ -2,8 +2,8 @@
 
 A task is a directory with a folder of images per class. Beside them may lie
 
-- `classes.txt`: a line per class, either `FOLDER<tab>display name`, or display names in the order of the sorted folders;
-  without it, a class is called what its folder is, with spaces for `_` and `-`;
+- `classes.txt`: a line per class, either `FOLDER<tab>display name`, or display names in the order of the sorted
+  folders; without it, a class is called what its folder is, with spaces for `_` and `-`;
 - `templates.txt`: a prompt template per line, with `{}` for the class; `train/templates/default.txt` otherwise.
 
 Templates are ensembled in embedding space: a class is the mean of its prompts' features (Radford et al. 2021, §3.1.4).
@@ -11,6 +11,8 @@ Templates are ensembled in embedding space: a class is the mean of its prompts' 
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,8 +26,6 @@ from train.evaluate.result import Result
 
 TEMPLATES = Path(__file__).parents[1] / "templates" / "default.txt"
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"})
-CHUNK = 1024
-"""Images decoded and held at a time."""
 
 
 @dataclass(frozen=True)
@@ -84,24 +84,22 @@ def _class_names(path: Path, folders: list[str]) -> list[str]:
 
 
 def zero_shot(encoder: Encoder, directory: str | Path) -> list[Result]:
-    """Top-1 and top-5 accuracy of a task, and how many images could not be read. Raises as `read_task` does."""
+    """Top-1 and top-5 accuracy of a task. Raises as `read_task` does."""
     task = read_task(directory)
     classes = class_features(encoder, task.classes, task.templates)
-    ranks: list[np.ndarray] = []
-    for first in range(0, len(task.images), CHUNK):
-        images: list[Image.Image] = []
-        labels: list[int] = []
-        for file, label in task.images[first : first + CHUNK]:
-            try:
-                images.append(decode(file.read_bytes(), encoder.clip.image_size))
+    labels: list[int] = []
+
+    def readable() -> Iterator[Image.Image]:
+        for file, label in task.images:
+            with contextlib.suppress(DamagedSampleError):
+                image = decode(file.read_bytes())
                 labels.append(label)
-            except DamagedSampleError:
-                continue  # counted below
-        if images:
-            ranks.append(rank_of(encoder.images(images) @ classes.T, np.array(labels)))
-    if not ranks:
+                yield image
+
+    features = encoder.images(readable())
+    if not labels:
         raise ValueError(f"no image of {directory} can be read")
-    rank = np.concatenate(ranks)
+    rank = rank_of(features @ classes.T, np.array(labels))
     return [
         Result(
             task=task.name,
@@ -110,6 +108,7 @@ def zero_shot(encoder: Encoder, directory: str | Path) -> list[Result]:
             chance=min(1.0, k / len(task.classes)),
             samples=len(rank),
             candidates=len(task.classes),
+            damaged=len(task.images) - len(labels),
         )
         for k in (1, 5)
     ]
