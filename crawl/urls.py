@@ -19,11 +19,11 @@ _ALTERNATIVES = LAZY + SRCSETS
 _HTTP = ("http://", "https://")
 _WHITESPACE = " \t\r\n\f\v\x00"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_NOT_FETCHED = ("data:", "about:", "javascript:", "#")
 # File names of the pixels that stand in for an image until a script loads it.
 _PLACEHOLDER = re.compile(
-    r"^(?:data:|about:|javascript:|#)"
-    r"|(?:^|[/_.-])(?:blank|empty|spacer|transparent|placeholder|lazy|lazyload|loading|loader|pixel|1x1|1px|trans|clear)"
-    r"(?:[\d_.-][\w.-]*)?\.(?:gif|png|svg|jpe?g|webp)(?:[?#]|$)",
+    r"(?:.*[_.-])?(?:blank|empty|spacer|transparent|placeholder|lazy|lazyload|loading|loader|pixel|1x1|1px|trans|clear)"
+    r"(?:[\d_.-][\w.-]*)?\.(?:gif|png|svg|jpe?g|webp)",
     re.IGNORECASE,
 )
 # One candidate of a srcset: a URL (which may hold commas, but not end in one) and a descriptor such as 480w or 2x.
@@ -92,7 +92,7 @@ def image_url(attributes: Mapping[str, str | None]) -> str:
     largest of a srcset, if there is one. Empty if the tag names none.
     """
     src = (attributes.get("src") or "").strip(_WHITESPACE)
-    if src and (not any(map(attributes.get, _ALTERNATIVES)) or _PLACEHOLDER.search(src[:MAX_URL_CHARS]) is None):
+    if src and (not any(map(attributes.get, _ALTERNATIVES)) or not _is_placeholder(src)):
         return src
     for name in LAZY:
         value = (attributes.get(name) or "").strip(_WHITESPACE)
@@ -117,6 +117,13 @@ def largest_of(srcset: str) -> str:
         if value > best_size:
             best, best_size = url, value
     return best
+
+
+def _is_placeholder(src: str) -> bool:
+    if src[:11].lower().startswith(_NOT_FETCHED):
+        return True
+    name = src[:MAX_URL_CHARS].partition("?")[0].partition("#")[0].rpartition("/")[2]
+    return _PLACEHOLDER.fullmatch(name) is not None
 
 
 def _inlined(url: str) -> bool:

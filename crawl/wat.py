@@ -106,24 +106,26 @@ def parse_wat(block: bytes, text_sources: Sequence[str]) -> WatPage | None:
     for value in (response.headers.robots, response.headers.robots_lower):
         robots += [value] if isinstance(value, str) else value or []
     images = [
-        Image(
-            image_url(
-                {
-                    "src": link.url,
-                    "data-src": link.data_src,
-                    "data-original": link.data_original,
-                    "data-lazy-src": link.data_lazy_src,
-                    "data-srcset": link.data_srcset,
-                    "srcset": link.srcset,
-                }
-            ),
-            tuple([(getattr(link, name, None) or "") for name in text_sources]),
-        )
+        Image(_url(link), tuple([(getattr(link, name, None) or "") for name in text_sources]))
         for link in html.links
         if link.path == _PATH
     ]
     page = Page(base=(html.head.base or "").strip() or None, language=None, noai=asks_noai(robots), images=images)
     return WatPage(wat.envelope.warc.uri, wat.envelope.warc.date, page)
+
+
+def _url(link: _Link) -> str:
+    if link.url and not (link.srcset or link.data_src or link.data_original or link.data_lazy_src or link.data_srcset):
+        return link.url.strip()
+    attributes = {
+        "src": link.url,
+        "srcset": link.srcset,
+        "data-src": link.data_src,
+        "data-original": link.data_original,
+        "data-lazy-src": link.data_lazy_src,
+        "data-srcset": link.data_srcset,
+    }
+    return image_url(attributes)
 
 
 def _lenient(block: bytes) -> _Wat:

@@ -3,15 +3,15 @@
 -- Tables: truth (demo.site.TRUTH); dropped and pairs (the dataset's views); reasons (reason, each_occurrence: whether the
 -- reason is given before pairs are counted once, so that every occurrence of a pair gets it).
 --
--- `query_full` is no judgement of a pair: pairs that it took are left out, whatever they were.
+-- `query_full` is no judgement of a pair: pairs that it took before the download are left out, whatever they were.
 WITH fate AS (  -- what became of each planted (url, text), apart from its repetitions
-    SELECT url, text, reason, count(*) AS n FROM dropped WHERE reason <> 'duplicate_pair' GROUP BY ALL
+    SELECT url, text, stage, reason, count(*) AS n FROM dropped WHERE reason <> 'duplicate_pair' GROUP BY ALL
 ), planted AS (
     SELECT t.*, coalesce(r.each_occurrence, false) AS each_occurrence, f.reason, coalesce(f.n, 0) AS n
     FROM truth t
     LEFT JOIN reasons r ON r.reason = t.expected
     LEFT JOIN fate f USING (url, text)
-    WHERE f.reason IS DISTINCT FROM 'query_full'
+    WHERE f.reason IS DISTINCT FROM 'query_full' OR f.stage <> 'prebalance'
 ), single AS (
     SELECT expected AS reason,
            sum(CASE WHEN each_occurrence THEN occurrences ELSE 1 END) AS planted,

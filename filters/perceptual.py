@@ -12,10 +12,15 @@ from collections.abc import Iterator
 import numpy as np
 import pdqhash
 import pyarrow as pa
+from PIL import Image
 
 from dataset.ids import words64
 
 PDQ_BYTES = 32
+ENLARGED_SIDE = 192
+"""Pixels. Of pictures of 64..96 pixels and their copies at 0.75 to 2 times that, 24 % are within 15 bits as they are,
+and 99 % when both are enlarged to this; distinct pictures do not come nearer (demo's scenes)."""
+_LEAST_SIDE = 5  # the reference's own minimum
 _WORDS = 4  # of 64 bits
 _CHUNKS = 16  # of 16 bits
 _CHUNK_BITS = 16
@@ -27,11 +32,17 @@ BLOCK_PAIRS = 4_000_000  # candidates verified at once: some 100 MB
 def pdq(rgb: np.ndarray) -> tuple[bytes, int]:
     """PDQ of an image: 32 bytes, whose hex digits are those that hash lists exchange, and its quality, 0..100.
 
-    An image with a side below 5 pixels has quality 0, and so has a flat one: their hashes say nothing.
+    An image with a side below 5 pixels has quality 0, and so has a flat one: their hashes say nothing. A side shorter
+    than ENLARGED_SIDE is stretched to it first: PDQ samples 64 × 64 points, and on a thumbnail these fall on other
+    pixels in a copy of another size.
 
     Args:
         rgb: uint8 (height, width, 3). The reference resizes to at most 512 pixels a side before; so should the caller.
     """
+    height, width, _ = rgb.shape
+    if _LEAST_SIDE <= min(height, width) < ENLARGED_SIDE:
+        size = (max(width, ENLARGED_SIDE), max(height, ENLARGED_SIDE))
+        rgb = np.asarray(Image.fromarray(rgb).resize(size, Image.Resampling.BILINEAR))
     bits, quality = pdqhash.compute(np.ascontiguousarray(rgb))
     return np.packbits(bits.astype(bool)).tobytes(), int(quality)
 

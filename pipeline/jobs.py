@@ -131,11 +131,13 @@ def _connect(address: str | None) -> Any:
 
 async def _follow(client: Any, job: str, write: Callable[[str], Any]) -> None:
     """Write the job's log as it comes until the job has ended; a lost connection is made anew."""
+    from aiohttp import ClientError
+
     shown = 0
     while True:
         ended = _ended(client, job)  # asked before the log is read, so that what was read then is all
         position = 0
-        with suppress(RuntimeError, OSError):
+        with suppress(RuntimeError, OSError, ClientError):
             async for text in _log(client, job):
                 fresh = text[max(0, shown - position) :]
                 position += len(text)

@@ -26,9 +26,14 @@ LOG_SECONDS = 10.0
 """The log is written at most this often, and with every checkpoint."""
 
 
+def name_of(step: int) -> str:
+    """The name, in its run, of the checkpoint after a step."""
+    return f"{FOLDER}/step-{step:08d}.pt"
+
+
 def write(run: Storage, state: dict[str, Any], keep: int) -> str:
     """Write a checkpoint, point `latest` to it, delete all but the `keep` newest; returns its name in the run."""
-    name = f"{FOLDER}/step-{state['step']:08d}.pt"
+    name = name_of(state["step"])
     buffer = io.BytesIO()
     torch.save(state, buffer)
     run.write(name, buffer.getbuffer())

@@ -26,7 +26,7 @@ class TrainConfig:
     name: str = "clip"
     """The run's name; it lies in DATASET/runs/NAME unless told otherwise."""
     model: str = "openwit-tiny"
-    """An open_clip model name, or one of ours (train/models)."""
+    """An open_clip model name, one of ours (train/models), or the path of a JSON file with an open_clip model config."""
     batch_size: int = 256
     """Samples per step, over all processes together."""
     epochs: float = 32.0

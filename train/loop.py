@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -25,9 +26,11 @@ from train import checkpoint
 from train.config import TrainConfig
 from train.data import Samples, batches
 from train.loss import contrastive_loss
-from train.model import MAX_LOGIT_SCALE, create, optimizer, preprocess_dict
+from train.model import MAX_LOGIT_SCALE, create, optimizer, pick_device, preprocess_dict
 
 Progress = Callable[[dict[str, Any]], None]
+MAX_NAMED = 20
+"""Damaged samples that a process names; more are only counted."""
 
 
 class TrainingError(RuntimeError):
@@ -42,8 +45,8 @@ class RunResult:
     checkpoint: str  # URL of its last checkpoint
     steps: int
     samples_seen: int
-    loss: float  # at the last step; NaN if the run had been complete already
-    damaged_samples: int  # how often a sample could not be read and was replaced, in this call
+    loss: float  # at the last step
+    damaged_samples: int  # how often this process, in this call, could not read a sample and replaced it
     seconds: float  # of this call
 
 
@@ -66,27 +69,35 @@ def train(config: TrainConfig, run: str | None = None, progress: Progress | None
         index = read_index(dataset, "train")
         steps_per_epoch, steps = config.steps(len(index))
         clip = create(config.model, config.seed)
-        model: nn.Module = clip.model.to(device, memory_format=torch.channels_last)
+        model: Any = clip.model.to(device).to(memory_format=torch.channels_last)  # convolutions are faster so
         adamw = optimizer(model, config.learning_rate, config.weight_decay)
 
         # From where: the latest checkpoint, if the run has one.
         home = Storage(run or f"{dataset.url}/runs/{config.name}")
-        state: dict[str, Any] = {"step": 0}
+        state: dict[str, Any] = {"step": 0, "loss": math.nan}
         if home.exists(checkpoint.LATEST):
             state = checkpoint.read(home)
             checkpoint.check_resumable(home, state, config, index.fingerprint)
             model.load_state_dict(state["model"])
             adamw.load_state_dict(state["optimizer"])
-        first_step, path = state["step"], f"{checkpoint.FOLDER}/step-{state['step']:08d}.pt"
+        first_step, value, path = state["step"], state["loss"], checkpoint.name_of(state["step"])
         del state
+        if _over_processes(first_step, processes, device) != first_step * processes:
+            raise ValueError(
+                f"the processes see different checkpoints; {home.url} must be storage that all of them share"
+            )
         log = checkpoint.Log(home, first_step)
         if rank == 0:
             checkpoint.write_config(home, config)
 
         # How: normalisation on the device, towers in the configured precision, gradients averaged over processes.
-        mean, std = (torch.tensor(value, device=device).view(1, 3, 1, 1) for value in _statistics(clip.preprocess))
-        logit_scale: nn.Parameter = model.logit_scale  # type: ignore[assignment]
-        towers = _towers(model, device) if processes > 1 else model
+        mean, std = (
+            torch.tensor(channels, device=device).view(1, 3, 1, 1)
+            for channels in (clip.preprocess.mean, clip.preprocess.std)
+        )
+        towers = model
+        if processes > 1:
+            towers = DistributedDataParallel(model, device_ids=[device] if device.type == "cuda" else None)
         bf16 = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16")
         samples = Samples(
             dataset,
@@ -105,21 +116,21 @@ def train(config: TrainConfig, run: str | None = None, progress: Progress | None
         damaged = 0
         waited = 0.0
         last_time, last_step = time.monotonic(), first_step
-        loss = torch.tensor(math.nan)
         for step in range(first_step, steps):
             waiting = time.monotonic()
             batch = next(stream)
             waited += time.monotonic() - waiting
+            for name in batch.damaged[: max(0, MAX_NAMED - damaged)]:
+                print(f"damaged sample, replaced: {name}", file=sys.stderr, flush=True)
+
             damaged += len(batch.damaged)
-            for name in batch.damaged:
-                print(f"damaged sample, replaced: {name}", flush=True)
 
             rate = learning_rate(step, steps, config)
             for group in adamw.param_groups:
                 group["lr"] = rate
             torch.manual_seed(
                 hash64("dropout", config.seed, step, rank) >> 1
-            )  # a function of the step: resumes exactly
+            )  # of the step, so that it resumes exactly
 
             images = batch.images.to(device, non_blocking=True).to(memory_format=torch.channels_last)
             texts = batch.texts.to(device, non_blocking=True)
@@ -131,15 +142,18 @@ def train(config: TrainConfig, run: str | None = None, progress: Progress | None
             nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip)
             adamw.step()
             with torch.no_grad():
-                logit_scale.clamp_(max=math.log(MAX_LOGIT_SCALE))
+                model.logit_scale.clamp_(max=math.log(MAX_LOGIT_SCALE))
 
             done = step + 1
-            if done % config.log_every == 0 or done == steps:
+            to_log = done % config.log_every == 0 or done == steps
+            to_save = done % config.checkpoint_every == 0 or done == steps
+            if to_log or to_save:
                 value = loss.item()  # waits for the device, so not at every step
                 if not math.isfinite(value):
                     raise TrainingError(
                         f"the loss is {value} at step {done}; try a lower learning_rate than {config.learning_rate}"
                     )
+            if to_log:
                 now = time.monotonic()
                 per_step = (now - last_time) / (done - last_step)
                 record = {
@@ -147,22 +161,23 @@ def train(config: TrainConfig, run: str | None = None, progress: Progress | None
                     "steps": steps,
                     "epoch": round(done / steps_per_epoch, 3),
                     "loss": value,
-                    "logit_scale": logit_scale.exp().item(),
+                    "logit_scale": model.logit_scale.exp().item(),
                     "learning_rate": rate,
                     "samples_per_second": round(config.batch_size / per_step, 1),
                     "data_wait_share": round(waited / (now - last_time), 3),
                     "eta_seconds": round(per_step * (steps - done)),
-                    "damaged_samples": damaged,
+                    "damaged_samples": round(_over_processes(damaged, processes, device)),
                 }
                 last_time, last_step, waited = now, done, 0.0
                 if rank == 0:
                     log.add(record)
                     (progress or print_record)(record)
-            if rank == 0 and (done % config.checkpoint_every == 0 or done == steps):
+            if to_save and rank == 0:
                 path = checkpoint.write(
                     home,
                     {
                         "step": done,
+                        "loss": value,
                         "model": model.state_dict(),
                         "optimizer": adamw.state_dict(),
                         "config": asdict(config),
@@ -179,7 +194,7 @@ def train(config: TrainConfig, run: str | None = None, progress: Progress | None
         checkpoint=home.url_of(path),
         steps=steps,
         samples_seen=steps * config.batch_size,
-        loss=loss.item(),
+        loss=value,
         damaged_samples=damaged,
         seconds=time.monotonic() - began,
     )
@@ -207,15 +222,12 @@ def print_record(record: dict[str, Any]) -> None:
 @contextlib.contextmanager
 def _processes(wanted: str) -> Iterator[tuple[int, int, torch.device]]:
     """(rank, number of processes, device) of this process; joins the others if there are any and nobody has."""
-    kind = ("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device must be auto or cpu here: this machine has no usable GPU")
-    device = torch.device(kind, int(os.environ.get("LOCAL_RANK", 0))) if kind == "cuda" else torch.device(kind)
-    if kind == "cuda":
+    device = pick_device(wanted)
+    if device.type == "cuda":
         torch.cuda.set_device(device)
     ours = int(os.environ.get("WORLD_SIZE", 1)) > 1 and not dist.is_initialized()
     if ours:
-        dist.init_process_group("nccl" if kind == "cuda" else "gloo")
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield (dist.get_rank(), dist.get_world_size(), device) if dist.is_initialized() else (0, 1, device)
     finally:
@@ -223,9 +235,10 @@ def _processes(wanted: str) -> Iterator[tuple[int, int, torch.device]]:
             dist.destroy_process_group()
 
 
-def _towers(model: nn.Module, device: torch.device) -> nn.Module:
-    return DistributedDataParallel(model, device_ids=[device.index] if device.type == "cuda" else None)
-
-
-def _statistics(preprocess: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    return preprocess.mean, preprocess.std
+def _over_processes(value: float, processes: int, device: torch.device) -> float:
+    """The sum of every process's value."""
+    if processes == 1:
+        return value
+    total = torch.tensor(value, dtype=torch.float64, device=device)
+    dist.all_reduce(total)
+    return total.item()

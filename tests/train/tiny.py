@@ -1,0 +1,79 @@
+"""A model that trains in a second, and a dataset for it: pictures of two colours side by side, captioned by them."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import open_clip
+import pyarrow as pa
+from PIL import Image
+
+from dataset.ids import pair_id
+from dataset.schema import SHARD_INDEX
+from dataset.shards import write_shard
+from dataset.storage import Storage
+from dataset.tables import to_parquet
+
+MODEL = "test-tiny"
+CONFIG = {
+    "embed_dim": 16,
+    "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
+    "text_cfg": {"context_length": 12, "width": 32, "heads": 2, "layers": 1},
+}
+COLOURS = {
+    "black": (0, 0, 0),
+    "white": (255, 255, 255),
+    "red": (220, 30, 30),
+    "green": (30, 160, 40),
+    "blue": (30, 50, 220),
+    "yellow": (240, 220, 40),
+    "pink": (250, 150, 200),
+    "gray": (128, 128, 128),
+}
+CAPTIONS = [f"{left} {right}" for left in COLOURS for right in COLOURS]  # 64
+
+
+def register(folder: Path) -> Path:
+    """Make the model known to open_clip; returns its config's file."""
+    path = folder / f"{MODEL}.json"
+    path.write_text(json.dumps(CONFIG))
+    open_clip.add_model_config(path)
+    return path
+
+
+def picture(caption: str, suffix: str = "jpeg") -> bytes:
+    """The picture of a caption such as `red blue`, 40 x 36 pixels."""
+    left, right = (COLOURS[word] for word in caption.casefold().split())
+    image = Image.new("RGB", (40, 36), left)
+    image.paste(right, (20, 0, 40, 36))
+    file = io.BytesIO()
+    image.save(file, suffix, quality=95)
+    return file.getvalue()
+
+
+def write_dataset(root: Path, train: Sequence[str] = CAPTIONS, heldout: Sequence[str] = CAPTIONS[:16]) -> str:
+    """Shards and an index of some captions' pictures; returns the dataset's URL."""
+    rows: list[dict[str, object]] = []
+    storage = Storage(str(root))
+    for split, captions in (("train", train), ("heldout", heldout)):
+        ids = [pair_id(f"http://a.test/{split}/{place}.jpg", caption) for place, caption in enumerate(captions)]
+        samples = (
+            (
+                key.hex(),
+                {"jpg": picture(text), "txt": text.encode(), "json": json.dumps({"pair_id": key.hex()}).encode()},
+            )
+            for key, text in zip(ids, captions, strict=True)
+        )
+        file = io.BytesIO()
+        entries = write_shard(samples, file)
+        shard = f"{split}-00000.tar"
+        storage.write(f"shards/{shard}", file.getvalue())
+        rows += [
+            {"shard": shard, "split": split, "pair_id": key, **entry._asdict()}
+            for key, entry in zip(ids, entries, strict=True)
+        ]
+    storage.write("shards/index.parquet", to_parquet(pa.Table.from_pylist(rows, SHARD_INDEX)))
+    return storage.url
