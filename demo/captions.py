@@ -170,7 +170,6 @@ def essay(rng: np.random.Generator, scene: Scene) -> str:
     return " ".join(f"{describe(rng, scene)} And that is not all that there is to say about it." for _ in range(40))
 
 
-def gibberish(rng: np.random.Generator) -> str:
-    """Letters that are no word of any language."""
-    letters = np.array(list("bcdfghjklmnpqrstvwxz"))
-    return " ".join("".join(rng.choice(letters, int(rng.integers(7, 11)))) for _ in range(4))
+def part_number(rng: np.random.Generator) -> str:
+    """What a shop's database writes where nobody wrote an alt text: no word of any language."""
+    return f"{int(rng.integers(10**8, 10**9))} / {int(rng.integers(10**5, 10**6))}"

@@ -232,8 +232,8 @@ class _Builder:
             text.append(one_of(self.rng, captions.OTHER_LANGUAGES[language]))
         for view, text in plant("unsafe word", "text_blocked", 40):
             text.append(f"{self._caption(view)} {one_of(self.rng, captions.UNSAFE)}")
-        for _, text in plant("letters that are no words", "no_query_match", 30):
-            text.append(captions.gibberish(self.rng))
+        for _, text in plant("part number as alt", "no_query_match", 30):
+            text.append(captions.part_number(self.rng))
         for _, text in plant("spam: one text on many images", "text_spam", 320):
             text.append(captions.SPAM)
 

@@ -26,7 +26,7 @@ class TrainConfig:
     name: str = "clip"
     """The run's name; it lies in DATASET/runs/NAME unless told otherwise."""
     model: str = "openwit-tiny"
-    """An open_clip model name, one of ours (train/models), or the path of a JSON file with an open_clip model config."""
+    """An open_clip model name, one of ours (train/models), or the path of an open_clip config in JSON."""
     batch_size: int = 256
     """Samples per step, over all processes together."""
     epochs: float = 32.0

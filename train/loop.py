@@ -122,15 +122,12 @@ def train(config: TrainConfig, run: str | None = None, progress: Progress | None
             waited += time.monotonic() - waiting
             for name in batch.damaged[: max(0, MAX_NAMED - damaged)]:
                 print(f"damaged sample, replaced: {name}", file=sys.stderr, flush=True)
-
             damaged += len(batch.damaged)
 
             rate = learning_rate(step, steps, config)
             for group in adamw.param_groups:
                 group["lr"] = rate
-            torch.manual_seed(
-                hash64("dropout", config.seed, step, rank) >> 1
-            )  # of the step, so that it resumes exactly
+            torch.manual_seed(hash64("dropout", config.seed, step, rank) >> 1)  # not carried over from step to step
 
             images = batch.images.to(device, non_blocking=True).to(memory_format=torch.channels_last)
             texts = batch.texts.to(device, non_blocking=True)

@@ -10,9 +10,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
-import psutil
 import pytest
 import yaml
 
@@ -50,13 +50,14 @@ def address() -> Iterator[str]:
         yield url
     finally:
         os.environ.pop("RAY_API_SERVER_ADDRESS", None)
-        family = [head, *psutil.Process(head.pid).children(recursive=True)]
-        for process in family:
-            try:
-                process.kill()
-            except psutil.NoSuchProcess:
-                continue
-        head.wait()
+        head.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            head.wait(20)
+        for process in Path("/proc").glob("[0-9]*"):  # whatever of this very head is left names its folder
+            with suppress(OSError):
+                if folder.encode() in (process / "cmdline").read_bytes():
+                    os.kill(int(process.name), signal.SIGKILL)
+        head.wait(20)
         shutil.rmtree(folder, ignore_errors=True)
 
 
