@@ -1,7 +1,7 @@
 """Matching texts against the built-in query list, by MetaCLIP's rule: ours against pyahocorasick, on one core.
 
-Texts are the list's own WordNet and Wikipedia words drawn into captions of about 8 words, so that the bench needs no download;
-`--texts FILE` takes one text a line instead.
+Texts are the list's own queries drawn into captions of about 8, so that the bench needs no download; `--texts FILE`
+takes one text a line instead.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""MetaCLIP's matching rule on pyahocorasick, in the peer's own environment: QUERIES TEXTS RESULT (text files, JSON out)."""
+"""MetaCLIP's matching rule on pyahocorasick, in the peer's own environment: QUERIES TEXTS RESULT, all JSON."""
 
 import json
 import sys
 import time
+from pathlib import Path
 
 import ahocorasick
 
@@ -16,11 +17,9 @@ def spaced(text: str) -> str:
 
 
 def main() -> None:
-    queries_path, texts_path, result_path = sys.argv[1:]
-    with open(queries_path, encoding="utf-8") as file:
-        queries = json.load(file)
-    with open(texts_path, encoding="utf-8") as file:
-        texts = json.load(file)
+    queries_path, texts_path, result_path = map(Path, sys.argv[1:])
+    queries = json.loads(queries_path.read_text(encoding="utf-8"))
+    texts = json.loads(texts_path.read_text(encoding="utf-8"))
     began = time.process_time()
     automaton = ahocorasick.Automaton()
     for number, query in enumerate(queries):
@@ -29,8 +28,7 @@ def main() -> None:
     built = time.process_time()
     found = [sorted({number for _, number in automaton.iter(spaced(text))}) for text in texts]
     ended = time.process_time()
-    with open(result_path, "w", encoding="utf-8") as file:
-        json.dump(found, file)
+    result_path.write_text(json.dumps(found), encoding="utf-8")
     print(json.dumps({"build_seconds": built - began, "seconds": ended - built}))
 
 

@@ -59,7 +59,7 @@ class Size:
 FULL = Size(1.0)
 QUICK = Size(
     0.05,
-    overrides=("dedup.max_images_per_text=8", "balance.cap=14", "fetch.timeout_s=1.5"),
+    overrides=("dedup.max_images_per_text=8", "balance.cap=8", "fetch.timeout_s=1.5"),
     training=("epochs=2", "batch_size=64"),
     retrieval_pairs=20,
     judged=False,

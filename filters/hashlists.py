@@ -78,7 +78,6 @@ class HashLists:
                 return "pdq"
         return None
 
-
     def listed(self, images: pa.Table) -> np.ndarray:
         """Which images that were accepted earlier are on a list now. bool (n,)
 

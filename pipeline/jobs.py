@@ -113,6 +113,10 @@ def _runtime_env(folder: str) -> dict[str, Any]:
 
 def _connect(address: str | None) -> Any:
     """A client of the job server. Raises ConfigError."""
+    from ray._private.authentication.authentication_token_setup import (
+        maybe_enable_token_auth_if_token_available as enable_token,
+    )
+    from ray.exceptions import AuthenticationError
     from ray.job_submission import JobSubmissionClient
 
     from pipeline.config import ConfigError
@@ -121,7 +125,17 @@ def _connect(address: str | None) -> Any:
     if address:
         os.environ["RAY_API_SERVER_ADDRESS"] = address  # Ray lets the environment win over what a caller says
     try:
-        return JobSubmissionClient(named)
+        try:
+            return JobSubmissionClient(named)
+        except AuthenticationError:
+            # `ray start` asks for this user's Ray token once there is one, and Ray's job client does not think of it.
+            enable_token()
+            return JobSubmissionClient(named)
+    except AuthenticationError as error:
+        raise ConfigError(
+            f"the Ray job server at {named} asks for a token; put the cluster's into RAY_AUTH_TOKEN, "
+            "with RAY_AUTH_MODE=token"
+        ) from error
     except Exception as error:  # whatever a wrong address makes requests, gRPC or Ray raise
         raise ConfigError(
             f"no Ray job server answers at {named} ({type(error).__name__}); "

@@ -138,7 +138,9 @@ def test_samples_are_read_in_the_order_asked_across_shards(tmp_path: Path) -> No
 
 def test_an_index_holds_one_split_and_its_fingerprint_says_which_samples(tmp_path: Path) -> None:
     _, entries = written(SAMPLES)
-    table = pa.concat_tables([rows_of("train-00000.tar", entries), rows_of("heldout-00000.tar", entries[:1], "heldout")])
+    table = pa.concat_tables(
+        [rows_of("train-00000.tar", entries), rows_of("heldout-00000.tar", entries[:1], "heldout")]
+    )
     storage = Storage(str(tmp_path))
     storage.write("shards/index.parquet", to_parquet(table))
     train, heldout = read_index(storage, "train"), read_index(storage, "heldout")

@@ -9,6 +9,8 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -25,6 +27,7 @@ from tests.pipeline import small_archive
 from tests.s3_server import free_ports
 
 REPO = Path(__file__).resolve().parents[2]
+TOKEN = "c" * 64  # of our head; Ray makes one of its own for each user, and asks for it from then on
 
 
 @pytest.fixture(scope="module")
@@ -36,20 +39,16 @@ def address() -> Iterator[str]:
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--num-cpus=2"]
     command += ["--node-ip-address=127.0.0.1", "--disable-usage-stats", f"--temp-dir={folder}"]
     command += ["--object-store-memory=100000000", *(f"--{name}={port}" for name, port in ports.items())]
-    head = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    env = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
+    head = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{ports['dashboard-port']}"
     try:
-        until = time.monotonic() + 60
-        while True:
-            try:
-                jobs._connect(url)
-                break
-            except ConfigError:
-                assert head.poll() is None and time.monotonic() < until, "ray start --head does not answer"
-                time.sleep(0.3)
+        until = time.monotonic() + 90
+        while not answers(url):
+            assert head.poll() is None and time.monotonic() < until, "ray start --head does not answer"
+            time.sleep(0.3)
         yield url
     finally:
-        os.environ.pop("RAY_API_SERVER_ADDRESS", None)
         head.terminate()
         with suppress(subprocess.TimeoutExpired):
             head.wait(20)
@@ -59,6 +58,16 @@ def address() -> Iterator[str]:
                     os.kill(int(process.name), signal.SIGKILL)
         head.wait(20)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def answers(url: str) -> bool:
+    try:
+        urllib.request.urlopen(f"{url}/api/version", timeout=5).close()
+    except urllib.error.HTTPError:
+        return True  # it asks for the token
+    except OSError:
+        return False
+    return True
 
 
 @pytest.fixture(scope="module")
@@ -71,9 +80,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-def submit(home: Path, address: str, *words: str) -> subprocess.Popen[str]:
+def submit(home: Path, address: str, *words: str, token: str = TOKEN) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "pipeline", "submit", "--address", address, "--", "wit", *words]
-    env = {**os.environ, "PYTHONPATH": str(REPO)}
+    env = {**os.environ, "PYTHONPATH": str(REPO), "RAY_AUTH_TOKEN": token}
     return subprocess.Popen(command, cwd=home, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -119,6 +128,13 @@ def test_no_cluster_is_one_sentence_with_the_fix(home: Path) -> None:
     assert messages.startswith(f"wit: no Ray job server answers at http://127.0.0.1:{port}")
     assert "ray start --head" in messages
     assert len(messages.splitlines()) == 1
+
+
+def test_a_cluster_that_refuses_the_token_says_so(address: str, home: Path) -> None:
+    job = submit(home, address, "run", "config.yaml", token="d" * 64)
+    _, messages = job.communicate(timeout=60)
+    assert job.returncode == 2
+    assert f"the Ray job server at {address} asks for a token" in messages
 
 
 def test_a_working_directory_that_is_not_there_is_named() -> None:
