@@ -79,8 +79,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="a twentieth of the web, two epochs: a minute in all")
     options = parser.parse_args(arguments)
     console = Console(width=None if sys.stdout.isatty() else 110, highlight=False)
+    out = Path(options.out) if Path.cwd() == ROOT else Path(options.out).absolute()  # wit runs in the repo
     try:
-        return 0 if Demo(Path(options.out), QUICK if options.quick else FULL, console).run() else 1
+        return 0 if Demo(out, QUICK if options.quick else FULL, console).run() else 1
     except StepError as error:
         console.print(f"[red]{error}[/red]")
         return 1
@@ -113,17 +114,11 @@ class Demo:
             training = (f"dataset={self.out}", *self.size.training)
             self._wit("train", TRAINING, "--out", str(run), *self._sets(training))
         with self._step("examine the model"):
+            pairs = str(self.size.retrieval_pairs)
             self._wit(
-                "eval",
-                str(run),
-                "--tasks",
-                str(tasks),
-                "--dataset",
-                str(self.out),
-                "--pairs",
-                str(self.size.retrieval_pairs),
+                "eval", str(run), "--tasks", str(tasks), "--dataset", str(self.out), "--pairs", pairs, silent=True
             )
-            self._wit("report", str(self.out))
+            self._wit("report", str(self.out), silent=True)
         return self._conclude(web.truth, json.loads((run / "evaluation.json").read_text(encoding="utf-8")))
 
     # --- Steps -----------------------------------------------------------------------------------------------------
@@ -162,11 +157,12 @@ class Demo:
     def _sets(overrides: tuple[str, ...]) -> list[str]:
         return [word for override in overrides for word in ("--set", override)]
 
-    def _wit(self, *words: str) -> None:
-        """A wit command, as a user would type it."""
+    def _wit(self, *words: str, silent: bool = False) -> None:
+        """A wit command, as a user would type it; `silent` if the demo shows its result itself. Raises StepError."""
         self.console.print(f"[dim]$ wit {' '.join(words[:4])}{' …' if len(words) > 4 else ''}[/dim]")
         sys.stdout.flush()
-        finished = subprocess.run([sys.executable, "-m", "pipeline", *words], cwd=ROOT, check=False)
+        answer = subprocess.DEVNULL if silent else None
+        finished = subprocess.run([sys.executable, "-m", "pipeline", *words], cwd=ROOT, stdout=answer, check=False)
         if finished.returncode:
             raise StepError(f"wit {words[0]} failed with status {finished.returncode}")
 

@@ -335,7 +335,7 @@ class _Builder:
         for k in self._many(200):
             url, view = self._picture(f"near {k}")
             original = self._body(url)
-            kind, body = _resembling(Image.open(BytesIO(original.body)).convert("RGB"), k)
+            kind, body = resembling(Image.open(BytesIO(original.body)).convert("RGB"), k)
             self._copies(url, view, original, kind, "near_duplicate_image", Answer(body, "image/jpeg"))
 
     def _copies(self, url: str, view: Scene, original: Answer, kind: str, expected: str, copy: Answer) -> None:
@@ -476,7 +476,7 @@ def _animation(frames: list[Image.Image]) -> bytes:
     return buffer.getvalue()
 
 
-def _resembling(image: Image.Image, number: int) -> tuple[str, bytes]:
+def resembling(image: Image.Image, number: int) -> tuple[str, bytes]:
     """A file that looks like the image: re-encoded, resized or brighter, by turns."""
     match number % 4:
         case 0:

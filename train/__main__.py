@@ -16,7 +16,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m train", description="Train a CLIP on a dataset's shards.")
     parser.add_argument("config", help="YAML file; see train.config.TrainConfig for its keys")
     parser.add_argument("--run", help="URL of the run's directory (default: DATASET/runs/NAME)")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of the config")
+    parser.add_argument(
+        "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="override a key of the config"
+    )
     options = parser.parse_args(arguments)
     try:
         pairs = [item.partition("=") for item in options.set]

@@ -56,7 +56,7 @@ def test_an_unknown_key_is_named_with_the_known_ones() -> None:
 
 
 def test_the_dataset_is_required() -> None:
-    with pytest.raises(ValueError, match="^dataset must be the URL"):
+    with pytest.raises(ValueError, match=r"^dataset must be the URL"):
         load({"batch_size": 3})
 
 

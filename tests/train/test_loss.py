@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ import torch.distributed as dist
 import torch.multiprocessing as multiprocessing
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from train.loss import contrastive_loss
 
@@ -60,6 +62,27 @@ def test_gradients_survive_a_hundredfold_scale_of_the_loss() -> None:
     (100 * contrastive_loss(leaf, texts, torch.tensor(14.3), tile=4)).backward()
     assert leaf.grad is not None
     assert relative_error(leaf.grad, 100 * dense(images, texts, 14.3)[1]) <= 1e-5
+
+
+class LargestTensor(TorchDispatchMode):
+    """Notes the most elements that any operation's result has."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, list | tuple) else [result]:
+            if isinstance(tensor, Tensor):
+                self.elements = max(self.elements, tensor.numel())
+        return result
+
+
+def test_all_logits_at_once_never_exist() -> None:
+    count, width, tile = 300, 4, 20
+    images, texts = features(count, width)
+    with LargestTensor() as largest:
+        tiled(images, texts, 14.3, tile)
+    assert largest.elements == max(count * width, tile * tile)
 
 
 def test_the_loss_is_float32_within_autocast() -> None:

@@ -1,0 +1,140 @@
+"""One run holds a dataset; a dead one does not hold it for ever."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from dataset.lease import LEASE, Lease, LeaseHeldError, LeaseLostError
+from dataset.storage import TEMPORARY, Storage
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    return Storage(str(tmp_path / "out"))
+
+
+def hold(storage: Storage, **changes: object) -> None:
+    """Another run's lease: of another machine, and live, unless changed."""
+    body = {"token": "other", "host": "elsewhere", "pid": 1, "started": "1", "expires": time.time() + 60, **changes}
+    storage.write(LEASE, json.dumps(body).encode())
+
+
+def test_it_is_there_while_held_and_gone_after(storage: Storage) -> None:
+    with Lease(storage) as lease:
+        held = json.loads(storage.read(LEASE))
+        assert (held["pid"], held["host"]) == (os.getpid(), socket.gethostname())
+        lease.check()
+    assert not storage.exists(LEASE)
+
+
+def test_an_error_in_the_run_gives_it_back(storage: Storage) -> None:
+    with pytest.raises(KeyError), Lease(storage):
+        raise KeyError
+    with Lease(storage):
+        pass
+
+
+def test_a_second_holder_is_refused_with_the_name_of_the_first(storage: Storage) -> None:
+    with Lease(storage):
+        with pytest.raises(LeaseHeldError, match=rf"process {os.getpid()} on .*its lease ends in \d+ s"), Lease(storage):
+            raise AssertionError
+        assert storage.exists(LEASE)
+
+
+def test_another_machines_lease_holds_until_it_has_run_out(storage: Storage) -> None:
+    hold(storage)
+    with pytest.raises(LeaseHeldError, match="on elsewhere"), Lease(storage):
+        raise AssertionError
+    hold(storage, expires=time.time() - 1)
+    with Lease(storage) as lease:
+        lease.check()
+    assert not storage.exists(LEASE)
+
+
+def test_a_killed_process_of_this_machine_holds_nothing(storage: Storage) -> None:
+    code = (
+        "import os, signal; from dataset.lease import Lease; from dataset.storage import Storage\n"
+        f"Lease(Storage({storage.url!r})).__enter__(); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    root = Path(__file__).resolve().parents[2]
+    subprocess.run([sys.executable, "-c", code], cwd=root, check=False, timeout=120)
+    assert storage.exists(LEASE)
+    storage.write("kept", b"x")
+    (Path(storage.url) / f"{TEMPORARY}0-half").write_bytes(b"ha")
+    with Lease(storage):
+        assert sorted(path.name for path in Path(storage.url).iterdir()) == ["kept", LEASE]
+
+
+def test_a_reused_pid_is_not_the_holder(storage: Storage) -> None:
+    hold(storage, host=socket.gethostname(), pid=os.getpid(), started="some other time")
+    with Lease(storage):
+        pass
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"token": "x"}', b"\xff\xfe"])
+def test_a_lease_that_cannot_be_read_holds_nothing(storage: Storage, damage: bytes) -> None:
+    storage.write(LEASE, damage)
+    with Lease(storage):
+        pass
+    assert not storage.exists(LEASE)
+
+
+def test_of_many_takers_of_a_dead_lease_at_most_one_wins(storage: Storage) -> None:
+    hold(storage, expires=0.0)
+    together = threading.Barrier(4)
+    done = threading.Event()
+    won, refused = [], []
+
+    def take() -> None:
+        together.wait()
+        try:
+            with Lease(storage):
+                won.append(1)
+                done.wait(60)
+        except LeaseHeldError:
+            refused.append(1)
+
+    threads = [threading.Thread(target=take) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    until = time.monotonic() + 60
+    while len(won) + len(refused) < 4 and time.monotonic() < until:
+        time.sleep(0.01)
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert (len(won), len(refused)) == (1, 3)
+
+
+def test_it_is_renewed_while_it_is_held(storage: Storage) -> None:
+    with Lease(storage, seconds=0.3):
+        first = json.loads(storage.read(LEASE))["expires"]
+        until = time.monotonic() + 60
+        while json.loads(storage.read(LEASE))["expires"] == first:
+            assert time.monotonic() < until
+            time.sleep(0.02)
+
+
+def test_who_was_taken_over_is_told_and_leaves_the_other_in_peace(storage: Storage) -> None:
+    with Lease(storage, seconds=0.3) as lease:
+        hold(storage)
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            try:
+                lease.check()
+            except LeaseLostError as error:
+                assert "what this run committed is kept" in str(error)
+                break
+            time.sleep(0.02)
+        else:
+            raise AssertionError("it was never told")
+    assert json.loads(storage.read(LEASE))["token"] == "other"

@@ -1,0 +1,87 @@
+"""The number of workers, and the death of a node, change nothing but the time."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipeline.build import build
+from pipeline.config import build as make_config
+from pipeline.executor import RayExecutor
+from tests.pipeline import small_archive
+
+REPO = Path(__file__).resolve().parents[2]
+
+SLOW = """
+import os, time
+from pathlib import Path
+
+def slow(rows):
+    with Path(os.environ["WIT_TEST_STARTS"]).open("a") as starts:
+        starts.write(os.environ.get("RAY_RAYLET_PID", "here") + "\\n")
+    time.sleep(0.4)
+    return {"slept": [1] * rows.num_rows}
+"""
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
+    """A config of many partitions, with a slow filter of one's own in the middle."""
+    folder = tmp_path_factory.mktemp("archive")
+    archive = small_archive.write(folder / "small.warc.gz", pages=20)
+    (folder / "slow.py").write_text(SLOW)
+    filters = [{"name": "slept", "stage": "text", "drop_when": "slept < 0", "measure": f"{folder / 'slow.py'}:slow"}]
+    run = {"piece_bytes": 2**16, "pairs_per_partition": 60}
+    return small_archive.config(archive, "", filters=filters, run=run)
+
+
+@pytest.fixture(scope="module")
+def inline(raw: dict[str, object], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("inline")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("WIT_TEST_STARTS", str(folder / "starts"))
+        build(make_config(raw, out=str(folder / "out")), quiet=True)
+    return folder / "out"
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    """Every file whose bytes must not vary."""
+    names = {str(path.relative_to(out)): path for path in sorted(out.rglob("*")) if path.is_file()}
+    return {name: path.read_bytes() for name, path in names.items() if not name.startswith(("log/", "fetch/store/"))}
+
+
+@pytest.mark.slow
+def test_a_node_killed_in_the_middle_changes_no_byte(raw: dict[str, object], inline: Path, tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump({**raw, "out": str(tmp_path / "out")}))
+    starts = tmp_path / "starts"
+    env = {**os.environ, "RAY_AUTH_MODE": "disabled", "WIT_TEST_STARTS": str(starts)}
+    command = [sys.executable, "-m", "tests.pipeline.two_nodes", str(config)]
+    done = subprocess.run(command, cwd=REPO, env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert json.loads(done.stdout.splitlines()[-1]) == {"before": 2, "after": 1}
+    assert contents(tmp_path / "out") == contents(inline)
+    nodes = starts.read_text().split()
+    partitions = len(list((inline / "text" / "custom").glob("measures-*")))
+    assert len(set(nodes)) == 2  # both nodes were at work,
+    assert len(nodes) > partitions  # and what the lost one had begun was begun again
+    assert not list((tmp_path / "out").rglob(".tmp-*"))
+
+
+@pytest.mark.slow
+def test_workers_change_no_byte(
+    raw: dict[str, object], inline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WIT_TEST_STARTS", str(tmp_path / "starts"))
+    executor = RayExecutor(2, None)
+    try:
+        build(make_config(raw, out=str(tmp_path / "out")), executor=executor, quiet=True)
+    finally:
+        executor.close()
+    assert contents(tmp_path / "out") == contents(inline)

@@ -1,0 +1,295 @@
+"""Training learns, and a run that is stopped anywhere goes on as if it had not been."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from dataset.storage import Storage
+from tests.train import tiny
+from tests.train.test_data import spoil
+from train import checkpoint
+from train.__main__ import main
+from train.config import TrainConfig
+from train.loop import TrainingError, learning_rate, train
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def config_of(dataset: str, **changes: Any) -> TrainConfig:
+    defaults: dict[str, Any] = {
+        "model": tiny.MODEL,
+        "batch_size": 16,
+        "epochs": 3,
+        "learning_rate": 1e-3,
+        "workers": 0,
+        "device": "cpu",
+        "log_every": 1,
+        "checkpoint_every": 5,
+    }
+    return TrainConfig(dataset=dataset, **{**defaults, **changes})
+
+
+def quiet(record: dict[str, Any]) -> None:
+    """A progress that shows nothing."""
+
+
+def log_of(run: str | Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (Path(run) / "log.jsonl").read_text().splitlines()]
+
+
+def losses(run: str | Path) -> dict[int, float]:
+    log = log_of(run)
+    assert len({record["step"] for record in log}) == len(log)
+    return {record["step"]: record["loss"] for record in log}
+
+
+def weights(run: str | Path) -> dict[str, torch.Tensor]:
+    model: dict[str, torch.Tensor] = checkpoint.read(Storage(str(run)))["model"]
+    return model
+
+
+@pytest.fixture(scope="module")
+def whole_run(tiny_dataset: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Twelve steps without a stop."""
+    return train(config_of(tiny_dataset), str(tmp_path_factory.mktemp("whole")), quiet).run
+
+
+def assert_same_run(run: str | Path, whole: str) -> None:
+    assert losses(run) == losses(whole)
+    here, there = weights(run), weights(whole)
+    assert all(torch.equal(here[name], there[name]) for name in there)
+
+
+def test_it_learns(tiny_dataset: str, tmp_path: Path) -> None:
+    result = train(config_of(tiny_dataset, epochs=40, learning_rate=3e-3, log_every=10), str(tmp_path), quiet)
+    log = log_of(tmp_path)
+    assert log[0]["loss"] > 2
+    assert result.loss == log[-1]["loss"] < 1
+    assert (result.steps, result.samples_seen, result.damaged_samples) == (160, 2560, 0)
+    assert [record["step"] for record in log] == list(range(10, 161, 10))
+    assert set(log[0]) == {
+        "step", "steps", "epoch", "loss", "logit_scale", "learning_rate", "samples_per_second", "data_wait_share",
+        "eta_seconds", "damaged_samples",
+    }  # fmt: skip
+
+
+def test_a_run_is_a_directory_of_config_log_and_checkpoints(whole_run: str) -> None:
+    files = sorted(str(path.relative_to(whole_run)) for path in Path(whole_run).rglob("*") if path.is_file())
+    assert files == [
+        "checkpoints/latest",
+        "checkpoints/step-00000010.pt",
+        "checkpoints/step-00000012.pt",
+        "config.yaml",
+        "log.jsonl",
+    ]
+    assert yaml.safe_load((Path(whole_run) / "config.yaml").read_text())["batch_size"] == 16
+
+
+def test_the_run_lies_beside_its_dataset_by_default(tmp_path: Path) -> None:
+    url = tiny.write_dataset(tmp_path)
+    result = train(config_of(url, name="first", epochs=0.5), progress=quiet)
+    assert result.run == f"{url}/runs/first"
+    assert Path(result.checkpoint).is_file()
+
+
+class StopError(Exception):
+    """Stands for anything that ends a run."""
+
+
+@pytest.mark.parametrize("stops", [(1,), (5,), (7, 11)])
+def test_a_stopped_run_goes_on_to_the_same_bits(
+    tiny_dataset: str, whole_run: str, tmp_path: Path, stops: tuple[int, ...]
+) -> None:
+    for stop in stops:
+
+        def progress(record: dict[str, Any], stop: int = stop) -> None:
+            if record["step"] == stop:
+                raise StopError
+
+        with pytest.raises(StopError):
+            train(config_of(tiny_dataset), str(tmp_path), progress)
+    train(config_of(tiny_dataset, workers=2), str(tmp_path), quiet)
+    assert_same_run(tmp_path, whole_run)
+
+
+def test_a_killed_run_goes_on_to_the_same_bits(tiny_dataset: str, tiny_model: Path, tmp_path: Path) -> None:
+    file = tmp_path / "train.yaml"
+    values = {"dataset": tiny_dataset, "model": str(tiny_model), "batch_size": 16, "epochs": 400, "log_every": 1}
+    file.write_text(yaml.safe_dump({**values, "checkpoint_every": 3, "keep": 1, "workers": 1, "device": "cpu"}))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "train", str(file), "--run", str(tmp_path / "run")]
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("step      8/"):
+                process.send_signal(signal.SIGKILL)
+                break
+    state = checkpoint.read(Storage(str(tmp_path / "run")))
+    assert state["step"] >= 6
+    config = TrainConfig(**state["config"])
+
+    def until(last: int, seen: dict[int, float]) -> Any:
+        def progress(record: dict[str, Any]) -> None:
+            seen[record["step"]] = record["loss"]
+            if record["step"] == last:
+                raise StopError
+
+        return progress
+
+    last = state["step"] + 4
+    resumed: dict[int, float] = {}
+    whole: dict[int, float] = {}
+    with pytest.raises(StopError):
+        train(config, str(tmp_path / "run"), until(last, resumed))
+    with pytest.raises(StopError):
+        train(config, str(tmp_path / "whole"), until(last, whole))
+    assert min(resumed) == state["step"] + 1
+    assert resumed == {step: whole[step] for step in resumed}
+
+
+def test_a_complete_run_has_nothing_left_to_do(tiny_dataset: str, tiny_run: str) -> None:
+    before = (Path(tiny_run) / "log.jsonl").read_bytes()
+    config = config_of(tiny_dataset, epochs=2, learning_rate=5e-4, log_every=10, checkpoint_every=500)
+    again = train(config, tiny_run, quiet)
+    assert (Path(tiny_run) / "log.jsonl").read_bytes() == before
+    assert again.loss == log_of(tiny_run)[-1]["loss"]
+
+
+@pytest.mark.parametrize(
+    "changes", [{"batch_size": 8}, {"learning_rate": 2e-3}, {"epochs": 4}, {"seed": 1}, {"crop_min": 0.5}]
+)
+def test_a_run_does_not_go_on_with_another_config(tiny_dataset: str, whole_run: str, changes: dict[str, Any]) -> None:
+    (key,) = changes
+    with pytest.raises(ValueError, match=f"was begun with {key} .*; give the new run another name"):
+        train(replace(config_of(tiny_dataset), **changes), whole_run, quiet)
+
+
+def test_a_run_does_not_go_on_with_another_dataset(whole_run: str, tmp_path: Path) -> None:
+    other = tiny.write_dataset(tmp_path, tiny.CAPTIONS[:-1])
+    with pytest.raises(ValueError, match="was trained on another version"):
+        train(config_of(other, epochs=4), whole_run, quiet)
+
+
+def test_only_the_newest_checkpoints_are_kept(tiny_dataset: str, tmp_path: Path) -> None:
+    for keep, left in ((3, [9, 11, 12]), (1, [12])):
+        run = tmp_path / str(keep)
+        train(config_of(tiny_dataset, checkpoint_every=1 if keep == 1 else 2, keep=keep), str(run), quiet)
+        steps = sorted(int(path.stem[5:]) for path in (run / "checkpoints").glob("*.pt"))
+        assert steps == ([8, 10, 12] if keep == 3 else left)
+
+
+def test_a_spoiled_checkpoint_is_one_sentence(tiny_dataset: str, tmp_path: Path) -> None:
+    result = train(config_of(tiny_dataset, epochs=0.25), str(tmp_path), quiet)
+    Path(result.checkpoint).write_bytes(b"PK\x03\x04" + bytes(100))
+    with pytest.raises(ValueError, match="is not a checkpoint of this trainer"):
+        train(config_of(tiny_dataset, epochs=0.25), str(tmp_path), quiet)
+
+
+def test_seed_decay_clip_crop_and_precision_are_felt(tiny_dataset: str, whole_run: str, tmp_path: Path) -> None:
+    reference = losses(whole_run)
+    changes: list[dict[str, Any]] = [
+        {"seed": 1}, {"weight_decay": 0.0}, {"grad_clip": 0.1}, {"crop_min": 0.5}, {"precision": "bf16"},
+        {"warmup_share": 0.5}, {"learning_rate": 1e-2},
+    ]  # fmt: skip
+    for number, change in enumerate(changes):
+        run = tmp_path / str(number)
+        train(config_of(tiny_dataset, **change), str(run), quiet)
+        assert losses(run) != reference, change
+        assert losses(run)[12] < 3, change
+
+
+def test_the_logit_scale_never_exceeds_the_papers_hundred(tiny_dataset: str, tmp_path: Path) -> None:
+    scales: list[float] = []
+    config = config_of(tiny_dataset, epochs=25, learning_rate=0.2, warmup_share=0.0, batch_size=64)
+    train(config, str(tmp_path), lambda record: scales.append(record["logit_scale"]))
+    assert max(scales) <= 100.001
+    assert len(set(scales)) > 5
+
+
+def test_a_loss_that_is_no_number_ends_the_run_before_it_is_saved(
+    tiny_dataset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from train import loop
+
+    exact = loop.contrastive_loss
+    monkeypatch.setattr(loop, "contrastive_loss", lambda *features: exact(*features) * float("nan"))
+    with pytest.raises(TrainingError, match=r"^the loss is nan at step 5; try a lower learning_rate than 0\.001$"):
+        train(config_of(tiny_dataset, log_every=100), str(tmp_path), quiet)
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_damaged_samples_are_counted_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    url = tiny.write_dataset(tmp_path)
+    index = spoil(url, [3, 9], "image")
+    result = train(config_of(url, epochs=1), progress=quiet)
+    assert result.damaged_samples >= 2
+    assert log_of(result.run)[-1]["damaged_samples"] == result.damaged_samples
+    named = capsys.readouterr().err
+    assert all(f"damaged sample, replaced: {index.name(row)}: " in named for row in (3, 9))
+
+
+def test_the_rate_rises_linearly_and_falls_as_a_cosine() -> None:
+    config = TrainConfig("out", learning_rate=1.0, warmup_share=0.1)
+    rates = [learning_rate(step, 100, config) for step in range(100)]
+    assert rates[:10] == pytest.approx([0.1 * (step + 1) for step in range(10)])
+    assert rates[10] == 1.0
+    assert rates[55] == pytest.approx(0.5)
+    assert rates[99] < 0.001
+    assert learning_rate(0, 100, replace(config, warmup_share=0.0)) == 1.0
+
+
+def test_two_processes_train_as_one(tiny_dataset: str, tiny_model: Path, tmp_path: Path) -> None:
+    file = tmp_path / "train.yaml"
+    values = {"dataset": tiny_dataset, "batch_size": 16, "epochs": 2, "log_every": 1, "workers": 0, "device": "cpu"}
+    file.write_text(yaml.safe_dump({**values, "model": str(tiny_model), "learning_rate": 1e-3}))
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
+    command += ["-m", "train", str(file), "--run", str(tmp_path / "two")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
+    train(TrainConfig(**{**values, "model": tiny.MODEL, "learning_rate": 1e-3}), str(tmp_path / "one"), quiet)
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["none.yaml"], "No such file"),
+        (["{file}", "--set", "batch_sise=3"], "unknown key batch_sise"),
+        (["{file}", "--set", "batch_size=300"], "batch_size must be at most the dataset's 64 training samples"),
+        (["{file}", "--set", "model=tinny"], "model must be"),
+        (["{file}", "--set", "epochs"], "--set takes KEY=VALUE, not 'epochs'"),
+        (["{file}", "--set", "dataset=/nowhere"], "/nowhere"),
+    ],
+)
+def test_the_command_says_in_a_sentence_what_is_wrong(
+    tiny_dataset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    file = tmp_path / "train.yaml"
+    file.write_text(yaml.safe_dump({"dataset": tiny_dataset, "batch_size": 16, "device": "cpu"}))
+    status = main([word.format(file=file) for word in arguments])
+    said = capsys.readouterr().err
+    assert status == 2
+    assert said.startswith("error: ")
+    assert message in said
+    assert said.count("\n") == 1
+
+
+def test_the_command_trains(tiny_dataset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "train.yaml"
+    file.write_text(yaml.safe_dump({"dataset": tiny_dataset, "model": tiny.MODEL, "batch_size": 16, "workers": 0}))
+    assert main([str(file), "--run", str(tmp_path / "run"), "--set", "epochs=1", "log_every=2"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in printed[:-1]] == ["2/4", "4/4"]
+    assert "samples/s" in printed[0]
+    assert printed[-1].startswith(str(tmp_path / "run" / "checkpoints" / "step-00000004.pt"))
