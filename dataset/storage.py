@@ -196,7 +196,8 @@ class Storage:
             finally:
                 temporary.unlink(missing_ok=True)
         else:
-            with self._fs.open_output_stream(path) as stream:
+            # Arrow would compress what is named .gz.
+            with self._fs.open_output_stream(path, compression=None) as stream:
                 stream.write(data)
 
     def create(self, name: str, data: bytes) -> bool:
@@ -250,7 +251,8 @@ class Storage:
         selector = fs.FileSelector(base, allow_not_found=True, recursive=recursive)
         return sorted(
             (
-                FileInfo(info.path[len(self._root) :].lstrip("/"), info.size)
+                # Some of fsspec's filesystems put a slash before what they list, whether asked with one or not.
+                FileInfo(info.path.lstrip("/")[len(self._root.lstrip("/")) :].lstrip("/"), info.size)
                 for info in self._fs.get_file_info(selector)
                 if info.type == fs.FileType.File
             ),

@@ -50,13 +50,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _is_usage(error: Exception) -> bool:
     from pipeline.config import ConfigError
 
-    return isinstance(error, (UsageError, ConfigError))
+    return isinstance(error, (UsageError, ConfigError, FileNotFoundError))  # a file that is not there was named wrongly
 
 
 def _is_expected(error: Exception) -> bool:
     from dataset.lease import LeaseHeldError
 
-    return isinstance(error, (LeaseHeldError, FileNotFoundError))
+    return isinstance(error, LeaseHeldError)
 
 
 def _sentence(error: Exception) -> str:

@@ -22,11 +22,14 @@ EVALUATION = "evaluation.json"
 
 def train(path: str, overrides: Sequence[str], out: str | None) -> int:
     """Train by a config; prints where the run lies. Raises ConfigError, TrainingError."""
+    raw = with_overrides(read_yaml(path), overrides)
     try:
-        config = load(with_overrides(read_yaml(path), overrides))
+        config = load(raw)
         with Progress() as progress:
             result: RunResult = train_loop(config, out, progress.update)
-    except (ValueError, FileNotFoundError) as error:
+    except FileNotFoundError as error:
+        raise ConfigError(f"{config.dataset} has no shards/index.parquet; `wit run` makes a dataset") from error
+    except ValueError as error:
         raise ConfigError(f"{path}: {error}") from error
     print(f"{result.run}: {result.steps:,} steps, {result.samples_seen:,} samples seen, loss {result.loss:.3f}")
     print(f"examine it: wit eval {result.run}")

@@ -41,7 +41,13 @@ def running(folder: Path) -> Iterator[str]:
     names = ("master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port", "filer.port.grpc")
     ports = dict(zip((*names, "s3.port", "s3.port.grpc"), free_ports(8), strict=True))
     command = [weed, "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3"]
-    command += [f"-s3.config={folder / 's3.json'}", "-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"]
+    command += [
+        f"-s3.config={folder / 's3.json'}",
+        "-s3.port.iceberg=0",
+        "-s3.port.lance=0",
+        "-s3.autoCreateBucket=false",
+    ]
+    command += ["-master.telemetry=false"]
     command += ["-volume.max=30", "-master.volumeSizeLimitMB=64", *(f"-{name}={port}" for name, port in ports.items())]
     endpoint = f"http://127.0.0.1:{ports['s3.port']}"
     settings = {
@@ -71,6 +77,7 @@ def forget_clients() -> None:
     """Have the next request read the AWS_* variables anew."""
     storage._boto3_client.cache_clear()
     storage._filesystem.cache_clear()
+    boto3.DEFAULT_SESSION = None  # it remembers the credentials
 
 
 def free_ports(count: int) -> list[int]:

@@ -45,7 +45,10 @@ def test_an_error_in_the_run_gives_it_back(storage: Storage) -> None:
 
 def test_a_second_holder_is_refused_with_the_name_of_the_first(storage: Storage) -> None:
     with Lease(storage):
-        with pytest.raises(LeaseHeldError, match=rf"process {os.getpid()} on .*its lease ends in \d+ s"), Lease(storage):
+        with (
+            pytest.raises(LeaseHeldError, match=rf"process {os.getpid()} on .*its lease ends in \d+ s"),
+            Lease(storage),
+        ):
             raise AssertionError
         assert storage.exists(LEASE)
 

@@ -1,4 +1,4 @@
-"""Shards: others can read ours, we can read others', and the same samples are the same bytes."""
+"""Shards are plain tars, the same bytes for the same samples; damage is an error that names the sample, never a surprise."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import json
 import tarfile
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pytest
 import webdataset
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from dataset.ids import pair_id
 from dataset.schema import SHARD_INDEX
 from dataset.shards import (
     DamagedSampleError,
+    Entry,
+    Index,
     build_index,
     parse_sample,
     read_index,
@@ -31,190 +31,206 @@ from dataset.shards import (
 from dataset.storage import Storage
 from dataset.tables import to_parquet
 
-Samples = list[tuple[str, dict[str, bytes]]]
-SAMPLES: Samples = [
-    ("00ff", {"jpg": b"picture", "txt": "a naïve caption".encode(), "json": b"{}"}),
-    ("0a", {"webp": bytes(range(256)) * 4, "txt": b""}),
-    ("7", {"txt": b"x" * 512}),
+Sample = tuple[str, dict[str, bytes]]
+
+SAMPLES: list[Sample] = [
+    ("00", {"json": b"{}", "txt": "Ein Äpfelchen".encode(), "jpg": b"\xff\xd8" + bytes(700)}),
+    ("0a", {"webp": b"RIFF" * 128, "txt": b"", "json": b'{"a": 1}'}),
+    ("ff", {"txt": b"no image"}),
 ]
 
 
-def shard(samples: Samples) -> bytes:
-    file = io.BytesIO()
-    write_shard(samples, file)
-    return file.getvalue()
-
-
-def dataset(root: Path, samples: Samples, split: str = "train") -> Storage:
-    """A dataset of one shard."""
+def written(samples: list[Sample]) -> tuple[bytes, list[Entry]]:
     file = io.BytesIO()
     entries = write_shard(samples, file)
-    storage = Storage(str(root))
-    storage.write("shards/train-00000.tar", file.getvalue())
+    return file.getvalue(), entries
+
+
+def rows_of(shard: str, entries: list[Entry], split: str = "train") -> pa.Table:
     rows = [
-        {"shard": "train-00000.tar", "split": split, "pair_id": pair_id("u", entry.key), **entry._asdict()}
-        for entry in entries
+        {"shard": shard, "split": split, "pair_id": bytes([number] * 16), **entry._asdict()}
+        for number, entry in enumerate(entries)
     ]
-    storage.write("shards/index.parquet", to_parquet(pa.Table.from_pylist(rows, SHARD_INDEX)))
-    return storage
+    return pa.Table.from_pylist(rows, SHARD_INDEX)
 
 
-def test_webdataset_reads_what_we_wrote(tmp_path: Path) -> None:
-    path = tmp_path / "train-00000.tar"
-    path.write_bytes(shard(SAMPLES))
-    read = [
-        (sample["__key__"], {part: data for part, data in sample.items() if not part.startswith("__")})
-        for sample in webdataset.WebDataset(str(path), shardshuffle=False)
-    ]
-    assert read == SAMPLES
+def stored(root: Path, samples: list[Sample], shard: str = "train-00000.tar") -> tuple[Storage, Index]:
+    storage = Storage(str(root))
+    data, entries = written(samples)
+    storage.write(f"shards/{shard}", data)
+    return storage, to_index(rows_of(shard, entries), "train")
 
 
-def test_members_are_plain_ustar_in_a_fixed_order() -> None:
-    data = shard([("ab", {"json": b"{}", "txt": b"t", "jpg": b"j"})])
+def test_members_are_adjacent_ordered_and_without_time_or_owner() -> None:
+    data, _ = written(SAMPLES)
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
         members = archive.getmembers()
-    assert [member.name for member in members] == ["ab.jpg", "ab.txt", "ab.json"]
-    assert {(member.mtime, member.uid, member.gid, member.mode, member.uname) for member in members} == {
-        (0, 0, 0, 0o644, "")
-    }
+    names = ["00.jpg", "00.txt", "00.json", "0a.webp", "0a.txt", "0a.json", "ff.txt"]
+    assert [member.name for member in members] == names
+    assert {(m.mtime, m.uid, m.gid, m.uname, m.gname, m.mode) for m in members} == {(0, 0, 0, "", "", 0o644)}
     assert data[257:265] == b"ustar\x0000"
 
 
-parts = st.dictionaries(st.sampled_from(["jpg", "webp", "txt", "json"]), st.binary(max_size=1100), min_size=1)
-samples = st.dictionaries(st.text("0123456789abcdef", min_size=1, max_size=64), parts, max_size=6)
+def test_equal_samples_are_equal_bytes() -> None:
+    assert written(SAMPLES) == written([(key, dict(reversed(parts.items()))) for key, parts in SAMPLES])
 
 
-@settings(max_examples=60, deadline=None)
-@given(samples)
-def test_same_samples_give_same_bytes_that_the_entries_address(given: dict[str, dict[str, bytes]]) -> None:
-    file = io.BytesIO()
-    entries = write_shard(given.items(), file)
-    data = file.getvalue()
-    reordered = [(key, dict(reversed(list(parts.items())))) for key, parts in given.items()]
-    assert shard(reordered) == data
-    assert len(data) == shard_size(sum(map(sample_size, given.values())))
-    assert [entry.key for entry in entries] == list(given)
-    for key, offset, size in entries:
-        assert parse_sample(data[offset : offset + size], key) == given[key]
-        with tarfile.open(fileobj=io.BytesIO(data[offset : offset + size])) as archive:
-            assert {member.name for member in archive} == {f"{key}.{part}" for part in given[key]}
-
-
-@pytest.mark.parametrize("key", ["", "a.b", "AB", "../a", "g", "a" * 65, "a/b", "a\n"])
-def test_an_unsafe_key_is_refused(key: str) -> None:
-    with pytest.raises(ValueError, match="hexadecimal"):
-        shard([(key, {"txt": b""})])
-
-
-def test_a_key_twice_and_unknown_or_absent_parts_are_refused() -> None:
-    with pytest.raises(ValueError, match="twice"):
-        shard([("a", {"txt": b""}), ("a", {"txt": b""})])
-    for wrong in ({}, {"exe": b""}, {"txt": b"", "../x": b""}):
-        with pytest.raises(ValueError, match="parts of"):
-            shard([("a", wrong)])
-
-
-def test_samples_are_read_at_random_through_the_index(tmp_path: Path) -> None:
-    storage = dataset(tmp_path, SAMPLES)
-    index = read_index(storage, "train")
-    assert (len(index), index.name(1)) == (3, "train-00000.tar/0a")
-    assert index.pair_id[1].tobytes() == np.frombuffer(pair_id("u", "0a"), ">u8").astype(np.uint64).tobytes()
-    assert read_samples(storage, index, [2, 0, 2]) == [SAMPLES[2][1], SAMPLES[0][1], SAMPLES[2][1]]
-    assert len(read_index(storage, "heldout")) == 0
-
-
-def test_the_fingerprint_is_of_the_samples_and_their_order() -> None:
-    rows = [
-        {"shard": f"{split}-00000.tar", "key": f"{n:x}", "split": split, "offset": 0, "size": 9, "pair_id": bytes([n] * 16)}
-        for n, split in enumerate(["train", "train", "heldout"])
+def test_webdataset_reads_them(tmp_path: Path) -> None:
+    (tmp_path / "train-00000.tar").write_bytes(written(SAMPLES)[0])
+    read = list(webdataset.WebDataset(str(tmp_path / "train-00000.tar"), shardshuffle=False))
+    assert [sample["__key__"] for sample in read] == ["00", "0a", "ff"]
+    assert [{part: sample[part] for part in parts} for sample, (_, parts) in zip(read, SAMPLES, strict=True)] == [
+        parts for _, parts in SAMPLES
     ]
-    fingerprints = [
-        to_index(pa.Table.from_pylist(table, SHARD_INDEX), "train").fingerprint
-        for table in (rows, rows[:2], rows[1::-1], rows[:1])
-    ]
-    assert fingerprints[0] == fingerprints[1]
-    assert len(set(fingerprints[1:])) == 3
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.text("0123456789abcdef", min_size=1, max_size=64),
+            st.dictionaries(st.sampled_from(["jpg", "webp", "txt", "json"]), st.binary(max_size=1100), min_size=1),
+        ),
+        max_size=6,
+        unique_by=lambda sample: sample[0],
+    )
+)
+def test_entries_lead_to_the_samples(samples: list[Sample]) -> None:
+    data, entries = written(samples)
+    assert [entry.key for entry in entries] == [key for key, _ in samples]
+    assert len(data) == shard_size(sum(entry.size for entry in entries))
+    position = 0
+    for (key, parts), entry in zip(samples, entries, strict=True):
+        assert (entry.offset, entry.size) == (position, sample_size(parts))
+        assert parse_sample(data[entry.offset : entry.offset + entry.size], key) == parts
+        position += entry.size
 
 
 @pytest.mark.parametrize(
-    ("place", "damage"), [(0, b"\xff" * 512), (0, b"other.jpg"), (124, b"zzzzzzzzzzz"), (156, b"x"), (0, b"..\x00")]
+    ("samples", "message"),
+    [
+        ([("a.b", {"txt": b""})], "hexadecimal digits, not 'a.b'"),
+        ([("../a", {"txt": b""})], "hexadecimal digits"),
+        ([("", {"txt": b""})], "hexadecimal digits"),
+        ([("a" * 65, {"txt": b""})], "hexadecimal digits"),
+        ([("aa", {"txt": b""}), ("aa", {"txt": b""})], "key aa occurs twice"),
+        ([("aa", {})], "sample aa must have parts"),
+        ([("aa", {"png": b""})], r"not \['png'\]"),
+    ],
 )
-def test_damaged_bytes_are_told_from_a_sample(tmp_path: Path, place: int, damage: bytes) -> None:
-    storage = dataset(tmp_path, SAMPLES)
-    data = bytearray(storage.read("shards/train-00000.tar"))
-    data[place : place + len(damage)] = damage
-    storage.write("shards/train-00000.tar", bytes(data))
-    index = read_index(storage, "train")
-    with pytest.raises(DamagedSampleError, match="00ff"):
-        read_sample(storage, index, 0)
-    assert read_sample(storage, index, 1) == SAMPLES[1][1]
+def test_a_sample_that_no_shard_may_hold(samples: list[Sample], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        written(samples)
 
 
-@settings(max_examples=100, deadline=None)
-@given(st.binary(max_size=1600), st.integers(0, 2000))
-def test_any_bytes_are_a_sample_or_damaged(data: bytes, cut: int) -> None:
-    for hostile in (data, shard(SAMPLES)[:cut], shard(SAMPLES)[:512] + data):
-        try:
-            assert parse_sample(hostile, "00ff")
-        except DamagedSampleError as error:
-            assert "00ff" in str(error)
+def test_samples_are_read_in_the_order_asked_across_shards(tmp_path: Path) -> None:
+    storage = Storage(str(tmp_path))
+    tables = []
+    for number in (1, 0):
+        shard = f"train-0000{number}.tar"
+        data, entries = written([(key, {**parts, "txt": f"{key} {number}".encode()}) for key, parts in SAMPLES])
+        storage.write(f"shards/{shard}", data)
+        tables.append(rows_of(shard, entries))
+    index = to_index(pa.concat_tables(tables), "train")
+    assert [index.name(row) for row in (0, 5)] == ["train-00001.tar/00", "train-00000.tar/ff"]
+    read = read_samples(storage, index, [5, 0, 3, 0, 2])
+    assert [parts["txt"] for parts in read] == [b"ff 0", b"00 1", b"00 0", b"00 1", b"ff 1"]
 
 
-def test_a_shard_that_ends_early_is_damage(tmp_path: Path) -> None:
-    storage = dataset(tmp_path, SAMPLES)
-    storage.write("shards/train-00000.tar", storage.read("shards/train-00000.tar")[:600])
-    index = read_index(storage, "train")
-    for row in range(3):
-        with pytest.raises(DamagedSampleError):
-            read_sample(storage, index, row)
-
-
-@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
-def test_anybodys_tar_gets_an_index(tmp_path: Path, form: int) -> None:
-    """Folders, long and foreign names, other suffixes and other people's json."""
-    long = "photos/" + "é" * 60
-    theirs = [
-        ("photos/one", {"jpeg": b"1" * 700, "cls": b"3"}),
-        (long, {"png": b"2", "txt": b"two"}),
-        ("three", {"JPG": b"3", "seg.png": b"s", "json": json.dumps({"pair_id": "ab" * 16}).encode()}),
-        ("four", {"txt": b"4", "json": b'{"pair_id": 5}'}),
+def test_an_index_holds_one_split_and_its_fingerprint_says_which_samples(tmp_path: Path) -> None:
+    _, entries = written(SAMPLES)
+    table = pa.concat_tables(
+        [rows_of("train-00000.tar", entries), rows_of("heldout-00000.tar", entries[:1], "heldout")]
+    )
+    storage = Storage(str(tmp_path))
+    storage.write("shards/index.parquet", to_parquet(table))
+    train, heldout = read_index(storage, "train"), read_index(storage, "heldout")
+    assert (len(train), train.shards, train.split) == (3, ("train-00000.tar",), "train")
+    assert (len(heldout), heldout.shards, heldout.split) == (1, ("heldout-00000.tar",), "heldout")
+    assert train.pair_id.tolist() == [[n * 0x0101010101010101] * 2 for n in range(3)]
+    assert len(read_index(storage, "other")) == 0
+    others = [
+        to_index(table.slice(0, 2), "train"),
+        to_index(table.take([1, 0, 2]), "train"),
+        to_index(rows_of("train-00001.tar", entries), "train"),
+        heldout,
     ]
-    path = tmp_path / "shards" / "theirs.tar"
-    path.parent.mkdir()
-    with tarfile.open(path, "w", format=form) as archive:
-        folder = tarfile.TarInfo("photos")
-        folder.type = tarfile.DIRTYPE
-        archive.addfile(folder)
-        for key, members in theirs:
-            for part, data in members.items():
-                member = tarfile.TarInfo(f"{key}.{part}")
-                member.size = len(data)
-                archive.addfile(member, io.BytesIO(data))
-    table = build_index(str(path))
-    assert table.schema == SHARD_INDEX
-    assert table.column("key").to_pylist() == [key for key, _ in theirs]
-    ids = table.column("pair_id").to_pylist()
-    assert ids[2] == b"\xab" * 16
-    assert len(set(ids)) == 4
-    assert build_index(str(path)).equals(table)
-    index = to_index(table, "train")
-    read = read_samples(Storage(str(tmp_path)), index, range(4))
-    assert read == [{part.lower(): data for part, data in members.items()} for _, members in theirs]
+    assert len({index.fingerprint for index in [train, *others]}) == 5
+    assert to_index(pa.concat_tables([table.slice(0, 1), table.slice(1)]), "train").fingerprint == train.fingerprint
 
 
-def test_the_index_of_our_own_shard_is_the_one_written_with_it(tmp_path: Path) -> None:
-    storage = dataset(tmp_path, SAMPLES)
-    built = to_index(build_index(storage.url_of("shards/train-00000.tar")), "train")
-    written = read_index(storage, "train")
-    assert built.keys.to_pylist() == written.keys.to_pylist()
-    assert built.offset.tolist() == written.offset.tolist()
-    assert built.size.tolist() == written.size.tolist()
-
-
-def test_what_is_no_tar_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "a.tar"
-    path.write_bytes(b"no tar at all" * 100)
-    with pytest.raises(tarfile.TarError):
-        build_index(str(path))
+def test_a_dataset_without_shards_is_not_found(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        build_index(str(tmp_path / "none.tar"))
+        read_index(Storage(str(tmp_path)), "train")
+
+
+def test_another_samples_bytes_are_damage_that_names_the_sample(tmp_path: Path) -> None:
+    storage, _ = stored(tmp_path, SAMPLES)
+    _, entries = written(SAMPLES)
+    shifted = [entry._replace(offset=after.offset) for entry, after in zip(entries, entries[1:], strict=False)]
+    index = to_index(rows_of("train-00000.tar", shifted), "train")
+    with pytest.raises(DamagedSampleError, match="sample 00: found '0a.webp'"):
+        read_sample(storage, index, 0)
+    beyond = to_index(rows_of("train-00000.tar", [Entry("00", 10**6, 1024)]), "train")
+    with pytest.raises(DamagedSampleError, match="sample 00: its bytes are cut short"):
+        read_sample(storage, beyond, 0)
+
+
+@given(st.data())
+def test_damaged_bytes_are_an_error_or_the_right_key(data: st.DataObject) -> None:
+    shard, entries = written(SAMPLES)
+    entry = entries[0]
+    raw = bytearray(shard[entry.offset : entry.offset + entry.size])
+    for _ in range(data.draw(st.integers(0, 4))):
+        raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
+    cut = bytes(raw[: data.draw(st.integers(0, len(raw)))])
+    try:
+        assert parse_sample(cut, "00")
+    except DamagedSampleError as error:
+        assert "00" in str(error)
+
+
+@given(st.binary(max_size=2048))
+def test_bytes_of_no_tar_at_all_are_damage(data: bytes) -> None:
+    with pytest.raises(DamagedSampleError):
+        parse_sample(data, "00")
+
+
+def foreign(path: Path, names: list[str], format_: int = tarfile.PAX_FORMAT) -> None:
+    """A shard as others write them: times, owners, folders, long names."""
+    with tarfile.open(path, "w", format=format_) as archive:
+        for name in names:
+            member = tarfile.TarInfo(name)
+            content = json.dumps({"pair_id": "ab" * 16}).encode() if name.endswith("json") else name.encode()
+            member.size, member.mtime, member.uname = len(content), 1_600_000_000.25, "someone"
+            archive.addfile(member, io.BytesIO(content))
+
+
+@pytest.mark.parametrize("format_", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
+def test_anyones_shard_can_be_indexed_and_read_at_random(tmp_path: Path, format_: int) -> None:
+    (tmp_path / "shards").mkdir()
+    long = "part/" + "x" * 120
+    names = ["part/000.PNG", "part/000.txt", "readme", "part/001.jpg", "part/001.txt", f"{long}.txt", f"{long}.json"]
+    foreign(tmp_path / "shards" / "others.tar", names, format_)
+    table = build_index(str(tmp_path / "shards" / "others.tar"), split="train")
+    assert table.column("key").to_pylist() == ["part/000", "part/001", long]
+    index = to_index(table, "train")
+    storage = Storage(str(tmp_path))
+    assert read_sample(storage, index, 1) == {"jpg": b"part/001.jpg", "txt": b"part/001.txt"}
+    assert set(read_sample(storage, index, 2)) == {"txt", "json"}
+    ids = table.column("pair_id").to_pylist()
+    assert ids[2] == bytes.fromhex("ab" * 16)
+    assert len(set(ids)) == 3
+
+
+def test_the_index_of_our_own_shard_is_what_its_writer_said(tmp_path: Path) -> None:
+    data, entries = written(SAMPLES)
+    (tmp_path / "train-00000.tar").write_bytes(data)
+    table = build_index(str(tmp_path / "train-00000.tar"))
+    assert [Entry(row["key"], row["offset"], row["size"]) for row in table.to_pylist()] == entries
+    assert set(table.column("shard").to_pylist()) == {"train-00000.tar"}
+
+
+def test_a_file_that_is_no_tar_has_no_index(tmp_path: Path) -> None:
+    (tmp_path / "page.tar").write_bytes(b"<html>" * 1000)
+    with pytest.raises(tarfile.TarError):
+        build_index(str(tmp_path / "page.tar"))

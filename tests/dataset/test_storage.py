@@ -56,6 +56,13 @@ def test_what_is_written_is_read_and_listed(make: Make) -> None:
     assert storage.read_all(names) == [b"", b"333", b"1"]
 
 
+@pytest.mark.parametrize("name", ["crawl.warc.gz", "list.zst", "rows.lz4", "a.bz2"])
+def test_no_name_has_its_bytes_compressed(make: Make, name: str) -> None:
+    storage = make()
+    storage.write(name, b"as it is")
+    assert storage.read(name) == b"as it is"
+
+
 def test_a_write_replaces(make: Make) -> None:
     storage = make()
     storage.write("file", b"a long first version")
