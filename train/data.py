@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -79,6 +79,8 @@ def decode(data: bytes, size: int | None = None) -> Image.Image:
         return image.convert("RGB")
     except DamagedSampleError:
         raise
+    except UnidentifiedImageError:  # its message has a memory address, so no two runs would say the same
+        raise DamagedSampleError("its bytes are no image that Pillow knows") from None
     except Exception as error:  # Pillow's decoders raise anything on damaged bytes
         raise DamagedSampleError(f"{type(error).__name__}: {error}") from None
 

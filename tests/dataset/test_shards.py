@@ -1,10 +1,11 @@
-"""Shards are plain tars, the same bytes for the same samples; damage is an error that names the sample, never a surprise."""
+"""Shards are plain tars, the same bytes for the same samples; damage is an error that names the sample."""
 
 from __future__ import annotations
 
 import io
 import json
 import tarfile
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
@@ -166,9 +167,9 @@ def test_a_dataset_without_shards_is_not_found(tmp_path: Path) -> None:
 def test_another_samples_bytes_are_damage_that_names_the_sample(tmp_path: Path) -> None:
     storage, _ = stored(tmp_path, SAMPLES)
     _, entries = written(SAMPLES)
-    shifted = [entry._replace(offset=after.offset) for entry, after in zip(entries, entries[1:], strict=False)]
+    shifted = [entry._replace(offset=after.offset) for entry, after in pairwise(entries)]
     index = to_index(rows_of("train-00000.tar", shifted), "train")
-    with pytest.raises(DamagedSampleError, match="sample 00: found '0a.webp'"):
+    with pytest.raises(DamagedSampleError, match=r"sample 00: found '0a\.webp'"):
         read_sample(storage, index, 0)
     beyond = to_index(rows_of("train-00000.tar", [Entry("00", 10**6, 1024)]), "train")
     with pytest.raises(DamagedSampleError, match="sample 00: its bytes are cut short"):

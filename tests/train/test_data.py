@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from dataset.shards import DamagedSampleError, read_index
+from dataset.shards import DamagedSampleError, Index, read_index
 from dataset.storage import Storage
 from tests.train import tiny
 from train.data import Batch, Samples, batches, decode, epoch_order, random_crop, shuffled
@@ -43,6 +44,23 @@ def same(left: Batch, right: Batch) -> bool:
         and torch.equal(left.rows, right.rows)
         and left.damaged == right.damaged
     )
+
+
+def spoil(url: str, rows: Sequence[int], damage: str) -> Index:
+    """Damage training samples of a dataset of `tiny.write_dataset`: their image, header or claimed size."""
+    storage = Storage(url)
+    index = read_index(storage, "train")
+    data = bytearray(storage.read("shards/train-00000.tar"))
+    for row in rows:
+        start = int(index.offset[row])
+        place, junk = {
+            "image": (start + 512, bytes(388)),
+            "header": (start, b"\xff" * 512),
+            "size": (start + 124, b"77777777777\0"),
+        }[damage]
+        data[place : place + len(junk)] = junk
+    storage.write("shards/train-00000.tar", bytes(data))
+    return index
 
 
 @settings(max_examples=60, deadline=None)
@@ -102,22 +120,12 @@ def test_heldout_is_refused_and_its_shard_is_never_opened(tmp_path: Path) -> Non
     assert len(list(batches(samples(url), 0, STEPS, 0, False))) == STEPS
 
 
-@pytest.mark.parametrize("damage", ["image", "header", "text bomb"])
+@pytest.mark.parametrize("damage", ["image", "header", "size"])
 def test_a_damaged_sample_is_named_counted_and_replaced_by_the_same_one(tmp_path: Path, damage: str) -> None:
     url = tiny.write_dataset(tmp_path)
     intact = [samples(url)[step] for step in range(4)]
-    index = read_index(Storage(url), "train")
     row = 17
-    tar = tmp_path / "shards" / "train-00000.tar"
-    data = bytearray(tar.read_bytes())
-    start = int(index.offset[row])
-    if damage == "image":
-        data[start + 512 : start + 900] = b"\0" * 388
-    elif damage == "header":
-        data[start : start + 512] = b"\xff" * 512
-    else:
-        data[start + 124 : start + 136] = b"77777777777\0"
-    tar.write_bytes(data)
+    index = spoil(url, [row], damage)
 
     replaced = list(batches(samples(url), 0, 4, 0, False))
     assert all(map(same, replaced, batches(samples(url), 0, 4, 2, False)))

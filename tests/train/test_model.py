@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.train import tiny
-from train.model import create, our_models, optimizer, pick_device, preprocess_dict, restore
+from train.model import create, optimizer, our_models, pick_device, preprocess_dict, restore
 
 
 def test_a_seed_gives_the_weights_and_leaves_torchs_own_alone() -> None:
