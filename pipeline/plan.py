@@ -15,9 +15,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import xxhash
-from crawl.archives import Piece, split
 from pyarrow import fs
 
+from crawl.archives import Piece, split
 from dataset.storage import Storage, absolute, filesystem, is_local, s3_client
 from pipeline.config import ConfigError
 
@@ -178,7 +178,7 @@ def file_checksum(path: str) -> str:
     digest = xxhash.xxh3_128()
     for item in sorted((item for item in infos if item.type == fs.FileType.File), key=lambda item: item.path):
         digest.update(item.path[len(root) :].encode() + b"\0")
-        with filesystem_.open_input_stream(item.path) as stream:
+        with filesystem_.open_input_stream(item.path, compression=None) as stream:
             while chunk := stream.read(_READ_BYTES):
                 digest.update(chunk)
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""`python -m train CONFIG.yaml [--run URL] [--set key=value …]`, also under torchrun."""
+"""`python -m train CONFIG.yaml [--out RUN] [--set key=value …]`, also under torchrun."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Train; returns the exit status: 0, or 2 for a config or usage error, or 1 for a run that failed."""
     parser = argparse.ArgumentParser(prog="python -m train", description="Train a CLIP on a dataset's shards.")
     parser.add_argument("config", help="YAML file; see train.config.TrainConfig for its keys")
-    parser.add_argument("--run", help="URL of the run's directory (default: DATASET/runs/NAME)")
+    parser.add_argument("--out", metavar="RUN", help="URL of the run's directory (default: DATASET/runs/NAME)")
     parser.add_argument(
         "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="override a key of the config"
     )
@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
         if wrong := [key for key, equals, _ in pairs if not equals]:
             raise ValueError(f"--set takes KEY=VALUE, not {wrong[0]!r}")
         config = load(options.config, {key: yaml.safe_load(value) for key, _, value in pairs})
-        result = train(config, options.run)
+        result = train(config, options.out)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import logging
 import os
 import tempfile
 from collections.abc import Callable
@@ -89,7 +90,7 @@ def create(model: str, seed: int = 0) -> Clip:
         raise ValueError(f"model must be a CLIP with a softmax loss; {name!r} is not, as its {unfit[0]} says")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        fresh = open_clip.create_model(name, load_weights=False, pretrained_text=False)
+        fresh = _fresh(name)
     return _clip(name, config, fresh, name)
 
 
@@ -103,11 +104,21 @@ def restore(name: str, config: dict[str, Any], preprocess: dict[str, Any], weigh
         described = json.dumps({"model_cfg": config, "preprocess_cfg": preprocess})
         (Path(folder) / "open_clip_config.json").write_text(described, encoding="utf-8")
         source = f"local-dir:{folder}"
-        model = open_clip.create_model(source, load_weights=False, pretrained_text=False)
+        model = _fresh(source)
         # Only a name tells open_clip where to find a tokenizer that is not its own.
         clip = _clip(name, config, model, name if "hf_tokenizer_name" in config["text_cfg"] else source)
     model.load_state_dict(weights)
     return clip
+
+
+def _fresh(source: str) -> nn.Module:
+    """A model without weights, and without open_clip's warning that it has none."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        return open_clip.create_model(source, load_weights=False, pretrained_text=False)
+    finally:
+        logging.disable(before)
 
 
 def _clip(name: str, config: dict[str, Any], model: nn.Module, tokenizer: str) -> Clip:

@@ -54,6 +54,7 @@ def contents(out: str) -> dict[str, bytes]:
     return dict(zip(names, storage.read_all(names), strict=True))
 
 
+@pytest.mark.slow
 def test_a_bucket_holds_the_same_bytes_as_a_disk(local: str, remote: str) -> None:
     assert sorted(contents(remote)) == sorted(contents(local))
     assert contents(remote) == contents(local)
@@ -74,6 +75,7 @@ def test_a_partition_lost_from_a_bucket_is_made_again(archive: Path, remote: str
     assert contents(remote) == contents(local)
 
 
+@pytest.mark.slow
 def test_sources_in_a_bucket_give_the_same_pairs(archive: Path, bucket: str, local: str, tmp_path: Path) -> None:
     Storage(f"{bucket}/crawls/2024").write("small.warc.gz", archive.read_bytes())
     out = run(f"{bucket}/crawls/*/small.warc.gz", str(tmp_path / "out"), beside=archive.parent)

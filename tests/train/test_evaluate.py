@@ -34,7 +34,9 @@ class Perfect:
 
     def texts(self, texts: Sequence[str]) -> np.ndarray:
         self.asked += texts
-        words = [[NAMES.index(word) for word in text.casefold().split() if word in NAMES] for text in texts]
+        words = [
+            [NAMES.index(word) for word in text.casefold().replace(".", " ").split() if word in NAMES] for text in texts
+        ]
         return np.concatenate([self._row(found) for found in words])
 
     def _row(self, colours: list[int]) -> np.ndarray:

@@ -104,7 +104,7 @@ def _rank(rank: int, folder: str) -> None:
 
 
 def test_two_processes_give_the_loss_of_one(tmp_path: Path) -> None:
-    multiprocessing.spawn(_rank, (str(tmp_path),), nprocs=2)
+    multiprocessing.start_processes(_rank, (str(tmp_path),), nprocs=2, start_method="fork")
     ranks = [torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1)]
     images, texts = features(26)
     for first, second, scale in zip(*ranks, (14.3, 100.0), strict=True):
