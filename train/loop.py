@@ -170,6 +170,7 @@ def train(config: TrainConfig, run: str | None = None, progress: Progress | None
                     log.add(record)
                     (progress or print_record)(record)
             if to_save and rank == 0:
+                log.flush()  # first: what a checkpoint is resumed from must have been logged
                 path = checkpoint.write(
                     home,
                     {
@@ -185,7 +186,6 @@ def train(config: TrainConfig, run: str | None = None, progress: Progress | None
                     },
                     config.keep,
                 )
-                log.flush()
     return RunResult(
         run=home.url,
         checkpoint=home.url_of(path),

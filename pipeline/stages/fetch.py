@@ -6,6 +6,7 @@ says to try again. Everything after this stage is pure again: `images` holds no 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -49,7 +50,8 @@ def get(context: Context) -> Result:
     observations = _observe(context, need, config)
     if observations:
         name = f"{context.options['folder']}/{_chunk_name(context, need, [have.get(url) for url in need])}"
-        store.write_chunk(context.storage, name, observations)
+        with contextlib.suppress(FileExistsError):  # a node taken for dead has done it after all; its answers stand
+            store.write_chunk(context.storage, name, observations)
         known = store.newest(pa.concat_tables([known, store.read_chunk(context.storage, name)]))
     return _images(context, _relisted(context, known), wanted)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -123,39 +124,47 @@ def test_a_stopped_run_goes_on_to_the_same_bits(
     assert_same_run(tmp_path, whole_run)
 
 
-def test_a_killed_run_goes_on_to_the_same_bits(tiny_dataset: str, tiny_model: Path, tmp_path: Path) -> None:
-    file = tmp_path / "train.yaml"
-    values = {"dataset": tiny_dataset, "model": str(tiny_model), "batch_size": 16, "epochs": 100, "log_every": 1}
-    file.write_text(yaml.safe_dump({**values, "checkpoint_every": 3, "keep": 1, "workers": 1, "device": "cpu"}))
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "train", str(file), "--out", str(tmp_path / "run")]
-    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if line.startswith("step      8/"):
-                process.send_signal(signal.SIGKILL)
-                break
-    state = checkpoint.read(Storage(str(tmp_path / "run")))
-    assert state["step"] >= 6
-    config = TrainConfig(**state["config"])
+def killed(config: TrainConfig, run: Path, step: int, within_write_of: str | None) -> None:
+    """Train in a process that SIGKILLs itself: at a step, or just before it writes a file after that step."""
 
-    def until(last: int, seen: dict[int, float]) -> Any:
+    def die() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def work() -> None:
+        seen = 0
+        write = Storage.write
+
         def progress(record: dict[str, Any]) -> None:
-            seen[record["step"]] = record["loss"]
-            if record["step"] == last:
-                raise StopError
+            nonlocal seen
+            seen = record["step"]
+            if within_write_of is None and seen == step:
+                die()
 
-        return progress
+        def writing(storage: Storage, name: str, data: Any) -> None:
+            if within_write_of == name and seen >= step:
+                die()
+            write(storage, name, data)
 
-    last = state["step"] + 4
-    resumed: dict[int, float] = {}
-    whole: dict[int, float] = {}
-    with pytest.raises(StopError):
-        train(config, str(tmp_path / "run"), until(last, resumed))
-    with pytest.raises(StopError):
-        train(config, str(tmp_path / "whole"), until(last, whole))
-    assert min(resumed) == state["step"] + 1
-    assert resumed == {step: whole[step] for step in resumed}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Storage, "write", writing)
+            train(config, str(run), progress)
+
+    process = multiprocessing.get_context("fork").Process(target=work)
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(
+    ("step", "within_write_of"),
+    [(1, None), (8, None), (10, "checkpoints/latest"), (10, "checkpoints/step-00000010.pt"), (10, "log.jsonl")],
+)
+def test_a_killed_run_goes_on_to_the_same_bits(
+    tiny_dataset: str, whole_run: str, tmp_path: Path, step: int, within_write_of: str | None
+) -> None:
+    killed(config_of(tiny_dataset), tmp_path, step, within_write_of)
+    train(config_of(tiny_dataset), str(tmp_path), quiet)
+    assert_same_run(tmp_path, whole_run)
 
 
 def test_a_complete_run_has_nothing_left_to_do(tiny_dataset: str, tiny_run: str) -> None:
@@ -249,6 +258,7 @@ def test_the_rate_rises_linearly_and_falls_as_a_cosine() -> None:
     assert learning_rate(0, 100, replace(config, warmup_share=0.0)) == 1.0
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one(tiny_dataset: str, tiny_model: Path, tmp_path: Path) -> None:
     file = tmp_path / "train.yaml"
     values = {"dataset": tiny_dataset, "batch_size": 16, "epochs": 2, "log_every": 1, "workers": 0, "device": "cpu"}
