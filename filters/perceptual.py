@@ -18,8 +18,9 @@ from dataset.ids import words64
 
 PDQ_BYTES = 32
 ENLARGED_SIDE = 192
-"""Pixels. Of pictures of 64..96 pixels and their copies at 0.75 to 2 times that, 24 % are within 15 bits as they are,
-and 99 % when both are enlarged to this; distinct pictures do not come nearer (demo's scenes)."""
+"""Pixels. Of pictures of 64..96 pixels and copies of 0.75 to 2 times their size, 27 % of 1,200 pairs are within 15 bits
+as they are, and all when both are enlarged to this; the nearest two of 3,500 distinct ones then differ in 36 (measured
+on the demo's scenes)."""
 _LEAST_SIDE = 5  # the reference's own minimum
 _WORDS = 4  # of 64 bits
 _CHUNKS = 16  # of 16 bits
