@@ -5,9 +5,9 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pyarrow as pa
+
 from crawl.archives import Piece
 from crawl.extract import ExtractConfig, extract
-
 from dataset.schema import ARCHIVE_IMAGES, CANDIDATES, SOURCES
 from pipeline.config import options
 from pipeline.phase import Context, Result, Task, phase
