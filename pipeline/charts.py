@@ -70,7 +70,11 @@ def lines(
         return Markup('<p class="none">nothing to draw yet</p>')
     heights = [y for _, y in every] + ([rule[1]] if rule and (rule[1] > 0 or not log) else [])
     x_axis = Axis(min(x for x, _ in every), max(x for x, _ in every), log)
-    y_axis = Axis(min(heights) if log else min(0.0, *heights), max(heights) * (1 if log else 1.05), log)
+    low, high = min(heights), max(heights)
+    if not log:
+        low = min(0.0, low)
+        high += 0.05 * (high - low)
+    y_axis = Axis(low, high, log)
     parts = _frame(x_axis, y_axis, x_label, y_label)
     for number, (name, points) in enumerate(kept.items()):
         path = " ".join(f"{_x(x_axis(x)):.1f},{_y(y_axis(y)):.1f}" for x, y in points)
