@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from fastwarc.warc import WarcRecord
 
 from crawl.containers import Container, Members, Source, open_container
-from crawl.payload import MAX_BODY_BYTES, decoded_body, media_type, parse_response
+from crawl.payload import MAX_BODY_BYTES, decoded_body, parse_response
 from dataset.storage import filesystem, open_input
 
 _TYPES = frozenset({"response", "resource", "metadata"})
@@ -160,8 +160,8 @@ def _walk(container: Container, start: int, stop: int, reading: Reading) -> Iter
         yield reading.end - container.undecodable_bytes
 
 
-def read_bodies(location: str, offsets: Sequence[int]) -> Iterator[tuple[int, bytes, str]]:
-    """The HTTP bodies of the records at some offsets, by offset: (offset, body, media type as declared).
+def read_bodies(location: str, offsets: Sequence[int]) -> Iterator[tuple[int, bytes, str | None]]:
+    """The HTTP bodies of the records at some offsets, by offset: (offset, body, the record's date, ISO 8601).
 
     Transfer and content encodings are undone; a body has at most `crawl.payload.MAX_BODY_BYTES`. Offsets at which
     there is no readable response are left out.
@@ -181,10 +181,9 @@ def read_bodies(location: str, offsets: Sequence[int]) -> Iterator[tuple[int, by
                     raise container.source.failure from None
                 continue
             if record.type == "resource":
-                yield offset, record.block, media_type(record.content_type)
+                yield offset, record.block, record.date
             elif record.type == "response":
-                response = parse_response(record.block)
-                yield offset, decoded_body(response), media_type(response.content_type)
+                yield offset, decoded_body(parse_response(record.block)), record.date
 
 
 def _record(record: WarcRecord) -> Record:

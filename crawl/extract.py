@@ -84,6 +84,7 @@ class _Pending:
     characters: int = 0  # of the texts
     pages: list[int] = field(default_factory=list)  # index into the lists below
     page_urls: list[str] = field(default_factory=list)
+    statuses: list[int] = field(default_factory=list)
     languages: list[str | None] = field(default_factory=list)
     noai: list[bool] = field(default_factory=list)
     dates: list[str | None] = field(default_factory=list)
@@ -154,7 +155,7 @@ class _PieceReader:
             )
             return
         if wat is not None:
-            self._page(record, wat.page, wat.uri or record.uri, wat.date or record.date)
+            self._page(record, wat.page, wat.status, wat.uri or record.uri, wat.date or record.date)
 
     def _web(self, record: Record) -> None:
         """A response, or a resource record, whose block is the body alone."""
@@ -162,8 +163,6 @@ class _PieceReader:
             response = parse_response(record.block)
         else:
             response = Response(200, {"content-type": [record.content_type]}, record.block)
-        if not 200 <= response.status < 300:
-            return
         type_ = media_type(response.content_type)
         if is_html(type_, response.body):
             page = parse_page(
@@ -172,14 +171,14 @@ class _PieceReader:
                 xhtml=type_ == "application/xhtml+xml",
             )
             page.noai = page.noai or asks_noai(response.headers.get("x-robots-tag", ()))
-            self._page(record, page, record.uri, record.date)
+            self._page(record, page, response.status, record.uri, record.date)
         elif response.status == 200 and record.is_addressable and is_image(type_, response.body):
             url = canonical_url(record.uri)
             if url is not None:
                 for column, value in zip(self._images.values(), (url, host_of(url), type_, record.offset), strict=True):
                     column.append(value)
 
-    def _page(self, record: Record, page: Page, uri: str, date: str | None) -> None:
+    def _page(self, record: Record, page: Page, status: int, uri: str, date: str | None) -> None:
         counts, pending = self._counts, self._pending
         counts.pages += 1
         counts.images_seen += len(page.images)
@@ -187,6 +186,7 @@ class _PieceReader:
         base = canonical_url(page.base, page_url) or page_url if page.base else page_url
         number = len(pending.page_urls)
         pending.page_urls.append(page_url or as_written(uri))
+        pending.statuses.append(status)
         pending.languages.append(page.language and (clean_text(page.language) or None))
         pending.noai.append(page.noai)
         pending.dates.append(date)
@@ -233,6 +233,7 @@ class _PieceReader:
                 "text_source": pa.array(self._sources, pa.string()).take(pa.array(columns)),
                 "host": pa.array(pending.hosts, pa.string()).take(pa.array(rows)),
                 "page_url": pa.array(pending.page_urls, pa.string()).take(pa.array(pages)),
+                "page_status": pa.array(pending.statuses, pa.int32()).take(pa.array(pages)),
                 "page_language": pa.array(pending.languages, pa.string()).take(pa.array(pages)),
                 "page_noai": pa.array(pending.noai, pa.bool_()).take(pa.array(pages)),
                 "page_date": pa.array(pending.dates, pa.string()).take(pa.array(pages)),

@@ -44,7 +44,7 @@ class Observation:
     status: int | None
     final_url: str | None
     attempts: int
-    fetched_at: str  # ISO 8601, UTC
+    fetched_at: str  # ISO 8601, UTC; of an archive's image, the date of its record
     fetched_bytes: int | None
     image: Ingested | None  # if and only if the outcome is ok
 

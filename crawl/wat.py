@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -78,9 +79,10 @@ _DECODER = msgspec.json.Decoder(_Wat)
 
 
 class WatPage(NamedTuple):
-    """A page of a WAT record: the address and date of the response that the record describes, and its images."""
+    """A page of a WAT record: address, status and date of the response that the record describes, and its images."""
 
     uri: str
+    status: int
     date: str | None
     page: Page
 
@@ -89,7 +91,7 @@ def parse_wat(block: bytes, text_sources: Sequence[str]) -> WatPage | None:
     """Read a WAT record. A WAT knows no language and no figcaption.
 
     Returns:
-        None if the record describes something else than a page with a 2xx status (a request, an image, …).
+        None if the record describes something else than a page (a request, an image, …).
 
     Raises:
         ValueError: the record is not the JSON of a WAT.
@@ -99,7 +101,7 @@ def parse_wat(block: bytes, text_sources: Sequence[str]) -> WatPage | None:
     except (msgspec.DecodeError, UnicodeDecodeError):  # a field of another type, a lone surrogate, bytes not UTF-8
         wat = _lenient(block)
     response = wat.envelope.payload.response
-    if response is None or response.html is None or not str(response.message.status).strip().startswith("2"):
+    if response is None or response.html is None:
         return None
     html = response.html
     robots = [meta.content or "" for meta in html.head.metas if (meta.name or "").strip().lower() == "robots"]
@@ -111,7 +113,13 @@ def parse_wat(block: bytes, text_sources: Sequence[str]) -> WatPage | None:
         if link.path == _PATH
     ]
     page = Page(base=(html.head.base or "").strip() or None, language=None, noai=asks_noai(robots), images=images)
-    return WatPage(wat.envelope.warc.uri, wat.envelope.warc.date, page)
+    return WatPage(wat.envelope.warc.uri, _status(response.message.status), wat.envelope.warc.date, page)
+
+
+def _status(value: str | int) -> int:
+    """A status as a number; 200 if it is none, as `crawl.payload` has it for a response without a status line."""
+    text = str(value).strip()
+    return int(text) if re.fullmatch("[0-9]{3}", text) else 200
 
 
 def _url(link: _Link) -> str:

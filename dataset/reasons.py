@@ -11,6 +11,7 @@ REASONS: dict[str, tuple[str, str]] = {
     "url_scheme_not_allowed": ("text", "the image's address is neither http nor https"),
     "url_private": ("text", "the image's address names a private, loopback or link-local host"),
     "domain_blocked": ("text", "the image's or the page's host is on a domain blocklist"),
+    "page_error": ("text", "the page's server did not answer with the page: its status is not 2xx"),
     "page_noai": ("text", "the page asks not to be used for machine learning (noai, noimageai)"),
     "text_too_short": ("text", "the text has fewer characters or words than the config asks for"),
     "text_too_long": ("text", "the text has more characters than the config allows"),

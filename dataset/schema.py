@@ -36,6 +36,7 @@ CANDIDATES = pa.schema(
         ("text_source", pa.string()),  # alt, title, caption, ...
         ("host", pa.string()),  # host[:port] of url, as it would stand in a Host header
         ("page_url", pa.string()),
+        ("page_status", pa.int32()),  # HTTP status of the page's response
         ("page_language", pa.string()),  # as declared by the page (html lang), null if it does not say
         ("page_noai", pa.bool_()),  # the page's robots meta or X-Robots-Tag says noai or noimageai
         ("page_date", pa.string()),  # WARC-Date of the page's record, ISO 8601
@@ -108,7 +109,7 @@ OBSERVATIONS = pa.schema(
         ("status", pa.int32()),  # HTTP status of the last response; null if there was none
         ("final_url", pa.string()),  # after redirects
         ("attempts", pa.int32()),
-        ("fetched_at", pa.string()),  # ISO 8601, UTC
+        ("fetched_at", pa.string()),  # ISO 8601, UTC; of an archive's image, the date of its record
         ("fetched_bytes", pa.int64()),  # length of the original body
         ("md5", pa.binary(16)),  # of the original body; hash lists are kept in both kinds
         ("sha256", pa.binary(32)),

@@ -15,8 +15,9 @@ from dataset.reasons import REASONS
 from demo.site import KEEP
 from demo.world import COLOUR_WORDS, HELD_OUT, PLURALS, SHAPE_WORDS
 
-UNPROVOKED = frozenset({"quarantined", "not_in_archive"})
-"""Reasons that the demo has no dirt for: nothing crashes a worker, and the web may be asked for images."""
+UNPROVOKED = frozenset({"quarantined", "not_in_archive", "page_error"})
+"""Reasons that the demo has no dirt for: nothing crashes a worker, the web may be asked for images, and our own crawl
+keeps no error pages."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from crawl import store
 from crawl.archives import read_bodies
 from crawl.fetch import FetchConfig, fetch
 from crawl.images import ImageConfig, ingest
-from crawl.observations import OK, Ingested, Observation, Refusal, now, observe
+from crawl.observations import OK, Ingested, Observation, Refusal, observe
 from dataset.commits import FileRef, fingerprint
 from dataset.ids import pair_id
 from dataset.reasons import TRANSIENT
@@ -142,10 +142,16 @@ def _from_archives(
     done: dict[str, Observation] = {}
     for archive, by_offset in places.items():
         location = context.task.hints["locations"][archive]
-        for offset, body, _ in read_bodies(location, sorted(by_offset)):
+        for offset, body, date in read_bodies(location, sorted(by_offset)):
             url = by_offset[offset]
             done[url] = observe(
-                url, take(body), origin="archive", fetched_at=now(), status=200, final_url=url, fetched_bytes=len(body)
+                url,
+                take(body),
+                origin="archive",
+                fetched_at=date or "",  # when the archive's crawler got it, so that two runs write the same
+                status=200,
+                final_url=url,
+                fetched_bytes=len(body),
             )
     return done
 

@@ -44,6 +44,9 @@ judged AS (
             -- The image's or the page's host, or a domain above it, is on the blocklist.
             WHEN blocked_domain IS NOT NULL
                 THEN 'domain_blocked'
+            -- An error page or a redirect: its images say nothing but that something is not there.
+            WHEN page_status NOT BETWEEN 200 AND 299
+                THEN 'page_error'
             -- The page asks not to be used for machine learning, and the config heeds it.
             WHEN config.respect_noai AND page_noai
                 THEN 'page_noai'
@@ -79,6 +82,7 @@ SELECT
         WHEN reason = 'url_scheme_not_allowed' THEN json_object('scheme', scheme)
         WHEN reason = 'url_private' THEN json_object('host', host_name)
         WHEN reason = 'domain_blocked' THEN json_object('blocked_domain', blocked_domain)
+        WHEN reason = 'page_error' THEN json_object('page_status', page_status)
         WHEN reason = 'page_noai' THEN json_object('page_noai', page_noai)
         WHEN reason IN ('text_too_short', 'text_too_long') THEN json_object('characters', characters, 'words', words)
         WHEN reason = 'text_is_filename' THEN json_object('is_filename', is_filename)

@@ -44,6 +44,7 @@ def test_a_candidate_has_everything(tmp_path: Path) -> None:
         "host": "site.example:8080",
         "page_url": "http://site.example:8080/x",
         "page_language": "de",
+        "page_status": 200,
         "page_noai": False,
         "page_date": "2024-05-06T07:08:09Z",
         "archive": "a.warc.gz",
@@ -114,7 +115,7 @@ def test_impossible_configs(config: dict[str, Any]) -> None:
         ExtractConfig(**config)
 
 
-def test_only_successful_pages_and_images_count(tmp_path: Path) -> None:
+def test_pages_of_any_status_and_images_of_200_count(tmp_path: Path) -> None:
     image = http(b"\x89PNG\r\n\x1a\n", "image/png")
     found = run(
         tmp_path,
@@ -130,7 +131,8 @@ def test_only_successful_pages_and_images_count(tmp_path: Path) -> None:
         record(image, "urn:no-url"),
         record(b"GIF89a", "http://h.example/4", type_="resource", content_type="image/gif"),
     )
-    assert [text for _, text in pairs(found)] == ["c", "d", "e"]
+    assert [text for _, text in pairs(found)] == ["a", "c", "d", "e"]
+    assert found.candidates["page_status"].to_pylist() == [404, 206, 200, 200]
     assert found.archive_images.schema == ARCHIVE_IMAGES
     assert found.archive_images.drop_columns(["archive", "offset"]).to_pylist() == [
         {"url": "http://h.example/1.png", "host": "h.example", "media_type": "image/png"},

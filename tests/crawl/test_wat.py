@@ -48,8 +48,14 @@ def test_noai_header(name: str, value: object) -> None:
     assert found.page.noai
 
 
+@pytest.mark.parametrize(("status", "expected"), [("404", 404), ("200", 200), ("OK", 200), ("", 200), ("99999", 200)])
+def test_status(status: str, expected: int) -> None:
+    found = parse_wat(wat({"Links": []}, status=status), SOURCES)
+    assert found is not None
+    assert found.status == expected
+
+
 def test_what_is_no_page() -> None:
-    assert parse_wat(wat({"Links": []}, status="404"), SOURCES) is None
     assert parse_wat(b'{"Envelope": {"Payload-Metadata": {"HTTP-Request-Metadata": {}}}}', SOURCES) is None
     assert parse_wat(b'{"Envelope": {"Payload-Metadata": {"HTTP-Response-Metadata": {}}}}', SOURCES) is None
     assert parse_wat(b"{}", SOURCES) is None

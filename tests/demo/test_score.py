@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from demo.score import FilterScore, ScoreCard, held_out_captions, score
+from demo.score import UNPROVOKED, FilterScore, ScoreCard, held_out_captions, score
 from demo.site import KEEP, TRUTH
 from demo.world import HELD_OUT
 
@@ -97,7 +97,7 @@ def test_rows_that_nobody_planted_and_reasons_that_stay_silent_are_told() -> Non
     scored = card([planted("good")], [("stranger", "fetch", "timeout")], ["good"])
     assert scored.unplanned == 1
     assert "text_spam" in scored.silent
-    assert not {"timeout", "quarantined", "not_in_archive"} & set(scored.silent)
+    assert not {"timeout", *UNPROVOKED} & set(scored.silent)
 
 
 def test_captions_with_both_words_of_a_held_out_combination_are_found() -> None:

@@ -171,6 +171,7 @@ def _candidate(number: int, item: dict[str, Any]) -> dict[str, Any]:
         "host": item["url"].split("/")[2] if "://" in item["url"] else "",
         "page_url": "http://page.example/",
         "page_language": "en",
+        "page_status": 200,
         "page_noai": False,
         "page_date": "2024-05-01T12:00:00Z",
         "archive": ARCHIVE,

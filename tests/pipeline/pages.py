@@ -26,14 +26,21 @@ def encoded(pixels: np.ndarray, kind: str = "JPEG", quality: int = 90) -> bytes:
     return buffer.getvalue()
 
 
-def write(path: Path, pages: Sequence[tuple[str, str]], images: Mapping[str, tuple[str, bytes]] = {}) -> Path:
-    """A WARC of (URL, HTML) pages, then of images by URL: (media type, body)."""
+def write(
+    path: Path,
+    pages: Sequence[tuple[str, str]],
+    images: Mapping[str, tuple[str, bytes]] = {},
+    missing: Sequence[tuple[str, str]] = (),
+) -> Path:
+    """A WARC of (URL, HTML) pages, of pages answered with 404, then of images by URL: (media type, body)."""
     with path.open("wb") as file:
         writer = WARCWriter(file, gzip=True)
-        bodies = [(url, "text/html; charset=utf-8", html.encode()) for url, html in pages]
-        bodies += [(url, media_type, body) for url, (media_type, body) in images.items()]
-        for url, media_type, body in bodies:
-            headers = StatusAndHeaders("200 OK", [("Content-Type", media_type)], protocol="HTTP/1.1")
+        type_ = "text/html; charset=utf-8"
+        bodies = [(url, "200 OK", type_, html.encode()) for url, html in pages]
+        bodies += [(url, "404 Not Found", type_, html.encode()) for url, html in missing]
+        bodies += [(url, "200 OK", media_type, body) for url, (media_type, body) in images.items()]
+        for url, status, media_type, body in bodies:
+            headers = StatusAndHeaders(status, [("Content-Type", media_type)], protocol="HTTP/1.1")
             writer.write_record(
                 writer.create_warc_record(url, "response", payload=io.BytesIO(body), http_headers=headers)
             )

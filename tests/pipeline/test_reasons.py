@@ -39,6 +39,7 @@ TEXT = {
     ("http://images.test/ok3.jpg", "a shorter kettle text"): "url_has_other_text",
     ("http://images.test/ok4.jpg", "a kettle that crashes the measure"): "quarantined",
 }
+LOST = ("http://images.test/logo.jpg", "a kettle that the error page shows")
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +57,12 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], str
     kept = [("http://images.test/ok3.jpg", "a much longer text about the same kettle")]
     listed = [*((url, f"a kettle, and {reason}") for url, reason in HTTP.items()), *TEXT, *kept]
     images = "".join(f'<img src="{escape(url)}" alt="{escape(text)}">' for url, text in listed)
-    archive = pages.write(folder / "wild.warc.gz", [("http://page.test/", f'<html lang="en"><body>{images}')])
+    gone = f'<html lang="en"><body><img src="{LOST[0]}" alt="{LOST[1]}">'
+    archive = pages.write(
+        folder / "wild.warc.gz",
+        [("http://page.test/", f'<html lang="en"><body>{images}')],
+        missing=[("http://page.test/gone", gone)],
+    )
     with running() as server, pytest.MonkeyPatch.context() as patch:
         patch.setattr(crawl.http, "BACKOFF_S", 0.05)
         fetch = plain(server.config(timeout_s=3.0).__dict__)
@@ -87,6 +93,10 @@ def test_what_a_server_does_has_its_reason(given: dict[tuple[str, str], str], ur
 @pytest.mark.parametrize(("url", "text"), TEXT)
 def test_what_a_page_says_has_its_reason(given: dict[tuple[str, str], str], url: str, text: str) -> None:
     assert given[url, " ".join(text.split())] == TEXT[url, text]
+
+
+def test_an_error_page_has_its_reason(given: dict[tuple[str, str], str]) -> None:
+    assert given[LOST] == "page_error"
 
 
 def test_the_vocabulary_is_provoked_whole(given: dict[tuple[str, str], str]) -> None:
