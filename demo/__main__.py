@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -265,21 +266,19 @@ class Demo:
         urls = opened.sql(
             "SELECT url FROM dropped WHERE reason = 'near_duplicate_image' ORDER BY url LIMIT 1"
         ).fetchall()
+        wit = "wit" if shutil.which("wit") else ".venv/bin/wit"
         timing = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in self.seconds.items())
         self.console.rule("[bold]What to try next", align="left")
-        self.console.print(f"open      {self.out / 'report.html'}", soft_wrap=True)
-        for (url,) in urls:
-            self.console.print(f"wit explain {self.out} {url}", soft_wrap=True)
-        self.console.print(
-            f'wit sql {self.out} "SELECT reason, count(*) AS n FROM dropped GROUP BY ALL ORDER BY n DESC"',
-            soft_wrap=True,
-        )
-        self.console.print(
-            f'wit sql {self.out} "SELECT query, candidate_count, kept_count FROM queries ORDER BY 2 DESC LIMIT 20"',
-            soft_wrap=True,
-        )
-        self.console.print(f"wit audit {self.out}", soft_wrap=True)
-        self.console.print(f"wit export {self.out / 'runs' / 'demo'} {self.out / 'model'}", soft_wrap=True)
+        lines = [
+            f"open {self.out / 'report.html'} in a browser",
+            *(f"{wit} explain {self.out} {url}" for (url,) in urls),
+            f'{wit} sql {self.out} "SELECT reason, count(*) AS n FROM dropped GROUP BY ALL ORDER BY n DESC"',
+            f'{wit} sql {self.out} "SELECT query, candidate_count, kept_count FROM queries ORDER BY 2 DESC LIMIT 20"',
+            f"{wit} audit {self.out}",
+            f"{wit} export {self.out / 'runs' / 'demo'} {self.out / 'model'}",
+        ]
+        for line in lines:
+            self.console.print(line, soft_wrap=True)
         self.console.print(f"[dim]{timing}; {sum(self.seconds.values()):.0f} s in all[/dim]")
 
     def _print(self, table: Table) -> None:

@@ -104,7 +104,7 @@ SNIPPETS = [
 ]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     bodies=st.lists(st.lists(st.sampled_from(SNIPPETS), max_size=4).map(b"".join), min_size=1, max_size=6),
     compression=st.sampled_from(["members", "stored", "one", "none"]),
@@ -127,7 +127,7 @@ def test_split_exactly_even_where_archives_hold_archives(
     assert read_all(split(piece.archive, piece.location, len(data), -(-len(data) // cuts))) == found
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data(), layout=st.sampled_from(["gzip per record", "one gzip", "uncompressed", "several in a member"]))
 def test_damage_never_raises_and_splits_agree_on_it(
     data: st.DataObject, layout: str, tmp_path_factory: pytest.TempPathFactory

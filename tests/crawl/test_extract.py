@@ -213,7 +213,7 @@ PARTS = [
 ]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.lists(st.sampled_from(PARTS)), max_size=5), st.sampled_from(["first", "all"]), st.integers(1, 5))
 def test_images_are_conserved_and_splits_agree(
     tmp_path_factory: pytest.TempPathFactory, pages: list[list[str]], mode: Any, cuts: int

@@ -116,7 +116,7 @@ def test_a_storage_travels_to_another_process(make: Make) -> None:
         assert file.read() == b"x"
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.tuples(st.integers(0, 200_000), st.integers(0, 70_000)), max_size=8),
 )

@@ -67,7 +67,7 @@ def reference(rows: Rows, t: int) -> list[tuple[int, tuple[int, ...]]]:
     return sorted((h, tuple(q)) for row, (h, q) in enumerate(rows) if row in stays or not q)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(rows=ROWS, t=st.integers(1, 6), cut=st.integers(0, 40), seed=st.randoms())
 def test_it_keeps_what_the_plain_rule_keeps_in_any_order_and_partitions(rows: Rows, t: int, cut: int, seed) -> None:
     want = reference(rows, t)
@@ -77,7 +77,7 @@ def test_it_keeps_what_the_plain_rule_keeps_in_any_order_and_partitions(rows: Ro
     assert kept([shuffled[:cut], shuffled[cut:]], t) == want
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(rows=ROWS, t=st.integers(1, 6))
 def test_a_query_beyond_t_holds_only_pairs_that_fill_another(rows: Rows, t: int) -> None:
     """Of a query's kept pairs beyond its own t smallest, each is among the t smallest of another of its queries."""
@@ -94,7 +94,7 @@ def test_a_query_beyond_t_holds_only_pairs_that_fill_another(rows: Rows, t: int)
             assert any(h <= least[q][-1] for q in queries)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(rows=ROWS, t=st.integers(1, 4))
 def test_the_result_at_t_lies_within_that_at_2t(rows: Rows, t: int) -> None:
     small, large = kept([rows], t), kept([rows], 2 * t)

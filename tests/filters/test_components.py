@@ -29,7 +29,7 @@ def split(images: list[int], captions: list[int], share: float, seed: int = 0) -
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(edges=EDGES, order=st.randoms())
 def test_a_label_is_the_least_node_that_can_be_reached(edges: list[tuple[int, int]], order: Any) -> None:
     nodes = np.arange(16) * 1_000_000_007  # locators are far apart
@@ -53,7 +53,7 @@ def test_nodes_must_ascend_and_hold_the_edges() -> None:
             connected_components(np.array([1, 3]), np.array([1]), np.array([end]))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     pairs=st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), min_size=1, max_size=60),
     share=st.floats(0, 1),

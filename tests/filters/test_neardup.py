@@ -77,7 +77,7 @@ def crowds(draw: Any) -> pa.Table:
     return make_nodes(pdq, sha256=sha256, quality=quality, colour=colour, pixels=sha256[:, 31] % 3)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(table=crowds(), limit=st.sampled_from([0, 8, 15]), buckets=st.sampled_from([1, 5]), order=st.randoms())
 def test_it_drops_what_the_greedy_rule_over_all_pairs_drops(
     table: pa.Table, limit: int, buckets: int, order: Any

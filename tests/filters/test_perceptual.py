@@ -47,7 +47,7 @@ def test_it_sees_no_colour_and_forgives_brightness() -> None:
     assert hamming(hashes, hashes[:1]).max() <= 15
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(bits=st.integers(0, 256), seed=st.integers(0, 1000))
 def test_hamming_counts_the_bits_that_differ(bits: int, seed: int) -> None:
     one = random_hashes(5, seed)

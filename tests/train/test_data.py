@@ -63,7 +63,7 @@ def spoil(url: str, rows: Sequence[int], damage: str) -> Index:
     return index
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 400), st.integers(0, 2**63))
 def test_the_shuffle_is_a_permutation(count: int, seed: int) -> None:
     assert sorted(shuffled(np.arange(count), count, seed)) == list(range(count))
@@ -149,7 +149,7 @@ def test_shards_of_nothing_but_damage_stop_the_run(tmp_path: Path) -> None:
         samples(url)[0]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(1, 60),
     st.integers(1, 60),
@@ -162,7 +162,7 @@ def test_any_crop_lies_within_its_image(width: int, height: int, crop_min: float
     assert pixels.reshape(3, -1).T.tolist() == [[9, 99, 199]] * 64
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.binary(max_size=300), st.integers(0, 900))
 def test_hostile_bytes_are_damage_and_nothing_worse(data: bytes, cut: int) -> None:
     whole = tiny.picture("red blue")
