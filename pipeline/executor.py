@@ -62,7 +62,14 @@ class InlineExecutor:
 
 
 class RayExecutor:
-    """Plain Ray tasks on a local or a remote cluster."""
+    """Plain Ray tasks on a local or a remote cluster.
+
+    A cluster is connected to at once, so that a wrong address is told before any work; a Ray of our own starts with the
+    first task, because it takes longer to start than a run that has nothing to do.
+
+    Raises:
+        ConfigError: no cluster answers at the address.
+    """
 
     def __init__(self, workers: int | None, address: str | None, *, working_dir: Path | None = None):
         # Ray retries for ever what the system kills for its memory; such a task is to be bisected instead.
@@ -74,22 +81,27 @@ class RayExecutor:
         in_job = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ  # set by Ray's job manager, with what `wit submit` sent
         remote = bool(address) or in_job or ray.is_initialized()
         self._own = not ray.is_initialized()
+        self._options: dict[str, Any] | None = None  # to start or join Ray with, until that is done
         if self._own:
-            options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+            self._options = {"logging_level": logging.ERROR, "log_to_driver": False}
             if remote:
-                options["address"] = address or "auto"
+                self._options["address"] = address or "auto"
                 if working_dir is not None and not in_job:
-                    options["runtime_env"] = {"working_dir": str(working_dir), "excludes": EXCLUDES}
+                    self._options["runtime_env"] = {"working_dir": str(working_dir), "excludes": EXCLUDES}
+                self._start()
             else:
                 # A laptop's run needs no dashboard, and must not join a cluster that the environment happens to name.
-                options.update(address="local", include_dashboard=False, num_cpus=workers)
-            self._start(options)
+                self._options.update(address="local", include_dashboard=False, num_cpus=workers)
         self._limit = workers if remote else None  # a Ray of our own has no more CPUs than that
         self._seen: set[str] = set()  # nodes known to see the dataset
         # Retried by Ray when a worker or node dies; an exception of our own code is an answer, not a reason to retry.
         self._remote = ray.remote(max_retries=RAY_RETRIES)(_execute)
 
-    def _start(self, options: dict[str, Any]) -> None:
+    def _start(self) -> None:
+        """Start or join Ray, once."""
+        options, self._options = self._options, None
+        if options is None:
+            return
         try:
             self._ray.init(**options)
         except ConnectionError as error:
@@ -100,6 +112,7 @@ class RayExecutor:
 
     def run(self, url: str, tasks: Sequence[Task]) -> Iterator[tuple[Task, Commit | Exception]]:
         """See `Executor`."""
+        self._start()
         waiting = deque(tasks)
         running: dict[Any, Task] = {}
         bound, counted = 0, -math.inf
@@ -156,7 +169,7 @@ class RayExecutor:
 
     def close(self) -> None:
         """Stop the local Ray that this executor started."""
-        if self._own:
+        if self._own and self._options is None:
             self._ray.shutdown()
 
 

@@ -45,11 +45,11 @@ def run(archive: Path, out: Path, **overrides: Any) -> dict[str, int]:
 
 
 def contents(out: Path) -> dict[str, bytes]:
-    """Every file whose bytes must not vary: all but times, and the fetch store with its times of fetching."""
+    """Every file whose bytes must not vary: all but the log of times."""
     return {
         str(path.relative_to(out)): path.read_bytes()
         for path in sorted(out.rglob("*"))
-        if path.is_file() and not str(path.relative_to(out)).startswith(("log/", "fetch/store/"))
+        if path.is_file() and not str(path.relative_to(out)).startswith("log/")
     }
 
 

@@ -57,7 +57,7 @@ def inline(raw: dict[str, object], tmp_path_factory: pytest.TempPathFactory) -> 
 def contents(out: Path) -> dict[str, bytes]:
     """Every file whose bytes must not vary."""
     names = {str(path.relative_to(out)): path for path in sorted(out.rglob("*")) if path.is_file()}
-    return {name: path.read_bytes() for name, path in names.items() if not name.startswith(("log/", "fetch/store/"))}
+    return {name: path.read_bytes() for name, path in names.items() if not name.startswith("log/")}
 
 
 @pytest.mark.slow
