@@ -10,7 +10,7 @@ from typing import Literal
 from dataset.lease import Lease
 from dataset.schema import STAGES
 from dataset.storage import Storage
-from pipeline import jobs
+from pipeline import custom, jobs
 from pipeline.config import Config, check_inputs, effective
 from pipeline.executor import Executor, InlineExecutor, RayExecutor
 from pipeline.plan import expand
@@ -48,6 +48,7 @@ def build(config: Config, *, to: str = STAGES[-1], executor: Executor | None = N
     """
     jobs.check_out(config.out)
     check_inputs(config)
+    custom.check(config)
     expand(config.sources)
     storage = Storage(config.out)
     own = executor is None

@@ -11,10 +11,39 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.config import Config, ConfigError, CustomFilter
+
+
+def check(config: Config) -> None:
+    """Read every filter's code and SQL before any work is done. What a predicate's columns are, only a run can tell.
+
+    Raises:
+        ConfigError: a file is no Python or defines no such function, or `drop_when` is no predicate.
+    """
+    for item in config.filters:
+        key = f"filters.{item.name}"
+        if item.measure:
+            path, _, function = item.measure.rpartition(":")
+            try:
+                names = compile(_source(item), path, "exec").co_names  # of the file's top level
+            except (SyntaxError, ValueError) as error:
+                raise ConfigError(f"{key}.measure: {path} is not Python: {error}") from None
+            if function not in names:
+                raise ConfigError(f"{key}.measure: {path} defines no function {function}")
+        try:
+            statements = duckdb.extract_statements(f"SELECT 1 WHERE ({item.drop_when}\n)")
+        except duckdb.Error as error:
+            raise ConfigError(f"{key}.drop_when is not SQL: {item.drop_when!r}: {_first_line(error)}") from None
+        if len(statements) != 1 or not item.drop_when.strip():
+            raise ConfigError(f"{key}.drop_when must be one predicate, for example `words < 3`, not {item.drop_when!r}")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
 
 
 def measuring(config: Config, stage: str) -> list[dict[str, str]]:

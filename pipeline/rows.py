@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -54,6 +55,9 @@ def decide(
 
     A row without measures crashed its worker: `quarantined`. The first verdict on a row counts.
     Returns VERDICTS, ordered by row.
+
+    Raises:
+        ValueError: a filter's predicate names a column that nobody measures, or asks of it what it cannot answer.
     """
     verdicts = sql.run(sql.load(f"decisions/{decision}"), {"rows": rows, **tables}, dict(config))
     parts = [verdicts.select(VERDICTS.names).cast(VERDICTS)]
@@ -61,9 +65,12 @@ def decide(
         evidence = ", ".join(f"'{name}', measures.\"{name}\"" for name in filter_["columns"])
         statement = (
             f"SELECT row, '{filter_['name']}' AS reason, json_object({evidence})::VARCHAR AS evidence "  # noqa: S608
-            f"FROM rows JOIN measures USING (row) WHERE ({filter_['drop_when']}) ORDER BY row"
+            f"FROM rows JOIN measures USING (row) WHERE ({filter_['drop_when']}\n) ORDER BY row"
         )
-        parts.append(sql.run(statement, {"rows": rows, **tables}, dict(config)).cast(VERDICTS))
+        try:
+            parts.append(sql.run(statement, {"rows": rows, **tables}, dict(config)).cast(VERDICTS))
+        except duckdb.Error as error:
+            raise ValueError(f"filters.{filter_['name']}.drop_when: {str(error).partition(chr(10))[0]}") from None
     measures = tables.get("measures")
     if measures is not None:
         parts.append(quarantined(rows.column("row"), measures.column("row"), context.task.phase))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import TaskID
 
-from dataset.storage import Storage
+from dataset.storage import Storage, is_local
 from pipeline.config import ConfigError, read_yaml, with_overrides
 from pipeline.progress import PLAIN_SECONDS, bars
 from train.config import load
@@ -76,6 +77,8 @@ def evaluate(checkpoint: str, tasks: Sequence[str], dataset: str | None, pairs: 
     from train.evaluate import evaluate as examine
     from train.evaluate import format_table
 
+    if is_local(checkpoint) and not Path(checkpoint).exists():
+        raise ConfigError(f"there is no checkpoint {checkpoint}: give a run's folder, a .pt file or an exported folder")
     run = Storage(checkpoint)
     own = run.exists("config.yaml")
     if dataset is None and own:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import settings
 
 # A shared machine may stall for longer than hypothesis' 200 ms an example; how long it takes is not what is asserted.
-settings.register_profile("openwit", derandomize=True)
+settings.register_profile("openwit", deadline=None, derandomize=True)
 settings.load_profile("openwit")
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

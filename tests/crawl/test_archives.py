@@ -219,6 +219,7 @@ def test_a_cut_off_record_is_given_as_far_as_it_goes(tmp_path: Path) -> None:
         (bytes(3_000_000), "is neither WARC nor WAT"),
         (b"PK\x03\x04" + b"\x00" * 50, "is neither WARC nor WAT"),
     ],
+    ids=["empty", "html", "gzipped html", "gzip's first bytes", "ARC", "gzipped ARC", "zeros", "zip"],
 )
 def test_what_is_no_archive_says_so_once(data: bytes, says: str, tmp_path: Path) -> None:
     piece = whole(tmp_path, data)

@@ -8,6 +8,7 @@ import pytest
 
 import dataset
 from pipeline.build import build
+from pipeline.config import ConfigError
 from pipeline.config import build as make_config
 from pipeline.executor import PhaseFailedError
 from tests.pipeline import small_archive
@@ -88,3 +89,32 @@ def test_more_crashes_than_the_budget_fail_the_run(tmp_path: Path) -> None:
     rule = {"name": "broken", "stage": "text", "measure": f"{tmp_path}/own.py:broken", "drop_when": "true"}
     with pytest.raises(PhaseFailedError, match=r"more than 2 inputs.*always.*max_quarantined"):
         filtered(tmp_path, source, rule, run={"max_quarantined": 2})
+
+
+@pytest.mark.parametrize(
+    ("source", "measure", "drop_when", "says"),
+    [
+        ("", "", "nonsense >", "drop_when is not SQL"),
+        ("", "", " ", "must be one predicate"),
+        ("", "", "true) -- never", "drop_when is not SQL"),
+        ("", "", "true); DROP TABLE rows; SELECT (1", "must be one predicate"),
+        ("def f(rows:\n", "f", "true", "own.py is not Python"),
+        ("def f(rows):\n    g = 1\n", "g", "true", "defines no function g"),
+    ],
+)
+def test_what_cannot_be_run_is_told_before_any_work(
+    source: str, measure: str, drop_when: str, says: str, tmp_path: Path
+) -> None:
+    rule = {"name": "wrong", "stage": "text", "drop_when": drop_when}
+    if measure:
+        rule["measure"] = f"{tmp_path}/own.py:{measure}"
+    with pytest.raises(ConfigError, match=rf"filters\.wrong\..*{says}") as raised:
+        filtered(tmp_path, source, rule)
+    assert "\n" not in str(raised.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_column_that_nobody_measures_is_named(tmp_path: Path) -> None:
+    rule = {"name": "short", "stage": "text", "drop_when": "wrods < 3"}
+    with pytest.raises(PhaseFailedError, match=r"filters\.short\.drop_when.*wrods"):
+        filtered(tmp_path, "", rule)

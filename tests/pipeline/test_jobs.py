@@ -104,7 +104,11 @@ def test_a_job_builds_what_a_run_here_would(address: str, home: Path, monkeypatc
 
 
 def test_the_log_comes_while_the_job_works_and_ctrl_c_stops_it(address: str, home: Path) -> None:
-    job = submit(home, address, "run", "config.yaml", "--out", "stopped")
+    (home / "slow.py").write_text(
+        "import time\n\ndef wait(rows):\n    time.sleep(60)\n    return {'waited': [True] * len(rows)}\n"
+    )
+    slow = "filters=[{name: slow, stage: text, measure: 'slow.py:wait', drop_when: 'NOT waited'}]"
+    job = submit(home, address, "run", "config.yaml", "--out", "stopped", "--set", slow)
     assert job.stdout is not None
     for line in job.stdout:
         if line.startswith("extract"):
