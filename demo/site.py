@@ -5,11 +5,8 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from html import escape
 from io import BytesIO
 from typing import Literal
 from urllib.parse import urlsplit
@@ -19,7 +16,7 @@ import pyarrow as pa
 from PIL import Image
 
 from dataset.ids import checksum
-from demo import captions
+from demo import captions, files, markup
 from demo.world import COLOURS, HELD_OUT, SHAPE_WORDS, Scene, encode, generator, one_of, render, scene
 
 KEEP = "keep"
@@ -46,6 +43,8 @@ IMAGES_PER_PAGE = 14
 LISTS = ("md5", "sha256")
 """The kinds of hash lists that some images are put on."""
 
+CLASS_NAMES = tuple(f"{colour} {shape}" for colour in COLOURS for shape in SHAPE_WORDS)
+"""The 120 answers that zero-shot chooses from."""
 GOOD = 6_000
 """Good pictures at full scale; the amounts of dirt in `_plant` are for this scale as well."""
 EVALUATION_PER_CLASS = 20
@@ -274,7 +273,7 @@ class _Builder:
         metadata = {"Location": "http://169.254.169.254/latest/meta-data/"}
         plant("redirect to a private address", "address_private", 8, Answer(status=302, headers=metadata))
         plant("page served as .jpg", "not_an_image", 20, Answer(b"<!doctype html><title>Sign in</title>" + b" " * 900))
-        plant("SVG", "not_an_image", 12, Answer(_SVG, "image/svg+xml"))
+        plant("SVG", "not_an_image", 12, Answer(files.SVG, "image/svg+xml"))
         for k in self._many(10):
             view, text = self._unseen("loop", k)
             url = self._address()
@@ -305,11 +304,11 @@ class _Builder:
             whole = encode(render(self.seed, scene(self.seed, f"whole {k}")), "JPEG")
             body.append(whole[: int(len(whole) * rng.uniform(0.3, 0.8))])
         for body in plant("PNG of 60,000 × 60,000 pixels", "image_too_many_pixels", 6, "png", "image/png"):
-            body.append(_huge_png(60_000 + int(rng.integers(99))))
+            body.append(files.huge_png(60_000 + int(rng.integers(99))))
         for k, body in enumerate(plant("animated GIF", "image_animated", 15, "gif", "image/gif")):
-            body.append(_animation([render(self.seed, scene(self.seed, f"frame {k} {f}")) for f in range(2)]))
+            body.append(files.animation([render(self.seed, scene(self.seed, f"frame {k} {f}")) for f in range(2)]))
         for body in plant("tracking pixel, 1 × 1", "image_too_small", 60, "gif", "image/gif"):
-            body.append(_PIXEL)
+            body.append(files.PIXEL)
         for body in plant("banner, 468 × 60", "image_aspect", 40, "png", "image/png"):
             stripes = rng.integers(0, 255, (1, 13, 3), dtype=np.uint8)
             body.append(encode(Image.fromarray(stripes).resize((468, 60)), "PNG"))
@@ -335,7 +334,7 @@ class _Builder:
         for k in self._many(200):
             url, view = self._picture(f"near {k}")
             original = self._body(url)
-            kind, body = resembling(Image.open(BytesIO(original.body)).convert("RGB"), k)
+            kind, body = files.resembling(Image.open(BytesIO(original.body)).convert("RGB"), k)
             self._copies(url, view, original, kind, "near_duplicate_image", Answer(body, "image/jpeg"))
 
     def _copies(self, url: str, view: Scene, original: Answer, kind: str, expected: str, copy: Answer) -> None:
@@ -376,120 +375,23 @@ class _Builder:
         body = encode(Image.new("RGB", (16, 16), tuple(int(v) for v in self.rng.integers(0, 255, 3))), "PNG")
         url = self._serve(f"http://{host}/icon.png", Answer(body, "image/png"))
         expected = "page_noai" if host == NOAI_HOST else "image_too_small"
-        self.planted.append(Planted(url, _icon_text(host), "icon on every page", expected, pages))
+        self.planted.append(Planted(url, markup.icon_text(host), "icon on every page", expected, pages))
 
     def _front(self, host: str, pages: int) -> None:
         links = "\n".join(f'<li><a href="/{number}.html">Page {number + 1}</a></li>' for number in range(pages))
-        self.answers[host, "/"] = Answer(_html(host, f"Welcome to {host}", f"<ol>\n{links}\n</ol>").encode())
+        self.answers[host, "/"] = Answer(markup.html(host, f"Welcome to {host}", f"<ol>\n{links}\n</ol>").encode())
 
     def _page(self, host: str, number: int, pages: int, items: list[Planted]) -> None:
         rng = generator(self.seed, "page", host, number)
-        style = {"gallery.example": _figure, "shop.example": _product, "blog.example": _lazy, "photos.example": _linked}
-        blocks = [style.get(host, _row)(rng, _relative(item.url, host), item.text) for item in items]
+        blocks = [
+            markup.STYLES.get(host, markup.row)(rng, markup.relative(item.url, host), item.text) for item in items
+        ]
         blocks.insert(len(blocks) // 2, '<p>An advertisement <img src="/spacer.gif" width="1" height="1" alt=""></p>')
         navigation = (
-            f'<nav><a href="/"><img src="/icon.png" alt="{_icon_text(host)}"></a> '
+            f'<nav><a href="/"><img src="/icon.png" alt="{markup.icon_text(host)}"></a> '
             f'<a href="/{(number + 1) % pages}.html">Next page</a></nav>'
         )
         head = '<meta name="robots" content="noai, noimageai">' if host == NOAI_HOST and number % 2 else ""
         headers = {"X-Robots-Tag": "noai"} if host == NOAI_HOST and not number % 2 else {}
-        body = _html(f"Page {number + 1} of {host}", "", "\n".join([navigation, *blocks]), head)
+        body = markup.html(f"Page {number + 1} of {host}", "", "\n".join([navigation, *blocks]), head)
         self.answers[host, f"/{number}.html"] = Answer(body.encode(), headers=headers)
-
-
-# --- HTML as different sites write it --------------------------------------------------------------------------------
-
-
-def _icon_text(host: str) -> str:
-    return f"Back to the home page of {host.removesuffix('.example')}"
-
-
-def _relative(url: str, host: str) -> str:
-    return url.removeprefix(f"http://{host}")
-
-
-def _html(title: str, heading: str, body: str, head: str = "") -> str:
-    return (
-        f'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{escape(title)}</title>{head}</head>\n'
-        f"<body>\n<h1>{escape(heading or title)}</h1>\n{body}\n<footer>Made for a demonstration.</footer>\n"
-        "</body>\n</html>\n"
-    )
-
-
-def _figure(rng: np.random.Generator, src: str, text: str) -> str:
-    if rng.random() < 0.4:  # the caption is all there is
-        return f'<figure><img src="{escape(src)}"><figcaption>{escape(text)}</figcaption></figure>'
-    return (
-        f'<figure><img src="{escape(src)}" alt="{escape(text)}"><figcaption>From the collection</figcaption></figure>'
-    )
-
-
-def _product(rng: np.random.Generator, src: str, text: str) -> str:
-    price = f"{int(rng.integers(2, 60))}.{int(rng.integers(100)):02}"
-    return (
-        f'<div class="card"><img class=product alt="{escape(text)}" src={escape(src)}><b>€ {price}</b><button>Add</div>'
-    )
-
-
-def _lazy(rng: np.random.Generator, src: str, text: str) -> str:
-    if rng.random() < 0.5:
-        placeholder = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
-        return f'<p>Today: <img loading=lazy src="{placeholder}" data-src="{escape(src)}" alt="{escape(text)}"></p>'
-    return f"<p>Yesterday we saw this.<br><IMG SRC='{escape(src)}' ALT=\"{escape(text)}\"></p>"
-
-
-def _linked(rng: np.random.Generator, src: str, text: str) -> str:
-    if rng.random() < 0.3:
-        return f'<a href="/"><img src="{escape(src)}" title="{escape(text)}"></a>'
-    return f'<a href="/"><img\n  src="{escape(src)}"\n  alt="\n    {escape(text)}\n  "></a>'
-
-
-def _row(rng: np.random.Generator, src: str, text: str) -> str:
-    cells = f'<td><img src="{escape(src)}" alt="{escape(text)}"/></td><td>{int(rng.integers(9_999))}</td>'
-    return f"<table><tr>{cells}</tr></table>"
-
-
-# --- Files that are not what they seem -------------------------------------------------------------------------------
-
-_PIXEL = bytes.fromhex("47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b")
-_SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="80" height="80"><circle cx="40" cy="40" r="30"/></svg>'
-
-
-def _huge_png(side: int) -> bytes:
-    """A few bytes that declare side × side pixels (PNG specification, chunks IHDR, IDAT, IEND)."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(bytes(4_000)))
-        + chunk(b"IEND", b"")
-    )
-
-
-def _animation(frames: list[Image.Image]) -> bytes:
-    buffer = BytesIO()
-    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:], duration=200, loop=0)
-    return buffer.getvalue()
-
-
-def resembling(image: Image.Image, number: int) -> tuple[str, bytes]:
-    """A file that looks like the image: re-encoded, resized or brighter, by turns."""
-    match number % 4:
-        case 0:
-            return "re-encoded copy", encode(image, "JPEG", 75)
-        case 1:
-            bigger = image.resize((image.width * 3 // 2, image.height * 3 // 2), Image.Resampling.BICUBIC)
-            return "enlarged copy", encode(bigger, "JPEG", 88)
-        case 2:
-            smaller = image.resize((image.width * 9 // 10, image.height * 9 // 10), Image.Resampling.LANCZOS)
-            return "reduced copy", encode(smaller, "JPEG", 88)
-        case _:
-            return "brightened copy", encode(image.point(lambda v: min(255, int(v * 1.05 + 4))), "JPEG", 88)
-
-
-CLASS_NAMES = tuple(f"{colour} {shape}" for colour in COLOURS for shape in SHAPE_WORDS)
-"""The 120 answers that zero-shot chooses from."""

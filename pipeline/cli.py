@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from dataset.schema import STAGES
+from pipeline.cells import cell
 
 DONE, FAILED, USAGE = 0, 1, 2
 
@@ -295,7 +296,7 @@ def _print(relation: Any, form: str) -> None:
         for name in names:
             table.add_column(name, justify="right" if name in numeric else "left", overflow="fold")
         for row in rows:
-            table.add_row(*(_cell(value) for value in row))
+            table.add_row(*(cell(value) for value in row))
         # A terminal folds what does not fit; a file or a pipe gets every row on one line.
         console = Console(width=None if sys.stdout.isatty() else 100_000, highlight=False, markup=False)
         with console.capture() as captured:
@@ -306,20 +307,6 @@ def _print(relation: Any, form: str) -> None:
     else:
         rows = [dict(zip(names, row, strict=True)) for row in relation.fetchall()]
         print(json.dumps(rows, default=_json_value, ensure_ascii=False))
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, float):
-        return f"{value:,.4g}"
-    if isinstance(value, bytes):
-        return value.hex()
-    return str(value)
 
 
 def _json_value(value: Any) -> Any:

@@ -28,6 +28,7 @@ from dataset.storage import Storage
 from dataset.tables import read_parquet
 from dataset.views import Dataset
 from pipeline import audits, charts
+from pipeline.cells import cell
 from pipeline.datasheet import named
 from pipeline.explain import clean
 
@@ -333,15 +334,7 @@ def _number(value: Any) -> str:
 
 def _shown(value: Any) -> str:
     """A cell of a table."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, float):
-        return f"{value:,.4g}"
-    return clean(str(value))
+    return clean(cell(value))
 
 
 def _cleaned(text: Any) -> str:

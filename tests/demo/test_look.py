@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from demo.site import resembling
+from demo.files import resembling
 from demo.world import HELD_OUT, Scene, encode, render, scene
 from filters.perceptual import pdq
 
