@@ -127,6 +127,8 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("config", metavar="CONFIG")
     made.add_argument("--out", metavar="FILE", help="where the list goes (Parquet); overrides the config's `out`")
     settable(made)
+    made.add_argument("--workers", type=int, help="CPUs that count dumps and pageviews; 0 counts in this process")
+    made.add_argument("--address", help="a Ray cluster's address; by default Ray runs on this machine")
 
     made = command("train", _train, "train a CLIP on a dataset's shards; resumes by itself")
     made.add_argument("config", metavar="CONFIG")
@@ -249,7 +251,7 @@ def _report(arguments: argparse.Namespace) -> int:
 def _queries_build(arguments: argparse.Namespace) -> int:
     from pipeline.querylist import build_list
 
-    build_list(arguments.config, arguments.set, arguments.out)
+    build_list(arguments.config, arguments.set, arguments.out, arguments.workers, arguments.address)
     return DONE
 
 
