@@ -40,14 +40,13 @@ _WITHOUT_SPACES = (  # Thai, Lao, Myanmar, Khmer, kana, Han
     (0xF900, 0xFAFF),
     (0x20000, 0x3FFFF),
 )
-_PADDING = np.zeros(8, np.uint8)  # so that eight bytes can be read at any token's start
 
 
 @dataclass(frozen=True)
 class Tokens:
     """The tokens of several texts, in order within each text.
 
-    data: uint8 (bytes,), the texts as they are compared, and eight bytes more.
+    data: uint8 (bytes,), the texts as they are compared.
     starts, ends: int64 (tokens,), each token's bytes in `data`.
     rows: int64 (tokens,), the index of the token's text.
     follows: bool (tokens,), whether a phrase can go on to this token from the one before it.
@@ -130,7 +129,7 @@ def _cut(data: np.ndarray, classes: np.ndarray, offsets: np.ndarray, *, exact_sp
     if exact_spaces:
         single = classes[starts] == _SINGLE
         follows[1:] &= (starts[1:] - ends[:-1]) + single[1:] + single[:-1] == 1
-    return Tokens(np.concatenate([data, _PADDING]), starts, ends, rows, follows)
+    return Tokens(data, starts, ends, rows, follows)
 
 
 def _class_table(space: bytes, single: bytes) -> np.ndarray:
