@@ -18,11 +18,12 @@ import pyarrow.compute as pc
 
 from filters.tokens import Rule, Tokens, tokenize
 
-_BLOCK_BYTES = 1 << 20  # texts are walked in blocks whose arrays fit a core's cache
+_BLOCK_BYTES = 1 << 19  # texts are walked in blocks whose arrays fit a core's cache
 _UNIT_BYTES = 7
 _GOES_ON = 8  # the eighth byte of a unit whose token has more bytes
 _KEEP = np.array([(1 << 8 * min(length, _UNIT_BYTES)) - 1 for length in range(_GOES_ON + 1)], np.uint64)
-_ARRAYS = ("starts", "units", "links")  # of an _Index
+_ARRAYS = ("tags", "starts", "edges")  # of an _Index
+_EMPTY, _SEVERAL = np.uint16(0), np.uint16(1)
 _HASH_UNIT, _HASH_PARENT = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)  # odd, bits well mixed
 
 
@@ -52,45 +53,59 @@ class MatchConfig:
 class _Index:
     """Edges (parent, unit) -> child of the trie, looked up for whole arrays at once."""
 
-    def __init__(self, starts: np.ndarray, units: np.ndarray, links: np.ndarray):
+    def __init__(self, tags: np.ndarray, starts: np.ndarray, edges: np.ndarray):
         """The arrays as `made` makes them.
 
+        tags: uint16 (buckets,), some bits of the hash of a bucket's only edge; _EMPTY, or _SEVERAL.
         starts: int32 (buckets + 1,), where a bucket's edges begin.
-        units: uint64 (edges + 1,). links: uint64 (edges + 1,), parent << 32 | child.
+        edges: uint64 (edges, 2) or flat: the unit, and parent << 32 | child.
         """
-        self.starts, self.units, self.links = starts, units, links
-        self._shift = _shift(len(units) - 1)
+        self.tags, self.starts, self.edges = tags, starts, edges.reshape(-1, 2)
+        self._shift = _shift(len(self.edges))
 
     @staticmethod
     def made(parents: np.ndarray, units: np.ndarray, children: np.ndarray) -> _Index:
         """Sort edges into buckets of their hash."""
-        shift = _shift(len(units))
-        buckets = _bucket(parents, units, shift)
+        hashes = _hash(parents, units)
+        buckets = hashes >> _shift(len(units))
         order = np.argsort(buckets, kind="stable")
-        starts = np.searchsorted(buckets[order], np.arange((1 << (64 - int(shift))) + 1)).astype(np.int32)
+        size = 1 << (64 - int(_shift(len(units))))
+        starts = np.searchsorted(buckets[order], np.arange(size + 1, dtype=np.uint64)).astype(np.int32)
+        tags = np.zeros(size, np.uint16)
+        tags[buckets] = _tag(hashes)
+        tags[np.diff(starts) > 1] = _SEVERAL
         links = parents.astype(np.uint64) << np.uint64(32) | children.astype(np.uint64)
-        # An empty bucket's start is read too: it is another bucket's edge, which cannot be the one sought, or this pad.
-        return _Index(starts, np.append(units[order], np.uint64(0)), np.append(links[order], np.uint64(0)))
+        return _Index(tags, starts, np.stack([units[order], links[order]], axis=1))
 
-    def find(self, parents: np.ndarray | np.int32, units: np.ndarray) -> np.ndarray:
-        """The child of each (parent, unit), or 0. int64 (n,). One parent may be given for all."""
-        buckets = _bucket(parents, units, self._shift)
+    def find(self, parents: np.ndarray | np.int32, units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Which of the (parent, unit) are edges, int64, ascending; and their children, int64.
+
+        One parent may be given for all.
+        """
+        hashes = _hash(parents, units)
+        buckets = (hashes >> self._shift).view(np.int64)
+        tags = self.tags.take(buckets)
+        sought = np.flatnonzero((tags == _tag(hashes)) | (tags == _SEVERAL))  # few that are no edge
+        buckets = buckets.take(sought)
         position = self.starts.take(buckets)
+        units = units.take(sought)
+        if isinstance(parents, np.ndarray):
+            parents = parents.take(sought)
         children = self._child_at(position, parents, units)
         missed = np.flatnonzero(children == 0)
-        stop, position = self.starts[buckets[missed] + 1], position[missed] + 1
-        while True:
-            left = np.flatnonzero((position < stop) & (children[missed] == 0))
-            if not len(left):
-                return children
-            missed, position, stop = missed[left], position[left], stop[left]
+        while len(missed):
+            position[missed] += 1
+            missed = missed[position[missed] < self.starts[buckets[missed] + 1]]
             ours = parents[missed] if isinstance(parents, np.ndarray) else parents
-            children[missed] = self._child_at(position, ours, units[missed])
-            position += 1
+            children[missed] = self._child_at(position[missed], ours, units[missed])
+            missed = missed[children[missed] == 0]
+        found = np.flatnonzero(children)
+        return sought.take(found), children.take(found)
 
     def _child_at(self, position: np.ndarray, parents: np.ndarray | np.int32, units: np.ndarray) -> np.ndarray:
-        links = self.links.take(position).view(np.int64)
-        same = self.units.take(position) == units
+        edges = self.edges.take(position, axis=0)
+        links = edges[:, 1].view(np.int64)
+        same = edges[:, 0] == units
         same &= (links >> 32) == parents
         return (links & 0xFFFFFFFF) * same
 
@@ -99,13 +114,17 @@ def _shift(edges: int) -> np.uint64:
     return np.uint64(64 - max(1, int(2 * edges).bit_length()))
 
 
-def _bucket(parents: np.ndarray | np.int32, units: np.ndarray, shift: np.uint64) -> np.ndarray:
+def _hash(parents: np.ndarray | np.int32, units: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
         mixed = units * _HASH_UNIT
         mixed ^= mixed >> np.uint64(29)
         mixed += parents.astype(np.uint64) * _HASH_PARENT
         mixed *= _HASH_UNIT
-        return (mixed >> shift).view(np.int64)
+        return mixed
+
+
+def _tag(hashes: np.ndarray) -> np.ndarray:
+    return (hashes >> np.uint64(16)).astype(np.uint16) | np.uint16(2)  # neither _EMPTY nor _SEVERAL
 
 
 def _read(words: np.ndarray, ends: np.ndarray, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -169,7 +188,7 @@ class Matcher:
 
     def to_arrow(self) -> pa.Buffer:
         """The matcher as an Arrow IPC file, which `from_arrow` reads in place: processes that map it share it."""
-        arrays = [getattr(index, name) for index in (self._roots, self._edges) for name in _ARRAYS]
+        arrays = [getattr(index, name).ravel() for index in (self._roots, self._edges) for name in _ARRAYS]
         arrays += [self._query_ids, self._query_starts]
         lists = [
             pa.LargeListArray.from_arrays(pa.array([0, len(array)], pa.int64()), pa.array(array)) for array in arrays
@@ -209,24 +228,33 @@ class Matcher:
 
     def _walk(self, tokens: Tokens) -> tuple[np.ndarray, np.ndarray]:
         """All (row, query id), distinct and sorted."""
-        token, position = np.arange(len(tokens.starts)), tokens.starts
-        next_start, next_follows = np.append(tokens.starts, 0), np.append(tokens.follows, False)
-        words, state = _words(tokens.data), None
+        words, follows = _words(tokens.data), np.append(tokens.follows, False)
+        first_units, first_ends = _read(words, tokens.ends, tokens.starts)
+        token, state = self._roots.find(np.int32(0), first_units)
+        ends, depth = (
+            first_ends.take(token),
+            np.zeros(len(token), np.int64),
+        )  # depth: bytes of the token before its unit
         found: list[np.ndarray] = []
         while len(token):
-            units, ends = _read(words, tokens.ends.take(token), position)
-            state = self._roots.find(np.int32(0), units) if state is None else self._edges.find(state, units)
-            known = np.flatnonzero(state)
-            token, position, state, ends = (array.take(known) for array in (token, position, state, ends))
-            held = np.flatnonzero(ends & ((state < self._first_inner) | (state >= self._first_leaf)))
-            found.append(self._keys(tokens.rows.take(token.take(held)), state.take(held)))
-            token += ends
-            goes_on = np.flatnonzero((state < self._first_leaf) & (~ends | next_follows.take(token)))
-            token, position, state, ends = (array.take(goes_on) for array in (token, position, state, ends))
-            position += _UNIT_BYTES
-            position += (next_start.take(token) - position) * ends  # a choice by arithmetic: np.where waits on branches
+            at_end, inside = np.flatnonzero(ends), np.flatnonzero(~ends)
+            last, after = token.take(at_end), state.take(at_end)
+            held = np.flatnonzero((after < self._first_inner) | (after >= self._first_leaf))
+            found.append(self._keys(tokens.rows.take(last.take(held)), after.take(held)))
+            last += 1
+            goes_on = np.flatnonzero((after < self._first_leaf) & follows.take(last))
+            following, token, depth = last.take(goes_on), token.take(inside), depth.take(inside) + _UNIT_BYTES
+            units, ends = _read(words, tokens.ends.take(token), tokens.starts.take(token) + depth)
+            token = np.concatenate([following, token])
+            ends = np.concatenate([first_ends.take(following), ends])
+            depth = np.concatenate([np.zeros(len(following), np.int64), depth])
+            known, state = self._edges.find(
+                np.concatenate([after.take(goes_on), state.take(inside)]),
+                np.concatenate([first_units.take(following), units]),
+            )
+            token, ends, depth = token.take(known), ends.take(known), depth.take(known)
         keys = np.sort(np.concatenate([np.empty(0, np.int64), *found]))
-        keys = keys[np.diff(keys, prepend=-1) != 0]
+        keys = keys.take(np.flatnonzero(np.diff(keys, prepend=-1)))
         rows = keys // max(1, self._size)  # np.divmod takes four times as long
         return rows, (keys - rows * self._size).astype(np.int32)
 
