@@ -112,6 +112,16 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("name", metavar="NAME", nargs="?")
     formatted(made)
 
+    made = command("balance", _balance, "what other caps would give, without writing anything")
+    made.add_argument("out", metavar="OUT")
+    made.add_argument("--caps", type=_caps, required=True, metavar="N,N", help="pairs a query, e.g. 1000,5000,20000")
+    made.add_argument(
+        "--before",
+        choices=["prebalance", "balance"],
+        help="of all matched pairs, or of those that the filters left; by default the latter as soon as there are",
+    )
+    formatted(made)
+
     made = command("explain", _explain, "one pair's whole story, from the archive's byte to its shard or its reason")
     made.add_argument("out", metavar="OUT")
     made.add_argument("which", metavar="URL|PAIR_ID")
@@ -222,6 +232,22 @@ def _audit(arguments: argparse.Namespace) -> int:
         return DONE
     query = audits.load(arguments.name)
     _print(Dataset(arguments.out).sql(query), arguments.format)
+    return DONE
+
+
+def _caps(text: str) -> list[int]:
+    try:
+        return [int(item) for item in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be numbers like 1000,5000,20000, not {text!r}") from None
+
+
+def _balance(arguments: argparse.Namespace) -> int:
+    import duckdb
+
+    from pipeline.tail import curve
+
+    _print(duckdb.from_arrow(curve(arguments.out, arguments.caps, arguments.before)), arguments.format)
     return DONE
 
 

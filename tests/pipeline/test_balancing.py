@@ -9,7 +9,10 @@ import pytest
 
 import dataset
 from filters import balance
+from pipeline import tail
 from pipeline.build import build
+from pipeline.cli import main
+from pipeline.config import ConfigError
 from pipeline.config import build as make_config
 from pipeline.stages import balancing
 from tests.pipeline import small_archive
@@ -45,3 +48,57 @@ def test_partitions_change_nothing(tmp_path: Path, mode: str) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     assert dropped(tmp_path / "a", mode) == dropped(tmp_path / "b", mode, piece_bytes=2**16, pairs_per_partition=20)
+
+
+@pytest.mark.parametrize("mode", ["cap", "sample"])
+def test_the_curve_says_what_a_run_with_that_cap_keeps(tmp_path: Path, mode: str) -> None:
+    dropped(tmp_path, mode)
+    out = str(tmp_path / "out")
+    funnel = {
+        stage: (count, kept)
+        for stage, count, kept in dataset.open(out).sql("SELECT stage, input, kept FROM funnel").fetchall()
+    }
+    before = tail.curve(out, [1_000_000, 9, 3], "prebalance").to_pylist()  # 9: the cap of 6, oversampled
+    assert [(row["pairs"], row["kept"]) for row in before[:2]] == [
+        (funnel["prebalance"][0], funnel["prebalance"][0]),
+        funnel["prebalance"],
+    ]
+    assert before[0]["percent_of_matches_in_tail"] == 100
+    assert before[0]["full_queries"] == 0 < before[1]["full_queries"] <= before[2]["full_queries"]
+    assert before[1]["kept"] > before[2]["kept"]
+    (after,) = tail.curve(out, [6]).to_pylist()
+    assert (after["pairs"], after["kept"]) == funnel["balance"]
+    ((largest,),) = (
+        dataset.open(out)
+        .sql(
+            "SELECT max(n) FROM (SELECT count(*) AS n FROM (SELECT unnest(query_ids) AS q, pair_id FROM _pairs) "
+            "WHERE hex(pair_id) NOT IN (SELECT upper(pair_id) FROM dropped) GROUP BY q)"
+        )
+        .fetchall()
+    )
+    assert after["largest_query_kept"] == largest
+
+
+def test_the_curve_of_narrow_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dropped(tmp_path)
+    want = tail.curve(str(tmp_path / "out"), [2, 6])
+    monkeypatch.setattr(balance, "_SLACK", -8)
+    monkeypatch.setattr(balance, "_SIGMAS", 2)
+    assert tail.curve(str(tmp_path / "out"), [2, 6]).equals(want)
+
+
+def test_wit_balance(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    archive = small_archive.write(tmp_path / "small.warc.gz", pages=12)
+    build(make_config(small_archive.config(archive, tmp_path / "out")), to="match", quiet=True)
+    with pytest.raises(ConfigError, match="has not come to prebalance yet"):
+        tail.curve(str(tmp_path / "out"), [3])
+    build(make_config(small_archive.config(archive, tmp_path / "out")), to="dedup", quiet=True)
+    capsys.readouterr()
+    assert main(["balance", str(tmp_path / "out"), "--caps", "2,8", "--format", "csv"]) == 0
+    header, two, eight = capsys.readouterr().out.splitlines()
+    assert header == ",".join(tail.CURVE.names)
+    assert (two.split(",")[0], eight.split(",")[0]) == ("2", "8")
+    assert main(["balance", str(tmp_path / "out"), "--caps", "0"]) == 2
+    with pytest.raises(SystemExit) as usage:
+        main(["balance", str(tmp_path / "out"), "--caps", "few"])
+    assert usage.value.code == 2
