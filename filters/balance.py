@@ -80,13 +80,14 @@ def counts(query_ids: pa.Array | pa.ChunkedArray) -> pa.Table:
     """Pairs per query of one partition.
 
     Args:
-        query_ids: list<int32> (n,), distinct ids per pair.
+        query_ids: list<int32> (n,), sorted and distinct ids per pair.
 
     Returns:
         COUNTS, ordered by query_id; add up over partitions.
     """
-    query, count = np.unique(_explode(query_ids)[1], return_counts=True)
-    return pa.table([query, count], schema=COUNTS)
+    count = np.bincount(_explode(query_ids)[1])
+    query = np.flatnonzero(count)
+    return pa.table([query.astype(np.int32), count[query]], schema=COUNTS)
 
 
 def windows(counts: pa.Table, t: int) -> pa.Table:
@@ -208,7 +209,7 @@ def decide(rows: pa.Table, cutoffs: pa.Table, mode: Mode = "cap", salt: int = 0)
     A pair without any query stays: none of its queries is full.
 
     Args:
-        rows: columns row, query_ids, hash; of one partition.
+        rows: columns row, query_ids (sorted and distinct), hash; of one partition.
         cutoffs: CUTOFFS, without nulls; by cutoffs() or sample_cutoffs().
         mode: as BalanceConfig.mode.
         salt: of the draws.
@@ -252,8 +253,7 @@ def nearest(rows: pa.Table, cutoffs: pa.Table, mode: Mode = "cap", salt: int = 0
     if not len(starts):
         return _NEAREST.empty_table()
     least = np.repeat(np.minimum.reduceat(far, starts), np.diff(starts, append=len(at_row)))
-    ties = np.flatnonzero(far == least)
-    ties = ties[np.lexsort((query[ties], at_row[ties]))]
+    ties = np.flatnonzero(far == least)  # by row, then by id
     best = ties[np.flatnonzero(np.diff(at_row[ties], prepend=-1))]
     row = rows.column("row").take(pa.array(at_row[best]))
     chosen = cutoffs.take(pa.array(at[best]))
