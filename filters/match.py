@@ -21,6 +21,7 @@ from filters.tokens import Rule, Tokens, tokenize
 _BLOCK_BYTES = 1 << 19  # texts are walked in blocks whose arrays fit a core's cache
 _UNIT_BYTES = 7
 _GOES_ON = 8  # the eighth byte of a unit whose token has more bytes
+_GLUED_BIT = np.uint64(60)  # of a token's first unit, if no space is before it: see Tokens.glued
 _KEEP = np.array([(1 << 8 * min(length, _UNIT_BYTES)) - 1 for length in range(_GOES_ON + 1)], np.uint64)
 _ARRAYS = ("tags", "starts", "edges")  # of an _Index
 _EMPTY, _SEVERAL = np.uint16(0), np.uint16(1)
@@ -231,15 +232,20 @@ class Matcher:
         words, follows = _words(tokens.data), np.append(tokens.follows, False)
         first_units, first_ends = _read(words, tokens.ends, tokens.starts)
         token, state = self._roots.find(np.int32(0), first_units)
-        ends, depth = (
-            first_ends.take(token),
-            np.zeros(len(token), np.int64),
-        )  # depth: bytes of the token before its unit
+        can_end: np.ndarray | None = None
+        if tokens.glued is not None and tokens.alone is not None:
+            can_start = np.flatnonzero((tokens.alone | ~tokens.glued).take(token))
+            token, state = token.take(can_start), state.take(can_start)
+            can_end = tokens.alone | ~np.append(tokens.glued[1:], False)
+            first_units |= tokens.glued.astype(np.uint64) << _GLUED_BIT
+        ends, depth = first_ends.take(token), np.zeros(len(token), np.int64)  # depth: of the unit, bytes in its token
         found: list[np.ndarray] = []
         while len(token):
             at_end, inside = np.flatnonzero(ends), np.flatnonzero(~ends)
             last, after = token.take(at_end), state.take(at_end)
             held = np.flatnonzero((after < self._first_inner) | (after >= self._first_leaf))
+            if can_end is not None:
+                held = held[can_end[last[held]]]
             found.append(self._keys(tokens.rows.take(last.take(held)), after.take(held)))
             last += 1
             goes_on = np.flatnonzero((after < self._first_leaf) & follows.take(last))
@@ -278,12 +284,16 @@ def _trie(tokens: Tokens, size: int, rule: Rule) -> tuple[np.ndarray, np.ndarray
     tails = np.append(heads[1:], len(tokens.rows)) - 1
     if rule == "metaclip":  # spaces are added to the text, never to the query: a query with "x," in it matches nothing
         touching = (tokens.starts[1:] == tokens.ends[:-1]) & (tokens.rows[1:] == tokens.rows[:-1])
+        if tokens.glued is not None:
+            touching &= ~tokens.glued[1:]
         held = ~np.isin(tokens.rows[heads], tokens.rows[1:][touching])
         heads, tails = heads[held], tails[held]
     words, token, position, state = _words(tokens.data), heads, tokens.starts[heads], np.zeros(len(heads), np.int64)
     parents, units, states = [np.empty(0, np.int32)], [np.empty(0, np.uint64)], 0
     while len(token):
         unit, ends = _read(words, tokens.ends[token], position)
+        if tokens.glued is not None:
+            unit |= (tokens.glued[token] & (position == tokens.starts[token])).astype(np.uint64) << _GLUED_BIT
         order = np.lexsort((unit, state))
         is_new = np.ones(len(order), bool)
         is_new[1:] = (np.diff(state[order]) != 0) | (unit[order][1:] != unit[order][:-1])

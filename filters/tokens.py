@@ -11,7 +11,8 @@ Two rules:
 `metaclip`
     MetaCLIP's `substr_matching`: the text as it is, `,` `.` `;` `:` `?` `!` and the backtick wrapped in spaces, tab
     and line ends made spaces, and a query must stand in it with a space on either side. Tokens follow each other
-    where exactly one space is then between them.
+    where exactly one space is then between them. Characters of scripts that are written without spaces are tokens by
+    themselves, and a query needs no space beside one: what MetaCLIP does for languages in these scripts.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ import pyarrow.compute as pc
 Rule = Literal["words", "metaclip"]
 
 _SPACE, _WORD, _SINGLE, _INSIDE = range(4)  # INSIDE: a later byte of a character that is a token by itself
+_PERHAPS_SINGLE = 4  # the first byte of characters some of which are tokens by themselves
 _IGNORED = ("\u00ad", "\u200b", "\u2060", "\ufeff")  # invisible: soft hyphen, zero-width space, word joiner, BOM
 _JOIN_CONTROLS = "\u200c\u200d"  # part of words in Indic and Arabic script (UTS #18, \w)
 _WITHOUT_SPACES = (  # Thai, Lao, Myanmar, Khmer, kana, Han
@@ -50,6 +52,8 @@ class Tokens:
     starts, ends: int64 (tokens,), each token's bytes in `data`.
     rows: int64 (tokens,), the index of the token's text.
     follows: bool (tokens,), whether a phrase can go on to this token from the one before it.
+    glued: bool (tokens,), whether it goes on without a space, which matters to the rule `metaclip`; None if none does.
+    alone: bool (tokens,), whether it is a character of a script without spaces; None with `glued`.
     """
 
     data: np.ndarray
@@ -57,6 +61,8 @@ class Tokens:
     ends: np.ndarray
     rows: np.ndarray
     follows: np.ndarray
+    glued: np.ndarray | None = None
+    alone: np.ndarray | None = None
 
 
 def normalize(text: str) -> str:
@@ -71,7 +77,10 @@ def tokenize(texts: pa.Array, rule: Rule) -> Tokens:
     texts = texts.fill_null("")
     if rule == "metaclip":
         data, offsets = _buffers(texts)
-        return _cut(data, _translated(data, _METACLIP_CLASS), offsets, exact_spaces=True)
+        classes = _translated(data, _METACLIP_CLASS)
+        if (classes == _PERHAPS_SINGLE).any():
+            classes = _by_character(data.tobytes().decode(), data, _metaclip_classes())
+        return _cut(data, classes, offsets, exact_spaces=True)
     is_ascii = pc.string_is_ascii(texts)
     data, offsets = _buffers(texts.filter(is_ascii))
     ascii_part = _cut(_translated(data, _LOWER), _translated(data, _ASCII_CLASS), offsets)
@@ -110,10 +119,16 @@ def _normalized(texts: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     whole = pc.binary_join(pa.ListArray.from_arrays([0, len(lines)], lines.cast(pa.string())), "\n")[0].as_py()
     whole = normalize(whole) + "\n"
     data = np.frombuffer(whole.encode(), np.uint8)
-    leads = (data & 0xC0) != 0x80
-    classes = _character_classes()[np.frombuffer(whole.encode("utf-32-le"), np.uint32)][np.cumsum(leads) - 1]
-    classes[~leads & (classes == _SINGLE)] = _INSIDE
+    classes = _by_character(whole, data, _character_classes())
     return data, classes, np.concatenate([[0], np.flatnonzero(data == ord("\n")) + 1])
+
+
+def _by_character(text: str, data: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """The classes of a text's bytes, by a table of its characters'."""
+    leads = (data & 0xC0) != 0x80
+    classes = table[np.frombuffer(text.encode("utf-32-le"), np.uint32)][np.cumsum(leads) - 1]
+    classes[~leads & (classes == _SINGLE)] = _INSIDE
+    return classes
 
 
 def _cut(data: np.ndarray, classes: np.ndarray, offsets: np.ndarray, *, exact_spaces: bool = False) -> Tokens:
@@ -131,16 +146,24 @@ def _cut(data: np.ndarray, classes: np.ndarray, offsets: np.ndarray, *, exact_sp
     rows = np.repeat(np.arange(len(counts)), counts)
     follows = np.zeros(len(starts), bool)
     follows[1:] = rows[1:] == rows[:-1]
-    if exact_spaces:
-        single = classes.take(starts) == _SINGLE
-        follows[1:] &= (starts[1:] - ends[:-1]) + single[1:] + single[:-1] == 1
-    return Tokens(data, starts, ends, rows, follows)
+    if not exact_spaces:
+        return Tokens(data, starts, ends, rows, follows)
+    single, mark = classes.take(starts) == _SINGLE, data.take(starts) < 0x80
+    mark &= single
+    gap = (starts[1:] - ends[:-1]) + mark[1:] + mark[:-1]
+    glued = follows.copy()
+    glued[1:] &= gap == 0
+    follows[1:] &= gap <= 1
+    if not glued.any():
+        return Tokens(data, starts, ends, rows, follows)
+    return Tokens(data, starts, ends, rows, follows, glued, single & ~mark)
 
 
-def _class_table(space: bytes, single: bytes) -> np.ndarray:
+def _class_table(space: str, single: str, perhaps_single: bytes) -> np.ndarray:
     table = np.full(256, _WORD, np.uint8)
-    table[list(space)] = _SPACE
-    table[list(single)] = _SINGLE
+    table[list(space.encode())] = _SPACE
+    table[list(single.encode())] = _SINGLE
+    table[list(perhaps_single)] = _PERHAPS_SINGLE
     return table
 
 
@@ -160,7 +183,20 @@ def _character_classes() -> np.ndarray:
     return table
 
 
+@cache
+def _metaclip_classes() -> np.ndarray:
+    """The class of every code point by the rule `metaclip`, uint8 (0x110000,)."""
+    table = np.full(0x110000, _WORD, np.uint8)
+    table[[ord(space) for space in _METACLIP_SPACES]] = _SPACE
+    table[[ord(mark) for mark in _METACLIP_MARKS]] = _SINGLE
+    for low, high in _WITHOUT_SPACES:
+        table[low : high + 1] = _SINGLE
+    return table
+
+
 _NO_TEXTS = np.zeros(1, np.int64)
 _LOWER = np.array([ord(chr(byte).lower()) if byte < 128 else byte for byte in range(256)], np.uint8)
 _ASCII_CLASS = np.array([_category_class(chr(byte)) if byte < 128 else _WORD for byte in range(256)], np.uint8)
-_METACLIP_CLASS = _class_table(b" \t\n\r", b",.;:?!`")
+_METACLIP_SPACES, _METACLIP_MARKS = " \t\n\r", ",.;:?!`"
+_LEADS_WITHOUT_SPACES = bytes({chr(code).encode()[0] for low, high in _WITHOUT_SPACES for code in range(low, high + 1)})
+_METACLIP_CLASS = _class_table(_METACLIP_SPACES, _METACLIP_MARKS, _LEADS_WITHOUT_SPACES)

@@ -62,6 +62,21 @@ def by_words(texts: list[str | None], queries: list[str]) -> list[list[int]]:
     return answer
 
 
+def without_spaces(character: str) -> bool:
+    return any(low <= ord(character) <= high for low, high in WITHOUT_SPACES)
+
+
+def holds(spaced: str, query: str) -> bool:
+    """Whether a query stands in a text with a space at either end that is not of a script without spaces."""
+    at = spaced.find(query)
+    while at >= 0:
+        before, after = spaced[at - 1 : at], spaced[at + len(query) : at + len(query) + 1]
+        if (without_spaces(query[0]) or before == " ") and (without_spaces(query[-1]) or after == " "):
+            return True
+        at = spaced.find(query, at + 1)
+    return False
+
+
 def by_metaclip(texts: list[str | None], queries: list[str]) -> list[list[int]]:
     """MetaCLIP's substr_matching, with white space in queries collapsed."""
     answer = []
@@ -72,7 +87,7 @@ def by_metaclip(texts: list[str | None], queries: list[str]) -> list[list[int]]:
         for space in "\t\n\r":
             spaced = spaced.replace(space, " ")
         collapsed = [" ".join(query.split()) for query in queries]
-        answer.append([index for index, query in enumerate(collapsed) if query and f" {query} " in spaced])
+        answer.append([index for index, query in enumerate(collapsed) if query and holds(spaced, query)])
     return answer
 
 
@@ -148,6 +163,16 @@ def test_words(text: str, query: str, holds: bool) -> None:
         ("a red\tcar", "red car", True),
         ("a red  car", "red car", False),
         ("cat\x00", "cat", False),
+        ("私は東京が好き", "東京", True),
+        ("私は東 京が好き", "東京", False),
+        ("東 京", "東 京", True),
+        ("ภาษาไทย", "ไทย", True),
+        ("赤いTシャツ", "Tシャツ", False),  # a Latin letter needs its space
+        ("赤い Tシャツ", "Tシャツ", True),
+        ("東京,京都", "東京", True),
+        ("東京,京都", "東京,", False),
+        ("東京,京都", "東京 , 京都", True),
+        ("iPhone用ケース", "iPhone", False),
     ],
 )
 def test_metaclip(text: str, query: str, holds: bool) -> None:
