@@ -78,22 +78,23 @@ def tokenize(texts: pa.Array, rule: Rule) -> Tokens:
     if rule == "metaclip":
         data, offsets = _buffers(texts)
         classes = _translated(data, _METACLIP_CLASS)
-        if (classes == _PERHAPS_SINGLE).any():
-            classes = _by_character(data.tobytes().decode(), data, _metaclip_classes())
+        perhaps = np.flatnonzero(classes == _PERHAPS_SINGLE)
+        if len(perhaps):
+            classes = _with_singles(data, classes, perhaps)
         return _cut(data, classes, offsets, exact_spaces=True)
     is_ascii = pc.string_is_ascii(texts)
     data, offsets = _buffers(texts.filter(is_ascii))
     ascii_part = _cut(_translated(data, _LOWER), _translated(data, _ASCII_CLASS), offsets)
-    mask = is_ascii.to_numpy(zero_copy_only=False)
-    if mask.all():
+    special = ~is_ascii.to_numpy(zero_copy_only=False)
+    if not special.any():
         return ascii_part
-    other_part = _cut(*_normalized(texts.filter(pc.invert(is_ascii))))
+    other_part = _cut(*_normalized(texts.filter(pa.array(special))))
     base = len(ascii_part.data)
     return Tokens(
         np.concatenate([ascii_part.data, other_part.data]),
         np.concatenate([ascii_part.starts, other_part.starts + base]),
         np.concatenate([ascii_part.ends, other_part.ends + base]),
-        np.concatenate([np.flatnonzero(mask)[ascii_part.rows], np.flatnonzero(~mask)[other_part.rows]]),
+        np.concatenate([np.flatnonzero(~special)[ascii_part.rows], np.flatnonzero(special)[other_part.rows]]),
         np.concatenate([ascii_part.follows, other_part.follows]),
     )
 
@@ -119,15 +120,33 @@ def _normalized(texts: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     whole = pc.binary_join(pa.ListArray.from_arrays([0, len(lines)], lines.cast(pa.string())), "\n")[0].as_py()
     whole = normalize(whole) + "\n"
     data = np.frombuffer(whole.encode(), np.uint8)
-    classes = _by_character(whole, data, _character_classes())
+    leads = (data & 0xC0) != 0x80
+    classes = _character_classes()[np.frombuffer(whole.encode("utf-32-le"), np.uint32)][np.cumsum(leads) - 1]
+    classes[~leads & (classes == _SINGLE)] = _INSIDE
     return data, classes, np.concatenate([[0], np.flatnonzero(data == ord("\n")) + 1])
 
 
-def _by_character(text: str, data: np.ndarray, table: np.ndarray) -> np.ndarray:
-    """The classes of a text's bytes, by a table of its characters'."""
-    leads = (data & 0xC0) != 0x80
-    classes = table[np.frombuffer(text.encode("utf-32-le"), np.uint32)][np.cumsum(leads) - 1]
-    classes[~leads & (classes == _SINGLE)] = _INSIDE
+def _with_singles(data: np.ndarray, classes: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """The classes of bytes, with the characters of scripts without spaces as tokens by themselves.
+
+    at: int64, the first bytes of characters of three or four bytes that may be such.
+    """
+    classes = classes.copy()
+    classes[at] = _WORD
+    lead = data[at].astype(np.int64)
+    last = np.where(lead < 0xF0, 2, 3)
+    code = np.where(lead < 0xF0, lead & 0x0F, lead & 0x07)
+    for later in (1, 2, 3):
+        more = later <= last
+        byte = data[np.where(more, at + later, at)].astype(np.int64)
+        code = np.where(more, code << 6 | (byte & 0x3F), code)
+    single = np.zeros(len(at), bool)
+    for low, high in _WITHOUT_SPACES:
+        single |= (code >= low) & (code <= high)
+    at, last = at[single], last[single]
+    classes[at] = _SINGLE
+    for later in (1, 2, 3):
+        classes[at[later <= last] + later] = _INSIDE
     return classes
 
 
@@ -180,17 +199,6 @@ def _character_classes() -> np.ndarray:
     table = np.fromiter((_category_class(chr(code)) for code in range(0x110000)), np.uint8, 0x110000)
     for low, high in _WITHOUT_SPACES:
         table[low : high + 1][table[low : high + 1] == _WORD] = _SINGLE
-    return table
-
-
-@cache
-def _metaclip_classes() -> np.ndarray:
-    """The class of every code point by the rule `metaclip`, uint8 (0x110000,)."""
-    table = np.full(0x110000, _WORD, np.uint8)
-    table[[ord(space) for space in _METACLIP_SPACES]] = _SPACE
-    table[[ord(mark) for mark in _METACLIP_MARKS]] = _SINGLE
-    for low, high in _WITHOUT_SPACES:
-        table[low : high + 1] = _SINGLE
     return table
 
 
