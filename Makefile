@@ -4,7 +4,7 @@ BIN := .venv/bin
 PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null && echo $$p && break; done)
 
-.PHONY: setup demo test lint lock
+.PHONY: setup demo test lint lock queries-en
 
 setup: .venv/.ready
 
@@ -35,3 +35,13 @@ lock: setup  ## pin the newest versions that pyproject.toml allows
 
 bench-%: setup  ## a speed claim, measured beside its peer
 	$(BIN)/python -m bench.$(subst -,_,$*)
+
+# Its inputs that are no Python packages: titles out of an npm package, which unpacks them by efrt; WordNet 3.0 of Debian.
+queries-en: setup  ## build the built-in query list anew
+	mkdir -p build/queries
+	npm install --silent --no-audit --no-fund --legacy-peer-deps --prefix build/queries compromise-wikipedia@0.1.1 efrt@2.7.0
+	cd build/queries && printf '%s\n' "import model from './node_modules/compromise-wikipedia/src/_model.js'" \
+		"import { unpack } from 'efrt'" "console.log(Object.keys(unpack(model)).sort().join('\n'))" > titles.mjs \
+		&& node titles.mjs > titles.txt
+	cd build/queries && apt-get download --quiet wordnet-base && dpkg-deb --extract wordnet-base_*.deb .
+	$(BIN)/wit queries build configs/queries_en.yaml

@@ -1,7 +1,9 @@
-"""Matching texts against the built-in query list, by MetaCLIP's rule: ours against pyahocorasick, on one core.
+"""Matching texts against the built-in list's half million queries, by MetaCLIP's rule: ours against pyahocorasick, on
+one core, on captions and on sentences.
 
-Texts are the list's own queries drawn into captions of about 8, so that the bench needs no download; `--texts FILE`
-takes one text a line instead.
+The captions are a thousand of LAION-400M where ../shared/data holds them, each many times, else the list's own queries
+drawn into captions of about 8. The sentences are WordNet's glosses, where WordNet is (`make queries-en` fetches it).
+`--texts FILE` takes one text a line instead.
 """
 
 from __future__ import annotations
@@ -9,35 +11,71 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import resource
 import tempfile
 import time
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from bench.peer import measure, venv
 from filters.match import Matcher
 from filters.queries import load
 
 TEXTS = 200_000
+ROOT = Path(__file__).resolve().parent.parent
+LAION = ROOT.parent / "shared" / "data" / "laion-sample-1000.parquet"
+WORDNETS = (ROOT / "build" / "queries" / "usr" / "share" / "wordnet", Path("/usr/share/wordnet"))
+
+
+def texts_to_match(queries: list[str], file: Path | None) -> dict[str, list[str]]:
+    """Sets of texts, by a name that says what they are."""
+    if file:
+        return {file.name: file.read_text(encoding="utf-8").splitlines()}
+    sets = {}
+    if LAION.exists():
+        sample = pq.read_table(LAION)["TEXT"].to_pylist()
+        sets["LAION-400M's alt texts"] = sample * (TEXTS // len(sample))
+    else:
+        rng = random.Random(0)
+        sets["made captions"] = [" ".join(rng.choice(queries) for _ in range(rng.randint(3, 13))) for _ in range(TEXTS)]
+    for folder in WORDNETS:
+        if folder.is_dir():
+            lines = [line for file in sorted(folder.glob("data.*")) for line in file.read_text().splitlines()]
+            sets["WordNet's glosses"] = [line.partition(" | ")[2].strip() for line in lines if " | " in line]
+            break
+    return sets
 
 
 def main() -> None:
-    """Print the figures, and as the last line one JSON object."""
+    """Print the figures, and as the last line one JSON object: the ratio of the set on which it is least."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--texts", type=Path, help="one text a line")
     options = parser.parse_args()
     queries = load("builtin:en").column("query").to_pylist()
-    if options.texts:
-        texts = options.texts.read_text(encoding="utf-8").splitlines()
-    else:
-        rng = random.Random(0)
-        texts = [" ".join(rng.choice(queries) for _ in range(rng.randint(3, 13))) for _ in range(TEXTS)]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     began = time.process_time()
     matcher = Matcher(pa.array(queries), "metaclip")
-    built = time.process_time()
-    found = matcher.match(pa.array(texts))
-    seconds = time.process_time() - built
+    built = time.process_time() - began
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    data = matcher.to_arrow()
+    print(f"{len(queries):,} queries; CPU time of one core, build apart")
+    print(f"ours built in {built:.1f} s with {peak / 1e3:.0f} MB; a machine's workers share {data.size / 1e6:.0f} MB")
+    results = []
+    for name, texts in texts_to_match(queries, options.texts).items():
+        results.append(compare(name, texts, queries, Matcher.from_arrow(data)))
+    least = min(results, key=lambda result: result["ratio"])
+    equal = all(result["equal"] for result in results)
+    print(json.dumps({"bench": "match", "unit": "texts/s and core", **least, "equal": equal, "sets": results}))
+
+
+def compare(name: str, texts: list[str], queries: list[str], matcher: Matcher) -> dict[str, object]:
+    """Texts a second, ours and the peer's, and whether they found the same."""
+    array = pa.array(texts)
+    began = time.process_time()
+    found = matcher.match(array)
+    seconds = time.process_time() - began
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / name for name in ("queries.json", "texts.json", "result.json")]
         paths[0].write_text(json.dumps(queries), encoding="utf-8")
@@ -46,21 +84,13 @@ def main() -> None:
         peer = measure(python, Path(__file__).parent / "match_peer.py", *map(str, paths))
         equal = json.loads(paths[2].read_text(encoding="utf-8")) == found.to_pylist()
     ours, theirs = len(texts) / seconds, len(texts) / peer["seconds"]
-    print(f"{len(queries):,} queries, {len(texts):,} texts, CPU time of one core, build apart")
-    print(f"ours  {ours:>12,.0f} texts/s, built in {built - began:.1f} s")
-    print(f"peer  {theirs:>12,.0f} texts/s, built in {peer['build_seconds']:.1f} s (pyahocorasick)")
+    print(f"{name}: {len(texts):,} texts of {sum(map(len, texts)) / len(texts):.0f} characters")
+    print(f"  ours  {ours:>12,.0f} texts/s")
     print(
-        json.dumps(
-            {
-                "bench": "match",
-                "ours": round(ours),
-                "peer": round(theirs),
-                "unit": "texts/s and core",
-                "ratio": round(ours / theirs, 2),
-                "equal": equal,
-            }
-        )
+        f"  peer  {theirs:>12,.0f} texts/s, built in {peer['build_seconds']:.1f} s, "
+        f"{peer['megabytes']:,.0f} MB each worker (pyahocorasick)"
     )
+    return {"texts": name, "ours": round(ours), "peer": round(theirs), "ratio": round(ours / theirs, 2), "equal": equal}
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """MetaCLIP's matching rule on pyahocorasick, in the peer's own environment: QUERIES TEXTS RESULT, all JSON."""
 
 import json
+import resource
 import sys
 import time
 from pathlib import Path
@@ -26,10 +27,11 @@ def main() -> None:
         automaton.add_word(f" {query} ", number)
     automaton.make_automaton()
     built = time.process_time()
+    megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
     found = [sorted({number for _, number in automaton.iter(spaced(text))}) for text in texts]
     ended = time.process_time()
     result_path.write_text(json.dumps(found), encoding="utf-8")
-    print(json.dumps({"build_seconds": built - began, "seconds": ended - built}))
+    print(json.dumps({"build_seconds": built - began, "seconds": ended - built, "megabytes": megabytes}))
 
 
 main()

@@ -6,7 +6,7 @@ chunks, casts to the schema, fixes the row group size and the codec, and leaves 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -18,8 +18,16 @@ if TYPE_CHECKING:
 ROW_GROUP_ROWS = 65_536
 
 
-def to_parquet(table: pa.Table, schema: pa.Schema | None = None) -> pa.Buffer:
+def to_parquet(
+    table: pa.Table, schema: pa.Schema | None = None, encodings: Mapping[str, str] | None = None
+) -> pa.Buffer:
     """Serialise a table; its rows must already be in their total order.
+
+    Args:
+        table: the rows.
+        schema: what they are cast to.
+        encodings: Parquet encodings of columns whose values repeat too little for a dictionary; such a file is
+            compressed as far as zstd goes.
 
     Raises:
         pa.ArrowInvalid: a column does not fit the schema.
@@ -29,7 +37,14 @@ def to_parquet(table: pa.Table, schema: pa.Schema | None = None) -> pa.Buffer:
     table = table.combine_chunks().replace_schema_metadata(None)
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(
-        sink, table.schema, compression="zstd", compression_level=3, store_schema=True, write_statistics=True
+        sink,
+        table.schema,
+        compression="zstd",
+        compression_level=19 if encodings else 3,
+        use_dictionary=[name for name in table.column_names if name not in encodings] if encodings else True,
+        column_encoding=dict(encodings) if encodings else None,
+        store_schema=True,
+        write_statistics=True,
     ) as writer:
         writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
     return sink.getvalue()

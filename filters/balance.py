@@ -1,26 +1,32 @@
 """Balance: at most t pairs a query, as in CLIP's WIT (Radford et al. 2021, section 2.2), by a vector of cutoffs.
 
-A query with n ≤ t pairs keeps them all. Of a fuller one, the t pairs of the smallest hash fill it; the t-th smallest
-hash is its *cutoff*. A pair stays if any of its queries is not full, or if its hash is within the cutoff of any: a pair
-is only dropped when every query that it matches has enough without it. So a query may end with more than t
-pairs, but each one beyond its own t fills another query.
+Two readings of it:
 
-No query's rows are ever gathered: counts first, then only the hashes among which the cutoff must lie (about
-t + 6√t a query), then each partition decides alone. The hash is `dataset.ids.order_hash`, one per pair and seed,
-so the result does not depend on order or partitions, and the result at t lies within that at any larger t over
-the same pairs. Pairs of equal hash share their fate.
+`cap`: a query with n ≤ t pairs keeps them all. Of a fuller one, the t pairs of the smallest hash fill it; the t-th
+smallest hash is its *cutoff*. A pair stays if any of its queries is not full, or if its hash is within the cutoff of
+any: a pair is only dropped when every query that it matches has enough without it. So a query may end with more than t
+pairs, but each one beyond its own t fills another query. The hash is `dataset.ids.order_hash`, one per pair and seed.
+
+`sample`: MetaCLIP's (Xu et al. 2023, algorithm 1). Each match of a query with n > t pairs is drawn with probability
+t/n, each of another always, and a pair stays if any of its matches is drawn. A draw is a hash of (seed, pair_id,
+query_id), its cutoff t/n of the hashes' range. A query is expected to draw t pairs, and keeps what others draw besides.
+
+No query's rows are ever gathered: counts first, then (for `cap`) only the hashes among which the cutoff must lie, about
+t + 6√t a query; then each partition decides alone. So the result does not depend on order or partitions, and the
+result at t lies within that at any larger t over the same pairs. Pairs of equal hash share their fate.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal, get_args
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from dataset import sql
+from dataset.ids import mix64
 from dataset.schema import VERDICTS
 
 COUNTS = pa.schema([("query_id", pa.int32()), ("count", pa.int64())])
@@ -29,6 +35,8 @@ COLLECTED = pa.schema([("query_id", pa.int32()), ("hash", pa.uint64())])
 CUTOFFS = pa.schema([*COUNTS, ("cap", pa.int64()), ("cutoff", pa.uint64())])
 """Queries of more than cap pairs; a null cutoff: the window was too narrow to tell (see widen)."""
 _NEAREST = pa.schema([("row", pa.uint32()), ("hash", pa.uint64()), *CUTOFFS])
+
+Mode = Literal["cap", "sample"]
 
 _ALL = np.uint64(2**64 - 1)
 _SIGMAS = 6
@@ -43,8 +51,13 @@ class BalanceConfig:
 
     cap: int = 20_000
     """t: pairs that fill a query; CLIP's is 20,000 at 400 million pairs."""
+    mode: Mode = "cap"
+    """`cap`: a full query keeps the t pairs of the smallest hash. `sample`: each of its n matches with probability t/n,
+    as MetaCLIP does. Either keeps what another query keeps."""
 
     def __post_init__(self) -> None:
+        if self.mode not in get_args(Mode):
+            raise ValueError(f"mode must be one of {', '.join(get_args(Mode))}, not {self.mode!r}")
         if self.cap < 1:
             raise ValueError(f"cap must be at least 1, not {self.cap}")
 
@@ -67,13 +80,14 @@ def counts(query_ids: pa.Array | pa.ChunkedArray) -> pa.Table:
     """Pairs per query of one partition.
 
     Args:
-        query_ids: list<int32> (n,), distinct ids per pair.
+        query_ids: list<int32> (n,), sorted and distinct ids per pair.
 
     Returns:
         COUNTS, ordered by query_id; add up over partitions.
     """
-    query, count = np.unique(_explode(query_ids)[1], return_counts=True)
-    return pa.table([query, count], schema=COUNTS)
+    count = np.bincount(_explode(query_ids)[1])
+    query = np.flatnonzero(count)
+    return pa.table([query.astype(np.int32), count[query]], schema=COUNTS)
 
 
 def windows(counts: pa.Table, t: int) -> pa.Table:
@@ -88,9 +102,19 @@ def windows(counts: pa.Table, t: int) -> pa.Table:
     """
     full = counts.filter(pc.greater(counts.column("count"), t))
     count = full.column("count").to_numpy()
-    share = (t + _SIGMAS * np.sqrt(t) + _SLACK) / count
+    share = _expected(t) / count
     window = np.where(share < 1, (np.minimum(share, 1 - 2.0**-53) * 2.0**64).astype(np.uint64), _ALL)
     return pa.table([full.column("query_id"), full.column("count"), window], schema=WINDOWS)
+
+
+def bucket_of_query(windows: pa.Table, t: int, hashes_per_bucket: int) -> np.ndarray:
+    """A bucket for each query of WINDOWS, in their order, so that about so many hashes are collected for one. int64."""
+    return np.arange(len(windows)) // max(1, int(hashes_per_bucket / _expected(t)))
+
+
+def _expected(t: int) -> float:
+    """Hashes that a window is made to hold."""
+    return max(1.0, t + _SIGMAS * float(np.sqrt(t)) + _SLACK)
 
 
 def collect(query_ids: pa.Array | pa.ChunkedArray, hashes: np.ndarray, windows: pa.Table) -> pa.Table:
@@ -155,14 +179,40 @@ def widen(windows: pa.Table, cutoffs: pa.Table) -> pa.Table:
     return windows.set_column(2, WINDOWS.field("window"), pa.array(np.where(missed, doubled, window)))
 
 
-def decide(rows: pa.Table, cutoffs: pa.Table) -> pa.Table:
-    """`query_full` for the pairs beyond the cutoff of every query that they match.
+def sample_cutoffs(counts: pa.Table, t: int) -> pa.Table:
+    """The CUTOFFS of the mode `sample`: a draw up to and with the cutoff has a probability of t/n.
+
+    Args:
+        counts: COUNTS over all partitions, distinct and ascending ids.
+        t: pairs that fill a query.
+    """
+    full = counts.filter(pc.greater(counts.column("count"), t))
+    cutoff = (t / full.column("count").to_numpy() * 2.0**64).astype(np.uint64) - np.uint64(1)
+    return pa.table([*full.columns, np.full(len(full), t), cutoff], schema=CUTOFFS)
+
+
+def draws(hashes: np.ndarray, query: np.ndarray, salt: int) -> np.ndarray:
+    """A uniform, independent hash of each match. uint64 (n,).
+
+    Args:
+        hashes: uint64 (n,), by dataset.ids.order_hash of the match's pair.
+        query: int32 (n,), its query.
+        salt: another one gives other draws.
+    """
+    return mix64(hashes ^ mix64(query.astype(np.uint64), salt), salt)
+
+
+def decide(rows: pa.Table, cutoffs: pa.Table, mode: Mode = "cap", salt: int = 0) -> pa.Table:
+    """`query_full` for the pairs that no query keeps: by the mode `cap` those beyond the cutoff of every query that
+    they match, by `sample` those that no query draws.
 
     A pair without any query stays: none of its queries is full.
 
     Args:
-        rows: columns row, query_ids, hash; of one partition.
-        cutoffs: CUTOFFS, without nulls.
+        rows: columns row, query_ids (sorted and distinct), hash; of one partition.
+        cutoffs: CUTOFFS, without nulls; by cutoffs() or sample_cutoffs().
+        mode: as BalanceConfig.mode.
+        salt: of the draws.
 
     Returns:
         VERDICTS, ordered by row. Evidence: of the pair's queries, the one that came nearest to keeping it, its count,
@@ -173,32 +223,38 @@ def decide(rows: pa.Table, cutoffs: pa.Table) -> pa.Table:
     """
     if cutoffs.column("cutoff").null_count:
         raise ValueError("a query has no cutoff yet: widen its window first")
-    measures = nearest(rows, cutoffs)
+    measures = nearest(rows, cutoffs, mode, salt)
     return sql.run(sql.load("decisions/balance"), {"measures": measures}).cast(VERDICTS)
 
 
-def nearest(rows: pa.Table, cutoffs: pa.Table) -> pa.Table:
-    """For each pair all of whose queries are full, the query of the largest cutoff (of equals, the least id).
+def nearest(rows: pa.Table, cutoffs: pa.Table, mode: Mode = "cap", salt: int = 0) -> pa.Table:
+    """For each pair all of whose queries are full, the query that comes nearest to keeping it, of equals the least id.
 
-    Arguments as for decide().
+    In the mode `cap` that is the query of the largest cutoff; in the mode `sample` one that draws the pair, or else the
+    one whose draw is the least, as a multiple of its cutoff. Arguments as for decide().
 
     Returns:
-        row, hash, query_id, count, cap, cutoff; ordered by row as given.
+        row, hash (in the mode `sample` the draw), query_id, count, cap, cutoff; ordered by row as given.
     """
     at_row, query = _explode(rows.column("query_ids"))
     at, full = _find(cutoffs.column("query_id").to_numpy(), query)
     open_ = np.zeros(rows.num_rows, dtype=bool)
     open_[at_row[~full]] = True
     judged = ~open_[at_row]
-    at_row, at = at_row[judged], at[judged]
+    at_row, at, query = at_row[judged], at[judged], query[judged]
     cutoff = cutoffs.column("cutoff").to_numpy()[at]
+    hash_ = rows.column("hash").to_numpy()[at_row]
+    if mode == "sample":
+        hash_ = draws(hash_, query, salt)
+        far = np.where(hash_ <= cutoff, 0.0, hash_ / np.maximum(cutoff, np.uint64(1)))
+    else:
+        far = _ALL - cutoff
     starts = np.flatnonzero(np.diff(at_row, prepend=-1))
     if not len(starts):
         return _NEAREST.empty_table()
-    highest = np.repeat(np.maximum.reduceat(cutoff, starts), np.diff(starts, append=len(at_row)))
-    ties = np.flatnonzero(cutoff == highest)
-    ties = ties[np.lexsort((query[judged][ties], at_row[ties]))]
+    least = np.repeat(np.minimum.reduceat(far, starts), np.diff(starts, append=len(at_row)))
+    ties = np.flatnonzero(far == least)  # by row, then by id
     best = ties[np.flatnonzero(np.diff(at_row[ties], prepend=-1))]
-    pairs = rows.select(["row", "hash"]).take(pa.array(at_row[best]))
+    row = rows.column("row").take(pa.array(at_row[best]))
     chosen = cutoffs.take(pa.array(at[best]))
-    return pa.table([*pairs.columns, *chosen.columns], schema=_NEAREST)
+    return pa.table([row, hash_[best], *chosen.columns], schema=_NEAREST)

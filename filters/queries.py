@@ -8,10 +8,11 @@ list are added."
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -21,10 +22,20 @@ import pyarrow.parquet as pq
 from dataset import sql
 from dataset.schema import QUERIES
 from dataset.storage import open_input
+from filters import sources
 from filters.lines import read_lines
+from filters.sources import Counts
 from filters.tokens import normalize
 
 DATA = Path(__file__).parent / "data"
+QUERY_LIST = pa.schema(
+    [
+        *QUERIES,  # source: the first that gave the query; source_score: its score
+        ("count", pa.int64()),  # occurrences in the text whose words or bigrams were counted; null if none counted it
+        ("sources", pa.list_(pa.string())),  # all that gave the query, in the order of the config's keys
+        ("scores", pa.list_(pa.float64())),  # of each of these: count, PMI (bits), views, synsets; null without one
+    ]
+)
 SUMMARY = pa.schema(
     [
         ("source", pa.string()),
@@ -35,15 +46,18 @@ SUMMARY = pa.schema(
             pa.int64(),
         ),  # without a letter or digit, with markup in it, or without a count where one is needed
         ("overlap", pa.int64()),  # equal, but for case and Unicode form, to one of an earlier source or of this one
+        ("over_cap", pa.int64()),  # beyond max_per_source or max_queries; a later source may still give them
         ("added", pa.int64()),
     ]
 )
+Source = Literal["unigram", "bigram", "title", "wordnet", "extra", "number"]
 
-_COUNTED = r"^(?P<query>.*?)[\t; ]\s*(?P<score>[0-9]{1,15})$"  # word<TAB>count, word;count, two words count
-_TITLED = r"^(?P<query>[^\t]*)(?:\t\s*(?P<score>[0-9]{1,15}))?$"  # a title may end in a number: only a tab parts them
-_WORDNET = r"^(?P<query>[^ ]+) [nvar] (?P<score>[0-9]+) "  # wndb(5WN): lemma, part of speech, number of its synsets
+WITHOUT_SPACES = ("bo", "dz", "gan", "ja", "km", "lo", "lzh", "my", "shn", "th", "wuu", "yue", "zh", "zh-classical")
+"""Codes of Wikipedias whose words no space parts: what stands between two spaces is a phrase."""
+
 _READABLE = r"[\p{L}\p{N}]"
 _MARKUP = r"[<>{}|\\=\[\]\"]|&?(lt|gt|amp|quot|nbsp);|&(lt|gt|amp|quot|nbsp)|;|^(formula|codice)_\d+$"
+_SYMBOL = r"^[^\s\p{L}\p{N}\p{C}]$"
 
 
 @dataclass(frozen=True)
@@ -52,6 +66,13 @@ class QueriesConfig:
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
+    language: str = "en"
+    """The Wikipedia that dumps and pageviews are of: its code, as in en.wikipedia.org."""
+    dumps: tuple[str, ...] = ()
+    """A Wikipedia's `pages-articles.xml.bz2`, whole or in parts, multistream or not: its words and bigrams are counted,
+    in place of `unigrams` and `bigrams`."""
+    segmenter: str = ""
+    """`path/to/file.py:function`, from a text to the list of its words; for languages written without spaces."""
     unigrams: str = ""
     """Word counts, one `word<TAB>count` (or `word;count`) a line, plain or gzip; a path, a URL, or
     `package:NAME/FILE` for a file of an installed Python package."""
@@ -59,52 +80,155 @@ class QueriesConfig:
     """Occurrences that a word or a bigram must have; the paper's 100."""
     bigrams: str = ""
     """Counts of two words, `first second<TAB>count`."""
+    bigram_words: str = ""
+    """Word counts of the text that the bigrams were counted in, if that is another than the unigrams'."""
     min_pmi: float = 3.0
     """Pointwise mutual information (bits) that a bigram must have over its words; the paper says "high"."""
     titles: str = ""
     """Names of articles, one a line, with `<TAB>count` (views, searches) if known."""
+    pageviews: tuple[str, ...] = ()
+    """Hourly pageview files (`domain title count bytes`, plain or gzip), whose views of each title are summed."""
+    min_hourly_views: int = 50
+    """Rows of a pageview file with fewer views are left out before summing; MetaCLIP's 50."""
     min_title_count: int = 0
-    """Views or searches that a title must have; titles without a count are taken if this is 0."""
+    """Views or searches that a title must have, MetaCLIP's 70; titles without a count are taken if this is 0."""
     wordnet: str = ""
     """The folder of WordNet's database, with its files index.noun and so on."""
     extra: tuple[str, ...] = ()
     """More queries: text files, one a line."""
     numbers: int = 0
     """Adds the numbers from 0 to below this."""
+    punctuation: Literal["drop", "keep"] = "drop"
+    """What becomes of a query that is a single mark or symbol; MetaCLIP drops them."""
+    max_per_source: Mapping[Source, int] = field(default_factory=dict)
+    """How many queries a source may add, those of the highest score, by its name: unigram, bigram, title, ..."""
+    max_queries: int = 0
+    """How many queries the list may have, the earlier sources first; 0 for any number."""
 
     def __post_init__(self) -> None:
-        for key in ("min_count", "min_title_count", "numbers"):
+        for key in ("min_count", "min_hourly_views", "min_title_count", "numbers", "max_queries"):
             if getattr(self, key) < 0:
                 raise ValueError(f"{key} must be at least 0, not {getattr(self, key)}")
+        for source, most in self.max_per_source.items():
+            if source not in get_args(Source) or most < 0:
+                raise ValueError(f"max_per_source.{source} must be a source and at least 0, not {most}")
+        if self.punctuation not in ("drop", "keep"):
+            raise ValueError(f"punctuation must be drop or keep, not {self.punctuation!r}")
+        if self.dumps and (self.unigrams or self.bigrams or self.bigram_words):
+            raise ValueError("dumps must come without unigrams and bigrams, which are counted in them")
         if self.bigrams and not self.unigrams:
             raise ValueError("bigrams must come with unigrams, whose counts mutual information is taken over")
-        if not (self.unigrams or self.titles or self.wordnet or self.extra or self.numbers):
-            raise ValueError("a query list must be built from something: unigrams, titles, wordnet, extra or numbers")
+        if self.bigram_words and not self.bigrams:
+            raise ValueError("bigram_words must come with bigrams")
+        if self.titles and self.pageviews:
+            raise ValueError("titles must come without pageviews: one of them gives the names of articles")
+        if self.dumps and self.language in WITHOUT_SPACES and not self.segmenter:
+            raise ValueError(
+                f"segmenter must name a function that cuts {self.language} into words, which it writes without spaces"
+            )
+        if self.segmenter and not re.fullmatch(r".+\.py:[A-Za-z_]\w*", self.segmenter):
+            raise ValueError(f"segmenter must be path/to/file.py:function, not {self.segmenter!r}")
+        given = (self.dumps, self.unigrams, self.titles, self.pageviews, self.wordnet, self.extra, self.numbers)
+        if not any(given):
+            raise ValueError(
+                "a query list must be built from something: dumps, unigrams, titles, pageviews, wordnet, extra "
+                "or numbers"
+            )
+
+    def files(self) -> list[tuple[str, str]]:
+        """Every file that the config names, with its key."""
+        return [
+            *(("dumps", name) for name in self.dumps),
+            *(
+                (key, getattr(self, key))
+                for key in ("unigrams", "bigrams", "bigram_words", "titles")
+                if getattr(self, key)
+            ),
+            *(("pageviews", name) for name in self.pageviews),
+            *(("wordnet", name) for name in (sources.wordnet_files(self.wordnet) if self.wordnet else [])),
+            *(("extra", name) for name in self.extra),
+        ]
 
 
-def build(config: QueriesConfig) -> tuple[pa.Table, pa.Table]:
-    """The query list (dataset.schema.QUERIES) and what each source gave to it (SUMMARY).
+@dataclass(frozen=True)
+class Counted:
+    """What was counted in files too large to be read here: Wikipedia's dumps, and pageviews."""
+
+    words: Counts | None = None
+    bigrams: Counts | None = None
+    views: pa.Table | None = None
+    """filters.sources.COUNTS: titles and their views."""
+
+
+def build(config: QueriesConfig, counted: Counted | None = None) -> tuple[pa.Table, pa.Table]:
+    """The query list (QUERY_LIST) and what each source gave to it (SUMMARY).
 
     A query keeps the spelling and the source that named it first, in the order of the config's keys; within a source
     queries go by falling score, then by their code points. Same files, same list.
 
+    Args:
+        config: the sources.
+        counted: what was counted in `dumps` and `pageviews`.
+
     Raises:
         FileNotFoundError, OSError, ValueError: a source cannot be read.
     """
-    named = []
-    for place, (source, table) in enumerate(_sources(config)):
-        whence = pa.table({"source": [source] * len(table), "place": pa.array([place] * len(table), pa.int32())})
-        named.append(pa.table({**_columns(table), **_columns(whence)}))
-    entries = pa.concat_tables(named).combine_chunks()
+    taken: list[pa.ChunkedArray] = []
+    claimed = []
+    room = config.max_queries or 2**31 - 1
+    for place, (source, table) in enumerate(_sources(config, counted or Counted())):
+        most = min(room, config.max_per_source.get(source, room))
+        entries = _spelled(table, config.punctuation)
+        known = pa.table({"key": pa.chunked_array(taken, pa.string())})
+        judged = sql.run(_CLAIM, {"entries": entries, "taken": known}, {"most": most})
+        added = judged.filter(pc.equal(judged["fate"], "added"))
+        taken.extend(added["key"].chunks)
+        room -= len(added)
+        whence = {"source": [source] * len(judged), "place": pa.array([place] * len(judged), pa.int32())}
+        claimed.append(pa.table({**_columns(judged), **whence}))
+    everything = pa.concat_tables(claimed)
+    queries = sql.run(_LIST, {"claimed": everything}).cast(QUERY_LIST)
+    return queries, sql.run(_SUMMARY, {"claimed": everything}).cast(SUMMARY)
+
+
+def _spelled(entries: pa.Table, punctuation: str) -> pa.Table:
+    """Entries with their queries' white space and Unicode form made one, `usable`, and `key`, which the spellings of
+    one query share: the normal form of the rule `words`.
+    """
     spelled = pc.utf8_normalize(pc.replace_substring_regex(entries["query"], r"\s+", " "), "NFC")
-    readable = pc.and_(
+    usable = pc.and_(
         pc.match_substring_regex(spelled, _READABLE), pc.invert(pc.match_substring_regex(spelled, _MARKUP))
     )
+    if punctuation == "keep":
+        usable = pc.or_(usable, pc.match_substring_regex(spelled, _SYMBOL))
+    keys = normalize("\n".join(pc.fill_null(spelled, "").to_pylist())).split("\n")
     entries = entries.set_column(0, "query", spelled)
-    entries = entries.append_column("usable", pc.fill_null(readable, False)).append_column("key", _keys(spelled))
-    claimed = sql.run(_CLAIM, {"entries": entries})
-    queries = sql.run(_LIST, {"claimed": claimed}).cast(QUERIES)
-    return queries, sql.run(_SUMMARY, {"claimed": claimed}).cast(SUMMARY)
+    return entries.append_column("usable", pc.fill_null(usable, False)).append_column(
+        "key", pa.array(keys, pa.string())
+    )
+
+
+def _sources(config: QueriesConfig, counted: Counted) -> Iterator[tuple[Source, pa.Table]]:
+    """Each source's name and entries (filters.sources.ENTRIES)."""
+    words = Counts.read(config.unigrams) if config.unigrams else counted.words
+    if words:
+        yield "unigram", sources.unigrams(words, config.min_count)
+        pairs = Counts.read(config.bigrams) if config.bigrams else counted.bigrams
+        if pairs:
+            over = Counts.read(config.bigram_words) if config.bigram_words else words
+            table = sources.bigrams(pairs, over, config.min_count, config.min_pmi)
+            if config.language in WITHOUT_SPACES:
+                table = table.set_column(0, "query", pc.replace_substring(table["query"], " ", ""))
+            yield "bigram", table
+    names = sources.read_titles(config.titles) if config.titles else counted.views
+    if names is not None:
+        yield "title", sources.titles(names, config.min_title_count)
+    if config.wordnet:
+        yield "wordnet", sources.wordnet(config.wordnet)
+    for name in config.extra:
+        yield "extra", sources.listed(read_lines(name))
+    if config.numbers:
+        yield "number", sources.listed(pa.array(range(config.numbers)).cast(pa.string()))
 
 
 def load(name: str) -> pa.Table:
@@ -160,81 +284,43 @@ def _columns(table: pa.Table) -> dict[str, pa.ChunkedArray]:
     return dict(zip(table.column_names, table.columns, strict=True))
 
 
-def _sources(config: QueriesConfig) -> Iterator[tuple[str, pa.Table]]:
-    """Each source's name and entries: query (null for a line that makes no sense), score, below (its threshold)."""
-    if config.unigrams:
-        unigrams = _parse(read_lines(config.unigrams), _COUNTED)
-        yield "unigram", _entries(unigrams, pc.less(unigrams["score"], config.min_count))
-        if config.bigrams:
-            bigrams = _parse(read_lines(config.bigrams), _COUNTED)
-            informed = sql.run(_MUTUAL_INFORMATION, {"bigrams": bigrams, "unigrams": unigrams})
-            rare = pc.less(informed["count"], config.min_count)
-            yield "bigram", _entries(informed, pc.or_kleene(rare, pc.less(informed["score"], config.min_pmi)))
-    if config.titles:
-        titles = _parse(read_lines(config.titles), _TITLED)
-        yield "title", _entries(titles, pc.less(pc.fill_null(titles["score"], 0), config.min_title_count))
-    if config.wordnet:
-        files = [f"{config.wordnet.rstrip('/')}/index.{part}" for part in ("noun", "verb", "adj", "adv")]
-        lemmas = pa.concat_tables([_parse(read_lines(file), _WORDNET) for file in files])
-        lemmas = lemmas.filter(pc.is_valid(lemmas["query"]))  # each file begins with its licence
-        yield "wordnet", _entries(lemmas.set_column(0, "query", pc.replace_substring(lemmas["query"], "_", " ")))
-    for name in config.extra:
-        yield "extra", _entries(pa.table({"query": read_lines(name)}))
-    if config.numbers:
-        yield "number", _entries(pa.table({"query": pa.array(range(config.numbers)).cast(pa.string())}))
-
-
-def _parse(lines: pa.StringArray, pattern: str) -> pa.Table:
-    """Lines as query and score (float64, null where none is given); both null for a line that does not fit."""
-    found = pc.extract_regex(lines, pattern)
-    score = pc.struct_field(found, "score")
-    score = pc.if_else(pc.equal(score, ""), pa.scalar(None, pa.string()), score)
-    return pa.table({"query": pc.struct_field(found, "query"), "score": score.cast(pa.float64())})
-
-
-def _entries(table: pa.Table, below: pa.ChunkedArray | None = None) -> pa.Table:
-    """query, score (null if the source has none), below (false without a threshold)."""
-    score = table["score"] if "score" in table.column_names else pa.nulls(len(table), pa.float64())
-    flags = pa.array([False] * len(table)) if below is None else pc.fill_null(below, True)
-    return pa.table({"query": table["query"], "score": score, "below": flags})
-
-
-def _keys(queries: pa.ChunkedArray) -> pa.Array:
-    """What the spellings of one query share: the normal form of the rule `words`."""
-    return pa.array(normalize("\n".join(pc.fill_null(queries, "").to_pylist())).split("\n"), pa.string())
-
-
-_MUTUAL_INFORMATION = """
-WITH words AS (SELECT query AS word, sum(score) AS count FROM unigrams GROUP BY query)
-SELECT query, score AS count, log2(
-        score / (SELECT sum(score) FROM bigrams)
-        / (first.count / (SELECT sum(count) FROM words))
-        / (second.count / (SELECT sum(count) FROM words))
-    ) AS score
-FROM bigrams
-LEFT JOIN words AS first ON first.word = split_part(query, ' ', 1)
-LEFT JOIN words AS second ON second.word = split_part(query, ' ', 2)
-"""
 _CLAIM = """
-SELECT place, source, query, score, CASE
-        WHEN NOT usable THEN 'unusable'
-        WHEN below THEN 'below_threshold'
-        WHEN row_number() OVER (PARTITION BY key, usable, below ORDER BY place, score DESC NULLS LAST, query) = 1
-            THEN 'added'
-        ELSE 'overlap'
+WITH judged AS (
+    SELECT query, key, score, "count", CASE
+            WHEN NOT usable THEN 'unusable'
+            WHEN below THEN 'below_threshold'
+            WHEN key IN (SELECT key FROM taken) THEN 'overlap'
+            WHEN row_number() OVER (PARTITION BY key, usable, below ORDER BY score DESC NULLS LAST, query) > 1
+                THEN 'overlap'
+            ELSE 'new'
+        END AS fate
+    FROM entries
+)
+SELECT query, key, score, "count", CASE
+        WHEN fate != 'new' THEN fate
+        WHEN row_number() OVER (PARTITION BY fate ORDER BY score DESC NULLS LAST, query) <= most THEN 'added'
+        ELSE 'over_cap'
     END AS fate
-FROM entries
+FROM judged, config ORDER BY score DESC NULLS LAST, query
 """
 _LIST = """
+WITH given AS (
+    SELECT key, place, source, max(score) AS score, max("count") AS "count"
+    FROM claimed WHERE fate IN ('added', 'overlap', 'over_cap') GROUP BY ALL
+), by_key AS (
+    SELECT key, max("count") AS "count", list(source ORDER BY place) AS sources, list(score ORDER BY place) AS scores
+    FROM given GROUP BY key
+)
 SELECT row_number() OVER (ORDER BY place, score DESC NULLS LAST, query) - 1 AS query_id,
-    query, source, score AS source_score
-FROM claimed WHERE fate = 'added' ORDER BY query_id
+    query, source, score AS source_score, by_key."count", sources, scores
+FROM claimed JOIN by_key USING (key) WHERE fate = 'added' ORDER BY query_id
 """
 _SUMMARY = """
 SELECT source, count(*) AS found,
     count(*) FILTER (fate = 'below_threshold') AS below_threshold,
     count(*) FILTER (fate = 'unusable') AS unusable,
     count(*) FILTER (fate = 'overlap') AS overlap,
+    count(*) FILTER (fate = 'over_cap') AS over_cap,
     count(*) FILTER (fate = 'added') AS added
 FROM claimed GROUP BY place, source ORDER BY place
 """

@@ -11,7 +11,8 @@ Two rules:
 `metaclip`
     MetaCLIP's `substr_matching`: the text as it is, `,` `.` `;` `:` `?` `!` and the backtick wrapped in spaces, tab
     and line ends made spaces, and a query must stand in it with a space on either side. Tokens follow each other
-    where exactly one space is then between them.
+    where exactly one space is then between them. Characters of scripts that are written without spaces are tokens by
+    themselves, and a query needs no space beside one: what MetaCLIP does for languages in these scripts.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ import pyarrow.compute as pc
 Rule = Literal["words", "metaclip"]
 
 _SPACE, _WORD, _SINGLE, _INSIDE = range(4)  # INSIDE: a later byte of a character that is a token by itself
+_PERHAPS_SINGLE = 4  # the first byte of characters some of which are tokens by themselves
 _IGNORED = ("\u00ad", "\u200b", "\u2060", "\ufeff")  # invisible: soft hyphen, zero-width space, word joiner, BOM
 _JOIN_CONTROLS = "\u200c\u200d"  # part of words in Indic and Arabic script (UTS #18, \w)
 _WITHOUT_SPACES = (  # Thai, Lao, Myanmar, Khmer, kana, Han
@@ -40,17 +42,18 @@ _WITHOUT_SPACES = (  # Thai, Lao, Myanmar, Khmer, kana, Han
     (0xF900, 0xFAFF),
     (0x20000, 0x3FFFF),
 )
-_PADDING = np.zeros(8, np.uint8)  # so that eight bytes can be read at any token's start
 
 
 @dataclass(frozen=True)
 class Tokens:
     """The tokens of several texts, in order within each text.
 
-    data: uint8 (bytes,), the texts as they are compared, and eight bytes more.
+    data: uint8 (bytes,), the texts as they are compared.
     starts, ends: int64 (tokens,), each token's bytes in `data`.
     rows: int64 (tokens,), the index of the token's text.
     follows: bool (tokens,), whether a phrase can go on to this token from the one before it.
+    glued: bool (tokens,), whether it goes on without a space, which matters to the rule `metaclip`; None if none does.
+    alone: bool (tokens,), whether it is a character of a script without spaces; None with `glued`.
     """
 
     data: np.ndarray
@@ -58,6 +61,8 @@ class Tokens:
     ends: np.ndarray
     rows: np.ndarray
     follows: np.ndarray
+    glued: np.ndarray | None = None
+    alone: np.ndarray | None = None
 
 
 def normalize(text: str) -> str:
@@ -72,20 +77,24 @@ def tokenize(texts: pa.Array, rule: Rule) -> Tokens:
     texts = texts.fill_null("")
     if rule == "metaclip":
         data, offsets = _buffers(texts)
-        return _cut(data, _METACLIP_CLASS[data], offsets, exact_spaces=True)
+        classes = _translated(data, _METACLIP_CLASS)
+        perhaps = np.flatnonzero(classes == _PERHAPS_SINGLE)
+        if len(perhaps):
+            classes = _with_singles(data, classes, perhaps)
+        return _cut(data, classes, offsets, exact_spaces=True)
     is_ascii = pc.string_is_ascii(texts)
     data, offsets = _buffers(texts.filter(is_ascii))
-    ascii_part = _cut(_LOWER[data], _ASCII_CLASS[data], offsets)
-    mask = is_ascii.to_numpy(zero_copy_only=False)
-    if mask.all():
+    ascii_part = _cut(_translated(data, _LOWER), _translated(data, _ASCII_CLASS), offsets)
+    special = ~is_ascii.to_numpy(zero_copy_only=False)
+    if not special.any():
         return ascii_part
-    other_part = _cut(*_normalized(texts.filter(pc.invert(is_ascii))))
+    other_part = _cut(*_normalized(texts.filter(pa.array(special))))
     base = len(ascii_part.data)
     return Tokens(
         np.concatenate([ascii_part.data, other_part.data]),
         np.concatenate([ascii_part.starts, other_part.starts + base]),
         np.concatenate([ascii_part.ends, other_part.ends + base]),
-        np.concatenate([np.flatnonzero(mask)[ascii_part.rows], np.flatnonzero(~mask)[other_part.rows]]),
+        np.concatenate([np.flatnonzero(~special)[ascii_part.rows], np.flatnonzero(special)[other_part.rows]]),
         np.concatenate([ascii_part.follows, other_part.follows]),
     )
 
@@ -100,6 +109,11 @@ def _buffers(texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     return np.frombuffer(data, np.uint8)[offsets[0] : offsets[-1]], offsets - offsets[0]
 
 
+def _translated(data: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """table[data], five times as fast. Both uint8."""
+    return np.frombuffer(data.tobytes().translate(table.tobytes()), np.uint8)
+
+
 def _normalized(texts: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Texts normalised as one string (the work is then C's), as UTF-8, its classes, and where each text starts."""
     lines = pc.replace_substring(texts, "\n", " ")
@@ -110,6 +124,30 @@ def _normalized(texts: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     classes = _character_classes()[np.frombuffer(whole.encode("utf-32-le"), np.uint32)][np.cumsum(leads) - 1]
     classes[~leads & (classes == _SINGLE)] = _INSIDE
     return data, classes, np.concatenate([[0], np.flatnonzero(data == ord("\n")) + 1])
+
+
+def _with_singles(data: np.ndarray, classes: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """The classes of bytes, with the characters of scripts without spaces as tokens by themselves.
+
+    at: int64, the first bytes of characters of three or four bytes that may be such.
+    """
+    classes = classes.copy()
+    classes[at] = _WORD
+    lead = data[at].astype(np.int64)
+    last = np.where(lead < 0xF0, 2, 3)
+    code = np.where(lead < 0xF0, lead & 0x0F, lead & 0x07)
+    for later in (1, 2, 3):
+        more = later <= last
+        byte = data[np.where(more, at + later, at)].astype(np.int64)
+        code = np.where(more, code << 6 | (byte & 0x3F), code)
+    single = np.zeros(len(at), bool)
+    for low, high in _WITHOUT_SPACES:
+        single |= (code >= low) & (code <= high)
+    at, last = at[single], last[single]
+    classes[at] = _SINGLE
+    for later in (1, 2, 3):
+        classes[at[later <= last] + later] = _INSIDE
+    return classes
 
 
 def _cut(data: np.ndarray, classes: np.ndarray, offsets: np.ndarray, *, exact_spaces: bool = False) -> Tokens:
@@ -127,16 +165,24 @@ def _cut(data: np.ndarray, classes: np.ndarray, offsets: np.ndarray, *, exact_sp
     rows = np.repeat(np.arange(len(counts)), counts)
     follows = np.zeros(len(starts), bool)
     follows[1:] = rows[1:] == rows[:-1]
-    if exact_spaces:
-        single = classes[starts] == _SINGLE
-        follows[1:] &= (starts[1:] - ends[:-1]) + single[1:] + single[:-1] == 1
-    return Tokens(np.concatenate([data, _PADDING]), starts, ends, rows, follows)
+    if not exact_spaces:
+        return Tokens(data, starts, ends, rows, follows)
+    single, mark = classes.take(starts) == _SINGLE, data.take(starts) < 0x80
+    mark &= single
+    gap = (starts[1:] - ends[:-1]) + mark[1:] + mark[:-1]
+    glued = follows.copy()
+    glued[1:] &= gap == 0
+    follows[1:] &= gap <= 1
+    if not glued.any():
+        return Tokens(data, starts, ends, rows, follows)
+    return Tokens(data, starts, ends, rows, follows, glued, single & ~mark)
 
 
-def _class_table(space: bytes, single: bytes) -> np.ndarray:
+def _class_table(space: str, single: str, perhaps_single: bytes) -> np.ndarray:
     table = np.full(256, _WORD, np.uint8)
-    table[list(space)] = _SPACE
-    table[list(single)] = _SINGLE
+    table[list(space.encode())] = _SPACE
+    table[list(single.encode())] = _SINGLE
+    table[list(perhaps_single)] = _PERHAPS_SINGLE
     return table
 
 
@@ -159,4 +205,6 @@ def _character_classes() -> np.ndarray:
 _NO_TEXTS = np.zeros(1, np.int64)
 _LOWER = np.array([ord(chr(byte).lower()) if byte < 128 else byte for byte in range(256)], np.uint8)
 _ASCII_CLASS = np.array([_category_class(chr(byte)) if byte < 128 else _WORD for byte in range(256)], np.uint8)
-_METACLIP_CLASS = _class_table(b" \t\n\r", b",.;:?!`")
+_METACLIP_SPACES, _METACLIP_MARKS = " \t\n\r", ",.;:?!`"
+_LEADS_WITHOUT_SPACES = bytes({chr(code).encode()[0] for low, high in _WITHOUT_SPACES for code in range(low, high + 1)})
+_METACLIP_CLASS = _class_table(_METACLIP_SPACES, _METACLIP_MARKS, _LEADS_WITHOUT_SPACES)

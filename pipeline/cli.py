@@ -113,6 +113,16 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("name", metavar="NAME", nargs="?")
     formatted(made)
 
+    made = command("balance", _balance, "what other caps would give, without writing anything")
+    made.add_argument("out", metavar="OUT")
+    made.add_argument("--caps", type=_caps, required=True, metavar="N,N", help="pairs a query, e.g. 1000,5000,20000")
+    made.add_argument(
+        "--before",
+        choices=["prebalance", "balance"],
+        help="of all matched pairs, or of those that the filters left; by default the latter as soon as there are",
+    )
+    formatted(made)
+
     made = command("explain", _explain, "one pair's whole story, from the archive's byte to its shard or its reason")
     made.add_argument("out", metavar="OUT")
     made.add_argument("which", metavar="URL|PAIR_ID")
@@ -128,6 +138,8 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("config", metavar="CONFIG")
     made.add_argument("--out", metavar="FILE", help="where the list goes (Parquet); overrides the config's `out`")
     settable(made)
+    made.add_argument("--workers", type=int, help="CPUs that count dumps and pageviews; 0 counts in this process")
+    made.add_argument("--address", help="a Ray cluster's address; by default Ray runs on this machine")
 
     made = command("train", _train, "train a CLIP on a dataset's shards; resumes by itself")
     made.add_argument("config", metavar="CONFIG")
@@ -224,6 +236,22 @@ def _audit(arguments: argparse.Namespace) -> int:
     return DONE
 
 
+def _caps(text: str) -> list[int]:
+    try:
+        return [int(item) for item in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be numbers like 1000,5000,20000, not {text!r}") from None
+
+
+def _balance(arguments: argparse.Namespace) -> int:
+    import duckdb
+
+    from pipeline.tail import curve
+
+    _print(duckdb.from_arrow(curve(arguments.out, arguments.caps, arguments.before)), arguments.format)
+    return DONE
+
+
 def _explain(arguments: argparse.Namespace) -> int:
     from pipeline.explain import explain
 
@@ -250,7 +278,7 @@ def _report(arguments: argparse.Namespace) -> int:
 def _queries_build(arguments: argparse.Namespace) -> int:
     from pipeline.querylist import build_list
 
-    build_list(arguments.config, arguments.set, arguments.out)
+    build_list(arguments.config, arguments.set, arguments.out, arguments.workers, arguments.address)
     return DONE
 
 

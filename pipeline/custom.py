@@ -69,12 +69,13 @@ def _source(item: CustomFilter) -> str:
 
 
 @lru_cache(maxsize=32)
-def _load(name: str, function: str, source: str) -> Any:
-    namespace: dict[str, Any] = {"__name__": f"filter_{name}"}
+def load_function(key: str, function: str, source: str) -> Any:
+    """A function out of a file's source text; `key` is the config's that names it. Raises ConfigError."""
+    namespace: dict[str, Any] = {"__name__": key.replace(".", "_")}
     # The user's own code, named by the user's own config.
-    exec(compile(source, f"<filter {name}>", "exec"), namespace)  # noqa: S102
+    exec(compile(source, f"<{key}>", "exec"), namespace)  # noqa: S102
     if function not in namespace:
-        raise ConfigError(f"filters.{name}.measure: the file defines no function {function}")
+        raise ConfigError(f"{key}: the file defines no function {function}")
     return namespace[function]
 
 
@@ -89,7 +90,7 @@ def measure(rows: pa.Table, filters: Sequence[Mapping[str, str]]) -> pa.Table:
     """
     columns: dict[str, Any] = {"row": rows.column("row")}
     for item in filters:
-        answer = _load(item["name"], item["function"], item["source"])(rows)
+        answer = load_function(f"filters.{item['name']}.measure", item["function"], item["source"])(rows)
         table = answer if isinstance(answer, pa.Table) else pa.table(dict(answer))
         if table.num_rows != rows.num_rows:
             raise ConfigError(f"filters.{item['name']}: answered {table.num_rows} rows for {rows.num_rows}")

@@ -36,26 +36,26 @@ class Source:
     checksum: str = ""  # of the content
 
 
-def expand(patterns: Sequence[str]) -> list[Source]:
-    """The archives that the config's `sources` name, in the order given, globs sorted.
+def expand(patterns: Sequence[str], key: str = "sources") -> list[Source]:
+    """The archives (or other files) that a key of the config names, in the order given, globs sorted.
 
     Raises:
         ConfigError: a source does not exist, or a glob matches nothing.
     """
     found: dict[str, Source] = {}
     for pattern in patterns:
-        for source in _matching(pattern):
+        for source in _matching(pattern, key):
             found.setdefault(source.location, source)
     return list(found.values())
 
 
-def _matching(pattern: str) -> list[Source]:
+def _matching(pattern: str, key: str) -> list[Source]:
     local = is_local(pattern)
     magic = any(char in pattern for char in "*?[")
     try:
         filesystem_, path = filesystem(pattern)
     except (ImportError, ValueError) as error:
-        raise ConfigError(f"sources: {pattern}: {error}") from None
+        raise ConfigError(f"{key}: {pattern}: {error}") from None
     if magic:
         base = path[: re.search(r"[*?\[]", path).start()].rpartition("/")[0]  # type: ignore[union-attr]
         selector = fs.FileSelector(base, allow_not_found=True, recursive=True)
@@ -69,7 +69,7 @@ def _matching(pattern: str) -> list[Source]:
             folder = Path(path).parent
             names = difflib.get_close_matches(Path(path).name, [p.name for p in folder.glob("*")], n=1)
             near = f"; did you mean {Path(pattern).parent / names[0]}?" if names else ""
-        raise ConfigError(f"sources: {pattern} {'matches nothing' if magic else 'does not exist'}{near}")
+        raise ConfigError(f"{key}: {pattern} {'matches nothing' if magic else 'does not exist'}{near}")
     answer = []
     for info in infos:
         if local:

@@ -48,6 +48,7 @@ def test_the_commands_of_the_archive_section_work_in_their_order(tmp_path: Path)
         "status",
         "sql",
         "audit",
+        "balance",
         "explain",
         "report",
         "train",

@@ -1,20 +1,27 @@
 """Both balances, before the download at t × oversample and after the filters at t: counts, a cutoff vector, verdicts.
 
-No query's rows are ever gathered in one place; see `filters.balance`. Both balances order pairs by the same hash, so
-that the result of the second lies within that of the first.
+No query's rows are ever gathered in one place; see `filters.balance`. By the mode `cap` both balances order pairs by
+the same hash, so that the second keeps what the first did at t. By the mode `sample` each has draws of its own: of what
+the first has kept, a query is expected to draw t pairs once more.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pyarrow as pa
 
-from dataset.ids import order_hash
+from dataset.ids import hash64, order_hash
 from filters import balance
+from pipeline.exchange import write_buckets
 from pipeline.phase import Context, Input, Phase, Result, Task, phase
 from pipeline.rows import alive_rows, verdict_result
 from pipeline.run import Run
-from pipeline.stages.common import every, matched_queries
+from pipeline.stages.common import every, gather, matched_queries
 
+HASHES_PER_BUCKET = 8_000_000
+"""Hashes that one task sorts to find cutoffs: some 500 MB."""
 COUNTS = pa.schema([("query_id", pa.int32()), ("count", pa.int64())])
 
 
@@ -26,6 +33,10 @@ def _rows(context: Context) -> pa.Table:
     else:
         rows = alive_rows(context, ["pair_id", "host", "query_ids"])
     return rows.append_column("hash", pa.array(order_hash(rows.column("pair_id"), context.options["seed"])))
+
+
+def _buckets(context: Context, windows: pa.Table) -> np.ndarray:
+    return balance.bucket_of_query(windows, context.options["cap"], HASHES_PER_BUCKET)
 
 
 def _hosts(rows: pa.Table, dropped: pa.ChunkedArray) -> pa.Table:
@@ -48,7 +59,7 @@ class Balancing:
             counts = balance.counts(_rows(context).column("query_ids").combine_chunks())
             return Result().table("counts", counts, COUNTS)
 
-        @phase(f"{stage}.windows")
+        @phase(f"{stage}.windows", version=2)
         def windows(context: Context) -> Result:
             """Pairs per query in all, and for full queries the hashes among which the cutoff must lie."""
             total = (
@@ -56,27 +67,39 @@ class Balancing:
             )
             total = total.rename_columns(["query_id", "count"]).select(COUNTS.names).sort_by("query_id")
             window = balance.windows(total, context.options["cap"])
-            return Result().table("counts", total, COUNTS).table("windows", window)
+            result = Result(facts={"buckets": int(_buckets(context, window).max(initial=-1)) + 1})
+            return result.table("counts", total, COUNTS).table("windows", window)
 
-        @phase(f"{stage}.collect")
+        @phase(f"{stage}.collect", version=2)
         def collect(context: Context) -> Result:
-            """This partition's hashes within the windows."""
-            rows = _rows(context)
-            ids = rows.column("query_ids").combine_chunks()
-            found = balance.collect(ids, rows.column("hash").to_numpy(), context.table("windows"))
-            return Result().table("hashes", found)
+            """This partition's hashes within the windows, by the bucket of their query."""
+            rows, window = _rows(context), context.concat("windows", balance.WINDOWS)
+            found = balance.collect(rows.column("query_ids").combine_chunks(), rows.column("hash").to_numpy(), window)
+            at = np.searchsorted(window.column("query_id").to_numpy(), found.column("query_id").to_numpy())
+            return Result(buckets={"hashes": write_buckets(found, _buckets(context, window)[at])})
 
-        @phase(f"{stage}.cutoffs")
+        @phase(f"{stage}.cutoffs", version=2)
         def cutoffs(context: Context) -> Result:
-            """The exact cutoff of each full query."""
-            hashes = pa.concat_tables(context.table_list("hashes"))
-            return Result().table("cutoffs", balance.cutoffs(hashes, context.table("windows"), context.options["cap"]))
+            """The exact cutoff of each full query of a bucket."""
+            cap = context.options["cap"]
+            if context.options["mode"] == "sample":
+                return Result().table("cutoffs", balance.sample_cutoffs(context.table("counts"), cap))
+            window = context.concat("windows", balance.WINDOWS)
+            window = window.filter(pa.array(_buckets(context, window) == context.task.partition))
+            cut = balance.cutoffs(context.concat("hashes", balance.COLLECTED), window, cap)
+            result = Result(facts={"missed": cut.column("cutoff").null_count}).table("cutoffs", cut)
+            return result.table("windows", balance.widen(window, cut))
 
         @phase(f"{stage}.decide")
         def decide(context: Context) -> Result:
             """`query_full` for pairs beyond the cutoff of each of their queries."""
             rows = _rows(context)
-            verdicts = balance.decide(rows.select(["row", "query_ids", "hash"]), context.table("cutoffs"))
+            verdicts = balance.decide(
+                rows.select(["row", "query_ids", "hash"]),
+                context.concat("cutoffs", balance.CUTOFFS),
+                context.options["mode"],
+                salt_of(self.stage, context.options["seed"]),
+            )
             result = verdict_result(rows, verdicts)
             return result.table("hosts", _hosts(rows, verdicts.column("row")))
 
@@ -90,8 +113,9 @@ class Balancing:
         """Balance the alive rows at `cap`; `role` names the table of matches beside them, None if they carry them."""
         beside = (role,) if role else ()
         seed = {"seed": run.config.seed}
+        mode = {"cap": cap, "mode": run.config.balance.mode}
 
-        def per_partition(made: Phase, options: dict[str, int], **extra: tuple[Input, ...]) -> list[Task]:
+        def per_partition(made: Phase, options: dict[str, Any], **extra: tuple[Input, ...]) -> list[Task]:
             return [
                 Task(made.name, partition.number, {**partition.inputs(*beside), **extra}, options)
                 for partition in run.partitions
@@ -99,20 +123,42 @@ class Balancing:
 
         counted = run.do(self.count, per_partition(self.count, seed), rows=run.alive)
         windowed = run.one(self.windows, Task(self.windows.name, 0, {"counts": every(counted, "counts")}, {"cap": cap}))
-        window = (Input(windowed.files["windows"]),)
-        collected = run.do(self.collect, per_partition(self.collect, seed, windows=window), rows=run.alive)
-        cut = run.one(
-            self.cutoffs,
-            Task(self.cutoffs.name, 0, {"windows": window, "hashes": every(collected, "hashes")}, {"cap": cap}),
-        )
+        counts, window = every([windowed], "counts"), every([windowed], "windows")
+        while True:
+            if mode["mode"] == "sample":
+                cut = [run.one(self.cutoffs, Task(self.cutoffs.name, 0, {"counts": counts}, mode))]
+                break
+            collected = run.do(
+                self.collect, per_partition(self.collect, {**seed, "cap": cap}, windows=window), rows=run.alive
+            )
+            cut = run.do(
+                self.cutoffs,
+                [
+                    Task(
+                        self.cutoffs.name,
+                        number,
+                        {"windows": window, "hashes": gather(collected, "hashes", number)},
+                        mode,
+                    )
+                    for number in range(windowed.facts["buckets"])
+                ],
+            )
+            if not any(commit.facts["missed"] for commit in cut):
+                break
+            window = every(cut, "windows")  # by chance, once in billions of queries
         run.shared[f"{self.stage}.counts"] = windowed.files["counts"]
         commits = run.judge(
             self.stage,
             self.decide,
-            per_partition(self.decide, {**seed, "cap": cap}, cutoffs=(Input(cut.files["cutoffs"]),)),
+            per_partition(self.decide, {**seed, **mode}, cutoffs=every(cut, "cutoffs")),
             rows=run.alive,
         )
         run.shared[f"{self.stage}.hosts"] = every(commits, "hosts")
+
+
+def salt_of(stage: str, seed: int) -> int:
+    """What the draws of a stage are made with."""
+    return hash64(seed, stage)
 
 
 BEFORE = Balancing("prebalance")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from dataset.mapped import mapped
 from dataset.schema import MATCHES, QUERIES, VERDICTS
-from dataset.tables import read_parquet
-from filters.match import Matcher, matcher
+from filters.match import Matcher
 from filters.queries import load
 from pipeline.config import options
 from pipeline.phase import Context, Input, Result, Task, phase
@@ -20,7 +20,14 @@ def queries(context: Context) -> Result:
     return Result().table("queries", load(context.options["queries"]), QUERIES)
 
 
-@phase("match.measure")
+@phase("match.index")
+def index(context: Context) -> Result:
+    """The matcher of the list, built once for all workers."""
+    built = Matcher(context.table("queries", ["query"])["query"], context.options["rule"])
+    return Result(files={"matcher": (context.phase_file("matcher", "arrow"), built.to_arrow())})
+
+
+@phase("match.measure", version=2)
 def measure(context: Context) -> Result:
     """Which queries each text contains."""
     rows = take_units(context, alive_rows(context, ["text"]))
@@ -30,8 +37,14 @@ def measure(context: Context) -> Result:
 
 
 def _matcher(context: Context) -> Matcher:
-    (item,) = context.task.inputs["queries"]
-    return matcher(item.checksum, context.options["rule"], lambda: read_parquet(context.storage, item.file.name))
+    (item,) = context.task.inputs["matcher"]
+    if item.checksum not in _mapped:
+        _mapped.clear()
+        _mapped[item.checksum] = Matcher.from_arrow(mapped(context.storage, item.file))
+    return _mapped[item.checksum]
+
+
+_mapped: dict[str, Matcher] = {}  # the last of this process
 
 
 @phase("match.decide")
@@ -50,14 +63,16 @@ def run(run: Run) -> None:
     source = name if name.startswith("builtin:") else file_checksum(name)
     made = run.one(queries, Task(queries.name, 0, {}, {"queries": name, "checksum": source}))
     run.shared["queries"] = made.files["queries"]
+    listed = {"queries": (Input(made.files["queries"]),)}
+    built = run.one(index, Task(index.name, 0, listed, options(run.config.match, "rule")))
     measured = run.do(
         measure,
         [
             Task(
                 measure.name,
                 partition.number,
-                {**partition.inputs(), "queries": (Input(made.files["queries"]),)},
-                options(run.config.match, "rule"),
+                {**partition.inputs(), "matcher": (Input(built.files["matcher"]),)},
+                {},
                 units=partition.alive,
             )
             for partition in run.partitions

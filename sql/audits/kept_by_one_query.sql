@@ -1,5 +1,6 @@
 -- Pairs that a single query holds in the dataset, by that query: what would be lost if it were taken off the list.
-SELECT q.query, q.source, count(*) AS pairs
+SELECT q.query, q.source, count(*) AS pairs,
+       round(100.0 * count(*) / (SELECT count(*) FROM pairs), 2) AS percent_of_pairs
 FROM pairs p JOIN queries q ON q.query_id = p.query_ids[1]
 WHERE len(p.query_ids) = 1
 GROUP BY q.query_id, q.query, q.source

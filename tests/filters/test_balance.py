@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
+from fractions import Fraction
 
 import numpy as np
 import pyarrow as pa
@@ -127,6 +129,14 @@ def test_a_window_that_held_too_few_is_told_and_widened() -> None:
     assert kept([[(int(h), [4]) for h in hashes]], 2) == [(2**63, (4,)), (2**63 + 1, (4,))]
 
 
+def test_a_bucket_is_made_of_whole_queries() -> None:
+    counts = pa.table([list(range(5)), [1_000_000] * 5], schema=balance.COUNTS)
+    windows = balance.windows(counts, 10_000)  # 10,624 hashes a query
+    assert balance.bucket_of_query(windows, 10_000, 25_000).tolist() == [0, 0, 1, 1, 2]
+    assert balance.bucket_of_query(windows, 10_000, 1).tolist() == [0, 1, 2, 3, 4]
+    assert balance.bucket_of_query(windows.slice(0, 0), 10_000, 1).tolist() == []
+
+
 def test_counts_of_other_pairs_are_an_error_not_an_endless_loop() -> None:
     windows = pa.table([[1], [100], [2**64 - 1]], schema=balance.WINDOWS)
     with pytest.raises(ValueError, match="query 1 was counted with more pairs than were collected"):
@@ -146,6 +156,76 @@ def test_lists_may_be_slices_and_chunks() -> None:
     assert balance.counts(pa.chunked_array([queries, queries])).to_pydict() == {"query_id": [1, 2], "count": [2, 4]}
 
 
-def test_a_cap_below_one_is_named() -> None:
-    with pytest.raises(ValueError, match="cap must be at least 1, not 0"):
-        BalanceConfig(cap=0)
+def sampled(partitions: Sequence[Rows], t: int, salt: int = 5) -> list[tuple[int, tuple[int, ...]]]:
+    """What the mode `sample` keeps."""
+    total = pa.concat_tables([balance.counts(table(rows).column("query_ids")) for rows in partitions])
+    total = total.group_by("query_id").aggregate([("count", "sum")]).rename_columns(["query_id", "count"])
+    cutoffs = balance.sample_cutoffs(total.sort_by("query_id"), t)
+    answer = []
+    for rows in partitions:
+        dropped = set(balance.decide(table(rows), cutoffs, "sample", salt).column("row").to_pylist())
+        answer += [(hash_, tuple(queries)) for row, (hash_, queries) in enumerate(rows) if row not in dropped]
+    return sorted(answer)
+
+
+def sample_reference(rows: Rows, t: int, salt: int = 5) -> list[tuple[int, tuple[int, ...]]]:
+    """MetaCLIP's loop in plain Python: a pair stays as soon as one of its queries draws it."""
+    count = Counter(query for _, queries in rows for query in queries)
+    answer = []
+    for hash_, queries in rows:
+        stays = not queries
+        for query in queries:
+            (draw,) = balance.draws(np.array([hash_], np.uint64), np.array([query], np.int32), salt).tolist()
+            stays = stays or draw < min(1, Fraction(t, count[query])) * 2**64
+        answer += [(hash_, tuple(queries))] * stays
+    return sorted(answer)
+
+
+@settings(max_examples=80)
+@given(rows=ROWS, t=st.integers(1, 6), cut=st.integers(0, 40), seed=st.randoms())
+def test_sampling_is_metaclips_in_any_order_and_partitions(rows: Rows, t: int, cut: int, seed) -> None:
+    want = sample_reference(rows, t)
+    assert sampled([rows], t) == want
+    shuffled = list(rows)
+    seed.shuffle(shuffled)
+    assert sampled([shuffled[:cut], shuffled[cut:]], t) == want
+    for pair in set(want):
+        assert want.count(pair) <= sampled([rows], 2 * t).count(pair)
+
+
+def test_a_query_draws_about_t_of_its_pairs_and_other_salts_draw_others() -> None:
+    hashes = np.random.default_rng(2).integers(0, 2**64, 50_000, dtype=np.uint64).tolist()
+    rows: Rows = [(hash_, [3]) for hash_ in hashes] + [(hash_, [3, 7]) for hash_ in hashes[:100]]
+    kept_ = sampled([rows], 1_000)
+    assert sum(pair[1] == (3, 7) for pair in kept_) == 100  # 7 is not full
+    assert 900 < len(kept_) - 100 < 1_100  # t draws are expected; their standard deviation is 32
+    other = sampled([rows], 1_000, salt=6)
+    assert len(set(kept_) & set(other)) < 100 + 60
+
+
+def test_evidence_of_a_sampled_pair_names_the_query_that_came_nearest() -> None:
+    rows: Rows = [(n * 2**54, [1, 2] if n % 2 else [1]) for n in range(400)]
+    cutoffs = balance.sample_cutoffs(balance.counts(table(rows).column("query_ids")), 10)
+    verdicts = balance.decide(table(rows), cutoffs, "sample", 5).to_pylist()
+    of = {1: 400, 2: 200}
+    for verdict in verdicts:
+        evidence = json.loads(verdict["evidence"])
+        hash_, queries = rows[verdict["row"]]
+        rank = {
+            query: of[query]
+            * int(balance.draws(np.array([hash_], np.uint64), np.array([query], np.int32), 5)[0])
+            / 2**64
+            for query in queries
+        }
+        nearest = min(queries, key=rank.__getitem__)  # both have the same t: the least rank is the nearest
+        assert (evidence["query_id"], evidence["count"], evidence["cap"]) == (nearest, of[nearest], 10)
+        assert abs(evidence["estimated_rank"] - rank[nearest]) <= 1
+    assert {json.loads(verdict["evidence"])["query_id"] for verdict in verdicts} == {1, 2}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"), [({"cap": 0}, "cap must be at least 1, not 0"), ({"mode": "all"}, "mode must be one of cap")]
+)
+def test_bad_config(given: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        BalanceConfig(**given)  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from filters import match
-from filters.match import MatchConfig, Matcher, matcher
+from filters.match import MatchConfig, Matcher
+from filters.queries import load
 from filters.tokens import normalize
 
 WITHOUT_SPACES = [
@@ -60,6 +62,21 @@ def by_words(texts: list[str | None], queries: list[str]) -> list[list[int]]:
     return answer
 
 
+def without_spaces(character: str) -> bool:
+    return any(low <= ord(character) <= high for low, high in WITHOUT_SPACES)
+
+
+def holds(spaced: str, query: str) -> bool:
+    """Whether a query stands in a text with a space at either end that is not of a script without spaces."""
+    at = spaced.find(query)
+    while at >= 0:
+        before, after = spaced[at - 1 : at], spaced[at + len(query) : at + len(query) + 1]
+        if (without_spaces(query[0]) or before == " ") and (without_spaces(query[-1]) or after == " "):
+            return True
+        at = spaced.find(query, at + 1)
+    return False
+
+
 def by_metaclip(texts: list[str | None], queries: list[str]) -> list[list[int]]:
     """MetaCLIP's substr_matching, with white space in queries collapsed."""
     answer = []
@@ -70,7 +87,7 @@ def by_metaclip(texts: list[str | None], queries: list[str]) -> list[list[int]]:
         for space in "\t\n\r":
             spaced = spaced.replace(space, " ")
         collapsed = [" ".join(query.split()) for query in queries]
-        answer.append([index for index, query in enumerate(collapsed) if query and f" {query} " in spaced])
+        answer.append([index for index, query in enumerate(collapsed) if query and holds(spaced, query)])
     return answer
 
 
@@ -146,6 +163,16 @@ def test_words(text: str, query: str, holds: bool) -> None:
         ("a red\tcar", "red car", True),
         ("a red  car", "red car", False),
         ("cat\x00", "cat", False),
+        ("私は東京が好き", "東京", True),
+        ("私は東 京が好き", "東京", False),
+        ("東 京", "東 京", True),
+        ("ภาษาไทย", "ไทย", True),
+        ("赤いTシャツ", "Tシャツ", False),  # a Latin letter needs its space
+        ("赤い Tシャツ", "Tシャツ", True),
+        ("東京,京都", "東京", True),
+        ("東京,京都", "東京,", False),
+        ("東京,京都", "東京 , 京都", True),
+        ("iPhone用ケース", "iPhone", False),
     ],
 )
 def test_metaclip(text: str, query: str, holds: bool) -> None:
@@ -171,20 +198,45 @@ def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     assert finder.match(pa.chunked_array([texts.slice(0, 7), texts.slice(7)])).equals(whole)
 
 
-def test_real_texts(shared_data: Path) -> None:
-    texts = pq.read_table(shared_data / "laion-sample-1000.parquet")["TEXT"].to_pylist()[:200]
-    queries = sorted({token for text in texts[:100] for token in text.split()})
-    queries += sorted({" ".join(text.split()[:2]) for text in texts})
-    for rule in ("words", "metaclip"):
-        assert Matcher(pa.array(queries), rule).match(pa.array(texts)).to_pylist() == REFERENCE[rule](texts, queries)
+def spans(tokens: Sequence[str], longest: int = 16) -> Iterator[tuple[str, ...]]:
+    """All runs of tokens."""
+    for at in range(len(tokens)):
+        for stop in range(at + 1, min(len(tokens), at + longest) + 1):
+            yield tuple(tokens[at:stop])
 
 
-def test_matcher_is_built_once_for_a_list_and_rule() -> None:
-    table = pa.table({"query": ["a"]})
-    first = matcher("one", "words", lambda: table)
-    assert matcher("one", "words", lambda: table) is first
-    assert matcher("two", "words", lambda: table) is not first
-    assert matcher("two", "metaclip", lambda: table).rule == "metaclip"
+def test_real_texts_and_real_queries(shared_data: Path) -> None:
+    """Every run of tokens, or of what stands between spaces, looked up among a tenth of the built-in list."""
+    texts = pq.read_table(shared_data / "laion-sample-1000.parquet")["TEXT"].to_pylist()
+    queries = load("builtin:en")["query"].to_pylist()[::10]
+    assert max(len(words(query)) for query in queries) <= 16
+    wanted: dict[tuple[str, ...], list[int]] = {}
+    for number, query in enumerate(queries):
+        wanted.setdefault(words(query), []).append(number)
+    by_word = [sorted({n for span in spans(words(text)) for n in wanted.get(span, [])}) for text in texts]
+    assert Matcher(pa.array(queries), "words").match(pa.array(texts)).to_pylist() == by_word
+    number_of = {query: number for number, query in enumerate(queries)}
+    by_space = []
+    for text in texts:
+        for mark in ",.;:?!`":
+            text = text.replace(mark, f" {mark} ")
+        joined = {" ".join(span) for span in spans(text.replace("\t", " ").replace("\n", " ").split(" "))}
+        by_space.append(sorted(number_of[query] for query in joined & number_of.keys()))
+    assert Matcher(pa.array(queries), "metaclip").match(pa.array(texts)).to_pylist() == by_space
+    assert sum(map(len, by_word)) > sum(map(len, by_space)) > 300
+
+
+@given(
+    texts=st.lists(encodable, max_size=4),
+    queries=st.lists(encodable, max_size=8),
+    rule=st.sampled_from(list(REFERENCE)),
+)
+def test_a_matcher_read_from_its_file_is_the_same(texts: list[str], queries: list[str], rule: match.Rule) -> None:
+    built = Matcher(pa.array(queries, pa.string()), rule)
+    again = Matcher.from_arrow(built.to_arrow())
+    assert again.rule == rule
+    assert again.match(pa.array(texts, pa.string())).equals(built.match(pa.array(texts, pa.string())))
+    assert again.to_arrow().equals(built.to_arrow())
 
 
 @pytest.mark.parametrize(("key", "value"), [("rule", "regex"), ("queries", "")])

@@ -202,6 +202,7 @@ ARCHIVE_KEYS: dict[str, Any] = {
     "decontaminate.min_quality": 100,
     "decontaminate.max_colour_distance": 0,
     "balance.cap": 2,
+    "balance.mode": "sample",
     "pack.samples_per_shard": 3,
     "pack.heldout_share": 0.0,
     "filters": [],
