@@ -426,16 +426,18 @@ async def _read(answer: aiohttp.ClientResponse, limit: int, *, cut: bool) -> byt
     inflate: Any = None if coding in ("identity", "") else zlib.decompressobj(32 + zlib.MAX_WBITS)
     if inflate is None and not cut and (answer.content_length or 0) > limit:
         raise too_large
-    body = bytearray()
+    pieces: list[bytes] = []
+    length = 0
     async for chunk in answer.content.iter_any():
-        body += chunk if inflate is None else inflate.decompress(chunk, limit + 1 - len(body))
-        if len(body) > limit:
+        pieces.append(chunk if inflate is None else inflate.decompress(chunk, limit + 1 - length))
+        length += len(pieces[-1])
+        if length > limit:
             if cut:
-                return bytes(body[:limit])
+                return b"".join(pieces)[:limit]
             raise too_large
-    if inflate is not None and body and not inflate.eof:
+    if inflate is not None and length and not inflate.eof:
         raise Refused("connection_failed", "the body's gzip ends too early", may_pass=True)
-    return bytes(body)
+    return b"".join(pieces)
 
 
 def _retry_after_s(header: str) -> float:

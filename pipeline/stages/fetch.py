@@ -37,7 +37,7 @@ from pipeline.run import Run
 from pipeline.stages.common import settings
 
 
-@phase("fetch.get")
+@phase("fetch.get", version=2)
 def get(context: Context) -> Result:
     """Every URL of the partition that the store lacks; then the newest observation of each."""
     urls = _urls(context)
@@ -214,7 +214,7 @@ def run(run: Run) -> None:
         "checksums": [file_checksum(path) for path in config.hashlists.files],
     }
     # Stored bytes depend on how they are resized, so another setting has another folder.
-    folder = fingerprint("store", 1, images, [])
+    folder = fingerprint("store", 2, images, [])
     (lanes,) = run.shared["lanes"]["lanes"]
     route = fingerprint("route", len(run.partitions), {}, [lanes.checksum])
     settings_ = {"fetch": options(config.fetch), "store": images, "hashlists": lists, "folder": folder, "route": route}
