@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from crawl import pixels, store
-from crawl.fetch import FetchConfig, fetch
+from crawl.fetch import fetch
+from crawl.fetch_config import FetchConfig
 from crawl.images import ImageConfig, ingest
 from crawl.observations import Ingested, Refusal
 from dataset.storage import Storage

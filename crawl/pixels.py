@@ -7,6 +7,7 @@ else goes through Pillow, which knows every mode that a file may have.
 
 from __future__ import annotations
 
+import contextlib
 import io
 
 import cv2
@@ -35,22 +36,11 @@ def decode(body: bytes, image: Image.Image, size: tuple[int, int]) -> np.ndarray
     Raises:
         Exception: whatever a broken file makes a decoder raise.
     """
-    profile = image.info.get("icc_profile")
     if isinstance(image, JpegImageFile) and image.mode == "RGB":
-        reduced: Image.Image | None = None
         pixels = reduce(_decode_jpeg(body, image, size), size)
-    else:
-        image.load()
-        reduced = _to_size(image, size)
-        pixels = None
-    if profile and len(profile) <= _MAX_PROFILE_BYTES:
-        converted = _converted(Image.fromarray(pixels) if pixels is not None else reduced, profile)
-        if converted is not None:
-            return np.asarray(converted)
-    if pixels is None:
-        assert reduced is not None
-        pixels = np.asarray(reduced if reduced.mode == "RGB" else reduced.convert("RGB"))
-    return pixels
+        return _in_srgb(Image.fromarray(pixels), image) if "icc_profile" in image.info else pixels
+    image.load()
+    return _in_srgb(_to_size(image, size), image)
 
 
 def _decode_jpeg(body: bytes, image: Image.Image, size: tuple[int, int]) -> np.ndarray:
@@ -132,10 +122,13 @@ def _to_size(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
 
 
-def _converted(image: Image.Image | None, profile: bytes) -> Image.Image | None:
-    """RGB pixels in sRGB; None if the profile is broken or of another colour space than the pixels."""
-    try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        return ImageCms.profileToProfile(image, source, _SRGB, outputMode="RGB")
-    except (ImageCms.PyCMSError, OSError, ValueError):
-        return None
+def _in_srgb(image: Image.Image, source: Image.Image) -> np.ndarray:
+    """RGB pixels; the source's profile is ignored if it is broken or of another colour space than the pixels."""
+    profile = source.info.get("icc_profile")
+    if profile and len(profile) <= _MAX_PROFILE_BYTES:
+        with contextlib.suppress(ImageCms.PyCMSError, OSError, ValueError):
+            profiles = ImageCms.ImageCmsProfile(io.BytesIO(profile)), _SRGB
+            converted = ImageCms.profileToProfile(image, *profiles, outputMode="RGB")
+            if converted is not None:
+                return np.asarray(converted)
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))

@@ -105,7 +105,7 @@ OBSERVATIONS = pa.schema(
         ("url", pa.string()),  # canonical
         ("origin", pa.string()),  # http or archive
         ("outcome", pa.string()),  # ok, or a reason of the fetch stage
-        ("detail", pa.string()),  # what exactly, for people; null if ok
+        ("detail", pa.string()),  # what exactly, for people; null if an image came
         ("status", pa.int32()),  # HTTP status of the last response; null if there was none
         ("final_url", pa.string()),  # after redirects
         ("attempts", pa.int32()),
@@ -124,15 +124,19 @@ OBSERVATIONS = pa.schema(
         ("blob", pa.string()),  # file of the fetch store that holds the stored bytes
         ("blob_offset", pa.int64()),
         ("blob_length", pa.int64()),
+        ("etag", pa.string()),  # of the response, for a conditional request later
+        ("last_modified", pa.string()),
     ]
 )
 """The fetch store: one row per attempt to get an image, append-only."""
+
+_CHANGING = ("fetched_at", "attempts", "detail", "etag", "last_modified")
 
 IMAGES = pa.schema(
     [
         ("row", pa.uint32()),
         ("url_id", pa.binary(8)),  # the first half of the pair_id
-        *[field for field in OBSERVATIONS if field.name not in ("fetched_at", "attempts", "detail")],
+        *[field for field in OBSERVATIONS if field.name not in _CHANGING],
     ]
 )
 """One row per distinct URL of a pair partition, without what changes between two runs."""
