@@ -18,6 +18,10 @@ class FetchConfig:
 
     origins: tuple[Literal["archive", "http"], ...] = ("archive", "http")
     """Where bytes may come from, in the order of trying."""
+    adopt: tuple[str, ...] = ()
+    """Parquet files (paths, globs or URLs) of img2dataset's webdataset output: images that they hold are taken from the
+    tars beside them before any other origin is tried. Their download asked no robots.txt and no tdmrep.json, and what
+    it did is not known: `origin` says `adopted`."""
     user_agent: str = "openwit/0.1 (+https://openwit.example/crawler; crawler@openwit.example)"
     """Who asks: the product token that robots.txt may address, then where to complain. Set your own contact."""
     resolve: dict[str, str] = field(default_factory=dict)

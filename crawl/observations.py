@@ -14,9 +14,9 @@ OK = "ok"
 class Ingested:
     """An image that was accepted: what it was, and the bytes to store. Sizes are in pixels, as displayed."""
 
-    md5: bytes  # of the original body
+    md5: bytes | None  # of the original body; None if that is gone (an adopted image)
     sha256: bytes
-    media_type: str  # of the original body, e.g. image/jpeg
+    media_type: str | None  # of the original body, e.g. image/jpeg
     original_width: int
     original_height: int
     width: int  # as stored
@@ -40,7 +40,7 @@ class Observation:
     """One attempt to get the image of a URL; the columns of `dataset.schema.OBSERVATIONS`."""
 
     url: str
-    origin: str  # http or archive
+    origin: str  # http, archive or adopted
     outcome: str  # ok, or a reason of the fetch stage
     detail: str | None
     status: int | None

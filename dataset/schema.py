@@ -103,7 +103,7 @@ PAIRS = pa.schema(
 OBSERVATIONS = pa.schema(
     [
         ("url", pa.string()),  # canonical
-        ("origin", pa.string()),  # http or archive
+        ("origin", pa.string()),  # http, archive, or adopted (from img2dataset)
         ("outcome", pa.string()),  # ok, or a reason of the fetch stage
         ("detail", pa.string()),  # what exactly, for people; null if an image came
         ("status", pa.int32()),  # HTTP status of the last response; null if there was none
@@ -111,7 +111,7 @@ OBSERVATIONS = pa.schema(
         ("attempts", pa.int32()),
         ("fetched_at", pa.string()),  # ISO 8601, UTC; of an archive's image, the date of its record
         ("fetched_bytes", pa.int64()),  # length of the original body
-        ("md5", pa.binary(16)),  # of the original body; hash lists are kept in both kinds
+        ("md5", pa.binary(16)),  # of the original body; hash lists are kept in both kinds; null if adopted
         ("sha256", pa.binary(32)),
         ("media_type", pa.string()),  # as decoded, e.g. image/jpeg
         ("original_width", pa.int32()),

@@ -17,12 +17,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from crawl import store
+from crawl import adopted, store
 from crawl.archives import read_bodies
 from crawl.fetch import fetch
 from crawl.fetch_config import FetchConfig
 from crawl.http import hostname, opted_out
-from crawl.images import ImageConfig, ingest
+from crawl.images import ImageConfig, Listed, ingest
 from crawl.observations import OK, Ingested, Observation, Refusal, observe
 from dataset.commits import FileRef, fingerprint
 from dataset.ids import pair_id
@@ -38,7 +38,8 @@ from pipeline.phase import Context, Result, Task, phase
 from pipeline.plan import file_checksum
 from pipeline.rows import alive_rows, decide, first_verdicts, quarantined, verdict_result
 from pipeline.run import Run
-from pipeline.stages.common import settings
+from pipeline.stages import adopt
+from pipeline.stages.common import gather, settings
 
 
 @phase("fetch.get", version=2)
@@ -162,7 +163,7 @@ def _observe(
     def take(body: bytes) -> Ingested | Refusal:
         return ingest(body, image_config, pdq, lists.match)
 
-    done: dict[str, Observation] = {}
+    done = _from_adopted(context, need, config, lambda body, listed: ingest(body, image_config, pdq, listed))
     for origin in config.origins:
         left = [url for url in need if url not in done]
         if origin == "archive":
@@ -172,6 +173,29 @@ def _observe(
             shared = _share(context, config)
             done.update((item.url, item) for item in fetch(left, shared, take, opted_out=domains, earlier=earlier))
     return list(done.values())
+
+
+def _from_adopted(
+    context: Context,
+    urls: Sequence[str],
+    config: FetchConfig,
+    take: Callable[[bytes, Listed], Ingested | Refusal],
+) -> dict[str, Observation]:
+    """What img2dataset has downloaded of these URLs; of one that it has twice, the first."""
+    lists = _hash_lists(tuple(context.options["hashlists"]["files"]))
+    held = context.concat("adopted", adopted.ADOPTED)
+    held = held.filter(pc.is_in(held.column("url"), value_set=pa.array(urls, pa.string())))
+    _, first = np.unique(held.column("url").to_numpy(zero_copy_only=False).astype(str), return_index=True)
+    done: dict[str, Observation] = {}
+    for row, body in adopted.read(held.take(pa.array(first)), config.max_body_bytes):
+        url, digest = row["url"], row["sha256"]
+
+        def listed(body: bytes, pdq: bytes | None, digest: bytes = digest) -> str | None:
+            return lists.match_sha256(digest) or lists.match(body, pdq)
+
+        result = adopted.ingested(row, body, lambda body, listed=listed: take(body, listed))  # type: ignore[misc]
+        done[url] = observe(url, result, origin="adopted", fetched_at="", final_url=url)
+    return done
 
 
 def _from_archives(
@@ -273,13 +297,18 @@ def run(run: Run) -> None:
         "folder": folder,
         "route": route,
     }
+    found = adopt.run(run)
     got = run.do(
         get,
         [
             Task(
                 get.name,
                 partition.number,
-                {**partition.inputs("archive_images"), **run.shared["lanes"]},
+                {
+                    **partition.inputs("archive_images"),
+                    **run.shared["lanes"],
+                    "adopted": gather(found, "adopted", partition.number),
+                },
                 settings_,
                 units=partition.alive,
                 hints={"locations": run.shared["locations"]},

@@ -386,6 +386,7 @@ ELSEWHERE: dict[str, Callable[[], None]] = dict.fromkeys(
     (
         *(f"fetch.{name}" for name in ("user_agent", "resolve", "concurrency", "per_host_concurrency")),
         *("fetch.per_host_delay_s", "fetch.retry", "fetch.refresh_before"),  # the tests above
+        "fetch.adopt",  # test_adopt
         "out",  # every test
         "run.max_quarantined",  # test_custom
         "run.workers",  # test_cluster: the same bytes with 1 and with 4; 0 starts no Ray
