@@ -38,6 +38,7 @@ def fetch(
     *,
     opted_out: frozenset[str] = frozenset(),
     earlier: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    done: Callable[[Observation], None] = lambda observation: None,
 ) -> list[Observation]:
     """Fetch images; answer one observation per URL, in the order given. A URL that occurs twice is fetched once.
 
@@ -48,11 +49,12 @@ def fetch(
         opted_out: domains that are not asked, nor those below them.
         earlier: URL -> the row of OBSERVATIONS by which its image is stored already; it is asked for on condition that
             it has changed.
+        done: is told of each observation as it is made.
 
     Raises:
         Whatever `ingest` raises: that is a fault of ours, not of a server.
     """
-    return asyncio.run(_fetch(urls, config, ingest, opted_out, earlier))
+    return asyncio.run(_fetch(urls, config, ingest, opted_out, earlier, done))
 
 
 async def _fetch(
@@ -61,13 +63,18 @@ async def _fetch(
     ingest: Callable[[bytes], Ingested | Refusal],
     opted_out: frozenset[str],
     earlier: Mapping[str, Mapping[str, Any]],
+    done: Callable[[Observation], None],
 ) -> list[Observation]:
     observations: dict[str, Observation] = {}
     loop = asyncio.get_running_loop()
 
     async def record(url: str, answer: Response | Refused, attempts: int) -> None:
+        observations[url] = await observed(url, answer, attempts)
+        done(observations[url])
+
+    async def observed(url: str, answer: Response | Refused, attempts: int) -> Observation:
         if isinstance(answer, Refused):
-            observations[url] = observe(
+            return observe(
                 url,
                 Refusal(answer.outcome, answer.detail),
                 origin="http",
@@ -76,15 +83,11 @@ async def _fetch(
                 final_url=answer.final_url,
                 attempts=attempts,
             )
-            return
         etag = _validator(answer, "ETag")
         if answer.status == 304:
-            observations[url] = unchanged(
-                earlier[url], fetched_at=now(), final_url=answer.url, attempts=attempts, etag=etag
-            )
-            return
+            return unchanged(earlier[url], fetched_at=now(), final_url=answer.url, attempts=attempts, etag=etag)
         result = await loop.run_in_executor(threads, ingest, answer.body)
-        observations[url] = observe(
+        return observe(
             url,
             result,
             origin="http",

@@ -34,6 +34,7 @@ from filters.domains import read_domains
 from filters.hashlists import HashLists, HashListsConfig
 from filters.perceptual import pdq
 from pipeline.config import options
+from pipeline.fetching import Tally, clear
 from pipeline.phase import Context, Result, Task, phase
 from pipeline.plan import file_checksum
 from pipeline.rows import alive_rows, decide, first_verdicts, quarantined, verdict_result
@@ -163,15 +164,27 @@ def _observe(
     def take(body: bytes) -> Ingested | Refusal:
         return ingest(body, image_config, pdq, lists.match)
 
+    tally = Tally(context.storage, context.task.partition, context.task.hints.get("partitions", 1), len(need))
     done = _from_adopted(context, need, config, lambda body, listed: ingest(body, image_config, pdq, listed))
+    tally.add_all(item.outcome for item in done.values())
     for origin in config.origins:
         left = [url for url in need if url not in done]
         if origin == "archive":
-            done.update(_from_archives(context, left, take))
+            found = _from_archives(context, left, take)
+            tally.add_all(item.outcome for item in found.values())
         else:
             earlier = {url: have[url] for url in left if url in have and have[url]["outcome"] == OK}
-            shared = _share(context, config)
-            done.update((item.url, item) for item in fetch(left, shared, take, opted_out=domains, earlier=earlier))
+            asked = fetch(
+                left,
+                _share(context, config),
+                take,
+                opted_out=domains,
+                earlier=earlier,
+                done=lambda item: tally.add(item.outcome),
+            )
+            found = {item.url: item for item in asked}
+        done.update(found)
+    tally.finish()
     return list(done.values())
 
 
@@ -298,6 +311,7 @@ def run(run: Run) -> None:
         "route": route,
     }
     found = adopt.run(run)
+    clear(run.storage)
     got = run.do(
         get,
         [
@@ -311,7 +325,7 @@ def run(run: Run) -> None:
                 },
                 settings_,
                 units=partition.alive,
-                hints={"locations": run.shared["locations"]},
+                hints={"locations": run.shared["locations"], "partitions": len(run.partitions)},
             )
             for partition in run.partitions
         ],
