@@ -16,6 +16,10 @@ from multidict import CIMultiDictProxy
 from crawl.addresses import PrivateAddressError
 from crawl.fetch_config import FetchConfig
 
+LARGE_BYTES = 256 * 1024
+"""Of a body, from which it needs a place: more than most images of the web have."""
+LARGE_BODIES = 64
+"""Places; as many as the default of `concurrency`, which then nobody waits for."""
 GRACE_S = 5.0
 """Of a body, before its rate counts: the first bytes of a busy server may take long."""
 
@@ -51,6 +55,7 @@ class Response:
     headers: CIMultiDictProxy[str]
     raw_headers: tuple[tuple[bytes, bytes], ...]
     body: bytes
+    is_large: bool = False  # whether the body has a place in the client's room
 
 
 class Pace:
@@ -102,8 +107,30 @@ def refusal(error: Exception, late: str) -> Refused:
     return Refused("connection_failed", f"not an address to ask at: {_words(error)}")
 
 
-async def read_body(answer: aiohttp.ClientResponse, limit: int, pace: Pace, *, cut: bool) -> bytes:
-    """The body, decompressed; of a longer one the first `limit` bytes if `cut`, else Refused."""
+class Room:
+    """Places for bodies that are large, so that ten thousand servers that send much at once do not fill the memory.
+
+    One that has a place keeps it until it is let go; the others wait, which slows their servers down.
+    """
+
+    def __init__(self) -> None:
+        self._places = asyncio.Semaphore(LARGE_BODIES)
+
+    async def take(self) -> None:
+        """A place, when there is one."""
+        await self._places.acquire()
+
+    def leave(self) -> None:
+        """The body is no longer needed."""
+        self._places.release()
+
+
+async def read_body(
+    answer: aiohttp.ClientResponse, limit: int, pace: Pace, room: Room, *, cut: bool
+) -> tuple[bytes, bool]:
+    """The body, decompressed, and whether it has a place in the room; of a longer one the first `limit` bytes if `cut`,
+    else Refused.
+    """
     coding = answer.headers.get("Content-Encoding", "identity").strip().lower()
     if coding not in ("identity", "", "gzip", "x-gzip", "deflate"):
         raise Refused("connection_failed", f"unknown Content-Encoding {coding[:40]!r}")
@@ -113,19 +140,28 @@ async def read_body(answer: aiohttp.ClientResponse, limit: int, pace: Pace, *, c
         raise too_large
     pieces: list[bytes] = []
     length = received = 0
+    is_large = False
     pace.advance(0)
-    async for chunk in answer.content.iter_any():
-        received += len(chunk)
-        pace.advance(received)
-        pieces.append(chunk if inflate is None else inflate.decompress(chunk, limit + 1 - length))
-        length += len(pieces[-1])
-        if length > limit:
-            if cut:
-                return b"".join(pieces)[:limit]
-            raise too_large
-    if inflate is not None and length and not inflate.eof:
-        raise Refused("connection_failed", "the body's gzip ends too early", may_pass=True)
-    return b"".join(pieces)
+    try:
+        async for chunk in answer.content.iter_any():
+            received += len(chunk)
+            pace.advance(received)
+            pieces.append(chunk if inflate is None else inflate.decompress(chunk, limit + 1 - length))
+            length += len(pieces[-1])
+            if length > limit:
+                if cut:
+                    return b"".join(pieces)[:limit], is_large
+                raise too_large
+            if length > LARGE_BYTES and not is_large:
+                await room.take()
+                is_large = True
+        if inflate is not None and length and not inflate.eof:
+            raise Refused("connection_failed", "the body's gzip ends too early", may_pass=True)
+        return b"".join(pieces), is_large
+    except BaseException:
+        if is_large:
+            room.leave()
+        raise
 
 
 def retry_after_s(header: str) -> float:

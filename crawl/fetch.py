@@ -207,6 +207,8 @@ async def visit(
             loop.call_later(backoff_s(attempts), requeue, queue, url, attempts)
         else:
             await take(url, answer, attempts)
+            if not isinstance(answer, Refused):
+                client.let_go(answer)
             unfinished -= 1
         queue.active -= 1
         active -= 1

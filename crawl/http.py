@@ -20,7 +20,7 @@ from yarl import URL
 
 from crawl import robots, tdm
 from crawl.addresses import Guard, PrivateAddressError
-from crawl.answers import Pace, Refused, Response, read_body, refusal, retry_after_s
+from crawl.answers import Pace, Refused, Response, Room, read_body, refusal, retry_after_s
 from crawl.fetch_config import FetchConfig
 from crawl.urls import canonical_url
 
@@ -79,6 +79,7 @@ class Client:
         self.config = config
         self._opted_out = opted_out
         self._guard = Guard(config.resolve)
+        self._room = Room()
         self._hosts: dict[str, _Host] = {}
         self._rules: dict[str, asyncio.Task[_Rules]] = {}
         # gzip only: zlib can be told to stop at a size. Nobody's brotli or zstd needs to be trusted for an image.
@@ -111,6 +112,11 @@ class Client:
         await asyncio.gather(*self._rules.values(), return_exceptions=True)
         await self._session.close()
         await self._guard.close()
+
+    def let_go(self, answer: Response) -> None:
+        """The body of an answer is no longer needed."""
+        if answer.is_large:
+            self._room.leave()
 
     def wait_s(self, host: str) -> float:
         """Seconds until the next request to a host may start."""
@@ -272,6 +278,7 @@ class Client:
             self._check_host(host)
             async with self._turn(host):
                 answer = await self._request(host, url, self.config.timeout_s, limit)
+            self.let_go(answer)
             target = canonical_url(answer.headers.get("Location", ""), url) if answer.status in _REDIRECTS else None
             if target is None or not target.startswith(("http://", "https://")):
                 return answer
@@ -297,15 +304,15 @@ class Client:
                 self._session.get(URL(url, encoded=True), allow_redirects=False, headers=headers) as answer,
             ):
                 status = answer.status
-                body = b""
+                body, is_large = b"", False
                 if check is not None and (status // 100 == 2 or status == 304):
                     check(answer.headers)
                 if status // 100 == 2:
-                    body = await read_body(answer, limit, pace, cut=check is None)
+                    body, is_large = await read_body(answer, limit, pace, self._room, cut=check is None)
                 elif (answer.content_length or limit) <= _DRAIN_BYTES:
                     await answer.read()
                 state.failures = 0
-                return Response(url, status, answer.reason or "", answer.headers, answer.raw_headers, body)
+                return Response(url, status, answer.reason or "", answer.headers, answer.raw_headers, body, is_large)
         except Refused as refused:
             refused.status = status
             raise

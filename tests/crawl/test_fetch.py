@@ -340,6 +340,28 @@ def test_memory_is_bounded(server: HostileServer) -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 * 1024  # KiB; the bombs are 50 MB each
 
 
+def test_large_bodies_wait_for_a_place(server: HostileServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crawl.answers, "LARGE_BYTES", 100)
+    monkeypatch.setattr(crawl.answers, "LARGE_BODIES", 2)
+    held: list[int] = []
+    room = crawl.answers.Room
+    monkeypatch.setattr(room, "take", _counting(room.take, held, 1))
+    monkeypatch.setattr(room, "leave", _counting(room.leave, held, -1))
+    urls = [f"http://{host}.test/many/{n}.jpg" for n in range(20) for host in ("images", "other")]
+    urls += [f"http://images.test/{path}" for path in ("endless", "cut", "gzip", "html.jpg")]
+    rows = fetch(urls, server.config(per_host_concurrency=8, timeout_s=20.0), accept)
+    assert [row.outcome for row in rows] == ["ok"] * 40 + ["body_too_large", "connection_failed", "ok", "not_an_image"]
+    assert sum(held) == 0 and len(held) >= 80  # every place was let go, of bodies that broke off too
+
+
+def _counting(function: Any, held: list[int], step: int) -> Any:
+    def call(self: Any) -> Any:
+        held.append(step)
+        return function(self)
+
+    return call
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [
