@@ -55,13 +55,14 @@ def measure(*command: str) -> Took:
         return Took(usage.ru_utime + usage.ru_stime, wall, output.read())
 
 
-def pictures(count: int) -> Path:
+def pictures(count: int, sizes: str) -> Path:
     """The folder of pictures, made if it is not there."""
-    folder = PHOTOGRAPHS / str(count)
+    folder = PHOTOGRAPHS / f"{sizes}-{count}"
     if not folder.exists():
         python = venv("photographs", "scikit-image", "scikit-learn", "pillow")
-        draft = folder.with_name(f"{count}.draft")
-        subprocess.run([str(python), str(Path(__file__).parent / "photographs.py"), str(draft), str(count)], check=True)
+        draft = folder.with_name(f"{folder.name}.draft")
+        script = str(Path(__file__).parent / "photographs.py")
+        subprocess.run([str(python), script, str(draft), str(count), sizes], check=True)
         draft.rename(folder)
     return folder
 
@@ -70,9 +71,10 @@ def main() -> None:
     """Print the figures, and as the last line one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=IMAGES)
+    parser.add_argument("--sizes", choices=["even", "laion"], default="even", help="see bench/photographs.py")
     options = parser.parse_args()
     command = venv("img2dataset", "img2dataset==1.47.0").parent / "img2dataset"
-    folder = pictures(options.images)
+    folder = pictures(options.images, options.sizes)
     names = sorted(path.name for path in folder.iterdir())
     with tempfile.TemporaryDirectory() as home, serving(folder) as (server, port):
         urls = [f"http://localhost:{port}/{name}" for name in names]
@@ -99,7 +101,7 @@ def main() -> None:
     equal = len(theirs) == len(urls) and theirs == report["sizes"]
     figures = [len(urls) / took.cpu_seconds for took in (ours, peer)]
     total = sum(report["seconds"].values())
-    print(f"{len(urls):,} JPEGs from {server}, shorter side reduced to {SIDE}, one process each")
+    print(f"{len(urls):,} JPEGs ({options.sizes} sizes) from {server}, shorter side reduced to {SIDE}, one process each")
     for name, took, start, figure, got in (
         ("ours", ours, start_up[0], figures[0], len(report["sizes"])),
         ("img2dataset", peer, start_up[1], figures[1], len(theirs)),
@@ -120,6 +122,7 @@ def main() -> None:
                 "ratio": round(figures[0] / figures[1], 2),
                 "equal": equal,
                 "server": server,
+                "sizes": options.sizes,
                 "wall_seconds": {"ours": round(ours.wall_seconds, 1), "peer": round(peer.wall_seconds, 1)},
             }
         )

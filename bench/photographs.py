@@ -1,10 +1,12 @@
-"""Natural JPEGs of mixed sizes, in an environment with scikit-image and scikit-learn: FOLDER COUNT.
+"""Natural JPEGs of mixed sizes, in an environment with scikit-image and scikit-learn: FOLDER COUNT even|laion.
 
 Photographs that these packages carry are laid side by side, at their own and at double size, until they fill a canvas;
-every picture is a crop of it. Longer sides are spread evenly over the logarithm from 300 to 3,000 pixels, aspects from
-1:2 to 2:1, qualities from 75 to 95, as on the web; the shorter side is at least 256, so that all of them are reduced.
+every picture is a crop of it, with an aspect from 1:2 to 2:1 and a quality from 75 to 95. Longer sides are spread evenly
+from 300 to 3,000 pixels (`even`), or the shorter ones as in LAION-400M (`laion`): of its 211M images with both sides of
+256 pixels or more, 67M have 512 and 9.6M have 1,024 (laion.ai/blog/laion-400-open-dataset).
 """
 
+import math
 import random
 import sys
 from pathlib import Path
@@ -15,8 +17,8 @@ from skimage import data
 from sklearn.datasets import load_sample_images
 
 SIDE = 3_072
-SHORTEST, LONGEST = 300, 3_000
-LEAST = 257
+LEAST, SHORTEST, LONGEST = 257, 300, 3_000  # all are reduced: none is shorter than 256
+AT_512, AT_1024 = 67 / 211, 9.6 / 211  # shares of images whose shorter side is at least so long
 
 
 def canvas(rng: random.Random) -> Image.Image:
@@ -35,14 +37,27 @@ def canvas(rng: random.Random) -> Image.Image:
     return whole
 
 
+def shorter_side(rng: random.Random) -> int:
+    share = 1 - rng.random()
+    if share > AT_512:
+        octaves = math.log(share) / math.log(AT_512)
+    else:
+        octaves = 1 + math.log(share / AT_512) / math.log(AT_1024 / AT_512)
+    return max(LEAST, round(256 * 2**octaves))
+
+
 def main() -> None:
-    folder, count = Path(sys.argv[1]), int(sys.argv[2])
+    folder, count, sizes = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
     folder.mkdir(parents=True, exist_ok=True)
     rng = random.Random(0)
     whole = canvas(rng)
     for number in range(count):
-        longer = round(SHORTEST * (LONGEST / SHORTEST) ** rng.random())
-        size = [longer, max(LEAST, round(longer / rng.uniform(1, 2)))]
+        aspect = rng.uniform(1, 2)
+        if sizes == "even":
+            longer = rng.randint(SHORTEST, LONGEST)
+        else:
+            longer = min(LONGEST, round(shorter_side(rng) * aspect))
+        size = [longer, max(LEAST, round(longer / aspect))]
         rng.shuffle(size)
         left, top = rng.randint(0, SIDE - size[0]), rng.randint(0, SIDE - size[1])
         picture = whole.crop((left, top, left + size[0], top + size[1]))
