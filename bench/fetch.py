@@ -101,7 +101,7 @@ def main() -> None:
     equal = len(theirs) == len(urls) and theirs == report["sizes"]
     figures = [len(urls) / took.cpu_seconds for took in (ours, peer)]
     total = sum(report["seconds"].values())
-    print(f"{len(urls):,} JPEGs ({options.sizes} sizes) from {server}, shorter side reduced to {SIDE}, one process each")
+    print(f"{len(urls):,} JPEGs ({options.sizes} sizes) from {server}, shorter side reduced to {SIDE}, a process each")
     for name, took, start, figure, got in (
         ("ours", ours, start_up[0], figures[0], len(report["sizes"])),
         ("img2dataset", peer, start_up[1], figures[1], len(theirs)),

@@ -1,7 +1,7 @@
 """Natural JPEGs of mixed sizes, in an environment with scikit-image and scikit-learn: FOLDER COUNT even|laion.
 
 Photographs that these packages carry are laid side by side, at their own and at double size, until they fill a canvas;
-every picture is a crop of it, with an aspect from 1:2 to 2:1 and a quality from 75 to 95. Longer sides are spread evenly
+each picture is a crop of it, with an aspect from 1:2 to 2:1 and a quality from 75 to 95. Longer sides are evenly spread
 from 300 to 3,000 pixels (`even`), or the shorter ones as in LAION-400M (`laion`): of its 211M images with both sides of
 256 pixels or more, 67M have 512 and 9.6M have 1,024 (laion.ai/blog/laion-400-open-dataset).
 """
@@ -53,10 +53,8 @@ def main() -> None:
     whole = canvas(rng)
     for number in range(count):
         aspect = rng.uniform(1, 2)
-        if sizes == "even":
-            longer = rng.randint(SHORTEST, LONGEST)
-        else:
-            longer = min(LONGEST, round(shorter_side(rng) * aspect))
+        longer = rng.randint(SHORTEST, LONGEST) if sizes == "even" else round(shorter_side(rng) * aspect)
+        longer = min(longer, LONGEST)
         size = [longer, max(LEAST, round(longer / aspect))]
         rng.shuffle(size)
         left, top = rng.randint(0, SIDE - size[0]), rng.randint(0, SIDE - size[1])

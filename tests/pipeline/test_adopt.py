@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,6 +81,14 @@ def test_only_what_was_not_downloaded_is_asked_for(server: HostileServer, downlo
     assert asked == {"robots.txt", ".well-known/tdmrep.json", "ok3", "status/404"}
     packed = build(config(server, tmp_path, downloads), quiet=True)
     assert packed.funnel["fetch"] == {"input": 4, "kept": 3, "dropped": 1}
+
+
+def test_the_addresses_to_download_can_be_asked_for(server: HostileServer, downloads: Path, tmp_path: Path) -> None:
+    made = config(server, tmp_path, downloads)
+    build(made, to="prebalance", quiet=True)
+    (query,) = re.findall(r"wit sql out/mine '(.*)' --format csv", Path("docs/fetch.md").read_text(encoding="utf-8"))
+    urls = {url.split("/", 3)[3] for (url,) in dataset.open(made.out).sql(query).fetchall()}
+    assert urls == set(NAMES)
 
 
 def test_the_original_s_checksum_meets_the_hash_lists(server: HostileServer, downloads: Path, tmp_path: Path) -> None:
