@@ -23,8 +23,10 @@ from selectolax.lexbor import LexborHTMLParser
 from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
+from crawl.answers import Refused, Response
 from crawl.fetch import visit
-from crawl.http import Client, FetchConfig, Refused, Response, hostname
+from crawl.fetch_config import FetchConfig
+from crawl.http import Client, hostname
 from crawl.observations import now
 from crawl.urls import canonical_url
 from dataset.storage import TEMPORARY, filesystem

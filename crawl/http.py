@@ -7,23 +7,21 @@ at once, so long apart), and limits on redirects, headers, bytes and time. What 
 from __future__ import annotations
 
 import asyncio
-import socket
 import zlib
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import aiohttp
 from multidict import CIMultiDictProxy
 from yarl import URL
 
-from crawl import robots
-from crawl.addresses import Guard, PrivateAddressError, endpoint
+from crawl import robots, tdm
+from crawl.addresses import Guard, PrivateAddressError
+from crawl.answers import Pace, Refused, Response, Room, read_body, refusal, retry_after_s
+from crawl.fetch_config import FetchConfig
 from crawl.urls import canonical_url
 
 MAX_RETRY_AFTER_S = 30.0
@@ -37,100 +35,9 @@ BACKOFF_S = 1.0
 _MAX_HEADERS = 128
 _MAX_HEADER_BYTES = 64 * 1024  # content security policies of real sites exceed the usual 8 KiB
 _DRAIN_BYTES = 64 * 1024  # an error page this small is read, so that its connection can be used again
-_RULES_KEPT = 2_000  # robots.txt in memory at a time
+_RULES_KEPT = 2_000  # sites whose rules are in memory at a time
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
-
-
-@dataclass(frozen=True)
-class FetchConfig:
-    """How images are got. Outcomes are recorded; a later run asks again only for what `retry` says."""
-
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
-
-    origins: tuple[Literal["archive", "http"], ...] = ("archive", "http")
-    """Where bytes may come from, in the order of trying."""
-    user_agent: str = "openwit/0.1 (+https://openwit.example/crawler; crawler@openwit.example)"
-    """Who asks: the product token that robots.txt may address, then where to complain. Set your own contact."""
-    resolve: dict[str, str] = field(default_factory=dict)
-    """host → `ip` or `ip:port` to connect to instead, like `curl --resolve`; such a host may be private."""
-    respect_robots: bool = True
-    """Whether robots.txt is asked for and obeyed."""
-    respect_noai: bool = True
-    """Whether an `X-Robots-Tag` of noai, noimageai or noindex refuses the image."""
-    max_body_bytes: int = 20 * 2**20
-    """Of one body, decompressed."""
-    max_redirects: int = 5
-    """Of one address."""
-    timeout_s: float = 20.0
-    """For one attempt at one address, from the first connection to the last byte, redirects included."""
-    attempts: int = 2
-    """In one run, at an address whose failure may pass."""
-    concurrency: int = 64
-    """Requests in flight in one process."""
-    per_host_concurrency: int = 4
-    """Requests in flight to one host."""
-    per_host_delay_s: float = 0.0
-    """Between the starts of two requests to one host; a longer Crawl-delay of its robots.txt wins."""
-    retry: Literal["none", "transient"] = "none"
-    """Which failures of earlier runs are tried again: none, or those that may have passed."""
-
-    def __post_init__(self) -> None:
-        for origin in self.origins:
-            if origin not in ("archive", "http"):
-                raise ValueError(f"origins must be of archive and http, not {origin!r}")
-        if not self.origins or len(set(self.origins)) != len(self.origins):
-            raise ValueError(f"origins must name archive, http or both, once each, not {list(self.origins)}")
-        if not robots.product_token(self.user_agent) or not self.user_agent.isprintable():
-            raise ValueError(f"user_agent must begin with a name and be one line, not {self.user_agent!r}")
-        for host, target in self.resolve.items():
-            try:
-                endpoint(target)
-            except ValueError as error:
-                raise ValueError(f"resolve must map {host} to ip or ip:port, not {target!r}") from error
-        for key in ("max_body_bytes", "attempts", "concurrency", "per_host_concurrency"):
-            if getattr(self, key) < 1:
-                raise ValueError(f"{key} must be at least 1, not {getattr(self, key)}")
-        for key in ("max_redirects", "per_host_delay_s"):
-            if not 0 <= getattr(self, key) < float("inf"):
-                raise ValueError(f"{key} must be 0 or more, not {getattr(self, key)}")
-        if not 0 < self.timeout_s < float("inf"):
-            raise ValueError(f"timeout_s must be above 0, not {self.timeout_s}")
-        if self.retry not in ("none", "transient"):
-            raise ValueError(f"retry must be none or transient, not {self.retry!r}")
-
-
-class Refused(Exception):  # noqa: N818 (an outcome, not an error)
-    """A URL gave no body, and why: an outcome of the fetch stage, and a detail for people."""
-
-    def __init__(
-        self,
-        outcome: str,
-        detail: str,
-        *,
-        status: int | None = None,
-        may_pass: bool = False,
-        host_failed: bool = False,
-    ):
-        super().__init__(f"{outcome}: {detail}")
-        self.outcome = outcome
-        self.detail = detail.encode("utf-8", "backslashreplace").decode()  # headers may hold what UTF-8 cannot
-        self.status = status
-        self.may_pass = may_pass  # whether another attempt in the same run may fare better
-        self.host_failed = host_failed  # whether it speaks against the host, not only against the URL
-        self.final_url: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Response:
-    """An answer, read to its end; `body` is empty unless the status is 2xx."""
-
-    url: str
-    status: int
-    reason: str
-    headers: CIMultiDictProxy[str]
-    raw_headers: tuple[tuple[bytes, bytes], ...]
-    body: bytes
 
 
 Check = Callable[[CIMultiDictProxy[str]], None]
@@ -151,19 +58,30 @@ class _Host:
         self.given_up: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """What a site asks of crawlers."""
+
+    robots: robots.Rules = robots.ALLOW_ALL
+    reservations: tdm.Reservations = tdm.NONE
+
+
 class Client:
     """An HTTP client for one call of `fetch` or `harvest`; use it as an async context manager.
 
     Args:
         config: limits and manners.
         accept: the Accept header.
+        opted_out: domains from which nothing is asked, nor from what is below them.
     """
 
-    def __init__(self, config: FetchConfig, accept: str):
+    def __init__(self, config: FetchConfig, accept: str, opted_out: frozenset[str] = frozenset()):
         self.config = config
+        self._opted_out = opted_out
         self._guard = Guard(config.resolve)
+        self._room = Room()
         self._hosts: dict[str, _Host] = {}
-        self._rules: dict[str, asyncio.Task[robots.Rules]] = {}
+        self._rules: dict[str, asyncio.Task[_Rules]] = {}
         # gzip only: zlib can be told to stop at a size. Nobody's brotli or zstd needs to be trusted for an image.
         self._headers = {"User-Agent": config.user_agent, "Accept": accept, "Accept-Encoding": "gzip"}
 
@@ -195,6 +113,11 @@ class Client:
         await self._session.close()
         await self._guard.close()
 
+    def let_go(self, answer: Response) -> None:
+        """The body of an answer is no longer needed."""
+        if answer.is_large:
+            self._room.leave()
+
     def wait_s(self, host: str) -> float:
         """Seconds until the next request to a host may start."""
         state = self._hosts.get(host)
@@ -209,8 +132,12 @@ class Client:
         """Whether the host is asked for nothing more."""
         return host in self._hosts and self._hosts[host].given_up is not None
 
-    async def get(self, url: str, check: Check) -> Response:
+    async def get(self, url: str, check: Check, validators: Mapping[str, str] | None = None) -> Response:
         """The 2xx answer to a GET of an absolute http or https URL, after redirects.
+
+        Args:
+            check: looks at its headers.
+            validators: headers that make the request conditional; then a 304 is an answer too.
 
         Raises:
             Refused: there is none; never anything else because of what a server does.
@@ -224,16 +151,18 @@ class Client:
             for _ in range(self.config.max_redirects + 1):
                 host = hostname(url)
                 self._check_host(host)
-                if self.config.respect_robots:
+                if self.config.respect_robots or self.config.respect_tdm:
                     rules = await self._rules_of(url)
-                    if not rules.allow(url):
+                    if not rules.robots.allow(url):
                         raise Refused("robots_disallowed", "robots.txt disallows it")
+                    if rules.reservations.reserved(url):
+                        raise Refused("tdm_reserved", f"{tdm.PATH} reserves it")
                 async with self._turn(host):
                     start = clock()
-                    answer = await self._request(host, url, seconds, self.config.max_body_bytes, check)
+                    answer = await self._request(host, url, seconds, self.config.max_body_bytes, check, validators)
                     seconds -= clock() - start
                 status = answer.status
-                if status // 100 == 2:
+                if status // 100 == 2 or (status == 304 and validators):
                     return answer
                 url = self._redirect(answer)
             raise Refused("too_many_redirects", f"more than {self.config.max_redirects}")
@@ -259,7 +188,7 @@ class Client:
 
     def _pause(self, answer: Response) -> None:
         """Heed Retry-After (RFC 9110, section 10.2.3)."""
-        seconds = _retry_after_s(answer.headers.get("Retry-After", ""))
+        seconds = retry_after_s(answer.headers.get("Retry-After", ""))
         host = self._host(hostname(answer.url))
         if seconds > MAX_RETRY_AFTER_S:
             host.given_up = f"it asked to be left alone for {seconds:.0f} s"
@@ -276,6 +205,9 @@ class Client:
             self._guard.check(host)
         except PrivateAddressError as error:
             raise Refused("address_private", str(error)) from error
+        domain = opted_out(host, self._opted_out)
+        if domain is not None:
+            raise Refused("domain_opted_out", f"{domain} is on the opt-out list")
         reason = self._host(host).given_up
         if reason is not None:
             raise Refused("connection_failed", f"host given up: {reason}")
@@ -291,7 +223,7 @@ class Client:
             await asyncio.sleep(start - now)
             yield
 
-    async def _rules_of(self, url: str) -> robots.Rules:
+    async def _rules_of(self, url: str) -> _Rules:
         """The rules of the URL's site, asked for once; Refused if they cannot be had."""
         parts = urlsplit(url)
         site = f"{parts.scheme}://{parts.netloc}"
@@ -307,12 +239,21 @@ class Client:
         except Refused as refused:  # a new one for each URL: it takes the URL that it ends at
             raise Refused(refused.outcome, refused.detail, status=refused.status) from refused
 
-    async def _get_rules(self, site: str) -> robots.Rules:
+    async def _get_rules(self, site: str) -> _Rules:
+        rules = _Rules()
+        if self.config.respect_robots:
+            rules = _Rules(await self._get_robots(f"{site}/robots.txt"))
+        if self.config.respect_tdm:
+            with suppress(Refused):  # a file that cannot be had reserves nothing; the header still can
+                answer = await self._get_file(f"{site}{tdm.PATH}", tdm.MAX_BYTES)
+                rules = replace(rules, reservations=tdm.parse(answer.body))
+        return rules
+
+    async def _get_robots(self, url: str) -> robots.Rules:
         """robots.txt by RFC 9309, section 2.3.1: absent allows everything, out of order disallows everything."""
-        url = f"{site}/robots.txt"
         for attempt in range(self.config.attempts):
             try:
-                answer = await self._get_robots(url)
+                answer = await self._get_file(url, robots.MAX_BYTES)
             except Refused as refused:
                 if refused.may_pass and attempt + 1 < self.config.attempts:
                     await asyncio.sleep(backoff_s(attempt + 1))
@@ -330,42 +271,53 @@ class Client:
         host.delay_s = max(host.delay_s, rules.crawl_delay_s)
         return rules
 
-    async def _get_robots(self, url: str) -> Response:
+    async def _get_file(self, url: str, limit: int) -> Response:
+        """A site's own file, whatever its status, after redirects; a longer one is cut."""
         for _ in range(robots.MAX_REDIRECTS + 1):
             host = hostname(url)
             self._check_host(host)
             async with self._turn(host):
-                answer = await self._request(host, url, self.config.timeout_s, robots.MAX_BYTES, None)
+                answer = await self._request(host, url, self.config.timeout_s, limit)
+            self.let_go(answer)
             target = canonical_url(answer.headers.get("Location", ""), url) if answer.status in _REDIRECTS else None
             if target is None or not target.startswith(("http://", "https://")):
                 return answer
             url = target
         return answer  # more redirects than the RFC asks to follow: as if it were absent
 
-    async def _request(self, host: str, url: str, seconds: float, limit: int, check: Check | None) -> Response:
+    async def _request(
+        self,
+        host: str,
+        url: str,
+        seconds: float,
+        limit: int,
+        check: Check | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Response:
         """One request and its answer, whatever the status; without `check`, a body is cut at the limit."""
         state = self._host(host)
         status: int | None = None
+        pace = Pace(self.config, max(seconds, 0.0))
         try:
             async with (
-                asyncio.timeout(max(seconds, 0.0)),
-                self._session.get(URL(url, encoded=True), allow_redirects=False) as answer,
+                pace.deadline,
+                self._session.get(URL(url, encoded=True), allow_redirects=False, headers=headers) as answer,
             ):
                 status = answer.status
-                body = b""
+                body, is_large = b"", False
+                if check is not None and (status // 100 == 2 or status == 304):
+                    check(answer.headers)
                 if status // 100 == 2:
-                    if check is not None:
-                        check(answer.headers)
-                    body = await _read(answer, limit, cut=check is None)
+                    body, is_large = await read_body(answer, limit, pace, self._room, cut=check is None)
                 elif (answer.content_length or limit) <= _DRAIN_BYTES:
                     await answer.read()
                 state.failures = 0
-                return Response(url, status, answer.reason or "", answer.headers, answer.raw_headers, body)
+                return Response(url, status, answer.reason or "", answer.headers, answer.raw_headers, body, is_large)
         except Refused as refused:
             refused.status = status
             raise
         except (aiohttp.ClientError, OSError, zlib.error, ValueError) as error:
-            outcome = _refused(error, self.config.timeout_s)
+            outcome = refusal(error, pace.words())
             outcome.status = status
             if outcome.host_failed:
                 self._failed(state)
@@ -379,6 +331,15 @@ class Client:
             state.given_up = f"{HOST_FAILURES} failures in a row"
 
 
+def opted_out(host: str, domains: frozenset[str]) -> str | None:
+    """The domain of a list that a host is, or is below."""
+    while domains and host:
+        if host in domains:
+            return host
+        host = host.partition(".")[2]
+    return None
+
+
 def hostname(url: str) -> str:
     """The host of an absolute URL, lower case, without port; empty if it has none."""
     try:
@@ -390,66 +351,3 @@ def hostname(url: str) -> str:
 def backoff_s(attempt: int) -> float:
     """Seconds to wait after the n-th failed attempt."""
     return float(min(2 ** (attempt - 1), 8)) * BACKOFF_S
-
-
-def _refused(error: Exception, timeout_s: float) -> Refused:
-    """What an error of the connection means."""
-    match error:
-        case TimeoutError():
-            return Refused("timeout", f"no whole answer in {timeout_s:g} s", may_pass=True, host_failed=True)
-        case aiohttp.ClientConnectorError(os_error=PrivateAddressError() as cause):
-            return Refused("address_private", str(cause))
-        case aiohttp.ClientConnectorDNSError(os_error=cause):
-            may_pass = cause.errno == socket.EAI_AGAIN
-            return Refused("dns_failed", _words(cause), may_pass=may_pass, host_failed=True)
-        case aiohttp.ClientSSLError():
-            return Refused("connection_failed", f"TLS: {_words(error)}", host_failed=True)
-        case aiohttp.ClientConnectorError(os_error=cause):
-            return Refused("connection_failed", _words(cause), may_pass=True, host_failed=True)
-        case aiohttp.ClientConnectionError() | OSError():
-            return Refused("connection_failed", _words(error), may_pass=True, host_failed=True)
-        case aiohttp.ClientPayloadError():
-            return Refused("connection_failed", f"the body broke off: {_words(error)}", may_pass=True)
-        case aiohttp.ClientResponseError(message=message):
-            return Refused("connection_failed", f"not HTTP: {' '.join(message.split())[:200]}")
-        case zlib.error():
-            return Refused("connection_failed", f"the body is not the gzip that it says: {_words(error)}")
-    return Refused("connection_failed", f"not an address to ask at: {_words(error)}")
-
-
-async def _read(answer: aiohttp.ClientResponse, limit: int, *, cut: bool) -> bytes:
-    """The body, decompressed; of a longer one the first `limit` bytes if `cut`, else Refused."""
-    coding = answer.headers.get("Content-Encoding", "identity").strip().lower()
-    if coding not in ("identity", "", "gzip", "x-gzip", "deflate"):
-        raise Refused("connection_failed", f"unknown Content-Encoding {coding[:40]!r}")
-    too_large = Refused("body_too_large", f"more than {limit} bytes")
-    inflate: Any = None if coding in ("identity", "") else zlib.decompressobj(32 + zlib.MAX_WBITS)
-    if inflate is None and not cut and (answer.content_length or 0) > limit:
-        raise too_large
-    body = bytearray()
-    async for chunk in answer.content.iter_any():
-        body += chunk if inflate is None else inflate.decompress(chunk, limit + 1 - len(body))
-        if len(body) > limit:
-            if cut:
-                return bytes(body[:limit])
-            raise too_large
-    if inflate is not None and body and not inflate.eof:
-        raise Refused("connection_failed", "the body's gzip ends too early", may_pass=True)
-    return bytes(body)
-
-
-def _retry_after_s(header: str) -> float:
-    """Seconds of a Retry-After header, a number or a date; 0 if it is neither."""
-    text = header.strip()
-    if text.isascii() and text.isdigit():
-        return float(text[:9])
-    try:
-        moment = parsedate_to_datetime(text)
-        return max(0.0, (moment.astimezone(UTC) - datetime.now(UTC)).total_seconds())
-    except (ValueError, OverflowError):
-        return 0.0
-
-
-def _words(error: BaseException) -> str:
-    """An error in at most 200 characters; its class if it says nothing."""
-    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from PIL import Image, ImageCms
+from PIL import Image
 
+from crawl import pixels
 from crawl.observations import Ingested, Refusal
 
 FINGERPRINT_SIDE = 512
@@ -25,7 +26,6 @@ FINGERPRINT_SIDE = 512
 (github.com/facebook/ThreatExchange, hashing/hashing.pdf, section on image resizing)."""
 
 _MAX_SIDE = 16_383  # WebP's limit; JPEG's is higher
-_MAX_PROFILE_BYTES = 4 * 2**20  # CMYK profiles have up to two
 _MEDIA_TYPES = {
     "JPEG": "image/jpeg",
     "PNG": "image/png",
@@ -33,18 +33,10 @@ _MEDIA_TYPES = {
     "WEBP": "image/webp",
     "BMP": "image/bmp",
 }
-_ORIENTATION = 0x0112  # EXIF 2.3, section 4.6.4
-_TRANSPOSE = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+_MAX_SCANS = 100
+"""Of a progressive JPEG. Encoders write about ten; each takes a pass over all pixels, so that a few megabytes of empty
+ones take hours (libjpeg-turbo: "Two Issues with the JPEG Standard", 2018)."""
 _FOREIGN = re.compile(rb"\xff[\xd8\xe0-\xef\xfe]")  # JPEG markers of another image, application data or a comment
-_SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # `max_pixels` says it, as a reason
 
@@ -108,6 +100,8 @@ def _ingest(
     width, height = image.size
     if width * height > config.max_pixels:
         return Refusal("image_too_many_pixels", f"{width} x {height}")
+    if image.info.get("progressive") and body.count(b"\xff\xda") > _MAX_SCANS:
+        return Refusal("image_too_many_pixels", f"{width} x {height} in more than {_MAX_SCANS} scans")
     # Cameras put previews behind a JPEG; these are not frames. The others' decoders answer without reading all frames.
     try:
         if kind != "JPEG" and getattr(image, "is_animated", False):
@@ -115,46 +109,37 @@ def _ingest(
         size = _stored_size(width, height, config.store_size)
         if max(size) > _MAX_SIDE:
             return Refusal("image_too_many_pixels", f"{width} x {height}: a side over {_MAX_SIDE}")
-        profile = image.info.get("icc_profile")
-        if size != (width, height):
-            image.draft(None, size)  # a JPEG is decoded at the 1/2, 1/4 or 1/8 that still has enough pixels
-        image.load()
-        orientation = _orientation(image)
-        reduced = _reduce(image, size)
-        rgb = _to_srgb(reduced, profile)
+        is_plain = image.mode in ("RGB", "L") and not image.has_transparency_data and "icc_profile" not in image.info
+        decoded = pixels.decode(body, image, size)
+        turn = pixels.orientation(image)
     except Exception as error:  # decoders raise whatever a broken file makes them
         return Refusal("image_truncated", _words(error))
-    if orientation in _TRANSPOSE:
-        rgb = rgb.transpose(_TRANSPOSE[orientation])
-        if orientation >= 5:
-            width, height = height, width
+    shown = decoded if turn == 1 else pixels.upright(decoded, turn)
+    original = (height, width) if turn >= 5 else (width, height)
 
-    thumbnail = rgb
-    if max(rgb.size) > FINGERPRINT_SIDE:
-        thumbnail = rgb.copy()
-        thumbnail.thumbnail((FINGERPRINT_SIDE, FINGERPRINT_SIDE), Image.Resampling.BICUBIC)
-    pdq, quality = fingerprint(np.asarray(thumbnail))
+    thumbnail = _thumbnail(shown)
+    pdq, quality = fingerprint(thumbnail)
     hit = listed(body, pdq)
     if hit is not None:
         return Refusal("hash_list_match", hit)
 
-    same_pixels = reduced is image and size == (width, height) and orientation not in _TRANSPOSE
-    if same_pixels and profile is None and image.mode in ("RGB", "L") and config.store_format == kind.lower():
+    stored: bytes | None = None
+    if is_plain and turn == 1 and size == (width, height) and config.store_format == kind.lower():
         stored = _plain_jpeg(body) if kind == "JPEG" else _plain_webp(body)
-    else:
-        stored = None
+    if stored is None:
+        stored = pixels.encode(shown, config.store_format, config.quality)
     return Ingested(
         md5=hashlib.md5(body, usedforsecurity=False).digest(),
         sha256=hashlib.sha256(body).digest(),
         media_type=_MEDIA_TYPES[kind],
-        original_width=width,
-        original_height=height,
-        width=rgb.width,
-        height=rgb.height,
+        original_width=original[0],
+        original_height=original[1],
+        width=shown.shape[1],
+        height=shown.shape[0],
         pdq=pdq,
         pdq_quality=quality,
-        mean_rgb=_mean(thumbnail),
-        body=stored if stored is not None else _encode(rgb, config),
+        mean_rgb=pixels.mean(thumbnail),
+        body=stored,
     )
 
 
@@ -181,59 +166,11 @@ def _stored_size(width: int, height: int, shorter: int) -> tuple[int, int]:
     return max(1, round(width * shorter / least)), max(1, round(height * shorter / least))
 
 
-def _orientation(image: Image.Image) -> int:
-    """EXIF's orientation, 1 to 8; 1 if there is none that makes sense."""
-    try:
-        value = image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # broken EXIF does not spoil the pixels
-        return 1
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
-
-
-def _reduce(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Pixels in a mode that can be averaged, at the size to store; the very image if nothing is to be done."""
-    if image.mode.startswith("I"):  # 16 bits of grey; Pillow would clip them to 8
-        image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-    elif image.mode not in ("RGB", "L", "CMYK"):
-        image = image.convert("RGB")
-    if size != image.size:
-        image = image.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
-    if image.mode == "RGBA":  # after the resize, which weights colours by their alpha
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image).convert("RGB")
-    return image
-
-
-def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """RGB pixels in sRGB; a profile that is broken or of another colour space than the pixels is ignored."""
-    if profile and len(profile) <= _MAX_PROFILE_BYTES:
-        try:
-            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            converted = ImageCms.profileToProfile(image, source, _SRGB, outputMode="RGB")
-        except (ImageCms.PyCMSError, OSError, ValueError):
-            converted = None
-        if converted is not None:
-            return converted
-    return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _mean(image: Image.Image) -> bytes:
-    """Mean colour, rounded, of RGB pixels; of their histogram, so that it is exact and in C."""
-    counts = np.asarray(image.histogram(), dtype=np.int64).reshape(3, 256)
-    pixels = image.width * image.height
-    return bytes(((counts @ np.arange(256) + pixels // 2) // pixels).astype(np.uint8))
-
-
-def _encode(image: Image.Image, config: ImageConfig) -> bytes:
-    image.info.clear()  # nothing that the source said about itself travels along
-    buffer = io.BytesIO()
-    if config.store_format == "webp":
-        image.save(buffer, "WEBP", quality=config.quality, method=4)
-    else:
-        image.save(buffer, "JPEG", quality=config.quality, optimize=True)
-    return buffer.getvalue()
+def _thumbnail(shown: np.ndarray) -> np.ndarray:
+    """Pixels with no side over FINGERPRINT_SIDE."""
+    height, width = shown.shape[:2]
+    share = FINGERPRINT_SIDE / max(height, width)
+    return shown if share >= 1 else pixels.reduce(shown, (max(1, round(width * share)), max(1, round(height * share))))
 
 
 def _plain_jpeg(body: bytes) -> bytes | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 OK = "ok"
 
@@ -12,9 +14,9 @@ OK = "ok"
 class Ingested:
     """An image that was accepted: what it was, and the bytes to store. Sizes are in pixels, as displayed."""
 
-    md5: bytes  # of the original body
+    md5: bytes | None  # of the original body; None if that is gone (an adopted image)
     sha256: bytes
-    media_type: str  # of the original body, e.g. image/jpeg
+    media_type: str | None  # of the original body, e.g. image/jpeg
     original_width: int
     original_height: int
     width: int  # as stored
@@ -38,7 +40,7 @@ class Observation:
     """One attempt to get the image of a URL; the columns of `dataset.schema.OBSERVATIONS`."""
 
     url: str
-    origin: str  # http or archive
+    origin: str  # http, archive or adopted
     outcome: str  # ok, or a reason of the fetch stage
     detail: str | None
     status: int | None
@@ -46,7 +48,10 @@ class Observation:
     attempts: int
     fetched_at: str  # ISO 8601, UTC; of an archive's image, the date of its record
     fetched_bytes: int | None
-    image: Ingested | None  # if and only if the outcome is ok
+    image: Ingested | None  # if the outcome is ok
+    etag: str | None = None  # as the response gave it, for a conditional request later
+    last_modified: str | None = None
+    same_as: Mapping[str, Any] | None = None  # instead of `image`: the earlier row whose image has not changed
 
 
 def now() -> str:
@@ -64,8 +69,36 @@ def observe(
     final_url: str | None = None,
     attempts: int = 1,
     fetched_bytes: int | None = None,
+    etag: str | None = None,
+    last_modified: str | None = None,
 ) -> Observation:
     """The observation that a body, or the lack of one, gives."""
     image = result if isinstance(result, Ingested) else None
     outcome, detail = (OK, None) if isinstance(result, Ingested) else (result.outcome, result.detail)
-    return Observation(url, origin, outcome, detail, status, final_url, attempts, fetched_at, fetched_bytes, image)
+    return Observation(
+        url, origin, outcome, detail, status, final_url, attempts, fetched_at, fetched_bytes, image, etag, last_modified
+    )
+
+
+def unchanged(
+    earlier: Mapping[str, Any], *, fetched_at: str, final_url: str, attempts: int, etag: str | None
+) -> Observation:
+    """The observation that a server gives by 304: the image of an earlier row of OBSERVATIONS is still the image.
+
+    Its status is the earlier one's, so that what is made of the images does not change either.
+    """
+    return Observation(
+        earlier["url"],
+        earlier["origin"],
+        OK,
+        "304: not changed",
+        earlier["status"],
+        final_url,
+        attempts,
+        fetched_at,
+        earlier["fetched_bytes"],
+        None,
+        etag or earlier["etag"],
+        earlier["last_modified"],
+        earlier,
+    )

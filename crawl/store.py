@@ -22,8 +22,9 @@ from dataset.tables import read_parquet, to_parquet
 
 FOLDER = "fetch/store"
 _IMAGE_COLUMNS = tuple(name for name in Ingested.__slots__ if name != "body")
-_COLUMNS = tuple(name for name in Observation.__slots__ if name != "image")
-_DECISIVE = (OK, "hash_list_match")
+_COLUMNS = tuple(name for name in Observation.__slots__ if name not in ("image", "same_as"))
+_PLACE = ("blob", "blob_offset", "blob_length")
+_DECISIVE = (OK, "hash_list_match", "robots_noai", "tdm_reserved", "domain_opted_out")
 
 
 def write_chunk(storage: Storage, name: str, observations: Iterable[Observation]) -> tuple[str, ...]:
@@ -58,7 +59,8 @@ def read_chunk(storage: Storage, name: str) -> pa.Table:
 def newest(observations: pa.Table) -> pa.Table:
     """The one observation of each URL that counts, ordered by URL.
 
-    The latest that knows the image (it was accepted, or a hash list holds it); of a URL without one, the latest.
+    The latest that knows the image (it was accepted, a hash list holds it, or its owner refuses); of a URL without one,
+    the latest.
     """
     decisive = pc.is_in(observations["outcome"], pa.array(_DECISIVE))
     keys = pa.table(
@@ -133,4 +135,8 @@ def _table(rows: list[Observation], places: list[int | None], file: str | None) 
     columns["blob"] = [None if row.image is None else file for row in rows]
     columns["blob_offset"] = list(places)
     columns["blob_length"] = [None if row.image is None else len(row.image.body) for row in rows]
+    for at, row in enumerate(rows):
+        if row.same_as is not None:
+            for name in (*_IMAGE_COLUMNS, *_PLACE):
+                columns[name][at] = row.same_as[name]
     return pa.table({field.name: pa.array(columns[field.name], field.type) for field in OBSERVATIONS})

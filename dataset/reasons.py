@@ -30,6 +30,8 @@ REASONS: dict[str, tuple[str, str]] = {
     "not_in_archive": ("fetch", "no archive of the run holds the image, and the config does not fetch from the web"),
     "robots_disallowed": ("fetch", "the host's robots.txt disallows the address"),
     "robots_noai": ("fetch", "the response's X-Robots-Tag says noai, noimageai or noindex"),
+    "tdm_reserved": ("fetch", "the response or the site's tdmrep.json reserves text and data mining (TDM-Rep)"),
+    "domain_opted_out": ("fetch", "the host, or one that it redirects to, is on the config's opt-out list"),
     "address_private": ("fetch", "the host resolves to a private, loopback or link-local address"),
     "dns_failed": ("fetch", "the host's name does not resolve"),
     "connection_failed": ("fetch", "no connection, or it broke"),

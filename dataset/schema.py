@@ -103,15 +103,15 @@ PAIRS = pa.schema(
 OBSERVATIONS = pa.schema(
     [
         ("url", pa.string()),  # canonical
-        ("origin", pa.string()),  # http or archive
+        ("origin", pa.string()),  # http, archive, or adopted (from img2dataset)
         ("outcome", pa.string()),  # ok, or a reason of the fetch stage
-        ("detail", pa.string()),  # what exactly, for people; null if ok
+        ("detail", pa.string()),  # what exactly, for people; null if an image came
         ("status", pa.int32()),  # HTTP status of the last response; null if there was none
         ("final_url", pa.string()),  # after redirects
         ("attempts", pa.int32()),
         ("fetched_at", pa.string()),  # ISO 8601, UTC; of an archive's image, the date of its record
         ("fetched_bytes", pa.int64()),  # length of the original body
-        ("md5", pa.binary(16)),  # of the original body; hash lists are kept in both kinds
+        ("md5", pa.binary(16)),  # of the original body; hash lists are kept in both kinds; null if adopted
         ("sha256", pa.binary(32)),
         ("media_type", pa.string()),  # as decoded, e.g. image/jpeg
         ("original_width", pa.int32()),
@@ -124,15 +124,19 @@ OBSERVATIONS = pa.schema(
         ("blob", pa.string()),  # file of the fetch store that holds the stored bytes
         ("blob_offset", pa.int64()),
         ("blob_length", pa.int64()),
+        ("etag", pa.string()),  # of the response, for a conditional request later
+        ("last_modified", pa.string()),
     ]
 )
 """The fetch store: one row per attempt to get an image, append-only."""
+
+_CHANGING = ("fetched_at", "attempts", "detail", "etag", "last_modified")
 
 IMAGES = pa.schema(
     [
         ("row", pa.uint32()),
         ("url_id", pa.binary(8)),  # the first half of the pair_id
-        *[field for field in OBSERVATIONS if field.name not in ("fetched_at", "attempts", "detail")],
+        *[field for field in OBSERVATIONS if field.name not in _CHANGING],
     ]
 )
 """One row per distinct URL of a pair partition, without what changes between two runs."""

@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 import dataset
-from crawl.fetch import FetchConfig
+from crawl.fetch_config import FetchConfig
 from crawl.harvest import harvest
 from dataset.storage import Storage
 from dataset.tables import to_parquet

@@ -62,6 +62,16 @@ class HashLists:
         # Sorted by np.unique. NumPy pads S with zeros, which at a fixed width changes no comparison.
         return cls(**{kind: np.unique(np.concatenate(parts)) for kind, parts in found.items()})
 
+    @property
+    def has_md5(self) -> bool:
+        """Whether an MD5 is on any list."""
+        return len(self._digests["md5"]) > 0
+
+    def match_sha256(self, digest: bytes) -> str | None:
+        """`sha256` if a file of that digest is on a list: for a file that is no longer there."""
+        digests = self._digests["sha256"]
+        return "sha256" if len(digests) and _holds(digests, digest) else None
+
     def match(self, body: bytes, pdq: bytes | None) -> str | None:
         """Which kind of list the image is on: md5, sha256 or pdq; None if it is on none.
 

@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import ClassVar
 
-import can_ada
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from dataset import sql
 from filters.blocklist import blocked_terms
+from filters.domains import read_domains
 from filters.language import predict
-from filters.lines import read_lines
 
 
 @dataclass(frozen=True)
@@ -136,29 +133,11 @@ def measure_text(rows: pa.Table, config: TextConfig) -> pa.Table:
     Raises:
         FileNotFoundError, OSError, ValueError: the model or a list cannot be read.
     """
-    table = sql.run(_MEASURE, {"rows": rows, "blocked_domains": _blocked_domains(config.blocked_domains)})
+    blocked = pa.table({"domain": read_domains(config.blocked_domains)})
+    table = sql.run(_MEASURE, {"rows": rows, "blocked_domains": blocked})
     language, probability = predict(rows["text"], config.language_model)
     return (
         table.append_column("language", language)
         .append_column("language_probability", probability)
         .append_column("blocked_term", blocked_terms(rows["text"], config.blocklist))
     )
-
-
-@lru_cache(maxsize=1)
-def _blocked_domains(name: str) -> pa.Table:
-    """The entries of a domain list: lower case, in ASCII as hosts are written in canonical URLs, without `*.`."""
-    if not name:
-        return pa.table({"domain": pa.array([], pa.string())})
-    lines = pc.utf8_lower(read_lines(name))
-    domains = pc.replace_substring_regex(lines.filter(pc.invert(pc.starts_with(lines, "#"))), r"^\*?\.|\.$", "")
-    ascii_ = pc.string_is_ascii(domains)
-    others = [_punycode(domain) for domain in domains.filter(pc.invert(ascii_)).to_pylist()]
-    return pa.table({"domain": pa.concat_arrays([domains.filter(ascii_), pa.array(others, pa.string())])})
-
-
-def _punycode(domain: str) -> str:
-    try:
-        return str(can_ada.parse(f"http://{domain}/").hostname)
-    except ValueError:
-        return domain

@@ -16,7 +16,20 @@ from pipeline.executor import Executor, InlineExecutor, RayExecutor
 from pipeline.plan import expand
 from pipeline.progress import Reporter, working_dir
 from pipeline.run import Run
-from pipeline.stages import balance, decontaminate, dedup, extract, fetch, image, match, neardup, pack, prebalance, text
+from pipeline.stages import (
+    adopt,
+    balance,
+    decontaminate,
+    dedup,
+    extract,
+    fetch,
+    image,
+    match,
+    neardup,
+    pack,
+    prebalance,
+    text,
+)
 
 PATH: dict[str, Callable[[Run], None]] = {
     "extract": extract.run,
@@ -50,6 +63,7 @@ def build(config: Config, *, to: str = STAGES[-1], executor: Executor | None = N
     check_inputs(config)
     custom.check(config)
     expand(config.sources)
+    adopt.check(config)
     storage = Storage(config.out)
     own = executor is None
     with Lease(storage) as lease, Reporter(storage, quiet=quiet) as reporter:

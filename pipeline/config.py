@@ -13,7 +13,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from crawl.extract import ExtractConfig
-from crawl.fetch import FetchConfig
+from crawl.fetch_config import FetchConfig
 from crawl.images import ImageConfig
 from dataset.reasons import REASONS
 from dataset.storage import is_local
@@ -250,6 +250,7 @@ def check_inputs(config: Config) -> None:
         "text.language_model": [config.text.language_model] if config.text.language_model != "builtin" else [],
         "text.blocklist": [config.text.blocklist] if config.text.blocklist not in ("", "builtin") else [],
         "text.blocked_domains": [config.text.blocked_domains] if config.text.blocked_domains else [],
+        "fetch.opted_out_domains": [config.fetch.opted_out_domains] if config.fetch.opted_out_domains else [],
         "hashlists.files": list(config.hashlists.files),
         "decontaminate.folders": list(config.decontaminate.folders),
         "filters.measure": [item.measure.rpartition(":")[0] for item in config.filters if item.measure],

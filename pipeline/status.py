@@ -13,6 +13,7 @@ from dataset.lease import LEASE
 from dataset.schema import STAGES
 from dataset.storage import Storage
 from dataset.views import Dataset
+from pipeline.fetching import describe
 
 DONE, LEFT = "done", "left"
 _SLOWEST = 3
@@ -43,6 +44,7 @@ class Status:
     failed_sources: tuple[tuple[str, str], ...]  # file, why
     quarantined: int  # inputs that crashed their worker
     last_run: tuple[str, ...]  # as lines
+    fetching: str | None = None  # how far the fetch stage is while it is at work, as a sentence
 
     def as_rows(self) -> list[dict[str, Any]]:
         """A row for each stage of the path, in order."""
@@ -60,6 +62,8 @@ class Status:
             reasons = ", ".join(f"{reason} {count:,}" for reason, count in shown)
             more = f" and {len(stage.reasons) - len(shown)} more reasons" if len(stage.reasons) > len(shown) else ""
             lines.append(f"{stage.stage:<14}{counts}  {stage.state}{f': {reasons}{more}' if reasons else ''}")
+        if self.fetching:
+            lines.append(self.fetching)
         lines.append(self.lease or "no run holds it")
         for file, error in self.failed_sources[:_FAILED]:
             lines.append(f"source failed: {error if error.startswith(file) else f'{file}: {error}'}")
@@ -95,9 +99,9 @@ def status(out: str) -> Status:
     failed = dataset.sql("SELECT file, error FROM sources WHERE error IS NOT NULL ORDER BY file").fetchall()
     poison = sum(len(commit.facts.get("quarantined", ())) for phase in closed for commit in dataset.commits(phase))
     complete = bool(dataset.manifest["complete"])
-    return Status(
-        out, complete, tuple(stages), _lease(dataset.storage), tuple(failed), poison, _last_run(dataset.storage)
-    )
+    storage = dataset.storage
+    fetching = None if "fetch" in funnel else describe(storage, time.time())
+    return Status(out, complete, tuple(stages), _lease(storage), tuple(failed), poison, _last_run(storage), fetching)
 
 
 def _reasons(dataset: Dataset, stage: str) -> dict[str, int]:

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from crawl import store
+from crawl import adopted, store
 from crawl.archives import read_bodies
-from crawl.fetch import FetchConfig, fetch
-from crawl.images import ImageConfig, ingest
+from crawl.fetch import fetch
+from crawl.fetch_config import FetchConfig
+from crawl.http import hostname, opted_out
+from crawl.images import ImageConfig, Listed, ingest
 from crawl.observations import OK, Ingested, Observation, Refusal, observe
 from dataset.commits import FileRef, fingerprint
 from dataset.ids import pair_id
@@ -27,53 +30,88 @@ from dataset.reasons import TRANSIENT
 from dataset.schema import IMAGES, OBSERVATIONS, VERDICTS
 from dataset.storage import Storage
 from dataset.tables import read_parquet
+from filters.domains import read_domains
 from filters.hashlists import HashLists, HashListsConfig
 from filters.perceptual import pdq
 from pipeline.config import options
+from pipeline.fetching import Tally, clear
 from pipeline.phase import Context, Result, Task, phase
 from pipeline.plan import file_checksum
 from pipeline.rows import alive_rows, decide, first_verdicts, quarantined, verdict_result
 from pipeline.run import Run
-from pipeline.stages.common import settings
+from pipeline.stages import adopt
+from pipeline.stages.common import gather, settings
 
 
-@phase("fetch.get")
+@phase("fetch.get", version=2)
 def get(context: Context) -> Result:
     """Every URL of the partition that the store lacks; then the newest observation of each."""
     urls = _urls(context)
     wanted = [urls[unit] for unit in context.units(len(urls))]
     known = _known(context, wanted)
     config = settings(FetchConfig, context.options["fetch"])
-    again = TRANSIENT if config.retry == "transient" else frozenset()
-    have = {row["url"]: row for row in known.select(["url", "outcome", "fetched_at"]).to_pylist()}
-    need = [url for url in wanted if url not in have or have[url]["outcome"] in again]
-    observations = _observe(context, need, config)
+    domains = _domains(config.opted_out_domains)
+    have = {row["url"]: row for row in known.to_pylist()}
+    need = [
+        url for url in wanted if opted_out(hostname(url), domains) is None and _is_due(have.get(url), config, domains)
+    ]
+    observations = _observe(context, need, config, domains, have)
     if observations:
-        name = f"{context.options['folder']}/{_chunk_name(context, need, [have.get(url) for url in need])}"
+        name = f"{context.options['folder']}/{_chunk_name(context, need, [_seen(have.get(url)) for url in need])}"
         with contextlib.suppress(FileExistsError):  # a node taken for dead has done it after all; its answers stand
             store.write_chunk(context.storage, name, observations)
         known = store.newest(pa.concat_tables([known, store.read_chunk(context.storage, name)]))
-    return _images(context, _relisted(context, known), wanted)
+    return _images(context, _relisted(context, known, domains), wanted, domains)
 
 
-def _relisted(context: Context, known: pa.Table) -> pa.Table:
-    """The observations; what a hash list holds by now is refused, though the store took it under an older list."""
+def _is_due(row: Mapping[str, Any] | None, config: FetchConfig, domains: frozenset[str]) -> bool:
+    """Whether a URL is to be asked for, by the newest observation of it."""
+    if row is None:
+        return True
+    outcome = row["outcome"]
+    if outcome == "domain_opted_out":  # a redirect led to a domain that may be off the list by now
+        return opted_out(hostname(row["final_url"]), domains) is None
+    if config.retry == "transient" and outcome in TRANSIENT:
+        return True
+    return row["origin"] == "http" and row["fetched_at"] < config.refresh_before
+
+
+def _relisted(context: Context, known: pa.Table, domains: frozenset[str]) -> pa.Table:
+    """The observations; what a list holds by now is refused, though the store took it under an older list."""
     accepted = pc.equal(known.column("outcome"), OK).combine_chunks()
     listed = np.zeros(known.num_rows, dtype=bool)
-    listed[accepted.to_numpy(False)] = _hash_lists(tuple(context.options["hashlists"]["files"])).listed(
-        known.filter(accepted)
-    )
-    if not listed.any():
-        return known
+    lists = _hash_lists(tuple(context.options["hashlists"]["files"]))
+    listed[accepted.to_numpy(False)] = lists.listed(known.filter(accepted))
+    out = np.zeros(known.num_rows, dtype=bool)
+    places = zip(known.column("url").to_pylist(), known.column("final_url").to_pylist(), strict=True)
+    out[:] = [_domain(url, final_url, domains) is not None for url, final_url in places]
+    refused = [_as_refused(known, listed & ~out, "hash_list_match"), _as_refused(known, out, "domain_opted_out")]
+    return pa.concat_tables([known.filter(pa.array(~(listed | out))), *refused])
+
+
+def _as_refused(known: pa.Table, mask: np.ndarray, outcome: str) -> pa.Table:
     kept = ["url", "origin", "status", "final_url", "attempts", "fetched_at", "fetched_bytes"]
-    hits = known.filter(pa.array(listed)).select(kept).to_pylist()
-    refused = pa.Table.from_pylist([{**hit, "outcome": "hash_list_match"} for hit in hits], schema=OBSERVATIONS)
-    return pa.concat_tables([known.filter(pa.array(~listed)), refused])
+    rows = known.filter(pa.array(mask)).select(kept).to_pylist()
+    return pa.Table.from_pylist([{**row, "outcome": outcome} for row in rows], schema=OBSERVATIONS)
+
+
+def _domain(url: str, final_url: str | None, domains: frozenset[str]) -> str | None:
+    """The entry of the opt-out list that an address, or where it led, belongs to."""
+    return opted_out(hostname(url), domains) or opted_out(hostname(final_url or ""), domains)
+
+
+@lru_cache(maxsize=4)
+def _domains(name: str) -> frozenset[str]:
+    return frozenset(read_domains(name).to_pylist())
 
 
 def _urls(context: Context) -> list[str]:
     pairs = alive_rows(context, ["url"])
     return sorted(pc.unique(pairs.column("url")).to_pylist())
+
+
+def _seen(row: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    return None if row is None else {name: row[name] for name in ("url", "outcome", "fetched_at")}
 
 
 def _chunk_name(context: Context, need: Sequence[str], have: Sequence[object]) -> str:
@@ -113,21 +151,64 @@ def _known(context: Context, wanted: Sequence[str]) -> pa.Table:
     return store.newest(found.filter(pc.is_in(found.column("url"), value_set=asked)))
 
 
-def _observe(context: Context, need: Sequence[str], config: FetchConfig) -> list[Observation]:
+def _observe(
+    context: Context,
+    need: Sequence[str],
+    config: FetchConfig,
+    domains: frozenset[str],
+    have: Mapping[str, Mapping[str, Any]],
+) -> list[Observation]:
     lists = _hash_lists(tuple(context.options["hashlists"]["files"]))
     image_config = settings(ImageConfig, context.options["store"])
 
     def take(body: bytes) -> Ingested | Refusal:
         return ingest(body, image_config, pdq, lists.match)
 
-    done: dict[str, Observation] = {}
+    tally = Tally(context.storage, context.task.partition, context.task.hints.get("partitions", 1), len(need))
+    done = _from_adopted(context, need, config, lambda body, listed: ingest(body, image_config, pdq, listed))
+    tally.add_all(item.outcome for item in done.values())
     for origin in config.origins:
         left = [url for url in need if url not in done]
         if origin == "archive":
-            done.update(_from_archives(context, left, take))
+            found = _from_archives(context, left, take)
+            tally.add_all(item.outcome for item in found.values())
         else:
-            done.update((item.url, item) for item in fetch(left, _share(context, config), take))
+            earlier = {url: have[url] for url in left if url in have and have[url]["outcome"] == OK}
+            asked = fetch(
+                left,
+                _share(context, config),
+                take,
+                opted_out=domains,
+                earlier=earlier,
+                done=lambda item: tally.add(item.outcome),
+            )
+            found = {item.url: item for item in asked}
+        done.update(found)
+    tally.finish()
     return list(done.values())
+
+
+def _from_adopted(
+    context: Context,
+    urls: Sequence[str],
+    config: FetchConfig,
+    take: Callable[[bytes, Listed], Ingested | Refusal],
+) -> dict[str, Observation]:
+    """What img2dataset has downloaded of these URLs; of one that it has twice, the first."""
+    lists = _hash_lists(tuple(context.options["hashlists"]["files"]))
+    held = context.concat("adopted", adopted.ADOPTED)
+    held = held.filter(pc.is_in(held.column("url"), value_set=pa.array(urls, pa.string())))
+    _, first = np.unique(held.column("url").to_numpy(zero_copy_only=False).astype(str), return_index=True)
+    done: dict[str, Observation] = {}
+    for row, body in adopted.read(held.take(pa.array(first)), config.max_body_bytes):
+        url, digest = row["url"], row["sha256"]
+
+        def listed(body: bytes, pdq: bytes | None, digest: bytes = digest) -> str | None:
+            return lists.match_sha256(digest) or lists.match(body, pdq)
+
+        result = adopted.ingested(row, body, lambda body, listed=listed: take(body, listed))  # type: ignore[misc]
+        done[url] = observe(url, result, origin="adopted", fetched_at="", final_url=url)
+    return done
 
 
 def _from_archives(
@@ -176,13 +257,16 @@ def _hash_lists(files: tuple[str, ...]) -> HashLists:
     return HashLists.load(HashListsConfig(files=files))
 
 
-def _images(context: Context, known: pa.Table, wanted: Sequence[str]) -> Result:
+def _images(context: Context, known: pa.Table, wanted: Sequence[str], domains: frozenset[str]) -> Result:
     """The observations as IMAGES, ordered by URL id, and the store's files that they need.
 
-    What no archive holds is no observation of the world, so it is here alone, not in the store.
+    What no archive holds, or was not asked for, is no observation of the world, so it is here alone, not in the store.
     """
-    missing = sorted(set(wanted) - set(known.column("url").to_pylist()))
-    absent = [{"url": url, "origin": "archive", "outcome": "not_in_archive", "final_url": url} for url in missing]
+    absent = []
+    for url in sorted(set(wanted) - set(known.column("url").to_pylist())):
+        out = opted_out(hostname(url), domains) is not None
+        why = {"outcome": "domain_opted_out"} if out else {"outcome": "not_in_archive", "origin": "archive"}
+        absent.append({"url": url, "final_url": url, **why})
     known = pa.concat_tables([known, pa.Table.from_pylist(absent, schema=OBSERVATIONS)])
     ids = pa.array([pair_id(url, "")[:8] for url in known.column("url").to_pylist()], pa.binary(8))
     table = known.append_column("url_id", ids).sort_by("url_id")
@@ -214,20 +298,34 @@ def run(run: Run) -> None:
         "checksums": [file_checksum(path) for path in config.hashlists.files],
     }
     # Stored bytes depend on how they are resized, so another setting has another folder.
-    folder = fingerprint("store", 1, images, [])
+    folder = fingerprint("store", 2, images, [])
     (lanes,) = run.shared["lanes"]["lanes"]
     route = fingerprint("route", len(run.partitions), {}, [lanes.checksum])
-    settings_ = {"fetch": options(config.fetch), "store": images, "hashlists": lists, "folder": folder, "route": route}
+    domains = file_checksum(config.fetch.opted_out_domains) if config.fetch.opted_out_domains else ""
+    settings_ = {
+        "fetch": options(config.fetch),
+        "opted_out": domains,
+        "store": images,
+        "hashlists": lists,
+        "folder": folder,
+        "route": route,
+    }
+    found = adopt.run(run)
+    clear(run.storage)
     got = run.do(
         get,
         [
             Task(
                 get.name,
                 partition.number,
-                {**partition.inputs("archive_images"), **run.shared["lanes"]},
+                {
+                    **partition.inputs("archive_images"),
+                    **run.shared["lanes"],
+                    "adopted": gather(found, "adopted", partition.number),
+                },
                 settings_,
                 units=partition.alive,
-                hints={"locations": run.shared["locations"]},
+                hints={"locations": run.shared["locations"], "partitions": len(run.partitions)},
             )
             for partition in run.partitions
         ],

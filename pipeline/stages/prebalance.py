@@ -41,13 +41,14 @@ def scatter(context: Context) -> Result:
     images = context.table("archive_images")
     return Result(
         buckets={
-            "pairs": write_buckets(pairs, _partition_of(context, pairs)),
-            "archive_images": write_buckets(images, _partition_of(context, images)),
+            "pairs": write_buckets(pairs, partition_of(context, pairs)),
+            "archive_images": write_buckets(images, partition_of(context, images)),
         }
     )
 
 
-def _partition_of(context: Context, table: pa.Table) -> np.ndarray:
+def partition_of(context: Context, table: pa.Table) -> np.ndarray:
+    """The pair partition of each row, by its `url` and `host`; takes the task's `lanes` and option `partitions`."""
     numbered = table.select(["url", "host"]).append_column("n", pa.array(range(table.num_rows), pa.int64()))
     routed = sql.run(
         sql.load("exchange/route"),

@@ -21,7 +21,8 @@ import numpy as np
 from aiohttp import web
 from PIL import Image
 
-from crawl.http import FetchConfig
+from crawl import tdm
+from crawl.fetch_config import FetchConfig
 
 HOSTS = (
     "images.test",
@@ -34,6 +35,8 @@ HOSTS = (
     "robots-huge.test",
     "delay.test",
     "site.test",
+    "reserved.test",
+    "below.opted-out.test",
 )
 
 
@@ -72,6 +75,8 @@ class HostileServer:
         self.busiest: Counter[str] = Counter()  # host -> most requests at once
         self.agents: set[str] = set()
         self.secrets = 0  # connections to the server that must not be reached
+        self.version = 1  # of the images that have a validator
+        self.unchanged = 0  # times that a 304 was enough
         self.port = 0
         self.secret_port = 0
         self.closed_port = 0
@@ -89,6 +94,7 @@ class HostileServer:
             "/to/nowhere": "http://",
             "/to/image": "http://other.test/ok.jpg",
             "/to/relative": "../ok.jpg?moved",
+            "/to/opted-out": "http://below.opted-out.test/ok.jpg",
             "/to/disallowed": "http://disallow.test/private/a.jpg",
             "/to/self": "/to/self",
             "/to/ping": "/to/pong",
@@ -113,6 +119,8 @@ class HostileServer:
         try:
             if path == "/robots.txt":
                 return self._robots(host)
+            if path == tdm.PATH:
+                return self._reservations(host)
             if host == "site.test":
                 return self._site(path)
             return await self._image(host, path, request)
@@ -136,6 +144,12 @@ class HostileServer:
             case "site.test":
                 return web.Response(text="User-agent: *\nDisallow: /hidden\n")
         return web.Response(status=404)
+
+    def _reservations(self, host: str) -> web.Response:
+        if host != "reserved.test":
+            return web.Response(status=404)
+        rules = [("/free/*", 0), ("/*.png$", 1), ("/ok", 1)]
+        return web.json_response([{"location": location, "tdm-reservation": flag} for location, flag in rules])
 
     def _site(self, path: str) -> web.Response:
         pages = {
@@ -164,7 +178,7 @@ class HostileServer:
             return web.Response(status=302, headers={"Location": self._redirects[path]})
         if path.startswith("/status/"):
             return web.Response(status=int(path.rsplit("/", 1)[1]), text="no such thing")
-        if path.startswith(("/ok", "/private", "/many/")):
+        if path.startswith(("/ok", "/private", "/many/", "/free/")):
             await asyncio.sleep(0.02)
             return web.Response(body=picture(zlib.crc32(path.encode())), content_type="image/jpeg")
         if path.startswith("/fail/"):
@@ -193,6 +207,15 @@ class HostileServer:
                 return web.Response(body=picture(), headers={"X-Robots-Tag": "otherbot: noai"})
             case "/noindex-for-us":
                 return web.Response(body=picture(), headers={"X-Robots-Tag": "OpenWIT: noindex"})
+            case "/reserved":
+                return web.Response(body=picture(), headers={"TDM-Reservation": "1"})
+            case "/not-reserved":
+                return web.Response(body=picture(), headers={"TDM-Reservation": "0"})
+            case "/noai-from-now-on":
+                headers = {"X-Robots-Tag": "noai"} if self.hits[f"{host}{path}"] > 1 else {}
+                return web.Response(body=picture(), headers=headers)
+            case "/tagged" | "/dated":
+                return self._conditional(path, request)
             case "/gzip":
                 return web.Response(body=gzip.compress(picture()), headers={"Content-Encoding": "gzip"})
             case "/gzip-bomb":
@@ -210,6 +233,8 @@ class HostileServer:
                 return await self._stream(request, bytes(65_536), pause_s=0)
             case "/trickle":
                 return await self._stream(request, b"\xff", pause_s=0.05)
+            case "/slow.jpg":
+                return await self._pieces(request, picture(), pause_s=0.05)
             case "/cut":
                 raw(request, b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n" + picture()[:500])
             case "/reset":
@@ -232,12 +257,34 @@ class HostileServer:
                 return web.Response(status=302)
         return web.Response(status=404)
 
+    def _conditional(self, path: str, request: web.Request) -> web.Response:
+        """An image with a validator, which `version` changes."""
+        tag, moment = f'"{self.version}"', f"Thu, 0{self.version} Jan 2026 00:00:00 GMT"
+        name, value, condition = (
+            ("ETag", tag, "If-None-Match") if path == "/tagged" else ("Last-Modified", moment, "If-Modified-Since")
+        )
+        if request.headers.get(condition) == value:
+            self.unchanged += 1
+            return web.Response(status=304, headers={name: value})
+        return web.Response(body=picture(self.version), headers={name: value}, content_type="image/jpeg")
+
     async def _stream(self, request: web.Request, piece: bytes, pause_s: float) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "image/jpeg"})
         await response.prepare(request)
         with suppress(ConnectionError):
             while True:
                 await response.write(piece)
+                await asyncio.sleep(pause_s)
+        return response
+
+    async def _pieces(self, request: web.Request, body: bytes, pause_s: float) -> web.StreamResponse:
+        """A whole body, a tenth at a time."""
+        response = web.StreamResponse(headers={"Content-Type": "image/jpeg", "Content-Length": str(len(body))})
+        await response.prepare(request)
+        step = len(body) // 10 + 1
+        with suppress(ConnectionError):
+            for start in range(0, len(body), step):
+                await response.write(body[start : start + step])
                 await asyncio.sleep(pause_s)
         return response
 

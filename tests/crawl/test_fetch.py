@@ -4,16 +4,21 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import crawl.answers
 import crawl.http
-from crawl.fetch import FetchConfig, fetch
+from crawl import store
+from crawl.fetch import fetch
+from crawl.fetch_config import FetchConfig
 from crawl.images import ImageConfig, ingest
 from crawl.observations import Ingested, Observation, Refusal
 from dataset.reasons import REASONS
+from dataset.storage import Storage
 from tests.crawl.hostile_server import HostileServer, picture, running
 
 
@@ -65,6 +70,11 @@ def get(server: HostileServer, url: str, **changes: Any) -> Observation:
         ("/noai", "robots_noai", 200),
         ("/noindex-for-us", "robots_noai", 200),
         ("/noai-for-other", "ok", 200),
+        ("/reserved", "tdm_reserved", 200),
+        ("/not-reserved", "ok", 200),
+        ("http://reserved.test/ok.jpg", "tdm_reserved", None),
+        ("http://reserved.test/octets.png", "tdm_reserved", None),
+        ("http://reserved.test/free/ok.png", "ok", 200),
         ("/gzip-bomb", "body_too_large", 200),
         ("/declared-large", "body_too_large", 200),
         ("/endless", "body_too_large", 200),
@@ -97,6 +107,24 @@ def test_a_server_that_is_slow_is_left(server: HostileServer, path: str) -> None
     start = time.monotonic()
     assert get(server, path, timeout_s=0.4).outcome == "timeout"
     assert time.monotonic() - start < 3
+
+
+def test_a_body_must_come_at_a_rate(server: HostileServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crawl.answers, "GRACE_S", 0.1)
+    assert get(server, "/slow.jpg", min_bytes_per_s=100_000).outcome == "timeout"
+    assert get(server, "/slow.jpg", min_bytes_per_s=100).outcome == "ok"
+    start = time.monotonic()
+    observation = get(server, "/trickle", timeout_s=60.0, min_bytes_per_s=1_000)
+    assert (observation.outcome, observation.detail) == ("timeout", "fewer than 1000 bytes a second")
+    assert time.monotonic() - start < 10
+
+
+def test_no_call_waits_for_ever_for_its_last_addresses(server: HostileServer) -> None:
+    urls = [f"http://images.test/many/{n}.jpg" for n in range(20)] + ["http://silent.test/last.jpg"]
+    start = time.monotonic()
+    rows = fetch(urls, server.config(timeout_s=0.5, attempts=2), accept)
+    assert time.monotonic() - start < 10
+    assert [row.outcome for row in rows] == ["ok"] * 20 + ["timeout"]
 
 
 def test_a_body_may_have_as_many_bytes_as_the_config_says(server: HostileServer) -> None:
@@ -181,6 +209,37 @@ def test_robots_txt_is_asked_for_once_and_only_if_it_is_respected(server: Hostil
     assert server.hits["disallow.test/robots.txt"] == 0
 
 
+def test_a_reservation_is_respected_unless_the_config_says_otherwise(server: HostileServer) -> None:
+    for url in ("/reserved", "http://reserved.test/ok.jpg"):
+        assert get(server, url, respect_tdm=False).outcome == "ok"
+    assert server.hits["reserved.test/.well-known/tdmrep.json"] == 0
+    assert get(server, "http://reserved.test/ok.jpg", respect_robots=False).outcome == "tdm_reserved"
+
+
+def test_nothing_is_asked_of_a_domain_that_opted_out(server: HostileServer) -> None:
+    urls = ["http://below.opted-out.test/ok.jpg", "http://images.test/to/opted-out", "http://images.test/ok.jpg"]
+    rows = fetch(urls, server.config(), accept, opted_out=frozenset({"opted-out.test", "nother.test", "test."}))
+    assert [row.outcome for row in rows] == ["domain_opted_out", "domain_opted_out", "ok"]
+    assert not [hit for hit in server.hits if hit.startswith("below.opted-out.test")]
+
+
+@pytest.mark.parametrize("path", ["/tagged", "/dated"])
+def test_what_has_not_changed_is_not_sent_again(server: HostileServer, tmp_path: Path, path: str) -> None:
+    storage, url = Storage(str(tmp_path)), f"http://images.test{path}"
+    store.write_chunk(storage, "first", fetch([url], server.config(), accept))
+    (first,) = store.read_chunk(storage, "first").to_pylist()
+    for number in (2, 3):  # the second 304 too is known by what the first response said
+        store.write_chunk(storage, str(number), fetch([url], server.config(), accept, earlier={url: first}))
+        (again,) = store.read_chunk(storage, str(number)).to_pylist()
+        assert again == {**first, "fetched_at": again["fetched_at"], "detail": "304: not changed"}
+        first = again
+    assert server.unchanged == 2
+    assert store.read_images(storage, store.read_chunk(storage, "3")) == [picture(1)]
+    server.version = 2
+    (changed,) = fetch([url], server.config(), accept, earlier={url: first})
+    assert changed.image is not None and changed.image.body == picture(2)
+
+
 def test_noai_is_respected_unless_the_config_says_otherwise(server: HostileServer) -> None:
     assert get(server, "/noai", respect_noai=False).outcome == "ok"
 
@@ -199,7 +258,7 @@ def test_requests_to_one_host_are_so_far_apart(server: HostileServer, host: str,
     urls = [f"http://{host}/many/{n}.jpg" for n in range(4)]
     fetch(urls, server.config(per_host_delay_s=delay), accept)
     starts = sorted(server.starts[host])[1:]  # robots.txt comes first, before the delay is known
-    assert len(starts) == 4
+    assert len(starts) == 5  # tdmrep.json is the second
     assert all(later - earlier > 0.15 for earlier, later in pairwise(starts))
 
 
@@ -281,6 +340,28 @@ def test_memory_is_bounded(server: HostileServer) -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 * 1024  # KiB; the bombs are 50 MB each
 
 
+def test_large_bodies_wait_for_a_place(server: HostileServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crawl.answers, "LARGE_BYTES", 100)
+    monkeypatch.setattr(crawl.answers, "LARGE_BODIES", 2)
+    held: list[int] = []
+    room = crawl.answers.Room
+    monkeypatch.setattr(room, "take", _counting(room.take, held, 1))
+    monkeypatch.setattr(room, "leave", _counting(room.leave, held, -1))
+    urls = [f"http://{host}.test/many/{n}.jpg" for n in range(20) for host in ("images", "other")]
+    urls += [f"http://images.test/{path}" for path in ("endless", "cut", "gzip", "html.jpg")]
+    rows = fetch(urls, server.config(per_host_concurrency=8, timeout_s=20.0), accept)
+    assert [row.outcome for row in rows] == ["ok"] * 40 + ["body_too_large", "connection_failed", "ok", "not_an_image"]
+    assert sum(held) == 0 and len(held) >= 80  # every place was let go, of bodies that broke off too
+
+
+def _counting(function: Any, held: list[int], step: int) -> Any:
+    def call(self: Any) -> Any:
+        held.append(step)
+        return function(self)
+
+    return call
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [
@@ -299,6 +380,8 @@ def test_memory_is_bounded(server: HostileServer) -> None:
         ("per_host_concurrency", 0),
         ("per_host_delay_s", -1),
         ("retry", "always"),
+        ("refresh_before", "last year"),
+        ("min_bytes_per_s", -1),
     ],
 )
 def test_impossible_settings_are_named(key: str, value: Any) -> None:

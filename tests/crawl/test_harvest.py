@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 
+from crawl.fetch_config import FetchConfig
 from crawl.harvest import HarvestReport, harvest, links
-from crawl.http import FetchConfig
 from tests.crawl.hostile_server import HostileServer, running
 
 SITE = "http://site.test"

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import simplejpeg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
@@ -214,6 +215,40 @@ def test_too_many_pixels_are_not_decoded() -> None:
     webp = bytearray(picture(kind="WEBP", exif=b"Exif\0\0II*\0"))
     webp[24:30] = struct.pack("<I", 16_000)[:3] + struct.pack("<I", 16_000)[:3]
     assert refuse(bytes(webp)) in ("image_too_many_pixels", "image_truncated")
+
+
+def test_a_progressive_jpeg_of_too_many_scans_is_not_decoded() -> None:
+    body = picture(progressive=True)
+    assert isinstance(take(body), Ingested)
+    first = body.rindex(b"\xff\xda")
+    scan = body[first:-2]
+    assert refuse(body[:-2] + scan * 100 + b"\xff\xd9") == "image_too_many_pixels"
+
+
+def test_a_jpeg_that_the_strict_decoder_refuses_is_given_to_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
+    body = picture(size=(1900, 1600))
+    strict = accept(body)
+
+    def refusing(*arguments: Any, **options: Any) -> None:
+        raise ValueError("Corrupt JPEG data: 3 extraneous bytes before marker 0xd9")
+
+    monkeypatch.setattr(simplejpeg, "decode_jpeg", refusing)
+    lenient = accept(body)
+    assert (lenient.width, lenient.height, lenient.mean_rgb) == (strict.width, strict.height, strict.mean_rgb)
+    assert refuse(body[: len(body) // 2]) == "image_truncated"
+
+
+def test_a_grey_jpeg_stays_grey() -> None:
+    assert accept(encode(Image.new("L", (600, 600), 90), "JPEG")).mean_rgb == bytes([90] * 3)
+
+
+def test_what_is_stored_is_near_the_image_that_was_fetched() -> None:
+    for kind in ("JPEG", "PNG", "WEBP"):
+        for size in ((300, 500), (700, 600), (2_000, 1_500), (257, 3_000)):
+            body = picture(5, size, kind, quality=95)
+            image = accept(body)
+            whole = decode(body).convert("RGB").resize((image.width, image.height), Image.Resampling.LANCZOS)
+            assert np.abs(np.asarray(decode(image.body)).astype(int) - np.asarray(whole)).mean() < 3
 
 
 def test_animations() -> None:

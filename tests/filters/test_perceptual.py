@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pdqhash
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from filters.perceptual import HashIndex, chunks, colours, hamming, pdq, within, words
 from tests.filters.images import fixed, flip
@@ -30,6 +32,18 @@ def test_a_hash_has_the_digits_that_lists_exchange() -> None:
     known = words(fixed(np.frombuffer(bytes.fromhex(PICTURE), np.uint8)[None]))
     assert hamming(words(fixed(np.frombuffer(value, np.uint8)[None])), known)[0] <= 4
     assert quality == 100
+
+
+@settings(max_examples=60)
+@given(height=st.integers(192, 512), width=st.integers(192, 512), cells=st.integers(10, 40), seed=st.integers(0, 999))
+def test_it_is_the_reference_s_hash(height: int, width: int, cells: int, seed: int) -> None:
+    coarse = np.random.default_rng(seed).integers(0, 256, (cells, cells, 3), dtype=np.uint8)
+    image = np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
+    bits, quality = pdqhash.compute(image)
+    ours, our_quality = pdq(image)
+    # Sums of floats in another order differ in the last digit, so a coefficient beside the median may change sides.
+    assert np.count_nonzero(np.unpackbits(np.frombuffer(ours, np.uint8)) != bits) <= 2
+    assert abs(our_quality - quality) <= 1
 
 
 def test_flat_and_tiny_images_have_no_quality() -> None:

@@ -14,6 +14,7 @@ from typing import Any, get_type_hints
 import numpy as np
 import pytest
 
+import crawl.answers
 import crawl.http
 import dataset
 from pipeline.build import build
@@ -270,6 +271,7 @@ def over_http(server: HostileServer, folder: Path, urls: list[str], **changes: A
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[HostileServer]:
     monkeypatch.setattr(crawl.http, "BACKOFF_S", 0.05)
+    monkeypatch.setattr(crawl.answers, "GRACE_S", 0.1)
     with running() as server:
         yield server
 
@@ -278,6 +280,9 @@ OUTCOMES: dict[str, tuple[str, Any, Any]] = {
     # key: (an address, a value, another value) that give different outcomes
     "fetch.respect_robots": ("http://disallow.test/private/a.jpg", True, False),
     "fetch.respect_noai": ("http://images.test/noai", True, False),
+    "fetch.respect_tdm": ("http://images.test/reserved", True, False),
+    "fetch.opted_out_domains": ("http://below.opted-out.test/ok.jpg", "opted_out.txt", ""),
+    "fetch.min_bytes_per_s": ("http://images.test/slow.jpg", 100_000, 0),
     "fetch.max_body_bytes": ("http://images.test/ok.jpg", 10, 1_000_000),
     "fetch.max_redirects": ("http://images.test/to/image", 0, 5),
     "fetch.timeout_s": ("http://images.test/trickle", 0.5, 30.0),
@@ -293,6 +298,9 @@ def test_a_key_changes_the_outcome(key: str, server: HostileServer, tmp_path: Pa
     for number, value in enumerate((one, other)):
         folder = tmp_path / str(number)
         folder.mkdir()
+        if name == "opted_out_domains" and value:
+            (folder / value).write_text("opted-out.test\n")
+            value = str(folder / value)
         if name == "timeout_s" and number:
             url = "http://images.test/ok.jpg"  # a patient run is known by what it gets, not by how long it waits
         found.append(over_http(server, folder, [url], **{name: value})[url][0])
@@ -311,6 +319,43 @@ def test_retry_asks_again_only_for_what_may_pass(server: HostileServer, tmp_path
     assert over_http(server, tmp_path, urls, retry="transient")[urls[0]][0] == "ok"
     assert server.hits["images.test/status/404"] == asked["images.test/status/404"]
     assert server.hits["images.test/ok.jpg"] == asked["images.test/ok.jpg"]
+
+
+def test_refresh_asks_again_for_what_has_changed_since(server: HostileServer, tmp_path: Path) -> None:
+    urls = ["http://images.test/tagged", "http://images.test/noai-from-now-on"]
+
+    def stored() -> dict[str, Any]:
+        rows = dataset.open(str(tmp_path / "out")).sql("SELECT url, outcome, sha256 FROM images").fetchall()
+        return {url: (outcome, sha256) for url, outcome, sha256 in rows}
+
+    over_http(server, tmp_path, urls)
+    first = stored()
+    over_http(server, tmp_path, urls, refresh_before="2000-01-01")
+    assert server.unchanged == 0
+    assert {outcome for outcome, _ in first.values()} == {"ok"}
+    over_http(server, tmp_path, urls, refresh_before="2999-01-01")
+    assert server.unchanged == 1
+    assert stored()[urls[0]] == first[urls[0]]
+    assert stored()[urls[1]] == ("robots_noai", None)  # what an owner says later counts
+    server.version = 2
+    over_http(server, tmp_path, urls, refresh_before="2999-01-02")
+    assert stored()[urls[0]] != first[urls[0]]
+
+
+def test_a_list_of_domains_counts_for_what_was_fetched_before_it(server: HostileServer, tmp_path: Path) -> None:
+    urls = ["http://images.test/to/opted-out", "http://below.opted-out.test/ok.jpg", "http://images.test/ok.jpg"]
+    listed = tmp_path / "listed.txt"
+    listed.write_text("opted-out.test\n")
+
+    def outcomes(**changes: Any) -> list[str]:
+        found = over_http(server, tmp_path, urls, **changes)
+        return [found[url][0] for url in urls]
+
+    assert outcomes() == ["ok", "ok", "ok"]
+    asked = dict(server.hits)
+    assert outcomes(opted_out_domains=str(listed)) == ["domain_opted_out", "domain_opted_out", "ok"]
+    assert outcomes() == ["ok", "ok", "ok"]
+    assert dict(server.hits) == asked
 
 
 def test_user_agent_resolve_concurrency_and_delay_reach_the_server(server: HostileServer, tmp_path: Path) -> None:
@@ -341,7 +386,8 @@ def test_user_agent_resolve_concurrency_and_delay_reach_the_server(server: Hosti
 ELSEWHERE: dict[str, Callable[[], None]] = dict.fromkeys(
     (
         *(f"fetch.{name}" for name in ("user_agent", "resolve", "concurrency", "per_host_concurrency")),
-        *("fetch.per_host_delay_s", "fetch.retry"),  # the two tests above
+        *("fetch.per_host_delay_s", "fetch.retry", "fetch.refresh_before"),  # the tests above
+        "fetch.adopt",  # test_adopt
         "out",  # every test
         "run.max_quarantined",  # test_custom
         "run.workers",  # test_cluster: the same bytes with 1 and with 4; 0 starts no Ray

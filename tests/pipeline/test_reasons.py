@@ -28,6 +28,8 @@ HTTP = {
     "http://images.test/html.jpg": "not_an_image",
     "http://disallow.test/private/a.jpg": "robots_disallowed",
     "http://images.test/noai": "robots_noai",
+    "http://images.test/reserved": "tdm_reserved",
+    "http://images.test/to/opted-out": "domain_opted_out",
     "http://silent.test/a.jpg": "timeout",
     "http://images.test/to/self": "too_many_redirects",
 }
@@ -49,6 +51,7 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], str
     (folder / "queries.txt").write_text("kettle\n")
     (folder / "blocked.txt").write_text("forbiddenword\n")
     (folder / "domains.txt").write_text("blocked.test\n")
+    (folder / "opted_out.txt").write_text("*.opted-out.test\n")
     (folder / "own.py").write_text(
         "def fragile(rows):\n"
         "    assert not any('crashes' in text for text in rows['text'].to_pylist())\n"
@@ -73,7 +76,11 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], str
                 "text": {"blocklist": str(folder / "blocked.txt"), "blocked_domains": str(folder / "domains.txt")},
                 "match": {"queries": str(folder / "queries.txt")},
                 "dedup": {"texts_per_url": "longest"},
-                "fetch": {**fetch, "origins": ["archive", "http"]},
+                "fetch": {
+                    **fetch,
+                    "origins": ["archive", "http"],
+                    "opted_out_domains": str(folder / "opted_out.txt"),
+                },
                 "filters": [
                     {"name": "own", "stage": "text", "measure": f"{folder}/own.py:fragile", "drop_when": "NOT looked"}
                 ],

@@ -1,0 +1,181 @@
+"""What comes of one HTTP request: a response, read within bounds of bytes and time, or a refusal that says why."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import zlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import aiohttp
+from multidict import CIMultiDictProxy
+
+from crawl.addresses import PrivateAddressError
+from crawl.fetch_config import FetchConfig
+
+LARGE_BYTES = 256 * 1024
+"""Of a body, from which it needs a place: more than most images of the web have."""
+LARGE_BODIES = 64
+"""Places; as many as the default of `concurrency`, which then nobody waits for."""
+GRACE_S = 5.0
+"""Of a body, before its rate counts: the first bytes of a busy server may take long."""
+
+
+class Refused(Exception):  # noqa: N818 (an outcome, not an error)
+    """A URL gave no body, and why: an outcome of the fetch stage, and a detail for people."""
+
+    def __init__(
+        self,
+        outcome: str,
+        detail: str,
+        *,
+        status: int | None = None,
+        may_pass: bool = False,
+        host_failed: bool = False,
+    ):
+        super().__init__(f"{outcome}: {detail}")
+        self.outcome = outcome
+        self.detail = detail.encode("utf-8", "backslashreplace").decode()  # headers may hold what UTF-8 cannot
+        self.status = status
+        self.may_pass = may_pass  # whether another attempt in the same run may fare better
+        self.host_failed = host_failed  # whether it speaks against the host, not only against the URL
+        self.final_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An answer, read to its end; `body` is empty unless the status is 2xx."""
+
+    url: str
+    status: int
+    reason: str
+    headers: CIMultiDictProxy[str]
+    raw_headers: tuple[tuple[bytes, bytes], ...]
+    body: bytes
+    is_large: bool = False  # whether the body has a place in the client's room
+
+
+class Pace:
+    """The deadline of a request: an end that does not move, and one before it that each byte of the body puts off."""
+
+    def __init__(self, config: FetchConfig, seconds: float):
+        self._rate = config.min_bytes_per_s
+        self._timeout_s = config.timeout_s
+        self._end = asyncio.get_running_loop().time() + seconds
+        self._begun: float | None = None
+        self.deadline = asyncio.timeout_at(self._end)
+
+    def advance(self, length: int) -> None:
+        """So many bytes of the body have come."""
+        if self._begun is None:
+            self._begun = asyncio.get_running_loop().time()
+        if self._rate:
+            self.deadline.reschedule(min(self._end, self._begun + GRACE_S + length / self._rate))
+
+    def words(self) -> str:
+        """Which of the two ends has come."""
+        if self.deadline.when() == self._end:
+            return f"no whole answer in {self._timeout_s:g} s"
+        return f"fewer than {self._rate} bytes a second"
+
+
+def refusal(error: Exception, late: str) -> Refused:
+    """What an error of the connection means; late: what a timeout does."""
+    match error:
+        case TimeoutError():
+            return Refused("timeout", late, may_pass=True, host_failed=True)
+        case aiohttp.ClientConnectorError(os_error=PrivateAddressError() as cause):
+            return Refused("address_private", str(cause))
+        case aiohttp.ClientConnectorDNSError(os_error=cause):
+            may_pass = cause.errno == socket.EAI_AGAIN
+            return Refused("dns_failed", _words(cause), may_pass=may_pass, host_failed=True)
+        case aiohttp.ClientSSLError():
+            return Refused("connection_failed", f"TLS: {_words(error)}", host_failed=True)
+        case aiohttp.ClientConnectorError(os_error=cause):
+            return Refused("connection_failed", _words(cause), may_pass=True, host_failed=True)
+        case aiohttp.ClientConnectionError() | OSError():
+            return Refused("connection_failed", _words(error), may_pass=True, host_failed=True)
+        case aiohttp.ClientPayloadError():
+            return Refused("connection_failed", f"the body broke off: {_words(error)}", may_pass=True)
+        case aiohttp.ClientResponseError(message=message):
+            return Refused("connection_failed", f"not HTTP: {' '.join(message.split())[:200]}")
+        case zlib.error():
+            return Refused("connection_failed", f"the body is not the gzip that it says: {_words(error)}")
+    return Refused("connection_failed", f"not an address to ask at: {_words(error)}")
+
+
+class Room:
+    """Places for bodies that are large, so that ten thousand servers that send much at once do not fill the memory.
+
+    One that has a place keeps it until it is let go; the others wait, which slows their servers down.
+    """
+
+    def __init__(self) -> None:
+        self._places = asyncio.Semaphore(LARGE_BODIES)
+
+    async def take(self) -> None:
+        """A place, when there is one."""
+        await self._places.acquire()
+
+    def leave(self) -> None:
+        """The body is no longer needed."""
+        self._places.release()
+
+
+async def read_body(
+    answer: aiohttp.ClientResponse, limit: int, pace: Pace, room: Room, *, cut: bool
+) -> tuple[bytes, bool]:
+    """The body, decompressed, and whether it has a place in the room; of a longer one the first `limit` bytes if `cut`,
+    else Refused.
+    """
+    coding = answer.headers.get("Content-Encoding", "identity").strip().lower()
+    if coding not in ("identity", "", "gzip", "x-gzip", "deflate"):
+        raise Refused("connection_failed", f"unknown Content-Encoding {coding[:40]!r}")
+    too_large = Refused("body_too_large", f"more than {limit} bytes")
+    inflate: Any = None if coding in ("identity", "") else zlib.decompressobj(32 + zlib.MAX_WBITS)
+    if inflate is None and not cut and (answer.content_length or 0) > limit:
+        raise too_large
+    pieces: list[bytes] = []
+    length = received = 0
+    is_large = False
+    pace.advance(0)
+    try:
+        async for chunk in answer.content.iter_any():
+            received += len(chunk)
+            pace.advance(received)
+            pieces.append(chunk if inflate is None else inflate.decompress(chunk, limit + 1 - length))
+            length += len(pieces[-1])
+            if length > limit:
+                if cut:
+                    return b"".join(pieces)[:limit], is_large
+                raise too_large
+            if length > LARGE_BYTES and not is_large:
+                await room.take()
+                is_large = True
+        if inflate is not None and length and not inflate.eof:
+            raise Refused("connection_failed", "the body's gzip ends too early", may_pass=True)
+        return b"".join(pieces), is_large
+    except BaseException:
+        if is_large:
+            room.leave()
+        raise
+
+
+def retry_after_s(header: str) -> float:
+    """Seconds of a Retry-After header, a number or a date; 0 if it is neither."""
+    text = header.strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:9])
+    try:
+        moment = parsedate_to_datetime(text)
+        return max(0.0, (moment.astimezone(UTC) - datetime.now(UTC)).total_seconds())
+    except (ValueError, OverflowError):
+        return 0.0
+
+
+def _words(error: BaseException) -> str:
+    """An error in at most 200 characters; its class if it says nothing."""
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,0 +1,55 @@
+"""fetch.adopt: what img2dataset has downloaded already, to the partitions that want its URLs."""
+
+from __future__ import annotations
+
+from crawl import adopted
+from dataset.commits import Commit
+from filters.hashlists import HashLists
+from pipeline.config import Config, ConfigError
+from pipeline.exchange import write_buckets
+from pipeline.phase import Context, Result, Task, phase
+from pipeline.plan import Source, expand, file_checksum
+from pipeline.run import Run
+from pipeline.stages.prebalance import partition_of
+
+
+@phase("fetch.adopt")
+def adopt(context: Context) -> Result:
+    """One file's images, where their URLs' pairs are."""
+    images = adopted.index(context.task.hints["location"])
+    return Result(
+        counts={"images": images.num_rows},
+        buckets={"adopted": write_buckets(images, partition_of(context, images))},
+    )
+
+
+def check(config: Config) -> None:
+    """Whether the config's downloads can be adopted, before any work is done. Raises ConfigError."""
+    files = _files(config)
+    if not files:
+        return
+    if HashLists.load(config.hashlists).has_md5:
+        raise ConfigError(
+            "fetch.adopt cannot be held against MD5 lists, for img2dataset records no MD5 of what it got: "
+            "leave fetch.adopt empty, or take the MD5 lists out of hashlists.files"
+        )
+    try:
+        adopted.check(files[0].location)
+    except ValueError as error:
+        raise ConfigError(f"fetch.adopt: {error}") from None
+
+
+def _files(config: Config) -> list[Source]:
+    try:
+        return expand(config.fetch.adopt)
+    except ConfigError as error:
+        raise ConfigError(str(error).replace("sources:", "fetch.adopt:", 1)) from None
+
+
+def run(run: Run) -> list[Commit]:
+    """Index every file."""
+    tasks = []
+    for number, file in enumerate(_files(run.config)):
+        identity = {"file": file.archive, "checksum": file_checksum(file.location), "partitions": len(run.partitions)}
+        tasks.append(Task(adopt.name, number, run.shared["lanes"], identity, hints={"location": file.location}))
+    return run.do(adopt, tasks) if tasks else []
