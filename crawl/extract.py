@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import ClassVar, Literal
+from itertools import product
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +17,7 @@ import pyarrow.compute as pc
 from crawl.archives import Piece, Reading, Record, read_records
 from crawl.charset import to_utf8
 from crawl.clean import clean_text, clean_texts, not_empty
-from crawl.html import Page, asks_noai, parse_page
+from crawl.html import TEXT_SOURCES, Page, asks_noai, parse_page, reserves_tdm
 from crawl.payload import Response, charset, decoded_body, is_html, is_image, media_type, parse_response
 from crawl.urls import as_written, canonical_url, host_of
 from crawl.wat import parse_wat
@@ -24,13 +25,12 @@ from dataset import sql
 from dataset.ids import PAIR_ID_SQL
 from dataset.schema import ARCHIVE_IMAGES, CANDIDATES, PAIR_ID, SOURCES
 
-TEXT_SOURCES = ("alt", "title", "figcaption")
-
 _UNIDENTIFIED = pa.schema([column for column in CANDIDATES if column.name != "pair_id"])
 _FLUSH_IMAGES = 50_000
 _FLUSH_CHARACTERS = 2**25
 """Images, and characters of their texts, after which texts are cleaned and rows become Arrow, to bound memory."""
 
+_INLINED = frozenset("".join(letters) + ":" for letters in product(*zip("data", "DATA", strict=True)))
 _WAT_HEAD_BYTES = 2**16  # an Envelope follows the few hundred bytes of Container
 
 
@@ -40,8 +40,10 @@ class ExtractConfig:
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
-    text_sources: tuple[str, ...] = TEXT_SOURCES
-    """Where an image's text may come from, the best first: alt, title, figcaption (WAT files have alt and title)."""
+    text_sources: tuple[str, ...] = ("alt", "title", "figcaption")
+    """Where an image's text may come from, the best first: alt, title, figcaption, aria-label; og (the page's og:image
+    with its og:image:alt, else its og:title) and link (an <a> to an image file, with its text) are images of their own.
+    Of a WAT file only alt, title, og and link are known: its producer writes neither captions nor aria-label."""
     texts_per_image: Literal["first", "all"] = "first"
     """Whether an image gives one candidate, with its first usable text, or one for each distinct text."""
 
@@ -80,13 +82,15 @@ class _Pending:
 
     urls: list[str] = field(default_factory=list)
     hosts: list[str] = field(default_factory=list)
-    texts: list[str] = field(default_factory=list)  # text source by text source for an image: len(urls) × sources
+    texts: list[list[str]] = field(default_factory=list)  # a column for each text source
     characters: int = 0  # of the texts
-    pages: list[int] = field(default_factory=list)  # index into the lists below
+    sizes: list[int] = field(default_factory=list)  # how many images each page has in the lists above
     page_urls: list[str] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
     languages: list[str | None] = field(default_factory=list)
     noai: list[bool] = field(default_factory=list)
+    tdm_reserved: list[bool | None] = field(default_factory=list)
+    licenses: list[str | None] = field(default_factory=list)
     dates: list[str | None] = field(default_factory=list)
     offsets: list[int] = field(default_factory=list)
 
@@ -126,11 +130,14 @@ class _PieceReader:
         self._every_text = config.texts_per_image == "all"
         self._reading = Reading()
         self._counts = _Counts()
-        self._pending = _Pending()
+        self._pending = self._nothing()
         self._last_offset = -1
         self._next_ordinal = 0
         self._images: dict[str, list[object]] = {"url": [], "host": [], "media_type": [], "offset": []}
         self.candidates: list[pa.Table] = []
+
+    def _nothing(self) -> _Pending:
+        return _Pending(texts=[[] for _ in self._sources])
 
     def run(self) -> None:
         """Read the piece to its end."""
@@ -171,6 +178,8 @@ class _PieceReader:
                 xhtml=type_ == "application/xhtml+xml",
             )
             page.noai = page.noai or asks_noai(response.headers.get("x-robots-tag", ()))
+            if page.tdm_reserved is None:
+                page.tdm_reserved = reserves_tdm(response.headers.get("tdm-reservation", ()))
             self._page(record, page, response.status, record.uri, record.date)
         elif response.status == 200 and record.is_addressable and is_image(type_, response.body):
             url = canonical_url(record.uri)
@@ -179,64 +188,78 @@ class _PieceReader:
                     column.append(value)
 
     def _page(self, record: Record, page: Page, status: int, uri: str, date: str | None) -> None:
-        counts, pending = self._counts, self._pending
+        counts, pending, urls = self._counts, self._pending, page.urls
         counts.pages += 1
-        counts.images_seen += len(page.images)
+        counts.images_seen += len(urls)
+        told = [texts for texts in page.texts if any(texts)]
+        has_text = told[0] if len(told) == 1 else [any(texts) for texts in zip(*told, strict=True)]
+        kept = [
+            number
+            for number, (url, text) in enumerate(zip(urls, has_text, strict=bool(told)))
+            if text and url and url[:5] not in _INLINED
+        ]
+        no_url, inlined = urls.count(""), sum([url[:5] in _INLINED for url in urls])
+        counts.no_url += no_url
+        counts.data_uri += inlined
+        counts.no_text += len(urls) - no_url - inlined - len(kept)
+        if not kept:
+            return
         page_url = canonical_url(uri)
         base = canonical_url(page.base, page_url) or page_url if page.base else page_url
-        number = len(pending.page_urls)
+        found = [canonical_url(urls[number], base) for number in kept]
+        pending.hosts += ["" if url is None else host_of(url) for url in found]
+        pending.urls += [
+            as_written(urls[number]) if url is None else url for number, url in zip(kept, found, strict=True)
+        ]
+        for column, texts in zip(pending.texts, page.texts, strict=True):
+            chosen = [texts[number] for number in kept]
+            column += chosen
+            pending.characters += sum(map(len, chosen))
+        pending.sizes.append(len(kept))
         pending.page_urls.append(page_url or as_written(uri))
         pending.statuses.append(status)
         pending.languages.append(page.language and (clean_text(page.language) or None))
         pending.noai.append(page.noai)
+        pending.tdm_reserved.append(page.tdm_reserved)
+        pending.licenses.append(page.license and (canonical_url(page.license, base) or as_written(page.license)))
         pending.dates.append(date)
         pending.offsets.append(record.offset)
-        for image in page.images:
-            raw = image.url
-            if not raw:
-                counts.no_url += 1
-            elif raw[:5].lower() == "data:":
-                counts.data_uri += 1
-            elif not any(image.texts):
-                counts.no_text += 1
-            else:
-                url = canonical_url(raw, base)
-                pending.urls.append(as_written(raw) if url is None else url)
-                pending.hosts.append("" if url is None else host_of(url))
-                pending.texts.extend(image.texts)
-                pending.characters += sum(map(len, image.texts))
-                pending.pages.append(number)
 
     def _flush(self) -> None:
-        pending, self._pending = self._pending, _Pending()
+        pending, self._pending = self._pending, self._nothing()
         if not pending.urls:
             return
         width = len(self._sources)
-        texts = clean_texts(pending.texts)
-        usable = not_empty(texts).reshape(-1, width)
+        texts = [clean_texts(column) for column in pending.texts]
+        usable = np.stack([not_empty(column) for column in texts], axis=1)  # images × text sources
         self._counts.no_text += int((~usable.any(axis=1)).sum())
         if self._every_text:
             for later in range(1, width):
                 for earlier in range(later):
-                    same = pc.equal(texts[later::width], texts[earlier::width])
-                    usable[:, later] &= ~same.to_numpy(zero_copy_only=False)
+                    usable[:, later] &= ~pc.equal(texts[later], texts[earlier]).to_numpy(zero_copy_only=False)
         else:
             usable &= usable.cumsum(axis=1) == 1
         rows, columns = np.nonzero(usable)
         self._counts.candidates += len(rows)
-        pages = np.asarray(pending.pages)[rows]
+        pages = np.repeat(np.arange(len(pending.sizes)), pending.sizes)[rows]
         offsets = np.asarray(pending.offsets, np.int64)[pages]
+
+        def of_page(values: list[Any], type_: pa.DataType) -> pa.Array:
+            return pa.array(values, type_).take(pa.array(pages))
+
         table = pa.table(
             {
                 "url": pa.array(pending.urls, pa.string()).take(pa.array(rows)),
-                "text": texts.take(pa.array(rows * width + columns)),
+                "text": pa.chunked_array(texts).take(pa.array(columns * len(pending.urls) + rows)).combine_chunks(),
                 "text_source": pa.array(self._sources, pa.string()).take(pa.array(columns)),
                 "host": pa.array(pending.hosts, pa.string()).take(pa.array(rows)),
-                "page_url": pa.array(pending.page_urls, pa.string()).take(pa.array(pages)),
-                "page_status": pa.array(pending.statuses, pa.int32()).take(pa.array(pages)),
-                "page_language": pa.array(pending.languages, pa.string()).take(pa.array(pages)),
-                "page_noai": pa.array(pending.noai, pa.bool_()).take(pa.array(pages)),
-                "page_date": pa.array(pending.dates, pa.string()).take(pa.array(pages)),
+                "page_url": of_page(pending.page_urls, pa.string()),
+                "page_status": of_page(pending.statuses, pa.int32()),
+                "page_language": of_page(pending.languages, pa.string()),
+                "page_noai": of_page(pending.noai, pa.bool_()),
+                "page_tdm_reserved": of_page(pending.tdm_reserved, pa.bool_()),
+                "page_license": of_page(pending.licenses, pa.string()),
+                "page_date": of_page(pending.dates, pa.string()),
                 "archive": pa.repeat(pa.scalar(self._piece.archive), len(rows)),
                 "offset": pa.array(offsets),
                 "ordinal": pa.array(self._ordinals(offsets)),

@@ -33,12 +33,14 @@ CANDIDATES = pa.schema(
         ("pair_id", PAIR_ID),
         ("url", pa.string()),  # canonical image URL
         ("text", pa.string()),  # cleaned, never changed later
-        ("text_source", pa.string()),  # alt, title, caption, ...
+        ("text_source", pa.string()),  # of crawl.html.TEXT_SOURCES
         ("host", pa.string()),  # host[:port] of url, as it would stand in a Host header
         ("page_url", pa.string()),
         ("page_status", pa.int32()),  # HTTP status of the page's response
         ("page_language", pa.string()),  # as declared by the page (html lang), null if it does not say
         ("page_noai", pa.bool_()),  # the page's robots meta or X-Robots-Tag says noai or noimageai
+        ("page_tdm_reserved", pa.bool_()),  # W3C TDMRep, of the page's header or meta; null if it does not say
+        ("page_license", pa.string()),  # where the page's rel="license" leads; null if it has none
         ("page_date", pa.string()),  # WARC-Date of the page's record, ISO 8601
         ("archive", pa.string()),  # the source file, as the config names it
         ("offset", pa.int64()),  # byte offset of the page's record in the (compressed) archive

@@ -46,6 +46,8 @@ def test_a_candidate_has_everything(tmp_path: Path) -> None:
         "page_language": "de",
         "page_status": 200,
         "page_noai": False,
+        "page_tdm_reserved": None,
+        "page_license": None,
         "page_date": "2024-05-06T07:08:09Z",
         "archive": "a.warc.gz",
         "ordinal": 0,
@@ -149,6 +151,19 @@ def test_charset_encoding_and_robots_headers(tmp_path: Path) -> None:
     found = run(tmp_path, record(block), page('<meta name="robots" content="noimageai"><img src=b alt=b>'))
     assert [text for _, text in pairs(found)] == ["日本語の画像", "b"]
     assert found.candidates["page_noai"].to_pylist() == [True, True]
+
+
+def test_what_the_page_says_of_its_use(tmp_path: Path) -> None:
+    reserved = http(b"<img src=a alt=a>", headers=("TDM-Reservation: 1",))
+    permitted = http(
+        b"<meta name=tdm-reservation content=0><a rel=license href='//cc.example/by#x'><img src=b alt=b>",
+        headers=("TDM-Reservation: 1",),
+    )
+    rows = run(tmp_path, record(reserved), record(permitted)).candidates.to_pylist()
+    assert [(row["page_tdm_reserved"], row["page_license"]) for row in rows] == [
+        (True, None),
+        (False, "http://cc.example/by"),
+    ]
 
 
 def test_wat(tmp_path: Path) -> None:

@@ -32,6 +32,8 @@ GOOD = {
     "host": "img.example.org",
     "page_status": 200,
     "page_noai": False,
+    "page_tdm_reserved": None,
+    "page_license": None,
     "page_language": None,
     "characters": 14,
     "words": 5,
