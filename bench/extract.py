@@ -1,7 +1,7 @@
 """From archives to candidates on one core: WAT against cc2dataset, WARC against MetaCLIP's loop.
 
-Input is real where `../shared/data` holds it, or an archive that the bench writes itself; `--wat FILE` and `--warc FILE`
-take others. Each is repeated to the size that makes the figures steady. MB are of the compressed file.
+Input is real where `../shared/data` holds it, or an archive that the bench writes itself; `--wat FILE` and
+`--warc FILE` take others. Each is repeated to the size that makes the figures steady. MB are of the compressed file.
 
 cc2dataset loses the rest of a file at the first image without a `url`; such records are taken out for both. Ours must
 find every pair of the peer, compared as canonical URL and cleaned text, but for those that it means to read otherwise:
@@ -50,7 +50,7 @@ def ours(path: Path, config: ExtractConfig) -> tuple[float, set[tuple[str, str, 
 
 
 def missing(found: set[tuple[str, str, str]], wanted: list[list[str]]) -> Counter[str]:
-    """Why pairs of a peer are not among ours, white space (MetaCLIP removes line breaks) and undecodable bytes apart."""
+    """Why pairs of a peer are not among ours; white space, of which MetaCLIP removes some, does not count."""
 
     def squeezed(text: str) -> str:
         return "".join(clean_text(text).replace("\ufffd", "").split())

@@ -1,8 +1,8 @@
 """Other people's extraction, each in its own environment: cc2dataset, metaclip, reading or survivors, IN, OUT.
 
-`reading` only reads the records. `cc2dataset` calls the peer's own function; `metaclip` is the loop of MetaCLIP's cc_matching.py (language test off, which
-is another stage here) on FastWARC instead of warcio, which is faster; `survivors` writes the records of a WAT that
-cc2dataset's function does not lose the rest of the file at.
+`reading` only reads the records. `cc2dataset` calls the peer's own function; `metaclip` is the loop of MetaCLIP's
+cc_matching.py (language test off, which is another stage here) on FastWARC instead of warcio, which is faster;
+`survivors` writes the records of a WAT that cc2dataset's function does not lose the rest of the file at.
 """
 
 import hashlib

@@ -19,10 +19,12 @@ from crawl.charset import to_utf8
 from crawl.clean import clean_text, clean_texts, not_empty
 from crawl.html import TEXT_SOURCES, Page, asks_noai, parse_page, reserves_tdm
 from crawl.payload import Response, charset, decoded_body, is_html, is_image, media_type, parse_response
+from crawl.sources import kind_of
+from crawl.tables import TableError, read_rows
 from crawl.urls import as_written, canonical_url, host_of
 from crawl.wat import parse_wat
 from dataset import sql
-from dataset.ids import PAIR_ID_SQL
+from dataset.ids import PAIR_ID_SQL, hash64
 from dataset.schema import ARCHIVE_IMAGES, CANDIDATES, PAIR_ID, SOURCES
 
 _UNIDENTIFIED = pa.schema([column for column in CANDIDATES if column.name != "pair_id"])
@@ -46,6 +48,12 @@ class ExtractConfig:
     Of a WAT file only alt, title, og and link are known: its producer writes neither captions nor aria-label."""
     texts_per_image: Literal["first", "all"] = "first"
     """Whether an image gives one candidate, with its first usable text, or one for each distinct text."""
+    sample: float = 1.0
+    """The share of pages (of a table's rows), chosen by a hash of their URL, that a trial takes; 0.001 is 0.1 %."""
+    url_columns: tuple[str, ...] = ("url", "image_url")
+    """What the column of image URLs is called in a table; the first that the table has. Case does not matter."""
+    text_columns: tuple[str, ...] = ("text", "caption", "alt")
+    """What the column of texts is called in a table; the first that the table has."""
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.text_sources if name not in TEXT_SOURCES]
@@ -55,6 +63,11 @@ class ExtractConfig:
             )
         if self.texts_per_image not in ("first", "all"):
             raise ValueError(f"texts_per_image must be first or all, not {self.texts_per_image!r}")
+        for key in ("url_columns", "text_columns"):
+            if not getattr(self, key):
+                raise ValueError(f"{key} must name at least one column")
+        if not 0 < self.sample <= 1:
+            raise ValueError(f"sample must be a share above 0 and at most 1, not {self.sample}")
 
 
 @dataclass(frozen=True)
@@ -68,6 +81,7 @@ class Extraction:
 
 @dataclass
 class _Counts:
+    not_sampled: int = 0
     pages: int = 0
     images_seen: int = 0
     candidates: int = 0
@@ -106,7 +120,7 @@ def extract(pieces: Sequence[Piece], config: ExtractConfig) -> Extraction:
     archive_images: list[pa.Table] = []
     sources: list[dict[str, object]] = []
     for piece in pieces:
-        reader = _PieceReader(piece, config)
+        reader = (_TableReader if _is_table(piece) else _PieceReader)(piece, config)
         reader.run()
         candidates += reader.candidates
         archive_images.append(reader.archive_images())
@@ -116,6 +130,13 @@ def extract(pieces: Sequence[Piece], config: ExtractConfig) -> Extraction:
         pa.concat_tables([ARCHIVE_IMAGES.empty_table(), *archive_images]),
         pa.Table.from_pylist(sources, schema=SOURCES),
     )
+
+
+def _is_table(piece: Piece) -> bool:
+    try:
+        return kind_of(piece.location) in ("parquet", "csv")
+    except OSError:
+        return False  # `read_records` says what is wrong
 
 
 def _with_pair_ids(table: pa.Table) -> pa.Table:
@@ -128,6 +149,7 @@ class _PieceReader:
         self._piece = piece
         self._sources = config.text_sources
         self._every_text = config.texts_per_image == "all"
+        self._sample = config.sample
         self._reading = Reading()
         self._counts = _Counts()
         self._pending = self._nothing()
@@ -161,7 +183,7 @@ class _PieceReader:
                 f"{self._piece.archive}: the record at byte {record.offset:,} is not the JSON of a WAT file"
             )
             return
-        if wat is not None:
+        if wat is not None and self._takes(wat.uri or record.uri):
             self._page(record, wat.page, wat.status, wat.uri or record.uri, wat.date or record.date)
 
     def _web(self, record: Record) -> None:
@@ -172,6 +194,8 @@ class _PieceReader:
             response = Response(200, {"content-type": [record.content_type]}, record.block)
         type_ = media_type(response.content_type)
         if is_html(type_, response.body):
+            if not self._takes(record.uri):
+                return
             page = parse_page(
                 to_utf8(decoded_body(response), charset(response.content_type)),
                 self._sources,
@@ -186,6 +210,11 @@ class _PieceReader:
             if url is not None:
                 for column, value in zip(self._images.values(), (url, host_of(url), type_, record.offset), strict=True):
                     column.append(value)
+
+    def _takes(self, uri: str) -> bool:
+        is_taken = in_sample(uri, self._sample)
+        self._counts.not_sampled += not is_taken
+        return is_taken
 
     def _page(self, record: Record, page: Page, status: int, uri: str, date: str | None) -> None:
         counts, pending, urls = self._counts, self._pending, page.urls
@@ -287,15 +316,82 @@ class _PieceReader:
 
     def source(self) -> dict[str, object]:
         """The piece's row of SOURCES."""
-        reading = self._reading
-        return {
-            **asdict(self._counts),
-            "archive": self._piece.archive,
-            "type": reading.type,
-            "start": self._piece.start,
-            "end": reading.end,
-            "records": reading.records,
-            "damaged_records": reading.damaged_records,
-            "lost_bytes": reading.lost_bytes,
-            "error": reading.error,
+        return _source(self._piece, self._reading, self._counts)
+
+
+class _TableReader:
+    """Rows of a table of (URL, text): each is an image with a text, of no known page. Interface of _PieceReader."""
+
+    def __init__(self, piece: Piece, config: ExtractConfig):
+        self._piece = piece
+        self._columns = (config.url_columns, config.text_columns)
+        self._sample = config.sample
+        self._reading = Reading(type="table", end=max(piece.end, piece.start))
+        self._counts = _Counts()
+        self.candidates: list[pa.Table] = []
+
+    def run(self) -> None:
+        """Read the piece's rows to their end."""
+        piece = self._piece
+        try:
+            for first, rows in read_rows(piece.location, piece.start, piece.end, self._columns):
+                self._rows(first, rows)
+        except TableError as error:
+            self._reading.error = f"{piece.archive} {error}"
+
+    def _rows(self, first: int, rows: pa.Table) -> None:
+        counts = self._counts
+        self._reading.records += len(rows)
+        raws = [(url or "").strip() for url in rows["url"].to_pylist()]
+        taken = [number for number, raw in enumerate(raws) if not raw or in_sample(raw, self._sample)]
+        counts.not_sampled += len(raws) - len(taken)
+        counts.images_seen += len(taken)
+        shown = [number for number in taken if raws[number] and raws[number][:5] not in _INLINED]
+        counts.no_url += sum([not raws[number] for number in taken])
+        counts.data_uri += sum([raws[number][:5] in _INLINED for number in taken])
+        texts = clean_texts(rows["text"].take(pa.array(shown, pa.int64())))
+        usable = not_empty(texts)
+        counts.no_text += int((~usable).sum())
+        numbers = np.asarray(shown, np.int64)[usable]
+        found = [(raws[number], canonical_url(raws[number])) for number in numbers]
+        counts.candidates += len(found)
+        nothing = {column.name: pa.nulls(len(found), column.type) for column in _UNIDENTIFIED}
+        columns = {
+            **nothing,
+            "url": pa.array([as_written(raw) if url is None else url for raw, url in found], pa.string()),
+            "text": texts.filter(pa.array(usable)),
+            "text_source": pa.repeat("table", len(found)),
+            "host": pa.array(["" if url is None else host_of(url) for _, url in found], pa.string()),
+            "page_url": pa.repeat("", len(found)),
+            "archive": pa.repeat(self._piece.archive, len(found)),
+            "offset": pa.array(numbers + first),
+            "ordinal": pa.array(np.zeros(len(found), np.int32)),
         }
+        self.candidates.append(pa.table([columns[name] for name in _UNIDENTIFIED.names], _UNIDENTIFIED))
+
+    def archive_images(self) -> pa.Table:
+        """A table holds no images."""
+        return ARCHIVE_IMAGES.empty_table()
+
+    def source(self) -> dict[str, object]:
+        """The piece's row of SOURCES."""
+        return _source(self._piece, self._reading, self._counts)
+
+
+def in_sample(url: str, share: float) -> bool:
+    """Whether a trial of a share takes what stands at a URL. A larger share takes all that a smaller one takes."""
+    return share >= 1 or hash64(url) < share * 2**64
+
+
+def _source(piece: Piece, reading: Reading, counts: _Counts) -> dict[str, object]:
+    return {
+        **asdict(counts),
+        "archive": piece.archive,
+        "type": reading.type,
+        "start": piece.start,
+        "end": reading.end,
+        "records": reading.records,
+        "damaged_records": reading.damaged_records,
+        "lost_bytes": reading.lost_bytes,
+        "error": reading.error,
+    }

@@ -62,12 +62,13 @@ ARCHIVE_IMAGES = pa.schema(
 SOURCES = pa.schema(
     [
         ("archive", pa.string()),
-        ("type", pa.string()),  # warc, wat, or unknown
+        ("type", pa.string()),  # warc, wat, arc, table or unknown
         ("start", pa.int64()),  # the byte range that this row speaks of
         ("end", pa.int64()),
         ("records", pa.int64()),
+        ("not_sampled", pa.int64()),  # pages, or rows of a table, that extract.sample left out
         ("pages", pa.int64()),
-        ("images_seen", pa.int64()),  # <img> elements (WARC) or IMG links (WAT)
+        ("images_seen", pa.int64()),  # <img> elements (WARC), IMG links (WAT) or rows (table)
         ("candidates", pa.int64()),
         ("no_text", pa.int64()),  # images without any usable text
         ("no_url", pa.int64()),  # images without a usable address

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import crawl.extract
 from crawl.archives import Piece, split
-from crawl.extract import ExtractConfig, Extraction, extract
+from crawl.extract import ExtractConfig, Extraction, extract, in_sample
 from dataset.ids import pair_id
 from dataset.schema import ARCHIVE_IMAGES, CANDIDATES, SOURCES
 from tests.crawl.warc_bytes import http, members, page, record, wat, wat_record, whole
@@ -164,6 +164,21 @@ def test_what_the_page_says_of_its_use(tmp_path: Path) -> None:
         (True, None),
         (False, "http://cc.example/by"),
     ]
+
+
+def test_a_sample_is_of_pages_by_url(tmp_path: Path) -> None:
+    urls = [f"http://site.example/{n}" for n in range(200)]
+    image = record(http(b"GIF89a", "image/gif"), "http://site.example/a.gif")
+    found = run(tmp_path, *(page("<img src=a alt=a>", url) for url in urls), image, sample=0.2)
+    assert found.candidates["page_url"].to_pylist() == [url for url in urls if in_sample(url, 0.2)]
+    assert (source(found)["pages"], source(found)["not_sampled"]) == (
+        found.candidates.num_rows,
+        200 - len(found.candidates),
+    )
+    assert found.archive_images.num_rows == 1  # whichever page shows it
+    described = [wat_record(wat({"Links": []}))]
+    sampled = sum(source(run(tmp_path, *described, sample=share))["not_sampled"] for share in (1e-18, 1.0))
+    assert sampled == 1
 
 
 def test_wat(tmp_path: Path) -> None:
