@@ -1,4 +1,4 @@
-"""A loopback web server of a folder's files, with ranges as object stores have them, that is busy when it is told to be."""
+"""A loopback web server of a folder's files, with ranges as object stores have them, that is busy when told to be."""
 
 from __future__ import annotations
 

@@ -171,6 +171,7 @@ ARCHIVE_KEYS: dict[str, Any] = {
     "seed": 1,
     "extract.text_sources": ["title", "alt"],
     "extract.texts_per_image": "all",
+    "extract.sample": 0.5,
     "text.min_characters": 20,
     "text.min_words": 5,
     "text.max_characters": 40,
@@ -339,6 +340,8 @@ def test_user_agent_resolve_concurrency_and_delay_reach_the_server(server: Hosti
 
 ELSEWHERE: dict[str, Callable[[], None]] = dict.fromkeys(
     (
+        *("commoncrawl.files", "commoncrawl.base"),  # test_sources
+        *("extract.url_columns", "extract.text_columns"),  # tests/crawl/test_tables
         *(f"fetch.{name}" for name in ("user_agent", "resolve", "concurrency", "per_host_concurrency")),
         *("fetch.per_host_delay_s", "fetch.retry"),  # the two tests above
         "out",  # every test
