@@ -43,4 +43,4 @@ def test_its_filters_drop_by_what_a_page_says(tmp_path: Path) -> None:
     config = {"sources": [f"{tmp_path}/a.warc.gz"], "out": f"{tmp_path}/out", "text": {"languages": []}}
     build(make_config({**config, "run": {"workers": 0}, **yaml.safe_load(block)}), to="text", quiet=True)
     dropped = dataset.open(f"{tmp_path}/out").sql("SELECT text, reason FROM dropped ORDER BY text").fetchall()
-    assert dropped == [("a kettle", "not_creative_commons"), ("a kettle, reserved", "page_reserved")]
+    assert dropped == [("a kettle", "not_creative_commons"), ("a kettle, reserved", "page_tdm_reserved")]

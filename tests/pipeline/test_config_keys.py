@@ -126,7 +126,12 @@ class World:
         add("flat2.jpg", "A flat castle of one colour", pages.encoded(pages.texture(32) // 16 + 121))
         body = "".join(tags)
         noai = f'<meta name="robots" content="noai"><img src="{HOST}/35.jpg" alt="A garden that asks to be left alone">'
-        listed = [("http://page.example/", f'<html lang="en">{body}'), ("http://noai.example/", noai)]
+        tdm = f'<meta name="tdm-reservation" content="1"><img src="{HOST}/34.jpg" alt="A garden with rights reserved">'
+        listed = [
+            ("http://page.example/", f'<html lang="en">{body}'),
+            ("http://noai.example/", noai),
+            ("http://tdm.example/", tdm),
+        ]
         return pages.write(self.folder / "keys.warc.gz", listed, images)
 
 
@@ -182,6 +187,7 @@ ARCHIVE_KEYS: dict[str, Any] = {
     "text.blocklist": lambda world: world.path("blocklist.txt"),
     "text.blocked_domains": lambda world: world.path("domains.txt"),
     "text.respect_noai": False,
+    "text.respect_tdm": False,
     "match.queries": lambda world: world.path("other_queries.txt"),
     "match.rule": "metaclip",
     "dedup.max_images_per_text": 5,
