@@ -1,9 +1,9 @@
 """Archives as records at byte offsets: planned in pieces, read from any piece, read at random.
 
-WARC 1.1, 1.0 and 0.18, which is what WAT files are, too. A record's offset is where its first byte, compressed if it
-is, lies in the file. Only a file whose records are compressed one by one (see `crawl.containers`) can be entered in
-the middle; any other is read by its first piece alone, and where one compressed stream holds all its records, offsets
-count the decompressed bytes.
+WARC 1.1, 1.0 and 0.18, which is what WAT files are, too, and ARC (see `crawl.arc`). A record's offset is where its
+first byte, compressed if it is, lies in the file. Only a WARC whose records are compressed one by one (see
+`crawl.containers`) can be entered in the middle; any other file is read by its first piece alone, and where one
+compressed stream holds all its records, offsets count the decompressed bytes.
 
 Nothing that a file holds is an error: what can be read is read, and what is lost is counted in `Reading`.
 """
@@ -16,9 +16,12 @@ from dataclasses import dataclass
 
 from fastwarc.warc import WarcRecord
 
+from crawl.arc import ArcRecord, is_arc, read_arc, read_arc_at
 from crawl.containers import Container, Members, Source, open_container
 from crawl.payload import MAX_BODY_BYTES, decoded_body, parse_response
-from dataset.storage import filesystem, open_input
+from crawl.sources import MEMBER, open_source
+from dataset.storage import filesystem
+from dataset.web import is_web
 
 _TYPES = frozenset({"response", "resource", "metadata"})
 
@@ -28,7 +31,7 @@ class Piece:
     """A byte range of an archive; it has the records that begin in it."""
 
     archive: str  # as the config names it
-    location: str  # where `dataset.storage.open_input` finds it
+    location: str  # where `crawl.sources.open_source` finds it
     start: int
     end: int  # exclusive; -1 for the file's end
 
@@ -50,7 +53,7 @@ class Record:
 class Reading:
     """What became of a piece; complete when its records are exhausted."""
 
-    type: str = "unknown"  # warc, wat or unknown
+    type: str = "unknown"  # warc, wat, arc or unknown
     end: int = -1  # the piece's end, resolved
     records: int = 0  # of all types
     damaged_records: int = 0
@@ -66,13 +69,16 @@ def split(archive: str, location: str, size: int, piece_bytes: int) -> list[Piec
 
 
 def describe(location: str) -> str:
-    """`warc`, `wat` or `unknown`, from the content.
+    """`warc`, `wat`, `arc` or `unknown`, from the content.
 
     Raises:
         OSError: the file does not exist or cannot be read.
     """
-    with open_input(location) as file:
-        container = open_container(Source(file))
+    with open_source(location) as file:
+        source = Source(file)
+        if is_arc(source):
+            return "arc"
+        container = open_container(source)
         return container.type if isinstance(container, Container) else "unknown"
 
 
@@ -88,9 +94,9 @@ def read_records(piece: Piece, reading: Reading) -> Iterator[Record]:
     """
     reading.end = piece.end if piece.end >= 0 else piece.start
     try:
-        file = open_input(piece.location)
+        file = open_source(piece.location)
     except OSError as error:
-        if not isinstance(error, PermissionError) and _is_file(piece.location):
+        if not isinstance(error, (PermissionError, FileNotFoundError)) and _is_file(piece.location):
             raise
         reading.error = f"{piece.archive} cannot be opened: there is no such file, or it may not be read"
         return
@@ -98,6 +104,10 @@ def read_records(piece: Piece, reading: Reading) -> Iterator[Record]:
         source = Source(file)
         reading.end = source.size if piece.end < 0 else min(piece.end, source.size)
         if piece.start >= reading.end and source.size > 0:
+            return
+        if is_arc(source):
+            reading.type = "arc"
+            yield from _arc_records(piece, source, reading)
             return
         container = open_container(source)
         if isinstance(container, str):
@@ -115,10 +125,35 @@ def read_records(piece: Piece, reading: Reading) -> Iterator[Record]:
             if isinstance(item, Record):
                 yield item
             elif reading.error is None:
-                reading.error = (
-                    f"{piece.archive} is damaged or cut off at byte {item:,}; what is readable was read, "
-                    "for the rest fetch the file again"
-                )
+                reading.error = _damage(piece, item)
+
+
+def _damage(piece: Piece, offset: int) -> str:
+    return (
+        f"{piece.archive} is damaged or cut off at byte {offset:,}; what is readable was read, "
+        "for the rest fetch the file again"
+    )
+
+
+def _arc_records(piece: Piece, source: Source, reading: Reading) -> Iterator[Record]:
+    """The records of an ARC file, all by its first piece: such files have about 100 MB."""
+    if piece.start > 0:
+        return
+    for item in read_arc(source):
+        if isinstance(item, ArcRecord):
+            reading.records += 1
+            if not item.uri.startswith("filedesc:"):
+                yield _of_arc(item)
+        else:
+            reading.damaged_records += 1
+            reading.lost_bytes += item[1] - item[0]
+            reading.error = reading.error or _damage(piece, item[0])
+
+
+def _of_arc(record: ArcRecord) -> Record:
+    """An ARC's record as a WARC would have it: of the web a response, of anything else the bytes alone."""
+    type_ = "response" if record.uri.startswith(("http:", "https:")) else "resource"
+    return Record(record.offset, type_, record.uri, record.date, record.media_type, record.block)
 
 
 def _walk(container: Container, start: int, stop: int, reading: Reading) -> Iterator[Record | int]:
@@ -169,8 +204,13 @@ def read_bodies(location: str, offsets: Sequence[int]) -> Iterator[tuple[int, by
     Raises:
         OSError: the file does not exist, or the storage failed.
     """
-    with open_input(location) as file:
-        container = open_container(Source(file))
+    with open_source(location) as file:
+        source = Source(file)
+        if is_arc(source):
+            for item in map(_of_arc, read_arc_at(source, sorted(set(offsets)))):
+                yield item.offset, _body(item), item.date
+            return
+        container = open_container(source)
         if isinstance(container, str):
             return
         for offset, found in container.read_at(sorted(set(offsets))):
@@ -180,10 +220,12 @@ def read_bodies(location: str, offsets: Sequence[int]) -> Iterator[tuple[int, by
                 if container.source.failure is not None:
                     raise container.source.failure from None
                 continue
-            if record.type == "resource":
-                yield offset, record.block, record.date
-            elif record.type == "response":
-                yield offset, decoded_body(parse_response(record.block)), record.date
+            if record.type in ("response", "resource"):
+                yield offset, _body(record), record.date
+
+
+def _body(record: Record) -> bytes:
+    return decoded_body(parse_response(record.block)) if record.type == "response" else record.block
 
 
 def _record(record: WarcRecord) -> Record:
@@ -202,5 +244,7 @@ def _header(record: WarcRecord, name: bytes) -> str:
 
 
 def _is_file(location: str) -> bool:
+    if is_web(location) or MEMBER in location:
+        return True  # else that had been the error
     filesystem_, path = filesystem(location)
     return bool(filesystem_.get_file_info(path).is_file)

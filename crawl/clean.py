@@ -17,8 +17,9 @@ MAX_TEXT_CHARS = 10_000
 
 _RAW_CHARS = 4 * MAX_TEXT_CHARS  # what is looked at before white space collapses
 _ROUNDS = 8  # a repaired text can show another fault; four layers of mojibake are the most ever reported to ftfy
-# Printable ASCII with single spaces inside is what cleaning would give back.
-_TO_CLEAN = r"[^\x20-\x7e]|  |^ | $"
+# What cleaning would give back: printable ASCII with single spaces inside, and, standing alone as mojibake does not,
+# Latin letters, dashes and quotation marks (U+00C0 to U+017F, U+2010 to U+2027, which NFC leaves as they are).
+_TO_CLEAN = r"[^\x20-\x7e\x{c0}-\x{17f}\x{2010}-\x{2027}]|[^\x00-\x7f]{2}|[\x{c2}\x{c3}\x{e2}] |  |^ | $"
 # Mojibake is a lead byte's character and a continuation byte's, or a lead byte whose partner became a space.
 _MAYBE_MOJIBAKE = re.compile(r"[^\x00-\x7f]{2}|[ÂÃâ] ")
 # Unicode categories Cc and Cs, and line and paragraph separators.

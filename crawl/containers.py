@@ -56,6 +56,11 @@ class Source:
     def tell(self) -> int:
         return int(self._file.tell())
 
+    @property
+    def closed(self) -> bool:
+        """Whether the file's owner has closed it."""
+        return bool(self._file.closed)
+
     def close(self) -> None:
         """The file's owner closes it."""
 
@@ -332,18 +337,7 @@ def open_container(source: Source) -> Container | str:
         return members
     if _WARC_LINE.search(head):
         return Stream(source)
-    if b"filedesc://" in _first_bytes(head)[:16]:
-        return "is an ARC file, not a WARC; convert it with `warcio recompress`"
-    return "is neither WARC nor WAT; convert it or take it out of `sources`"
-
-
-def _first_bytes(head: bytes) -> bytes:
-    if not head.startswith(_GZIP):
-        return head
-    try:
-        return zlib.decompressobj(GZIP).decompress(head, 1024)
-    except zlib.error:
-        return b""
+    return "is neither WARC, WAT nor ARC, nor a table or list of URLs; convert it or take it out of `sources`"
 
 
 def _gzip(source: Source) -> Container | None:

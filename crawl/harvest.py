@@ -54,7 +54,13 @@ class HarvestReport:
 
 
 def harvest(
-    seeds: Sequence[str], out_path: str, config: FetchConfig, *, max_pages: int, same_hosts: bool = True
+    seeds: Sequence[str],
+    out_path: str,
+    config: FetchConfig,
+    *,
+    max_pages: int,
+    follow: bool = True,
+    same_hosts: bool = True,
 ) -> HarvestReport:
     """Crawl pages from seeds and write them as one .warc.gz: warcinfo, then response and request of each page.
 
@@ -65,6 +71,7 @@ def harvest(
         out_path: path or URL of the file; it appears when it is whole.
         config: limits and manners.
         max_pages: pages to write at most.
+        follow: whether to go where the pages' links lead, or to fetch the seeds alone.
         same_hosts: whether to stay on the seeds' hosts.
 
     Raises:
@@ -78,7 +85,7 @@ def harvest(
     hosts = frozenset(hostname(url) for url in urls) if same_hosts else None
     with _atomic(out_path) as file:
         crawl = _Crawl(config, hosts, _Archive(file, posixpath.basename(out_path), config))
-        return asyncio.run(crawl.run(urls, max_pages))
+        return asyncio.run(crawl.run(urls, max_pages, follow))
 
 
 class _Crawl:
@@ -90,7 +97,7 @@ class _Crawl:
         self._bytes = 0
         self._refused: list[tuple[str, str, str]] = []
 
-    async def run(self, level: list[str], max_pages: int) -> HarvestReport:
+    async def run(self, level: list[str], max_pages: int, follow: bool) -> HarvestReport:
         seen = set(level)
         async with Client(self._config, _ACCEPT) as client:
             while level:
@@ -100,7 +107,7 @@ class _Crawl:
                     size = min(_BATCH, max_pages - len(self._written))  # never more than may be written
                     found.update(await self._batch(client, level[start : start + size]))
                     start += size
-                if len(self._written) >= max_pages:
+                if len(self._written) >= max_pages or not follow:
                     break
                 level = sorted(found - seen)
                 seen.update(level)

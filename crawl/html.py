@@ -3,34 +3,41 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from selectolax.lexbor import LexborDocumentOptions, LexborHTMLParser, LexborNode
 
-from crawl.urls import image_url
+from crawl.urls import image_url, names_image
+
+TEXT_SOURCES = ("alt", "title", "figcaption", "aria-label", "data-image-title", "og", "link")
+"""Where an image's text can come from. The first five stand with an `<img>`; `og` is the page's `og:image` with its
+`og:image:alt`, else the page's `og:title`; `link` is an `<a>` to an image file, with its text."""
 
 MAX_LANGUAGE_CHARS = 35
 """BCP 47 (RFC 5646, section 4.4.1): the length that a language tag's buffer needs."""
 
 
-class Image(NamedTuple):
-    """An image as a page names it: the URL as written (empty: none) and a text for each text source (empty: none)."""
-
-    url: str
-    texts: tuple[str, ...]
-
-
 @dataclass(slots=True)
 class Page:
-    """What a page says of itself and of its images, in the order of the document."""
+    """What a page says of itself, and its images as columns, in the order of the document."""
 
-    base: str | None  # <base href>, as written
-    language: str | None
-    noai: bool
-    images: list[Image]
+    base: str | None = None  # <base href>, as written
+    language: str | None = None
+    noai: bool = False
+    tdm_reserved: bool | None = None  # None: the page does not say
+    license: str | None = None  # of rel="license", as written
+    urls: list[str] = field(default_factory=list)  # as written; empty: the tag names none
+    texts: list[list[str]] = field(default_factory=list)  # a column for each text source; empty: there is none
+
+    def add(self, source: int, images: Iterable[tuple[str, str]]) -> None:
+        """Add images, as (URL, text), that have a text of one source alone."""
+        for url, text in images:
+            self.urls.append(url)
+            for number, column in enumerate(self.texts):
+                column.append(text if number == source else "")
 
 
 # Tags whose content HTML reads as text up to the end tag, while XHTML's can close themselves.
@@ -38,7 +45,8 @@ _SELF_CLOSED = re.compile(
     rb"<(script|style|title|textarea|iframe|noframes|noembed|xmp)((?:\s[^<>]*)?)/>", re.IGNORECASE
 )
 _NOAI = re.compile(r"\bno(?:image)?ai\b", re.IGNORECASE)
-_CAPTION = re.compile(rb"<figcaption", re.IGNORECASE)
+_QUERY = 'img, template, meta[content], base[href], figcaption, a[rel~="license" i][href], link[rel~="license" i][href]'
+_ATTRIBUTES = ("alt", "title", "aria-label", "data-image-title")
 _FIGURE_DEPTH = 16  # how many ancestors of an image are searched for its figure
 
 # The parser's time grows with the square of the depth of the tree and of a tag's attributes. Pages this small cannot
@@ -59,6 +67,30 @@ def asks_noai(values: Iterable[str]) -> bool:
     return any(_NOAI.search(value) for value in values)
 
 
+def reserves_tdm(values: Iterable[str]) -> bool | None:
+    """Whether a `tdm-reservation` meta tag or header reserves text and data mining; None if none says (W3C TDMRep)."""
+    found = {value.strip() for value in values} & {"0", "1"}
+    return "1" in found if found else None
+
+
+def open_graph(properties: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """(URL, text) of a page's `og:image` properties, given as (name, content) in their order.
+
+    The text is the image's own `og:image:alt`, else the page's `og:title`.
+    """
+    images: list[list[str]] = []
+    title = ""
+    for name, content in properties:
+        if name in ("og:image", "og:image:url"):
+            if not images or images[-1][0] != content:  # og:image:url says the same again
+                images.append([content, ""])
+        elif name == "og:image:alt" and images:
+            images[-1][1] = content
+        elif name == "og:title":
+            title = title or content
+    return [(url, text or title) for url, text in images]
+
+
 def parse_page(page: bytes, text_sources: Sequence[str], *, xhtml: bool = False) -> Page:
     """Read a page with a browser's parser. Any bytes are a page; none are an error.
 
@@ -66,7 +98,7 @@ def parse_page(page: bytes, text_sources: Sequence[str], *, xhtml: bool = False)
 
     Args:
         page: UTF-8, see `crawl.charset`.
-        text_sources: of `alt`, `title` and `figcaption`.
+        text_sources: of TEXT_SOURCES.
         xhtml: whether the page was served as XHTML, where any tag can close itself.
     """
     if xhtml:
@@ -74,34 +106,59 @@ def parse_page(page: bytes, text_sources: Sequence[str], *, xhtml: bool = False)
     if len(page) > _HARMLESS_BYTES and _is_hostile(page):
         page = b"".join(match["tag"] or b"" for match in _FLAT.finditer(page) if len(match[0]) < _MAX_TAG_BYTES)
     tree = LexborHTMLParser(page, options=LexborDocumentOptions.WO_EVENTS)
-    nodes = tree.css("img")
-    if b"<template" in page and (root := tree.root) is not None:
-        nodes += [node for fragment in root.template_fragments() for node in fragment.css("img")]
-    has_captions = "figcaption" in text_sources and _CAPTION.search(page) is not None
+    nodes = _by_tag(tree.css(_QUERY))  # one walk through the tree for all
+    images = nodes["img"]
+    if nodes["template"] and (root := tree.root) is not None:
+        images += [node for fragment in root.template_fragments() for node in fragment.css("img")]
     html = tree.css_first("html")
     language = (html.attributes.get("lang") or html.attributes.get("xml:lang") or "").strip() if html else ""
-    base = tree.css_first("base[href]")
-    robots = tree.css('meta[name="robots" i]')
-    return Page(
-        base=(base.attributes.get("href") or "").strip() or None if base is not None else None,
+    metas = [meta for node in nodes["meta"] if (meta := _meta(node.attributes))]
+    found = Page(
+        base=next((_address(node) or None for node in nodes["base"]), None),
         language=language[:MAX_LANGUAGE_CHARS] or None,
-        noai=asks_noai(node.attributes.get("content") or "" for node in robots),
-        images=[_image(node, text_sources, has_captions) for node in nodes],
+        noai=asks_noai(content for name, content in metas if name == "robots"),
+        tdm_reserved=reserves_tdm(content for name, content in metas if name == "tdm-reservation"),
+        license=next((address for node in nodes["a"] + nodes["link"] if (address := _address(node))), None),
+        texts=[[] for _ in text_sources],
     )
+    own = [name if name in _ATTRIBUTES else "" for name in text_sources]
+    captions = text_sources.index("figcaption") if "figcaption" in text_sources and nodes["figcaption"] else -1
+    for node in images:
+        attributes = node.attributes
+        found.urls.append(image_url(attributes) or _source_of_picture(node))
+        for number, (column, name) in enumerate(zip(found.texts, own, strict=True)):
+            column.append(_figcaption(node) if number == captions else attributes.get(name) or "")
+    if "og" in text_sources:
+        found.add(text_sources.index("og"), open_graph(metas))
+    if "link" in text_sources:
+        found.add(text_sources.index("link"), _linked(tree))
+    return found
 
 
-def _image(node: LexborNode, text_sources: Sequence[str], has_captions: bool) -> Image:
-    attributes = node.attributes
-    texts: list[str] = []
-    for source in text_sources:
-        if source == "figcaption":
-            texts.append(_figcaption(node) if has_captions else "")
-        else:
-            texts.append(attributes.get(source) or "")
-    url = image_url(attributes)
-    if not url:
-        url = _source_of_picture(node)
-    return Image(url, tuple(texts))
+def _by_tag(nodes: Iterable[LexborNode]) -> defaultdict[str, list[LexborNode]]:
+    """Nodes by the name of their tag, in their order."""
+    found: defaultdict[str, list[LexborNode]] = defaultdict(list)
+    for node in nodes:
+        found[node.tag or ""].append(node)
+    return found
+
+
+def _address(node: LexborNode) -> str:
+    return (node.attributes.get("href") or "").strip()
+
+
+def _meta(attributes: Mapping[str, str | None]) -> tuple[str, str] | None:
+    """Name (or property), lower case, and content of a `<meta>`; None if it has no name."""
+    name = attributes.get("name") or attributes.get("property")
+    return (name.strip().lower(), attributes.get("content") or "") if name else None
+
+
+def _linked(tree: LexborHTMLParser) -> Iterator[tuple[str, str]]:
+    """(URL, text) of the links that lead to image files and have a text."""
+    for node in tree.css("a[href]"):
+        address = _address(node)
+        if names_image(address) and (text := node.text(separator=" ").strip()):
+            yield address, text
 
 
 def _source_of_picture(node: LexborNode) -> str:

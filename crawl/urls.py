@@ -11,12 +11,25 @@ import can_ada
 MAX_URL_CHARS = 2_048
 """Longer URLs are refused: sitemaps.org's limit for an address, which search engines and browsers' caches share."""
 
-LAZY = ("data-src", "data-original", "data-lazy-src", "data-lazy", "data-orig-file", "data-url")
-"""Attributes that lazy-loading scripts keep an image's URL in, the commonest first."""
-SRCSETS = ("data-srcset", "data-lazy-srcset", "srcset")
-_ALTERNATIVES = LAZY + SRCSETS
+LAZY = (
+    *("data-src", "data-original", "data-lazy-src", "data-lazy", "data-orig-file", "data-url", "data-lazyload"),
+    *("data-original-src", "data-defer-src", "data-actualsrc", "data-echo", "data-image", "data-img-src"),
+    *("data-cfsrc", "data-ezsrc", "data-hi-res-src", "data-large-file", "data-full-url"),
+)
+"""Attributes that lazy-loading scripts, plug-ins and content networks keep an image's URL in, the commonest first."""
+SRCSETS = ("data-srcset", "data-lazy-srcset", "data-original-set", "srcset")
+_ALTERNATIVES = frozenset(LAZY + SRCSETS)
 
+# What mail and advertising tools add to an address to know where a visitor comes from: the parameters that Firefox and
+# Brave strip, and Google Analytics' campaign parameters.
+_TRACKING = re.compile(
+    r"[?&](?:utm_[a-z0-9_]+|fbclid|gclid|gclsrc|gbraid|wbraid|dclid|msclkid|yclid|twclid|ttclid|igshid|mc_cid|mc_eid"
+    r"|mkt_tok|oly_anon_id|oly_enc_id|_hsenc|_hsmi|__hstc|__hsfp|__hssc|hsctatracking|vero_id|_openstat|wickedid"
+    r"|s_cid|ml_subscriber|ml_subscriber_hash)(?:=|&|$)",
+    re.IGNORECASE,
+)
 _HTTP = ("http://", "https://")
+_IMAGE_FILE = re.compile(r"[^?#]+\.(?:jpe?g|jfif|png|gif|webp|avif|bmp|tiff?)(?:[?#]|$)", re.IGNORECASE)
 _WHITESPACE = " \t\r\n\f\v\x00"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _NOT_FETCHED = ("data:", "about:", "javascript:", "#")
@@ -32,10 +45,10 @@ _DESCRIPTOR = re.compile(r"^(\d+(?:\.\d+)?)([wx])$")
 
 
 def canonical_url(url: str, base: str | None = None) -> str | None:
-    """The http(s) URL that a browser would request, without fragment and credentials; idempotent.
+    """The http(s) URL that a browser would request, without fragment, credentials and tracking parameters; idempotent.
 
     Control characters and surrounding white space are stripped, the host is lower case and IDNA-encoded, default
-    ports and dot segments are gone, the rest is percent-encoded.
+    ports and dot segments are gone, the rest is percent-encoded. Other parameters stay: they may choose the image.
 
     Args:
         url: absolute, or relative to `base`.
@@ -57,12 +70,22 @@ def canonical_url(url: str, base: str | None = None) -> str | None:
             parsed = can_ada.parse(url) if root is None else root + url
     except (ValueError, TypeError):  # TypeError: a lone surrogate
         return None
-    if parsed.has_hash():
-        parsed.hash = ""
-    if parsed.has_credentials():
-        parsed.username = parsed.password = ""
     href: str = parsed.href
+    if "#" in href or "@" in href:
+        if parsed.has_hash():
+            parsed.hash = ""
+        if parsed.has_credentials():
+            parsed.username = parsed.password = ""
+        href = parsed.href
+    if "?" in href and _TRACKING.search(href):
+        href = _without_tracking(href)
     return href if href.startswith(_HTTP) and len(href) <= MAX_URL_CHARS else None
+
+
+def _without_tracking(href: str) -> str:
+    path, _, query = href.partition("?")
+    query = "&".join(part for part in query.split("&") if not _TRACKING.match("&" + part))
+    return f"{path}?{query}" if query else path
 
 
 @lru_cache(maxsize=64)
@@ -75,14 +98,17 @@ def _base(url: str) -> can_ada.URL | None:
 
 def host_of(url: str) -> str:
     """host[:port] of a canonical URL, as it stands in a Host header; empty for anything else."""
-    if not url.startswith(_HTTP):
-        return ""
-    return url.split("/", 3)[2]
+    return url.split("/", 3)[2] if url.startswith(_HTTP) else ""
 
 
 def as_written(url: str) -> str:
     """A URL that has no canonical form, made fit for a table: trimmed, no control characters, cut at the limit."""
     return _CONTROL.sub("", url[: 2 * MAX_URL_CHARS]).strip()[:MAX_URL_CHARS]
+
+
+def names_image(url: str) -> bool:
+    """Whether a URL's path ends as an image file's does."""
+    return len(url) <= MAX_URL_CHARS and _IMAGE_FILE.match(url) is not None
 
 
 def image_url(attributes: Mapping[str, str | None]) -> str:
@@ -92,7 +118,7 @@ def image_url(attributes: Mapping[str, str | None]) -> str:
     largest of a srcset, if there is one. Empty if the tag names none.
     """
     src = (attributes.get("src") or "").strip(_WHITESPACE)
-    if src and (not any(map(attributes.get, _ALTERNATIVES)) or not _is_placeholder(src)):
+    if src and (_ALTERNATIVES.isdisjoint(attributes) or not is_placeholder(src)):
         return src
     for name in LAZY:
         value = (attributes.get(name) or "").strip(_WHITESPACE)
@@ -119,7 +145,8 @@ def largest_of(srcset: str) -> str:
     return best
 
 
-def _is_placeholder(src: str) -> bool:
+def is_placeholder(src: str) -> bool:
+    """Whether an address is no image of the page's own: inlined, empty of meaning, or named as stand-ins are."""
     if src[:11].lower().startswith(_NOT_FETCHED):
         return True
     name = src[:MAX_URL_CHARS].partition("?")[0].partition("#")[0].rpartition("/")[2]

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
-from crawl.html import Image, Page, asks_noai
-from crawl.urls import image_url
+from crawl.html import Page, asks_noai, open_graph, reserves_tdm
+from crawl.urls import image_url, names_image
 
-_PATH = "IMG@/src"
+_IMAGE, _ANCHOR = "IMG@/src", "A@/href"
+# How a producer that writes no white space, and the path first, begins the list of links, a link, an image's link.
+_LINKS_BEGIN, _LINK_BEGINS, _PATH, _IMAGE_PATH = b'"Links":[', b'{"path":"', b'{"path":', b'"IMG@/src"'
 
 
 class _Link(msgspec.Struct, gc=False):
@@ -20,6 +22,7 @@ class _Link(msgspec.Struct, gc=False):
     url: str | None = None
     alt: str | None = None
     title: str | None = None
+    text: str | None = None
     srcset: str | None = None
     data_src: str | None = msgspec.field(default=None, name="data-src")
     data_original: str | None = msgspec.field(default=None, name="data-original")
@@ -29,12 +32,19 @@ class _Link(msgspec.Struct, gc=False):
 
 class _Meta(msgspec.Struct, gc=False):
     name: str | None = None
+    property: str | None = None
     content: str | None = None
+
+
+class _Relation(msgspec.Struct, gc=False):
+    rel: str | None = None
+    url: str | None = None
 
 
 class _Head(msgspec.Struct):
     base: str | None = msgspec.field(default=None, name="Base")
     metas: list[_Meta] = msgspec.field(default_factory=list, name="Metas")
+    relations: list[_Relation] = msgspec.field(default_factory=list, name="Link")
 
 
 class _Html(msgspec.Struct):
@@ -49,6 +59,8 @@ class _Status(msgspec.Struct):
 class _Headers(msgspec.Struct):
     robots: str | list[str] | None = msgspec.field(default=None, name="X-Robots-Tag")
     robots_lower: str | list[str] | None = msgspec.field(default=None, name="x-robots-tag")
+    tdm: str | list[str] | None = msgspec.field(default=None, name="TDM-Reservation")
+    tdm_lower: str | list[str] | None = msgspec.field(default=None, name="tdm-reservation")
 
 
 class _Response(msgspec.Struct):
@@ -76,6 +88,7 @@ class _Wat(msgspec.Struct):
 
 
 _DECODER = msgspec.json.Decoder(_Wat)
+_LINKS = msgspec.json.Decoder(list[_Link])
 
 
 class WatPage(NamedTuple):
@@ -88,7 +101,7 @@ class WatPage(NamedTuple):
 
 
 def parse_wat(block: bytes, text_sources: Sequence[str]) -> WatPage | None:
-    """Read a WAT record. A WAT knows no language and no figcaption.
+    """Read a WAT record. A WAT knows no language, figcaption or aria-label: those come from WARC alone.
 
     Returns:
         None if the record describes something else than a page (a request, an image, …).
@@ -96,24 +109,98 @@ def parse_wat(block: bytes, text_sources: Sequence[str]) -> WatPage | None:
     Raises:
         ValueError: the record is not the JSON of a WAT.
     """
+    wat, images = (None if "link" in text_sources else _images_alone(block)) or _all_links(block)
+    response = wat.envelope.payload.response
+    if response is None or response.html is None:
+        return None
+    head, headers = response.html.head, response.headers
+    metas = [(name.strip().lower(), meta.content or "") for meta in head.metas if (name := meta.name or meta.property)]
+    robots = [content for name, content in metas if name == "robots"]
+    tdm = [content for name, content in metas if name == "tdm-reservation"]
+    page = Page(
+        base=(head.base or "").strip() or None,
+        noai=asks_noai(robots + _values(headers.robots) + _values(headers.robots_lower)),
+        tdm_reserved=reserves_tdm(tdm + _values(headers.tdm) + _values(headers.tdm_lower)),
+        license=next((link.url for link in head.relations if link.rel == "license" and link.url), None),
+    )
+    page.urls = [
+        _shown(link)
+        if link.srcset or link.data_src or link.data_original or link.data_lazy_src or link.data_srcset
+        else (link.url or "").strip()
+        for link in images
+    ]
+    page.texts = [_TEXTS.get(name, _none)(images) for name in text_sources]
+    for source, name in enumerate(text_sources):
+        if name == "og":
+            page.add(source, open_graph(metas))
+        elif name == "link":
+            page.add(source, _linked(response.html.links))
+    return WatPage(wat.envelope.warc.uri, _status(response.message.status), wat.envelope.warc.date, page)
+
+
+def _images_alone(block: bytes) -> tuple[_Wat, list[_Link]] | None:
+    """A record read without the links to other things than images, which are most of it; None if that cannot be done.
+
+    What stands between the start of the links and the last of them is left out; if braces or brackets are then
+    unbalanced, these were not the links of one list. No string can hold one of the marks looked for: its quotation
+    marks would be escaped.
+    """
+    start = block.find(_LINKS_BEGIN)
+    last = block.rfind(_LINK_BEGINS, start) if start >= 0 else -1
+    if last < 0:
+        return None
+    images: list[bytes] = []
+    at = block.find(_IMAGE_PATH, start)
+    while at >= 0:
+        begin, end = at - len(_PATH), block.find(b"}", at)
+        if end < 0 or block[begin:at] != _PATH:
+            return None
+        images.append(block[begin : end + 1])  # if the brace is in a string, the string has no end, and decoding fails
+        at = block.find(_IMAGE_PATH, end)
+    try:
+        wat = _DECODER.decode(block[: start + len(_LINKS_BEGIN)] + block[last:])
+        links = _LINKS.decode(b"[" + b",".join(images) + b"]")
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    response = wat.envelope.payload.response
+    return None if response is None or response.html is None else (wat, links)
+
+
+def _all_links(block: bytes) -> tuple[_Wat, list[_Link]]:
+    """A record read whole."""
     try:
         wat = _DECODER.decode(block)
     except (msgspec.DecodeError, UnicodeDecodeError):  # a field of another type, a lone surrogate, bytes not UTF-8
         wat = _lenient(block)
     response = wat.envelope.payload.response
-    if response is None or response.html is None:
-        return None
-    html = response.html
-    robots = [meta.content or "" for meta in html.head.metas if (meta.name or "").strip().lower() == "robots"]
-    for value in (response.headers.robots, response.headers.robots_lower):
-        robots += [value] if isinstance(value, str) else value or []
-    images = [
-        Image(_url(link), tuple([(getattr(link, name, None) or "") for name in text_sources]))
-        for link in html.links
-        if link.path == _PATH
-    ]
-    page = Page(base=(html.head.base or "").strip() or None, language=None, noai=asks_noai(robots), images=images)
-    return WatPage(wat.envelope.warc.uri, _status(response.message.status), wat.envelope.warc.date, page)
+    links = [] if response is None or response.html is None else response.html.links
+    return wat, [link for link in links if link.path == _IMAGE]
+
+
+def _alt(links: list[_Link]) -> list[str]:
+    return [link.alt or "" for link in links]
+
+
+def _title(links: list[_Link]) -> list[str]:
+    return [link.title or "" for link in links]
+
+
+def _none(links: list[_Link]) -> list[str]:
+    return [""] * len(links)
+
+
+_TEXTS = {"alt": _alt, "title": _title}
+
+
+def _linked(links: list[_Link]) -> Iterator[tuple[str, str]]:
+    """(URL, text) of the links that lead to image files and have a text."""
+    for link in links:
+        if link.path == _ANCHOR and link.url and (text := (link.text or "").strip()) and names_image(link.url.strip()):
+            yield link.url.strip(), text
+
+
+def _values(header: str | list[str] | None) -> list[str]:
+    return [header] if isinstance(header, str) else header or []
 
 
 def _status(value: str | int) -> int:
@@ -122,9 +209,8 @@ def _status(value: str | int) -> int:
     return int(text) if re.fullmatch("[0-9]{3}", text) else 200
 
 
-def _url(link: _Link) -> str:
-    if link.url and not (link.srcset or link.data_src or link.data_original or link.data_lazy_src or link.data_srcset):
-        return link.url.strip()
+def _shown(link: _Link) -> str:
+    """The URL of an image that names several."""
     attributes = {
         "src": link.url,
         "srcset": link.srcset,
@@ -147,11 +233,17 @@ def _lenient(block: bytes) -> _Wat:
     response = _part(payload, "HTTP-Response-Metadata")
     html = _part(response, "HTML-Metadata")
     head = _part(html, "Head")
-    robots = {name: value for name, value in _strings(_part(response, "Headers")).items() if "robots" in name.lower()}
-    clean: dict[str, Any] = {"Response-Message": _strings(_part(response, "Response-Message")), "Headers": robots}
+    clean: dict[str, Any] = {
+        "Response-Message": _strings(_part(response, "Response-Message")),
+        "Headers": _strings(_part(response, "Headers")),
+    }
     if "HTML-Metadata" in response:
         clean["HTML-Metadata"] = {
-            "Head": {**_strings({"Base": head.get("Base")}), "Metas": _all_strings(head.get("Metas"))},
+            "Head": {
+                **_strings({"Base": head.get("Base")}),
+                "Metas": _all_strings(head.get("Metas")),
+                "Link": _all_strings(head.get("Link")),
+            },
             "Links": _all_strings(html.get("Links")),
         }
     envelope: dict[str, Any] = {"WARC-Header-Metadata": header, "Payload-Metadata": {}}

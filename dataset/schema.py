@@ -33,12 +33,14 @@ CANDIDATES = pa.schema(
         ("pair_id", PAIR_ID),
         ("url", pa.string()),  # canonical image URL
         ("text", pa.string()),  # cleaned, never changed later
-        ("text_source", pa.string()),  # alt, title, caption, ...
+        ("text_source", pa.string()),  # of crawl.html.TEXT_SOURCES
         ("host", pa.string()),  # host[:port] of url, as it would stand in a Host header
         ("page_url", pa.string()),
         ("page_status", pa.int32()),  # HTTP status of the page's response
         ("page_language", pa.string()),  # as declared by the page (html lang), null if it does not say
         ("page_noai", pa.bool_()),  # the page's robots meta or X-Robots-Tag says noai or noimageai
+        ("page_tdm_reserved", pa.bool_()),  # W3C TDMRep, of the page's header or meta; null if it does not say
+        ("page_license", pa.string()),  # where the page's rel="license" leads; null if it has none
         ("page_date", pa.string()),  # WARC-Date of the page's record, ISO 8601
         ("archive", pa.string()),  # the source file, as the config names it
         ("offset", pa.int64()),  # byte offset of the page's record in the (compressed) archive
@@ -60,12 +62,13 @@ ARCHIVE_IMAGES = pa.schema(
 SOURCES = pa.schema(
     [
         ("archive", pa.string()),
-        ("type", pa.string()),  # warc, wat, or unknown
+        ("type", pa.string()),  # warc, wat, arc, table or unknown
         ("start", pa.int64()),  # the byte range that this row speaks of
         ("end", pa.int64()),
         ("records", pa.int64()),
+        ("not_sampled", pa.int64()),  # pages, or rows of a table, that extract.sample left out
         ("pages", pa.int64()),
-        ("images_seen", pa.int64()),  # <img> elements (WARC) or IMG links (WAT)
+        ("images_seen", pa.int64()),  # <img> elements (WARC), IMG links (WAT) or rows (table)
         ("candidates", pa.int64()),
         ("no_text", pa.int64()),  # images without any usable text
         ("no_url", pa.int64()),  # images without a usable address

@@ -21,6 +21,8 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 from pyarrow import fs
 
+from dataset.web import WebFile, is_web
+
 TEMPORARY = ".tmp-"
 _CONFLICTS = 5  # times that a create on s3 is tried while another create of the same file is under way
 _READERS = 16  # requests in flight when many small files are read: a request takes some 30 ms, mostly waiting
@@ -116,6 +118,8 @@ def open_input(url: str) -> pa.NativeFile:
     Raises:
         FileNotFoundError, OSError: it does not exist or cannot be read.
     """
+    if is_web(url):
+        return pa.PythonFile(WebFile(url), mode="r")
     filesystem_, path = filesystem(url)
     return filesystem_.open_input_file(path)
 

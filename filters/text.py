@@ -46,6 +46,8 @@ class TextConfig:
     """A text file with one domain a line, which stands for its subdomains too; empty for none."""
     respect_noai: bool = True
     """Whether pages are left out that say noai or noimageai."""
+    respect_tdm: bool = True
+    """Whether pages are left out that reserve text and data mining (W3C TDMRep: header or meta `tdm-reservation`)."""
 
     def __post_init__(self) -> None:
         for key in ("min_characters", "min_words"):

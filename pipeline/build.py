@@ -10,10 +10,9 @@ from typing import Literal
 from dataset.lease import Lease
 from dataset.schema import STAGES
 from dataset.storage import Storage
-from pipeline import custom, jobs
+from pipeline import custom, jobs, sources
 from pipeline.config import Config, check_inputs, effective
 from pipeline.executor import Executor, InlineExecutor, RayExecutor
-from pipeline.plan import expand
 from pipeline.progress import Reporter, working_dir
 from pipeline.run import Run
 from pipeline.stages import (
@@ -62,7 +61,7 @@ def build(config: Config, *, to: str = STAGES[-1], executor: Executor | None = N
     jobs.check_out(config.out)
     check_inputs(config)
     custom.check(config)
-    expand(config.sources)
+    sources.check(config)
     adopt.check(config)
     storage = Storage(config.out)
     own = executor is None

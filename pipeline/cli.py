@@ -96,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
         "--to", metavar="STAGE", choices=STAGES, default=STAGES[-1], help=f"stop after: {', '.join(STAGES)}"
     )
     made.add_argument("--retry", choices=["none", "transient"], help="fetch again what failed in a way that may pass")
+    made.add_argument("--sample", metavar="SHARE", help="a cheap trial on a share of the pages, e.g. 0.1%% or 0.001")
     made.add_argument("--workers", type=int, help="CPUs to use; 0 runs in this process")
     made.add_argument("--address", help="a Ray cluster's address; by default Ray runs on this machine")
 
@@ -182,6 +183,8 @@ def _run(arguments: argparse.Namespace) -> int:
     for key in ("workers", "address"):
         if getattr(arguments, key) is not None:
             overrides.append(f"run.{key}={getattr(arguments, key)}")
+    if arguments.sample is not None:
+        overrides.append(f"extract.sample={_share(arguments.sample)}")
     config = configs.load(arguments.config, overrides, arguments.out)
     if arguments.retry:
         config = retrying(config, arguments.retry)
@@ -193,6 +196,14 @@ def _run(arguments: argparse.Namespace) -> int:
     for (error,) in made.sql("SELECT error FROM sources WHERE error IS NOT NULL").fetchall():
         print(error)
     return DONE
+
+
+def _share(text: str) -> float:
+    """0.001 of `0.1%`."""
+    try:
+        return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        raise UsageError(f"--sample takes a share such as 0.1% or 0.001, not {text!r}") from None
 
 
 def _status(arguments: argparse.Namespace) -> int:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal, get_type_hints
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from crawl.commoncrawl import CommonCrawlConfig
 from crawl.extract import ExtractConfig
 from crawl.fetch_config import FetchConfig
 from crawl.images import ImageConfig
@@ -121,13 +122,15 @@ class Config:
     __pydantic_config__: ClassVar = STRICT
 
     sources: tuple[str, ...]
-    """Archives: paths, globs or URLs of WARC and WAT files."""
+    """Paths, globs or URLs of archives (WARC, WAT, ARC, WACZ), of tables of (URL, text) (Parquet, CSV) and of lists of
+    pages to fetch; or a crawl of Common Crawl's, `cc:CC-MAIN-2026-40[0:100]`. See docs/sources.md."""
     out: str = ""
     """Where the dataset goes: a path or s3:// URL; `--out` overrides it."""
     name: str = "openwit"
     """The dataset's name in its datasheet and report."""
     seed: int = 0
     """Every random choice is a hash of this and an id."""
+    commoncrawl: CommonCrawlConfig = field(default_factory=CommonCrawlConfig)
     extract: ExtractConfig = field(default_factory=ExtractConfig)
     text: TextConfig = field(default_factory=TextConfig)
     match: MatchConfig = field(default_factory=MatchConfig)

@@ -20,7 +20,8 @@ from dataset.views import Dataset
 from filters.queries import DATA as QUERY_DATA
 from pipeline import audits
 from pipeline.config import Config, ConfigError
-from pipeline.plan import checksums, expand
+from pipeline.plan import checksums
+from pipeline.sources import expand
 
 NAME = "datasheet.md"
 TEMPLATE = Path(__file__).with_name("datasheet.txt")
@@ -120,7 +121,7 @@ def _query_notes(config: Config) -> str:
 def _with_checksums(storage: Storage, config: Config, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Source files with their content's checksum, known since they were planned; without, where they are gone."""
     try:
-        known = {source.archive: source.checksum for source in checksums(expand(config.sources), storage)}
+        known = {source.archive: source.checksum for source in checksums(expand(config, storage), storage)}
     except ConfigError:
         known = {}
     return named([{**row, "checksum": known.get(row["file"], "unknown")} for row in rows])

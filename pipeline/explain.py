@@ -307,6 +307,8 @@ class _Teller:
 
 
 def _where(row: Mapping[str, Any]) -> str:
+    if not row["page_url"]:
+        return f"{row['archive']}, row {row['offset']:,}"
     return f"{row['archive']}, byte {row['offset']:,}, image {row['ordinal']} of the page"
 
 

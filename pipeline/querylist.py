@@ -20,8 +20,9 @@ from filters.lines import locate
 from filters.queries import QUERY_LIST, Counted, QueriesConfig, build
 from pipeline.config import ConfigError, plain, read_yaml, sentence, with_overrides
 from pipeline.executor import InlineExecutor, RayExecutor
-from pipeline.plan import expand, file_checksum
+from pipeline.plan import file_checksum
 from pipeline.progress import working_dir
+from pipeline.sources import files
 from pipeline.wikipedia import Counting
 
 ENCODINGS = {
@@ -87,7 +88,7 @@ def _inputs(config: QueriesConfig) -> list[dict[str, Any]]:
     """Every file that the list is made of: its name, length, date and checksum (XXH3, 128 bits)."""
     answer = []
     for key, pattern in config.files():
-        for source in expand([locate(pattern)], key):
+        for source in files([locate(pattern)], key):
             filesystem_, path = filesystem(source.location)
             changed = filesystem_.get_file_info(path).mtime
             answer.append(

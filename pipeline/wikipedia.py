@@ -25,7 +25,8 @@ from pipeline.custom import load_function
 from pipeline.exchange import bucket_count, bucket_of, write_buckets
 from pipeline.executor import Executor, contained
 from pipeline.phase import Context, Phase, Result, Task, phase
-from pipeline.plan import Source, checksums, expand
+from pipeline.plan import checksums
+from pipeline.sources import Source, files
 from pipeline.stages.common import buckets_in, gather
 
 PART_BYTES = 32 << 20
@@ -113,7 +114,7 @@ class Counting:
 
     def files(self, key: str) -> list[Source]:
         """The files that `dumps` or `pageviews` names, with their checksums. Raises ConfigError."""
-        return checksums(expand([locate(name) for name in getattr(self.config, key)], key), self.work)
+        return checksums(files([locate(name) for name in getattr(self.config, key)], key), self.work)
 
     def _do(self, phase: Phase, tasks: Sequence[Task]) -> list[Commit]:
         ledger = Ledger(self.work, phase.name)

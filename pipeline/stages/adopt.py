@@ -8,8 +8,9 @@ from filters.hashlists import HashLists
 from pipeline.config import Config, ConfigError
 from pipeline.exchange import write_buckets
 from pipeline.phase import Context, Result, Task, phase
-from pipeline.plan import Source, expand, file_checksum
+from pipeline.plan import file_checksum
 from pipeline.run import Run
+from pipeline.sources import Source, files
 from pipeline.stages.prebalance import partition_of
 
 
@@ -25,8 +26,8 @@ def adopt(context: Context) -> Result:
 
 def check(config: Config) -> None:
     """Whether the config's downloads can be adopted, before any work is done. Raises ConfigError."""
-    files = _files(config)
-    if not files:
+    downloads = _files(config)
+    if not downloads:
         return
     if HashLists.load(config.hashlists).has_md5:
         raise ConfigError(
@@ -34,16 +35,13 @@ def check(config: Config) -> None:
             "leave fetch.adopt empty, or take the MD5 lists out of hashlists.files"
         )
     try:
-        adopted.check(files[0].location)
+        adopted.check(downloads[0].location)
     except ValueError as error:
         raise ConfigError(f"fetch.adopt: {error}") from None
 
 
 def _files(config: Config) -> list[Source]:
-    try:
-        return expand(config.fetch.adopt)
-    except ConfigError as error:
-        raise ConfigError(str(error).replace("sources:", "fetch.adopt:", 1)) from None
+    return files(config.fetch.adopt, "fetch.adopt")
 
 
 def run(run: Run) -> list[Commit]:

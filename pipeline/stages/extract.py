@@ -11,8 +11,9 @@ from crawl.extract import ExtractConfig, extract
 from dataset.schema import ARCHIVE_IMAGES, CANDIDATES, SOURCES
 from pipeline.config import options
 from pipeline.phase import Context, Result, Task, phase
-from pipeline.plan import checksums, expand, partitions
+from pipeline.plan import checksums, partitions
 from pipeline.run import Partition, Run
+from pipeline.sources import expand
 from pipeline.stages.common import settings
 
 _UNITS_PER_PIECE = 64  # how finely a piece is cut when something in it crashes a worker
@@ -48,7 +49,7 @@ def _cut(piece: Piece, size: int) -> list[Piece]:
     return [Piece(piece.archive, piece.location, a, b) for a, b in pairwise(edges)]
 
 
-@phase("extract.candidates")
+@phase("extract.candidates", version=2)
 def candidates(context: Context) -> Result:
     """Read the partition's pieces; everything that is lost is in `sources`."""
     config = settings(ExtractConfig, context.options["extract"])
@@ -81,7 +82,7 @@ def _quarantined(context: Context) -> pa.Table:
 
 def run(run: Run) -> None:
     """Plan the partitions, extract each, and say which inputs failed."""
-    sources = checksums(expand(run.config.sources), run.storage)
+    sources = checksums(expand(run.config, run.storage), run.storage)
     planned = partitions(sources, run.config.run.piece_bytes)
     sizes = {source.archive: source.size for source in sources}
     tasks = [

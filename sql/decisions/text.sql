@@ -50,6 +50,9 @@ judged AS (
             -- The page asks not to be used for machine learning, and the config heeds it.
             WHEN config.respect_noai AND page_noai
                 THEN 'page_noai'
+            -- The page reserves text and data mining, as European law lets it, and the config heeds it.
+            WHEN config.respect_tdm AND page_tdm_reserved
+                THEN 'page_tdm_reserved'
             -- Too few characters or words to say anything of an image.
             WHEN characters < config.min_characters OR words < config.min_words
                 THEN 'text_too_short'
@@ -84,6 +87,7 @@ SELECT
         WHEN reason = 'domain_blocked' THEN json_object('blocked_domain', blocked_domain)
         WHEN reason = 'page_error' THEN json_object('page_status', page_status)
         WHEN reason = 'page_noai' THEN json_object('page_noai', page_noai)
+        WHEN reason = 'page_tdm_reserved' THEN json_object('page_tdm_reserved', page_tdm_reserved)
         WHEN reason IN ('text_too_short', 'text_too_long') THEN json_object('characters', characters, 'words', words)
         WHEN reason = 'text_is_filename' THEN json_object('is_filename', is_filename)
         WHEN reason = 'language_not_allowed' THEN json_object(

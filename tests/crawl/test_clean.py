@@ -56,7 +56,7 @@ TRICKY = st.text("ÂÃâ€™ é\u00a0\u200b\x80\x9d", max_size=12)
 def test_idempotent_normal_and_the_same_alone_or_together(texts: list[str]) -> None:
     once = clean_texts(texts)
     assert clean_texts(once).equals(once)
-    assert once.to_pylist() == [clean_texts([text])[0].as_py() for text in texts]
+    assert once.to_pylist() == [clean_texts([text])[0].as_py() for text in texts] == list(map(clean_text, texts))
     for text in once.to_pylist():
         assert text == clean_text(text) == unicodedata.normalize("NFC", text)
         assert text == " ".join(text.split())

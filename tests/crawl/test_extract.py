@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import crawl.extract
 from crawl.archives import Piece, split
-from crawl.extract import ExtractConfig, Extraction, extract
+from crawl.extract import ExtractConfig, Extraction, extract, in_sample
 from dataset.ids import pair_id
 from dataset.schema import ARCHIVE_IMAGES, CANDIDATES, SOURCES
 from tests.crawl.warc_bytes import http, members, page, record, wat, wat_record, whole
@@ -46,6 +46,8 @@ def test_a_candidate_has_everything(tmp_path: Path) -> None:
         "page_language": "de",
         "page_status": 200,
         "page_noai": False,
+        "page_tdm_reserved": None,
+        "page_license": None,
         "page_date": "2024-05-06T07:08:09Z",
         "archive": "a.warc.gz",
         "ordinal": 0,
@@ -149,6 +151,34 @@ def test_charset_encoding_and_robots_headers(tmp_path: Path) -> None:
     found = run(tmp_path, record(block), page('<meta name="robots" content="noimageai"><img src=b alt=b>'))
     assert [text for _, text in pairs(found)] == ["日本語の画像", "b"]
     assert found.candidates["page_noai"].to_pylist() == [True, True]
+
+
+def test_what_the_page_says_of_its_use(tmp_path: Path) -> None:
+    reserved = http(b"<img src=a alt=a>", headers=("TDM-Reservation: 1",))
+    permitted = http(
+        b"<meta name=tdm-reservation content=0><a rel=license href='//cc.example/by#x'><img src=b alt=b>",
+        headers=("TDM-Reservation: 1",),
+    )
+    rows = run(tmp_path, record(reserved), record(permitted)).candidates.to_pylist()
+    assert [(row["page_tdm_reserved"], row["page_license"]) for row in rows] == [
+        (True, None),
+        (False, "http://cc.example/by"),
+    ]
+
+
+def test_a_sample_is_of_pages_by_url(tmp_path: Path) -> None:
+    urls = [f"http://site.example/{n}" for n in range(200)]
+    image = record(http(b"GIF89a", "image/gif"), "http://site.example/a.gif")
+    found = run(tmp_path, *(page("<img src=a alt=a>", url) for url in urls), image, sample=0.2)
+    assert found.candidates["page_url"].to_pylist() == [url for url in urls if in_sample(url, 0.2)]
+    assert (source(found)["pages"], source(found)["not_sampled"]) == (
+        found.candidates.num_rows,
+        200 - len(found.candidates),
+    )
+    assert found.archive_images.num_rows == 1  # whichever page shows it
+    described = [wat_record(wat({"Links": []}))]
+    sampled = sum(source(run(tmp_path, *described, sample=share))["not_sampled"] for share in (1e-18, 1.0))
+    assert sampled == 1
 
 
 def test_wat(tmp_path: Path) -> None:

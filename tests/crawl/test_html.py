@@ -7,13 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crawl.charset import codec_of, to_utf8
-from crawl.html import Image, parse_page
+from crawl.html import Page, open_graph, parse_page, reserves_tdm
 
 SOURCES = ("alt", "title", "figcaption")
 
 
-def images(html: str, sources: tuple[str, ...] = SOURCES) -> list[Image]:
-    return parse_page(html.encode(), sources).images
+def rows(page: Page) -> list[tuple[str, tuple[str, ...]]]:
+    """(URL, texts) image by image."""
+    return list(zip(page.urls, zip(*page.texts, strict=True), strict=True))
+
+
+def images(html: str, sources: tuple[str, ...] = SOURCES) -> list[tuple[str, tuple[str, ...]]]:
+    return rows(parse_page(html.encode(), sources))
 
 
 @pytest.mark.parametrize(
@@ -33,7 +38,7 @@ def images(html: str, sources: tuple[str, ...] = SOURCES) -> list[Image]:
     ],
 )
 def test_every_place_that_an_image_can_stand_in(html: str) -> None:
-    assert images(html) == [Image("a.png", ("x", "", ""))]
+    assert images(html) == [("a.png", ("x", "", ""))]
 
 
 def test_comments_scripts_and_broken_ends_are_no_images() -> None:
@@ -42,7 +47,7 @@ def test_comments_scripts_and_broken_ends_are_no_images() -> None:
 
 def test_document_order_entities_and_empty_attributes() -> None:
     html = '<img src="?a=1&amp;b=2" alt="Tom &amp; &#74;erry &eacute;"><img src=b alt><img alt="">'
-    assert images(html, ("alt",)) == [Image("?a=1&b=2", ("Tom & Jerry é",)), Image("b", ("",)), Image("", ("",))]
+    assert images(html, ("alt",)) == [("?a=1&b=2", ("Tom & Jerry é",)), ("b", ("",)), ("", ("",))]
 
 
 def test_texts_of_an_image() -> None:
@@ -50,15 +55,43 @@ def test_texts_of_an_image() -> None:
         "<figure><div><img src=a alt=' ' title=t></div><FIGCAPTION>A <b>bold</b> caption</figcaption></figure><img>"
     )
     first, second = images(figure)
-    assert first.texts[:2] == (" ", "t")
-    assert first.texts[2].split() == ["A", "bold", "caption"]
-    assert second.texts == ("", "", "")
-    assert images(figure, ("title",))[0].texts == ("t",)
+    assert first[1][:2] == (" ", "t")
+    assert first[1][2].split() == ["A", "bold", "caption"]
+    assert second[1] == ("", "", "")
+    assert images(figure, ("title",))[0][1] == ("t",)
+
+
+def test_aria_label() -> None:
+    assert images("<img src=a aria-label=' a kettle '>", ("alt", "aria-label")) == [("a", ("", " a kettle "))]
+
+
+def test_open_graph() -> None:
+    html = """
+        <meta property=og:title content="The page"><meta property="og:image" content="/a.jpg">
+        <meta property="og:image:url" content="/a.jpg"><meta property=og:image:alt content="A kettle">
+        <meta name=OG:Image content=b.jpg><img src=c alt=x>
+    """
+    assert images(html, ("og", "alt")) == [
+        ("c", ("", "x")),
+        ("/a.jpg", ("A kettle", "")),
+        ("b.jpg", ("The page", "")),
+    ]
+    assert images(html, ("alt",)) == [("c", ("x",))]
+    assert open_graph([("og:image:alt", "of nothing"), ("og:image", "a")]) == [("a", "")]
+
+
+def test_linked_images() -> None:
+    html = """
+        <a href=" full.JPG?x=1#y ">The <b>full</b> kettle</a><a href=page.html>no</a><a href=a.jpg><img src=t alt=t></a>
+        <a>none</a><a href=.png.html>no</a>
+    """
+    linked = [(url, text.split()) for url, (text, _) in images(html, ("link", "alt")) if text]
+    assert linked == [("full.JPG?x=1#y", ["The", "full", "kettle"])]
 
 
 def test_picture_gives_the_url_that_its_image_lacks() -> None:
     html = "<picture><source srcset='data:,x'><source srcset='s.webp 1x, l.webp 2x'><img alt=x></picture>"
-    assert images(html)[0].url == "l.webp"
+    assert images(html)[0][0] == "l.webp"
 
 
 def test_what_a_page_says_of_itself() -> None:
@@ -69,9 +102,36 @@ def test_what_a_page_says_of_itself() -> None:
     assert (page.base, page.language, page.noai) == (None, None, False)
 
 
+@pytest.mark.parametrize(
+    ("html", "expected"),
+    [
+        ("<meta name=TDM-Reservation content=' 1 '>", True),
+        ("<meta name=tdm-reservation content=0>", False),
+        ("<meta name=tdm-reservation content=0><meta name=tdm-reservation content=1>", True),
+        ("<meta name=tdm-reservation content=yes>", None),
+        ("<p>", None),
+    ],
+)
+def test_tdm_reservation(html: str, expected: bool | None) -> None:
+    assert parse_page(html.encode(), ("alt",)).tdm_reserved is expected
+    assert reserves_tdm([]) is None
+
+
+@pytest.mark.parametrize(
+    ("html", "expected"),
+    [
+        ("<a rel='external LICENSE' href=' /cc-by '>", "/cc-by"),
+        ("<link rel=license href=''><link rel=license href=b>", "b"),
+        ("<a rel=nolicense href=a><a href=license>", None),
+    ],
+)
+def test_license(html: str, expected: str | None) -> None:
+    assert parse_page(html.encode(), ("alt",)).license == expected
+
+
 def test_xhtml_tags_close_themselves() -> None:
     xhtml = b'<html><head><title/><script src="x" /></head><body><img src="a" alt="x" /></body></html>'
-    assert parse_page(xhtml, ("alt",), xhtml=True).images == [Image("a", ("x",))]
+    assert rows(parse_page(xhtml, ("alt",), xhtml=True)) == [("a", ("x",))]
 
 
 @pytest.mark.parametrize(
@@ -91,9 +151,9 @@ def test_hostile_pages_take_seconds_and_keep_their_images(hostile: str) -> None:
     start = time.process_time()
     found = images(f"<img src=a alt=first>{hostile}\n<!-- --><img src=b alt='the last'>", ("alt",))
     assert time.process_time() - start < 4
-    assert found[0] == Image("a", ("first",))
+    assert found[0] == ("a", ("first",))
     if not hostile.startswith(("<!--", "<img", "<<")):  # whose syntax takes in what follows
-        assert found[-1] == Image("b", ("the last",))
+        assert found[-1] == ("b", ("the last",))
 
 
 @given(st.binary(max_size=300))

@@ -4,7 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawl.urls import MAX_URL_CHARS, as_written, canonical_url, host_of, image_url, largest_of
+from crawl.urls import (
+    MAX_URL_CHARS,
+    as_written,
+    canonical_url,
+    host_of,
+    image_url,
+    is_placeholder,
+    largest_of,
+    names_image,
+)
 
 BASE = "http://site.example/dir/page?q=1#top"
 
@@ -22,6 +31,9 @@ BASE = "http://site.example/dir/page?q=1#top"
         ("http:\\\\h.example\\a", "http://h.example/a"),
         ("http://2130706433/a", "http://127.0.0.1/a"),
         ("?x", "http://site.example/dir/page?x"),
+        ("http://h.example/a.jpg?utm_source=x&w=1&UTM_Term=&fbclid=abc#f", "http://h.example/a.jpg?w=1"),
+        ("http://h.example/a.jpg?gclid", "http://h.example/a.jpg"),
+        ("http://h.example/utm_source=x?fbclids=1&xgclid=1", "http://h.example/utm_source=x?fbclids=1&xgclid=1"),
     ],
 )
 def test_what_a_browser_would_request(url: str, expected: str) -> None:
@@ -69,7 +81,7 @@ def test_idempotent(url: str, base: str | None) -> None:
         assert host_of(once)
 
 
-@given(st.from_regex(r"https?://[a-z0-9.@:/\\?#\[\]%ü _-]{0,40}", fullmatch=True))
+@given(st.from_regex(r"https?://([a-z0-9.@:/\\?#\[\]%&=ü _-]|utm_a=|[&?]fbclid){0,40}", fullmatch=True))
 def test_idempotent_on_urls(url: str) -> None:
     once = canonical_url(url)
     assert once is None or canonical_url(once) == once
@@ -98,6 +110,7 @@ def test_as_written_fits_a_table() -> None:
         ({"src": "/blanket.gif", "data-src": "b.jpg"}, "/blanket.gif"),
         ({"data-src": "data:image/gif;base64,R0", "srcset": "s.jpg 100w, l.jpg 800w"}, "l.jpg"),
         ({"srcset": "s.jpg 1x", "data-srcset": "l.jpg 3x"}, "l.jpg"),
+        ({"src": "spacer.gif", "data-lazyload": "b.jpg"}, "b.jpg"),
         ({"src": "data:,x"}, "data:,x"),
         ({}, ""),
     ],
@@ -119,3 +132,11 @@ def test_image_url(attributes: dict[str, str | None], expected: str) -> None:
 )
 def test_largest_of_a_srcset(srcset: str, expected: str) -> None:
     assert largest_of(srcset) == expected
+
+
+def test_image_files_and_stand_ins_by_name() -> None:
+    assert names_image("http://h/a.JPEG?x=b.html")
+    assert not names_image("http://h/a.html?x=b.jpg")
+    assert not names_image(".jpg#")  # a name before its ending
+    assert is_placeholder("/img/1x1.gif?x")
+    assert not is_placeholder("/img/cat.gif")

@@ -127,7 +127,12 @@ class World:
         add("flat2.jpg", "A flat castle of one colour", pages.encoded(pages.texture(32) // 16 + 121))
         body = "".join(tags)
         noai = f'<meta name="robots" content="noai"><img src="{HOST}/35.jpg" alt="A garden that asks to be left alone">'
-        listed = [("http://page.example/", f'<html lang="en">{body}'), ("http://noai.example/", noai)]
+        tdm = f'<meta name="tdm-reservation" content="1"><img src="{HOST}/34.jpg" alt="A garden with rights reserved">'
+        listed = [
+            ("http://page.example/", f'<html lang="en">{body}'),
+            ("http://noai.example/", noai),
+            ("http://tdm.example/", tdm),
+        ]
         return pages.write(self.folder / "keys.warc.gz", listed, images)
 
 
@@ -172,6 +177,7 @@ ARCHIVE_KEYS: dict[str, Any] = {
     "seed": 1,
     "extract.text_sources": ["title", "alt"],
     "extract.texts_per_image": "all",
+    "extract.sample": 0.5,
     "text.min_characters": 20,
     "text.min_words": 5,
     "text.max_characters": 40,
@@ -182,6 +188,7 @@ ARCHIVE_KEYS: dict[str, Any] = {
     "text.blocklist": lambda world: world.path("blocklist.txt"),
     "text.blocked_domains": lambda world: world.path("domains.txt"),
     "text.respect_noai": False,
+    "text.respect_tdm": False,
     "match.queries": lambda world: world.path("other_queries.txt"),
     "match.rule": "metaclip",
     "dedup.max_images_per_text": 5,
@@ -385,6 +392,8 @@ def test_user_agent_resolve_concurrency_and_delay_reach_the_server(server: Hosti
 
 ELSEWHERE: dict[str, Callable[[], None]] = dict.fromkeys(
     (
+        *("commoncrawl.files", "commoncrawl.base"),  # test_sources
+        *("extract.url_columns", "extract.text_columns"),  # tests/crawl/test_tables
         *(f"fetch.{name}" for name in ("user_agent", "resolve", "concurrency", "per_host_concurrency")),
         *("fetch.per_host_delay_s", "fetch.retry", "fetch.refresh_before"),  # the tests above
         "fetch.adopt",  # test_adopt

@@ -41,6 +41,7 @@ TEXT = {
     ("http://images.test/ok3.jpg", "a shorter kettle text"): "url_has_other_text",
     ("http://images.test/ok4.jpg", "a kettle that crashes the measure"): "quarantined",
 }
+RESERVED = ("http://images.test/ok5.jpg", "a kettle whose page reserves its rights")
 LOST = ("http://images.test/logo.jpg", "a kettle that the error page shows")
 
 
@@ -61,9 +62,10 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], str
     listed = [*((url, f"a kettle, and {reason}") for url, reason in HTTP.items()), *TEXT, *kept]
     images = "".join(f'<img src="{escape(url)}" alt="{escape(text)}">' for url, text in listed)
     gone = f'<html lang="en"><body><img src="{LOST[0]}" alt="{LOST[1]}">'
+    reserved = f'<meta name="tdm-reservation" content="1"><img src="{RESERVED[0]}" alt="{RESERVED[1]}">'
     archive = pages.write(
         folder / "wild.warc.gz",
-        [("http://page.test/", f'<html lang="en"><body>{images}')],
+        [("http://page.test/", f'<html lang="en"><body>{images}'), ("http://page.test/tdm", reserved)],
         missing=[("http://page.test/gone", gone)],
     )
     with running() as server, pytest.MonkeyPatch.context() as patch:
@@ -104,6 +106,10 @@ def test_what_a_page_says_has_its_reason(given: dict[tuple[str, str], str], url:
 
 def test_an_error_page_has_its_reason(given: dict[tuple[str, str], str]) -> None:
     assert given[LOST] == "page_error"
+
+
+def test_a_page_that_reserves_its_rights_has_its_reason(given: dict[tuple[str, str], str]) -> None:
+    assert given[RESERVED] == "page_tdm_reserved"
 
 
 def test_the_vocabulary_is_provoked_whole(given: dict[tuple[str, str], str]) -> None:

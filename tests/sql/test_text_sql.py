@@ -32,6 +32,8 @@ GOOD = {
     "host": "img.example.org",
     "page_status": 200,
     "page_noai": False,
+    "page_tdm_reserved": None,
+    "page_license": None,
     "page_language": None,
     "characters": 14,
     "words": 5,
@@ -69,6 +71,7 @@ CASES: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
     ({"blocked_domain": "example.org"}, "domain_blocked", {"blocked_domain": "example.org"}),
     ({"page_status": 404}, "page_error", {"page_status": 404}),
     ({"page_noai": True}, "page_noai", {"page_noai": True}),
+    ({"page_tdm_reserved": True}, "page_tdm_reserved", {"page_tdm_reserved": True}),
     ({"characters": 4, "words": 1}, "text_too_short", {"characters": 4, "words": 1}),
     ({"characters": 1001}, "text_too_long", {"characters": 1001, "words": 5}),
     ({"is_filename": True}, "text_is_filename", {"is_filename": True}),
@@ -188,11 +191,17 @@ def test_an_unsure_guess_leaves_it_to_the_page() -> None:
         ({"language": "de"}, {"languages": ()}),
         ({"is_filename": True}, {"drop_filenames": False}),
         ({"page_noai": True}, {"respect_noai": False}),
+        ({"page_tdm_reserved": True}, {"respect_tdm": False}),
     ],
 )
 def test_each_key_changes_the_verdict(item: dict[str, Any], keys: dict[str, Any]) -> None:
     assert reasons(item)[0] is not None
     assert reasons(item, **keys) == [None]
+
+
+def test_pages_that_permit_or_say_nothing_are_kept() -> None:
+    assert reasons(*({"page_tdm_reserved": value} for value in (False, None))) == [None, None]
+    assert reasons({"page_noai": None, "page_status": None}) == [None]  # a table's row has no page
 
 
 def test_min_words() -> None:

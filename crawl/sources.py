@@ -1,0 +1,171 @@
+"""What a source is, by its first bytes, and how it is opened: a file at a path or URL, or a member of a WACZ.
+
+A WACZ is a zip that holds WARC files (specs.webrecorder.net/wacz); its member is written
+`file.wacz!/archive/data.warc.gz`.
+"""
+
+from __future__ import annotations
+
+import struct
+import tempfile
+import zipfile
+import zlib
+from typing import Literal
+
+import pyarrow as pa
+
+from crawl.inflate import RAW
+from dataset.storage import open_input
+
+MEMBER = "!/"
+_ZIP = b"PK\x03\x04"
+_LOCAL_HEADER = struct.Struct(
+    "<4s22xHH"
+)  # PKZIP APPNOTE, 4.3.7: signature, …, lengths of the name and of the extra field
+_PARQUET = b"PAR1"
+_SNIFF_BYTES = 64 * 1024
+_READ_BYTES = 2**20
+_MAX_MEMBERS = 10_000
+_MAX_UNPACKED_BYTES = 8 * 2**30  # of a compressed member, on the worker's disk; WARC files have about 1 GB
+
+Kind = Literal["archive", "wacz", "parquet", "csv", "urls"]
+
+
+def open_source(location: str) -> pa.NativeFile:
+    """A seekable, binary file at a path or URL, or a member of a zip there.
+
+    Raises:
+        FileNotFoundError, OSError: it does not exist or cannot be read.
+    """
+    container, is_member, name = location.partition(MEMBER)
+    if is_member and name:
+        return _open_member(container, name)
+    return open_input(location)
+
+
+def kind_of(location: str) -> Kind:
+    """What a source is, from its content; what is neither table nor list is taken for an archive, damaged or not."""
+    with open_source(location) as file:
+        head = bytes(file.read(_SNIFF_BYTES))
+    if head.startswith(_ZIP):
+        return "wacz"
+    if head.startswith(_PARQUET):
+        return "parquet"
+    lines = first_lines(head)
+    if lines and all(_is_address(line) for line in lines):
+        return "urls"
+    if lines and not lines[0].startswith(("WARC/", "filedesc:", "<")) and any(mark in lines[0] for mark in ",\t"):
+        return "csv"
+    return "archive"
+
+
+def first_lines(head: bytes) -> list[str]:
+    """The first lines of a text file that are neither empty nor comments (`#`); none of a binary file's."""
+    if head.startswith(b"\x1f\x8b\x08"):
+        try:
+            head = zlib.decompressobj(31).decompress(head, _SNIFF_BYTES)
+        except zlib.error:
+            return []
+    try:
+        text = head.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        if error.start < len(head) - 4:  # not a character cut at the end of what was read
+            return []
+        text = head[: error.start].decode("utf-8-sig")
+    if "\x00" in text:
+        return []
+    lines = text.splitlines()
+    whole = lines[:-1] if len(lines) > 1 and len(head) >= _SNIFF_BYTES else lines
+    return [line for line in map(str.strip, whole) if line and not line.startswith("#")]
+
+
+def _is_address(line: str) -> bool:
+    return line.lower().startswith(("http://", "https://")) and not any(char in line for char in ' \t"<')
+
+
+def warc_members(location: str) -> list[tuple[str, int]]:
+    """(name, size in bytes) of the WARC files in a WACZ.
+
+    Raises:
+        ValueError: it is no zip, or holds none, or too many.
+    """
+    with open_input(location) as file:
+        try:
+            found = [
+                (item.filename, item.file_size)
+                for item in zipfile.ZipFile(file).infolist()
+                if item.filename.startswith("archive/") and not item.is_dir()
+            ]
+        except (zipfile.BadZipFile, NotImplementedError, struct.error, ValueError) as error:
+            raise ValueError(f"{location} is a damaged zip ({error}); fetch it again") from None
+    if not found:
+        raise ValueError(f"{location} is a zip, but no WACZ: it holds nothing in archive/")
+    if len(found) > _MAX_MEMBERS:
+        raise ValueError(f"{location} holds more than {_MAX_MEMBERS:,} archives")
+    return sorted(found)
+
+
+def _open_member(location: str, name: str) -> pa.NativeFile:
+    """A member as it lies in the zip if it is stored, as the standard asks; else unpacked into a temporary file."""
+    file = open_input(location)
+    try:
+        item = zipfile.ZipFile(file).getinfo(name)
+        file.seek(item.header_offset)
+        signature, name_length, extra_length = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
+    except (KeyError, zipfile.BadZipFile, NotImplementedError, struct.error, ValueError) as error:
+        raise FileNotFoundError(f"{location} holds no readable {name}: {error}") from None
+    start = item.header_offset + _LOCAL_HEADER.size + name_length + extra_length
+    if signature != _ZIP or item.flag_bits & 1 or item.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise FileNotFoundError(f"{location} holds {name} in a form that cannot be read; unpack it")
+    if item.compress_type == zipfile.ZIP_STORED:
+        return pa.PythonFile(_Window(file, start, item.file_size), mode="r")
+    unpacked = tempfile.TemporaryFile()  # noqa: SIM115 - its reader closes it
+    inflater = zlib.decompressobj(RAW)
+    file.seek(start)
+    left, size = item.compress_size, 0
+    limit = min(item.file_size, _MAX_UNPACKED_BYTES)
+    while left > 0 and not inflater.eof and size < limit:
+        data = bytes(file.read(min(left, _READ_BYTES)))
+        left -= len(data) or left
+        try:
+            while data and size < limit:
+                size += unpacked.write(inflater.decompress(data, min(_READ_BYTES, limit - size)))
+                data = inflater.unconsumed_tail
+        except zlib.error:
+            break  # what comes before the damage is read, and the reader finds the archive cut off
+    file.close()
+    unpacked.seek(0)
+    return pa.PythonFile(unpacked, mode="r")
+
+
+class _Window:
+    """A part of a file as a file."""
+
+    def __init__(self, file: pa.NativeFile, start: int, size: int):
+        self._file = file
+        self._start, self._size = start, size
+        self._at = 0
+
+    def read(self, count: int = -1) -> bytes:
+        left = max(0, self._size - self._at)
+        self._file.seek(self._start + self._at)
+        data = bytes(self._file.read(left if count < 0 else min(count, left)))
+        self._at += len(data)
+        return data
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        self._at = max(0, offset + (0, self._at, self._size)[whence])
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    @property
+    def closed(self) -> bool:
+        return bool(self._file.closed)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def flush(self) -> None:
+        """Nothing to write."""

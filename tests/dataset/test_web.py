@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import dataset.web
+from dataset.storage import open_input
+from dataset.web import WebFile, info, is_web
+from tests.range_server import RangeServer, running
+
+CONTENT = random.Random(0).randbytes(1_000_000)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RangeServer]:
+    folder = tmp_path_factory.mktemp("web")
+    (folder / "file").write_bytes(CONTENT)
+    with running(folder) as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Seconds that would have been waited."""
+    waited: list[float] = []
+    monkeypatch.setattr(time, "sleep", waited.append)
+    return waited
+
+
+def test_a_file_reads_seeks_and_tells(server: RangeServer) -> None:
+    with open_input(f"{server.url}/file?x") as file:
+        assert file.size() == len(CONTENT)
+        assert file.read() == CONTENT
+        assert file.read(5) == b""
+        assert file.seek(-7, 2) == file.tell() == len(CONTENT) - 7
+        assert file.read(100) == CONTENT[-7:]
+        assert file.seek(3) == 3
+        assert file.read(2) == CONTENT[3:5]
+
+
+@settings(max_examples=20)
+@given(st.lists(st.tuples(st.integers(0, len(CONTENT) + 10), st.integers(0, 700_000)), max_size=6))
+def test_any_part_is_the_part(server: RangeServer, parts: list[tuple[int, int]]) -> None:
+    file = WebFile(f"{server.url}/file")
+    for offset, count in parts:
+        file.seek(offset)
+        assert file.read(count) == CONTENT[offset : offset + count]
+
+
+def test_a_small_part_costs_little(server: RangeServer) -> None:
+    file = WebFile(f"{server.url}/file")
+    server.sent = 0
+    file.seek(500_000)
+    file.read(10)
+    assert server.sent <= 2**18
+
+
+@pytest.mark.parametrize("status", [403, 429, 500, 503])
+def test_a_busy_server_is_asked_again(server: RangeServer, status: int, waits: list[float]) -> None:
+    server.busy = [(status, {}), (status, {"Retry-After": "7"}), (status, {"Retry-After": "999999"})]
+    assert info(f"{server.url}/file").size == len(CONTENT)
+    assert waits == [1.0, 7.0, 120.0]
+
+
+def test_a_broken_transfer_is_asked_again(server: RangeServer) -> None:
+    file = WebFile(f"{server.url}/file")
+    server.cut = 1000
+    assert file.read() == CONTENT
+
+
+def test_a_server_without_ranges_is_read_all_the_same(server: RangeServer) -> None:
+    server.knows_ranges = False
+    try:
+        file = WebFile(f"{server.url}/file")
+        file.seek(600_000)
+        assert file.read(9) == CONTENT[600_000:600_009]
+    finally:
+        server.knows_ranges = True
+
+
+def test_what_cannot_be_read_says_so(server: RangeServer, waits: list[float]) -> None:
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        info(f"{server.url}/none")
+    with pytest.raises(OSError, match="status 401"):
+        server.busy = [(401, {})]
+        info(f"{server.url}/file")
+    assert not waits
+    server.busy = [(503, {})] * dataset.web.ATTEMPTS
+    with pytest.raises(OSError, match=r"status 503.*try again later"):
+        info(f"{server.url}/file")
+    with pytest.raises(OSError, match="cannot be read"):
+        info("http://127.0.0.1:9/file")
+
+
+def test_a_file_that_shrinks_is_an_error(server: RangeServer) -> None:
+    path = server.folder / "shrinking"
+    path.write_bytes(CONTENT)
+    file = WebFile(f"{server.url}/shrinking")
+    path.write_bytes(CONTENT[:1000])
+    with pytest.raises(OSError, match="it has changed"):
+        file.read(5000)
+
+
+def test_the_version_changes_with_the_file(server: RangeServer) -> None:
+    path = server.folder / "other"
+    path.write_bytes(b"a")
+    before = info(f"{server.url}/other")
+    path.write_bytes(b"b")
+    assert (info(f"{server.url}/other") != before, before.size) == (True, 1)
+
+
+def test_schemes() -> None:
+    assert is_web("HTTPS://a.example/")
+    assert not is_web("s3://a/b")
+    assert not is_web("http")

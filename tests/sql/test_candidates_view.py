@@ -1,0 +1,55 @@
+"""sql/views/candidates.sql: variants of one image share a url_group, and nothing else does."""
+
+from __future__ import annotations
+
+import duckdb
+import pytest
+
+from dataset.views import FOLDER
+
+VIEW = (FOLDER / "candidates.sql").read_text(encoding="utf-8")
+
+
+def group(url: str) -> str:
+    connection = duckdb.connect()
+    connection.execute("CREATE TABLE _candidates AS SELECT '\\x01'::BLOB AS pair_id, $1 AS url", [url])
+    row = connection.execute(f"SELECT url, url_group FROM ({VIEW})").fetchone()
+    assert row is not None
+    assert row[0] == url
+    return str(row[1])
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://h/cat-300x200.jpg", "http://h/cat.jpg"),
+        ("http://h/cat_300x.jpg?v=1", "http://h/cat.jpg?v=1"),
+        ("http://h/300x200/cat.jpg", "http://h/cat.jpg"),
+        ("http://h/fit-in/300x200/cat.jpg", "http://h/cat.jpg"),
+        ("http://h/resize/300/cat.jpg", "http://h/cat.jpg"),
+        ("http://h/cat.jpg?w=300&h=200&fit=crop&v=2", "http://h/cat.jpg?v=2"),
+        ("http://h/cat.jpg?id=7&q=80", "http://h/cat.jpg?id=7"),
+        ("http://h/image/upload/w_300,h_200,c_fill/v1/cat.jpg", "http://h/image/upload/v1/cat.jpg"),
+        ("http://h/cdn-cgi/image/width=80,quality=75/cat.jpg", "http://h/cdn-cgi/image/cat.jpg"),
+        ("http://h/thumb/a/ab/Cat.jpg/320px-Cat.jpg", "http://h/a/ab/Cat.jpg"),
+    ],
+)
+def test_variants(url: str, expected: str) -> None:
+    assert group(url) == expected
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://h/cat-1.jpg",
+        "http://h/cat-0x1f.jpg",
+        "http://h/2024/05/cat.jpg",
+        "http://h/image/upload/v1/cat.jpg",
+        "http://h/show?id=300x200&shade=7",
+        "http://h/thumb/cat.jpg",
+        "data:,x",
+        "",
+    ],
+)
+def test_other_addresses_stand_alone(url: str) -> None:
+    assert group(url) == url

@@ -1,0 +1,46 @@
+"""What the pages in docs/ show can be typed."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+import dataset
+from crawl.extract import ExtractConfig
+from crawl.html import TEXT_SOURCES
+from pipeline.build import build
+from pipeline.config import build as make_config
+from tests.crawl.warc_bytes import http, members, page, record
+
+SOURCES = (Path(__file__).resolve().parents[1] / "docs" / "sources.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("block", re.findall(r"```yaml\n(.*?)```", SOURCES, flags=re.DOTALL))
+def test_every_piece_of_config_is_one(block: str) -> None:
+    make_config({"sources": ["a"], "out": "b", **yaml.safe_load(block)})
+
+
+def test_every_text_source_is_explained() -> None:
+    table = SOURCES.partition("| text source |")[2].partition("\n\n")[0]
+    assert set(re.findall(r"`([a-z-]+)`(?:, `([a-z-]+)`)? \| ", table)[0]) <= set(TEXT_SOURCES)
+    assert all(f"`{name}`" in table for name in TEXT_SOURCES)
+    assert f"text_sources: [{', '.join(ExtractConfig().text_sources)}]" in SOURCES
+
+
+def test_its_filters_drop_by_what_a_page_says(tmp_path: Path) -> None:
+    link = "<a rel=license href=https://creativecommons.org/licenses/by/4.0/>"
+    reserved = http(f"{link}<img src=a.png alt='a kettle, reserved'>".encode(), headers=("TDM-Reservation: 1",))
+    pages = [
+        record(reserved),
+        page(f"{link}<img src=b.png alt='a kettle, free'>"),
+        page("<img src=c.png alt='a kettle'>"),
+    ]
+    (tmp_path / "a.warc.gz").write_bytes(members(*pages))
+    (block,) = re.findall(r"```yaml\n(filters:.*?)```", SOURCES, flags=re.DOTALL)
+    config = {"sources": [f"{tmp_path}/a.warc.gz"], "out": f"{tmp_path}/out", "text": {"languages": []}}
+    build(make_config({**config, "run": {"workers": 0}, **yaml.safe_load(block)}), to="text", quiet=True)
+    dropped = dataset.open(f"{tmp_path}/out").sql("SELECT text, reason FROM dropped ORDER BY text").fetchall()
+    assert dropped == [("a kettle", "not_creative_commons"), ("a kettle, reserved", "page_tdm_reserved")]
