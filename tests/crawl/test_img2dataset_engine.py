@@ -1,10 +1,13 @@
 import os
+import re
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from crawl.fetch import fetch as own_fetch
 from crawl.fetch_config import FetchConfig
@@ -117,6 +120,11 @@ def test_both_engines_make_the_same_of_the_same_images(server: HostileServer) ->
 def test_who_asks_is_named_by_the_product_token(server: HostileServer) -> None:
     get(server, "/ok.jpg", user_agent="examplebot/2 (+https://example.org)")
     assert any("compatible; examplebot;" in agent for agent in server.agents)
+
+
+def test_the_config_that_the_docs_give_is_one_that_it_can_keep() -> None:
+    (block,) = re.findall(r"```yaml\n(.*?)```", Path("docs/fetch.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert FetchConfig(**yaml.safe_load(block)["fetch"]).engine == "img2dataset"
 
 
 @pytest.mark.parametrize(
