@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import Any
+from typing import Any, TypeVar
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
@@ -32,6 +33,7 @@ _GLOBAL_UNICAST = IPv6Network("2000::/3")
 _EMBEDDING = {IPv6Network("64:ff9b::/96"): 0, IPv6Network("2002::/16"): 80}
 """IPv6 prefixes that lead to an IPv4 address, and the bits right of it: NAT64 (RFC 6052), 6to4 (RFC 3056)."""
 
+S = TypeVar("S", bound=socket.socket)
 _ENDPOINT = re.compile(r"(?:\[([^\]]*)\]|([^:]*))(?::([0-9]{1,5}))?")
 _DNS_THREADS = 32
 
@@ -106,21 +108,56 @@ class Guard(AbstractResolver):
             socket.gaierror: the name does not resolve.
             PrivateAddressError: it resolves, to private addresses only.
         """
-        named = self._resolve.get(host.rstrip(".").lower())
-        if named is not None:
-            return [_answer(host, named[0], named[1] or port)]
+        if self._named_address(host, port) is not None:
+            return [_answer(host, *place) for place in self._addresses(host, port)]
         # Threads of our own: the loop's are few, joined at its end, and a name server that is silent holds one.
+        found = await asyncio.get_running_loop().run_in_executor(self._threads, self._addresses, host, port)
+        return [_answer(host, *place) for place in found]
+
+    def _named_address(self, host: str, port: int) -> tuple[str, int] | None:
+        """Where the config says that a host is."""
+        named = self._resolve.get(host.rstrip(".").lower())
+        return None if named is None else (named[0], named[1] or port)
+
+    def _addresses(self, host: str, port: int) -> list[tuple[str, int]]:
+        """See `resolve`; this waits for the name server."""
+        named = self._named_address(host, port)
+        if named is not None:
+            return [named]
         try:
-            found = await asyncio.get_running_loop().run_in_executor(
-                self._threads, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            )
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except UnicodeError as error:  # a label that is empty or too long
             raise socket.gaierror(socket.EAI_NONAME, f"{host!r} cannot be a host's name") from error
         addresses = [str(address[0]) for _, _, _, _, address in found]
         public = [address for address in addresses if is_public(address)]
         if not public:
             raise PrivateAddressError(f"{host} resolves to {', '.join(addresses)}")
-        return [_answer(host, address, port) for address in public]
+        return [(address, port) for address in public]
+
+    def connect(self, host: str, port: int, seconds: float, kind: type[S]) -> S:
+        """Open a connection to a host, trying its addresses in turn, without a loop.
+
+        Raises:
+            socket.gaierror: the name does not resolve.
+            PrivateAddressError: it resolves, to private addresses only.
+            OSError: none of them answers.
+        """
+        self.check(host)
+        ends = time.monotonic() + seconds
+        failure = OSError(f"{host} has no address")
+        for address, at in self._addresses(host, port):
+            self._check(address)
+            family = socket.AF_INET6 if ":" in address else socket.AF_INET
+            opened = kind(family, socket.SOCK_STREAM)
+            try:
+                opened.settimeout(max(0.001, ends - time.monotonic()))
+                opened.connect((address, at))
+            except OSError as error:
+                opened.close()
+                failure = error
+            else:
+                return opened
+        raise failure
 
     def socket(self, info: tuple[Any, Any, int, str, Any]) -> socket.socket:
         """Open a socket for an address that is about to be connected to: the last check, which no name can evade.
@@ -129,11 +166,18 @@ class Guard(AbstractResolver):
             PrivateAddressError: neither public nor named by the config.
         """
         family, kind, protocol, _, address = info
-        if not is_public(str(address[0])) and address[0] not in self._named:
-            raise PrivateAddressError(f"{address[0]} is not a public address")
+        self._check(str(address[0]))
         return socket.socket(family, kind, protocol)
 
+    def _check(self, address: str) -> None:
+        if not is_public(address) and address not in self._named:
+            raise PrivateAddressError(f"{address} is not a public address")
+
     async def close(self) -> None:
+        """See `shut`."""
+        self.shut()
+
+    def shut(self) -> None:
         """Let go of the threads; one that still waits for a name server ends by itself."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 

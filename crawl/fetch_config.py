@@ -18,6 +18,9 @@ class FetchConfig:
 
     origins: tuple[Literal["archive", "http"], ...] = ("archive", "http")
     """Where bytes may come from, in the order of trying."""
+    engine: Literal["openwit", "img2dataset"] = "openwit"
+    """Who asks. img2dataset's downloader asks no robots.txt and no tdmrep.json, knows no limit per host and no request
+    on condition, and says of us no more than the product token; it is refused with a key that it cannot keep."""
     adopt: tuple[str, ...] = ()
     """Parquet files (paths, globs or URLs) of img2dataset's webdataset output: images that they hold are taken from the
     tars beside them before any other origin is tried. Their download asked no robots.txt and no tdmrep.json, and what
@@ -81,6 +84,10 @@ class FetchConfig:
             raise ValueError(f"timeout_s must be above 0, not {self.timeout_s}")
         if self.retry not in ("none", "transient"):
             raise ValueError(f"retry must be none or transient, not {self.retry!r}")
+        if self.engine not in ("openwit", "img2dataset"):
+            raise ValueError(f"engine must be openwit or img2dataset, not {self.engine!r}")
+        if self.engine == "img2dataset":
+            self._check_img2dataset()
         if self.refresh_before:
             try:
                 date.fromisoformat(self.refresh_before)
@@ -88,3 +95,20 @@ class FetchConfig:
                 raise ValueError(
                     f"refresh_before must be a date such as 2026-01-31, not {self.refresh_before!r}"
                 ) from None
+
+    def _check_img2dataset(self) -> None:
+        """Whether all that the config asks for can be kept by img2dataset."""
+        wanted = {
+            "respect_robots": (self.respect_robots, "false"),
+            "respect_tdm": (self.respect_tdm, "false"),
+            "per_host_concurrency": (self.per_host_concurrency < self.concurrency, f"{self.concurrency} (concurrency)"),
+            "per_host_delay_s": (self.per_host_delay_s > 0, "0"),
+            "min_bytes_per_s": (self.min_bytes_per_s > 0, "0"),
+            "refresh_before": (bool(self.refresh_before), "empty"),
+        }
+        changes = [f"{key} to {value}" for key, (is_wanted, value) in wanted.items() if is_wanted]
+        if changes:
+            raise ValueError(
+                f"engine img2dataset cannot keep what the config asks for; set {', '.join(changes)}, "
+                "or use engine openwit"
+            )

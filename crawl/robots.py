@@ -15,7 +15,7 @@ MAX_REDIRECTS = 5
 MAX_CRAWL_DELAY_S = 10.0
 """A longer Crawl-delay is taken for this; one host's images would otherwise take months."""
 
-_REFUSALS = ("noai", "noimageai", "noindex", "noimageindex", "none")
+REFUSALS = ("noai", "noimageai", "noindex", "noimageindex", "none")
 """Directives of X-Robots-Tag that an image dataset must heed; `none` stands for noindex and nofollow."""
 
 _USER_AGENT_LINE = re.compile(
@@ -75,6 +75,6 @@ def refusal(headers: Iterable[str], user_agent: str) -> str | None:
             if prefix is not None and prefix[1] not in _VALUED_DIRECTIVES:
                 ours = prefix[1] in ("*", agent)  # for the rest of this header, or until another agent is named
                 directive = prefix[2].strip()
-            if ours and directive in _REFUSALS:
+            if ours and directive in REFUSALS:
                 return directive
     return None

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from crawl import adopted, store
+from crawl import adopted, img2dataset_engine, store
 from crawl.archives import read_bodies
 from crawl.fetch import fetch
 from crawl.fetch_config import FetchConfig
@@ -41,6 +41,8 @@ from pipeline.rows import alive_rows, decide, first_verdicts, quarantined, verdi
 from pipeline.run import Run
 from pipeline.stages import adopt
 from pipeline.stages.common import gather, settings
+
+ENGINES: dict[str, Callable[..., list[Observation]]] = {"openwit": fetch, "img2dataset": img2dataset_engine.fetch}
 
 
 @phase("fetch.get", version=2)
@@ -173,15 +175,10 @@ def _observe(
             found = _from_archives(context, left, take)
             tally.add_all(item.outcome for item in found.values())
         else:
-            earlier = {url: have[url] for url in left if url in have and have[url]["outcome"] == OK}
-            asked = fetch(
-                left,
-                _share(context, config),
-                take,
-                opted_out=domains,
-                earlier=earlier,
-                done=lambda item: tally.add(item.outcome),
-            )
+            told: dict[str, Any] = {"opted_out": domains, "done": lambda item: tally.add(item.outcome)}
+            if config.engine == "openwit":
+                told["earlier"] = {url: have[url] for url in left if url in have and have[url]["outcome"] == OK}
+            asked = ENGINES[config.engine](left, _share(context, config), take, **told)
             found = {item.url: item for item in asked}
         done.update(found)
     tally.finish()
@@ -243,7 +240,7 @@ def _share(context: Context, config: FetchConfig) -> FetchConfig:
     lanes = context.table("lanes")
     mine = lanes.filter(pc.is_in(lanes.column("host"), value_set=pc.unique(hosts)))
     most = max(mine.column("lanes").to_pylist(), default=1)
-    if most == 1:
+    if most == 1 or config.engine != "openwit":  # another knows no budget
         return config
     return replace(
         config,

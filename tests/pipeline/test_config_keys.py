@@ -390,12 +390,21 @@ def test_user_agent_resolve_concurrency_and_delay_reach_the_server(server: Hosti
     assert all(later - earlier > 0.25 for earlier, later in zip(starts[-3:], starts[-2:], strict=False))
 
 
+def test_the_engine_is_known_by_the_name_that_it_gives(server: HostileServer, tmp_path: Path) -> None:
+    url = "http://images.test/ok.jpg"
+    unkept = {"respect_robots": False, "respect_tdm": False, "min_bytes_per_s": 0, "concurrency": 4}
+    found = over_http(server, tmp_path, [url], engine="img2dataset", **unkept)
+    assert found[url][0] == "ok"
+    assert any("img2dataset" in agent for agent in server.agents)
+
+
 ELSEWHERE: dict[str, Callable[[], None]] = dict.fromkeys(
     (
         *("commoncrawl.files", "commoncrawl.base"),  # test_sources
         *("extract.url_columns", "extract.text_columns"),  # tests/crawl/test_tables
         *(f"fetch.{name}" for name in ("user_agent", "resolve", "concurrency", "per_host_concurrency")),
         *("fetch.per_host_delay_s", "fetch.retry", "fetch.refresh_before"),  # the tests above
+        "fetch.engine",  # the test above
         "fetch.adopt",  # test_adopt
         "out",  # every test
         "run.max_quarantined",  # test_custom
