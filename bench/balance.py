@@ -49,14 +49,11 @@ def main() -> None:
                 total = sum(makers.do(make, [(folder, number) for number in files]))
             with Workers() as workers:
                 kept, ours = ours_in(folder, workers)
+            print(f"{total:,} matches, {QUERIES:,} queries, t = {CAP:,}: {kept[0]:,} pairs kept")
+            show("ours", ours)
             peer = measure(python, Path(__file__).parent / "balance_peer.py", str(folder), str(CAP), str(CORES))
+            show("peer", peer)
         equal = kept == [peer["kept"], peer["xor"]]
-        print(f"{total:,} matches, {QUERIES:,} queries, t = {CAP:,}: {kept[0]:,} pairs kept")
-        for who, figures in (("ours", ours), ("peer", peer)):
-            print(
-                f"  {who}  {figures['cpu_seconds']:>8.1f} s CPU  {figures['seconds']:>8.1f} s on {CORES} cores  "
-                f"{figures['gigabytes']:>6.2f} GB"
-            )
         grew.append(f"{ours['cpu_seconds'] / total * 1e6:.3f}")
         rates = {who: round(total / figures["cpu_seconds"]) for who, figures in (("ours", ours), ("peer", peer))}
         line = {
@@ -71,6 +68,15 @@ def main() -> None:
         }
     print(f"ours, microseconds of CPU a match: {', '.join(grew)}")
     print(json.dumps(line))
+
+
+def show(who: str, figures: dict[str, Any]) -> None:
+    """Print what one of the two took."""
+    print(
+        f"  {who}  {figures['cpu_seconds']:>8.1f} s CPU  {figures['seconds']:>8.1f} s on {CORES} cores  "
+        f"{figures['gigabytes']:>6.2f} GB",
+        flush=True,
+    )
 
 
 def make(folder: Path, number: int) -> int:

@@ -18,7 +18,7 @@ SELECT count(*), bit_xor(hash) FROM kept
 def main() -> None:
     folder, cap, cores = sys.argv[1:]
     began = time.perf_counter()
-    settings = {"threads": int(cores), "memory_limit": "8GB", "temp_directory": f"{folder}/spilled"}
+    settings = {"threads": int(cores), "temp_directory": f"{folder}/spilled"}
     with duckdb.connect(config=settings) as connection:
         ((kept, xor),) = connection.sql(SQL.format(folder=folder, cap=int(cap))).fetchall()
     usage = resource.getrusage(resource.RUSAGE_SELF)

@@ -22,6 +22,7 @@ _BLOCK_BYTES = 1 << 19  # texts are walked in blocks whose arrays fit a core's c
 _UNIT_BYTES = 7
 _GOES_ON = 8  # the eighth byte of a unit whose token has more bytes
 _GLUED_BIT = np.uint64(60)  # of a token's first unit, if no space is before it: see Tokens.glued
+_NEVER = np.uint64(1 << 61)  # in no unit
 _KEEP = np.array([(1 << 8 * min(length, _UNIT_BYTES)) - 1 for length in range(_GOES_ON + 1)], np.uint64)
 _ARRAYS = ("tags", "starts", "edges")  # of an _Index
 _EMPTY, _SEVERAL = np.uint16(0), np.uint16(1)
@@ -231,21 +232,24 @@ class Matcher:
         """All (row, query id), distinct and sorted."""
         words, follows = _words(tokens.data), np.append(tokens.follows, False)
         first_units, first_ends = _read(words, tokens.ends, tokens.starts)
-        token, state = self._roots.find(np.int32(0), first_units)
-        can_end: np.ndarray | None = None
+        cut_off: np.ndarray | None = None  # whether a token that needs a space after it has none
         if tokens.glued is not None and tokens.alone is not None:
-            can_start = np.flatnonzero((tokens.alone | ~tokens.glued).take(token))
-            token, state = token.take(can_start), state.take(can_start)
-            can_end = tokens.alone | ~np.append(tokens.glued[1:], False)
-            first_units |= tokens.glued.astype(np.uint64) << _GLUED_BIT
+            needs_space = np.flatnonzero(tokens.glued & ~tokens.alone)
+            first_units[needs_space] |= _NEVER
+            token, state = self._roots.find(np.int32(0), first_units)
+            first_units[needs_space] ^= _NEVER
+            first_units[tokens.glued] |= np.uint64(1) << _GLUED_BIT
+            cut_off = ~tokens.alone & np.append(tokens.glued[1:], False)
+        else:
+            token, state = self._roots.find(np.int32(0), first_units)
         ends, depth = first_ends.take(token), np.zeros(len(token), np.int64)  # depth: of the unit, bytes in its token
         found: list[np.ndarray] = []
         while len(token):
             at_end, inside = np.flatnonzero(ends), np.flatnonzero(~ends)
             last, after = token.take(at_end), state.take(at_end)
             held = np.flatnonzero((after < self._first_inner) | (after >= self._first_leaf))
-            if can_end is not None:
-                held = held[can_end[last[held]]]
+            if cut_off is not None:
+                held = held[~cut_off.take(last.take(held))]
             found.append(self._keys(tokens.rows.take(last.take(held)), after.take(held)))
             last += 1
             goes_on = np.flatnonzero((after < self._first_leaf) & follows.take(last))

@@ -5,6 +5,7 @@ What is counted lies in a folder of work beside the list, so that a build that w
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -28,6 +29,8 @@ from pipeline.phase import Context, Phase, Result, Task, phase
 from pipeline.plan import checksums
 from pipeline.sources import Source, files
 from pipeline.stages.common import buckets_in, gather
+
+log = logging.getLogger("wit")
 
 PART_BYTES = 32 << 20
 """Of a dump, as it is compressed: about a minute and some 500 MB of memory for a task."""
@@ -155,7 +158,9 @@ class Counting:
                 for number, part in enumerate(parts)
             ],
         )
-        if not any(commit.counts["articles"] for commit in counted):
+        articles, unreadable = (sum(commit.counts[name] for commit in counted) for name in ("articles", "unreadable"))
+        log.info("%s articles counted; %s pages could not be read", f"{articles:,}", f"{unreadable:,}")
+        if not articles:
             raise ConfigError(f"dumps: there is no article in {', '.join(config.dumps)}")
         return self._folded(counted, "words"), self._folded(counted, "bigrams")
 
