@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from io import BytesIO
+from itertools import chain
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -35,7 +36,12 @@ TRUTH = pa.schema(
 
 PAGE_HOSTS = ("gallery.example", "shapes.example", "blog.example", "shop.example", "photos.example")
 IMAGE_HOSTS = ("cdn.example", "img.example", "static.example")
-NOAI_HOST = "atelier.example"
+NOAI_HOST, RESERVED_HOST = "atelier.example", "publisher.example"
+REFUSING = {
+    NOAI_HOST: ("page_noai", "robots", "X-Robots-Tag", "noai, noimageai"),
+    RESERVED_HOST: ("page_tdm_reserved", "tdm-reservation", "TDM-Reservation", "1"),
+}
+"""Hosts that refuse the use of their pages: the reason, and by which meta tag or which header with which value."""
 BLOCKED_HOST = "popups.example"
 """Its images are listed in demo/blocked_domains.txt."""
 SLOW_HOST, RESET_HOST, NO_HOST = "slow.example", "broken.example", "nowhere.invalid"
@@ -112,7 +118,7 @@ class _Builder:
         self.rng = generator(seed, "site")
         self.answers: dict[tuple[str, str], Answer] = {}
         self.planted: list[Planted] = []
-        self.noai: list[Planted] = []
+        self.refusing: dict[str, list[Planted]] = {host: [] for host in REFUSING}
         self.listed: dict[str, list[bytes]] = {kind: [] for kind in LISTS}
         self.evaluation: dict[str, bytes] = {}
 
@@ -137,11 +143,11 @@ class _Builder:
                     "colour": item.view.colour if item.view else None,
                     "shape": item.view.shape if item.view else None,
                 }
-                for item in [*self.planted, *self.noai]
+                for item in [*self.planted, *chain(*self.refusing.values())]
             ],
             TRUTH,
         )
-        seeds = tuple(f"http://{host}/" for host in (*PAGE_HOSTS, NOAI_HOST))
+        seeds = tuple(f"http://{host}/" for host in (*PAGE_HOSTS, *REFUSING))
         images = sum(answer.media_type.startswith("image/") and bool(answer.body) for answer in self.answers.values())
         return Web(self.answers, truth, seeds, pages, images, self.listed, self.evaluation)
 
@@ -251,7 +257,12 @@ class _Builder:
             self.planted.append(Planted(url, self._caption(view), "blocked domain", "domain_blocked", view=view))
         for k in self._many(60):
             url, view = self._picture(f"noai {k}", NOAI_HOST)
-            self.noai.append(Planted(url, self._caption(view), "page that says noai", "page_noai", view=view))
+            kind = "page that says noai"
+            self.refusing[NOAI_HOST].append(Planted(url, self._caption(view), kind, "page_noai", view=view))
+        for k in self._many(40):
+            url, view = self._picture(f"reserved {k}", RESERVED_HOST)
+            kind = "page that reserves text and data mining"
+            self.refusing[RESERVED_HOST].append(Planted(url, self._caption(view), kind, "page_tdm_reserved", view=view))
 
     def _plant_bad_answers(self) -> None:
         def plant(kind: str, expected: str, count: int, answer: Answer | None, host: str | None = None) -> None:
@@ -359,10 +370,10 @@ class _Builder:
             numbers[host] += 1
         for host, number, items in shares:
             self._page(host, number, numbers[host], items)
-        noai_pages = max(2, len(self.noai) // 8)
-        for number in range(noai_pages):
-            self._page(NOAI_HOST, number, noai_pages, self.noai[number::noai_pages])
-        numbers[NOAI_HOST] = noai_pages
+        for host, items in self.refusing.items():
+            numbers[host] = max(2, len(items) // 8)
+            for number in range(numbers[host]):
+                self._page(host, number, numbers[host], items[number :: numbers[host]])
         for host, pages in numbers.items():
             self._front(host, pages)
             self._icon(host, pages)
@@ -374,7 +385,7 @@ class _Builder:
         """Every page of a host carries the same small icon: one small image, and many duplicates of the pair."""
         body = encode(Image.new("RGB", (16, 16), tuple(int(v) for v in self.rng.integers(0, 255, 3))), "PNG")
         url = self._serve(f"http://{host}/icon.png", Answer(body, "image/png"))
-        expected = "page_noai" if host == NOAI_HOST else "image_too_small"
+        expected = REFUSING.get(host, ("image_too_small",))[0]
         self.planted.append(Planted(url, markup.icon_text(host), "icon on every page", expected, pages))
 
     def _front(self, host: str, pages: int) -> None:
@@ -391,7 +402,12 @@ class _Builder:
             f'<nav><a href="/"><img src="/icon.png" alt="{markup.icon_text(host)}"></a> '
             f'<a href="/{(number + 1) % pages}.html">Next page</a></nav>'
         )
-        head = '<meta name="robots" content="noai, noimageai">' if host == NOAI_HOST and number % 2 else ""
-        headers = {"X-Robots-Tag": "noai"} if host == NOAI_HOST and not number % 2 else {}
+        head, headers = "", {}
+        if host in REFUSING:
+            _, meta, header, value = REFUSING[host]
+            if number % 2:
+                head = f'<meta name="{meta}" content="{value}">'
+            else:
+                headers = {header: value}
         body = markup.html(f"Page {number + 1} of {host}", "", "\n".join([navigation, *blocks]), head)
         self.answers[host, f"/{number}.html"] = Answer(body.encode(), headers=headers)
