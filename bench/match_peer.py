@@ -1,4 +1,4 @@
-"""MetaCLIP's matching rule on pyahocorasick, in the peer's own environment: QUERIES TEXTS RESULT (JSON files) ROUNDS."""
+"""MetaCLIP's matching rule on pyahocorasick, in the peer's own environment: QUERIES TEXTS RESULT (JSON) ROUNDS."""
 
 import json
 import resource
