@@ -19,12 +19,17 @@ def main() -> None:
     folder, cap, cores = sys.argv[1:]
     began = time.perf_counter()
     settings = {"threads": int(cores), "temp_directory": f"{folder}/spilled"}
+    kept = xor = failed = None
     with duckdb.connect(config=settings) as connection:
-        ((kept, xor),) = connection.sql(SQL.format(folder=folder, cap=int(cap))).fetchall()
+        try:
+            ((kept, xor),) = connection.sql(SQL.format(folder=folder, cap=int(cap))).fetchall()
+        except duckdb.Error as error:  # out of memory: a window is not spilled
+            failed = str(error).partition("\n")[0]
     usage = resource.getrusage(resource.RUSAGE_SELF)
     figures = {
         "kept": kept,
         "xor": xor,
+        "failed": failed,
         "seconds": time.perf_counter() - began,
         "cpu_seconds": usage.ru_utime + usage.ru_stime,
         "gigabytes": usage.ru_maxrss / 1e6,

@@ -1,4 +1,4 @@
-"""MetaCLIP's matching rule on pyahocorasick, in the peer's own environment: QUERIES TEXTS RESULT, all JSON."""
+"""MetaCLIP's matching rule on pyahocorasick, in the peer's own environment: QUERIES TEXTS RESULT (JSON) ROUNDS."""
 
 import json
 import resource
@@ -18,7 +18,7 @@ def spaced(text: str) -> str:
 
 
 def main() -> None:
-    queries_path, texts_path, result_path = map(Path, sys.argv[1:])
+    queries_path, texts_path, result_path = map(Path, sys.argv[1:4])
     queries = json.loads(queries_path.read_text(encoding="utf-8"))
     texts = json.loads(texts_path.read_text(encoding="utf-8"))
     began = time.process_time()
@@ -28,10 +28,13 @@ def main() -> None:
     automaton.make_automaton()
     built = time.process_time()
     megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-    found = [sorted({number for _, number in automaton.iter(spaced(text))}) for text in texts]
-    ended = time.process_time()
+    seconds = []
+    for _ in range(int(sys.argv[4])):
+        start = time.process_time()
+        found = [sorted({number for _, number in automaton.iter(spaced(text))}) for text in texts]
+        seconds.append(time.process_time() - start)
     result_path.write_text(json.dumps(found), encoding="utf-8")
-    print(json.dumps({"build_seconds": built - began, "seconds": ended - built, "megabytes": megabytes}))
+    print(json.dumps({"build_seconds": built - began, "seconds": min(seconds), "megabytes": megabytes}))
 
 
 main()
