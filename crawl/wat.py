@@ -150,13 +150,14 @@ def _images_alone(block: bytes) -> tuple[_Wat, list[_Link]] | None:
     if last < 0:
         return None
     images: list[bytes] = []
-    at = block.find(_IMAGE_PATH, start)
+    find = block.find
+    at = find(_IMAGE_PATH, start)
     while at >= 0:
-        begin, end = at - len(_PATH), block.find(b"}", at)
-        if end < 0 or block[begin:at] != _PATH:
+        begin, end = at - len(_PATH), find(b"}", at)
+        if end < 0 or not block.startswith(_PATH, begin):
             return None
         images.append(block[begin : end + 1])  # if the brace is in a string, the string has no end, and decoding fails
-        at = block.find(_IMAGE_PATH, end)
+        at = find(_IMAGE_PATH, end)
     try:
         wat = _DECODER.decode(block[: start + len(_LINKS_BEGIN)] + block[last:])
         links = _LINKS.decode(b"[" + b",".join(images) + b"]")

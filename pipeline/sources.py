@@ -72,7 +72,7 @@ def expand(config: Config, storage: Storage) -> list[Source]:
                 sources = _crawl(pattern, config, storage)
             else:
                 sources = list(_opened(_matching(pattern), config, storage))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, zlib.error) as error:
             raise error if isinstance(error, ConfigError) else ConfigError(f"sources: {error}") from None
         for source in sources:
             found.setdefault(source.location, source)

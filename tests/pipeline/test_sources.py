@@ -95,6 +95,22 @@ def test_archives_at_any_url_in_pieces(mirror: RangeServer, tmp_path: Path) -> N
         build(config(tmp_path / "none", f"{mirror.url}/none"), quiet=True)
 
 
+def test_a_wacz_and_a_table_over_http(mirror: RangeServer, tmp_path: Path) -> None:
+    wacz(mirror.folder / "some.wacz")
+    write_parquet(mirror.folder / "pairs.parquet", ROWS)
+    extracted(config(tmp_path / "out", f"{mirror.url}/some.wacz", f"{mirror.url}/pairs.parquet"))
+    assert {"a", "b", "A kettle"} < set(texts(tmp_path / "out"))
+
+
+def test_a_broken_list_of_pages_is_one_sentence(tmp_path: Path) -> None:
+    noise = "".join(f"http://site.test/{hash(n * 7.1)}\n" for n in range(20_000))
+    data = bytearray(gzip.compress(noise.encode()))
+    data[-5000:-4000] = b"\xff" * 1000
+    (tmp_path / "pages").write_bytes(data)
+    with pytest.raises(ConfigError, match=r"^sources: "):
+        build(config(tmp_path / "out", str(tmp_path / "pages")), quiet=True)
+
+
 def test_all_kinds_in_one_dataset(tmp_path: Path) -> None:
     wacz(tmp_path / "some.wacz")
     write_parquet(tmp_path / "pairs.parquet", ROWS)
