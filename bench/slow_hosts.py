@@ -1,6 +1,6 @@
 """Memory of one fetch from ten thousand hosts at once, each of which sends 200 bytes a second; there is no peer.
 
-All hosts are one server on loopback, in a process of its own. Each needs a file of this process and one of the server's.
+All hosts are one server on loopback, in a process of its own; each takes a file of either process.
 """
 
 from __future__ import annotations
@@ -83,9 +83,8 @@ def main() -> None:
         watcher = threading.Thread(target=watch)
         watcher.start()
         began = time.monotonic()
-        rows = fetch(
-            [f"http://{name}/a.jpg" for name in names], config, lambda body: Refusal("not_an_image", "as sent")
-        )
+        urls = [f"http://{name}/a.jpg" for name in names]
+        rows = fetch(urls, config, lambda body: Refusal("not_an_image", "as sent"))
         ended.set()
         watcher.join()
     finally:
