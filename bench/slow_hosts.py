@@ -80,7 +80,7 @@ def main() -> None:
             while not ended.wait(0.2):
                 peak = max(peak, resident_mib())
 
-        watcher = threading.Thread(target=watch)
+        watcher = threading.Thread(target=watch, daemon=True)
         watcher.start()
         began = time.monotonic()
         urls = [f"http://{name}/a.jpg" for name in names]
