@@ -44,6 +44,8 @@ REFUSING = {
 """Hosts that refuse the use of their pages: the reason, and by which meta tag or which header with which value."""
 BLOCKED_HOST = "popups.example"
 """Its images are listed in demo/blocked_domains.txt."""
+OPTED_OUT_HOST = "album.optedout.example"
+"""Its domain is listed in demo/opted_out_domains.txt."""
 SLOW_HOST, RESET_HOST, NO_HOST = "slow.example", "broken.example", "nowhere.invalid"
 IMAGES_PER_PAGE = 14
 LISTS = ("md5", "sha256")
@@ -298,6 +300,12 @@ class _Builder:
             url, view = self._picture(f"header {k}", headers={"X-Robots-Tag": "noai, noimageai"})
             text = self._caption(view)
             self.planted.append(Planted(url, text, "X-Robots-Tag: noai", "robots_noai", view=view))
+        for k in self._many(20):
+            url, view = self._picture(f"reserved {k}", headers={"TDM-Reservation": "1"})
+            self.planted.append(Planted(url, self._caption(view), "TDM-Reservation: 1", "tdm_reserved", view=view))
+        for k in self._many(10):
+            url, view = self._picture(f"opted out {k}", OPTED_OUT_HOST)
+            self.planted.append(Planted(url, self._caption(view), "opted-out host", "domain_opted_out", view=view))
 
     def _plant_bad_images(self) -> None:
         def plant(kind: str, expected: str, count: int, suffix: str, media_type: str) -> Iterator[list[bytes]]:

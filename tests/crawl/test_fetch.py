@@ -259,7 +259,9 @@ def test_requests_to_one_host_are_so_far_apart(server: HostileServer, host: str,
     fetch(urls, server.config(per_host_delay_s=delay), accept)
     starts = sorted(server.starts[host])[1:]  # robots.txt comes first, before the delay is known
     assert len(starts) == 5  # tdmrep.json is the second
-    assert all(later - earlier > 0.15 for earlier, later in pairwise(starts))
+    # As the server sees them, which may be busy for a moment with something else.
+    assert all(later - earlier > 0.05 for earlier, later in pairwise(starts))
+    assert starts[-1] - starts[0] > 4 * 0.15
 
 
 def test_a_host_that_asks_for_a_delay_does_not_hold_up_the_others(server: HostileServer) -> None:
