@@ -30,7 +30,7 @@ def connected_components(nodes: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.
     if len(nodes) > 1 and not (np.diff(nodes) > 0).all():
         raise ValueError("nodes must be strictly ascending")
     ends = np.searchsorted(nodes, np.stack([a, b]))
-    if ends.size and (ends.max() >= len(nodes) or not np.array_equal(nodes[ends], np.stack([a, b]))):
+    if ends.size and (int(np.max(ends)) >= len(nodes) or not np.array_equal(nodes[ends], np.stack([a, b]))):
         raise ValueError("an edge ends at an id that is not among the nodes")
     return nodes[least_node(len(nodes), ends[0], ends[1])]
 

@@ -103,7 +103,7 @@ def nodes(images: pa.Table, partition: int) -> pa.Table:
         NODES, in the order given: the images whose outcome is ok.
     """
     got = images.filter(pc.equal(images.column("outcome"), "ok"))
-    locator = (np.int64(partition) << 32) | got.column("row").to_numpy().astype(np.int64)
+    locator = (partition << 32) | got.column("row").to_numpy().astype(np.int64)
     width, height = (got.column(f"original_{side}").cast(pa.int64()) for side in ("width", "height"))
     same = [got.column(name) for name in ("url_id", "sha256", "pdq", "pdq_quality", "mean_rgb")]
     return pa.table([pa.array(locator), *same, pc.multiply(width, height)], schema=NODES)

@@ -44,7 +44,7 @@ def every(commits: Sequence[Commit], role: str) -> tuple[Input, ...]:
 
 def locators(partition: int, rows: pa.ChunkedArray) -> pa.Array:
     """The locators of rows of a partition. int64 (n,)."""
-    return pa.array((np.int64(partition) << LOCATOR_BITS) | rows.to_numpy().astype(np.int64))
+    return pa.array((partition << LOCATOR_BITS) | rows.to_numpy().astype(np.int64))
 
 
 def concat(tables: Sequence[pa.Table]) -> pa.Table | None:
