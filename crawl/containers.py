@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import sys
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
@@ -129,7 +130,7 @@ class _Decoded:
         return b"".join(parts)
 
 
-class Container:
+class Container(ABC):
     """Records at offsets. Subclasses know where a record ends and where the next may begin."""
 
     splittable = False
@@ -174,13 +175,13 @@ class Container:
             if record is not None and record.stream_pos == offset:
                 yield offset, record
 
+    @abstractmethod
     def end_of(self, offset: int) -> int | None:
         """Where the record at an offset ends; None if it is damaged or cut off."""
-        raise NotImplementedError
 
+    @abstractmethod
     def next_start(self, offset: int) -> int:
         """Where the first record at or after an offset seems to begin; `size` if none does."""
-        raise NotImplementedError
 
     def is_padding(self, offset: int) -> bool:
         """Whether nothing but padding follows."""
