@@ -11,7 +11,7 @@ Nothing that a file holds is an error: what can be read is read, and what is los
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from fastwarc.warc import WarcRecord
@@ -36,17 +36,38 @@ class Piece:
     end: int  # exclusive; -1 for the file's end
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Record:
-    """A response, resource or metadata record."""
+    """A response, resource or metadata record. Its header is decoded when asked for: of a WAT record seldom."""
 
     offset: int
     type: str
-    uri: str
-    date: str | None  # ISO 8601
-    content_type: str  # of the block
     block: bytes  # at most MAX_BODY_BYTES
+    header: Callable[[bytes], bytes | None]  # the value of a field of the record's header, by its name
     is_addressable: bool = True  # whether `read_bodies` finds it at its offset: the first record of a gzip member
+
+    @property
+    def uri(self) -> str:
+        return self._value(b"WARC-Target-URI").strip("<>")  # early crawlers wrote <…>
+
+    @property
+    def date(self) -> str | None:
+        """ISO 8601."""
+        return self._value(b"WARC-Date")[:40] or None
+
+    @property
+    def content_type(self) -> str:
+        """Of the block."""
+        return self._value(b"Content-Type")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Record) and self._told() == other._told()
+
+    def _told(self) -> tuple[object, ...]:
+        return (self.offset, self.type, self.uri, self.date, self.content_type, self.block, self.is_addressable)
+
+    def _value(self, name: bytes) -> str:
+        return (self.header(name) or b"").decode("utf-8", "replace").strip()
 
 
 @dataclass
@@ -153,7 +174,9 @@ def _arc_records(piece: Piece, source: Source, reading: Reading) -> Iterator[Rec
 def _of_arc(record: ArcRecord) -> Record:
     """An ARC's record as a WARC would have it: of the web a response, of anything else the bytes alone."""
     type_ = "response" if record.uri.startswith(("http:", "https:")) else "resource"
-    return Record(record.offset, type_, record.uri, record.date, record.media_type, record.block)
+    values = {b"WARC-Target-URI": record.uri, b"WARC-Date": record.date or "", b"Content-Type": record.media_type}
+    header = {name: value.encode("utf-8", "replace") for name, value in values.items()}.get
+    return Record(record.offset, type_, record.block, header)
 
 
 def _walk(container: Container, start: int, stop: int, reading: Reading) -> Iterator[Record | int]:
@@ -168,8 +191,8 @@ def _walk(container: Container, start: int, stop: int, reading: Reading) -> Iter
                 is_first = record.stream_pos != last
                 last, is_whole = record.stream_pos, False
                 reading.records += 1
-                if str(record.record_type) in _TYPES:
-                    made = _record(record)
+                if (type_ := str(record.record_type)) in _TYPES:
+                    made = _record(record, type_)
                     made.is_addressable = is_first
                     is_whole = len(made.block) >= min(record.content_length, MAX_BODY_BYTES)
                     yield made
@@ -215,7 +238,7 @@ def read_bodies(location: str, offsets: Sequence[int]) -> Iterator[tuple[int, by
             return
         for offset, found in container.read_at(sorted(set(offsets))):
             try:
-                record = _record(found)
+                record = _record(found, str(found.record_type))
             except OSError:
                 if container.source.failure is not None:
                     raise container.source.failure from None
@@ -228,19 +251,9 @@ def _body(record: Record) -> bytes:
     return decoded_body(parse_response(record.block)) if record.type == "response" else record.block
 
 
-def _record(record: WarcRecord) -> Record:
-    return Record(
-        offset=record.stream_pos,
-        type=str(record.record_type),
-        uri=_header(record, b"WARC-Target-URI").strip("<>"),  # early crawlers wrote <…>
-        date=_header(record, b"WARC-Date")[:40] or None,
-        content_type=_header(record, b"Content-Type"),
-        block=record.reader.read(min(record.content_length, MAX_BODY_BYTES)) if record.content_length else b"",
-    )
-
-
-def _header(record: WarcRecord, name: bytes) -> str:
-    return (record.headers.get_bytes(name) or b"").decode("utf-8", "replace").strip()
+def _record(record: WarcRecord, type_: str) -> Record:
+    block = record.reader.read(min(record.content_length, MAX_BODY_BYTES)) if record.content_length else b""
+    return Record(record.stream_pos, type_, block, record.headers.get_bytes)
 
 
 def _is_file(location: str) -> bool:

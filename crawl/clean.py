@@ -18,8 +18,11 @@ MAX_TEXT_CHARS = 10_000
 _RAW_CHARS = 4 * MAX_TEXT_CHARS  # what is looked at before white space collapses
 _ROUNDS = 8  # a repaired text can show another fault; four layers of mojibake are the most ever reported to ftfy
 # What cleaning would give back: printable ASCII with single spaces inside, and, standing alone as mojibake does not,
-# Latin letters, dashes and quotation marks (U+00C0 to U+017F, U+2010 to U+2027, which NFC leaves as they are).
-_TO_CLEAN = r"[^\x20-\x7e\x{c0}-\x{17f}\x{2010}-\x{2027}]|[^\x00-\x7f]{2}|[\x{c2}\x{c3}\x{e2}] |  |^ | $"
+# Latin letters and signs, dashes, quotation marks, euro, trade mark and U+FFFD, which NFC leaves as they are.
+_TO_CLEAN = (
+    r"[^\x20-\x7e\x{a1}-\x{ac}\x{ae}-\x{17f}\x{2010}-\x{2027}\x{20ac}\x{2122}\x{fffd}]"
+    r"|[^\x00-\x7f]{2}|[\x{c2}\x{c3}\x{e2}] |  |^ | $"
+)
 # Mojibake is a lead byte's character and a continuation byte's, or a lead byte whose partner became a space.
 _MAYBE_MOJIBAKE = re.compile(r"[^\x00-\x7f]{2}|[ÂÃâ] ")
 # Unicode categories Cc and Cs, and line and paragraph separators.
@@ -38,7 +41,7 @@ def clean_texts(texts: Sequence[str | None] | pa.Array | pa.ChunkedArray) -> pa.
     Returns:
         string array of shape (n,) without nulls. Cleaning it again changes nothing.
     """
-    array = _as_array(texts)
+    array = to_arrow(texts)
     if not len(array):
         return array
     dirty = pc.match_substring_regex(array, _TO_CLEAN)
@@ -66,7 +69,8 @@ def clean_text(text: str) -> str:
     return text
 
 
-def _as_array(texts: Sequence[str | None] | pa.Array | pa.ChunkedArray) -> pa.Array:
+def to_arrow(texts: Sequence[str | None] | pa.Array | pa.ChunkedArray) -> pa.Array:
+    """Texts of shape (n,) as a string array: null is the empty text, lone surrogates are U+FFFD."""
     if isinstance(texts, pa.ChunkedArray):
         texts = texts.combine_chunks()
     if not isinstance(texts, pa.Array):

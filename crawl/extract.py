@@ -5,34 +5,32 @@ What does not become a candidate is counted for each piece of an archive: no tex
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import product
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from crawl.archives import Piece, Reading, Record, read_records
+from crawl.canonical import canonical_urls
 from crawl.charset import to_utf8
-from crawl.clean import clean_text, clean_texts, not_empty
-from crawl.html import TEXT_SOURCES, Page, asks_noai, parse_page, reserves_tdm
+from crawl.clean import clean_texts, not_empty
+from crawl.html import TEXT_SOURCES, asks_noai, parse_page, reserves_tdm
 from crawl.payload import Response, charset, decoded_body, is_html, is_image, media_type, parse_response
+from crawl.rows import UNIDENTIFIED, Counts, Rows, identified
 from crawl.sources import kind_of
 from crawl.tables import TableError, read_rows
-from crawl.urls import as_written, canonical_url, host_of
+from crawl.urls import INLINED, canonical_url, host_of
 from crawl.wat import parse_wat
-from dataset import sql
-from dataset.ids import PAIR_ID_SQL, hash64
-from dataset.schema import ARCHIVE_IMAGES, CANDIDATES, PAIR_ID, SOURCES
+from dataset.ids import hash64
+from dataset.schema import ARCHIVE_IMAGES, CANDIDATES, SOURCES
+from dataset.tables import concat
 
-_UNIDENTIFIED = pa.schema([column for column in CANDIDATES if column.name != "pair_id"])
 _FLUSH_IMAGES = 50_000
-_FLUSH_CHARACTERS = 2**25
-"""Images, and characters of their texts, after which texts are cleaned and rows become Arrow, to bound memory."""
+_FLUSH_BYTES = 2**26
+"""Images, and bytes of the documents that they stand in, after which rows are made of them, to bound memory."""
 
-_INLINED = frozenset("".join(letters) + ":" for letters in product(*zip("data", "DATA", strict=True)))
 _WAT_HEAD_BYTES = 2**16  # an Envelope follows the few hundred bytes of Container
 
 
@@ -80,56 +78,37 @@ class Extraction:
 
 
 @dataclass
-class _Counts:
-    not_sampled: int = 0
-    pages: int = 0
-    images_seen: int = 0
-    candidates: int = 0
-    no_text: int = 0
-    no_url: int = 0
-    data_uri: int = 0
+class Beside:
+    """What pieces of archives hold beside candidates; complete when these are exhausted."""
 
-
-@dataclass
-class _Pending:
-    """Images that wait for their texts to be cleaned: a list for each column, rows in order."""
-
-    urls: list[str] = field(default_factory=list)
-    hosts: list[str] = field(default_factory=list)
-    texts: list[list[str]] = field(default_factory=list)  # a column for each text source
-    characters: int = 0  # of the texts
-    sizes: list[int] = field(default_factory=list)  # how many images each page has in the lists above
-    page_urls: list[str] = field(default_factory=list)
-    statuses: list[int] = field(default_factory=list)
-    languages: list[str | None] = field(default_factory=list)
-    noai: list[bool] = field(default_factory=list)
-    tdm_reserved: list[bool | None] = field(default_factory=list)
-    licenses: list[str | None] = field(default_factory=list)
-    dates: list[str | None] = field(default_factory=list)
-    offsets: list[int] = field(default_factory=list)
+    archive_images: pa.Table = field(default_factory=ARCHIVE_IMAGES.empty_table)
+    sources: pa.Table = field(default_factory=SOURCES.empty_table)
 
 
 def extract(pieces: Sequence[Piece], config: ExtractConfig) -> Extraction:
-    """Read pieces of archives in the order given.
+    """Read pieces of archives in the order given, all at once. Raises as `read_candidates` does."""
+    beside = Beside()
+    tables = list(read_candidates(pieces, config, beside))
+    return Extraction(concat(tables, CANDIDATES), beside.archive_images, beside.sources)
+
+
+def read_candidates(pieces: Sequence[Piece], config: ExtractConfig, beside: Beside) -> Iterator[pa.Table]:
+    """Read pieces of archives in the order given, in bounded memory: CANDIDATES, some 10,000 rows a table.
+
+    Args:
+        pieces: what to read.
+        config: which texts to take.
+        beside: is filled in on the way.
 
     Raises:
         OSError: the storage failed while reading, which another attempt may not meet. What an archive holds, or that
             it does not exist, is no error: the piece's row in `sources` says what is wrong.
     """
-    candidates: list[pa.Table] = []
-    archive_images: list[pa.Table] = []
-    sources: list[dict[str, object]] = []
     for piece in pieces:
         reader = (_TableReader if _is_table(piece) else _PieceReader)(piece, config)
-        reader.run()
-        candidates += reader.candidates
-        archive_images.append(reader.archive_images())
-        sources.append(reader.source())
-    return Extraction(
-        _with_pair_ids(pa.concat_tables([_UNIDENTIFIED.empty_table(), *candidates])),
-        pa.concat_tables([ARCHIVE_IMAGES.empty_table(), *archive_images]),
-        pa.Table.from_pylist(sources, schema=SOURCES),
-    )
+        yield from reader.candidates()
+        beside.archive_images = pa.concat_tables([beside.archive_images, reader.archive_images()])
+        beside.sources = pa.concat_tables([beside.sources, pa.Table.from_pylist([reader.source()], schema=SOURCES)])
 
 
 def _is_table(piece: Piece) -> bool:
@@ -139,41 +118,30 @@ def _is_table(piece: Piece) -> bool:
         return False  # `read_records` says what is wrong
 
 
-def _with_pair_ids(table: pa.Table) -> pa.Table:
-    ids = sql.run(f"SELECT {PAIR_ID_SQL} AS pair_id FROM rows", {"rows": table.select(["url", "text"])})  # noqa: S608
-    return table.add_column(0, "pair_id", ids.column("pair_id").cast(PAIR_ID)).select(CANDIDATES.names).cast(CANDIDATES)
-
-
 class _PieceReader:
     def __init__(self, piece: Piece, config: ExtractConfig):
         self._piece = piece
         self._sources = config.text_sources
-        self._every_text = config.texts_per_image == "all"
         self._sample = config.sample
         self._reading = Reading()
-        self._counts = _Counts()
-        self._pending = self._nothing()
-        self._last_offset = -1
-        self._next_ordinal = 0
+        self._counts = Counts()
+        every_text = config.texts_per_image == "all"
+        self._rows = Rows(piece.archive, self._sources, every_text=every_text, counts=self._counts)
         self._images: dict[str, list[object]] = {"url": [], "host": [], "media_type": [], "offset": []}
-        self.candidates: list[pa.Table] = []
 
-    def _nothing(self) -> _Pending:
-        return _Pending(texts=[[] for _ in self._sources])
-
-    def run(self) -> None:
+    def candidates(self) -> Iterator[pa.Table]:
         """Read the piece to its end."""
         for record in read_records(self._piece, self._reading):
-            if len(self._pending.urls) >= _FLUSH_IMAGES or self._pending.characters >= _FLUSH_CHARACTERS:
-                self._flush()
+            if len(self._rows) >= _FLUSH_IMAGES or self._rows.bytes >= _FLUSH_BYTES:
+                yield self._rows.flush()
             if record.type == "metadata":
                 self._metadata(record)
             else:
                 self._web(record)
-        self._flush()
+        yield self._rows.flush()
 
     def _metadata(self, record: Record) -> None:
-        if b'"Envelope"' not in record.block[:_WAT_HEAD_BYTES]:
+        if record.block.find(b'"Envelope"', 0, _WAT_HEAD_BYTES) < 0:
             return  # what crawlers note of a page, not a WAT
         try:
             wat = parse_wat(record.block, self._sources)
@@ -184,7 +152,14 @@ class _PieceReader:
             )
             return
         if wat is not None and self._takes(wat.uri or record.uri):
-            self._page(record, wat.page, wat.status, wat.uri or record.uri, wat.date or record.date)
+            self._rows.add(
+                wat.page,
+                wat.uri or record.uri,
+                size=len(record.block),
+                status=wat.status,
+                date=wat.date or record.date,
+                offset=record.offset,
+            )
 
     def _web(self, record: Record) -> None:
         """A response, or a resource record, whose block is the body alone."""
@@ -196,15 +171,19 @@ class _PieceReader:
         if is_html(type_, response.body):
             if not self._takes(record.uri):
                 return
-            page = parse_page(
-                to_utf8(decoded_body(response), charset(response.content_type)),
-                self._sources,
-                xhtml=type_ == "application/xhtml+xml",
-            )
+            html = to_utf8(decoded_body(response), charset(response.content_type))
+            page = parse_page(html, self._sources, xhtml=type_ == "application/xhtml+xml")
             page.noai = page.noai or asks_noai(response.headers.get("x-robots-tag", ()))
             if page.tdm_reserved is None:
                 page.tdm_reserved = reserves_tdm(response.headers.get("tdm-reservation", ()))
-            self._page(record, page, response.status, record.uri, record.date)
+            self._rows.add(
+                page,
+                record.uri,
+                size=len(html),
+                status=response.status,
+                date=record.date,
+                offset=record.offset,
+            )
         elif response.status == 200 and record.is_addressable and is_image(type_, response.body):
             url = canonical_url(record.uri)
             if url is not None:
@@ -215,99 +194,6 @@ class _PieceReader:
         is_taken = in_sample(uri, self._sample)
         self._counts.not_sampled += not is_taken
         return is_taken
-
-    def _page(self, record: Record, page: Page, status: int, uri: str, date: str | None) -> None:
-        counts, pending, urls = self._counts, self._pending, page.urls
-        counts.pages += 1
-        counts.images_seen += len(urls)
-        told = [texts for texts in page.texts if any(texts)]
-        has_text = told[0] if len(told) == 1 else [any(texts) for texts in zip(*told, strict=True)]
-        kept = [
-            number
-            for number, (url, text) in enumerate(zip(urls, has_text, strict=bool(told)))
-            if text and url and url[:5] not in _INLINED
-        ]
-        no_url, inlined = urls.count(""), sum([url[:5] in _INLINED for url in urls])
-        counts.no_url += no_url
-        counts.data_uri += inlined
-        counts.no_text += len(urls) - no_url - inlined - len(kept)
-        if not kept:
-            return
-        page_url = canonical_url(uri)
-        base = canonical_url(page.base, page_url) or page_url if page.base else page_url
-        found = [canonical_url(urls[number], base) for number in kept]
-        pending.hosts += ["" if url is None else host_of(url) for url in found]
-        pending.urls += [
-            as_written(urls[number]) if url is None else url for number, url in zip(kept, found, strict=True)
-        ]
-        for column, texts in zip(pending.texts, page.texts, strict=True):
-            chosen = [texts[number] for number in kept]
-            column += chosen
-            pending.characters += sum(map(len, chosen))
-        pending.sizes.append(len(kept))
-        pending.page_urls.append(page_url or as_written(uri))
-        pending.statuses.append(status)
-        pending.languages.append(page.language and (clean_text(page.language) or None))
-        pending.noai.append(page.noai)
-        pending.tdm_reserved.append(page.tdm_reserved)
-        pending.licenses.append(page.license and (canonical_url(page.license, base) or as_written(page.license)))
-        pending.dates.append(date)
-        pending.offsets.append(record.offset)
-
-    def _flush(self) -> None:
-        pending, self._pending = self._pending, self._nothing()
-        if not pending.urls:
-            return
-        width = len(self._sources)
-        texts = [clean_texts(column) for column in pending.texts]
-        usable = np.stack([not_empty(column) for column in texts], axis=1)  # images × text sources
-        self._counts.no_text += int((~usable.any(axis=1)).sum())
-        if self._every_text:
-            for later in range(1, width):
-                for earlier in range(later):
-                    usable[:, later] &= ~pc.equal(texts[later], texts[earlier]).to_numpy(zero_copy_only=False)
-        else:
-            usable &= usable.cumsum(axis=1) == 1
-        rows, columns = np.nonzero(usable)
-        self._counts.candidates += len(rows)
-        pages = np.repeat(np.arange(len(pending.sizes)), pending.sizes)[rows]
-        offsets = np.asarray(pending.offsets, np.int64)[pages]
-
-        def of_page(values: list[Any], type_: pa.DataType) -> pa.Array:
-            return pa.array(values, type_).take(pa.array(pages))
-
-        table = pa.table(
-            {
-                "url": pa.array(pending.urls, pa.string()).take(pa.array(rows)),
-                "text": pa.chunked_array(texts).take(pa.array(columns * len(pending.urls) + rows)).combine_chunks(),
-                "text_source": pa.array(self._sources, pa.string()).take(pa.array(columns)),
-                "host": pa.array(pending.hosts, pa.string()).take(pa.array(rows)),
-                "page_url": of_page(pending.page_urls, pa.string()),
-                "page_status": of_page(pending.statuses, pa.int32()),
-                "page_language": of_page(pending.languages, pa.string()),
-                "page_noai": of_page(pending.noai, pa.bool_()),
-                "page_tdm_reserved": of_page(pending.tdm_reserved, pa.bool_()),
-                "page_license": of_page(pending.licenses, pa.string()),
-                "page_date": of_page(pending.dates, pa.string()),
-                "archive": pa.repeat(pa.scalar(self._piece.archive), len(rows)),
-                "offset": pa.array(offsets),
-                "ordinal": pa.array(self._ordinals(offsets)),
-            },
-            schema=_UNIDENTIFIED,
-        )
-        self.candidates.append(table)
-
-    def _ordinals(self, offsets: np.ndarray) -> np.ndarray:
-        """0, 1, … for the rows of each offset, going on where the last flush ended. Shape (n,), int32."""
-        if not len(offsets):
-            return offsets.astype(np.int32)
-        index = np.arange(len(offsets))
-        begins = np.append(True, offsets[1:] != offsets[:-1])
-        ordinals = index - np.maximum.accumulate(np.where(begins, index, 0))
-        if offsets[0] == self._last_offset:
-            ordinals[offsets == offsets[0]] += self._next_ordinal
-        self._last_offset, self._next_ordinal = int(offsets[-1]), int(ordinals[-1]) + 1
-        return ordinals.astype(np.int32)
 
     def archive_images(self) -> pa.Table:
         """The piece's rows of ARCHIVE_IMAGES."""
@@ -327,47 +213,46 @@ class _TableReader:
         self._columns = (config.url_columns, config.text_columns)
         self._sample = config.sample
         self._reading = Reading(type="table", end=max(piece.end, piece.start))
-        self._counts = _Counts()
-        self.candidates: list[pa.Table] = []
+        self._counts = Counts()
 
-    def run(self) -> None:
+    def candidates(self) -> Iterator[pa.Table]:
         """Read the piece's rows to their end."""
         piece = self._piece
         try:
             for first, rows in read_rows(piece.location, piece.start, piece.end, self._columns):
-                self._rows(first, rows)
+                yield self._rows(first, rows)
         except TableError as error:
             self._reading.error = f"{piece.archive} {error}"
 
-    def _rows(self, first: int, rows: pa.Table) -> None:
+    def _rows(self, first: int, rows: pa.Table) -> pa.Table:
         counts = self._counts
         self._reading.records += len(rows)
         raws = [(url or "").strip() for url in rows["url"].to_pylist()]
         taken = [number for number, raw in enumerate(raws) if not raw or in_sample(raw, self._sample)]
         counts.not_sampled += len(raws) - len(taken)
         counts.images_seen += len(taken)
-        shown = [number for number in taken if raws[number] and raws[number][:5] not in _INLINED]
+        shown = [number for number in taken if raws[number] and raws[number][:5] not in INLINED]
         counts.no_url += sum([not raws[number] for number in taken])
-        counts.data_uri += sum([raws[number][:5] in _INLINED for number in taken])
+        counts.data_uri += sum([raws[number][:5] in INLINED for number in taken])
         texts = clean_texts(rows["text"].take(pa.array(shown, pa.int64())))
         usable = not_empty(texts)
         counts.no_text += int((~usable).sum())
         numbers = np.asarray(shown, np.int64)[usable]
-        found = [(raws[number], canonical_url(raws[number])) for number in numbers]
-        counts.candidates += len(found)
-        nothing = {column.name: pa.nulls(len(found), column.type) for column in _UNIDENTIFIED}
+        urls, hosts = canonical_urls([raws[number] for number in numbers], [None], np.zeros(len(numbers), np.int64))
+        counts.candidates += len(urls)
+        nothing = {column.name: pa.nulls(len(urls), column.type) for column in UNIDENTIFIED}
         columns = {
             **nothing,
-            "url": pa.array([as_written(raw) if url is None else url for raw, url in found], pa.string()),
+            "url": urls,
             "text": texts.filter(pa.array(usable)),
-            "text_source": pa.repeat("table", len(found)),
-            "host": pa.array(["" if url is None else host_of(url) for _, url in found], pa.string()),
-            "page_url": pa.repeat("", len(found)),
-            "archive": pa.repeat(self._piece.archive, len(found)),
+            "text_source": pa.repeat("table", len(urls)),
+            "host": hosts,
+            "page_url": pa.repeat("", len(urls)),
+            "archive": pa.repeat(self._piece.archive, len(urls)),
             "offset": pa.array(numbers + first),
-            "ordinal": pa.array(np.zeros(len(found), np.int32)),
+            "ordinal": pa.array(np.zeros(len(urls), np.int32)),
         }
-        self.candidates.append(pa.table([columns[name] for name in _UNIDENTIFIED.names], _UNIDENTIFIED))
+        return identified(pa.table([columns[name] for name in UNIDENTIFIED.names], UNIDENTIFIED))
 
     def archive_images(self) -> pa.Table:
         """A table holds no images."""
@@ -383,7 +268,7 @@ def in_sample(url: str, share: float) -> bool:
     return share >= 1 or hash64(url) < share * 2**64
 
 
-def _source(piece: Piece, reading: Reading, counts: _Counts) -> dict[str, object]:
+def _source(piece: Piece, reading: Reading, counts: Counts) -> dict[str, object]:
     return {
         **asdict(counts),
         "archive": piece.archive,

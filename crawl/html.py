@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from selectolax.lexbor import LexborDocumentOptions, LexborHTMLParser, LexborNode
@@ -20,6 +21,13 @@ MAX_LANGUAGE_CHARS = 35
 """BCP 47 (RFC 5646, section 4.4.1): the length that a language tag's buffer needs."""
 
 
+class Choice(Protocol):
+    """An image that names several URLs."""
+
+    def shown(self) -> str:
+        """The one that it shows in the end, as `crawl.urls.image_url` says."""
+
+
 @dataclass(slots=True)
 class Page:
     """What a page says of itself, and its images as columns, in the order of the document."""
@@ -30,6 +38,8 @@ class Page:
     tdm_reserved: bool | None = None  # None: the page does not say
     license: str | None = None  # of rel="license", as written
     urls: list[str] = field(default_factory=list)  # as written; empty: the tag names none
+    choices: dict[int, Choice] = field(default_factory=dict)  # of images whose URL above may be a placeholder
+    silent: list[str] = field(default_factory=list)  # URLs of further images, that have no text
     texts: list[list[str]] = field(default_factory=list)  # a column for each text source; empty: there is none
 
     def add(self, source: int, images: Iterable[tuple[str, str]]) -> None:

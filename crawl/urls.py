@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import lru_cache
+from itertools import product
 
 import can_ada
 
@@ -22,12 +23,15 @@ _ALTERNATIVES = frozenset(LAZY + SRCSETS)
 
 # What mail and advertising tools add to an address to know where a visitor comes from: the parameters that Firefox and
 # Brave strip, and Google Analytics' campaign parameters.
-_TRACKING = re.compile(
+TRACKING = (
     r"[?&](?:utm_[a-z0-9_]+|fbclid|gclid|gclsrc|gbraid|wbraid|dclid|msclkid|yclid|twclid|ttclid|igshid|mc_cid|mc_eid"
     r"|mkt_tok|oly_anon_id|oly_enc_id|_hsenc|_hsmi|__hstc|__hsfp|__hssc|hsctatracking|vero_id|_openstat|wickedid"
-    r"|s_cid|ml_subscriber|ml_subscriber_hash)(?:=|&|$)",
-    re.IGNORECASE,
+    r"|s_cid|ml_subscriber|ml_subscriber_hash)(?:=|&|$)"
 )
+"""A tracking parameter in a URL, as a regular expression that ignores case."""
+_TRACKING = re.compile(TRACKING, re.IGNORECASE)
+INLINED = frozenset("".join(letters) + ":" for letters in product(*zip("data", "DATA", strict=True)))
+"""The first five characters of URLs that hold their image themselves."""
 _HTTP = ("http://", "https://")
 _IMAGE_FILE = re.compile(r"[^?#]+\.(?:jpe?g|jfif|png|gif|webp|avif|bmp|tiff?)(?:[?#]|$)", re.IGNORECASE)
 _WHITESPACE = " \t\r\n\f\v\x00"
@@ -122,7 +126,7 @@ def image_url(attributes: Mapping[str, str | None]) -> str:
         return src
     for name in LAZY:
         value = (attributes.get(name) or "").strip(_WHITESPACE)
-        if value and not _inlined(value):
+        if value and value[:5] not in INLINED:
             return value
     for name in SRCSETS:
         value = attributes.get(name) or ""
@@ -136,7 +140,7 @@ def largest_of(srcset: str) -> str:
     best, best_size = "", -1.0
     for match in _SRCSET.finditer(srcset):
         url, descriptor = match.groups()
-        if _inlined(url):
+        if url[:5] in INLINED:
             continue
         size = _DESCRIPTOR.match((descriptor or "1x").strip())
         value = float(size[1]) if size else 0.0
@@ -151,7 +155,3 @@ def is_placeholder(src: str) -> bool:
         return True
     name = src[:MAX_URL_CHARS].partition("?")[0].partition("#")[0].rpartition("/")[2]
     return _PLACEHOLDER.fullmatch(name) is not None
-
-
-def _inlined(url: str) -> bool:
-    return url[:5].lower() == "data:"

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import msgspec
+import stringzilla
 
 from crawl.html import Page, asks_noai, open_graph, reserves_tdm
 from crawl.urls import image_url, names_image
@@ -28,6 +31,18 @@ class _Link(msgspec.Struct, gc=False):
     data_original: str | None = msgspec.field(default=None, name="data-original")
     data_lazy_src: str | None = msgspec.field(default=None, name="data-lazy-src")
     data_srcset: str | None = msgspec.field(default=None, name="data-srcset")
+
+    def shown(self) -> str:
+        """The URL of an image that names several."""
+        attributes = {
+            "src": self.url,
+            "srcset": self.srcset,
+            "data-src": self.data_src,
+            "data-original": self.data_original,
+            "data-lazy-src": self.data_lazy_src,
+            "data-srcset": self.data_srcset,
+        }
+        return image_url(attributes)
 
 
 class _Meta(msgspec.Struct, gc=False):
@@ -87,6 +102,7 @@ class _Wat(msgspec.Struct):
     envelope: _Envelope = msgspec.field(default_factory=_Envelope, name="Envelope")
 
 
+_PATH_OF = attrgetter("path")
 _DECODER = msgspec.json.Decoder(_Wat)
 _LINKS = msgspec.json.Decoder(list[_Link])
 
@@ -123,13 +139,20 @@ def parse_wat(block: bytes, text_sources: Sequence[str]) -> WatPage | None:
         tdm_reserved=reserves_tdm(tdm + _values(headers.tdm) + _values(headers.tdm_lower)),
         license=next((link.url for link in head.relations if link.rel == "license" and link.url), None),
     )
-    page.urls = [
-        _shown(link)
+    told = [link for link in images if link.alt or link.title]
+    if len(told) < len(images):
+        page.silent = [
+            link.shown() if (url := (link.url or "").strip())[:1] in "dD" else url  # it may be empty, or `data:`
+            for link in images
+            if not (link.alt or link.title)
+        ]
+    page.urls = [(link.url or "").strip() for link in told]
+    page.choices = {
+        number: link
+        for number, link in enumerate(told)
         if link.srcset or link.data_src or link.data_original or link.data_lazy_src or link.data_srcset
-        else (link.url or "").strip()
-        for link in images
-    ]
-    page.texts = [_TEXTS.get(name, _none)(images) for name in text_sources]
+    }
+    page.texts = [_TEXTS.get(name, _none)(told) for name in text_sources]
     for source, name in enumerate(text_sources):
         if name == "og":
             page.add(source, open_graph(metas))
@@ -150,21 +173,21 @@ def _images_alone(block: bytes) -> tuple[_Wat, list[_Link]] | None:
     if last < 0:
         return None
     images: list[bytes] = []
-    find = block.find
-    at = find(_IMAGE_PATH, start)
+    find, end_of = stringzilla.find, block.find
+    at = find(block, _IMAGE_PATH, start)
     while at >= 0:
-        begin, end = at - len(_PATH), find(b"}", at)
-        if end < 0 or not block.startswith(_PATH, begin):
-            return None
-        images.append(block[begin : end + 1])  # if the brace is in a string, the string has no end, and decoding fails
-        at = find(_IMAGE_PATH, end)
+        end = end_of(b"}", at)
+        images.append(block[at - len(_PATH) : end + 1])  # what is no link from end to end fails to decode
+        at = find(block, _IMAGE_PATH, end) if end >= 0 else -1
     try:
         wat = _DECODER.decode(block[: start + len(_LINKS_BEGIN)] + block[last:])
         links = _LINKS.decode(b"[" + b",".join(images) + b"]")
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
     response = wat.envelope.payload.response
-    return None if response is None or response.html is None else (wat, links)
+    if response is None or response.html is None or not all(map(_PATH_OF, links)):
+        return None
+    return wat, links
 
 
 def _all_links(block: bytes) -> tuple[_Wat, list[_Link]]:
@@ -204,23 +227,11 @@ def _values(header: str | list[str] | None) -> list[str]:
     return [header] if isinstance(header, str) else header or []
 
 
+@lru_cache(maxsize=64)
 def _status(value: str | int) -> int:
     """A status as a number; 200 if it is none, as `crawl.payload` has it for a response without a status line."""
     text = str(value).strip()
     return int(text) if re.fullmatch("[0-9]{3}", text) else 200
-
-
-def _shown(link: _Link) -> str:
-    """The URL of an image that names several."""
-    attributes = {
-        "src": link.url,
-        "srcset": link.srcset,
-        "data-src": link.data_src,
-        "data-original": link.data_original,
-        "data-lazy-src": link.data_lazy_src,
-        "data-srcset": link.data_srcset,
-    }
-    return image_url(attributes)
 
 
 def _lenient(block: bytes) -> _Wat:

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 
-PAIR_ID_SQL = "unhex(md5(url)[1:16] || md5(text)[1:16])"
+PAIR_ID_SQL = "unhex(left(md5(url), 16) || left(md5(text), 16))"
 """pair_id of the columns url and text, in DuckDB."""
 
 

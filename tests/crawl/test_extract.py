@@ -203,7 +203,7 @@ def test_ordinals_are_unique_where_a_member_holds_two_pages(tmp_path: Path, monk
     assert len({row["offset"] for row in rows}) == 2
 
 
-@pytest.mark.parametrize("limit", [("_FLUSH_IMAGES", 2), ("_FLUSH_CHARACTERS", 3)])
+@pytest.mark.parametrize("limit", [("_FLUSH_IMAGES", 2), ("_FLUSH_BYTES", 3)])
 def test_flushing_changes_nothing(limit: tuple[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     records = [page("".join(f"<img src={i} alt='{'x' * i} {i}'>" for i in range(n))) for n in (0, 3, 1, 0, 5)]
     before = run(tmp_path, *records)

@@ -65,7 +65,7 @@ def test_fields_of_the_wrong_type_cost_only_themselves() -> None:
     block = wat({"Head": {"Base": 7, "Metas": "x"}, "Links": [link(url="a", alt=["x"]), "x", link(url="b", alt="ok")]})
     found = parse_wat(block, SOURCES)
     assert found is not None
-    assert rows(found.page) == [("a", ("", "", "")), ("b", ("ok", "", ""))]
+    assert rows(found.page) == [("b", ("ok", "", "")), ("a", ("", "", ""))]
 
 
 def test_lone_surrogates_and_broken_bytes() -> None:
@@ -135,6 +135,30 @@ def test_reading_the_images_alone_changes_nothing(
 ) -> None:
     html: dict[str, object] = {"Head": head, "Links": links} if is_last else {"Links": links, "Head": head}
     assert parse_wat(compact(html), SOURCES) == parse_wat(wat(html), SOURCES)
+
+
+def test_images_without_a_text_are_told_apart_by_their_address_alone() -> None:
+    shapes = [
+        link(url="a"),
+        link(),
+        link(url="data:,x", **{"data-src": "b"}),
+        link(url="data:,x"),
+        link(url=" "),
+        link(url="dog"),
+    ]
+    found = parse_wat(compact({"Links": shapes}), SOURCES)
+    assert found is not None
+    assert (found.page.urls, found.page.silent) == ([], ["a", "", "b", "data:,x", "", "dog"])
+
+
+@pytest.mark.parametrize("odd", ['{"text":"IMG@/src"}', '{"alt":"x","path":"IMG@/src"}', '{ "path":"IMG@/src"}'])
+def test_links_in_another_form_are_read_as_json(odd: str) -> None:
+    block = compact({"Links": [ANCHOR, link(url="a", alt="a"), ANCHOR]}).replace(
+        b'{"path":"A', odd.encode() + b',{"path":"A', 1
+    )
+    found = parse_wat(block, ("alt",))
+    assert found is not None
+    assert found.page == parse_wat(json.dumps(json.loads(block)).encode(), ("alt",)).page  # type: ignore[union-attr]
 
 
 def test_images_alone_need_not_be_decoded_with_the_other_links() -> None:

@@ -1,0 +1,205 @@
+"""The images of many pages, collected and then made into candidates column by column."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from crawl.canonical import canonical_urls, placeholders
+from crawl.clean import clean_text, clean_texts, not_empty, to_arrow
+from crawl.html import Choice, Page
+from crawl.urls import INLINED, as_written, canonical_url
+from dataset import sql
+from dataset.ids import PAIR_ID_SQL
+from dataset.schema import CANDIDATES, PAIR_ID
+
+UNIDENTIFIED = pa.schema([column for column in CANDIDATES if column.name != "pair_id"])
+"""CANDIDATES without pair_id."""
+
+
+@dataclass
+class Counts:
+    """What became of the pages and images of a piece; images_seen = candidates + no_text + no_url + data_uri, if an
+    image gives one candidate.
+    """
+
+    not_sampled: int = 0
+    pages: int = 0
+    images_seen: int = 0
+    candidates: int = 0
+    no_text: int = 0
+    no_url: int = 0
+    data_uri: int = 0
+
+
+@dataclass
+class _Pages:
+    """Columns over pages, and over their images, all in order."""
+
+    sizes: list[int] = field(default_factory=list)  # how many images each page has
+    page_urls: list[str] = field(default_factory=list)
+    bases: list[str | None] = field(default_factory=list)  # canonical
+    statuses: list[int] = field(default_factory=list)
+    languages: list[str | None] = field(default_factory=list)
+    noai: list[bool] = field(default_factory=list)
+    tdm_reserved: list[bool | None] = field(default_factory=list)
+    licenses: list[str | None] = field(default_factory=list)
+    dates: list[str | None] = field(default_factory=list)
+    offsets: list[int] = field(default_factory=list)
+    urls: list[str] = field(default_factory=list)
+    texts: list[list[str]] = field(default_factory=list)  # a column for each text source
+    choices: dict[int, Choice] = field(default_factory=dict)  # see Page; numbers count over all pages
+
+
+class Rows:
+    """Collects the images of an archive's pages and makes them candidates."""
+
+    def __init__(self, archive: str, sources: Sequence[str], *, every_text: bool, counts: Counts):
+        """counts: is filled in on the way."""
+        self._archive = archive
+        self._sources = sources
+        self._every_text = every_text
+        self._counts = counts
+        self._last_offset = -1
+        self._next_ordinal = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        self._pages = _Pages(texts=[[] for _ in self._sources])
+        self.bytes = 0
+        """Of the documents whose images wait: more than their URLs and texts can have."""
+
+    def __len__(self) -> int:
+        """How many images wait."""
+        return len(self._pages.urls)
+
+    def add(self, page: Page, uri: str, *, size: int, status: int, date: str | None, offset: int) -> None:
+        """Add a page of some bytes, fetched from `uri`, whose record is at an offset."""
+        counts, pages = self._counts, self._pages
+        counts.pages += 1
+        counts.images_seen += len(page.urls) + len(page.silent)
+        if page.silent:
+            self._lost(
+                no_url=page.silent.count(""),
+                data_uri=sum([url[:5] in INLINED for url in page.silent]),
+                of=len(page.silent),
+            )
+        if not page.urls:
+            return
+        page_url = canonical_url(uri)
+        base = (canonical_url(page.base, page_url) or page_url) if page.base else page_url
+        first = len(pages.urls)
+        if page.choices:
+            pages.choices.update({first + number: choice for number, choice in page.choices.items()})
+        pages.urls += page.urls
+        for column, texts in zip(pages.texts, page.texts, strict=True):
+            column += texts
+        pages.sizes.append(len(page.urls))
+        pages.page_urls.append(page_url or as_written(uri))
+        pages.bases.append(base)
+        pages.statuses.append(status)
+        pages.languages.append(page.language and (clean_text(page.language) or None))
+        pages.noai.append(page.noai)
+        pages.tdm_reserved.append(page.tdm_reserved)
+        pages.licenses.append(page.license and (canonical_url(page.license, base) or as_written(page.license)))
+        pages.dates.append(date)
+        pages.offsets.append(offset)
+        self.bytes += size
+
+    def flush(self) -> pa.Table:
+        """The candidates among the images that wait (CANDIDATES, in their order), which are then forgotten."""
+        pages, counts = self._pages, self._counts
+        self._begin()
+        if not pages.urls:
+            return CANDIDATES.empty_table()
+        _choose(pages)
+        raw = [to_arrow(column) for column in pages.texts]
+        kept = self._addressed(pages, np.logical_or.reduce([not_empty(column) for column in raw]))
+        page = np.repeat(np.arange(len(pages.sizes)), pages.sizes)[kept]
+        urls, hosts = canonical_urls([pages.urls[number] for number in kept], pages.bases, page)
+        texts = [clean_texts(column.take(pa.array(kept))) for column in raw]
+        rows, columns = np.nonzero(self._usable(texts))
+        counts.candidates += len(rows)
+        page = page[rows]
+        offsets = np.asarray(pages.offsets, np.int64)[page]
+
+        def of_page(values: list[Any], type_: pa.DataType) -> pa.Array:
+            return pa.array(values, type_).take(pa.array(page))
+
+        return identified(
+            pa.table(
+                {
+                    "url": urls.take(pa.array(rows)),
+                    "text": pa.chunked_array(texts).take(pa.array(columns * len(kept) + rows)).combine_chunks(),
+                    "text_source": pa.array(self._sources, pa.string()).take(pa.array(columns)),
+                    "host": hosts.take(pa.array(rows)),
+                    "page_url": of_page(pages.page_urls, pa.string()),
+                    "page_status": of_page(pages.statuses, pa.int32()),
+                    "page_language": of_page(pages.languages, pa.string()),
+                    "page_noai": of_page(pages.noai, pa.bool_()),
+                    "page_tdm_reserved": of_page(pages.tdm_reserved, pa.bool_()),
+                    "page_license": of_page(pages.licenses, pa.string()),
+                    "page_date": of_page(pages.dates, pa.string()),
+                    "archive": pa.repeat(pa.scalar(self._archive), len(rows)),
+                    "offset": pa.array(offsets),
+                    "ordinal": pa.array(self._ordinals(offsets)),
+                },
+                schema=UNIDENTIFIED,
+            )
+        )
+
+    def _addressed(self, pages: _Pages, has_text: np.ndarray) -> np.ndarray:
+        """The images that have a text and an address of their own, int64; the others are counted."""
+        urls = to_arrow(pages.urls)
+        has_url = not_empty(urls)
+        inlined = pc.match_substring_regex(urls, "^data:", ignore_case=True).to_numpy(zero_copy_only=False)
+        kept = np.flatnonzero(has_text & has_url & ~inlined)
+        self._lost(no_url=int((~has_url).sum()), data_uri=int(inlined.sum()), of=len(has_url) - len(kept))
+        return kept
+
+    def _lost(self, *, no_url: int, data_uri: int, of: int) -> None:
+        """Count images that cannot become candidates; those that have an address lack a text."""
+        self._counts.no_url += no_url
+        self._counts.data_uri += data_uri
+        self._counts.no_text += of - no_url - data_uri
+
+    def _usable(self, texts: list[pa.Array]) -> np.ndarray:
+        """Which cleaned texts become candidates: bool of shape (images, text sources)."""
+        usable = np.stack([not_empty(column) for column in texts], axis=1)
+        self._counts.no_text += int((~usable.any(axis=1)).sum())
+        if not self._every_text:
+            return usable & (usable.cumsum(axis=1) == 1)
+        for later in range(1, len(texts)):
+            for earlier in range(later):
+                usable[:, later] &= ~pc.equal(texts[later], texts[earlier]).to_numpy(zero_copy_only=False)
+        return usable
+
+    def _ordinals(self, offsets: np.ndarray) -> np.ndarray:
+        """0, 1, … for the rows of each offset, going on where the last flush ended. Shape (n,), int32."""
+        if not len(offsets):
+            return offsets.astype(np.int32)
+        index = np.arange(len(offsets))
+        begins = np.append(True, offsets[1:] != offsets[:-1])
+        ordinals = index - np.maximum.accumulate(np.where(begins, index, 0))
+        if offsets[0] == self._last_offset:
+            ordinals[offsets == offsets[0]] += self._next_ordinal
+        self._last_offset, self._next_ordinal = int(offsets[-1]), int(ordinals[-1]) + 1
+        return ordinals.astype(np.int32)
+
+
+def _choose(pages: _Pages) -> None:
+    """Give each image that names several URLs the one that it shows."""
+    numbers = list(pages.choices)
+    for at in np.flatnonzero(placeholders([pages.urls[number] for number in numbers])):
+        pages.urls[numbers[at]] = pages.choices[numbers[at]].shown()
+
+
+def identified(table: pa.Table) -> pa.Table:
+    """Rows of UNIDENTIFIED as CANDIDATES."""
+    ids = sql.run(f"SELECT {PAIR_ID_SQL} AS pair_id FROM rows", {"rows": table.select(["url", "text"])})  # noqa: S608
+    return table.add_column(0, "pair_id", ids.column("pair_id").cast(PAIR_ID)).select(CANDIDATES.names).cast(CANDIDATES)
