@@ -121,7 +121,7 @@ class Rows:
         raw = [to_arrow(column) for column in pages.texts]
         kept = self._addressed(pages, np.logical_or.reduce([not_empty(column) for column in raw]))
         page = np.repeat(np.arange(len(pages.sizes)), pages.sizes)[kept]
-        urls, hosts = canonical_urls([pages.urls[number] for number in kept], pages.bases, page)
+        urls, hosts = canonical_urls([pages.urls[number] for number in kept.tolist()], pages.bases, page)
         texts = [clean_texts(column.take(pa.array(kept))) for column in raw]
         rows, columns = np.nonzero(self._usable(texts))
         counts.candidates += len(rows)

@@ -32,22 +32,53 @@ def to_parquet(
     Raises:
         pa.ArrowInvalid: a column does not fit the schema.
     """
-    if schema is not None:
-        table = table.select(schema.names).cast(schema)
-    table = table.combine_chunks().replace_schema_metadata(None)
-    sink = pa.BufferOutputStream()
-    with pq.ParquetWriter(
-        sink,
-        table.schema,
-        compression="zstd",
-        compression_level=19 if encodings else 3,
-        use_dictionary=[name for name in table.column_names if name not in encodings] if encodings else True,
-        column_encoding=dict(encodings) if encodings else None,
-        store_schema=True,
-        write_statistics=True,
-    ) as writer:
-        writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
-    return sink.getvalue()
+    parquet = GrowingParquet(table.schema if schema is None else schema, encodings)
+    parquet.add(table)
+    return parquet.finish()
+
+
+class GrowingParquet:
+    """A file to which rows are added as they come: the same bytes however they are cut into tables.
+
+    In memory it has the file so far, and rows that do not fill a row group yet.
+    """
+
+    def __init__(self, schema: pa.Schema, encodings: Mapping[str, str] | None = None):
+        """schema: what tables are cast to; encodings: see `to_parquet`."""
+        self._schema = schema.remove_metadata()
+        self._waiting = self._schema.empty_table()
+        self._sink = pa.BufferOutputStream()
+        self.rows = 0
+        self._writer = pq.ParquetWriter(
+            self._sink,
+            self._schema,
+            compression="zstd",
+            compression_level=19 if encodings else 3,
+            use_dictionary=[name for name in schema.names if name not in encodings] if encodings else True,
+            column_encoding=dict(encodings) if encodings else None,
+            store_schema=True,
+            write_statistics=True,
+        )
+
+    def add(self, table: pa.Table) -> None:
+        """Add rows, which follow those before in their total order. Raises pa.ArrowInvalid if they do not fit."""
+        table = table.select(self._schema.names).cast(self._schema)
+        self.rows += table.num_rows
+        waiting = pa.concat_tables([self._waiting, table])
+        whole = waiting.num_rows - waiting.num_rows % ROW_GROUP_ROWS
+        if whole:
+            self._write(waiting.slice(0, whole))
+        self._waiting = waiting.slice(whole)
+
+    def finish(self) -> pa.Buffer:
+        """The file; nothing can be added after it."""
+        if self._waiting.num_rows or not self.rows:
+            self._write(self._waiting)
+        self._writer.close()
+        return self._sink.getvalue()
+
+    def _write(self, table: pa.Table) -> None:
+        self._writer.write_table(table.combine_chunks(), row_group_size=ROW_GROUP_ROWS)
 
 
 def read_parquet(storage: Storage, name: str, columns: Sequence[str] | None = None) -> pa.Table:

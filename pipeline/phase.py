@@ -17,7 +17,7 @@ import pyarrow as pa
 from dataset.commits import Commit, FileRef, Ledger, fingerprint, folder
 from dataset.ids import checksum
 from dataset.storage import Storage
-from dataset.tables import read_parquet, to_parquet
+from dataset.tables import GrowingParquet, read_parquet, to_parquet
 from pipeline.exchange import Buckets, read_bucket
 
 
@@ -63,6 +63,7 @@ class Result:
     """What a phase's function answers."""
 
     tables: dict[str, tuple[pa.Table, pa.Schema | None]] = field(default_factory=dict)
+    parquets: dict[str, GrowingParquet] = field(default_factory=dict)  # tables too large to be in memory as such
     buckets: dict[str, Buckets] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
@@ -157,6 +158,8 @@ def execute(url: str, module: str, task: Task) -> Commit:
     for role, (table, schema) in result.tables.items():
         data = to_parquet(table, schema)
         files[role] = _write(storage, context.phase_file(role, "parquet"), data, table.num_rows)
+    for role, parquet in result.parquets.items():
+        files[role] = _write(storage, context.phase_file(role, "parquet"), parquet.finish(), parquet.rows)
     for role, bucket_file in result.buckets.items():
         ref = _write(storage, context.phase_file(role, "arrows"), bucket_file.data, bucket_file.rows)
         files[role] = replace(ref, ranges=bucket_file.ranges)

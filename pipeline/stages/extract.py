@@ -7,8 +7,9 @@ from itertools import pairwise
 import pyarrow as pa
 
 from crawl.archives import Piece
-from crawl.extract import ExtractConfig, extract
+from crawl.extract import Beside, ExtractConfig, read_candidates
 from dataset.schema import ARCHIVE_IMAGES, CANDIDATES, SOURCES
+from dataset.tables import GrowingParquet
 from pipeline.config import options
 from pipeline.phase import Context, Result, Task, phase
 from pipeline.plan import checksums, partitions
@@ -53,12 +54,12 @@ def _cut(piece: Piece, size: int) -> list[Piece]:
 def candidates(context: Context) -> Result:
     """Read the partition's pieces; everything that is lost is in `sources`."""
     config = settings(ExtractConfig, context.options["extract"])
-    found = extract(_pieces(context), config)
-    count = found.candidates.num_rows
-    result = Result(counts={"input": count, "kept": count, "dropped": 0})
-    result.table("candidates", found.candidates, CANDIDATES)
-    result.table("sources", pa.concat_tables([found.sources, _quarantined(context)]), SOURCES)
-    return result.table("archive_images", found.archive_images, ARCHIVE_IMAGES)
+    beside, found = Beside(), GrowingParquet(CANDIDATES)
+    for table in read_candidates(_pieces(context), config, beside):
+        found.add(table)
+    result = Result(counts={"input": found.rows, "kept": found.rows, "dropped": 0}, parquets={"candidates": found})
+    result.table("sources", pa.concat_tables([beside.sources, _quarantined(context)]), SOURCES)
+    return result.table("archive_images", beside.archive_images, ARCHIVE_IMAGES)
 
 
 def _quarantined(context: Context) -> pa.Table:

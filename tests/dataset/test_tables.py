@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import io
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import dataset.tables
+from dataset.tables import GrowingParquet, to_parquet
+
+SCHEMA = pa.schema([("number", pa.int32()), ("text", pa.string())])
+
+
+def rows(first: int, count: int) -> pa.Table:
+    numbers = range(first, first + count)
+    return pa.table({"text": [str(number % 3) for number in numbers], "number": numbers})
+
+
+@given(st.lists(st.integers(0, 9), max_size=6), st.booleans())
+def test_a_file_is_the_same_bytes_however_its_rows_come(sizes: list[int], encoded: bool) -> None:
+    encodings = {"number": "DELTA_BINARY_PACKED"} if encoded else None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dataset.tables, "ROW_GROUP_ROWS", 4)
+        grown = GrowingParquet(SCHEMA, encodings)
+        for number, size in enumerate(sizes):
+            grown.add(rows(sum(sizes[:number]), size))
+        data = grown.finish()
+        assert data.equals(to_parquet(rows(0, sum(sizes)), SCHEMA, encodings))
+    assert grown.rows == sum(sizes)
+    file = pq.ParquetFile(io.BytesIO(data))
+    assert file.read().equals(rows(0, sum(sizes)).select(SCHEMA.names).cast(SCHEMA))
+    groups = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
+    assert all(size == 4 for size in groups[:-1])
+
+
+def test_rows_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(pa.ArrowInvalid):
+        GrowingParquet(SCHEMA).add(pa.table({"number": ["x"], "text": ["y"]}))
