@@ -104,7 +104,7 @@ def ours_in(folder: Path, workers: Workers) -> tuple[list[int], dict[str, float]
     total = pa.concat_tables(counts).group_by("query_id", use_threads=False).aggregate([("count", "sum")])
     total = total.rename_columns(["query_id", "count"]).select(balance.COUNTS.names).sort_by("query_id")
     windows = balance.windows(total, CAP)
-    bucket = balance.bucket_of_query(windows, CAP, HASHES_PER_BUCKET)
+    bucket = balance.bucket_of_query(windows, HASHES_PER_BUCKET)
     near = workers.do(collect, [(file, windows, bucket) for file in files])
     cut = [
         ([table[number] for table in near], windows.filter(pa.array(bucket == number)))
@@ -135,7 +135,7 @@ def collect(file: Path, windows: pa.Table, bucket: np.ndarray) -> dict[int, pa.T
 
 def cutoffs(near: Sequence[pa.Table], windows: pa.Table) -> pa.Table:
     """CUTOFFS of a bucket."""
-    return balance.cutoffs(pa.concat_tables(near), windows, CAP)
+    return balance.cutoffs(pa.concat_tables(near), windows)
 
 
 def decide(file: Path, cutoffs: pa.Table) -> tuple[int, int]:

@@ -91,8 +91,12 @@ QUERIES = pa.schema(
         ("query", pa.string()),
         ("source", pa.string()),
         ("source_score", pa.float64()),
+        ("language", pa.string()),  # of the texts that are matched against it; null: of all, by the one list
     ]
 )
+
+CAPS = pa.schema([("language", pa.string()), ("cap", pa.int64())])
+"""How many pairs fill a query of each language; no rows where one cap holds for all."""
 
 PAIRS = pa.schema(
     [

@@ -20,6 +20,7 @@ from dataset.reasons import REASONS
 from dataset.schema import (
     CANDIDATE_STAGES,
     CANDIDATES,
+    CAPS,
     IMAGES,
     MATCHES,
     PAIR_STAGES,
@@ -80,6 +81,7 @@ class Dataset:
         table("_matches", "match.measure", "measures", MATCHES)
         table("_pairs", "prebalance.pairs", "pairs", PAIRS)
         table("_images", "fetch.get", "images", IMAGES)
+        table("caps", "prebalance.caps", "caps", CAPS, numbered=False)
         table("_samples", "pack.shard", "samples", SAMPLES, numbered=False)
         for stage in (*CANDIDATE_STAGES, *PAIR_STAGES):
             table(f"_{stage}_verdicts", f"{stage}.decide", "verdicts", VERDICTS)
@@ -157,7 +159,11 @@ def _missing(storage: Storage, file: FileRef, schema: pa.Schema) -> dict[str, st
     """Columns that the files lack (the query list has no counts before pack), with their SQL types."""
     with storage.open(file.name) as source:
         there = set(pq.read_schema(source).names)
-    return {field.name: "BIGINT" for field in schema if field.name not in there}
+    return {
+        field.name: "VARCHAR" if pa.types.is_string(field.type) else "BIGINT"
+        for field in schema
+        if field.name not in there
+    }
 
 
 def _numbered(schema: pa.Schema, numbered: bool) -> pa.Schema:

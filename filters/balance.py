@@ -18,7 +18,8 @@ result at t lies within that at any larger t over the same pairs. Pairs of equal
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal, get_args
 
 import numpy as np
@@ -30,7 +31,7 @@ from dataset.ids import mix64
 from dataset.schema import VERDICTS
 
 COUNTS = pa.schema([("query_id", pa.int32()), ("count", pa.int64())])
-WINDOWS = pa.schema([*COUNTS, ("window", pa.uint64())])
+WINDOWS = pa.schema([*COUNTS, ("cap", pa.int64()), ("window", pa.uint64())])
 COLLECTED = pa.schema([("query_id", pa.int32()), ("hash", pa.uint64())])
 CUTOFFS = pa.schema([*COUNTS, ("cap", pa.int64()), ("cutoff", pa.uint64())])
 """Queries of more than cap pairs; a null cutoff: the window was too narrow to tell (see widen)."""
@@ -51,6 +52,11 @@ class BalanceConfig:
 
     cap: int = 20_000
     """t: pairs that fill a query; CLIP's is 20,000 at 400 million pairs."""
+    per_language: bool = False
+    """Where `match.queries` has a list for each language: `cap` is English's t, and each other language's is the one
+    that leaves the same share of its matches to queries that are not full; see `filters.caps`."""
+    caps: Mapping[str, int] = field(default_factory=dict)
+    """t of languages by their code in `match.queries`, in place of `cap`, or of what `per_language` would give."""
     mode: Mode = "cap"
     """`cap`: a full query keeps the t pairs of the smallest hash. `sample`: each of its n matches with probability t/n,
     as MetaCLIP does. Either keeps what another query keeps."""
@@ -60,6 +66,9 @@ class BalanceConfig:
             raise ValueError(f"mode must be one of {', '.join(get_args(Mode))}, not {self.mode!r}")
         if self.cap < 1:
             raise ValueError(f"cap must be at least 1, not {self.cap}")
+        for language, cap in self.caps.items():
+            if cap < 1:
+                raise ValueError(f"caps.{language} must be at least 1, not {cap}")
 
 
 def _explode(query_ids: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
@@ -90,31 +99,47 @@ def counts(query_ids: pa.Array | pa.ChunkedArray) -> pa.Table:
     return pa.table([query.astype(np.int32), count[query]], schema=COUNTS)
 
 
-def windows(counts: pa.Table, t: int) -> pa.Table:
+def windows(counts: pa.Table, t: int | np.ndarray) -> pa.Table:
     """For each query of more than t pairs, the hashes among which its t-th smallest lies.
 
     Args:
         counts: COUNTS over all partitions, distinct and ascending ids.
-        t: pairs that fill a query.
+        t: pairs that fill a query; one for all, or of each row of `counts`, int64 (n,).
 
     Returns:
         WINDOWS, ordered by query_id: hashes up to and with `window` are to be collected.
     """
-    full = counts.filter(pc.greater(counts.column("count"), t))
-    count = full.column("count").to_numpy()
-    share = _expected(t) / count
+    full, cap = _full(counts, t)
+    share = _expected(cap) / full.column("count").to_numpy()
     window = np.where(share < 1, (np.minimum(share, 1 - 2.0**-53) * 2.0**64).astype(np.uint64), _ALL)
-    return pa.table([full.column("query_id"), full.column("count"), window], schema=WINDOWS)
+    return pa.table([*full.columns, cap, window], schema=WINDOWS)
 
 
-def bucket_of_query(windows: pa.Table, t: int, hashes_per_bucket: int) -> np.ndarray:
-    """A bucket for each query of WINDOWS, in their order, so that about so many hashes are collected for one. int64."""
-    return np.arange(len(windows)) // max(1, int(hashes_per_bucket / _expected(t)))
+def _full(counts: pa.Table, t: int | np.ndarray) -> tuple[pa.Table, np.ndarray]:
+    """COUNTS of the queries of more than t pairs, and the t of each."""
+    caps = np.broadcast_to(np.asarray(t, np.int64), counts.num_rows)
+    is_full = counts.column("count").to_numpy() > caps
+    return counts.filter(pa.array(is_full)), caps[is_full]
 
 
-def _expected(t: int) -> float:
-    """Hashes that a window is made to hold."""
-    return max(1.0, t + _SIGMAS * float(np.sqrt(t)) + _SLACK)
+def bucket_of_query(windows: pa.Table, hashes_per_bucket: int) -> np.ndarray:
+    """A bucket for each query of WINDOWS, in their order, so that at most so many hashes are collected for one, or one
+    query's. int64, every bucket from 0 to the last.
+    """
+    expected = np.minimum(_expected(windows.column("cap").to_numpy()).astype(np.int64), hashes_per_bucket)
+    bucket = np.zeros(len(expected), np.int64)
+    number, room = 0, hashes_per_bucket
+    for query, hashes in enumerate(expected.tolist()):
+        if hashes > room:
+            number, room = number + 1, hashes_per_bucket
+        bucket[query] = number
+        room -= hashes
+    return bucket
+
+
+def _expected(t: np.ndarray) -> np.ndarray:
+    """Hashes that a window is made to hold, for each t."""
+    return np.maximum(1.0, t + _SIGMAS * np.sqrt(t) + _SLACK)
 
 
 def collect(query_ids: pa.Array | pa.ChunkedArray, hashes: np.ndarray, windows: pa.Table) -> pa.Table:
@@ -138,13 +163,12 @@ def collect(query_ids: pa.Array | pa.ChunkedArray, hashes: np.ndarray, windows: 
     return pa.table([query[order], hash_[order]], schema=COLLECTED)
 
 
-def cutoffs(collected: pa.Table, windows: pa.Table, t: int) -> pa.Table:
+def cutoffs(collected: pa.Table, windows: pa.Table) -> pa.Table:
     """The exact t-th smallest hash of each query that has more than t pairs.
 
     Args:
         collected: COLLECTED of all partitions, in any order.
         windows: the WINDOWS that they were collected with.
-        t: as given to windows().
 
     Returns:
         CUTOFFS, ordered by query_id. A query whose window held fewer than t hashes (by chance, once in billions) has a
@@ -159,16 +183,14 @@ def cutoffs(collected: pa.Table, windows: pa.Table, t: int) -> pa.Table:
     hash_, query = hash_[order], query[order]
     ids = windows.column("query_id").to_numpy()
     first = np.searchsorted(query, ids, side="left")
-    enough = np.searchsorted(query, ids, side="right") - first >= t
+    cap = windows.column("cap").to_numpy()
+    enough = np.searchsorted(query, ids, side="right") - first >= cap
     whole = windows.column("window").to_numpy() == _ALL
     if (whole & ~enough).any():
         raise ValueError(f"query {ids[whole & ~enough][0]} was counted with more pairs than were collected")
     cutoff = np.zeros(len(ids), dtype=np.uint64)
-    cutoff[enough] = hash_[first[enough] + t - 1]
-    return pa.table(
-        [windows.column("query_id"), windows.column("count"), np.full(len(ids), t), pa.array(cutoff, mask=~enough)],
-        schema=CUTOFFS,
-    )
+    cutoff[enough] = hash_[first[enough] + cap[enough] - 1]
+    return pa.table([*windows.drop_columns("window").columns, pa.array(cutoff, mask=~enough)], schema=CUTOFFS)
 
 
 def widen(windows: pa.Table, cutoffs: pa.Table) -> pa.Table:
@@ -176,19 +198,19 @@ def widen(windows: pa.Table, cutoffs: pa.Table) -> pa.Table:
     window = windows.column("window").to_numpy()
     doubled = np.where(window > _ALL // np.uint64(2), _ALL, window * np.uint64(2))
     missed = cutoffs.column("cutoff").is_null().to_numpy()
-    return windows.set_column(2, WINDOWS.field("window"), pa.array(np.where(missed, doubled, window)))
+    return windows.set_column(3, WINDOWS.field("window"), pa.array(np.where(missed, doubled, window)))
 
 
-def sample_cutoffs(counts: pa.Table, t: int) -> pa.Table:
+def sample_cutoffs(counts: pa.Table, t: int | np.ndarray) -> pa.Table:
     """The CUTOFFS of the mode `sample`: a draw up to and with the cutoff has a probability of t/n.
 
     Args:
         counts: COUNTS over all partitions, distinct and ascending ids.
-        t: pairs that fill a query.
+        t: pairs that fill a query; one for all, or of each row of `counts`, int64 (n,).
     """
-    full = counts.filter(pc.greater(counts.column("count"), t))
-    cutoff = (t / full.column("count").to_numpy() * 2.0**64).astype(np.uint64) - np.uint64(1)
-    return pa.table([*full.columns, np.full(len(full), t), cutoff], schema=CUTOFFS)
+    full, cap = _full(counts, t)
+    cutoff = (cap / full.column("count").to_numpy() * 2.0**64).astype(np.uint64) - np.uint64(1)
+    return pa.table([*full.columns, cap, cutoff], schema=CUTOFFS)
 
 
 def draws(hashes: np.ndarray, query: np.ndarray, salt: int) -> np.ndarray:

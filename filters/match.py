@@ -8,6 +8,8 @@ answer depends on nothing but texts and queries.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar, get_args
@@ -29,14 +31,22 @@ _EMPTY, _SEVERAL = np.uint16(0), np.uint16(1)
 _HASH_UNIT, _HASH_PARENT = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)  # odd, bits well mixed
 
 
+OTHER = "other"
+"""Where lists are of languages, the list of every language that has none of its own."""
+_LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z]+)*|other")
+
+
 @dataclass(frozen=True)
 class MatchConfig:
     """Which query list, and what it means for a text to hold a query."""
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
-    queries: str = "builtin:en"
-    """`builtin:NAME`, a Parquet file with a column `query`, or a text file with one query a line; a path or URL."""
+    queries: str | Mapping[str, str] = "builtin:en"
+    """`builtin:NAME`, a Parquet file with a column `query`, or a text file with one query a line; a path or URL.
+    Or such a list for each language (`{en: builtin:en, de: de.parquet}`): a text is matched against the list of the
+    language that the stage `text` measures, however unsure; if that has none, against the list `other`, and if there
+    is none, it matches nothing. Codes are those of lid.176: `en`, `de`, `zh`, ..."""
     rule: Rule = "words"
     """`words`: whole words, whatever their case and Unicode form. `metaclip`: as MetaCLIP's substring matching.
 
@@ -50,6 +60,11 @@ class MatchConfig:
             raise ValueError(f"rule must be one of {', '.join(get_args(Rule))}, not {self.rule!r}")
         if not self.queries:
             raise ValueError("queries must name a query list, not be empty")
+        for language, name in {} if isinstance(self.queries, str) else self.queries.items():
+            if not _LANGUAGE.fullmatch(language):
+                raise ValueError(f"queries.{language} must be a language's code, such as de, or {OTHER}")
+            if not name:
+                raise ValueError(f"queries.{language} must name a query list, not be empty")
 
 
 class _Index:
@@ -321,3 +336,27 @@ def _blocks(texts: pa.Array) -> list[tuple[int, int]]:
     cuts = np.searchsorted(offsets, np.arange(offsets[0], offsets[-1], _BLOCK_BYTES)[1:])
     edges = np.unique(np.concatenate([[0], cuts, [len(texts)]]))
     return list(pairwise(edges.tolist()))
+
+
+def match_by_language(texts: pa.Array, languages: pa.Array, lists: Mapping[str, tuple[Matcher, int]]) -> pa.ListArray:
+    """The sorted, distinct ids of the queries that each text holds, of its language's list. list<int32> (n,).
+
+    Args:
+        texts: string (n,).
+        languages: string (n,), of the texts.
+        lists: a matcher for each language, and for OTHER if there is a list for all others; with its first query's id.
+    """
+    names = list(lists)
+    chosen = pc.index_in(languages, value_set=pa.array(names, pa.string()))
+    list_of = pc.fill_null(chosen, names.index(OTHER) if OTHER in lists else len(names)).to_numpy()
+    order = np.argsort(list_of, kind="stable")
+    edges = np.searchsorted(list_of[order], np.arange(len(names) + 2))
+    counts, ids = [], []
+    for (matcher, first), start, stop in zip(lists.values(), edges, edges[1:], strict=False):
+        found = matcher.match(texts.take(pa.array(order[start:stop])))
+        counts.append(pc.list_value_length(found).to_numpy())
+        ids.append(found.flatten().to_numpy() + np.int32(first))
+    counts.append(np.zeros(int(edges[-1] - edges[-2]), np.int32))  # of languages without a list
+    ends = np.cumsum(np.concatenate([np.zeros(1, np.int64), *counts]))
+    together = pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pa.array(np.concatenate(ids), pa.int32()))
+    return together.take(pa.array(np.argsort(order, kind="stable")))

@@ -24,13 +24,15 @@ from dataset.schema import QUERIES
 from dataset.storage import open_input
 from filters import sources
 from filters.lines import read_lines
+from filters.match import OTHER
 from filters.sources import Counts
 from filters.tokens import normalize
 
 DATA = Path(__file__).parent / "data"
+_COLUMNS = pa.schema([column for column in QUERIES if column.name != "language"])
 QUERY_LIST = pa.schema(
     [
-        *QUERIES,  # source: the first that gave the query; source_score: its score
+        *_COLUMNS,  # source: the first that gave the query; source_score: its score
         ("count", pa.int64()),  # occurrences in the text whose words or bigrams were counted; null if none counted it
         ("sources", pa.list_(pa.string())),  # all that gave the query, in the order of the config's keys
         ("scores", pa.list_(pa.float64())),  # of each of these: count, PMI (bits), views, synsets; null without one
@@ -231,6 +233,28 @@ def _sources(config: QueriesConfig, counted: Counted) -> Iterator[tuple[Source, 
         yield "number", sources.listed(pa.array(range(config.numbers)).cast(pa.string()))
 
 
+def load_all(lists: str | Mapping[str, str]) -> pa.Table:
+    """The query list of a run (dataset.schema.QUERIES): one for all texts, or one for each language.
+
+    Lists of languages follow each other by their codes, OTHER last; ids count through, so that each list's are its own
+    from its first on. Raises as `load` does.
+    """
+    if isinstance(lists, str):
+        return load(lists)
+    tables = [
+        table.set_column(table.num_columns - 1, "language", pa.array([language] * len(table), pa.string()))
+        for language in languages_of(lists)
+        for table in [load(lists[language])]
+    ]
+    table = pa.concat_tables(tables)
+    return table.set_column(0, "query_id", pa.array(range(len(table)), pa.int32()))
+
+
+def languages_of(lists: Mapping[str, str]) -> list[str]:
+    """The order of the lists of languages."""
+    return sorted(lists, key=lambda language: (language == OTHER, language))
+
+
 def load(name: str) -> pa.Table:
     """A query list (dataset.schema.QUERIES): `builtin:NAME`, a Parquet file, or a text file with one query a line.
 
@@ -259,6 +283,7 @@ def load(name: str) -> pa.Table:
         "source": pa.array(["extra"] * count, pa.string()),
         "source_score": pa.nulls(count, pa.float64()),
         **_columns(table),
+        "language": pa.nulls(count, pa.string()),
     }
     return pa.table([given[column] for column in QUERIES.names], names=QUERIES.names).cast(QUERIES)
 
@@ -269,8 +294,8 @@ def _read_parquet(name: str) -> pa.Table:
             table = pq.read_table(file)
         if "query" not in table.column_names:
             raise ValueError(f"{name} has no column `query`")
-        table = table.select([column for column in QUERIES.names if column in table.column_names])
-        table = table.cast(pa.schema([QUERIES.field(column) for column in table.column_names]))
+        table = table.select([column for column in _COLUMNS.names if column in table.column_names])
+        table = table.cast(pa.schema([_COLUMNS.field(column) for column in table.column_names]))
     except pa.ArrowInvalid as error:
         raise ValueError(f"{name} is not a query list: {error}") from None
     if table["query"].null_count:

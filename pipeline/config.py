@@ -19,13 +19,14 @@ from crawl.images import ImageConfig
 from dataset.reasons import REASONS
 from dataset.storage import is_local
 from filters.balance import BalanceConfig
+from filters.caps import ENGLISH
 from filters.decontaminate import DecontaminateConfig
 from filters.dedup import DedupConfig
 from filters.hashlists import HashLists, HashListsConfig
 from filters.image import ImageFilterConfig
 from filters.match import MatchConfig
 from filters.neardup import NearDupConfig
-from filters.queries import load as load_queries
+from filters.queries import load_all as load_queries
 from filters.text import TextConfig
 
 STRICT: dict[str, Any] = {"extra": "forbid"}
@@ -153,6 +154,15 @@ class Config:
         names = [filter_.name for filter_ in self.filters]
         if len(set(names)) != len(names):
             raise ValueError("filters must have distinct names")
+        self._check_caps()
+
+    def _check_caps(self) -> None:
+        lists = {} if isinstance(self.match.queries, str) else self.match.queries
+        if self.balance.per_language and ENGLISH not in lists:
+            raise ValueError("balance.per_language needs match.queries to name a list for each language, en among them")
+        for language in self.balance.caps:
+            if language not in lists:
+                raise ValueError(f"balance.caps.{language} needs match.queries to name a list for {language}")
 
 
 def load(path: str, overrides: Sequence[str] = (), out: str | None = None) -> Config:

@@ -18,6 +18,7 @@ import jinja2
 from dataset.storage import Storage, is_local
 from dataset.views import Dataset
 from filters.queries import DATA as QUERY_DATA
+from filters.queries import languages_of
 from pipeline import audits
 from pipeline.config import Config, ConfigError
 from pipeline.plan import checksums
@@ -45,8 +46,9 @@ FROM pairs GROUP BY host ORDER BY pairs DESC, host LIMIT $most
 """
 _QUERIES = """
 SELECT source, count(*) AS queries, count(*) FILTER (WHERE candidate_count > 0) AS matched,
-       count(*) FILTER (WHERE kept_count > 0) AS with_pairs, count(*) FILTER (WHERE candidate_count > $cap) AS over_cap
-FROM queries GROUP BY source ORDER BY source
+       count(*) FILTER (WHERE kept_count > 0) AS with_pairs,
+       count(*) FILTER (WHERE candidate_count > coalesce(cap, $cap)) AS over_cap
+FROM queries LEFT JOIN caps USING (language) GROUP BY source ORDER BY source
 """
 _FILES = """
 WITH dates AS (SELECT archive, min(page_date) AS first, max(page_date) AS last FROM candidates GROUP BY archive)
@@ -95,6 +97,7 @@ def _render(dataset: Dataset, config: Config) -> str:
         query_list=_query_list(config),
         query_notes=_query_notes(config),
         queries=[{name: value for name, value in row.items() if name != "over_cap"} for row in queries],
+        caps=ask("SELECT language, cap FROM caps ORDER BY language"),
         over_cap=sum(row["over_cap"] for row in queries),
         totals=totals,
         sources=_with_checksums(dataset.storage, config, ask(_FILES, most=_SOURCES)),
@@ -105,17 +108,24 @@ def _render(dataset: Dataset, config: Config) -> str:
 
 
 def _query_list(config: Config) -> str:
-    name = config.match.queries
+    lists = config.match.queries
+    if isinstance(lists, str):
+        return _named(lists)
+    return "one for each language: " + ", ".join(f"{key} ({_named(lists[key])})" for key in languages_of(lists))
+
+
+def _named(name: str) -> str:
     return name if name.startswith("builtin:") else f"the file {PurePath(name).name}"
 
 
 def _query_notes(config: Config) -> str:
-    """Where a built-in list is from, and on which terms; its headings below ours."""
-    name = config.match.queries
-    notes = QUERY_DATA / f"QUERIES_{name.removeprefix('builtin:').upper()}.md"
-    if not name.startswith("builtin:") or not notes.exists():
-        return ""
-    return re.sub(r"^#", "####", notes.read_text(encoding="utf-8").strip(), flags=re.MULTILINE)
+    """Where built-in lists are from, and on which terms; their headings below ours."""
+    lists = config.match.queries
+    names = {lists} if isinstance(lists, str) else set(lists.values())
+    built_in = sorted(name.removeprefix("builtin:").upper() for name in names if name.startswith("builtin:"))
+    files = [file for name in built_in if (file := QUERY_DATA / f"QUERIES_{name}.md").exists()]
+    notes = "\n\n".join(file.read_text(encoding="utf-8").strip() for file in files)
+    return re.sub(r"^#", "####", notes, flags=re.MULTILINE)
 
 
 def _with_checksums(storage: Storage, config: Config, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

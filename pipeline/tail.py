@@ -6,7 +6,8 @@ would keep. The cap's mode and the seed are the dataset's own, so that a cap's a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -20,6 +21,8 @@ from dataset.schema import CANDIDATE_STAGES, PAIR_STAGES
 from dataset.tables import read_parquet
 from dataset.views import Dataset
 from filters import balance
+from filters import caps as language_caps
+from filters.balance import BalanceConfig
 from pipeline.config import ConfigError
 from pipeline.rows import alive
 from pipeline.stages.balancing import salt_of
@@ -57,13 +60,15 @@ def curve(out: str, caps: Sequence[int], before: Stage | None = None) -> pa.Tabl
             raise ConfigError(f"a cap must be at least 1, not {cap}")
     dataset = Dataset(out)
     raw: dict[str, Any] = yaml.safe_load(dataset.storage.read("config.yaml"))
-    seed, mode = int(raw.get("seed", 0)), raw.get("balance", {}).get("mode", "cap")
+    config = BalanceConfig(**raw.get("balance", {}))
+    seed, mode = int(raw.get("seed", 0)), config.mode
     stage: Stage = before or ("balance" if dataset.commits("decontaminate.decide") else "prebalance")
     needed = {"prebalance": "dedup", "balance": "decontaminate"}[stage]
     if not dataset.commits(f"{needed}.decide"):
         raise ConfigError(f"{out} has not come to {stage} yet; `wit status {out}` shows how far it is")
     counts = _sum([balance.counts(rows["query_ids"]) for rows in _partitions(dataset, stage, seed)])
-    cutoffs = _cutoffs(dataset, stage, seed, mode, counts, caps)
+    caps_of = {cap: _caps(dataset, stage, counts, replace(config, cap=cap)) for cap in caps}
+    cutoffs = _cutoffs(dataset, stage, seed, mode, counts, caps_of)
     salt = salt_of(stage, seed)
     pairs, kept = 0, dict.fromkeys(caps, 0)
     left: dict[int, list[pa.Table]] = {cap: [] for cap in caps}
@@ -79,8 +84,8 @@ def curve(out: str, caps: Sequence[int], before: Stage | None = None) -> pa.Tabl
         {
             "cap": caps,
             "queries": [len(count)] * len(caps),
-            "full_queries": [int((count > cap).sum()) for cap in caps],
-            "percent_of_matches_in_tail": [_percent(count[count <= cap].sum(), count.sum()) for cap in caps],
+            "full_queries": [int((count > caps_of[cap]).sum()) for cap in caps],
+            "percent_of_matches_in_tail": [_percent(count[count <= caps_of[cap]].sum(), count.sum()) for cap in caps],
             "pairs": [pairs] * len(caps),
             "kept": [kept[cap] for cap in caps],
             "percent_kept": [_percent(kept[cap], pairs) for cap in caps],
@@ -90,14 +95,28 @@ def curve(out: str, caps: Sequence[int], before: Stage | None = None) -> pa.Tabl
     )
 
 
+def _caps(dataset: Dataset, stage: Stage, counts: pa.Table, config: BalanceConfig) -> np.ndarray:
+    """The t of each row of COUNTS, where the cap is another."""
+    if not config.per_language and not config.caps:
+        return np.full(len(counts), config.cap, np.int64)
+    (made,) = dataset.commits("match.queries")
+    queries = read_parquet(dataset.storage, made.files["queries"].name, ["query_id", "language"])
+    matched = counts
+    if stage == "balance":  # t follows from the counts before the first balance
+        (before,) = dataset.commits("prebalance.windows")
+        matched = read_parquet(dataset.storage, before.files["counts"].name)
+    found = language_caps.language_caps(matched, queries, config.cap, config.caps, per_language=config.per_language)
+    return language_caps.caps_of(counts, queries, found)
+
+
 def _cutoffs(
-    dataset: Dataset, stage: Stage, seed: int, mode: balance.Mode, counts: pa.Table, caps: Sequence[int]
+    dataset: Dataset, stage: Stage, seed: int, mode: balance.Mode, counts: pa.Table, caps_of: Mapping[int, np.ndarray]
 ) -> dict[int, pa.Table]:
     """The CUTOFFS of each cap."""
     if mode == "sample":
-        return {cap: balance.sample_cutoffs(counts, cap) for cap in caps}
+        return {cap: balance.sample_cutoffs(counts, own) for cap, own in caps_of.items()}
     found: dict[int, pa.Table] = {}
-    windows = {cap: balance.windows(counts, cap) for cap in caps}
+    windows = {cap: balance.windows(counts, own) for cap, own in caps_of.items()}
     while windows:
         hashes: dict[int, list[pa.Table]] = {cap: [] for cap in windows}
         for rows in _partitions(dataset, stage, seed):
@@ -105,7 +124,7 @@ def _cutoffs(
                 hashes[cap].append(balance.collect(rows["query_ids"], rows["hash"].to_numpy(), window))
         for cap in list(windows):
             collected = pa.concat_tables([balance.COLLECTED.empty_table(), *hashes[cap]])
-            found[cap] = balance.cutoffs(collected, windows[cap], cap)
+            found[cap] = balance.cutoffs(collected, windows[cap])
             if found[cap].column("cutoff").null_count:
                 windows[cap] = balance.widen(windows[cap], found[cap])
             else:

@@ -7,5 +7,5 @@ from pipeline.stages.balancing import AFTER
 
 
 def run(run: Run) -> None:
-    """Balance at exactly the cap."""
-    AFTER.run(run, run.config.balance.cap, None)
+    """Balance at exactly the caps."""
+    AFTER.run(run, 1.0, None)

@@ -13,7 +13,9 @@ import numpy as np
 import pyarrow as pa
 
 from dataset.ids import hash64, order_hash
-from filters import balance
+from dataset.schema import CAPS
+from filters import balance, caps
+from pipeline.config import plain
 from pipeline.exchange import write_buckets
 from pipeline.phase import Context, Input, Phase, Result, Task, phase
 from pipeline.rows import alive_rows, verdict_result
@@ -35,8 +37,36 @@ def _rows(context: Context) -> pa.Table:
     return rows.append_column("hash", pa.array(order_hash(rows.column("pair_id"), context.options["seed"])))
 
 
-def _buckets(context: Context, windows: pa.Table) -> np.ndarray:
-    return balance.bucket_of_query(windows, context.options["cap"], HASHES_PER_BUCKET)
+def _buckets(windows: pa.Table) -> np.ndarray:
+    return balance.bucket_of_query(windows, HASHES_PER_BUCKET)
+
+
+@phase("prebalance.caps")
+def language_caps(context: Context) -> Result:
+    """The t of each language, for both balances."""
+    options = context.options
+    made = caps.language_caps(
+        _total(context),
+        context.table("queries", ["query_id", "language"]),
+        options["cap"],
+        options["caps"],
+        per_language=options["per_language"],
+    )
+    return Result().table("caps", made, CAPS)
+
+
+def _total(context: Context) -> pa.Table:
+    """COUNTS of all partitions, added up."""
+    total = context.concat("counts", COUNTS).group_by("query_id", use_threads=False).aggregate([("count", "sum")])
+    return total.rename_columns(["query_id", "count"]).select(COUNTS.names).sort_by("query_id")
+
+
+def _caps(context: Context, counts: pa.Table) -> int | np.ndarray:
+    """t of all queries, or of each."""
+    if "caps" not in context.task.inputs:
+        return int(context.options["cap"])
+    queries = context.table("queries", ["query_id", "language"])
+    return caps.caps_of(counts, queries, context.table("caps"), context.options["oversample"])
 
 
 def _hosts(rows: pa.Table, dropped: pa.ChunkedArray) -> pa.Table:
@@ -59,34 +89,30 @@ class Balancing:
             counts = balance.counts(_rows(context).column("query_ids").combine_chunks())
             return Result().table("counts", counts, COUNTS)
 
-        @phase(f"{stage}.windows", version=2)
+        @phase(f"{stage}.windows", version=3)
         def windows(context: Context) -> Result:
             """Pairs per query in all, and for full queries the hashes among which the cutoff must lie."""
-            total = (
-                context.concat("counts", COUNTS).group_by("query_id", use_threads=False).aggregate([("count", "sum")])
-            )
-            total = total.rename_columns(["query_id", "count"]).select(COUNTS.names).sort_by("query_id")
-            window = balance.windows(total, context.options["cap"])
-            result = Result(facts={"buckets": int(_buckets(context, window).max(initial=-1)) + 1})
+            total = _total(context)
+            window = balance.windows(total, _caps(context, total))
+            result = Result(facts={"buckets": int(_buckets(window).max(initial=-1)) + 1})
             return result.table("counts", total, COUNTS).table("windows", window)
 
-        @phase(f"{stage}.collect", version=2)
+        @phase(f"{stage}.collect", version=3)
         def collect(context: Context) -> Result:
             """This partition's hashes within the windows, by the bucket of their query."""
             rows, window = _rows(context), context.concat("windows", balance.WINDOWS)
             found = balance.collect(rows.column("query_ids").combine_chunks(), rows.column("hash").to_numpy(), window)
             at = np.searchsorted(window.column("query_id").to_numpy(), found.column("query_id").to_numpy())
-            return Result(buckets={"hashes": write_buckets(found, _buckets(context, window)[at])})
+            return Result(buckets={"hashes": write_buckets(found, _buckets(window)[at])})
 
-        @phase(f"{stage}.cutoffs", version=2)
+        @phase(f"{stage}.cutoffs", version=3)
         def cutoffs(context: Context) -> Result:
             """The exact cutoff of each full query of a bucket."""
-            cap = context.options["cap"]
-            if context.options["mode"] == "sample":
-                return Result().table("cutoffs", balance.sample_cutoffs(context.table("counts"), cap))
             window = context.concat("windows", balance.WINDOWS)
-            window = window.filter(pa.array(_buckets(context, window) == context.task.partition))
-            cut = balance.cutoffs(context.concat("hashes", balance.COLLECTED), window, cap)
+            if context.options["mode"] == "sample":
+                return Result().table("cutoffs", balance.sample_cutoffs(window, window["cap"].to_numpy()))
+            window = window.filter(pa.array(_buckets(window) == context.task.partition))
+            cut = balance.cutoffs(context.concat("hashes", balance.COLLECTED), window)
             result = Result(facts={"missed": cut.column("cutoff").null_count}).table("cutoffs", cut)
             return result.table("windows", balance.widen(window, cut))
 
@@ -109,11 +135,14 @@ class Balancing:
         self.cutoffs: Phase = cutoffs
         self.decide: Phase = decide
 
-    def run(self, run: Run, cap: int, role: str | None) -> None:
-        """Balance the alive rows at `cap`; `role` names the table of matches beside them, None if they carry them."""
+    def run(self, run: Run, oversample: float, role: str | None) -> None:
+        """Balance the alive rows at the caps times `oversample`.
+
+        `role` names the table of matches beside the rows, None if they carry them.
+        """
         beside = (role,) if role else ()
-        seed = {"seed": run.config.seed}
-        mode = {"cap": cap, "mode": run.config.balance.mode}
+        config = run.config.balance
+        seed, mode = {"seed": run.config.seed}, {"mode": config.mode}
 
         def per_partition(made: Phase, options: dict[str, Any], **extra: tuple[Input, ...]) -> list[Task]:
             return [
@@ -122,15 +151,22 @@ class Balancing:
             ]
 
         counted = run.do(self.count, per_partition(self.count, seed), rows=run.alive)
-        windowed = run.one(self.windows, Task(self.windows.name, 0, {"counts": every(counted, "counts")}, {"cap": cap}))
-        counts, window = every([windowed], "counts"), every([windowed], "windows")
+        inputs = {"counts": every(counted, "counts")}
+        options: dict[str, Any] = {"cap": round(config.cap * oversample)}
+        if config.per_language or config.caps:
+            inputs["queries"] = (Input(run.shared["queries"]),)
+            if self.stage == "prebalance":
+                taken = plain({"cap": config.cap, "caps": config.caps, "per_language": config.per_language})
+                run.shared["caps"] = run.one(language_caps, Task(language_caps.name, 0, inputs, taken)).files["caps"]
+            inputs["caps"] = (Input(run.shared["caps"]),)
+            options = {"oversample": oversample}
+        windowed = run.one(self.windows, Task(self.windows.name, 0, inputs, options))
+        window = every([windowed], "windows")
         while True:
             if mode["mode"] == "sample":
-                cut = [run.one(self.cutoffs, Task(self.cutoffs.name, 0, {"counts": counts}, mode))]
+                cut = [run.one(self.cutoffs, Task(self.cutoffs.name, 0, {"windows": window}, mode))]
                 break
-            collected = run.do(
-                self.collect, per_partition(self.collect, {**seed, "cap": cap}, windows=window), rows=run.alive
-            )
+            collected = run.do(self.collect, per_partition(self.collect, seed, windows=window), rows=run.alive)
             cut = run.do(
                 self.cutoffs,
                 [

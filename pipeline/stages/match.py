@@ -2,77 +2,111 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from dataset.mapped import mapped
 from dataset.schema import MATCHES, QUERIES, VERDICTS
-from filters.match import Matcher
-from filters.queries import load
-from pipeline.config import options
+from filters.match import Matcher, match_by_language
+from filters.queries import load_all
+from pipeline.config import options, plain
 from pipeline.phase import Context, Input, Result, Task, phase
 from pipeline.rows import alive_rows, decide, take_units, verdict_result
 from pipeline.run import Run
+from pipeline.stages.common import every
+
+_NO_LANGUAGES = pa.table({"row": pa.array([], pa.uint32()), "language": pa.array([], pa.string())})
 
 
-@phase("match.queries")
+@phase("match.queries", version=2)
 def queries(context: Context) -> Result:
-    """The query list of this dataset, as it was when it was first used."""
-    return Result().table("queries", load(context.options["queries"]), QUERIES)
+    """The query list of this dataset, as it was when it was first used; facts: where each language's begins."""
+    table = load_all(context.options["queries"])
+    facts: dict[str, Any] = {}
+    if not isinstance(context.options["queries"], str):
+        languages = table["language"].to_pylist()
+        facts["lists"] = {name: languages.index(name) for name in dict.fromkeys(languages)}
+    return Result(facts=facts).table("queries", table, QUERIES)
 
 
 @phase("match.index")
 def index(context: Context) -> Result:
-    """The matcher of the list, built once for all workers."""
-    built = Matcher(context.table("queries", ["query"])["query"], context.options["rule"])
+    """The matcher of a list, built once for all workers."""
+    table = context.table("queries", ["query", "language"])
+    if "language" in context.options:
+        table = table.filter(pc.equal(table["language"], context.options["language"]))
+    built = Matcher(table["query"], context.options["rule"])
     return Result(files={"matcher": (context.phase_file("matcher", "arrow"), built.to_arrow())})
 
 
 @phase("match.measure", version=2)
 def measure(context: Context) -> Result:
-    """Which queries each text contains."""
+    """Which queries each text contains: of the one list, or of its language's."""
     rows = take_units(context, alive_rows(context, ["text"]))
-    ids = _matcher(context).match(rows.column("text").combine_chunks())
+    texts, matchers = rows.column("text").combine_chunks(), _matchers(context)
+    lists: dict[str, int] = context.options.get("lists", {})
+    if lists:
+        by_language = {name: (made, first) for (name, first), made in zip(lists.items(), matchers, strict=True)}
+        ids = match_by_language(texts, _languages(context, rows), by_language)
+    else:
+        ids = matchers[0].match(texts)
     table = pa.table({"row": rows.column("row"), "query_ids": ids})
     return Result(counts={"matches": len(ids.flatten())}).table("measures", table, MATCHES)
 
 
-def _matcher(context: Context) -> Matcher:
-    (item,) = context.task.inputs["matcher"]
-    if item.checksum not in _mapped:
-        _mapped.clear()
-        _mapped[item.checksum] = Matcher.from_arrow(mapped(context.storage, item.file))
-    return _mapped[item.checksum]
+def _languages(context: Context, rows: pa.Table) -> pa.Array:
+    """The language of each text, as the stage `text` measured it. string (n,)."""
+    measured = context.table("text", ["row", "language"])
+    at = np.searchsorted(measured["row"].to_numpy(), rows["row"].to_numpy())
+    return measured["language"].combine_chunks().take(pa.array(at))
 
 
-_mapped: dict[str, Matcher] = {}  # the last of this process
+def _matchers(context: Context) -> list[Matcher]:
+    items = context.task.inputs["matcher"]
+    for checksum in set(_mapped) - {item.checksum for item in items}:
+        del _mapped[checksum]
+    for item in items:
+        if item.checksum not in _mapped:
+            _mapped[item.checksum] = Matcher.from_arrow(mapped(context.storage, item.file))
+    return [_mapped[item.checksum] for item in items]
+
+
+_mapped: dict[str, Matcher] = {}  # those of this process's last task
 
 
 @phase("match.decide")
 def judge(context: Context) -> Result:
     """Verdicts by sql/decisions/match.sql."""
     rows = alive_rows(context, ["pair_id"])
-    verdicts = decide(context, "match", rows, {"measures": context.table("measures")}, context.options)
+    texts = context.table("text", ["row", "language"]) if "text" in context.task.inputs else _NO_LANGUAGES
+    tables = {"measures": context.table("measures"), "texts": texts}
+    verdicts = decide(context, "match", rows, tables, context.options)
     return verdict_result(rows, verdicts.cast(VERDICTS))
 
 
 def run(run: Run) -> None:
     """Load the queries, match, decide."""
-    from pipeline.plan import file_checksum
-
-    name = run.config.match.queries
-    source = name if name.startswith("builtin:") else file_checksum(name)
-    made = run.one(queries, Task(queries.name, 0, {}, {"queries": name, "checksum": source}))
+    names = run.config.match.queries
+    checksums = _source(names) if isinstance(names, str) else {key: _source(name) for key, name in names.items()}
+    made = run.one(queries, Task(queries.name, 0, {}, {"queries": plain(names), "checksum": checksums}))
     run.shared["queries"] = made.files["queries"]
     listed = {"queries": (Input(made.files["queries"]),)}
-    built = run.one(index, Task(index.name, 0, listed, options(run.config.match, "rule")))
+    rule = options(run.config.match, "rule")
+    lists = made.facts.get("lists", {})
+    beside = ("text",) if lists else ()
+    which: list[dict[str, Any]] = [{"language": name} for name in lists] or [{}]
+    built = run.do(index, [Task(index.name, number, listed, {**rule, **item}) for number, item in enumerate(which)])
     measured = run.do(
         measure,
         [
             Task(
                 measure.name,
                 partition.number,
-                {**partition.inputs(), "matcher": (Input(built.files["matcher"]),)},
-                {},
+                {**partition.inputs(*beside), "matcher": every(built, "matcher")},
+                {"lists": lists} if lists else {},
                 units=partition.alive,
             )
             for partition in run.partitions
@@ -87,10 +121,16 @@ def run(run: Run) -> None:
             Task(
                 judge.name,
                 partition.number,
-                {**partition.inputs(), "measures": (Input(partition.beside["matches"]),)},
-                options(run.config.match, "rule"),
+                {**partition.inputs(*beside), "measures": (Input(partition.beside["matches"]),)},
+                rule,
             )
             for partition in run.partitions
         ],
         rows=run.alive,
     )
+
+
+def _source(name: str) -> str:
+    from pipeline.plan import file_checksum
+
+    return name if name.startswith("builtin:") else file_checksum(name)

@@ -69,8 +69,7 @@ def pairs(context: Context) -> Result:
 
 def run(run: Run) -> None:
     """Balance at t × oversample, then move the rows that are left."""
-    cap = round(run.config.balance.cap * run.config.prebalance.oversample)
-    BEFORE.run(run, cap, "matches")
+    BEFORE.run(run, run.config.prebalance.oversample, "matches")
     share = {"pairs_per_partition": run.config.run.pairs_per_partition}
     routed = run.one(route, Task(route.name, 0, {"hosts": run.shared["prebalance.hosts"]}, share))
     lanes = {"lanes": (Input(routed.files["lanes"]),)}

@@ -62,6 +62,7 @@ def run(run: Run) -> None:
         ],
         rows=run.alive,
     )
+    run.beside("text", measured, "measures")
     inputs = [{"measures": (Input(commit.files["measures"]),)} for commit in measured]
     functions = custom.measuring(run.config, "text")
     if functions:

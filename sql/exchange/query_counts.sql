@@ -5,7 +5,7 @@ WITH kept AS (
     FROM (SELECT unnest(query_ids) AS query_id FROM samples)
     GROUP BY query_id
 )
-SELECT q.query_id, q.query, q.source, q.source_score,
+SELECT q.query_id, q.query, q.source, q.source_score, q.language,
        coalesce(c."count", 0) AS candidate_count, coalesce(k.kept_count, 0) AS kept_count
 FROM queries q LEFT JOIN candidates c USING (query_id) LEFT JOIN kept k USING (query_id)
 ORDER BY q.query_id

@@ -44,7 +44,7 @@ def make_cutoffs(partitions: Sequence[Rows], t: int) -> pa.Table:
         collected = [
             balance.collect(part.column("query_ids"), part.column("hash").to_numpy(), windows) for part in tables
         ]
-        cutoffs = balance.cutoffs(pa.concat_tables(collected), windows, t)
+        cutoffs = balance.cutoffs(pa.concat_tables(collected), windows)
         if not cutoffs.column("cutoff").null_count:
             return cutoffs
         windows = balance.widen(windows, cutoffs)
@@ -110,7 +110,7 @@ def test_exactly_t_of_a_full_query_and_few_are_collected() -> None:
     windows = balance.windows(balance.counts(queries), 1_000)
     collected = balance.collect(queries, hashes, windows)
     assert 1_000 <= collected.num_rows < 1_500
-    cutoffs = balance.cutoffs(collected, windows, 1_000)
+    cutoffs = balance.cutoffs(collected, windows)
     assert cutoffs.column("cutoff").to_pylist() == [np.sort(hashes)[999]]
     rows = pa.table({"row": pa.array(range(50_000), pa.uint32()), "query_ids": queries, "hash": hashes})
     assert balance.decide(rows, cutoffs).num_rows == 49_000
@@ -120,7 +120,7 @@ def test_a_window_that_held_too_few_is_told_and_widened() -> None:
     hashes = np.array([2**63 + i for i in range(100)], dtype=np.uint64)  # all far above any window
     queries = pa.array([[4]] * 100, pa.list_(pa.int32()))
     windows = balance.windows(balance.counts(queries), 2)
-    cutoffs = balance.cutoffs(balance.collect(queries, hashes, windows), windows, 2)
+    cutoffs = balance.cutoffs(balance.collect(queries, hashes, windows), windows)
     assert cutoffs.column("cutoff").to_pylist() == [None]
     with pytest.raises(ValueError, match="widen"):
         balance.decide(table([(1, [4])]), cutoffs)
@@ -132,15 +132,15 @@ def test_a_window_that_held_too_few_is_told_and_widened() -> None:
 def test_a_bucket_is_made_of_whole_queries() -> None:
     counts = pa.table([list(range(5)), [1_000_000] * 5], schema=balance.COUNTS)
     windows = balance.windows(counts, 10_000)  # 10,624 hashes a query
-    assert balance.bucket_of_query(windows, 10_000, 25_000).tolist() == [0, 0, 1, 1, 2]
-    assert balance.bucket_of_query(windows, 10_000, 1).tolist() == [0, 1, 2, 3, 4]
-    assert balance.bucket_of_query(windows.slice(0, 0), 10_000, 1).tolist() == []
+    assert balance.bucket_of_query(windows, 25_000).tolist() == [0, 0, 1, 1, 2]
+    assert balance.bucket_of_query(windows, 1).tolist() == [0, 1, 2, 3, 4]
+    assert balance.bucket_of_query(windows.slice(0, 0), 1).tolist() == []
 
 
 def test_counts_of_other_pairs_are_an_error_not_an_endless_loop() -> None:
-    windows = pa.table([[1], [100], [2**64 - 1]], schema=balance.WINDOWS)
+    windows = pa.table([[1], [100], [5], [2**64 - 1]], schema=balance.WINDOWS)
     with pytest.raises(ValueError, match="query 1 was counted with more pairs than were collected"):
-        balance.cutoffs(balance.COLLECTED.empty_table(), windows, 5)
+        balance.cutoffs(balance.COLLECTED.empty_table(), windows)
 
 
 def test_evidence_names_the_query_that_came_nearest() -> None:

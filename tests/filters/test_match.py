@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from filters import match
-from filters.match import MatchConfig, Matcher
+from filters.match import OTHER, MatchConfig, Matcher, match_by_language
 from filters.queries import load
 from filters.tokens import normalize
 
@@ -243,3 +243,29 @@ def test_a_matcher_read_from_its_file_is_the_same(texts: list[str], queries: lis
 def test_bad_config(key: str, value: str) -> None:
     with pytest.raises(ValueError, match=key):
         MatchConfig(**{key: value})  # type: ignore[arg-type]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["de", "en", "fr", "zz"]), st.sampled_from(["rot", "red rot", "taxi", ""]))),
+    st.booleans(),
+)
+def test_a_text_is_matched_against_the_list_of_its_language(rows: list[tuple[str, str]], has_other: bool) -> None:
+    lists = {"de": ["rot", "haus"], "en": ["red", "rot"], **({OTHER: ["taxi", "rot", "red"]} if has_other else {})}
+    firsts, first = {}, 0
+    for language, queries in lists.items():
+        firsts[language], first = first, first + len(queries)
+    matchers = {name: (Matcher(pa.array(queries)), firsts[name]) for name, queries in lists.items()}
+    texts = pa.array([text for _, text in rows], pa.string())
+    found = match_by_language(texts, pa.array([language for language, _ in rows], pa.string()), matchers)
+    expected = []
+    for language, text in rows:
+        name = language if language in lists else OTHER
+        own = enumerate(lists.get(name, []), firsts.get(name, 0))
+        expected.append([number for number, query in own if query in text.split()])
+    assert found.to_pylist() == expected
+
+
+@pytest.mark.parametrize("lists", [{}, {"English": "builtin:en"}, {"en": ""}])
+def test_lists_of_languages_that_cannot_be(lists: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match=r"^queries(\.\w+)? must (name|be) a "):
+        MatchConfig(queries=lists)

@@ -14,7 +14,7 @@ import pytest
 from dataset.ids import checksum
 from dataset.schema import QUERIES
 from dataset.tables import to_parquet
-from filters.queries import DATA, QUERY_LIST, SUMMARY, QueriesConfig, build, load
+from filters.queries import DATA, QUERY_LIST, SUMMARY, QueriesConfig, build, load, load_all
 
 WORDNET = "  1 This software\n  2 is licensed\n"
 
@@ -166,7 +166,20 @@ def test_parquet_file_with_only_queries(tmp_path: Path) -> None:
         "query": "b",
         "source": "extra",
         "source_score": None,
+        "language": None,
     }
+
+
+def test_lists_of_languages_follow_each_other_and_their_ids_count_through(tmp_path: Path) -> None:
+    for name, lines in (("de", "haus\nrot"), ("en", "red"), ("rest", "taxi\nhaus")):
+        (tmp_path / name).write_text(lines)
+    lists = {"other": str(tmp_path / "rest"), "en": str(tmp_path / "en"), "de": str(tmp_path / "de")}
+    table = load_all(lists)
+    assert table.schema == QUERIES
+    found = [(row["query_id"], row["language"], row["query"]) for row in table.to_pylist()]
+    assert found == [(0, "de", "haus"), (1, "de", "rot"), (2, "en", "red"), (3, "other", "taxi"), (4, "other", "haus")]
+    assert load_all(dict(reversed(lists.items()))).equals(table)
+    assert load_all(lists["en"]).equals(load(lists["en"]))
 
 
 @pytest.mark.parametrize(
