@@ -119,7 +119,7 @@ def _full(counts: pa.Table, t: int | np.ndarray) -> tuple[pa.Table, np.ndarray]:
     """COUNTS of the queries of more than t pairs, and the t of each."""
     caps = np.broadcast_to(np.asarray(t, np.int64), counts.num_rows)
     is_full = counts.column("count").to_numpy() > caps
-    return counts.filter(pa.array(is_full)), caps[is_full]
+    return counts.select(COUNTS.names).filter(pa.array(is_full)), caps[is_full]
 
 
 def bucket_of_query(windows: pa.Table, hashes_per_bucket: int) -> np.ndarray:
@@ -205,7 +205,7 @@ def sample_cutoffs(counts: pa.Table, t: int | np.ndarray) -> pa.Table:
     """The CUTOFFS of the mode `sample`: a draw up to and with the cutoff has a probability of t/n.
 
     Args:
-        counts: COUNTS over all partitions, distinct and ascending ids.
+        counts: COUNTS (or WINDOWS) over all partitions, distinct and ascending ids.
         t: pairs that fill a query; one for all, or of each row of `counts`, int64 (n,).
     """
     full, cap = _full(counts, t)

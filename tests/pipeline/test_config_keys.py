@@ -406,6 +406,7 @@ ELSEWHERE: dict[str, Callable[[], None]] = dict.fromkeys(
         *("fetch.per_host_delay_s", "fetch.retry", "fetch.refresh_before"),  # the tests above
         "fetch.engine",  # the test above
         "fetch.adopt",  # test_adopt
+        *("balance.per_language", "balance.caps"),  # test_languages
         "out",  # every test
         "run.max_quarantined",  # test_custom
         "run.workers",  # test_cluster: the same bytes with 1 and with 4; 0 starts no Ray
