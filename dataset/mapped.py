@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,9 +14,14 @@ from dataset.commits import FileRef
 from dataset.ids import checksum
 from dataset.storage import Storage
 
+UNUSED_DAYS = 7
+"""How long a kept file stays without a reader that begins; whoever maps it then still reads it to its end."""
+
 
 def mapped(storage: Storage, file: FileRef) -> pa.Buffer:
     """A file's bytes; one that is not on this machine is kept in its temporary folder, by its checksum.
+
+    Files that nobody has asked for in UNUSED_DAYS are deleted when another is kept.
 
     Raises:
         OSError: the file cannot be read, or the temporary folder is another user's.
@@ -28,10 +34,21 @@ def mapped(storage: Storage, file: FileRef) -> pa.Buffer:
         raise OSError(f"{folder} is another user's; set TMPDIR to a folder of your own")
     path = folder / file.checksum
     with contextlib.suppress(FileNotFoundError, pa.ArrowInvalid):  # not there yet, or empty after a lost disk
+        os.utime(path)  # in use, before another process looks for what is not
         data = pa.memory_map(str(path)).read_buffer()
         if checksum(data) == file.checksum:
             return data
+    _delete_unused(folder)
     with tempfile.NamedTemporaryFile(dir=folder, delete=False) as part:
         part.write(storage.read(file.name))
     Path(part.name).replace(path)
     return pa.memory_map(str(path)).read_buffer()
+
+
+def _delete_unused(folder: Path) -> None:
+    """Delete what was last used, or left half written, too long ago. A mapped file's bytes outlive its name."""
+    oldest = time.time() - UNUSED_DAYS * 24 * 3600
+    for path in folder.iterdir():
+        with contextlib.suppress(OSError):  # another process was faster
+            if path.lstat().st_mtime < oldest:
+                path.unlink()

@@ -44,3 +44,11 @@ def test_its_filters_drop_by_what_a_page_says(tmp_path: Path) -> None:
     build(make_config({**config, "run": {"workers": 0}, **yaml.safe_load(block)}), to="text", quiet=True)
     dropped = dataset.open(f"{tmp_path}/out").sql("SELECT text, reason FROM dropped ORDER BY text").fetchall()
     assert dropped == [("a kettle", "not_creative_commons"), ("a kettle, reserved", "page_tdm_reserved")]
+
+
+def test_a_run_with_lists_of_languages_is_one() -> None:
+    text = (Path(__file__).resolve().parents[1] / "docs" / "queries.md").read_text(encoding="utf-8")
+    block = re.findall(r"```yaml\n(.*?)```", text.partition("## Several languages")[2], flags=re.DOTALL)[0]
+    config = make_config({"sources": ["a"], "out": "b", **yaml.safe_load(block)})
+    assert config.balance.per_language
+    assert make_config({"sources": ["a"], "out": "b", **yaml.safe_load(block.replace("# caps", "caps"))}).balance.caps

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from pathlib import Path
 
 import fsspec
@@ -11,7 +12,7 @@ import pytest
 
 from dataset.commits import FileRef
 from dataset.ids import checksum
-from dataset.mapped import mapped
+from dataset.mapped import UNUSED_DAYS, mapped
 from dataset.storage import Storage
 
 DATA = bytes(range(256)) * 100
@@ -59,3 +60,34 @@ def test_a_folder_that_another_laid_out_is_not_used(remote: Storage, tmp_path: P
     (tmp_path / f"openwit-{os.getuid()}").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(OSError, match="set TMPDIR"):
         mapped(remote, reference())
+
+
+def age(path: Path, days: float) -> None:
+    then = time.time() - days * 24 * 3600
+    os.utime(path, (then, then))
+
+
+def test_files_that_nobody_uses_are_deleted_and_their_readers_read_on(remote: Storage, tmp_path: Path) -> None:
+    held = mapped(remote, reference())
+    (copy,) = tmp_path.glob("*/*")
+    part = copy.with_name("tmp-half-written")
+    part.write_bytes(b"half")
+    other = FileRef("phase/other.arrow", 3, checksum(b"new"), 0)
+    remote.write(other.name, b"new")
+    for path in (copy, part):
+        age(path, UNUSED_DAYS - 1)
+    mapped(remote, other)
+    assert copy.exists()
+    assert part.exists()
+    age(copy.with_name(other.checksum), 2 * UNUSED_DAYS)
+    for path in (copy, part):
+        age(path, UNUSED_DAYS + 1)
+    mapped(
+        remote, FileRef("phase/other.arrow", 3, checksum(b"new"), 0)
+    )  # used again: it stays, and nothing is kept anew
+    assert copy.exists()
+    copy.with_name(other.checksum).unlink()
+    mapped(remote, other)
+    assert [path.name for path in copy.parent.iterdir()] == [other.checksum]
+    assert held.to_pybytes() == DATA
+    assert mapped(remote, reference()).to_pybytes() == DATA
