@@ -48,6 +48,7 @@ class Record:
 
     @property
     def uri(self) -> str:
+        """Where the record was captured."""
         return self._value(b"WARC-Target-URI").strip("<>")  # early crawlers wrote <…>
 
     @property

@@ -93,7 +93,7 @@ def extract(pieces: Sequence[Piece], config: ExtractConfig) -> Extraction:
 
 
 def read_candidates(pieces: Sequence[Piece], config: ExtractConfig, beside: Beside) -> Iterator[pa.Table]:
-    """Read pieces of archives in the order given, in bounded memory: CANDIDATES, some 10,000 rows a table.
+    """Read pieces of archives in the order given, in bounded memory: CANDIDATES, some 30,000 rows a table.
 
     Args:
         pieces: what to read.

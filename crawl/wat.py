@@ -177,7 +177,7 @@ def _images_alone(block: bytes) -> tuple[_Wat, list[_Link]] | None:
     at = find(block, _IMAGE_PATH, start)
     while at >= 0:
         end = end_of(b"}", at)
-        images.append(block[at - len(_PATH) : end + 1])  # what is no link from end to end fails to decode
+        images.append(block[at - len(_PATH) : end + 1])  # what is no object from end to end fails to decode
         at = find(block, _IMAGE_PATH, end) if end >= 0 else -1
     try:
         wat = _DECODER.decode(block[: start + len(_LINKS_BEGIN)] + block[last:])
@@ -185,7 +185,7 @@ def _images_alone(block: bytes) -> tuple[_Wat, list[_Link]] | None:
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
     response = wat.envelope.payload.response
-    if response is None or response.html is None or not all(map(_PATH_OF, links)):
+    if response is None or response.html is None or not {_IMAGE}.issuperset(map(_PATH_OF, links)):
         return None
     return wat, links
 

@@ -151,7 +151,9 @@ def test_images_without_a_text_are_told_apart_by_their_address_alone() -> None:
     assert (found.page.urls, found.page.silent) == ([], ["a", "", "b", "data:,x", "", "dog"])
 
 
-@pytest.mark.parametrize("odd", ['{"text":"IMG@/src"}', '{"alt":"x","path":"IMG@/src"}', '{ "path":"IMG@/src"}'])
+@pytest.mark.parametrize(
+    "odd", ['{"text":"IMG@/src","path":"A@/href"}', '{"alt":"x","path":"IMG@/src"}', '{ "path":"IMG@/src"}']
+)
 def test_links_in_another_form_are_read_as_json(odd: str) -> None:
     block = compact({"Links": [ANCHOR, link(url="a", alt="a"), ANCHOR]}).replace(
         b'{"path":"A', odd.encode() + b',{"path":"A', 1
