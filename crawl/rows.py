@@ -42,8 +42,8 @@ class _Pages:
     """Columns over pages, and over their images, all in order."""
 
     sizes: list[int] = field(default_factory=list)  # how many images each page has
-    page_urls: list[str] = field(default_factory=list)
-    bases: list[str | None] = field(default_factory=list)  # canonical
+    uris: list[str] = field(default_factory=list)  # they, bases and licenses as written
+    bases: list[str | None] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
     languages: list[str | None] = field(default_factory=list)
     noai: list[bool] = field(default_factory=list)
@@ -91,8 +91,6 @@ class Rows:
             )
         if not page.urls:
             return
-        page_url = canonical_url(uri)
-        base = (canonical_url(page.base, page_url) or page_url) if page.base else page_url
         first = len(pages.urls)
         if page.choices:
             pages.choices.update({first + number: choice for number, choice in page.choices.items()})
@@ -100,13 +98,13 @@ class Rows:
         for column, texts in zip(pages.texts, page.texts, strict=True):
             column += texts
         pages.sizes.append(len(page.urls))
-        pages.page_urls.append(page_url or as_written(uri))
-        pages.bases.append(base)
+        pages.uris.append(uri)
+        pages.bases.append(page.base)
         pages.statuses.append(status)
         pages.languages.append(page.language and (clean_text(page.language) or None))
         pages.noai.append(page.noai)
         pages.tdm_reserved.append(page.tdm_reserved)
-        pages.licenses.append(page.license and (canonical_url(page.license, base) or as_written(page.license)))
+        pages.licenses.append(page.license)
         pages.dates.append(date)
         pages.offsets.append(offset)
         self.bytes += size
@@ -121,7 +119,8 @@ class Rows:
         raw = [to_arrow(column) for column in pages.texts]
         kept = self._addressed(pages, np.logical_or.reduce([not_empty(column) for column in raw]))
         page = np.repeat(np.arange(len(pages.sizes)), pages.sizes)[kept]
-        urls, hosts = canonical_urls([pages.urls[number] for number in kept.tolist()], pages.bases, page)
+        page_urls, bases = _places(pages)
+        urls, hosts = canonical_urls([pages.urls[number] for number in kept.tolist()], bases, page)
         texts = [clean_texts(column.take(pa.array(kept))) for column in raw]
         rows, columns = np.nonzero(self._usable(texts))
         counts.candidates += len(rows)
@@ -138,12 +137,12 @@ class Rows:
                     "text": pa.chunked_array(texts).take(pa.array(columns * len(kept) + rows)).combine_chunks(),
                     "text_source": pa.array(self._sources, pa.string()).take(pa.array(columns)),
                     "host": hosts.take(pa.array(rows)),
-                    "page_url": of_page(pages.page_urls, pa.string()),
+                    "page_url": page_urls.take(pa.array(page)),
                     "page_status": of_page(pages.statuses, pa.int32()),
                     "page_language": of_page(pages.languages, pa.string()),
                     "page_noai": of_page(pages.noai, pa.bool_()),
                     "page_tdm_reserved": of_page(pages.tdm_reserved, pa.bool_()),
-                    "page_license": of_page(pages.licenses, pa.string()),
+                    "page_license": of_page(_licenses(pages, bases), pa.string()),
                     "page_date": of_page(pages.dates, pa.string()),
                     "archive": pa.repeat(pa.scalar(self._archive), len(rows)),
                     "offset": pa.array(offsets),
@@ -190,6 +189,22 @@ class Rows:
             ordinals[offsets == offsets[0]] += self._next_ordinal
         self._last_offset, self._next_ordinal = int(offsets[-1]), int(ordinals[-1]) + 1
         return ordinals.astype(np.int32)
+
+
+def _places(pages: _Pages) -> tuple[pa.Array, list[str | None]]:
+    """The URL of each page, and the canonical URL, if there is one, that its links are relative to."""
+    urls, hosts = canonical_urls(pages.uris, [None], np.zeros(len(pages.uris), np.int64))
+    found = [url if host else None for url, host in zip(urls.to_pylist(), hosts.to_pylist(), strict=True)]
+    return urls, [
+        canonical_url(base, url) or url if base else url for base, url in zip(pages.bases, found, strict=True)
+    ]
+
+
+def _licenses(pages: _Pages, bases: list[str | None]) -> list[str | None]:
+    return [
+        written and (canonical_url(written, base) or as_written(written))
+        for written, base in zip(pages.licenses, bases, strict=True)
+    ]
 
 
 def _choose(pages: _Pages) -> None:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from operator import attrgetter
+from string import whitespace
 from typing import Any, NamedTuple
 
 import msgspec
@@ -103,6 +104,7 @@ class _Wat(msgspec.Struct):
 
 
 _PATH_OF = attrgetter("path")
+_METAS_BEGIN = frozenset("rRtToO" + whitespace)  # of robots, tdm-reservation, og:image and the like
 _DECODER = msgspec.json.Decoder(_Wat)
 _LINKS = msgspec.json.Decoder(list[_Link])
 
@@ -130,14 +132,21 @@ def parse_wat(block: bytes, text_sources: Sequence[str]) -> WatPage | None:
     if response is None or response.html is None:
         return None
     head, headers = response.html.head, response.headers
-    metas = [(name.strip().lower(), meta.content or "") for meta in head.metas if (name := meta.name or meta.property)]
+    metas = [
+        (name.strip().lower(), meta.content or "")
+        for meta in head.metas
+        if (name := meta.name or meta.property) and name[0] in _METAS_BEGIN
+    ]
     robots = [content for name, content in metas if name == "robots"]
+    robots += _values(headers.robots) + _values(headers.robots_lower)
     tdm = [content for name, content in metas if name == "tdm-reservation"]
+    tdm += _values(headers.tdm) + _values(headers.tdm_lower)
+    licenses = [link.url for link in head.relations if link.rel == "license" and link.url]
     page = Page(
         base=(head.base or "").strip() or None,
-        noai=asks_noai(robots + _values(headers.robots) + _values(headers.robots_lower)),
-        tdm_reserved=reserves_tdm(tdm + _values(headers.tdm) + _values(headers.tdm_lower)),
-        license=next((link.url for link in head.relations if link.rel == "license" and link.url), None),
+        noai=bool(robots) and asks_noai(robots),
+        tdm_reserved=reserves_tdm(tdm) if tdm else None,
+        license=licenses[0] if licenses else None,
     )
     told = [link for link in images if link.alt or link.title]
     if len(told) < len(images):
