@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import crawl.extract
 from crawl.archives import Piece, split
-from crawl.extract import ExtractConfig, Extraction, extract, in_sample
+from crawl.extract import Beside, ExtractConfig, Extraction, extract, in_sample, read_candidates
 from dataset.ids import pair_id
 from dataset.schema import ARCHIVE_IMAGES, CANDIDATES, SOURCES
 from tests.crawl.warc_bytes import http, members, page, record, wat, wat_record, whole
@@ -211,6 +211,19 @@ def test_flushing_changes_nothing(limit: tuple[str, int], tmp_path: Path, monkey
     after = run(tmp_path, *records)
     assert after.candidates.equals(before.candidates)
     assert after.sources.equals(before.sources)
+
+
+def test_candidates_come_while_the_archive_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crawl.extract, "_FLUSH_IMAGES", 2)
+    piece = whole(tmp_path, members(*(page(f"<img src={n} alt={n}>") for n in range(5))))
+    beside = Beside()
+    tables = read_candidates([piece, piece], ExtractConfig(), beside)
+    assert next(tables)["text"].to_pylist() == ["0", "1"]
+    assert beside.sources.num_rows == 0
+    rest = [table.num_rows for table in tables]
+    assert sum(rest) == 8
+    assert max(rest) == 2
+    assert beside.sources["candidates"].to_pylist() == [5, 5]
 
 
 def test_bad_inputs_are_rows_of_sources(tmp_path: Path) -> None:
