@@ -24,7 +24,7 @@ from filters.decontaminate import DecontaminateConfig
 from filters.dedup import DedupConfig
 from filters.hashlists import HashLists, HashListsConfig
 from filters.image import ImageFilterConfig
-from filters.match import MatchConfig
+from filters.match import OTHER, MatchConfig
 from filters.neardup import NearDupConfig
 from filters.queries import load_all as load_queries
 from filters.text import TextConfig
@@ -154,10 +154,15 @@ class Config:
         names = [filter_.name for filter_ in self.filters]
         if len(set(names)) != len(names):
             raise ValueError("filters must have distinct names")
-        self._check_caps()
+        self._check_languages()
 
-    def _check_caps(self) -> None:
+    def _check_languages(self) -> None:
         lists = {} if isinstance(self.match.queries, str) else self.match.queries
+        for language in lists:
+            if self.text.languages and language not in (*self.text.languages, OTHER):
+                raise ValueError(
+                    f"match.queries has a list for {language}, which text.languages does not allow; add it there"
+                )
         if self.balance.per_language and ENGLISH not in lists:
             raise ValueError("balance.per_language needs match.queries to name a list for each language, en among them")
         for language in self.balance.caps:

@@ -28,7 +28,7 @@ def queries(context: Context) -> Result:
     facts: dict[str, Any] = {}
     if not isinstance(context.options["queries"], str):
         languages = table["language"].to_pylist()
-        facts["lists"] = {name: languages.index(name) for name in dict.fromkeys(languages)}
+        facts["lists"] = [(name, languages.index(name)) for name in dict.fromkeys(languages)]
     return Result(facts=facts).table("queries", table, QUERIES)
 
 
@@ -47,9 +47,9 @@ def measure(context: Context) -> Result:
     """Which queries each text contains: of the one list, or of its language's."""
     rows = take_units(context, alive_rows(context, ["text"]))
     texts, matchers = rows.column("text").combine_chunks(), _matchers(context)
-    lists: dict[str, int] = context.options.get("lists", {})
+    lists: list[tuple[str, int]] = context.options.get("lists", [])
     if lists:
-        by_language = {name: (made, first) for (name, first), made in zip(lists.items(), matchers, strict=True)}
+        by_language = {name: (made, first) for (name, first), made in zip(lists, matchers, strict=True)}
         ids = match_by_language(texts, _languages(context, rows), by_language)
     else:
         ids = matchers[0].match(texts)
@@ -95,9 +95,9 @@ def run(run: Run) -> None:
     run.shared["queries"] = made.files["queries"]
     listed = {"queries": (Input(made.files["queries"]),)}
     rule = options(run.config.match, "rule")
-    lists = made.facts.get("lists", {})
+    lists = made.facts.get("lists", [])
     beside = ("text",) if lists else ()
-    which: list[dict[str, Any]] = [{"language": name} for name in lists] or [{}]
+    which: list[dict[str, Any]] = [{"language": name} for name, _ in lists] or [{}]
     built = run.do(index, [Task(index.name, number, listed, {**rule, **item}) for number, item in enumerate(which)])
     measured = run.do(
         measure,

@@ -136,3 +136,22 @@ def test_caps_by_language(folder: Path, tmp_path: Path) -> None:
 def test_what_cannot_be(folder: Path, queries: Any, balance: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make_config(config(folder, folder / "out", match={"queries": queries}, balance=balance))
+
+
+def test_a_list_of_a_language_that_is_not_allowed_is_a_mistake(folder: Path) -> None:
+    raw = config(folder, folder / "out", text={"languages": ["en", "fr"]})
+    with pytest.raises(ConfigError, match="match.queries has a list for de, which text.languages does not allow"):
+        make_config(raw)
+    lists = {"en": "builtin:en", "other": "builtin:en"}
+    make_config({**raw, "match": {"queries": lists}})
+
+
+def test_the_same_again_does_nothing(folder: Path, tmp_path: Path) -> None:
+    lists = {name: str(folder / "en.txt") for name in ("zh", "en", "other", "de")}
+    raw = config(folder, tmp_path / "out", match={"queries": lists}, balance={"cap": 4, "per_language": True})
+    found = made(raw)
+    rows = found.sql("SELECT language, min(query_id) FROM queries GROUP BY ALL ORDER BY 2").fetchall()
+    assert rows == [("de", 0), ("en", 4), ("zh", 8), ("other", 12)]
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.parquet")}
+    made(raw)
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.parquet")} == before
