@@ -140,7 +140,7 @@ def test_what_cannot_be(folder: Path, queries: Any, balance: dict[str, Any], mes
 
 def test_a_list_of_a_language_that_is_not_allowed_is_a_mistake(folder: Path) -> None:
     raw = config(folder, folder / "out", text={"languages": ["en", "fr"]})
-    with pytest.raises(ConfigError, match="match.queries has a list for de, which text.languages does not allow"):
+    with pytest.raises(ConfigError, match=r"match\.queries has a list for de, which text\.languages does not allow"):
         make_config(raw)
     lists = {"en": "builtin:en", "other": "builtin:en"}
     make_config({**raw, "match": {"queries": lists}})
