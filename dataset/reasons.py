@@ -14,6 +14,7 @@ REASONS: dict[str, tuple[str, str]] = {
     "page_error": ("text", "the page's server did not answer with the page: its status is not 2xx"),
     "page_noai": ("text", "the page asks not to be used for machine learning (noai, noimageai)"),
     "page_tdm_reserved": ("text", "the page reserves text and data mining (W3C TDMRep)"),
+    "personal_data": ("text", "the text held personal data, which is masked wherever the text is written"),
     "text_too_short": ("text", "the text has fewer characters or words than the config asks for"),
     "text_too_long": ("text", "the text has more characters than the config allows"),
     "text_is_filename": ("text", "the text is the image's file name or address"),

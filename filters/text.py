@@ -48,6 +48,9 @@ class TextConfig:
     """Whether pages are left out that say noai or noimageai."""
     respect_tdm: bool = True
     """Whether pages are left out that reserve text and data mining (W3C TDMRep: header or meta `tdm-reservation`)."""
+    drop_personal_data: bool = False
+    """Whether texts are dropped in which personal data was masked: `extract.mask_personal_data` says which. False keeps
+    them as they are written, masked."""
 
     def __post_init__(self) -> None:
         for key in ("min_characters", "min_words"):

@@ -134,7 +134,8 @@ class _Teller:
         """The story of one candidate."""
         row = self._row("extract.candidates", "candidates", place)
         names = ("archive", "offset", "ordinal", "page_url", "page_date", "page_language", "text_source")
-        steps = [Step("extract", "found", _where(row), {name: row[name] for name in names})]
+        facts = {**{name: row[name] for name in names}, "personal_data": row["personal_data"] or None}
+        steps = [Step("extract", "found", _where(row), _plain(facts))]
         reason = self._tell(CANDIDATE_STAGES, place, row, steps)
         if steps[-1].outcome == "kept":
             pair = self._pair_of(place, row["pair_id"])

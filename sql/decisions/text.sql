@@ -53,6 +53,9 @@ judged AS (
             -- The page reserves text and data mining, as European law lets it, and the config heeds it.
             WHEN config.respect_tdm AND page_tdm_reserved
                 THEN 'page_tdm_reserved'
+            -- The text held personal data, masked where it was first written, and the config keeps no such text.
+            WHEN config.drop_personal_data AND len(personal_data) > 0
+                THEN 'personal_data'
             -- Too few characters or words to say anything of an image.
             WHEN characters < config.min_characters OR words < config.min_words
                 THEN 'text_too_short'
@@ -88,6 +91,8 @@ SELECT
         WHEN reason = 'page_error' THEN json_object('page_status', page_status)
         WHEN reason = 'page_noai' THEN json_object('page_noai', page_noai)
         WHEN reason = 'page_tdm_reserved' THEN json_object('page_tdm_reserved', page_tdm_reserved)
+        WHEN reason = 'personal_data'
+            THEN json_object('kinds', list_sort(list_distinct(personal_data)), 'places', len(personal_data))
         WHEN reason IN ('text_too_short', 'text_too_long') THEN json_object('characters', characters, 'words', words)
         WHEN reason = 'text_is_filename' THEN json_object('is_filename', is_filename)
         WHEN reason = 'language_not_allowed' THEN json_object(

@@ -119,6 +119,7 @@ class World:
         add("unsure.jpg", "castle Luzern lamp Garten", pages.encoded(pages.texture(59)))
         for n in range(5):
             add(f"spam{n}.jpg", "the garden of our great shop", pages.encoded(pages.texture(60 + n)))
+        add("mail.jpg", "A castle that someone@example.org drew", pages.encoded(pages.texture(80)))
         tags.append(f'<img src="{HOST}/30.jpg" alt="Another and quite a different garden text">')
         for shift in (0, 4):  # copies of soft pictures, whose hashes are not of the best quality
             add(f"soft{shift}.jpg", f"A soft bridge in shade {shift}", pages.encoded(soft(70, shift)))
@@ -178,6 +179,8 @@ ARCHIVE_KEYS: dict[str, Any] = {
     "extract.text_sources": ["title", "alt"],
     "extract.texts_per_image": "all",
     "extract.sample": 0.5,
+    "extract.mask_personal_data": [],
+    "text.drop_personal_data": True,
     "text.min_characters": 20,
     "text.min_words": 5,
     "text.max_characters": 40,

@@ -72,6 +72,11 @@ CASES: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
     ({"page_status": 404}, "page_error", {"page_status": 404}),
     ({"page_noai": True}, "page_noai", {"page_noai": True}),
     ({"page_tdm_reserved": True}, "page_tdm_reserved", {"page_tdm_reserved": True}),
+    (
+        {"personal_data": ["email_address", "phone_number", "email_address"]},
+        "personal_data",
+        {"kinds": ["email_address", "phone_number"], "places": 3},
+    ),
     ({"characters": 4, "words": 1}, "text_too_short", {"characters": 4, "words": 1}),
     ({"characters": 1001}, "text_too_long", {"characters": 1001, "words": 5}),
     ({"is_filename": True}, "text_is_filename", {"is_filename": True}),
@@ -86,7 +91,7 @@ CASES: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("item", "reason", "evidence"), CASES)
 def test_each_reason_and_its_evidence(item: dict[str, Any], reason: str, evidence: dict[str, Any]) -> None:
-    verdicts = decide(item, {})
+    verdicts = decide(item, {}, drop_personal_data=True)
     assert verdicts.schema.names == VERDICTS.names
     (verdict,) = verdicts.to_pylist()
     assert (verdict["row"], verdict["reason"], json.loads(verdict["evidence"])) == (0, reason, evidence)
@@ -100,6 +105,14 @@ def test_the_first_true_condition_gives_the_reason() -> None:
     everything = {key: value for item, _, _ in reversed(CASES) for key, value in item.items()}
     assert reasons(everything) == ["url_invalid"]
     assert reasons({**CASES[-1][0], **CASES[-2][0]}) == ["language_not_allowed"]
+
+
+def test_masked_texts_stay_unless_the_config_drops_them() -> None:
+    masked = {"personal_data": ["email_address"]}
+    assert reasons(masked, {"personal_data": []}, {"personal_data": None}) == [None, None, None]
+    assert reasons(masked, {"personal_data": []}, {"personal_data": None}, drop_personal_data=True) == [
+        *("personal_data", None, None)
+    ]
 
 
 @pytest.mark.parametrize(
