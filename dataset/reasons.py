@@ -10,7 +10,7 @@ REASONS: dict[str, tuple[str, str]] = {
     "url_invalid": ("text", "the image's address cannot be parsed or is too long"),
     "url_scheme_not_allowed": ("text", "the image's address is neither http nor https"),
     "url_private": ("text", "the image's address names a private, loopback or link-local host"),
-    "domain_blocked": ("text", "the image's or the page's host is on a domain blocklist"),
+    "domain_blocked": ("text", "the image's or the page's host or address is on a list of domains"),
     "page_error": ("text", "the page's server did not answer with the page: its status is not 2xx"),
     "page_noai": ("text", "the page asks not to be used for machine learning (noai, noimageai)"),
     "page_tdm_reserved": ("text", "the page reserves text and data mining (W3C TDMRep)"),
@@ -19,7 +19,8 @@ REASONS: dict[str, tuple[str, str]] = {
     "text_too_long": ("text", "the text has more characters than the config allows"),
     "text_is_filename": ("text", "the text is the image's file name or address"),
     "language_not_allowed": ("text", "the text's language is not among those that the config allows"),
-    "text_blocked": ("text", "the text holds a word of the blocklist"),
+    "text_blocked": ("text", "the text holds a term or pattern of a blocklist"),
+    "text_profane": ("text", "the classifier takes the text for profane"),
     # match
     "no_query_match": ("match", "the text contains none of the queries"),
     # dedup

@@ -189,6 +189,9 @@ ARCHIVE_KEYS: dict[str, Any] = {
     "text.language_model": model,
     "text.drop_filenames": False,
     "text.blocklist": lambda world: world.path("blocklist.txt"),
+    "text.blocked_patterns": ["lamp"],
+    "text.allowed_terms": ["porn"],
+    "text.max_profanity_probability": 0.01,
     "text.blocked_domains": lambda world: world.path("domains.txt"),
     "text.respect_noai": False,
     "text.respect_tdm": False,
@@ -409,6 +412,7 @@ ELSEWHERE: dict[str, Callable[[], None]] = dict.fromkeys(
         *("fetch.per_host_delay_s", "fetch.retry", "fetch.refresh_before"),  # the tests above
         "fetch.engine",  # the test above
         "fetch.adopt",  # test_adopt
+        "text.blocked_categories",  # test_safety
         "out",  # every test
         "run.max_quarantined",  # test_custom
         "run.workers",  # test_cluster: the same bytes with 1 and with 4; 0 starts no Ray

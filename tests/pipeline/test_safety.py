@@ -17,6 +17,7 @@ import pytest
 import dataset
 from pipeline import report
 from pipeline.build import build
+from pipeline.config import ConfigError
 from pipeline.config import build as make_config
 from pipeline.explain import explain
 from tests.pipeline import pages
@@ -92,3 +93,38 @@ def test_the_pair_is_of_the_masked_text(tmp_path: Path) -> None:
     out = secrets(tmp_path, filters=[])
     pairs = dataset.open(str(out)).sql("SELECT pair_id, url, text FROM candidates").fetchall()
     assert all(digits == pair_id(url, text).hex() for digits, url, text in pairs)
+
+
+def test_another_choice_of_categories_and_words_reruns_only_the_decision(tmp_path: Path) -> None:
+    """And a category that no list has is one sentence."""
+    for category in ("adult", "games"):
+        (tmp_path / "lists" / category).mkdir(parents=True)
+        (tmp_path / "lists" / category / "domains").write_text(f"{category}.example\n")
+    names = ("adult", "games", "other")
+    tags = "".join(f'<img src="http://{name}.example/a.jpg" alt="a kettle for {name} people">' for name in names)
+    archive = pages.write(tmp_path / "page.warc.gz", [("http://page.example/", f'<html lang="en">{tags}')])
+
+    def dropped(**text: Any) -> tuple[dict[str, str], set[str]]:
+        raw = {
+            "sources": [str(archive)],
+            "out": str(tmp_path / "out"),
+            "text": {"blocked_domains": str(tmp_path / "lists"), "blocked_patterns": ["other"], **text},
+            "run": {"workers": 0},
+        }
+        did = set(build(make_config(raw), to="text", quiet=True).did)
+        rows = dataset.open(raw["out"]).sql("SELECT url, evidence FROM dropped").fetchall()
+        return {url.split("/")[2]: evidence for url, evidence in rows}, did
+
+    everything, _ = dropped()
+    evidence = json.loads(everything["adult.example"])
+    assert evidence == {"blocked_domain": "adult.example", "list": str(tmp_path / "lists"), "category": "adult"}
+    assert set(everything) == {"adult.example", "games.example", "other.example"}
+    assert dropped(blocked_categories=["games"], allowed_terms=["other"]) == (
+        {"games.example": everything["games.example"]},
+        {"text.decide"},
+    )
+    with pytest.raises(ConfigError, match=r"names drugs, which text\.blocked_domains lacks; it has adult, games"):
+        dropped(blocked_categories=["drugs"])
+    story = "".join(story.as_text() for story in explain(str(tmp_path / "out"), "http://games.example/a.jpg"))
+    assert "domain_blocked" in story
+    assert "category: games" in story
