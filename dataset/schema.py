@@ -32,8 +32,9 @@ CANDIDATES = pa.schema(
     [
         ("pair_id", PAIR_ID),
         ("url", pa.string()),  # canonical image URL
-        ("text", pa.string()),  # cleaned, never changed later
+        ("text", pa.string()),  # cleaned, personal data masked; never changed later
         ("text_source", pa.string()),  # of crawl.html.TEXT_SOURCES
+        ("personal_data", pa.list_(pa.string())),  # the kind of each mask in the text, of crawl.personal_data.KINDS
         ("host", pa.string()),  # host[:port] of url, as it would stand in a Host header
         ("page_url", pa.string()),
         ("page_status", pa.int32()),  # HTTP status of the page's response

@@ -26,7 +26,7 @@ from filters.image import ImageFilterConfig
 from filters.match import MatchConfig
 from filters.neardup import NearDupConfig
 from filters.queries import load as load_queries
-from filters.text import TextConfig
+from filters.text import TextConfig, listed, word_files
 
 STRICT: dict[str, Any] = {"extra": "forbid"}
 
@@ -251,8 +251,8 @@ def check_inputs(config: Config) -> None:
     """Everything that a config names must be there, before any work is done. Raises ConfigError."""
     named = {
         "text.language_model": [config.text.language_model] if config.text.language_model != "builtin" else [],
-        "text.blocklist": [config.text.blocklist] if config.text.blocklist not in ("", "builtin") else [],
-        "text.blocked_domains": [config.text.blocked_domains] if config.text.blocked_domains else [],
+        "text.blocklist": list(word_files(config.text)),
+        "text.blocked_domains": list(listed(config.text.blocked_domains)),
         "fetch.opted_out_domains": [config.fetch.opted_out_domains] if config.fetch.opted_out_domains else [],
         "hashlists.files": list(config.hashlists.files),
         "decontaminate.folders": list(config.decontaminate.folders),

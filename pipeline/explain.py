@@ -134,7 +134,8 @@ class _Teller:
         """The story of one candidate."""
         row = self._row("extract.candidates", "candidates", place)
         names = ("archive", "offset", "ordinal", "page_url", "page_date", "page_language", "text_source")
-        steps = [Step("extract", "found", _where(row), {name: row[name] for name in names})]
+        facts = {**{name: row[name] for name in names}, "personal_data": row["personal_data"]}
+        steps = [Step("extract", "found", _where(row), _plain(facts))]
         reason = self._tell(CANDIDATE_STAGES, place, row, steps)
         if steps[-1].outcome == "kept":
             pair = self._pair_of(place, row["pair_id"])
@@ -323,7 +324,7 @@ def _only(table: pa.Table, url: str) -> pa.Table:
 def _plain(value: Any) -> Any:
     """A value as JSON knows it, without what is null."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items() if item is not None}
+        return {str(key): _plain(item) for key, item in value.items() if item is not None and item != []}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     if isinstance(value, float):
@@ -337,5 +338,10 @@ def _lines(name: str, value: Any) -> list[str]:
     if isinstance(value, Mapping):
         return [f"{label}:", *(f"  {line}" for key, item in value.items() for line in _lines(key, item))]
     if isinstance(value, list):
-        return [f"{label}: {'; '.join(str(item) for item in value)}"]
+        return [f"{label}: {'; '.join(_item(item) for item in value)}"]
     return [] if value is None else [f"{label}: {value}"]
+
+
+def _item(item: Any) -> str:
+    """An item of a list in a line: `term porn, list builtin`."""
+    return ", ".join(f"{name} {value}" for name, value in item.items()) if isinstance(item, Mapping) else str(item)
