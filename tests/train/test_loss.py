@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from train.loss import contrastive_loss
+from train.loss import softmax_loss
 
 Case = tuple[Tensor, Tensor, Tensor, Tensor]
 
@@ -36,7 +36,7 @@ def dense(images: Tensor, texts: Tensor, scale: float) -> Case:
 
 def tiled(images: Tensor, texts: Tensor, scale: float, tile: int) -> Case:
     leaves = [tensor.clone().requires_grad_() for tensor in (images, texts, torch.tensor(scale))]
-    loss = contrastive_loss(*leaves, tile=tile)
+    loss = softmax_loss(*leaves, tile=tile)
     return loss.detach(), *torch.autograd.grad(loss, leaves)
 
 
@@ -59,7 +59,7 @@ def test_tiles_give_the_dense_loss_and_gradients(count: int, tile: int, scale: f
 def test_gradients_survive_a_hundredfold_scale_of_the_loss() -> None:
     images, texts = features(19)
     leaf = images.clone().requires_grad_()
-    (100 * contrastive_loss(leaf, texts, torch.tensor(14.3), tile=4)).backward()
+    (100 * softmax_loss(leaf, texts, torch.tensor(14.3), tile=4)).backward()
     assert leaf.grad is not None
     assert relative_error(leaf.grad, 100 * dense(images, texts, 14.3)[1]) <= 1e-5
 
@@ -88,7 +88,7 @@ def test_all_logits_at_once_never_exist() -> None:
 def test_the_loss_is_float32_within_autocast() -> None:
     images, texts = features(33)
     with torch.autocast("cpu", torch.bfloat16):
-        loss = contrastive_loss(images.bfloat16().float(), texts, torch.tensor(100.0), tile=8)
+        loss = softmax_loss(images.bfloat16().float(), texts, torch.tensor(100.0), tile=8)
     assert loss.dtype == torch.float32
     assert relative_error(loss, dense(images.bfloat16().float(), texts, 100.0)[0]) <= 1e-5
 
