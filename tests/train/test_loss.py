@@ -10,33 +10,41 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as multiprocessing
 from torch import Tensor
-from torch.nn.functional import cross_entropy, normalize
+from torch.nn.functional import cross_entropy, logsigmoid, normalize
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from train.loss import softmax_loss
+from train.loss import LOSSES, softmax_loss
 
-Case = tuple[Tensor, Tensor, Tensor, Tensor]
+Case = tuple[Tensor, ...]
 
 
-def features(count: int, width: int = 16, seed: int = 0) -> tuple[Tensor, Tensor]:
+def features(count: int, width: int = 16, noise: float = 1.0, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Images' and texts' features, of unit length; the more noise, the less they match."""
     generator = torch.Generator().manual_seed(seed)
     images = torch.randn(count, width, generator=generator, dtype=torch.float64)
-    noise = torch.randn(count, width, generator=generator, dtype=torch.float64)
-    return normalize(images, dim=1).float(), normalize(images + noise, dim=1).float()
+    others = torch.randn(count, width, generator=generator, dtype=torch.float64)
+    return normalize(images, dim=1).float(), normalize(images + noise * others, dim=1).float()
 
 
-def dense(images: Tensor, texts: Tensor, scale: float) -> Case:
-    """(loss, gradients of images, texts and scale) by the N x N logits of Figure 3, in float64."""
-    leaves = [tensor.double().requires_grad_() for tensor in (images, texts, torch.tensor(scale))]
-    logits = leaves[2] * leaves[0] @ leaves[1].T
+def dense(images: Tensor, texts: Tensor, scale: float, kind: str = "softmax", bias: float = 0.0) -> Case:
+    """(loss, gradients of images, texts, scale and bias) by the N x N logits, in float64: Figure 3 of CLIP's paper, or
+    Algorithm 1 of SigLIP's."""
+    leaves = [tensor.double().requires_grad_() for tensor in (images, texts, torch.tensor(scale), torch.tensor(bias))]
+    logits = leaves[2] * leaves[0] @ leaves[1].T + leaves[3]
     answer = torch.arange(len(images))
-    loss = (cross_entropy(logits, answer) + cross_entropy(logits.T, answer)) / 2
+    if kind == "softmax":
+        loss = (cross_entropy(logits, answer) + cross_entropy(logits.T, answer)) / 2
+    else:
+        loss = -logsigmoid(logits * (2 * torch.eye(len(images)) - 1)).sum() / len(images)
     return loss.detach(), *torch.autograd.grad(loss, leaves)
 
 
-def tiled(images: Tensor, texts: Tensor, scale: float, tile: int) -> Case:
+def tiled(
+    images: Tensor, texts: Tensor, scale: float, tile: int, kind: str = "softmax", bias: float | None = None
+) -> Case:
     leaves = [tensor.clone().requires_grad_() for tensor in (images, texts, torch.tensor(scale))]
-    loss = softmax_loss(*leaves, tile=tile)
+    leaves += [] if bias is None else [torch.tensor(bias, requires_grad=True)]
+    loss = LOSSES[kind](*leaves, tile=tile)
     return loss.detach(), *torch.autograd.grad(loss, leaves)
 
 
