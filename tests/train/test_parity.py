@@ -70,7 +70,9 @@ def _rank(rank: int, ranks: int, folder: str) -> None:
     images, texts = (tensor[mine] for tensor in features(SAMPLES))
     for name, loss in LOSSES.items():
         for scale in (14.3, 100.0):
-            leaves = [leaf.clone().requires_grad_() for leaf in (images, texts, torch.tensor(scale), torch.tensor(-9.0))]
+            leaves = [
+                leaf.clone().requires_grad_() for leaf in (images, texts, torch.tensor(scale), torch.tensor(-9.0))
+            ]
             value = loss(*leaves, tile=5 + rank)
             results[name, scale] = value.detach(), *torch.autograd.grad(value, leaves, allow_unused=True)
     images, texts = (tensor[mine] for tensor in samples())
@@ -79,6 +81,11 @@ def _rank(rank: int, ranks: int, folder: str) -> None:
             for kind in (DistributedDataParallel, sharded):
                 towers = kind(create(tiny.MODEL, loss=loss_name).model)
                 results[loss_name, kind.__name__, micro_batch] = step(towers, images, texts, loss_name, micro_batch)
+    try:
+        backward(create(tiny.MODEL).model, images, texts, loss=LOSSES["softmax"], seed=0, micro_batch=1)
+        results["refused"] = ""
+    except ValueError as error:
+        results["refused"] = str(error)
     torch.save(results, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
@@ -121,3 +128,12 @@ def test_a_step_is_that_of_one_process(results: list[dict[Any, Any]], loss: str,
             assert relative_error(here, there) <= 1e-5
         for name, gradient in single["gradients"].items():
             assert relative_error(found["gradients"][name], gradient) <= 1e-5, name
+
+
+def test_micro_batches_that_a_process_cannot_fill_are_refused_by_all(results: list[dict[Any, Any]]) -> None:
+    shares = SHARES[len(results)]
+    message = (
+        f"micro_batch must be larger than 1: it makes {max(shares)} micro-batches on a process "
+        f"where another has {min(shares)} samples"
+    )
+    assert {found["refused"] for found in results} == {message if len(results) > 1 else ""}
