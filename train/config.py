@@ -11,7 +11,7 @@ from typing import Any, ClassVar, get_type_hints
 
 import yaml
 
-RESUMABLE_CHANGES = frozenset({"name", "workers", "device", "log_every", "checkpoint_every", "keep"})
+RESUMABLE_CHANGES = frozenset({"name", "workers", "device", "micro_batch", "log_every", "checkpoint_every", "keep"})
 """Keys that may differ when a run resumes: none of them changes what is learned."""
 
 
@@ -29,8 +29,12 @@ class TrainConfig:
     """An open_clip model name, one of ours (train/models), or the path of an open_clip config in JSON."""
     batch_size: int = 256
     """Samples per step, over all processes together."""
+    micro_batch: int = 0
+    """The most samples that go through the model at a time on one GPU; 0 is all of them. Gradients are the same."""
     epochs: float = 32.0
     """How often each training sample is seen."""
+    loss: str = "softmax"
+    """softmax, CLIP's; or sigmoid, SigLIP's, for models with a logit bias too."""
     learning_rate: float = 5e-4
     """The highest learning rate, reached after the warm-up."""
     warmup_share: float = 0.05
@@ -62,6 +66,8 @@ class TrainConfig:
         _require(plain, "name", "a plain file name", self.name)
         for key in ("batch_size", "log_every", "checkpoint_every", "keep"):
             _require(getattr(self, key) >= 1, key, "at least 1", getattr(self, key))
+        _require(self.micro_batch >= 0, "micro_batch", "at least 0", self.micro_batch)
+        _require(self.loss in ("softmax", "sigmoid"), "loss", "softmax or sigmoid", self.loss)
         for key in ("epochs", "learning_rate", "grad_clip"):
             value = getattr(self, key)
             _require(value > 0 and math.isfinite(value), key, "above 0", value)

@@ -23,9 +23,10 @@ from dataset.ids import hash64
 from dataset.shards import read_index
 from dataset.storage import Storage
 from train import checkpoint
+from train.accumulate import backward
 from train.config import TrainConfig
 from train.data import Samples, batches
-from train.loss import contrastive_loss
+from train.loss import LOSSES
 from train.model import MAX_LOGIT_SCALE, create, optimizer, pick_device, preprocess_dict
 
 Progress = Callable[[dict[str, Any]], None]
@@ -68,7 +69,7 @@ def train(config: TrainConfig, run: str | None = None, progress: Progress | None
         dataset = Storage(config.dataset)
         index = read_index(dataset, "train")
         steps_per_epoch, steps = config.steps(len(index))
-        clip = create(config.model, config.seed)
+        clip = create(config.model, config.seed, config.loss)
         model: Any = clip.model.to(device).to(memory_format=torch.channels_last)  # convolutions are faster so
         adamw = optimizer(model, config.learning_rate, config.weight_decay)
 
@@ -127,15 +128,20 @@ def train(config: TrainConfig, run: str | None = None, progress: Progress | None
             rate = learning_rate(step, steps, config)
             for group in adamw.param_groups:
                 group["lr"] = rate
-            torch.manual_seed(hash64("dropout", config.seed, step, rank) >> 1)  # not carried over from step to step
 
             images = batch.images.to(device, non_blocking=True).to(memory_format=torch.channels_last)
             texts = batch.texts.to(device, non_blocking=True)
-            with bf16:
-                image_features, text_features, scale = towers((images.float() / 255 - mean) / std, texts)
-            loss = contrastive_loss(image_features, text_features, scale)
             adamw.zero_grad(set_to_none=True)
-            loss.backward()
+            loss = backward(
+                towers,
+                images,
+                texts,
+                loss=LOSSES[config.loss],
+                micro_batch=config.micro_batch,
+                seed=hash64("dropout", config.seed, step, rank),  # not carried over from step to step
+                prepare=lambda images: (images.float() / 255 - mean) / std,
+                autocast=bf16,
+            )
             nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip)
             adamw.step()
             with torch.no_grad():

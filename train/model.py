@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import logging
+import math
 import os
 import tempfile
 from collections.abc import Callable
@@ -21,6 +22,8 @@ from torch import Tensor, nn
 MODELS = Path(__file__).parent / "models"
 MAX_LOGIT_SCALE = 100.0
 """Radford et al. 2021, §2.5: logits are never scaled by more."""
+SIGMOID_START = {"init_logit_scale": math.log(10), "init_logit_bias": -10.0}
+"""Zhai et al. 2023, §3.2: the many pairs that do not match would else weigh too much at first."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Clip:
     name: str
     config: dict[str, Any]  # the open_clip model config: embed_dim, vision_cfg, text_cfg
     preprocess: PreprocessCfg
-    model: nn.Module  # forward(images, texts) -> (image features, text features, logit scale)
+    model: nn.Module  # forward(images, texts) -> (image features, text features, logit scale[, logit bias])
     tokenize: Callable[[list[str]], Tensor]  # texts -> int64 of shape (n, context length)
 
     @property
@@ -76,22 +79,27 @@ def our_models() -> list[str]:
     return sorted(path.stem for path in MODELS.glob("*.json"))
 
 
-def create(model: str, seed: int = 0) -> Clip:
+def create(model: str, seed: int = 0, loss: str = "softmax") -> Clip:
     """A model with fresh weights; the same ones for the same seed.
 
     Args:
         model: an open_clip model name, one of ours, or the path of a JSON file with an open_clip model config.
+        loss: what it will be trained by: softmax or sigmoid; the latter gives it SigLIP's logit scale and bias, unless
+            its config has a bias.
     Raises:
-        ValueError: there is no such model, or it is not trained by contrast alone.
+        ValueError: there is no such model, or it is not trained by that loss alone.
     """
     name = known_name(model)
     config: dict[str, Any] = open_clip.get_model_config(name)
-    if unfit := sorted({"multimodal_cfg", "init_logit_bias"} & set(config)):
-        raise ValueError(f"model must be a CLIP with a softmax loss; {name!r} is not, as its {unfit[0]} says")
+    if "multimodal_cfg" in config:
+        raise ValueError(f"model must be trained by contrast alone; {name!r} is not, as its multimodal_cfg says")
+    if loss == "softmax" and "init_logit_bias" in config:
+        raise ValueError(f"loss must be sigmoid for {name!r}, as its init_logit_bias says")
+    start = {} if loss == "softmax" or "init_logit_bias" in config else SIGMOID_START
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        fresh = _fresh(name)
-    return _clip(name, config, fresh, name)
+        fresh = _fresh(name, **start)
+    return _clip(name, {**config, **start}, fresh, name)
 
 
 def restore(name: str, config: dict[str, Any], preprocess: dict[str, Any], weights: dict[str, Tensor]) -> Clip:
@@ -111,12 +119,12 @@ def restore(name: str, config: dict[str, Any], preprocess: dict[str, Any], weigh
     return clip
 
 
-def _fresh(source: str) -> nn.Module:
+def _fresh(source: str, **start: float) -> nn.Module:
     """A model without weights, and without open_clip's warning that it has none."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        return open_clip.create_model(source, load_weights=False, pretrained_text=False)
+        return open_clip.create_model(source, load_weights=False, pretrained_text=False, **start)
     finally:
         logging.disable(before)
 

@@ -23,6 +23,7 @@ from train import checkpoint
 from train.__main__ import main
 from train.config import TrainConfig
 from train.loop import TrainingError, learning_rate, train
+from train.loss import softmax_loss
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -231,8 +232,7 @@ def test_a_loss_that_is_no_number_ends_the_run_before_it_is_saved(
 ) -> None:
     from train import loop
 
-    exact = loop.contrastive_loss
-    monkeypatch.setattr(loop, "contrastive_loss", lambda *features: exact(*features) * float("nan"))
+    monkeypatch.setitem(loop.LOSSES, "softmax", lambda *features: softmax_loss(*features) * float("nan"))
     with pytest.raises(TrainingError, match=r"^the loss is nan at step 5; try a lower learning_rate than 0\.001$"):
         train(config_of(tiny_dataset, log_every=100), str(tmp_path), quiet)
     assert not (tmp_path / "checkpoints").exists()
