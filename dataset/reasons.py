@@ -51,6 +51,8 @@ REASONS: dict[str, tuple[str, str]] = {
     # image
     "image_too_small": ("image", "the image's shorter side is below the config's minimum"),
     "image_aspect": ("image", "the image is longer, against its shorter side, than the config allows"),
+    "nsfw_image": ("image", "the image is less likely safe to look at than the config asks for"),
+    "clip_score_low": ("image", "the image and the text agree less than the config asks for"),
     # neardup
     "duplicate_image": ("neardup", "the same bytes as another kept image"),
     "near_duplicate_image": ("neardup", "looks like another kept image (perceptual hash)"),

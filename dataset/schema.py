@@ -145,6 +145,9 @@ IMAGES = pa.schema(
 )
 """One row per distinct URL of a pair partition, without what changes between two runs."""
 
+NSFW = pa.schema([("row", pa.uint32()), ("nsfw_probability", pa.float32())])
+"""One row per measured image; `row` as in IMAGES."""
+
 SAMPLES = pa.schema(
     [
         ("shard", pa.string()),  # file name below shards/

@@ -10,7 +10,7 @@ from typing import Literal
 from dataset.lease import Lease
 from dataset.schema import STAGES
 from dataset.storage import Storage
-from pipeline import custom, jobs, sources
+from pipeline import custom, embedding, jobs, models, sources
 from pipeline.config import Config, check_inputs, effective
 from pipeline.executor import Executor, InlineExecutor, RayExecutor
 from pipeline.progress import Reporter, working_dir
@@ -61,6 +61,8 @@ def build(config: Config, *, to: str = STAGES[-1], executor: Executor | None = N
     jobs.check_out(config.out)
     check_inputs(config)
     custom.check(config)
+    models.check(config)
+    embedding.check(config)
     sources.check(config)
     adopt.check(config)
     storage = Storage(config.out)

@@ -40,6 +40,7 @@ _KEPT = {
 }
 _IMAGE_FACTS = ("origin", "outcome", "status", "final_url", "fetched_bytes", "media_type", "original_width",
                 "original_height", "width", "height", "sha256", "pdq", "pdq_quality")  # fmt: skip
+_OF_IMAGES = ("image.nsfw", "image.models", "image.heads")  # phases whose measures are of images, not of pairs
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")  # controls, and what reorders text
 
 
@@ -175,8 +176,15 @@ class _Teller:
         if stage == "fetch":
             return self._image(place.partition, row["url"])
         if stage == "image":
-            return self._measures("image.custom", place)
+            of_pair = {**self._measures("image.embed", place), **self._measures("image.custom", place)}
+            return {**self._measured_on_image(place.partition, row["url"]), **of_pair}
         return {}
+
+    def _measured_on_image(self, partition: int, url: str) -> dict[str, Any]:
+        """What models say of an image."""
+        rows = self._filtered("fetch.get", "images", partition, "url", url)
+        places = [_Place(partition, row["row"]) for row in rows]
+        return {name: v for at in places for phase in _OF_IMAGES for name, v in self._measures(phase, at).items()}
 
     def _resolved(self, evidence: Mapping[str, Any]) -> dict[str, Any]:
         """The rows, images and queries that evidence points to, as people know them."""

@@ -10,6 +10,11 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
+from dataset.storage import Storage
+from tests.train import tiny
+from train import checkpoint
+from train.model import create, preprocess_dict
+
 
 def mean_colour(
     path: Path, *, side: int | str = 8, batch: int | str = "n", layout: str = "nchw", logits: bool = False
@@ -52,3 +57,17 @@ def save(
     onnx.checker.check_model(model)
     onnx.save(model, str(path))
     return str(path)
+
+
+def tiny_run(folder: Path, seed: int = 1) -> str:
+    """A run of `wit train` whose only checkpoint has random weights of 16-dimensional embeddings; its path."""
+    clip = create(str(tiny.register(folder)), seed)
+    state = {
+        "step": 0,
+        "model": clip.model.state_dict(),
+        "name": clip.name,
+        "model_config": clip.config,
+        "preprocess": preprocess_dict(clip),
+    }
+    checkpoint.write(Storage(str(folder / "run")), state, keep=1)
+    return str(folder / "run")

@@ -58,6 +58,7 @@ class World:
             "dedup": {"max_images_per_text": 4},
             "prebalance": {"oversample": 2.0},
             "fetch": {"origins": ["archive"]},
+            "image": {"nsfw_model": ""},
             "decontaminate": {"folders": [self.path("evaluation")]},
             "balance": {"cap": 5},
             "pack": {"samples_per_shard": 8, "heldout_share": 0.2},
@@ -413,6 +414,8 @@ ELSEWHERE: dict[str, Callable[[], None]] = dict.fromkeys(
         "fetch.engine",  # the test above
         "fetch.adopt",  # test_adopt
         "text.blocked_categories",  # test_safety
+        *(f"image.{name}" for name in ("nsfw_model", "max_nsfw_probability", "models", "quantiles")),  # test_models
+        *(f"image.{name}" for name in ("embedding_model", "min_clip_score", "heads")),  # test_models
         "out",  # every test
         "run.max_quarantined",  # test_custom
         "run.workers",  # test_cluster: the same bytes with 1 and with 4; 0 starts no Ray

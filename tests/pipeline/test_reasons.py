@@ -13,7 +13,7 @@ from pipeline.build import build
 from pipeline.config import build as make_config
 from pipeline.config import plain
 from tests.crawl.hostile_server import running
-from tests.pipeline import pages, small_archive
+from tests.pipeline import pages, small_archive, test_models
 
 HTTP = {
     "http://images.test/to/metadata": "address_private",
@@ -121,5 +121,5 @@ def test_a_page_that_reserves_its_rights_has_its_reason(given: dict[tuple[str, s
 
 
 def test_the_vocabulary_is_provoked_whole(given: dict[tuple[str, str], str]) -> None:
-    """With `small_archive`, whose own reasons are asserted in test_build."""
-    assert set(given.values()) | small_archive.PROVOKES == set(REASONS)
+    """With `small_archive`, whose own reasons are asserted in test_build, and those of test_models."""
+    assert set(given.values()) | small_archive.PROVOKES | test_models.PROVOKES == set(REASONS)

@@ -42,8 +42,14 @@ def test_fetch_gives_the_outcome_as_the_reason_of_every_pair_of_the_url() -> Non
     ]
 
 
+def measures(**columns: list[Any]) -> pa.Table:
+    """What models say of ROWS; null where not given."""
+    given = {"nsfw_probability": [None] * 4, "clip_score": [None] * 4, **columns}
+    return pa.table({"row": ROWS.column("row"), **{name: pa.array(v, pa.float32()) for name, v in given.items()}})
+
+
 def test_image_decides_by_the_original_size() -> None:
-    config = {"min_side": 10, "max_aspect": 3.0}
+    config = {"min_side": 10, "max_aspect": 3.0, "max_nsfw_probability": 0.8, "min_clip_score": None}
     images = pa.table(
         {
             "url": ["http://a/1", "http://a/2", "http://a/3"],
@@ -52,10 +58,27 @@ def test_image_decides_by_the_original_size() -> None:
         }
     )
     small = {"width": 9, "height": 100, "min_side": 10}
-    assert verdicts("image", {"images": images}, config) == [
+    assert verdicts("image", {"images": images, "measures": measures()}, config) == [
         (2, "image_too_small", small),
         (7, "image_too_small", small),
         (9, "image_aspect", {"width": 31, "height": 10, "max_aspect": 3.0}),
+    ]
+
+
+def test_image_decides_by_what_models_say_where_they_say_something() -> None:
+    config = {"min_side": 10, "max_aspect": 3.0, "max_nsfw_probability": 0.75, "min_clip_score": 0.25}
+    images = pa.table(
+        {
+            "url": ["http://a/1", "http://a/2", "http://a/3"],
+            "original_width": pa.array([20, 20, 9], pa.int32()),
+            "original_height": pa.array([20, 20, 9], pa.int32()),
+        }
+    )
+    said = measures(nsfw_probability=[0.75, 0.875, None, 1], clip_score=[0.25, 0, 0.125, 1])
+    assert verdicts("image", {"images": images, "measures": said}, config) == [
+        (5, "nsfw_image", {"nsfw_probability": 0.875, "max_nsfw_probability": 0.75}),
+        (7, "clip_score_low", {"clip_score": 0.125, "min_clip_score": 0.25}),
+        (9, "image_too_small", {"width": 9, "height": 9, "min_side": 10}),
     ]
 
 

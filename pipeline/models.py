@@ -1,0 +1,75 @@
+"""The image models that a config names: tried before any work is done, described to a task, loaded by a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from crawl.store import read_images
+from dataset.storage import Storage, absolute
+from filters.image import NSFW, ScoringModel
+from filters.lines import locate
+from filters.onnx import ModelError, load
+from pipeline.config import Config, ConfigError, plain
+from pipeline.plan import file_checksum
+from pipeline.stages.common import settings
+
+IMAGES_AT_ONCE = 256
+"""Images of a partition that are held in memory together."""
+
+
+def check(config: Config) -> None:
+    """Load every model and show it a black image. Raises ConfigError, in one sentence."""
+    for model in (*([config.image.nsfw] if config.image.nsfw else []), *config.image.models):
+        try:
+            outputs = load(model, _key(model), file_checksum(locate(model.path))).outputs
+        except FileNotFoundError:
+            raise ConfigError(f"{_key(model)} names {model.path}, which does not exist") from None
+        except ModelError as error:
+            raise ConfigError(str(error)) from None
+        if not -outputs <= model.answer < outputs:
+            raise ConfigError(f"{_key(model)}.answer is {model.answer}, but {model.path} answers {outputs} numbers")
+
+
+def _key(model: ScoringModel) -> str:
+    return "image.nsfw_model" if model is NSFW else f"image.models.{model.name}"
+
+
+def described(models: Sequence[ScoringModel], columns: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Options and hints of a task that runs the models, each into its column: where a file lies changes no result."""
+    options = []
+    for model, column in zip(models, columns, strict=True):
+        values = {name: value for name, value in plain(asdict(model)).items() if name != "path"}
+        options.append({"column": column, "checksum": file_checksum(locate(model.path)), "model": values})
+    places = [{"path": location(model.path)} for model in models]
+    return {"models": options}, {"models": places}
+
+
+def location(path: str) -> str:
+    """A model's path as any process finds it."""
+    return path if path.startswith("package:") else absolute(path)
+
+
+def measure(
+    storage: Storage, images: pa.Table, options: Mapping[str, Any], hints: Mapping[str, Any]
+) -> dict[str, np.ndarray]:
+    """What the models answer for stored images: column -> float32 (n,).
+
+    Args:
+        images: with `blob`, `blob_offset` and `blob_length`.
+        options, hints: of `described`.
+    """
+    models = []
+    for item, place in zip(options["models"], hints["models"], strict=True):
+        model = settings(ScoringModel, {**item["model"], **place})
+        models.append((item["column"], model, load(model, _key(model), item["checksum"])))
+    answers = {column: np.empty(images.num_rows, np.float32) for column, _, _ in models}
+    for first in range(0, images.num_rows, IMAGES_AT_ONCE):
+        bodies = read_images(storage, images.slice(first, IMAGES_AT_ONCE))
+        for column, model, predict in models:
+            answers[column][first : first + len(bodies)] = predict(bodies)[:, model.answer]
+    return answers

@@ -1,0 +1,203 @@
+"""Models in a run: what they measure, what is dropped by it, and what a changed threshold reruns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import dataset
+from pipeline.build import build
+from pipeline.config import ConfigError
+from pipeline.config import build as make_config
+from pipeline.explain import explain
+from tests.filters import models
+from tests.pipeline import pages
+
+HOST = "http://images.example"
+PROVOKES = frozenset({"nsfw_image", "clip_score_low"})
+"""Reasons that the runs below give, each asserted."""
+
+
+def tinted(seed: int, red: float) -> np.ndarray:
+    """A picture of its own with this much red, 0..1. uint8 (96, 96, 3)."""
+    pixels = pages.texture(seed).copy()
+    pixels[:, :, 0] = round(255 * red)
+    return pixels
+
+
+REDS = [place / 16 for place in range(16)]
+
+
+class World:
+    """Sixteen pictures from no red to nearly all red, one of them with two texts, and models that see it."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        (folder / "queries.txt").write_text("kettle\n")
+        images = {
+            f"{HOST}/{place}.jpg": ("image/jpeg", pages.encoded(tinted(place, red))) for place, red in enumerate(REDS)
+        }
+        tags = "".join(f'<img src="{url}" alt="a kettle that is number {n}">' for n, url in enumerate(images))
+        again = f'<img src="{HOST}/15.jpg" alt="another text of the kettle">'
+        self.archive = pages.write(
+            folder / "a.warc.gz", [("http://page.example/", f"<html lang=en>{tags}{again}")], images
+        )
+        self.redness = {"name": "redness", "path": models.mean_colour(folder / "red.onnx"), "size": 8, "answer": 0}
+        self.run = models.tiny_run(folder)
+
+    def config(self, out: Path | str, **sections: Any) -> dict[str, Any]:
+        return {
+            "sources": [str(self.archive)],
+            "out": str(out),
+            "match": {"queries": str(self.folder / "queries.txt")},
+            "fetch": {"origins": ["archive"]},
+            "pack": {"heldout_share": 0.0},
+            "run": {"workers": 0, "pairs_per_partition": 6},
+            **sections,
+        }
+
+    def build(self, out: Path | str, **sections: Any) -> dict[str, int]:
+        """Build; the tasks that were done, by phase."""
+        return build(make_config(self.config(out, **sections)), quiet=True).did
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(tmp_path_factory.mktemp("models"))
+
+
+def dropped(out: Path, stage: str = "image") -> dict[str, tuple[str, dict[str, Any]]]:
+    """text -> (reason, evidence)."""
+    rows = dataset.open(str(out)).sql(f"SELECT text, reason, evidence FROM dropped WHERE stage = '{stage}'").fetchall()
+    return {text: (reason, json.loads(evidence)) for text, reason, evidence in rows}
+
+
+def texts(places: Sequence[int]) -> set[str]:
+    more = {"another text of the kettle"} if 15 in places else set()
+    return {f"a kettle that is number {place}" for place in places} | more
+
+
+def test_an_image_over_the_threshold_is_dropped_and_says_why(world: World, tmp_path: Path) -> None:
+    image = {"models": [world.redness], "nsfw_model": "redness", "max_nsfw_probability": 0.8}
+    assert world.build(tmp_path / "out", image=image)["image.nsfw"] > 1
+    given = dropped(tmp_path / "out")
+    assert set(given) == texts([13, 14, 15])
+    for reason, evidence in given.values():
+        assert reason == "nsfw_image"
+        assert evidence["nsfw_probability"] > evidence["max_nsfw_probability"] == 0.8
+    made = dataset.open(str(tmp_path / "out"))
+    rows = made.sql("SELECT url, nsfw_probability FROM images").fetchall()
+    assert len(rows) == 16  # an image of two texts is measured once
+    for url, probability in rows:
+        assert probability == pytest.approx(REDS[int(url.rpartition("/")[2][:-4])], abs=0.02)
+    (story,) = explain(str(tmp_path / "out"), f"{HOST}/14.jpg")
+    assert story.reason == "nsfw_image"
+    assert story.steps[-1].facts["nsfw_probability"] == pytest.approx(14 / 16, abs=0.02)
+    kept = explain(str(tmp_path / "out"), f"{HOST}/1.jpg")[0]
+    assert {step.stage: step.facts for step in kept.steps}["image"]["nsfw_probability"] < 0.1
+
+    image["max_nsfw_probability"] = 0.53
+    did = world.build(tmp_path / "out", image=image)
+    assert "image.decide" in did and "image.nsfw" not in did and "fetch.get" not in did
+    assert set(dropped(tmp_path / "out")) == texts(range(9, 16))
+
+
+def test_by_default_open_nsfw_looks_and_finds_nothing_in_noise(world: World, tmp_path: Path) -> None:
+    world.build(tmp_path / "out")
+    made = dataset.open(str(tmp_path / "out"))
+    ((count, most),) = made.sql("SELECT count(nsfw_probability), max(nsfw_probability) FROM images").fetchall()
+    assert count == 16 and 0 < most < 0.8
+    assert dropped(tmp_path / "out") == {}
+    did = world.build(tmp_path / "out", image={"nsfw_model": ""})
+    assert "image.nsfw" not in did
+    assert dataset.open(str(tmp_path / "out")).sql("SELECT count(nsfw_probability) FROM images").fetchall() == [(0,)]
+
+
+def test_a_predicate_decides_by_a_models_column_and_a_quantile_of_it(world: World, tmp_path: Path) -> None:
+    image = {"models": [world.redness], "nsfw_model": "", "quantiles": {"reddest": "top 25% of redness"}}
+    rule = {"name": "too_red", "stage": "image", "drop_when": "redness >= reddest"}
+    world.build(tmp_path / "out", image=image, filters=[rule])
+    given = dropped(tmp_path / "out")
+    assert set(given) == texts([12, 13, 14, 15])
+    assert {reason for reason, _ in given.values()} == {"too_red"}
+    least = min(evidence["redness"] for _, evidence in given.values())
+    assert least == pytest.approx(12 / 16, abs=0.02)
+    image["quantiles"] = {"reddest": "top 50% of redness"}
+    did = world.build(tmp_path / "out", image=image, filters=[rule])
+    assert {name for name in did if name.startswith("image.")} == {"image.cutoffs", "image.decide"}
+    assert set(dropped(tmp_path / "out")) == texts(range(8, 16))
+
+
+def test_pairs_that_agree_least_are_dropped_by_number_or_share(world: World, tmp_path: Path) -> None:
+    image = {"nsfw_model": "", "embedding_model": world.run, "min_clip_score": "top 30%"}
+    for name, run in (("many", {"pairs_per_partition": 6}), ("one", {"pairs_per_partition": 100})):
+        world.build(tmp_path / name, image=image, run={"workers": 0, **run})
+    given = dropped(tmp_path / "many")
+    assert given == dropped(tmp_path / "one")  # whatever the partitions are
+    assert len(given) == 17 - 5  # ⌊0.3 · 17⌋ are kept
+    cutoff = {evidence["min_clip_score"] for _, evidence in given.values()}
+    assert len(cutoff) == 1
+    assert {reason for reason, _ in given.values()} == {"clip_score_low"}
+    assert all(evidence["clip_score"] < min(cutoff) for _, evidence in given.values())
+    (story,) = explain(str(tmp_path / "many"), f"{HOST}/{next(iter(given)).split()[-1]}.jpg")
+    assert story.reason == "clip_score_low" and "clip_score" in story.steps[-1].facts
+
+    image["min_clip_score"] = min(cutoff)
+    did = world.build(tmp_path / "many", image=image)
+    assert {name for name in did if name.startswith("image.")} == {"image.decide"}
+    assert set(dropped(tmp_path / "many")) == set(given)
+
+
+def test_a_head_over_embeddings_is_a_column_like_any(world: World, tmp_path: Path) -> None:
+    import torch
+
+    torch.manual_seed(0)
+    torch.save(torch.nn.Linear(16, 1).state_dict(), tmp_path / "head.pth")
+    head = {"name": "aesthetic", "path": str(tmp_path / "head.pth")}
+    image = {
+        "nsfw_model": "",
+        "embedding_model": world.run,
+        "heads": [head],
+        "quantiles": {"floor": "top 50% of aesthetic"},
+    }
+    rule = {"name": "ugly", "stage": "image", "drop_when": "aesthetic < floor"}
+    world.build(tmp_path / "out", image=image, filters=[rule])
+    assert len(dropped(tmp_path / "out")) in (8, 9)  # of 16 images, one of which has two texts
+    image |= {"nsfw_model": "aesthetic", "quantiles": {}, "max_nsfw_probability": 0.0}
+    did = world.build(tmp_path / "out", image=image)
+    assert "image.embed" not in did
+    assert {reason for reason, _ in dropped(tmp_path / "out").values()} <= {"nsfw_image"}
+    assert dataset.open(str(tmp_path / "out")).sql("SELECT count(nsfw_probability) FROM images").fetchall() == [(16,)]
+
+
+@pytest.mark.parametrize(
+    ("image", "says"),
+    [
+        ({"nsfw_model": "other"}, "nsfw_model must be builtin, empty, or the name of one of models or heads"),
+        ({"min_clip_score": 0.2}, "need an embedding_model"),
+        ({"embedding_model": "m", "min_clip_score": "best"}, "min_clip_score must be like `top 30%`"),
+        ({"embedding_model": "m", "min_clip_score": "top 100%"}, "above 0 and below 100"),
+        ({"quantiles": {"a": "top 30%"}}, "quantiles.a must be like `top 30% of aesthetic`"),
+        ({"models": [{"name": "Not", "path": "a"}]}, "lower_case_with_underscores"),
+        ({"models": [{"name": "a", "path": "no.onnx"}]}, "image.models.a names no.onnx, which does not exist"),
+        ({"nsfw_model": "", "embedding_model": "nowhere"}, "image.embedding_model: .*nowhere"),
+        ({"max_nsfw_probability": 1.5}, "must be from 0 to 1"),
+    ],
+)
+def test_what_cannot_be_run_is_told_before_any_work(
+    world: World, tmp_path: Path, image: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(ConfigError, match=says) as raised:
+        world.build(tmp_path / "out", image=image)
+    assert "\n" not in str(raised.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_answer_that_the_model_does_not_have_is_told(world: World, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"image.models.redness.answer is 3, but .* answers 3 numbers"):
+        world.build(tmp_path / "out", image={"models": [{**world.redness, "answer": 3}]})
