@@ -17,8 +17,10 @@ from torch.nn.parallel import DistributedDataParallel
 from tests.train import tiny
 from tests.train.test_loss import dense, features, relative_error
 from train.accumulate import backward
+from train.config import TrainConfig
 from train.loss import LOSSES
-from train.model import create, optimizer
+from train.model import create
+from train.optim import optimizers
 
 SAMPLES = 26
 SHARES = {1: [26], 2: [9, 17], 3: [5, 14, 7]}
@@ -33,7 +35,7 @@ def samples() -> tuple[Tensor, Tensor]:
 
 def step(towers: nn.Module, images: Tensor, texts: Tensor, loss: str, micro_batch: int) -> dict[str, Any]:
     """Loss, gradients and parameters of one optimizer step, as whole tensors by name."""
-    adamw = optimizer(towers, 1e-3, 0.2)
+    (adamw,) = optimizers(towers, TrainConfig("none", learning_rate=1e-3))
     value = backward(towers, images, texts, loss=LOSSES[loss], seed=0, micro_batch=micro_batch)
     gradients = {name: whole(parameter.grad) for name, parameter in named(towers)}
     adamw.step()
