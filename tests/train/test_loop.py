@@ -39,6 +39,7 @@ def config_of(dataset: str, **changes: Any) -> TrainConfig:
         "device": "cpu",
         "log_every": 1,
         "checkpoint_every": 5,
+        "tensorboard": False,
     }
     return TrainConfig(dataset=dataset, **{**defaults, **changes})
 
@@ -217,7 +218,9 @@ def test_a_run_does_not_go_on_with_another_dataset(whole_run: str, tmp_path: Pat
 def test_only_the_newest_checkpoints_and_the_best_are_kept(tiny_dataset: str, tmp_path: Path) -> None:
     for keep in (1, 3):
         run = tmp_path / str(keep)
-        train(config_of(tiny_dataset, checkpoint_every=2, keep=keep, learning_rate=1.0, warmup_share=0.9), str(run), quiet)
+        train(
+            config_of(tiny_dataset, checkpoint_every=2, keep=keep, learning_rate=9.0, warmup_share=0.9), str(run), quiet
+        )
         steps = sorted(int(path.name[5:]) for path in (run / "checkpoints").glob("step-*"))
         logged = losses(run)
         best = min(range(2, 13, 2), key=lambda step: logged[step - 1] + logged[step])
