@@ -1,5 +1,5 @@
-"""SIGKILL to all processes of a training run at random moments, several of them while a checkpoint is being written; the
-run goes on, on as many processes or on others, to the losses of the unbroken run.
+"""SIGKILL to all processes of a training run at random moments, several of them while a checkpoint is being written;
+the run goes on, on as many processes or on others, to the losses of the unbroken run.
 
     python -m bench.kill_resume [--kills 20] [--seed 0]
 
@@ -43,7 +43,6 @@ def kill(
 ) -> tuple[int, bool]:
     """Train in some processes and kill them at or after a step; what `newest` says then."""
     processes = ranks.start(count, ranks.training(config, str(run)))
-    pause = rng.uniform(0, 0.6)
     while newest(run)[0] < after or (in_a_write and not newest(run)[1]):
         if any(process.exitcode is not None for process in processes):
             break  # it was through before
@@ -78,7 +77,7 @@ def main() -> None:
             after = rng.choice([count for count in COUNTS if (count != before) is other])
             wanted = number % 5 < 3  # more than the five at least: whether it was one is seen afterwards
             run = folder / "run"
-            step, half = kill(config, run, before, rng.randrange(0, STEPS - AHEAD - EVERY), wanted, rng)
+            step, half = kill(config, run, before, rng.randrange(0, STEPS - AHEAD - EVERY), wanted, rng.uniform(0, 0.6))
             within += half
             ranks.run(after, ranks.training(config, str(run)))
             found = losses(run)

@@ -136,7 +136,7 @@ def load(
     except (
         Exception,
         dcp.CheckpointException,
-    ) as error:  # what DCP and pickle raise on bytes that they did not write is anything
+    ) as error:  # DCP raises anything on bytes that it did not write
         raise _not_one(run, name) from error
     for key, values in other.items():
         assert resize is not None
