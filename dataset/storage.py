@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+import shutil
 import time
 import uuid
 from collections.abc import Iterable, Sequence
@@ -204,6 +205,13 @@ class Storage:
             with self._fs.open_output_stream(path, compression=None) as stream:
                 stream.write(data)
 
+    def open_output(self, name: str) -> pa.NativeFile:
+        """Open a file for writing; until it is closed a reader may see a part of it."""
+        path = self.path(name)
+        if self.local:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+        return self._fs.open_output_stream(path, compression=None)  # Arrow would compress what is named .gz
+
     def create(self, name: str, data: bytes) -> bool:
         """Write a file if it is absent; False, with nothing changed, if it is there already."""
         path = self.path(name)
@@ -288,3 +296,9 @@ class Storage:
                 self._fs.delete_file(self.path(name))
             except FileNotFoundError:
                 continue
+
+    def delete_folder(self, name: str) -> None:
+        """Delete a folder with all files below it; one that is gone already is no error."""
+        self.delete([info.name for info in self._all(name, True)])
+        if self.local:
+            shutil.rmtree(self.path(name), ignore_errors=True)

@@ -78,7 +78,9 @@ def evaluate(checkpoint: str, tasks: Sequence[str], dataset: str | None, pairs: 
     from train.evaluate import format_table
 
     if is_local(checkpoint) and not Path(checkpoint).exists():
-        raise ConfigError(f"there is no checkpoint {checkpoint}: give a run's folder, a .pt file or an exported folder")
+        raise ConfigError(
+            f"there is no checkpoint {checkpoint}: give a run's folder, one of its checkpoints or an exported folder"
+        )
     run = Storage(checkpoint)
     own = run.exists("config.yaml")
     if dataset is None and own:

@@ -11,8 +11,22 @@ from typing import Any, ClassVar, get_type_hints
 
 import yaml
 
-RESUMABLE_CHANGES = frozenset({"name", "workers", "device", "micro_batch", "log_every", "checkpoint_every", "keep"})
+RESUMABLE_CHANGES = frozenset({"name", "workers", "device", "log_every", "checkpoint_every", "keep"}) | {
+    "micro_batch", "grad_checkpointing", "compile", "parallel", "deterministic", "on_nan", "peak_tflops", "tensorboard",
+    "wandb",
+}  # fmt: skip
 """Keys that may differ when a run resumes: none of them changes what is learned."""
+
+CHOICES = {
+    "loss": ("softmax", "sigmoid"),
+    "lock": ("none", "image", "text"),
+    "optimizer": ("adamw", "muon"),
+    "schedule": ("cosine", "constant"),
+    "precision": ("fp32", "bf16", "fp16"),
+    "parallel": ("ddp", "fsdp"),
+    "on_nan": ("stop", "skip"),
+    "device": ("auto", "cpu", "cuda"),
+}
 
 
 @dataclass(frozen=True)
@@ -30,23 +44,62 @@ class TrainConfig:
     batch_size: int = 256
     """Samples per step, over all processes together."""
     micro_batch: int = 0
-    """The most samples that go through the model at a time on one GPU; 0 is all of them. Gradients are the same."""
-    epochs: float = 32.0
-    """How often each training sample is seen."""
+    """The most samples that go through the model at a time on one device; 0 is all of them. Gradients are the same."""
     loss: str = "softmax"
     """softmax, CLIP's; or sigmoid, SigLIP's, for models with a logit bias too."""
+    pretrained: str = ""
+    """Weights to begin with: one of open_clip's tags for the model, a file that open_clip reads, an exported folder, or
+    a run of ours. Position embeddings of another size are interpolated."""
+    lock: str = "none"
+    """none; or image or text: that tower stays as `pretrained` made it (LiT; Zhai et al. 2022)."""
+    unlocked_groups: int = 0
+    """How many of the locked tower's last groups of layers learn all the same, as open_clip counts them."""
+    tokenizer: str = ""
+    """A folder with a Hugging Face tokenizer, instead of the model's own tokenizer."""
+    epochs: float = 32.0
+    """How often each training sample is seen."""
+    samples_seen: int = 0
+    """How many samples are seen in all, repeats counted; 0 leaves that to `epochs`."""
+    optimizer: str = "adamw"
+    """adamw; or muon for the matrices of the towers' blocks (Jordan et al. 2024), with AdamW for the rest."""
     learning_rate: float = 5e-4
     """The highest learning rate, reached after the warm-up."""
     warmup_share: float = 0.05
-    """The share of all steps in which the learning rate rises from zero; a cosine takes it back to zero."""
+    """The share of all steps in which the learning rate rises from zero."""
+    schedule: str = "cosine"
+    """What follows the warm-up: cosine, down to zero; or constant, with a linear cooldown to zero."""
+    cooldown_share: float = 0.2
+    """The share of all steps in which a constant learning rate falls to zero at the end (Hägele et al. 2024, §3)."""
     weight_decay: float = 0.2
     """AdamW's decoupled decay, of all weights that are not gains or biases."""
     grad_clip: float = 1.0
     """The largest norm of the gradient; a larger one is scaled down to it."""
     crop_min: float = 0.9
     """The least side of the random square crop as a share of the image's shorter side; 1 is the paper's crop."""
+    image_size: int = 0
+    """Pixels of a training image's side; 0 is the model's own."""
+    context_length: int = 0
+    """Tokens of a text; 0 is the model's own."""
+    final_share: float = 0.0
+    """The share of all steps, at the end, in which images and texts have the model's own sizes again."""
+    patch_dropout: float = 0.0
+    """The share of an image's patches that training leaves out (Li et al. 2023, FLIP)."""
     precision: str = "fp32"
-    """fp32, or bf16: the towers compute in bfloat16, weights and loss stay float32."""
+    """fp32; or bf16 or fp16: the towers compute in 16 bits, weights and loss stay float32. fp16 scales the loss."""
+    ema: float = 0.0
+    """The decay, by step, of a moving average of the weights, which `wit eval` and `wit export` then take; 0: none."""
+    grad_checkpointing: bool = False
+    """Compute activations twice instead of keeping them: less memory, a third more time."""
+    compile: bool = False
+    """Have torch.compile fuse the towers: minutes at the start, faster after it."""
+    parallel: str = "ddp"
+    """ddp: every process has a whole model; fsdp (FSDP2): they share one, in shards."""
+    deterministic: bool = False
+    """The same bits at every run on the same machines, at some cost in speed."""
+    on_nan: str = "stop"
+    """What a loss or gradient that is no number does: stop the run, or skip the step."""
+    max_skipped: int = 10
+    """With on_nan: skip, how many steps may be skipped before the run stops all the same."""
     seed: int = 0
     """Seeds the initial weights, the data order and the crops."""
     device: str = "auto"
@@ -58,7 +111,13 @@ class TrainConfig:
     checkpoint_every: int = 500
     """Steps between two checkpoints; the last step always has one."""
     keep: int = 2
-    """How many of the newest checkpoints to keep."""
+    """How many of the newest checkpoints to keep; the best is kept besides."""
+    peak_tflops: float = 0.0
+    """What one device can compute at most, in 10^12 operations a second, for the log's MFU; 0 goes by its name."""
+    tensorboard: bool = True
+    """Write RUN/tensorboard as well, where TensorBoard is installed and RUN is a path."""
+    wandb: str = ""
+    """The Weights & Biases project to log to as well; empty: none."""
 
     def __post_init__(self) -> None:
         _require(bool(self.dataset), "dataset", "the URL of a dataset", self.dataset)
@@ -66,17 +125,39 @@ class TrainConfig:
         _require(plain, "name", "a plain file name", self.name)
         for key in ("batch_size", "log_every", "checkpoint_every", "keep"):
             _require(getattr(self, key) >= 1, key, "at least 1", getattr(self, key))
-        _require(self.micro_batch >= 0, "micro_batch", "at least 0", self.micro_batch)
-        _require(self.loss in ("softmax", "sigmoid"), "loss", "softmax or sigmoid", self.loss)
         for key in ("epochs", "learning_rate", "grad_clip"):
             value = getattr(self, key)
             _require(value > 0 and math.isfinite(value), key, "above 0", value)
-        _require(0 <= self.warmup_share < 1, "warmup_share", "from 0 to below 1", self.warmup_share)
-        _require(0 <= self.weight_decay < math.inf, "weight_decay", "at least 0", self.weight_decay)
+        for key in ("warmup_share", "cooldown_share", "final_share", "patch_dropout", "ema"):
+            _require(0 <= getattr(self, key) < 1, key, "from 0 to below 1", getattr(self, key))
+        for key in ("weight_decay", "peak_tflops"):
+            _require(0 <= getattr(self, key) < math.inf, key, "at least 0", getattr(self, key))
+        for key in (
+            "samples_seen",
+            "unlocked_groups",
+            "image_size",
+            "context_length",
+            "max_skipped",
+            "workers",
+            "micro_batch",
+        ):
+            _require(getattr(self, key) >= 0, key, "at least 0", getattr(self, key))
+        for key, choices in CHOICES.items():
+            expected = ", ".join(choices[:-1]) + " or " + choices[-1]
+            _require(getattr(self, key) in choices, key, expected, getattr(self, key))
         _require(0 < self.crop_min <= 1, "crop_min", "above 0 and at most 1", self.crop_min)
-        _require(self.precision in ("fp32", "bf16"), "precision", "fp32 or bf16", self.precision)
-        _require(self.device in ("auto", "cpu", "cuda"), "device", "auto, cpu or cuda", self.device)
-        _require(self.workers >= 0, "workers", "at least 0", self.workers)
+        if self.schedule == "constant":
+            rest = 1 - self.warmup_share
+            _require(
+                self.cooldown_share <= rest,
+                "cooldown_share",
+                f"at most {rest:g}, with warmup_share",
+                self.cooldown_share,
+            )
+        if self.lock != "none":
+            _require(bool(self.pretrained), "pretrained", "given where a tower is locked", self.pretrained)
+        if self.precision == "fp16":
+            _require(self.parallel == "ddp", "parallel", "ddp where precision is fp16", self.parallel)
 
     def steps(self, samples: int) -> tuple[int, int]:
         """(steps per epoch, steps of the run) on that many samples; an epoch's last, partial batch is left out.
@@ -89,7 +170,12 @@ class TrainConfig:
             raise ValueError(
                 f"batch_size must be at most the dataset's {samples} training samples, not {self.batch_size}"
             )
-        return per_epoch, max(1, round(self.epochs * per_epoch))
+        wanted = self.samples_seen / self.batch_size if self.samples_seen else self.epochs * per_epoch
+        return per_epoch, max(1, round(wanted))
+
+    def first_part(self, steps: int) -> int:
+        """How many of a run's steps train with `image_size` and `context_length`; the rest with the model's own."""
+        return steps - round(self.final_share * steps) if self.image_size or self.context_length else steps
 
 
 def _require(holds: bool, key: str, expected: str, value: object) -> None:
@@ -125,7 +211,9 @@ def load(source: str | Path | Mapping[str, Any], overrides: Mapping[str, Any] | 
 
 def _convert(key: str, value: Any, kind: type) -> Any:
     try:
-        if isinstance(value, bool):
+        if isinstance(value, bool) or kind is bool:
+            if kind is bool and isinstance(value, bool):
+                return value
             raise ValueError
         if kind is float and isinstance(value, (int, float, str)):  # YAML reads 5e-4 as a string
             return float(value)
@@ -135,5 +223,5 @@ def _convert(key: str, value: Any, kind: type) -> Any:
             return str(value)
         raise ValueError
     except ValueError:
-        words = {float: "a number", int: "a whole number", str: "a text"}
+        words = {float: "a number", int: "a whole number", str: "a text", bool: "true or false"}
         raise ValueError(f"{key} must be {words[kind]}, not {value!r}") from None

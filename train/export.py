@@ -19,7 +19,7 @@ def export(checkpoint: str, directory: str | Path) -> list[Path]:
     """Write `open_clip_config.json` and `open_clip_model.safetensors`; returns their paths.
 
     Args:
-        checkpoint: a run's directory (its latest checkpoint) or a `.pt` file of one.
+        checkpoint: a run's directory (its latest checkpoint) or one of its checkpoints.
     Raises:
         FileNotFoundError, ValueError: it is no checkpoint.
     """
