@@ -20,6 +20,7 @@ RESUMABLE_CHANGES = frozenset(
 """Keys that may differ when a run resumes: none of them changes what is learned."""
 
 CHOICES = {
+    "loss": ("softmax", "sigmoid"),
     "lock": ("none", "image", "text"),
     "optimizer": ("adamw", "muon"),
     "schedule": ("cosine", "constant"),
@@ -46,7 +47,7 @@ class TrainConfig:
     batch_size: int = 256
     """Samples per step, over all processes together."""
     micro_batch: int = 0
-    """The most samples that go through the model at a time on one GPU; 0 is all of them. Gradients are the same."""
+    """The most samples that go through the model at a time on one device; 0 is all of them. Gradients are the same."""
     loss: str = "softmax"
     """softmax, CLIP's; or sigmoid, SigLIP's, for models with a logit bias too."""
     pretrained: str = ""
@@ -127,7 +128,6 @@ class TrainConfig:
         _require(plain, "name", "a plain file name", self.name)
         for key in ("batch_size", "log_every", "checkpoint_every", "keep"):
             _require(getattr(self, key) >= 1, key, "at least 1", getattr(self, key))
-        _require(self.micro_batch >= 0, "micro_batch", "at least 0", self.micro_batch)
         for key in ("epochs", "learning_rate", "grad_clip"):
             value = getattr(self, key)
             _require(value > 0 and math.isfinite(value), key, "above 0", value)
@@ -135,7 +135,15 @@ class TrainConfig:
             _require(0 <= getattr(self, key) < 1, key, "from 0 to below 1", getattr(self, key))
         for key in ("weight_decay", "peak_tflops"):
             _require(0 <= getattr(self, key) < math.inf, key, "at least 0", getattr(self, key))
-        for key in ("samples_seen", "unlocked_groups", "image_size", "context_length", "max_skipped", "workers"):
+        for key in (
+            "samples_seen",
+            "unlocked_groups",
+            "image_size",
+            "context_length",
+            "max_skipped",
+            "workers",
+            "micro_batch",
+        ):
             _require(getattr(self, key) >= 0, key, "at least 0", getattr(self, key))
         for key, choices in CHOICES.items():
             expected = ", ".join(choices[:-1]) + " or " + choices[-1]

@@ -128,7 +128,7 @@ def _train(
     clip = create(
         config.model,
         config.seed,
-        config.loss,
+        loss=config.loss,
         image_size=0 if final else config.image_size,
         context_length=0 if final else config.context_length,
         patch_dropout=config.patch_dropout,
@@ -196,10 +196,12 @@ def _train(
                 group["lr"] = rate
             stepper.zero_grad(set_to_none=True)
 
+        images = batch.images.to(device, non_blocking=True).to(memory_format=torch.channels_last)
+        texts = batch.texts.to(device, non_blocking=True)
         loss = backward(
             towers,
-            batch.images.to(device, non_blocking=True).to(memory_format=torch.channels_last),
-            batch.texts.to(device, non_blocking=True),
+            images,
+            texts,
             loss=LOSSES[config.loss],
             micro_batch=config.micro_batch,
             seed=hash64("dropout", config.seed, step, rank),  # not carried over from step to step

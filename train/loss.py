@@ -82,10 +82,11 @@ class _Contrast(torch.autograd.Function):
         if gradient is not None:
             # Of the global mean, times the number of processes: see softmax_loss.
             factor = peers.processes / peers.total
+            by_scale = (gradient.images * images).sum()
             ctx.save_for_backward(
-                gradient.images * (scale * factor),
-                peers.scatter_sum(gradient.texts) * (scale * factor),
-                (gradient.images * images).sum() * factor,
+                gradient.images.mul_(scale * factor),
+                peers.scatter_sum(gradient.texts).mul_(scale * factor),
+                by_scale * factor,
                 gradient.bias * factor,
             )
         return peers.sum(loss) / peers.total

@@ -84,8 +84,8 @@ def our_models() -> list[str]:
 def create(
     model: str,
     seed: int = 0,
-    loss: str = "softmax",
     *,
+    loss: str = "softmax",
     image_size: int = 0,
     context_length: int = 0,
     patch_dropout: float = 0.0,
@@ -95,8 +95,8 @@ def create(
 
     Args:
         model: an open_clip model name, one of ours, or the path of a JSON file with an open_clip model config.
-        loss: what it will be trained by: softmax or sigmoid; the latter gives it SigLIP's logit scale and bias, unless
-            its config has a bias.
+        loss: what it will be trained by: softmax; or sigmoid, which gives it SigLIP's logit scale and bias, unless its
+            config has a bias.
         image_size, context_length: pixels and tokens, if not those of the model's config.
         patch_dropout: the share of an image's patches that training leaves out.
         tokenizer: a folder with a Hugging Face tokenizer, if not the model's own.

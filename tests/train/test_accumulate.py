@@ -16,6 +16,8 @@ from dataset.ids import hash64
 from tests.train import tiny
 from tests.train.test_loss import relative_error
 from train.accumulate import backward
+from train.config import TrainConfig
+from train.loop import train
 from train.loss import LOSSES, softmax_loss
 from train.model import create
 
@@ -164,3 +166,20 @@ def test_images_are_prepared_by_the_micro_batch() -> None:
 
     backward(model, images, texts, loss=softmax_loss, seed=0, micro_batch=8, prepare=prepare)
     assert seen == [7, 8, 8] * 2
+
+
+def test_a_runs_config_says_loss_and_micro_batch(tiny_dataset: str, tmp_path: Path, patches: str) -> None:
+    def losses(**changes: Any) -> list[float]:
+        seen: list[float] = []
+        config = TrainConfig(
+            tiny_dataset, batch_size=16, epochs=1, workers=0, device="cpu", log_every=1, name=str(len(runs)), **changes
+        )
+        train(config, str(tmp_path / str(len(runs))), lambda record: seen.append(record["loss"]))
+        runs.append(seen)
+        return seen
+
+    runs: list[list[float]] = []
+    whole = losses(model=tiny.MODEL)
+    assert losses(model=tiny.MODEL, micro_batch=5) == pytest.approx(whole, rel=1e-4)
+    assert losses(model=patches, micro_batch=5) != pytest.approx(losses(model=patches), rel=1e-4)
+    assert losses(model=tiny.MODEL, loss="sigmoid")[0] > 5  # SigLIP starts by calling nothing a match

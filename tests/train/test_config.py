@@ -19,6 +19,8 @@ WRONG = [
     ("batch_size", 0),
     ("batch_size", 2.5),
     ("batch_size", True),
+    ("micro_batch", -1),
+    ("loss", "hinge"),
     ("epochs", 0),
     ("epochs", "many"),
     ("learning_rate", -1e-3),

@@ -10,8 +10,6 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as multiprocessing
 from torch import Tensor, nn
-from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 from tests.train import tiny
@@ -21,6 +19,7 @@ from train.config import TrainConfig
 from train.loss import LOSSES
 from train.model import create
 from train.optim import optimizers
+from train.parallel import shard, whole
 
 SAMPLES = 26
 SHARES = {1: [26], 2: [9, 17], 3: [5, 14, 7]}
@@ -35,31 +34,19 @@ def samples() -> tuple[Tensor, Tensor]:
 
 def step(towers: nn.Module, images: Tensor, texts: Tensor, loss: str, micro_batch: int) -> dict[str, Any]:
     """Loss, gradients and parameters of one optimizer step, as whole tensors by name."""
-    (adamw,) = optimizers(towers, TrainConfig("none", learning_rate=1e-3))
+    (adamw,) = optimizers(towers, TrainConfig("out", learning_rate=1e-3))
     value = backward(towers, images, texts, loss=LOSSES[loss], seed=0, micro_batch=micro_batch)
-    gradients = {name: whole(parameter.grad) for name, parameter in named(towers)}
+    gradients = {name: whole(parameter.grad).clone() for name, parameter in named(towers)}
     adamw.step()
-    return {"loss": value, "gradients": gradients, "parameters": {name: whole(value) for name, value in named(towers)}}
+    return {
+        "loss": value,
+        "gradients": gradients,
+        "parameters": {name: whole(parameter).detach().clone() for name, parameter in named(towers)},
+    }
 
 
 def named(towers: nn.Module) -> list[tuple[str, Any]]:
     return [(name.removeprefix("module."), parameter) for name, parameter in towers.named_parameters()]
-
-
-def whole(value: Tensor) -> Tensor:
-    return (value.full_tensor() if isinstance(value, DTensor) else value).detach().clone()
-
-
-def sharded(model: nn.Module) -> nn.Module:
-    """FSDP2, which has no shards for scalars: their gradients are averaged by hand."""
-    scalars = {parameter for parameter in model.parameters() if parameter.ndim == 0}
-    for tower in (model.visual.transformer, model.transformer):
-        for block in tower.resblocks:
-            fully_shard(block)
-    fully_shard(model, ignored_params=scalars)
-    for scalar in scalars:
-        scalar.register_post_accumulate_grad_hook(lambda scalar: dist.all_reduce(scalar.grad, dist.ReduceOp.AVG))
-    return model
 
 
 def _rank(rank: int, ranks: int, folder: str) -> None:
@@ -80,7 +67,7 @@ def _rank(rank: int, ranks: int, folder: str) -> None:
     images, texts = (tensor[mine] for tensor in samples())
     for loss_name in LOSSES:
         for micro_batch in (0, 4):
-            for kind in (DistributedDataParallel, sharded):
+            for kind in (DistributedDataParallel, shard):
                 towers = kind(create(tiny.MODEL, loss=loss_name).model)
                 results[loss_name, kind.__name__, micro_batch] = step(towers, images, texts, loss_name, micro_batch)
     try:
@@ -116,7 +103,7 @@ def test_the_loss_is_that_of_one_process(results: list[dict[Any, Any]], loss: st
 
 
 @pytest.mark.parametrize("micro_batch", [0, 4])
-@pytest.mark.parametrize("kind", [DistributedDataParallel, sharded])
+@pytest.mark.parametrize("kind", [DistributedDataParallel, shard])
 @pytest.mark.parametrize("loss", LOSSES)
 def test_a_step_is_that_of_one_process(results: list[dict[Any, Any]], loss: str, kind: Any, micro_batch: int) -> None:
     single = step(create(tiny.MODEL, loss=loss).model, *samples(), loss, 0)
