@@ -19,12 +19,12 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from dataset import foreign
 from dataset.ids import hash64
-from dataset.shards import read_index
 from dataset.storage import Storage
 from train import checkpoint
 from train.config import TrainConfig
-from train.data import Samples, batches
+from train.data import batches, on_device, open_corpus, samples_of
 from train.loss import contrastive_loss
 from train.model import MAX_LOGIT_SCALE, create, optimizer, pick_device, preprocess_dict
 
@@ -60,24 +60,25 @@ def train(config: TrainConfig, run: str | None = None, progress: Progress | None
     Raises:
         ValueError: the config does not fit the dataset, the machine or the run that is there already.
         FileNotFoundError: the dataset has no shards.
+        DamagedSampleError: a sample cannot be read, and the config says to stop; or too many cannot.
         TrainingError: the loss is no longer a number.
     """
     began = time.monotonic()
     with _processes(config.device) as (rank, processes, device):
         # What: the dataset's index, the model, the optimizer.
-        dataset = Storage(config.dataset)
-        index = read_index(dataset, "train")
-        steps_per_epoch, steps = config.steps(len(index))
+        home = Storage(run or f"{foreign.root(config.dataset)}/runs/{config.name}")
+        with rank_zero_first(rank, processes):
+            corpus = open_corpus(config, home.url)
+        steps_per_epoch, steps = config.steps(len(corpus))
         clip = create(config.model, config.seed)
         model: Any = clip.model.to(device).to(memory_format=torch.channels_last)  # convolutions are faster so
         adamw = optimizer(model, config.learning_rate, config.weight_decay)
 
         # From where: the latest checkpoint, if the run has one.
-        home = Storage(run or f"{dataset.url}/runs/{config.name}")
         state: dict[str, Any] = {"step": 0, "loss": math.nan}
         if home.exists(checkpoint.LATEST):
             state = checkpoint.read(home)
-            checkpoint.check_resumable(home, state, config, index.fingerprint)
+            checkpoint.check_resumable(home, state, config, corpus.fingerprint)
             model.load_state_dict(state["model"])
             adamw.load_state_dict(state["optimizer"])
         first_step, value, path = state["step"], state["loss"], checkpoint.name_of(state["step"])
@@ -99,20 +100,10 @@ def train(config: TrainConfig, run: str | None = None, progress: Progress | None
         if processes > 1:
             towers = DistributedDataParallel(model, device_ids=[device] if device.type == "cuda" else None)
         bf16 = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16")
-        samples = Samples(
-            dataset,
-            index,
-            clip.tokenize,
-            image_size=clip.image_size,
-            batch_size=config.batch_size,
-            seed=config.seed,
-            crop_min=config.crop_min,
-            rank=rank,
-            processes=processes,
-        )
+        samples = samples_of(config, corpus, clip.tokenize, clip.image_size, rank, processes)
 
         model.train()
-        stream = batches(samples, first_step, steps, config.workers, device.type == "cuda")
+        stream = on_device(batches(samples, first_step, steps, config.workers, device.type == "cuda"), device)
         damaged = 0
         waited = 0.0
         last_time, last_step = time.monotonic(), first_step
@@ -129,10 +120,8 @@ def train(config: TrainConfig, run: str | None = None, progress: Progress | None
                 group["lr"] = rate
             torch.manual_seed(hash64("dropout", config.seed, step, rank) >> 1)  # not carried over from step to step
 
-            images = batch.images.to(device, non_blocking=True).to(memory_format=torch.channels_last)
-            texts = batch.texts.to(device, non_blocking=True)
             with bf16:
-                image_features, text_features, scale = towers((images.float() / 255 - mean) / std, texts)
+                image_features, text_features, scale = towers((batch.images.float() / 255 - mean) / std, batch.texts)
             loss = contrastive_loss(image_features, text_features, scale)
             adamw.zero_grad(set_to_none=True)
             loss.backward()
@@ -179,7 +168,7 @@ def train(config: TrainConfig, run: str | None = None, progress: Progress | None
                         "model": model.state_dict(),
                         "optimizer": adamw.state_dict(),
                         "config": asdict(config),
-                        "index_fingerprint": index.fingerprint,
+                        "index_fingerprint": corpus.fingerprint,
                         "name": clip.name,
                         "model_config": clip.config,
                         "preprocess": preprocess_dict(clip),
@@ -230,6 +219,18 @@ def _processes(wanted: str) -> Iterator[tuple[int, int, torch.device]]:
     finally:
         if ours:
             dist.destroy_process_group()
+
+
+@contextlib.contextmanager
+def rank_zero_first(rank: int, processes: int) -> Iterator[None]:
+    """Let the first process alone do what the others then find done."""
+    if processes > 1 and rank:
+        dist.barrier()
+    try:
+        yield
+    finally:
+        if processes > 1 and not rank:
+            dist.barrier()
 
 
 def _over_processes(value: float, processes: int, device: torch.device) -> float:
