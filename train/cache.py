@@ -179,18 +179,24 @@ class ShardCache:
 @contextlib.contextmanager
 def _locked(path: Path, wait: bool) -> Iterator[int | None]:
     """A descriptor of a file that this process alone has locked; None if another has and we do not wait."""
+    descriptor = _lock(path, wait)
+    try:
+        yield descriptor
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _lock(path: Path, wait: bool) -> int | None:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except BlockingIOError:
-                yield None
-                return
-            with contextlib.suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(descriptor), path.stat()):
-                    yield descriptor
-                    return
-        finally:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            if os.path.samestat(os.fstat(descriptor), path.stat()):
+                return descriptor
+        except BlockingIOError:
             os.close(descriptor)
-        # It was renamed or removed while we waited.
+            return None
+        except FileNotFoundError:
+            pass
+        os.close(descriptor)  # of a file that was renamed or removed while we waited
