@@ -169,10 +169,11 @@ class Storage:
             return list(pool.map(self.read, names))
 
     def read_ranges(self, name: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        """The bytes at several (offset, length), in the order asked, by few, coalesced reads."""
+        """The bytes at several (offset, length), in the order asked, by few, coalesced reads; short at its end."""
         answer: list[bytes] = [b""] * len(ranges)
         order = sorted(range(len(ranges)), key=lambda i: ranges[i])
         with self.open(name) as file:
+            length = file.size()
             first = 0
             while first < len(order):
                 start = ranges[order[first]][0]
@@ -181,7 +182,7 @@ class Storage:
                 while last < len(order) and ranges[order[last]][0] <= end + _COALESCE_GAP_BYTES:
                     end = max(end, sum(ranges[order[last]]))
                     last += 1
-                chunk = file.read_at(end - start, start)
+                chunk = file.read_at(end - start, start) if start < length else b""
                 for i in order[first:last]:
                     offset = ranges[i][0] - start
                     answer[i] = bytes(chunk[offset : offset + ranges[i][1]])
