@@ -88,6 +88,14 @@ def _parser() -> argparse.ArgumentParser:
             "--set", action="append", default=[], metavar="KEY=VALUE", help="override a key, e.g. balance.cap=1000"
         )
 
+    def weighted(made: argparse.ArgumentParser) -> None:
+        made.add_argument(
+            "--weights",
+            choices=["auto", "model", "ema"],
+            default="auto",
+            help="the last step's, or their moving average; by default the average if the run kept one",
+        )
+
     made = command("run", _run, "build or resume a dataset")
     made.add_argument("config", metavar="CONFIG", help="a YAML file; see configs/")
     made.add_argument("--out", metavar="URL", help="where the dataset goes; overrides the config's `out`")
@@ -146,6 +154,15 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("config", metavar="CONFIG")
     made.add_argument("--out", metavar="RUN", help="the run's folder; DATASET/runs/NAME by default")
     settable(made)
+    made.add_argument(
+        "--overfit",
+        type=int,
+        metavar="N",
+        help="no run but a check: learn N samples by heart, and say why if that fails",
+    )
+    made.add_argument(
+        "--show-batch", metavar="FILE", help="no run: write the first batch, as the model sees it, as HTML"
+    )
 
     made = command("eval", _eval, "examine a checkpoint: zero-shot classification and retrieval")
     made.add_argument(
@@ -159,10 +176,14 @@ def _parser() -> argparse.ArgumentParser:
         "--pairs", type=int, default=500, metavar="N", help="how many held-out pairs retrieval chooses from"
     )
     made.add_argument("--format", choices=["table", "json"], default="table")
+    weighted(made)
 
     made = command("export", _export, "write a checkpoint as a model that open_clip loads")
     made.add_argument("run", metavar="RUN")
     made.add_argument("dir", metavar="DIR")
+    made.add_argument("--onnx", action="store_true", help="write both towers as ONNX too, checked against the model")
+    made.add_argument("--hub", action="store_true", help="make DIR ready for the Hugging Face Hub: with a model card")
+    weighted(made)
 
     made = command("submit", _submit, "run a wit command as a Ray job: wit submit -- wit run CONFIG")
     made.add_argument("--address", help="the cluster's job server; http://127.0.0.1:8265 by default")
@@ -294,21 +315,26 @@ def _queries_build(arguments: argparse.Namespace) -> int:
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    from pipeline.training import train
+    from pipeline.training import overfit, show_batch, train
 
+    if arguments.show_batch:
+        return show_batch(arguments.config, arguments.set, arguments.show_batch)
+    if arguments.overfit is not None:
+        return overfit(arguments.config, arguments.set, arguments.overfit)
     return train(arguments.config, arguments.set, arguments.out)
 
 
 def _eval(arguments: argparse.Namespace) -> int:
     from pipeline.training import evaluate
 
-    return evaluate(arguments.checkpoint, arguments.tasks, arguments.dataset, arguments.pairs, arguments.format)
+    form, weights = arguments.format, arguments.weights
+    return evaluate(arguments.checkpoint, arguments.tasks, arguments.dataset, arguments.pairs, form, weights)
 
 
 def _export(arguments: argparse.Namespace) -> int:
     from pipeline.training import export
 
-    return export(arguments.run, arguments.dir)
+    return export(arguments.run, arguments.dir, arguments.weights, arguments.onnx, arguments.hub)
 
 
 def _submit(arguments: argparse.Namespace) -> int:

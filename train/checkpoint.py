@@ -133,7 +133,10 @@ def load(
         alone = processes is None or processes.count == 1
         group = None if processes is None else processes.saving
         dcp.load({_ALL: {**wanted, **other}}, storage_reader=reader, process_group=group, no_dist=alone)
-    except Exception as error:  # what DCP and pickle raise on bytes that they did not write is anything
+    except (
+        Exception,
+        dcp.CheckpointException,
+    ) as error:  # DCP raises anything on bytes that it did not write
         raise _not_one(run, name) from error
     for key, values in other.items():
         assert resize is not None
@@ -198,8 +201,9 @@ class Checkpoints:
             writing, self._writing = self._writing, None
             try:
                 writing.result()
-            except Exception as error:
-                raise OSError(f"a checkpoint in {self.run.url} could not be written: {error}") from error
+            except (Exception, dcp.CheckpointException) as error:
+                reason = " ".join(str(error).split())[-300:]
+                raise OSError(f"a checkpoint in {self.run.url} could not be written: {reason}") from error
 
     def publish(self, name: str, described: dict[str, Any]) -> None:
         """Let `latest` name a whole checkpoint, and `best` if it is that; delete what is neither kept nor best."""

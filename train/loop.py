@@ -136,7 +136,9 @@ def _train(
     )
     clip = begin(clip, config) if path is None else begin(clip, replace(config, pretrained=""))
     flops, peak = flops_per_sample(clip), peak_flops(device, config.peak_tflops)
-    model: Any = clip.model.to(device).to(memory_format=torch.channels_last)  # convolutions are faster so
+    model: Any = clip.model.to(device)
+    if config.parallel != "fsdp":  # which takes no other layout
+        model.to(memory_format=torch.channels_last)  # convolutions are faster so
     if config.grad_checkpointing:
         model.set_grad_checkpointing()
     if config.compile:
@@ -232,9 +234,9 @@ def _train(
             average.update()
 
         done = step + 1
-        stopped = processes.sum(stop.asked) > 0
+        stop.asked = processes.sum(stop.asked) > 0  # of any process
         to_log = done % config.log_every == 0 or done == last_step
-        to_save = done % config.checkpoint_every == 0 or done == last_step or stopped
+        to_save = done % config.checkpoint_every == 0 or done == last_step or stop.asked
         if to_log or to_save:
             for checked in unchecked:
                 value = checked.loss.item()
@@ -278,7 +280,7 @@ def _train(
             }
             path = saved.save(tensors(), described)
             total, added = torch.zeros_like(total), 0
-        if stopped:
+        if stop.asked:
             break
     assert path is not None
     return RunResult(

@@ -40,6 +40,7 @@ def config_of(dataset: str, **changes: Any) -> TrainConfig:
         "device": "cpu",
         "log_every": 1,
         "checkpoint_every": 5,
+        "tensorboard": False,
     }
     return TrainConfig(dataset=dataset, **{**defaults, **changes})
 
@@ -219,7 +220,7 @@ def test_only_the_newest_checkpoints_and_the_best_are_kept(tiny_dataset: str, tm
     for keep in (1, 3):
         run = tmp_path / str(keep)
         train(
-            config_of(tiny_dataset, checkpoint_every=2, keep=keep, learning_rate=1.0, warmup_share=0.9), str(run), quiet
+            config_of(tiny_dataset, checkpoint_every=2, keep=keep, learning_rate=9.0, warmup_share=0.9), str(run), quiet
         )
         steps = sorted(int(path.name[5:]) for path in (run / "checkpoints").glob("step-*"))
         logged = losses(run)
