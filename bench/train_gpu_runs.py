@@ -88,7 +88,8 @@ def ours(spec: Spec, name: str, compiled: bool, shards: bool, batch_size: int, m
             raise DoneError
 
     try:
-        train(config, f"{spec.dataset}/runs/{name}", progress, None if shards else synthetic(spec, batch_size))
+        run = f"{spec.dataset}/runs/{Path(spec.model).stem}-{name}"
+        train(config, run, progress, None if shards else synthetic(spec, batch_size))
     except DoneError:
         measured = records[1:]  # of equally many steps each
         seconds = sum(1 / record["samples_per_second"] for record in measured)
