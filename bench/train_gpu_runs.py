@@ -1,4 +1,4 @@
-"""The runs of one side and one model in a process of its own: SPEC.json; prints a JSON object a run.
+"""The runs of one side and one model in a process of its own: SPECS.json; prints a JSON object a run.
 
 `ours` is the trainer itself (train.loop.train). `peer` is open_clip_train 3's train_one_epoch on its model, optimizer,
 loss and data pipeline, put together as its main() does, with its defaults.
@@ -12,12 +12,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import open_clip
 import torch
 from torch import Tensor
+from webdataset.tariterators import tar_file_expander
 
 from train.accumulate import backward
 from train.config import TrainConfig
@@ -30,7 +32,7 @@ from train.model import create, known_name
 
 @dataclass(frozen=True)
 class Spec:
-    """What a process is to do."""
+    """What is to be done for one side and one model."""
 
     side: str  # ours or peer
     model: str  # a name of open_clip's, or the path of a config
@@ -86,7 +88,8 @@ def ours(spec: Spec, name: str, compiled: bool, shards: bool, batch_size: int, m
             raise DoneError
 
     try:
-        train(config, f"{spec.dataset}/runs/{name}", progress, None if shards else synthetic(spec, batch_size))
+        run = f"{spec.dataset}/runs/{Path(spec.model).stem}-{name}"
+        train(config, run, progress, None if shards else synthetic(spec, batch_size))
     except DoneError:
         measured = records[1:]  # of equally many steps each
         seconds = sum(1 / record["samples_per_second"] for record in measured)
@@ -128,11 +131,13 @@ def synchronize(device: str) -> None:
 
 def peer(spec: Spec, name: str, compiled: bool, shards: bool, batch_size: int, micro_batch: int) -> dict[str, Any]:
     """The same of open_clip_train."""
-    from open_clip_train.data import get_wds_dataset
+    from open_clip_train import data as pipeline
     from open_clip_train.params import parse_args
     from open_clip_train.scheduler import cosine_lr
     from open_clip_train.train import train_one_epoch
 
+    # It asks for webdataset 0.2.86 at most, which did not yet mark the ends of tars; it takes a mark for a sample.
+    pipeline.tar_file_expander = partial(tar_file_expander, eof_value=None)
     size = ["--batch-size", str(batch_size), "--workers", str(spec.workers)]
     data = ["--train-data", f"{spec.dataset}/shards/train-{{00000..{len(shards_of(spec)) - 1:05d}}}.tar"]
     data += ["--train-num-samples", str(spec.samples), "--dataset-type", "webdataset"]
@@ -140,7 +145,7 @@ def peer(spec: Spec, name: str, compiled: bool, shards: bool, batch_size: int, m
         [*size, *data, "--model", known_name(spec.model), "--precision", "amp_bf16", "--device", spec.device]
     )
     args.rank, args.world_size, args.distributed, args.horovod, args.distill = 0, 1, False, False, False
-    args.log_every_n_steps = 10**6
+    args.wandb, args.log_every_n_steps = False, 10**6
     torch.manual_seed(args.seed)
     model, preprocess, _ = open_clip.create_model_and_transforms(
         args.model, precision=args.precision, device=spec.device, output_dict=True
@@ -157,7 +162,7 @@ def peer(spec: Spec, name: str, compiled: bool, shards: bool, batch_size: int, m
     optimizer = torch.optim.AdamW(groups, lr=args.lr, betas=(args.beta1, args.beta2), eps=args.eps)
     if shards:
         tokenizer = open_clip.get_tokenizer(args.model)
-        watched = Watched(spec, get_wds_dataset(args, preprocess, True, tokenizer=tokenizer).dataloader)
+        watched = Watched(spec, pipeline.get_wds_dataset(args, preprocess, True, tokenizer=tokenizer).dataloader)
     else:
         batch = synthetic(spec, batch_size)
         texts = batch.texts.to(spec.device)
@@ -177,33 +182,30 @@ def shards_of(spec: Spec) -> list[Path]:
 
 
 def gradients_apart(spec: Spec) -> dict[str, Any]:
-    """‖ours - theirs‖ / ‖theirs‖ of one step's gradients, by the same model in bfloat16."""
+    """‖ours - theirs‖ / ‖theirs‖ of one step's gradients, by the same model in float32, ours by two micro-batches."""
     model: Any = create(spec.model).model.to(spec.device)
     batch = synthetic(spec, min(spec.batch_size, 256))
     images, texts = batch.images.float() / 127.5 - 1, batch.texts.to(spec.device)
     found = []
     for side in ("peer", "ours"):
         model.zero_grad()
-        autocast = torch.autocast(spec.device, torch.bfloat16)
         if side == "ours":
-            backward(model, images, texts, loss=softmax_loss, seed=0, autocast=autocast)
+            backward(model, images, texts, loss=softmax_loss, seed=0, micro_batch=len(images) // 2)
         else:
-            with autocast:
-                loss = open_clip.ClipLoss()(*model(images, texts))
-            loss.backward()
+            open_clip.ClipLoss()(*model(images, texts)).backward()
         found.append(torch.cat([value.grad.flatten() for value in model.parameters() if value.grad is not None]))
     return {"apart": float((found[1] - found[0]).norm() / found[0].norm())}
 
 
 def runs_of(spec: Spec) -> dict[str, Callable[[], dict[str, Any]]]:
-    """What a process does, by name, what matters most first."""
-    measure = ours if spec.side == "ours" else peer
+    """What is done, by name, what matters most first."""
+    side = ours if spec.side == "ours" else peer
     runs: dict[str, Callable[[], dict[str, Any]]] = {}
     for compiled, shards in ((True, True), (True, False), (False, False)):
         name = f"{'shards' if shards else 'synthetic'}, compile {'on' if compiled else 'off'}"
 
         def run(name: str = name, compiled: bool = compiled, shards: bool = shards) -> dict[str, Any]:
-            return measure(spec, name.replace(", ", "-").replace(" ", "-"), compiled, shards, spec.batch_size, 0)
+            return side(spec, name.replace(", ", "-").replace(" ", "-"), compiled, shards, spec.batch_size, 0)
 
         runs[name] = run
     if spec.side == "ours" and spec.large_batch:
@@ -216,7 +218,12 @@ def runs_of(spec: Spec) -> dict[str, Callable[[], dict[str, Any]]]:
 
 def main() -> None:
     """Do all runs, whether or not one fails; a line of JSON for each."""
-    spec = Spec(**json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
+    for values in json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")):
+        measure(Spec(**values))
+
+
+def measure(spec: Spec) -> None:
+    """Do a side's runs of a model."""
     flops, peak = flops_per_sample(create(spec.model)), peak_flops(torch.device(spec.device), 0.0)
     for name, run in runs_of(spec).items():
         result: dict[str, Any] = {"side": spec.side, "model": Path(spec.model).stem, "run": name}

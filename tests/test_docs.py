@@ -14,13 +14,21 @@ from crawl.html import TEXT_SOURCES
 from pipeline.build import build
 from pipeline.config import build as make_config
 from tests.crawl.warc_bytes import http, members, page, record
+from train.config import load as load_training
 
-SOURCES = (Path(__file__).resolve().parents[1] / "docs" / "sources.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+SOURCES = (DOCS / "sources.md").read_text(encoding="utf-8")
+TRAINING = (DOCS / "training.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("block", re.findall(r"```yaml\n(.*?)```", SOURCES, flags=re.DOTALL))
 def test_every_piece_of_config_is_one(block: str) -> None:
     make_config({"sources": ["a"], "out": "b", **yaml.safe_load(block)})
+
+
+@pytest.mark.parametrize("block", re.findall(r"```yaml\n(.*?)```", TRAINING, flags=re.DOTALL))
+def test_every_piece_of_a_training_config_is_one(block: str) -> None:
+    load_training({"dataset": "out", **yaml.safe_load(block)})
 
 
 def test_every_text_source_is_explained() -> None:

@@ -84,9 +84,9 @@ def backward(
         last = number == len(parts) - 1
         with _averaging(towers, last):
             outputs = forward(number, part)
-            toward = [gradients[0][part], gradients[1][part], *gradients[2:]]
-            count = len(outputs) if last else 2
-            torch.autograd.backward(outputs[:count], toward[:count])
+            toward = [gradients[0][part], gradients[1][part], *(gradients[2:] if last else ())]
+            learning = [place for place in range(len(toward)) if outputs[place].requires_grad]  # no locked tower's
+            torch.autograd.backward([outputs[place] for place in learning], [toward[place] for place in learning])
     with torch.no_grad():
         for buffer, before in buffers:  # running statistics have had these samples already
             buffer.copy_(before)

@@ -42,7 +42,7 @@ def softmax_loss(
     Args:
         images, texts: this process's features, of unit length, shape (n, d); n may differ between processes.
         scale: the logit scale s (not its logarithm), one number.
-        bias: changes no softmax; its gradient is zero.
+        bias: changes no softmax; its gradient is zero but for rounding.
         tile: rows and columns of logits that exist at a time; by the kind of device if not given.
 
     The gradients are those of the global loss times the number of processes, so that averaging parameters' gradients,

@@ -76,6 +76,17 @@ def test_micro_batches_have_the_gradients_of_one_batch(micro_batch: int, loss: s
     assert_equal(gradients(model), there)
 
 
+@pytest.mark.parametrize("tower", ["image", "text"])
+def test_a_locked_tower_has_no_gradients(tower: str) -> None:
+    model: Any = create(tiny.MODEL).model
+    (model.lock_image_tower if tower == "image" else model.lock_text_tower)()
+    backward(model, *batch(), loss=softmax_loss, seed=0)
+    there = gradients(model)
+    backward(model, *batch(), loss=softmax_loss, seed=0, micro_batch=8)
+    assert_equal(gradients(model), there)
+    assert any(name.startswith("visual.") for name in there) == (tower == "text")
+
+
 def dense_over_parts(model: nn.Module, parts: Any, seed: int) -> Tensor:
     """One dense loss over the features of micro-batches, each under the random numbers that it is owed."""
     outputs = []
