@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from dataset.foreign import open_train_index
 from dataset.ids import hash64
@@ -134,9 +134,11 @@ class Samples(Dataset[Batch]):
         raws = self._read(choice.source, choice.row)
         size = self.augment.size
         images = torch.empty((len(places), size, size, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
+        if get_worker_info() is not None:
+            images.share_memory_()  # empty still, so that nothing is copied when it goes to the training process
         numbers = choice.source.tolist(), choice.epoch.tolist(), choice.row.tolist()
         globals_ = self.corpus.first[choice.source] + choice.row
-        draws = draw(self.corpus.seed, choice.epoch, globals_)
+        draws = draw(self.corpus.seed, choice.epoch, globals_).tolist()
         texts: list[str] = []
         damaged: list[str] = []
         for place, (source, epoch, row) in enumerate(zip(*numbers, strict=True)):
@@ -152,7 +154,8 @@ class Samples(Dataset[Batch]):
                     count = len(self.corpus.sources[source].index)
                     row = hash64("replacement", self.corpus.seed, epoch, globals_[place], attempt) % count
                     (raw,) = self._read(np.array([source]), np.array([row]))
-                    own = draw(self.corpus.seed, np.array([epoch]), self.corpus.first[source] + np.array([row]))[0]
+                    number = self.corpus.first[source] + np.array([row])
+                    (own,) = draw(self.corpus.seed, np.array([epoch]), number).tolist()
             else:
                 url = self.corpus.sources[source].storage.url
                 raise DamagedSampleError(f"too many damaged samples in {url}; the last one is {damaged[-1]}")
@@ -167,7 +170,7 @@ class Samples(Dataset[Batch]):
                 raws[place] = raw
         return raws
 
-    def _sample(self, raw: bytes, source: int, epoch: int, row: int, draws: np.ndarray, out: Tensor) -> str:
+    def _sample(self, raw: bytes, source: int, epoch: int, row: int, draws: list[float], out: Tensor) -> str:
         """Write a sample's pixels; its caption."""
         if not raw:
             raise DamagedSampleError("its shard is missing, or cut off before it")
