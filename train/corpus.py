@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -96,14 +97,11 @@ class Corpus:
         name = self.sources[source].index.name(row)
         return name if len(self.sources) == 1 else f"{self.sources[source].storage.url}: {name}"
 
-    def pair_ids(self, rows: np.ndarray) -> list[str]:
-        """The pair_ids, as people write them, of samples by their place among all datasets' (`Batch.rows`)."""
-        ids = []
-        for number in rows.tolist():
-            source = int(np.searchsorted(self.first, number, side="right")) - 1
-            high, low = self.sources[source].index.pair_id[number - self.first[source]].tolist()
-            ids.append(f"{high:016x}{low:016x}")
-        return ids
+    @cached_property
+    def pair_id(self) -> np.ndarray:
+        """All samples' pair_ids, uint64 of shape (n, 2), big-endian halves; `Batch.rows` are places in it."""
+        ids = [source.index.pair_id for source in self.sources]
+        return ids[0] if len(ids) == 1 else np.concatenate(ids)
 
 
 def mixed(positions: np.ndarray, units: Sequence[int], seed: int) -> tuple[np.ndarray, np.ndarray]:

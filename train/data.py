@@ -42,7 +42,7 @@ class Batch:
 
     images: Tensor  # uint8, (n, 3, size, size), channels innermost in memory
     texts: Tensor  # int64, (n, context length)
-    rows: Tensor  # int64, (n,): which samples, counted through all datasets (`Corpus.pair_ids` names them)
+    rows: Tensor  # int64, (n,): which samples, places among all datasets' (`Corpus.pair_id`)
     damaged: list[str]  # samples that could not be read, named with the reason, and were replaced
 
     def pin_memory(self) -> Batch:

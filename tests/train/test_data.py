@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
@@ -12,14 +13,17 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataset.shards import DamagedSampleError, Index, read_index
 from dataset.storage import Storage
 from tests.train import tiny
-from train.config import TrainConfig
+from train.__main__ import main
+from train.config import TrainConfig, load
 from train.data import Batch, Samples, batches, on_device, open_corpus, samples_of, share
+from train.loop import train
 
 STEPS = 6  # of 16: an epoch and a half
 
@@ -163,8 +167,8 @@ def test_a_mixture_draws_from_each_by_weight(tiny_dataset: str, many_shards: str
     batch = source[1]
     owners = np.searchsorted(source.corpus.first, batch.rows.numpy(), side="right") - 1
     assert np.bincount(owners).tolist() == [4, 8, 4]
-    names = source.corpus.pair_ids(batch.rows.numpy()[owners == 2])
-    assert set(names) <= {read_index(Storage(small), "train").key(row) for row in range(3)}
+    ids = source.corpus.pair_id[batch.rows.numpy()[owners == 2]]
+    assert {tuple(own) for own in ids.tolist()} <= set(map(tuple, read_index(Storage(small), "train").pair_id.tolist()))
     assert all(map(same, batches(source, 0, STEPS, 2, False), batches(source, 0, STEPS, 0, False)))
 
 
@@ -252,3 +256,31 @@ def test_a_stream_for_a_device_has_the_same_batches(tiny_dataset: str) -> None:
 def test_a_cache_that_would_only_churn_is_refused(tiny_dataset: str, tmp_path: Path, shuffle: str, hint: str) -> None:
     with pytest.raises(ValueError, match=rf"^cache_bytes must be at least \d+, .* read together, not 999{hint}$"):
         samples(tiny_dataset, cache=str(tmp_path), cache_bytes=999, shuffle=shuffle)
+
+
+def test_a_run_goes_on_with_the_same_mixture_only(tiny_dataset: str, many_shards: str, tmp_path: Path) -> None:
+    values: dict[str, Any] = {"model": tiny.MODEL, "batch_size": 16, "workers": 0, "device": "cpu", "shuffle": "blocks"}
+    config = TrainConfig(tiny_dataset, mixture={many_shards: 0.5}, epochs=0.25, **values)
+    assert train(config, str(tmp_path), lambda record: None).steps == 2  # of 128 samples
+    assert train(replace(config, damaged="stop"), str(tmp_path), lambda record: None).steps == 2
+    for mixture in ({many_shards: 0.6}, {}):
+        with pytest.raises(ValueError, match=r"another version|was begun with mixture"):
+            train(replace(config, mixture=mixture), str(tmp_path), lambda record: None)
+
+
+def test_damage_ends_a_run_that_is_told_to_stop(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    url = tiny.write_dataset(tmp_path)
+    spoil(url, [3], "image")
+    (tmp_path / "train.yaml").write_text(f"dataset: {url}\nmodel: {tiny.MODEL}\nepochs: 1\ndamaged: stop\n")
+    assert main([str(tmp_path / "train.yaml"), "--set", "batch_size=16", "workers=1", "device=cpu"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: damaged sample: train-00000.tar/")
+    assert said.count("\n") == 1
+
+
+def test_every_config_that_the_guide_shows_is_one() -> None:
+    guide = (Path(__file__).resolve().parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    blocks = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", guide, flags=re.DOTALL)]
+    assert len(blocks) >= 4
+    for block in blocks:
+        load({"dataset": "out", **block})
