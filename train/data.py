@@ -129,8 +129,7 @@ class Samples(Dataset[Batch]):
         first = step * self.batch_size
         places = np.arange(first + self.share.start, first + self.share.stop)
         choice = self.corpus.choose(places)
-        if self.cache is not None:
-            self._prefetch(first + self.batch_size)
+        self._prefetch(first)
         raws = self._read(choice.source, choice.row)
         size = self.augment.size
         images = torch.empty((len(places), size, size, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
@@ -181,13 +180,14 @@ class Samples(Dataset[Batch]):
         return text
 
     def _prefetch(self, position: int) -> None:
-        assert self.cache is not None
-        shards = [
-            shard
-            for source, number in self.corpus.shards_ahead(position)
-            for shard in self.readers[source].prefetch([number])
-        ]
-        self.cache.prefetch(shards)
+        """Have the shards that are read at a position and next be copied."""
+        ahead = self.corpus.shards_ahead(position)
+        if self.cache is not None and ahead:
+            announced = [
+                reader.announce([shard for source, shard in ahead if source == number])
+                for number, reader in enumerate(self.readers)
+            ]
+            self.cache.prefetch([shard for own in announced for shard in own])
 
 
 def samples_of(

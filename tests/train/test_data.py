@@ -252,6 +252,21 @@ def test_a_stream_for_a_device_has_the_same_batches(tiny_dataset: str) -> None:
     assert all(map(same, here, batches(source, 0, STEPS, 0, False)))
 
 
+def test_blocks_through_a_cache_smaller_than_the_dataset(many_shards: str, tmp_path: Path) -> None:
+    changes: dict[str, Any] = {"shuffle": "blocks", "shuffle_shards": 1}
+    sizes = [path.stat().st_size for path in Path(many_shards).glob("shards/train-*.tar")]
+    limit = sum(sorted(sizes)[-2:]) + 200
+    cached = samples(many_shards, cache=str(tmp_path), cache_bytes=limit, **changes)
+    assert limit < sum(sizes)
+    plain = samples(many_shards, **changes)
+    for step, batch in enumerate(batches(cached, 0, 8, 0, False)):
+        assert same(batch, plain[step])
+        assert cached.cache is not None and cached.cache._prefetching is not None
+        cached.cache._prefetching.join()
+        assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= limit
+        assert len(cached.readers[0]._open) <= 4  # of the blocks that the batch touched
+
+
 @pytest.mark.parametrize(("shuffle", "hint"), [("full", ", or shuffle must be blocks"), ("blocks", "")])
 def test_a_cache_that_would_only_churn_is_refused(tiny_dataset: str, tmp_path: Path, shuffle: str, hint: str) -> None:
     with pytest.raises(ValueError, match=rf"^cache_bytes must be at least \d+, .* read together, not 999{hint}$"):
