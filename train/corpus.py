@@ -32,6 +32,7 @@ class Choice(NamedTuple):
 
     source: np.ndarray  # the number of the dataset
     epoch: np.ndarray  # of that dataset: how often all its samples were seen before
+    position: np.ndarray  # in that epoch
     row: np.ndarray  # in that dataset's index
 
 
@@ -73,7 +74,7 @@ class Corpus:
         runs through its own epochs, without repetition within one.
         """
         source, ordinal = mixed(positions, self.units, self.seed)
-        epoch, row = np.empty_like(ordinal), np.empty_like(ordinal)
+        epoch, place, row = (np.empty_like(ordinal) for _ in range(3))
         for number, order in enumerate(self.orders):
             of_source = source == number
             epoch[of_source], position = np.divmod(ordinal[of_source], len(self.sources[number].index))
@@ -81,8 +82,19 @@ class Corpus:
             for turn in np.unique(epoch[of_source]):
                 of_epoch = epoch[of_source] == turn
                 rows[of_epoch] = order.rows(position[of_epoch], int(turn))
-            row[of_source] = rows
-        return Choice(source, epoch, row)
+            place[of_source], row[of_source] = position, rows
+        return Choice(source, epoch, place, row)
+
+    def other(self, source: int, epoch: int, position: int, attempt: int, nearby: bool) -> int:
+        """The row of a sample to take instead of one that is damaged, the same one for each attempt.
+
+        Args:
+            nearby: it is one of those among which the damaged one was shuffled.
+        """
+        order = self.orders[source]
+        among = order.neighbours(position, epoch) if nearby else range(len(self.sources[source].index))
+        place = among[hash64("replacement", self.seed, source, epoch, position, attempt) % len(among)]
+        return int(order.rows(np.array([place]), epoch)[0])
 
     def shards_ahead(self, position: int) -> list[tuple[int, int]]:
         """The (dataset, shard) that are read at a position of the run and soon after it; none if any may be."""

@@ -17,7 +17,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from dataset.foreign import open_train_index
-from dataset.ids import hash64
 from dataset.shards import DamagedSampleError, Index, parse_sample
 from train import captions
 from train.cache import ShardCache
@@ -150,8 +149,9 @@ class Samples(Dataset[Batch]):
                     damaged.append(f"{self.corpus.name(source, row)}: {error}")
                     if self.stop_at_damage:
                         raise DamagedSampleError(f"damaged sample: {damaged[-1]}") from None
-                    count = len(self.corpus.sources[source].index)
-                    row = hash64("replacement", self.corpus.seed, epoch, globals_[place], attempt) % count
+                    # Nearby first: in a block shuffle, any other would be read from a shard that is not at hand.
+                    nearby = attempt < MAX_REPLACEMENTS // 2
+                    row = self.corpus.other(source, epoch, int(choice.position[place]), attempt, nearby)
                     (raw,) = self._read(np.array([source]), np.array([row]))
                     number = self.corpus.first[source] + np.array([row])
                     (own,) = draw(self.corpus.seed, np.array([epoch]), number).tolist()
@@ -181,8 +181,7 @@ class Samples(Dataset[Batch]):
 
     def _prefetch(self, position: int) -> None:
         """Have the shards that are read at a position and next be copied."""
-        ahead = self.corpus.shards_ahead(position)
-        if self.cache is not None and ahead:
+        if self.cache is not None and (ahead := self.corpus.shards_ahead(position)):
             announced = [
                 reader.announce([shard for source, shard in ahead if source == number])
                 for number, reader in enumerate(self.readers)

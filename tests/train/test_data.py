@@ -224,6 +224,24 @@ def test_a_shard_that_is_gone_is_replaced_sample_by_sample_or_stops(tmp_path: Pa
             list(batches(stopping, 0, 4, workers, False))
 
 
+def test_in_a_block_shuffle_the_replacement_is_of_the_same_block(tmp_path: Path) -> None:
+    url = tiny.write_dataset(tmp_path, shard_sizes=[16, 16, 16, 16])
+    changes: dict[str, Any] = {"shuffle": "blocks", "shuffle_shards": 1}
+    row = int(samples(url, **changes)[0].rows[5])
+    shard = read_index(Storage(url), "train").shard
+    tar = tmp_path / "shards" / f"train-{shard[row]:05d}.tar"
+    data = bytearray(tar.read_bytes())
+    start = int(read_index(Storage(url), "train").offset[row])
+    data[start : start + 512] = b"\xff" * 512
+    tar.write_bytes(data)
+    batch = samples(url, **changes)[0]
+    assert len(batch.damaged) == 1
+    assert set(shard[batch.rows.numpy()]) == {shard[row]}
+    tar.unlink()  # the whole block
+    found = samples(url, **changes)[0]
+    assert shard[row] not in shard[found.rows.numpy()]
+
+
 def test_shards_of_nothing_but_damage_stop_the_run(tmp_path: Path) -> None:
     url = tiny.write_dataset(tmp_path)
     tar = tmp_path / "shards" / "train-00000.tar"
