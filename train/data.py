@@ -103,6 +103,8 @@ class Samples(Dataset[Batch]):
     Args:
         captions: as in `train.captions.choose`.
         stop_at_damage: raise DamagedSampleError at a sample that cannot be read, rather than replace it.
+    Raises:
+        ValueError: there are more processes than samples in a batch.
     """
 
     def __init__(
@@ -118,6 +120,8 @@ class Samples(Dataset[Batch]):
         rank: int = 0,
         processes: int = 1,
     ):
+        if batch_size < processes:
+            raise ValueError(f"batch_size must be at least the number of processes, {processes}, not {batch_size}")
         self.corpus, self.tokenize, self.augment = corpus, fast(tokenize), augment
         self.batch_size, self.captions, self.stop_at_damage = batch_size, captions, stop_at_damage
         self.share = share(batch_size, rank, processes)

@@ -127,6 +127,11 @@ def test_each_epoch_has_each_sample_once_for_any_batch_size_and_ranks(
     assert sorted(rows[:64]) == sorted(rows[64:128]) == list(range(64))
 
 
+def test_more_processes_than_samples_in_a_batch_are_refused(tiny_dataset: str) -> None:
+    with pytest.raises(ValueError, match=r"^batch_size must be at least the number of processes, 17, not 16$"):
+        samples(tiny_dataset, 0, 17)
+
+
 def test_another_batch_size_sees_the_same_samples_in_the_same_order(many_shards: str) -> None:
     small, large = samples(many_shards), samples(many_shards, batch_size=32)
     assert torch.equal(torch.cat([small[2].images, small[3].images]), large[1].images)
