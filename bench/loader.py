@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     options = parser.parse_args()
     dataset = shards(options.samples)
-    python = venv("open-clip", "open_clip_torch==3.3.0", "webdataset", "braceexpand", "pandas")
+    python = venv("open-clip", "open_clip_torch[training]==3.3.0")
     script = Path(__file__).parent / "loader_peer.py"
     batch = min(BATCH, options.samples // 4)
     results = []

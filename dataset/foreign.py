@@ -1,7 +1,7 @@
 """Anyone's WebDataset: tars without an index, given as a folder, or as the tars' pattern with braces.
 
-The index is built once, by one pass over the tars, and kept under a name made of the tars' names and sizes: other tars
-are another index, and what is kept is never out of date.
+The index is built once, by one pass over the tars, and kept under a name made of the tars' names, sizes and
+times: other tars are another index, and what is kept is never out of date.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def open_train_index(dataset: str, fallback: str, workers: int = 0) -> tuple[Sto
     if not dataset.endswith(".tar") and storage.exists(INDEX):
         return storage, read_index(storage, "train")
     tars = _tars(storage, dataset)
-    name = f"openwit-index-{checksum(repr([(tar.name, tar.bytes) for tar in tars]).encode())}.parquet"
+    name = f"openwit-index-{checksum(repr([(tar.name, tar.bytes, tar.mtime_ns) for tar in tars]).encode())}.parquet"
     homes = [storage, Storage(fallback)]
     for home in homes:
         if home.exists(name):

@@ -258,6 +258,9 @@ def build_index(url: str, split: str = "train") -> pa.Table:
                 if not member.isfile() or match is None:
                     continue
                 if member.offset_data + member.size > length:
+                    if starts and starts[-1][0] == match[1]:
+                        end = starts.pop()[1]
+                        pair_ids.pop()
                     raise tarfile.ReadError
                 if not starts or starts[-1][0] != match[1]:
                     starts.append((match[1], member.offset))
@@ -266,10 +269,7 @@ def build_index(url: str, split: str = "train") -> pa.Table:
                     pair_ids[-1] = _pair_id(content.read()) or pair_ids[-1]
                 end = member.offset_data + member.size + -member.size % _BLOCK
         except tarfile.TarError:
-            if starts:  # the cut may be between two of the last one's parts
-                end = starts.pop()[1]
-                pair_ids.pop()
-            print(f"{url} is cut off after {len(starts)} whole samples", file=sys.stderr, flush=True)
+            print(f"{url} is cut off after {len(starts)} samples", file=sys.stderr, flush=True)
     offsets = [offset for _, offset in starts]
     return pa.table(
         {

@@ -39,7 +39,7 @@ class Copy:
         try:
             length = os.fstat(self._descriptor).st_size
             trailer = os.pread(self._descriptor, _TRAILER_BYTES, max(0, length - _TRAILER_BYTES))
-            self._size = int.from_bytes(trailer[:8], "big")
+            self._size = min(int.from_bytes(trailer[:8], "big"), length)
             sums = os.pread(self._descriptor, length, self._size)[:-_TRAILER_BYTES]
             blocks = -(-self._size // _BLOCK_BYTES)
             if len(sums) != 8 * blocks or trailer[8:] != xxhash.xxh3_64_digest(sums):
@@ -92,7 +92,8 @@ class ShardCache:
         while True:
             try:
                 copy = Copy(path)
-                os.utime(path)  # last used now
+                with contextlib.suppress(FileNotFoundError):  # removed since; what is open can be read on
+                    os.utime(path)  # last used now
                 return copy
             except SpoiledCopyError:
                 self.drop(path)
@@ -142,6 +143,8 @@ class ShardCache:
                 with os.fdopen(os.dup(part), "wb") as file:
                     for start in range(0, size, _CHUNK_BYTES):
                         chunk = memoryview(source.read_at(min(_CHUNK_BYTES, size - start), start))
+                        if len(chunk) != min(_CHUNK_BYTES, size - start):
+                            raise OSError(f"{storage.url_of(name)} ended early")
                         for block in range(0, len(chunk), _BLOCK_BYTES):
                             sums += xxhash.xxh3_64_digest(chunk[block : block + _BLOCK_BYTES])
                         file.write(chunk)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -31,6 +32,7 @@ class Choice(NamedTuple):
 
     source: np.ndarray  # the number of the dataset
     epoch: np.ndarray  # of that dataset: how often all its samples were seen before
+    position: np.ndarray  # in that epoch
     row: np.ndarray  # in that dataset's index
 
 
@@ -72,7 +74,7 @@ class Corpus:
         runs through its own epochs, without repetition within one.
         """
         source, ordinal = mixed(positions, self.units, self.seed)
-        epoch, row = np.empty_like(ordinal), np.empty_like(ordinal)
+        epoch, place, row = (np.empty_like(ordinal) for _ in range(3))
         for number, order in enumerate(self.orders):
             of_source = source == number
             epoch[of_source], position = np.divmod(ordinal[of_source], len(self.sources[number].index))
@@ -80,8 +82,19 @@ class Corpus:
             for turn in np.unique(epoch[of_source]):
                 of_epoch = epoch[of_source] == turn
                 rows[of_epoch] = order.rows(position[of_epoch], int(turn))
-            row[of_source] = rows
-        return Choice(source, epoch, row)
+            place[of_source], row[of_source] = position, rows
+        return Choice(source, epoch, place, row)
+
+    def other(self, source: int, epoch: int, position: int, attempt: int, nearby: bool) -> int:
+        """The row of a sample to take instead of one that is damaged, the same one for each attempt.
+
+        Args:
+            nearby: it is one of those among which the damaged one was shuffled.
+        """
+        order = self.orders[source]
+        among = order.neighbours(position, epoch) if nearby else range(len(self.sources[source].index))
+        place = among[hash64("replacement", self.seed, source, epoch, position, attempt) % len(among)]
+        return int(order.rows(np.array([place]), epoch)[0])
 
     def shards_ahead(self, position: int) -> list[tuple[int, int]]:
         """The (dataset, shard) that are read at a position of the run and soon after it; none if any may be."""
@@ -96,14 +109,15 @@ class Corpus:
         name = self.sources[source].index.name(row)
         return name if len(self.sources) == 1 else f"{self.sources[source].storage.url}: {name}"
 
+    @cached_property
+    def pair_id(self) -> np.ndarray:
+        """All samples' pair_ids, uint64 of shape (n, 2), big-endian halves; `Batch.rows` are places in it."""
+        ids = [source.index.pair_id for source in self.sources]
+        return ids[0] if len(ids) == 1 else np.concatenate(ids)
+
     def pair_ids(self, rows: np.ndarray) -> list[str]:
         """The pair_ids, as people write them, of samples by their place among all datasets' (`Batch.rows`)."""
-        ids = []
-        for number in rows.tolist():
-            source, row = self.locate(number)
-            high, low = self.sources[source].index.pair_id[row].tolist()
-            ids.append(f"{high:016x}{low:016x}")
-        return ids
+        return [f"{high:016x}{low:016x}" for high, low in self.pair_id[rows].tolist()]
 
     def locate(self, number: int) -> tuple[int, int]:
         """(dataset, row of its index) of a sample by its place among all datasets'."""

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from dataset.foreign import open_train_index
-from dataset.ids import hash64
 from dataset.shards import DamagedSampleError, Index, parse_sample
 from train import captions
 from train.cache import ShardCache
@@ -42,7 +41,7 @@ class Batch:
 
     images: Tensor  # uint8, (n, 3, size, size), channels innermost in memory
     texts: Tensor  # int64, (n, context length)
-    rows: Tensor  # int64, (n,): which samples, counted through all datasets (`Corpus.pair_ids` names them)
+    rows: Tensor  # int64, (n,): which samples, places among all datasets' (`Corpus.pair_id`)
     damaged: list[str]  # samples that could not be read, named with the reason, and were replaced
 
     def pin_memory(self) -> Batch:
@@ -104,6 +103,8 @@ class Samples(Dataset[Batch]):
     Args:
         captions: as in `train.captions.choose`.
         stop_at_damage: raise DamagedSampleError at a sample that cannot be read, rather than replace it.
+    Raises:
+        ValueError: there are more processes than samples in a batch.
     """
 
     def __init__(
@@ -119,6 +120,8 @@ class Samples(Dataset[Batch]):
         rank: int = 0,
         processes: int = 1,
     ):
+        if batch_size < processes:
+            raise ValueError(f"batch_size must be at least the number of processes, {processes}, not {batch_size}")
         self.corpus, self.tokenize, self.augment = corpus, fast(tokenize), augment
         self.batch_size, self.captions, self.stop_at_damage = batch_size, captions, stop_at_damage
         self.share = share(batch_size, rank, processes)
@@ -129,14 +132,15 @@ class Samples(Dataset[Batch]):
         first = step * self.batch_size
         places = np.arange(first + self.share.start, first + self.share.stop)
         choice = self.corpus.choose(places)
-        if self.cache is not None:
-            self._prefetch(first + self.batch_size)
+        self._prefetch(first)
         raws = self._read(choice.source, choice.row)
         size = self.augment.size
         images = torch.empty((len(places), size, size, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
+        if get_worker_info() is not None:
+            images.share_memory_()  # empty still, so that nothing is copied when it goes to the training process
         numbers = choice.source.tolist(), choice.epoch.tolist(), choice.row.tolist()
         globals_ = self.corpus.first[choice.source] + choice.row
-        draws = draw(self.corpus.seed, choice.epoch, globals_)
+        draws = draw(self.corpus.seed, choice.epoch, globals_).tolist()
         texts: list[str] = []
         damaged: list[str] = []
         for place, (source, epoch, row) in enumerate(zip(*numbers, strict=True)):
@@ -149,10 +153,12 @@ class Samples(Dataset[Batch]):
                     damaged.append(f"{self.corpus.name(source, row)}: {error}")
                     if self.stop_at_damage:
                         raise DamagedSampleError(f"damaged sample: {damaged[-1]}") from None
-                    count = len(self.corpus.sources[source].index)
-                    row = hash64("replacement", self.corpus.seed, epoch, globals_[place], attempt) % count
+                    # Nearby first: in a block shuffle, any other would be read from a shard that is not at hand.
+                    nearby = attempt < MAX_REPLACEMENTS // 2
+                    row = self.corpus.other(source, epoch, int(choice.position[place]), attempt, nearby)
                     (raw,) = self._read(np.array([source]), np.array([row]))
-                    own = draw(self.corpus.seed, np.array([epoch]), self.corpus.first[source] + np.array([row]))[0]
+                    number = self.corpus.first[source] + np.array([row])
+                    (own,) = draw(self.corpus.seed, np.array([epoch]), number).tolist()
             else:
                 url = self.corpus.sources[source].storage.url
                 raise DamagedSampleError(f"too many damaged samples in {url}; the last one is {damaged[-1]}")
@@ -167,7 +173,7 @@ class Samples(Dataset[Batch]):
                 raws[place] = raw
         return raws
 
-    def _sample(self, raw: bytes, source: int, epoch: int, row: int, draws: np.ndarray, out: Tensor) -> str:
+    def _sample(self, raw: bytes, source: int, epoch: int, row: int, draws: list[float], out: Tensor) -> str:
         """Write a sample's pixels; its caption."""
         if not raw:
             raise DamagedSampleError("its shard is missing, or cut off before it")
@@ -178,13 +184,13 @@ class Samples(Dataset[Batch]):
         return text
 
     def _prefetch(self, position: int) -> None:
-        assert self.cache is not None
-        shards = [
-            shard
-            for source, number in self.corpus.shards_ahead(position)
-            for shard in self.readers[source].prefetch([number])
-        ]
-        self.cache.prefetch(shards)
+        """Have the shards that are read at a position and next be copied."""
+        if self.cache is not None and (ahead := self.corpus.shards_ahead(position)):
+            announced = [
+                reader.announce([shard for source, shard in ahead if source == number])
+                for number, reader in enumerate(self.readers)
+            ]
+            self.cache.prefetch([shard for own in announced for shard in own])
 
 
 def samples_of(

@@ -41,8 +41,14 @@ def first_batch(config: TrainConfig) -> tuple[Batch, Samples, Clip]:
     """The first batch of a run, the samples that it is of, and the model. Raises as the loop does."""
     corpus = open_corpus(config, f"{foreign.root(config.dataset)}/runs/{config.name}")
     config.steps(len(corpus))
-    sizes = {"image_size": config.image_size, "context_length": config.context_length}
-    clip = create(config.model, config.seed, tokenizer=config.tokenizer, **sizes)
+    clip = create(
+        config.model,
+        config.seed,
+        loss=config.loss,
+        image_size=config.image_size,
+        context_length=config.context_length,
+        tokenizer=config.tokenizer,
+    )
     samples = samples_of(config, corpus, clip.tokenize, clip.image_size)
     return samples[0], samples, clip
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -60,7 +60,7 @@ class Augment:
         shrink = {"square": self.crop_min, "resized": math.sqrt(self.crop_min), "center": 1.0}[self.crop]
         return math.ceil(self.size / shrink)
 
-    def write(self, data: bytes, draws: np.ndarray, out: Tensor) -> None:
+    def write(self, data: bytes, draws: Sequence[float], out: Tensor) -> None:
         """Decode an image and write what the model sees of it.
 
         Args:
@@ -144,7 +144,7 @@ def _check_pixels(width: int, height: int) -> None:
         raise DamagedSampleError(f"{width}x{height} pixels are more than {MAX_PIXELS}")
 
 
-def crop_box(width: int, height: int, augment: Augment, draws: np.ndarray) -> Box:
+def crop_box(width: int, height: int, augment: Augment, draws: Sequence[float]) -> Box:
     """The part of an image that a sample shows.
 
     Args:
@@ -157,7 +157,8 @@ def crop_box(width: int, height: int, augment: Augment, draws: np.ndarray) -> Bo
         side = max(1, round(min(width, height) * (augment.crop_min + (1 - augment.crop_min) * draws[0])))
         return _placed(width, height, side, side, draws[1:3])
     # torchvision's RandomResizedCrop.get_params: a share of the area and a ratio, ten times, else the whole middle.
-    for share, ratio in draws[2 : 2 + 2 * _TRIES].reshape(_TRIES, 2):
+    for turn in range(_TRIES):
+        share, ratio = draws[2 + 2 * turn : 4 + 2 * turn]
         area = width * height * (augment.crop_min + (1 - augment.crop_min) * share)
         aspect = math.exp((2 * ratio - 1) * _LOG_RATIO)
         crop = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
@@ -167,7 +168,7 @@ def crop_box(width: int, height: int, augment: Augment, draws: np.ndarray) -> Bo
     return Box((width - crop[0]) // 2, (height - crop[1]) // 2, *crop)
 
 
-def _placed(width: int, height: int, crop_width: int, crop_height: int, draws: np.ndarray) -> Box:
+def _placed(width: int, height: int, crop_width: int, crop_height: int, draws: Sequence[float]) -> Box:
     left, top = int((width - crop_width + 1) * draws[0]), int((height - crop_height + 1) * draws[1])
     return Box(left, top, crop_width, crop_height)
 

@@ -22,6 +22,9 @@ class Order(Protocol):
     def rows(self, positions: np.ndarray, epoch: int) -> np.ndarray:
         """The samples at some positions (int64, of shape (n,)) of an epoch."""
 
+    def neighbours(self, position: int, epoch: int) -> range:
+        """The positions among whose samples that of a position was shuffled."""
+
     def shards_ahead(self, position: int, epoch: int) -> list[int]:
         """The shards that are read at a position and soon after it, by number; none if any may be."""
 
@@ -53,6 +56,10 @@ class FullShuffle:
     def rows(self, positions: np.ndarray, epoch: int) -> np.ndarray:
         """See `Order`."""
         return shuffled(positions, self.count, hash64("order", self.seed, epoch) >> 1)
+
+    def neighbours(self, position: int, epoch: int) -> range:
+        """See `Order`: all."""
+        return range(self.count)
 
     def shards_ahead(self, position: int, epoch: int) -> list[int]:
         """See `Order`."""
@@ -110,6 +117,12 @@ class BlockShuffle:
         turn = np.searchsorted(layout.ends, places, side="right") - 1
         rows = self.first[layout.shards[turn]] + places - layout.ends[turn]
         return rows if self.by_shard is None else self.by_shard[rows]
+
+    def neighbours(self, position: int, epoch: int) -> range:
+        """See `Order`: those of the position's block."""
+        bounds = self._layout(epoch).bounds
+        block = int(np.searchsorted(bounds, position, side="right")) - 1
+        return range(int(bounds[block]), int(bounds[block + 1]))
 
     def shards_ahead(self, position: int, epoch: int) -> list[int]:
         """See `Order`: those of the position's block, then those of the next."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import OrderedDict
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -115,7 +116,10 @@ class Reader:
             self.cache.drop(copy.path)
             self._close(shard)
 
-    def prefetch(self, shards: list[int]) -> list[tuple[Storage, str, str]]:
-        """What `ShardCache.prefetch` takes, of some shards."""
+    def announce(self, shards: Collection[int]) -> list[tuple[Storage, str, str]]:
+        """What `ShardCache.prefetch` takes, of the shards that are read now and next; the others' copies are closed,
+        so that they leave the disk when the cache removes them."""
         store = self._storage()
+        for shard in [shard for shard in self._open if shard not in shards]:
+            self._close(shard)
         return [(store, self.index.path(shard), self.index.fingerprint) for shard in shards]

@@ -72,7 +72,7 @@ def test_a_sample_is_named_with_its_dataset_and_pair_id(urls: list[str]) -> None
     mixture = corpus(urls, [1, 1, 1])
     index = read_index(Storage(urls[1]), "train")
     assert mixture.name(1, 4) == f"{urls[1]}: {index.name(4)}"
-    assert mixture.pair_ids(np.array([64 + 4])) == [index.key(4)]
+    assert mixture.pair_id[64 + 4].tolist() == index.pair_id[4].tolist()
     assert corpus(urls[1:2], [1]).name(0, 4) == index.name(4)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,22 +13,31 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataset.shards import DamagedSampleError, Index, read_index
 from dataset.storage import Storage
 from tests.train import tiny
-from train.config import TrainConfig
+from train.__main__ import main
+from train.config import TrainConfig, load
 from train.data import Batch, Samples, batches, on_device, open_corpus, samples_of, share
+from train.loop import train
 
 STEPS = 6  # of 16: an epoch and a half
 
 
 def samples(url: str, rank: int = 0, processes: int = 1, **changes: Any) -> Samples:
     config = TrainConfig(dataset=url, **{"batch_size": 16, "seed": 3, "crop_min": 0.5, "workers": 0, **changes})
-    corpus = open_corpus(config, f"{url}/runs/clip")
-    return samples_of(config, corpus, open_clip.get_tokenizer(tiny.MODEL), 32, rank, processes)
+    return samples_of(config, open_corpus(config, f"{url}/runs/clip"), tokenizer(), 32, rank, processes)
+
+
+@cache
+def tokenizer() -> Callable[[list[str]], torch.Tensor]:
+    """The tiny model's."""
+    tokenize: Callable[[list[str]], torch.Tensor] = open_clip.get_tokenizer(tiny.MODEL)
+    return tokenize
 
 
 def same(left: Batch, right: Batch) -> bool:
@@ -61,21 +72,25 @@ def many_shards(tmp_path_factory: pytest.TempPathFactory) -> str:
     return tiny.write_dataset(tmp_path_factory.mktemp("uneven"), shard_sizes=[1, 30, 3, 20, 10])
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
 @pytest.mark.parametrize("changes", [{}, {"shuffle": "blocks", "shuffle_shards": 2}, {"crop": "resized", "flip": 0.5}])
 def test_workers_change_neither_order_nor_crops(many_shards: str, changes: dict[str, Any]) -> None:
     source = samples(many_shards, **changes)
     alone = list(batches(source, 0, STEPS, 0, False))
-    together = list(batches(source, 0, STEPS, 7, False))  # more than shards, and than steps
+    together = list(batches(source, 0, STEPS, 7, False))  # more readers than shards, and than steps
     assert len(alone) == len(together) == STEPS
     assert all(map(same, alone, together))
     resumed = list(batches(samples(many_shards, **changes), 4, STEPS, 0, False))
     assert all(map(same, alone[4:], resumed))
 
 
-@pytest.mark.parametrize("processes", [2, 3, 16, 64])
+@pytest.mark.parametrize("processes", [2, 3, 64])
 def test_processes_share_a_step_between_them(many_shards: str, processes: int) -> None:
-    whole = samples(many_shards)[5]
-    parts = [samples(many_shards, rank, processes)[5] for rank in range(processes)]
+    source = samples(many_shards)
+    whole, parts = source[5], []
+    for rank in range(processes):
+        source.share = share(16, rank, processes)
+        parts.append(source[5])
     sizes = {len(part.rows) for part in parts}
     assert max(sizes) - min(sizes) <= 1
     assert torch.equal(torch.cat([part.rows for part in parts]), whole.rows)
@@ -101,15 +116,20 @@ def test_shares_are_the_whole_batch_and_as_even_as_can_be(batch_size: int, proce
 def test_each_epoch_has_each_sample_once_for_any_batch_size_and_ranks(
     many_shards: str, batch_size: int, processes: int, shuffle: str, block: int, seed: int
 ) -> None:
-    changes = {"batch_size": batch_size, "shuffle": shuffle, "shuffle_shards": block, "seed": seed}
-    ranks = [samples(many_shards, rank, processes, **changes) for rank in range(processes)]
-    rows = [
-        row
+    changes: dict[str, Any] = {"shuffle": shuffle, "shuffle_shards": block, "seed": seed}
+    corpus = open_corpus(TrainConfig(many_shards, workers=0, **changes), many_shards)
+    places = [
+        np.arange(own.start, own.stop) + step * batch_size
         for step in range(-(-128 // batch_size))
-        for own in ranks
-        for row in own.corpus.choose(np.arange(own.share.start, own.share.stop) + step * batch_size).row
+        for own in (share(batch_size, rank, processes) for rank in range(processes))
     ]
+    rows = corpus.choose(np.concatenate(places)).row.tolist()
     assert sorted(rows[:64]) == sorted(rows[64:128]) == list(range(64))
+
+
+def test_more_processes_than_samples_in_a_batch_are_refused(tiny_dataset: str) -> None:
+    with pytest.raises(ValueError, match=r"^batch_size must be at least the number of processes, 17, not 16$"):
+        samples(tiny_dataset, 0, 17)
 
 
 def test_another_batch_size_sees_the_same_samples_in_the_same_order(many_shards: str) -> None:
@@ -132,7 +152,7 @@ def test_crops_differ_between_epochs_and_seeds(tiny_dataset: str) -> None:
 def test_a_sample_keeps_its_caption(tiny_dataset: str) -> None:
     batch = samples(tiny_dataset)[0]
     captions = [tiny.CAPTIONS[row] for row in batch.rows.tolist()]
-    assert torch.equal(batch.texts, open_clip.get_tokenizer(tiny.MODEL)(captions))
+    assert torch.equal(batch.texts, tokenizer()(captions))
     assert batch.images.dtype == torch.uint8
     assert batch.images.shape == (16, 3, 32, 32)
     assert batch.images.is_contiguous(memory_format=torch.channels_last)
@@ -143,7 +163,7 @@ def test_captions_come_from_where_the_config_says(tiny_dataset: str) -> None:
     batch = samples(tiny_dataset, captions={"json.pair_id": 1.0})[0]
     index = read_index(Storage(tiny_dataset), "train")
     captions = [index.key(row) for row in batch.rows.tolist()]
-    assert torch.equal(batch.texts, open_clip.get_tokenizer(tiny.MODEL)(captions))
+    assert torch.equal(batch.texts, tokenizer()(captions))
 
 
 def test_a_mixture_draws_from_each_by_weight(tiny_dataset: str, many_shards: str, tmp_path: Path) -> None:
@@ -152,8 +172,8 @@ def test_a_mixture_draws_from_each_by_weight(tiny_dataset: str, many_shards: str
     batch = source[1]
     owners = np.searchsorted(source.corpus.first, batch.rows.numpy(), side="right") - 1
     assert np.bincount(owners).tolist() == [4, 8, 4]
-    names = source.corpus.pair_ids(batch.rows.numpy()[owners == 2])
-    assert set(names) <= {read_index(Storage(small), "train").key(row) for row in range(3)}
+    ids = source.corpus.pair_id[batch.rows.numpy()[owners == 2]]
+    assert {tuple(own) for own in ids.tolist()} <= set(map(tuple, read_index(Storage(small), "train").pair_id.tolist()))
     assert all(map(same, batches(source, 0, STEPS, 2, False), batches(source, 0, STEPS, 0, False)))
 
 
@@ -209,6 +229,24 @@ def test_a_shard_that_is_gone_is_replaced_sample_by_sample_or_stops(tmp_path: Pa
             list(batches(stopping, 0, 4, workers, False))
 
 
+def test_in_a_block_shuffle_the_replacement_is_of_the_same_block(tmp_path: Path) -> None:
+    url = tiny.write_dataset(tmp_path, shard_sizes=[16, 16, 16, 16])
+    changes: dict[str, Any] = {"shuffle": "blocks", "shuffle_shards": 1}
+    row = int(samples(url, **changes)[0].rows[5])
+    shard = read_index(Storage(url), "train").shard
+    tar = tmp_path / "shards" / f"train-{shard[row]:05d}.tar"
+    data = bytearray(tar.read_bytes())
+    start = int(read_index(Storage(url), "train").offset[row])
+    data[start : start + 512] = b"\xff" * 512
+    tar.write_bytes(data)
+    batch = samples(url, **changes)[0]
+    assert len(batch.damaged) == 1
+    assert set(shard[batch.rows.numpy()]) == {shard[row]}
+    tar.unlink()  # the whole block
+    found = samples(url, **changes)[0]
+    assert shard[row] not in shard[found.rows.numpy()]
+
+
 def test_shards_of_nothing_but_damage_stop_the_run(tmp_path: Path) -> None:
     url = tiny.write_dataset(tmp_path)
     tar = tmp_path / "shards" / "train-00000.tar"
@@ -237,9 +275,50 @@ def test_a_stream_for_a_device_has_the_same_batches(tiny_dataset: str) -> None:
     assert all(map(same, here, batches(source, 0, STEPS, 0, False)))
 
 
-@pytest.mark.parametrize(
-    ("shuffle", "needs"), [("full", "shuffle must be blocks"), ("blocks", "read together, not 999$")]
-)
-def test_a_cache_that_would_only_churn_is_refused(tiny_dataset: str, tmp_path: Path, shuffle: str, needs: str) -> None:
-    with pytest.raises(ValueError, match=rf"^cache_bytes must be at least \d+, .*{needs}"):
+def test_blocks_through_a_cache_smaller_than_the_dataset(many_shards: str, tmp_path: Path) -> None:
+    changes: dict[str, Any] = {"shuffle": "blocks", "shuffle_shards": 1}
+    sizes = [path.stat().st_size for path in Path(many_shards).glob("shards/train-*.tar")]
+    limit = sum(sorted(sizes)[-2:]) + 200
+    cached = samples(many_shards, cache=str(tmp_path), cache_bytes=limit, **changes)
+    assert limit < sum(sizes)
+    plain = samples(many_shards, **changes)
+    for step, batch in enumerate(batches(cached, 0, 8, 0, False)):
+        assert same(batch, plain[step])
+        assert cached.cache is not None and cached.cache._prefetching is not None
+        cached.cache._prefetching.join()
+        assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= limit
+        assert len(cached.readers[0]._open) <= 4  # of the blocks that the batch touched
+
+
+@pytest.mark.parametrize(("shuffle", "hint"), [("full", ", or shuffle must be blocks"), ("blocks", "")])
+def test_a_cache_that_would_only_churn_is_refused(tiny_dataset: str, tmp_path: Path, shuffle: str, hint: str) -> None:
+    with pytest.raises(ValueError, match=rf"^cache_bytes must be at least \d+, .* read together, not 999{hint}$"):
         samples(tiny_dataset, cache=str(tmp_path), cache_bytes=999, shuffle=shuffle)
+
+
+def test_a_run_goes_on_with_the_same_mixture_only(tiny_dataset: str, many_shards: str, tmp_path: Path) -> None:
+    values: dict[str, Any] = {"model": tiny.MODEL, "batch_size": 16, "workers": 0, "device": "cpu", "shuffle": "blocks"}
+    config = TrainConfig(tiny_dataset, mixture={many_shards: 0.5}, epochs=0.25, **values)
+    assert train(config, str(tmp_path), lambda record: None).steps == 2  # of 128 samples
+    assert train(replace(config, damaged="stop"), str(tmp_path), lambda record: None).steps == 2
+    for mixture in ({many_shards: 0.6}, {}):
+        with pytest.raises(ValueError, match=r"another version|was begun with mixture"):
+            train(replace(config, mixture=mixture), str(tmp_path), lambda record: None)
+
+
+def test_damage_ends_a_run_that_is_told_to_stop(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    url = tiny.write_dataset(tmp_path)
+    spoil(url, [3], "image")
+    (tmp_path / "train.yaml").write_text(f"dataset: {url}\nmodel: {tiny.MODEL}\nepochs: 1\ndamaged: stop\n")
+    assert main([str(tmp_path / "train.yaml"), "--set", "batch_size=16", "workers=1", "device=cpu"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: damaged sample: train-00000.tar/")
+    assert said.count("\n") == 1
+
+
+def test_every_config_that_the_guide_shows_is_one() -> None:
+    guide = (Path(__file__).resolve().parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    blocks = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", guide, flags=re.DOTALL)]
+    assert len(blocks) >= 4
+    for block in blocks:
+        load({"dataset": "out", **block})
