@@ -49,9 +49,10 @@ def train(config: TrainConfig, out: str | None, ranks: Any = 1, address: str | N
         gpu = config.device != "cpu" and ray.cluster_resources().get("GPU", 0) > 0
         home = absolute(out) if out else f"{Storage(config.dataset).url}/runs/{config.name}"
         device = config.device if gpu or config.device == "cuda" else "cpu"
+        work: Any = _work
         with tempfile.TemporaryDirectory() as scratch:  # Ray Train's own records; checkpoints are the loop's
             trainer = TorchTrainer(
-                _work,
+                work,
                 train_loop_config={"config": {**asdict(config), "device": device}, "run": home},
                 torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
                 scaling_config=ScalingConfig(num_workers=count, use_gpu=gpu),

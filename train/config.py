@@ -75,6 +75,8 @@ class TrainConfig:
     """The highest learning rate, reached after the warm-up."""
     warmup_share: float = 0.05
     """The share of all steps in which the learning rate rises from zero."""
+    warmup_steps: int = 0
+    """The same as a number of steps, instead of the share; 0 leaves it to the share."""
     schedule: str = "cosine"
     """What follows the warm-up: cosine, down to zero; or constant, with a linear cooldown to zero."""
     cooldown_share: float = 0.2
@@ -160,15 +162,9 @@ class TrainConfig:
             _require(0 <= getattr(self, key) < 1, key, "from 0 to below 1", getattr(self, key))
         for key in ("weight_decay", "peak_tflops"):
             _require(0 <= getattr(self, key) < math.inf, key, "at least 0", getattr(self, key))
-        for key in (
-            "samples_seen",
-            "unlocked_groups",
-            "image_size",
-            "context_length",
-            "max_skipped",
-            "workers",
-            "micro_batch",
-        ):
+        for key in ("samples_seen", "warmup_steps", "unlocked_groups", "max_skipped", "workers", "micro_batch"):
+            _require(getattr(self, key) >= 0, key, "at least 0", getattr(self, key))
+        for key in ("image_size", "context_length"):
             _require(getattr(self, key) >= 0, key, "at least 0", getattr(self, key))
         for key, choices in CHOICES.items():
             expected = ", ".join(choices[:-1]) + " or " + choices[-1]

@@ -9,7 +9,7 @@ from train.config import TrainConfig
 
 def learning_rate(step: int, steps: int, config: TrainConfig) -> float:
     """Linear warm-up, then a cosine to zero (Radford et al. 2021, §2.5), or a constant and a linear cooldown."""
-    warmup = round(config.warmup_share * steps)
+    warmup = config.warmup_steps or round(config.warmup_share * steps)
     if step < warmup:
         return config.learning_rate * (step + 1) / warmup
     if config.schedule == "constant":

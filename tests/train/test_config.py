@@ -44,7 +44,28 @@ WRONG = [
     ("damaged", "ignore"),
     ("cache", 1.5),
     ("cache_bytes", 0),
-    ("precision", "fp16"),
+    ("precision", "fp8"),
+    ("warmup_steps", -1),
+    ("samples_seen", -1),
+    ("optimizer", "sgd"),
+    ("schedule", "linear"),
+    ("cooldown_share", 1),
+    ("unlocked_groups", -1),
+    ("lock", "both"),
+    ("image_size", -1),
+    ("context_length", -1),
+    ("final_share", 1),
+    ("patch_dropout", 1),
+    ("ema", 1),
+    ("compile", "yes"),
+    ("grad_checkpointing", 1),
+    ("deterministic", "no"),
+    ("tensorboard", 0),
+    ("parallel", "tp"),
+    ("on_nan", "ignore"),
+    ("max_skipped", -1),
+    ("peak_tflops", -1),
+    ("wandb", 1.5),
     ("seed", "x"),
     ("device", "tpu"),
     ("workers", -1),
@@ -66,6 +87,19 @@ def test_a_wrong_value_is_one_sentence_that_names_the_key(key: str, value: Any) 
 def test_an_unknown_key_is_named_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match=r"unknown key batchsize .* batch_size,"):
         load({"dataset": "out", "batchsize": 3})
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"lock": "image"}, "^pretrained must be given where a tower is locked"),
+        ({"precision": "fp16", "parallel": "fsdp"}, "^parallel must be ddp where precision is fp16"),
+        ({"schedule": "constant", "cooldown_share": 0.98}, "^cooldown_share must be at most 0.95, with warmup_share"),
+    ],
+)
+def test_keys_that_do_not_go_together_are_one_sentence(values: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        load({"dataset": "out", **values})
 
 
 def test_the_dataset_is_required() -> None:
