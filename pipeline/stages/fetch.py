@@ -45,7 +45,7 @@ from pipeline.stages.common import gather, settings
 ENGINES: dict[str, Callable[..., list[Observation]]] = {"openwit": fetch, "img2dataset": img2dataset_engine.fetch}
 
 
-@phase("fetch.get", version=2)
+@phase("fetch.get", version=3)
 def get(context: Context) -> Result:
     """Every URL of the partition that the store lacks; then the newest observation of each."""
     urls = _urls(context)
@@ -82,7 +82,7 @@ def _relisted(context: Context, known: pa.Table, domains: frozenset[str]) -> pa.
     """The observations; what a list holds by now is refused, though the store took it under an older list."""
     accepted = pc.equal(known.column("outcome"), OK).combine_chunks()
     listed = np.zeros(known.num_rows, dtype=bool)
-    lists = _hash_lists(tuple(context.options["hashlists"]["files"]))
+    lists = _hash_lists(context)
     listed[accepted.to_numpy(False)] = lists.listed(known.filter(accepted))
     out = np.zeros(known.num_rows, dtype=bool)
     places = zip(known.column("url").to_pylist(), known.column("final_url").to_pylist(), strict=True)
@@ -160,7 +160,7 @@ def _observe(
     domains: frozenset[str],
     have: Mapping[str, Mapping[str, Any]],
 ) -> list[Observation]:
-    lists = _hash_lists(tuple(context.options["hashlists"]["files"]))
+    lists = _hash_lists(context)
     image_config = settings(ImageConfig, context.options["store"])
 
     def take(body: bytes) -> Ingested | Refusal:
@@ -192,7 +192,7 @@ def _from_adopted(
     take: Callable[[bytes, Listed], Ingested | Refusal],
 ) -> dict[str, Observation]:
     """What img2dataset has downloaded of these URLs; of one that it has twice, the first."""
-    lists = _hash_lists(tuple(context.options["hashlists"]["files"]))
+    lists = _hash_lists(context)
     held = context.concat("adopted", adopted.ADOPTED)
     held = held.filter(pc.is_in(held.column("url"), value_set=pa.array(urls, pa.string())))
     _, first = np.unique(held.column("url").to_numpy(zero_copy_only=False).astype(str), return_index=True)
@@ -249,9 +249,13 @@ def _share(context: Context, config: FetchConfig) -> FetchConfig:
     )
 
 
-@lru_cache(maxsize=4)
-def _hash_lists(files: tuple[str, ...]) -> HashLists:
-    return HashLists.load(HashListsConfig(files=files))
+def _hash_lists(context: Context) -> HashLists:
+    return _loaded(settings(HashListsConfig, context.options["hashlists"]))
+
+
+@lru_cache(maxsize=1)
+def _loaded(config: HashListsConfig) -> HashLists:
+    return HashLists.load(config)
 
 
 def _images(context: Context, known: pa.Table, wanted: Sequence[str], domains: frozenset[str]) -> Result:
@@ -291,7 +295,7 @@ def run(run: Run) -> None:
     config = run.config
     images = options(config.store)
     lists = {
-        "files": list(config.hashlists.files),
+        **options(config.hashlists),
         "checksums": [file_checksum(path) for path in config.hashlists.files],
     }
     # Stored bytes depend on how they are resized, so another setting has another folder.
