@@ -131,6 +131,7 @@ def _parser() -> argparse.ArgumentParser:
 
     made = command("report", _report, "write OUT/report.html: funnel, plots, sample galleries in one file")
     made.add_argument("out", metavar="OUT")
+    made.add_argument("--show-unsafe", action="store_true", help="do not blur the images of a high nsfw_probability")
 
     queries = command("queries", _no_subcommand, "the query list")
     below = queries.add_subparsers(title="commands", metavar="COMMAND")
@@ -280,9 +281,9 @@ def _explain(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from pipeline.report import write
+    from pipeline.report import BLUR_ABOVE, write
 
-    print(write(arguments.out))
+    print(write(arguments.out, blur_above=None if arguments.show_unsafe else BLUR_ABOVE))
     return DONE
 
 
