@@ -93,6 +93,9 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--out", metavar="URL", help="where the dataset goes; overrides the config's `out`")
     settable(made)
     made.add_argument(
+        "--preset", action="append", default=[], metavar="NAME", help="lay a preset of configs/presets over the config"
+    )
+    made.add_argument(
         "--to", metavar="STAGE", choices=STAGES, default=STAGES[-1], help=f"stop after: {', '.join(STAGES)}"
     )
     made.add_argument("--retry", choices=["none", "transient"], help="fetch again what failed in a way that may pass")
@@ -186,7 +189,7 @@ def _run(arguments: argparse.Namespace) -> int:
             overrides.append(f"run.{key}={getattr(arguments, key)}")
     if arguments.sample is not None:
         overrides.append(f"extract.sample={_share(arguments.sample)}")
-    config = configs.load(arguments.config, overrides, arguments.out)
+    config = configs.load(arguments.config, overrides, arguments.out, arguments.preset)
     if arguments.retry:
         config = retrying(config, arguments.retry)
     build(config, to=arguments.to)
