@@ -42,6 +42,7 @@ from pipeline.run import Run
 from pipeline.stages import adopt
 from pipeline.stages.common import gather, settings
 
+_KEPT_OF_LISTED = ("url", "origin", "status", "final_url", "attempts", "fetched_at", "fetched_bytes")
 ENGINES: dict[str, Callable[..., list[Observation]]] = {"openwit": fetch, "img2dataset": img2dataset_engine.fetch}
 
 
@@ -50,7 +51,8 @@ def get(context: Context) -> Result:
     """Every URL of the partition that the store lacks; then the newest observation of each."""
     urls = _urls(context)
     wanted = [urls[unit] for unit in context.units(len(urls))]
-    known = _known(context, wanted)
+    stored = _stored(context, wanted)
+    known = store.newest(stored)
     config = settings(FetchConfig, context.options["fetch"])
     domains = _domains(config.opted_out_domains)
     have = {row["url"]: row for row in known.to_pylist()}
@@ -63,7 +65,27 @@ def get(context: Context) -> Result:
         with contextlib.suppress(FileExistsError):  # a node taken for dead has done it after all; its answers stand
             store.write_chunk(context.storage, name, observations)
         known = store.newest(pa.concat_tables([known, store.read_chunk(context.storage, name)]))
-    return _images(context, _relisted(context, known, domains), wanted, domains)
+    result = _images(context, _relisted(context, known, domains), wanted, domains)
+    result.facts["listed"] = _disowned(context, stored)
+    return result
+
+
+def _disowned(context: Context, stored: pa.Table) -> list[tuple[str, int, int]]:
+    """Where the store holds images that it took under older lists, and that a list holds by now: they will be erased.
+
+    The store says so from now on, for they do not come back when the list changes again.
+    """
+    held = stored.filter(pc.is_valid(stored.column("blob")))
+    rows = held.filter(pa.array(_hash_lists(context).listed(held))).to_pylist()
+    refused = [
+        Observation(**{name: row[name] for name in _KEPT_OF_LISTED}, outcome="hash_list_match", detail=None, image=None)
+        for row in rows
+    ]
+    if refused:
+        name = _chunk_name(context, [row["url"] for row in rows], [_seen(row) for row in rows])
+        with contextlib.suppress(FileExistsError):  # said already
+            store.write_chunk(context.storage, f"{context.options['folder']}/{name}", refused)
+    return sorted({(row["blob"], row["blob_offset"], row["blob_length"]) for row in rows})
 
 
 def _is_due(row: Mapping[str, Any] | None, config: FetchConfig, domains: frozenset[str]) -> bool:
@@ -92,8 +114,7 @@ def _relisted(context: Context, known: pa.Table, domains: frozenset[str]) -> pa.
 
 
 def _as_refused(known: pa.Table, mask: np.ndarray, outcome: str) -> pa.Table:
-    kept = ["url", "origin", "status", "final_url", "attempts", "fetched_at", "fetched_bytes"]
-    rows = known.filter(pa.array(mask)).select(kept).to_pylist()
+    rows = known.filter(pa.array(mask)).select(_KEPT_OF_LISTED).to_pylist()
     return pa.Table.from_pylist([{**row, "outcome": outcome} for row in rows], schema=OBSERVATIONS)
 
 
@@ -133,8 +154,8 @@ def _chunk_urls(url: str, name: str) -> pa.ChunkedArray:
     return read_parquet(Storage(url), name, ["url"]).column("url")
 
 
-def _known(context: Context, wanted: Sequence[str]) -> pa.Table:
-    """The newest observation of each wanted URL that the store has.
+def _stored(context: Context, wanted: Sequence[str]) -> pa.Table:
+    """All observations of the wanted URLs that the store has.
 
     Under the same route a URL is in a chunk of its own partition; chunks made under another route are all looked
     through.
@@ -150,7 +171,7 @@ def _known(context: Context, wanted: Sequence[str]) -> pa.Table:
             tables.append(read_parquet(context.storage, info.name))
     # An older version's chunk may lack a column.
     found = pa.concat_tables([OBSERVATIONS.empty_table(), *tables], promote_options="default")
-    return store.newest(found.filter(pc.is_in(found.column("url"), value_set=asked)))
+    return found.filter(pc.is_in(found.column("url"), value_set=asked))
 
 
 def _observe(
@@ -332,6 +353,11 @@ def run(run: Run) -> None:
         ],
         rows=run.alive,
     )
+    erased = store.erase(run.storage, [place for commit in got for place in commit.facts["listed"]])
+    if erased:  # a report that was written before may show them
+        from pipeline.report import NAME  # brings the plots' libraries along
+
+        run.storage.delete([NAME])
     run.beside("images", got, "images")
     run.judge(
         "fetch",

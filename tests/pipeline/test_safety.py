@@ -258,3 +258,30 @@ def test_each_key_of_hashlists_changes_what_matches(tmp_path: Path) -> None:
         build(make_config(raw), to="fetch", quiet=True)
         outcomes += dataset.open(raw["out"]).sql("SELECT outcome FROM images").fetchall()
     assert outcomes == [("hash_list_match",), ("ok",), ("ok",), ("ok",)]
+
+
+def test_an_image_that_a_list_names_later_is_erased(tmp_path: Path, temporary: Path) -> None:
+    """From the store, the shards and the report; and it does not come back as zeros when the list is taken away."""
+    urls = {name: f"{HOST}/{name}.jpg" for name in ("listed", "kept")}
+    images = {urls["listed"]: ("image/jpeg", LISTED), urls["kept"]: ("image/jpeg", KEPT)}
+    tags = "".join(f'<img src="{url}" alt="a kettle that is {name}">' for name, url in urls.items())
+    archive = pages.write(tmp_path / "page.warc.gz", [("http://page.test/", f'<html lang="en">{tags}')], images)
+    (tmp_path / "list.md5").write_text(hashlib.md5(LISTED).hexdigest())
+    raw = {
+        "sources": [str(archive)],
+        "out": str(tmp_path / "out"),
+        "fetch": {"origins": ["archive"]},
+        "run": {"workers": 0},
+    }
+
+    def pairs(files: list[str]) -> list[str]:
+        build(make_config({**raw, "hashlists": {"files": files}}), quiet=True)
+        return [url for (url,) in dataset.open(raw["out"]).sql("SELECT url FROM pairs ORDER BY url").fetchall()]
+
+    assert pairs([]) == sorted(urls.values())
+    report.write(raw["out"])
+    assert len(shows(LISTED, tmp_path / "out")) >= 3  # a blob, a shard, the report
+    for files in ([str(tmp_path / "list.md5")], []):
+        assert pairs(files) == [urls["kept"]]
+        assert shows(LISTED, tmp_path / "out", temporary) == []
+    assert shows(KEPT, tmp_path / "out")
