@@ -101,6 +101,9 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--out", metavar="URL", help="where the dataset goes; overrides the config's `out`")
     settable(made)
     made.add_argument(
+        "--preset", action="append", default=[], metavar="NAME", help="lay a preset of configs/presets over the config"
+    )
+    made.add_argument(
         "--to", metavar="STAGE", choices=STAGES, default=STAGES[-1], help=f"stop after: {', '.join(STAGES)}"
     )
     made.add_argument("--retry", choices=["none", "transient"], help="fetch again what failed in a way that may pass")
@@ -139,6 +142,7 @@ def _parser() -> argparse.ArgumentParser:
 
     made = command("report", _report, "write OUT/report.html: funnel, plots, sample galleries in one file")
     made.add_argument("out", metavar="OUT")
+    made.add_argument("--show-unsafe", action="store_true", help="do not blur the images of a high nsfw_probability")
 
     queries = command("queries", _no_subcommand, "the query list")
     below = queries.add_subparsers(title="commands", metavar="COMMAND")
@@ -206,7 +210,7 @@ def _run(arguments: argparse.Namespace) -> int:
             overrides.append(f"run.{key}={getattr(arguments, key)}")
     if arguments.sample is not None:
         overrides.append(f"extract.sample={_share(arguments.sample)}")
-    config = configs.load(arguments.config, overrides, arguments.out)
+    config = configs.load(arguments.config, overrides, arguments.out, arguments.preset)
     if arguments.retry:
         config = retrying(config, arguments.retry)
     build(config, to=arguments.to)
@@ -301,9 +305,9 @@ def _explain(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from pipeline.report import write
+    from pipeline.report import BLUR_ABOVE, write
 
-    print(write(arguments.out))
+    print(write(arguments.out, blur_above=None if arguments.show_unsafe else BLUR_ABOVE))
     return DONE
 
 

@@ -155,13 +155,50 @@ class Config:
             raise ValueError("filters must have distinct names")
 
 
-def load(path: str, overrides: Sequence[str] = (), out: str | None = None) -> Config:
-    """Read a YAML config, apply `key=value` overrides, check everything.
+PRESETS = Path(__file__).parent.parent / "configs" / "presets"
+
+
+def load(path: str, overrides: Sequence[str] = (), out: str | None = None, presets: Sequence[str] = ()) -> Config:
+    """Read a YAML config, lay presets over it, apply `key=value` overrides, check everything.
 
     Raises:
         ConfigError: in one sentence, what is wrong and how to mend it.
     """
-    return build(with_overrides(read_yaml(path), overrides), path, out)
+    raw = with_presets(read_yaml(path))
+    for name in presets:
+        raw = laid_over(raw, read_preset(name))
+    return build(with_overrides(raw, overrides), path, out)
+
+
+def with_presets(raw: Mapping[str, Any], within: tuple[str, ...] = ()) -> dict[str, Any]:
+    """A config laid over the presets that its key `presets` names, the later over the earlier. Raises ConfigError."""
+    below: dict[str, Any] = {}
+    own = dict(raw)
+    names = own.pop("presets", None) or []
+    for name in [names] if isinstance(names, str) else names:
+        below = laid_over(below, read_preset(name, within))
+    return laid_over(below, own)
+
+
+def laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Two mappings as one: sections are merged key by key; of anything else, lists too, what lies above counts."""
+    merged = dict(below)
+    for key, value in above.items():
+        under = merged.get(key)
+        merged[key] = laid_over(under, value) if isinstance(under, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def read_preset(name: Any, within: tuple[str, ...] = ()) -> dict[str, Any]:
+    """A preset of configs/presets by its name, or any YAML file by its path. Raises ConfigError."""
+    if isinstance(name, str) and name.endswith((".yaml", ".yml")):
+        if name in within:
+            raise ConfigError(f"the preset {name} names itself, by way of {', '.join(within)}")
+        return with_presets(read_yaml(name), (*within, name))
+    known = sorted(file.stem for file in PRESETS.glob("*.yaml"))
+    if name not in known:
+        raise ConfigError(f"there is no preset {name}; there are {', '.join(known)}, and any YAML file by its path")
+    return read_yaml(str(PRESETS / f"{name}.yaml"))
 
 
 def read_yaml(path: str) -> dict[str, Any]:
@@ -205,6 +242,7 @@ def with_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, A
 
 def build(raw: Mapping[str, Any], path: str = "config", out: str | None = None) -> Config:
     """Check a mapping and make the config. Raises ConfigError."""
+    raw = with_presets(raw)
     if isinstance(raw.get("sources"), str):
         raw = {**raw, "sources": [raw["sources"]]}
     if out:

@@ -413,9 +413,10 @@ ELSEWHERE: dict[str, Callable[[], None]] = dict.fromkeys(
         *("fetch.per_host_delay_s", "fetch.retry", "fetch.refresh_before"),  # the tests above
         "fetch.engine",  # the test above
         "fetch.adopt",  # test_adopt
-        "text.blocked_categories",  # test_safety
         *(f"image.{name}" for name in ("nsfw_model", "max_nsfw_probability", "models", "quantiles")),  # test_models
         *(f"image.{name}" for name in ("embedding_model", "min_clip_score", "heads")),  # test_models
+        *("text.blocked_categories", "hashlists.max_pdq_hamming"),  # test_safety
+        *("hashlists.min_pdq_quality", "hashlists.categories"),  # test_safety
         "out",  # every test
         "run.max_quarantined",  # test_custom
         "run.workers",  # test_cluster: the same bytes with 1 and with 4; 0 starts no Ray
