@@ -26,6 +26,7 @@ from filters.image import ImageFilterConfig
 from filters.match import MatchConfig
 from filters.neardup import NearDupConfig
 from filters.queries import load as load_queries
+from filters.semantic import SemanticConfig
 from filters.text import TextConfig
 
 STRICT: dict[str, Any] = {"extra": "forbid"}
@@ -141,6 +142,7 @@ class Config:
     hashlists: HashListsConfig = field(default_factory=HashListsConfig)
     image: ImageFilterConfig = field(default_factory=ImageFilterConfig)
     neardup: NearDupConfig = field(default_factory=NearDupConfig)
+    semantic: SemanticConfig = field(default_factory=SemanticConfig)
     decontaminate: DecontaminateConfig = field(default_factory=DecontaminateConfig)
     balance: BalanceConfig = field(default_factory=BalanceConfig)
     pack: PackConfig = field(default_factory=PackConfig)
@@ -150,6 +152,8 @@ class Config:
     def __post_init__(self) -> None:
         if not self.sources:
             raise ValueError("sources must name at least one archive")
+        if self.semantic.wanted and not self.image.embedding_model:
+            raise ValueError("semantic.min_cosine and semantic.target_folders need image.embedding_model")
         names = [filter_.name for filter_ in self.filters]
         if len(set(names)) != len(names):
             raise ValueError("filters must have distinct names")
@@ -255,6 +259,7 @@ def check_inputs(config: Config) -> None:
         "text.blocked_domains": [config.text.blocked_domains] if config.text.blocked_domains else [],
         "fetch.opted_out_domains": [config.fetch.opted_out_domains] if config.fetch.opted_out_domains else [],
         "hashlists.files": list(config.hashlists.files),
+        "semantic.target_folders": list(config.semantic.target_folders),
         "decontaminate.folders": list(config.decontaminate.folders),
         "filters.measure": [item.measure.rpartition(":")[0] for item in config.filters if item.measure],
     }

@@ -15,10 +15,18 @@ from pipeline.config import options
 from pipeline.phase import Context, Input, Phase, Result, Task, phase
 from pipeline.rows import alive_rows, decide, take_units, verdict_result
 from pipeline.run import Run
-from pipeline.stages import embed
+from pipeline.stages import embed, semantic
 
 DECIDING = ("min_side", "max_aspect", "max_nsfw_probability", "min_clip_score")
 """The keys of `image` that sql/decisions/image.sql reads."""
+
+DECIDED_BY = {
+    "nsfw_probability": pa.float32(),
+    "clip_score": pa.float32(),
+    "cell": pa.int32(),
+    "target_images": pa.int32(),
+}
+"""The measures that sql/decisions/image.sql reads; null where nobody measures them."""
 
 
 @phase("image.nsfw")
@@ -53,9 +61,12 @@ def judge(context: Context) -> Result:
     for table in context.table_list("of_images"):
         shown = images_of(rows.take(pc.index_in(measures["row"], rows["row"].combine_chunks())), images)
         measures = beside(measures, shown.column("row"), table)
+    if targets := context.table_list("targets"):
+        measures = measures.append_column("target_images", semantic.target_images(measures, targets))
     names = [name for name in measures.column_names if name != "row"]
-    for name in sorted({"nsfw_probability", "clip_score"} - set(names)):
-        measures = measures.append_column(name, pa.nulls(measures.num_rows, pa.float32()))
+    for name, type_ in DECIDED_BY.items():
+        if name not in names:
+            measures = measures.append_column(name, pa.nulls(measures.num_rows, type_))
     filters = [{**item, "columns": names} for item in context.options["filters"]]
     tables = {"images": images, "measures": measures}
     config = dict(context.options["image"])
@@ -119,6 +130,7 @@ def run(run: Run) -> None:
     config = run.config.image
     of_images: list[list[Commit]] = []
     of_pairs: list[list[Commit]] = []
+    targets: tuple[Input, ...] = ()
     if config.nsfw is not None:
         of_images.append(_measure(run, nsfw, *models.described([config.nsfw], ["nsfw_probability"])))
     if config.own_models:
@@ -130,6 +142,9 @@ def run(run: Run) -> None:
         run.beside("embeddings", embedded, "images")
         if config.heads:
             of_images.append(embed.run_heads(run, embedded))
+        if run.config.semantic.wanted:
+            placed, targets = semantic.run_cells(run, embedded)
+            of_images.append(placed)
     if functions := custom.measuring(run.config, "image"):
         of_pairs.append(_measure(run, own, {"filters": functions}))
     shares = embed.run_cutoffs(run, [*of_images, *of_pairs])
@@ -141,6 +156,11 @@ def run(run: Run) -> None:
         }
         decided = {"image": options(config, *DECIDING), "filters": custom.deciding(run.config, "image")}
         tasks.append(
-            Task(judge.name, partition.number, {**partition.inputs("images"), **found, "cutoffs": shares}, decided)
+            Task(
+                judge.name,
+                partition.number,
+                {**partition.inputs("images"), **found, "cutoffs": shares, "targets": targets},
+                decided,
+            )
         )
     run.judge("image", judge, tasks, rows=run.alive)

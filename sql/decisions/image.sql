@@ -1,6 +1,7 @@
 -- image: pairs whose image is too small or too long, or that a model speaks against.
 -- rows: row, url. images: url, original_width, original_height (pixels).
--- measures: row, nsfw_probability, clip_score (null if no model measured it).
+-- measures: row, nsfw_probability, clip_score, cell, target_images (images of the target set in the image's cell); null
+-- where nobody measured it.
 -- config: min_side, max_aspect, max_nsfw_probability, min_clip_score (null for none).
 WITH measured AS (
     SELECT
@@ -11,6 +12,8 @@ WITH measured AS (
         greatest(width, height) AS longer,
         measures.nsfw_probability,
         measures.clip_score,
+        measures.cell,
+        measures.target_images,
         config.*
     FROM rows
     JOIN images ON images.url = rows.url
@@ -25,6 +28,7 @@ WITH measured AS (
             -- A banner or a rule.
             WHEN longer > max_aspect * shorter THEN 'image_aspect'
             WHEN nsfw_probability > max_nsfw_probability THEN 'nsfw_image'
+            WHEN target_images = 0 THEN 'unlike_target_images'
             WHEN clip_score < min_clip_score THEN 'clip_score_low'
         END AS reason
     FROM measured
@@ -37,6 +41,7 @@ SELECT
         WHEN 'image_aspect' THEN json_object('width', width, 'height', height, 'max_aspect', max_aspect)
         WHEN 'nsfw_image' THEN json_object(
             'nsfw_probability', nsfw_probability, 'max_nsfw_probability', max_nsfw_probability)
+        WHEN 'unlike_target_images' THEN json_object('cell', cell, 'target_images', target_images)
         WHEN 'clip_score_low' THEN json_object('clip_score', clip_score, 'min_clip_score', min_clip_score)
     END::VARCHAR AS evidence
 FROM judged

@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 
 import dataset
+from dataset.tables import read_parquet
+from filters.embeddings import from_column
+from filters.semantic import unit
 from pipeline.build import build
 from pipeline.config import ConfigError
 from pipeline.config import build as make_config
@@ -19,7 +22,7 @@ from tests.filters import models
 from tests.pipeline import pages
 
 HOST = "http://images.example"
-PROVOKES = frozenset({"nsfw_image", "clip_score_low"})
+PROVOKES = frozenset({"nsfw_image", "clip_score_low", "semantic_duplicate", "unlike_target_images"})
 """Reasons that the runs below give, each asserted."""
 
 
@@ -173,6 +176,66 @@ def test_a_head_over_embeddings_is_a_column_like_any(world: World, tmp_path: Pat
     assert "image.embed" not in did
     assert {reason for reason, _ in dropped(tmp_path / "out").values()} <= {"nsfw_image"}
     assert dataset.open(str(tmp_path / "out")).sql("SELECT count(nsfw_probability) FROM images").fetchall() == [(16,)]
+
+
+def embeddings(out: Path) -> dict[str, np.ndarray]:
+    """url_id -> the image's embedding, at unit length."""
+    made = dataset.open(str(out))
+    found = {}
+    for commit in made.commits("image.embed"):
+        table = read_parquet(made.storage, commit.files["images"].name)
+        vectors = unit(from_column(table.column("embedding")))
+        query = f"SELECT row, url_id FROM images WHERE partition = {commit.partition}"
+        ids = dict(made.sql(query).fetchall())
+        found |= {ids[row]: vector for row, vector in zip(table.column("row").to_pylist(), vectors, strict=True)}
+    return found
+
+
+def test_an_image_that_shows_what_another_shows_goes_for_it(world: World, tmp_path: Path) -> None:
+    image = {"nsfw_model": "", "embedding_model": world.run}
+    semantic = {"min_cosine": 0.93}
+    for name, run in (("many", {"pairs_per_partition": 6}), ("one", {"pairs_per_partition": 100})):
+        world.build(tmp_path / name, image=image, semantic=semantic, run={"workers": 0, **run})
+    given = dropped(tmp_path / "many", "neardup")
+    assert given == dropped(tmp_path / "one", "neardup")
+    vectors = embeddings(tmp_path / "many")
+    made = dataset.open(str(tmp_path / "many"))
+    ids = dict(made.sql("SELECT url, url_id FROM images").fetchall())
+    kept = {ids[url] for (url,) in made.sql("SELECT DISTINCT url FROM pairs").fetchall()}
+    assert 0 < len(kept) < 16
+    rows = made.sql("SELECT url, reason, evidence FROM dropped WHERE stage = 'neardup'").fetchall()
+    for url, reason, evidence in rows:
+        said = json.loads(evidence)
+        assert reason == "semantic_duplicate"
+        assert said["duplicate_of_url_id"] in kept
+        assert said["cosine"] >= said["min_cosine"] == 0.93
+        assert said["cosine"] == pytest.approx(vectors[ids[url]] @ vectors[said["duplicate_of_url_id"]], abs=1e-5)
+    assert {ids[url] for url, _, _ in rows} == set(ids.values()) - kept
+    assert all(vectors[a] @ vectors[b] < 0.93 for a in kept for b in kept if a < b)
+    (story, *_) = explain(str(tmp_path / "many"), rows[0][0])
+    assert story.steps[-1].facts["the image that stands for it"]["url"].startswith(HOST)
+
+    did = world.build(tmp_path / "many", image=image, semantic={"min_cosine": 0.999})
+    assert {name for name in did if name.startswith(("image.", "neardup."))} == {"neardup.semantic", "neardup.decide"}
+
+
+def test_only_cells_near_a_target_set_are_kept(world: World, tmp_path: Path) -> None:
+    (tmp_path / "target").mkdir()
+    (tmp_path / "target" / "like.png").write_bytes(pages.encoded(tinted(3, REDS[3]), "PNG"))
+    image = {"nsfw_model": "", "embedding_model": world.run}
+    semantic = {"target_folders": [str(tmp_path / "target")], "images_per_cell": 4}
+    world.build(tmp_path / "out", image=image, semantic=semantic)
+    given = dropped(tmp_path / "out")
+    assert 0 < len(given) < 17
+    assert "a kettle that is number 3" not in given
+    assert {reason for reason, _ in given.values()} == {"unlike_target_images"}
+    assert {evidence["target_images"] for _, evidence in given.values()} == {0}
+    number = next(iter(given)).split()[-1]
+    story = explain(str(tmp_path / "out"), f"{HOST}/{number if number.isdigit() else 15}.jpg")[0]
+    assert "cell_cosine" in story.steps[-1].facts
+    did = world.build(tmp_path / "out", image=image, semantic={**semantic, "images_per_cell": 1000})
+    assert "image.embed" not in did
+    assert dropped(tmp_path / "out") == {}  # one cell, into which the target falls
 
 
 @pytest.mark.parametrize(

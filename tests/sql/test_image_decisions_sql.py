@@ -45,7 +45,9 @@ def test_fetch_gives_the_outcome_as_the_reason_of_every_pair_of_the_url() -> Non
 def measures(**columns: list[Any]) -> pa.Table:
     """What models say of ROWS; null where not given."""
     given = {"nsfw_probability": [None] * 4, "clip_score": [None] * 4, **columns}
-    return pa.table({"row": ROWS.column("row"), **{name: pa.array(v, pa.float32()) for name, v in given.items()}})
+    cells = {"cell": pa.array([0, 1, 2, 3], pa.int32()), "target_images": pa.nulls(4, pa.int32())}
+    given = {name: pa.array(values, pa.float32()) for name, values in given.items()}
+    return pa.table({"row": ROWS.column("row"), **cells, **given})
 
 
 def test_image_decides_by_the_original_size() -> None:
