@@ -21,6 +21,7 @@ from dataset.storage import is_local
 from filters.balance import BalanceConfig
 from filters.decontaminate import DecontaminateConfig
 from filters.dedup import DedupConfig
+from filters.faces import FacesConfig
 from filters.hashlists import HashLists, HashListsConfig
 from filters.image import ImageFilterConfig
 from filters.match import MatchConfig
@@ -141,6 +142,7 @@ class Config:
     store: ImageConfig = field(default_factory=ImageConfig)
     hashlists: HashListsConfig = field(default_factory=HashListsConfig)
     image: ImageFilterConfig = field(default_factory=ImageFilterConfig)
+    faces: FacesConfig = field(default_factory=FacesConfig)
     neardup: NearDupConfig = field(default_factory=NearDupConfig)
     semantic: SemanticConfig = field(default_factory=SemanticConfig)
     decontaminate: DecontaminateConfig = field(default_factory=DecontaminateConfig)

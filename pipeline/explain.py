@@ -43,6 +43,7 @@ _IMAGE_FACTS = ("origin", "outcome", "status", "final_url", "fetched_bytes", "me
 _OF_IMAGES = (
     "image.nsfw",
     "image.models",
+    "image.faces",
     "image.heads",
     "image.cell",
 )  # phases whose measures are of images, not of pairs

@@ -11,9 +11,11 @@ import pyarrow as pa
 
 from crawl.store import read_images
 from dataset.storage import Storage, absolute
+from filters.faces import Detector, FacesConfig
+from filters.faces import load as load_detector
 from filters.image import NSFW, ScoringModel
 from filters.lines import locate
-from filters.onnx import ModelError, load
+from filters.onnx import ImageModel, ModelError, load
 from pipeline.config import Config, ConfigError, plain
 from pipeline.plan import file_checksum
 from pipeline.stages.common import settings
@@ -24,6 +26,13 @@ IMAGES_AT_ONCE = 256
 
 def check(config: Config) -> None:
     """Load every model and show it a black image. Raises ConfigError, in one sentence."""
+    if config.faces.path:
+        try:
+            detector(*described_detector(config.faces))
+        except FileNotFoundError:
+            raise ConfigError(f"faces names {config.faces.path}, which does not exist") from None
+        except ModelError as error:
+            raise ConfigError(str(error)) from None
     for model in (*([config.image.nsfw] if config.image.nsfw else []), *config.image.models):
         try:
             outputs = load(model, _key(model), file_checksum(locate(model.path))).outputs
@@ -33,6 +42,19 @@ def check(config: Config) -> None:
             raise ConfigError(str(error)) from None
         if not -outputs <= model.answer < outputs:
             raise ConfigError(f"{_key(model)}.answer is {model.answer}, but {model.path} answers {outputs} numbers")
+
+
+def described_detector(config: FacesConfig) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Options and hints of a task that looks for faces. Raises FileNotFoundError."""
+    model = None if config.model is None else {**plain(asdict(config.model)), "path": ""}
+    return {"model": model, "checksum": file_checksum(locate(config.path))}, {"path": location(config.path)}
+
+
+def detector(options: Mapping[str, Any], hints: Mapping[str, Any]) -> Detector:
+    """The detector of faces that `described_detector` describes. Raises ModelError."""
+    if options["model"] is None:
+        return load_detector(hints["path"], None, options["checksum"])
+    return load_detector("", settings(ImageModel, {**options["model"], **hints}), options["checksum"])
 
 
 def _key(model: ScoringModel) -> str:

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from crawl.store import read_images
 from dataset.commits import Commit
-from dataset.schema import NSFW
+from dataset.schema import FACES, NSFW
 from pipeline import custom, models
 from pipeline.config import options
 from pipeline.phase import Context, Input, Phase, Result, Task, phase
@@ -22,6 +22,7 @@ DECIDING = ("min_side", "max_aspect", "max_nsfw_probability", "min_clip_score")
 
 DECIDED_BY = {
     "nsfw_probability": pa.float32(),
+    "face_scores": pa.list_(pa.float32()),
     "clip_score": pa.float32(),
     "cell": pa.int32(),
     "target_images": pa.int32(),
@@ -39,6 +40,20 @@ def nsfw(context: Context) -> Result:
 def scores(context: Context) -> Result:
     """What the config's own models say of an image."""
     return Result().table("measures", _answers(context))
+
+
+@phase("image.faces")
+def faces(context: Context) -> Result:
+    """The boxes of the faces in an image."""
+    images = shown_images(context)
+    detect = models.detector(context.options, context.task.hints)
+    found = []
+    for first in range(0, images.num_rows, models.IMAGES_AT_ONCE):
+        found += detect(read_images(context.storage, images.slice(first, models.IMAGES_AT_ONCE)))
+    boxes = [[box for box, _ in image] for image in found]
+    scores = [[score for _, score in image] for image in found]
+    table = pa.table({"row": images.column("row"), "face_bboxes": boxes, "face_scores": scores}, schema=FACES)
+    return Result(counts={"faces": sum(map(len, boxes))}).table("measures", table, FACES)
 
 
 @phase("image.custom")
@@ -125,6 +140,13 @@ def _measure(run: Run, made: Phase, values: dict[str, Any], hints: dict[str, Any
     )
 
 
+def _look_for_faces(run: Run) -> list[Commit]:
+    """Have the detector measure every partition; pack reads it again."""
+    looked = _measure(run, faces, *models.described_detector(run.config.faces))
+    run.beside("faces", looked, "measures")
+    return looked
+
+
 def run(run: Run) -> None:
     """Measure what the config asks for, then decide."""
     config = run.config.image
@@ -136,6 +158,8 @@ def run(run: Run) -> None:
     if config.own_models:
         columns = [model.name for model in config.own_models]
         of_images.append(_measure(run, scores, *models.described(config.own_models, columns)))
+    if run.config.faces.path:
+        of_images.append(_look_for_faces(run))
     if config.embedding_model:
         embedded = embed.run(run)
         of_pairs.append(embedded)
@@ -148,13 +172,18 @@ def run(run: Run) -> None:
     if functions := custom.measuring(run.config, "image"):
         of_pairs.append(_measure(run, own, {"filters": functions}))
     shares = embed.run_cutoffs(run, [*of_images, *of_pairs])
+    about_faces = {
+        "drop_faces": run.config.faces.action == "drop",
+        "min_face_score": run.config.faces.min_score,
+    }
+    keys = {**options(config, *DECIDING), **about_faces}
     tasks = []
     for number, partition in enumerate(run.partitions):
         found = {
             role: tuple(Input(commits[number].files["measures"]) for commits in measured)
             for role, measured in (("of_images", of_images), ("of_pairs", of_pairs))
         }
-        decided = {"image": options(config, *DECIDING), "filters": custom.deciding(run.config, "image")}
+        decided = {"image": keys, "filters": custom.deciding(run.config, "image")}
         tasks.append(
             Task(
                 judge.name,

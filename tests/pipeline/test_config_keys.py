@@ -410,6 +410,7 @@ ELSEWHERE: dict[str, Callable[[], None]] = dict.fromkeys(
         *(f"image.{name}" for name in ("nsfw_model", "max_nsfw_probability", "models", "quantiles")),  # test_models
         *(f"image.{name}" for name in ("embedding_model", "min_clip_score", "heads")),  # test_models
         *(f"semantic.{name}" for name in ("min_cosine", "images_per_cell", "target_folders")),  # test_models
+        *(f"faces.{name}" for name in ("yunet", "model", "action", "min_score")),  # test_models
         "out",  # every test
         "run.max_quarantined",  # test_custom
         "run.workers",  # test_cluster: the same bytes with 1 and with 4; 0 starts no Ray

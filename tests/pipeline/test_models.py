@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import dataset
 from dataset.tables import read_parquet
@@ -19,10 +21,11 @@ from pipeline.config import ConfigError
 from pipeline.config import build as make_config
 from pipeline.explain import explain
 from tests.filters import models
+from tests.filters.test_faces import boxes_model
 from tests.pipeline import pages
 
 HOST = "http://images.example"
-PROVOKES = frozenset({"nsfw_image", "clip_score_low", "semantic_duplicate", "unlike_target_images"})
+PROVOKES = frozenset({"nsfw_image", "clip_score_low", "semantic_duplicate", "unlike_target_images", "image_has_face"})
 """Reasons that the runs below give, each asserted."""
 
 
@@ -33,6 +36,7 @@ def tinted(seed: int, red: float) -> np.ndarray:
     return pixels
 
 
+PLAIN: dict[str, Any] = {"image": {"nsfw_model": ""}}
 REDS = [place / 16 for place in range(16)]
 
 
@@ -67,6 +71,11 @@ class World:
     def build(self, out: Path | str, **sections: Any) -> dict[str, int]:
         """Build; the tasks that were done, by phase."""
         return build(make_config(self.config(out, **sections)), quiet=True).did
+
+    def built(self, out: Path, **sections: Any) -> Path:
+        """Build without a model of NSFW; where."""
+        self.build(out, **PLAIN, **sections)
+        return out
 
 
 @pytest.fixture(scope="module")
@@ -176,6 +185,63 @@ def test_a_head_over_embeddings_is_a_column_like_any(world: World, tmp_path: Pat
     assert "image.embed" not in did
     assert {reason for reason, _ in dropped(tmp_path / "out").values()} <= {"nsfw_image"}
     assert dataset.open(str(tmp_path / "out")).sql("SELECT count(nsfw_probability) FROM images").fetchall() == [(16,)]
+
+
+def shards(out: Path) -> dict[str, tuple[np.ndarray, dict[str, Any]]]:
+    """text -> the image's pixels and the sample's json."""
+    made = dataset.open(str(out))
+    found = {}
+    for shard, key, text in made.sql("SELECT shard, key, text FROM pairs").fetchall():
+        with tarfile.open(out / "shards" / shard) as tar:
+            image, data = (tar.extractfile(f"{key}.{part}") for part in ("jpg", "json"))
+            assert image is not None and data is not None
+            found[text] = np.asarray(Image.open(image)).astype(int), json.load(data)
+    return found
+
+
+def test_faces_are_blurred_in_the_shards_or_marked_or_dropped(world: World, tmp_path: Path) -> None:
+    yunet = models.red_yunet(tmp_path / "yunet.onnx")
+    whole = shards(world.built(tmp_path / "plain"))
+    assert all("face_bboxes" not in data for _, data in whole.values())
+    out = world.built(tmp_path / "out", faces={"yunet": yunet, "min_score": 0.5})
+    blurred = shards(out)
+    assert set(blurred) == set(whole)
+    with_faces = {text for text, (_, data) in blurred.items() if data["face_bboxes"]}
+    assert 0 < len(with_faces) < 17
+    for text, (rgb, data) in blurred.items():
+        if not data["face_bboxes"]:
+            assert (rgb == whole[text][0]).all()
+        for x_min, y_min, x_max, y_max in data["face_bboxes"]:
+            assert 0 <= x_min < x_max <= 1 and 0 <= y_min < y_max <= 1
+            rows, columns = slice(int(y_min * 96), int(y_max * 96)), slice(int(x_min * 96), int(x_max * 96))
+            change = abs(rgb[rows, columns] - whole[text][0][rows, columns])
+            assert change.size == 0 or change.max() > 0
+
+    did = world.build(out, **PLAIN, faces={"yunet": yunet, "min_score": 0.5, "action": "mark"})
+    assert "image.faces" not in did and "image.decide" not in did
+    marked = shards(out)
+    assert {text for text, (_, data) in marked.items() if data["face_bboxes"]} == with_faces
+    assert all((rgb == whole[text][0]).all() for text, (rgb, _) in marked.items())
+
+    did = world.build(out, **PLAIN, faces={"yunet": yunet, "min_score": 0.5, "action": "drop"})
+    assert "image.faces" not in did
+    given = dropped(out)
+    assert set(given) == with_faces
+    assert {reason for reason, _ in given.values()} == {"image_has_face"}
+    assert all(evidence["face_score"] >= evidence["min_score"] == 0.5 for _, evidence in given.values())
+    world.build(out, **PLAIN, faces={"yunet": yunet, "min_score": 1.0, "action": "drop"})
+    assert dropped(out) == {}
+
+
+def test_a_detector_of_any_other_make_does_the_same(world: World, tmp_path: Path) -> None:
+    everywhere = boxes_model(tmp_path / "boxes.onnx", [[0.25, 0.5, 0.5, 0.75, 0.9]])
+    model = {"path": everywhere, "size": 32, "resize": "pad"}
+    out = world.built(tmp_path / "out", faces={"model": model})
+    assert {str(data["face_bboxes"]) for _, data in shards(out).values()} == {"[[0.25, 0.5, 0.5, 0.75]]"}
+    with pytest.raises(ConfigError, match=r"faces.yunet: .* is not OpenCV's YuNet"):
+        world.build(tmp_path / "bad", faces={"yunet": everywhere})
+    with pytest.raises(ConfigError, match=r"faces names no.onnx, which does not exist"):
+        world.build(tmp_path / "bad", faces={"yunet": "no.onnx"})
 
 
 def embeddings(out: Path) -> dict[str, np.ndarray]:
