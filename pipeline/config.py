@@ -102,6 +102,9 @@ class RunConfig:
     """CPUs to use; all by default. 0 runs in this process, without Ray."""
     address: str | None = None
     """A Ray cluster's address (`auto`, host:port); none runs on this machine."""
+    gpus_per_model_task: float = 0.0
+    """What a task whose model can use a GPU takes of one: 0.25 lets four share it. 0 schedules none: such a task still
+    uses a GPU that it finds, the first of its node."""
     max_quarantined: int = 10
     """How many inputs (rows, files, URLs) may crash their worker before the run fails."""
     piece_bytes: int = 32 * 2**20
@@ -113,6 +116,8 @@ class RunConfig:
         for key, least in (("max_quarantined", 0), ("piece_bytes", 2**16), ("pairs_per_partition", 1)):
             if getattr(self, key) < least:
                 raise ValueError(f"{key} must be at least {least}, not {getattr(self, key)}")
+        if self.gpus_per_model_task < 0 or (self.gpus_per_model_task > 1 and self.gpus_per_model_task % 1):
+            raise ValueError(f"gpus_per_model_task must be 0, a share of 1 or whole, not {self.gpus_per_model_task}")
         if self.workers is not None and self.workers < 0:
             raise ValueError(f"workers must be 0 or more, not {self.workers}")
 
@@ -282,7 +287,7 @@ def check_inputs(config: Config) -> None:
 def effective(config: Config) -> str:
     """The whole config as YAML, defaults included, without what changes nothing but the time."""
     values = asdict(config)
-    for key in ("workers", "address"):
+    for key in ("workers", "address", "gpus_per_model_task"):
         values["run"].pop(key)
     values.pop("out")
     return yaml.safe_dump(plain(values), sort_keys=False, allow_unicode=True)

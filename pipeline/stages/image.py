@@ -30,13 +30,13 @@ DECIDED_BY = {
 """The measures that sql/decisions/image.sql reads; null where nobody measures them."""
 
 
-@phase("image.nsfw")
+@phase("image.nsfw", gpu=True)
 def nsfw(context: Context) -> Result:
     """The probability that an image is not safe to look at."""
     return Result().table("measures", _answers(context), NSFW)
 
 
-@phase("image.models")
+@phase("image.models", gpu=True)
 def scores(context: Context) -> Result:
     """What the config's own models say of an image."""
     return Result().table("measures", _answers(context))

@@ -65,7 +65,7 @@ def place(context: Context) -> Result:
     return Result().table("measures", pa.table([embeddings.column("row"), cell, cosine], schema=CELLS), CELLS)
 
 
-@phase("image.target")
+@phase("image.target", gpu=True)
 def target(context: Context) -> Result:
     """How many images of a target set fall into each cell.
 

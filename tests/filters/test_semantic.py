@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from filters import semantic
@@ -15,6 +15,7 @@ def around(middle: np.ndarray, count: int, spread: float, seed: int) -> np.ndarr
     return unit((middle + spread * noise).astype(np.float32))
 
 
+@settings(max_examples=30)
 @given(st.integers(0, 40), st.integers(0, 1000), st.floats(0.3, 1.0), st.integers(1, 7))
 def test_who_goes_is_like_one_that_stays_and_who_stays_is_like_none(
     count: int, seed: int, min_cosine: float, block: int
