@@ -58,7 +58,7 @@ def detector(options: Mapping[str, Any], hints: Mapping[str, Any]) -> Detector:
 
 
 def _key(model: ScoringModel) -> str:
-    return "image.nsfw_model" if model is NSFW else f"image.models.{model.name}"
+    return "image.nsfw_model" if model.name == NSFW.name else f"image.models.{model.name}"
 
 
 def described(models: Sequence[ScoringModel], columns: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -84,6 +84,9 @@ def measure(
     Args:
         images: with `blob`, `blob_offset` and `blob_length`.
         options, hints: of `described`.
+
+    Raises:
+        ModelError: a model cannot be run, or answers an image with no finite number.
     """
     models = []
     for item, place in zip(options["models"], hints["models"], strict=True):
@@ -93,5 +96,8 @@ def measure(
     for first in range(0, images.num_rows, IMAGES_AT_ONCE):
         bodies = read_images(storage, images.slice(first, IMAGES_AT_ONCE))
         for column, model, predict in models:
-            answers[column][first : first + len(bodies)] = predict(bodies)[:, model.answer]
+            numbers = predict(bodies)[:, model.answer]
+            if not np.isfinite(numbers).all():  # which no threshold could decide on
+                raise ModelError(f"{_key(model)}: {model.path} answers no finite number for an image")
+            answers[column][first : first + len(bodies)] = numbers
     return answers

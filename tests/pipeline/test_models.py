@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper
 from PIL import Image
 
 import dataset
@@ -19,6 +20,7 @@ from filters.semantic import unit
 from pipeline.build import build
 from pipeline.config import ConfigError
 from pipeline.config import build as make_config
+from pipeline.executor import PhaseFailedError
 from pipeline.explain import explain
 from tests.filters import models
 from tests.filters.test_faces import boxes_model
@@ -199,6 +201,25 @@ def shards(out: Path) -> dict[str, tuple[np.ndarray, dict[str, Any]]]:
     return found
 
 
+def test_an_image_that_a_model_cannot_answer_is_quarantined(world: World, tmp_path: Path) -> None:
+    nodes = [  # the logarithm of the mean red less 0.9, which is none of a negative number
+        helper.make_node("ReduceMean", ["pixels"], ["mean"], axes=[2, 3], keepdims=0),
+        helper.make_node("Sub", ["mean", "less"], ["rest"]),
+        helper.make_node("Log", ["rest"], ["out"]),
+    ]
+    less = helper.make_tensor("less", TensorProto.FLOAT, [1, 3], [0.9, 0, 0])
+    path = models.save(tmp_path / "log.onnx", nodes, ["n", 3, 8, 8], {"out": ["n", 3]}, [less])
+    model = {"name": "depth", "path": path, "size": 8, "answer": 0}
+    image = {"nsfw_model": "", "models": [model]}
+    with pytest.raises(PhaseFailedError, match=r"image.models.depth: .*log.onnx answers no finite number"):
+        world.build(tmp_path / "out", image=image)
+    run = {"workers": 0, "pairs_per_partition": 6, "max_quarantined": 20}
+    world.build(tmp_path / "out", image=image, run=run)
+    given = dropped(tmp_path / "out")
+    assert {reason for reason, _ in given.values()} == {"quarantined"}
+    assert set(given) == texts(range(15))
+
+
 def test_faces_are_blurred_in_the_shards_or_marked_or_dropped(world: World, tmp_path: Path) -> None:
     yunet = models.red_yunet(tmp_path / "yunet.onnx")
     whole = shards(world.built(tmp_path / "plain"))
@@ -313,6 +334,9 @@ def test_only_cells_near_a_target_set_are_kept(world: World, tmp_path: Path) -> 
         ({"embedding_model": "m", "min_clip_score": "top 100%"}, "above 0 and below 100"),
         ({"quantiles": {"a": "top 30%"}}, "quantiles.a must be like `top 30% of aesthetic`"),
         ({"models": [{"name": "Not", "path": "a"}]}, "lower_case_with_underscores"),
+        ({"models": [{"name": "clip_score", "path": "a"}]}, "clip_score is a column that is there anyway"),
+        ({"models": [{"name": "a", "path": "a"}] * 2}, "a occurs twice"),
+        ({"models": [{"name": "a", "path": "a"}], "quantiles": {"a": "top 3% of a"}}, "quantiles: a occurs twice"),
         ({"models": [{"name": "a", "path": "no.onnx"}]}, "image.models.a names no.onnx, which does not exist"),
         ({"nsfw_model": "", "embedding_model": "nowhere"}, "image.embedding_model: .*nowhere"),
         ({"max_nsfw_probability": 1.5}, "must be from 0 to 1"),
