@@ -53,9 +53,12 @@ REASONS: dict[str, tuple[str, str]] = {
     "image_aspect": ("image", "the image is longer, against its shorter side, than the config allows"),
     "nsfw_image": ("image", "the image is less likely safe to look at than the config asks for"),
     "clip_score_low": ("image", "the image and the text agree less than the config asks for"),
+    "image_has_face": ("image", "the image has a face, and the config asks for none"),
+    "unlike_target_images": ("image", "no image of the target set is in the same cell of similar images"),
     # neardup
     "duplicate_image": ("neardup", "the same bytes as another kept image"),
     "near_duplicate_image": ("neardup", "looks like another kept image (perceptual hash)"),
+    "semantic_duplicate": ("neardup", "shows what another kept image shows (embedding)"),
     # decontaminate
     "in_evaluation_set": ("decontaminate", "looks like an image of an evaluation set"),
     # any stage

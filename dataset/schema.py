@@ -145,6 +145,15 @@ IMAGES = pa.schema(
 )
 """One row per distinct URL of a pair partition, without what changes between two runs."""
 
+FACES = pa.schema(
+    [
+        ("row", pa.uint32()),
+        ("face_bboxes", pa.list_(pa.list_(pa.float32()))),  # x_min, y_min, x_max, y_max as shares of width and height
+        ("face_scores", pa.list_(pa.float32())),
+    ]
+)
+"""One row per image that a detector of faces looked at; `row` as in IMAGES."""
+
 NSFW = pa.schema([("row", pa.uint32()), ("nsfw_probability", pa.float32())])
 """One row per measured image; `row` as in IMAGES."""
 

@@ -83,7 +83,10 @@ class Encoder:
                 ]
         finally:
             self._torch.set_num_threads(threads)
-        return np.concatenate(parts).astype(np.float16) if parts else np.empty((0, 0), np.float16)
+        vectors = np.concatenate(parts).astype(np.float16) if parts else np.empty((0, 0), np.float16)
+        if not np.isfinite(vectors).all():
+            raise ValueError("image.embedding_model answers no finite numbers")
+        return vectors
 
 
 def load_open_clip(name: str) -> Encoder:

@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, ClassVar
 
+from dataset.schema import PAIRS
 from filters.embeddings import Head
 from filters.onnx import OPEN_NSFW, ImageModel
 
 BUILTIN = "builtin"
+RESERVED = frozenset(
+    {
+        *(*PAIRS.names, "row", "image"),
+        *("nsfw_probability", "clip_score", "min_clip_score", "cell", "cell_cosine", "target_images"),
+        *("face_bboxes", "face_scores"),
+    }
+)
+"""Columns that predicates know anyway: no model, head or quantile of a config has such a name."""
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _TOP = re.compile(r"top (?P<share>\d+(\.\d+)?) ?%( of (?P<column>[a-z][a-z0-9_]*))?")
 
 
-def check_name(key: str, name: str) -> None:
-    """Raises ValueError if a name would not do as a column's."""
-    if not _NAME.fullmatch(name):
-        raise ValueError(f"{key} must be lower_case_with_underscores, not {name!r}")
+def check_names(key: str, names: Sequence[str]) -> None:
+    """Raises ValueError if one of the names would not do as a column's, or two are the same."""
+    for name in names:
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"{key} must be lower_case_with_underscores, not {name!r}")
+        if name in RESERVED:
+            raise ValueError(f"{key}: {name} is a column that is there anyway; choose another name")
+        if names.count(name) > 1:
+            raise ValueError(f"{key}: {name} occurs twice; names must be distinct")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,10 +85,8 @@ class ImageFilterConfig:
         if not 0 <= self.max_nsfw_probability <= 1:
             raise ValueError(f"max_nsfw_probability must be from 0 to 1, not {self.max_nsfw_probability}")
         names = [*(model.name for model in self.models), *(head.name for head in self.heads)]
-        for name in names:
-            check_name("name", name)
-        if len(set(names)) != len(names):
-            raise ValueError("models and heads must have distinct names")
+        check_names("models and heads", names)
+        check_names("quantiles", [*self.quantiles, *names])
         if not self.embedding_model and (self.heads or self.min_clip_score is not None):
             raise ValueError("heads and min_clip_score need an embedding_model")
         if isinstance(self.min_clip_score, str):
@@ -85,7 +98,6 @@ class ImageFilterConfig:
                 f"nsfw_model must be {BUILTIN}, empty, or the name of one of models or heads, not {self.nsfw_model!r}"
             )
         for name, value in self.quantiles.items():
-            check_name("quantiles", name)
             parse_quantile(f"quantiles.{name}", value)
 
     @property

@@ -100,7 +100,8 @@ def make_executor(config: Config) -> Executor:
     """Ray on this machine, Ray on a cluster, or this process (`run.workers: 0`)."""
     if config.run.workers == 0:
         return InlineExecutor()
-    return RayExecutor(config.run.workers, config.run.address, working_dir=working_dir())
+    run = config.run
+    return RayExecutor(run.workers, run.address, working_dir=working_dir(), gpus=run.gpus_per_model_task)
 
 
 def retrying(config: Config, retry: Literal["none", "transient"]) -> Config:

@@ -21,11 +21,13 @@ from dataset.storage import is_local
 from filters.balance import BalanceConfig
 from filters.decontaminate import DecontaminateConfig
 from filters.dedup import DedupConfig
+from filters.faces import FacesConfig
 from filters.hashlists import HashLists, HashListsConfig
 from filters.image import ImageFilterConfig
 from filters.match import MatchConfig
 from filters.neardup import NearDupConfig
 from filters.queries import load as load_queries
+from filters.semantic import SemanticConfig
 from filters.text import TextConfig, listed, word_files
 
 STRICT: dict[str, Any] = {"extra": "forbid"}
@@ -100,6 +102,9 @@ class RunConfig:
     """CPUs to use; all by default. 0 runs in this process, without Ray."""
     address: str | None = None
     """A Ray cluster's address (`auto`, host:port); none runs on this machine."""
+    gpus_per_model_task: float = 0.0
+    """What a task whose model can use a GPU takes of one: 0.25 lets four share it. 0 schedules none: such a task still
+    uses a GPU that it finds, the first of its node."""
     max_quarantined: int = 10
     """How many inputs (rows, files, URLs) may crash their worker before the run fails."""
     piece_bytes: int = 32 * 2**20
@@ -111,6 +116,8 @@ class RunConfig:
         for key, least in (("max_quarantined", 0), ("piece_bytes", 2**16), ("pairs_per_partition", 1)):
             if getattr(self, key) < least:
                 raise ValueError(f"{key} must be at least {least}, not {getattr(self, key)}")
+        if self.gpus_per_model_task < 0 or (self.gpus_per_model_task > 1 and self.gpus_per_model_task % 1):
+            raise ValueError(f"gpus_per_model_task must be 0, a share of 1 or whole, not {self.gpus_per_model_task}")
         if self.workers is not None and self.workers < 0:
             raise ValueError(f"workers must be 0 or more, not {self.workers}")
 
@@ -140,7 +147,9 @@ class Config:
     store: ImageConfig = field(default_factory=ImageConfig)
     hashlists: HashListsConfig = field(default_factory=HashListsConfig)
     image: ImageFilterConfig = field(default_factory=ImageFilterConfig)
+    faces: FacesConfig = field(default_factory=FacesConfig)
     neardup: NearDupConfig = field(default_factory=NearDupConfig)
+    semantic: SemanticConfig = field(default_factory=SemanticConfig)
     decontaminate: DecontaminateConfig = field(default_factory=DecontaminateConfig)
     balance: BalanceConfig = field(default_factory=BalanceConfig)
     pack: PackConfig = field(default_factory=PackConfig)
@@ -150,6 +159,8 @@ class Config:
     def __post_init__(self) -> None:
         if not self.sources:
             raise ValueError("sources must name at least one archive")
+        if self.semantic.wanted and not self.image.embedding_model:
+            raise ValueError("semantic.min_cosine and semantic.target_folders need image.embedding_model")
         names = [filter_.name for filter_ in self.filters]
         if len(set(names)) != len(names):
             raise ValueError("filters must have distinct names")
@@ -293,6 +304,7 @@ def check_inputs(config: Config) -> None:
         "text.blocked_domains": list(listed(config.text.blocked_domains)),
         "fetch.opted_out_domains": [config.fetch.opted_out_domains] if config.fetch.opted_out_domains else [],
         "hashlists.files": list(config.hashlists.files),
+        "semantic.target_folders": list(config.semantic.target_folders),
         "decontaminate.folders": list(config.decontaminate.folders),
         "filters.measure": [item.measure.rpartition(":")[0] for item in config.filters if item.measure],
     }
@@ -313,7 +325,7 @@ def check_inputs(config: Config) -> None:
 def effective(config: Config) -> str:
     """The whole config as YAML, defaults included, without what changes nothing but the time."""
     values = asdict(config)
-    for key in ("workers", "address"):
+    for key in ("workers", "address", "gpus_per_model_task"):
         values["run"].pop(key)
     values.pop("out")
     return yaml.safe_dump(plain(values), sort_keys=False, allow_unicode=True)

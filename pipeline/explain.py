@@ -40,7 +40,13 @@ _KEPT = {
 }
 _IMAGE_FACTS = ("origin", "outcome", "status", "final_url", "fetched_bytes", "media_type", "original_width",
                 "original_height", "width", "height", "sha256", "pdq", "pdq_quality")  # fmt: skip
-_OF_IMAGES = ("image.nsfw", "image.models", "image.heads")  # phases whose measures are of images, not of pairs
+_OF_IMAGES = (
+    "image.nsfw",
+    "image.models",
+    "image.faces",
+    "image.heads",
+    "image.cell",
+)  # phases whose measures are of images, not of pairs
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")  # controls, and what reorders text
 
 

@@ -22,7 +22,7 @@ from pipeline.stages.common import every, settings
 CUTOFFS = pa.schema([("name", pa.string()), ("cutoff", pa.float64()), ("values", pa.int64())])
 
 
-@phase("image.embed")
+@phase("image.embed", gpu=True)
 def embed(context: Context) -> Result:
     """Embeddings of the images (`row` as in images) and of the texts (`row` as in rows); how well each pair agrees."""
     rows = take_units(context, alive_rows(context, ["url", "text"]))

@@ -9,28 +9,51 @@ import pyarrow.compute as pc
 
 from crawl.store import read_images
 from dataset.commits import Commit
-from dataset.schema import NSFW
+from dataset.schema import FACES, NSFW
 from pipeline import custom, models
 from pipeline.config import options
 from pipeline.phase import Context, Input, Phase, Result, Task, phase
 from pipeline.rows import alive_rows, decide, take_units, verdict_result
 from pipeline.run import Run
-from pipeline.stages import embed
+from pipeline.stages import embed, semantic
 
 DECIDING = ("min_side", "max_aspect", "max_nsfw_probability", "min_clip_score")
 """The keys of `image` that sql/decisions/image.sql reads."""
 
+DECIDED_BY = {
+    "nsfw_probability": pa.float32(),
+    "face_scores": pa.list_(pa.float32()),
+    "clip_score": pa.float32(),
+    "cell": pa.int32(),
+    "target_images": pa.int32(),
+}
+"""The measures that sql/decisions/image.sql reads; null where nobody measures them."""
 
-@phase("image.nsfw")
+
+@phase("image.nsfw", gpu=True)
 def nsfw(context: Context) -> Result:
     """The probability that an image is not safe to look at."""
     return Result().table("measures", _answers(context), NSFW)
 
 
-@phase("image.models")
+@phase("image.models", gpu=True)
 def scores(context: Context) -> Result:
     """What the config's own models say of an image."""
     return Result().table("measures", _answers(context))
+
+
+@phase("image.faces")
+def faces(context: Context) -> Result:
+    """The boxes of the faces in an image."""
+    images = shown_images(context)
+    detect = models.detector(context.options, context.task.hints)
+    found = []
+    for first in range(0, images.num_rows, models.IMAGES_AT_ONCE):
+        found += detect(read_images(context.storage, images.slice(first, models.IMAGES_AT_ONCE)))
+    boxes = [[box for box, _ in image] for image in found]
+    scores = [[score for _, score in image] for image in found]
+    table = pa.table({"row": images.column("row"), "face_bboxes": boxes, "face_scores": scores}, schema=FACES)
+    return Result(counts={"faces": sum(map(len, boxes))}).table("measures", table, FACES)
 
 
 @phase("image.custom")
@@ -53,9 +76,12 @@ def judge(context: Context) -> Result:
     for table in context.table_list("of_images"):
         shown = images_of(rows.take(pc.index_in(measures["row"], rows["row"].combine_chunks())), images)
         measures = beside(measures, shown.column("row"), table)
+    if targets := context.table_list("targets"):
+        measures = measures.append_column("target_images", semantic.target_images(measures, targets))
     names = [name for name in measures.column_names if name != "row"]
-    for name in sorted({"nsfw_probability", "clip_score"} - set(names)):
-        measures = measures.append_column(name, pa.nulls(measures.num_rows, pa.float32()))
+    for name, type_ in DECIDED_BY.items():
+        if name not in names:
+            measures = measures.append_column(name, pa.nulls(measures.num_rows, type_))
     filters = [{**item, "columns": names} for item in context.options["filters"]]
     tables = {"images": images, "measures": measures}
     config = dict(context.options["image"])
@@ -114,33 +140,56 @@ def _measure(run: Run, made: Phase, values: dict[str, Any], hints: dict[str, Any
     )
 
 
+def _look_for_faces(run: Run) -> list[Commit]:
+    """Have the detector measure every partition; pack reads it again."""
+    looked = _measure(run, faces, *models.described_detector(run.config.faces))
+    run.beside("faces", looked, "measures")
+    return looked
+
+
 def run(run: Run) -> None:
     """Measure what the config asks for, then decide."""
     config = run.config.image
     of_images: list[list[Commit]] = []
     of_pairs: list[list[Commit]] = []
+    targets: tuple[Input, ...] = ()
     if config.nsfw is not None:
         of_images.append(_measure(run, nsfw, *models.described([config.nsfw], ["nsfw_probability"])))
     if config.own_models:
         columns = [model.name for model in config.own_models]
         of_images.append(_measure(run, scores, *models.described(config.own_models, columns)))
+    if run.config.faces.path:
+        of_images.append(_look_for_faces(run))
     if config.embedding_model:
         embedded = embed.run(run)
         of_pairs.append(embedded)
         run.beside("embeddings", embedded, "images")
         if config.heads:
             of_images.append(embed.run_heads(run, embedded))
+        if run.config.semantic.wanted:
+            placed, targets = semantic.run_cells(run, embedded)
+            of_images.append(placed)
     if functions := custom.measuring(run.config, "image"):
         of_pairs.append(_measure(run, own, {"filters": functions}))
     shares = embed.run_cutoffs(run, [*of_images, *of_pairs])
+    about_faces = {
+        "drop_faces": run.config.faces.action == "drop",
+        "min_face_score": run.config.faces.min_score,
+    }
+    keys = {**options(config, *DECIDING), **about_faces}
     tasks = []
     for number, partition in enumerate(run.partitions):
         found = {
             role: tuple(Input(commits[number].files["measures"]) for commits in measured)
             for role, measured in (("of_images", of_images), ("of_pairs", of_pairs))
         }
-        decided = {"image": options(config, *DECIDING), "filters": custom.deciding(run.config, "image")}
+        decided = {"image": keys, "filters": custom.deciding(run.config, "image")}
         tasks.append(
-            Task(judge.name, partition.number, {**partition.inputs("images"), **found, "cutoffs": shares}, decided)
+            Task(
+                judge.name,
+                partition.number,
+                {**partition.inputs("images"), **found, "cutoffs": shares, "targets": targets},
+                decided,
+            )
         )
     run.judge("image", judge, tasks, rows=run.alive)

@@ -11,8 +11,9 @@ from filters.neardup import CLUSTERS, EDGES, NODES, NearDupConfig, chunk_keys, c
 from pipeline.config import options
 from pipeline.exchange import bucket_count, bucket_of, write_buckets
 from pipeline.phase import Context, Result, Task, phase
-from pipeline.rows import alive_rows, decide, verdict_result
+from pipeline.rows import alive_rows, decide, first_verdicts, verdict_result
 from pipeline.run import Run
+from pipeline.stages import semantic
 from pipeline.stages.common import LOCATOR_BITS, ROWS_PER_BUCKET, buckets_in, every, gather, settings
 
 KEYS_PER_IMAGE = 17  # 16 chunks of the hash, and the bytes' checksum
@@ -47,13 +48,14 @@ def represent(context: Context) -> Result:
     return Result(counts=images, buckets={"clusters": write_buckets(found, home.astype(np.int64))})
 
 
-@phase("neardup.decide")
+@phase("neardup.decide", version=2)
 def judge(context: Context) -> Result:
     """Verdicts by sql/decisions/neardup.sql."""
     rows = alive_rows(context)
     tables = {"images": context.table("images"), "clusters": context.concat("clusters", CLUSTERS)}
-    verdicts = decide(context, "neardup", rows, tables, context.options["neardup"]).cast(VERDICTS)
-    result = verdict_result(rows, verdicts)
+    parts = [decide(context, "neardup", rows, tables, context.options["neardup"]).cast(VERDICTS)]
+    parts.append(semantic.verdicts(context, rows))
+    result = verdict_result(rows, first_verdicts(parts))
     return result.table("clusters", tables["clusters"], CLUSTERS)
 
 
@@ -80,6 +82,7 @@ def run(run: Run) -> None:
         represent,
         Task(represent.name, 0, {"nodes": every(scattered, "nodes"), "edges": every(compared, "edges")}, config),
     )
+    alike = semantic.run_duplicates(run, clustered)
     decided = run.judge(
         "neardup",
         judge,
@@ -87,10 +90,14 @@ def run(run: Run) -> None:
             Task(
                 judge.name,
                 partition.number,
-                {**partition.inputs("images"), "clusters": gather([clustered], "clusters", partition.number)},
-                config,
+                {
+                    **partition.inputs("images"),
+                    "clusters": gather([clustered], "clusters", partition.number),
+                    "semantic": found,
+                },
+                {**config, "min_cosine": run.config.semantic.min_cosine},
             )
-            for partition in run.partitions
+            for partition, found in zip(run.partitions, alike, strict=True)
         ],
         rows=run.alive,
     )

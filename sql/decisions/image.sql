@@ -1,7 +1,8 @@
 -- image: pairs whose image is too small or too long, or that a model speaks against.
 -- rows: row, url. images: url, original_width, original_height (pixels).
--- measures: row, nsfw_probability, clip_score (null if no model measured it).
--- config: min_side, max_aspect, max_nsfw_probability, min_clip_score (null for none).
+-- measures: row, nsfw_probability, face_scores (of each box), clip_score, cell, target_images (images of the target set in
+-- the image's cell); null where nobody measured it.
+-- config: min_side, max_aspect, max_nsfw_probability, min_clip_score (null for none), drop_faces, min_face_score.
 WITH measured AS (
     SELECT
         rows.row,
@@ -10,7 +11,10 @@ WITH measured AS (
         least(width, height) AS shorter,
         greatest(width, height) AS longer,
         measures.nsfw_probability,
+        list_max(measures.face_scores) AS face_score,
         measures.clip_score,
+        measures.cell,
+        measures.target_images,
         config.*
     FROM rows
     JOIN images ON images.url = rows.url
@@ -25,6 +29,8 @@ WITH measured AS (
             -- A banner or a rule.
             WHEN longer > max_aspect * shorter THEN 'image_aspect'
             WHEN nsfw_probability > max_nsfw_probability THEN 'nsfw_image'
+            WHEN drop_faces AND face_score >= min_face_score THEN 'image_has_face'
+            WHEN target_images = 0 THEN 'unlike_target_images'
             WHEN clip_score < min_clip_score THEN 'clip_score_low'
         END AS reason
     FROM measured
@@ -37,6 +43,8 @@ SELECT
         WHEN 'image_aspect' THEN json_object('width', width, 'height', height, 'max_aspect', max_aspect)
         WHEN 'nsfw_image' THEN json_object(
             'nsfw_probability', nsfw_probability, 'max_nsfw_probability', max_nsfw_probability)
+        WHEN 'image_has_face' THEN json_object('face_score', face_score, 'min_score', min_face_score)
+        WHEN 'unlike_target_images' THEN json_object('cell', cell, 'target_images', target_images)
         WHEN 'clip_score_low' THEN json_object('clip_score', clip_score, 'min_clip_score', min_clip_score)
     END::VARCHAR AS evidence
 FROM judged

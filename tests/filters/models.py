@@ -71,3 +71,30 @@ def tiny_run(folder: Path, seed: int = 1) -> str:
     }
     checkpoint.write(Storage(str(folder / "run")), state, keep=1)
     return str(folder / "run")
+
+
+def red_yunet(path: Path) -> str:
+    """A detector with the inputs and outputs of YuNet, as OpenCV reads them, that takes red for a face.
+
+    Each square of 8 × 8 pixels is a box of its own size whose score is its mean red less its mean green.
+    """
+    nodes, outputs, constants = [], [], []
+
+    def constant(name: str, values: np.ndarray) -> str:
+        kind = TensorProto.INT64 if values.dtype == np.int64 else TensorProto.FLOAT
+        constants.append(helper.make_tensor(name, kind, values.shape, values.ravel().tolist()))
+        return name
+
+    for stride in (8, 16, 32):
+        for name, width in (("cls", 1), ("obj", 1), ("bbox", 4), ("kps", 10)):
+            weights = np.zeros((width, 3, stride, stride), np.float32)
+            if stride == 8 and width == 1:
+                weights[:, 2], weights[:, 1] = 1 / (255 * 64), -1 / (255 * 64)  # of blue, green, red
+            out = f"{name}_{stride}"
+            kernel = constant(f"{out}_weights", weights)
+            nodes.append(helper.make_node("Conv", ["pixels", kernel], [f"{out}_map"], strides=[stride, stride]))
+            nodes.append(helper.make_node("Transpose", [f"{out}_map"], [f"{out}_last"], perm=[0, 2, 3, 1]))
+            shape = constant(f"{out}_shape", np.array([1, -1, width], np.int64))
+            nodes.append(helper.make_node("Reshape", [f"{out}_last", shape], [out]))
+            outputs.append((out, width))
+    return save(path, nodes, [1, 3, "h", "w"], {name: [1, "n", width] for name, width in outputs}, constants)

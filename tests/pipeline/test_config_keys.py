@@ -417,10 +417,13 @@ ELSEWHERE: dict[str, Callable[[], None]] = dict.fromkeys(
         *(f"image.{name}" for name in ("embedding_model", "min_clip_score", "heads")),  # test_models
         *("text.blocked_categories", "hashlists.max_pdq_hamming"),  # test_safety
         *("hashlists.min_pdq_quality", "hashlists.categories"),  # test_safety
+        *(f"semantic.{name}" for name in ("min_cosine", "images_per_cell", "target_folders")),  # test_models
+        *(f"faces.{name}" for name in ("yunet", "model", "action", "min_score")),  # test_models
         "out",  # every test
         "run.max_quarantined",  # test_custom
         "run.workers",  # test_cluster: the same bytes with 1 and with 4; 0 starts no Ray
         "run.address",  # test_cluster
+        "run.gpus_per_model_task",  # test_models
     )
 )
 

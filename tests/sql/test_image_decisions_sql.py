@@ -42,14 +42,20 @@ def test_fetch_gives_the_outcome_as_the_reason_of_every_pair_of_the_url() -> Non
     ]
 
 
+FACES = {"drop_faces": False, "min_face_score": 0.5}
+
+
 def measures(**columns: list[Any]) -> pa.Table:
     """What models say of ROWS; null where not given."""
     given = {"nsfw_probability": [None] * 4, "clip_score": [None] * 4, **columns}
-    return pa.table({"row": ROWS.column("row"), **{name: pa.array(v, pa.float32()) for name, v in given.items()}})
+    cells = {"cell": pa.array([0, 1, 2, 3], pa.int32()), "target_images": pa.nulls(4, pa.int32())}
+    cells["face_scores"] = pa.array(given.pop("face_scores", [None] * 4), pa.list_(pa.float32()))
+    given = {name: pa.array(values, pa.float32()) for name, values in given.items()}
+    return pa.table({"row": ROWS.column("row"), **cells, **given})
 
 
 def test_image_decides_by_the_original_size() -> None:
-    config = {"min_side": 10, "max_aspect": 3.0, "max_nsfw_probability": 0.8, "min_clip_score": None}
+    config = {"min_side": 10, "max_aspect": 3.0, "max_nsfw_probability": 0.8, "min_clip_score": None, **FACES}
     images = pa.table(
         {
             "url": ["http://a/1", "http://a/2", "http://a/3"],
@@ -66,7 +72,7 @@ def test_image_decides_by_the_original_size() -> None:
 
 
 def test_image_decides_by_what_models_say_where_they_say_something() -> None:
-    config = {"min_side": 10, "max_aspect": 3.0, "max_nsfw_probability": 0.75, "min_clip_score": 0.25}
+    config = {"min_side": 10, "max_aspect": 3.0, "max_nsfw_probability": 0.75, "min_clip_score": 0.25, **FACES}
     images = pa.table(
         {
             "url": ["http://a/1", "http://a/2", "http://a/3"],
@@ -80,6 +86,10 @@ def test_image_decides_by_what_models_say_where_they_say_something() -> None:
         (7, "clip_score_low", {"clip_score": 0.125, "min_clip_score": 0.25}),
         (9, "image_too_small", {"width": 9, "height": 9, "min_side": 10}),
     ]
+    seen = measures(face_scores=[[0.375, 0.5], [0.25], [], None])
+    for drop, expected in ((False, []), (True, [(2, "image_has_face", {"face_score": 0.5, "min_score": 0.5})])):
+        given = verdicts("image", {"images": images, "measures": seen}, {**config, "min_side": 1, "drop_faces": drop})
+        assert given == expected
 
 
 def test_neardup_drops_every_pair_of_an_image_that_does_not_stay() -> None:
