@@ -50,7 +50,7 @@ REASONS: dict[str, tuple[str, str]] = {
     "image_too_small": ("image", "the image's shorter side is below the config's minimum"),
     "image_aspect": ("image", "the image is longer, against its shorter side, than the config allows"),
     # neardup
-    "duplicate_image": ("neardup", "the same bytes as another kept image"),
+    "duplicate_image": ("neardup", "the same bytes or pixels as another kept image"),
     "near_duplicate_image": ("neardup", "looks like another kept image (perceptual hash)"),
     # decontaminate
     "in_evaluation_set": ("decontaminate", "looks like an image of an evaluation set"),

@@ -150,8 +150,7 @@ def nodes(images: pa.Table, partition: int, hashes: pa.Table | None = None, data
 
 
 def chunk_keys(nodes: pa.Table, config: NearDupConfig) -> pa.Table:
-    """Map side of the exchange: a row for each chunk of an image's hash, if it is good enough, for its bytes and for its
-    pixels.
+    """Map side of the exchange: a row for each chunk of an image's hash, if that is good enough, its bytes, its pixels.
 
     Two hashes that are near enough are equal in one chunk (see `filters.join.Likeness`), so that they meet in a bucket.
 

@@ -128,6 +128,8 @@ class Config:
     """Where the dataset goes: a path or s3:// URL; `--out` overrides it."""
     name: str = "openwit"
     """The dataset's name in its datasheet and report."""
+    against: tuple[str, ...] = ()
+    """Datasets (paths or URLs) that exist already: pairs and images that they kept are duplicates here."""
     seed: int = 0
     """Every random choice is a hash of this and an id."""
     commoncrawl: CommonCrawlConfig = field(default_factory=CommonCrawlConfig)

@@ -22,9 +22,7 @@ def random_hashes(count: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (count, 32), dtype=np.uint8)
 
 
-def run(
-    table: pa.Table, config: NearDupConfig = CONFIG, buckets: int = 1
-) -> dict[int, tuple[int, int, str | None]]:
+def run(table: pa.Table, config: NearDupConfig = CONFIG, buckets: int = 1) -> dict[int, tuple[int, int, str | None]]:
     """The whole stage: locator → (representative, distance, identical), of images that have any neighbour."""
     keys = chunk_keys(table, config)
     bucket = keys.column("key").to_numpy() % np.uint64(buckets)
@@ -92,7 +90,9 @@ def crowds(draw: Any) -> pa.Table:
 
 
 @settings(max_examples=60)
-@given(table=crowds(), limit=st.sampled_from([0, 8, 15, 16, 24, 31]), buckets=st.sampled_from([1, 5]), order=st.randoms())
+@given(
+    table=crowds(), limit=st.sampled_from([0, 8, 15, 16, 24, 31]), buckets=st.sampled_from([1, 5]), order=st.randoms()
+)
 def test_it_drops_what_the_greedy_rule_over_all_pairs_drops(
     table: pa.Table, limit: int, buckets: int, order: Any
 ) -> None:
@@ -104,7 +104,9 @@ def test_it_drops_what_the_greedy_rule_over_all_pairs_drops(
     assert dropped(table.take(pa.array(shuffled)), config, buckets) == want
 
 
-@pytest.mark.parametrize(("limit", "bits"), [(15, 0), (15, 1), (15, 14), (15, 15), (15, 16), (31, 16), (31, 31), (31, 32)])
+@pytest.mark.parametrize(
+    ("limit", "bits"), [(15, 0), (15, 1), (15, 14), (15, 15), (15, 16), (31, 16), (31, 31), (31, 32)]
+)
 def test_every_pair_within_the_limit_is_found_and_none_beyond(limit: int, bits: int) -> None:
     rng = np.random.default_rng(bits)
     ground = random_hashes(5_000)

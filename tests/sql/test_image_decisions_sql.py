@@ -67,15 +67,18 @@ def test_neardup_drops_every_pair_of_an_image_that_does_not_stay() -> None:
             "locator": [home, home + 1, home + 2],
             "representative": [home + 1, home + 1, 7],
             "representative_url_id": pa.array([b"\x0a" * 8, b"\x0a" * 8, b"\xff" * 8], pa.binary(8)),
-            "pdq_hamming": pa.array([4, 0, 0], pa.int32()),
-            "identical": [False, True, True],
+            "representative_dataset": pa.array([None, None, 1], pa.int16()),
+            "hamming": pa.array([4, 0, 0], pa.int32()),
+            "identical": [None, "bytes", "pixels"],
         }
     )
+    config = {"hash": "pdq", "max_hamming": 15, "against": ["a", "b"]}
+    elsewhere = {"duplicate_of_dataset": "b", "duplicate_of_url_id": "ff" * 8, "identical": "pixels"}
     near = {"duplicate_of_url_id": "0a" * 8, "pdq_hamming": 4, "max_hamming": 15}
-    assert verdicts("neardup", {"images": images, "clusters": clusters}, {"max_hamming": 15}) == [
+    assert verdicts("neardup", {"images": images, "clusters": clusters}, config) == [
         (2, "near_duplicate_image", near),
         (7, "near_duplicate_image", near),
-        (9, "duplicate_image", {"duplicate_of_url_id": "ff" * 8, "pdq_hamming": 0, "max_hamming": 15}),
+        (9, "duplicate_image", elsewhere | {"pdq_hamming": 0, "max_hamming": 15}),
     ]
 
 
