@@ -258,6 +258,7 @@ def check_inputs(config: Config) -> None:
         "fetch.opted_out_domains": [config.fetch.opted_out_domains] if config.fetch.opted_out_domains else [],
         "hashlists.files": list(config.hashlists.files),
         "decontaminate.folders": list(config.decontaminate.folders),
+        "decontaminate.model": [config.decontaminate.model.path] if config.decontaminate.model else [],
         "filters.measure": [item.measure.rpartition(":")[0] for item in config.filters if item.measure],
     }
     for key, paths in named.items():

@@ -108,12 +108,13 @@ def write(out: str) -> str:
         FileNotFoundError: there is no dataset.
     """
     dataset = Dataset(out)
-    page = _environment().get_template("report.html").render(_Facts(dataset).all())
+    page = environment().get_template("report.html").render(_Facts(dataset).all())
     dataset.storage.write(NAME, page.encode())
     return dataset.storage.url_of(NAME)
 
 
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
+    """What pages are made by: everything is escaped, and a name that a template lacks is an error."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
     )

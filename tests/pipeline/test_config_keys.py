@@ -408,6 +408,7 @@ ELSEWHERE: dict[str, Callable[[], None]] = dict.fromkeys(
         "fetch.adopt",  # test_adopt
         "out",  # every test
         *("against", "neardup.hash"),  # test_existing
+        *("decontaminate.model", "decontaminate.min_cosine"),  # test_decontaminate
         "run.max_quarantined",  # test_custom
         "run.workers",  # test_cluster: the same bytes with 1 and with 4; 0 starts no Ray
         "run.address",  # test_cluster

@@ -4,38 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import dataset
-from pipeline.build import build
 from pipeline.config import ConfigError
-from pipeline.config import build as make_config
 from pipeline.explain import explain
 from tests.pipeline import pages
-
-HOST = "http://images.example"
-
-
-def crawl(folder: Path, name: str, images: dict[str, tuple[str, bytes]], **changes: Any) -> str:
-    """A dataset from one page that shows these images: file name -> (text, body)."""
-    tags = "".join(f'<img src="{HOST}/{file}" alt="{text}">' for file, (text, _) in images.items())
-    held = {f"{HOST}/{file}": ("image/jpeg", body) for file, (_, body) in images.items()}
-    archive = folder / f"{name}.warc.gz"
-    if not archive.exists():
-        pages.write(archive, [("http://page.example/", f'<html lang="en">{tags}')], held)
-    (folder / "queries.txt").write_text("castle\n")
-    raw = {
-        "sources": [str(archive)],
-        "out": str(folder / name),
-        "match": {"queries": str(folder / "queries.txt")},
-        "fetch": {"origins": ["archive"]},
-        "run": {"workers": 0},
-        **changes,
-    }
-    build(make_config(raw), quiet=True)
-    return str(folder / name)
+from tests.pipeline.pages import IMAGE_HOST as HOST
+from tests.pipeline.pages import crawl
 
 
 def files(out: str) -> dict[str, bytes]:

@@ -89,8 +89,19 @@ def test_decontaminate_names_the_evaluation_image() -> None:
             "row": pa.array([1, 2], pa.uint32()),
             "name": ["set/x.png", "set/y.png"],
             "pdq_hamming": pa.array([12, 9], pa.int32()),
+            "cosine_name": [None, None],
+            "cosine": pa.array([None, None], pa.float64()),
         }
     )
-    assert verdicts("decontaminate", {"images": images, "found": found}, {"max_hamming": 10}) == [
-        (9, "in_evaluation_set", {"evaluation_image": "set/y.png", "pdq_hamming": 9, "max_hamming": 10})
+    config = {"max_hamming": 10, "min_cosine": 0.6}
+    look = {"evaluation_image": "set/y.png", "pdq_hamming": 9, "max_hamming": 10}
+    assert verdicts("decontaminate", {"images": images, "found": found}, config) == [(9, "in_evaluation_set", look)]
+
+    found = found.drop_columns(["cosine_name", "cosine"])
+    found = found.append_column("cosine_name", pa.array(["set/z.png", "set/y.png"]))
+    found = found.append_column("cosine", pa.array([0.6, 0.5]))
+    copy = {"nearest_by_model": "set/z.png", "cosine": 0.6, "min_cosine": 0.6}
+    assert verdicts("decontaminate", {"images": images, "found": found}, config) == [
+        (5, "in_evaluation_set", {"evaluation_image": "set/z.png"} | copy),
+        (9, "in_evaluation_set", look),
     ]
