@@ -38,7 +38,7 @@ from pipeline.stages.common import ROWS_PER_BUCKET
 
 CONFIG = NearDupConfig()
 PLANTED = 20  # one hash in so many is a copy
-CHECKED = 1_000  # hashes that are compared with all others
+CHECKED = 1_000_000_000  # comparisons by brute force: of so many fewer hashes, the more there are
 PARTITION = 100_000  # images that one map task takes
 ROUNDS = 2  # of which the best counts, for both: a machine has other work to do
 DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
@@ -167,10 +167,10 @@ def _bucket(files: list[tuple[Path, Any]], number: int) -> pa.Table:
 
 
 def brute_force(hashes: np.ndarray) -> np.ndarray:
-    """All pairs within the limit of which one is among CHECKED rows. int64 (n, 2)."""
+    """All pairs within the limit of which one is among some rows. int64 (n, 2)."""
     words = hashes.view("<u8")
     pairs = []
-    for row in np.random.default_rng(1).choice(len(words), CHECKED, replace=False):
+    for row in np.random.default_rng(1).choice(len(words), CHECKED // len(words), replace=False):
         distance = np.bitwise_count(words ^ words[row]).sum(axis=1, dtype=np.int64)
         pairs += [(row, other) for other in np.flatnonzero(distance <= CONFIG.max_hamming) if other != row]
     return np.array(pairs, dtype=np.int64).reshape(-1, 2)

@@ -15,10 +15,11 @@ from pipeline.build import build
 from pipeline.config import build as make_config
 from tests.crawl.warc_bytes import http, members, page, record
 
-SOURCES = (Path(__file__).resolve().parents[1] / "docs" / "sources.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+SOURCES, DUPLICATES = ((DOCS / f"{name}.md").read_text(encoding="utf-8") for name in ("sources", "duplicates"))
 
 
-@pytest.mark.parametrize("block", re.findall(r"```yaml\n(.*?)```", SOURCES, flags=re.DOTALL))
+@pytest.mark.parametrize("block", re.findall(r"```yaml\n(.*?)```", SOURCES + DUPLICATES, flags=re.DOTALL))
 def test_every_piece_of_config_is_one(block: str) -> None:
     make_config({"sources": ["a"], "out": "b", **yaml.safe_load(block)})
 

@@ -13,6 +13,7 @@ import pytest
 
 import dataset
 from pipeline import sheet
+from pipeline.cli import main
 from pipeline.config import ConfigError
 from pipeline.explain import explain
 from tests.filters.models import mean_colour
@@ -75,12 +76,15 @@ def test_a_model_finds_what_the_hash_does_not(sets: list[str], tmp_path: Path) -
     assert {path: path.stat().st_mtime_ns for path in measures} == measures
 
 
-def test_the_sheet_shows_pairs_on_both_sides_and_escapes_what_it_shows(sets: list[str], tmp_path: Path) -> None:
+def test_the_sheet_shows_pairs_on_both_sides_and_escapes_what_it_shows(
+    sets: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     model = {"path": mean_colour(tmp_path / "copies.onnx"), "size": 8}
     out = crawl(
         tmp_path, "out", IMAGES, decontaminate={"folders": sets, "max_hamming": 31, "model": model, "min_cosine": 0.98}
     )
-    page = Path(sheet.write(out)).read_text()
+    assert main(["sheet", out]) == 0
+    page = Path(capsys.readouterr().out.strip()).read_text()
     assert "wds/test/0.tar/s&lt;b&gt;0.jpg" in page and "s<b>0" not in page
     assert f"{IMAGE_HOST}/blue.jpg" in page  # the model let it pass
     assert page.count("Taken for a copy") == 2 and page.count("Let pass") == 1
