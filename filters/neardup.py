@@ -16,6 +16,7 @@ What each kind of copy differs by is measured by `make bench-copies`; see docs/d
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -25,7 +26,7 @@ import pyarrow.compute as pc
 
 from dataset.ids import mix64, words64
 from filters.components import connected_components
-from filters.join import CHUNK_BITS, HALF_BITS, Likeness, connect, cover, forest
+from filters.join import CHUNK_BITS, HALF_BITS, Likeness, connect, forest
 from filters.perceptual import HASH_BITS, colours, hamming, padded, words
 
 NODES = pa.schema(
@@ -260,7 +261,7 @@ def clusters(nodes: pa.Table, edges: pa.Table, config: NearDupConfig) -> pa.Tabl
     dataset = pc.fill_null(nodes.column("dataset"), np.iinfo(np.int16).max).to_numpy()
     order = np.lexsort((url_id, *sha256.T[::-1], -nodes.column("pixels").to_numpy(), dataset, component))
     representative = np.empty(len(order), dtype=np.int64)
-    representative[order] = order[cover(component[order], lambda i, j: alike(order[i], order[j]))]
+    representative[order] = order[_cover(component[order], lambda i, j: alike(order[i], order[j]))]
 
     by_sha256 = np.lexsort((*sha256.T[::-1], component))
     label, which = np.unique(component, return_inverse=True)
@@ -281,6 +282,30 @@ def clusters(nodes: pa.Table, edges: pa.Table, config: NearDupConfig) -> pa.Tabl
         schema=CLUSTERS,
     )
     return found.filter(pa.array(~known))
+
+
+def _cover(group: np.ndarray, alike: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
+    """In each group the first row stands for all that are like it, then the first of the rest, and so on.
+
+    A round does this in all groups at once.
+
+    Args:
+        group: (n,), equal values adjacent.
+        alike: whether i is like j, for two arrays of rows; a row is like itself.
+
+    Returns:
+        int64 (n,): the row that stands for each row; its own index if it stands for itself.
+    """
+    representative = np.arange(len(group))
+    left = representative
+    while len(left):
+        first = np.ones(len(left), dtype=bool)
+        first[1:] = group[left[1:]] != group[left[:-1]]
+        candidate = left[first][np.cumsum(first) - 1]
+        gone = alike(left, candidate)
+        representative[left[gone]] = candidate[gone]
+        left = left[~gone]
+    return representative
 
 
 def ends(nodes: pa.Table, edges: pa.Table) -> pa.Table:

@@ -17,6 +17,7 @@ from typing import Any, TypedDict
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import yaml
 from PIL import Image
 from scipy.stats import binomtest
 
@@ -30,6 +31,7 @@ from filters.decontaminate import DecontaminateConfig, find
 from filters.perceptual import pdq
 from pipeline.config import ConfigError
 from pipeline.rows import alive
+from pipeline.stages.common import settings
 from train.data import decode
 from train.evaluate.load import Encoder, load
 from train.evaluate.zero_shot import Task, class_features, rank_of, read_task
@@ -74,7 +76,8 @@ def overlap(checkpoint: str, out: str, tasks: Sequence[str], max_hamming: int = 
         config = DecontaminateConfig(max_hamming=max_hamming)
         dataset = Dataset(out)
         encoder = load(checkpoint)
-        measured = [_measure(encoder, read_task(task)) for task in tasks]
+        store = settings(ImageConfig, yaml.safe_load(dataset.storage.read("config.yaml"))["store"])
+        measured = [_measure(encoder, read_task(task), store) for task in tasks]
     except (ValueError, FileNotFoundError) as error:
         raise ConfigError(str(error)) from error
     held = _held(dataset, [images for _, images, _ in measured], config)
@@ -84,15 +87,19 @@ def overlap(checkpoint: str, out: str, tasks: Sequence[str], max_hamming: int = 
     return rows
 
 
-def _measure(encoder: Encoder, task: Task) -> tuple[str, pa.Table, np.ndarray]:
-    """A set's name, its readable images as `find` takes them, and whether the model is right on each."""
+def _measure(encoder: Encoder, task: Task, store: ImageConfig) -> tuple[str, pa.Table, np.ndarray]:
+    """A set's name, its readable images as `find` takes them, and whether the model is right on each.
+
+    Args:
+        store: how the dataset's images were stored, which its hashes depend on.
+    """
     rows: list[dict[str, Any]] = []
     labels: list[int] = []
     pictures: list[Image.Image] = []
     features = []
     for file, label in task.images:
         body = file.read_bytes()
-        result = ingest(body, ImageConfig(), pdq, lambda body, hash_: None)
+        result = ingest(body, store, pdq, lambda body, hash_: None)
         if not isinstance(result, Ingested):
             continue
         with contextlib.suppress(DamagedSampleError):
