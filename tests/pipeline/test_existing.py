@@ -56,6 +56,7 @@ def test_what_a_dataset_kept_is_a_duplicate_in_the_next_crawl(old: str, tmp_path
         told = next(fact for name, fact in story.steps[-1].facts.items() if name.startswith("the "))
         assert (told["dataset"], told["url"]) == (old, f"{HOST}/{of}")
         assert told["end"].startswith("shards/")
+    assert "left out as known: old." in (Path(out) / "datasheet.md").read_text().replace("\n", " ")
     assert files(old) == before
 
 
