@@ -31,7 +31,7 @@ from PIL import Image
 from scipy.stats import norm
 
 from bench.peer import measure, venv
-from filters.neardup import EDGES, NODES, NearDupConfig, chunk_keys, clusters, edges, ends
+from filters.neardup import EDGES, NODES, NearDupConfig, among, chunk_keys, clusters, edges, ends
 from filters.perceptual import pdq
 from pipeline.exchange import bucket_count, bucket_of, write_buckets
 from pipeline.stages.common import ROWS_PER_BUCKET
@@ -142,8 +142,9 @@ def ours(hashes_path: str, folder: str) -> None:
         files[-1][0].write_bytes(written.data)
     parts = [edges(_bucket(files, number), CONFIG) for number in range(buckets)]
     found = pa.concat_tables([EDGES.empty_table(), *parts])
-    named = [ends(nodes_of(hashes[low : low + PARTITION], low), found) for low in range(0, len(hashes), PARTITION)]
-    answer = clusters(pa.concat_tables(named), found, CONFIG)
+    named, lows = ends(found), range(0, len(hashes), PARTITION)
+    nodes = pa.concat_tables([among(nodes_of(hashes[low : low + PARTITION], low), named) for low in lows])
+    answer = clusters(nodes, found, CONFIG)
     seconds, wall = time.process_time() - began, time.monotonic() - wall
     component = np.arange(len(hashes))
     first, label = np.unique(answer.column("cluster").to_numpy(zero_copy_only=False), return_inverse=True)

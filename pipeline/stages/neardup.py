@@ -11,7 +11,7 @@ from PIL import Image
 
 from crawl.store import read_images
 from dataset.schema import VERDICTS
-from filters.neardup import CLUSTERS, EDGES, NODES, NearDupConfig, chunk_keys, clusters, edges, ends, nodes
+from filters.neardup import CLUSTERS, EDGES, NODES, NearDupConfig, among, chunk_keys, clusters, edges, ends, nodes
 from filters.perceptual import short_hash
 from pipeline.config import options
 from pipeline.exchange import bucket_count, bucket_of, write_buckets
@@ -76,8 +76,9 @@ def represent(context: Context) -> Result:
     """Which image stands for which; each row returns to its partition."""
     config = settings(NearDupConfig, context.options["neardup"])
     found_edges = context.concat("edges", EDGES)
-    named = [ends(table, found_edges) for table in context.table_list("nodes")]  # of all images, few are
-    found = clusters(pa.concat_tables([NODES.empty_table(), *named]), found_edges, config)
+    named = ends(found_edges)
+    nodes_named = [among(table, named) for table in context.table_list("nodes")]  # of all images, few are
+    found = clusters(pa.concat_tables([NODES.empty_table(), *nodes_named]), found_edges, config)
     home = found.column("locator").to_numpy() >> LOCATOR_BITS
     images = {"images": found.num_rows}
     return Result(counts=images, buckets={"clusters": write_buckets(found, home.astype(np.int64))})
