@@ -31,6 +31,7 @@ from PIL import Image
 from scipy.stats import norm
 
 from bench.peer import measure, venv
+from filters.components import least_node
 from filters.neardup import EDGES, NODES, NearDupConfig, among, chunk_keys, clusters, edges, ends
 from filters.perceptual import pdq
 from pipeline.exchange import bucket_count, bucket_of, write_buckets
@@ -40,7 +41,6 @@ CONFIG = NearDupConfig()
 PLANTED = 20  # one hash in so many is a copy
 CHECKED = 1_000_000_000  # comparisons by brute force: of so many fewer hashes, the more there are
 PARTITION = 100_000  # images that one map task takes
-ROUNDS = 2  # of which the best counts, for both: a machine has other work to do
 DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 PICTURES = 2_000
 
@@ -185,35 +185,30 @@ def run(count: int, made: Made, *, with_peer: bool) -> dict[str, Any]:
         path = Path(folder) / "hashes.npy"
         np.save(path, hashes)
         del hashes
-        rounds = ROUNDS if with_peer else 1
-        results: list[dict[str, Any]] = []
-        for _ in range(rounds):
-            done = subprocess.run(
-                [sys.executable, "-m", "bench.dedup", "--ours", str(path), folder],
-                check=True, capture_output=True, text=True,
-            )  # fmt: skip
-            results.append(json.loads(done.stdout.splitlines()[-1]))
-        best = min(results, key=lambda result: result["seconds"])
+        done = subprocess.run(
+            [sys.executable, "-m", "bench.dedup", "--ours", str(path), folder],
+            check=True, capture_output=True, text=True,
+        )  # fmt: skip
+        mine: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         component = np.load(Path(folder) / "component.npy")
         recall = {
             name: float((component[pairs[:, 0]] == component[pairs[:, 1]]).mean())
             for name, pairs in (("planted", planted), ("brute force", checked))
         }
         print(
-            f"{count:,} hashes, {len(planted):,} planted copies; ours: {count / best['seconds']:,.0f} hashes/s of CPU, "
-            f"{best['seconds']:.1f} s, {best['wall']:.1f} s wall, {best['megabytes']:,.0f} MB; found "
+            f"{count:,} hashes, {len(planted):,} planted copies; ours: {count / mine['seconds']:,.0f} hashes/s of CPU, "
+            f"{mine['seconds']:.1f} s, {mine['wall']:.1f} s wall, {mine['megabytes']:,.0f} MB; found "
             f"{recall['planted']:.2%} of the planted and {recall['brute force']:.2%} of {len(checked):,} pairs by "
             "brute force",
             flush=True,
         )
-        answer = {"hashes": count, **best, "recall": min(recall.values())}
+        answer = {"hashes": count, **mine, "recall": min(recall.values())}
         if with_peer:
             python = venv("faiss", "faiss-cpu==1.15.1")
             script = Path(__file__).with_name("dedup_peer.py")
-            peers = [measure(python, script, str(path), folder, str(CONFIG.max_hamming)) for _ in range(1)]
-            peer = min(peers, key=lambda result: result["seconds"])
+            peer = measure(python, script, str(path), folder, str(CONFIG.max_hamming))
             a, b = np.load(Path(folder) / "pairs.npy")
-            theirs = least_of(count, a, b)
+            theirs = least_node(count, a, b)
             peer_recall = float((theirs[planted[:, 0]] == theirs[planted[:, 1]]).mean())
             print(f"faiss, queries/s of each setting: {peer['tried']}")
             print(
@@ -222,13 +217,6 @@ def run(count: int, made: Made, *, with_peer: bool) -> dict[str, Any]:
             )
             answer |= {"peer": peer, "equal": bool((theirs == component).all()), "peer_recall": peer_recall}
     return answer
-
-
-def least_of(count: int, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The least hash that each is connected to."""
-    from filters.components import least_node
-
-    return least_node(count, a, b)
 
 
 def main() -> None:
