@@ -56,7 +56,7 @@ REASONS: dict[str, tuple[str, str]] = {
     "image_has_face": ("image", "the image has a face, and the config asks for none"),
     "unlike_target_images": ("image", "no image of the target set is in the same cell of similar images"),
     # neardup
-    "duplicate_image": ("neardup", "the same bytes as another kept image"),
+    "duplicate_image": ("neardup", "the same bytes or pixels as another kept image"),
     "near_duplicate_image": ("neardup", "looks like another kept image (perceptual hash)"),
     "semantic_duplicate": ("neardup", "shows what another kept image shows (embedding)"),
     # decontaminate

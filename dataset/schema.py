@@ -125,6 +125,7 @@ OBSERVATIONS = pa.schema(
         ("pdq", pa.binary(32)),
         ("pdq_quality", pa.int32()),  # 0..100
         ("mean_rgb", pa.binary(3)),
+        ("pixel_hash", pa.binary(16)),  # XXH3 of the decoded pixels, reduced to the stored size; null in an older store
         ("blob", pa.string()),  # file of the fetch store that holds the stored bytes
         ("blob_offset", pa.int64()),
         ("blob_length", pa.int64()),

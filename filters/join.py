@@ -9,7 +9,7 @@ be millions of edges.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -330,27 +330,3 @@ def forest(a: np.ndarray, b: np.ndarray, distance: np.ndarray) -> Edges:
     low, high = np.minimum(tree.row, tree.col), np.maximum(tree.row, tree.col)
     order = np.lexsort((high, low))
     return node[low[order]], node[high[order]], (tree.data[order] - 1).astype(np.int64)
-
-
-def cover(group: np.ndarray, alike: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
-    """In each group the first row stands for all that are like it, then the first of the rest, and so on.
-
-    A round does this in all groups at once.
-
-    Args:
-        group: (n,), equal values adjacent.
-        alike: whether i is like j, for two arrays of rows; a row is like itself.
-
-    Returns:
-        int64 (n,): the row that stands for each row; its own index if it stands for itself.
-    """
-    representative = np.arange(len(group))
-    left = representative
-    while len(left):
-        first = np.ones(len(left), dtype=bool)
-        first[1:] = group[left[1:]] != group[left[:-1]]
-        candidate = left[first][np.cumsum(first) - 1]
-        gone = alike(left, candidate)
-        representative[left[gone]] = candidate[gone]
-        left = left[~gone]
-    return representative

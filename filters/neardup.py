@@ -16,6 +16,7 @@ What each kind of copy differs by is measured by `make bench-copies`; see docs/d
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -25,7 +26,7 @@ import pyarrow.compute as pc
 
 from dataset.ids import mix64, words64
 from filters.components import connected_components
-from filters.join import CHUNK_BITS, HALF_BITS, Likeness, connect, cover, forest
+from filters.join import CHUNK_BITS, HALF_BITS, Likeness, connect, forest
 from filters.perceptual import HASH_BITS, colours, hamming, padded, words
 
 NODES = pa.schema(
@@ -150,8 +151,7 @@ def nodes(images: pa.Table, partition: int, hashes: pa.Table | None = None, data
 
 
 def chunk_keys(nodes: pa.Table, config: NearDupConfig) -> pa.Table:
-    """Map side of the exchange: a row for each chunk of an image's hash, if it is good enough, for its bytes and for its
-    pixels.
+    """Map side of the exchange: a row for each chunk of an image's hash, if that is good enough, its bytes, its pixels.
 
     Two hashes that are near enough are equal in one chunk (see `filters.join.Likeness`), so that they meet in a bucket.
 
@@ -234,7 +234,7 @@ def clusters(nodes: pa.Table, edges: pa.Table, config: NearDupConfig) -> pa.Tabl
         ValueError: an edge names an image that is not among the nodes.
     """
     a, b = edges.column("a").to_numpy(), edges.column("b").to_numpy()
-    nodes = ends(nodes, edges).sort_by("locator").combine_chunks()
+    nodes = among(nodes, ends(edges)).sort_by("locator").combine_chunks()
     locator = nodes.column("locator").to_numpy()
     component = connected_components(locator, a, b)
     sha256, look = words(nodes.column("sha256")), words(nodes.column("hash"))
@@ -261,7 +261,7 @@ def clusters(nodes: pa.Table, edges: pa.Table, config: NearDupConfig) -> pa.Tabl
     dataset = pc.fill_null(nodes.column("dataset"), np.iinfo(np.int16).max).to_numpy()
     order = np.lexsort((url_id, *sha256.T[::-1], -nodes.column("pixels").to_numpy(), dataset, component))
     representative = np.empty(len(order), dtype=np.int64)
-    representative[order] = order[cover(component[order], lambda i, j: alike(order[i], order[j]))]
+    representative[order] = order[_cover(component[order], lambda i, j: alike(order[i], order[j]))]
 
     by_sha256 = np.lexsort((*sha256.T[::-1], component))
     label, which = np.unique(component, return_inverse=True)
@@ -284,7 +284,37 @@ def clusters(nodes: pa.Table, edges: pa.Table, config: NearDupConfig) -> pa.Tabl
     return found.filter(pa.array(~known))
 
 
-def ends(nodes: pa.Table, edges: pa.Table) -> pa.Table:
-    """The nodes that an edge names."""
-    named = np.unique(np.concatenate([edges.column(end).to_numpy() for end in ("a", "b")]))
-    return nodes.filter(pc.is_in(nodes.column("locator"), value_set=pa.array(named)))
+def _cover(group: np.ndarray, alike: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
+    """In each group the first row stands for all that are like it, then the first of the rest, and so on.
+
+    A round does this in all groups at once.
+
+    Args:
+        group: (n,), equal values adjacent.
+        alike: whether i is like j, for two arrays of rows; a row is like itself.
+
+    Returns:
+        int64 (n,): the row that stands for each row; its own index if it stands for itself.
+    """
+    representative = np.arange(len(group))
+    left = representative
+    while len(left):
+        first = np.ones(len(left), dtype=bool)
+        first[1:] = group[left[1:]] != group[left[:-1]]
+        candidate = left[first][np.cumsum(first) - 1]
+        gone = alike(left, candidate)
+        representative[left[gone]] = candidate[gone]
+        left = left[~gone]
+    return representative
+
+
+def ends(edges: pa.Table) -> np.ndarray:
+    """The locators that an edge names, ascending, each once. int64 (n,)."""
+    return np.unique(np.concatenate([edges.column(end).to_numpy() for end in ("a", "b")]))
+
+
+def among(nodes: pa.Table, ends: np.ndarray) -> pa.Table:
+    """The nodes of these locators (ascending); a search for each node, so that many edges make no partition slow."""
+    locator = nodes.column("locator").to_numpy()
+    at = np.searchsorted(ends, locator)
+    return nodes.filter(pa.array(np.append(ends, -1)[at] == locator))

@@ -13,6 +13,7 @@ from dataset.storage import Storage
 from pipeline import custom, embedding, jobs, models, sources
 from pipeline.config import Config, check_inputs, effective
 from pipeline.executor import Executor, InlineExecutor, RayExecutor
+from pipeline.existing import existing
 from pipeline.progress import Reporter, working_dir
 from pipeline.run import Run
 from pipeline.stages import (
@@ -65,6 +66,7 @@ def build(config: Config, *, to: str = STAGES[-1], executor: Executor | None = N
     embedding.check(config)
     sources.check(config)
     adopt.check(config)
+    existing(config)
     storage = Storage(config.out)
     own = executor is None
     with Lease(storage) as lease, Reporter(storage, quiet=quiet) as reporter:

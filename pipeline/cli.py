@@ -144,6 +144,17 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("out", metavar="OUT")
     made.add_argument("--show-unsafe", action="store_true", help="do not blur the images of a high nsfw_probability")
 
+    made = command("sheet", _sheet, "write OUT/decontamination.html: image pairs around decontaminate's threshold")
+    made.add_argument("out", metavar="OUT")
+    made.add_argument("--most", type=int, default=40, metavar="N", help="pairs on each side of a threshold")
+
+    made = command("overlap", _overlap, "what evaluation images in a dataset do to a checkpoint's accuracy")
+    made.add_argument("checkpoint", metavar="CHECKPOINT", help="as for wit eval")
+    made.add_argument("out", metavar="OUT", help="the dataset that it was trained on; the analysis goes to OUT/overlap")
+    made.add_argument("--tasks", nargs="+", required=True, metavar="DIR", help="folders of class folders of images")
+    made.add_argument("--max-hamming", type=int, default=31, metavar="BITS", help="of PDQ's 256, up to 31")
+    made.add_argument("--format", choices=["table", "json"], default="table")
+
     queries = command("queries", _no_subcommand, "the query list")
     below = queries.add_subparsers(title="commands", metavar="COMMAND")
     made = below.add_parser("build", help="build a query list", description="build a query list", parents=[common])
@@ -308,6 +319,21 @@ def _report(arguments: argparse.Namespace) -> int:
     from pipeline.report import BLUR_ABOVE, write
 
     print(write(arguments.out, blur_above=None if arguments.show_unsafe else BLUR_ABOVE))
+    return DONE
+
+
+def _sheet(arguments: argparse.Namespace) -> int:
+    from pipeline.sheet import write
+
+    print(write(arguments.out, arguments.most))
+    return DONE
+
+
+def _overlap(arguments: argparse.Namespace) -> int:
+    from pipeline.overlap import format_table, overlap
+
+    rows = overlap(arguments.checkpoint, arguments.out, arguments.tasks, arguments.max_hamming)
+    print(json.dumps(rows) if arguments.format == "json" else format_table(rows))
     return DONE
 
 

@@ -135,6 +135,8 @@ class Config:
     """Where the dataset goes: a path or s3:// URL; `--out` overrides it."""
     name: str = "openwit"
     """The dataset's name in its datasheet and report."""
+    against: tuple[str, ...] = ()
+    """Datasets (paths or URLs) that exist already: pairs and images that they kept are duplicates here."""
     seed: int = 0
     """Every random choice is a hash of this and an id."""
     commoncrawl: CommonCrawlConfig = field(default_factory=CommonCrawlConfig)
@@ -306,6 +308,7 @@ def check_inputs(config: Config) -> None:
         "hashlists.files": list(config.hashlists.files),
         "semantic.target_folders": list(config.semantic.target_folders),
         "decontaminate.folders": list(config.decontaminate.folders),
+        "decontaminate.model": [config.decontaminate.model.path] if config.decontaminate.model else [],
         "filters.measure": [item.measure.rpartition(":")[0] for item in config.filters if item.measure],
     }
     for key, paths in named.items():

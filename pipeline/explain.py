@@ -197,9 +197,12 @@ class _Teller:
         for kind in ("first", "chosen"):
             if f"{kind}_partition" in evidence:
                 place = _Place(evidence[f"{kind}_partition"], evidence[f"{kind}_row"])
-                return {f"the {kind} one": self._candidate(place)}
+                where = evidence.get(f"{kind}_dataset")
+                return {f"the {kind} one": self._candidate(place) if where is None else _elsewhere(where, place)}
         if "duplicate_of_url_id" in evidence:
-            return {"the image that stands for it": self._representative(evidence["duplicate_of_url_id"])}
+            where, url_id = evidence.get("duplicate_of_dataset"), evidence["duplicate_of_url_id"]
+            told = self._representative(url_id) if where is None else _elsewhere(where, url_id)
+            return {"the image that stands for it": told}
         if "query_id" in evidence:
             return {"the query that came nearest": self._queries([evidence["query_id"]])[0]}
         return {}
@@ -213,6 +216,13 @@ class _Teller:
             end = self._pair_end(pair, row["pair_id"])
         names = ("url", "text", "page_url", "archive", "offset", "ordinal")
         return {"pair_id": row["pair_id"].hex(), **{name: row[name] for name in names}, "end": end or _UNDECIDED}
+
+    def _known_pair(self, place: _Place) -> dict[str, Any]:
+        """A pair of this dataset, which another one was compared with."""
+        row = self._row("prebalance.pairs", "pairs", place)
+        names = ("url", "text", "page_url", "archive", "offset", "ordinal")
+        told = {"pair_id": row["pair_id"].hex(), **{name: row[name] for name in names}}
+        return {**told, "end": self._pair_end(place, row["pair_id"])}
 
     def _representative(self, url_id: str) -> dict[str, Any]:
         """An image by its id: the first of its pairs that was kept, else the first."""
@@ -319,6 +329,16 @@ class _Teller:
 
     def _ask(self, statement: str, values: list[Any]) -> list[tuple[Any, ...]]:
         return self.dataset.connection.execute(statement, values).fetchall()
+
+
+def _elsewhere(url: str, which: _Place | str) -> dict[str, Any]:
+    """A pair, or an image by its id, of another dataset, if that is still there."""
+    try:
+        teller = _Teller(Dataset(url))
+        told = teller._known_pair(which) if isinstance(which, _Place) else teller._representative(which)
+        return {"dataset": url, **told}
+    except (FileNotFoundError, IndexError, ValueError):
+        return {"dataset": url, "end": "not there any more"}
 
 
 def _where(row: Mapping[str, Any]) -> str:

@@ -120,12 +120,13 @@ def write(out: str, *, blur_above: float | None = BLUR_ABOVE) -> str:
         FileNotFoundError: there is no dataset.
     """
     dataset = Dataset(out)
-    page = _environment().get_template("report.html").render(_Facts(dataset, blur_above).all())
+    page = environment().get_template("report.html").render(_Facts(dataset, blur_above).all())
     dataset.storage.write(NAME, page.encode())
     return dataset.storage.url_of(NAME)
 
 
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
+    """What pages are made by: everything is escaped, and a name that a template lacks is an error."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
     )

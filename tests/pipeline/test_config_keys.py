@@ -420,6 +420,8 @@ ELSEWHERE: dict[str, Callable[[], None]] = dict.fromkeys(
         *(f"semantic.{name}" for name in ("min_cosine", "images_per_cell", "target_folders")),  # test_models
         *(f"faces.{name}" for name in ("yunet", "model", "action", "min_score")),  # test_models
         "out",  # every test
+        *("against", "neardup.hash"),  # test_existing
+        *("decontaminate.model", "decontaminate.min_cosine"),  # test_decontaminate
         "run.max_quarantined",  # test_custom
         "run.workers",  # test_cluster: the same bytes with 1 and with 4; 0 starts no Ray
         "run.address",  # test_cluster

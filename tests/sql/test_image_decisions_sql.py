@@ -100,15 +100,18 @@ def test_neardup_drops_every_pair_of_an_image_that_does_not_stay() -> None:
             "locator": [home, home + 1, home + 2],
             "representative": [home + 1, home + 1, 7],
             "representative_url_id": pa.array([b"\x0a" * 8, b"\x0a" * 8, b"\xff" * 8], pa.binary(8)),
-            "pdq_hamming": pa.array([4, 0, 0], pa.int32()),
-            "identical": [False, True, True],
+            "representative_dataset": pa.array([None, None, 1], pa.int16()),
+            "hamming": pa.array([4, 0, 0], pa.int32()),
+            "identical": [None, "bytes", "pixels"],
         }
     )
+    config = {"hash": "pdq", "max_hamming": 15, "against": ["a", "b"]}
+    elsewhere = {"duplicate_of_dataset": "b", "duplicate_of_url_id": "ff" * 8, "identical": "pixels"}
     near = {"duplicate_of_url_id": "0a" * 8, "pdq_hamming": 4, "max_hamming": 15}
-    assert verdicts("neardup", {"images": images, "clusters": clusters}, {"max_hamming": 15}) == [
+    assert verdicts("neardup", {"images": images, "clusters": clusters}, config) == [
         (2, "near_duplicate_image", near),
         (7, "near_duplicate_image", near),
-        (9, "duplicate_image", {"duplicate_of_url_id": "ff" * 8, "pdq_hamming": 0, "max_hamming": 15}),
+        (9, "duplicate_image", elsewhere | {"pdq_hamming": 0, "max_hamming": 15}),
     ]
 
 
@@ -119,8 +122,19 @@ def test_decontaminate_names_the_evaluation_image() -> None:
             "row": pa.array([1, 2], pa.uint32()),
             "name": ["set/x.png", "set/y.png"],
             "pdq_hamming": pa.array([12, 9], pa.int32()),
+            "cosine_name": [None, None],
+            "cosine": pa.array([None, None], pa.float64()),
         }
     )
-    assert verdicts("decontaminate", {"images": images, "found": found}, {"max_hamming": 10}) == [
-        (9, "in_evaluation_set", {"evaluation_image": "set/y.png", "pdq_hamming": 9, "max_hamming": 10})
+    config = {"max_hamming": 10, "min_cosine": 0.6}
+    look = {"evaluation_image": "set/y.png", "pdq_hamming": 9, "max_hamming": 10}
+    assert verdicts("decontaminate", {"images": images, "found": found}, config) == [(9, "in_evaluation_set", look)]
+
+    found = found.drop_columns(["cosine_name", "cosine"])
+    found = found.append_column("cosine_name", pa.array(["set/z.png", "set/y.png"]))
+    found = found.append_column("cosine", pa.array([0.6, 0.5]))
+    copy = {"nearest_by_model": "set/z.png", "cosine": 0.6, "min_cosine": 0.6}
+    assert verdicts("decontaminate", {"images": images, "found": found}, config) == [
+        (5, "in_evaluation_set", {"evaluation_image": "set/z.png"} | copy),
+        (9, "in_evaluation_set", look),
     ]
