@@ -32,9 +32,9 @@ from filters.perceptual import pdq
 from pipeline.config import ConfigError
 from pipeline.rows import alive
 from pipeline.stages.common import settings
-from train.data import decode
 from train.evaluate.load import Encoder, load
 from train.evaluate.zero_shot import Task, class_features, rank_of, read_task
+from train.images import decode
 
 FOLDER = "overlap"
 CONFIDENCE = 0.995

@@ -31,9 +31,10 @@ from torch.nn.utils import parametrizations, parametrize
 from dataset.ids import hash64
 from dataset.shards import DamagedSampleError, Index, read_index, read_samples
 from dataset.storage import Storage
-from train.data import decode, epoch_order, image_part
-from train.loss import contrastive_loss
+from train.images import decode, image_part
+from train.loss import softmax_loss
 from train.model import pick_device
+from train.order import FullShuffle
 
 TEMPERATURE = 0.07
 EMBEDDING = 512
@@ -154,7 +155,7 @@ def train(dataset: str, recipe: Recipe) -> tuple[nn.Module, list[float]]:
     for step in range(recipe.steps):
         images, copies = _batch(storage, index, recipe, step)
         features = [nn.functional.normalize(model(tensor(side).to(device)), dim=1).float() for side in (images, copies)]
-        loss = contrastive_loss(features[0], features[1], scale)
+        loss = softmax_loss(features[0], features[1], scale)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -172,7 +173,7 @@ def _batch(storage: Storage, index: Index, recipe: Recipe, step: int) -> tuple[l
     epoch, place = divmod(step, len(index) // recipe.batch_size)
     positions = np.arange(place * recipe.batch_size, (place + 1) * recipe.batch_size)
     images, copies = [], []
-    for row in epoch_order(positions, len(index), recipe.seed, epoch):
+    for row in FullShuffle(len(index), recipe.seed).rows(positions, epoch):
         try:
             (parts,) = read_samples(storage, index, [int(row)])
             image = decode(image_part(parts), 2 * recipe.size)

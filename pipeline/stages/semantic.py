@@ -18,8 +18,8 @@ from dataset.commits import Commit
 from dataset.ids import words64
 from dataset.schema import VERDICTS
 from dataset.storage import Storage, absolute
-from filters.decontaminate import SUFFIXES
 from filters.embeddings import from_column, to_column
+from filters.evaluation_sets import SUFFIXES
 from filters.semantic import LEAST_SAMPLE, SAMPLE_PER_CELL, assign, centres, duplicates, sampled
 from pipeline import embedding
 from pipeline.exchange import bucket_count, write_buckets
