@@ -18,6 +18,7 @@ from crawl.charset import to_utf8
 from crawl.clean import clean_texts, not_empty
 from crawl.html import TEXT_SOURCES, asks_noai, parse_page, reserves_tdm
 from crawl.payload import Response, charset, decoded_body, is_html, is_image, media_type, parse_response
+from crawl.personal_data import KINDS, mask_text
 from crawl.rows import UNIDENTIFIED, Counts, Rows, identified
 from crawl.sources import kind_of
 from crawl.tables import TableError, read_rows
@@ -52,6 +53,9 @@ class ExtractConfig:
     """What the column of image URLs is called in a table; the first that the table has. Case does not matter."""
     text_columns: tuple[str, ...] = ("text", "caption", "alt")
     """What the column of texts is called in a table; the first that the table has."""
+    mask_personal_data: tuple[str, ...] = KINDS
+    """Which personal data is replaced by its kind, `[email_address]`, before a text is first written; none is possible.
+    `text.drop_personal_data` drops such texts altogether."""
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.text_sources if name not in TEXT_SOURCES]
@@ -64,6 +68,8 @@ class ExtractConfig:
         for key in ("url_columns", "text_columns"):
             if not getattr(self, key):
                 raise ValueError(f"{key} must name at least one column")
+        if set(self.mask_personal_data) - set(KINDS):
+            raise ValueError(f"mask_personal_data must be of {', '.join(KINDS)}, not {list(self.mask_personal_data)}")
         if not 0 < self.sample <= 1:
             raise ValueError(f"sample must be a share above 0 and at most 1, not {self.sample}")
 
@@ -106,7 +112,8 @@ def read_candidates(pieces: Sequence[Piece], config: ExtractConfig, beside: Besi
     """
     for piece in pieces:
         reader = (_TableReader if _is_table(piece) else _PieceReader)(piece, config)
-        yield from reader.candidates()
+        for rows in reader.candidates():
+            yield identified(rows, config.mask_personal_data)
         beside.archive_images = pa.concat_tables([beside.archive_images, reader.archive_images()])
         beside.sources = pa.concat_tables([beside.sources, pa.Table.from_pylist([reader.source()], schema=SOURCES)])
 
@@ -222,7 +229,7 @@ class _TableReader:
             for first, rows in read_rows(piece.location, piece.start, piece.end, self._columns):
                 yield self._rows(first, rows)
         except TableError as error:
-            self._reading.error = f"{piece.archive} {error}"
+            self._reading.error = f"{piece.archive} {mask_text(str(error))[0]}"  # which may quote a headless first row
 
     def _rows(self, first: int, rows: pa.Table) -> pa.Table:
         counts = self._counts
@@ -252,7 +259,7 @@ class _TableReader:
             "offset": pa.array(numbers + first),
             "ordinal": pa.array(np.zeros(len(urls), np.int32)),
         }
-        return identified(pa.table([columns[name] for name in UNIDENTIFIED.names], UNIDENTIFIED))
+        return pa.table([columns[name] for name in UNIDENTIFIED.names], UNIDENTIFIED)
 
     def archive_images(self) -> pa.Table:
         """A table holds no images."""

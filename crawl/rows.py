@@ -13,13 +13,14 @@ import pyarrow.compute as pc
 from crawl.canonical import canonical_urls, placeholders
 from crawl.clean import clean_text, clean_texts, not_empty, to_arrow
 from crawl.html import Choice, Page
+from crawl.personal_data import mask_column
 from crawl.urls import INLINED, as_written, canonical_url
 from dataset import sql
 from dataset.ids import PAIR_ID_SQL
 from dataset.schema import CANDIDATES, PAIR_ID
 
-UNIDENTIFIED = pa.schema([column for column in CANDIDATES if column.name != "pair_id"])
-"""CANDIDATES without pair_id."""
+UNIDENTIFIED = pa.schema([column for column in CANDIDATES if column.name not in ("pair_id", "personal_data")])
+"""CANDIDATES before personal data is masked, and so before they can be identified."""
 
 
 @dataclass
@@ -110,11 +111,11 @@ class Rows:
         self.bytes += size
 
     def flush(self) -> pa.Table:
-        """The candidates among the images that wait (CANDIDATES, in their order), which are then forgotten."""
+        """The candidates among the images that wait (UNIDENTIFIED, in their order), which are then forgotten."""
         pages, counts = self._pages, self._counts
         self._begin()
         if not pages.urls:
-            return CANDIDATES.empty_table()
+            return UNIDENTIFIED.empty_table()
         _choose(pages)
         raw = [to_arrow(column) for column in pages.texts]
         kept = self._addressed(pages, np.logical_or.reduce([not_empty(column) for column in raw]))
@@ -130,26 +131,24 @@ class Rows:
         def of_page(values: list[Any], type_: pa.DataType) -> pa.Array:
             return pa.array(values, type_).take(pa.array(page))
 
-        return identified(
-            pa.table(
-                {
-                    "url": urls.take(pa.array(rows)),
-                    "text": pa.chunked_array(texts).take(pa.array(columns * len(kept) + rows)).combine_chunks(),
-                    "text_source": pa.array(self._sources, pa.string()).take(pa.array(columns)),
-                    "host": hosts.take(pa.array(rows)),
-                    "page_url": page_urls.take(pa.array(page)),
-                    "page_status": of_page(pages.statuses, pa.int32()),
-                    "page_language": of_page(pages.languages, pa.string()),
-                    "page_noai": of_page(pages.noai, pa.bool_()),
-                    "page_tdm_reserved": of_page(pages.tdm_reserved, pa.bool_()),
-                    "page_license": of_page(_licenses(pages, bases), pa.string()),
-                    "page_date": of_page(pages.dates, pa.string()),
-                    "archive": pa.repeat(pa.scalar(self._archive), len(rows)),
-                    "offset": pa.array(offsets),
-                    "ordinal": pa.array(self._ordinals(offsets)),
-                },
-                schema=UNIDENTIFIED,
-            )
+        return pa.table(
+            {
+                "url": urls.take(pa.array(rows)),
+                "text": pa.chunked_array(texts).take(pa.array(columns * len(kept) + rows)).combine_chunks(),
+                "text_source": pa.array(self._sources, pa.string()).take(pa.array(columns)),
+                "host": hosts.take(pa.array(rows)),
+                "page_url": page_urls.take(pa.array(page)),
+                "page_status": of_page(pages.statuses, pa.int32()),
+                "page_language": of_page(pages.languages, pa.string()),
+                "page_noai": of_page(pages.noai, pa.bool_()),
+                "page_tdm_reserved": of_page(pages.tdm_reserved, pa.bool_()),
+                "page_license": of_page(_licenses(pages, bases), pa.string()),
+                "page_date": of_page(pages.dates, pa.string()),
+                "archive": pa.repeat(pa.scalar(self._archive), len(rows)),
+                "offset": pa.array(offsets),
+                "ordinal": pa.array(self._ordinals(offsets)),
+            },
+            schema=UNIDENTIFIED,
         )
 
     def _addressed(self, pages: _Pages, has_text: np.ndarray) -> np.ndarray:
@@ -214,7 +213,8 @@ def _choose(pages: _Pages) -> None:
         pages.urls[numbers[at]] = pages.choices[numbers[at]].shown()
 
 
-def identified(table: pa.Table) -> pa.Table:
-    """Rows of UNIDENTIFIED as CANDIDATES."""
+def identified(table: pa.Table, kinds: Sequence[str]) -> pa.Table:
+    """Rows of UNIDENTIFIED as CANDIDATES: personal data of some kinds masked, then identified by what is left."""
+    table = mask_column(table.combine_chunks(), kinds)
     ids = sql.run(f"SELECT {PAIR_ID_SQL} AS pair_id FROM rows", {"rows": table.select(["url", "text"])})  # noqa: S608
     return table.add_column(0, "pair_id", ids.column("pair_id").cast(PAIR_ID)).select(CANDIDATES.names).cast(CANDIDATES)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import posixpath
+import shutil
 import time
 import uuid
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -32,10 +33,11 @@ _COALESCE_GAP_BYTES = 64 * 1024  # reading past a small gap is cheaper than anot
 
 @dataclass(frozen=True)
 class FileInfo:
-    """A file below a storage's root: its name relative to the root, and its length in bytes."""
+    """A file below a storage's root: its name relative to the root, its length in bytes, and when it was written."""
 
     name: str
     bytes: int
+    mtime_ns: int = field(default=0, compare=False)  # since 1970; 0 where the filesystem does not say
 
 
 def is_local(url: str) -> bool:
@@ -168,10 +170,11 @@ class Storage:
             return list(pool.map(self.read, names))
 
     def read_ranges(self, name: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        """The bytes at several (offset, length), in the order asked, by few, coalesced reads."""
+        """The bytes at several (offset, length), in the order asked, by few, coalesced reads; short at its end."""
         answer: list[bytes] = [b""] * len(ranges)
         order = sorted(range(len(ranges)), key=lambda i: ranges[i])
         with self.open(name) as file:
+            length = file.size()
             first = 0
             while first < len(order):
                 start = ranges[order[first]][0]
@@ -180,7 +183,7 @@ class Storage:
                 while last < len(order) and ranges[order[last]][0] <= end + _COALESCE_GAP_BYTES:
                     end = max(end, sum(ranges[order[last]]))
                     last += 1
-                chunk = file.read_at(end - start, start)
+                chunk = file.read_at(end - start, start) if start < length else b""
                 for i in order[first:last]:
                     offset = ranges[i][0] - start
                     answer[i] = bytes(chunk[offset : offset + ranges[i][1]])
@@ -203,6 +206,13 @@ class Storage:
             # Arrow would compress what is named .gz.
             with self._fs.open_output_stream(path, compression=None) as stream:
                 stream.write(data)
+
+    def open_output(self, name: str) -> pa.NativeFile:
+        """Open a file for writing; until it is closed a reader may see a part of it."""
+        path = self.path(name)
+        if self.local:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+        return self._fs.open_output_stream(path, compression=None)  # Arrow would compress what is named .gz
 
     def create(self, name: str, data: bytes) -> bool:
         """Write a file if it is absent; False, with nothing changed, if it is there already."""
@@ -256,7 +266,9 @@ class Storage:
         return sorted(
             (
                 # Some of fsspec's filesystems put a slash before what they list, whether asked with one or not.
-                FileInfo(info.path.lstrip("/")[len(self._root.lstrip("/")) :].lstrip("/"), info.size)
+                FileInfo(
+                    info.path.lstrip("/")[len(self._root.lstrip("/")) :].lstrip("/"), info.size, info.mtime_ns or 0
+                )
                 for info in self._fs.get_file_info(selector)
                 if info.type == fs.FileType.File
             ),
@@ -288,3 +300,9 @@ class Storage:
                 self._fs.delete_file(self.path(name))
             except FileNotFoundError:
                 continue
+
+    def delete_folder(self, name: str) -> None:
+        """Delete a folder with all files below it; one that is gone already is no error."""
+        self.delete([info.name for info in self._all(name, True)])
+        if self.local:
+            shutil.rmtree(self.path(name), ignore_errors=True)

@@ -23,6 +23,7 @@ from dataset.schema import (
     CAPS,
     IMAGES,
     MATCHES,
+    NSFW,
     PAIR_STAGES,
     PAIRS,
     QUERIES,
@@ -82,6 +83,7 @@ class Dataset:
         table("_pairs", "prebalance.pairs", "pairs", PAIRS)
         table("_images", "fetch.get", "images", IMAGES)
         table("caps", "prebalance.caps", "caps", CAPS, numbered=False)
+        table("_nsfw", "image.nsfw" if self.commits("image.nsfw") else "image.heads", "measures", NSFW)
         table("_samples", "pack.shard", "samples", SAMPLES, numbered=False)
         for stage in (*CANDIDATE_STAGES, *PAIR_STAGES):
             table(f"_{stage}_verdicts", f"{stage}.decide", "verdicts", VERDICTS)

@@ -88,10 +88,21 @@ def _parser() -> argparse.ArgumentParser:
             "--set", action="append", default=[], metavar="KEY=VALUE", help="override a key, e.g. balance.cap=1000"
         )
 
+    def weighted(made: argparse.ArgumentParser) -> None:
+        made.add_argument(
+            "--weights",
+            choices=["auto", "model", "ema"],
+            default="auto",
+            help="the last step's, or their moving average; by default the average if the run kept one",
+        )
+
     made = command("run", _run, "build or resume a dataset")
     made.add_argument("config", metavar="CONFIG", help="a YAML file; see configs/")
     made.add_argument("--out", metavar="URL", help="where the dataset goes; overrides the config's `out`")
     settable(made)
+    made.add_argument(
+        "--preset", action="append", default=[], metavar="NAME", help="lay a preset of configs/presets over the config"
+    )
     made.add_argument(
         "--to", metavar="STAGE", choices=STAGES, default=STAGES[-1], help=f"stop after: {', '.join(STAGES)}"
     )
@@ -131,6 +142,18 @@ def _parser() -> argparse.ArgumentParser:
 
     made = command("report", _report, "write OUT/report.html: funnel, plots, sample galleries in one file")
     made.add_argument("out", metavar="OUT")
+    made.add_argument("--show-unsafe", action="store_true", help="do not blur the images of a high nsfw_probability")
+
+    made = command("sheet", _sheet, "write OUT/decontamination.html: image pairs around decontaminate's threshold")
+    made.add_argument("out", metavar="OUT")
+    made.add_argument("--most", type=int, default=40, metavar="N", help="pairs on each side of a threshold")
+
+    made = command("overlap", _overlap, "what evaluation images in a dataset do to a checkpoint's accuracy")
+    made.add_argument("checkpoint", metavar="CHECKPOINT", help="as for wit eval")
+    made.add_argument("out", metavar="OUT", help="the dataset that it was trained on; the analysis goes to OUT/overlap")
+    made.add_argument("--tasks", nargs="+", required=True, metavar="DIR", help="folders of class folders of images")
+    made.add_argument("--max-hamming", type=int, default=31, metavar="BITS", help="of PDQ's 256, up to 31")
+    made.add_argument("--format", choices=["table", "json"], default="table")
 
     queries = command("queries", _no_subcommand, "the query list")
     below = queries.add_subparsers(title="commands", metavar="COMMAND")
@@ -146,6 +169,15 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("config", metavar="CONFIG")
     made.add_argument("--out", metavar="RUN", help="the run's folder; DATASET/runs/NAME by default")
     settable(made)
+    made.add_argument(
+        "--overfit",
+        type=int,
+        metavar="N",
+        help="no run but a check: learn N samples by heart, and say why if that fails",
+    )
+    made.add_argument(
+        "--show-batch", metavar="FILE", help="no run: write the first batch, as the model sees it, as HTML"
+    )
 
     made = command("eval", _eval, "examine a checkpoint: zero-shot classification and retrieval")
     made.add_argument(
@@ -159,10 +191,14 @@ def _parser() -> argparse.ArgumentParser:
         "--pairs", type=int, default=500, metavar="N", help="how many held-out pairs retrieval chooses from"
     )
     made.add_argument("--format", choices=["table", "json"], default="table")
+    weighted(made)
 
     made = command("export", _export, "write a checkpoint as a model that open_clip loads")
     made.add_argument("run", metavar="RUN")
     made.add_argument("dir", metavar="DIR")
+    made.add_argument("--onnx", action="store_true", help="write both towers as ONNX too, checked against the model")
+    made.add_argument("--hub", action="store_true", help="make DIR ready for the Hugging Face Hub: with a model card")
+    weighted(made)
 
     made = command("submit", _submit, "run a wit command as a Ray job: wit submit -- wit run CONFIG")
     made.add_argument("--address", help="the cluster's job server; http://127.0.0.1:8265 by default")
@@ -185,7 +221,7 @@ def _run(arguments: argparse.Namespace) -> int:
             overrides.append(f"run.{key}={getattr(arguments, key)}")
     if arguments.sample is not None:
         overrides.append(f"extract.sample={_share(arguments.sample)}")
-    config = configs.load(arguments.config, overrides, arguments.out)
+    config = configs.load(arguments.config, overrides, arguments.out, arguments.preset)
     if arguments.retry:
         config = retrying(config, arguments.retry)
     build(config, to=arguments.to)
@@ -280,9 +316,24 @@ def _explain(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from pipeline.report import write
+    from pipeline.report import BLUR_ABOVE, write
 
-    print(write(arguments.out))
+    print(write(arguments.out, blur_above=None if arguments.show_unsafe else BLUR_ABOVE))
+    return DONE
+
+
+def _sheet(arguments: argparse.Namespace) -> int:
+    from pipeline.sheet import write
+
+    print(write(arguments.out, arguments.most))
+    return DONE
+
+
+def _overlap(arguments: argparse.Namespace) -> int:
+    from pipeline.overlap import format_table, overlap
+
+    rows = overlap(arguments.checkpoint, arguments.out, arguments.tasks, arguments.max_hamming)
+    print(json.dumps(rows) if arguments.format == "json" else format_table(rows))
     return DONE
 
 
@@ -294,21 +345,26 @@ def _queries_build(arguments: argparse.Namespace) -> int:
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    from pipeline.training import train
+    from pipeline.training import overfit, show_batch, train
 
+    if arguments.show_batch:
+        return show_batch(arguments.config, arguments.set, arguments.show_batch)
+    if arguments.overfit is not None:
+        return overfit(arguments.config, arguments.set, arguments.overfit)
     return train(arguments.config, arguments.set, arguments.out)
 
 
 def _eval(arguments: argparse.Namespace) -> int:
     from pipeline.training import evaluate
 
-    return evaluate(arguments.checkpoint, arguments.tasks, arguments.dataset, arguments.pairs, arguments.format)
+    form, weights = arguments.format, arguments.weights
+    return evaluate(arguments.checkpoint, arguments.tasks, arguments.dataset, arguments.pairs, form, weights)
 
 
 def _export(arguments: argparse.Namespace) -> int:
     from pipeline.training import export
 
-    return export(arguments.run, arguments.dir)
+    return export(arguments.run, arguments.dir, arguments.weights, arguments.onnx, arguments.hub)
 
 
 def _submit(arguments: argparse.Namespace) -> int:

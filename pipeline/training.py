@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,27 +15,50 @@ from rich.progress import TaskID
 from dataset.storage import Storage, is_local
 from pipeline.config import ConfigError, read_yaml, with_overrides
 from pipeline.progress import PLAIN_SECONDS, bars
-from train.config import load
+from train.card import EVALUATION
+from train.config import TrainConfig, load
 from train.loop import RunResult
 from train.loop import train as train_loop
-
-EVALUATION = "evaluation.json"
 
 
 def train(path: str, overrides: Sequence[str], out: str | None) -> int:
     """Train by a config; prints where the run lies. Raises ConfigError, TrainingError."""
     raw = with_overrides(read_yaml(path), overrides)
+    spread = {key: raw.pop(key) for key in ("ranks", "address") if key in raw}
+    config = load_config(path, raw)
+    with sentences(path, config):
+        if spread:
+            from pipeline.ray_train import train as on_ray
+
+            result: RunResult = on_ray(config, out, **spread)
+        else:
+            with Progress() as progress:
+                result = train_loop(config, out, progress.update)
+    if result.step < result.steps:
+        print(f"{result.run}: stopped after step {result.step:,} of {result.steps:,}; the same command goes on there")
+        return 0
+    print(f"{result.run}: {result.steps:,} steps, {result.samples_seen:,} samples seen, loss {result.loss:.3f}")
+    print(f"examine it: wit eval {result.run}")
+    return 0
+
+
+def load_config(path: str, given: Sequence[str] | dict[str, Any]) -> TrainConfig:
+    """A training config by its file's name and overrides, or by what they came to. Raises ConfigError."""
     try:
-        config = load(raw)
-        with Progress() as progress:
-            result: RunResult = train_loop(config, out, progress.update)
+        return load(given if isinstance(given, dict) else with_overrides(read_yaml(path), given))
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+@contextlib.contextmanager
+def sentences(path: str, config: TrainConfig) -> Iterator[None]:
+    """What the trainer raises for a config that does not fit, as ConfigError."""
+    try:
+        yield
     except FileNotFoundError as error:
         raise ConfigError(f"{config.dataset} has no shards/index.parquet; `wit run` makes a dataset") from error
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from error
-    print(f"{result.run}: {result.steps:,} steps, {result.samples_seen:,} samples seen, loss {result.loss:.3f}")
-    print(f"examine it: wit eval {result.run}")
-    return 0
 
 
 class Progress:
@@ -72,13 +96,39 @@ class Progress:
             )
 
 
-def evaluate(checkpoint: str, tasks: Sequence[str], dataset: str | None, pairs: int, form: str) -> int:
+def show_batch(path: str, overrides: Sequence[str], file: str) -> int:
+    """Write the first batch of a run, as the model sees it, as a page."""
+    from train.diagnose import show_batch as page
+
+    config = load_config(path, overrides)
+    with sentences(path, config):
+        Path(file).write_text(page(config), encoding="utf-8")
+    print(file)
+    return 0
+
+
+def overfit(path: str, overrides: Sequence[str], samples: int) -> int:
+    """Have the model learn a few samples by heart; 1, with a sentence, if it cannot."""
+    from train.diagnose import overfit as gate
+
+    config = load_config(path, overrides)
+    with sentences(path, config), Progress() as progress:
+        verdict = gate(config, samples, progress.update)
+    print(verdict.sentence)
+    return 0 if verdict.learnt else 1
+
+
+def evaluate(
+    checkpoint: str, tasks: Sequence[str], dataset: str | None, pairs: int, form: str, weights: str = "auto"
+) -> int:
     """Examine a checkpoint, print the figures, and keep them in the run's folder for the report."""
     from train.evaluate import evaluate as examine
     from train.evaluate import format_table
 
     if is_local(checkpoint) and not Path(checkpoint).exists():
-        raise ConfigError(f"there is no checkpoint {checkpoint}: give a run's folder, a .pt file or an exported folder")
+        raise ConfigError(
+            f"there is no checkpoint {checkpoint}: give a run, one of its checkpoints or an exported folder"
+        )
     run = Storage(checkpoint)
     own = run.exists("config.yaml")
     if dataset is None and own:
@@ -86,7 +136,7 @@ def evaluate(checkpoint: str, tasks: Sequence[str], dataset: str | None, pairs: 
     if not tasks and dataset is None:
         raise ConfigError("nothing to examine on: give --tasks DIR (folders of class folders) or --dataset OUT")
     try:
-        results = examine(checkpoint, list(tasks), dataset, samples=pairs)
+        results = examine(checkpoint, list(tasks), dataset, samples=pairs, weights=weights)
     except (ValueError, FileNotFoundError) as error:
         raise ConfigError(str(error)) from error
     if own:
@@ -105,12 +155,19 @@ def read_run_config(run: Storage) -> dict[str, Any]:
     return dict(yaml.safe_load(run.read("config.yaml")))
 
 
-def export(run: str, folder: str) -> int:
-    """Write a run's newest checkpoint as a folder that open_clip loads."""
+def export(run: str, folder: str, weights: str = "auto", onnx: bool = False, hub: bool = False) -> int:
+    """Write a run's newest checkpoint as a folder that open_clip loads; as ONNX and for the Hub too, if wanted."""
+    from train import card
     from train.export import export as write
+    from train.export import export_onnx
 
     try:
-        print(write(run, folder))
+        paths = write(run, folder, weights)
+        if onnx:
+            paths += export_onnx(run, folder, weights)
+        if hub:
+            paths.append(card.write(run, folder))
+        print("\n".join(str(path) for path in paths))
     except (ValueError, FileNotFoundError) as error:
         raise ConfigError(str(error)) from error
     return 0

@@ -32,7 +32,9 @@ def main(arguments: list[str] | None = None) -> int:
     except TrainingError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(f"{result.checkpoint}: {result.steps} steps, loss {result.loss:.4f}, {result.seconds:.0f} s")
+    if result.step < result.steps:
+        print(f"stopped after step {result.step} of {result.steps}; the same command goes on there")
+    print(f"{result.checkpoint}: {result.step} steps, loss {result.loss:.4f}, {result.seconds:.0f} s")
     return 0
 
 

@@ -1,73 +1,313 @@
-"""Checkpoints and the log of a run, as files below its directory.
+"""Checkpoints of a run, as folders below its directory, in the format of torch.distributed.checkpoint.
 
-RUN/config.yaml                     the effective config
-RUN/log.jsonl                       one JSON object per log line
-RUN/checkpoints/step-00000500.pt    weights, optimizer, step, config
-RUN/checkpoints/latest              the file name of the newest one
+RUN/config.yaml                          the effective config
+RUN/checkpoints/step-00000500/           what each process wrote, and checkpoint.json: step, config, model config
+RUN/checkpoints/latest, best             the folder name of the newest one, and of the one with the least loss
+
+They are written while training goes on. A folder counts from the moment that `latest` names it, which is after the last
+of its bytes: a process that dies earlier leaves `latest` where it was. Tensors go by name and place in the whole, so
+any number of processes reads what any other number wrote.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
-import time
+import os
+import pickle
+import warnings
+from collections.abc import Callable, Generator, Mapping
+from concurrent.futures import Future
 from dataclasses import asdict
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
+import torch.distributed.checkpoint as dcp
 import yaml
+from torch import Tensor
+from torch.distributed.checkpoint.filesystem import FileSystemBase
+from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
+from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from dataset.storage import Storage
 from train.config import RESUMABLE_CHANGES, TrainConfig
+from train.processes import Processes
 
 FOLDER = "checkpoints"
-LATEST = "checkpoints/latest"
-LOG_SECONDS = 10.0
-"""The log is written at most this often, and with every checkpoint."""
+LATEST = f"{FOLDER}/latest"
+BEST = f"{FOLDER}/best"
+ABOUT = "checkpoint.json"
+_ALL = "state"  # under which all tensors are: DCP logs each name of the first level
+_ABOUT_KEYS = {"step", "score", "config", "index_fingerprint", "name", "model_config", "preprocess"}
+_DESCRIPTIONS = {
+    "torch": ("Size",),
+    "torch.serialization": ("_get_layout",),
+    "torch.distributed.checkpoint.filesystem": ("_StorageInfo",),
+    "torch.distributed.checkpoint.metadata": (
+        "Metadata", "MetadataIndex", "TensorStorageMetadata", "TensorProperties", "ChunkStorageMetadata",
+        "BytesStorageMetadata", "StorageMeta", "_MEM_FORMAT_ENCODING",
+    ),
+}  # fmt: skip
+"""What the description of a checkpoint may be made of."""
+
+warnings.filterwarnings("ignore", "torch.distributed is disabled")  # one process is no reason to worry
+
+Resize = Callable[[str, Tensor], Tensor]
+"""(name, tensor of another shape) -> tensor of the shape that is wanted."""
 
 
 def name_of(step: int) -> str:
     """The name, in its run, of the checkpoint after a step."""
-    return f"{FOLDER}/step-{step:08d}.pt"
+    return f"{FOLDER}/step-{step:08d}"
 
 
-def write(run: Storage, state: dict[str, Any], keep: int) -> str:
-    """Write a checkpoint, point `latest` to it, delete all but the `keep` newest; returns its name in the run."""
-    name = name_of(state["step"])
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    run.write(name, buffer.getbuffer())
-    run.write(LATEST, (name.rsplit("/", 1)[1] + "\n").encode())
-    steps = [info.name for info in run.list(FOLDER) if info.name.endswith(".pt")]
-    run.delete([old for old in steps if old < name][: -keep + 1 or None])
-    return name
+def latest(run: Storage) -> str | None:
+    """The name of a run's newest whole checkpoint; None if it has none."""
+    return _pointed(run, LATEST) if run.exists(LATEST) else None
 
 
-def read(run: Storage, name: str | None = None) -> dict[str, Any]:
-    """A checkpoint of a run, by default the latest, with its tensors on the CPU.
+def _pointed(run: Storage, pointer: str) -> str:
+    return f"{FOLDER}/{run.read(pointer).decode(errors='replace').strip()}"
+
+
+def find(url: str) -> tuple[Storage, str]:
+    """(run, name of a checkpoint) of a run's URL (its latest), a checkpoint's, or RUN/checkpoints/best.
 
     Raises:
-        FileNotFoundError: the run has none.
-        ValueError: the file is no checkpoint.
+        FileNotFoundError: there is no checkpoint.
     """
-    name = name or f"{FOLDER}/{run.read(LATEST).decode().strip()}"
+    if (name := latest(Storage(url))) is not None:
+        return Storage(url), name
+    folder, _, last = url.rstrip("/").rpartition("/")
+    run = Storage(folder.rpartition("/")[0] or ".")
+    if PurePosixPath(folder).name == FOLDER:
+        if f"{FOLDER}/{last}" in (BEST, LATEST) and run.exists(f"{FOLDER}/{last}"):
+            return run, _pointed(run, f"{FOLDER}/{last}")
+        if run.exists(f"{FOLDER}/{last}/{ABOUT}"):
+            return run, f"{FOLDER}/{last}"
+    raise FileNotFoundError(f"{url} is neither a run with checkpoints, nor one of them, nor an exported model")
+
+
+def about(run: Storage, name: str) -> dict[str, Any]:
+    """What a checkpoint is of: step, score, loss, config, index_fingerprint, name, model_config, preprocess, scaler.
+
+    Raises:
+        ValueError: it is no checkpoint.
+    """
     try:
-        state: dict[str, Any] = torch.load(io.BytesIO(run.read(name)), map_location="cpu", weights_only=True)
-        if not {"step", "model", "name", "model_config", "preprocess"} <= set(state):
-            raise KeyError
-    except FileNotFoundError:
-        raise
-    except Exception:  # torch.load raises anything on bytes that it did not write
-        raise ValueError(f"{run.url_of(name)} is not a checkpoint of this trainer") from None
-    return state
+        described: dict[str, Any] = json.loads(run.read(f"{name}/{ABOUT}"))
+        if not set(described) >= _ABOUT_KEYS:
+            raise ValueError
+    except (FileNotFoundError, ValueError, TypeError):
+        raise _not_one(run, name) from None
+    return described
 
 
-def check_resumable(run: Storage, state: dict[str, Any], config: TrainConfig, index_fingerprint: str) -> None:
+def load(
+    run: Storage, name: str, wanted: Mapping[str, Tensor], processes: Processes | None, resize: Resize | None = None
+) -> None:
+    """Fill tensors, by their names, with a checkpoint's; whole ones or this process's shards.
+
+    Args:
+        wanted: {name: tensor}, which are written to.
+        processes: those that load together; None if this one loads alone.
+        resize: what makes a tensor of another shape fit.
+    Raises:
+        ValueError: it is no checkpoint, or has not these tensors.
+    """
+    reader = _Reader(run, name)
+    try:
+        saved = reader.read_metadata().state_dict_metadata
+        other = {}
+        for key, tensor in wanted.items():
+            entry = saved[f"{_ALL}.{key}"]
+            if not isinstance(entry, TensorStorageMetadata):
+                raise TypeError(key)
+            if entry.size != tensor.shape:
+                other[key] = torch.empty(entry.size, dtype=tensor.dtype)
+        if other and resize is None:
+            raise KeyError(next(iter(other)))
+        alone = processes is None or processes.count == 1
+        group = None if processes is None else processes.saving
+        dcp.load({_ALL: {**wanted, **other}}, storage_reader=reader, process_group=group, no_dist=alone)
+    except (
+        Exception,
+        dcp.CheckpointException,
+    ) as error:  # DCP raises anything on bytes that it did not write
+        raise _not_one(run, name) from error
+    for key, values in other.items():
+        assert resize is not None
+        target, fitted = wanted[key], resize(key, values)
+        if isinstance(target, DTensor):
+            fitted = distribute_tensor(fitted.to(target.device), target.device_mesh, target.placements)
+        with torch.no_grad():
+            target.copy_(fitted)
+
+
+def _not_one(run: Storage, name: str) -> ValueError:
+    return ValueError(f"{run.url_of(name)} is not a checkpoint of this trainer, or is damaged")
+
+
+class Checkpoints:
+    """The checkpoints of a run that is training; all its processes take part in each call."""
+
+    def __init__(self, run: Storage, keep: int, processes: Processes):
+        self.run, self.keep, self.processes = run, keep, processes
+        self._stager = DefaultStager(StagingOptions(processes.device.type == "cuda", False, False, False))
+        self._writing: Future[Any] | None = None
+        if processes.rank == 0:
+            newest = latest(run)
+            for name in _folders(run):  # of a write that was cut short, or of a run that went on from an older one
+                if newest is None or name > newest:
+                    run.delete_folder(name)
+        processes.sum(0)  # nobody writes before that is done
+
+    def __enter__(self) -> Checkpoints:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        with contextlib.suppress(*([OSError] if kind else [])):  # the first error is the one to tell
+            self.wait()
+        self._stager.close()
+
+    def save(self, tensors: Mapping[str, Tensor], described: dict[str, Any]) -> str:
+        """Begin to write a checkpoint of a copy of the tensors; returns its name. Waits for the one before.
+
+        Args:
+            described: what `about` gives back.
+        Raises:
+            OSError: the one before could not be written.
+        """
+        self.wait()
+        name = name_of(described["step"])
+        writer = _Writer(self, name, described)
+        saved = dcp.async_save(
+            {_ALL: dict(tensors)},
+            storage_writer=writer,
+            async_stager=self._stager,
+            process_group=self.processes.saving,
+            no_dist=self.processes.count == 1,
+        )
+        assert isinstance(saved, Future)
+        self._writing = saved
+        return name
+
+    def wait(self) -> None:
+        """Wait until the last checkpoint is whole. Raises OSError if it could not be written."""
+        if self._writing is not None:
+            writing, self._writing = self._writing, None
+            try:
+                writing.result()
+            except (Exception, dcp.CheckpointException) as error:
+                reason = " ".join(str(error).split())[-300:]
+                raise OSError(f"a checkpoint in {self.run.url} could not be written: {reason}") from error
+
+    def publish(self, name: str, described: dict[str, Any]) -> None:
+        """Let `latest` name a whole checkpoint, and `best` if it is that; delete what is neither kept nor best."""
+        self.run.write(f"{name}/{ABOUT}", json.dumps(described).encode())
+        plain = name.rpartition("/")[2]
+        self.run.write(LATEST, f"{plain}\n".encode())
+        best = _pointed(self.run, BEST) if self.run.exists(BEST) else None
+        if best is None or best >= name or about(self.run, best)["score"] > described["score"]:
+            self.run.write(BEST, f"{plain}\n".encode())
+            best = name
+        for old in _folders(self.run)[: -self.keep]:
+            if old != best:
+                self.run.delete_folder(old)
+
+
+def _folders(run: Storage) -> list[str]:
+    """The names of all checkpoints of a run, whole or not, the oldest first."""
+    names = {info.name.rpartition("/")[0] for info in run.list(FOLDER, recursive=True)}
+    return sorted(name for name in names if name.startswith(f"{FOLDER}/step-"))
+
+
+class _Files(FileSystemBase):
+    """A run's storage as DCP's file system; its paths are names in the run."""
+
+    def __init__(self, run: Storage):
+        self.run = run
+
+    @contextlib.contextmanager
+    def create_stream(self, path: Any, mode: str) -> Generator[io.IOBase, None, None]:
+        with self.run.open_output(path) if mode == "wb" else self.run.open(path) as stream:
+            yield stream
+        if mode == "wb" and self.run.local:  # on the disk before `latest` names it, should the machine lose its power
+            with Path(self.run.path(path)).open("rb") as written:
+                os.fsync(written.fileno())
+
+    def concat_path(self, path: Any, suffix: str) -> str:
+        return f"{path}/{suffix}"
+
+    def rename(self, path: Any, new_path: Any) -> None:
+        self.run.write(new_path, self.run.read(path))
+        self.run.delete([path])
+
+    def init_path(self, path: Any) -> str:
+        return str(path)
+
+    def mkdir(self, path: Any) -> None:
+        """A file's folder is made with it."""
+
+    @classmethod
+    def validate_checkpoint_id(cls, checkpoint_id: Any) -> bool:
+        return True
+
+    def exists(self, path: Any) -> bool:
+        return self.run.exists(path)
+
+    def rm_file(self, path: Any) -> None:
+        self.run.delete([path])
+
+
+class _Writer(dcp.FileSystemWriter):
+    """Writes to a run's storage; its last act, on rank 0 and after all processes', is to publish the checkpoint."""
+
+    def __init__(self, checkpoints: Checkpoints, name: str, described: dict[str, Any]):
+        super().__init__(name, sync_files=False)
+        self.fs = _Files(checkpoints.run)  # type: ignore[assignment] # its attribute is typed too narrowly
+        self.path = name  # type: ignore[assignment] # a name in the run
+        self._publish = lambda: checkpoints.publish(name, described)
+
+    def finish(self, metadata: Metadata, results: Any) -> None:
+        super().finish(metadata, results)
+        self._publish()
+
+
+class _Reader(dcp.FileSystemReader):
+    def __init__(self, run: Storage, name: str):
+        super().__init__(name)
+        self.run = run
+        self.fs = _Files(run)  # type: ignore[assignment] # its attribute is typed too narrowly
+        self.path = name  # type: ignore[assignment] # a name in the run
+
+    def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
+        # DCP would unpickle whatever the file says, and with it run any code that a stranger's checkpoint brings.
+        metadata = _Unpickler(io.BytesIO(self.run.read(f"{self.path}/.metadata"))).load()
+        if not isinstance(metadata, Metadata):
+            raise TypeError("no metadata")
+        return metadata
+
+
+class _Unpickler(pickle.Unpickler):
+    """Unpickles DCP's descriptions and torch's types, and nothing that acts."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        dtype = module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)
+        if not dtype and name not in _DESCRIPTIONS.get(module, ()):
+            raise pickle.UnpicklingError(f"{module}.{name}")
+        return super().find_class(module, name)
+
+
+def check_resumable(run: Storage, described: dict[str, Any], config: TrainConfig, index_fingerprint: str) -> None:
     """Raises ValueError, in a sentence, if a run's checkpoint was made from another config or dataset."""
-    if state["index_fingerprint"] != index_fingerprint:
+    if described["index_fingerprint"] != index_fingerprint:
         raise ValueError(f"{run.url} was trained on another version of {config.dataset}; give the new run another name")
-    new = asdict(config)
-    for key, old in state["config"].items():
+    new = json.loads(json.dumps(asdict(config)))
+    for key, old in described["config"].items():
         if key in new and key not in RESUMABLE_CHANGES | {"dataset"} and new[key] != old:
             raise ValueError(f"{run.url} was begun with {key} {old!r}, not {new[key]!r}; give the new run another name")
 
@@ -75,26 +315,3 @@ def check_resumable(run: Storage, state: dict[str, Any], config: TrainConfig, in
 def write_config(run: Storage, config: TrainConfig) -> None:
     """Write the effective config."""
     run.write("config.yaml", yaml.safe_dump(asdict(config), sort_keys=False).encode())
-
-
-class Log:
-    """The run's log.jsonl: whole lines, each step's once however often the run was stopped."""
-
-    def __init__(self, run: Storage, first_step: int):
-        self.run = run
-        self._lines: list[str] = []
-        self._written = time.monotonic()
-        if first_step and run.exists("log.jsonl"):
-            kept = run.read("log.jsonl").decode().splitlines()
-            self._lines = [line for line in kept if json.loads(line)["step"] <= first_step]
-
-    def add(self, record: dict[str, Any]) -> None:
-        """Add one record; it must have a step."""
-        self._lines.append(json.dumps(record))
-        if time.monotonic() - self._written > LOG_SECONDS:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write the file."""
-        self.run.write("log.jsonl", "".join(f"{line}\n" for line in self._lines).encode())
-        self._written = time.monotonic()

@@ -6,35 +6,53 @@ It runs in one process, or in several that torchrun (or Ray Train) started: WORL
 from __future__ import annotations
 
 import contextlib
+import json
 import math
-import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from itertools import chain, repeat
+from typing import Any, NamedTuple
 
 import torch
-import torch.distributed as dist
-from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
+from dataset import foreign
 from dataset.ids import hash64
-from dataset.shards import read_index
 from dataset.storage import Storage
 from train import checkpoint
+from train.accumulate import backward
 from train.config import TrainConfig
-from train.data import Samples, batches
-from train.loss import contrastive_loss
-from train.model import MAX_LOGIT_SCALE, create, optimizer, pick_device, preprocess_dict
+from train.corpus import Corpus
+from train.data import Batch, batches, on_device, open_corpus, samples_of
+from train.log import Log, print_record
+from train.loss import LOSSES
+from train.metrics import Clock, duplicate_rate, flops_per_sample, keys_of, memory_bytes, peak_flops
+from train.model import MAX_LOGIT_SCALE, create, preprocess_dict
+from train.optim import MovingAverage, clip_gradients, gradient_norms, load_state, optimizers, state_of
+from train.parallel import spread
+from train.pretrained import begin, fitted, learning
+from train.processes import Processes, Stop, joined, repeatable
+from train.schedule import learning_rate
 
 Progress = Callable[[dict[str, Any]], None]
 MAX_NAMED = 20
-"""Damaged samples that a process names; more are only counted."""
+"""Damaged samples that a process names, and samples of a bad batch that an error names; more are only counted."""
+BAD_BATCHES = "bad_batches.jsonl"
 
 
 class TrainingError(RuntimeError):
     """The run cannot go on; the message says why in a sentence."""
+
+
+class Checked(NamedTuple):
+    """A step of which it is not yet known whether its loss and gradient were numbers."""
+
+    step: int
+    loss: torch.Tensor  # scalar
+    fine: torch.Tensor  # bool
+    rows: torch.Tensor  # this process's samples
 
 
 @dataclass(frozen=True)
@@ -43,6 +61,7 @@ class RunResult:
 
     run: str  # URL of the run's directory
     checkpoint: str  # URL of its last checkpoint
+    step: int  # the last one; less than `steps` if SIGTERM stopped the run
     steps: int
     samples_seen: int
     loss: float  # at the last step
@@ -50,192 +69,255 @@ class RunResult:
     seconds: float  # of this call
 
 
-def train(config: TrainConfig, run: str | None = None, progress: Progress | None = None) -> RunResult:
+def train(
+    config: TrainConfig, run: str | None = None, progress: Progress | None = None, only: Batch | None = None
+) -> RunResult:
     """Train a model on a dataset's shards; resumes by itself where the run was stopped.
+
+    SIGTERM has it write a checkpoint after the step that is under way, and return.
 
     Args:
         run: URL of the run's directory; DATASET/runs/NAME by default.
-        progress: called with every log record: step, steps, epoch, loss, logit_scale, learning_rate,
-            samples_per_second, data_wait_share, eta_seconds, damaged_samples. Printed if not given.
+        progress: called with every log record, whose keys are those of `record` below. Printed if not given.
+        only: train on this batch again and again.
     Raises:
         ValueError: the config does not fit the dataset, the machine or the run that is there already.
         FileNotFoundError: the dataset has no shards.
-        TrainingError: the loss is no longer a number.
+        DamagedSampleError: a sample cannot be read, and the config says to stop; or too many cannot.
+        OSError: a checkpoint could not be written.
+        TrainingError: the loss or a gradient is no longer a number.
     """
     began = time.monotonic()
-    with _processes(config.device) as (rank, processes, device):
-        # What: the dataset's index, the model, the optimizer.
-        dataset = Storage(config.dataset)
-        index = read_index(dataset, "train")
-        steps_per_epoch, steps = config.steps(len(index))
-        clip = create(config.model, config.seed)
-        model: Any = clip.model.to(device).to(memory_format=torch.channels_last)  # convolutions are faster so
-        adamw = optimizer(model, config.learning_rate, config.weight_decay)
+    with joined(config.device) as processes, repeatable(config.deterministic), Stop() as stop:
+        home = Storage(run or f"{foreign.root(config.dataset)}/runs/{config.name}")
+        with processes.one_first():
+            corpus = open_corpus(config, home.url)
+        while True:  # twice where images or texts change their size within the run
+            with contextlib.ExitStack() as ends:
+                result = _train(config, corpus, home, processes, stop, progress or print_record, only, ends)
+            if result.step == result.steps or stop.asked:
+                return replace(result, seconds=time.monotonic() - began)
 
-        # From where: the latest checkpoint, if the run has one.
-        home = Storage(run or f"{dataset.url}/runs/{config.name}")
-        state: dict[str, Any] = {"step": 0, "loss": math.nan}
-        if home.exists(checkpoint.LATEST):
-            state = checkpoint.read(home)
-            checkpoint.check_resumable(home, state, config, index.fingerprint)
-            model.load_state_dict(state["model"])
-            adamw.load_state_dict(state["optimizer"])
-        first_step, value, path = state["step"], state["loss"], checkpoint.name_of(state["step"])
-        del state
-        if _over_processes(first_step, processes, device) != first_step * processes:
-            raise ValueError(
-                f"the processes see different checkpoints; {home.url} must be storage that all of them share"
-            )
-        log = checkpoint.Log(home, first_step)
-        if rank == 0:
-            checkpoint.write_config(home, config)
 
-        # How: normalisation on the device, towers in the configured precision, gradients averaged over processes.
-        mean, std = (
-            torch.tensor(channels, device=device).view(1, 3, 1, 1)
-            for channels in (clip.preprocess.mean, clip.preprocess.std)
-        )
-        towers = model
-        if processes > 1:
-            towers = DistributedDataParallel(model, device_ids=[device] if device.type == "cuda" else None)
-        bf16 = torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16")
-        samples = Samples(
-            dataset,
-            index,
-            clip.tokenize,
-            image_size=clip.image_size,
-            batch_size=config.batch_size,
-            seed=config.seed,
-            crop_min=config.crop_min,
-            rank=rank,
-            processes=processes,
-        )
+def _train(
+    config: TrainConfig,
+    corpus: Corpus,
+    home: Storage,
+    processes: Processes,
+    stop: Stop,
+    progress: Progress,
+    only: Batch | None,
+    ends: contextlib.ExitStack,
+) -> RunResult:
+    """Train from the latest checkpoint to the run's end, or to where images and texts change their size."""
+    rank, device = processes.rank, processes.device
 
-        model.train()
-        stream = batches(samples, first_step, steps, config.workers, device.type == "cuda")
-        damaged = 0
-        waited = 0.0
-        last_time, last_step = time.monotonic(), first_step
-        for step in range(first_step, steps):
-            waiting = time.monotonic()
-            batch = next(stream)
-            waited += time.monotonic() - waiting
-            for name in batch.damaged[: max(0, MAX_NAMED - damaged)]:
-                print(f"damaged sample, replaced: {name}", file=sys.stderr, flush=True)
-            damaged += len(batch.damaged)
+    # Where it is: the latest checkpoint, if the run has one.
+    steps_per_epoch, steps = config.steps(len(corpus))
+    path = checkpoint.latest(home)
+    state: dict[str, Any] = {"step": 0, "loss": math.nan, "skipped": 0}
+    if path is not None:
+        state = checkpoint.about(home, path)
+        checkpoint.check_resumable(home, state, config, corpus.fingerprint)
+    if len(set(processes.gather(path))) > 1:
+        raise ValueError(f"the processes see different checkpoints; {home.url} must be storage that all of them share")
+    first_step, value, skipped = state["step"], state["loss"], state["skipped"]
+    final = first_step >= config.first_part(steps)  # then images and texts have the model's own sizes
+    last_step = steps if final else config.first_part(steps)
 
-            rate = learning_rate(step, steps, config)
-            for group in adamw.param_groups:
+    # What: the model, the optimizers, the moving average of the weights.
+    clip = create(
+        config.model,
+        config.seed,
+        loss=config.loss,
+        image_size=0 if final else config.image_size,
+        context_length=0 if final else config.context_length,
+        patch_dropout=config.patch_dropout,
+        tokenizer=config.tokenizer,
+    )
+    clip = begin(clip, config) if path is None else begin(clip, replace(config, pretrained=""))
+    flops, peak = flops_per_sample(clip), peak_flops(device, config.peak_tflops)
+    model: Any = clip.model.to(device)
+    if config.parallel != "fsdp":  # which takes no other layout
+        model.to(memory_format=torch.channels_last)  # convolutions are faster so
+    if config.grad_checkpointing:
+        model.set_grad_checkpointing()
+    if config.compile:
+        model.compile()
+    towers = spread(model, config.parallel, processes, config.deterministic)
+    steppers = optimizers(model, config)
+    average = MovingAverage(model, config.ema) if config.ema else None
+    scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
+
+    # What of it a checkpoint holds, by name, and back.
+    def tensors() -> dict[str, torch.Tensor]:
+        found = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+        if average is not None:
+            found |= {f"ema.{name}": tensor for name, tensor in average.average.items()}
+        return found | state_of(model, steppers)
+
+    if path is not None:
+        held = tensors()
+        checkpoint.load(home, path, held, processes, partial(fitted, model))
+        load_state(model, steppers, held)
+        scaler.load_state_dict(state["scaler"])
+    saved = ends.enter_context(checkpoint.Checkpoints(home, config.keep, processes))
+    log = ends.enter_context(Log(home, first_step, config)) if rank == 0 else None
+    if rank == 0:
+        checkpoint.write_config(home, config)
+
+    # How: normalisation on the device, towers in the configured precision.
+    mean, std = (
+        torch.tensor(channels, device=device).view(1, 3, 1, 1)
+        for channels in (clip.preprocess.mean, clip.preprocess.std)
+    )
+    half = torch.float16 if config.precision == "fp16" else torch.bfloat16
+    autocast = torch.autocast(device.type, half, enabled=config.precision != "fp32")
+    samples = samples_of(config, corpus, clip.tokenize, clip.image_size, rank, processes.count)
+
+    learning(clip, config)
+    pinned = device.type == "cuda"
+    read = repeat(only) if only else batches(samples, first_step, last_step, config.workers, pinned)
+    stream = on_device(read, device)
+    damaged = 0
+    total, added = torch.zeros((), dtype=torch.float64, device=device), 0  # the losses since the last checkpoint
+    unchecked: list[Checked] = []
+    clock = Clock(first_step)
+    done = first_step
+    for step in range(first_step, last_step):
+        waiting = time.monotonic()
+        batch = next(stream)
+        clock.waited += time.monotonic() - waiting
+        for name in batch.damaged[: max(0, MAX_NAMED - damaged)]:
+            print(f"damaged sample, replaced: {name}", file=sys.stderr, flush=True)
+        damaged += len(batch.damaged)
+
+        rate = learning_rate(step, steps, config)
+        for stepper in steppers:
+            for group in stepper.param_groups:
                 group["lr"] = rate
-            torch.manual_seed(hash64("dropout", config.seed, step, rank) >> 1)  # not carried over from step to step
+            stepper.zero_grad(set_to_none=True)
 
-            images = batch.images.to(device, non_blocking=True).to(memory_format=torch.channels_last)
-            texts = batch.texts.to(device, non_blocking=True)
-            with bf16:
-                image_features, text_features, scale = towers((images.float() / 255 - mean) / std, texts)
-            loss = contrastive_loss(image_features, text_features, scale)
-            adamw.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip)
-            adamw.step()
-            with torch.no_grad():
-                model.logit_scale.clamp_(max=math.log(MAX_LOGIT_SCALE))
+        loss = backward(
+            towers,
+            batch.images,
+            batch.texts,
+            loss=LOSSES[config.loss],
+            micro_batch=config.micro_batch,
+            seed=hash64("dropout", config.seed, step, rank),  # not carried over from step to step
+            prepare=lambda images: (images.float() / 255 - mean) / std,
+            autocast=autocast,
+            scaler=scaler,
+        )
 
-            done = step + 1
-            to_log = done % config.log_every == 0 or done == steps
-            to_save = done % config.checkpoint_every == 0 or done == steps
-            if to_log or to_save:
-                value = loss.item()  # waits for the device, so not at every step
-                if not math.isfinite(value):
-                    raise TrainingError(
-                        f"the loss is {value} at step {done}; try a lower learning_rate than {config.learning_rate}"
-                    )
-            if to_log:
-                now = time.monotonic()
-                per_step = (now - last_time) / (done - last_step)
-                record = {
-                    "step": done,
-                    "steps": steps,
-                    "epoch": round(done / steps_per_epoch, 3),
-                    "loss": value,
-                    "logit_scale": model.logit_scale.exp().item(),
-                    "learning_rate": rate,
-                    "samples_per_second": round(config.batch_size / per_step, 1),
-                    "data_wait_share": round(waited / (now - last_time), 3),
-                    "eta_seconds": round(per_step * (steps - done)),
-                    "damaged_samples": round(_over_processes(damaged, processes, device)),
-                }
-                last_time, last_step, waited = now, done, 0.0
-                if rank == 0:
-                    log.add(record)
-                    (progress or print_record)(record)
-            if to_save and rank == 0:
+        # A loss or gradient that is no number: found before the step if it is to be skipped, else with the next log
+        # line, for looking waits for the device. Infinite gradients in fp16 are the scaler's business: it halves.
+        for stepper in steppers:
+            scaler.unscale_(stepper)
+        norms = gradient_norms(model)
+        fine = loss.isfinite() if scaler.is_enabled() else loss.isfinite() & norms["all"].isfinite()
+        unchecked.append(Checked(step + 1, loss, fine, batch.rows))
+        if config.on_nan == "skip" and not fine.item():
+            skipped += 1
+            _name_bad_batch(home, processes, corpus, unchecked.pop(), config, skipped)
+            for stepper in steppers:
+                stepper.zero_grad(set_to_none=True)
+        else:
+            clip_gradients(model, norms["all"], config.grad_clip)
+            for stepper in steppers:
+                scaler.step(stepper)
+            total, added = total + loss, added + 1
+        scaler.update()
+        with torch.no_grad():
+            model.logit_scale.clamp_(max=math.log(MAX_LOGIT_SCALE))
+        if average is not None:
+            average.update()
+
+        done = step + 1
+        stop.asked = processes.sum(stop.asked) > 0  # of any process
+        to_log = done % config.log_every == 0 or done == last_step
+        to_save = done % config.checkpoint_every == 0 or done == last_step or stop.asked
+        if to_log or to_save:
+            for checked in unchecked:
+                value = checked.loss.item()
+                if not checked.fine.item():
+                    _name_bad_batch(home, processes, corpus, checked, config, skipped)
+            unchecked.clear()
+        if to_log:
+            keys = processes.gather(keys_of(batch.texts, corpus.pair_ids(batch.rows.numpy())))
+            record = {
+                "step": done,
+                "steps": steps,
+                "epoch": round(done / steps_per_epoch, 3),
+                "samples_seen": done * config.batch_size,
+                "loss": value,
+                "logit_scale": model.logit_scale.exp().item(),
+                "learning_rate": rate,
+                **{f"gradient_norm_{tower}": norm.item() for tower, norm in norms.items()},
+                "duplicate_share": round(duplicate_rate(chain.from_iterable(keys)), 4),
+                **clock.rates(done, steps, config.batch_size, processes.count, flops, peak),
+                "memory_bytes": memory_bytes(device),
+                "damaged_samples": round(processes.sum(damaged)),
+                "skipped_steps": skipped,
+            }
+            if log is not None:
+                log.add(record)
+                progress(record)
+        if to_save:
+            if log is not None:
                 log.flush()  # first: what a checkpoint is resumed from must have been logged
-                path = checkpoint.write(
-                    home,
-                    {
-                        "step": done,
-                        "loss": value,
-                        "model": model.state_dict(),
-                        "optimizer": adamw.state_dict(),
-                        "config": asdict(config),
-                        "index_fingerprint": index.fingerprint,
-                        "name": clip.name,
-                        "model_config": clip.config,
-                        "preprocess": preprocess_dict(clip),
-                    },
-                    config.keep,
-                )
+            described = {
+                "step": done,
+                "score": total.item() / max(1, added),
+                "loss": value,
+                "skipped": skipped,
+                "scaler": scaler.state_dict(),
+                "config": asdict(config),
+                "index_fingerprint": corpus.fingerprint,
+                "name": clip.name,
+                "model_config": clip.config,
+                "preprocess": preprocess_dict(clip),
+            }
+            path = saved.save(tensors(), described)
+            total, added = torch.zeros_like(total), 0
+        if stop.asked:
+            break
+    assert path is not None
     return RunResult(
         run=home.url,
         checkpoint=home.url_of(path),
+        step=done,
         steps=steps,
-        samples_seen=steps * config.batch_size,
+        samples_seen=done * config.batch_size,
         loss=value,
         damaged_samples=damaged,
-        seconds=time.monotonic() - began,
+        seconds=0.0,
     )
 
 
-def learning_rate(step: int, steps: int, config: TrainConfig) -> float:
-    """Linear warm-up, then a cosine to zero (Radford et al. 2021, §2.5)."""
-    warmup = round(config.warmup_share * steps)
-    if step < warmup:
-        return config.learning_rate * (step + 1) / warmup
-    return config.learning_rate * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup))) / 2
-
-
-def print_record(record: dict[str, Any]) -> None:
-    """A log record as one line."""
-    minutes, seconds = divmod(record["eta_seconds"], 60)
-    print(
-        f"step {record['step']:>6}/{record['steps']}  epoch {record['epoch']:6.2f}  loss {record['loss']:.4f}  "
-        f"logit scale {record['logit_scale']:6.2f}  {record['samples_per_second']:8.1f} samples/s  "
-        f"data wait {record['data_wait_share']:4.0%}  ETA {minutes}:{seconds:02d}",
-        flush=True,
+def _name_bad_batch(
+    home: Storage,
+    processes: Processes,
+    corpus: Corpus,
+    checked: Checked,
+    config: TrainConfig,
+    skipped: int,
+) -> None:
+    """Write a bad batch's pair_ids to RUN/bad_batches.jsonl; raises TrainingError if the run is to stop."""
+    step, value, rows = checked.step, checked.loss.item(), checked.rows
+    names = [name for part in processes.gather(corpus.pair_ids(rows.numpy())) for name in part]
+    if processes.rank == 0:
+        before = home.read(BAD_BATCHES) if home.exists(BAD_BATCHES) else b""
+        home.write(BAD_BATCHES, before + json.dumps({"step": step, "pair_ids": names}).encode() + b"\n")
+    what = f"the loss is {value}" if not math.isfinite(value) else "a gradient is no number"
+    told = f"on the samples {', '.join(names[:MAX_NAMED])}{' …' if len(names) > MAX_NAMED else ''}"
+    if config.on_nan == "skip" and skipped <= config.max_skipped:
+        if processes.rank == 0:
+            print(f"step {step} skipped: {what} {told}", file=sys.stderr, flush=True)
+        return
+    advice = (
+        f"{skipped} steps were skipped, more than max_skipped"
+        if config.on_nan == "skip"
+        else f"try a lower learning_rate than {config.learning_rate}"
     )
-
-
-@contextlib.contextmanager
-def _processes(wanted: str) -> Iterator[tuple[int, int, torch.device]]:
-    """(rank, number of processes, device) of this process; joins the others if there are any and nobody has."""
-    device = pick_device(wanted)
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    ours = int(os.environ.get("WORLD_SIZE", 1)) > 1 and not dist.is_initialized()
-    if ours:
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    try:
-        yield (dist.get_rank(), dist.get_world_size(), device) if dist.is_initialized() else (0, 1, device)
-    finally:
-        if ours:
-            dist.destroy_process_group()
-
-
-def _over_processes(value: float, processes: int, device: torch.device) -> float:
-    """The sum of every process's value."""
-    if processes == 1:
-        return value
-    total = torch.tensor(value, dtype=torch.float64, device=device)
-    dist.all_reduce(total)
-    return total.item()
+    raise TrainingError(f"{what} at step {step}, {told}; all are in {home.url_of(BAD_BATCHES)}; {advice}")

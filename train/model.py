@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import json
 import logging
+import math
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import open_clip
 import torch
+from open_clip.tokenizer import HFTokenizer
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from torch import Tensor, nn
@@ -21,6 +24,8 @@ from torch import Tensor, nn
 MODELS = Path(__file__).parent / "models"
 MAX_LOGIT_SCALE = 100.0
 """Radford et al. 2021, §2.5: logits are never scaled by more."""
+SIGMOID_START = {"init_logit_scale": math.log(10), "init_logit_bias": -10.0}
+"""Zhai et al. 2023, §3.2: the many pairs that do not match would else weigh too much at first."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,7 @@ class Clip:
     name: str
     config: dict[str, Any]  # the open_clip model config: embed_dim, vision_cfg, text_cfg
     preprocess: PreprocessCfg
-    model: nn.Module  # forward(images, texts) -> (image features, text features, logit scale)
+    model: nn.Module  # forward(images, texts) -> (image features, text features, logit scale[, logit bias])
     tokenize: Callable[[list[str]], Tensor]  # texts -> int64 of shape (n, context length)
 
     @property
@@ -76,54 +81,109 @@ def our_models() -> list[str]:
     return sorted(path.stem for path in MODELS.glob("*.json"))
 
 
-def create(model: str, seed: int = 0) -> Clip:
+def create(
+    model: str,
+    seed: int = 0,
+    *,
+    loss: str = "softmax",
+    image_size: int = 0,
+    context_length: int = 0,
+    patch_dropout: float = 0.0,
+    tokenizer: str = "",
+) -> Clip:
     """A model with fresh weights; the same ones for the same seed.
 
     Args:
         model: an open_clip model name, one of ours, or the path of a JSON file with an open_clip model config.
+        loss: what it will be trained by: softmax; or sigmoid, which gives it SigLIP's logit scale and bias, unless its
+            config has a bias.
+        image_size, context_length: pixels and tokens, if not those of the model's config.
+        patch_dropout: the share of an image's patches that training leaves out.
+        tokenizer: a folder with a Hugging Face tokenizer, if not the model's own.
     Raises:
-        ValueError: there is no such model, or it is not trained by contrast alone.
+        ValueError: there is no such model or tokenizer, or the model is not trained by that loss alone.
     """
     name = known_name(model)
     config: dict[str, Any] = open_clip.get_model_config(name)
-    if unfit := sorted({"multimodal_cfg", "init_logit_bias"} & set(config)):
-        raise ValueError(f"model must be a CLIP with a softmax loss; {name!r} is not, as its {unfit[0]} says")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        fresh = _fresh(name)
-    return _clip(name, config, fresh, name)
+    if "multimodal_cfg" in config:
+        raise ValueError(f"model must be trained by contrast alone; {name!r} is not, as its multimodal_cfg says")
+    if loss == "softmax" and "init_logit_bias" in config:
+        raise ValueError(f"loss must be sigmoid for {name!r}, as its init_logit_bias says")
+    if loss == "sigmoid" and "init_logit_bias" not in config:
+        config.update(SIGMOID_START)
+    if image_size:
+        config["vision_cfg"]["image_size"] = image_size
+    if context_length:
+        config["text_cfg"]["context_length"] = context_length
+    if tokenizer:
+        config["text_cfg"].update(_with_tokenizer(tokenizer))
+    with _described(config) as source:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            fresh = _fresh(source, force_patch_dropout=patch_dropout or None)
+        return _clip(name, config, fresh, source)
 
 
-def restore(name: str, config: dict[str, Any], preprocess: dict[str, Any], weights: dict[str, Tensor]) -> Clip:
+def _with_tokenizer(folder: str) -> dict[str, Any]:
+    """What a Hugging Face tokenizer changes in a text tower's config: its words, and the token at which it is read."""
+    if not Path(folder).is_dir():
+        raise ValueError(f"tokenizer must be a folder with a Hugging Face tokenizer, not {folder!r}")
+    try:
+        words = HFTokenizer(folder).tokenizer
+    except ImportError:
+        raise ValueError(f"tokenizer {folder!r} needs the package transformers, which is not installed") from None
+    except Exception as error:  # transformers raises anything on files that it did not write
+        raise ValueError(f"tokenizer {folder!r} cannot be read: {' '.join(str(error).split())}") from None
+    end = words.eos_token_id if words.eos_token_id is not None else words.sep_token_id
+    if end is None or end not in words("a")["input_ids"]:
+        raise ValueError(f"tokenizer {folder!r} must end a text with a token (eos or sep), where its feature is read")
+    found = {"hf_tokenizer_name": str(Path(folder).absolute()), "vocab_size": len(words)}
+    return {**found, "pool_type": "eos", "eos_id": end}
+
+
+def restore(name: str, config: dict[str, Any], preprocess: dict[str, Any], weights: dict[str, Tensor] | None) -> Clip:
     """A model from what a checkpoint says of it, whether or not its name still means the same config.
 
+    Args:
+        weights: None leaves them to the caller.
     Raises:
         RuntimeError: the weights are not those of the config.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        described = json.dumps({"model_cfg": config, "preprocess_cfg": preprocess})
-        (Path(folder) / "open_clip_config.json").write_text(described, encoding="utf-8")
-        source = f"local-dir:{folder}"
-        model = _fresh(source)
-        # Only a name tells open_clip where to find a tokenizer that is not its own.
-        clip = _clip(name, config, model, name if "hf_tokenizer_name" in config["text_cfg"] else source)
-    model.load_state_dict(weights)
+    with _described(config, preprocess) as source:
+        clip = _clip(name, config, _fresh(source), source)
+    if weights is not None:
+        clip.model.load_state_dict(weights)
     return clip
 
 
-def _fresh(source: str) -> nn.Module:
+@contextlib.contextmanager
+def _described(config: dict[str, Any], preprocess: dict[str, Any] | None = None) -> Iterator[str]:
+    """A model as the name by which open_clip makes it."""
+    with tempfile.TemporaryDirectory() as folder:
+        described = json.dumps({"model_cfg": config, "preprocess_cfg": preprocess or {}})
+        (Path(folder) / "open_clip_config.json").write_text(described, encoding="utf-8")
+        yield f"local-dir:{folder}"
+
+
+def _fresh(source: str, **more: Any) -> nn.Module:
     """A model without weights, and without open_clip's warning that it has none."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        return open_clip.create_model(source, load_weights=False, pretrained_text=False)
+        return open_clip.create_model(source, load_weights=False, pretrained_text=False, **more)
     finally:
         logging.disable(before)
 
 
-def _clip(name: str, config: dict[str, Any], model: nn.Module, tokenizer: str) -> Clip:
+def _clip(name: str, config: dict[str, Any], model: nn.Module, source: str) -> Clip:
     preprocess = PreprocessCfg(**open_clip.get_model_preprocess_cfg(model))
-    return Clip(name, config, preprocess, model, open_clip.get_tokenizer(tokenizer))
+    text = config["text_cfg"]
+    if "hf_tokenizer_name" in text:  # at a local source open_clip would look for it beside the config
+        more = {"context_length": text.get("context_length", 77), "tokenizer_mode": text.get("tokenizer_mode")}
+        tokenize = HFTokenizer(text["hf_tokenizer_name"], **more, **text.get("tokenizer_kwargs", {}))
+    else:
+        tokenize = open_clip.get_tokenizer(source)
+    return Clip(name, config, preprocess, model, tokenize)
 
 
 def pick_device(wanted: str) -> torch.device:
@@ -139,18 +199,3 @@ def pick_device(wanted: str) -> torch.device:
 def preprocess_dict(clip: Clip) -> dict[str, Any]:
     """The preprocessing as plain values, as checkpoints and exports keep it."""
     return dict(json.loads(json.dumps(asdict(clip.preprocess))))
-
-
-def optimizer(model: nn.Module, learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
-    """AdamW with the paper's betas; gains, biases and the logit scale are not decayed (Radford et al. 2021, §2.5).
-
-    Betas and epsilon: Table 19; a tower with a convolution deeper than its stem counts as a ResNet.
-    """
-    convolutions = sum(isinstance(module, nn.Conv2d) for module in model.modules())
-    betas, epsilon = ((0.9, 0.98), 1e-6) if convolutions <= 1 else ((0.9, 0.999), 1e-8)
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [parameter for parameter in parameters if parameter.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [parameter for parameter in parameters if parameter.ndim < 2], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=learning_rate, betas=betas, eps=epsilon, fused=True)

@@ -19,6 +19,8 @@ WRONG = [
     ("batch_size", 0),
     ("batch_size", 2.5),
     ("batch_size", True),
+    ("micro_batch", -1),
+    ("loss", "hinge"),
     ("epochs", 0),
     ("epochs", "many"),
     ("learning_rate", -1e-3),
@@ -31,7 +33,39 @@ WRONG = [
     ("grad_clip", 0),
     ("crop_min", 0),
     ("crop_min", 1.01),
-    ("precision", "fp16"),
+    ("crop", "round"),
+    ("flip", 1.5),
+    ("captions", {}),
+    ("captions", "txt"),
+    ("mixture", ["a"]),
+    ("mixture", {"out": 1.0}),
+    ("shuffle", "some"),
+    ("shuffle_shards", 0),
+    ("damaged", "ignore"),
+    ("cache", 1.5),
+    ("cache_bytes", 0),
+    ("precision", "fp8"),
+    ("warmup_steps", -1),
+    ("samples_seen", -1),
+    ("optimizer", "sgd"),
+    ("schedule", "linear"),
+    ("cooldown_share", 1),
+    ("unlocked_groups", -1),
+    ("lock", "both"),
+    ("image_size", -1),
+    ("context_length", -1),
+    ("final_share", 1),
+    ("patch_dropout", 1),
+    ("ema", 1),
+    ("compile", "yes"),
+    ("grad_checkpointing", 1),
+    ("deterministic", "no"),
+    ("tensorboard", 0),
+    ("parallel", "tp"),
+    ("on_nan", "ignore"),
+    ("max_skipped", -1),
+    ("peak_tflops", -1),
+    ("wandb", 1.5),
     ("seed", "x"),
     ("device", "tpu"),
     ("workers", -1),
@@ -53,6 +87,19 @@ def test_a_wrong_value_is_one_sentence_that_names_the_key(key: str, value: Any) 
 def test_an_unknown_key_is_named_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match=r"unknown key batchsize .* batch_size,"):
         load({"dataset": "out", "batchsize": 3})
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"lock": "image"}, "^pretrained must be given where a tower is locked"),
+        ({"precision": "fp16", "parallel": "fsdp"}, "^parallel must be ddp where precision is fp16"),
+        ({"schedule": "constant", "cooldown_share": 0.98}, "^cooldown_share must be at most 0.95, with warmup_share"),
+    ],
+)
+def test_keys_that_do_not_go_together_are_one_sentence(values: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        load({"dataset": "out", **values})
 
 
 def test_the_dataset_is_required() -> None:
@@ -82,9 +129,17 @@ def test_a_missing_file_is_said_to_be_missing(tmp_path: Path) -> None:
         load(tmp_path / "none.yaml")
 
 
-def test_steps_leave_out_the_partial_batch() -> None:
+@pytest.mark.parametrize("weight", [0, -1, float("nan"), float("inf"), "much", True])
+@pytest.mark.parametrize("key", ["captions", "mixture"])
+def test_a_wrong_weight_is_named_with_its_key(key: str, weight: Any) -> None:
+    with pytest.raises(ValueError, match=rf"^{key}\.a must be ") as caught:
+        load({"dataset": "out", key: {"a": weight}})
+    assert "\n" not in str(caught.value)
+
+
+def test_steps_reach_across_epochs() -> None:
     config = TrainConfig("out", batch_size=10, epochs=2.5)
-    assert config.steps(39) == (3, 8)
-    assert TrainConfig("out", batch_size=10, epochs=0.01).steps(39) == (3, 1)
+    assert config.steps(39) == (3.9, 10)
+    assert TrainConfig("out", batch_size=10, epochs=0.01).steps(39) == (3.9, 1)
     with pytest.raises(ValueError, match=r"^batch_size must be at most the dataset's 9 training samples, not 10$"):
         config.steps(9)

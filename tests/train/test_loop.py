@@ -19,11 +19,14 @@ import yaml
 from dataset.storage import Storage
 from tests.train import tiny
 from tests.train.test_data import spoil
-from train import checkpoint
 from train.__main__ import main
 from train.config import TrainConfig
-from train.loop import TrainingError, learning_rate, train
+from train.evaluate.load import load_clip
+from train.loop import TrainingError, train
+from train.loss import softmax_loss
+from train.schedule import learning_rate
 
+CHECKPOINT = (".metadata", "__0_0.distcp", "checkpoint.json")
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -37,6 +40,7 @@ def config_of(dataset: str, **changes: Any) -> TrainConfig:
         "device": "cpu",
         "log_every": 1,
         "checkpoint_every": 5,
+        "tensorboard": False,
     }
     return TrainConfig(dataset=dataset, **{**defaults, **changes})
 
@@ -56,8 +60,7 @@ def losses(run: str | Path) -> dict[int, float]:
 
 
 def weights(run: str | Path) -> dict[str, torch.Tensor]:
-    model: dict[str, torch.Tensor] = checkpoint.read(Storage(str(run)))["model"]
-    return model
+    return load_clip(str(run), "model").model.state_dict()
 
 
 @pytest.fixture(scope="module")
@@ -73,24 +76,33 @@ def assert_same_run(run: str | Path, whole: str) -> None:
 
 
 def test_it_learns(tiny_dataset: str, tmp_path: Path) -> None:
-    result = train(config_of(tiny_dataset, epochs=40, learning_rate=3e-3, log_every=10), str(tmp_path), quiet)
+    result = train(
+        config_of(tiny_dataset, epochs=40, learning_rate=3e-3, log_every=10, checkpoint_every=80), str(tmp_path), quiet
+    )
     log = log_of(tmp_path)
     assert log[0]["loss"] > 1.4
     assert result.loss == log[-1]["loss"] < 0.7
     assert (result.steps, result.samples_seen, result.damaged_samples) == (160, 2560, 0)
     assert [record["step"] for record in log] == list(range(10, 161, 10))
     assert set(log[0]) == {
-        "step", "steps", "epoch", "loss", "logit_scale", "learning_rate", "samples_per_second", "data_wait_share",
-        "eta_seconds", "damaged_samples",
+        "step", "steps", "epoch", "samples_seen", "loss", "logit_scale", "learning_rate", "gradient_norm_image",
+        "gradient_norm_text", "gradient_norm_rest", "gradient_norm_all", "duplicate_share", "samples_per_second",
+        "samples_per_second_per_device", "data_wait_share", "mfu", "eta_seconds", "memory_bytes", "damaged_samples",
+        "skipped_steps",
     }  # fmt: skip
 
 
 def test_a_run_is_a_directory_of_config_log_and_checkpoints(whole_run: str) -> None:
     files = sorted(str(path.relative_to(whole_run)) for path in Path(whole_run).rglob("*") if path.is_file())
+    files = [name for name in files if not name.startswith("tensorboard/events.out.tfevents.")]
     assert files == [
+        "checkpoints/best",
         "checkpoints/latest",
-        "checkpoints/step-00000010.pt",
-        "checkpoints/step-00000012.pt",
+        *(
+            f"checkpoints/step-{step:08d}/{name}"
+            for step in (10, 12)
+            for name in (".metadata", "__0_0.distcp", "checkpoint.json")
+        ),
         "config.yaml",
         "log.jsonl",
     ]
@@ -101,7 +113,7 @@ def test_the_run_lies_beside_its_dataset_by_default(tmp_path: Path) -> None:
     url = tiny.write_dataset(tmp_path)
     result = train(config_of(url, name="first", epochs=0.5), progress=quiet)
     assert result.run == f"{url}/runs/first"
-    assert Path(result.checkpoint).is_file()
+    assert Path(result.checkpoint).is_dir()
 
 
 class StopError(Exception):
@@ -132,7 +144,7 @@ def killed(config: TrainConfig, run: Path, step: int, within_write_of: str | Non
 
     def work() -> None:
         seen = 0
-        write = Storage.write
+        write, open_output = Storage.write, Storage.open_output
 
         def progress(record: dict[str, Any]) -> None:
             nonlocal seen
@@ -145,8 +157,16 @@ def killed(config: TrainConfig, run: Path, step: int, within_write_of: str | Non
                 die()
             write(storage, name, data)
 
+        def opening(storage: Storage, name: str) -> Any:
+            stream = open_output(storage, name)
+            if within_write_of == name and seen >= step:
+                stream.write(b"a part")
+                die()
+            return stream
+
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Storage, "write", writing)
+            patch.setattr(Storage, "open_output", opening)
             train(config, str(run), progress)
 
     process = multiprocessing.get_context("fork").Process(target=work)
@@ -157,7 +177,13 @@ def killed(config: TrainConfig, run: Path, step: int, within_write_of: str | Non
 
 @pytest.mark.parametrize(
     ("step", "within_write_of"),
-    [(1, None), (8, None), (10, "checkpoints/latest"), (10, "checkpoints/step-00000010.pt"), (10, "log.jsonl")],
+    [
+        (8, None),
+        (10, "checkpoints/latest"),
+        (10, "checkpoints/step-00000010/__0_0.distcp"),
+        (10, "checkpoints/step-00000010/.metadata"),
+        (10, "log.jsonl"),
+    ],
 )
 def test_a_killed_run_goes_on_to_the_same_bits(
     tiny_dataset: str, whole_run: str, tmp_path: Path, step: int, within_write_of: str | None
@@ -190,17 +216,24 @@ def test_a_run_does_not_go_on_with_another_dataset(whole_run: str, tmp_path: Pat
         train(config_of(other, epochs=4), whole_run, quiet)
 
 
-def test_only_the_newest_checkpoints_are_kept(tiny_dataset: str, tmp_path: Path) -> None:
-    for keep, left in ((3, [9, 11, 12]), (1, [12])):
+def test_only_the_newest_checkpoints_and_the_best_are_kept(tiny_dataset: str, tmp_path: Path) -> None:
+    for keep in (1, 3):
         run = tmp_path / str(keep)
-        train(config_of(tiny_dataset, checkpoint_every=1 if keep == 1 else 2, keep=keep), str(run), quiet)
-        steps = sorted(int(path.stem[5:]) for path in (run / "checkpoints").glob("*.pt"))
-        assert steps == ([8, 10, 12] if keep == 3 else left)
+        train(
+            config_of(tiny_dataset, checkpoint_every=2, keep=keep, learning_rate=9.0, warmup_share=0.9), str(run), quiet
+        )
+        steps = sorted(int(path.name[5:]) for path in (run / "checkpoints").glob("step-*"))
+        logged = losses(run)
+        best = min(range(2, 13, 2), key=lambda step: logged[step - 1] + logged[step])
+        assert best < 8  # so high a learning rate
+        assert steps == [best, *range(14 - 2 * keep, 13, 2)]
+        assert load_clip(str(run / "checkpoints" / "best")).model is not None
 
 
 def test_a_spoiled_checkpoint_is_one_sentence(tiny_dataset: str, tmp_path: Path) -> None:
     result = train(config_of(tiny_dataset, epochs=0.25), str(tmp_path), quiet)
-    Path(result.checkpoint).write_bytes(b"PK\x03\x04" + bytes(100))
+    for file in (".metadata", "__0_0.distcp"):
+        (Path(result.checkpoint) / file).write_bytes(b"PK\x03\x04" + bytes(100))
     with pytest.raises(ValueError, match="is not a checkpoint of this trainer"):
         train(config_of(tiny_dataset, epochs=0.25), str(tmp_path), quiet)
 
@@ -231,9 +264,10 @@ def test_a_loss_that_is_no_number_ends_the_run_before_it_is_saved(
 ) -> None:
     from train import loop
 
-    exact = loop.contrastive_loss
-    monkeypatch.setattr(loop, "contrastive_loss", lambda *features: exact(*features) * float("nan"))
-    with pytest.raises(TrainingError, match=r"^the loss is nan at step 5; try a lower learning_rate than 0\.001$"):
+    monkeypatch.setitem(loop.LOSSES, "softmax", lambda *features: softmax_loss(*features) * float("nan"))
+    with pytest.raises(
+        TrainingError, match=r"^the loss is nan at step 1, on the samples [0-9a-f]{32}, .*; try a lower"
+    ):
         train(config_of(tiny_dataset, log_every=100), str(tmp_path), quiet)
     assert not (tmp_path / "checkpoints").exists()
 
@@ -302,4 +336,4 @@ def test_the_command_trains(tiny_dataset: str, tmp_path: Path, capsys: pytest.Ca
     printed = capsys.readouterr().out.splitlines()
     assert [line.split()[1] for line in printed[:-1]] == ["2/4", "4/4"]
     assert "samples/s" in printed[0]
-    assert printed[-1].startswith(str(tmp_path / "run" / "checkpoints" / "step-00000004.pt"))
+    assert printed[-1].startswith(str(tmp_path / "run" / "checkpoints" / "step-00000004"))

@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from tests.train import tiny
-from train.model import create, optimizer, our_models, pick_device, preprocess_dict, restore
+from train.config import TrainConfig
+from train.model import create, our_models, pick_device, preprocess_dict, restore
+from train.optim import optimizers
 
 
 def test_a_seed_gives_the_weights_and_leaves_torchs_own_alone() -> None:
@@ -55,10 +57,28 @@ def test_a_file_that_is_no_model_is_one_sentence(tmp_path: Path, text: str) -> N
         create(str(tmp_path / "none.json"))
 
 
-@pytest.mark.parametrize("name", ["coca_base", "ViT-B-16-SigLIP"])
-def test_models_with_another_loss_are_refused(name: str) -> None:
-    with pytest.raises(ValueError, match=r"^model must be a CLIP with a softmax loss"):
-        create(name)
+@pytest.mark.parametrize(
+    ("name", "loss", "message"),
+    [
+        ("coca_base", "softmax", "model must be trained by contrast alone; 'coca_base' is not"),
+        ("ViT-B-16-SigLIP", "softmax", "loss must be sigmoid for 'ViT-B-16-SigLIP', as its init_logit_bias says"),
+    ],
+)
+def test_models_with_another_loss_are_refused(name: str, loss: str, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{message}"):
+        create(name, loss=loss)
+
+
+def test_the_sigmoid_loss_starts_from_siglips_scale_and_bias(tmp_path: Path) -> None:
+    clip = create(tiny.MODEL, loss="sigmoid")
+    own = tmp_path / "biased.json"
+    own.write_text(json.dumps({**tiny.CONFIG, "init_logit_bias": -3.0}))
+    biased = create(str(own), loss="sigmoid")
+    again = restore(tiny.MODEL, clip.config, preprocess_dict(clip), clip.model.state_dict())
+    values = [(model.logit_scale.exp().item(), model.logit_bias.item()) for model in (clip.model, biased.model)]
+    assert values == [pytest.approx((10, -10)), pytest.approx((1 / 0.07, -3))]
+    assert again.model.logit_bias.item() == -10
+    assert create(tiny.MODEL).model.logit_bias is None
 
 
 def test_a_checkpoints_model_is_restored_though_its_name_means_another_now() -> None:
@@ -76,7 +96,7 @@ def test_a_checkpoints_model_is_restored_though_its_name_means_another_now() -> 
 
 def test_gains_biases_and_the_logit_scale_are_not_decayed() -> None:
     model = create(tiny.MODEL).model
-    decayed, others = optimizer(model, 1e-3, 0.2).param_groups
+    decayed, others = optimizers(model, TrainConfig("out", weight_decay=0.2))[0].param_groups
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     kept = {names[id(parameter)] for parameter in others["params"]}
     assert (decayed["weight_decay"], others["weight_decay"]) == (0.2, 0.0)
@@ -89,7 +109,7 @@ def test_gains_biases_and_the_logit_scale_are_not_decayed() -> None:
 
 def test_betas_are_the_papers_by_kind_of_image_tower() -> None:
     def kind(name: str) -> tuple[tuple[float, float], float]:
-        group = optimizer(create(name).model, 1e-3, 0.2).param_groups[0]
+        group = optimizers(create(name).model, TrainConfig("out"))[0].param_groups[0]
         return group["betas"], group["eps"]
 
     assert kind(tiny.MODEL) == ((0.9, 0.98), 1e-6)

@@ -21,19 +21,21 @@ def evaluate(
     samples: int = 500,
     batch_size: int = 256,
     device: str = "auto",
+    weights: str = "auto",
 ) -> list[Result]:
     """Examine a checkpoint.
 
     Args:
-        checkpoint: a run's directory (its latest checkpoint), a `.pt` file of one, or what `train.export` wrote.
+        checkpoint: a run's directory (its latest checkpoint), one of its checkpoints, or what `train.export` wrote.
         tasks: directories of zero-shot tasks, see `train.evaluate.zero_shot`.
         dataset: URL of a dataset, for retrieval over its held-out split.
         samples: N, the pairs that retrieval ranks.
         device: auto (a GPU if there is one), cpu or cuda.
+        weights: model, ema or auto; see `load`.
     Raises:
         ValueError, FileNotFoundError: the checkpoint, a task or the dataset is not there or not what it should be.
     """
-    encoder = load(checkpoint, device, batch_size)
+    encoder = load(checkpoint, device, batch_size, weights)
     results: list[Result] = []
     for task in tasks:
         results += zero_shot(encoder, task)

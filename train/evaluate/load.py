@@ -13,7 +13,7 @@ import open_clip
 import torch
 from PIL import Image
 
-from dataset.storage import Storage, is_local
+from dataset.storage import is_local
 from train import checkpoint as checkpoints
 from train.model import Clip, pick_device, restore
 
@@ -46,30 +46,36 @@ class Encoder:
         return np.concatenate(features)
 
 
-def load(checkpoint: str, device: str = "auto", batch_size: int = 256) -> Encoder:
-    """An encoder from a run's directory (its latest checkpoint), a `.pt` file of one, or an exported directory.
+def load(checkpoint: str, device: str = "auto", batch_size: int = 256, weights: str = "auto") -> Encoder:
+    """An encoder from a run's directory (its latest checkpoint), one of its checkpoints, or an exported directory.
 
+    Args:
+        weights: model, those of the last step; ema, their moving average; auto, the average if the run kept one.
     Raises:
         FileNotFoundError: there is nothing of that kind.
-        ValueError: the file is no checkpoint.
+        ValueError: it is no checkpoint, or has not these weights.
     """
-    return Encoder(load_clip(checkpoint), device, batch_size)
+    return Encoder(load_clip(checkpoint, weights), device, batch_size)
 
 
-def load_clip(checkpoint: str) -> Clip:
-    """The model of a checkpoint, on the CPU. Raises as `load` does."""
+def load_clip(checkpoint: str, weights: str = "auto") -> Clip:
+    """The model of a checkpoint, on the CPU. Arguments and errors are those of `load`."""
     if is_local(checkpoint) and (Path(checkpoint) / "open_clip_config.json").is_file():
+        if weights == "ema":
+            raise ValueError(f"{checkpoint} is an exported model, which has one kind of weights")
         return _load_export(Path(checkpoint))
-    if checkpoint.endswith(".pt"):
-        folder, _, name = checkpoint.rpartition("/")
-        state = checkpoints.read(Storage(folder or "."), name)
-    elif Storage(checkpoint).exists(checkpoints.LATEST):
-        state = checkpoints.read(Storage(checkpoint))
-    else:
-        raise FileNotFoundError(
-            f"{checkpoint} is neither a run with checkpoints, nor a .pt file, nor an exported model"
-        )
-    return restore(state["name"], state["model_config"], state["preprocess"], state["model"])
+    run, name = checkpoints.find(checkpoint)
+    about = checkpoints.about(run, name)
+    averaged = bool(about["config"].get("ema"))
+    if weights == "ema" and not averaged:
+        raise ValueError(f"{checkpoint} has no moving average of its weights; it was trained with ema 0")
+    clip = restore(about["name"], about["model_config"], about["preprocess"], None)
+    prefix = "model" if weights == "model" or not averaged else "ema"
+    parameters = {key for key, _ in clip.model.named_parameters()}
+    state = clip.model.state_dict()
+    wanted = {f"{prefix if key in parameters else 'model'}.{key}": tensor for key, tensor in state.items()}
+    checkpoints.load(run, name, wanted, None)
+    return clip
 
 
 def _load_export(directory: Path) -> Clip:

@@ -1,0 +1,152 @@
+"""A run that is killed or stopped goes on as if it had not been, on as many processes or on others."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.train import ranks
+from tests.train.test_loop import config_of, log_of, losses, quiet, weights
+from train import checkpoint
+from train.config import TrainConfig
+from train.evaluate.load import load, load_clip
+from train.loop import train
+
+STEPS = 8
+
+
+def exact(dataset: str, **changes: Any) -> TrainConfig:
+    return config_of(dataset, **{"batch_size": 12, "samples_seen": 12 * STEPS, "deterministic": True, **changes})
+
+
+def trained(count: int, config: TrainConfig, run: Path) -> dict[int, float]:
+    ranks.run(count, ranks.training(config, str(run)))
+    return losses(run)
+
+
+def killed_after(count: int, config: TrainConfig, run: Path, step: int) -> None:
+    """Train in some processes until `latest` names a step or a later one, then kill them all."""
+    processes = ranks.start(count, ranks.training(config, str(run)))
+    latest = run / "checkpoints" / "latest"
+    while not (latest.exists() and int(latest.read_text()[5:]) >= step):
+        assert all(process.exitcode is None for process in processes)
+        time.sleep(0.001)
+    ranks.kill(processes)
+
+
+@pytest.fixture(scope="module")
+def whole(tiny_dataset: str, tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[int, float]]:
+    """The losses of unbroken runs on 1, 2 and 3 processes."""
+    folder = tmp_path_factory.mktemp("whole")
+    return {count: trained(count, exact(tiny_dataset), folder / str(count)) for count in (1, 2, 3)}
+
+
+def test_the_number_of_processes_changes_no_more_than_the_order_of_sums(whole: dict[int, dict[int, float]]) -> None:
+    for count in (2, 3):
+        assert whole[count] == pytest.approx(whole[1], abs=1e-4)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_killed_processes_go_on_to_the_same_bits(
+    tiny_dataset: str, whole: dict[int, dict[int, float]], tmp_path: Path, count: int
+) -> None:
+    config = exact(tiny_dataset, checkpoint_every=2)
+    killed_after(count, config, tmp_path / "run", 4)
+    assert trained(count, config, tmp_path / "run") == whole[count]
+
+
+@pytest.mark.parametrize(("before", "after"), [(2, 3), (3, 1)])
+def test_another_number_of_processes_goes_on_within_rounding(
+    tiny_dataset: str, whole: dict[int, dict[int, float]], tmp_path: Path, before: int, after: int
+) -> None:
+    config = exact(tiny_dataset, checkpoint_every=2)
+    killed_after(before, config, tmp_path / "run", 4)
+    assert trained(after, config, tmp_path / "run") == pytest.approx(whole[before], abs=1e-4)
+
+
+def test_shards_of_a_model_train_as_a_whole_one_and_resume_as_one(
+    tiny_dataset: str, whole: dict[int, dict[int, float]], tmp_path: Path
+) -> None:
+    sharded = exact(tiny_dataset, parallel="fsdp", checkpoint_every=3, ema=0.5)
+    killed_after(2, sharded, tmp_path / "run", 3)
+    assert trained(3, sharded, tmp_path / "run") == pytest.approx(whole[1], abs=1e-4)
+    single = tmp_path / "one"
+    train(exact(tiny_dataset, ema=0.5), str(single), quiet)
+    for kind in ("model", "ema"):
+        here, there = (load_clip(str(run), kind).model.state_dict() for run in (tmp_path / "run", single))
+        for name in there:
+            torch.testing.assert_close(here[name], there[name], atol=2e-4, rtol=1e-3)
+
+
+def test_sigterm_saves_and_the_same_command_goes_on(
+    tiny_dataset: str, whole: dict[int, dict[int, float]], tmp_path: Path
+) -> None:
+    config = exact(tiny_dataset, checkpoint_every=100)
+
+    def progress(record: dict[str, Any]) -> None:
+        if record["step"] == 5:
+            os.kill(os.getpid(), signal.SIGTERM)  # to rank 0 alone: the others must learn it
+
+    ranks.run(2, ranks.training(config, str(tmp_path), progress))
+    run = checkpoint.find(str(tmp_path))
+    step = checkpoint.about(*run)["step"]
+    assert step in (5, 6)
+    assert [record["step"] for record in log_of(tmp_path)] == list(range(1, step + 1))
+    assert trained(2, config, tmp_path) == whole[2]
+
+
+def test_a_checkpoint_of_a_stranger_runs_no_code(tiny_dataset: str, tmp_path: Path) -> None:
+    import pickle
+
+    result = train(config_of(tiny_dataset, epochs=0.25), str(tmp_path), quiet)
+
+    class Bomb:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return os.mkdir, (str(tmp_path / "exploded"),)
+
+    (Path(result.checkpoint) / ".metadata").write_bytes(pickle.dumps(Bomb()))
+    with pytest.raises(ValueError, match="is not a checkpoint of this trainer"):
+        load(str(tmp_path), "cpu")
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_what_was_left_of_a_write_is_swept_away(tiny_dataset: str, tmp_path: Path) -> None:
+    half = tmp_path / "checkpoints" / "step-00000007"
+    half.mkdir(parents=True)
+    (half / "__0_0.distcp").write_bytes(b"half")
+    train(config_of(tiny_dataset, epochs=1), str(tmp_path), quiet)
+    assert not half.exists()
+    assert (tmp_path / "checkpoints" / "latest").read_text() == "step-00000004\n"
+
+
+def test_a_checkpoint_that_cannot_be_written_ends_the_run(tiny_dataset: str, tmp_path: Path) -> None:
+    def progress(record: dict[str, Any]) -> None:
+        if record["step"] == 4:
+            (tmp_path / "checkpoints").write_bytes(b"in its place")
+
+    with pytest.raises(OSError, match=r"a checkpoint in .* could not be written"):
+        train(config_of(tiny_dataset), str(tmp_path), progress)
+
+
+def test_the_best_and_any_other_checkpoint_can_be_named(tiny_dataset: str, tmp_path: Path) -> None:
+    train(config_of(tiny_dataset, checkpoint_every=4, keep=3, ema=0.9), str(tmp_path), quiet)
+    run = str(tmp_path)
+    named = {name: load_clip(f"{run}/checkpoints/{name}").model.state_dict() for name in ("step-00000004", "latest")}
+    assert all(torch.equal(named["latest"][key], load_clip(run).model.state_dict()[key]) for key in named["latest"])
+    assert not torch.equal(named["latest"]["visual.proj"], named["step-00000004"]["visual.proj"])
+    assert not torch.equal(named["latest"]["visual.proj"], weights(run)["visual.proj"])  # the moving average
+    scores = {
+        step: checkpoint.about(*checkpoint.find(f"{run}/checkpoints/step-{step:08d}"))["score"] for step in (4, 8)
+    }
+    assert scores == pytest.approx({step: sum(losses(run)[step - n] for n in range(4)) / 4 for step in (4, 8)})
+    with pytest.raises(FileNotFoundError, match="neither a run with checkpoints"):
+        load_clip(f"{run}/checkpoints/step-00000005")
+    with pytest.raises(ValueError, match="has no moving average"):
+        train(config_of(tiny_dataset, epochs=0.25), f"{run}/plain", quiet)
+        load_clip(f"{run}/plain", "ema")

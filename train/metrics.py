@@ -1,0 +1,105 @@
+"""What a log line says besides the loss: speed, how much of the device it uses, and how alike a batch's pairs are.
+
+MFU, the model FLOPs utilisation (Chowdhery et al. 2022, appendix B), is
+
+    MFU = samples/s on one device · FLOPs a sample / the device's peak FLOP/s
+
+where a tower that learns takes three times its forward pass (the backward one computes two gradients with each product)
+and a locked one once. Operations that are done again to save memory (`grad_checkpointing`, `micro_batch`) do not count.
+"""
+
+from __future__ import annotations
+
+import copy
+import resource
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from train.model import Clip
+from train.optim import tower_of
+
+PEAK_TFLOPS = {
+    "B200": 2250.0, "H200": 989.0, "H100 PCIe": 756.0, "H100": 989.0, "A100": 312.0, "L40S": 362.0, "L40": 181.0,
+    "L4": 121.0, "A10G": 70.0, "A10": 125.0, "RTX 4090": 165.2, "RTX 3090": 71.0, "V100": 125.0, "T4": 65.0,
+}  # fmt: skip
+"""Dense 16-bit products with 32-bit sums, in 10^12 operations/s, by part of the device's name: NVIDIA's data sheets."""
+
+
+def flops_per_sample(clip: Clip) -> float:
+    """Floating-point operations of one training sample: forward, and backward where a tower learns."""
+    model: Any = copy.deepcopy(clip.model).to("meta")
+    images = torch.zeros(1, 3, clip.image_size, clip.image_size, device="meta")
+    texts = torch.zeros_like(clip.tokenize(["a"]), device="meta")
+    total = 0.0
+    for tower, run in (("image", lambda: model.encode_image(images)), ("text", lambda: model.encode_text(texts))):
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            run()
+        learns = any(p.requires_grad for name, p in clip.model.named_parameters() if tower_of(name) == tower)
+        total += counter.get_total_flops() * (3 if learns else 1)
+    return total
+
+
+def peak_flops(device: torch.device, configured_tflops: float) -> float | None:
+    """What a device can compute in a second; None if neither the config nor its name says so."""
+    if configured_tflops:
+        return configured_tflops * 1e12
+    if device.type != "cuda":
+        return None
+    name = torch.cuda.get_device_name(device)
+    return next((peak * 1e12 for part, peak in PEAK_TFLOPS.items() if part in name), None)
+
+
+def memory_bytes(device: torch.device) -> int:
+    """The most that this process had allocated at once: of the GPU's memory, else of the machine's."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def keys_of(texts: Tensor, pair_ids: Sequence[str]) -> list[tuple[str, bytes]]:
+    """What makes each pair of a batch a duplicate of another: its image (the URL's half of the pair_id), its tokens."""
+    return [(pair_id[:16], text.tobytes()) for pair_id, text in zip(pair_ids, texts.cpu().numpy(), strict=True)]
+
+
+def duplicate_rate(keys: Iterable[tuple[str, bytes]]) -> float:
+    """The share of a batch's pairs whose image or text is also another pair's: as negatives they teach a falsehood."""
+    pairs = list(keys)
+    images, texts = (Counter(column) for column in zip(*pairs, strict=True))
+    return sum(images[image] > 1 or texts[text] > 1 for image, text in pairs) / len(pairs)
+
+
+class Clock:
+    """How long steps take, and how much of that is waiting for data, since the last log line."""
+
+    def __init__(self, step: int):
+        self.waited = 0.0
+        self._since, self._step = time.monotonic(), step
+
+    def rates(
+        self, step: int, steps: int, batch_size: int, devices: int, flops: float, peak: float | None
+    ) -> dict[str, Any]:
+        """The log's figures of speed; starts anew.
+
+        Args:
+            flops, peak: of a sample, and of one device in a second.
+        """
+        now = time.monotonic()
+        per_step = (now - self._since) / max(1, step - self._step)
+        speed = batch_size / per_step
+        record = {
+            "samples_per_second": round(speed, 1),
+            "samples_per_second_per_device": round(speed / devices, 1),
+            "data_wait_share": round(self.waited / (now - self._since), 3),
+            "mfu": round(speed / devices * flops / peak, 6) if peak else None,
+            "eta_seconds": round(per_step * (steps - step)),
+        }
+        self.waited, self._since, self._step = 0.0, now, step
+        return record

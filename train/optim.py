@@ -1,0 +1,116 @@
+"""What turns gradients into weights: optimizers, the norm of the gradients, the moving average of the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_optimizer_state_dict,
+    set_optimizer_state_dict,
+)
+from torch.optim import Muon
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from train.config import TrainConfig
+from train.parallel import whole
+
+_FLAT = StateDictOptions(flatten_optimizer_state_dict=True)
+
+
+def optimizers(model: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
+    """AdamW with the paper's betas; gains, biases and the logit scale are not decayed (Radford et al. 2021, §2.5).
+
+    Betas and epsilon: Table 19; a tower with a convolution deeper than its stem counts as a ResNet. With optimizer:
+    muon the matrices within the towers' blocks are Muon's, whose updates are scaled to the size of AdamW's (Liu et al.
+    2025, §2.2), so that one learning rate and decay suit both.
+    """
+    convolutions = sum(isinstance(module, nn.Conv2d) for module in model.modules())
+    betas, epsilon = ((0.9, 0.98), 1e-6) if convolutions <= 1 else ((0.9, 0.999), 1e-8)
+    named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    hidden = _hidden(named) if config.optimizer == "muon" else []
+    taken = {id(parameter) for parameter in hidden}
+    rest = [parameter for _, parameter in named if id(parameter) not in taken]
+    groups = [
+        {"params": [parameter for parameter in rest if parameter.ndim >= 2], "weight_decay": config.weight_decay},
+        {"params": [parameter for parameter in rest if parameter.ndim < 2], "weight_decay": 0.0},
+    ]
+    found: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, eps=epsilon, fused=True)
+    ]
+    if hidden:
+        decay = config.weight_decay
+        found.append(Muon(hidden, lr=config.learning_rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw"))
+    return found
+
+
+def _hidden(named: Iterable[tuple[str, nn.Parameter]]) -> list[nn.Parameter]:
+    """The matrices of numbered blocks: not embeddings, and not the projections to the common space."""
+    return [
+        parameter
+        for name, parameter in named
+        if parameter.ndim == 2 and any(part.isdigit() for part in name.split(".")) and "embed" not in name
+    ]
+
+
+def state_of(model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Tensor]:
+    """The optimizers' tensors by the parameters' names; before the first step, as they are then."""
+    state: dict[str, Any] = dict(get_optimizer_state_dict(model, optimizers, options=_FLAT))
+    return {f"optimizer.{name}": value for name, value in state.items() if isinstance(value, Tensor)}
+
+
+def load_state(model: nn.Module, optimizers: Sequence[torch.optim.Optimizer], tensors: dict[str, Tensor]) -> None:
+    """The reverse of `state_of`."""
+    state: dict[str, Any] = dict(get_optimizer_state_dict(model, optimizers, options=_FLAT))
+    state.update({name.removeprefix("optimizer."): value for name, value in tensors.items()})
+    set_optimizer_state_dict(model, optimizers, optim_state_dict=state, options=_FLAT)
+
+
+def gradient_norms(model: nn.Module) -> dict[str, Tensor]:
+    """The norms of the gradients of each tower, {"image": scalar, "text": scalar, "rest": scalar}, and "all" of them.
+
+    The rest is the logit scale and bias. A tower without gradients has 0.
+    """
+    gradients: dict[str, list[Tensor]] = {"image": [], "text": [], "rest": []}
+    for name, parameter in model.named_parameters():
+        if parameter.grad is not None:
+            gradients[tower_of(name)].append(parameter.grad)
+    norms = {tower: whole(nn.utils.get_total_norm(values)).float() for tower, values in gradients.items()}
+    norms["all"] = torch.stack([norm.to(_device(model)) for norm in norms.values()]).norm()
+    return norms
+
+
+def tower_of(name: str) -> str:
+    """image, text or rest: the part of an open_clip model that a parameter, by its name, belongs to."""
+    if name.startswith("visual."):
+        return "image"
+    return "rest" if name.startswith("logit_") else "text"
+
+
+def clip_gradients(model: nn.Module, norm: Tensor, most: float) -> None:
+    """Scale all gradients down so that their norm, which is given, is no more than `most`."""
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    factor = (most / (norm + 1e-6)).clamp(max=1.0)
+    for gradient in gradients:
+        gradient.mul_(factor)
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device
+
+
+class MovingAverage:
+    """A moving average of a model's parameters, in their own shards: average = decay · average + (1 - decay) · now."""
+
+    def __init__(self, model: nn.Module, decay: float):
+        self.named = {name: parameter.detach() for name, parameter in model.named_parameters()}
+        self.average = {name: value.clone() for name, value in self.named.items()}
+        self._update = get_ema_multi_avg_fn(decay)
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Take in the parameters as they are now."""
+        self._update(list(self.average.values()), list(self.named.values()), 0)
