@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from tests.train import tiny
-from train.model import create, optimizer, our_models, pick_device, preprocess_dict, restore
+from train.config import TrainConfig
+from train.model import create, our_models, pick_device, preprocess_dict, restore
+from train.optim import optimizers
 
 
 def test_a_seed_gives_the_weights_and_leaves_torchs_own_alone() -> None:
@@ -76,7 +78,8 @@ def test_a_checkpoints_model_is_restored_though_its_name_means_another_now() -> 
 
 def test_gains_biases_and_the_logit_scale_are_not_decayed() -> None:
     model = create(tiny.MODEL).model
-    decayed, others = optimizer(model, 1e-3, 0.2).param_groups
+    (adamw,) = optimizers(model, TrainConfig("out"))
+    decayed, others = adamw.param_groups
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     kept = {names[id(parameter)] for parameter in others["params"]}
     assert (decayed["weight_decay"], others["weight_decay"]) == (0.2, 0.0)
@@ -89,7 +92,7 @@ def test_gains_biases_and_the_logit_scale_are_not_decayed() -> None:
 
 def test_betas_are_the_papers_by_kind_of_image_tower() -> None:
     def kind(name: str) -> tuple[tuple[float, float], float]:
-        group = optimizer(create(name).model, 1e-3, 0.2).param_groups[0]
+        group = optimizers(create(name).model, TrainConfig("out"))[0].param_groups[0]
         return group["betas"], group["eps"]
 
     assert kind(tiny.MODEL) == ((0.9, 0.98), 1e-6)
