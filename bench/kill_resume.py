@@ -38,10 +38,8 @@ def newest(run: Path) -> tuple[int, bool]:
     return step, any(found > step for found in steps)
 
 
-def kill(
-    config: TrainConfig, run: Path, count: int, after: int, in_a_write: bool, rng: random.Random
-) -> tuple[int, bool]:
-    """Train in some processes and kill them at or after a step; what `newest` says then."""
+def kill(config: TrainConfig, run: Path, count: int, after: int, in_a_write: bool, pause: float) -> tuple[int, bool]:
+    """Train in some processes and kill them at a step, outside of a write `pause` s later; what `newest` says then."""
     processes = ranks.start(count, ranks.training(config, str(run)))
     while newest(run)[0] < after or (in_a_write and not newest(run)[1]):
         if any(process.exitcode is not None for process in processes):

@@ -19,6 +19,7 @@ from crawl.charset import to_utf8
 from crawl.clean import clean_text, clean_texts, not_empty
 from crawl.html import TEXT_SOURCES, Page, asks_noai, parse_page, reserves_tdm
 from crawl.payload import Response, charset, decoded_body, is_html, is_image, media_type, parse_response
+from crawl.personal_data import KINDS, mask_column, mask_text
 from crawl.sources import kind_of
 from crawl.tables import TableError, read_rows
 from crawl.urls import as_written, canonical_url, host_of
@@ -27,9 +28,8 @@ from dataset import sql
 from dataset.ids import PAIR_ID_SQL, hash64
 from dataset.schema import ARCHIVE_IMAGES, CANDIDATES, PAIR_ID, SOURCES
 
-_UNIDENTIFIED = pa.schema([column for column in CANDIDATES if column.name != "pair_id"])
-_FLUSH_IMAGES = 50_000
-_FLUSH_CHARACTERS = 2**25
+_READ = pa.schema([column for column in CANDIDATES if column.name not in ("pair_id", "personal_data")])
+_FLUSH_IMAGES, _FLUSH_CHARACTERS = 50_000, 2**25
 """Images, and characters of their texts, after which texts are cleaned and rows become Arrow, to bound memory."""
 
 _INLINED = frozenset("".join(letters) + ":" for letters in product(*zip("data", "DATA", strict=True)))
@@ -54,6 +54,9 @@ class ExtractConfig:
     """What the column of image URLs is called in a table; the first that the table has. Case does not matter."""
     text_columns: tuple[str, ...] = ("text", "caption", "alt")
     """What the column of texts is called in a table; the first that the table has."""
+    mask_personal_data: tuple[str, ...] = KINDS
+    """Which personal data is replaced by its kind, `[email_address]`, before a text is first written; none is possible.
+    `text.drop_personal_data` drops such texts altogether."""
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.text_sources if name not in TEXT_SOURCES]
@@ -66,6 +69,8 @@ class ExtractConfig:
         for key in ("url_columns", "text_columns"):
             if not getattr(self, key):
                 raise ValueError(f"{key} must name at least one column")
+        if set(self.mask_personal_data) - set(KINDS):
+            raise ValueError(f"mask_personal_data must be of {', '.join(KINDS)}, not {list(self.mask_personal_data)}")
         if not 0 < self.sample <= 1:
             raise ValueError(f"sample must be a share above 0 and at most 1, not {self.sample}")
 
@@ -126,7 +131,7 @@ def extract(pieces: Sequence[Piece], config: ExtractConfig) -> Extraction:
         archive_images.append(reader.archive_images())
         sources.append(reader.source())
     return Extraction(
-        _with_pair_ids(pa.concat_tables([_UNIDENTIFIED.empty_table(), *candidates])),
+        _finished(pa.concat_tables([_READ.empty_table(), *candidates]), config.mask_personal_data),
         pa.concat_tables([ARCHIVE_IMAGES.empty_table(), *archive_images]),
         pa.Table.from_pylist(sources, schema=SOURCES),
     )
@@ -139,22 +144,20 @@ def _is_table(piece: Piece) -> bool:
         return False  # `read_records` says what is wrong
 
 
-def _with_pair_ids(table: pa.Table) -> pa.Table:
+def _finished(table: pa.Table, kinds: Sequence[str]) -> pa.Table:
+    """Rows of _READ as CANDIDATES: personal data masked, then identified by what is left."""
+    table = mask_column(table, kinds)
     ids = sql.run(f"SELECT {PAIR_ID_SQL} AS pair_id FROM rows", {"rows": table.select(["url", "text"])})  # noqa: S608
-    return table.add_column(0, "pair_id", ids.column("pair_id").cast(PAIR_ID)).select(CANDIDATES.names).cast(CANDIDATES)
+    return table.append_column("pair_id", ids.column("pair_id").cast(PAIR_ID)).select(CANDIDATES.names).cast(CANDIDATES)
 
 
 class _PieceReader:
     def __init__(self, piece: Piece, config: ExtractConfig):
-        self._piece = piece
-        self._sources = config.text_sources
-        self._every_text = config.texts_per_image == "all"
-        self._sample = config.sample
-        self._reading = Reading()
-        self._counts = _Counts()
+        self._piece, self._sources = piece, config.text_sources
+        self._every_text, self._sample = config.texts_per_image == "all", config.sample
+        self._reading, self._counts = Reading(), _Counts()
         self._pending = self._nothing()
-        self._last_offset = -1
-        self._next_ordinal = 0
+        self._last_offset, self._next_ordinal = -1, 0
         self._images: dict[str, list[object]] = {"url": [], "host": [], "media_type": [], "offset": []}
         self.candidates: list[pa.Table] = []
 
@@ -293,7 +296,7 @@ class _PieceReader:
                 "offset": pa.array(offsets),
                 "ordinal": pa.array(self._ordinals(offsets)),
             },
-            schema=_UNIDENTIFIED,
+            schema=_READ,
         )
         self.candidates.append(table)
 
@@ -337,7 +340,7 @@ class _TableReader:
             for first, rows in read_rows(piece.location, piece.start, piece.end, self._columns):
                 self._rows(first, rows)
         except TableError as error:
-            self._reading.error = f"{piece.archive} {error}"
+            self._reading.error = f"{piece.archive} {mask_text(str(error))[0]}"  # which may quote a headless first row
 
     def _rows(self, first: int, rows: pa.Table) -> None:
         counts = self._counts
@@ -355,7 +358,7 @@ class _TableReader:
         numbers = np.asarray(shown, np.int64)[usable]
         found = [(raws[number], canonical_url(raws[number])) for number in numbers]
         counts.candidates += len(found)
-        nothing = {column.name: pa.nulls(len(found), column.type) for column in _UNIDENTIFIED}
+        nothing = {column.name: pa.nulls(len(found), column.type) for column in _READ}
         columns = {
             **nothing,
             "url": pa.array([as_written(raw) if url is None else url for raw, url in found], pa.string()),
@@ -367,7 +370,7 @@ class _TableReader:
             "offset": pa.array(numbers + first),
             "ordinal": pa.array(np.zeros(len(found), np.int32)),
         }
-        self.candidates.append(pa.table([columns[name] for name in _UNIDENTIFIED.names], _UNIDENTIFIED))
+        self.candidates.append(pa.table([columns[name] for name in _READ.names], _READ))
 
     def archive_images(self) -> pa.Table:
         """A table holds no images."""

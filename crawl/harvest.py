@@ -1,8 +1,9 @@
 """A small, polite crawl of web pages into a WARC file: the archive of those who have none.
 
 Breadth first from the seeds, through the same guarded client and by the same manners as images. Only pages are
-written (text/html, XHTML); their images are fetched by the run that reads the archive. What a page says of itself
-(`noai`) is recorded with it and decided there.
+written (text/html, XHTML); their images are fetched by the run that reads the archive, where hash lists see them before
+anything is written. So no image is written here either: none that a server calls a page, and none that a page holds as
+`data:`. What a page says of itself (`noai`) is recorded with it and decided there.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 import contextlib
 import io
 import posixpath
+import re
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -27,6 +29,7 @@ from crawl.answers import Refused, Response
 from crawl.fetch import visit
 from crawl.fetch_config import FetchConfig
 from crawl.http import Client, hostname
+from crawl.images import sniff
 from crawl.observations import now
 from crawl.urls import canonical_url
 from dataset.storage import TEMPORARY, filesystem
@@ -35,6 +38,7 @@ _ACCEPT = "text/html,application/xhtml+xml;q=0.9"
 _MEDIA_TYPES = ("text/html", "application/xhtml+xml")
 _BATCH = 256  # pages in memory at a time
 _LINKS_PER_PAGE = 5_000
+_INLINED = re.compile(rb"(data:\s*image/[^,\"'<>]{0,200},)[A-Za-z0-9+/=%\s_-]{16,}", re.IGNORECASE)
 _REWRITTEN = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
 
 
@@ -128,6 +132,8 @@ class _Crawl:
                 self._refused.append((url, answer.outcome, answer.detail))
             elif not self._wanted(answer.url):
                 self._refused.append((url, "off_site", f"a redirect to {answer.url}"))
+            elif sniff(answer.body) is not None:
+                self._refused.append((url, "not_a_page", "an image, whatever its Content-Type says"))
             elif answer.url not in self._written:
                 self._written.add(answer.url)
                 self._bytes += len(answer.body)
@@ -181,20 +187,20 @@ class _Archive:
 
     def write(self, page: Response) -> None:
         """One page's response, then its request."""
-        date = now()
+        date, body = now(), _INLINED.sub(rb"\1", page.body)
         response_id = _record_id("response", page.url)
         # The body is written as decoded, and its headers say so, as Common Crawl does.
         headers = [
             (f"X-Crawler-{_text(name)}" if name.lower() in _REWRITTEN else _text(name), _text(value))
             for name, value in page.raw_headers
         ]
-        headers.append(("Content-Length", str(len(page.body))))
+        headers.append(("Content-Length", str(len(body))))
         self._writer.write_record(
             self._writer.create_warc_record(
                 page.url,
                 "response",
-                payload=io.BytesIO(page.body),
-                length=len(page.body),
+                payload=io.BytesIO(body),
+                length=len(body),
                 http_headers=StatusAndHeaders(
                     f"{page.status} {_text(page.reason.encode('utf-8', 'surrogateescape'))}", headers, "HTTP/1.1"
                 ),

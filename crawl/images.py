@@ -139,6 +139,7 @@ def _ingest(
         pdq=pdq,
         pdq_quality=quality,
         mean_rgb=pixels.mean(thumbnail),
+        pixel_hash=pixels.fingerprint(shown),
         body=stored,
     )
 

@@ -24,6 +24,7 @@ class Ingested:
     pdq: bytes  # 256 bits
     pdq_quality: int  # 0..100
     mean_rgb: bytes  # three bytes
+    pixel_hash: bytes  # 128 bits
     body: bytes  # to store
 
 

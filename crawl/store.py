@@ -2,7 +2,8 @@
 
 A chunk is a Parquet file of observations and a blob with the images that they accepted. The blob is written first,
 under a name that its content gives, and the Parquet names it; so a chunk exists when its Parquet does, and a writer
-that was killed, or wrote too late, leaves a blob that nobody names and harms nobody.
+that was killed, or wrote too late, leaves a blob that nobody names and harms nobody. Only images that a hash list holds
+are erased, where they lie.
 """
 
 from __future__ import annotations
@@ -107,6 +108,30 @@ def read_images(storage: Storage, images: pa.Table) -> list[bytes]:
         for (row, _, _), data in zip(places[blob], storage.read_ranges(blob, ranges), strict=True):
             answer[row] = data
     return answer
+
+
+def erase(storage: Storage, places: Iterable[tuple[str, int, int]]) -> int:
+    """Overwrite images with zeros where they lie; returns how many were not zeros yet. One process at a time.
+
+    Args:
+        places: (blob, offset, length); a blob that is gone is passed over.
+    """
+    ranges: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
+    for blob, offset, length in places:
+        ranges[blob].append((offset, length))
+    erased = 0
+    for blob, parts in sorted(ranges.items()):
+        try:
+            whole = [any(data) for data in storage.read_ranges(blob, parts)]
+        except FileNotFoundError:
+            continue
+        if any(whole):
+            data = bytearray(storage.read(blob))
+            for offset, length in parts:
+                data[offset : offset + length] = bytes(length)
+            storage.write(blob, memoryview(data))
+            erased += sum(whole)
+    return erased
 
 
 def _concatenate(rows: list[Observation]) -> tuple[bytes, list[int | None]]:

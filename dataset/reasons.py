@@ -10,15 +10,17 @@ REASONS: dict[str, tuple[str, str]] = {
     "url_invalid": ("text", "the image's address cannot be parsed or is too long"),
     "url_scheme_not_allowed": ("text", "the image's address is neither http nor https"),
     "url_private": ("text", "the image's address names a private, loopback or link-local host"),
-    "domain_blocked": ("text", "the image's or the page's host is on a domain blocklist"),
+    "domain_blocked": ("text", "the image's or the page's host or address is on a list of domains"),
     "page_error": ("text", "the page's server did not answer with the page: its status is not 2xx"),
     "page_noai": ("text", "the page asks not to be used for machine learning (noai, noimageai)"),
     "page_tdm_reserved": ("text", "the page reserves text and data mining (W3C TDMRep)"),
+    "personal_data": ("text", "the text held personal data, which is masked wherever the text is written"),
     "text_too_short": ("text", "the text has fewer characters or words than the config asks for"),
     "text_too_long": ("text", "the text has more characters than the config allows"),
     "text_is_filename": ("text", "the text is the image's file name or address"),
     "language_not_allowed": ("text", "the text's language is not among those that the config allows"),
-    "text_blocked": ("text", "the text holds a word of the blocklist"),
+    "text_blocked": ("text", "the text holds a term or pattern of a blocklist"),
+    "text_profane": ("text", "the classifier takes the text for profane"),
     # match
     "no_query_match": ("match", "the text contains none of the queries"),
     # dedup
@@ -49,9 +51,14 @@ REASONS: dict[str, tuple[str, str]] = {
     # image
     "image_too_small": ("image", "the image's shorter side is below the config's minimum"),
     "image_aspect": ("image", "the image is longer, against its shorter side, than the config allows"),
+    "nsfw_image": ("image", "the image is less likely safe to look at than the config asks for"),
+    "clip_score_low": ("image", "the image and the text agree less than the config asks for"),
+    "image_has_face": ("image", "the image has a face, and the config asks for none"),
+    "unlike_target_images": ("image", "no image of the target set is in the same cell of similar images"),
     # neardup
-    "duplicate_image": ("neardup", "the same bytes as another kept image"),
+    "duplicate_image": ("neardup", "the same bytes or pixels as another kept image"),
     "near_duplicate_image": ("neardup", "looks like another kept image (perceptual hash)"),
+    "semantic_duplicate": ("neardup", "shows what another kept image shows (embedding)"),
     # decontaminate
     "in_evaluation_set": ("decontaminate", "looks like an image of an evaluation set"),
     # any stage

@@ -32,8 +32,9 @@ CANDIDATES = pa.schema(
     [
         ("pair_id", PAIR_ID),
         ("url", pa.string()),  # canonical image URL
-        ("text", pa.string()),  # cleaned, never changed later
+        ("text", pa.string()),  # cleaned, personal data masked; never changed later
         ("text_source", pa.string()),  # of crawl.html.TEXT_SOURCES
+        ("personal_data", pa.list_(pa.string())),  # the kind of each mask in the text, of crawl.personal_data.KINDS
         ("host", pa.string()),  # host[:port] of url, as it would stand in a Host header
         ("page_url", pa.string()),
         ("page_status", pa.int32()),  # HTTP status of the page's response
@@ -124,6 +125,7 @@ OBSERVATIONS = pa.schema(
         ("pdq", pa.binary(32)),
         ("pdq_quality", pa.int32()),  # 0..100
         ("mean_rgb", pa.binary(3)),
+        ("pixel_hash", pa.binary(16)),  # XXH3 of the decoded pixels, reduced to the stored size; null in an older store
         ("blob", pa.string()),  # file of the fetch store that holds the stored bytes
         ("blob_offset", pa.int64()),
         ("blob_length", pa.int64()),
@@ -143,6 +145,18 @@ IMAGES = pa.schema(
     ]
 )
 """One row per distinct URL of a pair partition, without what changes between two runs."""
+
+FACES = pa.schema(
+    [
+        ("row", pa.uint32()),
+        ("face_bboxes", pa.list_(pa.list_(pa.float32()))),  # x_min, y_min, x_max, y_max as shares of width and height
+        ("face_scores", pa.list_(pa.float32())),
+    ]
+)
+"""One row per image that a detector of faces looked at; `row` as in IMAGES."""
+
+NSFW = pa.schema([("row", pa.uint32()), ("nsfw_probability", pa.float32())])
+"""One row per measured image; `row` as in IMAGES."""
 
 SAMPLES = pa.schema(
     [

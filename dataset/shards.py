@@ -10,10 +10,11 @@ from __future__ import annotations
 import io
 import json
 import re
+import sys
 import tarfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +22,7 @@ import pyarrow.compute as pc
 
 from dataset.ids import checksum, hash64, words64
 from dataset.schema import SHARD_INDEX
-from dataset.storage import Storage, open_input
+from dataset.storage import Storage, is_local, open_input
 from dataset.tables import read_parquet
 
 FOLDER = "shards"
@@ -31,6 +32,7 @@ IMAGE_PARTS = ("jpg", "webp", "jpeg", "png")
 
 _WRITTEN_PARTS = ("jpg", "webp", "txt", "json")
 _BLOCK = 512
+_STREAM_BYTES = 8 * 2**20  # read at a time where a tar is read through over a network
 _END = bytes(2 * _BLOCK)  # two zero blocks end an archive
 _KEY = re.compile(r"[0-9a-f]{1,64}")
 _MEMBER = re.compile(r"((?:.*/)?[^./]+)\.([^/]+)")
@@ -151,13 +153,14 @@ class Index:
     """The samples of a split, in the order of its index file, as arrays of shape (n,)."""
 
     split: str
-    shards: tuple[str, ...]  # file names below shards/
+    shards: tuple[str, ...]  # file names below `folder`
     shard: np.ndarray  # int32, into `shards`
     keys: pa.ChunkedArray
     offset: np.ndarray  # int64, bytes
     size: np.ndarray  # int64, bytes
     pair_id: np.ndarray  # uint64 of shape (n, 2), big-endian halves
     fingerprint: str  # of exactly these samples, in this order
+    folder: str = FOLDER  # where the shards lie, below the dataset's root
 
     def __len__(self) -> int:
         return len(self.offset)
@@ -166,6 +169,10 @@ class Index:
         """A sample's key in its shard."""
         key: str = self.keys[row].as_py()
         return key
+
+    def path(self, shard: int) -> str:
+        """Where a shard lies, below the dataset's root."""
+        return f"{self.folder}/{self.shards[shard]}" if self.folder else self.shards[shard]
 
     def name(self, row: int) -> str:
         """A sample's name for people: shard/key."""
@@ -181,8 +188,8 @@ def read_index(storage: Storage, split: str) -> Index:
     return to_index(read_parquet(storage, INDEX, SHARD_INDEX.names), split)
 
 
-def to_index(table: pa.Table, split: str) -> Index:
-    """One split of an index table (columns SHARD_INDEX) as arrays."""
+def to_index(table: pa.Table, split: str, folder: str = FOLDER) -> Index:
+    """One split of an index table (columns SHARD_INDEX) as arrays; its shards lie in a folder of the dataset."""
     table = table.filter(pc.equal(table.column("split"), split)).cast(SHARD_INDEX)
     shard = table.column("shard").dictionary_encode().unify_dictionaries()
     shards = tuple(shard.chunk(0).dictionary.to_pylist()) if shard.num_chunks else ()
@@ -195,7 +202,8 @@ def to_index(table: pa.Table, split: str) -> Index:
     }
     contents = [np.ascontiguousarray(array).data.cast("B") if len(array) else b"" for array in arrays.values()]
     fingerprint = checksum("".join([*shards, *map(checksum, contents)]).encode())
-    return Index(split=split, shards=shards, keys=table.column("key"), fingerprint=fingerprint, **arrays)
+    keys = table.column("key")
+    return Index(split=split, shards=shards, keys=keys, fingerprint=fingerprint, folder=folder, **arrays)
 
 
 def read_sample(storage: Storage, index: Index, row: int) -> dict[str, bytes]:
@@ -221,7 +229,7 @@ def read_raw_samples(storage: Storage, index: Index, rows: Sequence[int] | np.nd
     for shard in np.unique(index.shard[rows]):
         places = np.flatnonzero(index.shard[rows] == shard)
         ranges = [(int(index.offset[row]), int(index.size[row])) for row in rows[places]]
-        for place, data in zip(places, storage.read_ranges(f"{FOLDER}/{index.shards[shard]}", ranges), strict=True):
+        for place, data in zip(places, storage.read_ranges(index.path(shard), ranges), strict=True):
             answer[place] = data
     return answer
 
@@ -229,7 +237,8 @@ def read_raw_samples(storage: Storage, index: Index, rows: Sequence[int] | np.nd
 def build_index(url: str, split: str = "train") -> pa.Table:
     """The index (columns SHARD_INDEX) of anyone's WebDataset tar, by one pass over it.
 
-    A sample without a `pair_id` in its json gets one made of the shard's name and its key.
+    A sample without a `pair_id` in its json gets one made of the shard's name and its key. Of a tar that is cut off,
+    the samples before the cut are listed, and standard error says so.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -239,17 +248,28 @@ def build_index(url: str, split: str = "train") -> pa.Table:
     starts: list[tuple[str, int]] = []
     pair_ids: list[bytes] = []
     end = 0
-    with open_input(url) as file, tarfile.open(fileobj=file, mode="r:") as archive:
-        for member in archive:
-            match = _MEMBER.fullmatch(member.name)
-            if not member.isfile() or match is None:
-                continue
-            if not starts or starts[-1][0] != match[1]:
-                starts.append((match[1], member.offset))
-                pair_ids.append(b"".join(hash64(shard, match[1], half).to_bytes(8, "big") for half in (0, 1)))
-            if match[2].lower() == "json" and (content := archive.extractfile(member)) is not None:
-                pair_ids[-1] = _pair_id(content.read()) or pair_ids[-1]
-            end = member.offset_data + member.size + -member.size % _BLOCK
+    # A stream's members are not sought, which over a network would take a request each.
+    mode: Literal["r:", "r|"] = "r:" if is_local(url) else "r|"
+    with open_input(url) as file, tarfile.open(fileobj=file, mode=mode, bufsize=_STREAM_BYTES) as archive:
+        length = file.size()
+        try:
+            for member in archive:
+                match = _MEMBER.fullmatch(member.name)
+                if not member.isfile() or match is None:
+                    continue
+                if member.offset_data + member.size > length:
+                    if starts and starts[-1][0] == match[1]:
+                        end = starts.pop()[1]
+                        pair_ids.pop()
+                    raise tarfile.ReadError
+                if not starts or starts[-1][0] != match[1]:
+                    starts.append((match[1], member.offset))
+                    pair_ids.append(b"".join(hash64(shard, match[1], half).to_bytes(8, "big") for half in (0, 1)))
+                if match[2].lower() == "json" and (content := archive.extractfile(member)) is not None:
+                    pair_ids[-1] = _pair_id(content.read()) or pair_ids[-1]
+                end = member.offset_data + member.size + -member.size % _BLOCK
+        except tarfile.TarError:
+            print(f"{url} is cut off after {len(starts)} samples", file=sys.stderr, flush=True)
     offsets = [offset for _, offset in starts]
     return pa.table(
         {

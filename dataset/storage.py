@@ -13,7 +13,7 @@ import time
 import uuid
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -33,10 +33,11 @@ _COALESCE_GAP_BYTES = 64 * 1024  # reading past a small gap is cheaper than anot
 
 @dataclass(frozen=True)
 class FileInfo:
-    """A file below a storage's root: its name relative to the root, and its length in bytes."""
+    """A file below a storage's root: its name relative to the root, its length in bytes, and when it was written."""
 
     name: str
     bytes: int
+    mtime_ns: int = field(default=0, compare=False)  # since 1970; 0 where the filesystem does not say
 
 
 def is_local(url: str) -> bool:
@@ -169,10 +170,11 @@ class Storage:
             return list(pool.map(self.read, names))
 
     def read_ranges(self, name: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        """The bytes at several (offset, length), in the order asked, by few, coalesced reads."""
+        """The bytes at several (offset, length), in the order asked, by few, coalesced reads; short at its end."""
         answer: list[bytes] = [b""] * len(ranges)
         order = sorted(range(len(ranges)), key=lambda i: ranges[i])
         with self.open(name) as file:
+            length = file.size()
             first = 0
             while first < len(order):
                 start = ranges[order[first]][0]
@@ -181,7 +183,7 @@ class Storage:
                 while last < len(order) and ranges[order[last]][0] <= end + _COALESCE_GAP_BYTES:
                     end = max(end, sum(ranges[order[last]]))
                     last += 1
-                chunk = file.read_at(end - start, start)
+                chunk = file.read_at(end - start, start) if start < length else b""
                 for i in order[first:last]:
                     offset = ranges[i][0] - start
                     answer[i] = bytes(chunk[offset : offset + ranges[i][1]])
@@ -264,7 +266,9 @@ class Storage:
         return sorted(
             (
                 # Some of fsspec's filesystems put a slash before what they list, whether asked with one or not.
-                FileInfo(info.path.lstrip("/")[len(self._root.lstrip("/")) :].lstrip("/"), info.size)
+                FileInfo(
+                    info.path.lstrip("/")[len(self._root.lstrip("/")) :].lstrip("/"), info.size, info.mtime_ns or 0
+                )
                 for info in self._fs.get_file_info(selector)
                 if info.type == fs.FileType.File
             ),

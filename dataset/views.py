@@ -22,6 +22,7 @@ from dataset.schema import (
     CANDIDATES,
     IMAGES,
     MATCHES,
+    NSFW,
     PAIR_STAGES,
     PAIRS,
     QUERIES,
@@ -80,6 +81,7 @@ class Dataset:
         table("_matches", "match.measure", "measures", MATCHES)
         table("_pairs", "prebalance.pairs", "pairs", PAIRS)
         table("_images", "fetch.get", "images", IMAGES)
+        table("_nsfw", "image.nsfw" if self.commits("image.nsfw") else "image.heads", "measures", NSFW)
         table("_samples", "pack.shard", "samples", SAMPLES, numbered=False)
         for stage in (*CANDIDATE_STAGES, *PAIR_STAGES):
             table(f"_{stage}_verdicts", f"{stage}.decide", "verdicts", VERDICTS)

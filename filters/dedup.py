@@ -5,12 +5,14 @@ URL over a good one. Keys are whole MD5 hashes of URL and of text, 256 bits for 
 two 64-bit ids happen to be equal.
 
 A locator is `partition << 32 | row`; partitions of candidates are numbered in the order of (archive, offset), so that
-the least locator is the first occurrence.
+the least locator is the first occurrence. Pairs that a dataset of `against` kept come before all others: their locator
+is that of the pair in it, and `dataset` says in which.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import ClassVar, Literal
 
 import pyarrow as pa
@@ -21,7 +23,13 @@ from dataset.schema import VERDICTS
 TEXT_KEYS = pa.schema([("text_key", pa.binary(16)), ("url_key", pa.binary(16))])
 SPAM = pa.schema([("text_key", pa.binary(16)), ("images", pa.int64())])
 URL_KEYS = pa.schema(
-    [("url_key", pa.binary(16)), ("text_key", pa.binary(16)), ("characters", pa.int32()), ("locator", pa.int64())]
+    [
+        ("url_key", pa.binary(16)),
+        ("text_key", pa.binary(16)),
+        ("characters", pa.int32()),
+        ("locator", pa.int64()),
+        ("dataset", pa.int16()),
+    ]
 )
 LOCATED_VERDICTS = pa.schema([("locator", pa.int64()), ("reason", pa.string()), ("evidence", pa.string())])
 
@@ -74,29 +82,34 @@ def text_spam(rows: pa.Table, spam: pa.Table, config: DedupConfig) -> pa.Table:
     return sql.run(sql.load("decisions/text_spam"), tables, config).cast(VERDICTS)
 
 
-def url_keys(rows: pa.Table, spam: pa.Table) -> pa.Table:
+def url_keys(rows: pa.Table, spam: pa.Table, dataset: int | None = None) -> pa.Table:
     """Map side of the search for duplicates: the rows of one partition whose text is no spam.
 
     Args:
         rows: columns url, text, locator.
         spam: SPAM; at least every text of these rows that is spam.
+        dataset: which one of `against` they are kept pairs of; None if they are this run's.
 
     Returns:
         URL_KEYS, ordered by (url_key, text_key, locator); to be exchanged by url_key.
     """
     tables = {"rows": rows.select(["url", "text", "locator"]), "spam": spam}
-    return sql.run(sql.load("dedup/url_keys"), tables).cast(URL_KEYS)
+    found = sql.run(sql.load("dedup/url_keys"), tables)
+    return found.append_column("dataset", pa.array([dataset] * len(found), pa.int16())).cast(URL_KEYS)
 
 
-def duplicates(keys: pa.Table, config: DedupConfig) -> pa.Table:
+def duplicates(keys: pa.Table, config: DedupConfig, against: Sequence[str] = ()) -> pa.Table:
     """Which rows repeat an earlier pair, or stand on a URL for which another text was chosen.
 
     Exactly one row of every distinct (URL, text) is left, or, unless `texts_per_url` is `all`, of every URL.
 
     Args:
         keys: URL_KEYS of whole URLs, from any number of partitions, in any order.
+        against: the datasets that `dataset` counts.
 
     Returns:
-        LOCATED_VERDICTS, ordered by locator. Evidence names the row that stays instead, by partition and row.
+        LOCATED_VERDICTS on this run's rows, ordered by locator. Evidence names the row that stays instead, by partition
+        and row, and by its dataset if that is another one.
     """
-    return sql.run(sql.load("dedup/duplicates"), {"keys": keys}, config).cast(LOCATED_VERDICTS)
+    options = {**asdict(config), "against": list(against)}
+    return sql.run(sql.load("dedup/duplicates"), {"keys": keys}, options).cast(LOCATED_VERDICTS)

@@ -7,21 +7,15 @@ which kind of list an image was on.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from filters.lines import read_lines
-from filters.perceptual import HashIndex, words
-
-MAX_PDQ_HAMMING = 31
-"""Bits of 256; the threshold that PDQ's authors recommend for a match (hashing.pdf of facebook/ThreatExchange)."""
-_BYTES = {"md5": 16, "sha256": 32, "pdq": 32}
+from filters.hashfiles import BYTES, read_hashes
+from filters.perceptual import MAX_SEARCH_HAMMING, HashIndex, words
 
 
 @dataclass(frozen=True)
@@ -31,20 +25,37 @@ class HashListsConfig:
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     files: tuple[str, ...] = ()
-    """Text files (paths or URLs, plain or gzip) of hexadecimal hashes, one a line, named .md5, .sha256 or .pdq, or CSV
-    with a header that names its columns so; further columns and lines that begin with # are passed over."""
+    """Files (paths or URLs, plain or gzip) of MD5, SHA-256 or PDQ hashes: lines, CSV, or JSON of Project VIC or
+    ThreatExchange, as `filters.hashfiles` reads them."""
+    max_pdq_hamming: int = 31
+    """Bits of 256 in which an image's PDQ may differ from an entry; what PDQ's authors recommend (hashing.pdf of
+    facebook/ThreatExchange), and the most that is searched completely. An entry's own distance counts if it is less."""
+    min_pdq_quality: int = 50
+    """An entry of a lower quality, 0..100, is passed over: the hash of a flat image is noise, and is like those of many
+    others (hashing.pdf, as above, discards them below 50). A list without qualities is taken as it is."""
+    categories: tuple[int, ...] = (1, 2, 3)
+    """Categories of Project VIC whose entries count; 0 is what has been found harmless there, 4 and 5 are images to
+    compare with and not categorized. Entries without a category count always."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.max_pdq_hamming <= MAX_SEARCH_HAMMING:
+            raise ValueError(f"max_pdq_hamming must be from 0 to {MAX_SEARCH_HAMMING}, not {self.max_pdq_hamming}")
+        if not 0 <= self.min_pdq_quality <= 100:
+            raise ValueError(f"min_pdq_quality must be from 0 to 100, not {self.min_pdq_quality}")
 
 
 class HashLists:
     """The entries of all lists, in memory, 16 or 32 bytes each. Picklable.
 
     Args:
-        md5, sha256, pdq: distinct digests.
+        md5, sha256, pdq: distinct digests, ascending.
+        pdq_hamming: int64 (pdq,), within how many bits each of the last is a match.
     """
 
-    def __init__(self, md5: np.ndarray, sha256: np.ndarray, pdq: np.ndarray):
+    def __init__(self, md5: np.ndarray, sha256: np.ndarray, pdq: np.ndarray, pdq_hamming: np.ndarray):
         self._digests = {"md5": md5, "sha256": sha256}
         self._pdq = HashIndex(words(_fixed(pdq))) if len(pdq) else None
+        self._pdq_hamming, self._widest = pdq_hamming, int(pdq_hamming.max(initial=0))
 
     @classmethod
     def load(cls, config: HashListsConfig) -> HashLists:
@@ -55,12 +66,21 @@ class HashLists:
             ValueError: a file's kind is not told, or a line holds no hash of that kind: a list that is not understood
                 must not pass for one that was applied.
         """
-        found: dict[str, list[np.ndarray]] = {kind: [np.zeros(0, f"S{size}")] for kind, size in _BYTES.items()}
+        found: dict[str, list[np.ndarray]] = {kind: [np.zeros(0, f"S{size}")] for kind, size in BYTES.items()}
+        own = [np.zeros(0, np.int64)]
         for file in config.files:
-            for kind, digests in _read(file):
-                found[kind].append(digests)
+            for entries in read_hashes(file, config.categories, config.min_pdq_quality):
+                found[entries.kind].append(entries.digests)
+                if entries.kind == "pdq":
+                    own.append(entries.distances)
         # Sorted by np.unique. NumPy pads S with zeros, which at a fixed width changes no comparison.
-        return cls(**{kind: np.unique(np.concatenate(parts)) for kind, parts in found.items()})
+        unique = {kind: np.unique(np.concatenate(parts)) for kind, parts in found.items()}
+        # Of several distances of one hash the widest counts; a distance that is not given is the config's.
+        asked = np.concatenate(own)
+        asked = np.where(asked < 0, config.max_pdq_hamming, np.minimum(asked, config.max_pdq_hamming))
+        widest = np.zeros(len(unique["pdq"]), np.int64)
+        np.maximum.at(widest, np.searchsorted(unique["pdq"], np.concatenate(found["pdq"])), asked)
+        return cls(**unique, pdq_hamming=widest)
 
     @property
     def has_md5(self) -> bool:
@@ -82,11 +102,16 @@ class HashLists:
         for kind, digests in self._digests.items():
             if len(digests) and _holds(digests, hashlib.new(kind, body, usedforsecurity=False).digest()):
                 return kind
-        if pdq is not None and self._pdq is not None:
-            query = words(pa.array([pdq], pa.binary(32)))
-            if len(self._pdq.search(query, MAX_PDQ_HAMMING)[0]):
-                return "pdq"
+        if pdq is not None and len(self._near(pa.array([pdq], pa.binary(32)))):
+            return "pdq"
         return None
+
+    def _near(self, hashes: pa.Array | pa.ChunkedArray) -> np.ndarray:
+        """Indices of the PDQs that are near enough to an entry."""
+        if self._pdq is None:
+            return np.zeros(0, np.int64)
+        at, entry, hamming = self._pdq.search(words(hashes), self._widest)
+        return at[hamming <= self._pdq_hamming[entry]]
 
     def listed(self, images: pa.Table) -> np.ndarray:
         """Which images that were accepted earlier are on a list now. bool (n,)
@@ -98,8 +123,8 @@ class HashLists:
         for kind, digests in self._digests.items():
             if len(digests):
                 found |= pc.is_in(images.column(kind), value_set=_fixed(digests)).to_numpy()
-        if self._pdq is not None and images.num_rows:
-            found[self._pdq.search(words(images.column("pdq")), MAX_PDQ_HAMMING)[0]] = True
+        if images.num_rows:
+            found[self._near(images.column("pdq"))] = True
         return found
 
 
@@ -111,36 +136,3 @@ def _holds(ascending: np.ndarray, digest: bytes) -> bool:
 def _fixed(digests: np.ndarray) -> pa.Array:
     width = digests.dtype.itemsize
     return pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(digests), [None, pa.py_buffer(digests.tobytes())])
-
-
-def _read(file: str) -> Iterator[tuple[str, np.ndarray]]:
-    """The digests of a file by kind, as S16 or S32."""
-    lines = read_lines(file)
-    lines = pc.utf8_lower(lines.filter(pc.invert(pc.starts_with(lines, "#"))))
-    cells = pc.split_pattern_regex(lines, r"[\s,;]+")
-    header = cells[0].as_py() if len(lines) else []
-    columns = {name.strip('"'): at for at, name in enumerate(header) if name.strip('"') in _BYTES}
-    if columns:
-        cells = cells.slice(1)
-    elif len(lines):
-        columns = {_kind(file, header[0]): 0}
-    for kind, at in columns.items():
-        if pc.any(pc.less_equal(pc.list_value_length(cells), at)).as_py():
-            raise ValueError(f"{file}: a line has no column {kind}")
-        values = pc.utf8_trim(pc.list_element(cells, at), '"')
-        bad = pc.index(pc.match_substring_regex(values, f"^[0-9a-f]{{{2 * _BYTES[kind]}}}$"), False).as_py()
-        if bad >= 0:
-            raise ValueError(f"{file}: entry {bad + 1} is no {kind} hash of {2 * _BYTES[kind]} hexadecimal digits")
-        yield kind, np.frombuffer(bytes.fromhex("".join(values.to_pylist())), dtype=f"S{_BYTES[kind]}")
-
-
-def _kind(file: str, entry: str) -> str:
-    """The kind of a list without a header."""
-    for suffix in PurePosixPath(file).suffixes:
-        if suffix.lower().removeprefix(".") in _BYTES:
-            return suffix.lower().removeprefix(".")
-    if len(entry) == 2 * _BYTES["md5"]:
-        return "md5"
-    raise ValueError(
-        f"{file}: name it .md5, .sha256 or .pdq, or give it a header that says so; 64 digits may be either"
-    )

@@ -39,7 +39,11 @@ def read_lines(name: str) -> pa.StringArray:
         ValueError: it is not UTF-8.
     """
     with open_input(locate(name)) as file:
-        data = file.read()
+        return lines_of(name, file.read())
+
+
+def lines_of(name: str, data: bytes) -> pa.StringArray:
+    """See `read_lines`, of bytes that are read already; name: what an error calls them."""
     if data.startswith(b"\x1f\x8b"):
         data = gzip.decompress(data)
     try:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 import cv2
+import imagehash
 import numpy as np
 import pyarrow as pa
 from PIL import Image
@@ -18,6 +19,8 @@ from PIL import Image
 from dataset.ids import words64
 
 PDQ_BYTES = 32
+HASH_BITS = {"pdq": 256, "phash": 64, "dhash": 64}
+"""Perceptual hashes, and how many bits they have."""
 ENLARGED_SIDE = 192
 """Pixels. Of pictures of 64..96 pixels and copies of 0.75 to 2 times their size, 27 % of 1,200 pairs are within 15 bits
 as they are, and all when both are enlarged to this; the nearest two of 3,500 distinct ones then differ in 36 (measured
@@ -106,16 +109,35 @@ def _cosines() -> np.ndarray:
     return (np.sqrt(2 / _GRID) * np.cos(np.pi / 2 / _GRID * frequency * (2 * point + 1))).astype(np.float32)
 
 
+def short_hash(rgb: np.ndarray, kind: str) -> bytes:
+    """pHash or dHash of an image as the library imagehash makes them, whose hex digits these 8 bytes are.
+
+    Args:
+        rgb: uint8 (height, width, 3).
+        kind: phash or dhash.
+    """
+    bits = {"phash": imagehash.phash, "dhash": imagehash.dhash}[kind](Image.fromarray(rgb)).hash
+    return np.packbits(bits).tobytes()
+
+
+def padded(hashes: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """Fixed-size binary of 8·k ≤ 32 bytes, without nulls, as binary(32): zeros behind, which no distance sees."""
+    raw = words64(hashes).astype(">u8")
+    rows = np.zeros((len(raw), _WORDS), dtype=">u8")
+    rows[:, : raw.shape[1]] = raw
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(PDQ_BYTES), len(rows), [None, pa.py_buffer(rows)])
+
+
 def words(hashes: pa.Array | pa.ChunkedArray) -> np.ndarray:
     """binary(32) hashes without nulls as uint64 (n, 4)."""
     return words64(hashes)
 
 
 def colours(mean_rgb: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    """binary(3) without nulls as int64 (n, 3)."""
+    """binary(3) without nulls as int16 (n, 3)."""
     column = mean_rgb.combine_chunks() if isinstance(mean_rgb, pa.ChunkedArray) else mean_rgb
     raw = np.frombuffer(column.buffers()[1], dtype=np.uint8, count=(column.offset + len(column)) * 3)
-    return raw.reshape(-1, 3)[column.offset :].astype(np.int64)
+    return raw.reshape(-1, 3)[column.offset :].astype(np.int16)
 
 
 def chunks(hashes: np.ndarray) -> np.ndarray:

@@ -231,8 +231,14 @@ def _sources(config: QueriesConfig, counted: Counted) -> Iterator[tuple[Source, 
         yield "number", sources.listed(pa.array(range(config.numbers)).cast(pa.string()))
 
 
+IMAGENET_21K = "builtin:imagenet21k"
+_TIMM = ("imagenet22k_synsets", "imagenet_synset_to_lemma")
+
+
 def load(name: str) -> pa.Table:
     """A query list (dataset.schema.QUERIES): `builtin:NAME`, a Parquet file, or a text file with one query a line.
+
+    `builtin:en` is the list of 500,000; `builtin:imagenet21k` the names of ImageNet-21K's synsets.
 
     Of a Parquet file only the column `query` is needed; `query_id`, where there is one, must count from 0. A text
     file's repeated lines count once.
@@ -241,26 +247,43 @@ def load(name: str) -> pa.Table:
         FileNotFoundError, OSError: it cannot be read.
         ValueError: it is not a query list, or an empty one.
     """
+    if name == IMAGENET_21K:
+        return _named(_imagenet_21k(), "wordnet")
     if name.startswith("builtin:"):
         known = {
             f"builtin:{file.stem.removeprefix('queries_')}": file for file in sorted(DATA.glob("queries_*.parquet"))
         }
         if name not in known:
-            raise ValueError(f"there is no query list {name}; there is {', '.join(known)}")
+            raise ValueError(f"there is no query list {name}; there is {', '.join([*known, IMAGENET_21K])}")
         name = str(known[name])
     with open_input(name) as file:
         is_parquet = file.read(4) == b"PAR1"
     table = _read_parquet(name) if is_parquet else pa.table({"query": pc.unique(read_lines(name))})
     if not len(table):
         raise ValueError(f"{name} holds no query")
+    return _named(table, "extra")
+
+
+def _named(table: pa.Table, source: str) -> pa.Table:
+    """Queries as QUERIES: the columns that are missing filled in."""
     count = len(table)
     given = {
         "query_id": pa.array(range(count), pa.int32()),
-        "source": pa.array(["extra"] * count, pa.string()),
+        "source": pa.array([source] * count, pa.string()),
         "source_score": pa.nulls(count, pa.float64()),
         **_columns(table),
     }
     return pa.table([given[column] for column in QUERIES.names], names=QUERIES.names).cast(QUERIES)
+
+
+def _imagenet_21k() -> pa.Table:
+    """The lemmas of ImageNet-21K's 21,841 WordNet synsets, as timm carries them (Apache-2.0), of three letters or more:
+    shorter ones are letters and abbreviations (A, OR), which are other words in most texts.
+    """
+    synsets, lemmas = (read_lines(f"package:timm/data/_info/{name}.txt") for name in _TIMM)
+    known = dict(line.split("\t", 1) for line in lemmas.to_pylist())
+    names = [lemma.strip() for synset in synsets.to_pylist() for lemma in known[synset].split(",")]
+    return pa.table({"query": pa.array(dict.fromkeys(name for name in names if len(name) > 2), pa.string())})
 
 
 def _read_parquet(name: str) -> pa.Table:

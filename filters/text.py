@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from dataset import sql
-from filters.blocklist import blocked_terms
-from filters.domains import read_domains
+from filters.blocklist import NAMES, blocked_terms
+from filters.domains import ENTRY, DomainIndex
 from filters.language import predict
+from filters.profanity import profanity_probability
 
 
 @dataclass(frozen=True)
@@ -40,14 +42,30 @@ class TextConfig:
     """A fastText model file; `builtin` is lid.176.ftz. lid.176.bin is somewhat better and a hundred times larger."""
     drop_filenames: bool = True
     """Whether texts that are a file name, an address or a camera's counter are dropped."""
-    blocklist: str = "builtin"
-    """A text file with one unsafe word or phrase a line; `builtin` is a short English list; empty for none."""
-    blocked_domains: str = ""
-    """A text file with one domain a line, which stands for its subdomains too; empty for none."""
+    blocklist: str | tuple[str, ...] = ("builtin", "ldnoobw")
+    """Lists of unsafe words and phrases: `builtin`, a short English one that counts in every language; `ldnoobw`, lists
+    of 28 languages, of which that of the text counts, without words that are ordinary as well; `ldnoobw:all` with them;
+    or text files with a term a line. One name or several; empty for none."""
+    blocked_patterns: tuple[str, ...] = ()
+    """Regular expressions (RE2) that no text may contain a match of, e.g. `(?i)\\bcasino\\b`."""
+    allowed_terms: tuple[str, ...] = ()
+    """Entries of the lists above that block nothing, as the lists write them."""
+    max_profanity_probability: float = 1.0
+    """What an English text may have by alt-profanity-check's classifier; 1 asks it nothing. It is poor at captions: see
+    `filters.profanity`."""
+    blocked_domains: str | tuple[str, ...] = ()
+    """Lists of domains (which stand for their subdomains) and of addresses (`example.org/adult`, for what is below):
+    text files with an entry a line, or folders or tars of categories as UT1 has them: `adult/domains`, `adult/urls`.
+    One name or several; empty for none."""
+    blocked_categories: tuple[str, ...] = ()
+    """The categories of these lists that block; none given: all. A file without a category always does."""
     respect_noai: bool = True
     """Whether pages are left out that say noai or noimageai."""
     respect_tdm: bool = True
     """Whether pages are left out that reserve text and data mining (W3C TDMRep: header or meta `tdm-reservation`)."""
+    drop_personal_data: bool = False
+    """Whether texts are dropped in which personal data was masked: `extract.mask_personal_data` says which. False keeps
+    them as they are written, masked."""
 
     def __post_init__(self) -> None:
         for key in ("min_characters", "min_words"):
@@ -55,13 +73,29 @@ class TextConfig:
                 raise ValueError(f"{key} must be at least 1, not {getattr(self, key)}")
         if self.max_characters < self.min_characters:
             raise ValueError(f"max_characters must be at least min_characters, not {self.max_characters}")
-        if not 0 <= self.language_min_probability <= 1:
-            raise ValueError(f"language_min_probability must be from 0 to 1, not {self.language_min_probability}")
+        for key in ("language_min_probability", "max_profanity_probability"):
+            if not 0 <= getattr(self, key) <= 1:
+                raise ValueError(f"{key} must be from 0 to 1, not {getattr(self, key)}")
+        for pattern in self.blocked_patterns:
+            try:
+                pc.match_substring_regex(pa.array([""]), pattern)
+            except pa.ArrowInvalid as error:
+                raise ValueError(f"blocked_patterns: {pattern!r} is no regular expression of RE2: {error}") from None
         for language in self.languages:
             if not re.fullmatch(r"[a-z]{2,3}", language):
                 raise ValueError(f"languages must be codes such as en or de, not {language!r}")
         if not self.language_model:
             raise ValueError("language_model must be builtin or a file, not empty")
+
+
+def listed(names: str | tuple[str, ...]) -> tuple[str, ...]:
+    """A key that takes one name or several as several; none for the empty name."""
+    return tuple(name for name in ((names,) if isinstance(names, str) else names) if name)
+
+
+def word_files(config: TextConfig) -> tuple[str, ...]:
+    """The word lists of a config that are files."""
+    return tuple(name for name in listed(config.blocklist) if name not in NAMES)
 
 
 _EXTENSIONS = "jpe?g|jpe|jfif|png|gif|webp|avif|heic|heif|bmp|tiff?|svgz?|ico|psd|raw|nef|cr2|dng|mp4|mov"
@@ -96,21 +130,6 @@ WITH segments AS (
     -- without the extension, and without the size that a publishing system appends: photo-300x200.jpg, photo-scaled.jpg
     SELECT *, regexp_replace(regexp_replace(file, '\.[a-z0-9]{2,5}$', ''), '(-\d+x\d+|-scaled|@2x)$', '') AS stem
     FROM named
-), hosts AS (
-    SELECT row, position, lower(name) AS name FROM (
-        SELECT row, 0 AS position, regexp_replace(host, ':\d*$', '') AS name FROM rows
-        UNION ALL
-        SELECT row, 1, regexp_extract(page_url, '^[a-zA-Z][a-zA-Z0-9+.-]*://(?:[^/?#@]*@)?([^/?#:]*)', 1) FROM rows
-    ) WHERE name <> ''
-), suffixes AS (
-    -- a.b.example: itself, b.example, example
-    SELECT name, unnest(generate_series(1, len(labels))) AS first, array_to_string(labels[first:], '.') AS suffix
-    FROM (SELECT name, string_split(name, '.') AS labels FROM (SELECT DISTINCT name FROM hosts))
-), blocked AS (
-    SELECT name, arg_min(domain, first) AS domain
-    FROM suffixes JOIN blocked_domains ON domain = suffix GROUP BY name
-), blocked_rows AS (
-    SELECT row, arg_min(domain, position) AS domain FROM hosts JOIN blocked USING (name) GROUP BY row
 )
 SELECT row,
     length(text)::INTEGER AS characters,
@@ -118,28 +137,34 @@ SELECT row,
     -- A text that equals its image's file name is one only if it has the marks of a file name, as "sunset" has not.
     regexp_matches(lower_text, $filename$@FILENAME@$filename$)
         OR lower_text = file AND contains(file, '.')
-        OR lower_text = stem AND regexp_matches(stem, '^\S*[0-9_-]\S*$') AS is_filename,
-    domain AS blocked_domain
-FROM stems LEFT JOIN blocked_rows USING (row)
+        OR lower_text = stem AND regexp_matches(stem, '^\S*[0-9_-]\S*$') AS is_filename
+FROM stems
 ORDER BY row
 """.replace("@FILENAME@", FILENAME)
 
 
-def measure_text(rows: pa.Table, config: TextConfig) -> pa.Table:
+def measure_text(rows: pa.Table, config: TextConfig, domains: DomainIndex | None = None) -> pa.Table:
     """Measure texts and their addresses.
 
-    rows: row, url, text, host, page_url; ordered by row.
-    Returns: row, characters (code points), words, is_filename, blocked_domain (the list's entry or null), language,
-    language_probability, blocked_term (or null); ordered by row.
+    rows: row, url, text, page_url; ordered by row.
+    domains: of config.blocked_domains; None for none.
+    Returns: row, characters (code points), words, is_filename, blocked_domains (list of filters.domains.ENTRY),
+    language, language_probability, blocked_terms (list of filters.blocklist.TERM), profanity_probability (null if the
+    text is not English, or max_profanity_probability is 1); ordered by row.
 
     Raises:
         FileNotFoundError, OSError, ValueError: the model or a list cannot be read.
     """
-    blocked = pa.table({"domain": read_domains(config.blocked_domains)})
-    table = sql.run(_MEASURE, {"rows": rows, "blocked_domains": blocked})
+    table = sql.run(_MEASURE, {"rows": rows})
+    blocked = pa.array([[]] * len(rows), pa.list_(ENTRY)) if domains is None else domains.find(rows)
     language, probability = predict(rows["text"], config.language_model)
+    terms = blocked_terms(rows["text"], listed(config.blocklist), config.blocked_patterns)
+    is_asked = config.max_profanity_probability < 1
+    profanity = profanity_probability(rows["text"], language) if is_asked else pa.nulls(len(rows), pa.float32())
     return (
-        table.append_column("language", language)
+        table.append_column("blocked_domains", blocked)
+        .append_column("language", language)
         .append_column("language_probability", probability)
-        .append_column("blocked_term", blocked_terms(rows["text"], config.blocklist))
+        .append_column("blocked_terms", terms)
+        .append_column("profanity_probability", profanity)
     )

@@ -10,9 +10,10 @@ from typing import Literal
 from dataset.lease import Lease
 from dataset.schema import STAGES
 from dataset.storage import Storage
-from pipeline import custom, jobs, sources
+from pipeline import custom, embedding, jobs, models, sources
 from pipeline.config import Config, check_inputs, effective
 from pipeline.executor import Executor, InlineExecutor, RayExecutor
+from pipeline.existing import existing
 from pipeline.progress import Reporter, working_dir
 from pipeline.run import Run
 from pipeline.stages import (
@@ -61,8 +62,11 @@ def build(config: Config, *, to: str = STAGES[-1], executor: Executor | None = N
     jobs.check_out(config.out)
     check_inputs(config)
     custom.check(config)
+    models.check(config)
+    embedding.check(config)
     sources.check(config)
     adopt.check(config)
+    existing(config)
     storage = Storage(config.out)
     own = executor is None
     with Lease(storage) as lease, Reporter(storage, quiet=quiet) as reporter:
@@ -98,7 +102,8 @@ def make_executor(config: Config) -> Executor:
     """Ray on this machine, Ray on a cluster, or this process (`run.workers: 0`)."""
     if config.run.workers == 0:
         return InlineExecutor()
-    return RayExecutor(config.run.workers, config.run.address, working_dir=working_dir())
+    run = config.run
+    return RayExecutor(run.workers, run.address, working_dir=working_dir(), gpus=run.gpus_per_model_task)
 
 
 def retrying(config: Config, retry: Literal["none", "transient"]) -> Config:

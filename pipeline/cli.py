@@ -101,6 +101,9 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--out", metavar="URL", help="where the dataset goes; overrides the config's `out`")
     settable(made)
     made.add_argument(
+        "--preset", action="append", default=[], metavar="NAME", help="lay a preset of configs/presets over the config"
+    )
+    made.add_argument(
         "--to", metavar="STAGE", choices=STAGES, default=STAGES[-1], help=f"stop after: {', '.join(STAGES)}"
     )
     made.add_argument("--retry", choices=["none", "transient"], help="fetch again what failed in a way that may pass")
@@ -139,6 +142,18 @@ def _parser() -> argparse.ArgumentParser:
 
     made = command("report", _report, "write OUT/report.html: funnel, plots, sample galleries in one file")
     made.add_argument("out", metavar="OUT")
+    made.add_argument("--show-unsafe", action="store_true", help="do not blur the images of a high nsfw_probability")
+
+    made = command("sheet", _sheet, "write OUT/decontamination.html: image pairs around decontaminate's threshold")
+    made.add_argument("out", metavar="OUT")
+    made.add_argument("--most", type=int, default=40, metavar="N", help="pairs on each side of a threshold")
+
+    made = command("overlap", _overlap, "what evaluation images in a dataset do to a checkpoint's accuracy")
+    made.add_argument("checkpoint", metavar="CHECKPOINT", help="as for wit eval")
+    made.add_argument("out", metavar="OUT", help="the dataset that it was trained on; the analysis goes to OUT/overlap")
+    made.add_argument("--tasks", nargs="+", required=True, metavar="DIR", help="folders of class folders of images")
+    made.add_argument("--max-hamming", type=int, default=31, metavar="BITS", help="of PDQ's 256, up to 31")
+    made.add_argument("--format", choices=["table", "json"], default="table")
 
     queries = command("queries", _no_subcommand, "the query list")
     below = queries.add_subparsers(title="commands", metavar="COMMAND")
@@ -206,7 +221,7 @@ def _run(arguments: argparse.Namespace) -> int:
             overrides.append(f"run.{key}={getattr(arguments, key)}")
     if arguments.sample is not None:
         overrides.append(f"extract.sample={_share(arguments.sample)}")
-    config = configs.load(arguments.config, overrides, arguments.out)
+    config = configs.load(arguments.config, overrides, arguments.out, arguments.preset)
     if arguments.retry:
         config = retrying(config, arguments.retry)
     build(config, to=arguments.to)
@@ -301,9 +316,24 @@ def _explain(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from pipeline.report import write
+    from pipeline.report import BLUR_ABOVE, write
 
-    print(write(arguments.out))
+    print(write(arguments.out, blur_above=None if arguments.show_unsafe else BLUR_ABOVE))
+    return DONE
+
+
+def _sheet(arguments: argparse.Namespace) -> int:
+    from pipeline.sheet import write
+
+    print(write(arguments.out, arguments.most))
+    return DONE
+
+
+def _overlap(arguments: argparse.Namespace) -> int:
+    from pipeline.overlap import format_table, overlap
+
+    rows = overlap(arguments.checkpoint, arguments.out, arguments.tasks, arguments.max_hamming)
+    print(json.dumps(rows) if arguments.format == "json" else format_table(rows))
     return DONE
 
 

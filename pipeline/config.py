@@ -21,12 +21,14 @@ from dataset.storage import is_local
 from filters.balance import BalanceConfig
 from filters.decontaminate import DecontaminateConfig
 from filters.dedup import DedupConfig
+from filters.faces import FacesConfig
 from filters.hashlists import HashLists, HashListsConfig
 from filters.image import ImageFilterConfig
 from filters.match import MatchConfig
 from filters.neardup import NearDupConfig
 from filters.queries import load as load_queries
-from filters.text import TextConfig
+from filters.semantic import SemanticConfig
+from filters.text import TextConfig, listed, word_files
 
 STRICT: dict[str, Any] = {"extra": "forbid"}
 
@@ -100,6 +102,9 @@ class RunConfig:
     """CPUs to use; all by default. 0 runs in this process, without Ray."""
     address: str | None = None
     """A Ray cluster's address (`auto`, host:port); none runs on this machine."""
+    gpus_per_model_task: float = 0.0
+    """What a task whose model can use a GPU takes of one: 0.25 lets four share it. 0 schedules none: such a task still
+    uses a GPU that it finds, the first of its node."""
     max_quarantined: int = 10
     """How many inputs (rows, files, URLs) may crash their worker before the run fails."""
     piece_bytes: int = 32 * 2**20
@@ -111,6 +116,8 @@ class RunConfig:
         for key, least in (("max_quarantined", 0), ("piece_bytes", 2**16), ("pairs_per_partition", 1)):
             if getattr(self, key) < least:
                 raise ValueError(f"{key} must be at least {least}, not {getattr(self, key)}")
+        if self.gpus_per_model_task < 0 or (self.gpus_per_model_task > 1 and self.gpus_per_model_task % 1):
+            raise ValueError(f"gpus_per_model_task must be 0, a share of 1 or whole, not {self.gpus_per_model_task}")
         if self.workers is not None and self.workers < 0:
             raise ValueError(f"workers must be 0 or more, not {self.workers}")
 
@@ -128,6 +135,8 @@ class Config:
     """Where the dataset goes: a path or s3:// URL; `--out` overrides it."""
     name: str = "openwit"
     """The dataset's name in its datasheet and report."""
+    against: tuple[str, ...] = ()
+    """Datasets (paths or URLs) that exist already: pairs and images that they kept are duplicates here."""
     seed: int = 0
     """Every random choice is a hash of this and an id."""
     commoncrawl: CommonCrawlConfig = field(default_factory=CommonCrawlConfig)
@@ -140,7 +149,9 @@ class Config:
     store: ImageConfig = field(default_factory=ImageConfig)
     hashlists: HashListsConfig = field(default_factory=HashListsConfig)
     image: ImageFilterConfig = field(default_factory=ImageFilterConfig)
+    faces: FacesConfig = field(default_factory=FacesConfig)
     neardup: NearDupConfig = field(default_factory=NearDupConfig)
+    semantic: SemanticConfig = field(default_factory=SemanticConfig)
     decontaminate: DecontaminateConfig = field(default_factory=DecontaminateConfig)
     balance: BalanceConfig = field(default_factory=BalanceConfig)
     pack: PackConfig = field(default_factory=PackConfig)
@@ -150,18 +161,57 @@ class Config:
     def __post_init__(self) -> None:
         if not self.sources:
             raise ValueError("sources must name at least one archive")
+        if self.semantic.wanted and not self.image.embedding_model:
+            raise ValueError("semantic.min_cosine and semantic.target_folders need image.embedding_model")
         names = [filter_.name for filter_ in self.filters]
         if len(set(names)) != len(names):
             raise ValueError("filters must have distinct names")
 
 
-def load(path: str, overrides: Sequence[str] = (), out: str | None = None) -> Config:
-    """Read a YAML config, apply `key=value` overrides, check everything.
+PRESETS = Path(__file__).parent.parent / "configs" / "presets"
+
+
+def load(path: str, overrides: Sequence[str] = (), out: str | None = None, presets: Sequence[str] = ()) -> Config:
+    """Read a YAML config, lay presets over it, apply `key=value` overrides, check everything.
 
     Raises:
         ConfigError: in one sentence, what is wrong and how to mend it.
     """
-    return build(with_overrides(read_yaml(path), overrides), path, out)
+    raw = with_presets(read_yaml(path))
+    for name in presets:
+        raw = laid_over(raw, read_preset(name))
+    return build(with_overrides(raw, overrides), path, out)
+
+
+def with_presets(raw: Mapping[str, Any], within: tuple[str, ...] = ()) -> dict[str, Any]:
+    """A config laid over the presets that its key `presets` names, the later over the earlier. Raises ConfigError."""
+    below: dict[str, Any] = {}
+    own = dict(raw)
+    names = own.pop("presets", None) or []
+    for name in [names] if isinstance(names, str) else names:
+        below = laid_over(below, read_preset(name, within))
+    return laid_over(below, own)
+
+
+def laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Two mappings as one: sections are merged key by key; of anything else, lists too, what lies above counts."""
+    merged = dict(below)
+    for key, value in above.items():
+        under = merged.get(key)
+        merged[key] = laid_over(under, value) if isinstance(under, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def read_preset(name: Any, within: tuple[str, ...] = ()) -> dict[str, Any]:
+    """A preset of configs/presets by its name, or any YAML file by its path. Raises ConfigError."""
+    if isinstance(name, str) and name.endswith((".yaml", ".yml")):
+        if name in within:
+            raise ConfigError(f"the preset {name} names itself, by way of {', '.join(within)}")
+        return with_presets(read_yaml(name), (*within, name))
+    known = sorted(file.stem for file in PRESETS.glob("*.yaml"))
+    if name not in known:
+        raise ConfigError(f"there is no preset {name}; there are {', '.join(known)}, and any YAML file by its path")
+    return read_yaml(str(PRESETS / f"{name}.yaml"))
 
 
 def read_yaml(path: str) -> dict[str, Any]:
@@ -205,6 +255,7 @@ def with_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, A
 
 def build(raw: Mapping[str, Any], path: str = "config", out: str | None = None) -> Config:
     """Check a mapping and make the config. Raises ConfigError."""
+    raw = with_presets(raw)
     if isinstance(raw.get("sources"), str):
         raw = {**raw, "sources": [raw["sources"]]}
     if out:
@@ -251,11 +302,13 @@ def check_inputs(config: Config) -> None:
     """Everything that a config names must be there, before any work is done. Raises ConfigError."""
     named = {
         "text.language_model": [config.text.language_model] if config.text.language_model != "builtin" else [],
-        "text.blocklist": [config.text.blocklist] if config.text.blocklist not in ("", "builtin") else [],
-        "text.blocked_domains": [config.text.blocked_domains] if config.text.blocked_domains else [],
+        "text.blocklist": list(word_files(config.text)),
+        "text.blocked_domains": list(listed(config.text.blocked_domains)),
         "fetch.opted_out_domains": [config.fetch.opted_out_domains] if config.fetch.opted_out_domains else [],
         "hashlists.files": list(config.hashlists.files),
+        "semantic.target_folders": list(config.semantic.target_folders),
         "decontaminate.folders": list(config.decontaminate.folders),
+        "decontaminate.model": [config.decontaminate.model.path] if config.decontaminate.model else [],
         "filters.measure": [item.measure.rpartition(":")[0] for item in config.filters if item.measure],
     }
     for key, paths in named.items():
@@ -275,7 +328,7 @@ def check_inputs(config: Config) -> None:
 def effective(config: Config) -> str:
     """The whole config as YAML, defaults included, without what changes nothing but the time."""
     values = asdict(config)
-    for key in ("workers", "address"):
+    for key in ("workers", "address", "gpus_per_model_task"):
         values["run"].pop(key)
     values.pop("out")
     return yaml.safe_dump(plain(values), sort_keys=False, allow_unicode=True)

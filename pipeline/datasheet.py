@@ -101,6 +101,7 @@ def _render(dataset: Dataset, config: Config) -> str:
         gaps=named(audit("sources_failed")),
         funnel=ask("SELECT stage, input, kept, dropped FROM funnel"),
         evaluation_sets=[PurePath(folder).name for folder in config.decontaminate.folders],
+        against=[PurePath(url).name for url in config.against],
     )
 
 

@@ -67,11 +67,14 @@ class RayExecutor:
     A cluster is connected to at once, so that a wrong address is told before any work; a Ray of our own starts with the
     first task, because it takes longer to start than a run that has nothing to do.
 
+    Args:
+        gpus: what a task with a model takes of a GPU.
+
     Raises:
         ConfigError: no cluster answers at the address.
     """
 
-    def __init__(self, workers: int | None, address: str | None, *, working_dir: Path | None = None):
+    def __init__(self, workers: int | None, address: str | None, *, working_dir: Path | None = None, gpus: float = 0.0):
         # Ray retries for ever what the system kills for its memory; such a task is to be bisected instead.
         os.environ.setdefault("RAY_task_oom_retries", str(RAY_RETRIES))
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -96,6 +99,9 @@ class RayExecutor:
         self._seen: set[str] = set()  # nodes known to see the dataset
         # Retried by Ray when a worker or node dies; an exception of our own code is an answer, not a reason to retry.
         self._remote = ray.remote(max_retries=RAY_RETRIES)(_execute)
+        # A process that has used one GPU cannot be moved to another, so each such task has its own.
+        self._on_gpu = ray.remote(max_retries=RAY_RETRIES, max_calls=1)(_execute)
+        self._gpus = gpus
 
     def _start(self) -> None:
         """Start or join Ray, once."""
@@ -113,6 +119,7 @@ class RayExecutor:
     def run(self, url: str, tasks: Sequence[Task]) -> Iterator[tuple[Task, Commit | Exception]]:
         """See `Executor`."""
         self._start()
+        self._check_gpus(tasks)
         waiting = deque(tasks)
         running: dict[Any, Task] = {}
         bound, counted = 0, -math.inf
@@ -124,6 +131,8 @@ class RayExecutor:
                 task = waiting.popleft()
                 declared = PHASES[task.phase]
                 remote = self._remote.options(num_cpus=declared.cpus, name=task.phase)
+                if declared.gpu and self._gpus:
+                    remote = self._on_gpu.options(num_cpus=declared.cpus, num_gpus=self._gpus, name=task.phase)
                 running[remote.remote(str(Path.cwd()), url, declared.module, task)] = task
             self._ray.wait(list(running), num_returns=1, timeout=_COUNT_SECONDS)
             done, _ = self._ray.wait(list(running), num_returns=len(running), timeout=0)
@@ -139,6 +148,13 @@ class RayExecutor:
         if self._limit is not None:
             return self._limit
         return IN_FLIGHT_PER_CPU * max(1, int(self._ray.cluster_resources().get("CPU", 1)))
+
+    def _check_gpus(self, tasks: Sequence[Task]) -> None:
+        """Raises ConfigError if tasks would wait for a GPU for ever."""
+        wanted = self._gpus if any(PHASES[task.phase].gpu for task in tasks) else 0.0
+        there = self._ray.cluster_resources().get("GPU", 0.0) if wanted else 0.0
+        if there < wanted:
+            raise ConfigError(f"run.gpus_per_model_task is {wanted:g}, but Ray has {there:g} GPUs; leave it at 0 here")
 
     def _check_nodes(self, url: str) -> None:
         """Raises ConfigError if a node of a cluster does not see a dataset that is a folder."""

@@ -40,6 +40,13 @@ _KEPT = {
 }
 _IMAGE_FACTS = ("origin", "outcome", "status", "final_url", "fetched_bytes", "media_type", "original_width",
                 "original_height", "width", "height", "sha256", "pdq", "pdq_quality")  # fmt: skip
+_OF_IMAGES = (
+    "image.nsfw",
+    "image.models",
+    "image.faces",
+    "image.heads",
+    "image.cell",
+)  # phases whose measures are of images, not of pairs
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")  # controls, and what reorders text
 
 
@@ -134,7 +141,8 @@ class _Teller:
         """The story of one candidate."""
         row = self._row("extract.candidates", "candidates", place)
         names = ("archive", "offset", "ordinal", "page_url", "page_date", "page_language", "text_source")
-        steps = [Step("extract", "found", _where(row), {name: row[name] for name in names})]
+        facts = {**{name: row[name] for name in names}, "personal_data": row["personal_data"]}
+        steps = [Step("extract", "found", _where(row), _plain(facts))]
         reason = self._tell(CANDIDATE_STAGES, place, row, steps)
         if steps[-1].outcome == "kept":
             pair = self._pair_of(place, row["pair_id"])
@@ -174,17 +182,27 @@ class _Teller:
         if stage == "fetch":
             return self._image(place.partition, row["url"])
         if stage == "image":
-            return self._measures("image.custom", place)
+            of_pair = {**self._measures("image.embed", place), **self._measures("image.custom", place)}
+            return {**self._measured_on_image(place.partition, row["url"]), **of_pair}
         return {}
+
+    def _measured_on_image(self, partition: int, url: str) -> dict[str, Any]:
+        """What models say of an image."""
+        rows = self._filtered("fetch.get", "images", partition, "url", url)
+        places = [_Place(partition, row["row"]) for row in rows]
+        return {name: v for at in places for phase in _OF_IMAGES for name, v in self._measures(phase, at).items()}
 
     def _resolved(self, evidence: Mapping[str, Any]) -> dict[str, Any]:
         """The rows, images and queries that evidence points to, as people know them."""
         for kind in ("first", "chosen"):
             if f"{kind}_partition" in evidence:
                 place = _Place(evidence[f"{kind}_partition"], evidence[f"{kind}_row"])
-                return {f"the {kind} one": self._candidate(place)}
+                where = evidence.get(f"{kind}_dataset")
+                return {f"the {kind} one": self._candidate(place) if where is None else _elsewhere(where, place)}
         if "duplicate_of_url_id" in evidence:
-            return {"the image that stands for it": self._representative(evidence["duplicate_of_url_id"])}
+            where, url_id = evidence.get("duplicate_of_dataset"), evidence["duplicate_of_url_id"]
+            told = self._representative(url_id) if where is None else _elsewhere(where, url_id)
+            return {"the image that stands for it": told}
         if "query_id" in evidence:
             return {"the query that came nearest": self._queries([evidence["query_id"]])[0]}
         return {}
@@ -198,6 +216,13 @@ class _Teller:
             end = self._pair_end(pair, row["pair_id"])
         names = ("url", "text", "page_url", "archive", "offset", "ordinal")
         return {"pair_id": row["pair_id"].hex(), **{name: row[name] for name in names}, "end": end or _UNDECIDED}
+
+    def _known_pair(self, place: _Place) -> dict[str, Any]:
+        """A pair of this dataset, which another one was compared with."""
+        row = self._row("prebalance.pairs", "pairs", place)
+        names = ("url", "text", "page_url", "archive", "offset", "ordinal")
+        told = {"pair_id": row["pair_id"].hex(), **{name: row[name] for name in names}}
+        return {**told, "end": self._pair_end(place, row["pair_id"])}
 
     def _representative(self, url_id: str) -> dict[str, Any]:
         """An image by its id: the first of its pairs that was kept, else the first."""
@@ -306,6 +331,16 @@ class _Teller:
         return self.dataset.connection.execute(statement, values).fetchall()
 
 
+def _elsewhere(url: str, which: _Place | str) -> dict[str, Any]:
+    """A pair, or an image by its id, of another dataset, if that is still there."""
+    try:
+        teller = _Teller(Dataset(url))
+        told = teller._known_pair(which) if isinstance(which, _Place) else teller._representative(which)
+        return {"dataset": url, **told}
+    except (FileNotFoundError, IndexError, ValueError):
+        return {"dataset": url, "end": "not there any more"}
+
+
 def _where(row: Mapping[str, Any]) -> str:
     if not row["page_url"]:
         return f"{row['archive']}, row {row['offset']:,}"
@@ -323,7 +358,7 @@ def _only(table: pa.Table, url: str) -> pa.Table:
 def _plain(value: Any) -> Any:
     """A value as JSON knows it, without what is null."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items() if item is not None}
+        return {str(key): _plain(item) for key, item in value.items() if item is not None and item != []}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     if isinstance(value, float):
@@ -337,5 +372,10 @@ def _lines(name: str, value: Any) -> list[str]:
     if isinstance(value, Mapping):
         return [f"{label}:", *(f"  {line}" for key, item in value.items() for line in _lines(key, item))]
     if isinstance(value, list):
-        return [f"{label}: {'; '.join(str(item) for item in value)}"]
+        return [f"{label}: {'; '.join(_item(item) for item in value)}"]
     return [] if value is None else [f"{label}: {value}"]
+
+
+def _item(item: Any) -> str:
+    """An item of a list in a line: `term porn, list builtin`."""
+    return ", ".join(f"{name} {value}" for name, value in item.items()) if isinstance(item, Mapping) else str(item)

@@ -123,16 +123,19 @@ class Phase:
     function: Callable[[Context], Result]
     module: str
     cpus: float
+    gpu: bool = False  # whether a model of it runs on a GPU where run.gpus_per_model_task gives it one
 
 
 PHASES: dict[str, Phase] = {}
 
 
-def phase(name: str, *, version: int = 1, cpus: float = 1) -> Callable[[Callable[[Context], Result]], Phase]:
+def phase(
+    name: str, *, version: int = 1, cpus: float = 1, gpu: bool = False
+) -> Callable[[Callable[[Context], Result]], Phase]:
     """Register a function as the phase `STAGE.NAME`."""
 
     def register(function: Callable[[Context], Result]) -> Phase:
-        made = Phase(name, version, function, function.__module__, cpus)
+        made = Phase(name, version, function, function.__module__, cpus, gpu)
         PHASES[name] = made
         return made
 

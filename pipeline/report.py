@@ -2,7 +2,8 @@
 
 Everything on it that comes from the web is escaped by the template and shown as text; images are decoded, made small
 and written into the page. Nothing is loaded from elsewhere, which the page's own content security policy enforces. Of
-an image on a hash list nothing was ever stored, and nothing is shown but the count.
+an image on a hash list nothing was ever stored, and nothing is shown but the count. Of one that may be unsafe (`images`
+has a column nsfw_probability, and it is high there) a few blurred pixels are written, unless all are asked for.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import jinja2
 import numpy as np
 import pyarrow as pa
 import yaml
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from crawl.store import read_images
 from dataset.shards import FOLDER as SHARDS
@@ -36,6 +37,10 @@ NAME = "report.html"
 TEMPLATES = Path(__file__).parent
 _SIDE = 168  # pixels of a thumbnail's longer side
 _QUALITY = 75
+BLUR_ABOVE = 0.2
+"""nsfw_probability above which an image is blurred: open_nsfw's authors call what is below 0.2 likely safe
+(github.com/yahoo/open_nsfw, README)."""
+_BLURRED_SIDE = 8  # pixels of the longer side that are left of a blurred image
 _MOST_PIXELS = 50_000_000  # of an image to be made small; stored ones are far below
 _KEPT_SHOWN = 24
 _DROPPED_SHOWN = 8  # per reason
@@ -101,19 +106,27 @@ SELECT length(text) AS characters, count(*) AS pairs FROM pairs GROUP BY charact
 """
 
 
-def write(out: str) -> str:
+_UNSAFE = """
+SELECT DISTINCT url FROM images WHERE nsfw_probability > $most AND url IN (SELECT unnest($urls))
+"""
+
+
+def write(out: str, *, blur_above: float | None = BLUR_ABOVE) -> str:
     """Write the report of a dataset, finished or not; returns the file's URL.
+
+    blur_above: the nsfw_probability above which images are blurred; None blurs none.
 
     Raises:
         FileNotFoundError: there is no dataset.
     """
     dataset = Dataset(out)
-    page = _environment().get_template("report.html").render(_Facts(dataset).all())
+    page = environment().get_template("report.html").render(_Facts(dataset, blur_above).all())
     dataset.storage.write(NAME, page.encode())
     return dataset.storage.url_of(NAME)
 
 
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
+    """What pages are made by: everything is escaped, and a name that a template lacks is an error."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
     )
@@ -126,9 +139,12 @@ def _environment() -> jinja2.Environment:
 class _Facts:
     """What the page shows, from a dataset's views."""
 
-    def __init__(self, dataset: Dataset):
+    def __init__(self, dataset: Dataset, blur_above: float | None):
         self.dataset = dataset
         self.storage = dataset.storage
+        is_measured = "nsfw_probability" in self.dataset.sql("FROM images LIMIT 0").columns
+        self.blur_above = blur_above if is_measured else None
+        self.blurred = 0
         try:
             self.config: dict[str, Any] = yaml.safe_load(self.storage.read("config.yaml")) or {}
         except FileNotFoundError:
@@ -165,7 +181,20 @@ class _Facts:
                 self._ask("SELECT * FROM sources ORDER BY error IS NULL, file LIMIT $most", most=_SOURCES)
             ),
             "runs": self._runs(),
+            "blurred": self.blurred,  # after the galleries
+            "blur_above": self.blur_above,
         }
+
+    def _unsafe(self, rows: Sequence[Mapping[str, Any]]) -> set[str]:
+        """The URLs among the rows' whose images are to be blurred."""
+        if self.blur_above is None:
+            return set()
+        found = self._ask(_UNSAFE, most=self.blur_above, urls=[row["url"] for row in rows])
+        return {row["url"] for row in found}
+
+    def _thumbnail(self, body: bytes, is_unsafe: bool) -> str | None:
+        self.blurred += is_unsafe
+        return thumbnail(body, blurred=is_unsafe)
 
     def _ask(self, query: str, **values: Any) -> list[dict[str, Any]]:
         answer = self.dataset.connection.execute(query, values)
@@ -228,14 +257,16 @@ class _Facts:
     def _kept(self) -> list[dict[str, Any]]:
         """Kept pairs, chosen by hash, with their images from the shards."""
         shown = []
-        for row in self._ask(_KEPT, most=_KEPT_SHOWN):
+        rows = self._ask(_KEPT, most=_KEPT_SHOWN)
+        unsafe = self._unsafe(rows)
+        for row in rows:
             try:
                 (data,) = self.storage.read_ranges(f"{SHARDS}/{row['shard']}", [(row["offset"], row["size"])])
                 parts = parse_sample(data, row["key"])
             except (DamagedSampleError, FileNotFoundError):
                 parts = {}
             body = next((parts[part] for part in IMAGE_PARTS if part in parts), b"")
-            shown.append({**row, "image": thumbnail(body)})
+            shown.append({**row, "image": self._thumbnail(body, row["url"] in unsafe)})
         return shown
 
     def _dropped_images(self) -> list[dict[str, Any]]:
@@ -258,7 +289,11 @@ class _Facts:
             bodies = read_images(self.storage, places)
         except FileNotFoundError:  # who needs the space may delete the fetch store of a finished dataset
             bodies = [b""] * len(rows)
-        return [{**row, "image": thumbnail(body)} for row, body in zip(rows, bodies, strict=True)]
+        unsafe = self._unsafe(rows)
+        return [
+            {**row, "image": self._thumbnail(body, row["url"] in unsafe)}
+            for row, body in zip(rows, bodies, strict=True)
+        ]
 
     def _runs(self) -> list[dict[str, Any]]:
         """Training runs below OUT/runs, with their loss and what their examination found."""
@@ -283,8 +318,8 @@ class _Facts:
         }
 
 
-def thumbnail(body: bytes) -> str | None:
-    """An image as a small `data:` URI; None if it cannot be decoded."""
+def thumbnail(body: bytes, *, blurred: bool = False) -> str | None:
+    """An image as a small `data:` URI; None if it cannot be decoded. blurred: of so few pixels that nothing is told."""
     try:
         with Image.open(io.BytesIO(body)) as image:
             if image.width * image.height > _MOST_PIXELS:
@@ -296,6 +331,10 @@ def thumbnail(body: bytes) -> str | None:
     if small.mode == "RGBA":
         small = Image.alpha_composite(Image.new("RGBA", small.size, "white"), small).convert("RGB")
     small.thumbnail((_SIDE, _SIDE))
+    if blurred:
+        size = small.size
+        small.thumbnail((_BLURRED_SIDE, _BLURRED_SIDE))
+        small = small.resize(size, Image.Resampling.BICUBIC).filter(ImageFilter.GaussianBlur(_BLURRED_SIDE))
     sink = io.BytesIO()
     small.save(sink, "JPEG", quality=_QUALITY)
     return f"data:image/jpeg;base64,{base64.b64encode(sink.getvalue()).decode()}"

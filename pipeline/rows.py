@@ -60,12 +60,13 @@ def decide(
         ValueError: a filter's predicate names a column that nobody measures, or asks of it what it cannot answer.
     """
     verdicts = sql.run(sql.load(f"decisions/{decision}"), {"rows": rows, **tables}, dict(config))
+    numbers = " CROSS JOIN cutoffs" if "cutoffs" in tables else ""
     parts = [verdicts.select(VERDICTS.names).cast(VERDICTS)]
     for filter_ in custom:
         evidence = ", ".join(f"'{name}', measures.\"{name}\"" for name in filter_["columns"])
         statement = (
             f"SELECT row, '{filter_['name']}' AS reason, json_object({evidence})::VARCHAR AS evidence "  # noqa: S608
-            f"FROM rows JOIN measures USING (row) WHERE ({filter_['drop_when']}\n) ORDER BY row"
+            f"FROM rows JOIN measures USING (row){numbers} WHERE ({filter_['drop_when']}\n) ORDER BY row"
         )
         try:
             parts.append(sql.run(statement, {"rows": rows, **tables}, dict(config)).cast(VERDICTS))

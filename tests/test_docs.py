@@ -12,15 +12,26 @@ import dataset
 from crawl.extract import ExtractConfig
 from crawl.html import TEXT_SOURCES
 from pipeline.build import build
+from pipeline.cli import main
+from pipeline.config import PRESETS
 from pipeline.config import build as make_config
 from tests.crawl.warc_bytes import http, members, page, record
+from train.config import load as load_training
 
-SOURCES = (Path(__file__).resolve().parents[1] / "docs" / "sources.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+SOURCES, SAFETY, DUPLICATES, TRAINING = (
+    (DOCS / f"{name}.md").read_text(encoding="utf-8") for name in ("sources", "safety", "duplicates", "training")
+)
 
 
-@pytest.mark.parametrize("block", re.findall(r"```yaml\n(.*?)```", SOURCES, flags=re.DOTALL))
+@pytest.mark.parametrize("block", re.findall(r"```yaml\n(.*?)```", SOURCES + SAFETY + DUPLICATES, flags=re.DOTALL))
 def test_every_piece_of_config_is_one(block: str) -> None:
     make_config({"sources": ["a"], "out": "b", **yaml.safe_load(block)})
+
+
+@pytest.mark.parametrize("block", re.findall(r"```yaml\n(.*?)```", TRAINING, flags=re.DOTALL))
+def test_every_piece_of_a_training_config_is_one(block: str) -> None:
+    load_training({"dataset": "out", **yaml.safe_load(block)})
 
 
 def test_every_text_source_is_explained() -> None:
@@ -28,6 +39,20 @@ def test_every_text_source_is_explained() -> None:
     assert set(re.findall(r"`([a-z-]+)`(?:, `([a-z-]+)`)? \| ", table)[0]) <= set(TEXT_SOURCES)
     assert all(f"`{name}`" in table for name in TEXT_SOURCES)
     assert f"text_sources: [{', '.join(ExtractConfig().text_sources)}]" in SOURCES
+
+
+def test_the_presets_of_the_page_on_safety_are_there_and_its_command_works(tmp_path: Path) -> None:
+    (command,) = re.findall(r"^wit (run .*)$", SAFETY, flags=re.MULTILINE)
+    archive = tmp_path / "a.warc.gz"
+    archive.write_bytes(
+        members(page("<html lang=en><img src=a.png alt='an old steam engine'><img src=b.png alt=kettle>"))
+    )
+    more = ["--set", f"sources={archive}", "--out", f"{tmp_path}/out", "--workers", "0", "--to", "text"]
+    assert main([*command.split(), *more]) == 0
+    dropped = dataset.open(f"{tmp_path}/out").sql("SELECT text, reason FROM dropped").fetchall()
+    assert dropped == [("kettle", "text_too_short")]
+    named = set(re.findall(r"^\| `(datacomp_\w+)` \|", SAFETY, flags=re.MULTILINE))
+    assert named and named <= {file.stem for file in PRESETS.glob("*.yaml")}
 
 
 def test_its_filters_drop_by_what_a_page_says(tmp_path: Path) -> None:

@@ -5,21 +5,29 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, get_type_hints
+from typing import Any, ClassVar, get_origin, get_type_hints
 
 import yaml
 
-RESUMABLE_CHANGES = frozenset({"name", "workers", "device", "log_every", "checkpoint_every", "keep"}) | {
-    "grad_checkpointing", "compile", "parallel", "deterministic", "on_nan", "peak_tflops", "tensorboard", "wandb",
-}  # fmt: skip
+RESUMABLE_CHANGES = frozenset(
+    {
+        *("name", "workers", "device", "micro_batch", "grad_checkpointing", "compile", "parallel", "deterministic"),
+        *("on_nan", "peak_tflops", "log_every", "checkpoint_every", "keep", "tensorboard", "wandb"),
+        *("damaged", "cache", "cache_bytes"),
+    }
+)
 """Keys that may differ when a run resumes: none of them changes what is learned."""
 
 CHOICES = {
+    "loss": ("softmax", "sigmoid"),
     "lock": ("none", "image", "text"),
     "optimizer": ("adamw", "muon"),
     "schedule": ("cosine", "constant"),
+    "crop": ("square", "resized", "center"),
+    "shuffle": ("full", "blocks"),
+    "damaged": ("replace", "stop"),
     "precision": ("fp32", "bf16", "fp16"),
     "parallel": ("ddp", "fsdp"),
     "on_nan": ("stop", "skip"),
@@ -34,13 +42,20 @@ class TrainConfig:
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     dataset: str
-    """The dataset's URL: a directory or bucket prefix with `shards/index.parquet`."""
+    """The dataset's URL: a directory or bucket prefix with `shards/index.parquet`, or with anyone's WebDataset tars; or
+    the tars' own, such as `s3://bucket/{00000..00099}.tar`."""
+    mixture: dict[str, float] = field(default_factory=dict)
+    """Further datasets to draw from, by URL, with their weights; `dataset` itself has weight 1."""
     name: str = "clip"
     """The run's name; it lies in DATASET/runs/NAME unless told otherwise."""
     model: str = "openwit-tiny"
     """An open_clip model name, one of ours (train/models), or the path of an open_clip config in JSON."""
     batch_size: int = 256
     """Samples per step, over all processes together."""
+    micro_batch: int = 0
+    """The most samples that go through the model at a time on one device; 0 is all of them. Gradients are the same."""
+    loss: str = "softmax"
+    """softmax, CLIP's; or sigmoid, SigLIP's, for models with a logit bias too."""
     pretrained: str = ""
     """Weights to begin with: one of open_clip's tags for the model, a file that open_clip reads, an exported folder, or
     a run of ours. Position embeddings of another size are interpolated."""
@@ -71,7 +86,26 @@ class TrainConfig:
     grad_clip: float = 1.0
     """The largest norm of the gradient; a larger one is scaled down to it."""
     crop_min: float = 0.9
-    """The least side of the random square crop as a share of the image's shorter side; 1 is the paper's crop."""
+    """The least side of the random square crop as a share of the image's shorter side; 1 is the paper's crop. Of a
+    resized crop: its least share of the image's area."""
+    crop: str = "square"
+    """square: a square, placed at random (the paper's). resized: torchvision's RandomResizedCrop, whose shape varies
+    from 3:4 to 4:3 (open_clip's). center: the middle, as in evaluation."""
+    flip: float = 0.0
+    """The probability that a sample's left and right are exchanged."""
+    captions: dict[str, float] = field(default_factory=lambda: {"txt": 1.0})
+    """Where a sample's captions are, with their weights: a part's name, or `json.` and the path of a field."""
+    shuffle: str = "full"
+    """full: any sample may follow any other, for disks with random access. blocks: a few shards are read at a time, for
+    spinning disks and object stores."""
+    shuffle_shards: int = 16
+    """The shards of a block; two samples of a batch are from the same shard with probability 1/shuffle_shards."""
+    damaged: str = "replace"
+    """What to do about a sample that cannot be read: replace it (always by the same one), or stop."""
+    cache: str = ""
+    """A folder of a fast local disk that keeps copies of shards; every process of the machine shares it."""
+    cache_bytes: int = 10**12
+    """The most that the copies may take together."""
     image_size: int = 0
     """Pixels of a training image's side; 0 is the model's own."""
     context_length: int = 0
@@ -119,7 +153,7 @@ class TrainConfig:
         _require(bool(self.dataset), "dataset", "the URL of a dataset", self.dataset)
         plain = bool(self.name) and "/" not in self.name and not self.name.startswith(".")
         _require(plain, "name", "a plain file name", self.name)
-        for key in ("batch_size", "log_every", "checkpoint_every", "keep"):
+        for key in ("batch_size", "log_every", "checkpoint_every", "keep", "shuffle_shards", "cache_bytes"):
             _require(getattr(self, key) >= 1, key, "at least 1", getattr(self, key))
         for key in ("epochs", "learning_rate", "grad_clip"):
             value = getattr(self, key)
@@ -128,7 +162,7 @@ class TrainConfig:
             _require(0 <= getattr(self, key) < 1, key, "from 0 to below 1", getattr(self, key))
         for key in ("weight_decay", "peak_tflops"):
             _require(0 <= getattr(self, key) < math.inf, key, "at least 0", getattr(self, key))
-        for key in ("samples_seen", "warmup_steps", "unlocked_groups", "max_skipped", "workers"):
+        for key in ("samples_seen", "warmup_steps", "unlocked_groups", "max_skipped", "workers", "micro_batch"):
             _require(getattr(self, key) >= 0, key, "at least 0", getattr(self, key))
         for key in ("image_size", "context_length"):
             _require(getattr(self, key) >= 0, key, "at least 0", getattr(self, key))
@@ -136,6 +170,12 @@ class TrainConfig:
             expected = ", ".join(choices[:-1]) + " or " + choices[-1]
             _require(getattr(self, key) in choices, key, expected, getattr(self, key))
         _require(0 < self.crop_min <= 1, "crop_min", "above 0 and at most 1", self.crop_min)
+        _require(0 <= self.flip <= 1, "flip", "from 0 to 1", self.flip)
+        _require(bool(self.captions), "captions", "a mapping of at least one place to its weight", self.captions)
+        for key in ("captions", "mixture"):
+            for name, weight in getattr(self, key).items():
+                _require(0 < weight < math.inf, f"{key}.{name}", "a weight above 0", weight)
+        _require(self.dataset not in self.mixture, "mixture", "of other datasets than `dataset`", self.mixture)
         if self.schedule == "constant":
             rest = 1 - self.warmup_share
             _require(
@@ -149,19 +189,18 @@ class TrainConfig:
         if self.precision == "fp16":
             _require(self.parallel == "ddp", "parallel", "ddp where precision is fp16", self.parallel)
 
-    def steps(self, samples: int) -> tuple[int, int]:
-        """(steps per epoch, steps of the run) on that many samples; an epoch's last, partial batch is left out.
+    def steps(self, samples: int) -> tuple[float, int]:
+        """(steps per epoch, steps of the run) on that many samples; a batch may reach into the next epoch.
 
         Raises:
             ValueError: a batch is larger than the dataset.
         """
-        per_epoch = samples // self.batch_size
-        if per_epoch == 0:
+        if samples < self.batch_size:
             raise ValueError(
                 f"batch_size must be at most the dataset's {samples} training samples, not {self.batch_size}"
             )
-        wanted = self.samples_seen / self.batch_size if self.samples_seen else self.epochs * per_epoch
-        return per_epoch, max(1, round(wanted))
+        wanted = self.samples_seen / self.batch_size if self.samples_seen else self.epochs * samples / self.batch_size
+        return samples / self.batch_size, max(1, round(wanted))
 
     def first_part(self, steps: int) -> int:
         """How many of a run's steps train with `image_size` and `context_length`; the rest with the model's own."""
@@ -200,6 +239,10 @@ def load(source: str | Path | Mapping[str, Any], overrides: Mapping[str, Any] | 
 
 
 def _convert(key: str, value: Any, kind: type) -> Any:
+    if get_origin(kind) is dict:
+        if not isinstance(value, Mapping):
+            raise ValueError(f"{key} must be a mapping of names to weights, not {value!r}")
+        return {str(name): _convert(f"{key}.{name}", weight, float) for name, weight in value.items()}
     try:
         if isinstance(value, bool) or kind is bool:
             if kind is bool and isinstance(value, bool):

@@ -1,200 +1,265 @@
-"""Training samples: which ones a step sees, in which order and through which crop.
+"""Training samples: which ones a step sees, through which crop and with which caption.
 
 All of it is a function of (seed, epoch, sample index), so neither the number of processes nor of readers, nor a stop
-in the middle, changes what is learned. The order is a permutation that is computed where it is needed: it never lies
-in memory, however large the dataset.
+in the middle, changes what is learned. The state of the data is one integer, the number of samples seen.
 """
 
 from __future__ import annotations
 
-import io
-import math
-import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from dataset.ids import hash64, mix64
-from dataset.shards import IMAGE_PARTS, DamagedSampleError, Index, parse_sample, read_raw_samples
-from dataset.storage import Storage
+from dataset.foreign import open_train_index
+from dataset.shards import DamagedSampleError, Index, parse_sample
+from train import captions
+from train.cache import ShardCache
+from train.corpus import Corpus, Source
+from train.images import Augment, draw, image_part
+from train.order import BlockShuffle, FullShuffle, Order
+from train.read import Reader
+from train.tokens import Tokenize, fast
 
-ROUNDS = 6
-"""Feistel rounds; four already pass for random (Luby and Rackoff 1988)."""
-MAX_PIXELS = 2**26
-"""An image with more is a bomb, not a sample."""
+if TYPE_CHECKING:
+    from train.config import TrainConfig
+
 MAX_REPLACEMENTS = 32
 """A sample whose replacements are all damaged too means that the shards are, not the sample."""
-
-
-def shuffled(positions: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """The values at some positions of a seeded permutation of 0 … count-1; int64, of the shape of `positions`.
-
-    A Feistel network over the next even power of two, walked until it lands below `count`.
-    """
-    half = max(1, ((count - 1).bit_length() + 1) // 2)
-    mask, shift = np.uint64(2**half - 1), np.uint64(half)
-    values = positions.astype(np.uint64)
-    outside = np.ones(values.shape, dtype=bool)
-    while outside.any():
-        left, right = values[outside] >> shift, values[outside] & mask
-        for turn in range(ROUNDS):
-            left, right = right, left ^ (mix64(right, seed + turn) & mask)
-        values[outside] = left << shift | right
-        outside = values >= count
-    return values.astype(np.int64)
-
-
-def epoch_order(positions: np.ndarray, count: int, seed: int, epoch: int) -> np.ndarray:
-    """Which of `count` samples stand at some positions of an epoch."""
-    return shuffled(positions, count, hash64("order", seed, epoch) >> 1)
-
-
-def image_part(parts: Mapping[str, bytes]) -> bytes:
-    """A sample's image, whatever its format. Raises DamagedSampleError if it has none."""
-    for part in IMAGE_PARTS:
-        if part in parts:
-            return parts[part]
-    raise DamagedSampleError("it has no image")
-
-
-def decode(data: bytes, size: int | None = None) -> Image.Image:
-    """An image's bytes as RGB.
-
-    Args:
-        size: the pixels that its shorter side will need: a large JPEG is then decoded at 1/2, 1/4 or 1/8 of its scale.
-    Raises:
-        DamagedSampleError: the bytes are no image, are cut short, or claim too many pixels.
-    """
-    try:
-        image = Image.open(io.BytesIO(data))
-        if image.width * image.height > MAX_PIXELS:
-            raise DamagedSampleError(f"{image.width}x{image.height} pixels are more than {MAX_PIXELS}")
-        if size is not None:
-            image.draft("RGB", (size, size))
-        return image.convert("RGB")
-    except DamagedSampleError:
-        raise
-    except UnidentifiedImageError:  # its message has a memory address, so no two runs would say the same
-        raise DamagedSampleError("its bytes are no image that Pillow knows") from None
-    except Exception as error:  # Pillow's decoders raise anything on damaged bytes
-        raise DamagedSampleError(f"{type(error).__name__}: {error}") from None
-
-
-def random_crop(image: Image.Image, size: int, crop_min: float, draws: np.ndarray) -> np.ndarray:
-    """A square of the image, scaled to uint8 of shape (3, size, size).
-
-    Args:
-        crop_min: the least side of the square as a share of the shorter side.
-        draws: three numbers of [0, 1): its side, its place along x and along y.
-    """
-    side = min(image.size) * (crop_min + (1 - crop_min) * draws[0])
-    left, top = (image.width - side) * draws[1], (image.height - side) * draws[2]
-    box = (left, top, min(left + side, image.width), min(top + side, image.height))
-    pixels = np.asarray(image.resize((size, size), Image.Resampling.BICUBIC, box, reducing_gap=3.0))
-    return pixels.transpose(2, 0, 1)
+PREFETCH = 4
+"""Batches that each reader has ready or under way."""
 
 
 @dataclass(frozen=True)
 class Batch:
     """One process's share of a step."""
 
-    images: Tensor  # uint8, (n, 3, size, size)
+    images: Tensor  # uint8, (n, 3, size, size), channels innermost in memory
     texts: Tensor  # int64, (n, context length)
-    rows: Tensor  # int64, (n,): which samples of the index
+    rows: Tensor  # int64, (n,): which samples, places among all datasets' (`Corpus.pair_id`)
     damaged: list[str]  # samples that could not be read, named with the reason, and were replaced
 
     def pin_memory(self) -> Batch:
         """The same batch in page-locked memory, from which a GPU copies while it computes."""
         return Batch(self.images.pin_memory(), self.texts.pin_memory(), self.rows, self.damaged)
 
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on a device, with channels innermost in memory, as convolutions are faster."""
+        images = self.images.to(device, non_blocking=True).to(memory_format=torch.channels_last)
+        return Batch(images, self.texts.to(device, non_blocking=True), self.rows, self.damaged)
+
+
+def open_corpus(config: TrainConfig, run: str) -> Corpus:
+    """The datasets that a config names.
+
+    Args:
+        run: the URL of the run's directory, which keeps the index of a dataset that has none and cannot be written.
+    Raises:
+        FileNotFoundError: a dataset has no shards.
+        ValueError: a dataset has no training samples, or the cache cannot hold what is read together.
+    """
+    weights = {config.dataset: 1.0, **config.mixture}
+    sources = [Source(*open_train_index(url, run, config.workers), weight) for url, weight in weights.items()]
+    corpus = Corpus(sources, config.seed, partial(_order, config.shuffle, config.shuffle_shards))
+    if config.cache:
+        _check_cache(corpus, config)
+    return corpus
+
+
+def _order(shuffle: str, block: int, index: Index, seed: int) -> Order:
+    return BlockShuffle(index.shard, seed, block) if shuffle == "blocks" else FullShuffle(len(index), seed)
+
+
+def _check_cache(corpus: Corpus, config: TrainConfig) -> None:
+    """Raises ValueError if the copies of what is read together would drive each other out."""
+    needed = 0
+    for source in corpus.sources:
+        shards = np.sort(np.bincount(source.index.shard, weights=source.index.size))[::-1]
+        needed += int(shards[: 2 * config.shuffle_shards].sum() if config.shuffle == "blocks" else shards.sum())
+    if needed > config.cache_bytes:
+        hint = "" if config.shuffle == "blocks" else ", or shuffle must be blocks"
+        raise ValueError(
+            f"cache_bytes must be at least {needed}, the size of the shards that are read together, "
+            f"not {config.cache_bytes}{hint}"
+        )
+
+
+def share(batch_size: int, rank: int, processes: int) -> range:
+    """The places in a batch that are one process's; shares differ by one at most."""
+    return range(rank * batch_size // processes, (rank + 1) * batch_size // processes)
+
 
 class Samples(Dataset[Batch]):
     """The steps of a run, by number; any step can be had at any time, on any process.
 
+    Step s has the run's samples s × batch_size and on; a batch may have the end of one epoch and the beginning of the
+    next, so that no sample is left out of any.
+
+    Args:
+        captions: as in `train.captions.choose`.
+        stop_at_damage: raise DamagedSampleError at a sample that cannot be read, rather than replace it.
     Raises:
-        ValueError: the index is of the held-out split, which is never trained on.
+        ValueError: there are more processes than samples in a batch.
     """
 
     def __init__(
         self,
-        storage: Storage,
-        index: Index,
-        tokenize: Callable[[list[str]], Tensor],
+        corpus: Corpus,
+        tokenize: Tokenize,
+        augment: Augment,
         *,
-        image_size: int,
         batch_size: int,
-        seed: int,
-        crop_min: float,
+        captions: Mapping[str, float],
+        stop_at_damage: bool = False,
+        cache: ShardCache | None = None,
         rank: int = 0,
         processes: int = 1,
     ):
-        if index.split == "heldout":
-            raise ValueError("the split heldout is for evaluation; training must read the split train")
-        if batch_size % processes:
-            raise ValueError(f"batch_size must be divisible by the {processes} processes, not {batch_size}")
-        self.url, self.index, self.tokenize = storage.url, index, tokenize
-        self.image_size, self.batch_size, self.seed, self.crop_min = image_size, batch_size, seed, crop_min
-        self.rank, self.processes = rank, processes
-        self.steps_per_epoch = len(index) // batch_size
-        self._storage: tuple[int, Storage] | None = None
-
-    def storage(self) -> Storage:
-        """The dataset's store, opened in this process: Arrow's clients do not survive a fork."""
-        if self._storage is None or self._storage[0] != os.getpid():
-            self._storage = (os.getpid(), Storage(self.url))
-        return self._storage[1]
-
-    def rows(self, step: int) -> tuple[int, np.ndarray]:
-        """(epoch, this process's sample indices) of a step."""
-        epoch, step = divmod(step, self.steps_per_epoch)
-        share = self.batch_size // self.processes
-        first = step * self.batch_size + self.rank * share
-        return epoch, epoch_order(np.arange(first, first + share), len(self.index), self.seed, epoch)
+        if batch_size < processes:
+            raise ValueError(f"batch_size must be at least the number of processes, {processes}, not {batch_size}")
+        self.corpus, self.tokenize, self.augment = corpus, fast(tokenize), augment
+        self.batch_size, self.captions, self.stop_at_damage = batch_size, captions, stop_at_damage
+        self.share = share(batch_size, rank, processes)
+        self.cache = cache
+        self.readers = [Reader(source.storage, source.index, cache) for source in corpus.sources]
 
     def __getitem__(self, step: int) -> Batch:
-        epoch, rows = self.rows(step)
-        damaged: list[str] = []
-        images = np.empty((len(rows), 3, self.image_size, self.image_size), np.uint8)
+        first = step * self.batch_size
+        places = np.arange(first + self.share.start, first + self.share.stop)
+        choice = self.corpus.choose(places)
+        self._prefetch(first)
+        raws = self._read(choice.source, choice.row)
+        size = self.augment.size
+        images = torch.empty((len(places), size, size, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
+        if get_worker_info() is not None:
+            images.share_memory_()  # empty still, so that nothing is copied when it goes to the training process
+        numbers = choice.source.tolist(), choice.epoch.tolist(), choice.row.tolist()
+        globals_ = self.corpus.first[choice.source] + choice.row
+        draws = draw(self.corpus.seed, choice.epoch, globals_).tolist()
         texts: list[str] = []
-        for place, raw in enumerate(read_raw_samples(self.storage(), self.index, rows)):
-            row = int(rows[place])
+        damaged: list[str] = []
+        for place, (source, epoch, row) in enumerate(zip(*numbers, strict=True)):
+            raw, own = raws[place], draws[place]
             for attempt in range(MAX_REPLACEMENTS):
                 try:
-                    images[place], text = self._sample(raw, row, epoch)
+                    texts.append(self._sample(raw, source, epoch, row, own, images[place : place + 1]))
                     break
                 except DamagedSampleError as error:
-                    damaged.append(f"{self.index.name(row)}: {error}")
-                    row = hash64("replacement", self.seed, epoch, rows[place], attempt) % len(self.index)
-                    (raw,) = read_raw_samples(self.storage(), self.index, [row])
+                    damaged.append(f"{self.corpus.name(source, row)}: {error}")
+                    if self.stop_at_damage:
+                        raise DamagedSampleError(f"damaged sample: {damaged[-1]}") from None
+                    # Nearby first: in a block shuffle, any other would be read from a shard that is not at hand.
+                    nearby = attempt < MAX_REPLACEMENTS // 2
+                    row = self.corpus.other(source, epoch, int(choice.position[place]), attempt, nearby)
+                    (raw,) = self._read(np.array([source]), np.array([row]))
+                    number = self.corpus.first[source] + np.array([row])
+                    (own,) = draw(self.corpus.seed, np.array([epoch]), number).tolist()
             else:
-                raise DamagedSampleError(f"too many damaged samples in {self.url}; the last one is {damaged[-1]}")
-            rows[place] = row
-            texts.append(text)
-        return Batch(torch.from_numpy(images), self.tokenize(texts), torch.from_numpy(rows), damaged)
+                url = self.corpus.sources[source].storage.url
+                raise DamagedSampleError(f"too many damaged samples in {url}; the last one is {damaged[-1]}")
+            globals_[place] = self.corpus.first[source] + row
+        return Batch(images, self.tokenize(texts), torch.from_numpy(globals_), damaged)
 
-    def _sample(self, raw: bytes, row: int, epoch: int) -> tuple[np.ndarray, str]:
-        parts = parse_sample(raw, self.index.key(row))
-        if "txt" not in parts:
-            raise DamagedSampleError("it has no txt")
-        image = decode(image_part(parts), math.ceil(self.image_size / self.crop_min))
-        draws = mix64(np.arange(3, dtype=np.uint64), hash64("crop", self.seed, epoch, row)) / 2.0**64
-        return random_crop(image, self.image_size, self.crop_min, draws), parts["txt"].decode(errors="replace")
+    def _read(self, source: np.ndarray, row: np.ndarray) -> list[bytes]:
+        raws: list[bytes] = [b""] * len(row)
+        for number in np.unique(source):
+            of_source = np.flatnonzero(source == number)
+            for place, raw in zip(of_source, self.readers[number].read(row[of_source]), strict=True):
+                raws[place] = raw
+        return raws
+
+    def _sample(self, raw: bytes, source: int, epoch: int, row: int, draws: list[float], out: Tensor) -> str:
+        """Write a sample's pixels; its caption."""
+        if not raw:
+            raise DamagedSampleError("its shard is missing, or cut off before it")
+        parts = parse_sample(raw, self.corpus.sources[source].index.key(row))
+        number = int(self.corpus.first[source]) + row
+        text = captions.choose(parts, self.captions, self.corpus.seed, epoch, number)
+        self.augment.write(image_part(parts), draws, out)
+        return text
+
+    def _prefetch(self, position: int) -> None:
+        """Have the shards that are read at a position and next be copied."""
+        if self.cache is not None and (ahead := self.corpus.shards_ahead(position)):
+            announced = [
+                reader.announce([shard for source, shard in ahead if source == number])
+                for number, reader in enumerate(self.readers)
+            ]
+            self.cache.prefetch([shard for own in announced for shard in own])
+
+
+def samples_of(
+    config: TrainConfig, corpus: Corpus, tokenize: Tokenize, image_size: int, rank: int = 0, processes: int = 1
+) -> Samples:
+    """The steps of a config's run, for one of its processes."""
+    return Samples(
+        corpus,
+        tokenize,
+        Augment(image_size, config.crop, config.crop_min, config.flip),
+        batch_size=config.batch_size,
+        captions=config.captions,
+        stop_at_damage=config.damaged == "stop",
+        cache=ShardCache(config.cache, config.cache_bytes) if config.cache else None,
+        rank=rank,
+        processes=processes,
+    )
+
+
+class _Answers(Dataset["Batch | Exception"]):
+    """Steps, or what went wrong: as itself, where DataLoader would make a page of the reader's traceback of it."""
+
+    def __init__(self, samples: Samples):
+        self.samples = samples
+
+    def __getitem__(self, step: int) -> Batch | Exception:
+        try:
+            return self.samples[step]
+        except (OSError, ValueError) as error:  # DamagedSampleError too
+            return error
 
 
 def batches(samples: Samples, first_step: int, steps: int, workers: int, pin_memory: bool) -> Iterator[Batch]:
-    """The batches of the steps first_step … steps-1, in order, read ahead by worker processes."""
-    return iter(
-        DataLoader(
-            samples,
-            sampler=range(first_step, steps),
-            batch_size=None,
-            num_workers=min(workers, steps - first_step),
-            pin_memory=pin_memory,
-            prefetch_factor=4 if min(workers, steps - first_step) else None,
-        )
+    """The batches of the steps first_step … steps-1, in order, read ahead by worker processes.
+
+    Raises:
+        DamagedSampleError: a sample cannot be read, and the config says to stop; or its replacements cannot either.
+        OSError: a shard cannot be read.
+    """
+    workers = min(workers, steps - first_step)
+    loader = DataLoader(
+        _Answers(samples),
+        sampler=range(first_step, steps),
+        batch_size=None,
+        num_workers=workers,
+        pin_memory=pin_memory,
+        prefetch_factor=PREFETCH if workers else None,
     )
+    for answer in loader:
+        if isinstance(answer, Exception):
+            raise answer
+        yield answer
+
+
+def on_device(stream: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
+    """Batches on a device; on CUDA, each is copied on a stream of its own while the one before is computed with."""
+    if device.type != "cuda":
+        yield from (batch.to(device) for batch in stream)
+        return
+    copies = torch.cuda.Stream(device)
+    ready: Batch | None = None
+    for batch in stream:
+        with torch.cuda.stream(copies):
+            coming = batch.to(device)
+        if ready is not None:
+            yield ready
+        torch.cuda.current_stream(device).wait_stream(copies)
+        for tensor in (coming.images, coming.texts):  # or their memory could be given out again too early
+            tensor.record_stream(torch.cuda.current_stream(device))
+        ready = coming
+    if ready is not None:
+        yield ready

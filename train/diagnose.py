@@ -11,17 +11,18 @@ from dataclasses import dataclass, replace
 from html import escape
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 
-from dataset.shards import parse_sample, read_index, read_raw_samples
-from dataset.storage import Storage
+from dataset import foreign
+from dataset.shards import parse_sample
+from train import captions
 from train.config import TrainConfig
-from train.data import Batch
-from train.loop import Progress, TrainingError, samples_of, train
+from train.data import Batch, Samples, open_corpus, samples_of
+from train.loop import Progress, TrainingError, train
 from train.metrics import duplicate_rate, keys_of
 from train.model import Clip, create
-from train.processes import Processes
 
 STEPS = 300
 LEARNT = 0.1
@@ -36,14 +37,20 @@ class Verdict:
     sentence: str
 
 
-def first_batch(config: TrainConfig) -> tuple[Batch, Clip]:
-    """The first batch of a run, and the model that it is made for. Raises as the loop does."""
-    dataset = Storage(config.dataset)
-    index = read_index(dataset, "train")
-    config.steps(len(index))
-    sizes = {"image_size": config.image_size, "context_length": config.context_length}
-    clip = create(config.model, config.seed, tokenizer=config.tokenizer, **sizes)
-    return samples_of(config, dataset, index, clip, Processes(0, 1, torch.device("cpu")))[0], clip
+def first_batch(config: TrainConfig) -> tuple[Batch, Samples, Clip]:
+    """The first batch of a run, the samples that it is of, and the model. Raises as the loop does."""
+    corpus = open_corpus(config, f"{foreign.root(config.dataset)}/runs/{config.name}")
+    config.steps(len(corpus))
+    clip = create(
+        config.model,
+        config.seed,
+        loss=config.loss,
+        image_size=config.image_size,
+        context_length=config.context_length,
+        tokenizer=config.tokenizer,
+    )
+    samples = samples_of(config, corpus, clip.tokenize, clip.image_size)
+    return samples[0], samples, clip
 
 
 def overfit(config: TrainConfig, count: int, progress: Progress | None = None) -> Verdict:
@@ -61,7 +68,7 @@ def overfit(config: TrainConfig, count: int, progress: Progress | None = None) -
         crop_min=1.0, patch_dropout=0.0, final_share=0.0, log_every=10, checkpoint_every=STEPS, ema=0.0,
         tensorboard=False, wandb="",
     )  # fmt: skip
-    batch, _ = first_batch(config)
+    batch, *_ = first_batch(config)
     records: list[dict[str, Any]] = []
 
     def watch(record: dict[str, Any]) -> None:
@@ -128,30 +135,28 @@ def show_batch(config: TrainConfig, most: int = 256) -> str:
     Args:
         most: how many samples are shown.
     """
-    batch, clip = first_batch(config)
-    dataset = Storage(config.dataset)
-    index = read_index(dataset, "train")
-    rows = batch.rows.numpy()
-    shown = rows[:most]
-    raw = read_raw_samples(dataset, index, shown)
+    batch, samples, clip = first_batch(config)
+    names = samples.corpus.pair_ids(batch.rows.numpy())
     figures = []
-    for place, (row, data) in enumerate(zip(shown, raw, strict=True)):
-        text = parse_sample(data, index.key(int(row))).get("txt", b"").decode(errors="replace")
-        identity = index.pair_id[row].astype(">u8").tobytes().hex()
+    for place, number in enumerate(batch.rows.tolist()[:most]):
+        source, row = samples.corpus.locate(number)
+        (data,) = samples.readers[source].read(np.array([row]))
+        parts = parse_sample(data, samples.corpus.sources[source].index.key(row))
+        text = captions.choose(parts, config.captions, config.seed, 0, number)
         tokens = int((batch.texts[place] != 0).sum())
         figures.append(
             f'<figure><img src="{_data_uri(batch.images[place])}" alt=""><figcaption><bdi>{escape(text)}</bdi>'
-            f"<small>{tokens} tokens · {identity}</small></figcaption></figure>"
+            f"<small>{tokens} tokens · {names[place]}</small></figcaption></figure>"
         )
-    rate = duplicate_rate(keys_of(batch.texts, index.pair_id[rows]))
+    rate = duplicate_rate(keys_of(batch.texts, names))
     damaged = "".join(f"<li>{escape(name)}</li>" for name in batch.damaged[:most])
     title = f"The first batch of {escape(config.name)}"
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" '
         "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">"
         f"<title>{title}</title><style>{_STYLE}</style></head><body><h1>{title}</h1>"
-        f"<p>{len(rows):,} samples of <bdi>{escape(config.dataset)}</bdi> as {escape(clip.name)} sees them, "
-        f"{len(shown):,} of them below; {rate:.1%} share their image or text with another; "
+        f"<p>{len(names):,} samples of <bdi>{escape(config.dataset)}</bdi> as {escape(clip.name)} sees them, "
+        f"{len(figures):,} of them below; {rate:.1%} share their image or text with another; "
         f"{len(batch.damaged)} damaged ones were replaced.</p><ul>{damaged}</ul>"
         f"<main>{''.join(figures)}</main></body></html>\n"
     )

@@ -18,16 +18,18 @@ from typing import Any, NamedTuple
 
 import torch
 
+from dataset import foreign
 from dataset.ids import hash64
-from dataset.shards import Index, read_index
 from dataset.storage import Storage
 from train import checkpoint
+from train.accumulate import backward
 from train.config import TrainConfig
-from train.data import Batch, Samples, batches
+from train.corpus import Corpus
+from train.data import Batch, batches, on_device, open_corpus, samples_of
 from train.log import Log, print_record
-from train.loss import contrastive_loss
+from train.loss import LOSSES
 from train.metrics import Clock, duplicate_rate, flops_per_sample, keys_of, memory_bytes, peak_flops
-from train.model import MAX_LOGIT_SCALE, Clip, create, preprocess_dict
+from train.model import MAX_LOGIT_SCALE, create, preprocess_dict
 from train.optim import MovingAverage, clip_gradients, gradient_norms, load_state, optimizers, state_of
 from train.parallel import spread
 from train.pretrained import begin, fitted, learning
@@ -81,25 +83,25 @@ def train(
     Raises:
         ValueError: the config does not fit the dataset, the machine or the run that is there already.
         FileNotFoundError: the dataset has no shards.
+        DamagedSampleError: a sample cannot be read, and the config says to stop; or too many cannot.
         OSError: a checkpoint could not be written.
         TrainingError: the loss or a gradient is no longer a number.
     """
     began = time.monotonic()
     with joined(config.device) as processes, repeatable(config.deterministic), Stop() as stop:
-        dataset = Storage(config.dataset)
-        index = read_index(dataset, "train")
-        home = Storage(run or f"{dataset.url}/runs/{config.name}")
+        home = Storage(run or f"{foreign.root(config.dataset)}/runs/{config.name}")
+        with processes.one_first():
+            corpus = open_corpus(config, home.url)
         while True:  # twice where images or texts change their size within the run
             with contextlib.ExitStack() as ends:
-                result = _train(config, dataset, index, home, processes, stop, progress or print_record, only, ends)
+                result = _train(config, corpus, home, processes, stop, progress or print_record, only, ends)
             if result.step == result.steps or stop.asked:
                 return replace(result, seconds=time.monotonic() - began)
 
 
 def _train(
     config: TrainConfig,
-    dataset: Storage,
-    index: Index,
+    corpus: Corpus,
     home: Storage,
     processes: Processes,
     stop: Stop,
@@ -111,12 +113,12 @@ def _train(
     rank, device = processes.rank, processes.device
 
     # Where it is: the latest checkpoint, if the run has one.
-    steps_per_epoch, steps = config.steps(len(index))
+    steps_per_epoch, steps = config.steps(len(corpus))
     path = checkpoint.latest(home)
     state: dict[str, Any] = {"step": 0, "loss": math.nan, "skipped": 0}
     if path is not None:
         state = checkpoint.about(home, path)
-        checkpoint.check_resumable(home, state, config, index.fingerprint)
+        checkpoint.check_resumable(home, state, config, corpus.fingerprint)
     if len(set(processes.gather(path))) > 1:
         raise ValueError(f"the processes see different checkpoints; {home.url} must be storage that all of them share")
     first_step, value, skipped = state["step"], state["loss"], state["skipped"]
@@ -127,6 +129,7 @@ def _train(
     clip = create(
         config.model,
         config.seed,
+        loss=config.loss,
         image_size=0 if final else config.image_size,
         context_length=0 if final else config.context_length,
         patch_dropout=config.patch_dropout,
@@ -170,11 +173,12 @@ def _train(
     )
     half = torch.float16 if config.precision == "fp16" else torch.bfloat16
     autocast = torch.autocast(device.type, half, enabled=config.precision != "fp32")
-    samples = samples_of(config, dataset, index, clip, processes)
+    samples = samples_of(config, corpus, clip.tokenize, clip.image_size, rank, processes.count)
 
     learning(clip, config)
     pinned = device.type == "cuda"
-    stream = repeat(only) if only else batches(samples, first_step, last_step, config.workers, pinned)
+    read = repeat(only) if only else batches(samples, first_step, last_step, config.workers, pinned)
+    stream = on_device(read, device)
     damaged = 0
     total, added = torch.zeros((), dtype=torch.float64, device=device), 0  # the losses since the last checkpoint
     unchecked: list[Checked] = []
@@ -193,15 +197,18 @@ def _train(
             for group in stepper.param_groups:
                 group["lr"] = rate
             stepper.zero_grad(set_to_none=True)
-        torch.manual_seed(hash64("dropout", config.seed, step, rank) >> 1)  # not carried over from step to step
 
-        images = batch.images.to(device, non_blocking=True).to(memory_format=torch.channels_last)
-        texts = batch.texts.to(device, non_blocking=True)
-        with autocast:
-            image_features, text_features, scale = towers((images.float() / 255 - mean) / std, texts)
-        loss = contrastive_loss(image_features, text_features, scale)
-        scaler.scale(loss).backward()
-        loss = loss.detach()
+        loss = backward(
+            towers,
+            batch.images,
+            batch.texts,
+            loss=LOSSES[config.loss],
+            micro_batch=config.micro_batch,
+            seed=hash64("dropout", config.seed, step, rank),  # not carried over from step to step
+            prepare=lambda images: (images.float() / 255 - mean) / std,
+            autocast=autocast,
+            scaler=scaler,
+        )
 
         # A loss or gradient that is no number: found before the step if it is to be skipped, else with the next log
         # line, for looking waits for the device. Infinite gradients in fp16 are the scaler's business: it halves.
@@ -212,7 +219,7 @@ def _train(
         unchecked.append(Checked(step + 1, loss, fine, batch.rows))
         if config.on_nan == "skip" and not fine.item():
             skipped += 1
-            _name_bad_batch(home, processes, index, unchecked.pop(), config, skipped)
+            _name_bad_batch(home, processes, corpus, unchecked.pop(), config, skipped)
             for stepper in steppers:
                 stepper.zero_grad(set_to_none=True)
         else:
@@ -234,10 +241,10 @@ def _train(
             for checked in unchecked:
                 value = checked.loss.item()
                 if not checked.fine.item():
-                    _name_bad_batch(home, processes, index, checked, config, skipped)
+                    _name_bad_batch(home, processes, corpus, checked, config, skipped)
             unchecked.clear()
         if to_log:
-            keys = processes.gather(keys_of(batch.texts, index.pair_id[batch.rows.numpy()]))
+            keys = processes.gather(keys_of(batch.texts, corpus.pair_ids(batch.rows.numpy())))
             record = {
                 "step": done,
                 "steps": steps,
@@ -266,7 +273,7 @@ def _train(
                 "skipped": skipped,
                 "scaler": scaler.state_dict(),
                 "config": asdict(config),
-                "index_fingerprint": index.fingerprint,
+                "index_fingerprint": corpus.fingerprint,
                 "name": clip.name,
                 "model_config": clip.config,
                 "preprocess": preprocess_dict(clip),
@@ -288,33 +295,17 @@ def _train(
     )
 
 
-def samples_of(config: TrainConfig, dataset: Storage, index: Index, clip: Clip, processes: Processes) -> Samples:
-    """A run's samples, as this process sees them. Raises ValueError if the config does not fit them."""
-    return Samples(
-        dataset,
-        index,
-        clip.tokenize,
-        image_size=clip.image_size,
-        batch_size=config.batch_size,
-        seed=config.seed,
-        crop_min=config.crop_min,
-        rank=processes.rank,
-        processes=processes.count,
-    )
-
-
 def _name_bad_batch(
     home: Storage,
     processes: Processes,
-    index: Index,
+    corpus: Corpus,
     checked: Checked,
     config: TrainConfig,
     skipped: int,
 ) -> None:
     """Write a bad batch's pair_ids to RUN/bad_batches.jsonl; raises TrainingError if the run is to stop."""
     step, value, rows = checked.step, checked.loss.item(), checked.rows
-    mine = [index.pair_id[row].astype(">u8").tobytes().hex() for row in rows.tolist()]
-    names = [name for part in processes.gather(mine) for name in part]
+    names = [name for part in processes.gather(corpus.pair_ids(rows.numpy())) for name in part]
     if processes.rank == 0:
         before = home.read(BAD_BATCHES) if home.exists(BAD_BATCHES) else b""
         home.write(BAD_BATCHES, before + json.dumps({"step": step, "pair_ids": names}).encode() + b"\n")

@@ -15,10 +15,9 @@ import resource
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
@@ -65,12 +64,12 @@ def memory_bytes(device: torch.device) -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def keys_of(texts: Tensor, pair_ids: np.ndarray) -> list[tuple[bytes, bytes]]:
+def keys_of(texts: Tensor, pair_ids: Sequence[str]) -> list[tuple[str, bytes]]:
     """What makes each pair of a batch a duplicate of another: its image (the URL's half of the pair_id), its tokens."""
-    return [(image.tobytes(), text.tobytes()) for image, text in zip(pair_ids[:, 0], texts.numpy(), strict=True)]
+    return [(pair_id[:16], text.tobytes()) for pair_id, text in zip(pair_ids, texts.cpu().numpy(), strict=True)]
 
 
-def duplicate_rate(keys: Iterable[tuple[bytes, bytes]]) -> float:
+def duplicate_rate(keys: Iterable[tuple[str, bytes]]) -> float:
     """The share of a batch's pairs whose image or text is also another pair's: as negatives they teach a falsehood."""
     pairs = list(keys)
     images, texts = (Counter(column) for column in zip(*pairs, strict=True))

@@ -6,6 +6,7 @@ import contextlib
 import difflib
 import json
 import logging
+import math
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -23,6 +24,8 @@ from torch import Tensor, nn
 MODELS = Path(__file__).parent / "models"
 MAX_LOGIT_SCALE = 100.0
 """Radford et al. 2021, §2.5: logits are never scaled by more."""
+SIGMOID_START = {"init_logit_scale": math.log(10), "init_logit_bias": -10.0}
+"""Zhai et al. 2023, §3.2: the many pairs that do not match would else weigh too much at first."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Clip:
     name: str
     config: dict[str, Any]  # the open_clip model config: embed_dim, vision_cfg, text_cfg
     preprocess: PreprocessCfg
-    model: nn.Module  # forward(images, texts) -> (image features, text features, logit scale)
+    model: nn.Module  # forward(images, texts) -> (image features, text features, logit scale[, logit bias])
     tokenize: Callable[[list[str]], Tensor]  # texts -> int64 of shape (n, context length)
 
     @property
@@ -82,6 +85,7 @@ def create(
     model: str,
     seed: int = 0,
     *,
+    loss: str = "softmax",
     image_size: int = 0,
     context_length: int = 0,
     patch_dropout: float = 0.0,
@@ -91,16 +95,22 @@ def create(
 
     Args:
         model: an open_clip model name, one of ours, or the path of a JSON file with an open_clip model config.
+        loss: what it will be trained by: softmax; or sigmoid, which gives it SigLIP's logit scale and bias, unless its
+            config has a bias.
         image_size, context_length: pixels and tokens, if not those of the model's config.
         patch_dropout: the share of an image's patches that training leaves out.
         tokenizer: a folder with a Hugging Face tokenizer, if not the model's own.
     Raises:
-        ValueError: there is no such model or tokenizer, or the model is not trained by contrast alone.
+        ValueError: there is no such model or tokenizer, or the model is not trained by that loss alone.
     """
     name = known_name(model)
     config: dict[str, Any] = open_clip.get_model_config(name)
-    if unfit := sorted({"multimodal_cfg", "init_logit_bias"} & set(config)):
-        raise ValueError(f"model must be a CLIP with a softmax loss; {name!r} is not, as its {unfit[0]} says")
+    if "multimodal_cfg" in config:
+        raise ValueError(f"model must be trained by contrast alone; {name!r} is not, as its multimodal_cfg says")
+    if loss == "softmax" and "init_logit_bias" in config:
+        raise ValueError(f"loss must be sigmoid for {name!r}, as its init_logit_bias says")
+    if loss == "sigmoid" and "init_logit_bias" not in config:
+        config.update(SIGMOID_START)
     if image_size:
         config["vision_cfg"]["image_size"] = image_size
     if context_length:

@@ -41,6 +41,17 @@ class Processes:
             dist.all_gather_object(values, value, group=self.control)
         return values
 
+    @contextlib.contextmanager
+    def one_first(self) -> Iterator[None]:
+        """Let the first process alone do what the others then find done."""
+        if self.rank:
+            self.gather(None)
+        try:
+            yield
+        finally:
+            if not self.rank:
+                self.gather(None)
+
 
 @contextlib.contextmanager
 def joined(wanted_device: str) -> Iterator[Processes]:

@@ -1,26 +1,35 @@
-"""decontaminate: images that look like one of an evaluation set never reach the shards."""
+"""decontaminate: images that look like one of an evaluation set, or are copies of one, never reach the shards."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from crawl.images import ImageConfig, ingest
 from crawl.observations import Ingested
+from crawl.store import read_images
 from dataset.schema import VERDICTS
 from dataset.storage import absolute
-from filters.decontaminate import INDEX, DecontaminateConfig, find, index
+from filters.decontaminate import EMBEDDINGS, FOUND, INDEX, DecontaminateConfig, Embed, find, index, unit
+from filters.lines import locate
+from filters.onnx import ImageModel, load
 from filters.perceptual import pdq
 from pipeline.config import options
 from pipeline.phase import Context, Input, Result, Task, phase
 from pipeline.plan import file_checksum
-from pipeline.rows import alive_rows, decide, verdict_result
+from pipeline.rows import alive_rows, decide, first_verdicts, quarantined, verdict_result
 from pipeline.run import Run
 from pipeline.stages.common import every, settings
 
+KEY = "decontaminate.model"
 
-@phase("decontaminate.index")
+
+@phase("decontaminate.index", version=2)
 def hashes(context: Context) -> Result:
-    """The hashes of one evaluation folder's images."""
+    """The hashes of one evaluation set's images, and their embeddings."""
     config = settings(ImageConfig, context.options["store"])
 
     def measure(body: bytes) -> Ingested | str:
@@ -28,27 +37,60 @@ def hashes(context: Context) -> Result:
         result = ingest(body, config, pdq, lambda body, hash_: None)
         return result if isinstance(result, Ingested) else f"{result.outcome}: {result.detail}"
 
-    table = index(context.task.hints["location"], measure)
+    table = index(context.task.hints["location"], measure, _embed(context))
     return Result(counts={"images": table.num_rows}).table("index", table, INDEX)
 
 
-@phase("decontaminate.decide")
+@phase("decontaminate.embed")
+def embed(context: Context) -> Result:
+    """The embeddings of the images that an alive pair shows."""
+    urls = pc.unique(alive_rows(context, ["url"]).column("url"))
+    images = context.table("images")
+    images = images.filter(pc.is_in(images.column("url"), value_set=urls))
+    images = images.take(pa.array(context.units(images.num_rows), type=pa.int64()))
+    model = _embed(context)
+    assert model is not None
+    vectors = unit(model(read_images(context.storage, images)))
+    table = pa.table([images.column("row"), pa.array(list(vectors), EMBEDDINGS.field("embedding").type)], EMBEDDINGS)
+    return Result(counts={"images": table.num_rows}).table("embeddings", table, EMBEDDINGS)
+
+
+def _embed(context: Context) -> Embed | None:
+    model: Mapping[str, Any] | None = context.options["model"]
+    return None if model is None else load(settings(ImageModel, model), KEY, context.options["model_checksum"])
+
+
+@phase("decontaminate.find")
+def nearest(context: Context) -> Result:
+    """The nearest evaluation image of each image."""
+    embeddings = context.table("embeddings") if "embeddings" in context.task.inputs else None
+    config = settings(DecontaminateConfig, context.options)
+    images = context.table("images")
+    return Result().table("found", find(images, context.concat("index", INDEX), config, embeddings), FOUND)
+
+
+@phase("decontaminate.decide", version=2)
 def judge(context: Context) -> Result:
     """Verdicts by sql/decisions/decontaminate.sql."""
     rows = alive_rows(context)
     images = context.table("images")
-    found = find(
-        images, context.concat("index", INDEX), settings(DecontaminateConfig, context.options["decontaminate"])
-    )
-    tables: dict[str, pa.Table] = {"images": images, "found": found}
-    return verdict_result(
-        rows, decide(context, "decontaminate", rows, tables, context.options["decontaminate"]).cast(VERDICTS)
-    )
+    tables: dict[str, pa.Table] = {"images": images, "found": context.table("found")}
+    parts = [decide(context, "decontaminate", rows, tables, context.options).cast(VERDICTS)]
+    if "embeddings" in context.task.inputs:
+        embedded = pc.is_in(
+            images.column("row"), value_set=context.table("embeddings", ["row"]).column("row").combine_chunks()
+        )
+        measured = pc.is_in(rows.column("url"), value_set=images.filter(embedded).column("url").combine_chunks())
+        parts.append(quarantined(rows.column("row"), rows.filter(measured).column("row"), "decontaminate"))
+    return verdict_result(rows, first_verdicts(parts))
 
 
 def run(run: Run) -> None:
     """Hash the evaluation sets, compare every partition with them."""
     config = run.config.decontaminate
+    model: dict[str, Any] = {"model": options(config)["model"], "model_checksum": ""}
+    if config.model is not None:
+        model["model_checksum"] = file_checksum(locate(config.model.path))
     indexed = run.do(
         hashes,
         [
@@ -56,13 +98,40 @@ def run(run: Run) -> None:
                 hashes.name,
                 number,
                 {},
-                {"folder": folder, "checksum": file_checksum(folder), "store": options(run.config.store)},
+                {"folder": folder, "checksum": file_checksum(folder), "store": options(run.config.store), **model},
                 hints={"location": absolute(folder)},
             )
             for number, folder in enumerate(config.folders)
         ],
     )
-    sets: dict[str, tuple[Input, ...]] = {"index": every(indexed, "index")}
+    inputs = [partition.inputs("images") for partition in run.partitions]
+    if config.model is not None and config.folders:
+        embedded = run.do(
+            embed,
+            [
+                Task(embed.name, partition.number, own, model, units=partition.alive)
+                for partition, own in zip(run.partitions, inputs, strict=True)
+            ],
+            rows=run.alive,
+        )
+        inputs = [
+            {**own, "embeddings": (Input(commit.files["embeddings"]),)}
+            for own, commit in zip(inputs, embedded, strict=True)
+        ]
+    sets = {"index": every(indexed, "index")}
+    found = run.do(
+        nearest,
+        [
+            Task(
+                nearest.name,
+                partition.number,
+                {role: files for role, files in {**own, **sets}.items() if role not in ("rows", "verdicts")},
+                options(config, "min_quality", "max_colour_distance"),
+            )
+            for partition, own in zip(run.partitions, inputs, strict=True)
+        ],
+        rows=run.alive,
+    )
     run.judge(
         "decontaminate",
         judge,
@@ -70,10 +139,10 @@ def run(run: Run) -> None:
             Task(
                 judge.name,
                 partition.number,
-                {**partition.inputs("images"), **sets},
-                {"decontaminate": {key: value for key, value in options(config).items() if key != "folders"}},
+                {**own, "found": (Input(commit.files["found"]),)},
+                options(config, "max_hamming", "min_cosine"),
             )
-            for partition in run.partitions
+            for partition, own, commit in zip(run.partitions, inputs, found, strict=True)
         ],
         rows=run.alive,
     )

@@ -10,6 +10,7 @@ from dataset.schema import VERDICTS
 from filters.dedup import SPAM, DedupConfig, duplicates, spam, text_keys, text_spam, url_keys
 from pipeline.config import options
 from pipeline.exchange import bucket_count, bucket_of, write_buckets
+from pipeline.existing import existing, kept_pairs
 from pipeline.phase import Context, Result, Task, phase
 from pipeline.rows import alive_rows, first_verdicts, verdict_result
 from pipeline.run import Run
@@ -31,7 +32,7 @@ def spam_texts(context: Context) -> Result:
     return Result().table("spam", spam(keys, settings(DedupConfig, context.options)), SPAM)
 
 
-@phase("dedup.urls")
+@phase("dedup.urls", version=2)
 def urls(context: Context) -> Result:
     """Keys of the rows whose text is no spam, by URL."""
     rows = alive_rows(context, ["url", "text"])
@@ -41,10 +42,21 @@ def urls(context: Context) -> Result:
     return Result(buckets={"keys": write_buckets(keys, bucket)})
 
 
-@phase("dedup.duplicates")
+@phase("dedup.against")
+def known_urls(context: Context) -> Result:
+    """Keys of the pairs that a dataset of `against` kept, by URL."""
+    rows = kept_pairs(context, ["url", "text"])
+    rows = rows.append_column("locator", locators(context.task.hints["partition"], rows.column("row")))
+    keys = url_keys(rows, SPAM.empty_table(), context.options["dataset"])
+    bucket = bucket_of(words64(keys.column("url_key"))[:, 0], context.options["buckets"])
+    return Result(buckets={"keys": write_buckets(keys, bucket)})
+
+
+@phase("dedup.duplicates", version=2)
 def duplicate_rows(context: Context) -> Result:
     """Which rows repeat another; verdicts return to their partition."""
-    found = duplicates(pa.concat_tables(context.table_list("keys")), settings(DedupConfig, context.options))
+    keys = pa.concat_tables(context.table_list("keys"))
+    found = duplicates(keys, settings(DedupConfig, context.options), context.options["against"])
     home = found.column("locator").to_numpy() >> LOCATOR_BITS
     return Result(buckets={"verdicts": write_buckets(found, home)})
 
@@ -92,14 +104,27 @@ def run(run: Run) -> None:
         ],
         rows=run.alive,
     )
+    known = run.do(
+        known_urls,
+        [
+            Task(
+                known_urls.name,
+                number,
+                {},
+                {**there.options, **buckets},
+                hints={**there.hints, "partition": there.partition},
+            )
+            for number, there in enumerate(existing(run.config))
+        ],
+    )
     found = run.do(
         duplicate_rows,
         [
             Task(
                 duplicate_rows.name,
                 bucket,
-                {"keys": gather(by_url, "keys", bucket)},
-                options(config, "texts_per_url"),
+                {"keys": (*gather(by_url, "keys", bucket), *gather(known, "keys", bucket))},
+                {**options(config, "texts_per_url"), "against": list(run.config.against)},
             )
             for bucket in buckets_in(by_url, "keys")
         ],

@@ -42,15 +42,17 @@ from pipeline.run import Run
 from pipeline.stages import adopt
 from pipeline.stages.common import gather, settings
 
+_KEPT_OF_LISTED = ("url", "origin", "status", "final_url", "attempts", "fetched_at", "fetched_bytes")
 ENGINES: dict[str, Callable[..., list[Observation]]] = {"openwit": fetch, "img2dataset": img2dataset_engine.fetch}
 
 
-@phase("fetch.get", version=2)
+@phase("fetch.get", version=3)
 def get(context: Context) -> Result:
     """Every URL of the partition that the store lacks; then the newest observation of each."""
     urls = _urls(context)
     wanted = [urls[unit] for unit in context.units(len(urls))]
-    known = _known(context, wanted)
+    stored = _stored(context, wanted)
+    known = store.newest(stored)
     config = settings(FetchConfig, context.options["fetch"])
     domains = _domains(config.opted_out_domains)
     have = {row["url"]: row for row in known.to_pylist()}
@@ -63,7 +65,27 @@ def get(context: Context) -> Result:
         with contextlib.suppress(FileExistsError):  # a node taken for dead has done it after all; its answers stand
             store.write_chunk(context.storage, name, observations)
         known = store.newest(pa.concat_tables([known, store.read_chunk(context.storage, name)]))
-    return _images(context, _relisted(context, known, domains), wanted, domains)
+    result = _images(context, _relisted(context, known, domains), wanted, domains)
+    result.facts["listed"] = _disowned(context, stored)
+    return result
+
+
+def _disowned(context: Context, stored: pa.Table) -> list[tuple[str, int, int]]:
+    """Where the store holds images that it took under older lists, and that a list holds by now: they will be erased.
+
+    The store says so from now on, for they do not come back when the list changes again.
+    """
+    held = stored.filter(pc.is_valid(stored.column("blob")))
+    rows = held.filter(pa.array(_hash_lists(context).listed(held))).to_pylist()
+    refused = [
+        Observation(**{name: row[name] for name in _KEPT_OF_LISTED}, outcome="hash_list_match", detail=None, image=None)
+        for row in rows
+    ]
+    if refused:
+        name = _chunk_name(context, [row["url"] for row in rows], [_seen(row) for row in rows])
+        with contextlib.suppress(FileExistsError):  # said already
+            store.write_chunk(context.storage, f"{context.options['folder']}/{name}", refused)
+    return sorted({(row["blob"], row["blob_offset"], row["blob_length"]) for row in rows})
 
 
 def _is_due(row: Mapping[str, Any] | None, config: FetchConfig, domains: frozenset[str]) -> bool:
@@ -82,7 +104,7 @@ def _relisted(context: Context, known: pa.Table, domains: frozenset[str]) -> pa.
     """The observations; what a list holds by now is refused, though the store took it under an older list."""
     accepted = pc.equal(known.column("outcome"), OK).combine_chunks()
     listed = np.zeros(known.num_rows, dtype=bool)
-    lists = _hash_lists(tuple(context.options["hashlists"]["files"]))
+    lists = _hash_lists(context)
     listed[accepted.to_numpy(False)] = lists.listed(known.filter(accepted))
     out = np.zeros(known.num_rows, dtype=bool)
     places = zip(known.column("url").to_pylist(), known.column("final_url").to_pylist(), strict=True)
@@ -92,8 +114,7 @@ def _relisted(context: Context, known: pa.Table, domains: frozenset[str]) -> pa.
 
 
 def _as_refused(known: pa.Table, mask: np.ndarray, outcome: str) -> pa.Table:
-    kept = ["url", "origin", "status", "final_url", "attempts", "fetched_at", "fetched_bytes"]
-    rows = known.filter(pa.array(mask)).select(kept).to_pylist()
+    rows = known.filter(pa.array(mask)).select(_KEPT_OF_LISTED).to_pylist()
     return pa.Table.from_pylist([{**row, "outcome": outcome} for row in rows], schema=OBSERVATIONS)
 
 
@@ -133,8 +154,8 @@ def _chunk_urls(url: str, name: str) -> pa.ChunkedArray:
     return read_parquet(Storage(url), name, ["url"]).column("url")
 
 
-def _known(context: Context, wanted: Sequence[str]) -> pa.Table:
-    """The newest observation of each wanted URL that the store has.
+def _stored(context: Context, wanted: Sequence[str]) -> pa.Table:
+    """All observations of the wanted URLs that the store has.
 
     Under the same route a URL is in a chunk of its own partition; chunks made under another route are all looked
     through.
@@ -150,7 +171,7 @@ def _known(context: Context, wanted: Sequence[str]) -> pa.Table:
             tables.append(read_parquet(context.storage, info.name))
     # An older version's chunk may lack a column.
     found = pa.concat_tables([OBSERVATIONS.empty_table(), *tables], promote_options="default")
-    return store.newest(found.filter(pc.is_in(found.column("url"), value_set=asked)))
+    return found.filter(pc.is_in(found.column("url"), value_set=asked))
 
 
 def _observe(
@@ -160,7 +181,7 @@ def _observe(
     domains: frozenset[str],
     have: Mapping[str, Mapping[str, Any]],
 ) -> list[Observation]:
-    lists = _hash_lists(tuple(context.options["hashlists"]["files"]))
+    lists = _hash_lists(context)
     image_config = settings(ImageConfig, context.options["store"])
 
     def take(body: bytes) -> Ingested | Refusal:
@@ -192,7 +213,7 @@ def _from_adopted(
     take: Callable[[bytes, Listed], Ingested | Refusal],
 ) -> dict[str, Observation]:
     """What img2dataset has downloaded of these URLs; of one that it has twice, the first."""
-    lists = _hash_lists(tuple(context.options["hashlists"]["files"]))
+    lists = _hash_lists(context)
     held = context.concat("adopted", adopted.ADOPTED)
     held = held.filter(pc.is_in(held.column("url"), value_set=pa.array(urls, pa.string())))
     _, first = np.unique(held.column("url").to_numpy(zero_copy_only=False).astype(str), return_index=True)
@@ -249,9 +270,13 @@ def _share(context: Context, config: FetchConfig) -> FetchConfig:
     )
 
 
-@lru_cache(maxsize=4)
-def _hash_lists(files: tuple[str, ...]) -> HashLists:
-    return HashLists.load(HashListsConfig(files=files))
+def _hash_lists(context: Context) -> HashLists:
+    return _loaded(settings(HashListsConfig, context.options["hashlists"]))
+
+
+@lru_cache(maxsize=1)
+def _loaded(config: HashListsConfig) -> HashLists:
+    return HashLists.load(config)
 
 
 def _images(context: Context, known: pa.Table, wanted: Sequence[str], domains: frozenset[str]) -> Result:
@@ -291,7 +316,7 @@ def run(run: Run) -> None:
     config = run.config
     images = options(config.store)
     lists = {
-        "files": list(config.hashlists.files),
+        **options(config.hashlists),
         "checksums": [file_checksum(path) for path in config.hashlists.files],
     }
     # Stored bytes depend on how they are resized, so another setting has another folder.
@@ -328,6 +353,11 @@ def run(run: Run) -> None:
         ],
         rows=run.alive,
     )
+    erased = store.erase(run.storage, [place for commit in got for place in commit.facts["listed"]])
+    if erased:  # a report that was written before may show them
+        from pipeline.report import NAME  # brings the plots' libraries along
+
+        run.storage.delete([NAME])
     run.beside("images", got, "images")
     run.judge(
         "fetch",

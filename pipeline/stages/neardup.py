@@ -2,72 +2,143 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from PIL import Image
 
+from crawl.store import read_images
 from dataset.schema import VERDICTS
-from filters.neardup import CLUSTERS, EDGES, NODES, NearDupConfig, chunk_keys, clusters, edges, nodes
+from filters.neardup import CLUSTERS, EDGES, NODES, NearDupConfig, among, chunk_keys, clusters, edges, ends, nodes
+from filters.perceptual import short_hash
 from pipeline.config import options
 from pipeline.exchange import bucket_count, bucket_of, write_buckets
-from pipeline.phase import Context, Result, Task, phase
-from pipeline.rows import alive_rows, decide, verdict_result
+from pipeline.existing import existing, kept_images
+from pipeline.phase import Context, Input, Result, Task, phase
+from pipeline.rows import alive_rows, decide, first_verdicts, quarantined, verdict_result
 from pipeline.run import Run
+from pipeline.stages import semantic
 from pipeline.stages.common import LOCATOR_BITS, ROWS_PER_BUCKET, buckets_in, every, gather, settings
 
-KEYS_PER_IMAGE = 17  # 16 chunks of the hash, and the bytes' checksum
+HASHES = pa.schema([("row", pa.uint32()), ("hash", pa.binary(8))])
 
 
-@phase("neardup.map")
-def scatter(context: Context) -> Result:
-    """The images that an alive pair shows: one row each, and their keys by bucket."""
+@phase("neardup.hash")
+def measure(context: Context) -> Result:
+    """pHash or dHash of the images that an alive pair shows, from their stored bytes."""
+    kind = context.options["hash"]
+    images = _shown(context)
+    images = images.take(pa.array(context.units(images.num_rows), type=pa.int64()))
+    bodies = read_images(context.storage, images)
+    hashes = [short_hash(np.asarray(Image.open(io.BytesIO(body)).convert("RGB")), kind) for body in bodies]
+    table = pa.table([images.column("row"), hashes], schema=HASHES)
+    return Result(counts={"images": table.num_rows}, facts={"hash": kind}).table("hashes", table, HASHES)
+
+
+def _shown(context: Context) -> pa.Table:
+    """The images that an alive pair shows."""
     pairs = alive_rows(context, ["url"])
     images = context.table("images")
-    images = images.filter(pc.is_in(images.column("url"), value_set=pc.unique(pairs.column("url"))))
-    here = nodes(images, context.task.partition)
+    return images.filter(pc.is_in(images.column("url"), value_set=pc.unique(pairs.column("url"))))
+
+
+@phase("neardup.map", version=2)
+def scatter(context: Context) -> Result:
+    """The images that an alive pair shows: one row each, and their keys by bucket."""
+    hashes = context.table("hashes") if "hashes" in context.task.inputs else None
+    return _scattered(context, nodes(_shown(context), context.task.partition, hashes))
+
+
+@phase("neardup.against")
+def known(context: Context) -> Result:
+    """The same of the images that a dataset of `against` kept."""
+    images, hashes = kept_images(context)
+    return _scattered(context, nodes(images, context.options["number"], hashes, context.options["dataset"]))
+
+
+def _scattered(context: Context, here: pa.Table) -> Result:
     keys = chunk_keys(here, settings(NearDupConfig, context.options["neardup"]))
     bucket = bucket_of(keys.column("key").to_numpy(), context.options["buckets"])
-    return Result(buckets={"keys": write_buckets(keys, bucket)}).table("nodes", here, NODES)
+    written = write_buckets(keys.drop_columns(["key"]), bucket)
+    return Result(buckets={"keys": written}).table("nodes", here, NODES)
 
 
-@phase("neardup.edges")
+@phase("neardup.edges", version=2)
 def compare(context: Context) -> Result:
     """Pairs of images in this bucket that look alike, each verified."""
     keys = pa.concat_tables(context.table_list("keys"))
     return Result().table("edges", edges(keys, settings(NearDupConfig, context.options["neardup"])), EDGES)
 
 
-@phase("neardup.clusters")
+@phase("neardup.clusters", version=2)
 def represent(context: Context) -> Result:
     """Which image stands for which; each row returns to its partition."""
     config = settings(NearDupConfig, context.options["neardup"])
-    found = clusters(context.concat("nodes", NODES), context.concat("edges", EDGES), config)
+    found_edges = context.concat("edges", EDGES)
+    named = ends(found_edges)
+    nodes_named = [among(table, named) for table in context.table_list("nodes")]  # of all images, few are
+    found = clusters(pa.concat_tables([NODES.empty_table(), *nodes_named]), found_edges, config)
     home = found.column("locator").to_numpy() >> LOCATOR_BITS
     images = {"images": found.num_rows}
     return Result(counts=images, buckets={"clusters": write_buckets(found, home.astype(np.int64))})
 
 
-@phase("neardup.decide")
+@phase("neardup.decide", version=2)
 def judge(context: Context) -> Result:
     """Verdicts by sql/decisions/neardup.sql."""
     rows = alive_rows(context)
-    tables = {"images": context.table("images"), "clusters": context.concat("clusters", CLUSTERS)}
-    verdicts = decide(context, "neardup", rows, tables, context.options["neardup"]).cast(VERDICTS)
-    result = verdict_result(rows, verdicts)
-    return result.table("clusters", tables["clusters"], CLUSTERS)
+    images = context.table("images")
+    tables = {"images": images, "clusters": context.concat("clusters", CLUSTERS)}
+    config = {**context.options["neardup"], "against": context.options["against"]}
+    parts = [decide(context, "neardup", rows, tables, config).cast(VERDICTS)]
+    if "hashes" in context.task.inputs:
+        hashed = pc.is_in(images.column("row"), value_set=context.table("hashes").column("row").combine_chunks())
+        measured = pc.is_in(rows.column("url"), value_set=images.filter(hashed).column("url").combine_chunks())
+        parts.append(quarantined(rows.column("row"), rows.filter(measured).column("row"), "neardup"))
+    parts.append(semantic.verdicts(context, rows))
+    return verdict_result(rows, first_verdicts(parts)).table("clusters", tables["clusters"], CLUSTERS)
 
 
 def run(run: Run) -> None:
-    """Exchange by hash chunk, connect, decide."""
-    config = {"neardup": options(run.config.neardup)}
-    buckets = bucket_count(run.alive * KEYS_PER_IMAGE, ROWS_PER_BUCKET)
+    """Hash if the images' hash is another than PDQ; exchange by hash chunk, connect, decide."""
+    section = run.config.neardup
+    config = {"neardup": options(section)}
+    inputs = [partition.inputs("images") for partition in run.partitions]
+    if section.hash != "pdq":
+        hashed = run.do(
+            measure,
+            [
+                Task(measure.name, partition.number, own, options(section, "hash"), units=partition.alive)
+                for partition, own in zip(run.partitions, inputs, strict=True)
+            ],
+            rows=run.alive,
+        )
+        inputs = [
+            {**own, "hashes": (Input(commit.files["hashes"]),)} for own, commit in zip(inputs, hashed, strict=True)
+        ]
+    exchange = {**config, "buckets": bucket_count(run.alive * section.keys_per_image, ROWS_PER_BUCKET)}
     scattered = run.do(
         scatter,
         [
-            Task(scatter.name, partition.number, partition.inputs("images"), {**config, "buckets": buckets})
-            for partition in run.partitions
+            Task(scatter.name, partition.number, own, exchange)
+            for partition, own in zip(run.partitions, inputs, strict=True)
         ],
         rows=run.alive,
+    )
+    scattered += run.do(
+        known,
+        [
+            Task(
+                known.name,
+                number,
+                {},
+                {**exchange, **there.options, "number": len(run.partitions) + number},
+                hints=there.hints,
+            )
+            for number, there in enumerate(existing(run.config))
+        ],
     )
     compared = run.do(
         compare,
@@ -80,6 +151,7 @@ def run(run: Run) -> None:
         represent,
         Task(represent.name, 0, {"nodes": every(scattered, "nodes"), "edges": every(compared, "edges")}, config),
     )
+    alike = semantic.run_duplicates(run, clustered)
     decided = run.judge(
         "neardup",
         judge,
@@ -87,10 +159,10 @@ def run(run: Run) -> None:
             Task(
                 judge.name,
                 partition.number,
-                {**partition.inputs("images"), "clusters": gather([clustered], "clusters", partition.number)},
-                config,
+                {**own, "clusters": gather([clustered], "clusters", partition.number), "semantic": found},
+                {**config, "against": list(run.config.against), "min_cosine": run.config.semantic.min_cosine},
             )
-            for partition in run.partitions
+            for partition, own, found in zip(run.partitions, inputs, alike, strict=True)
         ],
         rows=run.alive,
     )

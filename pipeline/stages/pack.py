@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from PIL import Image
 
+from crawl import pixels
 from crawl.store import read_images
 from dataset import sql
 from dataset.commits import FileRef
@@ -16,6 +20,8 @@ from dataset.ids import checksum, order_hash
 from dataset.schema import IMAGES, PAIRS, SAMPLES, SHARD_INDEX
 from dataset.shards import write_shard
 from filters.components import caption_keys, heldout
+from filters.faces import Box, blur
+from pipeline.config import options
 from pipeline.exchange import bucket_count, bucket_of, write_buckets
 from pipeline.phase import Context, Input, Result, Task, phase
 from pipeline.rows import ConservationError, alive_rows
@@ -33,9 +39,13 @@ ROWS = pa.schema(
             if field.name in ("sha256", "width", "height", "blob", "blob_offset", "blob_length")
         ],
         ("order", pa.uint64()),
+        ("face_bboxes", pa.list_(pa.list_(pa.float32()))),  # null if nobody looked for faces
     ]
 )
 TRAIN, HELDOUT = "train", "heldout"
+TOLD = ("pair_id", "url", "text", "text_source", "page_url", "archive", "offset", "sha256", "width", "height",
+        "query_ids", "face_bboxes")  # fmt: skip
+"""The columns that a sample's json holds."""
 
 
 @phase("pack.groups")
@@ -69,7 +79,7 @@ def split(context: Context) -> Result:
     return Result(counts={"heldout": held.num_rows, "rows": table.num_rows}).table("heldout", held)
 
 
-@phase("pack.map")
+@phase("pack.map", version=2)
 def scatter(context: Context) -> Result:
     """The partition's pairs, each to its shard."""
     rows = alive_rows(context)
@@ -78,24 +88,47 @@ def scatter(context: Context) -> Result:
     order = order_hash(rows.column("pair_id"), context.options["seed"])
     for name in ("sha256", "width", "height", "blob", "blob_offset", "blob_length"):
         rows = rows.append_column(IMAGES.field(name), images.column(name))
-    rows = rows.append_column("order", pa.array(order)).select(ROWS.names).cast(ROWS)
+    rows = rows.append_column("order", pa.array(order)).append_column("face_bboxes", _faces(context, images))
+    rows = rows.select(ROWS.names).cast(ROWS)
     held = pc.is_in(here, value_set=context.table("heldout").column("locator").combine_chunks()).to_numpy(False)
     train_shards, heldout_shards = context.options["shards"]
     shard = np.where(held, train_shards + bucket_of(order, heldout_shards), bucket_of(order, train_shards))
     return Result(counts={"rows": rows.num_rows}, buckets={"rows": write_buckets(rows, shard)})
 
 
-@phase("pack.shard")
+def _faces(context: Context, images: pa.Table) -> pa.Array:
+    """The boxes of the faces that count in each image; null if nobody looked."""
+    kind = ROWS.field("face_bboxes").type
+    if "faces" not in context.task.inputs:
+        return pa.nulls(images.num_rows, kind)
+    table = context.table("faces")
+    table = table.take(pc.index_in(images.column("row"), value_set=table.column("row").combine_chunks()))
+    both = zip(table.column("face_bboxes").to_pylist(), table.column("face_scores").to_pylist(), strict=True)
+    least = context.options["min_face_score"]
+    return pa.array([[box for box, score in zip(*image, strict=True) if score >= least] for image in both], kind)
+
+
+def _blurred(body: bytes, boxes: list[Box], options: Mapping[str, Any]) -> bytes:
+    """A stored image with its faces blurred, encoded anew; as it is if it has none."""
+    if not boxes:
+        return body
+    rgb = np.asarray(Image.open(io.BytesIO(body)).convert("RGB"))
+    return pixels.encode(blur(rgb, boxes), options["store_format"], options["quality"])
+
+
+@phase("pack.shard", version=2)
 def shard(context: Context) -> Result:
     """One tar, and its samples as a table."""
     rows = context.concat("rows", ROWS).sort_by([("order", "ascending"), ("pair_id", "ascending")])
     name, split_name, ending = (context.options[key] for key in ("shard", "split", "ending"))
     keys = [f"{context.task.partition:05d}{number:06d}" for number in range(rows.num_rows)]
     bodies = read_images(context.storage, rows)
-    columns = ("pair_id", "url", "text", "text_source", "page_url", "archive", "offset", "sha256", "width", "height")
+    if context.options["blur_faces"]:
+        faces = rows.column("face_bboxes").to_pylist()
+        bodies = [_blurred(body, boxes, context.options) for body, boxes in zip(bodies, faces, strict=True)]
     samples = (
         (key, {ending: body, "txt": row["text"].encode(), "json": _json(row)})
-        for key, body, row in zip(keys, bodies, rows.select([*columns, "query_ids"]).to_pylist(), strict=True)
+        for key, body, row in zip(keys, bodies, rows.select(TOLD).to_pylist(), strict=True)
     )
     tar = io.BytesIO()
     written = write_shard(samples, tar)
@@ -126,6 +159,8 @@ def _json(row: dict) -> bytes:  # type: ignore[type-arg]
     """A sample's metadata: its lineage back to the archive's byte offset."""
     fields = {**row, "pair_id": row["pair_id"].hex(), "sha256": row["sha256"].hex()}
     fields.pop("text")
+    if fields["face_bboxes"] is None:
+        fields.pop("face_bboxes")
     return json.dumps({"text": row["text"], **fields}, ensure_ascii=False, sort_keys=True).encode()
 
 
@@ -163,19 +198,23 @@ def run(run: Run) -> None:
     )
     held = chosen.counts["heldout"]
     counts = [bucket_count(run.alive - held, config.samples_per_shard), bucket_count(held, config.samples_per_shard)]
+    faces, looked = run.config.faces, ["faces"] if run.config.faces.path else []
     scattered = run.do(
         scatter,
         [
             Task(
                 scatter.name,
                 partition.number,
-                {**partition.inputs("images"), "heldout": (Input(chosen.files["heldout"]),)},
-                {**seed, "shards": counts},
+                {**partition.inputs("images", *looked), "heldout": (Input(chosen.files["heldout"]),)},
+                {**seed, "shards": counts, **({"min_face_score": faces.min_score} if looked else {})},
             )
             for partition in run.partitions
         ],
         rows=run.alive,
     )
+    blurring: dict[str, Any] = {"blur_faces": bool(looked) and faces.action == "blur"}
+    if blurring["blur_faces"]:
+        blurring |= options(run.config.store, "store_format", "quality")
     ending = {"jpeg": "jpg", "webp": "webp"}[run.config.store.store_format]
     names = [(f"{TRAIN}-{n:05d}.tar", TRAIN) for n in range(counts[0])]
     names += [(f"{HELDOUT}-{n:05d}.tar", HELDOUT) for n in range(counts[1])]
@@ -186,7 +225,7 @@ def run(run: Run) -> None:
                 shard.name,
                 number,
                 {"rows": gather(scattered, "rows", number)},
-                {"shard": name, "split": split_name, "ending": ending},
+                {"shard": name, "split": split_name, "ending": ending, **blurring},
             )
             for number, (name, split_name) in enumerate(names)
         ],

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from filters.text import TextConfig, measure_text
+from dataset.mapped import mapped
+from filters.domains import DomainIndex, build_index
+from filters.text import TextConfig, listed, measure_text, word_files
 from pipeline import custom
-from pipeline.config import options, plain
+from pipeline.config import ConfigError, options, plain
 from pipeline.phase import Context, Input, Result, Task, phase
 from pipeline.plan import file_checksum
 from pipeline.rows import alive_rows, decide, take_units, verdict_result
@@ -14,11 +16,33 @@ from pipeline.run import Run
 from pipeline.stages.common import settings
 
 
-@phase("text.measure")
+@phase("text.domains")
+def domains(context: Context) -> Result:
+    """The lists of domains as one index, built once for all workers."""
+    built = build_index(context.options["lists"])
+    facts = {"categories": DomainIndex(built).categories}
+    return Result(files={"index": (context.phase_file("index", "arrow"), built)}, facts=facts)
+
+
+@phase("text.measure", version=2)
 def measure(context: Context) -> Result:
     """What is expensive to know of a text."""
-    rows = take_units(context, alive_rows(context, ["url", "text", "host", "page_url"]))
-    return Result().table("measures", measure_text(rows, settings(TextConfig, context.options["text"])))
+    rows = take_units(context, alive_rows(context, ["url", "text", "page_url"]))
+    return Result().table(
+        "measures", measure_text(rows, settings(TextConfig, context.options["text"]), _index(context))
+    )
+
+
+def _index(context: Context) -> DomainIndex | None:
+    for item in context.task.inputs.get("domains", ()):
+        if item.checksum not in _mapped:
+            _mapped.clear()
+            _mapped[item.checksum] = DomainIndex(mapped(context.storage, item.file))
+        return _mapped[item.checksum]
+    return None
+
+
+_mapped: dict[str, DomainIndex] = {}  # the last of this process
 
 
 @phase("text.custom")
@@ -40,24 +64,20 @@ def judge(context: Context) -> Result:
     return verdict_result(rows, verdicts, [item["name"] for item in filters])
 
 
-MEASURING = ("language_model", "blocklist", "blocked_domains")
-"""The keys of `text` that decide what is measured; the others only decide."""
-
-
 def run(run: Run) -> None:
     """Measure and decide."""
     config = run.config.text
-    external = {key: file_checksum(path) for key in MEASURING if (path := getattr(config, key)) not in ("", "builtin")}
+    files = [path for path in (config.language_model, *word_files(config)) if path != "builtin"]
+    measuring = {
+        **options(config, "language_model", "blocklist", "blocked_patterns"),
+        "max_profanity_probability": float(config.max_profanity_probability >= 1),  # whether it is measured, no more
+    }
+    told = {"text": measuring, "external": {path: file_checksum(path) for path in files}}
+    lists = _listed_domains(run)
     measured = run.do(
         measure,
         [
-            Task(
-                measure.name,
-                partition.number,
-                partition.inputs(),
-                {"text": options(config, *MEASURING), "external": external},
-                units=partition.alive,
-            )
+            Task(measure.name, partition.number, {**partition.inputs(), **lists}, told, units=partition.alive)
             for partition in run.partitions
         ],
         rows=run.alive,
@@ -93,3 +113,23 @@ def run(run: Run) -> None:
         ],
         rows=run.alive,
     )
+
+
+def _listed_domains(run: Run) -> dict[str, tuple[Input, ...]]:
+    """The index of the config's lists of domains, if it has any.
+
+    Raises:
+        ConfigError: it names a category that no list has.
+    """
+    names = list(listed(run.config.text.blocked_domains))
+    if not names:
+        return {}
+    task = Task(domains.name, 0, {}, {"lists": names, "checksums": [file_checksum(name) for name in names]})
+    built = run.one(domains, task)
+    known = built.facts["categories"]
+    for category in run.config.text.blocked_categories:
+        if category not in known:
+            raise ConfigError(
+                f"text.blocked_categories names {category}, which text.blocked_domains lacks; it has {', '.join(known)}"
+            )
+    return {"domains": (Input(built.files["index"]),)}

@@ -1,6 +1,8 @@
 -- Which candidates the stage `text` drops, and why.
 --   rows      the candidates alive: row, and the candidate's columns
---   measures  row, characters, words, is_filename, language, language_probability, blocked_term, blocked_domain
+--   measures  row, characters, words, is_filename, language, language_probability,
+--             blocked_domains (a list of entry, list, category), blocked_terms (of term, list, language),
+--             profanity_probability
 --   config    one row: the keys of `text`, and allowed_hosts, the hosts whose addresses the config itself gives
 WITH addresses AS (
     SELECT
@@ -12,12 +14,39 @@ WITH addresses AS (
 ),
 measured AS (  -- without the measures of a config's own filters, whatever their names
     SELECT
-        row, characters, words, is_filename, language, language_probability, blocked_term, blocked_domain
+        row, characters, words, is_filename, language, language_probability, blocked_domains, blocked_terms,
+        profanity_probability
     FROM measures
+),
+spoken AS (
+    SELECT
+        addresses.* EXCLUDE (row),
+        measured.*,
+        -- A confident guess, else what the page declares, else the guess.
+        CASE
+            WHEN language_probability < config.language_min_probability AND declared_language <> '' THEN declared_language
+            ELSE language
+        END AS own_language
+    FROM addresses JOIN measured ON measured.row = addresses.row CROSS JOIN config
+),
+unsafe AS (
+    SELECT
+        spoken.*,
+        -- Words count in their own language: "nicht" is a Dutch insult, and German for "not".
+        list_filter(
+            spoken.blocked_terms,
+            lambda x: (x.language IS NULL OR x.language = own_language) AND NOT list_contains(config.allowed_terms, x.term)
+        )[1] AS blocked_term,
+        list_filter(
+            spoken.blocked_domains,
+            lambda x: x.category IS NULL
+                OR len(config.blocked_categories) = 0
+                OR list_contains(config.blocked_categories, x.category)
+        )[1] AS blocked_domain
+    FROM spoken CROSS JOIN config
 ),
 judged AS (
     SELECT
-        addresses.row,
         CASE
             -- The address has no scheme, or no host, or is longer than any sitemap may hold (sitemaps.org: 2,048).
             WHEN scheme = '' OR scheme IN ('http', 'https') AND host_name = '' OR length(url) > 2048
@@ -41,7 +70,7 @@ judged AS (
                     OR regexp_matches(host_name, '^\[(::|64:ff9b:|f[cdf]|fe[89a-f])')
                 )
                 THEN 'url_private'
-            -- The image's or the page's host, or a domain above it, is on the blocklist.
+            -- The image's or the page's address, or a domain or folder above it, is on a list.
             WHEN blocked_domain IS NOT NULL
                 THEN 'domain_blocked'
             -- An error page or a redirect: its images say nothing but that something is not there.
@@ -53,6 +82,9 @@ judged AS (
             -- The page reserves text and data mining, as European law lets it, and the config heeds it.
             WHEN config.respect_tdm AND page_tdm_reserved
                 THEN 'page_tdm_reserved'
+            -- The text held personal data, masked where it was first written, and the config keeps no such text.
+            WHEN config.drop_personal_data AND len(personal_data) > 0
+                THEN 'personal_data'
             -- Too few characters or words to say anything of an image.
             WHEN characters < config.min_characters OR words < config.min_words
                 THEN 'text_too_short'
@@ -70,12 +102,15 @@ judged AS (
                     ELSE declared_language <> '' AND NOT list_contains(config.languages, declared_language)
                 END
                 THEN 'language_not_allowed'
-            -- The text holds a term of the blocklist.
+            -- The text holds a term of a blocklist, or a pattern is found in it.
             WHEN blocked_term IS NOT NULL
                 THEN 'text_blocked'
+            -- The classifier takes the text for profane.
+            WHEN profanity_probability > config.max_profanity_probability
+                THEN 'text_profane'
         END AS reason,
-        addresses.* EXCLUDE (row), measured.* EXCLUDE (row)
-    FROM addresses JOIN measured ON measured.row = addresses.row CROSS JOIN config
+        unsafe.*
+    FROM unsafe CROSS JOIN config
 )
 SELECT
     row,
@@ -84,10 +119,16 @@ SELECT
         WHEN reason = 'url_invalid' THEN json_object('host', host_name, 'url_characters', length(url))
         WHEN reason = 'url_scheme_not_allowed' THEN json_object('scheme', scheme)
         WHEN reason = 'url_private' THEN json_object('host', host_name)
-        WHEN reason = 'domain_blocked' THEN json_object('blocked_domain', blocked_domain)
+        WHEN reason = 'domain_blocked' THEN json_object(
+            'blocked_domain', blocked_domain.entry,
+            'list', blocked_domain.list,
+            'category', blocked_domain.category
+        )
         WHEN reason = 'page_error' THEN json_object('page_status', page_status)
         WHEN reason = 'page_noai' THEN json_object('page_noai', page_noai)
         WHEN reason = 'page_tdm_reserved' THEN json_object('page_tdm_reserved', page_tdm_reserved)
+        WHEN reason = 'personal_data'
+            THEN json_object('kinds', list_sort(list_distinct(personal_data)), 'places', len(personal_data))
         WHEN reason IN ('text_too_short', 'text_too_long') THEN json_object('characters', characters, 'words', words)
         WHEN reason = 'text_is_filename' THEN json_object('is_filename', is_filename)
         WHEN reason = 'language_not_allowed' THEN json_object(
@@ -95,7 +136,13 @@ SELECT
             'language_probability', round(language_probability::DOUBLE, 4),
             'page_language', page_language
         )
-        WHEN reason = 'text_blocked' THEN json_object('blocked_term', blocked_term)
+        WHEN reason = 'text_blocked' THEN json_object(
+            'blocked_term', blocked_term.term,
+            'list', blocked_term.list,
+            'language', blocked_term.language
+        )
+        WHEN reason = 'text_profane'
+            THEN json_object('profanity_probability', round(profanity_probability::DOUBLE, 4))
     END::VARCHAR AS evidence
 FROM judged
 WHERE reason IS NOT NULL

@@ -77,6 +77,7 @@ class HostileServer:
         self.secrets = 0  # connections to the server that must not be reached
         self.version = 1  # of the images that have a validator
         self.unchanged = 0  # times that a 304 was enough
+        self.more: dict[str, tuple[str, bytes]] = {}  # path -> media type and body, as a test wants them
         self.port = 0
         self.secret_port = 0
         self.closed_port = 0
@@ -174,6 +175,8 @@ class HostileServer:
         )
 
     async def _image(self, host: str, path: str, request: web.Request) -> web.StreamResponse:
+        if path in self.more:
+            return web.Response(body=self.more[path][1], content_type=self.more[path][0])
         if path in self._redirects:
             return web.Response(status=302, headers={"Location": self._redirects[path]})
         if path.startswith("/status/"):

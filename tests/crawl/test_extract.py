@@ -41,6 +41,7 @@ def test_a_candidate_has_everything(tmp_path: Path) -> None:
         "url": "http://site.example:8080/d/a.png",
         "text": "Eine Katze",
         "text_source": "alt",
+        "personal_data": [],
         "host": "site.example:8080",
         "page_url": "http://site.example:8080/x",
         "page_language": "de",

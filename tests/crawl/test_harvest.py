@@ -1,3 +1,5 @@
+import base64
+import gzip
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -6,7 +8,7 @@ from fastwarc.warc import ArchiveIterator, WarcRecordType
 
 from crawl.fetch_config import FetchConfig
 from crawl.harvest import HarvestReport, harvest, links
-from tests.crawl.hostile_server import HostileServer, running
+from tests.crawl.hostile_server import HostileServer, picture, running
 
 SITE = "http://site.test"
 
@@ -125,3 +127,17 @@ def test_links_of_a_page() -> None:
     page = b'<base href="/base/"><a href="x#y"></a><a href="//other.example/z"></a><a href="javascript:f()"></a><a></a>'
     assert links(page, "http://a.example/") == {"http://a.example/base/x", "http://other.example/z"}
     assert len(links(b"\xff\x00<a href='\xff'>", "http://a.example/")) <= 1
+
+
+def test_no_image_is_written_whatever_it_is_called(server: HostileServer, tmp_path: Path) -> None:
+    body = picture()
+    inside = base64.b64encode(body).decode()
+    page = f'<p>seen</p><img src="data:image/jpeg;base64,{inside}"><img src=" DATA: image/svg+xml;utf8,%3Csvg%3E">'
+    server.more = {"/liar.html": ("text/html", body), "/inlined.html": ("text/html", page.encode())}
+    seeds = [f"http://images.test{path}" for path in server.more]
+    report = harvest(seeds, str(tmp_path / "a.warc.gz"), server.config(), max_pages=9)
+    server.more = {}
+    assert report.refused == ((seeds[0], "not_a_page", "an image, whatever its Content-Type says"),)
+    data = gzip.decompress((tmp_path / "a.warc.gz").read_bytes())
+    assert b'<p>seen</p><img src="data:image/jpeg;base64,"><img src=" DATA: image/svg+xml;utf8,%3Csvg%3E">' in data
+    assert inside[50:90].encode() not in data

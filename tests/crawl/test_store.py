@@ -16,7 +16,7 @@ TIME = "2026-01-02T03:04:05Z"
 
 
 def image(body: bytes) -> Ingested:
-    return Ingested(bytes(16), bytes(32), "image/jpeg", 20, 10, 20, 10, bytes(32), 50, b"\1\2\3", body)
+    return Ingested(bytes(16), bytes(32), "image/jpeg", 20, 10, 20, 10, bytes(32), 50, b"\1\2\3", bytes(16), body)
 
 
 def ok(url: str, body: bytes = b"pixels", fetched_at: str = TIME) -> Observation:

@@ -29,9 +29,11 @@ def make_nodes(
     colour: np.ndarray | int = 100,
     quality: np.ndarray | int = 100,
     pixels: np.ndarray | int = 1,
+    pixel_hash: np.ndarray | None = None,
+    dataset: np.ndarray | int = -1,
     partition: int = 0,
 ) -> pa.Table:
-    """NODES of hashes uint8 (n, 32); distinct bytes unless given."""
+    """NODES of hashes uint8 (n, 32); distinct bytes and pixels unless given; dataset -1 is this run."""
     count = len(pdq)
     if sha256 is None:
         sha256 = np.random.default_rng(count).integers(0, 256, (count, 32), dtype=np.uint8)
@@ -40,10 +42,12 @@ def make_nodes(
             pa.array((partition << 32) + np.arange(count)),
             fixed(sha256[:, :8]),
             fixed(sha256),
+            fixed(sha256[:, 16:] if pixel_hash is None else pixel_hash),
             fixed(pdq),
             pa.array(np.broadcast_to(quality, count), pa.int32()),
             fixed(np.broadcast_to(np.reshape(colour, (-1, 1)), (count, 3))),
             pa.array(np.broadcast_to(pixels, count), pa.int64()),
+            pa.array(np.broadcast_to(dataset, count), pa.int16(), mask=np.broadcast_to(dataset, count) < 0),
         ],
         schema=NODES,
     )

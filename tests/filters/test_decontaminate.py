@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from filters.decontaminate import FOUND, INDEX, DecontaminateConfig, find, index
+from filters import evaluation_sets
+from filters.decontaminate import EMBEDDING, EMBEDDINGS, FOUND, INDEX, DecontaminateConfig, find, index, unit
+from filters.evaluation_sets import read_image, read_set
 from tests.filters.images import fixed, flip
 
 CONFIG = DecontaminateConfig()
@@ -22,11 +26,14 @@ class Measured:
     pdq: bytes
     pdq_quality: int = 100
     mean_rgb: bytes = b"rgb"
+    body: bytes = b""
 
 
 def measure(body: bytes) -> Measured | str:
     """A stand-in for the decoder: a body is its own hash."""
-    return "image_truncated" if body == b"broken" else Measured(hashlib.sha256(body).digest(), body.ljust(32, b"\0"))
+    if body == b"broken":
+        return "image_truncated"
+    return Measured(hashlib.sha256(body).digest(), body.ljust(32, b"\0"), body=body)
 
 
 def random_hashes(count: int, seed: int = 0) -> np.ndarray:
@@ -47,8 +54,17 @@ def images(pdq: np.ndarray, seed: int = 1, colour: int = 100, quality: int = 100
 
 
 def evaluation(table: pa.Table, names: list[str]) -> pa.Table:
-    rows = table.append_column("name", pa.array(names)).append_column("error", pa.nulls(len(names), pa.string()))
+    rows = table.append_column("name", pa.array(names))
+    for field in INDEX:
+        if field.name not in rows.column_names:
+            rows = rows.append_column(field, pa.nulls(len(names), field.type))
     return rows.select(INDEX.names).cast(INDEX)
+
+
+def nearest(table: pa.Table) -> list[tuple[int, str, int]]:
+    """FOUND without the model's columns."""
+    assert table.schema.equals(FOUND)
+    return [(row["row"], row["name"], row["pdq_hamming"]) for row in table.to_pylist()]
 
 
 def test_a_folder_is_searched_with_all_below_it(tmp_path: Path) -> None:
@@ -79,25 +95,19 @@ def test_a_folder_that_would_protect_nothing_is_an_error(tmp_path: Path, files: 
 
 
 @pytest.mark.parametrize("bits", [0, 15, 16, 31, 32])
-def test_it_finds_exactly_what_is_within_the_distance(bits: int) -> None:
+def test_it_finds_exactly_what_is_within_31_bits(bits: int) -> None:
     wanted = random_hashes(200)
     pairs = np.concatenate([random_hashes(500, 7), flip(wanted, bits, np.random.default_rng(0))])
     names = [f"set/{number:03}.png" for number in range(200)]
     got = find(images(pairs), evaluation(images(wanted, seed=2), names), CONFIG)
-    assert got.schema.equals(FOUND)
-    rows = [{"row": 500 + i, "name": names[i], "pdq_hamming": bits} for i in range(200)] if bits <= 31 else []
-    assert got.to_pylist() == rows
-    assert find(
-        images(pairs), evaluation(images(wanted, seed=2), names), DecontaminateConfig(max_hamming=0)
-    ).num_rows == (200 if bits == 0 else 0)
+    assert nearest(got) == ([(500 + i, names[i], bits) for i in range(200)] if bits <= 31 else [])
 
 
 def test_the_nearest_is_named_and_of_equals_the_first_by_name() -> None:
     one = random_hashes(1)
     near = flip(one, 4, np.random.default_rng(0))
     table = evaluation(images(np.concatenate([flip(one, 9, np.random.default_rng(1)), near, near])), ["a", "c", "b"])
-    got = find(images(one, seed=3), table, CONFIG).to_pylist()
-    assert got == [{"row": 0, "name": "b", "pdq_hamming": 4}]
+    assert nearest(find(images(one, seed=3), table, CONFIG)) == [(0, "b", 4)]
 
 
 def test_colour_and_quality_can_clear_an_image_but_not_of_equal_bytes() -> None:
@@ -108,7 +118,67 @@ def test_colour_and_quality_can_clear_an_image_but_not_of_equal_bytes() -> None:
     assert find(images(one, seed=6, quality=40), held, CONFIG).num_rows == 0
     assert find(images(one, seed=6, quality=40), held, DecontaminateConfig(min_quality=40)).num_rows == 1
     same = find(images(one, seed=5, colour=0, quality=0), held, CONFIG)
-    assert same.to_pylist() == [{"row": 0, "name": "set/a", "pdq_hamming": 0}]
+    assert nearest(same) == [(0, "set/a", 0)]
+
+
+def tar(path: Path, members: dict[str, bytes]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as archive:
+        for name, body in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(body)
+            archive.addfile(info, io.BytesIO(body))
+
+
+def test_a_set_of_clip_benchmark_is_what_it_examines_on(tmp_path: Path) -> None:
+    root = tmp_path / "wds" / "cifar10"
+    tar(root / "test" / "0.tar", {"s0.png": b"one", "s0.cls": b"3", "s1.webp": b"two"})
+    tar(root / "test" / "1.tar", {"s0.jpg": b"three"})
+    tar(root / "train" / "0.tar", {"s0.jpg": b"four"})
+    (root / "classnames.txt").write_text("cat")
+    got = index(str(root), measure)
+    names = ["cifar10/test/0.tar/s0.png", "cifar10/test/0.tar/s1.webp", "cifar10/test/1.tar/s0.jpg"]
+    assert got.column("name").to_pylist() == names
+    assert index(str(root / "train"), measure).column("name").to_pylist() == ["train/0.tar/s0.jpg"]  # if it is named
+    assert index(str(root / "test" / "1.tar"), measure).column("name").to_pylist() == ["1.tar/s0.jpg"]
+    for location in (str(root), str(root / "test" / "1.tar")):
+        for place, body in read_set(location):
+            assert read_image(location, place) == body
+    (root / "test" / "2.tar").write_bytes(b"no tar at all" * 100)
+    with pytest.raises(ValueError, match=r"2\.tar cannot be read as a tar"):
+        index(str(root), measure)
+
+
+def test_a_member_that_claims_too_many_bytes_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation_sets, "MAX_BYTES", 4)
+    tar(tmp_path / "0.tar", {"a.jpg": b"fine", "b.jpg": b"large"})
+    assert index(str(tmp_path), measure).column("error").to_pylist() == [None, "5 bytes are too many for an image"]
+
+
+def test_a_model_names_the_nearest_whatever_the_distance() -> None:
+    vectors = np.array([[2, 0], [0, 3], [1, 1]], np.float32)
+    held = evaluation(images(random_hashes(3), seed=2), ["c", "a", "b"])
+    held = held.set_column(INDEX.get_field_index("embedding"), "embedding", pa.array(list(unit(vectors)), EMBEDDING))
+    rows = pa.array([0, 1], pa.uint32())
+    mine = pa.table([rows, pa.array(list(unit(np.array([[5, 5], [0, 1]], np.float32))), EMBEDDING)], EMBEDDINGS)
+    table = images(np.concatenate([random_hashes(2, 9), random_hashes(1)]))
+    got = find(table, held, CONFIG, mine).to_pylist()
+    assert got[:2] == [
+        {"row": 0, "name": None, "pdq_hamming": None, "cosine_name": "b", "cosine": 1.0},
+        {"row": 1, "name": None, "pdq_hamming": None, "cosine_name": "a", "cosine": 1.0},
+    ]
+    assert got[2] == {"row": 2, "name": "c", "pdq_hamming": 0, "cosine_name": None, "cosine": None}
+
+
+def test_a_set_is_embedded_as_it_is_stored(tmp_path: Path) -> None:
+    for number in range(130):
+        (tmp_path / f"{number:03}.png").write_bytes(bytes([number, 1]))
+
+    def embed(bodies: list[bytes]) -> np.ndarray:
+        return np.array([[body[0], 0] for body in bodies], np.float32)
+
+    got = index(str(tmp_path), measure, embed).column("embedding").to_pylist()
+    assert got == [[0, 0], *[[1, 0]] * 129]
 
 
 def test_images_and_files_that_could_not_be_read_are_never_found() -> None:
@@ -124,3 +194,5 @@ def test_images_and_files_that_could_not_be_read_are_never_found() -> None:
 def test_impossible_values_are_named() -> None:
     with pytest.raises(ValueError, match=r"max_hamming must be 0\.\.31, not 32"):
         DecontaminateConfig(max_hamming=32)
+    with pytest.raises(ValueError, match=r"min_cosine must be from -1 to 1, not 2"):
+        DecontaminateConfig(min_cosine=2)

@@ -129,6 +129,7 @@ def test_equal_first_halves_of_a_hash_drop_nothing() -> None:
         pa.array([half + one, half + one, half + two], pa.binary(16)),
         pa.array([1, 1, 1], pa.int32()),
         pa.array([0, 1, 2], pa.int64()),
+        pa.nulls(3, pa.int16()),
     ]
     assert duplicates(pa.table(columns, schema=URL_KEYS), DedupConfig()).num_rows == 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import imagehash
 import numpy as np
 import pdqhash
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from filters.perceptual import HashIndex, chunks, colours, hamming, pdq, within, words
+from filters.perceptual import HashIndex, chunks, colours, hamming, padded, pdq, short_hash, within, words
 from tests.filters.images import fixed, flip
 
 PICTURE = "dfacdd20240ce32df9e72aaaf9d237e52126bb52fe182db6b6e82085e784280b"
@@ -118,3 +119,11 @@ def test_beyond_31_bits_the_search_would_not_be_complete() -> None:
 def test_colours_of_a_slice() -> None:
     column = fixed(np.array([[1, 2, 3], [4, 5, 6], [7, 8, 255]], np.uint8))
     assert colours(column.slice(1)).tolist() == [[4, 5, 6], [7, 8, 255]]
+
+
+@pytest.mark.parametrize("kind", ["phash", "dhash"])
+def test_a_short_hash_is_the_librarys_and_fills_up_with_zeros(kind: str) -> None:
+    image = Image.fromarray(picture())
+    hash_ = short_hash(picture(), kind)
+    assert hash_.hex() == str(getattr(imagehash, kind)(image))
+    assert padded(fixed(np.frombuffer(hash_, np.uint8)[None])).to_pylist() == [hash_ + bytes(24)]

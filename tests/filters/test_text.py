@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
-from pathlib import Path
+import warnings
 from typing import Any
 
 import pyarrow as pa
@@ -19,7 +18,6 @@ def rows(*items: dict[str, Any]) -> pa.Table:
             "row": pa.array(range(5, 5 + len(items)), pa.uint32()),
             "url": pa.array([item.get("url", "https://example.org/x.jpg") for item in items], pa.string()),
             "text": pa.array([item.get("text", "a red car") for item in items], pa.string()),
-            "host": pa.array([item.get("host", "example.org") for item in items], pa.string()),
             "page_url": pa.array([item.get("page_url", "https://example.org/") for item in items], pa.string()),
         }
     )
@@ -34,10 +32,11 @@ def test_columns_and_order() -> None:
         "characters",
         "words",
         "is_filename",
-        "blocked_domain",
+        "blocked_domains",
         "language",
         "language_probability",
-        "blocked_term",
+        "blocked_terms",
+        "profanity_probability",
     ]
     assert table["row"].to_pylist() == [5, 6, 7]
     assert table["characters"].to_pylist() == [9, 1, 24]
@@ -119,44 +118,29 @@ def is_filename(text: str, url: str) -> bool:
     return value
 
 
-def test_blocked_domains(tmp_path: Path) -> None:
-    path = tmp_path / "domains.txt.gz"
-    path.write_bytes(
-        gzip.compress("# list\nBad.example\n*.worse.example\nbücher.example\nexample.net.\nnet\n".encode())
-    )
-    config = TextConfig(blocked_domains=str(path))
-    items = [
-        {"host": "bad.example"},
-        {"host": "cdn.a.bad.example:8080"},
-        {"host": "notbad.example"},
-        {"host": "img.worse.example"},
-        {"host": "www.xn--bcher-kva.example"},
-        {"host": "a.example.net"},
-        {"page_url": "https://me@www.bad.example:81/x"},
-        {"host": "x.worse.example", "page_url": "https://bad.example/"},
-        {"host": "example.org", "page_url": None},
-        {"host": "", "page_url": "no url"},
-        {"host": "[::1]:80"},
-    ]
-    assert measure_text(rows(*items), config)["blocked_domain"].to_pylist() == [
-        "bad.example",
-        "bad.example",
-        None,
-        "worse.example",
-        "xn--bcher-kva.example",
-        "example.net",
-        "bad.example",
-        "worse.example",
-        None,
-        None,
-        None,
-    ]
-
-
 def test_blocklist_key() -> None:
     table = rows({"text": "free porn"})
-    assert measure_text(table, TextConfig())["blocked_term"].to_pylist() == ["porn"]
-    assert measure_text(table, TextConfig(blocklist=""))["blocked_term"].to_pylist() == [None]
+    both = [
+        {"term": "porn", "list": "builtin", "language": None},
+        {"term": "porn", "list": "ldnoobw", "language": "en"},
+    ]
+    assert measure_text(table, TextConfig())["blocked_terms"].to_pylist() == [both]
+    assert measure_text(table, TextConfig(blocklist="builtin"))["blocked_terms"].to_pylist() == [both[:1]]
+    for none in ("", ()):
+        assert measure_text(table, TextConfig(blocklist=none))["blocked_terms"].to_pylist() == [[]]
+
+
+def test_the_classifier_is_asked_only_if_a_limit_is_set_and_only_about_english() -> None:
+    table = rows(
+        {"text": "Fucking the boss's daughter"}, {"text": "Die Heldenhelfer vor dem alten Haus"}, {"text": None}
+    )
+    assert measure_text(table, TextConfig())["profanity_probability"].to_pylist() == [None] * 3
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        measured = measure_text(table, TextConfig(max_profanity_probability=0.9))["profanity_probability"].to_pylist()
+    assert measured[0] > 0.9
+    assert measured[1:] == [None, None]
+    assert measure_text(rows(), TextConfig(max_profanity_probability=0.9)).num_rows == 0
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,17 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
+
+from pipeline.build import build
+from pipeline.config import build as make_config
+
+IMAGE_HOST = "http://images.example"
 
 
 def texture(seed: int, side: int = 96, shift: int = 0, contrast: int = 95) -> np.ndarray:
@@ -45,3 +51,26 @@ def write(
                 writer.create_warc_record(url, "response", payload=io.BytesIO(body), http_headers=headers)
             )
     return path
+
+
+def crawl(folder: Path, name: str, images: Mapping[str, tuple[str, bytes]], **changes: Any) -> str:
+    """A dataset FOLDER/NAME from one page that shows these images: file name -> (text about a castle, body).
+
+    The archive of a name is written once; `changes` are sections of the config.
+    """
+    tags = "".join(f'<img src="{IMAGE_HOST}/{file}" alt="{text}">' for file, (text, _) in images.items())
+    held = {f"{IMAGE_HOST}/{file}": ("image/jpeg", body) for file, (_, body) in images.items()}
+    archive = folder / f"{name}.warc.gz"
+    if not archive.exists():
+        write(archive, [("http://page.example/", f'<html lang="en">{tags}')], held)
+    (folder / "queries.txt").write_text("castle\n")
+    raw = {
+        "sources": [str(archive)],
+        "out": str(folder / name),
+        "match": {"queries": str(folder / "queries.txt")},
+        "fetch": {"origins": ["archive"]},
+        "run": {"workers": 0},
+        **changes,
+    }
+    build(make_config(raw), quiet=True)
+    return str(folder / name)

@@ -128,6 +128,7 @@ def config(path: Path | str, out: Path | str, **overrides: Any) -> dict[str, Any
         "prebalance": {"oversample": 2.0},
         "fetch": {"origins": ["archive"]},
         "hashlists": {"files": [str(beside / "hashes.sha256")]},
+        "image": {"nsfw_model": ""},
         "decontaminate": {"folders": [str(beside / "evaluation")]},
         "balance": {"cap": 8},
         "pack": {"samples_per_shard": 20, "heldout_share": 0.2},

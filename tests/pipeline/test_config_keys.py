@@ -58,6 +58,7 @@ class World:
             "dedup": {"max_images_per_text": 4},
             "prebalance": {"oversample": 2.0},
             "fetch": {"origins": ["archive"]},
+            "image": {"nsfw_model": ""},
             "decontaminate": {"folders": [self.path("evaluation")]},
             "balance": {"cap": 5},
             "pack": {"samples_per_shard": 8, "heldout_share": 0.2},
@@ -119,6 +120,7 @@ class World:
         add("unsure.jpg", "castle Luzern lamp Garten", pages.encoded(pages.texture(59)))
         for n in range(5):
             add(f"spam{n}.jpg", "the garden of our great shop", pages.encoded(pages.texture(60 + n)))
+        add("mail.jpg", "A castle that someone@example.org drew", pages.encoded(pages.texture(80)))
         tags.append(f'<img src="{HOST}/30.jpg" alt="Another and quite a different garden text">')
         for shift in (0, 4):  # copies of soft pictures, whose hashes are not of the best quality
             add(f"soft{shift}.jpg", f"A soft bridge in shade {shift}", pages.encoded(soft(70, shift)))
@@ -178,6 +180,8 @@ ARCHIVE_KEYS: dict[str, Any] = {
     "extract.text_sources": ["title", "alt"],
     "extract.texts_per_image": "all",
     "extract.sample": 0.5,
+    "extract.mask_personal_data": [],
+    "text.drop_personal_data": True,
     "text.min_characters": 20,
     "text.min_words": 5,
     "text.max_characters": 40,
@@ -186,6 +190,9 @@ ARCHIVE_KEYS: dict[str, Any] = {
     "text.language_model": model,
     "text.drop_filenames": False,
     "text.blocklist": lambda world: world.path("blocklist.txt"),
+    "text.blocked_patterns": ["lamp"],
+    "text.allowed_terms": ["porn"],
+    "text.max_profanity_probability": 0.01,
     "text.blocked_domains": lambda world: world.path("domains.txt"),
     "text.respect_noai": False,
     "text.respect_tdm": False,
@@ -406,10 +413,19 @@ ELSEWHERE: dict[str, Callable[[], None]] = dict.fromkeys(
         *("fetch.per_host_delay_s", "fetch.retry", "fetch.refresh_before"),  # the tests above
         "fetch.engine",  # the test above
         "fetch.adopt",  # test_adopt
+        *(f"image.{name}" for name in ("nsfw_model", "max_nsfw_probability", "models", "quantiles")),  # test_models
+        *(f"image.{name}" for name in ("embedding_model", "min_clip_score", "heads")),  # test_models
+        *("text.blocked_categories", "hashlists.max_pdq_hamming"),  # test_safety
+        *("hashlists.min_pdq_quality", "hashlists.categories"),  # test_safety
+        *(f"semantic.{name}" for name in ("min_cosine", "images_per_cell", "target_folders")),  # test_models
+        *(f"faces.{name}" for name in ("yunet", "model", "action", "min_score")),  # test_models
         "out",  # every test
+        *("against", "neardup.hash"),  # test_existing
+        *("decontaminate.model", "decontaminate.min_cosine"),  # test_decontaminate
         "run.max_quarantined",  # test_custom
         "run.workers",  # test_cluster: the same bytes with 1 and with 4; 0 starts no Ray
         "run.address",  # test_cluster
+        "run.gpus_per_model_task",  # test_models
     )
 )
 

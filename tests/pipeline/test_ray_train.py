@@ -19,9 +19,7 @@ from tests.train import tiny
 
 @pytest.mark.parametrize("wrong", [0, -1, "two", [3, 2], [0, 2], [1, 2, 3], True, None, 1.5])
 def test_a_wrong_number_of_ranks_is_one_sentence(wrong: Any) -> None:
-    with pytest.raises(
-        ConfigError, match=r"^ranks must be a number of processes, or the least"
-    ):
+    with pytest.raises(ConfigError, match=r"^ranks must be a number of processes, or the least"):
         checked(wrong)
 
 

@@ -13,7 +13,7 @@ from pipeline.build import build
 from pipeline.config import build as make_config
 from pipeline.config import plain
 from tests.crawl.hostile_server import running
-from tests.pipeline import pages, small_archive
+from tests.pipeline import pages, small_archive, test_models
 
 HTTP = {
     "http://images.test/to/metadata": "address_private",
@@ -37,6 +37,8 @@ TEXT = {
     ("http://images.test/ok1.jpg", "a kettle on the table " * 60): "text_too_long",
     ("http://images.test/ok2.jpg", "a kettle of the forbiddenword kind"): "text_blocked",
     ("http://blocked.test/ok.jpg", "a kettle on a shelf"): "domain_blocked",
+    ("http://images.test/ok6.jpg", "a kettle of [email_address]"): "personal_data",
+    ("http://images.test/ok7.jpg", "a fucking kettle of shit"): "text_profane",
     ("http://", "a kettle without a place"): "url_invalid",
     ("http://images.test/ok3.jpg", "a shorter kettle text"): "url_has_other_text",
     ("http://images.test/ok4.jpg", "a kettle that crashes the measure"): "quarantined",
@@ -60,7 +62,8 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], str
     )
     kept = [("http://images.test/ok3.jpg", "a much longer text about the same kettle")]
     listed = [*((url, f"a kettle, and {reason}") for url, reason in HTTP.items()), *TEXT, *kept]
-    images = "".join(f'<img src="{escape(url)}" alt="{escape(text)}">' for url, text in listed)
+    written = [(url, text.replace("[email_address]", "someone@example.org")) for url, text in listed]
+    images = "".join(f'<img src="{escape(url)}" alt="{escape(text)}">' for url, text in written)
     gone = f'<html lang="en"><body><img src="{LOST[0]}" alt="{LOST[1]}">'
     reserved = f'<meta name="tdm-reservation" content="1"><img src="{RESERVED[0]}" alt="{RESERVED[1]}">'
     archive = pages.write(
@@ -75,7 +78,12 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], str
             {
                 "sources": [str(archive)],
                 "out": str(folder / "out"),
-                "text": {"blocklist": str(folder / "blocked.txt"), "blocked_domains": str(folder / "domains.txt")},
+                "text": {
+                    "blocklist": str(folder / "blocked.txt"),
+                    "blocked_domains": str(folder / "domains.txt"),
+                    "drop_personal_data": True,
+                    "max_profanity_probability": 0.9,
+                },
                 "match": {"queries": str(folder / "queries.txt")},
                 "dedup": {"texts_per_url": "longest"},
                 "fetch": {
@@ -113,5 +121,5 @@ def test_a_page_that_reserves_its_rights_has_its_reason(given: dict[tuple[str, s
 
 
 def test_the_vocabulary_is_provoked_whole(given: dict[tuple[str, str], str]) -> None:
-    """With `small_archive`, whose own reasons are asserted in test_build."""
-    assert set(given.values()) | small_archive.PROVOKES == set(REASONS)
+    """With `small_archive`, whose own reasons are asserted in test_build, and those of test_models."""
+    assert set(given.values()) | small_archive.PROVOKES | test_models.PROVOKES == set(REASONS)

@@ -16,9 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from dataset import sql
 from dataset.storage import Storage
+from dataset.views import Dataset
 from pipeline import charts
+from pipeline import report as reports
 from pipeline.report import thumbnail, write
+from tests.pipeline import dataset_fixture
 from tests.pipeline.dataset_fixture import HandMade, picture
 
 SCRIPT = '"><script>alert(1)</script><img src=http://evil.example/x onerror=alert(2)>\u202e\x1b[0m'
@@ -178,3 +182,49 @@ def test_a_chart_draws_any_numbers_within_its_frame(points: list[tuple[float, fl
 
 def test_columns_name_their_values() -> None:
     assert "a&lt;b: 1,200" in charts.columns([("a<b", 1200.0), ("c", 1.0)], "x", "y")
+
+
+class Measured(Dataset):
+    """A dataset whose images have a probability of being unsafe: the first kept one's is high."""
+
+    def _make(self) -> None:
+        super()._make()
+        images = sql.load("views/images")
+        probability = f"CASE WHEN url = '{ROWS[0]['url']}' THEN 0.9 ELSE 0.1 END::FLOAT"
+        self.connection.execute(
+            f"CREATE OR REPLACE TEMP VIEW images AS SELECT *, {probability} AS nsfw_probability FROM ({images})"
+        )
+
+
+def test_what_may_be_unsafe_is_blurred_in_the_file_itself_unless_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reports, "Dataset", Measured)
+    sharp = Image.effect_mandelbrot((96, 64), (-2, -1, 1, 1), 50).convert("RGB")
+    monkeypatch.setattr(dataset_fixture, "picture", lambda number: jpeg(sharp))
+    out = HandMade(tmp_path).write(ROWS)
+
+    def detail(**options: Any) -> list[float]:
+        reports.write(out, **options)
+        uris = re.findall(r'src="data:image/jpeg;base64,([^"]+)"', (tmp_path / "report.html").read_text())
+        images = [np.asarray(Image.open(io.BytesIO(base64.b64decode(uri))).convert("L"), float) for uri in uris]
+        return [float(np.abs(np.diff(image, axis=1)).mean()) for image in images]
+
+    before, after = detail(blur_above=None), detail()
+    assert "1 image is blurred: nsfw_probability above 0.2" in (tmp_path / "report.html").read_text()
+    assert len(before) == len(after)
+    assert [index for index, (sharp, soft) in enumerate(zip(before, after, strict=True)) if soft != sharp] == [
+        index for index, soft in enumerate(after) if soft < before[index] / 2
+    ]
+    assert sum(soft != sharp for sharp, soft in zip(before, after, strict=True)) == 1
+    assert detail(blur_above=0.95) == before
+
+
+def test_without_a_measure_nothing_is_blurred(out: str) -> None:
+    assert "blurred" not in report(out)
+
+
+def jpeg(image: Image.Image) -> bytes:
+    sink = io.BytesIO()
+    image.save(sink, "JPEG")
+    return sink.getvalue()

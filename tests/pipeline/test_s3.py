@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from pipeline.build import build
 from pipeline.cli import main
 from pipeline.config import build as make_config
 from tests import s3_server
-from tests.pipeline import small_archive
+from tests.pipeline import pages, small_archive
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +97,31 @@ def test_status_and_sql_answer_over_s3(remote: str, local: str, capsys: pytest.C
     assert all(answers[0])
     assert main(["sql", f"{remote}-not-there", query]) == 2
     assert "is no dataset" in capsys.readouterr().err
+
+
+def test_sets_and_older_datasets_in_a_bucket_are_compared_with(bucket: str, tmp_path: Path) -> None:
+    def image(seed: int, quality: int = 90) -> bytes:
+        return pages.encoded(pages.texture(seed), quality=quality)
+
+    tar = io.BytesIO()
+    with tarfile.open(fileobj=tar, mode="w") as archive:
+        info = tarfile.TarInfo("s0.jpg")
+        info.size = len(image(1))
+        archive.addfile(info, io.BytesIO(image(1)))
+    Storage(f"{bucket}/wds/test").write("0.tar", tar.getvalue())
+    old = f"{bucket}/datasets/castles"
+    pages.crawl(tmp_path, "old", {"a.jpg": ("An old castle", image(2))}, out=old)
+    new = {
+        "b.jpg": ("A castle that examines", image(1, 70)),
+        "c.jpg": ("A castle once more", image(2, 70)),
+        "d.jpg": ("A new castle", image(3)),
+    }
+    pages.crawl(tmp_path, "new", new, out=f"{bucket}/new", against=[old], decontaminate={"folders": [f"{bucket}/wds"]})
+    reasons = dataset.open(f"{bucket}/new").sql("SELECT reason, evidence FROM dropped ORDER BY ALL").fetchall()
+    assert [reason for reason, _ in reasons] == ["in_evaluation_set", "near_duplicate_image"]
+    assert json.loads(reasons[0][1])["evaluation_image"] == "wds/test/0.tar/s0.jpg"
+    assert json.loads(reasons[1][1])["duplicate_of_dataset"] == old
+    assert main(["sheet", f"{bucket}/new"]) == 0
 
 
 def test_two_runs_do_not_write_one_dataset_in_a_bucket(archive: Path, bucket: str) -> None:

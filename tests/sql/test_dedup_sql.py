@@ -41,14 +41,38 @@ def test_duplicates_name_the_row_that_stays() -> None:
             "text_key": [b"a", b"b", b"a", b"b"],
             "characters": [5, 9, 5, 9],
             "locator": [home + 1, home + 2, home + 3, home + 4],
+            "dataset": pa.nulls(4, pa.int16()),
         }
     )
-    got = sql.run(sql.load("dedup/duplicates"), {"keys": keys}, {"texts_per_url": "longest"}).to_pylist()
+    config = {"texts_per_url": "longest", "against": []}
+    got = sql.run(sql.load("dedup/duplicates"), {"keys": keys}, config).to_pylist()
     assert [(row["locator"] - home, row["reason"], row["evidence"]) for row in got] == [
         (1, "url_has_other_text", '{"texts_per_url":"longest","chosen_partition":2,"chosen_row":2}'),
         (3, "duplicate_pair", '{"first_partition":2,"first_row":1}'),
         (4, "duplicate_pair", '{"first_partition":2,"first_row":2}'),
     ]
+
+
+def test_a_pair_of_a_dataset_that_exists_comes_before_all_others() -> None:
+    keys = pa.table(
+        {
+            "url_key": [b"u", b"u", b"u", b"v"],
+            "text_key": [b"a", b"a", b"b", b"a"],
+            "characters": [1, 1, 9, 1],
+            "locator": [3, 8 << 32, 4, 5],
+            "dataset": pa.array([None, 1, None, None], pa.int16()),
+        }
+    )
+
+    def verdicts(texts_per_url: str) -> list[tuple[int, str, str]]:
+        config = {"texts_per_url": texts_per_url, "against": ["old", "older"]}
+        rows = sql.run(sql.load("dedup/duplicates"), {"keys": keys}, config).to_pylist()
+        return [(row["locator"], row["reason"], row["evidence"]) for row in rows]
+
+    known = (3, "duplicate_pair", '{"first_dataset":"older","first_partition":8,"first_row":0}')
+    other = '{"texts_per_url":"longest","chosen_dataset":"older","chosen_partition":8,"chosen_row":0}'
+    assert verdicts("all") == [known]
+    assert verdicts("longest") == [known, (4, "url_has_other_text", other)]
 
 
 def test_caption_keys_ignore_case_and_white_space() -> None:

@@ -42,8 +42,20 @@ def test_fetch_gives_the_outcome_as_the_reason_of_every_pair_of_the_url() -> Non
     ]
 
 
+FACES = {"drop_faces": False, "min_face_score": 0.5}
+
+
+def measures(**columns: list[Any]) -> pa.Table:
+    """What models say of ROWS; null where not given."""
+    given = {"nsfw_probability": [None] * 4, "clip_score": [None] * 4, **columns}
+    cells = {"cell": pa.array([0, 1, 2, 3], pa.int32()), "target_images": pa.nulls(4, pa.int32())}
+    cells["face_scores"] = pa.array(given.pop("face_scores", [None] * 4), pa.list_(pa.float32()))
+    given = {name: pa.array(values, pa.float32()) for name, values in given.items()}
+    return pa.table({"row": ROWS.column("row"), **cells, **given})
+
+
 def test_image_decides_by_the_original_size() -> None:
-    config = {"min_side": 10, "max_aspect": 3.0}
+    config = {"min_side": 10, "max_aspect": 3.0, "max_nsfw_probability": 0.8, "min_clip_score": None, **FACES}
     images = pa.table(
         {
             "url": ["http://a/1", "http://a/2", "http://a/3"],
@@ -52,11 +64,32 @@ def test_image_decides_by_the_original_size() -> None:
         }
     )
     small = {"width": 9, "height": 100, "min_side": 10}
-    assert verdicts("image", {"images": images}, config) == [
+    assert verdicts("image", {"images": images, "measures": measures()}, config) == [
         (2, "image_too_small", small),
         (7, "image_too_small", small),
         (9, "image_aspect", {"width": 31, "height": 10, "max_aspect": 3.0}),
     ]
+
+
+def test_image_decides_by_what_models_say_where_they_say_something() -> None:
+    config = {"min_side": 10, "max_aspect": 3.0, "max_nsfw_probability": 0.75, "min_clip_score": 0.25, **FACES}
+    images = pa.table(
+        {
+            "url": ["http://a/1", "http://a/2", "http://a/3"],
+            "original_width": pa.array([20, 20, 9], pa.int32()),
+            "original_height": pa.array([20, 20, 9], pa.int32()),
+        }
+    )
+    said = measures(nsfw_probability=[0.75, 0.875, None, 1], clip_score=[0.25, 0, 0.125, 1])
+    assert verdicts("image", {"images": images, "measures": said}, config) == [
+        (5, "nsfw_image", {"nsfw_probability": 0.875, "max_nsfw_probability": 0.75}),
+        (7, "clip_score_low", {"clip_score": 0.125, "min_clip_score": 0.25}),
+        (9, "image_too_small", {"width": 9, "height": 9, "min_side": 10}),
+    ]
+    seen = measures(face_scores=[[0.375, 0.5], [0.25], [], None])
+    for drop, expected in ((False, []), (True, [(2, "image_has_face", {"face_score": 0.5, "min_score": 0.5})])):
+        given = verdicts("image", {"images": images, "measures": seen}, {**config, "min_side": 1, "drop_faces": drop})
+        assert given == expected
 
 
 def test_neardup_drops_every_pair_of_an_image_that_does_not_stay() -> None:
@@ -67,15 +100,18 @@ def test_neardup_drops_every_pair_of_an_image_that_does_not_stay() -> None:
             "locator": [home, home + 1, home + 2],
             "representative": [home + 1, home + 1, 7],
             "representative_url_id": pa.array([b"\x0a" * 8, b"\x0a" * 8, b"\xff" * 8], pa.binary(8)),
-            "pdq_hamming": pa.array([4, 0, 0], pa.int32()),
-            "identical": [False, True, True],
+            "representative_dataset": pa.array([None, None, 1], pa.int16()),
+            "hamming": pa.array([4, 0, 0], pa.int32()),
+            "identical": [None, "bytes", "pixels"],
         }
     )
+    config = {"hash": "pdq", "max_hamming": 15, "against": ["a", "b"]}
+    elsewhere = {"duplicate_of_dataset": "b", "duplicate_of_url_id": "ff" * 8, "identical": "pixels"}
     near = {"duplicate_of_url_id": "0a" * 8, "pdq_hamming": 4, "max_hamming": 15}
-    assert verdicts("neardup", {"images": images, "clusters": clusters}, {"max_hamming": 15}) == [
+    assert verdicts("neardup", {"images": images, "clusters": clusters}, config) == [
         (2, "near_duplicate_image", near),
         (7, "near_duplicate_image", near),
-        (9, "duplicate_image", {"duplicate_of_url_id": "ff" * 8, "pdq_hamming": 0, "max_hamming": 15}),
+        (9, "duplicate_image", elsewhere | {"pdq_hamming": 0, "max_hamming": 15}),
     ]
 
 
@@ -86,8 +122,19 @@ def test_decontaminate_names_the_evaluation_image() -> None:
             "row": pa.array([1, 2], pa.uint32()),
             "name": ["set/x.png", "set/y.png"],
             "pdq_hamming": pa.array([12, 9], pa.int32()),
+            "cosine_name": [None, None],
+            "cosine": pa.array([None, None], pa.float64()),
         }
     )
-    assert verdicts("decontaminate", {"images": images, "found": found}, {"max_hamming": 10}) == [
-        (9, "in_evaluation_set", {"evaluation_image": "set/y.png", "pdq_hamming": 9, "max_hamming": 10})
+    config = {"max_hamming": 10, "min_cosine": 0.6}
+    look = {"evaluation_image": "set/y.png", "pdq_hamming": 9, "max_hamming": 10}
+    assert verdicts("decontaminate", {"images": images, "found": found}, config) == [(9, "in_evaluation_set", look)]
+
+    found = found.drop_columns(["cosine_name", "cosine"])
+    found = found.append_column("cosine_name", pa.array(["set/z.png", "set/y.png"]))
+    found = found.append_column("cosine", pa.array([0.6, 0.5]))
+    copy = {"nearest_by_model": "set/z.png", "cosine": 0.6, "min_cosine": 0.6}
+    assert verdicts("decontaminate", {"images": images, "found": found}, config) == [
+        (5, "in_evaluation_set", {"evaluation_image": "set/z.png"} | copy),
+        (9, "in_evaluation_set", look),
     ]

@@ -12,6 +12,8 @@ import pytest
 from dataset import sql
 from dataset.reasons import REASONS
 from dataset.schema import CANDIDATES, VERDICTS
+from filters.blocklist import TERM
+from filters.domains import ENTRY
 from filters.text import TextConfig
 
 MEASURES = pa.schema(
@@ -20,10 +22,11 @@ MEASURES = pa.schema(
         ("characters", pa.int32()),
         ("words", pa.int32()),
         ("is_filename", pa.bool_()),
-        ("blocked_domain", pa.string()),
+        ("blocked_domains", pa.list_(ENTRY)),
         ("language", pa.string()),
         ("language_probability", pa.float32()),
-        ("blocked_term", pa.string()),
+        ("blocked_terms", pa.list_(TERM)),
+        ("profanity_probability", pa.float32()),
     ]
 )
 GOOD = {
@@ -61,6 +64,14 @@ def at(host: str, scheme: str = "http") -> dict[str, Any]:
     return {"url": f"{scheme}://{host}/a.jpg", "host": host}
 
 
+def entry(name: str, list_: str = "own.txt", category: str | None = None) -> dict[str, str | None]:
+    return {"entry": name, "list": list_, "category": category}
+
+
+def term(text: str, language: str | None = None) -> dict[str, str | None]:
+    return {"term": text, "list": "own.txt", "language": language}
+
+
 CASES: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
     ({"url": "a.jpg", "host": ""}, "url_invalid", {"host": "", "url_characters": 5}),
     ({"url": "http:///a.jpg", "host": None}, "url_invalid", {"host": "", "url_characters": 13}),
@@ -68,10 +79,19 @@ CASES: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
     ({"url": "ftp://e.org/a.jpg", "host": "e.org"}, "url_scheme_not_allowed", {"scheme": "ftp"}),
     ({"url": "JavaScript:void(0)", "host": ""}, "url_scheme_not_allowed", {"scheme": "javascript"}),
     (at("127.0.0.1:8000"), "url_private", {"host": "127.0.0.1"}),
-    ({"blocked_domain": "example.org"}, "domain_blocked", {"blocked_domain": "example.org"}),
+    (
+        {"blocked_domains": [entry("example.org"), entry("org", "ut1", "adult")]},
+        "domain_blocked",
+        {"blocked_domain": "example.org", "list": "own.txt", "category": None},
+    ),
     ({"page_status": 404}, "page_error", {"page_status": 404}),
     ({"page_noai": True}, "page_noai", {"page_noai": True}),
     ({"page_tdm_reserved": True}, "page_tdm_reserved", {"page_tdm_reserved": True}),
+    (
+        {"personal_data": ["email_address", "phone_number", "email_address"]},
+        "personal_data",
+        {"kinds": ["email_address", "phone_number"], "places": 3},
+    ),
     ({"characters": 4, "words": 1}, "text_too_short", {"characters": 4, "words": 1}),
     ({"characters": 1001}, "text_too_long", {"characters": 1001, "words": 5}),
     ({"is_filename": True}, "text_is_filename", {"is_filename": True}),
@@ -80,13 +100,18 @@ CASES: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
         "language_not_allowed",
         {"language": "de", "language_probability": 0.75, "page_language": "en"},
     ),
-    ({"blocked_term": "porn"}, "text_blocked", {"blocked_term": "porn"}),
+    (
+        {"blocked_terms": [term("nicht", "nl"), term("porn")]},
+        "text_blocked",
+        {"blocked_term": "porn", "list": "own.txt", "language": None},
+    ),
+    ({"profanity_probability": 0.75}, "text_profane", {"profanity_probability": 0.75}),
 ]
 
 
 @pytest.mark.parametrize(("item", "reason", "evidence"), CASES)
 def test_each_reason_and_its_evidence(item: dict[str, Any], reason: str, evidence: dict[str, Any]) -> None:
-    verdicts = decide(item, {})
+    verdicts = decide(item, {}, drop_personal_data=True, max_profanity_probability=0.7)
     assert verdicts.schema.names == VERDICTS.names
     (verdict,) = verdicts.to_pylist()
     assert (verdict["row"], verdict["reason"], json.loads(verdict["evidence"])) == (0, reason, evidence)
@@ -99,7 +124,39 @@ def test_every_reason_of_the_stage_has_a_case() -> None:
 def test_the_first_true_condition_gives_the_reason() -> None:
     everything = {key: value for item, _, _ in reversed(CASES) for key, value in item.items()}
     assert reasons(everything) == ["url_invalid"]
-    assert reasons({**CASES[-1][0], **CASES[-2][0]}) == ["language_not_allowed"]
+    assert reasons({**CASES[-2][0], **CASES[-3][0]}) == ["language_not_allowed"]
+
+
+def test_a_word_counts_in_its_own_language() -> None:
+    dutch = {"blocked_terms": [term("nicht", "nl")], "page_language": "nl-BE"}
+    german = {"language": "de", "language_probability": 0.9}
+    unsure = {"language": "de", "language_probability": 0.3}
+    keys = {"languages": (), "language_min_probability": 0.4}
+    assert reasons({**dutch, **german}, {**dutch, **unsure}, dutch | unsure | {"page_language": None}, **keys) == [
+        *(None, "text_blocked", None)
+    ]
+    assert reasons({**dutch, **unsure}, allowed_terms=("nicht",), **keys) == [None]
+
+
+def test_only_the_categories_asked_for_block() -> None:
+    adult = {"blocked_domains": [entry("a.example", "ut1", "adult"), entry("a.example", "ut1", "games")]}
+    own = {"blocked_domains": [entry("a.example")]}
+    assert reasons(adult, own) == ["domain_blocked", "domain_blocked"]
+    assert reasons(adult, own, blocked_categories=("games",)) == ["domain_blocked", "domain_blocked"]
+    assert reasons(adult, own, blocked_categories=("drugs",)) == [None, "domain_blocked"]
+
+
+def test_a_text_that_nobody_asked_the_classifier_about_stays() -> None:
+    items = ({"profanity_probability": None}, {"profanity_probability": 0.5}, {"profanity_probability": 0.51})
+    assert reasons(*items, max_profanity_probability=0.5) == [None, None, "text_profane"]
+
+
+def test_masked_texts_stay_unless_the_config_drops_them() -> None:
+    masked = {"personal_data": ["email_address"]}
+    assert reasons(masked, {"personal_data": []}, {"personal_data": None}) == [None, None, None]
+    assert reasons(masked, {"personal_data": []}, {"personal_data": None}, drop_personal_data=True) == [
+        *("personal_data", None, None)
+    ]
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,8 @@ WRONG = [
     ("batch_size", 0),
     ("batch_size", 2.5),
     ("batch_size", True),
+    ("micro_batch", -1),
+    ("loss", "hinge"),
     ("epochs", 0),
     ("epochs", "many"),
     ("learning_rate", -1e-3),
@@ -31,6 +33,17 @@ WRONG = [
     ("grad_clip", 0),
     ("crop_min", 0),
     ("crop_min", 1.01),
+    ("crop", "round"),
+    ("flip", 1.5),
+    ("captions", {}),
+    ("captions", "txt"),
+    ("mixture", ["a"]),
+    ("mixture", {"out": 1.0}),
+    ("shuffle", "some"),
+    ("shuffle_shards", 0),
+    ("damaged", "ignore"),
+    ("cache", 1.5),
+    ("cache_bytes", 0),
     ("precision", "fp8"),
     ("warmup_steps", -1),
     ("samples_seen", -1),
@@ -116,9 +129,17 @@ def test_a_missing_file_is_said_to_be_missing(tmp_path: Path) -> None:
         load(tmp_path / "none.yaml")
 
 
-def test_steps_leave_out_the_partial_batch() -> None:
+@pytest.mark.parametrize("weight", [0, -1, float("nan"), float("inf"), "much", True])
+@pytest.mark.parametrize("key", ["captions", "mixture"])
+def test_a_wrong_weight_is_named_with_its_key(key: str, weight: Any) -> None:
+    with pytest.raises(ValueError, match=rf"^{key}\.a must be ") as caught:
+        load({"dataset": "out", key: {"a": weight}})
+    assert "\n" not in str(caught.value)
+
+
+def test_steps_reach_across_epochs() -> None:
     config = TrainConfig("out", batch_size=10, epochs=2.5)
-    assert config.steps(39) == (3, 8)
-    assert TrainConfig("out", batch_size=10, epochs=0.01).steps(39) == (3, 1)
+    assert config.steps(39) == (3.9, 10)
+    assert TrainConfig("out", batch_size=10, epochs=0.01).steps(39) == (3.9, 1)
     with pytest.raises(ValueError, match=r"^batch_size must be at most the dataset's 9 training samples, not 10$"):
         config.steps(9)

@@ -23,6 +23,7 @@ from train.__main__ import main
 from train.config import TrainConfig
 from train.evaluate.load import load_clip
 from train.loop import TrainingError, train
+from train.loss import softmax_loss
 from train.schedule import learning_rate
 
 CHECKPOINT = (".metadata", "__0_0.distcp", "checkpoint.json")
@@ -263,8 +264,7 @@ def test_a_loss_that_is_no_number_ends_the_run_before_it_is_saved(
 ) -> None:
     from train import loop
 
-    exact = loop.contrastive_loss
-    monkeypatch.setattr(loop, "contrastive_loss", lambda *features: exact(*features) * float("nan"))
+    monkeypatch.setitem(loop.LOSSES, "softmax", lambda *features: softmax_loss(*features) * float("nan"))
     with pytest.raises(
         TrainingError, match=r"^the loss is nan at step 1, on the samples [0-9a-f]{32}, .*; try a lower"
     ):

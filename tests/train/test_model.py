@@ -57,10 +57,28 @@ def test_a_file_that_is_no_model_is_one_sentence(tmp_path: Path, text: str) -> N
         create(str(tmp_path / "none.json"))
 
 
-@pytest.mark.parametrize("name", ["coca_base", "ViT-B-16-SigLIP"])
-def test_models_with_another_loss_are_refused(name: str) -> None:
-    with pytest.raises(ValueError, match=r"^model must be a CLIP with a softmax loss"):
-        create(name)
+@pytest.mark.parametrize(
+    ("name", "loss", "message"),
+    [
+        ("coca_base", "softmax", "model must be trained by contrast alone; 'coca_base' is not"),
+        ("ViT-B-16-SigLIP", "softmax", "loss must be sigmoid for 'ViT-B-16-SigLIP', as its init_logit_bias says"),
+    ],
+)
+def test_models_with_another_loss_are_refused(name: str, loss: str, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{message}"):
+        create(name, loss=loss)
+
+
+def test_the_sigmoid_loss_starts_from_siglips_scale_and_bias(tmp_path: Path) -> None:
+    clip = create(tiny.MODEL, loss="sigmoid")
+    own = tmp_path / "biased.json"
+    own.write_text(json.dumps({**tiny.CONFIG, "init_logit_bias": -3.0}))
+    biased = create(str(own), loss="sigmoid")
+    again = restore(tiny.MODEL, clip.config, preprocess_dict(clip), clip.model.state_dict())
+    values = [(model.logit_scale.exp().item(), model.logit_bias.item()) for model in (clip.model, biased.model)]
+    assert values == [pytest.approx((10, -10)), pytest.approx((1 / 0.07, -3))]
+    assert again.model.logit_bias.item() == -10
+    assert create(tiny.MODEL).model.logit_bias is None
 
 
 def test_a_checkpoints_model_is_restored_though_its_name_means_another_now() -> None:
@@ -78,8 +96,7 @@ def test_a_checkpoints_model_is_restored_though_its_name_means_another_now() -> 
 
 def test_gains_biases_and_the_logit_scale_are_not_decayed() -> None:
     model = create(tiny.MODEL).model
-    (adamw,) = optimizers(model, TrainConfig("out"))
-    decayed, others = adamw.param_groups
+    decayed, others = optimizers(model, TrainConfig("out", weight_decay=0.2))[0].param_groups
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     kept = {names[id(parameter)] for parameter in others["params"]}
     assert (decayed["weight_decay"], others["weight_decay"]) == (0.2, 0.0)

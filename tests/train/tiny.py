@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 import open_clip
@@ -54,22 +55,38 @@ def picture(caption: str, suffix: str = "jpeg") -> bytes:
     return file.getvalue()
 
 
-def write_dataset(root: Path, train: Sequence[str] = CAPTIONS, heldout: Sequence[str] = CAPTIONS[:16]) -> str:
-    """Shards and an index of some captions' pictures; returns the dataset's URL."""
+def write_dataset(
+    root: Path,
+    train: Sequence[str] = CAPTIONS,
+    heldout: Sequence[str] = CAPTIONS[:16],
+    shard_sizes: Sequence[int] | None = None,
+) -> str:
+    """Shards and an index of some captions' pictures; returns the dataset's URL.
+
+    Args:
+        shard_sizes: how many training samples each shard has; all lie in one by default.
+    """
     rows: list[dict[str, object]] = []
     storage = Storage(str(root))
-    for split, captions in (("train", train), ("heldout", heldout)):
-        ids = [pair_id(f"http://a.test/{split}/{place}.jpg", caption) for place, caption in enumerate(captions)]
+    places = iter(range(len(train)))
+    shards = [("train", list(islice(places, size))) for size in shard_sizes or [len(train)]]
+    for number, (split, chosen) in enumerate([*shards, ("heldout", list(range(len(heldout))))]):
+        captions = heldout if split == "heldout" else train
+        ids = [pair_id(f"http://a.test/{split}/{place}.jpg", captions[place]) for place in chosen]
         samples = (
             (
                 key.hex(),
-                {"jpg": picture(text), "txt": text.encode(), "json": json.dumps({"pair_id": key.hex()}).encode()},
+                {
+                    "jpg": picture(captions[place]),
+                    "txt": captions[place].encode(),
+                    "json": json.dumps({"pair_id": key.hex()}).encode(),
+                },
             )
-            for key, text in zip(ids, captions, strict=True)
+            for key, place in zip(ids, chosen, strict=True)
         )
         file = io.BytesIO()
         entries = write_shard(samples, file)
-        shard = f"{split}-00000.tar"
+        shard = f"{split}-{0 if split == 'heldout' else number:05d}.tar"
         storage.write(f"shards/{shard}", file.getvalue())
         rows += [
             {"shard": shard, "split": split, "pair_id": key, **entry._asdict()}

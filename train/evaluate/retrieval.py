@@ -16,10 +16,10 @@ from PIL import Image
 from dataset.ids import mix64
 from dataset.shards import DamagedSampleError, Index, parse_sample, read_index, read_raw_samples
 from dataset.storage import Storage
-from train.data import decode, image_part
 from train.evaluate.load import Encoder
 from train.evaluate.result import Result
 from train.evaluate.zero_shot import rank_of
+from train.images import decode, image_part
 
 CHOICE_SEED = 500
 POOL = 20_000

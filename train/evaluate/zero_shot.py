@@ -20,9 +20,9 @@ import numpy as np
 from PIL import Image
 
 from dataset.shards import DamagedSampleError
-from train.data import decode
 from train.evaluate.load import Encoder
 from train.evaluate.result import Result
+from train.images import decode
 
 TEMPLATES = Path(__file__).parents[1] / "templates" / "default.txt"
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"})

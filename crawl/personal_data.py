@@ -1,0 +1,331 @@
+"""Personal data in texts: found, and masked before a text is first written, so that the original survives nowhere.
+
+What is found has a checksum or a written form of its own: e-mail addresses, telephone numbers (libphonenumber), IBANs,
+credit cards and national identity numbers (python-stdnum), IP addresses. Names and postal addresses are not looked for.
+
+One regular expression over the whole column finds the few texts that could hold any; only these reach Python.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from importlib import import_module
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from typing import Any
+
+import numpy as np
+import phonenumbers
+import pyarrow as pa
+import pyarrow.compute as pc
+from phonenumbers import Leniency, PhoneNumberMatcher
+from stdnum import iban, luhn
+
+Spans = Iterator[tuple[int, int]]
+
+KINDS = ("email_address", "ip_address", "iban_code", "credit_card", "national_id", "phone_number")
+"""What can be masked, by the names that Presidio gives them, in the order in which they are looked for. A mask is the
+name in brackets: its underscore makes it a word that no query is."""
+
+FOUND = pa.list_(pa.string())
+"""The kinds of what was masked in a text, one for each place, in the order of KINDS."""
+
+# Seven digits with at most four signs between two of them, which a telephone, card or identity number has at least; or
+# one of another script than ours. RE2 is thirty times as slow over \p{Nd}.
+_DIGITS = r"(?:[0-9][^0-9A-Za-z]{0,4}){6}[0-9]|[０-９٠-٩۰-۹]"
+_SUSPECT = {  # RE2
+    "email_address": r"[^\s]@[^\s]+\.|[\[({]\s?[aA][tT]\s?[\])}]",
+    "ip_address": r"\d\.\d{1,3}\.\d{1,3}\.\d|[0-9a-fA-F]:[0-9a-fA-F:]*:",
+    "iban_code": r"[A-Za-z]{2}\d{2}[ -]?[0-9A-Za-z]{4}",
+    "credit_card": _DIGITS,
+    "national_id": rf"{_DIGITS}|[A-Z]{{4}}[0-9]{{2}}",
+    "phone_number": _DIGITS,
+}
+_MAX_TRIES = 200  # of libphonenumber in one text: a page can be all digits
+
+_EMAIL = re.compile(
+    r"[\w.!#$%&'*+/=?^`{|}~-]{1,128}@(?:[^\W_](?:[\w-]{0,62})\.){1,8}(?P<top>xn--[a-z0-9-]{2,59}|[^\W\d_]{2,24})(?![\w@])"
+    r"|[\w.+-]{1,64}\s?[\[({]\s?at\s?[\])}]\s?"
+    r"(?:[^\W_][\w-]{0,62}\s?(?:\.|[\[({]\s?(?:dot|punkt|\.)\s?[\])}])\s?){1,8}[^\W\d_]{2,24}",
+    re.IGNORECASE,
+)
+_FILES = re.compile(r"png|jpe?g|gif|webp|svg|avif|bmp|tiff?|ico|heic|pdf|psd|mp4|mov|css|js|html?|php", re.IGNORECASE)
+_IPV4 = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?!\w|\.\d)")
+_IPV6 = re.compile(r"(?<![\w:.])[0-9a-f]{1,4}(?::[0-9a-f]{0,4}){2,7}(?![\w:])", re.IGNORECASE)
+_GLOBAL_UNICAST = IPv6Network("2000::/3")  # all that is given to anyone (RFC 4291, section 2.4)
+_VERSION = re.compile(
+    r"(?:\bv|ver|version|firmware|release|build|software|driver|kernel|update|patch|ios|android|windows|macos)\W{0,3}$",
+    re.IGNORECASE,
+)
+_IBAN = re.compile(r"(?<!\w)[a-z]{2}\d{2}(?:[ -]?[0-9a-z]{4}){2,7}(?:[ -]?[0-9a-z]{1,4})?", re.IGNORECASE)
+# Issuers' prefixes and lengths (ISO/IEC 7812; 13 digits are left to articles), in one piece or grouped as on the card.
+_CARD = re.compile(
+    r"(?<![\w.#/-])(?:(?:4\d|5[1-5]|2[2-7]|35|6[0245])\d{2}([ -]?)\d{4}\1\d{4}\1\d{4}"
+    r"|3[47]\d{2}([ -]?)\d{6}\2\d{5}|3[0689]\d{2}([ -]?)\d{6}\3\d{4})(?!\w|[-./]\w| \d{3})"
+)
+# Identity numbers, by python-stdnum's module: only in a form, or with digits to check, that other numbers rarely have.
+_IDS = {
+    "ar.cuit": r"\d\d-\d{8}-\d",
+    "at.vnr": r"\d{4} \d{6}",
+    "be.nn": r"\d\d\.\d\d\.\d\d-\d{3}\.\d\d",
+    "br.cpf": r"\d{3}\.\d{3}\.\d{3}-\d\d",
+    "ch.ssn": r"756\.\d{4}\.\d{4}\.\d\d",
+    "cl.rut": r"\d{1,2}\.\d{3}\.\d{3}-[\dkK]",
+    "cn.ric": r"\d{17}[\dXx]",
+    "cz.rc": r"\d{6}/\d{4}",
+    "de.idnr": r"\d\d ?\d{3} ?\d{3} ?\d{3}",
+    "dk.cpr": r"\d{6}-\d{4}",
+    "ee.ik": r"[1-6]\d{10}",
+    "es.dni": r"\d{8}[ -]?[A-Z]",
+    "es.nie": r"[XYZ][ -]?\d{7}[ -]?[A-Z]",
+    "fi.hetu": r"\d{6}[-+A]\d{3}[0-9A-Y]",
+    "fr.nir": r"[12] ?\d\d ?\d\d ?\d[\dAB] ?\d{3} ?\d{3} ?\d\d",
+    "gr.amka": r"\d{11}",
+    "ie.pps": r"\d{7}[A-W][A-IW]?",
+    "in_.aadhaar": r"[2-9]\d{3} \d{4} \d{4}",
+    "is_.kennitala": r"\d{6}-\d{4}",
+    "it.codicefiscale": r"[A-Z]{6}\d\d[A-EHLMPRST]\d\d[A-Z]\d{3}[A-Z]",
+    "kr.rrn": r"\d{6}-[1-4]\d{6}",
+    "lt.asmens": r"[1-6]\d{10}",
+    "mx.curp": r"[A-Z]{4}\d{6}[HM][A-Z]{5}[0-9A-Z]\d",
+    "my.nric": r"\d{6}-\d\d-\d{4}",
+    "no.fodselsnummer": r"\d{6} ?\d{5}",
+    "pl.pesel": r"\d{11}",
+    "pt.cc": r"\d{8} ?\d ?[A-Z0-9]{2}\d",
+    "ro.cnp": r"[1-8]\d{12}",
+    "se.personnummer": r"(?:\d\d)?\d{6}[-+]\d{4}",
+    "si.emso": r"\d{13}",
+    "th.pin": r"\d-\d{4}-\d{5}-\d\d-\d",
+    "tr.tckimlik": r"[1-9]\d{10}",
+    "us.itin": r"9\d\d-\d\d-\d{4}",
+    "us.ssn": r"\d{3}-\d\d-\d{4}",
+    "za.idnr": r"\d{13}",
+}
+# North America writes numbers in a form of its own, which is read on any page; elsewhere the page's country is needed.
+_NANP = re.compile(
+    r"(?<![\w.+/-])(?:\+?1[-. ]?)?(?:\(\d{3}\) ?|\d{3}(?:[-.]| (?=\d{3}[-. ])))\d{3}[-. ]?\d{4}(?!\w|[-./]\w)"
+)
+_DATE = re.compile(
+    r"(?<!\d)\d{1,2}([./-])\d{1,2}\1(?:(?:19|20)\d\d(?!\d)|\d\d(?![./-]?\d))"
+)  # not the French 01.02.03.04.05
+_INTERNATIONAL = re.compile(r"[+＋]\s?\(?\d")
+_LABEL = re.compile(
+    r"(?:tel|tel[eé]fono?n?e?|phone|call|dial|text|fax|mob|mobile?|cell|handy|fon|whats ?app|hotline|ruf\w*|t|m|☎|📞)"
+    r"[\s.:,;#(\[-]*(?:(?:nr|no|num\w*|us|at|is|on|now)[\s.:]*)?$",
+    re.IGNORECASE,
+)
+_CODE = re.compile(
+    r"(?:isbn|issn|ean|upc|gtin|sku|mls|asin|art|artikel|item|model|part|ref|order|code|serial|id|nr|no|№|#|lot|stock|photo"
+    r"|image|listing|bestell\w*)[\s.:#№(-]*(?:(?:nr|no|num\w*|id|code)[\s.:#-]*)?$",
+    re.IGNORECASE,
+)
+_BEFORE = 24  # characters in which a label or a word such as ISBN stands before a number
+_COUNTRIES = {
+    "bg": "BG", "ca": "ES", "cs": "CZ", "da": "DK", "de": "DE", "el": "GR", "es": "ES", "et": "EE", "fi": "FI",
+    "fr": "FR", "he": "IL", "hr": "HR", "hu": "HU", "id": "ID", "it": "IT", "ja": "JP", "ko": "KR", "lt": "LT",
+    "lv": "LV", "nb": "NO", "nl": "NL", "no": "NO", "pl": "PL", "pt": "PT", "ro": "RO", "ru": "RU", "sk": "SK",
+    "sl": "SI", "sv": "SE", "th": "TH", "tr": "TR", "uk": "UA", "vi": "VN",
+}  # fmt: skip
+"""The country whose numbers are written without +, by the language that a page declares without a country. English is
+missing: its numbers are North America's, which need no country, or those of a page that says en-GB."""
+
+
+def mask_texts(
+    texts: pa.Array, languages: pa.Array | None = None, kinds: Sequence[str] = KINDS
+) -> tuple[pa.Array, pa.Array]:
+    """Replace personal data by its kind in brackets: `[email_address]`.
+
+    Args:
+        texts: string (n,), without nulls.
+        languages: string (n,), what each text's page declares (`de`, `de-AT`), null if nothing; None for all nulls.
+        kinds: of KINDS.
+
+    Returns:
+        The texts, and FOUND (n,). Masking them again changes nothing and finds nothing.
+    """
+    nothing = pa.array([[]], FOUND).take(pa.array(np.zeros(len(texts), np.int64)))
+    if not kinds or not len(texts):
+        return texts, nothing
+    suspect = pc.match_substring_regex(texts, "|".join(sorted({_SUSPECT[kind] for kind in kinds})))
+    rows = np.flatnonzero(suspect.to_numpy(zero_copy_only=False))
+    chosen = pa.array(rows)
+    told = [None] * len(rows) if languages is None else languages.take(chosen).to_pylist()
+    masked = [
+        mask_text(text, country(language), kinds)
+        for text, language in zip(texts.take(chosen).to_pylist(), told, strict=True)
+    ]
+    hit = [number for number, (_, found) in enumerate(masked) if found]
+    if not hit:
+        return texts, nothing
+    changed = np.zeros(len(texts), bool)
+    changed[rows[hit]] = True
+    mask = pa.array(changed)
+    return (
+        pc.replace_with_mask(texts, mask, pa.array([masked[number][0] for number in hit], pa.string())),
+        pa.chunked_array([nothing, pa.array([masked[number][1] for number in hit], FOUND)])
+        .take(pa.array(np.where(changed, len(texts) + np.cumsum(changed) - 1, 0)))
+        .combine_chunks(),
+    )
+
+
+def mask_column(table: pa.Table, kinds: Sequence[str]) -> pa.Table:
+    """A table with `text` masked, by what `page_language` says, and a new last column `personal_data`, FOUND."""
+    chunks = zip(table["text"].chunks, table["page_language"].chunks, strict=True)
+    masked = [mask_texts(texts, languages, kinds) for texts, languages in chunks]
+    texts = pa.chunked_array([texts for texts, _ in masked], pa.string())
+    found = pa.chunked_array([found for _, found in masked], FOUND)
+    return table.set_column(table.column_names.index("text"), "text", texts).append_column("personal_data", found)
+
+
+def mask_text(text: str, region: str | None = None, kinds: Sequence[str] = KINDS) -> tuple[str, list[str]]:
+    """One text, as `mask_texts` masks it, and the kinds of what was found. region: see `country`."""
+    found: list[str] = []
+    before = None
+    while before != text:  # a mask can lay bare what a neighbour hid; each takes away digits or an @, so this ends
+        before = text
+        for kind in KINDS:
+            if kind in kinds:
+                text, count = _replace(text, kind, _FINDERS[kind](text, region))
+                found += [kind] * count
+    return text, sorted(found, key=KINDS.index)
+
+
+def country(language: str | None) -> str | None:
+    """The country (ISO 3166) whose telephone numbers a page writes without +, by the language that it declares."""
+    if not language:
+        return None
+    first, *rest = re.split(r"[-_]", language.strip())
+    named = next((part.upper() for part in rest if len(part) == 2), None)
+    return named if named in phonenumbers.SUPPORTED_REGIONS else _COUNTRIES.get(first.lower())
+
+
+def _replace(text: str, kind: str, spans: Spans) -> tuple[str, int]:
+    parts, end, count = [], 0, 0
+    for start, stop in spans:
+        if start >= end:
+            parts += [text[end:start], f"[{kind}]"]
+            end, count = stop, count + 1
+    return "".join([*parts, text[end:]]), count
+
+
+def _emails(text: str, region: str | None) -> Spans:
+    for match in _EMAIL.finditer(text):
+        if not _FILES.fullmatch(match["top"] or ""):  # icon@2x.png
+            yield match.span()
+
+
+def _ips(text: str, region: str | None) -> Spans:
+    """Addresses that are given to somebody. Four numbers with dots, two of them below 10, are more often a version, and
+    one address in a hundred."""
+    for match in _IPV4.finditer(text):
+        octets = match[0].split(".")
+        if sum(len(octet) > 1 for octet in octets) < 3 or _VERSION.search(text[: match.start()][-_BEFORE:]):
+            continue
+        if _is_somebodys(match[0]):
+            yield match.span()
+    for match in _IPV6.finditer(text):
+        if _is_somebodys(match[0]):
+            yield match.span()
+
+
+def _is_somebodys(written: str) -> bool:
+    try:
+        address: IPv4Address | IPv6Address = ip_address(written)
+    except ValueError:
+        return False
+    return address.is_global and (address.version == 4 or address in _GLOBAL_UNICAST)
+
+
+def _ibans(text: str, region: str | None) -> Spans:
+    for match in _IBAN.finditer(text):
+        for end in _ends(match[0]):  # a word may follow in capitals: BE68 5390 0754 7034 BIC
+            if iban.is_valid(match[0][:end], check_country=False):
+                yield match.start(), match.start() + end
+                break
+
+
+def _ends(written: str) -> list[int]:
+    """Where a number written in groups may end, the last first."""
+    return [len(written), *reversed([gap.start() for gap in re.finditer(r"[ -]", written)])]
+
+
+def _cards(text: str, region: str | None) -> Spans:
+    for match in _CARD.finditer(text):
+        digits = re.sub(r"\D", "", match[0])
+        if len(set(digits)) > 1 and luhn.is_valid(digits) and not _is_code(text, match.start()):
+            yield match.span()
+
+
+@lru_cache(maxsize=1)
+def _id_forms() -> list[tuple[Any, re.Pattern[str]]]:
+    return [
+        (import_module(f"stdnum.{name}"), re.compile(rf"(?<![\w.#/+-])(?:{form})(?!\w|[-./]\w| \d)"))
+        for name, form in _IDS.items()
+    ]
+
+
+def _ids(text: str, region: str | None) -> Spans:
+    found = set()
+    for module, form in _id_forms():
+        for match in form.finditer(text):
+            if module.is_valid(match[0]) and not _is_code(text, match.start()):
+                found.add(match.span())
+    yield from sorted(found)
+
+
+def _phones(text: str, region: str | None) -> Spans:
+    found = set()
+    for match in _NANP.finditer(text):
+        if _is_north_american(match[0]) and not _is_code(text, match.start()):
+            found.add(match.span())
+    if _INTERNATIONAL.search(text):
+        for number in PhoneNumberMatcher(text, None, Leniency.VALID, _MAX_TRIES):
+            if number.raw_string.lstrip("( ").startswith(("+", "＋")):
+                found.add(_span(number))
+    if region is not None:
+        for number in PhoneNumberMatcher(text, region, Leniency.VALID, _MAX_TRIES):
+            if _is_national(number.raw_string, region) and not _is_code(text, number.start):
+                found.add(_span(number))
+    yield from sorted(found, key=lambda span: (span[0], -span[1]))
+
+
+def _span(number: phonenumbers.PhoneNumberMatch) -> tuple[int, int]:
+    """Without a bracket that is opened before the number and closed behind it."""
+    opened = number.raw_string.startswith("(") and ")" not in number.raw_string
+    return number.start + opened, number.end
+
+
+def _is_north_american(written: str) -> bool:
+    try:
+        return phonenumbers.is_valid_number(phonenumbers.parse(written, "US"))
+    except phonenumbers.NumberParseException:
+        return False
+
+
+def _is_national(written: str, region: str) -> bool:
+    """Whether a number is written as a telephone number is: in groups, with the 0 where the country has one."""
+    if _IPV4.fullmatch(written) or _DATE.search(written) or (written.isdigit() and written[0] != "0"):
+        return False
+    plan = phonenumbers.PhoneMetadata.metadata_for_region(region)
+    if plan is not None and plan.national_prefix == "0":
+        return written.lstrip("([ ").startswith("0")
+    number = phonenumbers.parse(written, region)
+    groups = re.findall(r"\d+", phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.NATIONAL))
+    return re.findall(r"\d+", written) == groups
+
+
+def _is_code(text: str, start: int) -> bool:
+    """Whether the words before a number say that it counts articles or pictures, and none that it is to be called."""
+    before = text[max(0, start - _BEFORE) : start]
+    return _CODE.search(before) is not None and _LABEL.search(before) is None
+
+
+_FINDERS: dict[str, Callable[[str, str | None], Spans]] = {
+    "email_address": _emails,
+    "ip_address": _ips,
+    "iban_code": _ibans,
+    "credit_card": _cards,
+    "national_id": _ids,
+    "phone_number": _phones,
+}

@@ -1,0 +1,93 @@
+"""Anyone's WebDataset: tars without an index, given as a folder, or as the tars' pattern with braces.
+
+The index is built once, by one pass over the tars, and kept under a name made of the tars' names, sizes and
+times: other tars are another index, and what is kept is never out of date.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import tarfile
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from itertools import starmap
+from multiprocessing import get_context
+
+import pyarrow as pa
+
+from dataset.ids import checksum
+from dataset.schema import SHARD_INDEX
+from dataset.shards import FOLDER, INDEX, Index, build_index, read_index, to_index
+from dataset.storage import FileInfo, Storage
+from dataset.tables import concat, read_parquet, to_parquet
+
+
+def root(dataset: str) -> str:
+    """The folder in which a dataset lies: itself, or what lies above a pattern of tars."""
+    folder = posixpath.dirname(dataset.partition("{")[0]) if dataset.endswith(".tar") else dataset
+    return folder.rstrip("/") or ("/" if dataset.startswith("/") else ".")
+
+
+def open_train_index(dataset: str, fallback: str, workers: int = 0) -> tuple[Storage, Index]:
+    """The training samples of openwit's dataset, or of anyone's.
+
+    Args:
+        dataset: the URL of a folder with `shards/index.parquet`; else of one with tars, in it or in its `shards`; or
+            the tars' own URL, which may have braces: `s3://bucket/{00000..00099}.tar`.
+        fallback: the URL of a folder that keeps the index where the dataset's own cannot be written.
+        workers: processes that build it.
+    Raises:
+        FileNotFoundError: there are no shards there.
+        ValueError: a tar is none, or no tar has a sample.
+    """
+    storage = Storage(root(dataset))
+    if not dataset.endswith(".tar") and storage.exists(INDEX):
+        return storage, read_index(storage, "train")
+    tars = _tars(storage, dataset)
+    name = f"openwit-index-{checksum(repr([(tar.name, tar.bytes, tar.mtime_ns) for tar in tars]).encode())}.parquet"
+    homes = [storage, Storage(fallback)]
+    for home in homes:
+        if home.exists(name):
+            return storage, to_index(read_parquet(home, name, SHARD_INDEX.names), "train", folder="")
+    table = concat(_indexes(storage, tars, workers), SHARD_INDEX)
+    if not len(table):
+        raise ValueError(f"{dataset} has tars, but no samples in them: their members must be KEY.jpg, KEY.txt, …")
+    data = to_parquet(table, SHARD_INDEX)
+    try:
+        storage.write(name, data)
+    except OSError:
+        homes[1].write(name, data)
+    return storage, to_index(table, "train", folder="")
+
+
+def _tars(storage: Storage, dataset: str) -> list[FileInfo]:
+    """The tars' names below the storage's root, and their sizes."""
+    if not dataset.endswith(".tar"):
+        for folder in ("", FOLDER):
+            if tars := [info for info in storage.list(folder) if info.name.endswith(".tar")]:
+                return tars
+        raise FileNotFoundError(f"{dataset} has no {INDEX}, and no tars of which to make one")
+    from braceexpand import braceexpand
+
+    names = list(braceexpand(dataset.removeprefix(f"{root(dataset)}/")))
+    sizes = {info.name: info for folder in {posixpath.dirname(name) for name in names} for info in storage.list(folder)}
+    if missing := [name for name in names if name not in sizes]:
+        raise FileNotFoundError(f"{storage.url_of(missing[0])} does not exist; {dataset} names it")
+    return [sizes[name] for name in names]
+
+
+def _indexes(storage: Storage, tars: list[FileInfo], workers: int) -> Iterator[pa.Table]:
+    tasks = [(storage.url_of(tar.name), tar.name) for tar in tars]
+    if workers < 2 or len(tasks) < 2:
+        yield from starmap(_index, tasks)
+        return
+    with ProcessPoolExecutor(min(workers, len(tasks)), get_context("spawn")) as pool:
+        yield from pool.map(_index, *zip(*tasks, strict=True))
+
+
+def _index(url: str, name: str) -> pa.Table:
+    try:
+        table = build_index(url)
+    except tarfile.TarError as error:
+        raise ValueError(f"{url} is not a tar: {error}") from None
+    return table.set_column(0, "shard", pa.array([name] * len(table), pa.string()))

@@ -1,0 +1,156 @@
+"""Anyone's tars are a dataset: indexed once, and again when they are others."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dataset import foreign
+from dataset.foreign import open_train_index, root
+from dataset.shards import read_sample
+from dataset.storage import Storage
+from tests import s3_server
+
+
+def tar(path: Path, keys: list[str], suffixes: tuple[str, ...] = ("jpg", "txt")) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as archive:
+        for key in keys:
+            for suffix in suffixes:
+                member = tarfile.TarInfo(f"{key}.{suffix}")
+                content = f"{path.name} {key} {suffix}".encode()
+                member.size, member.mtime = len(content), 1_600_000_000
+                archive.addfile(member, io.BytesIO(content))
+    return path
+
+
+def three(folder: Path) -> None:
+    """Tars of 3, 1 and 2 samples, with the same keys."""
+    for number, count in enumerate((3, 1, 2)):
+        tar(folder / f"{number:05d}.tar", [f"{sample:04d}" for sample in range(count)])
+
+
+def names(dataset: str, fallback: Path, workers: int = 0) -> list[str]:
+    _, index = open_train_index(dataset, str(fallback), workers)
+    return [index.name(row) for row in range(len(index))]
+
+
+EXPECTED = ["00000.tar/0000", "00000.tar/0001", "00000.tar/0002", "00001.tar/0000", "00002.tar/0000", "00002.tar/0001"]
+
+
+def test_a_folder_of_tars_is_read_at_random(tmp_path: Path) -> None:
+    three(tmp_path)
+    storage, index = open_train_index(str(tmp_path), str(tmp_path / "run"))
+    assert [index.name(row) for row in range(6)] == EXPECTED
+    assert read_sample(storage, index, 5) == {"jpg": b"00002.tar 0001 jpg", "txt": b"00002.tar 0001 txt"}
+    assert len({tuple(ids) for ids in index.pair_id.tolist()}) == 6  # though the tars' keys are the same
+
+
+def test_tars_in_a_folder_named_shards_are_found(tmp_path: Path) -> None:
+    three(tmp_path / "shards")
+    storage, index = open_train_index(str(tmp_path), str(tmp_path / "run"))
+    assert index.name(3) == "shards/00001.tar/0000"
+    assert read_sample(storage, index, 3)["txt"] == b"00001.tar 0000 txt"
+
+
+def test_a_pattern_of_tars_names_some_of_them(tmp_path: Path) -> None:
+    three(tmp_path)
+    assert names(f"{tmp_path}/{{00000..00001}}.tar", tmp_path) == EXPECTED[:4]
+    assert names(f"{tmp_path}/00002.tar", tmp_path) == EXPECTED[4:]
+    with pytest.raises(FileNotFoundError, match=r"00003\.tar does not exist"):
+        names(f"{tmp_path}/{{00000..00003}}.tar", tmp_path)
+
+
+def test_an_index_is_built_once_and_again_for_other_tars(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    three(tmp_path)
+    built: list[str] = []
+    build = foreign.build_index
+    monkeypatch.setattr(foreign, "build_index", lambda url: built.append(url) or build(url))
+    assert names(str(tmp_path), tmp_path / "run") == names(str(tmp_path), tmp_path / "run") == EXPECTED
+    assert len(built) == 3
+    tar(tmp_path / "00001.tar", ["7" * 10, "8" * 200])
+    assert names(str(tmp_path), tmp_path / "run")[3:5] == ["00001.tar/7777777777", f"00001.tar/{'8' * 200}"]
+    assert len(built) == 6
+
+
+def test_where_the_place_is_read_only_the_run_keeps_the_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    three(tmp_path / "data")
+    write = Storage.write
+
+    def read_only(self: Storage, name: str, data: bytes) -> None:
+        if self.url == str(tmp_path / "data"):
+            raise PermissionError(name)
+        write(self, name, data)
+
+    monkeypatch.setattr(Storage, "write", read_only)
+    assert names(str(tmp_path / "data"), tmp_path / "run") == EXPECTED
+    assert [path.name.startswith("openwit-index-") for path in (tmp_path / "run").iterdir()] == [True]
+    monkeypatch.setattr(foreign, "build_index", None)
+    assert names(str(tmp_path / "data"), tmp_path / "run") == EXPECTED
+
+
+def test_workers_build_the_same_index(tmp_path: Path) -> None:
+    three(tmp_path)
+    alone = open_train_index(str(tmp_path), str(tmp_path))[1].fingerprint
+    for path in tmp_path.glob("openwit-index-*"):
+        path.unlink()
+    assert open_train_index(str(tmp_path), str(tmp_path), 2)[1].fingerprint == alone
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_of_a_tar_that_is_cut_off_the_whole_samples_are_used(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    folder = tmp_path_factory.mktemp("cut")
+    path = tar(folder / "a.tar", ["0", "1", "2"])  # of 2,048 bytes each
+    whole = path.read_bytes()
+    cut = data.draw(st.integers(1100, len(whole)))
+    path.write_bytes(whole[:cut])
+    storage, index = open_train_index(str(folder), str(folder))
+    complete = min(3, cut // 2048)
+    assert complete <= len(index) <= complete + 1
+    for row in range(complete):
+        assert set(read_sample(storage, index, row)) == {"jpg", "txt"}
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>" * 1000, bytes(10_240)])
+def test_what_is_no_tar_of_samples_is_one_sentence(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.tar").write_bytes(content)
+    with pytest.raises(ValueError, match=r"a\.tar is not a tar: |no samples in them") as caught:
+        open_train_index(str(tmp_path), str(tmp_path))
+    assert "\n" not in str(caught.value)
+    with pytest.raises(FileNotFoundError, match="and no tars"):
+        open_train_index(str(tmp_path / "elsewhere"), str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("dataset", "folder"),
+    [
+        ("out/mine", "out/mine"),
+        ("s3://bucket/data/", "s3://bucket/data"),
+        ("s3://bucket/{00..11}.tar", "s3://bucket"),
+        ("/data/{a,b}/{00..11}.tar", "/data"),
+        ("one.tar", "."),
+        ("/one.tar", "/"),
+    ],
+)
+def test_a_datasets_folder(dataset: str, folder: str) -> None:
+    assert root(dataset) == folder
+
+
+@pytest.mark.slow
+def test_tars_on_s3_are_read_through_once(tmp_path: Path) -> None:
+    three(tmp_path / "local")
+    with s3_server.running(tmp_path / "s3") as bucket:
+        remote = Storage(f"{bucket}/data")
+        for path in (tmp_path / "local").iterdir():
+            remote.write(path.name, path.read_bytes())
+        assert names(f"{bucket}/data", tmp_path / "run") == EXPECTED
+        assert [info.name for info in remote.list() if info.name.endswith("parquet")] != []
+        assert names(f"{bucket}/data/{{00001..00002}}.tar", tmp_path / "run") == EXPECTED[3:]

@@ -1,0 +1,13 @@
+"""A phase that says which GPUs it was given; for test_models, in a worker."""
+
+from __future__ import annotations
+
+import ray
+
+from pipeline.phase import Context, Result, phase
+
+
+@phase("test.gpu", gpu=True)
+def which(context: Context) -> Result:
+    """The numbers of the GPUs that Ray gave this task."""
+    return Result(facts={"gpus": [int(number) for number in ray.get_gpu_ids()]})

@@ -1,0 +1,131 @@
+"""From a batch to the gradients of its loss, by micro-batches where the batch is too large for the device.
+
+A contrastive loss sees all pairs at once, so gradients of micro-batches' own losses do not add up to that of the batch.
+GradCache (Gao et al. 2021, §3.2) does: the features of all micro-batches, without their graphs; the loss and its
+gradient by the features; then each micro-batch once more, backward from its features' gradient. Each micro-batch draws
+the same random numbers both times, so dropout and patch dropout leave out the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from itertools import pairwise
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from dataset.ids import hash64
+from train.loss import Loss
+
+
+def backward(
+    towers: nn.Module,
+    images: Tensor,
+    texts: Tensor,
+    *,
+    loss: Loss,
+    seed: int,
+    micro_batch: int = 0,
+    prepare: Callable[[Tensor], Tensor] = lambda images: images,
+    autocast: AbstractContextManager[Any] | None = None,
+    scaler: torch.amp.GradScaler | None = None,
+) -> Tensor:
+    """Add the gradients of a batch's loss to the parameters' `.grad`; returns the loss, the same on each process.
+
+    Args:
+        towers: (images, texts) -> (image features, text features, logit scale), with a logit bias if it has one; also
+            compiled, in DistributedDataParallel, or sharded by fully_shard.
+        images, texts: this process's share of the batch, on the device; shares may differ in size.
+        loss: one of train.loss.LOSSES.
+        seed: of the random numbers of this process at this step; torch's global state is set from it.
+        micro_batch: the most samples that go through the towers at a time, on each process; 0 is all of them.
+        prepare: makes a micro-batch's images what the towers take, such as normalised floats.
+        autocast: in which the towers run; it is entered once for each micro-batch.
+        scaler: scales the loss before the gradients are taken, and not what is returned.
+    Raises:
+        ValueError: a process has fewer samples than others have micro-batches.
+
+    The gradients are those of one large batch, up to the order of float sums. BatchNorm normalises by each
+    micro-batch's own statistics, and its running ones take each micro-batch once. Between processes gradients are
+    averaged once, with the last micro-batch. The logit scale and bias get theirs once.
+    """
+    parts = _micro_batches(len(images), micro_batch, images.device)
+    autocast = autocast or contextlib.nullcontext()
+
+    def forward(number: int, part: slice) -> tuple[Tensor, ...]:
+        torch.manual_seed(hash64("micro_batch", seed, number) >> 1)
+        with autocast:
+            outputs: tuple[Tensor, ...] = towers(prepare(images[part]), texts[part])
+        return outputs
+
+    if len(parts) == 1:
+        with _averaging(towers, True):
+            value = loss(*forward(0, parts[0]))
+            _scaled(value, scaler).backward()
+        return value.detach()
+
+    # The first time with gradients switched on as well, and the graph dropped at once: what computes in another way
+    # without them (attention, compiled code) would draw other random numbers or round otherwise.
+    with _averaging(towers, False):
+        seen = [[output.detach() for output in forward(number, part)] for number, part in enumerate(parts)]
+    rest = seen[0][2:]  # logit scale and bias
+    features = [torch.cat([outputs[tower] for outputs in seen]) for tower in (0, 1)]
+    leaves = [leaf.requires_grad_() for leaf in (*features, *rest)]
+    del seen
+    value = loss(*leaves)
+    gradients = torch.autograd.grad(_scaled(value, scaler), leaves)
+
+    buffers = [(buffer, buffer.clone()) for buffer in towers.buffers()]
+    for number, part in enumerate(parts):
+        last = number == len(parts) - 1
+        with _averaging(towers, last):
+            outputs = forward(number, part)
+            toward = [gradients[0][part], gradients[1][part], *(gradients[2:] if last else ())]
+            learning = [place for place in range(len(toward)) if outputs[place].requires_grad]  # no locked tower's
+            torch.autograd.backward([outputs[place] for place in learning], [toward[place] for place in learning])
+    with torch.no_grad():
+        for buffer, before in buffers:  # running statistics have had these samples already
+            buffer.copy_(before)
+    return value.detach()
+
+
+def _micro_batches(samples: int, micro_batch: int, device: torch.device) -> list[slice]:
+    """Nearly equal parts of a process's share, as many on each process: the towers may wait for each other."""
+    if micro_batch == 0:
+        return [slice(0, samples)]
+    count, fewest = -(-samples // micro_batch), samples
+    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        most = torch.tensor([count, -samples], device=device)
+        dist.all_reduce(most, dist.ReduceOp.MAX)
+        count, fewest = int(most[0]), -int(most[1])
+    if fewest < count:
+        raise ValueError(
+            f"micro_batch must be larger than {micro_batch}: it makes {count} micro-batches on a process "
+            f"where another has {fewest} samples"
+        )
+    edges = [samples * number // count for number in range(count + 1)]
+    return [slice(first, end) for first, end in pairwise(edges)]
+
+
+@contextlib.contextmanager
+def _averaging(towers: Any, wanted: bool) -> Iterator[None]:
+    """Whether a backward pass averages gradients between processes."""
+    if hasattr(towers, "set_requires_gradient_sync"):  # fully_shard's
+        towers.set_requires_gradient_sync(wanted)
+        yield
+    elif hasattr(towers, "no_sync") and not wanted:  # DistributedDataParallel's
+        with towers.no_sync():
+            yield
+    else:
+        yield
+
+
+def _scaled(loss: Tensor, scaler: torch.amp.GradScaler | None) -> Tensor:
+    if scaler is None:
+        return loss
+    scaled: Tensor = scaler.scale(loss)
+    return scaled

@@ -1,0 +1,78 @@
+"""The rows that all processes have together, in the order of their ranks; each may have another number of them."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+class Peers:
+    """Where this process's rows lie among everyone's, and how rows and sums travel.
+
+    Every process must make one and call the same methods in the same order.
+    """
+
+    def __init__(self, rows: int, device: torch.device):
+        self.counts = [rows]
+        self.rank = 0
+        if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+            self.rank = dist.get_rank()
+            counts = torch.zeros(dist.get_world_size(), dtype=torch.int64, device=device)
+            counts[self.rank] = rows
+            dist.all_reduce(counts)
+            self.counts = counts.tolist()
+
+    @property
+    def processes(self) -> int:
+        """How many processes there are."""
+        return len(self.counts)
+
+    @property
+    def total(self) -> int:
+        """How many rows all processes have."""
+        return sum(self.counts)
+
+    @property
+    def mine(self) -> slice:
+        """This process's rows among all."""
+        first = sum(self.counts[: self.rank])
+        return slice(first, first + self.counts[self.rank])
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """Everyone's rows, from this process's, shape (n, …) -> (total, …)."""
+        if self.processes == 1:
+            return rows
+        padded = self._padded(rows)
+        parts = [torch.empty_like(padded) for _ in self.counts]
+        dist.all_gather(parts, padded)
+        return torch.cat([part[:count] for part, count in zip(parts, self.counts, strict=True)])
+
+    def scatter_sum(self, rows: Tensor) -> Tensor:
+        """This process's rows of the sum over processes, shape (total, …) -> (n, …)."""
+        if self.processes == 1:
+            return rows
+        padded = torch.cat([self._padded(part) for part in rows.split(self.counts)])
+        mine = torch.empty_like(padded[: max(self.counts)])
+        dist.reduce_scatter_tensor(mine, padded)
+        return mine[: self.counts[self.rank]]
+
+    def sum(self, values: Tensor) -> Tensor:
+        """The sum over processes; `values` is overwritten."""
+        if self.processes > 1:
+            dist.all_reduce(values)
+        return values
+
+    def logsumexp(self, values: Tensor) -> Tensor:
+        """log Σ exp over processes, of each value."""
+        if self.processes == 1:
+            return values
+        largest = values.clone()
+        dist.all_reduce(largest, dist.ReduceOp.MAX)
+        largest.clamp_(min=torch.finfo(values.dtype).min)  # where all are -inf, -inf - -inf would be no number
+        return self.sum((values - largest).exp()).log() + largest
+
+    def _padded(self, rows: Tensor) -> Tensor:
+        """As many rows as the largest process has; the backends want them equal."""
+        missing = max(self.counts) - len(rows)
+        return torch.cat([rows, rows.new_zeros(missing, *rows.shape[1:])]) if missing else rows.contiguous()
