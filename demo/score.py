@@ -15,9 +15,16 @@ from dataset.reasons import REASONS
 from demo.site import KEEP
 from demo.world import COLOUR_WORDS, HELD_OUT, PLURALS, SHAPE_WORDS
 
-UNPROVOKED = frozenset({"quarantined", "not_in_archive", "page_error"})
-"""Reasons that the demo has no dirt for: nothing crashes a worker, the web may be asked for images, and our own crawl
-keeps no error pages."""
+UNPROVOKED = frozenset(
+    {
+        *("quarantined", "not_in_archive", "page_error"),
+        *("personal_data", "text_profane"),  # masked rather than dropped; a limit that the demo sets not
+        # These take a model, or pictures that a demo does not draw.
+        *("nsfw_image", "clip_score_low", "image_has_face", "unlike_target_images", "semantic_duplicate"),
+    }
+)
+"""Reasons that the demo has no dirt for: nothing crashes a worker, the web may be asked for images, our own crawl keeps
+no error pages, and so on."""
 
 
 @dataclass(frozen=True)

@@ -200,6 +200,8 @@ def _of_json(file: str, text: str) -> pa.Table:
         raise ValueError(f"{file}: an entry is no JSON object")
     names = sorted({name for record in records for name in record})
     found = _columns(names)
+    if records and not found:
+        raise ValueError(f"{file} holds no hash of the kinds {', '.join(BYTES)}")
     columns = {
         role: pa.chunked_array([[_text(record.get(names[at])) for record in records]]) for role, at in found.items()
     }

@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from dataset.ids import checksum
-from dataset.storage import Storage, absolute, is_local
+from dataset.storage import absolute, is_local
 from filters.embeddings import Encoder, Head, load_head, load_open_clip
 from filters.lines import locate
 from pipeline.config import Config, ConfigError
@@ -48,10 +48,11 @@ def identity(name: str) -> str:
         return f"{model}/{file_checksum(weights)}" if _is_file(weights) else name
     from train import checkpoint
 
-    run = Storage(name)
-    if not name.endswith(".pt") and run.exists(checkpoint.LATEST):
-        return checksum(run.read(f"{checkpoint.FOLDER}/{run.read(checkpoint.LATEST).decode().strip()}"))
-    return file_checksum(name)
+    if is_local(name) and (Path(name).expanduser() / "open_clip_config.json").is_file():
+        return file_checksum(name)
+    run, found = checkpoint.find(name)
+    files = sorted(file.name for file in run.list(found))
+    return checksum("\n".join(f"{file} {checksum(run.read(file))}" for file in files).encode())
 
 
 def location(name: str) -> str:

@@ -49,7 +49,7 @@ class Augment:
     """How a sample's pixels vary from epoch to epoch."""
 
     size: int  # pixels of the side of what the model sees
-    crop: str = "square"  # one of train.config.CROPS, which says what they are
+    crop: str = "square"  # one of those of train.config, which says what they are
     crop_min: float = 0.9
     flip: float = 0.0  # the probability that left and right are exchanged
 

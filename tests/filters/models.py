@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 import onnx
+import torch
 from onnx import TensorProto, helper
 
 from dataset.storage import Storage
 from tests.train import tiny
 from train import checkpoint
 from train.model import create, preprocess_dict
+from train.processes import Processes
 
 
 def mean_colour(
@@ -62,14 +64,18 @@ def save(
 def tiny_run(folder: Path, seed: int = 1) -> str:
     """A run of `wit train` whose only checkpoint has random weights of 16-dimensional embeddings; its path."""
     clip = create(str(tiny.register(folder)), seed)
-    state = {
+    described = {
         "step": 0,
-        "model": clip.model.state_dict(),
+        "score": 0.0,
+        "config": {},
+        "index_fingerprint": "",
         "name": clip.name,
         "model_config": clip.config,
         "preprocess": preprocess_dict(clip),
     }
-    checkpoint.write(Storage(str(folder / "run")), state, keep=1)
+    weights = {f"model.{name}": tensor for name, tensor in clip.model.state_dict().items()}
+    with checkpoint.Checkpoints(Storage(str(folder / "run")), 1, Processes(0, 1, torch.device("cpu"))) as saved:
+        saved.save(weights, described)
     return str(folder / "run")
 
 

@@ -33,7 +33,7 @@ def test_every_name_of_a_model_gives_the_same_embeddings(run: str, tmp_path: Pat
     images = [tiny.picture(caption) for caption in CAPTIONS]
     trained = load_trained(run, "cpu")
     expected = trained.images(Image.open(io.BytesIO(image)) for image in images)
-    names = [run, f"{run}/checkpoints/step-00000000.pt", str(tmp_path / "model"), f"local-dir:{tmp_path / 'model'}"]
+    names = [run, f"{run}/checkpoints/step-00000000", str(tmp_path / "model"), f"local-dir:{tmp_path / 'model'}"]
     for name in (*names, f"{tiny.MODEL}/{weights}"):
         encoder = embedding.load(embedding.location(name), embedding.identity(name))
         assert encoder.images(images).dtype == np.float16

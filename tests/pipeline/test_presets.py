@@ -56,7 +56,7 @@ def test_every_preset_is_a_config_that_says_what_it_is(name: str) -> None:
 def test_an_unknown_preset_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = written(tmp_path, "a.yaml", sources=["a"], out="b")
     assert main(["run", path, "--preset", "datacomp"]) == 2
-    assert "there is no preset datacomp; there are datacomp_basic, " in capsys.readouterr().err
+    assert "there is no preset datacomp; there are clip_score, datacomp_basic, " in capsys.readouterr().err
     loop = written(tmp_path, "loop.yaml", presets=[str(tmp_path / "loop.yaml")])
     with pytest.raises(configs.ConfigError, match="names itself"):
         configs.load(path, presets=[loop])

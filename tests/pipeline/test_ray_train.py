@@ -51,6 +51,7 @@ def test_a_killed_worker_costs_the_steps_since_the_last_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Two processes on a local Ray; one is killed at step 7, after the checkpoint of step 4."""
+    before = signal.getsignal(signal.SIGTERM)
     model = tmp_path / "ray-tiny.json"
     model.write_text(json.dumps(tiny.CONFIG))
     values = {"dataset": tiny.write_dataset(tmp_path / "data"), "model": str(model), "batch_size": 16, "epochs": 2}
@@ -71,7 +72,7 @@ def test_a_killed_worker_costs_the_steps_since_the_last_checkpoint(
         return [json.loads(line)["loss"] for line in (tmp_path / run / "log.jsonl").read_text().splitlines()]
 
     assert losses("two") == pytest.approx(losses("one"), abs=1e-4)
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def _deadly_work(given: dict[str, Any]) -> Any:

@@ -19,7 +19,7 @@ from torchvision.transforms import RandomResizedCrop
 from dataset.shards import DamagedSampleError
 from tests.train import tiny
 from train import images
-from train.config import CROPS
+from train.config import CHOICES
 from train.images import DRAWS, Augment, crop_box, decode, decode_pixels, draw
 
 PHOTOGRAPHS = [Image.fromarray(np.asarray(image)) for image in load_sample_images().images]
@@ -63,7 +63,7 @@ def test_a_large_jpeg_is_decoded_at_a_fraction_of_its_scale_and_looks_alike(size
         assert np.abs(seen(data, augment, some_draws()) - theirs.astype(float)).mean() < 2
 
 
-@pytest.mark.parametrize("crop", CROPS)
+@pytest.mark.parametrize("crop", CHOICES["crop"])
 def test_without_simplejpeg_the_pixels_are_the_same(crop: str, monkeypatch: pytest.MonkeyPatch) -> None:
     data = [jpeg(photograph, subsampling=sampling) for photograph in PHOTOGRAPHS for sampling in (0, 2)]
     augment = Augment(96, crop, flip=0.5)
