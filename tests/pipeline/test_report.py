@@ -192,7 +192,8 @@ class Measured(Dataset):
         images = sql.load("views/images")
         probability = f"CASE WHEN url = '{ROWS[0]['url']}' THEN 0.9 ELSE 0.1 END::FLOAT"
         self.connection.execute(
-            f"CREATE OR REPLACE TEMP VIEW images AS SELECT * REPLACE ({probability} AS nsfw_probability) FROM ({images})"
+            "CREATE OR REPLACE TEMP VIEW images AS "
+            f"SELECT * REPLACE ({probability} AS nsfw_probability) FROM ({images})"
         )
 
 
