@@ -64,9 +64,9 @@ def overfit(config: TrainConfig, count: int, progress: Progress | None = None) -
     if count < 2:
         raise ValueError(f"--overfit takes at least 2 samples, to be told from each other, not {count}")
     config = replace(
-        config, batch_size=count, samples_seen=count * STEPS, warmup_share=0.1, schedule="cosine", weight_decay=0.0,
-        crop_min=1.0, patch_dropout=0.0, final_share=0.0, log_every=10, checkpoint_every=STEPS, ema=0.0,
-        tensorboard=False, wandb="",
+        config, batch_size=count, samples_seen=count * STEPS, warmup_share=0.1, warmup_steps=0, schedule="cosine",
+        weight_decay=0.0, crop_min=1.0, patch_dropout=0.0, final_share=0.0, log_every=10, checkpoint_every=STEPS,
+        ema=0.0, tensorboard=False, wandb="",
     )  # fmt: skip
     batch, *_ = first_batch(config)
     records: list[dict[str, Any]] = []
@@ -92,7 +92,8 @@ def judge(records: list[dict[str, Any]], batch: Batch, config: TrainConfig) -> V
     """
     count = len(batch.texts)
     loss, scale = records[-1]["loss"], records[-1]["logit_scale"]
-    floor = loss_floor(batch)
+    softmax = config.loss == "softmax"
+    floor, chance = (loss_floor(batch), math.log(count)) if softmax else (0.0, records[0]["loss"])
     told = f"after {records[-1]['step']} steps on {count} samples the loss is {loss:.3f}"
     least = f"{floor:.3f}, the least that their repeated texts and images allow" if floor > 0.001 else "0"
     if loss <= floor + LEARNT:
@@ -103,13 +104,14 @@ def judge(records: list[dict[str, Any]], batch: Batch, config: TrainConfig) -> V
     elif silent:
         locked = f", which lock: {config.lock} does" if config.lock in silent else ""
         why = f"the {' and the '.join(silent)} tower got no gradient{locked}"
-    elif loss > 0.9 * math.log(count):
+    elif loss > 0.9 * chance:
         if max(row["gradient_norm_all"] for row in records[-3:]) < 1e-3:
             why = "the gradients are all but zero, so all samples look the same to the model: see --show-batch"
         else:
             why = (
-                f"that is no better than chance, {math.log(count):.3f}: see with --show-batch whether captions belong "
-                f"to their images, and try a lower learning_rate than {config.learning_rate}"
+                f"that is no better than {'chance' if softmax else 'at the start'}, {chance:.3f}: see with "
+                "--show-batch whether captions belong to their images, and try a lower learning_rate than "
+                f"{config.learning_rate}"
             )
     elif scale > 99:
         why = "the logit scale is at its limit of 100, so pairs that look alike stay apart too little: see --show-batch"

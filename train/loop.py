@@ -95,7 +95,7 @@ def train(
         while True:  # twice where images or texts change their size within the run
             with contextlib.ExitStack() as ends:
                 result = _train(config, corpus, home, processes, stop, progress or print_record, only, ends)
-            if result.step == result.steps or stop.asked:
+            if result.step == result.steps or result.step != config.first_part(result.steps):
                 return replace(result, seconds=time.monotonic() - began)
 
 
@@ -135,7 +135,7 @@ def _train(
         patch_dropout=config.patch_dropout,
         tokenizer=config.tokenizer,
     )
-    clip = begin(clip, config) if path is None else begin(clip, replace(config, pretrained=""))
+    clip = begin(clip, config, state.get("preprocess"))
     flops, peak = flops_per_sample(clip), peak_flops(device, config.peak_tflops)
     model: Any = clip.model.to(device)
     if config.parallel != "fsdp":  # which takes no other layout
@@ -234,9 +234,9 @@ def _train(
             average.update()
 
         done = step + 1
-        stop.asked = processes.sum(stop.asked) > 0  # of any process
+        stopping = processes.sum(stop.asked) > 0  # decided once, by all: a signal may come at any moment
         to_log = done % config.log_every == 0 or done == last_step
-        to_save = done % config.checkpoint_every == 0 or done == last_step or stop.asked
+        to_save = done % config.checkpoint_every == 0 or done == last_step or stopping
         if to_log or to_save:
             for checked in unchecked:
                 value = checked.loss.item()
@@ -280,7 +280,7 @@ def _train(
             }
             path = saved.save(tensors(), described)
             total, added = torch.zeros_like(total), 0
-        if stop.asked:
+        if stopping:
             break
     assert path is not None
     return RunResult(

@@ -18,17 +18,19 @@ from train.evaluate.load import load_clip
 from train.model import Clip, preprocess_dict
 
 
-def begin(clip: Clip, config: TrainConfig) -> Clip:
+def begin(clip: Clip, config: TrainConfig, preprocess: dict[str, Any] | None = None) -> Clip:
     """A fresh model with the weights of `pretrained`, their images' mean and std, and the tower of `lock` locked.
 
+    Args:
+        preprocess: that of the checkpoint with which the run goes on, and from which its weights come then.
     Raises:
         ValueError: there are no such weights, or they are another model's.
     """
-    if config.pretrained:
+    if preprocess is None and config.pretrained:
         preprocess = _take(clip, config.pretrained)
-        if preprocess is not None:
-            same = {"mean": preprocess["mean"], "std": preprocess["std"]}
-            clip = replace(clip, preprocess=replace(clip.preprocess, **same))
+    if preprocess is not None:
+        same = {"mean": preprocess["mean"], "std": preprocess["std"]}
+        clip = replace(clip, preprocess=replace(clip.preprocess, **same))
     if config.lock != "none":
         getattr(clip.model, f"lock_{config.lock}_tower")(config.unlocked_groups)
     return clip

@@ -72,8 +72,8 @@ def test_the_gate_fails_where_nothing_is_learnt(tiny_dataset: str, monkeypatch: 
     found = verdict(tiny_dataset, learning_rate=1e-9)
     assert not found.learnt
     assert "no better than chance" in found.sentence
-    exact = loop.contrastive_loss
-    monkeypatch.setattr(loop, "contrastive_loss", lambda *features: exact(*features) * float("nan"))
+    exact = loop.LOSSES["softmax"]
+    monkeypatch.setitem(loop.LOSSES, "softmax", lambda *features: exact(*features) * float("nan"))
     assert verdict(tiny_dataset).sentence.startswith("16 samples could not be learnt: the loss is nan")
     with pytest.raises(ValueError, match="at least 2 samples"):
         verdict(tiny_dataset, 1)
