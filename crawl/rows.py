@@ -118,7 +118,7 @@ class Rows:
             return UNIDENTIFIED.empty_table()
         _choose(pages)
         raw = [to_arrow(column) for column in pages.texts]
-        kept = self._addressed(pages, np.logical_or.reduce([not_empty(column) for column in raw]))
+        kept = self._addressed(pages, np.stack([not_empty(column) for column in raw]).any(axis=0))
         page = np.repeat(np.arange(len(pages.sizes)), pages.sizes)[kept]
         page_urls, bases = _places(pages)
         urls, hosts = canonical_urls([pages.urls[number] for number in kept.tolist()], bases, page)
