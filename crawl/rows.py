@@ -118,7 +118,8 @@ class Rows:
             return UNIDENTIFIED.empty_table()
         _choose(pages)
         raw = [to_arrow(column) for column in pages.texts]
-        kept = self._addressed(pages, np.stack([not_empty(column) for column in raw]).any(axis=0))
+        has_text = np.stack([not_empty(column) for column in raw]).sum(axis=0) > 0
+        kept = self._addressed(pages, has_text)
         page = np.repeat(np.arange(len(pages.sizes)), pages.sizes)[kept]
         page_urls, bases = _places(pages)
         urls, hosts = canonical_urls([pages.urls[number] for number in kept.tolist()], bases, page)

@@ -308,12 +308,15 @@ class _Facts:
             log = _json_lines(self.storage, f"{home}/log.jsonl")
         if f"{home}/evaluation.json" in names:
             results = json.loads(self.storage.read(f"{home}/evaluation.json"))
-        points = [(row["step"], row["loss"]) for row in log[:: max(1, len(log) // _CURVE_POINTS)]]
+        shown = log[:: max(1, len(log) // _CURVE_POINTS)]
+        towers = {tower: f"gradient_norm_{tower}" for tower in ("image", "text")}
+        norms = {tower: [(row["step"], row[key]) for row in shown if key in row] for tower, key in towers.items()}
         last = log[-1] if log else None
         return {
             "name": home.removeprefix("runs/"),
             "last": last,
-            "loss": charts.lines({"loss": points}, "step", "loss"),
+            "norms": charts.lines(norms, "step", "gradient norm") if any(norms.values()) else "",
+            "loss": charts.lines({"loss": [(row["step"], row["loss"]) for row in shown]}, "step", "loss"),
             "results": [{**row, **_score(row)} for row in results],
         }
 

@@ -46,9 +46,10 @@ def test_the_trainer_imports_without_the_pipelines_packages() -> None:
     """What a GPU node lacks must not be imported, directly or through another module."""
     code = (
         "import sys\n"
-        "for name in ('ray', 'duckdb', 'fasttext', 'pydantic', 'polars', 'fastwarc', 'aiohttp', 'selectolax'):\n"
+        "for name in ('ray', 'duckdb', 'fasttext', 'pydantic', 'polars', 'fastwarc', 'aiohttp', 'selectolax',\n"
+        "             'tensorboard', 'transformers', 'onnx', 'onnxscript', 'onnxruntime', 'wandb'):\n"
         "    sys.modules[name] = None\n"
-        "import train.loop, train.evaluate, train.export, train.__main__\n"
+        "import train.loop, train.evaluate, train.export, train.card, train.diagnose, train.__main__\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -194,3 +194,16 @@ def test_paths_are_made_absolute_and_urls_are_not(tmp_path: Path, monkeypatch: p
 def test_an_unknown_kind_of_url_is_an_error() -> None:
     with pytest.raises((ImportError, ValueError)):
         Storage("nosuchscheme://somewhere/out")
+
+
+def test_a_folder_is_deleted_with_all_below_it(make: Make) -> None:
+    storage = make()
+    for name in ("a/b/1", "a/2", "ab/3"):
+        with storage.open_output(name) as file:
+            file.write(name.encode())
+    assert storage.read("a/b/1") == b"a/b/1"
+    storage.delete_folder("a")
+    storage.delete_folder("a")
+    assert [info.name for info in storage.list(recursive=True)] == ["ab/3"]
+    if storage.local:
+        assert not Path(storage.path("a")).exists()

@@ -136,11 +136,13 @@ def test_training_runs_are_shown_with_chance(out: str) -> None:
         "candidates": 80,
     }
     storage = Storage(out)
-    log = "".join(json.dumps({**record, "step": step, "loss": 5 / step}) + "\n" for step in (5, 10))
+    lines = [{**record, "step": step, "loss": 5 / step, "gradient_norm_image": 1.0} for step in (5, 10)]
+    log = "".join(json.dumps(line) + "\n" for line in lines)
     storage.write("runs/tiny/log.jsonl", log.encode())
     storage.write("runs/tiny/evaluation.json", json.dumps([result]).encode())
     storage.write("runs/empty/log.jsonl", b"")
     text = report(out)
+    assert "gradient norm over step" in text
     assert "10 of 20 steps" in text and "20.0%" in text and "1.2%" in text and "16.0 ×" in text
 
 

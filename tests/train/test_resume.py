@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from dataset.storage import Storage
+from tests import s3_server
 from tests.train import ranks
 from tests.train.test_loop import config_of, log_of, losses, quiet, weights
 from train import checkpoint
@@ -99,6 +103,28 @@ def test_sigterm_saves_and_the_same_command_goes_on(
     assert step in (5, 6)
     assert [record["step"] for record in log_of(tmp_path)] == list(range(1, step + 1))
     assert trained(2, config, tmp_path) == whole[2]
+
+
+@pytest.mark.parametrize("kind", ["memory", "s3"])
+def test_a_run_in_a_bucket_goes_on_to_the_same_bits(
+    tiny_dataset: str, whole: dict[int, dict[int, float]], tmp_path: Path, kind: str
+) -> None:
+    def stopping(record: dict[str, Any]) -> None:
+        if record["step"] == 7:
+            raise KeyboardInterrupt
+
+    config = exact(tiny_dataset, checkpoint_every=2, keep=1)
+    with s3_server.running(tmp_path) if kind == "s3" else nullcontext("memory://resume") as bucket:
+        home = f"{bucket}/run"
+        with pytest.raises(KeyboardInterrupt):
+            train(config, home, stopping)
+        train(config, home, quiet)
+        run = Storage(home)
+        log = [json.loads(line) for line in run.read("log.jsonl").decode().splitlines()]
+        assert {record["step"]: record["loss"] for record in log} == whole[1]
+        left = {info.name.split("/")[1] for info in run.list("checkpoints", recursive=True)}
+        assert left == {"latest", "best", "step-00000008"}
+        assert load_clip(home) is not None
 
 
 def test_a_checkpoint_of_a_stranger_runs_no_code(tiny_dataset: str, tmp_path: Path) -> None:
