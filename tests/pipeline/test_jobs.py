@@ -119,7 +119,7 @@ def test_a_job_builds_what_a_run_here_would(address: str, home: Path, monkeypatc
 
 def test_the_log_comes_while_the_job_works_and_ctrl_c_stops_it(address: str, home: Path) -> None:
     (home / "slow.py").write_text(
-        "import time\n\ndef wait(rows):\n    time.sleep(60)\n    return {'waited': [True] * len(rows)}\n"
+        "import time\n\ndef wait(rows):\n    time.sleep(300)\n    return {'waited': [True] * len(rows)}\n"
     )
     slow = "filters=[{name: slow, stage: text, measure: 'slow.py:wait', drop_when: 'NOT waited'}]"
     job = submit(home, address, "run", "config.yaml", "--out", "stopped", "--set", slow)
@@ -129,7 +129,7 @@ def test_the_log_comes_while_the_job_works_and_ctrl_c_stops_it(address: str, hom
             break
     assert (home / "stopped" / "lease.json").exists()  # the run is still at work
     job.send_signal(signal.SIGINT)
-    _, messages = job.communicate(timeout=60)
+    _, messages = job.communicate(timeout=240)
     assert job.returncode == 130, messages
     assert not (home / "stopped" / "lease.json").exists()  # and let go of the dataset when it was stopped
 
