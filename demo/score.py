@@ -15,9 +15,9 @@ from dataset.reasons import REASONS
 from demo.site import KEEP
 from demo.world import COLOUR_WORDS, HELD_OUT, PLURALS, SHAPE_WORDS
 
-UNPROVOKED = frozenset({"quarantined", "not_in_archive", "page_error"})
-"""Reasons that the demo has no dirt for: nothing crashes a worker, the web may be asked for images, and our own crawl
-keeps no error pages."""
+UNPROVOKED = frozenset({"quarantined", "not_in_archive", "page_error", "text_profane"})
+"""Reasons that the demo has no dirt for: nothing crashes a worker, the web may be asked for images, our own crawl
+keeps no error pages, and the classifier is not asked."""
 
 
 @dataclass(frozen=True)
