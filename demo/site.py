@@ -247,9 +247,9 @@ class _Builder:
         for k in self._many(40):
             url, view = self._picture(f"personal data {k}")
             kind, secret = captions.PERSONAL[k % len(captions.PERSONAL)]
-            text = f"{self._caption(view)}, ask [{kind}]"
-            written = text.replace(f"[{kind}]", secret)
-            self.planted.append(Planted(url, text, "personal data", "personal_data", view=view, written=written))
+            masked = f"{self._caption(view)}, ask [{kind}]"
+            said = masked.replace(f"[{kind}]", secret)
+            self.planted.append(Planted(url, masked, "personal data", "personal_data", view=view, written=said))
 
     def _plant_bad_addresses(self) -> None:
         for kind, expected, count, prefix in (
