@@ -327,8 +327,7 @@ class _TableReader:
 
     def __init__(self, piece: Piece, config: ExtractConfig):
         self._piece = piece
-        self._columns = (config.url_columns, config.text_columns)
-        self._sample = config.sample
+        self._columns, self._sample = (config.url_columns, config.text_columns), config.sample
         self._reading = Reading(type="table", end=max(piece.end, piece.start))
         self._counts = _Counts()
         self.candidates: list[pa.Table] = []
