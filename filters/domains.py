@@ -157,8 +157,8 @@ def _one(column: pa.ChunkedArray) -> pa.Array:
     return pa.LargeListArray.from_arrays(pa.array([0, len(values)], pa.int64()), values)
 
 
-# Names of a host: itself and all above it, a.b.example: a.b.example, b.example, example. A name of the DNS has at most 127
-# labels (RFC 1035, section 2.3.4: 255 bytes); of a longer one only what may be one is looked at.
+# Names of a host: itself and all above it, a.b.example: a.b.example, b.example, example. A name of the DNS has at most
+# 127 labels (RFC 1035, section 2.3.4: 255 bytes); of a longer one only what may be one is looked at.
 _NAMES = """
 SELECT name, suffix, md5_number_lower(suffix) AS hash FROM (
     SELECT name, unnest(list_transform(
