@@ -40,6 +40,16 @@ PROMPTS = (
 UNSAFE = ("balderdash", "egads", "gadzooks", "zounds")
 """The words of demo/unsafe_words.txt."""
 
+PERSONAL = (
+    ("email_address", "maker@pictures.example"),
+    ("phone_number", "(212) 736-5000"),
+    ("iban_code", "DE89 3704 0044 0532 0130 00"),
+    ("credit_card", "4111 1111 1111 1111"),
+    ("national_id", "RSSMRA85T10A562S"),
+    ("ip_address", "188.102.128.236"),
+)
+"""Personal data of nobody, by its kind."""
+
 OTHER_LANGUAGES: dict[str, tuple[str, ...]] = {
     "de": (
         "Ein roter Stern liegt auf der Wiese hinter unserem Haus",

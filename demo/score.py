@@ -17,14 +17,13 @@ from demo.world import COLOUR_WORDS, HELD_OUT, PLURALS, SHAPE_WORDS
 
 UNPROVOKED = frozenset(
     {
-        *("quarantined", "not_in_archive", "page_error"),
-        *("personal_data", "text_profane"),  # masked rather than dropped; a limit that the demo sets not
+        *("quarantined", "not_in_archive", "page_error", "text_profane"),
         # These take a model, or pictures that a demo does not draw.
         *("nsfw_image", "clip_score_low", "image_has_face", "unlike_target_images", "semantic_duplicate"),
     }
 )
 """Reasons that the demo has no dirt for: nothing crashes a worker, the web may be asked for images, our own crawl keeps
-no error pages, and so on."""
+no error pages, the classifier of texts is not asked, nor are models of images."""
 
 
 @dataclass(frozen=True)

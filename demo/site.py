@@ -82,6 +82,7 @@ class Planted:
     occurrences: int = 1
     copy_of: str | None = None
     view: Scene | None = None
+    written: str | None = None  # what the page says, if a dataset may not say it: `text` is then masked
 
 
 @dataclass(frozen=True)
@@ -243,6 +244,12 @@ class _Builder:
             text.append(captions.part_number(self.rng))
         for _, text in plant("spam: one text on many images", "text_spam", 320):
             text.append(captions.SPAM)
+        for k in self._many(40):
+            url, view = self._picture(f"personal data {k}")
+            kind, secret = captions.PERSONAL[k % len(captions.PERSONAL)]
+            masked = f"{self._caption(view)}, ask [{kind}]"
+            said = masked.replace(f"[{kind}]", secret)
+            self.planted.append(Planted(url, masked, "personal data", "personal_data", view=view, written=said))
 
     def _plant_bad_addresses(self) -> None:
         for kind, expected, count, prefix in (
@@ -403,7 +410,8 @@ class _Builder:
     def _page(self, host: str, number: int, pages: int, items: list[Planted]) -> None:
         rng = generator(self.seed, "page", host, number)
         blocks = [
-            markup.STYLES.get(host, markup.row)(rng, markup.relative(item.url, host), item.text) for item in items
+            markup.STYLES.get(host, markup.row)(rng, markup.relative(item.url, host), item.written or item.text)
+            for item in items
         ]
         blocks.insert(len(blocks) // 2, '<p>An advertisement <img src="/spacer.gif" width="1" height="1" alt=""></p>')
         navigation = (

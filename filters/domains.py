@@ -157,13 +157,16 @@ def _one(column: pa.ChunkedArray) -> pa.Array:
     return pa.LargeListArray.from_arrays(pa.array([0, len(values)], pa.int64()), values)
 
 
-# Names of a host: itself and all above it, a.b.example: a.b.example, b.example, example.
+# Names of a host: itself and all above it, a.b.example: a.b.example, b.example, example. A name of the DNS has at most
+# 127 labels (RFC 1035, section 2.3.4: 255 bytes); of a longer one only what may be one is looked at.
 _NAMES = """
 SELECT name, suffix, md5_number_lower(suffix) AS hash FROM (
     SELECT name, unnest(list_transform(
         generate_series(1, len(labels)), lambda i: array_to_string(labels[i:], '.')
     )) AS suffix
-    FROM (SELECT name, string_split(name, '.') AS labels FROM (SELECT DISTINCT name FROM places WHERE name <> ''))
+    FROM (
+        SELECT name, string_split(name, '.')[-127:] AS labels FROM (SELECT DISTINCT name FROM places WHERE name <> '')
+    )
 ) ORDER BY name, suffix
 """
 _PLACES = r"""

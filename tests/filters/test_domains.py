@@ -120,6 +120,11 @@ def test_the_index_answers_as_a_search_through_all_entries(entries: list[str], h
     ]
 
 
+def test_a_host_of_a_thousand_labels_ends(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("example\n")
+    assert found([tmp_path / "list.txt"], ("http://" + "a." * 10_000 + "example/x", "")) == [["example"]]
+
+
 def test_no_entries_and_no_rows(tmp_path: Path) -> None:
     (tmp_path / "empty.txt").write_text("# nothing\n")
     assert found([tmp_path / "empty.txt"], ("http://a.example/", "")) == [[]]
