@@ -147,6 +147,7 @@ def _parser() -> argparse.ArgumentParser:
     made = command("sheet", _sheet, "write OUT/decontamination.html: image pairs around decontaminate's threshold")
     made.add_argument("out", metavar="OUT")
     made.add_argument("--most", type=int, default=40, metavar="N", help="pairs on each side of a threshold")
+    made.add_argument("--show-unsafe", action="store_true", help="as for wit report")
 
     made = command("overlap", _overlap, "what evaluation images in a dataset do to a checkpoint's accuracy")
     made.add_argument("checkpoint", metavar="CHECKPOINT", help="as for wit eval")
@@ -316,16 +317,18 @@ def _explain(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from pipeline.report import BLUR_ABOVE, write
+    from pipeline.pages import BLUR_ABOVE
+    from pipeline.report import write
 
     print(write(arguments.out, blur_above=None if arguments.show_unsafe else BLUR_ABOVE))
     return DONE
 
 
 def _sheet(arguments: argparse.Namespace) -> int:
+    from pipeline.pages import BLUR_ABOVE
     from pipeline.sheet import write
 
-    print(write(arguments.out, arguments.most))
+    print(write(arguments.out, arguments.most, blur_above=None if arguments.show_unsafe else BLUR_ABOVE))
     return DONE
 
 

@@ -8,19 +8,14 @@ has a column nsfw_probability, and it is high there) a few blurred pixels are wr
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import pyarrow as pa
 import yaml
-from PIL import Image, ImageFilter
 
 from crawl.store import read_images
 from dataset.shards import FOLDER as SHARDS
@@ -29,19 +24,9 @@ from dataset.storage import Storage
 from dataset.tables import read_parquet
 from dataset.views import Dataset
 from pipeline import audits, charts
-from pipeline.cells import cell
 from pipeline.datasheet import named
-from pipeline.explain import clean
+from pipeline.pages import BLUR_ABOVE, REPORT, environment, shown, thumbnail, unsafe
 
-NAME = "report.html"
-TEMPLATES = Path(__file__).parent
-_SIDE = 168  # pixels of a thumbnail's longer side
-_QUALITY = 75
-BLUR_ABOVE = 0.2
-"""nsfw_probability above which an image is blurred: open_nsfw's authors call what is below 0.2 likely safe
-(github.com/yahoo/open_nsfw, README)."""
-_BLURRED_SIDE = 8  # pixels of the longer side that are left of a blurred image
-_MOST_PIXELS = 50_000_000  # of an image to be made small; stored ones are far below
 _KEPT_SHOWN = 24
 _DROPPED_SHOWN = 8  # per reason
 _EXAMPLES = 5  # texts per reason
@@ -106,11 +91,6 @@ SELECT length(text) AS characters, count(*) AS pairs FROM pairs GROUP BY charact
 """
 
 
-_UNSAFE = """
-SELECT DISTINCT url FROM images WHERE nsfw_probability > $most AND url IN (SELECT unnest($urls))
-"""
-
-
 def write(out: str, *, blur_above: float | None = BLUR_ABOVE) -> str:
     """Write the report of a dataset, finished or not; returns the file's URL.
 
@@ -120,20 +100,9 @@ def write(out: str, *, blur_above: float | None = BLUR_ABOVE) -> str:
         FileNotFoundError: there is no dataset.
     """
     dataset = Dataset(out)
-    page = environment().get_template("report.html").render(_Facts(dataset, blur_above).all())
-    dataset.storage.write(NAME, page.encode())
-    return dataset.storage.url_of(NAME)
-
-
-def environment() -> jinja2.Environment:
-    """What pages are made by: everything is escaped, and a name that a template lacks is an error."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    environment.trim_blocks = environment.lstrip_blocks = True
-    environment.filters.update(number=_number, clean=_cleaned, bytes=_bytes, shown=_shown)
-    environment.tests["web"] = lambda url: str(url).startswith(("http://", "https://"))
-    return environment
+    page = environment().get_template(REPORT).render(_Facts(dataset, blur_above).all())
+    dataset.storage.write(REPORT, page.encode())
+    return dataset.storage.url_of(REPORT)
 
 
 class _Facts:
@@ -142,8 +111,7 @@ class _Facts:
     def __init__(self, dataset: Dataset, blur_above: float | None):
         self.dataset = dataset
         self.storage = dataset.storage
-        is_measured = "nsfw_probability" in self.dataset.sql("FROM images LIMIT 0").columns
-        self.blur_above = blur_above if is_measured else None
+        self.blur_above = blur_above
         self.blurred = 0
         try:
             self.config: dict[str, Any] = yaml.safe_load(self.storage.read("config.yaml")) or {}
@@ -187,10 +155,7 @@ class _Facts:
 
     def _unsafe(self, rows: Sequence[Mapping[str, Any]]) -> set[str]:
         """The URLs among the rows' whose images are to be blurred."""
-        if self.blur_above is None:
-            return set()
-        found = self._ask(_UNSAFE, most=self.blur_above, urls=[row["url"] for row in rows])
-        return {row["url"] for row in found}
+        return unsafe(self.dataset, [row["url"] for row in rows], self.blur_above)
 
     def _thumbnail(self, body: bytes, is_unsafe: bool) -> str | None:
         self.blurred += is_unsafe
@@ -321,28 +286,6 @@ class _Facts:
         }
 
 
-def thumbnail(body: bytes, *, blurred: bool = False) -> str | None:
-    """An image as a small `data:` URI; None if it cannot be decoded. blurred: of so few pixels that nothing is told."""
-    try:
-        with Image.open(io.BytesIO(body)) as image:
-            if image.width * image.height > _MOST_PIXELS:
-                return None
-            image.draft("RGB", (_SIDE * 2, _SIDE * 2))
-            small = image.convert("RGBA" if image.has_transparency_data else "RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return None
-    if small.mode == "RGBA":
-        small = Image.alpha_composite(Image.new("RGBA", small.size, "white"), small).convert("RGB")
-    small.thumbnail((_SIDE, _SIDE))
-    if blurred:
-        size = small.size
-        small.thumbnail((_BLURRED_SIDE, _BLURRED_SIDE))
-        small = small.resize(size, Image.Resampling.BICUBIC).filter(ImageFilter.GaussianBlur(_BLURRED_SIDE))
-    sink = io.BytesIO()
-    small.save(sink, "JPEG", quality=_QUALITY)
-    return f"data:image/jpeg;base64,{base64.b64encode(sink.getvalue()).decode()}"
-
-
 def _ranked(counts: np.ndarray) -> list[tuple[float, float]]:
     """(rank, count) of counts, largest first, at ranks evenly spaced in the logarithm."""
     ordered = np.sort(counts[counts > 0])[::-1]
@@ -367,24 +310,4 @@ def _json_lines(storage: Storage, name: str) -> list[dict[str, Any]]:
 def _evidence(row: Mapping[str, Any]) -> str:
     """Evidence in a line: `count 392, cap 200`."""
     found = json.loads(row["evidence"] or "{}")
-    return ", ".join(f"{name.replace('_', ' ')} {_shown(value)}" for name, value in found.items() if value is not None)
-
-
-def _number(value: Any) -> str:
-    return "" if value is None else f"{value:,}"
-
-
-def _shown(value: Any) -> str:
-    """A cell of a table."""
-    return clean(cell(value))
-
-
-def _cleaned(text: Any) -> str:
-    return clean(str(text))
-
-
-def _bytes(value: int) -> str:
-    for size, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if value >= size:
-            return f"{value / size:,.1f} {unit}"
-    return f"{value:,} bytes"
+    return ", ".join(f"{name.replace('_', ' ')} {shown(value)}" for name, value in found.items() if value is not None)

@@ -19,9 +19,8 @@ from dataset.tables import read_parquet
 from dataset.views import Dataset
 from filters.evaluation_sets import Place, read_image
 from pipeline.config import ConfigError
-from pipeline.report import environment, thumbnail
+from pipeline.pages import BLUR_ABOVE, SHEET, environment, thumbnail, unsafe
 
-NAME = "decontamination.html"
 MOST = 40  # pairs shown on each side of a threshold
 
 _MEASURES: dict[str, tuple[str, str, bool]] = {
@@ -31,8 +30,10 @@ _MEASURES: dict[str, tuple[str, str, bool]] = {
 }
 
 
-def write(out: str, most: int = MOST) -> str:
+def write(out: str, most: int = MOST, *, blur_above: float | None = BLUR_ABOVE) -> str:
     """Write the sheet of a dataset whose `decontaminate` is done; returns the file's URL.
+
+    blur_above: the nsfw_probability above which both images of a pair are blurred; None blurs none.
 
     Raises:
         FileNotFoundError: there is no dataset.
@@ -49,13 +50,16 @@ def write(out: str, most: int = MOST) -> str:
         for title, side in (("Taken for a copy", True), ("Let pass", False)):
             chosen = [row for row in rows if row["is_copy"] == side]
             if chosen:
-                pairs = [_pair(dataset, row, row[name], measure, places) for row in chosen]
+                blurred = unsafe(dataset, [row["url"] for row in chosen], blur_above)
+                pairs = [
+                    _pair(dataset, row, row[name], measure, places, is_blurred=row["url"] in blurred) for row in chosen
+                ]
                 sections.append({"title": title, "measure": measure, "key": key, "limit": config[key], "pairs": pairs})
     page = (
         environment().get_template("sheet.html").render(name=dataset.manifest.get("name", "dataset"), sections=sections)
     )
-    dataset.storage.write(NAME, page.encode())
-    return dataset.storage.url_of(NAME)
+    dataset.storage.write(SHEET, page.encode())
+    return dataset.storage.url_of(SHEET)
 
 
 def _places(dataset: Dataset, folders: list[str]) -> dict[str, tuple[str, Place]]:
@@ -87,6 +91,7 @@ def _borderline(dataset: Dataset, measure: str, limit: float, small: bool, most:
         for row in best:
             if row["partition"] == partition:
                 row["image"] = table.filter(pc.equal(table.column("row"), pa.scalar(row["row"], pa.uint32())))
+                (row["url"],) = row["image"].column("url").to_pylist()
     return best
 
 
@@ -96,12 +101,18 @@ def _nearest(rows: list[dict[str, Any]], most: int) -> list[dict[str, Any]]:
 
 
 def _pair(
-    dataset: Dataset, row: Mapping[str, Any], name: str, measure: str, places: Mapping[str, tuple[str, Place]]
+    dataset: Dataset,
+    row: Mapping[str, Any],
+    name: str,
+    measure: str,
+    places: Mapping[str, tuple[str, Place]],
+    *,
+    is_blurred: bool,
 ) -> dict[str, Any]:
     (body,) = read_images(dataset.storage, row["image"])
+    image = thumbnail(body, blurred=is_blurred)
     try:
-        evaluation: str | None = thumbnail(read_image(*places[name]))
+        evaluation = thumbnail(read_image(*places[name]), blurred=is_blurred)  # which looks the same
     except OSError:  # the set has been moved since
         evaluation = None
-    (url,) = row["image"].column("url").to_pylist()
-    return {"url": url, "image": thumbnail(body), "name": name, "evaluation": evaluation, "distance": row[measure]}
+    return {"url": row["url"], "image": image, "name": name, "evaluation": evaluation, "distance": row[measure]}

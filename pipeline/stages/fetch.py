@@ -35,6 +35,7 @@ from filters.hashlists import HashLists, HashListsConfig
 from filters.perceptual import pdq
 from pipeline.config import options
 from pipeline.fetching import Tally, clear
+from pipeline.pages import WITH_PICTURES
 from pipeline.phase import Context, Result, Task, phase
 from pipeline.plan import file_checksum
 from pipeline.rows import alive_rows, decide, first_verdicts, quarantined, verdict_result
@@ -354,10 +355,8 @@ def run(run: Run) -> None:
         rows=run.alive,
     )
     erased = store.erase(run.storage, [place for commit in got for place in commit.facts["listed"]])
-    if erased:  # a report that was written before may show them
-        from pipeline.report import NAME  # brings the plots' libraries along
-
-        run.storage.delete([NAME])
+    if erased:
+        run.storage.delete(WITH_PICTURES)
     run.beside("images", got, "images")
     run.judge(
         "fetch",

@@ -16,6 +16,7 @@ from pipeline import sheet
 from pipeline.cli import main
 from pipeline.config import ConfigError
 from pipeline.explain import explain
+from pipeline.pages import BLUR_ABOVE
 from tests.filters.models import mean_colour
 from tests.pipeline.pages import IMAGE_HOST, crawl, encoded, texture
 
@@ -76,8 +77,12 @@ def test_a_model_finds_what_the_hash_does_not(sets: list[str], tmp_path: Path) -
     assert {path: path.stat().st_mtime_ns for path in measures} == measures
 
 
+def pictures(page: str) -> set[str]:
+    return set(re.findall(r"data:image/jpeg;base64,[^\"]+", page))
+
+
 def test_the_sheet_shows_pairs_on_both_sides_and_escapes_what_it_shows(
-    sets: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    sets: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = {"path": mean_colour(tmp_path / "copies.onnx"), "size": 8}
     out = crawl(
@@ -89,6 +94,10 @@ def test_the_sheet_shows_pairs_on_both_sides_and_escapes_what_it_shows(
     assert f"{IMAGE_HOST}/blue.jpg" in page  # the model let it pass
     assert page.count("Taken for a copy") == 2 and page.count("Let pass") == 1
     assert not re.search(r'(src|href)="(?!data:image/jpeg;base64,)', page)
+    monkeypatch.setattr(sheet, "unsafe", lambda dataset, urls, above: set(urls) if above == BLUR_ABOVE else set())
+    blurred = Path(sheet.write(out)).read_text()
+    assert pictures(blurred) and not pictures(blurred) & pictures(page)
+    assert Path(sheet.write(out, blur_above=None)).read_text() == page
     (Path(sets[1]) / "0.jpg").rename(tmp_path / "away.jpg")
     assert "cannot be shown" in Path(sheet.write(out, most=1)).read_text()
     (tmp_path / "away.jpg").rename(Path(sets[1]) / "0.jpg")

@@ -21,7 +21,8 @@ from dataset.storage import Storage
 from dataset.views import Dataset
 from pipeline import charts
 from pipeline import report as reports
-from pipeline.report import thumbnail, write
+from pipeline.pages import thumbnail
+from pipeline.report import write
 from tests.pipeline import dataset_fixture
 from tests.pipeline.dataset_fixture import HandMade, picture
 

@@ -9,6 +9,7 @@ import io
 import json
 import logging
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from html import escape
@@ -28,6 +29,7 @@ from pipeline.build import build
 from pipeline.config import ConfigError, plain
 from pipeline.config import build as make_config
 from pipeline.explain import explain
+from pipeline.pages import REPORT, SHEET
 from tests.crawl.downloads import download
 from tests.crawl.hostile_server import running
 from tests.filters.images import flip
@@ -280,7 +282,8 @@ def test_an_image_that_a_list_names_later_is_erased(tmp_path: Path, temporary: P
 
     assert pairs([]) == sorted(urls.values())
     report.write(raw["out"])
-    assert len(shows(LISTED, tmp_path / "out")) >= 3  # a blob, a shard, the report
+    shutil.copy(tmp_path / "out" / REPORT, tmp_path / "out" / SHEET)
+    assert len(shows(LISTED, tmp_path / "out")) >= 4  # a blob, a shard, the report, the sheet
     for files in ([str(tmp_path / "list.md5")], []):
         assert pairs(files) == [urls["kept"]]
         assert shows(LISTED, tmp_path / "out", temporary) == []
