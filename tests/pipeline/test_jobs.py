@@ -12,6 +12,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -97,7 +98,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def submit(home: Path, address: str, *words: str, token: str = TOKEN) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "pipeline", "submit", "--address", address, "--", "wit", *words]
     env = {**os.environ, "PYTHONPATH": str(REPO), "RAY_AUTH_TOKEN": token}
-    return subprocess.Popen(command, cwd=home, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    # A shell has what it starts in the background ignore Ctrl-C, and all its children.
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    return subprocess.Popen(command, cwd=home, env=env, **pipes, text=True, preexec_fn=heed)
 
 
 @pytest.mark.slow
@@ -119,7 +123,7 @@ def test_a_job_builds_what_a_run_here_would(address: str, home: Path, monkeypatc
 
 def test_the_log_comes_while_the_job_works_and_ctrl_c_stops_it(address: str, home: Path) -> None:
     (home / "slow.py").write_text(
-        "import time\n\ndef wait(rows):\n    time.sleep(300)\n    return {'waited': [True] * len(rows)}\n"
+        "import time\n\ndef wait(rows):\n    time.sleep(60)\n    return {'waited': [True] * len(rows)}\n"
     )
     slow = "filters=[{name: slow, stage: text, measure: 'slow.py:wait', drop_when: 'NOT waited'}]"
     job = submit(home, address, "run", "config.yaml", "--out", "stopped", "--set", slow)
@@ -129,7 +133,7 @@ def test_the_log_comes_while_the_job_works_and_ctrl_c_stops_it(address: str, hom
             break
     assert (home / "stopped" / "lease.json").exists()  # the run is still at work
     job.send_signal(signal.SIGINT)
-    _, messages = job.communicate(timeout=240)
+    _, messages = job.communicate(timeout=60)
     assert job.returncode == 130, messages
     assert not (home / "stopped" / "lease.json").exists()  # and let go of the dataset when it was stopped
 
