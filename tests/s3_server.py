@@ -81,10 +81,14 @@ def forget_clients() -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nothing listens on, below the range that the system gives to clients."""
-    first = 20_000 + os.getpid() % 10_000
+    """Ports of loopback that nothing listens on, below the range that the system gives to clients.
+
+    Each process of a test run looks among its own: what one has found, it may not listen on yet.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 5
+    first = 20_000 + 2_000 * worker + os.getpid() % 1_000
     found: list[int] = []
-    for port in range(first, first + 2_000):
+    for port in range(first, first + 1_000):
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             found.append(port)
