@@ -23,6 +23,7 @@ from train.cache import ShardCache
 from train.corpus import Corpus, Source
 from train.images import Augment, draw, image_part
 from train.order import BlockShuffle, FullShuffle, Order
+from train.processes import outlast_signals
 from train.read import Reader
 from train.tokens import Tokenize, fast
 
@@ -238,6 +239,7 @@ def batches(samples: Samples, first_step: int, steps: int, workers: int, pin_mem
         num_workers=workers,
         pin_memory=pin_memory,
         prefetch_factor=PREFETCH if workers else None,
+        worker_init_fn=outlast_signals,
     )
     for answer in loader:
         if isinstance(answer, Exception):

@@ -99,6 +99,14 @@ class Stop:
         self.asked = True
 
 
+def outlast_signals(_worker: int) -> None:
+    """Begin a reader of samples: SLURM, `timeout` and Ctrl-C signal every process of a run at once, and the training
+    process still needs its readers for the step that is under way. It ends them itself; a second SIGTERM is its own.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+
+
 @contextlib.contextmanager
 def repeatable(wanted: bool) -> Iterator[None]:
     """Within it, if wanted, torch computes the same bits from the same numbers, or raises RuntimeError."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import time
@@ -91,10 +92,12 @@ def test_shards_of_a_model_train_as_a_whole_one_and_resume_as_one(
 def test_sigterm_saves_and_the_same_command_goes_on(
     tiny_dataset: str, whole: dict[int, dict[int, float]], tmp_path: Path
 ) -> None:
-    config = exact(tiny_dataset, checkpoint_every=100)
+    config = exact(tiny_dataset, checkpoint_every=100, workers=1)
 
     def progress(record: dict[str, Any]) -> None:
         if record["step"] == 5:
+            for reader in multiprocessing.active_children():
+                os.kill(reader.pid or 0, signal.SIGTERM)  # as SLURM does
             os.kill(os.getpid(), signal.SIGTERM)  # to rank 0 alone: the others must learn it
 
     ranks.run(2, ranks.training(config, str(tmp_path), progress))
