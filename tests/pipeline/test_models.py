@@ -15,6 +15,7 @@ from PIL import Image
 
 import dataset
 from dataset.tables import read_parquet
+from dataset.views import Dataset
 from filters.embeddings import from_column
 from filters.semantic import unit
 from pipeline.build import build
@@ -187,6 +188,62 @@ def test_a_head_over_embeddings_is_a_column_like_any(world: World, tmp_path: Pat
     assert "image.embed" not in did
     assert {reason for reason, _ in dropped(tmp_path / "out").values()} <= {"nsfw_image"}
     assert dataset.open(str(tmp_path / "out")).sql("SELECT count(nsfw_probability) FROM images").fetchall() == [(16,)]
+
+
+class Elsewhere(Dataset):
+    """A dataset read as if it lay on another storage than a disk."""
+
+    def _make(self) -> None:
+        self.storage.local = False
+        super()._make()
+
+
+def scores(out: Path, columns: str) -> list[tuple[Any, ...]]:
+    """Columns of the view, in the order of the texts."""
+    found: list[tuple[Any, ...]] = dataset.open(str(out)).sql(f"SELECT {columns} FROM scores ORDER BY text").fetchall()
+    return found
+
+
+def test_every_score_is_a_column_of_a_view(world: World, tmp_path: Path) -> None:
+    """Of the models that come along, and by their names of those of the config; wherever the dataset lies."""
+    import torch
+
+    torch.save(torch.nn.Linear(16, 1).state_dict(), tmp_path / "head.pth")
+    code = "def size(rows):\n    return {'stored_bytes': [len(body) for body in rows['image'].to_pylist()]}\n"
+    (tmp_path / "own.py").write_text(code)
+    image = {
+        "models": [world.redness],
+        "embedding_model": world.run,
+        "heads": [{"name": "aesthetic", "path": str(tmp_path / "head.pth")}],
+        "nsfw_model": "aesthetic",
+        "max_nsfw_probability": 1.0,
+    }
+    out = tmp_path / "out"
+    own = {"name": "heavy", "stage": "image", "measure": f"{tmp_path}/own.py:size", "drop_when": "redness > 0.9"}
+    faces = {"yunet": models.red_yunet(tmp_path / "yunet.onnx"), "min_score": 0.5, "action": "mark"}
+    text = {"max_profanity_probability": 0.999}
+    world.build(out, image=image, filters=[own], faces=faces, semantic={"min_cosine": 0.9999}, text=text)
+    known = "language, profanity_probability, nsfw_probability, clip_score, len(face_scores), cell_cosine"
+    rows = scores(out, f"{known}, redness, stored_bytes")
+    assert len(rows) == 17  # of all pairs with an image, the dropped one's too
+    for language, profane, nsfw, clip, faces_found, cosine, red, size in rows:
+        assert language == "en" and 0 <= profane < 1 and np.isfinite(nsfw) and -1 <= clip <= 1
+        assert faces_found >= 0 and cosine <= 1.001 and 0 <= red <= 1 and size > 0
+    assert len(dropped(out)) == 2
+    made = dataset.open(str(out))
+    assert len(made.sql("SELECT clip_score FROM pairs JOIN scores USING (pair_id)").fetchall()) == 15
+    reds = dict(made.sql("SELECT text, redness FROM scores").fetchall())
+    for of_pair, (_, evidence) in dropped(out).items():
+        assert reds[of_pair] == pytest.approx(evidence["redness"])
+    assert Elsewhere(str(out)).sql("SELECT * FROM scores ORDER BY text").fetchall() == scores(out, "*")
+
+
+def test_without_models_the_view_is_there_and_says_nothing(world: World, tmp_path: Path) -> None:
+    out = world.built(tmp_path / "out")
+    rows = scores(out, "language, profanity_probability, nsfw_probability, clip_score, face_bboxes, face_scores, cell")
+    assert rows == [("en", None, None, None, None, None, None)] * 17
+    build(make_config(world.config(tmp_path / "early", **PLAIN)), to="match", quiet=True)
+    assert scores(tmp_path / "early", "*") == []
 
 
 def shards(out: Path) -> dict[str, tuple[np.ndarray, dict[str, Any]]]:
