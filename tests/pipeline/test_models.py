@@ -26,10 +26,11 @@ from pipeline.explain import explain
 from tests.filters import models
 from tests.filters.test_faces import boxes_model
 from tests.pipeline import pages
+from tests.pipeline.stories import told
 
 HOST = "http://images.example"
 PROVOKES = frozenset({"nsfw_image", "clip_score_low", "semantic_duplicate", "unlike_target_images", "image_has_face"})
-"""Reasons that the runs below give, each asserted."""
+"""Reasons that the runs below give, each asserted, and its story."""
 
 
 def tinted(seed: int, red: float) -> np.ndarray:
@@ -112,6 +113,7 @@ def test_an_image_over_the_threshold_is_dropped_and_says_why(world: World, tmp_p
         assert probability == pytest.approx(REDS[int(url.rpartition("/")[2][:-4])], abs=0.02)
     (story,) = explain(str(tmp_path / "out"), f"{HOST}/14.jpg")
     assert story.reason == "nsfw_image"
+    assert told(str(tmp_path / "out")) == {"nsfw_image"}
     assert story.steps[-1].facts["nsfw_probability"] == pytest.approx(14 / 16, abs=0.02)
     kept = explain(str(tmp_path / "out"), f"{HOST}/1.jpg")[0]
     assert {step.stage: step.facts for step in kept.steps}["image"]["nsfw_probability"] < 0.1
@@ -161,6 +163,7 @@ def test_pairs_that_agree_least_are_dropped_by_number_or_share(world: World, tmp
     assert all(evidence["clip_score"] < min(cutoff) for _, evidence in given.values())
     (story,) = explain(str(tmp_path / "many"), f"{HOST}/{next(iter(given)).split()[-1]}.jpg")
     assert story.reason == "clip_score_low" and "clip_score" in story.steps[-1].facts
+    assert told(str(tmp_path / "many")) == {"clip_score_low"}
 
     image["min_clip_score"] = min(cutoff)
     did = world.build(tmp_path / "many", image=image)
@@ -305,7 +308,7 @@ def test_faces_are_blurred_in_the_shards_or_marked_or_dropped(world: World, tmp_
     assert "image.faces" not in did
     given = dropped(out)
     assert set(given) == with_faces
-    assert {reason for reason, _ in given.values()} == {"image_has_face"}
+    assert {reason for reason, _ in given.values()} == {"image_has_face"} == told(str(out))
     assert all(evidence["face_score"] >= evidence["min_score"] == 0.5 for _, evidence in given.values())
     world.build(out, **PLAIN, faces={"yunet": yunet, "min_score": 1.0, "action": "drop"})
     assert dropped(out) == {}
@@ -356,6 +359,7 @@ def test_an_image_that_shows_what_another_shows_goes_for_it(world: World, tmp_pa
         assert said["cosine"] == pytest.approx(vectors[ids[url]] @ vectors[said["duplicate_of_url_id"]], abs=1e-5)
     assert {ids[url] for url, _, _ in rows} == set(ids.values()) - kept
     assert all(vectors[a] @ vectors[b] < 0.93 for a in kept for b in kept if a < b)
+    assert told(str(tmp_path / "many")) == {"semantic_duplicate"}
     (story, *_) = explain(str(tmp_path / "many"), rows[0][0])
     assert story.steps[-1].facts["the image that stands for it"]["url"].startswith(HOST)
 
@@ -377,6 +381,7 @@ def test_only_cells_near_a_target_set_are_kept(world: World, tmp_path: Path) -> 
     number = next(iter(given)).split()[-1]
     story = explain(str(tmp_path / "out"), f"{HOST}/{number if number.isdigit() else 15}.jpg")[0]
     assert "cell_cosine" in story.steps[-1].facts
+    assert told(str(tmp_path / "out")) == {"unlike_target_images"}
     did = world.build(tmp_path / "out", image=image, semantic={**semantic, "images_per_cell": 1000})
     assert "image.embed" not in did
     assert dropped(tmp_path / "out") == {}  # one cell, into which the target falls
