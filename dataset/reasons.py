@@ -47,7 +47,7 @@ REASONS: dict[str, tuple[str, str]] = {
     "image_truncated": ("fetch", "the image's bytes end too early or are damaged"),
     "image_too_many_pixels": ("fetch", "the image has more pixels than the config allows to be decoded"),
     "image_animated": ("fetch", "the image has more than one frame"),
-    "hash_list_match": ("fetch", "the image's bytes are on a hash list; nothing of it was written"),
+    "hash_list_match": ("fetch", "the image's bytes or its look are on a hash list; nothing of it was written"),
     # image
     "image_too_small": ("image", "the image's shorter side is below the config's minimum"),
     "image_aspect": ("image", "the image is longer, against its shorter side, than the config allows"),

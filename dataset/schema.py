@@ -162,6 +162,22 @@ FACES = pa.schema(
 NSFW = pa.schema([("row", pa.uint32()), ("nsfw_probability", pa.float32())])
 """One row per measured image; `row` as in IMAGES."""
 
+TEXT_SCORES = pa.schema(
+    [
+        ("row", pa.uint32()),
+        ("language", pa.string()),
+        ("language_probability", pa.float32()),
+        ("profanity_probability", pa.float32()),  # null where it was not asked for, or the text is not English
+    ]
+)
+"""Of what the stage `text` measures, what models say; `row` as in CANDIDATES."""
+
+CLIP_SCORES = pa.schema([("row", pa.uint32()), ("clip_score", pa.float32())])
+"""One row per measured pair; `row` as in PAIRS."""
+
+CELLS = pa.schema([("row", pa.uint32()), ("cell", pa.int32()), ("cell_cosine", pa.float32())])
+"""One row per embedded image: which cell of similar images it is in, and how near its centre; `row` as in IMAGES."""
+
 SAMPLES = pa.schema(
     [
         ("shard", pa.string()),  # file name below shards/

@@ -21,6 +21,9 @@ from dataset.schema import (
     CANDIDATE_STAGES,
     CANDIDATES,
     CAPS,
+    CELLS,
+    CLIP_SCORES,
+    FACES,
     IMAGES,
     MATCHES,
     NSFW,
@@ -30,6 +33,7 @@ from dataset.schema import (
     SAMPLES,
     SOURCES,
     STAGES,
+    TEXT_SCORES,
     VERDICTS,
 )
 from dataset.storage import Storage
@@ -84,6 +88,12 @@ class Dataset:
         table("_images", "fetch.get", "images", IMAGES)
         table("caps", "prebalance.caps", "caps", CAPS, numbered=False)
         table("_nsfw", "image.nsfw" if self.commits("image.nsfw") else "image.heads", "measures", NSFW)
+        table("_texts", "text.measure", "measures", TEXT_SCORES)
+        table("_clip_scores", "image.embed", "measures", CLIP_SCORES)
+        table("_faces", "image.faces", "measures", FACES)
+        table("_cells", "image.cell", "measures", CELLS)
+        for phase in ("models", "heads", "custom"):  # whose columns the config names
+            table(f"_image_{phase}", f"image.{phase}", "measures", self._own(f"image.{phase}"))
         table("_samples", "pack.shard", "samples", SAMPLES, numbered=False)
         for stage in (*CANDIDATE_STAGES, *PAIR_STAGES):
             table(f"_{stage}_verdicts", f"{stage}.decide", "verdicts", VERDICTS)
@@ -100,7 +110,7 @@ class Dataset:
         self.connection.register("_funnel", pa.Table.from_pylist(rows, schema=_FUNNEL))
         reasons = [{"reason": name, "stage": stage, "meaning": text} for name, (stage, text) in REASONS.items()]
         self.connection.register("reasons", pa.Table.from_pylist(reasons))
-        for name in ("sources", "candidates", "matches", "images", "dropped", "pairs", "funnel"):
+        for name in ("sources", "candidates", "matches", "images", "scores", "dropped", "pairs", "funnel"):
             self.connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {(FOLDER / f'{name}.sql').read_text()}")
 
     def _table(self, name: str, phase: str, role: str, schema: pa.Schema, *, numbered: bool = True) -> None:
@@ -113,6 +123,18 @@ class Dataset:
             self.connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {self._local(files, schema, numbered)}")
         else:
             self.connection.register(name, self._remote(files, schema, numbered))
+
+    def _own(self, phase: str) -> pa.Schema:
+        """The columns that a config's own models or filters have made in a phase, of whichever partitions have rows."""
+        files = [commit.files["measures"] for commit in self.commits(phase) if "measures" in commit.files]
+        columns = pa.schema([("row", pa.uint32())])
+        for file in [file for file in files if file.rows][:1]:
+            with self.storage.open(file.name) as source:
+                found = pq.read_schema(source)
+            for field in found:
+                if field.name not in ("row", "partition", *NSFW.names):  # a head may be the NSFW model
+                    columns = columns.append(field.remove_metadata())
+        return columns
 
     def _local(self, files: Sequence[tuple[int, FileRef]], schema: pa.Schema, numbered: bool) -> str:
         """DuckDB reads local Parquet itself: only the columns and row groups that a query needs."""

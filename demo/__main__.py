@@ -17,12 +17,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
+from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
@@ -37,6 +40,7 @@ from demo.score import ScoreCard, held_out_captions, score
 from demo.server import Server
 from demo.site import CLASS_NAMES, LISTS, TRUTH, Web, build
 from demo.world import HELD_OUT
+from filters.perceptual import pdq
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG, TRAINING = "configs/demo.yaml", "configs/train_demo.yaml"
@@ -292,7 +296,7 @@ def write_web(web: Web, folder: Path) -> Path:
     storage = Storage(str(folder))
     storage.write("truth.parquet", to_parquet(web.truth, TRUTH))
     for kind in LISTS:
-        digests = [hashlib.new(kind, body, usedforsecurity=False).hexdigest() for body in web.listed[kind]]
+        digests = [hash_of(kind, body) for body in web.listed[kind]]
         storage.write(f"listed.{kind}", "".join(f"{digest}\n" for digest in digests).encode())
     for name, body in web.evaluation.items():
         storage.write(f"zero-shot/{name.replace(' ', '-')}", body)
@@ -304,6 +308,13 @@ def write_web(web: Web, folder: Path) -> Path:
     )
     storage.write("zero-shot/templates.txt", "".join(f"{template}\n" for template in captions.PROMPTS).encode())
     return tasks
+
+
+def hash_of(kind: str, body: bytes) -> str:
+    """An image's hash as lists have it: of its bytes, or of its look."""
+    if kind == "pdq":
+        return pdq(np.asarray(Image.open(BytesIO(body)).convert("RGB")))[0].hex()
+    return hashlib.new(kind, body, usedforsecurity=False).hexdigest()
 
 
 if __name__ == "__main__":

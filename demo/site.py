@@ -48,7 +48,7 @@ OPTED_OUT_HOST = "album.optedout.example"
 """Its domain is listed in demo/opted_out_domains.txt."""
 SLOW_HOST, RESET_HOST, NO_HOST = "slow.example", "broken.example", "nowhere.invalid"
 IMAGES_PER_PAGE = 14
-LISTS = ("md5", "sha256")
+LISTS = ("pdq", "md5", "sha256")
 """The kinds of hash lists that some images are put on."""
 
 CLASS_NAMES = tuple(f"{colour} {shape}" for colour in COLOURS for shape in SHAPE_WORDS)
@@ -94,7 +94,7 @@ class Web:
     seeds: tuple[str, ...]
     pages: int
     images: int
-    listed: dict[str, list[bytes]]  # kind of hash list -> bodies that are on it
+    listed: dict[str, list[bytes]]  # kind of hash list -> bodies that are on it, by PDQ those that are looked like
     evaluation: dict[str, bytes]
 
     @property
@@ -338,10 +338,15 @@ class _Builder:
         for body in plant("banner, 468 × 60", "image_aspect", 40, "png", "image/png"):
             stripes = rng.integers(0, 255, (1, 13, 3), dtype=np.uint8)
             body.append(encode(Image.fromarray(stripes).resize((468, 60)), "PNG"))
-        for k in self._many(6):
+        for k in self._many(9):
             url, view = self._picture(f"listed {k}")
-            self.listed[LISTS[k % len(LISTS)]].append(self._body(url).body)
-            self.planted.append(Planted(url, self._caption(view), "on a hash list", "hash_list_match", view=view))
+            listed = LISTS[k % len(LISTS)]
+            self.listed[listed].append(self._body(url).body)
+            if listed == "pdq":  # the web has another file, which looks like the one on the list
+                original = Image.open(BytesIO(self._body(url).body)).convert("RGB")
+                url = self._serve(self._address(), Answer(files.resembling(original, k)[1], "image/jpeg"))
+            kind = f"on a list of {listed}"
+            self.planted.append(Planted(url, self._caption(view), kind, "hash_list_match", view=view))
 
     def _plant_copies(self) -> None:
         for k in self._many(150):

@@ -4,11 +4,15 @@ lines       a hexadecimal hash a line, what follows it on the line passed over (
             .sha256 or .pdq
 CSV         with a header; columns named md5, sha256 or pdq, or one of hashes beside one of algorithms
 JSON        an array, an OData answer (`value`: Project VIC's VICS 1.3 and 2.0), a page of ThreatExchange's Graph API
-            (`data`), or an object a line
+            (`data`) or of StopNCII's (`hashRecords`), or an object a line
+XML         an answer of NCMEC's Hash Sharing API; see `filters.ncmec`
 
 gzip is known by its content. Hashes of other kinds (SHA-1, PhotoDNA) are passed over, but a file in which there is
 nothing else is an error, and so is whatever is not understood: a list that was not applied must not pass for one that
 was.
+
+ThreatExchange, StopNCII and NCMEC answer with updates: of an entry that several of their pages have, the newest counts,
+be it in another file, and one that is taken back counts no more.
 """
 
 from __future__ import annotations
@@ -17,10 +21,12 @@ import gzip
 import io
 import json
 import re
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import PurePosixPath
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
@@ -28,12 +34,17 @@ import pyarrow.compute as pc
 import pyarrow.csv as csv
 
 from dataset.storage import open_input
+from filters.ncmec import read_updates
 
 BYTES = {"md5": 16, "sha256": 32, "pdq": 32}
 _TYPES = ("algorithm", "algo", "type", "hashtype", "signaltype", "indicatortype")
 _VALUES = ("value", "hash", "hashvalue", "digest", "indicator", "rawindicator", "signal", "signalvalue")
 _OTHERS = {"quality": ("quality", "pdqquality"), "distance": ("distance", "threshold", "maxdistance"),
-           "category": ("category",), "deleted": ("shoulddelete", "deleted")}  # fmt: skip
+           "category": ("category",), "deleted": ("shoulddelete", "deleted", "hashstatus")}  # fmt: skip
+_TAKEN_BACK = ("true", "1", "withdrawn", "deleted")  # the last two are states of StopNCII's
+_UPDATES = {"data": ("id", "lastupdated"), "hashrecords": ("hashvalue", "lastmodtimestamp")}
+"""Where a service's answer has its entries: what names an entry, and when it was changed."""
+_PEEKED = 512  # bytes, in which a file's first sign stands
 _HEADER = re.compile(r"[\s,;]*")
 
 
@@ -50,68 +61,121 @@ class Entries:
     distances: np.ndarray
 
 
-def read_hashes(file: str, categories: tuple[int, ...], min_pdq_quality: int) -> Iterator[Entries]:
-    """The hashes of a file.
+def read_hashes(files: Sequence[str], categories: tuple[int, ...], min_pdq_quality: int) -> Iterator[Entries]:
+    """The hashes of some files.
 
     Args:
-        file: path or URL.
+        files: paths or URLs.
         categories: those of VICS that count; an entry of no category counts always.
         min_pdq_quality: PDQs of a lower quality are passed over; one without counts always.
 
     Raises:
-        FileNotFoundError, OSError: it cannot be read.
-        ValueError: it is not understood; the message shows no entry.
+        FileNotFoundError, OSError: one cannot be read.
+        ValueError: one is not understood; the message shows no entry.
     """
-    with open_input(file) as source:
-        data = source.read()
-    if data.startswith(b"\x1f\x8b"):
-        data = gzip.decompress(data)
+    updates = []
+    for file in files:
+        table = _read(file)
+        _check(file, table)
+        if "origin" in table.column_names:
+            updates.append(table)
+        else:
+            yield from _entries(table, categories, min_pdq_quality)
+    if updates:
+        yield from _entries(_newest(updates), categories, min_pdq_quality)
+
+
+def _read(file: str) -> pa.Table:
+    """A file's entries: a column for each of BYTES that it has, and of _OTHERS; origin and time if they are updates."""
+    with open_input(file) as raw:
+        zipped = raw.read(2) == b"\x1f\x8b"
+        raw.seek(0)
+        source: IO[bytes] = gzip.GzipFile(fileobj=raw) if zipped else raw  # type: ignore[assignment]
+        try:
+            if source.read(_PEEKED).removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<"):
+                source.seek(0)
+                return _of_updates(read_updates(file, source))
+            source.seek(0)
+            data = source.read()
+        except (EOFError, zlib.error, gzip.BadGzipFile):
+            raise ValueError(f"{file} is damaged: its gzip ends too early or is none") from None
     try:
         text = data.decode("utf-8-sig").strip()
     except UnicodeDecodeError:
         raise ValueError(f"{file} is not UTF-8 text") from None
     if text[:1] in ("{", "["):
-        table = _of_json(file, text)
-    else:
-        lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-        if not lines:
-            return
-        table = _of_csv(file, lines) if _columns(_cells(lines[0])) else _of_lines(file, lines)
-    yield from _entries(file, table, categories, min_pdq_quality)
+        return _of_json(file, text)
+    lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    if not lines:
+        return pa.table({})
+    return _of_csv(file, lines) if _columns(_cells(lines[0])) else _of_lines(file, lines)
 
 
-def _entries(file: str, table: pa.Table, categories: tuple[int, ...], min_pdq_quality: int) -> Iterator[Entries]:
-    if not table.num_rows:
-        return
-    found, known = [], np.zeros(table.num_rows, bool)
+def _of_updates(columns: Mapping[str, Sequence[Any]]) -> pa.Table:
+    types = {name: pa.float64() if name == "time" else pa.string() for name in columns}
+    return pa.table({name: pa.chunked_array([values], types[name]) for name, values in columns.items()})
+
+
+def _newest(tables: Sequence[pa.Table]) -> pa.Table:
+    """Of each entry the newest update; of those of one time the last."""
+    table = pa.concat_tables(tables, promote_options="default")
+    table = table.append_column("place", pa.array(range(table.num_rows), pa.int64()))
+    table = table.sort_by([("origin", "ascending"), ("time", "ascending"), ("place", "ascending")])
+    origin = table["origin"].combine_chunks()
+    last = np.ones(len(origin), bool)
+    last[:-1] = pc.not_equal(origin[1:], origin[:-1]).to_numpy(zero_copy_only=False)
+    return table.filter(pa.array(last))
+
+
+def _normal(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.utf8_lower(pc.utf8_trim_whitespace(column))
+
+
+def _present(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.fill_null(pc.not_equal(values, ""), False)
+
+
+def _check(file: str, table: pa.Table) -> None:
+    """Raise ValueError if a hash is not one of its kind, or no entry has one."""
+    known = np.zeros(table.num_rows, bool)
     for kind, size in BYTES.items():
         if kind not in table.column_names:
             continue
-        values = pc.utf8_lower(pc.utf8_trim_whitespace(table[kind]))
-        present = pc.fill_null(pc.not_equal(values, ""), False)
+        values = _normal(table[kind])
+        present = _present(values)
         right = pc.fill_null(pc.match_substring_regex(values, f"^[0-9a-f]{{{2 * size}}}$"), False)
         wrong = pc.index(pc.and_not(present, right), True).as_py()
         if wrong >= 0:
             raise ValueError(f"{file}: entry {wrong + 1} is no {kind} hash of {2 * size} hexadecimal digits")
         known |= present.to_numpy()
-        found.append((kind, values, present))
-    if not known.any():
+    if table.num_rows and not (known | _is_deleted(table)).any():
         raise ValueError(f"{file} holds no hash of the kinds {', '.join(BYTES)}")
-    kept = np.ones(table.num_rows, bool)
-    if "deleted" in table.column_names:
-        kept &= ~pc.is_in(pc.utf8_lower(table["deleted"]), pa.array(["true", "1"])).to_numpy()
+
+
+def _is_deleted(table: pa.Table) -> np.ndarray:
+    if "deleted" not in table.column_names:
+        return np.zeros(table.num_rows, bool)
+    answer: np.ndarray = pc.is_in(_normal(table["deleted"]), pa.array(_TAKEN_BACK)).to_numpy()
+    return answer
+
+
+def _entries(table: pa.Table, categories: tuple[int, ...], min_pdq_quality: int) -> Iterator[Entries]:
+    kept = ~_is_deleted(table)
     if "category" in table.column_names:
         allowed = pc.is_in(_number(table["category"]), pa.array(categories, pa.float64()))
         kept &= pc.or_(allowed, pc.is_null(_number(table["category"]))).to_numpy()
-    for kind, values, present in found:
-        mask = kept & present.to_numpy()
+    for kind, size in BYTES.items():
+        if kind not in table.column_names:
+            continue
+        values = _normal(table[kind])
+        mask = kept & _present(values).to_numpy()
         if kind == "pdq" and "quality" in table.column_names:
             mask &= ~pc.fill_null(pc.less(_number(table["quality"]), min_pdq_quality), False).to_numpy()
         digests = bytes.fromhex("".join(values.filter(pa.array(mask)).to_pylist()))
         distances = np.full(int(mask.sum()), -1, np.int64)
         if kind == "pdq" and "distance" in table.column_names:
             distances = pc.fill_null(_number(table["distance"]), -1).to_numpy()[mask].astype(np.int64)
-        yield Entries(kind, np.frombuffer(digests, f"S{BYTES[kind]}"), distances)
+        yield Entries(kind, np.frombuffer(digests, f"S{size}"), distances)
 
 
 def _number(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -121,8 +185,8 @@ def _number(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _name(text: str) -> str:
-    """`md5` of `MD5`, `HASH_MD5` or `md-5`."""
-    return re.sub(r"^hash(?=md5|sha|pdq)", "", re.sub(r"[^a-z0-9]", "", text.lower()))
+    """`md5` of `MD5`, `HASH_MD5` or `md-5`, `pdq` of `ImagePDQ`."""
+    return re.sub(r"^(?:hash|image)(?=md5|sha|pdq)", "", re.sub(r"[^a-z0-9]", "", text.lower()))
 
 
 def _columns(header: list[str]) -> dict[str, int]:
@@ -193,8 +257,11 @@ def _of_json(file: str, text: str) -> pa.Table:
             raw = [json.loads(line) for line in text.splitlines() if line.strip()]
         except ValueError:
             raise ValueError(f"{file} is neither JSON nor a JSON object a line") from None
+    place = ""
     if isinstance(raw, dict):
-        raw = next((raw[key] for key in ("value", "data") if isinstance(raw.get(key), list)), [raw])
+        places = {_name(key): value for key, value in raw.items() if isinstance(value, list)}
+        place = next((key for key in ("value", *_UPDATES) if key in places), "")
+        raw = places[place] if place else [raw]
     records = [{_name(key): value for key, value in record.items()} for record in raw if isinstance(record, dict)]
     if len(records) < len(raw):
         raise ValueError(f"{file}: an entry is no JSON object")
@@ -205,7 +272,26 @@ def _of_json(file: str, text: str) -> pa.Table:
     columns = {
         role: pa.chunked_array([[_text(record.get(names[at])) for record in records]]) for role, at in found.items()
     }
-    return _by_kind(file, {role: column.cast(pa.string()) for role, column in columns.items()})
+    table = _by_kind(file, {role: column.cast(pa.string()) for role, column in columns.items()})
+    if place not in _UPDATES or not records:
+        return table
+    name, changed = _UPDATES[place]
+    origins = [f"{place} {record.get(name) or f'{file} {number}'}" for number, record in enumerate(records)]
+    times = [_seconds(record.get(changed)) for record in records]
+    return table.append_column("origin", pa.array(origins)).append_column("time", pa.array(times, pa.float64()))
+
+
+def _seconds(when: Any) -> float:
+    """A time in seconds since 1970, as a number or by ISO 8601; 0 if it is neither."""
+    try:
+        return float(when)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    try:
+        written = datetime.fromisoformat(str(when))
+        return (written if written.tzinfo else written.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        return 0.0
 
 
 def _text(value: Any) -> str | None:

@@ -25,8 +25,8 @@ class HashListsConfig:
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     files: tuple[str, ...] = ()
-    """Files (paths or URLs, plain or gzip) of MD5, SHA-256 or PDQ hashes: lines, CSV, or JSON of Project VIC or
-    ThreatExchange, as `filters.hashfiles` reads them."""
+    """Files (paths or URLs, plain or gzip) of MD5, SHA-256 or PDQ hashes: lines, CSV, JSON of Project VIC,
+    ThreatExchange or StopNCII, XML of NCMEC, as `filters.hashfiles` reads them."""
     max_pdq_hamming: int = 31
     """Bits of 256 in which an image's PDQ may differ from an entry; what PDQ's authors recommend (hashing.pdf of
     facebook/ThreatExchange), and the most that is searched completely. An entry's own distance counts if it is less."""
@@ -68,11 +68,10 @@ class HashLists:
         """
         found: dict[str, list[np.ndarray]] = {kind: [np.zeros(0, f"S{size}")] for kind, size in BYTES.items()}
         own = [np.zeros(0, np.int64)]
-        for file in config.files:
-            for entries in read_hashes(file, config.categories, config.min_pdq_quality):
-                found[entries.kind].append(entries.digests)
-                if entries.kind == "pdq":
-                    own.append(entries.distances)
+        for entries in read_hashes(config.files, config.categories, config.min_pdq_quality):
+            found[entries.kind].append(entries.digests)
+            if entries.kind == "pdq":
+                own.append(entries.distances)
         # Sorted by np.unique. NumPy pads S with zeros, which at a fixed width changes no comparison.
         unique = {kind: np.unique(np.concatenate(parts)) for kind, parts in found.items()}
         # Of several distances of one hash the widest counts; a distance that is not given is the config's.

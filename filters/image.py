@@ -15,7 +15,7 @@ from filters.onnx import OPEN_NSFW, ImageModel
 BUILTIN = "builtin"
 RESERVED = frozenset(
     {
-        *(*PAIRS.names, "row", "image"),
+        *(*PAIRS.names, "row", "partition", "image"),
         *("nsfw_probability", "clip_score", "min_clip_score", "cell", "cell_cosine", "target_images"),
         *("face_bboxes", "face_scores"),
     }

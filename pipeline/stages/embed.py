@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from crawl.store import read_images
 from dataset.commits import Commit
+from dataset.schema import CLIP_SCORES
 from filters.embeddings import Head, cosines, from_column, load_head, to_column
 from pipeline import embedding
 from pipeline.config import plain
@@ -42,7 +43,9 @@ def embed(context: Context) -> Result:
         Result(counts={"images": images.num_rows, "texts": len(texts.dictionary)})
         .table("images", pa.table({"row": images.column("row"), "embedding": to_column(looks)}))
         .table("texts", pa.table({"row": rows.column("row"), "embedding": to_column(words)}))
-        .table("measures", pa.table({"row": rows.column("row"), "clip_score": cosines(looks[shown], words)}))
+        .table(
+            "measures", pa.table([rows.column("row"), cosines(looks[shown], words)], schema=CLIP_SCORES), CLIP_SCORES
+        )
     )
 
 

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from dataset.commits import Commit
 from dataset.ids import words64
-from dataset.schema import VERDICTS
+from dataset.schema import CELLS, VERDICTS
 from dataset.storage import Storage, absolute
 from filters.embeddings import from_column, to_column
 from filters.evaluation_sets import SUFFIXES
@@ -32,7 +32,6 @@ from pipeline.stages.common import LOCATOR_BITS, buckets_in, every, gather, loca
 
 ROWS_PER_BUCKET = 100_000
 """Images whose duplicates one task looks for: some 100 MB of embeddings."""
-CELLS = pa.schema([("row", pa.uint32()), ("cell", pa.int32()), ("cell_cosine", pa.float32())])
 TARGETS = pa.schema([("cell", pa.int32()), ("target_images", pa.int32())])
 FOUND = pa.schema([("locator", pa.int64()), ("representative_url_id", pa.binary(8)), ("cosine", pa.float32())])
 

@@ -52,7 +52,7 @@ def own(context: Context) -> Result:
     return Result().table("measures", custom.measure(rows, context.options["filters"]))
 
 
-@phase("text.decide")
+@phase("text.decide", version=2)
 def judge(context: Context) -> Result:
     """Verdicts by sql/decisions/text.sql and the config's own predicates."""
     rows = alive_rows(context)

@@ -109,7 +109,9 @@ judged AS (
             WHEN profanity_probability > config.max_profanity_probability
                 THEN 'text_profane'
         END AS reason,
-        unsafe.*
+        unsafe.*,
+        config.min_characters, config.min_words, config.max_characters, config.languages,
+        config.language_min_probability, config.max_profanity_probability
     FROM unsafe CROSS JOIN config
 )
 SELECT
@@ -129,12 +131,17 @@ SELECT
         WHEN reason = 'page_tdm_reserved' THEN json_object('page_tdm_reserved', page_tdm_reserved)
         WHEN reason = 'personal_data'
             THEN json_object('kinds', list_sort(list_distinct(personal_data)), 'places', len(personal_data))
-        WHEN reason IN ('text_too_short', 'text_too_long') THEN json_object('characters', characters, 'words', words)
+        WHEN reason = 'text_too_short' THEN json_object(
+            'characters', characters, 'min_characters', min_characters, 'words', words, 'min_words', min_words
+        )
+        WHEN reason = 'text_too_long' THEN json_object('characters', characters, 'max_characters', max_characters)
         WHEN reason = 'text_is_filename' THEN json_object('is_filename', is_filename)
         WHEN reason = 'language_not_allowed' THEN json_object(
             'language', language,
             'language_probability', round(language_probability::DOUBLE, 4),
-            'page_language', page_language
+            'language_min_probability', language_min_probability,
+            'page_language', page_language,
+            'languages', languages
         )
         WHEN reason = 'text_blocked' THEN json_object(
             'blocked_term', blocked_term.term,
@@ -142,7 +149,10 @@ SELECT
             'language', blocked_term.language
         )
         WHEN reason = 'text_profane'
-            THEN json_object('profanity_probability', round(profanity_probability::DOUBLE, 4))
+            THEN json_object(
+                'profanity_probability', round(profanity_probability::DOUBLE, 4),
+                'max_profanity_probability', max_profanity_probability
+            )
     END::VARCHAR AS evidence
 FROM judged
 WHERE reason IS NOT NULL

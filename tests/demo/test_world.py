@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from dataset.reasons import REASONS
+from demo.__main__ import hash_of
 from demo.score import UNPROVOKED
 from demo.site import CLASS_NAMES, KEEP, Web, build
 from demo.world import HELD_OUT, render, scene
@@ -51,3 +53,19 @@ def test_no_caption_names_a_held_out_combination(web: Web) -> None:
 def test_held_out_combinations_are_what_the_examination_shows(web: Web) -> None:
     classes = {Path(name).parts[0] for name in web.evaluation}
     assert classes == {f"{colour} {shape}" for colour, shape in HELD_OUT}
+
+
+def test_a_list_of_looks_holds_another_file_than_the_web_has(web: Web) -> None:
+    served = {answer.body for answer in web.answers.values()}
+    assert web.listed["md5"] and set(web.listed["md5"]) <= served
+    rows = [row for row in web.truth.to_pylist() if row["kind"] == "on a list of pdq"]
+    assert rows and {row["expected"] for row in rows} == {"hash_list_match"}
+    near = [near_by(hash_of("pdq", listed), row, web) for row, listed in zip(rows, web.listed["pdq"], strict=True)]
+    assert all(0 < bits <= 31 for bits in near)
+
+
+def near_by(listed: str, row: dict[str, object], web: Web) -> int:
+    """Bits between an entry and the picture that the web has at an address."""
+    parts = urlsplit(str(row["url"]))
+    found = hash_of("pdq", web.answers[parts.netloc, parts.path].body)
+    return (int(listed, 16) ^ int(found, 16)).bit_count()

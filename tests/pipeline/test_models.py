@@ -15,6 +15,7 @@ from PIL import Image
 
 import dataset
 from dataset.tables import read_parquet
+from dataset.views import Dataset
 from filters.embeddings import from_column
 from filters.semantic import unit
 from pipeline.build import build
@@ -25,10 +26,11 @@ from pipeline.explain import explain
 from tests.filters import models
 from tests.filters.test_faces import boxes_model
 from tests.pipeline import pages
+from tests.pipeline.stories import told
 
 HOST = "http://images.example"
 PROVOKES = frozenset({"nsfw_image", "clip_score_low", "semantic_duplicate", "unlike_target_images", "image_has_face"})
-"""Reasons that the runs below give, each asserted."""
+"""Reasons that the runs below give, each asserted, and its story."""
 
 
 def tinted(seed: int, red: float) -> np.ndarray:
@@ -111,6 +113,7 @@ def test_an_image_over_the_threshold_is_dropped_and_says_why(world: World, tmp_p
         assert probability == pytest.approx(REDS[int(url.rpartition("/")[2][:-4])], abs=0.02)
     (story,) = explain(str(tmp_path / "out"), f"{HOST}/14.jpg")
     assert story.reason == "nsfw_image"
+    assert told(str(tmp_path / "out")) == {"nsfw_image"}
     assert story.steps[-1].facts["nsfw_probability"] == pytest.approx(14 / 16, abs=0.02)
     kept = explain(str(tmp_path / "out"), f"{HOST}/1.jpg")[0]
     assert {step.stage: step.facts for step in kept.steps}["image"]["nsfw_probability"] < 0.1
@@ -160,6 +163,7 @@ def test_pairs_that_agree_least_are_dropped_by_number_or_share(world: World, tmp
     assert all(evidence["clip_score"] < min(cutoff) for _, evidence in given.values())
     (story,) = explain(str(tmp_path / "many"), f"{HOST}/{next(iter(given)).split()[-1]}.jpg")
     assert story.reason == "clip_score_low" and "clip_score" in story.steps[-1].facts
+    assert told(str(tmp_path / "many")) == {"clip_score_low"}
 
     image["min_clip_score"] = min(cutoff)
     did = world.build(tmp_path / "many", image=image)
@@ -187,6 +191,62 @@ def test_a_head_over_embeddings_is_a_column_like_any(world: World, tmp_path: Pat
     assert "image.embed" not in did
     assert {reason for reason, _ in dropped(tmp_path / "out").values()} <= {"nsfw_image"}
     assert dataset.open(str(tmp_path / "out")).sql("SELECT count(nsfw_probability) FROM images").fetchall() == [(16,)]
+
+
+class Elsewhere(Dataset):
+    """A dataset read as if it lay on another storage than a disk."""
+
+    def _make(self) -> None:
+        self.storage.local = False
+        super()._make()
+
+
+def scores(out: Path, columns: str) -> list[tuple[Any, ...]]:
+    """Columns of the view, in the order of the texts."""
+    found: list[tuple[Any, ...]] = dataset.open(str(out)).sql(f"SELECT {columns} FROM scores ORDER BY text").fetchall()
+    return found
+
+
+def test_every_score_is_a_column_of_a_view(world: World, tmp_path: Path) -> None:
+    """Of the models that come along, and by their names of those of the config; wherever the dataset lies."""
+    import torch
+
+    torch.save(torch.nn.Linear(16, 1).state_dict(), tmp_path / "head.pth")
+    code = "def size(rows):\n    return {'stored_bytes': [len(body) for body in rows['image'].to_pylist()]}\n"
+    (tmp_path / "own.py").write_text(code)
+    image = {
+        "models": [world.redness],
+        "embedding_model": world.run,
+        "heads": [{"name": "aesthetic", "path": str(tmp_path / "head.pth")}],
+        "nsfw_model": "aesthetic",
+        "max_nsfw_probability": 1.0,
+    }
+    out = tmp_path / "out"
+    own = {"name": "heavy", "stage": "image", "measure": f"{tmp_path}/own.py:size", "drop_when": "redness > 0.9"}
+    faces = {"yunet": models.red_yunet(tmp_path / "yunet.onnx"), "min_score": 0.5, "action": "mark"}
+    text = {"max_profanity_probability": 0.999}
+    world.build(out, image=image, filters=[own], faces=faces, semantic={"min_cosine": 0.9999}, text=text)
+    known = "language, profanity_probability, nsfw_probability, clip_score, len(face_scores), cell_cosine"
+    rows = scores(out, f"{known}, redness, stored_bytes")
+    assert len(rows) == 17  # of all pairs with an image, the dropped one's too
+    for language, profane, nsfw, clip, faces_found, cosine, red, size in rows:
+        assert language == "en" and 0 <= profane < 1 and np.isfinite(nsfw) and -1 <= clip <= 1
+        assert faces_found >= 0 and cosine <= 1.001 and 0 <= red <= 1 and size > 0
+    assert len(dropped(out)) == 2
+    made = dataset.open(str(out))
+    assert len(made.sql("SELECT clip_score FROM pairs JOIN scores USING (pair_id)").fetchall()) == 15
+    reds = dict(made.sql("SELECT text, redness FROM scores").fetchall())
+    for of_pair, (_, evidence) in dropped(out).items():
+        assert reds[of_pair] == pytest.approx(evidence["redness"])
+    assert Elsewhere(str(out)).sql("SELECT * FROM scores ORDER BY text").fetchall() == scores(out, "*")
+
+
+def test_without_models_the_view_is_there_and_says_nothing(world: World, tmp_path: Path) -> None:
+    out = world.built(tmp_path / "out")
+    rows = scores(out, "language, profanity_probability, nsfw_probability, clip_score, face_bboxes, face_scores, cell")
+    assert rows == [("en", None, None, None, None, None, None)] * 17
+    build(make_config(world.config(tmp_path / "early", **PLAIN)), to="match", quiet=True)
+    assert scores(tmp_path / "early", "*") == []
 
 
 def shards(out: Path) -> dict[str, tuple[np.ndarray, dict[str, Any]]]:
@@ -248,7 +308,7 @@ def test_faces_are_blurred_in_the_shards_or_marked_or_dropped(world: World, tmp_
     assert "image.faces" not in did
     given = dropped(out)
     assert set(given) == with_faces
-    assert {reason for reason, _ in given.values()} == {"image_has_face"}
+    assert {reason for reason, _ in given.values()} == {"image_has_face"} == told(str(out))
     assert all(evidence["face_score"] >= evidence["min_score"] == 0.5 for _, evidence in given.values())
     world.build(out, **PLAIN, faces={"yunet": yunet, "min_score": 1.0, "action": "drop"})
     assert dropped(out) == {}
@@ -299,6 +359,7 @@ def test_an_image_that_shows_what_another_shows_goes_for_it(world: World, tmp_pa
         assert said["cosine"] == pytest.approx(vectors[ids[url]] @ vectors[said["duplicate_of_url_id"]], abs=1e-5)
     assert {ids[url] for url, _, _ in rows} == set(ids.values()) - kept
     assert all(vectors[a] @ vectors[b] < 0.93 for a in kept for b in kept if a < b)
+    assert told(str(tmp_path / "many")) == {"semantic_duplicate"}
     (story, *_) = explain(str(tmp_path / "many"), rows[0][0])
     assert story.steps[-1].facts["the image that stands for it"]["url"].startswith(HOST)
 
@@ -320,6 +381,7 @@ def test_only_cells_near_a_target_set_are_kept(world: World, tmp_path: Path) -> 
     number = next(iter(given)).split()[-1]
     story = explain(str(tmp_path / "out"), f"{HOST}/{number if number.isdigit() else 15}.jpg")[0]
     assert "cell_cosine" in story.steps[-1].facts
+    assert told(str(tmp_path / "out")) == {"unlike_target_images"}
     did = world.build(tmp_path / "out", image=image, semantic={**semantic, "images_per_cell": 1000})
     assert "image.embed" not in did
     assert dropped(tmp_path / "out") == {}  # one cell, into which the target falls

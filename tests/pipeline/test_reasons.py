@@ -14,6 +14,7 @@ from pipeline.config import build as make_config
 from pipeline.config import plain
 from tests.crawl.hostile_server import running
 from tests.pipeline import pages, small_archive, test_models
+from tests.pipeline.stories import told
 
 HTTP = {
     "http://images.test/to/metadata": "address_private",
@@ -48,8 +49,8 @@ LOST = ("http://images.test/logo.jpg", "a kettle that the error page shows")
 
 
 @pytest.fixture(scope="module")
-def given(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], str]:
-    """(url, text) -> the reason for which a run over the wild web dropped it."""
+def out(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A dataset of the wild web."""
     folder = tmp_path_factory.mktemp("wild")
     (folder / "queries.txt").write_text("kettle\n")
     (folder / "blocked.txt").write_text("forbiddenword\n")
@@ -98,7 +99,13 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], str
             }
         )
         build(config, quiet=True)
-    rows = dataset.open(str(folder / "out")).sql("SELECT url, text, reason FROM dropped").fetchall()
+    return str(folder / "out")
+
+
+@pytest.fixture(scope="module")
+def given(out: str) -> dict[tuple[str, str], str]:
+    """(url, text) -> the reason for which it was dropped."""
+    rows = dataset.open(out).sql("SELECT url, text, reason FROM dropped").fetchall()
     return {(url, text): reason for url, text, reason in rows}
 
 
@@ -120,6 +127,10 @@ def test_a_page_that_reserves_its_rights_has_its_reason(given: dict[tuple[str, s
     assert given[RESERVED] == "page_tdm_reserved"
 
 
+def test_every_reason_has_a_story_with_its_evidence(out: str, given: dict[tuple[str, str], str]) -> None:
+    assert told(out) == set(given.values())
+
+
 def test_the_vocabulary_is_provoked_whole(given: dict[tuple[str, str], str]) -> None:
-    """With `small_archive`, whose own reasons are asserted in test_build, and those of test_models."""
+    """With `small_archive`, whose reasons are asserted in test_build and test_explain, and those of test_models."""
     assert set(given.values()) | small_archive.PROVOKES | test_models.PROVOKES == set(REASONS)

@@ -92,20 +92,34 @@ CASES: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
         "personal_data",
         {"kinds": ["email_address", "phone_number"], "places": 3},
     ),
-    ({"characters": 4, "words": 1}, "text_too_short", {"characters": 4, "words": 1}),
-    ({"characters": 1001}, "text_too_long", {"characters": 1001, "words": 5}),
+    (
+        {"characters": 4, "words": 1},
+        "text_too_short",
+        {"characters": 4, "min_characters": 5, "words": 1, "min_words": 1},
+    ),
+    ({"characters": 1001}, "text_too_long", {"characters": 1001, "max_characters": 1000}),
     ({"is_filename": True}, "text_is_filename", {"is_filename": True}),
     (
         {"language": "de", "language_probability": 0.75, "page_language": "en"},
         "language_not_allowed",
-        {"language": "de", "language_probability": 0.75, "page_language": "en"},
+        {
+            "language": "de",
+            "language_probability": 0.75,
+            "language_min_probability": 0.4,
+            "page_language": "en",
+            "languages": ["en"],
+        },
     ),
     (
         {"blocked_terms": [term("nicht", "nl"), term("porn")]},
         "text_blocked",
         {"blocked_term": "porn", "list": "own.txt", "language": None},
     ),
-    ({"profanity_probability": 0.75}, "text_profane", {"profanity_probability": 0.75}),
+    (
+        {"profanity_probability": 0.75},
+        "text_profane",
+        {"profanity_probability": 0.75, "max_profanity_probability": 0.7},
+    ),
 ]
 
 

@@ -1,0 +1,144 @@
+"""A changed threshold reruns the SQL that decides, or a search over what was measured; no model, no hash, no fetch."""
+
+from __future__ import annotations
+
+import shutil
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import dataset
+import pipeline.stages.fetch
+from dataset.schema import STAGES
+from filters.perceptual import pdq
+from pipeline.build import build
+from pipeline.config import build as make_config
+from tests.filters import models
+from tests.filters.images import flip
+from tests.pipeline import pages
+from tests.pipeline.test_models import tinted
+
+HOST = "http://images.example"
+TEXTS = (
+    "a kettle that stands upon the old table",
+    "a small kettle beside the window of a kitchen",
+    "ein alter Kessel, auf Englisch kettle, in der Küche",
+    "a fucking kettle of shit",
+    "a busty kettle from the casino",
+    "a kettle that looks like the first one",
+    "a kettle in a picture of the evaluation set",
+    "a kettle on a list of hashes",
+)
+
+
+class World:
+    """Eight pairs that pass a permissive run with every model, and what its config names."""
+
+    def __init__(self, folder: Path):
+        pixels = [tinted(place, place / 10) for place in range(len(TEXTS))]
+        bodies = [pages.encoded(picture) for picture in pixels]
+        bodies[4] = pages.encoded(np.roll(tinted(2, 0.2), 2, axis=1))  # like the third
+        bodies[5] = pages.encoded(tinted(1, 0.16), quality=30)  # like the second, and redder
+        urls = [f"{HOST}/{place}.jpg" for place in range(len(TEXTS))]
+        tags = "".join(f'<img src="{url}" alt="{text}">' for url, text in zip(urls, TEXTS, strict=True))
+        held = {url: ("image/jpeg", body) for url, body in zip(urls, bodies, strict=True)}
+        archive = pages.write(folder / "a.warc.gz", [("http://page.example/", f"<html lang=en>{tags}")], held)
+        (folder / "queries.txt").write_text("kettle\n")
+        (folder / "words.txt").write_text("busty\n")
+        (folder / "set").mkdir()
+        (folder / "set" / "0.jpg").write_bytes(pages.encoded(tinted(6, 0.62), quality=30))
+        listed = flip(np.frombuffer(pdq(pixels[7])[0], np.uint8)[None], 20, np.random.default_rng(0))
+        (folder / "list.pdq").write_text(listed.tobytes().hex())
+        red = models.mean_colour(folder / "red.onnx")
+        self.base: dict[str, Any] = {
+            "sources": [str(archive)],
+            "text": {
+                "language_min_probability": 0.0,
+                "languages": [],
+                "blocklist": str(folder / "words.txt"),
+                "allowed_terms": ["busty"],
+                "max_profanity_probability": 0.999999,
+            },
+            "match": {"queries": str(folder / "queries.txt")},
+            "fetch": {"origins": ["archive"]},
+            "hashlists": {"files": [str(folder / "list.pdq")], "max_pdq_hamming": 10},
+            "image": {
+                "models": [{"name": "redness", "path": red, "size": 8, "answer": 0}],
+                "nsfw_model": "redness",
+                "max_nsfw_probability": 1.0,
+                "embedding_model": models.tiny_run(folder),
+                "min_clip_score": -1.0,
+            },
+            "faces": {"yunet": models.red_yunet(folder / "yunet.onnx"), "action": "drop", "min_score": 1.0},
+            "neardup": {"hash": "phash", "max_hamming": 7, "max_colour_distance": 2, "min_quality": 0},
+            "semantic": {"min_cosine": 0.99999},
+            "decontaminate": {
+                "folders": [str(folder / "set")],
+                "model": {"path": red, "size": 8},
+                "min_cosine": 1.0,
+            },
+            "pack": {"heldout_share": 0.0},
+            "run": {"workers": 0},
+        }
+        self.built = folder / "out"
+        self.build(self.built, self.base)
+
+    @staticmethod
+    def build(out: Path, config: dict[str, Any]) -> set[str]:
+        """Build; the phases that had anything to do."""
+        return set(build(make_config({**config, "out": str(out)}), quiet=True).did)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(tmp_path_factory.mktemp("thresholds"))
+
+
+def decided(out: Path, stage: str) -> list[tuple[str, str]]:
+    rows: list[tuple[str, str]] = (
+        dataset.open(str(out))
+        .sql(f"SELECT text, reason FROM dropped WHERE stage = '{stage}' ORDER BY text, reason")
+        .fetchall()
+    )
+    return rows
+
+
+SEARCH = {"neardup.map", "neardup.cells", "neardup.edges", "neardup.clusters", "neardup.semantic", "neardup.decide"}
+CHANGES: list[tuple[str, Any, set[str]]] = [
+    # key, another value, the phases of its stage that may run
+    ("text.languages", ["en"], {"text.decide"}),
+    ("text.max_profanity_probability", 0.0, {"text.decide"}),
+    ("text.allowed_terms", [], {"text.decide"}),
+    ("hashlists.max_pdq_hamming", 31, {"fetch.get", "fetch.decide"}),
+    ("image.max_nsfw_probability", 0.55, {"image.decide"}),
+    ("image.min_clip_score", 0.99, {"image.decide"}),
+    ("image.min_clip_score", "top 30%", {"image.cutoffs", "image.decide"}),
+    ("image.min_side", 97, {"image.decide"}),
+    ("faces.min_score", 0.5, {"image.decide"}),
+    ("neardup.max_hamming", 0, SEARCH),
+    ("neardup.max_colour_distance", 30, SEARCH),
+    ("semantic.min_cosine", 0.5, {"neardup.semantic", "neardup.decide"}),
+    ("decontaminate.max_hamming", 0, {"decontaminate.decide"}),
+    ("decontaminate.min_cosine", 0.95, {"decontaminate.decide"}),
+    ("decontaminate.max_colour_distance", 0, {"decontaminate.find", "decontaminate.decide"}),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "phases"), CHANGES, ids=[f"{key}={value}" for key, value, _ in CHANGES])
+def test_a_changed_threshold_decides_anew_on_what_was_measured(
+    key: str, value: Any, phases: set[str], world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    section, name = key.split(".")
+    stage = {"hashlists": "fetch", "faces": "image", "semantic": "neardup"}.get(section, section)
+    config = deepcopy(world.base)
+    config[section][name] = value
+    out = tmp_path / "out"
+    shutil.copytree(world.built, out)
+    monkeypatch.setattr(pipeline.stages.fetch, "ingest", None)  # no image is taken in again
+    done = world.build(out, config)
+    assert f"{stage}.decide" in done
+    assert {phase for phase in done if STAGES.index(phase.split(".")[0]) <= STAGES.index(stage)} <= phases
+    assert decided(out, stage) != decided(world.built, stage)
