@@ -14,10 +14,10 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from fastwarc.warc import WarcRecord
-
 from crawl.arc import ArcRecord, is_arc, read_arc, read_arc_at
-from crawl.containers import Container, Members, Source, open_container
+from crawl.containers import Container, Members, open_container
+from crawl.decoded import Source
+from crawl.odd_records import FoundRecord
 from crawl.payload import MAX_BODY_BYTES, decoded_body, parse_response
 from crawl.sources import MEMBER, open_source
 from dataset.storage import filesystem
@@ -177,7 +177,7 @@ def _of_arc(record: ArcRecord) -> Record:
     type_ = "response" if record.uri.startswith(("http:", "https:")) else "resource"
     values = {b"WARC-Target-URI": record.uri, b"WARC-Date": record.date or "", b"Content-Type": record.media_type}
     header = {name: value.encode("utf-8", "replace") for name, value in values.items()}.get
-    return Record(record.offset, type_, record.block, header)
+    return Record(record.offset, type_, record.block, header, record.is_addressable)
 
 
 def _walk(container: Container, start: int, stop: int, reading: Reading) -> Iterator[Record | int]:
@@ -252,7 +252,7 @@ def _body(record: Record) -> bytes:
     return decoded_body(parse_response(record.block)) if record.type == "response" else record.block
 
 
-def _record(record: WarcRecord, type_: str) -> Record:
+def _record(record: FoundRecord, type_: str) -> Record:
     block = record.reader.read(min(record.content_length, MAX_BODY_BYTES)) if record.content_length else b""
     return Record(record.stream_pos, type_, block, record.headers.get_bytes)
 

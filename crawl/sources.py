@@ -14,6 +14,7 @@ from typing import Literal
 
 import pyarrow as pa
 
+from crawl.arc import begins_arc
 from crawl.inflate import RAW
 from dataset.storage import open_input
 
@@ -54,9 +55,9 @@ def kind_of(location: str) -> Kind:
     lines = first_lines(head)
     if lines and all(_is_address(line) for line in lines):
         return "urls"
-    if lines and not lines[0].startswith(("WARC/", "filedesc:", "<")) and any(mark in lines[0] for mark in ",\t"):
-        return "csv"
-    return "archive"
+    if not lines or lines[0].startswith(("WARC/", "<")) or begins_arc(f"{lines[0]}\n".encode()):
+        return "archive"
+    return "csv" if any(mark in lines[0] for mark in ",\t") else "archive"
 
 
 def first_lines(head: bytes) -> list[str]:
