@@ -184,18 +184,19 @@ def _walk(container: Container, start: int, stop: int, reading: Reading) -> Iter
     """The records that begin in [start, stop), and the offset of each damage."""
     position, counted = start, -1
     while position < stop:
-        last, is_whole, is_end = -1, False, False
+        last, is_whole, is_short, is_end = -1, False, False, False
         try:
             for record in container.read(position):
                 if record.stream_pos >= stop:
                     return
                 is_first = record.stream_pos != last
-                last, is_whole = record.stream_pos, False
+                last, is_whole, is_short = record.stream_pos, False, False
                 reading.records += 1
                 if (type_ := str(record.record_type)) in _TYPES:
                     made = _record(record, type_)
                     made.is_addressable = is_first
                     is_whole = len(made.block) >= min(record.content_length, MAX_BODY_BYTES)
+                    is_short = not is_whole
                     yield made
             is_end = True
         except OSError:
@@ -206,6 +207,10 @@ def _walk(container: Container, start: int, stop: int, reading: Reading) -> Iter
         end = container.end_of(last) if last >= 0 else None
         bad = end if end is not None else max(last, position)
         if container.is_padding(bad):
+            if is_short:  # a whole gzip member with less in it than its record declares
+                reading.damaged_records += 1
+                reading.lost_bytes += bad - last
+                yield last
             break
         position = container.next_start(bad if end is not None else bad + 1)
         if bad != counted:

@@ -91,8 +91,8 @@ def is_misread(record: FoundRecord) -> bool:
     type_ = str(record.record_type)
     if type_ not in TYPES:
         written = record.headers.get_bytes(b"WARC-Type")
-        return written is None or written.strip().decode("latin-1").lower() in TYPES
-    return record.content_length == 0 and record.headers.get_bytes(b"Content-Length") is None
+        return written is None or b"\n" in written or written.strip().decode("latin-1").lower() in TYPES
+    return record.content_length == 0 and record.headers.get_bytes(b"Content-Length") != b"0"
 
 
 def parse_header(head: bytes) -> tuple[int, dict[bytes, bytes]] | None:
@@ -145,4 +145,5 @@ def read_odd(ahead: Forward, *, offset: int | None = None, skip: int = 0) -> Ite
             skip -= 1
         else:
             yield record
-        ahead.skip(record.reader.left)
+        if ahead.skip(record.reader.left) < record.reader.left:
+            raise OSError(f"the record at byte {begin:,} is cut off")
