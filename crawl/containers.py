@@ -29,6 +29,7 @@ from crawl.odd_records import (
 
 _GZIP = b"\x1f\x8b\x08"
 _ZSTD = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18")  # a frame, or a skippable one (RFC 8878, section 3)
+_ZIP = b"PK\x03\x04"
 _LZ4 = b"\x04\x22\x4d\x18"
 _WARC = re.compile(VERSION)
 _WARC_LINE = re.compile(rb"(?:\A|\n)(" + VERSION + rb")")
@@ -260,6 +261,11 @@ def open_container(source: Source) -> Container | str:
     head = source.peek(0, _SCAN_BYTES)
     if not head:
         return "is empty; fetch it again or take it out of `sources`"
+    if head.startswith(_ZIP):
+        return (
+            "is a zip, but no WACZ that can be read: it is damaged or holds nothing in archive/; "
+            "fetch it again or take it out of `sources`"
+        )
     if _WARC.match(head.lstrip(_PADDING)):
         return Stream(source)
     if head.startswith(_GZIP):
