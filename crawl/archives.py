@@ -1,6 +1,6 @@
 """Archives as records at byte offsets: planned in pieces, read from any piece, read at random.
 
-WARC 1.1, 1.0 and 0.18, which is what WAT files are, too, and ARC (see `crawl.arc`). A record's offset is where its
+WARC 1.1, 1.0 and before, which is what WAT files are, too, and ARC (see `crawl.arc`). A record's offset is where its
 first byte, compressed if it is, lies in the file. Only a WARC whose records are compressed one by one (see
 `crawl.containers`) can be entered in the middle; any other file is read by its first piece alone, and where one
 compressed stream holds all its records, offsets count the decompressed bytes.
@@ -23,7 +23,7 @@ from crawl.sources import MEMBER, open_source
 from dataset.storage import filesystem
 from dataset.web import is_web
 
-_TYPES = frozenset({"response", "resource", "metadata"})
+_TYPES = frozenset({"response", "resource", "metadata", "revisit"})
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Piece:
 
 @dataclass(slots=True, eq=False)
 class Record:
-    """A response, resource or metadata record. Its header is decoded when asked for: of a WAT record seldom."""
+    """A response, resource, metadata or revisit record. Its header is decoded when asked for: of a WAT seldom."""
 
     offset: int
     type: str
@@ -60,6 +60,11 @@ class Record:
     def content_type(self) -> str:
         """Of the block."""
         return self._value(b"Content-Type")
+
+    @property
+    def refers_to(self) -> str:
+        """Where a revisit record says that its body was captured before; empty if it does not."""
+        return self._value(b"WARC-Refers-To-Target-URI").strip("<>")
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Record) and self._told() == other._told()
@@ -105,7 +110,7 @@ def describe(location: str) -> str:
 
 
 def read_records(piece: Piece, reading: Reading) -> Iterator[Record]:
-    """The response, resource and metadata records that begin in a piece, in the file's order.
+    """The response, resource, metadata and revisit records that begin in a piece, in the file's order.
 
     Args:
         piece: what to read.

@@ -231,7 +231,7 @@ def test_a_cut_off_record_is_given_as_far_as_it_goes(tmp_path: Path) -> None:
         (gzip.compress(b"<html>" * 1000), "is neither WARC, WAT nor ARC"),
         (b"\x1f\x8b\x08" + b"\xff" * 100, "is neither WARC, WAT nor ARC"),
         (bytes(3_000_000), "is neither WARC, WAT nor ARC"),
-        (b"PK\x03\x04" + b"\x00" * 50, "is neither WARC, WAT nor ARC"),
+        (b"PK\x03\x04" + b"\x00" * 50, "is a zip, but no WACZ that can be read"),
     ],
     ids=["empty", "html", "gzipped html", "gzip's first bytes", "zeros", "zip"],
 )
