@@ -49,7 +49,7 @@ def main() -> None:
         return call
 
     pixels.decode = timed("decode", pixels.decode)
-    pixels.reduce = timed("resize", pixels.reduce)  # called by decode
+    pixels.resize = timed("resize", pixels.resize)  # called by decode
     pixels.encode = timed("encode", pixels.encode)
     settings = ImageConfig(quality=QUALITY)
 

@@ -1,7 +1,8 @@
 """ARC files, the format of web archives before WARC (Internet Archive, 1996): records at byte offsets.
 
 A record is a line (URL, IP address, date, media type, …, length) and so many bytes; compressed files have a gzip member
-for each record. What is damaged is skipped up to the next line that looks like a record's.
+for each record, or are one gzip stream, in which offsets count the decompressed bytes. What is damaged is skipped up to
+the next line that looks like a record's.
 """
 
 from __future__ import annotations
@@ -9,125 +10,158 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from crawl.containers import Source
-from crawl.inflate import GZIP, inflate
+from crawl.decoded import Source
+from crawl.forward import Forward
+from crawl.inflate import GZIP, GzipMember, GzipStream, inflate
 from crawl.payload import MAX_BODY_BYTES
 
 _MAGIC = b"\x1f\x8b\x08"
+# Early crawlers wrote spaces into URLs, and no date where they had none.
 _LINE = re.compile(
-    rb"(?:\A|\n)(([a-z][a-z0-9+.-]{1,20}:[^ \r\n]{1,4096}) [^ \r\n]{0,64} (\d{8,14})"
-    rb" ([^\r\n]{0,512}?) ?(\d{1,12}))\r?\n"
+    rb"(?:\A|\n)(([a-z][a-z0-9+.-]{1,20}:[^\r\n]{0,4096}?) [^ \r\n]{0,64} (\d{8,20}|null|-)"
+    rb" ([^\r\n]{0,512}?) ?(\d{1,12}))\r?\n",
+    re.IGNORECASE,
 )
+_PADDING = b"\x00 \t\r\n"
 _SCAN_BYTES = 2**20
 _LINE_BYTES = 8 * 1024
 
 
 @dataclass(frozen=True)
 class ArcRecord:
-    """A record: where it begins, where the next can, what its line says, and its bytes (at most MAX_BODY_BYTES)."""
+    """A record: where it begins, what its line says, and its bytes (at most MAX_BODY_BYTES)."""
 
     offset: int
-    end: int
     uri: str
     date: str | None  # ISO 8601
     media_type: str
     block: bytes
-    is_whole: bool
+    is_addressable: bool = True  # whether `read_arc_at` finds it at its offset: the first record of a gzip member
+
+
+def begins_arc(head: bytes) -> bool:
+    """Whether a file's first bytes, decompressed, are an ARC's: a record about the file, or any other record."""
+    head = head.lstrip(_PADDING)
+    return head.startswith(b"filedesc:") or _LINE.match(head) is not None
 
 
 def is_arc(source: Source) -> bool:
-    """Whether a file begins as an ARC does: with a record about itself."""
+    """Whether a file begins as an ARC does."""
     head = source.peek(0, _LINE_BYTES)
     if head.startswith(_MAGIC):
-        head, _ = inflate(zlib.decompressobj(GZIP), head, 64)
-    return head.startswith(b"filedesc:")
+        head, _ = inflate(zlib.decompressobj(GZIP), head, _LINE_BYTES)
+    return begins_arc(head)
 
 
-def read_arc(source: Source, offset: int = 0) -> Iterator[ArcRecord | tuple[int, int]]:
-    """The records from an offset on, and for each damage the bytes (start, end) that no record was read from."""
-    is_compressed = source.peek(0, len(_MAGIC)) == _MAGIC
-    while offset < source.size:
-        record = (_member if is_compressed else _plain)(source, offset)
-        if record is None or not record.is_whole:
-            after = _next(source, offset + 1, is_compressed)
-            if record is not None and record.block:
-                yield record
-            elif not source.peek(offset, _SCAN_BYTES).strip(b"\r\n\x00 ") and after == source.size:
-                return  # padding
-            yield offset, after
-            offset = after
-        else:
-            yield record
-            offset = record.end
+def read_arc(source: Source) -> Iterator[ArcRecord | tuple[int, int]]:
+    """The records, and for each damage the bytes (start, end) of the file that no whole record was read from."""
+    if not _has_members(source):
+        yield from _records(_stream(source))
+        return
+    offset = 0
+    while offset < source.size and source.peek(offset, _SCAN_BYTES).strip(_PADDING):
+        member = GzipMember(source.peek, offset)
+        is_first, is_damaged = True, False
+        for item in _records(Forward(member.read)):
+            if isinstance(item, ArcRecord):
+                yield replace(item, offset=offset, is_addressable=is_first)
+                is_first = False
+            else:
+                is_damaged = True
+        end = _next_member(source, offset + 1) if member.is_damaged else member.end
+        if is_damaged or member.is_damaged:
+            yield offset, end
+        offset = end
 
 
 def read_arc_at(source: Source, offsets: Sequence[int]) -> Iterator[ArcRecord]:
-    """The records at offsets; those that cannot be read are left out."""
-    is_compressed = source.peek(0, len(_MAGIC)) == _MAGIC
+    """The records at sorted offsets; those that cannot be read are left out."""
+    is_stream = not _has_members(source)
+    ahead = _stream(source)
     for offset in offsets:
-        record = (_member if is_compressed else _plain)(source, offset)
-        if record is not None:
-            yield record
+        if is_stream:
+            ahead.skip(offset - ahead.at)
+        else:
+            ahead = Forward(GzipMember(source.peek, offset).read)
+        item = _record(ahead)
+        if item is not None:
+            yield replace(item[0], offset=offset)
 
 
-def _plain(source: Source, offset: int) -> ArcRecord | None:
-    head = source.peek(offset, _LINE_BYTES)
-    line = _LINE.match(head)
+def _has_members(source: Source) -> bool:
+    """Whether the file is compressed, and its first gzip member holds one record and no more."""
+    if source.peek(0, len(_MAGIC)) != _MAGIC:
+        return False
+    member = GzipMember(source.peek, 0)
+    ahead = Forward(member.read)
+    return not ahead.skip_all(_PADDING) or _record(ahead) is None or not ahead.skip_all(_PADDING)
+
+
+def _stream(source: Source) -> Forward:
+    is_compressed = source.peek(0, len(_MAGIC)) == _MAGIC
+    source.seek(0)
+    return Forward(GzipStream(source.read).read if is_compressed else source.read)
+
+
+def _records(ahead: Forward) -> Iterator[ArcRecord | tuple[int, int]]:
+    """The records to the end, and for each damage the bytes (start, end) that no whole record was read from."""
+    while ahead.skip_all(_PADDING):
+        begin = ahead.at
+        item = _record(ahead)
+        if item is not None:
+            yield item[0]
+        if item is None or not item[1]:
+            _skip_to_next(ahead)
+            yield begin, ahead.at
+
+
+def _record(ahead: Forward) -> tuple[ArcRecord, bool] | None:
+    """The record that begins here and whether it is whole; goes to its end.
+
+    Goes nowhere if there is none or it is cut off: a wrong length must not cost the records after it.
+    """
+    line = _LINE.match(ahead.peek(_LINE_BYTES))
     if line is None:
         return None
-    start, length = offset + line.end(), int(line[5])
-    block = source.peek(start, min(length, MAX_BODY_BYTES))
-    end = start + length
-    return _made(line, offset, end + len(source.peek(end, 1)), block, end <= source.size)
+    length = int(line[5])
+    held = line.end() + min(length, MAX_BODY_BYTES)
+    data = ahead.peek(held)
+    at = ahead.at
+    is_whole = len(data) == held and ahead.skip(line.end() + length) == line.end() + length
+    return _made(line, at, data[line.end() :]), is_whole
 
 
-def _member(source: Source, offset: int) -> ArcRecord | None:
-    """The record of the gzip member at an offset."""
-    inflater = zlib.decompressobj(GZIP)
-    parts: list[bytes] = []
-    size, at, is_unharmed = 0, offset, True
-    while is_unharmed and not inflater.eof:
-        data = inflater.unconsumed_tail
-        if not data:
-            data = source.peek(at, _SCAN_BYTES if parts else _LINE_BYTES * 2)
-            at += len(data)
-        if not data:
-            is_unharmed = False
-            break
-        part, is_unharmed = inflate(inflater, data, _SCAN_BYTES)
-        parts.append(part)
-        size += len(part)
-        is_unharmed = is_unharmed and size <= MAX_BODY_BYTES + _LINE_BYTES  # a bomb, or more than is read of any record
-    text = b"".join(parts)
-    line = _LINE.match(text)
-    if line is None:
-        return None
-    block = text[line.end() : line.end() + min(int(line[5]), MAX_BODY_BYTES)]
-    return _made(line, offset, at - len(inflater.unused_data), block, is_unharmed)
-
-
-def _made(line: re.Match[bytes], offset: int, end: int, block: bytes, is_whole: bool) -> ArcRecord:
-    digits = line[3].decode().ljust(14, "0")
+def _made(line: re.Match[bytes], offset: int, block: bytes) -> ArcRecord:
+    digits = line[3][:14].decode().ljust(14, "0")
     date = f"{digits[:4]}-{digits[4:6]}-{digits[6:8]}T{digits[8:10]}:{digits[10:12]}:{digits[12:14]}Z"
     media_type = line[4].split(b" ")[0].decode("latin-1")
-    return ArcRecord(offset, end, line[2].decode("utf-8", "replace"), date, media_type, block, is_whole)
+    return ArcRecord(offset, line[2].decode("utf-8", "replace"), date if digits.isdigit() else None, media_type, block)
 
 
-def _next(source: Source, offset: int, is_compressed: bool) -> int:
-    """Where the first record at or after an offset seems to begin; the file's size if none does."""
+def _skip_to_next(ahead: Forward) -> None:
+    """Go forward to where the next record seems to begin, or to the end."""
+    ahead.skip(1)
+    while chunk := ahead.peek(_SCAN_BYTES):
+        line_break = chunk.find(b"\n")  # what comes before is the rest of a line
+        match = _LINE.search(chunk, line_break) if line_break >= 0 else None
+        if match is not None:
+            ahead.skip(match.start(1))
+            return
+        ahead.skip(len(chunk) if len(chunk) < _SCAN_BYTES else len(chunk) - _LINE_BYTES)
+
+
+def _next_member(source: Source, offset: int) -> int:
+    """Where the first gzip member at or after an offset begins that holds a record; the file's size if none does."""
     while offset < source.size:
         chunk = source.peek(offset, _SCAN_BYTES)
-        if is_compressed:
-            at = chunk.find(_MAGIC)
-            while at >= 0:
-                start, _ = inflate(zlib.decompressobj(GZIP), source.peek(offset + at, _LINE_BYTES), _LINE_BYTES)
-                if _LINE.match(start):
-                    return offset + at
-                at = chunk.find(_MAGIC, at + 1)
-        elif match := _LINE.search(chunk):
-            return offset + match.start(1)
+        at = chunk.find(_MAGIC)
+        while at >= 0:
+            start, _ = inflate(zlib.decompressobj(GZIP), source.peek(offset + at, _LINE_BYTES), _LINE_BYTES)
+            if _LINE.match(start):
+                return offset + at
+            at = chunk.find(_MAGIC, at + 1)
         if len(chunk) < _SCAN_BYTES:
             break
         offset += len(chunk) - _LINE_BYTES

@@ -1,6 +1,6 @@
 """Archives as records at byte offsets: planned in pieces, read from any piece, read at random.
 
-WARC 1.1, 1.0 and 0.18, which is what WAT files are, too, and ARC (see `crawl.arc`). A record's offset is where its
+WARC 1.1, 1.0 and before, which is what WAT files are, too, and ARC (see `crawl.arc`). A record's offset is where its
 first byte, compressed if it is, lies in the file. Only a WARC whose records are compressed one by one (see
 `crawl.containers`) can be entered in the middle; any other file is read by its first piece alone, and where one
 compressed stream holds all its records, offsets count the decompressed bytes.
@@ -14,16 +14,16 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from fastwarc.warc import WarcRecord
-
 from crawl.arc import ArcRecord, is_arc, read_arc, read_arc_at
-from crawl.containers import Container, Members, Source, open_container
+from crawl.containers import Container, Members, open_container
+from crawl.decoded import Source
+from crawl.odd_records import FoundRecord
 from crawl.payload import MAX_BODY_BYTES, decoded_body, parse_response
 from crawl.sources import MEMBER, open_source
 from dataset.storage import filesystem
 from dataset.web import is_web
 
-_TYPES = frozenset({"response", "resource", "metadata"})
+_TYPES = frozenset({"response", "resource", "metadata", "revisit"})
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Piece:
 
 @dataclass(slots=True, eq=False)
 class Record:
-    """A response, resource or metadata record. Its header is decoded when asked for: of a WAT record seldom."""
+    """A response, resource, metadata or revisit record. Its header is decoded when asked for: of a WAT seldom."""
 
     offset: int
     type: str
@@ -60,6 +60,11 @@ class Record:
     def content_type(self) -> str:
         """Of the block."""
         return self._value(b"Content-Type")
+
+    @property
+    def refers_to(self) -> str:
+        """Where a revisit record says that its body was captured before; empty if it does not."""
+        return self._value(b"WARC-Refers-To-Target-URI").strip("<>")
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Record) and self._told() == other._told()
@@ -105,7 +110,7 @@ def describe(location: str) -> str:
 
 
 def read_records(piece: Piece, reading: Reading) -> Iterator[Record]:
-    """The response, resource and metadata records that begin in a piece, in the file's order.
+    """The response, resource, metadata and revisit records that begin in a piece, in the file's order.
 
     Args:
         piece: what to read.
@@ -177,25 +182,26 @@ def _of_arc(record: ArcRecord) -> Record:
     type_ = "response" if record.uri.startswith(("http:", "https:")) else "resource"
     values = {b"WARC-Target-URI": record.uri, b"WARC-Date": record.date or "", b"Content-Type": record.media_type}
     header = {name: value.encode("utf-8", "replace") for name, value in values.items()}.get
-    return Record(record.offset, type_, record.block, header)
+    return Record(record.offset, type_, record.block, header, record.is_addressable)
 
 
 def _walk(container: Container, start: int, stop: int, reading: Reading) -> Iterator[Record | int]:
     """The records that begin in [start, stop), and the offset of each damage."""
     position, counted = start, -1
     while position < stop:
-        last, is_whole, is_end = -1, False, False
+        last, is_whole, is_short, is_end = -1, False, False, False
         try:
             for record in container.read(position):
                 if record.stream_pos >= stop:
                     return
                 is_first = record.stream_pos != last
-                last, is_whole = record.stream_pos, False
+                last, is_whole, is_short = record.stream_pos, False, False
                 reading.records += 1
                 if (type_ := str(record.record_type)) in _TYPES:
                     made = _record(record, type_)
                     made.is_addressable = is_first
                     is_whole = len(made.block) >= min(record.content_length, MAX_BODY_BYTES)
+                    is_short = not is_whole
                     yield made
             is_end = True
         except OSError:
@@ -206,6 +212,10 @@ def _walk(container: Container, start: int, stop: int, reading: Reading) -> Iter
         end = container.end_of(last) if last >= 0 else None
         bad = end if end is not None else max(last, position)
         if container.is_padding(bad):
+            if is_short:  # a whole gzip member with less in it than its record declares
+                reading.damaged_records += 1
+                reading.lost_bytes += bad - last
+                yield last
             break
         position = container.next_start(bad if end is not None else bad + 1)
         if bad != counted:
@@ -252,7 +262,7 @@ def _body(record: Record) -> bytes:
     return decoded_body(parse_response(record.block)) if record.type == "response" else record.block
 
 
-def _record(record: WarcRecord, type_: str) -> Record:
+def _record(record: FoundRecord, type_: str) -> Record:
     block = record.reader.read(min(record.content_length, MAX_BODY_BYTES)) if record.content_length else b""
     return Record(record.stream_pos, type_, block, record.headers.get_bytes)
 

@@ -1,13 +1,15 @@
 """From a page's bytes to UTF-8, by the order that browsers follow (HTML standard, "determining the encoding").
 
-A byte order mark, then the transport's charset, then the page's own `<meta>` or XML declaration, then UTF-8 if the
-bytes are valid UTF-8, then windows-1252.
+A byte order mark, then the transport's charset, then the page's own `<meta>` or XML declaration, then what its bytes
+seem to be (`crawl.detect`).
 """
 
 from __future__ import annotations
 
 import codecs
 import re
+
+from crawl.detect import guess
 
 # The Encoding standard's labels (encoding.spec.whatwg.org, "names and labels"), by the Python codec that decodes them.
 _LABELS = {
@@ -47,7 +49,7 @@ _LABELS = {
     "gb18030": "chinese csgb2312 csiso58gb231280 gb2312 gb_2312 gb_2312-80 gbk iso-ir-58 x-gbk gb18030",
     "big5hkscs": "big5 big5-hkscs cn-big5 csbig5 x-x-big5",
     "euc_jp": "cseucpkdfmtjapanese euc-jp x-euc-jp",
-    "iso2022_jp": "csiso2022jp iso-2022-jp",
+    "iso2022_jp_ext": "csiso2022jp iso-2022-jp",
     "cp932": "csshiftjis ms932 ms_kanji shift-jis shift_jis sjis windows-31j x-sjis",
     "cp949": "cseuckr csksc56011987 euc-kr iso-ir-149 korean ks_c_5601-1987 ks_c_5601-1989 ksc5601 ksc_5601 "
     "windows-949",
@@ -56,6 +58,8 @@ _LABELS = {
 }
 _CODECS = {label: codec for codec, labels in _LABELS.items() for label in labels.split()}
 
+# What Python's tables of JIS X 0208 map otherwise than the Encoding standard's.
+_JIS = str.maketrans("\u301c\u2212\u2016\u00a2\u00a3\u00ac", "\uff5e\uff0d\u2225\uffe0\uffe1\uffe2")
 _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
@@ -82,19 +86,36 @@ def to_utf8(page: bytes, declared: str | None = None) -> bytes:
         page: the page as the server sent it.
         declared: the charset of the response's Content-Type, if it has one.
     """
-    for mark, name in (
-        (codecs.BOM_UTF8, "utf-8"),
-        (codecs.BOM_UTF16_BE, "utf-16-be"),
-        (codecs.BOM_UTF16_LE, "utf-16-le"),
-    ):
+    for mark, name in _BYTE_ORDER_MARKS:
         if page.startswith(mark):
             return _recode(page[len(mark) :], name)
-    return _recode(page, codec_of(declared) or _own_declaration(page) or _guess(page))
+    return _recode(page, codec_of(declared) or _own_declaration(page) or guess(page))
 
 
 def _recode(page: bytes, codec: str) -> bytes:
-    # The parser replaces what is not UTF-8 by itself.
-    return page if codec == "utf-8" else page.decode(codec, "replace").encode("utf-8", "replace")
+    if codec == "utf-8":
+        return page  # the parser replaces what is not UTF-8 by itself
+    if codec in ("euc_jp", "iso2022_jp_ext"):
+        return page.decode(codec, _NEC).translate(_JIS).encode("utf-8", "replace")
+    return page.decode(codec, "replace").encode("utf-8", "replace")
+
+
+def _nec_character(error: UnicodeError) -> tuple[str, int]:
+    """A character that NEC and IBM added to JIS X 0208, such as ① and ㈱, which Python has in Shift_JIS alone."""
+    assert isinstance(error, UnicodeDecodeError)
+    pair = error.object[error.start : error.start + 2]
+    row, cell = (byte & 0x7F for byte in pair.ljust(2))
+    if not (0x21 <= row <= 0x7E and 0x21 <= cell <= 0x7E) or (pair[0] ^ pair[-1]) & 0x80:
+        return "\ufffd", error.end
+    # JIS X 0208:1997, annex 1: two rows of 94 stand under one lead byte.
+    lead = (row + 1) // 2 + (0x70 if row < 0x5F else 0xB0)
+    trail = cell + (0x1F + (cell >= 0x60) if row % 2 else 0x7E)
+    text = bytes((lead, trail)).decode("cp932", "replace")
+    return ("\ufffd", error.end) if "\ufffd" in text else (text, error.start + 2)
+
+
+_NEC = "openwit_nec"
+codecs.register_error(_NEC, _nec_character)
 
 
 def _own_declaration(page: bytes) -> str | None:
@@ -104,12 +125,3 @@ def _own_declaration(page: bytes) -> str | None:
     codec = codec_of((match[1] or match[2]).decode("latin-1"))
     # A declaration that could be read as ASCII cannot be UTF-16 (HTML standard, prescan, step 15).
     return "utf-8" if codec in ("utf-16-be", "utf-16-le") else codec
-
-
-def _guess(page: bytes) -> str:
-    try:
-        page.decode("utf-8")
-    except UnicodeDecodeError as error:
-        # A page cut in the middle of a character is still UTF-8.
-        return "utf-8" if error.start >= len(page) - 3 and error.start > 0 else "cp1252"
-    return "utf-8"

@@ -11,123 +11,35 @@ import sys
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Literal
 
-import pyarrow as pa
-from fastwarc.stream_io import Lz4Reader, ZstdReader
-from fastwarc.warc import ArchiveIterator, WarcRecord, WarcRecordType
+from fastwarc.warc import ArchiveIterator
 
-from crawl.inflate import GZIP, GzipStream
+from crawl.decoded import Decoded, Source
+from crawl.forward import Forward
+from crawl.inflate import GZIP, GzipMember
+from crawl.odd_records import (
+    MAX_HEADER_BYTES,
+    VERSION,
+    FoundRecord,
+    declared_length,
+    is_misread,
+    parse_header,
+    read_odd,
+)
 
 _GZIP = b"\x1f\x8b\x08"
 _ZSTD = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18")  # a frame, or a skippable one (RFC 8878, section 3)
+_ZIP = b"PK\x03\x04"
 _LZ4 = b"\x04\x22\x4d\x18"
-_VERSION = rb"WARC/[01]\.\d{1,3}\r?\n"
-_WARC = re.compile(_VERSION)
-_WARC_LINE = re.compile(rb"(?:\A|\n)(" + _VERSION + rb")")
-_HEADER_END = re.compile(rb"\r?\n\r?\n")
-_CONTENT_LENGTH = re.compile(rb"\ncontent-length[ \t]*:[ \t]*(\d{1,18})[ \t]*\r?\n", re.IGNORECASE)
+_WARC = re.compile(VERSION)
+_WARC_LINE = re.compile(rb"(?:\A|\n)(" + VERSION + rb")")
 _PADDING = b"\x00 \t\r\n"
-_MAX_HEADER_BYTES = 256 * 1024
 _READ_BYTES = 2**16
+_FIRST_LINE_BYTES = 16
 _SCAN_BYTES = 2**20
 # A stored (incompressible) deflate block has at most 65,535 bytes (RFC 1951, section 3.2.4). An archive inside a record
 # looks like records of the outer file for so long; then the header of the outer's next block stands in its bytes.
 _PROOF_BYTES = 2 * 65_535
-
-
-class Source:
-    """A file as FastWARC reads it, that remembers whether an error was the storage's and not the content's."""
-
-    def __init__(self, file: pa.NativeFile):
-        self._file = file
-        self.size: int = file.size()
-        self.failure: OSError | None = None
-
-    def read(self, count: int = -1) -> bytes:
-        try:
-            return bytes(self._file.read(count if count >= 0 else None))
-        except OSError as error:
-            self.failure = error
-            raise
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return int(self._file.seek(offset, whence))
-
-    def tell(self) -> int:
-        return int(self._file.tell())
-
-    @property
-    def closed(self) -> bool:
-        """Whether the file's owner has closed it."""
-        return bool(self._file.closed)
-
-    def close(self) -> None:
-        """The file's owner closes it."""
-
-    def peek(self, offset: int, count: int) -> bytes:
-        """Up to `count` bytes from an offset on."""
-        self.seek(min(offset, self.size))
-        return self.read(count)
-
-
-class _Decoded:
-    """A compressed file as the bytes that it holds; going back means decoding from the start."""
-
-    def __init__(self, source: Source, compression: Literal["gzip", "zstd", "lz4"]):
-        self._source = source
-        self._compression = compression
-        self.size = sys.maxsize  # unknown until all is decoded
-        self.undecodable_bytes = 0  # of the compressed file
-        self._reopen()
-
-    @property
-    def failure(self) -> OSError | None:
-        return self._source.failure
-
-    def _reopen(self) -> None:
-        self._source.seek(0)
-        self._at = 0
-        self._decoder: GzipStream | ZstdReader | Lz4Reader
-        if self._compression == "gzip":
-            self._decoder = GzipStream(self._source.read)
-        else:
-            self._decoder = (ZstdReader if self._compression == "zstd" else Lz4Reader)(self._source)
-
-    def read(self, count: int = -1) -> bytes:
-        try:
-            data: bytes = self._decoder.read(count if count >= 0 else _SCAN_BYTES)
-            is_damaged = isinstance(self._decoder, GzipStream) and self._decoder.is_damaged
-        except OSError:
-            if self.failure is not None:
-                raise
-            data, is_damaged = b"", True
-        if is_damaged:
-            self.undecodable_bytes = max(1, self._source.size - self._source.tell())
-        self._at += len(data)
-        return data
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        if offset < self._at:
-            self._reopen()
-        while self._at < offset and self.read(min(offset - self._at, _SCAN_BYTES)):
-            pass
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
-
-    def close(self) -> None:
-        """The file's owner closes it."""
-
-    def peek(self, offset: int, count: int) -> bytes:
-        if self.seek(offset) < offset:
-            return b""
-        parts: list[bytes] = []
-        while count > 0 and (part := self.read(count)):
-            parts.append(part)
-            count -= len(part)
-        return b"".join(parts)
 
 
 class Container(ABC):
@@ -135,7 +47,7 @@ class Container(ABC):
 
     splittable = False
 
-    def __init__(self, source: Source | _Decoded):
+    def __init__(self, source: Source | Decoded):
         self.source = source
         self.type = "warc"
         self.type = self._sniff()
@@ -154,16 +66,26 @@ class Container(ABC):
         """Bytes of the file behind damage that nothing can be read behind; known once all is read."""
         return 0
 
-    def read(self, offset: int) -> Iterator[WarcRecord]:
+    def read(self, offset: int) -> Iterator[FoundRecord]:
         """The records from an offset on. Raises OSError at damage."""
         self.source.seek(offset)
-        return iter(
-            ArchiveIterator(
-                self.source, parse_http=False, max_header_len=_MAX_HEADER_BYTES, stream_detect=self.splittable
-            )
+        records = ArchiveIterator(
+            self.source, parse_http=False, max_header_len=MAX_HEADER_BYTES, stream_detect=self.splittable
         )
+        last, since = -1, 0
+        for record in records:
+            since = since + 1 if record.stream_pos == last else 0
+            last = record.stream_pos
+            if is_misread(record):
+                yield from self._read_odd(last, since)
+                return
+            yield record
 
-    def read_at(self, offsets: Sequence[int]) -> Iterator[tuple[int, WarcRecord]]:
+    @abstractmethod
+    def _read_odd(self, offset: int, skip: int) -> Iterator[FoundRecord]:
+        """The records from an offset on, without the first `skip`, by a reader that forgives more."""
+
+    def read_at(self, offsets: Sequence[int]) -> Iterator[tuple[int, FoundRecord]]:
         """The records at sorted offsets; those that cannot be read are left out."""
         for offset in offsets:
             try:
@@ -191,9 +113,10 @@ class Container(ABC):
         """`wat` if the first record that is not about the file itself is ia-web-commons' JSON, else `warc`."""
         try:
             for record in self.read(0):
-                if record.record_type == WarcRecordType.metadata and b'"Envelope"' in record.reader.read(_READ_BYTES):
+                type_ = str(record.record_type)
+                if type_ == "metadata" and b'"Envelope"' in record.reader.read(_READ_BYTES):
                     return "wat"
-                if record.record_type != WarcRecordType.warcinfo:
+                if type_ != "warcinfo":
                     break
         except OSError:
             if self.source.failure is not None:
@@ -208,6 +131,14 @@ class Members(Container):
 
     def end_of(self, offset: int) -> int | None:
         return self._inflate(offset, self.size)
+
+    def _read_odd(self, offset: int, skip: int) -> Iterator[FoundRecord]:
+        while not self.is_padding(offset):
+            member = GzipMember(self.source.peek, offset)
+            yield from read_odd(Forward(member.read), offset=offset, skip=skip)
+            if member.is_damaged:
+                raise OSError(f"no whole gzip member at byte {offset:,}")
+            offset, skip = member.end, 0
 
     def next_start(self, offset: int) -> int:
         while offset < self.size:
@@ -272,15 +203,23 @@ class Members(Container):
 class Stream(Container):
     """Records one after the other in one sequence of bytes, compressed as a whole or not at all."""
 
-    def __init__(self, source: Source | _Decoded):
-        self._decoded = isinstance(source, _Decoded)
+    def __init__(self, source: Source | Decoded):
+        self._decoded = isinstance(source, Decoded)
+        self._is_odd = b"\r\r\n" in source.peek(0, _FIRST_LINE_BYTES)  # which FastWARC misreads without a sign
         super().__init__(source)
 
     @property
     def undecodable_bytes(self) -> int:
-        return self.source.undecodable_bytes if isinstance(self.source, _Decoded) else 0
+        return self.source.undecodable_bytes if isinstance(self.source, Decoded) else 0
 
-    def read_at(self, offsets: Sequence[int]) -> Iterator[tuple[int, WarcRecord]]:
+    def read(self, offset: int) -> Iterator[FoundRecord]:
+        return self._read_odd(offset, 0) if self._is_odd else super().read(offset)
+
+    def _read_odd(self, offset: int, skip: int) -> Iterator[FoundRecord]:
+        self.source.seek(offset)
+        yield from read_odd(Forward(self.source.read, offset), skip=skip)
+
+    def read_at(self, offsets: Sequence[int]) -> Iterator[tuple[int, FoundRecord]]:
         if not self._decoded:
             yield from super().read_at(offsets)
             return
@@ -294,13 +233,12 @@ class Stream(Container):
                 raise self.source.failure from None
 
     def end_of(self, offset: int) -> int | None:
-        head = self.source.peek(offset, _MAX_HEADER_BYTES)
-        header = _HEADER_END.search(head)
-        length = _CONTENT_LENGTH.search(head, 0, header.end() if header else 0)
+        header = parse_header(self.source.peek(offset, MAX_HEADER_BYTES))
+        length = declared_length(header[1]) if header else None
         if header is None or length is None:
             return None
-        end = offset + header.end() + int(length[1])
-        if int(length[1]) and not self.source.peek(end - 1, 1):
+        end = offset + header[0] + length
+        if length and not self.source.peek(end - 1, 1):
             return None
         after = self.source.peek(end, 4)
         return end + len(after) - len(after.lstrip(b"\r\n"))
@@ -323,6 +261,11 @@ def open_container(source: Source) -> Container | str:
     head = source.peek(0, _SCAN_BYTES)
     if not head:
         return "is empty; fetch it again or take it out of `sources`"
+    if head.startswith(_ZIP):
+        return (
+            "is a zip, but no WACZ that can be read: it is damaged or holds nothing in archive/; "
+            "fetch it again or take it out of `sources`"
+        )
     if _WARC.match(head.lstrip(_PADDING)):
         return Stream(source)
     if head.startswith(_GZIP):
@@ -330,7 +273,7 @@ def open_container(source: Source) -> Container | str:
         if container is not None:
             return container
     if _ZSTD.match(head) or head.startswith(_LZ4):
-        decoded = _Decoded(source, "lz4" if head.startswith(_LZ4) else "zstd")
+        decoded = Decoded(source, "lz4" if head.startswith(_LZ4) else "zstd")
         if _WARC.match(decoded.peek(0, 64)):
             return Stream(decoded)
     members = Members(source)
@@ -358,11 +301,11 @@ def _gzip(source: Source) -> Container | None:
         length += len(part)
         if expected < 0:
             head += part
-            if header := _HEADER_END.search(head):
-                declared = _CONTENT_LENGTH.search(head, 0, header.end())
-                expected = header.end() + int(declared[1]) if declared else sys.maxsize
+            if header := parse_header(head):
+                declared = declared_length(header[1])
+                expected = sys.maxsize if declared is None else header[0] + declared
         if 0 <= expected < length - 4:
-            return Stream(_Decoded(source, "gzip")) if _WARC.match(head) else None
-        if len(head) > _MAX_HEADER_BYTES and expected < 0:
+            return Stream(Decoded(source, "gzip")) if _WARC.match(head) else None
+        if len(head) > MAX_HEADER_BYTES and expected < 0:
             break
     return Members(source) if _WARC.match(head) else None

@@ -16,13 +16,14 @@ from crawl.archives import Piece, Reading, Record, read_records
 from crawl.canonical import canonical_urls
 from crawl.charset import to_utf8
 from crawl.clean import clean_texts, not_empty
+from crawl.held import HeldImages
 from crawl.html import TEXT_SOURCES, asks_noai, parse_page, reserves_tdm
 from crawl.payload import Response, charset, decoded_body, is_html, is_image, media_type, parse_response
 from crawl.personal_data import KINDS, mask_text
 from crawl.rows import UNIDENTIFIED, Counts, Rows, identified
 from crawl.sources import kind_of
 from crawl.tables import TableError, read_rows
-from crawl.urls import INLINED, canonical_url, host_of
+from crawl.urls import INLINED
 from crawl.wat import parse_wat
 from dataset.ids import hash64
 from dataset.schema import ARCHIVE_IMAGES, CANDIDATES, SOURCES
@@ -134,7 +135,7 @@ class _PieceReader:
         self._counts = Counts()
         every_text = config.texts_per_image == "all"
         self._rows = Rows(piece.archive, self._sources, every_text=every_text, counts=self._counts)
-        self._images: dict[str, list[object]] = {"url": [], "host": [], "media_type": [], "offset": []}
+        self._held = HeldImages(piece.archive)
 
     def candidates(self) -> Iterator[pa.Table]:
         """Read the piece to its end."""
@@ -143,6 +144,8 @@ class _PieceReader:
                 yield self._rows.flush()
             if record.type == "metadata":
                 self._metadata(record)
+            elif record.type == "revisit":
+                self._held.revisit(record.uri, record.refers_to)
             else:
                 self._web(record)
         yield self._rows.flush()
@@ -174,6 +177,8 @@ class _PieceReader:
             response = parse_response(record.block)
         else:
             response = Response(200, {"content-type": [record.content_type]}, record.block)
+        if 300 <= response.status < 400:
+            self._held.redirect(record.uri, response.header("location"))
         type_ = media_type(response.content_type)
         if is_html(type_, response.body):
             if not self._takes(record.uri):
@@ -192,10 +197,7 @@ class _PieceReader:
                 offset=record.offset,
             )
         elif response.status == 200 and record.is_addressable and is_image(type_, response.body):
-            url = canonical_url(record.uri)
-            if url is not None:
-                for column, value in zip(self._images.values(), (url, host_of(url), type_, record.offset), strict=True):
-                    column.append(value)
+            self._held.image(record.uri, type_, record.offset)
 
     def _takes(self, uri: str) -> bool:
         is_taken = in_sample(uri, self._sample)
@@ -204,8 +206,7 @@ class _PieceReader:
 
     def archive_images(self) -> pa.Table:
         """The piece's rows of ARCHIVE_IMAGES."""
-        columns = {**self._images, "archive": [self._piece.archive] * len(self._images["url"])}
-        return pa.table([pa.array(columns[column.name], column.type) for column in ARCHIVE_IMAGES], ARCHIVE_IMAGES)
+        return self._held.table()
 
     def source(self) -> dict[str, object]:
         """The piece's row of SOURCES."""

@@ -20,6 +20,7 @@ from PIL import Image
 
 from crawl import pixels
 from crawl.observations import Ingested, Refusal
+from crawl.resize import MODES, ResizeMode, framed, is_resized, scaled
 
 FINGERPRINT_SIDE = 512
 """Pixels of the longer side at which fingerprints are taken; what PDQ's authors downsample to before hashing
@@ -55,7 +56,13 @@ class ImageConfig:
     max_pixels: int = 64_000_000
     """An image with more is not decoded."""
     store_size: int = 256
-    """Pixels of the shorter side to which a larger image is reduced before it is stored; 0 keeps every size."""
+    """Pixels of a side to which an image is brought before it is stored; 0 keeps every size."""
+    resize_mode: ResizeMode = "keep_ratio"
+    """Which side that is, by img2dataset's names: the shorter one (keep_ratio) or the longer one (keep_ratio_largest);
+    center_crop then takes the square in the middle, border puts the image on a white square; no keeps every size.
+    Whatever is stored, hashes that find an image again are taken of all of it."""
+    resize_only_if_bigger: bool = True
+    """Whether an image whose side is no longer than that stays as it is; else it is enlarged, too."""
     store_format: Literal["jpeg", "webp"] = "jpeg"
     """What is stored. An image of this format that needs no change is stored without a new generation of loss."""
     quality: int = 92
@@ -66,6 +73,8 @@ class ImageConfig:
             raise ValueError(f"max_pixels must be at least 1, not {self.max_pixels}")
         if not 0 <= self.store_size <= _MAX_SIDE:
             raise ValueError(f"store_size must be from 0 to {_MAX_SIDE}, not {self.store_size}")
+        if self.resize_mode not in MODES:
+            raise ValueError(f"resize_mode must be one of {', '.join(MODES)}, not {self.resize_mode!r}")
         if self.store_format not in ("jpeg", "webp"):
             raise ValueError(f"store_format must be jpeg or webp, not {self.store_format!r}")
         if not 1 <= self.quality <= 100:
@@ -106,9 +115,11 @@ def _ingest(
     try:
         if kind != "JPEG" and getattr(image, "is_animated", False):
             return Refusal("image_animated", f"{kind} with more than one frame")
-        size = _stored_size(width, height, config.store_size)
-        if max(size) > _MAX_SIDE:
-            return Refusal("image_too_many_pixels", f"{width} x {height}: a side over {_MAX_SIDE}")
+        mode, side = config.resize_mode, config.store_size
+        resized = is_resized(width, height, mode, side, only_if_bigger=config.resize_only_if_bigger)
+        size = scaled(width, height, mode, side) if resized else (width, height)
+        if max(size) > _MAX_SIDE or size[0] * size[1] > config.max_pixels:
+            return Refusal("image_too_many_pixels", f"{width} x {height}, to be stored as {size[0]} x {size[1]}")
         is_plain = image.mode in ("RGB", "L") and not image.has_transparency_data and "icc_profile" not in image.info
         decoded = pixels.decode(body, image, size)
         turn = pixels.orientation(image)
@@ -123,8 +134,10 @@ def _ingest(
     if hit is not None:
         return Refusal("hash_list_match", hit)
 
+    if resized:
+        shown = framed(shown, mode, side)
     stored: bytes | None = None
-    if is_plain and turn == 1 and size == (width, height) and config.store_format == kind.lower():
+    if is_plain and turn == 1 and shown.shape[:2] == (height, width) and config.store_format == kind.lower():
         stored = _plain_jpeg(body) if kind == "JPEG" else _plain_webp(body)
     if stored is None:
         stored = pixels.encode(shown, config.store_format, config.quality)
@@ -159,19 +172,11 @@ def sniff(body: bytes) -> str | None:
     return None
 
 
-def _stored_size(width: int, height: int, shorter: int) -> tuple[int, int]:
-    """The size with the shorter side reduced to `shorter`, aspect kept; as it is if that is no reduction."""
-    least = min(width, height)
-    if not shorter or least <= shorter:
-        return width, height
-    return max(1, round(width * shorter / least)), max(1, round(height * shorter / least))
-
-
 def _thumbnail(shown: np.ndarray) -> np.ndarray:
     """Pixels with no side over FINGERPRINT_SIDE."""
     height, width = shown.shape[:2]
     share = FINGERPRINT_SIDE / max(height, width)
-    return shown if share >= 1 else pixels.reduce(shown, (max(1, round(width * share)), max(1, round(height * share))))
+    return shown if share >= 1 else pixels.resize(shown, (max(1, round(width * share)), max(1, round(height * share))))
 
 
 def _plain_jpeg(body: bytes) -> bytes | None:

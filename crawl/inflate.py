@@ -36,6 +36,35 @@ def inflate(inflater: Any, data: bytes, limit: int) -> tuple[bytes, bool]:
         return b"".join(parts), False
 
 
+class GzipMember:
+    """One gzip member of a file."""
+
+    def __init__(self, read_at: Callable[[int, int], bytes], offset: int):
+        """read_at: up to so many bytes from an offset of the file on; offset: where the member begins."""
+        self._read_at = read_at
+        self._at = offset
+        self._inflater: Any = zlib.decompressobj(GZIP)
+        self.is_damaged = False
+
+    @property
+    def end(self) -> int:
+        """Where the member ends, once it is read through."""
+        return self._at - len(self._inflater.unused_data)
+
+    def read(self, count: int) -> bytes:
+        """Up to `count` bytes; empty at the end, at damage, and where the file is cut off, which is damage, too."""
+        while not self.is_damaged and not self._inflater.eof:
+            data = self._inflater.unconsumed_tail
+            if not data:
+                data = self._read_at(self._at, 2**16)
+                self._at += len(data)
+            part, is_unharmed = inflate(self._inflater, data, count) if data else (b"", False)
+            self.is_damaged = not is_unharmed
+            if part:
+                return part
+        return b""
+
+
 class GzipStream:
     """The bytes of one or more gzip members; ends, with `is_damaged` set, where the file is damaged."""
 

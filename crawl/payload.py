@@ -15,8 +15,12 @@ MAX_BODY_BYTES = 64 * 2**20
 """What a body may have once its encodings are undone; the rest of a decompression bomb is left."""
 
 _MAX_HEADER_BYTES = 256 * 1024
-_HEADER_END = re.compile(rb"\r?\n\r?\n")
-_STATUS = re.compile(rb"(?:HTTP|ICY)[^\s]{0,16}\s+(\d{3})", re.IGNORECASE)
+_MAX_INTERIM = 4  # of 100 Continue and a proxy's "connection established" before the response itself
+_HEADER_END = re.compile(rb"\n\r{0,2}\n")
+_STATUS = re.compile(rb"(?:HTTP|ICY)[^\s]{0,16}\s+(\d{1,3})\b", re.IGNORECASE)
+# A response whose status line was lost; what else begins so is text.
+_HEADERS_ALONE = re.compile(rb"(?:[a-z][a-z0-9-]{0,63}:[^\n]{0,4096}\n){0,64}content-type:", re.IGNORECASE)
+_MEDIA_TYPE = re.compile(r"\s*([^\s;,]*)")
 _CHARSET = re.compile(r"""charset\s*=\s*["']?\s*([^\s"';,]+)""", re.IGNORECASE)
 _CHUNK_SIZE = re.compile(rb"[ \t]*([0-9a-fA-F]{1,8})[ \t]*(?:;[^\r\n]{0,4096})?\r?\n")
 _UNKNOWN_TYPES = frozenset({"", "*/*", "unknown/unknown", "application/unknown"})
@@ -54,12 +58,18 @@ class Response:
 
 
 def parse_response(block: bytes) -> Response:
-    """Split a response; what has no status line is HTTP/0.9, a body alone. Nothing is an error."""
-    status = _STATUS.match(block)
-    if status is None:
+    """Split a response; what has neither status line nor headers is HTTP/0.9, a body alone. Nothing is an error."""
+    if _STATUS.match(block) is None and not _HEADERS_ALONE.match(block):
         return Response(200, {}, block)
-    end = _HEADER_END.search(block, 0, _MAX_HEADER_BYTES)
-    head, body = (block[: end.start()], block[end.end() :]) if end else (block[:_MAX_HEADER_BYTES], b"")
+    body = block
+    for _ in range(_MAX_INTERIM):
+        status = _STATUS.match(body)
+        end = _HEADER_END.search(body, 0, _MAX_HEADER_BYTES)
+        head, body = (body[: end.start()], body[end.end() :]) if end else (body[:_MAX_HEADER_BYTES], b"")
+        if status is None or b":" in head or not _STATUS.match(body):
+            break
+    if status is None:
+        head = b"\n" + head
     headers: dict[str, list[str]] = {}
     values: list[str] | None = None
     for line in head.decode("latin-1").split("\n")[1:]:
@@ -71,12 +81,13 @@ def parse_response(block: bytes) -> Response:
         if colon:
             values = headers.setdefault(name.strip().lower(), [])
             values.append(value.strip())
-    return Response(int(status[1]), headers, body)
+    return Response(int(status[1]) if status else 200, headers, body)
 
 
 def media_type(content_type: str) -> str:
-    """`text/html` of `Text/HTML; charset=…`."""
-    return content_type.partition(";")[0].strip().lower()
+    """`text/html` of `Text/HTML; charset=…`, and of what servers write for it: `text/html charset=…`, `text/html,…`."""
+    match = _MEDIA_TYPE.match(content_type)
+    return match[1].lower() if match else ""
 
 
 def charset(content_type: str) -> str | None:
@@ -112,20 +123,21 @@ def decoded_body(response: Response, limit: int = MAX_BODY_BYTES) -> bytes:
 
 
 def _dechunked(body: bytes) -> bytes:
+    """The chunks' data; from a size on that is wrong, all that follows; the body itself if its first size is wrong."""
     parts: list[bytes] = []
     view = memoryview(body)
     at = 0
     while match := _CHUNK_SIZE.match(body, at):
         size = int(match[1], 16)
         if size == 0:
-            break  # the trailers after it say nothing of the body
-        parts.append(bytes(view[match.end() : match.end() + size]))
-        at = match.end() + size
-        if body[at : at + 2] == b"\r\n":
-            at += 2
-        elif body[at : at + 1] == b"\n":
-            at += 1
-    return b"".join(parts) if at or body.startswith(b"0") else body
+            return b"".join(parts)  # the trailers after it say nothing of the body
+        end = match.end() + size
+        if end < len(body) and body[end : end + 1] not in (b"\r", b"\n"):
+            at = match.end() if parts else 0
+            break
+        parts.append(bytes(view[match.end() : end]))
+        at = end + (2 if body[end : end + 2] == b"\r\n" else 1)
+    return b"".join([*parts, view[at:]])
 
 
 def _decompressed(body: bytes, encoding: str, limit: int) -> bytes:

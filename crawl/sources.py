@@ -1,7 +1,8 @@
 """What a source is, by its first bytes, and how it is opened: a file at a path or URL, or a member of a WACZ.
 
 A WACZ is a zip that holds WARC files (specs.webrecorder.net/wacz); its member is written
-`file.wacz!/archive/data.warc.gz`.
+`file.wacz!/archive/data.warc.gz`. A zip can also hold several of them (its `multi-wacz-package`):
+`files.wacz!/one.wacz!/archive/data.warc.gz`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Literal
 
 import pyarrow as pa
 
+from crawl.arc import begins_arc
 from crawl.inflate import RAW
 from dataset.storage import open_input
 
@@ -37,7 +39,7 @@ def open_source(location: str) -> pa.NativeFile:
     Raises:
         FileNotFoundError, OSError: it does not exist or cannot be read.
     """
-    container, is_member, name = location.partition(MEMBER)
+    container, is_member, name = location.rpartition(MEMBER)
     if is_member and name:
         return _open_member(container, name)
     return open_input(location)
@@ -54,9 +56,9 @@ def kind_of(location: str) -> Kind:
     lines = first_lines(head)
     if lines and all(_is_address(line) for line in lines):
         return "urls"
-    if lines and not lines[0].startswith(("WARC/", "filedesc:", "<")) and any(mark in lines[0] for mark in ",\t"):
-        return "csv"
-    return "archive"
+    if not lines or lines[0].startswith(("WARC/", "<")) or begins_arc(f"{lines[0]}\n".encode()):
+        return "archive"
+    return "csv" if any(mark in lines[0] for mark in ",\t") else "archive"
 
 
 def first_lines(head: bytes) -> list[str]:
@@ -84,30 +86,34 @@ def _is_address(line: str) -> bool:
 
 
 def warc_members(location: str) -> list[tuple[str, int]]:
-    """(name, size in bytes) of the WARC files in a WACZ.
+    """(name, size in bytes) of the WARC files in a WACZ, and in each WACZ that it holds.
 
     Raises:
         ValueError: it is no zip, or holds none, or too many.
+        OSError: it cannot be read.
     """
-    with open_input(location) as file:
+    found: list[tuple[str, int]] = []
+    with open_source(location) as file:
         try:
-            found = [
-                (item.filename, item.file_size)
-                for item in zipfile.ZipFile(file).infolist()
-                if item.filename.startswith("archive/") and not item.is_dir()
-            ]
+            items = [item for item in zipfile.ZipFile(file).infolist() if not item.is_dir()]
         except (zipfile.BadZipFile, NotImplementedError, struct.error, ValueError) as error:
             raise ValueError(f"{location} is a damaged zip ({error}); fetch it again") from None
+    for item in items:
+        if item.filename.startswith("archive/"):
+            found.append((item.filename, item.file_size))
+        elif item.filename.endswith(".wacz") and MEMBER not in location:
+            inner = item.filename + MEMBER
+            found += [(inner + name, size) for name, size in warc_members(location + MEMBER + item.filename)]
+        if len(found) > _MAX_MEMBERS:
+            raise ValueError(f"{location} holds more than {_MAX_MEMBERS:,} archives")
     if not found:
         raise ValueError(f"{location} is a zip, but no WACZ: it holds nothing in archive/")
-    if len(found) > _MAX_MEMBERS:
-        raise ValueError(f"{location} holds more than {_MAX_MEMBERS:,} archives")
     return sorted(found)
 
 
 def _open_member(location: str, name: str) -> pa.NativeFile:
     """A member as it lies in the zip if it is stored, as the standard asks; else unpacked into a temporary file."""
-    file = open_input(location)
+    file = open_source(location)
     try:
         item = zipfile.ZipFile(file).getinfo(name)
         file.seek(item.header_offset)

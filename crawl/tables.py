@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.csv as csv
 import pyarrow.parquet as pq
 
-from crawl.containers import Source
+from crawl.decoded import Source
 from crawl.sources import first_lines, open_source
 
 _BATCH_ROWS = 50_000

@@ -53,12 +53,13 @@ ARCHIVE_IMAGES = pa.schema(
     [
         ("url", pa.string()),  # canonical
         ("host", pa.string()),
+        ("final_url", pa.string()),  # where redirects led; else url
         ("media_type", pa.string()),  # as the response declares it
         ("archive", pa.string()),
         ("offset", pa.int64()),
     ]
 )
-"""Responses with an image body that an archive holds; `fetch` can take bytes from there."""
+"""Responses with an image body that an archive holds, and redirects to them; `fetch` can take bytes from there."""
 
 SOURCES = pa.schema(
     [

@@ -103,7 +103,12 @@ def _opened(sources: Sequence[Source], config: Config, storage: Storage) -> Iter
         kinds = list(pool.map(lambda source: kind_of(source.location), sources))
     for source, kind in zip(sources, kinds, strict=True):
         if kind == "wacz":
-            for name, size in warc_members(source.location):
+            try:
+                found = warc_members(source.location)
+            except ValueError:
+                yield source  # reading it says in `sources` what is wrong
+                continue
+            for name, size in found:
                 part = MEMBER + name
                 yield Source(source.archive + part, source.location + part, size, source.identity + part)
         elif kind == "urls":

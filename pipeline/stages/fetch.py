@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -236,23 +237,24 @@ def _from_archives(
     """What the run's own archives hold of these URLs."""
     held = context.table("archive_images")
     held = held.filter(pc.is_in(held.column("url"), value_set=pa.array(urls, pa.string())))
-    places: dict[str, dict[int, str]] = {}
+    places: dict[str, defaultdict[int, list[dict[str, Any]]]] = {}
     for row in held.to_pylist():
-        places.setdefault(row["archive"], {})[row["offset"]] = row["url"]
+        places.setdefault(row["archive"], defaultdict(list))[row["offset"]].append(row)
     done: dict[str, Observation] = {}
     for archive, by_offset in places.items():
         location = context.task.hints["locations"][archive]
         for offset, body, date in read_bodies(location, sorted(by_offset)):
-            url = by_offset[offset]
-            done[url] = observe(
-                url,
-                take(body),
-                origin="archive",
-                fetched_at=date or "",  # when the archive's crawler got it, so that two runs write the same
-                status=200,
-                final_url=url,
-                fetched_bytes=len(body),
-            )
+            for row in by_offset[offset]:
+                url = row["url"]
+                done[url] = observe(
+                    url,
+                    take(body),
+                    origin="archive",
+                    fetched_at=date or "",  # when the archive's crawler got it, so that two runs write the same
+                    status=200,
+                    final_url=row["final_url"],
+                    fetched_bytes=len(body),
+                )
     return done
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -30,6 +31,16 @@ def zstd(*records: bytes) -> bytes:
     return b"".join(pa.compress(item, "zstd", asbytes=True) for item in records)
 
 
+def zstd_with_dictionary(*records: bytes, compressed: bool) -> bytes:
+    """As ArchiveTeam writes it: the dictionary in a skippable frame, then a frame for each record."""
+    dictionary = zstandard.train_dictionary(4096, list(records) * 20)
+    compressor = zstandard.ZstdCompressor(dict_data=dictionary)
+    data = dictionary.as_bytes()
+    if compressed:
+        data = zstandard.compress(data)
+    return b"\x5d\x2a\x4d\x18" + len(data).to_bytes(4, "little") + data + b"".join(map(compressor.compress, records))
+
+
 def lz4(*records: bytes) -> bytes:
     return b"".join(pa.compress(item, "lz4", asbytes=True) for item in records)
 
@@ -41,6 +52,8 @@ LAYOUTS = {
     "several in a member": members(INFO, PAGES[0] + PAGES[1], *PAGES[2:]),
     "zstd per record": zstd(INFO, *PAGES),
     "one zstd": zstd(b"".join([INFO, *PAGES])),
+    "zstd with a dictionary": zstd_with_dictionary(INFO, *PAGES, compressed=False),
+    "zstd with a compressed dictionary": zstd_with_dictionary(INFO, *PAGES, compressed=True),
     "lz4": lz4(INFO, *PAGES),
 }
 
@@ -128,7 +141,10 @@ def test_split_exactly_even_where_archives_hold_archives(
 
 
 @settings(max_examples=60)
-@given(data=st.data(), layout=st.sampled_from(["gzip per record", "one gzip", "uncompressed", "several in a member"]))
+@given(
+    data=st.data(),
+    layout=st.sampled_from(["gzip per record", "one gzip", "uncompressed", "several in a member", "one zstd"]),
+)
 def test_damage_never_raises_and_splits_agree_on_it(
     data: st.DataObject, layout: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -215,7 +231,7 @@ def test_a_cut_off_record_is_given_as_far_as_it_goes(tmp_path: Path) -> None:
         (gzip.compress(b"<html>" * 1000), "is neither WARC, WAT nor ARC"),
         (b"\x1f\x8b\x08" + b"\xff" * 100, "is neither WARC, WAT nor ARC"),
         (bytes(3_000_000), "is neither WARC, WAT nor ARC"),
-        (b"PK\x03\x04" + b"\x00" * 50, "is neither WARC, WAT nor ARC"),
+        (b"PK\x03\x04" + b"\x00" * 50, "is a zip, but no WACZ that can be read"),
     ],
     ids=["empty", "html", "gzipped html", "gzip's first bytes", "zeros", "zip"],
 )

@@ -62,6 +62,13 @@ def test_duplicate_folded_and_broken_headers() -> None:
         (b"HTTP/1.1 404\r\n\r\nx", 404, b"x"),
         (b"HTTP/1.1  200  OK\r\n\r\nx", 200, b"x"),
         (b"HTTP/2 204\r\nA: b", 204, b""),  # cut off in its headers
+        (b"HTTP/1.1 0 No Content\r\nA: b\r\n\r\nx", 0, b"x"),
+        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 404\r\nA: b\r\n\r\nx", 404, b"x"),
+        (b"HTTP/1.0 200 Connection established\r\n\r\nHTTP/1.1 200\r\nA: b\r\n\r\nHTTP/1.1 500", 200, b"HTTP/1.1 500"),
+        (b"HTTP/1.1 100\n\n" * 100_000, 100, b"HTTP/1.1 100\n\n" * 99_996),
+        (b"HTTP/1.0 302 \r\r\nLocation: /a\r\r\n\r\r\nx", 302, b"x"),
+        (b"Date: x\nContent-Type: text/html\n\nx", 200, b"x"),  # the status line was lost
+        (b"Subject: a mail\n\nx", 200, b"Subject: a mail\n\nx"),
         (b"", 200, b""),
     ],
 )
@@ -89,6 +96,37 @@ def test_encodings_are_undone(encoding: str, encode) -> None:
     assert decoded_body(response(chunked(encoded), content_encoding=encoding, transfer_encoding="chunked")) == BODY
     assert decoded_body(response(BODY, content_encoding=encoding)) == BODY  # undone by the crawler already
     assert decoded_body(response(encoded, content_encoding=encoding), limit=7) == BODY[:7]
+
+
+@pytest.mark.parametrize(
+    ("body", "decoded"),
+    [
+        (b"5\r\nhello\r\nff\r\n world", b"hello world"),  # a size too large
+        (b"5\r\nhello\r\n3\r\n world\r\n0\r\n\r\n", b"hello world\r\n0\r\n\r\n"),  # and one too small
+        (b"5\r\nhello<img>", b"5\r\nhello<img>"),
+        (b"Add\r\n" + b"x" * 0xADD + b"yes", b"Add\r\n" + b"x" * 0xADD + b"yes"),  # not chunked at all
+        (b"5\nhello\n0\n", b"hello"),
+        (b'0005;a="b"\r\nhello\r\n000\r\nETag: x\r\nX: y\r\n\r\n', b"hello"),
+        (b"0\r\n\r\n", b""),
+        (b"", b""),
+    ],
+)
+def test_chunks_right_and_wrong(body: bytes, decoded: bytes) -> None:
+    assert decoded_body(response(body, transfer_encoding="chunked")) == decoded
+
+
+@pytest.mark.parametrize(
+    ("written", "is_page"),
+    [
+        ("text/html charset=utf-8", True),
+        ("text/html,text/html; charset=x", True),
+        (" TEXT/HTML ;x", True),
+        ("text/html5", False),
+        ("", False),
+    ],
+)
+def test_media_types_as_servers_write_them(written: str, is_page: bool) -> None:
+    assert is_html(media_type(written), b"x") == is_page
 
 
 def test_what_is_cut_or_damaged_is_decoded_to_that_point() -> None:

@@ -77,6 +77,24 @@ def test_a_wacz_reads_as_the_archives_in_it(compression: int, tmp_path: Path) ->
     assert [body for _, body, _ in read_bodies(location, [offset])] == [b"\x89PNG\r\n\x1a\n"]
 
 
+def test_a_zip_of_several_wacz(tmp_path: Path) -> None:
+    one, two = wacz(tmp_path / "1.wacz"), wacz(tmp_path / "2.wacz", zipfile.ZIP_DEFLATED)
+    with zipfile.ZipFile(tmp_path / "all.wacz", "w") as file:
+        file.writestr("datapackage.json", '{"profile": "multi-wacz-package"}')
+        file.write(one, "one.wacz")
+        file.write(two, "crawls/two.wacz", zipfile.ZIP_DEFLATED)
+    names = [name for name, _ in warc_members(f"{tmp_path}/all.wacz")]
+    assert names == [
+        f"{of}.wacz!/archive/{name}" for of in ("crawls/two", "one") for name in ("data.warc.gz", "more.warc")
+    ]
+    pieces = [Piece(name, f"{tmp_path}/all.wacz!/{name}", 0, -1) for name in names]
+    result = extract(pieces, ExtractConfig())
+    assert result.candidates["text"].to_pylist() == ["a", "b"] * 2
+    image = result.archive_images.to_pylist()[1]
+    location = f"{tmp_path}/all.wacz!/{image['archive']}"
+    assert [body for _, body, _ in read_bodies(location, [image["offset"]])] == [b"\x89PNG\r\n\x1a\n"]
+
+
 def test_zips_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "broken").write_bytes(wacz(tmp_path / "a.wacz").read_bytes()[:-30])
     with pytest.raises(ValueError, match="is a damaged zip"):

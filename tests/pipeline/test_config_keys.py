@@ -204,6 +204,8 @@ ARCHIVE_KEYS: dict[str, Any] = {
     "fetch.origins": ["archive", "http"],
     "store.max_pixels": 100_000,
     "store.store_size": 64,
+    "store.resize_mode": "border",
+    "store.resize_only_if_bigger": False,
     "store.store_format": "webp",
     "store.quality": 20,
     "hashlists.files": lambda world: [world.path("listed.md5")],
@@ -240,14 +242,15 @@ def changed(config: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
 def test_a_key_changes_the_dataset(key: str, world: World, base: Path, tmp_path: Path) -> None:
     value = ARCHIVE_KEYS[key]
     raw = changed(world.base, key, value(world) if callable(value) else value)
+    side = 128 if key == "store.resize_only_if_bigger" else 80  # images have 96
     if key.startswith("store."):  # at its default, a small image's bytes are taken as they are
-        raw["store"].setdefault("store_size", 80)
+        raw["store"].setdefault("store_size", side)
     if key == "fetch.origins":
         raw["fetch"]["resolve"] = {"images.example": "127.0.0.1:9"}
     out = tmp_path / "out"
     if key.startswith("store."):
         before = tmp_path / "before"
-        build(make_config({**changed(world.base, "store.store_size", 80), "out": str(before)}), quiet=True)
+        build(make_config({**changed(world.base, "store.store_size", side), "out": str(before)}), quiet=True)
     else:
         shutil.copytree(base, out)
         before = base

@@ -179,11 +179,19 @@ def test_what_names_no_source(source: str, says: str, tmp_path: Path) -> None:
         build(config(tmp_path / "out", source), quiet=True)
 
 
-def test_sources_that_cannot_be_opened_are_one_sentence(tmp_path: Path) -> None:
+def test_a_crawl_that_cannot_be_listed_is_one_sentence(tmp_path: Path) -> None:
     from dataset.storage import Storage
 
+    made = config(tmp_path / "out", "cc:CC-MAIN-1", commoncrawl={"base": str(tmp_path)})
+    with pytest.raises(ConfigError, match=r"^sources: "):
+        expand(made, Storage(made.out))
+
+
+def test_a_damaged_wacz_does_not_stop_the_others(tmp_path: Path) -> None:
     (tmp_path / "a.wacz").write_bytes(b"PK\x03\x04")
-    for source in (str(tmp_path / "a.wacz"), "cc:CC-MAIN-1"):
-        made = config(tmp_path / "out", source, commoncrawl={"base": str(tmp_path)})
-        with pytest.raises(ConfigError, match=r"^sources: "):
-            expand(made, Storage(made.out))
+    wacz(tmp_path / "b.wacz")
+    extracted(config(tmp_path / "out", str(tmp_path / "*.wacz")))
+    assert texts(tmp_path / "out") == ["a", "b"]
+    errors = dataset.open(str(tmp_path / "out")).sql("SELECT error FROM sources ORDER BY file").fetchall()
+    assert "a.wacz is a zip, but no WACZ that can be read" in errors[0][0]
+    assert errors[1:] == [(None,), (None,)]

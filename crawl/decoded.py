@@ -1,0 +1,130 @@
+"""A source's bytes: as they lie in the file, or decompressed where one stream of gzip, zstd or lz4 holds all of it."""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import IO, Any, Literal, cast
+
+import pyarrow as pa
+import zstandard
+from fastwarc.stream_io import Lz4Reader
+
+from crawl.inflate import GzipStream
+
+_SCAN_BYTES = 2**20
+# A skippable frame before all others holds the dictionary that they were made with, compressed itself or not
+# (iipc.github.io/warc-specifications/specifications/warc-zstd): its magic number and length.
+_DICTIONARY = re.compile(rb"\x5d\x2a\x4d\x18(....)", re.DOTALL)
+_MAX_DICTIONARY_BYTES = 16 * 2**20
+
+
+class Source:
+    """A file as FastWARC reads it, that remembers whether an error was the storage's and not the content's."""
+
+    def __init__(self, file: pa.NativeFile):
+        self._file = file
+        self.size: int = file.size()
+        self.failure: OSError | None = None
+
+    def read(self, count: int = -1) -> bytes:
+        try:
+            return bytes(self._file.read(count if count >= 0 else None))
+        except OSError as error:
+            self.failure = error
+            raise
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return int(self._file.seek(offset, whence))
+
+    def tell(self) -> int:
+        return int(self._file.tell())
+
+    @property
+    def closed(self) -> bool:
+        """Whether the file's owner has closed it."""
+        return bool(self._file.closed)
+
+    def close(self) -> None:
+        """The file's owner closes it."""
+
+    def peek(self, offset: int, count: int) -> bytes:
+        """Up to `count` bytes from an offset on."""
+        self.seek(min(offset, self.size))
+        return self.read(count)
+
+
+class Decoded:
+    """A compressed file as the bytes that it holds; going back means decoding from the start."""
+
+    def __init__(self, source: Source, compression: Literal["gzip", "zstd", "lz4"]):
+        self._source = source
+        self._compression = compression
+        self.size = sys.maxsize  # unknown until all is decoded
+        self.undecodable_bytes = 0  # of the compressed file
+        self._reopen()
+
+    @property
+    def failure(self) -> OSError | None:
+        return self._source.failure
+
+    def _reopen(self) -> None:
+        self._source.seek(0)
+        self._at = 0
+        self._decoder: Any
+        if self._compression == "gzip":
+            self._decoder = GzipStream(self._source.read)
+        elif self._compression == "zstd":
+            self._decoder = _zstd_reader(self._source)
+        else:
+            self._decoder = Lz4Reader(self._source)
+
+    def read(self, count: int = -1) -> bytes:
+        try:
+            data: bytes = self._decoder.read(count if count >= 0 else _SCAN_BYTES)
+            is_damaged = isinstance(self._decoder, GzipStream) and self._decoder.is_damaged
+        except (OSError, zstandard.ZstdError):
+            if self.failure is not None:
+                raise
+            data, is_damaged = b"", True
+        if is_damaged:
+            self.undecodable_bytes = max(1, self._source.size - self._source.tell())
+        self._at += len(data)
+        return data
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        if offset < self._at:
+            self._reopen()
+        while self._at < offset and self.read(min(offset - self._at, _SCAN_BYTES)):
+            pass
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def close(self) -> None:
+        """The file's owner closes it."""
+
+    def peek(self, offset: int, count: int) -> bytes:
+        if self.seek(offset) < offset:
+            return b""
+        parts: list[bytes] = []
+        while count > 0 and (part := self.read(count)):
+            parts.append(part)
+            count -= len(part)
+        return b"".join(parts)
+
+
+def _zstd_reader(source: Source) -> Any:
+    """A reader of the frames from the file's start on, with the dictionary that it may bring."""
+    dictionary = None
+    if match := _DICTIONARY.match(source.peek(0, 8)):
+        data = source.peek(8, min(int.from_bytes(match[1], "little"), _MAX_DICTIONARY_BYTES))
+        if data.startswith(zstandard.FRAME_HEADER):
+            reader = zstandard.ZstdDecompressor().stream_reader(data)
+            data = reader.read(_MAX_DICTIONARY_BYTES)
+        dictionary = zstandard.ZstdCompressionDict(data)
+    source.seek(0)
+    return zstandard.ZstdDecompressor(dict_data=dictionary).stream_reader(
+        cast(IO[bytes], source), read_across_frames=True, closefd=False
+    )
