@@ -11,7 +11,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,7 @@ from dataset.tables import read_parquet
 from filters.domains import read_domains
 from filters.hashlists import HashLists, HashListsConfig
 from filters.perceptual import pdq
+from pipeline import distributing
 from pipeline.config import options
 from pipeline.fetching import Tally, clear
 from pipeline.pages import WITH_PICTURES
@@ -61,12 +62,13 @@ def get(context: Context) -> Result:
     need = [
         url for url in wanted if opted_out(hostname(url), domains) is None and _is_due(have.get(url), config, domains)
     ]
-    observations = _observe(context, need, config, domains, have)
+    observations, chunks = _observe(context, need, config, domains, have)
     if observations:
         name = f"{context.options['folder']}/{_chunk_name(context, need, [_seen(have.get(url)) for url in need])}"
         with contextlib.suppress(FileExistsError):  # a node taken for dead has done it after all; its answers stand
             store.write_chunk(context.storage, name, observations)
-        known = store.newest(pa.concat_tables([known, store.read_chunk(context.storage, name)]))
+        chunks = [*chunks, name]
+    known = store.newest(pa.concat_tables([known, *(store.read_chunk(context.storage, name) for name in chunks)]))
     result = _images(context, _relisted(context, known, domains), wanted, domains)
     result.facts["listed"] = _disowned(context, stored)
     return result
@@ -182,18 +184,19 @@ def _observe(
     config: FetchConfig,
     domains: frozenset[str],
     have: Mapping[str, Mapping[str, Any]],
-) -> list[Observation]:
-    lists = _hash_lists(context)
+) -> tuple[list[Observation], list[str]]:
+    """What came of the URLs, and the chunks of the store that what came of others was written to."""
     image_config = settings(ImageConfig, context.options["store"])
-
-    def take(body: bytes) -> Ingested | Refusal:
-        return ingest(body, image_config, pdq, lists.match)
-
+    take = _taker(context.options)
     tally = Tally(context.storage, context.task.partition, context.task.hints.get("partitions", 1), len(need))
     done = _from_adopted(context, need, config, lambda body, listed: ingest(body, image_config, pdq, listed))
     tally.add_all(item.outcome for item in done.values())
+    chunks: list[str] = []
     for origin in config.origins:
         left = [url for url in need if url not in done]
+        if origin == "http" and config.distributor == "ray":
+            chunks = _distributed(context, left, have)
+            break  # each URL has been asked for
         if origin == "archive":
             found = _from_archives(context, left, take)
             tally.add_all(item.outcome for item in found.values())
@@ -205,7 +208,29 @@ def _observe(
             found = {item.url: item for item in asked}
         done.update(found)
     tally.finish()
-    return list(done.values())
+    return list(done.values()), chunks
+
+
+def _taker(chosen: Mapping[str, Any]) -> Callable[[bytes], Ingested | Refusal]:
+    """From a body to an image that is stored, by a task's options."""
+    config = settings(ImageConfig, chosen["store"])
+    match = _loaded(settings(HashListsConfig, chosen["hashlists"])).match
+    return lambda body: ingest(body, config, pdq, match)
+
+
+def _distributed(context: Context, urls: Sequence[str], have: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The chunks that img2dataset's distributor made of the URLs."""
+    parts = [urls[at : at + distributing.SHARD_URLS] for at in range(0, len(urls), distributing.SHARD_URLS)]
+    folder = context.options["folder"]
+    shards = {f"{folder}/{_chunk_name(context, part, [_seen(have.get(url)) for url in part])}": part for part in parts}
+    distributing.distribute(context.storage, partial(_shard, dict(context.options)), shards)
+    return list(shards)
+
+
+def _shard(chosen: Mapping[str, Any], urls: Sequence[str]) -> list[Observation]:
+    """What img2dataset got of a shard's URLs, in a process of its own, by a task's options."""
+    config = settings(FetchConfig, chosen["fetch"])
+    return img2dataset_engine.fetch(urls, config, _taker(chosen), opted_out=_domains(config.opted_out_domains))
 
 
 def _from_adopted(

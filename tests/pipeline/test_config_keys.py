@@ -415,6 +415,7 @@ ELSEWHERE: dict[str, Callable[[], None]] = dict.fromkeys(
         *(f"fetch.{name}" for name in ("user_agent", "resolve", "concurrency", "per_host_concurrency")),
         *("fetch.per_host_delay_s", "fetch.retry", "fetch.refresh_before"),  # the tests above
         "fetch.engine",  # the test above
+        "fetch.distributor",  # test_distributing
         "fetch.adopt",  # test_adopt
         *("balance.per_language", "balance.caps"),  # test_languages
         *(f"image.{name}" for name in ("nsfw_model", "max_nsfw_probability", "models", "quantiles")),  # test_models
