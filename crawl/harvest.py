@@ -182,12 +182,12 @@ class _Archive:
         }
         record = self._writer.create_warcinfo_record(name, information)
         record.rec_headers.replace_header("WARC-Record-ID", _record_id("warcinfo", name))
-        record.rec_headers.replace_header("WARC-Date", now())
+        record.rec_headers.replace_header("WARC-Date", f"{now()[:19]}Z")
         self._writer.write_record(record)
 
     def write(self, page: Response) -> None:
         """One page's response, then its request."""
-        date, body = now(), _INLINED.sub(rb"\1", page.body)
+        date, body = f"{now()[:19]}Z", _INLINED.sub(rb"\1", page.body)
         response_id = _record_id("response", page.url)
         # The body is written as decoded, and its headers say so, as Common Crawl does.
         headers = [
