@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
@@ -31,25 +31,30 @@ from dataset.reasons import TRANSIENT
 from dataset.schema import IMAGES, OBSERVATIONS, VERDICTS
 from dataset.storage import Storage
 from dataset.tables import read_parquet
-from filters.domains import read_domains
 from filters.hashlists import HashLists, HashListsConfig
 from filters.perceptual import pdq
 from pipeline import distributing
 from pipeline.config import options
 from pipeline.fetching import Tally, clear
 from pipeline.pages import WITH_PICTURES
-from pipeline.phase import Context, Result, Task, phase
+from pipeline.phase import Context, Input, Result, Task, phase
 from pipeline.plan import file_checksum
 from pipeline.rows import alive_rows, decide, first_verdicts, quarantined, verdict_result
 from pipeline.run import Run
 from pipeline.stages import adopt
-from pipeline.stages.common import gather, settings
+from pipeline.stages.common import built_domains, domain_index, domain_task, gather, settings
 
 _KEPT_OF_LISTED = ("url", "origin", "status", "final_url", "attempts", "fetched_at", "fetched_bytes")
 ENGINES: dict[str, Callable[..., list[Observation]]] = {"openwit": fetch, "img2dataset": img2dataset_engine.fetch}
 
 
-@phase("fetch.get", version=3)
+@phase("fetch.domains")
+def opted_out_domains(context: Context) -> Result:
+    """`fetch.opted_out_domains`."""
+    return built_domains(context)
+
+
+@phase("fetch.get", version=4)
 def get(context: Context) -> Result:
     """Every URL of the partition that the store lacks; then the newest observation of each."""
     urls = _urls(context)
@@ -57,7 +62,7 @@ def get(context: Context) -> Result:
     stored = _stored(context, wanted)
     known = store.newest(stored)
     config = settings(FetchConfig, context.options["fetch"])
-    domains = _domains(config.opted_out_domains)
+    domains = domain_index(context.storage, context.task.inputs.get("domains", ())) or frozenset[str]()
     have = {row["url"]: row for row in known.to_pylist()}
     need = [
         url for url in wanted if opted_out(hostname(url), domains) is None and _is_due(have.get(url), config, domains)
@@ -92,7 +97,7 @@ def _disowned(context: Context, stored: pa.Table) -> list[tuple[str, int, int]]:
     return sorted({(row["blob"], row["blob_offset"], row["blob_length"]) for row in rows})
 
 
-def _is_due(row: Mapping[str, Any] | None, config: FetchConfig, domains: frozenset[str]) -> bool:
+def _is_due(row: Mapping[str, Any] | None, config: FetchConfig, domains: Container[str]) -> bool:
     """Whether a URL is to be asked for, by the newest observation of it."""
     if row is None:
         return True
@@ -104,7 +109,7 @@ def _is_due(row: Mapping[str, Any] | None, config: FetchConfig, domains: frozens
     return row["origin"] == "http" and row["fetched_at"] < config.refresh_before
 
 
-def _relisted(context: Context, known: pa.Table, domains: frozenset[str]) -> pa.Table:
+def _relisted(context: Context, known: pa.Table, domains: Container[str]) -> pa.Table:
     """The observations; what a list holds by now is refused, though the store took it under an older list."""
     accepted = pc.equal(known.column("outcome"), OK).combine_chunks()
     listed = np.zeros(known.num_rows, dtype=bool)
@@ -122,14 +127,9 @@ def _as_refused(known: pa.Table, mask: np.ndarray, outcome: str) -> pa.Table:
     return pa.Table.from_pylist([{**row, "outcome": outcome} for row in rows], schema=OBSERVATIONS)
 
 
-def _domain(url: str, final_url: str | None, domains: frozenset[str]) -> str | None:
+def _domain(url: str, final_url: str | None, domains: Container[str]) -> str | None:
     """The entry of the opt-out list that an address, or where it led, belongs to."""
     return opted_out(hostname(url), domains) or opted_out(hostname(final_url or ""), domains)
-
-
-@lru_cache(maxsize=4)
-def _domains(name: str) -> frozenset[str]:
-    return frozenset(read_domains(name).to_pylist())
 
 
 def _urls(context: Context) -> list[str]:
@@ -182,7 +182,7 @@ def _observe(
     context: Context,
     need: Sequence[str],
     config: FetchConfig,
-    domains: frozenset[str],
+    domains: Container[str],
     have: Mapping[str, Mapping[str, Any]],
 ) -> tuple[list[Observation], list[str]]:
     """What came of the URLs, and the chunks of the store that what came of others was written to."""
@@ -223,14 +223,18 @@ def _distributed(context: Context, urls: Sequence[str], have: Mapping[str, Mappi
     parts = [urls[at : at + distributing.SHARD_URLS] for at in range(0, len(urls), distributing.SHARD_URLS)]
     folder = context.options["folder"]
     shards = {f"{folder}/{_chunk_name(context, part, [_seen(have.get(url)) for url in part])}": part for part in parts}
-    distributing.distribute(context.storage, partial(_shard, dict(context.options)), shards)
+    listed = tuple(context.task.inputs.get("domains", ()))
+    distributing.distribute(
+        context.storage, partial(_shard, context.storage.url, dict(context.options), listed), shards
+    )
     return list(shards)
 
 
-def _shard(chosen: Mapping[str, Any], urls: Sequence[str]) -> list[Observation]:
-    """What img2dataset got of a shard's URLs, in a process of its own, by a task's options."""
+def _shard(url: str, chosen: Mapping[str, Any], listed: Sequence[Input], urls: Sequence[str]) -> list[Observation]:
+    """What img2dataset got of a shard's URLs, in a process of its own, by a task's options and lists."""
     config = settings(FetchConfig, chosen["fetch"])
-    return img2dataset_engine.fetch(urls, config, _taker(chosen), opted_out=_domains(config.opted_out_domains))
+    domains = domain_index(Storage(url), listed) or frozenset[str]()
+    return img2dataset_engine.fetch(urls, config, _taker(chosen), opted_out=domains)
 
 
 def _from_adopted(
@@ -307,7 +311,7 @@ def _loaded(config: HashListsConfig) -> HashLists:
     return HashLists.load(config)
 
 
-def _images(context: Context, known: pa.Table, wanted: Sequence[str], domains: frozenset[str]) -> Result:
+def _images(context: Context, known: pa.Table, wanted: Sequence[str], domains: Container[str]) -> Result:
     """The observations as IMAGES, ordered by URL id, and the store's files that they need.
 
     What no archive holds, or was not asked for, is no observation of the world, so it is here alone, not in the store.
@@ -351,10 +355,12 @@ def run(run: Run) -> None:
     folder = fingerprint("store", 2, images, [])
     (lanes,) = run.shared["lanes"]["lanes"]
     route = fingerprint("route", len(run.partitions), {}, [lanes.checksum])
-    domains = file_checksum(config.fetch.opted_out_domains) if config.fetch.opted_out_domains else ""
+    domains: dict[str, tuple[Input, ...]] = {}
+    if config.fetch.opted_out_domains:
+        built = run.one(opted_out_domains, domain_task(opted_out_domains.name, [config.fetch.opted_out_domains]))
+        domains = {"domains": (Input(built.files["index"]),)}
     settings_ = {
         "fetch": options(config.fetch),
-        "opted_out": domains,
         "store": images,
         "hashlists": lists,
         "folder": folder,
@@ -371,6 +377,7 @@ def run(run: Run) -> None:
                 {
                     **partition.inputs("archive_images"),
                     **run.shared["lanes"],
+                    **domains,
                     "adopted": gather(found, "adopted", partition.number),
                 },
                 settings_,
