@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import MappingProxyType
 from typing import Any
@@ -36,7 +36,7 @@ def fetch(
     config: FetchConfig,
     ingest: Callable[[bytes], Ingested | Refusal],
     *,
-    opted_out: frozenset[str] = frozenset(),
+    opted_out: Container[str] = frozenset(),
     earlier: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     done: Callable[[Observation], None] = lambda observation: None,
 ) -> list[Observation]:
@@ -61,7 +61,7 @@ async def _fetch(
     urls: Sequence[str],
     config: FetchConfig,
     ingest: Callable[[bytes], Ingested | Refusal],
-    opted_out: frozenset[str],
+    opted_out: Container[str],
     earlier: Mapping[str, Mapping[str, Any]],
     done: Callable[[Observation], None],
 ) -> list[Observation]:

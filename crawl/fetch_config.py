@@ -21,6 +21,9 @@ class FetchConfig:
     engine: Literal["openwit", "img2dataset"] = "openwit"
     """Who asks. img2dataset's downloader asks no robots.txt and no tdmrep.json, knows no limit per host and no request
     on condition, and says of us no more than the product token; it is refused with a key that it cannot keep."""
+    distributor: Literal["none", "ray"] = "none"
+    """Whether engine img2dataset asks for a partition's URLs where the partition is at work, or hands them on, a
+    thousand a task, to img2dataset's Ray distributor. It needs Ray: not `run.workers: 0`."""
     adopt: tuple[str, ...] = ()
     """Parquet files (paths, globs or URLs) of img2dataset's webdataset output: images that they hold are taken from the
     tars beside them before any other origin is tried. Their download asked no robots.txt and no tdmrep.json, and what
@@ -86,6 +89,10 @@ class FetchConfig:
             raise ValueError(f"retry must be none or transient, not {self.retry!r}")
         if self.engine not in ("openwit", "img2dataset"):
             raise ValueError(f"engine must be openwit or img2dataset, not {self.engine!r}")
+        if self.distributor not in ("none", "ray"):
+            raise ValueError(f"distributor must be none or ray, not {self.distributor!r}")
+        if self.distributor == "ray" and self.engine != "img2dataset":
+            raise ValueError("distributor ray is img2dataset's; set engine to img2dataset, or leave it at none")
         if self.engine == "img2dataset":
             self._check_img2dataset()
         if self.refresh_before:

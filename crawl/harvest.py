@@ -15,7 +15,7 @@ import posixpath
 import re
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO, cast
@@ -65,6 +65,7 @@ def harvest(
     max_pages: int,
     follow: bool = True,
     same_hosts: bool = True,
+    opted_out: Container[str] = frozenset(),
 ) -> HarvestReport:
     """Crawl pages from seeds and write them as one .warc.gz: warcinfo, then response and request of each page.
 
@@ -77,6 +78,7 @@ def harvest(
         max_pages: pages to write at most.
         follow: whether to go where the pages' links lead, or to fetch the seeds alone.
         same_hosts: whether to stay on the seeds' hosts.
+        opted_out: domains that are not asked, nor those below them.
 
     Raises:
         ValueError: a seed is no absolute http or https URL.
@@ -88,14 +90,15 @@ def harvest(
     urls = sorted({url for url in starts.values() if url is not None})
     hosts = frozenset(hostname(url) for url in urls) if same_hosts else None
     with _atomic(out_path) as file:
-        crawl = _Crawl(config, hosts, _Archive(file, posixpath.basename(out_path), config))
+        crawl = _Crawl(config, hosts, opted_out, _Archive(file, posixpath.basename(out_path), config))
         return asyncio.run(crawl.run(urls, max_pages, follow))
 
 
 class _Crawl:
-    def __init__(self, config: FetchConfig, hosts: frozenset[str] | None, archive: _Archive):
+    def __init__(self, config: FetchConfig, hosts: frozenset[str] | None, opted_out: Container[str], archive: _Archive):
         self._config = config
         self._hosts = hosts
+        self._opted_out = opted_out
         self._archive = archive
         self._written: set[str] = set()
         self._bytes = 0
@@ -103,7 +106,7 @@ class _Crawl:
 
     async def run(self, level: list[str], max_pages: int, follow: bool) -> HarvestReport:
         seen = set(level)
-        async with Client(self._config, _ACCEPT) as client:
+        async with Client(self._config, _ACCEPT, self._opted_out) as client:
             while level:
                 found: set[str] = set()
                 start = 0
@@ -182,12 +185,12 @@ class _Archive:
         }
         record = self._writer.create_warcinfo_record(name, information)
         record.rec_headers.replace_header("WARC-Record-ID", _record_id("warcinfo", name))
-        record.rec_headers.replace_header("WARC-Date", now())
+        record.rec_headers.replace_header("WARC-Date", f"{now()[:19]}Z")
         self._writer.write_record(record)
 
     def write(self, page: Response) -> None:
         """One page's response, then its request."""
-        date, body = now(), _INLINED.sub(rb"\1", page.body)
+        date, body = f"{now()[:19]}Z", _INLINED.sub(rb"\1", page.body)
         response_id = _record_id("response", page.url)
         # The body is written as decoded, and its headers say so, as Common Crawl does.
         headers = [

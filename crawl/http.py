@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Container, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -75,7 +75,7 @@ class Client:
         opted_out: domains from which nothing is asked, nor from what is below them.
     """
 
-    def __init__(self, config: FetchConfig, accept: str, opted_out: frozenset[str] = frozenset()):
+    def __init__(self, config: FetchConfig, accept: str, opted_out: Container[str] = frozenset()):
         self.config = config
         self._opted_out = opted_out
         self._guard = Guard(config.resolve)
@@ -331,9 +331,9 @@ class Client:
             state.given_up = f"{HOST_FAILURES} failures in a row"
 
 
-def opted_out(host: str, domains: frozenset[str]) -> str | None:
+def opted_out(host: str, domains: Container[str]) -> str | None:
     """The domain of a list that a host is, or is below."""
-    while domains and host:
+    while host:
         if host in domains:
             return host
         host = host.partition(".")[2]

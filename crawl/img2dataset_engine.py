@@ -13,7 +13,7 @@ import socket
 import ssl
 import time
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from functools import partial
 from multiprocessing.pool import ThreadPool
 from typing import Any
@@ -36,7 +36,7 @@ def fetch(
     config: FetchConfig,
     ingest: Callable[[bytes], Ingested | Refusal],
     *,
-    opted_out: frozenset[str] = frozenset(),
+    opted_out: Container[str] = frozenset(),
     done: Callable[[Observation], None] = lambda observation: None,
 ) -> list[Observation]:
     """See `crawl.fetch.fetch`. Where a redirect led is not known; `status` is that of an error alone."""
@@ -148,7 +148,7 @@ class _TlsConnection(_Connection):
 class _Handler(urllib.request.AbstractHTTPHandler):
     """Opens http and https through the guard, and puts a limit on `read`."""
 
-    def __init__(self, config: FetchConfig, guard: Guard, opted_out: frozenset[str]):
+    def __init__(self, config: FetchConfig, guard: Guard, opted_out: Container[str]):
         super().__init__()
         self._limit = config.max_body_bytes
         self._guard = guard
@@ -217,7 +217,7 @@ def _read(response: http.client.HTTPResponse, limit: int) -> bytes:
     return b"".join(pieces)
 
 
-def _opener(config: FetchConfig, guard: Guard, opted_out: frozenset[str]) -> urllib.request.OpenerDirector:
+def _opener(config: FetchConfig, guard: Guard, opted_out: Container[str]) -> urllib.request.OpenerDirector:
     """No proxies, no files, no ftp: http and https alone."""
     opener = urllib.request.OpenerDirector()
     for handler in (

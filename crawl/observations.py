@@ -56,8 +56,8 @@ class Observation:
 
 
 def now() -> str:
-    """This moment, ISO 8601 in UTC to the second."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    """This moment, ISO 8601 in UTC; to the millisecond, so that what was observed later is known to be later."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def observe(

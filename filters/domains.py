@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import ast
 import gzip
+import hashlib
 import io
 import tarfile
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 
 import can_ada
 import numpy as np
@@ -24,7 +24,7 @@ from pyarrow import fs
 
 from dataset import sql
 from dataset.storage import filesystem, open_input
-from filters.lines import lines_of, read_lines
+from filters.lines import lines_of
 
 ENTRY = pa.struct([("entry", pa.string()), ("list", pa.string()), ("category", pa.string())])
 """An entry that an address is below, its list as the config names it, and its category there; null if it has none."""
@@ -32,20 +32,9 @@ _FILES = ("domains", "urls")  # of a category; squidGuard's third, `expressions`
 _INDEX_MEMORY = "8GB"  # for the sort of some ten million entries, at most
 
 
-@lru_cache(maxsize=4)
-def read_domains(name: str) -> pa.Array:
-    """The entries of a list of domains: lower case, in ASCII as hosts are written in canonical URLs, without `*.`.
-
-    name: a path or URL of a text file with one domain a line (`#` starts a comment line), or empty for none.
-
-    Raises:
-        FileNotFoundError, OSError, ValueError: the list cannot be read.
-    """
-    return _normal(read_lines(name)) if name else pa.array([], pa.string())
-
-
 def _normal(lines: pa.Array) -> pa.Array:
-    """Entries as they are compared: no scheme, `*.`, `www.` before a path, port, or slash at the end; lower case."""
+    """Entries as they are compared, in ASCII as hosts stand in canonical URLs: lower case, no scheme, `*.`, port, slash
+    at the end, or `www.` before a path."""
     entries = pc.utf8_lower(lines.filter(pc.invert(pc.starts_with(lines, "#"))))
     entries = pc.replace_substring_regex(entries, r"^[a-z]+://(?:[^/@]*@)?|^\*?\.|[/.]+$", "")
     entries = pc.replace_substring_regex(entries, r"^(?:www\d?\.)?([^/:]+)(?::\d+)?/", r"\1/")
@@ -213,6 +202,13 @@ class DomainIndex:
 
     def __len__(self) -> int:
         return len(self._hashes)
+
+    def __contains__(self, domain: object) -> bool:
+        """Whether a domain is an entry itself; see `find` for what is below entries."""
+        digest = hashlib.md5(str(domain).encode("utf-8", "surrogatepass"), usedforsecurity=False).digest()
+        sought = np.uint64(int.from_bytes(digest[8:], "little"))  # DuckDB's md5_number_lower
+        first, last = (int(np.searchsorted(self._hashes, sought, side=side)) for side in ("left", "right"))
+        return any(self._entries[at].as_py() == domain for at in range(first, last))
 
     @property
     def categories(self) -> list[str]:

@@ -315,6 +315,8 @@ def _keys(owner: Any, path: Sequence[str]) -> list[str]:
 
 def check_inputs(config: Config) -> None:
     """Everything that a config names must be there, before any work is done. Raises ConfigError."""
+    if config.fetch.distributor == "ray" and config.run.workers == 0:
+        raise ConfigError("fetch.distributor is ray, which run.workers: 0 does without; set one or the other")
     named = {
         "text.language_model": [config.text.language_model] if config.text.language_model != "builtin" else [],
         "text.blocklist": list(word_files(config.text)),

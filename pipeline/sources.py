@@ -23,6 +23,7 @@ from crawl.sources import MEMBER, kind_of, warc_members
 from dataset.storage import Storage, absolute, filesystem, is_local, open_input, s3_client
 from dataset.web import info as web_info
 from dataset.web import is_web
+from filters.domains import DomainIndex, build_index
 from pipeline.config import Config, ConfigError
 
 _KNOWN = "log/commoncrawl.json"
@@ -128,7 +129,11 @@ def _harvested(source: Source, config: Config, storage: Storage) -> Source:
     name = f"harvest/{xxhash.xxh3_128_hexdigest(chr(10).join(seeds).encode())}.warc.gz"
     if not storage.exists(name):
         to = storage.url_of(name)
-        report = harvest(seeds, to, config.fetch, max_pages=len(seeds), follow=False, same_hosts=False)
+        listed = config.fetch.opted_out_domains
+        domains = DomainIndex(build_index([listed] if listed else []))
+        report = harvest(
+            seeds, to, config.fetch, max_pages=len(seeds), follow=False, same_hosts=False, opted_out=domains
+        )
         storage.write(f"{name}.json", json.dumps(asdict(report), indent=1).encode())
     harvested = _matching(storage.url_of(name))[0]
     return replace(harvested, archive=source.archive)

@@ -10,7 +10,11 @@ import numpy as np
 import pyarrow as pa
 
 from dataset.commits import Commit
-from pipeline.phase import Context, Input
+from dataset.mapped import mapped
+from dataset.storage import Storage
+from filters.domains import DomainIndex, build_index
+from pipeline.phase import Context, Input, Result, Task
+from pipeline.plan import file_checksum
 
 T = TypeVar("T")
 
@@ -25,6 +29,31 @@ def settings(kind: type[T], values: Mapping[str, Any]) -> T:
     """A config section from a task's options; keys that the phase did not take keep their defaults."""
     known = {item.name for item in fields(kind)}  # type: ignore[arg-type]
     return kind(**{key: tuple(v) if isinstance(v, list) else v for key, v in values.items() if key in known})
+
+
+def built_domains(context: Context) -> Result:
+    """The lists of domains that a task's options name, as one index for all workers."""
+    built = build_index(context.options["lists"])
+    facts = {"categories": DomainIndex(built).categories}
+    return Result(files={"index": (context.phase_file("index", "arrow"), built)}, facts=facts)
+
+
+def domain_task(name: str, lists: Sequence[str]) -> Task:
+    """The task of `built_domains`, for a phase of some name."""
+    return Task(name, 0, {}, {"lists": list(lists), "checksums": [file_checksum(path) for path in lists]})
+
+
+def domain_index(storage: Storage, inputs: Sequence[Input]) -> DomainIndex | None:
+    """The index that a task takes as its one input, mapped; None if it takes none."""
+    for item in inputs:
+        if item.checksum not in _mapped:
+            _mapped.clear()
+            _mapped[item.checksum] = DomainIndex(mapped(storage, item.file))
+        return _mapped[item.checksum]
+    return None
+
+
+_mapped: dict[str, DomainIndex] = {}  # the last of this process
 
 
 def gather(commits: Sequence[Commit], role: str, bucket: int) -> tuple[Input, ...]:

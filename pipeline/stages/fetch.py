@@ -9,9 +9,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -31,24 +31,30 @@ from dataset.reasons import TRANSIENT
 from dataset.schema import IMAGES, OBSERVATIONS, VERDICTS
 from dataset.storage import Storage
 from dataset.tables import read_parquet
-from filters.domains import read_domains
 from filters.hashlists import HashLists, HashListsConfig
 from filters.perceptual import pdq
+from pipeline import distributing
 from pipeline.config import options
 from pipeline.fetching import Tally, clear
 from pipeline.pages import WITH_PICTURES
-from pipeline.phase import Context, Result, Task, phase
+from pipeline.phase import Context, Input, Result, Task, phase
 from pipeline.plan import file_checksum
 from pipeline.rows import alive_rows, decide, first_verdicts, quarantined, verdict_result
 from pipeline.run import Run
 from pipeline.stages import adopt
-from pipeline.stages.common import gather, settings
+from pipeline.stages.common import built_domains, domain_index, domain_task, gather, settings
 
 _KEPT_OF_LISTED = ("url", "origin", "status", "final_url", "attempts", "fetched_at", "fetched_bytes")
 ENGINES: dict[str, Callable[..., list[Observation]]] = {"openwit": fetch, "img2dataset": img2dataset_engine.fetch}
 
 
-@phase("fetch.get", version=3)
+@phase("fetch.domains")
+def opted_out_domains(context: Context) -> Result:
+    """`fetch.opted_out_domains`."""
+    return built_domains(context)
+
+
+@phase("fetch.get", version=4)
 def get(context: Context) -> Result:
     """Every URL of the partition that the store lacks; then the newest observation of each."""
     urls = _urls(context)
@@ -56,17 +62,18 @@ def get(context: Context) -> Result:
     stored = _stored(context, wanted)
     known = store.newest(stored)
     config = settings(FetchConfig, context.options["fetch"])
-    domains = _domains(config.opted_out_domains)
+    domains = domain_index(context.storage, context.task.inputs.get("domains", ())) or frozenset[str]()
     have = {row["url"]: row for row in known.to_pylist()}
     need = [
         url for url in wanted if opted_out(hostname(url), domains) is None and _is_due(have.get(url), config, domains)
     ]
-    observations = _observe(context, need, config, domains, have)
+    observations, chunks = _observe(context, need, config, domains, have)
     if observations:
         name = f"{context.options['folder']}/{_chunk_name(context, need, [_seen(have.get(url)) for url in need])}"
         with contextlib.suppress(FileExistsError):  # a node taken for dead has done it after all; its answers stand
             store.write_chunk(context.storage, name, observations)
-        known = store.newest(pa.concat_tables([known, store.read_chunk(context.storage, name)]))
+        chunks = [*chunks, name]
+    known = store.newest(pa.concat_tables([known, *(store.read_chunk(context.storage, name) for name in chunks)]))
     result = _images(context, _relisted(context, known, domains), wanted, domains)
     result.facts["listed"] = _disowned(context, stored)
     return result
@@ -90,7 +97,7 @@ def _disowned(context: Context, stored: pa.Table) -> list[tuple[str, int, int]]:
     return sorted({(row["blob"], row["blob_offset"], row["blob_length"]) for row in rows})
 
 
-def _is_due(row: Mapping[str, Any] | None, config: FetchConfig, domains: frozenset[str]) -> bool:
+def _is_due(row: Mapping[str, Any] | None, config: FetchConfig, domains: Container[str]) -> bool:
     """Whether a URL is to be asked for, by the newest observation of it."""
     if row is None:
         return True
@@ -102,7 +109,7 @@ def _is_due(row: Mapping[str, Any] | None, config: FetchConfig, domains: frozens
     return row["origin"] == "http" and row["fetched_at"] < config.refresh_before
 
 
-def _relisted(context: Context, known: pa.Table, domains: frozenset[str]) -> pa.Table:
+def _relisted(context: Context, known: pa.Table, domains: Container[str]) -> pa.Table:
     """The observations; what a list holds by now is refused, though the store took it under an older list."""
     accepted = pc.equal(known.column("outcome"), OK).combine_chunks()
     listed = np.zeros(known.num_rows, dtype=bool)
@@ -120,14 +127,9 @@ def _as_refused(known: pa.Table, mask: np.ndarray, outcome: str) -> pa.Table:
     return pa.Table.from_pylist([{**row, "outcome": outcome} for row in rows], schema=OBSERVATIONS)
 
 
-def _domain(url: str, final_url: str | None, domains: frozenset[str]) -> str | None:
+def _domain(url: str, final_url: str | None, domains: Container[str]) -> str | None:
     """The entry of the opt-out list that an address, or where it led, belongs to."""
     return opted_out(hostname(url), domains) or opted_out(hostname(final_url or ""), domains)
-
-
-@lru_cache(maxsize=4)
-def _domains(name: str) -> frozenset[str]:
-    return frozenset(read_domains(name).to_pylist())
 
 
 def _urls(context: Context) -> list[str]:
@@ -180,20 +182,21 @@ def _observe(
     context: Context,
     need: Sequence[str],
     config: FetchConfig,
-    domains: frozenset[str],
+    domains: Container[str],
     have: Mapping[str, Mapping[str, Any]],
-) -> list[Observation]:
-    lists = _hash_lists(context)
+) -> tuple[list[Observation], list[str]]:
+    """What came of the URLs, and the chunks of the store that what came of others was written to."""
     image_config = settings(ImageConfig, context.options["store"])
-
-    def take(body: bytes) -> Ingested | Refusal:
-        return ingest(body, image_config, pdq, lists.match)
-
+    take = _taker(context.options)
     tally = Tally(context.storage, context.task.partition, context.task.hints.get("partitions", 1), len(need))
     done = _from_adopted(context, need, config, lambda body, listed: ingest(body, image_config, pdq, listed))
     tally.add_all(item.outcome for item in done.values())
+    chunks: list[str] = []
     for origin in config.origins:
         left = [url for url in need if url not in done]
+        if origin == "http" and config.distributor == "ray":
+            chunks = _distributed(context, left, have)
+            break  # each URL has been asked for
         if origin == "archive":
             found = _from_archives(context, left, take)
             tally.add_all(item.outcome for item in found.values())
@@ -205,7 +208,33 @@ def _observe(
             found = {item.url: item for item in asked}
         done.update(found)
     tally.finish()
-    return list(done.values())
+    return list(done.values()), chunks
+
+
+def _taker(chosen: Mapping[str, Any]) -> Callable[[bytes], Ingested | Refusal]:
+    """From a body to an image that is stored, by a task's options."""
+    config = settings(ImageConfig, chosen["store"])
+    match = _loaded(settings(HashListsConfig, chosen["hashlists"])).match
+    return lambda body: ingest(body, config, pdq, match)
+
+
+def _distributed(context: Context, urls: Sequence[str], have: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The chunks that img2dataset's distributor made of the URLs."""
+    parts = [urls[at : at + distributing.SHARD_URLS] for at in range(0, len(urls), distributing.SHARD_URLS)]
+    folder = context.options["folder"]
+    shards = {f"{folder}/{_chunk_name(context, part, [_seen(have.get(url)) for url in part])}": part for part in parts}
+    listed = tuple(context.task.inputs.get("domains", ()))
+    distributing.distribute(
+        context.storage, partial(_shard, context.storage.url, dict(context.options), listed), shards
+    )
+    return list(shards)
+
+
+def _shard(url: str, chosen: Mapping[str, Any], listed: Sequence[Input], urls: Sequence[str]) -> list[Observation]:
+    """What img2dataset got of a shard's URLs, in a process of its own, by a task's options and lists."""
+    config = settings(FetchConfig, chosen["fetch"])
+    domains = domain_index(Storage(url), listed) or frozenset[str]()
+    return img2dataset_engine.fetch(urls, config, _taker(chosen), opted_out=domains)
 
 
 def _from_adopted(
@@ -282,7 +311,7 @@ def _loaded(config: HashListsConfig) -> HashLists:
     return HashLists.load(config)
 
 
-def _images(context: Context, known: pa.Table, wanted: Sequence[str], domains: frozenset[str]) -> Result:
+def _images(context: Context, known: pa.Table, wanted: Sequence[str], domains: Container[str]) -> Result:
     """The observations as IMAGES, ordered by URL id, and the store's files that they need.
 
     What no archive holds, or was not asked for, is no observation of the world, so it is here alone, not in the store.
@@ -326,10 +355,12 @@ def run(run: Run) -> None:
     folder = fingerprint("store", 2, images, [])
     (lanes,) = run.shared["lanes"]["lanes"]
     route = fingerprint("route", len(run.partitions), {}, [lanes.checksum])
-    domains = file_checksum(config.fetch.opted_out_domains) if config.fetch.opted_out_domains else ""
+    domains: dict[str, tuple[Input, ...]] = {}
+    if config.fetch.opted_out_domains:
+        built = run.one(opted_out_domains, domain_task(opted_out_domains.name, [config.fetch.opted_out_domains]))
+        domains = {"domains": (Input(built.files["index"]),)}
     settings_ = {
         "fetch": options(config.fetch),
-        "opted_out": domains,
         "store": images,
         "hashlists": lists,
         "folder": folder,
@@ -346,6 +377,7 @@ def run(run: Run) -> None:
                 {
                     **partition.inputs("archive_images"),
                     **run.shared["lanes"],
+                    **domains,
                     "adopted": gather(found, "adopted", partition.number),
                 },
                 settings_,

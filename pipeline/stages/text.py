@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from dataset.mapped import mapped
-from filters.domains import DomainIndex, build_index
 from filters.text import TextConfig, listed, measure_text, word_files
 from pipeline import custom
 from pipeline.config import ConfigError, options, plain
@@ -13,36 +11,21 @@ from pipeline.phase import Context, Input, Result, Task, phase
 from pipeline.plan import file_checksum
 from pipeline.rows import alive_rows, decide, take_units, verdict_result
 from pipeline.run import Run
-from pipeline.stages.common import settings
+from pipeline.stages.common import built_domains, domain_index, domain_task, settings
 
 
 @phase("text.domains")
 def domains(context: Context) -> Result:
-    """The lists of domains as one index, built once for all workers."""
-    built = build_index(context.options["lists"])
-    facts = {"categories": DomainIndex(built).categories}
-    return Result(files={"index": (context.phase_file("index", "arrow"), built)}, facts=facts)
+    """`text.blocked_domains`."""
+    return built_domains(context)
 
 
 @phase("text.measure", version=2)
 def measure(context: Context) -> Result:
     """What is expensive to know of a text."""
     rows = take_units(context, alive_rows(context, ["url", "text", "page_url"]))
-    return Result().table(
-        "measures", measure_text(rows, settings(TextConfig, context.options["text"]), _index(context))
-    )
-
-
-def _index(context: Context) -> DomainIndex | None:
-    for item in context.task.inputs.get("domains", ()):
-        if item.checksum not in _mapped:
-            _mapped.clear()
-            _mapped[item.checksum] = DomainIndex(mapped(context.storage, item.file))
-        return _mapped[item.checksum]
-    return None
-
-
-_mapped: dict[str, DomainIndex] = {}  # the last of this process
+    index = domain_index(context.storage, context.task.inputs.get("domains", ()))
+    return Result().table("measures", measure_text(rows, settings(TextConfig, context.options["text"]), index))
 
 
 @phase("text.custom")
@@ -125,8 +108,7 @@ def _listed_domains(run: Run) -> dict[str, tuple[Input, ...]]:
     names = list(listed(run.config.text.blocked_domains))
     if not names:
         return {}
-    task = Task(domains.name, 0, {}, {"lists": names, "checksums": [file_checksum(name) for name in names]})
-    built = run.one(domains, task)
+    built = run.one(domains, domain_task(domains.name, names))
     known = built.facts["categories"]
     for category in run.config.text.blocked_categories:
         if category not in known:

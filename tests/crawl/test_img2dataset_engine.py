@@ -11,6 +11,7 @@ import yaml
 
 from crawl.fetch import fetch as own_fetch
 from crawl.fetch_config import FetchConfig
+from crawl.images import ImageConfig
 from crawl.img2dataset_engine import fetch
 from crawl.observations import Observation
 from tests.crawl.hostile_server import HostileServer, running
@@ -123,8 +124,10 @@ def test_who_asks_is_named_by_the_product_token(server: HostileServer) -> None:
 
 
 def test_the_config_that_the_docs_give_is_one_that_it_can_keep() -> None:
-    (block,) = re.findall(r"```yaml\n(.*?)```", Path("docs/fetch.md").read_text(encoding="utf-8"), re.DOTALL)
-    assert FetchConfig(**yaml.safe_load(block)["fetch"]).engine == "img2dataset"
+    blocks = re.findall(r"```yaml\n(.*?)```", Path("docs/fetch.md").read_text(encoding="utf-8"), re.DOTALL)
+    sections = {name: keys for block in blocks for name, keys in yaml.safe_load(block).items()}
+    assert FetchConfig(**sections["fetch"]).engine == "img2dataset"
+    assert ImageConfig(**sections["store"]) == ImageConfig()  # what it says are the defaults
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from filters.domains import DomainIndex, build_index, read_domains
+from filters.domains import DomainIndex, build_index
 
 
 def rows(*places: tuple[str, str | None]) -> pa.Table:
@@ -125,12 +125,18 @@ def test_a_host_of_a_thousand_labels_ends(tmp_path: Path) -> None:
     assert found([tmp_path / "list.txt"], ("http://" + "a." * 10_000 + "example/x", "")) == [["example"]]
 
 
+def test_an_entry_is_found_by_itself(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("# out\n*.Example.org\nhttps://bücher.example/\nexample.net/adult\n")
+    index = DomainIndex(build_index([str(tmp_path / "list.txt")]))
+    assert [name in index for name in ("example.org", "xn--bcher-kva.example", "example.net/adult")] == [True] * 3
+    assert [name in index for name in ("a.example.org", "example.net", "", "\ud800", 7)] == [False] * 5
+
+
 def test_no_entries_and_no_rows(tmp_path: Path) -> None:
     (tmp_path / "empty.txt").write_text("# nothing\n")
     assert found([tmp_path / "empty.txt"], ("http://a.example/", "")) == [[]]
     assert found([tmp_path / "empty.txt"]) == []
     assert len(DomainIndex(build_index([]))) == 0
-    assert read_domains("").to_pylist() == []
 
 
 def test_bad_lists(tmp_path: Path) -> None:

@@ -135,10 +135,11 @@ def test_all_kinds_in_one_dataset(tmp_path: Path) -> None:
 
 def test_a_list_of_pages_is_fetched_once(tmp_path: Path) -> None:
     (tmp_path / "pages.txt").write_text(
-        "# some pages\nhttp://site.test/a\n\nhttp://site.test/gone\nhttp://site.test/a\n"
+        "# some pages\nhttp://site.test/a\n\nhttp://site.test/gone\nhttp://site.test/a\nhttp://a.opted-out.test/\n"
     )
+    (tmp_path / "listed.txt").write_text("opted-out.test\n")
     with hostile_server.running() as server:
-        fetch = plain(server.config().__dict__)
+        fetch = plain(server.config(opted_out_domains=str(tmp_path / "listed.txt")).__dict__)
         made = config(tmp_path / "out", str(tmp_path / "pages.txt"), fetch=fetch)
         extracted(made)
         asked = dict(server.hits)
@@ -149,7 +150,10 @@ def test_a_list_of_pages_is_fetched_once(tmp_path: Path) -> None:
         assert dict(server.hits) == asked
     harvested = sorted((tmp_path / "out" / "harvest").iterdir())
     assert [path.suffix for path in harvested] == [".gz", ".json"]
-    assert json.loads(harvested[1].read_text())["refused"][0][:2] == ["http://site.test/gone", "http_client_error"]
+    assert [refused[:2] for refused in json.loads(harvested[1].read_text())["refused"]] == [
+        ["http://a.opted-out.test/", "domain_opted_out"],
+        ["http://site.test/gone", "http_client_error"],
+    ]
     sources = dataset.open(str(tmp_path / "out")).sql("SELECT file, type, pages FROM sources").fetchall()
     assert sources == [(str(tmp_path / "pages.txt"), "warc", 1)]
 
