@@ -29,7 +29,7 @@ import yaml
 from torch import Tensor
 from torch.distributed.checkpoint.filesystem import FileSystemBase
 from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
-from torch.distributed.checkpoint.staging import DefaultStager, StagingOptions
+from torch.distributed.checkpoint.staging import BlockingAsyncStager
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from dataset.storage import Storage
@@ -156,7 +156,8 @@ class Checkpoints:
 
     def __init__(self, run: Storage, keep: int, processes: Processes):
         self.run, self.keep, self.processes = run, keep, processes
-        self._stager = DefaultStager(StagingOptions(processes.device.type == "cuda", False, False, False))
+        # Of a GPU's tensors the copies lie in page-locked memory, which is kept from one checkpoint to the next.
+        self._stager = BlockingAsyncStager(cache_staged_state_dict=processes.device.type == "cuda")
         self._writing: Future[Any] | None = None
         if processes.rank == 0:
             newest = latest(run)
@@ -171,7 +172,6 @@ class Checkpoints:
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         with contextlib.suppress(*([OSError] if kind else [])):  # the first error is the one to tell
             self.wait()
-        self._stager.close()
 
     def save(self, tensors: Mapping[str, Tensor], described: dict[str, Any]) -> str:
         """Begin to write a checkpoint of a copy of the tensors; returns its name. Waits for the one before.

@@ -85,7 +85,7 @@ def train(
         FileNotFoundError: the dataset has no shards.
         DamagedSampleError: a sample cannot be read, and the config says to stop; or too many cannot.
         OSError: a checkpoint could not be written.
-        TrainingError: the loss or a gradient is no longer a number.
+        TrainingError: the loss or a gradient is no longer a number; or the device has too little memory.
     """
     began = time.monotonic()
     with joined(config.device) as processes, repeatable(config.deterministic), Stop() as stop:
@@ -93,8 +93,11 @@ def train(
         with processes.one_first():
             corpus = open_corpus(config, home.url)
         while True:  # twice where images or texts change their size within the run
-            with contextlib.ExitStack() as ends:
-                result = _train(config, corpus, home, processes, stop, progress or print_record, only, ends)
+            try:
+                with contextlib.ExitStack() as ends:
+                    result = _train(config, corpus, home, processes, stop, progress or print_record, only, ends)
+            except torch.OutOfMemoryError as error:
+                raise TrainingError(_too_large(config, processes)) from error
             if result.step == result.steps or result.step != config.first_part(result.steps):
                 return replace(result, seconds=time.monotonic() - began)
 
@@ -143,7 +146,7 @@ def _train(
     if config.grad_checkpointing:
         model.set_grad_checkpointing()
     if config.compile:
-        model.compile()
+        model.compile(dynamic=False)  # micro-batches have two sizes at most
     towers = spread(model, config.parallel, processes, config.deterministic)
     steppers = optimizers(model, config)
     average = MovingAverage(model, config.ema) if config.ema else None
@@ -171,6 +174,7 @@ def _train(
         torch.tensor(channels, device=device).view(1, 3, 1, 1)
         for channels in (clip.preprocess.mean, clip.preprocess.std)
     )
+    factor, shift = 1 / (255 * std), mean / std  # one pass over the bytes and one in place
     half = torch.float16 if config.precision == "fp16" else torch.bfloat16
     autocast = torch.autocast(device.type, half, enabled=config.precision != "fp32")
     samples = samples_of(config, corpus, clip.tokenize, clip.image_size, rank, processes.count)
@@ -205,7 +209,7 @@ def _train(
             loss=LOSSES[config.loss],
             micro_batch=config.micro_batch,
             seed=hash64("dropout", config.seed, step, rank),  # not carried over from step to step
-            prepare=lambda images: (images.float() / 255 - mean) / std,
+            prepare=lambda images: (images * factor).sub_(shift),
             autocast=autocast,
             scaler=scaler,
         )
@@ -293,6 +297,14 @@ def _train(
         damaged_samples=damaged,
         seconds=0.0,
     )
+
+
+def _too_large(config: TrainConfig, processes: Processes) -> str:
+    """What to do about a device without memory for a step."""
+    at_once = -(-config.batch_size // processes.count)
+    at_once = min(config.micro_batch or at_once, at_once)
+    more = "" if config.grad_checkpointing else " or grad_checkpointing: true"
+    return f"{processes.device} has too little memory for {at_once} samples at a time; set micro_batch lower{more}"
 
 
 def _name_bad_batch(

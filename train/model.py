@@ -193,7 +193,12 @@ def pick_device(wanted: str) -> torch.device:
         raise ValueError("device must be auto or cpu here: this machine has no usable GPU")
     if wanted == "cpu" or not available:
         return torch.device("cpu")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+    number, count = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
+    if count == 1:  # also where a scheduler shows each process its own alone
+        number = 0
+    if number >= count:
+        raise ValueError(f"this machine has {count} GPUs, too few for its process number {number + 1}")
+    return torch.device("cuda", number)
 
 
 def preprocess_dict(clip: Clip) -> dict[str, Any]:

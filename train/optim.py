@@ -78,8 +78,11 @@ def gradient_norms(model: nn.Module) -> dict[str, Tensor]:
     for name, parameter in model.named_parameters():
         if parameter.grad is not None:
             gradients[tower_of(name)].append(parameter.grad)
-    norms = {tower: whole(nn.utils.get_total_norm(values)).float() for tower, values in gradients.items()}
-    norms["all"] = torch.stack([norm.to(_device(model)) for norm in norms.values()]).norm()
+    none = torch.zeros((), device=next(model.parameters()).device)  # from the CPU it would have to wait for the GPU
+    norms = {
+        tower: whole(nn.utils.get_total_norm(values)).float() if values else none for tower, values in gradients.items()
+    }
+    norms["all"] = torch.stack(list(norms.values())).norm()
     return norms
 
 
@@ -92,14 +95,7 @@ def tower_of(name: str) -> str:
 
 def clip_gradients(model: nn.Module, norm: Tensor, most: float) -> None:
     """Scale all gradients down so that their norm, which is given, is no more than `most`."""
-    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-    factor = (most / (norm + 1e-6)).clamp(max=1.0)
-    for gradient in gradients:
-        gradient.mul_(factor)
-
-
-def _device(model: nn.Module) -> torch.device:
-    return next(model.parameters()).device
+    nn.utils.clip_grads_with_norm_(model.parameters(), most, norm)
 
 
 class MovingAverage:

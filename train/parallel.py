@@ -7,6 +7,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
@@ -35,12 +36,14 @@ def shard(model: nn.Module) -> nn.Module:
 
     Scalars (the logit scale) stay whole; their gradients are averaged as they come.
     """
+    kind = next(model.parameters()).device.type  # by default the mesh would be of GPUs wherever there are any
+    mesh = init_device_mesh(kind, (dist.get_world_size(),))
     scalars = {parameter for parameter in model.parameters() if parameter.ndim == 0}
     for module in list(model.modules()):
         if isinstance(module, nn.ModuleList):  # the blocks of a transformer
             for block in module:
-                fully_shard(block)
-    fully_shard(model, ignored_params=scalars)
+                fully_shard(block, mesh=mesh)
+    fully_shard(model, mesh=mesh, ignored_params=scalars)
     for parameter in scalars:
         if parameter.requires_grad:
             parameter.register_post_accumulate_grad_hook(_average)

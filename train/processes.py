@@ -63,7 +63,7 @@ def joined(wanted_device: str) -> Iterator[Processes]:
     if ours:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
-        if dist.is_initialized() and dist.get_world_size() > 1:
+        if dist.is_initialized():  # also by Ray, for one process alone, where NCCL's group could save nothing
             # A group for each thread that communicates: in one, their messages could meet the wrong ones.
             control, saving = (_group() for _ in range(2))
             yield Processes(dist.get_rank(), dist.get_world_size(), device, control, saving)
@@ -109,14 +109,13 @@ def outlast_signals(_worker: int) -> None:
 
 @contextlib.contextmanager
 def repeatable(wanted: bool) -> Iterator[None]:
-    """Within it, if wanted, torch computes the same bits from the same numbers, or raises RuntimeError."""
-    if not wanted:
-        yield
-        return
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS' condition (its documentation, 2.1.4)
+    """Within it, if wanted, torch computes the same bits from the same numbers, or raises RuntimeError; if not, cuDNN
+    tries which convolution is fastest."""
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS' condition (its documentation, 2.1.4)
     before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
-    torch.use_deterministic_algorithms(True)
-    torch.backends.cudnn.benchmark = False
+    torch.use_deterministic_algorithms(wanted)
+    torch.backends.cudnn.benchmark = not wanted
     try:
         yield
     finally:
