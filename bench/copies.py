@@ -5,7 +5,8 @@ model of `--model FILE`, and how many strangers are taken for copies.
 A copy counts as caught by the very rule of `neardup`: its hash and its mean colour are near enough to the original's,
 and both are good enough; or by that of `decontaminate` for a model: the cosine of the embeddings is at least
 `min_cosine`. That is chosen so that no more of the pairs of strangers are taken for copies than PDQ takes within 31
-bits, and once so that 1 of 100,000 is. FILE is YAML with `decontaminate.model`, as `python -m train.duplicate_detector`
+bits, and once so that 1 of 100,000 is; `nearest` is the share of copies that are nearest to their own original of all,
+whatever the threshold. FILE is YAML with `decontaminate.model`, as `python -m train.duplicate_detector`
 writes it. The peer in the last line is pHash, by the library imagehash.
 """
 
@@ -146,6 +147,11 @@ class Measured:
         assert self._embeddings is not None and other._embeddings is not None
         return np.asarray((self._embeddings @ other._embeddings.T)[rows, others])
 
+    def nearest(self, other: Measured) -> np.ndarray:
+        """Of each row the other's row of the highest cosine. int64 (rows,)."""
+        assert self._embeddings is not None and other._embeddings is not None
+        return np.asarray((self._embeddings @ other._embeddings.T).argmax(axis=1))
+
 
 def main(arguments: list[str] | None = None) -> None:
     """Print a table, and as the last line one JSON object."""
@@ -166,15 +172,19 @@ def main(arguments: list[str] | None = None) -> None:
     if embed is not None:
         cosine = original.cosine(a, original, b)
         rates = (float(original.like("pdq", LIMITS["pdq"][1], a, original, b).mean()), STRANGERS)
-        columns += [("model", least_cosine(cosine, rate)) for rate in rates]
+        columns += [("model", limit) for limit in sorted({least_cosine(cosine, rate) for rate in rates})]
     strangers = [float(original.like(kind, limit, a, original, b).mean()) for kind, limit in columns]
     print(f"{len(images):,} pictures, {original.good.mean():.1%} with a PDQ quality of at least {QUALITY}")
-    print(f"{'copy':<20}" + "".join(f"{_column(kind, limit):>14}" for kind, limit in columns))
+    heads = [_column(kind, limit) for kind, limit in columns] + ["nearest"] * (embed is not None)
+    print(f"{'copy':<20}" + "".join(f"{head:>14}" for head in heads))
     table = {}
     for name, transform in TRANSFORMS.items():
         copies = Measured([transform(image) for image in images], embed)
         shares = [float(copies.like(kind, limit, every, original, every).mean()) for kind, limit in columns]
         table[name] = dict(zip((f"{kind} {limit}" for kind, limit in columns), shares, strict=True))
+        if embed is not None:
+            shares.append(float((copies.nearest(original) == every).mean()))
+            table[name]["nearest"] = shares[-1]
         print(f"{name:<20}" + "".join(f"{share:>14.1%}" for share in shares), flush=True)
     print(f"{'two pictures':<20}" + "".join(f"{1e6 * share:>10.0f} ppm" for share in strangers))
     caught = table["JPEG 30"]

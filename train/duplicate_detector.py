@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import yaml
-from PIL import Image, ImageEnhance
+from PIL import Image, ImageEnhance, ImageOps
 from timm.layers import GELU, BlurPool2d
 from timm.models.resnet import BasicBlock, Bottleneck, ResNet
 from torch import Tensor, nn
@@ -85,6 +85,8 @@ class Recipe:
     size: int = 224
     """Pixels of a side."""
     learning_rate: float = 1e-3
+    border: float = 0.0
+    """Widest frame that a variant may get, in sides of the image; half of them get one. The paper's have none."""
     workers: int = 2
     """Processes that read and transform ahead; 0 does it in this one. The batches are the same."""
     device: str = "auto"
@@ -94,6 +96,8 @@ class Recipe:
         for name in ("steps", "batch_size", "width", "size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if not 0 <= self.border < 1:
+            raise ValueError(f"border must be at least 0 and below 1, not {self.border}")
         if self.width % 2:
             raise ValueError(f"width must be even, not {self.width}")
         if self.workers < 0:
@@ -129,14 +133,19 @@ def _none(*_: object, **__: object) -> nn.Module:
     return nn.Identity()
 
 
-def variant(image: Image.Image, size: int, rng: np.random.Generator) -> Image.Image:
-    """A transformed copy of an RGB image, size × size."""
+def variant(image: Image.Image, size: int, rng: np.random.Generator, border: float = 0.0) -> Image.Image:
+    """A transformed copy of an RGB image, size × size. border: see `Recipe`."""
 
     def resampling() -> Image.Resampling:
         return _FILTERS[rng.integers(len(_FILTERS))]
 
     side = rng.uniform(_LEAST_CROP, 1, 2) * image.size
     left, top = (np.array(image.size) - side) * rng.random(2)
+    if border and rng.random() < 0.5:
+        image = image.crop((int(left), int(top), math.ceil(left + side[0]), math.ceil(top + side[1])))
+        frame = math.ceil(border * rng.random() * min(image.size))
+        image = ImageOps.expand(image, frame, tuple(int(value) for value in rng.integers(0, 256, 3)))
+        (left, top), side = (0, 0), np.array(image.size)
     stretch = _STRETCH ** rng.uniform(-0.5, 0.5)
     scale = rng.uniform(_LEAST_SCALE, 1) * size
     small = (max(1, round(scale * stretch)), max(1, round(scale / stretch)))
@@ -225,7 +234,7 @@ class _Batches(Dataset["tuple[Tensor, Tensor] | Exception"]):
                 continue
             rng = np.random.default_rng(hash64("variant", recipe.seed, epoch, row))
             images.append(np.asarray(image.resize((recipe.size, recipe.size), Image.Resampling.BICUBIC)))
-            copies.append(np.asarray(variant(image, recipe.size, rng)))
+            copies.append(np.asarray(variant(image, recipe.size, rng, recipe.border)))
         if not images:
             raise ValueError(f"no sample of step {step + 1} can be read")
         return torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(copies))
@@ -297,8 +306,7 @@ def save(model: nn.Module, path: str, size: int) -> dict[str, object]:
             dynamic_axes={"pixels": {0: "images"}, "embedding": {0: "images"}},
             dynamo=False,
         )
-    half = [0.5, 0.5, 0.5]
-    return {"path": path, "size": size, "resize": "stretch", "mean": half, "std": half}
+    return {"path": path, "size": size, "resize": "stretch", "mean": [0.5] * 3, "std": [0.5] * 3}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -309,7 +317,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--network", default=Recipe.network, choices=list(NETWORKS))
     for name in ("width", "size", "steps", "batch_size", "workers", "seed"):
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=getattr(Recipe, name))
-    parser.add_argument("--learning-rate", type=float, default=Recipe.learning_rate)
+    for name in ("learning_rate", "border"):
+        parser.add_argument(f"--{name.replace('_', '-')}", type=float, default=getattr(Recipe, name))
     parser.add_argument("--device", default=Recipe.device, choices=["auto", "cpu", "cuda"])
     options = vars(parser.parse_args(arguments))
     dataset, file = options.pop("dataset"), options.pop("file")

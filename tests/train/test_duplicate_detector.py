@@ -87,6 +87,20 @@ def test_a_variant_is_another_picture_of_the_size_asked_and_the_same_for_the_sam
     assert (made[0] == made[1]).all() and (made[0] != made[2]).any()
 
 
+def test_half_of_the_variants_get_a_frame_if_the_recipe_says_so() -> None:
+    green = Image.new("RGB", (64, 64), (0, 200, 0))
+
+    def framed(seed: int, border: float) -> bool:
+        """Whether the middle of the left side is of another colour."""
+        red, shown, blue = np.asarray(variant(green, 64, np.random.default_rng(seed), border))[32, 2].astype(int)
+        return bool(shown < 60 or max(red, blue) > 90)
+
+    assert not any(framed(seed, 0.0) for seed in range(20))
+    assert 4 <= sum(framed(seed, 0.4) for seed in range(20)) <= 14
+    with pytest.raises(ValueError, match="border must be at least 0 and below 1"):
+        Recipe(border=1.0)
+
+
 def test_the_command_prints_the_config_that_reads_its_file(
     tiny_dataset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
