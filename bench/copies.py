@@ -5,7 +5,8 @@ model of `--model FILE`, and how many strangers are taken for copies.
 A copy counts as caught by the very rule of `neardup`: its hash and its mean colour are near enough to the original's,
 and both are good enough; or by that of `decontaminate` for a model: the cosine of the embeddings is at least
 `min_cosine`. That is chosen so that no more of the pairs of strangers are taken for copies than PDQ takes within 31
-bits, and once so that 1 of 100,000 is; `nearest` is the share of copies that are nearest to their own original of all,
+bits, and once so that of all copies, and the strangers that are nearest to them, nine of ten that are taken for copies
+are some (a precision of 0.9); `nearest` is the share of copies that are nearest to their own original of all,
 whatever the threshold. FILE is YAML with `decontaminate.model`, as `python -m train.duplicate_detector`
 writes it. The peer in the last line is pHash, by the library imagehash.
 """
@@ -15,7 +16,8 @@ from __future__ import annotations
 import argparse
 import io
 import json
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +34,7 @@ from filters.decontaminate import DecontaminateConfig, Embed, unit
 from filters.neardup import NearDupConfig
 from filters.onnx import load
 from filters.perceptual import HASH_BITS, hamming, pdq, short_hash
-from train.duplicate_detector import STRANGERS, least_cosine
+from train.duplicate_detector import least_cosine
 from train.images import image_part
 
 ARCHIVE = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "openclipart.warc.gz"
@@ -137,20 +139,33 @@ class Measured:
     def like(self, kind: str, limit: float, rows: np.ndarray, other: Measured, others: np.ndarray) -> np.ndarray:
         """Which rows are taken for copies of the others' rows; limit: bits, or a cosine if the kind is "model"."""
         if kind == "model":
-            return self.cosine(rows, other, others) >= limit
+            return np.asarray(self.cosines(other)[rows, others] >= limit)
         near = hamming(self.hashes[kind][rows], other.hashes[kind][others]) <= limit
         apart = np.abs(self.colour[rows] - other.colour[others]).max(axis=1)
         return np.asarray(near & (apart <= COLOUR) & self.good[rows] & other.good[others])
 
-    def cosine(self, rows: np.ndarray, other: Measured, others: np.ndarray) -> np.ndarray:
-        """float32 (rows,)."""
+    def cosines(self, other: Measured) -> np.ndarray:
+        """Of every row with every one of the other's. float32 (rows, others)."""
         assert self._embeddings is not None and other._embeddings is not None
-        return np.asarray((self._embeddings @ other._embeddings.T)[rows, others])
+        return np.asarray(self._embeddings @ other._embeddings.T)
 
-    def nearest(self, other: Measured) -> np.ndarray:
-        """Of each row the other's row of the highest cosine. int64 (rows,)."""
-        assert self._embeddings is not None and other._embeddings is not None
-        return np.asarray((self._embeddings @ other._embeddings.T).argmax(axis=1))
+
+def _at_rate(original: Measured, rate: float) -> float:
+    """The least cosine, to four digits, that at most a share of the pairs of strangers reach."""
+    cosines = original.cosines(original)
+    falling = np.sort(cosines[np.triu_indices(len(cosines), 1)])[::-1]
+    return min(1.0, math.floor(10_000 * float(falling[min(int(rate * len(falling)), len(falling) - 1)]) + 1) / 10_000)
+
+
+def _at_precision(copies: Mapping[str, Measured], original: Measured) -> float:
+    """`least_cosine` of all copies together."""
+    own, others = [], []
+    for copy in copies.values():
+        cosines = copy.cosines(original)
+        own.append(cosines.diagonal().copy())
+        np.fill_diagonal(cosines, -1)
+        others.append(cosines.max(axis=1))
+    return least_cosine(np.concatenate(own), np.concatenate(others))
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -168,25 +183,24 @@ def main(arguments: list[str] | None = None) -> None:
     original = Measured(images, embed)
     every = np.arange(len(images))
     a, b = np.triu_indices(len(images), 1)
+    copies = {name: Measured([transform(image) for image in images], embed) for name, transform in TRANSFORMS.items()}
     columns: list[tuple[str, float]] = [(kind, limit) for kind, limits in LIMITS.items() for limit in limits]
     if embed is not None:
-        cosine = original.cosine(a, original, b)
-        rates = (float(original.like("pdq", LIMITS["pdq"][1], a, original, b).mean()), STRANGERS)
-        columns += [("model", limit) for limit in sorted({least_cosine(cosine, rate) for rate in rates})]
+        rate = float(original.like("pdq", LIMITS["pdq"][1], a, original, b).mean())
+        columns += [("model", limit) for limit in sorted({_at_rate(original, rate), _at_precision(copies, original)})]
     strangers = [float(original.like(kind, limit, a, original, b).mean()) for kind, limit in columns]
     print(f"{len(images):,} pictures, {original.good.mean():.1%} with a PDQ quality of at least {QUALITY}")
     heads = [_column(kind, limit) for kind, limit in columns] + ["nearest"] * (embed is not None)
-    print(f"{'copy':<20}" + "".join(f"{head:>14}" for head in heads))
+    print(f"{'copy':<20}" + "".join(f"{head:>15}" for head in heads))
     table = {}
-    for name, transform in TRANSFORMS.items():
-        copies = Measured([transform(image) for image in images], embed)
-        shares = [float(copies.like(kind, limit, every, original, every).mean()) for kind, limit in columns]
+    for name, copy in copies.items():
+        shares = [float(copy.like(kind, limit, every, original, every).mean()) for kind, limit in columns]
         table[name] = dict(zip((f"{kind} {limit}" for kind, limit in columns), shares, strict=True))
         if embed is not None:
-            shares.append(float((copies.nearest(original) == every).mean()))
+            shares.append(float((copy.cosines(original).argmax(axis=1) == every).mean()))
             table[name]["nearest"] = shares[-1]
-        print(f"{name:<20}" + "".join(f"{share:>14.1%}" for share in shares), flush=True)
-    print(f"{'two pictures':<20}" + "".join(f"{1e6 * share:>10.0f} ppm" for share in strangers))
+        print(f"{name:<20}" + "".join(f"{share:>15.1%}" for share in shares))
+    print(f"{'two pictures':<20}" + "".join(f"{1e6 * share:>11.0f} ppm" for share in strangers))
     caught = table["JPEG 30"]
     print(
         json.dumps(
@@ -204,7 +218,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _column(kind: str, limit: float) -> str:
-    return f"{kind} ≥ {limit:.3f}" if kind == "model" else f"{kind} ≤ {limit}/{HASH_BITS[kind]}"
+    return f"{kind} ≥ {limit:.4f}" if kind == "model" else f"{kind} ≤ {limit}/{HASH_BITS[kind]}"
 
 
 if __name__ == "__main__":

