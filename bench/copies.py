@@ -1,8 +1,14 @@
-"""Which transformed copies are caught: clip art of ../shared/data's openclipart.warc.gz (or of `--archive FILE`), each
-picture in several forms, by each perceptual hash, and how many strangers are taken for copies.
+"""Which transformed copies are caught: clip art of ../shared/data's openclipart.warc.gz (or of `--archive FILE`, or the
+held-out images of `--dataset DIR`), each picture in several forms, by each perceptual hash and by the copy-detection
+model of `--model FILE`, and how many strangers are taken for copies.
 
 A copy counts as caught by the very rule of `neardup`: its hash and its mean colour are near enough to the original's,
-and both are good enough. The peer in the last line is pHash, by the library imagehash.
+and both are good enough; or by that of `decontaminate` for a model: the cosine of the embeddings is at least
+`min_cosine`. That is chosen so that no more of the pairs of strangers are taken for copies than PDQ takes within 31
+bits, and once so that of all copies, and the strangers that are nearest to them, nine of ten that are taken for copies
+are some (a precision of 0.9); `nearest` is the share of copies that are nearest to their own original of all,
+whatever the threshold. FILE is YAML with `decontaminate.model`, as `python -m train.duplicate_detector`
+writes it. The peer in the last line is pHash, by the library imagehash.
 """
 
 from __future__ import annotations
@@ -10,22 +16,30 @@ from __future__ import annotations
 import argparse
 import io
 import json
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
+import yaml
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 from PIL import Image, ImageDraw, ImageOps
+from pydantic import TypeAdapter
 
 from crawl.images import ImageConfig, ingest
 from crawl.observations import Ingested
+from dataset.shards import read_index, read_sample
+from dataset.storage import Storage
+from filters.decontaminate import DecontaminateConfig, Embed, unit
 from filters.neardup import NearDupConfig
+from filters.onnx import load
 from filters.perceptual import HASH_BITS, hamming, pdq, short_hash
+from train.duplicate_detector import least_cosine
+from train.images import image_part
 
 ARCHIVE = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "openclipart.warc.gz"
 PICTURES = 1_000
 LIMITS = {"pdq": (15, 31), "phash": (3, 7), "dhash": (3, 7)}
-STRANGERS = 200_000  # pairs of distinct pictures
 COLOUR = NearDupConfig().max_colour_distance
 QUALITY = NearDupConfig().min_quality
 
@@ -84,10 +98,27 @@ def pictures(archive: Path, most: int) -> Iterator[Image.Image]:
                 yield image.convert("RGB")
 
 
-class Measured:
-    """What `neardup` sees of some images."""
+def heldout(folder: str, most: int) -> Iterator[Image.Image]:
+    """Pictures that no training on a dataset sees, RGB, in its order."""
+    storage = Storage(folder)
+    index = read_index(storage, "heldout")
+    for row in range(min(most, len(index))):
+        yield Image.open(io.BytesIO(image_part(read_sample(storage, index, row)))).convert("RGB")
 
-    def __init__(self, images: list[Image.Image]):
+
+def model_of(file: Path) -> Embed:
+    """The model that a piece of config names. Raises ValueError, filters.onnx.ModelError."""
+    section = yaml.safe_load(file.read_text())["decontaminate"]
+    model = TypeAdapter(DecontaminateConfig).validate_python(section).model
+    if model is None:
+        raise ValueError(f"{file} has no decontaminate.model")
+    return load(model, "decontaminate.model")
+
+
+class Measured:
+    """What `neardup` and `decontaminate` see of some images."""
+
+    def __init__(self, images: list[Image.Image], embed: Embed | None):
         rows = []
         for image in images:
             sink = io.BytesIO()
@@ -103,37 +134,73 @@ class Measured:
             kind: np.frombuffer(b"".join(hashes[kind] for _, hashes in rows), ">u8").reshape(len(rows), -1)
             for kind in HASH_BITS
         }
+        self._embeddings = None if embed is None else unit(embed([found.body for found, _ in rows]))
 
-    def like(self, kind: str, limit: int, rows: np.ndarray, other: Measured, others: np.ndarray) -> np.ndarray:
-        """Which rows are taken for copies of the others' rows."""
+    def like(self, kind: str, limit: float, rows: np.ndarray, other: Measured, others: np.ndarray) -> np.ndarray:
+        """Which rows are taken for copies of the others' rows; limit: bits, or a cosine if the kind is "model"."""
+        if kind == "model":
+            return np.asarray(self.cosines(other)[rows, others] >= limit)
         near = hamming(self.hashes[kind][rows], other.hashes[kind][others]) <= limit
         apart = np.abs(self.colour[rows] - other.colour[others]).max(axis=1)
         return np.asarray(near & (apart <= COLOUR) & self.good[rows] & other.good[others])
 
+    def cosines(self, other: Measured) -> np.ndarray:
+        """Of every row with every one of the other's. float32 (rows, others)."""
+        assert self._embeddings is not None and other._embeddings is not None
+        return np.asarray(self._embeddings @ other._embeddings.T)
 
-def main() -> None:
+
+def _at_rate(original: Measured, rate: float) -> float:
+    """The least cosine, to four digits, that at most a share of the pairs of strangers reach."""
+    cosines = original.cosines(original)
+    falling = np.sort(cosines[np.triu_indices(len(cosines), 1)])[::-1]
+    return min(1.0, math.floor(10_000 * float(falling[min(int(rate * len(falling)), len(falling) - 1)]) + 1) / 10_000)
+
+
+def _at_precision(copies: Mapping[str, Measured], original: Measured) -> float:
+    """`least_cosine` of all copies together."""
+    own, others = [], []
+    for copy in copies.values():
+        cosines = copy.cosines(original)
+        own.append(cosines.diagonal().copy())
+        np.fill_diagonal(cosines, -1)
+        others.append(cosines.max(axis=1))
+    return least_cosine(np.concatenate(own), np.concatenate(others))
+
+
+def main(arguments: list[str] | None = None) -> None:
     """Print a table, and as the last line one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--archive", type=Path, default=ARCHIVE)
+    sources = parser.add_mutually_exclusive_group()
+    sources.add_argument("--archive", type=Path, default=ARCHIVE)
+    sources.add_argument("--dataset", metavar="DIR")
+    parser.add_argument("--model", type=Path, metavar="FILE")
     parser.add_argument("--pictures", type=int, default=PICTURES)
-    options = parser.parse_args()
-    images = list(pictures(options.archive, options.pictures))
-    original = Measured(images)
+    options = parser.parse_args(arguments)
+    embed = None if options.model is None else model_of(options.model)
+    most = options.pictures
+    images = list(heldout(options.dataset, most) if options.dataset else pictures(options.archive, most))
+    original = Measured(images, embed)
     every = np.arange(len(images))
-    columns = [(kind, limit) for kind, limits in LIMITS.items() for limit in limits]
+    a, b = np.triu_indices(len(images), 1)
+    copies = {name: Measured([transform(image) for image in images], embed) for name, transform in TRANSFORMS.items()}
+    columns: list[tuple[str, float]] = [(kind, limit) for kind, limits in LIMITS.items() for limit in limits]
+    if embed is not None:
+        rate = float(original.like("pdq", LIMITS["pdq"][1], a, original, b).mean())
+        columns += [("model", limit) for limit in sorted({_at_rate(original, rate), _at_precision(copies, original)})]
+    strangers = [float(original.like(kind, limit, a, original, b).mean()) for kind, limit in columns]
     print(f"{len(images):,} pictures, {original.good.mean():.1%} with a PDQ quality of at least {QUALITY}")
-    print(f"{'copy':<20}" + "".join(f"{f'{kind} {limit}/{HASH_BITS[kind]}':>14}" for kind, limit in columns))
+    heads = [_column(kind, limit) for kind, limit in columns] + ["nearest"] * (embed is not None)
+    print(f"{'copy':<20}" + "".join(f"{head:>15}" for head in heads))
     table = {}
-    for name, transform in TRANSFORMS.items():
-        copies = Measured([transform(image) for image in images])
-        shares = [float(copies.like(kind, limit, every, original, every).mean()) for kind, limit in columns]
+    for name, copy in copies.items():
+        shares = [float(copy.like(kind, limit, every, original, every).mean()) for kind, limit in columns]
         table[name] = dict(zip((f"{kind} {limit}" for kind, limit in columns), shares, strict=True))
-        print(f"{name:<20}" + "".join(f"{share:>14.1%}" for share in shares), flush=True)
-    rng = np.random.default_rng(0)
-    a, b = rng.integers(0, len(images), (2, STRANGERS))
-    a, b = a[a != b], b[a != b]
-    shares = [float(original.like(kind, limit, a, original, b).mean()) for kind, limit in columns]
-    print(f"{'two pictures':<20}" + "".join(f"{1e6 * share:>10.0f} ppm" for share in shares))
+        if embed is not None:
+            shares.append(float((copy.cosines(original).argmax(axis=1) == every).mean()))
+            table[name]["nearest"] = shares[-1]
+        print(f"{name:<20}" + "".join(f"{share:>15.1%}" for share in shares))
+    print(f"{'two pictures':<20}" + "".join(f"{1e6 * share:>11.0f} ppm" for share in strangers))
     caught = table["JPEG 30"]
     print(
         json.dumps(
@@ -148,6 +215,10 @@ def main() -> None:
             }
         )
     )
+
+
+def _column(kind: str, limit: float) -> str:
+    return f"{kind} ≥ {limit:.4f}" if kind == "model" else f"{kind} ≤ {limit}/{HASH_BITS[kind]}"
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ FOUND = pa.schema(
         ("cosine", pa.float64()),
     ]
 )
-_BLOCK = 4096  # images whose cosines with all of the sets are computed at once
+_COSINES = 2**24  # computed at once: some 200 MB
 _EMBEDDED_AT_ONCE = 64
 _DIGITS = 5  # of a cosine: what is beyond them differs between machines
 
@@ -216,10 +216,11 @@ def _nearest_copies(images: np.ndarray, entries: np.ndarray) -> tuple[np.ndarray
     """For each image the entry of the highest cosine, of equals the first, and the cosine. int64 and float64 (n,)."""
     best = np.zeros(len(images), dtype=np.int64)
     cosine = np.zeros(len(images))
-    for low in range(0, len(images), _BLOCK):
-        similar = (images[low : low + _BLOCK] @ entries.T).astype(np.float64).round(_DIGITS)
-        best[low : low + _BLOCK] = similar.argmax(axis=1)
-        cosine[low : low + _BLOCK] = similar.max(axis=1)
+    block = max(1, _COSINES // len(entries))
+    for low in range(0, len(images), block):
+        similar = (images[low : low + block] @ entries.T).astype(np.float64).round(_DIGITS)
+        best[low : low + block] = similar.argmax(axis=1)
+        cosine[low : low + block] = similar.max(axis=1)
     return best, cosine
 
 

@@ -153,7 +153,8 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("checkpoint", metavar="CHECKPOINT", help="as for wit eval")
     made.add_argument("out", metavar="OUT", help="the dataset that it was trained on; the analysis goes to OUT/overlap")
     made.add_argument("--tasks", nargs="+", required=True, metavar="DIR", help="folders of class folders of images")
-    made.add_argument("--max-hamming", type=int, default=31, metavar="BITS", help="of PDQ's 256, up to 31")
+    made.add_argument("--detector", metavar="FILE", help="YAML with `decontaminate`; by default OUT's own config")
+    made.add_argument("--max-hamming", type=int, metavar="BITS", help="of PDQ's 256, up to 31, instead of that")
     made.add_argument("--format", choices=["table", "json"], default="table")
 
     queries = command("queries", _no_subcommand, "the query list")
@@ -335,7 +336,7 @@ def _sheet(arguments: argparse.Namespace) -> int:
 def _overlap(arguments: argparse.Namespace) -> int:
     from pipeline.overlap import format_table, overlap
 
-    rows = overlap(arguments.checkpoint, arguments.out, arguments.tasks, arguments.max_hamming)
+    rows = overlap(arguments.checkpoint, arguments.out, arguments.tasks, arguments.detector, arguments.max_hamming)
     print(json.dumps(rows) if arguments.format == "json" else format_table(rows))
     return DONE
 

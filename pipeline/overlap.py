@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
 import numpy as np
@@ -19,17 +19,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
 from PIL import Image
+from pydantic import TypeAdapter, ValidationError
 from scipy.stats import binomtest
 
 from crawl.images import ImageConfig, ingest
 from crawl.observations import Ingested
+from crawl.store import read_images
 from dataset.schema import PAIR_STAGES
 from dataset.shards import DamagedSampleError
 from dataset.tables import read_parquet
 from dataset.views import Dataset
-from filters.decontaminate import DecontaminateConfig, find
+from filters.decontaminate import EMBEDDING, EMBEDDINGS, DecontaminateConfig, Embed, find, unit
+from filters.onnx import load as load_model
 from filters.perceptual import pdq
-from pipeline.config import ConfigError
+from pipeline.config import ConfigError, read_yaml, sentence
 from pipeline.rows import alive
 from pipeline.stages.common import settings
 from train.evaluate.load import Encoder, load
@@ -39,6 +42,7 @@ from train.images import decode
 FOLDER = "overlap"
 CONFIDENCE = 0.995
 SIGNIFICANCE = 0.05
+_EMBEDDED_AT_ONCE = 256
 
 
 class Overlap(TypedDict):
@@ -60,35 +64,54 @@ class Overlap(TypedDict):
     significant_bonferroni: bool  # p below 0.05 divided by the number of sets
 
 
-def overlap(checkpoint: str, out: str, tasks: Sequence[str], max_hamming: int = 31) -> list[Overlap]:
+def overlap(
+    checkpoint: str, out: str, tasks: Sequence[str], detector: str | None = None, max_hamming: int | None = None
+) -> list[Overlap]:
     """Analyse a checkpoint on some sets; also written to OUT/overlap as overlap.json and overlap.png.
 
     Args:
         checkpoint: see `train.evaluate.load.load`.
         out: the dataset, whose kept images count.
         tasks: folders of class folders of images.
-        max_hamming: bits of PDQ in which an image and its copy may differ, 0..31.
+        detector: YAML whose section `decontaminate` says what a copy is; the dataset's own config if not given.
+        max_hamming: instead of the section's.
 
     Raises:
-        ConfigError: a task, the checkpoint or the dataset is not what it should be.
+        ConfigError: a task, the checkpoint, the dataset or the detector is not what it should be.
     """
     try:
-        config = DecontaminateConfig(max_hamming=max_hamming)
         dataset = Dataset(out)
+        own = yaml.safe_load(dataset.storage.read("config.yaml"))
+        config = _detector(own, detector, max_hamming)
+        embed = None if config.model is None else load_model(config.model, "decontaminate.model")
         encoder = load(checkpoint)
-        store = settings(ImageConfig, yaml.safe_load(dataset.storage.read("config.yaml"))["store"])
-        measured = [_measure(encoder, read_task(task), store) for task in tasks]
+        store = settings(ImageConfig, own["store"])
+        measured = [_measure(encoder, read_task(task), store, embed) for task in tasks]
     except (ValueError, FileNotFoundError) as error:
         raise ConfigError(str(error)) from error
-    held = _held(dataset, [images for _, images, _ in measured], config)
-    rows = [statistics(name, right, mine, len(tasks)) for (name, _, right), mine in zip(measured, held, strict=True)]
+    held = _held(dataset, [(images, embeddings) for _, images, embeddings, _ in measured], config, embed)
+    rows = [statistics(name, right, mine, len(tasks)) for (name, *_, right), mine in zip(measured, held, strict=True)]
     dataset.storage.write(f"{FOLDER}/overlap.json", (json.dumps(rows, indent=1) + "\n").encode())
     dataset.storage.write(f"{FOLDER}/overlap.png", figure(rows))
     return rows
 
 
-def _measure(encoder: Encoder, task: Task, store: ImageConfig) -> tuple[str, pa.Table, np.ndarray]:
-    """A set's name, its readable images as `find` takes them, and whether the model is right on each.
+def _detector(own: Mapping[str, Any], file: str | None, max_hamming: int | None) -> DecontaminateConfig:
+    """What counts as a copy, by a file or the dataset's own config. Raises ConfigError."""
+    section = dict((own if file is None else read_yaml(file)).get("decontaminate") or {})
+    if max_hamming is not None:
+        section["max_hamming"] = max_hamming
+    try:
+        return TypeAdapter(DecontaminateConfig).validate_python(section)
+    except ValidationError as error:
+        raise ConfigError(f"{file or 'decontaminate'}: {sentence(error, DecontaminateConfig)}") from None
+
+
+def _measure(
+    encoder: Encoder, task: Task, store: ImageConfig, embed: Embed | None
+) -> tuple[str, pa.Table, pa.Table | None, np.ndarray]:
+    """A set's name, its readable images and their embeddings as `find` takes them, and whether the model is right on
+    each.
 
     Args:
         store: how the dataset's images were stored, which its hashes depend on.
@@ -96,7 +119,17 @@ def _measure(encoder: Encoder, task: Task, store: ImageConfig) -> tuple[str, pa.
     rows: list[dict[str, Any]] = []
     labels: list[int] = []
     pictures: list[Image.Image] = []
+    bodies: list[bytes] = []
     features = []
+    vectors = []
+
+    def flush() -> None:
+        features.append(encoder.images(pictures))
+        if embed is not None and bodies:
+            vectors.append(unit(embed(bodies)))
+        pictures.clear()
+        bodies.clear()
+
     for file, label in task.images:
         body = file.read_bytes()
         result = ingest(body, store, pdq, lambda body, hash_: None)
@@ -107,15 +140,20 @@ def _measure(encoder: Encoder, task: Task, store: ImageConfig) -> tuple[str, pa.
             labels.append(label)
             names = ("sha256", "pdq", "pdq_quality", "mean_rgb")
             rows.append({"row": len(rows), **{name: getattr(result, name) for name in names}})
+            bodies.append(result.body)
         if len(pictures) == encoder.batch_size:
-            features.append(encoder.images(pictures))
-            pictures = []
-    features.append(encoder.images(pictures))
+            flush()
+    flush()
     if not rows:
         raise ValueError(f"no image of {task.name} can be read")
     classes = class_features(encoder, task.classes, task.templates)
     right = rank_of(np.concatenate(features) @ classes.T, np.array(labels)) == 1
-    return task.name, pa.Table.from_pylist(rows, schema=_IMAGES), right
+    images = pa.Table.from_pylist(rows, schema=_IMAGES)
+    return task.name, images, _embeddings(images, np.concatenate(vectors)) if vectors else None, right
+
+
+def _embeddings(images: pa.Table, vectors: np.ndarray) -> pa.Table:
+    return pa.table([images.column("row"), pa.array(list(vectors), EMBEDDING)], schema=EMBEDDINGS)
 
 
 _IMAGES = pa.schema(
@@ -129,9 +167,14 @@ _IMAGES = pa.schema(
 )
 
 
-def _held(dataset: Dataset, sets: Sequence[pa.Table], config: DecontaminateConfig) -> list[np.ndarray]:
-    """Of each set, which images a partition of the dataset's kept images holds. bool (images,) each."""
-    held = [np.zeros(len(images), dtype=bool) for images in sets]
+def _held(
+    dataset: Dataset,
+    sets: Sequence[tuple[pa.Table, pa.Table | None]],
+    config: DecontaminateConfig,
+    embed: Embed | None,
+) -> list[np.ndarray]:
+    """Of each set, images and embeddings, which images are among those that the dataset keeps. bool (images,) each."""
+    held = [np.zeros(len(images), dtype=bool) for images, _ in sets]
     pairs = dataset.commits("prebalance.pairs")
     decided = [dataset.commits(f"{stage}.decide") for stage in PAIR_STAGES if stage != "pack"]
     images = dataset.commits("fetch.get")
@@ -139,13 +182,24 @@ def _held(dataset: Dataset, sets: Sequence[pa.Table], config: DecontaminateConfi
         urls = read_parquet(dataset.storage, commit.files["pairs"].name, ["url"])
         verdicts = [commits[place].files["verdicts"].name for commits in decided if commits]
         kept = alive(len(urls), [read_parquet(dataset.storage, name, ["row"]) for name in verdicts])
-        table = read_parquet(dataset.storage, images[place].files["images"].name, ["url", *_IMAGES.names[1:]])
+        columns = ["row", "url", *_IMAGES.names[1:], "blob", "blob_offset", "blob_length"]
+        table = read_parquet(dataset.storage, images[place].files["images"].name, columns)
         table = table.filter(pc.is_in(table.column("url"), value_set=urls.column("url").take(pa.array(kept))))
-        index = table.rename_columns(["name", *_IMAGES.names[1:]])
-        for mine, own in zip(held, sets, strict=True):
-            found = find(own, index, config)
+        index = table.select(["url", *_IMAGES.names[1:]]).rename_columns(["name", *_IMAGES.names[1:]])
+        if embed is not None:
+            vectors = [
+                unit(embed(read_images(dataset.storage, table.slice(first, _EMBEDDED_AT_ONCE))))
+                for first in range(0, len(table), _EMBEDDED_AT_ONCE)
+            ]
+            index = index.append_column(
+                "embedding", pa.array([vector for part in vectors for vector in part], EMBEDDING)
+            )
+        for mine, (own, embeddings) in zip(held, sets, strict=True):
+            found = find(own, index, config, embeddings)
             near = pc.less_equal(found.column("pdq_hamming"), config.max_hamming)
-            mine[found.filter(near).column("row").to_numpy()] = True
+            like = pc.greater_equal(found.column("cosine"), config.min_cosine)
+            copies = found.filter(pc.or_(pc.fill_null(near, False), pc.fill_null(like, False)))
+            mine[copies.column("row").to_numpy()] = True
     return held
 
 

@@ -18,6 +18,7 @@ from dataset.storage import absolute
 from dataset.tables import read_parquet
 from dataset.views import Dataset
 from filters.evaluation_sets import Place, read_image
+from filters.perceptual import MAX_SEARCH_HAMMING
 from pipeline.config import ConfigError
 from pipeline.pages import BLUR_ABOVE, SHEET, environment, thumbnail, unsafe
 
@@ -49,14 +50,16 @@ def write(out: str, most: int = MOST, *, blur_above: float | None = BLUR_ABOVE) 
         rows = _borderline(dataset, measure, float(config[key]), small, most)
         for title, side in (("Taken for a copy", True), ("Let pass", False)):
             chosen = [row for row in rows if row["is_copy"] == side]
-            if chosen:
-                blurred = unsafe(dataset, [row["url"] for row in chosen], blur_above)
+            if chosen or (rows and small and not side):  # what is not near by PDQ is not measured, which the page says
+                blurred = unsafe(dataset, [row["url"] for row in chosen], blur_above) if chosen else set()
                 pairs = [
                     _pair(dataset, row, row[name], measure, places, is_blurred=row["url"] in blurred) for row in chosen
                 ]
                 sections.append({"title": title, "measure": measure, "key": key, "limit": config[key], "pairs": pairs})
     page = (
-        environment().get_template("sheet.html").render(name=dataset.manifest.get("name", "dataset"), sections=sections)
+        environment()
+        .get_template("sheet.html")
+        .render(name=dataset.manifest.get("name", "dataset"), sections=sections, most_hamming=MAX_SEARCH_HAMMING)
     )
     dataset.storage.write(SHEET, page.encode())
     return dataset.storage.url_of(SHEET)

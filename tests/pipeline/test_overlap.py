@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 from scipy.stats import beta, binom
 
@@ -15,6 +17,7 @@ from pipeline import overlap as module
 from pipeline.cli import main
 from pipeline.config import ConfigError
 from pipeline.overlap import figure, format_table, overlap, statistics
+from tests.filters.models import mean_colour
 from tests.pipeline.pages import crawl, encoded, texture
 
 
@@ -77,7 +80,27 @@ def test_a_set_is_split_by_what_the_dataset_holds(
     with pytest.raises(ConfigError, match="no task directory"):
         overlap("any", out, [str(task / "nothing")])
     with pytest.raises(ConfigError, match=r"max_hamming must be 0\.\.31"):
-        overlap("any", out, [str(task)], 32)
+        overlap("any", out, [str(task)], max_hamming=32)
+
+
+def test_a_copy_detection_model_counts_beside_the_hash(
+    world: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, task = world
+    monkeypatch.setattr(module, "load", lambda checkpoint: Colours())
+    file = tmp_path / "detector.yaml"
+
+    def found(**section: Any) -> int:
+        file.write_text(yaml.safe_dump({"decontaminate": section}))
+        return overlap("any", out, [str(task)], str(file))[0]["overlap"]
+
+    model = {"path": mean_colour(tmp_path / "copies.onnx"), "size": 8}
+    assert found(model=model, min_cosine=1.0) == 3  # by PDQ
+    assert found(model=model, min_cosine=-1.0) == 6
+    with pytest.raises(ConfigError, match=r"detector\.yaml: there is no key min_cosin; did you mean min_cosine"):
+        found(min_cosin=0.5)
+    with pytest.raises(ConfigError, match=r"decontaminate\.model names nowhere\.onnx, which does not exist"):
+        found(model={"path": "nowhere.onnx"})
 
 
 def test_the_tests_are_the_exact_ones() -> None:
