@@ -216,8 +216,13 @@ def test_every_score_is_a_column_of_a_view(world: World, tmp_path: Path, capsys:
     import torch
 
     torch.save(torch.nn.Linear(16, 1).state_dict(), tmp_path / "head.pth")
-    code = "def size(rows):\n    return {'stored_bytes': [len(body) for body in rows['image'].to_pylist()]}\n"
-    (tmp_path / "own.py").write_text(code)
+    (tmp_path / "own.py").write_text(  # a column that has no values, and so no type, in some partitions
+        "def size(rows):\n"
+        "    texts = rows['text'].to_pylist()\n"
+        "    bodies = rows['image'].to_pylist()\n"
+        "    rare = [0.5 if text.endswith('number 3') else None for text in texts]\n"
+        "    return {'stored_bytes': [len(body) for body in bodies], 'rare': rare}\n"
+    )
     image = {
         "models": [world.redness],
         "embedding_model": world.run,
@@ -245,6 +250,9 @@ def test_every_score_is_a_column_of_a_view(world: World, tmp_path: Path, capsys:
     reds = dict(made.sql("SELECT text, redness FROM scores").fetchall())
     for of_pair, (_, evidence) in dropped(out).items():
         assert reds[of_pair] == pytest.approx(evidence["redness"])
+    for there in (made, Elsewhere(str(out))):
+        rare = there.sql("SELECT text, rare FROM scores WHERE rare IS NOT NULL").fetchall()
+        assert rare == [("a kettle that is number 3", 0.5)]
     assert Elsewhere(str(out)).sql("SELECT * FROM scores ORDER BY text").fetchall() == scores(out, "*")
 
 
