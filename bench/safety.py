@@ -24,6 +24,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,9 +81,10 @@ def planted(texts: list[str]) -> tuple[list[str], set[int]]:
     return given, set(chosen)
 
 
-def news() -> list[str]:
-    """The lines of text of the news pages."""
+def news() -> tuple[list[str], list[str | None]]:
+    """The lines of text of the news pages, and the language that each one's page declares."""
     lines: list[str] = []
+    languages: list[str | None] = []
     with NEWS.open("rb") as file:
         for record in ArchiveIterator(file, record_types=WarcRecordType.response):
             if "html" in (record.http_content_type or ""):
@@ -90,20 +92,25 @@ def news() -> list[str]:
                 tree.strip_tags(["script", "style", "noscript", "template"])
                 text = tree.body.text(separator="\n") if tree.body else ""
                 lines += [line.strip() for line in text.splitlines() if line.strip()]
-    return lines
+                declared = tree.root.attributes.get("lang") if tree.root else None
+                languages += [declared] * (len(lines) - len(languages))
+    return lines, languages
 
 
 def masking(folder: Path) -> list[dict[str, Any]]:
     """Texts a second, and what each found."""
-    sets = texts_to_match(load("builtin:en").column("query").to_pylist(), None)
+    captions = texts_to_match(load("builtin:en").column("query").to_pylist(), None)
+    sets: dict[str, tuple[list[str], list[str | None]]] = {
+        name: (texts, [None] * len(texts)) for name, texts in captions.items()
+    }
     if NEWS.exists():
         sets["lines of news pages"] = news()
     python = venv("datatrove", *DATATROVE)
     results = []
-    for name, texts in sets.items():
-        array = pa.array(texts)
-        _, seconds = fastest(lambda array=array: mask_texts(array, kinds=PEERS))  # type: ignore[misc]
-        (_, kinds), all_kinds = fastest(lambda array=array: mask_texts(array))  # type: ignore[misc]
+    for name, (texts, languages) in sets.items():
+        rows = pa.array(texts), pa.array(languages, pa.string())
+        _, seconds = fastest(partial(mask_texts, *rows, kinds=PEERS))
+        (_, kinds), all_kinds = fastest(partial(mask_texts, *rows))
         given, there = planted(texts)
         found = {row for row, item in enumerate(mask_texts(pa.array(given), kinds=PEERS)[1].to_pylist()) if item}
         (folder / "texts.json").write_text(json.dumps(texts), encoding="utf-8")
@@ -189,8 +196,8 @@ def look_alikes(folder: Path) -> list[dict[str, Any]]:
     print(f"pdq: {ENTRIES:,} entries, {IMAGES:,} images, within {MAX_SEARCH_HAMMING} bits")
     for name, rate, each in (("ours", rates[0], mine), ("peer", rates[1], peer)):
         print(
-            f"  {name}  {rate:>10,.0f} images/s, {1e3 / rate:.2f} ms each, built in {each['build_seconds']:.1f} s, "
-            f"{each['megabytes']:,.0f} MB; {len(each['found']):,} matches{each.get('setting', '')}"
+            f"  {name}  {rate:>10,.0f} images/s, {1e3 / rate:.2f} ms each, built in {each['build_seconds']:.1f} s; "
+            f"{len(each['found']):,} matches ({each['how']})"
         )
     print(f"  faiss, images/s of each index: {peer['tried']}")
     return [result("pdq", "images/s and core", rates[0], rates[1], equal=mine["found"] == peer["found"])]
@@ -231,7 +238,8 @@ def measured(part: str, folder: Path) -> dict[str, Any]:
         for row, (_, entry, bits) in enumerate(answers)
         for pair in zip(entry.tolist(), bits.tolist(), strict=True)
     ]
-    return {"seconds": seconds, "build_seconds": built, "megabytes": megabytes() - before, "found": matches}
+    how = f"{megabytes() - before:.0f} MB"
+    return {"seconds": seconds, "build_seconds": built, "how": how, "found": matches}
 
 
 def _words(file: Path) -> np.ndarray:

@@ -68,14 +68,14 @@ def pdq(folder: Path, bits: int) -> dict:
     assert all(count * (flips + 1) > bits for count, _, flips in settings)
 
     def made(setting):
-        before, began = megabytes(), time.process_time()
+        began = time.process_time()
         if setting is None:
             index = faiss.IndexBinaryFlat(256)
         else:
             index = faiss.IndexBinaryMultiHash(256, setting[0], setting[1])
             index.nflip = setting[2]
         index.add(entries)
-        return index, time.process_time() - began, megabytes() - before
+        return index, time.process_time() - began
 
     def search(index, rows):
         began = time.process_time()
@@ -87,21 +87,20 @@ def pdq(folder: Path, bits: int) -> dict:
 
     tried = {}
     for setting in (None, *settings):
-        index, _, _ = made(setting)
+        index, _ = made(setting)
         search(index, range(5))
         tried[setting] = 50 / search(index, range(50))[1]
         del index
     best = max(tried, key=lambda key: tried[key])
-    index, built, memory = made(best)
+    index, built = made(best)
     search(index, range(100))
     found, seconds = search(index, range(len(images)))
     names = {key: "flat" if key is None else f"{key[0]} x {key[1]} bits, {key[2]} flips" for key in tried}
     return {
         "seconds": seconds,
         "build_seconds": built,
-        "megabytes": memory,
         "found": found,
-        "setting": f" (faiss, {names[best]})",
+        "how": f"faiss, {names[best]}",
         "tried": {names[key]: round(rate) for key, rate in tried.items()},
     }
 

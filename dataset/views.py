@@ -93,7 +93,7 @@ class Dataset:
         table("_faces", "image.faces", "measures", FACES)
         table("_cells", "image.cell", "measures", CELLS)
         for phase in ("models", "heads", "custom"):  # whose columns the config names
-            table(f"_image_{phase}", f"image.{phase}", "measures", self._own(f"image.{phase}"))
+            table(f"_image_{phase}", f"image.{phase}", "measures", self._own(f"image.{phase}"), unify=True)
         table("_samples", "pack.shard", "samples", SAMPLES, numbered=False)
         for stage in (*CANDIDATE_STAGES, *PAIR_STAGES):
             table(f"_{stage}_verdicts", f"{stage}.decide", "verdicts", VERDICTS)
@@ -113,19 +113,27 @@ class Dataset:
         for name in ("sources", "candidates", "matches", "images", "scores", "dropped", "pairs", "funnel"):
             self.connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {(FOLDER / f'{name}.sql').read_text()}")
 
-    def _table(self, name: str, phase: str, role: str, schema: pa.Schema, *, numbered: bool = True) -> None:
-        """Make a view of a phase's files; of an empty table if there is none."""
+    def _table(
+        self, name: str, phase: str, role: str, schema: pa.Schema, *, numbered: bool = True, unify: bool = False
+    ) -> None:
+        """Make a view of a phase's files; of an empty table if there is none.
+
+        unify: the files' types may differ, for where a column has no values it has no type.
+        """
         commits = self.commits(phase)
         files = [(commit.partition, commit.files[role]) for commit in commits if role in commit.files]
-        if not files or not any(file.rows for _, file in files):
+        files = [(partition, file) for partition, file in files if file.rows]
+        if not files:
             self.connection.register(name, _numbered(schema, numbered).empty_table())
         elif self.storage.local:
-            self.connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {self._local(files, schema, numbered)}")
+            self.connection.execute(
+                f"CREATE OR REPLACE TEMP VIEW {name} AS {self._local(files, schema, numbered, unify)}"
+            )
         else:
-            self.connection.register(name, self._remote(files, schema, numbered))
+            self.connection.register(name, self._remote(files, schema, numbered, unify))
 
     def _own(self, phase: str) -> pa.Schema:
-        """The columns that a config's own models or filters have made in a phase, of whichever partitions have rows."""
+        """The columns that a config's own models or filters have made in a phase, as the first partition has them."""
         files = [commit.files["measures"] for commit in self.commits(phase) if "measures" in commit.files]
         columns = pa.schema([("row", pa.uint32())])
         for file in [file for file in files if file.rows][:1]:
@@ -136,7 +144,7 @@ class Dataset:
                     columns = columns.append(field.remove_metadata())
         return columns
 
-    def _local(self, files: Sequence[tuple[int, FileRef]], schema: pa.Schema, numbered: bool) -> str:
+    def _local(self, files: Sequence[tuple[int, FileRef]], schema: pa.Schema, numbered: bool, unify: bool) -> str:
         """DuckDB reads local Parquet itself: only the columns and row groups that a query needs."""
         paths = ", ".join("'" + self.storage.path(file.name).replace("'", "''") + "'" for _, file in files)
         columns = ", ".join(f'"{column}"' for column in schema.names)
@@ -148,10 +156,10 @@ class Dataset:
         numbers = ", ".join(f"'{self.storage.path(file.name)}': {partition}" for partition, file in files)
         return (
             f"SELECT (MAP {{{numbers}}})[filename]::INTEGER AS partition, {row}{columns} "  # noqa: S608
-            f"FROM read_parquet([{paths}], filename = true, file_row_number = true)"
+            f"FROM read_parquet([{paths}], filename = true, file_row_number = true, union_by_name = {unify})"
         )
 
-    def _remote(self, files: Iterable[tuple[int, FileRef]], schema: pa.Schema, numbered: bool) -> pa.Table:
+    def _remote(self, files: Iterable[tuple[int, FileRef]], schema: pa.Schema, numbered: bool, unify: bool) -> pa.Table:
         """Other storage is read through Arrow: DuckDB's httpfs is not in its wheel."""
         tables = []
         for partition, file in files:
@@ -160,13 +168,13 @@ class Dataset:
             for column in schema.names:
                 if column not in found.column_names:
                     found = found.append_column(column, pa.nulls(found.num_rows, schema.field(column).type))
-            found = found.select(schema.names).cast(schema)
+            found = found.select(schema.names) if unify else found.select(schema.names).cast(schema)
             if numbered and "row" not in schema.names:
                 found = found.add_column(0, "row", pa.array(range(found.num_rows), pa.uint32()))
             if numbered:
                 found = found.add_column(0, "partition", pa.array([partition] * found.num_rows, pa.int32()))
             tables.append(found)
-        return pa.concat_tables(tables)
+        return pa.concat_tables(tables, promote_options="permissive" if unify else "none")
 
 
 def _connect() -> duckdb.DuckDBPyConnection:

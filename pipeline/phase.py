@@ -57,6 +57,11 @@ class Task:
             self.phase, PHASES[self.phase].version, {**self.options, "partition": self.partition}, inputs
         )
 
+    @property
+    def method(self) -> str:
+        """By what the phase measures, whatever it measures: equal for two tasks that would say the same of one row."""
+        return fingerprint(self.phase, PHASES[self.phase].version, self.options, [])
+
 
 @dataclass
 class Result:
@@ -125,18 +130,19 @@ class Phase:
     module: str
     cpus: float
     gpu: bool = False  # whether a model of it runs on a GPU where run.gpus_per_model_task gives it one
+    remembers: bool = False  # whether it takes what its earlier commits have measured; see pipeline.remembered
 
 
 PHASES: dict[str, Phase] = {}
 
 
 def phase(
-    name: str, *, version: int = 1, cpus: float = 1, gpu: bool = False
+    name: str, *, version: int = 1, cpus: float = 1, gpu: bool = False, remembers: bool = False
 ) -> Callable[[Callable[[Context], Result]], Phase]:
     """Register a function as the phase `STAGE.NAME`."""
 
     def register(function: Callable[[Context], Result]) -> Phase:
-        made = Phase(name, version, function, function.__module__, cpus, gpu)
+        made = Phase(name, version, function, function.__module__, cpus, gpu, remembers)
         PHASES[name] = made
         return made
 
@@ -169,6 +175,8 @@ def execute(url: str, module: str, task: Task) -> Commit:
     for role, (name, content) in result.files.items():
         files[role] = _write(storage, name, content, 0)
     facts = dict(result.facts)
+    if PHASES[task.phase].remembers:
+        facts["method"] = task.method
     if task.without:
         facts["quarantined"] = list(task.without)
     commit = Commit(task.phase, task.partition, plain.fingerprint, files, result.counts, facts)

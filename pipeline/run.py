@@ -14,6 +14,7 @@ from pipeline.config import Config
 from pipeline.executor import Executor, contained
 from pipeline.phase import Input, Phase, Task
 from pipeline.progress import Reporter
+from pipeline.remembered import reminded
 from pipeline.rows import ConservationError
 
 log = logging.getLogger("wit")
@@ -80,6 +81,8 @@ class Run:
                 todo.append(task)
             else:
                 commits[task.partition] = found
+        if todo and phase.remembers:
+            todo = reminded(todo, len(tasks), known.values())
         if todo:
             self._publish(complete=False)  # readers see the phases before this one while it is at work
             progress = self.reporter.phase(phase.name, len(todo), rows)

@@ -20,6 +20,7 @@ from filters.perceptual import pdq
 from pipeline.config import options
 from pipeline.phase import Context, Input, Result, Task, phase
 from pipeline.plan import file_checksum
+from pipeline.remembered import image_keys, remember
 from pipeline.rows import alive_rows, decide, first_verdicts, quarantined, verdict_result
 from pipeline.run import Run
 from pipeline.stages.common import every, settings
@@ -41,18 +42,23 @@ def hashes(context: Context) -> Result:
     return Result(counts={"images": table.num_rows}).table("index", table, INDEX)
 
 
-@phase("decontaminate.embed")
+@phase("decontaminate.embed", remembers=True)
 def embed(context: Context) -> Result:
     """The embeddings of the images that an alive pair shows."""
     urls = pc.unique(alive_rows(context, ["url"]).column("url"))
     images = context.table("images")
     images = images.filter(pc.is_in(images.column("url"), value_set=urls))
     images = images.take(pa.array(context.units(images.num_rows), type=pa.int64()))
-    model = _embed(context)
-    assert model is not None
-    vectors = unit(model(read_images(context.storage, images)))
-    table = pa.table([images.column("row"), pa.array(list(vectors), EMBEDDINGS.field("embedding").type)], EMBEDDINGS)
-    return Result(counts={"images": table.num_rows}).table("embeddings", table, EMBEDDINGS)
+
+    def vectors(images: pa.Table) -> pa.Table:
+        model = _embed(context)
+        assert model is not None
+        found = list(unit(model(read_images(context.storage, images)))) if images.num_rows else []
+        return pa.table([images.column("row"), pa.array(found, EMBEDDINGS.field("embedding").type)], EMBEDDINGS)
+
+    result = Result(counts={"images": images.num_rows})
+    remember(context, result, "embeddings", images, image_keys(images), vectors)
+    return result
 
 
 def _embed(context: Context) -> Embed | None:

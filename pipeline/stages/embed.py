@@ -11,11 +11,12 @@ import pyarrow.compute as pc
 from crawl.store import read_images
 from dataset.commits import Commit
 from dataset.schema import CLIP_SCORES
-from filters.embeddings import Head, cosines, from_column, load_head, to_column
+from filters.embeddings import Encoder, Head, cosines, from_column, load_head, to_column
 from pipeline import embedding
 from pipeline.config import plain
 from pipeline.models import IMAGES_AT_ONCE, location
 from pipeline.phase import Context, Input, Result, Task, phase
+from pipeline.remembered import image_keys, remember
 from pipeline.rows import alive_rows, take_units
 from pipeline.run import Run
 from pipeline.stages.common import every, settings
@@ -23,29 +24,44 @@ from pipeline.stages.common import every, settings
 CUTOFFS = pa.schema([("name", pa.string()), ("cutoff", pa.float64()), ("values", pa.int64())])
 
 
-@phase("image.embed", gpu=True)
+@phase("image.embed", gpu=True, remembers=True)
 def embed(context: Context) -> Result:
     """Embeddings of the images (`row` as in images) and of the texts (`row` as in rows); how well each pair agrees."""
     rows = take_units(context, alive_rows(context, ["url", "text"]))
     images = context.table("images")
     images = images.filter(pc.is_in(images.column("url"), value_set=pc.unique(rows.column("url"))))
-    encoder = embedding.load(context.task.hints["location"], context.options["identity"])
-    seen = [
-        encoder.images(read_images(context.storage, images.slice(first, IMAGES_AT_ONCE)))
-        for first in range(0, images.num_rows, IMAGES_AT_ONCE)
-    ]
-    texts = rows.column("text").combine_chunks().dictionary_encode()
-    read = encoder.texts(texts.dictionary.to_pylist())[texts.indices.to_numpy()] if rows.num_rows else None
-    looks = np.concatenate(seen) if seen else np.empty((0, 1), np.float16)
-    words = read if read is not None else np.empty((0, 1), np.float16)
+
+    def encoder() -> Encoder:
+        return embedding.load(context.task.hints["location"], context.options["identity"])
+
+    def look(images: pa.Table) -> pa.Table:
+        seen = [
+            encoder().images(read_images(context.storage, images.slice(first, IMAGES_AT_ONCE)))
+            for first in range(0, images.num_rows, IMAGES_AT_ONCE)
+        ]
+        return _embedded(images, np.concatenate(seen) if seen else None)
+
+    def read(rows: pa.Table) -> pa.Table:
+        texts = rows.column("text").combine_chunks().dictionary_encode()
+        answers = encoder().texts(texts.dictionary.to_pylist())[texts.indices.to_numpy()] if rows.num_rows else None
+        return _embedded(rows, answers)
+
+    result = Result()
+    looks = remember(context, result, "images", images, image_keys(images), look)
+    words = remember(context, result, "texts", rows, rows.column("text").combine_chunks(), read)
     shown = pc.index_in(rows.column("url"), value_set=images.column("url").combine_chunks()).to_numpy()
-    return (
-        Result(counts={"images": images.num_rows, "texts": len(texts.dictionary)})
-        .table("images", pa.table({"row": images.column("row"), "embedding": to_column(looks)}))
-        .table("texts", pa.table({"row": rows.column("row"), "embedding": to_column(words)}))
-        .table(
-            "measures", pa.table([rows.column("row"), cosines(looks[shown], words)], schema=CLIP_SCORES), CLIP_SCORES
-        )
+    scores = cosines(from_column(looks.column("embedding"))[shown], from_column(words.column("embedding")))
+    table = pa.table([rows.column("row"), scores], schema=CLIP_SCORES)
+    result.counts |= {"images": images.num_rows, "texts": pc.count_distinct(rows.column("text")).as_py()}
+    return result.table("measures", table, CLIP_SCORES)
+
+
+def _embedded(rows: pa.Table, vectors: np.ndarray | None) -> pa.Table:
+    return pa.table(
+        {
+            "row": rows.column("row"),
+            "embedding": to_column(np.empty((0, 1), np.float16) if vectors is None else vectors),
+        }
     )
 
 

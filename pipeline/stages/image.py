@@ -9,10 +9,11 @@ import pyarrow.compute as pc
 
 from crawl.store import read_images
 from dataset.commits import Commit
-from dataset.schema import FACES, NSFW
+from dataset.schema import FACES
 from pipeline import custom, models
 from pipeline.config import options
 from pipeline.phase import Context, Input, Phase, Result, Task, phase
+from pipeline.remembered import image_keys, remember
 from pipeline.rows import alive_rows, decide, take_units, verdict_result
 from pipeline.run import Run
 from pipeline.stages import embed, semantic
@@ -30,30 +31,35 @@ DECIDED_BY = {
 """The measures that sql/decisions/image.sql reads; null where nobody measures them."""
 
 
-@phase("image.nsfw", gpu=True)
+@phase("image.nsfw", gpu=True, remembers=True)
 def nsfw(context: Context) -> Result:
     """The probability that an image is not safe to look at."""
-    return Result().table("measures", _answers(context), NSFW)
+    return _answers(context)
 
 
-@phase("image.models", gpu=True)
+@phase("image.models", gpu=True, remembers=True)
 def scores(context: Context) -> Result:
     """What the config's own models say of an image."""
-    return Result().table("measures", _answers(context))
+    return _answers(context)
 
 
-@phase("image.faces")
+@phase("image.faces", remembers=True)
 def faces(context: Context) -> Result:
     """The boxes of the faces in an image."""
-    images = shown_images(context)
-    detect = models.detector(context.options, context.task.hints)
-    found = []
-    for first in range(0, images.num_rows, models.IMAGES_AT_ONCE):
-        found += detect(read_images(context.storage, images.slice(first, models.IMAGES_AT_ONCE)))
-    boxes = [[box for box, _ in image] for image in found]
-    scores = [[score for _, score in image] for image in found]
-    table = pa.table({"row": images.column("row"), "face_bboxes": boxes, "face_scores": scores}, schema=FACES)
-    return Result(counts={"faces": sum(map(len, boxes))}).table("measures", table, FACES)
+
+    def measure(images: pa.Table) -> pa.Table:
+        detect = models.detector(context.options, context.task.hints)
+        found = []
+        for first in range(0, images.num_rows, models.IMAGES_AT_ONCE):
+            found += detect(read_images(context.storage, images.slice(first, models.IMAGES_AT_ONCE)))
+        boxes = [[box for box, _ in image] for image in found]
+        scores = [[score for _, score in image] for image in found]
+        return pa.table({"row": images.column("row"), "face_bboxes": boxes, "face_scores": scores}, schema=FACES)
+
+    images, result = shown_images(context), Result()
+    table = remember(context, result, "measures", images, image_keys(images), measure)
+    result.counts["faces"] = int(pc.sum(pc.list_value_length(table.column("face_bboxes"))).as_py() or 0)
+    return result
 
 
 @phase("image.custom")
@@ -122,10 +128,14 @@ def shown_images(context: Context) -> pa.Table:
     return take_units(context, images.filter(pc.is_in(images.column("url"), value_set=pc.unique(pairs.column("url")))))
 
 
-def _answers(context: Context) -> pa.Table:
-    images = shown_images(context)
-    answers = models.measure(context.storage, images, context.options, context.task.hints)
-    return pa.table({"row": images.column("row"), **answers})
+def _answers(context: Context) -> Result:
+    def measure(images: pa.Table) -> pa.Table:
+        answers = models.measure(context.storage, images, context.options, context.task.hints)
+        return pa.table({"row": images.column("row"), **answers})
+
+    images, result = shown_images(context), Result()
+    remember(context, result, "measures", images, image_keys(images), measure)
+    return result
 
 
 def _measure(run: Run, made: Phase, values: dict[str, Any], hints: dict[str, Any] | None = None) -> list[Commit]:

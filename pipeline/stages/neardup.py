@@ -17,6 +17,7 @@ from pipeline.config import options
 from pipeline.exchange import bucket_count, bucket_of, write_buckets
 from pipeline.existing import existing, kept_images
 from pipeline.phase import Context, Input, Result, Task, phase
+from pipeline.remembered import image_keys, remember
 from pipeline.rows import alive_rows, decide, first_verdicts, quarantined, verdict_result
 from pipeline.run import Run
 from pipeline.stages import semantic
@@ -25,16 +26,21 @@ from pipeline.stages.common import LOCATOR_BITS, ROWS_PER_BUCKET, buckets_in, ev
 HASHES = pa.schema([("row", pa.uint32()), ("hash", pa.binary(8))])
 
 
-@phase("neardup.hash")
+@phase("neardup.hash", remembers=True)
 def measure(context: Context) -> Result:
     """pHash or dHash of the images that an alive pair shows, from their stored bytes."""
     kind = context.options["hash"]
     images = _shown(context)
     images = images.take(pa.array(context.units(images.num_rows), type=pa.int64()))
-    bodies = read_images(context.storage, images)
-    hashes = [short_hash(np.asarray(Image.open(io.BytesIO(body)).convert("RGB")), kind) for body in bodies]
-    table = pa.table([images.column("row"), hashes], schema=HASHES)
-    return Result(counts={"images": table.num_rows}, facts={"hash": kind}).table("hashes", table, HASHES)
+
+    def hashes(images: pa.Table) -> pa.Table:
+        bodies = read_images(context.storage, images)
+        found = [short_hash(np.asarray(Image.open(io.BytesIO(body)).convert("RGB")), kind) for body in bodies]
+        return pa.table([images.column("row"), found], schema=HASHES)
+
+    result = Result(counts={"images": images.num_rows}, facts={"hash": kind})
+    remember(context, result, "hashes", images, image_keys(images), hashes)
+    return result
 
 
 def _shown(context: Context) -> pa.Table:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +21,7 @@ from dataset.views import Dataset
 from filters.embeddings import from_column
 from filters.semantic import unit
 from pipeline.build import build
+from pipeline.cli import main
 from pipeline.config import ConfigError
 from pipeline.config import build as make_config
 from pipeline.executor import PhaseFailedError
@@ -29,6 +32,7 @@ from tests.pipeline import pages
 from tests.pipeline.stories import told
 
 HOST = "http://images.example"
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "models.md"
 PROVOKES = frozenset({"nsfw_image", "clip_score_low", "semantic_duplicate", "unlike_target_images", "image_has_face"})
 """Reasons that the runs below give, each asserted, and its story."""
 
@@ -207,13 +211,18 @@ def scores(out: Path, columns: str) -> list[tuple[Any, ...]]:
     return found
 
 
-def test_every_score_is_a_column_of_a_view(world: World, tmp_path: Path) -> None:
+def test_every_score_is_a_column_of_a_view(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Of the models that come along, and by their names of those of the config; wherever the dataset lies."""
     import torch
 
     torch.save(torch.nn.Linear(16, 1).state_dict(), tmp_path / "head.pth")
-    code = "def size(rows):\n    return {'stored_bytes': [len(body) for body in rows['image'].to_pylist()]}\n"
-    (tmp_path / "own.py").write_text(code)
+    (tmp_path / "own.py").write_text(  # a column that has no values, and so no type, in some partitions
+        "def size(rows):\n"
+        "    texts = rows['text'].to_pylist()\n"
+        "    bodies = rows['image'].to_pylist()\n"
+        "    rare = [0.5 if text.endswith('number 3') else None for text in texts]\n"
+        "    return {'stored_bytes': [len(body) for body in bodies], 'rare': rare}\n"
+    )
     image = {
         "models": [world.redness],
         "embedding_model": world.run,
@@ -234,10 +243,16 @@ def test_every_score_is_a_column_of_a_view(world: World, tmp_path: Path) -> None
         assert faces_found >= 0 and cosine <= 1.001 and 0 <= red <= 1 and size > 0
     assert len(dropped(out)) == 2
     made = dataset.open(str(out))
-    assert len(made.sql("SELECT clip_score FROM pairs JOIN scores USING (pair_id)").fetchall()) == 15
+    (command,) = re.findall(r"^    wit sql OUT (.*)$", DOCS.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert main(["sql", str(out), *shlex.split(command), "--format", "json"]) == 0
+    told_scores = [row["clip_score"] for row in json.loads(capsys.readouterr().out)]
+    assert len(told_scores) == 15 and told_scores == sorted(told_scores)
     reds = dict(made.sql("SELECT text, redness FROM scores").fetchall())
     for of_pair, (_, evidence) in dropped(out).items():
         assert reds[of_pair] == pytest.approx(evidence["redness"])
+    for there in (made, Elsewhere(str(out))):
+        rare = there.sql("SELECT text, rare FROM scores WHERE rare IS NOT NULL").fetchall()
+        assert rare == [("a kettle that is number 3", 0.5)]
     assert Elsewhere(str(out)).sql("SELECT * FROM scores ORDER BY text").fetchall() == scores(out, "*")
 
 

@@ -11,7 +11,14 @@ import numpy as np
 import pytest
 
 import dataset
+import pipeline.models
+import pipeline.remembered
+import pipeline.stages.decontaminate
+import pipeline.stages.embed
 import pipeline.stages.fetch
+import pipeline.stages.image
+import pipeline.stages.neardup
+from crawl.store import read_images
 from dataset.schema import STAGES
 from filters.perceptual import pdq
 from pipeline.build import build
@@ -125,6 +132,77 @@ CHANGES: list[tuple[str, Any, set[str]]] = [
     ("decontaminate.min_cosine", 0.95, {"decontaminate.decide"}),
     ("decontaminate.max_colour_distance", 0, {"decontaminate.find", "decontaminate.decide"}),
 ]
+
+
+LOOKS = {"image.nsfw", "image.embed", "image.faces", "neardup.hash", "decontaminate.embed"}
+"""Phases that look at images."""
+
+
+@pytest.fixture
+def looked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """Each time that stored images are read, by which stage, and how many."""
+    calls: list[tuple[str, int]] = []
+    for module, stage in (
+        (pipeline.models, "nsfw"),
+        (pipeline.stages.image, "faces"),
+        (pipeline.stages.embed, "embed"),
+        (pipeline.stages.neardup, "hash"),
+        (pipeline.stages.decontaminate, "copies"),
+    ):
+
+        def read(storage: Any, images: Any, stage: str = stage) -> list[bytes]:
+            calls.extend([(stage, images.num_rows)] if images.num_rows else [])
+            return read_images(storage, images)
+
+        monkeypatch.setattr(module, "read_images", read)
+    return calls
+
+
+def files(out: Path) -> dict[str, bytes]:
+    """All that was committed; the fetch store records what was observed, and when."""
+    left_out = ("log", "lease.json")
+    return {
+        str(path.relative_to(out)): path.read_bytes()
+        for path in sorted(out.rglob("*"))
+        if path.is_file() and path.relative_to(out).parts[0] not in left_out and "store" not in path.parts
+    }
+
+
+def test_no_image_is_looked_at_again_when_an_earlier_stage_drops_more_or_less(
+    world: World, tmp_path: Path, looked: list[tuple[str, int]]
+) -> None:
+    """And what is remembered makes the same bytes as what is measured. One whose row comes back is measured again."""
+    out, strict = tmp_path / "out", deepcopy(world.base)
+    strict["text"]["languages"] = ["en"]
+    strict["image"]["max_nsfw_probability"] = 0.65
+    shutil.copytree(world.built, out)
+    assert world.build(out, strict) >= LOOKS
+    assert looked == []
+    shutil.copytree(out / "fetch" / "store", tmp_path / "fresh" / "fetch" / "store")  # where a blob is counts
+    world.build(tmp_path / "fresh", strict)
+    assert len(looked) == len(LOOKS)
+    assert files(out) == files(tmp_path / "fresh")
+    looked.clear()
+    world.build(out, world.base)
+    assert dict(looked) == {"nsfw": 1, "faces": 1, "embed": 1, "hash": 2, "copies": 1}
+    assert files(out) == files(world.built)
+
+
+def test_another_number_of_partitions_or_another_model_is_no_stranger(
+    world: World, tmp_path: Path, looked: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, many = tmp_path / "out", {**world.base, "run": {"workers": 0, "pairs_per_partition": 3}}
+    shutil.copytree(world.built, out)
+    assert world.build(out, many) >= LOOKS
+    assert looked == []
+    other = deepcopy(many)
+    other["image"]["models"][0]["answer"] = 1
+    world.build(out, other)
+    assert {stage for stage, _ in looked} == {"nsfw"}
+    looked.clear()
+    monkeypatch.setattr(pipeline.remembered, "MOST_ROWS", 3)  # too many to look through
+    world.build(out, {**other, "run": world.base["run"]})
+    assert {stage for stage, _ in looked} == {"nsfw", "faces", "embed", "hash", "copies"}
 
 
 @pytest.mark.parametrize(("key", "value", "phases"), CHANGES, ids=[f"{key}={value}" for key, value, _ in CHANGES])
