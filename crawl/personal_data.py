@@ -257,15 +257,22 @@ def _cards(text: str, region: str | None) -> Spans:
             yield match.span()
 
 
+def _alone(form: str) -> re.Pattern[str]:
+    """An identity number of a form that is no part of a longer number, word or address."""
+    return re.compile(rf"(?<![\w.#/+-])(?:{form})(?!\w|[-./]\w| \d)")
+
+
+_ANY_ID = _alone("|".join(_IDS.values()))  # one search instead of one for each country, of which few texts need any
+
+
 @lru_cache(maxsize=1)
 def _id_forms() -> list[tuple[Any, re.Pattern[str]]]:
-    return [
-        (import_module(f"stdnum.{name}"), re.compile(rf"(?<![\w.#/+-])(?:{form})(?!\w|[-./]\w| \d)"))
-        for name, form in _IDS.items()
-    ]
+    return [(import_module(f"stdnum.{name}"), _alone(form)) for name, form in _IDS.items()]
 
 
 def _ids(text: str, region: str | None) -> Spans:
+    if _ANY_ID.search(text) is None:
+        return
     found = set()
     for module, form in _id_forms():
         for match in form.finditer(text):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawl.personal_data import KINDS, country, mask_text, mask_texts
+from crawl.personal_data import _ANY_ID, _IDS, KINDS, _id_forms, country, mask_text, mask_texts
 
 SAMPLES = {  # what it is, and where the page is from
     "jean.dupont@example.fr": ("email_address", None),
@@ -123,3 +123,15 @@ def test_a_page_of_digits_ends() -> None:
     for text in ("1234567890 " * 900, "1" * 10_000, "a@" * 5_000, "a.b-" * 2_500 + "@", "1:" * 5_000, "+1 " * 3_000):
         masked, _ = mask_text(text, "DE")
         assert mask_text(masked, "DE")[1] == []
+
+
+@given(
+    st.lists(
+        st.sampled_from(sorted(_IDS.values())).flatmap(lambda form: st.from_regex(form, fullmatch=True)), max_size=2
+    ),
+    st.sampled_from(["", " ", "-", ".", "7", "x"]),
+    st.text(max_size=3),
+)
+def test_one_search_tells_whether_any_identity_number_can_be_there(numbers: list[str], between: str, at: str) -> None:
+    text = at + between.join(numbers) + at
+    assert (_ANY_ID.search(text) is not None) == any(form.search(text) for _, form in _id_forms())
