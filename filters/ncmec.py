@@ -9,7 +9,7 @@
       <videos>…</videos>
     </queryResult>
 
-An image is read at a time and no tree is built, so that a file of millions takes the memory of its hashes alone.
+An image is read at a time and no tree is built: a file of millions takes no more memory than what is kept of it.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def read_updates(file: str, source: IO[bytes]) -> dict[str, list[Any]]:
     parser.StartDoctypeDeclHandler = reader.doctype
     try:
         parser.ParseFile(source)
-    except expat.ExpatError as error:
+    except (expat.ExpatError, LookupError) as error:  # the latter of an encoding that nobody knows
         raise ValueError(f"{file} is not well-formed XML: {error}") from None
     return reader.found
 

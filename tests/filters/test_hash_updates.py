@@ -121,6 +121,7 @@ BOMB = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 10 if n else "ha"}">' for n in 
         ('<!DOCTYPE q SYSTEM "http://127.0.0.1:9/x.dtd"><queryResult/>', "declares a document type"),
         ("<queryResult>&e;</queryResult>", "is not well-formed XML: undefined entity"),
         (answer(image("a", 1, md5=MD5))[:-40], "is not well-formed XML"),
+        (answer(image("a", 1, md5=MD5)).replace("UTF-8", "UTF-99"), "is not well-formed XML: unknown encoding"),
         (f"<html><body>{MD5}</body></html>", "is no answer of NCMEC's .*: its root is no"),
         (f"<queryResult>{image('a', 1, md5=MD5)}</queryResult>", "entry 1 is not where an answer has its images"),
         (
