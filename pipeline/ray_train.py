@@ -7,14 +7,14 @@ import os
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from dataset.storage import Storage, absolute
 from pipeline.config import ConfigError
 from pipeline.executor import EXCLUDES
-from train.config import TrainConfig, load
-from train.loop import RunResult, TrainingError
-from train.loop import train as train_loop
+from pipeline.ray_work import work
+from train.config import TrainConfig
+from train.loop import RunResult
 
 ROOT = Path(__file__).resolve().parents[1]
 MAX_FAILURES = 100
@@ -49,10 +49,9 @@ def train(config: TrainConfig, out: str | None, ranks: Any = 1, address: str | N
         gpu = config.device != "cpu" and ray.cluster_resources().get("GPU", 0) > 0
         home = absolute(out) if out else f"{Storage(config.dataset).url}/runs/{config.name}"
         device = config.device if gpu or config.device == "cuda" else "cpu"
-        work: Any = _work
         with tempfile.TemporaryDirectory() as scratch:  # Ray Train's own records; checkpoints are the loop's
             trainer = TorchTrainer(
-                work,
+                cast(Any, work),
                 train_loop_config={"config": {**asdict(config), "device": device}, "run": home},
                 torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
                 scaling_config=ScalingConfig(num_workers=count, use_gpu=gpu),
@@ -101,11 +100,3 @@ def _start(address: str | None, processes: int) -> None:
         ray.init(**options)
     except ConnectionError as error:
         raise ConfigError(f"no Ray cluster answers at {address}; start one with `ray start --head`") from error
-
-
-def _work(given: dict[str, Any]) -> RunResult | Exception:
-    """One process's part. An error of the config or the data is an answer; only what may pass is tried again."""
-    try:
-        return train_loop(load(given["config"]), given["run"])
-    except (ValueError, FileNotFoundError, TrainingError) as error:
-        return type(error)(str(error))

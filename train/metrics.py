@@ -27,8 +27,8 @@ from train.optim import tower_of
 
 PEAK_TFLOPS = {
     "B200": 2250.0, "H200 NVL": 835.0, "H200": 989.0, "H100 NVL": 835.0, "H100 PCIe": 756.0, "H100": 989.0,
-    "A100": 312.0, "L40S": 362.0, "L40": 181.0, "L4": 121.0, "A10G": 70.0, "A10": 125.0, "NVIDIA A40": 149.7, "A6000": 154.8,
-    "RTX 5090": 209.5, "RTX 4090": 165.2, "RTX 3090": 71.0, "V100": 125.0, "T4": 65.0,
+    "A100": 312.0, "L40S": 362.0, "L40": 181.0, "L4": 121.0, "A10G": 70.0, "A10": 125.0, "NVIDIA A40": 149.7,
+    "A6000": 154.8, "RTX 5090": 209.5, "RTX 4090": 165.2, "RTX 3090": 71.0, "V100": 125.0, "T4": 65.0,
 }  # fmt: skip
 """Dense 16-bit products with 32-bit sums, in 10^12 operations/s, by part of the device's name: NVIDIA's data sheets."""
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+import time
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +23,7 @@ def test_all_runs_are_measured(capsys: pytest.CaptureFixture[str], monkeypatch: 
     assert (status, summary["failed"], summary["equal"]) == (0, 0, True), lines
     assert summary["ratio"] == round(summary["ours"] / summary["peer"], 2)
     runs = {(run["side"], run["run"]) for run in summary["runs"]}
-    both = {"shards, compile on", "synthetic, compile on", "synthetic, compile off"}
+    both = {f"{data}, compile {compiled}" for data in ("shards", "synthetic") for compiled in ("on", "off")}
     assert {run for side, run in runs if side == "ours"} == both | {"batch 24 by micro-batches of 8"}
     assert {run for side, run in runs if side == "peer"} == both | {"gradients"}
 
@@ -42,6 +45,33 @@ def test_a_run_that_fails_is_reported_beside_the_others(capsys: pytest.CaptureFi
     summary = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (summary["ours"], summary["peer"], summary["ratio"], summary["failed"]) == (30.0, None, None, 1)
     results[1] = {**fine, "side": "peer", "samples_per_second": 20.0}
-    assert train_gpu.report([*results, {"side": "peer", "run": "gradients", "model": "a", "apart": 1e-6}], "", 1.0) == 0
-    summary = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert (summary["ratio"], summary["equal"]) == (1.5, True)
+    large = {**fine, "side": "ours", "run": "batch 32768", "samples_per_second": 25.0}
+    noise = {**fine, "side": "ours", "run": "synthetic", "samples_per_second": 40.0, "mfu": 0.5}
+    late = {"side": "peer", "model": "a", "run": "synthetic", "left_out": "no time was left for it"}
+    apart = {"side": "peer", "run": "gradients", "model": "a", "apart": 1e-6}
+    assert train_gpu.report([*results, large, noise, late, apart], "", 1.0) == 0
+    *lines, last = capsys.readouterr().out.splitlines()
+    summary = json.loads(last)
+    assert (summary["ratio"], summary["equal"], summary["large_batch"]) == (1.5, True, 25.0)
+    assert (summary["failed"], summary["left_out"]) == (0, 1)
+    assert summary["goals"] == {"ratio": [1.5, 1.5], "mfu": [0.5, 0.45]}
+    assert lines == ["goal: ratio 1.5; measured 1.5", "goal: mfu 0.45; measured 0.5"]
+
+
+def test_a_process_that_dies_or_hangs_leaves_what_it_had_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = json.dumps({"side": "ours", "model": "a", "run": "first", "samples_per_second": 1.0})
+    body = f"import sys, time\nprint({line!r}, flush=True)\n"
+    spec = train_gpu.tiny_specs(str(tmp_path))[0]
+    monkeypatch.setattr(train_gpu, "shown", lambda result: result["run"])
+    monkeypatch.setattr(train_gpu, "GRACE", 3)
+    for end, told in (("sys.exit('no memory')", "ended with 1: no memory"), ("time.sleep(600)", "its time was up")):
+        (tmp_path / "bench").mkdir(exist_ok=True)
+        (tmp_path / "bench" / "__init__.py").write_text("")
+        (tmp_path / "bench" / "train_gpu_runs.py").write_text(body + end)
+        monkeypatch.setattr(train_gpu, "ROOT", tmp_path)
+        results = train_gpu.results_of([replace(spec, deadline=time.time())], tmp_path, True)
+        assert [result["run"] for result in results] == ["first", "the process"]
+        assert told in results[1]["error"]
+    assert capsys.readouterr().out.split("\n")[:2] == ["first", "the process"]

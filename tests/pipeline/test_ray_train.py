@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 from pathlib import Path
@@ -28,20 +29,25 @@ def test_ranks_are_a_number_or_a_range() -> None:
 
 
 KILLER = """
-import os, signal
+import os, signal, sys
 from pathlib import Path
-from train import loop
 
-exact = loop.learning_rate
-once = Path(os.environ["WIT_TEST_KILLED"])
+def work(given):
+    sys.modules["transformers"] = None  # half of an import's time, and not needed here
+    from pipeline.ray_work import work
+    from train import loop
 
-def deadly(step, steps, config):
-    if step == 6 and os.environ.get("RANK", "0") == "1" and not once.exists():
-        once.write_text(str(os.getpid()))
-        os.kill(os.getpid(), signal.SIGKILL)
-    return exact(step, steps, config)
+    exact = loop.learning_rate
+    once = Path(os.environ["WIT_TEST_KILLED"])
 
-loop.learning_rate = deadly
+    def deadly(step, steps, config):
+        if step == 6 and os.environ.get("RANK", "0") == "1" and not once.exists():
+            once.write_text(str(os.getpid()))
+            os.kill(os.getpid(), signal.SIGKILL)
+        return exact(step, steps, config)
+
+    loop.learning_rate = deadly
+    return work(given)
 """
 
 
@@ -49,7 +55,8 @@ loop.learning_rate = deadly
 def test_a_killed_worker_costs_the_steps_since_the_last_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Two processes on a local Ray; one is killed at step 7, after the checkpoint of step 4."""
+    """As many processes as there is room for on a local Ray, two; one is killed at step 7, after the checkpoint of
+    step 4."""
     model = tmp_path / "ray-tiny.json"
     model.write_text(json.dumps(tiny.CONFIG))
     values = {"dataset": tiny.write_dataset(tmp_path / "data"), "model": str(model), "batch_size": 16, "epochs": 2}
@@ -59,8 +66,9 @@ def test_a_killed_worker_costs_the_steps_since_the_last_checkpoint(
     (tmp_path / "deadly" / "killer.py").write_text(KILLER)
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'deadly'}:{Path(__file__).resolve().parents[2]}")
     monkeypatch.setenv("WIT_TEST_KILLED", str(tmp_path / "killed"))
-    monkeypatch.setattr("pipeline.ray_train._work", _deadly_work)
-    assert main(["train", str(tmp_path / "train.yaml"), "--set", "ranks=2", "--out", str(tmp_path / "two")]) == 0
+    monkeypatch.syspath_prepend(tmp_path / "deadly")
+    monkeypatch.setattr("pipeline.ray_train.work", importlib.import_module("killer").work)
+    assert main(["train", str(tmp_path / "train.yaml"), "--set", "ranks=[1,2]", "--out", str(tmp_path / "two")]) == 0
     assert int((tmp_path / "killed").read_text()) != os.getpid()
     assert "8 steps" in capsys.readouterr().out
     assert main(["train", str(tmp_path / "train.yaml"), "--out", str(tmp_path / "one")]) == 0
@@ -69,11 +77,3 @@ def test_a_killed_worker_costs_the_steps_since_the_last_checkpoint(
         return [json.loads(line)["loss"] for line in (tmp_path / run / "log.jsonl").read_text().splitlines()]
 
     assert losses("two") == pytest.approx(losses("one"), abs=1e-4)
-
-
-def _deadly_work(given: dict[str, Any]) -> Any:
-    import killer  # noqa: F401 - on the workers' path
-
-    from pipeline.ray_train import _work
-
-    return _work(given)
