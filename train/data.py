@@ -6,7 +6,7 @@ in the middle, changes what is learned. The state of the data is one integer, th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -32,8 +32,11 @@ if TYPE_CHECKING:
 
 MAX_REPLACEMENTS = 32
 """A sample whose replacements are all damaged too means that the shards are, not the sample."""
+PART = 512
+"""Samples that a reader makes at a time, 77 MB of images of 224 pixels. Of whole batches of 32,768, each reader would
+hold 4.9 GB of shared memory and more, and the first would be long in coming."""
 PREFETCH = 2
-"""Batches that each reader has ready or under way: they lie in shared memory, 150 MB for 1,024 images of 224 pixels."""
+"""Parts that each reader has ready or under way; more if all readers together would hold less than a batch."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,15 @@ class Batch:
         """The same batch on a device, with channels innermost in memory, as convolutions are faster."""
         images = self.images.to(device, non_blocking=True).to(memory_format=torch.channels_last)
         return Batch(images, self.texts.to(device, non_blocking=True), self.rows, self.damaged)
+
+
+def join(parts: Sequence[Batch]) -> Batch:
+    """The batch of which these are the parts, in order."""
+    if len(parts) == 1:
+        return parts[0]
+    damaged = [name for part in parts for name in part.damaged]
+    images, texts, rows = ([getattr(part, name) for part in parts] for name in ("images", "texts", "rows"))
+    return Batch(torch.cat(images), torch.cat(texts), torch.cat(rows), damaged)
 
 
 def open_corpus(config: TrainConfig, run: str) -> Corpus:
@@ -129,11 +141,21 @@ class Samples(Dataset[Batch]):
         self.cache = cache
         self.readers = [Reader(source.storage, source.index, cache) for source in corpus.sources]
 
+    @property
+    def parts(self) -> int:
+        """How many parts this process's share of a batch has."""
+        return max(1, -(-len(self.share) // PART))
+
     def __getitem__(self, step: int) -> Batch:
+        return join([self.part(step, number) for number in range(self.parts)])
+
+    def part(self, step: int, part: int) -> Batch:
+        """A part of a step, by its number: PART samples, the last one what is left."""
+        of_batch = self.share[part * PART : (part + 1) * PART]
         first = step * self.batch_size
-        places = np.arange(first + self.share.start, first + self.share.stop)
+        places = np.arange(first + of_batch.start, first + of_batch.stop)
         choice = self.corpus.choose(places)
-        self._prefetch(first)
+        self._prefetch(first + of_batch.start)
         raws = self._read(choice.source, choice.row)
         size = self.augment.size
         images = torch.empty((len(places), size, size, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
@@ -212,51 +234,63 @@ def samples_of(
 
 
 class _Answers(Dataset["Batch | Exception"]):
-    """Steps, or what went wrong: as itself, where DataLoader would make a page of the reader's traceback of it."""
+    """Parts, numbered over all steps, or what went wrong: as itself, where DataLoader would make a page of the reader's
+    traceback of it."""
 
     def __init__(self, samples: Samples):
         self.samples = samples
 
-    def __getitem__(self, step: int) -> Batch | Exception:
+    def __getitem__(self, number: int) -> Batch | Exception:
         try:
-            return self.samples[step]
+            return self.samples.part(*divmod(number, self.samples.parts))
         except (OSError, ValueError) as error:  # DamagedSampleError too
             return error
 
 
-def batches(samples: Samples, first_step: int, steps: int, workers: int, pin_memory: bool) -> Iterator[Batch]:
-    """The batches of the steps first_step … steps-1, in order, read ahead by worker processes.
+def read_parts(samples: Samples, first_step: int, steps: int, workers: int, pin_memory: bool) -> Iterator[list[Batch]]:
+    """The batches of the steps first_step … steps-1, in order and each in its parts, read ahead by worker processes.
 
     Raises:
         DamagedSampleError: a sample cannot be read, and the config says to stop; or its replacements cannot either.
         OSError: a shard cannot be read.
     """
-    workers = min(workers, steps - first_step)
+    parts = samples.parts
+    workers = min(workers, (steps - first_step) * parts)
     loader = DataLoader(
         _Answers(samples),
-        sampler=range(first_step, steps),
+        sampler=range(first_step * parts, steps * parts),
         batch_size=None,
         num_workers=workers,
         pin_memory=pin_memory,
-        prefetch_factor=PREFETCH if workers else None,
+        prefetch_factor=max(PREFETCH, -(-parts // workers)) if workers else None,
         worker_init_fn=outlast_signals,
     )
+    batch: list[Batch] = []
     for answer in loader:
         if isinstance(answer, Exception):
             raise answer
-        yield answer
+        batch.append(answer)
+        if len(batch) == parts:
+            yield batch
+            batch = []
 
 
-def on_device(stream: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
-    """Batches on a device; on CUDA, each is copied on a stream of its own while the one before is computed with."""
+def batches(samples: Samples, first_step: int, steps: int, workers: int, pin_memory: bool) -> Iterator[Batch]:
+    """As `read_parts`, joined."""
+    return map(join, read_parts(samples, first_step, steps, workers, pin_memory))
+
+
+def on_device(stream: Iterable[Sequence[Batch]], device: torch.device) -> Iterator[Batch]:
+    """Batches on a device, their parts joined; on CUDA, each is copied on a stream of its own while the one before is
+    computed with."""
     if device.type != "cuda":
-        yield from (batch.to(device) for batch in stream)
+        yield from (join([part.to(device) for part in parts]) for parts in stream)
         return
     copies = torch.cuda.Stream(device)
     ready: Batch | None = None
-    for batch in stream:
+    for parts in stream:
         with torch.cuda.stream(copies):
-            coming = batch.to(device)
+            coming = join([part.to(device) for part in parts])
         if ready is not None:
             yield ready
         torch.cuda.current_stream(device).wait_stream(copies)

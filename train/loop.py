@@ -25,7 +25,7 @@ from train import checkpoint
 from train.accumulate import backward
 from train.config import TrainConfig
 from train.corpus import Corpus
-from train.data import Batch, batches, on_device, open_corpus, samples_of
+from train.data import Batch, on_device, open_corpus, read_parts, samples_of
 from train.log import Log, print_record
 from train.loss import LOSSES
 from train.metrics import Clock, duplicate_rate, flops_per_sample, keys_of, memory_bytes, peak_flops
@@ -181,7 +181,7 @@ def _train(
 
     learning(clip, config)
     pinned = device.type == "cuda"
-    read = repeat(only) if only else batches(samples, first_step, last_step, config.workers, pinned)
+    read = repeat([only]) if only else read_parts(samples, first_step, last_step, config.workers, pinned)
     stream = on_device(read, device)
     damaged = 0
     total, added = torch.zeros((), dtype=torch.float64, device=device), 0  # the losses since the last checkpoint

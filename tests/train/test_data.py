@@ -20,9 +20,10 @@ from hypothesis import strategies as st
 from dataset.shards import DamagedSampleError, Index, read_index
 from dataset.storage import Storage
 from tests.train import tiny
+from train import data
 from train.__main__ import main
 from train.config import TrainConfig, load
-from train.data import Batch, Samples, batches, on_device, open_corpus, samples_of, share
+from train.data import Batch, Samples, batches, on_device, open_corpus, read_parts, samples_of, share
 from train.loop import train
 
 STEPS = 6  # of 16: an epoch and a half
@@ -82,6 +83,20 @@ def test_workers_change_neither_order_nor_crops(many_shards: str, changes: dict[
     assert all(map(same, alone, together))
     resumed = list(batches(samples(many_shards, **changes), 4, STEPS, 0, False))
     assert all(map(same, alone[4:], resumed))
+
+
+@pytest.mark.parametrize("size", [1, 5, 15])
+def test_large_batches_are_read_in_parts(many_shards: str, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    whole = list(batches(samples(many_shards), 0, STEPS, 0, False))
+    monkeypatch.setattr(data, "PART", size)
+    source = samples(many_shards)
+    parts = list(read_parts(source, 0, STEPS, 2, False))
+    assert {max(len(part.rows) for part in batch) for batch in parts} == {size}
+    moved = on_device(parts, torch.device("cpu"))
+    assert all(map(same, moved, whole)) and same(source[3], whole[3])
+    assert all(
+        batch.images.is_contiguous(memory_format=torch.channels_last) for batch in on_device(parts, torch.device("cpu"))
+    )
 
 
 @pytest.mark.parametrize("processes", [2, 3, 64])
@@ -269,7 +284,7 @@ def test_a_shard_that_cannot_be_read_is_an_error_that_names_it(tmp_path: Path) -
 def test_a_stream_for_a_device_has_the_same_batches(tiny_dataset: str) -> None:
     source = samples(tiny_dataset)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    moved = list(on_device(batches(source, 0, STEPS, 0, device.type == "cuda"), device))
+    moved = list(on_device(read_parts(source, 0, STEPS, 0, device.type == "cuda"), device))
     assert {batch.images.device.type for batch in moved} == {device.type}
     here = [replace(batch, images=batch.images.cpu(), texts=batch.texts.cpu()) for batch in moved]
     assert all(map(same, here, batches(source, 0, STEPS, 0, False)))
