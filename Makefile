@@ -22,7 +22,7 @@ demo: setup  ## crawl a small web, build a dataset, train a CLIP, examine it
 	$(BIN)/python -m demo
 
 test: setup  ## all tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: setup  ## style and types
 	$(BIN)/ruff check .
