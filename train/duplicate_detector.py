@@ -265,7 +265,7 @@ def least_cosine(copies: np.ndarray, strangers: np.ndarray, precision: float = P
     limits = np.arange(0, 10_001) / 10_000
     right, wrong = (len(side) - np.searchsorted(np.sort(side), limits) for side in (copies, strangers))
     good = (right > 0) & (right >= precision * (right + wrong))
-    return float(limits[good.argmax()]) if good.any() else 1.0
+    return float(limits[np.argmax(good)]) if good.any() else 1.0
 
 
 def examine(model: nn.Module, dataset: str, recipe: Recipe) -> tuple[float, float] | None:
