@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ import webdataset
 import yaml
 
 import dataset
+from pipeline.cli import main
 from tests.pipeline import small_archive
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -24,17 +23,11 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
 
 
-def wit(words: list[str]) -> str:
-    """Run a wit command in the repo; what it printed."""
-    done = subprocess.run(
-        [sys.executable, "-m", "pipeline", *words], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, f"wit {shlex.join(words)}\n{done.stderr}"
-    return done.stdout
-
-
 @pytest.mark.slow
-def test_the_commands_of_the_archive_section_work_in_their_order(tmp_path: Path) -> None:
+def test_the_commands_of_the_archive_section_work_in_their_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
     archive = small_archive.write(tmp_path / "crawl.warc.gz")
     lines = [
         line
@@ -69,7 +62,9 @@ def test_the_commands_of_the_archive_section_work_in_their_order(tmp_path: Path)
             words[-1] = dataset.open(str(out)).sql("SELECT url FROM pairs ORDER BY url LIMIT 1").fetchall()[0][0]
         if words[0] == "train":
             words += ["--set", "batch_size=16", "--set", "epochs=1", "--set", "workers=0"]
-        assert wit(words)
+        status = main(words)
+        printed = capsys.readouterr()
+        assert status == 0 and printed.out, f"wit {shlex.join(words)}\n{printed.err}"
     assert (out / "report.html").stat().st_size > 10_000
 
     namespace: dict[str, object] = {}
