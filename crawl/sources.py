@@ -21,6 +21,8 @@ from dataset.storage import open_input
 
 MEMBER = "!/"
 _ZIP = b"PK\x03\x04"
+# What zipfile raises at a damaged file, or one in a form that it does not know.
+_UNREADABLE = (zipfile.BadZipFile, NotImplementedError, struct.error, ValueError)
 _LOCAL_HEADER = struct.Struct(
     "<4s22xHH"
 )  # PKZIP APPNOTE, 4.3.7: signature, …, lengths of the name and of the extra field
@@ -96,7 +98,7 @@ def warc_members(location: str) -> list[tuple[str, int]]:
     with open_source(location) as file:
         try:
             items = [item for item in zipfile.ZipFile(file).infolist() if not item.is_dir()]
-        except (zipfile.BadZipFile, NotImplementedError, struct.error, ValueError) as error:
+        except _UNREADABLE as error:
             raise ValueError(f"{location} is a damaged zip ({error}); fetch it again") from None
     for item in items:
         if item.filename.startswith("archive/"):
@@ -118,7 +120,7 @@ def _open_member(location: str, name: str) -> pa.NativeFile:
         item = zipfile.ZipFile(file).getinfo(name)
         file.seek(item.header_offset)
         signature, name_length, extra_length = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
-    except (KeyError, zipfile.BadZipFile, NotImplementedError, struct.error, ValueError) as error:
+    except (KeyError, *_UNREADABLE) as error:
         raise FileNotFoundError(f"{location} holds no readable {name}: {error}") from None
     start = item.header_offset + _LOCAL_HEADER.size + name_length + extra_length
     if signature != _ZIP or item.flag_bits & 1 or item.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):

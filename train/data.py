@@ -9,21 +9,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, get_worker_info
+from torch.utils.data import get_worker_info
 
 from dataset.foreign import open_train_index
 from dataset.shards import DamagedSampleError, Index, parse_sample
 from train import captions
+from train.ahead import read_ahead
 from train.cache import ShardCache
 from train.corpus import Corpus, Source
 from train.images import Augment, draw, image_part
 from train.order import BlockShuffle, FullShuffle, Order
-from train.processes import outlast_signals
 from train.read import Reader
 from train.tokens import Tokenize, fast
 
@@ -107,7 +108,7 @@ def share(batch_size: int, rank: int, processes: int) -> range:
     return range(rank * batch_size // processes, (rank + 1) * batch_size // processes)
 
 
-class Samples(Dataset[Batch]):
+class Samples:
     """The steps of a run, by number; any step can be had at any time, on any process.
 
     Step s has the run's samples s × batch_size and on; a batch may have the end of one epoch and the beginning of the
@@ -147,10 +148,11 @@ class Samples(Dataset[Batch]):
         return max(1, -(-len(self.share) // PART))
 
     def __getitem__(self, step: int) -> Batch:
-        return join([self.part(step, number) for number in range(self.parts)])
+        return join([self.part(step * self.parts + number) for number in range(self.parts)])
 
-    def part(self, step: int, part: int) -> Batch:
-        """A part of a step, by its number: PART samples, the last one what is left."""
+    def part(self, number: int) -> Batch:
+        """A part, by its number over all steps: PART samples, of a step's last one what is left."""
+        step, part = divmod(number, self.parts)
         of_batch = self.share[part * PART : (part + 1) * PART]
         first = step * self.batch_size
         places = np.arange(first + of_batch.start, first + of_batch.stop)
@@ -233,20 +235,6 @@ def samples_of(
     )
 
 
-class _Answers(Dataset["Batch | Exception"]):
-    """Parts, numbered over all steps, or what went wrong: as itself, where DataLoader would make a page of the reader's
-    traceback of it."""
-
-    def __init__(self, samples: Samples):
-        self.samples = samples
-
-    def __getitem__(self, number: int) -> Batch | Exception:
-        try:
-            return self.samples.part(*divmod(number, self.samples.parts))
-        except (OSError, ValueError) as error:  # DamagedSampleError too
-            return error
-
-
 def read_parts(samples: Samples, first_step: int, steps: int, workers: int, pin_memory: bool) -> Iterator[list[Batch]]:
     """The batches of the steps first_step … steps-1, in order and each in its parts, read ahead by worker processes.
 
@@ -255,24 +243,15 @@ def read_parts(samples: Samples, first_step: int, steps: int, workers: int, pin_
         OSError: a shard cannot be read.
     """
     parts = samples.parts
-    workers = min(workers, (steps - first_step) * parts)
-    loader = DataLoader(
-        _Answers(samples),
-        sampler=range(first_step * parts, steps * parts),
-        batch_size=None,
-        num_workers=workers,
+    made = read_ahead(
+        samples.part,
+        range(first_step * parts, steps * parts),
+        workers,
+        prefetch=max(PREFETCH, -(-parts // max(1, workers))),
         pin_memory=pin_memory,
-        prefetch_factor=max(PREFETCH, -(-parts // workers)) if workers else None,
-        worker_init_fn=outlast_signals,
     )
-    batch: list[Batch] = []
-    for answer in loader:
-        if isinstance(answer, Exception):
-            raise answer
-        batch.append(answer)
-        if len(batch) == parts:
-            yield batch
-            batch = []
+    while batch := list(islice(made, parts)):
+        yield batch
 
 
 def batches(samples: Samples, first_step: int, steps: int, workers: int, pin_memory: bool) -> Iterator[Batch]:

@@ -16,7 +16,6 @@ import argparse
 import io
 import math
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,11 +27,11 @@ from timm.layers import GELU, BlurPool2d
 from timm.models.resnet import BasicBlock, Bottleneck, ResNet
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
-from torch.utils.data import DataLoader, Dataset
 
 from dataset.ids import hash64
 from dataset.shards import DamagedSampleError, Index, read_index, read_samples
 from dataset.storage import Storage
+from train.ahead import read_ahead
 from train.images import decode, image_part
 from train.loss import softmax_loss
 from train.model import pick_device
@@ -190,7 +189,9 @@ def train(dataset: str, recipe: Recipe) -> tuple[nn.Module, list[float]]:
     )
     scale = torch.tensor(1 / TEMPERATURE, device=device)
     right: list[float] = []
-    for step, (images, copies) in enumerate(_read_ahead(_Batches(storage, index, recipe), recipe)):
+    batches = _Batches(storage, index, recipe)
+    stream = read_ahead(batches.batch, range(recipe.steps), recipe.workers, prefetch=PREFETCH)
+    for step, (images, copies) in enumerate(stream):
         features = [nn.functional.normalize(model(as_input(side, device)), dim=1).float() for side in (images, copies)]
         loss = softmax_loss(features[0], features[1], scale)
         optimizer.zero_grad()
@@ -206,22 +207,15 @@ def train(dataset: str, recipe: Recipe) -> tuple[nn.Module, list[float]]:
     return model.eval().cpu(), right
 
 
-class _Batches(Dataset["tuple[Tensor, Tensor] | Exception"]):
+class _Batches:
     """Of each step the images as they are and a variant of each; damaged samples are passed over."""
 
     def __init__(self, storage: Storage, index: Index, recipe: Recipe):
         self.storage, self.index, self.recipe = storage, index, recipe
         self._order = FullShuffle(len(index), recipe.seed)
 
-    def __getitem__(self, step: int) -> tuple[Tensor, Tensor] | Exception:
-        try:
-            return self._batch(step)
-        except (OSError, ValueError) as error:  # as itself: DataLoader would make a page of a traceback of it
-            return error
-
-    def _batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """uint8 (n, size, size, 3), twice. Tensors go between processes by shared memory: a worker whose reader has
-        been killed would wait for ever to be rid of a pipeful of arrays."""
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """uint8 (n, size, size, 3), twice. Raises OSError, ValueError."""
         recipe = self.recipe
         epoch, place = divmod(step, len(self.index) // recipe.batch_size)
         positions = np.arange(place * recipe.batch_size, (place + 1) * recipe.batch_size)
@@ -238,21 +232,6 @@ class _Batches(Dataset["tuple[Tensor, Tensor] | Exception"]):
         if not images:
             raise ValueError(f"no sample of step {step + 1} can be read")
         return torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(copies))
-
-
-def _read_ahead(batches: _Batches, recipe: Recipe) -> Iterator[tuple[Tensor, Tensor]]:
-    """The batches of all steps. Raises OSError, ValueError."""
-    loader = DataLoader(
-        batches,
-        sampler=range(recipe.steps),
-        batch_size=None,
-        num_workers=recipe.workers,
-        prefetch_factor=PREFETCH if recipe.workers else None,
-    )
-    for answer in loader:
-        if isinstance(answer, Exception):
-            raise answer
-        yield answer
 
 
 def least_cosine(copies: np.ndarray, strangers: np.ndarray, precision: float = PRECISION) -> float:
@@ -279,10 +258,7 @@ def examine(model: nn.Module, dataset: str, recipe: Recipe) -> tuple[float, floa
     batches = _Batches(storage, index, replace(recipe, batch_size=min(count, 100)))
     sides: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
     for step in range(count // batches.recipe.batch_size):
-        answer = batches[step]
-        if isinstance(answer, Exception):
-            raise answer
-        for side, images in zip(sides, answer, strict=True):
+        for side, images in zip(sides, batches.batch(step), strict=True):
             with torch.inference_mode():
                 side.append(nn.functional.normalize(model(as_input(images)), dim=1).numpy())
     cosine = np.concatenate(sides[1]) @ np.concatenate(sides[0]).T
