@@ -182,8 +182,8 @@ class Samples:
                     nearby = attempt < MAX_REPLACEMENTS // 2
                     row = self.corpus.other(source, epoch, int(choice.position[place]), attempt, nearby)
                     (raw,) = self._read(np.array([source]), np.array([row]))
-                    number = self.corpus.first[source] + np.array([row])
-                    (own,) = draw(self.corpus.seed, np.array([epoch]), number).tolist()
+                    place_of = self.corpus.first[source] + np.array([row])
+                    (own,) = draw(self.corpus.seed, np.array([epoch]), place_of).tolist()
             else:
                 url = self.corpus.sources[source].storage.url
                 raise DamagedSampleError(f"too many damaged samples in {url}; the last one is {damaged[-1]}")
