@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-import shlex
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,11 +15,9 @@ from PIL import Image
 
 import dataset
 from dataset.tables import read_parquet
-from dataset.views import Dataset
 from filters.embeddings import from_column
 from filters.semantic import unit
 from pipeline.build import build
-from pipeline.cli import main
 from pipeline.config import ConfigError
 from pipeline.config import build as make_config
 from pipeline.executor import PhaseFailedError
@@ -30,71 +26,10 @@ from tests.filters import models
 from tests.filters.test_faces import boxes_model
 from tests.pipeline import pages
 from tests.pipeline.stories import told
+from tests.pipeline.tinted import HOST, PLAIN, REDS, World, dropped, tinted
 
-HOST = "http://images.example"
-DOCS = Path(__file__).resolve().parents[2] / "docs" / "models.md"
 PROVOKES = frozenset({"nsfw_image", "clip_score_low", "semantic_duplicate", "unlike_target_images", "image_has_face"})
 """Reasons that the runs below give, each asserted, and its story."""
-
-
-def tinted(seed: int, red: float) -> np.ndarray:
-    """A picture of its own with this much red, 0..1. uint8 (96, 96, 3)."""
-    pixels = pages.texture(seed).copy()
-    pixels[:, :, 0] = round(255 * red)
-    return pixels
-
-
-PLAIN: dict[str, Any] = {"image": {"nsfw_model": ""}}
-REDS = [place / 16 for place in range(16)]
-
-
-class World:
-    """Sixteen pictures from no red to nearly all red, one of them with two texts, and models that see it."""
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-        (folder / "queries.txt").write_text("kettle\n")
-        images = {
-            f"{HOST}/{place}.jpg": ("image/jpeg", pages.encoded(tinted(place, red))) for place, red in enumerate(REDS)
-        }
-        tags = "".join(f'<img src="{url}" alt="a kettle that is number {n}">' for n, url in enumerate(images))
-        again = f'<img src="{HOST}/15.jpg" alt="another text of the kettle">'
-        self.archive = pages.write(
-            folder / "a.warc.gz", [("http://page.example/", f"<html lang=en>{tags}{again}")], images
-        )
-        self.redness = {"name": "redness", "path": models.mean_colour(folder / "red.onnx"), "size": 8, "answer": 0}
-        self.run = models.tiny_run(folder)
-
-    def config(self, out: Path | str, **sections: Any) -> dict[str, Any]:
-        return {
-            "sources": [str(self.archive)],
-            "out": str(out),
-            "match": {"queries": str(self.folder / "queries.txt")},
-            "fetch": {"origins": ["archive"]},
-            "pack": {"heldout_share": 0.0},
-            "run": {"workers": 0, "pairs_per_partition": 6},
-            **sections,
-        }
-
-    def build(self, out: Path | str, **sections: Any) -> dict[str, int]:
-        """Build; the tasks that were done, by phase."""
-        return build(make_config(self.config(out, **sections)), quiet=True).did
-
-    def built(self, out: Path, **sections: Any) -> Path:
-        """Build without a model of NSFW; where."""
-        self.build(out, **PLAIN, **sections)
-        return out
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return World(tmp_path_factory.mktemp("models"))
-
-
-def dropped(out: Path, stage: str = "image") -> dict[str, tuple[str, dict[str, Any]]]:
-    """text -> (reason, evidence)."""
-    rows = dataset.open(str(out)).sql(f"SELECT text, reason, evidence FROM dropped WHERE stage = '{stage}'").fetchall()
-    return {text: (reason, json.loads(evidence)) for text, reason, evidence in rows}
 
 
 def texts(places: Sequence[int]) -> set[str]:
@@ -195,73 +130,6 @@ def test_a_head_over_embeddings_is_a_column_like_any(world: World, tmp_path: Pat
     assert "image.embed" not in did
     assert {reason for reason, _ in dropped(tmp_path / "out").values()} <= {"nsfw_image"}
     assert dataset.open(str(tmp_path / "out")).sql("SELECT count(nsfw_probability) FROM images").fetchall() == [(16,)]
-
-
-class Elsewhere(Dataset):
-    """A dataset read as if it lay on another storage than a disk."""
-
-    def _make(self) -> None:
-        self.storage.local = False
-        super()._make()
-
-
-def scores(out: Path, columns: str) -> list[tuple[Any, ...]]:
-    """Columns of the view, in the order of the texts."""
-    found: list[tuple[Any, ...]] = dataset.open(str(out)).sql(f"SELECT {columns} FROM scores ORDER BY text").fetchall()
-    return found
-
-
-def test_every_score_is_a_column_of_a_view(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Of the models that come along, and by their names of those of the config; wherever the dataset lies."""
-    import torch
-
-    torch.save(torch.nn.Linear(16, 1).state_dict(), tmp_path / "head.pth")
-    (tmp_path / "own.py").write_text(  # a column that has no values, and so no type, in some partitions
-        "def size(rows):\n"
-        "    texts = rows['text'].to_pylist()\n"
-        "    bodies = rows['image'].to_pylist()\n"
-        "    rare = [0.5 if text.endswith('number 3') else None for text in texts]\n"
-        "    return {'stored_bytes': [len(body) for body in bodies], 'rare': rare}\n"
-    )
-    image = {
-        "models": [world.redness],
-        "embedding_model": world.run,
-        "heads": [{"name": "aesthetic", "path": str(tmp_path / "head.pth")}],
-        "nsfw_model": "aesthetic",
-        "max_nsfw_probability": 1.0,
-    }
-    out = tmp_path / "out"
-    own = {"name": "heavy", "stage": "image", "measure": f"{tmp_path}/own.py:size", "drop_when": "redness > 0.9"}
-    faces = {"yunet": models.red_yunet(tmp_path / "yunet.onnx"), "min_score": 0.5, "action": "mark"}
-    text = {"max_profanity_probability": 0.999}
-    world.build(out, image=image, filters=[own], faces=faces, semantic={"min_cosine": 0.9999}, text=text)
-    known = "language, profanity_probability, nsfw_probability, clip_score, len(face_scores), cell_cosine"
-    rows = scores(out, f"{known}, redness, stored_bytes")
-    assert len(rows) == 17  # of all pairs with an image, the dropped one's too
-    for language, profane, nsfw, clip, faces_found, cosine, red, size in rows:
-        assert language == "en" and 0 <= profane < 1 and np.isfinite(nsfw) and -1 <= clip <= 1
-        assert faces_found >= 0 and cosine <= 1.001 and 0 <= red <= 1 and size > 0
-    assert len(dropped(out)) == 2
-    made = dataset.open(str(out))
-    (command,) = re.findall(r"^    wit sql OUT (.*)$", DOCS.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    assert main(["sql", str(out), *shlex.split(command), "--format", "json"]) == 0
-    told_scores = [row["clip_score"] for row in json.loads(capsys.readouterr().out)]
-    assert len(told_scores) == 15 and told_scores == sorted(told_scores)
-    reds = dict(made.sql("SELECT text, redness FROM scores").fetchall())
-    for of_pair, (_, evidence) in dropped(out).items():
-        assert reds[of_pair] == pytest.approx(evidence["redness"])
-    for there in (made, Elsewhere(str(out))):
-        rare = there.sql("SELECT text, rare FROM scores WHERE rare IS NOT NULL").fetchall()
-        assert rare == [("a kettle that is number 3", 0.5)]
-    assert Elsewhere(str(out)).sql("SELECT * FROM scores ORDER BY text").fetchall() == scores(out, "*")
-
-
-def test_without_models_the_view_is_there_and_says_nothing(world: World, tmp_path: Path) -> None:
-    out = world.built(tmp_path / "out")
-    rows = scores(out, "language, profanity_probability, nsfw_probability, clip_score, face_bboxes, face_scores, cell")
-    assert rows == [("en", None, None, None, None, None, None)] * 17
-    build(make_config(world.config(tmp_path / "early", **PLAIN)), to="match", quiet=True)
-    assert scores(tmp_path / "early", "*") == []
 
 
 def shards(out: Path) -> dict[str, tuple[np.ndarray, dict[str, Any]]]:

@@ -26,7 +26,7 @@ from pipeline.config import build as make_config
 from tests.filters import models
 from tests.filters.images import flip
 from tests.pipeline import pages
-from tests.pipeline.test_models import tinted
+from tests.pipeline.tinted import tinted
 
 HOST = "http://images.example"
 TEXTS = (

@@ -1,0 +1,72 @@
+"""Pictures of more and less red, and models that see it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import dataset
+from pipeline.build import build
+from pipeline.config import build as make_config
+from tests.filters import models
+from tests.pipeline import pages
+
+HOST = "http://images.example"
+
+
+def tinted(seed: int, red: float) -> np.ndarray:
+    """A picture of its own with this much red, 0..1. uint8 (96, 96, 3)."""
+    pixels = pages.texture(seed).copy()
+    pixels[:, :, 0] = round(255 * red)
+    return pixels
+
+
+PLAIN: dict[str, Any] = {"image": {"nsfw_model": ""}}
+REDS = [place / 16 for place in range(16)]
+
+
+class World:
+    """Sixteen pictures from no red to nearly all red, one of them with two texts, and models that see it."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        (folder / "queries.txt").write_text("kettle\n")
+        images = {
+            f"{HOST}/{place}.jpg": ("image/jpeg", pages.encoded(tinted(place, red))) for place, red in enumerate(REDS)
+        }
+        tags = "".join(f'<img src="{url}" alt="a kettle that is number {n}">' for n, url in enumerate(images))
+        again = f'<img src="{HOST}/15.jpg" alt="another text of the kettle">'
+        self.archive = pages.write(
+            folder / "a.warc.gz", [("http://page.example/", f"<html lang=en>{tags}{again}")], images
+        )
+        self.redness = {"name": "redness", "path": models.mean_colour(folder / "red.onnx"), "size": 8, "answer": 0}
+        self.run = models.tiny_run(folder)
+
+    def config(self, out: Path | str, **sections: Any) -> dict[str, Any]:
+        return {
+            "sources": [str(self.archive)],
+            "out": str(out),
+            "match": {"queries": str(self.folder / "queries.txt")},
+            "fetch": {"origins": ["archive"]},
+            "pack": {"heldout_share": 0.0},
+            "run": {"workers": 0, "pairs_per_partition": 6},
+            **sections,
+        }
+
+    def build(self, out: Path | str, **sections: Any) -> dict[str, int]:
+        """Build; the tasks that were done, by phase."""
+        return build(make_config(self.config(out, **sections)), quiet=True).did
+
+    def built(self, out: Path, **sections: Any) -> Path:
+        """Build without a model of NSFW; where."""
+        self.build(out, **PLAIN, **sections)
+        return out
+
+
+def dropped(out: Path, stage: str = "image") -> dict[str, tuple[str, dict[str, Any]]]:
+    """text -> (reason, evidence)."""
+    rows = dataset.open(str(out)).sql(f"SELECT text, reason, evidence FROM dropped WHERE stage = '{stage}'").fetchall()
+    return {text: (reason, json.loads(evidence)) for text, reason, evidence in rows}
