@@ -42,7 +42,7 @@ class Record:
 
     offset: int
     type: str
-    block: bytes  # at most MAX_BODY_BYTES
+    block: bytes | bytearray  # at most MAX_BODY_BYTES
     header: Callable[[bytes], bytes | None]  # the value of a field of the record's header, by its name
     is_addressable: bool = True  # whether `read_bodies` finds it at its offset: the first record of a gzip member
 
@@ -259,7 +259,8 @@ def read_bodies(location: str, offsets: Sequence[int]) -> Iterator[tuple[int, by
 
 
 def _body(record: Record) -> bytes:
-    return decoded_body(parse_response(record.block)) if record.type == "response" else record.block
+    block = bytes(record.block)
+    return decoded_body(parse_response(block)) if record.type == "response" else block
 
 
 def _record(record: FoundRecord, type_: str) -> Record:

@@ -22,7 +22,6 @@ _SAFE = r"!$&'()*+,\-0-9:;=@A-Z\[\]_a-z|~"
 _SEGMENT = rf"(?:(?:[{_SAFE}]|%[013-9A-Za-z]|%2[0-9A-DF-Za-df-z])[{_SAFE}.%]*)?"
 _PLAIN = rf"^https?://(?:{_LABEL}\.)+[a-z][a-z0-9]*(?:-[a-z0-9]+)*(?:/{_SEGMENT})+"
 _QUERY = r"\?[!$%&()*+,./0-9:;=?@A-Z\[\]_a-z|~-]*"
-_HTTP = r"^https?://"
 _UNKNOWN = "\x00"  # before what is not fast to resolve: no canonical URL holds it
 # Whatever crawl.urls.is_placeholder may say yes to, and little else.
 _LIKE_PLACEHOLDER = (
@@ -31,7 +30,9 @@ _LIKE_PLACEHOLDER = (
 )
 
 
-def canonical_urls(urls: Sequence[str], bases: Sequence[str | None], of: np.ndarray) -> tuple[pa.Array, pa.Array]:
+def canonical_urls(
+    urls: Sequence[str] | pa.Array, bases: Sequence[str | None], of: np.ndarray
+) -> tuple[pa.Array, pa.Array]:
     """The canonical form of each URL as `crawl.urls.canonical_url` has it, or it as written; and its host, or nothing.
 
     Args:
@@ -45,11 +46,12 @@ def canonical_urls(urls: Sequence[str], bases: Sequence[str | None], of: np.ndar
     if not len(urls):
         return pa.array([], pa.string()), pa.array([], pa.string())
     array = to_arrow(urls)
-    whole = pc.binary_join_element_wise(_prefixes(array, bases, of), array, "")
+    whole = _whole(array, bases, of)
     is_known = _is_canonical(whole)
-    others = np.flatnonzero(~is_known).tolist()
+    others = np.flatnonzero(~is_known)
     parsed = [
-        (urls[at], canonical_url(urls[at], bases[base])) for at, base in zip(others, of[others].tolist(), strict=True)
+        (url, canonical_url(url, bases[base]))
+        for url, base in zip(array.take(pa.array(others)).to_pylist(), of[others].tolist(), strict=True)
     ]
     unknown = pa.array(~is_known)
     hosts = pc.list_element(pc.split_pattern(pc.if_else(unknown, "//", whole), "/", max_splits=3), 2)
@@ -76,12 +78,22 @@ def _is_canonical(urls: pa.Array) -> np.ndarray:
     return found
 
 
-def _prefixes(urls: pa.Array, bases: Sequence[str | None], of: np.ndarray) -> pa.Array:
-    """What stands before each URL in the whole one: nothing, or its base's scheme, origin or folder."""
+def _whole(urls: pa.Array, bases: Sequence[str | None], of: np.ndarray) -> pa.Array:
+    """URLs with what stands before a relative one in the whole: its base's scheme, origin or folder."""
+    is_whole = np.array(pc.or_(pc.starts_with(urls, "http://"), pc.starts_with(urls, "https://")))
+    others = np.flatnonzero(~is_whole)
+    if not len(others):
+        return urls
+    parts, of = urls.take(pa.array(others)), of[others]
     starts = [part for base in bases for part in _starts(base)]
-    kinds = [np.array(pc.match_substring_regex(urls, begin)) for begin in (_HTTP, "^//", "^/", "^[^:?][^:]*$")]
-    chosen = np.select(kinds, [len(starts) + 1, 3 * of, 3 * of + 1, 3 * of + 2], len(starts))
-    return pa.array([*starts, _UNKNOWN, ""], pa.string()).take(pa.array(chosen))
+    kinds = [
+        np.array(pc.starts_with(parts, "//")),
+        np.array(pc.starts_with(parts, "/")),
+        np.array(pc.match_substring_regex(parts, "^[^:?][^:]*$")),
+    ]
+    chosen = np.select(kinds, [3 * of, 3 * of + 1, 3 * of + 2], len(starts))
+    before = pa.array([*starts, _UNKNOWN], pa.string()).take(pa.array(chosen))
+    return pc.replace_with_mask(urls, pa.array(~is_whole), pc.binary_join_element_wise(before, parts, ""))
 
 
 def _starts(base: str | None) -> tuple[str, str, str]:
@@ -93,11 +105,16 @@ def _starts(base: str | None) -> tuple[str, str, str]:
     return base[: base.index("/")], origin, path[: path.rindex("/") + 1]
 
 
-def placeholders(urls: Sequence[str]) -> np.ndarray:
+def is_inlined(urls: pa.Array) -> np.ndarray:
+    """Which URLs hold their image themselves, bool of shape (n,)."""
+    return np.array(pc.starts_with(urls, "data:", ignore_case=True), bool)
+
+
+def placeholders(urls: Sequence[str] | pa.Array) -> np.ndarray:
     """Which URLs are empty, or placeholders as `crawl.urls.is_placeholder` has it; bool of shape (n,)."""
     array = to_arrow(urls)
     length = np.array(pc.binary_length(array))
-    found = np.array(pc.match_substring_regex(array, _LIKE_PLACEHOLDER))
-    for at in np.flatnonzero(found | (length > MAX_URL_CHARS)):
-        found[at] = is_placeholder(urls[int(at)])
+    found = np.array(pc.match_substring_regex(array, _LIKE_PLACEHOLDER), bool)
+    doubtful = np.flatnonzero(found | (length > MAX_URL_CHARS))
+    found[doubtful] = [is_placeholder(url) for url in array.take(pa.array(doubtful)).to_pylist()]
     return found | (length == 0)

@@ -17,6 +17,7 @@ from fastwarc.warc import ArchiveIterator
 from crawl.decoded import Decoded, Source
 from crawl.forward import Forward
 from crawl.inflate import GZIP, GzipMember
+from crawl.members import read_members
 from crawl.odd_records import (
     MAX_HEADER_BYTES,
     VERSION,
@@ -36,6 +37,7 @@ _WARC_LINE = re.compile(rb"(?:\A|\n)(" + VERSION + rb")")
 _PADDING = b"\x00 \t\r\n"
 _READ_BYTES = 2**16
 _FIRST_LINE_BYTES = 16
+_SLOW_RECORDS = 64
 _SCAN_BYTES = 2**20
 # A stored (incompressible) deflate block has at most 65,535 bytes (RFC 1951, section 3.2.4). An archive inside a record
 # looks like records of the outer file for so long; then the header of the outer's next block stands in its bytes.
@@ -128,6 +130,19 @@ class Members(Container):
     """A gzip member for each record."""
 
     splittable = True
+
+    def read(self, offset: int) -> Iterator[FoundRecord]:
+        while offset < self.size:
+            offset = yield from read_members(self.source, offset)
+            count = 0
+            for record in super().read(offset):
+                if count >= _SLOW_RECORDS and record.stream_pos > offset:
+                    offset = record.stream_pos
+                    break
+                yield record
+                count, offset = count + 1, record.stream_pos
+            else:
+                return
 
     def end_of(self, offset: int) -> int | None:
         return self._inflate(offset, self.size)

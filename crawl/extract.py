@@ -24,7 +24,8 @@ from crawl.rows import UNIDENTIFIED, Counts, Rows, identified
 from crawl.sources import kind_of
 from crawl.tables import TableError, read_rows
 from crawl.urls import INLINED
-from crawl.wat import parse_wat
+from crawl.wat import WatPage, parse_head, parse_wat
+from crawl.wat_images import Held, WatImages
 from dataset.ids import hash64
 from dataset.schema import ARCHIVE_IMAGES, CANDIDATES, SOURCES
 from dataset.tables import concat
@@ -32,6 +33,8 @@ from dataset.tables import concat
 _FLUSH_IMAGES = 50_000
 _FLUSH_BYTES = 2**26
 """Images, and bytes of the documents that they stand in, after which rows are made of them, to bound memory."""
+
+_WAT_BYTES = 2**24  # of WAT records that are kept until their images become columns
 
 _WAT_HEAD_BYTES = 2**16  # an Envelope follows the few hundred bytes of Container
 
@@ -136,47 +139,75 @@ class _PieceReader:
         every_text = config.texts_per_image == "all"
         self._rows = Rows(piece.archive, self._sources, every_text=every_text, counts=self._counts)
         self._held = HeldImages(piece.archive)
+        self._wat_images = WatImages()
 
     def candidates(self) -> Iterator[pa.Table]:
         """Read the piece to its end."""
         for record in read_records(self._piece, self._reading):
             if len(self._rows) >= _FLUSH_IMAGES or self._rows.bytes >= _FLUSH_BYTES:
-                yield self._rows.flush()
+                yield self._flush()
             if record.type == "metadata":
                 self._metadata(record)
             elif record.type == "revisit":
                 self._held.revisit(record.uri, record.refers_to)
             else:
                 self._web(record)
-        yield self._rows.flush()
+        yield self._flush()
+
+    def _flush(self) -> pa.Table:
+        if self._wat_images.bytes:
+            self._take_wat_images()
+        return self._rows.flush()
 
     def _metadata(self, record: Record) -> None:
-        if record.block.find(b'"Envelope"', 0, _WAT_HEAD_BYTES) < 0:
+        block = record.block
+        if block.find(b'"Envelope"', 0, _WAT_HEAD_BYTES) < 0:
             return  # what crawlers note of a page, not a WAT
+        wat = parse_head(block, self._sources) or self._whole_wat(block, record.offset)
+        if wat is None or not self._takes(wat.uri or record.uri):
+            return
+        if wat.links >= 0 and not self._wat_images.read(block, wat.links):
+            wat = self._whole_wat(block, record.offset)
+            if wat is None:
+                return
+        number = self._rows.add(
+            wat.page,
+            wat.uri or record.uri,
+            size=len(block),
+            status=wat.status,
+            date=wat.date or record.date,
+            offset=record.offset,
+        )
+        if wat.links >= 0:
+            self._wat_images.hold(Held(block, number, record.offset))
+            if self._wat_images.bytes >= _WAT_BYTES:
+                self._take_wat_images()
+
+    def _whole_wat(self, block: bytes | bytearray, offset: int) -> WatPage | None:
         try:
-            wat = parse_wat(record.block, self._sources)
+            return parse_wat(block, self._sources)
         except ValueError:
             self._reading.damaged_records += 1
             self._reading.error = self._reading.error or (
-                f"{self._piece.archive}: the record at byte {record.offset:,} is not the JSON of a WAT file"
+                f"{self._piece.archive}: the record at byte {offset:,} is not the JSON of a WAT file"
             )
-            return
-        if wat is not None and self._takes(wat.uri or record.uri):
-            self._rows.add(
-                wat.page,
-                wat.uri or record.uri,
-                size=len(record.block),
-                status=wat.status,
-                date=wat.date or record.date,
-                offset=record.offset,
-            )
+            return None
+
+    def _take_wat_images(self) -> None:
+        images, odd = self._wat_images.take()
+        self._rows.add_columns(images)
+        for held in odd:
+            wat = self._whole_wat(held.block, held.offset)
+            if wat is not None:
+                self._rows.add_listed(wat.page, held.number)
 
     def _web(self, record: Record) -> None:
         """A response, or a resource record, whose block is the body alone."""
+        block = bytes(record.block)
         if record.type == "response":
-            response = parse_response(record.block)
+            response = parse_response(block)
         else:
-            response = Response(200, {"content-type": [record.content_type]}, record.block)
+            response = Response(200, {"content-type": [record.content_type]}, block)
         if 300 <= response.status < 400:
             self._held.redirect(record.uri, response.header("location"))
         type_ = media_type(response.content_type)

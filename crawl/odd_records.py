@@ -33,7 +33,7 @@ class Fields(Protocol):
 class Reader(Protocol):
     """A record's block."""
 
-    def read(self, size: int) -> bytes:
+    def read(self, size: int) -> bytes | bytearray:
         """The next bytes, fewer only at the end."""
 
 

@@ -10,11 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from crawl.canonical import canonical_urls, placeholders
+from crawl.canonical import canonical_urls, is_inlined, placeholders
 from crawl.clean import clean_text, clean_texts, not_empty, to_arrow
 from crawl.html import Choice, Page
 from crawl.personal_data import mask_column
 from crawl.urls import INLINED, as_written, canonical_url
+from crawl.wat_images import Images
 from dataset import sql
 from dataset.ids import PAIR_ID_SQL
 from dataset.schema import CANDIDATES, PAIR_ID
@@ -40,9 +41,8 @@ class Counts:
 
 @dataclass
 class _Pages:
-    """Columns over pages, and over their images, all in order."""
+    """Columns over pages, and over the images that pages list, all in order."""
 
-    sizes: list[int] = field(default_factory=list)  # how many images each page has
     uris: list[str] = field(default_factory=list)  # they, bases and licenses as written
     bases: list[str | None] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
@@ -52,6 +52,7 @@ class _Pages:
     licenses: list[str | None] = field(default_factory=list)
     dates: list[str | None] = field(default_factory=list)
     offsets: list[int] = field(default_factory=list)
+    of: list[int] = field(default_factory=list)  # the page of each image
     urls: list[str] = field(default_factory=list)
     texts: list[list[str]] = field(default_factory=list)  # a column for each text source
     choices: dict[int, Choice] = field(default_factory=dict)  # see Page; numbers count over all pages
@@ -72,33 +73,20 @@ class Rows:
 
     def _begin(self) -> None:
         self._pages = _Pages(texts=[[] for _ in self._sources])
+        self._columns: list[Images] = []
+        self._images = 0
         self.bytes = 0
         """Of the documents whose images wait: more than their URLs and texts can have."""
 
     def __len__(self) -> int:
         """How many images wait."""
-        return len(self._pages.urls)
+        return self._images
 
-    def add(self, page: Page, uri: str, *, size: int, status: int, date: str | None, offset: int) -> None:
-        """Add a page of some bytes, fetched from `uri`, whose record is at an offset."""
-        counts, pages = self._counts, self._pages
-        counts.pages += 1
-        counts.images_seen += len(page.urls) + len(page.silent)
-        if page.silent:
-            self._lost(
-                no_url=page.silent.count(""),
-                data_uri=sum([url[:5] in INLINED for url in page.silent]),
-                of=len(page.silent),
-            )
-        if not page.urls:
-            return
-        first = len(pages.urls)
-        if page.choices:
-            pages.choices.update({first + number: choice for number, choice in page.choices.items()})
-        pages.urls += page.urls
-        for column, texts in zip(pages.texts, page.texts, strict=True):
-            column += texts
-        pages.sizes.append(len(page.urls))
+    def add(self, page: Page, uri: str, *, size: int, status: int, date: str | None, offset: int) -> int:
+        """Add a page of some bytes, fetched from `uri`, whose record is at an offset; the number of the page."""
+        pages = self._pages
+        number = len(pages.uris)
+        self._counts.pages += 1
         pages.uris.append(uri)
         pages.bases.append(page.base)
         pages.statuses.append(status)
@@ -109,20 +97,48 @@ class Rows:
         pages.dates.append(date)
         pages.offsets.append(offset)
         self.bytes += size
+        if page.urls or page.silent:
+            self.add_listed(page, number)
+        return number
+
+    def add_listed(self, page: Page, number: int) -> None:
+        """Add the images that a page lists to those of a page that was added."""
+        pages = self._pages
+        self._counts.images_seen += len(page.urls) + len(page.silent)
+        self._images += len(page.urls)
+        if page.silent:
+            self._lost(
+                no_url=page.silent.count(""),
+                data_uri=sum([url[:5] in INLINED for url in page.silent]),
+                of=len(page.silent),
+            )
+        if page.choices:
+            first = len(pages.urls)
+            pages.choices.update({first + at: choice for at, choice in page.choices.items()})
+        pages.of += [number] * len(page.urls)
+        pages.urls += page.urls
+        for column, texts in zip(pages.texts, page.texts, strict=True):
+            column += texts
+
+    def add_columns(self, images: Images) -> None:
+        """Add images of pages that were added; they come before those that these list."""
+        self._counts.images_seen += len(images.number) + images.silent
+        self._images += len(images.number)
+        self._lost(no_url=images.silent_without_url, data_uri=images.silent_inlined, of=images.silent)
+        self._columns.append(images)
 
     def flush(self) -> pa.Table:
         """The candidates among the images that wait (UNIDENTIFIED, in their order), which are then forgotten."""
         pages, counts = self._pages, self._counts
+        page, raw_urls, raw = self._in_order()
         self._begin()
-        if not pages.urls:
+        if not len(page):
             return UNIDENTIFIED.empty_table()
-        _choose(pages)
-        raw = [to_arrow(column) for column in pages.texts]
         has_text = np.stack([not_empty(column) for column in raw]).sum(axis=0) > 0
-        kept = self._addressed(pages, has_text)
-        page = np.repeat(np.arange(len(pages.sizes)), pages.sizes)[kept]
+        kept = self._addressed(raw_urls, has_text)
+        page = page[kept]
         page_urls, bases = _places(pages)
-        urls, hosts = canonical_urls([pages.urls[number] for number in kept.tolist()], bases, page)
+        urls, hosts = canonical_urls(raw_urls.take(pa.array(kept)), bases, page)
         texts = [clean_texts(column.take(pa.array(kept))) for column in raw]
         rows, columns = np.nonzero(self._usable(texts))
         counts.candidates += len(rows)
@@ -152,11 +168,25 @@ class Rows:
             schema=UNIDENTIFIED,
         )
 
-    def _addressed(self, pages: _Pages, has_text: np.ndarray) -> np.ndarray:
+    def _in_order(self) -> tuple[np.ndarray, pa.Array, list[pa.Array]]:
+        """The images that wait, page by page: page, int64; URL; texts by source."""
+        pages = self._pages
+        _choose(pages)
+        numbers = [*(images.number for images in self._columns), np.array(pages.of, np.int64)]
+        urls = pa.concat_arrays([*(images.urls for images in self._columns), to_arrow(pages.urls)])
+        texts = [
+            pa.concat_arrays([*(images.texts(name) for images in self._columns), to_arrow(listed)])
+            for name, listed in zip(self._sources, pages.texts, strict=True)
+        ]
+        page = np.concatenate(numbers)
+        if not self._columns or not pages.urls:
+            return page, urls, texts
+        order = np.argsort(page, kind="stable")
+        return page[order], urls.take(pa.array(order)), [column.take(pa.array(order)) for column in texts]
+
+    def _addressed(self, urls: pa.Array, has_text: np.ndarray) -> np.ndarray:
         """The images that have a text and an address of their own, int64; the others are counted."""
-        urls = to_arrow(pages.urls)
-        has_url = not_empty(urls)
-        inlined = pc.match_substring_regex(urls, "^data:", ignore_case=True).to_numpy(zero_copy_only=False)
+        has_url, inlined = not_empty(urls), is_inlined(urls)
         kept = np.flatnonzero(has_text & has_url & ~inlined)
         self._lost(no_url=int((~has_url).sum()), data_uri=int(inlined.sum()), of=len(has_url) - len(kept))
         return kept

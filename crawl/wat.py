@@ -6,22 +6,24 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from operator import attrgetter
 from string import whitespace
 from typing import Any, NamedTuple
 
 import msgspec
-import stringzilla
 
 from crawl.html import Page, asks_noai, open_graph, reserves_tdm
 from crawl.urls import image_url, names_image
 
 _IMAGE, _ANCHOR = "IMG@/src", "A@/href"
-# How a producer that writes no white space, and the path first, begins the list of links, a link, an image's link.
-_LINKS_BEGIN, _LINK_BEGINS, _PATH, _IMAGE_PATH = b'"Links":[', b'{"path":"', b'{"path":', b'"IMG@/src"'
+IMAGE_MARK = b'"IMG@/src"'
+"""What stands in each image's link and, as its quotation marks would be escaped there, in no string."""
+# How a producer that writes no white space, and the path first, begins the list of links, and a link.
+_LINKS_BEGIN, _LINK_BEGINS = b'"Links":[', b'{"path":"'
 
 
-class _Link(msgspec.Struct, gc=False):
+class Link(msgspec.Struct, gc=False):
+    """What a WAT says of a link; an image's link is one to what it shows."""
+
     path: str = ""
     url: str | None = None
     alt: str | None = None
@@ -32,6 +34,11 @@ class _Link(msgspec.Struct, gc=False):
     data_original: str | None = msgspec.field(default=None, name="data-original")
     data_lazy_src: str | None = msgspec.field(default=None, name="data-lazy-src")
     data_srcset: str | None = msgspec.field(default=None, name="data-srcset")
+
+    @property
+    def names_others(self) -> bool:
+        """Whether the image may show something else than `url`."""
+        return bool(self.srcset or self.data_src or self.data_original or self.data_lazy_src or self.data_srcset)
 
     def shown(self) -> str:
         """The URL of an image that names several."""
@@ -65,7 +72,7 @@ class _Head(msgspec.Struct):
 
 class _Html(msgspec.Struct):
     head: _Head = msgspec.field(default_factory=_Head, name="Head")
-    links: list[_Link] = msgspec.field(default_factory=list, name="Links")
+    links: list[Link] = msgspec.field(default_factory=list, name="Links")
 
 
 class _Status(msgspec.Struct):
@@ -103,10 +110,8 @@ class _Wat(msgspec.Struct):
     envelope: _Envelope = msgspec.field(default_factory=_Envelope, name="Envelope")
 
 
-_PATH_OF = attrgetter("path")
 _METAS_BEGIN = frozenset("rRtToO" + whitespace)  # of robots, tdm-reservation, og:image and the like
 _DECODER = msgspec.json.Decoder(_Wat)
-_LINKS = msgspec.json.Decoder(list[_Link])
 
 
 class WatPage(NamedTuple):
@@ -116,9 +121,11 @@ class WatPage(NamedTuple):
     status: int
     date: str | None
     page: Page
+    links: int = -1
+    """Where in the record the list of links begins, if its images are still to be decoded (`crawl.wat_images`)."""
 
 
-def parse_wat(block: bytes, text_sources: Sequence[str]) -> WatPage | None:
+def parse_wat(block: bytes | bytearray, text_sources: Sequence[str]) -> WatPage | None:
     """Read a WAT record. A WAT knows no language, figcaption or aria-label: those come from WARC alone.
 
     Returns:
@@ -127,11 +134,43 @@ def parse_wat(block: bytes, text_sources: Sequence[str]) -> WatPage | None:
     Raises:
         ValueError: the record is not the JSON of a WAT.
     """
-    wat, images = (None if "link" in text_sources else _images_alone(block)) or _all_links(block)
+    try:
+        wat = _DECODER.decode(block)
+    except (msgspec.DecodeError, UnicodeDecodeError):  # a field of another type, a lone surrogate, bytes not UTF-8
+        wat = _lenient(block)
     response = wat.envelope.payload.response
     if response is None or response.html is None:
         return None
-    head, headers = response.html.head, response.headers
+    links = response.html.links
+    page = _page(response, response.html.head, links, text_sources)
+    return WatPage(wat.envelope.warc.uri, _status(response.message.status), wat.envelope.warc.date, page)
+
+
+def parse_head(block: bytes | bytearray, text_sources: Sequence[str]) -> WatPage | None:
+    """Read a WAT record without its list of links, which is most of it; None if that cannot be done.
+
+    What stands between the start of the list and its last link is left out; if braces or brackets are then unbalanced,
+    these were not the links of one list. No string can hold one of the marks looked for: its quotation marks would be
+    escaped.
+    """
+    start = -1 if "link" in text_sources else block.find(_LINKS_BEGIN)
+    last = block.rfind(_LINK_BEGINS, start) if start >= 0 else -1
+    if last < 0:
+        return None
+    links = start + len(_LINKS_BEGIN)
+    try:
+        wat = _DECODER.decode(block[:links] + block[last:])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    response = wat.envelope.payload.response
+    if response is None or response.html is None:
+        return None
+    page = _page(response, response.html.head, [], text_sources)
+    return WatPage(wat.envelope.warc.uri, _status(response.message.status), wat.envelope.warc.date, page, links)
+
+
+def _page(response: _Response, head: _Head, links: list[Link], text_sources: Sequence[str]) -> Page:
+    headers = response.headers
     metas = [
         (name.strip().lower(), meta.content or "")
         for meta in head.metas
@@ -141,91 +180,50 @@ def parse_wat(block: bytes, text_sources: Sequence[str]) -> WatPage | None:
     robots += _values(headers.robots) + _values(headers.robots_lower)
     tdm = [content for name, content in metas if name == "tdm-reservation"]
     tdm += _values(headers.tdm) + _values(headers.tdm_lower)
-    licenses = [link.url for link in head.relations if link.rel == "license" and link.url]
     page = Page(
         base=(head.base or "").strip() or None,
         noai=bool(robots) and asks_noai(robots),
         tdm_reserved=reserves_tdm(tdm) if tdm else None,
-        license=licenses[0] if licenses else None,
+        license=next((link.url for link in head.relations if link.rel == "license" and link.url), None),
+        texts=[[] for _ in text_sources],
     )
+    if links:
+        _list_images(page, [link for link in links if link.path == _IMAGE], text_sources)
+    if "og" in text_sources:
+        page.add(text_sources.index("og"), open_graph(metas))
+    if "link" in text_sources:
+        page.add(text_sources.index("link"), _linked(links))
+    return page
+
+
+def _list_images(page: Page, images: list[Link], text_sources: Sequence[str]) -> None:
     told = [link for link in images if link.alt or link.title]
-    if len(told) < len(images):
-        page.silent = [
-            link.shown() if (url := (link.url or "").strip())[:1] in "dD" else url  # it may be empty, or `data:`
-            for link in images
-            if not (link.alt or link.title)
-        ]
+    page.silent = [
+        link.shown() if (url := (link.url or "").strip())[:1] in "dD" else url  # it may be empty, or `data:`
+        for link in images
+        if not (link.alt or link.title)
+    ]
     page.urls = [(link.url or "").strip() for link in told]
-    page.choices = {
-        number: link
-        for number, link in enumerate(told)
-        if link.srcset or link.data_src or link.data_original or link.data_lazy_src or link.data_srcset
-    }
+    page.choices = {number: link for number, link in enumerate(told) if link.names_others}
     page.texts = [_TEXTS.get(name, _none)(told) for name in text_sources]
-    for source, name in enumerate(text_sources):
-        if name == "og":
-            page.add(source, open_graph(metas))
-        elif name == "link":
-            page.add(source, _linked(response.html.links))
-    return WatPage(wat.envelope.warc.uri, _status(response.message.status), wat.envelope.warc.date, page)
 
 
-def _images_alone(block: bytes) -> tuple[_Wat, list[_Link]] | None:
-    """A record read without the links to other things than images, which are most of it; None if that cannot be done.
-
-    What stands between the start of the links and the last of them is left out; if braces or brackets are then
-    unbalanced, these were not the links of one list. No string can hold one of the marks looked for: its quotation
-    marks would be escaped.
-    """
-    start = block.find(_LINKS_BEGIN)
-    last = block.rfind(_LINK_BEGINS, start) if start >= 0 else -1
-    if last < 0:
-        return None
-    images: list[bytes] = []
-    find, end_of = stringzilla.find, block.find
-    at = find(block, _IMAGE_PATH, start)
-    while at >= 0:
-        end = end_of(b"}", at)
-        images.append(block[at - len(_PATH) : end + 1])  # what is no object from end to end fails to decode
-        at = find(block, _IMAGE_PATH, end) if end >= 0 else -1
-    try:
-        wat = _DECODER.decode(block[: start + len(_LINKS_BEGIN)] + block[last:])
-        links = _LINKS.decode(b"[" + b",".join(images) + b"]")
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
-    response = wat.envelope.payload.response
-    if response is None or response.html is None or not {_IMAGE}.issuperset(map(_PATH_OF, links)):
-        return None
-    return wat, links
-
-
-def _all_links(block: bytes) -> tuple[_Wat, list[_Link]]:
-    """A record read whole."""
-    try:
-        wat = _DECODER.decode(block)
-    except (msgspec.DecodeError, UnicodeDecodeError):  # a field of another type, a lone surrogate, bytes not UTF-8
-        wat = _lenient(block)
-    response = wat.envelope.payload.response
-    links = [] if response is None or response.html is None else response.html.links
-    return wat, [link for link in links if link.path == _IMAGE]
-
-
-def _alt(links: list[_Link]) -> list[str]:
+def _alt(links: list[Link]) -> list[str]:
     return [link.alt or "" for link in links]
 
 
-def _title(links: list[_Link]) -> list[str]:
+def _title(links: list[Link]) -> list[str]:
     return [link.title or "" for link in links]
 
 
-def _none(links: list[_Link]) -> list[str]:
+def _none(links: list[Link]) -> list[str]:
     return [""] * len(links)
 
 
 _TEXTS = {"alt": _alt, "title": _title}
 
 
-def _linked(links: list[_Link]) -> Iterator[tuple[str, str]]:
+def _linked(links: list[Link]) -> Iterator[tuple[str, str]]:
     """(URL, text) of the links that lead to image files and have a text."""
     for link in links:
         if link.path == _ANCHOR and link.url and (text := (link.text or "").strip()) and names_image(link.url.strip()):
@@ -243,7 +241,7 @@ def _status(value: str | int) -> int:
     return int(text) if re.fullmatch("[0-9]{3}", text) else 200
 
 
-def _lenient(block: bytes) -> _Wat:
+def _lenient(block: bytes | bytearray) -> _Wat:
     """A record in which single fields are not as they should be: those are left out, the rest is read."""
     try:
         data: Any = json.loads(block.decode("utf-8", "replace"))

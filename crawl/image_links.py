@@ -1,0 +1,228 @@
+"""The links of images in the JSON of WAT records, as columns, by compiled code.
+
+Any decoder of JSON makes an object of each link before a column can be made of them. This one copies the few strings
+that are wanted straight into Arrow's buffers, and leaves everything that is not plain (an escape, a value that is no
+string, what is no JSON) to a real decoder. numba compiles it once a machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numba
+import numpy as np
+import pyarrow as pa
+import stringzilla
+
+MARK = b'"IMG@/src"'
+"""What stands in each image's link and, as its quotation marks would be escaped there, in no string."""
+
+PLAIN, SILENT, NAMES_OTHERS, SHOWS_LAZY = 1, 2, 4, 8
+"""States of a link, as bits: all of it could be read; it has no text; `srcset` or `data-…` may give the image another
+URL; if one does, it is `data-src`."""
+
+_COLUMNS = tuple(np.frombuffer(key, np.uint8) for key in (b"url", b"alt", b"title", b"data-src"))
+_URL, _ALT, _TITLE, _LAZY = range(4)
+_BEFORE = np.frombuffer(b'{"path":', np.uint8)  # how the link of an image begins
+_INLINED = np.frombuffer(b"data:", np.uint8)
+_MARK_BYTES = len(MARK)
+_QUOTE, _BACKSLASH, _SPACE, _COMMA, _COLON, _BRACE = (ord(sign) for sign in '"\\ ,:}')
+_D, _S = b"ds"
+_DELETE = 0x7F  # the first byte that is no printable ASCII
+
+
+def _compiled(signature: str) -> Callable[[Callable[..., Any]], Any]:
+    def compiled(function: Callable[..., Any]) -> Any:
+        try:
+            return numba.njit(signature, cache=True)(function)
+        except RuntimeError:  # there is no place to keep the compiled code
+            return numba.njit(signature)(function)
+
+    return compiled
+
+
+@_compiled("boolean(Array(uint8, 1, 'C', readonly=True), Array(uint8, 1, 'C', readonly=True), int64, int64)")
+def _is(word, block, begin, end):  # type: ignore[no-untyped-def]
+    if end - begin != len(word) or begin < 0:
+        return False
+    for number in range(len(word)):  # noqa: SIM110  (numba has no all())
+        if block[begin + number] != word[number]:
+            return False
+    return True
+
+
+@_compiled("boolean(Array(uint8, 1, 'C', readonly=True), int64, int64)")
+def _is_inlined(block, begin, end):  # type: ignore[no-untyped-def]
+    if end - begin < len(_INLINED):
+        return False
+    for number in range(len(_INLINED)):  # noqa: SIM110
+        if block[begin + number] | _SPACE != _INLINED[number]:  # in whatever case
+            return False
+    return True
+
+
+@_compiled("int64(Array(uint8, 1, 'C', readonly=True), int64)")
+def _end_of_plain(block, at):  # type: ignore[no-untyped-def]
+    """Where the first quotation mark, escape or control character stands; the block's end if none does."""
+    while at < len(block) and block[at] != _QUOTE and block[at] != _BACKSLASH and block[at] >= _SPACE:
+        at += 1
+    return at
+
+
+@_compiled(
+    "boolean(Array(uint8, 1, 'C', readonly=True), int64[::1], int64, uint8[:, ::1], int32[:, ::1], int32[:, ::1],"
+    " uint8[::1], int64[::1], int64[:, ::1])"
+)
+def _read(block, marks, record, strings, ends, places, states, used, silent):  # type: ignore[no-untyped-def]
+    """Read the links at `marks` of a block. Returns False, with nothing used, if one of them begins otherwise.
+
+    strings: uint8 (4, bytes), the bytes of the columns; ends: int32 (4, rows + 1), the columns' offsets; places:
+    int32 (rows, 3), the record, and begin and end in its block; states: uint8 (rows,); used: int64 (5,), rows and bytes
+    so far; silent: int64 (records, 3), links that are not among the rows, how many of them name no URL, how many an
+    inlined one.
+    """
+    size = len(block)
+    for mark in marks:
+        if not _is(_BEFORE, block, mark - len(_BEFORE), mark):
+            return False
+    row = used[0]
+    spans = np.empty((len(_COLUMNS), 2), np.int64)
+    for mark in marks:
+        at = mark + _MARK_BYTES
+        spans[:] = at
+        state = 0
+        while at < size:
+            if block[at] == _BRACE:
+                state |= PLAIN
+                break
+            if at + 2 >= size or block[at] != _COMMA or block[at + 1] != _QUOTE:
+                break
+            key = at + 2
+            end = _end_of_plain(block, key)
+            if end + 3 >= size or block[end] != _QUOTE or block[end + 1] != _COLON or block[end + 2] != _QUOTE:
+                break
+            value = end + 3
+            at = _end_of_plain(block, value)
+            if at == size or block[at] != _QUOTE:
+                break
+            if _is(_COLUMNS[0], block, key, end):
+                spans[_URL, 0], spans[_URL, 1] = value, at
+            elif _is(_COLUMNS[1], block, key, end):
+                spans[_ALT, 0], spans[_ALT, 1] = value, at
+            elif _is(_COLUMNS[2], block, key, end):
+                spans[_TITLE, 0], spans[_TITLE, 1] = value, at
+            elif (block[key] == _S or block[key] == _D) and at > value:
+                state |= NAMES_OTHERS
+                if _is(_COLUMNS[3], block, key, end):
+                    spans[_LAZY, 0], spans[_LAZY, 1] = value, at
+            at += 1
+        if state & PLAIN:
+            begin, end = spans[_LAZY, 0], spans[_LAZY, 1]
+            if begin < end and _SPACE < block[begin] < _DELETE and block[begin] | _SPACE != _D:
+                state |= SHOWS_LAZY
+            if spans[_ALT, 0] == spans[_ALT, 1] and spans[_TITLE, 0] == spans[_TITLE, 1]:
+                state |= SILENT
+                begin, end = spans[_URL, 0], spans[_URL, 1]
+                is_clear = begin == end or _SPACE < block[begin] < _DELETE  # no white space is to be taken away first
+                is_doubtful = begin == end or block[begin] | _SPACE == _D
+                if is_clear and (not is_doubtful or not state & NAMES_OTHERS or state & SHOWS_LAZY):
+                    silent[record, 0] += 1
+                    if not state & NAMES_OTHERS:
+                        silent[record, 1] += begin == end
+                        silent[record, 2] += _is_inlined(block, begin, end)
+                    continue
+        else:
+            spans[:] = at
+        for column in range(len(_COLUMNS)):
+            out = used[column + 1]
+            for number in range(spans[column, 0], spans[column, 1]):
+                strings[column, out] = block[number]
+                out += 1
+            used[column + 1] = out
+            ends[column, row + 1] = out
+        places[row, 0], places[row, 1], places[row, 2] = record, mark - len(_BEFORE), at + 1
+        states[row] = state
+        row += 1
+    used[0] = row
+    return True
+
+
+@dataclass(frozen=True)
+class ImageLinks:
+    """The links of images in m records that have a text, or that only a decoder of JSON can judge; in their order."""
+
+    urls: pa.Array  # string (n,), empty if a link has none; of a link that is not PLAIN, too
+    alts: pa.Array  # string (n,)
+    titles: pa.Array  # string (n,)
+    lazy: pa.Array  # string (n,), `data-src`
+    places: np.ndarray  # int32 (n, 3): the record, and where in it the link begins and, if PLAIN, ends
+    states: np.ndarray  # uint8 (n,)
+    silent: np.ndarray  # int64 (m, 3): the other links, and how many of them have no URL, and an inlined one
+
+
+class ImageLinkReader:
+    """Reads the links of images record by record, while each is in the processor's cache."""
+
+    def __init__(self, size: int = 2**25, rows: int = 2**14):
+        """size, rows: for how many bytes and links there is room at first."""
+        self._strings = np.empty((len(_COLUMNS), size), np.uint8)
+        self._ends = np.zeros((len(_COLUMNS), rows + 1), np.int32)
+        self._places = np.empty((rows, 3), np.int32)
+        self._states = np.empty(rows, np.uint8)
+        self._used = np.zeros(1 + len(_COLUMNS), np.int64)
+        self._silent = np.zeros((2**8, 3), np.int64)
+        self._records = 0
+        self._most_bytes = self._most_rows = 0  # that can be used
+
+    def read(self, block: bytes | bytearray, begin: int) -> bool:
+        """Read the links of a record of JSON, whose list of links begins somewhere.
+
+        Returns:
+            False if one of them is written in another form; then none is read.
+        """
+        marks = np.array(_marks(block, begin), np.int64)
+        self._make_room(len(block), len(marks))
+        data = np.frombuffer(block, np.uint8)
+        outputs = (self._strings, self._ends, self._places, self._states, self._used, self._silent)
+        is_read: bool = _read(data, marks, self._records, *outputs)
+        self._records += is_read
+        return is_read
+
+    def _make_room(self, size: int, rows: int) -> None:
+        self._most_bytes += size
+        self._most_rows += rows
+        if self._most_bytes > self._strings.shape[1]:
+            self._strings = _wider(self._strings, 2 * self._most_bytes)
+        if self._most_rows > len(self._states):
+            self._ends = _wider(self._ends, 2 * self._most_rows + 1)
+            self._places = np.ascontiguousarray(_wider(self._places.T, 2 * self._most_rows).T)
+            self._states = _wider(self._states, 2 * self._most_rows)
+        if self._records == len(self._silent):
+            self._silent = np.concatenate([self._silent, np.zeros_like(self._silent)])
+
+    def links(self) -> ImageLinks:
+        """What was read. Nothing can be read after."""
+        rows = int(self._used[0])
+        columns = (
+            pa.StringArray.from_buffers(rows, pa.py_buffer(ends[: rows + 1]), pa.py_buffer(strings[:size]))
+            for ends, strings, size in zip(self._ends, self._strings, self._used[1:], strict=True)
+        )
+        return ImageLinks(*columns, self._places[:rows], self._states[:rows], self._silent[: self._records])
+
+
+def _marks(block: bytes | bytearray, begin: int) -> list[int]:
+    found: list[int] = []
+    find = stringzilla.find
+    at = find(block, MARK, begin)
+    while at >= 0:
+        found.append(at)
+        at = find(block, MARK, at + _MARK_BYTES)
+    return found
+
+
+def _wider(array: np.ndarray, size: int) -> np.ndarray:
+    wider = np.empty((*array.shape[:-1], size), array.dtype)
+    wider[..., : array.shape[-1]] = array
+    return wider
