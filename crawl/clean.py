@@ -30,14 +30,12 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 # Zero width, soft hyphen, byte order mark, direction marks; joiners (U+200C, U+200D) shape words and emoji and stay.
 _INVISIBLE = re.compile("[\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]+")
 _EDGES = " \u200c\u200d"
-
-
 # What `str.strip` takes away; in RE2, that and _CONTROL without the space, and where cleaning puts a single space.
 _WHITE = "".join(filter(str.isspace, map(chr, range(0x3001))))
 _BLANK = r"\x00-\x1f\x7f-\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}"
 _UNEVEN = rf"(?:[{_BLANK}]| [ {_BLANK}])[ {_BLANK}]*"
-# Characters that are visible, and that NFC neither changes nor joins to a neighbour nor moves: letters of the scripts
-# written without marks (Latin to Armenian, Hebrew, Arabic, Thai, Georgian, CJK), Hangul syllables, signs and emoji.
+# Characters that are visible, and that NFC neither changes nor joins to a neighbour nor moves: letters from
+# Latin to Armenian, of Hebrew, Arabic, Thai, Georgian, kana, ideographs, Hangul syllables, signs and emoji.
 _STEADY = (
     r" -~\x{a1}-\x{ac}\x{ae}-\x{2ff}\x{370}-\x{373}\x{375}-\x{37d}\x{384}-\x{386}\x{388}-\x{482}\x{48a}-\x{58f}"
     r"\x{5d0}-\x{5f4}\x{620}-\x{64a}\x{660}-\x{66f}\x{671}-\x{6d5}\x{6f0}-\x{6ff}\x{e01}-\x{e37}\x{e3f}-\x{e47}"
@@ -80,10 +78,11 @@ def clean_texts(texts: Sequence[str | None] | pa.Array | pa.ChunkedArray) -> pa.
         string array of shape (n,) without nulls. Cleaning it again changes nothing.
     """
     array = to_arrow(texts)
-    if not len(array):
+    longest = pc.max(pc.binary_length(array)).as_py()
+    if not longest:
         return array
     dirty = pc.match_substring_regex(array, _TO_CLEAN)
-    if pc.max(pc.binary_length(array)).as_py() > MAX_TEXT_CHARS:
+    if longest > MAX_TEXT_CHARS:
         dirty = pc.or_(dirty, pc.greater(pc.binary_length(array), MAX_TEXT_CHARS))
     if not pc.any(dirty).as_py():
         return array
@@ -91,7 +90,10 @@ def clean_texts(texts: Sequence[str | None] | pa.Array | pa.ChunkedArray) -> pa.
 
 
 def _cleaned(texts: pa.Array) -> pa.Array:
-    """`clean_texts` of texts of which only white space has to be put right, mostly; the others one by one."""
+    """`clean_texts` of texts of which most need no more than white space put right, if anything; the others one by one.
+
+    `clean_text` looks for mojibake before and after white space is put right, and so does this.
+    """
     stripped = pc.utf8_trim(texts, _WHITE)
     spaced = pc.utf8_trim(pc.replace_substring_regex(stripped, _UNEVEN, " "), " ")
     bad = pc.match_substring_regex(pa.concat_arrays([stripped, spaced]), _MOJIBAKE)
