@@ -10,7 +10,7 @@ import ftfy
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from ftfy.badness import is_bad
+from ftfy.badness import BADNESS_RE, is_bad
 
 MAX_TEXT_CHARS = 10_000
 """A longer text is cut here: enough for the text stage to say that it is too long."""
@@ -30,6 +30,42 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 # Zero width, soft hyphen, byte order mark, direction marks; joiners (U+200C, U+200D) shape words and emoji and stay.
 _INVISIBLE = re.compile("[\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]+")
 _EDGES = " \u200c\u200d"
+# What `str.strip` takes away; in RE2, that and _CONTROL without the space, and where cleaning puts a single space.
+_WHITE = "".join(filter(str.isspace, map(chr, range(0x3001))))
+_BLANK = r"\x00-\x1f\x7f-\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}"
+_UNEVEN = rf"(?:[{_BLANK}]| [ {_BLANK}])[ {_BLANK}]*"
+# Characters that are visible, and that NFC neither changes nor joins to a neighbour nor moves: letters from
+# Latin to Armenian, of Hebrew, Arabic, Thai, Georgian, kana, ideographs, Hangul syllables, signs and emoji.
+_STEADY = (
+    r" -~\x{a1}-\x{ac}\x{ae}-\x{2ff}\x{370}-\x{373}\x{375}-\x{37d}\x{384}-\x{386}\x{388}-\x{482}\x{48a}-\x{58f}"
+    r"\x{5d0}-\x{5f4}\x{620}-\x{64a}\x{660}-\x{66f}\x{671}-\x{6d5}\x{6f0}-\x{6ff}\x{e01}-\x{e37}\x{e3f}-\x{e47}"
+    r"\x{10a0}-\x{10ff}\x{1e00}-\x{1eff}\x{200c}\x{200d}\x{2010}-\x{2027}\x{2030}-\x{205e}\x{2070}-\x{20c0}"
+    r"\x{2100}-\x{2125}\x{2150}-\x{2328}\x{232b}-\x{2adb}\x{2add}-\x{2bff}\x{3001}-\x{3029}\x{3030}-\x{3096}"
+    r"\x{309b}-\x{9fff}\x{ac00}-\x{d7a3}\x{fe0e}\x{fe0f}\x{ff01}-\x{ffef}\x{fffd}\x{1f000}-\x{1faff}"
+)
+_UNSETTLED = rf"[^{_STEADY}]|^[\x{{200c}}\x{{200d}}]|[\x{{200c}}\x{{200d}}]$"
+
+
+def _as_re2(python: re.Pattern[str], otherwise: str) -> str:
+    """A pattern for RE2 that finds all that Python's verbose one finds in a stripped text, and little more.
+
+    Args:
+        python: the pattern.
+        otherwise: is given back if RE2 cannot express it.
+    """
+    wider = {r"\s": r"[\x00-\x20\x{7f}-\x{10ffff}]", r"\w": r"[0-9A-Za-z_\x{80}-\x{10ffff}]"}  # RE2's are ASCII
+    tokens = re.findall(r"\[\^?\]?(?:\\.|[^\]\\])*\]|\\.|#.*|\s|[^\\#\s\[]+", python.pattern)
+    found = "".join(wider.get(token, token) for token in tokens if token[0] != "#" and not token.isspace())
+    if python.flags != re.VERBOSE | re.UNICODE or re.search(r"\\[0-9A-Za-wyz]", found):
+        return otherwise
+    try:
+        pc.match_substring_regex(pa.array([""]), found)
+    except pa.ArrowInvalid:
+        return otherwise
+    return found
+
+
+_MOJIBAKE = _as_re2(BADNESS_RE, otherwise=_MAYBE_MOJIBAKE.pattern)
 
 
 def clean_texts(texts: Sequence[str | None] | pa.Array | pa.ChunkedArray) -> pa.Array:
@@ -42,15 +78,29 @@ def clean_texts(texts: Sequence[str | None] | pa.Array | pa.ChunkedArray) -> pa.
         string array of shape (n,) without nulls. Cleaning it again changes nothing.
     """
     array = to_arrow(texts)
-    if not len(array):
+    longest = pc.max(pc.binary_length(array)).as_py()
+    if not longest:
         return array
     dirty = pc.match_substring_regex(array, _TO_CLEAN)
-    if pc.max(pc.binary_length(array)).as_py() > MAX_TEXT_CHARS:
+    if longest > MAX_TEXT_CHARS:
         dirty = pc.or_(dirty, pc.greater(pc.binary_length(array), MAX_TEXT_CHARS))
     if not pc.any(dirty).as_py():
         return array
-    cleaned = pa.array([clean_text(text) for text in array.filter(dirty).to_pylist()], pa.string())
-    return pc.replace_with_mask(array, dirty, cleaned)
+    return pc.replace_with_mask(array, dirty, _cleaned(array.filter(dirty)))
+
+
+def _cleaned(texts: pa.Array) -> pa.Array:
+    """`clean_texts` of texts of which most need no more than white space put right, if anything; the others one by one.
+
+    `clean_text` looks for mojibake before and after white space is put right, and so does this.
+    """
+    stripped = pc.utf8_trim(texts, _WHITE)
+    spaced = pc.utf8_trim(pc.replace_substring_regex(stripped, _UNEVEN, " "), " ")
+    bad = pc.match_substring_regex(pa.concat_arrays([stripped, spaced]), _MOJIBAKE)
+    hard = pc.or_(pc.match_substring_regex(spaced, _UNSETTLED), pc.or_(bad[: len(texts)], bad[len(texts) :]))
+    hard = pc.or_(hard, pc.greater(pc.binary_length(texts), MAX_TEXT_CHARS))
+    cleaned = pa.array([clean_text(text) for text in texts.filter(hard).to_pylist()], pa.string())
+    return pc.replace_with_mask(spaced, hard, cleaned)
 
 
 def clean_text(text: str) -> str:

@@ -37,9 +37,9 @@ _DIGITS = r"(?:[0-9][^0-9A-Za-z]{0,4}){6}[0-9]|[０-９٠-٩۰-۹]"
 _SUSPECT = {  # RE2
     "email_address": r"[^\s]@[^\s]+\.|[\[({]\s?[aA][tT]\s?[\])}]",
     "ip_address": r"\d\.\d{1,3}\.\d{1,3}\.\d|[0-9a-fA-F]:[0-9a-fA-F:]*:",
-    "iban_code": r"[A-Za-z]{2}\d{2}[ -]?[0-9A-Za-z]{4}",
+    "iban_code": r"\b[A-Za-z]{2}\d{2}(?:[ -]?[0-9A-Za-z]{4}){2}",
     "credit_card": _DIGITS,
-    "national_id": rf"{_DIGITS}|[A-Z]{{4}}[0-9]{{2}}",
+    "national_id": rf"{_DIGITS}|[A-Z]{{6}}[0-9]{{2}}[A-Z][0-9]{{2}}|[A-Z]{{4}}[0-9]{{6}}|[0-9]{{6}}A[0-9]{{3}}",
     "phone_number": _DIGITS,
 }
 _MAX_TRIES = 200  # of libphonenumber in one text: a page can be all digits
@@ -50,6 +50,7 @@ _EMAIL = re.compile(
     r"(?:[^\W_][\w-]{0,62}\s?(?:\.|[\[({]\s?(?:dot|punkt|\.)\s?[\])}])\s?){1,8}[^\W\d_]{2,24}",
     re.IGNORECASE,
 )
+_AT = re.compile(r"@|[\[({]\s?at\s?[\])}]", re.IGNORECASE)
 _FILES = re.compile(r"png|jpe?g|gif|webp|svg|avif|bmp|tiff?|ico|heic|pdf|psd|mp4|mov|css|js|html?|php", re.IGNORECASE)
 _IPV4 = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?!\w|\.\d)")
 _IPV6 = re.compile(r"(?<![\w:.])[0-9a-f]{1,4}(?::[0-9a-f]{0,4}){2,7}(?![\w:])", re.IGNORECASE)
@@ -210,6 +211,8 @@ def _replace(text: str, kind: str, spans: Spans) -> tuple[str, int]:
 
 
 def _emails(text: str, region: str | None) -> Spans:
+    if _AT.search(text) is None:  # a search for the whole form is slow
+        return
     for match in _EMAIL.finditer(text):
         if not _FILES.fullmatch(match["top"] or ""):  # icon@2x.png
             yield match.span()
@@ -218,13 +221,13 @@ def _emails(text: str, region: str | None) -> Spans:
 def _ips(text: str, region: str | None) -> Spans:
     """Addresses that are given to somebody. Four numbers with dots, two of them below 10, are more often a version, and
     one address in a hundred."""
-    for match in _IPV4.finditer(text):
+    for match in _IPV4.finditer(text) if text.count(".") >= 3 else ():
         octets = match[0].split(".")
         if sum(len(octet) > 1 for octet in octets) < 3 or _VERSION.search(text[: match.start()][-_BEFORE:]):
             continue
         if _is_somebodys(match[0]):
             yield match.span()
-    for match in _IPV6.finditer(text):
+    for match in _IPV6.finditer(text) if text.count(":") >= 2 else ():
         if _is_somebodys(match[0]):
             yield match.span()
 
@@ -262,7 +265,8 @@ def _alone(form: str) -> re.Pattern[str]:
     return re.compile(rf"(?<![\w.#/+-])(?:{form})(?!\w|[-./]\w| \d)")
 
 
-_ANY_ID = _alone("|".join(_IDS.values()))  # one search instead of one for each country, of which few texts need any
+# One search instead of one for each country, of which few texts need any; each form begins with a digit or a capital.
+_ANY_ID = _alone(rf"(?=[\dA-Z])(?:{'|'.join(_IDS.values())})")
 
 
 @lru_cache(maxsize=1)

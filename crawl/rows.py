@@ -16,9 +16,8 @@ from crawl.html import Choice, Page
 from crawl.personal_data import mask_column
 from crawl.urls import INLINED, as_written, canonical_url
 from crawl.wat_images import Images
-from dataset import sql
-from dataset.ids import PAIR_ID_SQL
-from dataset.schema import CANDIDATES, PAIR_ID
+from dataset.ids import pair_ids
+from dataset.schema import CANDIDATES
 
 UNIDENTIFIED = pa.schema([column for column in CANDIDATES if column.name not in ("pair_id", "personal_data")])
 """CANDIDATES before personal data is masked, and so before they can be identified."""
@@ -247,5 +246,5 @@ def _choose(pages: _Pages) -> None:
 def identified(table: pa.Table, kinds: Sequence[str]) -> pa.Table:
     """Rows of UNIDENTIFIED as CANDIDATES: personal data of some kinds masked, then identified by what is left."""
     table = mask_column(table.combine_chunks(), kinds)
-    ids = sql.run(f"SELECT {PAIR_ID_SQL} AS pair_id FROM rows", {"rows": table.select(["url", "text"])})  # noqa: S608
-    return table.add_column(0, "pair_id", ids.column("pair_id").cast(PAIR_ID)).select(CANDIDATES.names).cast(CANDIDATES)
+    ids = pair_ids(table["url"], table["text"])
+    return table.add_column(0, "pair_id", ids).select(CANDIDATES.names).cast(CANDIDATES)

@@ -15,7 +15,11 @@ import pyarrow as pa
 import xxhash
 
 PAIR_ID_SQL = "unhex(left(md5(url), 16) || left(md5(text), 16))"
-"""pair_id of the columns url and text, in DuckDB."""
+"""pair_id of the columns url and text, in DuckDB, for whoever audits one."""
+
+# The first 8 of an MD5's 16 bytes: DuckDB's number is little-endian.
+_FIRST_64 = "(md5_number({0}) & 18446744073709551615)::UBIGINT AS {0}"
+_PAIR_WORDS_SQL = f"SELECT {_FIRST_64.format('url')}, {_FIRST_64.format('text')} FROM rows"  # noqa: S608
 
 
 def hash64(*parts: object) -> int:
@@ -28,6 +32,25 @@ def pair_id(url: str, text: str) -> bytes:
     """64 bits of the canonical URL's hash, then 64 of the text's."""
     halves = (hashlib.md5(part.encode(), usedforsecurity=False).digest()[:8] for part in (url, text))
     return b"".join(halves)
+
+
+def pair_ids(urls: pa.Array | pa.ChunkedArray, texts: pa.Array | pa.ChunkedArray) -> pa.Array:
+    """`pair_id` of columns, as PAIR_ID_SQL gives it, in three quarters of its time: no digit is written.
+
+    Args:
+        urls: canonical URLs, string (n,), without nulls.
+        texts: string (n,), without nulls.
+
+    Returns:
+        Fixed-size binary (n,).
+    """
+    from dataset.sql import run  # duckdb is only needed here; a GPU node has none
+
+    words = run(_PAIR_WORDS_SQL, {"rows": pa.table({"url": urls, "text": texts})})
+    ids = np.empty((len(words), 2), "<u8")
+    for place, name in enumerate(("url", "text")):
+        ids[:, place] = words[name].to_numpy()
+    return pa.Array.from_buffers(pa.binary(16), len(ids), [None, pa.py_buffer(ids)])
 
 
 def words64(ids: pa.Array | pa.ChunkedArray) -> np.ndarray:

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import re
+import sys
 import unicodedata
 
+import ftfy.badness
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawl.clean import MAX_TEXT_CHARS, clean_text, clean_texts
+from crawl.clean import _MOJIBAKE, _UNSETTLED, MAX_TEXT_CHARS, _as_re2, clean_text, clean_texts
 
 
 @pytest.mark.parametrize(
@@ -25,6 +29,8 @@ from crawl.clean import MAX_TEXT_CHARS, clean_text, clean_texts
         ("nul\x00 and bell\x07 and \x85", "nul and bell and"),
         ("joined \ud83d\ude00, lone \ud83d.", "joined 😀, lone \ufffd."),
         ("\u200d\u200b \u00a0", ""),
+        (" \u00d0\u0098 \t \u200d", "И"),
+        ("x \u200d\n", "x"),
         ("", ""),
         (None, ""),
     ],
@@ -70,3 +76,55 @@ def test_surrogates_never_fail(texts: list[str]) -> None:
 @given(st.text(st.characters(min_codepoint=0xD7F0, max_codepoint=0xE010, exclude_categories=[]), max_size=8))
 def test_lone_surrogates(text: str) -> None:
     clean_texts([text, "plain"]).to_pylist()[0].encode()
+
+
+BAD = "".join(sorted(set(ftfy.badness.BADNESS_RE.pattern)))
+# Joiners, spaces, controls, invisible characters, marks, jamo, mojibake and what stands beside it, other scripts.
+NASTY = "ab.Œé ßÂÃÎ×à€™£²┬Ж\t\n\x00\x1d\x85\x9d\xa0\xad\u200b\u200c\u200d\u2000\u2028\u3000\ufeff" + (
+    "\u0301\u0323\u0344\u093c\u0915\u0e48\u1100\u1161\u11a8각か\u3099\u212b\u2126\uf900漢ไ👨\ufe0f\ufffd"
+)
+
+
+@given(st.lists(st.text(NASTY, max_size=8) | st.text(BAD, max_size=8), max_size=8))
+def test_a_column_is_cleaned_as_its_texts_are(texts: list[str]) -> None:
+    assert clean_texts(texts).to_pylist() == [clean_text(text) for text in texts]
+
+
+def test_every_character_is_cleaned_in_a_column_as_in_a_text() -> None:
+    plane = [chr(code) for code in range(0x10000) if not 0xD800 <= code < 0xE000]
+    others = map(chr, range(0x10000, sys.maxunicode, 29))
+    texts = [text for character in (*plane, *others) for text in (f"a{character}b", character)]
+    assert clean_texts(texts).to_pylist() == [clean_text(text) for text in texts]
+
+
+def test_what_is_settled_is_left_alone_by_normalization_whatever_stands_beside_it() -> None:
+    """Its quick check says Yes to each character, and none of them is ever moved (Unicode, UAX 15, section 9)."""
+    characters = [chr(code) for code in range(sys.maxunicode + 1) if not 0xD800 <= code < 0xE000]
+    unsettled = pc.match_substring_regex(pa.array([f"a{character}b" for character in characters]), _UNSETTLED)
+    settled = {character for character, dirty in zip(characters, unsettled.to_pylist(), strict=True) if not dirty}
+    assert len(settled) > 40_000
+    assert all(unicodedata.is_normalized("NFC", character) for character in settled)
+    assert not any(unicodedata.combining(character) for character in settled)
+    joined = set(map(chr, [*range(0x1161, 0x1176), *range(0x11A8, 0x11C3)]))  # Hangul is composed by rule
+    for character in characters:
+        parts = unicodedata.decomposition(character).split()
+        if len(parts) == 2 and parts[0][0] != "<" and unicodedata.is_normalized("NFC", character):
+            joined.add(chr(int(parts[1], 16)))
+    assert not settled & joined
+
+
+@given(st.text(BAD, max_size=12) | MOJIBAKE | TRICKY)
+def test_mojibake_is_seen_in_a_column_wherever_ftfy_sees_it(text: str) -> None:
+    seen = pc.match_substring_regex(pa.array([text.strip()]), _MOJIBAKE)[0].as_py()
+    assert seen or not ftfy.badness.is_bad(text.strip())
+
+
+def test_mojibake_has_a_pattern_of_its_own_and_a_wider_one_if_ftfys_cannot_be_read() -> None:
+    column = pa.array(["größer", "Medellín", "Фото", "MedellÃ\xadn", "“Jaime” más"])
+    assert pc.match_substring_regex(column, _MOJIBAKE).to_pylist() == [False, False, False, True, False]
+    readable = re.compile("[ #] \\s  # a hash or a space, then another\n | x \\x20 \\w", re.VERBOSE)
+    found = pc.match_substring_regex(pa.array(["#\xa0", " x", "x é", "x.", "x-y"]), _as_re2(readable, "wider"))
+    assert found.to_pylist() == [True, False, True, False, False]
+    for pattern in (r"a(?=b)", r"(a)\1", r"\bx", r"[\d]", r"x\Z"):
+        assert _as_re2(re.compile(pattern, re.VERBOSE), "wider") == "wider"
+    assert _as_re2(re.compile("a b"), "wider") == "wider"

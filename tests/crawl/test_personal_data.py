@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawl.personal_data import _ANY_ID, _IDS, KINDS, _id_forms, country, mask_text, mask_texts
+from crawl import personal_data
+from crawl.personal_data import _ANY_ID, _IDS, _SUSPECT, KINDS, _id_forms, country, mask_text, mask_texts
 
 SAMPLES = {  # what it is, and where the page is from
     "jean.dupont@example.fr": ("email_address", None),
@@ -135,3 +137,22 @@ def test_a_page_of_digits_ends() -> None:
 def test_one_search_tells_whether_any_identity_number_can_be_there(numbers: list[str], between: str, at: str) -> None:
     text = at + between.join(numbers) + at
     assert (_ANY_ID.search(text) is not None) == any(form.search(text) for _, form in _id_forms())
+
+
+PRINTABLE = st.characters(min_codepoint=0x20, max_codepoint=0x7E)  # texts are clean when they are looked at
+FORMS = {
+    "email_address": [personal_data._EMAIL.pattern],
+    "ip_address": [personal_data._IPV4.pattern, personal_data._IPV6.pattern],
+    "iban_code": [personal_data._IBAN.pattern],
+    "credit_card": [personal_data._CARD.pattern],
+    "national_id": sorted(_IDS.values()),
+    "phone_number": [personal_data._NANP.pattern],
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(st.data())
+def test_whatever_has_a_form_is_looked_at(kind: str, data: st.DataObject) -> None:
+    form = data.draw(st.sampled_from(FORMS[kind]))
+    text = data.draw(st.from_regex(form, fullmatch=True, alphabet=PRINTABLE))
+    assert pc.match_substring_regex(pa.array([text]), _SUSPECT[kind])[0].as_py()
