@@ -25,7 +25,7 @@ from crawl.sources import kind_of
 from crawl.tables import TableError, read_rows
 from crawl.urls import INLINED
 from crawl.wat import WatPage, parse_head, parse_wat
-from crawl.wat_images import Held, WatImages
+from crawl.wat_images import WatImages
 from dataset.ids import hash64
 from dataset.schema import ARCHIVE_IMAGES, CANDIDATES, SOURCES
 from dataset.tables import concat
@@ -33,8 +33,6 @@ from dataset.tables import concat
 _FLUSH_IMAGES = 50_000
 _FLUSH_BYTES = 2**26
 """Images, and bytes of the documents that they stand in, after which rows are made of them, to bound memory."""
-
-_WAT_BYTES = 2**24  # of WAT records that are kept until their images become columns
 
 _WAT_HEAD_BYTES = 2**16  # an Envelope follows the few hundred bytes of Container
 
@@ -155,8 +153,9 @@ class _PieceReader:
         yield self._flush()
 
     def _flush(self) -> pa.Table:
-        if self._wat_images.bytes:
-            self._take_wat_images()
+        if len(self._wat_images):
+            self._rows.add_columns(self._wat_images.images())
+            self._wat_images = WatImages()
         return self._rows.flush()
 
     def _metadata(self, record: Record) -> None:
@@ -179,9 +178,7 @@ class _PieceReader:
             offset=record.offset,
         )
         if wat.links >= 0:
-            self._wat_images.hold(Held(block, number, record.offset))
-            if self._wat_images.bytes >= _WAT_BYTES:
-                self._take_wat_images()
+            self._wat_images.belong(number)
 
     def _whole_wat(self, block: bytes | bytearray, offset: int) -> WatPage | None:
         try:
@@ -192,14 +189,6 @@ class _PieceReader:
                 f"{self._piece.archive}: the record at byte {offset:,} is not the JSON of a WAT file"
             )
             return None
-
-    def _take_wat_images(self) -> None:
-        images, odd = self._wat_images.take()
-        self._rows.add_columns(images)
-        for held in odd:
-            wat = self._whole_wat(held.block, held.offset)
-            if wat is not None:
-                self._rows.add_listed(wat.page, held.number)
 
     def _web(self, record: Record) -> None:
         """A response, or a resource record, whose block is the body alone."""

@@ -19,15 +19,16 @@ import stringzilla
 MARK = b'"IMG@/src"'
 """What stands in each image's link and, as its quotation marks would be escaped there, in no string."""
 
-PLAIN, SILENT, NAMES_OTHERS, SHOWS_LAZY = 1, 2, 4, 8
+PLAIN, SILENT, NAMES_OTHERS, SHOWS_LAZY, UNCLEAR = 1, 2, 4, 8, 16
 """States of a link, as bits: all of it could be read; it has no text; `srcset` or `data-…` may give the image another
-URL; if one does, it is `data-src`."""
+URL; if one does, it is `data-src`; what it shows, or whether it has a text, is for a decoder of JSON to say."""
 
 _COLUMNS = tuple(np.frombuffer(key, np.uint8) for key in (b"url", b"alt", b"title", b"data-src"))
 _URL, _ALT, _TITLE, _LAZY = range(4)
 _BEFORE = np.frombuffer(b'{"path":', np.uint8)  # how the link of an image begins
 _INLINED = np.frombuffer(b"data:", np.uint8)
 _MARK_BYTES = len(MARK)
+_ODD, _NO_ROOM = -1, -2
 _QUOTE, _BACKSLASH, _SPACE, _COMMA, _COLON, _BRACE = (ord(sign) for sign in '"\\ ,:}')
 _D, _S = b"ds"
 _DELETE = 0x7F  # the first byte that is no printable ASCII
@@ -72,21 +73,24 @@ def _end_of_plain(block, at):  # type: ignore[no-untyped-def]
 
 
 @_compiled(
-    "boolean(Array(uint8, 1, 'C', readonly=True), int64[::1], int64, uint8[:, ::1], int32[:, ::1], int32[:, ::1],"
-    " uint8[::1], int64[::1], int64[:, ::1])"
+    "int64(Array(uint8, 1, 'C', readonly=True), int64[::1], int64, uint8[:, ::1], int32[:, ::1], int32[:, ::1],"
+    " uint8[::1], int32[::1], int64[::1], int64[:, ::1])"
 )
-def _read(block, marks, record, strings, ends, places, states, used, silent):  # type: ignore[no-untyped-def]
-    """Read the links at `marks` of a block. Returns False, with nothing used, if one of them begins otherwise.
+def _read(block, marks, record, strings, ends, places, states, owners, used, silent):  # type: ignore[no-untyped-def]
+    """Read the links at `marks` of a block; how many of them are UNCLEAR, or _ODD or _NO_ROOM, and then none is read.
 
     strings: uint8 (4, bytes), the bytes of the columns; ends: int32 (4, rows + 1), the columns' offsets; places:
-    int32 (rows, 3), the record, and begin and end in its block; states: uint8 (rows,); used: int64 (5,), rows and bytes
-    so far; silent: int64 (records, 3), links that are not among the rows, how many of them name no URL, how many an
-    inlined one.
+    int32 (rows, 2), where a link begins and, if PLAIN, ends; states: uint8 (rows,); owners: int32 (rows,), the record;
+    used: int64 (5,), rows and bytes so far; silent: int64 (records, 3), links that are not among the rows, how many of
+    them name no URL, how many an inlined one.
     """
     size = len(block)
+    if used[0] + len(marks) > len(states) or used[1:].max() + size > strings.shape[1] or record == len(silent):
+        return _NO_ROOM
     for mark in marks:
         if not _is(_BEFORE, block, mark - len(_BEFORE), mark):
-            return False
+            return _ODD
+    unclear = 0
     row = used[0]
     spans = np.empty((len(_COLUMNS), 2), np.int64)
     for mark in marks:
@@ -135,6 +139,9 @@ def _read(block, marks, record, strings, ends, places, states, used, silent):  #
                     continue
         else:
             spans[:] = at
+        if not state & PLAIN or state & SILENT or (state & NAMES_OTHERS and not state & SHOWS_LAZY):
+            state |= UNCLEAR
+            unclear += 1
         for column in range(len(_COLUMNS)):
             out = used[column + 1]
             for number in range(spans[column, 0], spans[column, 1]):
@@ -142,65 +149,74 @@ def _read(block, marks, record, strings, ends, places, states, used, silent):  #
                 out += 1
             used[column + 1] = out
             ends[column, row + 1] = out
-        places[row, 0], places[row, 1], places[row, 2] = record, mark - len(_BEFORE), at + 1
-        states[row] = state
+        places[row, 0], places[row, 1] = mark - len(_BEFORE), at + 1
+        states[row], owners[row] = state, record
         row += 1
     used[0] = row
-    return True
+    return unclear
 
 
 @dataclass(frozen=True)
 class ImageLinks:
-    """The links of images in m records that have a text, or that only a decoder of JSON can judge; in their order."""
+    """The links of images in m records that have a text or are UNCLEAR, in their order."""
 
     urls: pa.Array  # string (n,), empty if a link has none; of a link that is not PLAIN, too
     alts: pa.Array  # string (n,)
     titles: pa.Array  # string (n,)
     lazy: pa.Array  # string (n,), `data-src`
-    places: np.ndarray  # int32 (n, 3): the record, and where in it the link begins and, if PLAIN, ends
     states: np.ndarray  # uint8 (n,)
+    owners: np.ndarray  # int32 (n,): the record, 0 to m
     silent: np.ndarray  # int64 (m, 3): the other links, and how many of them have no URL, and an inlined one
 
 
 class ImageLinkReader:
     """Reads the links of images record by record, while each is in the processor's cache."""
 
-    def __init__(self, size: int = 2**25, rows: int = 2**14):
-        """size, rows: for how many bytes and links there is room at first."""
-        self._strings = np.empty((len(_COLUMNS), size), np.uint8)
+    def __init__(self) -> None:
+        rows = 2**15  # room at first, with 2**23 bytes and 2**12 records
+        self._strings = np.empty((len(_COLUMNS), 2**23), np.uint8)
         self._ends = np.zeros((len(_COLUMNS), rows + 1), np.int32)
-        self._places = np.empty((rows, 3), np.int32)
+        self._places = np.empty((rows, 2), np.int32)
         self._states = np.empty(rows, np.uint8)
+        self._owners = np.empty(rows, np.int32)
         self._used = np.zeros(1 + len(_COLUMNS), np.int64)
-        self._silent = np.zeros((2**8, 3), np.int64)
+        self._silent = np.zeros((2**12, 3), np.int64)
         self._records = 0
-        self._most_bytes = self._most_rows = 0  # that can be used
 
-    def read(self, block: bytes | bytearray, begin: int) -> bool:
+    def read(self, block: bytes | bytearray, begin: int) -> list[tuple[int, int, int, int]] | None:
         """Read the links of a record of JSON, whose list of links begins somewhere.
 
         Returns:
-            False if one of them is written in another form; then none is read.
+            Those that are UNCLEAR: (number, where in the record it begins, and, if it is PLAIN, ends, state). None if a
+            link is written in another form; then nothing is read.
         """
         marks = np.array(_marks(block, begin), np.int64)
-        self._make_room(len(block), len(marks))
         data = np.frombuffer(block, np.uint8)
-        outputs = (self._strings, self._ends, self._places, self._states, self._used, self._silent)
-        is_read: bool = _read(data, marks, self._records, *outputs)
-        self._records += is_read
-        return is_read
+        first = self._used[0]
+        while (unclear := _read(data, marks, self._records, *self._outputs())) == _NO_ROOM:
+            self._make_room(len(block), len(marks))
+        if unclear == _ODD:
+            return None
+        self._records += 1
+        if not unclear:
+            return []
+        rows = first + np.flatnonzero(self._states[first : self._used[0]] & UNCLEAR)
+        places = self._places[rows]
+        return list(zip(*(a.tolist() for a in (rows, places[:, 0], places[:, 1], self._states[rows])), strict=True))
+
+    def _outputs(self) -> tuple[np.ndarray, ...]:
+        return self._strings, self._ends, self._places, self._states, self._owners, self._used, self._silent
 
     def _make_room(self, size: int, rows: int) -> None:
-        self._most_bytes += size
-        self._most_rows += rows
-        if self._most_bytes > self._strings.shape[1]:
-            self._strings = _wider(self._strings, 2 * self._most_bytes)
-        if self._most_rows > len(self._states):
-            self._ends = _wider(self._ends, 2 * self._most_rows + 1)
-            self._places = np.ascontiguousarray(_wider(self._places.T, 2 * self._most_rows).T)
-            self._states = _wider(self._states, 2 * self._most_rows)
+        if self._used[1:].max() + size > self._strings.shape[1]:
+            self._strings = _longer(self._strings, size, axis=1)
+        if self._used[0] + rows > len(self._states):
+            self._ends = _longer(self._ends, rows, axis=1)
+            self._places, self._states, self._owners = (
+                _longer(array, rows) for array in (self._places, self._states, self._owners)
+            )
         if self._records == len(self._silent):
-            self._silent = np.concatenate([self._silent, np.zeros_like(self._silent)])
+            self._silent = _longer(self._silent, 0)
 
     def links(self) -> ImageLinks:
         """What was read. Nothing can be read after."""
@@ -209,7 +225,14 @@ class ImageLinkReader:
             pa.StringArray.from_buffers(rows, pa.py_buffer(ends[: rows + 1]), pa.py_buffer(strings[:size]))
             for ends, strings, size in zip(self._ends, self._strings, self._used[1:], strict=True)
         )
-        return ImageLinks(*columns, self._places[:rows], self._states[:rows], self._silent[: self._records])
+        return ImageLinks(*columns, self._states[:rows], self._owners[:rows], self._silent[: self._records])
+
+
+def _longer(array: np.ndarray, by: int, axis: int = 0) -> np.ndarray:
+    """Twice as long, and as much longer as is asked for."""
+    shape = list(array.shape)
+    shape[axis] += by
+    return np.concatenate([array, np.zeros(shape, array.dtype)], axis)
 
 
 def _marks(block: bytes | bytearray, begin: int) -> list[int]:
@@ -220,9 +243,3 @@ def _marks(block: bytes | bytearray, begin: int) -> list[int]:
         found.append(at)
         at = find(block, MARK, at + _MARK_BYTES)
     return found
-
-
-def _wider(array: np.ndarray, size: int) -> np.ndarray:
-    wider = np.empty((*array.shape[:-1], size), array.dtype)
-    wider[..., : array.shape[-1]] = array
-    return wider

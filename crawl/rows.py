@@ -121,8 +121,8 @@ class Rows:
 
     def add_columns(self, images: Images) -> None:
         """Add images of pages that were added; they come before those that these list."""
-        self._counts.images_seen += len(images.number) + images.silent
-        self._images += len(images.number)
+        self._counts.images_seen += len(images.page) + images.silent
+        self._images += len(images.page)
         self._lost(no_url=images.silent_without_url, data_uri=images.silent_inlined, of=images.silent)
         self._columns.append(images)
 
@@ -171,7 +171,7 @@ class Rows:
         """The images that wait, page by page: page, int64; URL; texts by source."""
         pages = self._pages
         _choose(pages)
-        numbers = [*(images.number for images in self._columns), np.array(pages.of, np.int64)]
+        numbers = [*(images.page for images in self._columns), np.array(pages.of, np.int64)]
         urls = pa.concat_arrays([*(images.urls for images in self._columns), to_arrow(pages.urls)])
         texts = [
             pa.concat_arrays([*(images.texts(name) for images in self._columns), to_arrow(listed)])
