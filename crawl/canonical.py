@@ -84,8 +84,9 @@ def _whole(urls: pa.Array, bases: Sequence[str | None], of: np.ndarray) -> pa.Ar
     others = np.flatnonzero(~is_whole)
     if not len(others):
         return urls
-    parts, of = urls.take(pa.array(others)), of[others]
-    starts = [part for base in bases for part in _starts(base)]
+    parts = urls.take(pa.array(others))
+    used, of = np.unique(of[others], return_inverse=True)
+    starts = [part for base in used.tolist() for part in _starts(bases[base])]
     kinds = [
         np.array(pc.starts_with(parts, "//")),
         np.array(pc.starts_with(parts, "/")),

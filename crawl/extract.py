@@ -31,7 +31,7 @@ from dataset.schema import ARCHIVE_IMAGES, CANDIDATES, SOURCES
 from dataset.tables import concat
 
 _FLUSH_IMAGES = 50_000
-_FLUSH_BYTES = 2**26
+_FLUSH_BYTES = 2**27
 """Images, and bytes of the documents that they stand in, after which rows are made of them, to bound memory."""
 
 _WAT_HEAD_BYTES = 2**16  # an Envelope follows the few hundred bytes of Container

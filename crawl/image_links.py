@@ -74,18 +74,18 @@ def _end_of_plain(block, at):  # type: ignore[no-untyped-def]
 
 @_compiled(
     "int64(Array(uint8, 1, 'C', readonly=True), int64[::1], int64, uint8[:, ::1], int32[:, ::1], int32[:, ::1],"
-    " uint8[::1], int32[::1], int64[::1], int64[:, ::1])"
+    " int64[::1], int64[:, ::1])"
 )
-def _read(block, marks, record, strings, ends, places, states, owners, used, silent):  # type: ignore[no-untyped-def]
+def _read(block, marks, record, strings, ends, rows, used, silent):  # type: ignore[no-untyped-def]
     """Read the links at `marks` of a block; how many of them are UNCLEAR, or _ODD or _NO_ROOM, and then none is read.
 
-    strings: uint8 (4, bytes), the bytes of the columns; ends: int32 (4, rows + 1), the columns' offsets; places:
-    int32 (rows, 2), where a link begins and, if PLAIN, ends; states: uint8 (rows,); owners: int32 (rows,), the record;
-    used: int64 (5,), rows and bytes so far; silent: int64 (records, 3), links that are not among the rows, how many of
-    them name no URL, how many an inlined one.
+    strings: uint8 (4, bytes), the bytes of the columns; ends: int32 (4, rows + 1), the columns' offsets; rows: int32
+    (rows, 4), where a link begins and, if PLAIN, ends, its state and its record; used: int64 (5,), rows and bytes so
+    far; silent: int64 (records, 3), links that are not among the rows, how many of them name no URL, how many an
+    inlined one.
     """
     size = len(block)
-    if used[0] + len(marks) > len(states) or used[1:].max() + size > strings.shape[1] or record == len(silent):
+    if used[0] + len(marks) > len(rows) or used[1:].max() + size > strings.shape[1] or record == len(silent):
         return _NO_ROOM
     for mark in marks:
         if not _is(_BEFORE, block, mark - len(_BEFORE), mark):
@@ -149,8 +149,7 @@ def _read(block, marks, record, strings, ends, places, states, owners, used, sil
                 out += 1
             used[column + 1] = out
             ends[column, row + 1] = out
-        places[row, 0], places[row, 1] = mark - len(_BEFORE), at + 1
-        states[row], owners[row] = state, record
+        rows[row, 0], rows[row, 1], rows[row, 2], rows[row, 3] = mark - len(_BEFORE), at + 1, state, record
         row += 1
     used[0] = row
     return unclear
@@ -164,7 +163,7 @@ class ImageLinks:
     alts: pa.Array  # string (n,)
     titles: pa.Array  # string (n,)
     lazy: pa.Array  # string (n,), `data-src`
-    states: np.ndarray  # uint8 (n,)
+    states: np.ndarray  # int32 (n,)
     owners: np.ndarray  # int32 (n,): the record, 0 to m
     silent: np.ndarray  # int64 (m, 3): the other links, and how many of them have no URL, and an inlined one
 
@@ -176,9 +175,7 @@ class ImageLinkReader:
         rows = 2**15  # room at first, with 2**23 bytes and 2**12 records
         self._strings = np.empty((len(_COLUMNS), 2**23), np.uint8)
         self._ends = np.zeros((len(_COLUMNS), rows + 1), np.int32)
-        self._places = np.empty((rows, 2), np.int32)
-        self._states = np.empty(rows, np.uint8)
-        self._owners = np.empty(rows, np.int32)
+        self._rows = np.empty((rows, 4), np.int32)  # begin, end, state, record
         self._used = np.zeros(1 + len(_COLUMNS), np.int64)
         self._silent = np.zeros((2**12, 3), np.int64)
         self._records = 0
@@ -200,21 +197,18 @@ class ImageLinkReader:
         self._records += 1
         if not unclear:
             return []
-        rows = first + np.flatnonzero(self._states[first : self._used[0]] & UNCLEAR)
-        places = self._places[rows]
-        return list(zip(*(a.tolist() for a in (rows, places[:, 0], places[:, 1], self._states[rows])), strict=True))
+        numbers = first + np.flatnonzero(self._rows[first : self._used[0], 2] & UNCLEAR)
+        return list(zip(numbers.tolist(), *self._rows[numbers, :3].T.tolist(), strict=True))
 
     def _outputs(self) -> tuple[np.ndarray, ...]:
-        return self._strings, self._ends, self._places, self._states, self._owners, self._used, self._silent
+        return self._strings, self._ends, self._rows, self._used, self._silent
 
     def _make_room(self, size: int, rows: int) -> None:
         if self._used[1:].max() + size > self._strings.shape[1]:
             self._strings = _longer(self._strings, size, axis=1)
-        if self._used[0] + rows > len(self._states):
+        if self._used[0] + rows > len(self._rows):
             self._ends = _longer(self._ends, rows, axis=1)
-            self._places, self._states, self._owners = (
-                _longer(array, rows) for array in (self._places, self._states, self._owners)
-            )
+            self._rows = _longer(self._rows, rows)
         if self._records == len(self._silent):
             self._silent = _longer(self._silent, 0)
 
@@ -225,7 +219,7 @@ class ImageLinkReader:
             pa.StringArray.from_buffers(rows, pa.py_buffer(ends[: rows + 1]), pa.py_buffer(strings[:size]))
             for ends, strings, size in zip(self._ends, self._strings, self._used[1:], strict=True)
         )
-        return ImageLinks(*columns, self._states[:rows], self._owners[:rows], self._silent[: self._records])
+        return ImageLinks(*columns, self._rows[:rows, 2], self._rows[:rows, 3], self._silent[: self._records])
 
 
 def _longer(array: np.ndarray, by: int, axis: int = 0) -> np.ndarray:

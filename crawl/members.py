@@ -25,9 +25,9 @@ _MAX_TRIES = 4  # of ends: compressed bytes look like a signature once in 16 MiB
 _MAX_RATIO = 1032  # by which deflate can compress (zlib's technical notes), and so what a hostile size may ask for
 _TRAILER_BYTES = 4
 # Fields as WARC 1.1, section 4, has them, in the form that nearly all writers give them.
-_HEADER = re.compile(rb"WARC/1\.[01]\r\n(?:[\w-]+: [^\s][^\r\n]*\r\n)+\r\n")
-_TYPE = re.compile(rb"\r\nWARC-Type: ([a-z]+)\r\n")
-_LENGTH = re.compile(rb"\r\nContent-Length: (\d{1,9})\r\n")
+_HEADER = re.compile(
+    rb"WARC/1\.[01]\r\n(?:(?:WARC-Type: ([a-z]+)|Content-Length: (\d{1,9})|[\w-]+: [^\s][^\r\n]*+)\r\n)++\r\n"
+)
 _RECORD_END = b"\r\n\r\n"
 
 
@@ -111,9 +111,8 @@ def _record(member: memoryview, offset: int) -> MemberRecord | None:
     header = _HEADER.match(data)
     if header is None or len(data) != size:
         return None
-    length = _LENGTH.search(data, 0, header.end())
-    type_ = _TYPE.search(data, 0, header.end())
-    if length is None or type_ is None or header.end() + int(length[1]) + len(_RECORD_END) != size:
+    type_, length = header.groups()
+    if type_ is None or length is None or header.end() + int(length) + len(_RECORD_END) != size:
         return None
-    name = type_[1].decode("ascii").lower()
+    name = type_.decode("ascii")
     return MemberRecord(offset, name, data, header.end()) if name in TYPES and data.endswith(_RECORD_END) else None

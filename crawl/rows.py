@@ -133,15 +133,12 @@ class Rows:
         self._begin()
         if not len(page):
             return UNIDENTIFIED.empty_table()
-        has_text = np.stack([not_empty(column) for column in raw]).sum(axis=0) > 0
-        kept = self._addressed(raw_urls, has_text)
-        page = page[kept]
-        page_urls, bases = _places(pages)
-        urls, hosts = canonical_urls(raw_urls.take(pa.array(kept)), bases, page)
-        texts = [clean_texts(column.take(pa.array(kept))) for column in raw]
-        rows, columns = np.nonzero(self._usable(texts))
+        texts = [clean_texts(column) for column in raw]
+        rows, columns = np.nonzero(self._usable(texts, self._addressed(raw_urls, raw)))
         counts.candidates += len(rows)
         page = page[rows]
+        page_urls, bases = _places(pages)
+        urls, hosts = canonical_urls(raw_urls.take(pa.array(rows)), bases, page)
         offsets = np.asarray(pages.offsets, np.int64)[page]
 
         def of_page(values: list[Any], type_: pa.DataType) -> pa.Array:
@@ -149,10 +146,10 @@ class Rows:
 
         return pa.table(
             {
-                "url": urls.take(pa.array(rows)),
-                "text": pa.chunked_array(texts).take(pa.array(columns * len(kept) + rows)).combine_chunks(),
+                "url": urls,
+                "text": pa.chunked_array(texts).take(pa.array(columns * len(raw_urls) + rows)).combine_chunks(),
                 "text_source": pa.array(self._sources, pa.string()).take(pa.array(columns)),
-                "host": hosts.take(pa.array(rows)),
+                "host": hosts,
                 "page_url": page_urls.take(pa.array(page)),
                 "page_status": of_page(pages.statuses, pa.int32()),
                 "page_language": of_page(pages.languages, pa.string()),
@@ -171,24 +168,24 @@ class Rows:
         """The images that wait, page by page: page, int64; URL; texts by source."""
         pages = self._pages
         _choose(pages)
-        numbers = [*(images.page for images in self._columns), np.array(pages.of, np.int64)]
-        urls = pa.concat_arrays([*(images.urls for images in self._columns), to_arrow(pages.urls)])
+        page = np.concatenate([*(images.page for images in self._columns), np.array(pages.of, np.int64)])
+        urls = _joined([*(images.urls for images in self._columns), to_arrow(pages.urls)])
         texts = [
-            pa.concat_arrays([*(images.texts(name) for images in self._columns), to_arrow(listed)])
+            _joined([*(images.texts(name) for images in self._columns), to_arrow(listed)])
             for name, listed in zip(self._sources, pages.texts, strict=True)
         ]
-        page = np.concatenate(numbers)
         if not self._columns or not pages.urls:
             return page, urls, texts
         order = np.argsort(page, kind="stable")
         return page[order], urls.take(pa.array(order)), [column.take(pa.array(order)) for column in texts]
 
-    def _addressed(self, urls: pa.Array, has_text: np.ndarray) -> np.ndarray:
-        """The images that have a text and an address of their own, int64; the others are counted."""
+    def _addressed(self, urls: pa.Array, raw: list[pa.Array]) -> np.ndarray:
+        """Which images have a text and an address of their own: bool of shape (images,); the others are counted."""
+        has_text = np.stack([not_empty(column) for column in raw]).any(axis=0)
         has_url, inlined = not_empty(urls), is_inlined(urls)
-        kept = np.flatnonzero(has_text & has_url & ~inlined)
-        self._lost(no_url=int((~has_url).sum()), data_uri=int(inlined.sum()), of=len(has_url) - len(kept))
-        return kept
+        addressed: np.ndarray = has_text & has_url & ~inlined
+        self._lost(no_url=int((~has_url).sum()), data_uri=int(inlined.sum()), of=len(urls) - int(addressed.sum()))
+        return addressed
 
     def _lost(self, *, no_url: int, data_uri: int, of: int) -> None:
         """Count images that cannot become candidates; those that have an address lack a text."""
@@ -196,10 +193,10 @@ class Rows:
         self._counts.data_uri += data_uri
         self._counts.no_text += of - no_url - data_uri
 
-    def _usable(self, texts: list[pa.Array]) -> np.ndarray:
-        """Which cleaned texts become candidates: bool of shape (images, text sources)."""
-        usable = np.stack([not_empty(column) for column in texts], axis=1)
-        self._counts.no_text += int((~usable.any(axis=1)).sum())
+    def _usable(self, texts: list[pa.Array], addressed: np.ndarray) -> np.ndarray:
+        """Which cleaned texts of addressed images become candidates: bool of shape (images, text sources)."""
+        usable = np.stack([not_empty(column) for column in texts], axis=1) & addressed[:, None]
+        self._counts.no_text += int((addressed & ~usable.any(axis=1)).sum())
         if not self._every_text:
             return usable & (usable.cumsum(axis=1) == 1)
         for later in range(1, len(texts)):
@@ -218,6 +215,11 @@ class Rows:
             ordinals[offsets == offsets[0]] += self._next_ordinal
         self._last_offset, self._next_ordinal = int(offsets[-1]), int(ordinals[-1]) + 1
         return ordinals.astype(np.int32)
+
+
+def _joined(columns: list[pa.Array]) -> pa.Array:
+    filled = [column for column in columns if len(column)]
+    return pa.concat_arrays(filled or columns) if len(filled) != 1 else filled[0]
 
 
 def _places(pages: _Pages) -> tuple[pa.Array, list[str | None]]:
