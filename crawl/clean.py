@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from ftfy.badness import BADNESS_RE, is_bad
 
+from crawl.urls import scalar_values
+
 MAX_TEXT_CHARS = 10_000
 """A longer text is cut here: enough for the text stage to say that it is too long."""
 
@@ -127,13 +129,8 @@ def to_arrow(texts: Sequence[str | None] | pa.Array | pa.ChunkedArray) -> pa.Arr
         try:
             texts = pa.array(texts, pa.string())
         except UnicodeEncodeError:  # lone surrogates; those that form pairs are joined
-            texts = pa.array([None if text is None else without_surrogates(text) for text in texts], pa.string())
+            texts = pa.array([None if text is None else scalar_values(text) for text in texts], pa.string())
     return pc.fill_null(texts.cast(pa.string()), "")
-
-
-def without_surrogates(text: str) -> str:
-    """A text that can be encoded: surrogate pairs are joined, lone ones become U+FFFD."""
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def not_empty(texts: pa.Array) -> np.ndarray:

@@ -37,7 +37,7 @@ _WARC_LINE = re.compile(rb"(?:\A|\n)(" + VERSION + rb")")
 _PADDING = b"\x00 \t\r\n"
 _READ_BYTES = 2**16
 _FIRST_LINE_BYTES = 16
-_SLOW_RECORDS = 64
+_PATIENCE = 64  # records read as a stream from one that `read_members` cannot read on, before it is asked again
 _SCAN_BYTES = 2**20
 # A stored (incompressible) deflate block has at most 65,535 bytes (RFC 1951, section 3.2.4). An archive inside a record
 # looks like records of the outer file for so long; then the header of the outer's next block stands in its bytes.
@@ -136,7 +136,7 @@ class Members(Container):
             offset = yield from read_members(self.source, offset)
             count = 0
             for record in super().read(offset):
-                if count >= _SLOW_RECORDS and record.stream_pos > offset:
+                if count >= _PATIENCE and record.stream_pos > offset:
                     offset = record.stream_pos
                     break
                 yield record

@@ -210,7 +210,7 @@ class ImageLinkReader:
             self._ends = _longer(self._ends, rows, axis=1)
             self._rows = _longer(self._rows, rows)
         if self._records == len(self._silent):
-            self._silent = _longer(self._silent, 0)
+            self._silent = np.concatenate([self._silent, np.zeros_like(self._silent)])
 
     def links(self) -> ImageLinks:
         """What was read. Nothing can be read after."""
@@ -219,14 +219,20 @@ class ImageLinkReader:
             pa.StringArray.from_buffers(rows, pa.py_buffer(ends[: rows + 1]), pa.py_buffer(strings[:size]))
             for ends, strings, size in zip(self._ends, self._strings, self._used[1:], strict=True)
         )
-        return ImageLinks(*columns, self._rows[:rows, 2], self._rows[:rows, 3], self._silent[: self._records])
+        urls, alts, titles, lazy = columns
+        return ImageLinks(
+            urls, alts, titles, lazy, self._rows[:rows, 2], self._rows[:rows, 3], self._silent[: self._records]
+        )
 
 
 def _longer(array: np.ndarray, by: int, axis: int = 0) -> np.ndarray:
-    """Twice as long, and as much longer as is asked for."""
+    """Twice as long, and as much longer as is asked for; the rest holds anything."""
+    length = array.shape[axis]
     shape = list(array.shape)
-    shape[axis] += by
-    return np.concatenate([array, np.zeros(shape, array.dtype)], axis)
+    shape[axis] = 2 * length + by
+    longer = np.empty(shape, array.dtype)
+    longer[(slice(None),) * axis + (slice(length),)] = array
+    return longer
 
 
 def _marks(block: bytes | bytearray, begin: int) -> list[int]:

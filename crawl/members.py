@@ -13,7 +13,7 @@ from collections.abc import Generator
 from deflate import DeflateError, gzip_decompress
 from stringzilla import find
 
-from crawl.decoded import Source
+from crawl.decoded import Decoded, Source
 from crawl.odd_records import TYPES
 
 GZIP = b"\x1f\x8b\x08"
@@ -64,7 +64,7 @@ class MemberRecord:
         return block
 
 
-def read_members(source: Source, offset: int) -> Generator[MemberRecord, None, int]:
+def read_members(source: Source | Decoded, offset: int) -> Generator[MemberRecord, None, int]:
     """The records from an offset on, as long as each is a plain gzip member of its own.
 
     Returns:

@@ -35,7 +35,7 @@ INLINED = frozenset("".join(letters) + ":" for letters in product(*zip("data", "
 _HTTP = ("http://", "https://")
 _IMAGE_FILE = re.compile(r"[^?#]+\.(?:jpe?g|jfif|png|gif|webp|avif|bmp|tiff?)(?:[?#]|$)", re.IGNORECASE)
 _WHITESPACE = " \t\r\n\f\v\x00"
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _NOT_FETCHED = ("data:", "about:", "javascript:", "#")
 # File names of the pixels that stand in for an image until a script loads it.
 _PLACEHOLDER = re.compile(
@@ -51,8 +51,9 @@ _DESCRIPTOR = re.compile(r"^(\d+(?:\.\d+)?)([wx])$")
 def canonical_url(url: str, base: str | None = None) -> str | None:
     """The http(s) URL that a browser would request, without fragment, credentials and tracking parameters; idempotent.
 
-    Control characters and surrounding white space are stripped, the host is lower case and IDNA-encoded, default
-    ports and dot segments are gone, the rest is percent-encoded. Other parameters stay: they may choose the image.
+    Lone surrogates become U+FFFD, control characters and surrounding white space are stripped, the host is lower case
+    and IDNA-encoded, default ports and dot segments are gone, the rest is percent-encoded. Other parameters stay: they
+    may choose the image.
 
     Args:
         url: absolute, or relative to `base`.
@@ -65,6 +66,8 @@ def canonical_url(url: str, base: str | None = None) -> str | None:
         url = url.strip(_WHITESPACE)
         if len(url) > MAX_URL_CHARS:
             return None
+    if not url.isascii():
+        url = scalar_values(url)
     try:
         # An absolute URL does not depend on its base, and parsing it alone is ten times as fast.
         if base is None or url.startswith(_HTTP):
@@ -72,7 +75,7 @@ def canonical_url(url: str, base: str | None = None) -> str | None:
         else:
             root = _base(base)
             parsed = can_ada.parse(url) if root is None else root + url
-    except (ValueError, TypeError):  # TypeError: a lone surrogate
+    except ValueError:
         return None
     href: str = parsed.href
     if "#" in href or "@" in href:
@@ -96,7 +99,7 @@ def _without_tracking(href: str) -> str:
 def _base(url: str) -> can_ada.URL | None:
     try:
         return can_ada.parse(url)
-    except (ValueError, TypeError):
+    except ValueError:
         return None
 
 
@@ -107,7 +110,14 @@ def host_of(url: str) -> str:
 
 def as_written(url: str) -> str:
     """A URL that has no canonical form, made fit for a table: trimmed, no control characters, cut at the limit."""
-    return _CONTROL.sub("", url[: 2 * MAX_URL_CHARS]).strip()[:MAX_URL_CHARS]
+    return _CONTROL.sub("", scalar_values(url[: 2 * MAX_URL_CHARS])).strip()[:MAX_URL_CHARS]
+
+
+def scalar_values(text: str) -> str:
+    """A text that can be encoded (Infra standard, "convert into a scalar value string"): surrogate pairs are joined,
+    lone ones become U+FFFD.
+    """
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def names_image(url: str) -> bool:

@@ -49,11 +49,16 @@ def test_what_a_browser_would_request(url: str, expected: str) -> None:
         "javascript:void(0)",
         "file:///a.jpg",
         "data:,x",
-        "http://a/\ud800",
+        "http://\ud800/",
     ],
 )
 def test_none_for_what_cannot_be_requested(url: str) -> None:
     assert canonical_url(url, BASE) is None
+
+
+def test_a_lone_surrogate_is_a_replacement_character() -> None:
+    assert canonical_url("http://a/\ud800") == "http://a/%EF%BF%BD"
+    assert canonical_url("http://a/\ud83d\ude00") == canonical_url("http://a/😀")
 
 
 def test_relative_without_a_usable_base() -> None:
@@ -94,7 +99,7 @@ def test_host_as_in_a_host_header() -> None:
 
 
 def test_as_written_fits_a_table() -> None:
-    assert as_written(" ja\x00va\nscript:\ud800x ") == "javascript:x"
+    assert as_written(" ja\x00va\nscript:\ud800x ") == "javascript:\ufffdx"
     assert len(as_written("x" * 10_000)) == MAX_URL_CHARS
 
 
