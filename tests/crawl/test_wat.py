@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawl.wat import parse_wat
+from crawl.wat import parse_head, parse_wat
 from tests.crawl.test_html import rows
-from tests.crawl.warc_bytes import wat
+from tests.crawl.warc_bytes import compact, wat
 
 SOURCES = ("alt", "title", "figcaption")
 
@@ -111,68 +111,8 @@ def test_any_json_is_read_or_refused(data: object) -> None:
     parse_wat(json.dumps(data).encode(), SOURCES)
 
 
-def compact(html: dict[str, object]) -> bytes:
-    """A record as ia-web-commons writes it, without white space."""
-    return json.dumps(json.loads(wat(html)), ensure_ascii=False, separators=(",", ":")).encode()
-
-
-ANCHOR = {"path": "A@/href", "url": "x.html", "text": "a page"}
-TEXT = st.text(st.sampled_from('ab"\\{}[],:/ é😀') | st.characters(codec="utf-8"), max_size=8) | st.sampled_from(
-    ["IMG@/src", '"path":"IMG@/src"', '{"path":"', '"Links":[', "}]}", '\\"}']
-)
-LINKS = st.lists(
-    st.builds(lambda url, alt: link(url=url, alt=alt), TEXT, TEXT)
-    | st.builds(lambda text: {**ANCHOR, "text": text}, TEXT)
-    | st.builds(lambda alt: {"alt": alt, "path": "IMG@/src", "url": "x"}, TEXT),
-    max_size=4,
-)
-HEADS = st.dictionaries(st.sampled_from(["Base", "Title"]), TEXT) | st.just({"Link": [{"path": "LINK@/href"}]})
-
-
-@given(LINKS, HEADS, st.booleans())
-def test_reading_the_images_alone_changes_nothing(
-    links: list[dict[str, object]], head: dict[str, object], is_last: bool
-) -> None:
-    html: dict[str, object] = {"Head": head, "Links": links} if is_last else {"Links": links, "Head": head}
-    assert parse_wat(compact(html), SOURCES) == parse_wat(wat(html), SOURCES)
-
-
-def test_images_without_a_text_are_told_apart_by_their_address_alone() -> None:
-    shapes = [
-        link(url="a"),
-        link(),
-        link(url="data:,x", **{"data-src": "b"}),
-        link(url="data:,x"),
-        link(url=" "),
-        link(url="dog"),
-    ]
-    found = parse_wat(compact({"Links": shapes}), SOURCES)
-    assert found is not None
-    assert (found.page.urls, found.page.silent) == ([], ["a", "", "b", "data:,x", "", "dog"])
-
-
-@pytest.mark.parametrize(
-    "odd", ['{"text":"IMG@/src","path":"A@/href"}', '{"alt":"x","path":"IMG@/src"}', '{ "path":"IMG@/src"}']
-)
-def test_links_in_another_form_are_read_as_json(odd: str) -> None:
-    block = compact({"Links": [ANCHOR, link(url="a", alt="a"), ANCHOR]}).replace(
-        b'{"path":"A', odd.encode() + b',{"path":"A', 1
-    )
-    found = parse_wat(block, ("alt",))
-    assert found is not None
-    assert found.page == parse_wat(json.dumps(json.loads(block)).encode(), ("alt",)).page  # type: ignore[union-attr]
-
-
-def test_images_alone_need_not_be_decoded_with_the_other_links() -> None:
-    block = compact({"Links": [ANCHOR, link(url="a", alt="}"), ANCHOR, link(url="b", alt="b"), ANCHOR]})
-    broken = block.replace(b'"a page"', b"7", 1)  # only the last link but those of images is looked at
-    for item in (block, broken):
-        found = parse_wat(item, ("alt",))
-        assert found is not None
-        assert rows(found.page) == [("a", ("}",)), ("b", ("b",))]
-
-
 def test_what_the_head_and_the_links_say() -> None:
+    anchor = {"path": "A@/href", "url": "x.html", "text": "a page"}
     html: dict[str, object] = {
         "Head": {
             "Metas": [
@@ -184,9 +124,9 @@ def test_what_the_head_and_the_links_say() -> None:
         },
         "Links": [
             link(url="a", alt="x"),
-            {**ANCHOR, "url": "full.png"},
+            {**anchor, "url": "full.png"},
             {"path": "A@/href", "url": "bare.png"},
-            ANCHOR,
+            anchor,
         ],
     }
     for block in (wat(html), compact(html)):
@@ -198,6 +138,13 @@ def test_what_the_head_and_the_links_say() -> None:
             ("/og.jpg", ("", "The page", "")),
             ("full.png", ("", "", "a page")),
         ]
+    head = parse_head(compact(html), ("alt", "og"))
+    assert head is not None
+    assert (head.uri, head.status, head.date) == (found.uri, found.status, found.date)
+    assert (head.page.tdm_reserved, head.page.license) == (True, "/cc-by")
+    assert rows(head.page) == [("/og.jpg", ("", "The page"))]
+    assert compact(html)[head.links - 9 : head.links] == b'"Links":['
+    assert parse_head(compact(html), ("alt", "link")) is None  # which needs all of them
     reserved = parse_wat(wat({"Links": []}, headers={"tdm-reservation": ["0", "1"]}), SOURCES)
     assert reserved is not None
     assert reserved.page.tdm_reserved
