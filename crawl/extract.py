@@ -186,7 +186,7 @@ class _PieceReader:
         if is_html(type_, response.body):
             if not self._takes(record.uri):
                 return
-            html = to_utf8(decoded_body(response), charset(response.content_type))
+            html = to_utf8(decoded_body(response), charset(response.content_type), record.uri)
             page = parse_page(html, self._sources, xhtml=type_ == "application/xhtml+xml")
             page.noai = page.noai or asks_noai(response.headers.get("x-robots-tag", ()))
             if page.tdm_reserved is None:
