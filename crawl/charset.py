@@ -79,17 +79,18 @@ def codec_of(label: str | None) -> str | None:
     return None if label is None else _CODECS.get(label.strip(" \t\r\n\f\"'").lower())
 
 
-def to_utf8(page: bytes, declared: str | None = None) -> bytes:
+def to_utf8(page: bytes, declared: str | None = None, url: str = "") -> bytes:
     """A page's bytes in UTF-8, without a byte order mark. Bytes that the encoding lacks become U+FFFD in the parser.
 
     Args:
         page: the page as the server sent it.
         declared: the charset of the response's Content-Type, if it has one.
+        url: where the page was, if that is known.
     """
     for mark, name in _BYTE_ORDER_MARKS:
         if page.startswith(mark):
             return _recode(page[len(mark) :], name)
-    return _recode(page, codec_of(declared) or _own_declaration(page) or guess(page))
+    return _recode(page, codec_of(declared) or _own_declaration(page) or guess(page, url))
 
 
 def _recode(page: bytes, codec: str) -> bytes:

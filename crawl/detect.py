@@ -1,62 +1,75 @@
-"""The encoding of a page that declares none, told from its bytes, as browsers tell it.
+"""The encoding of a page that declares none, told from its bytes and its top-level domain, as Firefox tells it.
 
-Only what tells itself apart is told: UTF-8 by its form, Japanese by its kana, Korean, Chinese and Cyrillic by where
-their common letters stand in each encoding's table. Everything else is windows-1252, the HTML standard's default.
+chardetng is Firefox's detector. What it does not do is done here: UTF-8, damaged or not, is told by its form, and what
+is told by signs alone, such as an English page's quotes and its £, is windows-1252, the HTML standard's default.
 """
 
 from __future__ import annotations
 
+import codecs
 import re
 
+import chardetng_py
+
 _SAMPLE_BYTES = 64 * 1024
-_HIGH = re.compile(rb"[\x80-\xff]")
-_PAIR = re.compile(rb"[\x80-\xff][\x40-\xff]")
-_JIS_ESCAPE = re.compile(rb"\x1b\$[@B]")
+_DEFAULT = "cp1252"
+_CODECS = {  # by chardetng's names, where Python's codec of that name lacks characters that browsers read
+    "Shift_JIS": "cp932",
+    "EUC-JP": "euc_jp",
+    "EUC-KR": "cp949",
+    "Big5": "big5hkscs",
+    "ISO-2022-JP": "iso2022_jp_ext",
+    "ISO-8859-4": _DEFAULT,  # hardly ever written, but what the few accents of a Dutch or Catalan page look like
+}
 _WIDE = re.compile(r"[^\x00-\x7f]")
-_KANA = re.compile(r"[\u3041-\u3093\u30a1-\u30f6\u30fc]")
-_HANGUL = re.compile(r"[\uac00-\ud7a3]")
-_CYRILLIC = re.compile(r"[оеаинтсрі]")  # which are over half of any Russian or Ukrainian text
-_RUN = re.compile(rb"[\x80-\xff]{3,}")
-# Where the common hanzi stand: GB 2312's 3,755 under the lead bytes B0 to D7, Big5's 5,401 under A4 to C6.
-_GB = re.compile(rb"[\xb0-\xd7][\xa1-\xfe]")
-_BIG5 = re.compile(rb"[\xa4-\xc6][\x40-\x7e\xa1-\xfe]")
-_WRONG_SHARE = 0.05  # of the characters above ASCII: damage, and what comes from pages of other encodings
+_ASCII = re.compile(rb"(?<![\x00-\x7f])([\x00-\x7f]{8})[\x00-\x7f]+([\x00-\x7f]{8})")  # markup
+# windows-1252's quotes, dashes and spaces, and its ©, £, ° and the like where no letter stands beside them.
+_SIGN = re.compile(
+    rb"(?<![\x80-\xff])[\x80-\x97\xa0\xab\xad\xb7\xbb](?![\x80-\xff])"
+    rb"|(?<![A-Za-z\x80-\xff])[\x80-\xbf]+(?![A-Za-z\x80-\xff])"
+)
+_LETTER = re.compile(rb"[\xc0-\xff]|[A-Za-z][\x80-\xbf]")  # a byte that is hardly a sign in windows-1252
+_TOP_LEVEL = re.compile(r"https?://[^/?#]*\.([a-z]{2,63}|xn--[a-z0-9-]{2,59})(?::\d+)?(?:[/?#]|$)")
 
 
-def guess(page: bytes) -> str:
-    """The Python codec that a page's bytes seem to be written in."""
+def guess(page: bytes, url: str = "") -> str:
+    """The Python codec that a page's bytes seem to be written in.
+
+    Args:
+        page: the whole of it.
+        url: where it was; most pages of a country's domain are in that country's encodings.
+    """
     try:
         page.decode("utf-8")
     except UnicodeDecodeError:
-        return _guess_legacy(page[:_SAMPLE_BYTES])
-    return "iso2022_jp_ext" if page.isascii() and _JIS_ESCAPE.search(page) else "utf-8"
+        return _guess_legacy(_ASCII.sub(rb"\1 \2", page)[:_SAMPLE_BYTES], _top_level(url))
+    if page.isascii() and b"\x1b" in page and (codec := _detected(page[:_SAMPLE_BYTES], None)) == "iso2022_jp_ext":
+        return codec
+    return "utf-8"
 
 
-def _guess_legacy(sample: bytes) -> str:
-    if _wrong(sample, "utf-8") < 0.5:  # other encodings hardly ever form its sequences
+def _guess_legacy(sample: bytes, domain: bytes | None) -> str:
+    if _is_damaged_utf8(sample):
         return "utf-8"
-    for codec in ("euc_jp", "cp932"):
-        if _wrong(sample, codec) < _WRONG_SHARE and _share(_KANA, sample, codec) > 0.15:
-            return codec
-    if _wrong(sample, "cp949") < _WRONG_SHARE and _share(_HANGUL, sample, "cp949") > 0.8:
-        return "cp949"
-    pairs = len(_PAIR.findall(sample))
-    for codec, common in (("gb18030", _GB), ("big5hkscs", _BIG5)):
-        if _wrong(sample, codec) < _WRONG_SHARE and len(common.findall(sample)) > 0.6 * pairs:
-            return codec
-    if sum(map(len, _RUN.findall(sample))) < 0.6 * len(_HIGH.findall(sample)):  # accented letters come one by one
-        return "cp1252"
-    codec = max(("cp1251", "koi8_r", "iso8859_5", "cp866"), key=lambda name: _share(_CYRILLIC, sample, name))
-    return codec if _share(_CYRILLIC, sample, codec) > 0.4 else "cp1252"
+    codec = _detected(sample, domain)
+    if codec == _DEFAULT:
+        return codec
+    letters = _SIGN.sub(b" ", sample)
+    return codec if _LETTER.search(letters) and _detected(letters, domain) != _DEFAULT else _DEFAULT
 
 
-def _wrong(sample: bytes, codec: str) -> float:
-    """Which share of the characters above ASCII the codec cannot read."""
-    text = sample.decode(codec, "replace")
-    return text.count("\ufffd") / max(1, len(_WIDE.findall(text)))
+def _detected(sample: bytes, domain: bytes | None) -> str:
+    name = chardetng_py.detect(sample, tld=domain)
+    return _CODECS.get(name) or codecs.lookup(name).name
 
 
-def _share(letters: re.Pattern[str], sample: bytes, codec: str) -> float:
-    """Which share of the characters above ASCII are such letters."""
-    text = sample.decode(codec, "replace")
-    return len(letters.findall(text)) / max(1, len(_WIDE.findall(text)))
+def _is_damaged_utf8(sample: bytes) -> bool:
+    """Whether most characters above ASCII form UTF-8's sequences, which other encodings hardly ever do."""
+    text = sample.decode("utf-8", "replace")
+    return text.count("\ufffd") < 0.5 * len(_WIDE.findall(text))
+
+
+def _top_level(url: str) -> bytes | None:
+    """In the form that chardetng asks for."""
+    match = _TOP_LEVEL.match(url.lower())
+    return match[1].encode() if match else None

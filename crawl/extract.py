@@ -27,7 +27,7 @@ from crawl.urls import INLINED
 from crawl.wat import WatPage, parse_head, parse_wat
 from crawl.wat_images import WatImages
 from dataset.ids import hash64
-from dataset.schema import ARCHIVE_IMAGES, CANDIDATES, SOURCES
+from dataset.schema import ARCHIVE_IMAGES, ARCHIVE_LEADS, CANDIDATES, SOURCES
 from dataset.tables import concat
 
 _FLUSH_IMAGES = 50_000
@@ -82,6 +82,7 @@ class Extraction:
 
     candidates: pa.Table  # CANDIDATES
     archive_images: pa.Table  # ARCHIVE_IMAGES
+    archive_leads: pa.Table  # ARCHIVE_LEADS, one a URL and piece
     sources: pa.Table  # SOURCES, a row for each piece
 
 
@@ -90,6 +91,7 @@ class Beside:
     """What pieces of archives hold beside candidates; complete when these are exhausted."""
 
     archive_images: pa.Table = field(default_factory=ARCHIVE_IMAGES.empty_table)
+    archive_leads: pa.Table = field(default_factory=ARCHIVE_LEADS.empty_table)
     sources: pa.Table = field(default_factory=SOURCES.empty_table)
 
 
@@ -97,7 +99,7 @@ def extract(pieces: Sequence[Piece], config: ExtractConfig) -> Extraction:
     """Read pieces of archives in the order given, all at once. Raises as `read_candidates` does."""
     beside = Beside()
     tables = list(read_candidates(pieces, config, beside))
-    return Extraction(concat(tables, CANDIDATES), beside.archive_images, beside.sources)
+    return Extraction(concat(tables, CANDIDATES), beside.archive_images, beside.archive_leads, beside.sources)
 
 
 def read_candidates(pieces: Sequence[Piece], config: ExtractConfig, beside: Beside) -> Iterator[pa.Table]:
@@ -116,7 +118,8 @@ def read_candidates(pieces: Sequence[Piece], config: ExtractConfig, beside: Besi
         reader = (_TableReader if _is_table(piece) else _PieceReader)(piece, config)
         for rows in reader.candidates():
             yield identified(rows, config.mask_personal_data)
-        beside.archive_images = pa.concat_tables([beside.archive_images, reader.archive_images()])
+        beside.archive_images = pa.concat_tables([beside.archive_images, reader.held.images()])
+        beside.archive_leads = pa.concat_tables([beside.archive_leads, reader.held.leads()])
         beside.sources = pa.concat_tables([beside.sources, pa.Table.from_pylist([reader.source()], schema=SOURCES)])
 
 
@@ -136,7 +139,7 @@ class _PieceReader:
         self._counts = Counts()
         every_text = config.texts_per_image == "all"
         self._rows = Rows(piece.archive, self._sources, every_text=every_text, counts=self._counts)
-        self._held = HeldImages(piece.archive)
+        self.held = HeldImages(piece.archive)
         self._wat_images = WatImages()
 
     def candidates(self) -> Iterator[pa.Table]:
@@ -147,7 +150,7 @@ class _PieceReader:
             if record.type == "metadata":
                 self._metadata(record)
             elif record.type == "revisit":
-                self._held.revisit(record.uri, record.refers_to)
+                self.held.revisit(record.uri, record.refers_to)
             else:
                 self._web(record)
         yield self._flush()
@@ -198,12 +201,12 @@ class _PieceReader:
         else:
             response = Response(200, {"content-type": [record.content_type]}, block)
         if 300 <= response.status < 400:
-            self._held.redirect(record.uri, response.header("location"))
+            self.held.redirect(record.uri, response.header("location"))
         type_ = media_type(response.content_type)
         if is_html(type_, response.body):
             if not self._takes(record.uri):
                 return
-            html = to_utf8(decoded_body(response), charset(response.content_type))
+            html = to_utf8(decoded_body(response), charset(response.content_type), record.uri)
             page = parse_page(html, self._sources, xhtml=type_ == "application/xhtml+xml")
             page.noai = page.noai or asks_noai(response.headers.get("x-robots-tag", ()))
             if page.tdm_reserved is None:
@@ -217,16 +220,12 @@ class _PieceReader:
                 offset=record.offset,
             )
         elif response.status == 200 and record.is_addressable and is_image(type_, response.body):
-            self._held.image(record.uri, type_, record.offset)
+            self.held.image(record.uri, type_, record.offset)
 
     def _takes(self, uri: str) -> bool:
         is_taken = in_sample(uri, self._sample)
         self._counts.not_sampled += not is_taken
         return is_taken
-
-    def archive_images(self) -> pa.Table:
-        """The piece's rows of ARCHIVE_IMAGES."""
-        return self._held.table()
 
     def source(self) -> dict[str, object]:
         """The piece's row of SOURCES."""
@@ -240,6 +239,7 @@ class _TableReader:
         self._piece = piece
         self._columns = (config.url_columns, config.text_columns)
         self._sample = config.sample
+        self.held = HeldImages(piece.archive)  # none
         self._reading = Reading(type="table", end=max(piece.end, piece.start))
         self._counts = Counts()
 
@@ -281,10 +281,6 @@ class _TableReader:
             "ordinal": pa.array(np.zeros(len(urls), np.int32)),
         }
         return pa.table([columns[name] for name in UNIDENTIFIED.names], UNIDENTIFIED)
-
-    def archive_images(self) -> pa.Table:
-        """A table holds no images."""
-        return ARCHIVE_IMAGES.empty_table()
 
     def source(self) -> dict[str, object]:
         """The piece's row of SOURCES."""

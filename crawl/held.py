@@ -1,19 +1,18 @@
-"""The images that an archive holds, by the URLs that lead to them: their own, redirects, and earlier captures."""
+"""The images that an archive holds, and the redirects and revisits that lead to them, as a piece of it tells."""
 
 from __future__ import annotations
 
 import pyarrow as pa
 
 from crawl.urls import canonical_url, host_of
-from dataset.schema import ARCHIVE_IMAGES
-
-_MAX_HOPS = 5  # as many redirects as `fetch.max_redirects` follows
+from dataset.schema import ARCHIVE_IMAGES, ARCHIVE_LEADS
 
 
 class HeldImages:
-    """Collects what a piece of an archive says of images and makes ARCHIVE_IMAGES of it.
+    """Collects what a piece of an archive says of images.
 
-    A redirect or a revisit is resolved where the piece holds its target, too: crawlers write the one after the other.
+    Where a lead leads to may stand in another piece, or in another archive, so it is followed where all meet
+    (`pipeline.stages.redirects`).
     """
 
     def __init__(self, archive: str):
@@ -40,25 +39,26 @@ class HeldImages:
         if url is not None and target is not None and target != url:
             self._leads.setdefault(url, (target, is_redirect))
 
-    def table(self) -> pa.Table:
-        """ARCHIVE_IMAGES: the images in the archive's order, then what leads to them."""
-        first = {url: (media_type, offset) for url, media_type, offset in reversed(self._images)}
-        rows = [(url, url, media_type, offset) for url, media_type, offset in self._images]
-        for url in self._leads:
-            final, at = url, url
-            for _ in range(_MAX_HOPS):
-                if at in first or at not in self._leads:
-                    break
-                at, is_redirect = self._leads[at]
-                final = at if is_redirect else final
-            if url not in first and at in first:
-                rows.append((url, final, *first[at]))
+    def images(self) -> pa.Table:
+        """ARCHIVE_IMAGES, in the archive's order."""
+        urls = [url for url, _, _ in self._images]
         columns = {
-            "url": [row[0] for row in rows],
-            "host": [host_of(row[0]) for row in rows],
-            "final_url": [row[1] for row in rows],
-            "media_type": [row[2] for row in rows],
-            "archive": [self._archive] * len(rows),
-            "offset": [row[3] for row in rows],
+            "url": urls,
+            "host": [host_of(url) for url in urls],
+            "final_url": urls,
+            "media_type": [media_type for _, media_type, _ in self._images],
+            "archive": [self._archive] * len(urls),
+            "offset": [offset for _, _, offset in self._images],
         }
         return pa.table(columns, ARCHIVE_IMAGES)
+
+    def leads(self) -> pa.Table:
+        """ARCHIVE_LEADS, in the archive's order, one a URL."""
+        columns = {
+            "url": list(self._leads),
+            "host": [host_of(url) for url in self._leads],
+            "target": [target for target, _ in self._leads.values()],
+            "target_host": [host_of(target) for target, _ in self._leads.values()],
+            "is_redirect": [is_redirect for _, is_redirect in self._leads.values()],
+        }
+        return pa.table(columns, ARCHIVE_LEADS)

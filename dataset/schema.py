@@ -59,7 +59,18 @@ ARCHIVE_IMAGES = pa.schema(
         ("offset", pa.int64()),
     ]
 )
-"""Responses with an image body that an archive holds, and redirects to them; `fetch` can take bytes from there."""
+"""Responses with an image body that an archive holds; `fetch` can take bytes from there."""
+
+ARCHIVE_LEADS = pa.schema(
+    [
+        ("url", pa.string()),  # canonical
+        ("host", pa.string()),
+        ("target", pa.string()),  # canonical; never url itself
+        ("target_host", pa.string()),
+        ("is_redirect", pa.bool_()),  # else a revisit, whose body was captured at target before
+    ]
+)
+"""Records of an archive that say where else an image may be; `fetch` follows those that a pair's URL leads to."""
 
 SOURCES = pa.schema(
     [

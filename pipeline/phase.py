@@ -8,7 +8,7 @@ record; it runs in a Ray worker, or in the driver itself.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -96,7 +96,12 @@ class Context:
 
     def table_list(self, role: str, columns: Sequence[str] | None = None) -> list[pa.Table]:
         """All files (or buckets) of a role, in the task's order."""
-        return [self._read(item, columns) for item in self.task.inputs.get(role, ())]
+        return list(self.each(role, columns))
+
+    def each(self, role: str, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """As `table_list`, one at a time."""
+        for item in self.task.inputs.get(role, ()):
+            yield self._read(item, columns)
 
     def concat(self, role: str, schema: pa.Schema) -> pa.Table:
         """All files (or buckets) of a role as one table, in the task's order."""

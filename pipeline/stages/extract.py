@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from crawl.archives import Piece
 from crawl.extract import Beside, ExtractConfig, read_candidates
-from dataset.schema import ARCHIVE_IMAGES, CANDIDATES, SOURCES
+from dataset.schema import ARCHIVE_IMAGES, ARCHIVE_LEADS, CANDIDATES, SOURCES
 from dataset.tables import GrowingParquet
 from pipeline.config import options
 from pipeline.phase import Context, Result, Task, phase
@@ -50,7 +50,7 @@ def _cut(piece: Piece, size: int) -> list[Piece]:
     return [Piece(piece.archive, piece.location, a, b) for a, b in pairwise(edges)]
 
 
-@phase("extract.candidates", version=4)
+@phase("extract.candidates", version=5)
 def candidates(context: Context) -> Result:
     """Read the partition's pieces; everything that is lost is in `sources`."""
     config = settings(ExtractConfig, context.options["extract"])
@@ -59,7 +59,8 @@ def candidates(context: Context) -> Result:
         found.add(table)
     result = Result(counts={"input": found.rows, "kept": found.rows, "dropped": 0}, parquets={"candidates": found})
     result.table("sources", pa.concat_tables([beside.sources, _quarantined(context)]), SOURCES)
-    return result.table("archive_images", beside.archive_images, ARCHIVE_IMAGES)
+    result.table("archive_images", beside.archive_images, ARCHIVE_IMAGES)
+    return result.table("archive_leads", beside.archive_leads, ARCHIVE_LEADS)
 
 
 def _quarantined(context: Context) -> pa.Table:
@@ -112,7 +113,7 @@ def run(run: Run) -> None:
             commit.partition,
             commit.files["candidates"],
             alive=commit.counts["kept"],
-            beside={"archive_images": commit.files["archive_images"]},
+            beside={role: commit.files[role] for role in ("archive_images", "archive_leads")},
         )
         for commit in commits
     ]

@@ -28,7 +28,7 @@ from crawl.observations import OK, Ingested, Observation, Refusal, observe
 from dataset.commits import FileRef, fingerprint
 from dataset.ids import pair_id
 from dataset.reasons import TRANSIENT
-from dataset.schema import IMAGES, OBSERVATIONS, VERDICTS
+from dataset.schema import ARCHIVE_IMAGES, IMAGES, OBSERVATIONS, VERDICTS
 from dataset.storage import Storage
 from dataset.tables import read_parquet
 from filters.hashlists import HashLists, HashListsConfig
@@ -41,7 +41,7 @@ from pipeline.phase import Context, Input, Result, Task, phase
 from pipeline.plan import file_checksum
 from pipeline.rows import alive_rows, decide, first_verdicts, quarantined, verdict_result
 from pipeline.run import Run
-from pipeline.stages import adopt
+from pipeline.stages import adopt, redirects
 from pipeline.stages.common import built_domains, domain_index, domain_task, gather, settings
 
 _KEPT_OF_LISTED = ("url", "origin", "status", "final_url", "attempts", "fetched_at", "fetched_bytes")
@@ -264,7 +264,7 @@ def _from_archives(
     context: Context, urls: Sequence[str], take: Callable[[bytes], Ingested | Refusal]
 ) -> dict[str, Observation]:
     """What the run's own archives hold of these URLs."""
-    held = context.table("archive_images")
+    held = pa.concat_tables([context.table("archive_images"), context.concat("redirected", ARCHIVE_IMAGES)])
     held = held.filter(pc.is_in(held.column("url"), value_set=pa.array(urls, pa.string())))
     places: dict[str, defaultdict[int, list[dict[str, Any]]]] = {}
     for row in held.to_pylist():
@@ -367,6 +367,7 @@ def run(run: Run) -> None:
         "route": route,
     }
     found = adopt.run(run)
+    redirected = redirects.run(run) if "archive" in config.fetch.origins else []
     clear(run.storage)
     got = run.do(
         get,
@@ -379,6 +380,7 @@ def run(run: Run) -> None:
                     **run.shared["lanes"],
                     **domains,
                     "adopted": gather(found, "adopted", partition.number),
+                    "redirected": gather(redirected, "found", partition.number),
                 },
                 settings_,
                 units=partition.alive,

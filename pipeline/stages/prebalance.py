@@ -31,20 +31,15 @@ def route(context: Context) -> Result:
     return Result(facts={"partitions": bucket_count(total, share)}).table("lanes", heavy, LANES)
 
 
-@phase("prebalance.map")
+@phase("prebalance.map", version=2)
 def scatter(context: Context) -> Result:
-    """The alive candidates as pairs, and the archive's images, to the partition of their host."""
+    """The alive candidates as pairs, and the archive's images and leads, to the partition of their host."""
     rows = alive_rows(context)
     pairs = rows.append_column("query_ids", matched_queries(context, rows))
     pairs = pairs.append_column("candidate_partition", pa.array([context.task.partition] * len(rows), pa.int32()))
     pairs = pairs.append_column("candidate_row", rows.column("row")).select(PAIRS.names).cast(PAIRS)
-    images = context.table("archive_images")
-    return Result(
-        buckets={
-            "pairs": write_buckets(pairs, partition_of(context, pairs)),
-            "archive_images": write_buckets(images, partition_of(context, images)),
-        }
-    )
+    tables = {"pairs": pairs, **{role: context.table(role) for role in ("archive_images", "archive_leads")}}
+    return Result(buckets={role: write_buckets(table, partition_of(context, table)) for role, table in tables.items()})
 
 
 def partition_of(context: Context, table: pa.Table) -> np.ndarray:
@@ -80,7 +75,7 @@ def run(run: Run) -> None:
             Task(
                 scatter.name,
                 partition.number,
-                {**partition.inputs("matches", "archive_images"), **lanes},
+                {**partition.inputs("matches", "archive_images", "archive_leads"), **lanes},
                 {"partitions": count},
             )
             for partition in run.partitions
@@ -107,6 +102,7 @@ def run(run: Run) -> None:
     if total != run.alive:
         raise ConservationError(f"prebalance: {run.alive} candidates became {total} pairs")
     run.shared["lanes"] = lanes
+    run.shared["archive_leads"] = scattered
     run.partitions = [
         Partition(
             commit.partition,

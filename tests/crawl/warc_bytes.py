@@ -35,6 +35,14 @@ def page(body: str, uri: str = "http://site.example/page") -> bytes:
     return record(http(body.encode()), uri)
 
 
+def redirect(uri: str, location: str, status: int = 302) -> bytes:
+    return record(http(b"<p>moved", status=status, headers=(f"Location: {location}",)), uri)
+
+
+def revisit(uri: str, earlier: str) -> bytes:
+    return record(http(b""), uri, type_=f"revisit\r\nWARC-Refers-To-Target-URI: {earlier}")
+
+
 def wat(html: dict[str, object], *, status: str = "200", headers: dict[str, object] | None = None) -> bytes:
     response = {"Response-Message": {"Status": status}, "Headers": headers or {}, "HTML-Metadata": html}
     envelope = {
