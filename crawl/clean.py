@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from functools import cache
 
 import ftfy
 import numpy as np
@@ -67,7 +68,9 @@ def _as_re2(python: re.Pattern[str], otherwise: str) -> str:
     return found
 
 
-_MOJIBAKE = _as_re2(BADNESS_RE, otherwise=_MAYBE_MOJIBAKE.pattern)
+@cache
+def _mojibake() -> str:
+    return _as_re2(BADNESS_RE, otherwise=_MAYBE_MOJIBAKE.pattern)
 
 
 def clean_texts(texts: Sequence[str | None] | pa.Array | pa.ChunkedArray) -> pa.Array:
@@ -98,7 +101,7 @@ def _cleaned(texts: pa.Array) -> pa.Array:
     """
     stripped = pc.utf8_trim(texts, _WHITE)
     spaced = pc.utf8_trim(pc.replace_substring_regex(stripped, _UNEVEN, " "), " ")
-    bad = pc.match_substring_regex(pa.concat_arrays([stripped, spaced]), _MOJIBAKE)
+    bad = pc.match_substring_regex(pa.concat_arrays([stripped, spaced]), _mojibake())
     hard = pc.or_(pc.match_substring_regex(spaced, _UNSETTLED), pc.or_(bad[: len(texts)], bad[len(texts) :]))
     hard = pc.or_(hard, pc.greater(pc.binary_length(texts), MAX_TEXT_CHARS))
     cleaned = pa.array([clean_text(text) for text in texts.filter(hard).to_pylist()], pa.string())

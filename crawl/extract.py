@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -25,10 +25,12 @@ from crawl.sources import kind_of
 from crawl.tables import TableError, read_rows
 from crawl.urls import INLINED
 from crawl.wat import WatPage, parse_head, parse_wat
-from crawl.wat_images import WatImages
 from dataset.ids import hash64
 from dataset.schema import ARCHIVE_IMAGES, ARCHIVE_LEADS, CANDIDATES, SOURCES
 from dataset.tables import concat
+
+if TYPE_CHECKING:
+    from crawl.wat_images import WatImages
 
 _FLUSH_IMAGES = 50_000
 _FLUSH_BYTES = 2**27
@@ -140,7 +142,7 @@ class _PieceReader:
         every_text = config.texts_per_image == "all"
         self._rows = Rows(piece.archive, self._sources, every_text=every_text, counts=self._counts)
         self.held = HeldImages(piece.archive)
-        self._wat_images = WatImages()
+        self._wat_images: WatImages | None = None  # those that wait
 
     def candidates(self) -> Iterator[pa.Table]:
         """Read the piece to its end."""
@@ -156,9 +158,9 @@ class _PieceReader:
         yield self._flush()
 
     def _flush(self) -> pa.Table:
-        if len(self._wat_images):
+        if self._wat_images is not None:
             self._rows.add_columns(self._wat_images.images())
-            self._wat_images = WatImages()
+            self._wat_images = None
         return self._rows.flush()
 
     def _metadata(self, record: Record) -> None:
@@ -168,8 +170,9 @@ class _PieceReader:
         wat = parse_head(block, self._sources) or self._whole_wat(block, record.offset)
         if wat is None or not self._takes(wat.uri or record.uri):
             return
-        if wat.links >= 0 and not self._wat_images.read(block, wat.links):
-            wat = self._whole_wat(block, record.offset)
+        images = self._waiting() if wat.links >= 0 else None
+        if images is not None and not images.read(block, wat.links):
+            images, wat = None, self._whole_wat(block, record.offset)
             if wat is None:
                 return
         number = self._rows.add(
@@ -180,8 +183,15 @@ class _PieceReader:
             date=wat.date or record.date,
             offset=record.offset,
         )
-        if wat.links >= 0:
-            self._wat_images.belong(number)
+        if images is not None:
+            images.belong(number)
+
+    def _waiting(self) -> WatImages:
+        from crawl.wat_images import WatImages  # numba is slow to import, and nothing but a WAT needs it
+
+        if self._wat_images is None:
+            self._wat_images = WatImages()
+        return self._wat_images
 
     def _whole_wat(self, block: bytes | bytearray, offset: int) -> WatPage | None:
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,9 +15,11 @@ from crawl.clean import clean_text, clean_texts, not_empty, to_arrow
 from crawl.html import Choice, Page
 from crawl.personal_data import mask_column
 from crawl.urls import INLINED, as_written, canonical_url
-from crawl.wat_images import Images
 from dataset.ids import pair_ids
 from dataset.schema import CANDIDATES
+
+if TYPE_CHECKING:
+    from crawl.wat_images import Images
 
 UNIDENTIFIED = pa.schema([column for column in CANDIDATES if column.name not in ("pair_id", "personal_data")])
 """CANDIDATES before personal data is masked, and so before they can be identified."""
