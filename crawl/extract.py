@@ -37,6 +37,7 @@ _FLUSH_BYTES = 2**27
 """Images, and bytes of the documents that they stand in, after which rows are made of them, to bound memory."""
 
 _WAT_HEAD_BYTES = 2**16  # an Envelope follows the few hundred bytes of Container
+_REQUEST_HEAD_BYTES = 2**11  # what a record is about follows some hundred bytes of the Envelope
 
 
 @dataclass(frozen=True)
@@ -167,6 +168,8 @@ class _PieceReader:
         block = record.block
         if block.find(b'"Envelope"', 0, _WAT_HEAD_BYTES) < 0:
             return  # what crawlers note of a page, not a WAT
+        if block.find(b'"HTTP-Request-Metadata"', 0, _REQUEST_HEAD_BYTES) >= 0:
+            return  # half of a WAT's records describe requests
         wat = parse_head(block, self._sources) or self._whole_wat(block, record.offset)
         if wat is None or not self._takes(wat.uri or record.uri):
             return

@@ -19,12 +19,12 @@ import stringzilla
 MARK = b'"IMG@/src"'
 """What stands in each image's link and, as its quotation marks would be escaped there, in no string."""
 
-PLAIN, SILENT, NAMES_OTHERS, SHOWS_LAZY, UNCLEAR = 1, 2, 4, 8, 16
+PLAIN, SILENT, NAMES_OTHERS, SHOWS_LAZY = 1, 2, 4, 8
 """States of a link, as bits: all of it could be read; it has no text; `srcset` or `data-…` may give the image another
-URL; if one does, it is `data-src`; what it shows, or whether it has a text, is for a decoder of JSON to say."""
+URL; if one does, it is `data-src`."""
 
 _COLUMNS = tuple(np.frombuffer(key, np.uint8) for key in (b"url", b"alt", b"title", b"data-src"))
-_URL, _ALT, _TITLE, _LAZY = range(4)
+_URL, _ALT, _TITLE, _LAZY, _JSON = range(5)
 _BEFORE = np.frombuffer(b'{"path":', np.uint8)  # how the link of an image begins
 _INLINED = np.frombuffer(b"data:", np.uint8)
 _MARK_BYTES = len(MARK)
@@ -77,12 +77,11 @@ def _end_of_plain(block, at):  # type: ignore[no-untyped-def]
     " int64[::1], int64[:, ::1])"
 )
 def _read(block, marks, record, strings, ends, rows, used, silent):  # type: ignore[no-untyped-def]
-    """Read the links at `marks` of a block; how many of them are UNCLEAR, or _ODD or _NO_ROOM, and then none is read.
+    """Read the links at `marks` of a block; how many of them are not PLAIN, or _ODD or _NO_ROOM: then none is read.
 
-    strings: uint8 (4, bytes), the bytes of the columns; ends: int32 (4, rows + 1), the columns' offsets; rows: int32
-    (rows, 4), where a link begins and, if PLAIN, ends, its state and its record; used: int64 (5,), rows and bytes so
-    far; silent: int64 (records, 3), links that are not among the rows, how many of them name no URL, how many an
-    inlined one.
+    strings: uint8 (5, bytes), the bytes of the columns; ends: int32 (5, rows + 1), the columns' offsets; rows: int32
+    (rows, 3), where a link begins, its state and its record; used: int64 (6,), rows and bytes so far; silent: int64
+    (records, 3), links that are not among the rows, how many of them name no URL, how many an inlined one.
     """
     size = len(block)
     if used[0] + len(marks) > len(rows) or used[1:].max() + size > strings.shape[1] or record == len(silent):
@@ -90,9 +89,9 @@ def _read(block, marks, record, strings, ends, rows, used, silent):  # type: ign
     for mark in marks:
         if not _is(_BEFORE, block, mark - len(_BEFORE), mark):
             return _ODD
-    unclear = 0
+    odd = 0
     row = used[0]
-    spans = np.empty((len(_COLUMNS), 2), np.int64)
+    spans = np.empty((_JSON + 1, 2), np.int64)
     for mark in marks:
         at = mark + _MARK_BYTES
         spans[:] = at
@@ -137,32 +136,33 @@ def _read(block, marks, record, strings, ends, rows, used, silent):  # type: ign
                         silent[record, 1] += begin == end
                         silent[record, 2] += _is_inlined(block, begin, end)
                     continue
+            if state & SILENT or (state & NAMES_OTHERS and not state & SHOWS_LAZY):
+                spans[_JSON, 0], spans[_JSON, 1] = mark - len(_BEFORE), at + 1
         else:
+            odd += 1
             spans[:] = at
-        if not state & PLAIN or state & SILENT or (state & NAMES_OTHERS and not state & SHOWS_LAZY):
-            state |= UNCLEAR
-            unclear += 1
-        for column in range(len(_COLUMNS)):
+        for column in range(len(spans)):
             out = used[column + 1]
             for number in range(spans[column, 0], spans[column, 1]):
                 strings[column, out] = block[number]
                 out += 1
             used[column + 1] = out
             ends[column, row + 1] = out
-        rows[row, 0], rows[row, 1], rows[row, 2], rows[row, 3] = mark - len(_BEFORE), at + 1, state, record
+        rows[row, 0], rows[row, 1], rows[row, 2] = mark - len(_BEFORE), state, record
         row += 1
     used[0] = row
-    return unclear
+    return odd
 
 
 @dataclass(frozen=True)
 class ImageLinks:
-    """The links of images in m records that have a text or are UNCLEAR, in their order."""
+    """The links of images in m records that have a text or are not understood, in their order."""
 
     urls: pa.Array  # string (n,), empty if a link has none; of a link that is not PLAIN, too
     alts: pa.Array  # string (n,)
     titles: pa.Array  # string (n,)
     lazy: pa.Array  # string (n,), `data-src`
+    json: pa.Array  # binary (n,), of a link that may show something else, or has no text; else empty
     states: np.ndarray  # int32 (n,)
     owners: np.ndarray  # int32 (n,): the record, 0 to m
     silent: np.ndarray  # int64 (m, 3): the other links, and how many of them have no URL, and an inlined one
@@ -173,32 +173,32 @@ class ImageLinkReader:
 
     def __init__(self) -> None:
         rows = 2**15  # room at first, with 2**23 bytes and 2**12 records
-        self._strings = np.empty((len(_COLUMNS), 2**23), np.uint8)
-        self._ends = np.zeros((len(_COLUMNS), rows + 1), np.int32)
-        self._rows = np.empty((rows, 4), np.int32)  # begin, end, state, record
-        self._used = np.zeros(1 + len(_COLUMNS), np.int64)
+        self._strings = np.empty((_JSON + 1, 2**23), np.uint8)
+        self._ends = np.zeros((_JSON + 1, rows + 1), np.int32)
+        self._rows = np.empty((rows, 3), np.int32)  # begin, state, record
+        self._used = np.zeros(1 + len(self._strings), np.int64)
         self._silent = np.zeros((2**12, 3), np.int64)
         self._records = 0
 
-    def read(self, block: bytes | bytearray, begin: int) -> list[tuple[int, int, int, int]] | None:
+    def read(self, block: bytes | bytearray, begin: int) -> list[tuple[int, int]] | None:
         """Read the links of a record of JSON, whose list of links begins somewhere.
 
         Returns:
-            Those that are UNCLEAR: (number, where in the record it begins, and, if it is PLAIN, ends, state). None if a
-            link is written in another form; then nothing is read.
+            Those that are not PLAIN: (number, where in the record it begins). None if a link is written in another
+            form; then nothing is read.
         """
         marks = np.array(_marks(block, begin), np.int64)
         data = np.frombuffer(block, np.uint8)
         first = self._used[0]
-        while (unclear := _read(data, marks, self._records, *self._outputs())) == _NO_ROOM:
+        while (odd := _read(data, marks, self._records, *self._outputs())) == _NO_ROOM:
             self._make_room(len(block), len(marks))
-        if unclear == _ODD:
+        if odd == _ODD:
             return None
         self._records += 1
-        if not unclear:
+        if not odd:
             return []
-        numbers = first + np.flatnonzero(self._rows[first : self._used[0], 2] & UNCLEAR)
-        return list(zip(numbers.tolist(), *self._rows[numbers, :3].T.tolist(), strict=True))
+        numbers = first + np.flatnonzero((self._rows[first : self._used[0], 1] & PLAIN) == 0)
+        return list(zip(numbers.tolist(), self._rows[numbers, 0].tolist(), strict=True))
 
     def _outputs(self) -> tuple[np.ndarray, ...]:
         return self._strings, self._ends, self._rows, self._used, self._silent
@@ -219,9 +219,10 @@ class ImageLinkReader:
             pa.StringArray.from_buffers(rows, pa.py_buffer(ends[: rows + 1]), pa.py_buffer(strings[:size]))
             for ends, strings, size in zip(self._ends, self._strings, self._used[1:], strict=True)
         )
-        urls, alts, titles, lazy = columns
+        urls, alts, titles, lazy, json = columns
+        states, owners = self._rows[:rows, 1], self._rows[:rows, 2]
         return ImageLinks(
-            urls, alts, titles, lazy, self._rows[:rows, 2], self._rows[:rows, 3], self._silent[: self._records]
+            urls, alts, titles, lazy, json.view(pa.binary()), states, owners, self._silent[: self._records]
         )
 
 

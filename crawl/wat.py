@@ -10,6 +10,7 @@ from string import whitespace
 from typing import Any, NamedTuple
 
 import msgspec
+import stringzilla
 
 from crawl.html import Page, asks_noai, open_graph, reserves_tdm
 from crawl.urls import image_url, names_image
@@ -153,7 +154,7 @@ def parse_head(block: bytes | bytearray, text_sources: Sequence[str]) -> WatPage
     these were not the links of one list. No string can hold one of the marks looked for: its quotation marks would be
     escaped.
     """
-    start = -1 if "link" in text_sources else block.find(_LINKS_BEGIN)
+    start = -1 if "link" in text_sources else stringzilla.find(block, _LINKS_BEGIN)
     last = block.rfind(_LINK_BEGINS, start) if start >= 0 else -1
     if last < 0:
         return None

@@ -48,8 +48,7 @@ class WatImages:
     def __init__(self) -> None:
         self._reader = ImageLinkReader()
         self._pages: list[int] = []  # of the records
-        self._links: dict[int, Link] = {}  # what replaces the columns, by the number of the link
-        self._json: dict[int, bytes] = {}  # of plain links that name several URLs, by their number
+        self._odd: dict[int, Link] = {}  # links that the reader does not understand, by their number
 
     def __len__(self) -> int:
         """How many records were read."""
@@ -61,18 +60,13 @@ class WatImages:
         Returns:
             False if that cannot be done here.
         """
-        unclear = self._reader.read(block, links)
-        if unclear is None:
+        odd = self._reader.read(block, links)
+        if odd is None:
             return False
         self._pages.append(_NOWHERE)
         try:
-            for number, begin, end, state in unclear:
-                if not state & PLAIN:
-                    self._links[number] = _odd_link(block, begin)
-                elif state & SILENT:
-                    self._links[number] = _LINK.decode(block[begin:end])
-                else:
-                    self._json[number] = bytes(block[begin:end])
+            for number, begin in odd:
+                self._odd[number] = _odd_link(block, begin)
         except (msgspec.DecodeError, UnicodeDecodeError):
             return False
         return True
@@ -90,7 +84,9 @@ class WatImages:
         is_lazy = (found.states[several] & SHOWS_LAZY) > 0
         lazy = several[is_lazy]
         urls = _replaced(urls, lazy, pc.utf8_trim_whitespace(_utf8(found.lazy.take(pa.array(lazy)))))
-        links = self._links | {number: _LINK.decode(self._json[number]) for number in several[~is_lazy].tolist()}
+        unclear = np.concatenate([several[~is_lazy], np.flatnonzero(found.states & SILENT)])
+        json = found.json.take(pa.array(unclear)).to_pylist()
+        links = self._odd | dict(zip(unclear.tolist(), map(_plain_link, json), strict=True))
         pages = np.array(self._pages, np.int64)
         counts = found.silent[pages != _NOWHERE].sum(axis=0)
         page = pages[found.owners]
@@ -111,6 +107,13 @@ class WatImages:
             _replaced(_utf8(found.titles), rows, to_arrow([links[row].title for row in told])).filter(pa.array(kept)),
             *counts.tolist(),
         )
+
+
+def _plain_link(json: bytes) -> Link:
+    try:
+        return _LINK.decode(json)
+    except (msgspec.DecodeError, UnicodeDecodeError):  # not UTF-8
+        return _LINK.decode(json.decode("utf-8", "replace"))
 
 
 def _odd_link(block: bytes | bytearray, begin: int) -> Link:
