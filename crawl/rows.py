@@ -80,7 +80,7 @@ class Rows:
         """Of the documents whose images wait: more than their URLs and texts can have."""
 
     def __len__(self) -> int:
-        """How many images wait."""
+        """How many images wait; those of columns are counted by `bytes` alone until they are added."""
         return self._images
 
     def add(self, page: Page, uri: str, *, size: int, status: int, date: str | None, offset: int) -> int:

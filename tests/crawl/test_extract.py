@@ -14,7 +14,7 @@ from crawl.archives import Piece, split
 from crawl.extract import Beside, ExtractConfig, Extraction, extract, in_sample, read_candidates
 from dataset.ids import pair_id
 from dataset.schema import ARCHIVE_IMAGES, CANDIDATES, SOURCES
-from tests.crawl.warc_bytes import http, members, page, record, wat, wat_record, whole
+from tests.crawl.warc_bytes import compact, http, members, page, record, wat, wat_record, whole
 
 
 def run(folder: Path, *records: bytes, **config: Any) -> Extraction:
@@ -193,6 +193,18 @@ def test_wat(tmp_path: Path) -> None:
     assert (counted["type"], counted["pages"], counted["images_seen"], counted["no_url"]) == ("wat", 2, 4, 2)
     assert counted["damaged_records"] == 1
     assert counted["error"].startswith("a.warc.gz: the record at byte ")
+
+
+def test_images_of_a_wat_come_page_by_page_whatever_is_read_how(tmp_path: Path) -> None:
+    """The second record is read whole, for the path of a link stands last; og:image comes after a page's own images."""
+    head = {"Metas": [{"property": "og:image", "content": "og.jpg"}, {"property": "og:title", "content": "Title"}]}
+    image = {"path": "IMG@/src", "url": "a.jpg", "alt": "A"}
+    first = compact({"Head": head, "Links": [image, {**image, "url": "b.jpg", "alt": "B"}]})
+    second = compact({"Head": head, "Links": [{"url": "c.jpg", "alt": "C", "path": "IMG@/src"}, image]})
+    found = run(tmp_path, *[wat_record(block) for block in (first, second, first)], text_sources=("alt", "og"))
+    each = [["A", "B", "Title"], ["C", "A", "Title"], ["A", "B", "Title"]]
+    assert [text for _, text in pairs(found)] == [text for texts in each for text in texts]
+    assert found.candidates["ordinal"].to_pylist() == [0, 1, 2] * 3
 
 
 def test_ordinals_are_unique_where_a_member_holds_two_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -205,3 +205,15 @@ def test_a_record_without_a_page_counts_for_nothing() -> None:
     found = images.images()
     assert found.page.tolist() == [7, 7]
     assert counts(found) == (1, 1, 0)
+
+
+def test_a_machine_without_a_place_for_compiled_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    njit = crawl.image_links.numba.njit
+
+    def without_cache(signature: str, cache: bool = False) -> Any:
+        if cache:
+            raise RuntimeError("cannot cache function 'f': no locator available for file 'f.py'")
+        return njit(signature)
+
+    monkeypatch.setattr(crawl.image_links.numba, "njit", without_cache)
+    assert crawl.image_links._compiled("int64(int64)")(lambda number: number + 1)(2) == 3
