@@ -37,15 +37,18 @@ def needed() -> Iterator[Distribution]:
 
 
 def licences(package: Distribution) -> list[str]:
-    """What a package says of its licence: an SPDX expression, else its classifiers, else its own words."""
+    """What a package says of its licence: an SPDX expression, else its classifiers, else its own words, or its file."""
     about = package.metadata
     expression = about.get("License-Expression")
     if expression:
         return [expression]
     classifiers = [text for text in about.get_all("Classifier", []) if text.startswith("License ::")]
     # Some write the whole text there, whose first line names it.
-    written = [line for line in (about.get("License") or "").strip().splitlines()[:1] if line]
-    return classifiers or written
+    texts = [
+        about.get("License"),
+        *(package.read_text(f"licenses/{name}") for name in about.get_all("License-File", [])),
+    ]
+    return classifiers or [text.strip().splitlines()[0] for text in texts if text and text.strip()]
 
 
 def is_free_of_gpl(statements: list[str]) -> bool:
