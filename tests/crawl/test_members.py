@@ -74,6 +74,13 @@ def test_from_any_record_on() -> None:
         assert [told[0] for told in read(archive, offset)[0]] == offsets[number:]
 
 
+def test_a_file_that_has_become_shorter() -> None:
+    archive = members(*PAGES)
+    shrinking = source(archive)
+    shrinking.size += 10
+    assert list(read_members(shrinking, 0)) != []
+
+
 def lying_about_its_size(size: int) -> bytes:
     return members(PAGES[1])[:-4] + size.to_bytes(4, "little")
 
