@@ -99,11 +99,10 @@ class Rows:
         pages.offsets.append(offset)
         self.bytes += size
         if page.urls or page.silent:
-            self.add_listed(page, number)
+            self._list(page, number)
         return number
 
-    def add_listed(self, page: Page, number: int) -> None:
-        """Add the images that a page lists to those of a page that was added."""
+    def _list(self, page: Page, number: int) -> None:
         pages = self._pages
         self._counts.images_seen += len(page.urls) + len(page.silent)
         self._images += len(page.urls)

@@ -50,10 +50,6 @@ class WatImages:
         self._pages: list[int] = []  # of the records
         self._odd: dict[int, Link] = {}  # links that the reader does not understand, by their number
 
-    def __len__(self) -> int:
-        """How many records were read."""
-        return len(self._pages)
-
     def read(self, block: bytes | bytearray, links: int) -> bool:
         """Read the images of a record whose list of links begins somewhere in it, of a page that `belong` names.
 

@@ -68,9 +68,9 @@ def train(config: TrainConfig, out: str | None, ranks: Any = 1, address: str | N
             ray.shutdown()
     if isinstance(answer, Exception):
         raise answer
-    if not isinstance(answer, RunResult):
+    if not isinstance(answer, dict):
         raise RuntimeError(f"Ray Train ended without a result of {home}")
-    return answer
+    return RunResult(**answer)
 
 
 def checked(ranks: Any) -> int | tuple[int, int]:
