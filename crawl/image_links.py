@@ -204,7 +204,7 @@ class ImageLinkReader:
         return self._strings, self._ends, self._rows, self._used, self._silent
 
     def _make_room(self, size: int, rows: int) -> None:
-        if self._used[1:].max() + size > self._strings.shape[1]:
+        if np.max(self._used[1:]) + size > self._strings.shape[1]:
             self._strings = _longer(self._strings, size, axis=1)
         if self._used[0] + rows > len(self._rows):
             self._ends = _longer(self._ends, rows, axis=1)
