@@ -16,6 +16,8 @@ import numpy as np
 import pyarrow as pa
 import stringzilla
 
+from crawl.urls import LAZY
+
 MARK = b'"IMG@/src"'
 """What stands in each image's link and, as its quotation marks would be escaped there, in no string."""
 
@@ -23,7 +25,7 @@ PLAIN, SILENT, NAMES_OTHERS, SHOWS_LAZY = 1, 2, 4, 8
 """States of a link, as bits: all of it could be read; it has no text; `srcset` or `data-…` may give the image another
 URL; if one does, it is `data-src`."""
 
-_COLUMNS = tuple(np.frombuffer(key, np.uint8) for key in (b"url", b"alt", b"title", b"data-src"))
+_COLUMNS = tuple(np.frombuffer(key, np.uint8) for key in (b"url", b"alt", b"title", LAZY[0].encode()))
 _URL, _ALT, _TITLE, _LAZY, _JSON = range(5)
 _BEFORE = np.frombuffer(b'{"path":', np.uint8)  # how the link of an image begins
 _INLINED = np.frombuffer(b"data:", np.uint8)
