@@ -14,10 +14,9 @@ from dataclasses import dataclass, replace
 
 from crawl.decoded import Source
 from crawl.forward import Forward
-from crawl.inflate import GZIP, GzipMember, GzipStream, inflate
+from crawl.inflate import GZIP, GZIP_SIGNATURE, GzipMember, GzipStream, inflate
 from crawl.payload import MAX_BODY_BYTES
 
-_MAGIC = b"\x1f\x8b\x08"
 # Early crawlers wrote spaces into URLs, and no date where they had none.
 _LINE = re.compile(
     rb"(?:\A|\n)(([a-z][a-z0-9+.-]{1,20}:[^\r\n]{0,4096}?) [^ \r\n]{0,64} (\d{8,20}|null|-)"
@@ -50,7 +49,7 @@ def begins_arc(head: bytes) -> bool:
 def is_arc(source: Source) -> bool:
     """Whether a file begins as an ARC does."""
     head = source.peek(0, _LINE_BYTES)
-    if head.startswith(_MAGIC):
+    if head.startswith(GZIP_SIGNATURE):
         head, _ = inflate(zlib.decompressobj(GZIP), head, _LINE_BYTES)
     return begins_arc(head)
 
@@ -92,7 +91,7 @@ def read_arc_at(source: Source, offsets: Sequence[int]) -> Iterator[ArcRecord]:
 
 def _has_members(source: Source) -> bool:
     """Whether the file is compressed, and its first gzip member holds one record and no more."""
-    if source.peek(0, len(_MAGIC)) != _MAGIC:
+    if source.peek(0, len(GZIP_SIGNATURE)) != GZIP_SIGNATURE:
         return False
     member = GzipMember(source.peek, 0)
     ahead = Forward(member.read)
@@ -100,7 +99,7 @@ def _has_members(source: Source) -> bool:
 
 
 def _stream(source: Source) -> Forward:
-    is_compressed = source.peek(0, len(_MAGIC)) == _MAGIC
+    is_compressed = source.peek(0, len(GZIP_SIGNATURE)) == GZIP_SIGNATURE
     source.seek(0)
     return Forward(GzipStream(source.read).read if is_compressed else source.read)
 
@@ -156,12 +155,12 @@ def _next_member(source: Source, offset: int) -> int:
     """Where the first gzip member at or after an offset begins that holds a record; the file's size if none does."""
     while offset < source.size:
         chunk = source.peek(offset, _SCAN_BYTES)
-        at = chunk.find(_MAGIC)
+        at = chunk.find(GZIP_SIGNATURE)
         while at >= 0:
             start, _ = inflate(zlib.decompressobj(GZIP), source.peek(offset + at, _LINE_BYTES), _LINE_BYTES)
             if _LINE.match(start):
                 return offset + at
-            at = chunk.find(_MAGIC, at + 1)
+            at = chunk.find(GZIP_SIGNATURE, at + 1)
         if len(chunk) < _SCAN_BYTES:
             break
         offset += len(chunk) - _LINE_BYTES

@@ -16,7 +16,7 @@ from fastwarc.warc import ArchiveIterator
 
 from crawl.decoded import Decoded, Source
 from crawl.forward import Forward
-from crawl.inflate import GZIP, GzipMember
+from crawl.inflate import GZIP, GZIP_SIGNATURE, GzipMember
 from crawl.members import read_members
 from crawl.odd_records import (
     MAX_HEADER_BYTES,
@@ -28,7 +28,6 @@ from crawl.odd_records import (
     read_odd,
 )
 
-_GZIP = b"\x1f\x8b\x08"
 _ZSTD = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18")  # a frame, or a skippable one (RFC 8878, section 3)
 _ZIP = b"PK\x03\x04"
 _LZ4 = b"\x04\x22\x4d\x18"
@@ -158,12 +157,12 @@ class Members(Container):
     def next_start(self, offset: int) -> int:
         while offset < self.size:
             chunk = self.source.peek(offset, _SCAN_BYTES)
-            at = chunk.find(_GZIP)
+            at = chunk.find(GZIP_SIGNATURE)
             while at >= 0:
                 if self._begins(offset + at):
                     return offset + at
-                at = chunk.find(_GZIP, at + 1)
-            offset += max(1, len(chunk) - len(_GZIP) + 1)
+                at = chunk.find(GZIP_SIGNATURE, at + 1)
+            offset += max(1, len(chunk) - len(GZIP_SIGNATURE) + 1)
         return self.size
 
     def boundary(self, offset: int) -> int:
@@ -283,7 +282,7 @@ def open_container(source: Source) -> Container | str:
         )
     if _WARC.match(head.lstrip(_PADDING)):
         return Stream(source)
-    if head.startswith(_GZIP):
+    if head.startswith(GZIP_SIGNATURE):
         container = _gzip(source)
         if container is not None:
             return container

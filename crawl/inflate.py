@@ -8,6 +8,8 @@ from typing import Any
 
 RAW, ZLIB, GZIP = -15, 15, 31
 """Window bits that say which of the three formats is expected (zlib manual, inflateInit2)."""
+GZIP_SIGNATURE = b"\x1f\x8b\x08"
+"""How a gzip member begins that is deflated, as all are (RFC 1952, section 2.3.1)."""
 
 _STEP_BYTES = 256
 

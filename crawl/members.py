@@ -14,9 +14,9 @@ from deflate import DeflateError, gzip_decompress
 from stringzilla import find
 
 from crawl.decoded import Decoded, Source
+from crawl.inflate import GZIP_SIGNATURE
 from crawl.odd_records import TYPES
 
-GZIP = b"\x1f\x8b\x08"
 MAX_INFLATED_BYTES = 16 * 2**20
 """What is inflated in one step; a greater record is read as a stream."""
 
@@ -77,7 +77,7 @@ def read_members(source: Source | Decoded, offset: int) -> Generator[MemberRecor
     while offset < source.size:
         at, end, tries = offset - begin, offset - begin, 0
         while True:
-            end = find(data, GZIP, end + 1)
+            end = find(data, GZIP_SIGNATURE, end + 1)
             if end < 0:
                 held = len(data) - at
                 if begin + len(data) >= source.size:
@@ -89,7 +89,7 @@ def read_members(source: Source | Decoded, offset: int) -> Generator[MemberRecor
                     if not more:  # the file has become shorter
                         return offset
                     data, begin, at = data[at:] + more, offset, 0
-                    end = max(0, held - len(GZIP))
+                    end = max(0, held - len(GZIP_SIGNATURE))
                     step = min(4 * step, _READ_BYTES)
                     continue
             record = _record(memoryview(data)[at:end], offset)

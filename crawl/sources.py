@@ -16,7 +16,7 @@ from typing import Literal
 import pyarrow as pa
 
 from crawl.arc import begins_arc
-from crawl.inflate import RAW
+from crawl.inflate import GZIP_SIGNATURE, RAW
 from dataset.storage import open_input
 
 MEMBER = "!/"
@@ -65,7 +65,7 @@ def kind_of(location: str) -> Kind:
 
 def first_lines(head: bytes) -> list[str]:
     """The first lines of a text file that are neither empty nor comments (`#`); none of a binary file's."""
-    if head.startswith(b"\x1f\x8b\x08"):
+    if head.startswith(GZIP_SIGNATURE):
         try:
             head = zlib.decompressobj(31).decompress(head, _SNIFF_BYTES)
         except zlib.error:

@@ -13,11 +13,11 @@ import pyarrow.csv as csv
 import pyarrow.parquet as pq
 
 from crawl.decoded import Source
+from crawl.inflate import GZIP_SIGNATURE
 from crawl.sources import first_lines, open_source
 
 _BATCH_ROWS = 50_000
 _BLOCK_BYTES, _HEAD_BYTES = 2**22, 2**16
-_GZIP = b"\x1f\x8b\x08"
 
 
 class TableError(ValueError):
@@ -41,13 +41,13 @@ def read_rows(
     """
     with open_source(location) as file:
         source = Source(file)
-        head = source.peek(0, len(_GZIP))
+        head = source.peek(0, len(GZIP_SIGNATURE))
         source.seek(0)
         try:
             if head.startswith(b"PAR"):
                 yield from _parquet(source, start, source.size if end < 0 else end, names)
             elif start == 0:
-                yield from _csv(source, head == _GZIP, names)
+                yield from _csv(source, head == GZIP_SIGNATURE, names)
         except (pa.ArrowException, OSError) as error:
             if source.failure is not None:
                 raise source.failure from None

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 import crawl.members
 from crawl.decoded import Source
-from crawl.members import GZIP, MAX_INFLATED_BYTES, read_members
+from crawl.inflate import GZIP_SIGNATURE
+from crawl.members import MAX_INFLATED_BYTES, read_members
 from tests.crawl.warc_bytes import http, members, record
 
 PAGES = [record(http(b"<p>" * size), f"http://site.example/{size}") for size in (0, 1, 1000)]
@@ -47,7 +48,10 @@ def test_padding_is_left_to_others_with_what_it_follows() -> None:
     assert read(members(*PAGES) + b"\x00" * 20) == (by_fastwarc(members(*PAGES[:2])), len(members(*PAGES[:2])))
 
 
-@given(st.lists(st.binary(max_size=40) | st.sampled_from([GZIP, b"\r\n\r\n", b"WARC/1.0\r\n"]), max_size=6), st.data())
+@given(
+    st.lists(st.binary(max_size=40) | st.sampled_from([GZIP_SIGNATURE, b"\r\n\r\n", b"WARC/1.0\r\n"]), max_size=6),
+    st.data(),
+)
 def test_what_another_reader_reads(blocks: list[bytes], data: st.DataObject) -> None:
     """Whatever the records hold, even members themselves, stored as they are."""
     level = data.draw(st.sampled_from([0, 1, 9]))
@@ -78,7 +82,8 @@ def test_a_file_that_has_become_shorter() -> None:
     archive = members(*PAGES)
     shrinking = source(archive)
     shrinking.size += 10
-    assert list(read_members(shrinking, 0)) != []
+    found = [item.stream_pos for item in read_members(shrinking, 0)]
+    assert found == [offset for offset, *_ in by_fastwarc(archive)[:-1]]  # where the last one ends nobody knows
 
 
 def lying_about_its_size(size: int) -> bytes:
