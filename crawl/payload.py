@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import re
-import zlib
 from dataclasses import dataclass
 
-from fastwarc.stream_io import BrotliReader, ZstdReader
-
-from crawl.inflate import GZIP, RAW, ZLIB, inflate
+from crawl.codings import decoded
 
 MAX_BODY_BYTES = 64 * 2**20
 """What a body may have once its encodings are undone; the rest of a decompression bomb is left."""
@@ -114,62 +110,22 @@ def decoded_body(response: Response, limit: int = MAX_BODY_BYTES) -> bytes:
     body = response.body
     if "chunked" in response.header("transfer-encoding").lower():
         body = _dechunked(body)
-    encodings = [name for part in response.header("content-encoding").split(",") if (name := part.strip().lower())]
-    for name in encodings[:0:-1]:
-        body = _decompressed(body, name, MAX_BODY_BYTES) or body
-    if encodings:
-        body = _decompressed(body, encodings[0], limit) or body
-    return body[:limit]
+    return decoded(body, response.header("content-encoding"), limit) or body[:limit]
 
 
 def _dechunked(body: bytes) -> bytes:
     """The chunks' data; from a size on that is wrong, all that follows; the body itself if its first size is wrong."""
-    parts: list[bytes] = []
+    parts = bytearray()  # of a hostile body there are millions
     view = memoryview(body)
     at = 0
     while match := _CHUNK_SIZE.match(body, at):
         size = int(match[1], 16)
         if size == 0:
-            return b"".join(parts)  # the trailers after it say nothing of the body
+            return bytes(parts)  # the trailers after it say nothing of the body
         end = match.end() + size
         if end < len(body) and body[end : end + 1] not in (b"\r", b"\n"):
             at = match.end() if parts else 0
             break
-        parts.append(bytes(view[match.end() : end]))
+        parts += view[match.end() : end]
         at = end + (2 if body[end : end + 2] == b"\r\n" else 1)
-    return b"".join([*parts, view[at:]])
-
-
-def _decompressed(body: bytes, encoding: str, limit: int) -> bytes:
-    """As much as can be decoded; empty if nothing can or the encoding is unknown."""
-    if encoding in ("gzip", "x-gzip"):
-        return _inflated(body, GZIP, limit)
-    if encoding == "deflate":  # zlib by the standard, raw deflate by some servers
-        return _inflated(body, ZLIB, limit) or _inflated(body, RAW, limit)
-    if encoding in ("br", "zstd"):
-        reader = (BrotliReader if encoding == "br" else ZstdReader)(io.BytesIO(body))
-        parts: list[bytes] = []
-        length = 0
-        try:
-            while length < limit and (part := reader.read(min(limit - length, 2**16))):
-                parts.append(part)
-                length += len(part)
-        except OSError:
-            pass  # what came before the damage is kept
-        return b"".join(parts)
-    return b""
-
-
-def _inflated(body: bytes, format_: int, limit: int) -> bytes:
-    parts: list[bytes] = []
-    length = 0
-    is_unharmed = True
-    while body and is_unharmed and length < limit:
-        inflater = zlib.decompressobj(format_)
-        part, is_unharmed = inflate(inflater, body, limit - length)
-        if format_ == RAW and not (is_unharmed and (inflater.eof or len(part) == limit)):
-            return b""  # raw deflate has no signature: anything inflates for a while
-        parts.append(part)
-        length += len(part)
-        body = inflater.unused_data if format_ == GZIP else b""
-    return b"".join(parts)
+    return bytes(parts + view[at:])

@@ -50,7 +50,7 @@ def _cut(piece: Piece, size: int) -> list[Piece]:
     return [Piece(piece.archive, piece.location, a, b) for a, b in pairwise(edges)]
 
 
-@phase("extract.candidates", version=5)
+@phase("extract.candidates", version=6)
 def candidates(context: Context) -> Result:
     """Read the partition's pieces; everything that is lost is in `sources`."""
     config = settings(ExtractConfig, context.options["extract"])
