@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from dataset import sql
 from filters.blocklist import NAMES, blocked_terms
 from filters.domains import ENTRY, DomainIndex
-from filters.language import predict
+from filters.language import CODES, predict
 from filters.profanity import profanity_probability
 
 
@@ -82,8 +82,10 @@ class TextConfig:
             except pa.ArrowInvalid as error:
                 raise ValueError(f"blocked_patterns: {pattern!r} is no regular expression of RE2: {error}") from None
         for language in self.languages:
-            if not re.fullmatch(r"[a-z]{2,3}", language):
-                raise ValueError(f"languages must be codes such as en or de, not {language!r}")
+            if language not in CODES and self.language_model == "builtin":
+                raise ValueError(f"languages must be codes of lid.176 such as [en, de], not {language!r}")
+            if not re.fullmatch(r"\S+", language):
+                raise ValueError(f"languages must be codes such as [en, de], not {language!r}")
         if not self.language_model:
             raise ValueError("language_model must be builtin or a file, not empty")
 

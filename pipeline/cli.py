@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _is_usage(error: Exception) -> bool:
-    from pipeline.config import ConfigError
+    from pipeline.config_errors import ConfigError
 
     return isinstance(error, (UsageError, ConfigError, FileNotFoundError))  # a file that is not there was named wrongly
 
@@ -69,8 +69,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="wit", description="Builds image-text datasets from web archives, audits them, and trains a CLIP on them."
     )
+    # Stands before the command or after it. A command's own default would overwrite what stood before, so it has none.
+    parser.set_defaults(debug=False)
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--debug", action="store_true", help="show the whole trace of an error")
+    for each in (parser, common):
+        each.add_argument(
+            "--debug", action="store_true", default=argparse.SUPPRESS, help="show the whole trace of an error"
+        )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     def command(
@@ -97,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
         )
 
     made = command("run", _run, "build or resume a dataset")
-    made.add_argument("config", metavar="CONFIG", help="a YAML file; see configs/")
+    made.add_argument("config", metavar="CONFIG", help="a YAML file, or the name of one in configs/, such as archive")
     made.add_argument("--out", metavar="URL", help="where the dataset goes; overrides the config's `out`")
     settable(made)
     made.add_argument(
@@ -110,6 +115,12 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--sample", metavar="SHARE", help="a cheap trial on a share of the pages, e.g. 0.1%% or 0.001")
     made.add_argument("--workers", type=int, help="CPUs to use; 0 runs in this process")
     made.add_argument("--address", help="a Ray cluster's address; by default Ray runs on this machine")
+
+    made = command("new", _new, "write a config to start from: every key, its default and what it means")
+    made.add_argument("name", metavar="NAME", help="the new file, NAME.yaml, and what the run is called")
+    made.add_argument(
+        "--like", metavar="CONFIG", default="archive", help="which config it begins as; archive by default"
+    )
 
     made = command("status", _status, "what is done, what is left, the funnel so far")
     made.add_argument("out", metavar="OUT")
@@ -233,6 +244,13 @@ def _run(arguments: argparse.Namespace) -> int:
     _print(made.sql("SELECT stage, input, kept, dropped FROM funnel"), "table")
     for (error,) in made.sql("SELECT error FROM sources WHERE error IS NOT NULL").fetchall():
         print(error)
+    return DONE
+
+
+def _new(arguments: argparse.Namespace) -> int:
+    from pipeline.new_config import write
+
+    print(write(arguments.name, arguments.like))
     return DONE
 
 

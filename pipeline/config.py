@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_type_hints
+from typing import Any, ClassVar, Literal
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -30,12 +29,10 @@ from filters.neardup import NearDupConfig
 from filters.queries import load_all as load_queries
 from filters.semantic import SemanticConfig
 from filters.text import TextConfig, listed, word_files
+from pipeline.config_errors import ConfigError, sentence
+from pipeline.config_files import laid_over, read_preset, read_yaml, with_presets
 
 STRICT: dict[str, Any] = {"extra": "forbid"}
-
-
-class ConfigError(ValueError):
-    """The config cannot be run; the message is one sentence that names the key and the fix."""
 
 
 @dataclass(frozen=True)
@@ -183,9 +180,6 @@ class Config:
                 raise ValueError(f"balance.caps.{language} needs match.queries to name a list for {language}")
 
 
-PRESETS = Path(__file__).parent.parent / "configs" / "presets"
-
-
 def load(path: str, overrides: Sequence[str] = (), out: str | None = None, presets: Sequence[str] = ()) -> Config:
     """Read a YAML config, lay presets over it, apply `key=value` overrides, check everything.
 
@@ -196,56 +190,6 @@ def load(path: str, overrides: Sequence[str] = (), out: str | None = None, prese
     for name in presets:
         raw = laid_over(raw, read_preset(name))
     return build(with_overrides(raw, overrides), path, out)
-
-
-def with_presets(raw: Mapping[str, Any], within: tuple[str, ...] = ()) -> dict[str, Any]:
-    """A config laid over the presets that its key `presets` names, the later over the earlier. Raises ConfigError."""
-    below: dict[str, Any] = {}
-    own = dict(raw)
-    names = own.pop("presets", None) or []
-    for name in [names] if isinstance(names, str) else names:
-        below = laid_over(below, read_preset(name, within))
-    return laid_over(below, own)
-
-
-def laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Two mappings as one: sections are merged key by key; of anything else, lists too, what lies above counts."""
-    merged = dict(below)
-    for key, value in above.items():
-        under = merged.get(key)
-        merged[key] = laid_over(under, value) if isinstance(under, dict) and isinstance(value, dict) else value
-    return merged
-
-
-def read_preset(name: Any, within: tuple[str, ...] = ()) -> dict[str, Any]:
-    """A preset of configs/presets by its name, or any YAML file by its path. Raises ConfigError."""
-    if isinstance(name, str) and name.endswith((".yaml", ".yml")):
-        if name in within:
-            raise ConfigError(f"the preset {name} names itself, by way of {', '.join(within)}")
-        return with_presets(read_yaml(name), (*within, name))
-    known = sorted(file.stem for file in PRESETS.glob("*.yaml"))
-    if name not in known:
-        raise ConfigError(f"there is no preset {name}; there are {', '.join(known)}, and any YAML file by its path")
-    return read_yaml(str(PRESETS / f"{name}.yaml"))
-
-
-def read_yaml(path: str) -> dict[str, Any]:
-    """A config file's mapping. Raises ConfigError."""
-    try:
-        raw = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        near = difflib.get_close_matches(path, [str(p) for p in Path("configs").glob("*.yaml")], n=1, cutoff=0.3)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise ConfigError(f"there is no config {path}{hint}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from None
-    except yaml.YAMLError as error:
-        where = getattr(error, "problem_mark", None)
-        line = f", line {where.line + 1}" if where else ""
-        raise ConfigError(f"{path}{line} is not YAML: {getattr(error, 'problem', error)}") from None
-    if not isinstance(raw, dict):
-        raise ConfigError(f"{path} must hold keys and values, for example `sources: [crawl.warc.gz]`")
-    return raw
 
 
 def with_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -271,6 +215,9 @@ def with_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, A
 def build(raw: Mapping[str, Any], path: str = "config", out: str | None = None) -> Config:
     """Check a mapping and make the config. Raises ConfigError."""
     raw = with_presets(raw)
+    # A section that holds nothing but comments is empty.
+    sections = {item.name for item in fields(Config) if is_dataclass(item.default_factory)}
+    raw = {key: {} if value is None and key in sections else value for key, value in raw.items()}
     if isinstance(raw.get("sources"), str):
         raw = {**raw, "sources": [raw["sources"]]}
     if out:
@@ -282,35 +229,6 @@ def build(raw: Mapping[str, Any], path: str = "config", out: str | None = None) 
     if not config.out:
         raise ConfigError(f"{path} names no `out`, and no --out was given: where shall the dataset go?")
     return config
-
-
-def sentence(error: ValidationError, owner: type) -> str:
-    """The first problem of a config's validation, as one sentence that names the key. owner: the config's dataclass."""
-    problem = error.errors()[0]
-    where = [str(part) for part in problem["loc"]]
-    key = ".".join(where) or "the config"
-    if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        known = _keys(owner, where[:-1])
-        near = difflib.get_close_matches(where[-1], known, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(known)}"
-        return f"there is no key {key}; {hint}"
-    if problem["type"] in ("missing", "missing_argument"):
-        return f"the key {key} is missing"
-    message = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "value_error":
-        return f"{key}: {message}" if where else message
-    return f"{key}: {message[0].lower()}{message[1:]}, not {problem['input']!r}"
-
-
-def _keys(owner: Any, path: Sequence[str]) -> list[str]:
-    """The keys that a section of the config knows."""
-    for part in path:
-        if part.isdigit():
-            continue
-        hint = get_type_hints(owner).get(part)
-        args = [arg for arg in getattr(hint, "__args__", ()) if is_dataclass(arg)]
-        owner = args[0] if args else hint
-    return [item.name for item in fields(owner)] if is_dataclass(owner) else []
 
 
 def check_inputs(config: Config) -> None:

@@ -32,7 +32,8 @@ from dataset.views import Dataset
 from filters.decontaminate import EMBEDDING, EMBEDDINGS, DecontaminateConfig, Embed, find, unit
 from filters.onnx import load as load_model
 from filters.perceptual import pdq
-from pipeline.config import ConfigError, read_yaml, sentence
+from pipeline.config_errors import ConfigError, sentence
+from pipeline.config_files import read_yaml
 from pipeline.rows import alive
 from pipeline.stages.common import settings
 from train.evaluate.load import Encoder, load

@@ -18,7 +18,9 @@ from dataset.storage import Storage, absolute, filesystem
 from dataset.tables import to_parquet
 from filters.lines import locate
 from filters.queries import QUERY_LIST, Counted, QueriesConfig, build
-from pipeline.config import ConfigError, plain, read_yaml, sentence, with_overrides
+from pipeline.config import plain, with_overrides
+from pipeline.config_errors import ConfigError, sentence
+from pipeline.config_files import read_yaml
 from pipeline.executor import InlineExecutor, RayExecutor
 from pipeline.plan import file_checksum
 from pipeline.progress import working_dir

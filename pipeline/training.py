@@ -13,7 +13,9 @@ from rich.console import Console
 from rich.progress import TaskID
 
 from dataset.storage import Storage, is_local
-from pipeline.config import ConfigError, read_yaml, with_overrides
+from pipeline.config import with_overrides
+from pipeline.config_errors import ConfigError
+from pipeline.config_files import read_yaml
 from pipeline.progress import PLAIN_SECONDS, bars
 from train.card import EVALUATION
 from train.config import TrainConfig, load

@@ -13,8 +13,8 @@ from crawl.extract import ExtractConfig
 from crawl.html import TEXT_SOURCES
 from pipeline.build import build
 from pipeline.cli import main
-from pipeline.config import PRESETS
 from pipeline.config import build as make_config
+from pipeline.config_files import PRESETS
 from tests.crawl.warc_bytes import http, members, page, record
 from train.config import load as load_training
 

@@ -1,0 +1,113 @@
+"""Where config files are: the user's own, and those that openwit carries, each of which can be named without a path."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline.config_errors import ConfigError
+
+_CHECKOUT = Path(__file__).resolve().parent.parent / "configs"
+CARRIED = _CHECKOUT if _CHECKOUT.is_dir() else Path(__file__).resolve().parent.parent / "openwit" / "configs"
+"""The configs that openwit carries: the checkout's folder, or the copy of it in an installed wheel."""
+PRESETS = CARRIED / "presets"
+
+
+def find(name: str) -> Path:
+    """The config file that is meant by a path, or by the name of a config that openwit carries.
+
+    `mine.yaml` and `configs/archive.yaml` are files. Where there is no such file, `archive`, `train/clip_vit_b32` and
+    `configs/archive.yaml` name what openwit carries.
+
+    Raises:
+        ConfigError: neither is there.
+    """
+    path = Path(name).expanduser()
+    if path.is_file():
+        return path
+    if not path.is_absolute():
+        inner = Path(*path.parts[1:]) if path.parts[:1] == ("configs",) else path
+        carried = CARRIED / inner
+        for candidate in (carried, carried.with_name(f"{carried.name}.yaml")):
+            if candidate.is_file() and candidate.suffix == ".yaml" and CARRIED in candidate.resolve().parents:
+                return candidate
+    if path.is_dir():
+        raise ConfigError(f"{name} is a folder; a config is a YAML file")
+    known = [*(str(file) for file in Path("configs").glob("*.yaml")), *carried_names()]
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.3)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise ConfigError(f"there is no config {name}{hint}")
+
+
+def carried_names() -> list[str]:
+    """The names of the configs that openwit carries, presets left out: archive, train/clip_vit_b32."""
+    files = sorted(CARRIED.glob("**/*.yaml"))
+    return [str(file.relative_to(CARRIED).with_suffix("")) for file in files if PRESETS not in file.parents]
+
+
+def with_presets(raw: Mapping[str, Any], within: tuple[str, ...] = ()) -> dict[str, Any]:
+    """A config laid over the presets that its key `presets` names, the later over the earlier. Raises ConfigError."""
+    below: dict[str, Any] = {}
+    own = dict(raw)
+    names = own.pop("presets", None) or []
+    for name in [names] if isinstance(names, str) else names:
+        below = laid_over(below, read_preset(name, within))
+    return laid_over(below, own)
+
+
+def laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Two mappings as one: sections are merged key by key; of anything else, lists too, what lies above counts."""
+    merged = dict(below)
+    for key, value in above.items():
+        under = merged.get(key)
+        merged[key] = laid_over(under, value) if isinstance(under, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def read_preset(name: Any, within: tuple[str, ...] = ()) -> dict[str, Any]:
+    """A preset of configs/presets by its name, or any YAML file by its path. Raises ConfigError."""
+    if isinstance(name, str) and name.endswith((".yaml", ".yml")):
+        if name in within:
+            raise ConfigError(f"the preset {name} names itself, by way of {', '.join(within)}")
+        return with_presets(read_yaml(name), (*within, name))
+    known = sorted(file.stem for file in PRESETS.glob("*.yaml"))
+    if name not in known:
+        raise ConfigError(f"there is no preset {name}; there are {', '.join(known)}, and any YAML file by its path")
+    return read_yaml(str(PRESETS / f"{name}.yaml"))
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML whose keys are distinct: of two equal ones, PyYAML takes the last and says nothing."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """See PyYAML. Raises MarkedYAMLError for a key that stands twice."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.tag == "tag:yaml.org,2002:merge" or not isinstance(key, yaml.ScalarNode):
+                continue
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value} stands here for the second time", key.start_mark
+                )
+            seen.add(key.value)
+        return dict(super().construct_mapping(node, deep))
+
+
+def read_yaml(path: str) -> dict[str, Any]:
+    """A config file's mapping. Raises ConfigError."""
+    file = find(path)
+    try:
+        raw = yaml.load(file.read_text(encoding="utf-8"), _Loader)  # noqa: S506 (a SafeLoader)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        line = f", line {where.line + 1}" if where else ""
+        raise ConfigError(f"{path}{line} cannot be read as YAML: {getattr(error, 'problem', None) or error}") from None
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path} must hold keys and values, for example `sources: [crawl.warc.gz]`")
+    return raw
