@@ -18,6 +18,8 @@ from typing import Any, TypeVar
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from dataset.hosts import canonical_host
+
 _NOT_PUBLIC = tuple(
     ip_network(network)
     for network in (
@@ -81,7 +83,7 @@ class Guard(AbstractResolver):
     """
 
     def __init__(self, resolve: Mapping[str, str]):
-        self._resolve = {host.lower(): endpoint(target) for host, target in resolve.items()}
+        self._resolve = {canonical_host(host): endpoint(target) for host, target in resolve.items()}
         self._named = frozenset(address for address, _ in self._resolve.values())
         self._threads = ThreadPoolExecutor(_DNS_THREADS, thread_name_prefix="dns")
 
@@ -116,7 +118,7 @@ class Guard(AbstractResolver):
 
     def _named_address(self, host: str, port: int) -> tuple[str, int] | None:
         """Where the config says that a host is."""
-        named = self._resolve.get(host.rstrip(".").lower())
+        named = self._resolve.get(canonical_host(host))
         return None if named is None else (named[0], named[1] or port)
 
     def _addresses(self, host: str, port: int) -> list[tuple[str, int]]:

@@ -11,7 +11,6 @@ import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
-from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,12 +18,13 @@ import pyarrow.parquet as pq
 
 from crawl.observations import Ingested, Refusal
 from crawl.urls import canonical_url
+from dataset.hosts import hostname
 from dataset.storage import open_input
 
 ADOPTED = pa.schema(
     [
         ("url", pa.string()),  # canonical
-        ("host", pa.string()),  # host[:port]
+        ("host", pa.string()),  # as dataset.hosts has it
         ("tar", pa.string()),
         ("offset", pa.int64()),  # of the image's bytes in the tar
         ("length", pa.int64()),
@@ -81,7 +81,7 @@ def index(parquet: str) -> pa.Table:
             rows.append(
                 {
                     "url": url,
-                    "host": urlsplit(url).netloc,
+                    "host": hostname(url),
                     "tar": _tar(parquet),
                     "offset": place[0],
                     "length": place[1],

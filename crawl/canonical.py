@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from crawl.clean import to_arrow
-from crawl.urls import MAX_URL_CHARS, TRACKING, as_written, canonical_url, host_of, is_placeholder
+from crawl.urls import MAX_URL_CHARS, TRACKING, as_written, canonical_url, is_placeholder
+from dataset.hosts import hostname
 
 # URLs that the WHATWG URL standard's parser leaves as they are. Host: lower-case labels without the double hyphen of
 # Punycode, the last with a letter first, for else it may be an IPv4 address. Path and query: no character of their
@@ -33,7 +34,8 @@ _LIKE_PLACEHOLDER = (
 def canonical_urls(
     urls: Sequence[str] | pa.Array, bases: Sequence[str | None], of: np.ndarray
 ) -> tuple[pa.Array, pa.Array]:
-    """The canonical form of each URL as `crawl.urls.canonical_url` has it, or it as written; and its host, or nothing.
+    """The canonical form of each URL as `crawl.urls.canonical_url` has it, or it as written; and its host,
+    as `dataset.hosts` has it, or nothing.
 
     Args:
         urls: shape (n,), absolute or relative.
@@ -62,7 +64,7 @@ def canonical_urls(
             pa.array([as_written(url) if found is None else found for url, found in parsed], pa.string()),
         ),
         pc.replace_with_mask(
-            hosts, unknown, pa.array(["" if found is None else host_of(found) for _, found in parsed], pa.string())
+            hosts, unknown, pa.array(["" if found is None else hostname(found) for _, found in parsed], pa.string())
         ),
     )
 

@@ -19,8 +19,9 @@ from multidict import CIMultiDictProxy
 from crawl import robots, tdm
 from crawl.answers import Refused, Response
 from crawl.fetch_config import FetchConfig
-from crawl.http import Check, Client, backoff_s, hostname
+from crawl.http import Check, Client, backoff_s
 from crawl.observations import Ingested, Observation, Refusal, now, observe, unchanged
+from dataset.hosts import hostname
 from dataset.ids import hash64
 
 _ACCEPT = "image/webp,image/png,image/jpeg,image/gif,image/*;q=0.8,*/*;q=0.5"

@@ -28,10 +28,11 @@ from warcio.warcwriter import WARCWriter
 from crawl.answers import Refused, Response
 from crawl.fetch import visit
 from crawl.fetch_config import FetchConfig
-from crawl.http import Client, hostname
+from crawl.http import Client
 from crawl.images import sniff
 from crawl.observations import now
 from crawl.urls import canonical_url
+from dataset.hosts import hostname
 from dataset.storage import TEMPORARY, filesystem
 
 _ACCEPT = "text/html,application/xhtml+xml;q=0.9"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from crawl.urls import canonical_url, host_of
+from crawl.urls import canonical_url
+from dataset.hosts import hostname
 from dataset.schema import ARCHIVE_IMAGES, ARCHIVE_LEADS
 
 
@@ -44,7 +45,7 @@ class HeldImages:
         urls = [url for url, _, _ in self._images]
         columns = {
             "url": urls,
-            "host": [host_of(url) for url in urls],
+            "host": [hostname(url) for url in urls],
             "final_url": urls,
             "media_type": [media_type for _, media_type, _ in self._images],
             "archive": [self._archive] * len(urls),
@@ -56,9 +57,9 @@ class HeldImages:
         """ARCHIVE_LEADS, in the archive's order, one a URL."""
         columns = {
             "url": list(self._leads),
-            "host": [host_of(url) for url in self._leads],
+            "host": [hostname(url) for url in self._leads],
             "target": [target for target, _ in self._leads.values()],
-            "target_host": [host_of(target) for target, _ in self._leads.values()],
+            "target_host": [hostname(target) for target, _ in self._leads.values()],
             "is_redirect": [is_redirect for _, is_redirect in self._leads.values()],
         }
         return pa.table(columns, ARCHIVE_LEADS)

@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Callable, Container, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from types import TracebackType
-from urllib.parse import urlsplit
 
 import aiohttp
 from multidict import CIMultiDictProxy
@@ -23,6 +22,7 @@ from crawl.addresses import Guard, PrivateAddressError
 from crawl.answers import Pace, Refused, Response, Room, read_body, refusal, retry_after_s
 from crawl.fetch_config import FetchConfig
 from crawl.urls import canonical_url
+from dataset.hosts import hostname, site_of
 
 MAX_RETRY_AFTER_S = 30.0
 """A host that asks for a longer pause is left alone for the rest of the call."""
@@ -225,8 +225,7 @@ class Client:
 
     async def _rules_of(self, url: str) -> _Rules:
         """The rules of the URL's site, asked for once; Refused if they cannot be had."""
-        parts = urlsplit(url)
-        site = f"{parts.scheme}://{parts.netloc}"
+        site = site_of(url)
         task = self._rules.get(site)
         if task is None:
             if len(self._rules) >= _RULES_KEPT:
@@ -332,20 +331,12 @@ class Client:
 
 
 def opted_out(host: str, domains: Container[str]) -> str | None:
-    """The domain of a list that a host is, or is below."""
+    """The domain of a list that a host is, or is below; both as `dataset.hosts` spells them."""
     while host:
         if host in domains:
             return host
         host = host.partition(".")[2]
     return None
-
-
-def hostname(url: str) -> str:
-    """The host of an absolute URL, lower case, without port; empty if it has none."""
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:
-        return ""
 
 
 def backoff_s(attempt: int) -> float:

@@ -23,6 +23,7 @@ from crawl.fetch_config import FetchConfig
 from crawl.http import opted_out as on_list
 from crawl.observations import Ingested, Observation, Refusal, now, observe
 from crawl.robots import REFUSALS, product_token
+from dataset.hosts import canonical_host
 
 _PIECE_BYTES = 64 * 1024
 _OURS = re.compile(
@@ -176,7 +177,7 @@ class _Handler(urllib.request.AbstractHTTPHandler):
 
     def _open_socket(self, host: str, port: int, seconds: float) -> _Socket:
         ends = time.monotonic() + seconds
-        domain = on_list(host, self._opted_out)
+        domain = on_list(canonical_host(host), self._opted_out)
         if domain is not None:
             raise OSError(f"domain_opted_out: {domain} is on the opt-out list")
         try:

@@ -9,6 +9,8 @@ from itertools import product
 
 import can_ada
 
+from dataset.hosts import mapped
+
 MAX_URL_CHARS = 2_048
 """Longer URLs are refused: sitemaps.org's limit for an address, which search engines and browsers' caches share."""
 
@@ -68,6 +70,7 @@ def canonical_url(url: str, base: str | None = None) -> str | None:
             return None
     if not url.isascii():
         url = scalar_values(url)
+    url = mapped(url)
     try:
         # An absolute URL does not depend on its base, and parsing it alone is ten times as fast.
         if base is None or url.startswith(_HTTP):
@@ -101,11 +104,6 @@ def _base(url: str) -> can_ada.URL | None:
         return can_ada.parse(url)
     except ValueError:
         return None
-
-
-def host_of(url: str) -> str:
-    """host[:port] of a canonical URL, as it stands in a Host header; empty for anything else."""
-    return url.split("/", 3)[2] if url.startswith(_HTTP) else ""
 
 
 def as_written(url: str) -> str:

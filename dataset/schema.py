@@ -35,7 +35,7 @@ CANDIDATES = pa.schema(
         ("text", pa.string()),  # cleaned, personal data masked; never changed later
         ("text_source", pa.string()),  # of crawl.html.TEXT_SOURCES
         ("personal_data", pa.list_(pa.string())),  # the kind of each mask in the text, of crawl.personal_data.KINDS
-        ("host", pa.string()),  # host[:port] of url, as it would stand in a Host header
+        ("host", pa.string()),  # of url, as dataset.hosts has it: without port and final dot
         ("page_url", pa.string()),
         ("page_status", pa.int32()),  # HTTP status of the page's response
         ("page_language", pa.string()),  # as declared by the page (html lang), null if it does not say

@@ -15,40 +15,45 @@ import hashlib
 import io
 import tarfile
 from collections.abc import Iterator, Sequence
+from urllib.parse import quote
 
-import can_ada
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import fs
 
 from dataset import sql
+from dataset.hosts import canonical_host
 from dataset.storage import filesystem, open_input
 from filters.lines import lines_of
 
 ENTRY = pa.struct([("entry", pa.string()), ("list", pa.string()), ("category", pa.string())])
 """An entry that an address is below, its list as the config names it, and its category there; null if it has none."""
+_SAFE = "!$%&'()*+,/:;=?@[]|~"  # what a path or query holds as it is
 _FILES = ("domains", "urls")  # of a category; squidGuard's third, `expressions`, is not read
 _INDEX_MEMORY = "8GB"  # for the sort of some ten million entries, at most
 
 
+# Entries spelled as in a canonical URL. The last label of a name begins with a letter, for else it
+# may be an IPv4 address.
+_PLAIN = r"^(?:[a-z0-9_-]+\.)*[a-z][a-z0-9_-]*(?:/[!$&()*+,./0-9:;=?@a-z\[\]_|~-]*)?$"
+
+
 def _normal(lines: pa.Array) -> pa.Array:
-    """Entries as they are compared, in ASCII as hosts stand in canonical URLs: lower case, no scheme, `*.`, port, slash
-    at the end, or `www.` before a path."""
+    """Entries as they are compared: the host as `dataset.hosts` spells it, a path percent-encoded; all in lower case,
+    without scheme, `*.`, slash at the end, or `www.` before a path."""
     entries = pc.utf8_lower(lines.filter(pc.invert(pc.starts_with(lines, "#"))))
     entries = pc.replace_substring_regex(entries, r"^[a-z]+://(?:[^/@]*@)?|^\*?\.|[/.]+$", "")
-    entries = pc.replace_substring_regex(entries, r"^(?:www\d?\.)?([^/:]+)(?::\d+)?/", r"\1/")
-    ascii_ = pc.string_is_ascii(entries)
-    others = [_punycode(entry) for entry in entries.filter(pc.invert(ascii_)).to_pylist()]
-    return pa.concat_arrays([entries.filter(ascii_), pa.array(others, pa.string())])
+    plain = pc.and_not(pc.match_substring_regex(entries, _PLAIN), pc.match_substring_regex(entries, r"xn--|/\."))
+    others = [_spelled(entry) for entry in entries.filter(pc.invert(plain)).to_pylist()]
+    entries = pa.concat_arrays([entries.filter(plain), pa.array(others, pa.string())])
+    return pc.replace_substring_regex(entries, r"^www\d?\.([^/]+/)", r"\1")
 
 
-def _punycode(entry: str) -> str:
-    host, slash, path = entry.partition("/")
-    try:
-        return f"{can_ada.parse(f'http://{host}/').hostname}{slash}{path}"
-    except ValueError:
-        return entry
+def _spelled(entry: str) -> str:
+    host, slash, rest = entry.partition("/")
+    path = quote(rest, _SAFE).lower()  # lower case, as the addresses that are looked up
+    return f"{canonical_host(host)}{slash}{path}"
 
 
 def _read(name: str) -> Iterator[tuple[str | None, pa.Array]]:
@@ -159,7 +164,8 @@ SELECT name, suffix, md5_number_lower(suffix) AS hash FROM (
 ) ORDER BY name, suffix
 """
 _PLACES = r"""
-SELECT row, position, regexp_extract(url, '^[a-z][a-z0-9+.-]*://(?:[^/?#@]*@)?(\[[^\]/]*\]|[^/?#:]*)', 1) AS name,
+SELECT row, position,
+       rtrim(regexp_extract(url, '^[a-z][a-z0-9+.-]*://(?:[^/?#@]*@)?(\[[^\]/]*\]|[^/?#:]*)', 1), '.') AS name,
        regexp_extract(url, '^[a-z][a-z0-9+.-]*://[^/?#]*([^#]*)', 1, 's') AS path
 FROM (
     SELECT row, 0 AS position, lower(url) AS url FROM rows

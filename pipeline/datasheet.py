@@ -39,8 +39,8 @@ SELECT quantile_disc(length(text), [0.05, 0.5, 0.95]) AS characters,
        quantile_disc(least(width, height), [0.05, 0.5, 0.95]) AS side
 FROM pairs
 """
-_HOSTS_OF_PAIRS = """
-SELECT regexp_extract(url, '^https?://([^/]*)', 1) AS host, count(*) AS pairs,
+_HOSTS_OF_PAIRS = r"""
+SELECT regexp_extract(url, '^https?://(\[[^\]]*\]|[^/:]*?)\.*(?::\d+)?/', 1) AS host, count(*) AS pairs,
        round(100.0 * count(*) / sum(count(*)) OVER (), 2) AS percent_of_pairs, count(*) OVER () AS hosts
 FROM pairs GROUP BY host ORDER BY pairs DESC, host LIMIT $most
 """

@@ -37,10 +37,11 @@ _SOURCES = 100
 _CURVE_POINTS = 240
 _LENGTHS = (0, 10, 20, 30, 40, 50, 60, 80, 100, 150, 200, 300, 500, 1000)
 
-_TOTALS = """
+_TOTALS = r"""
 SELECT (SELECT count(*) FROM candidates) AS candidates, (SELECT count(*) FROM sources) AS sources,
        count(*) AS pairs, count(DISTINCT sha256) AS images, count(DISTINCT text) AS texts,
-       count(DISTINCT regexp_extract(url, '^https?://([^/]*)', 1)) AS hosts, count(DISTINCT shard) AS shards,
+       count(DISTINCT regexp_extract(url, '^https?://(\[[^\]]*\]|[^/:]*?)\.*(?::\d+)?/', 1)) AS hosts,
+       count(DISTINCT shard) AS shards,
        count(*) FILTER (WHERE split = 'heldout') AS heldout, coalesce(sum(size), 0)::BIGINT AS bytes
 FROM pairs
 """

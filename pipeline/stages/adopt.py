@@ -14,7 +14,7 @@ from pipeline.sources import Source, files
 from pipeline.stages.prebalance import partition_of
 
 
-@phase("fetch.adopt")
+@phase("fetch.adopt", version=2)
 def adopt(context: Context) -> Result:
     """One file's images, where their URLs' pairs are."""
     images = adopted.index(context.task.hints["location"])

@@ -22,10 +22,11 @@ from crawl import adopted, img2dataset_engine, store
 from crawl.archives import read_bodies
 from crawl.fetch import fetch
 from crawl.fetch_config import FetchConfig
-from crawl.http import hostname, opted_out
+from crawl.http import opted_out
 from crawl.images import ImageConfig, Listed, ingest
 from crawl.observations import OK, Ingested, Observation, Refusal, observe
 from dataset.commits import FileRef, fingerprint
+from dataset.hosts import hostname
 from dataset.ids import pair_id
 from dataset.reasons import TRANSIENT
 from dataset.schema import ARCHIVE_IMAGES, IMAGES, OBSERVATIONS, VERDICTS
@@ -48,13 +49,13 @@ _KEPT_OF_LISTED = ("url", "origin", "status", "final_url", "attempts", "fetched_
 ENGINES: dict[str, Callable[..., list[Observation]]] = {"openwit": fetch, "img2dataset": img2dataset_engine.fetch}
 
 
-@phase("fetch.domains")
+@phase("fetch.domains", version=2)
 def opted_out_domains(context: Context) -> Result:
     """`fetch.opted_out_domains`."""
     return built_domains(context)
 
 
-@phase("fetch.get", version=4)
+@phase("fetch.get", version=5)
 def get(context: Context) -> Result:
     """Every URL of the partition that the store lacks; then the newest observation of each."""
     urls = _urls(context)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+from dataset.hosts import canonical_host
 from filters.text import TextConfig, listed, measure_text, word_files
 from pipeline import custom
 from pipeline.config import ConfigError, options, plain
@@ -14,13 +15,13 @@ from pipeline.run import Run
 from pipeline.stages.common import built_domains, domain_index, domain_task, settings
 
 
-@phase("text.domains")
+@phase("text.domains", version=2)
 def domains(context: Context) -> Result:
     """`text.blocked_domains`."""
     return built_domains(context)
 
 
-@phase("text.measure", version=2)
+@phase("text.measure", version=3)
 def measure(context: Context) -> Result:
     """What is expensive to know of a text."""
     rows = take_units(context, alive_rows(context, ["url", "text", "page_url"]))
@@ -80,6 +81,7 @@ def run(run: Run) -> None:
         inputs = [
             {**item, "own": (Input(commit.files["measures"]),)} for item, commit in zip(inputs, answered, strict=True)
         ]
+    allowed = sorted(map(canonical_host, run.config.fetch.resolve))
     run.judge(
         "text",
         judge,
@@ -89,7 +91,7 @@ def run(run: Run) -> None:
                 partition.number,
                 {**partition.inputs(), **beside},
                 {
-                    "text": {**plain(asdict(config)), "allowed_hosts": sorted(run.config.fetch.resolve)},
+                    "text": {**plain(asdict(config)), "allowed_hosts": allowed},
                     "filters": custom.deciding(run.config, "text"),
                 },
             )

@@ -1,6 +1,7 @@
 -- The splits of the dataset: shards, pairs, distinct images, texts and hosts, and bytes; images and texts must not be shared.
 SELECT split, count(DISTINCT shard) AS shards, count(*) AS pairs, count(DISTINCT sha256) AS images,
-       count(DISTINCT text) AS texts, count(DISTINCT regexp_extract(url, '^https?://([^/]*)', 1)) AS hosts,
+       count(DISTINCT text) AS texts,
+       count(DISTINCT regexp_extract(url, '^https?://(\[[^\]]*\]|[^/:]*?)\.*(?::\d+)?/', 1)) AS hosts,
        sum(size)::BIGINT AS bytes,
        count(*) FILTER (WHERE sha256 IN (SELECT sha256 FROM pairs other WHERE other.split <> pairs.split))
            AS pairs_with_image_in_another_split,

@@ -131,3 +131,9 @@ def test_literal_addresses_are_checked_as_hosts() -> None:
     for host in ("127.0.0.1", "::1", "[::1]", "::ffff:7f00:1"):
         with pytest.raises(PrivateAddressError):
             guard.check(host)
+
+
+@pytest.mark.parametrize("named", ["Images.Test.", "IMAGES\u3002test", "images.test:80"])
+def test_the_config_names_a_host_in_any_spelling(named: str) -> None:
+    for host in ("images.test", "images.test."):
+        assert resolve(Guard({named: "127.0.0.1:81"}), host) == [("127.0.0.1", 81)]

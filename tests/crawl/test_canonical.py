@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crawl.canonical import canonical_urls, placeholders
-from crawl.urls import MAX_URL_CHARS, as_written, canonical_url, host_of, is_placeholder
+from crawl.urls import MAX_URL_CHARS, as_written, canonical_url, is_placeholder
+from dataset.hosts import hostname
 
 BASES = [
     "http://site.example/dir/page?q=/1",
@@ -84,7 +85,7 @@ WRITTEN = st.builds(
 
 def one_by_one(url: str, base: str | None) -> tuple[str, str]:
     found = canonical_url(url, base)
-    return (as_written(url), "") if found is None else (found, host_of(found))
+    return (as_written(url), "") if found is None else (found, hostname(found))
 
 
 @given(st.lists(st.tuples(WRITTEN, st.integers(0, len(BASES) - 1)), max_size=8))

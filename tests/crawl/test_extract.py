@@ -42,7 +42,7 @@ def test_a_candidate_has_everything(tmp_path: Path) -> None:
         "text": "Eine Katze",
         "text_source": "alt",
         "personal_data": [],
-        "host": "site.example:8080",
+        "host": "site.example",
         "page_url": "http://site.example:8080/x",
         "page_language": "de",
         "page_status": 200,

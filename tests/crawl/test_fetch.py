@@ -17,6 +17,7 @@ from crawl.fetch import fetch
 from crawl.fetch_config import FetchConfig
 from crawl.images import ImageConfig, ingest
 from crawl.observations import Ingested, Observation, Refusal
+from crawl.urls import canonical_url
 from dataset.reasons import REASONS
 from dataset.storage import Storage
 from tests.crawl.hostile_server import HostileServer, picture, running
@@ -221,6 +222,21 @@ def test_nothing_is_asked_of_a_domain_that_opted_out(server: HostileServer) -> N
     rows = fetch(urls, server.config(), accept, opted_out=frozenset({"opted-out.test", "nother.test", "test."}))
     assert [row.outcome for row in rows] == ["domain_opted_out", "domain_opted_out", "ok"]
     assert not [hit for hit in server.hits if hit.startswith("below.opted-out.test")]
+
+
+def test_a_host_that_opted_out_is_known_in_every_spelling(server: HostileServer) -> None:
+    hosts = ["opted-out.test.", "below.opted-out.test.", "OPTED-OUT.test", "opted-out.test:81", "opted－out。test"]
+    urls = [str(canonical_url(f"http://{host}/ok.jpg")) for host in hosts]
+    rows = fetch(urls, server.config(), accept, opted_out=frozenset({"opted-out.test"}))
+    assert {row.outcome for row in rows} == {"domain_opted_out"}
+    assert not [hit for hit in server.hits if "opted-out" in hit]
+
+
+def test_a_host_with_its_final_dot_has_one_turn_and_one_robots_txt(server: HostileServer) -> None:
+    urls = [f"http://images.test{dot}/many/{n}.jpg" for n in range(8) for dot in ("", ".")]
+    assert {row.outcome for row in fetch(urls, server.config(per_host_concurrency=1), accept)} == {"ok"}
+    assert server.hits["images.test/robots.txt"] == 1
+    assert get(server, "http://disallow.test./private/a.jpg").outcome == "robots_disallowed"
 
 
 @pytest.mark.parametrize("path", ["/tagged", "/dated"])

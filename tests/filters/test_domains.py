@@ -54,6 +54,30 @@ def test_domains_stand_for_what_is_below_them(tmp_path: Path) -> None:
     assert answers[7] == ["worse.example", "bad.example"]  # the image's first
 
 
+@pytest.mark.parametrize(
+    ("entry", "url"),
+    [
+        ("blocked.example.", "http://blocked.example/a"),
+        ("blocked.example", "http://blocked.example./a"),
+        ("blocked.example", "http://www.blocked.example.:8080/a"),
+        ("blocked.example:8080", "http://blocked.example/a"),
+        ("BLOCKED。example", "http://blocked.example/a"),
+        ("XN--BCHER-KVA.example", "http://xn--bcher-kva.example/a"),
+        ("faẞ.example", "http://xn--fa-hia.example/a"),
+        ("%62locked.example", "http://blocked.example/a"),
+        ("127.1", "http://127.0.0.1/a"),
+        ("::1", "http://[::1]:80/a"),
+        ("https://me@[2001:DB8:0::1]:80/", "http://[2001:db8::1]/a"),
+        ("blocked.example./bücher", "http://blocked.example/b%C3%BCcher/a"),
+        ("www.blocked.example.:80/a b", "http://blocked.example/a%20b/c"),
+    ],
+)
+def test_a_host_is_one_in_every_spelling(tmp_path: Path, entry: str, url: str) -> None:
+    (tmp_path / "list.txt").write_text(f"{entry}\n")
+    answers = found([tmp_path / "list.txt"], (url, ""), ("http://good.example/", url))
+    assert [len(entries) for entries in answers] == [1, 1]
+
+
 def test_addresses_stand_for_what_is_below_them(tmp_path: Path) -> None:
     path = tmp_path / "urls"
     path.write_text("http://www.Hosting.example:80/~Her/pics/\nhosting.example/adult\nshop.example/?cat=xxx\n")
