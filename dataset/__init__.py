@@ -1,7 +1,7 @@
 """What a dataset is: its tables, its store, its shards and the views to ask it questions.
 
->>> import dataset
->>> dataset.open("out/demo").sql("SELECT * FROM funnel")        # a DuckDB relation
+>>> import openwit
+>>> openwit.open("out/demo").sql("SELECT * FROM funnel")        # a DuckDB relation
 """
 
 from __future__ import annotations

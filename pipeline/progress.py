@@ -103,5 +103,6 @@ class PhaseProgress:
 
 
 def working_dir() -> Path:
-    """The repo's root: what Ray sends to a cluster."""
-    return Path(__file__).resolve().parent.parent
+    """What Ray sends to a cluster: the checkout; of an installed openwit, which the nodes must have too, this folder."""
+    root = Path(__file__).resolve().parent.parent
+    return root if (root / "pyproject.toml").is_file() else Path.cwd()

@@ -16,6 +16,7 @@ ALLOWED = {
     "filters": {"filters", "dataset"},
     "train": {"train", "dataset"},
     "pipeline": {"pipeline", "crawl", "filters", "train", "dataset"},
+    "openwit": {"openwit", "pipeline", "train", "dataset"},
 }
 HEAVY = {"dataset": {"ray", "torch"}, "train": {"ray", "duckdb", "fasttext", "pydantic"}}
 

@@ -1,0 +1,125 @@
+"""openwit in a notebook or a script: build a dataset, ask it, train on it.
+
+>>> import openwit
+>>> openwit.run("archive", out="out/mine", set={"sources": ["crawl.warc.gz"]})
+>>> openwit.open("out/mine").sql("SELECT reason, count(*) FROM dropped GROUP BY ALL")   # a DuckDB relation
+>>> print(openwit.explain("out/mine", "https://example.org/a.jpg")[0].as_text())
+>>> openwit.train("train_archive", set={"dataset": "out/mine"})
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dataset.views import Dataset
+    from pipeline.explain import Story
+    from train.loop import RunResult
+
+__all__ = ["explain", "open", "run", "train"]
+
+_ROOMS = ("crawl", "dataset", "filters", "pipeline", "train")
+
+
+def _check_rooms() -> None:
+    """Raises ImportError if another distribution's package stands where one of openwit's is expected.
+
+    The package index has other distributions that install a package called `dataset` or `pipeline`. One that lies in
+    the same folder as ours takes away its `__init__.py` alone, which holds nothing that openwit needs.
+    """
+    home = Path(__file__).resolve().parent.parent
+    for room in _ROOMS:
+        spec = importlib.util.find_spec(room)
+        places = [Path(place).resolve() for place in (spec.submodule_search_locations or ())] if spec else []
+        if home / room not in places:
+            found = f"is another one: {places[0]}" if places else "is missing"
+            raise ImportError(
+                f"openwit needs its own package {room!r}, which {found}; install openwit into a virtual environment of "
+                "its own, and start Python outside of folders of that name"
+            )
+
+
+_check_rooms()
+
+
+def open(out: str, **options: Any) -> Dataset:
+    """The dataset at a path or `s3://` URL; `.sql(query)` gives a DuckDB relation over its views.
+
+    Raises:
+        FileNotFoundError: there is no dataset.
+    """
+    from dataset.views import Dataset
+
+    return Dataset(out, **options)
+
+
+def run(
+    config: str,
+    out: str | None = None,
+    *,
+    set: Mapping[str, Any] | None = None,
+    presets: Sequence[str] = (),
+    to: str = "pack",
+) -> Dataset:
+    """Build or resume a dataset, as `wit run` does.
+
+    Args:
+        config: a YAML file, or the name of a config that openwit carries, such as `archive`.
+        out: where the dataset goes; by default the config's `out`.
+        set: keys to override, by their dotted names: `{"balance.cap": 1000}`.
+        presets: names of presets to lay over the config.
+        to: the last stage to run.
+
+    Raises:
+        ValueError: in one sentence, what is wrong with the config and how to mend it.
+    """
+    from dataset.views import Dataset
+    from pipeline.build import build
+    from pipeline.config import load
+
+    loaded = load(config, _overrides(set), out, presets)
+    build(loaded, to=to)
+    return Dataset(loaded.out)
+
+
+def train(config: str, out: str | None = None, *, set: Mapping[str, Any] | None = None) -> RunResult:
+    """Train a CLIP on a dataset's shards, or resume that, as `wit train` does.
+
+    Args:
+        config: a YAML file, or the name of a config that openwit carries, such as `train_archive`.
+        out: the run's folder; DATASET/runs/NAME by default.
+        set: keys to override: `{"dataset": "out/mine", "epochs": 10}`.
+
+    Raises:
+        ValueError: in one sentence, what is wrong with the config and how to mend it.
+    """
+    from pipeline.training import load_config, sentences
+    from train.loop import train as loop
+
+    checked = load_config(config, _overrides(set))
+    with sentences(config, checked):
+        return loop(checked, out)
+
+
+def explain(out: str, which: str) -> list[Story]:
+    """The whole story of an image or a pair, from the archive to its shard or to its reason; one for each occurrence.
+
+    Args:
+        out: the dataset.
+        which: an image's URL, or a pair_id: 32 hexadecimal digits, or the first 8 or more of them.
+    """
+    from pipeline.explain import explain as stories
+
+    return stories(out, which)
+
+
+def _overrides(values: Mapping[str, Any] | None) -> list[str]:
+    """Overrides as the command line writes them."""
+    import yaml
+
+    return [
+        f"{key}={yaml.safe_dump(value, default_flow_style=True, width=10_000)}" for key, value in (values or {}).items()
+    ]
