@@ -103,6 +103,6 @@ class PhaseProgress:
 
 
 def working_dir() -> Path:
-    """What Ray sends to a cluster: the checkout; of an installed openwit, which the nodes must have too, this folder."""
+    """What Ray sends to a cluster: the checkout; of an installed openwit, which the nodes have too, this folder."""
     root = Path(__file__).resolve().parent.parent
     return root if (root / "pyproject.toml").is_file() else Path.cwd()
