@@ -47,7 +47,13 @@ def write_chunk(storage: Storage, name: str, observations: Iterable[Observation]
     file = f"{FOLDER}/{name}-{checksum(blob)[:16]}.blob" if blob else None
     if file is not None:
         storage.write(file, blob)
-    if not storage.create(parquet, to_parquet(_table(rows, places, file), OBSERVATIONS).to_pybytes()):
+    try:
+        is_new = storage.create(parquet, to_parquet(_table(rows, places, file), OBSERVATIONS).to_pybytes())
+    except OSError:  # a full disk: what nobody names is not left behind
+        if file is not None:
+            storage.delete([file])
+        raise
+    if not is_new:
         raise FileExistsError(f"{storage.url_of(parquet)} was written by another process")
     return (parquet,) if file is None else (file, parquet)
 

@@ -55,13 +55,16 @@ def _is_usage(error: Exception) -> bool:
 
 
 def _is_expected(error: Exception) -> bool:
+    from dataset.faults import fault
     from dataset.lease import LeaseHeldError
 
-    return isinstance(error, LeaseHeldError)
+    return isinstance(error, LeaseHeldError) or fault(error) is not None or fault(error.__cause__ or error) is not None
 
 
 def _sentence(error: Exception) -> str:
-    text = " ".join(str(error).split())
+    from dataset import faults
+
+    text = faults.sentence(error) or " ".join(str(error).split())
     return text or type(error).__name__
 
 

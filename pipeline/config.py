@@ -15,6 +15,7 @@ from crawl.commoncrawl import CommonCrawlConfig
 from crawl.extract import ExtractConfig
 from crawl.fetch_config import FetchConfig
 from crawl.images import ImageConfig
+from dataset.faults import PATIENCE_S
 from dataset.reasons import REASONS
 from dataset.storage import is_local
 from filters.balance import BalanceConfig
@@ -105,13 +106,21 @@ class RunConfig:
     uses a GPU that it finds, the first of its node."""
     max_quarantined: int = 10
     """How many inputs (rows, files, URLs) may crash their worker before the run fails."""
+    patience_s: float = PATIENCE_S
+    """How long a task waits, in all, for an environment that fails (a full disk, a busy server, a lost node) and is
+    tried again; then the run ends, and the same command goes on where it was."""
     piece_bytes: int = 32 * 2**20
     """Bytes of archive in a partition: larger files are split, smaller ones share one."""
     pairs_per_partition: int = 10_000
     """About how many pairs, so URLs to fetch, a partition holds."""
 
     def __post_init__(self) -> None:
-        for key, least in (("max_quarantined", 0), ("piece_bytes", 2**16), ("pairs_per_partition", 1)):
+        for key, least in (
+            ("max_quarantined", 0),
+            ("patience_s", 0),
+            ("piece_bytes", 2**16),
+            ("pairs_per_partition", 1),
+        ):
             if getattr(self, key) < least:
                 raise ValueError(f"{key} must be at least {least}, not {getattr(self, key)}")
         if self.gpus_per_model_task < 0 or (self.gpus_per_model_task > 1 and self.gpus_per_model_task % 1):
@@ -263,7 +272,7 @@ def check_inputs(config: Config) -> None:
 def effective(config: Config) -> str:
     """The whole config as YAML, defaults included, without what changes nothing but the time."""
     values = asdict(config)
-    for key in ("workers", "address", "gpus_per_model_task"):
+    for key in ("workers", "address", "gpus_per_model_task", "patience_s"):
         values["run"].pop(key)
     values.pop("out")
     return yaml.safe_dump(plain(values), sort_keys=False, allow_unicode=True)

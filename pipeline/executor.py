@@ -1,7 +1,6 @@
 """Runs tasks: in Ray workers with bounded work in flight, or in this process. We write no scheduler.
 
-A task that fails is tried again; one that keeps failing is bisected down to the units (rows, pieces, URLs) that crash
-or exhaust a worker, which then go into quarantine, within the config's failure budget.
+What is done about tasks that fail: see `pipeline.engine.containment`.
 """
 
 from __future__ import annotations
@@ -11,16 +10,15 @@ import math
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from dataset.commits import Commit
 from dataset.storage import is_local
 from pipeline.config import ConfigError
+from pipeline.engine.failures import Failure
 from pipeline.phase import PHASES, Task, execute
-from pipeline.rows import ConservationError
 
 log = logging.getLogger("wit")
 
@@ -30,14 +28,10 @@ _COUNT_SECONDS = 5.0  # how often the cluster is looked at for nodes that have c
 _ASK_SECONDS = 60.0  # how long a node may take to start a worker and look for a folder
 
 
-class PhaseFailedError(RuntimeError):
-    """A task failed and could not be contained."""
-
-
 class Executor(Protocol):
     """Where tasks run."""
 
-    def run(self, url: str, tasks: Sequence[Task]) -> Iterator[tuple[Task, Commit | Exception]]:
+    def run(self, url: str, tasks: Sequence[Task]) -> Iterator[tuple[Task, Commit | Failure]]:
         """Do the tasks, in any order; a failure is an answer."""
         ...
 
@@ -49,13 +43,13 @@ class Executor(Protocol):
 class InlineExecutor:
     """In this process, one after the other: for debugging, and for tests of a stage."""
 
-    def run(self, url: str, tasks: Sequence[Task]) -> Iterator[tuple[Task, Commit | Exception]]:
+    def run(self, url: str, tasks: Sequence[Task]) -> Iterator[tuple[Task, Commit | Failure]]:
         """See `Executor`."""
         for task in tasks:
             try:
                 yield task, execute(url, PHASES[task.phase].module, task)
             except Exception as error:
-                yield task, error
+                yield task, Failure(error)
 
     def close(self) -> None:
         """Nothing to let go of."""
@@ -116,7 +110,7 @@ class RayExecutor:
                 "or leave out --address to run on this machine"
             ) from error
 
-    def run(self, url: str, tasks: Sequence[Task]) -> Iterator[tuple[Task, Commit | Exception]]:
+    def run(self, url: str, tasks: Sequence[Task]) -> Iterator[tuple[Task, Commit | Failure]]:
         """See `Executor`."""
         self._start()
         self._check_gpus(tasks)
@@ -141,7 +135,7 @@ class RayExecutor:
                 try:
                     yield task, self._ray.get(reference)
                 except Exception as error:
-                    yield task, unwrap(error)
+                    yield task, Failure(unwrap(error))
 
     def _bound(self) -> int:
         """How many tasks may be in flight."""
@@ -204,76 +198,3 @@ def unwrap(error: Exception) -> Exception:
     """The exception of our own code inside a RayTaskError, or the error itself."""
     cause = getattr(error, "cause", None)
     return cause if isinstance(cause, Exception) else error
-
-
-def contained(
-    executor: Executor,
-    url: str,
-    tasks: Sequence[Task],
-    budget: int,
-    on_done: Callable[[Task, Commit], None],
-) -> dict[int, Commit]:
-    """Do all tasks; isolate and quarantine what keeps crashing.
-
-    Args:
-        budget: how many units may be quarantined in this call before the run fails.
-
-    Returns:
-        partition -> commit.
-
-    Raises:
-        PhaseFailedError: a task failed whose failure is not one unit's, or the budget is spent.
-    """
-    commits: dict[int, Commit] = {}
-    failed: list[tuple[Task, Exception]] = []
-    for task, answer in executor.run(url, tasks):
-        if isinstance(answer, Commit):
-            commits[task.partition] = answer
-            on_done(task, answer)
-        elif isinstance(answer, ConservationError):
-            raise answer
-        else:
-            failed.append((task, answer))
-    for task, error in failed:
-        log.warning("%s: partition %d failed (%s); looking for the cause", task.phase, task.partition, brief(error))
-        poison = _isolate(executor, url, task, budget)
-        if len(poison) > budget:
-            raise PhaseFailedError(
-                f"{task.phase}: more than {budget} inputs of partition {task.partition} crash their worker "
-                f"({brief(error)}); raise run.max_quarantined if that is expected"
-            ) from error
-        budget -= len(poison)
-        retry = replace(task, without=tuple(poison))
-        ((_, answer),) = list(executor.run(url, [retry]))
-        if not isinstance(answer, Commit):
-            raise PhaseFailedError(f"{task.phase}: partition {task.partition} failed: {brief(answer)}") from answer
-        if poison:
-            log.warning("%s: partition %d: %d inputs quarantined", task.phase, task.partition, len(poison))
-        commits[task.partition] = answer
-        on_done(task, answer)
-    return commits
-
-
-def _isolate(executor: Executor, url: str, task: Task, budget: int) -> list[int]:
-    """The units that fail on their own, found by bisecting; stops once more than the budget are found."""
-    poison: list[int] = []
-    ranges = [(0, task.units)] if task.units else []
-    while ranges and len(poison) <= budget:
-        probes = [replace(task, only=span) for span in ranges]
-        ranges = []
-        for probe, answer in sorted(executor.run(url, probes), key=lambda item: item[0].only or (0, 0)):
-            if isinstance(answer, Commit):
-                continue
-            first, last = probe.only or (0, 0)
-            if last - first == 1:
-                poison.append(first)
-            else:
-                middle = (first + last) // 2
-                ranges += [(first, middle), (middle, last)]
-    return sorted(poison)
-
-
-def brief(error: BaseException) -> str:
-    """An exception as one line."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else ''}"[:300]

@@ -28,10 +28,12 @@ class Tally:
         partition: its number.
         partitions: how many there are.
         urls: how many the partition has to get.
+        is_shown: whether anything is written.
     """
 
-    def __init__(self, storage: Storage, partition: int, partitions: int, urls: int):
+    def __init__(self, storage: Storage, partition: int, partitions: int, urls: int, is_shown: bool = True):
         self._storage = storage
+        self._is_shown = is_shown
         self._name = f"{FOLDER}/{partition:05d}.json"
         self._facts = {"partitions": partitions, "urls": urls, "began": time.time()}
         self._outcomes: Counter[str] = Counter()
@@ -56,6 +58,8 @@ class Tally:
 
     def write(self) -> None:
         """Write the counts; a failure to is no reason to stop."""
+        if not self._is_shown:
+            return
         self._next = time.monotonic() + EVERY_S
         line = {**self._facts, "updated": time.time(), "outcomes": dict(sorted(self._outcomes.items()))}
         with contextlib.suppress(OSError):

@@ -18,6 +18,7 @@ from dataset.commits import Commit, FileRef, Ledger, fingerprint, folder
 from dataset.ids import checksum
 from dataset.storage import Storage
 from dataset.tables import GrowingParquet, read_parquet, to_parquet
+from pipeline.engine.failures import Lost
 from pipeline.exchange import Buckets, read_bucket
 
 
@@ -47,7 +48,7 @@ class Task:
     units: int = 0  # what poison can be isolated in: rows, pieces, URLs; 0 if it cannot
     hints: Mapping[str, Any] = field(default_factory=dict)  # what does not change the result (where a file lies)
     only: tuple[int, int] | None = None  # a probe of some units, whose result is thrown away
-    without: tuple[int, ...] = ()  # units in quarantine
+    without: Mapping[int, Lost] = field(default_factory=dict)  # units that are left out, and why
 
     @property
     def fingerprint(self) -> str:
@@ -114,11 +115,15 @@ class Context:
             return table.select(columns) if columns is not None else table
         return read_parquet(self.storage, item.file.name, columns)
 
+    @property
+    def is_probe(self) -> bool:
+        """Whether nothing is to be written: only whether the work can be done is asked."""
+        return self.task.only is not None
+
     def units(self, count: int) -> list[int]:
-        """The units to work on: all but those in quarantine, or those of a probe."""
+        """The units to work on: all but those that are left out, or those of a probe."""
         first, last = self.task.only or (0, count)
-        without = set(self.task.without)
-        return [unit for unit in range(first, min(last, count)) if unit not in without]
+        return [unit for unit in range(first, min(last, count)) if unit not in self.task.without]
 
     def phase_file(self, role: str, ending: str) -> str:
         """The name of a file of this task."""
@@ -165,7 +170,7 @@ def execute(url: str, module: str, task: Task) -> Commit:
     storage = Storage(url)
     context = Context(storage, task)
     result = PHASES[task.phase].function(context)
-    plain = replace(task, only=None, without=())
+    plain = replace(task, only=None, without={})
     if task.only is not None:
         return Commit(task.phase, task.partition, plain.fingerprint, {}, {}, {})
     files: dict[str, FileRef] = dict(result.refs)
@@ -183,7 +188,7 @@ def execute(url: str, module: str, task: Task) -> Commit:
     if PHASES[task.phase].remembers:
         facts["method"] = task.method
     if task.without:
-        facts["quarantined"] = list(task.without)
+        facts["quarantined"] = [task.without[unit].as_dict() for unit in sorted(task.without)]
     commit = Commit(task.phase, task.partition, plain.fingerprint, files, result.counts, facts)
     return Ledger(storage, task.phase).add(commit)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from pathlib import Path
@@ -65,7 +66,8 @@ class Reporter:
         self.lines.append(line)
         name = time.strftime("log/run-%Y%m%dT%H%M%SZ.jsonl", time.gmtime(self.started))
         body = "".join(json.dumps(item, sort_keys=True) + "\n" for item in self.lines)
-        self.storage.write(name, body.encode())
+        with contextlib.suppress(OSError):  # no run ends for its log
+            self.storage.write(name, body.encode())
 
 
 class PhaseProgress:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from dataset.commits import FORMAT_VERSION, Commit, FileRef, Ledger, read_manifest, write_manifest
+from dataset.faults import patiently
 from dataset.schema import STAGES
 from dataset.storage import Storage
 from pipeline.config import Config
-from pipeline.executor import Executor, contained
+from pipeline.engine.containment import contained
+from pipeline.executor import Executor
 from pipeline.phase import Input, Phase, Task
 from pipeline.progress import Reporter
 from pipeline.remembered import reminded
 from pipeline.rows import ConservationError
 
 log = logging.getLogger("wit")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -69,10 +72,10 @@ class Run:
         Returns the commits in the tasks' order.
 
         Raises:
-            PhaseFailedError: see `pipeline.executor.contained`.
+            PhaseFailedError: see `pipeline.engine.containment.contained`.
         """
         ledger = Ledger(self.storage, phase.name)
-        known = ledger.load()
+        known = self._patiently(ledger.load)
         commits: dict[int, Commit] = {}
         todo: list[Task] = []
         for task in tasks:
@@ -92,15 +95,17 @@ class Run:
                 self.check()
                 progress.advance()
 
-            done = contained(self.executor, self.storage.url, todo, budget, advance)
+            done = contained(
+                self.executor, self.storage.url, todo, budget, advance, patience_s=self.config.run.patience_s
+            )
             commits.update(done)
             self.did[phase.name] = len(todo)
         ordered = [commits[task.partition] for task in tasks]
         self._quarantined += sum(len(commit.facts.get("quarantined", ())) for commit in ordered)
         self.check()
-        checksum = ledger.close(ordered)
+        checksum = self._patiently(lambda: ledger.close(ordered))
         if todo or ledger.loose or len(known) > len(commits):
-            ledger.collect(ordered)
+            self._patiently(lambda: ledger.collect(ordered))
         self.phases.append(
             {
                 "phase": phase.name,
@@ -110,6 +115,9 @@ class Run:
             }
         )
         return ordered
+
+    def _patiently(self, action: Callable[[], T]) -> T:
+        return patiently(action, self.config.run.patience_s)
 
     def one(self, phase: Phase, task: Task) -> Commit:
         """`do` for a phase of a single partition."""
@@ -171,14 +179,12 @@ class Run:
 
     def _publish(self, *, complete: bool) -> None:
         stages = {name: self.funnel[name] for name in STAGES if name in self.funnel}
-        write_manifest(
-            self.storage,
-            {
-                "format": FORMAT_VERSION,
-                "complete": complete,
-                "name": self.config.name,
-                "phases": self.phases,
-                "funnel": stages,
-                "vocabulary": sorted(filter_.name for filter_ in self.config.filters),
-            },
-        )
+        manifest = {
+            "format": FORMAT_VERSION,
+            "complete": complete,
+            "name": self.config.name,
+            "phases": self.phases,
+            "funnel": stages,
+            "vocabulary": sorted(filter_.name for filter_ in self.config.filters),
+        }
+        self._patiently(lambda: write_manifest(self.storage, manifest))

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dataset.commits import Commit, Ledger
+from dataset.faults import patiently
 from dataset.storage import Storage
 from dataset.tables import read_parquet
 from filters import ngrams
@@ -23,8 +24,9 @@ from filters.sources import COUNTS, Counts
 from filters.wikipedia import Part, article, pages, plan
 from pipeline.config import ConfigError
 from pipeline.custom import load_function
+from pipeline.engine.containment import contained
 from pipeline.exchange import bucket_count, bucket_of, write_buckets
-from pipeline.executor import Executor, contained
+from pipeline.executor import Executor
 from pipeline.phase import Context, Phase, Result, Task, phase
 from pipeline.plan import checksums
 from pipeline.sources import Source, files
@@ -121,11 +123,11 @@ class Counting:
 
     def _do(self, phase: Phase, tasks: Sequence[Task]) -> list[Commit]:
         ledger = Ledger(self.work, phase.name)
-        known = ledger.load()
+        known = patiently(ledger.load)
         todo = [task for task in tasks if (task.partition, task.fingerprint) not in known]
         done = contained(self.executor, self.work.url, todo, 0, lambda task, commit: None)
         found = [done.get(task.partition) or known[task.partition, task.fingerprint] for task in tasks]
-        ledger.close(found)
+        patiently(lambda: ledger.close(found))
         return found
 
     def _dumps(self) -> tuple[Counts, Counts]:

@@ -69,6 +69,8 @@ def get(context: Context) -> Result:
         url for url in wanted if opted_out(hostname(url), domains) is None and _is_due(have.get(url), config, domains)
     ]
     observations, chunks = _observe(context, need, config, domains, have)
+    if context.is_probe:
+        return Result()
     if observations:
         name = f"{context.options['folder']}/{_chunk_name(context, need, [_seen(have.get(url)) for url in need])}"
         with contextlib.suppress(FileExistsError):  # a node taken for dead has done it after all; its answers stand
@@ -189,13 +191,14 @@ def _observe(
     """What came of the URLs, and the chunks of the store that what came of others was written to."""
     image_config = settings(ImageConfig, context.options["store"])
     take = _taker(context.options)
-    tally = Tally(context.storage, context.task.partition, context.task.hints.get("partitions", 1), len(need))
+    partitions = context.task.hints.get("partitions", 1)
+    tally = Tally(context.storage, context.task.partition, partitions, len(need), is_shown=not context.is_probe)
     done = _from_adopted(context, need, config, lambda body, listed: ingest(body, image_config, pdq, listed))
     tally.add_all(item.outcome for item in done.values())
     chunks: list[str] = []
     for origin in config.origins:
         left = [url for url in need if url not in done]
-        if origin == "http" and config.distributor == "ray":
+        if origin == "http" and config.distributor == "ray" and not context.is_probe:
             chunks = _distributed(context, left, have)
             break  # each URL has been asked for
         if origin == "archive":

@@ -434,6 +434,7 @@ ELSEWHERE: dict[str, Callable[[], None]] = dict.fromkeys(
         "run.workers",  # test_cluster: the same bytes with 1 and with 4; 0 starts no Ray
         "run.address",  # test_cluster
         "run.gpus_per_model_task",  # test_models
+        "run.patience_s",  # engine/test_full_disk
     )
 )
 

@@ -10,7 +10,7 @@ import dataset
 from pipeline.build import build
 from pipeline.config import ConfigError
 from pipeline.config import build as make_config
-from pipeline.executor import PhaseFailedError
+from pipeline.engine.failures import PhaseFailedError
 from tests.pipeline import small_archive
 
 SHOUTING = """

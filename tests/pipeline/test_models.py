@@ -20,7 +20,7 @@ from filters.semantic import unit
 from pipeline.build import build
 from pipeline.config import ConfigError
 from pipeline.config import build as make_config
-from pipeline.executor import PhaseFailedError
+from pipeline.engine.failures import PhaseFailedError
 from pipeline.explain import explain
 from tests.filters import models
 from tests.filters.test_faces import boxes_model

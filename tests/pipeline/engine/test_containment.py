@@ -1,0 +1,152 @@
+"""What is done about failures: the environment is waited out, an input that is at fault is left out, and alone."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+
+from dataset import faults
+from dataset.commits import Commit
+from dataset.faults import WorkerKilledError
+from pipeline.engine import containment
+from pipeline.engine.failures import CRASHED, MEMORY, TIME, Failure, Lost, PhaseFailedError
+from pipeline.phase import Task
+from pipeline.rows import ConservationError
+
+FULL = OSError(errno.ENOSPC, "No space left on device", "/out/a")
+
+
+class Scripted:
+    """An executor whose answers a function gives: None is success."""
+
+    def __init__(self, answer: Callable[[Task], Failure | None]):
+        self.answer = answer
+        self.ran: list[Task] = []
+
+    def run(self, url: str, tasks: Sequence[Task]) -> Iterator[tuple[Task, Commit | Failure]]:
+        for task in tasks:
+            self.ran.append(task)
+            yield task, self.answer(task) or Commit(task.phase, task.partition, "f", {}, {}, {})
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture(autouse=True)
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    found: list[float] = []
+    monkeypatch.setattr(containment.time, "sleep", found.append)
+    return found
+
+
+def do(
+    answer: Callable[[Task], Failure | None], units: int = 100, budget: int = 10, tasks: int = 1
+) -> tuple[Scripted, list[Lost], dict[int, Commit]]:
+    executor, lost = Scripted(answer), []
+    todo = [Task("a.phase", number, {}, {}, units=units) for number in range(tasks)]
+    done = containment.contained(
+        executor, "out", todo, budget, lambda task, commit: None, lambda task, item: lost.append(item)
+    )
+    return executor, lost, done
+
+
+def holds(task: Task, unit: int) -> bool:
+    first, last = task.only or (0, task.units)
+    return first <= unit < last and unit not in task.without
+
+
+@pytest.mark.parametrize(
+    "error", [FULL, ConnectionResetError("gone"), WorkerKilledError("the system ended it"), TimeoutError("slow")]
+)
+def test_the_environment_is_waited_out_and_nothing_is_left_out(error: Exception, waits: list[float]) -> None:
+    left = [3]
+
+    def answer(task: Task) -> Failure | None:
+        if task.partition == 1 and left[0]:
+            left[0] -= 1
+            return Failure(error, suspects=((left[0], left[0] + 1),))
+        return None
+
+    executor, lost, done = do(answer, tasks=3)
+    assert lost == [] and set(done) == {0, 1, 2}
+    assert waits == [1, 1, 2]
+    assert not [task for task in executor.ran if task.only]
+    assert [task.partition for task in executor.ran] == [0, 1, 2, 1, 1, 1]
+
+
+def test_an_environment_that_goes_on_failing_ends_the_run_with_a_sentence(waits: list[float]) -> None:
+    with pytest.raises(PhaseFailedError, match=r"a.phase: partition 0, tried again for 60 s: /out/a: the disk is full"):
+        do(lambda task: Failure(FULL))
+    assert sum(waits) == faults.PATIENCE_S
+    waits.clear()
+    with pytest.raises(PhaseFailedError, match="read-only"):
+        do(lambda task: Failure(OSError(errno.EROFS, "Read-only file system", "/out/a")))
+    assert waits == []
+
+
+def test_units_that_crash_are_found_by_bisection(waits: list[float]) -> None:
+    bad = (3, 4, 77)
+    executor, lost, _ = do(lambda task: Failure(ValueError("no")) if any(holds(task, unit) for unit in bad) else None)
+    assert sorted(item.unit for item in lost) == list(bad)
+    assert {item.reason for item in lost} == {CRASHED}
+    assert sorted(executor.ran[-1].without) == list(bad) and executor.ran[-1].only is None
+    assert len(executor.ran) < 40
+    assert waits == []
+
+
+def test_a_task_that_says_where_it_was_is_not_bisected() -> None:
+    def answer(task: Task) -> Failure | None:
+        return Failure(ValueError("no"), suspects=((42, 43),)) if holds(task, 42) else None
+
+    executor, lost, _ = do(answer, units=2**60)
+    assert [item.unit for item in lost] == [42]
+    assert [task.only for task in executor.ran] == [None, (42, 43), None]
+
+
+def test_a_range_is_narrowed_by_a_probe_of_it() -> None:
+    def answer(task: Task) -> Failure | None:
+        if not holds(task, 42):
+            return None
+        return Failure(RuntimeError(), "time", ((42, 43),) if task.only else ((32, 64),), used=10.1, limit=10)
+
+    executor, lost, _ = do(answer)
+    assert [(item.unit, item.reason, item.evidence["limit_s"]) for item in lost] == [(42, TIME, 10)]
+    assert [task.only for task in executor.ran] == [None, (32, 64), (32, 42), (43, 64), None]
+
+
+def test_what_exceeds_its_budget_alone_is_convicted_at_once_and_spends_no_quarantine() -> None:
+    bad = list(range(20))
+
+    def answer(task: Task) -> Failure | None:
+        found = next((unit for unit in bad if holds(task, unit)), None)
+        return None if found is None else Failure(RuntimeError(), "memory", ((found, found + 1),), "a page", 2e9, 1e9)
+
+    executor, lost, _ = do(answer, budget=0)
+    assert [item.unit for item in lost] == bad
+    assert {item.reason for item in lost} == {MEMORY}
+    assert lost[0].evidence == {"bytes": 2_000_000_000, "limit_bytes": 1_000_000_000, "place": "a page"}
+    assert len(executor.ran) == 21
+
+
+def test_a_unit_whose_worker_is_killed_each_time_is_at_fault() -> None:
+    killed = Failure(WorkerKilledError("ended"), "died", ((5, 6),))
+    _, lost, _ = do(lambda task: killed if holds(task, 5) else None)
+    assert [item.unit for item in lost] == [5]
+
+
+def test_more_crashes_than_the_budget_end_the_run() -> None:
+    with pytest.raises(PhaseFailedError, match=r"more than 3 inputs.*raise run.max_quarantined"):
+        do(lambda task: Failure(ValueError("no")), budget=3)
+
+
+def test_a_failure_of_no_unit_ends_the_run() -> None:
+    for units in (0, 8):
+        with pytest.raises(PhaseFailedError, match="partition 0 failed: ValueError: whole"):
+            do(lambda task: None if task.only else Failure(ValueError("whole")), units=units)
+
+
+def test_a_defect_of_a_stage_is_no_input() -> None:
+    with pytest.raises(ConservationError):
+        do(lambda task: Failure(ConservationError("2 != 3")))

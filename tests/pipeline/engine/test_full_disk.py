@@ -1,0 +1,93 @@
+"""A full disk is no poison: it is waited out, or ends the run with a sentence; a resume gives the same bytes."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import dataset
+from dataset import faults
+from dataset.storage import Storage
+from pipeline.build import build
+from pipeline.config import build as make_config
+from pipeline.engine import containment
+from pipeline.engine.failures import PhaseFailedError
+from pipeline.executor import InlineExecutor
+from tests.pipeline import small_archive
+
+
+class FullDisk:
+    """Lets so many writes of dataset files pass, then refuses so many; leases and logs are none of them."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, passing: int, refused: float = float("inf")):
+        self.passing, self.refused = passing, refused
+        for name in ("write", "create"):
+            patch.setattr(Storage, name, self.guarded(getattr(Storage, name)))
+
+    def guarded(self, real: Any) -> Any:
+        def write(storage: Storage, name: str, data: Any) -> Any:
+            if not name.startswith(("log/", "lease")):
+                self.passing -= 1
+                if self.passing < 0 and self.refused > 0:
+                    self.refused -= 1
+                    raise OSError(errno.ENOSPC, "No space left on device", storage.url_of(name))
+            return real(storage, name, data)
+
+        return write
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_archive.write(tmp_path_factory.mktemp("archive") / "small.warc.gz", pages=12)
+
+
+def run(archive: Path, out: Path, patience_s: float = 0.0) -> None:
+    config = small_archive.config(archive, out, run={"patience_s": patience_s, "max_quarantined": 0})
+    build(make_config(config), to="fetch", executor=InlineExecutor(), quiet=True)
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    found = {str(path.relative_to(out)): path for path in sorted(out.rglob("*")) if path.is_file()}
+    return {name: path.read_bytes() for name, path in found.items() if not name.startswith("log/")}
+
+
+@pytest.fixture(scope="module")
+def whole(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, bytes], int]:
+    """What an undisturbed run writes, and by how many writes."""
+    out = tmp_path_factory.mktemp("whole") / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        disk = FullDisk(patch, 10**6)
+        run(archive, out)
+    return contents(out), 10**6 - disk.passing
+
+
+@pytest.mark.parametrize("before_the_end", [3, 6, 8, 25])
+def test_a_resume_after_a_full_disk_gives_the_same_bytes(
+    archive: Path, whole: tuple[dict[str, bytes], int], tmp_path: Path, before_the_end: int
+) -> None:
+    out = tmp_path / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        FullDisk(patch, whole[1] - before_the_end)
+        with pytest.raises((PhaseFailedError, OSError)) as raised:
+            run(archive, out)
+    assert "the disk is full" in str(faults.sentence(raised.value) or raised.value)
+    run(archive, out)
+    assert contents(out) == whole[0]
+
+
+def test_a_disk_that_is_full_for_a_moment_changes_nothing(
+    archive: Path, whole: tuple[dict[str, bytes], int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(containment.time, "sleep", waits.append)
+    monkeypatch.setattr(faults.time, "sleep", waits.append)
+    out = tmp_path / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        FullDisk(patch, whole[1] - 6, refused=2)
+        run(archive, out, patience_s=30.0)
+    assert waits and contents(out) == whole[0]
+    quarantined = dataset.open(str(out)).sql("SELECT count(*) FROM dropped WHERE reason = 'quarantined'").fetchall()
+    assert quarantined == [(0,)]
