@@ -20,6 +20,7 @@ from yarl import URL
 from crawl import robots, tdm
 from crawl.addresses import Guard, PrivateAddressError
 from crawl.answers import Pace, Refused, Response, Room, read_body, refusal, retry_after_s
+from crawl.connection import Connector
 from crawl.fetch_config import FetchConfig
 from crawl.urls import canonical_url
 from dataset.hosts import hostname, site_of
@@ -32,7 +33,7 @@ HOST_FAILURES = 10
 BACKOFF_S = 1.0
 """After the first failed attempt; doubled after each further one, up to eightfold."""
 
-_MAX_HEADERS = 128
+_MAX_HEADERS = 1_000
 _MAX_HEADER_BYTES = 64 * 1024  # content security policies of real sites exceed the usual 8 KiB
 _DRAIN_BYTES = 64 * 1024  # an error page this small is read, so that its connection can be used again
 _RULES_KEPT = 2_000  # sites whose rules are in memory at a time
@@ -87,7 +88,7 @@ class Client:
 
     async def __aenter__(self) -> Client:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
+            connector=Connector(
                 limit=0,  # the turns limit
                 resolver=self._guard,
                 ttl_dns_cache=300,
