@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
-import zlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
 
 import aiohttp
 from multidict import CIMultiDictProxy
 
 from crawl.addresses import PrivateAddressError
+from crawl.codings import ContentDecoder, codings
 from crawl.fetch_config import FetchConfig
 
 LARGE_BYTES = 256 * 1024
@@ -22,6 +22,8 @@ LARGE_BODIES = 64
 """Places; as many as the default of `concurrency`, which then nobody waits for."""
 GRACE_S = 5.0
 """Of a body, before its rate counts: the first bytes of a busy server may take long."""
+
+_CONTENT_RANGE = re.compile(r"bytes[ \t=]+(\d{1,18})[ \t]*-[ \t]*(\d{1,18})[ \t]*/[ \t]*(\d{1,18})", re.IGNORECASE)
 
 
 class Refused(Exception):  # noqa: N818 (an outcome, not an error)
@@ -102,8 +104,6 @@ def refusal(error: Exception, late: str) -> Refused:
             return Refused("connection_failed", f"the body broke off: {_words(error)}", may_pass=True)
         case aiohttp.ClientResponseError(message=message):
             return Refused("connection_failed", f"not HTTP: {' '.join(message.split())[:200]}")
-        case zlib.error():
-            return Refused("connection_failed", f"the body is not the gzip that it says: {_words(error)}")
     return Refused("connection_failed", f"not an address to ask at: {_words(error)}")
 
 
@@ -128,15 +128,13 @@ class Room:
 async def read_body(
     answer: aiohttp.ClientResponse, limit: int, pace: Pace, room: Room, *, cut: bool
 ) -> tuple[bytes, bool]:
-    """The body, decompressed, and whether it has a place in the room; of a longer one the first `limit` bytes if `cut`,
-    else Refused.
+    """The body, decoded, and whether it has a place in the room; of a longer one the first `limit` bytes if `cut`,
+    else Refused. Of a body whose coding is damaged or cut off, what stands before that: its content is judged.
     """
-    coding = answer.headers.get("Content-Encoding", "identity").strip().lower()
-    if coding not in ("identity", "", "gzip", "x-gzip", "deflate"):
-        raise Refused("connection_failed", f"unknown Content-Encoding {coding[:40]!r}")
+    coding = ", ".join(answer.headers.getall("Content-Encoding", ()))
+    decoder = ContentDecoder(coding, limit) if codings(coding) else None
     too_large = Refused("body_too_large", f"more than {limit} bytes")
-    inflate: Any = None if coding in ("identity", "") else zlib.decompressobj(32 + zlib.MAX_WBITS)
-    if inflate is None and not cut and (answer.content_length or 0) > limit:
+    if decoder is None and not cut and (answer.content_length or 0) > limit:
         raise too_large
     pieces: list[bytes] = []
     length = received = 0
@@ -146,22 +144,33 @@ async def read_body(
         async for chunk in answer.content.iter_any():
             received += len(chunk)
             pace.advance(received)
-            pieces.append(chunk if inflate is None else inflate.decompress(chunk, limit + 1 - length))
+            pieces.append(chunk if decoder is None else decoder.feed(chunk))
             length += len(pieces[-1])
-            if length > limit:
-                if cut:
-                    return b"".join(pieces)[:limit], is_large
-                raise too_large
             if length > LARGE_BYTES and not is_large:
                 await room.take()
                 is_large = True
-        if inflate is not None and length and not inflate.eof:
-            raise Refused("connection_failed", "the body's gzip ends too early", may_pass=True)
-        return b"".join(pieces), is_large
+            if length > limit or (decoder is not None and decoder.is_done):
+                break
+        if decoder is not None:
+            pieces.append(decoder.finish())
+            if decoder.damage is not None and not any(pieces):
+                raise Refused("connection_failed", decoder.damage)
+        if (length > limit or (decoder is not None and decoder.is_too_large)) and not cut:
+            raise too_large
+        return b"".join(pieces)[:limit], is_large
     except BaseException:
         if is_large:
             room.leave()
         raise
+
+
+def part_of(status: int, content_range: str) -> str | None:
+    """What a 206 brings of something longer, in the server's words; None if it is all, or says nothing."""
+    match = _CONTENT_RANGE.fullmatch(content_range.strip()) if status == 206 else None
+    if match is None:
+        return None
+    first, last, length = map(int, match.groups())
+    return None if first == 0 and last + 1 >= length else content_range.strip()
 
 
 def retry_after_s(header: str) -> float:

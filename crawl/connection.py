@@ -12,7 +12,7 @@ import re
 from functools import partial
 from typing import Any
 
-from aiohttp import TCPConnector
+from aiohttp import ClientPayloadError, TCPConnector
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_exceptions import HttpProcessingError
 
@@ -178,6 +178,12 @@ class Connection(ResponseHandler):
         self._is_answered = not 100 <= code < 200 or code == 101 or self._interim > _MAX_INTERIM
         super().feed_data(data, size)
 
+    def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
+        """The connection fails; so does a body that it was about to bring."""
+        if self._payload is not None and not self._payload.is_eof():
+            self._payload.set_exception(ClientPayloadError(str(exc)), *cause)
+        super().set_exception(exc, *cause)
+
     def _leave(self) -> None:
         self.force_close()
         if self.transport is not None:
@@ -189,4 +195,4 @@ class Connector(TCPConnector):
 
     def __init__(self, **options: Any):
         super().__init__(**options)
-        self._factory = partial(Connection, loop=self._loop)
+        self._factory = partial(Connection, loop=self._loop)  # type: ignore[assignment]

@@ -1,9 +1,10 @@
 """A small, polite crawl of web pages into a WARC file: the archive of those who have none.
 
 Breadth first from the seeds, through the same guarded client and by the same manners as images. Only pages are
-written (text/html, XHTML); their images are fetched by the run that reads the archive, where hash lists see them before
-anything is written. So no image is written here either: none that a server calls a page, and none that a page holds as
-`data:`. What a page says of itself (`noai`) is recorded with it and decided there.
+written: HTML and XHTML by their type, or by their first tag if they have none. Their images are fetched by the run that
+reads the archive, where hash lists see them before anything is written. So no image is written here either: none that a
+server calls a page, and none that a page holds as `data:`. What a page says of itself (`noai`) is recorded with it and
+decided there.
 """
 
 from __future__ import annotations
@@ -31,12 +32,12 @@ from crawl.fetch_config import FetchConfig
 from crawl.http import Client
 from crawl.images import sniff
 from crawl.observations import now
+from crawl.payload import HTML_TYPES, UNKNOWN_TYPES, is_html, media_type
 from crawl.urls import canonical_url
 from dataset.hosts import hostname
 from dataset.storage import TEMPORARY, filesystem
 
 _ACCEPT = "text/html,application/xhtml+xml;q=0.9"
-_MEDIA_TYPES = ("text/html", "application/xhtml+xml")
 _BATCH = 256  # pages in memory at a time
 _LINKS_PER_PAGE = 5_000
 _INLINED = re.compile(rb"(data:\s*image/[^,\"'<>]{0,200},)[A-Za-z0-9+/=%\s_-]{16,}", re.IGNORECASE)
@@ -138,6 +139,8 @@ class _Crawl:
                 self._refused.append((url, "off_site", f"a redirect to {answer.url}"))
             elif sniff(answer.body) is not None:
                 self._refused.append((url, "not_a_page", "an image, whatever its Content-Type says"))
+            elif not is_html(_media_type(answer.headers), answer.body):
+                self._refused.append((url, "not_a_page", f"begins with {answer.body[:16]!r}, and has no Content-Type"))
             elif answer.url not in self._written:
                 self._written.add(answer.url)
                 self._bytes += len(answer.body)
@@ -167,9 +170,15 @@ def _is_web(url: str) -> bool:
 
 
 def _check(headers: CIMultiDictProxy[str]) -> None:
-    media_type = headers.get("Content-Type", "").split(";", 1)[0].strip().lower()
-    if media_type not in _MEDIA_TYPES:
-        raise Refused("not_a_page", media_type[:100] or "no Content-Type")
+    """Refuses what a type says to be no page; without a type, the body tells once it is there."""
+    type_ = _media_type(headers)
+    if type_ not in HTML_TYPES and type_ not in UNKNOWN_TYPES:
+        raise Refused("not_a_page", type_[:100])
+
+
+def _media_type(headers: CIMultiDictProxy[str]) -> str:
+    """Of the last Content-Type that is not blank, as browsers have it."""
+    return media_type(next((value for value in reversed(headers.getall("Content-Type", ())) if value.strip()), ""))
 
 
 class _Archive:

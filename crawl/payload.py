@@ -19,8 +19,8 @@ _HEADERS_ALONE = re.compile(rb"(?:[a-z][a-z0-9-]{0,63}:[^\n]{0,4096}\n){0,64}con
 _MEDIA_TYPE = re.compile(r"\s*([^\s;,]*)")
 _CHARSET = re.compile(r"""charset\s*=\s*["']?\s*([^\s"';,]+)""", re.IGNORECASE)
 _CHUNK_SIZE = re.compile(rb"[ \t]*([0-9a-fA-F]{1,8})[ \t]*(?:;[^\r\n]{0,4096})?\r?\n")
-_UNKNOWN_TYPES = frozenset({"", "*/*", "unknown/unknown", "application/unknown"})
-_HTML_TYPES = frozenset({"text/html", "application/xhtml+xml"})
+UNKNOWN_TYPES = frozenset({"", "*/*", "unknown/unknown", "application/unknown"})
+HTML_TYPES = frozenset({"text/html", "application/xhtml+xml"})
 # Tags that a browser takes for HTML where the type is unknown (MIME Sniffing standard, section 7.1).
 _HTML_START = re.compile(
     rb"[\t\n\f\r ]*(?:\xef\xbb\xbf)?[\t\n\f\r ]*<(?:!doctype html|html|head|script|iframe|h1|div|font|table|a|style"
@@ -94,7 +94,7 @@ def charset(content_type: str) -> str | None:
 
 def is_html(type_: str, body: bytes) -> bool:
     """Whether a body is a page: by its media type, or by its first tag if the type says nothing."""
-    return type_ in _HTML_TYPES or (type_ in _UNKNOWN_TYPES and _HTML_START.match(body, 0, 1024) is not None)
+    return type_ in HTML_TYPES or (type_ in UNKNOWN_TYPES and _HTML_START.match(body, 0, 1024) is not None)
 
 
 def is_image(type_: str, body: bytes) -> bool:

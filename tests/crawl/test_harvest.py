@@ -1,5 +1,6 @@
 import base64
 import gzip
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from fastwarc.warc import ArchiveIterator, WarcRecordType
 from crawl.fetch_config import FetchConfig
 from crawl.harvest import HarvestReport, harvest, links
 from tests.crawl.hostile_server import HostileServer, picture, running
+from tests.crawl.raw_server import answer, serving
 
 SITE = "http://site.test"
 
@@ -141,3 +143,34 @@ def test_no_image_is_written_whatever_it_is_called(server: HostileServer, tmp_pa
     data = gzip.decompress((tmp_path / "a.warc.gz").read_bytes())
     assert b'<p>seen</p><img src="data:image/jpeg;base64,"><img src=" DATA: image/svg+xml;utf8,%3Csvg%3E">' in data
     assert inside[50:90].encode() not in data
+
+
+def test_what_has_no_type_is_a_page_by_its_first_tag(tmp_path: Path) -> None:
+    html = b"<!doctype html><p>a page"
+    answers = {
+        b"/plain": answer(body=html),
+        b"/coded": answer(b"Content-Encoding: gzip", body=gzip.compress(html)),
+        b"/chunked": answer(b"Transfer-Encoding: chunked", body=b"18\r\n" + html + b"\r\n0\r\n\r\n"),
+        b"/odd": answer(b"Content-Type: ", b"Content-Type : */*", b"no header", body=html),
+        b"/found": answer(body=html, status=b"HTTP/1.1 203 Non-Authoritative Information"),
+        b"/text": answer(body=b"not a page"),
+        b"/script": answer(b"Content-Type: text/javascript", body=html),
+        b"/part": answer(b"Content-Range: bytes 0-23/99", body=html, status=b"HTTP/1.1 206 Partial Content"),
+    }
+
+    def reply(path: bytes, opened: socket.socket) -> bool:
+        opened.sendall(answers.get(path, answer(body=b"", status=b"HTTP/1.1 404 Not Found")))
+        return False
+
+    with serving(reply) as port:
+        config = FetchConfig(resolve={"a.test": f"127.0.0.1:{port}"}, attempts=1)
+        seeds = [f"http://a.test{path.decode()}" for path in answers]
+        report = harvest(seeds, str(tmp_path / "a.warc.gz"), config, max_pages=9, follow=False)
+    assert [(url.rpartition("/")[2], body) for url, body in pages(tmp_path / "a.warc.gz")] == [
+        (name, html) for name in ("chunked", "coded", "found", "odd", "plain")
+    ]
+    assert [(url.rpartition("/")[2], outcome) for url, outcome, _ in report.refused] == [
+        ("part", "connection_failed"),
+        ("script", "not_a_page"),
+        ("text", "not_a_page"),
+    ]
