@@ -12,14 +12,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import open_clip
 import torch
 from torch import Tensor
-from webdataset.tariterators import tar_file_expander
 
 from train.accumulate import backward
 from train.config import TrainConfig
@@ -137,8 +135,6 @@ def peer(spec: Spec, name: str, compiled: bool, shards: bool, batch_size: int, m
     from open_clip_train.scheduler import cosine_lr
     from open_clip_train.train import train_one_epoch
 
-    # It asks for webdataset 0.2.86 at most, which did not yet mark the ends of tars; it takes a mark for a sample.
-    pipeline.tar_file_expander = partial(tar_file_expander, eof_value=None)
     size = ["--batch-size", str(batch_size), "--workers", str(spec.workers)]
     data = ["--train-data", f"{spec.dataset}/shards/train-{{00000..{len(shards_of(spec)) - 1:05d}}}.tar"]
     data += ["--train-num-samples", str(spec.samples), "--dataset-type", "webdataset"]

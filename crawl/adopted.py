@@ -7,7 +7,6 @@ null: the original's MD5, type, length, and when it was fetched.
 
 from __future__ import annotations
 
-import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -19,7 +18,9 @@ import pyarrow.parquet as pq
 from crawl.observations import Ingested, Refusal
 from crawl.urls import canonical_url
 from dataset.hosts import hostname
-from dataset.storage import open_input
+from dataset.storage import is_local, open_input
+from dataset.tables import read_parquet_file
+from dataset.tar import DamagedTarError, by_offset, members
 
 ADOPTED = pa.schema(
     [
@@ -71,7 +72,7 @@ def index(parquet: str) -> pa.Table:
     """
     check(parquet)
     with open_input(parquet) as file:
-        table = pq.read_table(file, columns=list(_COLUMNS))
+        table = read_parquet_file(file, parquet, _COLUMNS)
     whole = pc.and_(pc.equal(table["status"], "success"), pc.match_substring_regex(table["sha256"], _SHA256))
     places = _members(_tar(parquet))
     rows = []
@@ -101,13 +102,13 @@ def _members(tar: str) -> dict[str, tuple[int, int]]:
     """Key -> (offset, length) of its image."""
     found: dict[str, tuple[int, int]] = {}
     try:
-        with open_input(tar) as file, tarfile.open(fileobj=file, mode="r:") as archive:
-            for member in archive:
+        with open_input(tar) as file:
+            for member in members(by_offset(file, is_local(tar)), file.size()):
                 key, dot, ending = member.name.partition(".")
-                if member.isfile() and f"{dot}{ending}" in _ENDINGS:
-                    found[key] = member.offset_data, member.size
-    except tarfile.TarError as error:
-        raise ValueError(f"{tar} cannot be read as a tar: {error}") from None
+                if member.kind == "file" and f"{dot}{ending}" in _ENDINGS:
+                    found[key] = member.data, member.size
+    except DamagedTarError as error:
+        raise ValueError(f"{tar} cannot be read as a tar: at byte {error.position}, {error}") from None
     return found
 
 

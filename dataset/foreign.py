@@ -1,13 +1,14 @@
 """Anyone's WebDataset: tars without an index, given as a folder, or as the tars' pattern with braces.
 
 The index is built once, by one pass over the tars, and kept under a name made of the tars' names, sizes and
-times: other tars are another index, and what is kept is never out of date.
+times: other tars are another index, and what is kept is never out of date. What cannot be read of a tar is said at
+every use.
 """
 
 from __future__ import annotations
 
 import posixpath
-import tarfile
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from itertools import starmap
@@ -20,6 +21,11 @@ from dataset.schema import SHARD_INDEX
 from dataset.shards import FOLDER, INDEX, Index, build_index, read_index, to_index
 from dataset.storage import FileInfo, Storage
 from dataset.tables import concat, read_parquet, to_parquet
+from dataset.tar import DamagedTarError
+
+_RULES = 2  # raised when the same tars give another index
+DAMAGE = ".damage.txt"
+"""What the name of an index ends in where it says which tars cannot be read to their end: one sentence a line."""
 
 
 def root(dataset: str) -> str:
@@ -44,19 +50,27 @@ def open_train_index(dataset: str, fallback: str, workers: int = 0) -> tuple[Sto
     if not dataset.endswith(".tar") and storage.exists(INDEX):
         return storage, read_index(storage, "train")
     tars = _tars(storage, dataset)
-    name = f"openwit-index-{checksum(repr([(tar.name, tar.bytes, tar.mtime_ns) for tar in tars]).encode())}.parquet"
+    listed = repr([_RULES, *((tar.name, tar.bytes, tar.mtime_ns) for tar in tars)])
+    name = f"openwit-index-{checksum(listed.encode())}.parquet"
     homes = [storage, Storage(fallback)]
     for home in homes:
         if home.exists(name):
+            if home.exists(f"{name}{DAMAGE}"):
+                print(home.read(f"{name}{DAMAGE}").decode(), end="", file=sys.stderr, flush=True)
             return storage, to_index(read_parquet(home, name, SHARD_INDEX.names), "train", folder="")
-    table = concat(_indexes(storage, tars, workers), SHARD_INDEX)
+    indexes = list(_indexes(storage, tars, workers))
+    table = concat((index for index, _ in indexes), SHARD_INDEX)
+    damage = "".join(f"{sentence}\n" for _, sentence in indexes if sentence)
+    print(damage, end="", file=sys.stderr, flush=True)
     if not len(table):
         raise ValueError(f"{dataset} has tars, but no samples in them: their members must be KEY.jpg, KEY.txt, …")
-    data = to_parquet(table, SHARD_INDEX)
-    try:
-        storage.write(name, data)
-    except OSError:
-        homes[1].write(name, data)
+    files = {f"{name}{DAMAGE}": damage.encode()} if damage else {}
+    files[name] = to_parquet(table, SHARD_INDEX)
+    for file, data in files.items():
+        try:
+            storage.write(file, data)
+        except OSError:
+            homes[1].write(file, data)
     return storage, to_index(table, "train", folder="")
 
 
@@ -76,7 +90,7 @@ def _tars(storage: Storage, dataset: str) -> list[FileInfo]:
     return [sizes[name] for name in names]
 
 
-def _indexes(storage: Storage, tars: list[FileInfo], workers: int) -> Iterator[pa.Table]:
+def _indexes(storage: Storage, tars: list[FileInfo], workers: int) -> Iterator[tuple[pa.Table, str]]:
     tasks = [(storage.url_of(tar.name), tar.name) for tar in tars]
     if workers < 2 or len(tasks) < 2:
         yield from starmap(_index, tasks)
@@ -85,9 +99,9 @@ def _indexes(storage: Storage, tars: list[FileInfo], workers: int) -> Iterator[p
         yield from pool.map(_index, *zip(*tasks, strict=True))
 
 
-def _index(url: str, name: str) -> pa.Table:
+def _index(url: str, name: str) -> tuple[pa.Table, str]:
     try:
-        table = build_index(url)
-    except tarfile.TarError as error:
+        table, damage = build_index(url)
+    except DamagedTarError as error:
         raise ValueError(f"{url} is not a tar: {error}") from None
-    return table.set_column(0, "shard", pa.array([name] * len(table), pa.string()))
+    return table.set_column(0, "shard", pa.array([name] * len(table), pa.string())), damage

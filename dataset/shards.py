@@ -7,14 +7,12 @@ the tar is POSIX.1-1988 (ustar) with every field that could vary fixed.
 
 from __future__ import annotations
 
-import io
 import json
 import re
-import sys
 import tarfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO, Literal, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +22,7 @@ from dataset.ids import checksum, hash64, words64
 from dataset.schema import SHARD_INDEX
 from dataset.storage import Storage, is_local, open_input
 from dataset.tables import read_parquet
+from dataset.tar import DamagedTarError, by_offset, members
 
 FOLDER = "shards"
 INDEX = "shards/index.parquet"
@@ -32,10 +31,11 @@ IMAGE_PARTS = ("jpg", "webp", "jpeg", "png")
 
 _WRITTEN_PARTS = ("jpg", "webp", "txt", "json")
 _BLOCK = 512
-_STREAM_BYTES = 8 * 2**20  # read at a time where a tar is read through over a network
+_MOST_JSON = 2**24  # bytes of a sample's json; a longer one is not looked into for a pair_id
 _END = bytes(2 * _BLOCK)  # two zero blocks end an archive
 _KEY = re.compile(r"[0-9a-f]{1,64}")
-_MEMBER = re.compile(r"((?:.*/)?[^./]+)\.([^/]+)")
+_MEMBER = re.compile(r"^((?:.*/|)[^.]+)[.]([^/]*)$")  # webdataset's base_plus_ext
+_META = re.compile(r"__[^/]*__($|/)")  # and its skip_meta
 
 
 class Entry(NamedTuple):
@@ -98,53 +98,44 @@ def _header(name: str, size: int) -> bytes:
     return member.tobuf(tarfile.USTAR_FORMAT)
 
 
+def key_and_part(name: str) -> tuple[str, str] | None:
+    """A member's key and part as webdataset tells them; None for a name that is of no sample.
+
+    webdataset passes over names without a dot, and `__name__` and all below it. Hidden files (`.DS_Store`, `._a.jpg`)
+    are of no sample either.
+    """
+    match = _MEMBER.match(name)
+    if match is None or _META.match(name) or match[1].endswith("/"):
+        return None
+    return match[1], match[2].lower()
+
+
 def parse_sample(data: bytes, key: str) -> dict[str, bytes]:
     """The parts of one sample: {"jpg": …, "txt": …, "json": …}.
 
     Raises:
-        DamagedSampleError: the bytes are no tar members, are cut short, or belong to another key.
+        DamagedSampleError: the bytes are no tar members, are cut short, or belong to another key; a part is there twice
+            or is a sparse file.
     """
     parts: dict[str, bytes] = {}
-    position = 0
-    while position + _BLOCK <= len(data):
-        header = data[position : position + _BLOCK]
-        if header[156:157] not in (b"0", b"\0"):  # long names and the like, which only others' shards have
-            parts = _parse_any_tar(data, key)
-            break
-        try:
-            name = header[:100].rstrip(b"\0").decode()
-            size = int(header[124:136].rstrip(b"\0 "), 8)
-        except ValueError:
-            raise DamagedSampleError(f"sample {key}: no tar header at byte {position}") from None
-        prefix = header[345:500].rstrip(b"\0").decode(errors="replace") if header[257:263] == b"ustar\0" else ""
-        _add(
-            parts, key, f"{prefix}/{name}" if prefix else name, data[position + _BLOCK : position + _BLOCK + size], size
-        )
-        position += _BLOCK + size + -size % _BLOCK
+    try:
+        for member in members(lambda offset, size: data[offset : offset + size], len(data), checked=False):
+            named = key_and_part(member.name)
+            if named is None or member.kind == "other":
+                continue
+            if named[0] != key:
+                raise DamagedSampleError(f"sample {key}: found {member.name[:100]!r} in its place")
+            if member.kind == "sparse":
+                raise DamagedSampleError(f"sample {key}: {member.name[:100]!r} is a sparse file, which is not read")
+            if named[1] in parts:
+                raise DamagedSampleError(
+                    f"sample {key}: {member.name[:100]!r} is there twice; two samples of one key follow each other"
+                )
+            parts[named[1]] = data[member.data : member.data + member.size]
+    except DamagedTarError as error:
+        raise DamagedSampleError(f"sample {key}: its bytes are damaged or cut short: {error}") from None
     if not parts:
         raise DamagedSampleError(f"sample {key}: its bytes are cut short")
-    return parts
-
-
-def _add(parts: dict[str, bytes], key: str, name: str, data: bytes, size: int) -> None:
-    match = _MEMBER.fullmatch(name)
-    if match is None or match[1] != key:
-        raise DamagedSampleError(f"sample {key}: found {name[:100]!r} in its place")
-    if len(data) != size:
-        raise DamagedSampleError(f"sample {key}: {name} is cut short")
-    parts[match[2].lower()] = data
-
-
-def _parse_any_tar(data: bytes, key: str) -> dict[str, bytes]:
-    parts: dict[str, bytes] = {}
-    try:
-        with tarfile.open(fileobj=io.BytesIO(data)) as archive:
-            for member in archive:
-                content = archive.extractfile(member)
-                if content is not None:
-                    _add(parts, key, member.name, content.read(), member.size)
-    except tarfile.TarError as error:
-        raise DamagedSampleError(f"sample {key}: {error}") from None
     return parts
 
 
@@ -234,54 +225,55 @@ def read_raw_samples(storage: Storage, index: Index, rows: Sequence[int] | np.nd
     return answer
 
 
-def build_index(url: str, split: str = "train") -> pa.Table:
-    """The index (columns SHARD_INDEX) of anyone's WebDataset tar, by one pass over it.
+def build_index(url: str, split: str = "train") -> tuple[pa.Table, str]:
+    """The index (columns SHARD_INDEX) of anyone's WebDataset tar, by one pass over it; and a sentence that says what of
+    the tar cannot be read, empty if all can.
 
-    A sample without a `pair_id` in its json gets one made of the shard's name and its key. Of a tar that is cut off,
-    the samples before the cut are listed, and standard error says so.
+    A sample without a `pair_id` in its json gets one made of the shard's name and its key. Of a tar that is damaged or
+    cut off, the whole samples before that place are listed.
 
     Raises:
         FileNotFoundError: there is no such file.
-        tarfile.TarError: it is not a tar.
+        DamagedTarError: it is not a tar.
     """
     shard = url.rstrip("/").rsplit("/", 1)[-1]
-    starts: list[tuple[str, int]] = []
+    keys: list[str] = []
+    ranges: list[tuple[int, int]] = []
     pair_ids: list[bytes] = []
-    end = 0
-    # A stream's members are not sought, which over a network would take a request each.
-    mode: Literal["r:", "r|"] = "r:" if is_local(url) else "r|"
-    with open_input(url) as file, tarfile.open(fileobj=file, mode=mode, bufsize=_STREAM_BYTES) as archive:
-        length = file.size()
+    damage = ""
+    with open_input(url) as file:
+        read = by_offset(file, is_local(url))
         try:
-            for member in archive:
-                match = _MEMBER.fullmatch(member.name)
-                if not member.isfile() or match is None:
+            for member in members(read, file.size()):
+                named = key_and_part(member.name)
+                if named is None or member.kind == "other":
                     continue
-                if member.offset_data + member.size > length:
-                    if starts and starts[-1][0] == match[1]:
-                        end = starts.pop()[1]
-                        pair_ids.pop()
-                    raise tarfile.ReadError
-                if not starts or starts[-1][0] != match[1]:
-                    starts.append((match[1], member.offset))
-                    pair_ids.append(b"".join(hash64(shard, match[1], half).to_bytes(8, "big") for half in (0, 1)))
-                if match[2].lower() == "json" and (content := archive.extractfile(member)) is not None:
-                    pair_ids[-1] = _pair_id(content.read()) or pair_ids[-1]
-                end = member.offset_data + member.size + -member.size % _BLOCK
-        except tarfile.TarError:
-            print(f"{url} is cut off after {len(starts)} samples", file=sys.stderr, flush=True)
-    offsets = [offset for _, offset in starts]
+                key, part = named
+                if not keys or keys[-1] != key:
+                    keys.append(key)
+                    ranges.append((member.offset, 0))
+                    pair_ids.append(b"".join(hash64(shard, key, half).to_bytes(8, "big") for half in (0, 1)))
+                ranges[-1] = ranges[-1][0], member.end - ranges[-1][0]
+                if part == "json" and member.size <= _MOST_JSON:
+                    pair_ids[-1] = _pair_id(read(member.data, member.size)) or pair_ids[-1]
+        except DamagedTarError as error:
+            if error.position == 0:
+                raise
+            if keys and (key_and_part(error.name) or ("", ""))[0] == keys[-1]:  # it lacks a part
+                for columns in (keys, ranges, pair_ids):
+                    columns.pop()
+            damage = f"{url} is damaged at byte {error.position}: {error}; the samples before it ({len(keys)}) are used"
     return pa.table(
         {
-            "shard": [shard] * len(starts),
-            "key": [key for key, _ in starts],
-            "split": [split] * len(starts),
-            "offset": offsets,
-            "size": [after - offset for offset, after in zip(offsets, [*offsets[1:], end], strict=False)],
+            "shard": [shard] * len(keys),
+            "key": keys,
+            "split": [split] * len(keys),
+            "offset": [offset for offset, _ in ranges],
+            "size": [size for _, size in ranges],
             "pair_id": pair_ids,
         },
         schema=SHARD_INDEX,
-    )
+    ), damage
 
 
 def _pair_id(data: bytes) -> bytes | None:

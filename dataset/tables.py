@@ -82,9 +82,25 @@ class GrowingParquet:
 
 
 def read_parquet(storage: Storage, name: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read one file, or only some of its columns. Raises FileNotFoundError."""
+    """Read one file, or only some of its columns.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is damaged, or lacks a column; the sentence names it.
+    """
     with storage.open(name) as file:
+        return read_parquet_file(file, storage.url_of(name), columns)
+
+
+def read_parquet_file(file: pa.NativeFile, url: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read an open file, or only some of its columns. Raises ValueError: it is damaged, or lacks a column."""
+    try:
         return pq.read_table(file, columns=list(columns) if columns is not None else None)
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # of the disk, not of the file
+            raise
+        why = str(error).strip().partition("\n")[0]
+        raise ValueError(f"{url} cannot be read as Parquet: {why}") from None
 
 
 def concat(tables: Iterable[pa.Table], schema: pa.Schema) -> pa.Table:

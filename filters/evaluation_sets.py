@@ -7,12 +7,12 @@ passed over.
 
 from __future__ import annotations
 
-import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from dataset.storage import Storage
+from dataset.tar import DamagedTarError, by_offset, members
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".webp", ".gif", ".bmp"})
 MAX_BYTES = 256 * 2**20
@@ -84,14 +84,17 @@ def _parent(name: str) -> PurePosixPath:
 
 def _members(storage: Storage, tar: str, only: str | None = None) -> Iterator[tuple[str, bytes | str]]:
     try:
-        with storage.open(tar) as file, tarfile.open(fileobj=file, mode="r:") as archive:
-            for member in archive:
-                wanted = member.isfile() and PurePosixPath(member.name).suffix.lower() in SUFFIXES
+        with storage.open(tar) as file:
+            read = by_offset(file, storage.local)
+            for member in members(read, file.size()):
+                wanted = member.kind != "other" and PurePosixPath(member.name).suffix.lower() in SUFFIXES
                 if not wanted or (only is not None and member.name != only):
                     continue
-                if member.size > MAX_BYTES:
+                if member.kind == "sparse":
+                    yield member.name, "a sparse file, which is not read"
+                elif member.size > MAX_BYTES:
                     yield member.name, f"{member.size:,} bytes are too many for an image"
-                elif (content := archive.extractfile(member)) is not None:
-                    yield member.name, content.read()
-    except tarfile.TarError as error:
-        raise ValueError(f"{storage.url_of(tar)} cannot be read as a tar: {error}") from None
+                else:
+                    yield member.name, read(member.data, member.size)
+    except DamagedTarError as error:
+        raise ValueError(f"{storage.url_of(tar)} cannot be read as a tar: at byte {error.position}, {error}") from None

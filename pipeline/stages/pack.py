@@ -116,7 +116,7 @@ def _blurred(body: bytes, boxes: list[Box], options: Mapping[str, Any]) -> bytes
     return pixels.encode(blur(rgb, boxes), options["store_format"], options["quality"])
 
 
-@phase("pack.shard", version=2)
+@phase("pack.shard", version=3)
 def shard(context: Context) -> Result:
     """One tar, and its samples as a table."""
     rows = context.concat("rows", ROWS).sort_by([("order", "ascending"), ("pair_id", "ascending")])
@@ -157,7 +157,8 @@ def shard(context: Context) -> Result:
 
 def _json(row: dict) -> bytes:  # type: ignore[type-arg]
     """A sample's metadata: its lineage back to the archive's byte offset."""
-    fields = {**row, "pair_id": row["pair_id"].hex(), "sha256": row["sha256"].hex()}
+    pair_id = row["pair_id"].hex()
+    fields = {**row, "pair_id": pair_id, "uid": pair_id, "sha256": row["sha256"].hex()}  # DataComp's tools ask for uid
     fields.pop("text")
     if fields["face_bboxes"] is None:
         fields.pop("face_bboxes")

@@ -7,12 +7,13 @@ import tarfile
 from pathlib import Path
 
 import pytest
+import webdataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataset import foreign
 from dataset.foreign import open_train_index, root
-from dataset.shards import read_sample
+from dataset.shards import DamagedSampleError, read_sample
 from dataset.storage import Storage
 from tests import s3_server
 
@@ -110,11 +111,11 @@ def test_of_a_tar_that_is_cut_off_the_whole_samples_are_used(
     folder = tmp_path_factory.mktemp("cut")
     path = tar(folder / "a.tar", ["0", "1", "2"])  # of 2,048 bytes each
     whole = path.read_bytes()
-    cut = data.draw(st.integers(1100, len(whole)))
+    cut = data.draw(st.integers(2048, len(whole)))
     path.write_bytes(whole[:cut])
     storage, index = open_train_index(str(folder), str(folder))
     complete = min(3, cut // 2048)
-    assert complete <= len(index) <= complete + 1
+    assert complete <= len(index) <= complete + 1  # of a cut between two members, nobody knows that one is missing
     for row in range(complete):
         assert set(read_sample(storage, index, row)) == {"jpg", "txt"}
 
@@ -154,3 +155,129 @@ def test_tars_on_s3_are_read_through_once(tmp_path: Path) -> None:
         assert names(f"{bucket}/data", tmp_path / "run") == EXPECTED
         assert [info.name for info in remote.list() if info.name.endswith("parquet")] != []
         assert names(f"{bucket}/data/{{00001..00002}}.tar", tmp_path / "run") == EXPECTED[3:]
+
+
+def damaged(path: Path, header: bytes) -> None:
+    """A tar of the samples 0 and 1, between which a header stands as it is given."""
+    whole = tar(path, ["0", "1"]).read_bytes()
+    path.write_bytes(whole[:2048] + header + whole[2048:])
+
+
+def header(name: str, size: int, **fields: object) -> bytes:
+    """A member's header, with any size."""
+    member = tarfile.TarInfo(name)
+    for field, value in fields.items():
+        setattr(member, field, value)
+    raw = bytearray(member.tobuf(tarfile.USTAR_FORMAT))
+    raw[124:136] = bytes([0xFF if size < 0 else 0x80]) + size.to_bytes(11, "big", signed=True)
+    raw[148:156] = b" " * 8
+    raw[148:156] = f"{sum(raw):06o}\0 ".encode()
+    return bytes(raw)
+
+
+@pytest.mark.parametrize(
+    ("size", "kind", "said"),
+    [
+        (-1, tarfile.REGTYPE, "'2.jpg' claims -1 bytes"),
+        (2**80, tarfile.REGTYPE, "'2.jpg' claims 1,208,925,819,614,629,174,706,176 bytes, of which 8,192 are there"),
+        (2**63 - 1, tarfile.XHDTYPE, "an extended header claims 9,223,372,036,854,775,807 bytes"),
+        (2**40, tarfile.GNUTYPE_LONGNAME, "an extended header claims 1,099,511,627,776 bytes"),
+        (-(2**70), b"?", "claims -1,180,591,620,717,411,303,424 bytes"),
+    ],
+)
+def test_a_size_that_no_file_has_ends_the_tar_with_a_sentence(
+    size: int, kind: bytes, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged(tmp_path / "a.tar", header("2.jpg", size, type=kind))
+    for _ in range(2):  # as well where the index is there already
+        assert names(str(tmp_path), tmp_path) == ["a.tar/0"]
+        error = capsys.readouterr().err
+        assert f"{tmp_path}/a.tar is damaged at byte 2048: " in error and said in error
+        assert error.endswith("; the samples before it (1) are used\n") and error.count("\n") == 1
+
+
+def test_what_webdataset_passes_over_is_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar"
+    files = [
+        "0.jpg",
+        "0.txt",
+        "readme",
+        ".DS_Store",
+        "._0.jpg",
+        "__meta__/0.txt",
+        "__index__",
+        "1/.DS_Store",
+        "1/a.jpg",
+    ]
+    with tarfile.open(path, "w") as archive:
+        for kind in (
+            tarfile.SYMTYPE,
+            tarfile.LNKTYPE,
+            tarfile.CHRTYPE,
+            tarfile.BLKTYPE,
+            tarfile.FIFOTYPE,
+            tarfile.DIRTYPE,
+        ):
+            for name in [*files, "1/._a.txt", "1/a.txt"]:
+                member = tarfile.TarInfo(name)
+                member.size = 3
+                archive.addfile(member, io.BytesIO(b"abc"))
+                other = tarfile.TarInfo(f"{name}.txt")
+                other.type, other.linkname = kind, "../../elsewhere"
+                archive.addfile(other)
+    storage, index = open_train_index(str(tmp_path), str(tmp_path))
+    assert [index.key(row) for row in range(len(index))] == ["0", "1/a"] * 6
+    assert all(read_sample(storage, index, row) == {"jpg": b"abc", "txt": b"abc"} for row in range(12))
+    theirs = webdataset.WebDataset(str(path), shardshuffle=False)
+    assert [sample["__key__"] for sample in theirs if "jpg" in sample] == ["0", "1/a"] * 6
+
+
+def test_two_samples_of_one_key_in_a_row_are_damage_that_names_them(tmp_path: Path) -> None:
+    tar(tmp_path / "a.tar", ["0", "1", "1", "2"])
+    storage, index = open_train_index(str(tmp_path), str(tmp_path))
+    assert names(str(tmp_path), tmp_path) == ["a.tar/0", "a.tar/1", "a.tar/2"]
+    assert read_sample(storage, index, 2)["jpg"] == b"a.tar 2 jpg"
+    with pytest.raises(DamagedSampleError, match=r"sample 1: '1\.jpg' is there twice; two samples of one key follow"):
+        read_sample(storage, index, 1)
+
+
+@pytest.mark.parametrize("format_", ["old", "0.1", "1.0"])
+def test_a_sparse_member_is_damage_of_its_sample_alone(format_: str, tmp_path: Path) -> None:
+    if format_ == "old":
+        extra = header("1.jpg", 1024, type=tarfile.GNUTYPE_SPARSE)
+    else:
+        names_ = {"GNU.sparse.name": "1.jpg", "GNU.sparse.realsize": "999999999999"}
+        member = tarfile.TarInfo("GNUSparseFile.0/1.jpg")
+        member.size, member.pax_headers = 1024, names_
+        extra = member.tobuf(tarfile.PAX_FORMAT)
+    whole = tar(tmp_path / "a.tar", ["0", "1", "2"]).read_bytes()
+    (tmp_path / "a.tar").write_bytes(whole[:2048] + extra + bytes(1024) + whole[3072:])
+    storage, index = open_train_index(str(tmp_path), str(tmp_path))
+    assert [index.key(row) for row in range(3)] == ["0", "1", "2"]
+    with pytest.raises(DamagedSampleError, match=r"sample 1: '1\.jpg' is a sparse file, which is not read"):
+        read_sample(storage, index, 1)
+    assert read_sample(storage, index, 2)["txt"] == b"a.tar 2 txt"
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_no_tar_raises_anything_but_a_sentence(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    folder = tmp_path_factory.mktemp("spoiled")
+    raw = bytearray(tar(folder / "a.tar", ["0", "1", "x" * 150]).read_bytes()[:8192])
+    for _ in range(data.draw(st.integers(1, 6))):
+        raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
+    if data.draw(st.booleans()):  # a header whose sum is right again
+        at = 512 * data.draw(st.integers(0, 15))
+        raw[at + 148 : at + 156] = b" " * 8
+        raw[at + 148 : at + 156] = f"{sum(raw[at : at + 512]):06o}\0 ".encode()
+    (folder / "a.tar").write_bytes(raw)
+    try:
+        storage, index = open_train_index(str(folder), str(folder))
+    except ValueError as error:
+        assert "a.tar" in str(error) or "no samples" in str(error)
+        return
+    for row in range(len(index)):
+        try:
+            read_sample(storage, index, row)
+        except DamagedSampleError as error:
+            assert str(error)

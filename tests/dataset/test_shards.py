@@ -31,6 +31,7 @@ from dataset.shards import (
 )
 from dataset.storage import Storage
 from dataset.tables import to_parquet
+from dataset.tar import DamagedTarError
 
 Sample = tuple[str, dict[str, bytes]]
 
@@ -83,6 +84,14 @@ def test_webdataset_reads_them(tmp_path: Path) -> None:
     assert [{part: sample[part] for part in parts} for sample, (_, parts) in zip(read, SAMPLES, strict=True)] == [
         parts for _, parts in SAMPLES
     ]
+
+
+def test_the_loader_of_open_clip_train_reads_them(tmp_path: Path) -> None:
+    from open_clip_train.data import tarfile_to_samples_nothrow
+
+    (tmp_path / "train-00000.tar").write_bytes(written(SAMPLES)[0])
+    read = tarfile_to_samples_nothrow([{"url": str(tmp_path / "train-00000.tar")}] * 2)
+    assert [sample["__key__"] for sample in read] == ["00", "0a", "ff"] * 2
 
 
 @given(
@@ -212,7 +221,8 @@ def test_anyones_shard_can_be_indexed_and_read_at_random(tmp_path: Path, format_
     long = "part/" + "x" * 120
     names = ["part/000.PNG", "part/000.txt", "readme", "part/001.jpg", "part/001.txt", f"{long}.txt", f"{long}.json"]
     foreign(tmp_path / "shards" / "others.tar", names, format_)
-    table = build_index(str(tmp_path / "shards" / "others.tar"), split="train")
+    table, damage = build_index(str(tmp_path / "shards" / "others.tar"), split="train")
+    assert not damage
     assert table.column("key").to_pylist() == ["part/000", "part/001", long]
     index = to_index(table, "train")
     storage = Storage(str(tmp_path))
@@ -226,12 +236,12 @@ def test_anyones_shard_can_be_indexed_and_read_at_random(tmp_path: Path, format_
 def test_the_index_of_our_own_shard_is_what_its_writer_said(tmp_path: Path) -> None:
     data, entries = written(SAMPLES)
     (tmp_path / "train-00000.tar").write_bytes(data)
-    table = build_index(str(tmp_path / "train-00000.tar"))
+    table, _ = build_index(str(tmp_path / "train-00000.tar"))
     assert [Entry(row["key"], row["offset"], row["size"]) for row in table.to_pylist()] == entries
     assert set(table.column("shard").to_pylist()) == {"train-00000.tar"}
 
 
 def test_a_file_that_is_no_tar_has_no_index(tmp_path: Path) -> None:
     (tmp_path / "page.tar").write_bytes(b"<html>" * 1000)
-    with pytest.raises(tarfile.TarError):
+    with pytest.raises(DamagedTarError, match="no tar header"):
         build_index(str(tmp_path / "page.tar"))

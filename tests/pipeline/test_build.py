@@ -83,6 +83,7 @@ def test_shards_open_with_webdataset_and_carry_their_lineage(built: Path) -> Non
         for sample in webdataset.WebDataset(str(path), shardshuffle=False):
             about = json.loads(sample["json"])
             assert {"pair_id", "url", "page_url", "archive", "offset"} <= set(about)
+            assert about["uid"] == about["pair_id"]  # by which DataComp's resharder chooses
             assert sample["jpg"] and sample["txt"].decode() == about["text"]
             seen.add(about["pair_id"])
     assert seen == known
