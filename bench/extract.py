@@ -24,7 +24,8 @@ from bench.peer import measure, venv
 from crawl.archives import Piece
 from crawl.clean import clean_text
 from crawl.extract import ExtractConfig, extract
-from crawl.urls import as_written, canonical_url, is_placeholder
+from crawl.image_address import is_stand_in
+from crawl.urls import as_written, canonical_url
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 WAT_BYTES, WARC_BYTES = 100 * 2**20, 50 * 2**20
@@ -67,7 +68,7 @@ def missing(found: set[tuple[str, str, str]], wanted: list[list[str]]) -> Counte
             continue
         if url[:5].lower() == "data:":
             reasons["inlined"] += 1
-        elif is_placeholder(url) or canonical == page:  # src="#"
+        elif is_stand_in(url) or canonical == page:  # src="#"
             reasons["placeholder"] += 1
         elif (page, named(canonical), text) in have_names:
             reasons["relative to <base>"] += 1

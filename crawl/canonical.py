@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from crawl.clean import to_arrow
-from crawl.urls import MAX_URL_CHARS, TRACKING, as_written, canonical_url, is_placeholder
+from crawl.urls import MAX_URL_CHARS, TRACKING, as_written, canonical_url
 from dataset.hosts import hostname
 
 # URLs that the WHATWG URL standard's parser leaves as they are. Host: lower-case labels without the double hyphen of
@@ -24,11 +24,6 @@ _SEGMENT = rf"(?:(?:[{_SAFE}]|%[013-9A-Za-z]|%2[0-9A-DF-Za-df-z])[{_SAFE}.%]*)?"
 _PLAIN = rf"^https?://(?:{_LABEL}\.)+[a-z][a-z0-9]*(?:-[a-z0-9]+)*(?:/{_SEGMENT})+"
 _QUERY = r"\?[!$%&()*+,./0-9:;=?@A-Z\[\]_a-z|~-]*"
 _UNKNOWN = "\x00"  # before what is not fast to resolve: no canonical URL holds it
-# Whatever crawl.urls.is_placeholder may say yes to, and little else.
-_LIKE_PLACEHOLDER = (
-    r"(?i)^(?:data:|about:|javascript:|#)"
-    r"|(?:blank|empty|spacer|trans|placeholder|lazy|load|pixel|1x1|1px|clear)[^/?#]*\.(?:gif|png|svg|jpe?g|webp)"
-)
 
 
 def canonical_urls(
@@ -111,13 +106,3 @@ def _starts(base: str | None) -> tuple[str, str, str]:
 def is_inlined(urls: pa.Array) -> np.ndarray:
     """Which URLs hold their image themselves, bool of shape (n,)."""
     return np.array(pc.starts_with(urls, "data:", ignore_case=True), bool)
-
-
-def placeholders(urls: Sequence[str] | pa.Array) -> np.ndarray:
-    """Which URLs are empty, or placeholders as `crawl.urls.is_placeholder` has it; bool of shape (n,)."""
-    array = to_arrow(urls)
-    length = np.array(pc.binary_length(array))
-    found = np.array(pc.match_substring_regex(array, _LIKE_PLACEHOLDER), bool)
-    doubtful = np.flatnonzero(found | (length > MAX_URL_CHARS))
-    found[doubtful] = [is_placeholder(url) for url in array.take(pa.array(doubtful)).to_pylist()]
-    return found | (length == 0)

@@ -48,6 +48,14 @@ _STEADY = (
 )
 _UNSETTLED = rf"[^{_STEADY}]|^[\x{{200c}}\x{{200d}}]|[\x{{200c}}\x{{200d}}]$"
 
+# What a script was still to fill in, as template languages mark it, or filled in without having it. Formulas of LaTeX
+# hold braces, too, but a backslash beside them.
+_TEMPLATE = (
+    r"\{\{\{?[#/&!>^@]?[ ]*[A-Za-z_$][^{}]*\}\}|\{%[^{}]*%\}|<%[^<>]*%>|<\?(?:php|=)|[$#]\{[A-Za-z_][^{}]*\}"
+    r"|\[\[[^\[\]]*\]\]|^\{[A-Za-z_][A-Za-z0-9_.-]*\}$|^%?%[A-Za-z_]+%%?$|(?:^|[^0-9A-Za-z%])%(?:[0-9][$])?s(?:[^0-9A-Za-z]|$)"
+    r"|^(?:undefined|null|NaN|\[object Object\])$"
+)
+
 
 def _as_re2(python: re.Pattern[str], otherwise: str) -> str:
     """A pattern for RE2 that finds all that Python's verbose one finds in a stripped text, and little more.
@@ -106,6 +114,14 @@ def _cleaned(texts: pa.Array) -> pa.Array:
     hard = pc.or_(hard, pc.greater(pc.binary_length(texts), MAX_TEXT_CHARS))
     cleaned = pa.array([clean_text(text) for text in texts.filter(hard).to_pylist()], pa.string())
     return pc.replace_with_mask(spaced, hard, cleaned)
+
+
+def without_templates(texts: pa.Array) -> pa.Array:
+    """Cleaned texts of shape (n,), the empty one where a script was still to fill one in (`{{ item.title }}`)."""
+    found = pc.match_substring_regex(texts, _TEMPLATE)
+    if not pc.any(found).as_py():
+        return texts
+    return pc.if_else(pc.and_not(found, pc.match_substring(texts, "\\")), "", texts)
 
 
 def clean_text(text: str) -> str:

@@ -15,7 +15,7 @@ import pyarrow as pa
 from crawl.archives import Piece, Reading, Record, read_records
 from crawl.canonical import canonical_urls
 from crawl.charset import to_utf8
-from crawl.clean import clean_texts, not_empty
+from crawl.clean import clean_texts, not_empty, without_templates
 from crawl.held import HeldImages
 from crawl.html import TEXT_SOURCES, asks_noai, parse_page, reserves_tdm
 from crawl.payload import Response, charset, decoded_body, is_html, is_image, media_type, parse_response
@@ -275,7 +275,7 @@ class _TableReader:
         shown = [number for number in taken if raws[number] and raws[number][:5] not in INLINED]
         counts.no_url += sum([not raws[number] for number in taken])
         counts.data_uri += sum([raws[number][:5] in INLINED for number in taken])
-        texts = clean_texts(rows["text"].take(pa.array(shown, pa.int64())))
+        texts = without_templates(clean_texts(rows["text"].take(pa.array(shown, pa.int64()))))
         usable = not_empty(texts)
         counts.no_text += int((~usable).sum())
         numbers = np.asarray(shown, np.int64)[usable]

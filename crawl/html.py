@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 from selectolax.lexbor import LexborDocumentOptions, LexborHTMLParser, LexborNode
 
-from crawl.urls import image_url, names_image
+from crawl.image_address import image_url, names_image
 
 TEXT_SOURCES = ("alt", "title", "figcaption", "aria-label", "data-image-title", "og", "link")
 """Where an image's text can come from. The first five stand with an `<img>`; `og` is the page's `og:image` with its
@@ -25,7 +25,7 @@ class Choice(Protocol):
     """An image that names several URLs."""
 
     def shown(self) -> str:
-        """The one that it shows in the end, as `crawl.urls.image_url` says."""
+        """The one that it shows in the end, as `crawl.image_address.image_url` says."""
 
 
 @dataclass(slots=True)

@@ -16,14 +16,14 @@ import numpy as np
 import pyarrow as pa
 import stringzilla
 
-from crawl.urls import LAZY
+from crawl.image_address import LAZY
 
 MARK = b'"IMG@/src"'
 """What stands in each image's link and, as its quotation marks would be escaped there, in no string."""
 
-PLAIN, SILENT, NAMES_OTHERS, SHOWS_LAZY = 1, 2, 4, 8
+PLAIN, SILENT, NAMES_OTHERS, SHOWS_LAZY, NAMES_LAZY = 1, 2, 4, 8, 16
 """States of a link, as bits: all of it could be read; it has no text; `srcset` or `data-…` may give the image another
-URL; if one does, it is `data-src`."""
+URL; `data-src` may; any `data-…` may."""
 
 _COLUMNS = tuple(np.frombuffer(key, np.uint8) for key in (b"url", b"alt", b"title", LAZY[0].encode()))
 _URL, _ALT, _TITLE, _LAZY, _JSON = range(5)
@@ -119,7 +119,7 @@ def _read(block, marks, record, strings, ends, rows, used, silent):  # type: ign
             elif _is(_COLUMNS[2], block, key, end):
                 spans[_TITLE, 0], spans[_TITLE, 1] = value, at
             elif (block[key] == _S or block[key] == _D) and at > value:
-                state |= NAMES_OTHERS
+                state |= NAMES_OTHERS if block[key] == _S else NAMES_OTHERS | NAMES_LAZY
                 if _is(_COLUMNS[3], block, key, end):
                     spans[_LAZY, 0], spans[_LAZY, 1] = value, at
             at += 1
@@ -138,7 +138,7 @@ def _read(block, marks, record, strings, ends, rows, used, silent):  # type: ign
                         silent[record, 1] += begin == end
                         silent[record, 2] += _is_inlined(block, begin, end)
                     continue
-            if state & SILENT or (state & NAMES_OTHERS and not state & SHOWS_LAZY):
+            if state & (SILENT | NAMES_OTHERS):
                 spans[_JSON, 0], spans[_JSON, 1] = mark - len(_BEFORE), at + 1
         else:
             odd += 1

@@ -10,9 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from crawl.canonical import canonical_urls, is_inlined, placeholders
-from crawl.clean import clean_text, clean_texts, not_empty, to_arrow
+from crawl.canonical import canonical_urls, is_inlined
+from crawl.clean import clean_text, clean_texts, not_empty, to_arrow, without_templates
 from crawl.html import Choice, Page
+from crawl.image_address import are_no_addresses
 from crawl.personal_data import mask_column
 from crawl.urls import INLINED, as_written, canonical_url
 from dataset.ids import pair_ids
@@ -134,7 +135,8 @@ class Rows:
         self._begin()
         if not len(page):
             return UNIDENTIFIED.empty_table()
-        texts = [clean_texts(column) for column in raw]
+        raw_urls = pc.if_else(pa.array(are_no_addresses(raw_urls)), "", raw_urls)
+        texts = [without_templates(clean_texts(column)) for column in raw]
         rows, columns = np.nonzero(self._usable(texts, self._addressed(raw_urls, raw)))
         counts.candidates += len(rows)
         page = page[rows]
@@ -241,9 +243,8 @@ def _licenses(pages: _Pages, bases: list[str | None]) -> list[str | None]:
 
 def _choose(pages: _Pages) -> None:
     """Give each image that names several URLs the one that it shows."""
-    numbers = list(pages.choices)
-    for at in np.flatnonzero(placeholders([pages.urls[number] for number in numbers])):
-        pages.urls[numbers[at]] = pages.choices[numbers[at]].shown()
+    for number, choice in pages.choices.items():
+        pages.urls[number] = choice.shown()
 
 
 def identified(table: pa.Table, kinds: Sequence[str]) -> pa.Table:

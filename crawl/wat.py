@@ -13,7 +13,9 @@ import msgspec
 import stringzilla
 
 from crawl.html import Page, asks_noai, open_graph, reserves_tdm
-from crawl.urls import image_url, names_image
+from crawl.image_address import image_url, names_image
+from crawl.srcset import image_sources
+from crawl.urls import INLINED
 
 _IMAGE, _ANCHOR = "IMG@/src", "A@/href"
 IMAGE_MARK = b'"IMG@/src"'
@@ -52,6 +54,16 @@ class Link(msgspec.Struct, gc=False):
             "data-srcset": self.data_srcset,
         }
         return image_url(attributes)
+
+    def any_address(self) -> str:
+        """One that the image names, if it names one, else what is inlined: of images that are only counted."""
+        url = (self.url or "").strip()
+        if url and url[:5] not in INLINED:
+            return url
+        lazy = (self.data_src, self.data_original, self.data_lazy_src)
+        others = [value.strip() for value in lazy if value]
+        others += [source.url for value in (self.srcset, self.data_srcset) if value for source in image_sources(value)]
+        return next((other for other in others if other and other[:5] not in INLINED), url)
 
 
 class _Meta(msgspec.Struct, gc=False):
@@ -200,7 +212,7 @@ def _page(response: _Response, head: _Head, links: list[Link], text_sources: Seq
 def _list_images(page: Page, images: list[Link], text_sources: Sequence[str]) -> None:
     told = [link for link in images if link.alt or link.title]
     page.silent = [
-        link.shown() if (url := (link.url or "").strip())[:1] in "dD" else url  # it may be empty, or `data:`
+        link.any_address() if (url := (link.url or "").strip())[:1] in "dD" else url  # it may be empty, or `data:`
         for link in images
         if not (link.alt or link.title)
     ]

@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from crawl.canonical import placeholders
-from crawl.clean import to_arrow
-from crawl.image_links import NAMES_OTHERS, PLAIN, SHOWS_LAZY, SILENT, ImageLinkReader
+from crawl.clean import not_empty, to_arrow
+from crawl.image_address import are_doubtful, are_image_files
+from crawl.image_links import NAMES_LAZY, NAMES_OTHERS, PLAIN, SHOWS_LAZY, SILENT, ImageLinkReader
 from crawl.urls import INLINED
 from crawl.wat import Link
 
@@ -76,11 +76,12 @@ class WatImages:
         found = self._reader.links()
         urls = pc.utf8_trim_whitespace(_utf8(found.urls))
         several = np.flatnonzero((found.states & (PLAIN | SILENT | NAMES_OTHERS)) == (PLAIN | NAMES_OTHERS))
-        several = several[placeholders(urls.take(pa.array(several)))]
-        is_lazy = (found.states[several] & SHOWS_LAZY) > 0
-        lazy = several[is_lazy]
-        urls = _replaced(urls, lazy, pc.utf8_trim_whitespace(_utf8(found.lazy.take(pa.array(lazy)))))
-        unclear = np.concatenate([several[~is_lazy], np.flatnonzero(found.states & SILENT)])
+        lazy = pc.utf8_trim_whitespace(_utf8(found.lazy.take(pa.array(several))))
+        is_lazy = ((found.states[several] & SHOWS_LAZY) > 0) & are_image_files(lazy)
+        shown = urls.take(pa.array(several))
+        is_src = ((found.states[several] & NAMES_LAZY) == 0) & not_empty(shown) & ~are_doubtful(shown)
+        urls = _replaced(urls, several[is_lazy], lazy.filter(pa.array(is_lazy)))
+        unclear = np.concatenate([several[~is_lazy & ~is_src], np.flatnonzero(found.states & SILENT)])
         json = found.json.take(pa.array(unclear)).to_pylist()
         links = self._odd | dict(zip(unclear.tolist(), map(_plain_link, json), strict=True))
         pages = np.array(self._pages, np.int64)
@@ -92,7 +93,7 @@ class WatImages:
             if link.alt or link.title:
                 told.append(number)
             elif page[number] != _NOWHERE:
-                silent.append(_shown(link))
+                silent.append(link.any_address())
                 page[number] = _NOWHERE
         counts += (len(silent), silent.count(""), sum([url[:5] in INLINED for url in silent]))
         rows, kept = np.array(told, np.int64), page != _NOWHERE

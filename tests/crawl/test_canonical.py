@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawl.canonical import canonical_urls, placeholders
-from crawl.urls import MAX_URL_CHARS, as_written, canonical_url, is_placeholder
+from crawl.canonical import canonical_urls
+from crawl.urls import MAX_URL_CHARS, as_written, canonical_url
 from dataset.hosts import hostname
 
 BASES = [
@@ -100,39 +100,3 @@ def test_length_limit(extra: int) -> None:
     url = "http://h.example/".ljust(MAX_URL_CHARS + extra, "a")
     urls, hosts = canonical_urls([url], [None], np.array([0]))
     assert (urls[0].as_py(), hosts[0].as_py()) == one_by_one(url, None)
-
-
-NAMES = [
-    "blank",
-    "1x1",
-    "spacer",
-    "Lazy",
-    "lazyload",
-    "clear",
-    "trans",
-    "cat",
-    "_",
-    "-",
-    ".",
-    "/",
-    "?",
-    "#",
-    "é",
-    "ſ",
-    "2",
-]
-
-
-@given(
-    st.lists(
-        st.sampled_from(["", "data:,x", "DATA:", "#", "JavaScript:0", "about:blank"])
-        | st.builds(
-            lambda parts, ending: "".join(parts) + ending,
-            st.lists(st.sampled_from(NAMES), max_size=4),
-            st.sampled_from(["", ".gif", ".PNG?x", ".webp#", ".jpg"]),
-        ),
-        max_size=8,
-    )
-)
-def test_placeholders_of_a_column(urls: list[str]) -> None:
-    assert placeholders(urls).tolist() == [not url or is_placeholder(url) for url in urls]

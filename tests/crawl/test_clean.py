@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawl.clean import _UNSETTLED, MAX_TEXT_CHARS, _as_re2, _mojibake, clean_text, clean_texts
+from crawl.clean import _UNSETTLED, MAX_TEXT_CHARS, _as_re2, _mojibake, clean_text, clean_texts, without_templates
 
 
 @pytest.mark.parametrize(
@@ -128,3 +128,33 @@ def test_mojibake_has_a_pattern_of_its_own_and_a_wider_one_if_ftfys_cannot_be_re
     for pattern in (r"a(?=b)", r"(a)\1", r"\bx", r"[\d]", r"x\Z"):
         assert _as_re2(re.compile(pattern, re.VERBOSE), "wider") == "wider"
     assert _as_re2(re.compile("a b"), "wider") == "wider"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "{{ item.title }}",
+            "Buy {{product.name}} now",
+            "{{#each x}}",
+            "<%= title %>",
+            "{% block %}",
+            "${name}",
+            "[[title]]",
+        ),
+        *("{title}", "%s", "Photo of %1$s", "undefined", "null", "[object Object]", "<?= $t ?>", "%TITLE%"),
+    ],
+)
+def test_a_text_that_a_script_was_still_to_fill_in_is_none(text: str) -> None:
+    assert without_templates(pa.array([text, "a cat"])).to_pylist() == ["", "a cat"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(r"{\displaystyle {{a}}+{b}}", "x^{2}", "50 %", "50%sale", "[1] a map", "Null Island", "a null", "{a, b}"),
+        *("<3", "a {red} car", "C# {x"),
+    ],
+)
+def test_formulas_and_signs_are_texts(text: str) -> None:
+    assert without_templates(pa.array([text])).to_pylist() == [text]

@@ -314,7 +314,7 @@ def test_real_archives(shared_data: Path) -> None:
     assert source(wats)["images_seen"] == sum(
         source(wats)[name] for name in ("candidates", "no_text", "no_url", "data_uri")
     )
-    assert source(wats)["candidates"] == 3768
+    assert source(wats)["candidates"] == 3760
 
     clipped = source(of("archives/chatnoir-resiliparse--clipped.warc.gz"))
     assert (clipped["candidates"], clipped["damaged_records"]) == (7, 1)

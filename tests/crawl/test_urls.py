@@ -8,10 +8,6 @@ from crawl.urls import (
     MAX_URL_CHARS,
     as_written,
     canonical_url,
-    image_url,
-    is_placeholder,
-    largest_of,
-    names_image,
 )
 
 BASE = "http://site.example/dir/page?q=1#top"
@@ -98,47 +94,3 @@ def test_idempotent_on_urls(url: str) -> None:
 def test_as_written_fits_a_table() -> None:
     assert as_written(" ja\x00va\nscript:\ud800x ") == "javascript:\ufffdx"
     assert len(as_written("x" * 10_000)) == MAX_URL_CHARS
-
-
-@pytest.mark.parametrize(
-    ("attributes", "expected"),
-    [
-        ({"src": " a.jpg "}, "a.jpg"),
-        ({"src": "a.jpg", "data-src": "b.jpg", "srcset": "c.jpg 2x"}, "a.jpg"),
-        ({"src": None, "data-src": "b.jpg"}, "b.jpg"),
-        ({"src": "data:image/gif;base64,R0", "data-original": "b.jpg"}, "b.jpg"),
-        ({"src": "/img/blank.gif?v=1", "data-lazy-src": "b.jpg"}, "b.jpg"),
-        ({"src": "/img/blank.gif"}, "/img/blank.gif"),
-        ({"src": "/blanket.gif", "data-src": "b.jpg"}, "/blanket.gif"),
-        ({"data-src": "data:image/gif;base64,R0", "srcset": "s.jpg 100w, l.jpg 800w"}, "l.jpg"),
-        ({"srcset": "s.jpg 1x", "data-srcset": "l.jpg 3x"}, "l.jpg"),
-        ({"src": "spacer.gif", "data-lazyload": "b.jpg"}, "b.jpg"),
-        ({"src": "data:,x"}, "data:,x"),
-        ({}, ""),
-    ],
-)
-def test_image_url(attributes: dict[str, str | None], expected: str) -> None:
-    assert image_url(attributes) == expected
-
-
-@pytest.mark.parametrize(
-    ("srcset", "expected"),
-    [
-        ("a.jpg 1x, b.jpg 2.5x", "b.jpg"),
-        ("http://h/q_1,w_2/a.jpg 480w,http://h/b,c.jpg 800w", "http://h/b,c.jpg"),
-        ("a.jpg, b.jpg", "a.jpg"),
-        ("data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALA 1w", ""),
-        (" , ", ""),
-        ("a.jpg 10q", "a.jpg"),
-    ],
-)
-def test_largest_of_a_srcset(srcset: str, expected: str) -> None:
-    assert largest_of(srcset) == expected
-
-
-def test_image_files_and_stand_ins_by_name() -> None:
-    assert names_image("http://h/a.JPEG?x=b.html")
-    assert not names_image("http://h/a.html?x=b.jpg")
-    assert not names_image(".jpg#")  # a name before its ending
-    assert is_placeholder("/img/1x1.gif?x")
-    assert not is_placeholder("/img/cat.gif")
