@@ -1,8 +1,10 @@
 # `make demo` and `make test` do everything, set-up included.
 SHELL := /bin/bash
 BIN := .venv/bin
-PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
-	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null && echo $$p && break; done)
+# The first of these that is there and new enough; empty if none is.
+PYTHON ?= $(shell for p in python3.12 python3.13 python3.11 python3.14 python3; do \
+	$$p -c 'import sys; print(sys.executable); sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))' 2>/dev/null && break; done)
+UV := .venv/uv/bin/uv
 
 .PHONY: setup demo test lint lock queries-en
 
@@ -10,12 +12,13 @@ setup: .venv/.ready
 
 # uv lives in a venv of its own: `uv pip sync` takes out of .venv whatever the lock file does not name.
 .venv/.ready: requirements.lock pyproject.toml
-	@test -n "$(PYTHON)" || { echo "openwit needs Python 3.11 or 3.12; name one: make setup PYTHON=/path/to/python3.12"; exit 1; }
-	$(PYTHON) -m venv .venv
-	$(PYTHON) -m venv .venv/uv
+	@command -v $(or $(PYTHON),python3) >/dev/null || { echo "make setup begins with a Python, and there is no python3 here"; exit 1; }
+	@test -n "$(PYTHON)" || echo "openwit needs Python 3.11 to 3.14 and finds none here: uv fetches 3.12 (or name one: make setup PYTHON=/path/to/python3.12)"
+	$(or $(PYTHON),python3) -m venv .venv/uv
 	.venv/uv/bin/python -m pip install --quiet --disable-pip-version-check uv
-	.venv/uv/bin/uv pip sync --quiet --python $(BIN)/python requirements.lock
-	.venv/uv/bin/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	$(UV) venv --quiet --allow-existing --python $(or $(PYTHON),3.12) .venv
+	$(UV) pip sync --quiet --python $(BIN)/python requirements.lock
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $@
 
 demo: setup  ## crawl a small web, build a dataset, train a CLIP, examine it
@@ -30,7 +33,7 @@ lint: setup  ## style and types
 	$(BIN)/mypy
 
 lock: setup  ## pin the newest versions that pyproject.toml allows
-	.venv/uv/bin/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
+	$(UV) pip compile pyproject.toml --extra dev --universal --python-version 3.11 \
 		--no-annotate --no-header --upgrade --quiet -o requirements.lock
 
 bench-%: setup  ## a speed claim, measured beside its peer

@@ -71,8 +71,9 @@ def predict(texts: pa.Array | pa.ChunkedArray, model: str = "builtin") -> tuple[
     """
     array = texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
     distinct = pc.replace_substring(pc.utf8_lower(array.cast(pa.string())), "\n", " ").dictionary_encode()
-    lines = pc.binary_join_element_wise(distinct.dictionary, "\n", "").to_pylist()  # fastText takes a list of lines
-    labels, probabilities = _load(model_path(model)).multilinePredict(lines, 1, 0.0, "replace")
-    languages = pa.array([best[0].removeprefix(_LABEL) if best else None for best in labels], pa.string())
-    certainty = pa.array([min(1.0, best[0]) if len(best) else None for best in probabilities], pa.float32())
+    lines = pc.binary_join_element_wise(distinct.dictionary, "\n", "").to_pylist()
+    predict_line = _load(model_path(model)).predict
+    best = [next(iter(predict_line(line, 1, 0.0, "replace")), (None, None)) for line in lines]
+    languages = pa.array([label and label.removeprefix(_LABEL) for _, label in best], pa.string())
+    certainty = pa.array([None if share is None else min(1.0, share) for share, _ in best], pa.float32())
     return languages.take(distinct.indices), certainty.take(distinct.indices)

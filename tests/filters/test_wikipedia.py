@@ -24,7 +24,8 @@ def page(text: str, title: str = "A", more: str = "", ns: int = 0) -> bytes:
 def gensim_dump(language: str = "en") -> str:
     """A shortened dump of a real Wikipedia, as gensim's tests have it."""
     spec = find_spec("gensim")
-    assert spec is not None and spec.origin is not None
+    if spec is None or spec.origin is None:
+        pytest.skip("gensim, which carries the dump, has no wheel for this Python")
     (file,) = (Path(spec.origin).parent / "test/test_data").glob(f"{language}wiki-latest-pages-articles*-shortened*bz2")
     return str(file)
 
