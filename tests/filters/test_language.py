@@ -25,6 +25,15 @@ def test_sentences() -> None:
     assert max(probabilities.to_pylist()) <= 1
 
 
+def test_both_builds_of_fasttext_answer_the_same() -> None:
+    """Recorded with fasttext-wheel 0.9.2; Python 3.13 and later run fasttext-predict-v2."""
+    languages, probabilities = predict(pa.array([*SENTENCES.values(), "Canon EOS 5D", "Stuhl aus Holz", "", "Москва"]))
+    assert languages.to_pylist() == ["en", "de", "fr", "ja", "fr", "de", "en", "ru"]
+    assert probabilities.to_pylist() == pytest.approx(
+        [0.956623, 0.999137, 0.980909, 0.999601, 0.188882, 0.960783, 0.124504, 0.552951], abs=1e-6
+    )
+
+
 def test_capitals_and_lines_do_not_matter() -> None:
     texts = pa.array(["the walking dead the complete third season", "THE WALKING DEAD\nTHE COMPLETE THIRD SEASON"])
     languages, probabilities = predict(texts)
