@@ -3,13 +3,16 @@
 A phase of a stage keeps its files in a folder of its own, `STAGE/PHASE/`. File names carry the partition and its
 fingerprint, so that a rewrite is idempotent and a stale file is never taken for a fresh one. After the files, one
 record per partition is created if absent; when all partitions of a phase are there, the phase is *closed*: its records
-become one Parquet file, which `manifest.json` names. Readers follow the manifest, never a glob.
+become one Parquet file, which `manifest.json` names. Readers follow the manifest, never a glob. Both may come from
+anybody: what they say is checked for its form before it is used.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import logging
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -20,10 +23,19 @@ import xxhash
 from dataset.storage import Storage
 from dataset.tables import read_parquet, to_parquet
 
+log = logging.getLogger("wit")
+
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
+_NAME = re.compile(r"[0-9A-Za-z_][\w.+=-]*(?:/[0-9A-Za-z_][\w.+=-]*)+", re.ASCII)  # no file lies at the top
+_PHASE = re.compile(r"[a-z_]+\.[a-z_]+")
+_MOST = 2**63
 
 RECORDS = pa.schema([("partition", pa.int32()), ("fingerprint", pa.string()), ("record", pa.string())])
+
+
+class RecordError(ValueError):
+    """A commit record or manifest is not of the form that openwit writes."""
 
 
 @dataclass(frozen=True)
@@ -64,18 +76,52 @@ class Commit:
 
     @staticmethod
     def from_json(text: str | bytes) -> Commit:
-        """The record that `to_json` wrote."""
-        raw = json.loads(text)
-        files = {
-            role: FileRef(
-                **{
-                    **file,
-                    "ranges": {int(bucket): Range(**where) for bucket, where in file["ranges"].items()},
-                }
-            )
-            for role, file in raw["files"].items()
-        }
-        return Commit(**{**raw, "files": files})
+        """The record that `to_json` wrote.
+
+        Raises:
+            RecordError: it is none: a name leads elsewhere, a size is below zero, something is missing or no text.
+        """
+        try:
+            raw = json.loads(text)
+            files = {_text(role): _file(file) for role, file in _object(raw["files"]).items()}
+            counts = {_text(name): _count(count) for name, count in _object(raw["counts"]).items()}
+            phase, partition = _text(raw["phase"]), _count(raw["partition"])
+            return Commit(phase, partition, _text(raw["fingerprint"]), files, counts, _object(raw["facts"]))
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise RecordError(f"a commit record is not as openwit writes them: {_told(error)}") from None
+
+
+def _file(raw: Any) -> FileRef:
+    name = _text(_object(raw)["name"])
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name[:200]!r} is no file's name in a dataset")
+    ranges = {}
+    for bucket, where in _object(raw["ranges"]).items():
+        offset, length, rows = (_count(_object(where)[key]) for key in ("offset", "length", "rows"))
+        ranges[_count(int(bucket))] = Range(offset, length, _text(where["checksum"]), rows)
+    return FileRef(name, _count(raw["bytes"]), _text(raw["checksum"]), _count(raw["rows"]), ranges)
+
+
+def _object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError(f"an object is wanted, not {type(value).__name__}")
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"a text is wanted, not {type(value).__name__}")
+    return value
+
+
+def _count(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < _MOST:
+        raise ValueError(f"a whole number is wanted, not {str(value)[:50]}")
+    return value
+
+
+def _told(error: BaseException) -> str:
+    return f"{error} is missing" if isinstance(error, KeyError) else str(error)
 
 
 def fingerprint(phase: str, version: int, options: Mapping[str, Any], inputs: Iterable[str]) -> str:
@@ -108,13 +154,17 @@ class Ledger:
         there = {info.name: info.bytes for info in self.storage.list(self.folder)}
         listed = {self.folder}
         commits = []
-        with contextlib.suppress(FileNotFoundError, pa.ArrowInvalid):  # not closed yet, or damaged: not committed
-            commits = read_records(self.storage, self.closed_name)
+        with contextlib.suppress(FileNotFoundError):  # not closed yet
+            try:
+                commits = read_records(self.storage, self.closed_name)
+            except RecordError as error:
+                log.warning("%s: its partitions are done again", error)
         loose = [info.name for info in self.storage.list(f"{self.folder}/commits")]
         self.loose = len(loose)
         for text in self.storage.read_all([name for name in loose if name.endswith(".json")]):
-            with contextlib.suppress(ValueError):  # a disk that lost power may hold an empty record: not committed
+            with contextlib.suppress(RecordError):  # a disk that lost power may hold an empty record: not committed
                 commits.append(Commit.from_json(text))
+        commits = [commit for commit in commits if commit.phase == self.phase]
 
         def whole(commit: Commit) -> bool:
             for file in commit.files.values():  # some phases name files elsewhere: the fetch store's, the shards
@@ -173,16 +223,40 @@ class Ledger:
 
 
 def read_records(storage: Storage, name: str) -> list[Commit]:
-    """The records of a closed phase, by partition. Raises FileNotFoundError."""
-    return [Commit.from_json(record) for record in read_parquet(storage, name).column("record").to_pylist()]
+    """The records of a closed phase, by partition. Raises FileNotFoundError, RecordError."""
+    try:
+        records = read_parquet(storage, name, ["record"]).column("record").to_pylist()
+        return [Commit.from_json(record) for record in records]
+    except (pa.ArrowException, RecordError) as error:
+        raise RecordError(
+            f"{storage.url_of(name)} is damaged: {error}; `wit run` with the same config mends it"
+        ) from None
 
 
 def read_manifest(storage: Storage) -> dict[str, Any]:
-    """The dataset's manifest; an empty one where there is none yet."""
+    """The dataset's manifest; an empty one where there is none yet. Raises RecordError."""
     try:
-        return dict(json.loads(storage.read(MANIFEST)))
+        text = storage.read(MANIFEST)
     except FileNotFoundError:
         return {"format": FORMAT_VERSION, "complete": False, "phases": []}
+    try:
+        manifest = _object(json.loads(text))
+        for entry in manifest["phases"]:
+            if not _PHASE.fullmatch(_text(entry["phase"])):
+                raise ValueError(f"{entry['phase'][:200]!r} is no phase's name")
+            if entry["records"] != f"{folder(entry['phase'])}/commits.parquet":
+                raise ValueError(f"{str(entry['records'])[:200]!r} is not where {entry['phase']} keeps its records")
+            _text(entry["checksum"])
+        for counts in _object(manifest.get("funnel", {})).values():
+            for count in _object(counts).values():
+                _count(count)
+        manifest["complete"] = bool(manifest["complete"])
+        return manifest
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise RecordError(
+            f"{storage.url_of(MANIFEST)} is not as openwit writes it: {_told(error)}; "
+            "delete it, and `wit run` with the same config makes it again"
+        ) from None
 
 
 def write_manifest(storage: Storage, manifest: Mapping[str, Any]) -> None:

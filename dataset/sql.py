@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import re
+import tempfile
+import uuid
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, is_dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -20,6 +23,13 @@ import pyarrow as pa
 FOLDER = Path(__file__).parent.parent / "sql"
 MEMORY_LIMIT = "2GB"
 _PLAIN = (bool, int, float, str)
+_PATTERN = re.compile(r"[*?\[]")
+_EXPLAIN = re.compile(r"\s*EXPLAIN\b\s*(ANALYZE\b\s*)?(\([^()]*\)\s*)?", re.IGNORECASE)
+_ASKING = (duckdb.StatementType.SELECT, duckdb.StatementType.MULTI)  # the latter is what a PIVOT is made into
+
+
+class NotAQuestionError(ValueError):
+    """A statement would do more than answer."""
 
 
 @cache
@@ -35,7 +45,9 @@ def load(name: str) -> str:
 def connect(
     *, threads: int = 1, memory_limit: str = MEMORY_LIMIT, temp_directory: str | None = None
 ) -> duckdb.DuckDBPyConnection:
-    """An in-memory DuckDB that spills to `temp_directory` (nowhere by default) and loads no extension by itself."""
+    """An in-memory DuckDB that spills to `temp_directory` (nowhere by default), loads no extension by itself, and opens
+    no file: a query there is a function of the tables that it is given.
+    """
     settings: dict[str, Any] = {
         "threads": threads,
         "memory_limit": memory_limit,
@@ -45,7 +57,54 @@ def connect(
     }
     if temp_directory is not None:
         settings["temp_directory"] = temp_directory
+    connection = duckdb.connect(":memory:", config=settings)
+    close(connection, ())
+    return connection
+
+
+def asking() -> duckdb.DuckDBPyConnection:
+    """A DuckDB for questions about a dataset, on all CPUs; `close` it as soon as its views are made."""
+    settings: dict[str, Any] = {
+        "threads": os.cpu_count() or 1,
+        "temp_directory": str(Path(tempfile.gettempdir()) / f"openwit-sql-{uuid.uuid4().hex}"),  # made when needed
+        "autoload_known_extensions": False,
+        "autoinstall_known_extensions": False,
+        "python_enable_replacements": False,
+    }
     return duckdb.connect(":memory:", config=settings)
+
+
+def close(connection: duckdb.DuckDBPyConnection, files: Iterable[str]) -> None:
+    """Have a connection open no file but these, whatever it is asked, and have no question change that."""
+    connection.execute("SET allowed_paths = ?", [list(files)])
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+
+
+def check_question(connection: duckdb.DuckDBPyConnection, text: str) -> None:
+    """Raises NotAQuestionError, duckdb.ParserException: the text is not one SELECT, or what counts as one: DESCRIBE,
+    SUMMARIZE, SHOW, PIVOT, and EXPLAIN of such.
+    """
+    statements = connection.extract_statements(text)
+    if len(statements) == 1 and statements[0].type == duckdb.StatementType.EXPLAIN:
+        statements = connection.extract_statements(_EXPLAIN.sub("", text, count=1))
+    if len(statements) != 1 or statements[0].type not in _ASKING:
+        raise NotAQuestionError("a dataset answers one SELECT at a time, and asking it writes and changes nothing")
+
+
+def literal(text: str) -> str:
+    """A text as SQL's string literal, where a parameter cannot stand: in a view."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def identifier(name: str) -> str:
+    """A column's or table's name as SQL's quoted identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def exactly(path: str) -> str:
+    """A path as DuckDB's `read_parquet` takes it, which reads `*`, `?` and `[` as patterns, for this one file."""
+    return _PATTERN.sub(lambda char: f"[{char[0]}]", path)
 
 
 @lru_cache(maxsize=4)

@@ -1,7 +1,7 @@
 """A place that files live in: a directory, an `s3://` prefix, or any fsspec URL, behind Arrow's filesystem.
 
-A `Storage` never leaves its root. Writes are atomic (a reader sees the whole file or none), and
-`create` makes a file only if it is absent, which is what commits and leases are built on.
+A `Storage` never leaves its root, neither by a name nor by a link. Writes are atomic (a reader sees the whole file or
+none), and `create` makes a file only if it is absent, which is what commits and leases are built on.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import posixpath
 import shutil
-import time
+import stat
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -22,10 +22,10 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 from pyarrow import fs
 
+from dataset import s3
 from dataset.web import WebFile, is_web
 
 TEMPORARY = ".tmp-"
-_CONFLICTS = 5  # times that a create on s3 is tried while another create of the same file is under way
 _READERS = 16  # requests in flight when many small files are read: a request takes some 30 ms, mostly waiting
 _S3_DELETE = 1000  # keys a DeleteObjects request may name (AWS S3 API reference)
 _COALESCE_GAP_BYTES = 64 * 1024  # reading past a small gap is cheaper than another request
@@ -38,6 +38,10 @@ class FileInfo:
     name: str
     bytes: int
     mtime_ns: int = field(default=0, compare=False)  # since 1970; 0 where the filesystem does not say
+
+
+class OutsideError(ValueError):
+    """A name, or a link on its way, leads out of the storage's root."""
 
 
 def is_local(url: str) -> bool:
@@ -53,49 +57,13 @@ def absolute(url: str) -> str:
     return str(Path(url.removeprefix("file://")).expanduser().absolute())
 
 
-def s3_client() -> Any:
-    """This process's boto3 client, which honours AWS_ENDPOINT_URL, so that any S3-compatible server works."""
-    return _boto3_client(os.getpid())
-
-
-@lru_cache(maxsize=4)
-def _boto3_client(pid: int) -> Any:
-    import boto3
-
-    return boto3.client("s3", endpoint_url=os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"))
-
-
-def _s3_error(url: str, bucket: str, error: dict[str, str]) -> OSError:
-    """What an S3 server's refusal means to a person."""
-    if error["Code"] == "NoSuchBucket":
-        return FileNotFoundError(f"there is no bucket {bucket} for {url}; make it first")
-    return PermissionError(
-        f"{url} cannot be written ({error['Code']}: {error.get('Message', '')}); "
-        "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL"
-    )
-
-
-def _s3_filesystem() -> fs.FileSystem:
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    options: dict[str, Any] = {}
-    if endpoint:
-        parts = urlsplit(endpoint)
-        options = {"endpoint_override": parts.netloc, "scheme": parts.scheme}
-    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-    if region:
-        options["region"] = region
-    if os.environ.get("OPENWIT_S3_ANONYMOUS"):
-        options["anonymous"] = True
-    return fs.S3FileSystem(**options)
-
-
 @lru_cache(maxsize=64)
 def _filesystem(scheme: str, pid: int) -> fs.FileSystem:
     """One client per process: Arrow's and boto3's clients do not survive a fork."""
     if scheme in ("", "file") or len(scheme) == 1:
         return fs.LocalFileSystem()
     if scheme in ("s3", "s3a"):
-        return _s3_filesystem()
+        return s3.filesystem()
     import fsspec
 
     return fs.PyFileSystem(fs.FSSpecHandler(fsspec.filesystem(scheme)))
@@ -127,27 +95,55 @@ def open_input(url: str) -> pa.NativeFile:
 
 
 class Storage:
-    """The files below one root URL."""
+    """The files below one root URL.
 
-    def __init__(self, url: str):
+    Args:
+        url: the root. That it is itself a link, or lies behind one, is the user's own doing.
+        leave: whether links in it may lead out of it; for folders that a user lays out for reading, never for datasets.
+    """
+
+    def __init__(self, url: str, *, leave: bool = False):
         self.url = absolute(url)
         self._fs, self._root = filesystem(self.url)
         self.local = is_local(self.url)
         self._s3 = urlsplit(self.url).scheme in ("s3", "s3a")
+        self._leave = leave
 
-    def __reduce__(self) -> tuple[type[Storage], tuple[str]]:
-        return Storage, (self.url,)
+    def __reduce__(self) -> tuple[Any, tuple[str, bool]]:
+        return _storage, (self.url, self._leave)
 
     def path(self, name: str) -> str:
         """The path of a file in the underlying filesystem.
 
         Raises:
-            ValueError: the name would leave the root.
+            OutsideError: the name, or a link on its way, would leave the root.
         """
         clean = posixpath.normpath(name)
-        if clean.startswith(("../", "/")) or clean == "..":
-            raise ValueError(f"{name!r} is outside the dataset")
+        if clean.startswith(("../", "/")) or clean == ".." or "\0" in clean:
+            raise OutsideError(f"{name!r} is outside the dataset")
+        if self.local and not self._leave:
+            self._stay(clean)
         return f"{self._root}/{clean}"
+
+    def _stay(self, name: str) -> None:
+        """Raises OutsideError if a link on the way to a file leads out of the root."""
+        at = self._root
+        for part in name.split("/"):
+            at = f"{at}/{part}"
+            try:
+                is_link = stat.S_ISLNK(os.lstat(at).st_mode)
+            except OSError:  # nothing is there, so nothing is below it
+                return
+            if is_link and not self._holds(at):
+                raise OutsideError(
+                    f"{at} is a link that leads out of {self.url}, to {os.path.realpath(at)}; no dataset is read or "
+                    "written through such a link: put what it leads to in its place, or delete it"
+                )
+
+    def _holds(self, path: str) -> bool:
+        """Whether where a path ends, all links followed, is below the root."""
+        root = os.path.realpath(self._root)
+        return os.path.realpath(path).startswith(f"{root.rstrip('/')}/")
 
     def url_of(self, name: str) -> str:
         """The URL of a file, for messages and for other tools."""
@@ -230,50 +226,55 @@ class Storage:
             finally:
                 temporary.unlink(missing_ok=True)
         if self._s3:
-            return self._create_s3(path, data)
+            bucket, key = path.split("/", 1)
+            return s3.create(self.url, bucket, key, data)
         if self.exists(name):  # other filesystems: the best that fsspec offers; a race is possible
             return False
         self.write(name, data)
         return True
-
-    def _create_s3(self, path: str, data: bytes) -> bool:
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        bucket, key = path.split("/", 1)
-        for attempt in range(_CONFLICTS):
-            try:
-                s3_client().put_object(Bucket=bucket, Key=key, Body=data, IfNoneMatch="*")
-                return True
-            except ClientError as error:
-                meta = error.response["ResponseMetadata"]
-                if meta["HTTPStatusCode"] == 412:
-                    # The file may be this very request's, sent again by boto3 because the first answer was lost.
-                    return bool(meta.get("RetryAttempts")) and self._fs.open_input_file(path).read() == data
-                if meta["HTTPStatusCode"] != 409:  # another create is under way, and may yet fail
-                    raise _s3_error(self.url, bucket, error.response["Error"]) from error
-                time.sleep(0.1 * 2**attempt)
-            except BotoCoreError as error:
-                raise ConnectionError(f"{self.url} cannot be reached: {error}") from error
-        return False
 
     def exists(self, name: str) -> bool:
         """Whether the file is there."""
         return bool(self._fs.get_file_info(self.path(name)).type == fs.FileType.File)
 
     def _all(self, folder: str, recursive: bool) -> list[FileInfo]:
+        found = self._walk(folder, recursive) if self.local else self._select(folder, recursive)
+        return sorted(found, key=lambda info: info.name)
+
+    def _select(self, folder: str, recursive: bool) -> Iterator[FileInfo]:
         base = f"{self._root}/{folder}".rstrip("/")
         selector = fs.FileSelector(base, allow_not_found=True, recursive=recursive)
-        return sorted(
-            (
+        for info in self._fs.get_file_info(selector):
+            if info.type == fs.FileType.File:
                 # Some of fsspec's filesystems put a slash before what they list, whether asked with one or not.
-                FileInfo(
-                    info.path.lstrip("/")[len(self._root.lstrip("/")) :].lstrip("/"), info.size, info.mtime_ns or 0
-                )
-                for info in self._fs.get_file_info(selector)
-                if info.type == fs.FileType.File
-            ),
-            key=lambda info: info.name,
-        )
+                name = info.path.lstrip("/")[len(self._root.lstrip("/")) :].lstrip("/")
+                yield FileInfo(name, info.size, info.mtime_ns or 0)
+
+    def _walk(self, folder: str, recursive: bool) -> Iterator[FileInfo]:
+        """The files of a local folder. A link that leads out is passed over by who looks through all folders; who looks
+        into one is told."""
+        self.path(folder)
+        waiting = [posixpath.normpath(folder) if folder else ""]
+        while waiting:
+            at = waiting.pop()
+            try:
+                entries = list(os.scandir(f"{self._root}/{at}"))
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            for entry in entries:
+                name = f"{at}/{entry.name}" if at else entry.name
+                if entry.is_symlink() and not self._leave and not self._holds(entry.path):
+                    if recursive:
+                        continue
+                    self._stay(name)
+                elif entry.is_file():
+                    try:
+                        seen = entry.stat()
+                    except FileNotFoundError:  # gone, since its folder was read
+                        continue
+                    yield FileInfo(name, seen.st_size, seen.st_mtime_ns)
+                elif recursive and entry.is_dir(follow_symlinks=self._leave):
+                    waiting.append(name)
 
     def list(self, folder: str = "", *, recursive: bool = False) -> list[FileInfo]:
         """The files of a folder, sorted by name; a folder that does not exist is empty."""
@@ -293,7 +294,7 @@ class Storage:
             paths = [self.path(name).split("/", 1) for name in names]
             for first in range(0, len(paths), _S3_DELETE):
                 batch = [{"Key": key} for _, key in paths[first : first + _S3_DELETE]]
-                s3_client().delete_objects(Bucket=paths[0][0], Delete={"Objects": batch, "Quiet": True})
+                s3.client().delete_objects(Bucket=paths[0][0], Delete={"Objects": batch, "Quiet": True})
             return
         for name in names:
             try:
@@ -303,6 +304,11 @@ class Storage:
 
     def delete_folder(self, name: str) -> None:
         """Delete a folder with all files below it; one that is gone already is no error."""
-        self.delete([info.name for info in self._all(name, True)])
         if self.local:
-            shutil.rmtree(self.path(name), ignore_errors=True)
+            shutil.rmtree(self.path(name), ignore_errors=True)  # which deletes links, and follows none
+        else:
+            self.delete([info.name for info in self._all(name, True)])
+
+
+def _storage(url: str, leave: bool) -> Storage:
+    return Storage(url, leave=leave)

@@ -1,12 +1,12 @@
 """A dataset's views: what a person asks, over what the commit records name.
 
 Every view exists always; a stage that has not run, or is switched off, leaves it empty. Ids are shown as hexadecimal
-digits.
+digits. A dataset may be anybody's: what it names (files, columns) is quoted, and the connection that reads it opens no
+file but those that the commit records name.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dataset import sql
 from dataset.commits import Commit, FileRef, read_manifest, read_records
 from dataset.reasons import REASONS
 from dataset.schema import (
@@ -50,7 +51,8 @@ class Dataset:
 
     Args:
         url: where it is: a path or s3:// URL.
-        connection: a DuckDB connection to make the views in; a new one in memory by default.
+        connection: a DuckDB connection to make the views in, which can do what its owner lets it; by default a new one
+            in memory, which can open the dataset's own files and nothing else.
 
     Raises:
         FileNotFoundError: there is no dataset at the URL.
@@ -63,13 +65,22 @@ class Dataset:
                 f"{url} is no dataset: it has no manifest.json; `wit run CONFIG --out {url}` makes one"
             )
         self.manifest: dict[str, Any] = read_manifest(self.storage)
-        self.connection = connection if connection is not None else _connect()
+        self.connection = connection if connection is not None else sql.asking()
         self._commits: dict[str, list[Commit]] = {}
         self._phases = {entry["phase"]: entry["records"] for entry in self.manifest["phases"]}
+        self._files: list[str] = []  # that the views read, as DuckDB opens them
         self._make()
+        if connection is None:
+            sql.close(self.connection, self._files)
 
     def sql(self, query: str, **options: Any) -> duckdb.DuckDBPyRelation:
-        """The answer of a query over the views, as a DuckDB relation."""
+        """The answer of a query over the views, as a DuckDB relation.
+
+        Raises:
+            NotAQuestionError: it is no SELECT.
+            duckdb.Error: it cannot be answered.
+        """
+        sql.check_question(self.connection, query)
         return self.connection.sql(query, **options)
 
     def commits(self, phase: str) -> list[Commit]:
@@ -125,12 +136,10 @@ class Dataset:
         files = [(partition, file) for partition, file in files if file.rows]
         if not files:
             self.connection.register(name, _numbered(schema, numbered).empty_table())
-        elif self.storage.local:
-            self.connection.execute(
-                f"CREATE OR REPLACE TEMP VIEW {name} AS {self._local(files, schema, numbered, unify)}"
-            )
+        elif self.storage.local and self._viewed(name, files, schema, numbered, unify):
+            return
         else:
-            self.connection.register(name, self._remote(files, schema, numbered, unify))
+            self.connection.register(name, self._arrow(files, schema, numbered, unify))
 
     def _own(self, phase: str) -> pa.Schema:
         """The columns that a config's own models or filters have made in a phase, as the first partition has them."""
@@ -139,28 +148,47 @@ class Dataset:
         for file in [file for file in files if file.rows][:1]:
             with self.storage.open(file.name) as source:
                 found = pq.read_schema(source)
+            taken = {"", "row", "partition", *NSFW.names}  # a head may be the NSFW model
             for field in found:
-                if field.name not in ("row", "partition", *NSFW.names):  # a head may be the NSFW model
+                if field.name.lower() not in taken:  # SQL's names differ by more than case
                     columns = columns.append(field.remove_metadata())
+                    taken.add(field.name.lower())
         return columns
 
-    def _local(self, files: Sequence[tuple[int, FileRef]], schema: pa.Schema, numbered: bool, unify: bool) -> str:
-        """DuckDB reads local Parquet itself: only the columns and row groups that a query needs."""
-        paths = ", ".join("'" + self.storage.path(file.name).replace("'", "''") + "'" for _, file in files)
-        columns = ", ".join(f'"{column}"' for column in schema.names)
-        missing = _missing(self.storage, files[0][1], schema)
-        columns = ", ".join(f'NULL::{missing[c]} AS "{c}"' if c in missing else f'"{c}"' for c in schema.names)
-        if not numbered:
-            return f"SELECT {columns} FROM read_parquet([{paths}])"  # noqa: S608
-        row = "" if "row" in schema.names else "file_row_number::UINTEGER AS row, "
-        numbers = ", ".join(f"'{self.storage.path(file.name)}': {partition}" for partition, file in files)
-        return (
-            f"SELECT (MAP {{{numbers}}})[filename]::INTEGER AS partition, {row}{columns} "  # noqa: S608
-            f"FROM read_parquet([{paths}], filename = true, file_row_number = true, union_by_name = {unify})"
-        )
+    def _viewed(
+        self, name: str, files: Sequence[tuple[int, FileRef]], schema: pa.Schema, numbered: bool, unify: bool
+    ) -> bool:
+        """DuckDB reads local Parquet itself: only the columns and row groups that a query needs.
 
-    def _remote(self, files: Iterable[tuple[int, FileRef]], schema: pa.Schema, numbered: bool, unify: bool) -> pa.Table:
-        """Other storage is read through Arrow: DuckDB's httpfs is not in its wheel."""
+        False where it cannot open a path as it is written: one with a pattern's characters beside a backslash.
+        """
+        paths = [self.storage.path(file.name) for _, file in files]
+        exact = [sql.exactly(path) for path in paths]
+        missing = _missing(self.storage, files[0][1], schema)
+        columns = ", ".join(
+            f"NULL::{missing[column]} AS {sql.identifier(column)}" if column in missing else sql.identifier(column)
+            for column in schema.names
+        )
+        if numbered:
+            partitions = ", ".join(str(int(partition)) for partition, _ in files)
+            row = "" if "row" in schema.names else "file_row_number::UINTEGER AS row, "
+            columns = f"list_extract([{partitions}], (file_index + 1)::BIGINT)::INTEGER AS partition, {row}{columns}"
+        listed = ", ".join(map(sql.literal, exact))
+        try:
+            self.connection.execute(
+                f"CREATE OR REPLACE TEMP VIEW {sql.identifier(name)} AS SELECT {columns} "  # noqa: S608
+                f"FROM read_parquet([{listed}], file_row_number = true, hive_partitioning = false, "
+                f"union_by_name = {unify})"
+            )
+        except (duckdb.IOException, duckdb.InvalidInputException):
+            if exact == paths:
+                raise
+            return False
+        self._files += {*paths, *exact}
+        return True
+
+    def _arrow(self, files: Iterable[tuple[int, FileRef]], schema: pa.Schema, numbered: bool, unify: bool) -> pa.Table:
+        """Other storage is read whole, through Arrow: DuckDB's httpfs is not in its wheel."""
         tables = []
         for partition, file in files:
             with self.storage.open(file.name) as source:
@@ -175,16 +203,6 @@ class Dataset:
                 found = found.add_column(0, "partition", pa.array([partition] * found.num_rows, pa.int32()))
             tables.append(found)
         return pa.concat_tables(tables, promote_options="permissive" if unify else "none")
-
-
-def _connect() -> duckdb.DuckDBPyConnection:
-    return duckdb.connect(
-        config={
-            "autoload_known_extensions": False,
-            "autoinstall_known_extensions": False,
-            "threads": os.cpu_count() or 1,
-        }
-    )
 
 
 def _missing(storage: Storage, file: FileRef, schema: pa.Schema) -> dict[str, str]:

@@ -47,10 +47,10 @@ def read_set(location: str) -> Iterator[tuple[Place, bytes | str]]:
     """
     if location.endswith(".tar"):
         folder, _, tar = location.rstrip("/").rpartition("/")
-        for member, body in _members(Storage(folder or "."), tar):
+        for member, body in _members(Storage(folder or ".", leave=True), tar):
             yield Place("", member), body
         return
-    storage = Storage(location)
+    storage = Storage(location, leave=True)  # the user laid it out, links and all
     names = [info.name for info in storage.list(recursive=True)]
     examined = {parent.parent for parent in map(_parent, names) if parent.name == "test"}
     for name in names:
@@ -68,7 +68,7 @@ def read_image(location: str, place: Place) -> bytes:
     """One image of a set again. Raises FileNotFoundError, OSError."""
     tar = location.endswith(".tar")
     folder, _, name = location.rstrip("/").rpartition("/") if tar else (location, "", place.file)
-    storage = Storage(folder or ".")
+    storage = Storage(folder or ".", leave=True)
     if place.member is None:
         return storage.read(name)
     for member, body in _members(storage, name, place.member):

@@ -55,10 +55,13 @@ def _is_usage(error: Exception) -> bool:
 
 
 def _is_expected(error: Exception) -> bool:
+    from dataset.commits import RecordError
     from dataset.faults import fault
     from dataset.lease import LeaseHeldError
+    from dataset.storage import OutsideError
 
-    return isinstance(error, LeaseHeldError) or fault(error) is not None or fault(error.__cause__ or error) is not None
+    told = isinstance(error, (LeaseHeldError, RecordError, OutsideError))
+    return told or fault(error) is not None or fault(error.__cause__ or error) is not None
 
 
 def _sentence(error: Exception) -> str:
@@ -281,13 +284,14 @@ def _status(arguments: argparse.Namespace) -> int:
 def _sql(arguments: argparse.Namespace) -> int:
     import duckdb
 
+    from dataset.sql import NotAQuestionError
     from dataset.views import Dataset
 
     try:
         relation = Dataset(arguments.out).sql(arguments.query)
-        if relation is None:
-            raise UsageError("the query answers nothing; wit sql is for SELECT")
         _print(relation, arguments.format)
+    except NotAQuestionError as error:
+        raise UsageError(f"{error}; --format csv and a shell's > write the answer to a file") from None
     except duckdb.Error as error:
         raise UsageError(f"the query failed: {error}") from error
     return DONE

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,6 +22,7 @@ from crawl.store import newest
 from crawl.urls import canonical_url
 from dataset.reasons import REASONS
 from dataset.schema import CANDIDATE_STAGES, PAIR_STAGES
+from dataset.storage import is_local
 from dataset.tables import read_parquet
 from dataset.views import Dataset
 from pipeline.config import ConfigError
@@ -198,10 +200,10 @@ class _Teller:
             if f"{kind}_partition" in evidence:
                 place = _Place(evidence[f"{kind}_partition"], evidence[f"{kind}_row"])
                 where = evidence.get(f"{kind}_dataset")
-                return {f"the {kind} one": self._candidate(place) if where is None else _elsewhere(where, place)}
+                return {f"the {kind} one": self._candidate(place) if where is None else self._elsewhere(where, place)}
         if "duplicate_of_url_id" in evidence:
             where, url_id = evidence.get("duplicate_of_dataset"), evidence["duplicate_of_url_id"]
-            told = self._representative(url_id) if where is None else _elsewhere(where, url_id)
+            told = self._representative(url_id) if where is None else self._elsewhere(where, url_id)
             return {"the image that stands for it": told}
         if "query_id" in evidence:
             return {"the query that came nearest": self._queries([evidence["query_id"]])[0]}
@@ -236,6 +238,21 @@ class _Teller:
             for partition, row, pair_id, url, text in pairs
         ]
         return next((item for item in told if item["end"].startswith("shards/")), told[0] if told else {"url": url_id})
+
+    def _elsewhere(self, url: str, which: _Place | str) -> dict[str, Any]:
+        """A pair, or an image by its id, of another dataset, if that is still there.
+
+        Evidence may be anybody's: no server is asked but the one that this dataset itself lies on.
+        """
+        here, there = urlsplit(self.storage.url), urlsplit(url)
+        if not is_local(url) and (here.scheme, here.netloc) != (there.scheme, there.netloc):
+            return {"dataset": url, "end": "elsewhere, and not looked at"}
+        try:
+            teller = _Teller(Dataset(url))
+            told = teller._known_pair(which) if isinstance(which, _Place) else teller._representative(which)
+            return {"dataset": url, **told}
+        except (FileNotFoundError, IndexError, ValueError):
+            return {"dataset": url, "end": "not there any more"}
 
     def _pair_end(self, pair: _Place, pair_id: bytes) -> str:
         packed = self._packed(pair_id)
@@ -329,16 +346,6 @@ class _Teller:
 
     def _ask(self, statement: str, values: list[Any]) -> list[tuple[Any, ...]]:
         return self.dataset.connection.execute(statement, values).fetchall()
-
-
-def _elsewhere(url: str, which: _Place | str) -> dict[str, Any]:
-    """A pair, or an image by its id, of another dataset, if that is still there."""
-    try:
-        teller = _Teller(Dataset(url))
-        told = teller._known_pair(which) if isinstance(which, _Place) else teller._representative(which)
-        return {"dataset": url, **told}
-    except (FileNotFoundError, IndexError, ValueError):
-        return {"dataset": url, "end": "not there any more"}
 
 
 def _where(row: Mapping[str, Any]) -> str:

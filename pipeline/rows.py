@@ -63,9 +63,10 @@ def decide(
     numbers = " CROSS JOIN cutoffs" if "cutoffs" in tables else ""
     parts = [verdicts.select(VERDICTS.names).cast(VERDICTS)]
     for filter_ in custom:
-        evidence = ", ".join(f"'{name}', measures.\"{name}\"" for name in filter_["columns"])
+        columns = filter_["columns"]
+        evidence = ", ".join(f"{sql.literal(name)}, measures.{sql.identifier(name)}" for name in columns)
         statement = (
-            f"SELECT row, '{filter_['name']}' AS reason, json_object({evidence})::VARCHAR AS evidence "  # noqa: S608
+            f"SELECT row, {sql.literal(filter_['name'])} AS reason, json_object({evidence})::VARCHAR AS evidence "  # noqa: S608
             f"FROM rows JOIN measures USING (row){numbers} WHERE ({filter_['drop_when']}\n) ORDER BY row"
         )
         try:

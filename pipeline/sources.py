@@ -20,7 +20,8 @@ from crawl import commoncrawl
 from crawl.harvest import harvest
 from crawl.inflate import GZIP
 from crawl.sources import MEMBER, kind_of, warc_members
-from dataset.storage import Storage, absolute, filesystem, is_local, open_input, s3_client
+from dataset import s3
+from dataset.storage import Storage, absolute, filesystem, is_local, open_input
 from dataset.web import info as web_info
 from dataset.web import is_web
 from filters.domains import DomainIndex, build_index
@@ -161,11 +162,13 @@ def _matching(pattern: str, key: str = "sources") -> list[Source]:
             raise ConfigError(f"{key}: {error}") from None
         return [Source(pattern, pattern, found.size, f"{pattern}:{found.size}:{found.version}")]
     local = is_local(pattern)
-    magic = any(char in pattern for char in "*?[")
     try:
         filesystem_, path = filesystem(pattern)
     except (ImportError, ValueError) as error:
         raise ConfigError(f"{key}: {pattern}: {error}") from None
+    magic = any(char in pattern for char in "*?[")
+    if magic and filesystem_.get_file_info(path).type == fs.FileType.File:
+        magic = False  # a file of that very name is meant
     if magic:
         base = path[: re.search(r"[*?\[]", path).start()].rpartition("/")[0]  # type: ignore[union-attr]
         selector = fs.FileSelector(base, allow_not_found=True, recursive=True)
@@ -205,7 +208,7 @@ def _remote_version(location: str) -> str:
     """What the server says of a remote file's content: its ETag, or its time of change."""
     parts = urlsplit(location)
     if parts.scheme in ("s3", "s3a"):
-        return str(s3_client().head_object(Bucket=parts.netloc, Key=parts.path.lstrip("/"))["ETag"]).strip('"')
+        return s3.version(location, parts.netloc, parts.path.lstrip("/"))
     import fsspec
 
     filesystem_, path = fsspec.url_to_fs(location)

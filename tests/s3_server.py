@@ -19,7 +19,7 @@ import pytest
 from botocore.config import Config as BotoConfig
 from botocore.exceptions import BotoCoreError, ClientError
 
-from dataset import storage
+from dataset import s3, storage
 
 BUCKET = "openwit"
 KEY, SECRET = "a-key", "a-secret"
@@ -75,7 +75,7 @@ def running(folder: Path) -> Iterator[str]:
 
 def forget_clients() -> None:
     """Have the next request read the AWS_* variables anew."""
-    storage._boto3_client.cache_clear()
+    s3._client.cache_clear()
     storage._filesystem.cache_clear()
     boto3.DEFAULT_SESSION = None  # it remembers the credentials
 

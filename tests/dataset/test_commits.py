@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,6 +16,7 @@ from dataset.commits import (
     FileRef,
     Ledger,
     Range,
+    RecordError,
     fingerprint,
     folder,
     read_manifest,
@@ -41,7 +45,7 @@ names = st.text(max_size=12)
 counts = st.integers(0, 2**53)
 files = st.builds(
     FileRef,
-    name=names,
+    name=st.from_regex(r"[0-9A-Za-z_][0-9A-Za-z_.+=-]{0,9}(/[0-9A-Za-z_][0-9A-Za-z_.+=-]{0,9}){1,3}", fullmatch=True),
     bytes=counts,
     checksum=names,
     rows=counts,
@@ -163,8 +167,49 @@ def test_a_phase_keeps_to_its_folder() -> None:
 
 def test_the_manifest_is_empty_before_and_touched_only_by_a_change(storage: Storage, tmp_path: Path) -> None:
     assert read_manifest(storage)["phases"] == []
-    write_manifest(storage, {"complete": True, "phases": [1]})
+    phase = {"phase": PHASE, "records": "text/measure/commits.parquet", "checksum": "c", "partitions": 1}
+    write_manifest(storage, {"complete": True, "phases": [phase]})
     before = (tmp_path / "manifest.json").stat().st_mtime_ns
-    write_manifest(storage, {"phases": [1], "complete": True})
+    write_manifest(storage, {"phases": [phase], "complete": True})
     assert (tmp_path / "manifest.json").stat().st_mtime_ns == before
-    assert read_manifest(storage) == {"complete": True, "phases": [1]}
+    assert read_manifest(storage) == {"complete": True, "phases": [phase]}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../x/y.parquet", "/etc/passwd", "a/../../b", "x.parquet", "a//b", "a/.ssh", "-a/b", "a/b'c", "a/*", "a/b\n",
+     "a/ü", "a\\b/c", "s3://a/b", "a/b/", "", ".", "a/\0"],
+)  # fmt: skip
+def test_a_record_names_files_below_the_dataset_and_no_others(name: str) -> None:
+    text = Commit(PHASE, 0, "aa", {"rows": FileRef(name, 1, "c")}).to_json()
+    with pytest.raises(RecordError, match="is no file's name in a dataset"):
+        Commit.from_json(text)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"partition": -1}, {"partition": 2**70}, {"partition": "0; DROP"}, {"partition": True}, {"counts": {"input": -1}},
+     {"files": []}, {"files": {"rows": {"name": "a/b"}}}, {"phase": 3}, {"facts": None}, {"fingerprint": ["x"]}],
+)  # fmt: skip
+def test_a_record_of_another_form_is_refused(change: dict[str, Any]) -> None:
+    good = json.loads(Commit(PHASE, 0, "aa", {"rows": FileRef("a/b", 1, "c")}).to_json())
+    for text in (json.dumps({**good, **change}), json.dumps([good]), "null", "{", "[" * 100_000):
+        with pytest.raises(RecordError):
+            Commit.from_json(text)
+
+
+@pytest.mark.parametrize(
+    "phase",
+    [{"phase": "text.measure", "records": "../../x.parquet"}, {"phase": "a'b.c", "records": "a'b/c/commits.parquet"},
+     {"phase": "text.measure"}, "text", {"phase": "..", "records": "///commits.parquet"}],
+)  # fmt: skip
+def test_a_manifest_of_another_form_is_refused(storage: Storage, phase: object) -> None:
+    write_manifest(storage, {"complete": True, "phases": [phase]})
+    with pytest.raises(RecordError, match=r"manifest\.json is not as openwit writes it"):
+        read_manifest(storage)
+
+
+def test_a_record_of_another_phase_commits_nothing(storage: Storage) -> None:
+    ledger = Ledger(storage, PHASE)
+    ledger.close([replace(done(storage, 0), phase="dedup.decide")])
+    assert ledger.load() == {}
