@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from protego import Protego
+from crawl.patterns import Patterns, normal, path_of
 
 MAX_BYTES = 500 * 1024
 """Of robots.txt that are parsed; the least that RFC 9309, section 2.5, asks for."""
@@ -18,9 +19,16 @@ MAX_CRAWL_DELAY_S = 10.0
 REFUSALS = ("noai", "noimageai", "noindex", "noimageindex", "none")
 """Directives of X-Robots-Tag that an image dataset must heed; `none` stands for noindex and nofollow."""
 
-_USER_AGENT_LINE = re.compile(
-    r"^([ \t]*user[- ]?agent[ \t]*(?::|[ \t])[ \t]*)([^#\r\n]*)", re.IGNORECASE | re.MULTILINE
+_AGENT = ("user-agent", "useragent", "user agent")
+_ALLOW = ("allow",)
+_DISALLOW = ("disallow", "dissallow", "dissalow", "disalow", "diasllow", "disallaw")  # and as Google's parser takes it
+_DELAY = ("crawl-delay", "crawl delay")
+_LINE = re.compile(
+    "({})(?:[ \t]*:|[ \t])[ \t]*(.*)".format("|".join((*_AGENT, *_ALLOW, *_DISALLOW, *_DELAY))).encode(),
+    re.IGNORECASE | re.DOTALL,
 )
+_NAMED = re.compile(rb"[^\s/;(*]+")  # `openwit` of `openwit/0.1`, `openwit bot`, `openwit*`
+_INDEX = re.compile(rb"(.*/)index\.html?", re.DOTALL)
 _AGENT_PREFIX = re.compile(r"([a-z*][a-z0-9_*-]*)\s*:\s*(.*)", re.DOTALL)
 _VALUED_DIRECTIVES = frozenset({"unavailable_after", "max-snippet", "max-image-preview", "max-video-preview"})
 
@@ -35,30 +43,78 @@ class Rules:
     """One site's rules for one crawler."""
 
     crawl_delay_s: float
-    _rules: Protego
-    _agent: str
+    patterns: Patterns
 
     def allow(self, url: str) -> bool:
         """Whether the crawler may fetch an absolute URL of the site."""
-        return self._rules.can_fetch(url, self._agent)
+        return self.patterns.allow(path_of(url))
+
+
+@dataclass(slots=True, eq=False)
+class _Group:
+    """What is said to some crawlers."""
+
+    patterns: list[tuple[bytes, bool]]
+    delay_s: float = 0.0
+    is_named: bool = False  # whether there is one at all
 
 
 def parse(body: bytes, user_agent: str) -> Rules:
-    """The rules that a robots.txt has for a user agent; bytes that are none of the format's allow everything."""
-    agent = product_token(user_agent)
+    """The rules that a robots.txt has for a user agent; bytes that are none of the format's allow everything.
 
-    def rename(line: re.Match[str]) -> str:
-        named = line[2].replace("*", "").strip().lower()
-        return line[1] + (line[2] if named in agent else "another")
+    Groups that name the crawler count together, else those for all (`*`). A group is some lines of agents and the rules
+    behind them; other lines, known or not, neither begin nor end one. Nothing is kept of what is said to others.
+    """
+    agent = product_token(user_agent).encode("utf-8", "replace")
+    ours, everyone = _Group([]), _Group([])
+    groups: list[_Group] = []  # that the lines are about
+    is_begun = False  # whether a rule has followed the agents
+    for line in re.split(rb"[\r\n]+", body[:MAX_BYTES].removeprefix(b"\xef\xbb\xbf")):
+        match = _LINE.match(line.partition(b"#")[0].strip())
+        if match is None:
+            continue
+        key, value = match[1].lower().decode(), match[2].strip()
+        if key in _AGENT:
+            if is_begun:
+                groups, is_begun = [], False
+            for name in value.lower().split(b","):
+                groups += [group for group in _named(name.strip(), agent, ours, everyone) if group not in groups]
+            continue
+        is_begun = True
+        for group in groups:
+            if key in _DELAY:
+                group.delay_s = max(group.delay_s, _seconds(value))
+            elif value:
+                group.patterns.extend(_patterns(value, key in _ALLOW))
+    group = ours if ours.is_named else everyone
+    return Rules(min(group.delay_s, MAX_CRAWL_DELAY_S), Patterns(group.patterns))
 
-    # The parser keeps rules for every agent of a group: ten thousand agents before ten thousand rules would
-    # take gigabytes. Agents that are not us are one agent.
-    text = _USER_AGENT_LINE.sub(rename, body[:MAX_BYTES].decode("utf-8", "replace"))
-    rules = Protego.parse(text.removeprefix("\ufeff"))
-    return Rules(min(rules.crawl_delay(agent) or 0.0, MAX_CRAWL_DELAY_S), rules, agent)
+
+def _named(name: bytes, agent: bytes, ours: _Group, everyone: _Group) -> list[_Group]:
+    """The group that an agent's name stands for, if it is one of ours."""
+    token = _NAMED.match(name)
+    if token is not None and token[0] == agent:
+        ours.is_named = True
+        return [ours]
+    return [everyone] if re.match(rb"\*(?:\s|$)", name) else []
 
 
-ALLOW_ALL = parse(b"", "*")
+def _patterns(value: bytes, allows: bool) -> list[tuple[bytes, bool]]:
+    """What a rule's value says; to allow a folder's index is to allow the folder, as for Google and Scrapy."""
+    pattern = normal(value)
+    index = _INDEX.fullmatch(pattern) if allows else None
+    return [(pattern, allows)] if index is None else [(pattern, True), (index[1] + b"$", True)]
+
+
+def _seconds(value: bytes) -> float:
+    try:
+        seconds = float(value)
+    except ValueError:
+        return 0.0
+    return seconds if math.isfinite(seconds) and seconds > 0 else 0.0
+
+
+ALLOW_ALL = Rules(0.0, Patterns())
 
 
 def refusal(headers: Iterable[str], user_agent: str) -> str | None:

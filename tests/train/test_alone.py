@@ -11,7 +11,6 @@ LACKING = {
     *("ray", "duckdb", "fasttext", "pydantic", "polars", "fastwarc", "warcio", "aiohttp", "selectolax", "msgspec"),
     *(
         "can_ada",
-        "protego",
         "img2dataset",
         "cv2",
         "scipy",
