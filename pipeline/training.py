@@ -19,6 +19,7 @@ from pipeline.config_files import read_yaml
 from pipeline.progress import PLAIN_SECONDS, bars
 from train.card import EVALUATION
 from train.config import TrainConfig, load
+from train.failure import TrainingError, end_after_main_thread, outlet
 from train.loop import RunResult
 from train.loop import train as train_loop
 
@@ -61,6 +62,9 @@ def sentences(path: str, config: TrainConfig) -> Iterator[None]:
         raise ConfigError(f"{config.dataset} has no shards/index.parquet; `wit run` makes a dataset") from error
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from error
+    except Exception as error:
+        end_after_main_thread()
+        raise TrainingError(outlet(error)) from error
 
 
 class Progress:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import os
+import socket
 import sys
 
 import yaml
 
 from train.config import load
-from train.loop import TrainingError, train
+from train.failure import end_after_main_thread, outlet
+from train.loop import train
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -26,16 +29,28 @@ def main(arguments: list[str] | None = None) -> int:
             raise ValueError(f"--set takes KEY=VALUE, not {wrong[0]!r}")
         config = load(options.config, {key: yaml.safe_load(value) for key, _, value in pairs})
         result = train(config, options.out)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except TrainingError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    except KeyboardInterrupt:
+        return _failed("stopped; the same command goes on where it was", 130)
+    except (ValueError, FileNotFoundError) as error:
+        return _failed(f"error: {error}", 2)
+    except Exception as error:
+        return _failed(f"error: {outlet(error)}", 1)
     if result.step < result.steps:
         print(f"stopped after step {result.step} of {result.steps}; the same command goes on there")
     print(f"{result.checkpoint}: {result.step} steps, loss {result.loss:.4f}, {result.seconds:.0f} s")
     return 0
+
+
+def _failed(text: str, status: int) -> int:
+    """Say why, and which process it is if there are several; the process ends soon then, whatever still hangs."""
+    rank = (
+        f"rank {os.environ.get('RANK', 0)} on {socket.gethostname()}: "
+        if int(os.environ.get("WORLD_SIZE", 1)) > 1
+        else ""
+    )
+    print(f"{rank}{text}", file=sys.stderr, flush=True)
+    end_after_main_thread()
+    return status
 
 
 if __name__ == "__main__":

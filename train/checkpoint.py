@@ -40,6 +40,8 @@ FOLDER = "checkpoints"
 LATEST = f"{FOLDER}/latest"
 BEST = f"{FOLDER}/best"
 ABOUT = "checkpoint.json"
+_LAST_WRITE_SECONDS = 5.0
+"""What a run that fails leaves to the checkpoint that is being written."""
 _ALL = "state"  # under which all tensors are: DCP logs each name of the first level
 _ABOUT_KEYS = {"step", "score", "config", "index_fingerprint", "name", "model_config", "preprocess"}
 _DESCRIPTIONS = {
@@ -171,7 +173,7 @@ class Checkpoints:
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         with contextlib.suppress(*([OSError] if kind else [])):  # the first error is the one to tell
-            self.wait()
+            self.wait(_LAST_WRITE_SECONDS if kind else None)
 
     def save(self, tensors: Mapping[str, Tensor], described: dict[str, Any]) -> str:
         """Begin to write a checkpoint of a copy of the tensors; returns its name. Waits for the one before.
@@ -195,12 +197,12 @@ class Checkpoints:
         self._writing = saved
         return name
 
-    def wait(self) -> None:
-        """Wait until the last checkpoint is whole. Raises OSError if it could not be written."""
+    def wait(self, seconds: float | None = None) -> None:
+        """Wait until the last checkpoint is whole, or for so long. Raises OSError if it could not be written."""
         if self._writing is not None:
             writing, self._writing = self._writing, None
             try:
-                writing.result()
+                writing.result(seconds)
             except (Exception, dcp.CheckpointException) as error:
                 reason = " ".join(str(error).split())[-300:]
                 raise OSError(f"a checkpoint in {self.run.url} could not be written: {reason}") from error

@@ -15,7 +15,7 @@ RESUMABLE_CHANGES = frozenset(
     {
         *("name", "workers", "device", "micro_batch", "grad_checkpointing", "compile", "parallel", "deterministic"),
         *("on_nan", "peak_tflops", "log_every", "checkpoint_every", "keep", "tensorboard", "wandb"),
-        *("damaged", "cache", "cache_bytes"),
+        *("damaged", "cache", "cache_bytes", "timeout_s"),
     }
 )
 """Keys that may differ when a run resumes: none of them changes what is learned."""
@@ -124,6 +124,9 @@ class TrainConfig:
     """Have torch.compile fuse the towers: minutes at the start, faster after it."""
     parallel: str = "ddp"
     """ddp: every process has a whole model; fsdp (FSDP2): they share one, in shards."""
+    timeout_s: float = 60.0
+    """How long a process of the run may give no sign of life before all end; samples and collectives may take ten and
+    twenty times as long."""
     deterministic: bool = False
     """The same bits at every run on the same machines, at some cost in speed."""
     on_nan: str = "stop"
@@ -155,7 +158,7 @@ class TrainConfig:
         _require(plain, "name", "a plain file name", self.name)
         for key in ("batch_size", "log_every", "checkpoint_every", "keep", "shuffle_shards", "cache_bytes"):
             _require(getattr(self, key) >= 1, key, "at least 1", getattr(self, key))
-        for key in ("epochs", "learning_rate", "grad_clip"):
+        for key in ("epochs", "learning_rate", "grad_clip", "timeout_s"):
             value = getattr(self, key)
             _require(value > 0 and math.isfinite(value), key, "above 0", value)
         for key in ("warmup_share", "cooldown_share", "final_share", "patch_dropout", "ema"):

@@ -6,7 +6,8 @@ in the middle, changes what is learned. The state of the data is one integer, th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -48,6 +49,11 @@ class Batch:
     texts: Tensor  # int64, (n, context length)
     rows: Tensor  # int64, (n,): which samples, places among all datasets' (`Corpus.pair_id`)
     damaged: list[str]  # samples that could not be read, named with the reason, and were replaced
+
+    def shared(self) -> Batch:
+        """The same batch in memory that another process can take over; here, and not on the way, where what goes wrong
+        would be lost."""
+        return Batch(self.images.share_memory_(), self.texts.share_memory_(), self.rows.share_memory_(), self.damaged)
 
     def pin_memory(self) -> Batch:
         """The same batch in page-locked memory, from which a GPU copies while it computes."""
@@ -188,7 +194,8 @@ class Samples:
                 url = self.corpus.sources[source].storage.url
                 raise DamagedSampleError(f"too many damaged samples in {url}; the last one is {damaged[-1]}")
             globals_[place] = self.corpus.first[source] + row
-        return Batch(images, self.tokenize(texts), torch.from_numpy(globals_), damaged)
+        batch = Batch(images, self.tokenize(texts), torch.from_numpy(globals_), damaged)
+        return batch.shared() if get_worker_info() is not None else batch
 
     def _read(self, source: np.ndarray, row: np.ndarray) -> list[bytes]:
         raws: list[bytes] = [b""] * len(row)
@@ -235,12 +242,15 @@ def samples_of(
     )
 
 
-def read_parts(samples: Samples, first_step: int, steps: int, workers: int, pin_memory: bool) -> Iterator[list[Batch]]:
+def read_parts(
+    samples: Samples, first_step: int, steps: int, workers: int, pin_memory: bool, timeout_s: float = 0
+) -> Generator[list[Batch]]:
     """The batches of the steps first_step … steps-1, in order and each in its parts, read ahead by worker processes.
 
     Raises:
         DamagedSampleError: a sample cannot be read, and the config says to stop; or its replacements cannot either.
         OSError: a shard cannot be read.
+        RuntimeError: a worker was killed, or none answered within timeout_s.
     """
     parts = samples.parts
     made = read_ahead(
@@ -249,9 +259,11 @@ def read_parts(samples: Samples, first_step: int, steps: int, workers: int, pin_
         workers,
         prefetch=max(PREFETCH, -(-parts // max(1, workers))),
         pin_memory=pin_memory,
+        timeout_s=timeout_s,
     )
-    while batch := list(islice(made, parts)):
-        yield batch
+    with closing(made):
+        while batch := list(islice(made, parts)):
+            yield batch
 
 
 def batches(samples: Samples, first_step: int, steps: int, workers: int, pin_memory: bool) -> Iterator[Batch]:
@@ -259,7 +271,7 @@ def batches(samples: Samples, first_step: int, steps: int, workers: int, pin_mem
     return map(join, read_parts(samples, first_step, steps, workers, pin_memory))
 
 
-def on_device(stream: Iterable[Sequence[Batch]], device: torch.device) -> Iterator[Batch]:
+def on_device(stream: Iterable[Sequence[Batch]], device: torch.device) -> Generator[Batch]:
     """Batches on a device, their parts joined; on CUDA, each is copied on a stream of its own while the one before is
     computed with."""
     if device.type != "cuda":

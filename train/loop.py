@@ -11,6 +11,7 @@ import math
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import chain, repeat
@@ -26,6 +27,7 @@ from train.accumulate import backward
 from train.config import TrainConfig
 from train.corpus import Corpus
 from train.data import Batch, on_device, open_corpus, read_parts, samples_of
+from train.failure import TrainingError, told
 from train.log import Log, print_record
 from train.loss import LOSSES
 from train.metrics import Clock, duplicate_rate, flops_per_sample, keys_of, memory_bytes, peak_flops
@@ -40,10 +42,6 @@ Progress = Callable[[dict[str, Any]], None]
 MAX_NAMED = 20
 """Damaged samples that a process names, and samples of a bad batch that an error names; more are only counted."""
 BAD_BATCHES = "bad_batches.jsonl"
-
-
-class TrainingError(RuntimeError):
-    """The run cannot go on; the message says why in a sentence."""
 
 
 class Checked(NamedTuple):
@@ -86,10 +84,17 @@ def train(
         DamagedSampleError: a sample cannot be read, and the config says to stop; or too many cannot.
         OSError: a checkpoint could not be written.
         TrainingError: the loss or a gradient is no longer a number; or the device has too little memory.
+        PeerError: another process of the run has failed.
+        RuntimeError and others: what a library or the device raises; RUN/failures has the traceback.
     """
     began = time.monotonic()
-    with joined(config.device) as processes, repeatable(config.deterministic), Stop() as stop:
-        home = Storage(run or f"{foreign.root(config.dataset)}/runs/{config.name}")
+    home = Storage(run or f"{foreign.root(config.dataset)}/runs/{config.name}")
+    with (
+        joined(config.device, home, config.timeout_s) as processes,
+        told(home, processes, begun=False),
+        repeatable(config.deterministic),
+        Stop() as stop,
+    ):
         with processes.one_first():
             corpus = open_corpus(config, home.url)
         while True:  # twice where images or texts change their size within the run
@@ -181,8 +186,11 @@ def _train(
 
     learning(clip, config)
     pinned = device.type == "cuda"
-    read = repeat([only]) if only else read_parts(samples, first_step, last_step, config.workers, pinned)
-    stream = on_device(read, device)
+    waits = 10 * config.timeout_s
+    parts = read_parts(samples, first_step, last_step, 0 if only else config.workers, pinned, waits)
+    stream = ends.enter_context(closing(on_device(repeat([only]) if only else parts, device)))
+    ends.enter_context(closing(parts))
+    ends.enter_context(told(home, processes))
     damaged = 0
     total, added = torch.zeros((), dtype=torch.float64, device=device), 0  # the losses since the last checkpoint
     unchecked: list[Checked] = []

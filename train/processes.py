@@ -5,15 +5,29 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import tempfile
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
 
+from dataset.storage import Storage
+from train import watch
+from train.failure import FOLDER, end_with, sentence
 from train.model import pick_device
+
+if TYPE_CHECKING:
+    from train.watch import Verdict, Watch
+
+COLLECTIVE_TIMEOUTS = 20
+"""Times timeout_s that a collective of processes which all give signs of life may take."""
+_PATIENCE = timedelta(days=7)
 
 
 @dataclass(frozen=True)
@@ -25,6 +39,7 @@ class Processes:
     device: torch.device
     control: dist.ProcessGroup | None = None  # on CPUs, for what the loop must agree upon
     saving: dist.ProcessGroup | None = None  # on CPUs, for checkpoints, which are written meanwhile
+    watch: Watch | None = None  # of the other processes
 
     def sum(self, value: float) -> float:
         """The sum of every process's value."""
@@ -41,6 +56,15 @@ class Processes:
             dist.all_gather_object(values, value, group=self.control)
         return values
 
+    def tell(self, error: BaseException) -> None:
+        """Let the other processes know that this one has failed."""
+        if self.watch is not None:
+            self.watch.tell(f"failed: {sentence(error)}")
+
+    def blame(self) -> Verdict | None:
+        """Which process is at fault where a collective has failed; None where that is not known."""
+        return None if self.watch is None else self.watch.blame()
+
     @contextlib.contextmanager
     def one_first(self) -> Iterator[None]:
         """Let the first process alone do what the others then find done."""
@@ -54,28 +78,63 @@ class Processes:
 
 
 @contextlib.contextmanager
-def joined(wanted_device: str) -> Iterator[Processes]:
-    """Join the other processes, if there are any and nobody has. Raises ValueError if there is no such device."""
+def joined(wanted_device: str, home: Storage, timeout_s: float) -> Iterator[Processes]:
+    """Join the other processes, if there are any and nobody has. Raises ValueError if there is no such device.
+
+    Args:
+        home: the run's folder, which has what processes say when they fail.
+        timeout_s: how long a process may give no sign of life; see `train.watch`.
+    """
     device = pick_device(wanted_device)
     if device.type == "cuda":
         torch.cuda.set_device(device)
     ours = int(os.environ.get("WORLD_SIZE", 1)) > 1 and not dist.is_initialized()
+    backend = "nccl" if device.type == "cuda" else "gloo"
     if ours:
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        record_nccl(home, timeout_s)
+        dist.init_process_group(backend, timeout=timedelta(seconds=COLLECTIVE_TIMEOUTS * timeout_s))
+    if not dist.is_initialized():
+        yield Processes(0, 1, device)
+        return
+    rank = dist.get_rank()
+    # A group for each thread that communicates: in one, their messages could meet the wrong ones.
+    control = _group(_PATIENCE)  # one process may have an hour's work to do before the others go on
+    saving = _group(_PATIENCE)
+    processes = Processes(rank, dist.get_world_size(), device, control, saving)
+    if processes.count > 1 and (store := watch.store()) is not None:
+        members = [watch.Member(*member) for member in processes.gather(tuple(watch.member()))]
+        end = partial(end_with, home=home, rank=rank, host=members[rank].host)
+        processes = replace(processes, watch=watch.Watch(store, rank, members, timeout_s, end))
+    failed = True
     try:
-        if dist.is_initialized():  # also by Ray, for one process alone, where NCCL's group could save nothing
-            # A group for each thread that communicates: in one, their messages could meet the wrong ones.
-            control, saving = (_group() for _ in range(2))
-            yield Processes(dist.get_rank(), dist.get_world_size(), device, control, saving)
-        else:
-            yield Processes(0, 1, device)
+        yield processes
+        processes.gather(None)  # none ends as long as others need it
+        failed = False
     finally:
-        if ours:
+        if processes.watch is not None:
+            processes.watch.close()
+        if ours and not (failed and backend == "nccl"):  # which might wait for those that are gone
             dist.destroy_process_group()
 
 
-def _group() -> dist.ProcessGroup:
-    group = dist.new_group(backend="gloo")
+def record_nccl(home: Storage, timeout_s: float) -> None:
+    """Have NCCL keep a record of its last collectives, which it writes when one of them takes too long.
+
+    What the environment says already counts. To be called before the processes join.
+    """
+    folder = Path(home.path(FOLDER)) if home.local else Path(tempfile.gettempdir())
+    for name, value in {
+        "TORCH_FR_BUFFER_SIZE": "2000",  # collectives
+        "TORCH_NCCL_DUMP_ON_TIMEOUT": "1",
+        "TORCH_FR_DUMP_TEMP_FILE": str(folder / "nccl_trace_rank_"),  # the rank's number is put behind
+        "TORCH_NCCL_HEARTBEAT_TIMEOUT_SEC": str(max(60, round(COLLECTIVE_TIMEOUTS * timeout_s))),
+        "TORCH_NCCL_ASYNC_ERROR_HANDLING": "1",  # a collective that fails ends its process
+    }.items():
+        os.environ.setdefault(name, value)
+
+
+def _group(patience: timedelta) -> dist.ProcessGroup:
+    group = dist.new_group(backend="gloo", timeout=patience)
     assert isinstance(group, dist.ProcessGroup)
     return group
 
