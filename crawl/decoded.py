@@ -68,6 +68,11 @@ class Decoded:
     def failure(self) -> OSError | None:
         return self._source.failure
 
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether a gzip file ended within a member, where reading has come to."""
+        return isinstance(self._decoder, GzipStream) and self._decoder.is_cut_off
+
     def _reopen(self) -> None:
         self._source.seek(0)
         self._at = 0

@@ -22,7 +22,8 @@ from crawl.payload import Response, charset, decoded_body, is_html, is_image, me
 from crawl.personal_data import KINDS, mask_text
 from crawl.rows import UNIDENTIFIED, Counts, Rows, identified
 from crawl.sources import kind_of
-from crawl.tables import TableError, read_rows
+from crawl.tables.columns import Batch, Columns, Losses, names_both
+from crawl.tables.read import Form, read_rows
 from crawl.urls import INLINED
 from crawl.wat import WatPage, parse_head, parse_wat
 from dataset.ids import hash64
@@ -58,6 +59,12 @@ class ExtractConfig:
     """What the column of image URLs is called in a table; the first that the table has. Case does not matter."""
     text_columns: tuple[str, ...] = ("text", "caption", "alt")
     """What the column of texts is called in a table; the first that the table has."""
+    columns: tuple[str, ...] = ()
+    """The names of the columns, in their order, of CSV and TSV files without a header line: [text, url] for CC3M,
+    [url, text] for CC12M. Columns that are neither of url_columns nor of text_columns are passed over."""
+    quoted_tsv: bool = False
+    """Whether values of tab-separated files may stand in quotation marks, as those of CSV may. By default a line is a
+    row and a quotation mark is a part of its text, as in the tables of this field."""
     mask_personal_data: tuple[str, ...] = KINDS
     """Which personal data is replaced by its kind, `[email_address]`, before a text is first written; none is possible.
     `text.drop_personal_data` drops such texts altogether."""
@@ -73,6 +80,10 @@ class ExtractConfig:
         for key in ("url_columns", "text_columns"):
             if not getattr(self, key):
                 raise ValueError(f"{key} must name at least one column")
+        if self.columns and not names_both(self.columns, Columns(self.url_columns, self.text_columns)):
+            raise ValueError(
+                f"columns must name a column of url_columns and one of text_columns, not {list(self.columns)}"
+            )
         if set(self.mask_personal_data) - set(KINDS):
             raise ValueError(f"mask_personal_data must be of {', '.join(KINDS)}, not {list(self.mask_personal_data)}")
         if not 0 < self.sample <= 1:
@@ -118,7 +129,8 @@ def read_candidates(pieces: Sequence[Piece], config: ExtractConfig, beside: Besi
             it does not exist, is no error: the piece's row in `sources` says what is wrong.
     """
     for piece in pieces:
-        reader = (_TableReader if _is_table(piece) else _PieceReader)(piece, config)
+        form = _form(piece)
+        reader = _TableReader(piece, config, form) if form else _PieceReader(piece, config)
         for rows in reader.candidates():
             yield identified(rows, config.mask_personal_data)
         beside.archive_images = pa.concat_tables([beside.archive_images, reader.held.images()])
@@ -126,11 +138,13 @@ def read_candidates(pieces: Sequence[Piece], config: ExtractConfig, beside: Besi
         beside.sources = pa.concat_tables([beside.sources, pa.Table.from_pylist([reader.source()], schema=SOURCES)])
 
 
-def _is_table(piece: Piece) -> bool:
+def _form(piece: Piece) -> Form | None:
+    """Of a table; None of an archive."""
     try:
-        return kind_of(piece.location) in ("parquet", "csv")
+        kind = kind_of(piece.location)
     except OSError:
-        return False  # `read_records` says what is wrong
+        return None  # `read_records` says what is wrong
+    return None if kind == "archive" or kind == "wacz" or kind == "urls" else kind
 
 
 class _PieceReader:
@@ -246,54 +260,74 @@ class _PieceReader:
 
 
 class _TableReader:
-    """Rows of a table of (URL, text): each is an image with a text, of no known page. Interface of _PieceReader."""
+    """Rows of a table of (URL, text): each is an image with its texts, of no known page. Interface of _PieceReader."""
 
-    def __init__(self, piece: Piece, config: ExtractConfig):
+    def __init__(self, piece: Piece, config: ExtractConfig, form: Form):
         self._piece = piece
-        self._columns = (config.url_columns, config.text_columns)
+        self._form = form
+        self._columns = Columns(config.url_columns, config.text_columns, config.columns, config.quoted_tsv)
         self._sample = config.sample
+        self._every_text = config.texts_per_image == "all"
         self.held = HeldImages(piece.archive)  # none
         self._reading = Reading(type="table", end=max(piece.end, piece.start))
         self._counts = Counts()
 
     def candidates(self) -> Iterator[pa.Table]:
         """Read the piece's rows to their end."""
-        piece = self._piece
-        try:
-            for first, rows in read_rows(piece.location, piece.start, piece.end, self._columns):
-                yield self._rows(first, rows)
-        except TableError as error:
-            self._reading.error = f"{piece.archive} {mask_text(str(error))[0]}"  # which may quote a headless first row
+        piece, reading, losses = self._piece, self._reading, Losses()
+        for batch in read_rows(piece.location, self._form, piece.start, piece.end, self._columns, losses):
+            yield self._rows(batch)
+        reading.damaged_records = losses.rows.total()
+        reading.lost_bytes = losses.bytes
+        if (sentence := losses.sentence()) is not None:
+            reading.error = f"{piece.archive} {mask_text(sentence)[0]}"  # which may quote a row that is no header
 
-    def _rows(self, first: int, rows: pa.Table) -> pa.Table:
+    def _rows(self, batch: Batch) -> pa.Table:
         counts = self._counts
-        self._reading.records += len(rows)
-        raws = [(url or "").strip() for url in rows["url"].to_pylist()]
+        self._reading.records += len(batch.urls)
+        raws = [(url or "").strip() for url in batch.urls.to_pylist()]
         taken = [number for number, raw in enumerate(raws) if not raw or in_sample(raw, self._sample)]
         counts.not_sampled += len(raws) - len(taken)
         counts.images_seen += len(taken)
         shown = [number for number in taken if raws[number] and raws[number][:5] not in INLINED]
         counts.no_url += sum([not raws[number] for number in taken])
         counts.data_uri += sum([raws[number][:5] in INLINED for number in taken])
-        texts = without_templates(clean_texts(rows["text"].take(pa.array(shown, pa.int64()))))
-        usable = not_empty(texts)
-        counts.no_text += int((~usable).sum())
-        numbers = np.asarray(shown, np.int64)[usable]
-        urls, hosts = canonical_urls([raws[number] for number in numbers], [None], np.zeros(len(numbers), np.int64))
+        texts, of = self._usable(batch, np.asarray(shown, np.int64))
+        first = np.flatnonzero(np.diff(of, prepend=-1))  # of each row's texts
+        counts.no_text += len(shown) - len(first)
+        urls, hosts = canonical_urls([raws[row] for row in of], [None], np.zeros(len(of), np.int64))
         counts.candidates += len(urls)
+        ordinals = np.arange(len(of)) - np.repeat(first, np.diff(np.append(first, len(of))))
         nothing = {column.name: pa.nulls(len(urls), column.type) for column in UNIDENTIFIED}
         columns = {
             **nothing,
             "url": urls,
-            "text": texts.filter(pa.array(usable)),
+            "text": texts,
             "text_source": pa.repeat("table", len(urls)),
             "host": hosts,
             "page_url": pa.repeat("", len(urls)),
             "archive": pa.repeat(self._piece.archive, len(urls)),
-            "offset": pa.array(numbers + first),
-            "ordinal": pa.array(np.zeros(len(urls), np.int32)),
+            "offset": pa.array(of + batch.first),
+            "ordinal": pa.array(ordinals.astype(np.int32)),
         }
         return pa.table([columns[name] for name in UNIDENTIFIED.names], UNIDENTIFIED)
+
+    def _usable(self, batch: Batch, rows: np.ndarray) -> tuple[pa.Array, np.ndarray]:
+        """The cleaned texts of some of a batch's rows, of a row the first or all that differ, and the row of each."""
+        wanted = np.zeros(len(batch.urls), bool)
+        wanted[rows] = True
+        chosen = wanted[batch.of]
+        texts, of = without_templates(clean_texts(batch.texts.filter(pa.array(chosen)))), batch.of[chosen]
+        usable = not_empty(texts)
+        texts, of = texts.filter(pa.array(usable)), of[usable]
+        if (of[1:] == of[:-1]).any():
+            keys = of
+            if self._every_text:
+                codes = texts.dictionary_encode().indices.to_numpy().astype(np.int64)
+                keys = of * (len(texts) + 1) + codes
+            kept = np.sort(np.unique(keys, return_index=True)[1])
+            texts, of = texts.take(pa.array(kept)), of[kept]
+        return texts, of
 
     def source(self) -> dict[str, object]:
         """The piece's row of SOURCES."""

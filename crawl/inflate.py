@@ -75,6 +75,7 @@ class GzipStream:
         self._inflater: Any = zlib.decompressobj(GZIP)
         self._data = b""
         self.is_damaged = False
+        self.is_cut_off = False
 
     def read(self, count: int) -> bytes:
         """Up to `count` bytes; empty at the end."""
@@ -87,7 +88,8 @@ class GzipStream:
             else:
                 self._data = self._inflater.unconsumed_tail or self._data or self._read(2**16)
                 if not self._data:
-                    return b""  # cut off
+                    self.is_cut_off = True
+                    return b""
             part, is_unharmed = inflate(self._inflater, self._data, count)
             self._data = b""
             self.is_damaged = not is_unharmed

@@ -7,6 +7,7 @@ A WACZ is a zip that holds WARC files (specs.webrecorder.net/wacz); its member i
 
 from __future__ import annotations
 
+import re
 import struct
 import tempfile
 import zipfile
@@ -16,7 +17,9 @@ from typing import Literal
 import pyarrow as pa
 
 from crawl.arc import begins_arc
-from crawl.inflate import GZIP_SIGNATURE, RAW
+from crawl.inflate import RAW
+from crawl.tables.json_lines import is_object
+from crawl.tables.lines import HEAD_BYTES, first_lines
 from dataset.storage import open_input
 
 MEMBER = "!/"
@@ -27,12 +30,12 @@ _LOCAL_HEADER = struct.Struct(
     "<4s22xHH"
 )  # PKZIP APPNOTE, 4.3.7: signature, …, lengths of the name and of the extra field
 _PARQUET = b"PAR1"
-_SNIFF_BYTES = 64 * 1024
+_JSON = re.compile(r'\{|\[\s*(?:$|[\[{"])')
 _READ_BYTES = 2**20
 _MAX_MEMBERS = 10_000
 _MAX_UNPACKED_BYTES = 8 * 2**30  # of a compressed member, on the worker's disk; WARC files have about 1 GB
 
-Kind = Literal["archive", "wacz", "parquet", "csv", "urls"]
+Kind = Literal["archive", "wacz", "parquet", "csv", "json_lines", "json", "urls"]
 
 
 def open_source(location: str) -> pa.NativeFile:
@@ -50,7 +53,7 @@ def open_source(location: str) -> pa.NativeFile:
 def kind_of(location: str) -> Kind:
     """What a source is, from its content; what is neither table nor list is taken for an archive, damaged or not."""
     with open_source(location) as file:
-        head = bytes(file.read(_SNIFF_BYTES))
+        head = bytes(file.read(HEAD_BYTES))
     if head.startswith(_ZIP):
         return "wacz"
     if head.startswith(_PARQUET):
@@ -60,27 +63,11 @@ def kind_of(location: str) -> Kind:
         return "urls"
     if not lines or lines[0].startswith(("WARC/", "<")) or begins_arc(f"{lines[0]}\n".encode()):
         return "archive"
-    return "csv" if any(mark in lines[0] for mark in ",\t") else "archive"
-
-
-def first_lines(head: bytes) -> list[str]:
-    """The first lines of a text file that are neither empty nor comments (`#`); none of a binary file's."""
-    if head.startswith(GZIP_SIGNATURE):
-        try:
-            head = zlib.decompressobj(31).decompress(head, _SNIFF_BYTES)
-        except zlib.error:
-            return []
-    try:
-        text = head.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        if error.start < len(head) - 4:  # not a character cut at the end of what was read
-            return []
-        text = head[: error.start].decode("utf-8-sig")
-    if "\x00" in text:
-        return []
-    lines = text.splitlines()
-    whole = lines[:-1] if len(lines) > 1 and len(head) >= _SNIFF_BYTES else lines
-    return [line for line in map(str.strip, whole) if line and not line.startswith("#")]
+    if lines[0].startswith("{") and is_object(lines[0]):
+        return "json_lines"
+    if _JSON.match(lines[0]):
+        return "json"
+    return "csv" if any(mark in lines[0] for mark in ",\t;") else "archive"
 
 
 def _is_address(line: str) -> bool:

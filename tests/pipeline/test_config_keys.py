@@ -414,7 +414,7 @@ def test_the_engine_is_known_by_the_name_that_it_gives(server: HostileServer, tm
 ELSEWHERE: dict[str, Callable[[], None]] = dict.fromkeys(
     (
         *("commoncrawl.files", "commoncrawl.base"),  # test_sources
-        *("extract.url_columns", "extract.text_columns"),  # tests/crawl/test_tables
+        *(f"extract.{name}" for name in ("url_columns", "text_columns", "columns", "quoted_tsv")),  # crawl/tables
         *(f"fetch.{name}" for name in ("user_agent", "resolve", "concurrency", "per_host_concurrency")),
         *("fetch.per_host_delay_s", "fetch.retry", "fetch.refresh_before"),  # the tests above
         "fetch.engine",  # the test above

@@ -1,0 +1,85 @@
+"""Rows of a Parquet file, which can be entered at any row group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pyarrow.types as types
+
+from crawl.decoded import Source
+from crawl.tables.columns import Batch, Columns, Losses, TableError, choose
+
+_BATCH_ROWS = 50_000
+_UNREAD = "in row groups that cannot be read"
+
+
+def read_parquet(source: Source, start: int, end: int, columns: Columns, losses: Losses) -> Iterator[Batch]:
+    """The rows of the row groups that begin in a byte range, in batches.
+
+    Raises:
+        TableError: it has no such columns, or they hold no texts.
+        pa.ArrowException, OSError: it is damaged where it says what it holds.
+    """
+    file = pq.ParquetFile(pa.PythonFile(source, mode="r"))
+    schema = file.schema_arrow
+    told = [name for name, type_ in zip(schema.names, schema.types, strict=True) if not types.is_null(type_)]
+    try:
+        numbers = choose(told, columns)
+        names = (told[numbers[0]], told[numbers[1]])
+    except TableError:
+        numbers = choose(schema.names, columns)  # columns without a value are better than none
+        names = (schema.names[numbers[0]], schema.names[numbers[1]])
+    for name, allows_lists in zip(names, (False, True), strict=True):
+        _check(schema.field(name), allows_lists=allows_lists)
+    row = 0
+    for number in range(file.metadata.num_row_groups):
+        group = file.metadata.row_group(number)
+        first = group.column(0)
+        if start <= (first.dictionary_page_offset or first.data_page_offset) < end:
+            at = row
+            try:
+                for batch in file.iter_batches(_BATCH_ROWS, row_groups=[number], columns=list(dict.fromkeys(names))):
+                    yield _batch(at, batch.column(names[0]), batch.column(names[1]))
+                    at += batch.num_rows
+            except (pa.ArrowException, OSError):
+                if source.failure is not None:
+                    raise
+            if at < row + group.num_rows:
+                losses.rows[_UNREAD] += row + group.num_rows - at
+        row += group.num_rows
+
+
+def _check(field: pa.Field, *, allows_lists: bool) -> None:
+    type_ = field.type
+    if allows_lists and _is_list(type_):
+        type_ = type_.value_type
+    if types.is_dictionary(type_):
+        type_ = type_.value_type
+    if types.is_nested(type_):
+        raise TableError(f"holds {str(field.type)[:80]} in its column {field.name}, which is no text; take it out")
+
+
+def _is_list(type_: pa.DataType) -> bool:
+    return bool(types.is_list(type_) or types.is_large_list(type_) or types.is_fixed_size_list(type_))
+
+
+def _batch(first: int, urls: pa.Array, texts: pa.Array) -> Batch:
+    if not _is_list(texts.type):
+        return Batch.of_one_text(first, _strings(urls), _strings(texts))
+    of = pc.list_parent_indices(texts).to_numpy()
+    return Batch(first, _strings(urls), _strings(pc.list_flatten(texts)), of.astype(np.int64))
+
+
+def _strings(array: pa.Array) -> pa.Array:
+    """Any values as texts; bytes that are not UTF-8 become U+FFFD."""
+    if types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    try:
+        return array.cast(pa.string())
+    except pa.ArrowInvalid:
+        values = array.cast(pa.large_binary()).to_pylist()
+        return pa.array([value and value.decode("utf-8", "replace") for value in values], pa.string())

@@ -1,0 +1,60 @@
+"""A table's rows, whatever its form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+import pyarrow as pa
+
+from crawl.decoded import Decoded, Source
+from crawl.inflate import GZIP_SIGNATURE
+from crawl.sources import open_source
+from crawl.tables.columns import Batch, Columns, Losses, TableError
+from crawl.tables.delimited import read_delimited
+from crawl.tables.json_lines import DOCUMENT, read_json_lines
+from crawl.tables.lines import as_utf8
+from crawl.tables.parquet import read_parquet
+
+Form = Literal["parquet", "csv", "json_lines", "json"]
+
+
+def read_rows(location: str, form: Form, start: int, end: int, columns: Columns, losses: Losses) -> Iterator[Batch]:
+    """The rows that begin in a byte range, in batches of some tens of thousands.
+
+    Args:
+        location: path or URL.
+        form: as `crawl.sources.kind_of` tells.
+        start: first byte; a row group of Parquet lies where its first column begins, the rows of other forms lie at 0.
+        end: exclusive; -1 for the file's end.
+        columns: how they are called.
+        losses: is filled in on the way.
+
+    Raises:
+        OSError: the storage failed.
+    """
+    with open_source(location) as file:
+        source = Source(file)
+        try:
+            if form == "json":
+                raise TableError(DOCUMENT)
+            if form == "parquet":
+                yield from read_parquet(source, start, source.size if end < 0 else end, columns, losses)
+            elif start == 0:
+                yield from _text_rows(source, form, columns, losses)
+        except TableError as error:
+            losses.error = str(error)
+        except (pa.ArrowException, OSError, ValueError) as error:
+            if source.failure is not None:
+                raise source.failure from None
+            losses.error = f"cannot be read any further as a table: {(str(error).splitlines() or [''])[0][:200]}"
+
+
+def _text_rows(source: Source, form: Form, columns: Columns, losses: Losses) -> Iterator[Batch]:
+    is_compressed = source.peek(0, len(GZIP_SIGNATURE)) == GZIP_SIGNATURE
+    source.seek(0)
+    text = Decoded(source, "gzip") if is_compressed else source
+    yield from (read_delimited if form == "csv" else read_json_lines)(as_utf8(text.read), columns, losses)
+    if isinstance(text, Decoded) and (text.undecodable_bytes or text.is_cut_off):
+        losses.bytes = text.undecodable_bytes
+        losses.error = "is damaged or cut off, and cannot be read any further as a table; fetch it again"
