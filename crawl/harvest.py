@@ -30,11 +30,11 @@ from crawl.answers import Refused, Response
 from crawl.fetch import visit
 from crawl.fetch_config import FetchConfig
 from crawl.http import Client
-from crawl.images import sniff
 from crawl.observations import now
 from crawl.payload import HTML_TYPES, UNKNOWN_TYPES, is_html, media_type
 from crawl.urls import canonical_url
 from dataset.hosts import hostname
+from dataset.images import sniff
 from dataset.storage import TEMPORARY, filesystem
 
 _ACCEPT = "text/html,application/xhtml+xml;q=0.9"

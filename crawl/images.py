@@ -8,8 +8,6 @@ comments, no colour profile.
 from __future__ import annotations
 
 import hashlib
-import io
-import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,24 +19,13 @@ from PIL import Image
 from crawl import pixels
 from crawl.observations import Ingested, Refusal
 from crawl.resize import MODES, ResizeMode, framed, is_resized, scaled
+from dataset.images import FORMATS, ImageError, read
 
 FINGERPRINT_SIDE = 512
 """Pixels of the longer side at which fingerprints are taken; what PDQ's authors downsample to before hashing
 (github.com/facebook/ThreatExchange, hashing/hashing.pdf, section on image resizing)."""
 
 _MAX_SIDE = 16_383  # WebP's limit; JPEG's is higher
-_MEDIA_TYPES = {
-    "JPEG": "image/jpeg",
-    "PNG": "image/png",
-    "GIF": "image/gif",
-    "WEBP": "image/webp",
-    "BMP": "image/bmp",
-}
-_MAX_SCANS = 100
-"""Of a progressive JPEG. Encoders write about ten; each takes a pass over all pixels, so that a few megabytes of empty
-ones take hours (libjpeg-turbo: "Two Issues with the JPEG Standard", 2018)."""
-_FOREIGN = re.compile(rb"\xff[\xd8\xe0-\xef\xfe]")  # JPEG markers of another image, application data or a comment
-
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # `max_pixels` says it, as a reason
 
 Fingerprint = Callable[[np.ndarray], tuple[bytes, int]]
@@ -90,43 +77,20 @@ def ingest(body: bytes, config: ImageConfig, fingerprint: Fingerprint, listed: L
     hit = listed(body, None)
     if hit is not None:
         return Refusal("hash_list_match", hit)
-    kind = sniff(body)
-    if kind is None:
-        return Refusal("not_an_image", f"begins with {body[:16]!r}" if body else "an empty body")
     try:
-        image = Image.open(io.BytesIO(body), formats=[kind])
-    except Image.DecompressionBombError as error:
-        return Refusal("image_too_many_pixels", str(error))
-    except Exception as error:  # decoders raise whatever a broken file makes them
-        return Refusal("image_truncated", _words(error))
-    with image:
-        return _ingest(body, kind, image, config, fingerprint, listed)
-
-
-def _ingest(
-    body: bytes, kind: str, image: Image.Image, config: ImageConfig, fingerprint: Fingerprint, listed: Listed
-) -> Ingested | Refusal:
-    width, height = image.size
-    if width * height > config.max_pixels:
-        return Refusal("image_too_many_pixels", f"{width} x {height}")
-    if image.info.get("progressive") and body.count(b"\xff\xda") > _MAX_SCANS:
-        return Refusal("image_too_many_pixels", f"{width} x {height} in more than {_MAX_SCANS} scans")
-    # Cameras put previews behind a JPEG; these are not frames. The others' decoders answer without reading all frames.
-    try:
-        if kind != "JPEG" and getattr(image, "is_animated", False):
-            return Refusal("image_animated", f"{kind} with more than one frame")
+        image = read(body, config.max_pixels)
+        if image.is_animated:
+            return Refusal("image_animated", f"{image.kind} with more than one frame")
         mode, side = config.resize_mode, config.store_size
+        width, height = image.width, image.height
         resized = is_resized(width, height, mode, side, only_if_bigger=config.resize_only_if_bigger)
         size = scaled(width, height, mode, side) if resized else (width, height)
         if max(size) > _MAX_SIDE or size[0] * size[1] > config.max_pixels:
             return Refusal("image_too_many_pixels", f"{width} x {height}, to be stored as {size[0]} x {size[1]}")
-        is_plain = image.mode in ("RGB", "L") and not image.has_transparency_data and "icc_profile" not in image.info
-        decoded = pixels.decode(body, image, size)
-        turn = pixels.orientation(image)
-    except Exception as error:  # decoders raise whatever a broken file makes them
-        return Refusal("image_truncated", _words(error))
-    shown = decoded if turn == 1 else pixels.upright(decoded, turn)
-    original = (height, width) if turn >= 5 else (width, height)
+        shown = pixels.decode_at(image, size)
+    except ImageError as error:
+        return Refusal(error.reason, str(error))
+    original = (height, width) if image.orientation >= 5 else (width, height)
 
     thumbnail = _thumbnail(shown)
     pdq, quality = fingerprint(thumbnail)
@@ -136,15 +100,11 @@ def _ingest(
 
     if resized:
         shown = framed(shown, mode, side)
-    stored: bytes | None = None
-    if is_plain and turn == 1 and shown.shape[:2] == (height, width) and config.store_format == kind.lower():
-        stored = _plain_jpeg(body) if kind == "JPEG" else _plain_webp(body)
-    if stored is None:
-        stored = pixels.encode(shown, config.store_format, config.quality)
+    is_stored_as_it_is = image.is_plain and image.orientation == 1 and shown.shape[:2] == (height, width)
     return Ingested(
         md5=hashlib.md5(body, usedforsecurity=False).digest(),
         sha256=hashlib.sha256(body).digest(),
-        media_type=_MEDIA_TYPES[kind],
+        media_type=FORMATS[image.kind][0],
         original_width=original[0],
         original_height=original[1],
         width=shown.shape[1],
@@ -153,23 +113,10 @@ def _ingest(
         pdq_quality=quality,
         mean_rgb=pixels.mean(thumbnail),
         pixel_hash=pixels.fingerprint(shown),
-        body=stored,
+        body=image.body
+        if is_stored_as_it_is and config.store_format == image.kind.lower()
+        else pixels.encode(shown, config.store_format, config.quality),
     )
-
-
-def sniff(body: bytes) -> str | None:
-    """The format of a body by its first bytes, as Pillow names it; None if it is none that is accepted."""
-    if body.startswith(b"\xff\xd8\xff"):
-        return "JPEG"
-    if body.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "PNG"
-    if body.startswith((b"GIF87a", b"GIF89a")):
-        return "GIF"
-    if body.startswith(b"RIFF") and body[8:12] == b"WEBP":
-        return "WEBP"
-    if body.startswith(b"BM") and body[6:10] == bytes(4):
-        return "BMP"
-    return None
 
 
 def _thumbnail(shown: np.ndarray) -> np.ndarray:
@@ -177,42 +124,3 @@ def _thumbnail(shown: np.ndarray) -> np.ndarray:
     height, width = shown.shape[:2]
     share = FINGERPRINT_SIDE / max(height, width)
     return shown if share >= 1 else pixels.resize(shown, (max(1, round(width * share)), max(1, round(height * share))))
-
-
-def _plain_jpeg(body: bytes) -> bytes | None:
-    """A JPEG without application segments (but JFIF's and Adobe's) and comments, not a pixel changed (ITU-T T.81,
-    annex B); None if that takes a new encoding."""
-    kept = [b"\xff\xd8"]
-    position = 2
-    while position + 4 <= len(body) and body[position] == 0xFF:
-        marker = body[position + 1]
-        if marker == 0xFF:  # a fill byte
-            position += 1
-            continue
-        if marker == 0xDA:  # the scan: up to the end of the image there are only pixels
-            end = body.find(b"\xff\xd9", position)
-            scans = body[position : end + 2]
-            return b"".join([*kept, scans]) if end > 0 and _FOREIGN.search(scans) is None else None
-        end = position + 2 + int.from_bytes(body[position + 2 : position + 4], "big")
-        is_jfif = marker == 0xE0 and body[position + 4 : position + 9] == b"JFIF\0"
-        is_adobe = marker == 0xEE and body[position + 4 : position + 9] == b"Adobe"
-        if is_jfif:
-            kept.append(b"\xff\xe0\x00\x10" + body[position + 4 : position + 16] + b"\0\0")  # without its thumbnail
-        elif is_adobe or not (0xE0 <= marker <= 0xEF or marker == 0xFE):
-            kept.append(body[position:end])
-        position = end
-    return None
-
-
-def _plain_webp(body: bytes) -> bytes | None:
-    """A WebP of the simple format (one chunk of pixels, no metadata) and nothing behind it (RFC 9649,
-    section 2.5); None if it is more than that."""
-    if body[12:16] not in (b"VP8 ", b"VP8L") or int.from_bytes(body[4:8], "little") + 8 != len(body):
-        return None
-    chunk = int.from_bytes(body[16:20], "little")
-    return body if 20 + chunk + chunk % 2 == len(body) else None
-
-
-def _words(error: BaseException) -> str:
-    """An error in at most 200 characters; its class if it says nothing."""
-    return " ".join(str(error).split())[:200] or type(error).__name__

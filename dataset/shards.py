@@ -26,7 +26,7 @@ from dataset.tar import DamagedTarError, by_offset, members
 
 FOLDER = "shards"
 INDEX = "shards/index.parquet"
-IMAGE_PARTS = ("jpg", "webp", "jpeg", "png")
+IMAGE_PARTS = ("jpg", "webp", "jpeg", "png", "avif", "heic", "heif", "gif", "bmp")
 """What an image's part may be called: ours are the first two, anyone else's any of them."""
 
 _WRITTEN_PARTS = ("jpg", "webp", "txt", "json")

@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 from dataset.storage import Storage
 from dataset.tar import DamagedTarError, by_offset, members
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".webp", ".gif", ".bmp"})
+SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".webp", ".avif", ".heic", ".heif", ".gif", ".bmp"})
 MAX_BYTES = 256 * 2**20
 """Of one image; a tar's member may claim any size."""
 

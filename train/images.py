@@ -6,7 +6,6 @@ Cropping before resizing leaves fewer pixels to resize, and the resampling is to
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,16 +13,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from dataset.ids import hash64, mix64
+from dataset.images import SCALES, ImageError, in_srgb, read, upright
+from dataset.images import decode as decode_encoded
 from dataset.shards import IMAGE_PARTS, DamagedSampleError
-
-try:
-    import simplejpeg
-except ImportError:  # Pillow gives the same pixels, in twice the time
-    simplejpeg = None
 
 MAX_PIXELS = 2**26
 """An image with more is a bomb, not a sample."""
@@ -32,7 +28,6 @@ DRAWS = 24
 _TRIES = 10
 _LOG_RATIO = math.log(4 / 3)
 """Crops are from 3:4 to 4:3, as torchvision's RandomResizedCrop has them by default."""
-_DCT_SCALES = (8, 4, 2)
 
 
 class Box(NamedTuple):
@@ -104,44 +99,18 @@ def decode(data: bytes, size: int | None = None) -> Image.Image:
     Raises:
         DamagedSampleError: the bytes are no image, are cut short, or claim too many pixels.
     """
-    try:
-        image = Image.open(io.BytesIO(data))
-        _check_pixels(image.width, image.height)
-        if size is not None:
-            image.draft("RGB", (size, size))
-        return image.convert("RGB")
-    except DamagedSampleError:
-        raise
-    except UnidentifiedImageError:  # its message has a memory address, so no two runs would say the same
-        raise DamagedSampleError("its bytes are no image that Pillow knows") from None
-    except Exception as error:  # Pillow's decoders raise anything on damaged bytes
-        raise DamagedSampleError(f"{type(error).__name__}: {error}") from None
+    return Image.fromarray(decode_pixels(data, MAX_PIXELS if size is None else size))
 
 
 def decode_pixels(data: bytes, size: int) -> np.ndarray:
-    """An image's bytes as RGB, uint8 of shape (height, width, 3), at the scale at which `decode` has them.
-
-    Raises DamagedSampleError as `decode` does, which takes over what simplejpeg does not know or is too strict about.
-    """
-    if simplejpeg is not None and data[:2] == b"\xff\xd8":
-        try:
-            height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
-            if colours in ("YCbCr", "RGB", "Gray"):
-                _check_pixels(width, height)
-                scale = next((scale for scale in _DCT_SCALES if min(width, height) // size >= scale), 1)
-                least = {"min_height": -(-height // scale), "min_width": -(-width // scale)} if scale > 1 else {}
-                pixels: np.ndarray = simplejpeg.decode_jpeg(data, "RGB", **least)
-                return pixels
-        except DamagedSampleError:
-            raise
-        except ValueError:
-            pass
-    return np.asarray(decode(data, size))
-
-
-def _check_pixels(width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
-        raise DamagedSampleError(f"{width}x{height} pixels are more than {MAX_PIXELS}")
+    """An image's bytes as RGB, uint8 of shape (height, width, 3), as `decode` has them: as a browser shows them, and as
+    the datasets that we build store them; of an animation the first frame."""
+    try:
+        image = read(data, MAX_PIXELS)
+        scale = next((scale for scale in SCALES if min(image.width, image.height) // size >= scale), 1)
+        return upright(in_srgb(decode_encoded(image, scale), image.profile), image.orientation)
+    except ImageError as error:
+        raise DamagedSampleError(f"{error.reason}: {error}") from None
 
 
 def crop_box(width: int, height: int, augment: Augment, draws: Sequence[float]) -> Box:

@@ -28,7 +28,7 @@ from pipeline.stages.common import every, settings
 KEY = "decontaminate.model"
 
 
-@phase("decontaminate.index", version=2)
+@phase("decontaminate.index", version=3)
 def hashes(context: Context) -> Result:
     """The hashes of one evaluation set's images, and their embeddings."""
     config = settings(ImageConfig, context.options["store"])

@@ -55,7 +55,7 @@ def opted_out_domains(context: Context) -> Result:
     return built_domains(context)
 
 
-@phase("fetch.get", version=5)
+@phase("fetch.get", version=6)
 def get(context: Context) -> Result:
     """Every URL of the partition that the store lacks; then the newest observation of each."""
     urls = _urls(context)
@@ -356,7 +356,7 @@ def run(run: Run) -> None:
         "checksums": [file_checksum(path) for path in config.hashlists.files],
     }
     # Stored bytes depend on how they are resized, so another setting has another folder.
-    folder = fingerprint("store", 2, images, [])
+    folder = fingerprint("store", 3, images, [])
     (lanes,) = run.shared["lanes"]["lanes"]
     route = fingerprint("route", len(run.partitions), {}, [lanes.checksum])
     domains: dict[str, tuple[Input, ...]] = {}

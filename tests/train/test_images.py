@@ -16,9 +16,9 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 from torchvision.transforms import RandomResizedCrop
 
+from dataset.images import jpeg as jpeg_decoder
 from dataset.shards import DamagedSampleError
 from tests.train import tiny
-from train import images
 from train.config import CHOICES
 from train.images import DRAWS, Augment, crop_box, decode, decode_pixels, draw
 
@@ -68,7 +68,7 @@ def test_without_simplejpeg_the_pixels_are_the_same(crop: str, monkeypatch: pyte
     data = [jpeg(photograph, subsampling=sampling) for photograph in PHOTOGRAPHS for sampling in (0, 2)]
     augment = Augment(96, crop, flip=0.5)
     with_it = [seen(image, augment, some_draws(place)) for place, image in enumerate(data)]
-    monkeypatch.setattr(images, "simplejpeg", None)
+    monkeypatch.setattr(jpeg_decoder, "simplejpeg", None)
     without = [seen(image, augment, some_draws(place)) for place, image in enumerate(data)]
     assert all(map(np.array_equal, with_it, without))
 
@@ -152,7 +152,7 @@ def test_a_spoiled_jpeg_is_pixels_or_damage(data: st.DataObject) -> None:
 def test_an_image_of_too_many_pixels_is_damage(kind: str) -> None:
     file = io.BytesIO()
     Image.new("L", (9000, 9000)).save(file, kind)
-    with pytest.raises(DamagedSampleError, match="9000x9000 pixels"):
+    with pytest.raises(DamagedSampleError, match="image_too_many_pixels: 9000 x 9000"):
         decode_pixels(file.getvalue(), 224)
 
 

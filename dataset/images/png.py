@@ -1,0 +1,193 @@
+"""PNG (W3C, third edition): the walk over its chunks, transparency of one colour, and how many rows are there."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+from PIL import Image
+
+from dataset.images.encoded import Encoded, ImageError, bytes_missing, check_pixels, rows_missing
+from dataset.images.exif import orientation
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_MAX_PROFILE_BYTES = 4 * 2**20
+_GREY, _COLOUR, _PALETTE, _GREY_ALPHA, _COLOUR_ALPHA = 0, 2, 3, 4, 6
+_SAMPLES = {_GREY: 1, _COLOUR: 3, _PALETTE: 1, _GREY_ALPHA: 2, _COLOUR_ALPHA: 4}
+_DEPTHS = {_GREY: (1, 2, 4, 8, 16), _PALETTE: (1, 2, 4, 8)}
+_PASSES = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))  # Adam7
+_DEPTH_AT = 24  # of a file whose first chunk is IHDR
+_PIECE = 2**14
+_CHECKED = frozenset({b"IHDR", b"PLTE", b"tRNS", b"iCCP", b"eXIf", b"acTL"})
+_REQUIRED = frozenset({b"IHDR", b"PLTE"})
+
+
+def read(body: bytes, most: int) -> Encoded:
+    """See `dataset.images.formats.read`."""
+    found: dict[bytes, bytes] = {}
+    pixels: list[bytes] = []
+    for kind, data in _chunks(body):
+        if kind == b"IDAT":
+            pixels.append(data)
+        elif kind in _CHECKED and kind not in found and not (pixels and kind != b"eXIf"):
+            found[kind] = data
+    header = found.get(b"IHDR", b"")
+    if len(header) < 13:
+        raise ImageError("image_truncated", f"its {len(body):,} bytes end before its size is said")
+    width, height, depth, colour = struct.unpack(">IIBB", header[:10])
+    check_pixels(width, height, most)
+    if depth not in _DEPTHS.get(colour, (8, 16)) or colour not in _SAMPLES or not pixels:
+        what = f"samples of {depth} bits of colour type {colour}" if pixels else "no pixels"
+        raise ImageError("image_truncated", f"a PNG with {what}")
+    transparent = found.get(b"tRNS")
+    kept = [_chunk(b"IHDR", header[:13])]
+    if b"PLTE" in found:
+        kept.append(_chunk(b"PLTE", found[b"PLTE"]))
+    if transparent is not None and colour == _PALETTE:
+        kept.append(_chunk(b"tRNS", transparent))
+    is_key = transparent is not None and len(transparent) == 2 * _SAMPLES[colour] and colour in (_GREY, _COLOUR)
+    return Encoded(
+        "PNG",
+        b"".join([SIGNATURE, *kept, _chunk(b"IDAT", b"".join(pixels)), _chunk(b"IEND", b"")]),
+        width,
+        height,
+        orientation=orientation(found.get(b"eXIf", b"")),
+        profile=_profile(found.get(b"iCCP", b"")),
+        is_animated=int.from_bytes(found.get(b"acTL", b"")[:4], "big") > 1,
+        transparent=transparent if is_key else None,
+    )
+
+
+def _chunks(body: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Kinds and data, up to the end or to where the bytes end: of the last one what is there.
+
+    A damaged chunk that browsers pass over is passed over; of pixels, the compressed stream has a checksum of its own.
+    """
+    position = len(SIGNATURE)
+    while position + 8 <= len(body):
+        length, kind = int.from_bytes(body[position : position + 4], "big"), body[position + 4 : position + 8]
+        end = position + 8 + length
+        if kind == b"IEND":
+            return
+        if kind == b"IDAT":
+            yield kind, body[position + 8 : end]
+        elif kind in _CHECKED and end + 4 <= len(body):
+            data = body[position + 8 : end]
+            if zlib.crc32(data, zlib.crc32(kind)) == int.from_bytes(body[end : end + 4], "big"):
+                yield kind, data
+            elif kind in _REQUIRED:
+                raise ImageError("image_truncated", f"its chunk {kind.decode()} at byte {position:,} is damaged")
+        position = end + 4
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return b"".join([struct.pack(">I", len(data)), kind, data, struct.pack(">I", zlib.crc32(data, zlib.crc32(kind)))])
+
+
+def _profile(chunk: bytes) -> bytes | None:
+    """An iCCP chunk's profile; none that is damaged, or larger than any that is of use."""
+    packed = chunk.partition(b"\0")[2][1:]
+    try:
+        inflate = zlib.decompressobj()
+        profile = inflate.decompress(packed, _MAX_PROFILE_BYTES)
+    except zlib.error:
+        return None
+    return profile if profile and inflate.eof else None
+
+
+def decode(image: Encoded) -> Image.Image:
+    """Pixels in one of Pillow's modes, with 8 bits a sample; where a colour stands for transparency, on white already.
+
+    Raises:
+        ImageError: rows are missing.
+    """
+    try:
+        return _decode(image)
+    except Exception:  # of a stream whose end is damaged all pixels may be there
+        return _decode(replace(image, body=_packed_anew(image.body)))
+
+
+def _decode(image: Encoded) -> Image.Image:
+    opened = _opened(image.body)
+    if opened.mode == "RGBA" and image.body[_DEPTH_AT + 1] == _GREY_ALPHA:
+        return opened.convert("LA")  # as Pillow has it of 8 bits
+    if image.transparent is None and not opened.mode.startswith("I"):
+        return opened
+    samples = np.asarray(opened.convert("L") if opened.mode == "1" else opened)
+    depth = image.body[_DEPTH_AT]
+    shown = samples if samples.dtype == np.uint8 else (samples >> 8).astype(np.uint8)
+    if image.transparent is not None:
+        key = np.frombuffer(image.transparent, ">u2").astype(np.int64) & ((1 << depth) - 1)
+        if depth < 8:
+            key *= 255 // ((1 << depth) - 1)  # as samples of fewer bits are spread
+        elif depth == 16 and samples.ndim == 3:  # of which Pillow reads the high bytes
+            samples = samples.astype(np.uint16) << 8 | np.asarray(_opened(image.body, "RGB;16L"))
+        is_clear = samples == (key if samples.ndim == 3 else key[0])
+        shown = shown.copy()
+        shown[is_clear.all(2) if samples.ndim == 3 else is_clear] = 255
+    return Image.fromarray(shown)
+
+
+def _opened(body: bytes, layout: str = "") -> Image.Image:
+    """A file's pixels as Pillow decodes them; or with another layout of a pixel's bytes in the file."""
+    with Image.open(io.BytesIO(body), formats=["PNG"]) as opened:
+        if layout:
+            opened.tile = [tile._replace(args=layout) for tile in opened.tile]
+        opened.load()
+        return opened.copy() if layout else opened
+
+
+def _packed_anew(body: bytes) -> bytes:
+    """A file with its samples compressed again. Raises ImageError if some are missing."""
+    end = len(body) - len(_chunk(b"IEND", b""))
+    start = body.index(b"IDAT", 33 - 8)  # behind IHDR, PLTE and tRNS
+    while int.from_bytes(body[start - 4 : start], "big") != end - 4 - (start + 4):  # PLTE may hold these letters
+        start = body.index(b"IDAT", start + 1)
+    height, lengths = int.from_bytes(body[20:24], "big"), _row_lengths(body)
+    wanted, there = sum(lengths), 0
+    deflate = zlib.compressobj(1)
+    packed = []
+    for part in _inflated(body[start + 4 : end - 4]):
+        part = part[: wanted - there]
+        there += len(part)
+        packed.append(deflate.compress(part))
+        if there == wanted:
+            break
+    if there < wanted:
+        rows = int(np.searchsorted(np.cumsum(lengths), there, "right"))
+        raise rows_missing(height - rows, height) if len(lengths) == height else bytes_missing(wanted - there, wanted)
+    return body[: start - 4] + _chunk(b"IDAT", b"".join([*packed, deflate.flush()])) + _chunk(b"IEND", b"")
+
+
+def _inflated(stream: bytes) -> Iterator[bytes]:
+    """What a zlib stream holds up to where it is damaged, to the byte; its checksum is not asked."""
+    inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+    for at in range(2, len(stream), _PIECE):
+        piece = stream[at : at + _PIECE]
+        while piece and not inflate.eof:
+            before = inflate.copy()
+            try:
+                yield inflate.decompress(piece, 2 * _PIECE)
+                piece = inflate.unconsumed_tail
+            except zlib.error:
+                with contextlib.suppress(zlib.error):
+                    while byte := before.decompress(piece, 1):
+                        yield byte
+                        piece = before.unconsumed_tail
+                return
+
+
+def _row_lengths(body: bytes) -> list[int]:
+    """The bytes of each row of samples, its filter's included; interlaced, those of each pass."""
+    width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", body[16:29])
+    rows: list[int] = []
+    for top, left, down, right in _PASSES if interlaced else ((0, 0, 1, 1),):
+        across = -(-(width - left) // right)
+        if across > 0:
+            rows += [1 + -(-across * depth * _SAMPLES[colour] // 8)] * -(-(height - top) // down)
+    return rows
