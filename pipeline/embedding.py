@@ -75,11 +75,14 @@ def load(name: str, identity: str) -> Encoder:
     Raises:
         FileNotFoundError, ValueError: there is nothing of that name, or it is no model.
     """
-    if _is_open_clip(name):
-        return load_open_clip(name)
+    from train import model_config
     from train.evaluate.load import load_clip
 
-    clip = load_clip(name)
+    if name.startswith("hf-hub:"):
+        model_config.check_repository(name.removeprefix("hf-hub:"))
+    if _is_open_clip(name) and not name.startswith("local-dir:"):
+        return load_open_clip(name)
+    clip = load_clip(name.removeprefix("local-dir:"))
     return Encoder(clip.model, clip.transform, clip.tokenize)
 
 

@@ -21,6 +21,8 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from torch import Tensor, nn
 
+from train import model_config
+
 MODELS = Path(__file__).parent / "models"
 MAX_LOGIT_SCALE = 100.0
 """Radford et al. 2021, §2.5: logits are never scaled by more."""
@@ -60,11 +62,12 @@ def known_name(model: str) -> str:
     if model.endswith(".json"):
         path = Path(model)
         try:
-            keys = set(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
+            config = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
             raise ValueError(f"model must be a readable JSON file, not {model!r}: {error}") from None
-        if not {"embed_dim", "vision_cfg", "text_cfg"} <= keys:
+        if not isinstance(config, dict) or not set(config) >= model_config.REQUIRED:
             raise ValueError(f"model must have embed_dim, vision_cfg and text_cfg; {model} has not")
+        model_config.check(config, {}, f"model {model}")
         open_clip.add_model_config(path)
         return path.stem
     if model not in open_clip.list_models():
@@ -117,7 +120,8 @@ def create(
         config["text_cfg"]["context_length"] = context_length
     if tokenizer:
         config["text_cfg"].update(_with_tokenizer(tokenizer))
-    with _described(config) as source:
+    fetching = model_config.offline() if model.endswith(".json") else contextlib.nullcontext()
+    with _described(config) as source, fetching:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             fresh = _fresh(source, force_patch_dropout=patch_dropout or None)
@@ -129,7 +133,7 @@ def _with_tokenizer(folder: str) -> dict[str, Any]:
     if not Path(folder).is_dir():
         raise ValueError(f"tokenizer must be a folder with a Hugging Face tokenizer, not {folder!r}")
     try:
-        words = HFTokenizer(folder).tokenizer
+        words = HFTokenizer(folder, trust_remote_code=False).tokenizer
     except ImportError:
         raise ValueError(f"tokenizer {folder!r} needs the package transformers, which is not installed") from None
     except Exception as error:  # transformers raises anything on files that it did not write
@@ -141,16 +145,35 @@ def _with_tokenizer(folder: str) -> dict[str, Any]:
     return {**found, "pool_type": "eos", "eos_id": end}
 
 
-def restore(name: str, config: dict[str, Any], preprocess: dict[str, Any], weights: dict[str, Tensor] | None) -> Clip:
-    """A model from what a checkpoint says of it, whether or not its name still means the same config.
+def restore(
+    name: str,
+    config: dict[str, Any],
+    preprocess: dict[str, Any],
+    weights: dict[str, Tensor] | None,
+    where: str = "the model's config",
+    tokenizer: str = "",
+) -> Clip:
+    """A model from what a file says of it, whether or not its name still means the same config.
+
+    Nothing that the file says is run or fetched.
 
     Args:
         weights: None leaves them to the caller.
+        where: the file, for messages.
+        tokenizer: the folder of the tokenizer's files, if not the one that the config names.
     Raises:
+        ValueError: the config says what `train.model_config` does not allow, or makes no model.
         RuntimeError: the weights are not those of the config.
     """
-    with _described(config, preprocess) as source:
-        clip = _clip(name, config, _fresh(source), source)
+    text = config.get("text_cfg") if isinstance(config, dict) else None
+    if tokenizer and isinstance(text, dict) and "hf_tokenizer_name" in text:
+        config = {**config, "text_cfg": {**text, "hf_tokenizer_name": tokenizer}}
+    model_config.check(config, preprocess, where)
+    with _described(config, preprocess) as source, model_config.offline():
+        try:
+            clip = _clip(name, config, _fresh(source), source)
+        except Exception as error:  # open_clip, timm, transformers: anything, on values that do not fit together
+            raise ValueError(f"{where} makes no model: {' '.join(str(error).split())[:300]}") from None
     if weights is not None:
         clip.model.load_state_dict(weights)
     return clip
@@ -180,7 +203,8 @@ def _clip(name: str, config: dict[str, Any], model: nn.Module, source: str) -> C
     text = config["text_cfg"]
     if "hf_tokenizer_name" in text:  # at a local source open_clip would look for it beside the config
         more = {"context_length": text.get("context_length", 77), "tokenizer_mode": text.get("tokenizer_mode")}
-        tokenize = HFTokenizer(text["hf_tokenizer_name"], **more, **text.get("tokenizer_kwargs", {}))
+        more |= {**(text.get("tokenizer_kwargs") or {}), "trust_remote_code": False}
+        tokenize = HFTokenizer(text["hf_tokenizer_name"], **more)
     else:
         tokenize = open_clip.get_tokenizer(source)
     return Clip(name, config, preprocess, model, tokenize)

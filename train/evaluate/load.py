@@ -17,6 +17,9 @@ from dataset.storage import is_local
 from train import checkpoint as checkpoints
 from train.model import Clip, pick_device, restore
 
+WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
+"""An exported folder's weights: ours, and those that open_clip's own exports have."""
+
 
 class Encoder:
     """Embeds images and texts by a trained model; all features have unit length."""
@@ -69,7 +72,7 @@ def load_clip(checkpoint: str, weights: str = "auto") -> Clip:
     averaged = bool(about["config"].get("ema"))
     if weights == "ema" and not averaged:
         raise ValueError(f"{checkpoint} has no moving average of its weights; it was trained with ema 0")
-    clip = restore(about["name"], about["model_config"], about["preprocess"], None)
+    clip = restore(about["name"], about["model_config"], about["preprocess"], None, where=run.url_of(name))
     prefix = "model" if weights == "model" or not averaged else "ema"
     parameters = {key for key, _ in clip.model.named_parameters()}
     state = clip.model.state_dict()
@@ -79,8 +82,19 @@ def load_clip(checkpoint: str, weights: str = "auto") -> Clip:
 
 
 def _load_export(directory: Path) -> Clip:
-    config = json.loads((directory / "open_clip_config.json").read_text(encoding="utf-8"))
-    name = f"local-dir:{directory}"
-    model = open_clip.create_model(name)
-    preprocess = open_clip.transform.PreprocessCfg(**open_clip.get_model_preprocess_cfg(model))
-    return Clip(directory.name, config["model_cfg"], preprocess, model, open_clip.get_tokenizer(name))
+    """A model from a folder of open_clip's form, which may be a stranger's."""
+    path = directory / "open_clip_config.json"
+    try:
+        described = json.loads(path.read_text(encoding="utf-8"))
+        config, preprocess = described["model_cfg"], described.get("preprocess_cfg", {})
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise ValueError(f"{path} is no model config of open_clip's") from None
+    weights = [directory / name for name in WEIGHTS if (directory / name).is_file()]
+    if not weights:
+        raise ValueError(f"{directory} has no weights: {' or '.join(WEIGHTS)}")
+    clip = restore(directory.name, config, preprocess, None, where=str(path), tokenizer=str(directory))
+    try:
+        open_clip.load_checkpoint(clip.model, str(weights[0]))  # unpickles tensors alone
+    except Exception as error:  # torch, safetensors and open_clip raise anything on other weights, or on none
+        raise ValueError(f"{weights[0]} does not fit {path.name}: {' '.join(str(error).split())[:300]}") from None
+    return clip
