@@ -8,79 +8,61 @@ from __future__ import annotations
 
 import codecs
 import re
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from crawl.detect import guess
+from crawl.encodings import decode, encoding_of
 
-# The Encoding standard's labels (encoding.spec.whatwg.org, "names and labels"), by the Python codec that decodes them.
-_LABELS = {
-    "utf-8": "unicode-1-1-utf-8 unicode11utf8 unicode20utf8 utf-8 utf8 x-unicode20utf8",
-    "cp866": "866 cp866 csibm866 ibm866",
-    "iso8859_2": "csisolatin2 iso-8859-2 iso-ir-101 iso8859-2 iso88592 iso_8859-2 iso_8859-2:1987 l2 latin2",
-    "iso8859_3": "csisolatin3 iso-8859-3 iso-ir-109 iso8859-3 iso88593 iso_8859-3 iso_8859-3:1988 l3 latin3",
-    "iso8859_4": "csisolatin4 iso-8859-4 iso-ir-110 iso8859-4 iso88594 iso_8859-4 iso_8859-4:1988 l4 latin4",
-    "iso8859_5": "csisolatincyrillic cyrillic iso-8859-5 iso-ir-144 iso8859-5 iso88595 iso_8859-5 iso_8859-5:1988",
-    "iso8859_6": "arabic asmo-708 csiso88596e csiso88596i csisolatinarabic ecma-114 iso-8859-6 iso-8859-6-e "
-    "iso-8859-6-i iso-ir-127 iso8859-6 iso88596 iso_8859-6 iso_8859-6:1987",
-    "iso8859_7": "csisolatingreek ecma-118 elot_928 greek greek8 iso-8859-7 iso-ir-126 iso8859-7 iso88597 iso_8859-7 "
-    "iso_8859-7:1987 sun_eu_greek",
-    "iso8859_8": "csiso88598e csisolatinhebrew hebrew iso-8859-8 iso-8859-8-e iso-ir-138 iso8859-8 iso88598 iso_8859-8 "
-    "iso_8859-8:1988 visual csiso88598i iso-8859-8-i logical",
-    "iso8859_10": "csisolatin6 iso-8859-10 iso-ir-157 iso8859-10 iso885910 l6 latin6",
-    "iso8859_13": "iso-8859-13 iso8859-13 iso885913",
-    "iso8859_14": "iso-8859-14 iso8859-14 iso885914",
-    "iso8859_15": "csisolatin9 iso-8859-15 iso8859-15 iso885915 iso_8859-15 l9",
-    "iso8859_16": "iso-8859-16",
-    "koi8_r": "cskoi8r koi koi8 koi8-r koi8_r",
-    "koi8_u": "koi8-ru koi8-u",
-    "mac_roman": "csmacintosh mac macintosh x-mac-roman",
-    "cp874": "dos-874 iso-8859-11 iso8859-11 iso885911 tis-620 windows-874",
-    "cp1250": "cp1250 windows-1250 x-cp1250",
-    "cp1251": "cp1251 windows-1251 x-cp1251",
-    "cp1252": "ansi_x3.4-1968 ascii cp1252 cp819 csisolatin1 ibm819 iso-8859-1 iso-ir-100 iso8859-1 iso88591 "
-    "iso_8859-1 iso_8859-1:1987 l1 latin1 us-ascii windows-1252 x-cp1252 x-user-defined",
-    "cp1253": "cp1253 windows-1253 x-cp1253",
-    "cp1254": "cp1254 csisolatin5 iso-8859-9 iso-ir-148 iso8859-9 iso88599 iso_8859-9 iso_8859-9:1989 l5 latin5 "
-    "windows-1254 x-cp1254",
-    "cp1255": "cp1255 windows-1255 x-cp1255",
-    "cp1256": "cp1256 windows-1256 x-cp1256",
-    "cp1257": "cp1257 windows-1257 x-cp1257",
-    "cp1258": "cp1258 windows-1258 x-cp1258",
-    "mac_cyrillic": "x-mac-cyrillic x-mac-ukrainian",
-    "gb18030": "chinese csgb2312 csiso58gb231280 gb2312 gb_2312 gb_2312-80 gbk iso-ir-58 x-gbk gb18030",
-    "big5hkscs": "big5 big5-hkscs cn-big5 csbig5 x-x-big5",
-    "euc_jp": "cseucpkdfmtjapanese euc-jp x-euc-jp",
-    "iso2022_jp_ext": "csiso2022jp iso-2022-jp",
-    "cp932": "csshiftjis ms932 ms_kanji shift-jis shift_jis sjis windows-31j x-sjis",
-    "cp949": "cseuckr csksc56011987 euc-kr iso-ir-149 korean ks_c_5601-1987 ks_c_5601-1989 ksc5601 ksc_5601 "
-    "windows-949",
-    "utf-16-be": "unicodefffe utf-16be",
-    "utf-16-le": "csunicode iso-10646-ucs-2 ucs-2 unicode unicodefeff utf-16 utf-16le",
-}
-_CODECS = {label: codec for codec, labels in _LABELS.items() for label in labels.split()}
-
-# What Python's tables of JIS X 0208 map otherwise than the Encoding standard's.
-_JIS = str.maketrans("\u301c\u2212\u2016\u00a2\u00a3\u00ac", "\uff5e\uff0d\u2225\uffe0\uffe1\uffe2")
 _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF16_BE, "utf-16-be"),
-    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16be"),
+    (codecs.BOM_UTF16_LE, "utf-16le"),
 )
-_PRESCAN_BYTES = 16 * 1024  # the standard scans 1,024 first, but restarts when the parser meets a later <meta>
-_COMMENT = re.compile(rb"<!--.*?(?:-->|$)", re.DOTALL)
-_META = re.compile(
-    rb"""<meta[\s/][^>]{0,1024}?charset\s*=\s*["']?\s*([^\s"'/>;]{1,40})"""
-    rb"""|^\s*<\?xml[^>]{0,256}?encoding\s*=\s*["']([^"'>]{1,40})""",
+_UTF16_DECLARATIONS = ((b"<\0?\0x\0", "utf-16le"), (b"\0<\0?\0x", "utf-16be"))
+_UTF16 = frozenset({"utf-16be", "utf-16le"})
+_PRESCAN_BYTES = 1024  # the standard's; a later declaration counts where the parser meets it
+_PARSED_BYTES = 16 * 1024  # as far as it is looked for
+# What the prescan looks at: a comment, a <meta>, any other tag, and what is passed over up to the next >.
+_MARKUP = re.compile(
+    rb"<(?:(?P<comment>!--)|(?P<meta>meta(?=[\t\n\f\r /]))|/?(?P<tag>[a-z][^\t\n\f\r >]*)|(?P<other>[!/?]))",
     re.IGNORECASE,
 )
+_COMMENT_END = re.compile(rb"-->")
+# "Get an attribute"; a value that begins with a quotation mark and has no end runs to the end of the bytes.
+_ATTRIBUTE = re.compile(
+    rb"[\t\n\f\r /]*+(?P<name>[^\t\n\f\r />][^\t\n\f\r />=]*+)"
+    rb"(?:[\t\n\f\r ]*+=[\t\n\f\r ]*+(?:\"(?P<double>[^\"]*+)\"|'(?P<single>[^']*+)'"
+    rb"|(?P<bare>[^\t\n\f\r >\"'][^\t\n\f\r >]*+)|(?=>)|(?P<cut>.*+)))?",
+    re.DOTALL,
+)
+_CHARSET = re.compile(
+    rb"charset[\t\n\f\r ]*=[\t\n\f\r ]*"
+    rb"(?:\"(?P<double>[^\"]*)\"|'(?P<single>[^']*)'|(?P<bare>[^\t\n\f\r ;\"'][^\t\n\f\r ;]*))?",
+    re.IGNORECASE,
+)
+_TAG_END = re.compile(rb"[\t\n\f\r /]*+>")
+_XML_DECLARATION = re.compile(
+    rb"<\?xml(?:(?!encoding)[^>])*+encoding[\x00-\x20]*+=[\x00-\x20]*+([\"'])([^>\x00-\x20]*?)\1[^>]*+>"
+)
+# Elements whose content is text, in which a parser meets no tag.
+_TEXT_ELEMENTS = frozenset(b"script style title textarea iframe noframes noembed xmp".split())
 
 
-def codec_of(label: str | None) -> str | None:
-    """The Python codec that decodes a WHATWG encoding label as browsers do; None for an unknown label."""
-    return None if label is None else _CODECS.get(label.strip(" \t\r\n\f\"'").lower())
+class Decoded(NamedTuple):
+    """A page in UTF-8, without a byte order mark, and the encoding that it was in, by its name in the standard."""
+
+    html: bytes
+    encoding: str
 
 
 def to_utf8(page: bytes, declared: str | None = None, url: str = "") -> bytes:
-    """A page's bytes in UTF-8, without a byte order mark. Bytes that the encoding lacks become U+FFFD in the parser.
+    """A page's bytes in UTF-8; see `decoded`."""
+    return decoded(page, declared, url).html
+
+
+def decoded(page: bytes, declared: str | None = None, url: str = "") -> Decoded:
+    """A page's bytes in UTF-8. Bytes that the encoding lacks become U+FFFD, of UTF-8 in the parser.
 
     Args:
         page: the page as the server sent it.
@@ -89,40 +71,80 @@ def to_utf8(page: bytes, declared: str | None = None, url: str = "") -> bytes:
     """
     for mark, name in _BYTE_ORDER_MARKS:
         if page.startswith(mark):
-            return _recode(page[len(mark) :], name)
-    return _recode(page, codec_of(declared) or _own_declaration(page) or guess(page, url))
+            return _recoded(page[len(mark) :], name)
+    return _recoded(page, encoding_of(declared) or own_declaration(page) or guess(page, url))
 
 
-def _recode(page: bytes, codec: str) -> bytes:
-    if codec == "utf-8":
-        return page  # the parser replaces what is not UTF-8 by itself
-    if codec in ("euc_jp", "iso2022_jp_ext"):
-        return page.decode(codec, _NEC).translate(_JIS).encode("utf-8", "replace")
-    return page.decode(codec, "replace").encode("utf-8", "replace")
+def _recoded(page: bytes, encoding: str) -> Decoded:
+    if encoding == "utf-8":
+        return Decoded(page, encoding)  # the parser replaces what is not UTF-8 by itself
+    return Decoded(decode(page, encoding).encode("utf-8", "replace"), encoding)
 
 
-def _nec_character(error: UnicodeError) -> tuple[str, int]:
-    """A character that NEC and IBM added to JIS X 0208, such as ① and ㈱, which Python has in Shift_JIS alone."""
-    assert isinstance(error, UnicodeDecodeError)
-    pair = error.object[error.start : error.start + 2]
-    row, cell = (byte & 0x7F for byte in pair.ljust(2))
-    if not (0x21 <= row <= 0x7E and 0x21 <= cell <= 0x7E) or (pair[0] ^ pair[-1]) & 0x80:
-        return "\ufffd", error.end
-    # JIS X 0208:1997, annex 1: two rows of 94 stand under one lead byte.
-    lead = (row + 1) // 2 + (0x70 if row < 0x5F else 0xB0)
-    trail = cell + (0x1F + (cell >= 0x60) if row % 2 else 0x7E)
-    text = bytes((lead, trail)).decode("cp932", "replace")
-    return ("\ufffd", error.end) if "\ufffd" in text else (text, error.start + 2)
+def own_declaration(page: bytes) -> str | None:
+    """The encoding that a page declares in its first bytes, or in a `<meta>` that a parser meets in the next few."""
+    for start, name in _UTF16_DECLARATIONS:
+        if page.startswith(start):
+            return name
+    head = page[:_PRESCAN_BYTES]
+    return (
+        _meant(next(_declared(head, as_parser=False), None))
+        or _of_xml(head)
+        or (_meant(next(_declared(page[:_PARSED_BYTES], as_parser=True), None)) if page[_PRESCAN_BYTES:] else None)
+    )
 
 
-_NEC = "openwit_nec"
-codecs.register_error(_NEC, _nec_character)
+def _meant(found: str | None) -> str | None:
+    """The encoding that a declaration means: one that could be read as ASCII cannot be UTF-16."""
+    return "utf-8" if found in _UTF16 else "windows-1252" if found == "x-user-defined" else found
 
 
-def _own_declaration(page: bytes) -> str | None:
-    match = _META.search(_COMMENT.sub(b"", page[:_PRESCAN_BYTES]))
-    if match is None:
+def _of_xml(head: bytes) -> str | None:
+    match = _XML_DECLARATION.match(head)
+    return _meant(encoding_of(match[2].decode("latin-1"))) if match else None
+
+
+def _declared(data: bytes, *, as_parser: bool) -> Iterator[str]:
+    """What the metas of some bytes declare, as "prescan a byte stream" finds them, or as a parser meets them: it meets
+    none in a script."""
+    at = 0
+    while markup := _MARKUP.search(data, at):
+        at = markup.end()
+        if markup["comment"]:
+            end = _COMMENT_END.search(data, markup.start() + 2)  # its dashes may be those that begin it
+            at = end.end() if end else len(data)
+        elif markup["other"]:
+            at = data.find(b">", at)
+        else:
+            attributes, at = _attributes(data, at)
+            if markup["meta"]:
+                if attributes is not None and (encoding := _of_meta(attributes)):
+                    yield encoding
+            elif as_parser and (name := markup["tag"].lower()) in _TEXT_ELEMENTS and markup[0][1:2] != b"/":
+                end = re.compile(rb"</%b[\t\n\f\r />]" % name, re.IGNORECASE).search(data, at)
+                at = end.start() if end else len(data)
+        if at < 0:
+            return
+
+
+def _attributes(data: bytes, at: int) -> tuple[dict[bytes, bytes] | None, int]:
+    """A tag's attributes from a position on, the first of equal names, and their end; None if the bytes end before."""
+    found: dict[bytes, bytes] = {}
+    while match := _ATTRIBUTE.match(data, at):
+        at = match.end()
+        if match["cut"] is not None or at == len(data):
+            return None, len(data)
+        value = match["double"] or match["single"] or match["bare"] or b""
+        found.setdefault(match["name"].lower(), value)
+    return (found, at) if _TAG_END.match(data, at) else (None, len(data))
+
+
+def _of_meta(attributes: dict[bytes, bytes]) -> str | None:
+    """What a `<meta>` declares: by its `charset`, or as a pragma by its `content`."""
+    if b"charset" in attributes:
+        return encoding_of(attributes[b"charset"].decode("latin-1"))
+    if attributes.get(b"http-equiv", b"").lower() != b"content-type":
         return None
-    codec = codec_of((match[1] or match[2]).decode("latin-1"))
-    # A declaration that could be read as ASCII cannot be UTF-16 (HTML standard, prescan, step 15).
-    return "utf-8" if codec in ("utf-16-be", "utf-16-le") else codec
+    match = _CHARSET.search(attributes.get(b"content", b""))
+    label = (match["double"] or match["single"] or match["bare"]) if match else None
+    return encoding_of(label.decode("latin-1")) if label else None

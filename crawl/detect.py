@@ -6,20 +6,15 @@ is told by signs alone, such as an English page's quotes and its £, is windows-
 
 from __future__ import annotations
 
-import codecs
 import re
 
 import chardetng_py
 
 _SAMPLE_BYTES = 64 * 1024
-_DEFAULT = "cp1252"
-_CODECS = {  # by chardetng's names, where Python's codec of that name lacks characters that browsers read
-    "Shift_JIS": "cp932",
-    "EUC-JP": "euc_jp",
-    "EUC-KR": "cp949",
-    "Big5": "big5hkscs",
-    "ISO-2022-JP": "iso2022_jp_ext",
-    "ISO-8859-4": _DEFAULT,  # hardly ever written, but what the few accents of a Dutch or Catalan page look like
+_DEFAULT = "windows-1252"
+_NAMES = {  # by what chardetng_py says, where that is not the standard's name
+    "cp874": "windows-874",
+    "iso-8859-4": _DEFAULT,  # hardly ever written, but what the few accents of a Dutch or Catalan page look like
 }
 _WIDE = re.compile(r"[^\x00-\x7f]")
 _ASCII = re.compile(rb"(?<![\x00-\x7f])([\x00-\x7f]{8})[\x00-\x7f]+([\x00-\x7f]{8})")  # markup
@@ -33,7 +28,7 @@ _TOP_LEVEL = re.compile(r"https?://[^/?#]*\.([a-z]{2,63}|xn--[a-z0-9-]{2,59})(?:
 
 
 def guess(page: bytes, url: str = "") -> str:
-    """The Python codec that a page's bytes seem to be written in.
+    """The encoding that a page's bytes seem to be in, by its name in the Encoding standard, lower case.
 
     Args:
         page: the whole of it.
@@ -43,24 +38,24 @@ def guess(page: bytes, url: str = "") -> str:
         page.decode("utf-8")
     except UnicodeDecodeError:
         return _guess_legacy(_ASCII.sub(rb"\1 \2", page)[:_SAMPLE_BYTES], _top_level(url))
-    if page.isascii() and b"\x1b" in page and (codec := _detected(page[:_SAMPLE_BYTES], None)) == "iso2022_jp_ext":
-        return codec
+    if page.isascii() and b"\x1b" in page and _detected(page[:_SAMPLE_BYTES], None) == "iso-2022-jp":
+        return "iso-2022-jp"
     return "utf-8"
 
 
 def _guess_legacy(sample: bytes, domain: bytes | None) -> str:
     if _is_damaged_utf8(sample):
         return "utf-8"
-    codec = _detected(sample, domain)
-    if codec == _DEFAULT:
-        return codec
+    encoding = _detected(sample, domain)
+    if encoding == _DEFAULT:
+        return encoding
     letters = _SIGN.sub(b" ", sample)
-    return codec if _LETTER.search(letters) and _detected(letters, domain) != _DEFAULT else _DEFAULT
+    return encoding if _LETTER.search(letters) and _detected(letters, domain) != _DEFAULT else _DEFAULT
 
 
 def _detected(sample: bytes, domain: bytes | None) -> str:
-    name = chardetng_py.detect(sample, tld=domain)
-    return _CODECS.get(name) or codecs.lookup(name).name
+    name = chardetng_py.detect(sample, tld=domain).lower()
+    return _NAMES.get(name, name)
 
 
 def _is_damaged_utf8(sample: bytes) -> bool:

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from crawl.archives import Piece, Reading, Record, read_records
 from crawl.canonical import canonical_urls
-from crawl.charset import to_utf8
+from crawl.charset import decoded
 from crawl.clean import clean_texts, not_empty, without_templates
 from crawl.held import HeldImages
 from crawl.html import TEXT_SOURCES, asks_noai, parse_page, reserves_tdm
@@ -233,7 +233,7 @@ class _PieceReader:
         if is_html(type_, response.body):
             if not self._takes(record.uri):
                 return
-            html = to_utf8(decoded_body(response), charset(response.content_type), record.uri)
+            html, encoding = decoded(decoded_body(response), charset(response.content_type), record.uri)
             page = parse_page(html, self._sources, xhtml=type_ == "application/xhtml+xml")
             page.noai = page.noai or asks_noai(response.headers.get("x-robots-tag", ()))
             if page.tdm_reserved is None:
@@ -245,6 +245,7 @@ class _PieceReader:
                 status=response.status,
                 date=record.date,
                 offset=record.offset,
+                encoding=encoding,
             )
         elif response.status == 200 and record.is_addressable and is_image(type_, response.body):
             self.held.image(record.uri, type_, record.offset)

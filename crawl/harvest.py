@@ -27,11 +27,13 @@ from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
 from crawl.answers import Refused, Response
+from crawl.charset import decoded
 from crawl.fetch import visit
 from crawl.fetch_config import FetchConfig
 from crawl.http import Client
 from crawl.observations import now
-from crawl.payload import HTML_TYPES, UNKNOWN_TYPES, is_html, media_type
+from crawl.payload import HTML_TYPES, UNKNOWN_TYPES, charset, is_html, media_type
+from crawl.query_encoding import with_query_encoded
 from crawl.urls import canonical_url
 from dataset.hosts import hostname
 from dataset.images import sniff
@@ -145,21 +147,26 @@ class _Crawl:
                 self._written.add(answer.url)
                 self._bytes += len(answer.body)
                 self._archive.write(answer)
-                found.update(link for link in links(answer.body, answer.url) if self._wanted(link))
+                declared = charset(answer.headers.get("Content-Type", ""))
+                found.update(link for link in links(answer.body, answer.url, declared) if self._wanted(link))
         return found
 
     def _wanted(self, url: str) -> bool:
         return self._hosts is None or hostname(url) in self._hosts
 
 
-def links(page: bytes, url: str) -> set[str]:
-    """Canonical http and https URLs that a page's `<a href>` lead to, of its first few thousand."""
-    tree = LexborHTMLParser(page)
+def links(page: bytes, url: str, declared: str | None = None) -> set[str]:
+    """Canonical http and https URLs that a page's `<a href>` lead to, of its first few thousand.
+
+    declared: the charset of the page's Content-Type, if it has one.
+    """
+    html, encoding = decoded(page, declared, url)
+    tree = LexborHTMLParser(html)
     base = tree.css_first("base[href]")
     origin = canonical_url(base.attributes.get("href") or "", url) if base is not None else None
     found: set[str] = set()
     for anchor in tree.css("a[href]")[:_LINKS_PER_PAGE]:
-        target = canonical_url(anchor.attributes.get("href") or "", origin or url)
+        target = canonical_url(with_query_encoded(anchor.attributes.get("href") or "", encoding), origin or url)
         if target is not None and _is_web(target):
             found.add(target)
     return found

@@ -15,6 +15,7 @@ from crawl.clean import clean_text, clean_texts, not_empty, to_arrow, without_te
 from crawl.html import Choice, Page
 from crawl.image_address import are_no_addresses
 from crawl.personal_data import mask_column
+from crawl.query_encoding import with_queries_encoded, with_query_encoded
 from crawl.urls import INLINED, as_written, canonical_url
 from dataset.ids import pair_ids
 from dataset.schema import CANDIDATES
@@ -53,6 +54,7 @@ class _Pages:
     tdm_reserved: list[bool | None] = field(default_factory=list)
     licenses: list[str | None] = field(default_factory=list)
     dates: list[str | None] = field(default_factory=list)
+    encodings: list[str] = field(default_factory=list)
     offsets: list[int] = field(default_factory=list)
     of: list[int] = field(default_factory=list)  # the page of each image
     urls: list[str] = field(default_factory=list)
@@ -84,8 +86,21 @@ class Rows:
         """How many images wait; those of columns are counted by `bytes` alone until they are added."""
         return self._images
 
-    def add(self, page: Page, uri: str, *, size: int, status: int, date: str | None, offset: int) -> int:
-        """Add a page of some bytes, fetched from `uri`, whose record is at an offset; the number of the page."""
+    def add(
+        self,
+        page: Page,
+        uri: str,
+        *,
+        size: int,
+        status: int,
+        date: str | None,
+        offset: int,
+        encoding: str = "utf-8",
+    ) -> int:
+        """Add a page of some bytes, fetched from `uri`, whose record is at an offset; the number of the page.
+
+        encoding: of the page, in which the queries of its URLs are encoded (`crawl.query_encoding`).
+        """
         pages = self._pages
         number = len(pages.uris)
         self._counts.pages += 1
@@ -97,6 +112,7 @@ class Rows:
         pages.tdm_reserved.append(page.tdm_reserved)
         pages.licenses.append(page.license)
         pages.dates.append(date)
+        pages.encodings.append(encoding)
         pages.offsets.append(offset)
         self.bytes += size
         if page.urls or page.silent:
@@ -141,7 +157,8 @@ class Rows:
         counts.candidates += len(rows)
         page = page[rows]
         page_urls, bases = _places(pages)
-        urls, hosts = canonical_urls(raw_urls.take(pa.array(rows)), bases, page)
+        written = with_queries_encoded(raw_urls.take(pa.array(rows)), pages.encodings, page)
+        urls, hosts = canonical_urls(written, bases, page)
         offsets = np.asarray(pages.offsets, np.int64)[page]
 
         def of_page(values: list[Any], type_: pa.DataType) -> pa.Array:
@@ -236,8 +253,8 @@ def _places(pages: _Pages) -> tuple[pa.Array, list[str | None]]:
 
 def _licenses(pages: _Pages, bases: list[str | None]) -> list[str | None]:
     return [
-        written and (canonical_url(written, base) or as_written(written))
-        for written, base in zip(pages.licenses, bases, strict=True)
+        written and (canonical_url(with_query_encoded(written, encoding), base) or as_written(written))
+        for written, encoding, base in zip(pages.licenses, pages.encodings, bases, strict=True)
     ]
 
 

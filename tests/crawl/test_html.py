@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawl.charset import codec_of, to_utf8
+from crawl.charset import to_utf8
 from crawl.html import Page, open_graph, parse_page, reserves_tdm
 
 SOURCES = ("alt", "title", "figcaption")
@@ -197,9 +197,3 @@ JAPANESE = "<p>日本語のページ</p>"
 )
 def test_charsets(page: bytes, declared: str | None, expected: str) -> None:
     assert expected in to_utf8(page, declared).decode("utf-8", "replace")
-
-
-def test_labels_are_the_standards() -> None:
-    assert codec_of("US-ASCII ") == codec_of("iso-8859-1") == "cp1252"
-    assert codec_of("gb2312") == "gb18030"
-    assert codec_of("base64") is codec_of("") is codec_of(None) is None
