@@ -30,11 +30,16 @@ _TO_CLEAN = (
 _MAYBE_MOJIBAKE = re.compile(r"[^\x00-\x7f]{2}|[ÂÃâ] ")
 # Unicode categories Cc and Cs, and line and paragraph separators.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
-# Zero width, soft hyphen, byte order mark, direction marks; joiners (U+200C, U+200D) shape words and emoji and stay.
-_INVISIBLE = re.compile("[\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]+")
+# Zero width, soft hyphen, byte order mark, marks that turn the direction, tags, in which a sentence can hide, and the
+# supplementary variation selectors; joiners (U+200C, U+200D) and an emoji's selectors shape what is seen, and stay.
+_INVISIBLE = re.compile(
+    "[\u00ad\u034f\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff0-\ufffb"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]+"
+)
 _EDGES = " \u200c\u200d"
-# What `str.strip` takes away; in RE2, that and _CONTROL without the space, and where cleaning puts a single space.
-_WHITE = "".join(filter(str.isspace, map(chr, range(0x3001))))
+# What `str.strip` takes away, but for the two that may be the end of a letter in mojibake, as in "voilÃ\xa0"; in RE2,
+# what it takes away and _CONTROL without the space, and where cleaning puts a single space.
+_WHITE = "".join(char for char in map(chr, range(0x3001)) if char.isspace() and char not in "\x85\xa0")
 _BLANK = r"\x00-\x1f\x7f-\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}"
 _UNEVEN = rf"(?:[{_BLANK}]| [ {_BLANK}])[ {_BLANK}]*"
 # Characters that are visible, and that NFC neither changes nor joins to a neighbour nor moves: letters from
@@ -126,7 +131,7 @@ def without_templates(texts: pa.Array) -> pa.Array:
 
 def clean_text(text: str) -> str:
     """One text, as `clean_texts` cleans it."""
-    text = text.strip()[:_RAW_CHARS]
+    text = text.strip(_WHITE)[:_RAW_CHARS]
     if text.isascii():
         return " ".join(_CONTROL.sub(" ", text).split())[:MAX_TEXT_CHARS].rstrip()
     for _ in range(_ROUNDS):
