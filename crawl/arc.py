@@ -16,6 +16,7 @@ from crawl.decoded import Source
 from crawl.forward import Forward
 from crawl.inflate import GZIP, GZIP_SIGNATURE, GzipMember, GzipStream, inflate
 from crawl.payload import MAX_BODY_BYTES
+from crawl.urls import url_in_header
 
 # Early crawlers wrote spaces into URLs, and no date where they had none.
 _LINE = re.compile(
@@ -136,7 +137,7 @@ def _made(line: re.Match[bytes], offset: int, block: bytes) -> ArcRecord:
     digits = line[3][:14].decode().ljust(14, "0")
     date = f"{digits[:4]}-{digits[4:6]}-{digits[6:8]}T{digits[8:10]}:{digits[10:12]}:{digits[12:14]}Z"
     media_type = line[4].split(b" ")[0].decode("latin-1")
-    return ArcRecord(offset, line[2].decode("utf-8", "replace"), date if digits.isdigit() else None, media_type, block)
+    return ArcRecord(offset, url_in_header(line[2]), date if digits.isdigit() else None, media_type, block)
 
 
 def _skip_to_next(ahead: Forward) -> None:

@@ -20,6 +20,7 @@ from crawl.decoded import Source
 from crawl.odd_records import FoundRecord
 from crawl.payload import MAX_BODY_BYTES, decoded_body, parse_response
 from crawl.sources import MEMBER, open_source
+from crawl.urls import url_in_header
 from dataset.storage import filesystem
 from dataset.web import is_web
 
@@ -49,7 +50,7 @@ class Record:
     @property
     def uri(self) -> str:
         """Where the record was captured."""
-        return self._value(b"WARC-Target-URI").strip("<>")  # early crawlers wrote <…>
+        return self._url(b"WARC-Target-URI")
 
     @property
     def date(self) -> str | None:
@@ -64,13 +65,16 @@ class Record:
     @property
     def refers_to(self) -> str:
         """Where a revisit record says that its body was captured before; empty if it does not."""
-        return self._value(b"WARC-Refers-To-Target-URI").strip("<>")
+        return self._url(b"WARC-Refers-To-Target-URI")
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Record) and self._told() == other._told()
 
     def _told(self) -> tuple[object, ...]:
         return (self.offset, self.type, self.uri, self.date, self.content_type, self.block, self.is_addressable)
+
+    def _url(self, name: bytes) -> str:
+        return url_in_header(self.header(name) or b"").strip().strip("<>")  # early crawlers wrote <…>
 
     def _value(self, name: bytes) -> str:
         return (self.header(name) or b"").decode("utf-8", "replace").strip()

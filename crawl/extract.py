@@ -24,7 +24,7 @@ from crawl.rows import UNIDENTIFIED, Counts, Rows, identified
 from crawl.sources import kind_of
 from crawl.tables.columns import Batch, Columns, Losses, names_both
 from crawl.tables.read import Form, read_rows
-from crawl.urls import INLINED
+from crawl.urls import INLINED, url_in_header
 from crawl.wat import WatPage, parse_head, parse_wat
 from dataset.ids import hash64
 from dataset.schema import ARCHIVE_IMAGES, ARCHIVE_LEADS, CANDIDATES, SOURCES
@@ -228,7 +228,7 @@ class _PieceReader:
         else:
             response = Response(200, {"content-type": [record.content_type]}, block)
         if 300 <= response.status < 400:
-            self.held.redirect(record.uri, response.header("location"))
+            self.held.redirect(record.uri, url_in_header(response.header("location").encode("latin-1")))
         type_ = media_type(response.content_type)
         if is_html(type_, response.body):
             if not self._takes(record.uri):

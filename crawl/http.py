@@ -21,7 +21,7 @@ from crawl.addresses import Guard, PrivateAddressError
 from crawl.answers import Pace, Refused, Response, Room, part_of, read_body, refusal, retry_after_s
 from crawl.connection import MAX_HEAD_BYTES, Connector
 from crawl.fetch_config import FetchConfig
-from crawl.urls import canonical_url
+from crawl.urls import canonical_url, url_in_header
 from dataset.hosts import hostname, site_of
 
 MAX_RETRY_AFTER_S = 30.0
@@ -175,7 +175,7 @@ class Client:
         """Where an answer that is not 2xx leads; Refused if nowhere."""
         status = answer.status
         if status in _REDIRECTS:
-            location = answer.headers.get("Location", "").encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+            location = _location(answer)
             target = canonical_url(location, answer.url) if location else None
             if target is None or not target.startswith(("http://", "https://")):
                 raise Refused("too_many_redirects", f"a redirect to {location[:200]!r}", status=status)
@@ -277,7 +277,7 @@ class Client:
             async with self._turn(host):
                 answer = await self._request(host, url, self.config.timeout_s, limit)
             self.let_go(answer)
-            target = canonical_url(answer.headers.get("Location", ""), url) if answer.status in _REDIRECTS else None
+            target = canonical_url(_location(answer), url) if answer.status in _REDIRECTS else None
             if target is None or not target.startswith(("http://", "https://")):
                 return answer
             url = target
@@ -330,6 +330,11 @@ class Client:
         state.failures += 1
         if state.failures >= HOST_FAILURES and state.given_up is None:
             state.given_up = f"{HOST_FAILURES} failures in a row"
+
+
+def _location(answer: Response) -> str:
+    """Where an answer leads, as it is written; empty if it does not say."""
+    return url_in_header(answer.headers.get("Location", "").encode("utf-8", "surrogateescape"))
 
 
 def opted_out(host: str, domains: Container[str]) -> str | None:

@@ -26,6 +26,7 @@ INLINED = frozenset("".join(letters) + ":" for letters in product(*zip("data", "
 """The first five characters of URLs that hold their image themselves."""
 _HTTP = ("http://", "https://")
 _WHITESPACE = " \t\r\n\f\v\x00"
+_BEYOND_ASCII = re.compile(rb"[\x80-\xff]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -83,6 +84,11 @@ def _base(url: str) -> can_ada.URL | None:
         return can_ada.parse(url)
     except ValueError:
         return None
+
+
+def url_in_header(value: bytes) -> str:
+    """A URL as an HTTP header has it: bytes beyond ASCII stand for themselves, as in browsers, whatever they encode."""
+    return _BEYOND_ASCII.sub(lambda byte: b"%%%02X" % ord(byte[0]), value).decode("ascii")
 
 
 def as_written(url: str) -> str:

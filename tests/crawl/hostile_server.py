@@ -97,6 +97,7 @@ class HostileServer:
             "/to/relative": "../ok.jpg?moved",
             "/to/opted-out": "http://below.opted-out.test/ok.jpg",
             "/to/disallowed": "http://disallow.test/private/a.jpg",
+            "/to/utf-8": "/ok.jpg?ü",
             "/to/self": "/to/self",
             "/to/ping": "/to/pong",
             "/to/pong": "/to/ping",

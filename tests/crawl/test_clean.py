@@ -25,7 +25,7 @@ from crawl.clean import _UNSETTLED, MAX_TEXT_CHARS, _as_re2, _mojibake, clean_te
         ("â€œquotedâ€\x9d", "“quoted”"),
         ("für alle Ärzte, Öfen und Übel", "für alle Ärzte, Öfen und Übel"),
         ("soft\u00adhyphen\u200b and\ufeff marks\u202e", "softhyphen and marks"),
-        ("a cat\U000e0001\U000e0049\U000e0067\U000e006e\U000e006f\U000e0072\U000e0065\U000e007f on a mat", "a cat on a mat"),
+        ("a cat\U000e0001\U000e0049\U000e0067\U000e006e\U000e007f on a mat", "a cat on a mat"),
         ("\u202e\u2066turned\u2069\u202c \u061cround\u200f", "turned round"),
         ("葛\U000e0100 \u2764\ufe0f c\u034fo\u2064de", "葛 \u2764\ufe0f code"),
         ("voilÃ\u00a0", "voilà"),

@@ -154,6 +154,23 @@ def test_charset_encoding_and_robots_headers(tmp_path: Path) -> None:
     assert found.candidates["page_noai"].to_pylist() == [True, True]
 
 
+def test_a_query_is_in_the_encoding_of_its_page(tmp_path: Path) -> None:
+    body = "<base href='/ж/?ж'><img src='ж.jpg?ж=1' alt='ж'><a rel=license href='?ж'>".encode("cp1251")
+    found = run(tmp_path, record(http(body, "text/html; charset=windows-1251")), page("<img src='?ж' alt=u>"))
+    assert pairs(found) == [
+        ("http://site.example/%D0%B6/%D0%B6.jpg?%E6=1", "ж"),
+        ("http://site.example/page?%D0%B6", "u"),
+    ]
+    assert found.candidates["page_license"][0].as_py() == "http://site.example/%D0%B6/?%E6"
+
+
+@pytest.mark.parametrize("text", ["東京タワーの夜景", "Новый год", "voilà"])
+@pytest.mark.parametrize("label", ["ISO-8859-1", "windows-1252"])
+def test_utf_8_that_is_called_latin_1_is_mended(tmp_path: Path, label: str, text: str) -> None:
+    block = http(f'<img src=a alt="{text}">'.encode(), f"text/html; charset={label}")
+    assert [found for _, found in pairs(run(tmp_path, record(block)))] == [text]
+
+
 def test_what_the_page_says_of_its_use(tmp_path: Path) -> None:
     reserved = http(b"<img src=a alt=a>", headers=("TDM-Reservation: 1",))
     permitted = http(

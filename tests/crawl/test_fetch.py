@@ -157,6 +157,7 @@ def test_a_redirect_leads_to_the_web_or_nowhere(server: HostileServer, path: str
 def test_redirects_are_followed_up_to_a_limit(server: HostileServer) -> None:
     assert get(server, "/to/image").final_url == "http://other.test/ok.jpg"
     assert get(server, "/to/relative").final_url == "http://images.test/ok.jpg?moved"
+    assert get(server, "/to/utf-8").final_url == "http://images.test/ok.jpg?%C3%BC"
     assert get(server, "/to/image", max_redirects=0).outcome == "too_many_redirects"
     server.hits.clear()
     for path in ("/to/self", "/to/ping", "/moved-without-place"):

@@ -109,7 +109,7 @@ def test_two_crawls_differ_in_dates_only(server: HostileServer, tmp_path: Path) 
 def test_an_archive_that_could_not_be_finished_is_not_there(
     server: HostileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(page: bytes, url: str) -> set[str]:
+    def broken(*arguments: object) -> set[str]:
         raise RuntimeError("a bug")
 
     monkeypatch.setattr("crawl.harvest.links", broken)
@@ -174,3 +174,8 @@ def test_what_has_no_type_is_a_page_by_its_first_tag(tmp_path: Path) -> None:
         ("script", "not_a_page"),
         ("text", "not_a_page"),
     ]
+
+
+def test_links_are_read_in_the_encoding_of_their_page() -> None:
+    page = '<a href="/мир?q=мир">'.encode("cp1251")
+    assert links(page, "http://a.example/", "windows-1251") == {"http://a.example/%D0%BC%D0%B8%D1%80?q=%EC%E8%F0"}

@@ -31,6 +31,22 @@ def test_images_and_what_leads_to_them(tmp_path: Path) -> None:
     ]
 
 
+def test_bytes_beyond_ascii_of_a_url_in_a_header_stand_for_themselves(tmp_path: Path) -> None:
+    data = members(
+        redirect("http://a.example/1", "/Größe?ü"),
+        redirect("http://a.example/2", "/Gr@@e").replace(b"@@", b"\xf6\xdf"),  # Latin-1
+        redirect("http://a.example/3", "http://bücher.example/"),
+        revisit("http://a.example/ü", "http://a.example/ß"),
+    )
+    found = extract([whole(tmp_path, data)], ExtractConfig())
+    assert [(row["url"][16:], row["target"]) for row in found.archive_leads.to_pylist()] == [
+        ("/1", "http://a.example/Gr%C3%B6%C3%9Fe?%C3%BC"),
+        ("/2", "http://a.example/Gr%F6%DFe"),
+        ("/3", "http://xn--bcher-kva.example/"),
+        ("/%C3%BC", "http://a.example/%C3%9F"),
+    ]
+
+
 def test_what_leads_nowhere_is_left_out_and_the_first_lead_of_a_url_counts(tmp_path: Path) -> None:
     data = members(
         redirect("http://a.example/1", ""),
