@@ -23,6 +23,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from dataset import s3
+from dataset.faults import patiently
 from dataset.web import WebFile, is_web
 
 TEMPORARY = ".tmp-"
@@ -155,8 +156,12 @@ class Storage:
 
     def read(self, name: str) -> bytes:
         """A whole file. Raises FileNotFoundError."""
-        with self.open(name) as file:
-            return bytes(file.read())
+
+        def whole() -> bytes:
+            with self.open(name) as file:
+                return bytes(file.read())
+
+        return whole() if self.local else patiently(whole)
 
     def read_all(self, names: Sequence[str]) -> list[bytes]:
         """Many whole files, in the order asked; remote ones several at a time. Raises FileNotFoundError."""
@@ -167,6 +172,9 @@ class Storage:
 
     def read_ranges(self, name: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """The bytes at several (offset, length), in the order asked, by few, coalesced reads; short at its end."""
+        return self._ranges(name, ranges) if self.local else patiently(lambda: self._ranges(name, ranges))
+
+    def _ranges(self, name: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         answer: list[bytes] = [b""] * len(ranges)
         order = sorted(range(len(ranges)), key=lambda i: ranges[i])
         with self.open(name) as file:

@@ -1,0 +1,109 @@
+"""A busy S3 server is asked again, later and later; a public bucket is read without credentials."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from dataset import s3
+from dataset.storage import Storage, open_input
+from tests.s3_server import forget_clients
+
+BODY = b"an archive" * 20
+SLOW = b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
+
+
+class Busy(ThreadingHTTPServer):
+    """Answers 503 SlowDown to the first requests of each method, then serves one object of any name."""
+
+    def __init__(self, refusals: int):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.refusals = refusals
+        self.asked: Counter[str] = Counter()
+        self.signed: list[bool] = []
+        self.address = f"http://127.0.0.1:{self.server_port}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Busy
+
+    def do_GET(self) -> None:
+        self.server.asked[self.command] += 1
+        self.server.signed.append("Authorization" in self.headers)
+        length = int(self.headers.get("Content-Length") or 0)
+        self.rfile.read(length)
+        busy = self.server.asked[self.command] <= self.server.refusals
+        body = SLOW if busy else b"" if self.command == "PUT" else BODY
+        part = "Range" in self.headers and not busy
+        first, last = map(int, self.headers.get("Range", "bytes=0-0").removeprefix("bytes=").split("-"))
+        body = body[first : last + 1] if part else body
+        self.send_response(503 if busy else 206 if part else 200)
+        self.send_header("Content-Length", str(len(body)))
+        if part:
+            self.send_header("Content-Range", f"bytes {first}-{last}/{len(BODY)}")
+        self.send_header("Last-Modified", "Wed, 01 May 2024 00:00:00 GMT")
+        self.send_header("ETag", '"1"')
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    do_HEAD = do_PUT = do_GET
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def busy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Busy]:
+    server = Busy(4)  # one more than clients that give up after three tries bear
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    for name in ("AWS_ENDPOINT_URL_S3", "AWS_SESSION_TOKEN", "AWS_PROFILE", "OPENWIT_S3_ANONYMOUS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", server.address)
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _: None)
+    forget_clients()
+    yield server
+    forget_clients()
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_busy_server_is_asked_until_it_answers(busy: Busy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a-key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-secret")
+    assert s3.version("s3://bucket/file", "bucket", "file") == "1"
+    with open_input("s3://bucket/file") as file:
+        assert file.read() == BODY
+    assert Storage("s3://bucket").read_ranges("file", [(3, 7)]) == [b"archive"]
+    assert Storage("s3://bucket").create("record", b"x")
+    assert busy.asked["PUT"] == 5
+    assert all(busy.signed)
+
+
+def test_one_that_stays_busy_is_said_to_be(busy: Busy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a-key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-secret")
+    busy.refusals = 1_000
+    with pytest.raises(ConnectionError, match="busy"):
+        Storage("s3://bucket").create("record", b"x")
+    assert busy.asked["PUT"] == s3.ATTEMPTS
+
+
+def test_a_public_bucket_needs_no_credentials(busy: Busy, monkeypatch: pytest.MonkeyPatch) -> None:
+    busy.refusals = 0
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
+    monkeypatch.setenv("OPENWIT_S3_ANONYMOUS", "1")
+    assert s3.version("s3://bucket/file", "bucket", "file") == "1"
+    with open_input("s3://bucket/file") as file:
+        assert file.read() == BODY
+    assert not any(busy.signed)
