@@ -13,13 +13,14 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from itertools import starmap
 from multiprocessing import get_context
+from pathlib import Path
 
 import pyarrow as pa
 
 from dataset.ids import checksum
 from dataset.schema import SHARD_INDEX
 from dataset.shards import FOLDER, INDEX, Index, build_index, read_index, to_index
-from dataset.storage import FileInfo, Storage
+from dataset.storage import FileInfo, Storage, absolute, is_local
 from dataset.tables import concat, read_parquet, to_parquet
 from dataset.tar import DamagedTarError
 
@@ -30,8 +31,20 @@ DAMAGE = ".damage.txt"
 
 def root(dataset: str) -> str:
     """The folder in which a dataset lies: itself, or what lies above a pattern of tars."""
-    folder = posixpath.dirname(dataset.partition("{")[0]) if dataset.endswith(".tar") else dataset
+    folder = dataset
+    if _are_tars(dataset):
+        folder = posixpath.dirname(dataset if _is_file(dataset) else dataset.partition("{")[0])
     return folder.rstrip("/") or ("/" if dataset.startswith("/") else ".")
+
+
+def _are_tars(dataset: str) -> bool:
+    """Whether a URL names tars, and not a folder of that name."""
+    return dataset.endswith(".tar") and not (is_local(dataset) and Path(absolute(dataset)).is_dir())
+
+
+def _is_file(url: str) -> bool:
+    """Whether a path, braces and all, is one file's own."""
+    return is_local(url) and Path(absolute(url)).is_file()
 
 
 def open_train_index(dataset: str, fallback: str, workers: int = 0) -> tuple[Storage, Index]:
@@ -47,7 +60,7 @@ def open_train_index(dataset: str, fallback: str, workers: int = 0) -> tuple[Sto
         ValueError: a tar is none, or no tar has a sample.
     """
     storage = Storage(root(dataset))
-    if not dataset.endswith(".tar") and storage.exists(INDEX):
+    if not _are_tars(dataset) and storage.exists(INDEX):
         return storage, read_index(storage, "train")
     tars = _tars(storage, dataset)
     listed = repr([_RULES, *((tar.name, tar.bytes, tar.mtime_ns) for tar in tars)])
@@ -76,14 +89,15 @@ def open_train_index(dataset: str, fallback: str, workers: int = 0) -> tuple[Sto
 
 def _tars(storage: Storage, dataset: str) -> list[FileInfo]:
     """The tars' names below the storage's root, and their sizes."""
-    if not dataset.endswith(".tar"):
+    if not _are_tars(dataset):
         for folder in ("", FOLDER):
             if tars := [info for info in storage.list(folder) if info.name.endswith(".tar")]:
                 return tars
         raise FileNotFoundError(f"{dataset} has no {INDEX}, and no tars of which to make one")
     from braceexpand import braceexpand
 
-    names = list(braceexpand(dataset.removeprefix(f"{root(dataset)}/")))
+    below = dataset.removeprefix(f"{root(dataset)}/")
+    names = [below] if _is_file(dataset) else list(braceexpand(below))
     sizes = {info.name: info for folder in {posixpath.dirname(name) for name in names} for info in storage.list(folder)}
     if missing := [name for name in names if name not in sizes]:
         raise FileNotFoundError(f"{storage.url_of(missing[0])} does not exist; {dataset} names it")

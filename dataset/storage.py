@@ -6,8 +6,10 @@ none), and `create` makes a file only if it is absent, which is what commits and
 
 from __future__ import annotations
 
+import contextlib
 import os
 import posixpath
+import re
 import shutil
 import stat
 import uuid
@@ -27,6 +29,7 @@ from dataset.faults import patiently
 from dataset.web import WebFile, is_web
 
 TEMPORARY = ".tmp-"
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(?://|:)")  # a folder may be called `a:b`; one letter: a Windows drive
 _READERS = 16  # requests in flight when many small files are read: a request takes some 30 ms, mostly waiting
 _S3_DELETE = 1000  # keys a DeleteObjects request may name (AWS S3 API reference)
 _COALESCE_GAP_BYTES = 64 * 1024  # reading past a small gap is cheaper than another request
@@ -47,15 +50,18 @@ class OutsideError(ValueError):
 
 def is_local(url: str) -> bool:
     """Whether a URL names a path of this machine."""
-    scheme = urlsplit(url).scheme
-    return scheme in ("", "file") or len(scheme) == 1  # one letter: a Windows drive
+    scheme = _SCHEME.match(url)
+    return scheme is None or scheme[1].lower() == "file"
 
 
 def absolute(url: str) -> str:
     """A local path made absolute, so that it means the same in another process; other URLs as they are."""
     if not is_local(url):
         return url.rstrip("/")
-    return str(Path(url.removeprefix("file://")).expanduser().absolute())
+    path = url.removeprefix("file://")
+    with contextlib.suppress(RuntimeError):  # `~x` is a folder of that name where there is no such user
+        path = str(Path(path).expanduser())
+    return str(Path(path).absolute())
 
 
 @lru_cache(maxsize=64)
@@ -76,9 +82,14 @@ def filesystem(url: str) -> tuple[fs.FileSystem, str]:
     Raises:
         ImportError, ValueError: no filesystem is known for the URL's scheme.
     """
-    parts = urlsplit(url)
     if is_local(url):
-        return _filesystem("", os.getpid()), absolute(url)
+        path = absolute(url)
+        try:
+            path.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"{path!r} cannot be opened: its name is not UTF-8; rename it") from None
+        return _filesystem("", os.getpid()), path
+    parts = urlsplit(url)
     path = f"{parts.netloc}{parts.path}" if parts.netloc else parts.path
     return _filesystem(parts.scheme, os.getpid()), path.rstrip("/")
 
@@ -107,7 +118,7 @@ class Storage:
         self.url = absolute(url)
         self._fs, self._root = filesystem(self.url)
         self.local = is_local(self.url)
-        self._s3 = urlsplit(self.url).scheme in ("s3", "s3a")
+        self._s3 = not self.local and urlsplit(self.url).scheme in ("s3", "s3a")
         self._leave = leave
 
     def __reduce__(self) -> tuple[Any, tuple[str, bool]]:

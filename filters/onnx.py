@@ -21,6 +21,7 @@ from PIL import Image
 from dataset.storage import absolute, is_local, open_input
 from filters.lines import locate
 
+_NO_FOLDER = "/nonexistent"
 TORCHSCRIPT = (".pt", ".pth", ".ts", ".torchscript")
 """Endings of files that are read as TorchScript, as the copy-detection models of SSCD are published."""
 
@@ -216,6 +217,8 @@ class _Onnx:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.use_deterministic_compute = True
+        if not isinstance(source, str):  # a model without a folder has no files beside it
+            options.add_session_config_entry("session.model_external_initializers_file_folder_path", _NO_FOLDER)
         options.log_severity_level = 3  # a warning about a node that it can improve is no news to anybody
         wanted = [("CUDAExecutionProvider", {"cudnn_conv_algo_search": "DEFAULT"}), ("CPUExecutionProvider", {})]
         there = onnxruntime.get_available_providers()

@@ -10,7 +10,7 @@ from typing import Literal
 from dataset.lease import Lease
 from dataset.schema import STAGES
 from dataset.storage import Storage
-from pipeline import custom, embedding, jobs, models, sources
+from pipeline import custom, embedding, jobs, models, programs, sources
 from pipeline.config import Config, check_inputs, effective
 from pipeline.executor import Executor, InlineExecutor, RayExecutor
 from pipeline.existing import existing
@@ -61,6 +61,7 @@ def build(config: Config, *, to: str = STAGES[-1], executor: Executor | None = N
     """
     jobs.check_out(config.out)
     check_inputs(config)
+    programs.check(config)
     custom.check(config)
     models.check(config)
     embedding.check(config)

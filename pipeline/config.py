@@ -144,6 +144,9 @@ class Config:
     """The dataset's name in its datasheet and report."""
     against: tuple[str, ...] = ()
     """Datasets (paths or URLs) that exist already: pairs and images that they kept are duplicates here."""
+    allow_programs: bool = False
+    """Whether the programs that this config names may run: custom filters that measure, and TorchScript models. They
+    can do whatever you can; ONNX models and predicates of SQL cannot, and need no such word. See docs/security.md."""
     seed: int = 0
     """Every random choice is a hash of this and an id."""
     commoncrawl: CommonCrawlConfig = field(default_factory=CommonCrawlConfig)
@@ -202,7 +205,7 @@ def load(path: str, overrides: Sequence[str] = (), out: str | None = None, prese
 
 
 def with_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """The config with `a.b=value` applied; values are YAML. Raises ConfigError."""
+    """The config with `a.b=value` applied; values are YAML, but a path is taken as it stands. Raises ConfigError."""
     for item in overrides:
         key, separator, value = item.partition("=")
         if not separator or not key:
@@ -215,7 +218,8 @@ def with_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, A
                 raise ConfigError(f"--set {item}: {parent} is a value, not a section")
             at = below
         try:
-            at[last] = yaml.safe_load(value)
+            is_path = "/" in value and not value.startswith(("[", "{", '"', "'"))
+            at[last] = value if is_path else yaml.safe_load(value)
         except yaml.YAMLError:
             raise ConfigError(f"--set {item}: {value!r} is not a YAML value") from None
     return raw

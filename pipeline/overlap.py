@@ -32,6 +32,7 @@ from dataset.views import Dataset
 from filters.decontaminate import EMBEDDING, EMBEDDINGS, DecontaminateConfig, Embed, find, unit
 from filters.onnx import load as load_model
 from filters.perceptual import pdq
+from pipeline import programs
 from pipeline.config_errors import ConfigError, sentence
 from pipeline.config_files import read_yaml
 from pipeline.rows import alive
@@ -103,9 +104,12 @@ def _detector(own: Mapping[str, Any], file: str | None, max_hamming: int | None)
     if max_hamming is not None:
         section["max_hamming"] = max_hamming
     try:
-        return TypeAdapter(DecontaminateConfig).validate_python(section)
+        config = TypeAdapter(DecontaminateConfig).validate_python(section)
     except ValidationError as error:
         raise ConfigError(f"{file or 'decontaminate'}: {sentence(error, DecontaminateConfig)}") from None
+    if file is None or not read_yaml(file).get("allow_programs"):  # a dataset's own config allows nothing here
+        programs.refuse([f"decontaminate.{program}" for program in programs.named(config)])
+    return config
 
 
 def _measure(

@@ -52,7 +52,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(body)
 
-    do_HEAD = do_PUT = do_GET
+    do_HEAD = do_PUT = do_GET  # noqa: N815
 
     def log_message(self, format: str, *args: object) -> None:
         """Nothing."""

@@ -133,6 +133,7 @@ def config(path: Path | str, out: Path | str, **overrides: Any) -> dict[str, Any
         "balance": {"cap": 8},
         "pack": {"samples_per_shard": 20, "heldout_share": 0.2},
         "run": {"workers": 0, "piece_bytes": 2**17, "pairs_per_partition": 30},
+        "allow_programs": "filters" in overrides,
     }
     for key, value in overrides.items():
         raw[key] = {**raw[key], **value} if isinstance(value, dict) and key in raw else value

@@ -63,6 +63,7 @@ class World:
             "balance": {"cap": 5},
             "pack": {"samples_per_shard": 8, "heldout_share": 0.2},
             "run": {"workers": 0, "max_quarantined": 3},
+            "allow_programs": True,
             "filters": [
                 {
                     "name": "own",
@@ -435,6 +436,7 @@ ELSEWHERE: dict[str, Callable[[], None]] = dict.fromkeys(
         "run.address",  # test_cluster
         "run.gpus_per_model_task",  # test_models
         "run.patience_s",  # engine/test_full_disk
+        "allow_programs",  # test_programs
     )
 )
 

@@ -126,7 +126,7 @@ def test_the_log_comes_while_the_job_works_and_ctrl_c_stops_it(address: str, hom
         "import time\n\ndef wait(rows):\n    time.sleep(60)\n    return {'waited': [True] * len(rows)}\n"
     )
     slow = "filters=[{name: slow, stage: text, measure: 'slow.py:wait', drop_when: 'NOT waited'}]"
-    job = submit(home, address, "run", "config.yaml", "--out", "stopped", "--set", slow)
+    job = submit(home, address, "run", "config.yaml", "--out", "stopped", "--set", slow, "--set", "allow_programs=true")
     assert job.stdout is not None
     for line in job.stdout:
         if line.startswith("extract"):

@@ -96,6 +96,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> str:
                     {"name": "own", "stage": "text", "measure": f"{folder}/own.py:fragile", "drop_when": "NOT looked"}
                 ],
                 "run": {"workers": 0},
+                "allow_programs": True,
             }
         )
         build(config, quiet=True)

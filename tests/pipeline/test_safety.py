@@ -71,6 +71,7 @@ def secrets(folder: Path, **sections: Any) -> Path:
         "match": {"queries": str(folder / "queries.txt")},
         "filters": [{"name": "own", "stage": "text", "measure": f"{folder}/crash.py:look", "drop_when": "looked"}],
         "run": {"workers": 0},
+        "allow_programs": True,
         **sections,
     }
     build(make_config(raw), quiet=True)

@@ -1,0 +1,117 @@
+"""A config names no program that runs without its user's word, and a model's weights come from its own folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from filters.onnx import ImageModel, ModelError, load
+from pipeline import programs
+from pipeline.build import build
+from pipeline.config import build as make_config
+from pipeline.config_errors import ConfigError
+from pipeline.overlap import _detector
+
+MODEL = {"path": "somebody.pt", "size": 8}
+FILTER = {"name": "own", "stage": "text", "measure": "own.py:f", "drop_when": "x"}
+
+
+@pytest.mark.parametrize(
+    ("section", "named"),
+    [
+        ({"filters": [FILTER]}, "filters.own.measure (own.py:f)"),
+        ({"image": {"models": [{**MODEL, "name": "sharp"}]}}, "image.models.sharp (somebody.pt, TorchScript)"),
+        ({"decontaminate": {"model": MODEL, "folders": ["x"]}}, "decontaminate.model (somebody.pt, TorchScript)"),
+        (
+            {"faces": {"model": {**MODEL, "path": "A.TORCHSCRIPT", "resize": "stretch"}}},
+            "faces.model (A.TORCHSCRIPT, TorchScript)",
+        ),
+    ],
+)
+def test_a_program_runs_by_its_users_word_alone(section: dict[str, Any], named: str, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text("raise SystemExit('it ran')")
+    raw = {"sources": ["a.warc"], "out": str(tmp_path / "out"), **section}
+    with pytest.raises(ConfigError, match=r"is a program, which can do whatever you can.*allow_programs: true") as told:
+        programs.check(make_config(raw))
+    assert str(told.value).startswith(named)
+    programs.check(make_config({**raw, "allow_programs": True}))
+
+
+def test_a_predicate_and_an_onnx_model_are_no_programs() -> None:
+    image = {"models": [{**MODEL, "name": "sharp", "path": "a.onnx"}]}
+    rule = {"name": "own", "stage": "image", "drop_when": "sharp > 0.5"}
+    programs.check(make_config({"sources": ["a.warc"], "out": "out", "filters": [rule], "image": image}))
+
+
+def test_a_run_names_its_programs_before_it_writes_anything(tmp_path: Path) -> None:
+    (tmp_path / "a.warc").write_bytes(b"")
+    (tmp_path / "own.py").write_text("raise SystemExit('it ran')")
+    own = {**FILTER, "measure": f"{tmp_path}/own.py:f"}
+    raw = {"sources": [str(tmp_path / "a.warc")], "out": str(tmp_path / "out"), "filters": [own]}
+    with pytest.raises(ConfigError, match="allow_programs"):
+        build(make_config(raw))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_datasets_own_config_allows_nothing(tmp_path: Path) -> None:
+    own = {"allow_programs": True, "decontaminate": {"model": MODEL}}
+    with pytest.raises(ConfigError, match=r"decontaminate\.model \(somebody\.pt, TorchScript\) is a program"):
+        _detector(own, None, None)
+    (tmp_path / "mine.yaml").write_text("allow_programs: true\ndecontaminate: {model: {path: a.pt, size: 8}}\n")
+    assert _detector(own, str(tmp_path / "mine.yaml"), None).model is not None
+
+
+def _model(path: Path, location: str) -> ImageModel:
+    """A model whose weights lie in a file beside it, or elsewhere."""
+    weights = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[3, 1, 1, 1], data_location=TensorProto.EXTERNAL)
+    for key, value in (("location", location), ("offset", "0"), ("length", "12")):
+        weights.external_data.add(key=key, value=value)
+    nodes = [helper.make_node("Mul", ["x", "w"], ["y"]), helper.make_node("ReduceMean", ["y"], ["z"], axes=[2, 3])]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 8, 8])],
+        [helper.make_tensor_value_info("z", TensorProto.FLOAT, None)],
+        [weights],
+    )
+    weights.dims[:] = [1, 3, 1, 1]
+    graph.initializer[0].dims[:] = [1, 3, 1, 1]
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 8
+    path.write_bytes(model.SerializeToString())
+    return ImageModel(path=str(path), size=8)
+
+
+@pytest.mark.parametrize("location", ["weights.bin", "sub/weights.bin"])
+def test_weights_lie_beside_a_model(tmp_path: Path, location: str) -> None:
+    file = tmp_path / location
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(np.ones(3, np.float32).tobytes())
+    assert load(_model(tmp_path / "a.onnx", location), "key").outputs == 3
+
+
+@pytest.mark.parametrize("location", ["../secret.bin", "ABSOLUTE", "link.bin", "up/secret.bin", "sub/../../secret.bin"])
+def test_weights_lie_nowhere_else(tmp_path: Path, location: str) -> None:
+    secret = tmp_path / "secret.bin"
+    secret.write_bytes(np.ones(3, np.float32).tobytes())
+    (tmp_path / "model" / "sub").mkdir(parents=True)
+    (tmp_path / "model" / "link.bin").symlink_to(secret)
+    (tmp_path / "model" / "up").symlink_to(tmp_path)
+    with pytest.raises(ModelError, match="is no model that can be read"):
+        load(_model(tmp_path / "model" / "a.onnx", location.replace("ABSOLUTE", str(secret))), "key")
+
+
+def test_a_model_without_a_folder_has_no_files_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from filters.onnx import _Onnx
+
+    (tmp_path / "weights.bin").write_bytes(np.ones(3, np.float32).tobytes())
+    model = _model(tmp_path / "a.onnx", "weights.bin")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(Exception, match="weights"):
+        _Onnx((tmp_path / "a.onnx").read_bytes(), model)
+    assert onnx.load(tmp_path / "a.onnx", load_external_data=False).graph.initializer[0].name == "w"
