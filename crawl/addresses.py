@@ -35,6 +35,19 @@ _GLOBAL_UNICAST = IPv6Network("2000::/3")
 _EMBEDDING = {IPv6Network("64:ff9b::/96"): 0, IPv6Network("2002::/16"): 80}
 """IPv6 prefixes that lead to an IPv4 address, and the bits right of it: NAT64 (RFC 6052), 6to4 (RFC 3056)."""
 
+REFUSED_PORTS = frozenset(
+    (
+        # The Fetch standard's bad ports (section 2.9), where a request may be taken for another protocol's.
+        *(0, 1, 7, 9, 11, 13, 15, 17, 19, 20, 21, 22, 23, 25, 37, 42, 43, 53, 69, 77, 79, 87, 95, 101, 102, 103, 104),
+        *(109, 110, 111, 113, 115, 117, 119, 123, 135, 137, 139, 143, 161, 179, 389, 427, 465, 512, 513, 514, 515, 526),
+        *(530, 531, 532, 540, 548, 554, 556, 563, 587, 601, 636, 989, 990, 993, 995, 1719, 1720, 1723, 2049, 3659),
+        *(4045, 4190, 5060, 5061, 6000, 6566, 6665, 6666, 6667, 6668, 6669, 6679, 6697, 10080),
+        # What it does not name: SQL Server, Oracle, Docker, MySQL, RDP, PostgreSQL, VNC, Redis, memcached, MongoDB.
+        *(1433, 1521, 2375, 2376, 3306, 3389, 5432, 5900, 6379, 11211, 27017),
+    )
+)
+"""Ports that are never asked, whoever names them."""
+
 S = TypeVar("S", bound=socket.socket)
 _ENDPOINT = re.compile(r"(?:\[([^\]]*)\]|([^:]*))(?::([0-9]{1,5}))?")
 _DNS_THREADS = 32

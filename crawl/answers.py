@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import re
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -23,6 +24,11 @@ LARGE_BODIES = 64
 GRACE_S = 5.0
 """Of a body, before its rate counts: the first bytes of a busy server may take long."""
 
+BACKOFF_S = 1.0
+"""After the first failed attempt; doubled after each further one, up to eightfold."""
+
+# Errors of this machine, which say nothing of a server.
+_OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL, errno.ENETDOWN})
 _CONTENT_RANGE = re.compile(r"bytes[ \t=]+(\d{1,18})[ \t]*-[ \t]*(\d{1,18})[ \t]*/[ \t]*(\d{1,18})", re.IGNORECASE)
 
 
@@ -36,15 +42,33 @@ class Refused(Exception):  # noqa: N818 (an outcome, not an error)
         *,
         status: int | None = None,
         may_pass: bool = False,
-        host_failed: bool = False,
+        site_failed: bool = False,
+        at_connection: bool = False,
+        of_rules: bool = False,
     ):
         super().__init__(f"{outcome}: {detail}")
         self.outcome = outcome
         self.detail = detail.encode("utf-8", "backslashreplace").decode()  # headers may hold what UTF-8 cannot
         self.status = status
         self.may_pass = may_pass  # whether another attempt in the same run may fare better
-        self.host_failed = host_failed  # whether it speaks against the host, not only against the URL
+        self.site_failed = site_failed  # whether it speaks against the site, not only against the URL
+        self.at_connection = at_connection  # whether no connection came about, so that the address had no part in it
+        self.of_rules = of_rules  # whether it is the site's robots.txt that could not be had
         self.final_url: str | None = None
+
+    def again(self, final_url: str | None = None) -> Refused:
+        """The same for another URL, and where that has led."""
+        refused = Refused(
+            self.outcome,
+            self.detail,
+            status=self.status,
+            may_pass=self.may_pass,
+            site_failed=self.site_failed,
+            at_connection=self.at_connection,
+            of_rules=self.of_rules,
+        )
+        refused.final_url = final_url
+        return refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +82,22 @@ class Response:
     raw_headers: tuple[tuple[bytes, bytes], ...]
     body: bytes
     is_large: bool = False  # whether the body has a place in the client's room
+
+
+@dataclass(slots=True)
+class Journey:
+    """One attempt at an address, hop by hop: where it is, and the time that is left to it."""
+
+    url: str
+    left_s: float
+    redirects: int = 0
+    status: int | None = None  # of the last answer
+    hops: list[tuple[str, float]] = field(default_factory=list)  # each URL that was asked, and how long it took. s
+
+    @property
+    def longest(self) -> str:
+        """The URL that took longest; where it is, if nothing was asked yet."""
+        return max(self.hops, key=lambda hop: hop[1], default=(self.url, 0.0))[0]
 
 
 class Pace:
@@ -77,9 +117,14 @@ class Pace:
         if self._rate:
             self.deadline.reschedule(min(self._end, self._begun + GRACE_S + length / self._rate))
 
+    @property
+    def is_over(self) -> bool:
+        """Whether it is the end that does not move which comes first."""
+        return self.deadline.when() == self._end
+
     def words(self) -> str:
         """Which of the two ends has come."""
-        if self.deadline.when() == self._end:
+        if self.is_over:
             return f"no whole answer in {self._timeout_s:g} s"
         return f"fewer than {self._rate} bytes a second"
 
@@ -88,18 +133,20 @@ def refusal(error: Exception, late: str) -> Refused:
     """What an error of the connection means; late: what a timeout does."""
     match error:
         case TimeoutError():
-            return Refused("timeout", late, may_pass=True, host_failed=True)
+            return Refused("timeout", late, may_pass=True, site_failed=True)
         case aiohttp.ClientConnectorError(os_error=PrivateAddressError() as cause):
             return Refused("address_private", str(cause))
+        case aiohttp.ClientConnectorError(os_error=OSError(errno=number) as cause) if number in _OURS:
+            return Refused("connection_failed", f"of this machine: {_words(cause)}", may_pass=True)
         case aiohttp.ClientConnectorDNSError(os_error=cause):
             may_pass = cause.errno == socket.EAI_AGAIN
-            return Refused("dns_failed", _words(cause), may_pass=may_pass, host_failed=True)
+            return Refused("dns_failed", _words(cause), may_pass=may_pass, site_failed=True, at_connection=True)
         case aiohttp.ClientSSLError():
-            return Refused("connection_failed", f"TLS: {_words(error)}", host_failed=True)
+            return Refused("connection_failed", f"TLS: {_words(error)}", site_failed=True, at_connection=True)
         case aiohttp.ClientConnectorError(os_error=cause):
-            return Refused("connection_failed", _words(cause), may_pass=True, host_failed=True)
+            return Refused("connection_failed", _words(cause), may_pass=True, site_failed=True, at_connection=True)
         case aiohttp.ClientConnectionError() | OSError():
-            return Refused("connection_failed", _words(error), may_pass=True, host_failed=True)
+            return Refused("connection_failed", _words(error), may_pass=True, site_failed=True)
         case aiohttp.ClientPayloadError():
             return Refused("connection_failed", f"the body broke off: {_words(error)}", may_pass=True)
         case aiohttp.ClientResponseError(message=message):
@@ -171,6 +218,11 @@ def part_of(status: int, content_range: str) -> str | None:
         return None
     first, last, length = map(int, match.groups())
     return None if first == 0 and last + 1 >= length else content_range.strip()
+
+
+def backoff_s(attempt: int) -> float:
+    """Seconds to wait after the n-th failed attempt."""
+    return float(min(2 ** (attempt - 1), 8)) * BACKOFF_S
 
 
 def retry_after_s(header: str) -> float:

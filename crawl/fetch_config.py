@@ -47,13 +47,18 @@ class FetchConfig:
     max_redirects: int = 5
     """Of one address."""
     timeout_s: float = 20.0
-    """For one attempt at one address, from the first connection to the last byte, redirects included."""
+    """For one attempt at one address: its site's robots.txt and tdmrep.json, redirects with theirs, and the image, to
+    the last byte. What it waits for a turn is not in it: meanwhile it keeps nobody waiting."""
+    max_wait_s: float = 600.0
+    """For a turn, at a host to which a redirect led."""
     min_bytes_per_s: int = 1024
     """Of a body, on average after its first seconds: a server that sends a byte now and then is not waited for."""
     attempts: int = 2
-    """In one run, at an address whose failure may pass."""
+    """In one run, at an address whose failure may pass; with more than one, sites that were left alone after many
+    failures are asked once more when all others are done."""
     concurrency: int = 64
-    """Requests in flight in one process."""
+    """Addresses under way in one process; those that take longer than two seconds give their places to others, sixteen
+    for each."""
     per_host_concurrency: int = 4
     """Requests in flight to one host."""
     per_host_delay_s: float = 0.0
@@ -83,8 +88,9 @@ class FetchConfig:
         for key in ("max_redirects", "per_host_delay_s", "min_bytes_per_s"):
             if not 0 <= getattr(self, key) < float("inf"):
                 raise ValueError(f"{key} must be 0 or more, not {getattr(self, key)}")
-        if not 0 < self.timeout_s < float("inf"):
-            raise ValueError(f"timeout_s must be above 0, not {self.timeout_s}")
+        for key in ("timeout_s", "max_wait_s"):
+            if not 0 < getattr(self, key) < float("inf"):
+                raise ValueError(f"{key} must be above 0, not {getattr(self, key)}")
         if self.retry not in ("none", "transient"):
             raise ValueError(f"retry must be none or transient, not {self.retry!r}")
         if self.engine not in ("openwit", "img2dataset"):

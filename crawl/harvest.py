@@ -28,13 +28,13 @@ from warcio.warcwriter import WARCWriter
 
 from crawl.answers import Refused, Response
 from crawl.charset import decoded
-from crawl.fetch import visit
 from crawl.fetch_config import FetchConfig
 from crawl.http import Client
 from crawl.observations import now
 from crawl.payload import HTML_TYPES, UNKNOWN_TYPES, charset, is_html, media_type
 from crawl.query_encoding import with_query_encoded
 from crawl.urls import canonical_url
+from crawl.visit import visit
 from dataset.hosts import hostname
 from dataset.images import sniff
 from dataset.storage import TEMPORARY, filesystem

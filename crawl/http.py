@@ -1,40 +1,37 @@
 """A polite HTTP client for servers that may be broken or hostile.
 
-Every hop of every request passes the same gates: the address guard, the host's robots.txt, the host's turn (so many
-at once, so long apart), and limits on redirects, headers, bytes and time. What a server can do to us is a `Refused`.
+Every hop of every address passes the same gates: the ports that may be asked, the address guard, the site's rules, the
+host's turn (so many at once, so long apart), and limits on redirects, headers, bytes and time. What a server can do to
+us is a `Refused`.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Container, Mapping
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from types import TracebackType
 
 import aiohttp
 from multidict import CIMultiDictProxy
 from yarl import URL
 
-from crawl import robots, tdm
-from crawl.addresses import Guard, PrivateAddressError
-from crawl.answers import Pace, Refused, Response, Room, part_of, read_body, refusal, retry_after_s
+from crawl import robots
+from crawl.addresses import REFUSED_PORTS, Guard, PrivateAddressError
+from crawl.answers import Journey, Pace, Refused, Response, Room, part_of, read_body, refusal, retry_after_s
 from crawl.connection import MAX_HEAD_BYTES, Connector
 from crawl.fetch_config import FetchConfig
+from crawl.site_rules import SiteRules
+from crawl.sites import Host, Site
 from crawl.urls import canonical_url, url_in_header
 from dataset.hosts import hostname, site_of
 
 MAX_RETRY_AFTER_S = 30.0
 """A host that asks for a longer pause is left alone for the rest of the call."""
-HOST_FAILURES = 10
-"""Connection failures and timeouts in a row after which a host is given up for the rest of the call."""
-
-BACKOFF_S = 1.0
-"""After the first failed attempt; doubled after each further one, up to eightfold."""
 
 _MAX_HEADERS = 1_000
 _DRAIN_BYTES = 64 * 1024  # an error page this small is read, so that its connection can be used again
-_RULES_KEPT = 2_000  # sites whose rules are in memory at a time
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 
@@ -43,26 +40,12 @@ Check = Callable[[CIMultiDictProxy[str]], None]
 """Looks at the headers of a 2xx answer before its body is read; raises Refused if the body is not wanted."""
 
 
-class _Host:
-    """What the client remembers of one host: its turns, and its failures."""
-
-    __slots__ = ("delay_s", "failures", "given_up", "known", "next_start", "turns")
-
-    def __init__(self, config: FetchConfig):
-        self.turns = asyncio.Semaphore(config.per_host_concurrency)
-        self.delay_s = config.per_host_delay_s
-        self.next_start = 0.0  # in the loop's time
-        self.known = False  # whether a request has come to an end, well or not
-        self.failures = 0
-        self.given_up: str | None = None
-
-
 @dataclass(frozen=True, slots=True)
-class _Rules:
-    """What a site asks of crawlers."""
+class Conditions:
+    """Headers that make a request conditional, and the URL whose answer they came with: no other is sent them."""
 
-    robots: robots.Rules = robots.ALLOW_ALL
-    reservations: tdm.Reservations = tdm.NONE
+    url: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class Client:
@@ -79,8 +62,9 @@ class Client:
         self._opted_out = opted_out
         self._guard = Guard(config.resolve)
         self._room = Room()
-        self._hosts: dict[str, _Host] = {}
-        self._rules: dict[str, asyncio.Task[_Rules]] = {}
+        self._hosts: dict[str, Host] = {}
+        self._sites: dict[str, Site] = {}
+        self._rules = SiteRules(config, self._get_file, self._heed)
         # gzip only, though others are read from servers that choose them: an image is not worth another coding.
         self._headers = {"User-Agent": config.user_agent, "Accept": accept, "Accept-Encoding": "gzip"}
 
@@ -106,9 +90,7 @@ class Client:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for task in self._rules.values():
-            task.cancel()
-        await asyncio.gather(*self._rules.values(), return_exceptions=True)
+        await self._rules.close()
         await self._session.close()
         await self._guard.close()
 
@@ -117,59 +99,85 @@ class Client:
         if answer.is_large:
             self._room.leave()
 
-    def wait_s(self, host: str) -> float:
+    def wait_s(self, host: Host) -> float:
         """Seconds until the next request to a host may start."""
-        state = self._hosts.get(host)
-        return 0.0 if state is None else max(0.0, state.next_start - asyncio.get_running_loop().time())
+        return max(0.0, host.next_start - asyncio.get_running_loop().time())
 
-    def places(self, host: str) -> int:
+    def places(self, host: Host) -> int:
         """Requests to a host that are worth having under way: one, until it is known not to ask for a delay."""
-        state = self._hosts.get(host)
-        return self.config.per_host_concurrency if state is not None and state.known and state.delay_s == 0 else 1
+        return self.config.per_host_concurrency if host.known and host.delay_s == 0 else 1
 
-    def given_up(self, host: str) -> bool:
-        """Whether the host is asked for nothing more."""
-        return host in self._hosts and self._hosts[host].given_up is not None
+    def host(self, name: str) -> Host:
+        """What is remembered of a host."""
+        if name not in self._hosts:
+            self._hosts[name] = Host(self.config)
+        return self._hosts[name]
 
-    async def get(self, url: str, check: Check, validators: Mapping[str, str] | None = None) -> Response:
-        """The 2xx answer to a GET of an absolute http or https URL, after redirects.
+    def site(self, url: str) -> Site:
+        """What is remembered of the site of an absolute URL."""
+        name = site_of(url) if hostname(url) else ""
+        if name not in self._sites:
+            self._sites[name] = Site(name, self.host(hostname(url)))
+        return self._sites[name]
+
+    async def step(self, journey: Journey, check: Check, conditions: Conditions) -> Response | None:
+        """Go on with an attempt at an address: the 2xx answer, or None if it has to wait for a turn where it is now,
+        which the caller sees to, so that it keeps nobody waiting.
 
         Args:
-            check: looks at its headers.
-            validators: headers that make the request conditional; then a 304 is an answer too.
+            check: looks at an answer's headers.
+            conditions: by which the request may be conditional; then a 304 is an answer too.
 
         Raises:
             Refused: there is none; never anything else because of what a server does.
         """
-        clock = asyncio.get_running_loop().time
-        seconds = self.config.timeout_s
-        status: int | None = None  # of the last response
+        url = journey.url
         try:
-            if not url.startswith(("http://", "https://")) or not hostname(url):
-                raise Refused("connection_failed", "not an absolute http or https address")
-            for _ in range(self.config.max_redirects + 1):
-                host = hostname(url)
-                self._check_host(host)
-                if self.config.respect_robots or self.config.respect_tdm:
-                    rules = await self._rules_of(url)
-                    if not rules.robots.allow(url):
-                        raise Refused("robots_disallowed", "robots.txt disallows it")
-                    if rules.reservations.reserved(url):
-                        raise Refused("tdm_reserved", f"{tdm.PATH} reserves it")
-                async with self._turn(host):
-                    start = clock()
-                    answer = await self._request(host, url, seconds, self.config.max_body_bytes, check, validators)
-                    seconds -= clock() - start
-                status = answer.status
-                if status // 100 == 2 or (status == 304 and validators):
-                    return answer
-                url = self._redirect(answer)
-            raise Refused("too_many_redirects", f"more than {self.config.max_redirects}")
+            site = self.site(url)
+            self._check(url, site)
+            if await self._heed_rules(journey, site):
+                return None
+            headers = conditions.headers if url == conditions.url else None
+            async with self._turn(site.host):
+                answer = await self._request(site, url, journey, self.config.max_body_bytes, check, headers)
+            if answer.status // 100 == 2 or (answer.status == 304 and headers):
+                return answer
+            journey.url = self._redirect(answer)
+            journey.redirects += 1
+            if journey.redirects > self.config.max_redirects:
+                raise Refused("too_many_redirects", f"more than {self.config.max_redirects}")
+            return None
         except Refused as refused:
-            refused.final_url = url
+            refused.final_url = journey.url
             if refused.status is None:
-                refused.status = status
+                refused.status = journey.status
             raise
+
+    async def _heed_rules(self, journey: Journey, site: Site) -> bool:
+        """Refuse what the site's rules do not allow; whether it is not the host's turn now that they are known."""
+        if not (self.config.respect_robots or self.config.respect_tdm):
+            return False
+        clock = asyncio.get_running_loop().time
+        start = clock()
+        try:
+            async with asyncio.timeout(max(journey.left_s, 0.0)):
+                rules = await self._rules.of(site.url)
+                await rules.check(journey.url)
+        except TimeoutError:
+            late = Refused("timeout", f"no answer in the rest of {self.config.timeout_s:g} s", may_pass=True)
+            longest = self.site(journey.longest)
+            if longest is not site:
+                longest.fails(journey.longest, late, clock())
+            raise late from None
+        except Refused as refused:
+            if refused.of_rules and refused.may_pass:
+                site.rest(refused)
+            raise
+        finally:
+            took = clock() - start
+            journey.left_s -= took
+            journey.hops.append((journey.url, took))
+        return self.wait_s(site.host) > 0
 
     def _redirect(self, answer: Response) -> str:
         """Where an answer that is not 2xx leads; Refused if nowhere."""
@@ -188,94 +196,50 @@ class Client:
     def _pause(self, answer: Response) -> None:
         """Heed Retry-After (RFC 9110, section 10.2.3)."""
         seconds = retry_after_s(answer.headers.get("Retry-After", ""))
-        host = self._host(hostname(answer.url))
+        host = self.host(hostname(answer.url))
         if seconds > MAX_RETRY_AFTER_S:
-            host.given_up = f"it asked to be left alone for {seconds:.0f} s"
+            host.alone = f"it asked to be left alone for {seconds:.0f} s"
         else:
             host.next_start = max(host.next_start, asyncio.get_running_loop().time() + seconds)
 
-    def _host(self, host: str) -> _Host:
-        if host not in self._hosts:
-            self._hosts[host] = _Host(self.config)
-        return self._hosts[host]
+    def _heed(self, url: str, delay_s: float) -> None:
+        host = self.host(hostname(url))
+        host.delay_s = max(host.delay_s, delay_s)
 
-    def _check_host(self, host: str) -> None:
+    def _check(self, url: str, site: Site) -> None:
+        name = hostname(url)
+        if not name:
+            raise Refused("connection_failed", "not an absolute http or https address")
+        if site.port in REFUSED_PORTS:
+            raise Refused("port_not_allowed", f"port {site.port} is another protocol's")
         try:
-            self._guard.check(host)
+            self._guard.check(name)
         except PrivateAddressError as error:
             raise Refused("address_private", str(error)) from error
-        domain = opted_out(host, self._opted_out)
+        domain = opted_out(name, self._opted_out)
         if domain is not None:
             raise Refused("domain_opted_out", f"{domain} is on the opt-out list")
-        reason = self._host(host).given_up
-        if reason is not None:
-            raise Refused("connection_failed", f"host given up: {reason}")
+        if site.host.alone is not None:
+            raise Refused("connection_failed", f"host given up: {site.host.alone}")
 
     @asynccontextmanager
-    async def _turn(self, host: str) -> AsyncIterator[None]:
+    async def _turn(self, host: Host) -> AsyncIterator[None]:
         """One of the host's places, not before its next start."""
-        state = self._host(host)
-        async with state.turns:
+        async with host.turns:
             now = asyncio.get_running_loop().time()
-            start = max(now, state.next_start)
-            state.next_start = start + state.delay_s
+            start = max(now, host.next_start)
+            host.next_start = start + host.delay_s
             await asyncio.sleep(start - now)
             yield
 
-    async def _rules_of(self, url: str) -> _Rules:
-        """The rules of the URL's site, asked for once; Refused if they cannot be had."""
-        site = site_of(url)
-        task = self._rules.get(site)
-        if task is None:
-            if len(self._rules) >= _RULES_KEPT:
-                oldest = next(iter(self._rules))
-                if self._rules[oldest].done():
-                    del self._rules[oldest]
-            task = self._rules[site] = asyncio.create_task(self._get_rules(site))
-        try:
-            return await asyncio.shield(task)
-        except Refused as refused:  # a new one for each URL: it takes the URL that it ends at
-            raise Refused(refused.outcome, refused.detail, status=refused.status) from refused
-
-    async def _get_rules(self, site: str) -> _Rules:
-        rules = _Rules()
-        if self.config.respect_robots:
-            rules = _Rules(await self._get_robots(f"{site}/robots.txt"))
-        if self.config.respect_tdm:
-            with suppress(Refused):  # a file that cannot be had reserves nothing; the header still can
-                answer = await self._get_file(f"{site}{tdm.PATH}", tdm.MAX_BYTES)
-                rules = replace(rules, reservations=tdm.parse(answer.body))
-        return rules
-
-    async def _get_robots(self, url: str) -> robots.Rules:
-        """robots.txt by RFC 9309, section 2.3.1: absent allows everything, out of order disallows everything."""
-        for attempt in range(self.config.attempts):
-            try:
-                answer = await self._get_file(url, robots.MAX_BYTES)
-            except Refused as refused:
-                if refused.may_pass and attempt + 1 < self.config.attempts:
-                    await asyncio.sleep(backoff_s(attempt + 1))
-                    continue
-                raise Refused(refused.outcome, f"robots.txt: {refused.detail}", status=refused.status) from refused
-            # A host that answers 429 is overloaded, not without rules; so is one that answers 5xx.
-            if answer.status >= 500 or answer.status == 429:
-                if attempt + 1 < self.config.attempts:
-                    await asyncio.sleep(backoff_s(attempt + 1))
-                    continue
-                raise Refused("robots_disallowed", f"robots.txt: HTTP {answer.status}", status=answer.status)
-            break
-        rules = robots.parse(answer.body, self.config.user_agent) if answer.body else robots.ALLOW_ALL
-        host = self._host(hostname(url))
-        host.delay_s = max(host.delay_s, rules.crawl_delay_s)
-        return rules
-
-    async def _get_file(self, url: str, limit: int) -> Response:
+    async def _get_file(self, url: str, limit: int, journey: Journey) -> Response:
         """A site's own file, whatever its status, after redirects; a longer one is cut."""
         for _ in range(robots.MAX_REDIRECTS + 1):
-            host = hostname(url)
-            self._check_host(host)
-            async with self._turn(host):
-                answer = await self._request(host, url, self.config.timeout_s, limit)
+            site = self.site(url)
+            journey.url = url
+            self._check(url, site)
+            async with self._turn(site.host):
+                answer = await self._request(site, url, journey, limit)
             self.let_go(answer)
             target = canonical_url(_location(answer), url) if answer.status in _REDIRECTS else None
             if target is None or not target.startswith(("http://", "https://")):
@@ -285,23 +249,24 @@ class Client:
 
     async def _request(
         self,
-        host: str,
+        site: Site,
         url: str,
-        seconds: float,
+        journey: Journey,
         limit: int,
         check: Check | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Response:
         """One request and its answer, whatever the status; without `check`, a body is cut at the limit."""
-        state = self._host(host)
         status: int | None = None
-        pace = Pace(self.config, max(seconds, 0.0))
+        clock = asyncio.get_running_loop().time
+        start = clock()
+        pace = Pace(self.config, max(journey.left_s, 0.0))
         try:
             async with (
                 pace.deadline,
                 self._session.get(URL(url, encoded=True), allow_redirects=False, headers=headers) as answer,
             ):
-                status = answer.status
+                journey.status = status = answer.status
                 body, is_large = b"", False
                 if check is not None and (status // 100 == 2 or status == 304):
                     check(answer.headers)
@@ -312,24 +277,24 @@ class Client:
                     body, is_large = await read_body(answer, limit, pace, self._room, cut=check is None)
                 elif (answer.content_length or limit) <= _DRAIN_BYTES:
                     await answer.read()
-                state.failures = 0
+                site.answers(url)
                 return Response(url, status, answer.reason or "", answer.headers, answer.raw_headers, body, is_large)
         except Refused as refused:
             refused.status = status
             raise
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            outcome = refusal(error, pace.words())
-            outcome.status = status
-            if outcome.host_failed:
-                self._failed(state)
-            raise outcome from error
+            failed = refusal(error, pace.words())
+            failed.status = status
+            journey.hops.append((url, clock() - start))
+            if failed.site_failed:
+                # That there was no time left speaks against the site that took it.
+                guilty = journey.longest if failed.outcome == "timeout" and pace.is_over else url
+                self.site(guilty).fails(guilty, failed, clock())
+            raise failed from error
         finally:
-            state.known = True
-
-    def _failed(self, state: _Host) -> None:
-        state.failures += 1
-        if state.failures >= HOST_FAILURES and state.given_up is None:
-            state.given_up = f"{HOST_FAILURES} failures in a row"
+            site.host.known = True
+            journey.left_s -= clock() - start
+            journey.hops.append((url, clock() - start))
 
 
 def _location(answer: Response) -> str:
@@ -344,8 +309,3 @@ def opted_out(host: str, domains: Container[str]) -> str | None:
             return host
         host = host.partition(".")[2]
     return None
-
-
-def backoff_s(attempt: int) -> float:
-    """Seconds to wait after the n-th failed attempt."""
-    return float(min(2 ** (attempt - 1), 8)) * BACKOFF_S

@@ -18,7 +18,7 @@ from functools import partial
 from multiprocessing.pool import ThreadPool
 from typing import Any
 
-from crawl.addresses import Guard, PrivateAddressError
+from crawl.addresses import REFUSED_PORTS, Guard, PrivateAddressError
 from crawl.fetch_config import FetchConfig
 from crawl.http import opted_out as on_list
 from crawl.observations import Ingested, Observation, Refusal, now, observe
@@ -27,7 +27,9 @@ from dataset.hosts import canonical_host
 
 _PIECE_BYTES = 64 * 1024
 _OURS = re.compile(
-    r"(?:<urlopen error )?(address_private|domain_opted_out|dns_failed|timeout|body_too_large): (.*?)>?$", re.DOTALL
+    r"(?:<urlopen error )?"
+    r"(address_private|port_not_allowed|domain_opted_out|dns_failed|timeout|body_too_large): (.*?)>?$",
+    re.DOTALL,
 )
 _STATUS = re.compile(r"HTTP Error (\d{3})")
 
@@ -177,6 +179,8 @@ class _Handler(urllib.request.AbstractHTTPHandler):
 
     def _open_socket(self, host: str, port: int, seconds: float) -> _Socket:
         ends = time.monotonic() + seconds
+        if port in REFUSED_PORTS:
+            raise OSError(f"port_not_allowed: port {port} is another protocol's")
         domain = on_list(canonical_host(host), self._opted_out)
         if domain is not None:
             raise OSError(f"domain_opted_out: {domain} is on the opt-out list")

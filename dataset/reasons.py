@@ -36,6 +36,7 @@ REASONS: dict[str, tuple[str, str]] = {
     "tdm_reserved": ("fetch", "the response or the site's tdmrep.json reserves text and data mining (TDM-Rep)"),
     "domain_opted_out": ("fetch", "the host, or one that it redirects to, is on the config's opt-out list"),
     "address_private": ("fetch", "the host resolves to a private, loopback or link-local address"),
+    "port_not_allowed": ("fetch", "the address, or one that it redirects to, names a port of another protocol"),
     "dns_failed": ("fetch", "the host's name does not resolve"),
     "connection_failed": ("fetch", "no connection, or it broke"),
     "timeout": ("fetch", "the server was too slow"),

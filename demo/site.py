@@ -292,6 +292,8 @@ class _Builder:
         plant("endless body", "body_too_large", 4, Answer(media_type="image/jpeg", behaviour="endless"))
         metadata = {"Location": "http://169.254.169.254/latest/meta-data/"}
         plant("redirect to a private address", "address_private", 8, Answer(status=302, headers=metadata))
+        foreign = {"Location": f"http://{IMAGE_HOSTS[0]}:6379/a.jpg"}
+        plant("redirect to another protocol's port", "port_not_allowed", 4, Answer(status=302, headers=foreign))
         plant("page served as .jpg", "not_an_image", 20, Answer(b"<!doctype html><title>Sign in</title>" + b" " * 900))
         plant("SVG", "not_an_image", 12, Answer(files.SVG, "image/svg+xml"))
         for k in self._many(10):

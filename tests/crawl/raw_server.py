@@ -1,9 +1,11 @@
 """A loopback server whose answers are bytes that a test writes."""
 
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import NamedTuple
 
 from tests.crawl.hostile_server import picture
 
@@ -15,9 +17,17 @@ def answer(*lines: bytes, status: bytes = b"HTTP/1.1 200 OK", body: bytes = BODY
     return end.join([status, *lines, b"", body])
 
 
+class Asked(NamedTuple):
+    """A request: the host and the path that it is for, and all of its head."""
+
+    host: str
+    path: str
+    head: bytes
+
+
 @contextmanager
-def serving(reply: Callable[[bytes, socket.socket], bool]) -> Iterator[int]:
-    """A server's port; reply: writes what it answers to a request's path, and says whether it goes on listening."""
+def serving(reply: Callable[[Asked, socket.socket], bool]) -> Iterator[int]:
+    """A server's port; reply: writes its answer to a request, and says whether it goes on listening."""
 
     def serve(opened: socket.socket) -> None:
         with opened, suppress(OSError):
@@ -30,7 +40,9 @@ def serving(reply: Callable[[bytes, socket.socket], bool]) -> Iterator[int]:
                         return
                     heard += data
                 request, _, heard = heard.partition(b"\r\n\r\n")
-                if not reply(request.split(b" ")[1], opened):
+                host = re.search(rb"\r\nHost: ([^\r:]*)", request)
+                asked = Asked(host[1].decode() if host else "", request.split(b" ")[1].decode(), request)
+                if not reply(asked, opened):
                     return
 
     def listen() -> None:

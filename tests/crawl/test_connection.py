@@ -14,7 +14,7 @@ from crawl.connection import MAX_HEAD_BYTES, OddHeadError, put_right
 from crawl.fetch import fetch
 from crawl.fetch_config import FetchConfig
 from crawl.observations import Observation, Refusal
-from tests.crawl.raw_server import BODY, LENGTH, answer, serving
+from tests.crawl.raw_server import BODY, LENGTH, Asked, answer, serving
 
 
 def chunked(body: bytes, behind: bytes = b"0\r\n\r\n") -> bytes:
@@ -39,7 +39,7 @@ def get(port: int, *paths: str) -> list[Observation]:
 def body_of(raw: bytes) -> bytes | str:
     """The body that a client makes of an answer, or the outcome."""
 
-    def reply(path: bytes, opened: socket.socket) -> bool:
+    def reply(asked: Asked, opened: socket.socket) -> bool:
         opened.sendall(raw)
         return False
 
@@ -191,8 +191,8 @@ def test_an_answer_of_status_206_is_a_whole_if_it_says_so(content_range: str, is
 def test_no_answer_is_taken_for_another_s(first: list[bytes]) -> None:
     """What stands behind an answer, in the same segment or in one of its own, is no answer to the next request."""
 
-    def reply(path: bytes, opened: socket.socket) -> bool:
-        if path == b"/first":
+    def reply(asked: Asked, opened: socket.socket) -> bool:
+        if asked.path == "/first":
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             for piece in first:
                 opened.sendall(piece)
@@ -209,9 +209,9 @@ def test_no_answer_is_taken_for_another_s(first: list[bytes]) -> None:
 def test_a_connection_is_used_again_after_an_answer_without_oddities() -> None:
     connections: set[int] = set()
 
-    def reply(path: bytes, opened: socket.socket) -> bool:
+    def reply(asked: Asked, opened: socket.socket) -> bool:
         connections.add(opened.getpeername()[1])
-        odd = b"X-Odd : 1" if path.startswith(b"/odd") else b"X-Even: 1"
+        odd = b"X-Odd : 1" if asked.path.startswith("/odd") else b"X-Even: 1"
         opened.sendall(answer(LENGTH, odd))
         return True
 

@@ -10,7 +10,7 @@ from fastwarc.warc import ArchiveIterator, WarcRecordType
 from crawl.fetch_config import FetchConfig
 from crawl.harvest import HarvestReport, harvest, links
 from tests.crawl.hostile_server import HostileServer, picture, running
-from tests.crawl.raw_server import answer, serving
+from tests.crawl.raw_server import Asked, answer, serving
 
 SITE = "http://site.test"
 
@@ -148,23 +148,23 @@ def test_no_image_is_written_whatever_it_is_called(server: HostileServer, tmp_pa
 def test_what_has_no_type_is_a_page_by_its_first_tag(tmp_path: Path) -> None:
     html = b"<!doctype html><p>a page"
     answers = {
-        b"/plain": answer(body=html),
-        b"/coded": answer(b"Content-Encoding: gzip", body=gzip.compress(html)),
-        b"/chunked": answer(b"Transfer-Encoding: chunked", body=b"18\r\n" + html + b"\r\n0\r\n\r\n"),
-        b"/odd": answer(b"Content-Type: ", b"Content-Type : */*", b"no header", body=html),
-        b"/found": answer(body=html, status=b"HTTP/1.1 203 Non-Authoritative Information"),
-        b"/text": answer(body=b"not a page"),
-        b"/script": answer(b"Content-Type: text/javascript", body=html),
-        b"/part": answer(b"Content-Range: bytes 0-23/99", body=html, status=b"HTTP/1.1 206 Partial Content"),
+        "/plain": answer(body=html),
+        "/coded": answer(b"Content-Encoding: gzip", body=gzip.compress(html)),
+        "/chunked": answer(b"Transfer-Encoding: chunked", body=b"18\r\n" + html + b"\r\n0\r\n\r\n"),
+        "/odd": answer(b"Content-Type: ", b"Content-Type : */*", b"no header", body=html),
+        "/found": answer(body=html, status=b"HTTP/1.1 203 Non-Authoritative Information"),
+        "/text": answer(body=b"not a page"),
+        "/script": answer(b"Content-Type: text/javascript", body=html),
+        "/part": answer(b"Content-Range: bytes 0-23/99", body=html, status=b"HTTP/1.1 206 Partial Content"),
     }
 
-    def reply(path: bytes, opened: socket.socket) -> bool:
-        opened.sendall(answers.get(path, answer(body=b"", status=b"HTTP/1.1 404 Not Found")))
+    def reply(asked: Asked, opened: socket.socket) -> bool:
+        opened.sendall(answers.get(asked.path, answer(body=b"", status=b"HTTP/1.1 404 Not Found")))
         return False
 
     with serving(reply) as port:
         config = FetchConfig(resolve={"a.test": f"127.0.0.1:{port}"}, attempts=1)
-        seeds = [f"http://a.test{path.decode()}" for path in answers]
+        seeds = [f"http://a.test{path}" for path in answers]
         report = harvest(seeds, str(tmp_path / "a.warc.gz"), config, max_pages=9, follow=False)
     assert [(url.rpartition("/")[2], body) for url, body in pages(tmp_path / "a.warc.gz")] == [
         (name, html) for name in ("chunked", "coded", "found", "odd", "plain")

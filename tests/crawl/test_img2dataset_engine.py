@@ -106,6 +106,7 @@ def test_names_that_point_inside_and_names_that_point_nowhere(
     monkeypatch.setattr(socket, "getaddrinfo", inside)
     assert get(server, f"http://rebind.example:{server.secret_port}/a.jpg").outcome == "address_private"
     assert get(server, "http://nowhere.example/a.jpg").outcome == "dns_failed"
+    assert get(server, "http://images.test:6379/a.jpg").outcome == "port_not_allowed"
     assert server.secrets == 0
 
 

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 
 import crawl.answers
-import crawl.http
 import dataset
 from pipeline.build import build
 from pipeline.config import Config, plain
@@ -288,7 +287,7 @@ def over_http(server: HostileServer, folder: Path, urls: list[str], **changes: A
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[HostileServer]:
-    monkeypatch.setattr(crawl.http, "BACKOFF_S", 0.05)
+    monkeypatch.setattr(crawl.answers, "BACKOFF_S", 0.05)
     with running() as server:
         yield server
 
@@ -418,6 +417,7 @@ ELSEWHERE: dict[str, Callable[[], None]] = dict.fromkeys(
         *(f"extract.{name}" for name in ("url_columns", "text_columns", "columns", "quoted_tsv")),  # crawl/tables
         *(f"fetch.{name}" for name in ("user_agent", "resolve", "concurrency", "per_host_concurrency")),
         *("fetch.per_host_delay_s", "fetch.retry", "fetch.refresh_before"),  # the tests above
+        "fetch.max_wait_s",  # tests/crawl/test_visit.py
         "fetch.engine",  # the test above
         "fetch.distributor",  # test_distributing
         "fetch.adopt",  # test_adopt

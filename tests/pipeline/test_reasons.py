@@ -6,7 +6,7 @@ from html import escape
 
 import pytest
 
-import crawl.http
+import crawl.answers
 import dataset
 from dataset.reasons import REASONS
 from pipeline.build import build
@@ -21,6 +21,7 @@ HTTP = {
     "http://images.test/endless": "body_too_large",
     "http://dead.test/a.jpg": "connection_failed",
     "http://no-such-name.invalid/a.jpg": "dns_failed",
+    "http://images.test:6379/a.jpg": "port_not_allowed",
     "http://images.test/status/404": "http_client_error",
     "http://images.test/status/500": "http_server_error",
     "http://images.test/bomb.png": "image_too_many_pixels",
@@ -73,7 +74,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> str:
         missing=[("http://page.test/gone", gone)],
     )
     with running() as server, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(crawl.http, "BACKOFF_S", 0.05)
+        patch.setattr(crawl.answers, "BACKOFF_S", 0.05)
         fetch = plain(server.config(timeout_s=3.0).__dict__)
         config = make_config(
             {
