@@ -28,6 +28,7 @@ from crawl.urls import INLINED, url_in_header
 from crawl.wat import WatPage, parse_head, parse_wat
 from dataset.ids import hash64
 from dataset.schema import ARCHIVE_IMAGES, ARCHIVE_LEADS, CANDIDATES, SOURCES
+from dataset.secrets import without
 from dataset.tables import concat
 
 if TYPE_CHECKING:
@@ -350,5 +351,5 @@ def _source(piece: Piece, reading: Reading, counts: Counts) -> dict[str, object]
         "records": reading.records,
         "damaged_records": reading.damaged_records,
         "lost_bytes": reading.lost_bytes,
-        "error": reading.error,
+        "error": without(reading.error, piece.location) if reading.error else None,
     }

@@ -15,6 +15,8 @@ import urllib3
 from urllib3.exceptions import HTTPError
 from urllib3.util import Retry, Timeout
 
+from dataset.secrets import authorization, public, without
+
 ATTEMPTS = 8
 BACKOFF_S = 1.0
 """The first wait; each later one is twice as long. Common Crawl answers 403 and 503 to those who ask too fast."""
@@ -50,7 +52,8 @@ def info(url: str) -> WebInfo:
     _, headers, _ = _ask("HEAD", url, {}, 0)
     length = headers.get("Content-Length", "")
     if not length.isdigit():
-        raise OSError(f"{url} cannot be read by ranges: its server does not say how long it is; download it first")
+        name = public(url)
+        raise OSError(f"{name} cannot be read by ranges: its server does not say how long it is; download it first")
     return WebInfo(int(length), (headers.get("ETag") or headers.get("Last-Modified") or "").strip())
 
 
@@ -84,7 +87,8 @@ class WebFile:
         wanted = last + 1 - self._at
         status, _, body = _ask("GET", self._url, {"Range": f"bytes={self._at}-{last}"}, wanted, self._at)
         if len(body) < wanted:
-            raise OSError(f"{self._url} is shorter than its server said (status {status}); it has changed meanwhile")
+            name = public(self._url)
+            raise OSError(f"{name} is shorter than its server said (status {status}); it has changed meanwhile")
         self._start, self._block = self._at, body
 
     def seek(self, offset: int, whence: int = 0) -> int:
@@ -139,14 +143,14 @@ def _ask(
             response = _pool(os.getpid()).request(
                 method,
                 url,
-                headers={**_pool(os.getpid()).headers, **headers},
+                headers={**_pool(os.getpid()).headers, **authorization(url), **headers},
                 preload_content=False,
                 retries=Retry(total=_REDIRECTS, connect=0, read=0, status=0, other=0, respect_retry_after_header=False),
                 timeout=_TIMEOUT,
             )
             try:
                 if response.status in _GONE:
-                    raise FileNotFoundError(f"{url} does not exist (status {response.status})")
+                    raise FileNotFoundError(f"{public(url)} does not exist (status {response.status})")
                 if response.status in (200, 206):
                     left = skip if response.status == 200 else 0
                     while left and (part := response.read(min(left, _MOST_READ_BYTES))):
@@ -163,8 +167,8 @@ def _ask(
                     response.drain_conn()
                     response.release_conn()
         except HTTPError as error:
-            failure = str(error)
-    raise OSError(f"{url} cannot be read ({failure}); try again later")
+            failure = without(str(error), url)
+    raise OSError(f"{public(url)} cannot be read ({failure}); try again later")
 
 
 def _seconds(retry_after: str) -> float:

@@ -17,6 +17,7 @@ from crawl.fetch_config import FetchConfig
 from crawl.images import ImageConfig
 from dataset.faults import PATIENCE_S
 from dataset.reasons import REASONS
+from dataset.secrets import public_values
 from dataset.storage import is_local
 from filters.balance import BalanceConfig
 from filters.caps import ENGLISH
@@ -279,7 +280,7 @@ def effective(config: Config) -> str:
     for key in ("workers", "address", "gpus_per_model_task", "patience_s"):
         values["run"].pop(key)
     values.pop("out")
-    return yaml.safe_dump(plain(values), sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump(public_values(plain(values)), sort_keys=False, allow_unicode=True)
 
 
 def plain(value: Any) -> Any:

@@ -21,6 +21,7 @@ from crawl.harvest import harvest
 from crawl.inflate import GZIP
 from crawl.sources import MEMBER, kind_of, warc_members
 from dataset import s3
+from dataset.secrets import public, without
 from dataset.storage import Storage, absolute, filesystem, is_local, open_input
 from dataset.web import info as web_info
 from dataset.web import is_web
@@ -68,6 +69,7 @@ def expand(config: Config, storage: Storage) -> list[Source]:
         ConfigError: a source does not exist or cannot be read, or a glob matches nothing.
     """
     found: dict[str, Source] = {}
+    names: dict[str, Source] = {}  # one file may be named twice, by an address and by the same one signed anew
     for pattern in config.sources:
         try:
             if pattern.startswith(commoncrawl.PREFIX):
@@ -75,9 +77,14 @@ def expand(config: Config, storage: Storage) -> list[Source]:
             else:
                 sources = list(_opened(_matching(pattern), config, storage))
         except (OSError, ValueError, zlib.error) as error:
-            raise error if isinstance(error, ConfigError) else ConfigError(f"sources: {error}") from None
+            told = without(str(error), pattern)
+            raise error if isinstance(error, ConfigError) else ConfigError(f"sources: {told}") from None
         for source in sources:
-            found.setdefault(source.location, source)
+            twin = names.setdefault(source.archive, source)
+            if twin.identity != source.identity:
+                raise ConfigError(f"sources: {source.archive} stands for two files, told apart by a secret alone")
+            if twin.location == source.location:
+                found.setdefault(source.location, source)
     return list(found.values())
 
 
@@ -87,15 +94,15 @@ def _crawl(pattern: str, config: Config, storage: Storage) -> list[Source]:
     known: dict[str, dict[str, str | int]] = {}
     if storage.exists(_KNOWN):
         known = json.loads(storage.read(_KNOWN))
-    missing = [location for location in locations if location not in known]
+    missing = [location for location in locations if public(location) not in known]
     with ThreadPoolExecutor(_ASKERS) as pool:
         for source in pool.map(lambda location: _matching(location)[0], missing):
-            known[source.location] = {"size": source.size, "identity": source.identity}
+            known[source.archive] = {"size": source.size, "identity": source.identity}
     if missing:
         storage.write(_KNOWN, json.dumps(known, sort_keys=True, indent=1).encode())
     return [
-        Source(location, location, int(known[location]["size"]), str(known[location]["identity"]))
-        for location in locations
+        Source(name, location, int(known[name]["size"]), str(known[name]["identity"]))
+        for name, location in zip(map(public, locations), locations, strict=True)
     ]
 
 
@@ -160,12 +167,13 @@ def _matching(pattern: str, key: str = "sources") -> list[Source]:
             found = web_info(pattern)
         except FileNotFoundError as error:
             raise ConfigError(f"{key}: {error}") from None
-        return [Source(pattern, pattern, found.size, f"{pattern}:{found.size}:{found.version}")]
+        name = public(pattern)
+        return [Source(name, pattern, found.size, f"{name}:{found.size}:{found.version}")]
     local = is_local(pattern)
     try:
         filesystem_, path = filesystem(pattern)
     except (ImportError, ValueError) as error:
-        raise ConfigError(f"{key}: {pattern}: {error}") from None
+        raise ConfigError(f"{key}: {public(pattern)}: {without(str(error), pattern)}") from None
     magic = any(char in pattern for char in "*?[")
     if magic and filesystem_.get_file_info(path).type == fs.FileType.File:
         magic = False  # a file of that very name is meant
@@ -182,7 +190,7 @@ def _matching(pattern: str, key: str = "sources") -> list[Source]:
             folder = Path(path).parent
             names = difflib.get_close_matches(Path(path).name, [p.name for p in folder.glob("*")], n=1)
             near = f"; did you mean {Path(pattern).parent / names[0]}?" if names else ""
-        raise ConfigError(f"{key}: {pattern} {'matches nothing' if magic else 'does not exist'}{near}")
+        raise ConfigError(f"{key}: {public(pattern)} {'matches nothing' if magic else 'does not exist'}{near}")
     answer = []
     for info in infos:
         if local:
@@ -192,7 +200,8 @@ def _matching(pattern: str, key: str = "sources") -> list[Source]:
         else:
             scheme = urlsplit(pattern).scheme
             location = f"{scheme}://{info.path}"
-            answer.append(Source(location, location, info.size, f"{location}:{info.size}:{_remote_version(location)}"))
+            name = public(location)
+            answer.append(Source(name, location, info.size, f"{name}:{info.size}:{_remote_version(location)}"))
     return answer
 
 

@@ -23,6 +23,7 @@ class RangeServer:
         self.knows_ranges = True
         self.cut = 0  # bytes of the next bodies that are not sent
         self.sent = 0  # bytes of bodies
+        self.authorizations: set[str | None] = set()  # that came with requests
 
 
 @contextmanager
@@ -41,6 +42,7 @@ def running(folder: Path) -> Iterator[RangeServer]:
 
         def answer(self, with_body: bool) -> None:
             state.hits[f"{self.command} {self.path}"] += 1
+            state.authorizations.add(self.headers.get("Authorization"))
             if state.busy:
                 status, headers = state.busy.pop(0)
                 self.reply(status, headers, b"busy", with_body)

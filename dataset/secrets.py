@@ -1,0 +1,103 @@
+"""Credentials in an address: used where the address is asked, never written and never printed.
+
+What is left of the address without them is its name everywhere: it stays the same when a signature is renewed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+_URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
+_SECRET = frozenset(
+    (
+        # signed addresses of Google's, Amazon's (the older kind, and CloudFront) and Azure's stores
+        *("googleaccessid", "awsaccesskeyid", "signature", "expires", "key-pair-id", "policy"),
+        *("sig", "se", "sp", "sv", "sr", "st", "spr", "sip", "srt", "ss", "skoid", "sktid", "skt", "ske", "sks", "skv"),
+        # what servers call a word that opens them
+        *("token", "access_token", "accesstoken", "auth", "auth_token", "authtoken", "authorization", "bearer", "jwt"),
+        *("apikey", "api_key", "api-key", "access_key", "accesskey", "secret", "client_secret", "secret_key"),
+        *("password", "passwd", "pwd", "pass", "hmac", "credential", "credentials", "session", "sessionid"),
+        *("session_token", "private_token", "id_token", "refresh_token", "subscription-key"),
+    )
+)
+_PREFIXES = ("x-amz-", "x-goog-", "x-oss-", "x-cos-", "q-sign-")
+_PART = re.compile(r"([?&;#])([^&;#]*)")
+
+
+def public(url: str) -> str:
+    """An address without user, password and signature; a text that is none as it is.
+
+    `https://me:pw@host/a?file=1&token=x` is `https://host/a?file=1`.
+    """
+    if not _URL.match(url):
+        return url
+    scheme, rest = url.split("://", 1)
+    end = min((at for at in (rest.find(char) for char in "/?#") if at >= 0), default=len(rest))
+    authority, path = rest[:end].rpartition("@")[2], rest[end:]
+    if "?" in path or "#" in path:
+        path = _without(path)
+    return f"{scheme}://{authority}{path}"
+
+
+def _without(path: str) -> str:
+    head = re.split(r"[?#]", path, maxsplit=1)[0]
+    kept = [(mark, part) for mark, part in _PART.findall(path[len(head) :]) if not _is_secret(part)]
+    fragment = False
+    answer = head
+    for place, (mark, part) in enumerate(kept):
+        if mark == "#":
+            fragment = True
+        elif not fragment:
+            mark = "?" if place == 0 else "&" if mark == "?" else mark
+        answer += mark + part
+    return answer
+
+
+def _is_secret(part: str) -> bool:
+    name, equals, _ = part.partition("=")
+    name = unquote(name).strip().lower()
+    return bool(equals) and (name in _SECRET or name.startswith(_PREFIXES))
+
+
+def without(text: str, url: str) -> str:
+    """A message about an address, whoever worded it, without the address's secrets."""
+    for secret in sorted(_secrets(url), key=len, reverse=True):
+        text = text.replace(secret, "…")
+    return text
+
+
+def _secrets(url: str) -> Iterator[str]:
+    if not _URL.match(url):
+        return
+    rest = url.split("://", 1)[1]
+    userinfo, at, _ = re.split(r"[/?#]", rest, maxsplit=1)[0].rpartition("@")
+    if at:
+        yield from (f"{userinfo}@", *(part for part in userinfo.split(":", 1) if part))
+    for _, part in _PART.findall(rest):
+        if _is_secret(part):
+            value = part.partition("=")[2]
+            yield from (word for word in (part, value, unquote(value)) if word)
+
+
+def authorization(url: str) -> dict[str, str]:
+    """The header that carries an address's user and password; none if it has neither."""
+    import base64
+
+    userinfo, at, _ = urlsplit(url).netloc.rpartition("@")
+    if not at:
+        return {}
+    user, _, password = userinfo.partition(":")
+    word = base64.b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode()
+    return {"Authorization": f"Basic {word}"}
+
+
+def public_values(value: Any) -> Any:
+    """A config's value with every address in it `public`."""
+    if isinstance(value, dict):
+        return {key: public_values(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [public_values(item) for item in value]
+    return public(value) if isinstance(value, str) else value
