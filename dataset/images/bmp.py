@@ -3,34 +3,29 @@
 from __future__ import annotations
 
 import io
-import struct
 
 from PIL import Image
 
-from dataset.images.encoded import Encoded, ImageError, check_pixels, rows_missing
+from dataset.images.encoded import Encoded, check_pixels, rows_missing
 
-_CORE = 12  # bytes of the oldest header, with sizes of 16 bits
-_UNCOMPRESSED = (0, 3, 6)
-_PADDING = bytes(3)
+_CORE = 12  # bytes of the oldest header, whose fields are shorter
+_PADDING = bytes(3)  # which fills the last row up to four bytes, and may be missing
 
 
 def read(body: bytes, most: int) -> Encoded:
     """See `dataset.images.formats.read`."""
-    if len(body) < 34:
-        raise ImageError("image_truncated", f"its {len(body)} bytes end within its header")
-    start, header = struct.unpack_from("<II", body, 10)
-    width, height, _, bits = struct.unpack_from("<HHHH" if header == _CORE else "<iiHH", body, 18)
-    compression = 0 if header == _CORE else int.from_bytes(body[30:34], "little")
-    height = abs(height)
-    check_pixels(width, height, most)
-    if compression in _UNCOMPRESSED:
-        row = (width * bits + 31) // 32 * 4
-        whole, rest = divmod(max(0, len(body) - start), row) if row else (0, 0)
-        rows = whole + (rest >= -(-width * bits // 8))
+    with Image.open(io.BytesIO(body), formats=["BMP"]) as opened:
+        width, height = opened.size
+        check_pixels(width, height, most)
+        codec, _, start, layout = opened.tile[0]
+    if codec == "raw":
+        at = 24 if int.from_bytes(body[14:18], "little") == _CORE else 28
+        row_bytes = -(-width * int.from_bytes(body[at : at + 2], "little") // 8)
+        whole, rest = divmod(max(0, len(body) - start), layout[1])
+        rows = whole + (rest >= row_bytes)
         if rows < height:
             raise rows_missing(height - rows, height)
-        body = body[: start + height * row] + _PADDING  # of the last row, what fills it up may be missing
-    return Encoded("BMP", body, width, height)
+    return Encoded("BMP", body + _PADDING, width, height)
 
 
 def decode(image: Encoded) -> Image.Image:

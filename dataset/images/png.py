@@ -23,7 +23,8 @@ _DEPTHS = {_GREY: (1, 2, 4, 8, 16), _PALETTE: (1, 2, 4, 8)}
 _PASSES = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))  # Adam7
 _DEPTH_AT = 24  # of a file whose first chunk is IHDR
 _PIECE = 2**14
-_CHECKED = frozenset({b"IHDR", b"PLTE", b"tRNS", b"iCCP", b"eXIf", b"acTL"})
+_MOST_FRAMES = 2**31
+_CHECKED = frozenset({b"IHDR", b"PLTE", b"tRNS", b"iCCP", b"eXIf", b"acTL", b"fcTL"})
 _REQUIRED = frozenset({b"IHDR", b"PLTE"})
 
 
@@ -34,8 +35,12 @@ def read(body: bytes, most: int) -> Encoded:
     for kind, data in _chunks(body):
         if kind == b"IDAT":
             pixels.append(data)
-        elif kind in _CHECKED and kind not in found and not (pixels and kind != b"eXIf"):
-            found[kind] = data
+        elif pixels and kind != b"eXIf":
+            continue
+        elif kind == b"acTL" and kind in found:  # which of them counts, nobody knows
+            found[kind] = b""
+        else:
+            found.setdefault(kind, data)
     header = found.get(b"IHDR", b"")
     if len(header) < 13:
         raise ImageError("image_truncated", f"its {len(body):,} bytes end before its size is said")
@@ -58,9 +63,16 @@ def read(body: bytes, most: int) -> Encoded:
         height,
         orientation=orientation(found.get(b"eXIf", b"")),
         profile=_profile(found.get(b"iCCP", b"")),
-        is_animated=int.from_bytes(found.get(b"acTL", b"")[:4], "big") > 1,
+        is_animated=_is_animated(found),
         transparent=transparent if is_key else None,
     )
+
+
+def _is_animated(found: dict[bytes, bytes]) -> bool:
+    """Whether there are several frames, or one that is not the image itself (APNG: fcTL before the pixels makes it one);
+    a number of frames that cannot be is none."""
+    frames = int.from_bytes(found.get(b"acTL", b"")[:4], "big")
+    return 0 < frames <= _MOST_FRAMES and (frames > 1 or b"fcTL" not in found)
 
 
 def _chunks(body: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -547,3 +547,13 @@ def test_animations_are_known_and_their_first_frame_is_decoded() -> None:
         assert read(body, MOST).is_animated
         assert np.abs(shown(body).astype(int) - (255, 0, 0)).mean() < 4
         assert not read(encode(frames[0], kind, save_all=True), MOST).is_animated
+    own = chunk(b"acTL", struct.pack(">II", 1, 0))
+    for more, is_animated in (
+        (own + chunk(b"fcTL", bytes(26)), False),  # the image is its only frame
+        (own, True),  # the only frame is another image
+        (own + own, False),
+        (chunk(b"acTL", struct.pack(">II", 0, 0)), False),
+        (chunk(b"acTL", struct.pack(">II", 2**32 - 1, 0)), False),
+    ):
+        body = encode(quarters(), "PNG")
+        assert read(body[:33] + more + body[33:], MOST).is_animated == is_animated
