@@ -18,7 +18,7 @@ def read(body: bytes, most: int) -> Encoded:
         width, height = opened.size
         check_pixels(width, height, most)
         codec, _, start, layout = opened.tile[0]
-    if codec == "raw":
+    if codec == "raw" and isinstance(layout, tuple):
         at = 24 if int.from_bytes(body[14:18], "little") == _CORE else 28
         row_bytes = -(-width * int.from_bytes(body[at : at + 2], "little") // 8)
         whole, rest = divmod(max(0, len(body) - start), layout[1])

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import itertools
+import re
+from collections.abc import Iterator
 
 from PIL import Image
 
@@ -10,6 +13,8 @@ from dataset.images.encoded import Encoded, ImageError, check_pixels
 
 _EXTENSION, _FRAME, _END = 0x21, 0x2C, 0x3B
 _CONTROL = 0xF9
+_BLOCK = re.compile(rb"[!,;]")
+_MAX_BLOCKS = 500_000  # of up to 255 bytes; encoders fill them
 
 
 def read(body: bytes, most: int) -> Encoded:
@@ -20,10 +25,11 @@ def read(body: bytes, most: int) -> Encoded:
     kept, control = [body[:position]], b""
     frame: tuple[int, int, int, int] | None = None
     is_animated = False
-    while position < len(body) and body[position] != _END:
+    blocks = itertools.count()
+    while position < len(body) and body[position] != _END and next(blocks) <= _MAX_BLOCKS:
         start = position
         if body[start] == _EXTENSION:
-            position = _behind_blocks(body, start + 2)
+            position = _behind_blocks(body, start + 2, blocks)
             if body[start + 1 : start + 2] == bytes([_CONTROL]) and frame is None:
                 control = body[start:position]
         elif body[start] == _FRAME and start + 10 <= len(body):
@@ -34,12 +40,13 @@ def read(body: bytes, most: int) -> Encoded:
                 int.from_bytes(body[start + at : start + at + 2], "little") for at in (1, 3, 5, 7)
             )
             frame = left, top, across, down
-            position = _behind_blocks(body, start + 10 + _table_bytes(body[start + 9]) + 1)
+            position = _behind_blocks(body, start + 10 + _table_bytes(body[start + 9]) + 1, blocks)
             size = body[start + 5 : start + 9]
             kept[0] = body[:6] + size + kept[0][10:]  # the canvas is the frame's
             kept += [control, body[start : start + 1] + bytes(4) + body[start + 5 : position]]
-        else:
-            position += 1  # between blocks, as all decoders pass over it
+        else:  # between blocks, as all decoders pass over it
+            found = _BLOCK.search(body, position + 1)
+            position = found.start() if found else len(body)
     if frame is None:
         raise ImageError("image_truncated", f"its {len(body):,} bytes end before its pixels begin")
     left, top, across, down = frame
@@ -56,10 +63,12 @@ def _table_bytes(flags: int) -> int:
     return 3 * 2 ** ((flags & 7) + 1) if flags & 0x80 else 0
 
 
-def _behind_blocks(body: bytes, position: int) -> int:
+def _behind_blocks(body: bytes, position: int, blocks: Iterator[int]) -> int:
     """What follows a run of blocks, each with its length before it and an empty one at the end."""
     while position < len(body) and body[position]:
         position += 1 + body[position]
+        if next(blocks) > _MAX_BLOCKS:
+            raise ImageError("image_truncated", f"it has more than {_MAX_BLOCKS:,} blocks")
     return min(position + 1, len(body))
 
 

@@ -7,7 +7,9 @@ A scan is a pass over all pixels, however few bytes it has, so scans are counted
 from __future__ import annotations
 
 import io
+import itertools
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -25,9 +27,10 @@ MAX_SCANS = 100
 """Of one image; encoders write about ten."""
 MAX_SCANNED = 16
 """How often a config's `max_pixels` may be passed over by all scans of an image together."""
-_MAX_SEGMENTS = 20_000  # before the first scan; the largest profiles and previews take a few hundred
+_MAX_SEGMENTS = 20_000  # before the first scan, and as many behind it; the largest profiles take a few hundred
 _MAX_PROFILE_BYTES = 4 * 2**20  # CMYK profiles have up to two
-_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7]")  # in a scan: neither a byte of its data nor a restart
+_MARKER = re.compile(rb"\xff[^\x00\xff]")
+_MARKER_OF_SCANS = re.compile(rb"\xff[\xc4\xcc\xd9-\xdd\xe0-\xfe]")  # neither a byte of their data nor a restart
 _END = b"\xff\xd9"
 _FRAMES = frozenset({0xC0, 0xC1, 0xC2})
 _PROGRESSIVE = 0xC2
@@ -81,13 +84,11 @@ def _read_header(body: bytes, header: _Header) -> int:
     """Read up to the first scan; where that begins."""
     position = 2
     for _ in range(_MAX_SEGMENTS):
-        position = body.find(b"\xff", position)
-        while position >= 0 and body[position + 1 : position + 2] == b"\xff":  # fill bytes
-            position += 1
-        if position < 0 or position + 4 > len(body):
+        found = _MARKER.search(body, position)  # behind what fills the room between segments
+        if found is None or found.end() + 2 > len(body):
             raise ImageError("image_truncated", f"its {len(body):,} bytes end before the pixels begin")
-        marker = body[position + 1]
-        if marker in _ALONE or marker == 0:
+        position, marker = found.start(), body[found.start() + 1]
+        if marker in _ALONE:
             position += 2
             continue
         if marker == 0xD9:
@@ -101,7 +102,11 @@ def _read_header(body: bytes, header: _Header) -> int:
             raise ImageError("image_truncated", f"its {len(body):,} bytes end before the pixels begin")
         _read_segment(marker, body[position:end], header)
         position = end
-    raise ImageError("image_truncated", f"it has more than {_MAX_SEGMENTS:,} segments before its pixels")
+    raise _too_many_segments()
+
+
+def _too_many_segments() -> ImageError:
+    return ImageError("image_truncated", f"it has more than {_MAX_SEGMENTS:,} segments")
 
 
 def _read_segment(marker: int, segment: bytes, header: _Header) -> None:
@@ -134,6 +139,7 @@ def _read_scans(body: bytes, position: int, header: _Header, most: int) -> tuple
     pieces: list[bytes] = []
     start, scans = position, 0
     missing = np.full((len(header.components), 64), True)  # coefficients of which bits are still to come
+    seen = itertools.count()
     while position >= 0 and body[position + 1] != _END[1]:
         end = position + 2 + int.from_bytes(body[position + 2 : position + 4], "big")
         if body[position + 1] == _SCAN:
@@ -146,26 +152,28 @@ def _read_scans(body: bytes, position: int, header: _Header, most: int) -> tuple
         elif body[position + 1] not in _TABLES:  # it is not of the pixels
             pieces.append(body[start:position])
             start = end
-        position = _next_marker(body, end)
+        position = _next_marker(body, end, seen)
     pieces += [body[start : position if position >= 0 else len(body)], _END]
     return pieces, position >= 0, header.frame == _PROGRESSIVE and position < 0 and bool(missing.any())
 
 
-def _next_marker(body: bytes, position: int) -> int:
+def _next_marker(body: bytes, position: int, seen: Iterator[int]) -> int:
     """Where the next marker stands that ends a scan's data; -1 if there is none.
 
     What looks like one within damaged data, and does not lead to another, is data.
     """
-    while (found := _MARKER.search(body, position)) is not None:
+    while (found := _MARKER_OF_SCANS.search(body, position)) is not None:
         position, marker = found.start(), body[found.start() + 1]
+        if next(seen) > _MAX_SEGMENTS:
+            raise _too_many_segments()
         if marker == _END[1]:
             return position
         end = position + 2 + int.from_bytes(body[position + 2 : position + 4], "big")
         if marker == _SCAN and end <= len(body):
             return position
-        if (marker in _TABLES or marker >= 0xE0) and marker != 0xFF and body[end : end + 1] == b"\xff":
+        if marker != _SCAN and body[end : end + 1] == b"\xff":
             return position
-        position += 1
+        position += 2
     return -1
 
 

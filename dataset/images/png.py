@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import struct
 import zlib
 from collections.abc import Iterator
@@ -23,7 +24,9 @@ _DEPTHS = {_GREY: (1, 2, 4, 8, 16), _PALETTE: (1, 2, 4, 8)}
 _PASSES = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))  # Adam7
 _DEPTH_AT = 24  # of a file whose first chunk is IHDR
 _PIECE = 2**14
+_STRIP_PIXELS = 2**20  # that are compared at a time
 _MOST_FRAMES = 2**31
+_MAX_CHUNKS = 200_000  # encoders write about one for 8 kB
 _CHECKED = frozenset({b"IHDR", b"PLTE", b"tRNS", b"iCCP", b"eXIf", b"acTL", b"fcTL"})
 _REQUIRED = frozenset({b"IHDR", b"PLTE"})
 
@@ -69,8 +72,8 @@ def read(body: bytes, most: int) -> Encoded:
 
 
 def _is_animated(found: dict[bytes, bytes]) -> bool:
-    """Whether there are several frames, or one that is not the image itself (APNG: fcTL before the pixels makes it one);
-    a number of frames that cannot be is none."""
+    """Whether there are several frames, or one that is not the image itself, which fcTL before the pixels makes it; a
+    number of frames that cannot be is none."""
     frames = int.from_bytes(found.get(b"acTL", b"")[:4], "big")
     return 0 < frames <= _MOST_FRAMES and (frames > 1 or b"fcTL" not in found)
 
@@ -81,7 +84,11 @@ def _chunks(body: bytes) -> Iterator[tuple[bytes, bytes]]:
     A damaged chunk that browsers pass over is passed over; of pixels, the compressed stream has a checksum of its own.
     """
     position = len(SIGNATURE)
-    while position + 8 <= len(body):
+    for number in itertools.count():
+        if position + 8 > len(body):
+            return
+        if number > _MAX_CHUNKS:
+            raise ImageError("image_truncated", f"it has more than {_MAX_CHUNKS:,} chunks")
         length, kind = int.from_bytes(body[position : position + 4], "big"), body[position + 4 : position + 8]
         end = position + 8 + length
         if kind == b"IEND":
@@ -131,18 +138,29 @@ def _decode(image: Encoded) -> Image.Image:
     if image.transparent is None and not opened.mode.startswith("I"):
         return opened
     samples = np.asarray(opened.convert("L") if opened.mode == "1" else opened)
-    depth = image.body[_DEPTH_AT]
-    shown = samples if samples.dtype == np.uint8 else (samples >> 8).astype(np.uint8)
-    if image.transparent is not None:
-        key = np.frombuffer(image.transparent, ">u2").astype(np.int64) & ((1 << depth) - 1)
-        if depth < 8:
-            key *= 255 // ((1 << depth) - 1)  # as samples of fewer bits are spread
-        elif depth == 16 and samples.ndim == 3:  # of which Pillow reads the high bytes
-            samples = samples.astype(np.uint16) << 8 | np.asarray(_opened(image.body, "RGB;16L"))
-        is_clear = samples == (key if samples.ndim == 3 else key[0])
-        shown = shown.copy()
-        shown[is_clear.all(2) if samples.ndim == 3 else is_clear] = 255
+    low = samples[:0]
+    if image.transparent is not None and samples.ndim == 3 and image.body[_DEPTH_AT] == 16:
+        low = np.asarray(_opened(image.body, "RGB;16L"))  # the bytes that Pillow leaves out
+    shown = np.empty(samples.shape, np.uint8)
+    rows = max(1, _STRIP_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        shown[top : top + rows] = _shown(image, samples[top : top + rows], low[top : top + rows])
     return Image.fromarray(shown)
+
+
+def _shown(image: Encoded, samples: np.ndarray, low: np.ndarray) -> np.ndarray:
+    """Some rows as bytes, white where they have the transparent colour."""
+    shown = samples if samples.dtype == np.uint8 else (samples >> 8).astype(np.uint8)
+    if image.transparent is None:
+        return shown
+    depth = image.body[_DEPTH_AT]
+    key = np.frombuffer(image.transparent, ">u2").astype(np.int64) & ((1 << depth) - 1)
+    if depth < 8:
+        key *= 255 // ((1 << depth) - 1)  # as samples of fewer bits are spread
+    elif len(low):
+        samples = samples.astype(np.uint16) << 8 | low
+    is_clear = (samples == key).all(2, keepdims=True) if samples.ndim == 3 else samples == key[0]
+    return np.where(is_clear, np.uint8(255), shown)
 
 
 def _opened(body: bytes, layout: str = "") -> Image.Image:

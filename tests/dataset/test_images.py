@@ -437,6 +437,17 @@ def test_a_png_has_the_rows_that_are_there() -> None:
     assert str(refusal(bytes(head))) == "its chunk IHDR at byte 8 is damaged"
 
 
+def test_what_a_file_is_cut_into_is_bounded() -> None:
+    png_, gif_, webp_ = BODIES["PNG"], BODIES["GIF"], BODIES["WEBP"]
+    assert "more than 200,000 chunks" in str(refusal(png_[:33] + chunk(b"eXIf", b"") * 200_001 + png_[33:]))
+    assert "more than 500,000 blocks" in str(refusal(gif_[:-1] + b"!\xfe" + b"\1a" * 500_001 + b"\0;"))
+    assert "more than 10,000 chunks" in str(refusal(webp_[:12] + b"ABCD\0\0\0\0" * 10_001 + webp_[12:]))
+    jpeg = BODIES["JPEG"]
+    assert "more than 20,000 segments" in str(refusal(jpeg[:-2] + b"\xff\xe1\0\2" * 20_001 + jpeg[-2:]))
+    for filled in (jpeg[:2] + b"\xff" * 10**6 + jpeg[2:], jpeg[:-2] + b"\xff\xd0" * 10**6 + jpeg[-2:]):
+        assert np.array_equal(shown(filled), shown(jpeg))
+
+
 def scan_starts(body: bytes) -> Iterator[int]:
     at = body.find(b"\xff\xda")
     while at >= 0:
