@@ -48,10 +48,11 @@ class ExtractConfig:
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
-    text_sources: tuple[str, ...] = ("alt", "title", "figcaption")
-    """Where an image's text may come from, the best first: alt, title, figcaption, aria-label; og (the page's og:image
-    with its og:image:alt, else its og:title) and link (an <a> to an image file, with its text) are images of their own.
-    Of a WAT file only alt, title, og and link are known: its producer writes neither captions nor aria-label."""
+    text_sources: tuple[str, ...] = ("alt", "title", "figcaption", "microdata", "json-ld")
+    """Where an image's text may come from, the best first: alt, title, figcaption, microdata (the caption of the
+    ImageObject that it stands in), aria-label, data-image-title; json-ld (a page's ImageObjects with their captions),
+    og (its og:image with its og:image:alt, else its og:title) and link (an <a> to an image file, with its text) are
+    images of their own. Of a WAT file only alt, title, og and link are known: its producer writes no others."""
     texts_per_image: Literal["first", "all"] = "first"
     """Whether an image gives one candidate, with its first usable text, or one for each distinct text."""
     sample: float = 1.0

@@ -6,16 +6,19 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Protocol
 
-import numpy as np
 from selectolax.lexbor import LexborDocumentOptions, LexborHTMLParser, LexborNode
 
-from crawl.image_address import image_url, names_image
+from crawl.captions import DESCRIBED, IMAGE_OBJECT, Captions
+from crawl.image_address import LESSER, NONE, PLAUSIBLE, best_url, image_url, names_image
+from crawl.json_ld import described_images
+from crawl.rendered import rendered_text
+from crawl.simplified import is_affordable, simplified
 
-TEXT_SOURCES = ("alt", "title", "figcaption", "aria-label", "data-image-title", "og", "link")
-"""Where an image's text can come from. The first five stand with an `<img>`; `og` is the page's `og:image` with its
-`og:image:alt`, else the page's `og:title`; `link` is an `<a>` to an image file, with its text."""
+TEXT_SOURCES = ("alt", "title", "figcaption", "microdata", "json-ld", "aria-label", "data-image-title", "og", "link")
+"""Where an image's text can come from: see docs/sources.md, "Texts of an image"."""
 
 MAX_LANGUAGE_CHARS = 35
 """BCP 47 (RFC 5646, section 4.4.1): the length that a language tag's buffer needs."""
@@ -41,6 +44,7 @@ class Page:
     choices: dict[int, Choice] = field(default_factory=dict)  # of images whose URL above may be a placeholder
     silent: list[str] = field(default_factory=list)  # URLs of further images, that have no text
     texts: list[list[str]] = field(default_factory=list)  # a column for each text source; empty: there is none
+    is_simplified: bool = False  # whether it was too much for a browser's parser as it is, or its captions were cut
 
     def add(self, source: int, images: Iterable[tuple[str, str]]) -> None:
         """Add images, as (URL, text), that have a text of one source alone."""
@@ -55,21 +59,22 @@ _SELF_CLOSED = re.compile(
     rb"<(script|style|title|textarea|iframe|noframes|noembed|xmp)((?:\s[^<>]*)?)/>", re.IGNORECASE
 )
 _NOAI = re.compile(r"\bno(?:image)?ai\b", re.IGNORECASE)
-_QUERY = 'img, template, meta[content], base[href], figcaption, a[rel~="license" i][href], link[rel~="license" i][href]'
-_ATTRIBUTES = ("alt", "title", "aria-label", "data-image-title")
-_FIGURE_DEPTH = 16  # how many ancestors of an image are searched for its figure
-
-# The parser's time grows with the square of the depth of the tree and of a tag's attributes. Pages this small cannot
-# take longer than about a second, and no honest page is as deep (browsers stop at 512).
-_HARMLESS_BYTES = 128 * 1024
-_MAX_DEPTH = 8 * 1024
-_MAX_TAG_BYTES = 64 * 1024
-_FLAT = re.compile(
-    rb"<!--.*?-->"
-    rb"|<(script|style|textarea|title|iframe|noframes|noembed|xmp)\b[^>]*>.*?</\1\s*>"
-    rb"|(?P<tag><(?:img|image|base|meta|html)\b(?:[^>\"']++|\"[^\"]*+\"|'[^']*+')*+>)",
-    re.IGNORECASE | re.DOTALL,
+_IMAGES = "img, amp-img, amp-anim, image, video[poster]"
+_QUERY = (
+    f"{_IMAGES}, figcaption, template, meta[content], base[href]"
+    ', a[rel~="license" i][href], link[rel~="license" i][href]'
 )
+_ATTRIBUTES = ("alt", "title", "aria-label", "data-image-title")
+_FOREIGN = frozenset({"svg", "math"})
+_INTEGRATION_POINTS = frozenset(
+    ["foreignObject", "foreignobject", "desc", "title", "annotation-xml", "mi", "mo", "mn", "ms", "mtext"]
+)
+_FEW_MEDIA = re.compile(r"max-width|max-device-width|print|dark|portrait", re.IGNORECASE)
+_UNSTORED_TYPES = re.compile(
+    r"\s*image/(?:svg|jxl|hei[cf]|tiff|jp2|jpx|jxr|vnd)|\s*(?:video|application)/", re.IGNORECASE
+)
+_MAX_OPEN_GRAPH_CHARS = 2**22  # of the texts of all images that a page's metas name
+_MAX_BASES = 16  # that are looked at
 
 
 def asks_noai(values: Iterable[str]) -> bool:
@@ -101,6 +106,12 @@ def open_graph(properties: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     return [(url, text or title) for url, text in images]
 
 
+def bounded(images: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """(URL, text) of images, as many as have texts of a few million characters altogether: some share a long one."""
+    ends = accumulate(len(text) for _, text in images)
+    return [image for image, end in zip(images, ends, strict=True) if end <= _MAX_OPEN_GRAPH_CHARS]
+
+
 def parse_page(page: bytes, text_sources: Sequence[str], *, xhtml: bool = False) -> Page:
     """Read a page with a browser's parser. Any bytes are a page; none are an error.
 
@@ -113,36 +124,67 @@ def parse_page(page: bytes, text_sources: Sequence[str], *, xhtml: bool = False)
     """
     if xhtml:
         page = _SELF_CLOSED.sub(rb"<\1\2></\1>", page)
-    if len(page) > _HARMLESS_BYTES and _is_hostile(page):
-        page = b"".join(match["tag"] or b"" for match in _FLAT.finditer(page) if len(match[0]) < _MAX_TAG_BYTES)
+    is_simplified = not is_affordable(page)
+    if is_simplified:
+        page = simplified(page)
     tree = LexborHTMLParser(page, options=LexborDocumentOptions.WO_EVENTS)
-    nodes = _by_tag(tree.css(_QUERY))  # one walk through the tree for all
-    images = nodes["img"]
-    if nodes["template"] and (root := tree.root) is not None:
-        images += [node for fragment in root.template_fragments() for node in fragment.css("img")]
+    nodes = list(tree.css(_QUERY))  # one walk through the tree for all
+    by_tag = _by_tag(nodes)
+    if by_tag["template"] and (root := tree.root) is not None:
+        inside = [node for fragment in root.template_fragments() for node in fragment.css(f"{_IMAGES}, figcaption")]
+        nodes += inside
+        by_tag["figcaption"] += [node for node in inside if node.tag == "figcaption"]
     html = tree.css_first("html")
     language = (html.attributes.get("lang") or html.attributes.get("xml:lang") or "").strip() if html else ""
-    metas = [meta for node in nodes["meta"] if (meta := _meta(node.attributes))]
+    metas = [meta for node in by_tag["meta"] if (meta := _meta(node.attributes))]
     found = Page(
-        base=next((_address(node) or None for node in nodes["base"]), None),
+        base=next((_address(node) or None for node in by_tag["base"][:_MAX_BASES] if not _is_foreign(node)), None),
         language=language[:MAX_LANGUAGE_CHARS] or None,
         noai=asks_noai(content for name, content in metas if name == "robots"),
         tdm_reserved=reserves_tdm(content for name, content in metas if name == "tdm-reservation"),
-        license=next((address for node in nodes["a"] + nodes["link"] if (address := _address(node))), None),
+        license=next((address for node in by_tag["a"] + by_tag["link"] if (address := _address(node))), None),
         texts=[[] for _ in text_sources],
     )
-    own = [name if name in _ATTRIBUTES else "" for name in text_sources]
-    captions = text_sources.index("figcaption") if "figcaption" in text_sources and nodes["figcaption"] else -1
-    for node in images:
-        attributes = node.attributes
-        found.urls.append(image_url(attributes) or _source_of_picture(node))
-        for number, (column, name) in enumerate(zip(found.texts, own, strict=True)):
-            column.append(_figcaption(node) if number == captions else attributes.get(name) or "")
+    has_objects = IMAGE_OBJECT in page
+    describes = "microdata" in text_sources and has_objects
+    captions = Captions(
+        by_tag["figcaption"] if "figcaption" in text_sources else (), tree.css(DESCRIBED) if describes else ()
+    )
+    _list_images(found, nodes, text_sources, captions)
+    if describes:
+        found.add(text_sources.index("microdata"), captions.without_image())
+    if has_objects and "json-ld" in text_sources:
+        scripts = tree.css('script[type="application/ld+json" i]')
+        described = (image for script in scripts for image in described_images(script.text()))
+        found.add(text_sources.index("json-ld"), [(url, text) for url, text in described if text])
     if "og" in text_sources:
-        found.add(text_sources.index("og"), open_graph(metas))
+        named = open_graph(metas)
+        found.add(text_sources.index("og"), bounded(named))
+        is_simplified |= len(bounded(named)) < len(named)
     if "link" in text_sources:
         found.add(text_sources.index("link"), _linked(tree))
+    found.is_simplified = is_simplified or captions.is_cut
     return found
+
+
+def _list_images(found: Page, nodes: Iterable[LexborNode], text_sources: Sequence[str], captions: Captions) -> None:
+    pictures: dict[int, tuple[str, int]] = {}
+    columns = list(zip(found.texts, text_sources, strict=True))
+    for node in nodes:
+        tag = node.tag
+        if tag not in _READ:
+            continue
+        attributes = node.attributes
+        found.urls.append(_READ[tag](node, attributes, pictures))
+        for column, name in columns:
+            if name in _ATTRIBUTES:
+                column.append(attributes.get(name) or (_svg_title(node) if name == "title" and tag == "image" else ""))
+            elif name == "figcaption":
+                column.append(captions.of_figure(node))
+            elif name == "microdata":
+                column.append(captions.of_object(node))
+            else:
+                column.append("")
 
 
 def _by_tag(nodes: Iterable[LexborNode]) -> defaultdict[str, list[LexborNode]]:
@@ -157,6 +199,16 @@ def _address(node: LexborNode) -> str:
     return (node.attributes.get("href") or "").strip()
 
 
+def _is_foreign(node: LexborNode) -> bool:
+    """Whether an element of HTML's name stands in SVG or MathML, where it means nothing."""
+    above = node.parent
+    while above is not None and (tag := above.tag) not in _INTEGRATION_POINTS:
+        if tag in _FOREIGN:
+            return True
+        above = above.parent
+    return False
+
+
 def _meta(attributes: Mapping[str, str | None]) -> tuple[str, str] | None:
     """Name (or property), lower case, and content of a `<meta>`; None if it has no name."""
     name = attributes.get("name") or attributes.get("property")
@@ -167,49 +219,58 @@ def _linked(tree: LexborHTMLParser) -> Iterator[tuple[str, str]]:
     """(URL, text) of the links that lead to image files and have a text."""
     for node in tree.css("a[href]"):
         address = _address(node)
-        if names_image(address) and (text := node.text(separator=" ").strip()):
+        if names_image(address) and (text := rendered_text(node, _LINKS).strip()):
             yield address, text
 
 
-def _source_of_picture(node: LexborNode) -> str:
-    """The largest URL of the first usable `<source>` of an image's `<picture>`."""
+def _img(node: LexborNode, attributes: Mapping[str, str | None], pictures: dict[int, tuple[str, int]]) -> str:
+    """The URL of an `<img>`; where that is no picture, of its `<picture>`, each of which is looked at once."""
     parent = node.parent
     if parent is None or parent.tag != "picture":
-        return ""
-    for source in parent.css("source"):
-        if url := image_url({**source.attributes, "src": None}):
-            return url
-    return ""
+        return image_url(attributes)
+    url, grade = best_url(attributes)
+    if grade >= PLAUSIBLE:
+        return url
+    if parent.mem_id not in pictures:
+        pictures[parent.mem_id] = _best_source(parent)
+    source, source_grade = pictures[parent.mem_id]
+    return source if source_grade > grade else url
 
 
-def _figcaption(node: LexborNode) -> str:
-    """The caption of the figure that an image stands in; empty if it stands in none."""
-    parent = node.parent
-    for _ in range(_FIGURE_DEPTH):
-        if parent is None or parent.tag == "body":
-            break
-        if parent.tag == "figure":
-            caption = parent.css_first("figcaption")
-            return caption.text(separator=" ") if caption is not None else ""
-        parent = parent.parent
-    return ""
+def _best_source(picture: LexborNode) -> tuple[str, int]:
+    """URL and grade of the first `<source>` that is as good as any: of a type that is stored, and for wide screens."""
+    best, best_rank = ("", NONE), (False, NONE, False)
+    for source in _children(picture, "source"):
+        attributes = source.attributes
+        url, grade = best_url({**attributes, "src": None})
+        is_stored = not _UNSTORED_TYPES.match(attributes.get("type") or "")
+        rank = (is_stored, grade, not _FEW_MEDIA.search(attributes.get("media") or ""))
+        if grade > NONE and rank > best_rank:
+            best, best_rank = (url, grade if is_stored else min(grade, LESSER)), rank
+    return best
 
 
-def _is_hostile(page: bytes) -> bool:
-    """Whether a page may be nested so deep, or have a tag so long, that parsing it would take minutes."""
-    data = np.frombuffer(page, np.uint8)
-    opens = np.flatnonzero(data[:-1] == ord("<"))
-    if not len(opens):
-        return False
-    after = data[opens + 1]
-    letter = ((after | 0x20) >= ord("a")) & ((after | 0x20) <= ord("z"))
-    depth = np.cumsum(letter.astype(np.int32) - (after == ord("/")))
-    if int((depth - np.minimum.accumulate(np.minimum(depth, 0))).max()) > _MAX_DEPTH:
-        return True
-    # Long gaps between tags are scripts, as a rule; in a long tag of many attributes there is as much white space.
-    gaps = np.diff(np.append(opens, len(page)))
-    for start, length in zip(opens[gaps > _MAX_TAG_BYTES], gaps[gaps > _MAX_TAG_BYTES], strict=True):
-        tag = page[start : start + length].partition(b">")[0]
-        if len(tag) > _MAX_TAG_BYTES and len(tag.split()) > _MAX_DEPTH:
-            return True
-    return False
+def _svg_image(node: LexborNode, attributes: Mapping[str, str | None], _: object) -> str:
+    return (attributes.get("href") or attributes.get("xlink:href") or "").strip()
+
+
+def _svg_title(node: LexborNode) -> str:
+    """What SVG shows as an element's title: its child of that name."""
+    return next((title.text() for title in _children(node, "title")), "")
+
+
+def _children(node: LexborNode, tag: str) -> Iterator[LexborNode]:
+    child = node.first_child
+    while child is not None:
+        if child.tag == tag:
+            yield child
+        child = child.next
+
+
+def _poster(node: LexborNode, attributes: Mapping[str, str | None], _: object) -> str:
+    return (attributes.get("poster") or "").strip()
+
+
+_READ = {"img": _img, "amp-img": _img, "amp-anim": _img, "image": _svg_image, "video": _poster}
+"""Elements that are images, and where their URL stands."""
+_LINKS = frozenset({"a"})

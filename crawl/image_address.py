@@ -44,18 +44,22 @@ _NOT_AN_IMAGE = re.compile(
 _NOT_HTTP = re.compile(r"(?!https?:)[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 _WHITESPACE = " \t\r\n\f\v\x00"
 
-NO_ADDRESS = (
-    # Nothing, a flag, a fragment, or what names nothing that could be fetched.
-    r"(?i)^[ \t\r\n\f]*(?:$|#|(?:about|javascript|blob):"
+_NOTHING = (  # nothing, a flag, a fragment, or what names nothing that could be fetched
+    r"^[ \t\r\n\f]*(?:$|#|(?:about|javascript|blob):"
     r"|(?:null|undefined|none|nan|true|false|auto|lazy|eager)[ \t\r\n\f]*$)"
-    # What a script was still to fill in, as template languages mark it. GUIDs stand in braces, too.
-    r"|\{(?:[^0-9a-f]|[0-9a-f]{1,7}(?:[^0-9a-f]|$)|$)|%7b(?:%7b|[g-z_ ]|[0-9a-f]{1,7}(?:[g-z_.]|%7d))"
+)
+_TEMPLATE = (
+    # What a script was still to fill in, as template languages mark it (GUIDs stand in braces, too), …
+    r"\{(?:[^0-9a-f]|[0-9a-f]{1,7}(?:[^0-9a-f]|$)|$)|%7b(?:%7b|[g-z_ ]|[0-9a-f]{1,7}(?:[g-z_.]|%7d))"
     r"|<|%3c(?:%|\?)|\[\[|%5b%5b|\[object|%5bobject|%(?:[0-9]\$)?s(?:[^a-z]|$)|%d(?:[^0-9a-f]|$)|%\([a-z_]+\)"
-    # What a script filled in without having it.
+    # … or filled in without having it.
     r"|(?:^|/)(?:undefined|null|nan)(?:[/?#]|$)"
 )
+NO_ADDRESS = f"(?i){_NOTHING}|{_TEMPLATE}"
 """What is no address of an image, or not yet one, as a regular expression for RE2 and for Python."""
-_NO_ADDRESS = re.compile(NO_ADDRESS)
+_IS_NOTHING = re.compile(_NOTHING, re.IGNORECASE)
+_HOLDS_TEMPLATE = re.compile(_TEMPLATE, re.IGNORECASE)
+_TEMPLATE_SIGNS = re.compile(r"[{<%\[]")
 
 # File names of the pixels that stand in for an image until a script loads it are made of such words, …
 _STAND_INS = frozenset(
@@ -78,14 +82,15 @@ _DRAWINGS, _PHOTOS = frozenset({"gif", "png", "svg"}), frozenset({"jpg", "jpeg",
 _SMALL = 64  # pixels of width up to which an image is taken for a preview of another
 _QUALITY = r"(?:[1-9]|1[0-9])(?![0-9.])"
 _PREVIEW = re.compile(
-    rf"[?&](?:q|quality)={_QUALITY}|[/,]q_{_QUALITY}(?=[/,])|/w[0-9]+q{_QUALITY}/|e_blur|[?&]blur=[1-9]"
-    r"|[/_.=-](?:lqip|blur|blurred|blurry|low-?res|low-?quality|lq)(?=[/_.&?-]|$)",
+    rf"[?&/,_.=-](?:(?<=[?&])(?:(?:q|quality)={_QUALITY}|blur=[1-9])|(?<=[/,])(?:q_{_QUALITY}(?=[/,])|e_blur)"
+    rf"|(?<=/)w[0-9]+q{_QUALITY}/|(?<=[/_.=-])(?:lqip|blur|blurred|blurry|low-?res|low-?quality|lq)(?=[/_.&?-]|$))",
     re.IGNORECASE,
 )
 # How content networks and shops write an image's width into its address.
 _WIDTH = re.compile(
-    r"[_-]([0-9]{1,4})x[0-9]{0,4}(?=[._@?/]|$)|[?&](?:w|width|wid|imwidth)=([0-9]{1,4})(?![0-9])"
-    r"|[/,]w_([0-9]{1,4})(?=[/,])|/w([0-9]{1,4})(?=[/q])|/max/([0-9]{1,4})/|/([0-9]{1,4})x[0-9]{0,4}/|/([0-9]{1,4})px-",
+    r"[?&/,_-](?:(?<=[_-])([0-9]{1,4})x[0-9]{0,4}(?=[._@?/]|$)|(?<=[?&])(?:w|width|wid|imwidth)=([0-9]{1,4})(?![0-9])"
+    r"|(?<=[/,])w_([0-9]{1,4})(?=[/,])"
+    r"|(?<=/)(?:w([0-9]{1,4})(?=[/q])|max/([0-9]{1,4})/|([0-9]{1,4})x[0-9]{0,4}/|([0-9]{1,4})px-))",
     re.IGNORECASE,
 )
 
@@ -163,10 +168,10 @@ def _largest_of(srcset: str) -> tuple[str, int]:
 
 def grade_of(url: str) -> int:
     """Of NONE, STANDS_IN, PLAUSIBLE and IMAGE_FILE, that of an address as written."""
-    if not url or len(url) > MAX_URL_CHARS or _NOT_HTTP.match(url) or _NO_ADDRESS.search(url):
+    if not url or len(url) > MAX_URL_CHARS or _NOT_HTTP.match(url) or _is_no_address(url):
         return NONE
     path = url.partition("?")[0].partition("#")[0]
-    if is_stand_in(url):
+    if _is_named_as_stand_in(url):
         return STANDS_IN
     if _NOT_STORED.search(path) or _PREVIEW.search(url) or 0 < _width_of(url) <= _SMALL:
         return LESSER
@@ -174,13 +179,24 @@ def grade_of(url: str) -> int:
 
 
 def is_stand_in(src: str) -> bool:
-    """Whether an address is no image of the page's own: inlined, empty of meaning, or named as stand-ins are.
+    """Whether an address is no image of the page's own: inlined, empty of meaning, or named as stand-ins are."""
+    return src[:5] in INLINED or _is_no_address(src) or _is_named_as_stand_in(src)
 
-    In the formats of drawings other words may stand before those that name a stand-in (`theme_blank.gif`); a photo is
-    one if it is named by nothing else. So `lazy-dog.jpg` is none.
-    """
-    if src[:5] in INLINED or _NO_ADDRESS.search(src):
+
+def _is_no_address(url: str) -> bool:
+    if _IS_NOTHING.match(url):
         return True
+    if _TEMPLATE_SIGNS.search(url) is None:
+        lower = url.lower()
+        if "undefined" not in lower and "null" not in lower and "nan" not in lower:
+            return False
+    return _HOLDS_TEMPLATE.search(url) is not None
+
+
+def _is_named_as_stand_in(src: str) -> bool:
+    """In the formats of drawings other words may stand before those that name a stand-in (`theme_blank.gif`); a photo
+    is one if it is named by nothing else. So `lazy-dog.jpg` is none.
+    """
     stem, _, ending = src[:MAX_URL_CHARS].partition("?")[0].partition("#")[0].rpartition("/")[2].lower().rpartition(".")
     if ending not in _DRAWINGS and ending not in _PHOTOS:
         return False

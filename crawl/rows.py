@@ -35,6 +35,8 @@ class Counts:
 
     not_sampled: int = 0
     pages: int = 0
+    simplified_pages: int = 0
+    simplified_page: str | None = None  # the first of them
     images_seen: int = 0
     candidates: int = 0
     no_text: int = 0
@@ -104,6 +106,9 @@ class Rows:
         pages = self._pages
         number = len(pages.uris)
         self._counts.pages += 1
+        if page.is_simplified:
+            self._counts.simplified_pages += 1
+            self._counts.simplified_page = self._counts.simplified_page or as_written(uri)
         pages.uris.append(uri)
         pages.bases.append(page.base)
         pages.statuses.append(status)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 import stringzilla
 
-from crawl.html import Page, asks_noai, open_graph, reserves_tdm
+from crawl.html import Page, asks_noai, bounded, open_graph, reserves_tdm
 from crawl.image_address import image_url, names_image
 from crawl.srcset import image_sources
 from crawl.urls import INLINED
@@ -203,7 +203,9 @@ def _page(response: _Response, head: _Head, links: list[Link], text_sources: Seq
     if links:
         _list_images(page, [link for link in links if link.path == _IMAGE], text_sources)
     if "og" in text_sources:
-        page.add(text_sources.index("og"), open_graph(metas))
+        named = open_graph(metas)
+        page.add(text_sources.index("og"), bounded(named))
+        page.is_simplified = len(bounded(named)) < len(named)
     if "link" in text_sources:
         page.add(text_sources.index("link"), _linked(links))
     return page

@@ -81,7 +81,9 @@ SOURCES = pa.schema(
         ("records", pa.int64()),
         ("not_sampled", pa.int64()),  # pages, or rows of a table, that extract.sample left out
         ("pages", pa.int64()),
-        ("images_seen", pa.int64()),  # <img> elements (WARC), IMG links (WAT) or rows (table)
+        ("simplified_pages", pa.int64()),  # read without most of their tags, or captions, which would take too long
+        ("simplified_page", pa.string()),  # the first of them; null if there is none
+        ("images_seen", pa.int64()),  # images in pages (WARC), IMG links (WAT) or rows (table)
         ("candidates", pa.int64()),
         ("no_text", pa.int64()),  # images without any usable text
         ("no_url", pa.int64()),  # images without a usable address

@@ -50,7 +50,7 @@ def _cut(piece: Piece, size: int) -> list[Piece]:
     return [Piece(piece.archive, piece.location, a, b) for a, b in pairwise(edges)]
 
 
-@phase("extract.candidates", version=6)
+@phase("extract.candidates", version=7)
 def candidates(context: Context) -> Result:
     """Read the partition's pieces; everything that is lost is in `sources`."""
     config = settings(ExtractConfig, context.options["extract"])
@@ -74,6 +74,7 @@ def _quarantined(context: Context) -> pa.Table:
             "type": "unknown",
             "start": fine[unit].start,
             "end": fine[unit].end,
+            "simplified_page": None,
             "lost_bytes": max(0, fine[unit].end - fine[unit].start),
             "error": "a record in these bytes crashed or exhausted its worker, repeatedly; they are quarantined",
         }

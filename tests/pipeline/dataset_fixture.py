@@ -52,6 +52,7 @@ class HandMade:
         """
         rows = [_candidate(number, item) for number, item in enumerate(candidates)]
         source = {**dict.fromkeys(SOURCES.names, 0), "archive": ARCHIVE, "type": "warc", "candidates": len(rows)}
+        source["simplified_page"] = None
         self.commit(
             "extract.candidates",
             {
