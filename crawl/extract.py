@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
@@ -24,8 +25,10 @@ from crawl.rows import UNIDENTIFIED, Counts, Rows, identified
 from crawl.sources import kind_of
 from crawl.tables.columns import Batch, Columns, Losses, names_both
 from crawl.tables.read import Form, read_rows
+from crawl.units import Units
 from crawl.urls import INLINED, url_in_header
 from crawl.wat import WatPage, parse_head, parse_wat
+from dataset import heartbeat
 from dataset.ids import hash64
 from dataset.schema import ARCHIVE_IMAGES, ARCHIVE_LEADS, CANDIDATES, SOURCES
 from dataset.secrets import without
@@ -118,26 +121,41 @@ def extract(pieces: Sequence[Piece], config: ExtractConfig) -> Extraction:
     return Extraction(concat(tables, CANDIDATES), beside.archive_images, beside.archive_leads, beside.sources)
 
 
-def read_candidates(pieces: Sequence[Piece], config: ExtractConfig, beside: Beside) -> Iterator[pa.Table]:
+def read_candidates(
+    pieces: Sequence[Piece], config: ExtractConfig, beside: Beside, units: Sequence[Units] = ()
+) -> Iterator[pa.Table]:
     """Read pieces of archives in the order given, in bounded memory: CANDIDATES, some 30,000 rows a table.
 
     Args:
         pieces: what to read.
         config: which texts to take.
         beside: is filled in on the way.
+        units: of each piece, if a watchdog is to know them.
 
     Raises:
         OSError: the storage failed while reading, which another attempt may not meet. What an archive holds, or that
             it does not exist, is no error: the piece's row in `sources` says what is wrong.
     """
-    for piece in pieces:
+    _warm_up(config.text_sources, config.mask_personal_data)
+    for number, piece in enumerate(pieces):
         form = _form(piece)
-        reader = _TableReader(piece, config, form) if form else _PieceReader(piece, config)
+        own = units[number] if units else Units()
+        heartbeat.place(f"{piece.archive}, {'row' if form else 'the record at byte'} ")
+        reader = _TableReader(piece, config, own, form) if form else _PieceReader(piece, config, own)
         for rows in reader.candidates():
             yield identified(rows, config.mask_personal_data)
         beside.archive_images = pa.concat_tables([beside.archive_images, reader.held.images()])
         beside.archive_leads = pa.concat_tables([beside.archive_leads, reader.held.leads()])
         beside.sources = pa.concat_tables([beside.sources, pa.Table.from_pylist([reader.source()], schema=SOURCES)])
+
+
+@cache
+def _warm_up(sources: tuple[str, ...], kinds: tuple[str, ...]) -> None:
+    """Load and compile what the first page takes, which is not that page's expense."""
+    rows = Rows("", sources, every_text=False, counts=Counts())
+    page = parse_page(b'<html lang="en"><img src="/a.jpg" alt="a kettle">', sources)
+    rows.add(page, "http://a.example/", size=0, status=200, date=None, offset=0)
+    identified(rows.flush(), kinds)
 
 
 def _form(piece: Piece) -> Form | None:
@@ -150,8 +168,10 @@ def _form(piece: Piece) -> Form | None:
 
 
 class _PieceReader:
-    def __init__(self, piece: Piece, config: ExtractConfig):
+    def __init__(self, piece: Piece, config: ExtractConfig, units: Units):
         self._piece = piece
+        self._units = units
+        self._first, self._last = piece.start, piece.start  # records whose rows wait
         self._sources = config.text_sources
         self._sample = config.sample
         self._reading = Reading()
@@ -163,9 +183,15 @@ class _PieceReader:
 
     def candidates(self) -> Iterator[pa.Table]:
         """Read the piece to its end."""
+        units = self._units
+        units.begin(self._piece.start)
         for record in read_records(self._piece, self._reading):
-            if len(self._rows) >= _FLUSH_IMAGES or self._rows.bytes >= _FLUSH_BYTES:
+            if len(self._rows) >= _FLUSH_IMAGES or self._rows.bytes >= _FLUSH_BYTES or units.is_probe:
                 yield self._flush()
+                self._first = record.offset
+            self._last = record.offset
+            if not units.begin(record.offset):
+                continue
             if record.type == "metadata":
                 self._metadata(record)
             elif record.type == "revisit":
@@ -175,6 +201,8 @@ class _PieceReader:
         yield self._flush()
 
     def _flush(self) -> pa.Table:
+        if not self._units.is_probe:
+            self._units.among(self._first, self._last)
         if self._wat_images is not None:
             self._rows.add_columns(self._wat_images.images())
             self._wat_images = None
@@ -206,9 +234,11 @@ class _PieceReader:
             images.belong(number)
 
     def _waiting(self) -> WatImages:
-        from crawl.wat_images import WatImages  # numba is slow to import, and nothing but a WAT needs it
-
         if self._wat_images is None:
+            heartbeat.rest()  # numba is slow to import and to compile, which is no record's expense
+            from crawl.wat_images import WatImages  # nothing but a WAT needs it
+
+            self._units.begin(self._last)
             self._wat_images = WatImages()
         return self._wat_images
 
@@ -265,8 +295,9 @@ class _PieceReader:
 class _TableReader:
     """Rows of a table of (URL, text): each is an image with its texts, of no known page. Interface of _PieceReader."""
 
-    def __init__(self, piece: Piece, config: ExtractConfig, form: Form):
+    def __init__(self, piece: Piece, config: ExtractConfig, units: Units, form: Form):
         self._piece = piece
+        self._units = units
         self._form = form
         self._columns = Columns(config.url_columns, config.text_columns, config.columns, config.quoted_tsv)
         self._sample = config.sample
@@ -279,11 +310,32 @@ class _TableReader:
         """Read the piece's rows to their end."""
         piece, reading, losses = self._piece, self._reading, Losses()
         for batch in read_rows(piece.location, self._form, piece.start, piece.end, self._columns, losses):
-            yield self._rows(batch)
+            for first, last in self._apart(batch):
+                if not self._units.is_probe:
+                    self._units.among(batch.first + first, batch.first + max(first, last - 1))
+                yield self._rows(batch.rows(first, last))
         reading.damaged_records = losses.rows.total()
         reading.lost_bytes = losses.bytes
         if (sentence := losses.sentence()) is not None:
             reading.error = f"{piece.archive} {mask_text(sentence)[0]}"  # which may quote a row that is no header
+
+    def _apart(self, batch: Batch) -> Iterator[tuple[int, int]]:
+        """The rows of a batch as ranges between those that are left out; of a probe one by one."""
+        if not self._units.is_probe and not self._units.without:
+            yield 0, len(batch.urls)
+            return
+        first = 0
+        for number in range(len(batch.urls)):
+            if not self._units.begin(batch.first + number):
+                self._reading.records += 1
+                if number > first:
+                    yield first, number
+                first = number + 1
+            elif self._units.is_probe:
+                yield number, number + 1
+                first = number + 1
+        if len(batch.urls) > first:
+            yield first, len(batch.urls)
 
     def _rows(self, batch: Batch) -> pa.Table:
         counts = self._counts

@@ -15,6 +15,7 @@ from crawl.answers import Refused, Response
 from crawl.fetch_config import FetchConfig
 from crawl.http import Check, Client, Conditions
 from crawl.observations import Ingested, Observation, Refusal, now, observe, unchanged
+from crawl.units import watched
 from crawl.visit import visit
 
 _ACCEPT = "image/webp,image/png,image/jpeg,image/gif,image/*;q=0.8,*/*;q=0.5"
@@ -77,7 +78,7 @@ async def _fetch(
         etag = _validator(answer, "ETag")
         if answer.status == 304:
             return unchanged(earlier[url], fetched_at=now(), final_url=answer.url, attempts=attempts, etag=etag)
-        result = await loop.run_in_executor(threads, ingest, answer.body)
+        result = await loop.run_in_executor(threads, watched, ingest, url, answer.body)
         return observe(
             url,
             result,

@@ -23,6 +23,7 @@ from crawl.fetch_config import FetchConfig
 from crawl.http import opted_out as on_list
 from crawl.observations import Ingested, Observation, Refusal, now, observe
 from crawl.robots import REFUSALS, product_token
+from crawl.units import watched
 from dataset.hosts import canonical_host
 
 _PIECE_BYTES = 64 * 1024
@@ -60,7 +61,7 @@ def fetch(
     try:
         with ThreadPool(config.concurrency) as pool:
             for number, stream, error in pool.imap_unordered(
-                lambda row: _with(download(row), ingest), enumerate(distinct)
+                lambda row: _with(download(row), partial(watched, ingest, row[1])), enumerate(distinct)
             ):
                 url, size = distinct[number], None
                 status = int(found[1]) if (found := _STATUS.match(error or "")) else None

@@ -63,6 +63,8 @@ REASONS: dict[str, tuple[str, str]] = {
     # decontaminate
     "in_evaluation_set": ("decontaminate", "looks like an image of an evaluation set"),
     # any stage
+    "processing_time_exceeded": ("any", "this row took more CPU time than run.record_cpu_s allows"),
+    "processing_memory_exceeded": ("any", "this row took more memory than run.record_memory_bytes allows"),
     "quarantined": ("any", "measuring this row crashed or exhausted a worker, repeatedly"),
 }
 """reason -> (stage, sentence)."""

@@ -17,7 +17,8 @@ from demo.world import COLOUR_WORDS, HELD_OUT, PLURALS, SHAPE_WORDS
 
 UNPROVOKED = frozenset(
     {
-        *("quarantined", "not_in_archive", "page_error", "text_profane"),
+        *("quarantined", "processing_time_exceeded", "processing_memory_exceeded"),
+        *("not_in_archive", "page_error", "text_profane"),
         # These take a model, or pictures that a demo does not draw.
         *("nsfw_image", "clip_score_low", "image_has_face", "unlike_target_images", "semantic_duplicate"),
     }

@@ -12,8 +12,11 @@ from dataset.schema import STAGES
 from dataset.storage import Storage
 from pipeline import custom, embedding, jobs, models, programs, sources
 from pipeline.config import Config, check_inputs, effective
-from pipeline.executor import Executor, InlineExecutor, RayExecutor
+from pipeline.engine.failures import Limits
+from pipeline.engine.local import LocalExecutor
+from pipeline.executor import Executor, RayExecutor, in_job
 from pipeline.existing import existing
+from pipeline.plan import checksums
 from pipeline.progress import Reporter, working_dir
 from pipeline.run import Run
 from pipeline.stages import (
@@ -75,9 +78,10 @@ def build(config: Config, *, to: str = STAGES[-1], executor: Executor | None = N
         text_of_config = effective(config).encode()
         if not storage.exists("config.yaml") or storage.read("config.yaml") != text_of_config:
             storage.write("config.yaml", text_of_config)
-        executor = executor or make_executor(config)
+        found = checksums(sources.expand(config, storage), storage)
+        executor = executor or make_executor(config, sum(source.size for source in found))
         try:
-            run = Run(config, storage, executor, reporter, lease.check)
+            run = Run(config, storage, executor, reporter, lease.check, found)
             for name, stage in PATH.items():
                 stage(run)
                 if name == to:
@@ -99,12 +103,14 @@ def build(config: Config, *, to: str = STAGES[-1], executor: Executor | None = N
     return run
 
 
-def make_executor(config: Config) -> Executor:
-    """Ray on this machine, Ray on a cluster, or this process (`run.workers: 0`)."""
-    if config.run.workers == 0:
-        return InlineExecutor()
+def make_executor(config: Config, source_bytes: int) -> Executor:
+    """Where a run's tasks are done: in child processes if it is small or `run.workers` is 0, else on Ray."""
     run = config.run
-    return RayExecutor(run.workers, run.address, working_dir=working_dir(), gpus=run.gpus_per_model_task)
+    limits = Limits(run.record_cpu_s, run.record_memory_bytes)
+    needs_ray = run.address or in_job() or run.gpus_per_model_task or config.fetch.distributor == "ray"
+    if run.workers == 0 or (run.workers is None and not needs_ray and source_bytes <= run.small_bytes):
+        return LocalExecutor(1 if run.workers == 0 else None, limits)
+    return RayExecutor(run.workers, run.address, working_dir=working_dir(), gpus=run.gpus_per_model_task, limits=limits)
 
 
 def retrying(config: Config, retry: Literal["none", "transient"]) -> Config:

@@ -119,7 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--retry", choices=["none", "transient"], help="fetch again what failed in a way that may pass")
     made.add_argument("--sample", metavar="SHARE", help="a cheap trial on a share of the pages, e.g. 0.1%% or 0.001")
-    made.add_argument("--workers", type=int, help="CPUs to use; 0 runs in this process")
+    made.add_argument("--workers", type=int, help="CPUs to use, with Ray; 0 does one task after the other, without it")
     made.add_argument("--address", help="a Ray cluster's address; by default Ray runs on this machine")
 
     made = command("new", _new, "write a config to start from: every key, its default and what it means")

@@ -99,12 +99,20 @@ class RunConfig:
     __pydantic_config__: ClassVar = STRICT
 
     workers: int | None = None
-    """CPUs to use; all by default. 0 runs in this process, without Ray."""
+    """CPUs to use. By default all, and a run whose sources have at most `small_bytes` starts no Ray: child processes do
+    its tasks. 0 does one task at a time in one child process; a number above has Ray on this machine."""
     address: str | None = None
     """A Ray cluster's address (`auto`, host:port); none runs on this machine."""
     gpus_per_model_task: float = 0.0
     """What a task whose model can use a GPU takes of one: 0.25 lets four share it. 0 schedules none: such a task still
     uses a GPU that it finds, the first of its node."""
+    small_bytes: int = 256 * 2**20
+    """Up to how many bytes of sources a run is small: see `workers`."""
+    record_cpu_s: float = 10.0
+    """CPU time that one record (a page, a row, an image) may take. One that takes more is dropped with the reason
+    `processing_time_exceeded`, and its worker begins again without it."""
+    record_memory_bytes: int = 1_250_000_000
+    """Memory that one record may take, beyond what its worker has; else `processing_memory_exceeded`."""
     max_quarantined: int = 10
     """How many inputs (rows, files, URLs) may crash their worker before the run fails."""
     patience_s: float = PATIENCE_S
@@ -277,7 +285,7 @@ def check_inputs(config: Config) -> None:
 def effective(config: Config) -> str:
     """The whole config as YAML, defaults included, without what changes nothing but the time."""
     values = asdict(config)
-    for key in ("workers", "address", "gpus_per_model_task", "patience_s"):
+    for key in ("workers", "address", "gpus_per_model_task", "patience_s", "small_bytes"):
         values["run"].pop(key)
     values.pop("out")
     return yaml.safe_dump(public_values(plain(values)), sort_keys=False, allow_unicode=True)

@@ -5,19 +5,20 @@ What is done about tasks that fail: see `pipeline.engine.containment`.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import os
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from dataset.commits import Commit
 from dataset.storage import is_local
 from pipeline.config import ConfigError
-from pipeline.engine.failures import Failure
+from pipeline.engine.failures import Failure, Limits, Working
 from pipeline.phase import PHASES, Task, execute
 
 log = logging.getLogger("wit")
@@ -25,13 +26,24 @@ log = logging.getLogger("wit")
 RAY_RETRIES = 3  # for a lost node or a worker killed by the system; our own bisecting begins after these
 IN_FLIGHT_PER_CPU = 2  # enough to keep a worker busy while the driver looks elsewhere
 _COUNT_SECONDS = 5.0  # how often the cluster is looked at for nodes that have come or gone
+_LOOK_SECONDS = 2.0  # how often the tasks at work are asked what they are at
 _ASK_SECONDS = 60.0  # how long a node may take to start a worker and look for a folder
+
+
+SHOW_S = 0.5
+"""Between two looks at what the tasks are at."""
+Show = Callable[[Sequence[Working]], None]
+"""Is told, now and then, what the tasks at work are at."""
+
+
+def nobody(working: Sequence[Working]) -> None:
+    """Shows nothing."""
 
 
 class Executor(Protocol):
     """Where tasks run."""
 
-    def run(self, url: str, tasks: Sequence[Task]) -> Iterator[tuple[Task, Commit | Failure]]:
+    def run(self, url: str, tasks: Sequence[Task], show: Show = nobody) -> Iterator[tuple[Task, Commit | Failure]]:
         """Do the tasks, in any order; a failure is an answer."""
         ...
 
@@ -41,9 +53,12 @@ class Executor(Protocol):
 
 
 class InlineExecutor:
-    """In this process, one after the other: for debugging, and for tests of a stage."""
+    """In this process itself, one after the other, for a debugger and for tests of a stage.
 
-    def run(self, url: str, tasks: Sequence[Task]) -> Iterator[tuple[Task, Commit | Failure]]:
+    Nobody watches there, so the budgets of a record do not hold.
+    """
+
+    def run(self, url: str, tasks: Sequence[Task], show: Show = nobody) -> Iterator[tuple[Task, Commit | Failure]]:
         """See `Executor`."""
         for task in tasks:
             try:
@@ -55,6 +70,11 @@ class InlineExecutor:
         """Nothing to let go of."""
 
 
+def in_job() -> bool:
+    """Whether this process is a Ray job's, with what `wit submit` sent."""
+    return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ  # set by Ray's job manager
+
+
 class RayExecutor:
     """Plain Ray tasks on a local or a remote cluster.
 
@@ -63,27 +83,37 @@ class RayExecutor:
 
     Args:
         gpus: what a task with a model takes of a GPU.
+        limits: what one record may cost.
 
     Raises:
         ConfigError: no cluster answers at the address.
     """
 
-    def __init__(self, workers: int | None, address: str | None, *, working_dir: Path | None = None, gpus: float = 0.0):
+    def __init__(
+        self,
+        workers: int | None,
+        address: str | None,
+        *,
+        working_dir: Path | None = None,
+        gpus: float = 0.0,
+        limits: Limits | None = None,
+    ):
         # Ray retries for ever what the system kills for its memory; such a task is to be bisected instead.
         os.environ.setdefault("RAY_task_oom_retries", str(RAY_RETRIES))
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         import ray
 
+        from pipeline.engine.ray_worker import Board, supervised
+
         self._ray = ray
-        in_job = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ  # set by Ray's job manager, with what `wit submit` sent
-        remote = bool(address) or in_job or ray.is_initialized()
+        remote = bool(address) or in_job() or ray.is_initialized()
         self._own = not ray.is_initialized()
         self._options: dict[str, Any] | None = None  # to start or join Ray with, until that is done
         if self._own:
             self._options = {"logging_level": logging.ERROR, "log_to_driver": False}
             if remote:
                 self._options["address"] = address or "auto"
-                if working_dir is not None and not in_job:
+                if working_dir is not None and not in_job():
                     self._options["runtime_env"] = {"working_dir": str(working_dir), "excludes": EXCLUDES}
                 self._start()
             else:
@@ -92,10 +122,13 @@ class RayExecutor:
         self._limit = workers if remote else None  # a Ray of our own has no more CPUs than that
         self._seen: set[str] = set()  # nodes known to see the dataset
         # Retried by Ray when a worker or node dies; an exception of our own code is an answer, not a reason to retry.
-        self._remote = ray.remote(max_retries=RAY_RETRIES)(_execute)
+        self._remote = ray.remote(max_retries=RAY_RETRIES)(supervised)
         # A process that has used one GPU cannot be moved to another, so each such task has its own.
-        self._on_gpu = ray.remote(max_retries=RAY_RETRIES, max_calls=1)(_execute)
+        self._on_gpu = ray.remote(max_retries=RAY_RETRIES, max_calls=1)(supervised)
         self._gpus = gpus
+        self._limits = limits or Limits()
+        self._on_board = ray.remote(num_cpus=0)(Board)
+        self._board: Any = None
 
     def _start(self) -> None:
         """Start or join Ray, once."""
@@ -110,13 +143,15 @@ class RayExecutor:
                 "or leave out --address to run on this machine"
             ) from error
 
-    def run(self, url: str, tasks: Sequence[Task]) -> Iterator[tuple[Task, Commit | Failure]]:
+    def run(self, url: str, tasks: Sequence[Task], show: Show = nobody) -> Iterator[tuple[Task, Commit | Failure]]:
         """See `Executor`."""
         self._start()
         self._check_gpus(tasks)
+        if self._board is None:
+            self._board = self._on_board.remote()
         waiting = deque(tasks)
         running: dict[Any, Task] = {}
-        bound, counted = 0, -math.inf
+        bound, counted, shown = 0, -math.inf, time.monotonic()
         while waiting or running:
             if time.monotonic() - counted > _COUNT_SECONDS:  # nodes come and go
                 bound, counted = self._bound(), time.monotonic()
@@ -127,8 +162,13 @@ class RayExecutor:
                 remote = self._remote.options(num_cpus=declared.cpus, name=task.phase)
                 if declared.gpu and self._gpus:
                     remote = self._on_gpu.options(num_cpus=declared.cpus, num_gpus=self._gpus, name=task.phase)
-                running[remote.remote(str(Path.cwd()), url, declared.module, task)] = task
-            self._ray.wait(list(running), num_returns=1, timeout=_COUNT_SECONDS)
+                told = (str(Path.cwd()), url, declared.module, task, self._limits, self._board)
+                running[remote.remote(*told)] = task
+            self._ray.wait(list(running), num_returns=1, timeout=_LOOK_SECONDS)
+            if time.monotonic() - shown > _LOOK_SECONDS:
+                shown = time.monotonic()
+                with contextlib.suppress(self._ray.exceptions.RayError):  # lost with its node: work goes on unseen
+                    show(self._ray.get(self._board.working.remote(), timeout=_LOOK_SECONDS))
             done, _ = self._ray.wait(list(running), num_returns=len(running), timeout=0)
             for reference in done:
                 task = running.pop(reference)
@@ -181,13 +221,6 @@ class RayExecutor:
         """Stop the local Ray that this executor started."""
         if self._own and self._options is None:
             self._ray.shutdown()
-
-
-def _execute(folder: str, url: str, module: str, task: Task) -> Commit:
-    """`execute`, in the driver's working directory where the node has it: relative paths of a config mean the same."""
-    if Path(folder).is_dir():
-        os.chdir(folder)
-    return execute(url, module, task)
 
 
 EXCLUDES = [".venv", "out", ".git", "build", "*.tar", "*.warc*", ".mypy_cache", ".ruff_cache", ".pytest_cache"]

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from dataset import heartbeat
 from dataset.storage import Storage
 
 FOLDER = "log/fetch"
@@ -43,6 +44,7 @@ class Tally:
     def add(self, outcome: str) -> None:
         """One more URL has come to this."""
         self._outcomes[outcome] += 1
+        heartbeat.progress(self._outcomes.total(), int(self._facts["urls"]))
         if time.monotonic() >= self._next:
             self.write()
 

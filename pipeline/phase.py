@@ -8,6 +8,7 @@ record; it runs in a Ray worker, or in the driver itself.
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -20,6 +21,10 @@ from dataset.storage import Storage
 from dataset.tables import GrowingParquet, read_parquet, to_parquet
 from pipeline.engine.failures import Lost
 from pipeline.exchange import Buckets, read_bucket
+
+LEFT_OUT = pa.schema([("row", pa.uint32()), ("url", pa.string()), ("reason", pa.string()), ("evidence", pa.string())])
+"""What a measuring phase left out, by the pair's row, or by its image's URL."""
+LEFT_OUT_ROLE = "left_out"
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,9 @@ class Task:
     partition: int
     inputs: Mapping[str, tuple[Input, ...]]  # role -> files, in a fixed order
     options: Mapping[str, Any]  # the config keys that the phase reads, as JSON values
-    units: int = 0  # what poison can be isolated in: rows, pieces, URLs; 0 if it cannot
+    # What can be left out one by one: rows, records, URLs; none if nothing can. Where a unit fails that is left out
+    # already, it is the next number's turn: a record's numbers stand for it, then for what its reader meets behind it.
+    units: int = 0
     hints: Mapping[str, Any] = field(default_factory=dict)  # what does not change the result (where a file lies)
     only: tuple[int, int] | None = None  # a probe of some units, whose result is thrown away
     without: Mapping[int, Lost] = field(default_factory=dict)  # units that are left out, and why
@@ -89,6 +96,13 @@ class Context:
         self.storage = storage
         self.task = task
         self.options = task.options
+        self.left_out: list[dict[str, Any]] = []  # rows of LEFT_OUT
+
+    def leave_out(self, lost: Lost, *, row: int | None = None, url: str | None = None) -> None:
+        """Have the deciding phase drop a pair, or all pairs of an image's URL, for what became of a unit."""
+        evidence = {"stage": self.task.phase.partition(".")[0], **lost.evidence}
+        reason = json.dumps(evidence, ensure_ascii=False)
+        self.left_out.append({"row": row, "url": url, "reason": lost.reason, "evidence": reason})
 
     def table(self, role: str, columns: Sequence[str] | None = None) -> pa.Table:
         """The only file of a role, whole or some columns."""
@@ -171,8 +185,10 @@ def execute(url: str, module: str, task: Task) -> Commit:
     context = Context(storage, task)
     result = PHASES[task.phase].function(context)
     plain = replace(task, only=None, without={})
-    if task.only is not None:
+    if context.is_probe:
         return Commit(task.phase, task.partition, plain.fingerprint, {}, {}, {})
+    if context.left_out:
+        result.table(LEFT_OUT_ROLE, pa.Table.from_pylist(context.left_out, schema=LEFT_OUT), LEFT_OUT)
     files: dict[str, FileRef] = dict(result.refs)
     for role, (table, schema) in result.tables.items():
         data = to_parquet(table, schema)

@@ -21,7 +21,8 @@ from filters.queries import QUERY_LIST, Counted, QueriesConfig, build
 from pipeline.config import plain, with_overrides
 from pipeline.config_errors import ConfigError, sentence
 from pipeline.config_files import read_yaml
-from pipeline.executor import InlineExecutor, RayExecutor
+from pipeline.engine.local import LocalExecutor
+from pipeline.executor import Executor, RayExecutor
 from pipeline.plan import file_checksum
 from pipeline.progress import working_dir
 from pipeline.sources import files
@@ -79,7 +80,9 @@ def build_list(
 def _counted(config: QueriesConfig, work: Storage, workers: int | None, address: str | None) -> Counted:
     if not config.dumps and not config.pageviews:
         return Counted()
-    executor = InlineExecutor() if workers == 0 else RayExecutor(workers, address, working_dir=working_dir())
+    executor: Executor = LocalExecutor(1)
+    if workers != 0:
+        executor = RayExecutor(workers, address, working_dir=working_dir())
     try:
         return Counting(config, work, executor).counted()
     finally:

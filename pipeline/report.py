@@ -54,12 +54,12 @@ _KEPT = """
 SELECT pair_id, text, url, page_url, shard, key, "offset", size, width, height, split
 FROM pairs ORDER BY md5(pair_id), pair_id LIMIT $most
 """
-# A quarantined image has crashed a worker, and is not decoded here.
+# An image that has crashed a worker, or exceeded its budget, is not decoded here.
 _DROPPED_IMAGES = """
 SELECT d.stage, d.reason, d.text, d.url, d.evidence, i.blob, i.blob_offset, i.blob_length
 FROM dropped d JOIN images i ON i.url = d.url
 WHERE d.stage IN ('image', 'neardup', 'decontaminate', 'balance') AND i.outcome = 'ok' AND i.blob IS NOT NULL
-      AND d.reason <> 'quarantined'
+      AND d.reason NOT IN ('quarantined', 'processing_time_exceeded', 'processing_memory_exceeded')
 QUALIFY row_number() OVER (PARTITION BY d.stage, d.reason ORDER BY md5(d.pair_id), d.pair_id) <= $most
 ORDER BY list_position(['image', 'neardup', 'decontaminate', 'balance'], d.stage), d.reason, md5(d.pair_id), d.pair_id
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import duckdb
@@ -11,10 +11,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dataset import sql
+from dataset import heartbeat, sql
 from dataset.reasons import REASONS
 from dataset.schema import VERDICTS
-from pipeline.phase import Context, Result
+from pipeline.engine.failures import CRASHED
+from pipeline.phase import LEFT_OUT, LEFT_OUT_ROLE, Context, Result
 
 
 class ConservationError(RuntimeError):
@@ -37,10 +38,57 @@ def alive_rows(context: Context, columns: Sequence[str] | None = None) -> pa.Tab
 
 
 def take_units(context: Context, rows: pa.Table) -> pa.Table:
-    """The rows that a measure works on: without those in quarantine (units are positions among the alive rows)."""
-    if context.task.only is None and not context.task.without:
+    """The rows that a measure works on: all but those that are left out, or those of a probe.
+
+    Args:
+        rows: of pairs, or of images (then with `blob`); their positions are the task's units.
+    """
+    if not context.is_probe and not context.task.without:
         return rows
+    if not context.is_probe:
+        of_images = "blob" in rows.column_names
+        for unit, lost in sorted(context.task.without.items()):
+            row = rows.slice(unit, 1).to_pylist()[0]
+            context.leave_out(lost, **({"url": row["url"]} if of_images else {"row": row["row"]}))
     return rows.take(pa.array(context.units(rows.num_rows), type=pa.int64()))
+
+
+_WARM: set[str] = set()  # phases that this process has done before
+
+
+def sliced(
+    context: Context,
+    rows: pa.Table,
+    size: int,
+    measure: Callable[[pa.Table], pa.Table],
+    *,
+    of: pa.Table | None = None,
+    is_guarded: bool = True,
+) -> pa.Table:
+    """What a measure answers for rows, asked slice by slice, so that it is known where the work is.
+
+    A probe asks row by row, to find the one that fails.
+
+    Args:
+        size: rows of a slice.
+        measure: answers a table of its rows, in their order, whatever they are asked beside.
+        of: the rows whose positions are the task's units, if `rows` are but some of them; both ordered by `row`.
+        is_guarded: whether a slice that takes too long is ended: not where a model's size decides how long it takes.
+    """
+    units = np.arange(rows.num_rows) if of is None else np.searchsorted(of["row"].to_numpy(), rows["row"].to_numpy())
+    size = 1 if context.is_probe else size
+    if context.task.phase not in _WARM:
+        measure(rows.slice(0, 0))  # models are loaded, code is compiled: that is no record's expense
+        _WARM.add(context.task.phase)
+    parts = []
+    for first in range(0, max(1, rows.num_rows), size):
+        part = rows.slice(first, size)
+        if part.num_rows:
+            heartbeat.among(int(units[first]), int(units[first + part.num_rows - 1]) + 1, is_guarded=is_guarded)
+        parts.append(measure(part))
+        heartbeat.progress(first + part.num_rows, rows.num_rows)
+    heartbeat.rest()
+    return pa.concat_tables(parts)
 
 
 def decide(
@@ -53,7 +101,7 @@ def decide(
 ) -> pa.Table:
     """Run `sql/decisions/DECISION.sql`, then the config's own filters, over the alive rows.
 
-    A row without measures crashed its worker: `quarantined`. The first verdict on a row counts.
+    A row without measures was left out: see `lost`. The first verdict on a row counts.
     Returns VERDICTS, ordered by row.
 
     Raises:
@@ -75,18 +123,24 @@ def decide(
             raise ValueError(f"filters.{filter_['name']}.drop_when: {str(error).partition(chr(10))[0]}") from None
     measures = tables.get("measures")
     if measures is not None:
-        parts.append(quarantined(rows.column("row"), measures.column("row"), context.task.phase))
+        parts.append(lost(context, rows, measures.column("row")))
     return first_verdicts(parts)
 
 
-def quarantined(rows: pa.ChunkedArray, measured: pa.ChunkedArray, phase: str) -> pa.Table:
-    """Verdicts for the rows that could not be measured."""
-    missing = rows.filter(pc.invert(pc.is_in(rows, value_set=measured.combine_chunks())))
-    evidence = json.dumps({"stage": phase.split(".")[0]})
-    return pa.table(
-        {"row": missing, "reason": ["quarantined"] * len(missing), "evidence": [evidence] * len(missing)},
-        schema=VERDICTS,
-    )
+def lost(context: Context, rows: pa.Table, measured: pa.ChunkedArray) -> pa.Table:
+    """Verdicts for the alive rows that could not be measured: VERDICTS, by what their measure left out."""
+    missing = rows.filter(pc.invert(pc.is_in(rows.column("row"), value_set=measured.combine_chunks())))
+    if not missing.num_rows:
+        return VERDICTS.empty_table()
+    left_out = pa.concat_tables([LEFT_OUT.empty_table(), *context.table_list(LEFT_OUT_ROLE)]).to_pylist()
+    by_row = {item["row"]: item for item in left_out if item["row"] is not None}
+    by_url = {item["url"]: item for item in left_out if item["url"] is not None}
+    unknown = {"reason": CRASHED, "evidence": json.dumps({"stage": context.task.phase.partition(".")[0]})}
+    verdicts = []
+    for row in missing.select([name for name in ("row", "url") if name in missing.column_names]).to_pylist():
+        found = by_row.get(row["row"]) or by_url.get(row.get("url")) or unknown
+        verdicts.append({"row": row["row"], "reason": found["reason"], "evidence": found["evidence"]})
+    return pa.Table.from_pylist(verdicts, schema=VERDICTS)
 
 
 def first_verdicts(parts: Sequence[pa.Table]) -> pa.Table:

@@ -13,11 +13,14 @@ from dataset.schema import STAGES
 from dataset.storage import Storage
 from pipeline.config import Config
 from pipeline.engine.containment import contained
+from pipeline.engine.failures import CRASHED, Limits
+from pipeline.engine.quarantine import Quarantine, lost_by
 from pipeline.executor import Executor
-from pipeline.phase import Input, Phase, Task
+from pipeline.phase import LEFT_OUT_ROLE, Input, Phase, Task
 from pipeline.progress import Reporter
 from pipeline.remembered import reminded
 from pipeline.rows import ConservationError
+from pipeline.sources import Source
 
 log = logging.getLogger("wit")
 T = TypeVar("T")
@@ -52,18 +55,22 @@ class Run:
         executor: Executor,
         reporter: Reporter,
         check: Callable[[], None] | None = None,
+        sources: Sequence[Source] = (),
     ):
         self.config = config
         self.storage = storage
         self.executor = executor
         self.reporter = reporter
         self.check = check or (lambda: None)  # raises when this run no longer holds the dataset
+        self.sources = sources
         self.phases: list[dict[str, Any]] = []
         self.funnel: dict[str, dict[str, int]] = {}
         self.partitions: list[Partition] = []
         self.shared: dict[str, Any] = {}  # what one stage leaves for a later one
         self.did: dict[str, int] = {}  # tasks done by this run, by phase
+        self.limits = Limits(config.run.record_cpu_s, config.run.record_memory_bytes)
         self._quarantined = 0
+        self._left_out: dict[tuple[str, int], list[Input]] = {}  # (stage, partition) -> what its measures left out
         self._before = read_manifest(storage)
 
     def do(self, phase: Phase, tasks: Sequence[Task], *, rows: int = 0) -> list[Commit]:
@@ -78,12 +85,16 @@ class Run:
         known = self._patiently(ledger.load)
         commits: dict[int, Commit] = {}
         todo: list[Task] = []
+        quarantine = Quarantine(self.storage, phase.name, self.limits)
         for task in tasks:
             found = known.get((task.partition, task.fingerprint))
-            if found is None:
+            if found is None or quarantine.is_outgrown(found):
                 todo.append(task)
             else:
                 commits[task.partition] = found
+        if todo:
+            without = self._patiently(quarantine.known)
+            todo = [replace(task, without=without.get((task.partition, task.fingerprint), {})) for task in todo]
         if todo and phase.remembers:
             todo = reminded(todo, len(tasks), known.values())
         if todo:
@@ -96,16 +107,28 @@ class Run:
                 progress.advance()
 
             done = contained(
-                self.executor, self.storage.url, todo, budget, advance, patience_s=self.config.run.patience_s
+                self.executor,
+                self.storage.url,
+                todo,
+                budget,
+                advance,
+                quarantine.add,
+                progress.show,
+                self.config.run.patience_s,
             )
             commits.update(done)
             self.did[phase.name] = len(todo)
         ordered = [commits[task.partition] for task in tasks]
-        self._quarantined += sum(len(commit.facts.get("quarantined", ())) for commit in ordered)
+        for commit in ordered:
+            self._quarantined += sum(lost.reason == CRASHED for lost in lost_by(commit))
+            if (left_out := commit.files.get(LEFT_OUT_ROLE)) is not None:
+                at = (phase.name.partition(".")[0], commit.partition)
+                self._left_out.setdefault(at, []).append(Input(left_out))
         self.check()
         checksum = self._patiently(lambda: ledger.close(ordered))
         if todo or ledger.loose or len(known) > len(commits):
             self._patiently(lambda: ledger.collect(ordered))
+            self._patiently(lambda: quarantine.collect(ordered))
         self.phases.append(
             {
                 "phase": phase.name,
@@ -130,7 +153,8 @@ class Run:
             ConservationError: kept + dropped ≠ input somewhere, or a partition's input is not what the stage before
             kept.
         """
-        commits = self.do(phase, tasks, rows=rows)
+        told = [replace(task, inputs=self._with_left_out(stage, task)) for task in tasks]
+        commits = self.do(phase, told, rows=rows)
         after: list[Partition] = []
         for partition, commit in zip(self.partitions, commits, strict=True):
             counts = commit.counts
@@ -144,6 +168,11 @@ class Run:
         self.partitions = after
         self.count(stage, commits)
         return commits
+
+    def _with_left_out(self, stage: str, task: Task) -> Mapping[str, tuple[Input, ...]]:
+        """A deciding task's inputs, with what the stage's measures left out of its partition."""
+        left_out = tuple(self._left_out.get((stage, task.partition), ()))
+        return {**task.inputs, LEFT_OUT_ROLE: left_out} if left_out else task.inputs
 
     def count(self, stage: str, commits: Sequence[Commit]) -> None:
         """Add a stage to the funnel and say how it went."""

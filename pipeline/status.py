@@ -13,12 +13,21 @@ from dataset.lease import LEASE
 from dataset.schema import STAGES
 from dataset.storage import Storage
 from dataset.views import Dataset
+from pipeline.engine.failures import CRASHED, MEMORY, TIME
+from pipeline.engine.quarantine import lost_by
 from pipeline.fetching import describe
+from pipeline.progress import WORK
 
 DONE, LEFT = "done", "left"
 _SLOWEST = 3
 _REASONS = 4
 _FAILED = 20
+_SILENT_S = 60.0  # a run that has not said for so long what it is at is not at work
+_LEFT_OUT = {
+    CRASHED: "they crashed their worker",
+    TIME: "they took more CPU time than run.record_cpu_s",
+    MEMORY: "they took more memory than run.record_memory_bytes",
+}
 
 
 @dataclass(frozen=True)
@@ -42,9 +51,10 @@ class Status:
     stages: tuple[StageStatus, ...]
     lease: str | None  # who holds the dataset, as a sentence
     failed_sources: tuple[tuple[str, str], ...]  # file, why
-    quarantined: int  # inputs that crashed their worker
+    left_out: dict[str, int]  # inputs that crashed their worker or exceeded their budget, by reason
     last_run: tuple[str, ...]  # as lines
     fetching: str | None = None  # how far the fetch stage is while it is at work, as a sentence
+    working: str | None = None  # how far the phase at work is, and which record it waits for
 
     def as_rows(self) -> list[dict[str, Any]]:
         """A row for each stage of the path, in order."""
@@ -62,15 +72,14 @@ class Status:
             reasons = ", ".join(f"{reason} {count:,}" for reason, count in shown)
             more = f" and {len(stage.reasons) - len(shown)} more reasons" if len(stage.reasons) > len(shown) else ""
             lines.append(f"{stage.stage:<14}{counts}  {stage.state}{f': {reasons}{more}' if reasons else ''}")
-        if self.fetching:
-            lines.append(self.fetching)
+        lines += [line for line in (self.fetching, self.working) if line]
         lines.append(self.lease or "no run holds it")
         for file, error in self.failed_sources[:_FAILED]:
             lines.append(f"source failed: {error if error.startswith(file) else f'{file}: {error}'}")
         if len(self.failed_sources) > _FAILED:
             lines.append(f"and {len(self.failed_sources) - _FAILED} more; `wit audit {self.out} sources_failed`")
-        if self.quarantined:
-            lines.append(f"{self.quarantined} inputs are in quarantine: they crashed or exhausted their worker")
+        for reason, count in self.left_out.items():
+            lines.append(f"{count:,} inputs left out as {reason}: {_LEFT_OUT[reason]}")
         if not self.complete:
             lines.append("`wit run` with the same config goes on from here")
         return "\n".join([*lines, *self.last_run])
@@ -97,11 +106,33 @@ def status(out: str) -> Status:
             stages.append(StageStatus(stage, _state(dataset.storage, stage, closed), waiting, None, None, {}))
             waiting = None
     failed = dataset.sql("SELECT file, error FROM sources WHERE error IS NOT NULL ORDER BY file").fetchall()
-    poison = sum(len(commit.facts.get("quarantined", ())) for phase in closed for commit in dataset.commits(phase))
+    left_out = Counter(lost.reason for phase in closed for commit in dataset.commits(phase) for lost in lost_by(commit))
     complete = bool(dataset.manifest["complete"])
     storage = dataset.storage
     fetching = None if "fetch" in funnel else describe(storage, time.time())
-    return Status(out, complete, tuple(stages), _lease(storage), tuple(failed), poison, _last_run(storage), fetching)
+    return Status(
+        out,
+        complete,
+        tuple(stages),
+        _lease(storage),
+        tuple(failed),
+        dict(sorted(left_out.items())),
+        _last_run(storage),
+        fetching,
+        _working(storage),
+    )
+
+
+def _working(storage: Storage) -> str | None:
+    """What the run at work has left in its log, as a line."""
+    try:
+        work = json.loads(storage.read(WORK))
+        if time.time() - work["updated"] > _SILENT_S:
+            return None
+        at = f", {work['at']}" if work["at"] else ""
+        return f"{work['phase']}: {work['done']:g} of {work['partitions']:,} partitions{at}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _reasons(dataset: Dataset, stage: str) -> dict[str, int]:

@@ -62,6 +62,12 @@ class Batch:
         """Rows of one text each."""
         return Batch(first, urls, texts, np.arange(len(texts)))
 
+    def rows(self, first: int, last: int) -> Batch:
+        """Those from one to before another, counted from the first."""
+        begin, end = np.searchsorted(self.of, [first, last])
+        urls, texts = self.urls.slice(first, last - first), self.texts.slice(begin, end - begin)
+        return Batch(self.first + first, urls, texts, self.of[begin:end] - first)
+
 
 def choose(have: Sequence[str], columns: Columns) -> tuple[int, int]:
     """The numbers of the column of addresses and of that of texts. Raises TableError if there is none, or two."""

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from dataset.commits import Commit
 from dataset.faults import PATIENCE_S, WorkerKilledError, fault, next_wait_s
 from pipeline.engine.failures import CRASHED, Failure, Lost, PhaseFailedError, Span, brief
-from pipeline.executor import Executor
+from pipeline.executor import Executor, Show, nobody
 from pipeline.phase import Task
 from pipeline.rows import ConservationError
 
@@ -39,9 +39,8 @@ class _Case:
 
     def next_tasks(self) -> list[Task]:
         """What is to be run next for it."""
-        if self.probes:
-            return [replace(self.task, only=span) for span in self.probes]
-        return [replace(self.task, without={**self.task.without, **self.lost})]
+        task = replace(self.task, without={**self.task.without, **self.lost})
+        return [replace(task, only=span) for span in self.probes] or [task]
 
 
 def contained(
@@ -50,7 +49,8 @@ def contained(
     tasks: Sequence[Task],
     budget: int,
     on_done: Callable[[Task, Commit], None],
-    on_lost: Callable[[Task, Lost], None] = lambda task, lost: None,
+    on_lost: Callable[[Task, Mapping[int, Lost]], None] = lambda task, lost: None,
+    show: Show = nobody,
     patience_s: float = PATIENCE_S,
 ) -> dict[int, Commit]:
     """Do all tasks, whatever fails.
@@ -58,7 +58,8 @@ def contained(
     Args:
         budget: how many units that crash their worker may be left out in this call before the run fails.
         on_done: is told of each commit.
-        on_lost: is told of each unit that is left out, before the task is done without it.
+        on_lost: is told of all units that a task leaves out whenever these become more.
+        show: is told what the tasks at work are at.
         patience_s: how long a task waits for an environment that fails, in all.
 
     Returns:
@@ -75,7 +76,7 @@ def contained(
     todo = list(tasks)
     while todo:
         found: dict[int, list[tuple[Task, Failure]]] = {}
-        for task, answer in executor.run(url, todo):
+        for task, answer in executor.run(url, todo, show):
             if isinstance(answer, Commit):
                 if task.only is None:
                     cases.pop(task.partition, None)
@@ -105,7 +106,7 @@ def contained(
 class _Jury:
     """Decides what a failure means for its task."""
 
-    def __init__(self, budget: int, on_lost: Callable[[Task, Lost], None], patience_s: float):
+    def __init__(self, budget: int, on_lost: Callable[[Task, Mapping[int, Lost]], None], patience_s: float):
         self._budget = self._left = budget
         self._on_lost = on_lost
         self._patience_s = patience_s
@@ -166,7 +167,9 @@ class _Jury:
             self._convict(case, span[0], failure)
         elif len(narrow) == 1 and _is_single(narrow[0]):
             self._convict(case, narrow[0][0], failure)
-            case.probes += [rest for rest in ((span[0], narrow[0][0]), (narrow[0][1], span[1])) if rest[0] < rest[1]]
+            if failure.kind in ("raised", "died"):  # there may be more of them; another that takes too long is rare
+                rest = ((span[0], narrow[0][0]), (narrow[0][1], span[1]))
+                case.probes += [probe for probe in rest if probe[0] < probe[1]]
         elif len(narrow) == 1:
             case.probes += [(span[0], narrow[0][0]), narrow[0], (narrow[0][1], span[1])]
             case.probes = [probe for probe in case.probes if probe[0] < probe[1]]
@@ -177,6 +180,8 @@ class _Jury:
 
     def _convict(self, case: _Case, unit: int, failure: Failure) -> None:
         task = case.task
+        while unit in task.without or unit in case.lost:
+            unit += 1  # see Task.units
         lost = failure.as_lost(unit)
         if lost.reason == CRASHED:
             self._left -= 1
@@ -186,7 +191,7 @@ class _Jury:
                 f"({brief(failure.error)}); raise run.max_quarantined if that is expected"
             ) from failure.error
         case.lost[unit] = lost
-        self._on_lost(task, lost)
+        self._on_lost(task, {**task.without, **case.lost})
         log.warning("%s: partition %d: %s %s; left out", task.phase, task.partition, lost.place or unit, lost.sentence)
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 Span = tuple[int, int]
@@ -79,10 +78,10 @@ class Limits:
     seconds: float = 10.0
     memory_bytes: int = 1_250_000_000
 
-    def exceeds(self, lost: Mapping[str, Any]) -> bool:
+    def exceeds(self, lost: Lost) -> bool:
         """Whether these limits are wider than those by which a unit was left out, so that it deserves another try."""
-        mine = {TIME: self.seconds, MEMORY: self.memory_bytes}.get(lost.get("reason", ""), 0)
-        return mine > lost.get("limit", 0) > 0
+        mine = {TIME: self.seconds, MEMORY: self.memory_bytes}.get(lost.reason, 0)
+        return mine > lost.limit > 0
 
 
 @dataclass
@@ -94,7 +93,6 @@ class Working:
     total: int = 0
     place: str = ""  # what it is at, for people
     seconds: float = 0.0  # for how long at that place
-    more: dict[str, Any] = field(default_factory=dict)
 
 
 def brief(error: BaseException) -> str:

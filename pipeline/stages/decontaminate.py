@@ -18,10 +18,11 @@ from filters.lines import locate
 from filters.onnx import ImageModel, load
 from filters.perceptual import pdq
 from pipeline.config import options
+from pipeline.models import IMAGES_AT_ONCE
 from pipeline.phase import Context, Input, Result, Task, phase
 from pipeline.plan import file_checksum
 from pipeline.remembered import image_keys, remember
-from pipeline.rows import alive_rows, decide, first_verdicts, quarantined, verdict_result
+from pipeline.rows import alive_rows, decide, first_verdicts, lost, sliced, take_units, verdict_result
 from pipeline.run import Run
 from pipeline.stages.common import every, settings
 
@@ -47,8 +48,8 @@ def embed(context: Context) -> Result:
     """The embeddings of the images that an alive pair shows."""
     urls = pc.unique(alive_rows(context, ["url"]).column("url"))
     images = context.table("images")
-    images = images.filter(pc.is_in(images.column("url"), value_set=urls))
-    images = images.take(pa.array(context.units(images.num_rows), type=pa.int64()))
+    every = images.filter(pc.is_in(images.column("url"), value_set=urls))
+    images = take_units(context, every)
 
     def vectors(images: pa.Table) -> pa.Table:
         model = _embed(context)
@@ -57,7 +58,14 @@ def embed(context: Context) -> Result:
         return pa.table([images.column("row"), pa.array(found, EMBEDDINGS.field("embedding").type)], EMBEDDINGS)
 
     result = Result(counts={"images": images.num_rows})
-    remember(context, result, "embeddings", images, image_keys(images), vectors)
+    remember(
+        context,
+        result,
+        "embeddings",
+        images,
+        image_keys(images),
+        lambda images: sliced(context, images, IMAGES_AT_ONCE, vectors, of=every, is_guarded=False),
+    )
     return result
 
 
@@ -87,7 +95,7 @@ def judge(context: Context) -> Result:
             images.column("row"), value_set=context.table("embeddings", ["row"]).column("row").combine_chunks()
         )
         measured = pc.is_in(rows.column("url"), value_set=images.filter(embedded).column("url").combine_chunks())
-        parts.append(quarantined(rows.column("row"), rows.filter(measured).column("row"), "decontaminate"))
+        parts.append(lost(context, rows, rows.filter(measured).column("row")))
     return verdict_result(rows, first_verdicts(parts))
 
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from crawl.store import read_images
+from dataset import heartbeat
 from dataset.commits import Commit
 from dataset.schema import CLIP_SCORES
 from filters.embeddings import Encoder, Head, cosines, from_column, load_head, to_column
@@ -35,10 +36,10 @@ def embed(context: Context) -> Result:
         return embedding.load(context.task.hints["location"], context.options["identity"])
 
     def look(images: pa.Table) -> pa.Table:
-        seen = [
-            encoder().images(read_images(context.storage, images.slice(first, IMAGES_AT_ONCE)))
-            for first in range(0, images.num_rows, IMAGES_AT_ONCE)
-        ]
+        seen = []
+        for first in range(0, images.num_rows, IMAGES_AT_ONCE):
+            seen.append(encoder().images(read_images(context.storage, images.slice(first, IMAGES_AT_ONCE))))
+            heartbeat.progress(min(first + IMAGES_AT_ONCE, images.num_rows), images.num_rows)
         return _embedded(images, np.concatenate(seen) if seen else None)
 
     def read(rows: pa.Table) -> pa.Table:

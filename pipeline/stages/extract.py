@@ -2,29 +2,43 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from dataclasses import replace
 
 import pyarrow as pa
 
 from crawl.archives import Piece
 from crawl.extract import Beside, ExtractConfig, read_candidates
+from crawl.units import CUT_OFF, ENTERED_BEHIND, SKIPPED, Units, first_unit, place_of
 from dataset.schema import ARCHIVE_IMAGES, ARCHIVE_LEADS, CANDIDATES, SOURCES
 from dataset.tables import GrowingParquet
 from pipeline.config import options
 from pipeline.phase import Context, Result, Task, phase
-from pipeline.plan import checksums, partitions
+from pipeline.plan import partitions
 from pipeline.run import Partition, Run
-from pipeline.sources import expand
 from pipeline.stages.common import settings
 
-_UNITS_PER_PIECE = 64  # how finely a piece is cut when something in it crashes a worker
+_LEFT_OUT = {
+    SKIPPED: "it is left out",
+    ENTERED_BEHIND: "it is left out with what stands between it and the next record that can be entered",
+    CUT_OFF: "it is left out with the rest of its piece",
+}
 
 
-def _pieces(context: Context) -> list[Piece]:
-    if context.task.only is None and not context.task.without:
-        return _planned(context)
-    fine = _fine(context)
-    return [fine[unit] for unit in context.units(len(fine))]
+def _pieces(context: Context) -> list[tuple[Piece, Units]]:
+    """What the task reads, with the units of each piece; some pieces in two parts, around what no reader comes past."""
+    found = []
+    for number, piece in enumerate(_planned(context)):
+        base = first_unit(number)
+        mine = {unit for unit in context.task.without if place_of(unit)[0] == number}
+        cuts = sorted((place_of(unit)[1:] for unit in mine if place_of(unit)[2] != SKIPPED), key=lambda cut: cut[0])
+        start, is_over = piece.start, False
+        for offset, kind in cuts:
+            if offset > start:
+                found.append((replace(piece, start=start, end=offset), base, mine))
+            start, is_over = offset + 1, is_over or kind == CUT_OFF
+        if not is_over:
+            found.append((replace(piece, start=start), base, mine))
+    return [(piece, Units(base, context.task.only, frozenset(mine))) for piece, base, mine in found]
 
 
 def _planned(context: Context) -> list[Piece]:
@@ -36,56 +50,49 @@ def _planned(context: Context) -> list[Piece]:
     ]
 
 
-def _fine(context: Context) -> list[Piece]:
-    """The partition's bytes in the units that poison is isolated in."""
-    sizes = context.task.hints["sizes"]
-    return [unit for piece in _planned(context) for unit in _cut(piece, sizes[piece.archive])]
-
-
-def _cut(piece: Piece, size: int) -> list[Piece]:
-    """A piece as exactly `_UNITS_PER_PIECE` byte ranges; together they hold the same records."""
-    end = piece.end if piece.end >= 0 else size
-    step = -(-(end - piece.start) // _UNITS_PER_PIECE)
-    edges = [min(end, piece.start + step * i) for i in range(_UNITS_PER_PIECE)] + [piece.end]
-    return [Piece(piece.archive, piece.location, a, b) for a, b in pairwise(edges)]
-
-
 @phase("extract.candidates", version=7)
 def candidates(context: Context) -> Result:
     """Read the partition's pieces; everything that is lost is in `sources`."""
     config = settings(ExtractConfig, context.options["extract"])
     beside, found = Beside(), GrowingParquet(CANDIDATES)
-    for table in read_candidates(_pieces(context), config, beside):
+    pieces = _pieces(context)
+    for table in read_candidates([piece for piece, _ in pieces], config, beside, [units for _, units in pieces]):
         found.add(table)
     result = Result(counts={"input": found.rows, "kept": found.rows, "dropped": 0}, parquets={"candidates": found})
-    result.table("sources", pa.concat_tables([beside.sources, _quarantined(context)]), SOURCES)
+    result.table("sources", pa.concat_tables([beside.sources, _left_out(context)]), SOURCES)
     result.table("archive_images", beside.archive_images, ARCHIVE_IMAGES)
     return result.table("archive_leads", beside.archive_leads, ARCHIVE_LEADS)
 
 
-def _quarantined(context: Context) -> pa.Table:
-    """A row of `sources` for every byte range that could not be read without losing the worker."""
-    lost = [unit for unit in context.task.without if context.task.only is None]
-    fine = _fine(context) if lost else []
-    rows = [
-        {
-            **dict.fromkeys(SOURCES.names, 0),
-            "archive": fine[unit].archive,
-            "type": "unknown",
-            "start": fine[unit].start,
-            "end": fine[unit].end,
-            "simplified_page": None,
-            "lost_bytes": max(0, fine[unit].end - fine[unit].start),
-            "error": "a record in these bytes crashed or exhausted its worker, repeatedly; they are quarantined",
-        }
-        for unit in lost
-    ]
+def _left_out(context: Context) -> pa.Table:
+    """A row of `sources` for every record that is left out: what it was, and why."""
+    pieces, sizes = _planned(context), context.task.hints["sizes"]
+    rows = []
+    for unit, lost in sorted(context.task.without.items()):
+        number, offset, kind = place_of(unit)
+        piece = pieces[number]
+        end = piece.end if piece.end >= 0 else sizes[piece.archive]
+        is_rest = kind == CUT_OFF
+        rows.append(
+            {
+                **dict.fromkeys(SOURCES.names, 0),
+                "archive": piece.archive,
+                "type": "unknown",
+                "start": offset,
+                "end": end if is_rest else offset,
+                "simplified_page": None,
+                "damaged_records": 1,
+                "lost_bytes": end - offset if is_rest else 0,
+                "error": f"{lost.place or f'{piece.archive}, at {offset:,}'} {lost.sentence}: {_LEFT_OUT[kind]} "
+                f"({lost.reason})",
+            }
+        )
     return pa.Table.from_pylist(rows, schema=SOURCES)
 
 
 def run(run: Run) -> None:
     """Plan the partitions, extract each, and say which inputs failed."""
-    sources = checksums(expand(run.config, run.storage), run.storage)
+    sources = run.sources
     planned = partitions(sources, run.config.run.piece_bytes)
     sizes = {source.archive: source.size for source in sources}
     tasks = [
@@ -100,7 +107,7 @@ def run(run: Run) -> None:
                     for piece, checksum in zip(partition.pieces, partition.checksums, strict=True)
                 ],
             },
-            units=len(partition.pieces) * _UNITS_PER_PIECE,
+            units=first_unit(len(partition.pieces)),
             hints={
                 "locations": [piece.location for piece in partition.pieces],
                 "sizes": {piece.archive: sizes[piece.archive] for piece in partition.pieces},

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 from collections import defaultdict
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import replace
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from PIL import Image
 
 from crawl import adopted, img2dataset_engine, store
 from crawl.archives import read_bodies
@@ -25,6 +27,8 @@ from crawl.fetch_config import FetchConfig
 from crawl.http import opted_out
 from crawl.images import ImageConfig, Listed, ingest
 from crawl.observations import OK, Ingested, Observation, Refusal, observe
+from crawl.units import watched
+from dataset import heartbeat
 from dataset.commits import FileRef, fingerprint
 from dataset.hosts import hostname
 from dataset.ids import pair_id
@@ -40,7 +44,7 @@ from pipeline.fetching import Tally, clear
 from pipeline.pages import WITH_PICTURES
 from pipeline.phase import Context, Input, Result, Task, phase
 from pipeline.plan import file_checksum
-from pipeline.rows import alive_rows, decide, first_verdicts, quarantined, verdict_result
+from pipeline.rows import alive_rows, decide, first_verdicts, lost, verdict_result
 from pipeline.run import Run
 from pipeline.stages import adopt, redirects
 from pipeline.stages.common import built_domains, domain_index, domain_task, gather, settings
@@ -60,6 +64,9 @@ def get(context: Context) -> Result:
     """Every URL of the partition that the store lacks; then the newest observation of each."""
     urls = _urls(context)
     wanted = [urls[unit] for unit in context.units(len(urls))]
+    heartbeat.name_units({url: unit for unit, url in enumerate(urls)})
+    for unit, found in sorted(context.task.without.items()):
+        context.leave_out(found, url=urls[unit])
     stored = _stored(context, wanted)
     known = store.newest(stored)
     config = settings(FetchConfig, context.options["fetch"])
@@ -191,6 +198,7 @@ def _observe(
     """What came of the URLs, and the chunks of the store that what came of others was written to."""
     image_config = settings(ImageConfig, context.options["store"])
     take = _taker(context.options)
+    _warm_up(take)
     partitions = context.task.hints.get("partitions", 1)
     tally = Tally(context.storage, context.task.partition, partitions, len(need), is_shown=not context.is_probe)
     done = _from_adopted(context, need, config, lambda body, listed: ingest(body, image_config, pdq, listed))
@@ -213,6 +221,19 @@ def _observe(
         done.update(found)
     tally.finish()
     return list(done.values()), chunks
+
+
+_is_warm = False
+
+
+def _warm_up(take: Callable[[bytes], Ingested | Refusal]) -> None:
+    """Load what the first image takes, which is not that image's expense."""
+    global _is_warm
+    if not _is_warm:
+        body = io.BytesIO()
+        Image.new("RGB", (64, 64)).save(body, "JPEG")
+        take(body.getvalue())
+        _is_warm = True
 
 
 def _taker(chosen: Mapping[str, Any]) -> Callable[[bytes], Ingested | Refusal]:
@@ -259,7 +280,8 @@ def _from_adopted(
         def listed(body: bytes, pdq: bytes | None, digest: bytes = digest) -> str | None:
             return lists.match_sha256(digest) or lists.match(body, pdq)
 
-        result = adopted.ingested(row, body, lambda body, listed=listed: take(body, listed))  # type: ignore[misc]
+        with heartbeat.on(url):
+            result = adopted.ingested(row, body, lambda body, listed=listed: take(body, listed))  # type: ignore[misc]
         done[url] = observe(url, result, origin="adopted", fetched_at="", final_url=url)
     return done
 
@@ -281,7 +303,7 @@ def _from_archives(
                 url = row["url"]
                 done[url] = observe(
                     url,
-                    take(body),
+                    watched(take, url, body),
                     origin="archive",
                     fetched_at=date or "",  # when the archive's crawler got it, so that two runs write the same
                     status=200,
@@ -342,9 +364,9 @@ def judge(context: Context) -> Result:
     rows = alive_rows(context)
     images = context.table("images")
     present = pc.is_in(rows.column("url"), value_set=images.column("url").combine_chunks())
-    lost = quarantined(rows.column("row"), rows.filter(present).column("row"), "fetch")
+    missing = lost(context, rows, rows.filter(present).column("row"))
     verdicts = decide(context, "fetch", rows, {"images": images}, context.options).cast(VERDICTS)
-    return verdict_result(rows, first_verdicts([verdicts, lost]))
+    return verdict_result(rows, first_verdicts([missing, verdicts]))
 
 
 def run(run: Run) -> None:

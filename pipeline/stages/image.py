@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
@@ -14,7 +15,7 @@ from pipeline import custom, models
 from pipeline.config import options
 from pipeline.phase import Context, Input, Phase, Result, Task, phase
 from pipeline.remembered import image_keys, remember
-from pipeline.rows import alive_rows, decide, take_units, verdict_result
+from pipeline.rows import alive_rows, decide, sliced, take_units, verdict_result
 from pipeline.run import Run
 from pipeline.stages import embed, semantic
 
@@ -49,15 +50,13 @@ def faces(context: Context) -> Result:
 
     def measure(images: pa.Table) -> pa.Table:
         detect = models.detector(context.options, context.task.hints)
-        found = []
-        for first in range(0, images.num_rows, models.IMAGES_AT_ONCE):
-            found += detect(read_images(context.storage, images.slice(first, models.IMAGES_AT_ONCE)))
+        found = detect(read_images(context.storage, images)) if images.num_rows else []
         boxes = [[box for box, _ in image] for image in found]
         scores = [[score for _, score in image] for image in found]
         return pa.table({"row": images.column("row"), "face_bboxes": boxes, "face_scores": scores}, schema=FACES)
 
-    images, result = shown_images(context), Result()
-    table = remember(context, result, "measures", images, image_keys(images), measure)
+    result = Result()
+    table = _remembered(context, result, measure)
     result.counts["faces"] = int(pc.sum(pc.list_value_length(table.column("face_bboxes"))).as_py() or 0)
     return result
 
@@ -122,10 +121,10 @@ def images_of(pairs: pa.Table, images: pa.Table) -> pa.Table:
 
 
 def shown_images(context: Context) -> pa.Table:
-    """The images that an alive pair shows, in the order of their rows; without those in quarantine."""
+    """The images that an alive pair shows, in the order of their rows."""
     pairs = alive_rows(context, ["url"])
     images = context.table("images")
-    return take_units(context, images.filter(pc.is_in(images.column("url"), value_set=pc.unique(pairs.column("url")))))
+    return images.filter(pc.is_in(images.column("url"), value_set=pc.unique(pairs.column("url"))))
 
 
 def _answers(context: Context) -> Result:
@@ -133,9 +132,20 @@ def _answers(context: Context) -> Result:
         answers = models.measure(context.storage, images, context.options, context.task.hints)
         return pa.table({"row": images.column("row"), **answers})
 
-    images, result = shown_images(context), Result()
-    remember(context, result, "measures", images, image_keys(images), measure)
+    result = Result()
+    _remembered(context, result, measure)
     return result
+
+
+def _remembered(context: Context, result: Result, measure: Callable[[pa.Table], pa.Table]) -> pa.Table:
+    """The measures of the shown images, some at a time."""
+    every = shown_images(context)
+    images = take_units(context, every)
+
+    def some(images: pa.Table) -> pa.Table:
+        return sliced(context, images, models.IMAGES_AT_ONCE, measure, of=every, is_guarded=False)
+
+    return remember(context, result, "measures", images, image_keys(images), some)
 
 
 def _measure(run: Run, made: Phase, values: dict[str, Any], hints: dict[str, Any] | None = None) -> list[Commit]:

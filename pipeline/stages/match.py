@@ -14,10 +14,11 @@ from filters.match import Matcher, match_by_language
 from filters.queries import load_all
 from pipeline.config import options, plain
 from pipeline.phase import Context, Input, Result, Task, phase
-from pipeline.rows import alive_rows, decide, take_units, verdict_result
+from pipeline.rows import alive_rows, decide, sliced, take_units, verdict_result
 from pipeline.run import Run
 from pipeline.stages.common import every
 
+_TEXTS_AT_ONCE = 20_000
 _NO_LANGUAGES = pa.table({"row": pa.array([], pa.uint32()), "language": pa.array([], pa.string())})
 
 
@@ -45,16 +46,18 @@ def index(context: Context) -> Result:
 @phase("match.measure", version=2)
 def measure(context: Context) -> Result:
     """Which queries each text contains: of the one list, or of its language's."""
-    rows = take_units(context, alive_rows(context, ["text"]))
-    texts, matchers = rows.column("text").combine_chunks(), _matchers(context)
+    every, matchers = alive_rows(context, ["text"]), _matchers(context)
     lists: list[tuple[str, int]] = context.options.get("lists", [])
-    if lists:
-        by_language = {name: (made, first) for (name, first), made in zip(lists, matchers, strict=True)}
-        ids = match_by_language(texts, _languages(context, rows), by_language)
-    else:
-        ids = matchers[0].match(texts)
-    table = pa.table({"row": rows.column("row"), "query_ids": ids})
-    return Result(counts={"matches": len(ids.flatten())}).table("measures", table, MATCHES)
+    by_language = {name: (made, first) for (name, first), made in zip(lists, matchers, strict=bool(lists))}
+
+    def found(rows: pa.Table) -> pa.Table:
+        texts = rows.column("text").combine_chunks()
+        ids = match_by_language(texts, _languages(context, rows), by_language) if lists else matchers[0].match(texts)
+        return pa.table({"row": rows.column("row"), "query_ids": ids})
+
+    table = sliced(context, take_units(context, every), _TEXTS_AT_ONCE, found, of=every)
+    matches = pc.sum(pc.list_value_length(table["query_ids"])).as_py() or 0
+    return Result(counts={"matches": matches}).table("measures", table, MATCHES)
 
 
 def _languages(context: Context, rows: pa.Table) -> pa.Array:

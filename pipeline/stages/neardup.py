@@ -16,9 +16,10 @@ from filters.perceptual import short_hash
 from pipeline.config import options
 from pipeline.exchange import bucket_count, bucket_of, write_buckets
 from pipeline.existing import existing, kept_images
+from pipeline.models import IMAGES_AT_ONCE
 from pipeline.phase import Context, Input, Result, Task, phase
 from pipeline.remembered import image_keys, remember
-from pipeline.rows import alive_rows, decide, first_verdicts, quarantined, verdict_result
+from pipeline.rows import alive_rows, decide, first_verdicts, lost, sliced, take_units, verdict_result
 from pipeline.run import Run
 from pipeline.stages import semantic
 from pipeline.stages.common import LOCATOR_BITS, ROWS_PER_BUCKET, buckets_in, every, gather, settings
@@ -30,8 +31,8 @@ HASHES = pa.schema([("row", pa.uint32()), ("hash", pa.binary(8))])
 def measure(context: Context) -> Result:
     """pHash or dHash of the images that an alive pair shows, from their stored bytes."""
     kind = context.options["hash"]
-    images = _shown(context)
-    images = images.take(pa.array(context.units(images.num_rows), type=pa.int64()))
+    every = _shown(context)
+    images = take_units(context, every)
 
     def hashes(images: pa.Table) -> pa.Table:
         bodies = read_images(context.storage, images)
@@ -39,7 +40,14 @@ def measure(context: Context) -> Result:
         return pa.table([images.column("row"), found], schema=HASHES)
 
     result = Result(counts={"images": images.num_rows}, facts={"hash": kind})
-    remember(context, result, "hashes", images, image_keys(images), hashes)
+    remember(
+        context,
+        result,
+        "hashes",
+        images,
+        image_keys(images),
+        lambda images: sliced(context, images, IMAGES_AT_ONCE, hashes, of=every),
+    )
     return result
 
 
@@ -102,7 +110,7 @@ def judge(context: Context) -> Result:
     if "hashes" in context.task.inputs:
         hashed = pc.is_in(images.column("row"), value_set=context.table("hashes").column("row").combine_chunks())
         measured = pc.is_in(rows.column("url"), value_set=images.filter(hashed).column("url").combine_chunks())
-        parts.append(quarantined(rows.column("row"), rows.filter(measured).column("row"), "neardup"))
+        parts.append(lost(context, rows, rows.filter(measured).column("row")))
     parts.append(semantic.verdicts(context, rows))
     return verdict_result(rows, first_verdicts(parts)).table("clusters", tables["clusters"], CLUSTERS)
 

@@ -10,9 +10,11 @@ from pipeline import custom
 from pipeline.config import ConfigError, options, plain
 from pipeline.phase import Context, Input, Result, Task, phase
 from pipeline.plan import file_checksum
-from pipeline.rows import alive_rows, decide, take_units, verdict_result
+from pipeline.rows import alive_rows, decide, sliced, take_units, verdict_result
 from pipeline.run import Run
 from pipeline.stages.common import built_domains, domain_index, domain_task, settings
+
+_TEXTS_AT_ONCE = 5_000
 
 
 @phase("text.domains", version=2)
@@ -24,9 +26,13 @@ def domains(context: Context) -> Result:
 @phase("text.measure", version=3)
 def measure(context: Context) -> Result:
     """What is expensive to know of a text."""
-    rows = take_units(context, alive_rows(context, ["url", "text", "page_url"]))
+    every = alive_rows(context, ["url", "text", "page_url"])
+    rows = take_units(context, every)
     index = domain_index(context.storage, context.task.inputs.get("domains", ()))
-    return Result().table("measures", measure_text(rows, settings(TextConfig, context.options["text"]), index))
+    config = settings(TextConfig, context.options["text"])
+    return Result().table(
+        "measures", sliced(context, rows, _TEXTS_AT_ONCE, lambda rows: measure_text(rows, config, index), of=every)
+    )
 
 
 @phase("text.custom")

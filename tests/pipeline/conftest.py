@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
+from pipeline.executor import InlineExecutor
 from tests.pipeline.tinted import World
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return World(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _tasks_in_this_process() -> Iterator[None]:
+    """Tests of stages run their tasks where they can look into them. What children add is tested in `engine`."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("pipeline.build", "pipeline.querylist"):
+            patch.setattr(f"{module}.LocalExecutor", lambda *_: InlineExecutor())
+        yield

@@ -14,6 +14,7 @@ from pipeline.config import build as make_config
 from pipeline.config import plain
 from tests.crawl.hostile_server import running
 from tests.pipeline import pages, small_archive, test_models
+from tests.pipeline.engine import test_budgets
 from tests.pipeline.stories import told
 
 HTTP = {
@@ -134,5 +135,5 @@ def test_every_reason_has_a_story_with_its_evidence(out: str, given: dict[tuple[
 
 
 def test_the_vocabulary_is_provoked_whole(given: dict[tuple[str, str], str]) -> None:
-    """With `small_archive`, whose reasons are asserted in test_build and test_explain, and those of test_models."""
-    assert set(given.values()) | small_archive.PROVOKES | test_models.PROVOKES == set(REASONS)
+    """With `small_archive`, whose reasons are asserted in test_build and test_explain, test_models and test_budgets."""
+    assert set(given.values()) | small_archive.PROVOKES | test_models.PROVOKES | test_budgets.PROVOKES == set(REASONS)

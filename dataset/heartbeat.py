@@ -1,0 +1,164 @@
+"""Where the work of this process is, in memory that a watchdog shares.
+
+A task says before each record, or slice of rows, which units it is at, so that a record that takes too much time or
+memory, or brings the process down, is known at once. Where nobody watches, nothing is written. What is said costs half
+a microsecond, so it can be said of every record.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+THREADS = 32
+"""Threads of a process that can say where they are; further ones are not heard."""
+_HEAD = struct.Struct("<qq")  # units done, of how many
+_SLOT = struct.Struct("<qqqqqqq")  # beat, thread, first unit, last unit, number, whether guarded, beat again
+_PLACE_BYTES = 256 - _SLOT.size
+SIZE = 256 * (1 + THREADS)
+_UNPRINTABLE = dict.fromkeys((*range(32), *range(127, 160), *range(8203, 8304)), "�")
+
+
+@dataclass(frozen=True)
+class At:
+    """What one thread is at."""
+
+    beat: int  # changes with whatever it is at
+    thread: int  # the system's number of it
+    first: int
+    last: int  # exclusive
+    place: str
+    is_guarded: bool  # whether the budgets of a record hold
+
+
+@dataclass(frozen=True)
+class Pulse:
+    """What a process is at."""
+
+    done: int = 0
+    total: int = 0
+    at: tuple[At, ...] = ()
+
+
+class Heartbeat:
+    """Writes where the threads of this process are."""
+
+    def __init__(self, memory: mmap.mmap | bytearray):
+        self._memory = memory
+        self._lock = threading.Lock()
+        self._slots: dict[int, list[int]] = {}  # thread -> where its slot begins, its last beat
+        self.units: Mapping[str, int] = {}
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._memory[:] = bytes(SIZE)
+        self._slots.clear()
+        self.units = {}
+
+    def say(self, first: int, last: int, number: int, is_guarded: bool) -> None:
+        """This thread is at these units."""
+        slot = self._slots.get(threading.get_ident()) or self._new_slot()
+        slot[1] += 1
+        if slot[0]:
+            beat = slot[1]
+            _SLOT.pack_into(self._memory, slot[0], beat, slot[2], first, last, number, is_guarded, beat)
+
+    def place(self, text: str) -> None:
+        """What the numbers of this thread's units count, for people."""
+        slot = self._slots.get(threading.get_ident()) or self._new_slot()
+        if slot[0]:
+            data = text.encode("utf-8", "replace")[:_PLACE_BYTES]
+            start = slot[0] + _SLOT.size
+            self._memory[start : start + _PLACE_BYTES] = data.ljust(_PLACE_BYTES, b"\0")
+
+    def progress(self, done: int, total: int) -> None:
+        """So many units of so many are done."""
+        _HEAD.pack_into(self._memory, 0, done, total)
+
+    def _new_slot(self) -> list[int]:
+        with self._lock:
+            number = len(self._slots)
+            start = 256 * (1 + number) if number < THREADS else 0
+            slot = [start, 0, threading.get_native_id()]
+            self._slots[threading.get_ident()] = slot
+            return slot
+
+
+_current: Heartbeat | None = None
+
+
+def attach(memory: mmap.mmap | bytearray | None) -> Heartbeat | None:
+    """From now on this process writes into some memory, or nowhere."""
+    global _current
+    _current = None if memory is None else Heartbeat(memory)
+    return _current
+
+
+def at(unit: int, number: int = -1) -> None:
+    """This thread is at one unit, and the budgets of a record hold. number: what people know it by."""
+    if _current is not None:
+        _current.say(unit, unit + 1, number, True)
+
+
+def among(first: int, last: int, *, is_guarded: bool = True) -> None:
+    """This thread is at the units from `first` to before `last`."""
+    if _current is not None:
+        _current.say(first, last, -1, is_guarded)
+
+
+def rest() -> None:
+    """This thread is at no unit."""
+    if _current is not None:
+        _current.say(0, 0, -1, False)
+
+
+def place(text: str) -> None:
+    """What this thread's next units are, for people; ends in what their numbers count, or says all."""
+    if _current is not None:
+        _current.place(text)
+
+
+def progress(done: int, total: int) -> None:
+    """So many units of so many are done."""
+    if _current is not None:
+        _current.progress(done, total)
+
+
+def name_units(units: Mapping[str, int]) -> None:
+    """By which names `on` knows the units of this task."""
+    if _current is not None:
+        _current.units = units
+
+
+@contextmanager
+def on(name: str) -> Iterator[None]:
+    """While the block runs, this thread is at the unit of a name."""
+    if _current is None:
+        yield
+        return
+    _current.place(name)
+    unit = _current.units.get(name, -1)
+    _current.say(unit, unit + 1, -1, unit >= 0)
+    try:
+        yield
+    finally:
+        rest()
+
+
+def read(memory: mmap.mmap | bytearray) -> Pulse:
+    """What the process that writes into some memory is at; a thread in the middle of saying so is left out."""
+    done, total = _HEAD.unpack_from(memory, 0)
+    found = []
+    for start in range(256, SIZE, 256):
+        beat, thread, first, last, number, is_guarded, again = _SLOT.unpack_from(memory, start)
+        if not beat:
+            break
+        if beat == again and last > first:
+            text = bytes(memory[start + _SLOT.size : start + 256]).rstrip(b"\0").decode("utf-8", "replace")
+            text = text.translate(_UNPRINTABLE) + (f"{number:,}" if number >= 0 else "")
+            found.append(At(beat, thread, first, last, text, bool(is_guarded)))
+    return Pulse(done, total, tuple(found))

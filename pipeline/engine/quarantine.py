@@ -1,0 +1,62 @@
+"""The units that are left out, recorded: an observation, like what was fetched.
+
+A later run on the same OUT leaves out the same, whether its machine is faster or slower, so it makes the same bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterable, Mapping
+
+from dataset.commits import Commit, folder
+from dataset.storage import Storage
+from pipeline.engine.failures import Limits, Lost
+from pipeline.phase import Task
+
+FOLDER = "quarantine"
+
+
+def lost_by(commit: Commit) -> list[Lost]:
+    """The units that a committed task left out. Early versions wrote the numbers alone."""
+    items = commit.facts.get("quarantined", ())
+    return [Lost(**item) if isinstance(item, Mapping) else Lost(item) for item in items]
+
+
+class Quarantine:
+    """What tasks of one phase left out; a file for each task that did."""
+
+    def __init__(self, storage: Storage, phase: str, limits: Limits):
+        self._storage = storage
+        self._folder = f"{FOLDER}/{folder(phase)}"
+        self._limits = limits
+
+    def known(self) -> dict[tuple[int, str], dict[int, Lost]]:
+        """(partition, fingerprint) -> the units that were left out, but those that wider limits may let pass."""
+        found: dict[tuple[int, str], dict[int, Lost]] = {}
+        for info in self._storage.list(self._folder):
+            name = info.name.rpartition("/")[2].removesuffix(".json")
+            partition, _, fingerprint = name.partition("-")
+            with contextlib.suppress(ValueError):  # a disk that lost power may hold an empty file: it is observed again
+                items = [Lost(**item) for item in json.loads(self._storage.read(info.name))]
+                kept = [lost for lost in items if not self._limits.exceeds(lost)]
+                found[int(partition), fingerprint] = {lost.unit: lost for lost in kept}
+        return found
+
+    def add(self, task: Task, lost: Mapping[int, Lost]) -> None:
+        """Record what a task leaves out."""
+        body = json.dumps([lost[unit].as_dict() for unit in sorted(lost)], indent=1, sort_keys=True)
+        self._storage.write(self._name(task.partition, task.fingerprint), body.encode())
+
+    def is_outgrown(self, commit: Commit) -> bool:
+        """Whether a commit left out what these limits may let pass."""
+        return any(self._limits.exceeds(lost) for lost in lost_by(commit))
+
+    def collect(self, commits: Iterable[Commit]) -> None:
+        """Forget what tasks left out that are no more."""
+        live = {self._name(commit.partition, commit.fingerprint) for commit in commits}
+        there = [info.name for info in self._storage.list(self._folder)]
+        self._storage.delete([name for name in there if name not in live])
+
+    def _name(self, partition: int, fingerprint: str) -> str:
+        return f"{self._folder}/{partition:06d}-{fingerprint}.json"
