@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from dataset.display import clean
+
 
 def cell(value: Any) -> str:
-    """A number with its thousands parted, bytes in hex, nothing for null."""
+    """A number with its thousands parted, bytes in hex, nothing for null; a stranger's text as `clean`."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -17,4 +19,4 @@ def cell(value: Any) -> str:
         return f"{value:,.4g}"
     if isinstance(value, bytes):
         return value.hex()
-    return str(value)
+    return clean(str(value))

@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from dataset.display import clean, escaped_json, no_formula, say
 from dataset.schema import STAGES
 from pipeline.cells import cell
 
@@ -21,6 +22,14 @@ class UsageError(ValueError):
     """The command line cannot be carried out; the message is one sentence."""
 
 
+class _CleanFormatter(logging.Formatter):
+    """A log's line for people, who may read it on a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        return clean(super().format(record))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status: 0 only if the whole command did what it says, 2 for a usage or config
     error.
@@ -28,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr, force=True)
+    logging.getLogger().handlers[0].setFormatter(_CleanFormatter("%(message)s"))
     logging.getLogger("wit").setLevel(logging.INFO)
     command: Callable[[argparse.Namespace], int] = arguments.command
     try:
@@ -40,9 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return DONE
     except Exception as error:
         if arguments.debug:
-            traceback.print_exc()
+            say(traceback.format_exc(), to_errors=True)
         else:
-            print(f"wit: {_sentence(error)}", file=sys.stderr)
+            say(f"wit: {_sentence(error)}", to_errors=True)
             if not _is_usage(error) and not _is_expected(error):
                 print("     (--debug shows where it happened)", file=sys.stderr)
         return USAGE if _is_usage(error) else FAILED
@@ -51,7 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _is_usage(error: Exception) -> bool:
     from pipeline.config_errors import ConfigError
 
-    return isinstance(error, (UsageError, ConfigError, FileNotFoundError))  # a file that is not there was named wrongly
+    # A file that is not there, or no folder, was named wrongly.
+    return isinstance(error, (UsageError, ConfigError, FileNotFoundError, NotADirectoryError))
 
 
 def _is_expected(error: Exception) -> bool:
@@ -93,6 +104,9 @@ def _parser() -> argparse.ArgumentParser:
 
     def formatted(made: argparse.ArgumentParser) -> None:
         made.add_argument("--format", choices=["table", "csv", "json"], default="table")
+        made.add_argument(
+            "--spreadsheet", action="store_true", help="CSV for a spreadsheet: what begins as a formula is made a text"
+        )
 
     def settable(made: argparse.ArgumentParser) -> None:
         made.add_argument(
@@ -249,14 +263,14 @@ def _run(arguments: argparse.Namespace) -> int:
     made = Dataset(config.out)
     _print(made.sql("SELECT stage, input, kept, dropped FROM funnel"), "table")
     for (error,) in made.sql("SELECT error FROM sources WHERE error IS NOT NULL").fetchall():
-        print(error)
+        say(error)
     return DONE
 
 
 def _new(arguments: argparse.Namespace) -> int:
     from pipeline.new_config import write
 
-    print(write(arguments.name, arguments.like))
+    say(write(arguments.name, arguments.like))
     return DONE
 
 
@@ -275,9 +289,9 @@ def _status(arguments: argparse.Namespace) -> int:
     if arguments.format == "json":
         print(json.dumps(found.as_rows()))
     elif arguments.format == "csv":
-        _csv(list(found.as_rows()[0]), [list(row.values()) for row in found.as_rows()])
+        _csv(list(found.as_rows()[0]), [list(row.values()) for row in found.as_rows()], arguments.spreadsheet)
     else:
-        print(found.as_text())
+        say(found.as_text())
     return DONE
 
 
@@ -289,7 +303,7 @@ def _sql(arguments: argparse.Namespace) -> int:
 
     try:
         relation = Dataset(arguments.out).sql(arguments.query)
-        _print(relation, arguments.format)
+        _print(relation, arguments.format, arguments.spreadsheet)
     except NotAQuestionError as error:
         raise UsageError(f"{error}; --format csv and a shell's > write the answer to a file") from None
     except duckdb.Error as error:
@@ -306,7 +320,7 @@ def _audit(arguments: argparse.Namespace) -> int:
             print(f"{name:<28} {sentence}")
         return DONE
     query = audits.load(arguments.name)
-    _print(Dataset(arguments.out).sql(query), arguments.format)
+    _print(Dataset(arguments.out).sql(query), arguments.format, arguments.spreadsheet)
     return DONE
 
 
@@ -322,7 +336,11 @@ def _balance(arguments: argparse.Namespace) -> int:
 
     from pipeline.tail import curve
 
-    _print(duckdb.from_arrow(curve(arguments.out, arguments.caps, arguments.before)), arguments.format)
+    _print(
+        duckdb.from_arrow(curve(arguments.out, arguments.caps, arguments.before)),
+        arguments.format,
+        arguments.spreadsheet,
+    )
     return DONE
 
 
@@ -338,7 +356,7 @@ def _explain(arguments: argparse.Namespace) -> int:
     if arguments.format == "json":
         print(json.dumps([story.as_dict() for story in stories], default=str))
     else:
-        print("\n\n".join(story.as_text() for story in stories))
+        say("\n\n".join(story.as_text() for story in stories))
     return DONE
 
 
@@ -346,7 +364,7 @@ def _report(arguments: argparse.Namespace) -> int:
     from pipeline.pages import BLUR_ABOVE
     from pipeline.report import write
 
-    print(write(arguments.out, blur_above=None if arguments.show_unsafe else BLUR_ABOVE))
+    say(write(arguments.out, blur_above=None if arguments.show_unsafe else BLUR_ABOVE))
     return DONE
 
 
@@ -354,7 +372,7 @@ def _sheet(arguments: argparse.Namespace) -> int:
     from pipeline.pages import BLUR_ABOVE
     from pipeline.sheet import write
 
-    print(write(arguments.out, arguments.most, blur_above=None if arguments.show_unsafe else BLUR_ABOVE))
+    say(write(arguments.out, arguments.most, blur_above=None if arguments.show_unsafe else BLUR_ABOVE))
     return DONE
 
 
@@ -362,7 +380,7 @@ def _overlap(arguments: argparse.Namespace) -> int:
     from pipeline.overlap import format_table, overlap
 
     rows = overlap(arguments.checkpoint, arguments.out, arguments.tasks, arguments.detector, arguments.max_hamming)
-    print(json.dumps(rows) if arguments.format == "json" else format_table(rows))
+    say(escaped_json(json.dumps(rows)) if arguments.format == "json" else format_table(rows))
     return DONE
 
 
@@ -407,7 +425,7 @@ def _submit(arguments: argparse.Namespace) -> int:
     return submit(words, arguments.address, arguments.working_dir)
 
 
-def _print(relation: Any, form: str) -> None:
+def _print(relation: Any, form: str, spreadsheet: bool = False) -> None:
     """A relation as a table for people, CSV, or one JSON array of objects."""
     names = relation.columns
     if form == "table":
@@ -418,7 +436,7 @@ def _print(relation: Any, form: str) -> None:
         table = Table(box=None, pad_edge=False, header_style="bold")
         numeric = {name for i, name in enumerate(names) if any(isinstance(row[i], (int, float)) for row in rows[:50])}
         for name in names:
-            table.add_column(name, justify="right" if name in numeric else "left", overflow="fold")
+            table.add_column(clean(name), justify="right" if name in numeric else "left", overflow="fold")
         for row in rows:
             table.add_row(*(cell(value) for value in row))
         # A terminal folds what does not fit; a file or a pipe gets every row on one line.
@@ -427,20 +445,23 @@ def _print(relation: Any, form: str) -> None:
             console.print(table)
         print("\n".join(line.rstrip() for line in captured.get().splitlines()))
     elif form == "csv":
-        _csv(names, relation.fetchall())
+        _csv(names, relation.fetchall(), spreadsheet)
     else:
         rows = [dict(zip(names, row, strict=True)) for row in relation.fetchall()]
-        print(json.dumps(rows, default=_json_value, ensure_ascii=False))
+        print(escaped_json(json.dumps(rows, default=_json_value, ensure_ascii=False)))
 
 
 def _json_value(value: Any) -> Any:
     return value.hex() if isinstance(value, bytes) else str(value)
 
 
-def _csv(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+def _csv(names: Sequence[str], rows: Sequence[Sequence[Any]], spreadsheet: bool = False) -> None:
+    """The data as they are; for a spreadsheet, without formulas."""
+    told = no_formula if spreadsheet else lambda value: value
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(names)
-    writer.writerows([[_json_value(value) if isinstance(value, bytes) else value for value in row] for row in rows])
+    writer.writerow([told(name) for name in names])
+    for row in rows:
+        writer.writerow([told(_json_value(value) if isinstance(value, bytes) else value) for value in row])
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from crawl.store import FOLDER as FETCH_STORE
 from crawl.store import newest
 from crawl.urls import canonical_url
+from dataset.display import line
 from dataset.reasons import REASONS
 from dataset.schema import CANDIDATE_STAGES, PAIR_STAGES
 from dataset.storage import is_local
@@ -49,7 +50,6 @@ _OF_IMAGES = (
     "image.heads",
     "image.cell",
 )  # phases whose measures are of images, not of pairs
-_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")  # controls, and what reorders text
 
 
 @dataclass(frozen=True)
@@ -84,12 +84,7 @@ class Story:
             lines.append(f"  {step.stage:<14}{step.outcome:<8} {step.sentence}")
             for name, value in step.facts.items():
                 lines += [f"  {'':<23}{line}" for line in _lines(name, value)]
-        return "\n".join(clean(line) for line in lines)
-
-
-def clean(text: str) -> str:
-    """A stranger's text without what a terminal or a page would obey: control characters and reordering marks."""
-    return _UNSAFE.sub("�", text)
+        return "\n".join(line(item) for item in lines)
 
 
 class _Place(NamedTuple):

@@ -15,9 +15,9 @@ from typing import Any
 import jinja2
 from PIL import Image, ImageFilter
 
+from dataset.display import clean
 from dataset.views import Dataset
 from pipeline.cells import cell
-from pipeline.explain import clean
 
 REPORT, SHEET = "report.html", "decontamination.html"
 WITH_PICTURES = (REPORT, SHEET)

@@ -13,6 +13,7 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from dataset.display import clean
 from dataset.storage import Storage
 from pipeline.engine.failures import Working
 
@@ -69,7 +70,7 @@ class Reporter:
 
     def say(self, text: str) -> None:
         """A line for people."""
-        self.console.print(text, highlight=False, soft_wrap=True)
+        self.console.print(clean(text), highlight=False, markup=False, soft_wrap=True)
 
     def write_work(self, phase: str, done: int, total: int, working: Sequence[Working]) -> None:
         """Leave what the tasks are at for `wit status`, now and then."""

@@ -102,7 +102,7 @@ def write(out: str, *, blur_above: float | None = BLUR_ABOVE) -> str:
     """
     dataset = Dataset(out)
     page = environment().get_template(REPORT).render(_Facts(dataset, blur_above).all())
-    dataset.storage.write(REPORT, page.encode())
+    dataset.storage.write(REPORT, page.encode("utf-8", "replace"))
     return dataset.storage.url_of(REPORT)
 
 

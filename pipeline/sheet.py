@@ -61,7 +61,7 @@ def write(out: str, most: int = MOST, *, blur_above: float | None = BLUR_ABOVE) 
         .get_template("sheet.html")
         .render(name=dataset.manifest.get("name", "dataset"), sections=sections, most_hamming=MAX_SEARCH_HAMMING)
     )
-    dataset.storage.write(SHEET, page.encode())
+    dataset.storage.write(SHEET, page.encode("utf-8", "replace"))
     return dataset.storage.url_of(SHEET)
 
 

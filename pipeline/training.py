@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import TaskID
 
+from dataset.display import clean, escaped_json, say
 from dataset.storage import Storage, is_local
 from pipeline.config import with_overrides
 from pipeline.config_errors import ConfigError
@@ -38,10 +39,10 @@ def train(path: str, overrides: Sequence[str], out: str | None) -> int:
             with Progress() as progress:
                 result = train_loop(config, out, progress.update)
     if result.step < result.steps:
-        print(f"{result.run}: stopped after step {result.step:,} of {result.steps:,}; the same command goes on there")
+        say(f"{result.run}: stopped after step {result.step:,} of {result.steps:,}; the same command goes on there")
         return 0
-    print(f"{result.run}: {result.steps:,} steps, {result.samples_seen:,} samples seen, loss {result.loss:.3f}")
-    print(f"examine it: wit eval {result.run}")
+    say(f"{result.run}: {result.steps:,} steps, {result.samples_seen:,} samples seen, loss {result.loss:.3f}")
+    say(f"examine it: wit eval {result.run}")
     return 0
 
 
@@ -109,7 +110,7 @@ def show_batch(path: str, overrides: Sequence[str], file: str) -> int:
     config = load_config(path, overrides)
     with sentences(path, config):
         Path(file).write_text(page(config), encoding="utf-8")
-    print(file)
+    say(file)
     return 0
 
 
@@ -148,9 +149,9 @@ def evaluate(
     if own:
         run.write(EVALUATION, json.dumps(results, indent=1).encode())
     if form == "json":
-        print(json.dumps(results))
+        print(escaped_json(json.dumps(results)))
     else:
-        Console(width=160, highlight=False, markup=False).print(format_table(results))
+        Console(width=160, highlight=False, markup=False).print(clean(format_table(results)))
     return 0
 
 
@@ -173,7 +174,7 @@ def export(run: str, folder: str, weights: str = "auto", onnx: bool = False, hub
             paths += export_onnx(run, folder, weights)
         if hub:
             paths.append(card.write(run, folder))
-        print("\n".join(str(path) for path in paths))
+        say("\n".join(str(path) for path in paths))
     except (ValueError, FileNotFoundError) as error:
         raise ConfigError(str(error)) from error
     return 0

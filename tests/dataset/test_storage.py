@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import threading
 import uuid
@@ -194,6 +195,19 @@ def test_paths_are_made_absolute_and_urls_are_not(tmp_path: Path, monkeypatch: p
 def test_an_unknown_kind_of_url_is_an_error() -> None:
     with pytest.raises((ImportError, ValueError)):
         Storage("nosuchscheme://somewhere/out")
+
+
+@pytest.mark.parametrize("kind", ["file", "fifo", "link"])
+def test_what_is_no_folder_is_no_storage(tmp_path: Path, kind: str) -> None:
+    place = tmp_path / "out"
+    if kind == "file":
+        place.write_bytes(b"x")
+    elif kind == "fifo":
+        os.mkfifo(place)
+    else:
+        place.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(NotADirectoryError, match="is no folder"):
+        Storage(str(place))
 
 
 def test_a_folder_is_deleted_with_all_below_it(make: Make) -> None:

@@ -6,8 +6,9 @@ import json
 from typing import Any
 
 import dataset
+from dataset.display import clean
 from dataset.reasons import REASONS
-from pipeline.explain import clean, explain
+from pipeline.explain import explain
 
 
 def told(out: str) -> set[str]:
