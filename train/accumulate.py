@@ -9,17 +9,17 @@ the same random numbers both times, so dropout and patch dropout leave out the s
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from itertools import pairwise
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from dataset.ids import hash64
 from train.loss import Loss
+from train.peers import Peers
 
 
 def backward(
@@ -30,6 +30,7 @@ def backward(
     loss: Loss,
     seed: int,
     micro_batch: int = 0,
+    counts: Sequence[int] | None = None,
     prepare: Callable[[Tensor], Tensor] = lambda images: images,
     autocast: AbstractContextManager[Any] | None = None,
     scaler: torch.amp.GradScaler | None = None,
@@ -43,6 +44,7 @@ def backward(
         loss: one of train.loss.LOSSES.
         seed: of the random numbers of this process at this step; torch's global state is set from it.
         micro_batch: the most samples that go through the towers at a time, on each process; 0 is all of them.
+        counts: how many samples each process has, by rank; if not given, they ask each other and the device waits.
         prepare: makes a micro-batch's images what the towers take, such as normalised floats.
         autocast: in which the towers run; it is entered once for each micro-batch.
         scaler: scales the loss before the gradients are taken, and not what is returned.
@@ -53,7 +55,8 @@ def backward(
     micro-batch's own statistics, and its running ones take each micro-batch once. Between processes gradients are
     averaged once, with the last micro-batch. The logit scale and bias get theirs once.
     """
-    parts = _micro_batches(len(images), micro_batch, images.device)
+    counts = counts or Peers(len(images), images.device).counts
+    parts = _micro_batches(len(images), micro_batch, counts)
     autocast = autocast or contextlib.nullcontext()
 
     def forward(number: int, part: slice) -> tuple[Tensor, ...]:
@@ -64,7 +67,7 @@ def backward(
 
     if len(parts) == 1:
         with _averaging(towers, True):
-            value = loss(*forward(0, parts[0]))
+            value = loss(*forward(0, parts[0]), counts=counts)
             _scaled(value, scaler).backward()
         return value.detach()
 
@@ -76,7 +79,7 @@ def backward(
     features = [torch.cat([outputs[tower] for outputs in seen]) for tower in (0, 1)]
     leaves = [leaf.requires_grad_() for leaf in (*features, *rest)]
     del seen
-    value = loss(*leaves)
+    value = loss(*leaves, counts=counts)
     gradients = torch.autograd.grad(_scaled(value, scaler), leaves)
 
     buffers = [(buffer, buffer.clone()) for buffer in towers.buffers()]
@@ -93,15 +96,11 @@ def backward(
     return value.detach()
 
 
-def _micro_batches(samples: int, micro_batch: int, device: torch.device) -> list[slice]:
+def _micro_batches(samples: int, micro_batch: int, counts: Sequence[int]) -> list[slice]:
     """Nearly equal parts of a process's share, as many on each process: the towers may wait for each other."""
     if micro_batch == 0:
         return [slice(0, samples)]
-    count, fewest = -(-samples // micro_batch), samples
-    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-        most = torch.tensor([count, -samples], device=device)
-        dist.all_reduce(most, dist.ReduceOp.MAX)
-        count, fewest = int(most[0]), -int(most[1])
+    count, fewest = -(-max(counts) // micro_batch), min(counts)
     if fewest < count:
         raise ValueError(
             f"micro_batch must be larger than {micro_batch}: it makes {count} micro-batches on a process "

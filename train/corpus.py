@@ -119,6 +119,11 @@ class Corpus:
         """The pair_ids, as people write them, of samples by their place among all datasets' (`Batch.rows`)."""
         return [f"{high:016x}{low:016x}" for high, low in self.pair_id[rows].tolist()]
 
+    def image_keys(self, rows: np.ndarray) -> np.ndarray:
+        """What tells samples' images apart, the URLs' half of their pair_ids: int64 (n,); rows as of `pair_ids`."""
+        keys: np.ndarray = self.pair_id[rows, 0].view(np.int64)
+        return keys
+
     def locate(self, number: int) -> tuple[int, int]:
         """(dataset, row of its index) of a sample by its place among all datasets'."""
         source = int(np.searchsorted(self.first, number, side="right")) - 1

@@ -6,7 +6,7 @@ in the middle, changes what is learned. The state of the data is one integer, th
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -269,24 +269,3 @@ def read_parts(
 def batches(samples: Samples, first_step: int, steps: int, workers: int, pin_memory: bool) -> Iterator[Batch]:
     """As `read_parts`, joined."""
     return map(join, read_parts(samples, first_step, steps, workers, pin_memory))
-
-
-def on_device(stream: Iterable[Sequence[Batch]], device: torch.device) -> Generator[Batch]:
-    """Batches on a device, their parts joined; on CUDA, each is copied on a stream of its own while the one before is
-    computed with."""
-    if device.type != "cuda":
-        yield from (join([part.to(device) for part in parts]) for parts in stream)
-        return
-    copies = torch.cuda.Stream(device)
-    ready: Batch | None = None
-    for parts in stream:
-        with torch.cuda.stream(copies):
-            coming = join([part.to(device) for part in parts])
-        if ready is not None:
-            yield ready
-        torch.cuda.current_stream(device).wait_stream(copies)
-        for tensor in (coming.images, coming.texts):  # or their memory could be given out again too early
-            tensor.record_stream(torch.cuda.current_stream(device))
-        ready = coming
-    if ready is not None:
-        yield ready

@@ -21,8 +21,9 @@ from train import captions
 from train.config import TrainConfig
 from train.data import Batch, Samples, open_corpus, samples_of
 from train.loop import Progress, TrainingError, train
-from train.metrics import duplicate_rate, keys_of
+from train.metrics import duplicate_share
 from train.model import Clip, create
+from train.peers import Peers
 
 STEPS = 300
 LEARNT = 0.1
@@ -150,7 +151,8 @@ def show_batch(config: TrainConfig, most: int = 256) -> str:
             f'<figure><img src="{_data_uri(batch.images[place])}" alt=""><figcaption><bdi>{escape(text)}</bdi>'
             f"<small>{tokens} tokens · {names[place]}</small></figcaption></figure>"
         )
-    rate = duplicate_rate(keys_of(batch.texts, names))
+    images = torch.from_numpy(samples.corpus.image_keys(batch.rows.numpy()))
+    rate = duplicate_share(images, batch.texts, Peers(len(images), images.device)).item()
     damaged = "".join(f"<li>{escape(name)}</li>" for name in batch.damaged[:most])
     title = f"The first batch of {escape(config.name)}"
     return (

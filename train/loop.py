@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from itertools import chain, repeat
+from itertools import repeat
 from typing import Any, NamedTuple
 
 import torch
@@ -26,14 +26,16 @@ from train import checkpoint
 from train.accumulate import backward
 from train.config import TrainConfig
 from train.corpus import Corpus
-from train.data import Batch, on_device, open_corpus, read_parts, samples_of
+from train.data import Batch, open_corpus, read_parts, samples_of
+from train.device import on_device
 from train.failure import TrainingError, told
 from train.log import Log, print_record
 from train.loss import LOSSES
-from train.metrics import Clock, duplicate_rate, flops_per_sample, keys_of, memory_bytes, peak_flops
+from train.metrics import Clock, duplicate_share, flops_per_sample, memory_bytes, peak_flops
 from train.model import MAX_LOGIT_SCALE, create, preprocess_dict
 from train.optim import MovingAverage, clip_gradients, gradient_norms, load_state, optimizers, state_of
 from train.parallel import spread
+from train.peers import Peers
 from train.pretrained import begin, fitted, learning
 from train.processes import Processes, Stop, joined, repeatable
 from train.schedule import learning_rate
@@ -183,6 +185,7 @@ def _train(
     half = torch.float16 if config.precision == "fp16" else torch.bfloat16
     autocast = torch.autocast(device.type, half, enabled=config.precision != "fp32")
     samples = samples_of(config, corpus, clip.tokenize, clip.image_size, rank, processes.count)
+    counts = processes.gather(len(only.rows) if only else len(samples.share))
 
     learning(clip, config)
     pinned = device.type == "cuda"
@@ -216,6 +219,7 @@ def _train(
             batch.texts,
             loss=LOSSES[config.loss],
             micro_batch=config.micro_batch,
+            counts=counts,
             seed=hash64("dropout", config.seed, step, rank),  # not carried over from step to step
             prepare=lambda images: (images * factor).sub_(shift),
             autocast=autocast,
@@ -256,7 +260,8 @@ def _train(
                     _name_bad_batch(home, processes, corpus, checked, config, skipped)
             unchecked.clear()
         if to_log:
-            keys = processes.gather(keys_of(batch.texts, corpus.pair_ids(batch.rows.numpy())))
+            images = torch.from_numpy(corpus.image_keys(batch.rows.numpy())).to(device)
+            duplicates = duplicate_share(images, batch.texts, Peers(len(images), device, counts))
             record = {
                 "step": done,
                 "steps": steps,
@@ -266,7 +271,7 @@ def _train(
                 "logit_scale": model.logit_scale.exp().item(),
                 "learning_rate": rate,
                 **{f"gradient_norm_{tower}": norm.item() for tower, norm in norms.items()},
-                "duplicate_share": round(duplicate_rate(chain.from_iterable(keys)), 4),
+                "duplicate_share": round(duplicates.item(), 4),
                 **clock.rates(done, steps, config.batch_size, processes.count, flops, peak),
                 "memory_bytes": memory_bytes(device),
                 "damaged_samples": round(processes.sum(damaged)),

@@ -17,7 +17,7 @@ texts come back by a reduction. Processes may have unequal numbers of pairs.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -28,14 +28,19 @@ from torch.nn.functional import softplus
 from train.peers import Peers
 
 Loss = Callable[..., Tensor]
-"""(images, texts, scale, bias or None) -> the loss over the pairs of all processes."""
+"""(images, texts, scale, bias or None, counts=…) -> the loss over the pairs of all processes."""
 
 CPU_TILE, GPU_TILE = 512, 8192
 """Rows and columns of a tile: 1 MiB of float32, which a core's cache holds; 256 MiB on a GPU."""
 
 
 def softmax_loss(
-    images: Tensor, texts: Tensor, scale: Tensor, bias: Tensor | None = None, tile: int | None = None
+    images: Tensor,
+    texts: Tensor,
+    scale: Tensor,
+    bias: Tensor | None = None,
+    tile: int | None = None,
+    counts: Sequence[int] | None = None,
 ) -> Tensor:
     """CLIP's loss over the pairs of all processes; the same value on each.
 
@@ -44,39 +49,61 @@ def softmax_loss(
         scale: the logit scale s (not its logarithm), one number.
         bias: changes no softmax; its gradient is zero but for rounding.
         tile: rows and columns of logits that exist at a time; by the kind of device if not given.
+        counts: how many pairs each process has, by rank; if not given, they ask each other and the device waits.
 
     The gradients are those of the global loss times the number of processes, so that averaging parameters' gradients,
     as DistributedDataParallel and FSDP do, gives the gradient of the global loss. No communication happens backward.
     """
-    return _loss(_softmax, images, texts, scale, bias, tile)
+    return _loss(_softmax, images, texts, scale, bias, tile, counts)
 
 
 def sigmoid_loss(
-    images: Tensor, texts: Tensor, scale: Tensor, bias: Tensor | None = None, tile: int | None = None
+    images: Tensor,
+    texts: Tensor,
+    scale: Tensor,
+    bias: Tensor | None = None,
+    tile: int | None = None,
+    counts: Sequence[int] | None = None,
 ) -> Tensor:
     """SigLIP's loss, -1/N Σ_ij log σ(±(s · I_i · T_j + b)), with a plus where i = j; arguments as of softmax_loss."""
-    return _loss(_sigmoid, images, texts, scale, bias, tile)
+    return _loss(_sigmoid, images, texts, scale, bias, tile, counts)
 
 
 LOSSES: dict[str, Loss] = {"softmax": softmax_loss, "sigmoid": sigmoid_loss}
 
 
-def _loss(kind: _Kind, images: Tensor, texts: Tensor, scale: Tensor, bias: Tensor | None, tile: int | None) -> Tensor:
+def _loss(
+    kind: _Kind,
+    images: Tensor,
+    texts: Tensor,
+    scale: Tensor,
+    bias: Tensor | None,
+    tile: int | None,
+    counts: Sequence[int] | None,
+) -> Tensor:
     leaves = [tensor.float() for tensor in (images, texts, scale.reshape(()))]
     leaves.append(torch.zeros_like(leaves[2]) if bias is None else bias.float().reshape(()))
     tile = tile or (GPU_TILE if images.is_cuda else CPU_TILE)
     to_learn = torch.is_grad_enabled() and any(leaf.requires_grad for leaf in leaves)
     with torch.autocast(images.device.type, enabled=False), _whole_products():
-        loss: Tensor = _Contrast.apply(*leaves, kind, tile, to_learn)
+        loss: Tensor = _Contrast.apply(*leaves, kind, tile, to_learn, counts)
     return loss
 
 
 class _Contrast(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, images: Tensor, texts: Tensor, scale: Tensor, bias: Tensor, kind: _Kind, tile: int, to_learn: bool
+        ctx: Any,
+        images: Tensor,
+        texts: Tensor,
+        scale: Tensor,
+        bias: Tensor,
+        kind: _Kind,
+        tile: int,
+        to_learn: bool,
+        counts: Sequence[int] | None,
     ) -> Tensor:
-        peers = Peers(len(images), images.device)
+        peers = Peers(len(images), images.device, counts)
         logits = _Logits(images, texts, scale, bias, peers, tile)
         loss, gradient = kind(logits, to_learn)
         if gradient is not None:
@@ -94,7 +121,7 @@ class _Contrast(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, outer: Tensor) -> tuple[Tensor | None, ...]:
-        return *(outer * gradient for gradient in ctx.saved_tensors), None, None, None
+        return *(outer * gradient for gradient in ctx.saved_tensors), None, None, None, None
 
 
 class _Logits:

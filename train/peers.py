@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -11,17 +13,24 @@ class Peers:
     """Where this process's rows lie among everyone's, and how rows and sums travel.
 
     Every process must make one and call the same methods in the same order.
+
+    Args:
+        rows: how many this process has.
+        counts: how many each process has, by rank, where that is known; else they ask each other, and wait.
     """
 
-    def __init__(self, rows: int, device: torch.device):
+    def __init__(self, rows: int, device: torch.device, counts: Sequence[int] | None = None):
         self.counts = [rows]
         self.rank = 0
         if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
             self.rank = dist.get_rank()
-            counts = torch.zeros(dist.get_world_size(), dtype=torch.int64, device=device)
-            counts[self.rank] = rows
-            dist.all_reduce(counts)
-            self.counts = counts.tolist()
+            if counts is not None:
+                self.counts = list(counts)
+                return
+            asked = torch.zeros(dist.get_world_size(), dtype=torch.int64, device=device)
+            asked[self.rank] = rows
+            dist.all_reduce(asked)
+            self.counts = asked.tolist()
 
     @property
     def processes(self) -> int:

@@ -23,7 +23,8 @@ from tests.train import tiny
 from train import data
 from train.__main__ import main
 from train.config import TrainConfig, load
-from train.data import Batch, Samples, batches, on_device, open_corpus, read_parts, samples_of, share
+from train.data import Batch, Samples, batches, open_corpus, read_parts, samples_of, share
+from train.device import on_device
 from train.loop import train
 
 STEPS = 6  # of 16: an epoch and a half
@@ -284,10 +285,13 @@ def test_a_shard_that_cannot_be_read_is_an_error_that_names_it(tmp_path: Path) -
 def test_a_stream_for_a_device_has_the_same_batches(tiny_dataset: str) -> None:
     source = samples(tiny_dataset)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    moved = list(on_device(read_parts(source, 0, STEPS, 0, device.type == "cuda"), device))
-    assert {batch.images.device.type for batch in moved} == {device.type}
-    here = [replace(batch, images=batch.images.cpu(), texts=batch.texts.cpu()) for batch in moved]
-    assert all(map(same, here, batches(source, 0, STEPS, 0, False)))
+    whole = batches(source, 0, STEPS, 0, False)
+    count = 0
+    for batch, expected in zip(on_device(read_parts(source, 0, STEPS, 0, False), device), whole, strict=True):
+        assert batch.images.device.type == device.type
+        assert same(replace(batch, images=batch.images.cpu(), texts=batch.texts.cpu()), expected)
+        count += 1
+    assert count == STEPS
 
 
 def test_blocks_through_a_cache_smaller_than_the_dataset(many_shards: str, tmp_path: Path) -> None:

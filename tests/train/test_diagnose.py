@@ -73,7 +73,7 @@ def test_the_gate_fails_where_nothing_is_learnt(tiny_dataset: str, monkeypatch: 
     assert not found.learnt
     assert "no better than chance" in found.sentence
     exact = loop.LOSSES["softmax"]
-    monkeypatch.setitem(loop.LOSSES, "softmax", lambda *features: exact(*features) * float("nan"))
+    monkeypatch.setitem(loop.LOSSES, "softmax", lambda *features, **more: exact(*features, **more) * float("nan"))
     assert verdict(tiny_dataset).sentence.startswith("16 samples could not be learnt: the loss is nan")
     with pytest.raises(ValueError, match="at least 2 samples"):
         verdict(tiny_dataset, 1)
