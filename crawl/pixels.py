@@ -28,8 +28,10 @@ def decode_at(image: Encoded, size: tuple[int, int]) -> np.ndarray:
         ImageError: the image ends too early or is damaged.
     """
     scale = next(s for s in SCALES if s == 1 or (-(-image.width // s) >= size[0] and -(-image.height // s) >= size[1]))
+    pixels = decode(image, scale)
+    pixels = _resize_finely(pixels, size) if image.has_alpha else resize(pixels, size)
     # Few pixels are converted to sRGB faster than many, and a reduced image is none the worse for it.
-    return upright(in_srgb(resize(decode(image, scale), size), image.profile), image.orientation)
+    return upright(in_srgb(pixels, image.profile), image.orientation)
 
 
 def resize(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -46,6 +48,15 @@ def resize(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     if least < 1:
         return cv2.resize(pixels, size, interpolation=cv2.INTER_LANCZOS4)
     return cv2.resize(pixels, size, interpolation=cv2.INTER_CUBIC if least <= 2 else cv2.INTER_AREA)
+
+
+def _resize_finely(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The same by Pillow's antialiased bicubic, slowly: what is transparent is mostly figures and screenshots, whose
+    lines of one pixel `resize` would tear."""
+    height, width = pixels.shape[:2]
+    if (width, height) == size:
+        return pixels
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0))
 
 
 def mean(pixels: np.ndarray) -> bytes:

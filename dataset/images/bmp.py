@@ -18,6 +18,7 @@ def read(body: bytes, most: int) -> Encoded:
         width, height = opened.size
         check_pixels(width, height, most)
         codec, _, start, layout = opened.tile[0]
+        has_alpha = opened.mode == "RGBA"
     if codec == "raw" and isinstance(layout, tuple):
         at = 24 if int.from_bytes(body[14:18], "little") == _CORE else 28
         row_bytes = -(-width * int.from_bytes(body[at : at + 2], "little") // 8)
@@ -25,7 +26,7 @@ def read(body: bytes, most: int) -> Encoded:
         rows = whole + (rest >= row_bytes)
         if rows < height:
             raise rows_missing(height - rows, height)
-    return Encoded("BMP", body + _PADDING, width, height)
+    return Encoded("BMP", body + _PADDING, width, height, has_alpha=has_alpha)
 
 
 def decode(image: Encoded) -> Image.Image:

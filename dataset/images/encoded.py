@@ -26,6 +26,7 @@ class Encoded:
     height: int
     orientation: int = 1  # EXIF's, from 1 to 8
     profile: bytes | None = None  # of its colours (ICC)
+    has_alpha: bool = False  # some of its pixels may be transparent
     is_animated: bool = False  # the first frame is what is decoded
     channels: int = 3  # of a JPEG: 1, 3 or 4
     lacks_end: bool = False  # of a JPEG: its end marker is not there, and was added

@@ -55,7 +55,15 @@ def read(body: bytes, most: int) -> Encoded:
     check_pixels(across, down, most)
     check_pixels(width, height, most)
     place = (left, top) if (across, down) != (width, height) else None
-    return Encoded("GIF", b"".join([*kept, bytes([0, _END])]), width, height, is_animated=is_animated, place=place)
+    return Encoded(
+        "GIF",
+        b"".join([*kept, bytes([0, _END])]),
+        width,
+        height,
+        has_alpha=len(control) > 3 and bool(control[3] & 1),
+        is_animated=is_animated,
+        place=place,
+    )
 
 
 def _table_bytes(flags: int) -> int:

@@ -53,15 +53,25 @@ def read(body: bytes, most: int) -> Encoded:
             profile = opened.info.get("icc_profile")
             turn = orientation(opened.info.get("exif", b""))  # what the container says, which Pillow puts there
             is_animated = getattr(opened, "is_animated", False)
+            has_alpha = opened.mode == "RGBA"
     else:
         file = pi_heif.open_heif(io.BytesIO(body), convert_hdr_to_8bit=True)
         width, height = file.size
         profile = file.info.get("icc_profile")
+        has_alpha = file.has_alpha
     check_pixels(width, height, most)
     if profile is not None and len(profile) > _MAX_PROFILE_BYTES:
         profile = None
-    name = "AVIF" if kind(body) == "AVIF" else "HEIF"
-    return Encoded(name, body, width, height, orientation=turn, profile=profile or None, is_animated=is_animated)
+    return Encoded(
+        kind(body) or "HEIF",
+        body,
+        width,
+        height,
+        orientation=turn,
+        profile=profile or None,
+        has_alpha=has_alpha,
+        is_animated=is_animated,
+    )
 
 
 def _boxes(body: bytes) -> Iterator[tuple[bytes, int, int]]:

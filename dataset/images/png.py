@@ -66,6 +66,7 @@ def read(body: bytes, most: int) -> Encoded:
         height,
         orientation=orientation(found.get(b"eXIf", b"")),
         profile=_profile(found.get(b"iCCP", b"")),
+        has_alpha=is_key or colour >= _GREY_ALPHA or (colour == _PALETTE and transparent is not None),
         is_animated=_is_animated(found),
         transparent=transparent if is_key else None,
     )

@@ -69,6 +69,7 @@ def read(body: bytes, most: int) -> Encoded:
         height,
         orientation=orientation(found.get(b"EXIF", b"")),
         profile=profile,
+        has_alpha=has_alpha,
         is_animated=len(frames) > 1,
         is_plain=pixels is not None and profile is None and not has_alpha,
     )
