@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from importlib import import_module
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from posixpath import commonprefix
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,11 @@ _SUSPECT = {  # RE2
     "phone_number": _DIGITS,
 }
 _MAX_TRIES = 200  # of libphonenumber in one text: a page can be all digits
+_ROUNDS = 3  # in which a text is looked through, as long as there is something new
+_NEAR = 128  # characters: more than twice those of any number
+_PIECE_CHARS = 10_000  # what is looked through at once, as much as texts are cut to before
+_BETWEEN_WORDS = re.compile(r"[^\W\d_]{2} (?=[^\W\d_]{2})")
+_MASK = re.compile(rf"\[(?:{'|'.join(KINDS)})\]")
 
 _EMAIL = re.compile(
     r"[\w.!#$%&'*+/=?^`{|}~-]{1,128}@(?:[^\W_](?:[\w-]{0,62})\.){1,8}(?P<top>xn--[a-z0-9-]{2,59}|[^\W\d_]{2,24})(?![\w@])"
@@ -180,16 +186,67 @@ def mask_column(table: pa.Table, kinds: Sequence[str]) -> pa.Table:
 
 
 def mask_text(text: str, region: str | None = None, kinds: Sequence[str] = KINDS) -> tuple[str, list[str]]:
-    """One text, as `mask_texts` masks it, and the kinds of what was found. region: see `country`."""
+    """One text, as `mask_texts` masks it, and the kinds of what was found. region: see `country`.
+
+    A text of more than a caption's length is looked through in pieces, so that time grows with length alone.
+    """
     found: list[str] = []
-    before = None
-    while before != text:  # a mask can lay bare what a neighbour hid; each takes away digits or an @, so this ends
+    parts = [_masked(part, region, kinds, found) for part in _pieces(text)]
+    return "".join(parts), sorted(found, key=KINDS.index)
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """A text cut at spaces between words, where there are any, into pieces that take little time each."""
+    start = 0
+    while len(text) - start > _PIECE_CHARS:
+        piece = text[start : start + _PIECE_CHARS]
+        ends = [match.end() for match in _BETWEEN_WORDS.finditer(piece, _PIECE_CHARS // 2)] or [piece.rfind(" ") + 1]
+        start += ends[-1] or len(piece)
+        yield piece[: ends[-1] or len(piece)]
+    yield text[start:]
+
+
+def _masked(text: str, region: str | None, kinds: Sequence[str], found: list[str]) -> str:
+    """A piece of text with its personal data masked; the kinds are added to `found`.
+
+    A mask can lay bare what a neighbour hid: the last card number of a row, then the one before it. So what is near a
+    mask is looked at again, and the whole text, for telephone numbers, a few times: libphonenumber is slow.
+    """
+    for _ in range(_ROUNDS):
         before = text
-        for kind in KINDS:
+        text = _masked_once(text, region, kinds, found)
+        if text == before:
+            break
+        text = _masked_near_masks(text, kinds, found)
+    return text
+
+
+def _masked_once(text: str, region: str | None, kinds: Sequence[str], found: list[str]) -> str:
+    for kind in KINDS:
+        if kind in kinds:
+            text, count = _replace(text, kind, _FINDERS[kind](text, region))
+            found += [kind] * count
+    return text
+
+
+def _masked_near_masks(text: str, kinds: Sequence[str], found: list[str]) -> str:
+    """From the last mask to the first; where a new one is made, again from there."""
+    end = len(text)
+    while (begin := text.rfind("[", 0, end)) >= 0:
+        end = begin
+        if not (mask := _MASK.match(text, begin)):
+            continue
+        start, stop = max(0, begin - _NEAR), mask.end() + _NEAR
+        window = masked = text[start:stop]
+        first = _NEAR // 2 if start else 0  # what begins before is not seen with all that stands before it
+        for kind, find in _FOUND_BY_FORM.items():
             if kind in kinds:
-                text, count = _replace(text, kind, _FINDERS[kind](text, region))
+                masked, count = _replace(masked, kind, (span for span in find(masked, None) if span[0] >= first))
                 found += [kind] * count
-    return text, sorted(found, key=KINDS.index)
+        if masked != window:
+            text = f"{text[:start]}{masked}{text[stop:]}"
+            end = start + len(masked) - len(commonprefix((masked[::-1], window[::-1])))
+    return text
 
 
 def country(language: str | None) -> str | None:
@@ -223,7 +280,9 @@ def _ips(text: str, region: str | None) -> Spans:
     one address in a hundred."""
     for match in _IPV4.finditer(text) if text.count(".") >= 3 else ():
         octets = match[0].split(".")
-        if sum(len(octet) > 1 for octet in octets) < 3 or _VERSION.search(text[: match.start()][-_BEFORE:]):
+        if sum(len(octet) > 1 for octet in octets) < 3 or _VERSION.search(
+            text[max(0, match.start() - _BEFORE) : match.start()]
+        ):
             continue
         if _is_somebodys(match[0]):
             yield match.span()
@@ -285,11 +344,14 @@ def _ids(text: str, region: str | None) -> Spans:
     yield from sorted(found)
 
 
-def _phones(text: str, region: str | None) -> Spans:
-    found = set()
+def _north_american(text: str, region: str | None) -> Spans:
     for match in _NANP.finditer(text):
         if _is_north_american(match[0]) and not _is_code(text, match.start()):
-            found.add(match.span())
+            yield match.span()
+
+
+def _phones(text: str, region: str | None) -> Spans:
+    found = set(_north_american(text, None))
     if _INTERNATIONAL.search(text):
         for number in PhoneNumberMatcher(text, None, Leniency.VALID, _MAX_TRIES):
             if number.raw_string.lstrip("( ").startswith(("+", "＋")):
@@ -339,4 +401,8 @@ _FINDERS: dict[str, Callable[[str, str | None], Spans]] = {
     "credit_card": _cards,
     "national_id": _ids,
     "phone_number": _phones,
+}
+_FOUND_BY_FORM = {  # what a mask beside it can lay bare: numbers, by a form of their own
+    **{kind: _FINDERS[kind] for kind in ("ip_address", "iban_code", "credit_card", "national_id")},
+    "phone_number": _north_american,
 }

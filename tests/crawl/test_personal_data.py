@@ -156,3 +156,35 @@ def test_whatever_has_a_form_is_looked_at(kind: str, data: st.DataObject) -> Non
     form = data.draw(st.sampled_from(FORMS[kind]))
     text = data.draw(st.from_regex(form, fullmatch=True, alphabet=PRINTABLE))
     assert pc.match_substring_regex(pa.array([text]), _SUSPECT[kind])[0].as_py()
+
+
+@pytest.mark.parametrize(("number", "kind"), [("4111 1111 1111 1111 ", "credit_card"), ("536-90-4399 ", "national_id")])
+def test_a_long_row_of_numbers_is_masked_in_linear_time(
+    monkeypatch: pytest.MonkeyPatch, number: str, kind: str
+) -> None:
+    """Each number hides the one before it until it is masked itself."""
+    read = [0]
+    replace = personal_data._replace
+
+    def count(text: str, *arguments: object) -> tuple[str, int]:
+        read[0] += len(text)
+        return replace(text, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(personal_data, "_replace", count)
+    characters = {}
+    for numbers in (100, 200, 400):
+        read[0] = 0
+        masked, found = mask_text(number * numbers)
+        assert masked == number.replace(number[:-1], f"[{kind}]") * numbers
+        assert found == [kind] * numbers
+        characters[numbers] = read[0]
+    assert characters[400] <= 2.5 * characters[200] <= 6.25 * characters[100]
+
+
+def test_a_text_longer_than_a_caption_is_masked_in_pieces() -> None:
+    text = "Ask jean.dupont@example.fr, or (212) 736-5000, please. " * 1_000
+    masked, found = mask_text(text)
+    assert masked == "Ask [email_address], or [phone_number], please. " * 1_000
+    assert len(found) == 2_000
+    for text in ("4" * 30_000, "x" * 30_000, " " * 30_000):
+        assert mask_text(text)[0] == text

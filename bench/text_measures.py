@@ -1,0 +1,115 @@
+"""What each measure of a text costs by the text's length: 10,000, 100,000 and 1,000,000 characters, honest and hostile.
+
+Texts in archives are cut to 10,000 characters when they are cleaned, so the longer ones only show that time grows with
+length alone. A hostile text is made to be slow in one way: numbers in a row, of which each hides the one before, marks
+of e-mail addresses, mojibake, white space, combining marks. For each measure the slowest of them counts.
+
+The peer is the measure itself at a tenth of the length: `ratio` is ten times its seconds over ours, of the worst
+measure; 1 is linear, 0.1 quadratic. CPU time of one core.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from itertools import pairwise
+
+import pyarrow as pa
+
+from crawl.clean import clean_texts
+from crawl.personal_data import mask_texts
+from filters.blocklist import blocked_terms
+from filters.language import predict
+from filters.profanity import profanity_probability
+from filters.text import TextConfig, listed, measure_text
+
+_LENGTHS = (10_000, 100_000, 1_000_000)
+_LEAST_S = 0.05  # below this, growth is the measuring's
+_UNITS = {
+    "sentence": "Several people stand on a hill, and the dog looks at the sea. ",
+    "letters": "x",
+    "digits": "1",
+    "card numbers": "4111 1111 1111 1111 ",
+    "identity numbers": "536-90-4399 ",
+    "telephone numbers": "+49 30 901820 ",
+    "IP addresses": "188.102.128.236 ",
+    "e-mail addresses": "jean@example.fr ",
+    "at signs": "@",
+    "dots": "a.",
+    "hyphens": "-a",
+    "underscores": "_a",
+    "brackets": "([",
+    "mojibake": "Ã¼â€™",
+    "combining marks": "\u0301",
+    "white space": " \u00a0\t",
+    "invisible": "\u200b\U000e0041",
+    "ideographs": "猫",
+}
+
+_NUMBERS = ("card numbers", "identity numbers", "IP addresses", "e-mail addresses")
+
+
+def _measures() -> dict[str, Callable[[pa.Array], object]]:
+    config = TextConfig()
+
+    def measured(texts: pa.Array) -> object:
+        rows = pa.table(
+            {
+                "row": pa.array(range(len(texts)), pa.uint32()),
+                "url": pa.array(["http://a.example/b.jpg"] * len(texts)),
+                "text": texts,
+                "page_url": pa.array([""] * len(texts)),
+            }
+        )
+        return measure_text(rows, config)
+
+    english = pa.array(["en"])
+    return {
+        "clean": clean_texts,
+        "mask personal data": lambda texts: mask_texts(texts, pa.array(["en-US"])),
+        "language": predict,
+        "blocklist": lambda texts: blocked_terms(texts, listed(config.blocklist), (r"(?i)\bcasino\b",)),
+        "profanity": lambda texts: profanity_probability(texts, english),
+        "all of stage text": measured,
+    }
+
+
+def _text(unit: str, length: int) -> str:
+    """Whole units, and a space."""
+    return unit * (length // len(unit)) + " "
+
+
+def _seconds(measure: Callable[[pa.Array], object], unit: str, length: int) -> float:
+    texts = pa.array([_text(unit, length)])
+    start = time.process_time()
+    measure(texts)
+    return time.process_time() - start
+
+
+def _masks(unit: str, length: int) -> int:
+    return len(mask_texts(pa.array([_text(unit, length)]), pa.array(["en-US"]))[1][0].as_py())
+
+
+def main() -> None:
+    """Print the table, then the summary."""
+    worst, ours, peer = 1.0, 0.0, 0.0
+    print(f"{'measure':20} {'slowest text':18} {'10 k':>8} {'100 k':>8} {'1 M':>8}   seconds")
+    for name, measure in _measures().items():
+        _seconds(measure, "warm ", 100)
+        found = {kind: [_seconds(measure, unit, length) for length in _LENGTHS] for kind, unit in _UNITS.items()}
+        slowest = max(found, key=lambda kind: found[kind][-1])
+        print(f"{name:20} {slowest:18} " + " ".join(f"{seconds:8.3f}" for seconds in found[slowest]))
+        for seconds in found.values():
+            for shorter, longer in pairwise(seconds):
+                if shorter >= _LEAST_S and 10 * shorter / longer < worst:
+                    worst, ours, peer = 10 * shorter / longer, longer, 10 * shorter
+    # Whether a text of ten times the length has ten times the personal data: none is passed over for its place.
+    masks = {unit: [_masks(unit, length) for length in _LENGTHS[:2]] for unit in map(_UNITS.get, _NUMBERS) if unit}
+    equal = all(few > 0 and abs(many / few - 10) < 0.1 for few, many in masks.values())
+    summary = {"bench": "text_measures", "ours": ours, "peer": peer, "unit": "s", "ratio": worst, "equal": equal}
+    print(json.dumps(summary))
+
+
+if __name__ == "__main__":
+    main()
