@@ -28,6 +28,7 @@ from crawl.tables.read import Form, read_rows
 from crawl.units import Units
 from crawl.urls import INLINED, url_in_header
 from crawl.wat import WatPage, parse_head, parse_wat
+from crawl.wat_entities import with_references_decoded
 from dataset import heartbeat
 from dataset.ids import hash64
 from dataset.schema import ARCHIVE_IMAGES, ARCHIVE_LEADS, CANDIDATES, SOURCES
@@ -214,6 +215,7 @@ class _PieceReader:
             return  # what crawlers note of a page, not a WAT
         if block.find(b'"HTTP-Request-Metadata"', 0, _REQUEST_HEAD_BYTES) >= 0:
             return  # half of a WAT's records describe requests
+        block = with_references_decoded(block, record.date)
         wat = parse_head(block, self._sources) or self._whole_wat(block, record.offset)
         if wat is None or not self._takes(wat.uri or record.uri):
             return

@@ -16,6 +16,7 @@ from crawl.html import Page, asks_noai, bounded, open_graph, reserves_tdm
 from crawl.image_address import image_url, names_image
 from crawl.srcset import image_sources
 from crawl.urls import INLINED
+from crawl.wat_entities import UNREADABLE
 
 _IMAGE, _ANCHOR = "IMG@/src", "A@/href"
 IMAGE_MARK = b'"IMG@/src"'
@@ -149,7 +150,7 @@ def parse_wat(block: bytes | bytearray, text_sources: Sequence[str]) -> WatPage 
     """
     try:
         wat = _DECODER.decode(block)
-    except (msgspec.DecodeError, UnicodeDecodeError):  # a field of another type, a lone surrogate, bytes not UTF-8
+    except UNREADABLE:  # a field of another type, a lone surrogate, bytes not UTF-8
         wat = _lenient(block)
     response = wat.envelope.payload.response
     if response is None or response.html is None:
@@ -173,7 +174,7 @@ def parse_head(block: bytes | bytearray, text_sources: Sequence[str]) -> WatPage
     links = start + len(_LINKS_BEGIN)
     try:
         wat = _DECODER.decode(block[:links] + block[last:])
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return None
     response = wat.envelope.payload.response
     if response is None or response.html is None:

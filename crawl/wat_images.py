@@ -18,6 +18,7 @@ from crawl.image_address import are_doubtful, are_image_files
 from crawl.image_links import NAMES_LAZY, NAMES_OTHERS, PLAIN, SHOWS_LAZY, SILENT, ImageLinkReader
 from crawl.urls import INLINED
 from crawl.wat import Link
+from crawl.wat_entities import UNREADABLE
 
 _NOWHERE = -1  # the page of a record that cannot be read here
 _NEXT = b',{"path":"'  # where the link after this one begins
@@ -63,7 +64,7 @@ class WatImages:
         try:
             for number, begin in odd:
                 self._odd[number] = _odd_link(block, begin)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNREADABLE:
             return False
         return True
 
