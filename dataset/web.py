@@ -5,6 +5,7 @@ These are files that the config names (archives, lists of archives), not what pa
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Mapping
@@ -17,10 +18,13 @@ from urllib3.util import Retry, Timeout
 
 from dataset.secrets import authorization, public, without
 
+log = logging.getLogger("wit")
+
 ATTEMPTS = 8
 BACKOFF_S = 1.0
 """The first wait; each later one is twice as long. Common Crawl answers 403 and 503 to those who ask too fast."""
 _MAX_WAIT_S = 120.0  # a longer Retry-After is cut to this: the task is tried again as a whole
+_SAID_WAIT_S = 2.0  # a wait as long or longer is said
 _BUSY = frozenset({403, 408, 425, 429, 500, 502, 503, 504})
 _GONE = frozenset({404, 410})
 _REDIRECTS = 5
@@ -137,7 +141,11 @@ def _ask(
     failure, wait = "", 0.0
     for attempt in range(ATTEMPTS):
         if attempt:
-            time.sleep(min(_MAX_WAIT_S, max(wait, BACKOFF_S * 2 ** (attempt - 1))))
+            wait = min(_MAX_WAIT_S, max(wait, BACKOFF_S * 2 ** (attempt - 1)))
+            if wait >= _SAID_WAIT_S:
+                words = "%s cannot be read now (%s); asked again in %.0f s, time %d of %d"
+                log.warning(words, public(url), failure, wait, attempt + 1, ATTEMPTS)
+            time.sleep(wait)
         wait = 0.0
         try:
             response = _pool(os.getpid()).request(

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from dataset.commits import FORMAT_VERSION, Commit, FileRef, Ledger, read_manifest, write_manifest
 from dataset.faults import patiently
+from dataset.reasons import REASONS, TRANSIENT
 from dataset.schema import STAGES
 from dataset.storage import Storage
 from pipeline.config import Config
@@ -23,6 +24,9 @@ from pipeline.rows import ConservationError
 from pipeline.sources import Source
 
 log = logging.getLogger("wit")
+
+TRANSIENT_SHARE = 0.2
+"""Of a stage's rows, dropped for one reason that may pass, above which the stage ends with a warning."""
 T = TypeVar("T")
 
 
@@ -189,6 +193,9 @@ class Run:
             f"{stage:<14} {totals['input']:>12,} in {totals['kept']:>12,} kept {totals['dropped']:>12,} dropped"
             + (f"   {most}" if most else "")
         )
+        for words in warnings(stage, totals["input"], reasons):
+            self.reporter.say(words)
+            self.reporter.record({"stage": stage, "warning": words})
 
     def beside(self, role: str, commits: Sequence[Commit], file: str) -> None:
         """Remember a file of each commit as a table beside the partition's rows."""
@@ -217,3 +224,18 @@ class Run:
             "vocabulary": sorted(filter_.name for filter_ in self.config.filters),
         }
         self._patiently(lambda: write_manifest(self.storage, manifest))
+
+
+def warnings(stage: str, rows: int, reasons: Mapping[str, int]) -> list[str]:
+    """What to say of a stage that lost many of its rows for one reason that may pass: an outage, not the web.
+
+    Args:
+        reasons: reason -> how many of the rows were dropped for it.
+    """
+    return [
+        f"warning: {stage} dropped {count:,} of {rows:,} ({count / rows:.0%}) for {reason}: {REASONS[reason][1]}. That "
+        "may pass: see whether this machine reaches the network, then run the same command with --retry transient, "
+        "which asks again for these alone"
+        for reason, count in sorted(reasons.items(), key=lambda item: -item[1])
+        if reason in TRANSIENT and count > TRANSIENT_SHARE * rows
+    ]

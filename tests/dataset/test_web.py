@@ -83,7 +83,7 @@ def test_a_server_without_ranges_is_read_all_the_same(server: RangeServer) -> No
         server.knows_ranges = True
 
 
-def test_what_cannot_be_read_says_so(server: RangeServer, waits: list[float]) -> None:
+def test_what_cannot_be_read_says_so(server: RangeServer, waits: list[float], caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(FileNotFoundError, match="does not exist"):
         info(f"{server.url}/none")
     with pytest.raises(OSError, match="status 401"):
@@ -93,6 +93,11 @@ def test_what_cannot_be_read_says_so(server: RangeServer, waits: list[float]) ->
     server.busy = [(503, {})] * dataset.web.ATTEMPTS
     with pytest.raises(OSError, match=r"status 503.*try again later"):
         info(f"{server.url}/file")
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{server.url}/file cannot be read now (status 503); asked again in {wait:.0f} s, time {number} of 8"
+        for number, wait in enumerate(waits, 2)
+        if wait >= 2
+    ]
     with pytest.raises(OSError, match="cannot be read"):
         info("http://127.0.0.1:9/file")
 

@@ -15,6 +15,7 @@ from pipeline.build import build
 from pipeline.config import build as make_config
 from pipeline.config import plain
 from pipeline.fetching import Tally, clear, describe
+from pipeline.run import warnings
 from pipeline.status import status
 from tests.crawl.hostile_server import HostileServer, running
 from tests.pipeline import pages
@@ -82,3 +83,32 @@ def test_status_while_a_server_is_silent(
     assert "ok 10 (100%)" in said and "left" in said
     run.join()  # the run ends though its last server does not answer
     assert "fetch: " not in status(out).as_text()
+
+
+def test_a_stage_that_loses_much_for_what_may_pass_says_so(
+    server: HostileServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "queries.txt").write_text("kettle\n")
+    (tmp_path / "pairs.csv").write_text(
+        "url,caption\n" + "".join(f"http://dead.test/{n}.jpg,a kettle of number {n}\n" for n in range(4))
+    )
+    config = make_config(
+        {
+            "sources": [str(tmp_path / "pairs.csv")],
+            "out": str(tmp_path / "out"),
+            "text": {"languages": []},
+            "match": {"queries": str(tmp_path / "queries.txt")},
+            "fetch": {**plain(server.config().__dict__), "origins": ["http"]},
+            "run": {"workers": 0},
+        }
+    )
+    build(config, to="fetch")
+    said = capsys.readouterr().err
+    assert "warning: fetch dropped 4 of 4 (100%) for connection_failed" in said
+    assert "--retry transient" in said
+
+
+def test_what_is_lost_to_the_web_is_no_outage() -> None:
+    assert warnings("fetch", 100, {"connection_failed": 20, "timeout": 5, "http_client_error": 70}) == []
+    (one,) = warnings("fetch", 100, {"dns_failed": 21, "connection_failed": 20})
+    assert one.startswith("warning: fetch dropped 21 of 100 (21%) for dns_failed: the host's name does not resolve.")
