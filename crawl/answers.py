@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import re
 import socket
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -29,7 +28,6 @@ BACKOFF_S = 1.0
 
 # Errors of this machine, which say nothing of a server.
 _OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL, errno.ENETDOWN})
-_CONTENT_RANGE = re.compile(r"bytes[ \t=]+(\d{1,18})[ \t]*-[ \t]*(\d{1,18})[ \t]*/[ \t]*(\d{1,18})", re.IGNORECASE)
 
 
 class Refused(Exception):  # noqa: N818 (an outcome, not an error)
@@ -209,15 +207,6 @@ async def read_body(
         if is_large:
             room.leave()
         raise
-
-
-def part_of(status: int, content_range: str) -> str | None:
-    """What a 206 brings of something longer, in the server's words; None if it is all, or says nothing."""
-    match = _CONTENT_RANGE.fullmatch(content_range.strip()) if status == 206 else None
-    if match is None:
-        return None
-    first, last, length = map(int, match.groups())
-    return None if first == 0 and last + 1 >= length else content_range.strip()
 
 
 def backoff_s(attempt: int) -> float:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from crawl.decoded import Source
 from crawl.forward import Forward
 from crawl.inflate import GZIP, GZIP_SIGNATURE, GzipMember, GzipStream, inflate
+from crawl.overlong import http_end
 from crawl.payload import MAX_BODY_BYTES
 from crawl.urls import url_in_header
 
@@ -27,6 +28,7 @@ _LINE = re.compile(
 _PADDING = b"\x00 \t\r\n"
 _SCAN_BYTES = 2**20
 _LINE_BYTES = 8 * 1024
+_MAX_READ_AGAIN_BYTES = 2**30  # of records that are not whole
 
 
 @dataclass(frozen=True)
@@ -107,30 +109,84 @@ def _stream(source: Source) -> Forward:
 
 def _records(ahead: Forward) -> Iterator[ArcRecord | tuple[int, int]]:
     """The records to the end, and for each damage the bytes (start, end) that no whole record was read from."""
+    left = _MAX_READ_AGAIN_BYTES
     while ahead.skip_all(_PADDING):
         begin = ahead.at
+        if left <= 0:
+            while ahead.skip(_SCAN_BYTES):
+                pass
+            yield begin, ahead.at
+            return
         item = _record(ahead)
         if item is not None:
             yield item[0]
+            left -= 0 if item[1] else len(item[0].block)
         if item is None or not item[1]:
-            _skip_to_next(ahead)
+            if ahead.at == begin:
+                _skip_to_next(ahead)
             yield begin, ahead.at
 
 
 def _record(ahead: Forward) -> tuple[ArcRecord, bool] | None:
     """The record that begins here and whether it is whole; goes to its end.
 
-    Goes nowhere if there is none or it is cut off: a wrong length must not cost the records after it.
+    Goes nowhere if there is none or it is cut off: a wrong length must not cost the records after it. One that says to
+    be longer than it is ends where the next begins.
     """
     line = _LINE.match(ahead.peek(_LINE_BYTES))
     if line is None:
         return None
-    length = int(line[5])
-    held = line.end() + min(length, MAX_BODY_BYTES)
-    data = ahead.peek(held)
-    at = ahead.at
-    is_whole = len(data) == held and ahead.skip(line.end() + length) == line.end() + length
-    return _made(line, at, data[line.end() :]), is_whole
+    begin, length = line.end(), int(line[5])
+    held, looked, at = min(length, MAX_BODY_BYTES), 0, ahead.at
+    while True:
+        looked = min(held, max(_LINE_BYTES, 2 * looked))
+        block = ahead.peek_at(begin, looked)
+        is_all = looked == held or len(block) < looked
+        inside = _inside(ahead, block, begin, length, is_all=is_all)
+        if inside is not None:
+            ahead.skip(begin + inside)
+            return _made(line, at, block[:inside]), False
+        if is_all:
+            break
+    is_whole = len(block) == held and ahead.skip(begin + length) == begin + length
+    return _made(line, at, block), is_whole
+
+
+def _inside(ahead: Forward, block: bytes, begin: int, length: int, *, is_all: bool) -> int | None:
+    """Where the line of another record stands in a block that HTTP does not claim; see `crawl.overlong`.
+
+    Args:
+        ahead: at the record.
+        block: of the record, or its beginning.
+        begin: where the block begins, from where the record does.
+        length: what the record says that its block has.
+        is_all: whether the block is all there.
+    """
+    found = _LINE.search(block, 1)
+    if found is None and not is_all:
+        return None
+    claimed = http_end(block)
+    if claimed is not None and claimed > len(block):
+        if not is_all:
+            return None
+        claimed = None
+    if claimed is not None:
+        found = _LINE.search(block, max(1, claimed - 1))
+    if (claimed is None or found is None) and begin + length <= MAX_BODY_BYTES and _ends_well(ahead, begin + length):
+        return None
+    if found is None:  # the record may end within the line
+        last = block.rfind(b"\n", max(0, (claimed or 0) - 1)) + 1
+        line = ahead.peek_at(begin + last, _LINE_BYTES) if last and len(block) == length else b""
+        return last if _LINE.match(line) else None
+    return found.start(1)
+
+
+def _ends_well(ahead: Forward, end: int) -> bool:
+    """Whether a record may end so far ahead: at the file's end, or where another begins."""
+    if not ahead.peek_at(end - 1, 1):
+        return False
+    after = ahead.peek_at(end, _LINE_BYTES).lstrip(_PADDING)
+    return not after or _LINE.match(after) is not None
 
 
 def _made(line: re.Match[bytes], offset: int, block: bytes) -> ArcRecord:

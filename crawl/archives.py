@@ -13,17 +13,21 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from crawl.arc import ArcRecord, is_arc, read_arc, read_arc_at
-from crawl.containers import Container, Members, open_container
+from crawl.containers import FIRST_LINE_BYTES, Container, Members, open_container
 from crawl.decoded import Source
+from crawl.members import MemberRecord
 from crawl.odd_records import FoundRecord
+from crawl.overlong import read_block
 from crawl.payload import MAX_BODY_BYTES, decoded_body, parse_response
 from crawl.sources import MEMBER, open_source
 from crawl.urls import url_in_header
 from dataset.storage import filesystem
 from dataset.web import is_web
 
+_MAX_READ_AGAIN_BYTES = 2**30  # of records that were read to where they say to end, which is not where they end
 _TYPES = frozenset({"response", "resource", "metadata", "revisit"})
 
 
@@ -66,6 +70,19 @@ class Record:
     def refers_to(self) -> str:
         """Where a revisit record says that its body was captured before; empty if it does not."""
         return self._url(b"WARC-Refers-To-Target-URI")
+
+    @property
+    def refers_to_id(self) -> str:
+        """The record that a revisit record says to have the body of; empty if it does not."""
+        return self._value(b"WARC-Refers-To")
+
+    @property
+    def record_id(self) -> str:
+        return self._value(b"WARC-Record-ID")
+
+    @property
+    def payload_digest(self) -> str:
+        return self._value(b"WARC-Payload-Digest")
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Record) and self._told() == other._told()
@@ -191,9 +208,16 @@ def _of_arc(record: ArcRecord) -> Record:
 
 def _walk(container: Container, start: int, stop: int, reading: Reading) -> Iterator[Record | int]:
     """The records that begin in [start, stop), and the offset of each damage."""
-    position, counted = start, -1
+    position, counted, left = start, -1, _MAX_READ_AGAIN_BYTES
     while position < stop:
+        if left <= 0:
+            reading.damaged_records += 1
+            reading.lost_bytes += max(0, container.known_size - position)
+            yield position
+            break
         last, is_whole, is_short, is_end = -1, False, False, False
+        inside: int | None = None  # where a record begins within the one that is read
+        held = 0
         try:
             for record in container.read(position):
                 if record.stream_pos >= stop:
@@ -201,16 +225,24 @@ def _walk(container: Container, start: int, stop: int, reading: Reading) -> Iter
                 is_first = record.stream_pos != last
                 last, is_whole, is_short = record.stream_pos, False, False
                 reading.records += 1
-                if (type_ := str(record.record_type)) in _TYPES:
-                    made = _record(record, type_)
-                    made.is_addressable = is_first
-                    is_whole = len(made.block) >= min(record.content_length, MAX_BODY_BYTES)
+                made, inside = _taken(container, record, is_first=is_first)
+                held = len(made.block)
+                if made.type in _TYPES:
+                    is_whole = held >= min(record.content_length, MAX_BODY_BYTES)
                     is_short = not is_whole
                     yield made
+                if inside is not None:
+                    break
             is_end = True
         except OSError:
             if container.source.failure is not None:
                 raise container.source.failure from None
+        left -= held
+        if inside is not None:
+            reading.damaged_records += 1
+            yield last
+            position, counted = inside, -1
+            continue
         if is_end and is_whole and not isinstance(container, Members):
             break
         end = container.end_of(last) if last >= 0 else None
@@ -221,16 +253,37 @@ def _walk(container: Container, start: int, stop: int, reading: Reading) -> Iter
                 reading.lost_bytes += bad - last
                 yield last
             break
-        position = container.next_start(bad if end is not None else bad + 1)
+        if end is None:
+            position = container.next_start(bad + 1)
+        else:  # the next record's first line may stand, in part, in what this one says to have
+            position = container.next_start(bad if isinstance(container, Members) else bad - FIRST_LINE_BYTES)
         if bad != counted:
             reading.damaged_records += 1
             yield bad
         counted = position if position == bad else -1  # it may be this record that is damaged, not the one before it
-        reading.lost_bytes += min(position, container.known_size) - bad
+        reading.lost_bytes += max(0, min(position, container.known_size) - bad)
     if container.undecodable_bytes:
         reading.damaged_records += 1
         reading.lost_bytes += container.undecodable_bytes
         yield reading.end - container.undecodable_bytes
+
+
+def _taken(container: Container, record: FoundRecord, *, is_first: bool) -> tuple[Record, int | None]:
+    """A record as far as it is its own, and where the record begins that stands within it, if one does.
+
+    Args:
+        container: where it is from.
+        record: of which nothing is read so far.
+        is_first: whether it is the first at its offset.
+    """
+    type_ = str(record.record_type)
+    block: bytes | bytearray = b""
+    inside = None
+    if is_first and not isinstance(record, MemberRecord):
+        block, inside = read_block(record, MAX_BODY_BYTES, partial(container.look_inside, record.stream_pos))
+    elif type_ in _TYPES and record.content_length:  # the place of another is not known, or the end of this one is
+        block = record.reader.read(min(record.content_length, MAX_BODY_BYTES))
+    return Record(record.stream_pos, type_, block, record.headers.get_bytes, is_first), inside
 
 
 def read_bodies(location: str, offsets: Sequence[int]) -> Iterator[tuple[int, bytes, str | None]]:
@@ -253,7 +306,7 @@ def read_bodies(location: str, offsets: Sequence[int]) -> Iterator[tuple[int, by
             return
         for offset, found in container.read_at(sorted(set(offsets))):
             try:
-                record = _record(found, str(found.record_type))
+                record, _ = _taken(container, found, is_first=True)
             except OSError:
                 if container.source.failure is not None:
                     raise container.source.failure from None
@@ -265,11 +318,6 @@ def read_bodies(location: str, offsets: Sequence[int]) -> Iterator[tuple[int, by
 def _body(record: Record) -> bytes:
     block = bytes(record.block)
     return decoded_body(parse_response(block)) if record.type == "response" else block
-
-
-def _record(record: FoundRecord, type_: str) -> Record:
-    block = record.reader.read(min(record.content_length, MAX_BODY_BYTES)) if record.content_length else b""
-    return Record(record.stream_pos, type_, block, record.headers.get_bytes)
 
 
 def _is_file(location: str) -> bool:

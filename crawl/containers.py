@@ -27,6 +27,11 @@ from crawl.odd_records import (
     parse_header,
     read_odd,
 )
+from crawl.overlong import begins_record, header_inside
+from crawl.payload import MAX_BODY_BYTES
+
+FIRST_LINE_BYTES = 16
+"""In which a record's first line stands."""
 
 _ZSTD = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18")  # a frame, or a skippable one (RFC 8878, section 3)
 _ZIP = b"PK\x03\x04"
@@ -35,7 +40,7 @@ _WARC = re.compile(VERSION)
 _WARC_LINE = re.compile(rb"(?:\A|\n)(" + VERSION + rb")")
 _PADDING = b"\x00 \t\r\n"
 _READ_BYTES = 2**16
-_FIRST_LINE_BYTES = 16
+_HEAD_BYTES = 8 * 1024  # of nearly all records
 _PATIENCE = 64  # records read as a stream from one that `read_members` cannot read on, before it is asked again
 _SCAN_BYTES = 2**20
 # A stored (incompressible) deflate block has at most 65,535 bytes (RFC 1951, section 3.2.4). An archive inside a record
@@ -106,6 +111,10 @@ class Container(ABC):
     def next_start(self, offset: int) -> int:
         """Where the first record at or after an offset seems to begin; `size` if none does."""
 
+    @abstractmethod
+    def look_inside(self, offset: int, block: bytes | bytearray, is_whole: bool) -> tuple[int, int] | None:
+        """Look for another record in the block of the first record at an offset; see `crawl.overlong.Inside`."""
+
     def is_padding(self, offset: int) -> bool:
         """Whether nothing but padding follows."""
         return not self.source.peek(offset, _READ_BYTES).strip(_PADDING)
@@ -129,6 +138,10 @@ class Members(Container):
     """A gzip member for each record."""
 
     splittable = True
+
+    def __init__(self, source: Source | Decoded):
+        self._measured: tuple[int, tuple[int, int] | None] = (-1, None)  # the last record that was, at its offset
+        super().__init__(source)
 
     def read(self, offset: int) -> Iterator[FoundRecord]:
         while offset < self.size:
@@ -164,6 +177,28 @@ class Members(Container):
                 at = chunk.find(GZIP_SIGNATURE, at + 1)
             offset += max(1, len(chunk) - len(GZIP_SIGNATURE) + 1)
         return self.size
+
+    def look_inside(self, offset: int, block: bytes | bytearray, is_whole: bool) -> tuple[int, int] | None:
+        if self._measured[0] != offset:
+            self._measured = (offset, self._measure(offset))
+        own = self._measured[1]
+        if own is None:
+            return None
+        if own[0] < len(block) and begins_record(block, own[0]):
+            return own
+        found = header_inside(block[: own[0]], is_whole or own[0] < len(block))
+        return (found[0], own[1]) if found is not None and found[1] else None
+
+    def _measure(self, offset: int) -> tuple[int, int] | None:
+        """How much of the block of the record at an offset its member has, and where the member ends."""
+        member = GzipMember(self.source.peek, offset)
+        head = b""
+        while (header := parse_header(head)) is None and len(head) < MAX_HEADER_BYTES and (part := member.read(2**16)):
+            head += part
+        length = len(head)
+        while part := member.read(2**16):
+            length += len(part)
+        return (length - header[0], member.end) if header is not None and not member.is_damaged else None
 
     def boundary(self, offset: int) -> int:
         """The first offset, at or after another, at which a record of this file begins beyond doubt.
@@ -218,8 +253,8 @@ class Stream(Container):
     """Records one after the other in one sequence of bytes, compressed as a whole or not at all."""
 
     def __init__(self, source: Source | Decoded):
-        self._decoded = isinstance(source, Decoded)
-        self._is_odd = b"\r\r\n" in source.peek(0, _FIRST_LINE_BYTES)  # which FastWARC misreads without a sign
+        self._is_odd = b"\r\r\n" in source.peek(0, FIRST_LINE_BYTES)  # which FastWARC misreads without a sign
+        self._trusted = -1  # the offset of a record that ends where it says, though it seems to hold another
         super().__init__(source)
 
     @property
@@ -233,25 +268,43 @@ class Stream(Container):
         self.source.seek(offset)
         yield from read_odd(Forward(self.source.read, offset), skip=skip)
 
-    def read_at(self, offsets: Sequence[int]) -> Iterator[tuple[int, FoundRecord]]:
-        if not self._decoded:
-            yield from super().read_at(offsets)
-            return
-        wanted = set(offsets)
-        try:
-            for record in self.read(0):
-                if record.stream_pos in wanted:
-                    yield record.stream_pos, record
-        except OSError:
-            if self.source.failure is not None:
-                raise self.source.failure from None
+    def _block(self, offset: int) -> tuple[int, int] | None:
+        """Where the block of the record at an offset begins and is said to end; None if the header is damaged."""
+        head = self.source.peek(offset, _HEAD_BYTES)
+        header = parse_header(head) or parse_header(self.source.peek(offset, MAX_HEADER_BYTES))
+        length = declared_length(header[1]) if header and _WARC.match(head) else None
+        return (offset + header[0], offset + header[0] + length) if header and length is not None else None
+
+    def look_inside(self, offset: int, block: bytes | bytearray, is_whole: bool) -> tuple[int, int] | None:
+        found = header_inside(block, is_whole)
+        if found is None or (self._trusted == offset and not found[1]):
+            return None
+        here = self.source.tell()
+        place = self._block(offset)
+        # What lies far ahead in a compressed file is not looked at for every record.
+        if (
+            place is not None
+            and not found[1]
+            and (isinstance(self.source, Source) or place[1] - here <= MAX_BODY_BYTES)
+        ):
+            self._trusted = offset if self._ends_well(place[1]) else -1
+        self.source.seek(here)  # FastWARC may read on from there
+        if place is None or (self._trusted == offset and not found[1]):
+            return None
+        return found[0], place[0] + found[0]
+
+    def _ends_well(self, offset: int) -> bool:
+        """Whether a record may end at an offset: at the file's end, or where another begins."""
+        if not self.source.peek(offset - 1, 1):
+            return False
+        after = self.source.peek(offset, FIRST_LINE_BYTES).lstrip(_PADDING)
+        return not after or _WARC.match(after) is not None
 
     def end_of(self, offset: int) -> int | None:
-        header = parse_header(self.source.peek(offset, MAX_HEADER_BYTES))
-        length = declared_length(header[1]) if header else None
-        if header is None or length is None:
+        block = self._block(offset)
+        if block is None:
             return None
-        end = offset + header[0] + length
+        length, end = block[1] - block[0], block[1]
         if length and not self.source.peek(end - 1, 1):
             return None
         after = self.source.peek(end, 4)

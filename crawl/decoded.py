@@ -11,8 +11,11 @@ import zstandard
 from fastwarc.stream_io import Lz4Reader
 
 from crawl.inflate import GzipStream
+from crawl.payload import MAX_BODY_BYTES
 
 _SCAN_BYTES = 2**20
+_KEPT_BYTES = MAX_BODY_BYTES + 2**20  # what is read of a record, its header, and what FastWARC reads ahead
+_SLACK_BYTES = 2**22
 # A skippable frame before all others holds the dictionary that they were made with, compressed itself or not
 # (iipc.github.io/warc-specifications/specifications/warc-zstd): its magic number and length.
 _DICTIONARY = re.compile(rb"\x5d\x2a\x4d\x18(....)", re.DOTALL)
@@ -55,7 +58,11 @@ class Source:
 
 
 class Decoded:
-    """A compressed file as the bytes that it holds; going back means decoding from the start."""
+    """A compressed file as the bytes that it holds.
+
+    The last ones are kept, so that a reader can go back to where the record began that it finds damaged; going back
+    further means decoding from the start.
+    """
 
     def __init__(self, source: Source, compression: Literal["gzip", "zstd", "lz4"]):
         self._source = source
@@ -75,7 +82,8 @@ class Decoded:
 
     def _reopen(self) -> None:
         self._source.seek(0)
-        self._at = 0
+        self._at = self._end = 0  # where the next byte is read, and where the decoded ones end
+        self._kept = bytearray()  # the decoded bytes up to there
         self._decoder: Any
         if self._compression == "gzip":
             self._decoder = GzipStream(self._source.read)
@@ -85,8 +93,19 @@ class Decoded:
             self._decoder = Lz4Reader(self._source)
 
     def read(self, count: int = -1) -> bytes:
+        wanted = count if count >= 0 else _SCAN_BYTES
+        if self._at == self._end:
+            self._decode(wanted)
+        start = len(self._kept) - (self._end - self._at)
+        with memoryview(self._kept) as kept:
+            data = bytes(kept[start : start + wanted])
+        self._at += len(data)
+        return data
+
+    def _decode(self, count: int) -> None:
+        """Decode up to so many bytes more."""
         try:
-            data: bytes = self._decoder.read(count if count >= 0 else _SCAN_BYTES)
+            data: bytes = self._decoder.read(count)
             is_damaged = isinstance(self._decoder, GzipStream) and self._decoder.is_damaged
         except (OSError, zstandard.ZstdError):
             if self.failure is not None:
@@ -94,12 +113,15 @@ class Decoded:
             data, is_damaged = b"", True
         if is_damaged:
             self.undecodable_bytes = max(1, self._source.size - self._source.tell())
-        self._at += len(data)
-        return data
+        if len(self._kept) > _KEPT_BYTES + _SLACK_BYTES:
+            del self._kept[:_SLACK_BYTES]
+        self._kept += data
+        self._end += len(data)
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        if offset < self._at:
+        if offset < self._end - len(self._kept):
             self._reopen()
+        self._at = min(offset, self._end)
         while self._at < offset and self.read(min(offset - self._at, _SCAN_BYTES)):
             pass
         return self._at

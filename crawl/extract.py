@@ -17,9 +17,20 @@ from crawl.archives import Piece, Reading, Record, read_records
 from crawl.canonical import canonical_urls
 from crawl.charset import decoded
 from crawl.clean import clean_texts, not_empty, without_templates
-from crawl.held import HeldImages
+from crawl.held import HeldImages, names_of
 from crawl.html import TEXT_SOURCES, asks_noai, parse_page, reserves_tdm
-from crawl.payload import Response, charset, decoded_body, is_html, is_image, media_type, parse_response
+from crawl.payload import (
+    UNKNOWN_TYPES,
+    Response,
+    charset,
+    decoded_body,
+    decoded_start,
+    is_html,
+    is_image,
+    is_whole,
+    media_type,
+    parse_response,
+)
 from crawl.personal_data import KINDS, mask_text
 from crawl.rows import UNIDENTIFIED, Counts, Rows, identified
 from crawl.sources import kind_of
@@ -196,7 +207,8 @@ class _PieceReader:
             if record.type == "metadata":
                 self._metadata(record)
             elif record.type == "revisit":
-                self.held.revisit(record.uri, record.refers_to)
+                names = names_of(record.refers_to_id, record.payload_digest)
+                self.held.revisit(record.uri, record.refers_to, names)
             else:
                 self._web(record)
         yield self._flush()
@@ -264,25 +276,33 @@ class _PieceReader:
         if 300 <= response.status < 400:
             self.held.redirect(record.uri, url_in_header(response.header("location").encode("latin-1")))
         type_ = media_type(response.content_type)
-        if is_html(type_, response.body):
-            if not self._takes(record.uri):
-                return
-            html, encoding = decoded(decoded_body(response), charset(response.content_type), record.uri)
-            page = parse_page(html, self._sources, xhtml=type_ == "application/xhtml+xml")
-            page.noai = page.noai or asks_noai(response.headers.get("x-robots-tag", ()))
-            if page.tdm_reserved is None:
-                page.tdm_reserved = reserves_tdm(response.headers.get("tdm-reservation", ()))
-            self._rows.add(
-                page,
-                record.uri,
-                size=len(html),
-                status=response.status,
-                date=record.date,
-                offset=record.offset,
-                encoding=encoding,
-            )
-        elif response.status == 200 and record.is_addressable and is_image(type_, response.body):
-            self.held.image(record.uri, type_, record.offset)
+        start = b"" if type_.startswith("image/") else decoded_start(response)
+        if is_image(type_, start):  # by its content first: servers call images pages
+            if is_whole(response) and record.is_addressable:
+                names = names_of(record.record_id, record.payload_digest)
+                self.held.image(record.uri, type_, record.offset, names)
+        elif is_html(type_, start):
+            self._page(record, response, type_)
+        elif type_ in UNKNOWN_TYPES and start.strip() and is_whole(response):
+            self._counts.untyped += 1
+
+    def _page(self, record: Record, response: Response, type_: str) -> None:
+        if not self._takes(record.uri):
+            return
+        html, encoding = decoded(decoded_body(response), charset(response.content_type), record.uri)
+        page = parse_page(html, self._sources, xhtml=type_ == "application/xhtml+xml")
+        page.noai = page.noai or asks_noai(response.headers.get("x-robots-tag", ()))
+        if page.tdm_reserved is None:
+            page.tdm_reserved = reserves_tdm(response.headers.get("tdm-reservation", ()))
+        self._rows.add(
+            page,
+            record.uri,
+            size=len(html),
+            status=response.status,
+            date=record.date,
+            offset=record.offset,
+            encoding=encoding,
+        )
 
     def _takes(self, uri: str) -> bool:
         is_taken = in_sample(uri, self._sample)

@@ -22,6 +22,12 @@ class Forward:
             self._buffer += chunk
         return bytes(memoryview(self._buffer)[:count])
 
+    def peek_at(self, ahead: int, count: int) -> bytes:
+        """So many bytes from one on that lies ahead, fewer only at the end."""
+        while len(self._buffer) < ahead + count and (chunk := self._read(_CHUNK_BYTES)):
+            self._buffer += chunk
+        return bytes(memoryview(self._buffer)[ahead : ahead + count])
+
     def skip(self, count: int) -> int:
         """Go forward by so many bytes; by how many, fewer only at the end."""
         held = min(count, len(self._buffer))

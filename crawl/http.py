@@ -19,9 +19,10 @@ from yarl import URL
 
 from crawl import robots
 from crawl.addresses import REFUSED_PORTS, Guard, PrivateAddressError
-from crawl.answers import Journey, Pace, Refused, Response, Room, part_of, read_body, refusal, retry_after_s
+from crawl.answers import Journey, Pace, Refused, Response, Room, read_body, refusal, retry_after_s
 from crawl.connection import MAX_HEAD_BYTES, Connector
 from crawl.fetch_config import FetchConfig
+from crawl.payload import part_of
 from crawl.site_rules import SiteRules
 from crawl.sites import Host, Site
 from crawl.urls import canonical_url, url_in_header

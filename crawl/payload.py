@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from crawl.codings import decoded
+from crawl.codings import codings, decoded
 
 MAX_BODY_BYTES = 64 * 2**20
 """What a body may have once its encodings are undone; the rest of a decompression bomb is left."""
@@ -18,6 +18,9 @@ _STATUS = re.compile(rb"(?:HTTP|ICY)[^\s]{0,16}\s+(\d{1,3})\b", re.IGNORECASE)
 _HEADERS_ALONE = re.compile(rb"(?:[a-z][a-z0-9-]{0,63}:[^\n]{0,4096}\n){0,64}content-type:", re.IGNORECASE)
 _MEDIA_TYPE = re.compile(r"\s*([^\s;,]*)")
 _CHARSET = re.compile(r"""charset\s*=\s*["']?\s*([^\s"';,]+)""", re.IGNORECASE)
+_CONTENT_RANGE = re.compile(r"bytes[ \t=]+(\d{1,18})[ \t]*-[ \t]*(\d{1,18})[ \t]*/[ \t]*(\d{1,18})", re.IGNORECASE)
+_START_BYTES, _CODED_START_BYTES = 1445, 2**16  # MIME Sniffing standard, section 5.2: 1445 at most
+_LENGTH = re.compile(r"[0-9]{1,18}")
 _CHUNK_SIZE = re.compile(rb"[ \t]*([0-9a-fA-F]{1,8})[ \t]*(?:;[^\r\n]{0,4096})?\r?\n")
 UNKNOWN_TYPES = frozenset({"", "*/*", "unknown/unknown", "application/unknown"})
 HTML_TYPES = frozenset({"text/html", "application/xhtml+xml"})
@@ -51,6 +54,18 @@ class Response:
     def content_type(self) -> str:
         """The last Content-Type that is not blank: the one that browsers obey."""
         return next((value for value in reversed(self.headers.get("content-type", ())) if value), "")
+
+    @property
+    def is_chunked(self) -> bool:
+        """Whether the body is said to stand in chunks."""
+        return "chunked" in self.header("transfer-encoding").lower()
+
+    @property
+    def content_length(self) -> int | None:
+        """What the response says that its body has, as it was sent; None if it does not, or says several things."""
+        values = {part.strip() for value in self.headers.get("content-length", ()) for part in value.split(",")}
+        value = values.pop() if len(values) == 1 else ""
+        return int(value) if _LENGTH.fullmatch(value) else None
 
 
 def parse_response(block: bytes) -> Response:
@@ -99,7 +114,38 @@ def is_html(type_: str, body: bytes) -> bool:
 
 def is_image(type_: str, body: bytes) -> bool:
     """Whether a body is an image, by its media type or its first bytes."""
-    return type_.startswith("image/") or _IMAGE_START.match(body) is not None
+    return type_.startswith("image/") or looks_like_image(body)
+
+
+def looks_like_image(body: bytes) -> bool:
+    """Whether a body begins as an image does."""
+    return _IMAGE_START.match(body) is not None
+
+
+def is_whole(response: Response) -> bool:
+    """Whether an answer brings all of what it is an answer for: 200, 203, or 206 with a range that is all."""
+    return response.status in (200, 203) or (
+        response.status == 206
+        and bool(response.header("content-range"))
+        and part_of(206, response.header("content-range")) is None
+    )
+
+
+def part_of(status: int, content_range: str) -> str | None:
+    """What a 206 brings of something longer, in the server's words; None if it is all, or says nothing."""
+    match = _CONTENT_RANGE.fullmatch(content_range.strip()) if status == 206 else None
+    if match is None:
+        return None
+    first, last, length = map(int, match.groups())
+    return None if first == 0 and last + 1 >= length else content_range.strip()
+
+
+def decoded_start(response: Response) -> bytes:
+    """The first bytes of the body, its encodings undone: enough to tell what it is."""
+    if not response.is_chunked and not codings(response.header("content-encoding")):
+        return response.body[:_START_BYTES]
+    start = Response(response.status, response.headers, response.body[:_CODED_START_BYTES])
+    return decoded_body(start, _START_BYTES)
 
 
 def decoded_body(response: Response, limit: int = MAX_BODY_BYTES) -> bytes:
@@ -107,10 +153,25 @@ def decoded_body(response: Response, limit: int = MAX_BODY_BYTES) -> bytes:
 
     Crawlers often store a body decoded under the headers of its encoded form: what does not decode is taken as it is.
     """
+    coding = response.header("content-encoding")
     body = response.body
-    if "chunked" in response.header("transfer-encoding").lower():
+    if response.is_chunked:
         body = _dechunked(body)
-    return decoded(body, response.header("content-encoding"), limit) or body[:limit]
+    elif response.content_length is not None and not codings(coding):  # of a coded body it is often not the one stored
+        body = body[: response.content_length]
+    return decoded(body, coding, limit) or body[:limit]
+
+
+def chunks_end(body: bytes) -> int | None:
+    """Where the last chunk of a body ends, or a place behind it if it is cut off; None if its chunks are wrong."""
+    at = 0
+    while match := _CHUNK_SIZE.match(body, at):
+        size = int(match[1], 16)
+        if size == 0:
+            return match.end()
+        at = match.end() + size
+        at += 2 if body[at : at + 2] == b"\r\n" else 1
+    return at + 1 if at >= len(body) else None
 
 
 def _dechunked(body: bytes) -> bytes:

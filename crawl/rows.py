@@ -42,6 +42,7 @@ class Counts:
     no_text: int = 0
     no_url: int = 0
     data_uri: int = 0
+    untyped: int = 0
 
 
 @dataclass

@@ -28,7 +28,7 @@ log = logging.getLogger("wit")
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 _NAME = re.compile(r"[0-9A-Za-z_][\w.+=-]*(?:/[0-9A-Za-z_][\w.+=-]*)+", re.ASCII)  # no file lies at the top
-_PHASE = re.compile(r"[a-z_]+\.[a-z_]+")
+_PHASE = re.compile(r"[a-z_]+\.[a-z0-9_]+")
 _MOST = 2**63
 
 RECORDS = pa.schema([("partition", pa.int32()), ("fingerprint", pa.string()), ("record", pa.string())])

@@ -51,8 +51,8 @@ CANDIDATES = pa.schema(
 
 ARCHIVE_IMAGES = pa.schema(
     [
-        ("url", pa.string()),  # canonical
-        ("host", pa.string()),
+        ("url", pa.string()),  # canonical; or what revisits call the image by, which crawl.held.names_of says
+        ("host", pa.string()),  # of a name the name itself
         ("final_url", pa.string()),  # where redirects led; else url
         ("media_type", pa.string()),  # as the response declares it
         ("archive", pa.string()),
@@ -88,6 +88,7 @@ SOURCES = pa.schema(
         ("no_text", pa.int64()),  # images without any usable text
         ("no_url", pa.int64()),  # images without a usable address
         ("data_uri", pa.int64()),  # images inlined as data:
+        ("untyped", pa.int64()),  # bodies without a media type that begin neither as a page nor as an image
         ("damaged_records", pa.int64()),
         ("lost_bytes", pa.int64()),  # bytes that no record could be read from
         ("error", pa.string()),  # why the file could not be read (to its end); null if it could

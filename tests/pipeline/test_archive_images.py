@@ -99,6 +99,28 @@ def test_redirects_are_followed_in_the_archives(tmp_path: Path) -> None:
     assert not build(pieces, to="fetch", quiet=True).did
 
 
+def test_revisits_that_name_a_record_or_a_payload_are_followed_to_any_archive(tmp_path: Path) -> None:
+    told = "\r\nWARC-Record-ID: <urn:uuid:1>\r\nWARC-Payload-Digest: sha1:ABC"
+    first = members(
+        showing("/by-id.jpg", "/by-digest.jpg", "/by-both.jpg", "/by-none.jpg"),
+        record(http(b""), f"{HOST}/by-id.jpg", type_="revisit\r\nWARC-Refers-To: <urn:uuid:1>"),
+        record(http(b""), f"{HOST}/by-digest.jpg", type_="revisit\r\nWARC-Payload-Digest: sha1:abc"),
+        record(
+            http(b""),
+            f"{HOST}/by-both.jpg",
+            type_="revisit\r\nWARC-Refers-To: <urn:uuid:2>\r\nWARC-Payload-Digest: sha1:abc",
+        ),
+        record(http(b""), f"{HOST}/by-none.jpg", type_="revisit\r\nWARC-Refers-To: <urn:uuid:3>"),
+    )
+    second = members(record(http(BODY, "image/png"), "http://far.example/a.jpg", type_=f"response{told}"))
+    assert images(config(tmp_path, [first, second], piece_bytes=2**16, pairs_per_partition=1)) == {
+        "/by-id.jpg": ("/by-id.jpg", "ok"),
+        "/by-digest.jpg": ("/by-digest.jpg", "ok"),
+        "/by-both.jpg": ("/by-both.jpg", "ok"),
+        "/by-none.jpg": ("/by-none.jpg", "not_in_archive"),
+    }
+
+
 def test_a_redirect_to_an_opted_out_domain_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "out.txt").write_text("opted-out.example\n")
     moved = redirect(f"{HOST}/out.jpg", "http://opted-out.example/a.jpg")
