@@ -51,8 +51,8 @@ def backward(
     Raises:
         ValueError: a process has fewer samples than others have micro-batches.
 
-    The gradients are those of one large batch, up to the order of float sums. BatchNorm normalises by each
-    micro-batch's own statistics, and its running ones take each micro-batch once. Between processes gradients are
+    The gradients are those of one large batch, up to the order of float sums. BatchNorm normalises by the statistics of
+    one micro-batch of all processes, and its running ones take each micro-batch once. Between processes gradients are
     averaged once, with the last micro-batch. The logit scale and bias get theirs once.
     """
     counts = counts or Peers(len(images), images.device).counts

@@ -37,7 +37,7 @@ CHOICES = {
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """A training run; defaults are Radford et al. 2021, Table 18, where it gives one."""
+    """A training run; docs/training.md has a table of the defaults beside the paper's and open_clip's."""
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
@@ -84,7 +84,7 @@ class TrainConfig:
     weight_decay: float = 0.2
     """AdamW's decoupled decay, of all weights that are not gains or biases."""
     grad_clip: float = 1.0
-    """The largest norm of the gradient; a larger one is scaled down to it."""
+    """The largest norm of the gradient; a larger one is scaled down to it. `.inf` does not, as the paper."""
     crop_min: float = 0.9
     """The least side of the random square crop as a share of the image's shorter side; 1 is the paper's crop. Of a
     resized crop: its least share of the image's area."""
@@ -158,11 +158,12 @@ class TrainConfig:
         _require(plain, "name", "a plain file name", self.name)
         for key in ("batch_size", "log_every", "checkpoint_every", "keep", "shuffle_shards", "cache_bytes"):
             _require(getattr(self, key) >= 1, key, "at least 1", getattr(self, key))
-        for key in ("epochs", "learning_rate", "grad_clip", "timeout_s"):
+        for key in ("epochs", "learning_rate", "timeout_s"):
             value = getattr(self, key)
             _require(value > 0 and math.isfinite(value), key, "above 0", value)
         for key in ("warmup_share", "cooldown_share", "final_share", "patch_dropout", "ema"):
             _require(0 <= getattr(self, key) < 1, key, "from 0 to below 1", getattr(self, key))
+        _require(self.grad_clip > 0, "grad_clip", "above 0, or .inf for none", self.grad_clip)
         for key in ("weight_decay", "peak_tflops"):
             _require(0 <= getattr(self, key) < math.inf, key, "at least 0", getattr(self, key))
         for key in ("samples_seen", "warmup_steps", "unlocked_groups", "max_skipped", "workers", "micro_batch"):

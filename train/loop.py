@@ -24,6 +24,7 @@ from dataset.ids import hash64
 from dataset.storage import Storage
 from train import checkpoint
 from train.accumulate import backward
+from train.batch_norm import synchronise
 from train.config import TrainConfig
 from train.corpus import Corpus
 from train.data import Batch, open_corpus, read_parts, samples_of
@@ -150,6 +151,10 @@ def _train(
     model: Any = clip.model.to(device)
     if config.parallel != "fsdp":  # which takes no other layout
         model.to(memory_format=torch.channels_last)  # convolutions are faster so
+    if processes.count > 1 or (
+        device.type == "cpu" and not config.compile
+    ):  # alone as well, for the very same rounding
+        synchronise(model)
     if config.grad_checkpointing:
         model.set_grad_checkpointing()
     if config.compile:
@@ -239,7 +244,8 @@ def _train(
             for stepper in steppers:
                 stepper.zero_grad(set_to_none=True)
         else:
-            clip_gradients(model, norms["all"], config.grad_clip)
+            if config.grad_clip < math.inf:
+                clip_gradients(model, norms["all"], config.grad_clip)
             for stepper in steppers:
                 scaler.step(stepper)
             total, added = total + loss, added + 1

@@ -28,7 +28,12 @@ def spread(model: nn.Module, kind: str, processes: Processes, deterministic: boo
     # After its first step DDP deals gradients to buckets anew, in their order of arrival, so a resumed run's first
     # step would add them in another order than the unbroken run did. It does not where parameters may be unused.
     devices = [processes.device] if processes.device.type == "cuda" else None
-    return DistributedDataParallel(model, device_ids=devices, find_unused_parameters=deterministic)
+    return DistributedDataParallel(
+        model,
+        device_ids=devices,
+        find_unused_parameters=deterministic,
+        broadcast_buffers=False,  # BatchNorm's statistics are everyone's
+    )
 
 
 def shard(model: nn.Module) -> nn.Module:

@@ -49,6 +49,7 @@ def test_the_papers_models_have_the_papers_hyperparameters(name: str) -> None:
     assert model["vision_cfg"]["image_size"] == pixels
     assert model["quick_gelu"]
     assert (config.batch_size, config.weight_decay, config.warmup_steps) == (32768, 0.2, 2000)
+    assert config.grad_clip == float("inf")  # neither the text nor a table of the paper has it
     assert config.epochs == (1 if name.endswith("336") else 32)
     assert config.steps(400_000_000)[1] == pytest.approx(390_625 * config.epochs / 32, rel=1e-3)
 

@@ -9,28 +9,37 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as multiprocessing
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from tests.train import tiny
 from tests.train.test_loss import dense, features, relative_error
 from train.accumulate import backward
+from train.batch_norm import synchronise
 from train.config import TrainConfig
 from train.loss import LOSSES
 from train.model import create
 from train.optim import optimizers
-from train.parallel import shard, whole
+from train.parallel import spread, whole
+from train.processes import Processes
 
 SAMPLES = 26
 SHARES = {1: [26], 2: [9, 17], 3: [5, 14, 7]}
 """Samples of each rank, by the number of ranks."""
-STEPS = [("softmax", 0), ("softmax", 4), ("sigmoid", 4)]
-"""Losses and micro-batches."""
+STEPS = [
+    (tiny.MODEL, "softmax", 0),
+    (tiny.MODEL, "softmax", 4),
+    (tiny.MODEL, "sigmoid", 4),
+    ("openwit-tiny", "softmax", 0),
+]
+"""Models (a transformer, a ResNet with BatchNorm), losses and micro-batches."""
+TOLERANCES = {tiny.MODEL: 1e-5, "openwit-tiny": 1e-4}
+"""Some gradients below a BatchNorm are small differences of large sums."""
 
 
-def samples() -> tuple[Tensor, Tensor]:
+def samples(model: str) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
-    images = torch.randn(SAMPLES, 3, 32, 32, generator=generator)
-    return images, torch.randint(1, 500, (SAMPLES, 12), generator=generator)
+    side, length = (32, 12) if model == tiny.MODEL else (64, 24)
+    images = torch.randn(SAMPLES, 3, side, side, generator=generator)
+    return images, torch.randint(1, 500, (SAMPLES, length), generator=generator)
 
 
 def step(towers: nn.Module, images: Tensor, texts: Tensor, loss: str, micro_batch: int) -> dict[str, Any]:
@@ -43,6 +52,9 @@ def step(towers: nn.Module, images: Tensor, texts: Tensor, loss: str, micro_batc
         "loss": value,
         "gradients": gradients,
         "parameters": {name: whole(parameter).detach().clone() for name, parameter in named(towers)},
+        "statistics": {
+            name.removeprefix("module."): value.clone() for name, value in towers.named_buffers() if "running" in name
+        },
     }
 
 
@@ -64,11 +76,14 @@ def _rank(rank: int, ranks: int, folder: str) -> None:
             ]
             value = loss(*leaves, tile=5 + rank)
             results[name, scale] = value.detach(), *torch.autograd.grad(value, leaves, allow_unused=True)
-    images, texts = (tensor[mine] for tensor in samples())
-    for loss_name, micro_batch in STEPS:
-        for kind in (DistributedDataParallel, shard):
-            towers = kind(create(tiny.MODEL, loss=loss_name).model)
-            results[loss_name, kind.__name__, micro_batch] = step(towers, images, texts, loss_name, micro_batch)
+    for model, loss_name, micro_batch in STEPS:
+        images, texts = (tensor[mine] for tensor in samples(model))
+        for kind in ("ddp", "fsdp"):
+            made = create(model, loss=loss_name).model.train()
+            if ranks > 1:
+                made = spread(synchronise(made), kind, Processes(rank, ranks, torch.device("cpu")))
+            results[model, loss_name, kind, micro_batch] = step(made, images, texts, loss_name, micro_batch)
+    images, texts = (tensor[mine] for tensor in samples(tiny.MODEL))
     try:
         backward(create(tiny.MODEL).model, images, texts, loss=LOSSES["softmax"], seed=0, micro_batch=1)
         results["refused"] = ""
@@ -101,20 +116,26 @@ def test_the_loss_is_that_of_one_process(results: list[dict[Any, Any]], loss: st
         assert sum(number).item() / len(results) == pytest.approx(expected.item(), rel=1e-5, abs=1e-6)
 
 
-@pytest.mark.parametrize(("loss", "micro_batch"), STEPS)
-@pytest.mark.parametrize("kind", [DistributedDataParallel, shard])
-def test_a_step_is_that_of_one_process(results: list[dict[Any, Any]], loss: str, kind: Any, micro_batch: int) -> None:
-    single = step(create(tiny.MODEL, loss=loss).model, *samples(), loss, 0)
-    for found in (rank[loss, kind.__name__, micro_batch] for rank in results):
+@pytest.mark.parametrize(("model", "loss", "micro_batch"), STEPS)
+@pytest.mark.parametrize("kind", ["ddp", "fsdp"])
+def test_a_step_is_that_of_one_process(
+    results: list[dict[Any, Any]], model: str, loss: str, kind: str, micro_batch: int
+) -> None:
+    single = step(synchronise(create(model, loss=loss).model.train()), *samples(model), loss, 0)
+    for found in (rank[model, loss, kind, micro_batch] for rank in results):
         assert found["loss"].item() == pytest.approx(single["loss"].item(), rel=1e-5)
         for what in ("gradients", "parameters"):
             assert set(found[what]) == set(single[what])
             here, there = (
                 torch.cat([values[what][name].flatten() for name in single[what]]) for values in (found, single)
             )
-            assert relative_error(here, there) <= 1e-5
-        for name, gradient in single["gradients"].items():
-            assert relative_error(found["gradients"][name], gradient) <= 1e-5, name
+            assert relative_error(here, there) <= TOLERANCES[model]
+        for what in ("gradients", "statistics"):
+            assert set(found[what]) == set(single[what])
+            for name, expected in single[what].items():
+                # What lies below a block that starts as the identity has no gradient yet; that of keys' biases is zero.
+                if expected.any() and "k_proj.bias" not in name:
+                    assert relative_error(found[what][name], expected) <= TOLERANCES[model], name
 
 
 def test_micro_batches_that_a_process_cannot_fill_are_refused_by_all(results: list[dict[Any, Any]]) -> None:

@@ -89,6 +89,18 @@ def test_shards_of_a_model_train_as_a_whole_one_and_resume_as_one(
             torch.testing.assert_close(here[name], there[name], atol=2e-4, rtol=1e-3)
 
 
+def test_a_model_with_batch_norm_learns_the_same_on_other_numbers_of_processes(
+    tiny_dataset: str, tmp_path: Path
+) -> None:
+    config = exact(tiny_dataset, model="openwit-tiny", samples_seen=12 * 4, checkpoint_every=2)
+    train(config, str(tmp_path / "one"), quiet)
+    killed_after(2, config, tmp_path / "two", 2)
+    assert trained(3, config, tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-4)
+    here, there = weights(tmp_path / "two"), weights(tmp_path / "one")
+    for name in ("visual.bn1.running_var", "visual.layer4.0.bn2.running_mean"):
+        torch.testing.assert_close(here[name], there[name], atol=1e-4, rtol=1e-3)
+
+
 def test_sigterm_saves_and_the_same_command_goes_on(
     tiny_dataset: str, whole: dict[int, dict[int, float]], tmp_path: Path
 ) -> None:
