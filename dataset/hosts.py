@@ -7,13 +7,15 @@ without port, and without the dot of the DNS's root, which names the same host.
 from __future__ import annotations
 
 import re
+from urllib.parse import unquote
 
 import can_ada
+import idna
 
 _WEB = re.compile(r"https?://[^/\\?#]")
-# What stands before the path of a URL that names a host. Letters are told apart: ß is lower case of ẞ.
-_BEFORE_PATH = re.compile(r"[\x00-\x20]*(?:[Hh][Tt]{2}[Pp][Ss]?:)?[/\\]{2}[^?#/\\]*")
-_CAPITAL_SHARP_S = re.compile("\u1e9e|%[Ee]1%[Bb][Aa]%9[Ee]")
+# What stands before the host in a URL that names one, and the host with its port.
+_AUTHORITY = re.compile(r"([\x00-\x20]*(?:[Hh][Tt]{2}[Pp][Ss]?:)?[/\\]{2,}(?:[^?#/\\]*@)?)([^?#/\\@]+)")
+_NO_HOST = re.compile(r"[^-.0-9:A-Z_a-z\x80-\U0010ffff]")
 
 
 def hostname(url: str) -> str:
@@ -41,10 +43,19 @@ def site_of(url: str) -> str:
 
 
 def mapped(url: str) -> str:
-    """A URL with ß for ẞ in its host: UTS 46 says so since Unicode 15.1, while can_ada's table is older and says ss."""
+    """A URL whose host is mapped as UTS 46 says today: can_ada's table is of before Unicode 15.1, when ẞ was ss, not ß.
+
+    What the mapping cannot make a host of is left to be refused, such as a full-width slash.
+    """
     if url.isascii() and "%" not in url:
         return url
-    authority = _BEFORE_PATH.match(url)
-    if authority is None:
+    authority = _AUTHORITY.match(url)
+    if authority is None or (host := unquote(authority[2])).isascii():
         return url
-    return _CAPITAL_SHARP_S.sub("\u00df", authority[0]) + url[authority.end() :]
+    try:
+        found = idna.uts46_remap(host, std3_rules=False)
+    except idna.IDNAError:
+        return url
+    if _NO_HOST.search(found) or found.count(":") != authority[2].count(":"):
+        return url
+    return authority[1] + found + url[authority.end() :]

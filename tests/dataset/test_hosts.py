@@ -23,6 +23,10 @@ from dataset.hosts import canonical_host, hostname, site_of
         ("XN--bcher-KVA.example", "xn--bcher-kva.example"),
         ("fa\u1e9e.de", "xn--fa-hia.de"),
         ("fa\u00df.de", "xn--fa-hia.de"),
+        ("\u10a0\u2132\u04c0.de", "xn--s5a307lv6h.de"),  # capitals that UTS 46 maps since Unicode 15.1
+        ("me@b\u00fccher.example:80", "xn--bcher-kva.example"),
+        ("b\u00fccher.example\uff0fx", "b\u00fccher.example\uff0fx"),  # no host: its slash would be one
+        ("b\u00fccher.example\uff1a80", "b\u00fccher.example\uff1a80"),
         ("127.1", "127.0.0.1"),
         ("0x7f000001", "127.0.0.1"),
         ("127.0.0.1.", "127.0.0.1"),
