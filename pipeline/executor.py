@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from dataset.commits import Commit
 from dataset.storage import is_local
+from pipeline import ray_address
 from pipeline.config import ConfigError
 from pipeline.engine.failures import Failure, Limits, Working
 from pipeline.phase import PHASES, Task, execute
@@ -135,6 +136,7 @@ class RayExecutor:
         options, self._options = self._options, None
         if options is None:
             return
+        ray_address.check(options["address"])
         try:
             self._ray.init(**options)
         except ConnectionError as error:
@@ -142,6 +144,10 @@ class RayExecutor:
                 f"no Ray cluster answers at {options['address']}; start one with `ray start --head`, "
                 "or leave out --address to run on this machine"
             ) from error
+        except RuntimeError as error:
+            if (known := ray_address.wrong_version(options["address"], error)) is not None:
+                raise known from error
+            raise
 
     def run(self, url: str, tasks: Sequence[Task], show: Show = nobody) -> Iterator[tuple[Task, Commit | Failure]]:
         """See `Executor`."""
