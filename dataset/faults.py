@@ -45,6 +45,10 @@ _FIXED = {errno.EROFS: "the disk is mounted read-only (%s); choose another place
 _FIXED[errno.EPERM] = _DENIED
 _NETWORK = "the network or the server behind it failed (%s); run the same command again when it answers"
 _BUSY = "the storage server failed or asked for patience (%s); run the same command again when it answers"
+_RAY_FULL = "Ray's temporary folder is full (%s); TMPDIR names another folder for it; then run the same command again"
+_TOO_LARGE = (
+    "a partition does not fit into a task's memory (%s); make it smaller: run.pairs_per_partition, run.piece_bytes"
+)
 _NODE = "a node or a worker process was lost (%s); run the same command again: it goes on where it was"
 
 _CODE_IN_TEXT = re.compile(r"\[errno (\d+)\]", re.IGNORECASE)  # Arrow's, where it sets no errno
@@ -74,11 +78,12 @@ def fault(error: BaseException) -> Fault | None:
     module = type(error).__module__.partition(".")[0]
     if module in ("botocore", "boto3"):
         return _of_s3(error)
+    if module == "ray" and type(error).__name__ == "OutOfDiskError":
+        return Fault(_RAY_FULL % _brief(error))
     if module == "ray":
         return Fault(_NODE % _brief(error)) if type(error).__name__ in _LOST_WORK else None
     if module in ("duckdb", "_duckdb"):
-        code = _code_in(str(error)) if type(error).__name__ in ("IOException", "OutOfMemoryException") else None
-        return None if code is None else _of_duckdb(code, error)
+        return _of_duckdb(error)
     if not isinstance(error, OSError):
         return None
     if isinstance(error, (ConnectionError, TimeoutError)):
@@ -128,8 +133,14 @@ def _of_s3(error: BaseException) -> Fault | None:
     return Fault(_BUSY % _brief(error))
 
 
-def _of_duckdb(code: int, error: BaseException) -> Fault:
-    """DuckDB names its file itself."""
+def _of_duckdb(error: BaseException) -> Fault | None:
+    """DuckDB names its file itself. Its limit of memory is ours, and what exceeds it is a whole task."""
+    kind = type(error).__name__
+    code = _code_in(str(error)) if kind in ("IOException", "OutOfMemoryException") else None
+    if kind == "OutOfMemoryException" and code is None:
+        return Fault(_TOO_LARGE % _brief(error), may_pass=False)
+    if code is None:
+        return None
     if code == errno.ENOSPC:
         return Fault(
             f"DuckDB's temporary folder is full ({_brief(error)}); TMPDIR names another folder for it, "

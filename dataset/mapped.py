@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from dataset.commits import FileRef
 from dataset.ids import checksum
+from dataset.scratch import own_folder
 from dataset.storage import Storage
 
 UNUSED_DAYS = 7
@@ -28,10 +29,7 @@ def mapped(storage: Storage, file: FileRef) -> pa.Buffer:
     """
     if storage.local:
         return pa.memory_map(storage.path(file.name)).read_buffer()
-    folder = Path(tempfile.gettempdir()) / f"openwit-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.is_symlink() or folder.stat().st_uid != os.getuid():
-        raise OSError(f"{folder} is another user's; set TMPDIR to a folder of your own")
+    folder = own_folder()
     path = folder / file.checksum
     with contextlib.suppress(FileNotFoundError, pa.ArrowInvalid):  # not there yet, or empty after a lost disk
         os.utime(path)  # in use, before another process looks for what is not

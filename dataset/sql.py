@@ -20,6 +20,8 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from dataset.scratch import spill_folder
+
 FOLDER = Path(__file__).parent.parent / "sql"
 MEMORY_LIMIT = "2GB"
 _PLAIN = (bool, int, float, str)
@@ -45,8 +47,8 @@ def load(name: str) -> str:
 def connect(
     *, threads: int = 1, memory_limit: str = MEMORY_LIMIT, temp_directory: str | None = None
 ) -> duckdb.DuckDBPyConnection:
-    """An in-memory DuckDB that spills to `temp_directory` (nowhere by default), loads no extension by itself, and opens
-    no file: a query there is a function of the tables that it is given.
+    """An in-memory DuckDB that spills to `temp_directory` (below TMPDIR by default), loads no extension by itself, and
+    opens no file: a query there is a function of the tables that it is given.
     """
     settings: dict[str, Any] = {
         "threads": threads,
@@ -54,9 +56,8 @@ def connect(
         "autoload_known_extensions": False,
         "autoinstall_known_extensions": False,
         "python_enable_replacements": False,  # a name in a query is a table that was passed, never a local variable
+        "temp_directory": temp_directory or spill_folder(),
     }
-    if temp_directory is not None:
-        settings["temp_directory"] = temp_directory
     connection = duckdb.connect(":memory:", config=settings)
     close(connection, ())
     return connection
@@ -149,7 +150,7 @@ def run(
     """The result of a query over the tables by their names, and over `config` as a table of one row if given.
 
     Raises:
-        duckdb.Error: the query is wrong, or needs more than `memory_limit` and has no `temp_directory`.
+        duckdb.Error: the query is wrong, or needs more than `memory_limit` and the folder that it spills to.
     """
     connection = _database(os.getpid(), threads, memory_limit, temp_directory).cursor()
     try:

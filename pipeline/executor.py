@@ -9,6 +9,7 @@ import contextlib
 import logging
 import math
 import os
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -16,10 +17,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from dataset.commits import Commit
+from dataset.faults import WorkerKilledError
 from dataset.storage import is_local
 from pipeline import ray_address
 from pipeline.config import ConfigError
 from pipeline.engine.failures import Failure, Limits, Working
+from pipeline.engine.private_ray import PrivateRay
 from pipeline.phase import PHASES, Task, execute
 
 log = logging.getLogger("wit")
@@ -102,24 +105,27 @@ class RayExecutor:
         # Ray retries for ever what the system kills for its memory; such a task is to be bisected instead.
         os.environ.setdefault("RAY_task_oom_retries", str(RAY_RETRIES))
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        there = "ray" in sys.modules and sys.modules["ray"].is_initialized()
+        remote = bool(address) or in_job() or there
+        self._private = None if remote else PrivateRay()  # before Ray is imported
         import ray
 
         from pipeline.engine.ray_worker import Board, supervised
 
         self._ray = ray
-        remote = bool(address) or in_job() or ray.is_initialized()
-        self._own = not ray.is_initialized()
+        self._own = not there
+        self._has_died = False
         self._options: dict[str, Any] | None = None  # to start or join Ray with, until that is done
         if self._own:
             self._options = {"logging_level": logging.ERROR, "log_to_driver": False}
-            if remote:
+            if self._private is not None:
+                self._options.update(self._private.options, num_cpus=workers)
+                self._own_options = dict(self._options)
+            else:
                 self._options["address"] = address or "auto"
                 if working_dir is not None and not in_job():
                     self._options["runtime_env"] = {"working_dir": str(working_dir), "excludes": EXCLUDES}
                 self._start()
-            else:
-                # A laptop's run needs no dashboard, and must not join a cluster that the environment happens to name.
-                self._options.update(address="local", include_dashboard=False, num_cpus=workers)
         self._limit = workers if remote else None  # a Ray of our own has no more CPUs than that
         self._seen: set[str] = set()  # nodes known to see the dataset
         # Retried by Ray when a worker or node dies; an exception of our own code is an answer, not a reason to retry.
@@ -132,14 +138,25 @@ class RayExecutor:
         self._board: Any = None
 
     def _start(self) -> None:
-        """Start or join Ray, once."""
+        """Start or join Ray, once; a Ray of our own whose processes have died is started again."""
+        if self._has_died:
+            self._has_died = False
+            self._ray.shutdown()
+            self._options, self._board = self._own_options, None
         options, self._options = self._options, None
         if options is None:
             return
         ray_address.check(options["address"])
         try:
             self._ray.init(**options)
-        except ConnectionError as error:
+        except Exception as error:
+            if "timed out during startup" in str(error):
+                raise WorkerKilledError(
+                    "Ray's processes did not start within Ray's own limit: the machine is too busy; run the same "
+                    "command again, or with --workers 0, which needs no Ray"
+                ) from error
+            if not isinstance(error, ConnectionError):
+                raise
             raise ConfigError(
                 f"no Ray cluster answers at {options['address']}; start one with `ray start --head`, "
                 "or leave out --address to run on this machine"
@@ -181,7 +198,13 @@ class RayExecutor:
                 try:
                     yield task, self._ray.get(reference)
                 except Exception as error:
-                    yield task, Failure(unwrap(error))
+                    failure = Failure(unwrap(error))
+                    self._has_died = self._private is not None and type(error).__name__ == "LocalRayletDiedError"
+                    yield task, failure
+                if self._has_died:  # it answers nobody any more; the next call starts another
+                    for lost in (*running.values(), *waiting):
+                        yield lost, failure
+                    return
 
     def _bound(self) -> int:
         """How many tasks may be in flight."""
@@ -227,6 +250,8 @@ class RayExecutor:
         """Stop the local Ray that this executor started."""
         if self._own and self._options is None:
             self._ray.shutdown()
+        if self._private is not None:
+            self._private.close()
 
 
 EXCLUDES = [".venv", "out", ".git", "build", "*.tar", "*.warc*", ".mypy_cache", ".ruff_cache", ".pytest_cache"]

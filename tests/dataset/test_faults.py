@@ -12,7 +12,7 @@ import pytest
 import ray.exceptions
 from PIL import Image
 
-from dataset import faults, sql
+from dataset import faults, scratch, sql
 
 
 def of_code(code: int) -> OSError:
@@ -84,12 +84,32 @@ def test_the_sentence_names_the_file() -> None:
     assert str(faults.sentence(of_code(errno.ENOSPC))).startswith("/out/a.parquet: the disk is full")
 
 
-def test_a_full_folder_of_duckdb_names_the_key(tmp_path: Path) -> None:
-    connection = sql.connect(memory_limit="40MB", temp_directory=str(tmp_path))
-    connection.execute("SET max_temp_directory_size = '1MB'")
-    with pytest.raises(duckdb.OutOfMemoryException) as raised:
-        connection.execute("CREATE TABLE t AS SELECT md5(range::VARCHAR) AS a FROM range(2000000) ORDER BY a")
-    assert "TMPDIR" in str(faults.sentence(raised.value))
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (
+            duckdb.OutOfMemoryException("failed to offload: the 'max_temp_directory_size' setting"),
+            "TMPDIR names another",
+        ),
+        (duckdb.OutOfMemoryException("failed to pin block of size 256.0 KiB"), "run.pairs_per_partition"),
+        (ray.exceptions.OutOfDiskError("full"), "Ray's temporary folder is full"),
+    ],
+    ids=["DuckDB's folder", "DuckDB's memory", "Ray's folder"],
+)
+def test_what_is_full_names_what_to_change(error: Exception, says: str) -> None:
+    assert says in str(faults.sentence(error))
+
+
+def test_what_does_not_fit_into_memory_is_spilled_where_nobody_else_can_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scratch.tempfile, "tempdir", str(tmp_path))
+    connection = sql.connect(memory_limit="40MB")
+    connection.execute("CREATE TABLE t AS SELECT md5(range::VARCHAR) AS a FROM range(2000000) ORDER BY a")
+    (folder,) = tmp_path.iterdir()
+    assert list(folder.rglob("*.tmp")) and folder.stat().st_mode & 0o077 == 0
+    connection.close()
+    assert not list(folder.rglob("*.tmp"))
 
 
 def test_an_action_is_tried_again_while_the_environment_fails(monkeypatch: pytest.MonkeyPatch) -> None:
