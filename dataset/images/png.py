@@ -211,6 +211,8 @@ def _inflated(stream: bytes) -> Iterator[bytes]:
                         yield byte
                         piece = before.unconsumed_tail
                 return
+    with contextlib.suppress(zlib.error):
+        yield inflate.flush()
 
 
 def _row_lengths(body: bytes) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import tarfile
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +21,7 @@ from dataset.shards import (
     Entry,
     Index,
     build_index,
+    key_and_part,
     parse_sample,
     read_index,
     read_sample,
@@ -84,6 +86,18 @@ def test_webdataset_reads_them(tmp_path: Path) -> None:
     assert [{part: sample[part] for part in parts} for sample, (_, parts) in zip(read, SAMPLES, strict=True)] == [
         parts for _, parts in SAMPLES
     ]
+
+
+@given(st.text("aB._/-\n", min_size=1, max_size=12))
+def test_names_are_told_apart_as_webdataset_does(name: str) -> None:
+    key, part = webdataset.tariterators.base_plus_ext(name)
+    is_meta = re.match(webdataset.tariterators.tar_file_iterator.__defaults__[0], name)
+    if key is None or is_meta:
+        assert key_and_part(name) is None
+    elif not name.rpartition("/")[2].startswith("."):  # it takes a hidden file in a folder for a sample
+        assert key_and_part(name) == (key, part.lower())
+    else:
+        assert key_and_part(name) is None
 
 
 def test_the_loader_of_open_clip_train_reads_them(tmp_path: Path) -> None:

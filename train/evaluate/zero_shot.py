@@ -25,7 +25,7 @@ from train.evaluate.result import Result
 from train.images import decode
 
 TEMPLATES = Path(__file__).parents[1] / "templates" / "default.txt"
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"})
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".avif", ".heic", ".heif", ".gif", ".bmp"})
 
 
 @dataclass(frozen=True)
