@@ -27,6 +27,9 @@ from crawl.urls import url_in_header
 from dataset.storage import filesystem
 from dataset.web import is_web
 
+MAX_PIECES = 2**16
+"""Of a file. Its size may be what a stranger says, and a plan is held in memory."""
+
 _MAX_READ_AGAIN_BYTES = 2**30  # of records that were read to where they say to end, which is not where they end
 _TYPES = frozenset({"response", "resource", "metadata", "revisit"})
 
@@ -110,8 +113,8 @@ class Reading:
 
 
 def split(archive: str, location: str, size: int, piece_bytes: int) -> list[Piece]:
-    """Pieces of equal size, at most `piece_bytes` each, that together cover a file of `size` bytes."""
-    count = max(1, -(-size // piece_bytes))
+    """Pieces of equal size that together cover a file of `size` bytes, of at most `piece_bytes`, or else MAX_PIECES."""
+    count = min(MAX_PIECES, max(1, -(-size // piece_bytes)))
     edges = [size * i // count for i in range(count)] + [-1]
     return [Piece(archive, location, start, end) for start, end in itertools.pairwise(edges)]
 

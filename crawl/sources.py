@@ -7,11 +7,13 @@ A WACZ is a zip that holds WARC files (specs.webrecorder.net/wacz); its member i
 
 from __future__ import annotations
 
+import hashlib
 import re
 import struct
 import tempfile
 import zipfile
 import zlib
+from collections import OrderedDict
 from typing import Literal
 
 import pyarrow as pa
@@ -33,6 +35,9 @@ _PARQUET = b"PAR1"
 _JSON = re.compile(r'\{|\[\s*(?:$|[\[{"])')
 _READ_BYTES = 2**20
 _MAX_MEMBERS = 10_000
+_MAX_RATIO = 1032  # by which deflate can compress (zlib's technical notes)
+_DIRECTORIES_KEPT = 2  # of a zip, and of the one in it that is read
+_END_BYTES = 64 * 1024  # of a zip, in which its directory ends: other files have others
 _MAX_UNPACKED_BYTES = 8 * 2**30  # of a compressed member, on the worker's disk; WARC files have about 1 GB
 
 Kind = Literal["archive", "wacz", "parquet", "csv", "json_lines", "json", "urls"]
@@ -84,12 +89,13 @@ def warc_members(location: str) -> list[tuple[str, int]]:
     found: list[tuple[str, int]] = []
     with open_source(location) as file:
         try:
-            items = [item for item in zipfile.ZipFile(file).infolist() if not item.is_dir()]
+            size = file.size()
+            items = [item for item in _directory(file, location).values() if not item.is_dir()]
         except _UNREADABLE as error:
             raise ValueError(f"{location} is a damaged zip ({error}); fetch it again") from None
     for item in items:
         if item.filename.startswith("archive/"):
-            found.append((item.filename, item.file_size))
+            found.append((item.filename, _bounded(item, size)))
         elif item.filename.endswith(".wacz") and MEMBER not in location:
             inner = item.filename + MEMBER
             found += [(inner + name, size) for name, size in warc_members(location + MEMBER + item.filename)]
@@ -100,11 +106,34 @@ def warc_members(location: str) -> list[tuple[str, int]]:
     return sorted(found)
 
 
+_directories: OrderedDict[tuple[str, int, bytes], dict[str, zipfile.ZipInfo]] = OrderedDict()
+
+
+def _directory(file: pa.NativeFile, location: str) -> dict[str, zipfile.ZipInfo]:
+    """The members of a zip by name, read once for the many that are opened one after the other. Raises _UNREADABLE."""
+    size = file.size()
+    file.seek(max(0, size - _END_BYTES))
+    key = (location, size, hashlib.blake2b(bytes(file.read(_END_BYTES))).digest())
+    if key not in _directories:
+        file.seek(0)
+        _directories[key] = {item.filename: item for item in zipfile.ZipFile(file).infolist()}
+        while len(_directories) > _DIRECTORIES_KEPT:
+            _directories.popitem(last=False)
+    _directories.move_to_end(key)
+    return _directories[key]
+
+
+def _bounded(item: zipfile.ZipInfo, size: int) -> int:
+    """The size of a member as declared, but no more than a zip of so many bytes can hold."""
+    held = max(0, min(item.compress_size, size - item.header_offset))
+    return min(item.file_size, held if item.compress_type == zipfile.ZIP_STORED else _MAX_RATIO * held)
+
+
 def _open_member(location: str, name: str) -> pa.NativeFile:
     """A member as it lies in the zip if it is stored, as the standard asks; else unpacked into a temporary file."""
     file = open_source(location)
     try:
-        item = zipfile.ZipFile(file).getinfo(name)
+        item = _directory(file, location)[name]
         file.seek(item.header_offset)
         signature, name_length, extra_length = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
     except (KeyError, *_UNREADABLE) as error:
@@ -113,12 +142,12 @@ def _open_member(location: str, name: str) -> pa.NativeFile:
     if signature != _ZIP or item.flag_bits & 1 or item.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise FileNotFoundError(f"{location} holds {name} in a form that cannot be read; unpack it")
     if item.compress_type == zipfile.ZIP_STORED:
-        return pa.PythonFile(_Window(file, start, item.file_size), mode="r")
+        return pa.PythonFile(_Window(file, start, min(_bounded(item, file.size()), file.size() - start)), mode="r")
     unpacked = tempfile.TemporaryFile()  # noqa: SIM115 - its reader closes it
     inflater = zlib.decompressobj(RAW)
     file.seek(start)
     left, size = item.compress_size, 0
-    limit = min(item.file_size, _MAX_UNPACKED_BYTES)
+    limit = min(_bounded(item, file.size()), _MAX_UNPACKED_BYTES)
     while left > 0 and not inflater.eof and size < limit:
         data = bytes(file.read(min(left, _READ_BYTES)))
         left -= len(data) or left

@@ -5,15 +5,19 @@ These are files that the config names (archives, lists of archives), not what pa
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import os
+import re
+import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from urllib.parse import urljoin, urlsplit
 
 import urllib3
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, InvalidHeader, LocationValueError
 from urllib3.util import Retry, Timeout
 
 from dataset.secrets import authorization, public, without
@@ -28,6 +32,16 @@ _SAID_WAIT_S = 2.0  # a wait as long or longer is said
 _BUSY = frozenset({403, 408, 425, 429, 500, 502, 503, 504})
 _GONE = frozenset({404, 410})
 _REDIRECTS = 5
+TOTAL_S = 1800.0
+"""For one request with all its attempts and waits."""
+MIN_BYTES_PER_S = 1000
+"""Of an answer, after its first seconds; a worker waits for it."""
+_GRACE_S = 30.0
+_NUMBER = re.compile(r"[0-9]{1,18}")
+_SHOWN_CHARS = 200
+_FOR_ONE_HOST = frozenset({"authorization", "cookie", "if-match", "if-none-match"})
+# What no other attempt changes: an address that leads nowhere, a length that is none.
+_HOPELESS = (LocationValueError, InvalidHeader)
 _DRAIN_BYTES = 2**16
 _TIMEOUT = Timeout(connect=10, read=60)
 _FIRST_READ_BYTES, _MOST_READ_BYTES = 2**18, 2**23  # of one request; the longer a file is read on, the more
@@ -55,7 +69,7 @@ def info(url: str) -> WebInfo:
     """
     _, headers, _ = _ask("HEAD", url, {}, 0)
     length = headers.get("Content-Length", "")
-    if not length.isdigit():
+    if not _NUMBER.fullmatch(length.strip()):
         name = public(url)
         raise OSError(f"{name} cannot be read by ranges: its server does not say how long it is; download it first")
     return WebInfo(int(length), (headers.get("ETag") or headers.get("Last-Modified") or "").strip())
@@ -139,46 +153,107 @@ def _ask(
         skip: bytes of the whole file before those, for a server that does not know ranges and sends it whole.
     """
     failure, wait = "", 0.0
+    end = time.monotonic() + TOTAL_S
     for attempt in range(ATTEMPTS):
         if attempt:
             wait = min(_MAX_WAIT_S, max(wait, BACKOFF_S * 2 ** (attempt - 1)))
+            if time.monotonic() + wait > end:
+                break
             if wait >= _SAID_WAIT_S:
                 words = "%s cannot be read now (%s); asked again in %.0f s, time %d of %d"
                 log.warning(words, public(url), failure, wait, attempt + 1, ATTEMPTS)
             time.sleep(wait)
         wait = 0.0
         try:
-            response = _pool(os.getpid()).request(
-                method,
-                url,
-                headers={**_pool(os.getpid()).headers, **authorization(url), **headers},
-                preload_content=False,
-                retries=Retry(total=_REDIRECTS, connect=0, read=0, status=0, other=0, respect_retry_after_header=False),
-                timeout=_TIMEOUT,
-            )
+            response = _respond(method, url, headers)
             try:
                 if response.status in _GONE:
                     raise FileNotFoundError(f"{public(url)} does not exist (status {response.status})")
                 if response.status in (200, 206):
                     left = skip if response.status == 200 else 0
-                    while left and (part := response.read(min(left, _MOST_READ_BYTES))):
+                    pace = _Pace(end)
+                    for part in _parts(response, left, pace):
                         left -= len(part)
-                    return response.status, response.headers, response.read(count) if count else b""
+                    return response.status, response.headers, b"".join(_parts(response, count, pace))
                 failure = f"status {response.status}"
                 wait = _seconds(response.headers.get("Retry-After", ""))
                 if response.status not in _BUSY:
                     break
             finally:
-                if response.length_remaining is None or response.length_remaining > _DRAIN_BYTES:
-                    response.close()
-                else:  # the connection can be used again
-                    response.drain_conn()
-                    response.release_conn()
+                _leave(response)
+        except _HOPELESS as error:
+            raise OSError(f"{public(url)} cannot be read ({without(str(error), url)})") from None
         except HTTPError as error:
             failure = without(str(error), url)
     raise OSError(f"{public(url)} cannot be read ({failure}); try again later")
 
 
+def _respond(method: str, url: str, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
+    """The answer behind the redirects, of which none leads from a host of the net into somebody's own network."""
+    at, sent = url, {**_pool(os.getpid()).headers, **authorization(url), **headers}
+    for _ in range(_REDIRECTS + 1):
+        retries = Retry(total=0, redirect=False, respect_retry_after_header=False)
+        response = _pool(os.getpid()).request(
+            method, at, headers=sent, preload_content=False, retries=retries, redirect=False, timeout=_TIMEOUT
+        )
+        target = response.get_redirect_location()
+        if not target:
+            return response
+        _leave(response)
+        at = urljoin(at, target)
+        if not is_web(at):
+            raise LocationValueError(f"it redirects to {at[:_SHOWN_CHARS]!r}, which is no http or https address")
+        if urlsplit(at).hostname != urlsplit(url).hostname:
+            _check_public(urlsplit(at).hostname or "")
+        if urlsplit(at).netloc != urlsplit(url).netloc:
+            sent = {name: value for name, value in sent.items() if name.lower() not in _FOR_ONE_HOST}
+    raise LocationValueError(f"it redirects more than {_REDIRECTS} times")
+
+
+def _leave(response: urllib3.BaseHTTPResponse) -> None:
+    """Let an answer go, of which more may come."""
+    if response.length_remaining is None or response.length_remaining > _DRAIN_BYTES:
+        response.close()
+    else:  # the connection can be used again
+        response.drain_conn()
+        response.release_conn()
+
+
+def _check_public(host: str) -> None:
+    """Whether a host that the user did not name is one of the net. Raises LocationValueError, NewConnectionError."""
+    try:
+        found = {str(item[4][0]) for item in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
+    except (OSError, UnicodeError) as error:
+        raise HTTPError(f"it redirects to {host[:_SHOWN_CHARS]}: {error}") from None
+    for address in found:
+        if not ipaddress.ip_address(address.partition("%")[0]).is_global:
+            raise LocationValueError(f"it redirects to {host[:_SHOWN_CHARS]}, which has the private address {address}")
+
+
+class _Pace:
+    """What an answer may take: a whole time, and at least so many bytes a second once it has begun."""
+
+    def __init__(self, end: float):
+        self._begun, self._end, self._received = time.monotonic(), end, 0
+
+    def advance(self, count: int) -> None:
+        """So many bytes have come. Raises HTTPError if that was too slow."""
+        self._received += count
+        now = time.monotonic()
+        if now > self._end:
+            raise HTTPError(f"no whole answer in {TOTAL_S:.0f} s")
+        if now - self._begun > _GRACE_S and self._received < MIN_BYTES_PER_S * (now - self._begun):
+            raise HTTPError(f"fewer than {MIN_BYTES_PER_S} bytes a second")
+
+
+def _parts(response: urllib3.BaseHTTPResponse, count: int, pace: _Pace) -> Iterator[bytes]:
+    """The next `count` bytes of a body, as they come, fewer only at its end."""
+    while count > 0 and (part := response.read1(min(count, _MOST_READ_BYTES))):
+        pace.advance(len(part))
+        count -= len(part)
+        yield part
+
+
 def _seconds(retry_after: str) -> float:
     """A Retry-After in seconds; its other form, a date, waits as if there were none."""
-    return float(retry_after) if retry_after.strip().isdigit() else 0.0
+    return float(retry_after) if _NUMBER.fullmatch(retry_after.strip()) else 0.0

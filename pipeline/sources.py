@@ -30,6 +30,7 @@ from pipeline.config import Config, ConfigError
 
 _KNOWN = "log/commoncrawl.json"
 _ASKERS = 8  # requests in flight, to the storage of sources
+_UNUSUAL_BYTES = 2**36  # of a remote file; archives have about 2**30
 _MAX_LIST_BYTES = 256 * 2**20  # of a list of pages
 
 
@@ -168,6 +169,8 @@ def _matching(pattern: str, key: str = "sources") -> list[Source]:
         except FileNotFoundError as error:
             raise ConfigError(f"{key}: {error}") from None
         name = public(pattern)
+        if found.size > _UNUSUAL_BYTES:
+            _check_end(pattern, found.size)
         return [Source(name, pattern, found.size, f"{name}:{found.size}:{found.version}")]
     local = is_local(pattern)
     try:
@@ -183,6 +186,8 @@ def _matching(pattern: str, key: str = "sources") -> list[Source]:
         infos = [info for info in filesystem_.get_file_info(selector) if fnmatch.fnmatchcase(info.path, path)]
     else:
         infos = [filesystem_.get_file_info(path)]
+    if local and not magic and infos[0].type not in (fs.FileType.File, fs.FileType.NotFound):
+        raise ConfigError(f"{key}: {pattern} {_no_file(infos[0], pattern)}")
     infos = sorted((info for info in infos if info.type == fs.FileType.File), key=lambda info: info.path)
     if not infos:
         near = ""
@@ -203,6 +208,24 @@ def _matching(pattern: str, key: str = "sources") -> list[Source]:
             name = public(location)
             answer.append(Source(name, location, info.size, f"{name}:{info.size}:{_remote_version(location)}"))
     return answer
+
+
+def _check_end(url: str, size: int) -> None:
+    """Whether a remote file has the last byte that it should. Raises OSError, ConfigError."""
+    with open_input(url) as file:
+        file.seek(size - 1)
+        try:
+            is_there = len(file.read(1)) == 1
+        except OSError:
+            is_there = False
+    if not is_there:
+        raise ConfigError(f"sources: the server says that {public(url)} has {size:,} bytes, and does not give the last")
+
+
+def _no_file(info: fs.FileInfo, pattern: str) -> str:
+    if info.type == fs.FileType.Directory:
+        return f"is a folder; name the files in it, such as {pattern.rstrip('/')}/*.warc.gz"
+    return "is no file but a device, a pipe or a socket; write what it gives to a file, and name that"
 
 
 def _as_written(pattern: str, path: str, magic: bool) -> str:

@@ -11,7 +11,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crawl.archives import Piece, Reading, Record, describe, read_bodies, read_records, split
+from crawl.archives import MAX_PIECES, Piece, Reading, Record, describe, read_bodies, read_records, split
 from tests.crawl.warc_bytes import http, members, page, record, wat, wat_record, whole
 
 INFO = record(b"software: test\r\n", type_="warcinfo", content_type="application/warc-fields")
@@ -106,6 +106,7 @@ def test_pieces_cover_a_file() -> None:
     pieces = split("a", "/a", 1000, 300)
     assert [(piece.start, piece.end) for piece in pieces] == [(0, 250), (250, 500), (500, 750), (750, -1)]
     assert [(piece.start, piece.end) for piece in split("a", "/a", 0, 300)] == [(0, -1)]
+    assert len(split("a", "/a", 10**15, 300)) == MAX_PIECES  # as somebody says
 
 
 SNIPPETS = [

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import struct
 import zipfile
 from pathlib import Path
 
@@ -109,6 +110,47 @@ def test_zips_that_cannot_be_read(tmp_path: Path) -> None:
     bzip2 = wacz(tmp_path / "bzip2", zipfile.ZIP_BZIP2)
     with pytest.raises(FileNotFoundError, match="unpack it"):
         open_source(f"{bzip2}!/archive/data.warc.gz")
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_sizes_that_are_only_declared_are_bounded(compression: int, tmp_path: Path) -> None:
+    path = tmp_path / "a.wacz"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("archive/data.warc.gz", ARCHIVE, compression)
+    data = bytearray(path.read_bytes())
+    at = data.find(b"PK\x01\x02")  # the directory (PKZIP APPNOTE, 4.3.12), with sizes of 8 bytes behind the name
+    name = len("archive/data.warc.gz")
+    entry = bytearray(data[at : at + 46 + name])
+    entry[20:28] = b"\xff" * 8
+    entry[30:32] = (20).to_bytes(2, "little")
+    entry += struct.pack("<HHQQ", 1, 16, 2**50, 2**50)
+    end = bytearray(data[data.find(b"PK\x05\x06") :])
+    end[12:16] = len(entry).to_bytes(4, "little")
+    path.write_bytes(data[:at] + entry + end)
+    ((_, size),) = warc_members(str(path))
+    assert size <= 1032 * path.stat().st_size
+    piece = Piece("x", f"{path}!/archive/data.warc.gz", 0, -1)
+    assert extract([piece], ExtractConfig()).candidates["text"].to_pylist() == ["a"]
+
+
+def test_a_directory_is_read_once_for_all_that_it_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = wacz(tmp_path / "1.wacz").read_bytes()
+    with zipfile.ZipFile(tmp_path / "all.wacz", "w") as file:
+        for number in range(50):
+            file.writestr(f"{number}.wacz", one)
+    read = 0
+    infolist = zipfile.ZipFile.infolist
+
+    def counted(self: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+        nonlocal read
+        items = infolist(self)
+        read += len(items) == 50
+        return items
+
+    monkeypatch.setattr(zipfile.ZipFile, "infolist", counted)
+    for name, _ in warc_members(f"{tmp_path}/all.wacz"):
+        open_source(f"{tmp_path}/all.wacz!/{name}").close()
+    assert read == 1
 
 
 def test_a_damaged_member_is_read_to_the_damage(tmp_path: Path) -> None:

@@ -119,6 +119,71 @@ def test_the_version_changes_with_the_file(server: RangeServer) -> None:
     assert (info(f"{server.url}/other") != before, before.size) == (True, 1)
 
 
+@pytest.mark.parametrize(
+    ("to", "words"),
+    [
+        ("file:///etc/passwd", "no http or https address"),
+        ("http://localhost:{port}/file", "private address"),
+        ("http://10.0.0.1/file", "private address 10.0.0.1"),
+        ("http://169.254.169.254/latest/meta-data", "private address"),
+        ("http://[::1]/file", "private address"),
+        ("/file", "more than 5 times"),
+    ],
+)
+def test_a_redirect_that_leads_nowhere_is_not_asked_again(
+    to: str, words: str, server: RangeServer, waits: list[float]
+) -> None:
+    server.busy = [(302, {"Location": to.format(port=server.url.rpartition(":")[2])})] * 6
+    with pytest.raises(OSError, match=words):
+        info(f"{server.url}/file")
+    assert not waits
+    server.busy = []
+
+
+def test_a_redirect_on_the_same_host_is_followed(server: RangeServer) -> None:
+    server.busy = [(302, {"Location": "/file"})] * 5
+    assert info(f"{server.url}/elsewhere").size == len(CONTENT)
+
+
+@pytest.mark.parametrize("length", ["abc", "-1", "1e3", "9" * 400, "\u00b2"])
+def test_a_length_that_is_none_is_a_sentence(length: str, server: RangeServer, waits: list[float]) -> None:
+    server.busy = [(200, {"Content-Length": length})]
+    with pytest.raises(OSError, match=r"cannot be read"):
+        info(f"{server.url}/file")
+    assert not waits
+
+
+@pytest.mark.parametrize("said", ["\u00b2", "9" * 400, "soon", "-5", "Wed, 21 Oct 2015 07:28:00 GMT"])
+def test_a_pause_that_is_none_is_passed_over(said: str, server: RangeServer, waits: list[float]) -> None:
+    server.busy = [(503, {"Retry-After": said})]
+    assert info(f"{server.url}/file").size == len(CONTENT)
+    assert waits == [1.0]
+
+
+def test_a_body_that_drips_is_given_up(server: RangeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = WebFile(f"{server.url}/file")
+    clock = [0.0]
+
+    def later() -> float:
+        clock[0] += 40.0
+        return clock[0]
+
+    monkeypatch.setattr(dataset.web, "MIN_BYTES_PER_S", 10**9)
+    monkeypatch.setattr(time, "monotonic", later)
+    with pytest.raises(OSError, match="fewer than 1000000000 bytes a second"):
+        file.read()
+
+
+def test_waiting_has_an_end(server: RangeServer, monkeypatch: pytest.MonkeyPatch, waits: list[float]) -> None:
+    monkeypatch.setattr(dataset.web, "TOTAL_S", 2.5)
+    monkeypatch.setattr(time, "monotonic", lambda: sum(waits))
+    server.busy = [(503, {})] * 8
+    with pytest.raises(OSError, match="status 503"):
+        info(f"{server.url}/file")
+    assert waits == [1.0]
+    server.busy = []
+
+
 def test_schemes() -> None:
     assert is_web("HTTPS://a.example/")
     assert not is_web("s3://a/b")

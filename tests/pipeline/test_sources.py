@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,8 @@ from pipeline.config import build as make_config
 from pipeline.explain import explain
 from pipeline.sources import expand
 from tests.crawl import hostile_server
-from tests.crawl.test_sources import wacz
-from tests.crawl.test_tables import ROWS, write_parquet
+from tests.crawl.tables.test_read import ROWS, write_parquet
+from tests.crawl.test_sources import ARCHIVE, wacz
 from tests.crawl.warc_bytes import members, page, wat, wat_record
 from tests.range_server import RangeServer, running
 
@@ -176,6 +177,8 @@ def test_a_sample_on_the_command_line(share: str, tmp_path: Path) -> None:
         ("none.warc.gz", "does not exist"),
         ("no*ne", "matches nothing"),
         ("nosuchscheme://a/b", "sources: nosuchscheme://a/b"),
+        ("tests", r"sources: tests is a folder; name the files in it, such as tests/\*.warc.gz"),
+        ("/dev/null", "sources: /dev/null is no file but a device, a pipe or a socket"),
     ],
 )
 def test_what_names_no_source(source: str, says: str, tmp_path: Path) -> None:
@@ -199,3 +202,20 @@ def test_a_damaged_wacz_does_not_stop_the_others(tmp_path: Path) -> None:
     errors = dataset.open(str(tmp_path / "out")).sql("SELECT error FROM sources ORDER BY file").fetchall()
     assert "a.wacz is a zip, but no WACZ that can be read" in errors[0][0]
     assert errors[1:] == [(None,), (None,)]
+
+
+def test_a_pipe_is_no_source(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.warc.gz")
+    with pytest.raises(ConfigError, match=r"a\.warc\.gz is no file but a device, a pipe or a socket"):
+        build(config(tmp_path / "out", str(tmp_path / "a.warc.gz")), quiet=True)
+
+
+def test_a_length_that_is_only_said_is_looked_at(tmp_path: Path) -> None:
+    from dataset.storage import Storage
+
+    (tmp_path / "a.warc.gz").write_bytes(ARCHIVE)
+    with running(tmp_path) as server:
+        server.busy = [(200, {"Content-Length": str(10**15)})]
+        made = config(tmp_path / "out", f"{server.url}/a.warc.gz")
+        with pytest.raises(ConfigError, match=r"has 1,000,000,000,000,000 bytes, and does not give the last"):
+            expand(made, Storage(made.out))
