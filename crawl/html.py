@@ -12,7 +12,7 @@ from typing import Protocol
 from selectolax.lexbor import LexborDocumentOptions, LexborHTMLParser, LexborNode
 
 from crawl.captions import DESCRIBED, IMAGE_OBJECT, Captions
-from crawl.image_address import LESSER, NONE, PLAUSIBLE, best_url, image_url, names_image
+from crawl.image_address import LESSER, NONE, PLAUSIBLE, NamedInTag, best_url, names_image, names_several
 from crawl.json_ld import described_images
 from crawl.rendered import rendered_text
 from crawl.simplified import is_affordable, simplified
@@ -30,6 +30,14 @@ class Choice(Protocol):
     def shown(self) -> str:
         """The one that it shows in the end, as `crawl.image_address.image_url` says."""
 
+    @property
+    def lazy(self) -> str:
+        """The address of LAZY[0]."""
+
+    @property
+    def names_lazy(self) -> bool:
+        """Whether one may come in the place of `src`."""
+
 
 @dataclass(slots=True)
 class Page:
@@ -41,7 +49,7 @@ class Page:
     tdm_reserved: bool | None = None  # None: the page does not say
     license: str | None = None  # of rel="license", as written
     urls: list[str] = field(default_factory=list)  # as written; empty: the tag names none
-    choices: dict[int, Choice] = field(default_factory=dict)  # of images whose URL above may be a placeholder
+    choices: dict[int, Choice] = field(default_factory=dict)  # of images that name more than the URL above
     silent: list[str] = field(default_factory=list)  # URLs of further images, that have no text
     texts: list[list[str]] = field(default_factory=list)  # a column for each text source; empty: there is none
     is_simplified: bool = False  # whether it was too much for a browser's parser as it is, or its captions were cut
@@ -172,10 +180,15 @@ def _list_images(found: Page, nodes: Iterable[LexborNode], text_sources: Sequenc
     columns = list(zip(found.texts, text_sources, strict=True))
     for node in nodes:
         tag = node.tag
-        if tag not in _READ:
+        if tag not in _IMAGE_TAGS:
             continue
         attributes = node.attributes
-        found.urls.append(_READ[tag](node, attributes, pictures))
+        if tag in _OTHERS:
+            found.urls.append(_OTHERS[tag](attributes))
+        else:
+            found.urls.append(_img(node, attributes, pictures))
+            if names_several(attributes) and (parent := node.parent) is not None and parent.tag != "picture":
+                found.choices[len(found.urls) - 1] = NamedInTag(attributes)
         for column, name in columns:
             if name in _ATTRIBUTES:
                 column.append(attributes.get(name) or (_svg_title(node) if name == "title" and tag == "image" else ""))
@@ -224,10 +237,10 @@ def _linked(tree: LexborHTMLParser) -> Iterator[tuple[str, str]]:
 
 
 def _img(node: LexborNode, attributes: Mapping[str, str | None], pictures: dict[int, tuple[str, int]]) -> str:
-    """The URL of an `<img>`; where that is no picture, of its `<picture>`, each of which is looked at once."""
+    """The `src` of an `<img>`; the URL of one in a `<picture>`, each of which is looked at once."""
     parent = node.parent
     if parent is None or parent.tag != "picture":
-        return image_url(attributes)
+        return (attributes.get("src") or "").strip()
     url, grade = best_url(attributes)
     if grade >= PLAUSIBLE:
         return url
@@ -250,7 +263,7 @@ def _best_source(picture: LexborNode) -> tuple[str, int]:
     return best
 
 
-def _svg_image(node: LexborNode, attributes: Mapping[str, str | None], _: object) -> str:
+def _svg_image(attributes: Mapping[str, str | None]) -> str:
     return (attributes.get("href") or attributes.get("xlink:href") or "").strip()
 
 
@@ -267,10 +280,10 @@ def _children(node: LexborNode, tag: str) -> Iterator[LexborNode]:
         child = child.next
 
 
-def _poster(node: LexborNode, attributes: Mapping[str, str | None], _: object) -> str:
+def _poster(attributes: Mapping[str, str | None]) -> str:
     return (attributes.get("poster") or "").strip()
 
 
-_READ = {"img": _img, "amp-img": _img, "amp-anim": _img, "image": _svg_image, "video": _poster}
-"""Elements that are images, and where their URL stands."""
+_OTHERS = {"image": _svg_image, "video": _poster}
+_IMAGE_TAGS = frozenset(["img", "amp-img", "amp-anim", *_OTHERS])
 _LINKS = frozenset({"a"})

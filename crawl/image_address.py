@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -27,7 +28,8 @@ LAZY_SRCSETS = ("data-srcset", "data-lazy-srcset", "data-original-set")
 OTHERS = ("data-orig-file", "data-large-file", "data-full-url", "data-hi-res-src", "data-image", "data-url")
 """Attributes that may name the picture, or anything else: where `src` does not name it, they do if an image file's
 name is their value."""
-_ALTERNATIVES = frozenset((*LAZY, *LAZY_SRCSETS, "srcset", *OTHERS))
+_IN_PLACE_OF_SRC = frozenset((*LAZY, *LAZY_SRCSETS))
+_ALTERNATIVES = _IN_PLACE_OF_SRC | {"srcset", *OTHERS}
 
 NONE, STANDS_IN, LESSER, PLAUSIBLE, IMAGE_FILE = range(5)
 """Grades of an address: no image's; that of a stand-in; that of a preview, or of a type that cannot be stored; one that
@@ -35,7 +37,8 @@ may be the picture's; one that is named as image files are."""
 
 _STORED = r"jpe?g|jpe|jfif|png|gif|webp|avif|bmp"
 # The ending of an image file's name, anywhere: content networks put sizes behind it, and whole addresses into queries.
-_IMAGE_FILE = re.compile(rf"[^/?#]\.(?:{_STORED})(?![0-9a-z])", re.IGNORECASE)
+_IMAGE_FILE = re.compile(rf"\.(?<=[^/?#]\.)(?:{_STORED})(?![0-9a-z])", re.IGNORECASE)
+_COMMON_ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
 _NAMES_IMAGE = re.compile(rf"[^?#]+\.(?:{_STORED}|tiff?)(?:[?#]|$)", re.IGNORECASE)
 _NOT_STORED = re.compile(r"\.(?:svgz?|jxl|hei[cf]|tiff?|ico)$", re.IGNORECASE)
 _NOT_AN_IMAGE = re.compile(
@@ -59,7 +62,6 @@ NO_ADDRESS = f"(?i){_NOTHING}|{_TEMPLATE}"
 """What is no address of an image, or not yet one, as a regular expression for RE2 and for Python."""
 _IS_NOTHING = re.compile(_NOTHING, re.IGNORECASE)
 _HOLDS_TEMPLATE = re.compile(_TEMPLATE, re.IGNORECASE)
-_TEMPLATE_SIGNS = re.compile(r"[{<%\[]")
 
 # File names of the pixels that stand in for an image until a script loads it are made of such words, …
 _STAND_INS = frozenset(
@@ -68,6 +70,7 @@ _STAND_INS = frozenset(
         *("loader", "preloader", "spinner", "pixel", "1x1", "1px", "trans", "clear", "dummy"),
     ]
 )
+_ROOT = re.compile(r"blank|empty|spacer|trans|placeholder|lazy|load|spinner|pixel|1x1|1px|clear|dummy")
 # … and of such, sizes, numbers and hashes.
 _BESIDE_STAND_INS = frozenset(
     [
@@ -170,12 +173,24 @@ def grade_of(url: str) -> int:
     """Of NONE, STANDS_IN, PLAUSIBLE and IMAGE_FILE, that of an address as written."""
     if not url or len(url) > MAX_URL_CHARS or _NOT_HTTP.match(url) or _is_no_address(url):
         return NONE
-    path = url.partition("?")[0].partition("#")[0]
     if _is_named_as_stand_in(url):
         return STANDS_IN
-    if _NOT_STORED.search(path) or _PREVIEW.search(url) or 0 < _width_of(url) <= _SMALL:
+    if _NOT_STORED.search(_without_query(url)) or _is_preview(url):
         return LESSER
-    return IMAGE_FILE if _IMAGE_FILE.search(url) else PLAUSIBLE
+    return IMAGE_FILE if url.endswith(_COMMON_ENDINGS) or _IMAGE_FILE.search(url) else PLAUSIBLE
+
+
+def _without_query(url: str) -> str:
+    return url.partition("?")[0].partition("#")[0]
+
+
+def _is_preview(url: str) -> bool:
+    lower = url.lower()
+    if ("q" in lower or "blur" in lower or "low" in lower) and _PREVIEW.search(
+        url
+    ):  # most addresses hold none of these
+        return True
+    return 0 < _width_of(url) <= _SMALL
 
 
 def is_stand_in(src: str) -> bool:
@@ -186,19 +201,26 @@ def is_stand_in(src: str) -> bool:
 def _is_no_address(url: str) -> bool:
     if _IS_NOTHING.match(url):
         return True
-    if _TEMPLATE_SIGNS.search(url) is None:
-        lower = url.lower()
-        if "undefined" not in lower and "null" not in lower and "nan" not in lower:
-            return False
-    return _HOLDS_TEMPLATE.search(url) is not None
+    lower = url.lower()
+    if (
+        "{" in url
+        or "<" in url
+        or "%" in url
+        or "[" in url
+        or "undefined" in lower
+        or "null" in lower
+        or "nan" in lower
+    ):
+        return _HOLDS_TEMPLATE.search(url) is not None
+    return False
 
 
 def _is_named_as_stand_in(src: str) -> bool:
     """In the formats of drawings other words may stand before those that name a stand-in (`theme_blank.gif`); a photo
     is one if it is named by nothing else. So `lazy-dog.jpg` is none.
     """
-    stem, _, ending = src[:MAX_URL_CHARS].partition("?")[0].partition("#")[0].rpartition("/")[2].lower().rpartition(".")
-    if ending not in _DRAWINGS and ending not in _PHOTOS:
+    stem, _, ending = _without_query(src[:MAX_URL_CHARS]).rpartition("/")[2].lower().rpartition(".")
+    if (ending not in _DRAWINGS and ending not in _PHOTOS) or not _ROOT.search(stem):
         return False
     words = _SEPARATORS.split(stem)
     while words and not _names_stand_in(words[-1]):
@@ -223,7 +245,7 @@ def _is_more_than_a_word(value: str) -> bool:
 
 
 def _is_of_another_kind(url: str) -> bool:
-    return _NOT_AN_IMAGE.search(url.partition("?")[0].partition("#")[0]) is not None
+    return _NOT_AN_IMAGE.search(_without_query(url)) is not None
 
 
 def _width_of(url: str) -> int:
@@ -232,13 +254,42 @@ def _width_of(url: str) -> int:
     return int(next(filter(None, found.groups()))) if found else 0
 
 
-# Wherever `grade_of` may not give PLAUSIBLE or IMAGE_FILE, or `_width_of` give more than 0, and little else.
+@dataclass(frozen=True, slots=True)
+class NamedInTag:
+    """What the attributes of a tag name."""
+
+    attributes: Mapping[str, str | None]
+
+    def shown(self) -> str:
+        """As `image_url` has it."""
+        return image_url(self.attributes)
+
+    @property
+    def lazy(self) -> str:
+        """What the attribute says that comes first in the place of `src`."""
+        return (self.attributes.get(LAZY[0]) or "").strip(_WHITESPACE)
+
+    @property
+    def names_lazy(self) -> bool:
+        """Whether anything may come in the place of `src`."""
+        return not _IN_PLACE_OF_SRC.isdisjoint(self.attributes)
+
+
+def names_several(attributes: Mapping[str, str | None]) -> bool:
+    """Whether a tag may show something else than its `src`."""
+    return not _ALTERNATIVES.isdisjoint(attributes)
+
+
+# Wherever `grade_of` may not give PLAUSIBLE or IMAGE_FILE, and little else.
 _DOUBTFUL = (
     f"{NO_ADDRESS}|\\.(?:svgz?|jxl|hei[cf]|tiff?|ico)(?:[?#]|$)"
     r"|(?:blank|empty|spacer|trans|placeholder|lazy|load|spinner|pixel|1x1|1px|clear|dummy)[^/?#]*\.[a-z]+(?:[?#]|$)"
-    r"|[?&](?:q|quality|blur|w|width|wid|imwidth)=|[/,]q_|/w[0-9]|[/,]w_|e_blur|[/_.=-](?:lqip|blur|low|lq)"
-    r"|[_/-][0-9]{1,4}x|/max/|/[0-9]{1,4}px-"
+    r"|[?&](?:q|quality|blur)=|[/,]q_|/w[0-9]+q|e_blur|[/_.=-](?:lqip|blur|low|lq)"
+    r"|[?&](?:w|width|wid|imwidth)=0*[0-9]{1,2}(?:[^0-9]|$)|[/,]w_0*[0-9]{1,2}[/,]|/(?:w|max/)0*[0-9]{1,2}[/q]"
+    r"|[_/-]0*[0-9]{1,2}x|/0*[0-9]{1,2}px-"
 )
+# Wherever `_width_of` may give more than 0.
+_SIZED = r"(?i)[?&](?:w|width|wid|imwidth)=|[/,]w_|/(?:w|max/)[0-9]|[_/-][0-9]{1,4}x|/[0-9]{1,4}px-"
 _PLAIN_IMAGE_FILE = rf"^[^?#]*[^?#/]\.(?i:{_STORED})$"
 
 
@@ -247,14 +298,32 @@ def are_no_addresses(urls: pa.Array) -> np.ndarray:
     return np.array(pc.match_substring_regex(urls, NO_ADDRESS), bool)
 
 
-def are_doubtful(urls: pa.Array) -> np.ndarray:
-    """Which of URLs, string of shape (n,), may lose against others that their tag names; bool of shape (n,)."""
+def what_is_clear(src: pa.Array, lazy: pa.Array, names_lazy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which of images that name several addresses are beyond doubt.
+
+    Args:
+        src: string of shape (n,), stripped, as are `lazy`.
+        lazy: string of shape (n,), the values of LAZY[0].
+        names_lazy: bool of shape (n,), whether anything may come in the place of `src`.
+
+    Returns:
+        Those that show `src`, and those that show `lazy`, bool of shape (n,); the others' tags are to be looked at.
+    """
+    shows_src = ~names_lazy & ~_are_doubtful(src)
+    is_file = np.array(pc.match_substring_regex(lazy, _PLAIN_IMAGE_FILE), bool)
+    shows_lazy = np.zeros(len(src), bool)
+    files = np.flatnonzero(is_file)
+    if len(files):
+        values, others = lazy.take(pa.array(files)), src.take(pa.array(files))
+        has_none = np.array(pc.or_(pc.equal(others, ""), pc.starts_with(others, "data:")), bool)
+        is_sized = np.array(pc.match_substring_regex(values, _SIZED), bool)
+        shows_lazy[files] = ~_are_doubtful(values) & (has_none | ~is_sized)
+    return shows_src, shows_lazy
+
+
+def _are_doubtful(urls: pa.Array) -> np.ndarray:
+    """Which of URLs may not be PLAUSIBLE or IMAGE_FILE."""
     found = np.array(pc.match_substring_regex(urls, _DOUBTFUL), bool)
     has_scheme = np.array(pc.match_substring_regex(urls, "(?i)^[a-z][a-z0-9+.-]*:"), bool)
     found |= has_scheme & ~np.array(pc.match_substring_regex(urls, "(?i)^https?:"), bool)
     return found | (np.array(pc.binary_length(urls)) > MAX_URL_CHARS)
-
-
-def are_image_files(urls: pa.Array) -> np.ndarray:
-    """Which of URLs, string of shape (n,), are IMAGE_FILE and name no size, beyond doubt; bool of shape (n,)."""
-    return np.array(pc.match_substring_regex(urls, _PLAIN_IMAGE_FILE), bool) & ~are_doubtful(urls)

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from crawl.canonical import canonical_urls, is_inlined
 from crawl.clean import clean_text, clean_texts, not_empty, to_arrow, without_templates
 from crawl.html import Choice, Page
-from crawl.image_address import are_no_addresses
+from crawl.image_address import are_no_addresses, what_is_clear
 from crawl.personal_data import mask_column
 from crawl.query_encoding import with_queries_encoded, with_query_encoded
 from crawl.urls import INLINED, as_written, canonical_url
@@ -266,8 +266,16 @@ def _licenses(pages: _Pages, bases: list[str | None]) -> list[str | None]:
 
 def _choose(pages: _Pages) -> None:
     """Give each image that names several URLs the one that it shows."""
-    for number, choice in pages.choices.items():
-        pages.urls[number] = choice.shown()
+    if not pages.choices:
+        return
+    numbers, choices = list(pages.choices), list(pages.choices.values())
+    lazy = [choice.lazy for choice in choices]
+    names_lazy = np.array([choice.names_lazy for choice in choices])
+    shows_src, shows_lazy = what_is_clear(to_arrow([pages.urls[at] for at in numbers]), to_arrow(lazy), names_lazy)
+    for at in np.flatnonzero(shows_lazy).tolist():
+        pages.urls[numbers[at]] = lazy[at]
+    for at in np.flatnonzero(~shows_src & ~shows_lazy).tolist():
+        pages.urls[numbers[at]] = choices[at].shown()
 
 
 def identified(table: pa.Table, kinds: Sequence[str]) -> pa.Table:

@@ -44,6 +44,16 @@ class Link(msgspec.Struct, gc=False):
         """Whether the image may show something else than `url`."""
         return bool(self.srcset or self.data_src or self.data_original or self.data_lazy_src or self.data_srcset)
 
+    @property
+    def lazy(self) -> str:
+        """The value of `crawl.image_address.LAZY[0]`."""
+        return (self.data_src or "").strip()
+
+    @property
+    def names_lazy(self) -> bool:
+        """Whether anything may come in the place of `url`."""
+        return bool(self.data_src or self.data_original or self.data_lazy_src or self.data_srcset)
+
     def shown(self) -> str:
         """The URL of an image that names several."""
         attributes = {

@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from crawl.clean import not_empty, to_arrow
-from crawl.image_address import are_doubtful, are_image_files
-from crawl.image_links import NAMES_LAZY, NAMES_OTHERS, PLAIN, SHOWS_LAZY, SILENT, ImageLinkReader
+from crawl.clean import to_arrow
+from crawl.image_address import what_is_clear
+from crawl.image_links import NAMES_LAZY, NAMES_OTHERS, PLAIN, SILENT, ImageLinkReader
 from crawl.urls import INLINED
 from crawl.wat import Link
 from crawl.wat_entities import UNREADABLE
@@ -78,9 +78,7 @@ class WatImages:
         urls = pc.utf8_trim_whitespace(_utf8(found.urls))
         several = np.flatnonzero((found.states & (PLAIN | SILENT | NAMES_OTHERS)) == (PLAIN | NAMES_OTHERS))
         lazy = pc.utf8_trim_whitespace(_utf8(found.lazy.take(pa.array(several))))
-        is_lazy = ((found.states[several] & SHOWS_LAZY) > 0) & are_image_files(lazy)
-        shown = urls.take(pa.array(several))
-        is_src = ((found.states[several] & NAMES_LAZY) == 0) & not_empty(shown) & ~are_doubtful(shown)
+        is_src, is_lazy = what_is_clear(urls.take(pa.array(several)), lazy, (found.states[several] & NAMES_LAZY) > 0)
         urls = _replaced(urls, several[is_lazy], lazy.filter(pa.array(is_lazy)))
         unclear = np.concatenate([several[~is_lazy & ~is_src], np.flatnonzero(found.states & SILENT)])
         json = found.json.take(pa.array(unclear)).to_pylist()

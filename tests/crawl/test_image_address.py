@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -9,13 +10,12 @@ from hypothesis import strategies as st
 
 from crawl.image_address import (
     IMAGE_FILE,
+    LAZY,
     LESSER,
     NO_ADDRESS,
     NONE,
     PLAUSIBLE,
-    _width_of,
-    are_doubtful,
-    are_image_files,
+    NamedInTag,
     are_no_addresses,
     best_url,
     grade_of,
@@ -23,6 +23,7 @@ from crawl.image_address import (
     is_stand_in,
     largest_of,
     names_image,
+    what_is_clear,
 )
 
 GIF = "data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw=="
@@ -256,18 +257,36 @@ URLS = st.builds(
 )
 
 
-@given(st.lists(URLS, max_size=8))
-def test_columns_are_told_as_single_addresses_are(urls: list[str]) -> None:
-    column = pa.array(urls, pa.string())
-    assert are_no_addresses(column).tolist() == [re.search(NO_ADDRESS, url) is not None for url in urls]
-    for url, doubtful, is_file in zip(urls, are_doubtful(column), are_image_files(column), strict=True):
-        is_clear = grade_of(url) >= PLAUSIBLE and _width_of(url) == 0
-        assert is_clear or doubtful
-        assert not is_file or (is_clear and grade_of(url) == IMAGE_FILE)
+@given(st.lists(st.tuples(URLS, st.none() | URLS, st.none() | URLS), max_size=8))
+def test_what_is_clear_of_columns_is_what_single_tags_show(tags: list[tuple[str, str | None, str | None]]) -> None:
+    names = ("src", LAZY[0], "srcset")
+    choices = [
+        NamedInTag({name: value for name, value in zip(names, tag, strict=True) if value is not None}) for tag in tags
+    ]
+    srcs, lazy = (
+        [value.strip() for value in column] for column in ([tag[0] for tag in tags], [c.lazy for c in choices])
+    )
+    assert are_no_addresses(pa.array(srcs, pa.string())).tolist() == [
+        re.search(NO_ADDRESS, url) is not None for url in srcs
+    ]
+    shows_src, shows_lazy = what_is_clear(
+        pa.array(srcs, pa.string()), pa.array(lazy, pa.string()), np.array([c.names_lazy for c in choices], bool)
+    )
+    for choice, src, other, is_src, is_lazy in zip(choices, srcs, lazy, shows_src, shows_lazy, strict=True):
+        assert not is_src or choice.shown() == src
+        assert not is_lazy or choice.shown() == other
+
+
+def test_what_is_clear_is_most() -> None:
+    srcs = ["/a-300x200.jpg", "/b.jpg?v=2", "", "data:,x", "/c.jpg", "/blank.gif"]
+    lazy = ["", "", "/d-300x200.jpg", "/e.jpg", "/f.jpg", "/g-300x200.jpg"]
+    shows_src, shows_lazy = what_is_clear(pa.array(srcs), pa.array(lazy), np.array([bool(value) for value in lazy]))
+    assert shows_src.tolist() == [True, True, False, False, False, False]
+    assert shows_lazy.tolist() == [False, False, True, True, True, False]
 
 
 def test_a_long_address_takes_no_longer_than_its_length() -> None:
     """No two repeats of an expression fit the same characters: these would take minutes."""
     for part in ("-blank", "-1", "1x", "_0x", "a.jpg", "{", "%7b", "/w1", "/1x", "blank-123456"):
         image_url({"src": part * 400, "data-src": part * 300 + ".gif", "srcset": part * 100_000})
-        are_doubtful(pa.array([part * 100_000]))
+        what_is_clear(pa.array([part * 100_000]), pa.array([part * 100_000 + ".jpg"]), np.array([True]))
