@@ -275,7 +275,10 @@ def _choose(pages: _Pages) -> None:
     for at in np.flatnonzero(shows_lazy).tolist():
         pages.urls[numbers[at]] = lazy[at]
     for at in np.flatnonzero(~shows_src & ~shows_lazy).tolist():
-        pages.urls[numbers[at]] = choices[at].shown()
+        number = numbers[at]
+        url = pages.urls[number]
+        if not url or url[:5] in INLINED or any(column[number] for column in pages.texts):  # else it has no text
+            pages.urls[number] = choices[at].shown()
 
 
 def identified(table: pa.Table, kinds: Sequence[str]) -> pa.Table:

@@ -13,11 +13,11 @@ import re
 
 from crawl.rendered import BLOCKS
 
-_MAX_TAGS = 15_000
-"""At any depth that so many tags can reach, each takes some ten microseconds at most."""
+_MAX_TAGS = 20_000
+"""At any depth that so many tags can reach, each takes some tens of microseconds at most."""
 _MAX_MADE_ANEW = 1_000_000  # formatting elements, of about 350 bytes
-_MAX_ATTRIBUTES_PARSED = 2_048  # of a tag
-_PROBE = 2_048  # bytes, in which a tag cannot have more attributes than that
+_MAX_ATTRIBUTES_PARSED = 4_096  # of a tag
+_PROBE = 4_096  # bytes, in which a tag cannot have more attributes than that
 _MAX_READ_AGAIN = 8  # how often, on average, a byte is looked at as if a tag began before it
 _MAX_ATTRIBUTES = 256  # that are kept of a tag
 _MAX_DEPTH = 64  # of the elements that are kept
@@ -62,7 +62,7 @@ _KEPT = _TEXT_ALONE | _VOID | _NESTED | {b"amp-img", b"amp-anim", b"html"}
 
 
 def is_affordable(page: bytes) -> bool:
-    """Whether parsing a page as it is takes no more than some tenths of a second, and a few hundred megabytes."""
+    """Whether parsing a page as it is takes no more than about a second, and a few hundred megabytes."""
     tags = page.count(b"<")
     if tags > _MAX_TAGS:
         return False
