@@ -14,8 +14,10 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import xxhash
 
 from crawl.observations import OK, Ingested, Observation
+from dataset.damage import DamagedError
 from dataset.ids import checksum
 from dataset.schema import OBSERVATIONS
 from dataset.storage import Storage
@@ -24,7 +26,7 @@ from dataset.tables import read_parquet, to_parquet
 FOLDER = "fetch/store"
 _IMAGE_COLUMNS = tuple(name for name in Ingested.__slots__ if name != "body")
 _COLUMNS = tuple(name for name in Observation.__slots__ if name not in ("image", "same_as"))
-_PLACE = ("blob", "blob_offset", "blob_length")
+_PLACE = ("blob", "blob_offset", "blob_length", "blob_checksum")
 _DECISIVE = (OK, "hash_list_match", "robots_noai", "tdm_reserved", "domain_opted_out")
 
 
@@ -97,23 +99,80 @@ def newest(observations: pa.Table) -> pa.Table:
     return ordered.filter(pa.concat_arrays([pa.array([True]), first]))
 
 
-def read_images(storage: Storage, images: pa.Table) -> list[bytes]:
-    """The stored bytes of rows with `blob`, `blob_offset` and `blob_length`, in their order; empty where blob is null.
+def read_images(storage: Storage, images: pa.Table, *, lenient: bool = False) -> list[bytes]:
+    """The stored bytes of rows with `blob`, `blob_offset`, `blob_length` and, to be held against them, `blob_checksum`,
+    in their order; empty where blob is null.
+
+    lenient: damaged ones are empty, too, for who shows what there is.
 
     Raises:
+        DamagedError: a blob is cut off, or its bytes are others.
         FileNotFoundError: a blob is gone.
     """
     answer = [b""] * len(images)
-    places: defaultdict[str, list[tuple[int, int, int]]] = defaultdict(list)
-    columns = (images[name].to_pylist() for name in ("blob", "blob_offset", "blob_length"))
-    for row, (blob, offset, length) in enumerate(zip(*columns, strict=True)):
-        if blob is not None:
-            places[blob].append((row, offset, length))
-    for blob in sorted(places):
-        ranges = [(offset, length) for _, offset, length in places[blob]]
-        for (row, _, _), data in zip(places[blob], storage.read_ranges(blob, ranges), strict=True):
-            answer[row] = data
+    for blob, entries in _by_blob(images):
+        found = storage.read_ranges(blob, [(offset, length) for _, offset, length, _ in entries])
+        for (row, offset, length, digest), data in zip(entries, found, strict=True):
+            if _is_whole(data, length, digest):
+                answer[row] = data
+            elif not lenient:
+                what = f"the image at bytes {offset:,} to {offset + length:,} is not what was stored"
+                raise DamagedError(storage.url, blob, what)
     return answer
+
+
+def damaged(storage: Storage, images: pa.Table) -> list[bool]:
+    """Which rows' stored bytes are not what was stored, or are gone."""
+    answer = [False] * len(images)
+    for blob, entries in _by_blob(images):
+        try:
+            found = storage.read_ranges(blob, [(offset, length) for _, offset, length, _ in entries])
+        except FileNotFoundError:
+            found = [b""] * len(entries)
+        for (row, _, length, digest), data in zip(entries, found, strict=True):
+            answer[row] = not _is_whole(data, length, digest)
+    return answer
+
+
+def restore(storage: Storage, lost: pa.Table, observations: Iterable[Observation]) -> list[Observation]:
+    """Put damaged images back where they lay, from new observations of the same bytes; returns the other observations.
+
+    lost: rows of `damaged`.
+    """
+    rows = {row["url"]: row for row in lost.to_pylist()}
+    back: defaultdict[str, list[tuple[int, bytes]]] = defaultdict(list)
+    others = []
+    for item in observations:
+        row, body = rows.get(item.url), b"" if item.image is None else item.image.body
+        if row is not None and body and _is_whole(body, row["blob_length"], row["blob_checksum"] or 0):
+            back[row["blob"]].append((row["blob_offset"], body))
+        else:
+            others.append(item)
+    for blob, parts in sorted(back.items()):
+        try:
+            data = bytearray(storage.read(blob))
+        except FileNotFoundError:
+            data = bytearray()
+        for offset, body in parts:
+            data.extend(bytes(max(0, offset + len(body) - len(data))))
+            data[offset : offset + len(body)] = body
+        storage.write(blob, memoryview(data))
+    return others
+
+
+def _by_blob(images: pa.Table) -> list[tuple[str, list[tuple[int, int, int, int | None]]]]:
+    """(row, offset, length, checksum) of the images in each blob."""
+    places: defaultdict[str, list[tuple[int, int, int, int | None]]] = defaultdict(list)
+    digests = images["blob_checksum"].to_pylist() if "blob_checksum" in images.column_names else [None] * len(images)
+    columns = (images[name].to_pylist() for name in ("blob", "blob_offset", "blob_length"))
+    for row, (blob, offset, length, digest) in enumerate(zip(*columns, digests, strict=True)):
+        if blob is not None:
+            places[blob].append((row, offset, length, digest))
+    return sorted(places.items())
+
+
+def _is_whole(data: bytes, length: int, digest: int | None) -> bool:
+    return len(data) == length and (digest is None or xxhash.xxh3_64_intdigest(data) == digest)
 
 
 def erase(storage: Storage, places: Iterable[tuple[str, int, int]]) -> int:
@@ -166,6 +225,7 @@ def _table(rows: list[Observation], places: list[int | None], file: str | None) 
     columns["blob"] = [None if row.image is None else file for row in rows]
     columns["blob_offset"] = list(places)
     columns["blob_length"] = [None if row.image is None else len(row.image.body) for row in rows]
+    columns["blob_checksum"] = [None if row.image is None else xxhash.xxh3_64_intdigest(row.image.body) for row in rows]
     for at, row in enumerate(rows):
         if row.same_as is not None:
             for name in (*_IMAGE_COLUMNS, *_PLACE):

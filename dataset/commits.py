@@ -20,6 +20,7 @@ from typing import Any
 import pyarrow as pa
 import xxhash
 
+from dataset.damage import DamagedError
 from dataset.storage import Storage
 from dataset.tables import read_parquet, to_parquet
 
@@ -227,10 +228,9 @@ def read_records(storage: Storage, name: str) -> list[Commit]:
     try:
         records = read_parquet(storage, name, ["record"]).column("record").to_pylist()
         return [Commit.from_json(record) for record in records]
-    except (pa.ArrowException, RecordError) as error:
-        raise RecordError(
-            f"{storage.url_of(name)} is damaged: {error}; `wit run` with the same config mends it"
-        ) from None
+    except (pa.ArrowException, KeyError, RecordError, DamagedError) as error:
+        told = error.what if isinstance(error, DamagedError) else error
+        raise RecordError(f"{storage.url_of(name)} is damaged: {told}; `wit run` makes it anew") from None
 
 
 def read_manifest(storage: Storage) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from dataset.commits import FileRef
+from dataset.damage import check, content
 from dataset.ids import checksum
 from dataset.scratch import own_folder
 from dataset.storage import Storage
@@ -28,7 +29,7 @@ def mapped(storage: Storage, file: FileRef) -> pa.Buffer:
         OSError: the file cannot be read, or the temporary folder is another user's.
     """
     if storage.local:
-        return pa.memory_map(storage.path(file.name)).read_buffer()
+        return content(storage, file)
     folder = own_folder()
     path = folder / file.checksum
     with contextlib.suppress(FileNotFoundError, pa.ArrowInvalid):  # not there yet, or empty after a lost disk
@@ -38,7 +39,9 @@ def mapped(storage: Storage, file: FileRef) -> pa.Buffer:
             return data
     _delete_unused(folder)
     with tempfile.NamedTemporaryFile(dir=folder, delete=False) as part:
-        part.write(storage.read(file.name))
+        data = storage.read(file.name)
+        check(storage, file, pa.py_buffer(data))
+        part.write(data)
     Path(part.name).replace(path)
     return pa.memory_map(str(path)).read_buffer()
 

@@ -148,6 +148,7 @@ OBSERVATIONS = pa.schema(
         ("blob", pa.string()),  # file of the fetch store that holds the stored bytes
         ("blob_offset", pa.int64()),
         ("blob_length", pa.int64()),
+        ("blob_checksum", pa.uint64()),  # XXH3 of these bytes; null where an older version wrote them
         ("etag", pa.string()),  # of the response, for a conditional request later
         ("last_modified", pa.string()),
     ]

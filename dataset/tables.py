@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dataset.damage import parsed
+
 if TYPE_CHECKING:
     from dataset.storage import Storage
 
@@ -58,6 +60,7 @@ class GrowingParquet:
             column_encoding=dict(encodings) if encodings else None,
             store_schema=True,
             write_statistics=True,
+            write_page_checksum=True,
         )
 
     def add(self, table: pa.Table) -> None:
@@ -86,10 +89,10 @@ def read_parquet(storage: Storage, name: str, columns: Sequence[str] | None = No
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is damaged, or lacks a column; the sentence names it.
+        DamagedError: it is damaged, or lacks a column; the sentence names it.
     """
     with storage.open(name) as file:
-        return read_parquet_file(file, storage.url_of(name), columns)
+        return parsed(storage, name, file, list(columns) if columns is not None else None)
 
 
 def read_parquet_file(file: pa.NativeFile, url: str, columns: Sequence[str] | None = None) -> pa.Table:

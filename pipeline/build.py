@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
+from dataset.damage import DamagedError
 from dataset.lease import Lease
 from dataset.schema import STAGES
 from dataset.storage import Storage
-from pipeline import custom, embedding, jobs, models, programs, sources
+from pipeline import custom, embedding, jobs, models, programs, sources, verify
 from pipeline.config import Config, check_inputs, effective
 from pipeline.engine.failures import Limits
 from pipeline.engine.local import LocalExecutor
@@ -33,6 +35,10 @@ from pipeline.stages import (
     prebalance,
     text,
 )
+
+log = logging.getLogger("wit")
+
+_MENDED = 100  # files that a run makes anew before it ends: so many are no accident
 
 PATH: dict[str, Callable[[Run], None]] = {
     "extract": extract.run,
@@ -81,11 +87,7 @@ def build(config: Config, *, to: str = STAGES[-1], executor: Executor | None = N
         found = checksums(sources.expand(config, storage), storage)
         executor = executor or make_executor(config, sum(source.size for source in found))
         try:
-            run = Run(config, storage, executor, reporter, lease.check, found)
-            for name, stage in PATH.items():
-                stage(run)
-                if name == to:
-                    break
+            run = _mending(storage, lambda: _path(Run(config, storage, executor, reporter, lease.check, found), to))
             complete = to == STAGES[-1]
             run.finish(complete=complete)
             if complete:
@@ -101,6 +103,29 @@ def build(config: Config, *, to: str = STAGES[-1], executor: Executor | None = N
         reporter.say(f"{config.out}: {did}, {seconds:.1f} s")
         reporter.record({"run": "done", "seconds": round(seconds, 3), "tasks": tasks})
     return run
+
+
+def _path(run: Run, to: str) -> Run:
+    """All stages up to one."""
+    for name, stage in PATH.items():
+        stage(run)
+        if name == to:
+            break
+    return run
+
+
+def _mending(storage: Storage, path: Callable[[], Run]) -> Run:
+    """Go the path; what is found damaged on it is made anew from its inputs, as if it had never been there."""
+    mended: set[str] = set()
+    while True:
+        try:
+            return path()
+        except DamagedError as error:
+            if error.url != storage.url or error.name in mended or len(mended) >= _MENDED:
+                raise
+            log.warning("%s is damaged: %s; it is made anew", storage.url_of(error.name), error.what)
+            mended.add(error.name)
+            verify.make_room(storage, error.name)
 
 
 def make_executor(config: Config, source_bytes: int) -> Executor:

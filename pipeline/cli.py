@@ -156,6 +156,12 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("name", metavar="NAME", nargs="?")
     formatted(made)
 
+    made = command("verify", _verify, "whether every file is what was committed; exit status 1 if one is not")
+    made.add_argument("out", metavar="OUT")
+    made.add_argument("--deep", action="store_true", help="read every byte, not the files' lengths alone")
+    made.add_argument("--repair", action="store_true", help="take away what is damaged: `wit run` makes it anew")
+    made.add_argument("--format", choices=["table", "json"], default="table")
+
     made = command("balance", _balance, "what other caps would give, without writing anything")
     made.add_argument("out", metavar="OUT")
     made.add_argument("--caps", type=_caps, required=True, metavar="N,N", help="pairs a query, e.g. 1000,5000,20000")
@@ -322,6 +328,26 @@ def _audit(arguments: argparse.Namespace) -> int:
     query = audits.load(arguments.name)
     _print(Dataset(arguments.out).sql(query), arguments.format, arguments.spreadsheet)
     return DONE
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    from pipeline.verify import verify
+
+    found = verify(arguments.out, deep=arguments.deep, repair=arguments.repair)
+    if arguments.format == "json":
+        print(escaped_json(json.dumps([asdict(damage) for damage in found.damages])))
+    else:
+        for damage in found.damages:
+            say(f"{damage.file}: {damage.what} ({damage.phase})")
+        how = "read" if arguments.deep else "looked at (--deep reads them)"
+        state = f"{len(found.damages):,} damaged" if found.damages else "all whole"
+        say(f"{arguments.out}: {found.files:,} files of {found.bytes:,} bytes {how}: {state}")
+        if found.damages:
+            done = "what is damaged is taken away" if arguments.repair else "--repair takes away what is damaged"
+            say(f"{done}; `wit run` with the same config then makes it anew, from what it was made of")
+    return FAILED if found.damages and not arguments.repair else DONE
 
 
 def _caps(text: str) -> list[int]:

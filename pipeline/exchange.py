@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from dataset.commits import FileRef, Range
+from dataset.damage import DamagedError
 from dataset.ids import checksum
 from dataset.storage import Storage
 
@@ -66,4 +67,7 @@ def read_bucket(storage: Storage, file: FileRef, bucket: int) -> pa.Table:
     """The rows of one bucket. The bucket must be among the file's ranges."""
     where = file.ranges[bucket]
     (data,) = storage.read_ranges(file.name, [(where.offset, where.length)])
+    if len(data) != where.length or checksum(data) != where.checksum:
+        place = f"bytes {where.offset:,} to {where.offset + where.length:,}"
+        raise DamagedError(storage.url, file.name, f"{place} are not what was written ({len(data):,} are there)")
     return pa.ipc.open_stream(data).read_all()

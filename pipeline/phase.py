@@ -16,9 +16,10 @@ from typing import Any
 import pyarrow as pa
 
 from dataset.commits import Commit, FileRef, Ledger, fingerprint, folder
+from dataset.damage import read_table
 from dataset.ids import checksum
 from dataset.storage import Storage
-from dataset.tables import GrowingParquet, read_parquet, to_parquet
+from dataset.tables import GrowingParquet, to_parquet
 from pipeline.engine.failures import Lost
 from pipeline.exchange import Buckets, read_bucket
 
@@ -127,7 +128,7 @@ class Context:
         if item.bucket is not None:
             table = read_bucket(self.storage, item.file, item.bucket)
             return table.select(columns) if columns is not None else table
-        return read_parquet(self.storage, item.file.name, columns)
+        return read_table(self.storage, item.file, columns)
 
     @property
     def is_probe(self) -> bool:

@@ -12,6 +12,7 @@ from dataset.faults import patiently
 from dataset.reasons import REASONS, TRANSIENT
 from dataset.schema import STAGES
 from dataset.storage import Storage
+from pipeline import verify
 from pipeline.config import Config
 from pipeline.engine.containment import contained
 from pipeline.engine.failures import CRASHED, Limits
@@ -27,6 +28,11 @@ log = logging.getLogger("wit")
 
 TRANSIENT_SHARE = 0.2
 """Of a stage's rows, dropped for one reason that may pass, above which the stage ends with a warning."""
+
+REREAD_BYTES = 2 * 2**30
+"""Of what is there already, so much is read again and held against its checksums: a second or two. Of the rest a run
+knows the lengths, and checks what it reads; `wit verify --deep` reads all of it."""
+
 T = TypeVar("T")
 
 
@@ -74,6 +80,7 @@ class Run:
         self.did: dict[str, int] = {}  # tasks done by this run, by phase
         self.limits = Limits(config.run.record_cpu_s, config.run.record_memory_bytes)
         self._quarantined = 0
+        self._reread = 0  # bytes
         self._left_out: dict[tuple[str, int], list[Input]] = {}  # (stage, partition) -> what its measures left out
         self._before = read_manifest(storage)
 
@@ -92,7 +99,7 @@ class Run:
         quarantine = Quarantine(self.storage, phase.name, self.limits)
         for task in tasks:
             found = known.get((task.partition, task.fingerprint))
-            if found is None or quarantine.is_outgrown(found):
+            if found is None or quarantine.is_outgrown(found) or not self._is_whole(found):
                 todo.append(task)
             else:
                 commits[task.partition] = found
@@ -145,6 +152,18 @@ class Run:
 
     def _patiently(self, action: Callable[[], T]) -> T:
         return patiently(action, self.config.run.patience_s)
+
+    def _is_whole(self, commit: Commit) -> bool:
+        """Whether what is there already is what was committed, as far as this run still reads it for that alone."""
+        for role, file in commit.files.items():
+            if self._reread + file.bytes > REREAD_BYTES:
+                continue
+            self._reread += file.bytes
+            damage = verify.damage(self.storage, commit, role)
+            if damage is not None:
+                log.warning("%s is damaged: %s; it is made anew", self.storage.url_of(file.name), damage)
+                return False
+        return True
 
     def one(self, phase: Phase, task: Task) -> Commit:
         """`do` for a phase of a single partition."""

@@ -112,7 +112,7 @@ def _pair(
     *,
     is_blurred: bool,
 ) -> dict[str, Any]:
-    (body,) = read_images(dataset.storage, row["image"])
+    (body,) = read_images(dataset.storage, row["image"], lenient=True)
     image = thumbnail(body, blurred=is_blurred)
     try:
         evaluation = thumbnail(read_image(*places[name]), blurred=is_blurred)  # which looks the same

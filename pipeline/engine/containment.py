@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from dataset.commits import Commit
+from dataset.damage import DamagedError
 from dataset.faults import PATIENCE_S, WorkerKilledError, fault, next_wait_s
 from pipeline.engine.failures import CRASHED, Failure, Lost, PhaseFailedError, Span, brief
 from pipeline.executor import Executor, Show, nobody
@@ -69,6 +70,7 @@ def contained(
         PhaseFailedError: the environment goes on failing, a task failed whose failure is not one unit's, or the
             budget is spent.
         ConservationError: a defect of a stage.
+        DamagedError: a file that a task reads is not what was committed.
     """
     commits: dict[int, Commit] = {}
     cases: dict[int, _Case] = {}
@@ -85,7 +87,7 @@ def contained(
                 else:
                     cases[task.partition].probes.remove(task.only)
                 continue
-            if isinstance(answer.error, ConservationError):
+            if isinstance(answer.error, (ConservationError, DamagedError)):
                 raise answer.error
             if task.partition not in cases:
                 log.warning("%s: partition %d failed (%s)", task.phase, task.partition, brief(answer.error))

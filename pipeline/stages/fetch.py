@@ -50,6 +50,7 @@ from pipeline.stages import adopt, redirects
 from pipeline.stages.common import built_domains, domain_index, domain_task, gather, settings
 
 _KEPT_OF_LISTED = ("url", "origin", "status", "final_url", "attempts", "fetched_at", "fetched_bytes")
+DAMAGED = "damaged"  # in place of the outcome of an observation whose image the store has lost
 ENGINES: dict[str, Callable[..., list[Observation]]] = {"openwit": fetch, "img2dataset": img2dataset_engine.fetch}
 
 
@@ -59,7 +60,7 @@ def opted_out_domains(context: Context) -> Result:
     return built_domains(context)
 
 
-@phase("fetch.get", version=6)
+@phase("fetch.get", version=7)
 def get(context: Context) -> Result:
     """Every URL of the partition that the store lacks; then the newest observation of each."""
     urls = _urls(context)
@@ -71,13 +72,20 @@ def get(context: Context) -> Result:
     known = store.newest(stored)
     config = settings(FetchConfig, context.options["fetch"])
     domains = domain_index(context.storage, context.task.inputs.get("domains", ())) or frozenset[str]()
+    spoiled = pa.array(store.damaged(context.storage, known), pa.bool_())
+    lost, known = known.filter(spoiled), known.filter(pc.invert(spoiled))
     have = {row["url"]: row for row in known.to_pylist()}
+    have |= {row["url"]: {**row, "outcome": DAMAGED} for row in lost.to_pylist()}
     need = [
         url for url in wanted if opted_out(hostname(url), domains) is None and _is_due(have.get(url), config, domains)
     ]
     observations, chunks = _observe(context, need, config, domains, have)
     if context.is_probe:
         return Result()
+    observations = store.restore(context.storage, lost, observations)
+    known = pa.concat_tables(
+        [known, lost.filter(pc.invert(pa.array(store.damaged(context.storage, lost), pa.bool_())))]
+    )
     if observations:
         name = f"{context.options['folder']}/{_chunk_name(context, need, [_seen(have.get(url)) for url in need])}"
         with contextlib.suppress(FileExistsError):  # a node taken for dead has done it after all; its answers stand
@@ -112,6 +120,8 @@ def _is_due(row: Mapping[str, Any] | None, config: FetchConfig, domains: Contain
     if row is None:
         return True
     outcome = row["outcome"]
+    if outcome == DAMAGED:
+        return True
     if outcome == "domain_opted_out":  # a redirect led to a domain that may be off the list by now
         return opted_out(hostname(row["final_url"]), domains) is None
     if config.retry == "transient" and outcome in TRANSIENT:

@@ -30,14 +30,11 @@ from pipeline.stages.common import every, gather, locators
 from pipeline.stages.image import images_of
 
 GROUPS = pa.schema([("locator", pa.int64()), ("image_key", pa.binary(32)), ("caption_key", pa.binary(16))])
+_OF_IMAGE = ("sha256", "width", "height", "blob", "blob_offset", "blob_length", "blob_checksum")
 ROWS = pa.schema(
     [
         *PAIRS,
-        *[
-            field
-            for field in IMAGES
-            if field.name in ("sha256", "width", "height", "blob", "blob_offset", "blob_length")
-        ],
+        *[field for field in IMAGES if field.name in _OF_IMAGE],
         ("order", pa.uint64()),
         ("face_bboxes", pa.list_(pa.list_(pa.float32()))),  # null if nobody looked for faces
     ]
@@ -79,14 +76,14 @@ def split(context: Context) -> Result:
     return Result(counts={"heldout": held.num_rows, "rows": table.num_rows}).table("heldout", held)
 
 
-@phase("pack.map", version=2)
+@phase("pack.map", version=3)
 def scatter(context: Context) -> Result:
     """The partition's pairs, each to its shard."""
     rows = alive_rows(context)
     images = images_of(rows, context.table("images"))
     here = locators(context.task.partition, rows.column("row"))
     order = order_hash(rows.column("pair_id"), context.options["seed"])
-    for name in ("sha256", "width", "height", "blob", "blob_offset", "blob_length"):
+    for name in _OF_IMAGE:
         rows = rows.append_column(IMAGES.field(name), images.column(name))
     rows = rows.append_column("order", pa.array(order)).append_column("face_bboxes", _faces(context, images))
     rows = rows.select(ROWS.names).cast(ROWS)

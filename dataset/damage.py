@@ -1,0 +1,94 @@
+"""What was committed is what is read: whoever reads bytes holds them against their length and checksum."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dataset.faults import fault
+from dataset.ids import checksum
+from dataset.storage import Storage
+
+if TYPE_CHECKING:
+    from dataset.commits import FileRef
+
+
+class DamagedError(ValueError):
+    """A file of a dataset is not what was committed."""
+
+    def __init__(self, url: str, name: str, what: str):
+        super().__init__(url, name, what)
+        self.url, self.name, self.what = url, name, what
+
+    def __str__(self) -> str:
+        return (
+            f"{self.url}/{self.name} is damaged: {self.what}; `wit verify {self.url} --repair` makes room for it anew"
+        )
+
+
+def content(storage: Storage, file: FileRef) -> pa.Buffer:
+    """A whole file, as it was committed; a local one mapped into memory. Raises DamagedError, FileNotFoundError."""
+    if storage.local:
+        path = storage.path(file.name)
+        data = pa.memory_map(path).read_buffer() if file.bytes else pa.py_buffer(storage.read(file.name))
+    else:
+        data = pa.py_buffer(storage.read(file.name))
+    check(storage, file, data)
+    return data
+
+
+def check(storage: Storage, file: FileRef, data: pa.Buffer) -> None:
+    """Raises DamagedError if the bytes are not those that were committed, by their number if there is no checksum."""
+    if data.size != file.bytes:
+        raise DamagedError(storage.url, file.name, f"it has {data.size:,} bytes of {file.bytes:,}")
+    if file.checksum and checksum(data) != file.checksum:
+        raise DamagedError(storage.url, file.name, f"its checksum is another{_place(data)}")
+
+
+def read_table(storage: Storage, file: FileRef, columns: Sequence[str] | None = None) -> pa.Table:
+    """A committed table, or some of its columns.
+
+    A file on this machine is read whole, for its checksum; of one in a bucket only the columns, whose pages have their
+    own.
+
+    Raises:
+        DamagedError: it is not what was committed.
+        FileNotFoundError: it is gone.
+    """
+    names = list(columns) if columns is not None else None
+    if storage.local or names is None:
+        return parsed(storage, file.name, pa.BufferReader(content(storage, file)), names)
+    with storage.open(file.name) as source:
+        if source.size() != file.bytes:
+            raise DamagedError(storage.url, file.name, f"it has {source.size():,} bytes of {file.bytes:,}")
+        return parsed(storage, file.name, source, names)
+
+
+def parsed(storage: Storage, name: str, source: pa.NativeFile, columns: list[str] | None) -> pa.Table:
+    """Parquet whose pages are held against their checksums. Raises DamagedError."""
+    try:
+        return pq.read_table(source, columns=columns, page_checksum_verification=True)
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, FileNotFoundError) or fault(error) is not None:
+            raise
+        raise DamagedError(storage.url, name, " ".join(str(error).split())[:200]) from None
+
+
+def _place(data: pa.Buffer) -> str:
+    """Where in a Parquet file the first damaged column is, as far as its pages tell."""
+    try:
+        parquet = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+    except (pa.ArrowException, OSError):
+        return " (in its footer, or no Parquet)"
+    for group in range(parquet.num_row_groups):
+        for column in range(parquet.metadata.num_columns):
+            chunk = parquet.metadata.row_group(group).column(column)
+            try:
+                parquet.read_row_group(group, columns=[chunk.path_in_schema])
+            except (pa.ArrowException, OSError):
+                start = chunk.dictionary_page_offset or chunk.data_page_offset
+                return f" (column {chunk.path_in_schema}, bytes {start:,} to {start + chunk.total_compressed_size:,})"
+    return ""
