@@ -20,6 +20,8 @@ from pipeline.sources import Source
 
 CACHE = "log/checksums.json"
 _READ_BYTES = 8 * 2**20
+_PARTITIONS = 8  # for each CPU of a laptop one
+_LEAST_BYTES = 4 * 2**20  # less is not worth a task of its own
 
 
 def checksums(sources: Sequence[Source], storage: Storage) -> list[Source]:
@@ -64,7 +66,8 @@ class PlannedPartition:
 
 
 def partitions(sources: Sequence[Source], piece_bytes: int) -> list[PlannedPartition]:
-    """Large files split, small ones coalesced in order, about `piece_bytes` a partition."""
+    """Large files split, small ones coalesced in order: `piece_bytes` a partition at most, less for a laptop's CPUs."""
+    piece_bytes = min(piece_bytes, max(_LEAST_BYTES, sum(source.size for source in sources) // _PARTITIONS))
     planned: list[PlannedPartition] = []
     pieces: list[Piece] = []
     sums: list[str] = []
