@@ -57,7 +57,7 @@ class FetchConfig:
     """In one run, at an address whose failure may pass; with more than one, sites that were left alone after many
     failures are asked once more when all others are done."""
     concurrency: int = 64
-    """Addresses under way in one process; those that take longer than two seconds give their places to others, sixteen
+    """Addresses under way in one process; those that take longer than a second give their places to others, sixteen
     for each."""
     per_host_concurrency: int = 4
     """Requests in flight to one host."""

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Container, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import TracebackType
 
 import aiohttp
@@ -65,6 +66,7 @@ class Client:
         self._room = Room()
         self._hosts: dict[str, Host] = {}
         self._sites: dict[str, Site] = {}
+        self._site_of = lru_cache(maxsize=4_096)(self._find_site)  # an address is looked up at each of its steps
         self._rules = SiteRules(config, self._get_file, self._heed)
         # gzip only, though others are read from servers that choose them: an image is not worth another coding.
         self._headers = {"User-Agent": config.user_agent, "Accept": accept, "Accept-Encoding": "gzip"}
@@ -108,18 +110,18 @@ class Client:
         """Requests to a host that are worth having under way: one, until it is known not to ask for a delay."""
         return self.config.per_host_concurrency if host.known and host.delay_s == 0 else 1
 
-    def host(self, name: str) -> Host:
-        """What is remembered of a host."""
-        if name not in self._hosts:
-            self._hosts[name] = Host(self.config)
-        return self._hosts[name]
-
     def site(self, url: str) -> Site:
-        """What is remembered of the site of an absolute URL."""
-        name = site_of(url) if hostname(url) else ""
-        if name not in self._sites:
-            self._sites[name] = Site(name, self.host(hostname(url)))
-        return self._sites[name]
+        """What is remembered of the site of a URL; of what is none, of nobody's."""
+        return self._site_of(url)
+
+    def _find_site(self, url: str) -> Site:
+        name = hostname(url)
+        site = site_of(url) if name else ""
+        if name not in self._hosts:
+            self._hosts[name] = Host(name, self.config)
+        if site not in self._sites:
+            self._sites[site] = Site(site, self._hosts[name])
+        return self._sites[site]
 
     async def step(self, journey: Journey, check: Check, conditions: Conditions) -> Response | None:
         """Go on with an attempt at an address: the 2xx answer, or None if it has to wait for a turn where it is now,
@@ -135,7 +137,7 @@ class Client:
         url = journey.url
         try:
             site = self.site(url)
-            self._check(url, site)
+            self._check(site)
             if await self._heed_rules(journey, site):
                 return None
             headers = conditions.headers if url == conditions.url else None
@@ -197,18 +199,18 @@ class Client:
     def _pause(self, answer: Response) -> None:
         """Heed Retry-After (RFC 9110, section 10.2.3)."""
         seconds = retry_after_s(answer.headers.get("Retry-After", ""))
-        host = self.host(hostname(answer.url))
+        host = self.site(answer.url).host
         if seconds > MAX_RETRY_AFTER_S:
             host.alone = f"it asked to be left alone for {seconds:.0f} s"
         else:
             host.next_start = max(host.next_start, asyncio.get_running_loop().time() + seconds)
 
     def _heed(self, url: str, delay_s: float) -> None:
-        host = self.host(hostname(url))
+        host = self.site(url).host
         host.delay_s = max(host.delay_s, delay_s)
 
-    def _check(self, url: str, site: Site) -> None:
-        name = hostname(url)
+    def _check(self, site: Site) -> None:
+        name = site.host.name
         if not name:
             raise Refused("connection_failed", "not an absolute http or https address")
         if site.port in REFUSED_PORTS:
@@ -238,7 +240,7 @@ class Client:
         for _ in range(robots.MAX_REDIRECTS + 1):
             site = self.site(url)
             journey.url = url
-            self._check(url, site)
+            self._check(site)
             async with self._turn(site.host):
                 answer = await self._request(site, url, journey, limit)
             self.let_go(answer)

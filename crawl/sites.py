@@ -37,9 +37,10 @@ def kind_of(url: str) -> str:
 class Host:
     """Whose turn it is: so many requests at once, so far apart."""
 
-    __slots__ = ("active", "alone", "delay_s", "known", "next_start", "silent", "turns")
+    __slots__ = ("active", "alone", "delay_s", "known", "name", "next_start", "silent", "turns")
 
-    def __init__(self, config: FetchConfig):
+    def __init__(self, name: str, config: FetchConfig):
+        self.name = name  # as `dataset.hosts` spells it; empty for what is none
         self.turns = asyncio.Semaphore(config.per_host_concurrency)
         self.delay_s = config.per_host_delay_s
         self.next_start = 0.0  # in the loop's time

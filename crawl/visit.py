@@ -17,10 +17,9 @@ from types import MappingProxyType
 from crawl.answers import Journey, Refused, Response, backoff_s
 from crawl.http import Check, Client, Conditions
 from crawl.sites import Host
-from dataset.hosts import hostname
 from dataset.ids import hash64
 
-SLOW_S = 2.0
+SLOW_S = 1.0
 """Of an address, after which it gives its place among `concurrency` to another."""
 SLOW_PER_PLACE = 16
 """Such addresses at a time, for each place: a silent server costs a file and little else."""
@@ -128,23 +127,23 @@ class _Visit:
         dead links is not taken for a dead site.
         """
         sites = {url: self._client.site(url) for url in urls}
-        of_host = Counter(id(site.host) for site in sites.values())
+        of_host = Counter(site.host.name for site in sites.values())
         of_site = Counter(site.url for site in sites.values())
 
         def precedence(url: str) -> tuple[int, str, int, bool, str, int, str]:
             site = sites[url]
-            host = -of_host[id(site.host)], hostname(url)
+            host = -of_host[site.host.name], site.host.name
             return *host, -of_site[site.url], site.port is not None, site.url, hash64(url), url
 
         return sorted(urls, key=precedence)
 
     def _queue(self, address: _Address) -> _Queue:
         """The queue of the host where an address is."""
-        name = hostname(address.journey.url)
-        if name not in self._queues:
-            self._queues[name] = _Queue(self._client.host(name), len(self._by_rank))
-            self._by_rank.append(self._queues[name])
-        return self._queues[name]
+        host = self._client.site(address.journey.url).host
+        if host.name not in self._queues:
+            self._queues[host.name] = _Queue(host, len(self._by_rank))
+            self._by_rank.append(self._queues[host.name])
+        return self._queues[host.name]
 
     # ---- who is next
 

@@ -12,7 +12,7 @@ LATE = Refused("timeout", "late", site_failed=True)
 
 
 def site(url: str = "http://a.test", host: Host | None = None) -> Site:
-    return Site(url, host or Host(FetchConfig()))
+    return Site(url, host or Host("a.test", FetchConfig()))
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_what_rests_is_asked_once_more_and_then_given_up() -> None:
 
 
 def test_ports_of_a_host_that_are_silent_say_nothing_of_one_that_answers() -> None:
-    host = Host(FetchConfig())
+    host = Host("a.test", FetchConfig())
     good = site("http://a.test", host)
     good.answers("http://a.test/x.jpg")
     for port in range(81, 81 + SILENT_SITES):
@@ -101,7 +101,7 @@ def test_ports_of_a_host_that_are_silent_say_nothing_of_one_that_answers() -> No
 
 
 def test_ports_of_a_host_that_are_closed_cost_nothing_and_are_all_tried() -> None:
-    host = Host(FetchConfig())
+    host = Host("a.test", FetchConfig())
     for port in range(81, 181):
         other = site(f"http://a.test:{port}", host)
         other.fails(f"http://a.test:{port}/", CLOSED, 0.0)
