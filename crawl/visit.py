@@ -204,8 +204,8 @@ class _Visit:
     def _wake(self) -> None:
         """All others are done: what rests is asked for once more, or given up."""
         resting, self._resting, self._at_rest = self._resting, defaultdict(list), 0
-        for addresses in resting.values():
-            site = self._client.site(addresses[0].journey.url)
+        for name, addresses in resting.items():
+            site = self._client.site(name)
             again = self._config.attempts > 1 and site.once_more()
             for address in addresses:
                 refused = None if again else site.resting(address.journey.url)

@@ -156,6 +156,23 @@ def test_a_site_that_was_out_of_order_is_asked_once_more_at_the_end(world: World
     assert rows[back[0]].status == 503
 
 
+def test_what_a_redirect_leads_to_is_asked_once_more_too(world: World) -> None:
+    broken = [2]
+
+    def rules(host: str, path: str) -> bytes:
+        if host == "back.test" and path == "/robots.txt" and broken[0]:
+            broken[0] -= 1
+            return answer(b"Content-Length: 0", status=b"HTTP/1.1 503 Service Unavailable", body=b"")
+        return MISSING
+
+    world.rules = rules
+    world.answers = lambda host, path: moved(f"http://back.test{path}") if host == "front.test" else IMAGE
+    urls = [f"http://front.test/{n}.jpg" for n in range(6)]
+    assert outcomes(world.fetch(urls, ("back.test",)), urls) == {"taken": 6}
+    broken[0] = 99
+    assert outcomes(world.fetch(urls, ("back.test",)), urls) == {"robots_disallowed": 6}
+
+
 def test_an_address_has_its_time_for_all_of_its_way(world: World) -> None:
     def slowly(host: str, path: str) -> bytes:
         world.stall(0.2)
