@@ -4,6 +4,9 @@ RUN/config.yaml                          the effective config
 RUN/checkpoints/step-00000500/           what each process wrote, and checkpoint.json: step, config, model config
 RUN/checkpoints/latest, best             the folder name of the newest one, and of the one with the least loss
 
+checkpoint.json has the checksum of every file beside it, and of itself, which are held against the files before a run
+goes on from them.
+
 They are written while training goes on. A folder counts from the moment that `latest` names it, which is after the last
 of its bytes: a process that dies earlier leaves `latest` where it was. Tensors go by name and place in the whole, so
 any number of processes reads what any other number wrote.
@@ -16,8 +19,9 @@ import io
 import json
 import os
 import pickle
+import sys
 import warnings
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import asdict
 from pathlib import Path, PurePosixPath
@@ -25,6 +29,7 @@ from typing import Any
 
 import torch
 import torch.distributed.checkpoint as dcp
+import xxhash
 import yaml
 from torch import Tensor
 from torch.distributed.checkpoint.filesystem import FileSystemBase
@@ -32,6 +37,7 @@ from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadat
 from torch.distributed.checkpoint.staging import BlockingAsyncStager
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from dataset.ids import checksum
 from dataset.storage import Storage
 from train.config import RESUMABLE_CHANGES, TrainConfig
 from train.processes import Processes
@@ -42,6 +48,7 @@ BEST = f"{FOLDER}/best"
 ABOUT = "checkpoint.json"
 _LAST_WRITE_SECONDS = 5.0
 """What a run that fails leaves to the checkpoint that is being written."""
+_PIECE_BYTES = 2**24
 _ALL = "state"  # under which all tensors are: DCP logs each name of the first level
 _ABOUT_KEYS = {"step", "score", "config", "index_fingerprint", "name", "model_config", "preprocess"}
 _DESCRIPTIONS = {
@@ -81,8 +88,9 @@ def find(url: str) -> tuple[Storage, str]:
     Raises:
         FileNotFoundError: there is no checkpoint.
     """
-    if (name := latest(Storage(url))) is not None:
-        return Storage(url), name
+    with contextlib.suppress(NotADirectoryError):  # RUN/checkpoints/best is a file
+        if (name := latest(Storage(url))) is not None:
+            return Storage(url), name
     folder, _, last = url.rstrip("/").rpartition("/")
     run = Storage(folder.rpartition("/")[0] or ".")
     if PurePosixPath(folder).name == FOLDER:
@@ -103,9 +111,69 @@ def about(run: Storage, name: str) -> dict[str, Any]:
         described: dict[str, Any] = json.loads(run.read(f"{name}/{ABOUT}"))
         if not set(described) >= _ABOUT_KEYS:
             raise ValueError
-    except (FileNotFoundError, ValueError, TypeError):
+        if described.pop("checksum", None) not in (None, _own_checksum(described)):
+            raise ValueError
+    except (FileNotFoundError, ValueError, TypeError, RecursionError):
         raise _not_one(run, name) from None
     return described
+
+
+def _own_checksum(described: Mapping[str, Any]) -> str:
+    return checksum(json.dumps(described, sort_keys=True).encode())
+
+
+def _sums(run: Storage, name: str, files: Iterable[str]) -> dict[str, str]:
+    """The checksums of some files of a checkpoint, read piece by piece."""
+    sums = {}
+    for file in files:
+        hashed = xxhash.xxh3_64()
+        with run.open(f"{name}/{file}") as stream:
+            while piece := stream.read(_PIECE_BYTES):
+                hashed.update(piece)
+        sums[file] = hashed.hexdigest()
+    return sums
+
+
+def damage(run: Storage, name: str, processes: Processes | None = None) -> str | None:
+    """What is wrong with a checkpoint's bytes, as all processes know then; None if they are what was written.
+
+    Args:
+        processes: those that share the reading, a part of the files each.
+    """
+    rank, count = (processes.rank, processes.count) if processes is not None else (0, 1)
+    found: str | None = None
+    try:
+        expected = about(run, name).get("sums", {})
+        mine = sorted(expected)[rank::count]
+        found = next((file for file, sum_ in _sums(run, name, mine).items() if sum_ != expected[file]), None)
+    except (ValueError, OSError):
+        found = ABOUT if not run.exists(f"{name}/{ABOUT}") else "one of its files"
+    every = processes.gather(found) if processes is not None else [found]
+    return next((file for file in every if file is not None), None)
+
+
+def newest_sound(run: Storage, processes: Processes) -> str | None:
+    """The newest checkpoint whose bytes are what was written; what is damaged is named on standard error.
+
+    Raises:
+        ValueError: the run has checkpoints, and all of them are damaged.
+    """
+    newest = latest(run)
+    older = [name for name in reversed(_folders(run)) if newest is not None and name < newest]
+    for name in [newest, *older] if newest is not None else []:
+        file = damage(run, name, processes)
+        if file is None:
+            if name != newest and processes.rank == 0:
+                run.write(LATEST, f"{name.rpartition('/')[2]}\n".encode())
+                if run.exists(BEST) and _pointed(run, BEST) > name:
+                    run.write(BEST, f"{name.rpartition('/')[2]}\n".encode())
+                print(f"the run goes on from {run.url_of(name)}, the newest that is whole", file=sys.stderr, flush=True)
+            return name
+        if processes.rank == 0:
+            print(f"{run.url_of(name)} is damaged ({file})", file=sys.stderr, flush=True)
+    if newest is not None:
+        raise _not_one(run, newest)
+    return None
 
 
 def load(
@@ -209,7 +277,11 @@ class Checkpoints:
 
     def publish(self, name: str, described: dict[str, Any]) -> None:
         """Let `latest` name a whole checkpoint, and `best` if it is that; delete what is neither kept nor best."""
-        self.run.write(f"{name}/{ABOUT}", json.dumps(described).encode())
+        files = [info.name.rpartition("/")[2] for info in self.run.list(name)]
+        described = {**described, "sums": _sums(self.run, name, sorted(set(files) - {ABOUT}))}
+        described = json.loads(json.dumps(described))  # as it will be read
+        whole = {**described, "checksum": _own_checksum(described)}
+        self.run.write(f"{name}/{ABOUT}", json.dumps(whole).encode())
         plain = name.rpartition("/")[2]
         self.run.write(LATEST, f"{plain}\n".encode())
         best = _pointed(self.run, BEST) if self.run.exists(BEST) else None

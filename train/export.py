@@ -40,6 +40,7 @@ def export(checkpoint: str, directory: str | Path, weights: str = "auto") -> lis
     if isinstance(clip.tokenize, HFTokenizer):  # open_clip looks for any tokenizer but its own beside the config
         clip.tokenize.save_pretrained(target)
     save_file({name: value.contiguous() for name, value in clip.model.state_dict().items()}, file)
+    file.chmod(config.stat().st_mode)  # safetensors gives it to its owner alone
     return [config, file]
 
 

@@ -21,7 +21,7 @@ import torch
 
 from dataset import foreign
 from dataset.ids import hash64
-from dataset.storage import Storage
+from dataset.storage import Storage, absolute
 from train import checkpoint
 from train.accumulate import backward
 from train.batch_norm import synchronise
@@ -38,7 +38,7 @@ from train.optim import MovingAverage, clip_gradients, gradient_norms, load_stat
 from train.parallel import spread
 from train.peers import Peers
 from train.pretrained import begin, fitted, learning
-from train.processes import Processes, Stop, joined, repeatable
+from train.processes import Processes, Stop, held, joined, repeatable
 from train.schedule import learning_rate
 
 Progress = Callable[[dict[str, Any]], None]
@@ -91,10 +91,12 @@ def train(
         RuntimeError and others: what a library or the device raises; RUN/failures has the traceback.
     """
     began = time.monotonic()
+    config = replace(config, dataset=absolute(config.dataset))  # which other folders' commands find as well
     home = Storage(run or f"{foreign.root(config.dataset)}/runs/{config.name}")
     with (
         joined(config.device, home, config.timeout_s) as processes,
         told(home, processes, begun=False),
+        held(home, processes),
         repeatable(config.deterministic),
         Stop() as stop,
     ):
@@ -125,7 +127,7 @@ def _train(
 
     # Where it is: the latest checkpoint, if the run has one.
     steps_per_epoch, steps = config.steps(len(corpus))
-    path = checkpoint.latest(home)
+    path = checkpoint.newest_sound(home, processes)
     state: dict[str, Any] = {"step": 0, "loss": math.nan, "skipped": 0}
     if path is not None:
         state = checkpoint.about(home, path)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -17,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.distributed as dist
 
+from dataset.lease import Lease, LeaseHeldError
 from dataset.storage import Storage
 from train import watch
-from train.failure import FOLDER, end_with, sentence
+from train.failure import FOLDER, TrainingError, end_with, sentence
 from train.model import pick_device
 
 if TYPE_CHECKING:
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 COLLECTIVE_TIMEOUTS = 20
 """Times timeout_s that a collective of processes which all give signs of life may take."""
 _PATIENCE = timedelta(days=7)
+_OTHER_MACHINE_SECONDS = 75.0  # a lease and a little
 
 
 @dataclass(frozen=True)
@@ -137,6 +141,29 @@ def _group(patience: timedelta) -> dist.ProcessGroup:
     group = dist.new_group(backend="gloo", timeout=patience)
     assert isinstance(group, dist.ProcessGroup)
     return group
+
+
+@contextlib.contextmanager
+def held(home: Storage, processes: Processes) -> Iterator[None]:
+    """Hold a run's folder, for one run at a time. Raises TrainingError if another holds it."""
+    if processes.rank:
+        yield
+        return
+    lease, until = Lease(home), time.monotonic() + _OTHER_MACHINE_SECONDS
+    while True:
+        try:
+            lease.__enter__()
+            break
+        except LeaseHeldError as error:
+            # Of this machine's processes it is known whether they live; another's lease may be that of a dead one,
+            # whose run starts again here.
+            if f" on {socket.gethostname()};" in str(error) or time.monotonic() > until:
+                raise TrainingError(str(error)) from error
+            time.sleep(1)
+            lease = Lease(home)
+    with contextlib.ExitStack() as ends:
+        ends.push(lease)
+        yield
 
 
 class Stop:

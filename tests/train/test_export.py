@@ -27,6 +27,7 @@ CAPTIONS = tiny.CAPTIONS[8:12]
 def test_open_clip_loads_the_export_and_gives_equal_outputs(tiny_run: str, tmp_path: Path) -> None:
     config, weights = export(tiny_run, tmp_path / "model")
     assert (config.name, weights.name) == ("open_clip_config.json", "open_clip_model.safetensors")
+    assert weights.stat().st_mode == config.stat().st_mode
     ours = load(tiny_run, "cpu")
     images = [Image.open(io.BytesIO(tiny.picture(caption))) for caption in CAPTIONS]
 

@@ -21,6 +21,7 @@ from tests.train.test_loop import config_of, log_of, losses, quiet, weights
 from train import checkpoint
 from train.config import TrainConfig
 from train.evaluate.load import load, load_clip
+from train.failure import TrainingError
 from train.loop import train
 
 STEPS = 8
@@ -155,6 +156,39 @@ def test_a_checkpoint_of_a_stranger_runs_no_code(tiny_dataset: str, tmp_path: Pa
     with pytest.raises(ValueError, match="is not a checkpoint of this trainer"):
         load(str(tmp_path), "cpu")
     assert not (tmp_path / "exploded").exists()
+
+
+@pytest.mark.parametrize("file", ["__0_0.distcp", ".metadata", "checkpoint.json"])
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
+    tiny_dataset: str, tmp_path: Path, whole: dict[int, dict[int, float]], file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = exact(tiny_dataset, checkpoint_every=2)
+
+    def stopping(record: dict[str, Any]) -> None:
+        if record["step"] == 7:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(config, str(tmp_path), stopping)
+    path = tmp_path / "checkpoints" / "step-00000006" / file
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match="damaged"):
+        load_clip(str(tmp_path))
+    train(config, str(tmp_path), quiet)
+    assert losses(tmp_path) == whole[1]
+    said = capsys.readouterr().err
+    assert "step-00000006 is damaged (" in said and "goes on from" in said and "step-00000004" in said
+
+
+def test_two_runs_in_one_folder_are_refused(tiny_dataset: str, tmp_path: Path) -> None:
+    def second(record: dict[str, Any]) -> None:
+        with pytest.raises(TrainingError, match=r"is being written by process .*; stop that run"):
+            train(exact(tiny_dataset), str(tmp_path), quiet)
+
+    train(exact(tiny_dataset, samples_seen=12), str(tmp_path), second)
+    train(exact(tiny_dataset, samples_seen=12), str(tmp_path), quiet)  # it was let go
 
 
 def test_what_was_left_of_a_write_is_swept_away(tiny_dataset: str, tmp_path: Path) -> None:

@@ -69,6 +69,8 @@ def load_clip(checkpoint: str, weights: str = "auto") -> Clip:
         return _load_export(Path(checkpoint))
     run, name = checkpoints.find(checkpoint)
     about = checkpoints.about(run, name)
+    if (file := checkpoints.damage(run, name)) is not None:
+        raise ValueError(f"{run.url_of(name)} is not a checkpoint of this trainer, or is damaged ({file})")
     averaged = bool(about["config"].get("ema"))
     if weights == "ema" and not averaged:
         raise ValueError(f"{checkpoint} has no moving average of its weights; it was trained with ema 0")
