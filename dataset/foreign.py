@@ -87,6 +87,13 @@ def open_train_index(dataset: str, fallback: str, workers: int = 0) -> tuple[Sto
     return storage, to_index(table, "train", folder="")
 
 
+def find_shards(dataset: str) -> None:
+    """Raises FileNotFoundError, in a sentence, if there are no shards where `open_train_index` would look."""
+    storage = Storage(root(dataset))
+    if dataset.endswith(".tar") or not storage.exists(INDEX):
+        _tars(storage, dataset)
+
+
 def _tars(storage: Storage, dataset: str) -> list[FileInfo]:
     """The tars' names below the storage's root, and their sizes."""
     if not _are_tars(dataset):

@@ -7,22 +7,26 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import TaskID
 
 from dataset.display import clean, escaped_json, say
+from dataset.foreign import find_shards
+from dataset.shards import INDEX
 from dataset.storage import Storage, is_local
 from pipeline.config import with_overrides
 from pipeline.config_errors import ConfigError
 from pipeline.config_files import read_yaml
 from pipeline.progress import PLAIN_SECONDS, bars
-from train.card import EVALUATION
 from train.config import TrainConfig, load
 from train.failure import TrainingError, end_after_main_thread, outlet
-from train.loop import RunResult
-from train.loop import train as train_loop
+
+if TYPE_CHECKING:
+    from train.loop import RunResult
+
+_EVALUATION = "evaluation.json"  # train.card's, which needs torch: usage errors are told before that is imported
 
 
 def train(path: str, overrides: Sequence[str], out: str | None) -> int:
@@ -31,18 +35,23 @@ def train(path: str, overrides: Sequence[str], out: str | None) -> int:
     spread = {key: raw.pop(key) for key in ("ranks", "address") if key in raw}
     config = load_config(path, raw)
     with sentences(path, config):
+        for url in (config.dataset, *config.mixture):
+            find_shards(url)
         if spread:
             from pipeline.ray_train import train as on_ray
 
             result: RunResult = on_ray(config, out, **spread)
         else:
+            from train.loop import train as train_loop
+
             with Progress() as progress:
                 result = train_loop(config, out, progress.update)
     if result.step < result.steps:
         say(f"{result.run}: stopped after step {result.step:,} of {result.steps:,}; the same command goes on there")
         return 0
     say(f"{result.run}: {result.steps:,} steps, {result.samples_seen:,} samples seen, loss {result.loss:.3f}")
-    say(f"examine it: wit eval {result.run}")
+    more = "" if _held_out(Storage(result.run)) else " --tasks DIR"
+    say(f"examine it: wit eval {result.run}{more}")
     return 0
 
 
@@ -129,30 +138,69 @@ def evaluate(
     checkpoint: str, tasks: Sequence[str], dataset: str | None, pairs: int, form: str, weights: str = "auto"
 ) -> int:
     """Examine a checkpoint, print the figures, and keep them in the run's folder for the report."""
+    run = _run_of(checkpoint)
+    for task in tasks:
+        if not Path(task).is_dir():
+            raise ConfigError(f"there is no task directory {task}")
+    if dataset is None and run is not None:
+        dataset = _held_out(run)
+    elif dataset is not None and not Storage(dataset).exists(INDEX):
+        raise ConfigError(f"{dataset} has no {INDEX}, and so no held-out pairs; `wit run` makes a dataset")
+    if not tasks and dataset is None:
+        raise ConfigError("nothing to examine on: give --tasks DIR (folders of class folders) or --dataset OUT")
     from train.evaluate import evaluate as examine
     from train.evaluate import format_table
 
-    if is_local(checkpoint) and not Path(checkpoint).exists():
-        raise ConfigError(
-            f"there is no checkpoint {checkpoint}: give a run, one of its checkpoints or an exported folder"
-        )
-    run = Storage(checkpoint)
-    own = run.exists("config.yaml")
-    if dataset is None and own:
-        dataset = load(read_run_config(run)).dataset
-    if not tasks and dataset is None:
-        raise ConfigError("nothing to examine on: give --tasks DIR (folders of class folders) or --dataset OUT")
     try:
         results = examine(checkpoint, list(tasks), dataset, samples=pairs, weights=weights)
     except (ValueError, FileNotFoundError) as error:
         raise ConfigError(str(error)) from error
-    if own:
-        run.write(EVALUATION, json.dumps(results, indent=1).encode())
+    if run is not None:
+        known = json.loads(run.read(_EVALUATION)) if run.exists(_EVALUATION) else []
+        new = {(row["task"], row["metric"]) for row in results}
+        kept = [row for row in known if (row["task"], row["metric"]) not in new]
+        run.write(_EVALUATION, json.dumps([*kept, *results], indent=1).encode())
     if form == "json":
         print(escaped_json(json.dumps(results)))
     else:
         Console(width=160, highlight=False, markup=False).print(clean(format_table(results)))
     return 0
+
+
+def _run_of(checkpoint: str) -> Storage | None:
+    """The run that a checkpoint, or the run itself, is of; None for an exported folder.
+
+    Raises:
+        ConfigError: there is nothing that could be examined.
+    """
+    if is_local(checkpoint) and not Path(checkpoint).exists():
+        raise ConfigError(
+            f"there is no checkpoint {checkpoint}: give a run, one of its checkpoints or an exported folder"
+        )
+    folder, _, _ = checkpoint.rstrip("/").rpartition("/")
+    if folder.rpartition("/")[2] == "checkpoints":
+        return Storage(folder.rpartition("/")[0] or ".")
+    found = Storage(checkpoint)
+    if found.exists(INDEX):
+        runs = sorted({info.name.split("/")[1] for info in found.list("runs", recursive=True)})
+        which = f"one of its runs, such as {found.url}/runs/{runs[0]}" if runs else "a run of `wit train` on it"
+        raise ConfigError(f"{checkpoint} is a dataset; examine {which}")
+    return found if found.exists("config.yaml") else None
+
+
+def _held_out(run: Storage) -> str | None:
+    """The dataset whose held-out pairs a run's model is examined on by default: that which it was trained on."""
+    try:
+        dataset = load(read_run_config(run)).dataset
+    except (ValueError, FileNotFoundError) as error:
+        raise ConfigError(f"{run.url_of('config.yaml')}: {error}") from error
+    if dataset.endswith(".tar"):
+        return None  # others' tars have no held-out part
+    # A run of before lies in the dataset, whose path may have been relative to another folder.
+    for url in (dataset, run.url.rpartition("/runs/")[0]):
+        if url and not (is_local(url) and not Path(url).is_dir()) and Storage(url).exists(INDEX):
+            return url
+    return None
 
 
 def read_run_config(run: Storage) -> dict[str, Any]:
@@ -164,6 +212,7 @@ def read_run_config(run: Storage) -> dict[str, Any]:
 
 def export(run: str, folder: str, weights: str = "auto", onnx: bool = False, hub: bool = False) -> int:
     """Write a run's newest checkpoint as a folder that open_clip loads; as ONNX and for the Hub too, if wanted."""
+    _run_of(run)
     from train import card
     from train.export import export as write
     from train.export import export_onnx
