@@ -63,9 +63,10 @@ class Response:
     @property
     def content_length(self) -> int | None:
         """What the response says that its body has, as it was sent; None if it does not, or says several things."""
-        values = {part.strip() for value in self.headers.get("content-length", ()) for part in value.split(",")}
-        value = values.pop() if len(values) == 1 else ""
-        return int(value) if _LENGTH.fullmatch(value) else None
+        values = self.headers.get("content-length", ())
+        if len(values) != 1 or "," in values[0]:  # repeated, they may be equal
+            values = list({part.strip() for value in values for part in value.split(",")})
+        return int(values[0]) if len(values) == 1 and _LENGTH.fullmatch(values[0]) else None
 
 
 def parse_response(block: bytes) -> Response:
@@ -154,12 +155,13 @@ def decoded_body(response: Response, limit: int = MAX_BODY_BYTES) -> bytes:
     Crawlers often store a body decoded under the headers of its encoded form: what does not decode is taken as it is.
     """
     coding = response.header("content-encoding")
+    is_coded = bool(coding) and bool(codings(coding))
     body = response.body
     if response.is_chunked:
         body = _dechunked(body)
-    elif response.content_length is not None and not codings(coding):  # of a coded body it is often not the one stored
+    elif not is_coded and response.content_length is not None:  # of a coded body it is often not the one stored
         body = body[: response.content_length]
-    return decoded(body, coding, limit) or body[:limit]
+    return (is_coded and decoded(body, coding, limit)) or body[:limit]
 
 
 def chunks_end(body: bytes) -> int | None:
