@@ -62,6 +62,7 @@ def poisoned_run(run: str, folder: Path, **text: Any) -> str:
     shutil.copytree(run, folder)
     for path in folder.glob(f"checkpoints/step-*/{checkpoint.ABOUT}"):
         described = json.loads(path.read_text())
+        del described["checksum"]  # a stranger's would be right; without one it is not asked for
         described["model_config"]["text_cfg"].update(text)
         path.write_text(json.dumps(described))
     return str(folder)
