@@ -13,7 +13,7 @@ import re
 import shutil
 import stat
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -122,6 +122,8 @@ class Storage:
             raise NotADirectoryError(f"{self.url} is no folder; name one that is there, or one that shall be made")
         self._s3 = not self.local and urlsplit(self.url).scheme in ("s3", "s3a")
         self._leave = leave
+        self.fence: Callable[[], None] | None = None
+        """Called before anything is written or deleted; raises where this process may not any more."""
 
     def __reduce__(self) -> tuple[Any, tuple[str, bool]]:
         return _storage, (self.url, self._leave)
@@ -138,6 +140,11 @@ class Storage:
         if self.local and not self._leave:
             self._stay(clean)
         return f"{self._root}/{clean}"
+
+    def _writable(self, name: str) -> str:
+        if self.fence is not None:
+            self.fence()
+        return self.path(name)
 
     def _stay(self, name: str) -> None:
         """Raises OutsideError if a link on the way to a file leads out of the root."""
@@ -209,13 +216,14 @@ class Storage:
 
     def write(self, name: str, data: bytes | memoryview | pa.Buffer) -> None:
         """Write a whole file; a reader sees the old one or the new one, never a part."""
-        path = self.path(name)
+        path = self._writable(name)
         if self.local:
             target = Path(path)
             target.parent.mkdir(parents=True, exist_ok=True)
             temporary = target.with_name(f"{TEMPORARY}{uuid.uuid4().hex}-{target.name}")
             try:
                 temporary.write_bytes(data)
+                self._writable(name)  # it may have taken long
                 temporary.replace(target)
             finally:
                 temporary.unlink(missing_ok=True)
@@ -226,14 +234,14 @@ class Storage:
 
     def open_output(self, name: str) -> pa.NativeFile:
         """Open a file for writing; until it is closed a reader may see a part of it."""
-        path = self.path(name)
+        path = self._writable(name)
         if self.local:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
         return self._fs.open_output_stream(path, compression=None)  # Arrow would compress what is named .gz
 
     def create(self, name: str, data: bytes) -> bool:
         """Write a file if it is absent; False, with nothing changed, if it is there already."""
-        path = self.path(name)
+        path = self._writable(name)
         if self.local:
             target = Path(path)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -311,6 +319,8 @@ class Storage:
 
     def delete(self, names: Iterable[str]) -> None:
         """Delete files; those that are gone already are no error."""
+        if self.fence is not None:
+            self.fence()
         if self._s3:
             paths = [self.path(name).split("/", 1) for name in names]
             for first in range(0, len(paths), _S3_DELETE):

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 from dataset.damage import DamagedError
@@ -80,6 +81,7 @@ def build(config: Config, *, to: str = STAGES[-1], executor: Executor | None = N
     storage = Storage(config.out)
     own = executor is None
     with Lease(storage) as lease, Reporter(storage, quiet=quiet) as reporter:
+        storage.fence = lease.fence
         started = time.monotonic()
         text_of_config = effective(config).encode()
         if not storage.exists("config.yaml") or storage.read("config.yaml") != text_of_config:
@@ -87,7 +89,8 @@ def build(config: Config, *, to: str = STAGES[-1], executor: Executor | None = N
         found = checksums(sources.expand(config, storage), storage)
         executor = executor or make_executor(config, sum(source.size for source in found))
         try:
-            run = _mending(storage, lambda: _path(Run(config, storage, executor, reporter, lease.check, found), to))
+            made = partial(Run, config, storage, executor, reporter, lease.check, found, lease.token)
+            run = _mending(storage, lambda: _path(made(), to))
             complete = to == STAGES[-1]
             run.finish(complete=complete)
             if complete:

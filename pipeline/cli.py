@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import json
 import logging
+import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from dataset.display import clean, escaped_json, no_formula, say
@@ -30,6 +34,30 @@ class _CleanFormatter(logging.Formatter):
         return clean(super().format(record))
 
 
+class _TerminatedError(KeyboardInterrupt):
+    """SIGTERM, which ends a command as Ctrl-C does: the lease is given back."""
+
+
+@contextlib.contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # elsewhere Python lets nobody listen
+        yield
+        return
+    mine = os.getpid()
+
+    def end(*_: object) -> None:
+        if os.getpid() == mine:
+            raise _TerminatedError
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a child that was forked ends as ever
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status: 0 only if the whole command did what it says, 2 for a usage or config
     error.
@@ -41,10 +69,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.getLogger("wit").setLevel(logging.INFO)
     command: Callable[[argparse.Namespace], int] = arguments.command
     try:
-        return command(arguments)
-    except KeyboardInterrupt:
+        with _ended_by_sigterm():
+            return command(arguments)
+    except KeyboardInterrupt as error:
         print("stopped; the same command goes on where it was", file=sys.stderr)
-        return 130
+        return 143 if isinstance(error, _TerminatedError) else 130
     except BrokenPipeError:
         sys.stderr.close()
         return DONE

@@ -18,6 +18,7 @@ import pyarrow as pa
 from dataset.commits import Commit, FileRef, Ledger, fingerprint, folder
 from dataset.damage import read_table
 from dataset.ids import checksum
+from dataset.lease import Fence
 from dataset.storage import Storage
 from dataset.tables import GrowingParquet, to_parquet
 from pipeline.engine.failures import Lost
@@ -183,6 +184,8 @@ def execute(url: str, module: str, task: Task) -> Commit:
     """Do one task and commit it. A probe (`task.only`) writes nothing."""
     load_stage(module)
     storage = Storage(url)
+    if token := task.hints.get("lease"):
+        storage.fence = Fence(url, token)
     context = Context(storage, task)
     result = PHASES[task.phase].function(context)
     plain = replace(task, only=None, without={})

@@ -66,6 +66,7 @@ class Run:
         reporter: Reporter,
         check: Callable[[], None] | None = None,
         sources: Sequence[Source] = (),
+        lease: str = "",
     ):
         self.config = config
         self.storage = storage
@@ -73,6 +74,7 @@ class Run:
         self.reporter = reporter
         self.check = check or (lambda: None)  # raises when this run no longer holds the dataset
         self.sources = sources
+        self.lease = lease  # its token, which a worker's writing is fenced by
         self.phases: list[dict[str, Any]] = []
         self.funnel: dict[str, dict[str, int]] = {}
         self.partitions: list[Partition] = []
@@ -106,6 +108,8 @@ class Run:
         if todo:
             without = self._patiently(quarantine.known)
             todo = [replace(task, without=without.get((task.partition, task.fingerprint), {})) for task in todo]
+        if self.lease:
+            todo = [replace(task, hints={**task.hints, "lease": self.lease}) for task in todo]
         if todo and phase.remembers:
             todo = reminded(todo, len(tasks), known.values())
         if todo:

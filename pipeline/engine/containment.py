@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from dataset.commits import Commit
 from dataset.damage import DamagedError
 from dataset.faults import PATIENCE_S, WorkerKilledError, fault, next_wait_s
+from dataset.lease import LeaseLostError
 from pipeline.engine.failures import CRASHED, Failure, Lost, PhaseFailedError, Span, brief
 from pipeline.executor import Executor, Show, nobody
 from pipeline.phase import Task
@@ -87,7 +88,7 @@ def contained(
                 else:
                     cases[task.partition].probes.remove(task.only)
                 continue
-            if isinstance(answer.error, (ConservationError, DamagedError)):
+            if isinstance(answer.error, (ConservationError, DamagedError, LeaseLostError)):
                 raise answer.error
             if task.partition not in cases:
                 log.warning("%s: partition %d failed (%s)", task.phase, task.partition, brief(answer.error))

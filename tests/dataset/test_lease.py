@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from dataset.lease import LEASE, Lease, LeaseHeldError, LeaseLostError
+from dataset.lease import LEASE, Fence, Lease, LeaseHeldError, LeaseLostError
 from dataset.storage import TEMPORARY, Storage
 
 
@@ -141,3 +141,38 @@ def test_who_was_taken_over_is_told_and_leaves_the_other_in_peace(storage: Stora
         else:
             raise AssertionError("it was never told")
     assert json.loads(storage.read(LEASE))["token"] == "other"
+
+
+def test_who_lost_the_lease_writes_and_deletes_nothing_more(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that was stopped, and wakes when another has taken over."""
+    with Lease(storage, seconds=60) as lease:
+        storage.fence = lease.fence
+        storage.write("a/before", b"mine")
+        taken = {"token": "other", "host": "elsewhere", "pid": 1, "started": "1", "expires": time.time() + 60}
+        Storage(storage.url).write(LEASE, json.dumps(taken).encode())
+        now = time.monotonic()
+        monkeypatch.setattr("dataset.lease.time.monotonic", lambda: now + 100)
+        for call in (
+            lambda: storage.write("a/after", b"x"),
+            lambda: storage.create("a/after", b"x"),
+            lambda: storage.open_output("a/after"),
+            lambda: storage.delete(["a/before"]),
+            lease.check,
+        ):
+            with pytest.raises(LeaseLostError, match="has taken over"):
+                call()
+        storage.fence = None
+        assert [info.name for info in storage.list("a")] == ["a/before"]
+        monkeypatch.undo()
+    assert json.loads(storage.read(LEASE))["token"] == "other"  # and leaves the other's lease
+
+
+def test_a_workers_writing_is_fenced_by_the_token_that_it_was_given(storage: Storage) -> None:
+    with Lease(storage) as lease:
+        fence = Fence(storage.url, lease.token)
+        fence()
+        with pytest.raises(LeaseLostError):
+            Fence(storage.url, "another")()
+    fence.forget()
+    with pytest.raises(LeaseLostError):
+        fence()
