@@ -5,8 +5,9 @@ Input is real where `../shared/data` holds it, or an archive that the bench writ
 
 cc2dataset loses the rest of a file at the first image without a `url`; such records are taken out for both. Ours must
 find every pair of the peer, compared as canonical URL and cleaned text, but for those that it means to read otherwise:
-images inlined as `data:`, placeholders whose real URL a lazy-loading attribute names, and addresses relative to the
-page's `<base>`, which MetaCLIP takes as relative to the page.
+images inlined as `data:`, placeholders whose real URL a lazy-loading attribute names, addresses relative to the page's
+`<base>`, which MetaCLIP takes as relative to the page, and texts that are there with another address of the same image,
+because its `src` is a stand-in or smaller than what its `srcset` names. The last are printed, to be read.
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ def missing(found: set[tuple[str, str, str]], wanted: list[list[str]]) -> Counte
 
     have = {(page, url, squeezed(text)) for page, url, text in found}
     have_names = {(page, named(url), text) for page, url, text in have}
+    have_texts = {(page, text) for page, _, text in have}
     reasons: Counter[str] = Counter()
     for page, url, text in {(canonical_url(page) or page, url, squeezed(text)) for page, url, text in wanted}:
         canonical = canonical_url(url, page) or as_written(url)
@@ -72,6 +74,9 @@ def missing(found: set[tuple[str, str, str]], wanted: list[list[str]]) -> Counte
             reasons["placeholder"] += 1
         elif (page, named(canonical), text) in have_names:
             reasons["relative to <base>"] += 1
+        elif (page, text) in have_texts:
+            print("by another address:", page, url, text)
+            reasons["another address"] += 1
         else:
             print("not found:", page, url, text)
             reasons["lost"] += 1
