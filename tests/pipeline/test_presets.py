@@ -13,9 +13,10 @@ from filters.queries import load as load_queries
 from pipeline import config as configs
 from pipeline.build import build
 from pipeline.cli import main
+from pipeline.config_files import PRESETS
 from tests.pipeline import pages
 
-NAMES = sorted(file.stem for file in configs.PRESETS.glob("*.yaml"))
+NAMES = sorted(file.stem for file in PRESETS.glob("*.yaml"))
 HOST = "http://images.example"
 
 
@@ -45,7 +46,7 @@ def test_on_the_command_line_a_preset_lies_over_the_config_and_in_it_below(tmp_p
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_preset_is_a_config_that_says_what_it_is(name: str) -> None:
-    text = (configs.PRESETS / f"{name}.yaml").read_text()
+    text = (PRESETS / f"{name}.yaml").read_text()
     assert text.startswith("# ")
     raw = yaml.safe_load(text)
     config = configs.build({"sources": ["a"], "out": "b", "presets": [name]})
