@@ -37,11 +37,11 @@ from PIL import Image
 
 from bench.train_gpu_runs import Spec
 from dataset.ids import pair_id
+from dataset.images import jpeg
 from dataset.schema import SHARD_INDEX
 from dataset.shards import write_shard
 from dataset.storage import Storage
 from dataset.tables import to_parquet
-from train import images
 
 UNTIL = {("ViT-B-32", "ours"): 155, ("ViT-B-32", "peer"): 285, ("ViT-B-16", "ours"): 430, ("ViT-B-16", "peer"): 510}
 GRACE = 25
@@ -82,7 +82,7 @@ def main() -> int:
 
 def decoder() -> str:
     """What our loader decodes with: Pillow takes twice the time."""
-    return "Pillow" if images.simplejpeg is None else "simplejpeg"
+    return "Pillow" if jpeg.simplejpeg is None else "simplejpeg"
 
 
 def specs_of(folder: str, began: float) -> list[Spec]:

@@ -263,7 +263,9 @@ def test_a_loss_that_is_no_number_ends_the_run_before_it_is_saved(
 ) -> None:
     from train import loop
 
-    monkeypatch.setitem(loop.LOSSES, "softmax", lambda *features: softmax_loss(*features) * float("nan"))
+    monkeypatch.setitem(
+        loop.LOSSES, "softmax", lambda *features, **more: softmax_loss(*features, **more) * float("nan")
+    )
     with pytest.raises(
         TrainingError, match=r"^the loss is nan at step 1, on the samples [0-9a-f]{32}, .*; try a lower"
     ):
