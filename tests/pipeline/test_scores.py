@@ -59,7 +59,9 @@ def test_every_score_is_a_column_of_a_view(world: World, tmp_path: Path, capsys:
     own = {"name": "heavy", "stage": "image", "measure": f"{tmp_path}/own.py:size", "drop_when": "redness > 0.9"}
     faces = {"yunet": models.red_yunet(tmp_path / "yunet.onnx"), "min_score": 0.5, "action": "mark"}
     text = {"max_profanity_probability": 0.999}
-    world.build(out, image=image, filters=[own], faces=faces, semantic={"min_cosine": 0.9999}, text=text)
+    world.build(
+        out, image=image, filters=[own], faces=faces, semantic={"min_cosine": 0.9999}, text=text, allow_programs=True
+    )
     known = "language, profanity_probability, nsfw_probability, clip_score, len(face_scores), cell_cosine"
     rows = scores(out, f"{known}, redness, stored_bytes")
     assert len(rows) == 17  # of all pairs with an image, the dropped one's too
