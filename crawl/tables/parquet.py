@@ -79,7 +79,9 @@ def _strings(array: pa.Array) -> pa.Array:
     if types.is_dictionary(array.type):
         array = array.dictionary_decode()
     try:
-        return array.cast(pa.string())
+        strings = array.cast(pa.string())
+        strings.validate(full=True)  # a column that a file calls text may hold anything
+        return strings
     except pa.ArrowInvalid:
         values = array.cast(pa.large_binary()).to_pylist()
         return pa.array([value and value.decode("utf-8", "replace") for value in values], pa.string())

@@ -261,3 +261,10 @@ def test_a_published_table(shared_data: Path) -> None:
     found = read(shared_data / "laion-sample-1000.parquet")
     assert found.candidates.num_rows == 1000
     assert found.sources["error"].to_pylist() == [None]
+
+
+def test_a_text_column_of_other_bytes_is_read(tmp_path: Path) -> None:
+    """Parquet's readers believe that a text column is UTF-8."""
+    path = write_parquet(tmp_path / "a", [("http://h.example/1.jpg", "caf#"), ("http://h.example/2.jpg", "two cats")])
+    found = read(path, path.read_bytes().replace(b"caf#", b"caf\xe9"))
+    assert found.candidates["text"].to_pylist() == ["caf\ufffd", "two cats"]
