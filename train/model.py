@@ -22,6 +22,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from train import model_config
+from train.patch_dropout import without_waits
 
 MODELS = Path(__file__).parent / "models"
 MAX_LOGIT_SCALE = 100.0
@@ -193,7 +194,7 @@ def _fresh(source: str, **more: Any) -> nn.Module:
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        return open_clip.create_model(source, load_weights=False, pretrained_text=False, **more)
+        return without_waits(open_clip.create_model(source, load_weights=False, pretrained_text=False, **more))
     finally:
         logging.disable(before)
 
