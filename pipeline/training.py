@@ -148,8 +148,10 @@ def evaluate(
         raise ConfigError(f"{dataset} has no {INDEX}, and so no held-out pairs; `wit run` makes a dataset")
     if not tasks and dataset is None:
         raise ConfigError("nothing to examine on: give --tasks DIR (folders of class folders) or --dataset OUT")
+    from train.checkpoint import about, find
     from train.evaluate import evaluate as examine
     from train.evaluate import format_table
+    from train.log import add_evaluation
 
     try:
         results = examine(checkpoint, list(tasks), dataset, samples=pairs, weights=weights)
@@ -160,6 +162,7 @@ def evaluate(
         new = {(row["task"], row["metric"]) for row in results}
         kept = [row for row in known if (row["task"], row["metric"]) not in new]
         run.write(_EVALUATION, json.dumps([*kept, *results], indent=1).encode())
+        add_evaluation(run, about(*find(checkpoint))["step"], results)
     if form == "json":
         print(escaped_json(json.dumps(results)))
     else:

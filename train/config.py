@@ -83,6 +83,12 @@ class TrainConfig:
     """The share of all steps in which a constant learning rate falls to zero at the end (Hägele et al. 2024, §3)."""
     weight_decay: float = 0.2
     """AdamW's decoupled decay, of all weights that are not gains or biases."""
+    beta1: float = 0.9
+    """AdamW's decay of the mean of gradients."""
+    beta2: float = 0.0
+    """AdamW's decay of the mean of squared gradients; 0 is the paper's: 0.98 for transformers, 0.999 for ResNets."""
+    epsilon: float = 0.0
+    """AdamW's least denominator; 0 is the paper's: 1e-6 for transformers, 1e-8 for ResNets."""
     grad_clip: float = 1.0
     """The largest norm of the gradient; a larger one is scaled down to it. `.inf` does not, as the paper."""
     crop_min: float = 0.9
@@ -161,10 +167,10 @@ class TrainConfig:
         for key in ("epochs", "learning_rate", "timeout_s"):
             value = getattr(self, key)
             _require(value > 0 and math.isfinite(value), key, "above 0", value)
-        for key in ("warmup_share", "cooldown_share", "final_share", "patch_dropout", "ema"):
+        for key in ("warmup_share", "cooldown_share", "final_share", "patch_dropout", "ema", "beta1", "beta2"):
             _require(0 <= getattr(self, key) < 1, key, "from 0 to below 1", getattr(self, key))
         _require(self.grad_clip > 0, "grad_clip", "above 0, or .inf for none", self.grad_clip)
-        for key in ("weight_decay", "peak_tflops"):
+        for key in ("weight_decay", "epsilon", "peak_tflops"):
             _require(0 <= getattr(self, key) < math.inf, key, "at least 0", getattr(self, key))
         for key in ("samples_seen", "warmup_steps", "unlocked_groups", "max_skipped", "workers", "micro_batch"):
             _require(getattr(self, key) >= 0, key, "at least 0", getattr(self, key))

@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dataset.storage import Storage
 from train.config import TrainConfig
 
+if TYPE_CHECKING:
+    from train.evaluate.result import Result
+
 FILE = "log.jsonl"
+_RECALL = re.compile(r"_r(\d+)$")
+TRAIN, VAL = "train/", "val/"
+TAGS = {
+    "loss": ("loss", "contrastive_loss"),
+    "logit_scale": ("scale",),
+    "learning_rate": ("lr",),
+    "samples_per_second_per_device": ("samples_per_second_per_gpu",),
+    "step_seconds": ("batch_time",),
+    "data_wait_seconds": ("data_time",),
+}
+"""What open_clip_train calls, in TensorBoard and in Weights & Biases, that which our records name otherwise."""
 LOG_SECONDS = 10.0
 """log.jsonl is written at most this often, and with every checkpoint."""
 
@@ -33,10 +49,15 @@ class Log:
     def add(self, record: dict[str, Any]) -> None:
         """Add one record; it must have a step."""
         self._lines.append(json.dumps(record))
-        numbers = {name: value for name, value in record.items() if isinstance(value, (int, float)) and name != "step"}
+        numbers = {
+            f"{TRAIN}{tag}": value
+            for name, value in record.items()
+            if isinstance(value, (int, float)) and name != "step"
+            for tag in TAGS.get(name, (name,))
+        }
         if self._board is not None:
-            for name, value in numbers.items():
-                self._board.add_scalar(name, value, record["step"])
+            for tag, value in numbers.items():
+                self._board.add_scalar(tag, value, record["step"])
         if self._wandb is not None:
             self._wandb.log(numbers, step=record["step"])
         if time.monotonic() - self._written > LOG_SECONDS:
@@ -60,21 +81,38 @@ class Log:
             self._wandb.finish()
 
 
-def _tensorboard(run: Storage, first_step: int) -> Any:
+def add_evaluation(run: Storage, step: int, results: Sequence[Result]) -> None:
+    """Write to a run's TensorBoard what an examination of its checkpoint found, by open_clip_train's tags and, as
+    there, by epoch."""
+    if not run.local or not run.exists(FILE) or (board := _tensorboard(run)) is None:
+        return
+    log = map(json.loads, run.read(FILE).decode().splitlines())
+    epoch = max((record["epoch"] for record in log if record["step"] <= step), default=0.0)
+    for result in results:
+        tag = _RECALL.sub(r"_R@\1", result["metric"])
+        if result["task"] != "retrieval":
+            tag = f"{result['task']}-zeroshot-val-{tag}"
+        board.add_scalar(f"{VAL}{tag}", result["value"], round(epoch))
+    board.close()
+
+
+def _tensorboard(run: Storage, first_step: int | None = None) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         print("TensorBoard is not installed; log.jsonl has all that it would show", file=sys.stderr, flush=True)
         return None
     # Events after the step at which a stopped run goes on are those of the steps that it does again.
-    return SummaryWriter(run.path("tensorboard"), purge_step=first_step + 1)
+    return SummaryWriter(run.path("tensorboard"), purge_step=None if first_step is None else first_step + 1)
 
 
 def _wandb(config: TrainConfig, run: Storage) -> Any:
     try:
         import wandb
     except ImportError:
-        raise ValueError("wandb needs the package wandb, which is not installed") from None
+        raise ValueError(
+            "wandb needs the package wandb, which is not installed: pip install 'openwit[wandb]', or leave the key out"
+        ) from None
     folder = run.path(".") if run.local else None
     if folder:
         Path(folder).mkdir(parents=True, exist_ok=True)

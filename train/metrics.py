@@ -118,6 +118,8 @@ class Clock:
         record = {
             "samples_per_second": round(speed, 1),
             "samples_per_second_per_device": round(speed / devices, 1),
+            "step_seconds": round(per_step, 6),
+            "data_wait_seconds": round(self.waited / max(1, step - self._step), 6),
             "data_wait_share": round(self.waited / (now - self._since), 3),
             "mfu": round(speed / devices * flops / peak, 6) if peak else None,
             "eta_seconds": round(per_step * (steps - step)),

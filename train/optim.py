@@ -22,14 +22,16 @@ _FLAT = StateDictOptions(flatten_optimizer_state_dict=True)
 
 
 def optimizers(model: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
-    """AdamW with the paper's betas; gains, biases and the logit scale are not decayed (Radford et al. 2021, §2.5).
+    """AdamW, by default with the paper's betas; gains, biases and the logit scale are not decayed (Radford et al. 2021,
+    §2.5).
 
-    Betas and epsilon: Table 19; a tower with a convolution deeper than its stem counts as a ResNet. With optimizer:
-    muon the matrices within the towers' blocks are Muon's, whose updates are scaled to the size of AdamW's (Liu et al.
-    2025, §2.2), so that one learning rate and decay suit both.
+    The paper's betas and epsilon: Table 19; a tower with a convolution deeper than its stem counts as a ResNet. With
+    optimizer: muon the matrices within the towers' blocks are Muon's, whose updates are scaled to the size of AdamW's
+    (Liu et al. 2025, §2.2), so that one learning rate and decay suit both.
     """
     convolutions = sum(isinstance(module, nn.Conv2d) for module in model.modules())
-    betas, epsilon = ((0.9, 0.98), 1e-6) if convolutions <= 1 else ((0.9, 0.999), 1e-8)
+    beta2, epsilon = (0.98, 1e-6) if convolutions <= 1 else (0.999, 1e-8)
+    betas, epsilon = (config.beta1, config.beta2 or beta2), config.epsilon or epsilon
     named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
     hidden = _hidden(named) if config.optimizer == "muon" else []
     taken = {id(parameter) for parameter in hidden}

@@ -107,13 +107,14 @@ def test_gains_biases_and_the_logit_scale_are_not_decayed() -> None:
     assert len(decayed["params"]) + len(kept) == len(names)
 
 
-def test_betas_are_the_papers_by_kind_of_image_tower() -> None:
-    def kind(name: str) -> tuple[tuple[float, float], float]:
-        group = optimizers(create(name).model, TrainConfig("out"))[0].param_groups[0]
+def test_betas_are_the_papers_by_kind_of_image_tower_or_the_configs() -> None:
+    def kind(name: str, **more: float) -> tuple[tuple[float, float], float]:
+        group = optimizers(create(name).model, TrainConfig("out", **more))[0].param_groups[0]
         return group["betas"], group["eps"]
 
     assert kind(tiny.MODEL) == ((0.9, 0.98), 1e-6)
     assert kind("openwit-tiny") == ((0.9, 0.999), 1e-8)
+    assert kind("openwit-tiny", beta1=0.8, beta2=0.95, epsilon=1e-6) == ((0.8, 0.95), 1e-6)
 
 
 def test_a_gpu_that_is_not_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

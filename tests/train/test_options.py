@@ -316,13 +316,13 @@ def test_the_log_goes_to_tensorboard_and_wandb_too(tiny_dataset: str, tmp_path: 
 
     said: list[Any] = []
     wandb = types.ModuleType("wandb")
-    run = types.SimpleNamespace(log=lambda values, step: said.append((step, values["loss"])), finish=lambda: None)
+    run = types.SimpleNamespace(log=lambda values, step: said.append((step, values["train/loss"])), finish=lambda: None)
     wandb.init = lambda **options: said.append(options["project"]) or run  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "wandb", wandb)
     four_steps(tiny_dataset, tmp_path, tensorboard=True, wandb="colours")
     assert said == ["colours", *losses(tmp_path).items()]
     board = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
-    assert [event.value for event in board.Scalars("loss")] == pytest.approx(list(losses(tmp_path).values()))
+    assert [event.value for event in board.Scalars("train/loss")] == pytest.approx(list(losses(tmp_path).values()))
 
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(ValueError, match=r"^wandb needs the package wandb"):
