@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import xxhash
 
 from crawl.observations import OK, Ingested, Observation
-from dataset.damage import DamagedError
+from dataset.damage import DamagedError, is_whole
 from dataset.ids import checksum
 from dataset.schema import OBSERVATIONS
 from dataset.storage import Storage
@@ -113,7 +113,7 @@ def read_images(storage: Storage, images: pa.Table, *, lenient: bool = False) ->
     for blob, entries in _by_blob(images):
         found = storage.read_ranges(blob, [(offset, length) for _, offset, length, _ in entries])
         for (row, offset, length, digest), data in zip(entries, found, strict=True):
-            if _is_whole(data, length, digest):
+            if is_whole(data, length, digest):
                 answer[row] = data
             elif not lenient:
                 what = f"the image at bytes {offset:,} to {offset + length:,} is not what was stored"
@@ -130,7 +130,7 @@ def damaged(storage: Storage, images: pa.Table) -> list[bool]:
         except FileNotFoundError:
             found = [b""] * len(entries)
         for (row, _, length, digest), data in zip(entries, found, strict=True):
-            answer[row] = not _is_whole(data, length, digest)
+            answer[row] = not is_whole(data, length, digest)
     return answer
 
 
@@ -144,7 +144,7 @@ def restore(storage: Storage, lost: pa.Table, observations: Iterable[Observation
     others = []
     for item in observations:
         row, body = rows.get(item.url), b"" if item.image is None else item.image.body
-        if row is not None and body and _is_whole(body, row["blob_length"], row["blob_checksum"] or 0):
+        if row is not None and body and is_whole(body, row["blob_length"], row["blob_checksum"]):
             back[row["blob"]].append((row["blob_offset"], body))
         else:
             others.append(item)
@@ -169,10 +169,6 @@ def _by_blob(images: pa.Table) -> list[tuple[str, list[tuple[int, int, int, int 
         if blob is not None:
             places[blob].append((row, offset, length, digest))
     return sorted(places.items())
-
-
-def _is_whole(data: bytes, length: int, digest: int | None) -> bool:
-    return len(data) == length and (digest is None or xxhash.xxh3_64_intdigest(data) == digest)
 
 
 def erase(storage: Storage, places: Iterable[tuple[str, int, int]]) -> int:

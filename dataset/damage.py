@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import xxhash
 
 from dataset.faults import fault
 from dataset.ids import checksum
@@ -29,6 +31,11 @@ class DamagedError(ValueError):
         )
 
 
+def is_whole(data: bytes, length: int, digest: int | None) -> bool:
+    """Whether bytes are what their length and XXH3 say; their length alone where nobody knows more (None or 0)."""
+    return len(data) == length and (not digest or xxhash.xxh3_64_intdigest(data) == digest)
+
+
 def content(storage: Storage, file: FileRef) -> pa.Buffer:
     """A whole file, as it was committed; a local one mapped into memory. Raises DamagedError, FileNotFoundError."""
     if storage.local:
@@ -48,8 +55,10 @@ def check(storage: Storage, file: FileRef, data: pa.Buffer) -> None:
         raise DamagedError(storage.url, file.name, f"its checksum is another{_place(data)}")
 
 
-def read_table(storage: Storage, file: FileRef, columns: Sequence[str] | None = None) -> pa.Table:
-    """A committed table, or some of its columns.
+def read_table(
+    storage: Storage, file: FileRef, columns: Sequence[str] | None = None, if_there: Sequence[str] = ()
+) -> pa.Table:
+    """A committed table, or some of its columns; `if_there`, columns that older versions did not write.
 
     A file on this machine is read whole, for its checksum; of one in a bucket only the columns, whose pages have their
     own.
@@ -58,19 +67,50 @@ def read_table(storage: Storage, file: FileRef, columns: Sequence[str] | None = 
         DamagedError: it is not what was committed.
         FileNotFoundError: it is gone.
     """
-    names = list(columns) if columns is not None else None
-    if storage.local or names is None:
-        return parsed(storage, file.name, pa.BufferReader(content(storage, file)), names)
-    with storage.open(file.name) as source:
+    if storage.local or columns is None:
+        return _chosen(storage, file, pa.BufferReader(content(storage, file)), columns, if_there)
+    with opened(storage, file) as source:
+        return _chosen(storage, file, source, columns, if_there)
+
+
+@contextmanager
+def opened(storage: Storage, file: FileRef) -> Iterator[pa.NativeFile]:
+    """A committed table, open for who reads a part of it: it has its length, and what cannot be read of it is damage.
+
+    Raises:
+        DamagedError: it is not what was committed.
+        FileNotFoundError: it is gone.
+    """
+    with storage.open(file.name) as source, _named(storage, file.name):
         if source.size() != file.bytes:
             raise DamagedError(storage.url, file.name, f"it has {source.size():,} bytes of {file.bytes:,}")
-        return parsed(storage, file.name, source, names)
+        yield source
 
 
 def parsed(storage: Storage, name: str, source: pa.NativeFile, columns: list[str] | None) -> pa.Table:
     """Parquet whose pages are held against their checksums. Raises DamagedError."""
-    try:
+    with _named(storage, name):
         return pq.read_table(source, columns=columns, page_checksum_verification=True)
+
+
+def _chosen(
+    storage: Storage, file: FileRef, source: pa.NativeFile, columns: Sequence[str] | None, if_there: Sequence[str]
+) -> pa.Table:
+    if columns is None:
+        return parsed(storage, file.name, source, None)
+    names = [*columns]
+    if if_there:
+        with _named(storage, file.name):
+            there = set(pq.read_schema(source).names)
+        names += [name for name in if_there if name in there]
+    return parsed(storage, file.name, source, names)
+
+
+@contextmanager
+def _named(storage: Storage, name: str) -> Iterator[None]:
+    """What Arrow says of a file's bytes, as a sentence that names the file; of a disk or network, as it is."""
+    try:
+        yield
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, FileNotFoundError) or fault(error) is not None:
             raise

@@ -70,7 +70,7 @@ def open_train_index(dataset: str, fallback: str, workers: int = 0) -> tuple[Sto
         if home.exists(name):
             if home.exists(f"{name}{DAMAGE}"):
                 print(home.read(f"{name}{DAMAGE}").decode(), end="", file=sys.stderr, flush=True)
-            return storage, to_index(read_parquet(home, name, SHARD_INDEX.names), "train", folder="")
+            return storage, to_index(read_parquet(home, name), "train", folder="")
     indexes = list(_indexes(storage, tars, workers))
     table = concat((index for index, _ in indexes), SHARD_INDEX)
     damage = "".join(f"{sentence}\n" for _, sentence in indexes if sentence)

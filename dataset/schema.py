@@ -212,6 +212,9 @@ SAMPLES = pa.schema(
         ("sha256", pa.binary(32)),
         ("width", pa.int32()),
         ("height", pa.int32()),
+        ("checksum", pa.uint64()),  # XXH3 of the sample's bytes in the shard, headers and all
     ]
 )
-SHARD_INDEX = pa.schema([SAMPLES.field(name) for name in ("shard", "key", "split", "offset", "size", "pair_id")])
+SHARD_INDEX = pa.schema(
+    [SAMPLES.field(name) for name in ("shard", "key", "split", "offset", "size", "pair_id", "checksum")]
+)

@@ -17,7 +17,9 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import xxhash
 
+from dataset.damage import is_whole
 from dataset.ids import checksum, hash64, words64
 from dataset.schema import SHARD_INDEX
 from dataset.storage import Storage, is_local, open_input
@@ -44,6 +46,7 @@ class Entry(NamedTuple):
     key: str
     offset: int
     size: int
+    checksum: int  # XXH3 of these bytes
 
 
 class DamagedSampleError(ValueError):
@@ -80,13 +83,15 @@ def write_shard(samples: Iterable[tuple[str, Mapping[str, bytes]]], file: Binary
         if not parts or not set(parts) <= set(_WRITTEN_PARTS):
             raise ValueError(f"sample {key} must have parts of {', '.join(_WRITTEN_PARTS)}, not {sorted(parts)}")
         seen.add(key)
+        digest = xxhash.xxh3_64()
         for part in _WRITTEN_PARTS:
             if part in parts:
-                file.write(_header(f"{key}.{part}", len(parts[part])))
-                file.write(parts[part])
-                file.write(bytes(-len(parts[part]) % _BLOCK))
+                data = parts[part]
+                for piece in (_header(f"{key}.{part}", len(data)), data, bytes(-len(data) % _BLOCK)):
+                    file.write(piece)
+                    digest.update(piece)
         size = sample_size(parts)
-        entries.append(Entry(key, offset, size))
+        entries.append(Entry(key, offset, size, digest.intdigest()))
         offset += size
     file.write(_END)
     return entries
@@ -149,6 +154,7 @@ class Index:
     keys: pa.ChunkedArray
     offset: np.ndarray  # int64, bytes
     size: np.ndarray  # int64, bytes
+    checksum: np.ndarray  # uint64, XXH3 of the sample's bytes; 0 where nobody knows it: of anyone else's tars
     pair_id: np.ndarray  # uint64 of shape (n, 2), big-endian halves
     fingerprint: str  # of exactly these samples, in this order
     folder: str = FOLDER  # where the shards lie, below the dataset's root
@@ -169,6 +175,25 @@ class Index:
         """A sample's name for people: shard/key."""
         return f"{self.shards[self.shard[row]]}/{self.key(row)}"
 
+    def is_whole(self, row: int, data: bytes) -> bool:
+        """Whether bytes are those that were written for a sample, as far as the index knows them."""
+        return is_whole(data, self.size[row], self.checksum[row])
+
+    def sample(self, row: int, data: bytes) -> dict[str, bytes]:
+        """The parts of a sample, of the bytes that lie in its shard where it should.
+
+        Raises:
+            DamagedSampleError: they are not what was written; see also `parse_sample`.
+        """
+        if not data:
+            raise DamagedSampleError(f"sample {self.key(row)}: its shard is missing, or cut off before it")
+        if self.checksum[row] and not self.is_whole(row, data):
+            start, size = int(self.offset[row]), int(self.size[row])
+            what = "are not what was written" if len(data) == size else f"are cut short after {len(data):,}"
+            place = f"bytes {start:,} to {start + size:,} of {self.path(self.shard[row])}"
+            raise DamagedSampleError(f"sample {self.key(row)}: {place} {what}")
+        return parse_sample(data, self.key(row))
+
 
 def read_index(storage: Storage, split: str) -> Index:
     """The samples of one split (train or heldout) of the dataset at a storage.
@@ -176,12 +201,14 @@ def read_index(storage: Storage, split: str) -> Index:
     Raises:
         FileNotFoundError: the dataset has no `shards/index.parquet`.
     """
-    return to_index(read_parquet(storage, INDEX, SHARD_INDEX.names), split)
+    return to_index(read_parquet(storage, INDEX), split)
 
 
 def to_index(table: pa.Table, split: str, folder: str = FOLDER) -> Index:
     """One split of an index table (columns SHARD_INDEX) as arrays; its shards lie in a folder of the dataset."""
-    table = table.filter(pc.equal(table.column("split"), split)).cast(SHARD_INDEX)
+    if "checksum" not in table.column_names:  # an older version wrote it
+        table = table.append_column("checksum", pa.nulls(len(table), pa.uint64()))
+    table = table.filter(pc.equal(table.column("split"), split)).select(SHARD_INDEX.names).cast(SHARD_INDEX)
     shard = table.column("shard").dictionary_encode().unify_dictionaries()
     shards = tuple(shard.chunk(0).dictionary.to_pylist()) if shard.num_chunks else ()
     codes = np.concatenate([np.empty(0, np.int32), *(chunk.indices.to_numpy() for chunk in shard.chunks)])
@@ -193,8 +220,10 @@ def to_index(table: pa.Table, split: str, folder: str = FOLDER) -> Index:
     }
     contents = [np.ascontiguousarray(array).data.cast("B") if len(array) else b"" for array in arrays.values()]
     fingerprint = checksum("".join([*shards, *map(checksum, contents)]).encode())
-    keys = table.column("key")
-    return Index(split=split, shards=shards, keys=keys, fingerprint=fingerprint, folder=folder, **arrays)
+    keys, checksums = table.column("key"), pc.fill_null(table.column("checksum"), 0).to_numpy()
+    return Index(
+        split=split, shards=shards, keys=keys, checksum=checksums, fingerprint=fingerprint, folder=folder, **arrays
+    )
 
 
 def read_sample(storage: Storage, index: Index, row: int) -> dict[str, bytes]:
@@ -210,11 +239,11 @@ def read_sample(storage: Storage, index: Index, row: int) -> dict[str, bytes]:
 def read_samples(storage: Storage, index: Index, rows: Sequence[int] | np.ndarray) -> list[dict[str, bytes]]:
     """Several samples' parts, in the order asked, by few reads of each shard. Raises as `read_sample` does."""
     raw = read_raw_samples(storage, index, rows)
-    return [parse_sample(data, index.key(int(row))) for data, row in zip(raw, rows, strict=True)]
+    return [index.sample(int(row), data) for data, row in zip(raw, rows, strict=True)]
 
 
 def read_raw_samples(storage: Storage, index: Index, rows: Sequence[int] | np.ndarray) -> list[bytes]:
-    """Several samples' bytes as they lie in their shards, for `parse_sample`. Raises FileNotFoundError, OSError."""
+    """Several samples' bytes as they lie in their shards, for `Index.sample`. Raises FileNotFoundError, OSError."""
     rows = np.asarray(rows, dtype=np.int64)
     answer: list[bytes] = [b""] * len(rows)
     for shard in np.unique(index.shard[rows]):
@@ -271,6 +300,7 @@ def build_index(url: str, split: str = "train") -> tuple[pa.Table, str]:
             "offset": [offset for offset, _ in ranges],
             "size": [size for _, size in ranges],
             "pair_id": pair_ids,
+            "checksum": pa.nulls(len(keys), pa.uint64()),  # nobody has said what the bytes were
         },
         schema=SHARD_INDEX,
     ), damage

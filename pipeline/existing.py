@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dataset.commits import Commit, FileRef, read_manifest, read_records
+from dataset.damage import read_table
 from dataset.schema import PAIR_STAGES
 from dataset.storage import Storage, absolute
-from dataset.tables import read_parquet
 from pipeline.config import Config, ConfigError
 from pipeline.phase import Context
 from pipeline.rows import alive
@@ -47,10 +47,10 @@ class Existing:
         """Where a task finds it."""
         return {
             "location": self.url,
-            "pairs": self.pairs.name,
-            "images": self.images.name,
-            "verdicts": [file.name for file in self.verdicts],
-            "hashes": self.hashes.name if self.hashes else None,
+            "pairs": self.pairs,
+            "images": self.images,
+            "verdicts": self.verdicts,
+            "hashes": self.hashes,
         }
 
 
@@ -101,8 +101,8 @@ def existing(config: Config) -> list[Existing]:
 def kept_pairs(context: Context, columns: Sequence[str]) -> pa.Table:
     """The pairs that the task's existing partition kept, with their row as first column."""
     storage, hints = _storage(context)
-    table = read_parquet(storage, hints["pairs"], columns)
-    rows = alive(table.num_rows, [read_parquet(storage, name, ["row"]) for name in hints["verdicts"]])
+    table = read_table(storage, hints["pairs"], columns)
+    rows = alive(table.num_rows, [read_table(storage, file, ["row"]) for file in hints["verdicts"]])
     return table.take(pa.array(rows)).add_column(0, pa.field("row", pa.uint32()), pa.array(rows))
 
 
@@ -110,8 +110,8 @@ def kept_images(context: Context) -> tuple[pa.Table, pa.Table | None]:
     """The images of these pairs, as the dataset's `images` has them, and their pHash or dHash if it was measured."""
     storage, hints = _storage(context)
     urls = pc.unique(kept_pairs(context, ["url"]).column("url"))
-    images = read_parquet(storage, hints["images"])
-    hashes = read_parquet(storage, hints["hashes"]) if hints["hashes"] else None
+    images = read_table(storage, hints["images"])
+    hashes = read_table(storage, hints["hashes"]) if hints["hashes"] else None
     return images.filter(pc.is_in(images.column("url"), value_set=urls)), hashes
 
 

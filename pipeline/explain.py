@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from crawl.store import FOLDER as FETCH_STORE
 from crawl.store import newest
 from crawl.urls import canonical_url
+from dataset.damage import opened
 from dataset.display import line
 from dataset.reasons import REASONS
 from dataset.schema import CANDIDATE_STAGES, PAIR_STAGES
@@ -322,15 +323,16 @@ class _Teller:
         """The rows of a committed file where a column has a value; none if there is no such file."""
         for commit in self.dataset.commits(phase):
             if commit.partition == partition and role in commit.files:
-                with self.storage.open(commit.files[role].name) as file:
-                    return list(pq.read_table(file, filters=[(column, "==", value)]).to_pylist())
+                with opened(self.storage, commit.files[role]) as file:
+                    chosen = [(column, "==", value)]
+                    return list(pq.read_table(file, filters=chosen, page_checksum_verification=True).to_pylist())
         return []
 
     def _row(self, phase: str, role: str, place: _Place) -> dict[str, Any]:
         """A row of a file whose rows are numbered by their position."""
         (commit,) = (item for item in self.dataset.commits(phase) if item.partition == place.partition)
-        with self.storage.open(commit.files[role].name) as file:
-            parquet = pq.ParquetFile(file)
+        with opened(self.storage, commit.files[role]) as file:
+            parquet = pq.ParquetFile(file, page_checksum_verification=True)
             left = place.row
             for group in range(parquet.num_row_groups):
                 rows = parquet.metadata.row_group(group).num_rows

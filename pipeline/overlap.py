@@ -25,9 +25,9 @@ from scipy.stats import binomtest
 from crawl.images import ImageConfig, ingest
 from crawl.observations import Ingested
 from crawl.store import read_images
+from dataset.damage import read_table
 from dataset.schema import PAIR_STAGES
 from dataset.shards import DamagedSampleError
-from dataset.tables import read_parquet
 from dataset.views import Dataset
 from filters.decontaminate import EMBEDDING, EMBEDDINGS, DecontaminateConfig, Embed, find, unit
 from filters.onnx import load as load_model
@@ -184,11 +184,11 @@ def _held(
     decided = [dataset.commits(f"{stage}.decide") for stage in PAIR_STAGES if stage != "pack"]
     images = dataset.commits("fetch.get")
     for place, commit in enumerate(pairs):
-        urls = read_parquet(dataset.storage, commit.files["pairs"].name, ["url"])
-        verdicts = [commits[place].files["verdicts"].name for commits in decided if commits]
-        kept = alive(len(urls), [read_parquet(dataset.storage, name, ["row"]) for name in verdicts])
+        urls = read_table(dataset.storage, commit.files["pairs"], ["url"])
+        verdicts = [commits[place].files["verdicts"] for commits in decided if commits]
+        kept = alive(len(urls), [read_table(dataset.storage, file, ["row"]) for file in verdicts])
         columns = ["row", "url", *_IMAGES.names[1:], "blob", "blob_offset", "blob_length"]
-        table = read_parquet(dataset.storage, images[place].files["images"].name, columns)
+        table = read_table(dataset.storage, images[place].files["images"], columns, if_there=["blob_checksum"])
         table = table.filter(pc.is_in(table.column("url"), value_set=urls.column("url").take(pa.array(kept))))
         index = table.select(["url", *_IMAGES.names[1:]]).rename_columns(["name", *_IMAGES.names[1:]])
         if embed is not None:

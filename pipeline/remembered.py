@@ -15,8 +15,8 @@ from dataclasses import replace
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dataset.commits import Commit
-from dataset.tables import read_parquet
+from dataset.commits import Commit, FileRef
+from dataset.damage import read_table
 from pipeline.phase import Context, Result, Task
 
 MOST_ROWS = 5_000_000
@@ -32,11 +32,11 @@ def reminded(tasks: Sequence[Task], partitions: int, known: Iterable[Commit]) ->
         partitions: how many the phase has.
         known: all commits of the phase whose files are there.
     """
-    by_method: dict[str, dict[int, list[dict[str, str]]]] = {}
+    by_method: dict[str, dict[int, list[dict[str, FileRef]]]] = {}
     rows: Counter[str] = Counter()
     for commit in sorted(known, key=lambda commit: (commit.partition, commit.fingerprint)):
         method = commit.facts.get("method", "")
-        files = {role: file.name for role, file in commit.files.items() if file.rows}
+        files = {role: file for role, file in commit.files.items() if file.rows}
         by_method.setdefault(method, {}).setdefault(commit.partition, []).append(files)
         rows[method] += sum(file.rows for file in commit.files.values())
     answer = []
@@ -85,10 +85,10 @@ def remember(
     return table
 
 
-def _read(context: Context, files: Mapping[str, str], role: str) -> pa.Table:
+def _read(context: Context, files: Mapping[str, FileRef], role: str) -> pa.Table:
     """The measures of a commit with their keys; `row`, which means another row by now, is the first column."""
-    measures = read_parquet(context.storage, files[role])
-    keys = read_parquet(context.storage, files[f"{role}_keys"])
+    measures = read_table(context.storage, files[role])
+    keys = read_table(context.storage, files[f"{role}_keys"])
     at = pc.index_in(measures.column("row"), value_set=keys.column("row").combine_chunks())
     assert at.null_count == 0 and measures.column_names[0] == "row"
     plain = pa.schema([(field.name, _written(field.type)) for field in measures.schema])

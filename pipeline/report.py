@@ -18,10 +18,10 @@ import pyarrow as pa
 import yaml
 
 from crawl.store import read_images
+from dataset.damage import is_whole, read_table
 from dataset.shards import FOLDER as SHARDS
 from dataset.shards import IMAGE_PARTS, DamagedSampleError, parse_sample
 from dataset.storage import Storage
-from dataset.tables import read_parquet
 from dataset.views import Dataset
 from pipeline import audits, charts
 from pipeline.datasheet import named
@@ -51,12 +51,12 @@ QUALIFY row_number() OVER (PARTITION BY stage, reason ORDER BY md5(pair_id), arc
 ORDER BY stage, reason, md5(pair_id), archive, "offset", ordinal
 """
 _KEPT = """
-SELECT pair_id, text, url, page_url, shard, key, "offset", size, width, height, split
+SELECT pair_id, text, url, page_url, shard, key, "offset", size, checksum, width, height, split
 FROM pairs ORDER BY md5(pair_id), pair_id LIMIT $most
 """
 # An image that has crashed a worker, or exceeded its budget, is not decoded here.
 _DROPPED_IMAGES = """
-SELECT d.stage, d.reason, d.text, d.url, d.evidence, i.blob, i.blob_offset, i.blob_length
+SELECT d.stage, d.reason, d.text, d.url, d.evidence, i.blob, i.blob_offset, i.blob_length, i.blob_checksum
 FROM dropped d JOIN images i ON i.url = d.url
 WHERE d.stage IN ('image', 'neardup', 'decontaminate', 'balance') AND i.outcome = 'ok' AND i.blob IS NOT NULL
       AND d.reason NOT IN ('quarantined', 'processing_time_exceeded', 'processing_memory_exceeded')
@@ -71,11 +71,11 @@ WITH found AS (
     WHERE cluster IN (SELECT cluster FROM found WHERE reason = 'near_duplicate_image')
     GROUP BY cluster ORDER BY members DESC, cluster LIMIT $clusters
 ), shown AS (
-    SELECT cluster, members, 0 AS rank, i.url, 'kept' AS reason, i.blob, i.blob_offset, i.blob_length
+    SELECT cluster, members, 0 AS rank, i.url, 'kept' AS reason, i.blob, i.blob_offset, i.blob_length, i.blob_checksum
     FROM largest JOIN images i ON i.url_id = cluster
     UNION ALL
     SELECT cluster, members, row_number() OVER (PARTITION BY cluster ORDER BY found.reason DESC, found.url), found.url,
-           found.reason, i.blob, i.blob_offset, i.blob_length
+           found.reason, i.blob, i.blob_offset, i.blob_length, i.blob_checksum
     FROM largest JOIN found USING (cluster) JOIN images i ON i.url = found.url
 )
 SELECT * FROM shown WHERE rank <= $members AND blob IS NOT NULL ORDER BY members DESC, cluster, rank
@@ -215,7 +215,7 @@ class _Facts:
         """Languages as measured on the candidates' texts."""
         counted: Counter[str] = Counter()
         for commit in self.dataset.commits("text.measure"):
-            table = read_parquet(self.storage, commit.files["measures"].name, ["language"])
+            table = read_table(self.storage, commit.files["measures"], ["language"])
             counted.update({row["values"]: row["counts"] for row in table.column(0).value_counts().to_pylist()})
         rows = sorted(counted.items(), key=lambda item: (-item[1], item[0] or ""))
         return [{"language": language or "(none)", "texts": count} for language, count in rows[:_LANGUAGES]]
@@ -228,7 +228,7 @@ class _Facts:
         for row in rows:
             try:
                 (data,) = self.storage.read_ranges(f"{SHARDS}/{row['shard']}", [(row["offset"], row["size"])])
-                parts = parse_sample(data, row["key"])
+                parts = parse_sample(data, row["key"]) if is_whole(data, row["size"], row["checksum"]) else {}
             except (DamagedSampleError, FileNotFoundError):
                 parts = {}
             body = next((parts[part] for part in IMAGE_PARTS if part in parts), b"")
@@ -250,6 +250,7 @@ class _Facts:
 
     def _with_images(self, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         columns = [("blob", pa.string()), ("blob_offset", pa.int64()), ("blob_length", pa.int64())]
+        columns.append(("blob_checksum", pa.uint64()))
         places = pa.table({name: pa.array([row[name] for row in rows], kind) for name, kind in columns})
         try:
             bodies = read_images(self.storage, places, lenient=True)

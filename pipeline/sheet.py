@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 import yaml
 
 from crawl.store import read_images
+from dataset.damage import read_table
 from dataset.storage import absolute
-from dataset.tables import read_parquet
 from dataset.views import Dataset
 from filters.evaluation_sets import Place, read_image
 from filters.perceptual import MAX_SEARCH_HAMMING
@@ -70,7 +70,7 @@ def _places(dataset: Dataset, folders: list[str]) -> dict[str, tuple[str, Place]
     places: dict[str, tuple[str, Place]] = {}
     for commit in dataset.commits("decontaminate.index"):
         location = absolute(folders[commit.partition])
-        table = read_parquet(dataset.storage, commit.files["index"].name, ["name", "file", "member"])
+        table = read_table(dataset.storage, commit.files["index"], ["name", "file", "member"])
         for row in table.to_pylist():
             places[row["name"]] = (location, Place(row["file"], row["member"]))
     return places
@@ -81,7 +81,7 @@ def _borderline(dataset: Dataset, measure: str, limit: float, small: bool, most:
     images = {commit.partition: commit for commit in dataset.commits("fetch.get")}
     best: list[dict[str, Any]] = []
     for commit in dataset.commits("decontaminate.find"):
-        found = read_parquet(dataset.storage, commit.files["found"].name)
+        found = read_table(dataset.storage, commit.files["found"])
         found = found.filter(pc.is_valid(found.column(measure)))
         rows = found.to_pylist()
         for row in rows:
@@ -90,7 +90,7 @@ def _borderline(dataset: Dataset, measure: str, limit: float, small: bool, most:
         best = _nearest(best + rows, most)
     for partition in {row["partition"] for row in best}:
         columns = ["row", "url", "sha256", "blob", "blob_offset", "blob_length"]
-        table = read_parquet(dataset.storage, images[partition].files["images"].name, columns)
+        table = read_table(dataset.storage, images[partition].files["images"], columns, if_there=["blob_checksum"])
         for row in best:
             if row["partition"] == partition:
                 row["image"] = table.filter(pc.equal(table.column("row"), pa.scalar(row["row"], pa.uint32())))

@@ -16,9 +16,9 @@ import pyarrow.compute as pc
 import yaml
 
 from dataset.commits import Commit
+from dataset.damage import read_table
 from dataset.ids import order_hash
 from dataset.schema import CANDIDATE_STAGES, PAIR_STAGES
-from dataset.tables import read_parquet
 from dataset.views import Dataset
 from filters import balance
 from filters import caps as language_caps
@@ -100,11 +100,11 @@ def _caps(dataset: Dataset, stage: Stage, counts: pa.Table, config: BalanceConfi
     if not config.per_language and not config.caps:
         return np.full(len(counts), config.cap, np.int64)
     (made,) = dataset.commits("match.queries")
-    queries = read_parquet(dataset.storage, made.files["queries"].name, ["query_id", "language"])
+    queries = read_table(dataset.storage, made.files["queries"], ["query_id", "language"])
     matched = counts
     if stage == "balance":  # t follows from the counts before the first balance
         (before,) = dataset.commits("prebalance.windows")
-        matched = read_parquet(dataset.storage, before.files["counts"].name)
+        matched = read_table(dataset.storage, before.files["counts"])
     found = language_caps.language_caps(matched, queries, config.cap, config.caps, per_language=config.per_language)
     return language_caps.caps_of(counts, queries, found)
 
@@ -142,12 +142,12 @@ def _partitions(dataset: Dataset, stage: Stage, seed: int) -> Iterator[pa.Table]
     verdicts = [_by_partition(dataset.commits(f"{name}.decide")) for name in stages[: stages.index(stage)]]
     matches = _by_partition(dataset.commits("match.measure"))
     for commit in dataset.commits(phase):
-        table = read_parquet(dataset.storage, commit.files[role].name, columns)
+        table = read_table(dataset.storage, commit.files[role], columns)
         gone = [by_partition[commit.partition] for by_partition in verdicts]
-        rows = alive(len(table), [read_parquet(dataset.storage, item.files["verdicts"].name, ["row"]) for item in gone])
+        rows = alive(len(table), [read_table(dataset.storage, item.files["verdicts"], ["row"]) for item in gone])
         ids = table.take(pa.array(rows))
         if stage == "prebalance":
-            found = read_parquet(dataset.storage, matches[commit.partition].files["measures"].name)
+            found = read_table(dataset.storage, matches[commit.partition].files["measures"])
             at = np.searchsorted(found["row"].to_numpy(), rows)
             ids = ids.append_column("query_ids", found["query_ids"].combine_chunks().take(pa.array(at)))
         yield pa.table({"row": rows, "query_ids": ids["query_ids"], "hash": order_hash(ids["pair_id"], seed)})

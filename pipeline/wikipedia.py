@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dataset.commits import Commit, Ledger
+from dataset.damage import read_table
 from dataset.faults import patiently
 from dataset.storage import Storage
-from dataset.tables import read_parquet
 from filters import ngrams
 from filters.lines import locate
 from filters.queries import Counted, QueriesConfig
@@ -190,4 +190,4 @@ class Counting:
         return ngrams.merge([self._read(commit, "views") for commit in done])
 
     def _read(self, commit: Commit, role: str) -> pa.Table:
-        return read_parquet(self.work, commit.files[role].name)
+        return read_table(self.work, commit.files[role])

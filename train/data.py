@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import get_worker_info
 
 from dataset.foreign import open_train_index
-from dataset.shards import DamagedSampleError, Index, parse_sample
+from dataset.shards import DamagedSampleError, Index
 from train import captions
 from train.ahead import read_ahead
 from train.cache import ShardCache
@@ -207,9 +207,7 @@ class Samples:
 
     def _sample(self, raw: bytes, source: int, epoch: int, row: int, draws: list[float], out: Tensor) -> str:
         """Write a sample's pixels; its caption."""
-        if not raw:
-            raise DamagedSampleError("its shard is missing, or cut off before it")
-        parts = parse_sample(raw, self.corpus.sources[source].index.key(row))
+        parts = self.corpus.sources[source].index.sample(row, raw)
         number = int(self.corpus.first[source]) + row
         text = captions.choose(parts, self.captions, self.corpus.seed, epoch, number)
         self.augment.write(image_part(parts), draws, out)

@@ -16,7 +16,6 @@ import torch
 from PIL import Image
 
 from dataset import foreign
-from dataset.shards import parse_sample
 from train import captions
 from train.config import TrainConfig
 from train.data import Batch, Samples, open_corpus, samples_of
@@ -144,7 +143,7 @@ def show_batch(config: TrainConfig, most: int = 256) -> str:
     for place, number in enumerate(batch.rows.tolist()[:most]):
         source, row = samples.corpus.locate(number)
         (data,) = samples.readers[source].read(np.array([row]))
-        parts = parse_sample(data, samples.corpus.sources[source].index.key(row))
+        parts = samples.corpus.sources[source].index.sample(row, data)
         text = captions.choose(parts, config.captions, config.seed, 0, number)
         tokens = int((batch.texts[place] != 0).sum())
         figures.append(

@@ -34,6 +34,7 @@ class Reader:
             self._pid = os.getpid()
             self._store = Storage(self.url)
             self._open: OrderedDict[int, Copy | int] = OrderedDict()  # by shard: a copy, or a descriptor
+            self._copied_anew: set[int] = set()  # shards whose copy was not what the index says
         return self._store
 
     def __getstate__(self) -> dict[str, object]:
@@ -78,7 +79,11 @@ class Reader:
                 file = self._file(shard)
                 if isinstance(file, int):
                     return [os.pread(file, size, offset) for offset, size in ranges]
-                return [file.read(size, offset) for offset, size in ranges]
+                found = [file.read(size, offset) for offset, size in ranges]
+                if shard not in self._copied_anew and not self._are_whole(rows, found):
+                    self._copied_anew.add(shard)  # if the shard is no better, its samples are damaged
+                    raise SpoiledCopyError(f"{file.path} is not what its shard was when it was written")
+                return found
             except FileNotFoundError:
                 return [b""] * len(rows)
             except OSError as error:
@@ -89,6 +94,12 @@ class Reader:
                 elif not self._store.local:
                     time.sleep(_WAIT_SECONDS * 2**attempt)
         raise AssertionError("unreachable")
+
+    def _are_whole(self, rows: np.ndarray, found: list[bytes]) -> bool:
+        return all(
+            self.index.is_whole(row, data) or not self.index.checksum[row]
+            for row, data in zip(rows.tolist(), found, strict=True)
+        )
 
     def _file(self, shard: int) -> Copy | int:
         file = self._open.pop(shard, None)

@@ -113,7 +113,7 @@ def _blurred(body: bytes, boxes: list[Box], options: Mapping[str, Any]) -> bytes
     return pixels.encode(blur(rgb, boxes), options["store_format"], options["quality"])
 
 
-@phase("pack.shard", version=3)
+@phase("pack.shard", version=4)
 def shard(context: Context) -> Result:
     """One tar, and its samples as a table."""
     rows = context.concat("rows", ROWS).sort_by([("order", "ascending"), ("pair_id", "ascending")])
@@ -137,11 +137,12 @@ def shard(context: Context) -> Result:
             "split": [split_name] * count,
             "offset": [item[1] for item in written],
             "size": [item[2] for item in written],
+            "checksum": pa.array([item[3] for item in written], pa.uint64()),
             "archive_offset": rows.column("offset"),
             **{
                 column: rows.column(column)
                 for column in SAMPLES.names
-                if column not in ("shard", "key", "split", "offset", "size", "archive_offset")
+                if column not in ("shard", "key", "split", "offset", "size", "archive_offset", "checksum")
             },
         }
     )
@@ -162,7 +163,7 @@ def _json(row: dict) -> bytes:  # type: ignore[type-arg]
     return json.dumps({"text": row["text"], **fields}, ensure_ascii=False, sort_keys=True).encode()
 
 
-@phase("pack.index")
+@phase("pack.index", version=2)
 def index(context: Context) -> Result:
     """`shards/index.parquet`: where every sample lies, in the dataset's order."""
     table = pa.concat_tables([SHARD_INDEX.empty_table(), *context.table_list("samples", SHARD_INDEX.names)])

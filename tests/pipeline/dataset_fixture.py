@@ -143,13 +143,14 @@ class HandMade:
                     "split": "train",
                     "offset": offset,
                     "size": size,
+                    "checksum": digest,
                     "archive_offset": rows[row]["offset"],
                     "query_ids": [0],
                     "sha256": row.to_bytes(32, "big"),
                     "width": 96,
                     "height": 64,
                 }
-                for row, (key, offset, size) in zip(alive, entries, strict=True)
+                for row, (key, offset, size, digest) in zip(alive, entries, strict=True)
             ],
             SAMPLES,
         )

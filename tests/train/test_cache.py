@@ -118,7 +118,7 @@ def test_a_spoiled_copy_is_named_and_read_again(
         data[100 * KIB + 3] ^= 1
     path.write_bytes({"cut": data[:-40], "empty": b"", "longer": data + b"x"}.get(damage, data))
     index = read_index(Storage(tiny.write_dataset(tmp_path / "any", tiny.CAPTIONS[:1])), "train")
-    place = {"offset": np.array([65_000]), "size": np.array([9_000])}
+    place = {"offset": np.array([65_000]), "size": np.array([9_000]), "checksum": np.zeros(1, np.uint64)}
     index = replace(index, shards=("2.tar",), folder="", fingerprint="v1", **place)
     (found,) = Reader(shards, index, cache).read(np.array([0]))
     assert found == content(2)[65_000:74_000]

@@ -59,6 +59,7 @@ def spoil(url: str, rows: Sequence[int], damage: str) -> Index:
     for row in rows:
         start = int(index.offset[row])
         place, junk = {
+            "bit": (start + 1100, bytes([data[start + 1100] ^ 1])),  # which every decoder passes over
             "image": (start + 512, bytes(388)),
             "header": (start, b"\xff" * 512),
             "size": (start + 124, b"77777777777\0"),
@@ -199,7 +200,7 @@ def test_heldout_shards_are_never_opened(tmp_path: Path) -> None:
     assert len(list(batches(samples(url), 0, STEPS, 0, False))) == STEPS
 
 
-@pytest.mark.parametrize("damage", ["image", "header", "size"])
+@pytest.mark.parametrize("damage", ["bit", "image", "header", "size"])
 def test_a_damaged_sample_is_named_counted_and_replaced_by_the_same_one(tmp_path: Path, damage: str) -> None:
     url = tiny.write_dataset(tmp_path)
     intact = [samples(url)[step] for step in range(4)]
@@ -210,6 +211,7 @@ def test_a_damaged_sample_is_named_counted_and_replaced_by_the_same_one(tmp_path
     assert all(map(same, replaced, batches(samples(url), 0, 4, 2, False)))
     (name,) = [name for batch in replaced for name in batch.damaged]
     assert name.startswith(f"train-00000.tar/{index.key(row)}: ")
+    assert f"bytes {index.offset[row]:,} to {index.offset[row] + index.size[row]:,} of shards/train-00000.tar" in name
     changed = 0
     for before, after in zip(intact, replaced, strict=True):
         other = before.rows != after.rows

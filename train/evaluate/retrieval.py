@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from dataset.ids import mix64
-from dataset.shards import DamagedSampleError, Index, parse_sample, read_index, read_raw_samples
+from dataset.shards import DamagedSampleError, Index, read_index, read_raw_samples
 from dataset.storage import Storage
 from train.evaluate.load import Encoder
 from train.evaluate.result import Result
@@ -95,7 +95,7 @@ def _read(storage: Storage, index: Index, rows: np.ndarray) -> Iterator[dict[str
         chunk = rows[first : first + CHUNK]
         for row, raw in zip(chunk, read_raw_samples(storage, index, chunk), strict=True):
             try:
-                yield parse_sample(raw, index.key(int(row)))
+                yield index.sample(int(row), raw)
             except DamagedSampleError:
                 yield {}
 
