@@ -234,7 +234,13 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--address", help="a Ray cluster's address; by default Ray runs on this machine")
 
     made = command("train", _train, "train a CLIP on a dataset's shards; resumes by itself")
-    made.add_argument("config", metavar="CONFIG")
+    made.add_argument("config", metavar="CONFIG", nargs="?")
+    made.add_argument(
+        "--from-open-clip",
+        metavar="PARAMS",
+        help="instead of CONFIG, the params.txt of a run of open_clip_train's; says what it could not carry over",
+    )
+    made.add_argument("--write-config", metavar="FILE", help="no run: write the config, overrides and all, as YAML")
     made.add_argument("--out", metavar="RUN", help="the run's folder; DATASET/runs/NAME by default")
     settable(made)
     made.add_argument(
@@ -447,13 +453,20 @@ def _queries_build(arguments: argparse.Namespace) -> int:
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    from pipeline.training import overfit, show_batch, train
+    from pipeline import training
 
+    source = arguments.config or arguments.from_open_clip
+    if not source or (arguments.config and arguments.from_open_clip):
+        raise UsageError("wit train takes a CONFIG, or --from-open-clip PARAMS")
+    read = training.raw_config if arguments.config else training.raw_config_of_open_clip
+    raw = read(source, arguments.set)
+    if arguments.write_config:
+        return training.write_config(source, raw, arguments.write_config)
     if arguments.show_batch:
-        return show_batch(arguments.config, arguments.set, arguments.show_batch)
+        return training.show_batch(source, raw, arguments.show_batch)
     if arguments.overfit is not None:
-        return overfit(arguments.config, arguments.set, arguments.overfit)
-    return train(arguments.config, arguments.set, arguments.out)
+        return training.overfit(source, raw, arguments.overfit)
+    return training.train(source, raw, arguments.out)
 
 
 def _eval(arguments: argparse.Namespace) -> int:

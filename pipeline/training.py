@@ -26,13 +26,52 @@ from train.failure import TrainingError, end_after_main_thread, outlet
 if TYPE_CHECKING:
     from train.loop import RunResult
 
+_SPREAD = ("ranks", "address")
+"""Keys of a training config that say how Ray starts it; the trainer does not know them."""
 _EVALUATION = "evaluation.json"  # train.card's, which needs torch: usage errors are told before that is imported
 
 
-def train(path: str, overrides: Sequence[str], out: str | None) -> int:
-    """Train by a config; prints where the run lies. Raises ConfigError, TrainingError."""
-    raw = with_overrides(read_yaml(path), overrides)
-    spread = {key: raw.pop(key) for key in ("ranks", "address") if key in raw}
+def raw_config(path: str, overrides: Sequence[str]) -> dict[str, Any]:
+    """A config file's keys and values, with overrides on top. Raises ConfigError."""
+    return with_overrides(read_yaml(path), overrides)
+
+
+def raw_config_of_open_clip(path: str, overrides: Sequence[str]) -> dict[str, Any]:
+    """What a params.txt of open_clip_train's comes to, with overrides on top; what it loses is said on standard error.
+
+    Raises:
+        ConfigError: it is no params.txt.
+    """
+    from train.from_open_clip.params import carry, read
+
+    try:
+        carried = carry(read(path))
+    except (ValueError, FileNotFoundError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+    for sentence in carried.lost:
+        say(f"{path}: {sentence}", to_errors=True)
+    return with_overrides(carried.values, overrides)
+
+
+def write_config(source: str, raw: dict[str, Any], file: str) -> int:
+    """Write a training config that `wit train` and `python -m train` take. Raises ConfigError."""
+    import yaml
+
+    load_config(source, {key: value for key, value in raw.items() if key not in _SPREAD})
+    if Path(file).exists():
+        raise ConfigError(f"{file} is there already; choose another name, or remove it first")
+    Path(file).write_text(yaml.safe_dump(raw, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    say(file)
+    return 0
+
+
+def train(path: str, raw: dict[str, Any], out: str | None) -> int:
+    """Train by a config; prints where the run lies. Raises ConfigError, TrainingError.
+
+    Args:
+        path: the config's file, for messages.
+    """
+    spread = {key: raw.pop(key) for key in _SPREAD if key in raw}
     config = load_config(path, raw)
     with sentences(path, config):
         for url in (config.dataset, *config.mixture):
@@ -112,22 +151,22 @@ class Progress:
             )
 
 
-def show_batch(path: str, overrides: Sequence[str], file: str) -> int:
+def show_batch(path: str, raw: dict[str, Any], file: str) -> int:
     """Write the first batch of a run, as the model sees it, as a page."""
     from train.diagnose import show_batch as page
 
-    config = load_config(path, overrides)
+    config = load_config(path, raw)
     with sentences(path, config):
         Path(file).write_text(page(config), encoding="utf-8")
     say(file)
     return 0
 
 
-def overfit(path: str, overrides: Sequence[str], samples: int) -> int:
+def overfit(path: str, raw: dict[str, Any], samples: int) -> int:
     """Have the model learn a few samples by heart; 1, with a sentence, if it cannot."""
     from train.diagnose import overfit as gate
 
-    config = load_config(path, overrides)
+    config = load_config(path, raw)
     with sentences(path, config), Progress() as progress:
         verdict = gate(config, samples, progress.update)
     print(verdict.sentence)

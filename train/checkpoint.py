@@ -35,11 +35,11 @@ from torch import Tensor
 from torch.distributed.checkpoint.filesystem import FileSystemBase
 from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
 from torch.distributed.checkpoint.staging import BlockingAsyncStager
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 from dataset.ids import checksum
 from dataset.storage import Storage
 from train.config import RESUMABLE_CHANGES, TrainConfig
+from train.parallel import fill
 from train.processes import Processes
 
 FOLDER = "checkpoints"
@@ -210,11 +210,7 @@ def load(
         raise _not_one(run, name) from error
     for key, values in other.items():
         assert resize is not None
-        target, fitted = wanted[key], resize(key, values)
-        if isinstance(target, DTensor):
-            fitted = distribute_tensor(fitted.to(target.device), target.device_mesh, target.placements)
-        with torch.no_grad():
-            target.copy_(fitted)
+        fill(wanted[key], resize(key, values))
 
 
 def _not_one(run: Storage, name: str) -> ValueError:

@@ -59,6 +59,9 @@ class TrainConfig:
     pretrained: str = ""
     """Weights to begin with: one of open_clip's tags for the model, a file that open_clip reads, an exported folder, or
     a run of ours. Position embeddings of another size are interpolated."""
+    resume: str = ""
+    """A checkpoint of open_clip_train's (`epoch_5.pt`) with which the run begins: its weights, its optimizer's state,
+    its loss scale, and the samples seen. A run that has checkpoints of its own goes on from those."""
     lock: str = "none"
     """none; or image or text: that tower stays as `pretrained` made it (LiT; Zhai et al. 2022)."""
     unlocked_groups: int = 0

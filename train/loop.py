@@ -30,6 +30,7 @@ from train.corpus import Corpus
 from train.data import Batch, open_corpus, read_parts, samples_of
 from train.device import on_device
 from train.failure import TrainingError, told
+from train.from_open_clip import checkpoint as from_open_clip
 from train.log import Log, print_record
 from train.loss import LOSSES
 from train.metrics import Clock, duplicate_share, flops_per_sample, memory_bytes, peak_flops
@@ -129,9 +130,15 @@ def _train(
     steps_per_epoch, steps = config.steps(len(corpus))
     path = checkpoint.newest_sound(home, processes)
     state: dict[str, Any] = {"step": 0, "loss": math.nan, "skipped": 0}
+    brought: from_open_clip.Checkpoint | None = None
     if path is not None:
         state = checkpoint.about(home, path)
         checkpoint.check_resumable(home, state, config, corpus.fingerprint)
+    elif config.resume:
+        brought = from_open_clip.Checkpoint(config.resume)
+        state["step"] = brought.step(steps_per_epoch)
+        if state["step"] >= steps:
+            raise ValueError(f"resume {config.resume!r} has made {state['step']} steps, and the run is to make {steps}")
     if len(set(processes.gather(path))) > 1:
         raise ValueError(f"the processes see different checkpoints; {home.url} must be storage that all of them share")
     first_step, value, skipped = state["step"], state["loss"], state["skipped"]
@@ -178,6 +185,15 @@ def _train(
         checkpoint.load(home, path, held, processes, partial(fitted, model))
         load_state(model, steppers, held)
         scaler.load_state_dict(state["scaler"])
+    elif brought is not None:
+        held = tensors()
+        for sentence in brought.begin(model, held, partial(fitted, model), steps_per_epoch):
+            if rank == 0:
+                print(f"resume {config.resume}: {sentence}", file=sys.stderr, flush=True)
+        load_state(model, steppers, held)
+        if brought.scaler:
+            scaler.load_state_dict(brought.scaler)
+        brought = None  # as large as the model and its optimizer's state
     saved = ends.enter_context(checkpoint.Checkpoints(home, config.keep, processes))
     log = ends.enter_context(Log(home, first_step, config)) if rank == 0 else None
     if rank == 0:

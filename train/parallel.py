@@ -9,6 +9,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from train.processes import Processes
@@ -63,5 +64,15 @@ def _average(parameter: Tensor) -> None:
 
 def whole(value: Tensor) -> Tensor:
     """A tensor as a plain one, whether or not it is in shards."""
-    plain: Tensor = value.full_tensor() if isinstance(value, torch.distributed.tensor.DTensor) else value
+    plain: Tensor = value.full_tensor() if isinstance(value, DTensor) else value
     return plain
+
+
+@torch.no_grad()
+def fill(target: Tensor, values: Tensor) -> None:
+    """Copy a plain tensor into one of the same shape, of which this process may have a shard; all take part then."""
+    if isinstance(target, DTensor):
+        values = distribute_tensor(
+            values.to(target.device, target.dtype).contiguous(), target.device_mesh, target.placements
+        )
+    target.copy_(values)
