@@ -37,7 +37,8 @@ from crawl.urls import canonical_url
 from crawl.visit import visit
 from dataset.hosts import hostname
 from dataset.images import sniff
-from dataset.storage import TEMPORARY, filesystem
+from dataset.local_files import TEMPORARY
+from dataset.storage import filesystem
 
 _ACCEPT = "text/html,application/xhtml+xml;q=0.9"
 _BATCH = 256  # pages in memory at a time

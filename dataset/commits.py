@@ -149,8 +149,9 @@ class Ledger:
         self.loose = 0  # records of single partitions that `load` found: the phase was not closed, or not tidied up
 
     def load(self) -> dict[tuple[int, str], Commit]:
-        """Every record whose files are all there, with the length that the record gives, by (partition,
-        fingerprint).
+        """Every record whose files are all there, with the length that the record gives, by (partition, fingerprint).
+
+        Of two, the one counts that the phase was closed with: later stages have read it. The other came late.
         """
         there = {info.name: info.bytes for info in self.storage.list(self.folder)}
         listed = {self.folder}
@@ -175,7 +176,10 @@ class Ledger:
                     listed.add(home)
             return all(there.get(file.name) == file.bytes for file in commit.files.values())
 
-        return {(commit.partition, commit.fingerprint): commit for commit in commits if whole(commit)}
+        found: dict[tuple[int, str], Commit] = {}
+        for commit in filter(whole, commits):
+            found.setdefault((commit.partition, commit.fingerprint), commit)
+        return found
 
     def record_name(self, partition: int, fingerprint: str) -> str:
         """Where a partition's own record lies until the phase is closed."""
@@ -184,13 +188,13 @@ class Ledger:
     def add(self, commit: Commit) -> Commit:
         """Commit a partition.
 
-        A record that is there already stays: it was made by another attempt at the same work, or its files have been
-        lost since.
+        A record that is there already was made by another attempt at the same work, or its files have been lost since:
+        only the lease's holder commits, so the newest attempt is the right one.
         """
         name = self.record_name(commit.partition, commit.fingerprint)
         data = commit.to_json().encode()
-        if not self.storage.create(name, data) and self.storage.read(name) != data:
-            self.storage.write(name, data)  # only the lease's holder commits, so the newest attempt is the right one
+        if not self.storage.create(name, data):
+            put(self.storage, name, data)
         return commit
 
     def close(self, commits: Sequence[Commit]) -> str:
@@ -209,8 +213,7 @@ class Ledger:
             )
         )
         digest = checksum(data)
-        if not self.storage.exists(self.closed_name) or checksum(self.storage.read(self.closed_name)) != digest:
-            self.storage.write(self.closed_name, data)
+        put(self.storage, self.closed_name, data.to_pybytes())
         return digest
 
     def collect(self, commits: Sequence[Commit]) -> int:
@@ -262,5 +265,25 @@ def read_manifest(storage: Storage) -> dict[str, Any]:
 def write_manifest(storage: Storage, manifest: Mapping[str, Any]) -> None:
     """Replace the manifest, if it differs."""
     data = (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode()
-    if not storage.exists(MANIFEST) or storage.read(MANIFEST) != data:
-        storage.write(MANIFEST, data)
+    put(storage, MANIFEST, data)
+
+
+def put(storage: Storage, name: str, data: bytes) -> None:
+    """Have a file hold these bytes; whoever has lost the lease leaves it as its successor wrote it.
+
+    The lease is asked for after the file was read, and the file is replaced if it is still what was read: who is told
+    that the lease is its own has not read what a successor wrote.
+    """
+    while True:
+        try:
+            there = storage.read(name)
+        except FileNotFoundError:
+            if storage.create(name, data):
+                return
+            continue
+        if there == data:
+            return
+        if storage.fence is not None:
+            storage.fence.ask()
+        if storage.replace(name, there, data):
+            return

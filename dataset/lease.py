@@ -3,7 +3,10 @@
 The lease is a file that names its holder and when it ends; the holder renews it while it lives. A later run takes
 over when the lease has run out, or at once when the holder was a process of this machine that is gone. A holder that
 could not renew in time (a suspended laptop, a network that broke) finds another's name there, and must stop: `check`.
-Whatever a holder and its workers write passes the `Fence`, which asks whose the lease is whenever that is not certain.
+Whatever a holder and its workers write passes the `Fence`, which asks whose the lease is whenever that is not certain,
+and, on disk, has a folder of its own that files are moved out of into their places. Whoever takes over takes that
+folder away before it begins, so that a process which was stopped between the question and the move moves nothing. On S3
+the lease and what may be overwritten (commit records, the manifest) change only if they are still what was read.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import contextlib
 import json
 import math
 import os
+import shutil
 import socket
 import threading
 import time
@@ -20,22 +24,27 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from dataset.local_files import TEMPORARY
 from dataset.storage import Storage
 
 LEASE = "lease.json"
 _KEYS = ("token", "host", "pid", "started", "expires")
 _CERTAIN_SHARE = 1 / 6  # of the lease's length: whoever takes over waits until it has run out
-_SETTLE_SECONDS = 0.05
-_SETTLE_SECONDS_REMOTE = 2.0  # longer than a request may take between two runs' reading and writing
+_SETTLE_SECONDS = 2.0  # where a server may not know conditions: longer than between two runs' reading and writing
 
 
 def read(storage: Storage) -> dict[str, Any] | None:
     """What the lease says; None if there is none. One that cannot be read was never whole: it has run out."""
     try:
-        held = json.loads(storage.read(LEASE))
-        return {key: held[key] for key in _KEYS}
+        return _parsed(storage.read(LEASE))
     except FileNotFoundError:
         return None
+
+
+def _parsed(data: bytes) -> dict[str, Any]:
+    try:
+        held = json.loads(data)
+        return {key: held[key] for key in _KEYS}
     except (ValueError, KeyError, TypeError):
         return {"token": "", "host": "", "pid": 0, "started": "", "expires": 0.0}
 
@@ -64,34 +73,48 @@ class Fence:
     """Lets a storage be written while a lease is its holder's.
 
     What the lease says is read again when its last reading is older than a share of the lease's length, by a clock that
-    goes on while a process is stopped: one that wakes after another run has taken over writes nothing more.
+    goes on while a process is stopped or the machine sleeps: one that wakes after another run has taken over writes
+    nothing more.
     """
 
     def __init__(self, url: str, token: str, seconds: float = 60.0):
         self.storage = Storage(url)
         self.token, self.seconds = token, seconds
+        self.folder = f"{TEMPORARY}{token}"
         self._seen = -math.inf
 
-    def forget(self) -> None:
-        """Ask again at the next call."""
-        self._seen = -math.inf
+    def __reduce__(self) -> tuple[type[Fence], tuple[str, str, float]]:
+        return Fence, (self.storage.url, self.token, self.seconds)
 
     def __call__(self) -> None:
         """Raises LeaseLostError if another run has taken over."""
-        if time.monotonic() - self._seen < self.seconds * _CERTAIN_SHARE:
-            return
-        now = time.monotonic()
+        if _now() - self._seen >= self.seconds * _CERTAIN_SHARE:
+            self.ask()
+
+    def ask(self) -> None:
+        """As a call, by the lease as it is now. Raises LeaseLostError."""
+        now = _now()
         held = read(self.storage)
         if held is None or held["token"] != self.token:
-            raise LeaseLostError(
-                f"another run has taken over {self.storage.url}, because this one could not renew its lease in "
-                f"{self.seconds:.0f} s; what this run committed is kept"
-            )
+            self._seen = -math.inf
+            raise self.lost()
         self._seen = now
+
+    def lost(self) -> LeaseLostError:
+        """What a holder is told that is none any more."""
+        return LeaseLostError(
+            f"another run has taken over {self.storage.url}, because this one could not renew its lease in "
+            f"{self.seconds:.0f} s; what this run committed is kept"
+        )
+
+
+def _now() -> float:
+    """Seconds by a clock that goes on while the machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.time()
 
 
 class Lease:
-    """Context manager: holds `OUT/lease.json` from enter to exit, renewed by a thread.
+    """Context manager: holds `OUT/lease.json` from enter to exit, renewed by a thread; the storage is fenced meanwhile.
 
     Raises:
         LeaseHeldError: another live run holds the dataset.
@@ -117,53 +140,78 @@ class Lease:
         return held["host"] == socket.gethostname() and _process_start(held["pid"]) != held["started"]
 
     def __enter__(self) -> Lease:
-        while not self.storage.create(LEASE, self._body()):
-            held = self._read()
-            if held is None:
+        self._written, took_over = self._body(), False
+        while not took_over and not self.storage.create(LEASE, self._written):
+            try:
+                data = self.storage.read(LEASE)
+            except FileNotFoundError:
                 continue  # released between the two calls
+            held = _parsed(data)
             if not self._gone(held):
                 left = held["expires"] - time.time()
                 raise LeaseHeldError(
                     f"{self.storage.url} is being written by process {held['pid']} on {held['host']}; "
                     f"stop that run, or wait: its lease ends in {left:.0f} s"
                 )
-            self.storage.write(LEASE, self._body())
-            # Of two runs that take over at once, the later write wins and the other one sees it.
-            time.sleep(_SETTLE_SECONDS if self.storage.local else _SETTLE_SECONDS_REMOTE)
-            if not self._mine():
-                raise LeaseHeldError(f"another run has just taken over {self.storage.url}")
-            self.storage.sweep()
-            break
+            self._written = self._body()
+            took_over = self.storage.replace(LEASE, data, self._written)  # if not, another was faster, or it lives
+        self.storage.fence = self.fence
+        try:
+            self._begin(took_over)
+        except BaseException:
+            self._leave()
+            raise
         self._thread.start()
         return self
+
+    def _begin(self, took_over: bool) -> None:
+        """Make an end of what others may still be about to write, then look whether the lease has stayed ours."""
+        if self.storage.local:
+            Path(self.storage.path(self.fence.folder)).mkdir(exist_ok=True)
+            self.storage.revoke()
+        if took_over:
+            if not self.storage.local:
+                time.sleep(_SETTLE_SECONDS)
+            self.storage.sweep()
+        if not self._mine():
+            raise LeaseHeldError(f"another run has just taken over {self.storage.url}")
 
     def check(self) -> None:
         """Raises LeaseLostError if another run has taken over since."""
         if self._lost.is_set():
-            self.fence.forget()
+            self.fence.ask()
         self.fence()
 
-    def _read(self) -> dict[str, Any] | None:
-        return read(self.storage)
-
     def _mine(self) -> bool:
-        held = self._read()
+        held = read(self.storage)
         return held is not None and held["token"] == self.token
 
     def _renew(self) -> None:
         while not self._stop.wait(self.seconds / 3):
             with contextlib.suppress(OSError):  # a failed renewal is tried again long before the lease ends
-                began = time.monotonic()
-                if not self._mine():
+                try:
+                    body = self._body()
+                    if self.storage.replace(LEASE, self._written, body):
+                        self._written = body
+                        continue
+                    self.fence.ask()
+                    self._written = self.storage.read(LEASE)  # ours, though its answer was lost: renewed the next time
+                except LeaseLostError:
                     self._lost.set()
                     return
-                if time.monotonic() - began < self.seconds / 3:  # else this process was stopped: it asks again
-                    self.storage.write(LEASE, self._body())
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop.set()
         self._thread.join()
-        if self._mine():
-            self.storage.delete([LEASE])
+        self._leave()
+
+    def _leave(self) -> None:
+        """Give the lease back, if it is still ours."""
+        with contextlib.suppress(LeaseLostError, OSError):  # what cannot be given back runs out
+            if self._mine():
+                self.storage.delete_same(LEASE, self.storage.read(LEASE))
+        if self.storage.local:
+            shutil.rmtree(self.storage.path(self.fence.folder), ignore_errors=True)
+        self.storage.fence = None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
@@ -80,6 +81,77 @@ def create(url: str, bucket: str, key: str, data: bytes) -> bool:
         except BotoCoreError as error:
             raise ConnectionError(f"{url} cannot be reached: {error}") from error
     return False
+
+
+def replace(url: str, bucket: str, key: str, old: bytes, new: bytes) -> bool:
+    """Write an object if it is still what was read; False, with nothing changed, if it is another by now, or gone.
+
+    A server that does not know the condition is told apart by its answer; there the object is read just before.
+
+    Raises:
+        OSError: the server refuses, or cannot be reached.
+    """
+    for attempt in range(_CONFLICTS):
+        found = _tagged(url, bucket, key)
+        if found is None or found[0] != old:
+            return False
+        status, retried = _conditionally(
+            url, lambda **condition: client().put_object(Bucket=bucket, Key=key, Body=new, **condition), found[1]
+        )
+        if status == 409:  # another write is under way, and may yet fail
+            time.sleep(0.1 * 2**attempt)
+            continue
+        if status in (404, 412):
+            # The file may be this very request's, sent again by boto3 because the first answer was lost.
+            return retried and (_tagged(url, bucket, key) or (b"",))[0] == new
+        return True
+    return False
+
+
+def delete_same(url: str, bucket: str, key: str, old: bytes) -> None:
+    """Delete an object if it is still what was read.
+
+    Raises:
+        OSError: the server refuses, or cannot be reached.
+    """
+    found = _tagged(url, bucket, key)
+    if found is not None and found[0] == old:
+        _conditionally(url, lambda **condition: client().delete_object(Bucket=bucket, Key=key, **condition), found[1])
+
+
+def _conditionally(url: str, request: Callable[..., Any], tag: str) -> tuple[int, bool]:
+    """Make a request on the condition that an object has a tag: the answer's status, and whether boto3 asked twice."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        try:
+            meta = request(IfMatch=tag)["ResponseMetadata"]
+        except ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] != 501:
+                raise
+            meta = request()["ResponseMetadata"]
+    except ClientError as error:
+        meta = error.response["ResponseMetadata"]
+        if meta["HTTPStatusCode"] not in (404, 409, 412) or error.response["Error"]["Code"] == "NoSuchBucket":
+            raise _refusal(url, url, error.response["Error"]) from error
+    except BotoCoreError as error:
+        raise ConnectionError(f"{url} cannot be reached: {error}") from error
+    return int(meta["HTTPStatusCode"]), bool(meta.get("RetryAttempts"))
+
+
+def _tagged(url: str, bucket: str, key: str) -> tuple[bytes, str] | None:
+    """An object and its tag; None if there is none. Raises OSError."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        answer = client().get_object(Bucket=bucket, Key=key)
+        return answer["Body"].read(), str(answer["ETag"])
+    except ClientError as error:
+        if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
+            return None
+        raise _refusal(url, bucket, error.response["Error"], "read") from error
+    except BotoCoreError as error:
+        raise ConnectionError(f"{url} cannot be reached: {error}") from error
 
 
 def version(url: str, bucket: str, key: str) -> str:

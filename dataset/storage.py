@@ -1,7 +1,9 @@
 """A place that files live in: a directory, an `s3://` prefix, or any fsspec URL, behind Arrow's filesystem.
 
 A `Storage` never leaves its root, neither by a name nor by a link. Writes are atomic (a reader sees the whole file or
-none), and `create` makes a file only if it is absent, which is what commits and leases are built on.
+none), and `create` makes a file only if it is absent, which is what commits and leases are built on. On disk whoever
+holds a lease writes its files in a folder of that lease first, and moves them from there: when another takes over, it
+takes that folder away, so that nothing can be moved any more, at whatever moment its owner was stopped.
 """
 
 from __future__ import annotations
@@ -12,8 +14,7 @@ import posixpath
 import re
 import shutil
 import stat
-import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -24,11 +25,11 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 from pyarrow import fs
 
-from dataset import s3
+from dataset import local_files, s3
 from dataset.faults import patiently
+from dataset.local_files import TEMPORARY, Fence
 from dataset.web import WebFile, is_web
 
-TEMPORARY = ".tmp-"
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(?://|:)")  # a folder may be called `a:b`; one letter: a Windows drive
 _READERS = 16  # requests in flight when many small files are read: a request takes some 30 ms, mostly waiting
 _S3_DELETE = 1000  # keys a DeleteObjects request may name (AWS S3 API reference)
@@ -122,11 +123,11 @@ class Storage:
             raise NotADirectoryError(f"{self.url} is no folder; name one that is there, or one that shall be made")
         self._s3 = not self.local and urlsplit(self.url).scheme in ("s3", "s3a")
         self._leave = leave
-        self.fence: Callable[[], None] | None = None
-        """Called before anything is written or deleted; raises where this process may not any more."""
+        self.fence: Fence | None = None
+        """Asked before anything is written or deleted."""
 
-    def __reduce__(self) -> tuple[Any, tuple[str, bool]]:
-        return _storage, (self.url, self._leave)
+    def __reduce__(self) -> tuple[Any, tuple[str, bool, Fence | None]]:
+        return _storage, (self.url, self._leave, self.fence)
 
     def path(self, name: str) -> str:
         """The path of a file in the underlying filesystem.
@@ -218,15 +219,7 @@ class Storage:
         """Write a whole file; a reader sees the old one or the new one, never a part."""
         path = self._writable(name)
         if self.local:
-            target = Path(path)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            temporary = target.with_name(f"{TEMPORARY}{uuid.uuid4().hex}-{target.name}")
-            try:
-                temporary.write_bytes(data)
-                self._writable(name)  # it may have taken long
-                temporary.replace(target)
-            finally:
-                temporary.unlink(missing_ok=True)
+            local_files.place(Path(path), data, Path.replace, self._root, self.fence)
         else:
             # Arrow would compress what is named .gz.
             with self._fs.open_output_stream(path, compression=None) as stream:
@@ -243,17 +236,7 @@ class Storage:
         """Write a file if it is absent; False, with nothing changed, if it is there already."""
         path = self._writable(name)
         if self.local:
-            target = Path(path)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            temporary = target.with_name(f"{TEMPORARY}{uuid.uuid4().hex}-{target.name}")
-            try:
-                temporary.write_bytes(data)
-                os.link(temporary, target)  # atomic, and fails if the target exists
-                return True
-            except FileExistsError:
-                return False
-            finally:
-                temporary.unlink(missing_ok=True)
+            return local_files.create(Path(path), data, self._root, self.fence)
         if self._s3:
             bucket, key = path.split("/", 1)
             return s3.create(self.url, bucket, key, data)
@@ -261,6 +244,26 @@ class Storage:
             return False
         self.write(name, data)
         return True
+
+    def replace(self, name: str, old: bytes, new: bytes) -> bool:
+        """Write a file if it is still what was read; False, with nothing changed, if it is another by now, or gone.
+
+        On disk the holder of a lease is the only writer, so that its fence is the condition. Without one the file is
+        gone for a moment, and only one of many who replace it at once gets it.
+        """
+        path = self._writable(name)
+        if self._s3:
+            bucket, key = path.split("/", 1)
+            return s3.replace(self.url, bucket, key, old, new)
+        if not self.local or self.fence is not None:
+            try:
+                is_same = self.read(name) == old
+            except FileNotFoundError:
+                return False
+            if is_same:
+                self.write(name, new)
+            return is_same
+        return local_files.swap(Path(path), old, new)
 
     def exists(self, name: str) -> bool:
         """Whether the file is there."""
@@ -309,11 +312,19 @@ class Storage:
         """The files of a folder, sorted by name; a folder that does not exist is empty."""
         return [info for info in self._all(folder, recursive) if not Path(info.name).name.startswith(TEMPORARY)]
 
+    def revoke(self) -> None:
+        """Take away the folders of other leases: from then on nothing is moved out of them."""
+        local_files.revoke(self._root, self.fence)
+
     def sweep(self) -> int:
-        """Delete what writers left half-written when they were killed, and return how many files; none may be live."""
+        """Delete what writers left half-written when they were killed, and return how many files; none may be live.
+
+        What lies in a lease's folder is that lease's: a training run's within a dataset may be at work.
+        """
         if not self.local:
             return 0  # other filesystems show a file when it is whole
-        left = [info.name for info in self._all("", True) if Path(info.name).name.startswith(TEMPORARY)]
+        parts = [(info.name, info.name.split("/")) for info in self._all("", True)]
+        left = [name for name, part in parts if part[-1].startswith(TEMPORARY) and not _in_lease_folder(part)]
         self.delete(left)
         return len(left)
 
@@ -328,10 +339,21 @@ class Storage:
                 s3.client().delete_objects(Bucket=paths[0][0], Delete={"Objects": batch, "Quiet": True})
             return
         for name in names:
-            try:
-                self._fs.delete_file(self.path(name))
-            except FileNotFoundError:
-                continue
+            with contextlib.suppress(FileNotFoundError):
+                if self.local and self.fence is not None:
+                    local_files.remove(Path(self.path(name)), self._root, self.fence)
+                else:
+                    self._fs.delete_file(self.path(name))
+
+    def delete_same(self, name: str, old: bytes) -> None:
+        """Delete a file if it is still what was read; one that is another by now, or gone, is no error."""
+        if self._s3:
+            bucket, key = self._writable(name).split("/", 1)
+            s3.delete_same(self.url, bucket, key, old)
+            return
+        with contextlib.suppress(FileNotFoundError):
+            if self.read(name) == old:
+                self.delete([name])
 
     def delete_folder(self, name: str) -> None:
         """Delete a folder with all files below it; one that is gone already is no error."""
@@ -341,5 +363,11 @@ class Storage:
             self.delete([info.name for info in self._all(name, True)])
 
 
-def _storage(url: str, leave: bool) -> Storage:
-    return Storage(url, leave=leave)
+def _in_lease_folder(parts: Sequence[str]) -> bool:
+    return any(part.startswith(TEMPORARY) for part in parts[:-1])
+
+
+def _storage(url: str, leave: bool, fence: Fence | None) -> Storage:
+    made = Storage(url, leave=leave)
+    made.fence = fence
+    return made

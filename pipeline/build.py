@@ -81,7 +81,6 @@ def build(config: Config, *, to: str = STAGES[-1], executor: Executor | None = N
     storage = Storage(config.out)
     own = executor is None
     with Lease(storage) as lease, Reporter(storage, quiet=quiet) as reporter:
-        storage.fence = lease.fence
         started = time.monotonic()
         text_of_config = effective(config).encode()
         if not storage.exists("config.yaml") or storage.read("config.yaml") != text_of_config:

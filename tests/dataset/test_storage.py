@@ -13,7 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dataset.storage import TEMPORARY, FileInfo, Storage, absolute, is_local, open_input
+from dataset.local_files import TEMPORARY
+from dataset.storage import FileInfo, Storage, absolute, is_local, open_input
 from tests import s3_server
 
 Make = Callable[[], Storage]
