@@ -203,12 +203,16 @@ def test_killed_at_any_moment_the_same_command_ends_with_the_same_bytes(
     root = Path(__file__).resolve().parents[2]
     moments = random.Random(7)
     kills = 0
+
+    def files() -> int:
+        return len(Storage(str(out)).list(recursive=True))
+
     for _ in range(8):
         process = subprocess.Popen(command, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 60
-        before = len(Storage(str(out)).list(recursive=True))
+        before = files()
         wanted = before + moments.randrange(1, 100)  # so many files later: a moment of the run, not of the machine
-        while process.poll() is None and len(Storage(str(out)).list(recursive=True)) < wanted and time.monotonic() < deadline:
+        while process.poll() is None and files() < wanted and time.monotonic() < deadline:
             time.sleep(0.002)
         if process.poll() is not None:
             break
