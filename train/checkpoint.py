@@ -22,8 +22,9 @@ import pickle
 import sys
 import warnings
 from collections.abc import Callable, Generator, Iterable, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -34,13 +35,13 @@ import yaml
 from torch import Tensor
 from torch.distributed.checkpoint.filesystem import FileSystemBase
 from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
-from torch.distributed.checkpoint.staging import BlockingAsyncStager
 
 from dataset.ids import checksum
 from dataset.storage import Storage
 from train.config import RESUMABLE_CHANGES, TrainConfig
 from train.parallel import fill
 from train.processes import Processes
+from train.staging import Staging
 
 FOLDER = "checkpoints"
 LATEST = f"{FOLDER}/latest"
@@ -222,9 +223,11 @@ class Checkpoints:
 
     def __init__(self, run: Storage, keep: int, processes: Processes):
         self.run, self.keep, self.processes = run, keep, processes
-        # Of a GPU's tensors the copies lie in page-locked memory, which is kept from one checkpoint to the next.
-        self._stager = BlockingAsyncStager(cache_staged_state_dict=processes.device.type == "cuda")
-        self._writing: Future[Any] | None = None
+        self._staging = Staging(processes.device)
+        on_gpu = processes.device.type == "cuda"  # a new thread's is the machine's first, whichever the process's is
+        begin = partial(torch.cuda.set_device, processes.device) if on_gpu else None
+        self._thread = ThreadPoolExecutor(1, "checkpoint", begin)
+        self._writing: Future[None] | None = None
         if processes.rank == 0:
             newest = latest(run)
             for name in _folders(run):  # of a write that was cut short, or of a run that went on from an older one
@@ -237,6 +240,7 @@ class Checkpoints:
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         with contextlib.suppress(*([OSError] if kind else [])):  # the first error is the one to tell
+            self._thread.shutdown(wait=False)
             self.wait(_LAST_WRITE_SECONDS if kind else None)
 
     def save(self, tensors: Mapping[str, Tensor], described: dict[str, Any]) -> str:
@@ -249,17 +253,14 @@ class Checkpoints:
         """
         self.wait()
         name = name_of(described["step"])
-        writer = _Writer(self, name, described)
-        saved = dcp.async_save(
-            {_ALL: dict(tensors)},
-            storage_writer=writer,
-            async_stager=self._stager,
-            process_group=self.processes.saving,
-            no_dist=self.processes.count == 1,
-        )
-        assert isinstance(saved, Future)
-        self._writing = saved
+        copies = self._staging.copy(tensors)
+        self._writing = self._thread.submit(self._write, copies, _Writer(self, name, described))
         return name
+
+    def _write(self, copies: dict[str, Tensor], writer: _Writer) -> None:
+        self._staging.wait()
+        alone = self.processes.count == 1
+        dcp.save({_ALL: copies}, storage_writer=writer, process_group=self.processes.saving, no_dist=alone)
 
     def wait(self, seconds: float | None = None) -> None:
         """Wait until the last checkpoint is whole, or for so long. Raises OSError if it could not be written."""
@@ -337,7 +338,7 @@ class _Writer(dcp.FileSystemWriter):
     """Writes to a run's storage; its last act, on rank 0 and after all processes', is to publish the checkpoint."""
 
     def __init__(self, checkpoints: Checkpoints, name: str, described: dict[str, Any]):
-        super().__init__(name, sync_files=False)
+        super().__init__(name, sync_files=False, per_thread_copy_ahead=0)  # nothing lies on a GPU any more
         self.fs = _Files(checkpoints.run)  # type: ignore[assignment] # its attribute is typed too narrowly
         self.path = name  # type: ignore[assignment] # a name in the run
         self._publish = lambda: checkpoints.publish(name, described)

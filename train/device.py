@@ -31,6 +31,11 @@ def on_device(stream: Iterable[Sequence[Batch]], device: torch.device) -> Genera
         yield ready.lend()
 
 
+def sent(values: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """The CPU's tensor on a device, without waiting for it, as a copy from memory that is not page-locked would."""
+    return (values.pin_memory() if device.type == "cuda" else values).to(device, non_blocking=True)
+
+
 class _Buffer:
     """The memory of one batch on a GPU, and the events that say who may use it."""
 

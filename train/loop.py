@@ -28,12 +28,12 @@ from train.batch_norm import synchronise
 from train.config import TrainConfig
 from train.corpus import Corpus
 from train.data import Batch, open_corpus, read_parts, samples_of
-from train.device import on_device
+from train.device import on_device, sent
 from train.failure import TrainingError, told
 from train.from_open_clip import checkpoint as from_open_clip
 from train.log import Log, print_record
 from train.loss import LOSSES
-from train.metrics import Clock, duplicate_share, flops_per_sample, memory_bytes, peak_flops
+from train.metrics import Clock, duplicate_share, flops_per_sample, memory_bytes, numbers, peak_flops
 from train.model import MAX_LOGIT_SCALE, create, preprocess_dict
 from train.optim import MovingAverage, clip_gradients, gradient_norms, load_state, optimizers, state_of
 from train.parallel import spread
@@ -277,25 +277,31 @@ def _train(
         stopping = processes.sum(stop.asked) > 0  # decided once, by all: a signal may come at any moment
         to_log = done % config.log_every == 0 or done == last_step
         to_save = done % config.checkpoint_every == 0 or done == last_step or stopping
-        if to_log or to_save:
-            for checked in unchecked:
-                value = checked.loss.item()
-                if not checked.fine.item():
-                    _name_bad_batch(home, processes, corpus, checked, config, skipped)
+        if to_log or to_save:  # twice it is waited for the device: to have all computed, and for the figures
+            if unchecked and not torch.stack([checked.fine for checked in unchecked]).all().item():
+                for checked in unchecked:
+                    if not checked.fine.item():
+                        _name_bad_batch(home, processes, corpus, checked, config, skipped)
+            asked = {"total": total, **({"loss": unchecked[-1].loss} if unchecked else {})}
+            if to_log:
+                images = sent(torch.from_numpy(corpus.image_keys(batch.rows.numpy())), device)
+                asked["duplicate_share"] = duplicate_share(images, batch.texts, Peers(len(images), device, counts))
+                asked["logit_scale"] = model.logit_scale.detach().exp()
+                asked |= {f"gradient_norm_{tower}": norm for tower, norm in norms.items()}
+            known = numbers(asked)
+            value = known.get("loss", value)
             unchecked.clear()
         if to_log:
-            images = torch.from_numpy(corpus.image_keys(batch.rows.numpy())).to(device)
-            duplicates = duplicate_share(images, batch.texts, Peers(len(images), device, counts))
             record = {
                 "step": done,
                 "steps": steps,
                 "epoch": round(done / steps_per_epoch, 3),
                 "samples_seen": done * config.batch_size,
                 "loss": value,
-                "logit_scale": model.logit_scale.exp().item(),
+                "logit_scale": known["logit_scale"],
                 "learning_rate": rate,
-                **{f"gradient_norm_{tower}": norm.item() for tower, norm in norms.items()},
-                "duplicate_share": round(duplicates.item(), 4),
+                **{name: norm for name, norm in known.items() if name.startswith("gradient_norm_")},
+                "duplicate_share": round(known["duplicate_share"], 4),
                 **clock.rates(done, steps, config.batch_size, processes.count, flops, peak),
                 "memory_bytes": memory_bytes(device),
                 "damaged_samples": round(processes.sum(damaged)),
@@ -309,7 +315,7 @@ def _train(
                 log.flush()  # first: what a checkpoint is resumed from must have been logged
             described = {
                 "step": done,
-                "score": total.item() / max(1, added),
+                "score": known["total"] / max(1, added),
                 "loss": value,
                 "skipped": skipped,
                 "scaler": scaler.state_dict(),

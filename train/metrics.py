@@ -14,12 +14,14 @@ import copy
 import resource
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from train.device import sent
 from train.model import Clip
 from train.optim import tower_of
 from train.peers import Peers
@@ -80,9 +82,7 @@ def duplicate_share(images: Tensor, texts: Tensor, peers: Peers) -> Tensor:
     # A random linear function of the tokens: two texts have one value with probability 2^-64 (multiply-shift hashing,
     # Dietzfelbinger 1996). The same numbers on every process.
     random = torch.Generator().manual_seed(0)
-    factors = torch.randint(-(2**63), 2**63 - 1, (texts.shape[1],), generator=random).to(
-        texts.device, non_blocking=True
-    )
+    factors = sent(torch.randint(-(2**63), 2**63 - 1, (texts.shape[1],), generator=random), texts.device)
     keys = peers.gather(torch.stack([images, (texts * factors).sum(1)], dim=1))
     return (_repeated(keys[:, 0]) | _repeated(keys[:, 1])).float().mean()
 
@@ -95,6 +95,11 @@ def _repeated(keys: Tensor) -> Tensor:
     alike[1:] |= same
     alike[:-1] |= same
     return torch.empty_like(alike).index_copy_(0, places, alike)
+
+
+def numbers(asked: Mapping[str, Tensor]) -> dict[str, float]:
+    """The values of scalars on one device, all of which it is waited for once."""
+    return dict(zip(asked, torch.stack([value.double() for value in asked.values()]).tolist(), strict=True))
 
 
 class Clock:
