@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 
 from bench.peer import measure, venv
 from dataset.ids import mix64
-from filters import balance
+from filters.queries import balance
 
 CAP, QUERIES, CORES = 20_000, 500_000, 2
 MATCHES_PER_FILE, MATCHES_PER_PAIR = 2_000_000, 4

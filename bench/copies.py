@@ -26,16 +26,16 @@ from fastwarc.warc import ArchiveIterator, WarcRecordType
 from PIL import Image, ImageDraw, ImageOps
 from pydantic import TypeAdapter
 
-from crawl.images import ImageConfig, ingest
-from crawl.observations import Ingested
+from crawl.images.ingest import ImageConfig, ingest
+from crawl.images.observations import Ingested
 from dataset.shards import read_index, read_sample
 from dataset.storage import Storage
-from filters.decontaminate import DecontaminateConfig, Embed, unit
-from filters.neardup import NearDupConfig
-from filters.onnx import load
-from filters.perceptual import HASH_BITS, hamming, pdq, short_hash
+from filters.duplicates.decontaminate import DecontaminateConfig, Embed, unit
+from filters.duplicates.near import NearDupConfig
+from filters.images.models import load
+from filters.images.perceptual import HASH_BITS, hamming, pdq, short_hash
+from train.data.transforms import image_part
 from train.duplicate_detector import least_cosine
-from train.images import image_part
 
 ARCHIVE = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "openclipart.warc.gz"
 PICTURES = 1_000
@@ -107,7 +107,7 @@ def heldout(folder: str, most: int) -> Iterator[Image.Image]:
 
 
 def model_of(file: Path) -> Embed:
-    """The model that a piece of config names. Raises ValueError, filters.onnx.ModelError."""
+    """The model that a piece of config names. Raises ValueError, filters.images.models.ModelError."""
     section = yaml.safe_load(file.read_text())["decontaminate"]
     model = TypeAdapter(DecontaminateConfig).validate_python(section).model
     if model is None:

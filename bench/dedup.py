@@ -31,10 +31,10 @@ from PIL import Image
 from scipy.stats import norm
 
 from bench.peer import measure, venv
-from filters.components import least_node
-from filters.neardup import EDGES, NODES, NearDupConfig, among, chunk_keys, clusters, edges, ends
-from filters.perceptual import pdq
-from pipeline.exchange import bucket_count, bucket_of, write_buckets
+from filters.duplicates.components import least_node
+from filters.duplicates.near import EDGES, NODES, NearDupConfig, among, chunk_keys, clusters, edges, ends
+from filters.images.perceptual import pdq
+from pipeline.engine.exchange import bucket_count, bucket_of, write_buckets
 from pipeline.stages.common import ROWS_PER_BUCKET
 
 CONFIG = NearDupConfig()

@@ -22,10 +22,10 @@ from typing import Any
 
 from bench.extract_pages import write_pages
 from bench.peer import measure, venv
-from crawl.archives import Piece
-from crawl.clean import clean_text
-from crawl.extract import ExtractConfig, extract
-from crawl.image_address import is_stand_in
+from crawl.archives.records import Piece
+from crawl.candidates.extract import ExtractConfig, extract
+from crawl.clean_text import clean_text
+from crawl.pages.image_address import is_stand_in
 from crawl.urls import as_written, canonical_url
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared" / "data"

@@ -1,4 +1,4 @@
-"""Our fetch as the stage runs it: crawl.fetch with ingest, then the store. URLS OUT, in a process of its own.
+"""Our fetch as the stage runs it: crawl.web.fetch with ingest, then the store. URLS OUT, in a process of its own.
 
 The last line it prints is a JSON object: CPU seconds of each part, in all threads, and the sizes that were stored.
 """
@@ -13,14 +13,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from crawl import pixels, store
-from crawl.fetch import fetch
-from crawl.fetch_config import FetchConfig
-from crawl.images import ImageConfig, ingest
-from crawl.observations import Ingested, Refusal
+from crawl.images import pixels, store
+from crawl.images.ingest import ImageConfig, ingest
+from crawl.images.observations import Ingested, Refusal
+from crawl.web.config import FetchConfig
+from crawl.web.fetch import fetch
 from dataset.storage import Storage
-from filters.hashlists import HashLists, HashListsConfig
-from filters.perceptual import pdq
+from filters.images.hashlists import HashLists, HashListsConfig
+from filters.images.perceptual import pdq
 
 QUALITY = 95  # img2dataset's default
 

@@ -35,9 +35,9 @@ from dataset.schema import SHARD_INDEX
 from dataset.shards import write_shard
 from dataset.storage import Storage
 from dataset.tables import to_parquet
-from filters.queries import load
+from filters.queries.build import load
 from train.config import TrainConfig
-from train.data import batches, open_corpus, samples_of
+from train.data.loader import batches, open_corpus, samples_of
 
 SAMPLES, SHARDS, SIDE, QUALITY = 3_072, 8, 256, 92
 BATCH, COMPARED = 256, 512

@@ -20,8 +20,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bench.peer import measure, venv
-from filters.match import Matcher
-from filters.queries import load
+from filters.queries.build import load
+from filters.queries.match import Matcher
 
 TEXTS = 200_000
 ROUNDS = 3  # of which the best counts, for both: a machine has other work to do

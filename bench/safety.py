@@ -37,10 +37,10 @@ from selectolax.lexbor import LexborHTMLParser
 from bench.dedup import Made, real_hashes
 from bench.match import LAION, texts_to_match
 from bench.peer import measure, venv
-from crawl.personal_data import KINDS, mask_texts
-from filters.domains import DomainIndex, build_index
-from filters.perceptual import MAX_SEARCH_HAMMING, HashIndex, words
-from filters.queries import load
+from crawl.candidates.personal_data import KINDS, mask_texts
+from filters.images.perceptual import MAX_SEARCH_HAMMING, HashIndex, words
+from filters.queries.build import load
+from filters.texts.domains import DomainIndex, build_index
 
 PEERS = ("email_address", "ip_address")
 NEWS = LAION.parent / "news-and-blogs.warc.gz"

@@ -20,9 +20,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from crawl.fetch import fetch
-from crawl.fetch_config import FetchConfig
-from crawl.observations import Observation, Refusal
+from crawl.images.observations import Observation, Refusal
+from crawl.web.config import FetchConfig
+from crawl.web.fetch import fetch
 
 HOSTS = 10_000
 GOOD = 200

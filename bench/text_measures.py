@@ -17,12 +17,12 @@ from itertools import pairwise
 
 import pyarrow as pa
 
-from crawl.clean import clean_texts
-from crawl.personal_data import mask_texts
-from filters.blocklist import blocked_terms
-from filters.language import predict
-from filters.profanity import profanity_probability
-from filters.text import TextConfig, listed, measure_text
+from crawl.candidates.personal_data import mask_texts
+from crawl.clean_text import clean_texts
+from filters.texts.blocklist import blocked_terms
+from filters.texts.language import predict
+from filters.texts.profanity import profanity_probability
+from filters.texts.text import TextConfig, listed, measure_text
 
 _LENGTHS = (10_000, 100_000, 1_000_000)
 _LEAST_S = 0.05  # below this, growth is the measuring's

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from train.accumulate import backward
 from train.config import TrainConfig
-from train.data import Batch
+from train.data.loader import Batch
 from train.loop import train
 from train.loss import softmax_loss
 from train.metrics import flops_per_sample, memory_bytes, peak_flops

@@ -2,7 +2,7 @@
 
 All are MD5 prefixes, because DuckDB, Python and a shell agree on MD5 for ever (DuckDB's own `hash()` may change
 with its version). MD5 is used for spreading, not for security: where equal hashes drop a row, more than the 64
-bits are compared (see `filters.dedup`).
+bits are compared (see `filters.duplicates.exact`).
 """
 
 from __future__ import annotations

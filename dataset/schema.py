@@ -33,8 +33,8 @@ CANDIDATES = pa.schema(
         ("pair_id", PAIR_ID),
         ("url", pa.string()),  # canonical image URL
         ("text", pa.string()),  # cleaned, personal data masked; never changed later
-        ("text_source", pa.string()),  # of crawl.html.TEXT_SOURCES
-        ("personal_data", pa.list_(pa.string())),  # the kind of each mask in the text, of crawl.personal_data.KINDS
+        ("text_source", pa.string()),  # of crawl.pages.html.TEXT_SOURCES
+        ("personal_data", pa.list_(pa.string())),  # the kind of each mask in the text, of personal_data.KINDS
         ("host", pa.string()),  # of url, as dataset.hosts has it: without port and final dot
         ("page_url", pa.string()),
         ("page_status", pa.int32()),  # HTTP status of the page's response
@@ -51,7 +51,7 @@ CANDIDATES = pa.schema(
 
 ARCHIVE_IMAGES = pa.schema(
     [
-        ("url", pa.string()),  # canonical; or what revisits call the image by, which crawl.held.names_of says
+        ("url", pa.string()),  # canonical; or what revisits call the image by, which archive_images.names_of says
         ("host", pa.string()),  # of a name the name itself
         ("final_url", pa.string()),  # where redirects led; else url
         ("media_type", pa.string()),  # as the response declares it

@@ -1,6 +1,6 @@
 """Remote files over http and https, read by ranges, patiently: a server that says it is busy is asked again later.
 
-These are files that the config names (archives, lists of archives), not what pages point to: see `crawl.http` for that.
+These are files that the config names (archives, lists of archives), not what pages point to: for that see `crawl.web`.
 """
 
 from __future__ import annotations

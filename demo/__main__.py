@@ -30,8 +30,8 @@ from rich.console import Console
 from rich.table import Table
 
 import dataset
-from crawl.fetch_config import FetchConfig
-from crawl.harvest import harvest
+from crawl.web.config import FetchConfig
+from crawl.web.crawl_pages import harvest
 from dataset.storage import Storage
 from dataset.tables import to_parquet
 from dataset.views import Dataset
@@ -40,7 +40,7 @@ from demo.score import ScoreCard, held_out_captions, score
 from demo.server import Server
 from demo.site import CLASS_NAMES, LISTS, TRUTH, Web, build
 from demo.world import HELD_OUT
-from filters.perceptual import pdq
+from filters.images.perceptual import pdq
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG, TRAINING = "configs/demo.yaml", "configs/train_demo.yaml"

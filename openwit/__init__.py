@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dataset.views import Dataset
-    from pipeline.explain import Story
+    from pipeline.reports.explain import Story
     from train.loop import RunResult
 
 __all__ = ["explain", "open", "run", "train"]
@@ -96,7 +96,7 @@ def train(config: str, out: str | None = None, *, set: Mapping[str, Any] | None 
     Raises:
         ValueError: in one sentence, what is wrong with the config and how to mend it.
     """
-    from pipeline.training import load_config, sentences
+    from pipeline.training.commands import load_config, sentences
     from train.loop import train as loop
 
     checked = load_config(config, _overrides(set))
@@ -111,7 +111,7 @@ def explain(out: str, which: str) -> list[Story]:
         out: the dataset.
         which: an image's URL, or a pair_id: 32 hexadecimal digits, or the first 8 or more of them.
     """
-    from pipeline.explain import explain as stories
+    from pipeline.reports.explain import explain as stories
 
     return stories(out, which)
 

@@ -3,7 +3,7 @@
 import sys
 
 from pipeline.cli import main
-from pipeline.jobs import go_home
+from pipeline.submit import go_home
 
 go_home()
 sys.exit(main())

@@ -13,29 +13,32 @@ from dataset.damage import DamagedError
 from dataset.lease import Lease
 from dataset.schema import STAGES
 from dataset.storage import Storage
-from pipeline import custom, embedding, jobs, models, programs, sources, verify
+from pipeline import programs, submit
 from pipeline.config import Config, check_inputs, effective
-from pipeline.engine.failures import Limits
-from pipeline.engine.local import LocalExecutor
-from pipeline.executor import Executor, RayExecutor, in_job
-from pipeline.existing import existing
-from pipeline.plan import checksums
-from pipeline.progress import Reporter, working_dir
-from pipeline.run import Run
+from pipeline.engine import inputs, verify
+from pipeline.engine.earlier_datasets import existing
+from pipeline.engine.plan import checksums
+from pipeline.engine.progress import Reporter, working_dir
+from pipeline.engine.run import Run
 from pipeline.stages import (
-    adopt,
     balance,
+    custom_filters,
     decontaminate,
     dedup,
     extract,
-    fetch,
-    image,
     match,
     neardup,
     pack,
     prebalance,
     text,
 )
+from pipeline.stages.fetch import img2dataset_import
+from pipeline.stages.fetch import stage as fetch
+from pipeline.stages.image import encoder, models
+from pipeline.stages.image import stage as image
+from pipeline.workers.executor import Executor, RayExecutor, in_job
+from pipeline.workers.failures import Limits
+from pipeline.workers.local import LocalExecutor
 
 log = logging.getLogger("wit")
 
@@ -69,14 +72,14 @@ def build(config: Config, *, to: str = STAGES[-1], executor: Executor | None = N
         LeaseHeldError: another run holds the dataset.
         PhaseFailedError, ConservationError: the run stopped; what was committed stays.
     """
-    jobs.check_out(config.out)
+    submit.check_out(config.out)
     check_inputs(config)
     programs.check(config)
-    custom.check(config)
+    custom_filters.check(config)
     models.check(config)
-    embedding.check(config)
-    sources.check(config)
-    adopt.check(config)
+    encoder.check(config)
+    inputs.check(config)
+    img2dataset_import.check(config)
     existing(config)
     storage = Storage(config.out)
     own = executor is None
@@ -85,7 +88,7 @@ def build(config: Config, *, to: str = STAGES[-1], executor: Executor | None = N
         text_of_config = effective(config).encode()
         if not storage.exists("config.yaml") or storage.read("config.yaml") != text_of_config:
             storage.write("config.yaml", text_of_config)
-        found = checksums(sources.expand(config, storage), storage)
+        found = checksums(inputs.expand(config, storage), storage)
         executor = executor or make_executor(config, sum(source.size for source in found))
         try:
             made = partial(Run, config, storage, executor, reporter, lease.check, found, lease.token)
@@ -93,7 +96,7 @@ def build(config: Config, *, to: str = STAGES[-1], executor: Executor | None = N
             complete = to == STAGES[-1]
             run.finish(complete=complete)
             if complete:
-                from pipeline import datasheet
+                from pipeline.reports import datasheet
 
                 datasheet.write(storage, config)
         finally:

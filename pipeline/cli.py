@@ -17,7 +17,7 @@ from typing import Any
 
 from dataset.display import clean, escaped_json, no_formula, say
 from dataset.schema import STAGES
-from pipeline.cells import cell
+from pipeline.reports.format import cell
 
 DONE, FAILED, USAGE = 0, 1, 2
 
@@ -324,7 +324,7 @@ def _share(text: str) -> float:
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    from pipeline.status import status
+    from pipeline.reports.status import status
 
     found = status(arguments.out)
     if arguments.format == "json":
@@ -354,7 +354,7 @@ def _sql(arguments: argparse.Namespace) -> int:
 
 def _audit(arguments: argparse.Namespace) -> int:
     from dataset.views import Dataset
-    from pipeline import audits
+    from pipeline.reports import audits
 
     if arguments.name is None:
         for name, sentence in audits.available().items():
@@ -368,7 +368,7 @@ def _audit(arguments: argparse.Namespace) -> int:
 def _verify(arguments: argparse.Namespace) -> int:
     from dataclasses import asdict
 
-    from pipeline.verify import verify
+    from pipeline.engine.verify import verify
 
     found = verify(arguments.out, deep=arguments.deep, repair=arguments.repair)
     if arguments.format == "json":
@@ -395,7 +395,7 @@ def _caps(text: str) -> list[int]:
 def _balance(arguments: argparse.Namespace) -> int:
     import duckdb
 
-    from pipeline.tail import curve
+    from pipeline.reports.cap_curve import curve
 
     _print(
         duckdb.from_arrow(curve(arguments.out, arguments.caps, arguments.before)),
@@ -406,7 +406,7 @@ def _balance(arguments: argparse.Namespace) -> int:
 
 
 def _explain(arguments: argparse.Namespace) -> int:
-    from pipeline.explain import explain
+    from pipeline.reports.explain import explain
 
     stories = explain(arguments.out, arguments.which)
     if not stories:
@@ -422,23 +422,23 @@ def _explain(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from pipeline.pages import BLUR_ABOVE
-    from pipeline.report import write
+    from pipeline.reports.html import BLUR_ABOVE
+    from pipeline.reports.report import write
 
     say(write(arguments.out, blur_above=None if arguments.show_unsafe else BLUR_ABOVE))
     return DONE
 
 
 def _sheet(arguments: argparse.Namespace) -> int:
-    from pipeline.pages import BLUR_ABOVE
-    from pipeline.sheet import write
+    from pipeline.reports.decontamination_sheet import write
+    from pipeline.reports.html import BLUR_ABOVE
 
     say(write(arguments.out, arguments.most, blur_above=None if arguments.show_unsafe else BLUR_ABOVE))
     return DONE
 
 
 def _overlap(arguments: argparse.Namespace) -> int:
-    from pipeline.overlap import format_table, overlap
+    from pipeline.reports.overlap import format_table, overlap
 
     rows = overlap(arguments.checkpoint, arguments.out, arguments.tasks, arguments.detector, arguments.max_hamming)
     say(escaped_json(json.dumps(rows)) if arguments.format == "json" else format_table(rows))
@@ -446,14 +446,14 @@ def _overlap(arguments: argparse.Namespace) -> int:
 
 
 def _queries_build(arguments: argparse.Namespace) -> int:
-    from pipeline.querylist import build_list
+    from pipeline.query_list.build import build_list
 
     build_list(arguments.config, arguments.set, arguments.out, arguments.workers, arguments.address)
     return DONE
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    from pipeline import training
+    from pipeline.training import commands as training
 
     source = arguments.config or arguments.from_open_clip
     if not source or (arguments.config and arguments.from_open_clip):
@@ -470,20 +470,20 @@ def _train(arguments: argparse.Namespace) -> int:
 
 
 def _eval(arguments: argparse.Namespace) -> int:
-    from pipeline.training import evaluate
+    from pipeline.training.commands import evaluate
 
     form, weights = arguments.format, arguments.weights
     return evaluate(arguments.checkpoint, arguments.tasks, arguments.dataset, arguments.pairs, form, weights)
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    from pipeline.training import export
+    from pipeline.training.commands import export
 
     return export(arguments.run, arguments.dir, arguments.weights, arguments.onnx, arguments.hub)
 
 
 def _submit(arguments: argparse.Namespace) -> int:
-    from pipeline.jobs import submit
+    from pipeline.submit import submit
 
     words = arguments.words[1:] if arguments.words[:1] == ["--"] else arguments.words
     if words[:1] != ["wit"] or len(words) < 2:

@@ -11,26 +11,26 @@ from typing import Any, ClassVar, Literal
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from crawl.commoncrawl import CommonCrawlConfig
-from crawl.extract import ExtractConfig
-from crawl.fetch_config import FetchConfig
-from crawl.images import ImageConfig
+from crawl.archives.commoncrawl import CommonCrawlConfig
+from crawl.candidates.extract import ExtractConfig
+from crawl.images.ingest import ImageConfig
+from crawl.web.config import FetchConfig
 from dataset.faults import PATIENCE_S
 from dataset.reasons import REASONS
 from dataset.secrets import public_values
 from dataset.storage import is_local
-from filters.balance import BalanceConfig
-from filters.caps import ENGLISH
-from filters.decontaminate import DecontaminateConfig
-from filters.dedup import DedupConfig
-from filters.faces import FacesConfig
-from filters.hashlists import HashLists, HashListsConfig
-from filters.image import ImageFilterConfig
-from filters.match import OTHER, MatchConfig
-from filters.neardup import NearDupConfig
-from filters.queries import load_all as load_queries
-from filters.semantic import SemanticConfig
-from filters.text import TextConfig, listed, word_files
+from filters.duplicates.decontaminate import DecontaminateConfig
+from filters.duplicates.exact import DedupConfig
+from filters.duplicates.near import NearDupConfig
+from filters.duplicates.semantic import SemanticConfig
+from filters.images.config import ImageFilterConfig
+from filters.images.faces import FacesConfig
+from filters.images.hashlists import HashLists, HashListsConfig
+from filters.queries.balance import BalanceConfig
+from filters.queries.build import load_all as load_queries
+from filters.queries.language_caps import ENGLISH
+from filters.queries.match import OTHER, MatchConfig
+from filters.texts.text import TextConfig, listed, word_files
 from pipeline.config_errors import ConfigError, sentence
 from pipeline.config_files import laid_over, read_preset, read_yaml, with_presets
 

@@ -17,7 +17,7 @@ from typing import Any, get_type_hints
 
 import yaml
 
-from filters.queries import QueriesConfig
+from filters.queries.build import QueriesConfig
 from pipeline.config import Config, plain
 from pipeline.config_errors import ConfigError
 from pipeline.config_files import carried_names, find, read_yaml, with_presets

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from filters.onnx import TORCHSCRIPT, ImageModel
+from filters.images.models import TORCHSCRIPT, ImageModel
 from pipeline.config import Config
 from pipeline.config_errors import ConfigError
 

@@ -21,6 +21,16 @@ ALLOWED = {
 HEAVY = {"dataset": {"ray", "torch"}, "train": {"ray", "duckdb", "fasttext", "pydantic"}}
 
 
+WINGS = {
+    "crawl/archives": {"crawl.pages", "crawl.wat", "crawl.candidates", "crawl.web"},
+    "crawl/pages": {"crawl.archives", "crawl.candidates", "crawl.web"},
+    "pipeline/workers": {"pipeline.stages", "pipeline.reports", "pipeline.query_list", "pipeline.training"},
+    "pipeline/engine": {"pipeline.stages", "pipeline.reports", "pipeline.query_list", "pipeline.training"},
+    "pipeline/stages": {"pipeline.reports", "pipeline.query_list", "pipeline.training"},
+}
+"""What a wing of a room must not import."""
+
+
 def imports(path: Path) -> set[str]:
     """The first part of every module that a file imports, wherever in it."""
     found = set()
@@ -29,6 +39,17 @@ def imports(path: Path) -> set[str]:
             found.update(alias.name.partition(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
             found.add(node.module.partition(".")[0])
+    return found
+
+
+def imported_modules(path: Path) -> set[str]:
+    """The modules that a file imports, and the names that it imports from them, as `module.name`."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
     return found
 
 
@@ -41,6 +62,16 @@ def test_a_room_imports_only_the_rooms_below_it(room: str) -> None:
         assert not above, f"{path.relative_to(ROOT)} imports {above}"
         heavy = imports(path) & HEAVY.get(room, set())
         assert not heavy, f"{path.relative_to(ROOT)} imports {heavy}"
+
+
+@pytest.mark.parametrize("wing", WINGS)
+def test_a_wing_imports_only_what_is_below_it(wing: str) -> None:
+    files = list((ROOT / wing).rglob("*.py"))
+    assert files
+    for path in files:
+        names = imported_modules(path)
+        above = {name for name in names for banned in WINGS[wing] if f"{name}.".startswith(f"{banned}.")}
+        assert not above, f"{path.relative_to(ROOT)} imports {above}"
 
 
 def test_the_trainer_imports_without_the_pipelines_packages() -> None:

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 import dataset
-from crawl.extract import ExtractConfig
-from crawl.html import TEXT_SOURCES
+from crawl.candidates.extract import ExtractConfig
+from crawl.pages.html import TEXT_SOURCES
 from pipeline.build import build
 from pipeline.cli import main
 from pipeline.config import build as make_config

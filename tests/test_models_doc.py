@@ -13,7 +13,7 @@ import yaml
 
 import dataset
 from dataset.reasons import REASONS
-from filters.onnx import ImageModel
+from filters.images.models import ImageModel
 from pipeline import cli
 from pipeline.config import build as make_config
 from tests.pipeline import small_archive

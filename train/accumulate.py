@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from dataset.ids import hash64
+from train.distributed.collectives import Peers
 from train.loss import Loss
-from train.peers import Peers
 
 
 def backward(

@@ -39,8 +39,8 @@ from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadat
 from dataset.ids import checksum
 from dataset.storage import Storage
 from train.config import RESUMABLE_CHANGES, TrainConfig
-from train.parallel import fill
-from train.processes import Processes
+from train.distributed.parallelize import fill
+from train.distributed.processes import Processes
 from train.staging import Staging
 
 FOLDER = "checkpoints"

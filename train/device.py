@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterable, Sequence
 
 import torch
 
-from train.data import Batch, join
+from train.data.loader import Batch, join
 
 
 def on_device(stream: Iterable[Sequence[Batch]], device: torch.device) -> Generator[Batch]:

@@ -16,13 +16,13 @@ import torch
 from PIL import Image
 
 from dataset import foreign
-from train import captions
 from train.config import TrainConfig
-from train.data import Batch, Samples, open_corpus, samples_of
+from train.data import captions
+from train.data.loader import Batch, Samples, open_corpus, samples_of
+from train.distributed.collectives import Peers
 from train.loop import Progress, TrainingError, train
 from train.metrics import duplicate_share
 from train.model import Clip, create
-from train.peers import Peers
 
 STEPS = 300
 LEARNT = 0.1

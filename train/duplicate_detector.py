@@ -31,11 +31,11 @@ from torch.nn.utils import parametrizations, parametrize
 from dataset.ids import hash64
 from dataset.shards import DamagedSampleError, Index, read_index, read_samples
 from dataset.storage import Storage
-from train.ahead import read_ahead
-from train.images import decode, image_part
+from train.data.order import FullShuffle
+from train.data.prefetch import read_ahead
+from train.data.transforms import decode, image_part
 from train.loss import softmax_loss
 from train.model import pick_device
-from train.order import FullShuffle
 
 TEMPERATURE = 0.07
 EMBEDDING = 512

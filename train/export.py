@@ -14,7 +14,7 @@ from open_clip.tokenizer import HFTokenizer
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from train.evaluate.load import load_clip
+from train.load import load_clip
 from train.model import Clip, preprocess_dict
 
 PARITY = 1e-4

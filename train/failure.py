@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 from dataset.storage import Storage
 
 if TYPE_CHECKING:
-    from train.processes import Processes
-    from train.watch import Verdict
+    from train.distributed.processes import Processes
+    from train.distributed.watch import Verdict
 
 FOLDER = "failures"
 EXIT_SECONDS = 5.0

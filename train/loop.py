@@ -24,11 +24,14 @@ from dataset.ids import hash64
 from dataset.storage import Storage, absolute
 from train import checkpoint
 from train.accumulate import backward
-from train.batch_norm import synchronise
 from train.config import TrainConfig
-from train.corpus import Corpus
-from train.data import Batch, open_corpus, read_parts, samples_of
+from train.data.loader import Batch, open_corpus, read_parts, samples_of
+from train.data.mixture import Corpus
 from train.device import on_device, sent
+from train.distributed.batch_norm import synchronise
+from train.distributed.collectives import Peers
+from train.distributed.parallelize import spread
+from train.distributed.processes import Processes, Stop, held, joined, repeatable
 from train.failure import TrainingError, told
 from train.from_open_clip import checkpoint as from_open_clip
 from train.log import Log, print_record
@@ -36,10 +39,7 @@ from train.loss import LOSSES
 from train.metrics import Clock, duplicate_share, flops_per_sample, memory_bytes, numbers, peak_flops
 from train.model import MAX_LOGIT_SCALE, create, preprocess_dict
 from train.optim import MovingAverage, clip_gradients, gradient_norms, load_state, optimizers, state_of
-from train.parallel import spread
-from train.peers import Peers
 from train.pretrained import begin, fitted, learning
-from train.processes import Processes, Stop, held, joined, repeatable
 from train.schedule import learning_rate
 
 Progress = Callable[[dict[str, Any]], None]

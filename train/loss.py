@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import softplus
 
-from train.peers import Peers
+from train.distributed.collectives import Peers
 
 Loss = Callable[..., Tensor]
 """(images, texts, scale, bias or None, counts=…) -> the loss over the pairs of all processes."""

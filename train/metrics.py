@@ -22,9 +22,9 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from train.device import sent
+from train.distributed.collectives import Peers
 from train.model import Clip
 from train.optim import tower_of
-from train.peers import Peers
 
 PEAK_TFLOPS = {
     "B200": 2250.0, "H200 NVL": 835.0, "H200": 989.0, "H100 NVL": 835.0, "H100 PCIe": 756.0, "H100": 989.0,

@@ -16,7 +16,7 @@ from torch.optim import Muon
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from train.config import TrainConfig
-from train.parallel import whole
+from train.distributed.parallelize import whole
 
 _FLAT = StateDictOptions(flatten_optimizer_state_dict=True)
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from dataset.storage import Storage, is_local
 from train import checkpoint
 from train.config import TrainConfig
-from train.evaluate.load import load_clip
+from train.load import load_clip
 from train.model import Clip, preprocess_dict
 
 

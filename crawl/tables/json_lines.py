@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from crawl.clean import to_arrow
+from crawl.clean_text import to_arrow
 from crawl.tables.columns import Batch, Columns, Losses, TableError, choose, names_both
 from crawl.tables.lines import whole_lines
 

@@ -7,9 +7,9 @@ from typing import Literal
 
 import pyarrow as pa
 
-from crawl.decoded import Decoded, Source
-from crawl.inflate import GZIP_SIGNATURE
-from crawl.sources import open_source
+from crawl.archives.inflate import GZIP_SIGNATURE
+from crawl.archives.open_source import open_source
+from crawl.archives.streams import Decoded, Source
 from crawl.tables.columns import Batch, Columns, Losses, TableError
 from crawl.tables.delimited import read_delimited
 from crawl.tables.json_lines import DOCUMENT, read_json_lines
@@ -24,7 +24,7 @@ def read_rows(location: str, form: Form, start: int, end: int, columns: Columns,
 
     Args:
         location: path or URL.
-        form: as `crawl.sources.kind_of` tells.
+        form: as `crawl.archives.open_source.kind_of` tells.
         start: first byte; a row group of Parquet lies where its first column begins, the rows of other forms lie at 0.
         end: exclusive; -1 for the file's end.
         columns: how they are called.

@@ -16,10 +16,10 @@ from dataset.commits import Commit
 from dataset.damage import DamagedError
 from dataset.faults import PATIENCE_S, WorkerKilledError, fault, next_wait_s
 from dataset.lease import LeaseLostError
-from pipeline.engine.failures import CRASHED, Failure, Lost, PhaseFailedError, Span, brief
-from pipeline.executor import Executor, Show, nobody
-from pipeline.phase import Task
-from pipeline.rows import ConservationError
+from pipeline.engine.phase import Task
+from pipeline.engine.verdicts import ConservationError
+from pipeline.workers.executor import Executor, Show, nobody
+from pipeline.workers.failures import CRASHED, Failure, Lost, PhaseFailedError, Span, brief
 
 log = logging.getLogger("wit")
 

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 
 from dataset.commits import Commit, folder
 from dataset.storage import Storage
-from pipeline.engine.failures import Limits, Lost
-from pipeline.phase import Task
+from pipeline.engine.phase import Task
+from pipeline.workers.failures import Limits, Lost
 
 FOLDER = "quarantine"
 

@@ -1,9 +1,9 @@
-"""balance: at most t pairs a query over what is left; see `pipeline.stages.balancing`."""
+"""balance: at most t pairs a query over what is left; see `pipeline.stages.balance_phases`."""
 
 from __future__ import annotations
 
-from pipeline.run import Run
-from pipeline.stages.balancing import AFTER
+from pipeline.engine.run import Run
+from pipeline.stages.balance_phases import AFTER
 
 
 def run(run: Run) -> None:

@@ -12,9 +12,9 @@ import pyarrow as pa
 from dataset.commits import Commit
 from dataset.mapped import mapped
 from dataset.storage import Storage
-from filters.domains import DomainIndex, build_index
-from pipeline.phase import Context, Input, Result, Task
-from pipeline.plan import file_checksum
+from filters.texts.domains import DomainIndex, build_index
+from pipeline.engine.phase import Context, Input, Result, Task
+from pipeline.engine.plan import file_checksum
 
 T = TypeVar("T")
 

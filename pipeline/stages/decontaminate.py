@@ -8,23 +8,23 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from crawl.images import ImageConfig, ingest
-from crawl.observations import Ingested
-from crawl.store import read_images
+from crawl.images.ingest import ImageConfig, ingest
+from crawl.images.observations import Ingested
+from crawl.images.store import read_images
 from dataset.schema import VERDICTS
 from dataset.storage import absolute
-from filters.decontaminate import EMBEDDINGS, FOUND, INDEX, DecontaminateConfig, Embed, find, index, unit
+from filters.duplicates.decontaminate import EMBEDDINGS, FOUND, INDEX, DecontaminateConfig, Embed, find, index, unit
+from filters.images.models import ImageModel, load
+from filters.images.perceptual import pdq
 from filters.lines import locate
-from filters.onnx import ImageModel, load
-from filters.perceptual import pdq
 from pipeline.config import options
-from pipeline.models import IMAGES_AT_ONCE
-from pipeline.phase import Context, Input, Result, Task, phase
-from pipeline.plan import file_checksum
-from pipeline.remembered import image_keys, remember
-from pipeline.rows import alive_rows, decide, first_verdicts, lost, sliced, take_units, verdict_result
-from pipeline.run import Run
+from pipeline.engine.phase import Context, Input, Result, Task, phase
+from pipeline.engine.plan import file_checksum
+from pipeline.engine.reuse import image_keys, remember
+from pipeline.engine.run import Run
+from pipeline.engine.verdicts import alive_rows, decide, first_verdicts, lost, sliced, take_units, verdict_result
 from pipeline.stages.common import every, settings
+from pipeline.stages.image.models import IMAGES_AT_ONCE
 
 KEY = "decontaminate.model"
 

@@ -7,13 +7,13 @@ import pyarrow as pa
 
 from dataset.ids import words64
 from dataset.schema import VERDICTS
-from filters.dedup import SPAM, DedupConfig, duplicates, spam, text_keys, text_spam, url_keys
+from filters.duplicates.exact import SPAM, DedupConfig, duplicates, spam, text_keys, text_spam, url_keys
 from pipeline.config import options
-from pipeline.exchange import bucket_count, bucket_of, write_buckets
-from pipeline.existing import existing, kept_pairs
-from pipeline.phase import Context, Result, Task, phase
-from pipeline.rows import alive_rows, first_verdicts, verdict_result
-from pipeline.run import Run
+from pipeline.engine.earlier_datasets import existing, kept_pairs
+from pipeline.engine.exchange import bucket_count, bucket_of, write_buckets
+from pipeline.engine.phase import Context, Result, Task, phase
+from pipeline.engine.run import Run
+from pipeline.engine.verdicts import alive_rows, first_verdicts, verdict_result
 from pipeline.stages.common import LOCATOR_BITS, ROWS_PER_BUCKET, buckets_in, every, gather, locators, settings
 
 

@@ -6,15 +6,15 @@ from dataclasses import replace
 
 import pyarrow as pa
 
-from crawl.archives import Piece
-from crawl.extract import Beside, ExtractConfig, read_candidates
+from crawl.archives.records import Piece
+from crawl.candidates.extract import Beside, ExtractConfig, read_candidates
 from crawl.units import CUT_OFF, ENTERED_BEHIND, SKIPPED, Units, first_unit, place_of
 from dataset.schema import ARCHIVE_IMAGES, ARCHIVE_LEADS, CANDIDATES, SOURCES
 from dataset.tables import GrowingParquet
 from pipeline.config import options
-from pipeline.phase import Context, Result, Task, phase
-from pipeline.plan import partitions
-from pipeline.run import Partition, Run
+from pipeline.engine.phase import Context, Result, Task, phase
+from pipeline.engine.plan import partitions
+from pipeline.engine.run import Partition, Run
 from pipeline.stages.common import settings
 
 _LEFT_OUT = {

@@ -10,12 +10,12 @@ import pyarrow.compute as pc
 
 from dataset.mapped import mapped
 from dataset.schema import MATCHES, QUERIES, VERDICTS
-from filters.match import Matcher, match_by_language
-from filters.queries import load_all
+from filters.queries.build import load_all
+from filters.queries.match import Matcher, match_by_language
 from pipeline.config import options, plain
-from pipeline.phase import Context, Input, Result, Task, phase
-from pipeline.rows import alive_rows, decide, sliced, take_units, verdict_result
-from pipeline.run import Run
+from pipeline.engine.phase import Context, Input, Result, Task, phase
+from pipeline.engine.run import Run
+from pipeline.engine.verdicts import alive_rows, decide, sliced, take_units, verdict_result
 from pipeline.stages.common import every
 
 _TEXTS_AT_ONCE = 20_000
@@ -134,6 +134,6 @@ def run(run: Run) -> None:
 
 
 def _source(name: str) -> str:
-    from pipeline.plan import file_checksum
+    from pipeline.engine.plan import file_checksum
 
     return name if name.startswith("builtin:") else file_checksum(name)

@@ -9,20 +9,31 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
-from crawl.store import read_images
+from crawl.images.store import read_images
 from dataset.schema import VERDICTS
-from filters.neardup import CLUSTERS, EDGES, NODES, NearDupConfig, among, chunk_keys, clusters, edges, ends, nodes
-from filters.perceptual import short_hash
+from filters.duplicates.near import (
+    CLUSTERS,
+    EDGES,
+    NODES,
+    NearDupConfig,
+    among,
+    chunk_keys,
+    clusters,
+    edges,
+    ends,
+    nodes,
+)
+from filters.images.perceptual import short_hash
 from pipeline.config import options
-from pipeline.exchange import bucket_count, bucket_of, write_buckets
-from pipeline.existing import existing, kept_images
-from pipeline.models import IMAGES_AT_ONCE
-from pipeline.phase import Context, Input, Result, Task, phase
-from pipeline.remembered import image_keys, remember
-from pipeline.rows import alive_rows, decide, first_verdicts, lost, sliced, take_units, verdict_result
-from pipeline.run import Run
-from pipeline.stages import semantic
+from pipeline.engine.earlier_datasets import existing, kept_images
+from pipeline.engine.exchange import bucket_count, bucket_of, write_buckets
+from pipeline.engine.phase import Context, Input, Result, Task, phase
+from pipeline.engine.reuse import image_keys, remember
+from pipeline.engine.run import Run
+from pipeline.engine.verdicts import alive_rows, decide, first_verdicts, lost, sliced, take_units, verdict_result
 from pipeline.stages.common import LOCATOR_BITS, ROWS_PER_BUCKET, buckets_in, every, gather, settings
+from pipeline.stages.image import semantic
+from pipeline.stages.image.models import IMAGES_AT_ONCE
 
 HASHES = pa.schema([("row", pa.uint32()), ("hash", pa.binary(8))])
 

@@ -12,22 +12,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
-from crawl import pixels
-from crawl.store import read_images
+from crawl.images import pixels
+from crawl.images.store import read_images
 from dataset import sql
 from dataset.commits import FileRef
 from dataset.ids import checksum, order_hash
 from dataset.schema import IMAGES, PAIRS, SAMPLES, SHARD_INDEX
 from dataset.shards import write_shard
-from filters.components import caption_keys, heldout
-from filters.faces import Box, blur
+from filters.duplicates.components import caption_keys, heldout
+from filters.images.faces import Box, blur
 from pipeline.config import options
-from pipeline.exchange import bucket_count, bucket_of, write_buckets
-from pipeline.phase import Context, Input, Result, Task, phase
-from pipeline.rows import ConservationError, alive_rows
-from pipeline.run import Run
+from pipeline.engine.exchange import bucket_count, bucket_of, write_buckets
+from pipeline.engine.phase import Context, Input, Result, Task, phase
+from pipeline.engine.run import Run
+from pipeline.engine.verdicts import ConservationError, alive_rows
 from pipeline.stages.common import every, gather, locators
-from pipeline.stages.image import images_of
+from pipeline.stages.image.stage import images_of
 
 GROUPS = pa.schema([("locator", pa.int64()), ("image_key", pa.binary(32)), ("caption_key", pa.binary(16))])
 _OF_IMAGE = ("sha256", "width", "height", "blob", "blob_offset", "blob_length", "blob_checksum")

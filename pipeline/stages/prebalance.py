@@ -11,11 +11,11 @@ import pyarrow as pa
 
 from dataset import sql
 from dataset.schema import ARCHIVE_IMAGES, PAIRS
-from pipeline.exchange import bucket_count, write_buckets
-from pipeline.phase import Context, Input, Result, Task, phase
-from pipeline.rows import ConservationError, alive_rows
-from pipeline.run import Partition, Run
-from pipeline.stages.balancing import BEFORE
+from pipeline.engine.exchange import bucket_count, write_buckets
+from pipeline.engine.phase import Context, Input, Result, Task, phase
+from pipeline.engine.run import Partition, Run
+from pipeline.engine.verdicts import ConservationError, alive_rows
+from pipeline.stages.balance_phases import BEFORE
 from pipeline.stages.common import gather, matched_queries
 
 LANES = pa.schema([("host", pa.string()), ("lanes", pa.int32())])

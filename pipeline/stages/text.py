@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from dataset.hosts import canonical_host
-from filters.text import TextConfig, listed, measure_text, word_files
-from pipeline import custom
+from filters.texts.text import TextConfig, listed, measure_text, word_files
 from pipeline.config import ConfigError, options, plain
-from pipeline.phase import Context, Input, Result, Task, phase
-from pipeline.plan import file_checksum
-from pipeline.rows import alive_rows, decide, sliced, take_units, verdict_result
-from pipeline.run import Run
+from pipeline.engine.phase import Context, Input, Result, Task, phase
+from pipeline.engine.plan import file_checksum
+from pipeline.engine.run import Run
+from pipeline.engine.verdicts import alive_rows, decide, sliced, take_units, verdict_result
+from pipeline.stages import custom_filters
 from pipeline.stages.common import built_domains, domain_index, domain_task, settings
 
 _TEXTS_AT_ONCE = 5_000
@@ -39,7 +39,7 @@ def measure(context: Context) -> Result:
 def own(context: Context) -> Result:
     """What the config's own text filters measure."""
     rows = take_units(context, alive_rows(context))
-    return Result().table("measures", custom.measure(rows, context.options["filters"]))
+    return Result().table("measures", custom_filters.measure(rows, context.options["filters"]))
 
 
 @phase("text.decide", version=2)
@@ -47,7 +47,7 @@ def judge(context: Context) -> Result:
     """Verdicts by sql/decisions/text.sql and the config's own predicates."""
     rows = alive_rows(context)
     own_table = context.table("own") if "own" in context.task.inputs else None
-    measures, names = custom.join(context.table("measures"), own_table)
+    measures, names = custom_filters.join(context.table("measures"), own_table)
     filters = [{**item, "columns": names} for item in context.options["filters"]]
     config = context.options["text"]
     verdicts = decide(context, "text", rows, {"measures": measures}, config, filters)
@@ -74,7 +74,7 @@ def run(run: Run) -> None:
     )
     run.beside("text", measured, "measures")
     inputs = [{"measures": (Input(commit.files["measures"]),)} for commit in measured]
-    functions = custom.measuring(run.config, "text")
+    functions = custom_filters.measuring(run.config, "text")
     if functions:
         answered = run.do(
             own,
@@ -98,7 +98,7 @@ def run(run: Run) -> None:
                 {**partition.inputs(), **beside},
                 {
                     "text": {**plain(asdict(config)), "allowed_hosts": allowed},
-                    "filters": custom.deciding(run.config, "text"),
+                    "filters": custom_filters.deciding(run.config, "text"),
                 },
             )
             for partition, beside in zip(run.partitions, inputs, strict=True)

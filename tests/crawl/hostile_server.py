@@ -21,8 +21,8 @@ import numpy as np
 from aiohttp import web
 from PIL import Image
 
-from crawl import tdm
-from crawl.fetch_config import FetchConfig
+from crawl.web import tdm
+from crawl.web.config import FetchConfig
 
 HOSTS = (
     "images.test",

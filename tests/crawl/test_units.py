@@ -7,8 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from crawl.archives import Piece
-from crawl.extract import Beside, ExtractConfig, read_candidates
+from crawl.archives.records import Piece
+from crawl.candidates.extract import Beside, ExtractConfig, read_candidates
 from crawl.units import CUT_OFF, NUMBERS, Units, first_unit, place_of
 from dataset import heartbeat
 from tests.pipeline import pages

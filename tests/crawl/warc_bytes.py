@@ -6,7 +6,7 @@ import gzip
 import json
 from pathlib import Path
 
-from crawl.archives import Piece
+from crawl.archives.records import Piece
 
 HTML = "text/html; charset=utf-8"
 

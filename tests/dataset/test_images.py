@@ -19,7 +19,7 @@ from PIL import Image, PngImagePlugin
 
 from dataset.images import FORMATS, ImageError, decode, in_srgb, read, sniff, upright
 from dataset.shards import DamagedSampleError
-from train.images import decode_pixels
+from train.data.transforms import decode_pixels
 
 MOST = 10**6
 rng = np.random.default_rng(0)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from demo.files import resembling
 from demo.world import HELD_OUT, Scene, encode, render, scene
-from filters.perceptual import pdq
+from filters.images.perceptual import pdq
 
 
 def bits(image: Image.Image) -> np.ndarray:

@@ -14,8 +14,8 @@ from onnx import TensorProto, helper
 from dataset.storage import Storage
 from tests.train import tiny
 from train import checkpoint
+from train.distributed.processes import Processes
 from train.model import create, preprocess_dict
-from train.processes import Processes
 
 
 def mean_colour(

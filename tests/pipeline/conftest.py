@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeline.executor import InlineExecutor
+from pipeline.workers.executor import InlineExecutor
 from tests.pipeline.tinted import World
 
 
@@ -19,6 +19,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 def _tasks_in_this_process() -> Iterator[None]:
     """Tests of stages run their tasks where they can look into them. What children add is tested in `engine`."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("pipeline.build", "pipeline.querylist"):
+        for module in ("pipeline.build", "pipeline.query_list.build"):
             patch.setattr(f"{module}.LocalExecutor", lambda *_: InlineExecutor())
         yield

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from pipeline.phase import Context, Result, phase
+from pipeline.engine.phase import Context, Result, phase
 
 
 @phase("test.gpu", gpu=True)

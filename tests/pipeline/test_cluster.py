@@ -13,7 +13,7 @@ import yaml
 
 from pipeline.build import build
 from pipeline.config import build as make_config
-from pipeline.executor import RayExecutor
+from pipeline.workers.executor import RayExecutor
 from tests.pipeline import small_archive
 from tests.pipeline.two_nodes import DOOMED
 

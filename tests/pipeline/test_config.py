@@ -115,7 +115,7 @@ def test_every_config_of_the_repo_is_valid(path: Path) -> None:
     else:
         from pydantic import TypeAdapter
 
-        from filters.queries import QueriesConfig
+        from filters.queries.build import QueriesConfig
 
         raw.pop("out", None)
         TypeAdapter(QueriesConfig).validate_python(raw)

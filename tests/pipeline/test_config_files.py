@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from filters.queries import QueriesConfig
-from filters.text import TextConfig
+from filters.queries.build import QueriesConfig
+from filters.texts.text import TextConfig
 from pipeline.cli import main
 from pipeline.config import Config, ConfigError, build, load
 from pipeline.config_files import CARRIED, carried_names, find, read_yaml, with_presets

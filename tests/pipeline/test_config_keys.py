@@ -14,7 +14,7 @@ from typing import Any, get_type_hints
 import numpy as np
 import pytest
 
-import crawl.answers
+import crawl.web.response
 import dataset
 from pipeline.build import build
 from pipeline.config import Config, plain
@@ -287,7 +287,7 @@ def over_http(server: HostileServer, folder: Path, urls: list[str], **changes: A
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[HostileServer]:
-    monkeypatch.setattr(crawl.answers, "BACKOFF_S", 0.05)
+    monkeypatch.setattr(crawl.web.response, "BACKOFF_S", 0.05)
     with running() as server:
         yield server
 
@@ -311,7 +311,7 @@ def test_a_key_changes_the_outcome(
     key: str, server: HostileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if key == "fetch.min_bytes_per_s":  # else a busy machine would be taken for a slow server
-        monkeypatch.setattr(crawl.answers, "GRACE_S", 0.1)
+        monkeypatch.setattr(crawl.web.response, "GRACE_S", 0.1)
     url, one, other = OUTCOMES[key]
     name = key.partition(".")[2]
     found = []
@@ -417,10 +417,10 @@ ELSEWHERE: dict[str, Callable[[], None]] = dict.fromkeys(
         *(f"extract.{name}" for name in ("url_columns", "text_columns", "columns", "quoted_tsv")),  # crawl/tables
         *(f"fetch.{name}" for name in ("user_agent", "resolve", "concurrency", "per_host_concurrency")),
         *("fetch.per_host_delay_s", "fetch.retry", "fetch.refresh_before"),  # the tests above
-        "fetch.max_wait_s",  # tests/crawl/test_visit.py
+        "fetch.max_wait_s",  # tests/crawl/web/test_visit.py
         "fetch.engine",  # the test above
         "fetch.distributor",  # test_distributing
-        "fetch.adopt",  # test_adopt
+        "fetch.adopt",  # stages/fetch/test_img2dataset_import
         *("balance.per_language", "balance.caps"),  # test_languages
         *(f"image.{name}" for name in ("nsfw_model", "max_nsfw_probability", "models", "quantiles")),  # test_models
         *(f"image.{name}" for name in ("embedding_model", "min_clip_score", "heads")),  # test_models

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 import dataset
-from filters.caps import tail_cap
-from pipeline import tail
+from filters.queries.language_caps import tail_cap
 from pipeline.build import build
 from pipeline.config import ConfigError
 from pipeline.config import build as make_config
+from pipeline.reports import cap_curve
 from tests.pipeline import pages
 
 HOST = "http://images.example"
@@ -109,9 +109,9 @@ def test_t_follows_from_englishs_tail_share(folder: Path, tmp_path: Path, mode: 
     funnel = {
         stage: (count, kept) for stage, count, kept in found.sql("SELECT stage, input, kept FROM funnel").fetchall()
     }
-    (after,) = tail.curve(str(tmp_path / "a"), [4]).to_pylist()
+    (after,) = cap_curve.curve(str(tmp_path / "a"), [4]).to_pylist()
     assert (after["pairs"], after["kept"]) == funnel["balance"]
-    before, at_two = tail.curve(str(tmp_path / "a"), [1_000, 2], "prebalance").to_pylist()
+    before, at_two = cap_curve.curve(str(tmp_path / "a"), [1_000, 2], "prebalance").to_pylist()
     assert (before["full_queries"], before["kept"]) == (0, funnel["prebalance"][0])
     assert at_two["full_queries"] > 2
 
@@ -121,7 +121,7 @@ def test_caps_by_language(folder: Path, tmp_path: Path) -> None:
     capped = made(config(folder, tmp_path / "out", balance={"cap": 4, "caps": {"de": 1}}))
     assert full(capped)["de", "balance"] == 3  # of four queries two pairs each went on, of one one
     assert full(capped)["en", "balance"] == plain["en", "balance"] == 4
-    assert tail.curve(str(tmp_path / "out"), [4]).to_pylist()[0]["full_queries"] == 4
+    assert cap_curve.curve(str(tmp_path / "out"), [4]).to_pylist()[0]["full_queries"] == 4
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 import dataset
-from filters.queries import load as load_queries
+from filters.queries.build import load as load_queries
 from pipeline import config as configs
 from pipeline.build import build
 from pipeline.cli import main

@@ -10,12 +10,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from filters.onnx import ImageModel, ModelError, load
+from filters.images.models import ImageModel, ModelError, load
 from pipeline import programs
 from pipeline.build import build
 from pipeline.config import build as make_config
 from pipeline.config_errors import ConfigError
-from pipeline.overlap import _detector
+from pipeline.reports.overlap import _detector
 
 MODEL = {"path": "somebody.pt", "size": 8}
 FILTER = {"name": "own", "stage": "text", "measure": "own.py:f", "drop_when": "x"}
@@ -107,7 +107,7 @@ def test_weights_lie_nowhere_else(tmp_path: Path, location: str) -> None:
 
 
 def test_a_model_without_a_folder_has_no_files_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from filters.onnx import _Onnx
+    from filters.images.models import _Onnx
 
     (tmp_path / "weights.bin").write_bytes(np.ones(3, np.float32).tobytes())
     model = _model(tmp_path / "a.onnx", "weights.bin")

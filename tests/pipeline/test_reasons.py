@@ -6,15 +6,16 @@ from html import escape
 
 import pytest
 
-import crawl.answers
+import crawl.web.response
 import dataset
 from dataset.reasons import REASONS
 from pipeline.build import build
 from pipeline.config import build as make_config
 from pipeline.config import plain
 from tests.crawl.hostile_server import running
-from tests.pipeline import pages, small_archive, test_models
+from tests.pipeline import pages, small_archive
 from tests.pipeline.engine import test_budgets
+from tests.pipeline.stages.image import test_models
 from tests.pipeline.stories import told
 
 HTTP = {
@@ -75,7 +76,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> str:
         missing=[("http://page.test/gone", gone)],
     )
     with running() as server, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(crawl.answers, "BACKOFF_S", 0.05)
+        patch.setattr(crawl.web.response, "BACKOFF_S", 0.05)
         fetch = plain(server.config(timeout_s=3.0).__dict__)
         config = make_config(
             {

@@ -23,16 +23,16 @@ import pytest
 from PIL import Image
 
 import dataset
-from filters.perceptual import HashIndex, pdq, words
-from pipeline import report
+from dataset.layout import REPORT, SHEET
+from filters.images.perceptual import HashIndex, pdq, words
 from pipeline.build import build
 from pipeline.config import ConfigError, plain
 from pipeline.config import build as make_config
-from pipeline.explain import explain
-from pipeline.pages import REPORT, SHEET
+from pipeline.reports import report
+from pipeline.reports.explain import explain
 from tests.crawl.downloads import download
 from tests.crawl.hostile_server import running
-from tests.filters.images import flip
+from tests.filters.pictures import flip
 from tests.pipeline import pages
 
 SECRETS = ("secret.person@example.org", "+49 30 901820", "DE89 3704 0044 0532 0130 00")

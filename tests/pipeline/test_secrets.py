@@ -12,7 +12,7 @@ from dataset.storage import Storage
 from pipeline.cli import main
 from pipeline.config import ConfigError
 from pipeline.config import build as make_config
-from pipeline.sources import expand
+from pipeline.engine.inputs import expand
 from tests.crawl.warc_bytes import members, page
 from tests.range_server import running
 

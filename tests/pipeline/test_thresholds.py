@@ -11,20 +11,20 @@ import numpy as np
 import pytest
 
 import dataset
-import pipeline.models
-import pipeline.remembered
+import pipeline.engine.reuse
 import pipeline.stages.decontaminate
-import pipeline.stages.embed
-import pipeline.stages.fetch
-import pipeline.stages.image
+import pipeline.stages.fetch.stage
+import pipeline.stages.image.embed
+import pipeline.stages.image.models
+import pipeline.stages.image.stage
 import pipeline.stages.neardup
-from crawl.store import read_images
+from crawl.images.store import read_images
 from dataset.schema import STAGES
-from filters.perceptual import pdq
+from filters.images.perceptual import pdq
 from pipeline.build import build
 from pipeline.config import build as make_config
 from tests.filters import models
-from tests.filters.images import flip
+from tests.filters.pictures import flip
 from tests.pipeline import pages
 from tests.pipeline.tinted import tinted
 
@@ -143,9 +143,9 @@ def looked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """Each time that stored images are read, by which stage, and how many."""
     calls: list[tuple[str, int]] = []
     for module, stage in (
-        (pipeline.models, "nsfw"),
-        (pipeline.stages.image, "faces"),
-        (pipeline.stages.embed, "embed"),
+        (pipeline.stages.image.models, "nsfw"),
+        (pipeline.stages.image.stage, "faces"),
+        (pipeline.stages.image.embed, "embed"),
         (pipeline.stages.neardup, "hash"),
         (pipeline.stages.decontaminate, "copies"),
     ):
@@ -200,7 +200,7 @@ def test_another_number_of_partitions_or_another_model_is_no_stranger(
     world.build(out, other)
     assert {stage for stage, _ in looked} == {"nsfw"}
     looked.clear()
-    monkeypatch.setattr(pipeline.remembered, "MOST_ROWS", 3)  # too many to look through
+    monkeypatch.setattr(pipeline.engine.reuse, "MOST_ROWS", 3)  # too many to look through
     world.build(out, {**other, "run": world.base["run"]})
     assert {stage for stage, _ in looked} == {"nsfw", "faces", "embed", "hash", "copies"}
 
@@ -215,7 +215,7 @@ def test_a_changed_threshold_decides_anew_on_what_was_measured(
     config[section][name] = value
     out = tmp_path / "out"
     shutil.copytree(world.built, out)
-    monkeypatch.setattr(pipeline.stages.fetch, "ingest", None)  # no image is taken in again
+    monkeypatch.setattr(pipeline.stages.fetch.stage, "ingest", None)  # no image is taken in again
     done = world.build(out, config)
     assert f"{stage}.decide" in done
     assert {phase for phase in done if STAGES.index(phase.split(".")[0]) <= STAGES.index(stage)} <= phases

@@ -16,7 +16,7 @@ from ray.cluster_utils import Cluster
 
 from pipeline.build import build
 from pipeline.config import load
-from pipeline.executor import RayExecutor
+from pipeline.workers.executor import RayExecutor
 
 DOOMED = "WIT_TEST_DOOMED"
 """Set for the workers of the node that is to die; the config's own filter kills it when it is at work there."""

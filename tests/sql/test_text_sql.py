@@ -12,9 +12,9 @@ import pytest
 from dataset import sql
 from dataset.reasons import REASONS
 from dataset.schema import CANDIDATES, VERDICTS
-from filters.blocklist import TERM
-from filters.domains import ENTRY
-from filters.text import TextConfig
+from filters.texts.blocklist import TERM
+from filters.texts.domains import ENTRY
+from filters.texts.text import TextConfig
 
 MEASURES = pa.schema(
     [

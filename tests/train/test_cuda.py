@@ -15,7 +15,7 @@ from tests.train.test_loop import config_of, quiet
 from train import loop
 from train.accumulate import backward
 from train.config import TrainConfig
-from train.data import Batch
+from train.data.loader import Batch
 from train.loop import TrainingError, train
 from train.loss import LOSSES
 from train.metrics import PEAK_TFLOPS, peak_flops

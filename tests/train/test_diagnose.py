@@ -15,7 +15,7 @@ from pipeline.cli import main
 from tests.train import tiny
 from tests.train.test_loop import config_of
 from train import loop
-from train.data import Batch
+from train.data.loader import Batch
 from train.diagnose import Verdict, judge, loss_floor, overfit, show_batch
 
 

@@ -12,8 +12,8 @@ import yaml
 from PIL import Image
 from pydantic import TypeAdapter
 
-from filters.decontaminate import DecontaminateConfig, unit
-from filters.onnx import ImageModel, load
+from filters.duplicates.decontaminate import DecontaminateConfig, unit
+from filters.images.models import ImageModel, load
 from tests.train import tiny
 from train.duplicate_detector import NETWORKS, Recipe, as_input, least_cosine, main, network, save, train, variant
 

@@ -17,8 +17,8 @@ from PIL import Image
 from pipeline.cli import main
 from tests.train import tiny
 from train.config import TrainConfig
-from train.evaluate.load import load
 from train.export import PARITY, export, export_onnx
+from train.load import load
 from train.loop import train
 
 CAPTIONS = tiny.CAPTIONS[8:12]

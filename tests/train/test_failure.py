@@ -19,7 +19,7 @@ from dataset.storage import Storage
 from tests.train import ranks, tiny
 from train import checkpoint, loop
 from train.__main__ import main
-from train.data import Samples
+from train.data.loader import Samples
 from train.failure import sentence
 from train.log import Log
 

@@ -18,10 +18,10 @@ import yaml
 
 from dataset.storage import Storage
 from tests.train import tiny
-from tests.train.test_data import spoil
+from tests.train.data.test_loader import spoil
 from train.__main__ import main
 from train.config import TrainConfig
-from train.evaluate.load import load_clip
+from train.load import load_clip
 from train.loop import TrainingError, train
 from train.loss import softmax_loss
 from train.schedule import learning_rate
@@ -87,7 +87,8 @@ def test_it_learns(tiny_dataset: str, tmp_path: Path) -> None:
     assert set(log[0]) == {
         "step", "steps", "epoch", "samples_seen", "loss", "logit_scale", "learning_rate", "gradient_norm_image",
         "gradient_norm_text", "gradient_norm_rest", "gradient_norm_all", "duplicate_share", "samples_per_second",
-        "samples_per_second_per_device", "data_wait_share", "mfu", "eta_seconds", "memory_bytes", "damaged_samples",
+        "samples_per_second_per_device", "step_seconds", "data_wait_seconds", "data_wait_share",
+        "mfu", "eta_seconds", "memory_bytes", "damaged_samples",
         "skipped_steps",
     }  # fmt: skip
 

@@ -16,8 +16,8 @@ from pipeline.cli import main
 from tests.train import tiny
 from train import checkpoint, model_config
 from train.config import TrainConfig
-from train.evaluate.load import load_clip
 from train.export import export
+from train.load import load_clip
 from train.loop import train
 from train.model import create, preprocess_dict, restore
 

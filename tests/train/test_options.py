@@ -22,14 +22,14 @@ from tests.train import ranks, tiny
 from tests.train.test_loop import config_of, log_of, losses, quiet, weights
 from train import loop
 from train.config import TrainConfig, load
-from train.evaluate.load import load_clip
+from train.distributed.collectives import Peers
+from train.distributed.processes import Processes, repeatable
 from train.export import export
+from train.load import load_clip
 from train.loop import TrainingError, train
 from train.metrics import duplicate_share, flops_per_sample
 from train.model import create
 from train.optim import MovingAverage, gradient_norms, optimizers
-from train.peers import Peers
-from train.processes import Processes, repeatable
 from train.schedule import learning_rate
 
 

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from tests.train import tiny
 from tests.train.test_loss import dense, features, relative_error
 from train.accumulate import backward
-from train.batch_norm import synchronise
 from train.config import TrainConfig
+from train.distributed.batch_norm import synchronise
+from train.distributed.parallelize import spread, whole
+from train.distributed.processes import Processes
 from train.loss import LOSSES
 from train.model import create
 from train.optim import optimizers
-from train.parallel import spread, whole
-from train.processes import Processes
 
 SAMPLES = 26
 SHARES = {1: [26], 2: [9, 17], 3: [5, 14, 7]}

@@ -20,8 +20,8 @@ from tests.train import ranks
 from tests.train.test_loop import config_of, log_of, losses, quiet, weights
 from train import checkpoint
 from train.config import TrainConfig
-from train.evaluate.load import load, load_clip
 from train.failure import TrainingError
+from train.load import load, load_clip
 from train.loop import train
 
 STEPS = 8

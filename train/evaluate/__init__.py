@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from train.evaluate.load import load
 from train.evaluate.result import Result, format_table
 from train.evaluate.retrieval import retrieval
 from train.evaluate.zero_shot import zero_shot
+from train.load import load
 
 __all__ = ["Result", "evaluate", "format_table", "load", "retrieval", "zero_shot"]
 

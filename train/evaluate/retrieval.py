@@ -16,10 +16,10 @@ from PIL import Image
 from dataset.ids import mix64
 from dataset.shards import DamagedSampleError, Index, read_index, read_raw_samples
 from dataset.storage import Storage
-from train.evaluate.load import Encoder
+from train.data.transforms import decode, image_part
 from train.evaluate.result import Result
 from train.evaluate.zero_shot import rank_of
-from train.images import decode, image_part
+from train.load import Encoder
 
 CHOICE_SEED = 500
 POOL = 20_000

@@ -20,9 +20,9 @@ import numpy as np
 from PIL import Image
 
 from dataset.shards import DamagedSampleError
-from train.evaluate.load import Encoder
+from train.data.transforms import decode
 from train.evaluate.result import Result
-from train.images import decode
+from train.load import Encoder
 
 TEMPLATES = Path(__file__).parents[1] / "templates" / "default.txt"
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".avif", ".heic", ".heif", ".gif", ".bmp"})

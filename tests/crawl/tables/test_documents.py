@@ -9,8 +9,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from crawl.archives import Piece
-from crawl.extract import ExtractConfig, extract
+from crawl.archives.records import Piece
+from crawl.candidates.extract import ExtractConfig, extract
 
 DOCS = Path(__file__).parents[3] / "docs" / "sources.md"
 ROWS = [{"url": "http://h/1", "caption": 'a "dog"'}, {"url": "http://h/2", "caption": "a cat, too"}]

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crawl.archives import Piece, split
-from crawl.extract import ExtractConfig, Extraction, extract, in_sample
+from crawl.archives.records import Piece, split
+from crawl.candidates.extract import ExtractConfig, Extraction, extract, in_sample
 from dataset.ids import pair_id
 from dataset.schema import CANDIDATES
 

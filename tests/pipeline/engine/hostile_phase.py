@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from dataset import heartbeat
-from pipeline.phase import Context, Result, phase
+from pipeline.engine.phase import Context, Result, phase
 
 HOSTILE = "WIT_TEST_HOSTILE"
 """Where a stage meets what, and in which text: `page slow a word`."""
@@ -94,10 +94,10 @@ def _meet(where: str, text: str) -> None:
 
 
 def _poisoned() -> None:
-    import crawl.extract
+    import crawl.candidates.extract
     import pipeline.stages.text
 
-    parse, measure = crawl.extract.parse_page, pipeline.stages.text.measure_text
+    parse, measure = crawl.candidates.extract.parse_page, pipeline.stages.text.measure_text
 
     def parse_page(html: Any, *arguments: Any, **more: Any) -> Any:
         _meet("page", bytes(html).decode("utf-8", "replace") if not isinstance(html, str) else html)
@@ -107,8 +107,8 @@ def _poisoned() -> None:
         _meet("text", "\n".join(rows["text"].to_pylist()))
         return measure(rows, *arguments)
 
-    crawl.extract.parse_page, pipeline.stages.text.measure_text = parse_page, measure_text
+    crawl.candidates.extract.parse_page, pipeline.stages.text.measure_text = parse_page, measure_text
 
 
-if getattr(sys.modules["__main__"].__spec__, "name", "") == "pipeline.engine.zygote":
+if getattr(sys.modules["__main__"].__spec__, "name", "") == "pipeline.workers.zygote":
     _poisoned()

@@ -12,11 +12,11 @@ import pytest
 import dataset
 from pipeline.build import build
 from pipeline.config import build as make_config
-from pipeline.engine.failures import MEMORY, TIME, Limits, Working
-from pipeline.engine.local import LocalExecutor
-from pipeline.phase import Task
-from pipeline.progress import waits_for
-from pipeline.status import status
+from pipeline.engine.phase import Task
+from pipeline.engine.progress import waits_for
+from pipeline.reports.status import status
+from pipeline.workers.failures import MEMORY, TIME, Limits, Working
+from pipeline.workers.local import LocalExecutor
 from tests.pipeline import pages
 from tests.pipeline.engine import hostile_phase
 

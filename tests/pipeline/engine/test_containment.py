@@ -11,10 +11,10 @@ from dataset import faults
 from dataset.commits import Commit
 from dataset.faults import WorkerKilledError
 from pipeline.engine import containment
-from pipeline.engine.failures import CRASHED, MEMORY, TIME, Failure, Lost, PhaseFailedError
-from pipeline.executor import Show, nobody
-from pipeline.phase import Task
-from pipeline.rows import ConservationError
+from pipeline.engine.phase import Task
+from pipeline.engine.verdicts import ConservationError
+from pipeline.workers.executor import Show, nobody
+from pipeline.workers.failures import CRASHED, MEMORY, TIME, Failure, Lost, PhaseFailedError
 
 FULL = OSError(errno.ENOSPC, "No space left on device", "/out/a")
 

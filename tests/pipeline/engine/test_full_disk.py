@@ -14,8 +14,8 @@ from dataset.storage import Storage
 from pipeline.build import build
 from pipeline.config import build as make_config
 from pipeline.engine import containment
-from pipeline.engine.failures import PhaseFailedError
-from pipeline.executor import InlineExecutor
+from pipeline.workers.executor import InlineExecutor
+from pipeline.workers.failures import PhaseFailedError
 from tests.pipeline import small_archive
 
 

@@ -11,12 +11,12 @@ import pytest
 import yaml
 
 from pipeline import build as builds
-from pipeline import plan
 from pipeline.build import build
 from pipeline.config import build as make_config
-from pipeline.engine.local import LocalExecutor, cpus
-from pipeline.executor import InlineExecutor, RayExecutor
-from pipeline.sources import Source
+from pipeline.engine import plan
+from pipeline.engine.inputs import Source
+from pipeline.workers.executor import InlineExecutor, RayExecutor
+from pipeline.workers.local import LocalExecutor, cpus
 from tests.pipeline import small_archive
 
 REPO = Path(__file__).resolve().parents[3]

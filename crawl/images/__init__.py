@@ -1,0 +1,1 @@
+"""Images that were got: decoded, resized and kept in the fetch store."""

@@ -1,0 +1,1 @@
+"""HTML pages: their text encoding, their images, and the texts that stand with them."""

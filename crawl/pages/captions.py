@@ -1,0 +1,101 @@
+"""The captions that stand with images: those of figures, and those that microdata gives an ImageObject."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from selectolax.lexbor import LexborNode
+
+from crawl.pages.rendered_text import rendered_text
+
+IMAGE_OBJECT = b"ImageObject"
+"""What a page must hold for its structured data to describe images."""
+DESCRIBED = '[itemprop~="caption" i], [itemprop~="description" i], [itemprop~="contentUrl" i]'
+"""Elements that may describe the ImageObject that they stand in."""
+
+_MAX_ABOVE = 16  # how many ancestors of an element are searched for what it belongs to
+_MAX_CHARS = 2**22
+"""What the captions of a page may take altogether, each counted once for every image that it is given to."""
+_OF_OTHERS = frozenset({"figure", "figcaption"})
+
+
+class Captions:
+    """Captions by the element that they are the caption of; each element is looked at once."""
+
+    def __init__(self, figcaptions: Iterable[LexborNode], described: Iterable[LexborNode] = ()):
+        self._of_figure: dict[int, str] = {}
+        for node in figcaptions:
+            figure = next((above for above in _above(node) if above.tag == "figure"), None)
+            if figure is not None and figure.mem_id not in self._of_figure:
+                self._of_figure[figure.mem_id] = rendered_text(node, _OF_OTHERS)
+        self._of_object: dict[int, str] = {}
+        self._addresses: dict[int, str] = {}
+        descriptions: dict[int, str] = {}
+        for node in described:
+            if (item := _image_object(node)) is None:
+                continue
+            attributes = node.attributes
+            names = (attributes.get("itemprop") or "").lower().split()
+            if "caption" in names:
+                self._of_object.setdefault(item, _value(node, attributes))
+            elif "description" in names:
+                descriptions.setdefault(item, _value(node, attributes))
+            elif node.tag != "img":
+                address = attributes.get("href") or attributes.get("content") or ""
+                self._addresses.setdefault(item, address.strip())
+        self._of_object = descriptions | self._of_object
+        self._seen: set[int] = set()
+        self._chars = 0
+        self.is_cut = False
+        """Whether an image got no caption because those of the page grew too large."""
+
+    def of_figure(self, image: LexborNode) -> str:
+        """The caption of the innermost figure that an image stands in; empty if there is none."""
+        if self._of_figure:
+            for above in _above(image):
+                if above.tag == "figure":
+                    return self._given(self._of_figure.get(above.mem_id, ""))
+        return ""
+
+    def of_object(self, image: LexborNode) -> str:
+        """The caption, else the description, of the ImageObject that an image stands in; empty if there is none."""
+        if self._of_object and (item := _image_object(image)) is not None:
+            self._seen.add(item)
+            return self._given(self._of_object.get(item, ""))
+        return ""
+
+    def without_image(self) -> Iterator[tuple[str, str]]:
+        """(URL, caption) of ImageObjects in which no image stood that `of_object` was asked for."""
+        for item, address in self._addresses.items():
+            if item not in self._seen and address and (caption := self._of_object.get(item)):
+                yield address, self._given(caption)
+
+    def _given(self, caption: str) -> str:
+        self._chars += len(caption)
+        if self._chars > _MAX_CHARS:
+            self.is_cut = True
+            return ""
+        return caption
+
+
+def _above(node: LexborNode) -> Iterator[LexborNode]:
+    above = node.parent
+    for _ in range(_MAX_ABOVE):
+        if above is None or above.tag == "body":
+            break
+        yield above
+        above = above.parent
+
+
+def _image_object(node: LexborNode) -> int | None:
+    """The innermost microdata item that an element stands in, if that is an ImageObject."""
+    for above in _above(node):
+        attributes = above.attributes
+        if "itemscope" in attributes:
+            return above.mem_id if "imageobject" in (attributes.get("itemtype") or "").lower() else None
+    return None
+
+
+def _value(node: LexborNode, attributes: dict[str, str | None]) -> str:
+    """A property's value, as the HTML standard has it for texts."""
+    return attributes.get("content") or (rendered_text(node, _OF_OTHERS) if node.tag != "meta" else "")

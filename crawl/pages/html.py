@@ -1,0 +1,289 @@
+"""The images of an HTML page: their URLs as written, and the texts that stand with them."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Protocol
+
+from selectolax.lexbor import LexborDocumentOptions, LexborHTMLParser, LexborNode
+
+from crawl.pages.captions import DESCRIBED, IMAGE_OBJECT, Captions
+from crawl.pages.image_address import LESSER, NONE, PLAUSIBLE, NamedInTag, best_url, names_image, names_several
+from crawl.pages.json_ld import described_images
+from crawl.pages.rendered_text import rendered_text
+from crawl.pages.simplified import is_affordable, simplified
+
+TEXT_SOURCES = ("alt", "title", "figcaption", "microdata", "json-ld", "aria-label", "data-image-title", "og", "link")
+"""Where an image's text can come from: see docs/sources.md, "Texts of an image"."""
+
+MAX_LANGUAGE_CHARS = 35
+"""BCP 47 (RFC 5646, section 4.4.1): the length that a language tag's buffer needs."""
+
+
+class Choice(Protocol):
+    """An image that names several URLs."""
+
+    def shown(self) -> str:
+        """The one that it shows in the end, as `crawl.pages.image_address.image_url` says."""
+
+    @property
+    def lazy(self) -> str:
+        """The address of LAZY[0]."""
+
+    @property
+    def names_lazy(self) -> bool:
+        """Whether one may come in the place of `src`."""
+
+
+@dataclass(slots=True)
+class Page:
+    """What a page says of itself, and its images as columns, in the order of the document."""
+
+    base: str | None = None  # <base href>, as written
+    language: str | None = None
+    noai: bool = False
+    tdm_reserved: bool | None = None  # None: the page does not say
+    license: str | None = None  # of rel="license", as written
+    urls: list[str] = field(default_factory=list)  # as written; empty: the tag names none
+    choices: dict[int, Choice] = field(default_factory=dict)  # of images that name more than the URL above
+    silent: list[str] = field(default_factory=list)  # URLs of further images, that have no text
+    texts: list[list[str]] = field(default_factory=list)  # a column for each text source; empty: there is none
+    is_simplified: bool = False  # whether it was too much for a browser's parser as it is, or its captions were cut
+
+    def add(self, source: int, images: Iterable[tuple[str, str]]) -> None:
+        """Add images, as (URL, text), that have a text of one source alone."""
+        for url, text in images:
+            self.urls.append(url)
+            for number, column in enumerate(self.texts):
+                column.append(text if number == source else "")
+
+
+# Tags whose content HTML reads as text up to the end tag, while XHTML's can close themselves.
+_SELF_CLOSED = re.compile(
+    rb"<(script|style|title|textarea|iframe|noframes|noembed|xmp)((?:\s[^<>]*)?)/>", re.IGNORECASE
+)
+_NOAI = re.compile(r"\bno(?:image)?ai\b", re.IGNORECASE)
+_IMAGES = "img, amp-img, amp-anim, image, video[poster]"
+_QUERY = (
+    f"{_IMAGES}, figcaption, template, meta[content], base[href]"
+    ', a[rel~="license" i][href], link[rel~="license" i][href]'
+)
+_ATTRIBUTES = ("alt", "title", "aria-label", "data-image-title")
+_FOREIGN = frozenset({"svg", "math"})
+_INTEGRATION_POINTS = frozenset(
+    ["foreignObject", "foreignobject", "desc", "title", "annotation-xml", "mi", "mo", "mn", "ms", "mtext"]
+)
+_FEW_MEDIA = re.compile(r"max-width|max-device-width|print|dark|portrait", re.IGNORECASE)
+_UNSTORED_TYPES = re.compile(
+    r"\s*image/(?:svg|jxl|hei[cf]|tiff|jp2|jpx|jxr|vnd)|\s*(?:video|application)/", re.IGNORECASE
+)
+_MAX_OPEN_GRAPH_CHARS = 2**22  # of the texts of all images that a page's metas name
+_MAX_BASES = 16  # that are looked at
+
+
+def asks_noai(values: Iterable[str]) -> bool:
+    """Whether a robots meta tag or an X-Robots-Tag holds `noai` or `noimageai` (DeviantArt's directives of 2022)."""
+    return any(_NOAI.search(value) for value in values)
+
+
+def reserves_tdm(values: Iterable[str]) -> bool | None:
+    """Whether a `tdm-reservation` meta tag or header reserves text and data mining; None if none says (W3C TDMRep)."""
+    found = {value.strip() for value in values} & {"0", "1"}
+    return "1" in found if found else None
+
+
+def open_graph(properties: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """(URL, text) of a page's `og:image` properties, given as (name, content) in their order.
+
+    The text is the image's own `og:image:alt`, else the page's `og:title`.
+    """
+    images: list[list[str]] = []
+    title = ""
+    for name, content in properties:
+        if name in ("og:image", "og:image:url"):
+            if not images or images[-1][0] != content:  # og:image:url says the same again
+                images.append([content, ""])
+        elif name == "og:image:alt" and images:
+            images[-1][1] = content
+        elif name == "og:title":
+            title = title or content
+    return [(url, text or title) for url, text in images]
+
+
+def bounded(images: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """(URL, text) of images, as many as have texts of a few million characters altogether: some share a long one."""
+    ends = accumulate(len(text) for _, text in images)
+    return [image for image, end in zip(images, ends, strict=True) if end <= _MAX_OPEN_GRAPH_CHARS]
+
+
+def parse_page(page: bytes, text_sources: Sequence[str], *, xhtml: bool = False) -> Page:
+    """Read a page with a browser's parser. Any bytes are a page; none are an error.
+
+    Images inside `<noscript>`, `<picture>` and `<template>` count; those inside comments and scripts do not.
+
+    Args:
+        page: UTF-8, see `crawl.pages.charset`.
+        text_sources: of TEXT_SOURCES.
+        xhtml: whether the page was served as XHTML, where any tag can close itself.
+    """
+    if xhtml:
+        page = _SELF_CLOSED.sub(rb"<\1\2></\1>", page)
+    is_simplified = not is_affordable(page)
+    if is_simplified:
+        page = simplified(page)
+    tree = LexborHTMLParser(page, options=LexborDocumentOptions.WO_EVENTS)
+    nodes = list(tree.css(_QUERY))  # one walk through the tree for all
+    by_tag = _by_tag(nodes)
+    if by_tag["template"] and (root := tree.root) is not None:
+        inside = [node for fragment in root.template_fragments() for node in fragment.css(f"{_IMAGES}, figcaption")]
+        nodes += inside
+        by_tag["figcaption"] += [node for node in inside if node.tag == "figcaption"]
+    html = tree.css_first("html")
+    language = (html.attributes.get("lang") or html.attributes.get("xml:lang") or "").strip() if html else ""
+    metas = [meta for node in by_tag["meta"] if (meta := _meta(node.attributes))]
+    found = Page(
+        base=next((_address(node) or None for node in by_tag["base"][:_MAX_BASES] if not _is_foreign(node)), None),
+        language=language[:MAX_LANGUAGE_CHARS] or None,
+        noai=asks_noai(content for name, content in metas if name == "robots"),
+        tdm_reserved=reserves_tdm(content for name, content in metas if name == "tdm-reservation"),
+        license=next((address for node in by_tag["a"] + by_tag["link"] if (address := _address(node))), None),
+        texts=[[] for _ in text_sources],
+    )
+    has_objects = IMAGE_OBJECT in page
+    describes = "microdata" in text_sources and has_objects
+    captions = Captions(
+        by_tag["figcaption"] if "figcaption" in text_sources else (), tree.css(DESCRIBED) if describes else ()
+    )
+    _list_images(found, nodes, text_sources, captions)
+    if describes:
+        found.add(text_sources.index("microdata"), captions.without_image())
+    if has_objects and "json-ld" in text_sources:
+        scripts = tree.css('script[type="application/ld+json" i]')
+        described = (image for script in scripts for image in described_images(script.text()))
+        found.add(text_sources.index("json-ld"), [(url, text) for url, text in described if text])
+    if "og" in text_sources:
+        named = open_graph(metas)
+        found.add(text_sources.index("og"), bounded(named))
+        is_simplified |= len(bounded(named)) < len(named)
+    if "link" in text_sources:
+        found.add(text_sources.index("link"), _linked(tree))
+    found.is_simplified = is_simplified or captions.is_cut
+    return found
+
+
+def _list_images(found: Page, nodes: Iterable[LexborNode], text_sources: Sequence[str], captions: Captions) -> None:
+    pictures: dict[int, tuple[str, int]] = {}
+    columns = list(zip(found.texts, text_sources, strict=True))
+    for node in nodes:
+        tag = node.tag
+        if tag not in _IMAGE_TAGS:
+            continue
+        attributes = node.attributes
+        if tag in _OTHERS:
+            found.urls.append(_OTHERS[tag](attributes))
+        else:
+            found.urls.append(_img(node, attributes, pictures))
+            if names_several(attributes) and (parent := node.parent) is not None and parent.tag != "picture":
+                found.choices[len(found.urls) - 1] = NamedInTag(attributes)
+        for column, name in columns:
+            if name in _ATTRIBUTES:
+                column.append(attributes.get(name) or (_svg_title(node) if name == "title" and tag == "image" else ""))
+            elif name == "figcaption":
+                column.append(captions.of_figure(node))
+            elif name == "microdata":
+                column.append(captions.of_object(node))
+            else:
+                column.append("")
+
+
+def _by_tag(nodes: Iterable[LexborNode]) -> defaultdict[str, list[LexborNode]]:
+    """Nodes by the name of their tag, in their order."""
+    found: defaultdict[str, list[LexborNode]] = defaultdict(list)
+    for node in nodes:
+        found[node.tag or ""].append(node)
+    return found
+
+
+def _address(node: LexborNode) -> str:
+    return (node.attributes.get("href") or "").strip()
+
+
+def _is_foreign(node: LexborNode) -> bool:
+    """Whether an element of HTML's name stands in SVG or MathML, where it means nothing."""
+    above = node.parent
+    while above is not None and (tag := above.tag) not in _INTEGRATION_POINTS:
+        if tag in _FOREIGN:
+            return True
+        above = above.parent
+    return False
+
+
+def _meta(attributes: Mapping[str, str | None]) -> tuple[str, str] | None:
+    """Name (or property), lower case, and content of a `<meta>`; None if it has no name."""
+    name = attributes.get("name") or attributes.get("property")
+    return (name.strip().lower(), attributes.get("content") or "") if name else None
+
+
+def _linked(tree: LexborHTMLParser) -> Iterator[tuple[str, str]]:
+    """(URL, text) of the links that lead to image files and have a text."""
+    for node in tree.css("a[href]"):
+        address = _address(node)
+        if names_image(address) and (text := rendered_text(node, _LINKS).strip()):
+            yield address, text
+
+
+def _img(node: LexborNode, attributes: Mapping[str, str | None], pictures: dict[int, tuple[str, int]]) -> str:
+    """The `src` of an `<img>`; the URL of one in a `<picture>`, each of which is looked at once."""
+    parent = node.parent
+    if parent is None or parent.tag != "picture":
+        return (attributes.get("src") or "").strip()
+    url, grade = best_url(attributes)
+    if grade >= PLAUSIBLE:
+        return url
+    if parent.mem_id not in pictures:
+        pictures[parent.mem_id] = _best_source(parent)
+    source, source_grade = pictures[parent.mem_id]
+    return source if source_grade > grade else url
+
+
+def _best_source(picture: LexborNode) -> tuple[str, int]:
+    """URL and grade of the first `<source>` that is as good as any: of a type that is stored, and for wide screens."""
+    best, best_rank = ("", NONE), (False, NONE, False)
+    for source in _children(picture, "source"):
+        attributes = source.attributes
+        url, grade = best_url({**attributes, "src": None})
+        is_stored = not _UNSTORED_TYPES.match(attributes.get("type") or "")
+        rank = (is_stored, grade, not _FEW_MEDIA.search(attributes.get("media") or ""))
+        if grade > NONE and rank > best_rank:
+            best, best_rank = (url, grade if is_stored else min(grade, LESSER)), rank
+    return best
+
+
+def _svg_image(attributes: Mapping[str, str | None]) -> str:
+    return (attributes.get("href") or attributes.get("xlink:href") or "").strip()
+
+
+def _svg_title(node: LexborNode) -> str:
+    """What SVG shows as an element's title: its child of that name."""
+    return next((title.text() for title in _children(node, "title")), "")
+
+
+def _children(node: LexborNode, tag: str) -> Iterator[LexborNode]:
+    child = node.first_child
+    while child is not None:
+        if child.tag == tag:
+            yield child
+        child = child.next
+
+
+def _poster(attributes: Mapping[str, str | None]) -> str:
+    return (attributes.get("poster") or "").strip()
+
+
+_OTHERS = {"image": _svg_image, "video": _poster}
+_IMAGE_TAGS = frozenset(["img", "amp-img", "amp-anim", *_OTHERS])
+_LINKS = frozenset({"a"})

@@ -1,0 +1,329 @@
+"""Which of the addresses that a tag names is the picture's: told by what each value is, not by its attribute alone.
+
+What a browser shows in the end is wanted: a script puts the value of a lazy-loading attribute in the place of `src`.
+But such attributes also hold flags, numbers, JSON, other pages, and addresses that a script was still to fill in, and
+`src` a stand-in or a blurred preview. So every value is graded, and attributes have an order only among equals.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from crawl.pages.srcset import image_sources
+from crawl.urls import INLINED, MAX_URL_CHARS
+
+LAZY = (
+    *("data-src", "data-original", "data-lazy-src", "data-lazy", "data-lazyload", "data-original-src"),
+    *("data-defer-src", "data-actualsrc", "data-echo", "data-img-src", "data-cfsrc", "data-ezsrc"),
+)
+"""Attributes whose value scripts put in the place of `src`, the commonest first."""
+LAZY_SRCSETS = ("data-srcset", "data-lazy-srcset", "data-original-set")
+"""Attributes whose value scripts put in the place of `srcset`."""
+OTHERS = ("data-orig-file", "data-large-file", "data-full-url", "data-hi-res-src", "data-image", "data-url")
+"""Attributes that may name the picture, or anything else: where `src` does not name it, they do if an image file's
+name is their value."""
+_IN_PLACE_OF_SRC = frozenset((*LAZY, *LAZY_SRCSETS))
+_ALTERNATIVES = _IN_PLACE_OF_SRC | {"srcset", *OTHERS}
+
+NONE, STANDS_IN, LESSER, PLAUSIBLE, IMAGE_FILE = range(5)
+"""Grades of an address: no image's; that of a stand-in; that of a preview, or of a type that cannot be stored; one that
+may be the picture's; one that is named as image files are."""
+
+_STORED = r"jpe?g|jpe|jfif|png|gif|webp|avif|bmp"
+# The ending of an image file's name, anywhere: content networks put sizes behind it, and whole addresses into queries.
+_IMAGE_FILE = re.compile(rf"\.(?<=[^/?#]\.)(?:{_STORED})(?![0-9a-z])", re.IGNORECASE)
+_COMMON_ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
+_NAMES_IMAGE = re.compile(rf"[^?#]+\.(?:{_STORED}|tiff?)(?:[?#]|$)", re.IGNORECASE)
+_NOT_STORED = re.compile(r"\.(?:svgz?|jxl|hei[cf]|tiff?|ico)$", re.IGNORECASE)
+_NOT_AN_IMAGE = re.compile(
+    r"\.(?:x?html?|pdf|docx?|m?js|css|json|xml|txt|mp[34]|m4v|webm|og[gv]|mov|zip)$", re.IGNORECASE
+)
+_NOT_HTTP = re.compile(r"(?!https?:)[a-z][a-z0-9+.-]*:", re.IGNORECASE)
+_WHITESPACE = " \t\r\n\f\v\x00"
+
+_NOTHING = (  # nothing, a flag, a fragment, or what names nothing that could be fetched
+    r"^[ \t\r\n\f]*(?:$|#|(?:about|javascript|blob):"
+    r"|(?:null|undefined|none|nan|true|false|auto|lazy|eager)[ \t\r\n\f]*$)"
+)
+_TEMPLATE = (
+    # What a script was still to fill in, as template languages mark it (GUIDs stand in braces, too), …
+    r"\{(?:[^0-9a-f]|[0-9a-f]{1,7}(?:[^0-9a-f]|$)|$)|%7b(?:%7b|[g-z_ ]|[0-9a-f]{1,7}(?:[g-z_.]|%7d))"
+    r"|<|%3c(?:%|\?)|\[\[|%5b%5b|\[object|%5bobject|%(?:[0-9]\$)?s(?:[^a-z]|$)|%d(?:[^0-9a-f]|$)|%\([a-z_]+\)"
+    # … or filled in without having it.
+    r"|(?:^|/)(?:undefined|null|nan)(?:[/?#]|$)"
+)
+NO_ADDRESS = f"(?i){_NOTHING}|{_TEMPLATE}"
+"""What is no address of an image, or not yet one, as a regular expression for RE2 and for Python."""
+_IS_NOTHING = re.compile(_NOTHING, re.IGNORECASE)
+_HOLDS_TEMPLATE = re.compile(_TEMPLATE, re.IGNORECASE)
+
+# File names of the pixels that stand in for an image until a script loads it are made of such words, …
+_STAND_INS = frozenset(
+    [
+        *("blank", "empty", "spacer", "transparent", "placeholder", "placeholders", "lazy", "lazyload", "loading"),
+        *("loader", "preloader", "spinner", "pixel", "1x1", "1px", "trans", "clear", "dummy"),
+    ]
+)
+_ROOT = re.compile(r"blank|empty|spacer|trans|placeholder|lazy|load|spinner|pixel|1x1|1px|clear|dummy")
+# … and of such, sizes, numbers and hashes.
+_BESIDE_STAND_INS = frozenset(
+    [
+        *("img", "image", "images", "px", "x", "bg", "gif", "small", "large", "min", "ajax", "default"),
+        *("white", "grey", "gray", "icon"),
+    ]
+)
+_NUMBER = re.compile(r"[0-9x]*(?:px)?|[0-9a-f]{6,}")
+_SEPARATORS = re.compile(r"[_.\-]+")
+_DRAWINGS, _PHOTOS = frozenset({"gif", "png", "svg"}), frozenset({"jpg", "jpeg", "webp"})
+
+_SMALL = 64  # pixels of width up to which an image is taken for a preview of another
+_QUALITY = r"(?:[1-9]|1[0-9])(?![0-9.])"
+_PREVIEW = re.compile(
+    rf"[?&/,_.=-](?:(?<=[?&])(?:(?:q|quality)={_QUALITY}|blur=[1-9])|(?<=[/,])(?:q_{_QUALITY}(?=[/,])|e_blur)"
+    rf"|(?<=/)w[0-9]+q{_QUALITY}/|(?<=[/_.=-])(?:lqip|blur|blurred|blurry|low-?res|low-?quality|lq)(?=[/_.&?-]|$))",
+    re.IGNORECASE,
+)
+# How content networks and shops write an image's width into its address.
+_WIDTH = re.compile(
+    r"[?&/,_-](?:(?<=[_-])([0-9]{1,4})x[0-9]{0,4}(?=[._@?/]|$)|(?<=[?&])(?:w|width|wid|imwidth)=([0-9]{1,4})(?![0-9])"
+    r"|(?<=[/,])w_([0-9]{1,4})(?=[/,])"
+    r"|(?<=/)(?:w([0-9]{1,4})(?=[/q])|max/([0-9]{1,4})/|([0-9]{1,4})x[0-9]{0,4}/|([0-9]{1,4})px-))",
+    re.IGNORECASE,
+)
+
+
+def names_image(url: str) -> bool:
+    """Whether a URL's path ends as an image file's does."""
+    return len(url) <= MAX_URL_CHARS and _NAMES_IMAGE.match(url) is not None
+
+
+def image_url(attributes: Mapping[str, str | None]) -> str:
+    """The URL that an `<img>` shows in the end, as written; that of a stand-in, if the tag names nothing else.
+
+    Empty if the tag names none. See docs/sources.md for the rules.
+    """
+    if _ALTERNATIVES.isdisjoint(attributes):
+        return (attributes.get("src") or "").strip(_WHITESPACE)
+    return best_url(attributes)[0]
+
+
+def best_url(attributes: Mapping[str, str | None]) -> tuple[str, int]:
+    """As `image_url`, and the URL's grade."""
+    src = (attributes.get("src") or "").strip(_WHITESPACE)
+    grade = grade_of(src)
+    best, best_grade = src, grade
+    for value, value_grade in _in_place_of_src(attributes) if grade >= PLAUSIBLE else _alternatives(attributes):
+        if value_grade > best_grade or (best is src and value_grade == grade > NONE and _replaces(value, src, grade)):
+            best, best_grade = value, value_grade
+            if best_grade == IMAGE_FILE:
+                break
+    return best, best_grade
+
+
+def _replaces(value: str, src: str, grade: int) -> bool:
+    """Whether what a script puts in the place of `src` is the picture, if nothing else tells the two apart."""
+    width, width_of_src = _width_of(value), _width_of(src)
+    if width and width_of_src:
+        return width > width_of_src
+    return grade >= PLAUSIBLE and value.partition("?")[0] != src.partition("?")[0]
+
+
+def _in_place_of_src(attributes: Mapping[str, str | None]) -> Iterator[tuple[str, int]]:
+    """What scripts put in the place of `src`: (value, grade)."""
+    for name in LAZY:
+        if value := attributes.get(name):
+            value = value.strip(_WHITESPACE)
+            if _is_more_than_a_word(value) and not _is_of_another_kind(value):
+                yield value, grade_of(value)
+    for name in LAZY_SRCSETS:
+        if (value := attributes.get(name)) and _is_more_than_a_word(value):
+            yield _largest_of(value)
+
+
+def _alternatives(attributes: Mapping[str, str | None]) -> Iterator[tuple[str, int]]:
+    yield from _in_place_of_src(attributes)
+    if value := attributes.get("srcset"):
+        yield _largest_of(value)
+    for name in OTHERS:
+        if (value := attributes.get(name)) and grade_of(value.strip(_WHITESPACE)) == IMAGE_FILE:
+            yield value.strip(_WHITESPACE), IMAGE_FILE
+
+
+def largest_of(srcset: str) -> str:
+    """The URL of a srcset that a wide screen shows, the first of equals; empty if it names none that can be fetched."""
+    return _largest_of(srcset)[0]
+
+
+def _largest_of(srcset: str) -> tuple[str, int]:
+    best, best_grade, best_size = "", NONE, (False, -1.0)
+    for source in image_sources(srcset):
+        grade = grade_of(source.url)
+        if grade > best_grade or (grade == best_grade > NONE and source.size > best_size):
+            best, best_grade, best_size = source.url, grade, source.size
+    return best, best_grade
+
+
+def grade_of(url: str) -> int:
+    """Of NONE, STANDS_IN, PLAUSIBLE and IMAGE_FILE, that of an address as written."""
+    if not url or len(url) > MAX_URL_CHARS or _NOT_HTTP.match(url) or _is_no_address(url):
+        return NONE
+    if _is_named_as_stand_in(url):
+        return STANDS_IN
+    if _NOT_STORED.search(_without_query(url)) or _is_preview(url):
+        return LESSER
+    return IMAGE_FILE if url.endswith(_COMMON_ENDINGS) or _IMAGE_FILE.search(url) else PLAUSIBLE
+
+
+def _without_query(url: str) -> str:
+    return url.partition("?")[0].partition("#")[0]
+
+
+def _is_preview(url: str) -> bool:
+    lower = url.lower()
+    if ("q" in lower or "blur" in lower or "low" in lower) and _PREVIEW.search(
+        url
+    ):  # most addresses hold none of these
+        return True
+    return 0 < _width_of(url) <= _SMALL
+
+
+def is_stand_in(src: str) -> bool:
+    """Whether an address is no image of the page's own: inlined, empty of meaning, or named as stand-ins are."""
+    return src[:5] in INLINED or _is_no_address(src) or _is_named_as_stand_in(src)
+
+
+def _is_no_address(url: str) -> bool:
+    if _IS_NOTHING.match(url):
+        return True
+    lower = url.lower()
+    if (
+        "{" in url
+        or "<" in url
+        or "%" in url
+        or "[" in url
+        or "undefined" in lower
+        or "null" in lower
+        or "nan" in lower
+    ):
+        return _HOLDS_TEMPLATE.search(url) is not None
+    return False
+
+
+def _is_named_as_stand_in(src: str) -> bool:
+    """In the formats of drawings other words may stand before those that name a stand-in (`theme_blank.gif`); a photo
+    is one if it is named by nothing else. So `lazy-dog.jpg` is none.
+    """
+    stem, _, ending = _without_query(src[:MAX_URL_CHARS]).rpartition("/")[2].lower().rpartition(".")
+    if (ending not in _DRAWINGS and ending not in _PHOTOS) or not _ROOT.search(stem):
+        return False
+    words = _SEPARATORS.split(stem)
+    while words and not _names_stand_in(words[-1]):
+        if not _is_beside_stand_ins(words.pop()):
+            return False
+    return bool(words) and (
+        ending in _DRAWINGS or all(_names_stand_in(word) or _is_beside_stand_ins(word) for word in words)
+    )
+
+
+def _names_stand_in(word: str) -> bool:
+    return word in _STAND_INS or word.strip("0123456789") in _STAND_INS
+
+
+def _is_beside_stand_ins(word: str) -> bool:
+    return word in _BESIDE_STAND_INS or _NUMBER.fullmatch(word) is not None
+
+
+def _is_more_than_a_word(value: str) -> bool:
+    """Else it is a flag or a number."""
+    return "/" in value or "." in value
+
+
+def _is_of_another_kind(url: str) -> bool:
+    return _NOT_AN_IMAGE.search(_without_query(url)) is not None
+
+
+def _width_of(url: str) -> int:
+    """The pixels of width that an address names; 0 if it names none."""
+    found = _WIDTH.search(url)
+    return int(next(filter(None, found.groups()))) if found else 0
+
+
+@dataclass(frozen=True, slots=True)
+class NamedInTag:
+    """What the attributes of a tag name."""
+
+    attributes: Mapping[str, str | None]
+
+    def shown(self) -> str:
+        """As `image_url` has it."""
+        return image_url(self.attributes)
+
+    @property
+    def lazy(self) -> str:
+        """What the attribute says that comes first in the place of `src`."""
+        return (self.attributes.get(LAZY[0]) or "").strip(_WHITESPACE)
+
+    @property
+    def names_lazy(self) -> bool:
+        """Whether anything may come in the place of `src`."""
+        return not _IN_PLACE_OF_SRC.isdisjoint(self.attributes)
+
+
+def names_several(attributes: Mapping[str, str | None]) -> bool:
+    """Whether a tag may show something else than its `src`."""
+    return not _ALTERNATIVES.isdisjoint(attributes)
+
+
+# Wherever `grade_of` may not give PLAUSIBLE or IMAGE_FILE, and little else.
+_DOUBTFUL = (
+    f"{NO_ADDRESS}|\\.(?:svgz?|jxl|hei[cf]|tiff?|ico)(?:[?#]|$)"
+    r"|(?:blank|empty|spacer|trans|placeholder|lazy|load|spinner|pixel|1x1|1px|clear|dummy)[^/?#]*\.[a-z]+(?:[?#]|$)"
+    r"|[?&](?:q|quality|blur)=|[/,]q_|/w[0-9]+q|e_blur|[/_.=-](?:lqip|blur|low|lq)"
+    r"|[?&](?:w|width|wid|imwidth)=0*[0-9]{1,2}(?:[^0-9]|$)|[/,]w_0*[0-9]{1,2}[/,]|/(?:w|max/)0*[0-9]{1,2}[/q]"
+    r"|[_/-]0*[0-9]{1,2}x|/0*[0-9]{1,2}px-"
+)
+# Wherever `_width_of` may give more than 0.
+_SIZED = r"(?i)[?&](?:w|width|wid|imwidth)=|[/,]w_|/(?:w|max/)[0-9]|[_/-][0-9]{1,4}x|/[0-9]{1,4}px-"
+_PLAIN_IMAGE_FILE = rf"^[^?#]*[^?#/]\.(?i:{_STORED})$"
+
+
+def are_no_addresses(urls: pa.Array) -> np.ndarray:
+    """Which of URLs, string of shape (n,), are no address of an image, or not yet one; bool of shape (n,)."""
+    return np.array(pc.match_substring_regex(urls, NO_ADDRESS), bool)
+
+
+def what_is_clear(src: pa.Array, lazy: pa.Array, names_lazy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which of images that name several addresses are beyond doubt.
+
+    Args:
+        src: string of shape (n,), stripped, as are `lazy`.
+        lazy: string of shape (n,), the values of LAZY[0].
+        names_lazy: bool of shape (n,), whether anything may come in the place of `src`.
+
+    Returns:
+        Those that show `src`, and those that show `lazy`, bool of shape (n,); the others' tags are to be looked at.
+    """
+    shows_src = ~names_lazy & ~_are_doubtful(src)
+    is_file = np.array(pc.match_substring_regex(lazy, _PLAIN_IMAGE_FILE), bool)
+    shows_lazy = np.zeros(len(src), bool)
+    files = np.flatnonzero(is_file)
+    if len(files):
+        values, others = lazy.take(pa.array(files)), src.take(pa.array(files))
+        has_none = np.array(pc.or_(pc.equal(others, ""), pc.starts_with(others, "data:")), bool)
+        is_sized = np.array(pc.match_substring_regex(values, _SIZED), bool)
+        shows_lazy[files] = ~_are_doubtful(values) & (has_none | ~is_sized)
+    return shows_src, shows_lazy
+
+
+def _are_doubtful(urls: pa.Array) -> np.ndarray:
+    """Which of URLs may not be PLAUSIBLE or IMAGE_FILE."""
+    found = np.array(pc.match_substring_regex(urls, _DOUBTFUL), bool)
+    has_scheme = np.array(pc.match_substring_regex(urls, "(?i)^[a-z][a-z0-9+.-]*:"), bool)
+    found |= has_scheme & ~np.array(pc.match_substring_regex(urls, "(?i)^https?:"), bool)
+    return found | (np.array(pc.binary_length(urls)) > MAX_URL_CHARS)

@@ -1,0 +1,100 @@
+"""The text of a part of a page, as a browser renders it."""
+
+from __future__ import annotations
+
+import re
+
+from selectolax.lexbor import LexborNode
+
+from crawl.clean_text import MAX_TEXT_CHARS
+
+BLOCKS = frozenset(
+    [
+        *(
+            "address",
+            "article",
+            "aside",
+            "blockquote",
+            "body",
+            "br",
+            "caption",
+            "center",
+            "dd",
+            "details",
+            "dir",
+            "div",
+        ),
+        *(
+            "dl",
+            "dt",
+            "fieldset",
+            "figcaption",
+            "figure",
+            "footer",
+            "form",
+            "h1",
+            "h2",
+            "h3",
+            "h4",
+            "h5",
+            "h6",
+            "header",
+        ),
+        *("hgroup", "hr", "html", "legend", "li", "listing", "main", "menu", "nav", "ol", "optgroup", "option", "p"),
+        *("plaintext", "pre", "search", "section", "summary", "table", "tbody", "td", "tfoot", "th", "thead", "tr"),
+        *("ul", "xmp"),
+    ]
+)
+"""Elements that begin and end a line, or stand apart from their neighbours as cells do."""
+NOT_RENDERED = frozenset(
+    [
+        *("annotation", "annotation-xml", "area", "audio", "base", "basefont", "canvas", "datalist", "dialog", "embed"),
+        *("head", "iframe", "link", "meta", "noembed", "noframes", "noscript", "object", "param", "rp", "script"),
+        *("select", "source", "style", "svg", "template", "textarea", "title", "track", "video"),
+    ]
+)
+"""Elements whose text no reader sees where scripts, pictures and forms work."""
+_HIDING_STYLE = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
+_MAX_CHARS = 4 * MAX_TEXT_CHARS
+
+
+def rendered_text(node: LexborNode, but: frozenset[str] = frozenset()) -> str:
+    """The text in an element, with a space at the bounds of blocks and none at those of inline elements.
+
+    Args:
+        node: an element.
+        but: further elements to leave out, with all that is in them.
+
+    Returns:
+        White space is left as it stands; what exceeds some tens of thousands of characters may be cut off.
+    """
+    parts: list[str] = []
+    size = 0
+    above: list[tuple[LexborNode, bool]] = []
+    at = node.first_child
+    while at is not None and size < _MAX_CHARS:
+        if at.is_text_node:
+            text = at.text_content or ""
+            parts.append(text[:_MAX_CHARS])
+            size += len(text)
+        elif at.is_element_node and (tag := at.tag or "") not in NOT_RENDERED and tag not in but and not _is_hidden(at):
+            is_block = tag in BLOCKS
+            if is_block:
+                parts.append(" ")
+            if (child := at.first_child) is not None:
+                above.append((at, is_block))
+                at = child
+                continue
+        while (after := at.next) is None and above:
+            at, is_block = above.pop()
+            if is_block:
+                parts.append(" ")
+        at = after
+    return "".join(parts)
+
+
+def _is_hidden(node: LexborNode) -> bool:
+    attributes = node.attributes
+    if not attributes:
+        return False
+    return "hidden" in attributes or _HIDING_STYLE.search(attributes.get("style") or "") is not None

@@ -1,0 +1,1 @@
+"""Common Crawl's WAT files: the images of pages, as JSON describes them."""

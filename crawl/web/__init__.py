@@ -1,0 +1,1 @@
+"""The web, asked politely and trusted in nothing: pages and images over HTTP."""

@@ -1,0 +1,127 @@
+"""How images are got: the config section `fetch`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Literal
+
+from crawl.web import robots
+from crawl.web.address_guard import endpoint
+
+
+@dataclass(frozen=True)
+class FetchConfig:
+    """How images are got. Outcomes are recorded; a later run asks again only for what `retry` says."""
+
+    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
+
+    origins: tuple[Literal["archive", "http"], ...] = ("archive", "http")
+    """Where bytes may come from, in the order of trying."""
+    engine: Literal["openwit", "img2dataset"] = "openwit"
+    """Who asks. img2dataset's downloader asks no robots.txt and no tdmrep.json, knows no limit per host and no request
+    on condition, and says of us no more than the product token; it is refused with a key that it cannot keep."""
+    distributor: Literal["none", "ray"] = "none"
+    """Whether engine img2dataset asks for a partition's URLs where the partition is at work, or hands them on, a
+    thousand a task, to img2dataset's Ray distributor. It needs Ray: not `run.workers: 0`."""
+    adopt: tuple[str, ...] = ()
+    """Parquet files (paths, globs or URLs) of img2dataset's webdataset output: images that they hold are taken from the
+    tars beside them before any other origin is tried. Their download asked no robots.txt and no tdmrep.json, and what
+    it did is not known: `origin` says `adopted`."""
+    user_agent: str = "openwit/0.1 (+https://openwit.example/crawler; crawler@openwit.example)"
+    """Who asks: the product token that robots.txt may address, then where to complain. Set your own contact."""
+    resolve: dict[str, str] = field(default_factory=dict)
+    """host → `ip` or `ip:port` to connect to instead, like `curl --resolve`; such a host may be private."""
+    respect_robots: bool = True
+    """Whether robots.txt is asked for and obeyed."""
+    respect_noai: bool = True
+    """Whether an `X-Robots-Tag` of noai, noimageai or noindex refuses the image."""
+    respect_tdm: bool = True
+    """Whether a reservation by the TDM Reservation Protocol refuses the image: the header `tdm-reservation: 1`, or the
+    site's /.well-known/tdmrep.json, which is asked for once beside robots.txt."""
+    opted_out_domains: str = ""
+    """A text file with one domain a line, which stands for its subdomains too. Nothing is fetched from them, nor by a
+    redirect to them, nor taken from an archive. Empty for none."""
+    max_body_bytes: int = 20 * 2**20
+    """Of one body, decompressed."""
+    max_redirects: int = 5
+    """Of one address."""
+    timeout_s: float = 20.0
+    """For one attempt at one address: its site's robots.txt and tdmrep.json, redirects with theirs, and the image, to
+    the last byte. What it waits for a turn is not in it: meanwhile it keeps nobody waiting."""
+    max_wait_s: float = 600.0
+    """For a turn, at a host to which a redirect led."""
+    min_bytes_per_s: int = 1024
+    """Of a body, on average after its first seconds: a server that sends a byte now and then is not waited for."""
+    attempts: int = 2
+    """In one run, at an address whose failure may pass; with more than one, sites that were left alone after many
+    failures are asked once more when all others are done."""
+    concurrency: int = 64
+    """Addresses under way in one process; those that take longer than a second give their places to others, sixteen
+    for each."""
+    per_host_concurrency: int = 4
+    """Requests in flight to one host."""
+    per_host_delay_s: float = 0.0
+    """Between the starts of two requests to one host; a longer Crawl-delay of its robots.txt wins."""
+    retry: Literal["none", "transient"] = "none"
+    """Which failures of earlier runs are tried again: none, or those that may have passed."""
+    refresh_before: str = ""
+    """A date, such as 2026-01-31: what was observed before it is asked for again, with the ETag and the date that came
+    with it, so that an image that has not changed costs no download; empty for never."""
+
+    def __post_init__(self) -> None:
+        for origin in self.origins:
+            if origin not in ("archive", "http"):
+                raise ValueError(f"origins must be of archive and http, not {origin!r}")
+        if not self.origins or len(set(self.origins)) != len(self.origins):
+            raise ValueError(f"origins must name archive, http or both, once each, not {list(self.origins)}")
+        if not robots.product_token(self.user_agent) or not self.user_agent.isprintable():
+            raise ValueError(f"user_agent must begin with a name and be one line, not {self.user_agent!r}")
+        for host, target in self.resolve.items():
+            try:
+                endpoint(target)
+            except ValueError as error:
+                raise ValueError(f"resolve must map {host} to ip or ip:port, not {target!r}") from error
+        for key in ("max_body_bytes", "attempts", "concurrency", "per_host_concurrency"):
+            if getattr(self, key) < 1:
+                raise ValueError(f"{key} must be at least 1, not {getattr(self, key)}")
+        for key in ("max_redirects", "per_host_delay_s", "min_bytes_per_s"):
+            if not 0 <= getattr(self, key) < float("inf"):
+                raise ValueError(f"{key} must be 0 or more, not {getattr(self, key)}")
+        for key in ("timeout_s", "max_wait_s"):
+            if not 0 < getattr(self, key) < float("inf"):
+                raise ValueError(f"{key} must be above 0, not {getattr(self, key)}")
+        if self.retry not in ("none", "transient"):
+            raise ValueError(f"retry must be none or transient, not {self.retry!r}")
+        if self.engine not in ("openwit", "img2dataset"):
+            raise ValueError(f"engine must be openwit or img2dataset, not {self.engine!r}")
+        if self.distributor not in ("none", "ray"):
+            raise ValueError(f"distributor must be none or ray, not {self.distributor!r}")
+        if self.distributor == "ray" and self.engine != "img2dataset":
+            raise ValueError("distributor ray is img2dataset's; set engine to img2dataset, or leave it at none")
+        if self.engine == "img2dataset":
+            self._check_img2dataset()
+        if self.refresh_before:
+            try:
+                date.fromisoformat(self.refresh_before)
+            except ValueError:
+                raise ValueError(
+                    f"refresh_before must be a date such as 2026-01-31, not {self.refresh_before!r}"
+                ) from None
+
+    def _check_img2dataset(self) -> None:
+        """Whether all that the config asks for can be kept by img2dataset."""
+        wanted = {
+            "respect_robots": (self.respect_robots, "false"),
+            "respect_tdm": (self.respect_tdm, "false"),
+            "per_host_concurrency": (self.per_host_concurrency < self.concurrency, f"{self.concurrency} (concurrency)"),
+            "per_host_delay_s": (self.per_host_delay_s > 0, "0"),
+            "min_bytes_per_s": (self.min_bytes_per_s > 0, "0"),
+            "refresh_before": (bool(self.refresh_before), "empty"),
+        }
+        changes = [f"{key} to {value}" for key, (is_wanted, value) in wanted.items() if is_wanted]
+        if changes:
+            raise ValueError(
+                f"engine img2dataset cannot keep what the config asks for; set {', '.join(changes)}, "
+                "or use engine openwit"
+            )

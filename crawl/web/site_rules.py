@@ -1,0 +1,147 @@
+"""The rules of sites, robots.txt and tdmrep.json: asked for once, kept within a bound of bytes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import ParamSpec, TypeVar
+
+from crawl.web import robots, tdm
+from crawl.web.config import FetchConfig
+from crawl.web.response import Journey, Refused, Response, backoff_s
+
+MAX_RULES_BYTES = 32 * 2**20
+"""Of the rules that are kept; those that were needed longest ago are forgotten, and asked for again."""
+SHARE_OF_TIMEOUT = 0.9
+"""Of `timeout_s`, which a site's rules may take: an address whose site is as slow hears why it failed."""
+_INLINE_BYTES = 4 * 1024  # longer files are parsed in a thread: the loop has others to serve
+_INLINE_PATTERNS = 300  # more of them than this are asked there
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+GetFile = Callable[[str, int, Journey], Awaitable[Response]]
+"""Asks for a site's own file: its URL, the bytes that are wanted of it, and the time that there is for it."""
+Heed = Callable[[str, float], None]
+"""Is told of a URL whose host asks for so many seconds between two requests."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a site asks of crawlers."""
+
+    robots: robots.Rules = robots.ALLOW_ALL
+    reservations: tdm.Reservations = tdm.NONE
+
+    @property
+    def size(self) -> int:
+        """About how many bytes of memory they take."""
+        return 1_000 + self.robots.patterns.size + self.reservations.size
+
+    async def check(self, url: str) -> None:
+        """Refuse what they do not allow."""
+        if not await _apart(self.robots.patterns.special > _INLINE_PATTERNS, self.robots.allow, url):
+            raise Refused("robots_disallowed", "robots.txt disallows it")
+        if await _apart(len(self.reservations.rules) > _INLINE_PATTERNS, self.reservations.reserved, url):
+            raise Refused("tdm_reserved", f"{tdm.PATH} reserves it")
+
+
+class SiteRules:
+    """The rules of each site that is asked.
+
+    Args:
+        config: whether robots.txt and tdmrep.json are respected, and for how long they may be waited for.
+        get_file: asks.
+        heed: is told of Crawl-delay.
+    """
+
+    def __init__(self, config: FetchConfig, get_file: GetFile, heed: Heed):
+        self._config = config
+        self._get_file = get_file
+        self._heed = heed
+        self._sites: OrderedDict[str, Rules] = OrderedDict()
+        self._bytes = 0
+        self._asked: dict[str, asyncio.Task[Rules]] = {}
+
+    async def of(self, site: str) -> Rules:
+        """The rules of a site (scheme://host[:port]).
+
+        Raises:
+            Refused: they cannot be had; they are asked for again by the next that needs them.
+        """
+        rules = self._sites.get(site)
+        if rules is not None:
+            self._sites.move_to_end(site)
+            return rules
+        if site not in self._asked:
+            self._asked[site] = asyncio.create_task(self._get(site))
+            self._asked[site].add_done_callback(lambda task: self._done(site, task))
+        try:
+            return await asyncio.shield(self._asked[site])
+        except Refused as refused:  # a new one for each URL: it takes the URL that it ends at
+            raise refused.again() from refused
+
+    async def close(self) -> None:
+        """Ask for no more."""
+        tasks = list(self._asked.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _done(self, site: str, task: asyncio.Task[Rules]) -> None:
+        del self._asked[site]
+        if not task.cancelled():
+            task.exception()  # nobody may be left to hear it
+
+    async def _get(self, site: str) -> Rules:
+        # Of its own, not that of the address which asks first: that may have little left, and others wait as well.
+        journey = Journey(site, self._config.timeout_s * SHARE_OF_TIMEOUT)
+        rules = Rules()
+        if self._config.respect_robots:
+            rules = Rules(await self._get_robots(f"{site}/robots.txt", journey))
+        if self._config.respect_tdm:
+            with suppress(Refused):  # a file that cannot be had reserves nothing; the header still can
+                answer = await self._get_file(f"{site}{tdm.PATH}", tdm.MAX_BYTES, journey)
+                reservations = await _apart(len(answer.body) > _INLINE_BYTES, tdm.parse, answer.body)
+                rules = replace(rules, reservations=reservations)
+        self._keep(site, rules)
+        return rules
+
+    def _keep(self, site: str, rules: Rules) -> None:
+        self._sites[site] = rules
+        self._bytes += rules.size
+        while self._bytes > MAX_RULES_BYTES and len(self._sites) > 1:
+            self._bytes -= self._sites.popitem(last=False)[1].size
+
+    async def _get_robots(self, url: str, journey: Journey) -> robots.Rules:
+        """robots.txt by RFC 9309, section 2.3.1: absent allows everything, out of order disallows everything."""
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                answer = await self._get_file(url, robots.MAX_BYTES, journey)
+                # A host that answers 429 is overloaded, not without rules; so is one that answers 5xx.
+                if answer.status < 500 and answer.status != 429:
+                    break
+                outcome, words = "robots_disallowed", f"HTTP {answer.status}"
+                refused = Refused(outcome, words, status=answer.status, may_pass=True)
+            except Refused as failed:
+                refused = failed
+            if not refused.may_pass or attempt >= self._config.attempts or journey.left_s <= 0:
+                words = f"robots.txt: {refused.detail}"
+                raise Refused(refused.outcome, words, status=refused.status, may_pass=refused.may_pass, of_rules=True)
+            await asyncio.sleep(backoff_s(attempt))
+        if not answer.body:
+            return robots.ALLOW_ALL
+        is_long = len(answer.body) > _INLINE_BYTES
+        rules = await _apart(is_long, robots.parse, answer.body, self._config.user_agent)
+        self._heed(url, rules.crawl_delay_s)
+        return rules
+
+
+async def _apart(is_long: bool, function: Callable[P, R], *arguments: P.args, **options: P.kwargs) -> R:
+    """Call a function, in a thread if it may take long."""
+    return await asyncio.to_thread(function, *arguments, **options) if is_long else function(*arguments, **options)

@@ -1,0 +1,47 @@
+"""Reservations by the TDM Reservation Protocol (W3C community group report, 10 May 2024): mining is not permitted."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from crawl.web.path_patterns import matches, normal, path_of
+
+PATH = "/.well-known/tdmrep.json"
+MAX_BYTES = 256 * 1024
+HEADER = "tdm-reservation"
+_MAX_RULES = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Reservations:
+    """One site's rules: locations, and whether they are reserved."""
+
+    rules: tuple[tuple[bytes, bool], ...] = ()
+
+    def reserved(self, url: str) -> bool:
+        """Whether an absolute URL of the site is reserved: by the first rule whose location it matches."""
+        path = path_of(url)
+        return next((reserved for location, reserved in self.rules if matches(location, path)), False)
+
+    @property
+    def size(self) -> int:
+        """About how many bytes of memory they take."""
+        return sum(150 + len(location) for location, _ in self.rules)
+
+
+NONE = Reservations()
+
+
+def parse(body: bytes) -> Reservations:
+    """The rules of a tdmrep.json; bytes that are none of the format's reserve nothing."""
+    try:
+        listed = json.loads(body[:MAX_BYTES])
+    except (ValueError, RecursionError):
+        return NONE
+    rules: list[tuple[bytes, bool]] = []
+    for rule in listed[:_MAX_RULES] if isinstance(listed, list) else ():
+        location = rule.get("location") if isinstance(rule, dict) else None
+        if isinstance(location, str):
+            rules.append((normal(location.encode("utf-8", "replace")), str(rule.get(HEADER, 0)).strip() == "1"))
+    return Reservations(tuple(rules))

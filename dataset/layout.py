@@ -1,0 +1,7 @@
+"""Where the files lie in a dataset's folder that a person opens."""
+
+from __future__ import annotations
+
+REPORT, SHEET = "report.html", "decontamination.html"
+WITH_PICTURES = (REPORT, SHEET)
+"""The pages that may show an image, and so must go when a hash list names it."""

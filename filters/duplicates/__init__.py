@@ -1,0 +1,1 @@
+"""Duplicates: exact ones, near ones, semantic ones, and copies of evaluation images."""

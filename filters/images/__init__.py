@@ -1,0 +1,1 @@
+"""What is measured on images: perceptual hashes, embeddings, models, faces, lists of hashes."""

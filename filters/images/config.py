@@ -1,0 +1,136 @@
+"""Which decoded images are of use: their size, shape, and what models say. Decided by sql/decisions/image.sql."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any, ClassVar
+
+from dataset.schema import PAIRS
+from filters.images.embeddings import Head
+from filters.images.models import OPEN_NSFW, ImageModel
+
+BUILTIN = "builtin"
+RESERVED = frozenset(
+    {
+        *(*PAIRS.names, "row", "partition", "image"),
+        *("nsfw_probability", "clip_score", "min_clip_score", "cell", "cell_cosine", "target_images"),
+        *("face_bboxes", "face_scores"),
+    }
+)
+"""Columns that predicates know anyway: no model, head or quantile of a config has such a name."""
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+_TOP = re.compile(r"top (?P<share>\d+(\.\d+)?) ?%( of (?P<column>[a-z][a-z0-9_]*))?")
+
+
+def check_names(key: str, names: Sequence[str]) -> None:
+    """Raises ValueError if one of the names would not do as a column's, or two are the same."""
+    for name in names:
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"{key} must be lower_case_with_underscores, not {name!r}")
+        if name in RESERVED:
+            raise ValueError(f"{key}: {name} is a column that is there anyway; choose another name")
+        if names.count(name) > 1:
+            raise ValueError(f"{key}: {name} occurs twice; names must be distinct")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoringModel(ImageModel):
+    """A model that answers a number for an image: its name is the column's."""
+
+    name: str
+    """The column that predicates of `filters` know it by, such as `watermark_probability`."""
+    answer: int = -1
+    """Which number of the output is meant; by default the last, where models of two classes have what they look for."""
+
+
+NSFW = ScoringModel(name="nsfw_probability", **vars(OPEN_NSFW))
+"""What `nsfw_model: builtin` is."""
+
+
+@dataclass(frozen=True)
+class ImageFilterConfig:
+    """Bounds on an image's original size, before it was made smaller for storage, and on what models say."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+
+    min_side: int = 64
+    """Pixels of the shorter side; below are mostly icons and tracking pixels (DataComp's basic filter asks for 200)."""
+    max_aspect: float = 3.0
+    """Longer side over shorter side; beyond are mostly banners and rules (3 in DataComp, Gadre et al. 2023)."""
+    nsfw_model: str = BUILTIN
+    """What measures `nsfw_probability`: `builtin` (Yahoo's open_nsfw), one of `models` or `heads`; empty for none."""
+    max_nsfw_probability: float = 0.8
+    """An image above is dropped. Yahoo's own words for open_nsfw: below 0.2 safe, above 0.8 most likely not."""
+    models: tuple[ScoringModel, ...] = ()
+    """Models of one's own (watermark, quality): each makes a column, which a predicate of `filters` decides by."""
+    embedding_model: str = ""
+    """What embeds images and texts: `MODEL/PRETRAINED` of open_clip (a tag or a path of weights), `local-dir:FOLDER`,
+    `hf-hub:REPOSITORY`, or a run, checkpoint or export of `wit train`; empty for none."""
+    min_clip_score: float | str | None = None
+    """A pair whose image's and text's embeddings have a lower cosine is dropped; `top 30%` keeps that share of the
+    pairs that come to this stage (DataComp's, with OpenAI's ViT-L/14), ties with the last of them included."""
+    heads: tuple[Head, ...] = ()
+    """Small models over the image embeddings (aesthetics): each makes a column, as those of `models` do."""
+    quantiles: dict[str, str] = field(default_factory=dict)
+    """Numbers that predicates of `filters` may name, taken from the data: `aesthetic_floor: top 30% of aesthetic`."""
+
+    def __post_init__(self) -> None:
+        if self.min_side < 1:
+            raise ValueError(f"min_side must be at least 1, not {self.min_side}")
+        if not self.max_aspect >= 1:
+            raise ValueError(f"max_aspect must be at least 1, not {self.max_aspect}")
+        if not 0 <= self.max_nsfw_probability <= 1:
+            raise ValueError(f"max_nsfw_probability must be from 0 to 1, not {self.max_nsfw_probability}")
+        names = [*(model.name for model in self.models), *(head.name for head in self.heads)]
+        check_names("models and heads", names)
+        check_names("quantiles", [*self.quantiles, *names])
+        if not self.embedding_model and (self.heads or self.min_clip_score is not None):
+            raise ValueError("heads and min_clip_score need an embedding_model")
+        if isinstance(self.min_clip_score, str):
+            parse_quantile("min_clip_score", self.min_clip_score, "clip_score")
+        elif self.min_clip_score is not None and not -1 <= self.min_clip_score <= 1:
+            raise ValueError(f"min_clip_score must be from -1 to 1, or like `top 30%`, not {self.min_clip_score}")
+        if self.nsfw_model not in ("", BUILTIN, *names):
+            raise ValueError(
+                f"nsfw_model must be {BUILTIN}, empty, or the name of one of models or heads, not {self.nsfw_model!r}"
+            )
+        for name, value in self.quantiles.items():
+            parse_quantile(f"quantiles.{name}", value)
+
+    @property
+    def nsfw(self) -> ScoringModel | None:
+        """The image model that measures nsfw_probability; None if nothing does, or one of `heads`."""
+        named = {BUILTIN: NSFW, **{model.name: model for model in self.models}}
+        return named.get(self.nsfw_model)
+
+    @property
+    def own_models(self) -> tuple[ScoringModel, ...]:
+        """`models` without the one that measures nsfw_probability."""
+        return tuple(model for model in self.models if model.name != self.nsfw_model)
+
+    @property
+    def shares(self) -> dict[str, tuple[Fraction, str]]:
+        """The quantiles that are asked for: name -> (share, column)."""
+        wanted = {name: parse_quantile(f"quantiles.{name}", value) for name, value in self.quantiles.items()}
+        if isinstance(self.min_clip_score, str):
+            wanted["min_clip_score"] = parse_quantile("min_clip_score", self.min_clip_score, "clip_score")
+        return wanted
+
+
+def parse_quantile(key: str, value: str, column: str | None = None) -> tuple[Fraction, str]:
+    """`top 30% of COLUMN`, or `top 30%` of a column that is known: the share as an exact number, and the column.
+
+    Raises:
+        ValueError: it is something else, or not a share above 0 and below 100 %.
+    """
+    match = _TOP.fullmatch(value.strip())
+    if match is None or (match["column"] is None) == (column is None):
+        example = "top 30%" if column else "top 30% of aesthetic"
+        raise ValueError(f"{key} must be like `{example}`, not {value!r}")
+    share = Fraction(match["share"]) / 100
+    if not 0 < share < 1:
+        raise ValueError(f"{key} must be above 0 and below 100 %, not {value!r}")
+    return share, column or match["column"]

@@ -1,0 +1,1 @@
+"""Query lists: built, matched against texts, and balanced."""

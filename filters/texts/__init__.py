@@ -1,0 +1,1 @@
+"""What is measured on texts and their addresses: language, blocklists, profanity, domains."""

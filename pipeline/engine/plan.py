@@ -1,0 +1,108 @@
+"""The plan of partitions: from the inputs' names, sizes and contents and the config alone, never from the number of
+workers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import xxhash
+from pyarrow import fs
+
+from crawl.archives.open_source import MEMBER
+from crawl.archives.records import Piece, split
+from dataset.storage import Storage, filesystem, is_local
+from pipeline.engine.inputs import Source
+
+CACHE = "log/checksums.json"
+_READ_BYTES = 8 * 2**20
+_PARTITIONS = 8  # for each CPU of a laptop one
+_LEAST_BYTES = 4 * 2**20  # less is not worth a task of its own
+
+
+def checksums(sources: Sequence[Source], storage: Storage) -> list[Source]:
+    """The sources with their content's checksum; what is unchanged since the last run is not read again."""
+    try:
+        known: dict[str, str] = json.loads(storage.read(CACHE))
+    except (FileNotFoundError, ValueError):
+        known = {}
+
+    def one(source: Source) -> Source:
+        checksum = known.get(source.identity)
+        if checksum is None:
+            path, _, member = source.location.partition(MEMBER)
+            if is_local(path):
+                checksum = _content(path) + member
+            else:
+                checksum = xxhash.xxh3_128_hexdigest(source.identity.encode())
+        return replace(source, checksum=checksum)
+
+    with ThreadPoolExecutor(8) as pool:
+        answer = list(pool.map(one, sources))
+    fresh = {source.identity: source.checksum for source in answer}
+    if fresh != known:
+        storage.write(CACHE, json.dumps(fresh, sort_keys=True, indent=1).encode())
+    return answer
+
+
+def _content(path: str) -> str:
+    digest = xxhash.xxh3_128()
+    with Path(path).open("rb") as file:
+        while chunk := file.read(_READ_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class PlannedPartition:
+    """Pieces of archives that one task extracts."""
+
+    pieces: tuple[Piece, ...]
+    checksums: tuple[str, ...]  # of each piece's archive
+
+
+def partitions(sources: Sequence[Source], piece_bytes: int) -> list[PlannedPartition]:
+    """Large files split, small ones coalesced in order: `piece_bytes` a partition at most, less for a laptop's CPUs."""
+    piece_bytes = min(piece_bytes, max(_LEAST_BYTES, sum(source.size for source in sources) // _PARTITIONS))
+    planned: list[PlannedPartition] = []
+    pieces: list[Piece] = []
+    sums: list[str] = []
+    filled = 0
+    for source in sources:
+        for piece in split(source.archive, source.location, source.size, piece_bytes):
+            size = (piece.end if piece.end >= 0 else source.size) - piece.start
+            if pieces and filled + size > piece_bytes:
+                planned.append(PlannedPartition(tuple(pieces), tuple(sums)))
+                pieces, sums, filled = [], [], 0
+            pieces.append(piece)
+            sums.append(source.checksum)
+            filled += size
+    if pieces:
+        planned.append(PlannedPartition(tuple(pieces), tuple(sums)))
+    return planned
+
+
+def file_checksum(path: str) -> str:
+    """The checksum of a small file that the config names, at any URL; of a folder, of all that is in it.
+
+    Raises:
+        FileNotFoundError: it does not exist.
+    """
+    filesystem_, root = filesystem(path)
+    info = filesystem_.get_file_info(root)
+    if info.type == fs.FileType.NotFound:
+        raise FileNotFoundError(path)
+    infos = [info]
+    if info.type == fs.FileType.Directory:
+        infos = filesystem_.get_file_info(fs.FileSelector(root, recursive=True))
+    digest = xxhash.xxh3_128()
+    for item in sorted((item for item in infos if item.type == fs.FileType.File), key=lambda item: item.path):
+        digest.update(item.path[len(root) :].encode() + b"\0")
+        with filesystem_.open_input_stream(item.path, compression=None) as stream:
+            while chunk := stream.read(_READ_BYTES):
+                digest.update(chunk)
+    return digest.hexdigest()

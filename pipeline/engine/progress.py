@@ -1,0 +1,162 @@
+"""What a run shows while it works: a progress bar on a terminal, plain lines in a log."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from dataset.display import clean
+from dataset.storage import Storage
+from pipeline.workers.failures import Working
+
+WORK = "log/work.json"
+"""What the tasks of the phase at work are at; there only while they are."""
+_WORK_SECONDS = 5.0  # between two writes of it
+_SLOW_SECONDS = 2.0  # a record that takes so long is named
+PLAIN_SECONDS = 10.0  # how often a log gets a line for a phase that is still at work
+
+
+def bars(console: Console) -> Progress:
+    """Progress bars with a rate and an ETA."""
+    return Progress(
+        TextColumn("{task.description:<24}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TextColumn("{task.fields[at]}", markup=False),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )
+
+
+class Reporter:
+    """Shows phases as they go, and keeps wall-clock times in `OUT/log/`, apart from everything that is checksummed."""
+
+    def __init__(self, storage: Storage, *, quiet: bool = False):
+        self.console = Console(stderr=True, quiet=quiet)
+        self.storage = storage
+        self.started = time.time()
+        self.lines: list[dict[str, Any]] = []
+        self._bar: Progress | None = None
+        self._wrote_work = time.monotonic()
+        self._has_work = False
+
+    def __enter__(self) -> Self:
+        if self.console.is_terminal:
+            self._bar = bars(self.console)
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.forget_work()
+        if self._bar is not None:
+            self._bar.stop()
+
+    def phase(self, name: str, total: int, rows: int) -> PhaseProgress:
+        """Begin to show a phase of `total` partitions with `rows` input rows."""
+        return PhaseProgress(self, name, total, rows)
+
+    def say(self, text: str) -> None:
+        """A line for people."""
+        self.console.print(clean(text), highlight=False, markup=False, soft_wrap=True)
+
+    def write_work(self, phase: str, done: int, total: int, working: Sequence[Working]) -> None:
+        """Leave what the tasks are at for `wit status`, now and then."""
+        if time.monotonic() - self._wrote_work < _WORK_SECONDS:
+            return
+        self._wrote_work = time.monotonic()
+        part = sum(min(1.0, item.done / item.total) for item in working if item.total)
+        line = {"phase": phase, "done": round(done + part, 2), "partitions": total, "at": waits_for(working)}
+        with contextlib.suppress(OSError):
+            self.storage.write(WORK, json.dumps({**line, "updated": time.time()}).encode())
+            self._has_work = True
+
+    def forget_work(self) -> None:
+        """There is nothing at work any more."""
+        if self._has_work:
+            self._has_work = False
+            with contextlib.suppress(OSError):
+                self.storage.delete([WORK])
+
+    def record(self, line: dict[str, Any]) -> None:
+        """Append a line to the run's log."""
+        self.lines.append(line)
+        name = time.strftime("log/run-%Y%m%dT%H%M%SZ.jsonl", time.gmtime(self.started))
+        body = "".join(json.dumps(item, sort_keys=True) + "\n" for item in self.lines)
+        with contextlib.suppress(OSError):  # no run ends for its log
+            self.storage.write(name, body.encode())
+
+
+class PhaseProgress:
+    """One phase at work."""
+
+    def __init__(self, reporter: Reporter, name: str, total: int, rows: int):
+        self.reporter = reporter
+        self.name = name
+        self.total = total
+        self.rows = rows
+        self.done = 0
+        self.began = time.monotonic()
+        self._last_line = self.began
+        bar = reporter._bar
+        self._task = bar.add_task(name, total=total, rate="", at="") if bar is not None else None
+
+    def advance(self) -> None:
+        """One more partition is committed."""
+        self.done += 1
+        self._show(())
+        if self.done == self.total:
+            seconds = time.monotonic() - self.began
+            self.reporter.record(
+                {"phase": self.name, "partitions": self.total, "rows": self.rows, "seconds": round(seconds, 3)}
+            )
+            self.reporter.forget_work()
+            bar = self.reporter._bar
+            if bar is not None and self._task is not None:
+                bar.remove_task(self._task)
+
+    def show(self, working: Sequence[Working]) -> None:
+        """What the tasks at work are at: how much of each is done counts as that share of a partition."""
+        self._show(working)
+        self.reporter.write_work(self.name, self.done, self.total, working)
+
+    def _show(self, working: Sequence[Working]) -> None:
+        done = self.done + sum(min(1.0, item.done / item.total) for item in working if item.total)
+        seconds = time.monotonic() - self.began
+        rate = f"{self.rows * done / self.total / max(seconds, 1e-3):,.0f} rows/s" if self.rows else ""
+        at = waits_for(working)
+        bar = self.reporter._bar
+        if bar is not None and self._task is not None:
+            bar.update(self._task, completed=done, rate=rate, at=at)
+        elif time.monotonic() - self._last_line > PLAIN_SECONDS:
+            self._last_line = time.monotonic()
+            left = f", about {seconds / done * (self.total - done):.0f} s left" if done else ""
+            rate = f", {rate}" if rate else ""
+            at = f", {at}" if at else ""
+            self.reporter.say(f"{self.name}: {done:.1f}/{self.total} partitions{rate}{left}{at}")
+
+
+def waits_for(working: Sequence[Working]) -> str:
+    """The record that has been worked on for longest, if that is longer than most take; else nothing."""
+    slow = max(working, key=lambda item: item.seconds, default=None)
+    if slow is None or not slow.place or slow.seconds < _SLOW_SECONDS:
+        return ""
+    return f"for {slow.seconds:.0f} s at {slow.place}"
+
+
+def working_dir() -> Path:
+    """What Ray sends to a cluster: the checkout; of an installed openwit, which the nodes have too, this folder."""
+    root = Path(__file__).resolve().parents[2]
+    return root if (root / "pyproject.toml").is_file() else Path.cwd()

@@ -1,0 +1,102 @@
+"""What was measured once is not measured again when other rows are alive: a threshold of an earlier stage has changed.
+
+A phase that remembers writes, beside each table of measures, a table of keys that say what each row was measured on:
+the place of an image's stored bytes, which never changes, or a text. When the phase is to be done again by the same
+method, its tasks are told the files that its earlier commits left, and take from these what they have. The result is
+the same either way.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dataset.commits import Commit, FileRef
+from dataset.damage import read_table
+from pipeline.engine.phase import Context, Result, Task
+
+MOST_ROWS = 5_000_000
+"""Rows of earlier commits that a task looks through where the partitions have become more or fewer, so that each may
+have its rows anywhere: some 100 MB of keys."""
+
+
+def reminded(tasks: Sequence[Task], partitions: int, known: Iterable[Commit]) -> list[Task]:
+    """Tasks with a hint `earlier`: files of the phase's earlier commits, by role, that may have what they measure.
+
+    Args:
+        tasks: those that are to be done.
+        partitions: how many the phase has.
+        known: all commits of the phase whose files are there.
+    """
+    by_method: dict[str, dict[int, list[dict[str, FileRef]]]] = {}
+    rows: Counter[str] = Counter()
+    for commit in sorted(known, key=lambda commit: (commit.partition, commit.fingerprint)):
+        method = commit.facts.get("method", "")
+        files = {role: file for role, file in commit.files.items() if file.rows}
+        by_method.setdefault(method, {}).setdefault(commit.partition, []).append(files)
+        rows[method] += sum(file.rows for file in commit.files.values())
+    answer = []
+    for task in tasks:
+        method = task.method
+        found = by_method.get(method, {})
+        if len(found) == partitions:
+            earlier = found.get(task.partition, [])
+        else:
+            earlier = [files for part in found.values() for files in part] if rows[method] <= MOST_ROWS else []
+        answer.append(replace(task, hints={**task.hints, "earlier": earlier}))
+    return answer
+
+
+def image_keys(images: pa.Table) -> pa.Array:
+    """Where the stored bytes of images lie. string (n,)"""
+    offset = images.column("blob_offset").cast(pa.string())
+    return pc.binary_join_element_wise(images.column("blob"), offset, " ").combine_chunks()
+
+
+def remember(
+    context: Context, result: Result, role: str, rows: pa.Table, keys: pa.Array, measure: Callable[[pa.Table], pa.Table]
+) -> pa.Table:
+    """Measures of rows, of which those that an earlier commit has are not made again.
+
+    Args:
+        result: gets the table as `role`, and its keys.
+        rows: with `row`, distinct.
+        keys: string (n,): equal for two rows only if their measures are.
+        measure: rows → `row` and what is measured on them, in their order.
+
+    Returns:
+        The measures, in the order of the rows.
+    """
+    found = [_read(context, files, role) for files in context.task.hints.get("earlier", ()) if role in files]
+    known = pa.concat_tables(found) if found else None
+    at = pc.index_in(keys, value_set=known.column("key").combine_chunks()) if known else pa.nulls(len(keys), pa.int32())
+    fresh = measure(rows.filter(pc.is_null(at)))
+    table = fresh
+    if known is not None and at.null_count < len(at):
+        kept = known.drop_columns(["key"]).take(at.drop_null())
+        kept = kept.set_column(0, fresh.field(0), rows.column("row").filter(pc.is_valid(at)))
+        table = pa.concat_tables([fresh, kept.cast(fresh.schema)] if len(fresh) else [kept])
+        table = table.take(pc.index_in(rows.column("row"), value_set=table.column("row").combine_chunks()))
+    result.table(role, table).table(f"{role}_keys", pa.table({"row": rows.column("row"), "key": keys}))
+    return table
+
+
+def _read(context: Context, files: Mapping[str, FileRef], role: str) -> pa.Table:
+    """The measures of a commit with their keys; `row`, which means another row by now, is the first column."""
+    measures = read_table(context.storage, files[role])
+    keys = read_table(context.storage, files[f"{role}_keys"])
+    at = pc.index_in(measures.column("row"), value_set=keys.column("row").combine_chunks())
+    assert at.null_count == 0 and measures.column_names[0] == "row"
+    plain = pa.schema([(field.name, _written(field.type)) for field in measures.schema])
+    return measures.cast(plain).replace_schema_metadata(None).append_column("key", keys.column("key").take(at))
+
+
+def _written(type_: pa.DataType) -> pa.DataType:
+    """A type as it was before Parquet gave other names to what is in its lists."""
+    if pa.types.is_fixed_size_list(type_):
+        return pa.list_(_written(type_.value_type), type_.list_size)
+    return pa.list_(_written(type_.value_type)) if pa.types.is_list(type_) else type_

@@ -1,0 +1,264 @@
+"""A run: brings a dataset from what is committed to what the config asks for, phase by phase."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+from dataset.commits import FORMAT_VERSION, Commit, FileRef, Ledger, read_manifest, write_manifest
+from dataset.faults import patiently
+from dataset.reasons import REASONS, TRANSIENT
+from dataset.schema import STAGES
+from dataset.storage import Storage
+from pipeline.config import Config
+from pipeline.engine import verify
+from pipeline.engine.containment import contained
+from pipeline.engine.inputs import Source
+from pipeline.engine.phase import LEFT_OUT_ROLE, Input, Phase, Task
+from pipeline.engine.progress import Reporter
+from pipeline.engine.quarantine import Quarantine, lost_by
+from pipeline.engine.reuse import reminded
+from pipeline.engine.verdicts import ConservationError
+from pipeline.workers.executor import Executor
+from pipeline.workers.failures import CRASHED, Limits
+
+log = logging.getLogger("wit")
+
+TRANSIENT_SHARE = 0.2
+"""Of a stage's rows, dropped for one reason that may pass, above which the stage ends with a warning."""
+
+REREAD_BYTES = 2 * 2**30
+"""Of what is there already, so much is read again and held against its checksums: a second or two. Of the rest a run
+knows the lengths, and checks what it reads; `wit verify --deep` reads all of it."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Partition:
+    """A partition's rows as one write left them, and the verdicts of all stages since."""
+
+    number: int
+    rows: FileRef
+    verdicts: tuple[FileRef, ...] = ()
+    alive: int = 0
+    beside: Mapping[str, FileRef] = field(default_factory=dict)  # measures that later stages read: matches, images
+
+    def inputs(self, *beside: str) -> dict[str, tuple[Input, ...]]:
+        """The inputs of a task over the alive rows, with some of the tables beside them."""
+        return {
+            "rows": (Input(self.rows),),
+            "verdicts": tuple(Input(ref) for ref in self.verdicts),
+            **{role: (Input(self.beside[role]),) for role in beside},
+        }
+
+
+class Run:
+    """The state of one run; the stages' modules drive it."""
+
+    def __init__(
+        self,
+        config: Config,
+        storage: Storage,
+        executor: Executor,
+        reporter: Reporter,
+        check: Callable[[], None] | None = None,
+        sources: Sequence[Source] = (),
+        lease: str = "",
+    ):
+        self.config = config
+        self.storage = storage
+        self.executor = executor
+        self.reporter = reporter
+        self.check = check or (lambda: None)  # raises when this run no longer holds the dataset
+        self.sources = sources
+        self.lease = lease  # its token, which a worker's writing is fenced by
+        self.phases: list[dict[str, Any]] = []
+        self.funnel: dict[str, dict[str, int]] = {}
+        self.partitions: list[Partition] = []
+        self.shared: dict[str, Any] = {}  # what one stage leaves for a later one
+        self.did: dict[str, int] = {}  # tasks done by this run, by phase
+        self.limits = Limits(config.run.record_cpu_s, config.run.record_memory_bytes)
+        self._quarantined = 0
+        self._reread = 0  # bytes
+        self._left_out: dict[tuple[str, int], list[Input]] = {}  # (stage, partition) -> what its measures left out
+        self._before = read_manifest(storage)
+
+    def do(self, phase: Phase, tasks: Sequence[Task], *, rows: int = 0) -> list[Commit]:
+        """Have every task of a phase committed, doing only those that are missing or changed.
+
+        Returns the commits in the tasks' order.
+
+        Raises:
+            PhaseFailedError: see `pipeline.engine.containment.contained`.
+        """
+        ledger = Ledger(self.storage, phase.name)
+        known = self._patiently(ledger.load)
+        commits: dict[int, Commit] = {}
+        todo: list[Task] = []
+        quarantine = Quarantine(self.storage, phase.name, self.limits)
+        for task in tasks:
+            found = known.get((task.partition, task.fingerprint))
+            if found is None or quarantine.is_outgrown(found) or not self._is_whole(found):
+                todo.append(task)
+            else:
+                commits[task.partition] = found
+        if todo:
+            without = self._patiently(quarantine.known)
+            todo = [replace(task, without=without.get((task.partition, task.fingerprint), {})) for task in todo]
+        if self.lease:
+            todo = [replace(task, hints={**task.hints, "lease": self.lease}) for task in todo]
+        if todo and phase.remembers:
+            todo = reminded(todo, len(tasks), known.values())
+        if todo:
+            self._publish(complete=False)  # readers see the phases before this one while it is at work
+            progress = self.reporter.phase(phase.name, len(todo), rows)
+            budget = self.config.run.max_quarantined - self._quarantined
+
+            def advance(task: Task, commit: Commit) -> None:
+                self.check()
+                progress.advance()
+
+            done = contained(
+                self.executor,
+                self.storage.url,
+                todo,
+                budget,
+                advance,
+                quarantine.add,
+                progress.show,
+                self.config.run.patience_s,
+            )
+            commits.update(done)
+            self.did[phase.name] = len(todo)
+        ordered = [commits[task.partition] for task in tasks]
+        for commit in ordered:
+            self._quarantined += sum(lost.reason == CRASHED for lost in lost_by(commit))
+            if (left_out := commit.files.get(LEFT_OUT_ROLE)) is not None:
+                at = (phase.name.partition(".")[0], commit.partition)
+                self._left_out.setdefault(at, []).append(Input(left_out))
+        self.check()
+        checksum = self._patiently(lambda: ledger.close(ordered))
+        if todo or ledger.loose or len(known) > len(commits):
+            self._patiently(lambda: ledger.collect(ordered))
+            self._patiently(lambda: quarantine.collect(ordered))
+        self.phases.append(
+            {
+                "phase": phase.name,
+                "partitions": len(ordered),
+                "records": ledger.closed_name,
+                "checksum": checksum,
+            }
+        )
+        return ordered
+
+    def _patiently(self, action: Callable[[], T]) -> T:
+        return patiently(action, self.config.run.patience_s)
+
+    def _is_whole(self, commit: Commit) -> bool:
+        """Whether what is there already is what was committed, as far as this run still reads it for that alone."""
+        for role, file in commit.files.items():
+            if self._reread + file.bytes > REREAD_BYTES:
+                continue
+            self._reread += file.bytes
+            damage = verify.damage(self.storage, commit, role)
+            if damage is not None:
+                log.warning("%s is damaged: %s; it is made anew", self.storage.url_of(file.name), damage)
+                return False
+        return True
+
+    def one(self, phase: Phase, task: Task) -> Commit:
+        """`do` for a phase of a single partition."""
+        return self.do(phase, [task])[0]
+
+    def judge(self, stage: str, phase: Phase, tasks: Sequence[Task], *, rows: int = 0) -> list[Commit]:
+        """`do` for the deciding phase of a stage: checks that nothing disappears, and carries the verdicts on.
+
+        Raises:
+            ConservationError: kept + dropped ≠ input somewhere, or a partition's input is not what the stage before
+            kept.
+        """
+        told = [replace(task, inputs=self._with_left_out(stage, task)) for task in tasks]
+        commits = self.do(phase, told, rows=rows)
+        after: list[Partition] = []
+        for partition, commit in zip(self.partitions, commits, strict=True):
+            counts = commit.counts
+            if counts["input"] != partition.alive or counts["kept"] + counts["dropped"] != counts["input"]:
+                raise ConservationError(
+                    f"{stage}: partition {partition.number} got {counts['input']} rows of {partition.alive} "
+                    f"and answered {counts['kept']} kept and {counts['dropped']} dropped"
+                )
+            verdicts = commit.files["verdicts"]
+            after.append(replace(partition, verdicts=(*partition.verdicts, verdicts), alive=counts["kept"]))
+        self.partitions = after
+        self.count(stage, commits)
+        return commits
+
+    def _with_left_out(self, stage: str, task: Task) -> Mapping[str, tuple[Input, ...]]:
+        """A deciding task's inputs, with what the stage's measures left out of its partition."""
+        left_out = tuple(self._left_out.get((stage, task.partition), ()))
+        return {**task.inputs, LEFT_OUT_ROLE: left_out} if left_out else task.inputs
+
+    def count(self, stage: str, commits: Sequence[Commit]) -> None:
+        """Add a stage to the funnel and say how it went."""
+        names = ("input", "kept", "dropped")
+        totals = {name: sum(commit.counts.get(name, 0) for commit in commits) for name in names}
+        self.funnel[stage] = totals
+        reasons: dict[str, int] = {}
+        for commit in commits:
+            for name, count in commit.counts.items():
+                if name.startswith("reason:"):
+                    reasons[name.removeprefix("reason:")] = reasons.get(name.removeprefix("reason:"), 0) + count
+        most = ", ".join(f"{name} {count:,}" for name, count in sorted(reasons.items(), key=lambda item: -item[1])[:4])
+        self.reporter.say(
+            f"{stage:<14} {totals['input']:>12,} in {totals['kept']:>12,} kept {totals['dropped']:>12,} dropped"
+            + (f"   {most}" if most else "")
+        )
+        for words in warnings(stage, totals["input"], reasons):
+            self.reporter.say(words)
+            self.reporter.record({"stage": stage, "warning": words})
+
+    def beside(self, role: str, commits: Sequence[Commit], file: str) -> None:
+        """Remember a file of each commit as a table beside the partition's rows."""
+        self.partitions = [
+            replace(partition, beside={**partition.beside, role: commit.files[file]})
+            for partition, commit in zip(self.partitions, commits, strict=True)
+        ]
+
+    @property
+    def alive(self) -> int:
+        """Rows that no stage has dropped so far."""
+        return sum(partition.alive for partition in self.partitions)
+
+    def finish(self, *, complete: bool) -> None:
+        """Publish what this run has closed."""
+        self._publish(complete=complete)
+
+    def _publish(self, *, complete: bool) -> None:
+        stages = {name: self.funnel[name] for name in STAGES if name in self.funnel}
+        manifest = {
+            "format": FORMAT_VERSION,
+            "complete": complete,
+            "name": self.config.name,
+            "phases": self.phases,
+            "funnel": stages,
+            "vocabulary": sorted(filter_.name for filter_ in self.config.filters),
+        }
+        self._patiently(lambda: write_manifest(self.storage, manifest))
+
+
+def warnings(stage: str, rows: int, reasons: Mapping[str, int]) -> list[str]:
+    """What to say of a stage that lost many of its rows for one reason that may pass: an outage, not the web.
+
+    Args:
+        reasons: reason -> how many of the rows were dropped for it.
+    """
+    return [
+        f"warning: {stage} dropped {count:,} of {rows:,} ({count / rows:.0%}) for {reason}: {REASONS[reason][1]}. That "
+        "may pass: see whether this machine reaches the network, then run the same command with --retry transient, "
+        "which asks again for these alone"
+        for reason, count in sorted(reasons.items(), key=lambda item: -item[1])
+        if reason in TRANSIENT and count > TRANSIENT_SHARE * rows
+    ]

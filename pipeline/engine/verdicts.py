@@ -1,0 +1,174 @@
+"""Rows of a partition that are still alive, and the verdicts that a decision in SQL gives on them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dataset import heartbeat, sql
+from dataset.reasons import REASONS
+from dataset.schema import VERDICTS
+from pipeline.engine.phase import LEFT_OUT, LEFT_OUT_ROLE, Context, Result
+from pipeline.workers.failures import CRASHED
+
+
+class ConservationError(RuntimeError):
+    """kept + dropped ≠ input: a defect of a stage, never of the data."""
+
+
+def alive(count: int, verdicts: Sequence[pa.Table]) -> np.ndarray:
+    """Indices of the rows that no earlier stage has dropped, ascending. uint32 (n,)."""
+    keep = np.ones(count, dtype=bool)
+    for table in verdicts:
+        keep[table.column("row").to_numpy()] = False
+    return np.flatnonzero(keep).astype(np.uint32)
+
+
+def alive_rows(context: Context, columns: Sequence[str] | None = None) -> pa.Table:
+    """The alive rows of the task's partition (roles `rows`, `verdicts`), with their index as first column `row`."""
+    table = context.table("rows", columns)
+    rows = alive(table.num_rows, context.table_list("verdicts", ["row"]))
+    return table.take(pa.array(rows)).add_column(0, pa.field("row", pa.uint32()), pa.array(rows))
+
+
+def take_units(context: Context, rows: pa.Table) -> pa.Table:
+    """The rows that a measure works on: all but those that are left out, or those of a probe.
+
+    Args:
+        rows: of pairs, or of images (then with `blob`); their positions are the task's units.
+    """
+    if not context.is_probe and not context.task.without:
+        return rows
+    if not context.is_probe:
+        of_images = "blob" in rows.column_names
+        for unit, lost in sorted(context.task.without.items()):
+            row = rows.slice(unit, 1).to_pylist()[0]
+            context.leave_out(lost, **({"url": row["url"]} if of_images else {"row": row["row"]}))
+    return rows.take(pa.array(context.units(rows.num_rows), type=pa.int64()))
+
+
+_WARM: set[str] = set()  # phases that this process has done before
+
+
+def sliced(
+    context: Context,
+    rows: pa.Table,
+    size: int,
+    measure: Callable[[pa.Table], pa.Table],
+    *,
+    of: pa.Table | None = None,
+    is_guarded: bool = True,
+) -> pa.Table:
+    """What a measure answers for rows, asked slice by slice, so that it is known where the work is.
+
+    A probe asks row by row, to find the one that fails.
+
+    Args:
+        size: rows of a slice.
+        measure: answers a table of its rows, in their order, whatever they are asked beside.
+        of: the rows whose positions are the task's units, if `rows` are but some of them; both ordered by `row`.
+        is_guarded: whether a slice that takes too long is ended: not where a model's size decides how long it takes.
+    """
+    units = np.arange(rows.num_rows) if of is None else np.searchsorted(of["row"].to_numpy(), rows["row"].to_numpy())
+    size = 1 if context.is_probe else size
+    if context.task.phase not in _WARM:
+        measure(rows.slice(0, 0))  # models are loaded, code is compiled: that is no record's expense
+        _WARM.add(context.task.phase)
+    parts = []
+    for first in range(0, max(1, rows.num_rows), size):
+        part = rows.slice(first, size)
+        if part.num_rows:
+            heartbeat.among(int(units[first]), int(units[first + part.num_rows - 1]) + 1, is_guarded=is_guarded)
+        parts.append(measure(part))
+        heartbeat.progress(first + part.num_rows, rows.num_rows)
+    heartbeat.rest()
+    return pa.concat_tables(parts)
+
+
+def decide(
+    context: Context,
+    decision: str,
+    rows: pa.Table,
+    tables: Mapping[str, pa.Table],
+    config: Mapping[str, Any],
+    custom: Sequence[Mapping[str, Any]] = (),
+) -> pa.Table:
+    """Run `sql/decisions/DECISION.sql`, then the config's own filters, over the alive rows.
+
+    A row without measures was left out: see `lost`. The first verdict on a row counts.
+    Returns VERDICTS, ordered by row.
+
+    Raises:
+        ValueError: a filter's predicate names a column that nobody measures, or asks of it what it cannot answer.
+    """
+    verdicts = sql.run(sql.load(f"decisions/{decision}"), {"rows": rows, **tables}, dict(config))
+    numbers = " CROSS JOIN cutoffs" if "cutoffs" in tables else ""
+    parts = [verdicts.select(VERDICTS.names).cast(VERDICTS)]
+    for filter_ in custom:
+        columns = filter_["columns"]
+        evidence = ", ".join(f"{sql.literal(name)}, measures.{sql.identifier(name)}" for name in columns)
+        statement = (
+            f"SELECT row, {sql.literal(filter_['name'])} AS reason, json_object({evidence})::VARCHAR AS evidence "  # noqa: S608
+            f"FROM rows JOIN measures USING (row){numbers} WHERE ({filter_['drop_when']}\n) ORDER BY row"
+        )
+        try:
+            parts.append(sql.run(statement, {"rows": rows, **tables}, dict(config)).cast(VERDICTS))
+        except duckdb.Error as error:
+            raise ValueError(f"filters.{filter_['name']}.drop_when: {str(error).partition(chr(10))[0]}") from None
+    measures = tables.get("measures")
+    if measures is not None:
+        parts.append(lost(context, rows, measures.column("row")))
+    return first_verdicts(parts)
+
+
+def lost(context: Context, rows: pa.Table, measured: pa.ChunkedArray) -> pa.Table:
+    """Verdicts for the alive rows that could not be measured: VERDICTS, by what their measure left out."""
+    missing = rows.filter(pc.invert(pc.is_in(rows.column("row"), value_set=measured.combine_chunks())))
+    if not missing.num_rows:
+        return VERDICTS.empty_table()
+    left_out = pa.concat_tables([LEFT_OUT.empty_table(), *context.table_list(LEFT_OUT_ROLE)]).to_pylist()
+    by_row = {item["row"]: item for item in left_out if item["row"] is not None}
+    by_url = {item["url"]: item for item in left_out if item["url"] is not None}
+    unknown = {"reason": CRASHED, "evidence": json.dumps({"stage": context.task.phase.partition(".")[0]})}
+    verdicts = []
+    for row in missing.select([name for name in ("row", "url") if name in missing.column_names]).to_pylist():
+        found = by_row.get(row["row"]) or by_url.get(row.get("url")) or unknown
+        verdicts.append({"row": row["row"], "reason": found["reason"], "evidence": found["evidence"]})
+    return pa.Table.from_pylist(verdicts, schema=VERDICTS)
+
+
+def first_verdicts(parts: Sequence[pa.Table]) -> pa.Table:
+    """One verdict a row, the earliest part's, ordered by row."""
+    table = pa.concat_tables([VERDICTS.empty_table(), *parts])
+    _, first = np.unique(table.column("row").to_numpy(), return_index=True)
+    return table.take(pa.array(first))
+
+
+def verdict_result(rows: pa.Table, verdicts: pa.Table, vocabulary: Sequence[str] = ()) -> Result:
+    """The result of a deciding phase, with the counts that conservation is checked by.
+
+    Raises:
+        ConservationError: a verdict on a row that is not alive, two on one row, or a reason outside the vocabulary.
+    """
+    dropped = verdicts.column("row").to_numpy()
+    if len(np.unique(dropped)) != len(dropped) or not np.isin(dropped, rows.column("row").to_numpy()).all():
+        raise ConservationError("a stage gave a verdict twice, or on a row that an earlier stage had dropped")
+    unknown = set(pc.unique(verdicts.column("reason")).to_pylist()) - set(REASONS) - set(vocabulary)
+    if unknown:
+        raise ConservationError(f"reasons outside the vocabulary: {', '.join(sorted(map(str, unknown)))}")
+    reasons = {
+        f"reason:{item['values']}": item["counts"] for item in pc.value_counts(verdicts.column("reason")).to_pylist()
+    }
+    counts = {
+        "input": rows.num_rows,
+        "dropped": len(dropped),
+        "kept": rows.num_rows - len(dropped),
+        **dict(sorted(reasons.items())),
+    }
+    return Result(counts=counts).table("verdicts", verdicts, VERDICTS)

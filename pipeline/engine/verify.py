@@ -1,0 +1,158 @@
+"""`wit verify`: whether a dataset is what was committed, and what a run would make anew.
+
+Lengths are compared at once; `--deep` reads every byte and holds it against its checksum. A damaged file can be made
+anew from what it was made of: `--repair` takes it away, so that the next `wit run` does its partition again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from crawl.images import store
+from dataset.commits import Commit, FileRef, RecordError, folder, read_manifest, read_records
+from dataset.damage import DamagedError, content, read_table
+from dataset.ids import checksum
+from dataset.lease import Lease
+from dataset.schema import SHARD_INDEX
+from dataset.shards import INDEX
+from dataset.storage import Storage
+from dataset.tables import read_parquet
+
+_BLOB = "blob:"
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A file that is not what was committed."""
+
+    file: str
+    what: str
+    phase: str  # whose partition is to be done again
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What was looked at, and what of it is damaged."""
+
+    files: int
+    bytes: int
+    damages: tuple[Damage, ...]
+
+
+def verify(out: str, *, deep: bool = False, repair: bool = False) -> Verified:
+    """Look at every file that a dataset's commit records name.
+
+    Args:
+        out: the dataset.
+        deep: read all of them; otherwise their lengths alone are looked at.
+        repair: take away what is damaged, so that `wit run` makes it anew.
+
+    Raises:
+        FileNotFoundError: there is no dataset.
+        RecordError: its manifest is damaged.
+    """
+    storage = Storage(out)
+    if not storage.exists("manifest.json") and not storage.exists("config.yaml"):
+        raise FileNotFoundError(f"{out} is no dataset: it has no manifest.json")
+    seen: dict[str, int] = {}
+    damages: dict[str, Damage] = {}
+    for entry in read_manifest(storage)["phases"]:
+        for file, bytes_, what in _phase(storage, entry, deep):
+            seen[file] = bytes_
+            if what is not None:
+                damages.setdefault(file, Damage(file, what, entry["phase"]))
+    for info in storage.list(store.FOLDER, recursive=True) if deep else ():
+        if info.name.endswith(".parquet"):
+            seen[info.name] = info.bytes
+            try:
+                read_parquet(storage, info.name)
+            except DamagedError as error:
+                damages[info.name] = Damage(info.name, error.what, "fetch.get")
+    if repair and damages:
+        with Lease(storage):
+            for damage in damages.values():
+                make_room(storage, damage.file)
+    return Verified(len(seen), sum(seen.values()), tuple(damages.values()))
+
+
+def _phase(storage: Storage, entry: dict[str, str], deep: bool) -> Iterator[tuple[str, int, str | None]]:
+    """Each file of a phase: its name, its bytes, and what is wrong with it."""
+    name = entry["records"]
+    try:
+        data = storage.read(name)
+        if checksum(data) != entry["checksum"]:
+            yield name, len(data), "its checksum is another than manifest.json says, or a run ended while it wrote it"
+        else:
+            yield name, len(data), None
+        commits = read_records(storage, name)
+    except FileNotFoundError:
+        yield name, 0, "it is gone"
+        return
+    except RecordError as error:
+        yield name, 0, str(error)
+        return
+    there: dict[str, int] = {}
+    for home in {file.name.rpartition("/")[0] for commit in commits for file in commit.files.values()}:
+        there.update((info.name, info.bytes) for info in storage.list(home))
+    for commit in commits:
+        for role, file in commit.files.items():
+            yield file.name, file.bytes, _length(there, file) or (damage(storage, commit, role) if deep else None)
+        if commit.phase == "pack.index" and deep:
+            yield INDEX, 0, _index(storage, commit)
+
+
+def _length(there: dict[str, int], file: FileRef) -> str | None:
+    if file.name not in there:
+        return "it is gone"
+    size = there[file.name]
+    return None if size == file.bytes else f"it has {size:,} bytes of {file.bytes:,}"
+
+
+def _index(storage: Storage, commit: Commit) -> str | None:
+    """shards/index.parquet is a copy, for readers, of what the phase has committed."""
+    try:
+        same = any(storage.read(INDEX) == storage.read(file.name) for file in commit.files.values())
+        return None if same and read_parquet(storage, INDEX, SHARD_INDEX.names) else "it is not what was committed"
+    except (FileNotFoundError, DamagedError) as error:
+        return str(error)
+
+
+def damage(storage: Storage, commit: Commit, role: str) -> str | None:
+    """What is wrong with a file of a commit, all of which is read; None if it is whole."""
+    file = commit.files[role]
+    try:
+        if not role.startswith(_BLOB):
+            content(storage, file)
+        else:
+            _check_blob(storage, commit, file)
+    except DamagedError as error:
+        return error.what
+    except FileNotFoundError:
+        return "it is gone"
+    return None
+
+
+def _check_blob(storage: Storage, commit: Commit, file: FileRef) -> None:
+    """A blob's name says its checksum, unless images in it were erased: then each that is left has its own."""
+    data = content(storage, file)
+    if checksum(data)[:16] in file.name:
+        return
+    images = read_table(storage, commit.files["images"])
+    columns = [name for name in ("blob", "blob_offset", "blob_length", "blob_checksum") if name in images.column_names]
+    mine = images.select(columns).filter(pa.compute.equal(images["blob"], file.name))
+    store.read_images(storage, mine)
+
+
+def make_room(storage: Storage, name: str) -> None:
+    """Take a damaged file away, so that its partition is done again. Of a blob the whole images are kept: what is taken
+    away is the table that names it, and `fetch` puts the others back where they lay."""
+    if not name.startswith(f"{store.FOLDER}/") or name.endswith(".parquet"):
+        storage.delete([name])
+        return
+    records = f"{folder('fetch.get')}/commits.parquet"
+    for commit in read_records(storage, records) if storage.exists(records) else []:
+        if f"{_BLOB}{name}" in commit.files:
+            storage.delete([commit.files["images"].name])

@@ -1,0 +1,1 @@
+"""What a person reads about a dataset: status, explanations, report, datasheet, audits."""

@@ -1,0 +1,167 @@
+"""`wit balance`: what other caps would give, from what a dataset has already measured; nothing is written.
+
+The rows are read a partition at a time, three times: pairs a query, the hashes near each cap's cutoffs, what each cap
+would keep. The cap's mode and the seed are the dataset's own, so that a cap's answer is what a run with it would keep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import yaml
+
+from dataset.commits import Commit
+from dataset.damage import read_table
+from dataset.ids import order_hash
+from dataset.schema import CANDIDATE_STAGES, PAIR_STAGES
+from dataset.views import Dataset
+from filters.queries import balance, language_caps
+from filters.queries.balance import BalanceConfig
+from pipeline.config import ConfigError
+from pipeline.engine.verdicts import alive
+from pipeline.stages.balance_phases import salt_of
+
+Stage = Literal["prebalance", "balance"]
+CURVE = pa.schema(
+    [
+        ("cap", pa.int64()),
+        ("queries", pa.int64()),  # with a pair at least
+        ("full_queries", pa.int64()),  # with more pairs than the cap
+        ("percent_of_matches_in_tail", pa.float64()),  # matches of the queries that are not full
+        ("pairs", pa.int64()),  # before the balance
+        ("kept", pa.int64()),
+        ("percent_kept", pa.float64()),
+        ("largest_query_kept", pa.int64()),  # pairs that the query with the most of them keeps
+    ]
+)
+
+
+def curve(out: str, caps: Sequence[int], before: Stage | None = None) -> pa.Table:
+    """What each cap would give. CURVE, a row a cap, in the order given.
+
+    Args:
+        out: a dataset.
+        caps: values of balance.cap.
+        before: the balance whose input is asked about: `prebalance`, all matched pairs, which no cap has touched; or
+            `balance`, what the filters have left. By default `balance` if the dataset has come so far.
+
+    Raises:
+        ConfigError: a cap is below 1, or the dataset has not come so far.
+        FileNotFoundError: there is no dataset.
+    """
+    for cap in caps:
+        if cap < 1:
+            raise ConfigError(f"a cap must be at least 1, not {cap}")
+    dataset = Dataset(out)
+    raw: dict[str, Any] = yaml.safe_load(dataset.storage.read("config.yaml"))
+    config = BalanceConfig(**raw.get("balance", {}))
+    seed, mode = int(raw.get("seed", 0)), config.mode
+    stage: Stage = before or ("balance" if dataset.commits("decontaminate.decide") else "prebalance")
+    needed = {"prebalance": "dedup", "balance": "decontaminate"}[stage]
+    if not dataset.commits(f"{needed}.decide"):
+        raise ConfigError(f"{out} has not come to {stage} yet; `wit status {out}` shows how far it is")
+    counts = _sum([balance.counts(rows["query_ids"]) for rows in _partitions(dataset, stage, seed)])
+    caps_of = {cap: _caps(dataset, stage, counts, replace(config, cap=cap)) for cap in caps}
+    cutoffs = _cutoffs(dataset, stage, seed, mode, counts, caps_of)
+    salt = salt_of(stage, seed)
+    pairs, kept = 0, dict.fromkeys(caps, 0)
+    left: dict[int, list[pa.Table]] = {cap: [] for cap in caps}
+    for rows in _partitions(dataset, stage, seed):
+        pairs += len(rows)
+        for cap, table in cutoffs.items():
+            full = balance.decide(rows, table, mode, salt).column("row")
+            stays = rows.filter(pc.invert(pc.is_in(rows["row"], value_set=full.combine_chunks())))
+            kept[cap] += len(stays)
+            left[cap] = [_sum([*left[cap], balance.counts(stays["query_ids"])])]
+    count = counts.column("count").to_numpy()
+    return pa.table(
+        {
+            "cap": caps,
+            "queries": [len(count)] * len(caps),
+            "full_queries": [int((count > caps_of[cap]).sum()) for cap in caps],
+            "percent_of_matches_in_tail": [_percent(count[count <= caps_of[cap]].sum(), count.sum()) for cap in caps],
+            "pairs": [pairs] * len(caps),
+            "kept": [kept[cap] for cap in caps],
+            "percent_kept": [_percent(kept[cap], pairs) for cap in caps],
+            "largest_query_kept": [pc.max(_sum(left[cap]).column("count")).as_py() or 0 for cap in caps],
+        },
+        schema=CURVE,
+    )
+
+
+def _caps(dataset: Dataset, stage: Stage, counts: pa.Table, config: BalanceConfig) -> np.ndarray:
+    """The t of each row of COUNTS, where the cap is another."""
+    if not config.per_language and not config.caps:
+        return np.full(len(counts), config.cap, np.int64)
+    (made,) = dataset.commits("match.queries")
+    queries = read_table(dataset.storage, made.files["queries"], ["query_id", "language"])
+    matched = counts
+    if stage == "balance":  # t follows from the counts before the first balance
+        (before,) = dataset.commits("prebalance.windows")
+        matched = read_table(dataset.storage, before.files["counts"])
+    found = language_caps.language_caps(matched, queries, config.cap, config.caps, per_language=config.per_language)
+    return language_caps.caps_of(counts, queries, found)
+
+
+def _cutoffs(
+    dataset: Dataset, stage: Stage, seed: int, mode: balance.Mode, counts: pa.Table, caps_of: Mapping[int, np.ndarray]
+) -> dict[int, pa.Table]:
+    """The CUTOFFS of each cap."""
+    if mode == "sample":
+        return {cap: balance.sample_cutoffs(counts, own) for cap, own in caps_of.items()}
+    found: dict[int, pa.Table] = {}
+    windows = {cap: balance.windows(counts, own) for cap, own in caps_of.items()}
+    while windows:
+        hashes: dict[int, list[pa.Table]] = {cap: [] for cap in windows}
+        for rows in _partitions(dataset, stage, seed):
+            for cap, window in windows.items():
+                hashes[cap].append(balance.collect(rows["query_ids"], rows["hash"].to_numpy(), window))
+        for cap in list(windows):
+            collected = pa.concat_tables([balance.COLLECTED.empty_table(), *hashes[cap]])
+            found[cap] = balance.cutoffs(collected, windows[cap])
+            if found[cap].column("cutoff").null_count:
+                windows[cap] = balance.widen(windows[cap], found[cap])
+            else:
+                del windows[cap]
+    return found
+
+
+def _partitions(dataset: Dataset, stage: Stage, seed: int) -> Iterator[pa.Table]:
+    """row, query_ids and hash of the pairs that came to a balance, by partition."""
+    stages: tuple[str, ...]
+    if stage == "prebalance":
+        phase, role, columns, stages = "extract.candidates", "candidates", ["pair_id"], CANDIDATE_STAGES
+    else:
+        phase, role, columns, stages = "prebalance.pairs", "pairs", ["pair_id", "query_ids"], PAIR_STAGES
+    verdicts = [_by_partition(dataset.commits(f"{name}.decide")) for name in stages[: stages.index(stage)]]
+    matches = _by_partition(dataset.commits("match.measure"))
+    for commit in dataset.commits(phase):
+        table = read_table(dataset.storage, commit.files[role], columns)
+        gone = [by_partition[commit.partition] for by_partition in verdicts]
+        rows = alive(len(table), [read_table(dataset.storage, item.files["verdicts"], ["row"]) for item in gone])
+        ids = table.take(pa.array(rows))
+        if stage == "prebalance":
+            found = read_table(dataset.storage, matches[commit.partition].files["measures"])
+            at = np.searchsorted(found["row"].to_numpy(), rows)
+            ids = ids.append_column("query_ids", found["query_ids"].combine_chunks().take(pa.array(at)))
+        yield pa.table({"row": rows, "query_ids": ids["query_ids"], "hash": order_hash(ids["pair_id"], seed)})
+
+
+def _by_partition(commits: Sequence[Commit]) -> dict[int, Commit]:
+    return {commit.partition: commit for commit in commits}
+
+
+def _sum(tables: Sequence[pa.Table]) -> pa.Table:
+    """COUNTS added up, ordered by query."""
+    together = pa.concat_tables([balance.COUNTS.empty_table(), *tables])
+    total = together.group_by("query_id", use_threads=False).aggregate([("count", "sum")])
+    return total.rename_columns(["query_id", "count"]).select(balance.COUNTS.names).sort_by("query_id")
+
+
+def _percent(part: float, whole: float) -> float | None:
+    return round(100 * float(part) / float(whole), 2) if whole else None

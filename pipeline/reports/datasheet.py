@@ -1,0 +1,182 @@
+"""OUT/datasheet.md: what a dataset is made of and what is not known of it, under the headings of Gebru et al. 2021,
+"Datasheets for Datasets".
+
+It is filled from the dataset alone, holds neither a clock's time nor a folder of this machine, and so is the same bytes
+for the same dataset.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PurePath
+from typing import Any
+
+import jinja2
+
+from dataset.storage import Storage, is_local
+from dataset.views import Dataset
+from filters.queries.build import DATA as QUERY_DATA
+from filters.queries.build import languages_of
+from pipeline.config import Config, ConfigError
+from pipeline.engine.inputs import expand
+from pipeline.engine.plan import checksums
+from pipeline.reports import audits
+
+NAME = "datasheet.md"
+TEMPLATE = Path(__file__).with_name("datasheet.txt")
+_HOSTS = 20
+_SOURCES = 200
+
+_SPLITS = """
+SELECT split, count(*) AS pairs, count(DISTINCT sha256) AS images, count(DISTINCT text) AS texts,
+       count(DISTINCT shard) AS shards, sum(size)::BIGINT AS bytes
+FROM pairs GROUP BY split ORDER BY split DESC
+"""
+_MEDIAN = """
+SELECT quantile_disc(length(text), [0.05, 0.5, 0.95]) AS characters,
+       quantile_disc(least(width, height), [0.05, 0.5, 0.95]) AS side
+FROM pairs
+"""
+_HOSTS_OF_PAIRS = r"""
+SELECT regexp_extract(url, '^https?://(\[[^\]]*\]|[^/:]*?)\.*(?::\d+)?/', 1) AS host, count(*) AS pairs,
+       round(100.0 * count(*) / sum(count(*)) OVER (), 2) AS percent_of_pairs, count(*) OVER () AS hosts
+FROM pairs GROUP BY host ORDER BY pairs DESC, host LIMIT $most
+"""
+_QUERIES = """
+SELECT source, count(*) AS queries, count(*) FILTER (WHERE candidate_count > 0) AS matched,
+       count(*) FILTER (WHERE kept_count > 0) AS with_pairs,
+       count(*) FILTER (WHERE candidate_count > coalesce(cap, $cap)) AS over_cap
+FROM queries LEFT JOIN caps USING (language) GROUP BY source ORDER BY source
+"""
+_FILES = """
+WITH dates AS (SELECT archive, min(page_date) AS first, max(page_date) AS last FROM candidates GROUP BY archive)
+SELECT file, type, records, pages, candidates, first AS pages_from, last AS pages_to
+FROM sources LEFT JOIN dates ON archive = file ORDER BY file LIMIT $most
+"""
+_TOTALS = """
+SELECT count(*) AS files, coalesce(sum(images_seen), 0) AS images, coalesce(sum(no_text), 0) AS no_text,
+       coalesce(sum(no_url), 0) AS no_url, coalesce(sum(data_uri), 0) AS data_uri,
+       coalesce(sum(damaged_records), 0) AS damaged, coalesce(sum(lost_bytes), 0) AS lost
+FROM sources
+"""
+
+
+def write(storage: Storage, config: Config) -> None:
+    """Write the datasheet of a dataset, if it differs from the one that is there."""
+    text = _render(Dataset(storage.url), config).encode()
+    if not storage.exists(NAME) or storage.read(NAME) != text:
+        storage.write(NAME, text)
+
+
+def _render(dataset: Dataset, config: Config) -> str:
+    def ask(query: str, **values: Any) -> list[dict[str, Any]]:
+        answer = dataset.connection.execute(query, values)
+        names = [column[0] for column in answer.description]
+        return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
+
+    def audit(name: str) -> list[dict[str, Any]]:
+        return ask(audits.load(name))
+
+    hosts = ask(_HOSTS_OF_PAIRS, most=_HOSTS)
+    queries = ask(_QUERIES, cap=config.balance.cap)
+    (median,), (totals,) = ask(_MEDIAN), ask(_TOTALS)
+    environment = jinja2.Environment(  # noqa: S701 - Markdown; what a stranger wrote passes through `cell`
+        undefined=jinja2.StrictUndefined, keep_trailing_newline=True
+    )
+    environment.filters.update(cell=_cell, table=_table)
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        config=config,
+        audit=audit,
+        number=_cell,
+        splits=ask(_SPLITS),
+        median=median,
+        hosts=[{name: value for name, value in row.items() if name != "hosts"} for row in hosts],
+        hosts_in_all=hosts[0]["hosts"] if hosts else 0,
+        query_list=_query_list(config),
+        query_notes=_query_notes(config),
+        queries=[{name: value for name, value in row.items() if name != "over_cap"} for row in queries],
+        caps=ask("SELECT language, cap FROM caps ORDER BY language"),
+        over_cap=sum(row["over_cap"] for row in queries),
+        totals=totals,
+        sources=_with_checksums(dataset.storage, config, ask(_FILES, most=_SOURCES)),
+        gaps=named(audit("sources_failed")),
+        funnel=ask("SELECT stage, input, kept, dropped FROM funnel"),
+        evaluation_sets=[PurePath(folder).name for folder in config.decontaminate.folders],
+        against=[PurePath(url).name for url in config.against],
+    )
+
+
+def _query_list(config: Config) -> str:
+    lists = config.match.queries
+    if isinstance(lists, str):
+        return _named(lists)
+    return "one for each language: " + ", ".join(f"{key} ({_named(lists[key])})" for key in languages_of(lists))
+
+
+def _named(name: str) -> str:
+    return name if name.startswith("builtin:") else f"the file {PurePath(name).name}"
+
+
+def _query_notes(config: Config) -> str:
+    """Where built-in lists are from, and on which terms; their headings below ours."""
+    lists = config.match.queries
+    names = {lists} if isinstance(lists, str) else set(lists.values())
+    built_in = sorted(name.removeprefix("builtin:").upper() for name in names if name.startswith("builtin:"))
+    files = [file for name in built_in if (file := QUERY_DATA / f"QUERIES_{name}.md").exists()]
+    notes = "\n\n".join(file.read_text(encoding="utf-8").strip() for file in files)
+    return re.sub(r"^#", "####", notes, flags=re.MULTILINE)
+
+
+def _with_checksums(storage: Storage, config: Config, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Source files with their content's checksum, known since they were planned; without, where they are gone."""
+    try:
+        known = {source.archive: source.checksum for source in checksums(expand(config, storage), storage)}
+    except ConfigError:
+        known = {}
+    return named([{**row, "checksum": known.get(row["file"], "unknown")} for row in rows])
+
+
+def named(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows whose `file` is without this machine's folders (see `shown_names`), in their `error` too."""
+    names = shown_names(row["file"] for row in rows)
+    return [
+        {
+            name: value.replace(row["file"], names[row["file"]]) if name in ("file", "error") and value else value
+            for name, value in row.items()
+        }
+        for row in rows
+    ]
+
+
+def shown_names(names: Iterable[str]) -> dict[str, str]:
+    """Archives' names without the folder of this machine that the absolute ones have in common."""
+    given = sorted(set(names))
+    local = [name for name in given if is_local(name) and PurePath(name).is_absolute()]
+    base = os.path.commonpath([str(PurePath(name).parent) for name in local]) if local else ""
+    return {name: str(PurePath(name).relative_to(base)) if name in local else name for name in given}
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as a Markdown table."""
+    if not rows:
+        return "None."
+    names = list(rows[0])
+    numeric = [all(isinstance(row[name], (int, float)) or row[name] is None for row in rows) for name in names]
+    lines = [
+        f"| {' | '.join(name.replace('_', ' ') for name in names)} |",
+        f"|{'|'.join('---:' if number else '---' for number in numeric)}|",
+    ]
+    return "\n".join(lines + [f"| {' | '.join(_cell(row[name]) for name in names)} |" for row in rows])
+
+
+def _cell(value: Any) -> str:
+    """A value as Markdown; what a stranger wrote can neither end a table's cell nor be taken for markup."""
+    if value is None:
+        return ""
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.2f}"
+    return re.sub(r"([\\`*_\[\]<>|#!~&])", r"\\\1", " ".join(str(value).split()))

@@ -1,0 +1,122 @@
+"""OUT/decontamination.html: pairs of images around `decontaminate`'s threshold, side by side, for a person to judge.
+
+The paper set its detector's threshold so: by looking at the pairs just above and just below (Radford et al. 2021,
+section 5). One file, nothing is loaded from elsewhere; everything that comes from the web or a set is escaped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import yaml
+
+from crawl.images.store import read_images
+from dataset.damage import read_table
+from dataset.layout import SHEET
+from dataset.storage import absolute
+from dataset.views import Dataset
+from filters.duplicates.evaluation_sets import Place, read_image
+from filters.images.perceptual import MAX_SEARCH_HAMMING
+from pipeline.config import ConfigError
+from pipeline.reports.html import BLUR_ABOVE, environment, thumbnail, unsafe
+
+MOST = 40  # pairs shown on each side of a threshold
+
+_MEASURES: dict[str, tuple[str, str, bool]] = {
+    # measure: (who says so, the config key of its threshold, whether a copy is near by a small value)
+    "pdq_hamming": ("name", "max_hamming", True),
+    "cosine": ("cosine_name", "min_cosine", False),
+}
+
+
+def write(out: str, most: int = MOST, *, blur_above: float | None = BLUR_ABOVE) -> str:
+    """Write the sheet of a dataset whose `decontaminate` is done; returns the file's URL.
+
+    blur_above: the nsfw_probability above which both images of a pair are blurred; None blurs none.
+
+    Raises:
+        FileNotFoundError: there is no dataset.
+        ConfigError: the stage has not run, or it had no evaluation set.
+    """
+    dataset = Dataset(out)
+    config: dict[str, Any] = yaml.safe_load(dataset.storage.read("config.yaml"))["decontaminate"]
+    if not dataset.commits("decontaminate.find") or not config["folders"]:
+        raise ConfigError(f"{out} has been compared with no evaluation set; name them in decontaminate.folders")
+    places = _places(dataset, config["folders"])
+    sections = []
+    for measure, (name, key, small) in _MEASURES.items():
+        rows = _borderline(dataset, measure, float(config[key]), small, most)
+        for title, side in (("Taken for a copy", True), ("Let pass", False)):
+            chosen = [row for row in rows if row["is_copy"] == side]
+            if chosen or (rows and small and not side):  # what is not near by PDQ is not measured, which the page says
+                blurred = unsafe(dataset, [row["url"] for row in chosen], blur_above) if chosen else set()
+                pairs = [
+                    _pair(dataset, row, row[name], measure, places, is_blurred=row["url"] in blurred) for row in chosen
+                ]
+                sections.append({"title": title, "measure": measure, "key": key, "limit": config[key], "pairs": pairs})
+    page = (
+        environment()
+        .get_template("sheet.html")
+        .render(name=dataset.manifest.get("name", "dataset"), sections=sections, most_hamming=MAX_SEARCH_HAMMING)
+    )
+    dataset.storage.write(SHEET, page.encode("utf-8", "replace"))
+    return dataset.storage.url_of(SHEET)
+
+
+def _places(dataset: Dataset, folders: list[str]) -> dict[str, tuple[str, Place]]:
+    """An evaluation image's name -> its set's location, and where it lies in it."""
+    places: dict[str, tuple[str, Place]] = {}
+    for commit in dataset.commits("decontaminate.index"):
+        location = absolute(folders[commit.partition])
+        table = read_table(dataset.storage, commit.files["index"], ["name", "file", "member"])
+        for row in table.to_pylist():
+            places[row["name"]] = (location, Place(row["file"], row["member"]))
+    return places
+
+
+def _borderline(dataset: Dataset, measure: str, limit: float, small: bool, most: int) -> list[dict[str, Any]]:
+    """The images nearest to the threshold, up to `most` on each side, nearest first."""
+    images = {commit.partition: commit for commit in dataset.commits("fetch.get")}
+    best: list[dict[str, Any]] = []
+    for commit in dataset.commits("decontaminate.find"):
+        found = read_table(dataset.storage, commit.files["found"])
+        found = found.filter(pc.is_valid(found.column(measure)))
+        rows = found.to_pylist()
+        for row in rows:
+            apart = (row[measure] - limit) if small else (limit - row[measure])
+            row |= {"is_copy": apart <= 0, "apart": abs(apart), "partition": commit.partition}
+        best = _nearest(best + rows, most)
+    for partition in {row["partition"] for row in best}:
+        columns = ["row", "url", "sha256", "blob", "blob_offset", "blob_length"]
+        table = read_table(dataset.storage, images[partition].files["images"], columns, if_there=["blob_checksum"])
+        for row in best:
+            if row["partition"] == partition:
+                row["image"] = table.filter(pc.equal(table.column("row"), pa.scalar(row["row"], pa.uint32())))
+                (row["url"],) = row["image"].column("url").to_pylist()
+    return best
+
+
+def _nearest(rows: list[dict[str, Any]], most: int) -> list[dict[str, Any]]:
+    ordered = sorted(rows, key=lambda row: (row["apart"], row["partition"], row["row"]))
+    return [row for side in (True, False) for row in [item for item in ordered if item["is_copy"] == side][:most]]
+
+
+def _pair(
+    dataset: Dataset,
+    row: Mapping[str, Any],
+    name: str,
+    measure: str,
+    places: Mapping[str, tuple[str, Place]],
+    *,
+    is_blurred: bool,
+) -> dict[str, Any]:
+    (body,) = read_images(dataset.storage, row["image"], lenient=True)
+    image = thumbnail(body, blurred=is_blurred)
+    try:
+        evaluation = thumbnail(read_image(*places[name]), blurred=is_blurred)  # which looks the same
+    except OSError:  # the set has been moved since
+        evaluation = None
+    return {"url": row["url"], "image": image, "name": name, "evaluation": evaluation, "distance": row[measure]}

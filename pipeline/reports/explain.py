@@ -1,0 +1,385 @@
+"""One pair's whole story: where it was found, what was measured, and its shard or the reason that it was dropped.
+
+A story is read from the committed files of the row's own partition, so that its cost does not grow with the dataset,
+except for the search of the row by URL or id, which reads one column of the candidates.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from crawl.images.store import FOLDER as FETCH_STORE
+from crawl.images.store import newest
+from crawl.urls import canonical_url
+from dataset.damage import opened
+from dataset.display import line
+from dataset.reasons import REASONS
+from dataset.schema import CANDIDATE_STAGES, PAIR_STAGES
+from dataset.storage import is_local
+from dataset.tables import read_parquet
+from dataset.views import Dataset
+from pipeline.config import ConfigError
+
+_QUERIES_SHOWN = 10
+_UNDECIDED = "not decided yet"
+_KEPT = {
+    "text": "the text and its addresses pass",
+    "match": "the text contains queries",
+    "dedup": "the first of its kind",
+    "prebalance": "a query of it has room before the download",
+    "fetch": "the image was got and accepted",
+    "image": "the image passes",
+    "neardup": "no other image stands for this one",
+    "decontaminate": "unlike every image of the evaluation sets",
+    "balance": "a query of it has room",
+}
+_IMAGE_FACTS = ("origin", "outcome", "status", "final_url", "fetched_bytes", "media_type", "original_width",
+                "original_height", "width", "height", "sha256", "pdq", "pdq_quality")  # fmt: skip
+_OF_IMAGES = (
+    "image.nsfw",
+    "image.models",
+    "image.faces",
+    "image.heads",
+    "image.cell",
+)  # phases whose measures are of images, not of pairs
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one stage made of the row."""
+
+    stage: str
+    outcome: str  # found, kept, dropped, packed, or waiting: the run has not come this far
+    sentence: str
+    facts: Mapping[str, Any] = field(default_factory=dict)  # measures and evidence, as JSON values
+
+
+@dataclass(frozen=True)
+class Story:
+    """One occurrence of an image with a text, from the archive's byte to its end."""
+
+    pair_id: str
+    url: str
+    text: str
+    outcome: str  # kept, dropped or waiting
+    reason: str | None
+    steps: tuple[Step, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The story as JSON values."""
+        return asdict(self)
+
+    def as_text(self) -> str:
+        """The story as lines; a stranger's control characters are shown as �."""
+        lines = [f"pair {self.pair_id}", f"url  {self.url}", f"text {self.text}"]
+        for step in self.steps:
+            lines.append(f"  {step.stage:<14}{step.outcome:<8} {step.sentence}")
+            for name, value in step.facts.items():
+                lines += [f"  {'':<23}{line}" for line in _lines(name, value)]
+        return "\n".join(line(item) for item in lines)
+
+
+class _Place(NamedTuple):
+    """A row of a partition."""
+
+    partition: int
+    row: int
+
+
+def explain(out: str, which: str) -> list[Story]:
+    """The stories of an image's or a pair's candidates, one for each occurrence, in the order of the archives.
+
+    Args:
+        out: the dataset.
+        which: an image's URL, or a pair_id: 32 hexadecimal digits, or the first 8 or more of them.
+
+    Raises:
+        FileNotFoundError: there is no dataset.
+        ConfigError: the digits begin several pair_ids.
+    """
+    teller = _Teller(Dataset(out))
+    return [teller.story(place) for place in teller.find(which.strip())]
+
+
+class _Teller:
+    def __init__(self, dataset: Dataset):
+        self.dataset = dataset
+        self.storage = dataset.storage
+
+    def find(self, which: str) -> list[_Place]:
+        """The candidates of a URL or a pair_id."""
+        digits = which.lower()
+        if re.fullmatch(r"[0-9a-f]{8,32}", digits):
+            where = "pair_id BETWEEN unhex(?) AND unhex(?)"
+            values: list[Any] = [digits.ljust(32, "0"), digits.ljust(32, "f")]
+            several = self._ask(
+                f"SELECT DISTINCT lower(hex(pair_id)) FROM _candidates WHERE {where} ORDER BY 1 LIMIT 2",  # noqa: S608
+                values,
+            )
+            if len(several) > 1:
+                raise ConfigError(
+                    f"{which} begins several pair_ids, {several[0][0]} and {several[1][0]} among them; give more digits"
+                )
+        else:
+            where = "url IN (SELECT unnest(?))"
+            values = [sorted({which, canonical_url(which) or which})]
+        rows = self._ask(f"SELECT partition, row FROM _candidates WHERE {where} ORDER BY partition, row", values)  # noqa: S608
+        return [_Place(*row) for row in rows]
+
+    def story(self, place: _Place) -> Story:
+        """The story of one candidate."""
+        row = self._row("extract.candidates", "candidates", place)
+        names = ("archive", "offset", "ordinal", "page_url", "page_date", "page_language", "text_source")
+        facts = {**{name: row[name] for name in names}, "personal_data": row["personal_data"]}
+        steps = [Step("extract", "found", _where(row), _plain(facts))]
+        reason = self._tell(CANDIDATE_STAGES, place, row, steps)
+        if steps[-1].outcome == "kept":
+            pair = self._pair_of(place, row["pair_id"])
+            if pair is None:
+                steps.append(_waiting(PAIR_STAGES[0]))
+            else:
+                reason = self._tell(PAIR_STAGES[:-1], pair, self._row("prebalance.pairs", "pairs", pair), steps)
+                if steps[-1].outcome == "kept":
+                    steps.append(self._packed(row["pair_id"]))
+        outcome = {"packed": "kept", "dropped": "dropped"}.get(steps[-1].outcome, "waiting")
+        return Story(row["pair_id"].hex(), row["url"], row["text"], outcome, reason, tuple(steps))
+
+    def _tell(self, stages: Sequence[str], place: _Place, row: dict[str, Any], steps: list[Step]) -> str | None:
+        """Add a step for each stage up to the one that drops the row; returns that one's reason."""
+        for stage in stages:
+            if not self.dataset.commits(f"{stage}.decide"):
+                steps.append(_waiting(stage))
+                return None
+            facts = self._measured(stage, place, row)
+            verdict = self._verdict(stage, place)
+            if verdict is not None:
+                reason, evidence = verdict
+                meaning = REASONS.get(reason, ("", "a filter of this dataset's own config says so"))[1]
+                facts = {**facts, **evidence, **self._resolved(evidence)}
+                steps.append(Step(stage, "dropped", f"{reason}: {meaning}", _plain(facts)))
+                return reason
+            steps.append(Step(stage, "kept", _KEPT[stage], _plain(facts)))
+        return None
+
+    def _measured(self, stage: str, place: _Place, row: dict[str, Any]) -> dict[str, Any]:
+        """What a stage knows of a row besides its verdict."""
+        if stage == "text":
+            return {**self._measures("text.measure", place), **self._measures("text.custom", place)}
+        if stage == "match":
+            ids = self._measures("match.measure", place).get("query_ids") or []
+            return {"queries": self._queries(ids)} if ids else {}
+        if stage == "fetch":
+            return self._image(place.partition, row["url"])
+        if stage == "image":
+            of_pair = {**self._measures("image.embed", place), **self._measures("image.custom", place)}
+            return {**self._measured_on_image(place.partition, row["url"]), **of_pair}
+        return {}
+
+    def _measured_on_image(self, partition: int, url: str) -> dict[str, Any]:
+        """What models say of an image."""
+        rows = self._filtered("fetch.get", "images", partition, "url", url)
+        places = [_Place(partition, row["row"]) for row in rows]
+        return {name: v for at in places for phase in _OF_IMAGES for name, v in self._measures(phase, at).items()}
+
+    def _resolved(self, evidence: Mapping[str, Any]) -> dict[str, Any]:
+        """The rows, images and queries that evidence points to, as people know them."""
+        for kind in ("first", "chosen"):
+            if f"{kind}_partition" in evidence:
+                place = _Place(evidence[f"{kind}_partition"], evidence[f"{kind}_row"])
+                where = evidence.get(f"{kind}_dataset")
+                return {f"the {kind} one": self._candidate(place) if where is None else self._elsewhere(where, place)}
+        if "duplicate_of_url_id" in evidence:
+            where, url_id = evidence.get("duplicate_of_dataset"), evidence["duplicate_of_url_id"]
+            told = self._representative(url_id) if where is None else self._elsewhere(where, url_id)
+            return {"the image that stands for it": told}
+        if "query_id" in evidence:
+            return {"the query that came nearest": self._queries([evidence["query_id"]])[0]}
+        return {}
+
+    def _candidate(self, place: _Place) -> dict[str, Any]:
+        """Another candidate, and what became of it."""
+        row = self._row("extract.candidates", "candidates", place)
+        end = self._end(CANDIDATE_STAGES, place)
+        pair = self._pair_of(place, row["pair_id"]) if end is None else None
+        if pair is not None:
+            end = self._pair_end(pair, row["pair_id"])
+        names = ("url", "text", "page_url", "archive", "offset", "ordinal")
+        return {"pair_id": row["pair_id"].hex(), **{name: row[name] for name in names}, "end": end or _UNDECIDED}
+
+    def _known_pair(self, place: _Place) -> dict[str, Any]:
+        """A pair of this dataset, which another one was compared with."""
+        row = self._row("prebalance.pairs", "pairs", place)
+        names = ("url", "text", "page_url", "archive", "offset", "ordinal")
+        told = {"pair_id": row["pair_id"].hex(), **{name: row[name] for name in names}}
+        return {**told, "end": self._pair_end(place, row["pair_id"])}
+
+    def _representative(self, url_id: str) -> dict[str, Any]:
+        """An image by its id: the first of its pairs that was kept, else the first."""
+        pairs = self._ask(
+            "SELECT partition, row, pair_id, url, text FROM _pairs WHERE pair_id BETWEEN unhex(?) AND unhex(?) "
+            "ORDER BY pair_id",
+            [url_id.ljust(32, "0"), url_id.ljust(32, "f")],
+        )
+        told = [
+            {"url": url, "text": text, "pair_id": pair_id.hex(), "end": self._pair_end(_Place(partition, row), pair_id)}
+            for partition, row, pair_id, url, text in pairs
+        ]
+        return next((item for item in told if item["end"].startswith("shards/")), told[0] if told else {"url": url_id})
+
+    def _elsewhere(self, url: str, which: _Place | str) -> dict[str, Any]:
+        """A pair, or an image by its id, of another dataset, if that is still there.
+
+        Evidence may be anybody's: no server is asked but the one that this dataset itself lies on.
+        """
+        here, there = urlsplit(self.storage.url), urlsplit(url)
+        if not is_local(url) and (here.scheme, here.netloc) != (there.scheme, there.netloc):
+            return {"dataset": url, "end": "elsewhere, and not looked at"}
+        try:
+            teller = _Teller(Dataset(url))
+            told = teller._known_pair(which) if isinstance(which, _Place) else teller._representative(which)
+            return {"dataset": url, **told}
+        except (FileNotFoundError, IndexError, ValueError):
+            return {"dataset": url, "end": "not there any more"}
+
+    def _pair_end(self, pair: _Place, pair_id: bytes) -> str:
+        packed = self._packed(pair_id)
+        end = packed.sentence if packed.outcome == "packed" else _UNDECIDED
+        return self._end(PAIR_STAGES[:-1], pair) or end
+
+    def _end(self, stages: Sequence[str], place: _Place) -> str | None:
+        """The first verdict of the stages, in a few words."""
+        for stage in stages:
+            verdict = self._verdict(stage, place)
+            if verdict is not None:
+                return f"dropped by {stage}: {verdict[0]}"
+        return None
+
+    def _packed(self, pair_id: bytes) -> Step:
+        found = self._ask('SELECT shard, key, split, "offset", size FROM _samples WHERE pair_id = ?', [pair_id])
+        if not found:
+            return _waiting("pack")
+        facts = dict(zip(("shard", "key", "split", "offset", "size"), found[0], strict=True))
+        return Step("pack", "packed", f"shards/{facts['shard']}, key {facts['key']}, {facts['split']}", facts)
+
+    def _pair_of(self, place: _Place, pair_id: bytes) -> _Place | None:
+        """The pair that a candidate became."""
+        found = self._ask(
+            "SELECT partition, row FROM _pairs WHERE pair_id = ? AND candidate_partition = ? AND candidate_row = ?",
+            [pair_id, *place],
+        )
+        return _Place(*found[0]) if found else None
+
+    def _image(self, partition: int, url: str) -> dict[str, Any]:
+        """What fetching an image came to, with when and what exactly from the fetch store."""
+        rows = self._filtered("fetch.get", "images", partition, "url", url)
+        if not rows:
+            return {}
+        facts = {name: rows[0][name] for name in _IMAGE_FACTS}
+        if facts["final_url"] == url:
+            facts.pop("final_url")
+        chunks = [name for name in self._chunks if f"-{partition:05d}-" in name]
+        tables = [table for name in chunks if (table := _only(read_parquet(self.storage, name), url)).num_rows]
+        if tables:
+            (seen,) = newest(pa.concat_tables(tables)).to_pylist()
+            facts.update({name: seen[name] for name in ("fetched_at", "attempts", "detail")})
+        return facts
+
+    @cached_property
+    def _chunks(self) -> list[str]:
+        files = self.storage.list(FETCH_STORE, recursive=True)
+        return [info.name for info in files if info.name.endswith(".parquet")]
+
+    def _queries(self, ids: Sequence[int]) -> list[str]:
+        """The first queries by name, with their pairs before the first balance and in the dataset where known."""
+        statement = (
+            "SELECT query, candidate_count, kept_count FROM queries "
+            "WHERE query_id IN (SELECT unnest(?)) ORDER BY list_position(?, query_id)"
+        )
+        shown = list(ids[:_QUERIES_SHOWN])
+        names = [
+            query if before is None else f"{query} ({before:,} pairs found, {kept or 0:,} kept)"
+            for query, before, kept in self._ask(statement, [shown, shown])
+        ]
+        return names + ([f"and {len(ids) - len(shown):,} more"] if len(ids) > len(shown) else [])
+
+    def _measures(self, phase: str, place: _Place) -> dict[str, Any]:
+        rows = self._filtered(phase, "measures", place.partition, "row", place.row)
+        return {name: value for name, value in rows[0].items() if name != "row"} if rows else {}
+
+    def _verdict(self, stage: str, place: _Place) -> tuple[str, dict[str, Any]] | None:
+        rows = self._filtered(f"{stage}.decide", "verdicts", place.partition, "row", place.row)
+        return (rows[0]["reason"], json.loads(rows[0]["evidence"] or "{}")) if rows else None
+
+    def _filtered(self, phase: str, role: str, partition: int, column: str, value: Any) -> list[dict[str, Any]]:
+        """The rows of a committed file where a column has a value; none if there is no such file."""
+        for commit in self.dataset.commits(phase):
+            if commit.partition == partition and role in commit.files:
+                with opened(self.storage, commit.files[role]) as file:
+                    chosen = [(column, "==", value)]
+                    return list(pq.read_table(file, filters=chosen, page_checksum_verification=True).to_pylist())
+        return []
+
+    def _row(self, phase: str, role: str, place: _Place) -> dict[str, Any]:
+        """A row of a file whose rows are numbered by their position."""
+        (commit,) = (item for item in self.dataset.commits(phase) if item.partition == place.partition)
+        with opened(self.storage, commit.files[role]) as file:
+            parquet = pq.ParquetFile(file, page_checksum_verification=True)
+            left = place.row
+            for group in range(parquet.num_row_groups):
+                rows = parquet.metadata.row_group(group).num_rows
+                if left < rows:
+                    return dict(parquet.read_row_group(group).slice(left, 1).to_pylist()[0])
+                left -= rows
+        raise IndexError(f"{commit.files[role].name} has no row {place.row}")
+
+    def _ask(self, statement: str, values: list[Any]) -> list[tuple[Any, ...]]:
+        return self.dataset.connection.execute(statement, values).fetchall()
+
+
+def _where(row: Mapping[str, Any]) -> str:
+    if not row["page_url"]:
+        return f"{row['archive']}, row {row['offset']:,}"
+    return f"{row['archive']}, byte {row['offset']:,}, image {row['ordinal']} of the page"
+
+
+def _waiting(stage: str) -> Step:
+    return Step(stage, "waiting", "the run has not come this far; `wit run` goes on")
+
+
+def _only(table: pa.Table, url: str) -> pa.Table:
+    return table.filter(pa.compute.equal(table.column("url"), url))
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON knows it, without what is null."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items() if item is not None and item != []}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return round(value, 6)
+    return value if isinstance(value, (str, int, bool)) else value.hex() if isinstance(value, bytes) else str(value)
+
+
+def _lines(name: str, value: Any) -> list[str]:
+    """A fact as lines for people."""
+    label = name.replace("_", " ")
+    if isinstance(value, Mapping):
+        return [f"{label}:", *(f"  {line}" for key, item in value.items() for line in _lines(key, item))]
+    if isinstance(value, list):
+        return [f"{label}: {'; '.join(_item(item) for item in value)}"]
+    return [] if value is None else [f"{label}: {value}"]
+
+
+def _item(item: Any) -> str:
+    """An item of a list in a line: `term porn, list builtin`."""
+    return ", ".join(f"{name} {value}" for name, value in item.items()) if isinstance(item, Mapping) else str(item)

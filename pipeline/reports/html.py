@@ -1,0 +1,94 @@
+"""What the pages in OUT have in common: one file each, for a person, with pictures in it; nothing is loaded.
+
+Everything that comes from the web is escaped by the template and shown as text; images are decoded, made small and
+written into the page. Of one that may be unsafe a few blurred pixels are written, unless all are asked for.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from PIL import Image, ImageFilter
+
+from dataset.display import clean
+from dataset.views import Dataset
+from pipeline.reports.format import cell
+
+BLUR_ABOVE = 0.2
+"""nsfw_probability above which an image is blurred: open_nsfw's authors call what is below 0.2 likely safe
+(github.com/yahoo/open_nsfw, README)."""
+_SIDE = 168  # pixels of a thumbnail's longer side
+_QUALITY = 75
+_BLURRED_SIDE = 8  # pixels of the longer side that are left of a blurred image
+_MOST_PIXELS = 50_000_000  # of an image to be made small; stored ones are far below
+_UNSAFE = """
+SELECT DISTINCT url FROM images WHERE nsfw_probability > $most AND url IN (SELECT unnest($urls))
+"""
+
+
+def environment() -> jinja2.Environment:
+    """What pages are made by: everything is escaped, and a name that a template lacks is an error."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    environment.trim_blocks = environment.lstrip_blocks = True
+    environment.filters.update(number=_number, clean=_cleaned, bytes=_bytes, shown=shown)
+    environment.tests["web"] = lambda url: str(url).startswith(("http://", "https://"))
+    return environment
+
+
+def unsafe(dataset: Dataset, urls: Sequence[str], blur_above: float | None) -> set[str]:
+    """Which of some images are to be blurred.
+
+    blur_above: the nsfw_probability above which they are; None blurs none. What was not measured is not blurred.
+    """
+    if blur_above is None:
+        return set()
+    return {url for (url,) in dataset.connection.execute(_UNSAFE, {"most": blur_above, "urls": list(urls)}).fetchall()}
+
+
+def thumbnail(body: bytes, *, blurred: bool = False) -> str | None:
+    """An image as a small `data:` URI; None if it cannot be decoded. blurred: of so few pixels that nothing is told."""
+    try:
+        with Image.open(io.BytesIO(body)) as image:
+            if image.width * image.height > _MOST_PIXELS:
+                return None
+            image.draft("RGB", (_SIDE * 2, _SIDE * 2))
+            small = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
+    if small.mode == "RGBA":
+        small = Image.alpha_composite(Image.new("RGBA", small.size, "white"), small).convert("RGB")
+    small.thumbnail((_SIDE, _SIDE))
+    if blurred:
+        size = small.size
+        small.thumbnail((_BLURRED_SIDE, _BLURRED_SIDE))
+        small = small.resize(size, Image.Resampling.BICUBIC).filter(ImageFilter.GaussianBlur(_BLURRED_SIDE))
+    sink = io.BytesIO()
+    small.save(sink, "JPEG", quality=_QUALITY)
+    return f"data:image/jpeg;base64,{base64.b64encode(sink.getvalue()).decode()}"
+
+
+def _number(value: Any) -> str:
+    return "" if value is None else f"{value:,}"
+
+
+def shown(value: Any) -> str:
+    """A cell of a table."""
+    return clean(cell(value))
+
+
+def _cleaned(text: Any) -> str:
+    return clean(str(text))
+
+
+def _bytes(value: int) -> str:
+    for size, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if value >= size:
+            return f"{value / size:,.1f} {unit}"
+    return f"{value:,} bytes"

@@ -1,0 +1,316 @@
+"""OUT/report.html: a dataset on one page, in one file, for a person.
+
+Everything on it that comes from the web is escaped by the template and shown as text; images are decoded, made small
+and written into the page. Nothing is loaded from elsewhere, which the page's own content security policy enforces. Of
+an image on a hash list nothing was ever stored, and nothing is shown but the count. Of one that may be unsafe (`images`
+has a column nsfw_probability, and it is high there) a few blurred pixels are written, unless all are asked for.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import yaml
+
+from crawl.images.store import read_images
+from dataset.damage import is_whole, read_table
+from dataset.layout import REPORT
+from dataset.shards import FOLDER as SHARDS
+from dataset.shards import IMAGE_PARTS, DamagedSampleError, parse_sample
+from dataset.storage import Storage
+from dataset.views import Dataset
+from pipeline.reports import audits, charts
+from pipeline.reports.datasheet import named
+from pipeline.reports.html import BLUR_ABOVE, environment, shown, thumbnail, unsafe
+
+_KEPT_SHOWN = 24
+_DROPPED_SHOWN = 8  # per reason
+_EXAMPLES = 5  # texts per reason
+_CLUSTERS, _MEMBERS = 8, 7  # groups shown, and images of each besides the one that stays
+_ROWS = 20  # of a table of hosts or queries
+_LANGUAGES = 10
+_SOURCES = 100
+_CURVE_POINTS = 240
+_LENGTHS = (0, 10, 20, 30, 40, 50, 60, 80, 100, 150, 200, 300, 500, 1000)
+
+_TOTALS = r"""
+SELECT (SELECT count(*) FROM candidates) AS candidates, (SELECT count(*) FROM sources) AS sources,
+       count(*) AS pairs, count(DISTINCT sha256) AS images, count(DISTINCT text) AS texts,
+       count(DISTINCT regexp_extract(url, '^https?://(\[[^\]]*\]|[^/:]*?)\.*(?::\d+)?/', 1)) AS hosts,
+       count(DISTINCT shard) AS shards,
+       count(*) FILTER (WHERE split = 'heldout') AS heldout, coalesce(sum(size), 0)::BIGINT AS bytes
+FROM pairs
+"""
+_REASON_EXAMPLES = """
+SELECT stage, reason, text, url, evidence FROM dropped
+QUALIFY row_number() OVER (PARTITION BY stage, reason ORDER BY md5(pair_id), archive, "offset", ordinal) <= $most
+ORDER BY stage, reason, md5(pair_id), archive, "offset", ordinal
+"""
+_KEPT = """
+SELECT pair_id, text, url, page_url, shard, key, "offset", size, checksum, width, height, split
+FROM pairs ORDER BY md5(pair_id), pair_id LIMIT $most
+"""
+# An image that has crashed a worker, or exceeded its budget, is not decoded here.
+_DROPPED_IMAGES = """
+SELECT d.stage, d.reason, d.text, d.url, d.evidence, i.blob, i.blob_offset, i.blob_length, i.blob_checksum
+FROM dropped d JOIN images i ON i.url = d.url
+WHERE d.stage IN ('image', 'neardup', 'decontaminate', 'balance') AND i.outcome = 'ok' AND i.blob IS NOT NULL
+      AND d.reason NOT IN ('quarantined', 'processing_time_exceeded', 'processing_memory_exceeded')
+QUALIFY row_number() OVER (PARTITION BY d.stage, d.reason ORDER BY md5(d.pair_id), d.pair_id) <= $most
+ORDER BY list_position(['image', 'neardup', 'decontaminate', 'balance'], d.stage), d.reason, md5(d.pair_id), d.pair_id
+"""
+_CLUSTER_MEMBERS = """
+WITH found AS (
+    SELECT DISTINCT evidence->>'duplicate_of_url_id' AS cluster, url, reason FROM dropped WHERE stage = 'neardup'
+), largest AS (
+    SELECT cluster, count(*) AS members FROM found
+    WHERE cluster IN (SELECT cluster FROM found WHERE reason = 'near_duplicate_image')
+    GROUP BY cluster ORDER BY members DESC, cluster LIMIT $clusters
+), shown AS (
+    SELECT cluster, members, 0 AS rank, i.url, 'kept' AS reason, i.blob, i.blob_offset, i.blob_length, i.blob_checksum
+    FROM largest JOIN images i ON i.url_id = cluster
+    UNION ALL
+    SELECT cluster, members, row_number() OVER (PARTITION BY cluster ORDER BY found.reason DESC, found.url), found.url,
+           found.reason, i.blob, i.blob_offset, i.blob_length, i.blob_checksum
+    FROM largest JOIN found USING (cluster) JOIN images i ON i.url = found.url
+)
+SELECT * FROM shown WHERE rank <= $members AND blob IS NOT NULL ORDER BY members DESC, cluster, rank
+"""
+_SIDES = """
+SELECT least(width, height) // $step * $step AS start, count(*) AS pairs FROM pairs GROUP BY start ORDER BY start
+"""
+_ASPECTS = """
+SELECT round(width / height * 5) / 5 AS aspect, count(*) AS pairs FROM pairs
+WHERE height > 0 GROUP BY aspect ORDER BY aspect
+"""
+_TEXT_LENGTHS = """
+SELECT length(text) AS characters, count(*) AS pairs FROM pairs GROUP BY characters ORDER BY characters
+"""
+
+
+def write(out: str, *, blur_above: float | None = BLUR_ABOVE) -> str:
+    """Write the report of a dataset, finished or not; returns the file's URL.
+
+    blur_above: the nsfw_probability above which images are blurred; None blurs none.
+
+    Raises:
+        FileNotFoundError: there is no dataset.
+    """
+    dataset = Dataset(out)
+    page = environment().get_template(REPORT).render(_Facts(dataset, blur_above).all())
+    dataset.storage.write(REPORT, page.encode("utf-8", "replace"))
+    return dataset.storage.url_of(REPORT)
+
+
+class _Facts:
+    """What the page shows, from a dataset's views."""
+
+    def __init__(self, dataset: Dataset, blur_above: float | None):
+        self.dataset = dataset
+        self.storage = dataset.storage
+        self.blur_above = blur_above
+        self.blurred = 0
+        try:
+            self.config: dict[str, Any] = yaml.safe_load(self.storage.read("config.yaml")) or {}
+        except FileNotFoundError:
+            self.config = {}
+
+    def all(self) -> dict[str, Any]:
+        """The template's variables."""
+        (totals,) = self._ask(_TOTALS)
+        return {
+            "name": self.config.get("name") or self.dataset.manifest.get("name") or "dataset",
+            "complete": bool(self.dataset.manifest["complete"]),
+            "totals": totals,
+            "funnel": self._ask("SELECT stage, input, kept, dropped FROM funnel"),
+            "reasons": self._reasons(),
+            "violations": self._audit("conservation"),
+            "tail": self._tail(),
+            "tail_coverage": self._audit("tail_coverage"),
+            "top_queries": self._audit("top_queries")[:_ROWS],
+            "sides": self._sides(),
+            "aspects": charts.columns(
+                [(f"{row['aspect']:g}", row["pairs"]) for row in self._ask(_ASPECTS)], "width / height", "pairs"
+            ),
+            "lengths": self._lengths(),
+            "languages": self._languages(),
+            "declared": self._audit("languages")[:_LANGUAGES],
+            "hosts": self._audit("domains")[:_ROWS],
+            "text_sources": self._audit("text_sources"),
+            "splits": self._audit("splits"),
+            "kept": self._kept(),
+            "clusters": self._clusters(),
+            "dropped_images": self._dropped_images(),
+            "fetches": self._audit("fetches"),
+            "sources": named(
+                self._ask("SELECT * FROM sources ORDER BY error IS NULL, file LIMIT $most", most=_SOURCES)
+            ),
+            "runs": self._runs(),
+            "blurred": self.blurred,  # after the galleries
+            "blur_above": self.blur_above,
+        }
+
+    def _unsafe(self, rows: Sequence[Mapping[str, Any]]) -> set[str]:
+        """The URLs among the rows' whose images are to be blurred."""
+        return unsafe(self.dataset, [row["url"] for row in rows], self.blur_above)
+
+    def _thumbnail(self, body: bytes, is_unsafe: bool) -> str | None:
+        self.blurred += is_unsafe
+        return thumbnail(body, blurred=is_unsafe)
+
+    def _ask(self, query: str, **values: Any) -> list[dict[str, Any]]:
+        answer = self.dataset.connection.execute(query, values)
+        names = [column[0] for column in answer.description]
+        return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
+
+    def _audit(self, name: str) -> list[dict[str, Any]]:
+        return self._ask(audits.load(name))
+
+    def _reasons(self) -> list[dict[str, Any]]:
+        """Reasons in the order of the stages, each with some of the rows that it dropped."""
+        examples: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        for row in self._ask(_REASON_EXAMPLES, most=_EXAMPLES):
+            examples.setdefault((row["stage"], row["reason"]), []).append({**row, "evidence": _evidence(row)})
+        return [
+            {**row, "examples": examples.get((row["stage"], row["reason"]), [])}
+            for row in self._audit("dropped_by_reason")
+        ]
+
+    def _tail(self) -> Any:
+        """How many pairs the queries have, by rank, before the first balance and in the dataset."""
+        table = self.dataset.sql(
+            "SELECT coalesce(candidate_count, 0) AS before, coalesce(kept_count, 0) AS after FROM queries "
+            "WHERE candidate_count > 0 OR kept_count > 0"
+        ).to_arrow_table()
+        series = {
+            name: _ranked(table.column(column).to_numpy())
+            for name, column in (("before the first balance", "before"), ("in the dataset", "after"))
+        }
+        cap = self.config.get("balance", {}).get("cap")
+        rule = (f"cap t = {cap:,}", float(cap)) if isinstance(cap, int) else None
+        return charts.lines(series, "query, by rank", "pairs", log=True, rule=rule)
+
+    def _sides(self) -> Any:
+        (largest,) = self._ask("SELECT coalesce(max(least(width, height)), 0) AS side FROM pairs")
+        step = next(size for size in (8, 16, 32, 64, 128, 256, 512, 1024, 2**20) if largest["side"] <= size * 24)
+        rows = self._ask(_SIDES, step=step)
+        return charts.columns([(str(row["start"]), row["pairs"]) for row in rows], "shorter side, pixels", "pairs")
+
+    def _lengths(self) -> Any:
+        rows = self._ask(_TEXT_LENGTHS)
+        characters = np.array([row["characters"] for row in rows], dtype=np.int64)
+        counts = np.bincount(
+            np.searchsorted(_LENGTHS, characters, side="right") - 1,
+            weights=[row["pairs"] for row in rows],
+            minlength=len(_LENGTHS),
+        )
+        labels = [f"{low}+" if low == _LENGTHS[-1] else str(low) for low in _LENGTHS]
+        return charts.columns(list(zip(labels, counts.tolist(), strict=True)), "characters of the text, from", "pairs")
+
+    def _languages(self) -> list[dict[str, Any]]:
+        """Languages as measured on the candidates' texts."""
+        counted: Counter[str] = Counter()
+        for commit in self.dataset.commits("text.measure"):
+            table = read_table(self.storage, commit.files["measures"], ["language"])
+            counted.update({row["values"]: row["counts"] for row in table.column(0).value_counts().to_pylist()})
+        rows = sorted(counted.items(), key=lambda item: (-item[1], item[0] or ""))
+        return [{"language": language or "(none)", "texts": count} for language, count in rows[:_LANGUAGES]]
+
+    def _kept(self) -> list[dict[str, Any]]:
+        """Kept pairs, chosen by hash, with their images from the shards."""
+        shown = []
+        rows = self._ask(_KEPT, most=_KEPT_SHOWN)
+        unsafe = self._unsafe(rows)
+        for row in rows:
+            try:
+                (data,) = self.storage.read_ranges(f"{SHARDS}/{row['shard']}", [(row["offset"], row["size"])])
+                parts = parse_sample(data, row["key"]) if is_whole(data, row["size"], row["checksum"]) else {}
+            except (DamagedSampleError, FileNotFoundError):
+                parts = {}
+            body = next((parts[part] for part in IMAGE_PARTS if part in parts), b"")
+            shown.append({**row, "image": self._thumbnail(body, row["url"] in unsafe)})
+        return shown
+
+    def _dropped_images(self) -> list[dict[str, Any]]:
+        groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        for row in self._with_images(self._ask(_DROPPED_IMAGES, most=_DROPPED_SHOWN)):
+            groups.setdefault((row["stage"], row["reason"]), []).append({**row, "evidence": _evidence(row)})
+        return [{"stage": stage, "reason": reason, "rows": rows} for (stage, reason), rows in groups.items()]
+
+    def _clusters(self) -> list[dict[str, Any]]:
+        """The largest groups of near-duplicates: the image that stays, and some of those that it stands for."""
+        groups: dict[str, list[dict[str, Any]]] = {}
+        for row in self._with_images(self._ask(_CLUSTER_MEMBERS, clusters=_CLUSTERS, members=_MEMBERS)):
+            groups.setdefault(row["cluster"], []).append(row)
+        return [{"members": rows[0]["members"], "rows": rows} for rows in groups.values()]
+
+    def _with_images(self, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        columns = [("blob", pa.string()), ("blob_offset", pa.int64()), ("blob_length", pa.int64())]
+        columns.append(("blob_checksum", pa.uint64()))
+        places = pa.table({name: pa.array([row[name] for row in rows], kind) for name, kind in columns})
+        try:
+            bodies = read_images(self.storage, places, lenient=True)
+        except FileNotFoundError:  # who needs the space may delete the fetch store of a finished dataset
+            bodies = [b""] * len(rows)
+        unsafe = self._unsafe(rows)
+        return [
+            {**row, "image": self._thumbnail(body, row["url"] in unsafe)}
+            for row, body in zip(rows, bodies, strict=True)
+        ]
+
+    def _runs(self) -> list[dict[str, Any]]:
+        """Training runs below OUT/runs, with their loss and what their examination found."""
+        names = {info.name for info in self.storage.list("runs", recursive=True)}
+        homes = sorted({name.rpartition("/")[0] for name in names if name.endswith(("/log.jsonl", "/evaluation.json"))})
+        return [self._run(home, names) for home in homes]
+
+    def _run(self, home: str, names: set[str]) -> dict[str, Any]:
+        log: list[dict[str, Any]] = []
+        results: list[dict[str, Any]] = []
+        if f"{home}/log.jsonl" in names:
+            log = _json_lines(self.storage, f"{home}/log.jsonl")
+        if f"{home}/evaluation.json" in names:
+            results = json.loads(self.storage.read(f"{home}/evaluation.json"))
+        shown = log[:: max(1, len(log) // _CURVE_POINTS)]
+        towers = {tower: f"gradient_norm_{tower}" for tower in ("image", "text")}
+        norms = {tower: [(row["step"], row[key]) for row in shown if key in row] for tower, key in towers.items()}
+        last = log[-1] if log else None
+        return {
+            "name": home.removeprefix("runs/"),
+            "last": last,
+            "norms": charts.lines(norms, "step", "gradient norm") if any(norms.values()) else "",
+            "loss": charts.lines({"loss": [(row["step"], row["loss"]) for row in shown]}, "step", "loss"),
+            "results": [{**row, **_score(row)} for row in results],
+        }
+
+
+def _ranked(counts: np.ndarray) -> list[tuple[float, float]]:
+    """(rank, count) of counts, largest first, at ranks evenly spaced in the logarithm."""
+    ordered = np.sort(counts[counts > 0])[::-1]
+    if not len(ordered):
+        return []
+    ranks = np.unique(np.geomspace(1, len(ordered), _CURVE_POINTS).round().astype(np.int64))
+    return [(float(rank), float(ordered[rank - 1])) for rank in ranks]
+
+
+def _score(result: Mapping[str, Any]) -> dict[str, str]:
+    """A figure and its chance level as people read them."""
+    rank = "rank" in result["metric"]
+    value, chance = (f"{result[key]:,.1f}" if rank else f"{result[key]:.1%}" for key in ("value", "chance"))
+    times = f"{result['value'] / result['chance']:.1f} ×" if result["chance"] and not rank else ""
+    return {"value": value, "chance": chance, "times": times}
+
+
+def _json_lines(storage: Storage, name: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in storage.read(name).decode().splitlines()]
+
+
+def _evidence(row: Mapping[str, Any]) -> str:
+    """Evidence in a line: `count 392, cap 200`."""
+    found = json.loads(row["evidence"] or "{}")
+    return ", ".join(f"{name.replace('_', ' ')} {shown(value)}" for name, value in found.items() if value is not None)

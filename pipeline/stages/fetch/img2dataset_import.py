@@ -1,0 +1,53 @@
+"""fetch.adopt: what img2dataset has downloaded already, to the partitions that want its URLs."""
+
+from __future__ import annotations
+
+from crawl.images import img2dataset_import
+from dataset.commits import Commit
+from filters.images.hashlists import HashLists
+from pipeline.config import Config, ConfigError
+from pipeline.engine.exchange import write_buckets
+from pipeline.engine.inputs import Source, files
+from pipeline.engine.phase import Context, Result, Task, phase
+from pipeline.engine.plan import file_checksum
+from pipeline.engine.run import Run
+from pipeline.stages.prebalance import partition_of
+
+
+@phase("fetch.adopt", version=2)
+def adopt(context: Context) -> Result:
+    """One file's images, where their URLs' pairs are."""
+    images = img2dataset_import.index(context.task.hints["location"])
+    return Result(
+        counts={"images": images.num_rows},
+        buckets={"adopted": write_buckets(images, partition_of(context, images))},
+    )
+
+
+def check(config: Config) -> None:
+    """Whether the config's downloads can be adopted, before any work is done. Raises ConfigError."""
+    downloads = _files(config)
+    if not downloads:
+        return
+    if HashLists.load(config.hashlists).has_md5:
+        raise ConfigError(
+            "fetch.adopt cannot be held against MD5 lists, for img2dataset records no MD5 of what it got: "
+            "leave fetch.adopt empty, or take the MD5 lists out of hashlists.files"
+        )
+    try:
+        img2dataset_import.check(downloads[0].location)
+    except ValueError as error:
+        raise ConfigError(f"fetch.adopt: {error}") from None
+
+
+def _files(config: Config) -> list[Source]:
+    return files(config.fetch.adopt, "fetch.adopt")
+
+
+def run(run: Run) -> list[Commit]:
+    """Index every file."""
+    tasks = []
+    for number, file in enumerate(_files(run.config)):
+        identity = {"file": file.archive, "checksum": file_checksum(file.location), "partitions": len(run.partitions)}
+        tasks.append(Task(adopt.name, number, run.shared["lanes"], identity, hints={"location": file.location}))
+    return run.do(adopt, tasks) if tasks else []

@@ -1,0 +1,94 @@
+"""fetch: images that the run's archives hold under another address, by following redirects and revisits in them.
+
+A wanted URL is in one partition, what its address leads to in another, and that may lead on. So what is asked for goes
+from partition to partition, a phase a hop; what is found returns to the partition that wants it. Of all that crawlers
+note of redirects, mostly of pages, only what a pair's URL leads to is kept, and no more than one file's are in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dataset import sql
+from dataset.commits import Commit
+from dataset.schema import ARCHIVE_IMAGES, ARCHIVE_LEADS
+from pipeline.engine.exchange import write_buckets
+from pipeline.engine.phase import Context, Result, Task, phase
+from pipeline.engine.run import Run
+from pipeline.engine.verdicts import alive_rows
+from pipeline.stages.common import buckets_in, gather
+from pipeline.stages.prebalance import partition_of
+
+MAX_HOPS = 5
+"""As many as `fetch.max_redirects` allows by default."""
+
+ASKED = pa.schema(
+    [
+        ("url", pa.string()),  # that a pair wants
+        ("host", pa.string()),
+        ("at", pa.string()),  # where it has led to so far
+        ("at_host", pa.string()),
+        ("final_url", pa.string()),  # as `at`, but for what a revisit says to be the same
+    ]
+)
+
+
+@phase("fetch.leads")
+def leads(context: Context) -> Result:
+    """The wanted URLs that no archive holds, but that lead elsewhere, to the partitions of where they lead."""
+    wanted = alive_rows(context, ["url", "host"]).select(["url", "host"])
+    asked = wanted.append_column("at", wanted["url"]).append_column("final_url", wanted["url"])
+    return _follow(context, asked, context.table("archive_images"), ARCHIVE_IMAGES.empty_table())
+
+
+def hop(context: Context) -> Result:
+    """What is held of what was asked for, to the partitions that want it; what leads on, to where it leads."""
+    asked, images = context.concat("asked", ASKED), context.table("archive_images")
+    found = sql.run(sql.load("exchange/found"), {"asked": asked, "images": images}).cast(ARCHIVE_IMAGES)
+    return _follow(context, asked, images, found)
+
+
+HOPS = [phase(f"fetch.hop{number}")(hop) for number in range(1, MAX_HOPS + 1)]
+
+
+def _follow(context: Context, asked: pa.Table, images: pa.Table, found: pa.Table) -> Result:
+    addresses = asked["at"].combine_chunks()
+    known = [table.filter(pc.is_in(table["url"], value_set=addresses)) for table in context.each("archive_leads")]
+    tables = {"asked": asked, "images": images, "leads": pa.concat_tables([ARCHIVE_LEADS.empty_table(), *known])}
+    on = sql.run(sql.load("exchange/follow"), tables).cast(ASKED)
+    places = on.select(["at", "at_host"]).rename_columns(["url", "host"])
+    return Result(
+        buckets={
+            "asked": write_buckets(on, partition_of(context, places)),
+            "found": write_buckets(found, partition_of(context, found)),
+        }
+    )
+
+
+def run(run: Run) -> list[Commit]:
+    """Follow every lead to its end. The commits have a file `found`: ARCHIVE_IMAGES, by the partition that wants it."""
+    said = run.shared["archive_leads"]
+    partitions = {partition.number: partition for partition in run.partitions}
+
+    def task(name: str, number: int, asked: Sequence[Commit]) -> Task:
+        inputs = {
+            **partitions[number].inputs("archive_images"),
+            **run.shared["lanes"],
+            "archive_leads": gather(said, "archive_leads", number),
+            "asked": gather(asked, "asked", number),
+        }
+        return Task(name, number, inputs, {"partitions": len(partitions)})
+
+    found: list[Commit] = []
+    asked: list[Commit] = []
+    numbers = buckets_in(said, "archive_leads")
+    for step in (leads, *HOPS):
+        if not numbers:  # nothing leads on
+            break
+        asked = run.do(step, [task(step.name, number, asked) for number in numbers])
+        numbers = buckets_in(asked, "asked")
+        found += asked
+    return found

@@ -1,0 +1,439 @@
+"""fetch: image bytes from the archives that hold them, or over HTTP; a recorded observation, kept for ever.
+
+The fetch store is append-only and keyed by canonical URL. A run gets only what the store lacks or what the config
+says to try again. Everything after this stage is pure again: `images` holds no times and no attempts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+from collections import defaultdict
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache, partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from PIL import Image
+
+from crawl.archives.records import read_bodies
+from crawl.images import img2dataset_import, store
+from crawl.images.ingest import ImageConfig, Listed, ingest
+from crawl.images.observations import OK, Ingested, Observation, Refusal, observe
+from crawl.units import watched
+from crawl.web import img2dataset_engine
+from crawl.web.client import opted_out
+from crawl.web.config import FetchConfig
+from crawl.web.fetch import fetch
+from dataset import heartbeat
+from dataset.commits import FileRef, fingerprint
+from dataset.hosts import hostname
+from dataset.ids import pair_id
+from dataset.layout import WITH_PICTURES
+from dataset.reasons import TRANSIENT
+from dataset.schema import ARCHIVE_IMAGES, IMAGES, OBSERVATIONS, VERDICTS
+from dataset.storage import Storage
+from dataset.tables import read_parquet
+from filters.images.hashlists import HashLists, HashListsConfig
+from filters.images.perceptual import pdq
+from pipeline.config import options
+from pipeline.engine.phase import Context, Input, Result, Task, phase
+from pipeline.engine.plan import file_checksum
+from pipeline.engine.run import Run
+from pipeline.engine.verdicts import alive_rows, decide, first_verdicts, lost, verdict_result
+from pipeline.stages.common import built_domains, domain_index, domain_task, gather, settings
+from pipeline.stages.fetch import img2dataset_import as adopt
+from pipeline.stages.fetch import img2dataset_ray, redirects
+from pipeline.stages.fetch.progress import Tally, clear
+
+_KEPT_OF_LISTED = ("url", "origin", "status", "final_url", "attempts", "fetched_at", "fetched_bytes")
+DAMAGED = "damaged"  # in place of the outcome of an observation whose image the store has lost
+ENGINES: dict[str, Callable[..., list[Observation]]] = {"openwit": fetch, "img2dataset": img2dataset_engine.fetch}
+
+
+@phase("fetch.domains", version=2)
+def opted_out_domains(context: Context) -> Result:
+    """`fetch.opted_out_domains`."""
+    return built_domains(context)
+
+
+@phase("fetch.get", version=7)
+def get(context: Context) -> Result:
+    """Every URL of the partition that the store lacks; then the newest observation of each."""
+    urls = _urls(context)
+    wanted = [urls[unit] for unit in context.units(len(urls))]
+    heartbeat.name_units({url: unit for unit, url in enumerate(urls)})
+    for unit, found in sorted(context.task.without.items()):
+        context.leave_out(found, url=urls[unit])
+    stored = _stored(context, wanted)
+    known = store.newest(stored)
+    config = settings(FetchConfig, context.options["fetch"])
+    domains = domain_index(context.storage, context.task.inputs.get("domains", ())) or frozenset[str]()
+    spoiled = pa.array(store.damaged(context.storage, known), pa.bool_())
+    lost, known = known.filter(spoiled), known.filter(pc.invert(spoiled))
+    have = {row["url"]: row for row in known.to_pylist()}
+    have |= {row["url"]: {**row, "outcome": DAMAGED} for row in lost.to_pylist()}
+    need = [
+        url for url in wanted if opted_out(hostname(url), domains) is None and _is_due(have.get(url), config, domains)
+    ]
+    observations, chunks = _observe(context, need, config, domains, have)
+    if context.is_probe:
+        return Result()
+    observations = store.restore(context.storage, lost, observations)
+    known = pa.concat_tables(
+        [known, lost.filter(pc.invert(pa.array(store.damaged(context.storage, lost), pa.bool_())))]
+    )
+    if observations:
+        name = f"{context.options['folder']}/{_chunk_name(context, need, [_seen(have.get(url)) for url in need])}"
+        with contextlib.suppress(FileExistsError):  # a node taken for dead has done it after all; its answers stand
+            store.write_chunk(context.storage, name, observations)
+        chunks = [*chunks, name]
+    known = store.newest(pa.concat_tables([known, *(store.read_chunk(context.storage, name) for name in chunks)]))
+    result = _images(context, _relisted(context, known, domains), wanted, domains)
+    result.facts["listed"] = _disowned(context, stored)
+    return result
+
+
+def _disowned(context: Context, stored: pa.Table) -> list[tuple[str, int, int]]:
+    """Where the store holds images that it took under older lists, and that a list holds by now: they will be erased.
+
+    The store says so from now on, for they do not come back when the list changes again.
+    """
+    held = stored.filter(pc.is_valid(stored.column("blob")))
+    rows = held.filter(pa.array(_hash_lists(context).listed(held))).to_pylist()
+    refused = [
+        Observation(**{name: row[name] for name in _KEPT_OF_LISTED}, outcome="hash_list_match", detail=None, image=None)
+        for row in rows
+    ]
+    if refused:
+        name = _chunk_name(context, [row["url"] for row in rows], [_seen(row) for row in rows])
+        with contextlib.suppress(FileExistsError):  # said already
+            store.write_chunk(context.storage, f"{context.options['folder']}/{name}", refused)
+    return sorted({(row["blob"], row["blob_offset"], row["blob_length"]) for row in rows})
+
+
+def _is_due(row: Mapping[str, Any] | None, config: FetchConfig, domains: Container[str]) -> bool:
+    """Whether a URL is to be asked for, by the newest observation of it."""
+    if row is None:
+        return True
+    outcome = row["outcome"]
+    if outcome == DAMAGED:
+        return True
+    if outcome == "domain_opted_out":  # a redirect led to a domain that may be off the list by now
+        return opted_out(hostname(row["final_url"]), domains) is None
+    if config.retry == "transient" and outcome in TRANSIENT:
+        return True
+    return row["origin"] == "http" and row["fetched_at"] < config.refresh_before
+
+
+def _relisted(context: Context, known: pa.Table, domains: Container[str]) -> pa.Table:
+    """The observations; what a list holds by now is refused, though the store took it under an older list."""
+    accepted = pc.equal(known.column("outcome"), OK).combine_chunks()
+    listed = np.zeros(known.num_rows, dtype=bool)
+    lists = _hash_lists(context)
+    listed[accepted.to_numpy(False)] = lists.listed(known.filter(accepted))
+    out = np.zeros(known.num_rows, dtype=bool)
+    places = zip(known.column("url").to_pylist(), known.column("final_url").to_pylist(), strict=True)
+    out[:] = [_domain(url, final_url, domains) is not None for url, final_url in places]
+    refused = [_as_refused(known, listed & ~out, "hash_list_match"), _as_refused(known, out, "domain_opted_out")]
+    return pa.concat_tables([known.filter(pa.array(~(listed | out))), *refused])
+
+
+def _as_refused(known: pa.Table, mask: np.ndarray, outcome: str) -> pa.Table:
+    rows = known.filter(pa.array(mask)).select(_KEPT_OF_LISTED).to_pylist()
+    return pa.Table.from_pylist([{**row, "outcome": outcome} for row in rows], schema=OBSERVATIONS)
+
+
+def _domain(url: str, final_url: str | None, domains: Container[str]) -> str | None:
+    """The entry of the opt-out list that an address, or where it led, belongs to."""
+    return opted_out(hostname(url), domains) or opted_out(hostname(final_url or ""), domains)
+
+
+def _urls(context: Context) -> list[str]:
+    pairs = alive_rows(context, ["url"])
+    return sorted(pc.unique(pairs.column("url")).to_pylist())
+
+
+def _seen(row: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    return None if row is None else {name: row[name] for name in ("url", "outcome", "fetched_at")}
+
+
+def _chunk_name(context: Context, need: Sequence[str], have: Sequence[object]) -> str:
+    """The same URLs asked for again, knowing the same of them, make the same chunk."""
+    digest = hashlib.md5(repr((need, have)).encode(), usedforsecurity=False).hexdigest()
+    return f"{_home(context)}{digest}"
+
+
+def _home(context: Context) -> str:
+    """How the names of this partition's chunks begin; a URL's partition is a function of the route."""
+    return f"{context.options['route']}-{context.task.partition:05d}-"
+
+
+@lru_cache(maxsize=100_000)
+def _chunk_urls(url: str, name: str) -> pa.ChunkedArray:
+    """The URLs of a chunk of the store; chunks never change."""
+    return read_parquet(Storage(url), name, ["url"]).column("url")
+
+
+def _stored(context: Context, wanted: Sequence[str]) -> pa.Table:
+    """All observations of the wanted URLs that the store has.
+
+    Under the same route a URL is in a chunk of its own partition; chunks made under another route are all looked
+    through.
+    """
+    asked = pa.array(wanted, pa.string())
+    home, route = _home(context), context.options["route"]
+    tables = []
+    for info in context.storage.list(f"{store.FOLDER}/{context.options['folder']}"):
+        base = info.name.rpartition("/")[2]
+        if not base.endswith(".parquet") or (base.startswith(route) and not base.startswith(home)):
+            continue
+        if pc.any(pc.is_in(_chunk_urls(context.storage.url, info.name), value_set=asked)).as_py():
+            tables.append(read_parquet(context.storage, info.name))
+    # An older version's chunk may lack a column.
+    found = pa.concat_tables([OBSERVATIONS.empty_table(), *tables], promote_options="default")
+    return found.filter(pc.is_in(found.column("url"), value_set=asked))
+
+
+def _observe(
+    context: Context,
+    need: Sequence[str],
+    config: FetchConfig,
+    domains: Container[str],
+    have: Mapping[str, Mapping[str, Any]],
+) -> tuple[list[Observation], list[str]]:
+    """What came of the URLs, and the chunks of the store that what came of others was written to."""
+    image_config = settings(ImageConfig, context.options["store"])
+    take = _taker(context.options)
+    _warm_up(take)
+    partitions = context.task.hints.get("partitions", 1)
+    tally = Tally(context.storage, context.task.partition, partitions, len(need), is_shown=not context.is_probe)
+    done = _from_adopted(context, need, config, lambda body, listed: ingest(body, image_config, pdq, listed))
+    tally.add_all(item.outcome for item in done.values())
+    chunks: list[str] = []
+    for origin in config.origins:
+        left = [url for url in need if url not in done]
+        if origin == "http" and config.distributor == "ray" and not context.is_probe:
+            chunks = _distributed(context, left, have)
+            break  # each URL has been asked for
+        if origin == "archive":
+            found = _from_archives(context, left, take)
+            tally.add_all(item.outcome for item in found.values())
+        else:
+            told: dict[str, Any] = {"opted_out": domains, "done": lambda item: tally.add(item.outcome)}
+            if config.engine == "openwit":
+                told["earlier"] = {url: have[url] for url in left if url in have and have[url]["outcome"] == OK}
+            asked = ENGINES[config.engine](left, _share(context, config), take, **told)
+            found = {item.url: item for item in asked}
+        done.update(found)
+    tally.finish()
+    return list(done.values()), chunks
+
+
+_is_warm = False
+
+
+def _warm_up(take: Callable[[bytes], Ingested | Refusal]) -> None:
+    """Load what the first image takes, which is not that image's expense."""
+    global _is_warm
+    if not _is_warm:
+        body = io.BytesIO()
+        Image.new("RGB", (64, 64)).save(body, "JPEG")
+        take(body.getvalue())
+        _is_warm = True
+
+
+def _taker(chosen: Mapping[str, Any]) -> Callable[[bytes], Ingested | Refusal]:
+    """From a body to an image that is stored, by a task's options."""
+    config = settings(ImageConfig, chosen["store"])
+    match = _loaded(settings(HashListsConfig, chosen["hashlists"])).match
+    return lambda body: ingest(body, config, pdq, match)
+
+
+def _distributed(context: Context, urls: Sequence[str], have: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The chunks that img2dataset's distributor made of the URLs."""
+    parts = [urls[at : at + img2dataset_ray.SHARD_URLS] for at in range(0, len(urls), img2dataset_ray.SHARD_URLS)]
+    folder = context.options["folder"]
+    shards = {f"{folder}/{_chunk_name(context, part, [_seen(have.get(url)) for url in part])}": part for part in parts}
+    listed = tuple(context.task.inputs.get("domains", ()))
+    img2dataset_ray.distribute(
+        context.storage, partial(_shard, context.storage.url, dict(context.options), listed), shards
+    )
+    return list(shards)
+
+
+def _shard(url: str, chosen: Mapping[str, Any], listed: Sequence[Input], urls: Sequence[str]) -> list[Observation]:
+    """What img2dataset got of a shard's URLs, in a process of its own, by a task's options and lists."""
+    config = settings(FetchConfig, chosen["fetch"])
+    domains = domain_index(Storage(url), listed) or frozenset[str]()
+    return img2dataset_engine.fetch(urls, config, _taker(chosen), opted_out=domains)
+
+
+def _from_adopted(
+    context: Context,
+    urls: Sequence[str],
+    config: FetchConfig,
+    take: Callable[[bytes, Listed], Ingested | Refusal],
+) -> dict[str, Observation]:
+    """What img2dataset has downloaded of these URLs; of one that it has twice, the first."""
+    lists = _hash_lists(context)
+    held = context.concat("adopted", img2dataset_import.ADOPTED)
+    held = held.filter(pc.is_in(held.column("url"), value_set=pa.array(urls, pa.string())))
+    _, first = np.unique(held.column("url").to_numpy(zero_copy_only=False).astype(str), return_index=True)
+    done: dict[str, Observation] = {}
+    for row, body in img2dataset_import.read(held.take(pa.array(first)), config.max_body_bytes):
+        url, digest = row["url"], row["sha256"]
+
+        def listed(body: bytes, pdq: bytes | None, digest: bytes = digest) -> str | None:
+            return lists.match_sha256(digest) or lists.match(body, pdq)
+
+        with heartbeat.on(url):
+            result = img2dataset_import.ingested(row, body, lambda body, listed=listed: take(body, listed))  # type: ignore[misc]
+        done[url] = observe(url, result, origin="adopted", fetched_at="", final_url=url)
+    return done
+
+
+def _from_archives(
+    context: Context, urls: Sequence[str], take: Callable[[bytes], Ingested | Refusal]
+) -> dict[str, Observation]:
+    """What the run's own archives hold of these URLs."""
+    held = pa.concat_tables([context.table("archive_images"), context.concat("redirected", ARCHIVE_IMAGES)])
+    held = held.filter(pc.is_in(held.column("url"), value_set=pa.array(urls, pa.string())))
+    places: dict[str, defaultdict[int, list[dict[str, Any]]]] = {}
+    for row in held.to_pylist():
+        places.setdefault(row["archive"], defaultdict(list))[row["offset"]].append(row)
+    done: dict[str, Observation] = {}
+    for archive, by_offset in places.items():
+        location = context.task.hints["locations"][archive]
+        for offset, body, date in read_bodies(location, sorted(by_offset)):
+            for row in by_offset[offset]:
+                url = row["url"]
+                done[url] = observe(
+                    url,
+                    watched(take, url, body),
+                    origin="archive",
+                    fetched_at=date or "",  # when the archive's crawler got it, so that two runs write the same
+                    status=200,
+                    final_url=row["final_url"],
+                    fetched_bytes=len(body),
+                )
+    return done
+
+
+def _share(context: Context, config: FetchConfig) -> FetchConfig:
+    """A host that is split into lanes has its budget divided among them."""
+    hosts = context.table("rows", ["host"]).column("host")
+    lanes = context.table("lanes")
+    mine = lanes.filter(pc.is_in(lanes.column("host"), value_set=pc.unique(hosts)))
+    most = max(mine.column("lanes").to_pylist(), default=1)
+    if most == 1 or config.engine != "openwit":  # another knows no budget
+        return config
+    return replace(
+        config,
+        per_host_concurrency=max(1, config.per_host_concurrency // most),
+        per_host_delay_s=config.per_host_delay_s * most,
+    )
+
+
+def _hash_lists(context: Context) -> HashLists:
+    return _loaded(settings(HashListsConfig, context.options["hashlists"]))
+
+
+@lru_cache(maxsize=1)
+def _loaded(config: HashListsConfig) -> HashLists:
+    return HashLists.load(config)
+
+
+def _images(context: Context, known: pa.Table, wanted: Sequence[str], domains: Container[str]) -> Result:
+    """The observations as IMAGES, ordered by URL id, and the store's files that they need.
+
+    What no archive holds, or was not asked for, is no observation of the world, so it is here alone, not in the store.
+    """
+    absent = []
+    for url in sorted(set(wanted) - set(known.column("url").to_pylist())):
+        out = opted_out(hostname(url), domains) is not None
+        why = {"outcome": "domain_opted_out"} if out else {"outcome": "not_in_archive", "origin": "archive"}
+        absent.append({"url": url, "final_url": url, **why})
+    known = pa.concat_tables([known, pa.Table.from_pylist(absent, schema=OBSERVATIONS)])
+    ids = pa.array([pair_id(url, "")[:8] for url in known.column("url").to_pylist()], pa.binary(8))
+    table = known.append_column("url_id", ids).sort_by("url_id")
+    table = table.append_column("row", pa.array(range(table.num_rows), pa.uint32()))
+    result = Result(counts={"images": table.num_rows}).table("images", table.select(IMAGES.names), IMAGES)
+    for blob in sorted(set(pc.drop_null(pc.unique(table.column("blob"))).to_pylist())):
+        (info,) = (item for item in context.storage.list(blob.rpartition("/")[0]) if item.name == blob)
+        result.refs[f"blob:{blob}"] = FileRef(blob, info.bytes, "")
+    return result
+
+
+@phase("fetch.decide")
+def judge(context: Context) -> Result:
+    """Verdicts by sql/decisions/fetch.sql: the outcome of each pair's image."""
+    rows = alive_rows(context)
+    images = context.table("images")
+    present = pc.is_in(rows.column("url"), value_set=images.column("url").combine_chunks())
+    missing = lost(context, rows, rows.filter(present).column("row"))
+    verdicts = decide(context, "fetch", rows, {"images": images}, context.options).cast(VERDICTS)
+    return verdict_result(rows, first_verdicts([missing, verdicts]))
+
+
+def run(run: Run) -> None:
+    """Get what is missing; decide by the outcomes."""
+    config = run.config
+    images = options(config.store)
+    lists = {
+        **options(config.hashlists),
+        "checksums": [file_checksum(path) for path in config.hashlists.files],
+    }
+    # Stored bytes depend on how they are resized, so another setting has another folder.
+    folder = fingerprint("store", 3, images, [])
+    (lanes,) = run.shared["lanes"]["lanes"]
+    route = fingerprint("route", len(run.partitions), {}, [lanes.checksum])
+    domains: dict[str, tuple[Input, ...]] = {}
+    if config.fetch.opted_out_domains:
+        built = run.one(opted_out_domains, domain_task(opted_out_domains.name, [config.fetch.opted_out_domains]))
+        domains = {"domains": (Input(built.files["index"]),)}
+    settings_ = {
+        "fetch": options(config.fetch),
+        "store": images,
+        "hashlists": lists,
+        "folder": folder,
+        "route": route,
+    }
+    found = adopt.run(run)
+    redirected = redirects.run(run) if "archive" in config.fetch.origins else []
+    clear(run.storage)
+    got = run.do(
+        get,
+        [
+            Task(
+                get.name,
+                partition.number,
+                {
+                    **partition.inputs("archive_images"),
+                    **run.shared["lanes"],
+                    **domains,
+                    "adopted": gather(found, "adopted", partition.number),
+                    "redirected": gather(redirected, "found", partition.number),
+                },
+                settings_,
+                units=partition.alive,
+                hints={"locations": run.shared["locations"], "partitions": len(run.partitions)},
+            )
+            for partition in run.partitions
+        ],
+        rows=run.alive,
+    )
+    erased = store.erase(run.storage, [place for commit in got for place in commit.facts["listed"]])
+    if erased:
+        run.storage.delete(WITH_PICTURES)
+    run.beside("images", got, "images")
+    run.judge(
+        "fetch",
+        judge,
+        [Task(judge.name, partition.number, partition.inputs("images"), {}) for partition in run.partitions],
+        rows=run.alive,
+    )

@@ -1,0 +1,1 @@
+"""image: what is measured on images, by rules and by models."""

@@ -1,0 +1,215 @@
+"""image: size, aspect, what models say of the pixels, and the config's own image filters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from crawl.images.store import read_images
+from dataset.commits import Commit
+from dataset.schema import FACES
+from pipeline.config import options
+from pipeline.engine.phase import Context, Input, Phase, Result, Task, phase
+from pipeline.engine.reuse import image_keys, remember
+from pipeline.engine.run import Run
+from pipeline.engine.verdicts import alive_rows, decide, sliced, take_units, verdict_result
+from pipeline.stages import custom_filters
+from pipeline.stages.image import embed, models, semantic
+
+DECIDING = ("min_side", "max_aspect", "max_nsfw_probability", "min_clip_score")
+"""The keys of `image` that sql/decisions/image.sql reads."""
+
+DECIDED_BY = {
+    "nsfw_probability": pa.float32(),
+    "face_scores": pa.list_(pa.float32()),
+    "clip_score": pa.float32(),
+    "cell": pa.int32(),
+    "target_images": pa.int32(),
+}
+"""The measures that sql/decisions/image.sql reads; null where nobody measures them."""
+
+
+@phase("image.nsfw", gpu=True, remembers=True)
+def nsfw(context: Context) -> Result:
+    """The probability that an image is not safe to look at."""
+    return _answers(context)
+
+
+@phase("image.models", gpu=True, remembers=True)
+def scores(context: Context) -> Result:
+    """What the config's own models say of an image."""
+    return _answers(context)
+
+
+@phase("image.faces", remembers=True)
+def faces(context: Context) -> Result:
+    """The boxes of the faces in an image."""
+
+    def measure(images: pa.Table) -> pa.Table:
+        detect = models.detector(context.options, context.task.hints)
+        found = detect(read_images(context.storage, images)) if images.num_rows else []
+        boxes = [[box for box, _ in image] for image in found]
+        scores = [[score for _, score in image] for image in found]
+        return pa.table({"row": images.column("row"), "face_bboxes": boxes, "face_scores": scores}, schema=FACES)
+
+    result = Result()
+    table = _remembered(context, result, measure)
+    result.counts["faces"] = int(pc.sum(pc.list_value_length(table.column("face_bboxes"))).as_py() or 0)
+    return result
+
+
+@phase("image.custom")
+def own(context: Context) -> Result:
+    """What the config's own image filters measure: `rows` has the pair's columns and `image`, its stored bytes."""
+    rows = take_units(context, alive_rows(context))
+    images = images_of(rows, context.table("images"))
+    rows = rows.append_column("image", pa.array(read_images(context.storage, images), pa.binary()))
+    return Result().table("measures", custom_filters.measure(rows, context.options["filters"]))
+
+
+@phase("image.decide", version=2)
+def judge(context: Context) -> Result:
+    """Verdicts by sql/decisions/image.sql and the config's own predicates."""
+    rows = alive_rows(context)
+    images = context.table("images")
+    measures = rows.select(["row"])
+    for table in context.table_list("of_pairs"):
+        measures = beside(measures, measures.column("row"), table)
+    for table in context.table_list("of_images"):
+        shown = images_of(rows.take(pc.index_in(measures["row"], rows["row"].combine_chunks())), images)
+        measures = beside(measures, shown.column("row"), table)
+    if targets := context.table_list("targets"):
+        measures = measures.append_column("target_images", semantic.target_images(measures, targets))
+    names = [name for name in measures.column_names if name != "row"]
+    for name, type_ in DECIDED_BY.items():
+        if name not in names:
+            measures = measures.append_column(name, pa.nulls(measures.num_rows, type_))
+    filters = [{**item, "columns": names} for item in context.options["filters"]]
+    tables = {"images": images, "measures": measures}
+    config = dict(context.options["image"])
+    for table in context.table_list("cutoffs"):
+        found = dict(zip(table["name"].to_pylist(), table["cutoff"].to_pylist(), strict=True))
+        if isinstance(config["min_clip_score"], str):
+            config["min_clip_score"] = found["min_clip_score"]
+        tables["cutoffs"] = pa.table({name: pa.array([value], pa.float64()) for name, value in found.items()})
+    verdicts = decide(context, "image", rows, tables, config, filters)
+    return verdict_result(rows, verdicts, [item["name"] for item in filters])
+
+
+def beside(measures: pa.Table, keys: pa.ChunkedArray, table: pa.Table) -> pa.Table:
+    """A table's columns beside the measures by its `row`; a row that it lacks (quarantine) is left out.
+
+    Raises:
+        ValueError: both have a column of one name.
+    """
+    at = pc.index_in(keys, value_set=table.column("row").combine_chunks())
+    joined = measures.filter(at.is_valid())
+    for name in table.column_names:
+        if name in joined.column_names and name != "row":
+            raise ValueError(f"two measures of the image stage are called {name}; give one of them another name")
+        if name != "row":
+            joined = joined.append_column(name, table.column(name).take(at.drop_null()))
+    return joined
+
+
+def images_of(pairs: pa.Table, images: pa.Table) -> pa.Table:
+    """The image of each pair, in the pairs' order."""
+    return images.take(pc.index_in(pairs.column("url"), value_set=images.column("url").combine_chunks()))
+
+
+def shown_images(context: Context) -> pa.Table:
+    """The images that an alive pair shows, in the order of their rows."""
+    pairs = alive_rows(context, ["url"])
+    images = context.table("images")
+    return images.filter(pc.is_in(images.column("url"), value_set=pc.unique(pairs.column("url"))))
+
+
+def _answers(context: Context) -> Result:
+    def measure(images: pa.Table) -> pa.Table:
+        answers = models.measure(context.storage, images, context.options, context.task.hints)
+        return pa.table({"row": images.column("row"), **answers})
+
+    result = Result()
+    _remembered(context, result, measure)
+    return result
+
+
+def _remembered(context: Context, result: Result, measure: Callable[[pa.Table], pa.Table]) -> pa.Table:
+    """The measures of the shown images, some at a time."""
+    every = shown_images(context)
+    images = take_units(context, every)
+
+    def some(images: pa.Table) -> pa.Table:
+        return sliced(context, images, models.IMAGES_AT_ONCE, measure, of=every, is_guarded=False)
+
+    return remember(context, result, "measures", images, image_keys(images), some)
+
+
+def _measure(run: Run, made: Phase, values: dict[str, Any], hints: dict[str, Any] | None = None) -> list[Commit]:
+    """Have a phase measure every partition."""
+    return run.do(
+        made,
+        [
+            Task(made.name, at.number, at.inputs("images"), values, units=at.alive, hints=hints or {})
+            for at in run.partitions
+        ],
+        rows=run.alive,
+    )
+
+
+def _look_for_faces(run: Run) -> list[Commit]:
+    """Have the detector measure every partition; pack reads it again."""
+    looked = _measure(run, faces, *models.described_detector(run.config.faces))
+    run.beside("faces", looked, "measures")
+    return looked
+
+
+def run(run: Run) -> None:
+    """Measure what the config asks for, then decide."""
+    config = run.config.image
+    of_images: list[list[Commit]] = []
+    of_pairs: list[list[Commit]] = []
+    targets: tuple[Input, ...] = ()
+    if config.nsfw is not None:
+        of_images.append(_measure(run, nsfw, *models.described([config.nsfw], ["nsfw_probability"])))
+    if config.own_models:
+        columns = [model.name for model in config.own_models]
+        of_images.append(_measure(run, scores, *models.described(config.own_models, columns)))
+    if run.config.faces.path:
+        of_images.append(_look_for_faces(run))
+    if config.embedding_model:
+        embedded = embed.run(run)
+        of_pairs.append(embedded)
+        run.beside("embeddings", embedded, "images")
+        if config.heads:
+            of_images.append(embed.run_heads(run, embedded))
+        if run.config.semantic.wanted:
+            placed, targets = semantic.run_cells(run, embedded)
+            of_images.append(placed)
+    if functions := custom_filters.measuring(run.config, "image"):
+        of_pairs.append(_measure(run, own, {"filters": functions}))
+    shares = embed.run_cutoffs(run, [*of_images, *of_pairs])
+    about_faces = {
+        "drop_faces": run.config.faces.action == "drop",
+        "min_face_score": run.config.faces.min_score,
+    }
+    keys = {**options(config, *DECIDING), **about_faces}
+    tasks = []
+    for number, partition in enumerate(run.partitions):
+        found = {
+            role: tuple(Input(commits[number].files["measures"]) for commits in measured)
+            for role, measured in (("of_images", of_images), ("of_pairs", of_pairs))
+        }
+        decided = {"image": keys, "filters": custom_filters.deciding(run.config, "image")}
+        tasks.append(
+            Task(
+                judge.name,
+                partition.number,
+                {**partition.inputs("images"), **found, "cutoffs": shares, "targets": targets},
+                decided,
+            )
+        )
+    run.judge("image", judge, tasks, rows=run.alive)

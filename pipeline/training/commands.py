@@ -1,0 +1,271 @@
+"""`wit train`, `wit eval` and `wit export`: the trainer's functions, with the command line's errors and progress."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import TaskID
+
+from dataset.display import clean, escaped_json, say
+from dataset.foreign import find_shards
+from dataset.shards import INDEX
+from dataset.storage import Storage, is_local
+from pipeline.config import with_overrides
+from pipeline.config_errors import ConfigError
+from pipeline.config_files import read_yaml
+from pipeline.engine.progress import PLAIN_SECONDS, bars
+from train.config import TrainConfig, load
+from train.failure import TrainingError, end_after_main_thread, outlet
+
+if TYPE_CHECKING:
+    from train.loop import RunResult
+
+_SPREAD = ("ranks", "address")
+"""Keys of a training config that say how Ray starts it; the trainer does not know them."""
+_EVALUATION = "evaluation.json"  # train.card's, which needs torch: usage errors are told before that is imported
+
+
+def raw_config(path: str, overrides: Sequence[str]) -> dict[str, Any]:
+    """A config file's keys and values, with overrides on top. Raises ConfigError."""
+    return with_overrides(read_yaml(path), overrides)
+
+
+def raw_config_of_open_clip(path: str, overrides: Sequence[str]) -> dict[str, Any]:
+    """What a params.txt of open_clip_train's comes to, with overrides on top; what it loses is said on standard error.
+
+    Raises:
+        ConfigError: it is no params.txt.
+    """
+    from train.from_open_clip.params import carry, read
+
+    try:
+        carried = carry(read(path))
+    except (ValueError, FileNotFoundError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+    for sentence in carried.lost:
+        say(f"{path}: {sentence}", to_errors=True)
+    return with_overrides(carried.values, overrides)
+
+
+def write_config(source: str, raw: dict[str, Any], file: str) -> int:
+    """Write a training config that `wit train` and `python -m train` take. Raises ConfigError."""
+    import yaml
+
+    load_config(source, {key: value for key, value in raw.items() if key not in _SPREAD})
+    if Path(file).exists():
+        raise ConfigError(f"{file} is there already; choose another name, or remove it first")
+    Path(file).write_text(yaml.safe_dump(raw, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    say(file)
+    return 0
+
+
+def train(path: str, raw: dict[str, Any], out: str | None) -> int:
+    """Train by a config; prints where the run lies. Raises ConfigError, TrainingError.
+
+    Args:
+        path: the config's file, for messages.
+    """
+    spread = {key: raw.pop(key) for key in _SPREAD if key in raw}
+    config = load_config(path, raw)
+    with sentences(path, config):
+        for url in (config.dataset, *config.mixture):
+            find_shards(url)
+        if spread:
+            from pipeline.training.ray_train import train as on_ray
+
+            result: RunResult = on_ray(config, out, **spread)
+        else:
+            from train.loop import train as train_loop
+
+            with Progress() as progress:
+                result = train_loop(config, out, progress.update)
+    if result.step < result.steps:
+        say(f"{result.run}: stopped after step {result.step:,} of {result.steps:,}; the same command goes on there")
+        return 0
+    say(f"{result.run}: {result.steps:,} steps, {result.samples_seen:,} samples seen, loss {result.loss:.3f}")
+    more = "" if _held_out(Storage(result.run)) else " --tasks DIR"
+    say(f"examine it: wit eval {result.run}{more}")
+    return 0
+
+
+def load_config(path: str, given: Sequence[str] | dict[str, Any]) -> TrainConfig:
+    """A training config by its file's name and overrides, or by what they came to. Raises ConfigError."""
+    try:
+        return load(given if isinstance(given, dict) else with_overrides(read_yaml(path), given))
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+@contextlib.contextmanager
+def sentences(path: str, config: TrainConfig) -> Iterator[None]:
+    """What the trainer raises for a config that does not fit, as ConfigError."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise ConfigError(f"{config.dataset} has no shards/index.parquet; `wit run` makes a dataset") from error
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    except Exception as error:
+        end_after_main_thread()
+        raise TrainingError(outlet(error)) from error
+
+
+class Progress:
+    """A bar on a terminal, a line every few seconds in a log."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        self._bar = bars(self._console) if self._console.is_terminal else None
+        self._task: TaskID | None = None
+        self._last = 0.0
+
+    def __enter__(self) -> Progress:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def update(self, record: dict[str, Any]) -> None:
+        """Show a log record of the loop."""
+        rate = (
+            f"loss {record['loss']:.3f}  scale {record['logit_scale']:.1f}  "
+            f"{record['samples_per_second']:.0f} samples/s  waiting for data {record['data_wait_share']:.0%}"
+        )
+        if self._bar is not None:
+            if self._task is None:
+                self._task = self._bar.add_task("train", total=record["steps"], rate="")
+            self._bar.update(self._task, completed=record["step"], rate=rate)
+        elif time.monotonic() - self._last > PLAIN_SECONDS or record["step"] == record["steps"]:
+            self._last = time.monotonic()
+            print(
+                f"step {record['step']}/{record['steps']}  {rate}  about {record['eta_seconds']:.0f} s left", flush=True
+            )
+
+
+def show_batch(path: str, raw: dict[str, Any], file: str) -> int:
+    """Write the first batch of a run, as the model sees it, as a page."""
+    from train.diagnose import show_batch as page
+
+    config = load_config(path, raw)
+    with sentences(path, config):
+        Path(file).write_text(page(config), encoding="utf-8")
+    say(file)
+    return 0
+
+
+def overfit(path: str, raw: dict[str, Any], samples: int) -> int:
+    """Have the model learn a few samples by heart; 1, with a sentence, if it cannot."""
+    from train.diagnose import overfit as gate
+
+    config = load_config(path, raw)
+    with sentences(path, config), Progress() as progress:
+        verdict = gate(config, samples, progress.update)
+    print(verdict.sentence)
+    return 0 if verdict.learnt else 1
+
+
+def evaluate(
+    checkpoint: str, tasks: Sequence[str], dataset: str | None, pairs: int, form: str, weights: str = "auto"
+) -> int:
+    """Examine a checkpoint, print the figures, and keep them in the run's folder for the report."""
+    run = _run_of(checkpoint)
+    for task in tasks:
+        if not Path(task).is_dir():
+            raise ConfigError(f"there is no task directory {task}")
+    if dataset is None and run is not None:
+        dataset = _held_out(run)
+    elif dataset is not None and not Storage(dataset).exists(INDEX):
+        raise ConfigError(f"{dataset} has no {INDEX}, and so no held-out pairs; `wit run` makes a dataset")
+    if not tasks and dataset is None:
+        raise ConfigError("nothing to examine on: give --tasks DIR (folders of class folders) or --dataset OUT")
+    from train.checkpoint import about, find
+    from train.evaluate import evaluate as examine
+    from train.evaluate import format_table
+    from train.log import add_evaluation
+
+    try:
+        results = examine(checkpoint, list(tasks), dataset, samples=pairs, weights=weights)
+    except (ValueError, FileNotFoundError) as error:
+        raise ConfigError(str(error)) from error
+    if run is not None:
+        known = json.loads(run.read(_EVALUATION)) if run.exists(_EVALUATION) else []
+        new = {(row["task"], row["metric"]) for row in results}
+        kept = [row for row in known if (row["task"], row["metric"]) not in new]
+        run.write(_EVALUATION, json.dumps([*kept, *results], indent=1).encode())
+        add_evaluation(run, about(*find(checkpoint))["step"], results)
+    if form == "json":
+        print(escaped_json(json.dumps(results)))
+    else:
+        Console(width=160, highlight=False, markup=False).print(clean(format_table(results)))
+    return 0
+
+
+def _run_of(checkpoint: str) -> Storage | None:
+    """The run that a checkpoint, or the run itself, is of; None for an exported folder.
+
+    Raises:
+        ConfigError: there is nothing that could be examined.
+    """
+    if is_local(checkpoint) and not Path(checkpoint).exists():
+        raise ConfigError(
+            f"there is no checkpoint {checkpoint}: give a run, one of its checkpoints or an exported folder"
+        )
+    folder, _, _ = checkpoint.rstrip("/").rpartition("/")
+    if folder.rpartition("/")[2] == "checkpoints":
+        return Storage(folder.rpartition("/")[0] or ".")
+    found = Storage(checkpoint)
+    if found.exists(INDEX):
+        runs = sorted({info.name.split("/")[1] for info in found.list("runs", recursive=True)})
+        which = f"one of its runs, such as {found.url}/runs/{runs[0]}" if runs else "a run of `wit train` on it"
+        raise ConfigError(f"{checkpoint} is a dataset; examine {which}")
+    return found if found.exists("config.yaml") else None
+
+
+def _held_out(run: Storage) -> str | None:
+    """The dataset whose held-out pairs a run's model is examined on by default: that which it was trained on."""
+    try:
+        dataset = load(read_run_config(run)).dataset
+    except (ValueError, FileNotFoundError) as error:
+        raise ConfigError(f"{run.url_of('config.yaml')}: {error}") from error
+    if dataset.endswith(".tar"):
+        return None  # others' tars have no held-out part
+    # A run of before lies in the dataset, whose path may have been relative to another folder.
+    for url in (dataset, run.url.rpartition("/runs/")[0]):
+        if url and not (is_local(url) and not Path(url).is_dir()) and Storage(url).exists(INDEX):
+            return url
+    return None
+
+
+def read_run_config(run: Storage) -> dict[str, Any]:
+    """The config that a training run keeps in its folder."""
+    import yaml
+
+    return dict(yaml.safe_load(run.read("config.yaml")))
+
+
+def export(run: str, folder: str, weights: str = "auto", onnx: bool = False, hub: bool = False) -> int:
+    """Write a run's newest checkpoint as a folder that open_clip loads; as ONNX and for the Hub too, if wanted."""
+    _run_of(run)
+    from train import card
+    from train.export import export as write
+    from train.export import export_onnx
+
+    try:
+        paths = write(run, folder, weights)
+        if onnx:
+            paths += export_onnx(run, folder, weights)
+        if hub:
+            paths.append(card.write(run, folder))
+        say("\n".join(str(path) for path in paths))
+    except (ValueError, FileNotFoundError) as error:
+        raise ConfigError(str(error)) from error
+    return 0

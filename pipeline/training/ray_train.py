@@ -1,0 +1,102 @@
+"""Training on a Ray cluster: Ray Train starts the processes, and starts them again; the loop is that of torchrun."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, cast
+
+from dataset.storage import Storage, absolute
+from pipeline.config import ConfigError
+from pipeline.training.ray_worker import work
+from pipeline.workers.executor import EXCLUDES
+from train.config import TrainConfig
+from train.loop import RunResult
+
+ROOT = Path(__file__).resolve().parents[2]
+MAX_FAILURES = 100
+"""Times that processes are started again; each costs the steps since the last checkpoint."""
+
+
+def train(config: TrainConfig, out: str | None, ranks: Any = 1, address: str | None = None) -> RunResult:
+    """Train by a config in processes that Ray places; each has a GPU where the cluster has any and the config wants it.
+
+    A process or node that is lost costs the steps since the last checkpoint: all processes start again from there.
+
+    Args:
+        ranks: how many processes; or [least, most]: Ray takes what the cluster has room for, and starts all again with
+            more or fewer when nodes come or go.
+        address: a Ray cluster's; by default Ray runs on this machine.
+    Raises:
+        ConfigError: `ranks` is neither, or no cluster answers.
+        ValueError, FileNotFoundError, TrainingError: as the loop does.
+        RuntimeError: processes died more than MAX_FAILURES times.
+    """
+    os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import ray
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    count: Any = checked(ranks)
+    ours = not ray.is_initialized()
+    if ours:
+        _start(address, count if isinstance(count, int) else count[1])
+    try:
+        gpu = config.device != "cpu" and ray.cluster_resources().get("GPU", 0) > 0
+        home = absolute(out) if out else f"{Storage(config.dataset).url}/runs/{config.name}"
+        device = config.device if gpu or config.device == "cuda" else "cpu"
+        with tempfile.TemporaryDirectory() as scratch:  # Ray Train's own records; checkpoints are the loop's
+            trainer = TorchTrainer(
+                cast(Any, work),
+                train_loop_config={"config": {**asdict(config), "device": device}, "run": home},
+                torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
+                scaling_config=ScalingConfig(num_workers=count, use_gpu=gpu),
+                run_config=RunConfig(
+                    name=config.name,
+                    storage_path=scratch,
+                    failure_config=FailureConfig(max_failures=MAX_FAILURES),
+                ),
+            )
+            result: Any = trainer.fit()
+            answer = result.return_value
+    finally:
+        if ours:
+            ray.shutdown()
+    if isinstance(answer, Exception):
+        raise answer
+    if not isinstance(answer, dict):
+        raise RuntimeError(f"Ray Train ended without a result of {home}")
+    return RunResult(**answer)
+
+
+def checked(ranks: Any) -> int | tuple[int, int]:
+    """A number of processes, or (least, most). Raises ConfigError if it is neither."""
+    match ranks:
+        case bool():
+            pass
+        case int() if ranks >= 1:
+            return ranks
+        case [int() as least, int() as most] if 1 <= least <= most:
+            return least, most
+    raise ConfigError(f"ranks must be a number of processes, or the least and the most as [2,8], not {ranks!r}")
+
+
+def _start(address: str | None, processes: int) -> None:
+    import ray
+
+    options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": True}
+    if address or "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:  # set by Ray's job manager, which sent the repo
+        options["address"] = address or "auto"
+        if "RAY_JOB_CONFIG_JSON_ENV_VAR" not in os.environ:
+            options["runtime_env"] = {"working_dir": str(ROOT), "excludes": EXCLUDES}
+    else:
+        # A CPU for each process, whether or not this machine has as many.
+        options.update(address="local", include_dashboard=False, num_cpus=max(processes, os.cpu_count() or 1))
+    try:
+        ray.init(**options)
+    except ConnectionError as error:
+        raise ConfigError(f"no Ray cluster answers at {address}; start one with `ray start --head`") from error

@@ -1,0 +1,296 @@
+"""Child processes that do tasks, each watched: what exceeds the budget of a record is ended, with the record's name."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import mmap
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from dataset import heartbeat
+from dataset.faults import WorkerKilledError
+from pipeline.workers.failures import Failure, Limits, Working
+from pipeline.workers.zygote import FORK, NUMBER, STATUS, Job, Raised
+
+POLL_S = 0.05
+"""Between two looks at a child. In this time a process can take some 200 MB from the system."""
+_SETTLED_S = 0.5  # a unit that is younger is not asked for its CPU time
+_RANGE_FACTOR = 3  # what a slice of many records may take, in budgets of one
+_TICK = os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+_KILLS = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+
+
+class RecordTooSlowError(RuntimeError):
+    """A record took more CPU time than `run.record_cpu_s`."""
+
+
+class RecordTooLargeError(RuntimeError):
+    """A record took more memory than `run.record_memory_bytes`."""
+
+
+class WorkerCrashedError(RuntimeError):
+    """A worker process ended by itself: a crash of native code."""
+
+
+class Zygote:
+    """This process's zygote; see `pipeline.workers.zygote`."""
+
+    def __init__(self, modules: Sequence[str]):
+        self._ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._lock = threading.Lock()
+        environment = {"OMP_NUM_THREADS": "1", **os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        command = [sys.executable, "-m", "pipeline.workers.zygote", str(theirs.fileno()), *modules]
+        self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environment)  # noqa: S603  ours
+        theirs.close()
+
+    def fork(self, jobs: int, shared: int) -> int:
+        """A child that takes jobs from a socket; its process id."""
+        with self._lock:
+            socket.send_fds(self._ours, [FORK + bytes(NUMBER.size)], [jobs, shared])
+            return self._answer()
+
+    def status(self, pid: int) -> int:
+        """How a child has ended: negative is minus the signal that ended it."""
+        with self._lock:
+            self._ours.sendall(STATUS + NUMBER.pack(pid))
+            return os.waitstatus_to_exitcode(self._answer())
+
+    def _answer(self) -> int:
+        data = self._ours.recv(NUMBER.size, socket.MSG_WAITALL)
+        if len(data) < NUMBER.size:
+            raise WorkerKilledError("the process that starts workers has ended")
+        return int(NUMBER.unpack(data)[0])
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it can be asked."""
+        return self._process.poll() is None
+
+    def close(self) -> None:
+        """End it, and the children with it."""
+        self._ours.close()
+        self._process.kill()
+        self._process.wait()
+
+
+_zygotes: dict[tuple[str, ...], Zygote] = {}
+_zygotes_lock = threading.Lock()
+
+
+def zygote(modules: Sequence[str]) -> Zygote:
+    """This process's zygote that has imported some modules, started when it is first asked for."""
+    with _zygotes_lock:
+        key = tuple(modules)
+        if key not in _zygotes or not _zygotes[key].is_alive:
+            _zygotes[key] = Zygote(modules)
+        return _zygotes[key]
+
+
+@atexit.register
+def _close_zygotes() -> None:
+    for made in _zygotes.values():
+        made.close()
+
+
+class Child:
+    """One child process, which does one job after the other.
+
+    modules: what it will need, imported once for all children.
+    """
+
+    def __init__(self, modules: Sequence[str], limits: Limits):
+        self._modules = modules
+        self.limits = limits
+        self._jobs: Connection | None = None
+        self._pid = 0
+        self._job: Job | None = None
+        self._seen: dict[int, _Seen] = {}  # thread -> what it was at when it was looked at
+        self._resident = self._peak = 0
+
+    def begin(self, function: Any, *arguments: Any) -> None:
+        """Have it do a job."""
+        # One thread a worker, as Ray has it: tasks are what fills the CPUs. Where a user says otherwise, it counts.
+        job = Job(function, arguments, str(Path.cwd()), {"OMP_NUM_THREADS": "1", **os.environ})
+        for _ in range(2):
+            if self._jobs is None:
+                self._start()
+            assert self._jobs is not None
+            try:
+                self._jobs.send_bytes(pickle.dumps(job))
+                break
+            except OSError:  # it was ended while it had nothing to do
+                self._forget()
+        self._job, self._peak = job, 0
+        self._seen.clear()
+
+    def _start(self) -> None:
+        self._memory_file = tempfile.TemporaryFile()  # noqa: SIM115  as long as the child
+        self._memory_file.truncate(heartbeat.SIZE)
+        self._memory = mmap.mmap(self._memory_file.fileno(), heartbeat.SIZE)
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._zygote = zygote(self._modules)
+        self._pid = self._zygote.fork(theirs.fileno(), self._memory_file.fileno())
+        theirs.close()
+        self._jobs = Connection(ours.detach())
+
+    @property
+    def waits_on(self) -> Connection:
+        """What becomes readable when the job is done, for `multiprocessing.connection.wait`."""
+        assert self._jobs is not None
+        return self._jobs
+
+    def wait(self, seconds: float) -> None:
+        """Wait until the job is done, so many seconds at most."""
+        if self._jobs is not None:
+            self._jobs.poll(seconds)
+
+    def poll(self) -> Any:
+        """The job's answer, a Failure, or None while it is at work."""
+        if self._jobs is None:
+            return Failure(WorkerKilledError("a worker process could not be started"), "died")
+        try:
+            if self._jobs.poll():
+                answer = pickle.loads(self._jobs.recv_bytes())  # noqa: S301  our own child's
+                if isinstance(answer, Raised):
+                    return Failure(answer.error, "raised", *_suspects(answer.pulse), peak_bytes=self._peak)
+                return answer
+        except (EOFError, OSError):
+            return self._ended()
+        return self._exceeds()
+
+    def working(self, partition: int) -> Working:
+        """What it is at, for people."""
+        pulse = heartbeat.read(self._memory)
+        now, oldest = time.monotonic(), None
+        for at in pulse.at:
+            seen = self._seen.get(at.thread)
+            since = seen.since if seen is not None and seen.beat == at.beat else now
+            if oldest is None or since < oldest[0]:
+                oldest = (since, at.place)
+        since, place = oldest or (now, "")
+        return Working(partition, pulse.done, pulse.total, place, now - since)
+
+    def close(self) -> None:
+        """End it."""
+        if self._jobs is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._pid, signal.SIGKILL)
+            self._reap()
+            self._forget()
+
+    def _forget(self) -> None:
+        if self._jobs is not None:
+            self._jobs.close()
+            self._memory.close()
+            self._memory_file.close()
+            self._jobs = None
+
+    def _reap(self) -> int:
+        try:
+            return self._zygote.status(self._pid)
+        except (OSError, WorkerKilledError):  # the zygote is gone, and its children with it
+            return -int(signal.SIGKILL)
+
+    def _ended(self) -> Failure:
+        """The child has ended in the middle of a job."""
+        pulse = heartbeat.read(self._memory)
+        status = self._reap()
+        self._forget()
+        suspects, place = _suspects(pulse)
+        error: Exception
+        if -status in _KILLS:
+            error = WorkerKilledError(
+                f"the system or a person ended a worker ({_signal(status)}) that had {self._peak / 1e6:,.0f} MB of "
+                f"memory{f' at {place}' if place else ''}; if the machine is short of memory, use fewer workers "
+                "(--workers N) or smaller partitions (run.piece_bytes, run.pairs_per_partition)"
+            )
+        else:
+            error = WorkerCrashedError(f"its worker ended with {_signal(status)}{f' at {place}' if place else ''}")
+        return Failure(error, "died", suspects, place, peak_bytes=self._peak)
+
+    def _exceeds(self) -> Failure | None:
+        """Look at what the child has used; end it if a record has exceeded its budget."""
+        before, self._resident = self._resident, _resident(self._pid)
+        self._peak = max(self._peak, self._resident)
+        now = time.monotonic()
+        guarded = [at for at in heartbeat.read(self._memory).at if at.is_guarded]
+        too_large = []
+        for at in guarded:
+            seen = self._seen.get(at.thread)
+            if seen is None or seen.beat != at.beat:
+                floor = min(before or self._resident, self._resident)
+                self._seen[at.thread] = _Seen(at.beat, now, _cpu_s(self._pid, at.thread), floor)
+                continue
+            limit = self.limits.seconds * (_RANGE_FACTOR if at.last - at.first > 1 else 1)
+            if now - seen.since > max(_SETTLED_S, limit / 2):
+                used = _cpu_s(self._pid, at.thread) - seen.cpu_s
+                if used > limit:
+                    error: Exception = RecordTooSlowError(f"{at.place or 'a record'} took more than {limit:g} s of CPU")
+                    return self._stop(Failure(error, "time", ((at.first, at.last),), at.place, used, limit, self._peak))
+            if self._resident - seen.resident > self.limits.memory_bytes:
+                too_large.append((at, self._resident - seen.resident))
+        if not too_large:
+            return None
+        (at, used), limit = too_large[0], self.limits.memory_bytes
+        error = RecordTooLargeError(
+            f"{at.place or 'a record'} took more than {self.limits.memory_bytes:,} bytes of memory"
+        )
+        suspects = tuple((item.first, item.last) for item, _ in too_large)
+        return self._stop(Failure(error, "memory", suspects, at.place, used, limit, self._peak))
+
+    def _stop(self, failure: Failure) -> Failure:
+        self.close()
+        return failure
+
+
+class _Seen:
+    """A thread at some units, when it was first looked at."""
+
+    __slots__ = ("beat", "cpu_s", "resident", "since")
+
+    def __init__(self, beat: int, since: float, cpu_s: float, resident: int):
+        self.beat, self.since, self.cpu_s, self.resident = beat, since, cpu_s, resident
+
+
+def _suspects(pulse: heartbeat.Pulse) -> tuple[tuple[tuple[int, int], ...], str]:
+    """The units that a process was at, and what they are."""
+    return tuple((at.first, at.last) for at in pulse.at), pulse.at[0].place if pulse.at else ""
+
+
+def _resident(pid: int) -> int:
+    """A process's resident bytes; 0 where the system does not say."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_bytes().split()[1]) * _PAGE
+    except (OSError, IndexError):
+        return 0
+
+
+def _cpu_s(pid: int, thread: int) -> float:
+    """The CPU time of a thread; the time of day where the system does not say it."""
+    try:
+        fields = Path(f"/proc/{pid}/task/{thread}/stat").read_bytes().rpartition(b")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICK
+    except (OSError, IndexError):
+        return time.monotonic()
+
+
+def _signal(status: int) -> str:
+    if status >= 0:
+        return f"exit status {status}"
+    try:
+        return signal.Signals(-status).name
+    except ValueError:
+        return f"signal {-status}"

@@ -1,0 +1,104 @@
+"""A new crawl against datasets that exist: what they hold is a duplicate, and nothing of them is touched."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import dataset
+from pipeline.config import ConfigError
+from pipeline.reports.explain import explain
+from tests.pipeline import pages
+from tests.pipeline.pages import IMAGE_HOST as HOST
+from tests.pipeline.pages import crawl
+
+
+def files(out: str) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in sorted(Path(out).rglob("*")) if path.is_file()}
+
+
+def old_images() -> dict[str, tuple[str, bytes]]:
+    """Of the last two one looks like the other, so that the dataset keeps one of them."""
+    kept = {f"{n}.jpg": (f"An old castle on hill number {n}", pages.encoded(pages.texture(n))) for n in range(4)}
+    return kept | {"copy.jpg": ("A castle that is only a copy", pages.encoded(pages.texture(3), quality=40))}
+
+
+@pytest.fixture(scope="module")
+def old(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return crawl(tmp_path_factory.mktemp("old"), "old", old_images())
+
+
+@pytest.mark.parametrize("texts_per_url", ["all", "first"])
+def test_what_a_dataset_kept_is_a_duplicate_in_the_next_crawl(old: str, tmp_path: Path, texts_per_url: str) -> None:
+    before = files(old)
+    new = {
+        "0.jpg": ("An old castle on hill number 0", pages.encoded(pages.texture(0))),  # the same pair
+        "1.jpg": ("Quite another text of the castle", pages.encoded(pages.texture(1))),  # the same address
+        "moved.jpg": ("The castle at another address", pages.encoded(pages.texture(2))),  # the same bytes
+        "large.jpg": ("The castle larger than it was", pages.encoded(pages.texture(3, side=192))),  # it looks alike
+        "new.jpg": ("A castle that nobody has seen", pages.encoded(pages.texture(9))),
+    }
+    out = crawl(tmp_path, "new", new, against=[old], dedup={"texts_per_url": texts_per_url})
+    dropped = dataset.open(out).sql("SELECT url, reason, evidence FROM dropped").fetchall()
+    found = {url.rpartition("/")[2]: (reason, json.loads(evidence)) for url, reason, evidence in dropped}
+    assert {file: reason for file, (reason, _) in found.items()} == {
+        "0.jpg": "duplicate_pair",
+        "1.jpg": "duplicate_image" if texts_per_url == "all" else "url_has_other_text",
+        "moved.jpg": "duplicate_image",
+        "large.jpg": "near_duplicate_image",
+    }
+    assert [url for (url,) in dataset.open(out).sql("SELECT url FROM pairs").fetchall()] == [f"{HOST}/new.jpg"]
+    assert found["0.jpg"][1]["first_dataset"] == found["moved.jpg"][1]["duplicate_of_dataset"] == old
+    for file, of in (("0.jpg", "0.jpg"), ("moved.jpg", "2.jpg"), ("large.jpg", "3.jpg")):
+        (story,) = explain(out, f"{HOST}/{file}")
+        told = next(fact for name, fact in story.steps[-1].facts.items() if name.startswith("the "))
+        assert (told["dataset"], told["url"]) == (old, f"{HOST}/{of}")
+        assert told["end"].startswith("shards/")
+    assert "left out as known: old." in (Path(out) / "datasheet.md").read_text().replace("\n", " ")
+    assert files(old) == before
+
+
+def test_what_the_old_dataset_dropped_is_new_and_a_dataset_gone_is_told(old: str, tmp_path: Path) -> None:
+    pair = {"copy.jpg": ("A castle that is only a copy", pages.encoded(pages.texture(11)))}
+    out = crawl(tmp_path, "new", pair, against=[old])
+    assert dataset.open(out).sql("SELECT count(*) FROM pairs").fetchall() == [(1,)]
+    first = crawl(tmp_path, "first", pair)
+    out = crawl(tmp_path, "again", pair, against=[first])
+    Path(first).rename(tmp_path / "away")
+    (story,) = explain(out, f"{HOST}/copy.jpg")
+    assert story.steps[-1].facts["the first one"] == {"dataset": first, "end": "not there any more"}
+
+
+def test_a_dataset_without_the_hash_or_without_an_end_is_refused(old: str, tmp_path: Path) -> None:
+    images = {"a.jpg": ("A castle of its own", pages.encoded(pages.texture(20)))}
+    with pytest.raises(ConfigError, match=r"neardup.hash is phash, which the images of .* were never measured by"):
+        crawl(tmp_path, "new", images, against=[old], neardup={"hash": "phash", "max_hamming": 7})
+    with pytest.raises(ConfigError, match=r"against names .*nothing, which is no finished dataset"):
+        crawl(tmp_path, "new", images, against=[str(tmp_path / "nothing")])
+    with pytest.raises(ConfigError, match="which is where this run writes"):
+        crawl(tmp_path, "new", images, against=[str(tmp_path / "new")])
+
+
+def test_a_short_hash_is_measured_once_and_kept(tmp_path: Path) -> None:
+    copies = old_images()
+    out = crawl(tmp_path, "old", copies, neardup={"hash": "dhash", "max_hamming": 4})
+    ((reason, evidence),) = dataset.open(out).sql("SELECT reason, evidence FROM dropped").fetchall()
+    assert reason == "near_duplicate_image"
+    assert json.loads(evidence)["dhash_hamming"] <= 4
+    hashes = files(f"{out}/neardup/hash")
+    crawl(tmp_path, "old", copies, neardup={"hash": "dhash", "max_hamming": 0, "max_colour_distance": 0})
+    assert files(f"{out}/neardup/hash") == hashes
+    dhash = {"hash": "dhash", "max_hamming": 4}
+    new = crawl(tmp_path, "new", {"b.jpg": copies["copy.jpg"]}, against=[out], neardup=dhash)
+    assert dataset.open(new).sql("SELECT reason FROM dropped").fetchall() == [("near_duplicate_image",)]
+
+
+def test_the_same_pixels_in_other_bytes_are_one_image(tmp_path: Path) -> None:
+    picture = pages.texture(30)
+    images = {"a.png": ("A castle without loss", pages.encoded(picture, "PNG")), "b.bmp": ("A castle in a bitmap", b"")}
+    images["b.bmp"] = (images["b.bmp"][0], pages.encoded(picture, "BMP"))
+    out = crawl(tmp_path, "new", images)
+    ((reason, evidence),) = dataset.open(out).sql("SELECT reason, evidence FROM dropped").fetchall()
+    assert (reason, json.loads(evidence)["identical"]) == ("duplicate_image", "pixels")

@@ -1,0 +1,112 @@
+"""img2dataset's Ray distributor gets what its engine gets in one process, and refuses what that refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import dataset
+from crawl.web.config import FetchConfig
+from pipeline.build import build
+from pipeline.config import Config, ConfigError, plain
+from pipeline.config import build as make_config
+from pipeline.stages.fetch import img2dataset_ray
+from pipeline.workers.executor import InlineExecutor, RayExecutor
+from tests.crawl.hostile_server import HostileServer, running
+from tests.crawl.web.test_img2dataset_engine import KEPT
+from tests.pipeline import pages
+
+OUTCOMES = {
+    "http://images.test/ok.jpg": "ok",
+    "http://images.test/octets": "ok",
+    "http://images.test/noai": "robots_noai",
+    "http://images.test/status/404": "http_client_error",
+    "http://images.test/to/metadata": "address_private",
+    "http://images.test/to/loopback": "address_private",
+    "http://images.test/to/opted-out": "domain_opted_out",
+}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[HostileServer]:
+    with running() as server:
+        yield server
+
+
+def config(server: HostileServer, folder: Path, distributor: str, workers: int = 1) -> Config:
+    tags = "".join(f'<img src="{url}" alt="the kettle at number {n}">' for n, url in enumerate(OUTCOMES))
+    archive = folder / "page.warc.gz"
+    if not archive.exists():
+        pages.write(archive, [("http://page.test/", f'<html lang="en">{tags}')])
+    (folder / "queries.txt").write_text("kettle\n")
+    (folder / "listed.txt").write_text("opted-out.test\n")
+    fetch = {
+        **plain(server.config(**KEPT).__dict__),
+        "origins": ["http"],
+        "opted_out_domains": str(folder / "listed.txt"),
+        "distributor": distributor,
+    }
+    return make_config(
+        {
+            "sources": [str(archive)],
+            "out": str(folder / distributor),
+            "match": {"queries": str(folder / "queries.txt")},
+            "fetch": fetch,
+            "run": {"workers": workers},
+        }
+    )
+
+
+def images(out: str) -> list[tuple[Any, ...]]:
+    query = "SELECT url, outcome, status, sha256, width, height FROM images ORDER BY url"
+    return dataset.open(out).sql(query).fetchall()
+
+
+def chunks(out: str) -> int:
+    return len(list(Path(out, "fetch", "store").rglob("*.parquet")))
+
+
+def test_shards_give_the_rows_of_one_process(
+    server: HostileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import img2dataset.distributor
+
+    def here(processes: int, downloader: Any, shards: Any, subjob: object, retries: int) -> None:
+        for shard in shards:
+            assert downloader(shard) == (True, shard)
+
+    monkeypatch.setattr(img2dataset.distributor, "ray_distributor", here)
+    monkeypatch.setattr(img2dataset_ray, "SHARD_URLS", 3)
+    for distributor, count in (("none", 1), ("ray", 3)):
+        made = config(server, tmp_path, distributor)
+        build(made, to="fetch", executor=InlineExecutor(), quiet=True)
+        assert chunks(made.out) == count
+    assert {url: outcome for url, outcome, *_ in images(f"{tmp_path}/ray")} == OUTCOMES
+    assert images(f"{tmp_path}/ray") == images(f"{tmp_path}/none")
+    asked = server.hits.total()
+    made = config(server, tmp_path, "ray")
+    build(made, to="fetch", executor=InlineExecutor(), quiet=True)
+    assert server.hits.total() == asked
+
+
+@pytest.mark.slow
+def test_its_tasks_run_inside_of_a_task_on_one_cpu(server: HostileServer, tmp_path: Path) -> None:
+    made = config(server, tmp_path, "ray")
+    executor = RayExecutor(1, None)
+    try:
+        build(made, to="fetch", executor=executor, quiet=True)
+    finally:
+        executor.close()
+    assert {url: outcome for url, outcome, *_ in images(made.out)} == OUTCOMES
+
+
+def test_where_it_cannot_be_had(server: HostileServer, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="distributor ray is img2dataset's"):
+        FetchConfig(distributor="ray")
+    with pytest.raises(ValueError, match="distributor must be none or ray, not 'spark'"):
+        FetchConfig(distributor="spark")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"distributor is ray, which run.workers: 0 does without"):
+        build(config(server, tmp_path, "ray", workers=0), quiet=True)

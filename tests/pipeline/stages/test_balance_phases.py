@@ -1,0 +1,104 @@
+"""The balance of a run does not depend on how its work is cut, nor on whether a window was wide enough at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import dataset
+from filters.queries import balance
+from pipeline.build import build
+from pipeline.cli import main
+from pipeline.config import ConfigError
+from pipeline.config import build as make_config
+from pipeline.reports import cap_curve
+from pipeline.stages import balance_phases
+from tests.pipeline import small_archive
+
+
+def dropped(folder: Path, mode: str = "cap", **run: Any) -> list[tuple[Any, ...]]:
+    """What both balances of a build dropped, and why."""
+    archive = small_archive.write(folder / "small.warc.gz")
+    raw = small_archive.config(
+        archive, folder / "out", balance={"cap": 6, "mode": mode}, prebalance={"oversample": 1.5}
+    )
+    raw["run"] = {**raw.get("run", {}), **run}
+    build(make_config(raw), to="balance", quiet=True)
+    made = dataset.open(str(folder / "out"))
+    query = "SELECT stage, pair_id, evidence FROM dropped WHERE reason = 'query_full' ORDER BY ALL"
+    found = made.sql(query).fetchall()
+    assert {row[0] for row in found} == {"prebalance", "balance"}
+    return found
+
+
+def test_narrow_windows_and_many_buckets_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a").mkdir()
+    want = dropped(tmp_path / "a")
+    (tmp_path / "b").mkdir()
+    monkeypatch.setattr(balance, "_SLACK", -8)  # windows that hold less than half of the cap, nearly always
+    monkeypatch.setattr(balance, "_SIGMAS", 2)
+    monkeypatch.setattr(balance_phases, "HASHES_PER_BUCKET", 1)
+    assert dropped(tmp_path / "b") == want
+
+
+@pytest.mark.parametrize("mode", ["cap", "sample"])
+def test_partitions_change_nothing(tmp_path: Path, mode: str) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    assert dropped(tmp_path / "a", mode) == dropped(tmp_path / "b", mode, piece_bytes=2**16, pairs_per_partition=20)
+
+
+@pytest.mark.parametrize("mode", ["cap", "sample"])
+def test_the_curve_says_what_a_run_with_that_cap_keeps(tmp_path: Path, mode: str) -> None:
+    dropped(tmp_path, mode)
+    out = str(tmp_path / "out")
+    funnel = {
+        stage: (count, kept)
+        for stage, count, kept in dataset.open(out).sql("SELECT stage, input, kept FROM funnel").fetchall()
+    }
+    before = cap_curve.curve(out, [1_000_000, 9, 3], "prebalance").to_pylist()  # 9: the cap of 6, oversampled
+    assert [(row["pairs"], row["kept"]) for row in before[:2]] == [
+        (funnel["prebalance"][0], funnel["prebalance"][0]),
+        funnel["prebalance"],
+    ]
+    assert before[0]["percent_of_matches_in_tail"] == 100
+    assert before[0]["full_queries"] == 0 < before[1]["full_queries"] <= before[2]["full_queries"]
+    assert before[1]["kept"] > before[2]["kept"]
+    (after,) = cap_curve.curve(out, [6]).to_pylist()
+    assert (after["pairs"], after["kept"]) == funnel["balance"]
+    ((largest,),) = (
+        dataset.open(out)
+        .sql(
+            "SELECT max(n) FROM (SELECT count(*) AS n FROM (SELECT unnest(query_ids) AS q, pair_id FROM _pairs) "
+            "WHERE hex(pair_id) NOT IN (SELECT upper(pair_id) FROM dropped) GROUP BY q)"
+        )
+        .fetchall()
+    )
+    assert after["largest_query_kept"] == largest
+
+
+def test_the_curve_of_narrow_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dropped(tmp_path)
+    want = cap_curve.curve(str(tmp_path / "out"), [2, 6])
+    monkeypatch.setattr(balance, "_SLACK", -8)
+    monkeypatch.setattr(balance, "_SIGMAS", 2)
+    assert cap_curve.curve(str(tmp_path / "out"), [2, 6]).equals(want)
+
+
+def test_wit_balance(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    archive = small_archive.write(tmp_path / "small.warc.gz", pages=12)
+    build(make_config(small_archive.config(archive, tmp_path / "out")), to="match", quiet=True)
+    with pytest.raises(ConfigError, match="has not come to prebalance yet"):
+        cap_curve.curve(str(tmp_path / "out"), [3])
+    build(make_config(small_archive.config(archive, tmp_path / "out")), to="dedup", quiet=True)
+    capsys.readouterr()
+    assert main(["balance", str(tmp_path / "out"), "--caps", "2,8", "--format", "csv"]) == 0
+    header, two, eight = capsys.readouterr().out.splitlines()
+    assert header == ",".join(cap_curve.CURVE.names)
+    assert (two.split(",")[0], eight.split(",")[0]) == ("2", "8")
+    assert main(["balance", str(tmp_path / "out"), "--caps", "0"]) == 2
+    with pytest.raises(SystemExit) as usage:
+        main(["balance", str(tmp_path / "out"), "--caps", "few"])
+    assert usage.value.code == 2

@@ -1,0 +1,120 @@
+"""A user's own filter by config: a function that measures, a predicate that decides; and what it may do wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import dataset
+from pipeline.build import build
+from pipeline.config import ConfigError
+from pipeline.config import build as make_config
+from pipeline.workers.failures import PhaseFailedError
+from tests.pipeline import small_archive
+
+SHOUTING = """
+import pyarrow.compute as pc
+
+def uppercase_share(rows):
+    letters = pc.utf8_length(rows["text"])
+    upper = pc.count_substring_regex(rows["text"], r"\\p{Lu}")
+    return {"uppercase_share": pc.divide(pc.cast(upper, "float64"), letters)}
+"""
+
+
+def filtered(tmp_path: Path, source: str, filter_: dict[str, str], **overrides: object) -> str:
+    """Build with one filter of the user's own; the dataset's path."""
+    archive = small_archive.write(tmp_path / "small.warc.gz", pages=12)
+    (tmp_path / "own.py").write_text(source)
+    out = str(tmp_path / "out")
+    build(make_config(small_archive.config(archive, out, filters=[filter_], **overrides)), quiet=True)
+    return out
+
+
+def test_a_text_filter_drops_with_its_measure_as_evidence(tmp_path: Path) -> None:
+    rule = {
+        "name": "few_capitals",
+        "stage": "text",
+        "measure": f"{tmp_path}/own.py:uppercase_share",
+        "drop_when": "uppercase_share < 0.015",
+    }
+    made = dataset.open(filtered(tmp_path, SHOUTING, rule))
+    dropped = made.sql(
+        "SELECT text, (evidence::JSON->>'uppercase_share')::DOUBLE FROM dropped WHERE reason = 'few_capitals'"
+    ).fetchall()
+    assert dropped
+    for text, share in dropped:
+        assert share == pytest.approx(sum(c.isupper() for c in text) / len(text))
+        assert share < 0.015
+
+
+def test_a_filter_may_be_sql_alone(tmp_path: Path) -> None:
+    rule = {"name": "too_many_words", "stage": "text", "drop_when": "words > 12"}
+    made = dataset.open(filtered(tmp_path, "", rule))
+    assert made.sql("SELECT count(*) > 0 FROM dropped WHERE reason = 'too_many_words'").fetchall() == [(True,)]
+
+
+def test_an_image_filter_sees_the_stored_bytes(tmp_path: Path) -> None:
+    source = "def size(rows):\n    return {'stored_bytes': [len(image) for image in rows['image'].to_pylist()]}\n"
+    rule = {
+        "name": "heavy",
+        "stage": "image",
+        "measure": f"{tmp_path}/own.py:size",
+        "drop_when": "stored_bytes > 100",
+    }
+    made = dataset.open(filtered(tmp_path, source, rule))
+    ((kept, dropped),) = made.sql("SELECT kept, dropped FROM funnel WHERE stage = 'image'").fetchall()
+    assert kept == 0
+    assert dropped > 0
+
+
+def test_a_row_that_crashes_the_filter_is_quarantined_and_the_run_goes_on(tmp_path: Path) -> None:
+    source = (
+        "def fragile(rows):\n"
+        "    for text in rows['text'].to_pylist():\n"
+        "        assert 'fountain' not in text, 'cannot look at fountains'\n"
+        "    return {'looked': [True] * len(rows)}\n"
+    )
+    rule = {"name": "fragile", "stage": "text", "measure": f"{tmp_path}/own.py:fragile", "drop_when": "NOT looked"}
+    made = dataset.open(filtered(tmp_path, source, rule, run={"max_quarantined": 100}))
+    texts = [row[0] for row in made.sql("SELECT text FROM dropped WHERE reason = 'quarantined'").fetchall()]
+    assert texts
+    assert all("fountain" in text for text in texts)
+    assert made.sql("SELECT count(*) FROM pairs WHERE text LIKE '%fountain%'").fetchall() == [(0,)]
+
+
+def test_more_crashes_than_the_budget_fail_the_run(tmp_path: Path) -> None:
+    source = "def broken(rows):\n    raise RuntimeError('always')\n"
+    rule = {"name": "broken", "stage": "text", "measure": f"{tmp_path}/own.py:broken", "drop_when": "true"}
+    with pytest.raises(PhaseFailedError, match=r"more than 2 inputs.*always.*max_quarantined"):
+        filtered(tmp_path, source, rule, run={"max_quarantined": 2})
+
+
+@pytest.mark.parametrize(
+    ("source", "measure", "drop_when", "says"),
+    [
+        ("", "", "nonsense >", "drop_when is not SQL"),
+        ("", "", " ", "must be one predicate"),
+        ("", "", "true) -- never", "drop_when is not SQL"),
+        ("", "", "true); DROP TABLE rows; SELECT (1", "must be one predicate"),
+        ("def f(rows:\n", "f", "true", "own.py is not Python"),
+        ("def f(rows):\n    g = 1\n", "g", "true", "defines no function g"),
+    ],
+)
+def test_what_cannot_be_run_is_told_before_any_work(
+    source: str, measure: str, drop_when: str, says: str, tmp_path: Path
+) -> None:
+    rule = {"name": "wrong", "stage": "text", "drop_when": drop_when}
+    if measure:
+        rule["measure"] = f"{tmp_path}/own.py:{measure}"
+    with pytest.raises(ConfigError, match=rf"filters\.wrong\..*{says}") as raised:
+        filtered(tmp_path, source, rule)
+    assert "\n" not in str(raised.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_column_that_nobody_measures_is_named(tmp_path: Path) -> None:
+    rule = {"name": "short", "stage": "text", "drop_when": "wrods < 3"}
+    with pytest.raises(PhaseFailedError, match=r"filters\.short\.drop_when.*wrods"):
+        filtered(tmp_path, "", rule)

@@ -1,0 +1,75 @@
+"""`wit train`, `wit eval` and `wit export` from the command line: what they advise, keep and refuse."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.cli import main
+from tests.train import tiny
+from tests.train.test_loop import config_of, quiet
+from train.loop import train
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset with a short run in it, which was trained by a path relative to the folder above."""
+    tiny.register(tmp_path_factory.mktemp("model"))
+    folder = tmp_path_factory.mktemp("data")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        tiny.write_dataset(Path("out"))
+        train(config_of("out", epochs=0.25), progress=quiet)
+    return folder / "out"
+
+
+def test_usage_errors_are_told_before_torch_is_imported(dataset: Path) -> None:
+    lines = [["train", "configs/train_demo.yaml", "--set", "dataset=nowhere"], ["eval", "nowhere"]]
+    lines += [["eval", str(dataset)], ["export", "nowhere", "model"]]
+    lines += [["eval", str(dataset / "runs/clip"), "--tasks", "nowhere"]]
+    code = f"import sys, pipeline.cli\nfor line in {lines!r}: assert pipeline.cli.main(line) == 2\n"
+    code += "assert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    told = done.stderr.splitlines()
+    assert len(told) == len(lines)
+    assert f"{dataset} is a dataset; examine one of its runs, such as {dataset}/runs/clip" in told[2]
+    assert told[4].endswith("there is no task directory nowhere")
+
+
+def test_a_run_is_examined_from_any_folder_and_keeps_all_its_figures(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for caption in tiny.CAPTIONS[:2]:
+        picture = tmp_path / "task" / caption / "a.jpg"
+        picture.parent.mkdir(parents=True)
+        picture.write_bytes(tiny.picture(caption))
+    run = dataset / "runs" / "clip"
+    assert main(["eval", str(run)]) == 0
+    assert main(["eval", str(run / "checkpoints" / "best"), "--tasks", "task", "--pairs", "9"]) == 0
+    rows = json.loads((run / "evaluation.json").read_text())
+    names = [(row["task"], row["metric"]) for row in rows]
+    assert {task for task, _ in names} == {"retrieval", "task"} and len(names) == len(set(names))
+    assert {row["samples"] for row in rows if row["task"] == "retrieval"} == {9}
+
+
+def test_a_run_on_anyones_tars_is_examined_on_what_is_named(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tars = tmp_path / "tars"
+    tars.mkdir()
+    shutil.copy(dataset / "shards" / "train-00000.tar", tars / "0.tar")
+    config = tmp_path / "train.yaml"
+    config.write_text(f"dataset: {tars}\nmodel: {tiny.MODEL}\nbatch_size: 16\nepochs: 0.25\nworkers: 0\n")
+    assert main(["train", str(config), "--out", str(tmp_path / "run")]) == 0
+    assert f"examine it: wit eval {tmp_path / 'run'} --tasks DIR" in capsys.readouterr().out
+    assert main(["eval", str(tmp_path / "run")]) == 2
+    assert "nothing to examine on: give --tasks DIR" in capsys.readouterr().err

@@ -1,0 +1,79 @@
+"""Ray Train starts the same loop, and starts it again where a process dies."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pipeline.cli import main
+from pipeline.config import ConfigError
+from pipeline.training.ray_train import checked
+from tests.train import tiny
+
+
+@pytest.mark.parametrize("wrong", [0, -1, "two", [3, 2], [0, 2], [1, 2, 3], True, None, 1.5])
+def test_a_wrong_number_of_ranks_is_one_sentence(wrong: Any) -> None:
+    with pytest.raises(ConfigError, match=r"^ranks must be a number of processes, or the least"):
+        checked(wrong)
+
+
+def test_ranks_are_a_number_or_a_range() -> None:
+    assert checked(3) == 3
+    assert checked([1, 4]) == (1, 4)
+
+
+KILLER = """
+import os, signal, sys
+from pathlib import Path
+
+def work(given):
+    sys.modules["transformers"] = None  # half of an import's time, and not needed here
+    from pipeline.training.ray_worker import work
+    from train import loop
+
+    exact = loop.learning_rate
+    once = Path(os.environ["WIT_TEST_KILLED"])
+
+    def deadly(step, steps, config):
+        if step == 6 and os.environ.get("RANK", "0") == "1" and not once.exists():
+            once.write_text(str(os.getpid()))
+            os.kill(os.getpid(), signal.SIGKILL)
+        return exact(step, steps, config)
+
+    loop.learning_rate = deadly
+    return work(given)
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_worker_costs_the_steps_since_the_last_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As many processes as there is room for on a local Ray, two; one is killed at step 7, after the checkpoint of
+    step 4."""
+    model = tmp_path / "ray-tiny.json"
+    model.write_text(json.dumps(tiny.CONFIG))
+    values = {"dataset": tiny.write_dataset(tmp_path / "data"), "model": str(model), "batch_size": 16, "epochs": 2}
+    more = {"workers": 0, "device": "cpu", "log_every": 1, "checkpoint_every": 4, "tensorboard": False}
+    (tmp_path / "train.yaml").write_text(yaml.safe_dump({**values, **more}))
+    (tmp_path / "deadly").mkdir()
+    (tmp_path / "deadly" / "killer.py").write_text(KILLER)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'deadly'}:{Path(__file__).resolve().parents[3]}")
+    monkeypatch.setenv("WIT_TEST_KILLED", str(tmp_path / "killed"))
+    monkeypatch.syspath_prepend(tmp_path / "deadly")
+    monkeypatch.setattr("pipeline.training.ray_train.work", importlib.import_module("killer").work)
+    assert main(["train", str(tmp_path / "train.yaml"), "--set", "ranks=[1,2]", "--out", str(tmp_path / "two")]) == 0
+    assert int((tmp_path / "killed").read_text()) != os.getpid()
+    assert "8 steps" in capsys.readouterr().out
+    assert main(["train", str(tmp_path / "train.yaml"), "--out", str(tmp_path / "one")]) == 0
+
+    def losses(run: str) -> list[float]:
+        return [json.loads(line)["loss"] for line in (tmp_path / run / "log.jsonl").read_text().splitlines()]
+
+    assert losses("two") == pytest.approx(losses("one"), abs=1e-4)

@@ -1,0 +1,1 @@
+"""Training samples: drawn from datasets, read from shards, decoded, and given to a step in order."""

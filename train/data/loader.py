@@ -1,0 +1,269 @@
+"""Training samples: which ones a step sees, through which crop and with which caption.
+
+All of it is a function of (seed, epoch, sample index), so neither the number of processes nor of readers, nor a stop
+in the middle, changes what is learned. The state of the data is one integer, the number of samples seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import get_worker_info
+
+from dataset.foreign import open_train_index
+from dataset.shards import DamagedSampleError, Index
+from train.data import captions
+from train.data.mixture import Corpus, Source
+from train.data.order import BlockShuffle, FullShuffle, Order
+from train.data.prefetch import read_ahead
+from train.data.shard_cache import ShardCache
+from train.data.shard_reader import Reader
+from train.data.tokenizer import Tokenize, fast
+from train.data.transforms import Augment, draw, image_part
+
+if TYPE_CHECKING:
+    from train.config import TrainConfig
+
+MAX_REPLACEMENTS = 32
+"""A sample whose replacements are all damaged too means that the shards are, not the sample."""
+PART = 512
+"""Samples that a reader makes at a time, 77 MB of images of 224 pixels. Of whole batches of 32,768, each reader would
+hold 4.9 GB of shared memory and more, and the first would be long in coming."""
+PREFETCH = 2
+"""Parts that each reader has ready or under way; more if all readers together would hold less than a batch."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One process's share of a step."""
+
+    images: Tensor  # uint8, (n, 3, size, size), channels innermost in memory
+    texts: Tensor  # int64, (n, context length)
+    rows: Tensor  # int64, (n,): which samples, places among all datasets' (`Corpus.pair_id`)
+    damaged: list[str]  # samples that could not be read, named with the reason, and were replaced
+
+    def shared(self) -> Batch:
+        """The same batch in memory that another process can take over; here, and not on the way, where what goes wrong
+        would be lost."""
+        return Batch(self.images.share_memory_(), self.texts.share_memory_(), self.rows.share_memory_(), self.damaged)
+
+    def pin_memory(self) -> Batch:
+        """The same batch in page-locked memory, from which a GPU copies while it computes."""
+        return Batch(self.images.pin_memory(), self.texts.pin_memory(), self.rows, self.damaged)
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on a device, with channels innermost in memory, as convolutions are faster."""
+        images = self.images.to(device, non_blocking=True).to(memory_format=torch.channels_last)
+        return Batch(images, self.texts.to(device, non_blocking=True), self.rows, self.damaged)
+
+
+def join(parts: Sequence[Batch]) -> Batch:
+    """The batch of which these are the parts, in order."""
+    if len(parts) == 1:
+        return parts[0]
+    damaged = [name for part in parts for name in part.damaged]
+    images, texts, rows = ([getattr(part, name) for part in parts] for name in ("images", "texts", "rows"))
+    return Batch(torch.cat(images), torch.cat(texts), torch.cat(rows), damaged)
+
+
+def open_corpus(config: TrainConfig, run: str) -> Corpus:
+    """The datasets that a config names.
+
+    Args:
+        run: the URL of the run's directory, which keeps the index of a dataset that has none and cannot be written.
+    Raises:
+        FileNotFoundError: a dataset has no shards.
+        ValueError: a dataset has no training samples, or the cache cannot hold what is read together.
+    """
+    weights = {config.dataset: 1.0, **config.mixture}
+    sources = [Source(*open_train_index(url, run, config.workers), weight) for url, weight in weights.items()]
+    corpus = Corpus(sources, config.seed, partial(_order, config.shuffle, config.shuffle_shards))
+    if config.cache:
+        _check_cache(corpus, config)
+    return corpus
+
+
+def _order(shuffle: str, block: int, index: Index, seed: int) -> Order:
+    return BlockShuffle(index.shard, seed, block) if shuffle == "blocks" else FullShuffle(len(index), seed)
+
+
+def _check_cache(corpus: Corpus, config: TrainConfig) -> None:
+    """Raises ValueError if the copies of what is read together would drive each other out."""
+    needed = 0
+    for source in corpus.sources:
+        shards = np.sort(np.bincount(source.index.shard, weights=source.index.size))[::-1]
+        needed += int(shards[: 2 * config.shuffle_shards].sum() if config.shuffle == "blocks" else shards.sum())
+    if needed > config.cache_bytes:
+        hint = "" if config.shuffle == "blocks" else ", or shuffle must be blocks"
+        raise ValueError(
+            f"cache_bytes must be at least {needed}, the size of the shards that are read together, "
+            f"not {config.cache_bytes}{hint}"
+        )
+
+
+def share(batch_size: int, rank: int, processes: int) -> range:
+    """The places in a batch that are one process's; shares differ by one at most."""
+    return range(rank * batch_size // processes, (rank + 1) * batch_size // processes)
+
+
+class Samples:
+    """The steps of a run, by number; any step can be had at any time, on any process.
+
+    Step s has the run's samples s × batch_size and on; a batch may have the end of one epoch and the beginning of the
+    next, so that no sample is left out of any.
+
+    Args:
+        captions: as in `train.data.captions.choose`.
+        stop_at_damage: raise DamagedSampleError at a sample that cannot be read, rather than replace it.
+    Raises:
+        ValueError: there are more processes than samples in a batch.
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        tokenize: Tokenize,
+        augment: Augment,
+        *,
+        batch_size: int,
+        captions: Mapping[str, float],
+        stop_at_damage: bool = False,
+        cache: ShardCache | None = None,
+        rank: int = 0,
+        processes: int = 1,
+    ):
+        if batch_size < processes:
+            raise ValueError(f"batch_size must be at least the number of processes, {processes}, not {batch_size}")
+        self.corpus, self.tokenize, self.augment = corpus, fast(tokenize), augment
+        self.batch_size, self.captions, self.stop_at_damage = batch_size, captions, stop_at_damage
+        self.share = share(batch_size, rank, processes)
+        self.cache = cache
+        self.readers = [Reader(source.storage, source.index, cache) for source in corpus.sources]
+
+    @property
+    def parts(self) -> int:
+        """How many parts this process's share of a batch has."""
+        return max(1, -(-len(self.share) // PART))
+
+    def __getitem__(self, step: int) -> Batch:
+        return join([self.part(step * self.parts + number) for number in range(self.parts)])
+
+    def part(self, number: int) -> Batch:
+        """A part, by its number over all steps: PART samples, of a step's last one what is left."""
+        step, part = divmod(number, self.parts)
+        of_batch = self.share[part * PART : (part + 1) * PART]
+        first = step * self.batch_size
+        places = np.arange(first + of_batch.start, first + of_batch.stop)
+        choice = self.corpus.choose(places)
+        self._prefetch(first + of_batch.start)
+        raws = self._read(choice.source, choice.row)
+        size = self.augment.size
+        images = torch.empty((len(places), size, size, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
+        if get_worker_info() is not None:
+            images.share_memory_()  # empty still, so that nothing is copied when it goes to the training process
+        numbers = choice.source.tolist(), choice.epoch.tolist(), choice.row.tolist()
+        globals_ = self.corpus.first[choice.source] + choice.row
+        draws = draw(self.corpus.seed, choice.epoch, globals_).tolist()
+        texts: list[str] = []
+        damaged: list[str] = []
+        for place, (source, epoch, row) in enumerate(zip(*numbers, strict=True)):
+            raw, own = raws[place], draws[place]
+            for attempt in range(MAX_REPLACEMENTS):
+                try:
+                    texts.append(self._sample(raw, source, epoch, row, own, images[place : place + 1]))
+                    break
+                except DamagedSampleError as error:
+                    damaged.append(f"{self.corpus.name(source, row)}: {error}")
+                    if self.stop_at_damage:
+                        raise DamagedSampleError(f"damaged sample: {damaged[-1]}") from None
+                    # Nearby first: in a block shuffle, any other would be read from a shard that is not at hand.
+                    nearby = attempt < MAX_REPLACEMENTS // 2
+                    row = self.corpus.other(source, epoch, int(choice.position[place]), attempt, nearby)
+                    (raw,) = self._read(np.array([source]), np.array([row]))
+                    place_of = self.corpus.first[source] + np.array([row])
+                    (own,) = draw(self.corpus.seed, np.array([epoch]), place_of).tolist()
+            else:
+                url = self.corpus.sources[source].storage.url
+                raise DamagedSampleError(f"too many damaged samples in {url}; the last one is {damaged[-1]}")
+            globals_[place] = self.corpus.first[source] + row
+        batch = Batch(images, self.tokenize(texts), torch.from_numpy(globals_), damaged)
+        return batch.shared() if get_worker_info() is not None else batch
+
+    def _read(self, source: np.ndarray, row: np.ndarray) -> list[bytes]:
+        raws: list[bytes] = [b""] * len(row)
+        for number in np.unique(source):
+            of_source = np.flatnonzero(source == number)
+            for place, raw in zip(of_source, self.readers[number].read(row[of_source]), strict=True):
+                raws[place] = raw
+        return raws
+
+    def _sample(self, raw: bytes, source: int, epoch: int, row: int, draws: list[float], out: Tensor) -> str:
+        """Write a sample's pixels; its caption."""
+        parts = self.corpus.sources[source].index.sample(row, raw)
+        number = int(self.corpus.first[source]) + row
+        text = captions.choose(parts, self.captions, self.corpus.seed, epoch, number)
+        self.augment.write(image_part(parts), draws, out)
+        return text
+
+    def _prefetch(self, position: int) -> None:
+        """Have the shards that are read at a position and next be copied."""
+        if self.cache is not None and (ahead := self.corpus.shards_ahead(position)):
+            announced = [
+                reader.announce([shard for source, shard in ahead if source == number])
+                for number, reader in enumerate(self.readers)
+            ]
+            self.cache.prefetch([shard for own in announced for shard in own])
+
+
+def samples_of(
+    config: TrainConfig, corpus: Corpus, tokenize: Tokenize, image_size: int, rank: int = 0, processes: int = 1
+) -> Samples:
+    """The steps of a config's run, for one of its processes."""
+    return Samples(
+        corpus,
+        tokenize,
+        Augment(image_size, config.crop, config.crop_min, config.flip),
+        batch_size=config.batch_size,
+        captions=config.captions,
+        stop_at_damage=config.damaged == "stop",
+        cache=ShardCache(config.cache, config.cache_bytes) if config.cache else None,
+        rank=rank,
+        processes=processes,
+    )
+
+
+def read_parts(
+    samples: Samples, first_step: int, steps: int, workers: int, pin_memory: bool, timeout_s: float = 0
+) -> Generator[list[Batch]]:
+    """The batches of the steps first_step … steps-1, in order and each in its parts, read ahead by worker processes.
+
+    Raises:
+        DamagedSampleError: a sample cannot be read, and the config says to stop; or its replacements cannot either.
+        OSError: a shard cannot be read.
+        RuntimeError: a worker was killed, or none answered within timeout_s.
+    """
+    parts = samples.parts
+    made = read_ahead(
+        samples.part,
+        range(first_step * parts, steps * parts),
+        workers,
+        prefetch=max(PREFETCH, -(-parts // max(1, workers))),
+        pin_memory=pin_memory,
+        timeout_s=timeout_s,
+    )
+    with closing(made):
+        while batch := list(islice(made, parts)):
+            yield batch
+
+
+def batches(samples: Samples, first_step: int, steps: int, workers: int, pin_memory: bool) -> Iterator[Batch]:
+    """As `read_parts`, joined."""
+    return map(join, read_parts(samples, first_step, steps, workers, pin_memory))

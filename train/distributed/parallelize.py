@@ -1,0 +1,78 @@
+"""One model on several processes: copies that average their gradients, or shards of one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from train.distributed.processes import Processes
+
+
+def spread(model: nn.Module, kind: str, processes: Processes, deterministic: bool = False) -> Any:
+    """The model as the processes run it; itself where there is only one.
+
+    Args:
+        kind: ddp, a whole copy on each; or fsdp, FSDP2: parameters, gradients and optimizer states in shards.
+        deterministic: gradients are added in the same order at a run's first step as at later ones.
+    """
+    if processes.count == 1:
+        return model
+    if kind == "fsdp":
+        return shard(model)
+    # After its first step DDP deals gradients to buckets anew, in their order of arrival, so a resumed run's first
+    # step would add them in another order than the unbroken run did. It does not where parameters may be unused.
+    devices = [processes.device] if processes.device.type == "cuda" else None
+    return DistributedDataParallel(
+        model,
+        device_ids=devices,
+        find_unused_parameters=deterministic,
+        broadcast_buffers=False,  # BatchNorm's statistics are everyone's
+    )
+
+
+def shard(model: nn.Module) -> nn.Module:
+    """Shard a model's parameters over all processes, in place: each block by itself, then what is left.
+
+    Scalars (the logit scale) stay whole; their gradients are averaged as they come.
+    """
+    kind = next(model.parameters()).device.type  # by default the mesh would be of GPUs wherever there are any
+    mesh = init_device_mesh(kind, (dist.get_world_size(),))
+    scalars = {parameter for parameter in model.parameters() if parameter.ndim == 0}
+    for module in list(model.modules()):
+        if isinstance(module, nn.ModuleList):  # the blocks of a transformer
+            for block in module:
+                fully_shard(block, mesh=mesh)
+    fully_shard(model, mesh=mesh, ignored_params=scalars)
+    for parameter in scalars:
+        if parameter.requires_grad:
+            parameter.register_post_accumulate_grad_hook(_average)
+    return model
+
+
+def _average(parameter: Tensor) -> None:
+    assert parameter.grad is not None
+    dist.all_reduce(parameter.grad)
+    parameter.grad /= dist.get_world_size()
+
+
+def whole(value: Tensor) -> Tensor:
+    """A tensor as a plain one, whether or not it is in shards."""
+    plain: Tensor = value.full_tensor() if isinstance(value, DTensor) else value
+    return plain
+
+
+@torch.no_grad()
+def fill(target: Tensor, values: Tensor) -> None:
+    """Copy a plain tensor into one of the same shape, of which this process may have a shard; all take part then."""
+    if isinstance(target, DTensor):
+        values = distribute_tensor(
+            values.to(target.device, target.dtype).contiguous(), target.device_mesh, target.placements
+        )
+    target.copy_(values)
