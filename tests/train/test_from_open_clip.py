@@ -27,7 +27,7 @@ from tests.train import tiny
 from tests.train.test_log import scalars
 from tests.train.test_loop import losses, quiet, weights
 from train.config import load
-from train.data import Batch
+from train.data.loader import Batch
 from train.from_open_clip.flags import DERIVED, FLAGS
 from train.from_open_clip.params import carry, read
 from train.loop import train

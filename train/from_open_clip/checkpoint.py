@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dataset.storage import absolute, is_local, open_input
-from train.parallel import fill
+from train.distributed.parallelize import fill
 
 _PREFIXES = re.compile(r"^(?:module\.|_orig_mod\.)+")
 """What DistributedDataParallel and torch.compile put before a parameter's name."""
