@@ -7,6 +7,7 @@ import torch.distributed as dist
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
+from tests.train import ranks
 from train.staging import Staging
 
 CPU = torch.device("cpu")
@@ -36,15 +37,15 @@ def test_copies_keep_values_types_and_shapes_while_the_tensors_change() -> None:
 
 
 def test_shards_are_copied_as_shards() -> None:
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
-    try:
-        mesh = init_device_mesh("cpu", (1,))
-        whole = torch.arange(12.0).view(4, 3)
-        shards = distribute_tensor(whole.clone(), mesh, [Shard(0)])
+    def work() -> None:
+        dist.init_process_group("gloo")
+        shards = distribute_tensor(torch.arange(12.0).view(4, 3), init_device_mesh("cpu", (2,)), [Shard(0)])
         copied = Staging(CPU).copy({"weight": shards})["weight"]
+        before = shards.to_local().clone()
         shards.to_local().zero_()
         assert isinstance(copied, DTensor)
-        assert copied.placements == shards.placements and copied.shape == shards.shape
-        assert torch.equal(copied.to_local(), whole)
-    finally:
+        assert copied.placements == shards.placements and copied.shape == (4, 3)
+        assert copied.to_local().shape == (2, 3) and torch.equal(copied.to_local(), before)
         dist.destroy_process_group()
+
+    ranks.run(2, work)
