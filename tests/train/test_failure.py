@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import signal
 import sys
 import time
@@ -141,7 +142,9 @@ def test_readers_that_are_killed_or_stand_still_end_the_run(config: Path, tmp_pa
 
     killed, frozen = tmp_path / "killed", tmp_path / "frozen"
     assert ended(begin(config, killed, {0: in_backward(hurt(signal.SIGKILL))})) == [1]
-    assert told(killed).startswith("error: a process that reads samples was ended by the signal Killed, as Linux does")
+    # torch names the signal only where its watch over the readers is first to notice
+    by = "( by the signal Killed)?"
+    assert re.match(f"error: a process that reads samples was ended{by}, as Linux does", told(killed))
     config.write_text(config.read_text().replace("timeout_s: 3", "timeout_s: 0.2"))
     assert ended(begin(config, frozen, {0: in_backward(hurt(signal.SIGSTOP))})) == [1]
     assert told(frozen).startswith("error: the processes that read samples gave none for 2 s, ten times timeout_s")
