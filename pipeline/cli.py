@@ -70,6 +70,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     command: Callable[[argparse.Namespace], int] = arguments.command
     try:
         with _ended_by_sigterm():
+            if command is not _no_subcommand:
+                from pipeline.paths import settle
+
+                settle(arguments.known_as, arguments)
             return command(arguments)
     except KeyboardInterrupt as error:
         print("stopped; the same command goes on where it was", file=sys.stderr)
@@ -128,7 +132,7 @@ def _parser() -> argparse.ArgumentParser:
         name: str, function: Callable[[argparse.Namespace], int], text: str, **more: Any
     ) -> argparse.ArgumentParser:
         made = commands.add_parser(name, help=text, description=text, parents=[common], **more)
-        made.set_defaults(command=function)
+        made.set_defaults(command=function, known_as=name)
         return made
 
     def formatted(made: argparse.ArgumentParser) -> None:
@@ -226,7 +230,7 @@ def _parser() -> argparse.ArgumentParser:
     queries = command("queries", _no_subcommand, "the query list")
     below = queries.add_subparsers(title="commands", metavar="COMMAND")
     made = below.add_parser("build", help="build a query list", description="build a query list", parents=[common])
-    made.set_defaults(command=_queries_build)
+    made.set_defaults(command=_queries_build, known_as="queries build")
     made.add_argument("config", metavar="CONFIG")
     made.add_argument("--out", metavar="FILE", help="where the list goes (Parquet); overrides the config's `out`")
     settable(made)

@@ -75,8 +75,12 @@ def go_home() -> None:
         os.chdir(folder)
 
 
-def check_out(out: str) -> None:
+def check_out(out: str, name: str = "out") -> None:
     """A job far from its submitter must not write into its own, passing copy of the working directory.
+
+    Args:
+        out: where it would write.
+        name: the key or argument that says so.
 
     Raises:
         ConfigError: `out` is a relative path there.
@@ -87,7 +91,7 @@ def check_out(out: str) -> None:
 
     if is_local(out) and not Path(out.removeprefix("file://")).expanduser().is_absolute():
         raise ConfigError(
-            f"out is {out}, which would be lost with the job's copy of the working directory; "
+            f"{name} is {out}, which would be lost with the job's copy of the working directory; "
             "give an s3:// URL, or an absolute path that all nodes share"
         )
 

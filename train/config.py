@@ -11,6 +11,8 @@ from typing import Any, ClassVar, get_origin, get_type_hints
 
 import yaml
 
+from dataset.storage import absolute
+
 RESUMABLE_CHANGES = frozenset(
     {
         *("name", "workers", "device", "micro_batch", "grad_checkpointing", "compile", "parallel", "deterministic"),
@@ -19,6 +21,9 @@ RESUMABLE_CHANGES = frozenset(
     }
 )
 """Keys that may differ when a run resumes: none of them changes what is learned."""
+
+PATHS = ("dataset", "mixture", "model", "pretrained", "resume", "tokenizer", "cache")
+"""Keys whose values are paths, or may be: a model and its weights have names as well."""
 
 CHOICES = {
     "loss": ("softmax", "sigmoid"),
@@ -248,7 +253,22 @@ def load(source: str | Path | Mapping[str, Any], overrides: Mapping[str, Any] | 
         raise ValueError(f"unknown key {unknown[0]} in the training config; the keys are {', '.join(sorted(known))}")
     if "dataset" not in raw:
         raise ValueError("dataset must be the URL of a dataset; the training config has no such key")
-    return TrainConfig(**{key: _convert(key, value, types[key]) for key, value in raw.items()})
+    return with_absolute_paths(TrainConfig(**{key: _convert(key, value, types[key]) for key, value in raw.items()}))
+
+
+def with_absolute_paths(config: TrainConfig) -> TrainConfig:
+    """The config with its paths as every process finds them, in whatever folder it works."""
+    values: dict[str, Any] = {key: _absolute(key, value) for key in PATHS if (value := getattr(config, key))}
+    return dataclasses.replace(config, **values)
+
+
+def _absolute(key: str, value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {absolute(url): weight for url, weight in value.items()}
+    is_name = (key == "model" and not value.endswith(".json")) or (
+        key == "pretrained" and "/" not in value and not Path(value).exists()
+    )
+    return value if is_name else absolute(value)
 
 
 def _convert(key: str, value: Any, kind: type) -> Any:

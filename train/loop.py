@@ -21,10 +21,10 @@ import torch
 
 from dataset import foreign
 from dataset.ids import hash64
-from dataset.storage import Storage, absolute
+from dataset.storage import Storage
 from train import checkpoint
 from train.accumulate import backward
-from train.config import TrainConfig
+from train.config import TrainConfig, with_absolute_paths
 from train.data.loader import Batch, open_corpus, read_parts, samples_of
 from train.data.mixture import Corpus
 from train.device import on_device, sent
@@ -92,7 +92,7 @@ def train(
         RuntimeError and others: what a library or the device raises; RUN/failures has the traceback.
     """
     began = time.monotonic()
-    config = replace(config, dataset=absolute(config.dataset))  # which other folders' commands find as well
+    config = with_absolute_paths(config)
     home = Storage(run or f"{foreign.root(config.dataset)}/runs/{config.name}")
     with (
         joined(config.device, home, config.timeout_s) as processes,

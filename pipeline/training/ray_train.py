@@ -9,11 +9,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
-from dataset.storage import Storage, absolute
+from dataset import foreign
+from dataset.storage import absolute
 from pipeline.config import ConfigError
 from pipeline.training.ray_worker import work
 from pipeline.workers.executor import EXCLUDES
-from train.config import TrainConfig
+from train.config import TrainConfig, with_absolute_paths
 from train.loop import RunResult
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,12 +43,13 @@ def train(config: TrainConfig, out: str | None, ranks: Any = 1, address: str | N
     from ray.train.torch import TorchConfig, TorchTrainer
 
     count: Any = checked(ranks)
+    config = with_absolute_paths(config)
     ours = not ray.is_initialized()
     if ours:
         _start(address, count if isinstance(count, int) else count[1])
     try:
         gpu = config.device != "cpu" and ray.cluster_resources().get("GPU", 0) > 0
-        home = absolute(out) if out else f"{Storage(config.dataset).url}/runs/{config.name}"
+        home = absolute(out or f"{foreign.root(config.dataset)}/runs/{config.name}")
         device = config.device if gpu or config.device == "cuda" else "cpu"
         with tempfile.TemporaryDirectory() as scratch:  # Ray Train's own records; checkpoints are the loop's
             trainer = TorchTrainer(

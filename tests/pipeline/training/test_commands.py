@@ -41,7 +41,7 @@ def test_usage_errors_are_told_before_torch_is_imported(dataset: Path) -> None:
     told = done.stderr.splitlines()
     assert len(told) == len(lines)
     assert f"{dataset} is a dataset; examine one of its runs, such as {dataset}/runs/clip" in told[2]
-    assert told[4].endswith("there is no task directory nowhere")
+    assert told[4].endswith(f"there is no task directory {ROOT}/nowhere")
 
 
 def test_a_run_is_examined_from_any_folder_and_keeps_all_its_figures(
