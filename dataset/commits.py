@@ -236,6 +236,19 @@ def read_records(storage: Storage, name: str) -> list[Commit]:
         raise RecordError(f"{storage.url_of(name)} is damaged: {told}; `wit run` makes it anew") from None
 
 
+def closed_records(storage: Storage, entry: Mapping[str, Any]) -> list[Commit]:
+    """The records of a phase that the manifest has an entry of, by partition. Raises FileNotFoundError, RecordError."""
+    from dataset.ids import checksum
+
+    name = entry["records"]
+    if checksum(storage.read(name)) != entry["checksum"]:
+        raise RecordError(
+            f"{storage.url_of(name)} is damaged: its checksum is another than manifest.json says, or a run ended while "
+            "it wrote it; `wit run` makes it anew"
+        )
+    return read_records(storage, name)
+
+
 def read_manifest(storage: Storage) -> dict[str, Any]:
     """The dataset's manifest; an empty one where there is none yet. Raises RecordError."""
     try:
@@ -250,6 +263,8 @@ def read_manifest(storage: Storage) -> dict[str, Any]:
             if entry["records"] != f"{folder(entry['phase'])}/commits.parquet":
                 raise ValueError(f"{str(entry['records'])[:200]!r} is not where {entry['phase']} keeps its records")
             _text(entry["checksum"])
+        if manifest.pop("checksum", None) not in (None, _own_checksum(manifest)):
+            raise ValueError("its checksum is another")
         for counts in _object(manifest.get("funnel", {})).values():
             for count in _object(counts).values():
                 _count(count)
@@ -262,9 +277,15 @@ def read_manifest(storage: Storage) -> dict[str, Any]:
         ) from None
 
 
+def _own_checksum(manifest: Mapping[str, Any]) -> str:
+    """Of what a manifest says, so that one that was changed by hand or by a disk is noticed; older ones have none."""
+    return xxhash.xxh3_128_hexdigest(json.dumps(manifest, sort_keys=True).encode())
+
+
 def write_manifest(storage: Storage, manifest: Mapping[str, Any]) -> None:
     """Replace the manifest, if it differs."""
-    data = (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode()
+    whole = {**manifest, "checksum": _own_checksum(manifest)}
+    data = (json.dumps(whole, indent=1, sort_keys=True) + "\n").encode()
     put(storage, MANIFEST, data)
 
 

@@ -57,6 +57,7 @@ ARCHIVE_IMAGES = pa.schema(
         ("media_type", pa.string()),  # as the response declares it
         ("archive", pa.string()),
         ("offset", pa.int64()),
+        ("archive_checksum", pa.string()),  # of the archive's content; of a remote one, of what its server says of it
     ]
 )
 """Responses with an image body that an archive holds; `fetch` can take bytes from there."""
@@ -151,11 +152,15 @@ OBSERVATIONS = pa.schema(
         ("blob_checksum", pa.uint64()),  # XXH3 of these bytes; null where an older version wrote them
         ("etag", pa.string()),  # of the response, for a conditional request later
         ("last_modified", pa.string()),
+        ("archive", pa.string()),  # that the image was taken from; null if it was not taken from one
+        ("archive_checksum", pa.string()),  # what it was then; null where an older version wrote the row
+        ("archive_offset", pa.int64()),
     ]
 )
 """The fetch store: one row per attempt to get an image, append-only."""
 
-_CHANGING = ("fetched_at", "attempts", "detail", "etag", "last_modified")
+_PLACES = ("archive", "archive_checksum", "archive_offset")
+_CHANGING = ("fetched_at", "attempts", "detail", "etag", "last_modified", *_PLACES)
 
 IMAGES = pa.schema(
     [
@@ -164,7 +169,8 @@ IMAGES = pa.schema(
         *[field for field in OBSERVATIONS if field.name not in _CHANGING],
     ]
 )
-"""One row per distinct URL of a pair partition, without what changes between two runs."""
+"""One row per distinct URL of a pair partition, without what changes between two runs, or between two archives that
+hold the same."""
 
 FACES = pa.schema(
     [

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dataset import sql
-from dataset.commits import Commit, FileRef, read_manifest, read_records
+from dataset.commits import Commit, FileRef, closed_records, read_manifest
 from dataset.reasons import REASONS
 from dataset.schema import (
     CANDIDATE_STAGES,
@@ -67,7 +67,7 @@ class Dataset:
         self.manifest: dict[str, Any] = read_manifest(self.storage)
         self.connection = connection if connection is not None else sql.asking()
         self._commits: dict[str, list[Commit]] = {}
-        self._phases = {entry["phase"]: entry["records"] for entry in self.manifest["phases"]}
+        self._phases = {entry["phase"]: entry for entry in self.manifest["phases"]}
         self._files: list[str] = []  # that the views read, as DuckDB opens them
         self._make()
         if connection is None:
@@ -86,8 +86,8 @@ class Dataset:
     def commits(self, phase: str) -> list[Commit]:
         """The commit records of a closed phase; none if it has not run."""
         if phase not in self._commits:
-            records = self._phases.get(phase)
-            self._commits[phase] = read_records(self.storage, records) if records else []
+            entry = self._phases.get(phase)
+            self._commits[phase] = closed_records(self.storage, entry) if entry else []
         return self._commits[phase]
 
     def _make(self) -> None:

@@ -59,13 +59,21 @@ PATH: dict[str, Callable[[Run], None]] = {
 }
 
 
-def build(config: Config, *, to: str = STAGES[-1], executor: Executor | None = None, quiet: bool = False) -> Run:
+def build(
+    config: Config,
+    *,
+    to: str = STAGES[-1],
+    executor: Executor | None = None,
+    quiet: bool = False,
+    reread_sources: bool = False,
+) -> Run:
     """Build or resume a dataset.
 
     Args:
         config: the run.
         to: the last stage to run.
         executor: where tasks run; by the config's `run` section if not given.
+        reread_sources: see `pipeline.engine.plan.checksums`.
 
     Raises:
         ConfigError: before any work is done.
@@ -88,7 +96,7 @@ def build(config: Config, *, to: str = STAGES[-1], executor: Executor | None = N
         text_of_config = effective(config).encode()
         if not storage.exists("config.yaml") or storage.read("config.yaml") != text_of_config:
             storage.write("config.yaml", text_of_config)
-        found = checksums(inputs.expand(config, storage), storage)
+        found = checksums(inputs.expand(config, storage), storage, reread=reread_sources)
         executor = executor or make_executor(config, sum(source.size for source in found))
         try:
             made = partial(Run, config, storage, executor, reporter, lease.check, found, lease.token)

@@ -165,6 +165,11 @@ def _parser() -> argparse.ArgumentParser:
         "--to", metavar="STAGE", choices=STAGES, default=STAGES[-1], help=f"stop after: {', '.join(STAGES)}"
     )
     made.add_argument("--retry", choices=["none", "transient"], help="fetch again what failed in a way that may pass")
+    made.add_argument(
+        "--checksum",
+        action="store_true",
+        help="read every source again, to notice one that changed and has its size and time of change still",
+    )
     made.add_argument("--sample", metavar="SHARE", help="a cheap trial on a share of the pages, e.g. 0.1%% or 0.001")
     made.add_argument("--workers", type=int, help="CPUs to use, with Ray; 0 does one task after the other, without it")
     made.add_argument("--address", help="a Ray cluster's address; by default Ray runs on this machine")
@@ -302,7 +307,7 @@ def _run(arguments: argparse.Namespace) -> int:
     config = configs.load(arguments.config, overrides, arguments.out, arguments.preset)
     if arguments.retry:
         config = retrying(config, arguments.retry)
-    build(config, to=arguments.to)
+    build(config, to=arguments.to, reread_sources=arguments.checksum)
     from dataset.views import Dataset
 
     made = Dataset(config.out)

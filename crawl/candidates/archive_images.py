@@ -80,6 +80,7 @@ class HeldImages:
             "media_type": [media_type for _, media_type, _ in self._images],
             "archive": [self._archive] * len(urls),
             "offset": [offset for _, _, offset in self._images],
+            "archive_checksum": pa.nulls(len(urls), pa.string()),  # which who plans the run knows
         }
         return pa.table(columns, ARCHIVE_IMAGES)
 

@@ -53,6 +53,9 @@ class Observation:
     etag: str | None = None  # as the response gave it, for a conditional request later
     last_modified: str | None = None
     same_as: Mapping[str, Any] | None = None  # instead of `image`: the earlier row whose image has not changed
+    archive: str | None = None  # that it was taken from
+    archive_checksum: str | None = None
+    archive_offset: int | None = None
 
 
 def now() -> str:

@@ -1,15 +1,16 @@
 """The fetch store: what was observed, append-only, so that nothing is fetched twice.
 
-A chunk is a Parquet file of observations and a blob with the images that they accepted. The blob is written first,
-under a name that its content gives, and the Parquet names it; so a chunk exists when its Parquet does, and a writer
-that was killed, or wrote too late, leaves a blob that nobody names and harms nobody. Only images that a hash list holds
-are erased, where they lie.
+A chunk is a Parquet file of observations and a blob with the images that they accepted, both under a name that ends in
+what their content gives. The blob is written first, and the Parquet names it; so a chunk exists when its Parquet does,
+and a writer that was killed, or wrote too late, leaves a blob that nobody names and harms nobody. Only images that a
+hash list holds are erased, where they lie; and only a chunk of archives that have changed since is deleted.
 """
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -17,23 +18,29 @@ import pyarrow.compute as pc
 import xxhash
 
 from crawl.images.observations import OK, Ingested, Observation
-from dataset.damage import DamagedError, is_whole
+from dataset.damage import DamagedError, is_whole, parsed
 from dataset.ids import checksum
 from dataset.schema import OBSERVATIONS
-from dataset.storage import Storage
-from dataset.tables import read_parquet, to_parquet
+from dataset.storage import FileInfo, Storage
+from dataset.tables import to_parquet
 
 FOLDER = "fetch/store"
 _IMAGE_COLUMNS = tuple(name for name in Ingested.__slots__ if name != "body")
 _COLUMNS = tuple(name for name in Observation.__slots__ if name not in ("image", "same_as"))
 _PLACE = ("blob", "blob_offset", "blob_length", "blob_checksum")
+_CHUNK = re.compile(r"(.*?)(?:-([0-9a-f]{16}))?\.parquet")  # its name, and the checksum that older ones have not
 _DECISIVE = (OK, "hash_list_match", "robots_noai", "tdm_reserved", "domain_opted_out")
 
 
-def write_chunk(storage: Storage, name: str, observations: Iterable[Observation]) -> tuple[str, ...]:
-    """Write one chunk: FOLDER/NAME-CHECKSUM.blob (if an image was accepted), then FOLDER/NAME.parquet.
+def write_chunk(
+    storage: Storage, name: str, observations: Iterable[Observation], instead_of: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """Write one chunk: FOLDER/NAME-CHECKSUM.blob (if an image was accepted), then FOLDER/NAME-CHECKSUM.parquet.
 
     Rows and images are ordered by URL; bytes that two URLs share are stored once.
+
+    Args:
+        instead_of: files of chunks, perhaps of this name, that are about to be discarded.
 
     Returns:
         The names of the files written.
@@ -41,16 +48,18 @@ def write_chunk(storage: Storage, name: str, observations: Iterable[Observation]
     Raises:
         FileExistsError: a chunk of that name is there already; it is left as it is.
     """
-    parquet = f"{FOLDER}/{name}.parquet"
-    if storage.exists(parquet):
-        raise FileExistsError(f"{storage.url_of(parquet)} exists; a chunk is written once")
+    for info in chunks(storage, name.rpartition("/")[0]).get(name, []):
+        if info.name not in instead_of:
+            raise FileExistsError(f"{storage.url_of(info.name)} exists; a chunk is written once")
     rows = sorted(observations, key=lambda row: (row.url, row.origin, row.fetched_at))
     blob, places = _concatenate(rows)
     file = f"{FOLDER}/{name}-{checksum(blob)[:16]}.blob" if blob else None
     if file is not None:
         storage.write(file, blob)
+    data = to_parquet(_table(rows, places, file), OBSERVATIONS).to_pybytes()
+    parquet = f"{FOLDER}/{name}-{checksum(data)[:16]}.parquet"
     try:
-        is_new = storage.create(parquet, to_parquet(_table(rows, places, file), OBSERVATIONS).to_pybytes())
+        is_new = storage.create(parquet, data)
     except OSError:  # a full disk: what nobody names is not left behind
         if file is not None:
             storage.delete([file])
@@ -60,9 +69,56 @@ def write_chunk(storage: Storage, name: str, observations: Iterable[Observation]
     return (parquet,) if file is None else (file, parquet)
 
 
+def chunks(storage: Storage, folder: str = "", *, recursive: bool = False) -> dict[str, list[FileInfo]]:
+    """The Parquet files of each chunk, by the chunk's name; one, unless two processes wrote it at once."""
+    found: dict[str, list[FileInfo]] = {}
+    for info in storage.list(f"{FOLDER}/{folder}".rstrip("/"), recursive=recursive):
+        if match := _CHUNK.fullmatch(info.name.removeprefix(f"{FOLDER}/")):
+            found.setdefault(match[1], []).append(info)
+    return found
+
+
 def read_chunk(storage: Storage, name: str) -> pa.Table:
-    """The observations of a chunk, ordered by URL. Raises FileNotFoundError."""
-    return read_parquet(storage, f"{FOLDER}/{name}.parquet")
+    """The observations of a chunk, ordered by URL. Raises FileNotFoundError, DamagedError."""
+    files = chunks(storage, name.rpartition("/")[0]).get(name)
+    if not files:
+        raise FileNotFoundError(f"{storage.url_of(FOLDER)}/{name} is gone")
+    return read_files(storage, [info.name for info in files])
+
+
+def read_files(storage: Storage, files: Sequence[str]) -> pa.Table:
+    """The observations of some chunks' files. Raises FileNotFoundError, DamagedError: one is not what was written."""
+    tables = []
+    for file in files:
+        data = storage.read(file)
+        named = _CHUNK.fullmatch(file)
+        if named is not None and named[2] and checksum(data)[:16] != named[2]:
+            raise DamagedError(storage.url, file, "its bytes are not those that its name stands for")
+        tables.append(parsed(storage, file, pa.BufferReader(data), None))
+    # An older version's chunk may lack a column.
+    return pa.concat_tables([OBSERVATIONS.empty_table(), *tables], promote_options="default")
+
+
+def named_by(facts: Mapping[str, Any]) -> list[str]:
+    """The chunks that a commit of `fetch.get` was made of; none if it does not say."""
+    named = facts.get("chunks")
+    return [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
+
+
+def discard(storage: Storage, files: Sequence[str]) -> None:
+    """Delete chunks' Parquet files, and their blobs unless another file of the same chunk names them."""
+    for folder in {file.removeprefix(f"{FOLDER}/").rpartition("/")[0] for file in files}:
+        for infos in chunks(storage, folder).values():
+            gone = [info.name for info in infos if info.name in files]
+            if gone:
+                needed = _blobs(storage, [info.name for info in infos if info.name not in files])
+                blobs = _blobs(storage, gone) - needed
+                storage.delete(gone)
+                storage.delete(sorted(blobs))
+
+
+def _blobs(storage: Storage, files: Sequence[str]) -> set[str]:
+    return set(pc.drop_null(pc.unique(read_files(storage, files).column("blob"))).to_pylist())
 
 
 def newest(observations: pa.Table) -> pa.Table:

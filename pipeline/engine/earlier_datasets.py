@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dataset.commits import Commit, FileRef, read_manifest, read_records
+from dataset.commits import Commit, FileRef, closed_records, read_manifest
 from dataset.damage import read_table
 from dataset.schema import PAIR_STAGES
 from dataset.storage import Storage, absolute
@@ -68,10 +68,10 @@ def existing(config: Config) -> list[Existing]:
         manifest = read_manifest(storage)
         if not manifest.get("complete"):
             raise ConfigError(f"against names {url}, which is no finished dataset; finish it by `wit run`")
-        records = {entry["phase"]: entry["records"] for entry in manifest["phases"]}
+        entries = {entry["phase"]: entry for entry in manifest["phases"]}
 
-        def read(phase: str, storage: Storage = storage, records: dict[str, str] = records) -> list[Commit]:
-            return read_records(storage, records[phase]) if phase in records else []
+        def read(phase: str, storage: Storage = storage, entries: dict[str, Any] = entries) -> list[Commit]:
+            return closed_records(storage, entries[phase]) if phase in entries else []
 
         hashes: Sequence[Commit] = []
         if config.neardup.hash != "pdq":

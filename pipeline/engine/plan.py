@@ -4,7 +4,6 @@ workers.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from pyarrow import fs
 from crawl.archives.open_source import MEMBER
 from crawl.archives.records import Piece, split
 from dataset.storage import Storage, filesystem, is_local
+from pipeline.engine import known as kept
 from pipeline.engine.inputs import Source
 
 CACHE = "log/checksums.json"
@@ -24,12 +24,13 @@ _PARTITIONS = 8  # for each CPU of a laptop one
 _LEAST_BYTES = 4 * 2**20  # less is not worth a task of its own
 
 
-def checksums(sources: Sequence[Source], storage: Storage) -> list[Source]:
-    """The sources with their content's checksum; what is unchanged since the last run is not read again."""
-    try:
-        known: dict[str, str] = json.loads(storage.read(CACHE))
-    except (FileNotFoundError, ValueError):
-        known = {}
+def checksums(sources: Sequence[Source], storage: Storage, *, reread: bool = False) -> list[Source]:
+    """The sources with their content's checksum.
+
+    A file of this machine whose size and time of change are those of the last run is taken to be unchanged, and not
+    read, unless `reread`. Of a remote one its server is believed: it is what its size and its ETag or date say.
+    """
+    known: dict[str, str] = {} if reread else kept.read(storage, CACHE)
 
     def one(source: Source) -> Source:
         checksum = known.get(source.identity)
@@ -45,7 +46,7 @@ def checksums(sources: Sequence[Source], storage: Storage) -> list[Source]:
         answer = list(pool.map(one, sources))
     fresh = {source.identity: source.checksum for source in answer}
     if fresh != known:
-        storage.write(CACHE, json.dumps(fresh, sort_keys=True, indent=1).encode())
+        kept.write(storage, CACHE, fresh)
     return answer
 
 

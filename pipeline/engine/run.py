@@ -7,11 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from dataset.commits import FORMAT_VERSION, Commit, FileRef, Ledger, read_manifest, write_manifest
+from crawl.images.store import FOLDER as FETCH_STORE
+from crawl.images.store import chunks, named_by
+from dataset.commits import FORMAT_VERSION, Commit, FileRef, Ledger, write_manifest
 from dataset.faults import patiently
 from dataset.reasons import REASONS, TRANSIENT
 from dataset.schema import STAGES
-from dataset.storage import Storage
+from dataset.storage import FileInfo, Storage
 from pipeline.config import Config
 from pipeline.engine import verify
 from pipeline.engine.containment import contained
@@ -83,8 +85,8 @@ class Run:
         self.limits = Limits(config.run.record_cpu_s, config.run.record_memory_bytes)
         self._quarantined = 0
         self._reread = 0  # bytes
+        self._chunks: dict[str, list[FileInfo]] | None = None  # of the fetch store, when somebody has asked
         self._left_out: dict[tuple[str, int], list[Input]] = {}  # (stage, partition) -> what its measures left out
-        self._before = read_manifest(storage)
 
     def do(self, phase: Phase, tasks: Sequence[Task], *, rows: int = 0) -> list[Commit]:
         """Have every task of a phase committed, doing only those that are missing or changed.
@@ -167,7 +169,22 @@ class Run:
             if damage is not None:
                 log.warning("%s is damaged: %s; it is made anew", self.storage.url_of(file.name), damage)
                 return False
-        return True
+        return all(self._has_chunk(name) for name in named_by(commit.facts))
+
+    def _has_chunk(self, name: str) -> bool:
+        """Whether the fetch store has a chunk of which a commit was made. A damaged one is taken away."""
+        if self._chunks is None:
+            self._chunks = chunks(self.storage, recursive=True)
+        files = self._chunks.get(name, [])
+        damage = None if files else (f"{FETCH_STORE}/{name}", "it is gone")
+        size = sum(info.bytes for info in files)
+        if files and self._reread + size <= REREAD_BYTES:
+            self._reread += size
+            damage = verify.chunk_damage(self.storage, files)
+        if damage is not None:
+            log.warning("%s is damaged: %s; it is made anew", self.storage.url_of(damage[0]), damage[1])
+            self.storage.delete([info.name for info in files])
+        return damage is None
 
     def one(self, phase: Phase, task: Task) -> Commit:
         """`do` for a phase of a single partition."""

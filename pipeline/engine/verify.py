@@ -6,7 +6,7 @@ anew from what it was made of: `--repair` takes it away, so that the next `wit r
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -18,7 +18,7 @@ from dataset.ids import checksum
 from dataset.lease import Lease
 from dataset.schema import SHARD_INDEX
 from dataset.shards import INDEX
-from dataset.storage import Storage
+from dataset.storage import FileInfo, Storage
 from dataset.tables import read_parquet
 
 _BLOB = "blob:"
@@ -59,18 +59,16 @@ def verify(out: str, *, deep: bool = False, repair: bool = False) -> Verified:
         raise FileNotFoundError(f"{out} is no dataset: it has no manifest.json")
     seen: dict[str, int] = {}
     damages: dict[str, Damage] = {}
+    chunks = store.chunks(storage, recursive=True)
     for entry in read_manifest(storage)["phases"]:
-        for file, bytes_, what in _phase(storage, entry, deep):
+        for file, bytes_, what in _phase(storage, entry, deep, chunks):
             seen[file] = bytes_
             if what is not None:
                 damages.setdefault(file, Damage(file, what, entry["phase"]))
-    for info in storage.list(store.FOLDER, recursive=True) if deep else ():
-        if info.name.endswith(".parquet"):
-            seen[info.name] = info.bytes
-            try:
-                read_parquet(storage, info.name)
-            except DamagedError as error:
-                damages[info.name] = Damage(info.name, error.what, "fetch.get")
+    for name, infos in chunks.items() if deep else ():
+        seen.update((info.name, info.bytes) for info in infos)
+        if (found := chunk_damage(storage, infos)) is not None:
+            damages.setdefault(name, Damage(*found, "fetch.get"))
     if repair and damages:
         with Lease(storage):
             for damage in damages.values():
@@ -78,7 +76,9 @@ def verify(out: str, *, deep: bool = False, repair: bool = False) -> Verified:
     return Verified(len(seen), sum(seen.values()), tuple(damages.values()))
 
 
-def _phase(storage: Storage, entry: dict[str, str], deep: bool) -> Iterator[tuple[str, int, str | None]]:
+def _phase(
+    storage: Storage, entry: dict[str, str], deep: bool, chunks: Mapping[str, Sequence[FileInfo]]
+) -> Iterator[tuple[str, int, str | None]]:
     """Each file of a phase: its name, its bytes, and what is wrong with it."""
     name = entry["records"]
     try:
@@ -100,6 +100,9 @@ def _phase(storage: Storage, entry: dict[str, str], deep: bool) -> Iterator[tupl
     for commit in commits:
         for role, file in commit.files.items():
             yield file.name, file.bytes, _length(there, file) or (damage(storage, commit, role) if deep else None)
+        for chunk in store.named_by(commit.facts):
+            if chunk not in chunks:
+                yield f"{store.FOLDER}/{chunk}.parquet", 0, "it is gone"
         if commit.phase == "pack.index" and deep:
             yield INDEX, 0, _index(storage, commit)
 
@@ -132,6 +135,18 @@ def damage(storage: Storage, commit: Commit, role: str) -> str | None:
         return error.what
     except FileNotFoundError:
         return "it is gone"
+    return None
+
+
+def chunk_damage(storage: Storage, files: Sequence[FileInfo]) -> tuple[str, str] | None:
+    """(file, what is wrong with it) of a chunk of the fetch store that is to be there; None if it is whole."""
+    for info in files:
+        try:
+            store.read_files(storage, [info.name])
+        except DamagedError as error:
+            return info.name, error.what
+        except FileNotFoundError:
+            return info.name, "it is gone"
     return None
 
 

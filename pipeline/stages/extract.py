@@ -50,7 +50,7 @@ def _planned(context: Context) -> list[Piece]:
     ]
 
 
-@phase("extract.candidates", version=8)
+@phase("extract.candidates", version=9)
 def candidates(context: Context) -> Result:
     """Read the partition's pieces; everything that is lost is in `sources`."""
     config = settings(ExtractConfig, context.options["extract"])
@@ -60,7 +60,10 @@ def candidates(context: Context) -> Result:
         found.add(table)
     result = Result(counts={"input": found.rows, "kept": found.rows, "dropped": 0}, parquets={"candidates": found})
     result.table("sources", pa.concat_tables([beside.sources, _left_out(context)]), SOURCES)
-    result.table("archive_images", beside.archive_images, ARCHIVE_IMAGES)
+    checksums = {archive: checksum for archive, _, _, checksum in context.options["pieces"]}
+    of_images = [checksums[archive] for archive in beside.archive_images.column("archive").to_pylist()]
+    images = beside.archive_images.drop_columns(["archive_checksum"])
+    result.table("archive_images", images.append_column("archive_checksum", [of_images]), ARCHIVE_IMAGES)
     return result.table("archive_leads", beside.archive_leads, ARCHIVE_LEADS)
 
 

@@ -7,7 +7,6 @@ says to try again. Everything after this stage is pure again: `images` holds no 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 from collections import defaultdict
 from collections.abc import Callable, Container, Mapping, Sequence
@@ -35,9 +34,8 @@ from dataset.hosts import hostname
 from dataset.ids import pair_id
 from dataset.layout import WITH_PICTURES
 from dataset.reasons import TRANSIENT
-from dataset.schema import ARCHIVE_IMAGES, IMAGES, OBSERVATIONS, VERDICTS
+from dataset.schema import IMAGES, OBSERVATIONS, VERDICTS
 from dataset.storage import Storage
-from dataset.tables import read_parquet
 from filters.images.hashlists import HashLists, HashListsConfig
 from filters.images.perceptual import pdq
 from pipeline.config import options
@@ -49,8 +47,10 @@ from pipeline.stages.common import built_domains, domain_index, domain_task, gat
 from pipeline.stages.fetch import img2dataset_import as adopt
 from pipeline.stages.fetch import img2dataset_ray, redirects
 from pipeline.stages.fetch.progress import Tally, clear
+from pipeline.stages.fetch.stored import adopted_images, chunk_name, held_images, look, seen
 
-_KEPT_OF_LISTED = ("url", "origin", "status", "final_url", "attempts", "fetched_at", "fetched_bytes")
+_KEPT_OF_LISTED = ("url", "origin", "status", "final_url", "attempts", "fetched_at", "fetched_bytes",
+                   "archive", "archive_checksum", "archive_offset")  # fmt: skip
 DAMAGED = "damaged"  # in place of the outcome of an observation whose image the store has lost
 ENGINES: dict[str, Callable[..., list[Observation]]] = {"openwit": fetch, "img2dataset": img2dataset_engine.fetch}
 
@@ -61,7 +61,7 @@ def opted_out_domains(context: Context) -> Result:
     return built_domains(context)
 
 
-@phase("fetch.get", version=7)
+@phase("fetch.get", version=8)
 def get(context: Context) -> Result:
     """Every URL of the partition that the store lacks; then the newest observation of each."""
     urls = _urls(context)
@@ -69,8 +69,9 @@ def get(context: Context) -> Result:
     heartbeat.name_units({url: unit for unit, url in enumerate(urls)})
     for unit, found in sorted(context.task.without.items()):
         context.leave_out(found, url=urls[unit])
-    stored = _stored(context, wanted)
-    known = store.newest(stored)
+    held = held_images(context)
+    stored = look(context, wanted, held)
+    known = store.newest(stored.rows)
     config = settings(FetchConfig, context.options["fetch"])
     domains = domain_index(context.storage, context.task.inputs.get("domains", ())) or frozenset[str]()
     spoiled = pa.array(store.damaged(context.storage, known), pa.bool_())
@@ -80,7 +81,7 @@ def get(context: Context) -> Result:
     need = [
         url for url in wanted if opted_out(hostname(url), domains) is None and _is_due(have.get(url), config, domains)
     ]
-    observations, chunks = _observe(context, need, config, domains, have)
+    observations, chunks = _observe(context, need, config, domains, have, held)
     if context.is_probe:
         return Result()
     observations = store.restore(context.storage, lost, observations)
@@ -88,18 +89,21 @@ def get(context: Context) -> Result:
         [known, lost.filter(pc.invert(pa.array(store.damaged(context.storage, lost), pa.bool_())))]
     )
     if observations:
-        name = f"{context.options['folder']}/{_chunk_name(context, need, [_seen(have.get(url)) for url in need])}"
+        name = chunk_name(context, need, [seen(have.get(url)) for url in need])
         with contextlib.suppress(FileExistsError):  # a node taken for dead has done it after all; its answers stand
-            store.write_chunk(context.storage, name, observations)
+            store.write_chunk(context.storage, name, observations, stored.outdated)
         chunks = [*chunks, name]
+    store.discard(context.storage, stored.outdated)
     known = store.newest(pa.concat_tables([known, *(store.read_chunk(context.storage, name) for name in chunks)]))
     result = _images(context, _relisted(context, known, domains), wanted, domains)
-    result.facts["listed"] = _disowned(context, stored)
+    result.facts["listed"], said = _disowned(context, stored.rows)
+    result.facts["chunks"] = sorted({*stored.chunks, *chunks, *said})
     return result
 
 
-def _disowned(context: Context, stored: pa.Table) -> list[tuple[str, int, int]]:
-    """Where the store holds images that it took under older lists, and that a list holds by now: they will be erased.
+def _disowned(context: Context, stored: pa.Table) -> tuple[list[tuple[str, int, int]], list[str]]:
+    """Where the store holds images that it took under older lists, and that a list holds by now: they will be erased;
+    and the chunks that say so.
 
     The store says so from now on, for they do not come back when the list changes again.
     """
@@ -109,11 +113,12 @@ def _disowned(context: Context, stored: pa.Table) -> list[tuple[str, int, int]]:
         Observation(**{name: row[name] for name in _KEPT_OF_LISTED}, outcome="hash_list_match", detail=None, image=None)
         for row in rows
     ]
+    said = []
     if refused:
-        name = _chunk_name(context, [row["url"] for row in rows], [_seen(row) for row in rows])
+        said.append(chunk_name(context, [row["url"] for row in rows], [seen(row) for row in rows]))
         with contextlib.suppress(FileExistsError):  # said already
-            store.write_chunk(context.storage, f"{context.options['folder']}/{name}", refused)
-    return sorted({(row["blob"], row["blob_offset"], row["blob_length"]) for row in rows})
+            store.write_chunk(context.storage, said[0], refused)
+    return sorted({(row["blob"], row["blob_offset"], row["blob_length"]) for row in rows}), said
 
 
 def _is_due(row: Mapping[str, Any] | None, config: FetchConfig, domains: Container[str]) -> bool:
@@ -158,53 +163,13 @@ def _urls(context: Context) -> list[str]:
     return sorted(pc.unique(pairs.column("url")).to_pylist())
 
 
-def _seen(row: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    return None if row is None else {name: row[name] for name in ("url", "outcome", "fetched_at")}
-
-
-def _chunk_name(context: Context, need: Sequence[str], have: Sequence[object]) -> str:
-    """The same URLs asked for again, knowing the same of them, make the same chunk."""
-    digest = hashlib.md5(repr((need, have)).encode(), usedforsecurity=False).hexdigest()
-    return f"{_home(context)}{digest}"
-
-
-def _home(context: Context) -> str:
-    """How the names of this partition's chunks begin; a URL's partition is a function of the route."""
-    return f"{context.options['route']}-{context.task.partition:05d}-"
-
-
-@lru_cache(maxsize=100_000)
-def _chunk_urls(url: str, name: str) -> pa.ChunkedArray:
-    """The URLs of a chunk of the store; chunks never change."""
-    return read_parquet(Storage(url), name, ["url"]).column("url")
-
-
-def _stored(context: Context, wanted: Sequence[str]) -> pa.Table:
-    """All observations of the wanted URLs that the store has.
-
-    Under the same route a URL is in a chunk of its own partition; chunks made under another route are all looked
-    through.
-    """
-    asked = pa.array(wanted, pa.string())
-    home, route = _home(context), context.options["route"]
-    tables = []
-    for info in context.storage.list(f"{store.FOLDER}/{context.options['folder']}"):
-        base = info.name.rpartition("/")[2]
-        if not base.endswith(".parquet") or (base.startswith(route) and not base.startswith(home)):
-            continue
-        if pc.any(pc.is_in(_chunk_urls(context.storage.url, info.name), value_set=asked)).as_py():
-            tables.append(read_parquet(context.storage, info.name))
-    # An older version's chunk may lack a column.
-    found = pa.concat_tables([OBSERVATIONS.empty_table(), *tables], promote_options="default")
-    return found.filter(pc.is_in(found.column("url"), value_set=asked))
-
-
 def _observe(
     context: Context,
     need: Sequence[str],
     config: FetchConfig,
     domains: Container[str],
     have: Mapping[str, Mapping[str, Any]],
+    held: pa.Table,
 ) -> tuple[list[Observation], list[str]]:
     """What came of the URLs, and the chunks of the store that what came of others was written to."""
     image_config = settings(ImageConfig, context.options["store"])
@@ -221,7 +186,7 @@ def _observe(
             chunks = _distributed(context, left, have)
             break  # each URL has been asked for
         if origin == "archive":
-            found = _from_archives(context, left, take)
+            found = _from_archives(context, left, take, held)
             tally.add_all(item.outcome for item in found.values())
         else:
             told: dict[str, Any] = {"opted_out": domains, "done": lambda item: tally.add(item.outcome)}
@@ -257,8 +222,7 @@ def _taker(chosen: Mapping[str, Any]) -> Callable[[bytes], Ingested | Refusal]:
 def _distributed(context: Context, urls: Sequence[str], have: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """The chunks that img2dataset's distributor made of the URLs."""
     parts = [urls[at : at + img2dataset_ray.SHARD_URLS] for at in range(0, len(urls), img2dataset_ray.SHARD_URLS)]
-    folder = context.options["folder"]
-    shards = {f"{folder}/{_chunk_name(context, part, [_seen(have.get(url)) for url in part])}": part for part in parts}
+    shards = {chunk_name(context, part, [seen(have.get(url)) for url in part]): part for part in parts}
     listed = tuple(context.task.inputs.get("domains", ()))
     img2dataset_ray.distribute(
         context.storage, partial(_shard, context.storage.url, dict(context.options), listed), shards
@@ -281,11 +245,9 @@ def _from_adopted(
 ) -> dict[str, Observation]:
     """What img2dataset has downloaded of these URLs; of one that it has twice, the first."""
     lists = _hash_lists(context)
-    held = context.concat("adopted", img2dataset_import.ADOPTED)
-    held = held.filter(pc.is_in(held.column("url"), value_set=pa.array(urls, pa.string())))
-    _, first = np.unique(held.column("url").to_numpy(zero_copy_only=False).astype(str), return_index=True)
+    downloaded = adopted_images(context, urls)
     done: dict[str, Observation] = {}
-    for row, body in img2dataset_import.read(held.take(pa.array(first)), config.max_body_bytes):
+    for row, body in img2dataset_import.read(downloaded, config.max_body_bytes):
         url, digest = row["url"], row["sha256"]
 
         def listed(body: bytes, pdq: bytes | None, digest: bytes = digest) -> str | None:
@@ -298,10 +260,9 @@ def _from_adopted(
 
 
 def _from_archives(
-    context: Context, urls: Sequence[str], take: Callable[[bytes], Ingested | Refusal]
+    context: Context, urls: Sequence[str], take: Callable[[bytes], Ingested | Refusal], held: pa.Table
 ) -> dict[str, Observation]:
     """What the run's own archives hold of these URLs."""
-    held = pa.concat_tables([context.table("archive_images"), context.concat("redirected", ARCHIVE_IMAGES)])
     held = held.filter(pc.is_in(held.column("url"), value_set=pa.array(urls, pa.string())))
     places: dict[str, defaultdict[int, list[dict[str, Any]]]] = {}
     for row in held.to_pylist():
@@ -312,7 +273,7 @@ def _from_archives(
         for offset, body, date in read_bodies(location, sorted(by_offset)):
             for row in by_offset[offset]:
                 url = row["url"]
-                done[url] = observe(
+                seen_ = observe(
                     url,
                     watched(take, url, body),
                     origin="archive",
@@ -320,6 +281,9 @@ def _from_archives(
                     status=200,
                     final_url=row["final_url"],
                     fetched_bytes=len(body),
+                )
+                done[url] = replace(
+                    seen_, archive=archive, archive_checksum=row["archive_checksum"], archive_offset=offset
                 )
     return done
 

@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crawl.images.observations import Ingested, Observation, Refusal, observe
-from crawl.images.store import FOLDER, newest, read_chunk, read_images, write_chunk
+from crawl.images.store import FOLDER, discard, newest, read_chunk, read_images, write_chunk
+from dataset.damage import DamagedError
+from dataset.ids import checksum
 from dataset.schema import OBSERVATIONS
 from dataset.storage import Storage
 
@@ -34,7 +36,7 @@ def storage(tmp_path: Path) -> Storage:
 
 def test_what_is_written_is_read_in_the_order_of_urls(storage: Storage) -> None:
     blob, parquet = write_chunk(storage, "a", [ok("http://b/", b"two"), failed("http://c/"), ok("http://a/", b"one")])
-    assert parquet == f"{FOLDER}/a.parquet"
+    assert parquet == f"{FOLDER}/a-{checksum(storage.read(parquet))[:16]}.parquet"
     table = read_chunk(storage, "a")
     assert table.schema.equals(OBSERVATIONS)
     assert table["url"].to_pylist() == ["http://a/", "http://b/", "http://c/"]
@@ -60,8 +62,7 @@ def test_equal_bytes_are_stored_once(storage: Storage) -> None:
 
 
 def test_a_chunk_without_images_has_no_blob(storage: Storage) -> None:
-    assert write_chunk(storage, "a", [failed("http://a/")]) == (f"{FOLDER}/a.parquet",)
-    assert write_chunk(storage, "b", []) == (f"{FOLDER}/b.parquet",)
+    assert len(write_chunk(storage, "a", [failed("http://a/")])) == len(write_chunk(storage, "b", [])) == 1
     assert len(read_chunk(storage, "b")) == 0
 
 
@@ -82,11 +83,35 @@ def test_a_chunk_is_written_once(storage: Storage) -> None:
 
 
 def test_a_writer_that_comes_too_late_harms_nothing(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_chunk(storage, "a", [ok("http://a/", b"first")])
-    monkeypatch.setattr(storage, "exists", lambda name: False)  # it looked before the other had written
+    first = ok("http://a/", b"first")
+    write_chunk(storage, "a", [first])
+    monkeypatch.setattr(storage, "list", lambda folder, recursive=False: [])  # it looked before the other had written
     with pytest.raises(FileExistsError):
-        write_chunk(storage, "a", [ok("http://a/", b"other")])
-    assert read_images(storage, read_chunk(storage, "a")) == [b"first"]
+        write_chunk(storage, "a", [first])
+    write_chunk(storage, "a", [replace(ok("http://a/", b"other"), fetched_at="9999")])
+    monkeypatch.undo()
+    assert read_images(storage, newest(read_chunk(storage, "a"))) == [b"other"]
+
+
+@pytest.mark.parametrize("how", ["flipped", "cut", "empty", "anothers"])
+def test_a_chunk_that_is_not_what_was_written_is_named(storage: Storage, how: str) -> None:
+    _, file = write_chunk(storage, "a", [ok("http://a/", b"first")])
+    (another,) = write_chunk(storage, "b", [failed("http://b/")])
+    data = bytearray(storage.read(file))
+    data[len(data) // 2] ^= 1
+    storage.write(file, {"cut": data[:-9], "empty": b"", "anothers": storage.read(another)}.get(how, data))
+    with pytest.raises(DamagedError, match=rf"{file} is damaged: its bytes are not those that its name stands for"):
+        read_chunk(storage, "a")
+
+
+def test_a_discarded_chunk_leaves_what_another_of_its_name_needs(storage: Storage) -> None:
+    blob, file = write_chunk(storage, "a", [ok("http://a/", b"first")])
+    again, new = write_chunk(storage, "a", [ok("http://a/", b"first"), failed("http://b/")], instead_of=[file])
+    _, gone = write_chunk(storage, "b", [ok("http://c/", b"other")])
+    discard(storage, [file, gone])
+    assert blob == again
+    assert {info.name for info in storage.list(FOLDER)} == {new, again}
+    assert read_images(storage, read_chunk(storage, "a")) == [b"first", b""]
 
 
 def count(storage: Storage, rows: Sequence[Observation], name: str = "n") -> list[tuple[str, str, str]]:

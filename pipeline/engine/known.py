@@ -1,0 +1,30 @@
+"""Small tables that a run keeps in `log/` for the next one, to be quick; a damaged one is as if it were not there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from dataset.ids import checksum
+from dataset.storage import Storage
+
+
+def read(storage: Storage, name: str) -> dict[str, Any]:
+    """What `write` wrote; nothing, if there is none or its bytes are others by now."""
+    try:
+        kept = json.loads(storage.read(name))
+        values: dict[str, Any] = kept["values"]
+        return values if kept["checksum"] == _checksum(values) else {}
+    except (FileNotFoundError, ValueError, TypeError, KeyError, RecursionError):
+        return {}
+
+
+def write(storage: Storage, name: str, values: Mapping[str, Any]) -> None:
+    """Keep a table, with its checksum."""
+    kept = {"checksum": _checksum(values), "values": dict(values)}
+    storage.write(name, json.dumps(kept, sort_keys=True, indent=1).encode())
+
+
+def _checksum(values: Mapping[str, Any]) -> str:
+    return checksum(json.dumps(values, sort_keys=True).encode())
