@@ -26,6 +26,7 @@ class Fault:
 
     sentence: str  # what is wrong and what helps, for people
     may_pass: bool = True  # whether waiting may help
+    is_of_memory: bool = False  # so that how much was taken is worth saying
 
 
 _FULL = "the disk is full (%s); make room on it, and run the same command again: it goes on where it was"
@@ -40,13 +41,18 @@ _SENTENCES: dict[int, str] = {
     errno.EAGAIN: "the machine has no room for another process or thread (%s); use fewer workers (--workers N)",
     errno.ESTALE: "the network share has lost the file (%s); see to it, and run the same command again",
 }
+_SENTENCES |= dict.fromkeys((errno.ENODEV, errno.ENXIO, errno.ENOTCONN), _SENTENCES[errno.EIO])
+_NETWORK = "the network or the server behind it failed (%s); run the same command again when it answers"
+_SENTENCES |= dict.fromkeys((errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH), _NETWORK)
 _PASSING = frozenset(_SENTENCES)
 _FIXED = {errno.EROFS: "the disk is mounted read-only (%s); choose another place", errno.EACCES: _DENIED}
 _FIXED[errno.EPERM] = _DENIED
-_NETWORK = "the network or the server behind it failed (%s); run the same command again when it answers"
+_FIXED[errno.EFBIG] = (
+    "no file may be so large here (%s); raise the limit (`ulimit -f unlimited`) or choose another disk"
+)
 _BUSY = "the storage server failed or asked for patience (%s); run the same command again when it answers"
 _RAY_FULL = "Ray's temporary folder is full (%s); TMPDIR names another folder for it; then run the same command again"
-_TOO_LARGE = (
+TOO_LARGE = (
     "a partition does not fit into a task's memory (%s); make it smaller: run.pairs_per_partition, run.piece_bytes"
 )
 _NODE = "a node or a worker process was lost (%s); run the same command again: it goes on where it was"
@@ -57,6 +63,9 @@ _TEXTS = (
     (re.compile(r"disk quota exceeded", re.IGNORECASE), errno.EDQUOT),
     (re.compile(r"input/output error", re.IGNORECASE), errno.EIO),
     (re.compile(r"too many open files", re.IGNORECASE), errno.EMFILE),
+    (re.compile(r"file too large", re.IGNORECASE), errno.EFBIG),
+    (re.compile(r"read-only file system", re.IGNORECASE), errno.EROFS),
+    (re.compile(r"permission denied", re.IGNORECASE), errno.EACCES),
 )
 _S3_REFUSAL = re.compile(r"AWS Error (ACCESS_DENIED|NO_SUCH_BUCKET|NO_SUCH_KEY|INVALID|VALIDATION|RESOURCE_NOT_FOUND)")
 _S3_REFUSALS = frozenset({"403", "404", "AccessDenied", "NoSuchBucket", "NoSuchKey", "InvalidAccessKeyId"})
@@ -92,7 +101,7 @@ def fault(error: BaseException) -> Fault | None:
         return None if isinstance(error, FileNotFoundError) else _of_s3(error)
     code = error.errno or _code_in(str(error))
     if code in _PASSING:
-        return Fault(_with_place(error, _SENTENCES[code] % _brief(error)))
+        return Fault(_with_place(error, _SENTENCES[code] % _brief(error)), is_of_memory=code == errno.ENOMEM)
     return Fault(_with_place(error, _FIXED[code] % _brief(error)), may_pass=False) if code in _FIXED else None
 
 
@@ -138,15 +147,15 @@ def _of_duckdb(error: BaseException) -> Fault | None:
     kind = type(error).__name__
     code = _code_in(str(error)) if kind in ("IOException", "OutOfMemoryException") else None
     if kind == "OutOfMemoryException" and code is None:
-        return Fault(_TOO_LARGE % _brief(error), may_pass=False)
-    if code is None:
-        return None
+        return Fault(TOO_LARGE % _brief(error), may_pass=False, is_of_memory=True)
     if code == errno.ENOSPC:
         return Fault(
             f"DuckDB's temporary folder is full ({_brief(error)}); TMPDIR names another folder for it, "
             "and the same command goes on where it was"
         )
-    return Fault(_SENTENCES[code] % _brief(error))
+    if code in _FIXED:
+        return Fault(f"DuckDB's temporary folder: {_FIXED[code] % _brief(error)} (TMPDIR)", may_pass=False)
+    return Fault(_SENTENCES[code] % _brief(error)) if code in _SENTENCES else None
 
 
 def _code_in(text: str) -> int | None:

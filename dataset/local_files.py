@@ -57,6 +57,7 @@ def place(target: Path, data: Data, move: Callable[[Path, Path], object], root: 
         raise
     except OSError as error:
         if error.errno != errno.EXDEV or fence is None:
+            error.filename, error.filename2 = str(target), None  # nobody knows the other name
             raise
         try:  # a part of the folder is a disk of its own, to which nothing can be moved from outside
             beside.write_bytes(data)

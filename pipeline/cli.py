@@ -111,6 +111,10 @@ def _is_expected(error: Exception) -> bool:
 def _sentence(error: Exception) -> str:
     from dataset import faults
 
+    if type(error).__name__ == "OutOfMemoryException":  # a task's is told with its partition
+        return f"the query needs more memory than there is ({error}); ask for fewer columns or rows at once".replace(
+            "\n", " "
+        )
     text = faults.sentence(error) or " ".join(str(error).split())
     return text or type(error).__name__
 

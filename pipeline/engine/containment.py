@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from dataset.commits import Commit
 from dataset.damage import DamagedError
-from dataset.faults import PATIENCE_S, WorkerKilledError, fault, next_wait_s
+from dataset.faults import PATIENCE_S, TOO_LARGE, WorkerKilledError, fault, next_wait_s
 from dataset.lease import LeaseLostError
 from pipeline.engine.phase import Task
 from pipeline.engine.verdicts import ConservationError
@@ -119,7 +119,8 @@ class _Jury:
         case.error = failure.error
         environment = fault(failure.error)
         if environment is not None and not self._is_one_units(case, failure):
-            self._wait(case, failure, environment.sentence, environment.may_pass)
+            said = environment.sentence + (_peak(failure) if environment.is_of_memory else "")
+            self._wait(case, failure, said, environment.may_pass)
         elif task.only is not None:
             case.probes.remove(task.only)
             self._narrow(case, task.only, failure)
@@ -151,9 +152,10 @@ class _Jury:
         """A task failed as a whole."""
         task = case.task
         if not task.units or case.attempts > _ATTEMPTS:
-            raise PhaseFailedError(f"{task.phase}: partition {task.partition} failed: {brief(failure.error)}") from (
-                failure.error
-            )
+            said = f" failed: {brief(failure.error)}"
+            if isinstance(failure.error, MemoryError):
+                said = f": {TOO_LARGE % brief(failure.error)}{_peak(failure)}"
+            raise PhaseFailedError(f"{task.phase}: partition {task.partition}{said}") from failure.error
         case.attempts += 1
         suspects = failure.suspects or ((0, task.units),)
         if failure.kind in ("time", "memory") and len(suspects) == 1 and _is_single(suspects[0]):
@@ -196,6 +198,11 @@ class _Jury:
         case.lost[unit] = lost
         self._on_lost(task, {**task.without, **case.lost})
         log.warning("%s: partition %d: %s %s; left out", task.phase, task.partition, lost.place or unit, lost.sentence)
+
+
+def _peak(failure: Failure) -> str:
+    """How much memory a failed task was seen to take, for the end of a sentence."""
+    return f"; its process had up to {failure.peak_bytes / 1e6:,.0f} MB" if failure.peak_bytes else ""
 
 
 def _is_single(span: Span) -> bool:

@@ -17,7 +17,7 @@ import time
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from dataset import heartbeat
 from dataset.faults import WorkerKilledError
@@ -30,7 +30,7 @@ _SETTLED_S = 0.5  # a unit that is younger is not asked for its CPU time
 _RANGE_FACTOR = 3  # what a slice of many records may take, in budgets of one
 _TICK = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
-_KILLS = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+_KILLS = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGBUS}  # the last: a file that failed
 
 
 class RecordTooSlowError(RuntimeError):
@@ -137,8 +137,7 @@ class Child:
         self._seen.clear()
 
     def _start(self) -> None:
-        self._memory_file = tempfile.TemporaryFile()  # noqa: SIM115  as long as the child
-        self._memory_file.truncate(heartbeat.SIZE)
+        self._memory_file = _shared_file(heartbeat.SIZE)
         self._memory = mmap.mmap(self._memory_file.fileno(), heartbeat.SIZE)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self._zygote = zygote(self._modules)
@@ -263,6 +262,19 @@ class _Seen:
 
     def __init__(self, beat: int, since: float, cpu_s: float, resident: int):
         self.beat, self.since, self.cpu_s, self.resident = beat, since, cpu_s, resident
+
+
+def _shared_file(size: int) -> IO[bytes]:
+    """A file of so many zeros that two processes map. Where it lies on a disk its room is taken at once: on one that is
+    full, a process that writes into it later would be killed by SIGBUS."""
+    if hasattr(os, "memfd_create"):
+        file: IO[bytes] = os.fdopen(os.memfd_create("openwit-heartbeat"), "r+b")
+        file.truncate(size)
+        return file
+    file = tempfile.TemporaryFile()  # noqa: SIM115  as long as the child
+    file.write(bytes(size))
+    file.flush()
+    return file
 
 
 def _suspects(pulse: heartbeat.Pulse) -> tuple[tuple[tuple[int, int], ...], str]:

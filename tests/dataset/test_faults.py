@@ -23,6 +23,7 @@ def of_code(code: int) -> OSError:
     "error",
     [
         *(of_code(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM)),
+        *(of_code(code) for code in (errno.ENODEV, errno.ENOTCONN, errno.ENETUNREACH, errno.EHOSTUNREACH)),
         OSError("[errno 28] error writing to file: No space left on device"),  # Arrow, where it sets no errno
         OSError("AWS Error SLOW_DOWN during PutObject operation: reduce your request rate"),
         OSError("AWS Error INTERNAL_FAILURE during GetObject operation"),
@@ -49,6 +50,8 @@ def test_what_may_pass_is_the_environments(error: Exception) -> None:
     [
         of_code(errno.EROFS),
         of_code(errno.EACCES),
+        of_code(errno.EFBIG),
+        duckdb.IOException('IO Error: Failed to create directory "/t": Permission denied!'),
         botocore.exceptions.ClientError({"Error": {"Code": "AccessDenied"}}, "PutObject"),
         botocore.exceptions.NoCredentialsError(),
         OSError("AWS Error ACCESS_DENIED during PutObject operation"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import threading
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dataset import faults
 from dataset.local_files import TEMPORARY
 from dataset.storage import FileInfo, Storage, absolute, is_local, open_input
 from tests import s3_server
@@ -222,3 +224,26 @@ def test_a_folder_is_deleted_with_all_below_it(make: Make) -> None:
     assert [info.name for info in storage.list(recursive=True)] == ["ab/3"]
     if storage.local:
         assert not Path(storage.path("a")).exists()
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_a_file_that_cannot_be_written_is_named(code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    storage = Storage(str(tmp_path))
+    monkeypatch.setattr("dataset.local_files.Path.write_bytes", refused)
+    for write in (storage.write, storage.create):
+        with pytest.raises(OSError) as raised:
+            write("a/b", b"x")
+        assert raised.value.filename == str(tmp_path / "a" / "b")
+        assert faults.sentence(raised.value).startswith(f"{tmp_path / 'a' / 'b'}: ")
+    assert [path.name for path in tmp_path.rglob("*")] == ["a"]
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_the_right_to_write(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(PermissionError) as raised:
+        Storage(str(tmp_path)).write("a", b"x")
+    assert "change its permissions or choose another place" in str(faults.sentence(raised.value))

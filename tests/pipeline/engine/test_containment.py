@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
+import duckdb
 import pytest
 
 from dataset import faults
@@ -13,6 +16,7 @@ from dataset.faults import WorkerKilledError
 from pipeline.engine import containment
 from pipeline.engine.phase import Task
 from pipeline.engine.verdicts import ConservationError
+from pipeline.workers import children
 from pipeline.workers.executor import Show, nobody
 from pipeline.workers.failures import CRASHED, MEMORY, TIME, Failure, Lost, PhaseFailedError
 
@@ -163,3 +167,33 @@ def test_a_failure_of_no_unit_ends_the_run() -> None:
 def test_a_defect_of_a_stage_is_no_input() -> None:
     with pytest.raises(ConservationError):
         do(lambda task: Failure(ConservationError("2 != 3")))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        duckdb.OutOfMemoryException("Out of Memory Error: failed to allocate data of size 16.0 MiB (1.0 GiB/1.0 GiB)"),
+        MemoryError("malloc of size 2147483648 failed"),
+    ],
+    ids=["duckdb", "process"],
+)
+def test_what_does_not_fit_into_memory_is_told_with_its_task_its_peak_and_the_key(error: Exception) -> None:
+    with pytest.raises(PhaseFailedError) as raised:
+        do(lambda task: Failure(error, peak_bytes=1_900_000_000), units=0)
+    said = str(raised.value)
+    assert said.startswith("a.phase: partition 0: ")
+    assert str(error) in said and "1,900 MB" in said and "run.pairs_per_partition" in said
+
+
+def test_a_full_temporary_folder_kills_no_child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a child says where it is would otherwise be written into pages that the disk has no room for."""
+    size = 1 << 16
+    with monkeypatch.context() as patch:
+        if hasattr(os, "memfd_create"):
+            patch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
+        with children._shared_file(size) as file:
+            assert os.fstat(file.fileno()).st_size == size
+    monkeypatch.delattr(os, "memfd_create", raising=False)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with children._shared_file(size) as file:
+        assert os.fstat(file.fileno()).st_blocks * 512 >= size
