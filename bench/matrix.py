@@ -224,7 +224,7 @@ def outcomes(matrix: Matrix, kind: str, places: list[str], moments: int) -> Iter
 def main() -> None:
     """Print a line for each moment, and as the last one a JSON object."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kind", choices=("kill", "full", "faults"))
+    parser.add_argument("kind", choices=("kill", "full", "faults"), nargs="?", default="kill")
     parser.add_argument("--archive", type=Path, help="a WARC that holds its images; one is made by default")
     parser.add_argument("--sample", default="", help="a share of its pages, e.g. 0.25")
     parser.add_argument("--moments", type=int, default=20, help="on each kind of storage")
