@@ -43,6 +43,15 @@ def is_whole(data: bytes, length: int, digest: int | None) -> bool:
     return len(data) == length and (not digest or xxhash.xxh3_64_intdigest(data) == digest)
 
 
+def check_length(storage: Storage, file: FileRef) -> None:
+    """Raises DamagedError if a file is gone, or has another length than was committed."""
+    size = storage.size(file.name)
+    if size is None:
+        raise DamagedError(storage.url, file.name, "it is gone")
+    if size != file.bytes:
+        raise DamagedError(storage.url, file.name, f"it has {size:,} bytes of {file.bytes:,}")
+
+
 def content(storage: Storage, file: FileRef) -> pa.Buffer:
     """A whole file, as it was committed; a local one mapped into memory. Raises DamagedError, FileNotFoundError."""
     if storage.local:

@@ -269,6 +269,11 @@ class Storage:
         """Whether the file is there."""
         return bool(self._fs.get_file_info(self.path(name)).type == fs.FileType.File)
 
+    def size(self, name: str) -> int | None:
+        """A file's length in bytes; None if it is not there."""
+        info = self._fs.get_file_info(self.path(name))
+        return info.size if info.type == fs.FileType.File else None
+
     def _all(self, folder: str, recursive: bool) -> list[FileInfo]:
         found = self._walk(folder, recursive) if self.local else self._select(folder, recursive)
         return sorted(found, key=lambda info: info.name)

@@ -2,11 +2,12 @@
 
 Every view exists always; a stage that has not run, or is switched off, leaves it empty. Ids are shown as hexadecimal
 digits. A dataset may be anybody's: what it names (files, columns) is quoted, and the connection that reads it opens no
-file but those that the commit records name.
+file but those that the commit records name. What DuckDB reads is held against what was committed before it reads it.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pyarrow.parquet as pq
 
 from dataset import sql
 from dataset.commits import Commit, FileRef, closed_records, read_manifest
+from dataset.damage import check_length, content, opened, read_table
 from dataset.reasons import REASONS
 from dataset.schema import (
     CANDIDATE_STAGES,
@@ -44,6 +46,10 @@ _FUNNEL = pa.schema(
     [("step", pa.int32()), ("stage", pa.string()), ("input", pa.int64()), ("kept", pa.int64()), ("dropped", pa.int64())]
 )
 FOLDER = Path(__file__).resolve().parent.parent / "sql" / "views"
+CHECKED_BYTES = 2 * 2**30
+"""Of the files that questions read, so much is held against its checksums: a second or two; of the rest the lengths."""
+_VIEWS = ("sources", "candidates", "matches", "images", "scores", "dropped", "pairs", "funnel")
+_WORD = re.compile(r"\w+")
 
 
 class Dataset:
@@ -53,12 +59,14 @@ class Dataset:
         url: where it is: a path or s3:// URL.
         connection: a DuckDB connection to make the views in, which can do what its owner lets it; by default a new one
             in memory, which can open the dataset's own files and nothing else.
+        deep: hold all that a question reads against its checksums, however much it is.
 
     Raises:
         FileNotFoundError: there is no dataset at the URL.
+        RecordError, DamagedError: a file of it is not what was committed.
     """
 
-    def __init__(self, url: str, connection: duckdb.DuckDBPyConnection | None = None):
+    def __init__(self, url: str, connection: duckdb.DuckDBPyConnection | None = None, *, deep: bool = False):
         self.storage = Storage(url)
         if not self.storage.exists("manifest.json") and not self.storage.exists("config.yaml"):
             raise FileNotFoundError(
@@ -69,6 +77,9 @@ class Dataset:
         self._commits: dict[str, list[Commit]] = {}
         self._phases = {entry["phase"]: entry for entry in self.manifest["phases"]}
         self._files: list[str] = []  # that the views read, as DuckDB opens them
+        self._unread: dict[str, list[FileRef]] = {}  # by view: files whose bytes nobody has looked at yet
+        self._behind: dict[str, set[str]] = {}  # by view: the views that it reads
+        self._left = None if deep else CHECKED_BYTES
         self._make()
         if connection is None:
             sql.close(self.connection, self._files)
@@ -79,9 +90,29 @@ class Dataset:
         Raises:
             NotAQuestionError: it is no SELECT.
             duckdb.Error: it cannot be answered.
+            DamagedError: a file that it reads is not what was committed.
         """
         sql.check_question(self.connection, query)
+        self._check(query)
         return self.connection.sql(query, **options)
+
+    def ask(self, query: str, values: object = None) -> duckdb.DuckDBPyConnection:
+        """A query of our own with values for its parameters, executed. Raises duckdb.Error, DamagedError."""
+        self._check(query)
+        return self.connection.execute(query, values)
+
+    def _check(self, query: str) -> None:
+        """Raises DamagedError if a file behind a view that a query names is not what was committed."""
+        waiting, seen = [query], set[str]()
+        while waiting:
+            named = {word.lower() for word in _WORD.findall(waiting.pop())} - seen
+            seen |= named
+            for name in named:
+                waiting += self._behind.get(name, ())
+                for file in self._unread.pop(name, ()):
+                    if self._left is None or file.bytes <= self._left:
+                        content(self.storage, file)
+                        self._left = None if self._left is None else self._left - file.bytes
 
     def commits(self, phase: str) -> list[Commit]:
         """The commit records of a closed phase; none if it has not run."""
@@ -121,8 +152,10 @@ class Dataset:
         self.connection.register("_funnel", pa.Table.from_pylist(rows, schema=_FUNNEL))
         reasons = [{"reason": name, "stage": stage, "meaning": text} for name, (stage, text) in REASONS.items()]
         self.connection.register("reasons", pa.Table.from_pylist(reasons))
-        for name in ("sources", "candidates", "matches", "images", "scores", "dropped", "pairs", "funnel"):
-            self.connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {(FOLDER / f'{name}.sql').read_text()}")
+        for name in _VIEWS:
+            text = (FOLDER / f"{name}.sql").read_text()
+            self._behind[name] = set(_WORD.findall(text))
+            self.connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {text}")
 
     def _table(
         self, name: str, phase: str, role: str, schema: pa.Schema, *, numbered: bool = True, unify: bool = False
@@ -137,7 +170,7 @@ class Dataset:
         if not files:
             self.connection.register(name, _numbered(schema, numbered).empty_table())
         elif self.storage.local and self._viewed(name, files, schema, numbered, unify):
-            return
+            self._unread[name] = [file for _, file in files]
         else:
             self.connection.register(name, self._arrow(files, schema, numbered, unify))
 
@@ -146,7 +179,7 @@ class Dataset:
         files = [commit.files["measures"] for commit in self.commits(phase) if "measures" in commit.files]
         columns = pa.schema([("row", pa.uint32())])
         for file in [file for file in files if file.rows][:1]:
-            with self.storage.open(file.name) as source:
+            with opened(self.storage, file) as source:
                 found = pq.read_schema(source)
             taken = {"", "row", "partition", *NSFW.names}  # a head may be the NSFW model
             for field in found:
@@ -162,6 +195,8 @@ class Dataset:
 
         False where it cannot open a path as it is written: one with a pattern's characters beside a backslash.
         """
+        for _, file in files:
+            check_length(self.storage, file)
         paths = [self.storage.path(file.name) for _, file in files]
         exact = [sql.exactly(path) for path in paths]
         missing = _missing(self.storage, files[0][1], schema)
@@ -180,7 +215,9 @@ class Dataset:
                 f"FROM read_parquet([{listed}], file_row_number = true, hive_partitioning = false, "
                 f"union_by_name = {unify})"
             )
-        except (duckdb.IOException, duckdb.InvalidInputException):
+        except duckdb.Error:
+            for _, file in files:  # it may be the file's fault
+                content(self.storage, file)
             if exact == paths:
                 raise
             return False
@@ -191,8 +228,7 @@ class Dataset:
         """Other storage is read whole, through Arrow: DuckDB's httpfs is not in its wheel."""
         tables = []
         for partition, file in files:
-            with self.storage.open(file.name) as source:
-                found = pq.read_table(source)
+            found = read_table(self.storage, file)
             for column in schema.names:
                 if column not in found.column_names:
                     found = found.append_column(column, pa.nulls(found.num_rows, schema.field(column).type))
@@ -207,7 +243,7 @@ class Dataset:
 
 def _missing(storage: Storage, file: FileRef, schema: pa.Schema) -> dict[str, str]:
     """Columns that the files lack (the query list has no counts before pack), with their SQL types."""
-    with storage.open(file.name) as source:
+    with opened(storage, file) as source:
         there = set(pq.read_schema(source).names)
     return {
         field.name: "VARCHAR" if pa.types.is_string(field.type) else "BIGINT"

@@ -191,6 +191,9 @@ def _parser() -> argparse.ArgumentParser:
     made = command("sql", _sql, "ask DuckDB about a dataset's views")
     made.add_argument("out", metavar="OUT")
     made.add_argument("query", metavar="QUERY")
+    made.add_argument(
+        "--deep", action="store_true", help="hold all that is read against its checksums, not 2 GiB of it"
+    )
     formatted(made)
 
     made = command("audit", _audit, "run a named query of sql/audits; without NAME, list them")
@@ -356,7 +359,7 @@ def _sql(arguments: argparse.Namespace) -> int:
     from dataset.views import Dataset
 
     try:
-        relation = Dataset(arguments.out).sql(arguments.query)
+        relation = Dataset(arguments.out, deep=arguments.deep).sql(arguments.query)
         _print(relation, arguments.format, arguments.spreadsheet)
     except NotAQuestionError as error:
         raise UsageError(f"{error}; --format csv and a shell's > write the answer to a file") from None

@@ -72,7 +72,7 @@ def write(storage: Storage, config: Config) -> None:
 
 def _render(dataset: Dataset, config: Config) -> str:
     def ask(query: str, **values: Any) -> list[dict[str, Any]]:
-        answer = dataset.connection.execute(query, values)
+        answer = dataset.ask(query, values)
         names = [column[0] for column in answer.description]
         return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
 

@@ -342,7 +342,7 @@ class _Teller:
         raise IndexError(f"{commit.files[role].name} has no row {place.row}")
 
     def _ask(self, statement: str, values: list[Any]) -> list[tuple[Any, ...]]:
-        return self.dataset.connection.execute(statement, values).fetchall()
+        return self.dataset.ask(statement, values).fetchall()
 
 
 def _where(row: Mapping[str, Any]) -> str:

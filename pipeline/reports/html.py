@@ -49,7 +49,7 @@ def unsafe(dataset: Dataset, urls: Sequence[str], blur_above: float | None) -> s
     """
     if blur_above is None:
         return set()
-    return {url for (url,) in dataset.connection.execute(_UNSAFE, {"most": blur_above, "urls": list(urls)}).fetchall()}
+    return {url for (url,) in dataset.ask(_UNSAFE, {"most": blur_above, "urls": list(urls)}).fetchall()}
 
 
 def thumbnail(body: bytes, *, blurred: bool = False) -> str | None:

@@ -164,7 +164,7 @@ class _Facts:
         return thumbnail(body, blurred=is_unsafe)
 
     def _ask(self, query: str, **values: Any) -> list[dict[str, Any]]:
-        answer = self.dataset.connection.execute(query, values)
+        answer = self.dataset.ask(query, values)
         names = [column[0] for column in answer.description]
         return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
 

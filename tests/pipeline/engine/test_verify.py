@@ -5,6 +5,7 @@ bytes again, and `wit verify` says what is not whole.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pytest
 
 from crawl.images import store
+from dataset.commits import RecordError
 from dataset.damage import DamagedError
 from dataset.storage import Storage
 from dataset.views import Dataset
@@ -143,3 +145,32 @@ def test_a_reader_is_told_the_file_and_the_place(made: tuple[Path, Path], tmp_pa
 def test_what_is_no_dataset_is_said_so(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="is no dataset"):
         verify(str(tmp_path))
+
+
+@pytest.mark.parametrize("how", [flip, cut, zeros])
+@pytest.mark.parametrize(
+    ("pattern", "query"),
+    [
+        ("pack/shard/samples-*.parquet", "SELECT count(*) FROM pairs"),
+        ("extract/candidates/candid*.parquet", "SELECT text FROM dropped"),  # a view behind the view
+        ("text/measure/commits.parquet", "SELECT 1"),
+        ("manifest.json", "SELECT kept FROM funnel"),
+    ],
+)
+def test_a_question_is_answered_from_what_was_committed_or_not_at_all(
+    made: tuple[Path, Path], tmp_path: Path, pattern: str, query: str, how: Hurt
+) -> None:
+    out = copied(made, tmp_path)
+    assert Dataset(str(out)).sql(query).fetchall()
+    name = hurt(out, pattern, how)
+    with pytest.raises((DamagedError, RecordError), match=re.escape(name)):
+        Dataset(str(out)).sql(query).fetchall()
+
+
+def test_what_no_question_reads_is_not_looked_at(made: tuple[Path, Path], tmp_path: Path) -> None:
+    out = copied(made, tmp_path)
+    hurt(out, "pack/shard/samples-*.parquet", flip)
+    dataset = Dataset(str(out))
+    assert dataset.sql("SELECT count(*) FROM candidates").fetchall()
+    with pytest.raises(DamagedError):
+        dataset.ask("SELECT count(*) FROM pairs")
