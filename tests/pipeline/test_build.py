@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import random
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import webdataset
-import yaml
 
 import dataset
 from dataset.commits import Ledger
@@ -190,37 +183,3 @@ def test_records_of_lost_files_are_not_trusted(archive: Path, tmp_path: Path) ->
     whole = ledger.load()
     next((tmp_path / "out" / "text" / "decide").glob("verdicts-*")).write_bytes(b"")
     assert len(ledger.load()) == len(whole) - 1
-
-
-@pytest.mark.slow
-def test_killed_at_any_moment_the_same_command_ends_with_the_same_bytes(
-    archive: Path, built: Path, tmp_path: Path
-) -> None:
-    out = tmp_path / "out"
-    config = tmp_path / "config.yaml"
-    config.write_text(yaml.safe_dump(small_archive.config(archive, out)))
-    command = [sys.executable, "-m", "pipeline", "run", str(config)]
-    root = Path(__file__).resolve().parents[2]
-    moments = random.Random(7)
-    kills = 0
-
-    def files() -> int:
-        return len(Storage(str(out)).list(recursive=True))
-
-    for _ in range(8):
-        process = subprocess.Popen(command, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 60
-        before = files()
-        wanted = before + moments.randrange(1, 100)  # so many files later: a moment of the run, not of the machine
-        while process.poll() is None and files() < wanted and time.monotonic() < deadline:
-            time.sleep(0.002)
-        if process.poll() is not None:
-            break
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        kills += 1
-    assert kills >= 3
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert sorted(contents(out)) == sorted(contents(built))
-    assert contents(out) == contents(built)
