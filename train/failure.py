@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dataset.storage import Storage
+from train.data import shared_memory
 
 if TYPE_CHECKING:
     from train.distributed.processes import Processes
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 FOLDER = "failures"
 EXIT_SECONDS = 5.0
 """What a process that failed has to end by itself, once its main thread is done."""
-SHARED_MEMORY = "/dev/shm"  # noqa: S108 - where Linux keeps what processes share
 _LONGEST = 300
 _LOST_PEER = re.compile(r"gloo|nccl|closed by peer|connection reset|broken pipe|socket|\bc10d\b", re.IGNORECASE)
 
@@ -79,7 +79,7 @@ def sentence(error: BaseException) -> str:
 
 def shared_memory_hint() -> str:
     """What to do about a full /dev/shm."""
-    return f"{SHARED_MEMORY} is full; give the container more (docker run --shm-size=8g), or set workers lower, or to 0"
+    return f"{shared_memory.FOLDER} is full; {shared_memory.remedy()}"
 
 
 def lost_peer(error: BaseException) -> bool:

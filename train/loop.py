@@ -25,6 +25,7 @@ from dataset.storage import Storage
 from train import checkpoint
 from train.accumulate import backward
 from train.config import TrainConfig, with_absolute_paths
+from train.data import shared_memory
 from train.data.loader import Batch, open_corpus, read_parts, samples_of
 from train.data.mixture import Corpus
 from train.device import on_device, sent
@@ -213,7 +214,11 @@ def _train(
     learning(clip, config)
     pinned = device.type == "cuda"
     waits = 10 * config.timeout_s
-    parts = read_parts(samples, first_step, last_step, 0 if only else config.workers, pinned, waits)
+    workers = 0 if only else config.workers
+    reading = samples.fit(workers, processes.share_of_machine(shared_memory.free_bytes()))
+    if reading.note and rank == 0:
+        print(reading.note, file=sys.stderr, flush=True)
+    parts = read_parts(samples, first_step, last_step, workers, pinned, waits, reading)
     stream = ends.enter_context(closing(on_device(repeat([only]) if only else parts, device)))
     ends.enter_context(closing(parts))
     ends.enter_context(told(home, processes))

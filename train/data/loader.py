@@ -26,6 +26,7 @@ from train.data.order import BlockShuffle, FullShuffle, Order
 from train.data.prefetch import read_ahead
 from train.data.shard_cache import ShardCache
 from train.data.shard_reader import Reader
+from train.data.shared_memory import Reading, plan
 from train.data.tokenizer import Tokenize, fast
 from train.data.transforms import Augment, draw, image_part
 
@@ -36,9 +37,7 @@ MAX_REPLACEMENTS = 32
 """A sample whose replacements are all damaged too means that the shards are, not the sample."""
 PART = 512
 """Samples that a reader makes at a time, 77 MB of images of 224 pixels. Of whole batches of 32,768, each reader would
-hold 4.9 GB of shared memory and more, and the first would be long in coming."""
-PREFETCH = 2
-"""Parts that each reader has ready or under way; more if all readers together would hold less than a batch."""
+hold 4.9 GB of shared memory and more, and the first would be long in coming. Fewer where there is less of it."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +54,13 @@ class Batch:
         would be lost."""
         return Batch(self.images.share_memory_(), self.texts.share_memory_(), self.rows.share_memory_(), self.damaged)
 
+    def clone(self) -> Batch:
+        """The same batch in this process's own memory."""
+        return Batch(self.images.clone(), self.texts.clone(), self.rows.clone(), self.damaged)
+
     def pin_memory(self) -> Batch:
         """The same batch in page-locked memory, from which a GPU copies while it computes."""
-        return Batch(self.images.pin_memory(), self.texts.pin_memory(), self.rows, self.damaged)
+        return Batch(self.images.pin_memory(), self.texts.pin_memory(), self.rows.clone(), self.damaged)
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on a device, with channels innermost in memory, as convolutions are faster."""
@@ -146,20 +149,28 @@ class Samples:
         self.batch_size, self.captions, self.stop_at_damage = batch_size, captions, stop_at_damage
         self.share = share(batch_size, rank, processes)
         self.cache = cache
+        self.part_size = PART
         self.readers = [Reader(source.storage, source.index, cache) for source in corpus.sources]
 
     @property
     def parts(self) -> int:
         """How many parts this process's share of a batch has."""
-        return max(1, -(-len(self.share) // PART))
+        return max(1, -(-len(self.share) // self.part_size))
+
+    def fit(self, workers: int, free: int | None) -> Reading:
+        """Cut batches into parts that fit into so many bytes of shared memory; see `train.data.shared_memory.plan`."""
+        sample_bytes = 3 * self.augment.size**2 + 8 * self.tokenize(["a"]).shape[1] + 8  # pixels, tokens, its place
+        reading = plan(sample_bytes, len(self.share), workers, free, self.part_size)
+        self.part_size = reading.part
+        return reading
 
     def __getitem__(self, step: int) -> Batch:
         return join([self.part(step * self.parts + number) for number in range(self.parts)])
 
     def part(self, number: int) -> Batch:
-        """A part, by its number over all steps: PART samples, of a step's last one what is left."""
+        """A part, by its number over all steps: part_size samples, of a step's last one what is left."""
         step, part = divmod(number, self.parts)
-        of_batch = self.share[part * PART : (part + 1) * PART]
+        of_batch = self.share[part * self.part_size : (part + 1) * self.part_size]
         first = step * self.batch_size
         places = np.arange(first + of_batch.start, first + of_batch.stop)
         choice = self.corpus.choose(places)
@@ -241,27 +252,42 @@ def samples_of(
 
 
 def read_parts(
-    samples: Samples, first_step: int, steps: int, workers: int, pin_memory: bool, timeout_s: float = 0
+    samples: Samples,
+    first_step: int,
+    steps: int,
+    workers: int,
+    pin_memory: bool,
+    timeout_s: float = 0,
+    reading: Reading | None = None,
 ) -> Generator[list[Batch]]:
     """The batches of the steps first_step … steps-1, in order and each in its parts, read ahead by worker processes.
 
+    What comes in shared memory is copied out of it at once, but for a batch of a single part that no GPU wants pinned.
+
+    Args:
+        reading: what `Samples.fit` said; without it shared memory is taken to be large.
     Raises:
         DamagedSampleError: a sample cannot be read, and the config says to stop; or its replacements cannot either.
         OSError: a shard cannot be read.
         RuntimeError: a worker was killed, or none answered within timeout_s.
     """
+    reading = reading or samples.fit(workers, None)
     parts = samples.parts
     made = read_ahead(
         samples.part,
         range(first_step * parts, steps * parts),
         workers,
-        prefetch=max(PREFETCH, -(-parts // max(1, workers))),
+        prefetch=reading.prefetch,
         pin_memory=pin_memory,
         timeout_s=timeout_s,
     )
     with closing(made):
-        while batch := list(islice(made, parts)):
+        while batch := list(islice(_copied(made, workers > 0 and not pin_memory and parts > 1), parts)):
             yield batch
+
+
+def _copied(parts: Iterator[Batch], wanted: bool) -> Iterator[Batch]:
+    return (part.clone() for part in parts) if wanted else parts
 
 
 def batches(samples: Samples, first_step: int, steps: int, workers: int, pin_memory: bool) -> Iterator[Batch]:

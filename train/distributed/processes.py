@@ -60,6 +60,12 @@ class Processes:
             dist.all_gather_object(values, value, group=self.control)
         return values
 
+    def share_of_machine(self, amount: int | None) -> int | None:
+        """This process's part of what its machine has, from the amount that it sees; all ask before any takes some."""
+        host = socket.gethostname()
+        amounts = [seen for where, seen in self.gather((host, amount)) if where == host]
+        return None if amount is None else min(amounts) // len(amounts)
+
     def tell(self, error: BaseException) -> None:
         """Let the other processes know that this one has failed."""
         if self.watch is not None:

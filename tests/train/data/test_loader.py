@@ -23,7 +23,7 @@ from tests.train import tiny
 from train.__main__ import main
 from train.config import TrainConfig, load
 from train.data import loader as data
-from train.data.loader import Batch, Samples, batches, open_corpus, read_parts, samples_of, share
+from train.data.loader import Batch, Samples, batches, join, open_corpus, read_parts, samples_of, share
 from train.device import on_device
 from train.loop import train
 
@@ -99,6 +99,18 @@ def test_large_batches_are_read_in_parts(many_shards: str, monkeypatch: pytest.M
     assert all(
         batch.images.is_contiguous(memory_format=torch.channels_last) for batch in on_device(parts, torch.device("cpu"))
     )
+
+
+@pytest.mark.parametrize("free", [100_000, 140_000])
+def test_batches_are_the_same_in_parts_that_fit_into_shared_memory(many_shards: str, free: int) -> None:
+    whole = list(batches(samples(many_shards), 0, STEPS, 0, False))
+    source = samples(many_shards)
+    reading = source.fit(1, free)
+    assert reading.part < len(source.share) and reading.note
+    parts = list(read_parts(source, 0, STEPS, 1, False, reading=reading))
+    assert all(len(batch) == -(-len(source.share) // reading.part) for batch in parts)
+    assert not any(part.images.is_shared() for batch in parts for part in batch)  # copied out of it
+    assert all(map(same, map(join, parts), whole))
 
 
 @pytest.mark.parametrize("processes", [2, 3, 64])
