@@ -7,12 +7,14 @@ says anything of the record that was at work. Whoever meets one waits and tries 
 from __future__ import annotations
 
 import errno
+import logging
 import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+log = logging.getLogger("wit")
 T = TypeVar("T")
 
 PATIENCE_S = 60.0
@@ -110,8 +112,12 @@ def next_wait_s(waited_s: float, patience_s: float = PATIENCE_S) -> float:
     return max(0.0, min(max(_FIRST_WAIT_S, waited_s), patience_s - waited_s))
 
 
-def patiently(action: Callable[[], T], patience_s: float = PATIENCE_S) -> T:
-    """What an action answers that may be done again; while the environment fails it is tried again later.
+def patiently(action: Callable[[], T], patience_s: float = PATIENCE_S, who: str = "what is waited for") -> T:
+    """What an action answers that may be done again; while the environment fails it is tried again later, and said.
+
+    Args:
+        patience_s: how long to wait, in all.
+        who: whose answer it is, for people.
 
     Raises:
         Whatever the action raises, if that is no error of the environment, cannot pass, or lasts too long.
@@ -125,6 +131,8 @@ def patiently(action: Callable[[], T], patience_s: float = PATIENCE_S) -> T:
             wait_s = next_wait_s(waited_s, patience_s)
             if found is None or not found.may_pass or not wait_s:
                 raise
+            words = "%s fails for now (%s); tried again in %.0f s, with patience for %.0f s more"
+            log.warning(words, who, _brief(error), wait_s, patience_s - waited_s)
         time.sleep(wait_s)
         waited_s += wait_s
 

@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 
 from pyarrow import fs
 
+from dataset import waits
+
 ATTEMPTS = 10
 """How often a request is made that is answered 500, 503 SlowDown or not at all, later and later: about a minute."""
 _CONFLICTS = 5  # times that a create is tried while another create of the same file is under way
@@ -40,7 +42,17 @@ def _client(pid: int) -> Any:
 
     retries = {"mode": "standard", "total_max_attempts": ATTEMPTS}
     config = Config(retries=retries, signature_version=UNSIGNED) if _anonymous() else Config(retries=retries)
-    return boto3.client("s3", endpoint_url=_endpoint(), config=config)
+    made = boto3.client("s3", endpoint_url=_endpoint(), config=config)
+    made.meta.events.register("needs-retry.s3", _tried)
+    return made
+
+
+def _tried(response: Any = None, caught_exception: Any = None, attempts: int = 0, **_: Any) -> None:
+    """boto3 has had an answer, or none, and is about to say whether it asks again."""
+    status, answer = (response[0].status_code, response[1]) if response else (0, {})
+    if caught_exception is not None or status == 429 or status >= 500:
+        why = answer.get("Error", {}).get("Code") or caught_exception or status
+        waits.failed(f"{why}, try {attempts} of {ATTEMPTS}")
 
 
 def filesystem() -> fs.FileSystem:

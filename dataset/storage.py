@@ -25,9 +25,10 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 from pyarrow import fs
 
-from dataset import local_files, s3
+from dataset import local_files, s3, waits
 from dataset.faults import patiently
 from dataset.local_files import TEMPORARY, Fence
+from dataset.secrets import public
 from dataset.web import WebFile, is_web
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(?://|:)")  # a folder may be called `a:b`; one letter: a Windows drive
@@ -104,7 +105,8 @@ def open_input(url: str) -> pa.NativeFile:
     if is_web(url):
         return pa.PythonFile(WebFile(url), mode="r")
     filesystem_, path = filesystem(url)
-    return filesystem_.open_input_file(path)
+    with contextlib.nullcontext() if is_local(url) else waits.said(public(url)):
+        return filesystem_.open_input_file(path)
 
 
 class Storage:
@@ -128,6 +130,10 @@ class Storage:
 
     def __reduce__(self) -> tuple[Any, tuple[str, bool, Fence | None]]:
         return _storage, (self.url, self._leave, self.fence)
+
+    def _asking(self) -> contextlib.AbstractContextManager[None]:
+        """Within it, a request to the storage's server; that it takes long is said."""
+        return contextlib.nullcontext() if self.local else waits.said(public(self.url))
 
     def path(self, name: str) -> str:
         """The path of a file in the underlying filesystem.
@@ -173,7 +179,8 @@ class Storage:
 
     def open(self, name: str) -> pa.NativeFile:
         """Open a file for reading, seekable. Raises FileNotFoundError."""
-        return self._fs.open_input_file(self.path(name))
+        with self._asking():
+            return self._fs.open_input_file(self.path(name))
 
     def read(self, name: str) -> bytes:
         """A whole file. Raises FileNotFoundError."""
@@ -182,7 +189,10 @@ class Storage:
             with self.open(name) as file:
                 return bytes(file.read())
 
-        return whole() if self.local else patiently(whole)
+        if self.local:
+            return whole()
+        with self._asking():
+            return patiently(whole, who=public(self.url_of(name)))
 
     def read_all(self, names: Sequence[str]) -> list[bytes]:
         """Many whole files, in the order asked; remote ones several at a time. Raises FileNotFoundError."""
@@ -193,7 +203,10 @@ class Storage:
 
     def read_ranges(self, name: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         """The bytes at several (offset, length), in the order asked, by few, coalesced reads; short at its end."""
-        return self._ranges(name, ranges) if self.local else patiently(lambda: self._ranges(name, ranges))
+        if self.local:
+            return self._ranges(name, ranges)
+        with self._asking():
+            return patiently(lambda: self._ranges(name, ranges), who=public(self.url_of(name)))
 
     def _ranges(self, name: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         answer: list[bytes] = [b""] * len(ranges)
@@ -222,7 +235,7 @@ class Storage:
             local_files.place(Path(path), data, Path.replace, self._root, self.fence)
         else:
             # Arrow would compress what is named .gz.
-            with self._fs.open_output_stream(path, compression=None) as stream:
+            with self._asking(), self._fs.open_output_stream(path, compression=None) as stream:
                 stream.write(data)
 
     def open_output(self, name: str) -> pa.NativeFile:
@@ -239,7 +252,8 @@ class Storage:
             return local_files.create(Path(path), data, self._root, self.fence)
         if self._s3:
             bucket, key = path.split("/", 1)
-            return s3.create(self.url, bucket, key, data)
+            with self._asking():
+                return s3.create(self.url, bucket, key, data)
         if self.exists(name):  # other filesystems: the best that fsspec offers; a race is possible
             return False
         self.write(name, data)
@@ -267,7 +281,8 @@ class Storage:
 
     def exists(self, name: str) -> bool:
         """Whether the file is there."""
-        return bool(self._fs.get_file_info(self.path(name)).type == fs.FileType.File)
+        with self._asking():
+            return bool(self._fs.get_file_info(self.path(name)).type == fs.FileType.File)
 
     def size(self, name: str) -> int | None:
         """A file's length in bytes; None if it is not there."""
@@ -281,7 +296,9 @@ class Storage:
     def _select(self, folder: str, recursive: bool) -> Iterator[FileInfo]:
         base = f"{self._root}/{folder}".rstrip("/")
         selector = fs.FileSelector(base, allow_not_found=True, recursive=recursive)
-        for info in self._fs.get_file_info(selector):
+        with self._asking():
+            infos = self._fs.get_file_info(selector)
+        for info in infos:
             if info.type == fs.FileType.File:
                 # Some of fsspec's filesystems put a slash before what they list, whether asked with one or not.
                 name = info.path.lstrip("/")[len(self._root.lstrip("/")) :].lstrip("/")
@@ -341,7 +358,8 @@ class Storage:
             paths = [self.path(name).split("/", 1) for name in names]
             for first in range(0, len(paths), _S3_DELETE):
                 batch = [{"Key": key} for _, key in paths[first : first + _S3_DELETE]]
-                s3.client().delete_objects(Bucket=paths[0][0], Delete={"Objects": batch, "Quiet": True})
+                with self._asking():
+                    s3.client().delete_objects(Bucket=paths[0][0], Delete={"Objects": batch, "Quiet": True})
             return
         for name in names:
             with contextlib.suppress(FileNotFoundError):

@@ -24,9 +24,10 @@ from dataset.secrets import authorization, public, without
 
 log = logging.getLogger("wit")
 
-ATTEMPTS = 8
+PATIENCE_S = 180.0
+"""How long, in all, a request waits between its tries. Common Crawl answers 403 and 503 to those who ask too fast."""
 BACKOFF_S = 1.0
-"""The first wait; each later one is twice as long. Common Crawl answers 403 and 503 to those who ask too fast."""
+"""The first wait; each later one is twice as long."""
 _MAX_WAIT_S = 120.0  # a longer Retry-After is cut to this: the task is tried again as a whole
 _SAID_WAIT_S = 2.0  # a wait as long or longer is said
 _BUSY = frozenset({403, 408, 425, 429, 500, 502, 503, 504})
@@ -45,6 +46,15 @@ _HOPELESS = (LocationValueError, InvalidHeader)
 _DRAIN_BYTES = 2**16
 _TIMEOUT = Timeout(connect=10, read=60)
 _FIRST_READ_BYTES, _MOST_READ_BYTES = 2**18, 2**23  # of one request; the longer a file is read on, the more
+
+
+_patience_s = PATIENCE_S
+
+
+def be_patient(seconds: float) -> None:
+    """How long this process's requests wait between their tries, from now on."""
+    global _patience_s
+    _patience_s = seconds
 
 
 @dataclass(frozen=True)
@@ -152,18 +162,20 @@ def _ask(
     Args:
         skip: bytes of the whole file before those, for a server that does not know ranges and sends it whole.
     """
-    failure, wait = "", 0.0
+    failure, asked_for, waited, tries = "", 0.0, 0.0, 0
     end = time.monotonic() + TOTAL_S
-    for attempt in range(ATTEMPTS):
-        if attempt:
-            wait = min(_MAX_WAIT_S, max(wait, BACKOFF_S * 2 ** (attempt - 1)))
-            if time.monotonic() + wait > end:
+    while True:
+        if tries:
+            wait = min(_MAX_WAIT_S, max(asked_for, BACKOFF_S * 2 ** (tries - 1)), _patience_s - waited)
+            if wait <= 0 or time.monotonic() + wait > end:
                 break
+            waited += wait
             if wait >= _SAID_WAIT_S:
-                words = "%s cannot be read now (%s); asked again in %.0f s, time %d of %d"
-                log.warning(words, public(url), failure, wait, attempt + 1, ATTEMPTS)
+                words = "%s cannot be read now (%s); asked again in %.0f s, try %d, after %.0f of %.0f s of patience"
+                log.warning(words, public(url), failure, wait, tries + 1, waited, _patience_s)
             time.sleep(wait)
-        wait = 0.0
+        tries += 1
+        asked_for = 0.0
         try:
             response = _respond(method, url, headers)
             try:
@@ -176,7 +188,7 @@ def _ask(
                         left -= len(part)
                     return response.status, response.headers, b"".join(_parts(response, count, pace))
                 failure = f"status {response.status}"
-                wait = _seconds(response.headers.get("Retry-After", ""))
+                asked_for = _seconds(response.headers.get("Retry-After", ""))
                 if response.status not in _BUSY:
                     break
             finally:
@@ -185,7 +197,8 @@ def _ask(
             raise OSError(f"{public(url)} cannot be read ({without(str(error), url)})") from None
         except HTTPError as error:
             failure = without(str(error), url)
-    raise OSError(f"{public(url)} cannot be read ({failure}); try again later")
+    patience = f" after {tries} tries and {waited:.0f} s of waiting (run.web_patience_s)" if waited else ""
+    raise OSError(f"{public(url)} cannot be read{patience} ({failure}); try again later")
 
 
 def _respond(method: str, url: str, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Literal
 
+from dataset import web
 from dataset.damage import DamagedError
 from dataset.lease import Lease
 from dataset.schema import STAGES
@@ -81,6 +82,7 @@ def build(
         PhaseFailedError, ConservationError: the run stopped; what was committed stays.
     """
     submit.check_out(config.out)
+    web.be_patient(config.run.web_patience_s)
     check_inputs(config)
     programs.check(config)
     custom_filters.check(config)

@@ -19,6 +19,7 @@ from dataset.faults import PATIENCE_S
 from dataset.reasons import REASONS
 from dataset.secrets import public_values
 from dataset.storage import is_local
+from dataset.web import PATIENCE_S as PATIENCE_WEB_S
 from filters.duplicates.decontaminate import DecontaminateConfig
 from filters.duplicates.exact import DedupConfig
 from filters.duplicates.near import NearDupConfig
@@ -118,6 +119,9 @@ class RunConfig:
     patience_s: float = PATIENCE_S
     """How long a task waits, in all, for an environment that fails (a full disk, a busy server, a lost node) and is
     tried again; then the run ends, and the same command goes on where it was."""
+    web_patience_s: float = PATIENCE_WEB_S
+    """How long, in all, one request to a server of http or https sources (Common Crawl's) waits between its tries when
+    the server is busy or cannot be reached: 1 s, then twice as long each time, or as long as the server asks."""
     piece_bytes: int = 32 * 2**20
     """Bytes of archive in a partition at most: larger files are split, smaller ones share one. Inputs of less than
     eight times as much are cut into eight partitions of at least 4 MiB, so that all CPUs of a laptop work."""
@@ -128,6 +132,7 @@ class RunConfig:
         for key, least in (
             ("max_quarantined", 0),
             ("patience_s", 0),
+            ("web_patience_s", 0),
             ("piece_bytes", 2**16),
             ("pairs_per_partition", 1),
         ):
@@ -286,7 +291,7 @@ def check_inputs(config: Config) -> None:
 def effective(config: Config) -> str:
     """The whole config as YAML, defaults included, without what changes nothing but the time."""
     values = asdict(config)
-    for key in ("workers", "address", "gpus_per_model_task", "patience_s", "small_bytes"):
+    for key in ("workers", "address", "gpus_per_model_task", "patience_s", "web_patience_s", "small_bytes"):
         values["run"].pop(key)
     values.pop("out")
     return yaml.safe_dump(public_values(plain(values)), sort_keys=False, allow_unicode=True)

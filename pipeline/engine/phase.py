@@ -15,6 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from dataset import web
 from dataset.commits import Commit, FileRef, Ledger, fingerprint, folder
 from dataset.damage import read_table
 from dataset.ids import checksum
@@ -183,6 +184,7 @@ def load_stage(module: str) -> None:
 def execute(url: str, module: str, task: Task) -> Commit:
     """Do one task and commit it. A probe (`task.only`) writes nothing."""
     load_stage(module)
+    web.be_patient(task.hints.get("web_patience_s", web.PATIENCE_S))
     storage = Storage(url)
     if token := task.hints.get("lease"):
         storage.fence = Fence(url, token)

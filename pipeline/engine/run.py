@@ -110,8 +110,10 @@ class Run:
         if todo:
             without = self._patiently(quarantine.known)
             todo = [replace(task, without=without.get((task.partition, task.fingerprint), {})) for task in todo]
+        hints: dict[str, Any] = {"web_patience_s": self.config.run.web_patience_s}
         if self.lease:
-            todo = [replace(task, hints={**task.hints, "lease": self.lease}) for task in todo]
+            hints["lease"] = self.lease
+        todo = [replace(task, hints={**task.hints, **hints}) for task in todo]
         if todo and phase.remembers:
             todo = reminded(todo, len(tasks), known.values())
         if todo:
@@ -157,7 +159,7 @@ class Run:
         return ordered
 
     def _patiently(self, action: Callable[[], T]) -> T:
-        return patiently(action, self.config.run.patience_s)
+        return patiently(action, self.config.run.patience_s, self.storage.url)
 
     def _is_whole(self, commit: Commit) -> bool:
         """Whether what is there already is what was committed, as far as this run still reads it for that alone."""

@@ -123,11 +123,11 @@ class Counting:
 
     def _do(self, phase: Phase, tasks: Sequence[Task]) -> list[Commit]:
         ledger = Ledger(self.work, phase.name)
-        known = patiently(ledger.load)
+        known = patiently(ledger.load, who=self.work.url)
         todo = [task for task in tasks if (task.partition, task.fingerprint) not in known]
         done = contained(self.executor, self.work.url, todo, 0, lambda task, commit: None)
         found = [done.get(task.partition) or known[task.partition, task.fingerprint] for task in tasks]
-        patiently(lambda: ledger.close(found))
+        patiently(lambda: ledger.close(found), who=self.work.url)
         return found
 
     def _dumps(self) -> tuple[Counts, Counts]:

@@ -115,7 +115,9 @@ def test_what_does_not_fit_into_memory_is_spilled_where_nobody_else_can_look(
     assert not list(folder.rglob("*.tmp"))
 
 
-def test_an_action_is_tried_again_while_the_environment_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_action_is_tried_again_while_the_environment_fails(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     waits: list[float] = []
     monkeypatch.setattr(faults.time, "sleep", waits.append)
     answers: list[Exception | None] = [of_code(errno.ENOSPC), ConnectionResetError(), None]
@@ -126,8 +128,12 @@ def test_an_action_is_tried_again_while_the_environment_fails(monkeypatch: pytes
             raise answer
         return "done"
 
-    assert faults.patiently(action) == "done"
+    assert faults.patiently(action, who="s3://bucket") == "done"
     assert waits == [1, 1]
+    assert [record.getMessage() for record in caplog.records] == [
+        "s3://bucket fails for now (the system's words); tried again in 1 s, with patience for 60 s more",
+        "s3://bucket fails for now (ConnectionResetError); tried again in 1 s, with patience for 59 s more",
+    ]
     answers += [of_code(errno.EIO)] * 50
     with pytest.raises(OSError, match="the system's words"):
         faults.patiently(action, patience_s=100)

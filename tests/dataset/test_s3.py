@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import pytest
 
-from dataset import s3
+from dataset import s3, waits
 from dataset.storage import Storage, open_input
 from tests.s3_server import forget_clients
 
@@ -95,6 +97,25 @@ def test_one_that_stays_busy_is_said_to_be(busy: Busy, monkeypatch: pytest.Monke
     with pytest.raises(ConnectionError, match="busy"):
         Storage("s3://bucket").create("record", b"x")
     assert busy.asked["PUT"] == s3.ATTEMPTS
+
+
+def test_a_long_wait_says_for_whom_how_long_and_why(
+    busy: Busy, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a-key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-secret")
+    monkeypatch.setattr("botocore.endpoint.time", SimpleNamespace(sleep=lambda _: threading.Event().wait(0.3)))
+    s3.client()  # which takes its time to be made
+    monkeypatch.setattr(waits, "FIRST_S", 0.4)
+    assert Storage("s3://bucket").create("record", b"x")
+    said = [record.getMessage() for record in caplog.records]
+    assert 1 <= len(said) <= 4  # each after twice as long
+    line = r"still waiting for s3://bucket, for \d s now \(SlowDown, try [1-4] of 10\)"
+    assert all(re.fullmatch(line, text) for text in said), said
+    caplog.clear()
+    busy.refusals = 0
+    assert Storage("s3://bucket").read("file") == BODY  # answers at once
+    assert not caplog.records
 
 
 def test_a_public_bucket_needs_no_credentials(busy: Busy, monkeypatch: pytest.MonkeyPatch) -> None:

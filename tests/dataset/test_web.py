@@ -90,14 +90,38 @@ def test_what_cannot_be_read_says_so(server: RangeServer, waits: list[float], ca
         server.busy = [(401, {})]
         info(f"{server.url}/file")
     assert not waits
-    server.busy = [(503, {})] * dataset.web.ATTEMPTS
-    with pytest.raises(OSError, match=r"status 503.*try again later"):
+    server.busy = [(503, {})] * 9
+    with pytest.raises(OSError, match=r"after 9 tries and 180 s of waiting.*status 503.*try again later"):
         info(f"{server.url}/file")
+    assert waits == [1, 2, 4, 8, 16, 32, 64, 53]
     assert [record.getMessage() for record in caplog.records] == [
-        f"{server.url}/file cannot be read now (status 503); asked again in {wait:.0f} s, time {number} of 8"
+        f"{server.url}/file cannot be read now (status 503); asked again in {wait:.0f} s, try {number}, "
+        f"after {sum(waits[: number - 1]):.0f} of 180 s of patience"
         for number, wait in enumerate(waits, 2)
         if wait >= 2
     ]
+
+
+@pytest.mark.parametrize(("patience_s", "waited"), [(0, []), (5, [1, 2, 2]), (200, [1, 2, 4, 8, 16, 32, 64, 73])])
+def test_patience_is_the_sum_of_all_waits(
+    server: RangeServer, waits: list[float], patience_s: float, waited: list[float]
+) -> None:
+    server.busy = [(503, {})] * (len(waited) + 1)
+    dataset.web.be_patient(patience_s)
+    try:
+        with pytest.raises(OSError, match="status 503"):
+            info(f"{server.url}/file")
+    finally:
+        dataset.web.be_patient(dataset.web.PATIENCE_S)
+    assert waits == waited
+    assert not server.busy
+
+
+def test_an_hour_that_a_server_asks_for_is_no_more_than_the_patience(server: RangeServer, waits: list[float]) -> None:
+    server.busy = [(503, {"Retry-After": "3600"})] * 3
+    with pytest.raises(OSError, match="status 503"):
+        info(f"{server.url}/file")
+    assert waits == [120, 60]
     with pytest.raises(OSError, match="cannot be read"):
         info("http://127.0.0.1:9/file")
 

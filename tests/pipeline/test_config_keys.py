@@ -436,6 +436,7 @@ ELSEWHERE: dict[str, Callable[[], None]] = dict.fromkeys(
         "run.address",  # test_cluster
         "run.gpus_per_model_task",  # test_models
         "run.patience_s",  # engine/test_full_disk
+        "run.web_patience_s",  # dataset/test_web, test_secrets
         "allow_programs",  # test_programs
         *("run.record_cpu_s", "run.record_memory_bytes"),  # engine/test_budgets
         "run.small_bytes",  # engine/test_small_runs

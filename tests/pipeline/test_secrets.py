@@ -90,8 +90,8 @@ def test_no_secret_of_a_source_is_written_or_printed(
             assert main([command[0], str(out), *command[1:]]) == 0
         gone = f"{base}/gone.warc.gz?token=s3cr%20t"
         assert main(["run", str(tmp_path / "config.yaml"), "--set", f"sources=['{gone}']", "--debug"]) == 2
-    monkeypatch.setattr("dataset.web.ATTEMPTS", 1)
-    assert main(["run", str(tmp_path / "config.yaml"), "--set", f"sources=['{gone}']"]) != 0  # the server is gone
+    hurried = ["--set", "run.web_patience_s=0"]
+    assert main(["run", str(tmp_path / "config.yaml"), "--set", f"sources=['{gone}']", *hurried]) != 0  # it is gone
     assert server.authorizations == {"Basic bWU6aHVudGVyMg=="}
     printed = "".join(capfd.readouterr()) + caplog.text
     assert "a.warc.gz" in (out / "config.yaml").read_text()
