@@ -98,7 +98,7 @@ def read_parquet(storage: Storage, name: str, columns: Sequence[str] | None = No
 def read_parquet_file(file: pa.NativeFile, url: str, columns: Sequence[str] | None = None) -> pa.Table:
     """Read an open file, or only some of its columns. Raises ValueError: it is damaged, or lacks a column."""
     try:
-        return pq.read_table(file, columns=list(columns) if columns is not None else None)
+        return pq.ParquetFile(file).read(list(columns) if columns is not None else None)
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:  # of the disk, not of the file
             raise

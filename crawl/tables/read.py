@@ -25,7 +25,7 @@ def read_rows(location: str, form: Form, start: int, end: int, columns: Columns,
     Args:
         location: path or URL.
         form: as `crawl.archives.open_source.kind_of` tells.
-        start: first byte; a row group of Parquet lies where its first column begins, the rows of other forms lie at 0.
+        start: first byte; a row group of Parquet lies where `read_parquet` reckons, the rows of other forms lie at 0.
         end: exclusive; -1 for the file's end.
         columns: how they are called.
         losses: is filled in on the way.

@@ -314,7 +314,7 @@ def _imagenet_21k() -> pa.Table:
 def _read_parquet(name: str) -> pa.Table:
     try:
         with open_input(name) as file:
-            table = pq.read_table(file)
+            table = pq.ParquetFile(file).read()
         if "query" not in table.column_names:
             raise ValueError(f"{name} has no column `query`")
         table = table.select([column for column in _COLUMNS.names if column in table.column_names])

@@ -22,7 +22,7 @@ from filters.queries import ngrams
 from filters.queries.build import Counted, QueriesConfig
 from filters.queries.entries import COUNTS, Counts
 from filters.queries.wikipedia import Part, article, pages, plan
-from pipeline.config import ConfigError
+from pipeline.config_errors import ConfigError
 from pipeline.engine.containment import contained
 from pipeline.engine.exchange import bucket_count, bucket_of, write_buckets
 from pipeline.engine.inputs import Source, files

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 
 from dataset import sql
-from pipeline.config import ConfigError
+from pipeline.config_errors import ConfigError
 
 FOLDER = sql.FOLDER / "audits"
 

@@ -22,7 +22,7 @@ from dataset.schema import CANDIDATE_STAGES, PAIR_STAGES
 from dataset.views import Dataset
 from filters.queries import balance, language_caps
 from filters.queries.balance import BalanceConfig
-from pipeline.config import ConfigError
+from pipeline.config_errors import ConfigError
 from pipeline.engine.verdicts import alive
 from pipeline.stages.balance_phases import salt_of
 

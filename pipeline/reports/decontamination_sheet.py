@@ -20,7 +20,7 @@ from dataset.storage import absolute
 from dataset.views import Dataset
 from filters.duplicates.evaluation_sets import Place, read_image
 from filters.images.perceptual import MAX_SEARCH_HAMMING
-from pipeline.config import ConfigError
+from pipeline.config_errors import ConfigError
 from pipeline.reports.html import BLUR_ABOVE, environment, thumbnail, unsafe
 
 MOST = 40  # pairs shown on each side of a threshold

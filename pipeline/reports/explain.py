@@ -27,7 +27,7 @@ from dataset.schema import CANDIDATE_STAGES, PAIR_STAGES
 from dataset.storage import is_local
 from dataset.tables import read_parquet
 from dataset.views import Dataset
-from pipeline.config import ConfigError
+from pipeline.config_errors import ConfigError
 
 _QUERIES_SHOWN = 10
 _UNDECIDED = "not decided yet"

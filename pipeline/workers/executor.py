@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from dataset.commits import Commit
 from dataset.faults import WorkerKilledError
 from dataset.storage import is_local
-from pipeline.config import ConfigError
+from pipeline.config_errors import ConfigError
 from pipeline.engine.phase import PHASES, Task, execute
 from pipeline.workers import ray_address
 from pipeline.workers.failures import Failure, Limits, Working

@@ -13,8 +13,8 @@ import pytest
 import dataset
 from filters.queries.language_caps import tail_cap
 from pipeline.build import build
-from pipeline.config import ConfigError
 from pipeline.config import build as make_config
+from pipeline.config_errors import ConfigError
 from pipeline.reports import cap_curve
 from tests.pipeline import pages
 

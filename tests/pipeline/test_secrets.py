@@ -10,8 +10,8 @@ import pytest
 from dataset.secrets import authorization, public, without
 from dataset.storage import Storage
 from pipeline.cli import main
-from pipeline.config import ConfigError
 from pipeline.config import build as make_config
+from pipeline.config_errors import ConfigError
 from pipeline.engine.inputs import expand
 from tests.crawl.warc_bytes import members, page
 from tests.range_server import running

@@ -21,8 +21,8 @@ import yaml
 import dataset
 from pipeline import submit as jobs
 from pipeline.build import build
-from pipeline.config import ConfigError
 from pipeline.config import build as make_config
+from pipeline.config_errors import ConfigError
 from tests.pipeline import small_archive
 from tests.s3_server import free_ports
 

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +186,30 @@ def test_a_row_group_that_is_damaged_costs_itself(tmp_path: Path) -> None:
     assert (row["records"], row["damaged_records"]) == (2000, 1000)
     assert row["error"] == "a has 1,000 rows in row groups that cannot be read; the others were read"
     assert found.candidates["offset"].to_pylist() == [*range(1000), *range(2000, 3000)]
+
+
+def test_no_bit_of_a_footer_ends_the_process(tmp_path: Path) -> None:
+    """pyarrow aborts where it is asked for a column's metadata that contradict themselves."""
+    path = write_parquet(tmp_path / "a", ROWS, row_group_size=4)
+    footer = int.from_bytes(path.read_bytes()[-8:-4], "little")
+    code = f"""
+import io, pathlib
+import pyarrow as pa
+from crawl.archives.streams import Source
+from crawl.tables.columns import Columns, Losses, TableError
+from crawl.tables.parquet import read_parquet
+data = pathlib.Path({str(path)!r}).read_bytes()
+for place in range(len(data) - 8 - {footer}, len(data) - 8):
+    bad = bytearray(data)
+    bad[place] ^= 4
+    try:
+        list(read_parquet(Source(pa.BufferReader(bytes(bad))), 0, len(bad), Columns("", ""), Losses()))
+    except (pa.ArrowException, OSError, ValueError, TableError):
+        pass
+print("alive")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "alive\n", done.stderr
 
 
 def test_json_lines(tmp_path: Path) -> None:

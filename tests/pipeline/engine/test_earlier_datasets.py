@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import dataset
-from pipeline.config import ConfigError
+from pipeline.config_errors import ConfigError
 from pipeline.reports.explain import explain
 from tests.pipeline import pages
 from tests.pipeline.pages import IMAGE_HOST as HOST

@@ -14,7 +14,7 @@ import yaml
 
 from filters.queries.build import QUERY_LIST, load
 from pipeline.cli import main
-from pipeline.config import ConfigError
+from pipeline.config_errors import ConfigError
 from pipeline.query_list import count as wikipedia
 from pipeline.query_list.build import build_list
 

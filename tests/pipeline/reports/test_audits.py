@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import dataset
-from pipeline.config import ConfigError
+from pipeline.config_errors import ConfigError
 from pipeline.reports import audits
 from tests.pipeline.dataset_fixture import HandMade
 

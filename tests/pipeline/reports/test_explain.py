@@ -11,8 +11,8 @@ import dataset
 from dataset.ids import pair_id
 from dataset.schema import STAGES
 from pipeline.build import build
-from pipeline.config import ConfigError
 from pipeline.config import build as make_config
+from pipeline.config_errors import ConfigError
 from pipeline.reports.explain import explain
 from tests.pipeline import small_archive
 from tests.pipeline.dataset_fixture import HandMade

@@ -14,7 +14,7 @@ from PIL import Image
 from scipy.stats import beta, binom
 
 from pipeline.cli import main
-from pipeline.config import ConfigError
+from pipeline.config_errors import ConfigError
 from pipeline.reports import overlap as module
 from pipeline.reports.overlap import figure, format_table, overlap, statistics
 from tests.filters.models import mean_colour

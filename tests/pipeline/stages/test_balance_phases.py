@@ -11,8 +11,8 @@ import dataset
 from filters.queries import balance
 from pipeline.build import build
 from pipeline.cli import main
-from pipeline.config import ConfigError
 from pipeline.config import build as make_config
+from pipeline.config_errors import ConfigError
 from pipeline.reports import cap_curve
 from pipeline.stages import balance_phases
 from tests.pipeline import small_archive

@@ -8,8 +8,8 @@ import pytest
 
 import dataset
 from pipeline.build import build
-from pipeline.config import ConfigError
 from pipeline.config import build as make_config
+from pipeline.config_errors import ConfigError
 from pipeline.workers.failures import PhaseFailedError
 from tests.pipeline import small_archive
 

@@ -13,7 +13,7 @@ import pytest
 
 import dataset
 from pipeline.cli import main
-from pipeline.config import ConfigError
+from pipeline.config_errors import ConfigError
 from pipeline.reports import decontamination_sheet
 from pipeline.reports.explain import explain
 from pipeline.reports.html import BLUR_ABOVE

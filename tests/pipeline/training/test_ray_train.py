@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from pipeline.cli import main
-from pipeline.config import ConfigError
+from pipeline.config_errors import ConfigError
 from pipeline.training.ray_train import checked
 from tests.train import tiny
 

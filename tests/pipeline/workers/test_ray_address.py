@@ -12,7 +12,7 @@ import grpc
 import pytest
 
 from pipeline.cli import main
-from pipeline.config import ConfigError
+from pipeline.config_errors import ConfigError
 from pipeline.workers.ray_address import check, wrong_version
 
 TOKEN = "t" * 64

@@ -18,8 +18,8 @@ from dataset.tables import read_parquet
 from filters.duplicates.semantic import unit
 from filters.images.embeddings import from_column
 from pipeline.build import build
-from pipeline.config import ConfigError
 from pipeline.config import build as make_config
+from pipeline.config_errors import ConfigError
 from pipeline.reports.explain import explain
 from pipeline.workers.failures import PhaseFailedError
 from tests.filters import models
