@@ -15,12 +15,13 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from crawl.images.store import FOLDER as FETCH_STORE
 from crawl.images.store import newest
 from crawl.urls import canonical_url
-from dataset.damage import opened
+from dataset.damage import opened, read_table
 from dataset.display import line
 from dataset.reasons import REASONS
 from dataset.schema import CANDIDATE_STAGES, PAIR_STAGES
@@ -323,9 +324,9 @@ class _Teller:
         """The rows of a committed file where a column has a value; none if there is no such file."""
         for commit in self.dataset.commits(phase):
             if commit.partition == partition and role in commit.files:
-                with opened(self.storage, commit.files[role]) as file:
-                    chosen = [(column, "==", value)]
-                    return list(pq.read_table(file, filters=chosen, page_checksum_verification=True).to_pylist())
+                table = read_table(self.storage, commit.files[role])
+                sought = pa.scalar(value, table.schema.field(column).type)
+                return list(table.filter(pc.equal(table.column(column), sought)).to_pylist())
         return []
 
     def _row(self, phase: str, role: str, place: _Place) -> dict[str, Any]:
