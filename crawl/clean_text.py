@@ -123,6 +123,8 @@ def _cleaned(texts: pa.Array) -> pa.Array:
 
 def without_templates(texts: pa.Array) -> pa.Array:
     """Cleaned texts of shape (n,), the empty one where a script was still to fill one in (`{{ item.title }}`)."""
+    if not pc.max(pc.binary_length(texts)).as_py():
+        return texts
     found = pc.match_substring_regex(texts, _TEMPLATE)
     if not pc.any(found).as_py():
         return texts

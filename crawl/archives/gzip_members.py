@@ -34,7 +34,7 @@ _RECORD_END = b"\r\n\r\n"
 class MemberRecord:
     """A record with its whole member in memory; interface of FoundRecord and of its reader and headers."""
 
-    __slots__ = ("_data", "_header_bytes", "content_length", "record_type", "stream_pos")
+    __slots__ = ("_data", "_header", "_header_bytes", "content_length", "record_type", "stream_pos")
 
     def __init__(self, stream_pos: int, record_type: str, data: bytearray, header_bytes: int):
         self.stream_pos = stream_pos
@@ -42,6 +42,7 @@ class MemberRecord:
         self.content_length = len(data) - header_bytes - len(_RECORD_END)
         self._data = data
         self._header_bytes = header_bytes
+        self._header: bytes | None = None  # in lower case, once it was asked for
 
     @property
     def headers(self) -> MemberRecord:
@@ -53,8 +54,13 @@ class MemberRecord:
 
     def get_bytes(self, name: bytes) -> bytes | None:
         """The value of the first field of a name; case does not matter."""
-        field = re.search(rb"\r\n" + re.escape(name) + rb":([^\r\n]*)", self._data[: self._header_bytes], re.IGNORECASE)
-        return field[1].strip() if field else None
+        if self._header is None:
+            self._header = bytes(self._data[: self._header_bytes]).lower()
+        begin = self._header.find(b"\r\n%b:" % name.lower())
+        if begin < 0:
+            return None
+        value = begin + len(name) + 3
+        return bytes(self._data[value : self._header.index(b"\r\n", value)]).strip()
 
     def read(self, size: int) -> bytearray:
         """The block, or its first bytes; the record can be read once, for it is not copied."""

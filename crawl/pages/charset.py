@@ -86,11 +86,12 @@ def own_declaration(page: bytes) -> str | None:
     for start, name in _UTF16_DECLARATIONS:
         if page.startswith(start):
             return name
-    head = page[:_PRESCAN_BYTES]
+    head, more = page[:_PRESCAN_BYTES], page[:_PARSED_BYTES]
+    declares = b"charset" in more.lower()  # whatever does holds the word
     return (
-        _meant(next(_declared(head, as_parser=False), None))
+        (_meant(next(_declared(head, as_parser=False), None)) if declares else None)
         or _of_xml(head)
-        or (_meant(next(_declared(page[:_PARSED_BYTES], as_parser=True), None)) if page[_PRESCAN_BYTES:] else None)
+        or (_meant(next(_declared(more, as_parser=True), None)) if declares and page[_PRESCAN_BYTES:] else None)
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Protocol
 
+import stringzilla
 from selectolax.lexbor import LexborDocumentOptions, LexborHTMLParser, LexborNode
 
 from crawl.pages.captions import DESCRIBED, IMAGE_OBJECT, Captions
@@ -72,6 +73,8 @@ _QUERY = (
     f"{_IMAGES}, figcaption, template, meta[content], base[href]"
     ', a[rel~="license" i][href], link[rel~="license" i][href]'
 )
+_JSON_LD = 'script[type="application/ld+json" i]'
+_JSON_LD_TYPE = re.compile(r"application/ld\+json", re.IGNORECASE)
 _ATTRIBUTES = ("alt", "title", "aria-label", "data-image-title")
 _FOREIGN = frozenset({"svg", "math"})
 _INTEGRATION_POINTS = frozenset(
@@ -136,12 +139,12 @@ def parse_page(page: bytes, text_sources: Sequence[str], *, xhtml: bool = False)
     if is_simplified:
         page = simplified(page)
     tree = LexborHTMLParser(page, options=LexborDocumentOptions.WO_EVENTS)
-    nodes = list(tree.css(_QUERY))  # one walk through the tree for all
-    by_tag = _by_tag(nodes)
+    by_tag, images = _by_tag(tree.css(_QUERY))  # one walk through the tree for all
     if by_tag["template"] and (root := tree.root) is not None:
-        inside = [node for fragment in root.template_fragments() for node in fragment.css(f"{_IMAGES}, figcaption")]
-        nodes += inside
-        by_tag["figcaption"] += [node for node in inside if node.tag == "figcaption"]
+        for fragment in root.template_fragments():
+            inside, inside_images = _by_tag(fragment.css(f"{_IMAGES}, figcaption"))
+            images += inside_images
+            by_tag["figcaption"] += inside["figcaption"]
     html = tree.css_first("html")
     language = (html.attributes.get("lang") or html.attributes.get("xml:lang") or "").strip() if html else ""
     metas = [meta for node in by_tag["meta"] if (meta := _meta(node.attributes))]
@@ -153,16 +156,12 @@ def parse_page(page: bytes, text_sources: Sequence[str], *, xhtml: bool = False)
         license=next((address for node in by_tag["a"] + by_tag["link"] if (address := _address(node))), None),
         texts=[[] for _ in text_sources],
     )
-    has_objects = IMAGE_OBJECT in page
-    describes = "microdata" in text_sources and has_objects
-    captions = Captions(
-        by_tag["figcaption"] if "figcaption" in text_sources else (), tree.css(DESCRIBED) if describes else ()
-    )
-    _list_images(found, nodes, text_sources, captions)
-    if describes:
+    describing, scripts = _structured(tree, text_sources) if stringzilla.find(page, IMAGE_OBJECT) >= 0 else ([], [])
+    captions = Captions(by_tag["figcaption"] if "figcaption" in text_sources else (), describing)
+    _list_images(found, images, text_sources, captions)
+    if describing:
         found.add(text_sources.index("microdata"), captions.without_image())
-    if has_objects and "json-ld" in text_sources:
-        scripts = tree.css('script[type="application/ld+json" i]')
+    if scripts:
         described = (image for script in scripts for image in described_images(script.text()))
         found.add(text_sources.index("json-ld"), [(url, text) for url, text in described if text])
     if "og" in text_sources:
@@ -175,37 +174,60 @@ def parse_page(page: bytes, text_sources: Sequence[str], *, xhtml: bool = False)
     return found
 
 
-def _list_images(found: Page, nodes: Iterable[LexborNode], text_sources: Sequence[str], captions: Captions) -> None:
+def _structured(tree: LexborHTMLParser, text_sources: Sequence[str]) -> tuple[list[LexborNode], list[LexborNode]]:
+    """The elements that may describe an image in microdata, and the scripts that may in JSON-LD; of text sources."""
+    queries = {"microdata": DESCRIBED, "json-ld": _JSON_LD}
+    query = ", ".join(queries[name] for name in text_sources if name in queries)
+    elements, scripts = [], {}
+    for node in tree.css(query) if query else ():
+        if node.tag != "script":
+            elements.append(node)
+        elif _JSON_LD_TYPE.fullmatch(node.attributes.get("type") or ""):
+            scripts[node.mem_id] = node  # which another of its attributes may name again
+    return elements, list(scripts.values())
+
+
+def _list_images(
+    found: Page, images: Iterable[tuple[str, LexborNode]], text_sources: Sequence[str], captions: Captions
+) -> None:
+    """images: by the name of their tag."""
     pictures: dict[int, tuple[str, int]] = {}
     columns = list(zip(found.texts, text_sources, strict=True))
-    for node in nodes:
-        tag = node.tag
-        if tag not in _IMAGE_TAGS:
-            continue
+    own = [(column, name) for column, name in columns if name in _ATTRIBUTES]
+    of_figures = [column for column, name in columns if name == "figcaption"]
+    of_objects = [column for column, name in columns if name == "microdata"]
+    urls = found.urls
+    for tag, node in images:
         attributes = node.attributes
         if tag in _OTHERS:
-            found.urls.append(_OTHERS[tag](attributes))
+            urls.append(_OTHERS[tag](attributes))
+        elif (parent := node.parent) is not None and parent.tag == "picture":
+            urls.append(_in_picture(attributes, parent, pictures))
         else:
-            found.urls.append(_img(node, attributes, pictures))
-            if names_several(attributes) and (parent := node.parent) is not None and parent.tag != "picture":
-                found.choices[len(found.urls) - 1] = NamedInTag(attributes)
-        for column, name in columns:
-            if name in _ATTRIBUTES:
-                column.append(attributes.get(name) or (_svg_title(node) if name == "title" and tag == "image" else ""))
-            elif name == "figcaption":
-                column.append(captions.of_figure(node))
-            elif name == "microdata":
-                column.append(captions.of_object(node))
-            else:
-                column.append("")
+            urls.append((attributes.get("src") or "").strip())
+            if parent is not None and names_several(attributes):
+                found.choices[len(urls) - 1] = NamedInTag(attributes)
+        for column, name in own:
+            column.append(attributes.get(name) or (_svg_title(node) if name == "title" and tag == "image" else ""))
+        for column in of_figures:
+            column.append(captions.of_figure(node))
+        for column in of_objects:
+            column.append(captions.of_object(node))
+    for column, _ in columns:
+        column += [""] * (len(urls) - len(column))
 
 
-def _by_tag(nodes: Iterable[LexborNode]) -> defaultdict[str, list[LexborNode]]:
-    """Nodes by the name of their tag, in their order."""
+def _by_tag(nodes: Iterable[LexborNode]) -> tuple[defaultdict[str, list[LexborNode]], list[tuple[str, LexborNode]]]:
+    """Nodes by the name of their tag, in their order; and images alone, with the names of their tags."""
     found: defaultdict[str, list[LexborNode]] = defaultdict(list)
+    images: list[tuple[str, LexborNode]] = []
     for node in nodes:
-        found[node.tag or ""].append(node)
-    return found
+        tag = node.tag or ""
+        if tag in _IMAGE_TAGS:
+            images.append((tag, node))
+        else:
+            found[tag].append(node)
+    return found, images
 
 
 def _address(node: LexborNode) -> str:
@@ -236,17 +258,14 @@ def _linked(tree: LexborHTMLParser) -> Iterator[tuple[str, str]]:
             yield address, text
 
 
-def _img(node: LexborNode, attributes: Mapping[str, str | None], pictures: dict[int, tuple[str, int]]) -> str:
-    """The `src` of an `<img>`; the URL of one in a `<picture>`, each of which is looked at once."""
-    parent = node.parent
-    if parent is None or parent.tag != "picture":
-        return (attributes.get("src") or "").strip()
+def _in_picture(attributes: Mapping[str, str | None], picture: LexborNode, pictures: dict[int, tuple[str, int]]) -> str:
+    """The URL of an image in a `<picture>`, each of which is looked at once."""
     url, grade = best_url(attributes)
     if grade >= PLAUSIBLE:
         return url
-    if parent.mem_id not in pictures:
-        pictures[parent.mem_id] = _best_source(parent)
-    source, source_grade = pictures[parent.mem_id]
+    if picture.mem_id not in pictures:
+        pictures[picture.mem_id] = _best_source(picture)
+    source, source_grade = pictures[picture.mem_id]
     return source if source_grade > grade else url
 
 

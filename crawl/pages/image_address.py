@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 
 import numpy as np
 import pyarrow as pa
@@ -155,17 +156,22 @@ def _alternatives(attributes: Mapping[str, str | None]) -> Iterator[tuple[str, i
             yield value.strip(_WHITESPACE), IMAGE_FILE
 
 
+_by_size = attrgetter("size")
+
+
 def largest_of(srcset: str) -> str:
     """The URL of a srcset that a wide screen shows, the first of equals; empty if it names none that can be fetched."""
     return _largest_of(srcset)[0]
 
 
 def _largest_of(srcset: str) -> tuple[str, int]:
-    best, best_grade, best_size = "", NONE, (False, -1.0)
-    for source in image_sources(srcset):
+    best, best_grade = "", NONE
+    for source in sorted(image_sources(srcset), key=_by_size, reverse=True):  # of equals the first stays the first
         grade = grade_of(source.url)
-        if grade > best_grade or (grade == best_grade > NONE and source.size > best_size):
-            best, best_grade, best_size = source.url, grade, source.size
+        if grade > best_grade:
+            best, best_grade = source.url, grade
+            if grade == IMAGE_FILE:
+                break
     return best, best_grade
 
 
@@ -186,9 +192,7 @@ def _without_query(url: str) -> str:
 
 def _is_preview(url: str) -> bool:
     lower = url.lower()
-    if ("q" in lower or "blur" in lower or "low" in lower) and _PREVIEW.search(
-        url
-    ):  # most addresses hold none of these
+    if ("q" in lower or "blur" in lower or "low" in lower) and _PREVIEW.search(url):  # most hold none of these
         return True
     return 0 < _width_of(url) <= _SMALL
 

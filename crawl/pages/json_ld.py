@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 _TAG = re.compile(r"<[^<>]*>")
+_SEPARATOR = re.compile("[/:#]")
 _AMPERSAND = re.compile(r"&(?:amp|#0*38|#x0*26);", re.IGNORECASE)
 _TYPES_WITH_PORTRAITS = frozenset({"person", "organization", "newsmediaorganization", "brand"})
 _KEYS_OF_PORTRAITS = frozenset({"logo", "author", "publisher", "creator", "editor"})
@@ -42,7 +43,7 @@ def described_images(script: str) -> Iterator[tuple[str, str]]:
 def _types(value: dict[str, Any]) -> set[str]:
     types = value.get("@type")
     names = types if isinstance(types, list) else [types]
-    return {re.split("[/:#]", name)[-1].lower() for name in names if isinstance(name, str)}
+    return {_SEPARATOR.split(name)[-1].lower() for name in names if isinstance(name, str)}
 
 
 def _text(value: Any) -> str:

@@ -11,10 +11,15 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
+
 from crawl.pages.rendered_text import BLOCKS
 
 _MAX_TAGS = 20_000
 """At any depth that so many tags can reach, each takes some tens of microseconds at most."""
+_MAX_TAGS_DEEP = _MAX_TAGS**2
+"""Tags times the elements that may be open at once: some nanoseconds each."""
+_MAX_ROUNDS = 8  # in which closed elements are taken out of a page
 _MAX_MADE_ANEW = 1_000_000  # formatting elements, of about 350 bytes
 _MAX_ATTRIBUTES_PARSED = 4_096  # of a tag
 _PROBE = 4_096  # bytes, in which a tag cannot have more attributes than that
@@ -22,7 +27,8 @@ _MAX_READ_AGAIN = 8  # how often, on average, a byte is looked at as if a tag be
 _MAX_ATTRIBUTES = 256  # that are kept of a tag
 _MAX_DEPTH = 64  # of the elements that are kept
 
-_FORMATTING = rb"(?:b|i|s|u|em|tt|big|font|code|small|strong|strike)"
+_NAMES_OF_FORMATTING = ("b", "i", "s", "u", "em", "tt", "big", "font", "code", "small", "strong", "strike")
+_FORMATTING = f"(?:{'|'.join(_NAMES_OF_FORMATTING)})".encode()
 _OPENED = re.compile(rb"<" + _FORMATTING + rb"[\s/]", re.IGNORECASE)
 _MAX_SPACES = 32  # that are looked through
 _NO_SEPARATORS = bytes(sign for sign in range(ord(" ") + 1, 256) if sign not in b"/\"'")
@@ -32,6 +38,14 @@ _ATTRIBUTE = rb"""[\s/]++|[^\s/>][^\s/>=]*+(?:\s*+=\s*+(?:"[^"]*+(?:"|\Z)|'[^']*
 # … closed right behind its text. Of those without attributes, the parser itself makes no more than three anew.
 _CLOSED = re.compile(rb"<(" + _FORMATTING + rb")(?=[\s/])(?:" + _ATTRIBUTE + rb")*+>[^<]*+</\1\s*+>", re.IGNORECASE)
 _TAG = re.compile(rb"<(/?)([a-z][^\s/>]*+)((?:" + _ATTRIBUTE + rb")*+)(?:>|\Z)", re.IGNORECASE)
+# Of a tag that holds no other `<`: its attributes.
+_PLAIN_VALUE = rb"""(?:"[^"<]*+"|'[^'<]*+'|[^\s>"'<][^\s><]*+)"""
+_PLAIN_ATTRIBUTES = rb"(?:(?=[\s/])(?:[\s/]++|[^\s/><][^\s/>=<]*+(?:\s*+=\s*+" + _PLAIN_VALUE + rb"?+)?+)*+)?+"
+_TAKEN_OUT = b"<!>"  # in the place of an element: no tag holds it
+_TAG_OF_NO_CONTENT = re.compile(rb"<(?:br|embed|hr|img|meta|BR|IMG)" + _PLAIN_ATTRIBUTES + rb">")  # not even in SVG
+_CLOSED_ELEMENT = re.compile(
+    rb"<([a-zA-Z][^\s/><]*+)" + _PLAIN_ATTRIBUTES + rb">[^<]*+(?:" + _TAKEN_OUT + rb"[^<]*+)*+</\1\s*+>"
+)
 _TEXT = re.compile(rb"(?:[^<]++|<(?![a-z/!?]))*+", re.IGNORECASE)
 _COMMENT_END = re.compile(rb"--!?>")
 _ATTRIBUTES = re.compile(rb"(?:[\s/]++(?:" + _ATTRIBUTE.replace(rb"[\s/]++|", b"", 1) + rb")?+)", re.IGNORECASE)
@@ -63,14 +77,58 @@ _KEPT = _TEXT_ALONE | _VOID | _NESTED | {b"amp-img", b"amp-anim", b"html"}
 
 def is_affordable(page: bytes) -> bool:
     """Whether parsing a page as it is takes no more than about a second, and a few hundred megabytes."""
-    tags = page.count(b"<")
-    if tags > _MAX_TAGS:
+    is_begin = np.frombuffer(page, np.uint8) == ord("<")
+    tags = int(np.count_nonzero(is_begin))
+    if tags > _MAX_TAGS and tags * _open_at_most(page, tags, _MAX_TAGS_DEEP // tags) > _MAX_TAGS_DEEP:
         return False
-    if tags * tags > 4 * _MAX_MADE_ANEW:
+    if tags * tags > 4 * _MAX_MADE_ANEW and tags * _formatting_at_most(page, is_begin) > _MAX_MADE_ANEW:
         opened = len(_OPENED.findall(page))
         if opened * tags > _MAX_MADE_ANEW and (opened - len(_CLOSED.findall(page))) * tags > _MAX_MADE_ANEW:
             return False
     return not _has_tag_of_many_attributes(page)
+
+
+def _open_at_most(page: bytes, tags: int, enough: int) -> int:
+    """How many elements of a page a parser may hold open at once; it is not counted further down than to `enough`.
+
+    Only what certainly is closed is taken out: elements that have nothing but text between their two tags, then those
+    that these stood in, and so on. What stands in a quoted value, a comment or a script is not told from tags, but can
+    only make the number greater: it counts where it seems to begin an element.
+    """
+    left = tags - page.count(b"</")
+    if left > enough:
+        page, count = _TAG_OF_NO_CONTENT.subn(_TAKEN_OUT, page)
+        left -= count
+    for _ in range(_MAX_ROUNDS):
+        if left <= enough:
+            break
+        page, count = _CLOSED_ELEMENT.subn(_TAKEN_OUT, page)
+        left -= count
+    return left
+
+
+def _formatting_at_most(page: bytes, is_begin: np.ndarray) -> int:
+    """How many tags of formatting elements with attributes a page may have: as _OPENED, but for some of other names."""
+    begins = np.flatnonzero(is_begin[:-_LONGEST_TAG_BYTES])
+    signs = np.frombuffer(page, np.uint8)
+    lengths = _LENGTHS[_LOWER[signs[begins + 1]], _LOWER[signs[begins + 2]]]
+    begins, lengths = begins[lengths > 0], lengths[lengths > 0]
+    return int(np.count_nonzero(_IS_SEPARATOR[signs[begins + 1 + lengths]])) + _LONGEST_TAG_BYTES
+
+
+def _lengths() -> np.ndarray:
+    """The length of the name of a formatting element, by the first two characters behind the `<`; 0 of others."""
+    lengths = np.zeros((256, 256), np.uint8)
+    for name in _NAMES_OF_FORMATTING:
+        lengths[ord(name[0]), ord(name[1]) if name[1:] else _SEPARATORS] = len(name)
+    return lengths
+
+
+_SEPARATORS = list(b" \t\n\r\f\v/")
+_IS_SEPARATOR = np.isin(np.arange(256), _SEPARATORS)
+_LOWER = np.frombuffer(bytes(range(256)).lower(), np.uint8)
+_LENGTHS = _lengths()
+_LONGEST_TAG_BYTES = 1 + max(map(len, _NAMES_OF_FORMATTING)) + 1
 
 
 def _has_tag_of_many_attributes(page: bytes) -> bool:
@@ -85,14 +143,19 @@ def _has_tag_of_many_attributes(page: bytes) -> bool:
         while end >= 0 and not _ends_tag(page, begin, end):
             end, step = page.find(b">", end + step), 2 * step
         end = end + 1 or len(page)
-        if end - begin > 2 * _PROBE and len(page[begin:end].translate(None, _NO_SEPARATORS)) > _MAX_ATTRIBUTES_PARSED:
-            for start in _TAG_START.finditer(page, begin, end):
+        if end - begin > 2 * _PROBE and (first := _TAG_START.search(page, begin, end)):
+            for start in _TAG_START.finditer(page, begin, end) if _may_be_many(page, first.start(), end) else ():
                 tag = _TAG.match(page, start.start())
                 left -= len(tag[0]) if tag else 0
                 if left < 0 or (tag and len(_ATTRIBUTES.findall(tag[3])) > _MAX_ATTRIBUTES_PARSED):
                     return True
         begin = end
     return False
+
+
+def _may_be_many(page: bytes, begin: int, end: int) -> bool:
+    """Whether a part of a page has room for a tag of too many attributes, and as many separators."""
+    return end - begin > 2 * _PROBE and len(page[begin:end].translate(None, _NO_SEPARATORS)) > _MAX_ATTRIBUTES_PARSED
 
 
 def _ends_tag(page: bytes, begin: int, at: int) -> bool:
@@ -102,8 +165,10 @@ def _ends_tag(page: bytes, begin: int, at: int) -> bool:
     """
     for mark in (b'"', b"'"):
         quote = page.rfind(mark, begin, at)
-        if quote >= 0 and page[max(begin, quote - _MAX_SPACES) : quote].rstrip()[-1:] in (b"=", b""):
-            return False
+        if quote >= 0 and (quote == begin or page[quote - 1] <= ord("=")):  # or white space
+            before = page[max(begin, quote - _MAX_SPACES) : quote].rstrip()
+            if before[-1:] in (b"=", b""):
+                return False
     return True
 
 
