@@ -130,6 +130,7 @@ def print_record(record: dict[str, Any]) -> None:
         f"step {record['step']:>6}/{record['steps']}  epoch {record['epoch']:6.2f}  loss {record['loss']:.4f}  "
         f"logit scale {record['logit_scale']:6.2f}  {record['samples_per_second']:8.1f} samples/s  "
         f"{record['samples_per_second_per_device']:8.1f} a device  data wait {record['data_wait_share']:4.0%}{mfu}  "
+        f"limited by {record['bottleneck']} {record[record['bottleneck'] + '_share']:.0%}  "
         f"memory {record['memory_bytes'] / 1e9:.1f} GB  ETA {minutes}:{seconds:02d}",
         flush=True,
     )

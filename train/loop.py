@@ -24,6 +24,7 @@ from dataset.ids import hash64
 from dataset.storage import Storage
 from train import checkpoint
 from train.accumulate import backward
+from train.clock import Clock
 from train.config import TrainConfig, with_absolute_paths
 from train.data import shared_memory
 from train.data.loader import Batch, open_corpus, read_parts, samples_of
@@ -37,7 +38,7 @@ from train.failure import TrainingError, told
 from train.from_open_clip import checkpoint as from_open_clip
 from train.log import Log, print_record
 from train.loss import LOSSES
-from train.metrics import Clock, duplicate_share, flops_per_sample, memory_bytes, numbers, peak_flops
+from train.metrics import duplicate_share, flops_per_sample, memory_bytes, numbers, peak_flops
 from train.model import MAX_LOGIT_SCALE, create, preprocess_dict
 from train.optim import MovingAverage, clip_gradients, gradient_norms, load_state, optimizers, state_of
 from train.pretrained import begin, fitted, learning
@@ -225,12 +226,12 @@ def _train(
     damaged = 0
     total, added = torch.zeros((), dtype=torch.float64, device=device), 0  # the losses since the last checkpoint
     unchecked: list[Checked] = []
-    clock = Clock(first_step)
+    clock = Clock(first_step, device)
     done = first_step
     for step in range(first_step, last_step):
-        waiting = time.monotonic()
-        batch = next(stream)
-        clock.waited += time.monotonic() - waiting
+        with clock.waiting("data"):
+            batch = next(stream)
+        clock.step_begins()
         for name in batch.damaged[: max(0, MAX_NAMED - damaged)]:
             print(f"damaged sample, replaced: {name}", file=sys.stderr, flush=True)
         damaged += len(batch.damaged)
@@ -261,7 +262,9 @@ def _train(
         norms = gradient_norms(model)
         fine = loss.isfinite() if scaler.is_enabled() else loss.isfinite() & norms["all"].isfinite()
         unchecked.append(Checked(step + 1, loss, fine, batch.rows))
-        if config.on_nan == "skip" and not fine.item():
+        with clock.waiting("device"):
+            skip = config.on_nan == "skip" and not fine.item()
+        if skip:
             skipped += 1
             _name_bad_batch(home, processes, corpus, unchecked.pop(), config, skipped)
             for stepper in steppers:
@@ -278,8 +281,10 @@ def _train(
         if average is not None:
             average.update()
 
+        clock.step_ends()
         done = step + 1
-        stopping = processes.sum(stop.asked) > 0  # decided once, by all: a signal may come at any moment
+        with clock.waiting("others"):
+            stopping = processes.sum(stop.asked) > 0  # decided once, by all: a signal may come at any moment
         to_log = done % config.log_every == 0 or done == last_step
         to_save = done % config.checkpoint_every == 0 or done == last_step or stopping
         if to_log or to_save:  # twice it is waited for the device: to have all computed, and for the figures

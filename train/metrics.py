@@ -1,4 +1,4 @@
-"""What a log line says besides the loss: speed, how much of the device it uses, and how alike a batch's pairs are.
+"""What a log line says besides loss and speed: how much of the device is used, and how alike a batch's pairs are.
 
 MFU, the model FLOPs utilisation (Chowdhery et al. 2022, appendix B), is
 
@@ -13,7 +13,6 @@ from __future__ import annotations
 import copy
 import resource
 import sys
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -100,34 +99,3 @@ def _repeated(keys: Tensor) -> Tensor:
 def numbers(asked: Mapping[str, Tensor]) -> dict[str, float]:
     """The values of scalars on one device, all of which it is waited for once."""
     return dict(zip(asked, torch.stack([value.double() for value in asked.values()]).tolist(), strict=True))
-
-
-class Clock:
-    """How long steps take, and how much of that is waiting for data, since the last log line."""
-
-    def __init__(self, step: int):
-        self.waited = 0.0
-        self._since, self._step = time.monotonic(), step
-
-    def rates(
-        self, step: int, steps: int, batch_size: int, devices: int, flops: float, peak: float | None
-    ) -> dict[str, Any]:
-        """The log's figures of speed; starts anew.
-
-        Args:
-            flops, peak: of a sample, and of one device in a second.
-        """
-        now = time.monotonic()
-        per_step = (now - self._since) / max(1, step - self._step)
-        speed = batch_size / per_step
-        record = {
-            "samples_per_second": round(speed, 1),
-            "samples_per_second_per_device": round(speed / devices, 1),
-            "step_seconds": round(per_step, 6),
-            "data_wait_seconds": round(self.waited / max(1, step - self._step), 6),
-            "data_wait_share": round(self.waited / (now - self._since), 3),
-            "mfu": round(speed / devices * flops / peak, 6) if peak else None,
-            "eta_seconds": round(per_step * (steps - step)),
-        }
-        self.waited, self._since, self._step = 0.0, now, step
-        return record

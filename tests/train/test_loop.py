@@ -88,8 +88,8 @@ def test_it_learns(tiny_dataset: str, tmp_path: Path) -> None:
         "step", "steps", "epoch", "samples_seen", "loss", "logit_scale", "learning_rate", "gradient_norm_image",
         "gradient_norm_text", "gradient_norm_rest", "gradient_norm_all", "duplicate_share", "samples_per_second",
         "samples_per_second_per_device", "step_seconds", "data_wait_seconds", "data_wait_share",
-        "mfu", "eta_seconds", "memory_bytes", "damaged_samples",
-        "skipped_steps",
+        "bottleneck", "device_share", "loader_share", "network_share", "host_share",
+        "mfu", "eta_seconds", "memory_bytes", "damaged_samples", "skipped_steps",
     }  # fmt: skip
 
 

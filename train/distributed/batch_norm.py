@@ -12,6 +12,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from train.distributed.collectives import travels
+
 
 def synchronise(model: nn.Module) -> nn.Module:
     """Make every BatchNorm in a model, in place, one over all processes; parameters and their names stay."""
@@ -83,7 +85,8 @@ def _statistics(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return count, mean, variance
     mine = torch.cat([count[None], mean, variance])
     parts = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
-    dist.all_gather(parts, mine)
+    with travels.measured(mine.device):
+        dist.all_gather(parts, mine)
     everyone = torch.stack(parts)
     counts, means, variances = everyone[:, :1], *everyone[:, 1:].chunk(2, 1)
     count = counts.sum()
@@ -113,7 +116,8 @@ class _Normalise(torch.autograd.Function):
         toward_bias, toward_weight = rows.sum(1), (rows * normal.transpose(0, 1).flatten(1)).sum(1)
         sums = torch.stack([toward_bias, toward_weight])
         if not _alone():
-            dist.all_reduce(sums)
+            with travels.measured(sums.device):
+                dist.all_reduce(sums)
         shared = torch.addcmul(_by_channel(sums[0] / count, values), normal, _by_channel(sums[1] / count, values))
         toward = (gradient - shared).mul_(_by_channel(scale * weight, values))
         return toward.to(values.dtype), toward_weight.to(weight.dtype), toward_bias.to(weight.dtype), *[None] * 4

@@ -8,6 +8,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from train.distributed.spans import Spans
+
+travels = Spans()
+"""The collectives of this process."""
+
 
 class Peers:
     """Where this process's rows lie among everyone's, and how rows and sums travel.
@@ -29,7 +34,8 @@ class Peers:
                 return
             asked = torch.zeros(dist.get_world_size(), dtype=torch.int64, device=device)
             asked[self.rank] = rows
-            dist.all_reduce(asked)
+            with travels.measured(device):
+                dist.all_reduce(asked)
             self.counts = asked.tolist()
 
     @property
@@ -54,7 +60,8 @@ class Peers:
             return rows
         padded = self._padded(rows)
         parts = [torch.empty_like(padded) for _ in self.counts]
-        dist.all_gather(parts, padded)
+        with travels.measured(rows.device):
+            dist.all_gather(parts, padded)
         return torch.cat([part[:count] for part, count in zip(parts, self.counts, strict=True)])
 
     def scatter_sum(self, rows: Tensor) -> Tensor:
@@ -63,13 +70,15 @@ class Peers:
             return rows
         padded = torch.cat([self._padded(part) for part in rows.split(self.counts)])
         mine = torch.empty_like(padded[: max(self.counts)])
-        dist.reduce_scatter_tensor(mine, padded)
+        with travels.measured(rows.device):
+            dist.reduce_scatter_tensor(mine, padded)
         return mine[: self.counts[self.rank]]
 
     def sum(self, values: Tensor) -> Tensor:
         """The sum over processes; `values` is overwritten."""
         if self.processes > 1:
-            dist.all_reduce(values)
+            with travels.measured(values.device):
+                dist.all_reduce(values)
         return values
 
     def logsumexp(self, values: Tensor) -> Tensor:
@@ -77,7 +86,8 @@ class Peers:
         if self.processes == 1:
             return values
         largest = values.clone()
-        dist.all_reduce(largest, dist.ReduceOp.MAX)
+        with travels.measured(values.device):
+            dist.all_reduce(largest, dist.ReduceOp.MAX)
         largest.clamp_(min=torch.finfo(values.dtype).min)  # where all are -inf, -inf - -inf would be no number
         return self.sum((values - largest).exp()).log() + largest
 

@@ -1,0 +1,62 @@
+"""How long something takes where it is computed."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from typing import Union
+
+import torch
+
+Moment = Union[float, "torch.cuda.Event"]
+
+
+class Spans:
+    """The time that a device spends on some work, by its own events, for which nobody waits.
+
+    Nothing is measured before `begin_to_measure`.
+    """
+
+    def __init__(self) -> None:
+        self._measures = False
+        self._spans: list[tuple[Moment, Moment]] = []
+
+    def begin_to_measure(self) -> None:
+        """Measure from now on; what was measured is forgotten."""
+        self._measures, self._spans = True, []
+
+    @contextlib.contextmanager
+    def measured(self, device: torch.device) -> Iterator[None]:
+        """A block of code. Of a GPU, its current stream is measured; of a CPU, this thread."""
+        self.begin(device)
+        yield
+        self.end(device)
+
+    def begin(self, device: torch.device) -> None:
+        """What is to be measured begins here …"""
+        if self._measures:
+            self._began = _moment(device)
+
+    def end(self, device: torch.device) -> None:
+        """… and ends here."""
+        if self._measures:
+            self._spans.append((self._began, _moment(device)))
+
+    def take(self) -> float:
+        """The seconds since it was last asked, once the device has computed them all."""
+        seconds = sum(_between(*span) for span in self._spans)
+        self._spans = []
+        return seconds
+
+
+def _moment(device: torch.device) -> Moment:
+    if device.type != "cuda":
+        return time.monotonic()
+    return torch.cuda.current_stream(device).record_event(torch.cuda.Event(enable_timing=True))
+
+
+def _between(began: Moment, ended: Moment) -> float:
+    if isinstance(began, float) or isinstance(ended, float):
+        return float(ended) - float(began)  # type: ignore[arg-type] # both are
+    return began.elapsed_time(ended) / 1000
