@@ -17,8 +17,10 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
 import os
 import pickle
+import re
 import sys
 import warnings
 from collections.abc import Callable, Generator, Iterable, Mapping
@@ -46,6 +48,7 @@ from train.staging import Staging
 FOLDER = "checkpoints"
 LATEST = f"{FOLDER}/latest"
 BEST = f"{FOLDER}/best"
+_STEP = re.compile(rf"{FOLDER}/step-\d{{8}}")
 ABOUT = "checkpoint.json"
 _LAST_WRITE_SECONDS = 5.0
 """What a run that fails leaves to the checkpoint that is being written."""
@@ -75,12 +78,21 @@ def name_of(step: int) -> str:
 
 
 def latest(run: Storage) -> str | None:
-    """The name of a run's newest whole checkpoint; None if it has none."""
-    return _pointed(run, LATEST) if run.exists(LATEST) else None
+    """The name of a run's newest checkpoint; None if it has none."""
+    named = _pointed(run, LATEST)
+    if named is not None and run.list(named):
+        return named
+    whole = [name for name in _folders(run) if run.exists(f"{name}/{ABOUT}")]  # where `latest` is damaged or gone
+    return whole[-1] if whole else None
 
 
-def _pointed(run: Storage, pointer: str) -> str:
-    return f"{FOLDER}/{run.read(pointer).decode(errors='replace').strip()}"
+def _pointed(run: Storage, pointer: str) -> str | None:
+    """The checkpoint that a file names; None where it names none."""
+    try:
+        name = f"{FOLDER}/{run.read(pointer).decode(errors='replace').strip()}"
+    except FileNotFoundError:
+        return None
+    return name if _STEP.fullmatch(name) else None
 
 
 def find(url: str) -> tuple[Storage, str]:
@@ -95,8 +107,9 @@ def find(url: str) -> tuple[Storage, str]:
     folder, _, last = url.rstrip("/").rpartition("/")
     run = Storage(folder.rpartition("/")[0] or ".")
     if PurePosixPath(folder).name == FOLDER:
-        if f"{FOLDER}/{last}" in (BEST, LATEST) and run.exists(f"{FOLDER}/{last}"):
-            return run, _pointed(run, f"{FOLDER}/{last}")
+        pointed = {LATEST: latest, BEST: lambda run: _pointed(run, BEST)}.get(f"{FOLDER}/{last}")
+        if pointed is not None and (name := pointed(run)) is not None:
+            return run, name
         if run.exists(f"{FOLDER}/{last}/{ABOUT}"):
             return run, f"{FOLDER}/{last}"
     raise FileNotFoundError(f"{url} is neither a run with checkpoints, nor one of them, nor an exported model")
@@ -117,6 +130,14 @@ def about(run: Storage, name: str) -> dict[str, Any]:
     except (FileNotFoundError, ValueError, TypeError, RecursionError):
         raise _not_one(run, name) from None
     return described
+
+
+def _score(run: Storage, name: str) -> float:
+    """A checkpoint's score, the less the better; of one that is damaged, the worst."""
+    try:
+        return float(about(run, name)["score"])
+    except ValueError:
+        return math.inf
 
 
 def _own_checksum(described: Mapping[str, Any]) -> str:
@@ -166,7 +187,7 @@ def newest_sound(run: Storage, processes: Processes) -> str | None:
         if file is None:
             if name != newest and processes.rank == 0:
                 run.write(LATEST, f"{name.rpartition('/')[2]}\n".encode())
-                if run.exists(BEST) and _pointed(run, BEST) > name:
+                if (_pointed(run, BEST) or "") > name:
                     run.write(BEST, f"{name.rpartition('/')[2]}\n".encode())
                 print(f"the run goes on from {run.url_of(name)}, the newest that is whole", file=sys.stderr, flush=True)
             return name
@@ -281,8 +302,8 @@ class Checkpoints:
         self.run.write(f"{name}/{ABOUT}", json.dumps(whole).encode())
         plain = name.rpartition("/")[2]
         self.run.write(LATEST, f"{plain}\n".encode())
-        best = _pointed(self.run, BEST) if self.run.exists(BEST) else None
-        if best is None or best >= name or about(self.run, best)["score"] > described["score"]:
+        best = _pointed(self.run, BEST)
+        if best is None or best >= name or _score(self.run, best) > described["score"]:
             self.run.write(BEST, f"{plain}\n".encode())
             best = name
         for old in _folders(self.run)[: -self.keep]:

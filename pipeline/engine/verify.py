@@ -7,7 +7,7 @@ anew from what it was made of: `--repair` takes it away, so that the next `wit r
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
@@ -16,12 +16,11 @@ from dataset.commits import Commit, FileRef, RecordError, folder, read_manifest,
 from dataset.damage import DamagedError, content, read_table
 from dataset.ids import checksum
 from dataset.lease import Lease
-from dataset.schema import SHARD_INDEX
 from dataset.shards import INDEX
 from dataset.storage import FileInfo, Storage
-from dataset.tables import read_parquet
 
 _BLOB = "blob:"
+_COPIES = {"pack.index": INDEX, "pack.queries": "queries.parquet"}  # for readers, of what these phases have committed
 
 
 @dataclass(frozen=True)
@@ -103,8 +102,11 @@ def _phase(
         for chunk in store.named_by(commit.facts):
             if chunk not in chunks:
                 yield f"{store.FOLDER}/{chunk}.parquet", 0, "it is gone"
-        if commit.phase == "pack.index" and deep:
-            yield INDEX, 0, _index(storage, commit)
+        if commit.phase in _COPIES:
+            (file,) = commit.files.values()
+            copy = replace(file, name=_COPIES[commit.phase])
+            there.update((info.name, info.bytes) for info in storage.list(copy.name.rpartition("/")[0]))
+            yield copy.name, 0, _length(there, copy) or (_damage(storage, copy) if deep else None)
 
 
 def _length(there: dict[str, int], file: FileRef) -> str | None:
@@ -114,23 +116,23 @@ def _length(there: dict[str, int], file: FileRef) -> str | None:
     return None if size == file.bytes else f"it has {size:,} bytes of {file.bytes:,}"
 
 
-def _index(storage: Storage, commit: Commit) -> str | None:
-    """shards/index.parquet is a copy, for readers, of what the phase has committed."""
-    try:
-        same = any(storage.read(INDEX) == storage.read(file.name) for file in commit.files.values())
-        return None if same and read_parquet(storage, INDEX, SHARD_INDEX.names) else "it is not what was committed"
-    except (FileNotFoundError, DamagedError) as error:
-        return str(error)
-
-
 def damage(storage: Storage, commit: Commit, role: str) -> str | None:
     """What is wrong with a file of a commit, all of which is read; None if it is whole."""
     file = commit.files[role]
+    if not role.startswith(_BLOB):
+        return _damage(storage, file)
     try:
-        if not role.startswith(_BLOB):
-            content(storage, file)
-        else:
-            _check_blob(storage, commit, file)
+        _check_blob(storage, commit, file)
+    except DamagedError as error:
+        return error.what
+    except FileNotFoundError:
+        return "it is gone"
+    return None
+
+
+def _damage(storage: Storage, file: FileRef) -> str | None:
+    try:
+        content(storage, file)
     except DamagedError as error:
         return error.what
     except FileNotFoundError:

@@ -182,6 +182,19 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
     assert "step-00000006 is damaged (" in said and "goes on from" in said and "step-00000004" in said
 
 
+@pytest.mark.parametrize("said", [None, b"", b"step-0p000006", bytes(14), b"step-00000008", b"../../etc", b"step-0000"])
+def test_a_run_whose_latest_names_no_checkpoint_has_its_newest(tmp_path: Path, said: bytes | None) -> None:
+    run = Storage(str(tmp_path))
+    for step, files in ((2, ("checkpoint.json", ".metadata")), (4, ("checkpoint.json",)), (6, (".metadata",))):
+        for file in files:
+            run.write(f"checkpoints/step-{step:08d}/{file}", b"{}")
+    if said is not None:
+        run.write("checkpoints/latest", said)
+    assert checkpoint.latest(run) == "checkpoints/step-00000004"  # the write of the sixth was cut short
+    run.write("checkpoints/latest", b"step-00000002\n")
+    assert checkpoint.latest(run) == "checkpoints/step-00000002"
+
+
 def test_two_runs_in_one_folder_are_refused(tiny_dataset: str, tmp_path: Path) -> None:
     def second(record: dict[str, Any]) -> None:
         with pytest.raises(TrainingError, match=r"is being written by process .*; stop that run"):

@@ -1,0 +1,267 @@
+"""Files of a finished dataset rot; nobody may be told, or taught, anything else than before, without a word.
+
+    python -m bench.rot [--archive FILE] [--cases N] [--seed 0]
+
+Each kind of file is damaged in six ways, one file at a time: cut off, a bit flipped, a stretch of zeros, emptied,
+removed, and replaced by another file. Then four things are done: `wit verify --deep`, all views are read whole, all
+samples are read as training reads them, and the same `wit run` again. Each notices (it names the file), mends (the
+result is the undamaged dataset's, byte for byte), is untouched (its answer is the undamaged one's), is stuck (it ends,
+and does not name the file), or is wrong. Without an archive one of over a thousand pairs is made. A line for each case,
+a table at the end; the last line is one JSON object: `ours` is the cases of `cases` of which none was wrong or stuck.
+There is no peer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import random
+import re
+import shutil
+import tempfile
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+
+from dataset.commits import RecordError
+from dataset.damage import DamagedError
+from dataset.foreign import open_train_index
+from dataset.shards import DamagedSampleError
+from dataset.views import Dataset
+from pipeline.build import build
+from pipeline.config import Config
+from pipeline.config import build as make_config
+from pipeline.engine.verify import verify
+from tests.pipeline import small_archive
+from train.data.shard_reader import Reader
+
+WAYS = ("cut", "bit", "zeros", "empty", "removed", "another's")
+VIEWS = ("sources", "candidates", "matches", "queries", "images", "scores", "dropped", "pairs", "funnel")
+WRONG, NOTICED, MENDED, UNTOUCHED, STUCK = "wrong", "noticed", "mended", "untouched", "stuck"
+_LOST = ("log", "runs")  # no part of what a run makes anew
+NOT_COMMITTED = ("log/", "config.yaml", "datasheet.md", "views.sql", "report.html")
+"""Files that nobody is told the dataset by: what commits name counts."""
+_VARIES = re.compile(r"(-?[0-9a-f]{16,32})+|\d{5}")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One file, damaged in one way."""
+
+    file: str
+    way: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class Whole:
+    """The undamaged dataset and what is read of it."""
+
+    config: Config
+    out: Path
+    bytes: Mapping[str, bytes]
+    views: Mapping[str, Any]
+    samples: Mapping[str, dict[str, bytes]]
+
+
+def finished(folder: Path, archive: Path | None, pages: int = 1000) -> Whole:
+    """Build a dataset, of an archive or of so many pages of our own, and read all of it."""
+    out = folder / "out"
+    path = archive or small_archive.write(folder / "small.warc.gz", pages=pages)
+    if archive is None:
+        config = make_config(small_archive.config(path, out, run={"workers": 0}))
+    else:
+        config = make_config(
+            {
+                "name": "rot",
+                "sources": [str(archive)],
+                "out": str(out),
+                "text": {"languages": []},
+                "match": {"queries": "builtin:en"},
+                "fetch": {"origins": ["archive"]},
+                "image": {"min_side": 32},
+                "pack": {"heldout_share": 0.1, "samples_per_shard": 400},
+                "run": {"workers": 0},
+            }
+        )
+    build(config, quiet=True)
+    samples = {name: parts for name, parts in trained(out) if parts is not None}
+    return Whole(config, out, contents(out), asked(out), samples)
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    """All files of a dataset that a run makes."""
+    found = (path for path in sorted(out.rglob("*")) if path.is_file())
+    names = {str(path.relative_to(out)): path for path in found}
+    return {name: path.read_bytes() for name, path in names.items() if name.partition("/")[0] not in _LOST}
+
+
+def asked(out: Path) -> dict[str, Any]:
+    """Every view, as a number that its rows give in any order."""
+    dataset = Dataset(str(out))
+    return {view: dataset.ask(f"SELECT count(*), sum(hash(t)::HUGEINT) FROM {view} AS t").fetchall() for view in VIEWS}
+
+
+def trained(out: Path) -> Iterator[tuple[str, dict[str, bytes] | None]]:
+    """The training samples by name, as the trainer's reader gives them; None for a damaged one."""
+    storage, index = open_train_index(str(out), str(out / "runs"))
+    reader = Reader(storage, index)
+    for first in range(0, len(index), 64):
+        rows = np.arange(first, min(first + 64, len(index)))
+        for row, raw in zip(rows.tolist(), reader.read(rows), strict=True):
+            try:
+                yield index.name(row), index.sample(row, raw)
+            except DamagedSampleError:
+                yield index.name(row), None
+
+
+def kinds(whole: Whole) -> dict[str, list[str]]:
+    """The dataset's files by what they are: their names without numbers and fingerprints."""
+    names = [*whole.bytes, "log/checksums.json"]
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for name in names:
+        if (whole.out / name).stat().st_size:
+            found[_VARIES.sub("*", name)].append(name)
+    return dict(found)
+
+
+def cases(whole: Whole, seed: int) -> list[Case]:
+    """Each kind of file in each way."""
+    rng = random.Random(seed)
+    return [Case(rng.choice(names), way, kind) for kind, names in sorted(kinds(whole).items()) for way in WAYS]
+
+
+def damage(path: Path, way: str, others: list[Path], rng: random.Random) -> bool:
+    """Damage a file in place of its link; False where there is nothing to do it with."""
+    data = bytearray(path.read_bytes())
+    if way == "cut":
+        del data[rng.randrange(len(data)) :]
+    elif way == "bit":
+        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+    elif way == "zeros":
+        start = rng.randrange(len(data))
+        stretch = data[start : start + 512]
+        if not any(stretch):
+            return False
+        data[start : start + 512] = bytes(len(stretch))
+    elif way == "empty":
+        data.clear()
+    elif way == "another's":
+        different = [found for other in others if (found := other.read_bytes()) != data]
+        if not different:
+            return False
+        data[:] = rng.choice(different)
+    path.unlink()
+    if way != "removed":
+        path.write_bytes(data)
+    return True
+
+
+def linked(whole: Whole, to: Path) -> Path:
+    """A copy of the dataset that shares its bytes: who writes replaces files, and changes none."""
+    shutil.rmtree(to, ignore_errors=True)
+    shutil.copytree(whole.out, to, copy_function=os.link)
+    return to
+
+
+def judged(case: Case, action: Callable[[], bool], expected: str) -> str:
+    """What came of an action that says whether its result is the undamaged dataset's."""
+    try:
+        return expected if action() else WRONG
+    except (DamagedError, RecordError, DamagedSampleError, FileNotFoundError, ValueError, duckdb.Error) as error:
+        return NOTICED if case.file in str(error) or Path(case.file).name in str(error) else f"{STUCK}: {error}"
+
+
+def tried(whole: Whole, case: Case, folder: Path, seed: int) -> dict[str, str] | None:
+    """What each of the four came to; None where the damage cannot be done."""
+    rng = random.Random(f"{seed} {case}")
+    out = linked(whole, folder / "copy")
+    ending = Path(case.file).suffix
+    others = [out / name for name in whole.bytes if name != case.file and name.endswith(ending)]
+    if not damage(out / case.file, case.way, others, rng):
+        return None
+
+    def verified() -> bool:
+        found = {item.file for item in verify(str(out), deep=True).damages}
+        if case.file in found or any(case.file.startswith(name.removesuffix(".parquet")) for name in found):
+            raise DamagedError(str(out), case.file, "found")
+        return not found
+
+    def read() -> bool:
+        return asked(out) == whole.views
+
+    def learned() -> bool:
+        got = dict(trained(out))
+        if any(parts is not None and parts != whole.samples[name] for name, parts in got.items()):
+            return False
+        if set(got) != set(whole.samples):
+            return False
+        if None in got.values():
+            raise DamagedSampleError(case.file)
+        return True
+
+    def run() -> bool:
+        log = logging.getLogger("wit")
+        log.setLevel(logging.ERROR)
+        again = make_config({**_plain(whole.config), "out": str(out)})
+        build(again, quiet=True)
+        return contents(out) == whole.bytes
+
+    outcome = {
+        "verify": judged(case, verified, UNTOUCHED),
+        "read": judged(case, read, UNTOUCHED),
+        "train": judged(case, learned, UNTOUCHED),
+        "run": judged(case, run, MENDED),
+    }
+    if not case.file.startswith(NOT_COMMITTED) and outcome["verify"] == UNTOUCHED:
+        outcome["verify"] = f"{WRONG}: not noticed"
+    return outcome
+
+
+def _plain(config: Config) -> dict[str, Any]:
+    import yaml
+
+    from pipeline.config import effective
+
+    return dict(yaml.safe_load(effective(config)))
+
+
+def main() -> None:
+    """Print a line for each case, a table, and as the last line a JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--archive", type=Path)
+    parser.add_argument("--cases", type=int, help="so many, chosen by the seed; all by default")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    table: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    wrong = done = 0
+    with tempfile.TemporaryDirectory() as name:
+        whole = finished(Path(name), options.archive)
+        chosen = cases(whole, options.seed)
+        if options.cases:
+            chosen = random.Random(options.seed).sample(chosen, min(options.cases, len(chosen)))
+        print(f"{len(whole.samples):,} training pairs, {len(whole.bytes):,} files, {len(chosen):,} cases", flush=True)
+        for case in chosen:
+            outcome = tried(whole, case, Path(name), options.seed)
+            if outcome is None:
+                continue
+            done += 1
+            for act, what in outcome.items():
+                table[f"{act} {case.way}"][what.partition(":")[0]] += 1
+            bad = any(what.startswith((WRONG, STUCK)) for what in outcome.values())
+            wrong += bad
+            print(f"{'BAD ' if bad else '    '}{case.way:<10} {case.file:<70} {outcome}", flush=True)
+    for act, counts in sorted(table.items()):
+        print(f"{act:<18} {dict(counts)}")
+    print(json.dumps({"bench": "rot", "ours": done - wrong, "cases": done, "unit": "cases", "equal": wrong == 0}))
+
+
+if __name__ == "__main__":
+    main()
