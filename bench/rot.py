@@ -71,12 +71,17 @@ class Whole:
     samples: Mapping[str, dict[str, bytes]]
 
 
-def finished(folder: Path, archive: Path | None, pages: int = 1000) -> Whole:
+def finished(folder: Path, archive: Path | None, pages: int) -> Whole:
     """Build a dataset, of an archive or of so many pages of our own, and read all of it."""
     out = folder / "out"
     path = archive or small_archive.write(folder / "small.warc.gz", pages=pages)
     if archive is None:
-        config = make_config(small_archive.config(path, out, run={"workers": 0}))
+        many: dict[str, Any] = {
+            "balance": {"cap": 1000},
+            "pack": {"samples_per_shard": 200},
+            "run": {"piece_bytes": 2**20, "pairs_per_partition": 800},
+        }
+        config = make_config(small_archive.config(path, out, **many))
     else:
         config = make_config(
             {
@@ -237,13 +242,14 @@ def main() -> None:
     """Print a line for each case, a table, and as the last line a JSON object."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--archive", type=Path)
+    parser.add_argument("--pages", type=int, default=300, help="of the archive that is made if none is given")
     parser.add_argument("--cases", type=int, help="so many, chosen by the seed; all by default")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     table: defaultdict[str, Counter[str]] = defaultdict(Counter)
     wrong = done = 0
     with tempfile.TemporaryDirectory() as name:
-        whole = finished(Path(name), options.archive)
+        whole = finished(Path(name), options.archive, options.pages)
         chosen = cases(whole, options.seed)
         if options.cases:
             chosen = random.Random(options.seed).sample(chosen, min(options.cases, len(chosen)))
