@@ -6,7 +6,7 @@ PYTHON ?= $(shell for p in python3.12 python3.13 python3.11 python3.14 python3; 
 	$$p -c 'import sys; print(sys.executable); sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))' 2>/dev/null && break; done)
 UV := .venv/uv/bin/uv
 
-.PHONY: setup demo test lint lock queries-en
+.PHONY: setup demo test fuzz lint lock queries-en
 
 setup: .venv/.ready
 
@@ -28,9 +28,13 @@ demo: setup  ## crawl a small web, build a dataset, train a CLIP, examine it
 PROCESSES ?= 2
 PYTEST = $(BIN)/python -m pytest $(if $(filter-out 1,$(PROCESSES)),-n $(PROCESSES) --dist loadfile --no-loadscope-reorder)
 test: setup  ## all tests; PROCESSES=1 runs them one after the other
-	$(PYTEST) tests/crawl tests/dataset tests/filters
+	$(PYTEST) tests/crawl tests/dataset tests/filters tests/fuzz
 	$(PYTEST) tests/train tests/test_*.py tests/bench
 	$(PYTEST) tests/pipeline tests/sql tests/demo
+
+MINUTES ?= 10
+fuzz: setup  ## damaged and hostile inputs for every reader, for MINUTES; what breaks a promise is saved in build/fuzz
+	$(BIN)/python -m tests.fuzz $(MINUTES)
 
 lint: setup  ## style and types
 	$(BIN)/ruff check .

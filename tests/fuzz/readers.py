@@ -1,0 +1,141 @@
+"""What each reader promises of any bytes. A promise that is broken is an exception."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.compute as pc
+
+from crawl.archives.content_encoding import ContentDecoder
+from crawl.archives.open_source import MEMBER, kind_of, warc_members
+from crawl.archives.payload import decoded_body, decoded_start, parse_response
+from crawl.archives.records import Piece, read_bodies
+from crawl.candidates.extract import ExtractConfig, extract
+from crawl.images.ingest import ImageConfig, ingest
+from crawl.images.observations import Ingested, Refusal
+from crawl.pages.charset import decoded
+from crawl.pages.html import TEXT_SOURCES, parse_page
+from crawl.pages.image_address import best_url
+from crawl.pages.srcset import image_sources
+from crawl.web.connection import OddHeadError, put_right
+from crawl.web.robots import parse
+from dataset.commits import Commit, RecordError
+from dataset.shards import build_index
+from dataset.tar import DamagedTarError
+
+_CONFIG = ExtractConfig(text_sources=TEXT_SOURCES, texts_per_image="all")
+_LIMIT = 2**20  # of a body
+
+
+def _extract(data: bytes, file: Path) -> None:
+    """Nothing that a file holds is an error; every image is a candidate or counted."""
+    file.write_bytes(data)
+    kind_of(str(file))
+    _conserves([Piece("a", str(file), 0, -1)])
+    half = len(data) // 2
+    _conserves([Piece("a", str(file), 0, half), Piece("a", str(file), half, -1)])
+    list(read_bodies(str(file), [0, half]))
+
+
+def _conserves(pieces: list[Piece]) -> None:
+    first = ExtractConfig(text_sources=TEXT_SOURCES)
+    found = extract(pieces, first)
+    for name in ("candidates", "damaged_records", "lost_bytes"):
+        assert pc.min(found.sources[name]).as_py() >= 0, name
+    seen, *parts = (
+        pc.sum(found.sources[name]).as_py() for name in ("images_seen", "candidates", "no_text", "no_url", "data_uri")
+    )
+    assert seen == sum(parts), f"{seen} images are {parts}"
+    assert len(found.candidates) == parts[0]
+
+
+def _wacz(data: bytes, file: Path) -> None:
+    """What is no readable zip is a ValueError, in a sentence that names it."""
+    file.write_bytes(data)
+    try:
+        members = warc_members(str(file))
+    except ValueError as error:
+        assert str(error).startswith(str(file)), error
+        return
+    for name, _ in members[:3]:
+        _conserves([Piece(name, f"{file}{MEMBER}{name}", 0, -1)])
+
+
+def _tar(data: bytes, file: Path) -> None:
+    file.write_bytes(data)
+    try:
+        index, _ = build_index(str(file))
+    except DamagedTarError:
+        return
+    assert (pc.max(index["offset"]).as_py() or 0) <= len(data)
+
+
+def _image(data: bytes, file: Path) -> None:
+    result = ingest(data, ImageConfig(), lambda thumbnail: (bytes(32), 100), lambda body, pdq: None)
+    assert isinstance(result, (Ingested, Refusal))
+
+
+def _page(data: bytes, file: Path) -> None:
+    page = parse_page(decoded(data).html, TEXT_SOURCES)
+    assert {len(column) for column in page.texts} == {len(page.urls)}
+    assert sum(len(text) for column in page.texts for text in column) < 2**25
+
+
+def _srcset(data: bytes, file: Path) -> None:
+    text = data.decode("utf-8", "replace")
+    assert sum(len(source.url) for source in image_sources(text)) <= len(text)
+    best_url({"src": text[:40], "srcset": text, "data-src": text[-40:]})
+
+
+def _robots(data: bytes, file: Path) -> None:
+    rules = parse(data, "openwit/1.0")
+    for url in ("http://h.example/a/b", "http://h.example/%7Ex?y", "http://h.example/"):
+        rules.allow(url)
+
+
+def _response(data: bytes, file: Path) -> None:
+    response = parse_response(data)
+    assert len(decoded_body(response, _LIMIT)) <= _LIMIT
+    decoded_start(response)
+    try:
+        put_right(data)
+    except OddHeadError:
+        return
+
+
+def _coded(data: bytes, file: Path) -> None:
+    """In whatever parts a body comes, it decodes to the same, within the limit."""
+    for header in ("gzip", "deflate", "br", "zstd", "gzip, gzip"):
+        results = []
+        for step in (len(data) or 1, 7 + len(data) // 5):
+            decoder, parts = ContentDecoder(header, _LIMIT), []
+            for at in range(0, len(data), step):
+                if not decoder.is_done:
+                    parts.append(decoder.feed(data[at : at + step]))
+            results.append((b"".join([*parts, decoder.finish()]), decoder.is_too_large))
+        assert len(results[0][0]) <= _LIMIT
+        assert results[0] == results[1]
+
+
+def _record(data: bytes, file: Path) -> None:
+    try:
+        record = Commit.from_json(data)
+    except RecordError:
+        return
+    assert Commit.from_json(record.to_json()) == record
+
+
+READERS: dict[str, Callable[[bytes, Path], None]] = {
+    "archive": _extract,
+    "wacz": _wacz,
+    "table": _extract,
+    "tar": _tar,
+    "image": _image,
+    "page": _page,
+    "srcset": _srcset,
+    "robots": _robots,
+    "response": _response,
+    "coded": _coded,
+    "record": _record,
+}
