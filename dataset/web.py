@@ -196,7 +196,8 @@ def _ask(
         except _HOPELESS as error:
             raise OSError(f"{public(url)} cannot be read ({without(str(error), url)})") from None
         except HTTPError as error:
-            failure = without(str(error), url)
+            # urllib3 wraps what happened into what it was asked for, which the line names already.
+            failure = without(str(getattr(error, "reason", None) or error).rpartition("): ")[2], url)
     patience = f" after {tries} tries and {waited:.0f} s of waiting (run.web_patience_s)" if waited else ""
     raise OSError(f"{public(url)} cannot be read{patience} ({failure}); try again later")
 

@@ -36,6 +36,7 @@ ARGUMENTS: Mapping[str, Mapping[str, Kind]] = {
     "report": _OUTPUT,
     "sheet": _OUTPUT,
     "overlap": {"checkpoint": "read", "tasks": "read", "detector": "name", **_OUTPUT},
+    "queries": {},
     "queries build": {"config": "name", **_OUTPUT},
     "train": {
         "config": "name",

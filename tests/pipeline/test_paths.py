@@ -17,14 +17,14 @@ import pytest
 import yaml
 
 from filters.queries.build import QueriesConfig
-from pipeline import cli, submit
+from pipeline import arguments, cli, submit
 from pipeline.config import Config
 from pipeline.config_errors import ConfigError
 from pipeline.paths import ARGUMENTS, KEYS, settle
 from tests.train import tiny
 from train.config import CHOICES, PATHS, TrainConfig, load
 
-COMMANDS = sorted(ARGUMENTS)
+COMMANDS = sorted(set(ARGUMENTS) - {"queries"})
 NO_PATHS = {"which", "query", "name", "set", "words", "address", "format", "to", "retry", "sample", "weights", "before"}
 """Arguments that are texts, and no paths; `name` is an audit's."""
 
@@ -40,8 +40,9 @@ def parsers(parser: argparse.ArgumentParser, before: str = "") -> Iterator[tuple
 
 
 def test_every_argument_that_is_a_path_is_declared() -> None:
-    found = dict(parsers(cli._parser()))
+    found = dict(parsers(arguments.parser()))
     assert sorted(found) == COMMANDS
+    assert set(cli.COMMANDS) == set(ARGUMENTS)
     for command, parser in found.items():
         texts = {
             action.dest
@@ -74,11 +75,11 @@ def test_a_job_elsewhere_writes_nothing_into_its_passing_copy(
     command: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(submit.HOME, "another-machine:/home/me")
-    arguments = dict.fromkeys(ARGUMENTS[command])
+    given = dict.fromkeys(ARGUMENTS[command])
     with pytest.raises(ConfigError, match=rf"^{name} is out/x, which would be lost with the job's copy"):
-        settle(command, argparse.Namespace(**{**arguments, name: "out/x"}))
-    settle(command, argparse.Namespace(**{**arguments, name: "/shared/x"}))
-    settle(command, argparse.Namespace(**{**arguments, name: "s3://bucket/x"}))
+        settle(command, argparse.Namespace(**{**given, name: "out/x"}))
+    settle(command, argparse.Namespace(**{**given, name: "/shared/x"}))
+    settle(command, argparse.Namespace(**{**given, name: "s3://bucket/x"}))
 
 
 def keys(owner: type, before: str = "") -> Iterator[str]:

@@ -1,0 +1,192 @@
+"""What may be typed behind `wit`: every command, its arguments, and what they mean."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from dataset.schema import STAGES
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line; `command` of what it answers is the command's name."""
+    whole = argparse.ArgumentParser(
+        prog="wit", description="Builds image-text datasets from web archives, audits them, and trains a CLIP on them."
+    )
+    # Stands before the command or after it. A command's own default would overwrite what stood before, so it has none.
+    whole.set_defaults(debug=False)
+    common = argparse.ArgumentParser(add_help=False)
+    for each in (whole, common):
+        each.add_argument(
+            "--debug", action="store_true", default=argparse.SUPPRESS, help="show the whole trace of an error"
+        )
+    commands = whole.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    def command(name: str, text: str, **more: Any) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=text, description=text, parents=[common], **more)
+        made.set_defaults(command=name)
+        return made
+
+    def formatted(made: argparse.ArgumentParser) -> None:
+        made.add_argument("--format", choices=["table", "csv", "json"], default="table")
+        made.add_argument(
+            "--spreadsheet", action="store_true", help="CSV for a spreadsheet: what begins as a formula is made a text"
+        )
+
+    def settable(made: argparse.ArgumentParser) -> None:
+        made.add_argument(
+            "--set", action="append", default=[], metavar="KEY=VALUE", help="override a key, e.g. balance.cap=1000"
+        )
+
+    def weighted(made: argparse.ArgumentParser) -> None:
+        made.add_argument(
+            "--weights",
+            choices=["auto", "model", "ema"],
+            default="auto",
+            help="the last step's, or their moving average; by default the average if the run kept one",
+        )
+
+    made = command("run", "build or resume a dataset")
+    made.add_argument("config", metavar="CONFIG", help="a YAML file, or the name of one in configs/, such as archive")
+    made.add_argument("--out", metavar="URL", help="where the dataset goes; overrides the config's `out`")
+    settable(made)
+    made.add_argument(
+        "--preset", action="append", default=[], metavar="NAME", help="lay a preset of configs/presets over the config"
+    )
+    made.add_argument(
+        "--to", metavar="STAGE", choices=STAGES, default=STAGES[-1], help=f"stop after: {', '.join(STAGES)}"
+    )
+    made.add_argument("--retry", choices=["none", "transient"], help="fetch again what failed in a way that may pass")
+    made.add_argument(
+        "--checksum",
+        action="store_true",
+        help="read every source again, to notice one that changed and has its size and time of change still",
+    )
+    made.add_argument("--sample", metavar="SHARE", help="a cheap trial on a share of the pages, e.g. 0.1%% or 0.001")
+    made.add_argument("--workers", type=int, help="CPUs to use, with Ray; 0 does one task after the other, without it")
+    made.add_argument("--address", help="a Ray cluster's address; by default Ray runs on this machine")
+
+    made = command("new", "write a config to start from: every key, its default and what it means")
+    made.add_argument("name", metavar="NAME", help="the new file, NAME.yaml, and what the run is called")
+    made.add_argument(
+        "--like", metavar="CONFIG", default="archive", help="which config it begins as; archive by default"
+    )
+
+    made = command("status", "what is done, what is left, the funnel so far")
+    made.add_argument("out", metavar="OUT")
+    formatted(made)
+
+    made = command("sql", "ask DuckDB about a dataset's views")
+    made.add_argument("out", metavar="OUT")
+    made.add_argument("query", metavar="QUERY")
+    made.add_argument(
+        "--deep", action="store_true", help="hold all that is read against its checksums, not 2 GiB of it"
+    )
+    formatted(made)
+
+    made = command("audit", "run a named query of sql/audits; without NAME, list them")
+    made.add_argument("out", metavar="OUT")
+    made.add_argument("name", metavar="NAME", nargs="?")
+    formatted(made)
+
+    made = command("verify", "whether every file is what was committed; exit status 1 if one is not")
+    made.add_argument("out", metavar="OUT")
+    made.add_argument("--deep", action="store_true", help="read every byte, not the files' lengths alone")
+    made.add_argument("--repair", action="store_true", help="take away what is damaged: `wit run` makes it anew")
+    made.add_argument("--format", choices=["table", "json"], default="table")
+
+    made = command("balance", "what other caps would give, without writing anything")
+    made.add_argument("out", metavar="OUT")
+    made.add_argument("--caps", type=_caps, required=True, metavar="N,N", help="pairs a query, e.g. 1000,5000,20000")
+    made.add_argument(
+        "--before",
+        choices=["prebalance", "balance"],
+        help="of all matched pairs, or of those that the filters left; by default the latter as soon as there are",
+    )
+    formatted(made)
+
+    made = command("explain", "one pair's whole story, from the archive's byte to its shard or its reason")
+    made.add_argument("out", metavar="OUT")
+    made.add_argument("which", metavar="URL|PAIR_ID")
+    made.add_argument("--format", choices=["text", "json"], default="text")
+
+    made = command("report", "write OUT/report.html: funnel, plots, sample galleries in one file")
+    made.add_argument("out", metavar="OUT")
+    made.add_argument("--show-unsafe", action="store_true", help="do not blur the images of a high nsfw_probability")
+
+    made = command("sheet", "write OUT/decontamination.html: image pairs around decontaminate's threshold")
+    made.add_argument("out", metavar="OUT")
+    made.add_argument("--most", type=int, default=40, metavar="N", help="pairs on each side of a threshold")
+    made.add_argument("--show-unsafe", action="store_true", help="as for wit report")
+
+    made = command("overlap", "what evaluation images in a dataset do to a checkpoint's accuracy")
+    made.add_argument("checkpoint", metavar="CHECKPOINT", help="as for wit eval")
+    made.add_argument("out", metavar="OUT", help="the dataset that it was trained on; the analysis goes to OUT/overlap")
+    made.add_argument("--tasks", nargs="+", required=True, metavar="DIR", help="folders of class folders of images")
+    made.add_argument("--detector", metavar="FILE", help="YAML with `decontaminate`; by default OUT's own config")
+    made.add_argument("--max-hamming", type=int, metavar="BITS", help="of PDQ's 256, up to 31, instead of that")
+    made.add_argument("--format", choices=["table", "json"], default="table")
+
+    queries = command("queries", "the query list")
+    below = queries.add_subparsers(title="commands", metavar="COMMAND")
+    made = below.add_parser("build", help="build a query list", description="build a query list", parents=[common])
+    made.set_defaults(command="queries build")
+    made.add_argument("config", metavar="CONFIG")
+    made.add_argument("--out", metavar="FILE", help="where the list goes (Parquet); overrides the config's `out`")
+    settable(made)
+    made.add_argument("--workers", type=int, help="CPUs that count dumps and pageviews; 0 counts in this process")
+    made.add_argument("--address", help="a Ray cluster's address; by default Ray runs on this machine")
+
+    made = command("train", "train a CLIP on a dataset's shards; resumes by itself")
+    made.add_argument("config", metavar="CONFIG", nargs="?")
+    made.add_argument(
+        "--from-open-clip",
+        metavar="PARAMS",
+        help="instead of CONFIG, the params.txt of a run of open_clip_train's; says what it could not carry over",
+    )
+    made.add_argument("--write-config", metavar="FILE", help="no run: write the config, overrides and all, as YAML")
+    made.add_argument("--out", metavar="RUN", help="the run's folder; DATASET/runs/NAME by default")
+    settable(made)
+    made.add_argument(
+        "--overfit",
+        type=int,
+        metavar="N",
+        help="no run but a check: learn N samples by heart, and say why if that fails",
+    )
+    made.add_argument(
+        "--show-batch", metavar="FILE", help="no run: write the first batch, as the model sees it, as HTML"
+    )
+
+    made = command("eval", "examine a checkpoint: zero-shot classification and retrieval")
+    made.add_argument(
+        "checkpoint", metavar="CHECKPOINT", help="a run's folder, a checkpoint file, or an exported folder"
+    )
+    made.add_argument("--tasks", nargs="*", default=[], metavar="DIR", help="folders of class folders of images")
+    made.add_argument(
+        "--dataset", metavar="OUT", help="dataset whose held-out pairs are retrieved; the run's own by default"
+    )
+    made.add_argument(
+        "--pairs", type=int, default=500, metavar="N", help="how many held-out pairs retrieval chooses from"
+    )
+    made.add_argument("--format", choices=["table", "json"], default="table")
+    weighted(made)
+
+    made = command("export", "write a checkpoint as a model that open_clip loads")
+    made.add_argument("run", metavar="RUN")
+    made.add_argument("dir", metavar="DIR")
+    made.add_argument("--onnx", action="store_true", help="write both towers as ONNX too, checked against the model")
+    made.add_argument("--hub", action="store_true", help="make DIR ready for the Hugging Face Hub: with a model card")
+    weighted(made)
+
+    made = command("submit", "run a wit command as a Ray job: wit submit -- wit run CONFIG")
+    made.add_argument("--address", help="the cluster's job server; http://127.0.0.1:8265 by default")
+    made.add_argument("--working-dir", help="what is sent to the cluster; the repo by default")
+    made.add_argument("words", nargs=argparse.REMAINDER, metavar="-- wit ...")
+    return whole
+
+
+def _caps(text: str) -> list[int]:
+    try:
+        return [int(item) for item in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be numbers like 1000,5000,20000, not {text!r}") from None
