@@ -68,7 +68,8 @@ def backward(
     if len(parts) == 1:
         with _averaging(towers, True):
             value = loss(*forward(0, parts[0]), counts=counts)
-            _scaled(value, scaler).backward()
+            with _kept(towers):  # blocks that are computed again see the same samples again
+                _scaled(value, scaler).backward()
         return value.detach()
 
     # The first time with gradients switched on as well, and the graph dropped at once: what computes in another way
@@ -82,17 +83,14 @@ def backward(
     value = loss(*leaves, counts=counts)
     gradients = torch.autograd.grad(_scaled(value, scaler), leaves)
 
-    buffers = [(buffer, buffer.clone()) for buffer in towers.buffers()]
-    for number, part in enumerate(parts):
-        last = number == len(parts) - 1
-        with _averaging(towers, last):
-            outputs = forward(number, part)
-            toward = [gradients[0][part], gradients[1][part], *(gradients[2:] if last else ())]
-            learning = [place for place in range(len(toward)) if outputs[place].requires_grad]  # no locked tower's
-            torch.autograd.backward([outputs[place] for place in learning], [toward[place] for place in learning])
-    with torch.no_grad():
-        for buffer, before in buffers:  # running statistics have had these samples already
-            buffer.copy_(before)
+    with _kept(towers):  # the running statistics have had these samples already
+        for number, part in enumerate(parts):
+            last = number == len(parts) - 1
+            with _averaging(towers, last):
+                outputs = forward(number, part)
+                toward = [gradients[0][part], gradients[1][part], *(gradients[2:] if last else ())]
+                learning = [place for place in range(len(toward)) if outputs[place].requires_grad]  # no locked tower's
+                torch.autograd.backward([outputs[place] for place in learning], [toward[place] for place in learning])
     return value.detach()
 
 
@@ -108,6 +106,17 @@ def _micro_batches(samples: int, micro_batch: int, counts: Sequence[int]) -> lis
         )
     edges = [samples * number // count for number in range(count + 1)]
     return [slice(first, end) for first, end in pairwise(edges)]
+
+
+@contextlib.contextmanager
+def _kept(towers: nn.Module) -> Iterator[None]:
+    """Afterwards buffers, such as running statistics, are what they were."""
+    buffers = list(towers.buffers())
+    before = [buffer.clone() for buffer in buffers]
+    yield
+    with torch.no_grad():
+        for buffer, values in zip(buffers, before, strict=True):
+            buffer.copy_(values)
 
 
 @contextlib.contextmanager

@@ -39,6 +39,7 @@ from train.from_open_clip import checkpoint as from_open_clip
 from train.log import Log, print_record
 from train.loss import LOSSES
 from train.metrics import duplicate_share, flops_per_sample, memory_bytes, numbers, peak_flops
+from train.memory.recompute import recompute
 from train.model import MAX_LOGIT_SCALE, create, preprocess_dict
 from train.optim import MovingAverage, clip_gradients, gradient_norms, load_state, optimizers, state_of
 from train.pretrained import begin, fitted, learning
@@ -167,7 +168,7 @@ def _train(
     ):  # alone as well, for the very same rounding
         synchronise(model)
     if config.grad_checkpointing:
-        model.set_grad_checkpointing()
+        recompute(model)
     if config.compile:
         model.compile(dynamic=False)  # micro-batches have two sizes at most
     towers = spread(model, config.parallel, processes, config.deterministic)

@@ -94,6 +94,7 @@ def create(
     context_length: int = 0,
     patch_dropout: float = 0.0,
     tokenizer: str = "",
+    device: str = "cpu",
 ) -> Clip:
     """A model with fresh weights; the same ones for the same seed.
 
@@ -104,6 +105,7 @@ def create(
         image_size, context_length: pixels and tokens, if not those of the model's config.
         patch_dropout: the share of an image's patches that training leaves out.
         tokenizer: a folder with a Hugging Face tokenizer, if not the model's own.
+        device: cpu; or meta, for a model whose weights have shapes alone.
     Raises:
         ValueError: there is no such model or tokenizer, or the model is not trained by that loss alone.
     """
@@ -123,9 +125,9 @@ def create(
         config["text_cfg"].update(_with_tokenizer(tokenizer))
     fetching = model_config.offline() if model.endswith(".json") else contextlib.nullcontext()
     with _described(config) as source, fetching:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), torch.device(device):
             torch.manual_seed(seed)
-            fresh = _fresh(source, force_patch_dropout=patch_dropout or None)
+            fresh = _fresh(source, force_patch_dropout=patch_dropout or None, device=device)
         return _clip(name, config, fresh, source)
 
 

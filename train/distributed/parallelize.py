@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from open_clip.modified_resnet import Bottleneck
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
@@ -45,15 +46,19 @@ def shard(model: nn.Module) -> nn.Module:
     kind = next(model.parameters()).device.type  # by default the mesh would be of GPUs wherever there are any
     mesh = init_device_mesh(kind, (dist.get_world_size(),))
     scalars = {parameter for parameter in model.parameters() if parameter.ndim == 0}
-    for module in list(model.modules()):
-        if isinstance(module, nn.ModuleList):  # the blocks of a transformer
-            for block in module:
-                fully_shard(block, mesh=mesh)
+    for block in blocks(model):
+        fully_shard(block, mesh=mesh)
     fully_shard(model, mesh=mesh, ignored_params=scalars)
     for parameter in scalars:
         if parameter.requires_grad:
             parameter.register_post_accumulate_grad_hook(_average)
     return model
+
+
+def blocks(model: nn.Module) -> list[nn.Module]:
+    """The layers of which towers have many alike: a transformer's, and a ResNet's bottlenecks."""
+    transformers = [block for module in model.modules() if isinstance(module, nn.ModuleList) for block in module]
+    return transformers + [module for module in model.modules() if isinstance(module, Bottleneck)]
 
 
 def _average(parameter: Tensor) -> None:

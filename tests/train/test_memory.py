@@ -1,0 +1,100 @@
+"""Memory of a step: forecast without a GPU; every preset fits the GPUs that it names; blocks are computed twice."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.train.test_accumulate import assert_equal, batch, gradients
+from train.accumulate import backward
+from train.config import TrainConfig, load
+from train.loss import softmax_loss
+from train.memory.forecast import Forecast
+from train.memory.recompute import recompute
+from train.model import create
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "train"
+TINY = TrainConfig("x", model="openwit-tiny", batch_size=2048, precision="bf16")
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_preset_fits_the_gpus_that_it_names(path: Path) -> None:
+    head = path.read_text().partition("\n\n")[0]
+    ((gpus, gigabytes),) = re.findall(r"on (\d+) GPUs? (?:of|with) (\d+) GB", head, flags=re.IGNORECASE)
+    started = {key: int(value) for key, value in re.findall(r"--(nnodes|nproc-per-node) (\d+)", head)}
+    assert started.get("nnodes", 1) * started.get("nproc-per-node", 1) == int(gpus)
+    config = load(path)
+    assert Forecast(config, int(gpus)).memory(config.micro_batch).fits(int(gigabytes) * 1e9)
+
+
+def test_more_memory_is_needed_for_more_samples_and_less_where_it_is_saved() -> None:
+    forecast = Forecast(TINY, 1)
+    whole, parts = forecast.memory(0), forecast.memory(256)
+    assert whole == forecast.memory(2048) == forecast.memory(5000)
+    assert parts.activations < whole.activations / 2
+    assert (parts.weights, parts.batches) == (whole.weights, whole.batches)
+    assert forecast.memory(0, grad_checkpointing=True).activations < 0.8 * whole.activations
+    assert forecast.memory(0, precision="fp32").activations > 1.3 * whole.activations
+    assert forecast.memory(0, ema=0.9).moving_average > 0 == whole.moving_average
+
+
+def test_what_a_config_holds_between_steps_is_arithmetic() -> None:
+    clip = create("openwit-tiny")
+    parameters = 4 * sum(parameter.numel() for parameter in clip.model.parameters())
+    alone, two, shards = (Forecast(replace(TINY, parallel=kind, batch_size=2048 * count), count).memory(0)
+                          for kind, count in (("ddp", 1), ("ddp", 2), ("fsdp", 2)))  # fmt: skip
+    assert alone.gradients == pytest.approx(parameters, rel=0.02)  # each tensor takes whole pieces of 512 bytes
+    assert alone.optimizer == two.optimizer == pytest.approx(2 * parameters, rel=0.02)
+    assert two.gradients == pytest.approx(2 * parameters, rel=0.02)  # and DDP's buckets
+    assert shards.optimizer == pytest.approx(parameters, rel=0.02)
+    assert alone.batches == 2 * 2048 * (3 * 64 * 64 + 8 * 24)
+
+
+def test_the_largest_micro_batch_is_found_that_fits() -> None:
+    forecast = Forecast(TINY, 1)
+    just_enough = forecast.memory(512).needed / 0.9 + 1
+    assert forecast.largest(just_enough) == 512
+    assert forecast.largest(1e12) == 2048
+    assert forecast.largest(1e6) is None
+
+
+@pytest.mark.parametrize("micro_batch", [0, 8])
+def test_a_resnets_blocks_computed_twice_learn_the_same(micro_batch: int) -> None:
+    found, buffers, saved = [], [], []
+    for twice in (False, True):
+        model = create("openwit-tiny").model.train()
+        if twice:
+            recompute(model)
+        kept: set[int] = set()
+
+        def keep(tensor: torch.Tensor, kept: set[int] = kept) -> torch.Tensor:
+            kept.add(tensor.untyped_storage().data_ptr())
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            model(*batch(64, 24))
+        saved.append(len(kept))
+        model = create("openwit-tiny").model.train()
+        if twice:
+            recompute(model)
+        backward(model, *batch(64, 24), loss=softmax_loss, seed=0, micro_batch=micro_batch)
+        buffers.append({name: buffer.clone() for name, buffer in model.named_buffers()})
+        found.append(gradients(model))
+    assert_equal(*found)
+    assert saved[1] < 0.7 * saved[0]
+    assert all(torch.equal(buffers[0][name], buffers[1][name]) for name in buffers[0])
+
+
+def test_a_tower_that_cannot_compute_twice_is_refused() -> None:
+    class Cannot(torch.nn.Module):
+        visual = None
+
+        def set_grad_checkpointing(self) -> None:
+            raise AssertionError("gradient checkpointing not supported")
+
+    with pytest.raises(ValueError, match=r"^grad_checkpointing must be false .* gradient checkpointing not supported$"):
+        recompute(Cannot())

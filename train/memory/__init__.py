@@ -1,0 +1,1 @@
+"""What a training step needs of a GPU's memory: forecast without one, and kept small."""

@@ -1,0 +1,305 @@
+"""How much of a GPU's memory a training step takes, found without a GPU.
+
+The step of `train.accumulate` runs on tensors that have shapes and no numbers (torch's FakeTensorMode), in the types
+that autocast gives on a GPU, and the storages that are alive at a time are counted. What does not lie in the towers is
+arithmetic: weights, optimizer, buckets, batches and the loss. docs/training.md says how near this comes to what CUDA's
+allocator counts.
+"""
+
+from __future__ import annotations
+
+import warnings
+import weakref
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from train.accumulate import backward
+from train.config import TrainConfig
+from train.loss import GPU_TILE
+from train.memory.recompute import recompute
+from train.model import Clip, create
+from train.optim import optimizers
+from train.parallel import blocks
+
+FRAGMENTS = 1.15
+"""What CUDA's allocator takes of the device over what is allocated: at most so much, measured on a null GPU."""
+CONTEXT_BYTES = 800_000_000
+"""What CUDA, cuBLAS and NCCL take beside it."""
+SPARE = 0.1
+"""The share of a GPU that stays free where a step fits."""
+_GRAIN = 512  # bytes to which CUDA's allocator rounds
+_TILES = 4  # tiles of logits that the loss has at a time
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What a GPU holds at the moment of a step when it holds most, by part, in bytes."""
+
+    weights: int  # and running statistics
+    gradients: int  # and the buckets in which DistributedDataParallel averages them
+    optimizer: int
+    moving_average: int
+    batches: int  # two: one that is computed with, one that is copied
+    activations: int  # and all else that comes and goes: features, tiles of logits, unsharded weights
+
+    @property
+    def allocated(self) -> int:
+        """All of it: torch.cuda.max_memory_allocated()."""
+        return sum(getattr(self, field.name) for field in fields(self))
+
+    @property
+    def needed(self) -> int:
+        """With what the allocator and CUDA's libraries take besides."""
+        return round(self.allocated * FRAGMENTS) + CONTEXT_BYTES
+
+    def fits(self, gpu_bytes: float) -> bool:
+        """Whether a GPU has enough, and a tenth to spare."""
+        return self.needed <= (1 - SPARE) * gpu_bytes
+
+
+class Forecast:
+    """What a config's step takes of each GPU.
+
+    Args:
+        gpus: how many share a batch.
+    Raises:
+        ValueError: the config's model is none, or cannot do what the config says.
+    """
+
+    def __init__(self, config: TrainConfig, gpus: int):
+        if config.batch_size < gpus:
+            raise ValueError(f"batch_size must be at least the number of processes, {gpus}, not {config.batch_size}")
+        self.config, self.gpus = config, gpus
+        self._known: dict[str, Memory] = {}
+
+    @property
+    def share(self) -> int:
+        """The most samples of a step that one GPU has."""
+        return -(-self.config.batch_size // self.gpus)
+
+    def memory(self, micro_batch: int, **changes: Any) -> Memory:
+        """The memory of a step with so many samples at a time, 0 for all, and other keys changed."""
+        at_once = min(micro_batch or self.share, self.share)
+        key = repr((at_once, changes))
+        if key not in self._known:
+            self._known[key] = _memory(replace(self.config, micro_batch=at_once, **changes), self.share, self.gpus)
+        return self._known[key]
+
+    def largest(self, gpu_bytes: float, **changes: Any) -> int | None:
+        """The most samples at a time that fit a GPU: all, or a half, a quarter … of them; None if not even one does."""
+        at_once = self.share
+        while not self.memory(at_once, **changes).fits(gpu_bytes):
+            if at_once == 1:
+                return None
+            at_once = -(-at_once // 2)
+        return at_once
+
+
+def shapes_of(config: TrainConfig) -> Clip:
+    """A config's model without numbers, as it is when images and texts have their largest size."""
+    final = config.final_share > 0
+    clip = create(
+        config.model,
+        loss=config.loss,
+        image_size=0 if final else config.image_size,
+        context_length=0 if final else config.context_length,
+        patch_dropout=config.patch_dropout,
+        tokenizer=config.tokenizer,
+        device="meta",
+    )
+    if config.lock != "none":
+        getattr(clip.model, f"lock_{config.lock}_tower")(config.unlocked_groups)
+    return clip
+
+
+def _memory(config: TrainConfig, share: int, gpus: int) -> Memory:
+    """The memory of one of some GPUs whose step has `share` samples, config.micro_batch of them at a time."""
+    clip = shapes_of(config)
+    model: Any = clip.model
+    if config.grad_checkpointing:
+        recompute(model)
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    learnt = _bytes(learning)
+    count = -(-share // config.micro_batch)  # of micro-batches
+    sharded = config.parallel == "fsdp" and gpus > 1
+    gradients = learnt if count > 1 or not sharded else 0  # whole ones, of this GPU's samples alone
+    averaged = 0 if gpus == 1 else learnt // gpus if sharded else learnt
+    parts = gpus if sharded else 1
+
+    towers = _simulate(clip, config, -(-share // count), accumulating=count > 1, sharded=sharded)
+    features = share * towers.feature_bytes
+    loss = _loss_bytes(share, gpus, towers.dimensions)
+    peak = max(2 * features + towers.peak, features + loss) if count > 1 else max(towers.peak, towers.held + loss)
+    if sharded:
+        peak += _unsharded_bytes(model, sums=count == 1)
+    batch = share * (3 * clip.image_size**2 + 8 * model.context_length)
+    return Memory(
+        weights=_bytes([*model.parameters(), *model.buffers()]) // parts,
+        gradients=gradients + averaged,
+        optimizer=_optimizer_bytes(model, config) // parts,
+        moving_average=_bytes(model.parameters()) // parts if config.ema else 0,
+        batches=2 * batch,
+        activations=max(0, peak - gradients),
+    )
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(_rounded(tensor.nbytes) for tensor in tensors)
+
+
+def _rounded(size: int) -> int:
+    return -(-size // _GRAIN) * _GRAIN
+
+
+def _optimizer_bytes(model: nn.Module, config: TrainConfig) -> int:
+    """AdamW's two moments of each parameter, Muon's one."""
+    of_kind = {torch.optim.AdamW: 2, torch.optim.Muon: 1}
+    return sum(
+        of_kind[type(optimizer)]
+        * _bytes(parameter for group in optimizer.param_groups for parameter in group["params"])
+        for optimizer in optimizers(model, config)
+    )
+
+
+def _loss_bytes(rows: int, gpus: int, dimensions: int) -> int:
+    """What train.loss has at most, without the features that it is given: everyone's texts, gradients, tiles."""
+    own, all_ = 4 * rows * dimensions, 4 * rows * gpus * dimensions
+    tiles = 4 * _TILES * min(rows, GPU_TILE) * min(rows * gpus, GPU_TILE)
+    if gpus == 1:
+        return 3 * own + tiles
+    return 3 * own + max(3 * all_, 2 * all_ + tiles)
+
+
+def _unsharded_bytes(model: nn.Module, sums: bool) -> int:
+    """What fully_shard puts together: what is in no block, for the whole step; a block, the next and its buffer.
+
+    Args:
+        sums: the gradients, too, are put together in buffers, to be summed at once.
+    """
+    found = [_bytes(block.parameters()) for block in blocks(model)]
+    rest = _bytes(model.parameters()) - sum(found)
+    return (2 if sums else 1) * rest + (5 if sums else 3) * max(found, default=0)
+
+
+@dataclass(frozen=True)
+class _Towers:
+    """What a pass through both towers and back takes, in bytes."""
+
+    held: int  # when the features are made
+    peak: int  # at most, gradients included
+    feature_bytes: int  # of a sample, both towers'
+    dimensions: int
+
+
+def _simulate(clip: Clip, config: TrainConfig, samples: int, accumulating: bool, sharded: bool) -> _Towers:
+    """The pass of one micro-batch.
+
+    Args:
+        accumulating: there are gradients already, to which those of these samples are added.
+        sharded: of one pass, gradients leave for other GPUs as they come.
+    """
+    model: Any = clip.model
+    half = torch.float16 if config.precision == "fp16" else torch.bfloat16
+    found: dict[str, int] = {}
+    with FakeTensorMode(), _gpu_types(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        _fake(model)
+        model.train()
+        size = clip.image_size
+        images = torch.empty((samples, size, size, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
+        texts = torch.empty((samples, model.context_length), dtype=torch.int64)
+        one = torch.ones(1, 3, 1, 1)
+        count = _Count()
+
+        def loss(images: Tensor, texts: Tensor, *scale: Tensor, counts: Any) -> Tensor:
+            found.update(held=count.now, dimensions=images.shape[1], feature_bytes=_bytes([images, texts]) // samples)
+            return images.sum() + texts.sum() + sum(value.sum() for value in scale)
+
+        for parameter in model.parameters():
+            if accumulating and parameter.requires_grad:
+                parameter.grad = torch.empty_like(parameter)
+                count.add(parameter.grad)
+            elif sharded and parameter.requires_grad:
+                parameter.register_post_accumulate_grad_hook(_gone)
+        with count:
+            backward(
+                model,
+                images,
+                texts,
+                loss=loss,
+                seed=0,
+                counts=[samples],
+                prepare=lambda images: (images * one).sub_(one),
+                autocast=torch.autocast("cpu", half, enabled=config.precision != "fp32"),
+            )
+    return _Towers(peak=count.peak, **found)
+
+
+def _fake(model: nn.Module) -> None:
+    """Give a model of shapes tensors that claim to lie on the CPU, in the FakeTensorMode that is on."""
+    for module in model.modules():
+        for kind in (module._parameters, module._buffers):
+            for name, tensor in kind.items():
+                if tensor is not None:
+                    empty = torch.empty(tensor.shape, dtype=tensor.dtype)
+                    learns = tensor.requires_grad
+                    fresh: Any = nn.Parameter(empty, learns) if isinstance(tensor, nn.Parameter) else empty
+                    kind[name] = fresh
+
+
+def _gone(parameter: Tensor) -> None:
+    parameter.grad = None
+
+
+@contextmanager
+def _gpu_types() -> Iterator[None]:
+    """Within it autocast follows a GPU's rules where they differ from a CPU's: LayerNorm computes in float32."""
+    functions: Any = nn.functional
+    plain = functions.layer_norm
+
+    def layer_norm(values: Tensor, *more: Any, **named: Any) -> Tensor:
+        made: Tensor = plain(values.float() if torch.is_autocast_enabled("cpu") else values, *more, **named)
+        return made
+
+    functions.layer_norm = layer_norm
+    try:
+        yield
+    finally:
+        functions.layer_norm = plain
+
+
+class _Count(TorchDispatchMode):
+    """The bytes of all storages that operations within it make and that are alive."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+        self._alive: dict[int, int] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        for value in tree_leaves(made):
+            if isinstance(value, Tensor):
+                self.add(value)
+        return made
+
+    def add(self, tensor: Tensor) -> None:
+        """Count a tensor's storage from now on until nothing refers to it."""
+        storage = tensor.untyped_storage()
+        key = storage._cdata
+        if key not in self._alive:
+            self._alive[key] = _rounded(storage.nbytes())
+            self.now += self._alive[key]
+            self.peak = max(self.peak, self.now)
+            weakref.finalize(storage, self._drop, key)
+
+    def _drop(self, key: int) -> None:
+        self.now -= self._alive.pop(key)
