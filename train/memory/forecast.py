@@ -23,11 +23,11 @@ from torch.utils._pytree import tree_leaves
 
 from train.accumulate import backward
 from train.config import TrainConfig
+from train.distributed.parallelize import blocks
 from train.loss import GPU_TILE
 from train.memory.recompute import recompute
 from train.model import Clip, create
 from train.optim import optimizers
-from train.parallel import blocks
 
 FRAGMENTS = 1.15
 """What CUDA's allocator takes of the device over what is allocated: at most so much, measured on a null GPU."""
