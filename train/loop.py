@@ -38,8 +38,8 @@ from train.failure import TrainingError, told
 from train.from_open_clip import checkpoint as from_open_clip
 from train.log import Log, print_record
 from train.loss import LOSSES
-from train.metrics import duplicate_share, flops_per_sample, memory_bytes, numbers, peak_flops
 from train.memory.recompute import recompute
+from train.metrics import duplicate_share, flops_per_sample, memory_bytes, numbers, peak_flops
 from train.model import MAX_LOGIT_SCALE, create, preprocess_dict
 from train.optim import MovingAverage, clip_gradients, gradient_norms, load_state, optimizers, state_of
 from train.pretrained import begin, fitted, learning
