@@ -21,13 +21,23 @@ WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors",
 """An exported folder's weights: ours, and those that open_clip's own exports have."""
 
 
+AMPLE = 2
+"""Times the side of a model's input that a JPEG's shorter side keeps when it is decoded at a fraction of its scale.
+What the model then sees differs by 0.9 of 255 on average (40 photographs of 1,600 pixels); at 1 it would be 2.3."""
+
+
 class Encoder:
-    """Embeds images and texts by a trained model; all features have unit length."""
+    """Embeds images and texts by a trained model; all features have unit length.
+
+    Attributes:
+        enough: pixels of an image's shorter side; more of them change nothing visible.
+    """
 
     def __init__(self, clip: Clip, device: str, batch_size: int):
         self.clip, self.device, self.batch_size = clip, pick_device(device), batch_size
         self.model: Any = clip.model.to(self.device).eval()
         self._transform = clip.transform
+        self.enough = AMPLE * clip.image_size
 
     @torch.inference_mode()
     def images(self, images: Iterable[Image.Image]) -> np.ndarray:

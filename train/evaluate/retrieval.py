@@ -71,12 +71,13 @@ def choose(encoder: Encoder, dataset: str, samples: int) -> tuple[np.ndarray, np
     once = [place for place, caption in enumerate(captions) if occurrences[_same(caption)] == 1]
     asked: list[str] = []
     damaged = 0
+    enough = getattr(encoder, "enough", None)  # see `zero_shot`
 
     def readable() -> Iterator[Image.Image]:
         nonlocal damaged
         for place, parts in zip(once, _read(storage, index, order[once]), strict=True):
             try:
-                image = decode(image_part(parts))
+                image = decode(image_part(parts), enough)
             except DamagedSampleError:
                 damaged += 1
                 continue

@@ -88,11 +88,12 @@ def zero_shot(encoder: Encoder, directory: str | Path) -> list[Result]:
     task = read_task(directory)
     classes = class_features(encoder, task.classes, task.templates)
     labels: list[int] = []
+    enough = getattr(encoder, "enough", None)  # who brings an encoder of their own may leave it to us: whole images
 
     def readable() -> Iterator[Image.Image]:
         for file, label in task.images:
             with contextlib.suppress(DamagedSampleError):
-                image = decode(file.read_bytes())
+                image = decode(file.read_bytes(), enough)
                 labels.append(label)
                 yield image
 

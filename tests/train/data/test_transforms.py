@@ -21,6 +21,8 @@ from dataset.shards import DamagedSampleError
 from tests.train import tiny
 from train.config import CHOICES
 from train.data.transforms import DRAWS, Augment, crop_box, decode, decode_pixels, draw
+from train.load import Encoder
+from train.model import create
 
 PHOTOGRAPHS = [Image.fromarray(np.asarray(image)) for image in load_sample_images().images]
 
@@ -61,6 +63,19 @@ def test_a_large_jpeg_is_decoded_at_a_fraction_of_its_scale_and_looks_alike(size
         whole = Image.open(io.BytesIO(data)).crop((box.left, box.top, box.left + box.width, box.top + box.height))
         theirs = np.asarray(whole.resize((224, 224), Image.Resampling.BICUBIC)).transpose(2, 0, 1)
         assert np.abs(seen(data, augment, some_draws()) - theirs.astype(float)).mean() < 2
+
+
+@pytest.mark.parametrize(("size", "scale"), [((1100, 800), 1), ((1300, 900), 2), ((2600, 1800), 4)])
+def test_an_examined_model_sees_no_difference_at_a_fraction_of_the_scale(size: tuple[int, int], scale: int) -> None:
+    clip = create(tiny.MODEL, image_size=224)
+    enough = Encoder(clip, "cpu", 8).enough
+    transform = open_clip.image_transform(224, is_train=False, mean=(0, 0, 0), std=(1, 1, 1))
+    for photograph in PHOTOGRAPHS:
+        data = jpeg(photograph.resize(size, Image.Resampling.BICUBIC))
+        reduced = decode(data, enough)
+        assert reduced.size == (-(-size[0] // scale), -(-size[1] // scale))
+        difference = (transform(reduced) - transform(decode(data))).abs() * 255
+        assert difference.mean() < 1.2 and difference.quantile(0.99) < 10
 
 
 @pytest.mark.parametrize("crop", CHOICES["crop"])
