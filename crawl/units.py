@@ -43,6 +43,9 @@ class Units:
     base: int = 0
     only: tuple[int, int] | None = None
     without: Collection[int] = ()
+    before: int = 0  # bytes of the task's pieces before this one,
+    start: int = 0  # where it begins,
+    total: int = 0  # and bytes of all: 0 where records are not counted in bytes
 
     @property
     def is_probe(self) -> bool:
@@ -53,6 +56,8 @@ class Units:
         """Say that work on a record (or row) begins; whether it is to be done."""
         unit = self.base + NUMBERS * offset
         heartbeat.at(unit, offset)
+        if self.total:
+            heartbeat.progress(self.before + offset - self.start, self.total)
         return unit not in self.without and (self.only is None or self.only[0] <= unit < self.only[1])
 
     def among(self, first: int, last: int) -> None:

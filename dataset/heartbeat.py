@@ -17,6 +17,7 @@ from dataclasses import dataclass
 THREADS = 32
 """Threads of a process that can say where they are; further ones are not heard."""
 _HEAD = struct.Struct("<qq")  # units done, of how many
+_DOING_BYTES = 256 - _HEAD.size
 _SLOT = struct.Struct("<qqqqqqq")  # beat, thread, first unit, last unit, number, whether guarded, beat again
 _PLACE_BYTES = 256 - _SLOT.size
 SIZE = 256 * (1 + THREADS)
@@ -42,6 +43,7 @@ class Pulse:
     done: int = 0
     total: int = 0
     at: tuple[At, ...] = ()
+    doing: str = ""  # what it does that is about no unit of its task
 
 
 class Heartbeat:
@@ -71,13 +73,16 @@ class Heartbeat:
         """What the numbers of this thread's units count, for people."""
         slot = self._slots.get(threading.get_ident()) or self._new_slot()
         if slot[0]:
-            data = text.encode("utf-8", "replace")[:_PLACE_BYTES]
             start = slot[0] + _SLOT.size
-            self._memory[start : start + _PLACE_BYTES] = data.ljust(_PLACE_BYTES, b"\0")
+            self._memory[start : start + _PLACE_BYTES] = _padded(text, _PLACE_BYTES)
 
     def progress(self, done: int, total: int) -> None:
         """So many units of so many are done."""
         _HEAD.pack_into(self._memory, 0, done, total)
+
+    def doing(self, text: str) -> None:
+        """The task is at something that is about no unit."""
+        self._memory[_HEAD.size : 256] = _padded(text, _DOING_BYTES)
 
     def _new_slot(self) -> list[int]:
         with self._lock:
@@ -86,6 +91,10 @@ class Heartbeat:
             slot = [start, 0, threading.get_native_id()]
             self._slots[threading.get_ident()] = slot
             return slot
+
+
+def _padded(text: str, size: int) -> bytes:
+    return text.encode("utf-8", "replace")[:size].ljust(size, b"\0")
 
 
 _current: Heartbeat | None = None
@@ -128,6 +137,19 @@ def progress(done: int, total: int) -> None:
         _current.progress(done, total)
 
 
+@contextmanager
+def doing(text: str) -> Iterator[None]:
+    """While the block runs, the task is at something that is about no unit of it: a query, an exchange."""
+    if _current is None:
+        yield
+        return
+    _current.doing(text)
+    try:
+        yield
+    finally:
+        _current.doing("")
+
+
 def name_units(units: Mapping[str, int]) -> None:
     """By which names `on` knows the units of this task."""
     if _current is not None:
@@ -158,7 +180,10 @@ def read(memory: mmap.mmap | bytearray) -> Pulse:
         if not beat:
             break
         if beat == again and last > first:
-            text = bytes(memory[start + _SLOT.size : start + 256]).rstrip(b"\0").decode("utf-8", "replace")
-            text = text.translate(_UNPRINTABLE) + (f"{number:,}" if number >= 0 else "")
+            text = _text(bytes(memory[start + _SLOT.size : start + 256])) + (f"{number:,}" if number >= 0 else "")
             found.append(At(beat, thread, first, last, text, bool(is_guarded)))
-    return Pulse(done, total, tuple(found))
+    return Pulse(done, total, tuple(found), _text(bytes(memory[_HEAD.size : 256])))
+
+
+def _text(data: bytes) -> str:
+    return data.rstrip(b"\0").decode("utf-8", "replace").translate(_UNPRINTABLE)

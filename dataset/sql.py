@@ -20,6 +20,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from dataset import heartbeat
 from dataset.scratch import spill_folder
 
 FOLDER = Path(__file__).parent.parent / "sql"
@@ -158,6 +159,7 @@ def run(
             connection.register(name, table)
         if config is not None:
             connection.register("config", config_table(config))
-        return connection.sql(sql).to_arrow_table()
+        with heartbeat.doing(f"a query over {sum(table.num_rows for table in tables.values()):,} rows"):
+            return connection.sql(sql).to_arrow_table()
     finally:
         connection.close()

@@ -6,7 +6,7 @@ What does not become a candidate is counted for each piece of an archive: no tex
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -152,6 +152,8 @@ def read_candidates(
     for number, piece in enumerate(pieces):
         form = _form(piece)
         own = units[number] if units else Units()
+        if form:
+            own = replace(own, total=0)  # its units are rows
         heartbeat.place(f"{piece.archive}, {'row' if form else 'the record at byte'} ")
         reader = _TableReader(piece, config, own, form) if form else _PieceReader(piece, config, own)
         for rows in reader.candidates():

@@ -54,7 +54,7 @@ def contained(
     on_lost: Callable[[Task, Mapping[int, Lost]], None] = lambda task, lost: None,
     show: Show = nobody,
     patience_s: float = PATIENCE_S,
-) -> dict[int, Commit]:
+) -> dict[tuple[int, int], Commit]:
     """Do all tasks, whatever fails.
 
     Args:
@@ -65,7 +65,7 @@ def contained(
         patience_s: how long a task waits for an environment that fails, in all.
 
     Returns:
-        partition -> commit.
+        `Task.key` -> commit.
 
     Raises:
         PhaseFailedError: the environment goes on failing, a task failed whose failure is not one unit's, or the
@@ -73,36 +73,36 @@ def contained(
         ConservationError: a defect of a stage.
         DamagedError: a file that a task reads is not what was committed.
     """
-    commits: dict[int, Commit] = {}
-    cases: dict[int, _Case] = {}
+    commits: dict[tuple[int, int], Commit] = {}
+    cases: dict[tuple[int, int], _Case] = {}
     jury = _Jury(budget, on_lost, patience_s)
     todo = list(tasks)
     while todo:
-        found: dict[int, list[tuple[Task, Failure]]] = {}
+        found: dict[tuple[int, int], list[tuple[Task, Failure]]] = {}
         for task, answer in executor.run(url, todo, show):
             if isinstance(answer, Commit):
                 if task.only is None:
-                    cases.pop(task.partition, None)
-                    commits[task.partition] = answer
+                    cases.pop(task.key, None)
+                    commits[task.key] = answer
                     on_done(task, answer)
                 else:
-                    cases[task.partition].probes.remove(task.only)
+                    cases[task.key].probes.remove(task.only)
                 continue
             if isinstance(answer.error, (ConservationError, DamagedError, LeaseLostError)):
                 raise answer.error
-            if task.partition not in cases:
+            if task.key not in cases:
                 log.warning("%s: partition %d failed (%s)", task.phase, task.partition, brief(answer.error))
-                cases[task.partition] = _Case(replace(task, only=None), answer.error)
-            found.setdefault(task.partition, []).append((task, answer))
-        for partition in sorted(found):
-            for task, failure in found[partition]:
-                jury.judge(cases[partition], task, failure)
+                cases[task.key] = _Case(replace(task, only=None), answer.error)
+            found.setdefault(task.key, []).append((task, answer))
+        for key in sorted(found):
+            for task, failure in found[key]:
+                jury.judge(cases[key], task, failure)
         wait = max((case.wait_s for case in cases.values()), default=0.0)
         if wait:
             time.sleep(wait)
         for case in cases.values():
             case.wait_s = 0.0
-        todo = [task for partition in sorted(cases) for task in cases[partition].next_tasks()]
+        todo = [task for key in sorted(cases) for task in cases[key].next_tasks()]
     return commits
 
 

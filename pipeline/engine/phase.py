@@ -15,7 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from dataset import web
+from dataset import heartbeat, web
 from dataset.commits import Commit, FileRef, Ledger, fingerprint, folder
 from dataset.damage import read_table
 from dataset.ids import checksum
@@ -59,14 +59,19 @@ class Task:
     hints: Mapping[str, Any] = field(default_factory=dict)  # what does not change the result (where a file lies)
     only: tuple[int, int] | None = None  # a probe of some units, whose result is thrown away
     without: Mapping[int, Lost] = field(default_factory=dict)  # units that are left out, and why
+    share: tuple[int, int] | None = None  # which of how many parts of the units it measures for the whole task
 
     @property
     def fingerprint(self) -> str:
         """See `dataset.commits.fingerprint`; quarantine is an outcome, not an input."""
         inputs = [f"{role}:{item.checksum}" for role in sorted(self.inputs) for item in self.inputs[role]]
-        return fingerprint(
-            self.phase, PHASES[self.phase].version, {**self.options, "partition": self.partition}, inputs
-        )
+        place = {"partition": self.partition, **({"share": self.share} if self.share else {})}
+        return fingerprint(self.phase, PHASES[self.phase].version, {**self.options, **place}, inputs)
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """What tells it from the others of its phase: the partition and, of a share, its number; -1 of a whole one."""
+        return self.partition, -1 if self.share is None else self.share[0]
 
     @property
     def method(self) -> str:
@@ -118,7 +123,10 @@ class Context:
 
     def each(self, role: str, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
         """As `table_list`, one at a time."""
-        for item in self.task.inputs.get(role, ()):
+        items = self.task.inputs.get(role, ())
+        for number, item in enumerate(items, 1):
+            if len(items) > 1:
+                heartbeat.progress(number, 2 * len(items))  # what is read is still to be worked on
             yield self._read(item, columns)
 
     def concat(self, role: str, schema: pa.Schema) -> pa.Table:
@@ -138,8 +146,11 @@ class Context:
         return self.task.only is not None
 
     def units(self, count: int) -> list[int]:
-        """The units to work on: all but those that are left out, or those of a probe."""
+        """The units to work on: all but those that are left out; those of a probe, of a share."""
         first, last = self.task.only or (0, count)
+        if self.task.share is not None:
+            number, of = self.task.share
+            first, last = max(first, count * number // of), min(last, count * (number + 1) // of)
         return [unit for unit in range(first, min(last, count)) if unit not in self.task.without]
 
     def phase_file(self, role: str, ending: str) -> str:

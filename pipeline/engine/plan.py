@@ -20,7 +20,8 @@ from pipeline.engine.inputs import Source
 
 CACHE = "log/checksums.json"
 _READ_BYTES = 8 * 2**20
-_PARTITIONS = 8  # for each CPU of a laptop one
+LAPTOP_CPUS = 8
+"""What is small is cut into so many parts, if they are worth a task each."""
 _LEAST_BYTES = 4 * 2**20  # less is not worth a task of its own
 
 
@@ -68,7 +69,7 @@ class PlannedPartition:
 
 def partitions(sources: Sequence[Source], piece_bytes: int) -> list[PlannedPartition]:
     """Large files split, small ones coalesced in order: `piece_bytes` a partition at most, less for a laptop's CPUs."""
-    piece_bytes = min(piece_bytes, max(_LEAST_BYTES, sum(source.size for source in sources) // _PARTITIONS))
+    piece_bytes = min(piece_bytes, max(_LEAST_BYTES, sum(source.size for source in sources) // LAPTOP_CPUS))
     planned: list[PlannedPartition] = []
     pieces: list[Piece] = []
     sums: list[str] = []

@@ -64,9 +64,9 @@ class Reporter:
         if self._bar is not None:
             self._bar.stop()
 
-    def phase(self, name: str, total: int, rows: int) -> PhaseProgress:
-        """Begin to show a phase of `total` partitions with `rows` input rows."""
-        return PhaseProgress(self, name, total, rows)
+    def phase(self, name: str, total: int, rows: int, bytes_: int = 0) -> PhaseProgress:
+        """Begin to show a phase of `total` tasks with `rows` input rows, or `bytes_` where rows are not known yet."""
+        return PhaseProgress(self, name, total, rows, bytes_)
 
     def say(self, text: str) -> None:
         """A line for people."""
@@ -102,11 +102,13 @@ class Reporter:
 class PhaseProgress:
     """One phase at work."""
 
-    def __init__(self, reporter: Reporter, name: str, total: int, rows: int):
+    def __init__(self, reporter: Reporter, name: str, total: int, rows: int, bytes_: int = 0):
         self.reporter = reporter
         self.name = name
         self.total = total
         self.rows = rows
+        self.amount = rows or bytes_ / 1e6
+        self.unit = "rows" if rows else "MB"
         self.done = 0
         self.began = time.monotonic()
         self._last_line = self.began
@@ -135,7 +137,10 @@ class PhaseProgress:
     def _show(self, working: Sequence[Working]) -> None:
         done = self.done + sum(min(1.0, item.done / item.total) for item in working if item.total)
         seconds = time.monotonic() - self.began
-        rate = f"{self.rows * done / self.total / max(seconds, 1e-3):,.0f} rows/s" if self.rows else ""
+        amount = self.amount * done / self.total
+        rate = ""
+        if self.amount:
+            rate = f"{amount:,.0f} of {self.amount:,.0f} {self.unit}, {amount / max(seconds, 1e-3):,.0f} {self.unit}/s"
         at = waits_for(working)
         bar = self.reporter._bar
         if bar is not None and self._task is not None:

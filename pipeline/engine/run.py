@@ -19,9 +19,10 @@ from pipeline.engine import verify
 from pipeline.engine.containment import contained
 from pipeline.engine.inputs import Source
 from pipeline.engine.phase import LEFT_OUT_ROLE, Input, Phase, Task
-from pipeline.engine.progress import Reporter
+from pipeline.engine.progress import PhaseProgress, Reporter
 from pipeline.engine.quarantine import Quarantine, lost_by
 from pipeline.engine.reuse import reminded
+from pipeline.engine.shares import shares
 from pipeline.engine.verdicts import ConservationError
 from pipeline.workers.executor import Executor
 from pipeline.workers.failures import CRASHED, Limits
@@ -88,10 +89,14 @@ class Run:
         self._chunks: dict[str, list[FileInfo]] | None = None  # of the fetch store, when somebody has asked
         self._left_out: dict[tuple[str, int], list[Input]] = {}  # (stage, partition) -> what its measures left out
 
-    def do(self, phase: Phase, tasks: Sequence[Task], *, rows: int = 0) -> list[Commit]:
+    def do(self, phase: Phase, tasks: Sequence[Task], *, rows: int = 0, bytes_: int = 0) -> list[Commit]:
         """Have every task of a phase committed, doing only those that are missing or changed.
 
-        Returns the commits in the tasks' order.
+        Args:
+            rows: what the phase reads, for people; `bytes_` where rows are not known yet.
+
+        Returns:
+            The commits in the tasks' order.
 
         Raises:
             PhaseFailedError: see `pipeline.engine.containment.contained`.
@@ -108,35 +113,22 @@ class Run:
             else:
                 commits[task.partition] = found
         if todo:
-            without = self._patiently(quarantine.known)
-            todo = [replace(task, without=without.get((task.partition, task.fingerprint), {})) for task in todo]
-        hints: dict[str, Any] = {"web_patience_s": self.config.run.web_patience_s}
-        if self.lease:
-            hints["lease"] = self.lease
-        todo = [replace(task, hints={**task.hints, **hints}) for task in todo]
-        if todo and phase.remembers:
-            todo = reminded(todo, len(tasks), known.values())
-        if todo:
             self._publish(complete=False)  # readers see the phases before this one while it is at work
-            progress = self.reporter.phase(phase.name, len(todo), rows)
-            budget = self.config.run.max_quarantined - self._quarantined
-
-            def advance(task: Task, commit: Commit) -> None:
-                self.check()
-                progress.advance()
-
-            done = contained(
-                self.executor,
-                self.storage.url,
-                todo,
-                budget,
-                advance,
-                quarantine.add,
-                progress.show,
-                self.config.run.patience_s,
-            )
-            commits.update(done)
+            hints = {"web_patience_s": self.config.run.web_patience_s, **({"lease": self.lease} if self.lease else {})}
+            todo = [replace(task, hints={**task.hints, **hints}) for task in todo]
             self.did[phase.name] = len(todo)
+            parts = self._shares(phase, todo, len(tasks))
+            before = {at: found for at, found in known.items() if not quarantine.is_outgrown(found)}
+            fresh = [part for part in parts if (part.partition, part.fingerprint) not in before]
+            progress = self.reporter.phase(phase.name, len(fresh) + len(todo), rows, bytes_)
+            for some in (fresh, todo):
+                measured = [known[part.partition, part.fingerprint] for part in parts] if some is todo else []
+                ready = self._observed(some, quarantine, measured)
+                if phase.remembers:
+                    ready = reminded(ready, len(tasks), known.values())
+                done = self._contained(ready, progress, quarantine)
+                known |= {(commit.partition, commit.fingerprint): commit for commit in done}
+            commits |= {commit.partition: commit for commit in done}
         ordered = [commits[task.partition] for task in tasks]
         for commit in ordered:
             self._quarantined += sum(lost.reason == CRASHED for lost in lost_by(commit))
@@ -157,6 +149,39 @@ class Run:
             }
         )
         return ordered
+
+    def _shares(self, phase: Phase, tasks: Sequence[Task], partitions: int) -> list[Task]:
+        """The shares that tasks are measured in; on GPUs each would load its model anew."""
+        if not phase.remembers or (phase.gpu and self.config.run.gpus_per_model_task):
+            return []
+        return shares(tasks, partitions)
+
+    def _observed(self, tasks: Sequence[Task], quarantine: Quarantine, parts: Sequence[Commit] = ()) -> list[Task]:
+        """The tasks without what earlier runs had to leave out of them, or of their shares."""
+        recorded = self._patiently(quarantine.known) if tasks else {}
+        answer = []
+        for task in tasks:
+            whole = recorded.get((task.partition, replace(task, share=None).fingerprint), {})
+            without = {**whole, **recorded.get((task.partition, task.fingerprint), {})}
+            before = len(without)
+            mine = (lost for commit in parts if commit.partition == task.partition for lost in lost_by(commit))
+            without |= {lost.unit: lost for lost in mine}
+            if len(without) > before:
+                quarantine.add(task, without)
+            answer.append(replace(task, without=without))
+        return answer
+
+    def _contained(self, tasks: Sequence[Task], progress: PhaseProgress, quarantine: Quarantine) -> list[Commit]:
+        """Have tasks done, whatever fails."""
+
+        def advance(task: Task, commit: Commit) -> None:
+            self.check()
+            progress.advance()
+
+        budget = self.config.run.max_quarantined - self._quarantined
+        patience_s, url = self.config.run.patience_s, self.storage.url
+        done = contained(self.executor, url, tasks, budget, advance, quarantine.add, progress.show, patience_s)
+        return list(done.values())
 
     def _patiently(self, action: Callable[[], T]) -> T:
         return patiently(action, self.config.run.patience_s, self.storage.url)

@@ -38,14 +38,15 @@ def alive_rows(context: Context, columns: Sequence[str] | None = None) -> pa.Tab
 
 
 def take_units(context: Context, rows: pa.Table) -> pa.Table:
-    """The rows that a measure works on: all but those that are left out, or those of a probe.
+    """The rows that a measure works on: all but those that are left out; those of a probe, of a share.
 
     Args:
         rows: of pairs, or of images (then with `blob`); their positions are the task's units.
     """
-    if not context.is_probe and not context.task.without:
+    task = context.task
+    if not context.is_probe and not task.without and task.share is None:
         return rows
-    if not context.is_probe:
+    if not context.is_probe and task.share is None:
         of_images = "blob" in rows.column_names
         for unit, lost in sorted(context.task.without.items()):
             row = rows.slice(unit, 1).to_pylist()[0]

@@ -126,7 +126,7 @@ class Counting:
         known = patiently(ledger.load, who=self.work.url)
         todo = [task for task in tasks if (task.partition, task.fingerprint) not in known]
         done = contained(self.executor, self.work.url, todo, 0, lambda task, commit: None)
-        found = [done.get(task.partition) or known[task.partition, task.fingerprint] for task in tasks]
+        found = [done.get(task.key) or known[task.partition, task.fingerprint] for task in tasks]
         patiently(lambda: ledger.close(found), who=self.work.url)
         return found
 

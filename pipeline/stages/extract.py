@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import pyarrow as pa
@@ -38,7 +39,16 @@ def _pieces(context: Context) -> list[tuple[Piece, Units]]:
             start, is_over = offset + 1, is_over or kind == CUT_OFF
         if not is_over:
             found.append((replace(piece, start=start), base, mine))
-    return [(piece, Units(base, context.task.only, frozenset(mine))) for piece, base, mine in found]
+    lengths = [_end(context, piece) - piece.start for piece, _, _ in found]
+    before = [0, *itertools.accumulate(lengths)]
+    return [
+        (piece, Units(base, context.task.only, frozenset(mine), before[at], piece.start, before[-1]))
+        for at, (piece, base, mine) in enumerate(found)
+    ]
+
+
+def _end(context: Context, piece: Piece) -> int:
+    return piece.end if piece.end >= 0 else int(context.task.hints["sizes"][piece.archive])
 
 
 def _planned(context: Context) -> list[Piece]:
@@ -69,12 +79,12 @@ def candidates(context: Context) -> Result:
 
 def _left_out(context: Context) -> pa.Table:
     """A row of `sources` for every record that is left out: what it was, and why."""
-    pieces, sizes = _planned(context), context.task.hints["sizes"]
+    pieces = _planned(context)
     rows = []
     for unit, lost in sorted(context.task.without.items()):
         number, offset, kind = place_of(unit)
         piece = pieces[number]
-        end = piece.end if piece.end >= 0 else sizes[piece.archive]
+        end = _end(context, piece)
         is_rest = kind == CUT_OFF
         rows.append(
             {
@@ -118,7 +128,7 @@ def run(run: Run) -> None:
         )
         for number, partition in enumerate(planned)
     ]
-    commits = run.do(candidates, tasks)
+    commits = run.do(candidates, tasks, bytes_=sum(source.size for source in sources))
     run.partitions = [
         Partition(
             commit.partition,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from PIL import Image
 
 from crawl.images import pixels
 from crawl.images.store import read_images
-from dataset import sql
+from dataset import heartbeat, sql
 from dataset.commits import FileRef
 from dataset.ids import checksum, order_hash
 from dataset.schema import IMAGES, PAIRS, SAMPLES, SHARD_INDEX
@@ -125,7 +125,7 @@ def shard(context: Context) -> Result:
         bodies = [_blurred(body, boxes, context.options) for body, boxes in zip(bodies, faces, strict=True)]
     samples = (
         (key, {ending: body, "txt": row["text"].encode(), "json": _json(row)})
-        for key, body, row in zip(keys, bodies, rows.select(TOLD).to_pylist(), strict=True)
+        for key, body, row in zip(keys, _told(bodies), rows.select(TOLD).to_pylist(), strict=True)
     )
     tar = io.BytesIO()
     written = write_shard(samples, tar)
@@ -151,6 +151,13 @@ def shard(context: Context) -> Result:
     result = Result(counts={"rows": count, "bytes": len(data)}).table("samples", table, SAMPLES)
     result.refs["tar"] = FileRef(f"shards/{name}", len(data), checksum(data), count)
     return result
+
+
+def _told(bodies: Sequence[bytes]) -> Iterator[bytes]:
+    """The bodies, while it is said how many are done."""
+    for number, body in enumerate(bodies):
+        heartbeat.progress(number, len(bodies))
+        yield body
 
 
 def _json(row: dict) -> bytes:  # type: ignore[type-arg]

@@ -118,6 +118,7 @@ class Child:
         self._pid = 0
         self._job: Job | None = None
         self._seen: dict[int, _Seen] = {}  # thread -> what it was at when it was looked at
+        self._doing = ("", 0.0)  # what it does that is about no unit, and since when
         self._resident = self._peak = 0
 
     def begin(self, function: Any, *arguments: Any) -> None:
@@ -179,7 +180,9 @@ class Child:
             since = seen.since if seen is not None and seen.beat == at.beat else now
             if oldest is None or since < oldest[0]:
                 oldest = (since, at.place)
-        since, place = oldest or (now, "")
+        if pulse.doing != self._doing[0]:
+            self._doing = (pulse.doing, now)
+        since, place = oldest or (self._doing[1] if pulse.doing else now, pulse.doing)
         return Working(partition, pulse.done, pulse.total, place, now - since)
 
     def close(self) -> None:
