@@ -40,7 +40,7 @@ from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadat
 
 from dataset.ids import checksum
 from dataset.storage import Storage
-from train.config import RESUMABLE_CHANGES, TrainConfig
+from train.config import PATHS, RESUMABLE_CHANGES, TrainConfig, absolute_value
 from train.distributed.parallelize import fill
 from train.distributed.processes import Processes
 from train.staging import Staging
@@ -400,6 +400,8 @@ def check_resumable(run: Storage, described: dict[str, Any], config: TrainConfig
         raise ValueError(f"{run.url} was trained on another version of {config.dataset}; give the new run another name")
     new = json.loads(json.dumps(asdict(config)))
     for key, old in described["config"].items():
+        if key in PATHS:
+            old = absolute_value(key, old)  # as it was written, by a run of before
         if key in new and key not in RESUMABLE_CHANGES | {"dataset"} and new[key] != old:
             raise ValueError(f"{run.url} was begun with {key} {old!r}, not {new[key]!r}; give the new run another name")
 

@@ -258,11 +258,14 @@ def load(source: str | Path | Mapping[str, Any], overrides: Mapping[str, Any] | 
 
 def with_absolute_paths(config: TrainConfig) -> TrainConfig:
     """The config with its paths as every process finds them, in whatever folder it works."""
-    values: dict[str, Any] = {key: _absolute(key, value) for key in PATHS if (value := getattr(config, key))}
+    values: dict[str, Any] = {key: absolute_value(key, getattr(config, key)) for key in PATHS}
     return dataclasses.replace(config, **values)
 
 
-def _absolute(key: str, value: Any) -> Any:
+def absolute_value(key: str, value: Any) -> Any:
+    """The value of a key of PATHS with its paths made absolute; names and what is empty stay as they are."""
+    if not value:
+        return value
     if isinstance(value, Mapping):
         return {absolute(url): weight for url, weight in value.items()}
     is_name = (key == "model" and not value.endswith(".json")) or (

@@ -16,12 +16,14 @@ from typing import Any, get_args, get_type_hints
 import pytest
 import yaml
 
+from dataset.storage import Storage
 from filters.queries.build import QueriesConfig
 from pipeline import arguments, cli, submit
 from pipeline.config import Config
 from pipeline.config_errors import ConfigError
 from pipeline.paths import ARGUMENTS, KEYS, settle
 from tests.train import tiny
+from train.checkpoint import check_resumable
 from train.config import CHOICES, PATHS, TrainConfig, load
 
 COMMANDS = sorted(set(ARGUMENTS) - {"queries"})
@@ -132,6 +134,15 @@ def test_every_key_of_a_training_run_is_absolute_when_it_is_read(
     assert found == {"mixture": {here: 2.0, "s3://c/d": 1.0}, "model": f"{here}.json"}.get(key, here)
     monkeypatch.chdir("/")
     assert getattr(load({"dataset": "/out", key: found}), key) == found  # in whatever folder it is read again
+
+
+def test_a_run_that_was_begun_with_relative_paths_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    begun = {"dataset": "out", "pretrained": "a/b", "mixture": {"c": 1.0}, "model": "ViT-B-32"}
+    described = {"index_fingerprint": "x", "config": begun}
+    check_resumable(Storage("run"), described, load(begun), "x")
+    with pytest.raises(ValueError, match="was begun with pretrained"):
+        check_resumable(Storage("run"), described, load({**begun, "pretrained": "a/c"}), "x")
 
 
 def test_names_are_no_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
