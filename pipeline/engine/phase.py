@@ -45,6 +45,26 @@ class Input:
         return self.file.ranges[self.bucket].checksum
 
 
+def gather(commits: Sequence[Commit], role: str, bucket: int) -> tuple[Input, ...]:
+    """One bucket of every map task's exchange file, in the map tasks' order."""
+    return tuple(Input(commit.files[role], bucket) for commit in commits if bucket in commit.files[role].ranges)
+
+
+def buckets_in(commits: Sequence[Commit], role: str) -> list[int]:
+    """The buckets that hold anything."""
+    return sorted({bucket for commit in commits for bucket in commit.files[role].ranges})
+
+
+def every(commits: Sequence[Commit], role: str) -> tuple[Input, ...]:
+    """A file of every commit, in order."""
+    return tuple(Input(commit.files[role]) for commit in commits)
+
+
+def of_each(commits: Sequence[Commit], *roles: str) -> list[dict[str, tuple[Input, ...]]]:
+    """Some files of each commit, as what the task of the same partition reads; see `pipeline.engine.run.Run.map`."""
+    return [{role: (Input(commit.files[role]),) for role in roles} for commit in commits]
+
+
 @dataclass(frozen=True)
 class Task:
     """Everything that a worker needs to do one partition of one phase."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -18,7 +18,7 @@ from pipeline.config import Config
 from pipeline.engine import verify
 from pipeline.engine.containment import contained
 from pipeline.engine.inputs import Source
-from pipeline.engine.phase import LEFT_OUT_ROLE, Input, Phase, Task
+from pipeline.engine.phase import LEFT_OUT_ROLE, Input, Phase, Task, buckets_in, gather
 from pipeline.engine.progress import PhaseProgress, Reporter
 from pipeline.engine.quarantine import Quarantine, lost_by
 from pipeline.engine.reuse import reminded
@@ -216,6 +216,100 @@ class Run:
     def one(self, phase: Phase, task: Task) -> Commit:
         """`do` for a phase of a single partition."""
         return self.do(phase, [task])[0]
+
+    def map(
+        self,
+        phase: Phase,
+        options: Mapping[str, Any],
+        *beside: str,
+        shared: Mapping[str, tuple[Input, ...]] | None = None,
+        each: Sequence[Mapping[str, tuple[Input, ...]]] | None = None,
+        units: bool = False,
+        hints: Mapping[str, Any] | None = None,
+    ) -> list[Commit]:
+        """Have a phase do every partition. Returns the commits in the partitions' order; see `do`.
+
+        Args:
+            beside: the roles of the tables beside the rows that it reads.
+            shared: what every task reads besides, by role.
+            each: what the task of each partition alone reads besides, by role.
+            units: whether the phase can leave out rows one by one.
+            hints: of every task.
+        """
+        return self.do(phase, self._tasks(phase, options, beside, shared, each, units, hints), rows=self.alive)
+
+    def decide(
+        self,
+        phase: Phase,
+        options: Mapping[str, Any],
+        *beside: str,
+        shared: Mapping[str, tuple[Input, ...]] | None = None,
+        each: Sequence[Mapping[str, tuple[Input, ...]]] | None = None,
+    ) -> list[Commit]:
+        """`map` for the deciding phase of a stage: checks that nothing disappears, and carries the verdicts on.
+
+        Raises:
+            ConservationError: kept + dropped ≠ input somewhere, or a partition's input is not what the stage before
+            kept.
+        """
+        tasks = self._tasks(phase, options, beside, shared, each)
+        return self.judge(phase.name.partition(".")[0], phase, tasks, rows=self.alive)
+
+    def reduce(
+        self,
+        phase: Phase,
+        options: Mapping[str, Any],
+        exchanged: Mapping[str, Sequence[Commit]],
+        numbers: Iterable[int] | None = None,
+        *,
+        shared: Mapping[str, tuple[Input, ...]] | None = None,
+        rows: int = 0,
+    ) -> list[Commit]:
+        """Have a phase do every bucket of an exchange. Returns the commits in the buckets' order; see `do`.
+
+        Args:
+            exchanged: role -> the commits whose exchange files have that role.
+            numbers: of the buckets; by default those in which the first role has anything.
+            shared: what every task reads besides, by role.
+        """
+        if numbers is None:
+            role, commits = next(iter(exchanged.items()))
+            numbers = buckets_in(commits, role)
+        return self.do(
+            phase,
+            [
+                Task(
+                    phase.name,
+                    number,
+                    {**{role: gather(commits, role, number) for role, commits in exchanged.items()}, **(shared or {})},
+                    options,
+                )
+                for number in numbers
+            ],
+            rows=rows,
+        )
+
+    def _tasks(
+        self,
+        phase: Phase,
+        options: Mapping[str, Any],
+        beside: Sequence[str],
+        shared: Mapping[str, tuple[Input, ...]] | None = None,
+        each: Sequence[Mapping[str, tuple[Input, ...]]] | None = None,
+        units: bool = False,
+        hints: Mapping[str, Any] | None = None,
+    ) -> list[Task]:
+        return [
+            Task(
+                phase.name,
+                partition.number,
+                {**partition.inputs(*beside), **(shared or {}), **own},
+                options,
+                units=partition.alive if units else 0,
+                hints=hints or {},
+            )
+            for partition, own in zip(self.partitions, each or [{}] * len(self.partitions), strict=True)
+        ]
 
     def judge(self, stage: str, phase: Phase, tasks: Sequence[Task], *, rows: int = 0) -> list[Commit]:
         """`do` for the deciding phase of a stage: checks that nothing disappears, and carries the verdicts on.

@@ -26,9 +26,8 @@ from pipeline.config_errors import ConfigError
 from pipeline.engine.containment import contained
 from pipeline.engine.exchange import bucket_count, bucket_of, write_buckets
 from pipeline.engine.inputs import Source, files
-from pipeline.engine.phase import Context, Phase, Result, Task, phase
+from pipeline.engine.phase import Context, Phase, Result, Task, buckets_in, gather, phase
 from pipeline.engine.plan import checksums
-from pipeline.stages.common import buckets_in, gather
 from pipeline.stages.custom_filters import load_function
 from pipeline.workers.executor import Executor
 

@@ -18,10 +18,10 @@ from filters.queries import balance
 from filters.queries import language_caps as caps
 from pipeline.config import plain
 from pipeline.engine.exchange import write_buckets
-from pipeline.engine.phase import Context, Input, Phase, Result, Task, phase
+from pipeline.engine.phase import Context, Input, Phase, Result, Task, every, phase
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows, verdict_result
-from pipeline.stages.common import every, gather, matched_queries
+from pipeline.stages.common import matched_queries
 
 HASHES_PER_BUCKET = 8_000_000
 """Hashes that one task sorts to find cutoffs: some 500 MB."""
@@ -144,14 +144,7 @@ class Balancing:
         beside = (role,) if role else ()
         config = run.config.balance
         seed, mode = {"seed": run.config.seed}, {"mode": config.mode}
-
-        def per_partition(made: Phase, options: dict[str, Any], **extra: tuple[Input, ...]) -> list[Task]:
-            return [
-                Task(made.name, partition.number, {**partition.inputs(*beside), **extra}, options)
-                for partition in run.partitions
-            ]
-
-        counted = run.do(self.count, per_partition(self.count, seed), rows=run.alive)
+        counted = run.map(self.count, seed, *beside)
         inputs = {"counts": every(counted, "counts")}
         options: dict[str, Any] = {"cap": round(config.cap * oversample)}
         if config.per_language or config.caps:
@@ -167,29 +160,16 @@ class Balancing:
             if mode["mode"] == "sample":
                 cut = [run.one(self.cutoffs, Task(self.cutoffs.name, 0, {"windows": window}, mode))]
                 break
-            collected = run.do(self.collect, per_partition(self.collect, seed, windows=window), rows=run.alive)
-            cut = run.do(
-                self.cutoffs,
-                [
-                    Task(
-                        self.cutoffs.name,
-                        number,
-                        {"windows": window, "hashes": gather(collected, "hashes", number)},
-                        mode,
-                    )
-                    for number in range(windowed.facts["buckets"])
-                ],
-            )
+            windows = {"windows": window}
+            collected = run.map(self.collect, seed, *beside, shared=windows)
+            numbers = range(windowed.facts["buckets"])
+            cut = run.reduce(self.cutoffs, mode, {"hashes": collected}, numbers, shared=windows)
             if not any(commit.facts["missed"] for commit in cut):
                 break
             window = every(cut, "windows")  # by chance, once in billions of queries
         run.shared[f"{self.stage}.counts"] = windowed.files["counts"]
-        commits = run.judge(
-            self.stage,
-            self.decide,
-            per_partition(self.decide, {**seed, **mode}, cutoffs=every(cut, "cutoffs")),
-            rows=run.alive,
-        )
+        cutoffs = {"cutoffs": every(cut, "cutoffs")}
+        commits = run.decide(self.decide, {**seed, **mode}, *beside, shared=cutoffs)
         run.shared[f"{self.stage}.hosts"] = every(commits, "hosts")
 
 

@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow as pa
 
-from dataset.commits import Commit
 from dataset.mapped import mapped
 from dataset.storage import Storage
 from filters.texts.domains import DomainIndex, build_index
@@ -54,21 +53,6 @@ def domain_index(storage: Storage, inputs: Sequence[Input]) -> DomainIndex | Non
 
 
 _mapped: dict[str, DomainIndex] = {}  # the last of this process
-
-
-def gather(commits: Sequence[Commit], role: str, bucket: int) -> tuple[Input, ...]:
-    """One bucket of every map task's exchange file, in the map tasks' order."""
-    return tuple(Input(commit.files[role], bucket) for commit in commits if bucket in commit.files[role].ranges)
-
-
-def buckets_in(commits: Sequence[Commit], role: str) -> list[int]:
-    """The buckets that hold anything."""
-    return sorted({bucket for commit in commits for bucket in commit.files[role].ranges})
-
-
-def every(commits: Sequence[Commit], role: str) -> tuple[Input, ...]:
-    """A file of every commit, in order."""
-    return tuple(Input(commit.files[role]) for commit in commits)
 
 
 def locators(partition: int, rows: pa.ChunkedArray) -> pa.Array:

@@ -18,12 +18,12 @@ from filters.images.models import ImageModel, load
 from filters.images.perceptual import pdq
 from filters.lines import locate
 from pipeline.config import options
-from pipeline.engine.phase import Context, Input, Result, Task, phase
+from pipeline.engine.phase import Context, Input, Result, Task, every, of_each, phase
 from pipeline.engine.plan import file_checksum
 from pipeline.engine.reuse import image_keys, remember
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows, decide, first_verdicts, lost, sliced, take_units, verdict_result
-from pipeline.stages.common import every, settings
+from pipeline.stages.common import settings
 from pipeline.stages.image.models import IMAGES_AT_ONCE
 
 KEY = "decontaminate.model"
@@ -118,45 +118,22 @@ def run(run: Run) -> None:
             for number, folder in enumerate(config.folders)
         ],
     )
-    inputs = [partition.inputs("images") for partition in run.partitions]
+    embeddings: list[dict[str, tuple[Input, ...]]] = [{} for _ in run.partitions]
     if config.model is not None and config.folders:
-        embedded = run.do(
-            embed,
-            [
-                Task(embed.name, partition.number, own, model, units=partition.alive)
-                for partition, own in zip(run.partitions, inputs, strict=True)
-            ],
-            rows=run.alive,
-        )
-        inputs = [
-            {**own, "embeddings": (Input(commit.files["embeddings"]),)}
-            for own, commit in zip(inputs, embedded, strict=True)
-        ]
+        embeddings = of_each(run.map(embed, model, "images", units=True), "embeddings")
     sets = {"index": every(indexed, "index")}
     found = run.do(
         nearest,
-        [
+        [  # of all images, whatever pairs are alive
             Task(
                 nearest.name,
                 partition.number,
-                {role: files for role, files in {**own, **sets}.items() if role not in ("rows", "verdicts")},
+                {"images": (Input(partition.beside["images"]),), **own, **sets},
                 options(config, "min_quality", "max_colour_distance"),
             )
-            for partition, own in zip(run.partitions, inputs, strict=True)
+            for partition, own in zip(run.partitions, embeddings, strict=True)
         ],
         rows=run.alive,
     )
-    run.judge(
-        "decontaminate",
-        judge,
-        [
-            Task(
-                judge.name,
-                partition.number,
-                {**own, "found": (Input(commit.files["found"]),)},
-                options(config, "max_hamming", "min_cosine"),
-            )
-            for partition, own, commit in zip(run.partitions, inputs, found, strict=True)
-        ],
-        rows=run.alive,
-    )
+    copies = [{**own, **files} for own, files in zip(embeddings, of_each(found, "found"), strict=True)]
+    run.decide(judge, options(config, "max_hamming", "min_cosine"), "images", each=copies)

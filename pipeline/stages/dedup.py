@@ -11,10 +11,10 @@ from filters.duplicates.exact import SPAM, DedupConfig, duplicates, spam, text_k
 from pipeline.config import options
 from pipeline.engine.earlier_datasets import existing, kept_pairs
 from pipeline.engine.exchange import bucket_count, bucket_of, write_buckets
-from pipeline.engine.phase import Context, Result, Task, phase
+from pipeline.engine.phase import Context, Result, Task, buckets_in, every, gather, phase
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows, first_verdicts, verdict_result
-from pipeline.stages.common import LOCATOR_BITS, ROWS_PER_BUCKET, buckets_in, every, gather, locators, settings
+from pipeline.stages.common import LOCATOR_BITS, ROWS_PER_BUCKET, locators, settings
 
 
 @phase("dedup.texts")
@@ -78,32 +78,10 @@ def run(run: Run) -> None:
     """Spam first, so that a spam text never wins over a good one; then duplicates."""
     config = run.config.dedup
     buckets = {"buckets": bucket_count(run.alive, ROWS_PER_BUCKET)}
-    by_text = run.do(
-        texts,
-        [Task(texts.name, partition.number, partition.inputs(), buckets) for partition in run.partitions],
-        rows=run.alive,
-    )
-    spam_commits = run.do(
-        spam_texts,
-        [
-            Task(
-                spam_texts.name,
-                bucket,
-                {"keys": gather(by_text, "keys", bucket)},
-                options(config, "max_images_per_text"),
-            )
-            for bucket in buckets_in(by_text, "keys")
-        ],
-    )
-    spam_inputs = {"spam": every(spam_commits, "spam")}
-    by_url = run.do(
-        urls,
-        [
-            Task(urls.name, partition.number, {**partition.inputs(), **spam_inputs}, buckets)
-            for partition in run.partitions
-        ],
-        rows=run.alive,
-    )
+    by_text = run.map(texts, buckets)
+    spam_commits = run.reduce(spam_texts, options(config, "max_images_per_text"), {"keys": by_text})
+    spam = {"spam": every(spam_commits, "spam")}
+    by_url = run.map(urls, buckets, shared=spam)
     known = run.do(
         known_urls,
         [
@@ -117,29 +95,11 @@ def run(run: Run) -> None:
             for number, there in enumerate(existing(run.config))
         ],
     )
-    found = run.do(
+    found = run.reduce(
         duplicate_rows,
-        [
-            Task(
-                duplicate_rows.name,
-                bucket,
-                {"keys": (*gather(by_url, "keys", bucket), *gather(known, "keys", bucket))},
-                {**options(config, "texts_per_url"), "against": list(run.config.against)},
-            )
-            for bucket in buckets_in(by_url, "keys")
-        ],
+        {**options(config, "texts_per_url"), "against": list(run.config.against)},
+        {"keys": [*by_url, *known]},
+        buckets_in(by_url, "keys"),
     )
-    run.judge(
-        "dedup",
-        judge,
-        [
-            Task(
-                judge.name,
-                partition.number,
-                {**partition.inputs(), **spam_inputs, "returned": gather(found, "verdicts", partition.number)},
-                options(config, "max_images_per_text"),
-            )
-            for partition in run.partitions
-        ],
-        rows=run.alive,
-    )
+    returned = [{"returned": gather(found, "verdicts", partition.number)} for partition in run.partitions]
+    run.decide(judge, options(config, "max_images_per_text"), shared=spam, each=returned)

@@ -13,10 +13,9 @@ from dataset.schema import MATCHES, QUERIES, VERDICTS
 from filters.queries.build import load_all
 from filters.queries.match import Matcher, match_by_language
 from pipeline.config import options, plain
-from pipeline.engine.phase import Context, Input, Result, Task, phase
+from pipeline.engine.phase import Context, Input, Result, Task, every, of_each, phase
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows, decide, sliced, take_units, verdict_result
-from pipeline.stages.common import every
 
 _TEXTS_AT_ONCE = 20_000
 _NO_LANGUAGES = pa.table({"row": pa.array([], pa.uint32()), "language": pa.array([], pa.string())})
@@ -102,35 +101,10 @@ def run(run: Run) -> None:
     beside = ("text",) if lists else ()
     which: list[dict[str, Any]] = [{"language": name} for name, _ in lists] or [{}]
     built = run.do(index, [Task(index.name, number, listed, {**rule, **item}) for number, item in enumerate(which)])
-    measured = run.do(
-        measure,
-        [
-            Task(
-                measure.name,
-                partition.number,
-                {**partition.inputs(*beside), "matcher": every(built, "matcher")},
-                {"lists": lists} if lists else {},
-                units=partition.alive,
-            )
-            for partition in run.partitions
-        ],
-        rows=run.alive,
-    )
+    matchers = {"matcher": every(built, "matcher")}
+    measured = run.map(measure, {"lists": lists} if lists else {}, *beside, shared=matchers, units=True)
     run.beside("matches", measured, "measures")
-    run.judge(
-        "match",
-        judge,
-        [
-            Task(
-                judge.name,
-                partition.number,
-                {**partition.inputs(*beside), "measures": (Input(partition.beside["matches"]),)},
-                rule,
-            )
-            for partition in run.partitions
-        ],
-        rows=run.alive,
-    )
+    run.decide(judge, rule, *beside, each=of_each(measured, "measures"))
 
 
 def _source(name: str) -> str:

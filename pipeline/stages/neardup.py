@@ -27,11 +27,11 @@ from filters.images.perceptual import short_hash
 from pipeline.config import options
 from pipeline.engine.earlier_datasets import existing, kept_images
 from pipeline.engine.exchange import bucket_count, bucket_of, write_buckets
-from pipeline.engine.phase import Context, Input, Result, Task, phase
+from pipeline.engine.phase import Context, Input, Result, Task, every, gather, of_each, phase
 from pipeline.engine.reuse import image_keys, remember
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows, decide, first_verdicts, lost, sliced, take_units, verdict_result
-from pipeline.stages.common import LOCATOR_BITS, ROWS_PER_BUCKET, buckets_in, every, gather, settings
+from pipeline.stages.common import LOCATOR_BITS, ROWS_PER_BUCKET, settings
 from pipeline.stages.image import semantic
 from pipeline.stages.image.models import IMAGES_AT_ONCE
 
@@ -130,28 +130,11 @@ def run(run: Run) -> None:
     """Hash if the images' hash is another than PDQ; exchange by hash chunk, connect, decide."""
     section = run.config.neardup
     config = {"neardup": options(section)}
-    inputs = [partition.inputs("images") for partition in run.partitions]
+    hashes: list[dict[str, tuple[Input, ...]]] = [{} for _ in run.partitions]
     if section.hash != "pdq":
-        hashed = run.do(
-            measure,
-            [
-                Task(measure.name, partition.number, own, options(section, "hash"), units=partition.alive)
-                for partition, own in zip(run.partitions, inputs, strict=True)
-            ],
-            rows=run.alive,
-        )
-        inputs = [
-            {**own, "hashes": (Input(commit.files["hashes"]),)} for own, commit in zip(inputs, hashed, strict=True)
-        ]
+        hashes = of_each(run.map(measure, options(section, "hash"), "images", units=True), "hashes")
     exchange = {**config, "buckets": bucket_count(run.alive * section.keys_per_image, ROWS_PER_BUCKET)}
-    scattered = run.do(
-        scatter,
-        [
-            Task(scatter.name, partition.number, own, exchange)
-            for partition, own in zip(run.partitions, inputs, strict=True)
-        ],
-        rows=run.alive,
-    )
+    scattered = run.map(scatter, exchange, "images", each=hashes)
     scattered += run.do(
         known,
         [
@@ -165,30 +148,16 @@ def run(run: Run) -> None:
             for number, there in enumerate(existing(run.config))
         ],
     )
-    compared = run.do(
-        compare,
-        [
-            Task(compare.name, bucket, {"keys": gather(scattered, "keys", bucket)}, config)
-            for bucket in buckets_in(scattered, "keys")
-        ],
-    )
+    compared = run.reduce(compare, config, {"keys": scattered})
     clustered = run.one(
         represent,
         Task(represent.name, 0, {"nodes": every(scattered, "nodes"), "edges": every(compared, "edges")}, config),
     )
     alike = semantic.run_duplicates(run, clustered)
-    decided = run.judge(
-        "neardup",
-        judge,
-        [
-            Task(
-                judge.name,
-                partition.number,
-                {**own, "clusters": gather([clustered], "clusters", partition.number), "semantic": found},
-                {**config, "against": list(run.config.against), "min_cosine": run.config.semantic.min_cosine},
-            )
-            for partition, own, found in zip(run.partitions, inputs, alike, strict=True)
-        ],
-        rows=run.alive,
-    )
+    found = [
+        {**own, "clusters": gather([clustered], "clusters", partition.number), "semantic": similar}
+        for partition, own, similar in zip(run.partitions, hashes, alike, strict=True)
+    ]
+    keys = {**config, "against": list(run.config.against), "min_cosine": run.config.semantic.min_cosine}
+    decided = run.decide(judge, keys, "images", each=found)
     run.beside("clusters", decided, "clusters")

@@ -23,10 +23,10 @@ from filters.duplicates.components import caption_keys, heldout
 from filters.images.faces import Box, blur
 from pipeline.config import options
 from pipeline.engine.exchange import bucket_count, bucket_of, write_buckets
-from pipeline.engine.phase import Context, Input, Result, Task, phase
+from pipeline.engine.phase import Context, Input, Result, Task, every, gather, phase
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import ConservationError, alive_rows
-from pipeline.stages.common import every, gather, locators
+from pipeline.stages.common import locators
 from pipeline.stages.image.stage import images_of
 
 GROUPS = pa.schema([("locator", pa.int64()), ("image_key", pa.binary(32)), ("caption_key", pa.binary(16))])
@@ -191,13 +191,7 @@ def run(run: Run) -> None:
     """Split, sort into shards, write, index."""
     config = run.config.pack
     seed = {"seed": run.config.seed}
-    grouped = run.do(
-        groups,
-        [
-            Task(groups.name, partition.number, partition.inputs("images", "clusters"), {})
-            for partition in run.partitions
-        ],
-    )
+    grouped = run.map(groups, {}, "images", "clusters")
     chosen = run.one(
         split,
         Task(split.name, 0, {"groups": every(grouped, "groups")}, {**seed, "heldout_share": config.heldout_share}),
@@ -205,18 +199,12 @@ def run(run: Run) -> None:
     held = chosen.counts["heldout"]
     counts = [bucket_count(run.alive - held, config.samples_per_shard), bucket_count(held, config.samples_per_shard)]
     faces, looked = run.config.faces, ["faces"] if run.config.faces.path else []
-    scattered = run.do(
+    scattered = run.map(
         scatter,
-        [
-            Task(
-                scatter.name,
-                partition.number,
-                {**partition.inputs("images", *looked), "heldout": (Input(chosen.files["heldout"]),)},
-                {**seed, "shards": counts, **({"min_face_score": faces.min_score} if looked else {})},
-            )
-            for partition in run.partitions
-        ],
-        rows=run.alive,
+        {**seed, "shards": counts, **({"min_face_score": faces.min_score} if looked else {})},
+        "images",
+        *looked,
+        shared={"heldout": (Input(chosen.files["heldout"]),)},
     )
     blurring: dict[str, Any] = {"blur_faces": bool(looked) and faces.action == "blur"}
     if blurring["blur_faces"]:

@@ -16,7 +16,7 @@ from pipeline.engine.phase import Context, Input, Result, Task, phase
 from pipeline.engine.run import Partition, Run
 from pipeline.engine.verdicts import ConservationError, alive_rows
 from pipeline.stages.balance_phases import BEFORE
-from pipeline.stages.common import gather, matched_queries
+from pipeline.stages.common import matched_queries
 
 LANES = pa.schema([("host", pa.string()), ("lanes", pa.int32())])
 
@@ -69,35 +69,10 @@ def run(run: Run) -> None:
     routed = run.one(route, Task(route.name, 0, {"hosts": run.shared["prebalance.hosts"]}, share))
     lanes = {"lanes": (Input(routed.files["lanes"]),)}
     count = routed.facts["partitions"]
-    scattered = run.do(
-        scatter,
-        [
-            Task(
-                scatter.name,
-                partition.number,
-                {**partition.inputs("matches", "archive_images", "archive_leads"), **lanes},
-                {"partitions": count},
-            )
-            for partition in run.partitions
-        ],
-        rows=run.alive,
-    )
-    written = run.do(
-        pairs,
-        [
-            Task(
-                pairs.name,
-                number,
-                {
-                    "pairs": gather(scattered, "pairs", number),
-                    "archive_images": gather(scattered, "archive_images", number),
-                },
-                {},
-            )
-            for number in range(count)
-        ],
-        rows=run.alive,
-    )
+    beside = ("matches", "archive_images", "archive_leads")
+    scattered = run.map(scatter, {"partitions": count}, *beside, shared=lanes)
+    moved = {"pairs": scattered, "archive_images": scattered}
+    written = run.reduce(pairs, {}, moved, range(count), rows=run.alive)
     total = sum(commit.counts["pairs"] for commit in written)
     if total != run.alive:
         raise ConservationError(f"prebalance: {run.alive} candidates became {total} pairs")

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from dataset.hosts import canonical_host
 from filters.texts.text import TextConfig, listed, measure_text, word_files
 from pipeline.config import ConfigError, options, plain
-from pipeline.engine.phase import Context, Input, Result, Task, phase
+from pipeline.engine.phase import Context, Input, Result, of_each, phase
 from pipeline.engine.plan import file_checksum
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows, decide, sliced, take_units, verdict_result
@@ -62,48 +62,24 @@ def run(run: Run) -> None:
         **options(config, "language_model", "blocklist", "blocked_patterns"),
         "max_profanity_probability": float(config.max_profanity_probability >= 1),  # whether it is measured, no more
     }
-    told = {"text": measuring, "external": {path: file_checksum(path) for path in files}}
+    keys = {"text": measuring, "external": {path: file_checksum(path) for path in files}}
     lists = _listed_domains(run)
-    measured = run.do(
-        measure,
-        [
-            Task(measure.name, partition.number, {**partition.inputs(), **lists}, told, units=partition.alive)
-            for partition in run.partitions
-        ],
-        rows=run.alive,
-    )
+    measured = run.map(measure, keys, shared=lists, units=True)
     run.beside("text", measured, "measures")
-    inputs = [{"measures": (Input(commit.files["measures"]),)} for commit in measured]
-    functions = custom_filters.measuring(run.config, "text")
-    if functions:
-        answered = run.do(
-            own,
-            [
-                Task(own.name, partition.number, partition.inputs(), {"filters": functions}, units=partition.alive)
-                for partition in run.partitions
-            ],
-            rows=run.alive,
-        )
-        inputs = [
-            {**item, "own": (Input(commit.files["measures"]),)} for item, commit in zip(inputs, answered, strict=True)
+    measures = of_each(measured, "measures")
+    if functions := custom_filters.measuring(run.config, "text"):
+        answered = run.map(own, {"filters": functions}, units=True)
+        measures = [
+            {**item, "own": (Input(commit.files["measures"]),)} for item, commit in zip(measures, answered, strict=True)
         ]
     allowed = sorted(map(canonical_host, run.config.fetch.resolve))
-    run.judge(
-        "text",
+    run.decide(
         judge,
-        [
-            Task(
-                judge.name,
-                partition.number,
-                {**partition.inputs(), **beside},
-                {
-                    "text": {**plain(asdict(config)), "allowed_hosts": allowed},
-                    "filters": custom_filters.deciding(run.config, "text"),
-                },
-            )
-            for partition, beside in zip(run.partitions, inputs, strict=True)
-        ],
-        rows=run.alive,
+        {
+            "text": {**plain(asdict(config)), "allowed_hosts": allowed},
+            "filters": custom_filters.deciding(run.config, "text"),
+        },
+        each=measures,
     )
 
 

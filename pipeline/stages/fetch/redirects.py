@@ -16,10 +16,9 @@ from dataset import sql
 from dataset.commits import Commit
 from dataset.schema import ARCHIVE_IMAGES, ARCHIVE_LEADS
 from pipeline.engine.exchange import write_buckets
-from pipeline.engine.phase import Context, Result, Task, phase
+from pipeline.engine.phase import Context, Result, Task, buckets_in, gather, phase
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows
-from pipeline.stages.common import buckets_in, gather
 from pipeline.stages.prebalance import partition_of
 
 MAX_HOPS = 5

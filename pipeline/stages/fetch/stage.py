@@ -39,11 +39,11 @@ from dataset.storage import Storage
 from filters.images.hashlists import HashLists, HashListsConfig
 from filters.images.perceptual import pdq
 from pipeline.config import options
-from pipeline.engine.phase import Context, Input, Result, Task, phase
+from pipeline.engine.phase import Context, Input, Result, Task, gather, phase
 from pipeline.engine.plan import file_checksum
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows, decide, first_verdicts, lost, verdict_result
-from pipeline.stages.common import built_domains, domain_index, domain_task, gather, settings
+from pipeline.stages.common import built_domains, domain_index, domain_task, settings
 from pipeline.stages.fetch import img2dataset_import as adopt
 from pipeline.stages.fetch import img2dataset_ray, redirects
 from pipeline.stages.fetch.progress import Tally, clear
@@ -395,9 +395,4 @@ def run(run: Run) -> None:
     if erased:
         run.storage.delete(WITH_PICTURES)
     run.beside("images", got, "images")
-    run.judge(
-        "fetch",
-        judge,
-        [Task(judge.name, partition.number, partition.inputs("images"), {}) for partition in run.partitions],
-        rows=run.alive,
-    )
+    run.decide(judge, {}, "images")

@@ -14,11 +14,11 @@ from dataset.commits import Commit
 from dataset.schema import CLIP_SCORES
 from filters.images.embeddings import Encoder, Head, cosines, from_column, load_head, to_column
 from pipeline.config import plain
-from pipeline.engine.phase import Context, Input, Result, Task, phase
+from pipeline.engine.phase import Context, Input, Result, Task, every, phase
 from pipeline.engine.reuse import image_keys, remember
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows, take_units
-from pipeline.stages.common import every, settings
+from pipeline.stages.common import settings
 from pipeline.stages.image import encoder as embedding
 from pipeline.stages.image.models import IMAGES_AT_ONCE, location
 

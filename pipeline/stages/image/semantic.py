@@ -22,11 +22,11 @@ from filters.duplicates.evaluation_sets import SUFFIXES
 from filters.duplicates.semantic import LEAST_SAMPLE, SAMPLE_PER_CELL, assign, centres, duplicates, sampled
 from filters.images.embeddings import from_column, to_column
 from pipeline.engine.exchange import bucket_count, write_buckets
-from pipeline.engine.phase import Context, Input, Result, Task, phase
+from pipeline.engine.phase import Context, Input, Result, Task, buckets_in, every, gather, phase
 from pipeline.engine.plan import file_checksum
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows, decide
-from pipeline.stages.common import LOCATOR_BITS, buckets_in, every, gather, locators
+from pipeline.stages.common import LOCATOR_BITS, locators
 from pipeline.stages.image import encoder as embedding
 from pipeline.stages.image.models import IMAGES_AT_ONCE
 

@@ -12,7 +12,7 @@ from crawl.images.store import read_images
 from dataset.commits import Commit
 from dataset.schema import FACES
 from pipeline.config import options
-from pipeline.engine.phase import Context, Input, Phase, Result, Task, phase
+from pipeline.engine.phase import Context, Input, Phase, Result, phase
 from pipeline.engine.reuse import image_keys, remember
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows, decide, sliced, take_units, verdict_result
@@ -150,14 +150,7 @@ def _remembered(context: Context, result: Result, measure: Callable[[pa.Table], 
 
 def _measure(run: Run, made: Phase, values: dict[str, Any], hints: dict[str, Any] | None = None) -> list[Commit]:
     """Have a phase measure every partition."""
-    return run.do(
-        made,
-        [
-            Task(made.name, at.number, at.inputs("images"), values, units=at.alive, hints=hints or {})
-            for at in run.partitions
-        ],
-        rows=run.alive,
-    )
+    return run.map(made, values, "images", units=True, hints=hints)
 
 
 def _look_for_faces(run: Run) -> list[Commit]:
@@ -196,20 +189,13 @@ def run(run: Run) -> None:
         "drop_faces": run.config.faces.action == "drop",
         "min_face_score": run.config.faces.min_score,
     }
-    keys = {**options(config, *DECIDING), **about_faces}
-    tasks = []
-    for number, partition in enumerate(run.partitions):
-        found = {
+    keys = {"image": {**options(config, *DECIDING), **about_faces}}
+    measures = [
+        {
             role: tuple(Input(commits[number].files["measures"]) for commits in measured)
             for role, measured in (("of_images", of_images), ("of_pairs", of_pairs))
         }
-        decided = {"image": keys, "filters": custom_filters.deciding(run.config, "image")}
-        tasks.append(
-            Task(
-                judge.name,
-                partition.number,
-                {**partition.inputs("images"), **found, "cutoffs": shares, "targets": targets},
-                decided,
-            )
-        )
-    run.judge("image", judge, tasks, rows=run.alive)
+        for number in range(len(run.partitions))
+    ]
+    filters = {"filters": custom_filters.deciding(run.config, "image")}
+    run.decide(judge, {**keys, **filters}, "images", shared={"cutoffs": shares, "targets": targets}, each=measures)
