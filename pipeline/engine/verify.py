@@ -102,8 +102,7 @@ def _phase(
         for chunk in store.named_by(commit.facts):
             if chunk not in chunks:
                 yield f"{store.FOLDER}/{chunk}.parquet", 0, "it is gone"
-        if commit.phase in _COPIES:
-            (file,) = commit.files.values()
+        for file in commit.files.values() if commit.phase in _COPIES else ():
             copy = replace(file, name=_COPIES[commit.phase])
             there.update((info.name, info.bytes) for info in storage.list(copy.name.rpartition("/")[0]))
             yield copy.name, 0, _length(there, copy) or (_damage(storage, copy) if deep else None)
