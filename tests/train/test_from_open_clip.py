@@ -346,12 +346,24 @@ def test_a_checkpoint_that_does_not_fit_is_one_sentence(theirs: Path, tiny_datas
 
     epoch = theirs / "checkpoints" / "epoch_1.pt"
     refused("has made 2 steps, and the run is to make 2$", samples_seen=2 * BATCH)
-    refused("is of another model: of .* it has", model="openwit-tiny")
+    refused("is of another model: it has .*, which this one has not", model="openwit-tiny")
+    refused("is of another model: of logit_bias it has nothing", loss="sigmoid")
     refused("which does not exist", resume=str(tmp_path / "none.pt"))
     raw = torch.load(epoch)
+    deeper = {**raw["state_dict"], "transformer.resblocks.1.ln_1.weight": torch.ones(32)}
+    torch.save({**raw, "state_dict": deeper}, tmp_path / "deeper.pt")
+    refused("it has transformer.resblocks.1.ln_1.weight, which this one has not", resume=str(tmp_path / "deeper.pt"))
     torch.save(raw["state_dict"], tmp_path / "weights.pt")
     refused("has weights alone; name them by the key pretrained", resume=str(tmp_path / "weights.pt"))
-    for number, wrong in enumerate(({**raw, "epoch": "x"}, {**raw, "optimizer": []}, [1], {**raw, "state_dict": {}})):
+    odd = {**raw["optimizer"], "state": {0: {"step": torch.zeros(2)}, 1: {"step": torch.tensor(math.inf)}}}
+    wrongs = (
+        {**raw, "epoch": "x"},
+        {**raw, "optimizer": []},
+        [1],
+        {**raw, "state_dict": {}},
+        {**raw, "optimizer": odd},
+    )
+    for number, wrong in enumerate(wrongs):
         torch.save(wrong, tmp_path / f"{number}.pt")
         refused("is no checkpoint of open_clip_train's", resume=str(tmp_path / f"{number}.pt"))
 

@@ -42,7 +42,7 @@ class Checkpoint:
             scaler = raw.get("scaler") or {}
             self.scaler = {name: float(scaler[name]) for name in _SCALER} if scaler else {}
             counted = [int(moments["step"]) for moments in self._state.values() if "step" in moments]
-        except (KeyError, TypeError, ValueError, AttributeError):
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError):
             raise _not_one(url) from None
         if min([self.epoch, *counted]) < 0 or not _are_weights(self._weights):
             raise _not_one(url)
@@ -71,6 +71,8 @@ class Checkpoint:
         Raises:
             ValueError: it is of another model.
         """
+        if more := sorted(name for name in self._weights if f"model.{name}" not in tensors and not _is_made(name)):
+            raise ValueError(f"resume {self.url!r} is of another model: it has {more[0]}, which this one has not")
         moments = self._moments(model)
         anew: set[str] = set()
         for name, target in tensors.items():
@@ -118,6 +120,11 @@ class Checkpoint:
                 ):
                     found |= {f"optimizer.state.{name}.{key}": moments[key] for key in _MOMENTS}
         return found
+
+
+def _is_made(name: str) -> bool:
+    """Whether a name is of what older versions stored, and models make anew."""
+    return name.endswith(("attn_mask", "position_ids"))
 
 
 def _is_gain_or_bias(name: str, parameter: Tensor) -> bool:
