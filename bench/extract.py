@@ -23,7 +23,8 @@ from typing import Any
 from bench.extract_pages import write_pages
 from bench.peer import measure, venv
 from crawl.archives.records import Piece
-from crawl.candidates.extract import ExtractConfig, extract
+from crawl.candidates.config import ExtractConfig
+from crawl.candidates.extract import extract
 from crawl.clean_text import clean_text
 from crawl.pages.image_address import is_stand_in
 from crawl.urls import as_written, canonical_url

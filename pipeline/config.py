@@ -12,7 +12,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from crawl.archives.commoncrawl import CommonCrawlConfig
-from crawl.candidates.extract import ExtractConfig
+from crawl.candidates.config import ExtractConfig
 from crawl.images.ingest import ImageConfig
 from crawl.web.config import FetchConfig
 from dataset.faults import PATIENCE_S

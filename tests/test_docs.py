@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 import dataset
-from crawl.candidates.extract import ExtractConfig
+from crawl.candidates.config import ExtractConfig
 from crawl.pages.html import TEXT_SOURCES
 from pipeline.build import build
 from pipeline.cli import main

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from crawl.archives.records import Piece, Reading
 from crawl.candidates.canonical_urls import canonical_urls, is_inlined
 from crawl.candidates.personal_data import mask_column
 from crawl.clean_text import clean_text, clean_texts, not_empty, to_arrow, without_templates
@@ -19,6 +20,7 @@ from crawl.pages.query_encoding import with_queries_encoded, with_query_encoded
 from crawl.urls import INLINED, as_written, canonical_url
 from dataset.ids import pair_ids
 from dataset.schema import CANDIDATES
+from dataset.secrets import without
 
 if TYPE_CHECKING:
     from crawl.wat.columns import Images
@@ -286,3 +288,18 @@ def identified(table: pa.Table, kinds: Sequence[str]) -> pa.Table:
     table = mask_column(table.combine_chunks(), kinds)
     ids = pair_ids(table["url"], table["text"])
     return table.add_column(0, "pair_id", ids).select(CANDIDATES.names).cast(CANDIDATES)
+
+
+def source_row(piece: Piece, reading: Reading, counts: Counts) -> dict[str, object]:
+    """A piece's row of SOURCES."""
+    return {
+        **asdict(counts),
+        "archive": piece.archive,
+        "type": reading.type,
+        "start": piece.start,
+        "end": reading.end,
+        "records": reading.records,
+        "damaged_records": reading.damaged_records,
+        "lost_bytes": reading.lost_bytes,
+        "error": without(reading.error, piece.location) if reading.error else None,
+    }

@@ -56,11 +56,6 @@ class Decoded(NamedTuple):
     encoding: str
 
 
-def to_utf8(page: bytes, declared: str | None = None, url: str = "") -> bytes:
-    """A page's bytes in UTF-8; see `decoded`."""
-    return decoded(page, declared, url).html
-
-
 def decoded(page: bytes, declared: str | None = None, url: str = "") -> Decoded:
     """A page's bytes in UTF-8. Bytes that the encoding lacks become U+FFFD, of UTF-8 in the parser.
 

@@ -8,7 +8,8 @@ from dataclasses import replace
 import pyarrow as pa
 
 from crawl.archives.records import Piece
-from crawl.candidates.extract import Beside, ExtractConfig, read_candidates
+from crawl.candidates.config import ExtractConfig
+from crawl.candidates.extract import Beside, read_candidates
 from crawl.units import CUT_OFF, ENTERED_BEHIND, SKIPPED, Units, first_unit, place_of
 from dataset.schema import ARCHIVE_IMAGES, ARCHIVE_LEADS, CANDIDATES, SOURCES
 from dataset.tables import GrowingParquet

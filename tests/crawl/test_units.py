@@ -8,7 +8,8 @@ import pyarrow as pa
 import pytest
 
 from crawl.archives.records import Piece
-from crawl.candidates.extract import Beside, ExtractConfig, read_candidates
+from crawl.candidates.config import ExtractConfig
+from crawl.candidates.extract import Beside, read_candidates
 from crawl.units import CUT_OFF, NUMBERS, Units, first_unit, place_of
 from dataset import heartbeat
 from tests.pipeline import pages

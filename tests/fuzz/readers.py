@@ -11,7 +11,8 @@ from crawl.archives.content_encoding import ContentDecoder
 from crawl.archives.open_source import MEMBER, kind_of, warc_members
 from crawl.archives.payload import decoded_body, decoded_start, parse_response
 from crawl.archives.records import Piece, read_bodies
-from crawl.candidates.extract import ExtractConfig, extract
+from crawl.candidates.config import ExtractConfig
+from crawl.candidates.extract import extract
 from crawl.images.ingest import ImageConfig, ingest
 from crawl.images.observations import Ingested, Refusal
 from crawl.pages.charset import decoded

@@ -11,7 +11,8 @@ from warcio.archiveiterator import ArchiveIterator
 
 from crawl.archives.open_source import kind_of
 from crawl.archives.records import Piece, describe, read_bodies
-from crawl.candidates.extract import ExtractConfig, Extraction, extract
+from crawl.candidates.config import ExtractConfig
+from crawl.candidates.extract import Extraction, extract
 from tests.crawl.warc_bytes import http, whole
 
 IMAGE = b"\x89PNG\r\n\x1a\n"

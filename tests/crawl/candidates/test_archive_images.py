@@ -4,7 +4,8 @@ import gzip
 from pathlib import Path
 
 from crawl.archives.records import read_bodies
-from crawl.candidates.extract import ExtractConfig, extract
+from crawl.candidates.config import ExtractConfig
+from crawl.candidates.extract import extract
 from dataset.schema import ARCHIVE_IMAGES, ARCHIVE_LEADS
 from tests.crawl.warc_bytes import http, members, record, redirect, revisit, whole
 

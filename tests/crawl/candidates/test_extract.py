@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import crawl.candidates.extract
+import crawl.candidates.archive_reader
 from crawl.archives.records import Piece, split
-from crawl.candidates.extract import Beside, ExtractConfig, Extraction, extract, in_sample, read_candidates
+from crawl.candidates.config import ExtractConfig, in_sample
+from crawl.candidates.extract import Beside, Extraction, extract, read_candidates
 from dataset.ids import pair_id
 from dataset.schema import ARCHIVE_IMAGES, CANDIDATES, SOURCES
 from tests.crawl.warc_bytes import compact, http, members, page, record, wat, wat_record, whole
@@ -137,7 +138,7 @@ def test_pages_of_any_status_and_images_of_200_count(tmp_path: Path) -> None:
     assert [text for _, text in pairs(found)] == ["a", "c", "d", "e"]
     assert found.candidates["page_status"].to_pylist() == [404, 206, 200, 200]
     assert found.archive_images.schema == ARCHIVE_IMAGES
-    assert found.archive_images.drop_columns(["archive", "offset", "final_url"]).to_pylist() == [
+    assert found.archive_images.drop_columns(["archive", "archive_checksum", "offset", "final_url"]).to_pylist() == [
         {"url": "http://h.example/1.png", "host": "h.example", "media_type": "image/png"},
         {"url": "http://h.example/2", "host": "h.example", "media_type": "application/octet-stream"},
         {"url": "http://h.example/4", "host": "h.example", "media_type": "image/gif"},
@@ -225,7 +226,7 @@ def test_images_of_a_wat_come_page_by_page_whatever_is_read_how(tmp_path: Path) 
 
 
 def test_ordinals_are_unique_where_a_member_holds_two_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crawl.candidates.extract, "_FLUSH_IMAGES", 1)
+    monkeypatch.setattr(crawl.candidates.archive_reader, "_FLUSH_IMAGES", 1)
     two = page("<img src=a alt=a><img src=b alt=b>") + page("<img src=c alt=c>")
     found = run(tmp_path, page("<p>"), two, page("<img src=d alt=d>"))
     rows = found.candidates.to_pylist()
@@ -237,14 +238,14 @@ def test_ordinals_are_unique_where_a_member_holds_two_pages(tmp_path: Path, monk
 def test_flushing_changes_nothing(limit: tuple[str, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     records = [page("".join(f"<img src={i} alt='{'x' * i} {i}'>" for i in range(n))) for n in (0, 3, 1, 0, 5)]
     before = run(tmp_path, *records)
-    monkeypatch.setattr(crawl.candidates.extract, *limit)
+    monkeypatch.setattr(crawl.candidates.archive_reader, *limit)
     after = run(tmp_path, *records)
     assert after.candidates.equals(before.candidates)
     assert after.sources.equals(before.sources)
 
 
 def test_candidates_come_while_the_archive_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crawl.candidates.extract, "_FLUSH_IMAGES", 2)
+    monkeypatch.setattr(crawl.candidates.archive_reader, "_FLUSH_IMAGES", 2)
     piece = whole(tmp_path, members(*(page(f"<img src={n} alt={n}>") for n in range(5))))
     beside = Beside()
     tables = read_candidates([piece, piece], ExtractConfig(), beside)

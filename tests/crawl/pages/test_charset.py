@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crawl.pages.charset import decoded, own_declaration, to_utf8
+from crawl.pages.charset import decoded, own_declaration
 
 NONE = "windows-1252"  # what the suite expects where nothing is declared
 PRAGMA = 'http-equiv="Content-Type"'
@@ -125,7 +125,7 @@ def test_what_comes_before_what(page: bytes, declared: str | None, encoding: str
 
 
 def test_no_mark_is_left() -> None:
-    assert to_utf8(b"\xef\xbb\xbf\xc3\xa9") == to_utf8(b"\xff\xfe\xe9\x00") == "é".encode()
+    assert decoded(b"\xef\xbb\xbf\xc3\xa9").html == decoded(b"\xff\xfe\xe9\x00").html == "é".encode()
 
 
 @settings(max_examples=100)

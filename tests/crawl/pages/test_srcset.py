@@ -1,14 +1,11 @@
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
-from types import FrameType
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from crawl.pages.srcset import Source, image_sources
+from tests.crawl.work import calls
 
 
 def urls(srcset: str) -> list[str]:
@@ -74,22 +71,6 @@ def test_a_source_with_a_wrong_descriptor_is_none(descriptors: str) -> None:
 def test_size() -> None:
     sizes = [source.size for source in image_sources("a 2x, b 100w, c, d 300w")]
     assert sorted(sizes) == [sizes[2], sizes[0], sizes[1], sizes[3]]
-
-
-def calls(function: Callable[[], object]) -> int:
-    """How many functions written in Python and C are called."""
-    count = 0
-
-    def counted(frame: FrameType, event: str, argument: object) -> None:
-        nonlocal count
-        count += event in ("call", "c_call")
-
-    sys.setprofile(counted)
-    try:
-        function()
-    finally:
-        sys.setprofile(None)
-    return count
 
 
 @pytest.mark.parametrize("part", [",", "a,", "a ,", "(", ")", "a (", "a 1w,", "a b ", "  "])

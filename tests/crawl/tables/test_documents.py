@@ -10,7 +10,8 @@ import duckdb
 import pytest
 
 from crawl.archives.records import Piece
-from crawl.candidates.extract import ExtractConfig, extract
+from crawl.candidates.config import ExtractConfig
+from crawl.candidates.extract import extract
 
 DOCS = Path(__file__).parents[3] / "docs" / "sources.md"
 ROWS = [{"url": "http://h/1", "caption": 'a "dog"'}, {"url": "http://h/2", "caption": "a cat, too"}]

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crawl.archives.records import Piece, split
-from crawl.candidates.extract import ExtractConfig, Extraction, extract, in_sample
+from crawl.candidates.config import ExtractConfig, in_sample
+from crawl.candidates.extract import Extraction, extract
 from dataset.ids import pair_id
 from dataset.schema import CANDIDATES
 

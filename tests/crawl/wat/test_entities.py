@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crawl.candidates.extract import ExtractConfig, Extraction, extract
+from crawl.candidates.config import ExtractConfig
+from crawl.candidates.extract import Extraction, extract
 from crawl.wat.entities import with_references_decoded
 from tests.crawl.warc_bytes import members, record, whole
 

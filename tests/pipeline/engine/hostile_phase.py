@@ -94,10 +94,10 @@ def _meet(where: str, text: str) -> None:
 
 
 def _poisoned() -> None:
-    import crawl.candidates.extract
+    import crawl.candidates.archive_reader
     import pipeline.stages.text
 
-    parse, measure = crawl.candidates.extract.parse_page, pipeline.stages.text.measure_text
+    parse, measure = crawl.candidates.archive_reader.parse_page, pipeline.stages.text.measure_text
 
     def parse_page(html: Any, *arguments: Any, **more: Any) -> Any:
         _meet("page", bytes(html).decode("utf-8", "replace") if not isinstance(html, str) else html)
@@ -107,7 +107,7 @@ def _poisoned() -> None:
         _meet("text", "\n".join(rows["text"].to_pylist()))
         return measure(rows, *arguments)
 
-    crawl.candidates.extract.parse_page, pipeline.stages.text.measure_text = parse_page, measure_text
+    crawl.candidates.archive_reader.parse_page, pipeline.stages.text.measure_text = parse_page, measure_text
 
 
 if getattr(sys.modules["__main__"].__spec__, "name", "") == "pipeline.workers.zygote":
