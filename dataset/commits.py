@@ -198,7 +198,7 @@ class Ledger:
         return commit
 
     def close(self, commits: Sequence[Commit]) -> str:
-        """Write all records as one file and collect what they do not name; returns the file's checksum."""
+        """Write all records as one file; returns its checksum. What they do not name stays until `collect`."""
         from dataset.ids import checksum
 
         ordered = sorted(commits, key=lambda commit: commit.partition)
@@ -278,7 +278,7 @@ def read_manifest(storage: Storage) -> dict[str, Any]:
 
 
 def _own_checksum(manifest: Mapping[str, Any]) -> str:
-    """Of what a manifest says, so that one that was changed by hand or by a disk is noticed; older ones have none."""
+    """The checksum of what a manifest says, by which a change by hand or by a disk is noticed. Older ones have none."""
     return xxhash.xxh3_128_hexdigest(json.dumps(manifest, sort_keys=True).encode())
 
 

@@ -1,6 +1,6 @@
 """Why a pair can be dropped: a closed vocabulary, each word with its stage and a sentence for people.
 
-A config's own filters add their names to it for that dataset (see `filters.custom`).
+A config's own filters add their names to it for that dataset (see `pipeline.stages.custom_filters`).
 """
 
 from __future__ import annotations

@@ -192,7 +192,7 @@ TEXT_SCORES = pa.schema(
         ("profanity_probability", pa.float32()),  # null where it was not asked for, or the text is not English
     ]
 )
-"""Of what the stage `text` measures, what models say; `row` as in CANDIDATES."""
+"""What models say of a text, as the stage `text` measures it; `row` as in CANDIDATES."""
 
 CLIP_SCORES = pa.schema([("row", pa.uint32()), ("clip_score", pa.float32())])
 """One row per measured pair; `row` as in PAIRS."""

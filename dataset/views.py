@@ -47,7 +47,7 @@ _FUNNEL = pa.schema(
 )
 FOLDER = Path(__file__).resolve().parent.parent / "sql" / "views"
 CHECKED_BYTES = 2 * 2**30
-"""Of the files that questions read, so much is held against its checksums: a second or two; of the rest the lengths."""
+"""So much of what questions read is held against its checksums, in a second or two; of the rest the lengths are."""
 _VIEWS = ("sources", "candidates", "matches", "images", "scores", "dropped", "pairs", "funnel")
 _WORD = re.compile(r"\w+")
 

@@ -36,7 +36,7 @@ _REDIRECTS = 5
 TOTAL_S = 1800.0
 """For one request with all its attempts and waits."""
 MIN_BYTES_PER_S = 1000
-"""Of an answer, after its first seconds; a worker waits for it."""
+"""The least rate of a response after its first seconds; a worker waits for it."""
 _GRACE_S = 30.0
 _NUMBER = re.compile(r"[0-9]{1,18}")
 _SHOWN_CHARS = 200

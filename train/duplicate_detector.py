@@ -208,7 +208,7 @@ def train(dataset: str, recipe: Recipe) -> tuple[nn.Module, list[float]]:
 
 
 class _Batches:
-    """Of each step the images as they are and a variant of each; damaged samples are passed over."""
+    """A run's batches: for each step images as they are, and a variant of each. Damaged samples are passed over."""
 
     def __init__(self, storage: Storage, index: Index, recipe: Recipe):
         self.storage, self.index, self.recipe = storage, index, recipe

@@ -146,7 +146,7 @@ class _Logits:
 
 
 class _Gradient:
-    """Of the summed loss by the logits divided by the scale, carried on to features and bias a tile at a time.
+    """The gradient of the summed loss by the logits over the scale, carried on to features and bias a tile at a time.
 
     Args:
         own: the loss's derivative by each pair's own logit, (n,).

@@ -13,7 +13,7 @@ from dataset.storage import open_input
 PREFIX = "cc:"
 _FORM = re.compile(r"cc:([A-Za-z0-9][A-Za-z0-9_-]*)(?:\[(\d*):(\d*)\])?")
 _MAX_LISTING_BYTES = 64 * 2**20
-"""Of a list of files, decompressed; those of 2024, of 90,000 files each, have 13 MB."""
+"""The largest list of files, decompressed; those of 2024 name 90,000 files each and have 13 MB."""
 
 
 @dataclass(frozen=True)

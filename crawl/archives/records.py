@@ -28,7 +28,7 @@ from dataset.storage import filesystem
 from dataset.web import is_web
 
 MAX_PIECES = 2**16
-"""Of a file. Its size may be what a stranger says, and a plan is held in memory."""
+"""The most pieces of one file: its size may be a stranger's claim, and a plan is held in memory."""
 
 _MAX_READ_AGAIN_BYTES = 2**30  # of records that were read to where they say to end, which is not where they end
 _TYPES = frozenset({"response", "resource", "metadata", "revisit"})
@@ -66,7 +66,7 @@ class Record:
 
     @property
     def content_type(self) -> str:
-        """Of the block."""
+        """The media type of the record's block."""
         return self._value(b"Content-Type")
 
     @property

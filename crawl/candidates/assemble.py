@@ -85,7 +85,7 @@ class Rows:
         self._columns: list[Images] = []
         self._images = 0
         self.bytes = 0
-        """Of the documents whose images wait: more than their URLs and texts can have."""
+        """The size of the documents whose images wait: an upper bound for their URLs and texts."""
 
     def __len__(self) -> int:
         """How many images wait; those of columns are counted by `bytes` alone until they are added."""

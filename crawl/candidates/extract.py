@@ -91,7 +91,7 @@ def _warm_up(sources: tuple[str, ...], kinds: tuple[str, ...]) -> None:
 
 
 def _form(piece: Piece) -> Form | None:
-    """Of a table; None of an archive."""
+    """The form of a table; None if the piece is of an archive."""
     try:
         kind = kind_of(piece.location)
     except OSError:

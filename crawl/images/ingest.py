@@ -53,7 +53,7 @@ class ImageConfig:
     store_format: Literal["jpeg", "webp"] = "jpeg"
     """What is stored. An image of this format that needs no change is stored without a new generation of loss."""
     quality: int = 92
-    """Of the encoder, from 1 to 100."""
+    """The encoder's quality, from 1 to 100."""
 
     def __post_init__(self) -> None:
         if self.max_pixels < 1:

@@ -94,7 +94,7 @@ def _encoded(text: str, encoding: str) -> bytes:
 
 
 def _unknown(character: str, encoding: str) -> bytes:
-    """Of a character that an encoding does not have, its reference in HTML."""
+    """The HTML reference of a character that an encoding does not have."""
     if encoding == "gb18030" and character != "\ue5e5":
         return b"\x81\x35\xf4\x37" if character == "\ue7c7" else character.encode("gb18030")
     return quote(f"&#{ord(character)};", "").encode()

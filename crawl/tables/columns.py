@@ -37,7 +37,7 @@ class Losses:
     rows: Counter[str] = field(default_factory=Counter)
     """How many rows could not be read, by what is wrong with them, to follow "rows"."""
     bytes: int = 0
-    """Of a compressed file, that cannot be decompressed."""
+    """How many bytes of a compressed file cannot be decompressed."""
     error: str | None = None
     """Why it cannot be read any further, to follow the file's name."""
 

@@ -13,7 +13,7 @@ from crawl.tables.columns import Losses
 MAX_LINE_BYTES = 2**20
 """A longer line is none of a table: it is left out and counted."""
 HEAD_BYTES = 2**16
-"""Of a file, by which it is told what it is."""
+"""The first bytes of a file, by which its kind is recognized."""
 
 _BLOCK_BYTES = 2**22
 _STEP_BYTES = 2**16

@@ -43,16 +43,16 @@ class FetchConfig:
     """A text file with one domain a line, which stands for its subdomains too. Nothing is fetched from them, nor by a
     redirect to them, nor taken from an archive. Empty for none."""
     max_body_bytes: int = 20 * 2**20
-    """Of one body, decompressed."""
+    """The largest body that is read, after decompression."""
     max_redirects: int = 5
-    """Of one address."""
+    """How many redirects are followed from one address."""
     timeout_s: float = 20.0
     """For one attempt at one address: its site's robots.txt and tdmrep.json, redirects with theirs, and the image, to
     the last byte. What it waits for a turn is not in it: meanwhile it keeps nobody waiting."""
     max_wait_s: float = 600.0
     """For a turn, at a host to which a redirect led."""
     min_bytes_per_s: int = 1024
-    """Of a body, on average after its first seconds: a server that sends a byte now and then is not waited for."""
+    """The least rate of a body, on average after its first seconds: no server may send a byte now and then for ever."""
     attempts: int = 2
     """In one run, at an address whose failure may pass; with more than one, sites that were left alone after many
     failures are asked once more when all others are done."""

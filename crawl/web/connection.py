@@ -17,7 +17,7 @@ from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_exceptions import HttpProcessingError
 
 MAX_HEAD_BYTES = 256 * 1024
-"""Of one answer's head, as in Chromium."""
+"""The largest head of a response (status line and headers), as in Chromium."""
 _MAX_INTERIM = 16  # answers of status 1xx before the one that counts
 _LONGEST = 10**18 - 1  # a length that no body has and every parser can count
 

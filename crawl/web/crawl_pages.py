@@ -185,7 +185,7 @@ def _check(headers: CIMultiDictProxy[str]) -> None:
 
 
 def _media_type(headers: CIMultiDictProxy[str]) -> str:
-    """Of the last Content-Type that is not blank, as browsers have it."""
+    """The media type by the last Content-Type header that is not blank, as in browsers."""
     return media_type(next((value for value in reversed(headers.getall("Content-Type", ())) if value.strip()), ""))
 
 

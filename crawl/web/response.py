@@ -17,11 +17,11 @@ from crawl.web.address_guard import PrivateAddressError
 from crawl.web.config import FetchConfig
 
 LARGE_BYTES = 256 * 1024
-"""Of a body, from which it needs a place: more than most images of the web have."""
+"""A body that is larger needs a place of its own; most images of the web are smaller."""
 LARGE_BODIES = 64
 """Places; as many as the default of `concurrency`, which then nobody waits for."""
 GRACE_S = 5.0
-"""Of a body, before its rate counts: the first bytes of a busy server may take long."""
+"""How long a body may take before its rate counts: a busy server's first bytes may take long."""
 
 BACKOFF_S = 1.0
 """After the first failed attempt; doubled after each further one, up to eightfold."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from crawl.web.path_patterns import Patterns, normal, path_of
 
 MAX_BYTES = 500 * 1024
-"""Of robots.txt that are parsed; the least that RFC 9309, section 2.5, asks for."""
+"""How much of a robots.txt is parsed; the least that RFC 9309, section 2.5, asks for."""
 MAX_REDIRECTS = 5
 """From robots.txt to its place; RFC 9309, section 2.3.1.2."""
 MAX_CRAWL_DELAY_S = 10.0

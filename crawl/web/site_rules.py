@@ -14,7 +14,7 @@ from crawl.web.config import FetchConfig
 from crawl.web.response import Journey, Refused, Response, backoff_s
 
 MAX_RULES_BYTES = 32 * 2**20
-"""Of the rules that are kept; those that were needed longest ago are forgotten, and asked for again."""
+"""The memory that rules may take; those that were needed longest ago are forgotten, and asked for again."""
 SHARE_OF_TIMEOUT = 0.9
 """Of `timeout_s`, which a site's rules may take: an address whose site is as slow hears why it failed."""
 _INLINE_BYTES = 4 * 1024  # longer files are parsed in a thread: the loop has others to serve

@@ -19,9 +19,9 @@ FAILURES = 10
 LAST_FAILURES = 3
 """In a row, when it is asked once more, after which it is given up for the rest of the call."""
 KINDS = 3
-"""Of addresses, that must have failed among them, unless no connection came about at all."""
+"""How many different addresses must have failed before a host is given up, unless none could be connected to."""
 SILENT_SITES = 4
-"""Of one host, that never answered, after which its other ports that never did are left alone."""
+"""After so many ports of one host have never answered, its other ports that never did are left alone."""
 PAUSE_S = 0.25
 """After the third failure in a row; doubled after each further one, up to eightfold."""
 

@@ -20,7 +20,7 @@ from crawl.web.sites import Host
 from dataset.ids import hash64
 
 SLOW_S = 1.0
-"""Of an address, after which it gives its place among `concurrency` to another."""
+"""How long an address may take before it gives its place among `concurrency` to another."""
 SLOW_PER_PLACE = 16
 """Such addresses at a time, for each place: a silent server costs a file and little else."""
 

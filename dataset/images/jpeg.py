@@ -24,7 +24,7 @@ except ImportError:  # Pillow gives the same pixels, in twice the time
     simplejpeg = None
 
 MAX_SCANS = 100
-"""Of one image; encoders write about ten."""
+"""The most scans of one image; encoders write about ten."""
 MAX_SCANNED = 16
 """How often a config's `max_pixels` may be passed over by all scans of an image together."""
 _MAX_SEGMENTS = 20_000  # before the first scan, and as many behind it; the largest profiles take a few hundred

@@ -16,7 +16,7 @@ from dataset.tar import DamagedTarError, by_offset, members
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".webp", ".avif", ".heic", ".heif", ".gif", ".bmp"})
 MAX_BYTES = 256 * 2**20
-"""Of one image; a tar's member may claim any size."""
+"""The largest file that is read as an image; a tar's member may claim any size."""
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,7 @@ def _of_updates(columns: Mapping[str, Sequence[Any]]) -> pa.Table:
 
 
 def _newest(tables: Sequence[pa.Table]) -> pa.Table:
-    """Of each entry the newest update; of those of one time the last."""
+    """The newest update of each entry; the last one of those that have the same time."""
     table = pa.concat_tables(tables, promote_options="default")
     table = table.append_column("place", pa.array(range(table.num_rows), pa.int64()))
     table = table.sort_by([("origin", "ascending"), ("time", "ascending"), ("place", "ascending")])

@@ -30,10 +30,10 @@ from pipeline.workers.failures import CRASHED, Limits
 log = logging.getLogger("wit")
 
 TRANSIENT_SHARE = 0.2
-"""Of a stage's rows, dropped for one reason that may pass, above which the stage ends with a warning."""
+"""The share of a stage's rows that may be dropped for one transient reason before the stage ends with a warning."""
 
 REREAD_BYTES = 2 * 2**30
-"""Of what is there already, so much is read again and held against its checksums: a second or two. Of the rest a run
+"""So much of what is there already is read again and held against its checksums, in a second or two. Of the rest a run
 knows the lengths, and checks what it reads; `wit verify --deep` reads all of it."""
 
 T = TypeVar("T")

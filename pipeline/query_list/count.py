@@ -34,9 +34,9 @@ from pipeline.workers.executor import Executor
 log = logging.getLogger("wit")
 
 PART_BYTES = 32 << 20
-"""Of a dump, as it is compressed: about a minute and some 500 MB of memory for a task."""
+"""How much of a compressed dump a task reads: about a minute of work in some 500 MB of memory."""
 BYTES_PER_BUCKET = 64 << 20
-"""Of all dumps, as they are compressed, for each bucket of words: some two million of them."""
+"""Compressed bytes of dumps for each bucket of words, which then has some two million of them."""
 _BATCH_CHARACTERS = 4 << 20
 KINDS = ("words", "bigrams")
 

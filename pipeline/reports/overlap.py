@@ -178,7 +178,7 @@ def _held(
     config: DecontaminateConfig,
     embed: Embed | None,
 ) -> list[np.ndarray]:
-    """Of each set, images and embeddings, which images are among those that the dataset keeps. bool (images,) each."""
+    """Which images of each set, by hashes and embeddings, are among those that are kept. bool (images,) each."""
     held = [np.zeros(len(images), dtype=bool) for images, _ in sets]
     pairs = dataset.commits("prebalance.pairs")
     decided = [dataset.commits(f"{stage}.decide") for stage in PAIR_STAGES if stage != "pack"]

@@ -145,7 +145,7 @@ def _reasons(dataset: Dataset, stage: str) -> dict[str, int]:
 
 
 def _state(storage: Storage, stage: str, closed: list[str]) -> str:
-    """Of a stage that is not done: its closed phases, and the partitions committed in one that is open."""
+    """How far a stage is that is not done: its closed phases, and the partitions committed in one that is open."""
     begun = [phase for phase in closed if phase.startswith(f"{stage}.")]
     # Commit records of their own exist only until their phase is closed.
     records = (info.name.split("/") for info in storage.list(stage, recursive=True))

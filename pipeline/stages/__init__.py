@@ -1,1 +1,1 @@
-"""The stages of the path, one module each, in the order in which `pipeline.build` runs them."""
+"""The stages of the path, a module or a folder each; `pipeline.build` has their order."""

@@ -61,7 +61,7 @@ class Corpus:
 
     @property
     def fingerprint(self) -> str:
-        """Of exactly these samples, in the order of their indexes, and of their weights."""
+        """The fingerprint of exactly these samples, in the order of their indexes, and of their weights."""
         if len(self.sources) == 1:
             return self.sources[0].index.fingerprint
         parts = [f"{source.index.fingerprint} {units}" for source, units in zip(self.sources, self.units, strict=True)]

@@ -177,7 +177,7 @@ def member() -> Member:
 
 
 def _descriptors(members: Sequence[Member], rank: int) -> dict[int, int]:
-    """Of the other processes on this machine; none where the system has no such descriptors."""
+    """Descriptors of the other processes on this machine; none where the system has no such."""
     found: dict[int, int] = {}
     for number, other in enumerate(members):
         if number != rank and other.numbering and other.numbering == members[rank].numbering:

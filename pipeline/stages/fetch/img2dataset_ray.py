@@ -17,7 +17,7 @@ from crawl.images.observations import Observation
 from dataset.storage import Storage
 
 SHARD_URLS = 1_000
-"""Of one shard: its images, some 35 kB each, are in memory until it is written."""
+"""URLs of one shard: its images, some 35 kB each, are in memory until it is written."""
 
 
 @dataclass(frozen=True)

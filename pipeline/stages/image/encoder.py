@@ -35,7 +35,7 @@ def head_key(head: Head) -> str:
 
 
 def head_checksum(head: Head) -> str:
-    """Of a head's file, which `check` has read."""
+    """The checksum of a head's file, which `check` has read."""
     return file_checksum(locate(head.path))
 
 
