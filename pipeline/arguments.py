@@ -156,6 +156,12 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--show-batch", metavar="FILE", help="no run: write the first batch, as the model sees it, as HTML"
     )
+    made.add_argument("--dry-run", action="store_true", help="no run: say what it would take of time, memory and disk")
+    made.add_argument(
+        "--gpus", type=int, metavar="N", help="of --dry-run: GPUs; `ranks`, or this machine's, by default"
+    )
+    made.add_argument("--gpu-memory", type=float, metavar="GB", help="of --dry-run: each GPU's memory; this machine's")
+    made.add_argument("--rate", type=float, metavar="SAMPLES/S", help="of --dry-run: speed; the run's log by default")
 
     made = command("eval", "examine a checkpoint: zero-shot classification and retrieval")
     made.add_argument(

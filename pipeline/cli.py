@@ -289,6 +289,9 @@ def _train(arguments: argparse.Namespace) -> int:
     raw = read(source, arguments.set)
     if arguments.write_config:
         return training.write_config(source, raw, arguments.write_config)
+    if arguments.dry_run:
+        given = arguments.gpus, arguments.gpu_memory, arguments.rate
+        return training.dry_run(source, raw, arguments.out, *given)
     if arguments.show_batch:
         return training.show_batch(source, raw, arguments.show_batch)
     if arguments.overfit is not None:

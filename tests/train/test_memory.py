@@ -16,6 +16,7 @@ from tests.train.test_accumulate import assert_equal, batch, gradients
 from train.accumulate import backward
 from train.config import TrainConfig, load
 from train.loss import softmax_loss
+from train.memory.dry_run import dry_run
 from train.memory.forecast import Forecast, Memory
 from train.memory.recompute import recompute
 from train.model import create
@@ -75,6 +76,30 @@ def test_the_largest_micro_batch_is_found_that_fits(monkeypatch: pytest.MonkeyPa
     assert forecast.largest(memory(forecast, 512).needed / 0.9 + 1) == 512
     assert forecast.largest(1e12) == 2048
     assert forecast.largest(1e6) is None
+
+
+def test_a_dry_run_says_what_a_run_takes_and_which_key_to_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    def memory(self: Forecast, micro_batch: int, **changes: Any) -> Memory:
+        each = 10**7 if changes.get("grad_checkpointing") else 10**8
+        return Memory(10**9, 10**9, 2 * 10**9, 0, 10**8, activations=(micro_batch or self.share) * each)
+
+    monkeypatch.setattr(Forecast, "memory", memory)
+    config = replace(TINY, samples_seen=2048 * 1000)
+    lines, fits = dry_run(config, 2, 300e9, samples=20_480, rate=1000.0)
+    assert fits
+    assert lines[0] == "1,000 steps of 2,048: 2,048,000 samples, 100.0 epochs of 20,480"
+    assert lines[1] == "0.6 hours at 1,000 samples/s"
+    assert "memory of each of 2 GPUs at its peak, 1,024 of 1,024 samples at a time:" in lines
+    assert "      2.0 GB  optimizer" in lines
+    assert lines[-1] == "a checkpoint takes 3.0 GB of disk, at most 4 of them 12.0 GB"
+    lines, fits = dry_run(config, 2, 24e9, samples=20_480)
+    assert not fits
+    advice = "it does not fit 24 GB with a tenth to spare: set micro_batch: 128, which takes 20.2 GB"
+    assert advice in lines
+    lines, fits = dry_run(config, 2, 10e9, samples=None)
+    assert "set micro_batch: 256, grad_checkpointing: true, which takes 8.5 GB" in "\n".join(lines)
+    lines, fits = dry_run(config, 2, 4e9)
+    assert "no micro_batch does; take more GPUs" in "\n".join(lines)
 
 
 @pytest.mark.parametrize("micro_batch", [0, 8])

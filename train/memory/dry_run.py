@@ -1,0 +1,109 @@
+"""What a training run would come to, before it begins: steps, memory by part, time, disk; and what to change."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+from dataset.storage import Storage
+from train.config import TrainConfig
+from train.memory.forecast import Forecast, Memory
+
+_PARTS = {
+    "weights": "weights",
+    "gradients": "gradients, and buckets to average them",
+    "optimizer": "optimizer",
+    "moving_average": "moving average of the weights",
+    "batches": "two batches",
+    "activations": "activations",
+}
+
+_FEW = 64
+"""Samples at a time that keep a GPU busy; before fewer, other keys are advised."""
+
+
+def dry_run(
+    config: TrainConfig,
+    gpus: int,
+    gpu_bytes: float,
+    samples: int | None = None,
+    rate: float = 0.0,
+    run: str | None = None,
+) -> tuple[list[str], bool]:
+    """(the lines to print, whether a step fits the GPUs).
+
+    Args:
+        gpu_bytes: the memory of each GPU; 0 if it is not known.
+        samples: the training samples of the dataset; None if it is not there.
+        rate: samples/s of all GPUs together; 0 takes what the run's log has measured.
+        run: URL of the run's directory.
+    Raises:
+        ValueError: the config does not fit the dataset or its model.
+    """
+    forecast = Forecast(config, gpus)
+    micro_batch = config.micro_batch
+    memory = forecast.memory(micro_batch)
+    fits = not gpu_bytes or memory.fits(gpu_bytes)
+    lines = [*_length(config, samples, rate or _measured(run)), ""]
+    at_once = min(micro_batch or forecast.share, forecast.share)
+    lines.append(f"memory of each of {gpus} GPUs at its peak, {at_once:,} of {forecast.share:,} samples at a time:")
+    lines += [f"  {getattr(memory, part) / 1e9:7.1f} GB  {name}" for part, name in _PARTS.items()]
+    lines.append(
+        f"  {memory.allocated / 1e9:7.1f} GB  allocated; about {memory.needed / 1e9:.1f} GB of the GPU are taken"
+    )
+    if gpu_bytes:
+        lines.append(
+            f"it fits {gpu_bytes / 1e9:.0f} GB with a tenth to spare"
+            if fits
+            else f"it does not fit {gpu_bytes / 1e9:.0f} GB with a tenth to spare: {_advice(forecast, gpu_bytes)}"
+        )
+    return [*lines, "", _disk(config, memory, gpus)], fits
+
+
+def _length(config: TrainConfig, samples: int | None, rate: float) -> Iterator[str]:
+    if samples is None and not config.samples_seen:
+        yield f"{config.dataset} has no shards yet, so the number of steps is not known"
+        return
+    _, steps = config.steps(samples or max(config.samples_seen, config.batch_size))
+    seen = steps * config.batch_size
+    epochs = f", {seen / samples:.1f} epochs of {samples:,}" if samples else ""
+    yield f"{steps:,} steps of {config.batch_size:,}: {seen:,} samples{epochs}"
+    if rate:
+        yield f"{seen / rate / 3600:,.1f} hours at {rate:,.0f} samples/s"
+    else:
+        yield "the time is not known: --rate states samples/s of all GPUs together; a run's log measures it"
+
+
+def _measured(run: str | None) -> float:
+    """Samples/s of the last line of a run's log; 0 if it has none."""
+    with suppress(OSError, ValueError, KeyError, IndexError):
+        last: dict[str, Any] = json.loads(Storage(run or "").read("log.jsonl").splitlines()[-1])
+        return float(last["samples_per_second"])
+    return 0.0
+
+
+def _advice(forecast: Forecast, gpu_bytes: float) -> str:
+    """The first change of keys that makes a step fit."""
+    config = forecast.config
+    changes: list[dict[str, Any]] = [{}]
+    if not config.grad_checkpointing:
+        changes.append({"grad_checkpointing": True})
+    if config.parallel == "ddp" and forecast.gpus > 1 and config.precision != "fp16":
+        changes.append({"grad_checkpointing": True, "parallel": "fsdp"})
+    for change in changes:
+        micro_batch = forecast.largest(gpu_bytes, **change)
+        if micro_batch is not None and (micro_batch >= min(_FEW, forecast.share) or change == changes[-1]):
+            keys = [f"{key}: {str(value).lower()}" for key, value in change.items()]
+            needed = forecast.memory(micro_batch, **change).needed
+            return f"set {', '.join(['micro_batch: ' + str(micro_batch), *keys])}, which takes {needed / 1e9:.1f} GB"
+    return "no micro_batch does; take more GPUs, a lower batch_size, or a smaller model"
+
+
+def _disk(config: TrainConfig, memory: Memory, gpus: int) -> str:
+    """What checkpoints take, of weights, optimizer and moving average: those kept, the best, one under way."""
+    parts = gpus if config.parallel == "fsdp" else 1
+    one = parts * (memory.weights + memory.optimizer + memory.moving_average)
+    most = config.keep + 2
+    return f"a checkpoint takes {one / 1e9:.1f} GB of disk, at most {most} of them {most * one / 1e9:.1f} GB"
