@@ -25,6 +25,9 @@ RESUMABLE_CHANGES = frozenset(
 PATHS = ("dataset", "mixture", "model", "pretrained", "resume", "tokenizer", "cache")
 """Keys whose values are paths, or may be: a model and its weights have names as well."""
 
+AUTO = -(2**31)
+"""What `micro_batch: auto` is as a number."""
+
 CHOICES = {
     "loss": ("softmax", "sigmoid"),
     "lock": ("none", "image", "text"),
@@ -58,7 +61,8 @@ class TrainConfig:
     batch_size: int = 256
     """Samples per step, over all processes together."""
     micro_batch: int = 0
-    """The most samples that go through the model at a time on one device; 0 is all of them. Gradients are the same."""
+    """The most samples that go through the model at a time on one device; 0 is all of them. Gradients are the same.
+    auto: as many as fit the GPU by `wit train --dry-run`'s forecast, found before the first step; on a CPU all."""
     loss: str = "softmax"
     """softmax, CLIP's; or sigmoid, SigLIP's, for models with a logit bias too."""
     pretrained: str = ""
@@ -180,8 +184,10 @@ class TrainConfig:
         _require(self.grad_clip > 0, "grad_clip", "above 0, or .inf for none", self.grad_clip)
         for key in ("weight_decay", "epsilon", "peak_tflops"):
             _require(0 <= getattr(self, key) < math.inf, key, "at least 0", getattr(self, key))
-        for key in ("samples_seen", "warmup_steps", "unlocked_groups", "max_skipped", "workers", "micro_batch"):
+        for key in ("samples_seen", "warmup_steps", "unlocked_groups", "max_skipped", "workers"):
             _require(getattr(self, key) >= 0, key, "at least 0", getattr(self, key))
+        holds = self.micro_batch >= 0 or self.micro_batch == AUTO
+        _require(holds, "micro_batch", "at least 0, or auto", self.micro_batch)
         for key in ("image_size", "context_length"):
             _require(getattr(self, key) >= 0, key, "at least 0", getattr(self, key))
         for key, choices in CHOICES.items():
@@ -279,6 +285,8 @@ def _convert(key: str, value: Any, kind: type) -> Any:
         if not isinstance(value, Mapping):
             raise ValueError(f"{key} must be a mapping of names to weights, not {value!r}")
         return {str(name): _convert(f"{key}.{name}", weight, float) for name, weight in value.items()}
+    if (key, value) == ("micro_batch", "auto"):
+        return AUTO
     try:
         if isinstance(value, bool) or kind is bool:
             if kind is bool and isinstance(value, bool):

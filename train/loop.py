@@ -38,6 +38,7 @@ from train.failure import TrainingError, told
 from train.from_open_clip import checkpoint as from_open_clip
 from train.log import Log, print_record
 from train.loss import LOSSES
+from train.memory.auto import settled
 from train.memory.recompute import recompute
 from train.metrics import duplicate_share, flops_per_sample, memory_bytes, numbers, peak_flops
 from train.model import MAX_LOGIT_SCALE, create, preprocess_dict
@@ -149,6 +150,7 @@ def _train(
     last_step = steps if final else config.first_part(steps)
 
     # What: the model, the optimizers, the moving average of the weights.
+    config = settled(config, processes)
     clip = create(
         config.model,
         config.seed,
@@ -356,7 +358,7 @@ def _train(
 def _too_large(config: TrainConfig, processes: Processes) -> str:
     """What to do about a device without memory for a step."""
     at_once = -(-config.batch_size // processes.count)
-    at_once = min(config.micro_batch or at_once, at_once)
+    at_once = min(max(0, config.micro_batch) or at_once, at_once)
     more = "" if config.grad_checkpointing else " or grad_checkpointing: true"
     return f"{processes.device} has too little memory for {at_once} samples at a time; set micro_batch lower{more}"
 

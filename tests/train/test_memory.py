@@ -15,7 +15,9 @@ import torch
 from tests.train.test_accumulate import assert_equal, batch, gradients
 from train.accumulate import backward
 from train.config import TrainConfig, load
+from train.distributed.processes import Processes
 from train.loss import softmax_loss
+from train.memory.auto import settled
 from train.memory.dry_run import dry_run
 from train.memory.forecast import Forecast, Memory
 from train.memory.recompute import recompute
@@ -100,6 +102,22 @@ def test_a_dry_run_says_what_a_run_takes_and_which_key_to_change(monkeypatch: py
     assert "set micro_batch: 256, grad_checkpointing: true, which takes 8.5 GB" in "\n".join(lines)
     lines, fits = dry_run(config, 2, 4e9)
     assert "no micro_batch does; take more GPUs" in "\n".join(lines)
+
+
+def test_auto_is_what_fits_the_gpu_with_the_least_free_and_on_a_cpu_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Two(Processes):
+        def gather(self, value: Any) -> list[Any]:
+            return [value, value // 4 if value is not None and value > 10**6 else value]
+
+    def memory(self: Forecast, micro_batch: int, **changes: Any) -> Memory:
+        return Memory(0, 0, 0, 0, 0, activations=micro_batch * 10**7)
+
+    monkeypatch.setattr(Forecast, "memory", memory)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (32 * 10**9, 80 * 10**9))
+    config = load({"dataset": "x", "batch_size": 4096, "micro_batch": "auto"})
+    assert settled(config, Two(0, 2, torch.device("cuda", 0))).micro_batch == 512
+    assert settled(config, Processes(0, 1, torch.device("cpu"))).micro_batch == 0
+    assert settled(replace(config, micro_batch=7), Processes(0, 1, torch.device("cuda", 0))).micro_batch == 7
 
 
 @pytest.mark.parametrize("micro_batch", [0, 8])

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from dataset.storage import Storage
-from train.config import TrainConfig
+from train.config import AUTO, TrainConfig
 from train.memory.forecast import Forecast, Memory
 
 _PARTS = {
@@ -44,6 +44,8 @@ def dry_run(
     """
     forecast = Forecast(config, gpus)
     micro_batch = config.micro_batch
+    if micro_batch == AUTO:
+        micro_batch = (forecast.largest(gpu_bytes) or 1) if gpu_bytes else 0
     memory = forecast.memory(micro_batch)
     fits = not gpu_bytes or memory.fits(gpu_bytes)
     lines = [*_length(config, samples, rate or _measured(run)), ""]
