@@ -18,7 +18,7 @@ UNSAFE = re.compile(
     "\ud800-\udfff"  # halves of characters, which no encoding can write
     "]"
 )
-_FORMULA = tuple("=+-@\t\r＝＋－＠")  # noqa: RUF001: spreadsheets take the wide ones, too
+_FORMULA = tuple("=+-@\t\r＝＋－＠")  # spreadsheets take the wide ones, too
 
 
 def clean(text: str) -> str:

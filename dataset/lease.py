@@ -140,21 +140,9 @@ class Lease:
         return held["host"] == socket.gethostname() and _process_start(held["pid"]) != held["started"]
 
     def __enter__(self) -> Lease:
-        self._written, took_over = self._body(), False
-        while not took_over and not self.storage.create(LEASE, self._written):
-            try:
-                data = self.storage.read(LEASE)
-            except FileNotFoundError:
-                continue  # released between the two calls
-            held = _parsed(data)
-            if not self._gone(held):
-                left = held["expires"] - time.time()
-                raise LeaseHeldError(
-                    f"{self.storage.url} is being written by process {held['pid']} on {held['host']}; "
-                    f"stop that run, or wait: its lease ends in {left:.0f} s"
-                )
-            self._written = self._body()
-            took_over = self.storage.replace(LEASE, data, self._written)  # if not, another was faster, or it lives
+        self._written = self._body()
+        while (took_over := self._taken()) is None:
+            pass
         self.storage.fence = self.fence
         try:
             self._begin(took_over)
@@ -163,6 +151,24 @@ class Lease:
             raise
         self._thread.start()
         return self
+
+    def _taken(self) -> bool | None:
+        """Try to take the lease: whether it was another's; None if somebody was in the way. Raises LeaseHeldError."""
+        try:
+            if self.storage.create(LEASE, self._written):
+                return False
+            data = self.storage.read(LEASE)
+            held = _parsed(data)
+            if not self._gone(held):
+                left = held["expires"] - time.time()
+                raise LeaseHeldError(
+                    f"{self.storage.url} is being written by process {held['pid']} on {held['host']}; "
+                    f"stop that run, or wait: its lease ends in {left:.0f} s"
+                )
+            self._written = self._body()
+            return self.storage.replace(LEASE, data, self._written) or None  # if not, another was faster, or it lives
+        except FileNotFoundError:  # it was released; or who was faster swept away what was not in its place yet
+            return None
 
     def _begin(self, took_over: bool) -> None:
         """Make an end of what others may still be about to write, then look whether the lease has stayed ours."""

@@ -120,6 +120,22 @@ def test_of_many_takers_of_a_dead_lease_at_most_one_wins(storage: Storage) -> No
     assert (len(won), len(refused)) == (1, 3)
 
 
+@pytest.mark.parametrize("call", ["create", "replace"])
+def test_who_is_in_the_way_may_sweep_away_a_draft(storage: Storage, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    hold(storage, expires=0.0)
+    swept = [FileNotFoundError(2, "No such file or directory")]
+    real = getattr(storage, call)
+
+    def once(*arguments: object) -> object:
+        if swept:
+            raise swept.pop()
+        return real(*arguments)
+
+    monkeypatch.setattr(storage, call, once)
+    with Lease(storage) as lease:
+        assert json.loads(storage.read(LEASE))["token"] == lease.token
+
+
 def test_it_is_renewed_while_it_is_held(storage: Storage) -> None:
     with Lease(storage, seconds=0.3):
         first = json.loads(storage.read(LEASE))["expires"]
