@@ -3,7 +3,7 @@ SHELL := /bin/bash
 BIN := .venv/bin
 # The first of these that is there and new enough; empty if none is.
 PYTHON ?= $(shell for p in python3.12 python3.13 python3.11 python3.14 python3; do \
-	$$p -c 'import sys; print(sys.executable); sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))' 2>/dev/null && break; done)
+	$$p -c 'import sys; (3, 11) <= sys.version_info[:2] < (3, 15) or sys.exit(1); print(sys.executable)' 2>/dev/null && break; done)
 UV := .venv/uv/bin/uv
 
 .PHONY: setup demo test fuzz lint lock queries-en

@@ -117,9 +117,12 @@ def explain(out: str, which: str) -> list[Story]:
 
 
 def _overrides(values: Mapping[str, Any] | None) -> list[str]:
-    """Overrides as the command line writes them."""
+    """Overrides as the command line writes them; texts in quotation marks, so that each is what it is here."""
     import yaml
 
-    return [
-        f"{key}={yaml.safe_dump(value, default_flow_style=True, width=10_000)}" for key, value in (values or {}).items()
-    ]
+    def written(value: Any) -> str:
+        style = '"' if isinstance(value, str) else None
+        text: str = yaml.safe_dump(value, default_flow_style=True, default_style=style, width=10_000)
+        return text.removesuffix("...\n").strip()
+
+    return [f"{key}={written(value)}" for key, value in (values or {}).items()]
