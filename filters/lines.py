@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import re
+import zlib
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -36,7 +37,7 @@ def read_lines(name: str) -> pa.StringArray:
 
     Raises:
         FileNotFoundError, OSError: it cannot be read.
-        ValueError: it is not UTF-8.
+        ValueError: it is not UTF-8, or damaged.
     """
     with open_input(locate(name)) as file:
         return lines_of(name, file.read())
@@ -44,11 +45,11 @@ def read_lines(name: str) -> pa.StringArray:
 
 def lines_of(name: str, data: bytes) -> pa.StringArray:
     """See `read_lines`, of bytes that are read already; name: what an error calls them."""
-    if data.startswith(b"\x1f\x8b"):
-        data = gzip.decompress(data)
     try:
-        text = data.decode("utf-8-sig")
+        text = (gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data).decode("utf-8-sig")
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise ValueError(f"{name} is damaged: its gzip ends too early or is none ({error}); fetch it again") from None
     except UnicodeDecodeError as error:
-        raise ValueError(f"{name} is not UTF-8 text: {error}") from None
+        raise ValueError(f"{name} is not UTF-8 text: {error}; save it as UTF-8, an entry a line") from None
     lines = pc.utf8_trim_whitespace(pc.split_pattern(pa.array([text]), "\n").values)
     return lines.filter(pc.not_equal(lines, ""))

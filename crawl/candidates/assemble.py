@@ -159,7 +159,8 @@ class Rows:
         self._begin()
         if not len(page):
             return UNIDENTIFIED.empty_table()
-        raw_urls = pc.if_else(pa.array(are_no_addresses(raw_urls)), "", raw_urls)
+        # An inlined image may hold what else marks a template (`<svg`, `{`).
+        raw_urls = pc.if_else(pa.array(are_no_addresses(raw_urls) & ~is_inlined(raw_urls)), "", raw_urls)
         texts = [without_templates(clean_texts(column)) for column in raw]
         rows, columns = np.nonzero(self._usable(texts, self._addressed(raw_urls, raw)))
         counts.candidates += len(rows)

@@ -14,6 +14,7 @@ from crawl.candidates.canonical_urls import canonical_urls
 from crawl.candidates.config import ExtractConfig, in_sample
 from crawl.candidates.personal_data import mask_text
 from crawl.clean_text import clean_texts, not_empty, without_templates
+from crawl.pages.image_address import are_no_addresses
 from crawl.tables.columns import Batch, Columns, Losses
 from crawl.tables.read import Form, read_rows
 from crawl.units import Units
@@ -68,7 +69,7 @@ class TableReader:
     def _rows(self, batch: Batch) -> pa.Table:
         counts = self._counts
         self._reading.records += len(batch.urls)
-        raws = [(url or "").strip() for url in batch.urls.to_pylist()]
+        raws = _addresses(batch.urls)
         taken = [number for number, raw in enumerate(raws) if not raw or in_sample(raw, self._sample)]
         counts.not_sampled += len(raws) - len(taken)
         counts.images_seen += len(taken)
@@ -115,3 +116,10 @@ class TableReader:
     def source(self) -> dict[str, object]:
         """The piece's row of SOURCES."""
         return source_row(self._piece, self._reading, self._counts)
+
+
+def _addresses(urls: pa.Array) -> list[str]:
+    """URLs as written, without white space around them; empty where one is no address of an image, as in a page."""
+    written = [(url or "").strip() for url in urls.to_pylist()]
+    are_none = are_no_addresses(pa.array(written, pa.string()))
+    return ["" if is_none and url[:5] not in INLINED else url for url, is_none in zip(written, are_none, strict=True)]

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from crawl.images.observations import Ingested, Refusal
+from crawl.tables.parquet import strings
 from crawl.urls import canonical_url
 from dataset.hosts import hostname
 from dataset.storage import is_local, open_input
@@ -35,6 +36,7 @@ ADOPTED = pa.schema(
     ]
 )
 _COLUMNS = ("url", "key", "status", "sha256", "original_width", "original_height")
+_SIZES = ("original_width", "original_height")
 _ENDINGS = (".jpg", ".webp", ".png")
 _SHA256 = "^[0-9a-f]{64}$"
 
@@ -68,11 +70,10 @@ def index(parquet: str) -> pa.Table:
     """The images of one shard, as ADOPTED, in the order of the file: its rows of success whose bytes are in the tar.
 
     Raises:
-        ValueError: see `check`; or the tar is none.
+        ValueError: see `check`; or a column holds something else, or the tar is none.
     """
     check(parquet)
-    with open_input(parquet) as file:
-        table = read_parquet_file(file, parquet, _COLUMNS)
+    table = _table(parquet)
     whole = pc.and_(pc.equal(table["status"], "success"), pc.match_substring_regex(table["sha256"], _SHA256))
     places = _members(_tar(parquet))
     rows = []
@@ -92,6 +93,23 @@ def index(parquet: str) -> pa.Table:
                 }
             )
     return pa.Table.from_pylist(rows, schema=ADOPTED)
+
+
+def _table(parquet: str) -> pa.Table:
+    """The columns of a shard's Parquet file; bytes of a text that are not UTF-8 become U+FFFD."""
+    with open_input(parquet) as file:
+        table = read_parquet_file(file, parquet, _COLUMNS)
+    columns = {}
+    for name in _COLUMNS:
+        values = table[name].combine_chunks()
+        try:
+            columns[name] = values.cast(pa.int32()) if name in _SIZES else strings(values)
+        except pa.ArrowException:
+            raise ValueError(
+                f"{parquet} holds {str(values.type)[:80]} in its column {name}, which is none of img2dataset's; "
+                "take the file out of fetch.adopt"
+            ) from None
+    return pa.table(columns)
 
 
 def _tar(parquet: str) -> str:

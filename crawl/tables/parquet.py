@@ -72,12 +72,12 @@ def _is_list(type_: pa.DataType) -> bool:
 
 def _batch(first: int, urls: pa.Array, texts: pa.Array) -> Batch:
     if not _is_list(texts.type):
-        return Batch.of_one_text(first, _strings(urls), _strings(texts))
+        return Batch.of_one_text(first, strings(urls), strings(texts))
     of = pc.list_parent_indices(texts).to_numpy()
-    return Batch(first, _strings(urls), _strings(pc.list_flatten(texts)), of.astype(np.int64))
+    return Batch(first, strings(urls), strings(pc.list_flatten(texts)), of.astype(np.int64))
 
 
-def _strings(array: pa.Array) -> pa.Array:
+def strings(array: pa.Array) -> pa.Array:
     """Any values as texts; bytes that are not UTF-8 become U+FFFD."""
     if types.is_dictionary(array.type):
         array = array.dictionary_decode()

@@ -321,6 +321,10 @@ def _read_parquet(name: str) -> pa.Table:
         table = table.cast(pa.schema([_COLUMNS.field(column) for column in table.column_names]))
     except pa.ArrowInvalid as error:
         raise ValueError(f"{name} is not a query list: {error}") from None
+    try:
+        table.validate(full=True)  # a column that a file calls text may hold anything
+    except pa.ArrowInvalid:
+        raise ValueError(f"{name} has texts that are not UTF-8; write it anew from texts that are") from None
     if table["query"].null_count:
         raise ValueError(f"{name} has rows without a query")
     if "query_id" in table.column_names and not np.array_equal(table["query_id"], np.arange(len(table))):

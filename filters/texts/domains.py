@@ -14,6 +14,7 @@ import gzip
 import hashlib
 import io
 import tarfile
+import zlib
 from collections.abc import Iterator, Sequence
 from urllib.parse import quote
 
@@ -84,7 +85,7 @@ def _parts(name: str, data: bytes) -> Iterator[tuple[str | None, pa.Array]]:
                 file = archive.extractfile(member) if _category(member.name) and member.isfile() else None
                 if file is not None:
                     yield _category(member.name), lines_of(f"{name}: {member.name}", file.read())
-    except (tarfile.TarError, gzip.BadGzipFile, EOFError) as error:
+    except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ValueError(f"{name} cannot be read as a tar: {error}") from None
 
 

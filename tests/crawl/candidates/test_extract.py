@@ -76,6 +76,11 @@ def test_every_image_is_a_candidate_or_counted(tmp_path: Path) -> None:
     assert (counted["pages"], counted["records"], counted["type"], counted["error"]) == (1, 1, "warc", None)
 
 
+def test_an_inlined_drawing_is_counted_as_inlined(tmp_path: Path) -> None:
+    found = source(run(tmp_path, page("""<img alt=a src='data:image/svg+xml,<svg id="{a}">'>""")))
+    assert (found["data_uri"], found["no_url"]) == (1, 0)
+
+
 def test_addresses_that_cannot_be_fetched_stay_as_written(tmp_path: Path) -> None:
     html = "<img src='http://[bad' alt=a><img src='file:///c.png' alt=b><img src='http://h/{}' alt=c>".format(
         "x" * 3000

@@ -99,3 +99,20 @@ def test_rows_that_say_nothing_useful_are_passed_over(tmp_path: Path) -> None:
             (tmp_path / "image").write_bytes(picture())
             tar.add(tmp_path / "image", f"{row['key']}.jpg")
     assert index(str(tmp_path / "0.parquet"))["url"].to_pylist() == ["http://a.example/a"]
+
+
+def test_texts_of_other_bytes_and_columns_of_other_types(tmp_path: Path) -> None:
+    rows = [{"url": f"http://a.example/{name}", "key": name} for name in ("caf#", "kettle")]
+    beside = {"status": "success", "sha256": "ab" * 32, "original_width": 1, "original_height": 1}
+    table, parquet = pa.Table.from_pylist([{**row, **beside} for row in rows]), tmp_path / "0.parquet"
+    with tarfile.open(tmp_path / "0.tar", "w") as tar:
+        (tmp_path / "image").write_bytes(picture())
+        tar.add(tmp_path / "image", "kettle.jpg")
+    pq.write_table(table, parquet)
+    parquet.write_bytes(parquet.read_bytes().replace(b"caf#", b"caf\xe9"))
+    assert index(str(parquet))["url"].to_pylist() == ["http://a.example/kettle"]
+    pq.write_table(table.set_column(2, "status", table["status"].dictionary_encode()), parquet)
+    assert index(str(parquet))["url"].to_pylist() == ["http://a.example/kettle"]
+    pq.write_table(table.set_column(4, "original_width", pa.array([[1], [1]])), parquet)
+    with pytest.raises(ValueError, match=r"0.parquet holds list<.*> in its column original_width, .* take the"):
+        index(str(parquet))

@@ -295,3 +295,21 @@ def test_a_text_column_of_other_bytes_is_read(tmp_path: Path) -> None:
     path = write_parquet(tmp_path / "a", [("http://h.example/1.jpg", "caf#"), ("http://h.example/2.jpg", "two cats")])
     found = read(path, path.read_bytes().replace(b"caf#", b"caf\xe9"))
     assert found.candidates["text"].to_pylist() == ["caf\ufffd", "two cats"]
+
+
+def test_what_is_no_address_in_a_page_is_none_in_a_table(tmp_path: Path) -> None:
+    none = [
+        "{{ url }}",
+        "http://h.example/${name}.jpg",
+        "http://h.example/%s.jpg",
+        "null",
+        " NaN ",
+        "/undefined",
+        "#top",
+    ]
+    inlined = 'data:image/svg+xml,<svg width="{{ width }}">'
+    kept = ["http://h.example/%7Ename/1.jpg", "http://h.example/{0f8fad5b-d9cb-469f-a165-70867728950e}.jpg"]
+    path = write_parquet(tmp_path / "a", [(url, "a kettle") for url in [*none, inlined, *kept]])
+    found = read(path)
+    assert found.candidates["offset"].to_pylist() == [len(none) + 1, len(none) + 2]
+    assert [found.sources[name].to_pylist() for name in ("no_url", "data_uri")] == [[len(none)], [1]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
 from pathlib import Path
@@ -198,10 +199,19 @@ def test_bad_parquet(tmp_path: Path, table: pa.Table, message: str) -> None:
         load(str(tmp_path / "q.parquet"))
 
 
+def test_queries_that_are_not_utf8_are_a_sentence(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"query": ["caf#"]}), tmp_path / "q.parquet")
+    (tmp_path / "q.parquet").write_bytes((tmp_path / "q.parquet").read_bytes().replace(b"caf#", b"caf\xe9"))
+    with pytest.raises(ValueError, match=r"q.parquet has texts that are not UTF-8; write it anew"):
+        load(str(tmp_path / "q.parquet"))
+
+
 def test_bad_files(tmp_path: Path) -> None:
     (tmp_path / "cut.parquet").write_bytes(b"PAR1 and no more")
     (tmp_path / "empty.txt").write_bytes(b"\n\n")
-    for name in ("cut.parquet", "empty.txt"):
+    (tmp_path / "cut.txt.gz").write_bytes(gzip.compress(b"a query\n" * 100)[:-9])
+    (tmp_path / "none.txt.gz").write_bytes(b"\x1f\x8b and no more")
+    for name in ("cut.parquet", "empty.txt", "cut.txt.gz", "none.txt.gz"):
         with pytest.raises(ValueError, match=name):
             load(str(tmp_path / name))
     with pytest.raises(FileNotFoundError):
