@@ -17,7 +17,7 @@ import xxhash
 from pyarrow import fs
 
 from crawl.archives import commoncrawl
-from crawl.archives.inflate import GZIP
+from crawl.archives.inflate import GZIP_SIGNATURE, GzipStream
 from crawl.archives.open_source import MEMBER, kind_of, warc_members
 from crawl.web.crawl_pages import harvest
 from dataset import s3
@@ -128,11 +128,7 @@ def _opened(sources: Sequence[Source], config: Config, storage: Storage) -> Iter
 
 def _harvested(source: Source, config: Config, storage: Storage) -> Source:
     """The WARC of a list's pages, fetched if this dataset does not have it yet. The list's content names the file."""
-    with open_input(source.location) as file:
-        data = bytes(file.read(_MAX_LIST_BYTES))
-    if data.startswith(b"\x1f\x8b"):
-        data = zlib.decompressobj(GZIP).decompress(data, _MAX_LIST_BYTES)
-    lines = [line.strip() for line in data.decode("utf-8-sig", "replace").splitlines()]
+    lines = [line.strip() for line in _content(source).decode("utf-8-sig", "replace").splitlines()]
     seeds = sorted({line for line in lines if line and not line.startswith("#")})
     name = f"harvest/{xxhash.xxh3_128_hexdigest(chr(10).join(seeds).encode())}.warc.gz"
     if not storage.exists(name):
@@ -145,6 +141,25 @@ def _harvested(source: Source, config: Config, storage: Storage) -> Source:
         storage.write(f"{name}.json", json.dumps(asdict(report), indent=1).encode())
     harvested = _matching(storage.url_of(name))[0]
     return replace(harvested, archive=source.archive)
+
+
+def _content(source: Source) -> bytes:
+    """A list of pages, out of its gzip members if it has any. Raises ConfigError if not all of it can be had."""
+    parts, left = [], _MAX_LIST_BYTES + 1
+    with open_input(source.location) as file:
+        is_gzip = bytes(file.read(len(GZIP_SIGNATURE))) == GZIP_SIGNATURE
+        file.seek(0)
+        members = GzipStream(file.read)
+        read = members.read if is_gzip else file.read
+        while left > 0 and (part := bytes(read(min(left, 2**20)))):
+            parts.append(part)
+            left -= len(part)
+    if left <= 0:
+        limit = f"{_MAX_LIST_BYTES // 2**20} MiB"
+        raise ConfigError(f"sources: {source.archive} is a list of pages of more than {limit}; split it")
+    if members.is_damaged or members.is_cut_off:
+        raise ConfigError(f"sources: {source.archive} is a damaged gzip file; pack the list of pages anew")
+    return b"".join(parts)
 
 
 def files(patterns: Sequence[str], key: str) -> list[Source]:

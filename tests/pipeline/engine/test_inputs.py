@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 import dataset
+from crawl.web.crawl_pages import HarvestReport
+from dataset.storage import Storage
 from pipeline.build import build
 from pipeline.cli import main
 from pipeline.config import Config, ConfigError, plain
@@ -159,6 +161,32 @@ def test_a_list_of_pages_is_fetched_once(tmp_path: Path) -> None:
     assert sources == [(str(tmp_path / "pages.txt"), "warc", 1)]
 
 
+def test_a_list_of_pages_may_have_several_gzip_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipeline.engine import inputs
+
+    asked: list[str] = []
+
+    def harvest(seeds: list[str], to: str, *rest: object, **more: object) -> HarvestReport:
+        asked.extend(seeds)
+        Path(to).parent.mkdir(parents=True, exist_ok=True)
+        Path(to).write_bytes(members(page("<p>")))
+        return HarvestReport(1, 3, ())
+
+    monkeypatch.setattr(inputs, "harvest", harvest)
+    parts = [gzip.compress(f"http://site.test/{name}\n".encode()) for name in "ab"]
+    (tmp_path / "pages.txt.gz").write_bytes(b"".join(parts))
+    made = config(tmp_path / "out", str(tmp_path / "pages.txt.gz"))
+    (found,) = expand(made, Storage(made.out))
+    assert found.archive == str(tmp_path / "pages.txt.gz")
+    assert asked == ["http://site.test/a", "http://site.test/b"]
+    (tmp_path / "pages.txt.gz").write_bytes(b"".join(parts)[:-9])
+    with pytest.raises(ConfigError, match=r"pages\.txt\.gz is a damaged gzip file"):
+        expand(made, Storage(made.out))
+    monkeypatch.setattr(inputs, "_MAX_LIST_BYTES", 10)
+    with pytest.raises(ConfigError, match=r"pages\.txt\.gz is a list of pages of more than .*; split it"):
+        expand(made, Storage(made.out))
+
+
 @pytest.mark.parametrize("share", ["20%", "0.2"])
 def test_a_sample_on_the_command_line(share: str, tmp_path: Path) -> None:
     urls = [f"http://site.example/{n}" for n in range(100)]
@@ -187,8 +215,6 @@ def test_what_names_no_source(source: str, says: str, tmp_path: Path) -> None:
 
 
 def test_a_crawl_that_cannot_be_listed_is_one_sentence(tmp_path: Path) -> None:
-    from dataset.storage import Storage
-
     made = config(tmp_path / "out", "cc:CC-MAIN-1", commoncrawl={"base": str(tmp_path)})
     with pytest.raises(ConfigError, match=r"^sources: "):
         expand(made, Storage(made.out))
@@ -211,8 +237,6 @@ def test_a_pipe_is_no_source(tmp_path: Path) -> None:
 
 
 def test_a_length_that_is_only_said_is_looked_at(tmp_path: Path) -> None:
-    from dataset.storage import Storage
-
     (tmp_path / "a.warc.gz").write_bytes(ARCHIVE)
     with running(tmp_path) as server:
         server.busy = [(200, {"Content-Length": str(10**15)})]
