@@ -130,13 +130,16 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         for key, least in (
+            ("small_bytes", 0),
+            ("record_cpu_s", 0.1),
+            ("record_memory_bytes", 2**20),
             ("max_quarantined", 0),
             ("patience_s", 0),
             ("web_patience_s", 0),
             ("piece_bytes", 2**16),
             ("pairs_per_partition", 1),
         ):
-            if getattr(self, key) < least:
+            if not getattr(self, key) >= least:  # neither is a .nan
                 raise ValueError(f"{key} must be at least {least}, not {getattr(self, key)}")
         if self.gpus_per_model_task < 0 or (self.gpus_per_model_task > 1 and self.gpus_per_model_task % 1):
             raise ValueError(f"gpus_per_model_task must be 0, a share of 1 or whole, not {self.gpus_per_model_task}")

@@ -36,6 +36,10 @@ SOURCES = {"sources": ["a.warc.gz"], "out": "out"}
         ({"filters": [{"name": "Shouting", "stage": "text", "drop_when": "true"}]}, "lower_case_with_underscores"),
         ({"filters": [{"name": "query_full", "stage": "text", "drop_when": "true"}]}, "a reason of openwit's own"),
         ({"run": {"workers": -1}}, "workers must be 0 or more"),
+        ({"run": {"record_cpu_s": 0}}, "record_cpu_s must be at least 0.1, not 0"),
+        ({"run": {"record_memory_bytes": -1}}, "record_memory_bytes must be at least 1048576, not -1"),
+        ({"run": {"small_bytes": -1}}, "small_bytes must be at least 0, not -1"),
+        ({"run": {"patience_s": float("nan")}}, "patience_s must be at least 0, not nan"),
     ],
 )
 def test_a_wrong_key_or_value_is_named(wrong: dict, says: str) -> None:  # type: ignore[type-arg]
