@@ -100,7 +100,9 @@ def _tars(storage: Storage, dataset: str) -> list[FileInfo]:
         for folder in ("", FOLDER):
             if tars := [info for info in storage.list(folder) if info.name.endswith(".tar")]:
                 return tars
-        raise FileNotFoundError(f"{dataset} has no {INDEX}, and no tars of which to make one")
+        raise FileNotFoundError(
+            f"{dataset} has no {INDEX}, and no tars of which to make one; `wit run` makes a dataset"
+        )
     from braceexpand import braceexpand
 
     below = dataset.removeprefix(f"{root(dataset)}/")

@@ -100,7 +100,7 @@ def train(config: str, out: str | None = None, *, set: Mapping[str, Any] | None 
     from train.loop import train as loop
 
     checked = load_config(config, _overrides(set))
-    with sentences(config, checked):
+    with sentences(config):
         return loop(checked, out)
 
 

@@ -73,7 +73,7 @@ def train(path: str, raw: dict[str, Any], out: str | None) -> int:
     """
     spread = {key: raw.pop(key) for key in _SPREAD if key in raw}
     config = load_config(path, raw)
-    with sentences(path, config):
+    with sentences(path):
         for url in (config.dataset, *config.mixture):
             find_shards(url)
         if spread:
@@ -103,13 +103,11 @@ def load_config(path: str, given: Sequence[str] | dict[str, Any]) -> TrainConfig
 
 
 @contextlib.contextmanager
-def sentences(path: str, config: TrainConfig) -> Iterator[None]:
+def sentences(path: str) -> Iterator[None]:
     """What the trainer raises for a config that does not fit, as ConfigError."""
     try:
         yield
-    except FileNotFoundError as error:
-        raise ConfigError(f"{config.dataset} has no shards/index.parquet; `wit run` makes a dataset") from error
-    except ValueError as error:
+    except (ValueError, FileNotFoundError) as error:
         raise ConfigError(f"{path}: {error}") from error
     except Exception as error:
         end_after_main_thread()
@@ -177,7 +175,7 @@ def dry_run(
     if not gpu_bytes and here:
         gpu_bytes = torch.cuda.get_device_properties(0).total_memory
     home = out or f"{root(config.dataset)}/runs/{config.name}"
-    with sentences(path, config):
+    with sentences(path):
         samples: int | None = None  # as long as the dataset is not there; it is forecast all the same
         with contextlib.suppress(OSError):
             if all(Storage(url).exists(INDEX) for url in (config.dataset, *config.mixture)):
@@ -192,8 +190,9 @@ def show_batch(path: str, raw: dict[str, Any], file: str) -> int:
     from train.diagnose import show_batch as page
 
     config = load_config(path, raw)
-    with sentences(path, config):
-        Path(file).write_text(page(config), encoding="utf-8")
+    with sentences(path):
+        text = page(config)
+    Path(file).write_text(text, encoding="utf-8")
     say(file)
     return 0
 
@@ -203,7 +202,7 @@ def overfit(path: str, raw: dict[str, Any], samples: int) -> int:
     from train.diagnose import overfit as gate
 
     config = load_config(path, raw)
-    with sentences(path, config), Progress() as progress:
+    with sentences(path), Progress() as progress:
         verdict = gate(config, samples, progress.update)
     print(verdict.sentence)
     return 0 if verdict.learnt else 1

@@ -34,6 +34,7 @@ def test_usage_errors_are_told_before_torch_is_imported(dataset: Path) -> None:
     lines = [["train", "configs/train_demo.yaml", "--set", "dataset=nowhere"], ["eval", "nowhere"]]
     lines += [["eval", str(dataset)], ["export", "nowhere", "model"]]
     lines += [["eval", str(dataset / "runs/clip"), "--tasks", "nowhere"]]
+    lines += [["train", "configs/train_demo.yaml", "--set", f"dataset={dataset}", "--set", "mixture={elsewhere: 1}"]]
     code = f"import sys, pipeline.cli\nfor line in {lines!r}: assert pipeline.cli.main(line) == 2\n"
     code += "assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
@@ -42,6 +43,16 @@ def test_usage_errors_are_told_before_torch_is_imported(dataset: Path) -> None:
     assert len(told) == len(lines)
     assert f"{dataset} is a dataset; examine one of its runs, such as {dataset}/runs/clip" in told[2]
     assert told[4].endswith(f"there is no task directory {ROOT}/nowhere")
+    assert "elsewhere has no shards/index.parquet, and no tars" in told[5]
+
+
+def test_the_file_that_is_not_there_is_the_one_that_is_named(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys = [f"dataset={dataset}", "batch_size=8", f"resume={tmp_path}/epoch_5.pt"]
+    words = [word for key in keys for word in ("--set", key)]
+    assert main(["train", "configs/train_demo.yaml", "--out", str(tmp_path / "run"), *words]) == 2
+    assert f"resume names {tmp_path}/epoch_5.pt, which does not exist" in capsys.readouterr().err
 
 
 def test_a_run_is_examined_from_any_folder_and_keeps_all_its_figures(
