@@ -78,8 +78,8 @@ def duplicate_share(images: Tensor, texts: Tensor, peers: Peers) -> Tensor:
     Returns:
         A scalar, the same on each process.
     """
-    # A random linear function of the tokens: two texts have one value with probability 2^-64 (multiply-shift hashing,
-    # Dietzfelbinger 1996). The same numbers on every process.
+    # A random linear function of the tokens: two texts have one value with probability 2^-47 at most, for
+    # tokens are below 2^18 (multiply-shift hashing, Dietzfelbinger 1996). The same numbers on every process.
     random = torch.Generator().manual_seed(0)
     factors = sent(torch.randint(-(2**63), 2**63 - 1, (texts.shape[1],), generator=random), texts.device)
     keys = peers.gather(torch.stack([images, (texts * factors).sum(1)], dim=1))

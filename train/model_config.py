@@ -96,9 +96,7 @@ _BLOCK: dict[str, Check] = {
     "act_kwargs": _mapping({"approximate": _one_of("tanh", "none")}),
     "norm_kwargs": _mapping({"eps": _number(0, 1)}),
     "block_type": _one_of(None, "default", "custom"),
-    **dict.fromkeys(
-        ("qk_norm", "scaled_cosine_attn", "scale_heads", "scale_attn_inner", "scale_attn", "scale_fc"), _flag
-    ),
+    **dict.fromkeys(_FORMS, _flag),
 }
 _VISION: dict[str, Check] = {
     **_BLOCK,

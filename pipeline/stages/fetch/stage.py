@@ -74,19 +74,19 @@ def get(context: Context) -> Result:
     known = store.newest(stored.rows)
     config = settings(FetchConfig, context.options["fetch"])
     domains = domain_index(context.storage, context.task.inputs.get("domains", ())) or frozenset[str]()
-    spoiled = pa.array(store.damaged(context.storage, known), pa.bool_())
-    lost, known = known.filter(spoiled), known.filter(pc.invert(spoiled))
+    is_damaged = pa.array(store.damaged(context.storage, known), pa.bool_())
+    damaged, known = known.filter(is_damaged), known.filter(pc.invert(is_damaged))
     have = {row["url"]: row for row in known.to_pylist()}
-    have |= {row["url"]: {**row, "outcome": DAMAGED} for row in lost.to_pylist()}
+    have |= {row["url"]: {**row, "outcome": DAMAGED} for row in damaged.to_pylist()}
     need = [
         url for url in wanted if opted_out(hostname(url), domains) is None and _is_due(have.get(url), config, domains)
     ]
     observations, chunks = _observe(context, need, config, domains, have, held)
     if context.is_probe:
         return Result()
-    observations = store.restore(context.storage, lost, observations)
+    observations = store.restore(context.storage, damaged, observations)
     known = pa.concat_tables(
-        [known, lost.filter(pc.invert(pa.array(store.damaged(context.storage, lost), pa.bool_())))]
+        [known, damaged.filter(pc.invert(pa.array(store.damaged(context.storage, damaged), pa.bool_())))]
     )
     if observations:
         name = chunk_name(context, need, [seen(have.get(url)) for url in need])
