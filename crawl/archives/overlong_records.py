@@ -7,7 +7,9 @@ header begins one if none begins where the block is said to end. Else it belongs
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
+from itertools import chain, pairwise
 
 from crawl.archives.lenient_records import MAX_HEADER_BYTES, TYPES, VERSION, FoundRecord, declared_length, parse_header
 from crawl.archives.payload import chunks_end, parse_response
@@ -18,7 +20,7 @@ _FIRST_LINE_BYTES = 16
 _FIRST_READ_BYTES = 16 * 1024
 _WARC_LINE = re.compile(rb"(?:\A|\n)(" + VERSION + rb")")
 _REQUEST = re.compile(rb"[A-Z]{3,16} [^\r\n]{1,8192} HTTP/\d")
-_HEAD_END = re.compile(rb"\n\r{0,2}\n")
+_HEADER_END = re.compile(rb"\n\r{0,2}\n")
 
 
 Inside = Callable[[bytes | bytearray, bool], tuple[int, int] | None]
@@ -68,12 +70,22 @@ def header_inside(block: bytes | bytearray, is_whole: bool = True) -> tuple[int,
         if not is_whole:
             return None
         claimed = None
-    for match in _WARC_LINE.finditer(block, max(0, (claimed or 0) - 1)):
+    lines = _WARC_LINE.finditer(block, max(0, (claimed or 0) - 1))
+    end = 0  # of the header that a line begins; found once for all lines before it, and parsed for the last of them
+    for match, following in pairwise(chain(lines, [None])):
+        assert match is not None
         at = match.start(1)
-        header = parse_header(bytes(block[at : at + MAX_HEADER_BYTES]))
-        if header is None and len(block) - at > MAX_HEADER_BYTES:
-            continue
-        if header is None or _is_record(header[1]):
+        if end <= at:
+            found = _HEADER_END.search(block, at)
+            end = sys.maxsize if found is None else found.end()
+        if end - at > MAX_HEADER_BYTES:
+            if len(block) - at > MAX_HEADER_BYTES:
+                continue
+            return at, claimed is not None
+        if following is not None and following.start(1) < end:
+            continue  # no header holds the first line of another
+        header = parse_header(bytes(block[at:end]))
+        if header is not None and _is_record(header[1]):
             return at, claimed is not None
     return None
 
@@ -85,7 +97,7 @@ def _is_record(fields: dict[bytes, bytes]) -> bool:
 def http_end(block: bytes) -> int | None:
     """Where an HTTP message ends by its own word, which may be behind what is there of it; None if it does not say."""
     if _REQUEST.match(block):
-        head = _HEAD_END.search(block)
+        head = _HEADER_END.search(block)
         return head.end() if head and b"content-length" not in block[: head.end()].lower() else None
     response = parse_response(block)
     end = chunks_end(response.body) if response.is_chunked else response.content_length

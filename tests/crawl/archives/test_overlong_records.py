@@ -12,6 +12,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from crawl.archives.lenient_records import parse_header
 from crawl.archives.overlong_records import header_inside, http_end
 from crawl.archives.records import Reading, read_bodies, read_records
 from crawl.candidates.config import ExtractConfig
@@ -167,3 +168,28 @@ def test_an_archive_within_an_arc_stays_a_body(tmp_path: Path) -> None:
         reading = Reading()
         assert [item.block for item in read_records(piece, reading)] == [block] * 2
         assert reading.damaged_records == 0
+
+
+@pytest.mark.parametrize("line", [b"\nWARC/1.0\r", b"\nWARC/1.0\r\nA: b", b"\nWARC/1.0\r\nWARC-Type: response"])
+def test_no_byte_is_parsed_twice_however_many_headers_seem_to_begin(
+    line: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed: list[int] = []
+
+    def counted(head: bytes) -> tuple[int, dict[bytes, bytes]] | None:
+        parsed.append(len(head))
+        return parse_header(head)
+
+    monkeypatch.setattr("crawl.archives.overlong_records.parse_header", counted)
+    response = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n"
+    for end in (b"", b"\n\n"):
+        block = response + (line * 10_000 + end) * 2 + b"text" * 100_000
+        header_inside(block)
+        assert sum(parsed) <= len(block)
+        parsed.clear()
+
+
+def test_of_two_first_lines_the_one_that_has_the_header_begins_the_record() -> None:
+    cut, header = b"\nWARC/1.0\r\nWARC-Ty", b"\nWARC/1.0\r\nWARC-Type: response\r\nContent-Length: 3\r\n\r\n"
+    block = b"HTTP/1.1 200 OK\r\n\r\ntext" + cut + header
+    assert header_inside(block) == (block.rindex(b"WARC/1.0"), False)
