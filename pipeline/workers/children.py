@@ -126,30 +126,28 @@ class Child:
         # One thread a worker, as Ray has it: tasks are what fills the CPUs. Where a user says otherwise, it counts.
         job = Job(function, arguments, str(Path.cwd()), {"OMP_NUM_THREADS": "1", **os.environ})
         for _ in range(2):
-            if self._jobs is None:
-                self._start()
-            assert self._jobs is not None
             try:
-                self._jobs.send_bytes(pickle.dumps(job))
+                jobs = self._jobs or self._start()
+                jobs.send_bytes(pickle.dumps(job))
                 break
-            except OSError:  # it was ended while it had nothing to do
+            except (OSError, WorkerKilledError):  # ended while it had nothing to do, or not started: `poll` says it
                 self._forget()
         self._job, self._peak = job, 0
         self._seen.clear()
 
-    def _start(self) -> None:
+    def _start(self) -> Connection:
         self._memory_file = _shared_file(heartbeat.SIZE)
         self._memory = mmap.mmap(self._memory_file.fileno(), heartbeat.SIZE)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._zygote = zygote(self._modules)
-        self._pid = self._zygote.fork(theirs.fileno(), self._memory_file.fileno())
-        theirs.close()
-        self._jobs = Connection(ours.detach())
+        with ours, theirs:
+            self._zygote = zygote(self._modules)
+            self._pid = self._zygote.fork(theirs.fileno(), self._memory_file.fileno())
+            self._jobs = Connection(ours.detach())
+        return self._jobs
 
     @property
-    def waits_on(self) -> Connection:
-        """What becomes readable when the job is done, for `multiprocessing.connection.wait`."""
-        assert self._jobs is not None
+    def waits_on(self) -> Connection | None:
+        """What becomes readable when the job is done, for `multiprocessing.connection.wait`; None if it never began."""
         return self._jobs
 
     def wait(self, seconds: float) -> None:
@@ -160,7 +158,8 @@ class Child:
     def poll(self) -> Any:
         """The job's answer, a Failure, or None while it is at work."""
         if self._jobs is None:
-            return Failure(WorkerKilledError("a worker process could not be started"), "died")
+            said = "a worker process could not be started: this machine may have no memory or no process left for it"
+            return Failure(WorkerKilledError(f"{said}; use fewer workers (--workers N)"), "died")
         try:
             if self._jobs.poll():
                 answer = pickle.loads(self._jobs.recv_bytes())  # noqa: S301  our own child's

@@ -36,7 +36,8 @@ class LocalExecutor:
         while waiting or self._busy:
             while waiting and len(self._busy) < self._workers:
                 self._begin(url, waiting.popleft())
-            wait([child.waits_on for child in self._busy], timeout=POLL_S)
+            readable = [child.waits_on for child in self._busy]
+            wait([jobs for jobs in readable if jobs is not None], timeout=POLL_S if None not in readable else 0)
             for child, task in list(self._busy.items()):
                 answer: Any = child.poll()
                 if answer is not None:
