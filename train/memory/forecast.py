@@ -12,7 +12,7 @@ import warnings
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -29,8 +29,11 @@ from train.memory.recompute import recompute
 from train.model import Clip, create
 from train.optim import optimizers
 
-FRAGMENTS = 1.15
-"""What CUDA's allocator takes of the device over what is allocated: at most so much, measured on a null GPU."""
+FRAGMENTS = 1.2
+"""What CUDA's allocator takes of the device for each byte that is allocated. Measured with stand-ins for the kernels
+(docs/training.md): 1.02 to 1.16 for transformers, and for ResNets that are not computed twice."""
+CONVOLUTION_FRAGMENTS = 1.4
+"""The same where a tower is of convolutions, whose activations are of many sizes: 1.37 of an RN50 computed twice."""
 CONTEXT_BYTES = 800_000_000
 """What CUDA, cuBLAS and NCCL take beside it."""
 SPARE = 0.1
@@ -49,16 +52,18 @@ class Memory:
     moving_average: int
     batches: int  # two: one that is computed with, one that is copied
     activations: int  # and all else that comes and goes: features, tiles of logits, unsharded weights
+    fragments: float = FRAGMENTS  # times what is allocated is taken
 
     @property
     def allocated(self) -> int:
-        """All of it: torch.cuda.max_memory_allocated()."""
-        return sum(getattr(self, field.name) for field in fields(self))
+        """All parts together: torch.cuda.max_memory_allocated()."""
+        between = self.weights + self.gradients + self.optimizer + self.moving_average
+        return between + self.batches + self.activations
 
     @property
     def needed(self) -> int:
         """With what the allocator and CUDA's libraries take besides."""
-        return round(self.allocated * FRAGMENTS) + CONTEXT_BYTES
+        return round(self.allocated * self.fragments) + CONTEXT_BYTES
 
     def fits(self, gpu_bytes: float) -> bool:
         """Whether a GPU has enough, and a tenth to spare."""
@@ -148,7 +153,13 @@ def _memory(config: TrainConfig, share: int, gpus: int) -> Memory:
         moving_average=_bytes(model.parameters()) // parts if config.ema else 0,
         batches=2 * batch,
         activations=max(0, peak - gradients),
+        fragments=CONVOLUTION_FRAGMENTS if _convolves(model) else FRAGMENTS,
     )
+
+
+def _convolves(model: nn.Module) -> bool:
+    """Whether a tower has more convolutions than the one with which a vision transformer cuts an image into patches."""
+    return sum(isinstance(module, nn.Conv2d) for module in model.modules()) > 1
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:
