@@ -1,4 +1,4 @@
-"""`python -m train CONFIG.yaml [--out RUN] [--set key=value …]`, also under torchrun."""
+"""`python -m train CONFIG.yaml [--out RUN] [--set key=value …] [--dry-run]`, also under torchrun."""
 
 from __future__ import annotations
 
@@ -12,22 +12,36 @@ import yaml
 from train.config import load
 from train.failure import end_after_main_thread, outlet
 from train.loop import train
+from train.memory.dry_run import dry_run_here
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Train; returns the exit status: 0, or 2 for a config or usage error, or 1 for a run that failed."""
+    """Train; returns the exit status: 0, 2 for a config or usage error, 1 for a run that failed or would not fit."""
     parser = argparse.ArgumentParser(prog="python -m train", description="Train a CLIP on a dataset's shards.")
     parser.add_argument("config", help="YAML file; see train.config.TrainConfig for its keys")
     parser.add_argument("--out", metavar="RUN", help="URL of the run's directory (default: DATASET/runs/NAME)")
     parser.add_argument(
         "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="override a key of the config"
     )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="no run: say what it would take of time, memory and disk"
+    )
+    parser.add_argument("--gpus", type=int, metavar="N", help="of --dry-run: GPUs; this machine's by default")
+    parser.add_argument(
+        "--gpu-memory", type=float, metavar="GB", help="of --dry-run: each GPU's memory; this machine's"
+    )
+    parser.add_argument("--rate", type=float, metavar="SAMPLES/S", help="of --dry-run: speed; the run's log by default")
     options = parser.parse_args(arguments)
     try:
         pairs = [item.partition("=") for item in options.set]
         if wrong := [key for key, equals, _ in pairs if not equals]:
             raise ValueError(f"--set takes KEY=VALUE, not {wrong[0]!r}")
         config = load(options.config, {key: yaml.safe_load(value) for key, _, value in pairs})
+        if options.dry_run:
+            figures = options.gpus, options.gpu_memory, options.rate
+            lines, fits = dry_run_here(config, options.out, *figures)
+            print("\n".join(lines))
+            return 0 if fits else 1
         result = train(config, options.out)
     except KeyboardInterrupt:
         return _failed("stopped; the same command goes on where it was", 130)

@@ -116,7 +116,8 @@ def find(url: str) -> tuple[Storage, str]:
 
 
 def about(run: Storage, name: str) -> dict[str, Any]:
-    """What a checkpoint is of: step, score, loss, config, index_fingerprint, name, model_config, preprocess, scaler.
+    """What a checkpoint is of: step, score, loss, config, index_fingerprint, name, model_config, preprocess, scaler;
+    auto_on, if `micro_batch: auto` found the config's: on how many processes, of what device.
 
     Raises:
         ValueError: it is no checkpoint.

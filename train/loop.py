@@ -25,7 +25,7 @@ from dataset.storage import Storage
 from train import checkpoint
 from train.accumulate import backward
 from train.clock import Clock
-from train.config import TrainConfig, with_absolute_paths
+from train.config import AUTO, TrainConfig, with_absolute_paths
 from train.data import shared_memory
 from train.data.loader import Batch, open_corpus, read_parts, samples_of
 from train.data.mixture import Corpus
@@ -38,7 +38,7 @@ from train.failure import TrainingError, told
 from train.from_open_clip import checkpoint as from_open_clip
 from train.log import Log, print_record
 from train.loss import LOSSES
-from train.memory.auto import settled
+from train.memory.auto import auto_on, settled
 from train.memory.recompute import recompute
 from train.metrics import duplicate_share, flops_per_sample, memory_bytes, numbers, peak_flops
 from train.model import MAX_LOGIT_SCALE, create, preprocess_dict
@@ -150,7 +150,8 @@ def _train(
     last_step = steps if final else config.first_part(steps)
 
     # What: the model, the optimizers, the moving average of the weights.
-    config = settled(config, processes)
+    automatic = auto_on(processes) if config.micro_batch == AUTO else None
+    config = settled(config, processes, state)
     clip = create(
         config.model,
         config.seed,
@@ -333,6 +334,7 @@ def _train(
                 "skipped": skipped,
                 "scaler": scaler.state_dict(),
                 "config": asdict(config),
+                "auto_on": automatic,
                 "index_fingerprint": corpus.fingerprint,
                 "name": clip.name,
                 "model_config": clip.config,

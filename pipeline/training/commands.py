@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import TaskID
 
 from dataset.display import clean, escaped_json, say
-from dataset.foreign import find_shards, root
+from dataset.foreign import find_shards
 from dataset.shards import INDEX
 from dataset.storage import Storage, is_local
 from pipeline.config import with_overrides
@@ -158,29 +158,15 @@ def dry_run(
     rate: float | None,
 ) -> int:
     """Say what a run would take, and write nothing; 1 if a step does not fit the GPUs. Raises ConfigError."""
-    for name, value in (("--gpus", gpus), ("--gpu-memory", gpu_gigabytes), ("--rate", rate)):
-        if value is not None and value <= 0:
-            raise ConfigError(f"{name} must be above 0, not {value:g}")
-    import torch
-
-    from train.data.loader import open_corpus
-    from train.memory.dry_run import dry_run as told
+    from train.memory.dry_run import dry_run_here
 
     spread = {key: raw.pop(key) for key in _SPREAD if key in raw}
     config = load_config(path, raw)
-    here = torch.cuda.device_count() if torch.cuda.is_available() else 0
     ranks = spread.get("ranks")
-    count = gpus or (ranks if isinstance(ranks, int) else None) or max(1, here)
-    gpu_bytes = (gpu_gigabytes or 0.0) * 1e9
-    if not gpu_bytes and here:
-        gpu_bytes = torch.cuda.get_device_properties(0).total_memory
-    home = out or f"{root(config.dataset)}/runs/{config.name}"
     with sentences(path):
-        samples: int | None = None  # as long as the dataset is not there; it is forecast all the same
-        with contextlib.suppress(OSError):
-            if all(Storage(url).exists(INDEX) for url in (config.dataset, *config.mixture)):
-                samples = len(open_corpus(config, home))
-        lines, fits = told(config, count, gpu_bytes, samples, rate or 0.0, home)
+        if gpus is None and isinstance(ranks, int):
+            gpus = ranks
+        lines, fits = dry_run_here(config, out, gpus, gpu_gigabytes, rate)
     print("\n".join(lines))
     return 0 if fits else 1
 

@@ -2,28 +2,57 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 
 from train.config import AUTO, TrainConfig
 from train.distributed.processes import Processes
+from train.memory.dry_run import advice
 from train.memory.forecast import Forecast
 
 
-def settled(config: TrainConfig, processes: Processes) -> TrainConfig:
-    """The config with a number for `micro_batch: auto`, the same on all processes, by the GPU that has the least free.
+def settled(config: TrainConfig, processes: Processes, checkpoint: Mapping[str, Any]) -> TrainConfig:
+    """The config with a number for `micro_batch: auto`, the same on all processes.
 
+    A run that goes on with as many processes keeps what it found: a ResNet normalises by the samples that go through it
+    at a time. Otherwise it is what fits the GPU that has the least free memory, and a change is said.
+
+    Args:
+        checkpoint: what the run goes on from, by train.checkpoint.about; without a config if it begins.
     Raises:
         ValueError: not even one sample at a time fits.
     """
     if config.micro_batch != AUTO:
         return config
-    if processes.device.type != "cuda":
-        return replace(config, micro_batch=0)
-    free = min(processes.gather(torch.cuda.mem_get_info(processes.device)[0]))
-    found = Forecast(config, processes.count).largest(free) if processes.rank == 0 else None
-    found = processes.gather(found)[0]
-    if found is None:
-        raise ValueError(f"no micro_batch fits GPUs with {free / 1e9:.1f} GB free; `wit train --dry-run` says why")
+    before = checkpoint.get("config", {}).get("micro_batch")
+    if checkpoint.get("auto_on") == auto_on(processes):
+        return replace(config, micro_batch=before)
+    found = 0
+    if processes.device.type == "cuda":
+        free = min(processes.gather(torch.cuda.mem_get_info(processes.device)[0]))
+        found, keys = processes.gather(_found(config, processes.count, free) if processes.rank == 0 else None)[0]
+        if not found:
+            raise ValueError(f"micro_batch: auto finds nothing that fits GPUs with {free / 1e9:.1f} GB free: {keys}")
+    if before not in (None, found) and processes.rank == 0:
+        print(
+            f"micro_batch: auto is {found} from now on; the run had {before} until now",
+            file=sys.stderr,
+            flush=True,
+        )
     return replace(config, micro_batch=found)
+
+
+def auto_on(processes: Processes) -> str:
+    """On what a number is found for `micro_batch: auto`, as a checkpoint names it."""
+    return f"{processes.count} {processes.device.type}"
+
+
+def _found(config: TrainConfig, gpus: int, free: int) -> tuple[int, str]:
+    """The most samples at a time that fit; or 0, and which keys to change."""
+    forecast = Forecast(config, gpus)
+    found = forecast.largest(free)
+    return (0, advice(forecast, free)) if found is None else (found, "")

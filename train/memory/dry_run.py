@@ -7,8 +7,13 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
+import torch
+
+from dataset import foreign
+from dataset.shards import INDEX
 from dataset.storage import Storage
 from train.config import AUTO, TrainConfig
+from train.data.loader import open_corpus
 from train.memory.forecast import Forecast, Memory
 
 _PARTS = {
@@ -59,9 +64,38 @@ def dry_run(
         lines.append(
             f"it fits {gpu_bytes / 1e9:.0f} GB with a tenth to spare"
             if fits
-            else f"it does not fit {gpu_bytes / 1e9:.0f} GB with a tenth to spare: {_advice(forecast, gpu_bytes)}"
+            else f"it does not fit {gpu_bytes / 1e9:.0f} GB with a tenth to spare: {advice(forecast, gpu_bytes)}"
         )
     return [*lines, "", _disk(config, memory, gpus)], fits
+
+
+def dry_run_here(
+    config: TrainConfig,
+    run: str | None = None,
+    gpus: int | None = None,
+    gpu_gigabytes: float | None = None,
+    rate: float | None = None,
+) -> tuple[list[str], bool]:
+    """The same with what is not given taken from this machine, the dataset and the run's log.
+
+    Args:
+        run: URL of the run's directory; DATASET/runs/NAME by default.
+    Raises:
+        ValueError: a figure is not above zero; or the config does not fit the dataset or its model.
+    """
+    for name, value in (("--gpus", gpus), ("--gpu-memory", gpu_gigabytes), ("--rate", rate)):
+        if value is not None and not value > 0:
+            raise ValueError(f"{name} must be above 0, not {value:g}")
+    here = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    gpu_bytes = (gpu_gigabytes or 0.0) * 1e9
+    if not gpu_bytes and here:
+        gpu_bytes = torch.cuda.get_device_properties(0).total_memory
+    home = run or f"{foreign.root(config.dataset)}/runs/{config.name}"
+    samples: int | None = None  # as long as the dataset is not there; it is forecast all the same
+    with suppress(OSError):
+        if all(Storage(url).exists(INDEX) for url in (config.dataset, *config.mixture)):
+            samples = len(open_corpus(config, home))
+    return dry_run(config, gpus or max(1, here), gpu_bytes, samples, rate or 0.0, home)
 
 
 def _length(config: TrainConfig, samples: int | None, rate: float) -> Iterator[str]:
@@ -86,7 +120,7 @@ def _measured(run: str | None) -> float:
     return 0.0
 
 
-def _advice(forecast: Forecast, gpu_bytes: float) -> str:
+def advice(forecast: Forecast, gpu_bytes: float) -> str:
     """The first change of keys that makes a step fit."""
     config = forecast.config
     changes: list[dict[str, Any]] = [{}]
