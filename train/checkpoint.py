@@ -402,7 +402,7 @@ def check_resumable(run: Storage, described: dict[str, Any], config: TrainConfig
     new = json.loads(json.dumps(asdict(config)))
     for key, old in described["config"].items():
         if key in PATHS:
-            old = absolute_value(key, old)  # as it was written, by a run of before
+            old = absolute_value(key, old)  # an older version wrote paths as they were given
         if key in new and key not in RESUMABLE_CHANGES | {"dataset"} and new[key] != old:
             raise ValueError(f"{run.url} was begun with {key} {old!r}, not {new[key]!r}; give the new run another name")
 

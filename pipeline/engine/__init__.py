@@ -1,1 +1,1 @@
-"""How tasks are carried out, whatever they do: child processes, their watchdog, what is done about failures."""
+"""The engine, which knows no stage: phases and their tasks, the plan of partitions, a run, what is done about failures."""

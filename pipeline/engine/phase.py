@@ -2,7 +2,7 @@
 
 A stage is one or more phases. A phase's function gets a `Context` (its task's inputs and options), and returns a
 `Result` (tables or exchange files, counts, small facts). `execute` writes the result's files and returns the commit
-record; it runs in a Ray worker, or in the driver itself.
+record; it runs in a child process or a Ray worker, for a debugger in the driver itself.
 """
 
 from __future__ import annotations

@@ -254,23 +254,29 @@ def _run_of(checkpoint: str) -> Storage | None:
 def _held_out(run: Storage) -> str | None:
     """The dataset whose held-out pairs a run's model is examined on by default: that which it was trained on."""
     try:
-        dataset = load(read_run_config(run)).dataset
+        dataset = _config_of(run).dataset
     except (ValueError, FileNotFoundError) as error:
         raise ConfigError(f"{run.url_of('config.yaml')}: {error}") from error
     if dataset.endswith(".tar"):
         return None  # others' tars have no held-out part
-    # A run of before lies in the dataset, whose path may have been relative to another folder.
+    # A run of an older version lies in its dataset, whose path may have been relative to another folder.
     for url in (dataset, run.url.rpartition("/runs/")[0]):
         if url and not (is_local(url) and not Path(url).is_dir()) and Storage(url).exists(INDEX):
             return url
     return None
 
 
-def read_run_config(run: Storage) -> dict[str, Any]:
-    """The config that a training run keeps in its folder."""
+def _config_of(run: Storage) -> TrainConfig:
+    """The config that a training run keeps in its folder. Raises ValueError, FileNotFoundError."""
     import yaml
 
-    return dict(yaml.safe_load(run.read("config.yaml")))
+    try:
+        raw = yaml.safe_load(run.read("config.yaml"))
+    except yaml.YAMLError:
+        raw = None
+    if not isinstance(raw, dict):
+        raise ValueError("it is not what a training run wrote; restore it, or name the dataset by --dataset OUT")
+    return load(raw)
 
 
 def export(run: str, folder: str, weights: str = "auto", onnx: bool = False, hub: bool = False) -> int:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,6 +45,16 @@ def test_usage_errors_are_told_before_torch_is_imported(dataset: Path) -> None:
     assert f"{dataset} is a dataset; examine one of its runs, such as {dataset}/runs/clip" in told[2]
     assert told[4].endswith(f"there is no task directory {ROOT}/nowhere")
     assert "elsewhere has no shards/index.parquet, and no tars" in told[5]
+
+
+@pytest.mark.parametrize("content", ["a: [", "- a", "", "name"])
+def test_a_run_whose_config_is_damaged_says_so(dataset: Path, tmp_path: Path, content: str, capsys: Any) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(dataset / "runs" / "clip", run)
+    (run / "config.yaml").write_text(content)
+    assert main(["eval", str(run)]) == 2
+    told = capsys.readouterr().err
+    assert f"{run}/config.yaml: it is not what a training run wrote; restore it" in told
 
 
 def test_the_file_that_is_not_there_is_the_one_that_is_named(
