@@ -134,7 +134,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("config", metavar="CONFIG")
     made.add_argument("--out", metavar="FILE", help="where the list goes (Parquet); overrides the config's `out`")
     settable(made)
-    made.add_argument("--workers", type=int, help="CPUs that count dumps and pageviews; 0 counts in this process")
+    made.add_argument("--workers", type=int, help="CPUs that count dumps and pageviews; 0 uses one, without Ray")
     made.add_argument("--address", help="a Ray cluster's address; by default Ray runs on this machine")
 
     made = command("train", "train a CLIP on a dataset's shards; resumes by itself")

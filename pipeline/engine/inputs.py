@@ -27,7 +27,7 @@ from dataset.web import info as web_info
 from dataset.web import is_web
 from filters.texts.domains import DomainIndex, build_index
 from pipeline.config import Config, ConfigError
-from pipeline.engine import known as kept
+from pipeline.engine import cache
 
 _KNOWN = "log/commoncrawl.json"
 _ASKERS = 8  # requests in flight, to the storage of sources
@@ -93,13 +93,13 @@ def expand(config: Config, storage: Storage) -> list[Source]:
 def _crawl(pattern: str, config: Config, storage: Storage) -> list[Source]:
     """A crawl's files, which never change: each is asked for its length once."""
     locations = commoncrawl.files(pattern, config.commoncrawl)
-    known: dict[str, dict[str, str | int]] = kept.read(storage, _KNOWN)
+    known: dict[str, dict[str, str | int]] = cache.read(storage, _KNOWN)
     missing = [location for location in locations if public(location) not in known]
     with ThreadPoolExecutor(_ASKERS) as pool:
         for source in pool.map(lambda location: _matching(location)[0], missing):
             known[source.archive] = {"size": source.size, "identity": source.identity}
     if missing:
-        kept.write(storage, _KNOWN, known)
+        cache.write(storage, _KNOWN, known)
     return [
         Source(name, location, int(known[name]["size"]), str(known[name]["identity"]))
         for name, location in zip(map(public, locations), locations, strict=True)

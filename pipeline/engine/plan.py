@@ -15,7 +15,7 @@ from pyarrow import fs
 from crawl.archives.open_source import MEMBER
 from crawl.archives.records import Piece, split
 from dataset.storage import Storage, filesystem, is_local
-from pipeline.engine import known as kept
+from pipeline.engine import cache
 from pipeline.engine.inputs import Source
 
 CACHE = "log/checksums.json"
@@ -31,7 +31,7 @@ def checksums(sources: Sequence[Source], storage: Storage, *, reread: bool = Fal
     A file of this machine whose size and time of change are those of the last run is taken to be unchanged, and not
     read, unless `reread`. Of a remote one its server is believed: it is what its size and its ETag or date say.
     """
-    known: dict[str, str] = {} if reread else kept.read(storage, CACHE)
+    known: dict[str, str] = {} if reread else cache.read(storage, CACHE)
 
     def one(source: Source) -> Source:
         checksum = known.get(source.identity)
@@ -47,7 +47,7 @@ def checksums(sources: Sequence[Source], storage: Storage, *, reread: bool = Fal
         answer = list(pool.map(one, sources))
     fresh = {source.identity: source.checksum for source in answer}
     if fresh != known:
-        kept.write(storage, CACHE, fresh)
+        cache.write(storage, CACHE, fresh)
     return answer
 
 

@@ -1,5 +1,6 @@
 """Runs tasks: in Ray workers with bounded work in flight, or in this process. We write no scheduler.
 
+In child processes of this one: see `pipeline.workers.local`.
 What is done about tasks that fail: see `pipeline.engine.containment`.
 """
 
