@@ -21,6 +21,7 @@ import pyarrow as pa
 import xxhash
 
 from dataset.damage import DamagedError
+from dataset.ids import checksum
 from dataset.storage import Storage
 from dataset.tables import read_parquet, to_parquet
 
@@ -199,8 +200,6 @@ class Ledger:
 
     def close(self, commits: Sequence[Commit]) -> str:
         """Write all records as one file; returns its checksum. What they do not name stays until `collect`."""
-        from dataset.ids import checksum
-
         ordered = sorted(commits, key=lambda commit: commit.partition)
         data = to_parquet(
             pa.table(
@@ -238,8 +237,6 @@ def read_records(storage: Storage, name: str) -> list[Commit]:
 
 def closed_records(storage: Storage, entry: Mapping[str, Any]) -> list[Commit]:
     """The records of a phase that the manifest has an entry of, by partition. Raises FileNotFoundError, RecordError."""
-    from dataset.ids import checksum
-
     name = entry["records"]
     if checksum(storage.read(name)) != entry["checksum"]:
         raise RecordError(

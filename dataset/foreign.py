@@ -8,7 +8,6 @@ every use.
 from __future__ import annotations
 
 import posixpath
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from itertools import starmap
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from dataset.display import say
 from dataset.ids import checksum
 from dataset.schema import SHARD_INDEX
 from dataset.shards import FOLDER, INDEX, Index, build_index, read_index, to_index
@@ -69,12 +69,13 @@ def open_train_index(dataset: str, fallback: str, workers: int = 0) -> tuple[Sto
     for home in homes:
         if home.exists(name):
             if home.exists(f"{name}{DAMAGE}"):
-                print(home.read(f"{name}{DAMAGE}").decode(), end="", file=sys.stderr, flush=True)
+                say(home.read(f"{name}{DAMAGE}").decode("utf-8", "replace").rstrip("\n"), to_errors=True)
             return storage, to_index(read_parquet(home, name), "train", folder="")
     indexes = list(_indexes(storage, tars, workers))
     table = concat((index for index, _ in indexes), SHARD_INDEX)
     damage = "".join(f"{sentence}\n" for _, sentence in indexes if sentence)
-    print(damage, end="", file=sys.stderr, flush=True)
+    if damage:
+        say(damage.rstrip("\n"), to_errors=True)
     if not len(table):
         raise ValueError(f"{dataset} has tars, but no samples in them: their members must be KEY.jpg, KEY.txt, …")
     files = {f"{name}{DAMAGE}": damage.encode()} if damage else {}

@@ -8,7 +8,6 @@ bits are compared (see `filters.duplicates.exact`).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -77,11 +76,6 @@ def order_hash(pair_ids: pa.Array | pa.ChunkedArray, seed: int) -> np.ndarray:
     """One uniform 64-bit hash per pair and seed, from all 128 bits of its id. Shape (n,), uint64."""
     halves = words64(pair_ids)
     return mix64(mix64(halves[:, 0], seed) ^ halves[:, 1], seed)
-
-
-def to_hex(ids: Sequence[bytes]) -> list[str]:
-    """Ids as people write them."""
-    return [value.hex() for value in ids]
 
 
 def checksum(data: bytes | memoryview | pa.Buffer) -> str:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import operator
 import os
 import shutil
 import socket
@@ -43,10 +44,19 @@ def read(storage: Storage) -> dict[str, Any] | None:
 
 def _parsed(data: bytes) -> dict[str, Any]:
     try:
-        held = json.loads(data)
-        return {key: held[key] for key in _KEYS}
-    except (ValueError, KeyError, TypeError):
+        held = {key: json.loads(data)[key] for key in _KEYS}
+        if not all(isinstance(held[key], str) for key in ("token", "host", "started")):
+            raise ValueError("a name is no text")
+        return {**held, "pid": operator.index(held["pid"]), "expires": _finite(held["expires"])}
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return {"token": "", "host": "", "pid": 0, "started": "", "expires": 0.0}
+
+
+def _finite(value: Any) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{number} is no moment")
+    return number
 
 
 class LeaseHeldError(RuntimeError):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,6 +18,7 @@ from dataset import waits
 
 ATTEMPTS = 10
 """How often a request is made that is answered 500, 503 SlowDown or not at all, later and later: about a minute."""
+_KEYS = 1000  # that a DeleteObjects request may name (AWS S3 API reference)
 _CONFLICTS = 5  # times that a create is tried while another create of the same file is under way
 
 
@@ -120,6 +121,28 @@ def replace(url: str, bucket: str, key: str, old: bytes, new: bytes) -> bool:
     return False
 
 
+def delete(url: str, bucket: str, keys: Sequence[str]) -> None:
+    """Delete objects; those that are gone already are no error.
+
+    Raises:
+        OSError: the server refuses some of them, or cannot be reached.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    for first in range(0, len(keys), _KEYS):
+        batch = [{"Key": key} for key in keys[first : first + _KEYS]]
+        try:
+            answer = client().delete_objects(Bucket=bucket, Delete={"Objects": batch, "Quiet": True})
+        except ClientError as error:
+            raise _refusal(url, bucket, error.response["Error"], "changed") from error
+        except BotoCoreError as error:
+            raise ConnectionError(f"{url} cannot be reached: {error}") from error
+        # The request itself succeeds all the same; some servers name what was gone already, too.
+        left = [refused for refused in answer.get("Errors", ()) if refused.get("Code") not in ("NoSuchKey", "404")]
+        for refused in left[:1]:
+            raise _refusal(f"s3://{bucket}/{refused.get('Key', '')}", bucket, {"Code": "", **refused}, "deleted")
+
+
 def delete_same(url: str, bucket: str, key: str, old: bytes) -> None:
     """Delete an object if it is still what was read.
 
@@ -145,7 +168,7 @@ def _conditionally(url: str, request: Callable[..., Any], tag: str) -> tuple[int
     except ClientError as error:
         meta = error.response["ResponseMetadata"]
         if meta["HTTPStatusCode"] not in (404, 409, 412) or error.response["Error"]["Code"] == "NoSuchBucket":
-            raise _refusal(url, url, error.response["Error"]) from error
+            raise _refusal(url, urlsplit(url).netloc, error.response["Error"]) from error
     except BotoCoreError as error:
         raise ConnectionError(f"{url} cannot be reached: {error}") from error
     return int(meta["HTTPStatusCode"]), bool(meta.get("RetryAttempts"))

@@ -200,8 +200,15 @@ def read_index(storage: Storage, split: str) -> Index:
 
     Raises:
         FileNotFoundError: the dataset has no `shards/index.parquet`.
+        ValueError: it is not as openwit writes it.
     """
-    return to_index(read_parquet(storage, INDEX), split)
+    try:
+        return to_index(read_parquet(storage, INDEX), split)
+    except (KeyError, pa.ArrowException) as error:
+        raise ValueError(
+            f"{storage.url_of(INDEX)} is no index of shards as openwit writes it ({error.args[0]}); name the tars "
+            "themselves, or fetch the dataset again"
+        ) from None
 
 
 def to_index(table: pa.Table, split: str, folder: str = FOLDER) -> Index:

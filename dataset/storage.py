@@ -33,7 +33,6 @@ from dataset.web import WebFile, is_web
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(?://|:)")  # a folder may be called `a:b`; one letter: a Windows drive
 _READERS = 16  # requests in flight when many small files are read: a request takes some 30 ms, mostly waiting
-_S3_DELETE = 1000  # keys a DeleteObjects request may name (AWS S3 API reference)
 _COALESCE_GAP_BYTES = 64 * 1024  # reading past a small gap is cheaper than another request
 
 
@@ -356,10 +355,8 @@ class Storage:
             self.fence()
         if self._s3:
             paths = [self.path(name).split("/", 1) for name in names]
-            for first in range(0, len(paths), _S3_DELETE):
-                batch = [{"Key": key} for _, key in paths[first : first + _S3_DELETE]]
-                with self._asking():
-                    s3.client().delete_objects(Bucket=paths[0][0], Delete={"Objects": batch, "Quiet": True})
+            with self._asking():
+                s3.delete(self.url, paths[0][0] if paths else "", [key for _, key in paths])
             return
         for name in names:
             with contextlib.suppress(FileNotFoundError):

@@ -49,13 +49,13 @@ class _Watch:
         while True:
             with self._changed:
                 while not self._requests:
-                    next_s.clear()
                     self._changed.wait()
                 self._changed.wait(FIRST_S / 10)
                 found = dict(self._requests)
             now = time.monotonic()
+            next_s = {number: next_s.get(number, FIRST_S) for number in found}  # others have ended
             for number, (who, since, thread) in found.items():
-                after = next_s.setdefault(number, FIRST_S)
+                after = next_s[number]
                 if now - since >= after:
                     next_s[number] = 2 * after
                     error = f" ({self.errors[thread]})" if thread in self.errors else ""

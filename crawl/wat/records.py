@@ -19,8 +19,6 @@ from crawl.urls import INLINED
 from crawl.wat.entities import UNREADABLE
 
 _IMAGE, _ANCHOR = "IMG@/src", "A@/href"
-IMAGE_MARK = b'"IMG@/src"'
-"""What stands in each image's link and, as its quotation marks would be escaped there, in no string."""
 # How a producer that writes no white space, and the path first, begins the list of links, and a link.
 _LINKS_BEGIN, _LINK_BEGINS = b'"Links":[', b'{"path":"'
 

@@ -6,6 +6,8 @@ import io
 import tarfile
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import webdataset
 from hypothesis import given, settings
@@ -281,3 +283,11 @@ def test_no_tar_raises_anything_but_a_sentence(tmp_path_factory: pytest.TempPath
             read_sample(storage, index, row)
         except DamagedSampleError as error:
             assert str(error)
+
+
+@pytest.mark.parametrize("columns", [{"a": [1]}, {"split": ["train"], "shard": ["x"], "key": ["k"], "offset": ["z"]}])
+def test_an_index_of_other_columns_is_a_sentence(columns: dict[str, list[object]], tmp_path: Path) -> None:
+    (tmp_path / "shards").mkdir()
+    pq.write_table(pa.table(columns), tmp_path / "shards/index.parquet")
+    with pytest.raises(ValueError, match=r"shards/index.parquet is no index of shards as openwit writes it"):
+        open_train_index(str(tmp_path), str(tmp_path / "run"))

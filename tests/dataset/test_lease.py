@@ -85,7 +85,20 @@ def test_a_reused_pid_is_not_the_holder(storage: Storage) -> None:
         pass
 
 
-@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b'{"token": "x"}', b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'{"token": "x"}',
+        b"\xff\xfe",
+        *(
+            b'{"token": "x", "host": "h", "started": "", "pid": %s, "expires": %s}' % values
+            for values in ((b"1", b"Infinity"), (b"1", b"NaN"), (b"1", b'"never"'), (b"[]", b"1e18"), (b'"1"', b"1e18"))
+        ),
+    ],
+)
 def test_a_lease_that_cannot_be_read_holds_nothing(storage: Storage, damage: bytes) -> None:
     storage.write(LEASE, damage)
     with Lease(storage):

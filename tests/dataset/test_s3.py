@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -128,3 +129,22 @@ def test_a_public_bucket_needs_no_credentials(busy: Busy, monkeypatch: pytest.Mo
     with open_input("s3://bucket/file") as file:
         assert file.read() == BODY
     assert not any(busy.signed)
+
+
+def test_a_file_that_the_server_does_not_delete_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """DeleteObjects answers 200 and says within which objects it has left."""
+    asked = []
+
+    def delete_objects(**request: Any) -> dict[str, Any]:
+        asked.append(len(request["Delete"]["Objects"]))
+        gone = {"Key": "a/gone.jpg", "Code": "NoSuchKey", "Message": ""}
+        return (
+            {"Errors": [gone, {"Key": "a/secret.jpg", "Code": "AccessDenied", "Message": "no"}]}
+            if len(asked) == 2
+            else {"Errors": [gone]}
+        )
+
+    monkeypatch.setattr(s3, "client", lambda: SimpleNamespace(delete_objects=delete_objects))
+    with pytest.raises(PermissionError, match=r"s3://bucket/a/secret.jpg cannot be deleted \(AccessDenied: no\)"):
+        s3.delete("s3://bucket/a", "bucket", [f"a/{number}" for number in range(1_500)])
+    assert asked == [1_000, 500]
