@@ -48,6 +48,7 @@ from pipeline.stages.fetch import img2dataset_import as adopt
 from pipeline.stages.fetch import img2dataset_ray, redirects
 from pipeline.stages.fetch.progress import Tally, clear
 from pipeline.stages.fetch.stored import adopted_images, chunk_name, held_images, look, seen
+from pipeline.workers.ray_worker import IN_WORKER
 
 _KEPT_OF_LISTED = ("url", "origin", "status", "final_url", "attempts", "fetched_at", "fetched_bytes",
                    "archive", "archive_checksum", "archive_offset")  # fmt: skip
@@ -369,6 +370,8 @@ def run(run: Run) -> None:
     }
     found = adopt.run(run)
     redirected = redirects.run(run) if "archive" in config.fetch.origins else []
+    hints = {"locations": run.shared["locations"], "partitions": len(run.partitions)}
+    hints[IN_WORKER] = config.fetch.distributor == "ray"
     clear(run.storage)
     got = run.do(
         get,
@@ -385,7 +388,7 @@ def run(run: Run) -> None:
                 },
                 settings_,
                 units=partition.alive,
-                hints={"locations": run.shared["locations"], "partitions": len(run.partitions)},
+                hints=hints,
             )
             for partition in run.partitions
         ],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,15 @@ import pytest
 
 import dataset
 from crawl.web.config import FetchConfig
+from dataset.commits import Commit
 from pipeline.build import build
 from pipeline.config import Config, ConfigError, plain
 from pipeline.config import build as make_config
+from pipeline.engine.phase import Task
 from pipeline.stages.fetch import img2dataset_ray
-from pipeline.workers.executor import InlineExecutor, RayExecutor
+from pipeline.workers.executor import InlineExecutor, RayExecutor, Show, nobody
+from pipeline.workers.failures import Failure
+from pipeline.workers.ray_worker import IN_WORKER
 from tests.crawl.hostile_server import HostileServer, running
 from tests.crawl.web.test_img2dataset_engine import KEPT
 from tests.pipeline import pages
@@ -60,6 +64,17 @@ def config(server: HostileServer, folder: Path, distributor: str, workers: int =
     )
 
 
+class Noting(InlineExecutor):
+    """Keeps the tasks that it was given."""
+
+    def __init__(self) -> None:
+        self.tasks: list[Task] = []
+
+    def run(self, url: str, tasks: Sequence[Task], show: Show = nobody) -> Iterator[tuple[Task, Commit | Failure]]:
+        self.tasks += tasks
+        return super().run(url, tasks, show)
+
+
 def images(out: str) -> list[tuple[Any, ...]]:
     query = "SELECT url, outcome, status, sha256, width, height FROM images ORDER BY url"
     return dataset.open(out).sql(query).fetchall()
@@ -82,8 +97,12 @@ def test_shards_give_the_rows_of_one_process(
     monkeypatch.setattr(img2dataset_ray, "SHARD_URLS", 3)
     for distributor, count in (("none", 1), ("ray", 3)):
         made = config(server, tmp_path, distributor)
-        build(made, to="fetch", executor=InlineExecutor(), quiet=True)
+        executor = Noting()
+        build(made, to="fetch", executor=executor, quiet=True)
         assert chunks(made.out) == count
+        # A child of a worker would start a Ray of its own for the shards, with all of the node's CPUs.
+        in_worker = {task.hints[IN_WORKER] for task in executor.tasks if task.phase == "fetch.get"}
+        assert in_worker == {distributor == "ray"}
     assert {url: outcome for url, outcome, *_ in images(f"{tmp_path}/ray")} == OUTCOMES
     assert images(f"{tmp_path}/ray") == images(f"{tmp_path}/none")
     asked = server.hits.total()
