@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -37,7 +38,7 @@ TINY = TrainConfig("x", model="openwit-tiny", batch_size=2048, precision="bf16")
 def apart() -> Iterator[ProcessPoolExecutor]:
     """A process for the forecasts: other tests fork this one, which torch forbids where a step has run on tensors
     without numbers."""
-    with ProcessPoolExecutor(1, mp_context=get_context("fork")) as pool:
+    with ProcessPoolExecutor(1, mp_context=get_context("fork"), initializer=gc.disable) as pool:  # a tenth faster
         yield pool
 
 

@@ -296,6 +296,8 @@ class _Count(TorchDispatchMode):
         self._alive: dict[int, int] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.prim.device.default:  # half of all calls, and makes nothing
+            return args[0].fake_device
         made = func(*args, **(kwargs or {}))
         for value in tree_leaves(made):
             if isinstance(value, Tensor):
