@@ -139,7 +139,7 @@ class TrainConfig:
     grad_checkpointing: bool = False
     """Compute activations twice instead of keeping them: less memory, a third more time."""
     compile: bool = False
-    """Have torch.compile fuse the towers: minutes at the start, faster after it."""
+    """Have torch.compile fuse the towers, with fsdp block by block: minutes at the start, faster after it."""
     parallel: str = "ddp"
     """ddp: every process has a whole model; fsdp (FSDP2): they share one, in shards."""
     timeout_s: float = 60.0

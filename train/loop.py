@@ -32,7 +32,7 @@ from train.data.mixture import Corpus
 from train.device import on_device, sent
 from train.distributed.batch_norm import synchronise
 from train.distributed.collectives import Peers
-from train.distributed.parallelize import spread
+from train.distributed.parallelize import compile_blocks, spread
 from train.distributed.processes import Processes, Stop, held, joined, repeatable
 from train.failure import TrainingError, told
 from train.from_open_clip import checkpoint as from_open_clip
@@ -170,9 +170,12 @@ def _train(
         device.type == "cpu" and not config.compile
     ):  # alone as well, for the very same rounding
         synchronise(model)
+    in_blocks = config.compile and config.parallel == "fsdp" and processes.count > 1
+    if in_blocks:
+        compile_blocks(model)
     if config.grad_checkpointing:
         recompute(model)
-    if config.compile:
+    if config.compile and not in_blocks:
         model.compile(dynamic=False)  # micro-batches have two sizes at most
     towers = spread(model, config.parallel, processes, config.deterministic)
     steppers = optimizers(model, config)

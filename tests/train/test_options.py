@@ -86,6 +86,27 @@ def test_towers_are_compiled_if_wanted(tiny_dataset: str, plain: str, tmp_path: 
     assert compiled == ["CLIP"]
 
 
+@pytest.mark.parametrize("twice", [False, True])
+def test_each_block_of_shards_is_compiled_whole_and_once(
+    tiny_dataset: str, plain: str, tmp_path: Path, monkeypatch: Any, twice: bool
+) -> None:
+    """Each tower's block is one graph, which all steps share; a break would be an error."""
+    exact, counters = torch.compile, torch._dynamo.utils.counters
+
+    def compile(function: Any, **options: Any) -> Any:
+        return exact(function, backend="aot_eager", fullgraph=True, **options)
+
+    def work() -> None:
+        counters.clear()
+        four_steps(tiny_dataset, tmp_path, compile=True, parallel="fsdp", grad_checkpointing=twice)
+        assert counters["stats"]["unique_graphs"] == 2
+        assert not counters["graph_break"]
+
+    monkeypatch.setattr(torch, "compile", compile)
+    ranks.run(2, work)
+    assert losses(tmp_path) == pytest.approx(losses(plain), abs=1e-5)
+
+
 def test_within_repeatable_what_cannot_be_repeated_raises() -> None:
     with repeatable(True):
         assert torch.are_deterministic_algorithms_enabled()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch._dynamo
 import torch.distributed as dist
 from open_clip.modified_resnet import Bottleneck
 from torch import Tensor, nn
@@ -14,6 +15,9 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from train.distributed.processes import Processes
+
+_KINDS_OF_BLOCKS = 32
+"""A ResNet's bottlenecks are of eight kinds, micro-batches of two sizes; torch would give up after eight."""
 
 
 def spread(model: nn.Module, kind: str, processes: Processes, deterministic: bool = False) -> Any:
@@ -53,6 +57,14 @@ def shard(model: nn.Module) -> nn.Module:
         if parameter.requires_grad:
             parameter.register_post_accumulate_grad_hook(_average)
     return model
+
+
+def compile_blocks(model: nn.Module) -> None:
+    """Compile what each block computes, in place, before it is sharded or computed twice: what puts its parameters
+    together then stays outside, where torch.compile would break the graph."""
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _KINDS_OF_BLOCKS)
+    for block in blocks(model):
+        block.forward = torch.compile(block.forward, dynamic=False)
 
 
 def blocks(model: nn.Module) -> list[nn.Module]:
