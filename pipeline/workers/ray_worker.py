@@ -14,7 +14,8 @@ from pipeline.workers.children import POLL_S, Child
 from pipeline.workers.failures import Failure, Limits, Working
 
 IN_WORKER = "in_worker"
-"""The hint of a task that starts Ray tasks of its own, which only a Ray worker can: no child does it."""
+"""The hint of a task that starts Ray tasks of its own, which only a Ray worker can: no child does it. Its probes start
+none, and are done by a child."""
 _TELL_S = 2.0  # between two reports of one task
 _child: Child | None = None  # of this worker
 
@@ -41,7 +42,7 @@ def supervised(folder: str, url: str, module: str, task: Task, limits: Limits, b
     global _child
     if Path(folder).is_dir():
         os.chdir(folder)
-    if task.hints.get(IN_WORKER):
+    if task.hints.get(IN_WORKER) and task.only is None:
         return execute(url, module, task)
     if _child is None:
         _child = Child([module], limits)

@@ -25,11 +25,6 @@ def synchronise(model: nn.Module) -> nn.Module:
     return model
 
 
-def has_batch_norm(model: nn.Module) -> bool:
-    """Whether what a model makes of a sample in training depends on the others of its batch."""
-    return any(isinstance(module, _BatchNorm) for module in model.modules())
-
-
 def _synchronised(norm: _BatchNorm) -> nn.Module:
     if next((values.device.type for values in norm.buffers()), "cpu") == "cuda":
         from timm.layers import convert_sync_batchnorm  # torch's own, and timm's that include the activation
