@@ -152,3 +152,8 @@ def test_work_grows_with_the_bytes_alone(monkeypatch: pytest.MonkeyPatch) -> Non
         assert decoded(data, "gzip", MANY) == b""
         per_byte.append(work / len(data))
     assert per_byte[2] < per_byte[1] < per_byte[0]
+
+
+@pytest.mark.parametrize("sign", [";", " ", '"', ",", "'; "])
+def test_a_long_content_encoding_without_a_name_takes_linear_time(sign: str) -> None:
+    assert content_encoding.codings(sign * 2_000_000) == []  # in the square of its length it takes hours
