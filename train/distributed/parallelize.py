@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch._dynamo
 import torch.distributed as dist
 from open_clip.modified_resnet import Bottleneck
 from torch import Tensor, nn
