@@ -246,6 +246,7 @@ class _Collected(_Coding):
             while part := reader.read(_STEP_BYTES):
                 is_coded = True
                 yield part
+            is_coded = True  # of an empty body, too
         except OSError:
             if is_coded:
                 raise _DamageError("the coded body is damaged or cut off") from None
