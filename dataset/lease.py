@@ -31,6 +31,7 @@ from dataset.storage import Storage
 LEASE = "lease.json"
 _KEYS = ("token", "host", "pid", "started", "expires")
 _CERTAIN_SHARE = 1 / 6  # of the lease's length: whoever takes over waits until it has run out
+_SWEPT = 100  # times that others may be faster; then the folder cannot be made
 _SETTLE_SECONDS = 2.0  # where a server may not know conditions: longer than between two runs' reading and writing
 
 
@@ -150,9 +151,17 @@ class Lease:
         return held["host"] == socket.gethostname() and _process_start(held["pid"]) != held["started"]
 
     def __enter__(self) -> Lease:
-        self._written = self._body()
-        while (took_over := self._taken()) is None:
-            pass
+        self._written, swept = self._body(), 0
+        while True:
+            try:
+                took_over = self._taken()
+            except FileNotFoundError:  # who was faster swept away what was not in its place yet
+                swept += 1
+                if not self.storage.local or swept > _SWEPT:
+                    raise
+                continue
+            if took_over is not None:
+                break
         self.storage.fence = self.fence
         try:
             self._begin(took_over)
@@ -164,21 +173,21 @@ class Lease:
 
     def _taken(self) -> bool | None:
         """Try to take the lease: whether it was another's; None if somebody was in the way. Raises LeaseHeldError."""
+        if self.storage.create(LEASE, self._written):
+            return False
         try:
-            if self.storage.create(LEASE, self._written):
-                return False
             data = self.storage.read(LEASE)
-            held = _parsed(data)
-            if not self._gone(held):
-                left = held["expires"] - time.time()
-                raise LeaseHeldError(
-                    f"{self.storage.url} is being written by process {held['pid']} on {held['host']}; "
-                    f"stop that run, or wait: its lease ends in {left:.0f} s"
-                )
-            self._written = self._body()
-            return self.storage.replace(LEASE, data, self._written) or None  # if not, another was faster, or it lives
-        except FileNotFoundError:  # it was released; or who was faster swept away what was not in its place yet
-            return None
+        except FileNotFoundError:
+            return None  # it was released between the two calls
+        held = _parsed(data)
+        if not self._gone(held):
+            left = held["expires"] - time.time()
+            raise LeaseHeldError(
+                f"{self.storage.url} is being written by process {held['pid']} on {held['host']}; "
+                f"stop that run, or wait: its lease ends in {left:.0f} s"
+            )
+        self._written = self._body()
+        return self.storage.replace(LEASE, data, self._written) or None  # if not, another was faster, or it lives
 
     def _begin(self, took_over: bool) -> None:
         """Make an end of what others may still be about to write, then look whether the lease has stayed ours."""

@@ -149,6 +149,15 @@ def test_who_is_in_the_way_may_sweep_away_a_draft(storage: Storage, monkeypatch:
         assert json.loads(storage.read(LEASE))["token"] == lease.token
 
 
+def test_where_no_file_can_be_made_it_is_said(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere(*_: object) -> bool:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr(storage, "create", nowhere)
+    with pytest.raises(FileNotFoundError), Lease(storage):
+        pass
+
+
 def test_it_is_renewed_while_it_is_held(storage: Storage) -> None:
     with Lease(storage, seconds=0.3):
         first = json.loads(storage.read(LEASE))["expires"]
