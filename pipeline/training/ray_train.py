@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import signal
 import tempfile
+import threading
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -63,7 +67,8 @@ def train(config: TrainConfig, out: str | None, ranks: Any = 1, address: str | N
                     failure_config=FailureConfig(max_failures=MAX_FAILURES),
                 ),
             )
-            result: Any = trainer.fit()
+            with _own_ctrl_c():
+                result: Any = trainer.fit()
             answer = result.return_value
     finally:
         if ours:
@@ -85,6 +90,17 @@ def checked(ranks: Any) -> int | tuple[int, int]:
         case [int() as least, int() as most] if 1 <= least <= most:
             return least, most
     raise ConfigError(f"ranks must be a number of processes, or the least and the most as [2,8], not {ranks!r}")
+
+
+@contextlib.contextmanager
+def _own_ctrl_c() -> Iterator[None]:
+    """Give Ctrl-C back afterwards: Ray Train's handler stays, and would start another Ray to end a run that is over."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():  # elsewhere nobody has changed it
+            signal.signal(signal.SIGINT, before)
 
 
 def _start(address: str | None, processes: int) -> None:

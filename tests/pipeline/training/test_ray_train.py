@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,9 @@ def test_a_killed_worker_costs_the_steps_since_the_last_checkpoint(
     monkeypatch.setenv("WIT_TEST_KILLED", str(tmp_path / "killed"))
     monkeypatch.syspath_prepend(tmp_path / "deadly")
     monkeypatch.setattr("pipeline.training.ray_train.work", importlib.import_module("killer").work)
+    ctrl_c = signal.getsignal(signal.SIGINT)
     assert main(["train", str(tmp_path / "train.yaml"), "--set", "ranks=[1,2]", "--out", str(tmp_path / "two")]) == 0
+    assert signal.getsignal(signal.SIGINT) is ctrl_c
     assert int((tmp_path / "killed").read_text()) != os.getpid()
     assert "8 steps" in capsys.readouterr().out
     assert main(["train", str(tmp_path / "train.yaml"), "--out", str(tmp_path / "one")]) == 0
