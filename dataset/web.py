@@ -113,7 +113,13 @@ class WebFile:
         self._ahead = min(2 * self._ahead, _MOST_READ_BYTES) if follows else _FIRST_READ_BYTES
         last = min(self._size, max(self._at + self._ahead, min(end, self._at + _MOST_READ_BYTES))) - 1
         wanted = last + 1 - self._at
-        status, _, body = _ask("GET", self._url, {"Range": f"bytes={self._at}-{last}"}, wanted, self._at)
+        status, headers, body = _ask("GET", self._url, {"Range": f"bytes={self._at}-{last}"}, wanted, self._at)
+        sent = re.match(r"\s*bytes\s+(\d{1,20})-", headers.get("Content-Range", ""), re.IGNORECASE)
+        if status == 206 and sent is not None and int(sent[1]) != self._at:
+            raise OSError(
+                f"{public(self._url)} was asked for its bytes from {self._at:,} and its server sent those from "
+                f"{int(sent[1]):,}; a cache before it may be broken: download the file and name that"
+            )
         if len(body) < wanted:
             name = public(self._url)
             raise OSError(f"{name} is shorter than its server said (status {status}); it has changed meanwhile")

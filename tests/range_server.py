@@ -21,6 +21,7 @@ class RangeServer:
         self.busy: list[tuple[int, dict[str, str]]] = []
         """Answers (status, headers) to the next requests, instead of what they ask for."""
         self.knows_ranges = True
+        self.shifted = 0  # how far behind what was asked for the sent ranges lie
         self.cut = 0  # bytes of the next bodies that are not sent
         self.sent = 0  # bytes of bodies
         self.authorizations: set[str | None] = set()  # that came with requests
@@ -55,7 +56,9 @@ def running(folder: Path) -> Iterator[RangeServer]:
             wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
             etag = {"ETag": f'"{len(data)}-{path.stat().st_mtime_ns}"'}
             if wanted and state.knows_ranges:
-                self.reply(206, etag, data[int(wanted[1]) : int(wanted[2]) + 1], with_body)
+                first, last = (int(place) + state.shifted for place in wanted.groups())
+                said = {"Content-Range": f"bytes {first}-{last}/{len(data)}"}
+                self.reply(206, {**etag, **said}, data[first : last + 1], with_body)
             else:
                 self.reply(200, etag, data, with_body)
 

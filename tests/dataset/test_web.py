@@ -135,6 +135,18 @@ def test_a_file_that_shrinks_is_an_error(server: RangeServer) -> None:
         file.read(5000)
 
 
+def test_another_range_than_was_asked_for_is_an_error(server: RangeServer) -> None:
+    (server.folder / "shifted").write_bytes(CONTENT * 2)
+    file = WebFile(f"{server.url}/shifted")
+    server.shifted = 10
+    try:
+        with pytest.raises(OSError, match="sent those from 15"):
+            file.seek(5)
+            file.read(20)
+    finally:
+        server.shifted = 0
+
+
 def test_the_version_changes_with_the_file(server: RangeServer) -> None:
     path = server.folder / "other"
     path.write_bytes(b"a")
