@@ -56,8 +56,8 @@ _TEMPLATE = (
     # What a script was still to fill in, as template languages mark it (GUIDs stand in braces, too), …
     r"\{(?:[^0-9a-f]|[0-9a-f]{1,7}(?:[^0-9a-f]|$)|$)|%7b(?:%7b|[g-z_ ]|[0-9a-f]{1,7}(?:[g-z_.]|%7d))"
     r"|<|%3c(?:%|\?)|\[\[|%5b%5b|\[object|%5bobject|%(?:[0-9]\$)?s(?:[^a-z]|$)|%d(?:[^0-9a-f]|$)|%\([a-z_]+\)"
-    # … or filled in without having it.
-    r"|(?:^|/)(?:undefined|null|nan)(?:[/?#]|$)"
+    # … or filled in without having it. Folders are named after people and places that are called Nan.
+    r"|(?:^|/)(?:(?:undefined|null)(?:[/?#]|$)|nan(?:[?#]|$))"
 )
 NO_ADDRESS = f"(?i){_NOTHING}|{_TEMPLATE}"
 """What is no address of an image, or not yet one, as a regular expression for RE2 and for Python."""

@@ -107,7 +107,14 @@ def test_an_address_that_a_script_was_still_to_fill_in_is_none(mark: str) -> Non
             "/f?id={3F2504E0-4F89-41D3-9A0C-0305E82C3301}.jpg",
             "null-island.jpg",
         ),
-        *("/undefined-behaviour/a.jpg", "?x=%7B%22w%22:3%7D.jpg", "a_(1).jpg", "javascript/a.jpg", "%d0%b0.jpg"),
+        *(
+            "/undefined-behaviour/a.jpg",
+            "/thailand/nan/a.jpg",
+            "?x=%7B%22w%22:3%7D.jpg",
+            "a_(1).jpg",
+            "javascript/a.jpg",
+            "%d0%b0.jpg",
+        ),
     ],
 )
 def test_odd_addresses_that_are_some(url: str) -> None:
