@@ -165,6 +165,9 @@ class Lease:
         self.storage.fence = self.fence
         try:
             self._begin(took_over)
+        except LeaseLostError as error:
+            self._leave()
+            raise self._just_taken() from error
         except BaseException:
             self._leave()
             raise
@@ -199,7 +202,10 @@ class Lease:
                 time.sleep(_SETTLE_SECONDS)
             self.storage.sweep()
         if not self._mine():
-            raise LeaseHeldError(f"another run has just taken over {self.storage.url}")
+            raise self._just_taken()
+
+    def _just_taken(self) -> LeaseHeldError:
+        return LeaseHeldError(f"another run has just taken over {self.storage.url}")
 
     def check(self) -> None:
         """Raises LeaseLostError if another run has taken over since."""

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
@@ -78,8 +79,22 @@ def create(target: Path, data: Data, root: str, fence: Fence | None) -> bool:
     return True
 
 
-def swap(target: Path, old: bytes, new: bytes) -> bool:
-    """Write a file if it is still what was read. It is gone for a moment, and of many who try at once one gets it."""
+def swap(target: Path, old: bytes, new: bytes, root: str) -> bool:
+    """Write a file if it is still what was read, and return whether it was."""
+    with alone(target.parent) as is_alone:
+        if not is_alone:
+            return _swap_by_name(target, old, new)
+        try:
+            is_same = target.read_bytes() == old
+        except FileNotFoundError:
+            return False
+        if is_same:
+            place(target, new, os.replace, root, None)
+        return is_same
+
+
+def _swap_by_name(target: Path, old: bytes, new: bytes) -> bool:
+    """The file is gone for a moment, and of many who try at once one gets it, or none."""
     taken = target.with_name(_fresh())
     try:
         target.rename(taken)
@@ -93,6 +108,24 @@ def swap(target: Path, old: bytes, new: bytes) -> bool:
         return False
     finally:
         taken.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[bool]:
+    """Keep out every process that asks the same of this folder, until the end or death of this one.
+
+    Yields False, and keeps nobody out, where the file system has no such locks (some network file systems).
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(handle)
 
 
 def remove(path: Path, root: str, fence: Fence) -> None:

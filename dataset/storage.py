@@ -261,8 +261,8 @@ class Storage:
     def replace(self, name: str, old: bytes, new: bytes) -> bool:
         """Write a file if it is still what was read; False, with nothing changed, if it is another by now, or gone.
 
-        On disk the holder of a lease is the only writer, so that its fence is the condition. Without one the file is
-        gone for a moment, and only one of many who replace it at once gets it.
+        On disk the holder of a lease is the only writer, so that its fence is the condition. Without one a lock on the
+        file's folder keeps out others who replace it.
         """
         path = self._writable(name)
         if self._s3:
@@ -276,7 +276,7 @@ class Storage:
             if is_same:
                 self.write(name, new)
             return is_same
-        return local_files.swap(Path(path), old, new)
+        return local_files.swap(Path(path), old, new, self._root)
 
     def exists(self, name: str) -> bool:
         """Whether the file is there."""
@@ -371,9 +371,13 @@ class Storage:
             bucket, key = self._writable(name).split("/", 1)
             s3.delete_same(self.url, bucket, key, old)
             return
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError), self._alone(name):
             if self.read(name) == old:
                 self.delete([name])
+
+    def _alone(self, name: str) -> contextlib.AbstractContextManager[object]:
+        """On disk, nobody replaces the file meanwhile."""
+        return local_files.alone(Path(self.path(name)).parent) if self.local else contextlib.nullcontext()
 
     def delete_folder(self, name: str) -> None:
         """Delete a folder with all files below it; one that is gone already is no error."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -106,31 +107,48 @@ def test_a_lease_that_cannot_be_read_holds_nothing(storage: Storage, damage: byt
     assert not storage.exists(LEASE)
 
 
-def test_of_many_takers_of_a_dead_lease_at_most_one_wins(storage: Storage) -> None:
-    hold(storage, expires=0.0)
-    together = threading.Barrier(4)
-    done = threading.Event()
-    won, refused = [], []
+def take_at_once(url: str, takers: int = 4) -> list[str]:
+    """What became of each of several runs that want the same lease at the same moment."""
+    together, done = threading.Barrier(takers), threading.Event()
+    results: list[str] = []
 
     def take() -> None:
         together.wait()
         try:
-            with Lease(Storage(storage.url)):  # a storage of its own, as every run has: the winner's is fenced
-                won.append(1)
+            with Lease(Storage(url)):  # a storage of its own, as every run has: the winner's is fenced
+                results.append("won")
                 done.wait(60)
         except LeaseHeldError:
-            refused.append(1)
+            results.append("refused")
 
-    threads = [threading.Thread(target=take) for _ in range(4)]
+    threads = [threading.Thread(target=take) for _ in range(takers)]
     for thread in threads:
         thread.start()
     until = time.monotonic() + 60
-    while len(won) + len(refused) < 4 and time.monotonic() < until:
+    while len(results) < takers and time.monotonic() < until:
         time.sleep(0.01)
     done.set()
     for thread in threads:
         thread.join()
-    assert (len(won), len(refused)) == (1, 3)
+    return sorted(results)
+
+
+@pytest.mark.parametrize("attempt", range(5))
+def test_of_many_takers_of_a_dead_lease_one_wins(storage: Storage, attempt: int) -> None:
+    hold(storage, expires=0.0)
+    assert take_at_once(storage.url) == ["refused"] * 3 + ["won"]
+    assert not storage.exists(LEASE)
+
+
+def test_where_folders_cannot_be_locked_at_most_one_wins(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    hold(storage, expires=0.0)
+    results = take_at_once(storage.url)
+    assert len(results) == 4
+    assert results.count("won") <= 1
 
 
 @pytest.mark.parametrize("call", ["create", "replace"])
