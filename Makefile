@@ -26,8 +26,9 @@ demo: setup  ## crawl a small web, build a dataset, train a CLIP, examine it
 
 # Rooms in turn, so that what one leaves in a process (a Ray, a patched module) does not meet another's tests.
 PROCESSES ?= 2
-PYTEST = $(BIN)/python -m pytest $(if $(filter-out 1,$(PROCESSES)),-n $(PROCESSES) --dist loadfile --no-loadscope-reorder)
-test: setup  ## all tests; PROCESSES=1 runs them one after the other
+RERUNS ?= 0
+PYTEST = $(BIN)/python -m pytest $(if $(filter-out 0,$(RERUNS)),--reruns $(RERUNS) -r fER) $(if $(filter-out 1,$(PROCESSES)),-n $(PROCESSES) --dist loadfile --no-loadscope-reorder)
+test: setup  ## all tests; PROCESSES=1 runs them one after the other, RERUNS=1 tries once more what fails
 	$(PYTEST) tests/crawl tests/dataset tests/filters tests/fuzz
 	$(PYTEST) tests/train tests/test_*.py tests/bench
 	$(PYTEST) tests/pipeline tests/sql tests/demo
