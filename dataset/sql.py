@@ -27,12 +27,6 @@ FOLDER = Path(__file__).parent.parent / "sql"
 MEMORY_LIMIT = "2GB"
 _PLAIN = (bool, int, float, str)
 _PATTERN = re.compile(r"[*?\[]")
-_EXPLAIN = re.compile(r"\s*EXPLAIN\b\s*(ANALYZE\b\s*)?(\([^()]*\)\s*)?", re.IGNORECASE)
-_ASKING = (duckdb.StatementType.SELECT, duckdb.StatementType.MULTI)  # the latter is what a PIVOT is made into
-
-
-class NotAQuestionError(ValueError):
-    """A statement would do more than answer."""
 
 
 @cache
@@ -79,19 +73,15 @@ def asking() -> duckdb.DuckDBPyConnection:
 def close(connection: duckdb.DuckDBPyConnection, files: Iterable[str]) -> None:
     """Have a connection open no file but these, whatever it is asked, and have no question change that."""
     connection.execute("SET allowed_paths = ?", [list(files)])
+    for setting in ("home_directory", "secret_directory"):  # a question looks for nothing in one's own
+        connection.execute(f"SET {setting} = current_setting('temp_directory')")
     connection.execute("SET enable_external_access = false")
+    lock(connection)
+
+
+def lock(connection: duckdb.DuckDBPyConnection) -> None:
+    """Have no question change what a connection may do."""
     connection.execute("SET lock_configuration = true")
-
-
-def check_question(connection: duckdb.DuckDBPyConnection, text: str) -> None:
-    """Raises NotAQuestionError, duckdb.ParserException: the text is not one SELECT, or what counts as one: DESCRIBE,
-    SUMMARIZE, SHOW, PIVOT, and EXPLAIN of such.
-    """
-    statements = connection.extract_statements(text)
-    if len(statements) == 1 and statements[0].type == duckdb.StatementType.EXPLAIN:
-        statements = connection.extract_statements(_EXPLAIN.sub("", text, count=1))
-    if len(statements) != 1 or statements[0].type not in _ASKING:
-        raise NotAQuestionError("a dataset answers one SELECT at a time, and asking it writes and changes nothing")
 
 
 def literal(text: str) -> str:

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from dataset import sql
 from dataset.commits import Commit, FileRef, closed_records, read_manifest
 from dataset.damage import check_length, content, opened, read_table
+from dataset.questions import questions
 from dataset.reasons import REASONS
 from dataset.schema import (
     CANDIDATE_STAGES,
@@ -59,6 +60,7 @@ class Dataset:
         url: where it is: a path or s3:// URL.
         connection: a DuckDB connection to make the views in, which can do what its owner lets it; by default a new one
             in memory, which can open the dataset's own files and nothing else.
+        allow_files: let that new connection read any file, to join one's own with the dataset.
         deep: hold all that a question reads against its checksums, however much it is.
 
     Raises:
@@ -66,7 +68,14 @@ class Dataset:
         RecordError, DamagedError: a file of it is not what was committed.
     """
 
-    def __init__(self, url: str, connection: duckdb.DuckDBPyConnection | None = None, *, deep: bool = False):
+    def __init__(
+        self,
+        url: str,
+        connection: duckdb.DuckDBPyConnection | None = None,
+        *,
+        allow_files: bool = False,
+        deep: bool = False,
+    ):
         self.storage = Storage(url)
         if not self.storage.exists("manifest.json") and not self.storage.exists("config.yaml"):
             raise FileNotFoundError(
@@ -80,21 +89,30 @@ class Dataset:
         self._unread: dict[str, list[FileRef]] = {}  # by view: files whose bytes nobody has looked at yet
         self._behind: dict[str, set[str]] = {}  # by view: the views that it reads
         self._left = None if deep else CHECKED_BYTES
+        self._made: set[str] = set()  # the names of all views
         self._make()
-        if connection is None:
+        if connection is None and allow_files:
+            sql.lock(self.connection)
+        elif connection is None:
             sql.close(self.connection, self._files)
 
     def sql(self, query: str, **options: Any) -> duckdb.DuckDBPyRelation:
-        """The answer of a query over the views, as a DuckDB relation.
+        """The answer of a query over the views, as a DuckDB relation: of several statements that of the last.
 
         Raises:
-            NotAQuestionError: it is no SELECT.
+            NotAQuestionError: it would do more than answer; see `dataset.questions`.
             duckdb.Error: it cannot be answered.
             DamagedError: a file that it reads is not what was committed.
         """
-        sql.check_question(self.connection, query)
+        asked = questions(self.connection, query, self._made)
         self._check(query)
-        return self.connection.sql(query, **options)
+        for question in asked[:-1]:
+            self.connection.execute(question.text)
+        last = asked[-1]
+        if last.makes is None:
+            return self.connection.sql(last.text, **options)
+        self.connection.execute(last.text)
+        return self.connection.sql(f"SELECT {sql.literal(last.makes)} AS made")
 
     def ask(self, query: str, values: object = None) -> duckdb.DuckDBPyConnection:
         """A query of our own with values for its parameters, executed. Raises duckdb.Error, DamagedError."""
@@ -149,6 +167,7 @@ class Dataset:
             for step, stage in enumerate(STAGES)
             if stage in funnel
         ]
+        self._made |= {"_funnel", "reasons", *_VIEWS}
         self.connection.register("_funnel", pa.Table.from_pylist(rows, schema=_FUNNEL))
         reasons = [{"reason": name, "stage": stage, "meaning": text} for name, (stage, text) in REASONS.items()]
         self.connection.register("reasons", pa.Table.from_pylist(reasons))
@@ -164,6 +183,7 @@ class Dataset:
 
         unify: the files' types may differ, for where a column has no values it has no type.
         """
+        self._made.add(name)
         commits = self.commits(phase)
         files = [(commit.partition, commit.files[role]) for commit in commits if role in commit.files]
         files = [(partition, file) for partition, file in files if file.rows]

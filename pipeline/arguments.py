@@ -82,6 +82,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--deep", action="store_true", help="hold all that is read against its checksums, not 2 GiB of it"
     )
+    made.add_argument(
+        "--allow-files", action="store_true", help="let the query read files of your own too; it still writes none"
+    )
     formatted(made)
 
     made = command("audit", "run a named query of sql/audits; without NAME, list them")

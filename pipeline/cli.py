@@ -173,14 +173,16 @@ def _status(arguments: argparse.Namespace) -> int:
 def _sql(arguments: argparse.Namespace) -> int:
     import duckdb
 
-    from dataset.sql import NotAQuestionError
+    from dataset.questions import NotAQuestionError
     from dataset.views import Dataset
 
     try:
-        relation = Dataset(arguments.out, deep=arguments.deep).sql(arguments.query)
-        _print(relation, arguments.format, arguments.spreadsheet)
+        asked = Dataset(arguments.out, allow_files=arguments.allow_files, deep=arguments.deep)
+        _print(asked.sql(arguments.query), arguments.format, arguments.spreadsheet)
     except NotAQuestionError as error:
         raise UsageError(f"{error}; --format csv and a shell's > write the answer to a file") from None
+    except duckdb.PermissionException as error:
+        raise UsageError(f"the query failed: {error}; --allow-files lets it read files of your own") from None
     except duckdb.Error as error:
         raise UsageError(f"the query failed: {error}") from error
     return DONE

@@ -12,7 +12,6 @@ import pytest
 
 from dataset import sql
 from dataset.commits import Commit, FileRef, Ledger, RecordError
-from dataset.sql import NotAQuestionError
 from dataset.storage import OutsideError, Storage
 from dataset.tables import to_parquet
 from dataset.views import Dataset
@@ -63,46 +62,6 @@ def test_columns_that_sql_cannot_tell_apart_are_one(made: HandMade) -> None:
     made.manifest({}, complete=True)
     columns = Dataset(made.storage.url).sql("SELECT * FROM _image_custom").columns
     assert columns == ["partition", "row", "Score"]
-
-
-@pytest.mark.parametrize(
-    "statement",
-    ["COPY (SELECT 1) TO 'TARGET'", "COPY pairs TO 'OUT/manifest.json'", "EXPLAIN ANALYZE COPY (SELECT 1) TO 'TARGET'",
-     "/* x */ EXPLAIN ANALYZE COPY (SELECT 1) TO 'TARGET'", "EXPLAIN (ANALYZE) COPY (SELECT 1) TO 'TARGET'",
-     "PREPARE p AS COPY (SELECT 1) TO 'TARGET'", "EXPORT DATABASE 'TARGET'", "ATTACH 'TARGET' AS x", "INSTALL httpfs",
-     "LOAD httpfs", "SET enable_external_access = true", "RESET allowed_paths", "SELECT 1; COPY (SELECT 1) TO 'TARGET'",
-     "DROP VIEW pairs", "CREATE TABLE x AS SELECT 1", "", "-- nothing"],
-)  # fmt: skip
-def test_a_question_changes_and_writes_nothing(made: HandMade, tmp_path: Path, statement: str) -> None:
-    target = tmp_path / "target"
-    before = made.storage.read("manifest.json")
-    statement = statement.replace("TARGET", str(target)).replace("OUT", made.storage.url)
-    dataset = Dataset(made.storage.url)
-    with pytest.raises(NotAQuestionError):
-        dataset.sql(statement)
-    assert not target.exists()
-    assert made.storage.read("manifest.json") == before
-
-
-@pytest.mark.parametrize("question", ["FROM funnel", "DESCRIBE pairs", "SUMMARIZE funnel", "SHOW TABLES",
-                                      "EXPLAIN SELECT 1", "EXPLAIN ANALYZE SELECT * FROM pairs", "VALUES (1)",
-                                      "WITH a AS (SELECT 1) SELECT * FROM a",
-                                      "PIVOT funnel ON stage USING sum(kept)"])  # fmt: skip
-def test_every_kind_of_question_is_answered(made: HandMade, question: str) -> None:
-    assert Dataset(made.storage.url).sql(question).fetchall()
-
-
-@pytest.mark.parametrize(
-    "read",
-    ["read_text('PATH')", "read_csv('PATH')", "'PATH'", "read_blob('PATH')", "glob('FOLDER/*')",
-     "read_json('PATH')", "read_text('OUT/config.yaml')", "read_text('OUT/x/../../secret.csv')"],
-)  # fmt: skip
-def test_nothing_but_the_datasets_own_files_is_read(made: HandMade, tmp_path: Path, read: str) -> None:
-    (tmp_path / "secret.csv").write_text("a\n1\n")
-    read = read.replace("PATH", str(tmp_path / "secret.csv")).replace("FOLDER", str(tmp_path))
-    dataset = Dataset(made.storage.url)
-    with pytest.raises(duckdb.Error):
-        dataset.sql(f"SELECT * FROM {read.replace('OUT', made.storage.url)}").fetchall()
 
 
 def test_a_query_over_tables_opens_no_file(tmp_path: Path) -> None:

@@ -1,0 +1,137 @@
+"""What a dataset may be asked: statements that answer, and temporary tables, views and macros that help to ask.
+
+DuckDB's own parser says what kind each statement is, and its own tokens what it is made of. Two things go past the
+kind: a WITH that writes is a SELECT to it, and so is a call of a function that runs a statement given as a text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import duckdb
+
+_ANSWERS = (duckdb.StatementType.SELECT, duckdb.StatementType.MULTI)  # the latter is what a PIVOT is made into
+_WRITES = frozenset(
+    (
+        *("ALTER", "ATTACH", "CALL", "COPY", "CREATE", "DELETE", "DETACH", "DROP", "EXPORT", "IMPORT", "INSERT"),
+        *("INSTALL", "LOAD", "MERGE", "PRAGMA", "RESET", "SET", "TRUNCATE", "UPDATE", "VACUUM"),
+    )
+)
+_ACTS = frozenset(
+    (
+        *("query", "json_execute_serialized_sql", "checkpoint", "force_checkpoint", "enable_logging"),
+        *("disable_logging", "truncate_duckdb_logs", "enable_profiling", "disable_profiling"),
+        *("create_external_resource", "destroy_external_resource", "register_external_resource"),
+        *("register_external_resource_type", "deregister_external_resource"),
+    )
+)
+"""Table functions that do more than answer, the first two whatever the text that they are given says."""
+_TEMPORARY = ("TEMP", "TEMPORARY")
+_MADE = ("TABLE", "VIEW", "MACRO", "FUNCTION")
+_CHANGES_NOTHING = "asking a dataset writes and changes nothing but temporary tables, views and macros"
+
+
+class NotAQuestionError(ValueError):
+    """A statement would do more than answer."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """One statement that may be run."""
+
+    text: str
+    makes: str | None = None  # the temporary table, view or macro that it makes; it has no other answer
+
+
+@dataclass(frozen=True)
+class _Token:
+    text: str
+    start: int  # in bytes
+    quoted: bool = False
+
+    @property
+    def word(self) -> str:
+        return self.text.upper()
+
+
+def questions(connection: duckdb.DuckDBPyConnection, text: str, own: Collection[str] = ()) -> list[Question]:
+    """The statements of a text, none of which writes, changes a setting or reaches out.
+
+    Args:
+        connection: whose parser reads the text; nothing is run.
+        text: one statement or several, parted by semicolons.
+        own: names, in lower case, that a temporary table or view may not take.
+
+    Raises:
+        NotAQuestionError: a statement does more than answer, or there is none.
+        duckdb.ParserException: the text is no SQL.
+    """
+    found = [_question(connection, statement, own) for statement in connection.extract_statements(text)]
+    if not found:
+        raise NotAQuestionError("there is no statement in it")
+    return found
+
+
+def _question(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement, own: Collection[str]) -> Question:
+    tokens = list(_tokens(statement.query))
+    first = tokens[0].word
+    _check_tokens(tokens)
+    if statement.type == duckdb.StatementType.CREATE:
+        return Question(statement.query, _name_of_made(tokens, own))
+    if statement.type == duckdb.StatementType.EXPLAIN:
+        inner = connection.extract_statements(_explained(statement.query, tokens))
+        if len(inner) == 1 and inner[0].type in _ANSWERS:
+            return Question(statement.query)
+        raise NotAQuestionError(f"only a SELECT is explained; {_CHANGES_NOTHING}")
+    if statement.type not in _ANSWERS:
+        raise NotAQuestionError(f"{first} does more than answer; {_CHANGES_NOTHING}")
+    return Question(statement.query)
+
+
+def _check_tokens(tokens: list[_Token]) -> None:
+    """Raises NotAQuestionError: something within the statement acts, whatever the statement is."""
+    for before, after in pairwise(tokens):
+        if before.text == "(" and after.word in _WRITES and not after.quoted:
+            raise NotAQuestionError(f"{after.word} within a statement does more than answer; {_CHANGES_NOTHING}")
+        if after.text == "(" and before.text.lower() in _ACTS:
+            raise NotAQuestionError(f"the function {before.text.lower()} does more than answer; {_CHANGES_NOTHING}")
+
+
+def _name_of_made(tokens: list[_Token], own: Collection[str]) -> str:
+    words = [token.word for token in tokens]
+    at = 3 if words[1:3] == ["OR", "REPLACE"] else 1
+    if words[at] not in _TEMPORARY or words[at + 1] not in _MADE:
+        raise NotAQuestionError(f"CREATE is for a TEMP TABLE, TEMP VIEW or TEMP MACRO here; {_CHANGES_NOTHING}")
+    at += 5 if words[at + 2 : at + 5] == ["IF", "NOT", "EXISTS"] else 2
+    end = next((i for i in range(at, len(tokens)) if tokens[i].text in ("(", ";") or words[i] == "AS"), len(tokens))
+    name = tokens[end - 1].text
+    if name.lower() in own:
+        raise NotAQuestionError(f"{name} is the dataset's own; give yours another name")
+    return name
+
+
+def _explained(text: str, tokens: list[_Token]) -> str:
+    """What stands behind EXPLAIN, ANALYZE and their options."""
+    at = 1
+    if tokens[at].word == "ANALYZE":
+        at += 1
+    if tokens[at].text == "(" and tokens[at + 1].word in ("ANALYZE", "FORMAT"):  # else it is a SELECT in parentheses
+        at = next(i for i in range(at, len(tokens)) if tokens[i].text == ")") + 1
+    return text.encode()[tokens[at].start :].decode()
+
+
+def _tokens(text: str) -> Iterator[_Token]:
+    """DuckDB's tokens, names without their quotation marks, comments left out."""
+    raw = text.encode()
+    found = duckdb.tokenize(text)
+    ends = [start for start, _ in found[1:]] + [len(raw)]
+    for (start, kind), end in zip(found, ends, strict=True):
+        if kind == duckdb.token_type.comment:
+            continue
+        told = raw[start:end].decode().strip()  # a token's end is the next one's beginning
+        if kind == duckdb.token_type.identifier and told.startswith('"'):
+            yield _Token(told[1:-1].replace('""', '"'), start, quoted=True)
+        else:
+            yield _Token(told, start)
