@@ -82,10 +82,19 @@ class WorkerKilledError(RuntimeError):
     """The system, or a person, ended a worker process (SIGKILL, SIGTERM): no crash of its own."""
 
 
+class ServiceError(OSError):
+    """A server that keeps files refuses, fails, or sends what cannot be; the message says what helps.
+
+    It has been waited for already, where that may help.
+    """
+
+
 def fault(error: BaseException) -> Fault | None:
     """What the environment lacks, if that is what an error says; None if it may be the input's fault."""
     if isinstance(error, WorkerKilledError):
         return Fault(str(error))
+    if isinstance(error, ServiceError):
+        return Fault(str(error), may_pass=False)
     module = type(error).__module__.partition(".")[0]
     if module in ("botocore", "boto3"):
         return _of_s3(error)

@@ -16,10 +16,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from dataset.damage import DamagedError
 from dataset.display import say
 from dataset.ids import checksum
 from dataset.schema import SHARD_INDEX
-from dataset.shards import FOLDER, INDEX, Index, build_index, read_index, to_index
+from dataset.shards import FOLDER, INDEX, INDEX_DAMAGE, Index, build_index, read_index, to_index
 from dataset.storage import FileInfo, Storage, absolute, is_local
 from dataset.tables import concat, read_parquet, to_parquet
 from dataset.tar import DamagedTarError
@@ -68,9 +69,13 @@ def open_train_index(dataset: str, fallback: str, workers: int = 0) -> tuple[Sto
     homes = [storage, Storage(fallback)]
     for home in homes:
         if home.exists(name):
+            try:
+                kept = to_index(read_parquet(home, name), "train", folder="")
+            except (DamagedError, *INDEX_DAMAGE):
+                continue  # it lies among somebody else's files; it is made anew
             if home.exists(f"{name}{DAMAGE}"):
                 say(home.read(f"{name}{DAMAGE}").decode("utf-8", "replace").rstrip("\n"), to_errors=True)
-            return storage, to_index(read_parquet(home, name), "train", folder="")
+            return storage, kept
     indexes = list(_indexes(storage, tars, workers))
     table = concat((index for index, _ in indexes), SHARD_INDEX)
     damage = "".join(f"{sentence}\n" for _, sentence in indexes if sentence)

@@ -15,10 +15,16 @@ from urllib.parse import urlsplit
 from pyarrow import fs
 
 from dataset import waits
+from dataset.faults import ServiceError
 
 ATTEMPTS = 10
 """How often a request is made that is answered 500, 503 SlowDown or not at all, later and later: about a minute."""
 _KEYS = 1000  # that a DeleteObjects request may name (AWS S3 API reference)
+_CREDENTIALS = "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL"
+_BUSY = frozenset(
+    {"SlowDown", "SlowDownRead", "SlowDownWrite", "ServiceUnavailable", "InternalError", "RequestTimeout", "Throttling",
+     "ThrottlingException", "TooManyRequests", "RequestLimitExceeded", "429", "500", "502", "503", "504"}
+)  # fmt: skip
 _CONFLICTS = 5  # times that a create is tried while another create of the same file is under way
 
 
@@ -92,7 +98,7 @@ def create(url: str, bucket: str, key: str, data: bytes) -> bool:
                 raise _refusal(url, bucket, error.response["Error"]) from error
             time.sleep(0.1 * 2**attempt)
         except BotoCoreError as error:
-            raise ConnectionError(f"{url} cannot be reached: {error}") from error
+            raise _unanswered(url, error) from error
     return False
 
 
@@ -136,7 +142,7 @@ def delete(url: str, bucket: str, keys: Sequence[str]) -> None:
         except ClientError as error:
             raise _refusal(url, bucket, error.response["Error"], "changed") from error
         except BotoCoreError as error:
-            raise ConnectionError(f"{url} cannot be reached: {error}") from error
+            raise _unanswered(url, error) from error
         # The request itself succeeds all the same; some servers name what was gone already, too.
         left = [refused for refused in answer.get("Errors", ()) if refused.get("Code") not in ("NoSuchKey", "404")]
         for refused in left[:1]:
@@ -170,7 +176,7 @@ def _conditionally(url: str, request: Callable[..., Any], tag: str) -> tuple[int
         if meta["HTTPStatusCode"] not in (404, 409, 412) or error.response["Error"]["Code"] == "NoSuchBucket":
             raise _refusal(url, urlsplit(url).netloc, error.response["Error"]) from error
     except BotoCoreError as error:
-        raise ConnectionError(f"{url} cannot be reached: {error}") from error
+        raise _unanswered(url, error) from error
     return int(meta["HTTPStatusCode"]), bool(meta.get("RetryAttempts"))
 
 
@@ -186,7 +192,7 @@ def _tagged(url: str, bucket: str, key: str) -> tuple[bytes, str] | None:
             return None
         raise _refusal(url, bucket, error.response["Error"], "read") from error
     except BotoCoreError as error:
-        raise ConnectionError(f"{url} cannot be reached: {error}") from error
+        raise _unanswered(url, error) from error
 
 
 def version(url: str, bucket: str, key: str) -> str:
@@ -194,11 +200,12 @@ def version(url: str, bucket: str, key: str) -> str:
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
-        return str(client().head_object(Bucket=bucket, Key=key)["ETag"]).strip('"')
+        with waits.said(url):
+            return str(client().head_object(Bucket=bucket, Key=key)["ETag"]).strip('"')
     except ClientError as error:
         raise _refusal(url, bucket, error.response["Error"], "read") from error
     except BotoCoreError as error:
-        raise ConnectionError(f"{url} cannot be reached: {error}") from error
+        raise _unanswered(url, error) from error
 
 
 def _read(bucket: str, key: str) -> bytes:
@@ -206,13 +213,32 @@ def _read(bucket: str, key: str) -> bytes:
     return body
 
 
+class RefusedError(ServiceError, PermissionError):
+    """What was asked of an S3 server is not allowed."""
+
+
+class NoBucketError(ServiceError, FileNotFoundError):
+    """An S3 server has no bucket of that name."""
+
+
 def _refusal(url: str, bucket: str, error: dict[str, str], done: str = "written") -> OSError:
     """What an S3 server's refusal means to a person."""
     if error["Code"] == "NoSuchBucket":
-        return FileNotFoundError(f"there is no bucket {bucket} for {url}; make it first")
-    if error["Code"] in ("SlowDown", "ServiceUnavailable", "InternalError", "503", "500"):
+        return NoBucketError(f"there is no bucket {bucket} for {url}; make it first")
+    if error["Code"] in _BUSY:
         return ConnectionError(f"{url}: its server is still busy ({error['Code']}) after {ATTEMPTS} tries; try later")
-    return PermissionError(
-        f"{url} cannot be {done} ({error['Code']}: {error.get('Message', '')}); "
-        "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL"
+    return RefusedError(
+        f"{url} cannot be {done} ({error['Code']}: {error.get('Message', '')}); {_CREDENTIALS}, and what they allow"
     )
+
+
+def _unanswered(url: str, error: Exception) -> OSError:
+    """What it means to a person that boto3 has no answer."""
+    if type(error).__name__ in (
+        "NoCredentialsError",
+        "PartialCredentialsError",
+        "ProfileNotFound",
+        "TokenRetrievalError",
+    ):
+        return RefusedError(f"{url}: {error}; {_CREDENTIALS}, or set OPENWIT_S3_ANONYMOUS=1 for a public bucket")
+    return ConnectionError(f"{url} cannot be reached: {error}")

@@ -34,6 +34,7 @@ IMAGE_PARTS = ("jpg", "webp", "jpeg", "png", "avif", "heic", "heif", "gif", "bmp
 _WRITTEN_PARTS = ("jpg", "webp", "txt", "json")
 _BLOCK = 512
 _MOST_JSON = 2**24  # bytes of a sample's json; a longer one is not looked into for a pair_id
+_MOST_BYTES = 2**60  # of a shard; no file system has larger files
 _END = bytes(2 * _BLOCK)  # two zero blocks end an archive
 _KEY = re.compile(r"[0-9a-f]{1,64}")
 _MEMBER = re.compile(r"^((?:.*/|)[^.]+)[.]([^/]*)$")  # webdataset's base_plus_ext
@@ -47,6 +48,10 @@ class Entry(NamedTuple):
     offset: int
     size: int
     checksum: int  # XXH3 of these bytes
+
+
+class DamagedIndexError(ValueError):
+    """A table of samples says of them what cannot be."""
 
 
 class DamagedSampleError(ValueError):
@@ -204,7 +209,7 @@ def read_index(storage: Storage, split: str) -> Index:
     """
     try:
         return to_index(read_parquet(storage, INDEX), split)
-    except (KeyError, pa.ArrowException) as error:
+    except INDEX_DAMAGE as error:
         raise ValueError(
             f"{storage.url_of(INDEX)} is no index of shards as openwit writes it ({error.args[0]}); name the tars "
             "themselves, or fetch the dataset again"
@@ -212,10 +217,16 @@ def read_index(storage: Storage, split: str) -> Index:
 
 
 def to_index(table: pa.Table, split: str, folder: str = FOLDER) -> Index:
-    """One split of an index table (columns SHARD_INDEX) as arrays; its shards lie in a folder of the dataset."""
+    """One split of an index table (columns SHARD_INDEX) as arrays; its shards lie in a folder of the dataset.
+
+    Raises:
+        DamagedIndexError: a value is missing, an offset or a size is negative or beyond all files, or a name is not
+            UTF-8.
+    """
     if "checksum" not in table.column_names:  # an older version wrote it
         table = table.append_column("checksum", pa.nulls(len(table), pa.uint64()))
     table = table.filter(pc.equal(table.column("split"), split)).select(SHARD_INDEX.names).cast(SHARD_INDEX)
+    _check(table)
     shard = table.column("shard").dictionary_encode().unify_dictionaries()
     shards = tuple(shard.chunk(0).dictionary.to_pylist()) if shard.num_chunks else ()
     codes = np.concatenate([np.empty(0, np.int32), *(chunk.indices.to_numpy() for chunk in shard.chunks)])
@@ -231,6 +242,25 @@ def to_index(table: pa.Table, split: str, folder: str = FOLDER) -> Index:
     return Index(
         split=split, shards=shards, keys=keys, checksum=checksums, fingerprint=fingerprint, folder=folder, **arrays
     )
+
+
+INDEX_DAMAGE = (KeyError, pa.ArrowException, DamagedIndexError)
+"""What reading a table raises that is no index."""
+
+
+def _check(table: pa.Table) -> None:
+    """Raises DamagedIndexError: the table may be somebody else's, and what reads samples by it believes it."""
+    for name in ("shard", "key", "offset", "size", "pair_id"):
+        if table.column(name).null_count:
+            raise DamagedIndexError(f"a {name} is missing")
+        try:
+            table.column(name).validate(full=True)
+        except pa.ArrowInvalid:
+            raise DamagedIndexError(f"a {name} is not UTF-8") from None
+    for name in ("offset", "size"):
+        least, most = pc.min_max(table.column(name)).as_py().values()
+        if len(table) and (least < 0 or most > _MOST_BYTES):
+            raise DamagedIndexError(f"it has the {name} {least if least < 0 else most:,}")
 
 
 def read_sample(storage: Storage, index: Index, row: int) -> dict[str, bytes]:

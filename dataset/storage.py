@@ -201,7 +201,13 @@ class Storage:
             return list(pool.map(self.read, names))
 
     def read_ranges(self, name: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        """The bytes at several (offset, length), in the order asked, by few, coalesced reads; short at its end."""
+        """The bytes at several (offset, length), in the order asked, by few, coalesced reads; short at its end.
+
+        Raises:
+            ValueError: an offset or a length is negative.
+        """
+        if any(offset < 0 or length < 0 for offset, length in ranges):
+            raise ValueError(f"{self.url_of(name)} has no bytes at a negative place; what names them is damaged")
         if self.local:
             return self._ranges(name, ranges)
         with self._asking():
@@ -220,7 +226,8 @@ class Storage:
                 while last < len(order) and ranges[order[last]][0] <= end + _COALESCE_GAP_BYTES:
                     end = max(end, sum(ranges[order[last]]))
                     last += 1
-                chunk = file.read_at(end - start, start) if start < length else b""
+                # What is asked for may be more than there is, and memory is taken for all of it.
+                chunk = file.read_at(min(end, length) - start, start) if start < length else b""
                 for i in order[first:last]:
                     offset = ranges[i][0] - start
                     answer[i] = bytes(chunk[offset : offset + ranges[i][1]])
@@ -242,7 +249,8 @@ class Storage:
         path = self._writable(name)
         if self.local:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
-        return self._fs.open_output_stream(path, compression=None)  # Arrow would compress what is named .gz
+        with self._asking():
+            return self._fs.open_output_stream(path, compression=None)  # Arrow would compress what is named .gz
 
     def create(self, name: str, data: bytes) -> bool:
         """Write a file if it is absent; False, with nothing changed, if it is there already."""
@@ -267,7 +275,8 @@ class Storage:
         path = self._writable(name)
         if self._s3:
             bucket, key = path.split("/", 1)
-            return s3.replace(self.url, bucket, key, old, new)
+            with self._asking():
+                return s3.replace(self.url, bucket, key, old, new)
         if not self.local or self.fence is not None:
             try:
                 is_same = self.read(name) == old
@@ -285,7 +294,8 @@ class Storage:
 
     def size(self, name: str) -> int | None:
         """A file's length in bytes; None if it is not there."""
-        info = self._fs.get_file_info(self.path(name))
+        with self._asking():
+            info = self._fs.get_file_info(self.path(name))
         return info.size if info.type == fs.FileType.File else None
 
     def _all(self, folder: str, recursive: bool) -> list[FileInfo]:
@@ -363,13 +373,15 @@ class Storage:
                 if self.local and self.fence is not None:
                     local_files.remove(Path(self.path(name)), self._root, self.fence)
                 else:
-                    self._fs.delete_file(self.path(name))
+                    with self._asking():
+                        self._fs.delete_file(self.path(name))
 
     def delete_same(self, name: str, old: bytes) -> None:
         """Delete a file if it is still what was read; one that is another by now, or gone, is no error."""
         if self._s3:
             bucket, key = self._writable(name).split("/", 1)
-            s3.delete_same(self.url, bucket, key, old)
+            with self._asking():
+                s3.delete_same(self.url, bucket, key, old)
             return
         with contextlib.suppress(FileNotFoundError), self._alone(name):
             if self.read(name) == old:

@@ -1,5 +1,7 @@
 """Remote files over http and https, read by ranges, patiently: a server that says it is busy is asked again later.
 
+A server that knows no ranges sends a file from its first byte on, whatever it is asked for. What it sends is kept in a
+temporary file, so that no byte is sent twice to a process, in whatever order the file is read.
 These are files that the config names (archives, lists of archives), not what pages point to: for that see `crawl.web`.
 """
 
@@ -9,20 +11,26 @@ import ipaddress
 import logging
 import os
 import re
+import shutil
 import socket
+import tempfile
+import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
+from typing import TypeVar
 from urllib.parse import urljoin, urlsplit
 
 import urllib3
 from urllib3.exceptions import HTTPError, InvalidHeader, LocationValueError
 from urllib3.util import Retry, Timeout
 
+from dataset.faults import ServiceError
 from dataset.secrets import authorization, public, without
 
 log = logging.getLogger("wit")
+T = TypeVar("T")
 
 PATIENCE_S = 180.0
 """How long, in all, a request waits between its tries. Common Crawl answers 403 and 503 to those who ask too fast."""
@@ -75,14 +83,20 @@ def info(url: str) -> WebInfo:
 
     Raises:
         FileNotFoundError: the server does not have it.
-        OSError: the server cannot be reached, refuses, or does not say how long the file is.
+        ServiceError: the server cannot be reached, refuses, or does not say how long the file is.
     """
-    _, headers, _ = _ask("HEAD", url, {}, 0)
+    headers = _ask("HEAD", url, {}, _headers)
     length = headers.get("Content-Length", "")
     if not _NUMBER.fullmatch(length.strip()):
         name = public(url)
-        raise OSError(f"{name} cannot be read by ranges: its server does not say how long it is; download it first")
-    return WebInfo(int(length), (headers.get("ETag") or headers.get("Last-Modified") or "").strip())
+        raise ServiceError(
+            f"{name} cannot be read by ranges: its server does not say how long it is; download it first"
+        )
+    return WebInfo(int(length), _version(headers))
+
+
+def _version(headers: Mapping[str, str]) -> str:
+    return (headers.get("ETag") or headers.get("Last-Modified") or "").strip()
 
 
 class WebFile:
@@ -90,7 +104,9 @@ class WebFile:
 
     def __init__(self, url: str):
         self._url = url
-        self._size = info(url).size
+        self._info = info(url)
+        self._size = self._info.size
+        self._knows_ranges = True  # until it is seen that its server does not
         self._at = 0
         self._start, self._block = 0, b""
         self._ahead = _FIRST_READ_BYTES
@@ -113,17 +129,28 @@ class WebFile:
         self._ahead = min(2 * self._ahead, _MOST_READ_BYTES) if follows else _FIRST_READ_BYTES
         last = min(self._size, max(self._at + self._ahead, min(end, self._at + _MOST_READ_BYTES))) - 1
         wanted = last + 1 - self._at
-        status, headers, body = _ask("GET", self._url, {"Range": f"bytes={self._at}-{last}"}, wanted, self._at)
+        body = self._range(wanted) if self._knows_ranges else None
+        if body is None:
+            self._knows_ranges = False
+            body = _whole(os.getpid(), self._url, self._info).read(self._at, wanted)
+        if len(body) < wanted:
+            name = public(self._url)
+            raise ServiceError(
+                f"{name} is shorter than its server said ({self._size:,} bytes); it has changed meanwhile"
+            )
+        self._start, self._block = self._at, body
+
+    def _range(self, count: int) -> bytes | None:
+        """The next bytes; None if the server would send the file from its beginning."""
+        asked = {"Range": f"bytes={self._at}-{self._at + count - 1}"}
+        headers, body = _ask("GET", self._url, asked, partial(_part, count))
         sent = re.match(r"\s*bytes\s+(\d{1,20})-", headers.get("Content-Range", ""), re.IGNORECASE)
-        if status == 206 and sent is not None and int(sent[1]) != self._at:
-            raise OSError(
+        if body is not None and sent is not None and int(sent[1]) != self._at:
+            raise ServiceError(
                 f"{public(self._url)} was asked for its bytes from {self._at:,} and its server sent those from "
                 f"{int(sent[1]):,}; a cache before it may be broken: download the file and name that"
             )
-        if len(body) < wanted:
-            name = public(self._url)
-            raise OSError(f"{name} is shorter than its server said (status {status}); it has changed meanwhile")
-        self._start, self._block = self._at, body
+        return body
 
     def seek(self, offset: int, whence: int = 0) -> int:
         """Go to an offset; see `io.IOBase.seek`."""
@@ -154,6 +181,78 @@ class WebFile:
         self.closed, self._block = True, b""
 
 
+class _Whole:
+    """A file of a server that knows no ranges: what came so far, in a temporary file, and the answer that goes on.
+
+    As much is taken from the server as is asked for; an answer that breaks is asked for again, from its beginning.
+    """
+
+    def __init__(self, url: str, size: int):
+        if (free := shutil.disk_usage(tempfile.gettempdir()).free) < size:
+            raise ServiceError(
+                f"{public(url)} has {size:,} bytes and its server knows no ranges, so that it is kept in "
+                f"{tempfile.gettempdir()}, which has {free:,} bytes free; TMPDIR names another folder; or download it"
+            )
+        self._url, self._size = url, size
+        self._kept, self._file = 0, tempfile.TemporaryFile()  # noqa: SIM115  it lives as long as this
+        self._answer: urllib3.BaseHTTPResponse | None = None
+        self._version = ""
+        self._lock = threading.Lock()
+
+    def read(self, start: int, count: int) -> bytes:
+        """The bytes from an offset on; fewer only at the end."""
+        with self._lock:
+            end = min(start + count, self._size)
+            if self._kept < end:
+                self._advance(end)
+            self._file.seek(start)
+            return self._file.read(count)
+
+    def _advance(self, end: int) -> None:
+        if self._answer is not None:
+            try:
+                self._keep(end, self._answer, _Pace(time.monotonic() + TOTAL_S))
+                return
+            except HTTPError as error:
+                log.warning(
+                    "%s broke off (%s); asked again from its beginning", public(self._url), type(error).__name__
+                )
+        _ask("GET", self._url, {}, partial(self._begin, end), keep=True)
+
+    def _begin(self, end: int, answer: urllib3.BaseHTTPResponse, pace: _Pace) -> None:
+        version = _version(answer.headers)
+        if self._kept and version != self._version:
+            raise ServiceError(f"{public(self._url)} has changed while it was read; run again")
+        self._version, left = version, self._kept
+        for part in _parts(answer, left, pace):
+            left -= len(part)
+        self._keep(end, answer, pace)
+
+    def _keep(self, end: int, answer: urllib3.BaseHTTPResponse, pace: _Pace) -> None:
+        """Take an answer, which has come to the first byte that is not kept, further; it is let go when it ends."""
+        self._answer = None
+        try:
+            self._file.seek(self._kept)
+            for part in _parts(answer, end - self._kept, pace):
+                self._file.write(part)
+                self._kept += len(part)
+            self._file.flush()
+            if end <= self._kept < self._size:
+                self._answer = answer
+        except OSError as error:
+            error.filename = tempfile.gettempdir()
+            raise
+        finally:
+            if self._answer is None:
+                _leave(answer)
+
+
+@lru_cache(maxsize=1)
+def _whole(pid: int, url: str, said: WebInfo) -> _Whole:
+    """Of this process; the next piece of a file finds what the one before has fetched."""
+    return _Whole(url, said.size)
+
+
 @lru_cache(maxsize=4)
 def _pool(pid: int) -> urllib3.PoolManager:
     """One per process: connections do not survive a fork."""
@@ -161,12 +260,18 @@ def _pool(pid: int) -> urllib3.PoolManager:
 
 
 def _ask(
-    method: str, url: str, headers: Mapping[str, str], count: int, skip: int = 0
-) -> tuple[int, Mapping[str, str], bytes]:
-    """Status, headers and `count` bytes of the body, asked for until the server answers.
+    method: str,
+    url: str,
+    headers: Mapping[str, str],
+    take: Callable[[urllib3.BaseHTTPResponse, _Pace], T],
+    *,
+    keep: bool = False,
+) -> T:
+    """What is taken of the answer, asked for until the server gives one.
 
     Args:
-        skip: bytes of the whole file before those, for a server that does not know ranges and sends it whole.
+        take: raises HTTPError if the answer breaks off.
+        keep: whether the answer stays open for whoever takes it.
     """
     failure, asked_for, waited, tries = "", 0.0, 0.0, 0
     end = time.monotonic() + TOTAL_S
@@ -184,28 +289,28 @@ def _ask(
         asked_for = 0.0
         try:
             response = _respond(method, url, headers)
+            is_kept = False
             try:
                 if response.status in _GONE:
                     raise FileNotFoundError(f"{public(url)} does not exist (status {response.status})")
                 if response.status in (200, 206):
-                    left = skip if response.status == 200 else 0
-                    pace = _Pace(end)
-                    for part in _parts(response, left, pace):
-                        left -= len(part)
-                    return response.status, response.headers, b"".join(_parts(response, count, pace))
+                    taken = take(response, _Pace(end))
+                    is_kept = keep
+                    return taken
                 failure = f"status {response.status}"
                 asked_for = _seconds(response.headers.get("Retry-After", ""))
                 if response.status not in _BUSY:
                     break
             finally:
-                _leave(response)
+                if not is_kept:
+                    _leave(response)
         except _HOPELESS as error:
-            raise OSError(f"{public(url)} cannot be read ({without(str(error), url)})") from None
+            raise ServiceError(f"{public(url)} cannot be read ({without(str(error), url)})") from None
         except HTTPError as error:
             # urllib3 wraps what happened into what it was asked for, which the line names already.
             failure = without(str(getattr(error, "reason", None) or error).rpartition("): ")[2], url)
     patience = f" after {tries} tries and {waited:.0f} s of waiting (run.web_patience_s)" if waited else ""
-    raise OSError(f"{public(url)} cannot be read{patience} ({failure}); try again later")
+    raise ServiceError(f"{public(url)} cannot be read{patience} ({failure}); try again later")
 
 
 def _respond(method: str, url: str, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
@@ -272,6 +377,15 @@ def _parts(response: urllib3.BaseHTTPResponse, count: int, pace: _Pace) -> Itera
         pace.advance(len(part))
         count -= len(part)
         yield part
+
+
+def _headers(answer: urllib3.BaseHTTPResponse, _: _Pace) -> Mapping[str, str]:
+    return answer.headers
+
+
+def _part(count: int, answer: urllib3.BaseHTTPResponse, pace: _Pace) -> tuple[Mapping[str, str], bytes | None]:
+    """The headers and the first bytes of an answer to a request for a range; no bytes if it is another."""
+    return answer.headers, b"".join(_parts(answer, count, pace)) if answer.status == 206 else None
 
 
 def _seconds(retry_after: str) -> float:

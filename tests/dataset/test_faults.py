@@ -12,7 +12,7 @@ import pytest
 import ray.exceptions
 from PIL import Image
 
-from dataset import faults, scratch, sql
+from dataset import faults, s3, scratch, sql
 
 
 def of_code(code: int) -> OSError:
@@ -29,6 +29,8 @@ def of_code(code: int) -> OSError:
         OSError("AWS Error INTERNAL_FAILURE during GetObject operation"),
         ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"),
         TimeoutError("timed out"),
+        s3._refusal("s3://b/a", "b", {"Code": "SlowDown"}),
+        s3._unanswered("s3://b/a", botocore.exceptions.EndpointConnectionError(endpoint_url="http://127.0.0.1:1")),
         botocore.exceptions.ClientError({"Error": {"Code": "SlowDown"}}, "PutObject"),
         botocore.exceptions.EndpointConnectionError(endpoint_url="http://127.0.0.1:1"),
         duckdb.IOException('IO Error: Could not write file "t": No space left on device'),
@@ -55,6 +57,10 @@ def test_what_may_pass_is_the_environments(error: Exception) -> None:
         botocore.exceptions.ClientError({"Error": {"Code": "AccessDenied"}}, "PutObject"),
         botocore.exceptions.NoCredentialsError(),
         OSError("AWS Error ACCESS_DENIED during PutObject operation"),
+        *(s3._refusal("s3://b/a", "b", {"Code": code, "Message": "no"}) for code in ("AccessDenied", "403", "Other")),
+        s3._refusal("s3://b/a", "b", {"Code": "NoSuchBucket"}),
+        s3._unanswered("s3://b/a", botocore.exceptions.NoCredentialsError()),
+        faults.ServiceError("https://a.example/b cannot be read (status 401)"),
     ],
     ids=str,
 )

@@ -81,6 +81,22 @@ def test_an_index_is_built_once_and_again_for_other_tars(tmp_path: Path, monkeyp
     assert len(built) == 6
 
 
+@pytest.mark.parametrize("damage", ["bytes", "columns", "values"])
+def test_an_index_among_anyones_tars_that_is_none_is_built_anew(tmp_path: Path, damage: str) -> None:
+    three(tmp_path)
+    assert names(str(tmp_path), tmp_path / "run") == EXPECTED
+    (path,) = tmp_path.glob("openwit-index-*.parquet")
+    table = pq.read_table(path)
+    if damage == "values":
+        place = table.column_names.index("offset")
+        table = table.set_column(place, "offset", pa.array([-1] * len(table), pa.int64()))
+    pq.write_table(table.drop(["offset"]) if damage == "columns" else table, path)
+    if damage == "bytes":
+        path.write_bytes(b"PAR1")
+    assert names(str(tmp_path), tmp_path / "run") == EXPECTED
+    assert pq.read_table(path).column("offset").to_pylist()[0] == 0
+
+
 def test_where_the_place_is_read_only_the_run_keeps_the_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     three(tmp_path / "data")
     write = Storage.write

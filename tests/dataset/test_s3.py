@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -117,6 +118,43 @@ def test_a_long_wait_says_for_whom_how_long_and_why(
     busy.refusals = 0
     assert Storage("s3://bucket").read("file") == BODY  # answers at once
     assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda storage: storage.replace("a", b"old", b"new"),
+        lambda storage: storage.delete_same("a", b"old"),
+        lambda storage: storage.delete(["a"]),
+        lambda storage: storage.create("a", b"new"),
+        lambda storage: storage.size("a"),
+        lambda storage: storage.exists("a"),
+        lambda storage: storage.list(),
+        lambda storage: storage.read("a"),
+        lambda storage: storage.write("a", b"new"),
+        lambda storage: storage.open_output("a"),
+        lambda storage: s3.version("s3://bucket/a", "bucket", "a"),
+    ],
+)
+def test_every_request_says_that_it_waits(ask: Callable[[Storage], object], monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+
+    @contextmanager
+    def said(who: str) -> Iterator[None]:
+        told.append(who)
+        yield
+
+    def refuse(*_: object, **__: object) -> NoReturn:
+        assert told, "nobody would know for whom is waited"
+        raise KeyError
+
+    monkeypatch.setattr(waits, "said", said)
+    storage = Storage("s3://bucket")
+    names = ("get_file_info", "open_input_file", "open_output_stream")
+    storage._fs = SimpleNamespace(**dict.fromkeys(names, refuse))
+    monkeypatch.setattr(s3, "client", refuse)
+    with pytest.raises(KeyError):
+        ask(storage)
 
 
 def test_a_public_bucket_needs_no_credentials(busy: Busy, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,7 @@ from dataset.shards import (
     key_and_part,
     parse_sample,
     read_index,
+    read_raw_samples,
     read_sample,
     read_samples,
     sample_size,
@@ -63,6 +64,38 @@ def stored(root: Path, samples: list[Sample], shard: str = "train-00000.tar") ->
     data, entries = written(samples)
     storage.write(f"shards/{shard}", data)
     return storage, to_index(rows_of(shard, entries), "train")
+
+
+NOT_UTF8 = pa.Array.from_buffers(pa.string(), 1, [None, pa.py_buffer(b"\0\0\0\0\2\0\0\0"), pa.py_buffer(b"\xff\xfe")])
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        *(("offset", pa.array([number], pa.int64())) for number in (-1, -(2**63), 2**63 - 1, None)),
+        *(("size", pa.array([number], pa.int64())) for number in (-512, 2**62, None)),
+        *((name, value) for name in ("key", "shard") for value in (NOT_UTF8, pa.array([None], pa.string()))),
+        ("pair_id", pa.array([None], SHARD_INDEX.field("pair_id").type)),
+    ],
+)
+def test_an_index_of_what_cannot_be_is_a_sentence(tmp_path: Path, column: str, value: pa.Array) -> None:
+    table = rows_of("train-00000.tar", [Entry("00", 0, 1024, 1)])
+    table = table.set_column(table.column_names.index(column), SHARD_INDEX.field(column), value)
+    storage = Storage(str(tmp_path))
+    storage.write("shards/index.parquet", to_parquet(table, SHARD_INDEX))
+    with pytest.raises(
+        ValueError, match=r"shards/index.parquet is no index of shards as openwit writes it .*" + column
+    ):
+        read_index(storage, "train")
+
+
+def test_memory_is_not_taken_for_what_an_index_only_claims(tmp_path: Path) -> None:
+    storage, _ = stored(tmp_path, SAMPLES)
+    huge = to_index(rows_of("train-00000.tar", [Entry("00", 512, 2**60, 0), Entry("0a", 2**50, 2**60, 0)]), "train")
+    first, second = read_raw_samples(storage, huge, [0, 1])
+    assert (len(first) + 512, second) == (len(storage.read("shards/train-00000.tar")), b"")
+    with pytest.raises(ValueError, match="negative"):
+        storage.read_ranges("shards/train-00000.tar", [(0, 5), (-5, 5)])
 
 
 def test_members_are_adjacent_ordered_and_without_time_or_owner() -> None:

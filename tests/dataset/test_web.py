@@ -3,12 +3,14 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import dataset.web
+from dataset.faults import ServiceError
 from dataset.storage import open_input
 from dataset.web import WebFile, info, is_web
 from tests.range_server import RangeServer, running
@@ -46,6 +48,10 @@ def test_a_file_reads_seeks_and_tells(server: RangeServer) -> None:
 @settings(max_examples=20)
 @given(st.lists(st.tuples(st.integers(0, len(CONTENT) + 10), st.integers(0, 700_000)), max_size=6))
 def test_any_part_is_the_part(server: RangeServer, parts: list[tuple[int, int]]) -> None:
+    check_parts(server, parts)
+
+
+def check_parts(server: RangeServer, parts: list[tuple[int, int]]) -> None:
     file = WebFile(f"{server.url}/file")
     for offset, count in parts:
         file.seek(offset)
@@ -73,14 +79,55 @@ def test_a_broken_transfer_is_asked_again(server: RangeServer) -> None:
     assert file.read() == CONTENT
 
 
-def test_a_server_without_ranges_is_read_all_the_same(server: RangeServer) -> None:
+@pytest.fixture
+def without_ranges(server: RangeServer) -> Iterator[RangeServer]:
+    dataset.web._whole.cache_clear()
     server.knows_ranges = False
+    server.hits.clear()
+    yield server
+    server.knows_ranges = True
+
+
+def test_a_server_without_ranges_sends_a_file_once_in_whatever_order_it_is_read(without_ranges: RangeServer) -> None:
+    for offset, count in [(600_000, 9), (0, 300_000), (999_990, 50), (250_000, 600_000)]:
+        with open_input(f"{without_ranges.url}/file") as file:  # as one piece of an archive after the other is
+            file.seek(offset)
+            assert file.read(count) == CONTENT[offset : offset + count]
+    with open_input(f"{without_ranges.url}/file") as file:
+        assert b"".join(iter(lambda: file.read(10_000), b"")) == CONTENT
+    # Each time a file is opened its server is asked for a range; all but one of those answers are let go unread.
+    assert without_ranges.hits["GET /file"] == 5 + 1
+
+
+@settings(max_examples=10)
+@given(parts=st.lists(st.tuples(st.integers(0, len(CONTENT) + 10), st.integers(0, 700_000)), max_size=6))
+def test_any_part_from_a_server_without_ranges_is_the_part(server: RangeServer, parts: list[tuple[int, int]]) -> None:
+    server.knows_ranges = False
+    dataset.web._whole.cache_clear()
     try:
-        file = WebFile(f"{server.url}/file")
-        file.seek(600_000)
-        assert file.read(9) == CONTENT[600_000:600_009]
+        check_parts(server, parts)
     finally:
         server.knows_ranges = True
+
+
+def test_a_whole_answer_that_breaks_off_is_taken_up_again(without_ranges: RangeServer) -> None:
+    file = WebFile(f"{without_ranges.url}/file")
+    file._knows_ranges = False
+    without_ranges.cut = 1000
+    assert file.read() == CONTENT
+    assert without_ranges.hits["GET /file"] == 2
+
+
+def test_a_file_that_changes_between_two_whole_answers_is_an_error(without_ranges: RangeServer) -> None:
+    path = without_ranges.folder / "changing"
+    path.write_bytes(CONTENT)
+    file = WebFile(f"{without_ranges.url}/changing")
+    file._knows_ranges = False
+    without_ranges.cut = 1000
+    assert file.read(10) == CONTENT[:10]
+    path.write_bytes(bytes(len(CONTENT)))
+    with pytest.raises(OSError, match="changed while it was read"):
+        file.read()
 
 
 def test_what_cannot_be_read_says_so(server: RangeServer, waits: list[float], caplog: pytest.LogCaptureFixture) -> None:
@@ -122,8 +169,23 @@ def test_an_hour_that_a_server_asks_for_is_no_more_than_the_patience(server: Ran
     with pytest.raises(OSError, match="status 503"):
         info(f"{server.url}/file")
     assert waits == [120, 60]
-    with pytest.raises(OSError, match="cannot be read"):
+    with pytest.raises(ServiceError, match="cannot be read"):
         info("http://127.0.0.1:9/file")
+
+
+def test_a_server_that_fails_while_a_file_is_read_is_an_error_of_the_environment(server: RangeServer) -> None:
+    with open_input(f"{server.url}/file") as file:  # through Arrow
+        server.busy = [(503, {"Retry-After": "3600"})] * 3
+        with pytest.raises(ServiceError, match="status 503"):
+            file.read()
+
+
+def test_a_file_that_cannot_be_kept_is_not_begun(without_ranges: RangeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dataset.web.shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000))
+    file = WebFile(f"{without_ranges.url}/file")
+    with pytest.raises(ServiceError, match=r"knows no ranges.* has 1,000 bytes free; TMPDIR names another folder"):
+        file.read(10)
+    assert without_ranges.hits["GET /file"] == 1
 
 
 def test_a_file_that_shrinks_is_an_error(server: RangeServer) -> None:

@@ -78,7 +78,8 @@ class Reader:
                     return self._store.read_ranges(self.index.path(shard), ranges)
                 file = self._file(shard)
                 if isinstance(file, int):
-                    return [os.pread(file, size, offset) for offset, size in ranges]
+                    length = os.fstat(file).st_size  # an index may claim more, for which memory would be taken
+                    return [os.pread(file, min(size, length), offset) for offset, size in ranges]
                 found = [file.read(size, offset) for offset, size in ranges]
                 if shard not in self._copied_anew and not self._are_whole(rows, found):
                     self._copied_anew.add(shard)  # if the shard is no better, its samples are damaged

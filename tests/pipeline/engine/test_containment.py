@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
+import pickle
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import duckdb
 import pytest
 
-from dataset import faults
+from dataset import faults, s3
 from dataset.commits import Commit
-from dataset.faults import WorkerKilledError
+from dataset.faults import ServiceError, WorkerKilledError
 from pipeline.engine import containment
 from pipeline.engine.phase import Task
 from pipeline.engine.verdicts import ConservationError
@@ -89,6 +91,20 @@ def test_an_environment_that_goes_on_failing_ends_the_run_with_a_sentence(waits:
     waits.clear()
     with pytest.raises(PhaseFailedError, match="read-only"):
         do(lambda task: Failure(OSError(errno.EROFS, "Read-only file system", "/out/a")))
+    assert waits == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        s3._refusal("s3://b/a", "b", {"Code": "AccessDenied", "Message": "no"}),
+        ServiceError("https://a.example/1.warc.gz cannot be read after 8 tries (status 503); try again later"),
+    ],
+)
+def test_a_server_that_refuses_is_not_the_inputs_fault(error: Exception, waits: list[float]) -> None:
+    sent = pickle.loads(pickle.dumps(error))
+    with pytest.raises(PhaseFailedError, match=re.escape(f"partition 0: {error}")):
+        do(lambda task: Failure(sent, suspects=((7, 8),)))
     assert waits == []
 
 

@@ -17,13 +17,14 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dataset.shards import DamagedSampleError, Index, read_index
+from dataset.shards import DamagedSampleError, Index, read_index, read_raw_samples
 from dataset.storage import Storage
 from tests.train import tiny
 from train.__main__ import main
 from train.config import TrainConfig, load
 from train.data import loader as data
 from train.data.loader import Batch, Samples, batches, join, open_corpus, read_parts, samples_of, share
+from train.data.shard_reader import Reader
 from train.device import on_device
 from train.loop import train
 
@@ -355,3 +356,10 @@ def test_every_config_that_the_guide_shows_is_one() -> None:
     assert len(blocks) >= 4
     for block in blocks:
         load({"dataset": "out", **block})
+
+
+def test_memory_is_not_taken_for_what_an_index_only_claims(tiny_dataset: str) -> None:
+    index = read_index(Storage(tiny_dataset), "train")
+    claimed = replace(index, size=np.full_like(index.size, 2**60))
+    (found,) = Reader(Storage(tiny_dataset), claimed).read(np.array([0]))
+    assert found.startswith(read_raw_samples(Storage(tiny_dataset), index, [0])[0])
