@@ -14,6 +14,9 @@ REASONS: dict[str, tuple[str, str]] = {
     "page_error": ("text", "the page's server did not answer with the page: its status is not 2xx"),
     "page_noai": ("text", "the page asks not to be used for machine learning (noai, noimageai)"),
     "page_tdm_reserved": ("text", "the page reserves text and data mining (W3C TDMRep)"),
+    "page_content_signal": ("text", "the page's Content-Signal says ai-train=no"),
+    "page_content_usage": ("text", "the page's Content-Usage says that it may not be trained on (AIPREF)"),
+    "page_wish_unreadable": ("text", "what the page asks cannot be read, and the config takes that for a refusal"),
     "personal_data": ("text", "the text held personal data, which is masked wherever the text is written"),
     "text_too_short": ("text", "the text has fewer characters or words than the config asks for"),
     "text_too_long": ("text", "the text has more characters than the config allows"),
@@ -32,6 +35,19 @@ REASONS: dict[str, tuple[str, str]] = {
     # fetch
     "not_in_archive": ("fetch", "no archive of the run holds the image, and the config does not fetch from the web"),
     "robots_disallowed": ("fetch", "the host's robots.txt disallows the address"),
+    "robots_disallowed_others": (
+        "fetch",
+        "the host's robots.txt disallows the address to another crawler whose name the config heeds too",
+    ),
+    "content_signal_refused": (
+        "fetch",
+        "the response's Content-Signal, or that of the host's robots.txt, says ai-train=no",
+    ),
+    "content_usage_refused": (
+        "fetch",
+        "the response's Content-Usage, or that of the host's robots.txt, says that it may not be trained on (AIPREF)",
+    ),
+    "wish_unreadable": ("fetch", "what the owner asks cannot be read, and the config takes that for a refusal"),
     "robots_noai": ("fetch", "the response's X-Robots-Tag says noai, noimageai or noindex"),
     "tdm_reserved": ("fetch", "the response or the site's tdmrep.json reserves text and data mining (TDM-Rep)"),
     "domain_opted_out": ("fetch", "the host, or one that it redirects to, is on the config's opt-out list"),

@@ -41,6 +41,8 @@ CANDIDATES = pa.schema(
         ("page_language", pa.string()),  # as declared by the page (html lang), null if it does not say
         ("page_noai", pa.bool_()),  # the page's robots meta or X-Robots-Tag says noai or noimageai
         ("page_tdm_reserved", pa.bool_()),  # W3C TDMRep, of the page's header or meta; null if it does not say
+        ("page_content_signal", pa.string()),  # what the page's header says of training; `unreadable: …` with its text
+        ("page_content_usage", pa.string()),  # the same of AIPREF's header, as `train-ai=n`
         ("page_license", pa.string()),  # where the page's rel="license" leads; null if it has none
         ("page_date", pa.string()),  # WARC-Date of the page's record, ISO 8601
         ("archive", pa.string()),  # the source file, as the config names it
@@ -124,6 +126,8 @@ PAIRS = pa.schema(
     ]
 )
 
+WISH = ("wish_signal", "wish_value", "wish_place")
+
 OBSERVATIONS = pa.schema(
     [
         ("url", pa.string()),  # canonical
@@ -150,6 +154,9 @@ OBSERVATIONS = pa.schema(
         ("blob_offset", pa.int64()),
         ("blob_length", pa.int64()),
         ("blob_checksum", pa.uint64()),  # XXH3 of these bytes; null where an older version wrote them
+        ("wish_signal", pa.string()),  # by which the owner refuses, as Content-Signal; if accepted: what cannot be read
+        ("wish_value", pa.string()),  # what it says
+        ("wish_place", pa.string()),  # where: robots.txt, header, …
         ("etag", pa.string()),  # of the response, for a conditional request later
         ("last_modified", pa.string()),
         ("archive", pa.string()),  # that the image was taken from; null if it was not taken from one

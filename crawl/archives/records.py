@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from crawl.archives.arc import ArcRecord, is_arc, read_arc, read_arc_at
@@ -21,7 +21,7 @@ from crawl.archives.gzip_members import MemberRecord
 from crawl.archives.lenient_records import FoundRecord
 from crawl.archives.open_source import MEMBER, open_source
 from crawl.archives.overlong_records import read_block
-from crawl.archives.payload import MAX_BODY_BYTES, decoded_body, parse_response
+from crawl.archives.payload import MAX_BODY_BYTES, Response, decoded_body, parse_response
 from crawl.archives.streams import Source
 from crawl.urls import url_in_header
 from dataset.storage import filesystem
@@ -289,11 +289,11 @@ def _taken(container: Container, record: FoundRecord, *, is_first: bool) -> tupl
     return Record(record.stream_pos, type_, block, record.headers.get_bytes, is_first), inside
 
 
-def read_bodies(location: str, offsets: Sequence[int]) -> Iterator[tuple[int, bytes, str | None]]:
-    """The HTTP bodies of the records at some offsets, by offset: (offset, body, the record's date, ISO 8601).
+def read_responses(location: str, offsets: Sequence[int]) -> Iterator[tuple[int, Response, str | None]]:
+    """The responses at some offsets, by offset: (offset, response, the record's date, ISO 8601).
 
     Transfer and content encodings are undone; a body has at most `payload.MAX_BODY_BYTES`. Offsets at which
-    there is no readable response are left out.
+    there is no readable response are left out. A resource is a response without headers.
 
     Raises:
         OSError: the file does not exist, or the storage failed.
@@ -302,7 +302,7 @@ def read_bodies(location: str, offsets: Sequence[int]) -> Iterator[tuple[int, by
         source = Source(file)
         if is_arc(source):
             for item in map(_of_arc, read_arc_at(source, sorted(set(offsets)))):
-                yield item.offset, _body(item), item.date
+                yield item.offset, _response(item), item.date
             return
         container = open_container(source)
         if isinstance(container, str):
@@ -315,12 +315,20 @@ def read_bodies(location: str, offsets: Sequence[int]) -> Iterator[tuple[int, by
                     raise container.source.failure from None
                 continue
             if record.type in ("response", "resource"):
-                yield offset, _body(record), record.date
+                yield offset, _response(record), record.date
 
 
-def _body(record: Record) -> bytes:
+def read_bodies(location: str, offsets: Sequence[int]) -> Iterator[tuple[int, bytes, str | None]]:
+    """`read_responses`, of each the body alone."""
+    return ((offset, response.body, date) for offset, response, date in read_responses(location, offsets))
+
+
+def _response(record: Record) -> Response:
     block = bytes(record.block)
-    return decoded_body(parse_response(block)) if record.type == "response" else block
+    if record.type != "response":
+        return Response(200, {}, block)
+    response = parse_response(block)
+    return replace(response, body=decoded_body(response))
 
 
 def _is_file(location: str) -> bool:

@@ -29,6 +29,7 @@ from crawl.units import Units
 from crawl.urls import url_in_header
 from crawl.wat.entities import with_references_decoded
 from crawl.wat.records import WatPage, parse_head, parse_wat
+from crawl.wishes import content_signal, content_usage
 from dataset import heartbeat
 
 if TYPE_CHECKING:
@@ -156,9 +157,12 @@ class ArchiveReader:
             return
         html, encoding = decoded(decoded_body(response), charset(response.content_type), record.uri)
         page = parse_page(html, self._sources, xhtml=type_ == "application/xhtml+xml")
-        page.noai = page.noai or asks_noai(response.headers.get("x-robots-tag", ()))
-        if page.tdm_reserved is None:
-            page.tdm_reserved = reserves_tdm(response.headers.get("tdm-reservation", ()))
+        headers = response.headers
+        page.noai = page.noai or asks_noai(headers.get("x-robots-tag", ()))
+        if page.tdm_reserved is None:  # what the page itself says comes before, as TDM-Rep has it
+            page.tdm_reserved = reserves_tdm(headers.get("tdm-reservation", ()))
+        page.content_signal = content_signal(headers.get("content-signal", ()))
+        page.content_usage = content_usage(headers.get("content-usage", ()))
         self._rows.add(
             page,
             record.uri,

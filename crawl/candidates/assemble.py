@@ -57,6 +57,8 @@ class _Pages:
     languages: list[str | None] = field(default_factory=list)
     noai: list[bool] = field(default_factory=list)
     tdm_reserved: list[bool | None] = field(default_factory=list)
+    content_signals: list[str | None] = field(default_factory=list)
+    content_usages: list[str | None] = field(default_factory=list)
     licenses: list[str | None] = field(default_factory=list)
     dates: list[str | None] = field(default_factory=list)
     encodings: list[str] = field(default_factory=list)
@@ -118,6 +120,8 @@ class Rows:
         pages.languages.append(page.language and (clean_text(page.language) or None))
         pages.noai.append(page.noai)
         pages.tdm_reserved.append(page.tdm_reserved)
+        pages.content_signals.append(page.content_signal)
+        pages.content_usages.append(page.content_usage)
         pages.licenses.append(page.license)
         pages.dates.append(date)
         pages.encodings.append(encoding)
@@ -184,6 +188,8 @@ class Rows:
                 "page_language": of_page(pages.languages, pa.string()),
                 "page_noai": of_page(pages.noai, pa.bool_()),
                 "page_tdm_reserved": of_page(pages.tdm_reserved, pa.bool_()),
+                "page_content_signal": of_page(pages.content_signals, pa.string()),
+                "page_content_usage": of_page(pages.content_usages, pa.string()),
                 "page_license": of_page(_licenses(pages, bases), pa.string()),
                 "page_date": of_page(pages.dates, pa.string()),
                 "archive": pa.repeat(pa.scalar(self._archive), len(rows)),

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from crawl.wishes import Wish
+
 OK = "ok"
 
 
@@ -34,6 +36,7 @@ class Refusal:
 
     outcome: str
     detail: str
+    wish: Wish | None = None  # of the owner, which is heeded by the refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,7 @@ class Observation:
     archive: str | None = None  # that it was taken from
     archive_checksum: str | None = None
     archive_offset: int | None = None
+    wish: Wish | None = None  # of the owner: why it is refused; of an accepted image, what could not be read
 
 
 def now() -> str:
@@ -79,8 +83,21 @@ def observe(
     """The observation that a body, or the lack of one, gives."""
     image = result if isinstance(result, Ingested) else None
     outcome, detail = (OK, None) if isinstance(result, Ingested) else (result.outcome, result.detail)
+    wish = None if isinstance(result, Ingested) else result.wish
     return Observation(
-        url, origin, outcome, detail, status, final_url, attempts, fetched_at, fetched_bytes, image, etag, last_modified
+        url,
+        origin,
+        outcome,
+        detail,
+        status,
+        final_url,
+        attempts,
+        fetched_at,
+        fetched_bytes,
+        image,
+        etag,
+        last_modified,
+        wish=wish,
     )
 
 

@@ -20,16 +20,17 @@ import xxhash
 from crawl.images.observations import OK, Ingested, Observation
 from dataset.damage import DamagedError, is_whole, parsed
 from dataset.ids import checksum
-from dataset.schema import OBSERVATIONS
+from dataset.schema import OBSERVATIONS, WISH
 from dataset.storage import FileInfo, Storage
 from dataset.tables import to_parquet
 
 FOLDER = "fetch/store"
 _IMAGE_COLUMNS = tuple(name for name in Ingested.__slots__ if name != "body")
-_COLUMNS = tuple(name for name in Observation.__slots__ if name not in ("image", "same_as"))
+_COLUMNS = tuple(name for name in Observation.__slots__ if name not in ("image", "same_as", "wish"))
 _PLACE = ("blob", "blob_offset", "blob_length", "blob_checksum")
 _CHUNK = re.compile(r"(.*?)(?:-([0-9a-f]{16}))?\.parquet")  # its name, and the checksum that older ones have not
 _DECISIVE = (OK, "hash_list_match", "robots_noai", "tdm_reserved", "domain_opted_out")
+"""As are all refusals with an owner's wish; robots.txt that could not be had is none."""
 
 
 def write_chunk(
@@ -127,7 +128,7 @@ def newest(observations: pa.Table) -> pa.Table:
     The latest that knows the image (it was accepted, a hash list holds it, or its owner refuses); of a URL without one,
     the latest.
     """
-    decisive = pc.is_in(observations["outcome"], pa.array(_DECISIVE))
+    decisive = pc.or_(pc.is_in(observations["outcome"], pa.array(_DECISIVE)), pc.is_valid(observations["wish_signal"]))
     keys = pa.table(
         {
             "url": observations["url"],
@@ -274,6 +275,8 @@ def _table(rows: list[Observation], places: list[int | None], file: str | None) 
     columns: dict[str, list[Any]] = {name: [getattr(row, name) for row in rows] for name in _COLUMNS}
     for name in _IMAGE_COLUMNS:
         columns[name] = [None if row.image is None else getattr(row.image, name) for row in rows]
+    for at, name in enumerate(WISH):
+        columns[name] = [None if row.wish is None else row.wish[at] for row in rows]
     columns["blob"] = [None if row.image is None else file for row in rows]
     columns["blob_offset"] = list(places)
     columns["blob_length"] = [None if row.image is None else len(row.image.body) for row in rows]

@@ -48,6 +48,8 @@ class Page:
     language: str | None = None
     noai: bool = False
     tdm_reserved: bool | None = None  # None: the page does not say
+    content_signal: str | None = None  # of its response's headers, see crawl.wishes; None: nothing of training
+    content_usage: str | None = None
     license: str | None = None  # of rel="license", as written
     urls: list[str] = field(default_factory=list)  # as written; empty: the tag names none
     choices: dict[int, Choice] = field(default_factory=dict)  # of images that name more than the URL above

@@ -17,6 +17,7 @@ from crawl.pages.image_address import image_url, names_image
 from crawl.pages.srcset import image_sources
 from crawl.urls import INLINED
 from crawl.wat.entities import UNREADABLE
+from crawl.wishes import content_signal, content_usage
 
 _IMAGE, _ANCHOR = "IMG@/src", "A@/href"
 # How a producer that writes no white space, and the path first, begins the list of links, and a link.
@@ -106,6 +107,10 @@ class _Headers(msgspec.Struct):
     robots_lower: str | list[str] | None = msgspec.field(default=None, name="x-robots-tag")
     tdm: str | list[str] | None = msgspec.field(default=None, name="TDM-Reservation")
     tdm_lower: str | list[str] | None = msgspec.field(default=None, name="tdm-reservation")
+    signal: str | list[str] | None = msgspec.field(default=None, name="Content-Signal")
+    signal_lower: str | list[str] | None = msgspec.field(default=None, name="content-signal")
+    usage: str | list[str] | None = msgspec.field(default=None, name="Content-Usage")
+    usage_lower: str | list[str] | None = msgspec.field(default=None, name="content-usage")
 
 
 class _Response(msgspec.Struct):
@@ -206,6 +211,8 @@ def _page(response: _Response, head: _Head, links: list[Link], text_sources: Seq
         base=(head.base or "").strip() or None,
         noai=bool(robots) and asks_noai(robots),
         tdm_reserved=reserves_tdm(tdm) if tdm else None,
+        content_signal=content_signal(_values(headers.signal) + _values(headers.signal_lower)),
+        content_usage=content_usage(_values(headers.usage) + _values(headers.usage_lower)),
         license=next((link.url for link in head.relations if link.rel == "license" and link.url), None),
         texts=[[] for _ in text_sources],
     )

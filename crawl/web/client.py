@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Container, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from types import TracebackType
 
@@ -27,6 +27,7 @@ from crawl.web.connection import MAX_HEAD_BYTES, Connector
 from crawl.web.response import Journey, Pace, Refused, Response, Room, read_body, refusal, retry_after_s
 from crawl.web.site_rules import SiteRules
 from crawl.web.sites import Host, Site
+from crawl.wishes import Wish
 from dataset.hosts import hostname, site_of
 
 MAX_RETRY_AFTER_S = 30.0
@@ -38,8 +39,9 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
-Check = Callable[[CIMultiDictProxy[str]], None]
-"""Looks at the headers of a 2xx answer before its body is read; raises Refused if the body is not wanted."""
+Check = Callable[[CIMultiDictProxy[str]], Wish | None]
+"""Looks at the headers of a 2xx answer before its body is read; answers what its owner asks, if that cannot be read.
+Raises Refused if the body is not wanted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +146,7 @@ class Client:
             async with self._turn(site.host):
                 answer = await self._request(site, url, journey, self.config.max_body_bytes, check, headers)
             if answer.status // 100 == 2 or (answer.status == 304 and headers):
-                return answer
+                return answer if answer.unread else replace(answer, unread=journey.unread)
             journey.url = self._redirect(answer)
             journey.redirects += 1
             if journey.redirects > self.config.max_redirects:
@@ -165,7 +167,7 @@ class Client:
         try:
             async with asyncio.timeout(max(journey.left_s, 0.0)):
                 rules = await self._rules.of(site.url)
-                await rules.check(journey.url)
+                journey.unread = await rules.check(journey.url) or journey.unread
         except TimeoutError:
             late = Refused("timeout", f"no answer in the rest of {self.config.timeout_s:g} s", may_pass=True)
             longest = self.site(journey.longest)
@@ -270,9 +272,9 @@ class Client:
                 self._session.get(URL(url, encoded=True), allow_redirects=False, headers=headers) as answer,
             ):
                 journey.status = status = answer.status
-                body, is_large = b"", False
+                body, is_large, unread = b"", False, None
                 if check is not None and (status // 100 == 2 or status == 304):
-                    check(answer.headers)
+                    unread = check(answer.headers)
                     part = part_of(status, answer.headers.get("Content-Range", ""))
                     if part is not None:
                         raise Refused("connection_failed", f"206: a part alone, {part[:100]}", may_pass=True)
@@ -281,7 +283,8 @@ class Client:
                 elif (answer.content_length or limit) <= _DRAIN_BYTES:
                     await answer.read()
                 site.answers(url)
-                return Response(url, status, answer.reason or "", answer.headers, answer.raw_headers, body, is_large)
+                words = answer.reason or ""
+                return Response(url, status, words, answer.headers, answer.raw_headers, body, is_large, unread)
         except Refused as refused:
             refused.status = status
             raise

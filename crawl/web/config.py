@@ -8,6 +8,25 @@ from typing import Literal
 
 from crawl.web import robots
 from crawl.web.address_guard import endpoint
+from crawl.wishes import CONTENT_SIGNAL, CONTENT_USAGE
+
+ALSO_HEEDED = (
+    "CCBot",
+    "GPTBot",
+    "Google-Extended",
+    "Applebot-Extended",
+    "ClaudeBot",
+    "anthropic-ai",
+    "Bytespider",
+    "Amazonbot",
+    "meta-externalagent",
+    "FacebookBot",
+    "cohere-training-data-crawler",
+    "AI2Bot",
+    "Diffbot",
+    "img2dataset",
+    "LAIONDownloader",
+)
 
 
 @dataclass(frozen=True)
@@ -34,6 +53,16 @@ class FetchConfig:
     """host → `ip` or `ip:port` to connect to instead, like `curl --resolve`; such a host may be private."""
     respect_robots: bool = True
     """Whether robots.txt is asked for and obeyed."""
+    also_heed: tuple[str, ...] = ALSO_HEEDED
+    """Names of other crawlers: what robots.txt or X-Robots-Tag refuses to any of them is refused to us. Owners name the
+    crawlers that they know; the default are those that collect for training, and for datasets like ours."""
+    respect_content_signal: bool = True
+    """Whether `Content-Signal: ai-train=no` refuses the image, in a header or in robots.txt, if that is asked for."""
+    respect_content_usage: bool = True
+    """Whether AIPREF's `Content-Usage: train-ai=n` refuses the image, in a header or in robots.txt, if that is asked
+    for. Its vocabulary is an Internet-Draft without consensus as yet (draft-ietf-aipref-vocab)."""
+    unreadable_policy: Literal["allow", "refuse"] = "allow"
+    """What becomes of an image whose owner asks something that cannot be read; the audit `wishes` counts it anyway."""
     respect_noai: bool = True
     """Whether an `X-Robots-Tag` of noai, noimageai or noindex refuses the image."""
     respect_tdm: bool = True
@@ -77,6 +106,11 @@ class FetchConfig:
             raise ValueError(f"origins must name archive, http or both, once each, not {list(self.origins)}")
         if not robots.product_token(self.user_agent) or not self.user_agent.isprintable():
             raise ValueError(f"user_agent must begin with a name and be one line, not {self.user_agent!r}")
+        for name in self.also_heed:
+            if robots.product_token(name) != name.lower() or not name.isprintable() or not name:
+                raise ValueError(f"also_heed must be names of crawlers, such as CCBot, not {name!r}")
+        if self.unreadable_policy not in ("allow", "refuse"):
+            raise ValueError(f"unreadable_policy must be allow or refuse, not {self.unreadable_policy!r}")
         for host, target in self.resolve.items():
             try:
                 endpoint(target)
@@ -108,6 +142,12 @@ class FetchConfig:
                 raise ValueError(
                     f"refresh_before must be a date such as 2026-01-31, not {self.refresh_before!r}"
                 ) from None
+
+    def heeds(self, signal: str) -> bool:
+        """Whether what an owner says by a signal of this name counts."""
+        return {CONTENT_SIGNAL: self.respect_content_signal, CONTENT_USAGE: self.respect_content_usage}.get(
+            signal, True
+        )
 
     def _check_img2dataset(self) -> None:
         """Whether all that the config asks for can be kept by img2dataset."""

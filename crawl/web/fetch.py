@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Container, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from multidict import CIMultiDictProxy
-
 from crawl.images.observations import Ingested, Observation, Refusal, now, observe, unchanged
 from crawl.units import watched
-from crawl.web import robots, tdm
-from crawl.web.client import Check, Client, Conditions
+from crawl.web.client import Client, Conditions
 from crawl.web.config import FetchConfig
+from crawl.web.headers import permission
 from crawl.web.response import Refused, Response
 from crawl.web.visit import visit
 
@@ -68,7 +67,7 @@ async def _fetch(
         if isinstance(answer, Refused):
             return observe(
                 url,
-                Refusal(answer.outcome, answer.detail),
+                Refusal(answer.outcome, answer.detail, answer.wish),
                 origin="http",
                 fetched_at=now(),
                 status=answer.status,
@@ -77,9 +76,10 @@ async def _fetch(
             )
         etag = _validator(answer, "ETag")
         if answer.status == 304:
-            return unchanged(earlier[url], fetched_at=now(), final_url=answer.url, attempts=attempts, etag=etag)
+            same = unchanged(earlier[url], fetched_at=now(), final_url=answer.url, attempts=attempts, etag=etag)
+            return replace(same, wish=answer.unread)
         result = await loop.run_in_executor(threads, watched, ingest, url, answer.body)
-        return observe(
+        seen = observe(
             url,
             result,
             origin="http",
@@ -91,27 +91,14 @@ async def _fetch(
             etag=etag,
             last_modified=_validator(answer, "Last-Modified"),
         )
+        return seen if seen.wish else replace(seen, wish=answer.unread)
 
     with ThreadPoolExecutor(_INGEST_THREADS, thread_name_prefix="ingest") as threads:
         async with Client(config, _ACCEPT, opted_out) as client:
             await visit(
-                client, urls, _permission(config), record, {url: _conditions(row) for url, row in earlier.items()}
+                client, urls, permission(config), record, {url: _conditions(row) for url, row in earlier.items()}
             )
     return [observations[url] for url in urls]
-
-
-def _permission(config: FetchConfig) -> Check:
-    """Refuses what a response's headers ask not to be used."""
-
-    def check(headers: CIMultiDictProxy[str]) -> None:
-        if config.respect_noai:
-            directive = robots.refusal(headers.getall("X-Robots-Tag", ()), config.user_agent)
-            if directive is not None:
-                raise Refused("robots_noai", f"X-Robots-Tag: {directive}")
-        if config.respect_tdm and headers.get(tdm.HEADER, "").strip() == "1":
-            raise Refused("tdm_reserved", f"{tdm.HEADER}: 1")
-
-    return check
 
 
 def _validator(answer: Response, name: str) -> str | None:

@@ -2,7 +2,8 @@
 
 img2dataset asks through `urllib.request.urlopen`, which uses the opener that is installed. Ours opens sockets to public
 addresses only, follows so many redirects, and stops at a deadline and at a size. What it cannot give img2dataset is
-manners: `FetchConfig` refuses this engine together with those that it does not have.
+manners: `FetchConfig` refuses this engine together with those that it does not have. What an answer's headers ask is
+looked at here, before its body is read.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ import http.client
 import re
 import socket
 import ssl
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Container, Sequence
+from dataclasses import replace
 from functools import partial
 from multiprocessing.pool import ThreadPool
 from typing import Any
@@ -23,7 +26,10 @@ from crawl.units import watched
 from crawl.web.address_guard import REFUSED_PORTS, Guard, PrivateAddressError
 from crawl.web.client import opted_out as on_list
 from crawl.web.config import FetchConfig
-from crawl.web.robots import REFUSALS, product_token
+from crawl.web.headers import check
+from crawl.web.response import Refused
+from crawl.web.robots import product_token
+from crawl.wishes import Wish
 from dataset.hosts import canonical_host
 
 _PIECE_BYTES = 64 * 1024
@@ -46,32 +52,40 @@ def fetch(
     """See `crawl.web.fetch.fetch`. Where a redirect led is not known; `status` is that of an error alone."""
     from img2dataset.downloader import download_image_with_retry
 
-    guard = Guard(config.resolve)
+    guard, asked = Guard(config.resolve), _Asked()
     download = partial(
         download_image_with_retry,
         timeout=config.timeout_s,
         retries=config.attempts - 1,
         user_agent_token=product_token(config.user_agent),
-        disallowed_header_directives=set(REFUSALS) if config.respect_noai else None,
+        disallowed_header_directives=None,  # ours are looked at where they come, with all others that ask something
     )
     observations: dict[str, Observation] = {}
     distinct = list(dict.fromkeys(urls))
     # One at a time for all of the process, as urllib has it; a worker fetches one partition at a time.
-    urllib.request.install_opener(_opener(config, guard, opted_out))
+    urllib.request.install_opener(_opener(config, guard, opted_out, asked))
     try:
         with ThreadPool(config.concurrency) as pool:
-            for number, stream, error in pool.imap_unordered(
-                lambda row: _with(download(row), partial(watched, ingest, row[1])), enumerate(distinct)
+            for (number, stream, error), refused, wish in pool.imap_unordered(
+                lambda row: (
+                    _with(asked.by(download, row), partial(watched, ingest, row[1])),
+                    asked.refused,
+                    asked.wish,
+                ),
+                enumerate(distinct),
             ):
                 url, size = distinct[number], None
                 status = int(found[1]) if (found := _STATUS.match(error or "")) else None
                 if stream is not None:
                     result, size = stream
+                elif refused is not None:
+                    result, status = Refusal(refused.outcome, refused.detail, refused.wish), refused.status
                 else:
                     result = _refusal(error or "", status)
-                observations[url] = observe(
+                seen = observe(
                     url, result, origin="http", fetched_at=now(), status=status, final_url=None, fetched_bytes=size
                 )
+                observations[url] = replace(seen, wish=seen.wish or wish)
                 done(observations[url])
     finally:
         urllib.request.install_opener(None)  # type: ignore[arg-type]  # the default again
@@ -93,8 +107,6 @@ def _with(
 def _refusal(error: str, status: int | None) -> Refusal:
     """What a message of img2dataset's means."""
     words = " ".join(error.split())[:200]
-    if error.startswith("Use of image disallowed by X-Robots-Tag"):
-        return Refusal("robots_noai", words)
     if status is not None:
         outcome = {3: "too_many_redirects", 4: "http_client_error"}.get(status // 100, "http_server_error")
         return Refusal(outcome, words)
@@ -102,6 +114,26 @@ def _refusal(error: str, status: int | None) -> Refusal:
     if ours is not None:
         return Refusal(ours[1], " ".join(ours[2].split())[:200])
     return Refusal("timeout" if "timed out" in error else "connection_failed", words or "no answer")
+
+
+class _Asked(threading.local):
+    """What the headers of the answer that a thread reads ask; img2dataset passes on no more than words."""
+
+    refused: Refused | None = None
+    wish: Wish | None = None
+
+    def by(self, download: Callable[[Any], Any], row: Any) -> Any:
+        """What a download comes to, with what was asked of the one before it forgotten."""
+        self.refused = self.wish = None
+        return download(row)
+
+    def look(self, config: FetchConfig, response: http.client.HTTPResponse) -> None:
+        """Refuse what does not want to be used."""
+        try:
+            self.wish = check(config, lambda name: response.headers.get_all(name) or ())
+        except Refused as refused:
+            self.refused = refused
+            raise
 
 
 class _Deadline:
@@ -152,9 +184,10 @@ class _TlsConnection(_Connection):
 class _Handler(urllib.request.AbstractHTTPHandler):
     """Opens http and https through the guard, and puts a limit on `read`."""
 
-    def __init__(self, config: FetchConfig, guard: Guard, opted_out: Container[str]):
+    def __init__(self, config: FetchConfig, guard: Guard, opted_out: Container[str], asked: _Asked):
         super().__init__()
-        self._limit = config.max_body_bytes
+        self._config = config
+        self._asked = asked
         self._guard = guard
         self._opted_out = opted_out
         self._tls = ssl.create_default_context()
@@ -173,7 +206,9 @@ class _Handler(urllib.request.AbstractHTTPHandler):
     https_request = http_request
 
     def http_response(self, request: urllib.request.Request, response: Any) -> Any:
-        response.read = partial(_read, response, self._limit)
+        if response.status // 100 == 2:
+            self._asked.look(self._config, response)
+        response.read = partial(_read, response, self._config.max_body_bytes)
         return response
 
     https_response = http_response
@@ -223,11 +258,13 @@ def _read(response: http.client.HTTPResponse, limit: int) -> bytes:
     return b"".join(pieces)
 
 
-def _opener(config: FetchConfig, guard: Guard, opted_out: Container[str]) -> urllib.request.OpenerDirector:
+def _opener(
+    config: FetchConfig, guard: Guard, opted_out: Container[str], asked: _Asked
+) -> urllib.request.OpenerDirector:
     """No proxies, no files, no ftp: http and https alone."""
     opener = urllib.request.OpenerDirector()
     for handler in (
-        _Handler(config, guard, opted_out),
+        _Handler(config, guard, opted_out, asked),
         urllib.request.HTTPDefaultErrorHandler(),
         _Redirects(config.max_redirects),
         urllib.request.HTTPErrorProcessor(),

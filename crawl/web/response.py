@@ -15,6 +15,7 @@ from multidict import CIMultiDictProxy
 from crawl.archives.content_encoding import ContentDecoder, codings
 from crawl.web.address_guard import PrivateAddressError
 from crawl.web.config import FetchConfig
+from crawl.wishes import Wish
 
 LARGE_BYTES = 256 * 1024
 """A body that is larger needs a place of its own; most images of the web are smaller."""
@@ -43,6 +44,7 @@ class Refused(Exception):  # noqa: N818 (an outcome, not an error)
         site_failed: bool = False,
         at_connection: bool = False,
         of_rules: bool = False,
+        wish: Wish | None = None,
     ):
         super().__init__(f"{outcome}: {detail}")
         self.outcome = outcome
@@ -52,6 +54,7 @@ class Refused(Exception):  # noqa: N818 (an outcome, not an error)
         self.site_failed = site_failed  # whether it speaks against the site, not only against the URL
         self.at_connection = at_connection  # whether no connection came about, so that the address had no part in it
         self.of_rules = of_rules  # whether it is the site's robots.txt that could not be had
+        self.wish = wish  # of the owner, which is heeded by the refusal
         self.final_url: str | None = None
 
     def again(self, final_url: str | None = None) -> Refused:
@@ -64,9 +67,15 @@ class Refused(Exception):  # noqa: N818 (an outcome, not an error)
             site_failed=self.site_failed,
             at_connection=self.at_connection,
             of_rules=self.of_rules,
+            wish=self.wish,
         )
         refused.final_url = final_url
         return refused
+
+
+def refused(outcome: str, wish: Wish) -> Refused:
+    """The refusal that heeds an owner's wish."""
+    return Refused(outcome, f"{wish.signal}: {wish.value} ({wish.place})", wish=wish)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +89,7 @@ class Response:
     raw_headers: tuple[tuple[bytes, bytes], ...]
     body: bytes
     is_large: bool = False  # whether the body has a place in the client's room
+    unread: Wish | None = None  # what its owner asks, if that cannot be read
 
 
 @dataclass(slots=True)
@@ -90,6 +100,7 @@ class Journey:
     left_s: float
     redirects: int = 0
     status: int | None = None  # of the last answer
+    unread: Wish | None = None  # what the rules of a site on the way ask, if that cannot be read
     hops: list[tuple[str, float]] = field(default_factory=list)  # each URL that was asked, and how long it took. s
 
     @property

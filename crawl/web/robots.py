@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from crawl.web.path_patterns import Patterns, normal, path_of
+from crawl.wishes import CONTENT_SIGNAL, CONTENT_USAGE, Wish, content_signal, content_usage, is_unreadable, refuses
 
 MAX_BYTES = 500 * 1024
 """How much of a robots.txt is parsed; the least that RFC 9309, section 2.5, asks for."""
@@ -23,8 +25,9 @@ _AGENT = ("user-agent", "useragent", "user agent")
 _ALLOW = ("allow",)
 _DISALLOW = ("disallow", "dissallow", "dissalow", "disalow", "diasllow", "disallaw")  # and as Google's parser takes it
 _DELAY = ("crawl-delay", "crawl delay")
+_WISHES = {CONTENT_SIGNAL.lower(): CONTENT_SIGNAL, CONTENT_USAGE.lower(): CONTENT_USAGE}
 _LINE = re.compile(
-    "({})(?:[ \t]*:|[ \t])[ \t]*(.*)".format("|".join((*_AGENT, *_ALLOW, *_DISALLOW, *_DELAY))).encode(),
+    "({})(?:[ \t]*:|[ \t])[ \t]*(.*)".format("|".join((*_AGENT, *_ALLOW, *_DISALLOW, *_DELAY, *_WISHES))).encode(),
     re.IGNORECASE | re.DOTALL,
 )
 _NAMED = re.compile(rb"[^\s/;(*]+")  # `openwit` of `openwit/0.1`, `openwit bot`, `openwit*`
@@ -38,37 +41,92 @@ def product_token(user_agent: str) -> str:
     return user_agent.split("/", 1)[0].split(" ", 1)[0].lower()
 
 
+class Refusal(NamedTuple):
+    """Why an address may not be fetched, or what of its site's rules cannot be read: an outcome of the fetch stage."""
+
+    outcome: str
+    wish: Wish
+
+
+class Asked(NamedTuple):
+    """Patterns that refuse, apart from those for us, and what is said where they do."""
+
+    refusal: Refusal
+    patterns: Patterns
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """One site's rules for one crawler."""
 
     crawl_delay_s: float
     patterns: Patterns
+    asked: tuple[Asked, ...] = ()
+    """What refuses beside: groups of other crawlers that are heeded, and what is said of training."""
+    unreadable: tuple[Asked, ...] = ()
+    """What is said of training but cannot be read."""
 
     def allow(self, url: str) -> bool:
-        """Whether the crawler may fetch an absolute URL of the site."""
-        return self.patterns.allow(path_of(url))
+        """Whether the crawler may fetch an absolute URL of the site, and use what it gets."""
+        return self.refusal(url) is None
+
+    def refusal(self, url: str) -> Refusal | None:
+        """Why it may not; None if it may. What cannot be read refuses nothing here."""
+        path = path_of(url)
+        if not self.patterns.allow(path):
+            return _DISALLOWED
+        return next((asked.refusal for asked in self.asked if not asked.patterns.allow(path)), None)
+
+    def unread(self, url: str) -> Refusal | None:
+        """What of the rules for a URL cannot be read; None if all can."""
+        path = path_of(url)
+        return next((asked.refusal for asked in self.unreadable if not asked.patterns.allow(path)), None)
+
+    def only(self, heeds: Callable[[str], bool]) -> Rules:
+        """Without what the config does not heed, told by the signal's name."""
+        asked, unreadable = (
+            tuple(item for item in items if heeds(item.refusal.wish.signal)) for items in (self.asked, self.unreadable)
+        )
+        return replace(self, asked=asked, unreadable=unreadable)
+
+    @property
+    def special(self) -> int:
+        """How many patterns have to be tried one by one."""
+        return self.patterns.special + sum(asked.patterns.special for asked in (*self.asked, *self.unreadable))
+
+    @property
+    def size(self) -> int:
+        """About how many bytes of memory they take."""
+        return self.patterns.size + sum(200 + asked.patterns.size for asked in (*self.asked, *self.unreadable))
+
+
+_DISALLOWED = Refusal("robots_disallowed", Wish("robots.txt", "Disallow", "robots.txt"))
 
 
 @dataclass(slots=True, eq=False)
 class _Group:
-    """What is said to some crawlers."""
+    """What is said to a crawler, or to all."""
 
-    patterns: list[tuple[bytes, bool]]
+    patterns: list[tuple[bytes, bool]] = field(default_factory=list)
+    wishes: list[tuple[str, bytes, str]] = field(default_factory=list)  # field, pattern, what it says
     delay_s: float = 0.0
     is_named: bool = False  # whether there is one at all
 
 
-def parse(body: bytes, user_agent: str) -> Rules:
+def parse(body: bytes, user_agent: str, also_heed: Iterable[str] = ()) -> Rules:
     """The rules that a robots.txt has for a user agent; bytes that are none of the format's allow everything.
 
     Groups that name the crawler count together, else those for all (`*`). A group is some lines of agents and the rules
-    behind them; other lines, known or not, neither begin nor end one. Nothing is kept of what is said to others.
+    behind them; other lines, known or not, neither begin nor end one. What groups say that name a crawler of
+    `also_heed` refuses too; nothing is kept of what is said to others. What is said of training before any group is
+    said to all.
     """
     agent = product_token(user_agent).encode("utf-8", "replace")
-    ours, everyone = _Group([]), _Group([])
-    groups: list[_Group] = []  # that the lines are about
-    is_begun = False  # whether a rule has followed the agents
+    ours, everyone, outside = _Group(), _Group(), _Group()
+    others = {name.lower().encode("utf-8", "replace"): _Group() for name in also_heed}
+    named = {**others, agent: ours}
+    groups: list[_Group] = [outside]  # that the lines are about
+    is_begun = True  # whether a rule has followed the agents
     for line in re.split(rb"[\r\n]+", body[:MAX_BYTES].removeprefix(b"\xef\xbb\xbf")):
         match = _LINE.match(line.partition(b"#")[0].strip())
         if match is None:
@@ -78,25 +136,84 @@ def parse(body: bytes, user_agent: str) -> Rules:
             if is_begun:
                 groups, is_begun = [], False
             for name in value.lower().split(b","):
-                groups += [group for group in _named(name.strip(), agent, ours, everyone) if group not in groups]
+                group = _named(name.strip(), named, everyone)
+                if group is not None and group not in groups:
+                    groups.append(group)
             continue
         is_begun = True
         for group in groups:
             if key in _DELAY:
                 group.delay_s = max(group.delay_s, _seconds(value))
+            elif key in _WISHES:
+                group.wishes.extend(_wish(_WISHES[key], value))
             elif value:
                 group.patterns.extend(_patterns(value, key in _ALLOW))
-    group = ours if ours.is_named else everyone
-    return Rules(min(group.delay_s, MAX_CRAWL_DELAY_S), Patterns(group.patterns))
+    own = ours if ours.is_named else everyone
+    heeded = {name.decode("utf-8", "replace"): group for name, group in others.items() if group.is_named}
+    heeded.pop(agent.decode("utf-8", "replace"), None)
+    asked = _of_others(heeded)
+    unreadable: list[Asked] = []
+    for who, group in {
+        "": own,
+        " before any group": outside,
+        **{f" of {name}": heeded[name] for name in heeded},
+    }.items():
+        refused, unread = _of_training(group, f"robots.txt{who}")
+        asked += refused
+        unreadable += unread
+    delay_s = min(own.delay_s, MAX_CRAWL_DELAY_S)
+    return Rules(delay_s, Patterns(own.patterns), tuple(asked), tuple(unreadable))
 
 
-def _named(name: bytes, agent: bytes, ours: _Group, everyone: _Group) -> list[_Group]:
-    """The group that an agent's name stands for, if it is one of ours."""
+def _named(name: bytes, named: Mapping[bytes, _Group], everyone: _Group) -> _Group | None:
+    """The group that an agent's name stands for, if it is one that counts."""
     token = _NAMED.match(name)
-    if token is not None and token[0] == agent:
-        ours.is_named = True
-        return [ours]
-    return [everyone] if re.match(rb"\*(?:\s|$)", name) else []
+    group = named.get(token[0]) if token is not None else None
+    if group is not None:
+        group.is_named = True
+        return group
+    return everyone if re.match(rb"\*(?:\s|$)", name) else None
+
+
+def _wish(field_: str, value: bytes) -> list[tuple[str, bytes, str]]:
+    """(field, pattern, what it says) of a rule that may begin with a path, as in `Content-Usage: /art/ train-ai=n`."""
+    path, rest = b"/", value
+    if value[:1] in (b"/", b"*"):
+        path, _, rest = value.partition(b" ") if b" " in value else value.partition(b"\t")
+    text = rest.decode("latin-1").strip()
+    said = content_signal([text]) if field_ == CONTENT_SIGNAL else content_usage([text])
+    return [] if said is None else [(field_, normal(path), said)]
+
+
+def _of_others(groups: Mapping[str, _Group]) -> list[Asked]:
+    """What groups of other crawlers disallow; those that disallow the same, as groups often do, count once."""
+    known: dict[tuple[tuple[bytes, bool], ...], Asked] = {}
+    for name, group in groups.items():
+        rules = tuple(group.patterns)
+        if rules not in known and not all(allows for _, allows in rules):
+            wish = Wish("robots.txt", "Disallow", f"robots.txt of {name}")
+            known[rules] = Asked(Refusal("robots_disallowed_others", wish), Patterns(rules))
+    return list(known.values())
+
+
+def _of_training(group: _Group, place: str) -> tuple[list[Asked], list[Asked]]:
+    """What a group's Content-Signal and Content-Usage refuse, and what of them cannot be read.
+
+    The longest path counts, as for Disallow; but of equally long ones, one that refuses.
+    """
+    refused, unreadable = [], []
+    for name, outcome in ((CONTENT_SIGNAL, "content_signal_refused"), (CONTENT_USAGE, "content_usage_refused")):
+        rules = [(pattern, said) for field_, pattern, said in group.wishes if field_ == name]
+        refusals = {pattern: said for pattern, said in rules if refuses(said)}
+        readable = {pattern: pattern not in refusals for pattern, said in rules if not is_unreadable(said)}
+        if refusals:
+            wish = Wish(name, next(iter(refusals.values())), place)
+            refused.append(Asked(Refusal(outcome, wish), Patterns(readable.items())))
+        odd = {pattern: said for pattern, said in rules if is_unreadable(said)}
+        if odd:
+            wish = Wish(name, next(iter(odd.values())), place)
+            unreadable.append(Asked(Refusal("wish_unreadable", wish), Patterns((pattern, False) for pattern in odd)))
+    return refused, unreadable
 
 
 def _patterns(value: bytes, allows: bool) -> list[tuple[bytes, bool]]:
@@ -117,19 +234,20 @@ def _seconds(value: bytes) -> float:
 ALLOW_ALL = Rules(0.0, Patterns())
 
 
-def refusal(headers: Iterable[str], user_agent: str) -> str | None:
+def refusal(headers: Iterable[str], user_agent: str, also_heed: Iterable[str] = ()) -> str | None:
     """The directive of X-Robots-Tag headers by which a response must not enter the dataset, if there is one.
 
-    A directive counts if it is for all crawlers or names ours: `noai`, `openwit: noai`, `otherbot: noindex, *: noai`.
+    A directive counts if it is for all crawlers or names ours, or one of `also_heed`: `noai`, `openwit: noai`,
+    `otherbot: noindex, *: noai`.
     """
-    agent = product_token(user_agent)
+    heeded = {"*", product_token(user_agent), *(name.lower() for name in also_heed)}
     for header in headers:
         ours = True
         for part in header.lower().split(","):
             directive = part.strip()
             prefix = _AGENT_PREFIX.fullmatch(directive)
             if prefix is not None and prefix[1] not in _VALUED_DIRECTIVES:
-                ours = prefix[1] in ("*", agent)  # for the rest of this header, or until another agent is named
+                ours = prefix[1] in heeded  # for the rest of this header, or until another agent is named
                 directive = prefix[2].strip()
             if ours and directive in REFUSALS:
                 return directive

@@ -11,7 +11,8 @@ from typing import ParamSpec, TypeVar
 
 from crawl.web import robots, tdm
 from crawl.web.config import FetchConfig
-from crawl.web.response import Journey, Refused, Response, backoff_s
+from crawl.web.response import Journey, Refused, Response, backoff_s, refused
+from crawl.wishes import Wish
 
 MAX_RULES_BYTES = 32 * 2**20
 """The memory that rules may take; those that were needed longest ago are forgotten, and asked for again."""
@@ -35,18 +36,24 @@ class Rules:
 
     robots: robots.Rules = robots.ALLOW_ALL
     reservations: tdm.Reservations = tdm.NONE
+    refuses_unreadable: bool = False
 
     @property
     def size(self) -> int:
         """About how many bytes of memory they take."""
-        return 1_000 + self.robots.patterns.size + self.reservations.size
+        return 1_000 + self.robots.size + self.reservations.size
 
-    async def check(self, url: str) -> None:
-        """Refuse what they do not allow."""
-        if not await _apart(self.robots.patterns.special > _INLINE_PATTERNS, self.robots.allow, url):
-            raise Refused("robots_disallowed", "robots.txt disallows it")
+    async def check(self, url: str) -> Wish | None:
+        """Refuse what they do not allow; answers what is asked for the URL, if that cannot be read."""
+        refusal = await _apart(self.robots.special > _INLINE_PATTERNS, self.robots.refusal, url)
+        if refusal is not None:
+            raise refused(*refusal)
         if await _apart(len(self.reservations.rules) > _INLINE_PATTERNS, self.reservations.reserved, url):
-            raise Refused("tdm_reserved", f"{tdm.PATH} reserves it")
+            raise refused("tdm_reserved", Wish(tdm.HEADER, "1", tdm.PATH))
+        unread = await _apart(self.robots.special > _INLINE_PATTERNS, self.robots.unread, url)
+        if unread is not None and self.refuses_unreadable:
+            raise refused(*unread)
+        return unread.wish if unread is not None else None
 
 
 class SiteRules:
@@ -81,8 +88,8 @@ class SiteRules:
             self._asked[site].add_done_callback(lambda task: self._done(site, task))
         try:
             return await asyncio.shield(self._asked[site])
-        except Refused as refused:  # a new one for each URL: it takes the URL that it ends at
-            raise refused.again() from refused
+        except Refused as failed:  # a new one for each URL: it takes the URL that it ends at
+            raise failed.again() from failed
 
     async def close(self) -> None:
         """Ask for no more."""
@@ -99,9 +106,9 @@ class SiteRules:
     async def _get(self, site: str) -> Rules:
         # Of its own, not that of the address which asks first: that may have little left, and others wait as well.
         journey = Journey(site, self._config.timeout_s * SHARE_OF_TIMEOUT)
-        rules = Rules()
+        rules = Rules(refuses_unreadable=self._config.unreadable_policy == "refuse")
         if self._config.respect_robots:
-            rules = Rules(await self._get_robots(f"{site}/robots.txt", journey))
+            rules = replace(rules, robots=await self._get_robots(f"{site}/robots.txt", journey))
         if self._config.respect_tdm:
             with suppress(Refused):  # a file that cannot be had reserves nothing; the header still can
                 answer = await self._get_file(f"{site}{tdm.PATH}", tdm.MAX_BYTES, journey)
@@ -127,17 +134,19 @@ class SiteRules:
                 if answer.status < 500 and answer.status != 429:
                     break
                 outcome, words = "robots_disallowed", f"HTTP {answer.status}"
-                refused = Refused(outcome, words, status=answer.status, may_pass=True)
-            except Refused as failed:
-                refused = failed
-            if not refused.may_pass or attempt >= self._config.attempts or journey.left_s <= 0:
-                words = f"robots.txt: {refused.detail}"
-                raise Refused(refused.outcome, words, status=refused.status, may_pass=refused.may_pass, of_rules=True)
+                failed = Refused(outcome, words, status=answer.status, may_pass=True)
+            except Refused as error:
+                failed = error
+            if not failed.may_pass or attempt >= self._config.attempts or journey.left_s <= 0:
+                words = f"robots.txt: {failed.detail}"
+                raise Refused(failed.outcome, words, status=failed.status, may_pass=failed.may_pass, of_rules=True)
             await asyncio.sleep(backoff_s(attempt))
         if not answer.body:
             return robots.ALLOW_ALL
         is_long = len(answer.body) > _INLINE_BYTES
-        rules = await _apart(is_long, robots.parse, answer.body, self._config.user_agent)
+        config = self._config
+        rules = await _apart(is_long, robots.parse, answer.body, config.user_agent, config.also_heed)
+        rules = rules.only(config.heeds)
         self._heed(url, rules.crawl_delay_s)
         return rules
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -63,6 +63,12 @@ class TextConfig:
     """Whether pages are left out that say noai or noimageai."""
     respect_tdm: bool = True
     """Whether pages are left out that reserve text and data mining (W3C TDMRep: header or meta `tdm-reservation`)."""
+    respect_content_signal: bool = True
+    """Whether pages are left out whose header says `Content-Signal: ai-train=no`."""
+    respect_content_usage: bool = True
+    """Whether pages are left out whose header says `Content-Usage: train-ai=n` (AIPREF, an Internet-Draft)."""
+    unreadable_policy: Literal["allow", "refuse"] = "allow"
+    """Whether pages are left out whose Content-Signal or Content-Usage cannot be read; `wishes` counts them anyway."""
     drop_personal_data: bool = False
     """Whether texts are dropped in which personal data was masked: `extract.mask_personal_data` says which. False keeps
     them as they are written, masked."""
@@ -76,6 +82,8 @@ class TextConfig:
         for key in ("language_min_probability", "max_profanity_probability"):
             if not 0 <= getattr(self, key) <= 1:
                 raise ValueError(f"{key} must be from 0 to 1, not {getattr(self, key)}")
+        if self.unreadable_policy not in ("allow", "refuse"):
+            raise ValueError(f"unreadable_policy must be allow or refuse, not {self.unreadable_policy!r}")
         for pattern in self.blocked_patterns:
             try:
                 pc.match_substring_regex(pa.array([""]), pattern)

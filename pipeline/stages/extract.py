@@ -61,7 +61,7 @@ def _planned(context: Context) -> list[Piece]:
     ]
 
 
-@phase("extract.candidates", version=13)
+@phase("extract.candidates", version=14)
 def candidates(context: Context) -> Result:
     """Read the partition's pieces; everything that is lost is in `sources`."""
     config = settings(ExtractConfig, context.options["extract"])

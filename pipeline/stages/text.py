@@ -42,7 +42,7 @@ def own(context: Context) -> Result:
     return Result().table("measures", custom_filters.measure(rows, context.options["filters"]))
 
 
-@phase("text.decide", version=2)
+@phase("text.decide", version=3)
 def judge(context: Context) -> Result:
     """Verdicts by sql/decisions/text.sql and the config's own predicates."""
     rows = alive_rows(context)

@@ -82,6 +82,20 @@ judged AS (
             -- The page reserves text and data mining, as European law lets it, and the config heeds it.
             WHEN config.respect_tdm AND page_tdm_reserved
                 THEN 'page_tdm_reserved'
+            -- The page's Content-Signal says that it may not be trained on, and the config heeds it.
+            WHEN config.respect_content_signal AND page_content_signal IN ('ai-train=no', 'ai-train=n')
+                THEN 'page_content_signal'
+            -- The page's Content-Usage (AIPREF) says so.
+            WHEN config.respect_content_usage
+                AND regexp_full_match(page_content_usage, '(train-ai|train-genai|bots)=no?')
+                THEN 'page_content_usage'
+            -- The page asks something that cannot be read, and the config takes that for a refusal.
+            WHEN config.unreadable_policy = 'refuse'
+                AND (
+                    config.respect_content_signal AND starts_with(page_content_signal, 'unreadable: ')
+                    OR config.respect_content_usage AND starts_with(page_content_usage, 'unreadable: ')
+                )
+                THEN 'page_wish_unreadable'
             -- The text held personal data, masked where it was first written, and the config keeps no such text.
             WHEN config.drop_personal_data AND len(personal_data) > 0
                 THEN 'personal_data'
@@ -129,6 +143,15 @@ SELECT
         WHEN reason = 'page_error' THEN json_object('page_status', page_status)
         WHEN reason = 'page_noai' THEN json_object('page_noai', page_noai)
         WHEN reason = 'page_tdm_reserved' THEN json_object('page_tdm_reserved', page_tdm_reserved)
+        WHEN reason = 'page_content_signal' THEN json_object(
+            'signal', 'Content-Signal', 'value', page_content_signal, 'place', 'header'
+        )
+        WHEN reason = 'page_content_usage' THEN json_object(
+            'signal', 'Content-Usage', 'value', page_content_usage, 'place', 'header'
+        )
+        WHEN reason = 'page_wish_unreadable' THEN json_object(
+            'page_content_signal', page_content_signal, 'page_content_usage', page_content_usage, 'place', 'header'
+        )
         WHEN reason = 'personal_data'
             THEN json_object('kinds', list_sort(list_distinct(personal_data)), 'places', len(personal_data))
         WHEN reason = 'text_too_short' THEN json_object(

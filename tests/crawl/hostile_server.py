@@ -36,8 +36,24 @@ HOSTS = (
     "delay.test",
     "site.test",
     "reserved.test",
+    "wishes.test",
     "below.opted-out.test",
 )
+
+
+WISHES = """\
+User-agent: *
+Content-Signal: search=yes
+Content-Signal: /ok/signal/ ai-train=no
+Content-Usage: /ok/usage/ train-ai=n
+Content-Usage: /ok/usage/open/ train-ai=y
+Content-Usage: /ok/odd/ train-ai=perhaps
+
+User-agent: CCBot
+User-agent: img2dataset
+Disallow: /ok/others/
+"""
+"""robots.txt of wishes.test."""
 
 
 def picture(seed: int = 0, size: tuple[int, int] = (90, 60), kind: str = "JPEG", **options: Any) -> bytes:
@@ -145,6 +161,8 @@ class HostileServer:
                 return web.Response(text="User-agent: *\nCrawl-delay: 0.2\n")
             case "site.test":
                 return web.Response(text="User-agent: *\nDisallow: /hidden\n")
+            case "wishes.test":
+                return web.Response(text=WISHES)
         return web.Response(status=404)
 
     def _reservations(self, host: str) -> web.Response:
@@ -213,6 +231,14 @@ class HostileServer:
                 return web.Response(body=picture(), headers={"X-Robots-Tag": "OpenWIT: noindex"})
             case "/reserved":
                 return web.Response(body=picture(), headers={"TDM-Reservation": "1"})
+            case "/signal":
+                return web.Response(body=picture(), headers={"Content-Signal": "search=yes, ai-train=no"})
+            case "/usage":
+                return web.Response(body=picture(), headers={"Content-Usage": "train-ai=n"})
+            case "/odd-usage":
+                return web.Response(body=picture(), headers={"Content-Usage": "train-ai=perhaps"})
+            case "/noai-for-ccbot":
+                return web.Response(body=picture(), headers={"X-Robots-Tag": "CCBot: noai"})
             case "/not-reserved":
                 return web.Response(body=picture(), headers={"TDM-Reservation": "0"})
             case "/noai-from-now-on":

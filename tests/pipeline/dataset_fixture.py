@@ -176,6 +176,8 @@ def _candidate(number: int, item: dict[str, Any]) -> dict[str, Any]:
         "page_status": 200,
         "page_noai": False,
         "page_tdm_reserved": None,
+        "page_content_signal": None,
+        "page_content_usage": None,
         "page_license": None,
         "page_date": "2024-05-01T12:00:00Z",
         "archive": ARCHIVE,

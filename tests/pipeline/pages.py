@@ -37,16 +37,21 @@ def write(
     pages: Sequence[tuple[str, str]],
     images: Mapping[str, tuple[str, bytes]] = {},
     missing: Sequence[tuple[str, str]] = (),
+    asking: Sequence[tuple[str, str, str]] = (),
 ) -> Path:
-    """A WARC of (URL, HTML) pages, of pages answered with 404, then of images by URL: (media type, body)."""
+    """A WARC of (URL, HTML) pages, of pages answered with 404, of pages (header, URL, HTML) that ask something by a
+    header, then of images by URL: (media type, body).
+    """
     with path.open("wb") as file:
         writer = WARCWriter(file, gzip=True)
         type_ = "text/html; charset=utf-8"
-        bodies = [(url, "200 OK", type_, html.encode()) for url, html in pages]
-        bodies += [(url, "404 Not Found", type_, html.encode()) for url, html in missing]
-        bodies += [(url, "200 OK", media_type, body) for url, (media_type, body) in images.items()]
-        for url, status, media_type, body in bodies:
-            headers = StatusAndHeaders(status, [("Content-Type", media_type)], protocol="HTTP/1.1")
+        bodies = [(url, "200 OK", type_, html.encode(), "") for url, html in pages]
+        bodies += [(url, "404 Not Found", type_, html.encode(), "") for url, html in missing]
+        bodies += [(url, "200 OK", type_, html.encode(), header) for header, url, html in asking]
+        bodies += [(url, "200 OK", media_type, body, "") for url, (media_type, body) in images.items()]
+        for url, status, media_type, body, header in bodies:
+            listed = [("Content-Type", media_type), *([tuple(header.split(": ", 1))] if header else [])]
+            headers = StatusAndHeaders(status, listed, protocol="HTTP/1.1")
             writer.write_record(
                 writer.create_warc_record(url, "response", payload=io.BytesIO(body), http_headers=headers)
             )

@@ -33,6 +33,10 @@ HTTP = {
     "http://disallow.test/private/a.jpg": "robots_disallowed",
     "http://images.test/noai": "robots_noai",
     "http://images.test/reserved": "tdm_reserved",
+    "http://images.test/signal": "content_signal_refused",
+    "http://images.test/usage": "content_usage_refused",
+    "http://images.test/odd-usage": "wish_unreadable",
+    "http://wishes.test/ok/others/a.jpg": "robots_disallowed_others",
     "http://images.test/to/opted-out": "domain_opted_out",
     "http://silent.test/a.jpg": "timeout",
     "http://images.test/to/self": "too_many_redirects",
@@ -48,6 +52,12 @@ TEXT = {
     ("http://images.test/ok4.jpg", "a kettle that crashes the measure"): "quarantined",
 }
 RESERVED = ("http://images.test/ok5.jpg", "a kettle whose page reserves its rights")
+ASKING = {
+    "Content-Signal: search=yes, ai-train=no": "page_content_signal",
+    "Content-Usage: train-ai=n": "page_content_usage",
+    "Content-Usage: train-ai=perhaps": "page_wish_unreadable",
+}
+"""A header of a page -> the reason that its images have."""
 LOST = ("http://images.test/logo.jpg", "a kettle that the error page shows")
 
 
@@ -74,6 +84,14 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> str:
         folder / "wild.warc.gz",
         [("http://page.test/", f'<html lang="en"><body>{images}'), ("http://page.test/tdm", reserved)],
         missing=[("http://page.test/gone", gone)],
+        asking=[
+            (
+                header,
+                f"http://page.test/{reason}",
+                f'<img src="http://images.test/ok-{reason}.jpg" alt="a kettle of {reason}">',
+            )
+            for header, reason in ASKING.items()
+        ],
     )
     with running() as server, pytest.MonkeyPatch.context() as patch:
         patch.setattr(crawl.web.response, "BACKOFF_S", 0.05)
@@ -87,12 +105,14 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> str:
                     "blocked_domains": str(folder / "domains.txt"),
                     "drop_personal_data": True,
                     "max_profanity_probability": 0.9,
+                    "unreadable_policy": "refuse",
                 },
                 "match": {"queries": str(folder / "queries.txt")},
                 "dedup": {"texts_per_url": "longest"},
                 "fetch": {
                     **fetch,
                     "origins": ["archive", "http"],
+                    "unreadable_policy": "refuse",
                     "opted_out_domains": str(folder / "opted_out.txt"),
                 },
                 "filters": [
@@ -129,6 +149,13 @@ def test_an_error_page_has_its_reason(given: dict[tuple[str, str], str]) -> None
 
 def test_a_page_that_reserves_its_rights_has_its_reason(given: dict[tuple[str, str], str]) -> None:
     assert given[RESERVED] == "page_tdm_reserved"
+
+
+def test_what_a_page_s_headers_ask_has_its_reason(given: dict[tuple[str, str], str]) -> None:
+    asked = {
+        reason: given[f"http://images.test/ok-{reason}.jpg", f"a kettle of {reason}"] for reason in ASKING.values()
+    }
+    assert asked == {reason: reason for reason in ASKING.values()}
 
 
 def test_every_reason_has_a_story_with_its_evidence(out: str, given: dict[tuple[str, str], str]) -> None:

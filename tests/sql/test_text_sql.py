@@ -88,6 +88,21 @@ CASES: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
     ({"page_noai": True}, "page_noai", {"page_noai": True}),
     ({"page_tdm_reserved": True}, "page_tdm_reserved", {"page_tdm_reserved": True}),
     (
+        {"page_content_signal": "ai-train=no"},
+        "page_content_signal",
+        {"signal": "Content-Signal", "value": "ai-train=no", "place": "header"},
+    ),
+    (
+        {"page_content_usage": "train-ai=n"},
+        "page_content_usage",
+        {"signal": "Content-Usage", "value": "train-ai=n", "place": "header"},
+    ),
+    (
+        {"page_content_usage": "unreadable: ###"},
+        "page_wish_unreadable",
+        {"page_content_signal": None, "page_content_usage": "unreadable: ###", "place": "header"},
+    ),
+    (
         {"personal_data": ["email_address", "phone_number", "email_address"]},
         "personal_data",
         {"kinds": ["email_address", "phone_number"], "places": 3},
@@ -125,7 +140,7 @@ CASES: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("item", "reason", "evidence"), CASES)
 def test_each_reason_and_its_evidence(item: dict[str, Any], reason: str, evidence: dict[str, Any]) -> None:
-    verdicts = decide(item, {}, drop_personal_data=True, max_profanity_probability=0.7)
+    verdicts = decide(item, {}, drop_personal_data=True, max_profanity_probability=0.7, unreadable_policy="refuse")
     assert verdicts.schema.names == VERDICTS.names
     (verdict,) = verdicts.to_pylist()
     assert (verdict["row"], verdict["reason"], json.loads(verdict["evidence"])) == (0, reason, evidence)
@@ -253,6 +268,13 @@ def test_an_unsure_guess_leaves_it_to_the_page() -> None:
     assert reasons(*items, language_min_probability=0.1) == [None, dropped, dropped, dropped, dropped, None, None]
 
 
+def test_what_cannot_be_read_is_dropped_only_if_the_config_says_so() -> None:
+    odd = {"page_content_usage": "unreadable: train-ai=perhaps", "page_content_signal": "ai-train=yes"}
+    assert reasons(odd) == [None]
+    assert reasons(odd, unreadable_policy="refuse") == ["page_wish_unreadable"]
+    assert reasons(odd, unreadable_policy="refuse", respect_content_usage=False) == [None]
+
+
 @pytest.mark.parametrize(
     ("item", "keys"),
     [
@@ -263,6 +285,8 @@ def test_an_unsure_guess_leaves_it_to_the_page() -> None:
         ({"is_filename": True}, {"drop_filenames": False}),
         ({"page_noai": True}, {"respect_noai": False}),
         ({"page_tdm_reserved": True}, {"respect_tdm": False}),
+        ({"page_content_signal": "ai-train=no"}, {"respect_content_signal": False}),
+        ({"page_content_usage": "bots=n"}, {"respect_content_usage": False}),
     ],
 )
 def test_each_key_changes_the_verdict(item: dict[str, Any], keys: dict[str, Any]) -> None:

@@ -19,7 +19,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
-from crawl.archives.records import read_bodies
+from crawl.archives.payload import Response
+from crawl.archives.records import read_responses
 from crawl.images import img2dataset_import, store
 from crawl.images.ingest import ImageConfig, Listed, ingest
 from crawl.images.observations import OK, Ingested, Observation, Refusal, observe
@@ -28,6 +29,9 @@ from crawl.web import img2dataset_engine
 from crawl.web.client import opted_out
 from crawl.web.config import FetchConfig
 from crawl.web.fetch import fetch
+from crawl.web.headers import check
+from crawl.web.response import Refused
+from crawl.wishes import Wish
 from dataset import heartbeat
 from dataset.commits import FileRef, fingerprint
 from dataset.hosts import hostname
@@ -62,7 +66,7 @@ def opted_out_domains(context: Context) -> Result:
     return built_domains(context)
 
 
-@phase("fetch.get", version=8)
+@phase("fetch.get", version=9)
 def get(context: Context) -> Result:
     """Every URL of the partition that the store lacks; then the newest observation of each."""
     urls = _urls(context)
@@ -187,7 +191,7 @@ def _observe(
             chunks = _distributed(context, left, have)
             break  # each URL has been asked for
         if origin == "archive":
-            found = _from_archives(context, left, take, held)
+            found = _from_archives(context, left, config, take, held)
             tally.add_all(item.outcome for item in found.values())
         else:
             told: dict[str, Any] = {"opted_out": domains, "done": lambda item: tally.add(item.outcome)}
@@ -261,7 +265,11 @@ def _from_adopted(
 
 
 def _from_archives(
-    context: Context, urls: Sequence[str], take: Callable[[bytes], Ingested | Refusal], held: pa.Table
+    context: Context,
+    urls: Sequence[str],
+    config: FetchConfig,
+    take: Callable[[bytes], Ingested | Refusal],
+    held: pa.Table,
 ) -> dict[str, Observation]:
     """What the run's own archives hold of these URLs."""
     held = held.filter(pc.is_in(held.column("url"), value_set=pa.array(urls, pa.string())))
@@ -271,22 +279,35 @@ def _from_archives(
     done: dict[str, Observation] = {}
     for archive, by_offset in places.items():
         location = context.task.hints["locations"][archive]
-        for offset, body, date in read_bodies(location, sorted(by_offset)):
+        for offset, response, date in read_responses(location, sorted(by_offset)):
+            refusal, unread = _permitted(config, response)
             for row in by_offset[offset]:
                 url = row["url"]
                 seen_ = observe(
                     url,
-                    watched(take, url, body),
+                    refusal or watched(take, url, response.body),
                     origin="archive",
                     fetched_at=date or "",  # when the archive's crawler got it, so that two runs write the same
                     status=200,
                     final_url=row["final_url"],
-                    fetched_bytes=len(body),
+                    fetched_bytes=len(response.body),
                 )
                 done[url] = replace(
-                    seen_, archive=archive, archive_checksum=row["archive_checksum"], archive_offset=offset
+                    seen_,
+                    archive=archive,
+                    archive_checksum=row["archive_checksum"],
+                    archive_offset=offset,
+                    wish=seen_.wish or unread,
                 )
     return done
+
+
+def _permitted(config: FetchConfig, response: Response) -> tuple[Refusal | None, Wish | None]:
+    """What the headers of a captured image refuse, and what they ask that cannot be read."""
+    try:
+        return None, check(config, lambda name: response.headers.get(name.lower(), ()))
+    except Refused as refused:
+        return Refusal(refused.outcome, refused.detail, refused.wish), None
 
 
 def _share(context: Context, config: FetchConfig) -> FetchConfig:
@@ -334,7 +355,7 @@ def _images(context: Context, known: pa.Table, wanted: Sequence[str], domains: C
     return result
 
 
-@phase("fetch.decide")
+@phase("fetch.decide", version=2)
 def judge(context: Context) -> Result:
     """Verdicts by sql/decisions/fetch.sql: the outcome of each pair's image."""
     rows = alive_rows(context)

@@ -49,6 +49,8 @@ def test_a_candidate_has_everything(tmp_path: Path) -> None:
         "page_status": 200,
         "page_noai": False,
         "page_tdm_reserved": None,
+        "page_content_signal": None,
+        "page_content_usage": None,
         "page_license": None,
         "page_date": "2024-05-06T07:08:09Z",
         "archive": "a.warc.gz",
@@ -188,6 +190,16 @@ def test_what_the_page_says_of_its_use(tmp_path: Path) -> None:
         (True, None),
         (False, "http://cc.example/by"),
     ]
+
+
+def test_what_the_page_s_headers_say_of_training(tmp_path: Path) -> None:
+    fields = ("Content-Signal: search=yes", "content-signal: ai-train=no", "CONTENT-USAGE: train-ai=perhaps")
+    asking = http(b"<img src=a alt=a>", headers=fields)
+    headers = {"Content-Signal": ["search=yes", "ai-train=no"], "content-usage": "train-ai=perhaps"}
+    described = wat({"Links": [{"path": "IMG@/src", "url": "b", "alt": "b"}]}, headers=headers)
+    rows = run(tmp_path, record(asking), wat_record(described), page("<img src=c alt=c>")).candidates.to_pylist()
+    said = ("ai-train=no", "unreadable: train-ai=perhaps")
+    assert [(row["page_content_signal"], row["page_content_usage"]) for row in rows] == [said, said, (None, None)]
 
 
 def test_a_sample_is_of_pages_by_url(tmp_path: Path) -> None:

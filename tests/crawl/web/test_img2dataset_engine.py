@@ -57,6 +57,8 @@ def get(server: HostileServer, url: str, **changes: Any) -> Observation:
         ("/bomb.png", "image_too_many_pixels"),
         ("/half.jpg", "image_truncated"),
         ("/noai", "robots_noai"),
+        ("/signal", "content_signal_refused"),
+        ("/usage", "content_usage_refused"),
         ("/endless", "body_too_large"),
         ("/cut", "connection_failed"),
         ("/reset", "connection_failed"),

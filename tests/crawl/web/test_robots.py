@@ -169,3 +169,127 @@ def test_any_bytes_are_rules(body: bytes) -> None:
 )
 def test_x_robots_tag(headers: list[str], directive: str | None) -> None:
     assert robots.refusal(headers, AGENT) == directive
+
+
+# ---- groups of other crawlers, and what is said of training
+
+OTHERS = ("CCBot", "GPTBot", "anthropic-ai")
+
+
+def rules_of(text: str) -> robots.Rules:
+    return robots.parse(text.encode(), AGENT, OTHERS)
+
+
+def outcome(text: str, path: str = "/x") -> str | None:
+    refusal = rules_of(text).refusal(f"http://a.example{path}")
+    return refusal.outcome if refusal else None
+
+
+def test_a_refusal_of_a_crawler_that_is_heeded_is_one_of_us() -> None:
+    text = (
+        "User-agent: ccbot/2.0\nUser-agent: GPTBot\nDisallow: /no\nAllow: /no/but\n\nUser-agent: otherbot\nDisallow: /"
+    )
+    assert outcome(text) is outcome(text, "/no/but") is None
+    assert outcome(text, "/no/x") == "robots_disallowed_others"
+    assert rules_of(text).refusal("http://a.example/no/x").wish.place == "robots.txt of ccbot"  # type: ignore[union-attr]
+
+
+def test_our_own_group_comes_first_and_does_not_overrule_theirs() -> None:
+    text = "User-agent: openwit\nDisallow: /mine\n\nUser-agent: anthropic-ai\nDisallow: /"
+    assert outcome(text, "/mine/x") == "robots_disallowed"
+    assert outcome(text, "/other") == "robots_disallowed_others"
+
+
+def test_groups_of_one_crawler_count_together_and_those_for_all_are_not_theirs() -> None:
+    text = "User-agent: CCBot\nDisallow: /a\n\nUser-agent: CCBot\nAllow: /a/open\n\nUser-agent: openwit\nAllow: /\n\n"
+    assert outcome(text, "/a/x") == "robots_disallowed_others"
+    assert outcome(text, "/a/open") is None
+    assert outcome("User-agent: openwit\nAllow: /\n\nUser-agent: *\nDisallow: /") is None
+
+
+def test_the_delay_of_another_crawler_is_not_ours() -> None:
+    assert rules_of("User-agent: CCBot\nCrawl-delay: 5").crawl_delay_s == 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "User-agent: *\nContent-Signal: search=yes, ai-train=no\nAllow: /",
+        "User-agent: openwit\nContent-Signal: ai-train=no",
+        "User-agent: CCBot\nContent-signal:ai-train=no",
+        "Content-Signal: ai-train=no\n\nUser-agent: *\nAllow: /",
+        "User-agent: *\nContent-Signal: ai-train=yes\nContent-Signal: ai-train=no",
+    ],
+)
+def test_a_content_signal_refuses_the_whole_site(text: str) -> None:
+    assert outcome(text) == "content_signal_refused"
+
+
+def test_the_longest_path_of_content_usage_counts_and_of_equals_the_one_that_refuses() -> None:
+    text = (
+        "User-agent: *\nContent-Usage: train-ai=n\nContent-Usage: /open train-ai=y\n"
+        "Content-Usage: /open/not train-ai=n\nContent-Usage: /open/not train-ai=y\nContent-Usage: /open search=n"
+    )
+    assert outcome(text) == outcome(text, "/open/not") == "content_usage_refused"
+    assert outcome(text, "/open/a") is None
+    assert outcome("User-agent: *\nContent-Usage: /a*b$ train-ai=n", "/axb") == "content_usage_refused"
+
+
+def test_what_is_said_to_others_of_training_is_not_said_to_us() -> None:
+    for group in ("User-agent: otherbot", "User-agent: openwit\nAllow: /\n\nUser-agent: *"):
+        assert outcome(f"{group}\nContent-Usage: train-ai=n\nContent-Signal: ai-train=no") is None
+
+
+def test_what_cannot_be_read_refuses_nothing_and_is_known() -> None:
+    rules = rules_of("User-agent: *\nContent-Usage: /a train-ai=perhaps\nContent-Usage: /b train-ai=y")
+    assert rules.allow("http://a.example/a")
+    assert rules.unread("http://a.example/b") is None
+    unread = rules.unread("http://a.example/a")
+    assert unread is not None and unread.wish == ("Content-Usage", "unreadable: train-ai=perhaps", "robots.txt")
+
+
+LINES = st.sampled_from(
+    [
+        "Allow: /",
+        "Disallow: /a",
+        "Allow: /a/b",
+        "Content-Signal: ai-train=yes",
+        "Content-Usage: /a train-ai=y",
+        "Content-Usage: train-ai=n",
+        "Content-Usage: ###",
+        "nonsense",
+        "Crawl-delay: 1",
+    ]
+)
+GROUPS = st.lists(
+    st.tuples(st.sampled_from(["*", "openwit", "CCBot", "otherbot"]), st.lists(LINES, max_size=4)), max_size=4
+)
+REFUSALS = st.sampled_from(["Disallow: /", "Disallow: /a", "Content-Signal: ai-train=no", "Content-Usage: train-ai=n"])
+
+
+@settings(max_examples=150, deadline=None)
+@given(GROUPS, st.sampled_from(["CCBot", "GPTBot"]), REFUSALS, st.data())
+def test_adding_a_refusal_never_admits_more(
+    groups: list[tuple[str, list[str]]], name: str, refusal: str, data: st.DataObject
+) -> None:
+    """A group of another crawler's anywhere, or a line at the end of any group."""
+
+    def text(listed: list[tuple[str, list[str]]]) -> str:
+        return "\n\n".join("\n".join([f"User-agent: {agent}", *lines]) for agent, lines in listed)
+
+    at = data.draw(st.integers(0, len(groups)))
+    more = [*groups[:at], (name, [refusal]), *groups[at:]]
+    if groups and data.draw(st.booleans()):
+        chosen = data.draw(st.integers(0, len(groups) - 1))
+        agent, lines = groups[chosen]
+        more = [*groups[:chosen], (agent, [*lines, refusal]), *groups[chosen + 1 :]]
+    for path in ("/", "/a", "/a/b", "/c"):
+        assert outcome(text(more), path) or outcome(text(groups), path) is None
+
+
+def test_many_groups_of_others_take_bounded_memory() -> None:
+    names = [f"bot{n}" for n in range(20)]
+    shared = "".join(f"User-agent: {name}\n" for name in names) + "".join(f"Disallow: /{n}\n" for n in range(20_000))
+    rules = robots.parse(shared.encode(), AGENT, names)
+    assert rules.size < 2 * len(shared)
+    assert rules.refusal("http://a.example/7").outcome == "robots_disallowed_others"  # type: ignore[union-attr]

@@ -1,0 +1,51 @@
+"""What a response's headers ask: X-Robots-Tag, TDM-Rep, Content-Signal and Content-Usage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from multidict import CIMultiDictProxy
+
+from crawl.web import robots, tdm
+from crawl.web.config import FetchConfig
+from crawl.web.response import refused
+from crawl.wishes import CONTENT_SIGNAL, CONTENT_USAGE, Wish, content_signal, content_usage, is_unreadable, refuses
+
+PLACE = "header"
+_OF_TRAINING = (
+    (CONTENT_SIGNAL, content_signal, "content_signal_refused"),
+    (CONTENT_USAGE, content_usage, "content_usage_refused"),
+)
+
+
+def permission(config: FetchConfig) -> Callable[[CIMultiDictProxy[str]], Wish | None]:
+    """A check of the headers of an answer, see `crawl.web.client.Check`."""
+    return lambda headers: check(config, lambda name: headers.getall(name, ()))
+
+
+def check(config: FetchConfig, values: Callable[[str], Sequence[str]]) -> Wish | None:
+    """What the headers ask, if that cannot be read and is not refused for it; None if all can be.
+
+    values: of a header by its name, in any case.
+
+    Raises:
+        Refused: they ask not to be used.
+    """
+    if config.respect_noai:
+        directive = robots.refusal(values("X-Robots-Tag"), config.user_agent, config.also_heed)
+        if directive is not None:
+            raise refused("robots_noai", Wish("X-Robots-Tag", directive, PLACE))
+    if config.respect_tdm and any(value.strip() == "1" for value in values(tdm.HEADER)):
+        raise refused("tdm_reserved", Wish(tdm.HEADER, "1", PLACE))
+    unread: Wish | None = None
+    for signal, read, outcome in _OF_TRAINING:
+        if not config.heeds(signal) or not (lines := values(signal)):
+            continue
+        said = read(lines)
+        if refuses(said):
+            raise refused(outcome, Wish(signal, str(said), PLACE))
+        if is_unreadable(said):
+            unread = unread or Wish(signal, str(said), PLACE)
+    if unread is not None and config.unreadable_policy == "refuse":
+        raise refused("wish_unreadable", unread)
+    return unread

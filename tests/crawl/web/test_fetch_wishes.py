@@ -1,0 +1,84 @@
+"""What owners ask by header and robots.txt is heeded if the config says so, and kept with where it stood."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from crawl.images.ingest import ImageConfig, ingest
+from crawl.images.observations import Ingested, Observation, Refusal
+from crawl.web.fetch import fetch
+from filters.images.perceptual import pdq
+from tests.crawl.hostile_server import HostileServer, running
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[HostileServer]:
+    with running() as server:
+        yield server
+
+
+def accept(body: bytes) -> Ingested | Refusal:
+    return ingest(body, ImageConfig(), pdq, lambda body, pdq: None)
+
+
+def get(server: HostileServer, url: str, **changes: Any) -> Observation:
+    (observation,) = fetch([url], server.config(**changes), accept)
+    return observation
+
+
+@pytest.mark.parametrize(
+    ("url", "wish"),
+    [
+        ("http://images.test/signal", ("Content-Signal", "ai-train=no", "header")),
+        ("http://images.test/usage", ("Content-Usage", "train-ai=n", "header")),
+        ("http://images.test/noai-for-ccbot", ("X-Robots-Tag", "noai", "header")),
+        ("http://images.test/reserved", ("tdm-reservation", "1", "header")),
+        ("http://reserved.test/ok.jpg", ("tdm-reservation", "1", "/.well-known/tdmrep.json")),
+        ("http://disallow.test/private/a.jpg", ("robots.txt", "Disallow", "robots.txt")),
+        ("http://wishes.test/ok/signal/a.jpg", ("Content-Signal", "ai-train=no", "robots.txt")),
+        ("http://wishes.test/ok/usage/a.jpg", ("Content-Usage", "train-ai=n", "robots.txt")),
+        ("http://wishes.test/ok/others/a.jpg", ("robots.txt", "Disallow", "robots.txt of ccbot")),
+        ("http://wishes.test/ok/odd/a.jpg", ("Content-Usage", "unreadable: train-ai=perhaps", "robots.txt")),
+        ("http://images.test/odd-usage", ("Content-Usage", "unreadable: train-ai=perhaps", "header")),
+        ("http://wishes.test/ok/a.jpg", None),
+    ],
+)
+def test_what_an_owner_asks_is_kept_with_where_it_stood(
+    server: HostileServer, url: str, wish: tuple[str, ...] | None
+) -> None:
+    assert get(server, url).wish == wish
+
+
+@pytest.mark.parametrize(
+    ("url", "changes"),
+    [
+        ("http://images.test/signal", {"respect_content_signal": False}),
+        ("http://images.test/usage", {"respect_content_usage": False}),
+        ("http://images.test/noai-for-ccbot", {"also_heed": ()}),
+        ("http://wishes.test/ok/signal/a.jpg", {"respect_content_signal": False}),
+        ("http://wishes.test/ok/usage/a.jpg", {"respect_content_usage": False}),
+        ("http://wishes.test/ok/others/a.jpg", {"also_heed": ("GPTBot",)}),
+        ("http://wishes.test/ok/signal/a.jpg", {"respect_robots": False, "respect_tdm": False}),
+    ],
+)
+def test_each_signal_is_heeded_only_if_the_config_says_so(
+    server: HostileServer, url: str, changes: dict[str, Any]
+) -> None:
+    assert get(server, url).outcome != "ok"
+    assert get(server, url, **changes).outcome == "ok"
+
+
+@pytest.mark.parametrize("url", ["http://images.test/odd-usage", "http://wishes.test/ok/odd/a.jpg"])
+def test_what_cannot_be_read_is_refused_if_the_config_says_so(server: HostileServer, url: str) -> None:
+    assert get(server, url).outcome == "ok"
+    assert get(server, url, unreadable_policy="refuse").outcome == "wish_unreadable"
+    assert get(server, url, unreadable_policy="refuse", respect_content_usage=False).outcome == "ok"
+
+
+def test_robots_txt_is_asked_for_once_whatever_stands_in_it(server: HostileServer) -> None:
+    before = server.hits["wishes.test/robots.txt"]
+    fetch([f"http://wishes.test/ok/{n}.jpg" for n in range(5)], server.config(), accept)
+    assert server.hits["wishes.test/robots.txt"] == before + 1
