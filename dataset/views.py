@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from dataset import sql
 from dataset.commits import Commit, FileRef, closed_records, read_manifest
 from dataset.damage import check_length, content, opened, read_table
-from dataset.questions import questions
+from dataset.questions import Question, questions
 from dataset.reasons import REASONS
 from dataset.schema import (
     CANDIDATE_STAGES,
@@ -104,15 +104,25 @@ class Dataset:
             duckdb.Error: it cannot be answered.
             DamagedError: a file that it reads is not what was committed.
         """
+        last = self._prepared(query)
+        if last.makes is None:
+            return self.connection.sql(last.text, **options)
+        self.connection.execute(last.text)
+        return self.connection.sql(_made(last.makes))
+
+    def answer(self, query: str) -> duckdb.DuckDBPyConnection:
+        """The answer of a query as `sql` takes it, to be read by `description` and `fetchmany`. Raises as `sql`."""
+        last = self._prepared(query)
+        done = self.connection.execute(last.text)
+        return done if last.makes is None else done.execute(_made(last.makes))
+
+    def _prepared(self, query: str) -> Question:
+        """The last statement of a query, after the others were run."""
         asked = questions(self.connection, query, self._made)
         self._check(query)
         for question in asked[:-1]:
             self.connection.execute(question.text)
-        last = asked[-1]
-        if last.makes is None:
-            return self.connection.sql(last.text, **options)
-        self.connection.execute(last.text)
-        return self.connection.sql(f"SELECT {sql.literal(last.makes)} AS made")
+        return asked[-1]
 
     def ask(self, query: str, values: object = None) -> duckdb.DuckDBPyConnection:
         """A query of our own with values for its parameters, executed. Raises duckdb.Error, DamagedError."""
@@ -259,6 +269,11 @@ class Dataset:
                 found = found.add_column(0, "partition", pa.array([partition] * found.num_rows, pa.int32()))
             tables.append(found)
         return pa.concat_tables(tables, promote_options="permissive" if unify else "none")
+
+
+def _made(name: str) -> str:
+    """What is said where a temporary table, view or macro was made."""
+    return f"SELECT {sql.literal(name)} AS made"
 
 
 def _missing(storage: Storage, file: FileRef, schema: pa.Schema) -> dict[str, str]:

@@ -28,7 +28,9 @@ def parser() -> argparse.ArgumentParser:
         return made
 
     def formatted(made: argparse.ArgumentParser) -> None:
-        made.add_argument("--format", choices=["table", "csv", "json"], default="table")
+        forms = ["table", "csv", "json", "jsonl", "parquet", "markdown"]
+        made.add_argument("--format", choices=forms, help="by default what FILE's name ends in, else a table")
+        made.add_argument("--output", metavar="FILE", help="write the answer to a file outside of the dataset")
         made.add_argument(
             "--spreadsheet", action="store_true", help="CSV for a spreadsheet: what begins as a formula is made a text"
         )
@@ -78,7 +80,8 @@ def parser() -> argparse.ArgumentParser:
 
     made = command("sql", "ask DuckDB about a dataset's views")
     made.add_argument("out", metavar="OUT")
-    made.add_argument("query", metavar="QUERY")
+    made.add_argument("query", metavar="QUERY", nargs="?", help="standard input's if there is none, or if it is -")
+    made.add_argument("--file", metavar="FILE", help="a file with the query")
     made.add_argument(
         "--deep", action="store_true", help="hold all that is read against its checksums, not 2 GiB of it"
     )

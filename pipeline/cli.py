@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import csv
 import json
 import logging
 import os
@@ -13,12 +12,16 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from dataset.display import clean, escaped_json, no_formula, say
+from dataset.display import clean, escaped_json, say
 from pipeline import paths
 from pipeline.arguments import parser
-from pipeline.reports.format import cell
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
 
 DONE, FAILED, USAGE = 0, 1, 2
 
@@ -134,9 +137,10 @@ def _run(arguments: argparse.Namespace) -> int:
         config = retrying(config, arguments.retry)
     build(config, to=arguments.to, reread_sources=arguments.checksum)
     from dataset.views import Dataset
+    from pipeline.asking import answers
 
     made = Dataset(config.out)
-    _print(made.sql("SELECT stage, input, kept, dropped FROM funnel"), "table")
+    answers.write(made.answer("SELECT stage, input, kept, dropped FROM funnel"), "table")
     for (error,) in made.sql("SELECT error FROM sources WHERE error IS NOT NULL").fetchall():
         say(error)
     return DONE
@@ -158,15 +162,15 @@ def _share(text: str) -> float:
 
 
 def _status(arguments: argparse.Namespace) -> int:
+    import pyarrow as pa
+
     from pipeline.reports.status import status
 
     found = status(arguments.out)
-    if arguments.format == "json":
-        print(json.dumps(found.as_rows()))
-    elif arguments.format == "csv":
-        _csv(list(found.as_rows()[0]), [list(row.values()) for row in found.as_rows()], arguments.spreadsheet)
-    else:
+    if arguments.format in (None, "table") and not arguments.output:
         say(found.as_text())
+    else:
+        _answer(_rows(pa.Table.from_pylist(found.as_rows())), arguments)
     return DONE
 
 
@@ -175,17 +179,33 @@ def _sql(arguments: argparse.Namespace) -> int:
 
     from dataset.questions import NotAQuestionError
     from dataset.views import Dataset
+    from pipeline.asking.interrupt import interruptible
 
+    query = _query(arguments)
+    asked = Dataset(arguments.out, allow_files=arguments.allow_files, deep=arguments.deep)
     try:
-        asked = Dataset(arguments.out, allow_files=arguments.allow_files, deep=arguments.deep)
-        _print(asked.sql(arguments.query), arguments.format, arguments.spreadsheet)
+        interruptible(asked.connection, lambda: _answer(asked.answer(query), arguments))
     except NotAQuestionError as error:
-        raise UsageError(f"{error}; --format csv and a shell's > write the answer to a file") from None
+        raise UsageError(f"{error}; --output FILE writes an answer to a file") from None
     except duckdb.PermissionException as error:
         raise UsageError(f"the query failed: {error}; --allow-files lets it read files of your own") from None
     except duckdb.Error as error:
         raise UsageError(f"the query failed: {error}") from error
     return DONE
+
+
+def _query(arguments: argparse.Namespace) -> str:
+    """The query: an argument, a file's text, or what standard input has."""
+    if arguments.query not in (None, "-") and arguments.file:
+        raise UsageError("wit sql takes a QUERY or --file FILE, not both")
+    try:
+        if arguments.file:
+            return Path(arguments.file).read_text(encoding="utf-8-sig")
+        if arguments.query not in (None, "-"):
+            return str(arguments.query)
+        return sys.stdin.buffer.read().decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise UsageError(f"{arguments.file or 'standard input'} is no text in UTF-8") from None
 
 
 def _audit(arguments: argparse.Namespace) -> int:
@@ -197,7 +217,7 @@ def _audit(arguments: argparse.Namespace) -> int:
             print(f"{name:<28} {sentence}")
         return DONE
     query = audits.load(arguments.name)
-    _print(Dataset(arguments.out).sql(query), arguments.format, arguments.spreadsheet)
+    _answer(Dataset(arguments.out).answer(query), arguments)
     return DONE
 
 
@@ -222,15 +242,9 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 
 def _balance(arguments: argparse.Namespace) -> int:
-    import duckdb
-
     from pipeline.reports.cap_curve import curve
 
-    _print(
-        duckdb.from_arrow(curve(arguments.out, arguments.caps, arguments.before)),
-        arguments.format,
-        arguments.spreadsheet,
-    )
+    _answer(_rows(curve(arguments.out, arguments.caps, arguments.before)), arguments)
     return DONE
 
 
@@ -347,43 +361,25 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
 """What each command does, by its name."""
 
 
-def _print(relation: Any, form: str, spreadsheet: bool = False) -> None:
-    """A relation as a table for people, CSV, or one JSON array of objects."""
-    names = relation.columns
-    if form == "table":
-        from rich.console import Console
-        from rich.table import Table
+def _rows(table: pa.Table) -> duckdb.DuckDBPyConnection:
+    """A table of our own as an answer."""
+    import duckdb
 
-        rows = relation.fetchall()
-        table = Table(box=None, pad_edge=False, header_style="bold")
-        numeric = {name for i, name in enumerate(names) if any(isinstance(row[i], (int, float)) for row in rows[:50])}
-        for name in names:
-            table.add_column(clean(name), justify="right" if name in numeric else "left", overflow="fold")
-        for row in rows:
-            table.add_row(*(cell(value) for value in row))
-        # A terminal folds what does not fit; a file or a pipe gets every row on one line.
-        console = Console(width=None if sys.stdout.isatty() else 100_000, highlight=False, markup=False)
-        with console.capture() as captured:
-            console.print(table)
-        print("\n".join(line.rstrip() for line in captured.get().splitlines()))
-    elif form == "csv":
-        _csv(names, relation.fetchall(), spreadsheet)
-    else:
-        rows = [dict(zip(names, row, strict=True)) for row in relation.fetchall()]
-        print(escaped_json(json.dumps(rows, default=_json_value, ensure_ascii=False)))
+    return duckdb.connect().register("found", table).execute("FROM found")
 
 
-def _json_value(value: Any) -> Any:
-    return value.hex() if isinstance(value, bytes) else str(value)
+def _answer(rows: duckdb.DuckDBPyConnection, arguments: argparse.Namespace) -> None:
+    """Write an answer in the form, and to the file, that the command line asks for.
 
+    rows: a DuckDB connection that has run the query.
+    """
+    from pipeline.asking import answers
 
-def _csv(names: Sequence[str], rows: Sequence[Sequence[Any]], spreadsheet: bool = False) -> None:
-    """The data as they are; for a spreadsheet, without formulas."""
-    told = no_formula if spreadsheet else lambda value: value
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow([told(name) for name in names])
-    for row in rows:
-        writer.writerow([told(_json_value(value) if isinstance(value, bytes) else value) for value in row])
+    form = answers.form_of(arguments.format, arguments.output)
+    try:
+        answers.write(rows, form, arguments.output, inside=arguments.out, spreadsheet=arguments.spreadsheet)
+    except answers.AnswerError as error:
+        raise UsageError(str(error)) from None
 
 
 if __name__ == "__main__":

@@ -23,15 +23,16 @@ Kind = Literal["read", "written", "name"]
 """name: of a config, which may be one that openwit carries, or of a new file; both stay as typed."""
 
 _DATASET: dict[str, Kind] = {"out": "read"}
+_ANSWER: dict[str, Kind] = {"output": "written", **_DATASET}
 _OUTPUT: dict[str, Kind] = {"out": "written"}
 ARGUMENTS: Mapping[str, Mapping[str, Kind]] = {
     "run": {"config": "name", "preset": "name", **_OUTPUT},
     "new": {"name": "name", "like": "name"},
-    "status": _DATASET,
-    "sql": _DATASET,
-    "audit": _DATASET,
+    "status": _ANSWER,
+    "sql": {"file": "read", **_ANSWER},
+    "audit": _ANSWER,
     "verify": _OUTPUT,
-    "balance": _DATASET,
+    "balance": _ANSWER,
     "explain": _DATASET,
     "report": _OUTPUT,
     "sheet": _OUTPUT,

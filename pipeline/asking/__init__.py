@@ -1,0 +1,1 @@
+"""Asking a dataset: the forms of an answer, and the shell."""

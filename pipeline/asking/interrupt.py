@@ -1,0 +1,36 @@
+"""Ctrl-C ends a query within a moment.
+
+DuckDB looks for signals only between its own steps, of which one may take minutes; but it heeds `interrupt` at once.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TypeVar
+
+import duckdb
+
+Answer = TypeVar("Answer")
+
+
+def interruptible(connection: duckdb.DuckDBPyConnection, work: Callable[[], Answer]) -> Answer:
+    """What `work` returns, done in another thread. On Ctrl-C its query is stopped, and KeyboardInterrupt is raised."""
+    done: Future[Answer] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as error:
+            done.set_exception(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        return done.result()
+    except KeyboardInterrupt:
+        while thread.is_alive():  # it may be just about to begin
+            connection.interrupt()
+            thread.join(0.05)
+        raise
