@@ -19,7 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from math import sqrt
 from pathlib import Path
@@ -31,24 +31,14 @@ import xxhash
 from dataset import sql
 from dataset.hosts import hostname
 from dataset.schema import CANDIDATES
-from filters.texts.text import TextConfig, measure_text
+from filters.texts.text import TextConfig, in_context, measure_text
 from pipeline.config import build, plain
 
 LABELS = Path(__file__).parents[2] / "shared" / "labels" / "captions.jsonl"
 SETS = ("news", "news_wat", "laion")
 NO_LANGUAGE = "und"
 _KEYS = ("set", "url", "text", "language", "verdict", "kind")
-
 _ROWS = pa.schema([pa.field("row", pa.uint32()), *CANDIDATES])
-_LANGUAGE = """
-SELECT CASE
-    WHEN language_probability < config.language_min_probability AND page_language IS NOT NULL
-        THEN lower(regexp_extract(page_language, '^\\s*([A-Za-z]+)', 1))
-    ELSE language
-END AS language
-FROM rows JOIN measures USING (row) CROSS JOIN config
-ORDER BY row
-"""
 
 
 @dataclass
@@ -103,17 +93,13 @@ def read_labels(file: Path, half: int | None = None) -> list[dict[str, Any]]:
 def judge(labels: Sequence[dict[str, Any]], config: TextConfig) -> list[Judged]:
     """Measure the candidates and decide on them, as the stage `text` does."""
     rows = _rows(labels)
-    measures = measure_text(rows, config)
+    measures = in_context(rows, measure_text(rows, config), config)
     keys = {**plain(asdict(config)), "allowed_hosts": []}
     tables = {"rows": rows, "measures": measures}
     verdicts = sql.run(sql.load("decisions/text"), tables, keys).to_pylist()
     reasons = {verdict["row"]: verdict["reason"] for verdict in verdicts}
-    languages = sql.run(_LANGUAGE, tables, keys)["language"].to_pylist()
-    return [Judged(*item, language) for item, language in zip(_with(labels, reasons), languages, strict=True)]
-
-
-def _with(labels: Sequence[dict[str, Any]], reasons: dict[int, str]) -> Iterable[tuple[dict[str, Any], str | None]]:
-    return ((label, reasons.get(row)) for row, label in enumerate(labels))
+    languages = measures["language"].to_pylist()
+    return [Judged(label, reasons.get(row), languages[row]) for row, label in enumerate(labels)]
 
 
 def _rows(labels: Sequence[dict[str, Any]]) -> pa.Table:

@@ -158,7 +158,8 @@ class Dataset:
         table("_images", "fetch.get", "images", IMAGES)
         table("caps", "prebalance.caps", "caps", CAPS, numbered=False)
         table("_nsfw", "image.nsfw" if self.commits("image.nsfw") else "image.heads", "measures", NSFW)
-        table("_texts", "text.measure", "measures", TEXT_SCORES)
+        texts = "text.language" if self.commits("text.language") else "text.measure"  # as older versions have it
+        table("_texts", texts, "measures", TEXT_SCORES)
         table("_clip_scores", "image.embed", "measures", CLIP_SCORES)
         table("_faces", "image.faces", "measures", FACES)
         table("_cells", "image.cell", "measures", CELLS)

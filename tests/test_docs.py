@@ -19,12 +19,15 @@ from tests.crawl.warc_bytes import http, members, page, record
 from train.config import load as load_training
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-SOURCES, SAFETY, DUPLICATES, TRAINING = (
-    (DOCS / f"{name}.md").read_text(encoding="utf-8") for name in ("sources", "safety", "duplicates", "training")
+SOURCES, SAFETY, DUPLICATES, TRAINING, CAPTIONS = (
+    (DOCS / f"{name}.md").read_text(encoding="utf-8")
+    for name in ("sources", "safety", "duplicates", "training", "captions")
 )
 
 
-@pytest.mark.parametrize("block", re.findall(r"```yaml\n(.*?)```", SOURCES + SAFETY + DUPLICATES, flags=re.DOTALL))
+@pytest.mark.parametrize(
+    "block", re.findall(r"```yaml\n(.*?)```", SOURCES + SAFETY + DUPLICATES + CAPTIONS, flags=re.DOTALL)
+)
 def test_every_piece_of_config_is_one(block: str) -> None:
     make_config({"sources": ["a"], "out": "b", **yaml.safe_load(block)})
 

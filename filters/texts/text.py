@@ -16,7 +16,8 @@ import pyarrow.compute as pc
 from dataset import sql
 from filters.texts.blocklist import NAMES, blocked_terms
 from filters.texts.domains import ENTRY, DomainIndex
-from filters.texts.language import CODES, predict
+from filters.texts.language import CODES, first_guess, guesses
+from filters.texts.language_marks import MARKS, SURE
 from filters.texts.profanity import profanity_probability
 
 
@@ -35,9 +36,16 @@ class TextConfig:
     languages: tuple[str, ...] = ("en",)
     """Allowed languages, as lid.176 codes them (mostly ISO 639-1); none given allows all."""
     language_min_probability: float = 0.4
-    """A guess below this is not trusted: then the language that the page declares counts, and a text whose page
-    declares none stays. Of 1,280 alt texts on German news pages (lang="de") this keeps 152 as English, many of them
-    names and brands, where trusting every guess keeps 249; of 281 on English pages it keeps 259 instead of 246."""
+    """What a language must have to be trusted; below it a text is undetermined. Without `language_context`, where it is
+    the model's guess alone, the language that the page declares counts then, and a text whose page declares none stays:
+    of 1,280 alt texts on German news pages (lang="de") this keeps 152 as English, many of them names and brands, where
+    trusting every guess keeps 249; of 281 on English pages it keeps 259 instead of 246."""
+    language_context: bool = True
+    """Whether what stands around a text counts beside the model's guess: the language that its page declares or names
+    in its address, the page's other texts, the country's domain, and how common a language is on the web. A text that
+    is a name, or has no letters, or whose language stays unsure (`language_min_probability`), is undetermined."""
+    undetermined: Literal["keep", "page"] = "keep"
+    """What becomes of a text in no language, such as a name: kept, or judged by the language of what is around it."""
     language_model: str = "builtin"
     """A fastText model file; `builtin` is lid.176.ftz. lid.176.bin is somewhat better and a hundred times larger."""
     drop_filenames: bool = True
@@ -126,15 +134,16 @@ _PATTERNS = (
 FILENAME = "(?i)^(?:" + "|".join(f"(?:{pattern})" for pattern in _PATTERNS) + ")$"
 """RE2. Texts that look like a file's name or address, whatever the image's address."""
 
-_MEASURE = r"""
+_MEASURE = (
+    r"""
 WITH segments AS (
-    SELECT row, coalesce(text, '') AS text,
+    SELECT row, coalesce(text, '') AS text, coalesce(language_guesses[1].probability < @SURE@, true) AS is_unsure,
         -- the last segment of the address's path, without its query
         coalesce(lower(regexp_extract(url, '^[^?#]*?([^/?#]*)(?:[?#].*)?$', 1, 's')), '') AS segment
     FROM rows
 ), named AS (
     -- as a person would see it, unless what a stranger wrote cannot be decoded
-    SELECT row, text, trim(lower(text)) AS lower_text, coalesce(TRY(url_decode(segment)), segment) AS file
+    SELECT row, text, is_unsure, trim(lower(text)) AS lower_text, coalesce(TRY(url_decode(segment)), segment) AS file
     FROM segments
 ), stems AS (
     -- without the extension, and without the size that a publishing system appends: photo-300x200.jpg, photo-scaled.jpg
@@ -147,10 +156,14 @@ SELECT row,
     -- A text that equals its image's file name is one only if it has the marks of a file name, as "sunset" has not.
     regexp_matches(lower_text, $filename$@FILENAME@$filename$)
         OR lower_text = file AND contains(file, '.')
-        OR lower_text = stem AND regexp_matches(stem, '^\S*[0-9_-]\S*$') AS is_filename
+        OR lower_text = stem AND regexp_matches(stem, '^\S*[0-9_-]\S*$') AS is_filename,
+    @MARKS@
 FROM stems
 ORDER BY row
 """.replace("@FILENAME@", FILENAME)
+    .replace("@MARKS@", MARKS)
+    .replace("@SURE@", str(SURE))
+)
 
 
 def measure_text(rows: pa.Table, config: TextConfig, domains: DomainIndex | None = None) -> pa.Table:
@@ -158,23 +171,38 @@ def measure_text(rows: pa.Table, config: TextConfig, domains: DomainIndex | None
 
     rows: row, url, text, page_url; ordered by row.
     domains: of config.blocked_domains; None for none.
-    Returns: row, characters (code points), words, is_filename, blocked_domains (list of filters.texts.domains.ENTRY),
-    language, language_probability, blocked_terms (list of filters.texts.blocklist.TERM), profanity_probability (null
-    if the text is not English, or max_profanity_probability is 1); ordered by row.
+    Returns: row, characters (code points), words, is_filename, those of filters.texts.language_marks, blocked_domains
+    (list of filters.texts.domains.ENTRY), language_guesses (of filters.texts.language.GUESS), blocked_terms (of
+    filters.texts.blocklist.TERM), profanity_probability (null if the text is not English, or max_profanity_probability
+    is 1); ordered by row. What the surroundings add is for `in_context`.
 
     Raises:
         FileNotFoundError, OSError, ValueError: the model or a list cannot be read.
     """
-    table = sql.run(_MEASURE, {"rows": rows})
+    languages = guesses(rows["text"], config.language_model)
+    table = sql.run(_MEASURE, {"rows": rows.append_column("language_guesses", languages)})
     blocked = pa.array([[]] * len(rows), pa.list_(ENTRY)) if domains is None else domains.find(rows)
-    language, probability = predict(rows["text"], config.language_model)
     terms = blocked_terms(rows["text"], listed(config.blocklist), config.blocked_patterns)
     is_asked = config.max_profanity_probability < 1
-    profanity = profanity_probability(rows["text"], language) if is_asked else pa.nulls(len(rows), pa.float32())
+    best = pc.struct_field(first_guess(languages), "language")
+    profanity = profanity_probability(rows["text"], best) if is_asked else pa.nulls(len(rows), pa.float32())
     return (
         table.append_column("blocked_domains", blocked)
-        .append_column("language", language)
-        .append_column("language_probability", probability)
+        .append_column("language_guesses", languages)
         .append_column("blocked_terms", terms)
         .append_column("profanity_probability", profanity)
     )
+
+
+def in_context(rows: pa.Table, measures: pa.Table, config: TextConfig) -> pa.Table:
+    """What is measured on texts, with what their surroundings add.
+
+    rows: row, url, page_url, page_language, archive, offset; all of a partition, so that a page is whole.
+    measures: of `measure_text`.
+    Returns: measures with language, language_probability and is_undetermined, by sql/decisions/language.sql.
+    """
+    keys = {"language_context": config.language_context, "language_min_probability": config.language_min_probability}
+    found = sql.run(sql.load("decisions/language"), {"rows": rows, "measures": measures}, keys)
+    for name in found.column_names[1:]:
+        measures = measures.append_column(name, found[name])
+    return measures

@@ -174,7 +174,7 @@ class _Teller:
     def _measured(self, stage: str, place: _Place, row: dict[str, Any]) -> dict[str, Any]:
         """What a stage knows of a row besides its verdict."""
         if stage == "text":
-            return {**self._measures("text.measure", place), **self._measures("text.custom", place)}
+            return {**self._measures("text.language", place), **self._measures("text.custom", place)}
         if stage == "match":
             ids = self._measures("match.measure", place).get("query_ids") or []
             return {"queries": self._queries(ids)} if ids else {}

@@ -215,7 +215,7 @@ class _Facts:
     def _languages(self) -> list[dict[str, Any]]:
         """Languages as measured on the candidates' texts."""
         counted: Counter[str] = Counter()
-        for commit in self.dataset.commits("text.measure"):
+        for commit in self.dataset.commits("text.language"):
             table = read_table(self.storage, commit.files["measures"], ["language"])
             counted.update({row["values"]: row["counts"] for row in table.column(0).value_counts().to_pylist()})
         rows = sorted(counted.items(), key=lambda item: (-item[1], item[0] or ""))

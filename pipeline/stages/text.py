@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from dataset.hosts import canonical_host
-from filters.texts.text import TextConfig, listed, measure_text, word_files
+from filters.texts.text import TextConfig, in_context, listed, measure_text, word_files
 from pipeline.config import ConfigError, options, plain
 from pipeline.engine.phase import Context, Input, Result, of_each, phase
 from pipeline.engine.plan import file_checksum
@@ -23,7 +23,7 @@ def domains(context: Context) -> Result:
     return built_domains(context)
 
 
-@phase("text.measure", version=3)
+@phase("text.measure", version=4)
 def measure(context: Context) -> Result:
     """What is expensive to know of a text."""
     every = alive_rows(context, ["url", "text", "page_url"])
@@ -33,6 +33,14 @@ def measure(context: Context) -> Result:
     return Result().table(
         "measures", sliced(context, rows, _TEXTS_AT_ONCE, lambda rows: measure_text(rows, config, index), of=every)
     )
+
+
+@phase("text.language")
+def language(context: Context) -> Result:
+    """The measures, and the language of each text by itself and by its surroundings; no page is in two partitions."""
+    rows = alive_rows(context, ["url", "page_url", "page_language", "archive", "offset"])
+    config = settings(TextConfig, context.options)
+    return Result().table("measures", in_context(rows, context.table("measures"), config))
 
 
 @phase("text.custom")
@@ -65,6 +73,8 @@ def run(run: Run) -> None:
     keys = {"text": measuring, "external": {path: file_checksum(path) for path in files}}
     lists = _listed_domains(run)
     measured = run.map(measure, keys, shared=lists, units=True)
+    context = options(config, "language_context", "language_min_probability")
+    measured = run.map(language, context, each=of_each(measured, "measures"))
     run.beside("text", measured, "measures")
     measures = of_each(measured, "measures")
     if functions := custom_filters.measuring(run.config, "text"):

@@ -1,6 +1,6 @@
 -- Which candidates the stage `text` drops, and why.
 --   rows      the candidates alive: row, and the candidate's columns
---   measures  row, characters, words, is_filename, language, language_probability,
+--   measures  row, characters, words, is_filename, language, language_probability, is_undetermined (see language.sql),
 --             blocked_domains (a list of entry, list, category), blocked_terms (of term, list, language),
 --             profanity_probability
 --   config    one row: the keys of `text`, and allowed_hosts, the hosts whose addresses the config itself gives
@@ -14,16 +14,17 @@ WITH addresses AS (
 ),
 measured AS (  -- without the measures of a config's own filters, whatever their names
     SELECT
-        row, characters, words, is_filename, language, language_probability, blocked_domains, blocked_terms,
-        profanity_probability
+        row, characters, words, is_filename, language, language_probability, is_undetermined, blocked_domains,
+        blocked_terms, profanity_probability
     FROM measures
 ),
 spoken AS (
     SELECT
         addresses.* EXCLUDE (row),
         measured.*,
-        -- A confident guess, else what the page declares, else the guess.
+        -- In context, what language.sql says. Else a confident guess, else what the page declares, else the guess.
         CASE
+            WHEN config.language_context THEN language
             WHEN language_probability < config.language_min_probability AND declared_language <> '' THEN declared_language
             ELSE language
         END AS own_language
@@ -108,9 +109,13 @@ judged AS (
             -- The text names a file, not what is in it.
             WHEN config.drop_filenames AND is_filename
                 THEN 'text_is_filename'
-            -- A confident guess at a language that is not allowed; or an unsure guess, on a page that declares one.
+            -- A language that is not allowed. Without context: a confident guess at one; or an unsure guess, on a page that
+            -- declares one.
             WHEN len(config.languages) > 0
                 AND CASE
+                    WHEN config.language_context
+                        THEN NOT (is_undetermined AND config.undetermined = 'keep')
+                            AND NOT list_contains(config.languages, language)
                     WHEN language_probability >= config.language_min_probability
                         THEN NOT list_contains(config.languages, language)
                     ELSE declared_language <> '' AND NOT list_contains(config.languages, declared_language)

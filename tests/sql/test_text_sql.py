@@ -25,6 +25,7 @@ MEASURES = pa.schema(
         ("blocked_domains", pa.list_(ENTRY)),
         ("language", pa.string()),
         ("language_probability", pa.float32()),
+        ("is_undetermined", pa.bool_()),
         ("blocked_terms", pa.list_(TERM)),
         ("profanity_probability", pa.float32()),
     ]
@@ -43,6 +44,7 @@ GOOD = {
     "is_filename": False,
     "language": "en",
     "language_probability": 0.9,
+    "is_undetermined": False,
 }
 
 
@@ -160,7 +162,7 @@ def test_a_word_counts_in_its_own_language() -> None:
     dutch = {"blocked_terms": [term("nicht", "nl")], "page_language": "nl-BE"}
     german = {"language": "de", "language_probability": 0.9}
     unsure = {"language": "de", "language_probability": 0.3}
-    keys = {"languages": (), "language_min_probability": 0.4}
+    keys = {"languages": (), "language_min_probability": 0.4, "language_context": False}
     assert reasons({**dutch, **german}, {**dutch, **unsure}, dutch | unsure | {"page_language": None}, **keys) == [
         *(None, "text_blocked", None)
     ]
@@ -264,8 +266,23 @@ def test_an_unsure_guess_leaves_it_to_the_page() -> None:
         {"language": None, "language_probability": None},
     ]
     dropped = "language_not_allowed"
-    assert reasons(*items) == [None, dropped, None, None, None, dropped, None]
-    assert reasons(*items, language_min_probability=0.1) == [None, dropped, dropped, dropped, dropped, None, None]
+    keys = {"language_context": False}
+    assert reasons(*items, **keys) == [None, dropped, None, None, None, dropped, None]
+    assert reasons(*items, language_min_probability=0.1, **keys) == [
+        *(None, dropped, dropped, dropped, dropped, None, None)
+    ]
+
+
+def test_in_context_the_language_is_what_it_is_measured_as() -> None:
+    items = [
+        {"language": "de", "language_probability": 0.2},
+        {"language": "en", "language_probability": 0.2, "page_language": "de"},
+        {"language": "de", "is_undetermined": True},
+        {"language": "en", "is_undetermined": True},
+    ]
+    dropped = "language_not_allowed"
+    assert reasons(*items) == [dropped, None, None, None]
+    assert reasons(*items, undetermined="page") == [dropped, None, dropped, None]
 
 
 def test_what_cannot_be_read_is_dropped_only_if_the_config_says_so() -> None:

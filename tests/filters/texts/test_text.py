@@ -32,16 +32,20 @@ def test_columns_and_order() -> None:
         "characters",
         "words",
         "is_filename",
+        "has_letters",
+        "is_latin",
+        "has_accents",
+        "function_words",
+        "is_name_like",
         "blocked_domains",
-        "language",
-        "language_probability",
+        "language_guesses",
         "blocked_terms",
         "profanity_probability",
     ]
     assert table["row"].to_pylist() == [5, 6, 7]
     assert table["characters"].to_pylist() == [9, 1, 24]
     assert table["words"].to_pylist()[:2] == [3, 0]
-    assert table["language"].to_pylist()[2] == "de"
+    assert table["language_guesses"].to_pylist()[2][0]["language"] == "de"
 
 
 def test_no_rows() -> None:

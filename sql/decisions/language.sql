@@ -1,0 +1,140 @@
+-- Which language each text is in, by what the text itself says and by where it stands.
+--   rows      the candidates alive: row, and the candidate's columns
+--   measures  row, characters, words, language_guesses (a list of language, probability: the best of the text alone),
+--             has_letters, is_latin (the script of most), has_accents (letters beyond a to z), function_words (the languages
+--             whose function words it has), is_name_like (a word, or few that all begin with a capital, as names do):
+--             all but the script null where the model is sure by itself
+--   config    one row: language_context, whether the surroundings count; language_min_probability
+--
+-- The model's guess on a text of a few words is weak evidence: "Frau berät Seniorin" is Finnish to it. So Bayes' rule:
+-- what the text alone says of each language, times how often that language stands where the text does. It is undetermined
+-- if it has no letters, if it looks like a name and nothing else, or if no language is likely enough.
+WITH shares(language, share) AS (
+    -- How many pages of a hundred are in each language, by Common Crawl's statistics, rounded; any other: 0.03.
+    VALUES ('en', 45), ('ru', 6), ('de', 6), ('ja', 5), ('zh', 5), ('es', 5), ('fr', 4.5), ('it', 2.5), ('pt', 2.5),
+        ('nl', 2), ('pl', 1.8), ('tr', 1.2), ('cs', 1.1), ('vi', 1), ('id', 1), ('ko', 0.7), ('sv', 0.7), ('ar', 0.7),
+        ('fa', 0.7), ('hu', 0.6), ('el', 0.6), ('ro', 0.6), ('uk', 0.6), ('da', 0.5), ('th', 0.5), ('fi', 0.4),
+        ('no', 0.4), ('sk', 0.4), ('bg', 0.3), ('he', 0.3), ('hr', 0.2), ('lt', 0.2), ('ca', 0.2), ('sl', 0.15),
+        ('sr', 0.2), ('et', 0.15), ('lv', 0.1)
+),
+scripts(language) AS (
+    -- What is not written in Latin letters.
+    VALUES ('ru'), ('uk'), ('be'), ('bg'), ('mk'), ('sr'), ('kk'), ('ky'), ('mn'), ('tg'), ('tt'), ('ba'), ('cv'), ('os'), ('ce'),
+        ('ja'), ('zh'), ('wuu'), ('yue'), ('ko'), ('th'), ('lo'), ('km'), ('my'), ('ka'), ('hy'), ('el'), ('he'), ('yi'), ('ar'),
+        ('arz'), ('fa'), ('ur'), ('ps'), ('ckb'), ('sd'), ('ug'), ('hi'), ('mr'), ('ne'), ('sa'), ('bn'), ('as'), ('pa'), ('gu'),
+        ('or'), ('ta'), ('te'), ('kn'), ('ml'), ('si'), ('am'), ('bo'), ('dv')
+),
+domains(top, language) AS (
+    -- What is mostly written below a country's domain; those of which the world makes use (.co, .io, .tv, .me) say nothing.
+    VALUES ('de', 'de'), ('at', 'de'), ('ch', 'de'), ('ch', 'fr'), ('li', 'de'), ('fr', 'fr'), ('be', 'nl'), ('be', 'fr'),
+        ('nl', 'nl'), ('es', 'es'), ('mx', 'es'), ('ar', 'es'), ('pe', 'es'), ('cl', 'es'), ('uy', 'es'), ('ve', 'es'),
+        ('ec', 'es'), ('bo', 'es'), ('pt', 'pt'), ('br', 'pt'), ('it', 'it'), ('ru', 'ru'), ('su', 'ru'), ('by', 'ru'),
+        ('kz', 'ru'), ('ua', 'uk'), ('ua', 'ru'), ('pl', 'pl'), ('se', 'sv'), ('dk', 'da'), ('no', 'no'), ('fi', 'fi'),
+        ('is', 'is'), ('jp', 'ja'), ('kr', 'ko'), ('cn', 'zh'), ('tw', 'zh'), ('hk', 'zh'), ('cz', 'cs'), ('sk', 'sk'),
+        ('hu', 'hu'), ('gr', 'el'), ('tr', 'tr'), ('ro', 'ro'), ('bg', 'bg'), ('hr', 'hr'), ('si', 'sl'), ('rs', 'sr'),
+        ('lt', 'lt'), ('lv', 'lv'), ('ee', 'et'), ('il', 'he'), ('ir', 'fa'), ('vn', 'vi'), ('th', 'th'), ('id', 'id'),
+        ('uk', 'en'), ('us', 'en'), ('ie', 'en'), ('au', 'en'), ('nz', 'en'), ('ca', 'en'), ('ca', 'fr'), ('za', 'en')
+),
+places AS (
+    SELECT
+        row, archive, "offset", coalesce(page_url, '') = '' AS has_no_page,
+        -- de of de-AT
+        coalesce(lower(regexp_extract(page_language, '^\s*([A-Za-z]+)', 1)), '') AS declared,
+        -- de of https://example.org/de/a, and of https://de.example.org/a
+        lower(coalesce(
+            nullif(regexp_extract(page_url, '^[a-z]+://[^/?#]+/([a-z]{2})(?:[-_][A-Za-z]{2})?(?:[/?#]|$)', 1), ''),
+            regexp_extract(page_url, '^[a-z]+://([a-z]{2})\.[^/?#.]+\.[a-z]', 1),
+            ''
+        )) AS of_address,
+        lower(regexp_extract(coalesce(nullif(page_url, ''), url), '^[a-z]+://[^/?#:]*\.([A-Za-z]{2})(?:[:/?#]|$)', 1)) AS top
+    FROM rows
+),
+guesses AS (
+    SELECT measures.row, guess.language AS language, guess.probability AS probability
+    FROM measures, unnest(measures.language_guesses) AS of_row(guess)
+),
+-- What the texts of the same page are in: a guess counts by the text's length, in whole numbers, whose sum has no order.
+spoken AS (
+    SELECT
+        archive, "offset", guesses.row, guesses.language,
+        (1000 * probability)::BIGINT * least(measures.characters, 200) AS weight
+    FROM guesses JOIN places USING (row) JOIN measures USING (row)
+    WHERE NOT has_no_page
+),
+pages AS (
+    SELECT archive, "offset", language, sum(weight)::BIGINT AS weight FROM spoken GROUP BY ALL
+),
+totals AS (
+    SELECT archive, "offset", sum(weight)::BIGINT AS weight FROM pages GROUP BY ALL
+),
+own AS (
+    SELECT row, sum(weight)::BIGINT AS weight FROM spoken GROUP BY ALL
+),
+-- Every language that something speaks for.
+possible AS (
+    SELECT row, language FROM guesses
+    UNION
+    SELECT row, declared FROM places WHERE declared <> ''
+    UNION
+    SELECT row, domains.language FROM places JOIN domains USING (top)
+    UNION
+    SELECT row, of_address FROM places JOIN shares ON shares.language = of_address
+    UNION
+    SELECT row, 'en' FROM places
+),
+weighed AS (
+    SELECT
+        possible.row,
+        possible.language,
+        -- What the text alone says: the more words, the more it counts. A language that is not among the best has a trace.
+        pow(coalesce(guesses.probability, 0.002), least(1.0, 0.5 + 0.05 * measures.words))
+        -- What its words and letters say: function words of the language; its script; English has accents in names alone.
+        * CASE WHEN list_contains(measures.function_words, possible.language) THEN 8 ELSE 1 END
+        * CASE WHEN possible.language IN (SELECT language FROM scripts) = measures.is_latin THEN 0.01 ELSE 1 END
+        * CASE WHEN possible.language = 'en' AND measures.has_accents THEN 0.25 ELSE 1 END
+        -- Where it stands: the web's share, and what is added by each that speaks for the language.
+        * (
+            coalesce(shares.share, 0.03) / 100
+            + 4 * (possible.language = declared)::INTEGER
+            + 2 * (possible.language = of_address)::INTEGER
+            + 1.5 * EXISTS (SELECT 1 FROM domains WHERE domains.top = places.top AND domains.language = possible.language)::INTEGER
+            -- the page's other texts
+            + 3 * greatest(0, coalesce(pages.weight, 0) - coalesce(spoken.weight, 0))
+                / greatest(1000 * 50, coalesce(totals.weight, 0) - coalesce(own.weight, 0))
+        ) AS weight
+    FROM possible
+    JOIN places USING (row)
+    JOIN measures USING (row)
+    LEFT JOIN guesses ON guesses.row = possible.row AND guesses.language = possible.language
+    LEFT JOIN shares ON shares.language = possible.language
+    LEFT JOIN pages ON pages.archive = places.archive AND pages."offset" = places."offset" AND pages.language = possible.language
+    LEFT JOIN totals ON totals.archive = places.archive AND totals."offset" = places."offset"
+    LEFT JOIN spoken ON spoken.row = possible.row AND spoken.language = possible.language
+    LEFT JOIN own ON own.row = possible.row
+),
+best AS (
+    SELECT
+        row,
+        list(language ORDER BY weight DESC, language)[1] AS language,
+        max(weight) / list_sum(list(weight ORDER BY weight)) AS probability  -- a sum of floats needs an order
+    FROM weighed
+    GROUP BY row
+)
+SELECT
+    measures.row,
+    CASE WHEN config.language_context THEN best.language ELSE language_guesses[1].language END AS language,
+    CASE
+        WHEN config.language_context THEN best.probability
+        ELSE language_guesses[1].probability
+    END::FLOAT AS language_probability,
+    config.language_context AND (
+        NOT coalesce(has_letters, true)
+        OR best.probability < config.language_min_probability
+        -- (English titles begin every word with a capital, so there it says nothing)
+        OR coalesce(is_name_like, false) AND best.language <> 'en' AND coalesce(own_guess.probability, 0) < 0.55
+    ) AS is_undetermined
+FROM measures
+JOIN best USING (row)
+LEFT JOIN guesses AS own_guess ON own_guess.row = best.row AND own_guess.language = best.language
+CROSS JOIN config
+ORDER BY measures.row
