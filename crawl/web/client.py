@@ -291,7 +291,7 @@ class Client:
         except (aiohttp.ClientError, OSError, ValueError) as error:
             failed = refusal(error, pace.words())
             failed.status = status
-            journey.hops.append((url, clock() - start))
+            journey.hops.append((url, clock() - start - pace.stopped_s))
             if failed.site_failed:
                 # That there was no time left speaks against the site that took it.
                 guilty = journey.longest if failed.outcome == "timeout" and pace.is_over else url
@@ -299,8 +299,9 @@ class Client:
             raise failed from error
         finally:
             site.host.known = True
-            journey.left_s -= clock() - start
-            journey.hops.append((url, clock() - start))
+            took = clock() - start - pace.stopped_s
+            journey.left_s -= took
+            journey.hops.append((url, took))
 
 
 def _location(answer: Response) -> str:

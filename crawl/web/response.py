@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -117,6 +119,8 @@ class Pace:
         self._timeout_s = config.timeout_s
         self._end = asyncio.get_running_loop().time() + seconds
         self._begun: float | None = None
+        self.stopped_s = 0.0
+        """How long it stood still."""
         self.deadline = asyncio.timeout_at(self._end)
 
     def advance(self, length: int) -> None:
@@ -125,6 +129,23 @@ class Pace:
             self._begun = asyncio.get_running_loop().time()
         if self._rate:
             self.deadline.reschedule(min(self._end, self._begun + GRACE_S + length / self._rate))
+
+    @asynccontextmanager
+    async def stopped(self) -> AsyncIterator[None]:
+        """Within it this machine is waited for, and not the server: no time passes."""
+        clock = asyncio.get_running_loop().time
+        since, deadline = clock(), self.deadline.when()
+        self.deadline.reschedule(None)
+        try:
+            yield
+        finally:
+            waited = clock() - since
+            self.stopped_s += waited
+            self._end += waited
+            if self._begun is not None:
+                self._begun += waited
+            if deadline is not None:
+                self.deadline.reschedule(deadline + waited)
 
     @property
     def is_over(self) -> bool:
@@ -203,7 +224,8 @@ async def read_body(
             pieces.append(chunk if decoder is None else decoder.feed(chunk))
             length += len(pieces[-1])
             if length > LARGE_BYTES and not is_large:
-                await room.take()
+                async with pace.stopped():
+                    await room.take()
                 is_large = True
             if length > limit or (decoder is not None and decoder.is_done):
                 break
