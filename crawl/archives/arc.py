@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from crawl.archives.inflate import GZIP, GZIP_SIGNATURE, GzipMember, GzipStream, inflate
+from crawl.archives.inflate import GZIP, GZIP_SIGNATURE, GzipMember, GzipStream, inflate, next_member
 from crawl.archives.overlong_records import http_end
 from crawl.archives.payload import MAX_BODY_BYTES
 from crawl.archives.peekable import Forward
@@ -28,7 +28,7 @@ _LINE = re.compile(
 _PADDING = b"\x00 \t\r\n"
 _SCAN_BYTES = 2**20
 _LINE_BYTES = 8 * 1024
-_MAX_READ_AGAIN_BYTES = 2**30  # of records that are not whole
+_MAX_READ_AGAIN_BYTES = 2**30  # of records and members that are not whole
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def read_arc(source: Source) -> Iterator[ArcRecord | tuple[int, int]]:
     if not _has_members(source):
         yield from _records(_stream(source))
         return
-    offset = 0
+    offset, left = 0, _MAX_READ_AGAIN_BYTES
     while offset < source.size and source.peek(offset, _SCAN_BYTES).strip(_PADDING):
         member = GzipMember(source.peek, offset)
         is_first, is_damaged = True, False
@@ -72,7 +72,11 @@ def read_arc(source: Source) -> Iterator[ArcRecord | tuple[int, int]]:
                 is_first = False
             else:
                 is_damaged = True
-        end = _next_member(source, offset + 1) if member.is_damaged else member.end
+        if member.is_damaged:
+            left -= member.length  # the members behind may have the same bytes in them once more
+            end = _next_member(source, offset + 1) if left > 0 else source.size
+        else:
+            end = member.end
         if is_damaged or member.is_damaged:
             yield offset, end
         offset = end
@@ -210,15 +214,10 @@ def _skip_to_next(ahead: Forward) -> None:
 
 def _next_member(source: Source, offset: int) -> int:
     """Where the first gzip member at or after an offset begins that holds a record; the file's size if none does."""
-    while offset < source.size:
-        chunk = source.peek(offset, _SCAN_BYTES)
-        at = chunk.find(GZIP_SIGNATURE)
-        while at >= 0:
-            start, _ = inflate(zlib.decompressobj(GZIP), source.peek(offset + at, _LINE_BYTES), _LINE_BYTES)
-            if _LINE.match(start):
-                return offset + at
-            at = chunk.find(GZIP_SIGNATURE, at + 1)
-        if len(chunk) < _SCAN_BYTES:
-            break
-        offset += len(chunk) - _LINE_BYTES
-    return source.size
+
+    def begins(at: int) -> bool:
+        start, _ = inflate(zlib.decompressobj(GZIP), source.peek(at, _LINE_BYTES), _LINE_BYTES)
+        return _LINE.match(start) is not None
+
+    found = next_member(source.peek, offset, begins)
+    return source.size if found is None else found

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from fastwarc.warc import ArchiveIterator
 
 from crawl.archives.gzip_members import read_members
-from crawl.archives.inflate import GZIP, GZIP_SIGNATURE, GzipMember
+from crawl.archives.inflate import GZIP, GZIP_SIGNATURE, GzipMember, next_member
 from crawl.archives.lenient_records import (
     MAX_HEADER_BYTES,
     VERSION,
@@ -41,6 +41,8 @@ _WARC_LINE = re.compile(rb"(?:\A|\n)(" + VERSION + rb")")
 _PADDING = b"\x00 \t\r\n"
 _READ_BYTES = 2**16
 _HEAD_BYTES = 8 * 1024  # of nearly all records
+MAX_READ_AGAIN_BYTES = 2**30
+"""Of what is read for nothing, or more than once, because an archive is damaged."""
 _PATIENCE = 64  # records read as a stream from one that `read_members` cannot read on, before it is asked again
 _SCAN_BYTES = 2**20
 # A stored (incompressible) deflate block has at most 65,535 bytes (RFC 1951, section 3.2.4). An archive inside a record
@@ -52,6 +54,8 @@ class Container(ABC):
     """Records at offsets. Subclasses know where a record ends and where the next may begin."""
 
     splittable = False
+    inflated_bytes = 0
+    """That were inflated to find out where records begin and end, beside what was read."""
 
     def __init__(self, source: Source | Decoded):
         self.source = source
@@ -141,6 +145,7 @@ class Members(Container):
 
     def __init__(self, source: Source | Decoded):
         self._measured: tuple[int, tuple[int, int] | None] = (-1, None)  # the last record that was, at its offset
+        self.inflated_bytes = 0
         super().__init__(source)
 
     def read(self, offset: int) -> Iterator[FoundRecord]:
@@ -168,15 +173,8 @@ class Members(Container):
             offset, skip = member.end, 0
 
     def next_start(self, offset: int) -> int:
-        while offset < self.size:
-            chunk = self.source.peek(offset, _SCAN_BYTES)
-            at = chunk.find(GZIP_SIGNATURE)
-            while at >= 0:
-                if self._begins(offset + at):
-                    return offset + at
-                at = chunk.find(GZIP_SIGNATURE, at + 1)
-            offset += max(1, len(chunk) - len(GZIP_SIGNATURE) + 1)
-        return self.size
+        found = next_member(self.source.peek, offset, self._begins)
+        return self.size if found is None else found
 
     def look_inside(self, offset: int, block: bytes | bytearray, is_whole: bool) -> tuple[int, int] | None:
         if self._measured[0] != offset:
@@ -198,16 +196,21 @@ class Members(Container):
         length = len(head)
         while part := member.read(2**16):
             length += len(part)
+        self.inflated_bytes += length
         return (length - header[0], member.end) if header is not None and not member.is_damaged else None
 
     def boundary(self, offset: int) -> int:
         """The first offset, at or after another, at which a record of this file begins beyond doubt.
 
-        Two pieces that meet at `offset` both part the file there, so that no record is read twice or not at all.
+        Two pieces that meet at `offset` both part the file there, so that no record is read twice or not at all. Where
+        members stand within each other, as in no archive, doubts end after some bytes.
         """
         if offset <= 0:
             return 0
+        most = self.inflated_bytes + MAX_READ_AGAIN_BYTES
         while (offset := self.next_start(offset)) < self.size and not self._is_proven(offset):
+            if self.inflated_bytes > most:
+                break
             offset += 1
         return offset
 
@@ -243,7 +246,7 @@ class Members(Container):
             if not data:
                 return None
             try:
-                inflater.decompress(data, _SCAN_BYTES)
+                self.inflated_bytes += len(inflater.decompress(data, _SCAN_BYTES))
             except zlib.error:
                 return None
         return at - len(inflater.unused_data)

@@ -12,6 +12,8 @@ GZIP_SIGNATURE = b"\x1f\x8b\x08"
 """How a gzip member begins that is deflated, as all are (RFC 1952, section 2.3.1)."""
 
 _STEP_BYTES = 256
+_SCAN_BYTES = 2**20
+_MAX_TRIES = 512  # of signatures in so many bytes
 
 
 def inflate(inflater: Any, data: bytes, limit: int) -> tuple[bytes, bool]:
@@ -47,6 +49,7 @@ class GzipMember:
         self._at = offset
         self._inflater: Any = zlib.decompressobj(GZIP)
         self.is_damaged = False
+        self.length = 0  # of what it has given so far, in bytes
 
     @property
     def end(self) -> int:
@@ -63,8 +66,28 @@ class GzipMember:
             part, is_unharmed = inflate(self._inflater, data, count) if data else (b"", False)
             self.is_damaged = not is_unharmed
             if part:
+                self.length += len(part)
                 return part
         return b""
+
+
+def next_member(peek: Callable[[int, int], bytes], offset: int, begins: Callable[[int], bool]) -> int | None:
+    """Where the first gzip member at or after an offset begins that `begins` takes; None if none does.
+
+    In compressed bytes a signature is there by chance once in 16 MiB. Where they are as many as in no archive, most are
+    passed over: to look behind one costs as much as to look through thousands of bytes.
+    """
+    overlap = len(GZIP_SIGNATURE) - 1
+    while chunk := peek(offset, _SCAN_BYTES):
+        at, tries = -1, 0
+        while (at := chunk.find(GZIP_SIGNATURE, at + 1)) >= 0 and tries < _MAX_TRIES:
+            if begins(offset + at):
+                return offset + at
+            tries += 1
+        if len(chunk) <= overlap:
+            break
+        offset += len(chunk) - overlap
+    return None
 
 
 class GzipStream:

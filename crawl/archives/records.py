@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from crawl.archives.arc import ArcRecord, is_arc, read_arc, read_arc_at
-from crawl.archives.containers import FIRST_LINE_BYTES, Container, Members, open_container
+from crawl.archives.containers import FIRST_LINE_BYTES, MAX_READ_AGAIN_BYTES, Container, Members, open_container
 from crawl.archives.gzip_members import MemberRecord
 from crawl.archives.lenient_records import FoundRecord
 from crawl.archives.open_source import MEMBER, open_source
@@ -30,7 +30,6 @@ from dataset.web import is_web
 MAX_PIECES = 2**16
 """The most pieces of one file: its size may be a stranger's claim, and a plan is held in memory."""
 
-_MAX_READ_AGAIN_BYTES = 2**30  # of records that were read to where they say to end, which is not where they end
 _TYPES = frozenset({"response", "resource", "metadata", "revisit"})
 
 
@@ -211,7 +210,7 @@ def _of_arc(record: ArcRecord) -> Record:
 
 def _walk(container: Container, start: int, stop: int, reading: Reading) -> Iterator[Record | int]:
     """The records that begin in [start, stop), and the offset of each damage."""
-    position, counted, left = start, -1, _MAX_READ_AGAIN_BYTES
+    position, counted, left = start, -1, MAX_READ_AGAIN_BYTES
     while position < stop:
         if left <= 0:
             reading.damaged_records += 1
@@ -248,7 +247,9 @@ def _walk(container: Container, start: int, stop: int, reading: Reading) -> Iter
             continue
         if is_end and is_whole and not isinstance(container, Members):
             break
+        inflated = container.inflated_bytes
         end = container.end_of(last) if last >= 0 else None
+        left -= container.inflated_bytes - inflated
         bad = end if end is not None else max(last, position)
         if container.is_padding(bad):
             if is_short:  # a whole gzip member with less in it than its record declares

@@ -17,6 +17,7 @@ except ImportError:  # HEIC is then no image of an allowed type
 
 _MAX_PROFILE_BYTES = 4 * 2**20
 _MAX_BRANDS = 64
+_MAX_BOXES = 10_000  # at the top of a file; writers make about five
 _AVIF = frozenset({b"avif", b"avis"})
 _HEIC = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"})
 _SEQUENCES = frozenset({b"avis", b"hevc", b"hevx", b"msf1"})
@@ -76,13 +77,16 @@ def read(body: bytes, most: int) -> Encoded:
 
 def _boxes(body: bytes) -> Iterator[tuple[bytes, int, int]]:
     """Each box of the file: its kind, how many bytes it claims and how many are there."""
-    position = 0
+    position = count = 0
     while position + 8 <= len(body):
         length = int.from_bytes(body[position : position + 4], "big")
         if length == 1:
             length = int.from_bytes(body[position + 8 : position + 16], "big")
         if length == 0:  # up to the end
             return
+        count += 1
+        if count > _MAX_BOXES:
+            raise ImageError("image_truncated", f"it has more than {_MAX_BOXES:,} boxes")
         if length < 8:
             raise ImageError("image_truncated", f"the box at byte {position:,} claims {length} bytes")
         yield body[position + 4 : position + 8], length, len(body) - position

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import itertools
 import struct
 import zlib
 from collections.abc import Iterator
@@ -26,7 +25,7 @@ _DEPTH_AT = 24  # of a file whose first chunk is IHDR
 _PIECE = 2**14
 _STRIP_PIXELS = 2**20  # that are compared at a time
 _MOST_FRAMES = 2**31
-_MAX_CHUNKS = 200_000  # encoders write about one for 8 kB
+_MAX_PARTS = 200_000  # of the pixels; encoders write about one for 8 kB
 _CHECKED = frozenset({b"IHDR", b"PLTE", b"tRNS", b"iCCP", b"eXIf", b"acTL", b"fcTL"})
 _REQUIRED = frozenset({b"IHDR", b"PLTE"})
 
@@ -83,18 +82,18 @@ def _chunks(body: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Kinds and data, up to the end or to where the bytes end: of the last one what is there.
 
     A damaged chunk that browsers pass over is passed over; of pixels, the compressed stream has a checksum of its own.
+    Texts may be as many as there is room for: none is looked into or kept.
     """
-    position = len(SIGNATURE)
-    for number in itertools.count():
-        if position + 8 > len(body):
-            return
-        if number > _MAX_CHUNKS:
-            raise ImageError("image_truncated", f"it has more than {_MAX_CHUNKS:,} chunks")
+    position, parts = len(SIGNATURE), 0
+    while position + 8 <= len(body):
         length, kind = int.from_bytes(body[position : position + 4], "big"), body[position + 4 : position + 8]
         end = position + 8 + length
         if kind == b"IEND":
             return
         if kind == b"IDAT":
+            parts += 1
+            if parts > _MAX_PARTS:
+                raise ImageError("image_truncated", f"its pixels are in more than {_MAX_PARTS:,} parts")
             yield kind, body[position + 8 : end]
         elif kind in _CHECKED and end + 4 <= len(body):
             data = body[position + 8 : end]

@@ -52,6 +52,12 @@ def test_a_message_is_rid_of_an_addresses_secrets_however_it_is_worded() -> None
     assert without("nothing secret", "/a/path") == "nothing secret"
 
 
+def test_a_message_about_an_address_of_thousands_of_secrets_tells_none() -> None:
+    url = "http://host.example/a?" + "&".join(f"token=s3cret{number}" for number in range(10_000))
+    assert without(f"{url} is damaged", url) == "…"
+    assert public(url) == "http://host.example/a"
+
+
 def test_user_and_password_go_into_a_header() -> None:
     assert authorization("https://me:a%40b@host.example/") == {"Authorization": "Basic bWU6YUBi"}
     assert authorization("https://host.example/") == {}

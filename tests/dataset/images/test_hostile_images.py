@@ -1,0 +1,86 @@
+"""Files of any format that are damaged, cut into pieces, too large or animated."""
+
+from __future__ import annotations
+
+import itertools
+import struct
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from dataset.images import FORMATS, ImageError, read
+from tests.dataset.images.files import (
+    AVIF,
+    BODIES,
+    HEIC,
+    MOST,
+    chunk,
+    encode,
+    quarters,
+    refusal,
+    shown,
+)
+
+
+def test_what_a_file_is_cut_into_is_bounded() -> None:
+    png_, gif_, webp_ = BODIES["PNG"], BODIES["GIF"], BODIES["WEBP"]
+    parts = png_[:33] + chunk(b"IDAT", b"") * 200_001 + png_[33:]
+    assert "its pixels are in more than 200,000 parts" in str(refusal(parts))
+    assert "more than 500,000 blocks" in str(refusal(gif_[:-1] + b"!\xfe" + b"\1a" * 500_001 + b"\0;"))
+    for body in (AVIF, HEIC):
+        start = int.from_bytes(body[:4], "big")
+        many = body[:start] + b"\0\0\0\x08free" * 10_001 + body[start:]
+        assert "more than 10,000 boxes" in str(refusal(many))
+    texts = png_[:33] + (chunk(b"tEXt", b"a\0b") + chunk(b"eXIf", b"")) * 150_000 + png_[33:]
+    assert np.array_equal(shown(texts), quarters())
+    unknown = b"".join(number.to_bytes(4, "big") + bytes(4) for number in range(2**28, 2**28 + 50_000))
+    assert np.array_equal(shown(webp_[:12] + unknown + webp_[12:]), shown(webp_))
+    jpeg = BODIES["JPEG"]
+    assert "more than 20,000 segments" in str(refusal(jpeg[:-2] + b"\xff\xe1\0\2" * 20_001 + jpeg[-2:]))
+    for filled in (jpeg[:2] + b"\xff" * 10**6 + jpeg[2:], jpeg[:-2] + b"\xff\xd0" * 10**6 + jpeg[-2:]):
+        assert np.array_equal(shown(filled), shown(jpeg))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP"])
+def test_too_many_pixels_are_refused_before_they_are_decoded(kind: str) -> None:
+    body = encode(quarters(), kind)
+    assert shown(body, 48 * 64).shape == (48, 64, 3)
+    assert str(refusal(body, 48 * 64 - 1)) == "64 x 48"
+
+
+@settings(max_examples=120, deadline=None)
+@given(st.sampled_from(sorted(FORMATS)), st.data())
+def test_no_damage_raises_anything_else(kind: str, data: st.DataObject) -> None:
+    bodies = {"HEIF": HEIC, "AVIF": AVIF} | {name: BODIES[name] for name in BODIES}
+    body = bytearray(bodies[kind])
+    for _ in range(data.draw(st.integers(0, 6))):
+        body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
+    for damaged in (bytes(body), bytes(body[: data.draw(st.integers(0, len(body)))])):
+        try:
+            pixels = shown(damaged)
+        except ImageError as error:
+            assert str(error)
+        else:
+            assert pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3
+
+
+def test_animations_are_known_and_their_first_frame_is_decoded() -> None:
+    frames = [Image.new("RGB", (40, 30), colour) for colour in ("red", "blue")]
+    for kind, options in itertools.product(("GIF", "PNG", "WEBP", "AVIF"), ({}, {"duration": 100})):
+        body = encode(frames[0], kind, save_all=True, append_images=frames[1:], **options)
+        assert read(body, MOST).is_animated
+        assert np.abs(shown(body).astype(int) - (255, 0, 0)).mean() < 4
+        assert not read(encode(frames[0], kind, save_all=True), MOST).is_animated
+    own = chunk(b"acTL", struct.pack(">II", 1, 0))
+    for more, is_animated in (
+        (own + chunk(b"fcTL", bytes(26)), False),  # the image is its only frame
+        (own, True),  # the only frame is another image
+        (own + own, False),
+        (chunk(b"acTL", struct.pack(">II", 0, 0)), False),
+        (chunk(b"acTL", struct.pack(">II", 2**32 - 1, 0)), False),
+    ):
+        body = encode(quarters(), "PNG")
+        assert read(body[:33] + more + body[33:], MOST).is_animated == is_animated
