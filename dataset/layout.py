@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 REPORT, SHEET = "report.html", "decontamination.html"
+INDEX, QUERIES = "shards/index.parquet", "queries.parquet"
 WITH_PICTURES = (REPORT, SHEET)
 """The pages that may show an image, and so must go when a hash list names it."""

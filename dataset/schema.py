@@ -1,4 +1,4 @@
-"""The tables of a dataset, as Arrow schemas, and the stages that write them.
+"""The tables of a dataset, as Arrow schemas.
 
 A row is written three times in its life: as a *candidate* (extract), as a *pair* (prebalance) and as a
 *sample* (pack). All other tables lie beside one of these, aligned to the same partition by `row`, the row's
@@ -8,23 +8,6 @@ index in it: *measures* (what is expensive to know) and *verdicts* (rows that a 
 from __future__ import annotations
 
 import pyarrow as pa
-
-STAGES = (
-    "extract",
-    "text",
-    "match",
-    "dedup",
-    "prebalance",
-    "fetch",
-    "image",
-    "neardup",
-    "decontaminate",
-    "balance",
-    "pack",
-)
-CANDIDATE_STAGES = ("text", "match", "dedup", "prebalance")
-"""Stages whose verdicts are on candidate rows; the later ones' are on pair rows."""
-PAIR_STAGES = ("fetch", "image", "neardup", "decontaminate", "balance", "pack")
 
 PAIR_ID = pa.binary(16)
 
@@ -113,6 +96,9 @@ QUERIES = pa.schema(
         ("language", pa.string()),  # of the texts that are matched against it; null: of all, by the one list
     ]
 )
+
+QUERY_COUNTS = pa.schema([*QUERIES, ("candidate_count", pa.int64()), ("kept_count", pa.int64())])
+"""The query list with how many pairs each query had before the first balance, and has in the dataset."""
 
 CAPS = pa.schema([("language", pa.string()), ("cap", pa.int64())])
 """How many pairs fill a query of each language; no rows where one cap holds for all."""

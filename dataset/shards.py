@@ -21,13 +21,13 @@ import xxhash
 
 from dataset.damage import is_whole
 from dataset.ids import checksum, hash64, words64
+from dataset.layout import INDEX as INDEX
 from dataset.schema import SHARD_INDEX
 from dataset.storage import Storage, is_local, open_input
 from dataset.tables import read_parquet
 from dataset.tar import DamagedTarError, by_offset, members
 
 FOLDER = "shards"
-INDEX = "shards/index.parquet"
 IMAGE_PARTS = ("jpg", "webp", "jpeg", "png", "avif", "heic", "heif", "gif", "bmp")
 """What an image's part may be called: ours are the first two, anyone else's any of them."""
 

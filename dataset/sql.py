@@ -31,7 +31,7 @@ _PATTERN = re.compile(r"[*?\[]")
 
 @cache
 def load(name: str) -> str:
-    """The text of sql/NAME.sql, e.g. `load("decisions/image")`.
+    """The text of sql/NAME.sql, e.g. `load("decisions/image")`; of /elsewhere/NAME.sql, where a stage is not of ours.
 
     Raises:
         FileNotFoundError: there is no such file.

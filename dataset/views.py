@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -17,43 +16,27 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dataset import sql
-from dataset.commits import Commit, FileRef, closed_records, read_manifest
+from dataset.commits import FileRef
+from dataset.committed import Committed
 from dataset.damage import check_length, content, opened, read_table
 from dataset.questions import Question, questions
-from dataset.reasons import REASONS
-from dataset.schema import (
-    CANDIDATE_STAGES,
-    CANDIDATES,
-    CAPS,
-    CELLS,
-    CLIP_SCORES,
-    FACES,
-    IMAGES,
-    MATCHES,
-    NSFW,
-    PAIR_STAGES,
-    PAIRS,
-    QUERIES,
-    SAMPLES,
-    SOURCES,
-    STAGES,
-    TEXT_SCORES,
-    VERDICTS,
-)
+from dataset.reasons import reasons
+from dataset.schema import NSFW, VERDICTS
+from dataset.stages import Rows, Table, judging, path, table_names
 from dataset.storage import Storage
 
-_QUERY_COUNTS = pa.schema([*QUERIES, ("candidate_count", pa.int64()), ("kept_count", pa.int64())])
 _FUNNEL = pa.schema(
     [("step", pa.int32()), ("stage", pa.string()), ("input", pa.int64()), ("kept", pa.int64()), ("dropped", pa.int64())]
 )
-FOLDER = Path(__file__).resolve().parent.parent / "sql" / "views"
+_STAGES = pa.schema([("step", pa.int32()), ("stage", pa.string())])
+_OF_ALL = ("views/dropped", "views/funnel")
+"""Views over what every stage gives."""
 CHECKED_BYTES = 2 * 2**30
 """So much of what questions read is held against its checksums, in a second or two; of the rest the lengths are."""
-_VIEWS = ("sources", "candidates", "matches", "images", "scores", "dropped", "pairs", "funnel")
 _WORD = re.compile(r"\w+")
 
 
-class Dataset:
+class Dataset(Committed):
     """A dataset to ask questions of.
 
     Args:
@@ -76,15 +59,13 @@ class Dataset:
         allow_files: bool = False,
         deep: bool = False,
     ):
-        self.storage = Storage(url)
-        if not self.storage.exists("manifest.json") and not self.storage.exists("config.yaml"):
+        storage = Storage(url)
+        if not storage.exists("manifest.json") and not storage.exists("config.yaml"):
             raise FileNotFoundError(
                 f"{url} is no dataset: it has no manifest.json; `wit run CONFIG --out {url}` makes one"
             )
-        self.manifest: dict[str, Any] = read_manifest(self.storage)
+        super().__init__(storage)
         self.connection = connection if connection is not None else sql.asking()
-        self._commits: dict[str, list[Commit]] = {}
-        self._phases = {entry["phase"]: entry for entry in self.manifest["phases"]}
         self._files: list[str] = []  # that the views read, as DuckDB opens them
         self._unread: dict[str, list[FileRef]] = {}  # by view: files whose bytes nobody has looked at yet
         self._behind: dict[str, set[str]] = {}  # by view: the views that it reads
@@ -142,61 +123,52 @@ class Dataset:
                         content(self.storage, file)
                         self._left = None if self._left is None else self._left - file.bytes
 
-    def commits(self, phase: str) -> list[Commit]:
-        """The commit records of a closed phase; none if it has not run."""
-        if phase not in self._commits:
-            entry = self._phases.get(phase)
-            self._commits[phase] = closed_records(self.storage, entry) if entry else []
-        return self._commits[phase]
-
     def _make(self) -> None:
-        table = self._table
-        table("_candidates", "extract.candidates", "candidates", CANDIDATES)
-        table("_sources", "extract.candidates", "sources", SOURCES, numbered=False)
-        table("_matches", "match.measure", "measures", MATCHES)
-        table("_pairs", "prebalance.pairs", "pairs", PAIRS)
-        table("_images", "fetch.get", "images", IMAGES)
-        table("caps", "prebalance.caps", "caps", CAPS, numbered=False)
-        table("_nsfw", "image.nsfw" if self.commits("image.nsfw") else "image.heads", "measures", NSFW)
-        texts = "text.language" if self.commits("text.language") else "text.measure"  # as older versions have it
-        table("_texts", texts, "measures", TEXT_SCORES)
-        table("_clip_scores", "image.embed", "measures", CLIP_SCORES)
-        table("_faces", "image.faces", "measures", FACES)
-        table("_cells", "image.cell", "measures", CELLS)
-        for phase in ("models", "heads", "custom"):  # whose columns the config names
-            table(f"_image_{phase}", f"image.{phase}", "measures", self._own(f"image.{phase}"), unify=True)
-        table("_samples", "pack.shard", "samples", SAMPLES, numbered=False)
-        for stage in (*CANDIDATE_STAGES, *PAIR_STAGES):
-            table(f"_{stage}_verdicts", f"{stage}.decide", "verdicts", VERDICTS)
-        if self.commits("pack.queries"):
-            table("queries", "pack.queries", "queries", _QUERY_COUNTS, numbered=False)
-        else:
-            table("queries", "match.queries", "queries", _QUERY_COUNTS, numbered=False)
+        for name in table_names():
+            table = self.table(name)
+            if table.is_view:
+                self._table(table)
+        self._all_verdicts("candidates")
+        self._all_verdicts("pairs")
+        steps = [{"step": step, "stage": stage.name} for step, stage in enumerate(path())]
+        self._made |= {"_stages", "_funnel", "reasons"}
+        self.connection.register("_stages", pa.Table.from_pylist(steps, schema=_STAGES))
         funnel = self.manifest.get("funnel", {})
         rows = [
-            {"step": step, "stage": stage, **{name: funnel[stage][name] for name in ("input", "kept", "dropped")}}
-            for step, stage in enumerate(STAGES)
-            if stage in funnel
+            {**step, **{name: funnel[step["stage"]][name] for name in ("input", "kept", "dropped")}}
+            for step in steps
+            if step["stage"] in funnel
         ]
-        self._made |= {"_funnel", "reasons", *_VIEWS}
         self.connection.register("_funnel", pa.Table.from_pylist(rows, schema=_FUNNEL))
-        reasons = [{"reason": name, "stage": stage, "meaning": text} for name, (stage, text) in REASONS.items()]
-        self.connection.register("reasons", pa.Table.from_pylist(reasons))
-        for name in _VIEWS:
-            text = (FOLDER / f"{name}.sql").read_text()
-            self._behind[name] = set(_WORD.findall(text))
-            self.connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {text}")
+        known = [{"reason": name, "stage": stage, "meaning": text} for name, (stage, text) in reasons().items()]
+        self.connection.register("reasons", pa.Table.from_pylist(known))
+        for view in (*(view for stage in path() for view in stage.views), *_OF_ALL):
+            self._view(view.rpartition("/")[2], sql.load(view))
 
-    def _table(
-        self, name: str, phase: str, role: str, schema: pa.Schema, *, numbered: bool = True, unify: bool = False
-    ) -> None:
-        """Make a view of a phase's files; of an empty table if there is none.
-
-        unify: the files' types may differ, for where a column has no values it has no type.
-        """
+    def _view(self, name: str, text: str) -> None:
         self._made.add(name)
-        commits = self.commits(phase)
-        files = [(commit.partition, commit.files[role]) for commit in commits if role in commit.files]
+        self._behind[name] = set(_WORD.findall(text))
+        self.connection.execute(f"CREATE OR REPLACE TEMP VIEW {sql.identifier(name)} AS {text}")
+
+    def _all_verdicts(self, rows: Rows) -> None:
+        """One view of the verdicts that stages have given on candidates, or on pairs."""
+        parts = []
+        for stage in judging(rows):
+            table = Table(f"{stage.name}_verdicts", stage.decision, "verdicts", VERDICTS)
+            self._table(table)
+            parts.append(f"SELECT {sql.literal(stage.name)} AS stage, * FROM {sql.identifier(table.view)}")  # noqa: S608
+        self._view(f"_{rows}_verdicts", " UNION ALL ".join(parts))
+
+    def _table(self, table: Table) -> None:
+        """Make a view of a table's files; of an empty table if there is none.
+
+        Where the config names the columns the files' types may differ, for where a column has no values it has no type.
+        """
+        name, numbered, unify = table.view, table.is_numbered, table.schema is None
+        self._made.add(name)
+        schema = self._own(table) if table.schema is None else table.schema
+        commits = [commit for commit in self.commits(table.phase) if table.role in commit.files]
+        files = [(commit.partition, commit.files[table.role]) for commit in commits]
         files = [(partition, file) for partition, file in files if file.rows]
         if not files:
             self.connection.register(name, _numbered(schema, numbered).empty_table())
@@ -205,9 +177,9 @@ class Dataset:
         else:
             self.connection.register(name, self._arrow(files, schema, numbered, unify))
 
-    def _own(self, phase: str) -> pa.Schema:
-        """The columns that a config's own models or filters have made in a phase, as the first partition has them."""
-        files = [commit.files["measures"] for commit in self.commits(phase) if "measures" in commit.files]
+    def _own(self, table: Table) -> pa.Schema:
+        """The columns that a config's own models or filters have made, as the first partition has them."""
+        files = [commit.files[table.role] for commit in self.commits(table.phase) if table.role in commit.files]
         columns = pa.schema([("row", pa.uint32())])
         for file in [file for file in files if file.rows][:1]:
             with opened(self.storage, file) as source:

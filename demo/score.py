@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from dataset import sql
-from dataset.reasons import REASONS
+from dataset.reasons import reasons
 from demo.site import KEEP
 from demo.world import COLOUR_WORDS, HELD_OUT, PLURALS, SHAPE_WORDS
 
@@ -60,7 +60,7 @@ class ScoreCard:
     def silent(self) -> tuple[str, ...]:
         """Reasons of the vocabulary that dropped nothing though dirt for them was planted, or should have been."""
         spoken = {score.reason for score in self.filters if score.dropped}
-        return tuple(reason for reason in REASONS if reason not in spoken and reason not in UNPROVOKED)
+        return tuple(reason for reason in reasons() if reason not in spoken and reason not in UNPROVOKED)
 
 
 def score(truth: pa.Table, dropped: pa.Table, pairs: pa.Table, funnel: pa.Table) -> ScoreCard:
@@ -72,11 +72,12 @@ def score(truth: pa.Table, dropped: pa.Table, pairs: pa.Table, funnel: pa.Table)
         pairs: columns url, text.
         funnel: columns stage, input, kept, dropped.
     """
-    each = [stage in ("text", "match") or reason == "text_spam" for reason, (stage, _) in REASONS.items()]
-    reasons = pa.table({"reason": list(REASONS), "each_occurrence": each})
-    tables = {"truth": truth, "dropped": dropped, "pairs": pairs, "reasons": reasons, "funnel": funnel}
+    known = reasons()
+    each = [stage in ("text", "match") or reason == "text_spam" for reason, (stage, _) in known.items()]
+    listed = pa.table({"reason": list(known), "each_occurrence": each})
+    tables = {"truth": truth, "dropped": dropped, "pairs": pairs, "reasons": listed, "funnel": funnel}
     filters = [FilterScore(**{**row, "stage": _stage(row)}) for row in _rows(_FILTERS, tables)]
-    order = list(REASONS)
+    order = list(known)
     filters.sort(key=lambda score: order.index(score.reason) if score.reason in order else len(order))
     (good,) = _rows(_GOOD, tables)
     return ScoreCard(
@@ -106,7 +107,7 @@ def _with_plurals(names: tuple[str, ...]) -> set[str]:
 
 
 def _stage(row: dict[str, Any]) -> str:
-    return REASONS[row["reason"]][0] if row["reason"] in REASONS else row["stage"]
+    return reasons()[row["reason"]][0] if row["reason"] in reasons() else row["stage"]
 
 
 def _rows(query: str, tables: dict[str, pa.Table]) -> list[dict[str, Any]]:

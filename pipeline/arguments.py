@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from dataset.schema import STAGES
+from dataset.stages import names
 
 
 def parser() -> argparse.ArgumentParser:
@@ -56,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
         "--preset", action="append", default=[], metavar="NAME", help="lay a preset of configs/presets over the config"
     )
     made.add_argument(
-        "--to", metavar="STAGE", choices=STAGES, default=STAGES[-1], help=f"stop after: {', '.join(STAGES)}"
+        "--to", metavar="STAGE", choices=names(), default=names()[-1], help=f"stop after: {', '.join(names())}"
     )
     made.add_argument("--retry", choices=["none", "transient"], help="fetch again what failed in a way that may pass")
     made.add_argument(

@@ -12,31 +12,14 @@ from typing import Literal
 from dataset import web
 from dataset.damage import DamagedError
 from dataset.lease import Lease
-from dataset.schema import STAGES
+from dataset.stages import names, path
 from dataset.storage import Storage
 from pipeline import programs, submit
 from pipeline.config import Config, check_inputs, effective
 from pipeline.engine import inputs, verify
-from pipeline.engine.earlier_datasets import existing
 from pipeline.engine.plan import checksums
 from pipeline.engine.progress import Reporter, working_dir
 from pipeline.engine.run import Run
-from pipeline.stages import (
-    balance,
-    custom_filters,
-    decontaminate,
-    dedup,
-    extract,
-    match,
-    neardup,
-    pack,
-    prebalance,
-    text,
-)
-from pipeline.stages.fetch import img2dataset_import
-from pipeline.stages.fetch import stage as fetch
-from pipeline.stages.image import encoder, models
-from pipeline.stages.image import stage as image
 from pipeline.workers.executor import Executor, RayExecutor, in_job
 from pipeline.workers.failures import Limits
 from pipeline.workers.local import LocalExecutor
@@ -45,25 +28,11 @@ log = logging.getLogger("wit")
 
 _MENDED = 100  # files that a run makes anew before it ends: so many are no accident
 
-PATH: dict[str, Callable[[Run], None]] = {
-    "extract": extract.run,
-    "text": text.run,
-    "match": match.run,
-    "dedup": dedup.run,
-    "prebalance": prebalance.run,
-    "fetch": fetch.run,
-    "image": image.run,
-    "neardup": neardup.run,
-    "decontaminate": decontaminate.run,
-    "balance": balance.run,
-    "pack": pack.run,
-}
-
 
 def build(
     config: Config,
     *,
-    to: str = STAGES[-1],
+    to: str | None = None,
     executor: Executor | None = None,
     quiet: bool = False,
     reread_sources: bool = False,
@@ -72,7 +41,7 @@ def build(
 
     Args:
         config: the run.
-        to: the last stage to run.
+        to: the last stage to run; by default all are.
         executor: where tasks run; by the config's `run` section if not given.
         reread_sources: see `pipeline.engine.plan.checksums`.
 
@@ -85,12 +54,10 @@ def build(
     web.be_patient(config.run.web_patience_s)
     check_inputs(config)
     programs.check(config)
-    custom_filters.check(config)
-    models.check(config)
-    encoder.check(config)
-    inputs.check(config)
-    img2dataset_import.check(config)
-    existing(config)
+    for stage in path():
+        check = getattr(stage.load(), "check", None)
+        if check is not None:
+            check(config)
     storage = Storage(config.out)
     own = executor is None
     with Lease(storage) as lease, Reporter(storage, quiet=quiet) as reporter:
@@ -103,7 +70,7 @@ def build(
         try:
             made = partial(Run, config, storage, executor, reporter, lease.check, found, lease.token)
             run = _mending(storage, lambda: _path(made(), to))
-            complete = to == STAGES[-1]
+            complete = to in (None, names()[-1])
             run.finish(complete=complete)
             if complete:
                 from pipeline.reports import datasheet
@@ -120,21 +87,21 @@ def build(
     return run
 
 
-def _path(run: Run, to: str) -> Run:
+def _path(run: Run, to: str | None) -> Run:
     """All stages up to one."""
-    for name, stage in PATH.items():
-        stage(run)
-        if name == to:
+    for stage in path():
+        stage.load().run(run)
+        if stage.name == to:
             break
     return run
 
 
-def _mending(storage: Storage, path: Callable[[], Run]) -> Run:
+def _mending(storage: Storage, go: Callable[[], Run]) -> Run:
     """Go the path; what is found damaged on it is made anew from its inputs, as if it had never been there."""
     mended: set[str] = set()
     while True:
         try:
-            return path()
+            return go()
         except DamagedError as error:
             if error.url != storage.url or error.name in mended or len(mended) >= _MENDED:
                 raise

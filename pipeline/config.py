@@ -16,7 +16,7 @@ from crawl.candidates.config import ExtractConfig
 from crawl.images.ingest import ImageConfig
 from crawl.web.config import FetchConfig
 from dataset.faults import PATIENCE_S
-from dataset.reasons import REASONS
+from dataset.reasons import reasons
 from dataset.secrets import public_values
 from dataset.storage import is_local
 from dataset.web import PATIENCE_S as PATIENCE_WEB_S
@@ -87,7 +87,7 @@ class CustomFilter:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
             raise ValueError(f"name must be lower_case_with_underscores, not {self.name!r}")
-        if self.name in REASONS:
+        if self.name in reasons():
             raise ValueError(f"name {self.name!r} is a reason of openwit's own; choose another")
         if self.measure and not re.fullmatch(r".+\.py:[A-Za-z_]\w*", self.measure):
             raise ValueError(f"measure must be path/to/file.py:function, not {self.measure!r}")

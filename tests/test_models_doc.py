@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 import dataset
-from dataset.reasons import REASONS
+from dataset.reasons import reasons
 from filters.images.models import ImageModel
 from pipeline import cli
 from pipeline.config import build as make_config
@@ -49,7 +49,7 @@ def test_a_preset_goes_over_any_config(name: str) -> None:
 def test_it_names_every_key_of_a_model_and_only_reasons_that_there_are() -> None:
     assert all(f"`{item.name}`" in DOC or f"{item.name}: " in DOC for item in fields(ImageModel))
     for reason in ("nsfw_image", "clip_score_low", "semantic_duplicate", "unlike_target_images", "image_has_face"):
-        assert reason in DOC and reason in REASONS
+        assert reason in DOC and reason in reasons()
 
 
 def test_a_model_that_a_dataset_has_trained_chooses_the_next_ones_pairs(

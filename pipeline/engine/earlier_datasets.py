@@ -13,15 +13,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dataset.commits import Commit, FileRef, closed_records, read_manifest
+from dataset.commits import FileRef
+from dataset.committed import Committed
 from dataset.damage import read_table
-from dataset.schema import PAIR_STAGES
 from dataset.storage import Storage, absolute
 from pipeline.config import Config, ConfigError
 from pipeline.engine.phase import Context
 from pipeline.engine.verdicts import alive
-
-_DECIDED = tuple(f"{stage}.decide" for stage in PAIR_STAGES if stage != "pack")
 
 
 @dataclass(frozen=True)
@@ -65,34 +63,29 @@ def existing(config: Config) -> list[Existing]:
         if absolute(url) == absolute(config.out):
             raise ConfigError(f"against names {url}, which is where this run writes; name other datasets")
         storage = Storage(url)
-        manifest = read_manifest(storage)
-        if not manifest.get("complete"):
+        there = Committed(storage)
+        if not there.manifest.get("complete"):
             raise ConfigError(f"against names {url}, which is no finished dataset; finish it by `wit run`")
-        entries = {entry["phase"]: entry for entry in manifest["phases"]}
-
-        def read(phase: str, storage: Storage = storage, entries: dict[str, Any] = entries) -> list[Commit]:
-            return closed_records(storage, entries[phase]) if phase in entries else []
-
-        hashes: Sequence[Commit] = []
+        hashes: dict[int, FileRef] = {}
         if config.neardup.hash != "pdq":
-            hashes = read("neardup.hash")
-            if {commit.facts["hash"] for commit in hashes} != {config.neardup.hash}:
+            measured_by = {commit.facts["hash"] for commit in there.records("image_hashes")}
+            if measured_by != {config.neardup.hash}:
                 raise ConfigError(
                     f"neardup.hash is {config.neardup.hash}, which the images of {url} were never measured by; "
                     "set neardup.hash=pdq, which every dataset has"
                 )
-        verdicts = [read(phase) for phase in _DECIDED]
-        images = read("fetch.get")
-        for place, pairs in enumerate(read("prebalance.pairs")):
+            hashes = there.files("image_hashes")
+        images, verdicts = there.files("images"), there.verdicts("pairs")
+        for partition, pairs in there.files("pairs").items():
             found.append(
                 Existing(
                     number,
-                    pairs.partition,
+                    partition,
                     absolute(url),
-                    pairs.files["pairs"],
-                    images[place].files["images"],
-                    tuple(commits[place].files["verdicts"] for commits in verdicts),
-                    hashes[place].files["hashes"] if hashes else None,
+                    pairs,
+                    images[partition],
+                    verdicts[partition],
+                    hashes.get(partition),
                 )
             )
     return found

@@ -7,6 +7,7 @@ record; it runs in a child process or a Ray worker, for a debugger in the driver
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from dataset.commits import Commit, FileRef, Ledger, fingerprint, folder
 from dataset.damage import read_table
 from dataset.ids import checksum
 from dataset.lease import Fence
+from dataset.stages import Stage
 from dataset.storage import Storage
 from dataset.tables import GrowingParquet, to_parquet
 from pipeline.engine.exchange import Buckets, read_bucket
@@ -124,11 +126,12 @@ class Context:
         self.storage = storage
         self.task = task
         self.options = task.options
+        self.stage = PHASES[task.phase].stage
         self.left_out: list[dict[str, Any]] = []  # rows of LEFT_OUT
 
     def leave_out(self, lost: Lost, *, row: int | None = None, url: str | None = None) -> None:
         """Have the deciding phase drop a pair, or all pairs of an image's URL, for what became of a unit."""
-        evidence = {"stage": self.task.phase.partition(".")[0], **lost.evidence}
+        evidence = {"stage": self.stage.name, **lost.evidence}
         reason = json.dumps(evidence, ensure_ascii=False)
         self.left_out.append({"row": row, "url": url, "reason": lost.reason, "evidence": reason})
 
@@ -182,25 +185,38 @@ class Context:
 class Phase:
     """A registered phase."""
 
+    stage: Stage
     name: str
     version: int  # raised whenever the code would give another result for the same inputs
     function: Callable[[Context], Result]
-    module: str
     cpus: float
     gpu: bool = False  # whether a model of it runs on a GPU where run.gpus_per_model_task gives it one
     remembers: bool = False  # whether it takes what its earlier commits have measured; see pipeline.engine.reuse
+
+    @property
+    def module(self) -> str:
+        """What a worker imports to have it."""
+        return self.stage.code
 
 
 PHASES: dict[str, Phase] = {}
 
 
 def phase(
-    name: str, *, version: int = 1, cpus: float = 1, gpu: bool = False, remembers: bool = False
+    stage: Stage, name: str, *, version: int = 1, cpus: float = 1, gpu: bool = False, remembers: bool = False
 ) -> Callable[[Callable[[Context], Result]], Phase]:
-    """Register a function as the phase `STAGE.NAME`."""
+    """Register a function as a phase that its stage declares.
+
+    Raises:
+        ValueError: the stage declares no such phase.
+    """
+    if name not in stage.phases:
+        near = difflib.get_close_matches(name, stage.phases, n=1)
+        hint = f"; did you mean {near[0]}?" if near else f"; it has {', '.join(stage.phases)}"
+        raise ValueError(f"the stage {stage.name} declares no phase {name}{hint}")
 
     def register(function: Callable[[Context], Result]) -> Phase:
-        made = Phase(name, version, function, function.__module__, cpus, gpu, remembers)
+        made = Phase(stage, name, version, function, cpus, gpu, remembers)
         PHASES[name] = made
         return made
 

@@ -11,8 +11,8 @@ from crawl.images.store import FOLDER as FETCH_STORE
 from crawl.images.store import chunks, named_by
 from dataset.commits import FORMAT_VERSION, Commit, FileRef, Ledger, write_manifest
 from dataset.faults import patiently
-from dataset.reasons import REASONS, TRANSIENT
-from dataset.schema import STAGES
+from dataset.reasons import TRANSIENT, reasons
+from dataset.stages import names
 from dataset.storage import FileInfo, Storage
 from pipeline.config import Config
 from pipeline.engine import verify
@@ -133,7 +133,7 @@ class Run:
         for commit in ordered:
             self._quarantined += sum(lost.reason == CRASHED for lost in lost_by(commit))
             if (left_out := commit.files.get(LEFT_OUT_ROLE)) is not None:
-                at = (phase.name.partition(".")[0], commit.partition)
+                at = (phase.stage.name, commit.partition)
                 self._left_out.setdefault(at, []).append(Input(left_out))
         self.check()
         checksum = self._patiently(lambda: ledger.close(ordered))
@@ -253,7 +253,7 @@ class Run:
             kept.
         """
         tasks = self._tasks(phase, options, beside, shared, each)
-        return self.judge(phase.name.partition(".")[0], phase, tasks, rows=self.alive)
+        return self.judge(phase, tasks, rows=self.alive)
 
     def reduce(
         self,
@@ -311,15 +311,16 @@ class Run:
             for partition, own in zip(self.partitions, each or [{}] * len(self.partitions), strict=True)
         ]
 
-    def judge(self, stage: str, phase: Phase, tasks: Sequence[Task], *, rows: int = 0) -> list[Commit]:
+    def judge(self, phase: Phase, tasks: Sequence[Task], *, rows: int = 0) -> list[Commit]:
         """`do` for the deciding phase of a stage: checks that nothing disappears, and carries the verdicts on.
 
         Raises:
             ConservationError: kept + dropped ≠ input somewhere, or a partition's input is not what the stage before
             kept.
         """
-        told = [replace(task, inputs=self._with_left_out(stage, task)) for task in tasks]
-        commits = self.do(phase, told, rows=rows)
+        stage = phase.stage.name
+        complete = [replace(task, inputs=self._with_left_out(stage, task)) for task in tasks]
+        commits = self.do(phase, complete, rows=rows)
         after: list[Partition] = []
         for partition, commit in zip(self.partitions, commits, strict=True):
             counts = commit.counts
@@ -341,20 +342,19 @@ class Run:
 
     def count(self, stage: str, commits: Sequence[Commit]) -> None:
         """Add a stage to the funnel and say how it went."""
-        names = ("input", "kept", "dropped")
-        totals = {name: sum(commit.counts.get(name, 0) for commit in commits) for name in names}
+        totals = {name: sum(commit.counts.get(name, 0) for commit in commits) for name in ("input", "kept", "dropped")}
         self.funnel[stage] = totals
-        reasons: dict[str, int] = {}
+        dropped: dict[str, int] = {}
         for commit in commits:
             for name, count in commit.counts.items():
                 if name.startswith("reason:"):
-                    reasons[name.removeprefix("reason:")] = reasons.get(name.removeprefix("reason:"), 0) + count
-        most = ", ".join(f"{name} {count:,}" for name, count in sorted(reasons.items(), key=lambda item: -item[1])[:4])
+                    dropped[name.removeprefix("reason:")] = dropped.get(name.removeprefix("reason:"), 0) + count
+        most = ", ".join(f"{name} {count:,}" for name, count in sorted(dropped.items(), key=lambda item: -item[1])[:4])
         self.reporter.say(
             f"{stage:<14} {totals['input']:>12,} in {totals['kept']:>12,} kept {totals['dropped']:>12,} dropped"
             + (f"   {most}" if most else "")
         )
-        for words in warnings(stage, totals["input"], reasons):
+        for words in warnings(stage, totals["input"], dropped):
             self.reporter.say(words)
             self.reporter.record({"stage": stage, "warning": words})
 
@@ -375,7 +375,7 @@ class Run:
         self._publish(complete=complete)
 
     def _publish(self, *, complete: bool) -> None:
-        stages = {name: self.funnel[name] for name in STAGES if name in self.funnel}
+        stages = {name: self.funnel[name] for name in names() if name in self.funnel}
         manifest = {
             "format": FORMAT_VERSION,
             "complete": complete,
@@ -387,16 +387,16 @@ class Run:
         self._patiently(lambda: write_manifest(self.storage, manifest))
 
 
-def warnings(stage: str, rows: int, reasons: Mapping[str, int]) -> list[str]:
+def warnings(stage: str, rows: int, counts: Mapping[str, int]) -> list[str]:
     """What to say of a stage that lost many of its rows for one reason that may pass: an outage, not the web.
 
     Args:
-        reasons: reason -> how many of the rows were dropped for it.
+        counts: reason -> how many of the rows were dropped for it.
     """
     return [
-        f"warning: {stage} dropped {count:,} of {rows:,} ({count / rows:.0%}) for {reason}: {REASONS[reason][1]}. That "
-        "may pass: see whether this machine reaches the network, then run the same command with --retry transient, "
-        "which asks again for these alone"
-        for reason, count in sorted(reasons.items(), key=lambda item: -item[1])
+        f"warning: {stage} dropped {count:,} of {rows:,} ({count / rows:.0%}) for {reason}: {reasons()[reason][1]}. "
+        "That may pass: see whether this machine reaches the network, then run the same command with "
+        "--retry transient, which asks again for these alone"
+        for reason, count in sorted(counts.items(), key=lambda item: -item[1])
         if reason in TRANSIENT and count > TRANSIENT_SHARE * rows
     ]

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dataset import heartbeat, sql
-from dataset.reasons import REASONS
+from dataset.reasons import ANY_STAGE
 from dataset.schema import VERDICTS
 from pipeline.engine.phase import LEFT_OUT, LEFT_OUT_ROLE, Context, Result
 from pipeline.workers.failures import CRASHED
@@ -100,7 +100,7 @@ def decide(
     config: Mapping[str, Any],
     custom: Sequence[Mapping[str, Any]] = (),
 ) -> pa.Table:
-    """Run `sql/decisions/DECISION.sql`, then the config's own filters, over the alive rows.
+    """Run a decision, as `dataset.sql.load` finds it, then the config's own filters, over the alive rows.
 
     A row without measures was left out: see `lost`. The first verdict on a row counts.
     Returns VERDICTS, ordered by row.
@@ -108,7 +108,7 @@ def decide(
     Raises:
         ValueError: a filter's predicate names a column that nobody measures, or asks of it what it cannot answer.
     """
-    verdicts = sql.run(sql.load(f"decisions/{decision}"), {"rows": rows, **tables}, dict(config))
+    verdicts = sql.run(sql.load(decision), {"rows": rows, **tables}, dict(config))
     numbers = " CROSS JOIN cutoffs" if "cutoffs" in tables else ""
     parts = [verdicts.select(VERDICTS.names).cast(VERDICTS)]
     for filter_ in custom:
@@ -136,7 +136,7 @@ def lost(context: Context, rows: pa.Table, measured: pa.ChunkedArray) -> pa.Tabl
     left_out = pa.concat_tables([LEFT_OUT.empty_table(), *context.table_list(LEFT_OUT_ROLE)]).to_pylist()
     by_row = {item["row"]: item for item in left_out if item["row"] is not None}
     by_url = {item["url"]: item for item in left_out if item["url"] is not None}
-    unknown = {"reason": CRASHED, "evidence": json.dumps({"stage": context.task.phase.partition(".")[0]})}
+    unknown = {"reason": CRASHED, "evidence": json.dumps({"stage": context.stage.name})}
     verdicts = []
     for row in missing.select([name for name in ("row", "url") if name in missing.column_names]).to_pylist():
         found = by_row.get(row["row"]) or by_url.get(row.get("url")) or unknown
@@ -151,18 +151,23 @@ def first_verdicts(parts: Sequence[pa.Table]) -> pa.Table:
     return table.take(pa.array(first))
 
 
-def verdict_result(rows: pa.Table, verdicts: pa.Table, vocabulary: Sequence[str] = ()) -> Result:
+def verdict_result(context: Context, rows: pa.Table, verdicts: pa.Table, own: Sequence[str] = ()) -> Result:
     """The result of a deciding phase, with the counts that conservation is checked by.
 
+    own: the reasons that the config's own filters add to those that the stage declares.
+
     Raises:
-        ConservationError: a verdict on a row that is not alive, two on one row, or a reason outside the vocabulary.
+        ConservationError: a verdict on a row that is not alive, two on one row, or a reason that its stage lacks.
     """
     dropped = verdicts.column("row").to_numpy()
     if len(np.unique(dropped)) != len(dropped) or not np.isin(dropped, rows.column("row").to_numpy()).all():
         raise ConservationError("a stage gave a verdict twice, or on a row that an earlier stage had dropped")
-    unknown = set(pc.unique(verdicts.column("reason")).to_pylist()) - set(REASONS) - set(vocabulary)
+    known = {*context.stage.reasons, *ANY_STAGE, *own}
+    unknown = set(pc.unique(verdicts.column("reason")).to_pylist()) - known
     if unknown:
-        raise ConservationError(f"reasons outside the vocabulary: {', '.join(sorted(map(str, unknown)))}")
+        raise ConservationError(
+            f"the stage {context.stage.name} declares no reason {', '.join(sorted(map(str, unknown)))}"
+        )
     reasons = {
         f"reason:{item['values']}": item["counts"] for item in pc.value_counts(verdicts.column("reason")).to_pylist()
     }

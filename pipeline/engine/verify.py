@@ -16,11 +16,10 @@ from dataset.commits import Commit, FileRef, RecordError, folder, read_manifest,
 from dataset.damage import DamagedError, content, read_table
 from dataset.ids import checksum
 from dataset.lease import Lease
-from dataset.shards import INDEX
+from dataset.stages import path, tables
 from dataset.storage import FileInfo, Storage
 
 _BLOB = "blob:"
-_COPIES = {"pack.index": INDEX, "pack.queries": "queries.parquet"}  # for readers, of what these phases have committed
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ def verify(out: str, *, deep: bool = False, repair: bool = False) -> Verified:
     for name, infos in chunks.items() if deep else ():
         seen.update((info.name, info.bytes) for info in infos)
         if (found := chunk_damage(storage, infos)) is not None:
-            damages.setdefault(name, Damage(*found, "fetch.get"))
+            damages.setdefault(name, Damage(*found, _fetching()))
     if repair and damages:
         with Lease(storage):
             for damage in damages.values():
@@ -96,16 +95,22 @@ def _phase(
     there: dict[str, int] = {}
     for home in {file.name.rpartition("/")[0] for commit in commits for file in commit.files.values()}:
         there.update((info.name, info.bytes) for info in storage.list(home))
+    copies = {table.phase: table.published for stage in path() for table in stage.tables if table.published}
     for commit in commits:
         for role, file in commit.files.items():
             yield file.name, file.bytes, _length(there, file) or (damage(storage, commit, role) if deep else None)
         for chunk in store.named_by(commit.facts):
             if chunk not in chunks:
                 yield f"{store.FOLDER}/{chunk}.parquet", 0, "it is gone"
-        for file in commit.files.values() if commit.phase in _COPIES else ():
-            copy = replace(file, name=_COPIES[commit.phase])
+        for file in commit.files.values() if commit.phase in copies else ():
+            copy = replace(file, name=copies[commit.phase])
             there.update((info.name, info.bytes) for info in storage.list(copy.name.rpartition("/")[0]))
             yield copy.name, 0, _length(there, copy) or (_damage(storage, copy) if deep else None)
+
+
+def _fetching() -> str:
+    """The phase that writes the fetch store."""
+    return tables("images")[-1].phase
 
 
 def _length(there: dict[str, int], file: FileRef) -> str | None:
@@ -168,7 +173,7 @@ def make_room(storage: Storage, name: str) -> None:
     if not name.startswith(f"{store.FOLDER}/") or name.endswith(".parquet"):
         storage.delete([name])
         return
-    records = f"{folder('fetch.get')}/commits.parquet"
+    records = f"{folder(_fetching())}/commits.parquet"
     for commit in read_records(storage, records) if storage.exists(records) else []:
         if f"{_BLOB}{name}" in commit.files:
             storage.delete([commit.files["images"].name])

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from dataset.commits import Commit, Ledger
 from dataset.damage import read_table
 from dataset.faults import patiently
+from dataset.stages import Stage
 from dataset.storage import Storage
 from filters.lines import locate
 from filters.queries import ngrams
@@ -39,9 +40,10 @@ BYTES_PER_BUCKET = 64 << 20
 """Compressed bytes of dumps for each bucket of words, which then has some two million of them."""
 _BATCH_CHARACTERS = 4 << 20
 KINDS = ("words", "bigrams")
+WIKIPEDIA = Stage("wikipedia", __name__, ("wikipedia.count", "wikipedia.fold", "wikipedia.views"))
 
 
-@phase("wikipedia.count")
+@phase(WIKIPEDIA, "wikipedia.count")
 def count(context: Context) -> Result:
     """Words and bigrams of a part's articles, to the bucket of their hash."""
     options = context.options
@@ -80,14 +82,14 @@ def _batches(part: Part, counts: dict[str, int]) -> Iterator[list[str]]:
     yield texts
 
 
-@phase("wikipedia.fold")
+@phase(WIKIPEDIA, "wikipedia.fold")
 def fold(context: Context) -> Result:
     """One bucket's words or bigrams that are frequent enough."""
     table = ngrams.fold(context.table_list("counts"), context.options["min_count"])
     return Result().table("counts", table, COUNTS)
 
 
-@phase("wikipedia.views")
+@phase(WIKIPEDIA, "wikipedia.views")
 def views(context: Context) -> Result:
     """Views of articles in one hour's file."""
     options = context.options

@@ -15,10 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
 
-from dataset.commits import Commit
 from dataset.damage import read_table
 from dataset.ids import order_hash
-from dataset.schema import CANDIDATE_STAGES, PAIR_STAGES
+from dataset.stages import Rows, names, path
 from dataset.views import Dataset
 from filters.queries import balance, language_caps
 from filters.queries.balance import BalanceConfig
@@ -26,7 +25,7 @@ from pipeline.config_errors import ConfigError
 from pipeline.engine.verdicts import alive
 from pipeline.stages.balance_phases import salt_of
 
-Stage = Literal["prebalance", "balance"]
+Balance = Literal["prebalance", "balance"]
 CURVE = pa.schema(
     [
         ("cap", pa.int64()),
@@ -41,7 +40,7 @@ CURVE = pa.schema(
 )
 
 
-def curve(out: str, caps: Sequence[int], before: Stage | None = None) -> pa.Table:
+def curve(out: str, caps: Sequence[int], before: Balance | None = None) -> pa.Table:
     """What each cap would give. CURVE, a row a cap, in the order given.
 
     Args:
@@ -61,9 +60,8 @@ def curve(out: str, caps: Sequence[int], before: Stage | None = None) -> pa.Tabl
     raw: dict[str, Any] = yaml.safe_load(dataset.storage.read("config.yaml"))
     config = BalanceConfig(**raw.get("balance", {}))
     seed, mode = int(raw.get("seed", 0)), config.mode
-    stage: Stage = before or ("balance" if dataset.commits("decontaminate.decide") else "prebalance")
-    needed = {"prebalance": "dedup", "balance": "decontaminate"}[stage]
-    if not dataset.commits(f"{needed}.decide"):
+    stage: Balance = before or ("balance" if _has_come_to(dataset, "balance") else "prebalance")
+    if not _has_come_to(dataset, stage):
         raise ConfigError(f"{out} has not come to {stage} yet; `wit status {out}` shows how far it is")
     counts = _sum([balance.counts(rows["query_ids"]) for rows in _partitions(dataset, stage, seed)])
     caps_of = {cap: _caps(dataset, stage, counts, replace(config, cap=cap)) for cap in caps}
@@ -94,22 +92,22 @@ def curve(out: str, caps: Sequence[int], before: Stage | None = None) -> pa.Tabl
     )
 
 
-def _caps(dataset: Dataset, stage: Stage, counts: pa.Table, config: BalanceConfig) -> np.ndarray:
+def _caps(dataset: Dataset, stage: Balance, counts: pa.Table, config: BalanceConfig) -> np.ndarray:
     """The t of each row of COUNTS, where the cap is another."""
     if not config.per_language and not config.caps:
         return np.full(len(counts), config.cap, np.int64)
-    (made,) = dataset.commits("match.queries")
-    queries = read_table(dataset.storage, made.files["queries"], ["query_id", "language"])
+    (listed,) = dataset.files("queries").values()
+    queries = read_table(dataset.storage, listed, ["query_id", "language"])
     matched = counts
     if stage == "balance":  # t follows from the counts before the first balance
-        (before,) = dataset.commits("prebalance.windows")
-        matched = read_table(dataset.storage, before.files["counts"])
+        (before,) = dataset.files("matched_counts").values()
+        matched = read_table(dataset.storage, before)
     found = language_caps.language_caps(matched, queries, config.cap, config.caps, per_language=config.per_language)
     return language_caps.caps_of(counts, queries, found)
 
 
 def _cutoffs(
-    dataset: Dataset, stage: Stage, seed: int, mode: balance.Mode, counts: pa.Table, caps_of: Mapping[int, np.ndarray]
+    dataset: Dataset, stage: Balance, seed: int, mode: balance.Mode, counts: pa.Table, caps_of: Mapping[int, np.ndarray]
 ) -> dict[int, pa.Table]:
     """The CUTOFFS of each cap."""
     if mode == "sample":
@@ -131,29 +129,25 @@ def _cutoffs(
     return found
 
 
-def _partitions(dataset: Dataset, stage: Stage, seed: int) -> Iterator[pa.Table]:
+def _partitions(dataset: Dataset, stage: Balance, seed: int) -> Iterator[pa.Table]:
     """row, query_ids and hash of the pairs that came to a balance, by partition."""
-    stages: tuple[str, ...]
-    if stage == "prebalance":
-        phase, role, columns, stages = "extract.candidates", "candidates", ["pair_id"], CANDIDATE_STAGES
-    else:
-        phase, role, columns, stages = "prebalance.pairs", "pairs", ["pair_id", "query_ids"], PAIR_STAGES
-    verdicts = [_by_partition(dataset.commits(f"{name}.decide")) for name in stages[: stages.index(stage)]]
-    matches = _by_partition(dataset.commits("match.measure"))
-    for commit in dataset.commits(phase):
-        table = read_table(dataset.storage, commit.files[role], columns)
-        gone = [by_partition[commit.partition] for by_partition in verdicts]
-        rows = alive(len(table), [read_table(dataset.storage, item.files["verdicts"], ["row"]) for item in gone])
+    judged: Rows = "candidates" if stage == "prebalance" else "pairs"
+    columns = ["pair_id"] if judged == "candidates" else ["pair_id", "query_ids"]
+    verdicts, matches = dataset.verdicts(judged, before=stage), dataset.files("matches")
+    for partition, file in dataset.files(judged).items():
+        table = read_table(dataset.storage, file, columns)
+        rows = alive(len(table), [read_table(dataset.storage, gone, ["row"]) for gone in verdicts[partition]])
         ids = table.take(pa.array(rows))
         if stage == "prebalance":
-            found = read_table(dataset.storage, matches[commit.partition].files["measures"])
+            found = read_table(dataset.storage, matches[partition])
             at = np.searchsorted(found["row"].to_numpy(), rows)
             ids = ids.append_column("query_ids", found["query_ids"].combine_chunks().take(pa.array(at)))
         yield pa.table({"row": rows, "query_ids": ids["query_ids"], "hash": order_hash(ids["pair_id"], seed)})
 
 
-def _by_partition(commits: Sequence[Commit]) -> dict[int, Commit]:
-    return {commit.partition: commit for commit in commits}
+def _has_come_to(dataset: Dataset, balance: Balance) -> bool:
+    """Whether the stage before a balance has decided."""
+    return dataset.is_decided(path()[names().index(balance) - 1])
 
 
 def _sum(tables: Sequence[pa.Table]) -> pa.Table:

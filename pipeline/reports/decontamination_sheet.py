@@ -43,7 +43,7 @@ def write(out: str, most: int = MOST, *, blur_above: float | None = BLUR_ABOVE) 
     """
     dataset = Dataset(out)
     config: dict[str, Any] = yaml.safe_load(dataset.storage.read("config.yaml"))["decontaminate"]
-    if not dataset.commits("decontaminate.find") or not config["folders"]:
+    if not dataset.records("nearest_evaluation_images") or not config["folders"]:
         raise ConfigError(f"{out} has been compared with no evaluation set; name them in decontaminate.folders")
     places = _places(dataset, config["folders"])
     sections = []
@@ -69,9 +69,9 @@ def write(out: str, most: int = MOST, *, blur_above: float | None = BLUR_ABOVE) 
 def _places(dataset: Dataset, folders: list[str]) -> dict[str, tuple[str, Place]]:
     """An evaluation image's name -> its set's location, and where it lies in it."""
     places: dict[str, tuple[str, Place]] = {}
-    for commit in dataset.commits("decontaminate.index"):
-        location = absolute(folders[commit.partition])
-        table = read_table(dataset.storage, commit.files["index"], ["name", "file", "member"])
+    for number, file in dataset.files("evaluation_images").items():
+        location = absolute(folders[number])
+        table = read_table(dataset.storage, file, ["name", "file", "member"])
         for row in table.to_pylist():
             places[row["name"]] = (location, Place(row["file"], row["member"]))
     return places
@@ -79,19 +79,19 @@ def _places(dataset: Dataset, folders: list[str]) -> dict[str, tuple[str, Place]
 
 def _borderline(dataset: Dataset, measure: str, limit: float, small: bool, most: int) -> list[dict[str, Any]]:
     """The images nearest to the threshold, up to `most` on each side, nearest first."""
-    images = {commit.partition: commit for commit in dataset.commits("fetch.get")}
+    images = dataset.files("images")
     best: list[dict[str, Any]] = []
-    for commit in dataset.commits("decontaminate.find"):
-        found = read_table(dataset.storage, commit.files["found"])
+    for number, file in dataset.files("nearest_evaluation_images").items():
+        found = read_table(dataset.storage, file)
         found = found.filter(pc.is_valid(found.column(measure)))
         rows = found.to_pylist()
         for row in rows:
             apart = (row[measure] - limit) if small else (limit - row[measure])
-            row |= {"is_copy": apart <= 0, "apart": abs(apart), "partition": commit.partition}
+            row |= {"is_copy": apart <= 0, "apart": abs(apart), "partition": number}
         best = _nearest(best + rows, most)
     for partition in {row["partition"] for row in best}:
         columns = ["row", "url", "sha256", "blob", "blob_offset", "blob_length"]
-        table = read_table(dataset.storage, images[partition].files["images"], columns, if_there=["blob_checksum"])
+        table = read_table(dataset.storage, images[partition], columns, if_there=["blob_checksum"])
         for row in best:
             if row["partition"] == partition:
                 row["image"] = table.filter(pc.equal(table.column("row"), pa.scalar(row["row"], pa.uint32())))

@@ -23,8 +23,9 @@ from crawl.images.store import newest
 from crawl.urls import canonical_url
 from dataset.damage import opened, read_table
 from dataset.display import line
-from dataset.reasons import REASONS
-from dataset.schema import CANDIDATE_STAGES, PAIR_STAGES
+from dataset.reasons import reasons
+from dataset.schema import MATCHES
+from dataset.stages import Stage, Table, judging, path
 from dataset.storage import is_local
 from dataset.tables import read_parquet
 from dataset.views import Dataset
@@ -32,26 +33,8 @@ from pipeline.config_errors import ConfigError
 
 _QUERIES_SHOWN = 10
 _UNDECIDED = "not decided yet"
-_KEPT = {
-    "text": "the text and its addresses pass",
-    "match": "the text contains queries",
-    "dedup": "the first of its kind",
-    "prebalance": "a query of it has room before the download",
-    "fetch": "the image was got and accepted",
-    "image": "the image passes",
-    "neardup": "no other image stands for this one",
-    "decontaminate": "unlike every image of the evaluation sets",
-    "balance": "a query of it has room",
-}
 _IMAGE_FACTS = ("origin", "outcome", "status", "final_url", "fetched_bytes", "media_type", "original_width",
                 "original_height", "width", "height", "sha256", "pdq", "pdq_quality")  # fmt: skip
-_OF_IMAGES = (
-    "image.nsfw",
-    "image.models",
-    "image.faces",
-    "image.heads",
-    "image.cell",
-)  # phases whose measures are of images, not of pairs
 
 
 @dataclass(frozen=True)
@@ -138,58 +121,59 @@ class _Teller:
 
     def story(self, place: _Place) -> Story:
         """The story of one candidate."""
-        row = self._row("extract.candidates", "candidates", place)
+        row = self._row("candidates", place)
         names = ("archive", "offset", "ordinal", "page_url", "page_date", "page_language", "text_source")
         facts = {**{name: row[name] for name in names}, "personal_data": row["personal_data"]}
-        steps = [Step("extract", "found", _where(row), _plain(facts))]
-        reason = self._tell(CANDIDATE_STAGES, place, row, steps)
+        steps = [Step(path()[0].name, "found", _where(row), _plain(facts))]
+        reason = self._tell(judging("candidates"), place, row, steps)
         if steps[-1].outcome == "kept":
             pair = self._pair_of(place, row["pair_id"])
             if pair is None:
-                steps.append(_waiting(PAIR_STAGES[0]))
+                steps.append(_waiting(judging("pairs")[0]))
             else:
-                reason = self._tell(PAIR_STAGES[:-1], pair, self._row("prebalance.pairs", "pairs", pair), steps)
+                reason = self._tell(judging("pairs"), pair, self._row("pairs", pair), steps)
                 if steps[-1].outcome == "kept":
                     steps.append(self._packed(row["pair_id"]))
         outcome = {"packed": "kept", "dropped": "dropped"}.get(steps[-1].outcome, "waiting")
         return Story(row["pair_id"].hex(), row["url"], row["text"], outcome, reason, tuple(steps))
 
-    def _tell(self, stages: Sequence[str], place: _Place, row: dict[str, Any], steps: list[Step]) -> str | None:
+    def _tell(self, stages: Sequence[Stage], place: _Place, row: dict[str, Any], steps: list[Step]) -> str | None:
         """Add a step for each stage up to the one that drops the row; returns that one's reason."""
         for stage in stages:
-            if not self.dataset.commits(f"{stage}.decide"):
+            if not self.dataset.is_decided(stage):
                 steps.append(_waiting(stage))
                 return None
             facts = self._measured(stage, place, row)
             verdict = self._verdict(stage, place)
             if verdict is not None:
                 reason, evidence = verdict
-                meaning = REASONS.get(reason, ("", "a filter of this dataset's own config says so"))[1]
+                meaning = reasons().get(reason, ("", "a filter of this dataset's own config says so"))[1]
                 facts = {**facts, **evidence, **self._resolved(evidence)}
-                steps.append(Step(stage, "dropped", f"{reason}: {meaning}", _plain(facts)))
+                steps.append(Step(stage.name, "dropped", f"{reason}: {meaning}", _plain(facts)))
                 return reason
-            steps.append(Step(stage, "kept", _KEPT[stage], _plain(facts)))
+            steps.append(Step(stage.name, "kept", stage.passed, _plain(facts)))
         return None
 
-    def _measured(self, stage: str, place: _Place, row: dict[str, Any]) -> dict[str, Any]:
+    def _measured(self, stage: Stage, place: _Place, row: dict[str, Any]) -> dict[str, Any]:
         """What a stage knows of a row besides its verdict."""
-        if stage == "text":
-            return {**self._measures("text.language", place), **self._measures("text.custom", place)}
-        if stage == "match":
-            ids = self._measures("match.measure", place).get("query_ids") or []
-            return {"queries": self._queries(ids)} if ids else {}
-        if stage == "fetch":
-            return self._image(place.partition, row["url"])
-        if stage == "image":
-            of_pair = {**self._measures("image.embed", place), **self._measures("image.custom", place)}
-            return {**self._measured_on_image(place.partition, row["url"]), **of_pair}
-        return {}
+        facts: dict[str, Any] = {}
+        for table in stage.tables:
+            if table.name == "images":
+                facts |= self._image(place.partition, row["url"])
+            elif table.schema is MATCHES:
+                ids = self._measures(table, place).get("query_ids") or []
+                facts |= {"queries": self._queries(ids)} if ids else {}
+            elif table.measured_on == "row":
+                facts |= self._measures(table, place)
+            elif table.measured_on == "image":
+                facts |= self._measured_on_image(table, place.partition, row["url"])
+        return facts
 
-    def _measured_on_image(self, partition: int, url: str) -> dict[str, Any]:
+    def _measured_on_image(self, table: Table, partition: int, url: str) -> dict[str, Any]:
         """What models say of an image."""
-        rows = self._filtered("fetch.get", "images", partition, "url", url)
+        rows = self._filtered(self.dataset.table("images"), partition, "url", url)
         places = [_Place(partition, row["row"]) for row in rows]
-        return {name: v for at in places for phase in _OF_IMAGES for name, v in self._measures(phase, at).items()}
+        return {name: value for at in places for name, value in self._measures(table, at).items()}
 
     def _resolved(self, evidence: Mapping[str, Any]) -> dict[str, Any]:
         """The rows, images and queries that evidence points to, as people know them."""
@@ -208,8 +192,8 @@ class _Teller:
 
     def _candidate(self, place: _Place) -> dict[str, Any]:
         """Another candidate, and what became of it."""
-        row = self._row("extract.candidates", "candidates", place)
-        end = self._end(CANDIDATE_STAGES, place)
+        row = self._row("candidates", place)
+        end = self._end(judging("candidates"), place)
         pair = self._pair_of(place, row["pair_id"]) if end is None else None
         if pair is not None:
             end = self._pair_end(pair, row["pair_id"])
@@ -218,7 +202,7 @@ class _Teller:
 
     def _known_pair(self, place: _Place) -> dict[str, Any]:
         """A pair of this dataset, which another one was compared with."""
-        row = self._row("prebalance.pairs", "pairs", place)
+        row = self._row("pairs", place)
         names = ("url", "text", "page_url", "archive", "offset", "ordinal")
         told = {"pair_id": row["pair_id"].hex(), **{name: row[name] for name in names}}
         return {**told, "end": self._pair_end(place, row["pair_id"])}
@@ -254,22 +238,22 @@ class _Teller:
     def _pair_end(self, pair: _Place, pair_id: bytes) -> str:
         packed = self._packed(pair_id)
         end = packed.sentence if packed.outcome == "packed" else _UNDECIDED
-        return self._end(PAIR_STAGES[:-1], pair) or end
+        return self._end(judging("pairs"), pair) or end
 
-    def _end(self, stages: Sequence[str], place: _Place) -> str | None:
+    def _end(self, stages: Sequence[Stage], place: _Place) -> str | None:
         """The first verdict of the stages, in a few words."""
         for stage in stages:
             verdict = self._verdict(stage, place)
             if verdict is not None:
-                return f"dropped by {stage}: {verdict[0]}"
+                return f"dropped by {stage.name}: {verdict[0]}"
         return None
 
     def _packed(self, pair_id: bytes) -> Step:
         found = self._ask('SELECT shard, key, split, "offset", size FROM _samples WHERE pair_id = ?', [pair_id])
         if not found:
-            return _waiting("pack")
+            return _waiting(path()[-1])
         facts = dict(zip(("shard", "key", "split", "offset", "size"), found[0], strict=True))
-        return Step("pack", "packed", f"shards/{facts['shard']}, key {facts['key']}, {facts['split']}", facts)
+        return Step(path()[-1].name, "packed", f"shards/{facts['shard']}, key {facts['key']}, {facts['split']}", facts)
 
     def _pair_of(self, place: _Place, pair_id: bytes) -> _Place | None:
         """The pair that a candidate became."""
@@ -281,7 +265,7 @@ class _Teller:
 
     def _image(self, partition: int, url: str) -> dict[str, Any]:
         """What fetching an image came to, with when and what exactly from the fetch store."""
-        rows = self._filtered("fetch.get", "images", partition, "url", url)
+        rows = self._filtered(self.dataset.table("images"), partition, "url", url)
         if not rows:
             return {}
         facts = {name: rows[0][name] for name in _IMAGE_FACTS}
@@ -312,27 +296,27 @@ class _Teller:
         ]
         return names + ([f"and {len(ids) - len(shown):,} more"] if len(ids) > len(shown) else [])
 
-    def _measures(self, phase: str, place: _Place) -> dict[str, Any]:
-        rows = self._filtered(phase, "measures", place.partition, "row", place.row)
+    def _measures(self, table: Table, place: _Place) -> dict[str, Any]:
+        rows = self._filtered(table, place.partition, "row", place.row)
         return {name: value for name, value in rows[0].items() if name != "row"} if rows else {}
 
-    def _verdict(self, stage: str, place: _Place) -> tuple[str, dict[str, Any]] | None:
-        rows = self._filtered(f"{stage}.decide", "verdicts", place.partition, "row", place.row)
+    def _verdict(self, stage: Stage, place: _Place) -> tuple[str, dict[str, Any]] | None:
+        rows = self._filtered(Table("verdicts", stage.decision, "verdicts"), place.partition, "row", place.row)
         return (rows[0]["reason"], json.loads(rows[0]["evidence"] or "{}")) if rows else None
 
-    def _filtered(self, phase: str, role: str, partition: int, column: str, value: Any) -> list[dict[str, Any]]:
+    def _filtered(self, of: Table, partition: int, column: str, value: Any) -> list[dict[str, Any]]:
         """The rows of a committed file where a column has a value; none if there is no such file."""
-        for commit in self.dataset.commits(phase):
-            if commit.partition == partition and role in commit.files:
-                table = read_table(self.storage, commit.files[role])
+        for commit in self.dataset.commits(of.phase):
+            if commit.partition == partition and of.role in commit.files:
+                table = read_table(self.storage, commit.files[of.role])
                 sought = pa.scalar(value, table.schema.field(column).type)
                 return list(table.filter(pc.equal(table.column(column), sought)).to_pylist())
         return []
 
-    def _row(self, phase: str, role: str, place: _Place) -> dict[str, Any]:
+    def _row(self, table: str, place: _Place) -> dict[str, Any]:
         """A row of a file whose rows are numbered by their position."""
-        (commit,) = (item for item in self.dataset.commits(phase) if item.partition == place.partition)
-        with opened(self.storage, commit.files[role]) as file:
+        written = self.dataset.files(table)[place.partition]
+        with opened(self.storage, written) as file:
             parquet = pq.ParquetFile(file, page_checksum_verification=True)
             left = place.row
             for group in range(parquet.num_row_groups):
@@ -340,7 +324,7 @@ class _Teller:
                 if left < rows:
                     return dict(parquet.read_row_group(group).slice(left, 1).to_pylist()[0])
                 left -= rows
-        raise IndexError(f"{commit.files[role].name} has no row {place.row}")
+        raise IndexError(f"{written.name} has no row {place.row}")
 
     def _ask(self, statement: str, values: list[Any]) -> list[tuple[Any, ...]]:
         return self.dataset.ask(statement, values).fetchall()
@@ -352,8 +336,8 @@ def _where(row: Mapping[str, Any]) -> str:
     return f"{row['archive']}, byte {row['offset']:,}, image {row['ordinal']} of the page"
 
 
-def _waiting(stage: str) -> Step:
-    return Step(stage, "waiting", "the run has not come this far; `wit run` goes on")
+def _waiting(stage: Stage) -> Step:
+    return Step(stage.name, "waiting", "the run has not come this far; `wit run` goes on")
 
 
 def _only(table: pa.Table, url: str) -> pa.Table:

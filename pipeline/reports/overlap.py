@@ -26,7 +26,6 @@ from crawl.images.ingest import ImageConfig, ingest
 from crawl.images.observations import Ingested
 from crawl.images.store import read_images
 from dataset.damage import read_table
-from dataset.schema import PAIR_STAGES
 from dataset.shards import DamagedSampleError
 from dataset.views import Dataset
 from filters.duplicates.decontaminate import EMBEDDING, EMBEDDINGS, DecontaminateConfig, Embed, find, unit
@@ -180,15 +179,12 @@ def _held(
 ) -> list[np.ndarray]:
     """Which images of each set, by hashes and embeddings, are among those that are kept. bool (images,) each."""
     held = [np.zeros(len(images), dtype=bool) for images, _ in sets]
-    pairs = dataset.commits("prebalance.pairs")
-    decided = [dataset.commits(f"{stage}.decide") for stage in PAIR_STAGES if stage != "pack"]
-    images = dataset.commits("fetch.get")
-    for place, commit in enumerate(pairs):
-        urls = read_table(dataset.storage, commit.files["pairs"], ["url"])
-        verdicts = [commits[place].files["verdicts"] for commits in decided if commits]
-        kept = alive(len(urls), [read_table(dataset.storage, file, ["row"]) for file in verdicts])
+    verdicts, images = dataset.verdicts("pairs"), dataset.files("images")
+    for partition, pairs in dataset.files("pairs").items():
+        urls = read_table(dataset.storage, pairs, ["url"])
+        kept = alive(len(urls), [read_table(dataset.storage, file, ["row"]) for file in verdicts.get(partition, ())])
         columns = ["row", "url", *_IMAGES.names[1:], "blob", "blob_offset", "blob_length"]
-        table = read_table(dataset.storage, images[place].files["images"], columns, if_there=["blob_checksum"])
+        table = read_table(dataset.storage, images[partition], columns, if_there=["blob_checksum"])
         table = table.filter(pc.is_in(table.column("url"), value_set=urls.column("url").take(pa.array(kept))))
         index = table.select(["url", *_IMAGES.names[1:]]).rename_columns(["name", *_IMAGES.names[1:]])
         if embed is not None:

@@ -22,6 +22,7 @@ from dataset.damage import is_whole, read_table
 from dataset.layout import REPORT
 from dataset.shards import FOLDER as SHARDS
 from dataset.shards import IMAGE_PARTS, DamagedSampleError, parse_sample
+from dataset.stages import judging
 from dataset.storage import Storage
 from dataset.views import Dataset
 from pipeline.reports import audits, charts
@@ -59,10 +60,11 @@ FROM pairs ORDER BY md5(pair_id), pair_id LIMIT $most
 _DROPPED_IMAGES = """
 SELECT d.stage, d.reason, d.text, d.url, d.evidence, i.blob, i.blob_offset, i.blob_length, i.blob_checksum
 FROM dropped d JOIN images i ON i.url = d.url
-WHERE d.stage IN ('image', 'neardup', 'decontaminate', 'balance') AND i.outcome = 'ok' AND i.blob IS NOT NULL
+JOIN _stages s ON s.stage = d.stage
+WHERE s.stage IN (SELECT unnest($stages)) AND i.outcome = 'ok' AND i.blob IS NOT NULL
       AND d.reason NOT IN ('quarantined', 'processing_time_exceeded', 'processing_memory_exceeded')
 QUALIFY row_number() OVER (PARTITION BY d.stage, d.reason ORDER BY md5(d.pair_id), d.pair_id) <= $most
-ORDER BY list_position(['image', 'neardup', 'decontaminate', 'balance'], d.stage), d.reason, md5(d.pair_id), d.pair_id
+ORDER BY s.step, d.reason, md5(d.pair_id), d.pair_id
 """
 _CLUSTER_MEMBERS = """
 WITH found AS (
@@ -215,8 +217,8 @@ class _Facts:
     def _languages(self) -> list[dict[str, Any]]:
         """Languages as measured on the candidates' texts."""
         counted: Counter[str] = Counter()
-        for commit in self.dataset.commits("text.language"):
-            table = read_table(self.storage, commit.files["measures"], ["language"])
+        for file in self.dataset.files("texts").values():
+            table = read_table(self.storage, file, ["language"])
             counted.update({row["values"]: row["counts"] for row in table.column(0).value_counts().to_pylist()})
         rows = sorted(counted.items(), key=lambda item: (-item[1], item[0] or ""))
         return [{"language": language or "(none)", "texts": count} for language, count in rows[:_LANGUAGES]]
@@ -238,7 +240,7 @@ class _Facts:
 
     def _dropped_images(self) -> list[dict[str, Any]]:
         groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-        for row in self._with_images(self._ask(_DROPPED_IMAGES, most=_DROPPED_SHOWN)):
+        for row in self._with_images(self._ask(_DROPPED_IMAGES, most=_DROPPED_SHOWN, stages=_after_fetching())):
             groups.setdefault((row["stage"], row["reason"]), []).append({**row, "evidence": _evidence(row)})
         return [{"stage": stage, "reason": reason, "rows": rows} for (stage, reason), rows in groups.items()]
 
@@ -287,6 +289,13 @@ class _Facts:
             "loss": charts.lines({"loss": [(row["step"], row["loss"]) for row in shown]}, "step", "loss"),
             "results": [{**row, **_score(row)} for row in results],
         }
+
+
+def _after_fetching() -> list[str]:
+    """The stages that judge pairs whose images are there."""
+    stages = judging("pairs")
+    fetched = next(at for at, stage in enumerate(stages) if "images" in {table.name for table in stage.tables})
+    return [stage.name for stage in stages[fetched + 1 :]]
 
 
 def _ranked(counts: np.ndarray) -> list[tuple[float, float]]:

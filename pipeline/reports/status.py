@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from dataset.lease import LEASE
-from dataset.schema import STAGES
+from dataset.stages import Stage, path
 from dataset.storage import Storage
 from dataset.views import Dataset
 from pipeline.engine.progress import WORK
@@ -96,14 +96,14 @@ def status(out: str) -> Status:
     closed = [entry["phase"] for entry in dataset.manifest["phases"]]
     waiting: int | None = None
     stages = []
-    for stage in STAGES:
-        counts = funnel.get(stage)
+    for stage in path():
+        counts = funnel.get(stage.name)
         if counts is not None:
             reasons = _reasons(dataset, stage)
-            stages.append(StageStatus(stage, DONE, counts["input"], counts["kept"], counts["dropped"], reasons))
+            stages.append(StageStatus(stage.name, DONE, counts["input"], counts["kept"], counts["dropped"], reasons))
             waiting = counts["kept"]
         else:
-            stages.append(StageStatus(stage, _state(dataset.storage, stage, closed), waiting, None, None, {}))
+            stages.append(StageStatus(stage.name, _state(dataset.storage, stage.name, closed), waiting, None, None, {}))
             waiting = None
     failed = dataset.sql("SELECT file, error FROM sources WHERE error IS NOT NULL ORDER BY file").fetchall()
     left_out = Counter(lost.reason for phase in closed for commit in dataset.commits(phase) for lost in lost_by(commit))
@@ -135,9 +135,9 @@ def _working(storage: Storage) -> str | None:
         return None
 
 
-def _reasons(dataset: Dataset, stage: str) -> dict[str, int]:
+def _reasons(dataset: Dataset, stage: Stage) -> dict[str, int]:
     counted: Counter[str] = Counter()
-    for commit in dataset.commits(f"{stage}.decide"):
+    for commit in dataset.commits(stage.decision):
         for name, count in commit.counts.items():
             if name.startswith("reason:"):
                 counted[name.removeprefix("reason:")] += count

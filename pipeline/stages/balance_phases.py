@@ -7,18 +7,18 @@ own: of what the first has kept, a query is expected to draw t pairs once more.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from dataset.ids import hash64, order_hash
-from dataset.schema import CAPS
 from filters.queries import balance
 from filters.queries import language_caps as caps
 from pipeline.config import plain
 from pipeline.engine.exchange import write_buckets
-from pipeline.engine.phase import Context, Input, Phase, Result, Task, every, phase
+from pipeline.engine.phase import Context, Input, Phase, Result, Task, every
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows, verdict_result
 from pipeline.stages.common import matched_queries
@@ -42,21 +42,7 @@ def _buckets(windows: pa.Table) -> np.ndarray:
     return balance.bucket_of_query(windows, HASHES_PER_BUCKET)
 
 
-@phase("prebalance.caps")
-def language_caps(context: Context) -> Result:
-    """The t of each language, for both balances."""
-    options = context.options
-    made = caps.language_caps(
-        _total(context),
-        context.table("queries", ["query_id", "language"]),
-        options["cap"],
-        options["caps"],
-        per_language=options["per_language"],
-    )
-    return Result().table("caps", made, CAPS)
-
-
-def _total(context: Context) -> pa.Table:
+def added_up(context: Context) -> pa.Table:
     """COUNTS of all partitions, added up."""
     total = context.concat("counts", COUNTS).group_by("query_id", use_threads=False).aggregate([("count", "sum")])
     return total.rename_columns(["query_id", "count"]).select(COUNTS.names).sort_by("query_id")
@@ -78,63 +64,62 @@ def _hosts(rows: pa.Table, dropped: pa.ChunkedArray) -> pa.Table:
     return left.group_by("host", use_threads=False).aggregate([([], "count_all")]).sort_by("host")
 
 
+def count(context: Context) -> Result:
+    """Pairs per query in this partition."""
+    counts = balance.counts(_rows(context).column("query_ids").combine_chunks())
+    return Result().table("counts", counts, COUNTS)
+
+
+def windows(context: Context) -> Result:
+    """Pairs per query in all, and for full queries the hashes among which the cutoff must lie."""
+    total = added_up(context)
+    window = balance.windows(total, _caps(context, total))
+    result = Result(facts={"buckets": int(_buckets(window).max(initial=-1)) + 1})
+    return result.table("counts", total, COUNTS).table("windows", window)
+
+
+def collect(context: Context) -> Result:
+    """This partition's hashes within the windows, by the bucket of their query."""
+    rows, window = _rows(context), context.concat("windows", balance.WINDOWS)
+    found = balance.collect(rows.column("query_ids").combine_chunks(), rows.column("hash").to_numpy(), window)
+    at = np.searchsorted(window.column("query_id").to_numpy(), found.column("query_id").to_numpy())
+    return Result(buckets={"hashes": write_buckets(found, _buckets(window)[at])})
+
+
+def cutoffs(context: Context) -> Result:
+    """The exact cutoff of each full query of a bucket."""
+    window = context.concat("windows", balance.WINDOWS)
+    if context.options["mode"] == "sample":
+        return Result().table("cutoffs", balance.sample_cutoffs(window, window["cap"].to_numpy()))
+    window = window.filter(pa.array(_buckets(window) == context.task.partition))
+    cut = balance.cutoffs(context.concat("hashes", balance.COLLECTED), window)
+    result = Result(facts={"missed": cut.column("cutoff").null_count}).table("cutoffs", cut)
+    return result.table("windows", balance.widen(window, cut))
+
+
+def decide(context: Context) -> Result:
+    """`query_full` for pairs beyond the cutoff of each of their queries."""
+    rows = _rows(context)
+    verdicts = balance.decide(
+        rows.select(["row", "query_ids", "hash"]),
+        context.concat("cutoffs", balance.CUTOFFS),
+        context.options["mode"],
+        salt_of(context.stage.name, context.options["seed"]),
+    )
+    result = verdict_result(context, rows, verdicts)
+    return result.table("hosts", _hosts(rows, verdicts.column("row")))
+
+
+@dataclass(frozen=True)
 class Balancing:
     """The phases of one of the two balances."""
 
-    def __init__(self, stage: str):
-        self.stage = stage
-
-        @phase(f"{stage}.count")
-        def count(context: Context) -> Result:
-            """Pairs per query in this partition."""
-            counts = balance.counts(_rows(context).column("query_ids").combine_chunks())
-            return Result().table("counts", counts, COUNTS)
-
-        @phase(f"{stage}.windows", version=3)
-        def windows(context: Context) -> Result:
-            """Pairs per query in all, and for full queries the hashes among which the cutoff must lie."""
-            total = _total(context)
-            window = balance.windows(total, _caps(context, total))
-            result = Result(facts={"buckets": int(_buckets(window).max(initial=-1)) + 1})
-            return result.table("counts", total, COUNTS).table("windows", window)
-
-        @phase(f"{stage}.collect", version=3)
-        def collect(context: Context) -> Result:
-            """This partition's hashes within the windows, by the bucket of their query."""
-            rows, window = _rows(context), context.concat("windows", balance.WINDOWS)
-            found = balance.collect(rows.column("query_ids").combine_chunks(), rows.column("hash").to_numpy(), window)
-            at = np.searchsorted(window.column("query_id").to_numpy(), found.column("query_id").to_numpy())
-            return Result(buckets={"hashes": write_buckets(found, _buckets(window)[at])})
-
-        @phase(f"{stage}.cutoffs", version=3)
-        def cutoffs(context: Context) -> Result:
-            """The exact cutoff of each full query of a bucket."""
-            window = context.concat("windows", balance.WINDOWS)
-            if context.options["mode"] == "sample":
-                return Result().table("cutoffs", balance.sample_cutoffs(window, window["cap"].to_numpy()))
-            window = window.filter(pa.array(_buckets(window) == context.task.partition))
-            cut = balance.cutoffs(context.concat("hashes", balance.COLLECTED), window)
-            result = Result(facts={"missed": cut.column("cutoff").null_count}).table("cutoffs", cut)
-            return result.table("windows", balance.widen(window, cut))
-
-        @phase(f"{stage}.decide")
-        def decide(context: Context) -> Result:
-            """`query_full` for pairs beyond the cutoff of each of their queries."""
-            rows = _rows(context)
-            verdicts = balance.decide(
-                rows.select(["row", "query_ids", "hash"]),
-                context.concat("cutoffs", balance.CUTOFFS),
-                context.options["mode"],
-                salt_of(self.stage, context.options["seed"]),
-            )
-            result = verdict_result(rows, verdicts)
-            return result.table("hosts", _hosts(rows, verdicts.column("row")))
-
-        self.count: Phase = count
-        self.windows: Phase = windows
-        self.collect: Phase = collect
-        self.cutoffs: Phase = cutoffs
-        self.decide: Phase = decide
+    count: Phase
+    windows: Phase
+    collect: Phase
+    cutoffs: Phase
+    decide: Phase
+    caps: Phase | None = None  # the first balance finds the t of each language, for both
 
     def run(self, run: Run, oversample: float, role: str | None) -> None:
         """Balance the alive rows at the caps times `oversample`.
@@ -149,9 +134,9 @@ class Balancing:
         options: dict[str, Any] = {"cap": round(config.cap * oversample)}
         if config.per_language or config.caps:
             inputs["queries"] = (Input(run.shared["queries"]),)
-            if self.stage == "prebalance":
+            if self.caps is not None:
                 taken = plain({"cap": config.cap, "caps": config.caps, "per_language": config.per_language})
-                run.shared["caps"] = run.one(language_caps, Task(language_caps.name, 0, inputs, taken)).files["caps"]
+                run.shared["caps"] = run.one(self.caps, Task(self.caps.name, 0, inputs, taken)).files["caps"]
             inputs["caps"] = (Input(run.shared["caps"]),)
             options = {"oversample": oversample}
         windowed = run.one(self.windows, Task(self.windows.name, 0, inputs, options))
@@ -167,16 +152,12 @@ class Balancing:
             if not any(commit.facts["missed"] for commit in cut):
                 break
             window = every(cut, "windows")  # by chance, once in billions of queries
-        run.shared[f"{self.stage}.counts"] = windowed.files["counts"]
+        run.shared[f"{self.decide.stage.name}.counts"] = windowed.files["counts"]
         cutoffs = {"cutoffs": every(cut, "cutoffs")}
         commits = run.decide(self.decide, {**seed, **mode}, *beside, shared=cutoffs)
-        run.shared[f"{self.stage}.hosts"] = every(commits, "hosts")
+        run.shared[f"{self.decide.stage.name}.hosts"] = every(commits, "hosts")
 
 
 def salt_of(stage: str, seed: int) -> int:
     """What the draws of a stage are made with."""
     return hash64(seed, stage)
-
-
-BEFORE = Balancing("prebalance")
-AFTER = Balancing("balance")

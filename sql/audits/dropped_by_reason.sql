@@ -3,7 +3,7 @@ SELECT d.stage, d.reason, count(*) AS dropped, round(100.0 * count(*) / any_valu
        coalesce(any_value(r.meaning), 'a filter of this dataset''s own') AS meaning
 FROM dropped d
 LEFT JOIN funnel f USING (stage)
+LEFT JOIN _stages s USING (stage)
 LEFT JOIN reasons r USING (reason)
 GROUP BY d.stage, d.reason
-ORDER BY min(list_position(['text', 'match', 'dedup', 'prebalance', 'fetch', 'image', 'neardup', 'decontaminate',
-                            'balance'], d.stage)), dropped DESC, d.reason
+ORDER BY min(s.step), dropped DESC, d.reason

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from dataset.reasons import REASONS
+from dataset.reasons import reasons
 from demo.__main__ import hash_of
 from demo.score import UNPROVOKED
 from demo.site import CLASS_NAMES, KEEP, Web, build
@@ -36,7 +36,7 @@ def test_a_picture_is_the_same_bytes_and_no_other_scene_is() -> None:
 def test_every_reason_that_a_web_can_give_is_planted(web: Web) -> None:
     planted = set(web.truth.column("expected").to_pylist())
     never = UNPROVOKED | {"query_full", "duplicate_pair"}  # the last is planted as occurrences
-    assert planted - {KEEP} == set(REASONS) - never
+    assert planted - {KEEP} == set(reasons()) - never
 
 
 def test_there_are_enough_classes_and_held_out_combinations() -> None:

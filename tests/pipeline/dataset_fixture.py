@@ -15,9 +15,10 @@ from PIL import Image
 
 from dataset.commits import Commit, FileRef, Ledger, folder, write_manifest
 from dataset.ids import checksum, pair_id
-from dataset.schema import CANDIDATE_STAGES, CANDIDATES, IMAGES, PAIRS, QUERIES, SAMPLES, SOURCES, STAGES, VERDICTS
+from dataset.schema import CANDIDATES, IMAGES, PAIRS, QUERIES, SAMPLES, SOURCES, VERDICTS
 from dataset.schema import MATCHES as MATCHED
 from dataset.shards import write_shard
+from dataset.stages import judging, names
 from dataset.storage import Storage
 from dataset.tables import to_parquet
 
@@ -45,7 +46,7 @@ class HandMade:
         digest = ledger.close([Commit(phase, 0, "by-hand", files, counts)])
         self.phases.append({"phase": phase, "partitions": 1, "records": ledger.closed_name, "checksum": digest})
 
-    def write(self, candidates: Sequence[dict[str, Any]], error: str | None = None, to: str = STAGES[-1]) -> str:
+    def write(self, candidates: Sequence[dict[str, Any]], error: str | None = None, to: str = names()[-1]) -> str:
         """Write all stages up to `to`; returns where.
 
         Each candidate has `url` and `text`, and `drop`: (stage, reason, evidence) if it is dropped.
@@ -63,7 +64,7 @@ class HandMade:
         alive = list(range(len(rows)))
         funnel = {"extract": {"input": len(rows), "kept": len(rows), "dropped": 0}}
         of_pair: dict[int, int] = {}
-        for stage in STAGES[1 : STAGES.index(to) + 1]:
+        for stage in names()[1 : names().index(to) + 1]:
             if stage == "match":
                 matches = pa.table({"row": pa.array(alive, pa.uint32()), "query_ids": [[0]] * len(alive)})
                 self.commit("match.measure", {"measures": (matches, MATCHED)})
@@ -76,7 +77,7 @@ class HandMade:
                 funnel[stage] = {"input": len(alive), "kept": len(alive), "dropped": 0}
                 break
             gone = [row for row in alive if candidates[row].get("drop", ("",))[0] == stage]
-            numbers = gone if stage in CANDIDATE_STAGES else [of_pair[row] for row in gone]
+            numbers = gone if stage in {item.name for item in judging("candidates")} else [of_pair[row] for row in gone]
             drops = [candidates[row]["drop"] for row in gone]
             verdicts = pa.table(
                 {
@@ -90,7 +91,7 @@ class HandMade:
             self.commit(f"{stage}.decide", {"verdicts": (verdicts, VERDICTS)}, **counts)
             funnel[stage] = {"input": len(alive), "kept": len(left), "dropped": len(gone)}
             alive = left
-        self.manifest(funnel, complete=to == STAGES[-1])
+        self.manifest(funnel, complete=to == names()[-1])
         return self.storage.url
 
     def manifest(self, funnel: dict[str, dict[str, int]], *, complete: bool) -> None:

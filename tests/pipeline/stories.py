@@ -7,7 +7,7 @@ from typing import Any
 
 import dataset
 from dataset.display import clean
-from dataset.reasons import REASONS
+from dataset.reasons import reasons
 from pipeline.reports.explain import explain
 
 
@@ -22,7 +22,7 @@ def told(out: str) -> set[str]:
         last = stories[0].steps[-1]
         assert (last.stage, last.outcome) == (stage, "dropped")
         head, _, text = stories[0].as_text().rpartition(f"{stage:<14}dropped  {reason}: ")
-        assert head and text.startswith(REASONS[reason][1])
+        assert head and text.startswith(reasons()[reason][1])
         lines = {line.strip() for line in text.splitlines()[1:]}
         for name, value in json.loads(evidence).items():
             for line in shown(name, value):

@@ -12,7 +12,7 @@ import webdataset
 import dataset
 from dataset.commits import Ledger
 from dataset.lease import LeaseHeldError
-from dataset.schema import STAGES
+from dataset.stages import names
 from dataset.storage import Storage
 from pipeline.build import build
 from pipeline.config import build as make_config
@@ -49,7 +49,7 @@ def contents(out: Path) -> dict[str, bytes]:
 def test_nothing_disappears(built: Path) -> None:
     made = dataset.open(str(built))
     funnel = made.sql("SELECT stage, input, kept, dropped FROM funnel").fetchall()
-    assert [row[0] for row in funnel] == list(STAGES)
+    assert [row[0] for row in funnel] == list(names())
     for (_, entered, kept, dropped), following in zip(funnel, [*funnel[1:], None], strict=True):
         assert entered == kept + dropped
         assert following is None or following[1] == kept

@@ -8,7 +8,7 @@ import pytest
 
 import crawl.web.response
 import dataset
-from dataset.reasons import REASONS
+from dataset.reasons import reasons
 from pipeline.build import build
 from pipeline.config import build as make_config
 from pipeline.config import plain
@@ -164,4 +164,4 @@ def test_every_reason_has_a_story_with_its_evidence(out: str, given: dict[tuple[
 
 def test_the_vocabulary_is_provoked_whole(given: dict[tuple[str, str], str]) -> None:
     """With `small_archive`, whose reasons are asserted in test_build and test_explain, test_models and test_budgets."""
-    assert set(given.values()) | small_archive.PROVOKES | test_models.PROVOKES | test_budgets.PROVOKES == set(REASONS)
+    assert set(given.values()) | small_archive.PROVOKES | test_models.PROVOKES | test_budgets.PROVOKES == set(reasons())

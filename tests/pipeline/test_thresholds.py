@@ -12,14 +12,14 @@ import pytest
 
 import dataset
 import pipeline.engine.reuse
-import pipeline.stages.decontaminate
+import pipeline.stages.decontaminate.stage
 import pipeline.stages.fetch.stage
 import pipeline.stages.image.embed
 import pipeline.stages.image.models
 import pipeline.stages.image.stage
-import pipeline.stages.neardup
+import pipeline.stages.neardup.stage
 from crawl.images.store import read_images
-from dataset.schema import STAGES
+from dataset.stages import names
 from filters.images.perceptual import pdq
 from pipeline.build import build
 from pipeline.config import build as make_config
@@ -146,8 +146,8 @@ def looked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
         (pipeline.stages.image.models, "nsfw"),
         (pipeline.stages.image.stage, "faces"),
         (pipeline.stages.image.embed, "embed"),
-        (pipeline.stages.neardup, "hash"),
-        (pipeline.stages.decontaminate, "copies"),
+        (pipeline.stages.neardup.stage, "hash"),
+        (pipeline.stages.decontaminate.stage, "copies"),
     ):
 
         def read(storage: Any, images: Any, stage: str = stage) -> list[bytes]:
@@ -218,5 +218,5 @@ def test_a_changed_threshold_decides_anew_on_what_was_measured(
     monkeypatch.setattr(pipeline.stages.fetch.stage, "ingest", None)  # no image is taken in again
     done = world.build(out, config)
     assert f"{stage}.decide" in done
-    assert {phase for phase in done if STAGES.index(phase.split(".")[0]) <= STAGES.index(stage)} <= phases
+    assert {phase for phase in done if names().index(phase.split(".")[0]) <= names().index(stage)} <= phases
     assert decided(out, stage) != decided(world.built, stage)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import duckdb
 import pytest
 
-from dataset.views import FOLDER
+from dataset import sql
 
-VIEW = (FOLDER / "candidates.sql").read_text(encoding="utf-8")
+VIEW = sql.load("views/candidates")
 
 
 def group(url: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from dataset import sql
-from dataset.reasons import REASONS
+from dataset.reasons import reasons
 from dataset.schema import VERDICTS
 
 ROWS = pa.table(
@@ -18,7 +18,7 @@ ROWS = pa.table(
 
 def verdicts(name: str, tables: dict[str, pa.Table], config: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
     table = sql.run(sql.load(f"decisions/{name}"), {"rows": ROWS, **tables}, config).cast(VERDICTS)
-    assert set(table.column("reason").to_pylist()) <= set(REASONS)
+    assert set(table.column("reason").to_pylist()) <= set(reasons())
     return [(row["row"], row["reason"], json.loads(row["evidence"])) for row in table.to_pylist()]
 
 

@@ -10,11 +10,11 @@ import pyarrow as pa
 import pytest
 
 from dataset import sql
-from dataset.reasons import REASONS
 from dataset.schema import CANDIDATES, VERDICTS
 from filters.texts.blocklist import TERM
 from filters.texts.domains import ENTRY
 from filters.texts.text import TextConfig
+from pipeline.stages.text import TEXT
 
 MEASURES = pa.schema(
     [
@@ -149,7 +149,7 @@ def test_each_reason_and_its_evidence(item: dict[str, Any], reason: str, evidenc
 
 
 def test_every_reason_of_the_stage_has_a_case() -> None:
-    assert {reason for _, reason, _ in CASES} == {name for name, (stage, _) in REASONS.items() if stage == "text"}
+    assert {reason for _, reason, _ in CASES} == set(TEXT.reasons)
 
 
 def test_the_first_true_condition_gives_the_reason() -> None:

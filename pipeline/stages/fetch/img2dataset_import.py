@@ -11,10 +11,11 @@ from pipeline.engine.inputs import Source, files
 from pipeline.engine.phase import Context, Result, Task, phase
 from pipeline.engine.plan import file_checksum
 from pipeline.engine.run import Run
-from pipeline.stages.prebalance import partition_of
+from pipeline.stages.fetch import FETCH
+from pipeline.stages.prebalance.stage import partition_of
 
 
-@phase("fetch.adopt", version=2)
+@phase(FETCH, "fetch.adopt", version=2)
 def adopt(context: Context) -> Result:
     """One file's images, where their URLs' pairs are."""
     images = img2dataset_import.index(context.task.hints["location"])

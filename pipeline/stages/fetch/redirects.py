@@ -19,10 +19,8 @@ from pipeline.engine.exchange import write_buckets
 from pipeline.engine.phase import Context, Result, Task, buckets_in, gather, phase
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows
-from pipeline.stages.prebalance import partition_of
-
-MAX_HOPS = 5
-"""As many as `fetch.max_redirects` allows by default."""
+from pipeline.stages.fetch import FETCH
+from pipeline.stages.prebalance.stage import partition_of
 
 ASKED = pa.schema(
     [
@@ -35,7 +33,7 @@ ASKED = pa.schema(
 )
 
 
-@phase("fetch.leads")
+@phase(FETCH, "fetch.leads")
 def leads(context: Context) -> Result:
     """The wanted URLs that no archive holds, but that lead elsewhere, to the partitions of where they lead."""
     wanted = alive_rows(context, ["url", "host"]).select(["url", "host"])
@@ -50,7 +48,8 @@ def hop(context: Context) -> Result:
     return _follow(context, asked, images, found)
 
 
-HOPS = [phase(f"fetch.hop{number}")(hop) for number in range(1, MAX_HOPS + 1)]
+HOPS = [phase(FETCH, name)(hop) for name in ("fetch.hop1", "fetch.hop2", "fetch.hop3", "fetch.hop4", "fetch.hop5")]
+"""As many as `fetch.max_redirects` allows by default."""
 
 
 def _follow(context: Context, asked: pa.Table, images: pa.Table, found: pa.Table) -> Result:

@@ -25,11 +25,10 @@ from crawl.images import img2dataset_import, store
 from crawl.images.ingest import ImageConfig, Listed, ingest
 from crawl.images.observations import OK, Ingested, Observation, Refusal, observe
 from crawl.units import watched
-from crawl.web import img2dataset_engine
+from crawl.web import headers, img2dataset_engine
 from crawl.web.client import opted_out
 from crawl.web.config import FetchConfig
 from crawl.web.fetch import fetch
-from crawl.web.headers import check
 from crawl.web.response import Refused
 from crawl.wishes import Wish
 from dataset import heartbeat
@@ -42,14 +41,14 @@ from dataset.schema import IMAGES, OBSERVATIONS, VERDICTS
 from dataset.storage import Storage
 from filters.images.hashlists import HashLists, HashListsConfig
 from filters.images.perceptual import pdq
-from pipeline.config import options
+from pipeline.config import Config, options
 from pipeline.engine.phase import Context, Input, Result, Task, gather, phase
 from pipeline.engine.plan import file_checksum
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows, decide, first_verdicts, lost, verdict_result
 from pipeline.stages.common import built_domains, domain_index, domain_task, settings
+from pipeline.stages.fetch import FETCH, img2dataset_ray, redirects
 from pipeline.stages.fetch import img2dataset_import as adopt
-from pipeline.stages.fetch import img2dataset_ray, redirects
 from pipeline.stages.fetch.progress import Tally, clear
 from pipeline.stages.fetch.stored import adopted_images, chunk_name, held_images, look, seen
 from pipeline.workers.ray_worker import IN_WORKER
@@ -60,13 +59,13 @@ DAMAGED = "damaged"  # in place of the outcome of an observation whose image the
 ENGINES: dict[str, Callable[..., list[Observation]]] = {"openwit": fetch, "img2dataset": img2dataset_engine.fetch}
 
 
-@phase("fetch.domains", version=2)
+@phase(FETCH, "fetch.domains", version=2)
 def opted_out_domains(context: Context) -> Result:
     """`fetch.opted_out_domains`."""
     return built_domains(context)
 
 
-@phase("fetch.get", version=9)
+@phase(FETCH, "fetch.get", version=9)
 def get(context: Context) -> Result:
     """Every URL of the partition that the store lacks; then the newest observation of each."""
     urls = _urls(context)
@@ -305,7 +304,7 @@ def _from_archives(
 def _permitted(config: FetchConfig, response: Response) -> tuple[Refusal | None, Wish | None]:
     """What the headers of a captured image refuse, and what they ask that cannot be read."""
     try:
-        return None, check(config, lambda name: response.headers.get(name.lower(), ()))
+        return None, headers.check(config, lambda name: response.headers.get(name.lower(), ()))
     except Refused as refused:
         return Refusal(refused.outcome, refused.detail, refused.wish), None
 
@@ -355,15 +354,20 @@ def _images(context: Context, known: pa.Table, wanted: Sequence[str], domains: C
     return result
 
 
-@phase("fetch.decide", version=2)
+@phase(FETCH, "fetch.decide", version=2)
 def judge(context: Context) -> Result:
     """Verdicts by sql/decisions/fetch.sql: the outcome of each pair's image."""
     rows = alive_rows(context)
     images = context.table("images")
     present = pc.is_in(rows.column("url"), value_set=images.column("url").combine_chunks())
     missing = lost(context, rows, rows.filter(present).column("row"))
-    verdicts = decide(context, "fetch", rows, {"images": images}, context.options).cast(VERDICTS)
-    return verdict_result(rows, first_verdicts([missing, verdicts]))
+    verdicts = decide(context, "decisions/fetch", rows, {"images": images}, context.options).cast(VERDICTS)
+    return verdict_result(context, rows, first_verdicts([missing, verdicts]))
+
+
+def check(config: Config) -> None:
+    """Whether the config's downloads can be adopted, before any work is done. Raises ConfigError."""
+    adopt.check(config)
 
 
 def run(run: Run) -> None:

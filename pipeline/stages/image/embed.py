@@ -19,13 +19,14 @@ from pipeline.engine.reuse import image_keys, remember
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows, take_units
 from pipeline.stages.common import settings
+from pipeline.stages.image import IMAGE
 from pipeline.stages.image import encoder as embedding
 from pipeline.stages.image.models import IMAGES_AT_ONCE, location
 
 CUTOFFS = pa.schema([("name", pa.string()), ("cutoff", pa.float64()), ("values", pa.int64())])
 
 
-@phase("image.embed", gpu=True, remembers=True)
+@phase(IMAGE, "image.embed", gpu=True, remembers=True)
 def embed(context: Context) -> Result:
     """Embeddings of the images (`row` as in images) and of the texts (`row` as in rows); how well each pair agrees."""
     rows = take_units(context, alive_rows(context, ["url", "text"]))
@@ -66,7 +67,7 @@ def _embedded(rows: pa.Table, vectors: np.ndarray | None) -> pa.Table:
     )
 
 
-@phase("image.heads")
+@phase(IMAGE, "image.heads")
 def heads(context: Context) -> Result:
     """What the config's heads say of the images' embeddings."""
     table = context.table("embeddings")
@@ -78,7 +79,7 @@ def heads(context: Context) -> Result:
     return Result().table("measures", pa.table({"row": table.column("row"), **columns}))
 
 
-@phase("image.cutoffs")
+@phase(IMAGE, "image.cutoffs")
 def cutoffs(context: Context) -> Result:
     """The value of a column above or at which its largest share lies; exact, whatever the partitions are.
 

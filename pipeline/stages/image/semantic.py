@@ -1,13 +1,8 @@
-"""image and neardup, where asked for: images parted into cells by their embeddings; target sets; duplicates in a cell.
-
-A cell is a measure of the image stage. Duplicates are looked for among the images that stay after neardup has compared
-their looks: an exchange by cell, which, unlike others, moves the embeddings, for they are what is compared.
-"""
+"""image, where asked for: images parted into cells by their embeddings, and what is in each cell of a target set."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -16,37 +11,32 @@ import pyarrow.compute as pc
 
 from dataset.commits import Commit
 from dataset.ids import words64
-from dataset.schema import CELLS, VERDICTS
+from dataset.schema import CELLS
 from dataset.storage import Storage, absolute
 from filters.duplicates.evaluation_sets import SUFFIXES
-from filters.duplicates.semantic import LEAST_SAMPLE, SAMPLE_PER_CELL, assign, centres, duplicates, sampled
+from filters.duplicates.semantic import LEAST_SAMPLE, SAMPLE_PER_CELL, assign, centres, sampled
 from filters.images.embeddings import from_column, to_column
-from pipeline.engine.exchange import bucket_count, write_buckets
-from pipeline.engine.phase import Context, Input, Result, Task, buckets_in, every, gather, phase
+from pipeline.engine.phase import Context, Input, Result, Task, every, phase
 from pipeline.engine.plan import file_checksum
 from pipeline.engine.run import Run
-from pipeline.engine.verdicts import alive_rows, decide
-from pipeline.stages.common import LOCATOR_BITS, locators
+from pipeline.stages.image import IMAGE
 from pipeline.stages.image import encoder as embedding
 from pipeline.stages.image.models import IMAGES_AT_ONCE
 
-ROWS_PER_BUCKET = 100_000
-"""Images whose duplicates one task looks for: some 100 MB of embeddings."""
 TARGETS = pa.schema([("cell", pa.int32()), ("target_images", pa.int32())])
-FOUND = pa.schema([("locator", pa.int64()), ("representative_url_id", pa.binary(8)), ("cosine", pa.float32())])
 
 
-@phase("image.sample")
+@phase(IMAGE, "image.sample")
 def sample(context: Context) -> Result:
     """Some of the partition's images, by a hash of their address."""
-    images, embeddings = _embedded(context)
+    images, embeddings = embedded_images(context)
     ids = words64(images.column("url_id"))[:, 0]
     chosen = pa.array(sampled(ids, context.options["share"], context.options["seed"]))
     table = pa.table({"url_id": images.column("url_id"), "embedding": embeddings.column("embedding")})
     return Result().table("sample", table.filter(chosen))
 
 
-@phase("image.cells")
+@phase(IMAGE, "image.cells")
 def part(context: Context) -> Result:
     """The centres of the cells, from the sample of all partitions."""
     tables = [table for table in context.table_list("sample") if table.num_rows]
@@ -56,7 +46,7 @@ def part(context: Context) -> Result:
     return Result(counts={"cells": len(found)}).table("centres", pa.table({"centre": to_column(found)}))
 
 
-@phase("image.cell")
+@phase(IMAGE, "image.cell")
 def place(context: Context) -> Result:
     """The cell of each image, and how near it is to the cell's centre."""
     embeddings = context.table("embeddings")
@@ -64,7 +54,7 @@ def place(context: Context) -> Result:
     return Result().table("measures", pa.table([embeddings.column("row"), cell, cosine], schema=CELLS), CELLS)
 
 
-@phase("image.target", gpu=True)
+@phase(IMAGE, "image.target", gpu=True)
 def target(context: Context) -> Result:
     """How many images of a target set fall into each cell.
 
@@ -93,7 +83,7 @@ def target_images(cells: pa.Table, targets: Sequence[pa.Table]) -> pa.Array:
     return pc.fill_null(both.column("target_images_sum").take(at), 0).cast(pa.int32())
 
 
-def _embedded(context: Context) -> tuple[pa.Table, pa.Table]:
+def embedded_images(context: Context) -> tuple[pa.Table, pa.Table]:
     """The images that have an embedding, and these, row by row."""
     embeddings, images = context.table("embeddings"), context.table("images")
     return images.take(
@@ -139,92 +129,3 @@ def run_cells(run: Run, embedded: Sequence[Commit]) -> tuple[list[Commit], tuple
         for number, folder in enumerate(config.target_folders)
     ]
     return placed, every(run.do(target, aimed), "targets") if aimed else ()
-
-
-@phase("neardup.cells")
-def scatter(context: Context) -> Result:
-    """The images that stay after a look at them, with their embeddings, by cell."""
-    pairs, clusters = alive_rows(context, ["url"]), context.table_list("clusters")
-    images, embeddings = _embedded(context)
-    cells = context.table("cells")
-    table = pa.table(
-        {
-            "locator": locators(context.task.partition, images.column("row")),
-            "url_id": images.column("url_id"),
-            "cell": cells.column("cell"),
-            "cell_cosine": cells.column("cell_cosine"),
-            "embedding": embeddings.column("embedding"),
-        }
-    )
-    stays = pc.is_in(images.column("url"), value_set=pc.unique(pairs.column("url")))
-    for found in clusters:
-        gone = found.filter(pc.not_equal(found.column("representative"), found.column("locator")))
-        seen = pc.is_in(table.column("locator"), value_set=gone.column("locator").combine_chunks())
-        stays = pc.and_(stays, pc.invert(seen))
-    table = table.filter(stays)
-    bucket = table.column("cell").to_numpy().astype(np.int64) % context.options["buckets"]
-    return Result(buckets={"images": write_buckets(table, bucket)})
-
-
-@phase("neardup.semantic")
-def compare(context: Context) -> Result:
-    """In each cell of this bucket, the images that another one stands for; each returns to its partition."""
-    order = [("cell", "ascending"), ("cell_cosine", "ascending"), ("url_id", "ascending")]
-    table = pa.concat_tables(context.table_list("images")).sort_by(order)
-    vectors, cell = from_column(table.column("embedding")), table.column("cell").to_numpy()
-    stands, cosine = np.arange(len(cell)), np.ones(len(cell), np.float32)
-    edges = np.flatnonzero(np.diff(cell, prepend=-1, append=-1))
-    for first, last in pairwise(edges.tolist()):
-        here, cosine[first:last] = duplicates(vectors[first:last], context.options["min_cosine"])
-        stands[first:last] = first + here
-    gone = np.flatnonzero(stands != np.arange(len(cell)))
-    found = pa.table(
-        [
-            table.column("locator").take(pa.array(gone)),
-            table.column("url_id").take(pa.array(stands[gone])),
-            cosine[gone],
-        ],
-        schema=FOUND,
-    )
-    home = found.column("locator").to_numpy() >> LOCATOR_BITS
-    return Result(counts={"images": len(cell)}, buckets={"found": write_buckets(found, home)})
-
-
-def run_duplicates(run: Run, clustered: Commit) -> list[tuple[Input, ...]]:
-    """Look for duplicates by embedding; what each partition's decision reads of it, nothing if none are looked for."""
-    config = run.config.semantic
-    if config.min_cosine is None:
-        return [() for _ in run.partitions]
-    buckets = bucket_count(run.alive, ROWS_PER_BUCKET)
-    tasks = [
-        Task(
-            scatter.name,
-            at.number,
-            {**at.inputs("images", "embeddings", "cells"), "clusters": gather([clustered], "clusters", at.number)},
-            {"buckets": buckets},
-        )
-        for at in run.partitions
-    ]
-    scattered = run.do(scatter, tasks, rows=run.alive)
-    compared = run.do(
-        compare,
-        [
-            Task(
-                compare.name, bucket, {"images": gather(scattered, "images", bucket)}, {"min_cosine": config.min_cosine}
-            )
-            for bucket in buckets_in(scattered, "images")
-        ],
-    )
-    return [gather(compared, "found", at.number) for at in run.partitions]
-
-
-def verdicts(context: Context, rows: pa.Table) -> pa.Table:
-    """Verdicts by sql/decisions/semantic.sql; none if no duplicates by embedding were looked for."""
-    found = context.concat("semantic", FOUND)
-    if not found.num_rows:
-        return VERDICTS.empty_table()
-    tables = {
-        "images": context.table("images"),
-        "semantic": found.append_column("row", pc.bit_wise_and(found.column("locator"), 2**LOCATOR_BITS - 1)),
-    }
-    return decide(context, "semantic", rows, tables, {"min_cosine": context.options["min_cosine"]}).cast(VERDICTS)

@@ -11,13 +11,13 @@ import pyarrow.compute as pc
 from crawl.images.store import read_images
 from dataset.commits import Commit
 from dataset.schema import FACES
-from pipeline.config import options
+from pipeline.config import Config, options
 from pipeline.engine.phase import Context, Input, Phase, Result, phase
 from pipeline.engine.reuse import image_keys, remember
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows, decide, sliced, take_units, verdict_result
 from pipeline.stages import custom_filters
-from pipeline.stages.image import embed, models, semantic
+from pipeline.stages.image import IMAGE, embed, encoder, models, semantic
 
 DECIDING = ("min_side", "max_aspect", "max_nsfw_probability", "min_clip_score")
 """The keys of `image` that sql/decisions/image.sql reads."""
@@ -32,19 +32,19 @@ DECIDED_BY = {
 """The measures that sql/decisions/image.sql reads; null where nobody measures them."""
 
 
-@phase("image.nsfw", gpu=True, remembers=True)
+@phase(IMAGE, "image.nsfw", gpu=True, remembers=True)
 def nsfw(context: Context) -> Result:
     """The probability that an image is not safe to look at."""
     return _answers(context)
 
 
-@phase("image.models", gpu=True, remembers=True)
+@phase(IMAGE, "image.models", gpu=True, remembers=True)
 def scores(context: Context) -> Result:
     """What the config's own models say of an image."""
     return _answers(context)
 
 
-@phase("image.faces", remembers=True)
+@phase(IMAGE, "image.faces", remembers=True)
 def faces(context: Context) -> Result:
     """The boxes of the faces in an image."""
 
@@ -61,7 +61,7 @@ def faces(context: Context) -> Result:
     return result
 
 
-@phase("image.custom")
+@phase(IMAGE, "image.custom")
 def own(context: Context) -> Result:
     """What the config's own image filters measure: `rows` has the pair's columns and `image`, its stored bytes."""
     rows = take_units(context, alive_rows(context))
@@ -70,7 +70,7 @@ def own(context: Context) -> Result:
     return Result().table("measures", custom_filters.measure(rows, context.options["filters"]))
 
 
-@phase("image.decide", version=2)
+@phase(IMAGE, "image.decide", version=2)
 def judge(context: Context) -> Result:
     """Verdicts by sql/decisions/image.sql and the config's own predicates."""
     rows = alive_rows(context)
@@ -95,8 +95,8 @@ def judge(context: Context) -> Result:
         if isinstance(config["min_clip_score"], str):
             config["min_clip_score"] = found["min_clip_score"]
         tables["cutoffs"] = pa.table({name: pa.array([value], pa.float64()) for name, value in found.items()})
-    verdicts = decide(context, "image", rows, tables, config, filters)
-    return verdict_result(rows, verdicts, [item["name"] for item in filters])
+    verdicts = decide(context, "decisions/image", rows, tables, config, filters)
+    return verdict_result(context, rows, verdicts, [item["name"] for item in filters])
 
 
 def beside(measures: pa.Table, keys: pa.ChunkedArray, table: pa.Table) -> pa.Table:
@@ -158,6 +158,12 @@ def _look_for_faces(run: Run) -> list[Commit]:
     looked = _measure(run, faces, *models.described_detector(run.config.faces))
     run.beside("faces", looked, "measures")
     return looked
+
+
+def check(config: Config) -> None:
+    """Load every model and try it, before any work is done. Raises ConfigError."""
+    models.check(config)
+    encoder.check(config)
 
 
 def run(run: Run) -> None:

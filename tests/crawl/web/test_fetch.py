@@ -18,7 +18,7 @@ from crawl.images.observations import Ingested, Observation, Refusal
 from crawl.urls import canonical_url
 from crawl.web.config import FetchConfig
 from crawl.web.fetch import fetch
-from dataset.reasons import REASONS
+from dataset.reasons import reasons
 from dataset.storage import Storage
 from tests.crawl.hostile_server import HostileServer, picture, running
 
@@ -42,7 +42,7 @@ def get(server: HostileServer, url: str, **changes: Any) -> Observation:
     url = url if "://" in url else f"http://images.test{url}"
     (observation,) = fetch([url], server.config(**changes), accept)
     assert observation.url == url and observation.origin == "http"
-    assert observation.outcome == "ok" or REASONS[observation.outcome][0] == "fetch"
+    assert observation.outcome == "ok" or reasons()[observation.outcome][0] == "fetch"
     assert (observation.image is not None) == (observation.detail is None) == (observation.outcome == "ok")
     return observation
 

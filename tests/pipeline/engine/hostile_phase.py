@@ -15,7 +15,10 @@ from typing import Any
 import pytest
 
 from dataset import heartbeat
+from dataset.stages import Stage
 from pipeline.engine.phase import Context, Result, phase
+
+TEST = Stage("test", __name__, ("test.hostile", "test.around"))
 
 HOSTILE = "WIT_TEST_HOSTILE"
 """Where a stage meets what, and in which text: `page slow a word`."""
@@ -64,7 +67,7 @@ MEETINGS: dict[str, Callable[[], Any]] = {
 }
 
 
-@phase("test.hostile")
+@phase(TEST, "test.hostile")
 def meet(context: Context) -> Result:
     """Goes through its units, and at one of them meets what the options say."""
     heartbeat.place("row ")
@@ -76,7 +79,7 @@ def meet(context: Context) -> Result:
     return Result(counts={"units": 20}, facts={"pid": os.getpid()})
 
 
-@phase("test.around")
+@phase(TEST, "test.around")
 def around(context: Context) -> Result:
     """What the process sees of the world."""
     return Result(facts={"folder": str(Path.cwd()), "word": os.environ["WIT_TEST_WORD"]})
@@ -95,9 +98,9 @@ def _meet(where: str, text: str) -> None:
 
 def _poisoned() -> None:
     import crawl.candidates.archive_reader
-    import pipeline.stages.text
+    import pipeline.stages.text.stage
 
-    parse, measure = crawl.candidates.archive_reader.parse_page, pipeline.stages.text.measure_text
+    parse, measure = crawl.candidates.archive_reader.parse_page, pipeline.stages.text.stage.measure_text
 
     def parse_page(html: Any, *arguments: Any, **more: Any) -> Any:
         _meet("page", bytes(html).decode("utf-8", "replace") if not isinstance(html, str) else html)
@@ -107,7 +110,7 @@ def _poisoned() -> None:
         _meet("text", "\n".join(rows["text"].to_pylist()))
         return measure(rows, *arguments)
 
-    crawl.candidates.archive_reader.parse_page, pipeline.stages.text.measure_text = parse_page, measure_text
+    crawl.candidates.archive_reader.parse_page, pipeline.stages.text.stage.measure_text = parse_page, measure_text
 
 
 if getattr(sys.modules["__main__"].__spec__, "name", "") == "pipeline.workers.zygote":

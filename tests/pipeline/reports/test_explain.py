@@ -9,7 +9,7 @@ import pytest
 
 import dataset
 from dataset.ids import pair_id
-from dataset.schema import STAGES
+from dataset.stages import names
 from pipeline.build import build
 from pipeline.config import build as make_config
 from pipeline.config_errors import ConfigError
@@ -37,7 +37,7 @@ def test_a_kept_pair_is_followed_to_its_shard(built: str) -> None:
     ((url, shard, key),) = dataset.open(built).sql("SELECT url, shard, key FROM pairs ORDER BY url LIMIT 1").fetchall()
     (story,) = explain(built, url)
     assert story.outcome == "kept"
-    assert [step.stage for step in story.steps] == list(STAGES)
+    assert [step.stage for step in story.steps] == list(names())
     facts = {step.stage: step.facts for step in story.steps}
     assert facts["pack"]["shard"] == shard and facts["pack"]["key"] == key
     assert facts["text"]["language"] == "en"

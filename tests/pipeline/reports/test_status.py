@@ -13,7 +13,7 @@ import pytest
 
 from dataset.commits import Commit, Ledger
 from dataset.lease import Lease
-from dataset.schema import STAGES
+from dataset.stages import names
 from dataset.storage import Storage
 from pipeline.reports.status import status
 from tests.pipeline.dataset_fixture import ARCHIVE, HandMade
@@ -27,7 +27,7 @@ ROWS: list[dict[str, Any]] = [
 def test_a_finished_dataset(tmp_path: Path) -> None:
     found = status(HandMade(tmp_path).write(ROWS))
     assert found.complete
-    assert [row["stage"] for row in found.as_rows()] == list(STAGES)
+    assert [row["stage"] for row in found.as_rows()] == list(names())
     assert {row["state"] for row in found.as_rows()} == {"done"}
     assert found.as_rows()[1] == {"stage": "text", "input": 2, "kept": 1, "dropped": 1, "state": "done"}
     assert "text_too_short 1" in found.as_text()

@@ -15,7 +15,7 @@ from pipeline.build import build
 from pipeline.config import Config
 from pipeline.config import build as make_config
 from pipeline.engine import plan
-from pipeline.stages import extract
+from pipeline.stages.extract import stage as extract
 from tests.crawl.warc_bytes import http, members, page, record, redirect, revisit
 from tests.pipeline import pages
 

@@ -13,11 +13,13 @@ from crawl.candidates.extract import Beside, read_candidates
 from crawl.units import CUT_OFF, ENTERED_BEHIND, SKIPPED, Units, first_unit, place_of
 from dataset.schema import ARCHIVE_IMAGES, ARCHIVE_LEADS, CANDIDATES, SOURCES
 from dataset.tables import GrowingParquet
-from pipeline.config import options
+from pipeline.config import Config, options
+from pipeline.engine import inputs
 from pipeline.engine.phase import Context, Result, Task, phase
 from pipeline.engine.plan import partitions
 from pipeline.engine.run import Partition, Run
 from pipeline.stages.common import settings
+from pipeline.stages.extract import EXTRACT
 
 _LEFT_OUT = {
     SKIPPED: "it is left out",
@@ -61,7 +63,7 @@ def _planned(context: Context) -> list[Piece]:
     ]
 
 
-@phase("extract.candidates", version=14)
+@phase(EXTRACT, "extract.candidates", version=14)
 def candidates(context: Context) -> Result:
     """Read the partition's pieces; everything that is lost is in `sources`."""
     config = settings(ExtractConfig, context.options["extract"])
@@ -102,6 +104,11 @@ def _left_out(context: Context) -> pa.Table:
             }
         )
     return pa.Table.from_pylist(rows, schema=SOURCES)
+
+
+def check(config: Config) -> None:
+    """Whether the sources are there and can be read, before any work is done. Raises ConfigError."""
+    inputs.check(config)
 
 
 def run(run: Run) -> None:

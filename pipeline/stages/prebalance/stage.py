@@ -10,18 +10,45 @@ import numpy as np
 import pyarrow as pa
 
 from dataset import sql
-from dataset.schema import ARCHIVE_IMAGES, PAIRS
+from dataset.schema import ARCHIVE_IMAGES, CAPS, PAIRS
+from filters.queries import language_caps
 from pipeline.engine.exchange import bucket_count, write_buckets
 from pipeline.engine.phase import Context, Input, Result, Task, phase
 from pipeline.engine.run import Partition, Run
 from pipeline.engine.verdicts import ConservationError, alive_rows
-from pipeline.stages.balance_phases import BEFORE
+from pipeline.stages import balance_phases
+from pipeline.stages.balance_phases import Balancing
 from pipeline.stages.common import matched_queries
+from pipeline.stages.prebalance import PREBALANCE
 
 LANES = pa.schema([("host", pa.string()), ("lanes", pa.int32())])
 
 
-@phase("prebalance.route")
+@phase(PREBALANCE, "prebalance.caps")
+def caps(context: Context) -> Result:
+    """The t of each language, for both balances."""
+    options = context.options
+    made = language_caps.language_caps(
+        balance_phases.added_up(context),
+        context.table("queries", ["query_id", "language"]),
+        options["cap"],
+        options["caps"],
+        per_language=options["per_language"],
+    )
+    return Result().table("caps", made, CAPS)
+
+
+BALANCING = Balancing(
+    phase(PREBALANCE, "prebalance.count")(balance_phases.count),
+    phase(PREBALANCE, "prebalance.windows", version=3)(balance_phases.windows),
+    phase(PREBALANCE, "prebalance.collect", version=3)(balance_phases.collect),
+    phase(PREBALANCE, "prebalance.cutoffs", version=3)(balance_phases.cutoffs),
+    phase(PREBALANCE, "prebalance.decide")(balance_phases.decide),
+    caps,
+)
+
+
+@phase(PREBALANCE, "prebalance.route")
 def route(context: Context) -> Result:
     """The hosts that need more than one partition; all others go where their name's hash says."""
     hosts = pa.concat_tables(context.table_list("hosts"))
@@ -31,7 +58,7 @@ def route(context: Context) -> Result:
     return Result(facts={"partitions": bucket_count(total, share)}).table("lanes", heavy, LANES)
 
 
-@phase("prebalance.map", version=2)
+@phase(PREBALANCE, "prebalance.map", version=2)
 def scatter(context: Context) -> Result:
     """The alive candidates as pairs, and the archive's images and leads, to the partition of their host."""
     rows = alive_rows(context)
@@ -53,7 +80,7 @@ def partition_of(context: Context, table: pa.Table) -> np.ndarray:
     return routed.column("partition").to_numpy()
 
 
-@phase("prebalance.pairs")
+@phase(PREBALANCE, "prebalance.pairs")
 def pairs(context: Context) -> Result:
     """A partition's pairs, ordered by pair_id, and the archive's images of its hosts, one a URL."""
     rows = context.concat("pairs", PAIRS).sort_by("pair_id")
@@ -64,7 +91,7 @@ def pairs(context: Context) -> Result:
 
 def run(run: Run) -> None:
     """Balance at t × oversample, then move the rows that are left."""
-    BEFORE.run(run, run.config.prebalance.oversample, "matches")
+    BALANCING.run(run, run.config.prebalance.oversample, "matches")
     share = {"pairs_per_partition": run.config.run.pairs_per_partition}
     routed = run.one(route, Task(route.name, 0, {"hosts": run.shared["prebalance.hosts"]}, share))
     lanes = {"lanes": (Input(routed.files["lanes"]),)}

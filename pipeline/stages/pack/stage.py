@@ -28,6 +28,7 @@ from pipeline.engine.run import Run
 from pipeline.engine.verdicts import ConservationError, alive_rows
 from pipeline.stages.common import locators
 from pipeline.stages.image.stage import images_of
+from pipeline.stages.pack import PACK
 
 GROUPS = pa.schema([("locator", pa.int64()), ("image_key", pa.binary(32)), ("caption_key", pa.binary(16))])
 _OF_IMAGE = ("sha256", "width", "height", "blob", "blob_offset", "blob_length", "blob_checksum")
@@ -45,7 +46,7 @@ TOLD = ("pair_id", "url", "text", "text_source", "page_url", "archive", "offset"
 """The columns that a sample's json holds."""
 
 
-@phase("pack.groups")
+@phase(PACK, "pack.groups")
 def groups(context: Context) -> Result:
     """What ties a pair to others: its image's cluster of near-duplicates and its caption without case."""
     rows = alive_rows(context, ["url", "text"])
@@ -66,7 +67,7 @@ def groups(context: Context) -> Result:
     return Result(counts={"rows": table.num_rows}).table("groups", table, GROUPS)
 
 
-@phase("pack.split")
+@phase(PACK, "pack.split")
 def split(context: Context) -> Result:
     """Which pairs are held out: never one of two that share an image or a caption."""
     table = context.concat("groups", GROUPS)
@@ -76,7 +77,7 @@ def split(context: Context) -> Result:
     return Result(counts={"heldout": held.num_rows, "rows": table.num_rows}).table("heldout", held)
 
 
-@phase("pack.map", version=3)
+@phase(PACK, "pack.map", version=3)
 def scatter(context: Context) -> Result:
     """The partition's pairs, each to its shard."""
     rows = alive_rows(context)
@@ -113,7 +114,7 @@ def _blurred(body: bytes, boxes: list[Box], options: Mapping[str, Any]) -> bytes
     return pixels.encode(blur(rgb, boxes), options["store_format"], options["quality"])
 
 
-@phase("pack.shard", version=4)
+@phase(PACK, "pack.shard", version=4)
 def shard(context: Context) -> Result:
     """One tar, and its samples as a table."""
     rows = context.concat("rows", ROWS).sort_by([("order", "ascending"), ("pair_id", "ascending")])
@@ -170,14 +171,14 @@ def _json(row: dict) -> bytes:  # type: ignore[type-arg]
     return json.dumps({"text": row["text"], **fields}, ensure_ascii=False, sort_keys=True).encode()
 
 
-@phase("pack.index", version=2)
+@phase(PACK, "pack.index", version=2)
 def index(context: Context) -> Result:
     """`shards/index.parquet`: where every sample lies, in the dataset's order."""
     table = pa.concat_tables([SHARD_INDEX.empty_table(), *context.table_list("samples", SHARD_INDEX.names)])
     return Result(counts={"rows": table.num_rows}).table("index", table, SHARD_INDEX)
 
 
-@phase("pack.queries")
+@phase(PACK, "pack.queries")
 def queries(context: Context) -> Result:
     """The query list with how many pairs each query had before the first balance, and has in the dataset."""
     kept = pa.concat_tables(

@@ -24,12 +24,13 @@ from pipeline.engine.reuse import image_keys, remember
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows, decide, first_verdicts, lost, sliced, take_units, verdict_result
 from pipeline.stages.common import settings
+from pipeline.stages.decontaminate import DECONTAMINATE
 from pipeline.stages.image.models import IMAGES_AT_ONCE
 
 KEY = "decontaminate.model"
 
 
-@phase("decontaminate.index", version=3)
+@phase(DECONTAMINATE, "decontaminate.index", version=3)
 def hashes(context: Context) -> Result:
     """The hashes of one evaluation set's images, and their embeddings."""
     config = settings(ImageConfig, context.options["store"])
@@ -43,7 +44,7 @@ def hashes(context: Context) -> Result:
     return Result(counts={"images": table.num_rows}).table("index", table, INDEX)
 
 
-@phase("decontaminate.embed", remembers=True)
+@phase(DECONTAMINATE, "decontaminate.embed", remembers=True)
 def embed(context: Context) -> Result:
     """The embeddings of the images that an alive pair shows."""
     urls = pc.unique(alive_rows(context, ["url"]).column("url"))
@@ -74,7 +75,7 @@ def _embed(context: Context) -> Embed | None:
     return None if model is None else load(settings(ImageModel, model), KEY, context.options["model_checksum"])
 
 
-@phase("decontaminate.find")
+@phase(DECONTAMINATE, "decontaminate.find")
 def nearest(context: Context) -> Result:
     """The nearest evaluation image of each image."""
     embeddings = context.table("embeddings") if "embeddings" in context.task.inputs else None
@@ -83,20 +84,20 @@ def nearest(context: Context) -> Result:
     return Result().table("found", find(images, context.concat("index", INDEX), config, embeddings), FOUND)
 
 
-@phase("decontaminate.decide", version=2)
+@phase(DECONTAMINATE, "decontaminate.decide", version=2)
 def judge(context: Context) -> Result:
     """Verdicts by sql/decisions/decontaminate.sql."""
     rows = alive_rows(context)
     images = context.table("images")
     tables: dict[str, pa.Table] = {"images": images, "found": context.table("found")}
-    parts = [decide(context, "decontaminate", rows, tables, context.options).cast(VERDICTS)]
+    parts = [decide(context, "decisions/decontaminate", rows, tables, context.options).cast(VERDICTS)]
     if "embeddings" in context.task.inputs:
         embedded = pc.is_in(
             images.column("row"), value_set=context.table("embeddings", ["row"]).column("row").combine_chunks()
         )
         measured = pc.is_in(rows.column("url"), value_set=images.filter(embedded).column("url").combine_chunks())
         parts.append(lost(context, rows, rows.filter(measured).column("row")))
-    return verdict_result(rows, first_verdicts(parts))
+    return verdict_result(context, rows, first_verdicts(parts))
 
 
 def run(run: Run) -> None:

@@ -16,12 +16,13 @@ from pipeline.config import options, plain
 from pipeline.engine.phase import Context, Input, Result, Task, every, of_each, phase
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows, decide, sliced, take_units, verdict_result
+from pipeline.stages.match import MATCH
 
 _TEXTS_AT_ONCE = 20_000
 _NO_LANGUAGES = pa.table({"row": pa.array([], pa.uint32()), "language": pa.array([], pa.string())})
 
 
-@phase("match.queries", version=2)
+@phase(MATCH, "match.queries", version=2)
 def queries(context: Context) -> Result:
     """The query list of this dataset, as it was when it was first used; facts: where each language's begins."""
     table = load_all(context.options["queries"])
@@ -32,7 +33,7 @@ def queries(context: Context) -> Result:
     return Result(facts=facts).table("queries", table, QUERIES)
 
 
-@phase("match.index")
+@phase(MATCH, "match.index")
 def index(context: Context) -> Result:
     """The matcher of a list, built once for all workers."""
     table = context.table("queries", ["query", "language"])
@@ -42,7 +43,7 @@ def index(context: Context) -> Result:
     return Result(files={"matcher": (context.phase_file("matcher", "arrow"), built.to_arrow())})
 
 
-@phase("match.measure", version=2)
+@phase(MATCH, "match.measure", version=2)
 def measure(context: Context) -> Result:
     """Which queries each text contains: of the one list, or of its language's."""
     every, matchers = alive_rows(context, ["text"]), _matchers(context)
@@ -79,14 +80,14 @@ def _matchers(context: Context) -> list[Matcher]:
 _mapped: dict[str, Matcher] = {}  # those of this process's last task
 
 
-@phase("match.decide")
+@phase(MATCH, "match.decide")
 def judge(context: Context) -> Result:
     """Verdicts by sql/decisions/match.sql."""
     rows = alive_rows(context, ["pair_id"])
     texts = context.table("text", ["row", "language"]) if "text" in context.task.inputs else _NO_LANGUAGES
     tables = {"measures": context.table("measures"), "texts": texts}
-    verdicts = decide(context, "match", rows, tables, context.options)
-    return verdict_result(rows, verdicts.cast(VERDICTS))
+    verdicts = decide(context, "decisions/match", rows, tables, context.options)
+    return verdict_result(context, rows, verdicts.cast(VERDICTS))
 
 
 def run(run: Run) -> None:

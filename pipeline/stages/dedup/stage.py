@@ -8,16 +8,17 @@ import pyarrow as pa
 from dataset.ids import words64
 from dataset.schema import VERDICTS
 from filters.duplicates.exact import SPAM, DedupConfig, duplicates, spam, text_keys, text_spam, url_keys
-from pipeline.config import options
+from pipeline.config import Config, options
 from pipeline.engine.earlier_datasets import existing, kept_pairs
 from pipeline.engine.exchange import bucket_count, bucket_of, write_buckets
 from pipeline.engine.phase import Context, Result, Task, buckets_in, every, gather, phase
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows, first_verdicts, verdict_result
 from pipeline.stages.common import LOCATOR_BITS, ROWS_PER_BUCKET, locators, settings
+from pipeline.stages.dedup import DEDUP
 
 
-@phase("dedup.texts")
+@phase(DEDUP, "dedup.texts")
 def texts(context: Context) -> Result:
     """(text, URL) keys, distinct within the partition, by text."""
     keys = text_keys(alive_rows(context, ["url", "text"]))
@@ -25,14 +26,14 @@ def texts(context: Context) -> Result:
     return Result(buckets={"keys": write_buckets(keys, bucket)})
 
 
-@phase("dedup.spam")
+@phase(DEDUP, "dedup.spam")
 def spam_texts(context: Context) -> Result:
     """Texts on more distinct images than allowed."""
     keys = pa.concat_tables(context.table_list("keys"))
     return Result().table("spam", spam(keys, settings(DedupConfig, context.options)), SPAM)
 
 
-@phase("dedup.urls", version=2)
+@phase(DEDUP, "dedup.urls", version=2)
 def urls(context: Context) -> Result:
     """Keys of the rows whose text is no spam, by URL."""
     rows = alive_rows(context, ["url", "text"])
@@ -42,7 +43,7 @@ def urls(context: Context) -> Result:
     return Result(buckets={"keys": write_buckets(keys, bucket)})
 
 
-@phase("dedup.against")
+@phase(DEDUP, "dedup.against")
 def known_urls(context: Context) -> Result:
     """Keys of the pairs that a dataset of `against` kept, by URL."""
     rows = kept_pairs(context, ["url", "text"])
@@ -52,7 +53,7 @@ def known_urls(context: Context) -> Result:
     return Result(buckets={"keys": write_buckets(keys, bucket)})
 
 
-@phase("dedup.duplicates", version=2)
+@phase(DEDUP, "dedup.duplicates", version=2)
 def duplicate_rows(context: Context) -> Result:
     """Which rows repeat another; verdicts return to their partition."""
     keys = pa.concat_tables(context.table_list("keys"))
@@ -61,7 +62,7 @@ def duplicate_rows(context: Context) -> Result:
     return Result(buckets={"verdicts": write_buckets(found, home)})
 
 
-@phase("dedup.decide")
+@phase(DEDUP, "dedup.decide")
 def judge(context: Context) -> Result:
     """Collect the partition's verdicts."""
     rows = alive_rows(context, ["url", "text"])
@@ -71,7 +72,12 @@ def judge(context: Context) -> Result:
         row = table.column("locator").to_numpy() & np.int64(2**LOCATOR_BITS - 1)
         returned = table.select(["reason", "evidence"]).add_column(0, "row", pa.array(row.astype(np.uint32)))
         parts.append(returned.cast(VERDICTS))
-    return verdict_result(rows, first_verdicts(parts))
+    return verdict_result(context, rows, first_verdicts(parts))
+
+
+def check(config: Config) -> None:
+    """Whether the datasets of `against` can be compared with, before any work is done. Raises ConfigError."""
+    existing(config)
 
 
 def run(run: Run) -> None:

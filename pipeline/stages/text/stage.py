@@ -6,24 +6,25 @@ from dataclasses import asdict
 
 from dataset.hosts import canonical_host
 from filters.texts.text import TextConfig, in_context, listed, measure_text, word_files
-from pipeline.config import ConfigError, options, plain
+from pipeline.config import Config, ConfigError, options, plain
 from pipeline.engine.phase import Context, Input, Result, of_each, phase
 from pipeline.engine.plan import file_checksum
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows, decide, sliced, take_units, verdict_result
 from pipeline.stages import custom_filters
 from pipeline.stages.common import built_domains, domain_index, domain_task, settings
+from pipeline.stages.text import TEXT
 
 _TEXTS_AT_ONCE = 5_000
 
 
-@phase("text.domains", version=2)
+@phase(TEXT, "text.domains", version=2)
 def domains(context: Context) -> Result:
     """`text.blocked_domains`."""
     return built_domains(context)
 
 
-@phase("text.measure", version=4)
+@phase(TEXT, "text.measure", version=4)
 def measure(context: Context) -> Result:
     """What is expensive to know of a text."""
     every = alive_rows(context, ["url", "text", "page_url"])
@@ -35,7 +36,7 @@ def measure(context: Context) -> Result:
     )
 
 
-@phase("text.language")
+@phase(TEXT, "text.language")
 def language(context: Context) -> Result:
     """The measures, and the language of each text by itself and by its surroundings; no page is in two partitions."""
     rows = alive_rows(context, ["url", "page_url", "page_language", "archive", "offset"])
@@ -43,14 +44,14 @@ def language(context: Context) -> Result:
     return Result().table("measures", in_context(rows, context.table("measures"), config))
 
 
-@phase("text.custom")
+@phase(TEXT, "text.custom")
 def own(context: Context) -> Result:
     """What the config's own text filters measure."""
     rows = take_units(context, alive_rows(context))
     return Result().table("measures", custom_filters.measure(rows, context.options["filters"]))
 
 
-@phase("text.decide", version=3)
+@phase(TEXT, "text.decide", version=3)
 def judge(context: Context) -> Result:
     """Verdicts by sql/decisions/text.sql and the config's own predicates."""
     rows = alive_rows(context)
@@ -58,8 +59,13 @@ def judge(context: Context) -> Result:
     measures, names = custom_filters.join(context.table("measures"), own_table)
     filters = [{**item, "columns": names} for item in context.options["filters"]]
     config = context.options["text"]
-    verdicts = decide(context, "text", rows, {"measures": measures}, config, filters)
-    return verdict_result(rows, verdicts, [item["name"] for item in filters])
+    verdicts = decide(context, "decisions/text", rows, {"measures": measures}, config, filters)
+    return verdict_result(context, rows, verdicts, [item["name"] for item in filters])
+
+
+def check(config: Config) -> None:
+    """Whether the config's own filters, of images too, can be run, before any work is done. Raises ConfigError."""
+    custom_filters.check(config)
 
 
 def run(run: Run) -> None:

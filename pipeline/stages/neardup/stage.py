@@ -32,13 +32,13 @@ from pipeline.engine.reuse import image_keys, remember
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows, decide, first_verdicts, lost, sliced, take_units, verdict_result
 from pipeline.stages.common import LOCATOR_BITS, ROWS_PER_BUCKET, settings
-from pipeline.stages.image import semantic
 from pipeline.stages.image.models import IMAGES_AT_ONCE
+from pipeline.stages.neardup import NEARDUP, semantic
 
 HASHES = pa.schema([("row", pa.uint32()), ("hash", pa.binary(8))])
 
 
-@phase("neardup.hash", remembers=True)
+@phase(NEARDUP, "neardup.hash", remembers=True)
 def measure(context: Context) -> Result:
     """pHash or dHash of the images that an alive pair shows, from their stored bytes."""
     kind = context.options["hash"]
@@ -69,14 +69,14 @@ def _shown(context: Context) -> pa.Table:
     return images.filter(pc.is_in(images.column("url"), value_set=pc.unique(pairs.column("url"))))
 
 
-@phase("neardup.map", version=2)
+@phase(NEARDUP, "neardup.map", version=2)
 def scatter(context: Context) -> Result:
     """The images that an alive pair shows: one row each, and their keys by bucket."""
     hashes = context.table("hashes") if "hashes" in context.task.inputs else None
     return _scattered(context, nodes(_shown(context), context.task.partition, hashes))
 
 
-@phase("neardup.against")
+@phase(NEARDUP, "neardup.against")
 def known(context: Context) -> Result:
     """The same of the images that a dataset of `against` kept."""
     images, hashes = kept_images(context)
@@ -90,14 +90,14 @@ def _scattered(context: Context, here: pa.Table) -> Result:
     return Result(buckets={"keys": written}).table("nodes", here, NODES)
 
 
-@phase("neardup.edges", version=2)
+@phase(NEARDUP, "neardup.edges", version=2)
 def compare(context: Context) -> Result:
     """Pairs of images in this bucket that look alike, each verified."""
     keys = pa.concat_tables(context.table_list("keys"))
     return Result().table("edges", edges(keys, settings(NearDupConfig, context.options["neardup"])), EDGES)
 
 
-@phase("neardup.clusters", version=2)
+@phase(NEARDUP, "neardup.clusters", version=2)
 def represent(context: Context) -> Result:
     """Which image stands for which; each row returns to its partition."""
     config = settings(NearDupConfig, context.options["neardup"])
@@ -110,20 +110,20 @@ def represent(context: Context) -> Result:
     return Result(counts=images, buckets={"clusters": write_buckets(found, home.astype(np.int64))})
 
 
-@phase("neardup.decide", version=2)
+@phase(NEARDUP, "neardup.decide", version=2)
 def judge(context: Context) -> Result:
     """Verdicts by sql/decisions/neardup.sql."""
     rows = alive_rows(context)
     images = context.table("images")
     tables = {"images": images, "clusters": context.concat("clusters", CLUSTERS)}
     config = {**context.options["neardup"], "against": context.options["against"]}
-    parts = [decide(context, "neardup", rows, tables, config).cast(VERDICTS)]
+    parts = [decide(context, "decisions/neardup", rows, tables, config).cast(VERDICTS)]
     if "hashes" in context.task.inputs:
         hashed = pc.is_in(images.column("row"), value_set=context.table("hashes").column("row").combine_chunks())
         measured = pc.is_in(rows.column("url"), value_set=images.filter(hashed).column("url").combine_chunks())
         parts.append(lost(context, rows, rows.filter(measured).column("row")))
     parts.append(semantic.verdicts(context, rows))
-    return verdict_result(rows, first_verdicts(parts)).table("clusters", tables["clusters"], CLUSTERS)
+    return verdict_result(context, rows, first_verdicts(parts)).table("clusters", tables["clusters"], CLUSTERS)
 
 
 def run(run: Run) -> None:

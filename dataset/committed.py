@@ -1,0 +1,58 @@
+"""What a dataset's closed phases have committed, by the names of the tables that stages give."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dataset.commits import Commit, FileRef, closed_records, read_manifest
+from dataset.stages import Rows, Stage, Table, judging, tables
+from dataset.storage import Storage
+
+
+class Committed:
+    """The commit records that a dataset's manifest names.
+
+    Raises:
+        RecordError, DamagedError: a record is not what was committed.
+    """
+
+    def __init__(self, storage: Storage):
+        self.storage = storage
+        self.manifest: dict[str, Any] = read_manifest(storage)
+        self._phases = {entry["phase"]: entry for entry in self.manifest["phases"]}
+        self._commits: dict[str, list[Commit]] = {}
+
+    def commits(self, phase: str) -> list[Commit]:
+        """The commit records of a closed phase; none if it has not run."""
+        if phase not in self._commits:
+            entry = self._phases.get(phase)
+            self._commits[phase] = closed_records(self.storage, entry) if entry else []
+        return self._commits[phase]
+
+    def table(self, name: str) -> Table:
+        """The table of a name that this dataset has; of several, the last. Raises KeyError: no stage gives it."""
+        declared = tables(name)
+        return next((table for table in reversed(declared) if self.commits(table.phase)), declared[-1])
+
+    def records(self, name: str) -> list[Commit]:
+        """The commit records of a table; none if it has not been written."""
+        return self.commits(self.table(name).phase)
+
+    def files(self, name: str) -> dict[int, FileRef]:
+        """The files of a table by their partitions; none if it has not been written."""
+        role = self.table(name).role
+        return {commit.partition: commit.files[role] for commit in self.records(name) if role in commit.files}
+
+    def is_decided(self, stage: Stage) -> bool:
+        """Whether a stage has given its verdicts."""
+        return bool(self.commits(stage.decision))
+
+    def verdicts(self, rows: Rows, before: str | None = None) -> dict[int, tuple[FileRef, ...]]:
+        """The verdicts on candidates or pairs by their partitions, of all stages or of those before one."""
+        found: dict[int, tuple[FileRef, ...]] = {}
+        for stage in judging(rows):
+            if stage.name == before:
+                break
+            for commit in self.commits(stage.decision):
+                found[commit.partition] = (*found.get(commit.partition, ()), commit.files["verdicts"])
+        return found

@@ -1,0 +1,120 @@
+"""neardup, where asked for: duplicates by embedding, looked for in each cell of similar images.
+
+They are looked for among the images that stay after their looks have been compared: an exchange by cell, which, unlike
+others, moves the embeddings, for they are what is compared.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dataset.commits import Commit
+from dataset.schema import VERDICTS
+from filters.duplicates.semantic import duplicates
+from filters.images.embeddings import from_column
+from pipeline.engine.exchange import bucket_count, write_buckets
+from pipeline.engine.phase import Context, Input, Result, Task, buckets_in, gather, phase
+from pipeline.engine.run import Run
+from pipeline.engine.verdicts import alive_rows, decide
+from pipeline.stages.common import LOCATOR_BITS, locators
+from pipeline.stages.image.semantic import embedded_images
+from pipeline.stages.neardup import NEARDUP
+
+ROWS_PER_BUCKET = 100_000
+"""Images whose duplicates one task looks for: some 100 MB of embeddings."""
+FOUND = pa.schema([("locator", pa.int64()), ("representative_url_id", pa.binary(8)), ("cosine", pa.float32())])
+
+
+@phase(NEARDUP, "neardup.cells")
+def scatter(context: Context) -> Result:
+    """The images that stay after a look at them, with their embeddings, by cell."""
+    pairs, clusters = alive_rows(context, ["url"]), context.table_list("clusters")
+    images, embeddings = embedded_images(context)
+    cells = context.table("cells")
+    table = pa.table(
+        {
+            "locator": locators(context.task.partition, images.column("row")),
+            "url_id": images.column("url_id"),
+            "cell": cells.column("cell"),
+            "cell_cosine": cells.column("cell_cosine"),
+            "embedding": embeddings.column("embedding"),
+        }
+    )
+    stays = pc.is_in(images.column("url"), value_set=pc.unique(pairs.column("url")))
+    for found in clusters:
+        gone = found.filter(pc.not_equal(found.column("representative"), found.column("locator")))
+        seen = pc.is_in(table.column("locator"), value_set=gone.column("locator").combine_chunks())
+        stays = pc.and_(stays, pc.invert(seen))
+    table = table.filter(stays)
+    bucket = table.column("cell").to_numpy().astype(np.int64) % context.options["buckets"]
+    return Result(buckets={"images": write_buckets(table, bucket)})
+
+
+@phase(NEARDUP, "neardup.semantic")
+def compare(context: Context) -> Result:
+    """In each cell of this bucket, the images that another one stands for; each returns to its partition."""
+    order = [("cell", "ascending"), ("cell_cosine", "ascending"), ("url_id", "ascending")]
+    table = pa.concat_tables(context.table_list("images")).sort_by(order)
+    vectors, cell = from_column(table.column("embedding")), table.column("cell").to_numpy()
+    stands, cosine = np.arange(len(cell)), np.ones(len(cell), np.float32)
+    edges = np.flatnonzero(np.diff(cell, prepend=-1, append=-1))
+    for first, last in pairwise(edges.tolist()):
+        here, cosine[first:last] = duplicates(vectors[first:last], context.options["min_cosine"])
+        stands[first:last] = first + here
+    gone = np.flatnonzero(stands != np.arange(len(cell)))
+    found = pa.table(
+        [
+            table.column("locator").take(pa.array(gone)),
+            table.column("url_id").take(pa.array(stands[gone])),
+            cosine[gone],
+        ],
+        schema=FOUND,
+    )
+    home = found.column("locator").to_numpy() >> LOCATOR_BITS
+    return Result(counts={"images": len(cell)}, buckets={"found": write_buckets(found, home)})
+
+
+def run_duplicates(run: Run, clustered: Commit) -> list[tuple[Input, ...]]:
+    """Look for duplicates by embedding; what each partition's decision reads of it, nothing if none are looked for."""
+    config = run.config.semantic
+    if config.min_cosine is None:
+        return [() for _ in run.partitions]
+    buckets = bucket_count(run.alive, ROWS_PER_BUCKET)
+    tasks = [
+        Task(
+            scatter.name,
+            at.number,
+            {**at.inputs("images", "embeddings", "cells"), "clusters": gather([clustered], "clusters", at.number)},
+            {"buckets": buckets},
+        )
+        for at in run.partitions
+    ]
+    scattered = run.do(scatter, tasks, rows=run.alive)
+    compared = run.do(
+        compare,
+        [
+            Task(
+                compare.name, bucket, {"images": gather(scattered, "images", bucket)}, {"min_cosine": config.min_cosine}
+            )
+            for bucket in buckets_in(scattered, "images")
+        ],
+    )
+    return [gather(compared, "found", at.number) for at in run.partitions]
+
+
+def verdicts(context: Context, rows: pa.Table) -> pa.Table:
+    """Verdicts by sql/decisions/semantic.sql; none if no duplicates by embedding were looked for."""
+    found = context.concat("semantic", FOUND)
+    if not found.num_rows:
+        return VERDICTS.empty_table()
+    tables = {
+        "images": context.table("images"),
+        "semantic": found.append_column("row", pc.bit_wise_and(found.column("locator"), 2**LOCATOR_BITS - 1)),
+    }
+    return decide(context, "decisions/semantic", rows, tables, {"min_cosine": context.options["min_cosine"]}).cast(
+        VERDICTS
+    )

@@ -1,0 +1,39 @@
+"""text: length, language, file names, blocklists, and the config's own text filters."""
+
+from __future__ import annotations
+
+from dataset.schema import TEXT_SCORES
+from dataset.stages import Stage, Table
+
+TEXT = Stage(
+    name="text",
+    code=f"{__name__}.stage",
+    phases=("text.domains", "text.measure", "text.language", "text.custom", "text.decide"),
+    judges="candidates",
+    passed="the text and its addresses pass",
+    sections=("text", "filters"),
+    reasons={
+        "url_invalid": "the image's address cannot be parsed or is too long",
+        "url_scheme_not_allowed": "the image's address is neither http nor https",
+        "url_private": "the image's address names a private, loopback or link-local host",
+        "domain_blocked": "the image's or the page's host or address is on a list of domains",
+        "page_error": "the page's server did not answer with the page: its status is not 2xx",
+        "page_noai": "the page asks not to be used for machine learning (noai, noimageai)",
+        "page_tdm_reserved": "the page reserves text and data mining (W3C TDMRep)",
+        "page_content_signal": "the page's Content-Signal says ai-train=no",
+        "page_content_usage": "the page's Content-Usage says that it may not be trained on (AIPREF)",
+        "page_wish_unreadable": "what the page asks cannot be read, and the config takes that for a refusal",
+        "personal_data": "the text held personal data, which is masked wherever the text is written",
+        "text_too_short": "the text has fewer characters or words than the config asks for",
+        "text_too_long": "the text has more characters than the config allows",
+        "text_is_filename": "the text is the image's file name or address",
+        "language_not_allowed": "the text's language is not among those that the config allows",
+        "text_blocked": "the text holds a term or pattern of a blocklist",
+        "text_profane": "the classifier takes the text for profane",
+    },
+    tables=(
+        Table("texts", "text.measure", "measures", TEXT_SCORES),  # as older versions have it
+        Table("texts", "text.language", "measures", TEXT_SCORES, measured_on="row"),
+        Table("text_custom", "text.custom", "measures", is_view=False, measured_on="row"),
+    ),
+)

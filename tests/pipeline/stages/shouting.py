@@ -1,0 +1,47 @@
+"""A whole stage in one module, with its decision beside it: what adding one takes. For test_new_stage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+
+from dataset.stages import Stage, Table
+from pipeline.engine.phase import Context, Result, of_each, phase
+from pipeline.engine.run import Run
+from pipeline.engine.verdicts import alive_rows, decide, verdict_result
+
+CAPITALS = pa.schema([("row", pa.uint32()), ("capitals", pa.float64())])
+SHOUTING = Stage(
+    name="shouting",
+    code=__name__,
+    phases=("shouting.measure", "shouting.decide"),
+    judges="candidates",
+    passed="the text is said in a quiet voice",
+    reasons={"text_shouts": "more of the text's letters are capitals than a quiet voice has"},
+    tables=(Table("capitals", "shouting.measure", "measures", CAPITALS, is_public=True, measured_on="row"),),
+)
+
+
+@phase(SHOUTING, "shouting.measure")
+def measure(context: Context) -> Result:
+    """The share of capitals among each text's letters."""
+    rows = alive_rows(context, ["text"])
+    texts = [[letter for letter in text if letter.isalpha()] for text in rows["text"].to_pylist()]
+    shares = [sum(map(str.isupper, letters)) / max(1, len(letters)) for letters in texts]
+    return Result().table("measures", pa.table([rows["row"], shares], schema=CAPITALS), CAPITALS)
+
+
+@phase(SHOUTING, "shouting.decide")
+def judge(context: Context) -> Result:
+    """Verdicts by shouting.sql."""
+    rows = alive_rows(context, ["text"])
+    decision = str(Path(__file__).with_suffix(""))
+    verdicts = decide(context, decision, rows, {"measures": context.table("measures")}, context.options)
+    return verdict_result(context, rows, verdicts)
+
+
+def run(run: Run) -> None:
+    """Measure and decide."""
+    measured = run.map(measure, {})
+    run.decide(judge, {"max_capitals": 0.5}, each=of_each(measured, "measures"))
