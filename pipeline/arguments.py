@@ -169,18 +169,64 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--gpu-memory", type=float, metavar="GB", help="of --dry-run: each GPU's memory; this machine's")
     made.add_argument("--rate", type=float, metavar="SAMPLES/S", help="of --dry-run: speed; the run's log by default")
 
-    made = command("eval", "examine a checkpoint: zero-shot classification and retrieval")
-    made.add_argument(
-        "checkpoint", metavar="CHECKPOINT", help="a run's folder, a checkpoint file, or an exported folder"
+    made = command(
+        "eval", "examine a model: zero-shot, retrieval, linear probes and more, with chance and random weights"
     )
-    made.add_argument("--tasks", nargs="*", default=[], metavar="DIR", help="folders of class folders of images")
+    made.add_argument(
+        "checkpoint",
+        metavar="CHECKPOINT",
+        help="a run's folder, a checkpoint, an exported folder, a Hugging Face CLIP's, or open_clip:NAME[:TAG or FILE]",
+    )
+    made.add_argument(
+        "--tasks", nargs="*", default=[], metavar="SET", help="evaluation sets, of any form in docs/evaluation.md"
+    )
+    made.add_argument(
+        "--evaluators",
+        type=_names,
+        metavar="NAME,…",
+        help="zero_shot, retrieval, …, or a YAML of them and their options; by default all that the sets allow",
+    )
     made.add_argument(
         "--dataset", metavar="OUT", help="dataset whose held-out pairs are retrieved; the run's own by default"
     )
     made.add_argument(
-        "--pairs", type=int, default=500, metavar="N", help="how many held-out pairs retrieval chooses from"
+        "--pairs", type=int, metavar="N", help="how many pairs retrieval chooses from; 500 held-out pairs, all of a set"
     )
-    made.add_argument("--format", choices=["table", "json"], default="table")
+    made.add_argument(
+        "--format",
+        choices=["table", "json", "clip-benchmark", "datacomp", "csv", "markdown", "parquet"],
+        default="table",
+    )
+    made.add_argument("--output", metavar="FILE", help="write there instead of printing")
+    made.add_argument(
+        "--in-distribution",
+        nargs="*",
+        default=[],
+        metavar="SET",
+        help="of robustness: what shifted sets are held against",
+    )
+    made.add_argument(
+        "--references", metavar="FILE", help="of robustness: CSV of other models' accuracy (model,dataset,acc1)"
+    )
+    made.add_argument(
+        "--hierarchy",
+        metavar="FILE",
+        help="of hierarchy: CSV of class,level,… from fine to coarse, or WordNet's data.noun",
+    )
+    made.add_argument(
+        "--acknowledge-bias",
+        action="store_true",
+        help="of bias: I have read what docs/evaluation.md says of its limits",
+    )
+    made.add_argument("--no-baseline", action="store_true", help="do not examine random weights beside the model's")
+    made.add_argument("--seed", type=int, default=0, metavar="N", help="of random weights, and of few-shot samples")
+    made.add_argument(
+        "--features",
+        metavar="DIR",
+        help="where features are kept; by default in the run, or in ~/.cache/openwit/features",
+    )
+    made.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    made.add_argument("--batch-size", type=int, default=256, metavar="N", help="images that are encoded at a time")
     weighted(made)
 
     made = command("export", "write a checkpoint as a model that open_clip loads")
@@ -195,6 +241,10 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--working-dir", help="what is sent to the cluster; the repo by default")
     made.add_argument("words", nargs=argparse.REMAINDER, metavar="-- wit ...")
     return whole
+
+
+def _names(text: str) -> list[str]:
+    return [item.strip() for item in text.split(",") if item.strip()]
 
 
 def _caps(text: str) -> list[int]:

@@ -316,10 +316,9 @@ def _train(arguments: argparse.Namespace) -> int:
 
 
 def _eval(arguments: argparse.Namespace) -> int:
-    from pipeline.training.commands import evaluate
+    from pipeline.training.examine import evaluate
 
-    form, weights = arguments.format, arguments.weights
-    return evaluate(arguments.checkpoint, arguments.tasks, arguments.dataset, arguments.pairs, form, weights)
+    return evaluate(arguments)
 
 
 def _export(arguments: argparse.Namespace) -> int:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Literal
 
 from dataset.storage import absolute
@@ -46,7 +47,16 @@ ARGUMENTS: Mapping[str, Mapping[str, Kind]] = {
         "show_batch": "written",
         **_OUTPUT,
     },
-    "eval": {"checkpoint": "written", "tasks": "read", "dataset": "read"},
+    "eval": {
+        "checkpoint": "written",
+        "tasks": "read",
+        "dataset": "read",
+        "output": "written",
+        "in_distribution": "read",
+        "references": "read",
+        "hierarchy": "read",
+        "features": "written",
+    },
     "export": {"run": "read", "dir": "written"},
     "submit": {"working_dir": "read"},
 }
@@ -75,11 +85,24 @@ KEYS: Mapping[str, frozenset[str]] = {
 """Every key of a command's config whose value is a path, or has paths in it."""
 
 
+_OPEN_CLIP = "open_clip:"  # train.evaluate.encoders', which needs torch
+
+
+def _absolute_model(value: str) -> str:
+    """`open_clip:NAME:FILE` with its file's path made absolute; a tag of open_clip's, and no file, stay as they are."""
+    model, _, source = value.removeprefix(_OPEN_CLIP).partition(":")
+    is_file = "/" in source or Path(source).is_file()
+    return f"{_OPEN_CLIP}{model}:{absolute(source)}" if is_file else value
+
+
 def settle(command: str, arguments: argparse.Namespace) -> None:
     """Make the paths among a command's arguments absolute. Raises ConfigError if one would be written and lost."""
     for name, kind in ARGUMENTS[command].items():
         value = getattr(arguments, name)
         if kind == "name" or not value:
+            continue
+        if isinstance(value, str) and value.startswith(_OPEN_CLIP):
+            setattr(arguments, name, _absolute_model(value))
             continue
         if kind == "written":
             submit.check_out(value, name)

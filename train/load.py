@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ from typing import Any
 import numpy as np
 import open_clip
 import torch
+import xxhash
 from PIL import Image
+from torch import Tensor, nn
 
 from dataset.storage import is_local
 from train import checkpoint as checkpoints
-from train.model import Clip, pick_device, restore
+from train.model import MAX_LOGIT_SCALE, Clip, pick_device, preprocess_dict, restore
 
 WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
 """An exported folder's weights: ours, and those that open_clip's own exports have."""
@@ -38,6 +41,7 @@ class Encoder:
         self.model: Any = clip.model.to(self.device).eval()
         self._transform = clip.transform
         self.enough = AMPLE * clip.image_size
+        self.autocast = False  # whether a GPU computes in 16 bits where torch says that it may
 
     @torch.inference_mode()
     def images(self, images: Iterable[Image.Image]) -> np.ndarray:
@@ -45,9 +49,40 @@ class Encoder:
         features = [np.empty((0, self.clip.config["embed_dim"]), np.float32)]
         rest = iter(images)
         while batch := [self._transform(image) for image in islice(rest, self.batch_size)]:
-            pixels = torch.stack(batch).to(self.device)
-            features.append(self.model.encode_image(pixels, normalize=True).float().cpu().numpy())
+            features.append(self.towers(torch.stack(batch))[0])
         return np.concatenate(features)
+
+    def pixels(self, image: Image.Image) -> Tensor:
+        """An RGB image as the model sees it: float32 of shape (3, side, side)."""
+        return self._transform(image)
+
+    @torch.inference_mode()
+    def towers(self, pixels: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """(features of unit length, features before the projection) of images: float32 of shape (n, d), (n, width).
+
+        The latter are what linear probes take (Radford et al. 2021, §3.2). A ResNet's attention pool has no projection
+        of its own, so there its output is taken.
+        """
+        with self._precision(), _before_projection(self.model.visual) as seen:
+            embedding = self.model.encode_image(pixels.to(self.device), normalize=True)
+        (before,) = seen or [embedding]
+        return embedding.float().cpu().numpy(), before.float().cpu().numpy()
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self.device.type, enabled=self.autocast and self.device.type == "cuda")
+
+    @property
+    def logit_scale(self) -> float:
+        """What similarities are multiplied by before a softmax."""
+        return min(float(self.model.logit_scale.detach().exp()), MAX_LOGIT_SCALE)
+
+    def identity(self) -> str:
+        """A checksum of all weights and of how images are made ready: what tells one encoder from another."""
+        hashed = xxhash.xxh3_128(json.dumps([self.clip.config, preprocess_dict(self.clip)], sort_keys=True).encode())
+        for name, tensor in sorted(self.model.state_dict().items()):
+            hashed.update(name.encode())
+            hashed.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        return hashed.hexdigest() + ("" if self.device.type == "cpu" else f"-{self.device.type}")
 
     @torch.inference_mode()
     def texts(self, texts: Sequence[str]) -> np.ndarray:
@@ -55,8 +90,39 @@ class Encoder:
         features = []
         for first in range(0, len(texts), self.batch_size):
             batch = self.clip.tokenize(list(texts[first : first + self.batch_size]))
-            features.append(self.model.encode_text(batch.to(self.device), normalize=True).float().cpu().numpy())
+            with self._precision():
+                encoded = self.model.encode_text(batch.to(self.device), normalize=True)
+            features.append(encoded.float().cpu().numpy())
         return np.concatenate(features)
+
+
+@contextlib.contextmanager
+def _before_projection(visual: Any) -> Iterator[list[Tensor]]:
+    """Keeps what an image tower's projection is given, in a list of one; of none where there is no such projection."""
+    seen: list[Tensor] = []
+    if isinstance(getattr(visual, "proj", None), nn.Parameter):  # open_clip's transformer multiplies by it itself
+        pool = visual._pool
+
+        def kept(*given: Any) -> Any:
+            pooled, tokens = pool(*given)
+            seen.append(pooled)
+            return pooled, tokens
+
+        visual._pool = kept
+        try:
+            yield seen
+        finally:
+            del visual._pool
+        return
+    head = getattr(visual, "head", None)  # of a timm tower, or of Hugging Face's
+    if not isinstance(head, nn.Module) or not list(head.children()):
+        yield seen
+        return
+    hook = head.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    try:
+        yield seen
+    finally:
+        hook.remove()
 
 
 def load(checkpoint: str, device: str = "auto", batch_size: int = 256, weights: str = "auto") -> Encoder:

@@ -1,9 +1,8 @@
-"""`wit train`, `wit eval` and `wit export`: the trainer's functions, with the command line's errors and progress."""
+"""`wit train` and `wit export`: the trainer's functions, with the command line's errors and progress."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import TaskID
 
-from dataset.display import clean, escaped_json, say
+from dataset.display import say
 from dataset.foreign import find_shards
 from dataset.shards import INDEX
 from dataset.storage import Storage, is_local
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 
 _SPREAD = ("ranks", "address")
 """Keys of a training config that say how Ray starts it; the trainer does not know them."""
-_EVALUATION = "evaluation.json"  # train.card's, which needs torch: usage errors are told before that is imported
 
 
 def raw_config(path: str, overrides: Sequence[str]) -> dict[str, Any]:
@@ -89,7 +87,7 @@ def train(path: str, raw: dict[str, Any], out: str | None) -> int:
         say(f"{result.run}: stopped after step {result.step:,} of {result.steps:,}; the same command goes on there")
         return 0
     say(f"{result.run}: {result.steps:,} steps, {result.samples_seen:,} samples seen, loss {result.loss:.3f}")
-    more = "" if _held_out(Storage(result.run)) else " --tasks DIR"
+    more = "" if held_out(Storage(result.run)) else " --tasks DIR"
     say(f"examine it: wit eval {result.run}{more}")
     return 0
 
@@ -194,43 +192,7 @@ def overfit(path: str, raw: dict[str, Any], samples: int) -> int:
     return 0 if verdict.learnt else 1
 
 
-def evaluate(
-    checkpoint: str, tasks: Sequence[str], dataset: str | None, pairs: int, form: str, weights: str = "auto"
-) -> int:
-    """Examine a checkpoint, print the figures, and keep them in the run's folder for the report."""
-    run = _run_of(checkpoint)
-    for task in tasks:
-        if not Path(task).is_dir():
-            raise ConfigError(f"there is no task directory {task}")
-    if dataset is None and run is not None:
-        dataset = _held_out(run)
-    elif dataset is not None and not Storage(dataset).exists(INDEX):
-        raise ConfigError(f"{dataset} has no {INDEX}, and so no held-out pairs; `wit run` makes a dataset")
-    if not tasks and dataset is None:
-        raise ConfigError("nothing to examine on: give --tasks DIR (folders of class folders) or --dataset OUT")
-    from train.checkpoint import about, find
-    from train.evaluate import evaluate as examine
-    from train.evaluate import format_table
-    from train.log import add_evaluation
-
-    try:
-        results = examine(checkpoint, list(tasks), dataset, samples=pairs, weights=weights)
-    except (ValueError, FileNotFoundError) as error:
-        raise ConfigError(str(error)) from error
-    if run is not None:
-        known = json.loads(run.read(_EVALUATION)) if run.exists(_EVALUATION) else []
-        new = {(row["task"], row["metric"]) for row in results}
-        kept = [row for row in known if (row["task"], row["metric"]) not in new]
-        run.write(_EVALUATION, json.dumps([*kept, *results], indent=1).encode())
-        add_evaluation(run, about(*find(checkpoint))["step"], results)
-    if form == "json":
-        print(escaped_json(json.dumps(results)))
-    else:
-        Console(width=160, highlight=False, markup=False).print(clean(format_table(results)))
-    return 0
-
-
-def _run_of(checkpoint: str) -> Storage | None:
+def run_of(checkpoint: str) -> Storage | None:
     """The run that a checkpoint, or the run itself, is of; None for an exported folder.
 
     Raises:
@@ -251,7 +213,7 @@ def _run_of(checkpoint: str) -> Storage | None:
     return found if found.exists("config.yaml") else None
 
 
-def _held_out(run: Storage) -> str | None:
+def held_out(run: Storage) -> str | None:
     """The dataset whose held-out pairs a run's model is examined on by default: that which it was trained on."""
     try:
         dataset = _config_of(run).dataset
@@ -281,7 +243,7 @@ def _config_of(run: Storage) -> TrainConfig:
 
 def export(run: str, folder: str, weights: str = "auto", onnx: bool = False, hub: bool = False) -> int:
     """Write a run's newest checkpoint as a folder that open_clip loads; as ONNX and for the Hub too, if wanted."""
-    _run_of(run)
+    run_of(run)
     from train import card
     from train.export import export as write
     from train.export import export_onnx

@@ -1,4 +1,8 @@
-"""Examines a model: zero-shot classification and retrieval, with the chance level beside each figure."""
+"""Examines a model, with the chance level beside each figure.
+
+`evaluators/` has a file for each kind of examination, `sets/` reads evaluation sets, `examine` runs the one on the
+other. Importing this package imports no torch.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +12,8 @@ from pathlib import Path
 from train.evaluate.result import Result, format_table
 from train.evaluate.retrieval import retrieval
 from train.evaluate.zero_shot import zero_shot
-from train.load import load
 
-__all__ = ["Result", "evaluate", "format_table", "load", "retrieval", "zero_shot"]
+__all__ = ["Result", "evaluate", "format_table", "retrieval", "zero_shot"]
 
 
 def evaluate(
@@ -35,6 +38,8 @@ def evaluate(
     Raises:
         ValueError, FileNotFoundError: the checkpoint, a task or the dataset is not there or not what it should be.
     """
+    from train.load import load  # with torch, which usage errors are told before
+
     encoder = load(checkpoint, device, batch_size, weights)
     results: list[Result] = []
     for task in tasks:

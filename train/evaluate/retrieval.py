@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -16,10 +17,11 @@ from PIL import Image
 from dataset.ids import mix64
 from dataset.shards import DamagedSampleError, Index, read_index, read_raw_samples
 from dataset.storage import Storage
-from train.data.transforms import decode, image_part
 from train.evaluate.result import Result
 from train.evaluate.zero_shot import rank_of
-from train.load import Encoder
+
+if TYPE_CHECKING:
+    from train.load import Encoder
 
 CHOICE_SEED = 500
 POOL = 20_000
@@ -37,12 +39,10 @@ def retrieval(encoder: Encoder, dataset: str, samples: int = 500) -> list[Result
         FileNotFoundError: the dataset has no shards.
         ValueError: its held-out split has fewer than two captions that occur once.
     """
-    images, texts, damaged = choose(encoder, dataset, samples)
-    count = len(texts)
-    similarity = images @ texts.T
+    by_direction, damaged = held_out_ranks(encoder, dataset, samples)
     results: list[Result] = []
-    for direction, scores in (("image_to_text", similarity), ("text_to_image", similarity.T)):
-        rank = rank_of(scores, np.arange(count))
+    for direction, rank in by_direction.items():
+        count = len(rank)
         figures = [(f"r{k}", float((rank <= k).mean()), min(1.0, k / count)) for k in (1, 5, 10)]
         figures.append(("median_rank", float(np.median(rank)), (count + 1) / 2))
         results += [
@@ -60,9 +60,23 @@ def retrieval(encoder: Encoder, dataset: str, samples: int = 500) -> list[Result
     return results
 
 
+def held_out_ranks(encoder: Encoder, dataset: str, samples: int) -> tuple[dict[str, np.ndarray], int]:
+    """The rank of what belongs together, by direction, and how many damaged pairs were passed over. Raises as
+    `retrieval` does."""
+    images, texts, damaged = choose(encoder, dataset, samples)
+    similarity = images @ texts.T
+    answer = np.arange(len(texts))
+    return {
+        "image_to_text": rank_of(similarity, answer),
+        "text_to_image": rank_of(similarity.T, answer),
+    }, damaged
+
+
 def choose(encoder: Encoder, dataset: str, samples: int) -> tuple[np.ndarray, np.ndarray, int]:
     """(image features, text features) of the pairs to rank, each float32 of shape (n ≤ samples, d), and how many
     pairs had to be passed over because they are damaged."""
+    from train.data.transforms import decode, image_part
+
     storage = Storage(dataset)
     index = read_index(storage, "heldout")
     order = np.argsort(mix64(index.pair_id[:, 0] ^ index.pair_id[:, 1], CHOICE_SEED), kind="stable")[:POOL]

@@ -4,7 +4,7 @@ A task is a directory with a folder of images per class. Beside them may lie
 
 - `classes.txt`: a line per class, either `FOLDER<tab>display name`, or display names in the order of the sorted
   folders; without it, a class is called what its folder is, with spaces for `_` and `-`;
-- `templates.txt`: a prompt template per line, with `{}` for the class; `train/templates/default.txt` otherwise.
+- `templates.txt`: a prompt template per line, with `{}` or `{c}` for the class; see `train.evaluate.sets.templates`.
 
 Templates are ensembled in embedding space: a class is the mean of its prompts' features (Radford et al. 2021, §3.1.4).
 """
@@ -15,17 +15,18 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from dataset.shards import DamagedSampleError
-from train.data.transforms import decode
 from train.evaluate.result import Result
-from train.load import Encoder
+from train.evaluate.sets.folders import class_folders
+from train.evaluate.sets.templates import filled
 
-TEMPLATES = Path(__file__).parents[1] / "templates" / "default.txt"
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".avif", ".heic", ".heif", ".gif", ".bmp"})
+if TYPE_CHECKING:
+    from train.load import Encoder
 
 
 @dataclass(frozen=True)
@@ -48,43 +49,18 @@ def read_task(directory: str | Path) -> Task:
     root = Path(directory)
     if not root.is_dir():
         raise FileNotFoundError(f"there is no task directory {directory}")
-    folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    read = class_folders(root, {"test": root})
+    assert read.test.labels is not None
     images = [
-        (file, label)
-        for label, folder in enumerate(folders)
-        for file in sorted(folder.iterdir())
-        if file.suffix.lower() in IMAGE_SUFFIXES
+        (picture.file, label) for picture, label in zip(read.test.pictures, read.test.labels.tolist(), strict=True)
     ]
-    if not images:
-        raise ValueError(f"{directory} has no folders of images, one per class")
-    classes = _class_names(root / "classes.txt", [folder.name for folder in folders])
-    custom = root / "templates.txt"
-    templates = _lines(custom if custom.is_file() else TEMPLATES)
-    if not templates or any("{}" not in template for template in templates):
-        raise ValueError(f"{custom} must have a template with {{}} on each line")
-    return Task(root.resolve().name, classes, templates, images)
-
-
-def _lines(path: Path) -> list[str]:
-    return [line.rstrip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-
-
-def _class_names(path: Path, folders: list[str]) -> list[str]:
-    if not path.is_file():
-        return [folder.replace("_", " ").replace("-", " ") for folder in folders]
-    lines = _lines(path)
-    if all("\t" in line for line in lines):
-        names = dict(line.split("\t", 1) for line in lines)
-        if missing := [folder for folder in folders if folder not in names]:
-            raise ValueError(f"{path} has no line for the folder {missing[0]}")
-        return [names[folder].strip() for folder in folders]
-    if len(lines) != len(folders):
-        raise ValueError(f"{path} must have a line for each of the {len(folders)} folders, not {len(lines)}")
-    return [line.strip() for line in lines]
+    return Task(read.name, list(read.classes), list(read.templates), images)
 
 
 def zero_shot(encoder: Encoder, directory: str | Path) -> list[Result]:
     """Top-1 and top-5 accuracy of a task. Raises as `read_task` does."""
+    from train.data.transforms import decode
+
     task = read_task(directory)
     classes = class_features(encoder, task.classes, task.templates)
     labels: list[int] = []
@@ -117,7 +93,7 @@ def zero_shot(encoder: Encoder, directory: str | Path) -> list[Result]:
 
 def class_features(encoder: Encoder, classes: list[str], templates: list[str]) -> np.ndarray:
     """Each class as the mean of its prompts' features, of unit length: float32 of shape (classes, d)."""
-    prompts = encoder.texts([template.replace("{}", name) for name in classes for template in templates])
+    prompts = encoder.texts([filled(template, name) for name in classes for template in templates])
     mean = prompts.reshape(len(classes), len(templates), -1).mean(1)
     unit: np.ndarray = mean / np.linalg.norm(mean, axis=1, keepdims=True)
     return unit

@@ -1,0 +1,201 @@
+"""`wit eval`: what may be asked of it, what it prints, and what it keeps in the run's folder.
+
+Usage errors are told before torch is imported.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import TaskID
+
+from dataset.display import say
+from dataset.shards import INDEX
+from dataset.storage import Storage
+from pipeline.config_errors import ConfigError
+from pipeline.config_files import read_yaml
+from pipeline.engine.progress import PLAIN_SECONDS, bars
+from pipeline.training.commands import held_out, run_of
+from train.evaluate import registry
+
+if TYPE_CHECKING:
+    from train.evaluate.row import Row
+
+EVALUATION = "evaluation.json"
+"""In a run's folder: a figure a line, of zero-shot and of held-out retrieval, which report and model card read."""
+EXAMINATION = "examination.json"
+"""In a run's folder: all rows, as --format json prints them."""
+HELD_OUT_PAIRS = 500
+_FEATURES = "features"
+_MODELS = "open_clip:"  # train.evaluate.encoders', which needs torch
+
+
+def evaluate(arguments: argparse.Namespace) -> int:
+    """Examine a model, print or write the figures, and keep them in the run's folder. Raises ConfigError."""
+    is_named = arguments.checkpoint.startswith(_MODELS) or (Path(arguments.checkpoint) / "config.json").is_file()
+    run = None if is_named else run_of(arguments.checkpoint)
+    wanted = _wanted(arguments.evaluators)
+    for place in (*arguments.tasks, *arguments.in_distribution):
+        if not Path(place).exists():
+            raise ConfigError(f"there is no task directory {place}")
+    for option in ("references", "hierarchy"):
+        if getattr(arguments, option) and not Path(getattr(arguments, option)).is_file():
+            raise ConfigError(f"there is no file {getattr(arguments, option)}, which --{option} names")
+    if arguments.output and not Path(arguments.output).parent.is_dir():
+        raise ConfigError(f"--output cannot be written: there is no folder {Path(arguments.output).parent}")
+    if arguments.format in ("parquet",) and not arguments.output:
+        raise ConfigError(f"--format {arguments.format} needs --output FILE")
+    if (arguments.pairs is not None and arguments.pairs < 2) or arguments.batch_size < 1:
+        raise ConfigError("--pairs must be at least 2, and --batch-size at least 1")
+    if "bias" in wanted and not arguments.acknowledge_bias:
+        raise ConfigError(
+            "the evaluator bias asks a model about people's looks: read in docs/evaluation.md what its figures cannot "
+            "show, and give --acknowledge-bias"
+        )
+    dataset = arguments.dataset
+    if dataset is None and run is not None:
+        dataset = held_out(run)
+    elif dataset is not None and not Storage(dataset).exists(INDEX):
+        raise ConfigError(f"{dataset} has no {INDEX}, and so no held-out pairs; `wit run` makes a dataset")
+    if not arguments.tasks and dataset is None:
+        raise ConfigError("nothing to examine on: give --tasks DIR (folders of class folders) or --dataset OUT")
+    rows = _examined(arguments, wanted, dataset, run)
+    if run is not None:
+        _keep(run, arguments.checkpoint, rows)
+    return _told(rows, arguments.format, arguments.output)
+
+
+def _wanted(given: Sequence[str] | None) -> dict[str, dict[str, Any]]:
+    """{evaluator: its options} of names, or of a YAML; empty where all that the data allows is wanted."""
+    if given is None:
+        return {}
+    if len(given) == 1 and given[0].endswith((".yaml", ".yml")):
+        raw = read_yaml(given[0])
+        if wrong := [name for name, options in raw.items() if not isinstance(options, (dict, type(None)))]:
+            raise ConfigError(f"{given[0]}: {wrong[0]} must be a mapping of options to values, or empty")
+        wanted = {str(name): dict(options or {}) for name, options in raw.items()}
+    else:
+        wanted = {name: {} for name in given}
+    if not wanted:
+        raise ConfigError(f"--evaluators names none; the evaluators are {', '.join(registry.names())}")
+    try:
+        registry.check(list(wanted))
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    return wanted
+
+
+def _examined(
+    arguments: argparse.Namespace,
+    wanted: Mapping[str, Mapping[str, Any]],
+    dataset: str | None,
+    run: Storage | None,
+) -> list[Row]:
+    from train.evaluate.encoders import open_encoder
+    from train.evaluate.examine import Examination, examine
+    from train.evaluate.features import default_folder
+    from train.evaluate.sets.open import open_set
+
+    try:
+        options = {name: dict(wanted.get(name, {})) for name in wanted or registry.names()}
+        if arguments.pairs is not None and "retrieval" in options:
+            options["retrieval"].setdefault("pairs", arguments.pairs)
+        evaluators = registry.evaluators(options)
+        sets = [open_set(task) for task in arguments.tasks]
+        shared = {
+            "in_distribution": [open_set(place) for place in arguments.in_distribution],
+            "references": arguments.references,
+            "hierarchy": arguments.hierarchy,
+            "seed": arguments.seed,
+        }
+        examination = Examination(
+            arguments.checkpoint,
+            sets,
+            evaluators,
+            dataset,
+            HELD_OUT_PAIRS if arguments.pairs is None else arguments.pairs,
+            not arguments.no_baseline,
+            arguments.seed,
+            shared,
+            bool(wanted),
+            lambda sentence: say(sentence, to_errors=True),
+        )
+        encoder = open_encoder(
+            arguments.checkpoint, arguments.device, arguments.batch_size, arguments.weights, arguments.seed
+        )
+        own = Path(run.path(_FEATURES)) if run is not None and run.local else default_folder()
+        folder = Path(arguments.features) if arguments.features else own
+        with Progress() as progress:
+            return examine(encoder, examination, folder, progress.update)
+    except (ValueError, FileNotFoundError) as error:
+        raise ConfigError(str(error)) from error
+
+
+def _keep(run: Storage, checkpoint: str, rows: Sequence[Row]) -> None:
+    """Add the rows to those that the run has, in place of older ones of the same set and evaluator."""
+    from train.checkpoint import about, find
+    from train.evaluate.flat import results
+    from train.log import add_evaluation
+
+    flat = results(rows)
+    for name, found, keys in (
+        (EVALUATION, flat, ("task", "metric")),
+        (EXAMINATION, [row.to_dict() for row in rows], ("dataset", "task")),
+    ):
+        known = json.loads(run.read(name)) if run.exists(name) else []
+        new = {tuple(row[key] for key in keys) for row in found}  # type: ignore[literal-required,index]
+        kept = [row for row in known if tuple(row[key] for key in keys) not in new]
+        if found:
+            run.write(name, json.dumps([*kept, *found], indent=1).encode())
+    if flat:
+        add_evaluation(run, about(*find(checkpoint))["step"], flat)
+
+
+def _told(rows: Sequence[Row], form: str, output: str | None) -> int:
+    """Print the rows, or write them."""
+    from train.evaluate.formats import formatted
+
+    content = formatted(rows, form)
+    if output:
+        Path(output).write_bytes(content)
+        say(output)
+    elif form == "table":
+        say(content.decode().rstrip("\n"))
+    else:
+        print(content.decode().rstrip("\n"))
+    return 0
+
+
+class Progress:
+    """A bar on a terminal, a line every few seconds in a log, both on standard error."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        self._bar = bars(self._console) if self._console.is_terminal else None
+        self._tasks: dict[str, TaskID] = {}
+        self._last = time.monotonic()
+
+    def __enter__(self) -> Progress:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def update(self, what: str, done: int, total: int) -> None:
+        """Show how many images of a set are encoded."""
+        if self._bar is not None:
+            if what not in self._tasks:
+                self._tasks[what] = self._bar.add_task(what, total=total, rate="")
+            self._bar.update(self._tasks[what], completed=done)
+        elif time.monotonic() - self._last > PLAIN_SECONDS:
+            self._last = time.monotonic()
+            say(f"{what}: {done:,} of {total:,} images encoded", to_errors=True)

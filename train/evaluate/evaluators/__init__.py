@@ -1,0 +1,1 @@
+"""A file an evaluator; `train.evaluate.registry` says what such a file has."""

@@ -1,0 +1,176 @@
+"""Features of images and texts, computed once per (weights, data): the tenth evaluator encodes nothing.
+
+They lie in a folder, a file each, under a name made of the encoder's weights and of the images'
+files (names, sizes, times of change) or of the texts. A file is whole or not there.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dataset.ids import checksum
+from dataset.shards import DamagedSampleError
+from train.evaluate.sets import Picture, SetError, Split
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from train.load import Encoder
+
+_RULES = 1  # raised when the same weights and files give other features
+_THREADS = min(8, os.cpu_count() or 1)
+Progress = Callable[[str, int, int], None]
+"""(what is encoded, how many are done, of how many)."""
+
+
+def default_folder() -> Path:
+    """Where features are kept unless told otherwise."""
+    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(home) / "openwit" / "features"
+
+
+@dataclass(frozen=True)
+class Images:
+    """What an encoder makes of a split's images; those that cannot be read are left out."""
+
+    rows: np.ndarray  # which of the split's images these are
+    embeddings: np.ndarray  # float32 (n, d), of unit length
+    before_projection: np.ndarray  # float32 (n, width)
+    damaged: int
+
+
+class Features:
+    """An encoder whose features are kept.
+
+    Attributes:
+        encoded: images that had to be encoded, and were not kept already.
+    """
+
+    def __init__(self, encoder: Encoder, folder: Path | None, progress: Progress | None = None):
+        self.encoder, self.folder, self.progress = encoder, folder, progress
+        self.encoded = 0
+        self.identity = f"{encoder.identity()}-{_RULES}"
+        self._held: dict[str, dict[str, np.ndarray]] = {}
+
+    @property
+    def logit_scale(self) -> float:
+        """What similarities are multiplied by before a softmax."""
+        return self.encoder.logit_scale
+
+    @property
+    def device(self) -> str:
+        """Where the encoder computes, and probes may: cpu or cuda."""
+        return str(self.encoder.device.type)
+
+    def images(self, split: Split, what: str = "images") -> Images:
+        """The features of a split's images. Raises SetError if none can be read."""
+        key = f"images-{checksum(f'{self.identity} {split.identity()}'.encode())}"
+        found = self._kept(key)
+        if found is None:
+            found = self._encode(split, what)
+            self._keep(key, found)
+        rows = found["rows"]
+        if not len(rows):
+            raise SetError(f"no image of {what} can be read")
+        return Images(rows, found["embeddings"], found["before_projection"], len(split) - len(rows))
+
+    def texts(self, texts: Sequence[str]) -> np.ndarray:
+        """The features of texts: float32 (n, d), of unit length."""
+        key = f"texts-{checksum(chr(0).join([self.identity, *texts]).encode('utf-8', 'surrogatepass'))}"
+        found = self._kept(key)
+        if found is None:
+            distinct = list(dict.fromkeys(texts))
+            encoded = self.encoder.texts(distinct)
+            place = {text: number for number, text in enumerate(distinct)}
+            found = {"embeddings": encoded[[place[text] for text in texts]]}
+            self._keep(key, found)
+        return found["embeddings"]
+
+    def _encode(self, split: Split, what: str) -> dict[str, np.ndarray]:
+        import torch
+
+        rows: list[int] = []
+        embeddings, before = [], []
+        batch: list[Tensor] = []
+
+        def flush() -> None:
+            embedded, seen = self.encoder.towers(torch.stack(batch))
+            embeddings.append(embedded)
+            before.append(seen)
+            batch.clear()
+
+        for place, pixels in enumerate(_decoded(split.pictures, self.encoder)):
+            if pixels is not None:
+                rows.append(place)
+                batch.append(pixels)
+            if len(batch) == self.encoder.batch_size:
+                flush()
+                if self.progress is not None:
+                    self.progress(what, place + 1, len(split))
+        if batch:
+            flush()
+        if self.progress is not None:
+            self.progress(what, len(split), len(split))
+        self.encoded += len(rows)
+        empty = np.empty((0, 0), np.float32)
+        return {
+            "rows": np.array(rows, np.int64),
+            "embeddings": np.concatenate(embeddings) if embeddings else empty,
+            "before_projection": np.concatenate(before) if before else empty,
+        }
+
+    def _kept(self, key: str) -> dict[str, np.ndarray] | None:
+        if key in self._held:
+            return self._held[key]
+        if self.folder is None:
+            return None
+        try:
+            with np.load(self.folder / f"{key}.npz", allow_pickle=False) as file:
+                self._held[key] = {name: file[name] for name in file.files}
+        except (OSError, ValueError, EOFError, KeyError):  # not there, or damaged
+            return None
+        except Exception as error:  # zipfile's own error, without its import
+            if type(error).__name__ != "BadZipFile":
+                raise
+            return None
+        return self._held[key]
+
+    def _keep(self, key: str, found: dict[str, np.ndarray]) -> None:
+        self._held[key] = found
+        if self.folder is None:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        sink = io.BytesIO()
+        np.savez(sink, **found)  # type: ignore[arg-type]
+        draft = tempfile.NamedTemporaryFile(dir=self.folder, delete=False)  # noqa: SIM115 - it is renamed
+        with draft:
+            draft.write(sink.getbuffer())
+        Path(draft.name).replace(self.folder / f"{key}.npz")
+
+
+def _decoded(pictures: Sequence[Picture], encoder: Encoder) -> Iterator[Tensor | None]:
+    """What the model sees of each image, in order, decoded by threads; None of one that cannot be read."""
+    from train.data.transforms import decode
+
+    def see(picture: Picture) -> Tensor | None:
+        try:
+            return encoder.pixels(decode(picture.read(), encoder.enough))
+        except DamagedSampleError:
+            return None
+
+    ahead = 4 * _THREADS
+    with ThreadPoolExecutor(_THREADS) as pool:
+        waiting = [pool.submit(see, picture) for picture in pictures[:ahead]]
+        for place in range(len(pictures)):
+            yield waiting.pop(0).result()
+            if place + ahead < len(pictures):
+                waiting.append(pool.submit(see, pictures[place + ahead]))

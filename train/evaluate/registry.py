@@ -1,0 +1,84 @@
+"""The evaluators: each file of `train/evaluate/evaluators` is one, and its name is the evaluator's.
+
+An evaluator's module has
+
+    VERSION = 1                                  raised when its figures for the same input change
+    OPTIONS = {"seeds": 3}                       what may be set, with the defaults
+    def refuses(what: ImageSet) -> str           why it cannot examine a set, as a sentence's end; empty if it can
+    def evaluate(view: View) -> Row              examines one
+
+and `runs_by_default(what)` may say that it examines a set only where it is asked for.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from train.evaluate.row import Row
+    from train.evaluate.sets import ImageSet
+    from train.evaluate.view import View
+
+_FOLDER = Path(__file__).parent / "evaluators"
+
+
+class Module(Protocol):
+    """What an evaluator's module has."""
+
+    OPTIONS: Mapping[str, Any]
+
+    def refuses(self, what: ImageSet) -> str:
+        """Why it cannot examine a set; empty if it can."""
+
+    def evaluate(self, view: View) -> Row:
+        """Examine a set."""
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """An evaluator, with the options that it runs by."""
+
+    name: str
+    module: Module
+    options: Mapping[str, Any]
+
+    def by_default(self, what: ImageSet) -> bool:
+        """Whether it examines a set where nobody asked for it."""
+        allows = getattr(self.module, "runs_by_default", None)
+        return True if allows is None else bool(allows(what))
+
+
+def names() -> list[str]:
+    """All evaluators, by what their files are called; nothing is imported."""
+    return sorted(path.stem for path in _FOLDER.glob("*.py") if not path.stem.startswith("_"))
+
+
+def check(wanted: Sequence[str]) -> None:
+    """Raises ValueError, in a sentence, if there is no such evaluator."""
+    for name in wanted:
+        if name not in names():
+            near = difflib.get_close_matches(name, names(), 1)
+            hint = f", did you mean {near[0]}?" if near else ""
+            raise ValueError(f"there is no evaluator {name!r}{hint}; the evaluators are {', '.join(names())}")
+
+
+def evaluators(wanted: Mapping[str, Mapping[str, Any]]) -> list[Evaluator]:
+    """Evaluators by their names, with the options that were set. Raises ValueError."""
+    check(list(wanted))
+    found = []
+    for name, given in wanted.items():
+        module: Any = importlib.import_module(f"train.evaluate.evaluators.{name}")
+        if unknown := [key for key in given if key not in module.OPTIONS]:
+            known = ", ".join(module.OPTIONS) or "none"
+            raise ValueError(f"{name} has no option {unknown[0]}; its options are: {known}")
+        for key, value in given.items():
+            default = module.OPTIONS[key]
+            if default is not None and not isinstance(value, type(default)):
+                raise ValueError(f"{name}.{key} must be as {default!r}, not {value!r}")
+        found.append(Evaluator(name, module, {**module.OPTIONS, **given}))
+    return found

@@ -1,0 +1,66 @@
+"""What an evaluator is given: a set, a model's features of it, and options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from train.evaluate.features import Features, Images
+from train.evaluate.row import Figure, Row
+from train.evaluate.sets import ImageSet, Split
+from train.evaluate.sets.templates import filled
+
+
+@dataclass(frozen=True)
+class View:
+    """A set as one model sees it."""
+
+    task: str
+    what: ImageSet
+    features: Features
+    options: Mapping[str, Any]
+    others: Sequence[ImageSet] = ()  # all sets of the examination, for evaluators that compare several
+    shared: Mapping[str, Any] = field(default_factory=dict)  # what holds for all: pairs, references, …
+
+    def images(self, split: str = "test", what: ImageSet | None = None) -> Images:
+        """The features of a split's images."""
+        chosen = what or self.what
+        return self.features.images(chosen.splits[split], f"{chosen.name} {split}")
+
+    def seen(self, split: Split, name: str) -> Images:
+        """The features of images that are no split of the set's own."""
+        return self.features.images(split, name)
+
+    def prompts(self, classes: Sequence[str], templates: Sequence[str]) -> np.ndarray:
+        """The features of every class in every template: float32 (classes, templates, d)."""
+        texts = [filled(template, name) for name in classes for template in templates]
+        return self.features.texts(texts).reshape(len(classes), len(templates), -1)
+
+    def class_features(self, what: ImageSet | None = None) -> np.ndarray:
+        """Each class as the unit mean of its prompts' features, as in the paper (§3.1.4): float32 (classes, d)."""
+        chosen = what or self.what
+        return ensemble(self.prompts(chosen.classes, chosen.templates))
+
+    def row(self, figures: dict[str, Figure], main_metric: str, images: Images | None = None, **more: Any) -> Row:
+        """What was found, with the set's name and notes."""
+        notes = [*self.what.notes, *more.pop("notes", [])]
+        damaged = images.damaged if images is not None else 0
+        return Row(self.what.name, self.task, figures, main_metric, damaged, notes, **more)
+
+
+def ensemble(prompts: np.ndarray) -> np.ndarray:
+    """The mean over templates, of unit length: (classes, d) of (classes, templates, d)."""
+    found = prompts.mean(1)
+    unit: np.ndarray = found / np.maximum(np.linalg.norm(found, axis=-1, keepdims=True), 1e-12)
+    return unit
+
+
+def ranks(scores: np.ndarray, answer: np.ndarray) -> np.ndarray:
+    """The rank, from 1, of each row's right answer; among equals the first comes first, as argmax has it."""
+    own = scores[np.arange(len(answer)), answer][:, None]
+    earlier = np.arange(scores.shape[1]) < answer[:, None]
+    found: np.ndarray = 1 + (scores > own).sum(1) + ((scores == own) & earlier).sum(1)
+    return found
