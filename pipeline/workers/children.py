@@ -57,10 +57,13 @@ class Zygote:
         theirs.close()
 
     def fork(self, jobs: int, shared: int) -> int:
-        """A child that takes jobs from a socket; its process id."""
+        """A child that takes jobs from a socket; its process id. Raises OSError if the system makes none now."""
         with self._lock:
             socket.send_fds(self._ours, [FORK + bytes(NUMBER.size)], [jobs, shared])
-            return self._answer()
+            pid = self._answer()
+        if pid < 0:
+            raise OSError(-pid, os.strerror(-pid))
+        return pid
 
     def status(self, pid: int) -> int:
         """How a child has ended: negative is minus the signal that ended it."""

@@ -23,7 +23,7 @@ from dataset.storage import is_local
 from pipeline.config_errors import ConfigError
 from pipeline.engine.phase import PHASES, Task, execute
 from pipeline.workers import ray_address
-from pipeline.workers.failures import Failure, Limits, Working
+from pipeline.workers.failures import Failure, Limits, Working, unwrap
 from pipeline.workers.private_ray import PrivateRay
 
 log = logging.getLogger("wit")
@@ -257,9 +257,3 @@ class RayExecutor:
 
 EXCLUDES = [".venv", "out", ".git", "build", "*.tar", "*.warc*", ".mypy_cache", ".ruff_cache", ".pytest_cache"]
 """What of the repo is not sent to a cluster: Ray's working_dir is the code and the configs."""
-
-
-def unwrap(error: Exception) -> Exception:
-    """The exception of our own code inside a RayTaskError, or the error itself."""
-    cause = getattr(error, "cause", None)
-    return cause if isinstance(cause, Exception) else error

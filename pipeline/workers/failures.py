@@ -99,3 +99,10 @@ def brief(error: BaseException) -> str:
     """An exception as one line."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0] if lines else ''}"[:300]
+
+
+def unwrap(error: Exception) -> Exception:
+    """The exception of our own code inside a RayTaskError, in however many tasks it was raised; or the error itself."""
+    while isinstance(cause := getattr(error, "cause", None), Exception):
+        error = cause
+    return error

@@ -2,14 +2,15 @@
 
 Run as `python -m pipeline.workers.zygote FD MODULE…`, where FD is a Unix socket. It runs no thread and no task itself,
 so that to fork it is safe. A message of a byte and two file descriptors asks for a child, and is answered by its
-process id; a process id is answered by the child's exit status once it has ended. The zygote ends with the socket, and
-the children end with the zygote.
+process id, or by minus the error's number where none can be made; a process id is answered by the child's exit status
+once it has ended. The zygote ends with the socket, and the children end with the zygote.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import importlib
 import mmap
 import os
@@ -69,23 +70,28 @@ def main(arguments: list[str]) -> None:
                 asked.sendall(NUMBER.pack(os.waitpid(pid, 0)[1]))
 
 
-def _fork(asked: socket.socket, jobs: int, shared: int) -> int:
+def _fork(asked: socket.socket, *descriptors: int) -> int:
+    """The child's process id; minus the error's number if the system makes none now, which is no reason to end all."""
     zygote = os.getpid()
-    pid = os.fork()
+    try:
+        pid = os.fork() if len(descriptors) == 2 else -errno.EMFILE  # what there was no room for was not received
+    except OSError as error:
+        pid = -(error.errno or errno.EAGAIN)
     if pid == 0:
         status = 1
         try:
             _end_with_parent()
             asked.close()
             if os.getppid() == zygote:
+                jobs, shared = descriptors
                 _serve(Connection(jobs), mmap.mmap(shared, heartbeat.SIZE))
             status = 0
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(status)
-    os.close(jobs)
-    os.close(shared)
+    for descriptor in descriptors:
+        os.close(descriptor)
     return pid
 
 

@@ -15,6 +15,8 @@ from pathlib import Path
 from crawl.images import store
 from crawl.images.observations import Observation
 from dataset.storage import Storage
+from pipeline.workers.children import WorkerCrashedError
+from pipeline.workers.failures import unwrap
 
 SHARD_URLS = 1_000
 """URLs of one shard: its images, some 35 kB each, are in memory until it is written."""
@@ -44,8 +46,15 @@ def distribute(
     """Write the chunks of some names, each from its URLs, by Ray tasks.
 
     Raises:
-        ray.exceptions.RayError: a task failed; what the others wrote stays.
+        WorkerCrashedError: the process of a task crashed, which an image may be the cause of.
+        Exception: what a task raised, or Ray itself; what the others wrote stays.
     """
     from img2dataset.distributor import ray_distributor
+    from ray import exceptions
 
-    ray_distributor(1, Downloader(str(Path.cwd()), storage.url, get), iter(shards.items()), None, 0)
+    try:
+        ray_distributor(1, Downloader(str(Path.cwd()), storage.url, get), iter(shards.items()), None, 0)
+    except exceptions.WorkerCrashedError as error:  # Ray's own word says nothing of whose fault it is
+        raise WorkerCrashedError("the process of one of img2dataset's tasks crashed") from error
+    except exceptions.RayError as error:
+        raise unwrap(error) from None

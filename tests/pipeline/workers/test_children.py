@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -11,7 +14,7 @@ from dataset.commits import Commit
 from dataset.faults import fault
 from pipeline.engine.phase import Task
 from pipeline.workers import children
-from pipeline.workers.failures import Failure
+from pipeline.workers.failures import Failure, Limits
 from pipeline.workers.local import LocalExecutor
 from tests.pipeline.engine import hostile_phase
 
@@ -32,3 +35,34 @@ def test_a_process_that_cannot_be_started_is_waited_for(tmp_path: Path, monkeypa
         assert isinstance(answer, Commit)
     finally:
         executor.close()
+
+
+def test_a_process_that_the_system_refuses_ends_none_of_the_others(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "word")
+    modules = ["tests.pipeline.workers.no_room"]
+    first, second = children.Child(modules, Limits()), children.Child(modules, Limits())
+    try:
+        first.begin(Path.read_text, tmp_path / "word")
+        second.begin(os.getppid)  # tried twice
+        refused = second.poll()
+        assert isinstance(refused, Failure) and fault(refused.error) is not None
+        while (word := _writing(tmp_path / "word")) is None:  # until it reads
+            assert first.poll() is None
+            first.wait(0.01)
+        with word:
+            word.write(b"done")
+        first.wait(60)
+        assert first.poll() == "done"
+        second.begin(os.getppid)
+        second.wait(60)
+        assert second.poll() == children.zygote(modules)._process.pid
+    finally:
+        first.close()
+        second.close()
+
+
+def _writing(pipe: Path) -> IO[bytes] | None:
+    """A pipe to write to, once somebody reads it."""
+    with contextlib.suppress(OSError):
+        return os.fdopen(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK), "wb")
+    return None

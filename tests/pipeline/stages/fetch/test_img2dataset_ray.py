@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ray import exceptions
 
 import dataset
 from crawl.web.config import FetchConfig
 from dataset.commits import Commit
+from dataset.faults import fault
+from dataset.storage import Storage
 from pipeline.build import build
 from pipeline.config import Config, ConfigError, plain
 from pipeline.config import build as make_config
 from pipeline.engine.phase import Task
 from pipeline.stages.fetch import img2dataset_ray
+from pipeline.workers.children import WorkerCrashedError
 from pipeline.workers.executor import InlineExecutor, RayExecutor, Show, nobody
 from pipeline.workers.failures import Failure
 from pipeline.workers.ray_worker import IN_WORKER
 from tests.crawl.hostile_server import HostileServer, running
 from tests.crawl.web.test_img2dataset_engine import KEPT
 from tests.pipeline import pages
+
+
+def in_a_task(error: Exception) -> Exception:
+    """An exception as Ray has it from a task that raised it."""
+    wrapped: Exception = exceptions.RayTaskError("f", "its trace", error)
+    return wrapped
+
 
 OUTCOMES = {
     "http://images.test/ok.jpg": "ok",
@@ -109,6 +121,31 @@ def test_shards_give_the_rows_of_one_process(
     made = config(server, tmp_path, "ray")
     build(made, to="fetch", executor=InlineExecutor(), quiet=True)
     assert server.hits.total() == asked
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind", "of_environment"),
+    [
+        (exceptions.WorkerCrashedError(), WorkerCrashedError, False),  # an image may crash a decoder
+        (exceptions.NodeDiedError("gone"), exceptions.NodeDiedError, True),
+        (in_a_task(in_a_task(OSError(errno.ENOSPC, "full"))), OSError, True),
+        (in_a_task(ValueError("of one image")), ValueError, False),
+    ],
+)
+def test_what_a_task_fails_of_is_told_from_what_ray_fails_of(
+    raised: Exception, kind: type, of_environment: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a partition that fails like this is bisected, or waited for; see `pipeline.engine.containment`."""
+    import img2dataset.distributor
+
+    def fail(*_: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(img2dataset.distributor, "ray_distributor", fail)
+    with pytest.raises(kind) as caught:
+        img2dataset_ray.distribute(Storage(str(tmp_path)), lambda urls: [], {})
+    assert not isinstance(caught.value, exceptions.RayTaskError)
+    assert (fault(caught.value) is not None) == of_environment
 
 
 @pytest.mark.slow
