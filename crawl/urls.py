@@ -88,6 +88,8 @@ def _base(url: str) -> can_ada.URL | None:
 
 def url_in_header(value: bytes) -> str:
     """A URL as an HTTP header has it: bytes beyond ASCII stand for themselves, as in browsers, whatever they encode."""
+    if value.isascii():
+        return value.decode("ascii")
     return _BEYOND_ASCII.sub(lambda byte: b"%%%02X" % ord(byte[0]), value).decode("ascii")
 
 

@@ -11,6 +11,8 @@ import sys
 from collections.abc import Callable
 from itertools import chain, pairwise
 
+from stringzilla import find
+
 from crawl.archives.lenient_records import MAX_HEADER_BYTES, TYPES, VERSION, FoundRecord, declared_length, parse_header
 from crawl.archives.payload import chunks_end, parse_response
 
@@ -44,7 +46,7 @@ def read_block(record: FoundRecord, limit: int, look: Inside) -> tuple[bytearray
         seen = max(0, len(block) - len(_MARK))
         block += part
         step = len(block)
-        is_suspect = is_suspect or block.find(_MARK, seen) >= 0
+        is_suspect = is_suspect or find(block, _MARK, seen) >= 0
         if is_suspect and (found := look(block, len(block) == limit)) is not None:
             return block[: found[0]], found[1]
     return block, None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 
 from selectolax.lexbor import LexborNode
@@ -10,12 +11,14 @@ from crawl.pages.rendered_text import rendered_text
 
 IMAGE_OBJECT = b"ImageObject"
 """What a page must hold for its structured data to describe images."""
-DESCRIBED = '[itemprop~="caption" i], [itemprop~="description" i], [itemprop~="contentUrl" i]'
+DESCRIBED = "[itemprop]"
 """Elements that may describe the ImageObject that they stand in."""
 
 _MAX_ABOVE = 16  # how many ancestors of an element are searched for what it belongs to
 _MAX_CHARS = 2**22
 """What the captions of a page may take altogether, each counted once for every image that it is given to."""
+_NAMES = frozenset({"caption", "description", "contenturl"})
+_SPACE = re.compile(r"[ \t\n\f\r]+")
 _OF_OTHERS = frozenset({"figure", "figcaption"})
 
 
@@ -32,10 +35,10 @@ class Captions:
         self._addresses: dict[int, str] = {}
         descriptions: dict[int, str] = {}
         for node in described:
-            if (item := _image_object(node)) is None:
-                continue
             attributes = node.attributes
-            names = (attributes.get("itemprop") or "").lower().split()
+            names = _SPACE.split((attributes.get("itemprop") or "").lower())
+            if _NAMES.isdisjoint(names) or (item := _image_object(node)) is None:
+                continue
             if "caption" in names:
                 self._of_object.setdefault(item, _value(node, attributes))
             elif "description" in names:

@@ -70,7 +70,8 @@ _SELF_CLOSED = re.compile(
     rb"<(script|style|title|textarea|iframe|noframes|noembed|xmp)((?:\s[^<>]*)?)/>", re.IGNORECASE
 )
 _NOAI = re.compile(r"\bno(?:image)?ai\b", re.IGNORECASE)
-_IMAGES = "img, amp-img, amp-anim, image, video[poster]"
+_IMAGES = "img, image, video[poster]"
+_AMP = ("amp-img", "amp-anim")  # in a query, names that are none of HTML's cost more than all others
 _QUERY = (
     f"{_IMAGES}, figcaption, template, meta[content], base[href]"
     ', a[rel~="license" i][href], link[rel~="license" i][href]'
@@ -141,10 +142,14 @@ def parse_page(page: bytes, text_sources: Sequence[str], *, xhtml: bool = False)
     if is_simplified:
         page = simplified(page)
     tree = LexborHTMLParser(page, options=LexborDocumentOptions.WO_EVENTS)
-    by_tag, images = _by_tag(tree.css(_QUERY))  # one walk through the tree for all
+    holds_objects = stringzilla.find(page, IMAGE_OBJECT) >= 0
+    queries = [_QUERY, *(_AMP if any(map(tree.tags, _AMP)) else ())]
+    if holds_objects and "json-ld" in text_sources:
+        queries.append(_JSON_LD)
+    by_tag, images = _by_tag(tree.css(", ".join(queries)))  # one walk through the tree for all
     if by_tag["template"] and (root := tree.root) is not None:
         for fragment in root.template_fragments():
-            inside, inside_images = _by_tag(fragment.css(f"{_IMAGES}, figcaption"))
+            inside, inside_images = _by_tag(fragment.css(", ".join([_IMAGES, *_AMP, "figcaption"])))
             images += inside_images
             by_tag["figcaption"] += inside["figcaption"]
     html = tree.css_first("html")
@@ -158,13 +163,14 @@ def parse_page(page: bytes, text_sources: Sequence[str], *, xhtml: bool = False)
         license=next((address for node in by_tag["a"] + by_tag["link"] if (address := _address(node))), None),
         texts=[[] for _ in text_sources],
     )
-    describing, scripts = _structured(tree, text_sources) if stringzilla.find(page, IMAGE_OBJECT) >= 0 else ([], [])
+    describing = tree.css(DESCRIBED) if holds_objects and "microdata" in text_sources else []
     captions = Captions(by_tag["figcaption"] if "figcaption" in text_sources else (), describing)
     _list_images(found, images, text_sources, captions)
     if describing:
         found.add(text_sources.index("microdata"), captions.without_image())
-    if scripts:
-        described = (image for script in scripts for image in described_images(script.text()))
+    if scripts := {node.mem_id: node for node in by_tag["script"]}:  # which another of its attributes may name again
+        texts = (node.text() for node in scripts.values() if _JSON_LD_TYPE.fullmatch(node.attributes.get("type") or ""))
+        described = (image for text in texts for image in described_images(text))
         found.add(text_sources.index("json-ld"), [(url, text) for url, text in described if text])
     if "og" in text_sources:
         named = open_graph(metas)
@@ -174,19 +180,6 @@ def parse_page(page: bytes, text_sources: Sequence[str], *, xhtml: bool = False)
         found.add(text_sources.index("link"), _linked(tree))
     found.is_simplified = is_simplified or captions.is_cut
     return found
-
-
-def _structured(tree: LexborHTMLParser, text_sources: Sequence[str]) -> tuple[list[LexborNode], list[LexborNode]]:
-    """The elements that may describe an image in microdata, and the scripts that may in JSON-LD; of text sources."""
-    queries = {"microdata": DESCRIBED, "json-ld": _JSON_LD}
-    query = ", ".join(queries[name] for name in text_sources if name in queries)
-    elements, scripts = [], {}
-    for node in tree.css(query) if query else ():
-        if node.tag != "script":
-            elements.append(node)
-        elif _JSON_LD_TYPE.fullmatch(node.attributes.get("type") or ""):
-            scripts[node.mem_id] = node  # which another of its attributes may name again
-    return elements, list(scripts.values())
 
 
 def _list_images(

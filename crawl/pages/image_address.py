@@ -313,7 +313,9 @@ def what_is_clear(src: pa.Array, lazy: pa.Array, names_lazy: np.ndarray) -> tupl
     Returns:
         Those that show `src`, and those that show `lazy`, bool of shape (n,); the others' tags are to be looked at.
     """
-    shows_src = ~names_lazy & ~_are_doubtful(src)
+    shows_src = ~names_lazy
+    rest = np.flatnonzero(shows_src)
+    shows_src[rest] = ~_are_doubtful(src.take(pa.array(rest)))
     is_file = np.array(pc.match_substring_regex(lazy, _PLAIN_IMAGE_FILE), bool)
     shows_lazy = np.zeros(len(src), bool)
     files = np.flatnonzero(is_file)
@@ -327,7 +329,10 @@ def what_is_clear(src: pa.Array, lazy: pa.Array, names_lazy: np.ndarray) -> tupl
 
 def _are_doubtful(urls: pa.Array) -> np.ndarray:
     """Which of URLs may not be PLAUSIBLE or IMAGE_FILE."""
-    found = np.array(pc.match_substring_regex(urls, _DOUBTFUL), bool)
+    found = np.array(pc.binary_length(urls)) > MAX_URL_CHARS
+    rest = np.flatnonzero(~found)
+    urls = urls.take(pa.array(rest))
     has_scheme = np.array(pc.match_substring_regex(urls, "(?i)^[a-z][a-z0-9+.-]*:"), bool)
-    found |= has_scheme & ~np.array(pc.match_substring_regex(urls, "(?i)^https?:"), bool)
-    return found | (np.array(pc.binary_length(urls)) > MAX_URL_CHARS)
+    is_of_web = np.array(pc.match_substring_regex(urls, "(?i)^https?:"), bool)
+    found[rest] = np.array(pc.match_substring_regex(urls, _DOUBTFUL), bool) | (has_scheme & ~is_of_web)
+    return found

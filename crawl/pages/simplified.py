@@ -30,6 +30,7 @@ _MAX_DEPTH = 64  # of the elements that are kept
 _NAMES_OF_FORMATTING = ("b", "i", "s", "u", "em", "tt", "big", "font", "code", "small", "strong", "strike")
 _FORMATTING = f"(?:{'|'.join(_NAMES_OF_FORMATTING)})".encode()
 _OPENED = re.compile(rb"<" + _FORMATTING + rb"[\s/]", re.IGNORECASE)
+_MAX_BRACKETS = 4
 _MAX_SPACES = 32  # that are looked through
 _NO_SEPARATORS = bytes(sign for sign in range(ord(" ") + 1, 256) if sign not in b"/\"'")
 _TAG_START = re.compile(rb"<[a-z]", re.IGNORECASE)
@@ -38,14 +39,6 @@ _ATTRIBUTE = rb"""[\s/]++|[^\s/>][^\s/>=]*+(?:\s*+=\s*+(?:"[^"]*+(?:"|\Z)|'[^']*
 # … closed right behind its text. Of those without attributes, the parser itself makes no more than three anew.
 _CLOSED = re.compile(rb"<(" + _FORMATTING + rb")(?=[\s/])(?:" + _ATTRIBUTE + rb")*+>[^<]*+</\1\s*+>", re.IGNORECASE)
 _TAG = re.compile(rb"<(/?)([a-z][^\s/>]*+)((?:" + _ATTRIBUTE + rb")*+)(?:>|\Z)", re.IGNORECASE)
-# Of a tag that holds no other `<`: its attributes.
-_PLAIN_VALUE = rb"""(?:"[^"<]*+"|'[^'<]*+'|[^\s>"'<][^\s><]*+)"""
-_PLAIN_ATTRIBUTES = rb"(?:(?=[\s/])(?:[\s/]++|[^\s/><][^\s/>=<]*+(?:\s*+=\s*+" + _PLAIN_VALUE + rb"?+)?+)*+)?+"
-_TAKEN_OUT = b"<!>"  # in the place of an element: no tag holds it
-_TAG_OF_NO_CONTENT = re.compile(rb"<(?:br|embed|hr|img|meta|BR|IMG)" + _PLAIN_ATTRIBUTES + rb">")  # not even in SVG
-_CLOSED_ELEMENT = re.compile(
-    rb"<([a-zA-Z][^\s/><]*+)" + _PLAIN_ATTRIBUTES + rb">[^<]*+(?:" + _TAKEN_OUT + rb"[^<]*+)*+</\1\s*+>"
-)
 _TEXT = re.compile(rb"(?:[^<]++|<(?![a-z/!?]))*+", re.IGNORECASE)
 _COMMENT_END = re.compile(rb"--!?>")
 _ATTRIBUTES = re.compile(rb"(?:[\s/]++(?:" + _ATTRIBUTE.replace(rb"[\s/]++|", b"", 1) + rb")?+)", re.IGNORECASE)
@@ -79,54 +72,140 @@ def is_affordable(page: bytes) -> bool:
     """Whether parsing a page as it is takes no more than about a second, and a few hundred megabytes."""
     is_begin = np.frombuffer(page, np.uint8) == ord("<")
     tags = int(np.count_nonzero(is_begin))
-    if tags > _MAX_TAGS and tags * _open_at_most(page, tags, _MAX_TAGS_DEEP // tags) > _MAX_TAGS_DEEP:
+    begins = np.flatnonzero(is_begin) if tags * tags > 4 * _MAX_MADE_ANEW else _NONE
+    if tags > _MAX_TAGS and tags * _open_at_most(page, begins, _MAX_TAGS_DEEP // tags) > _MAX_TAGS_DEEP:
         return False
-    if tags * tags > 4 * _MAX_MADE_ANEW and tags * _formatting_at_most(page, is_begin) > _MAX_MADE_ANEW:
+    if len(begins) and tags * _formatting_at_most(page, begins) > _MAX_MADE_ANEW:
         opened = len(_OPENED.findall(page))
         if opened * tags > _MAX_MADE_ANEW and (opened - len(_CLOSED.findall(page))) * tags > _MAX_MADE_ANEW:
             return False
     return not _has_tag_of_many_attributes(page)
 
 
-def _open_at_most(page: bytes, tags: int, enough: int) -> int:
+def _open_at_most(page: bytes, begins: np.ndarray, enough: int) -> int:
     """How many elements of a page a parser may hold open at once; it is not counted further down than to `enough`.
 
     Only what certainly is closed is taken out: elements that have nothing but text between their two tags, then those
     that these stood in, and so on. What stands in a quoted value, a comment or a script is not told from tags, but can
     only make the number greater: it counts where it seems to begin an element.
+
+    Args:
+        page: its bytes.
+        begins: where a `<` stands, int64 of shape (tags,).
+        enough: see above.
     """
-    left = tags - page.count(b"</")
-    if left > enough:
-        page, count = _TAG_OF_NO_CONTENT.subn(_TAKEN_OUT, page)
-        left -= count
+    padded = page + bytes(2 + _MAX_NAME_BYTES)
+    signs = np.frombuffer(padded, np.uint8)
+    is_end = signs[begins + 1] == ord("/")
+    left = len(begins) - int(np.count_nonzero(is_end))
+    if left <= enough:
+        return left
+    names = np.ndarray((len(page) + 2, 2), np.uint64, padded, strides=(1, 8))  # of _MAX_NAME_BYTES, wherever they begin
+    closing = np.append(np.flatnonzero(signs == ord(">")), len(page))
+    quotes = np.flatnonzero((signs == ord('"')) | (signs == ord("'")))
+    following = np.append(begins[1:], len(page))
+    at = np.searchsorted(closing, begins)
+    ends = closing[at]
+    first, behind = np.searchsorted(quotes, begins), np.searchsorted(quotes, ends)
+    is_end &= (ends < following) & (ends - begins < 2 + _MAX_NAME_BYTES) & (first == behind)
+    is_start = _IS_LETTER[signs[begins + 1]]
+    for _ in range(_MAX_BRACKETS):  # that stand in quoted values
+        inside = np.flatnonzero(is_start & ((behind - first) % 2 == 1) & (closing[at] < following))
+        if not len(inside):
+            break
+        at[inside] += 1
+        behind[inside] = np.searchsorted(quotes, closing[at[inside]])
+    is_start &= (closing[at] < following) & _leaves_none_open(signs, quotes, first, behind)
+    stays = np.ones(len(begins), bool)
+    stays[_void(names[:, 0], signs, begins, np.flatnonzero(is_start))] = False
+    left -= len(begins) - int(np.count_nonzero(stays))
     for _ in range(_MAX_ROUNDS):
+        begins, ends, is_start, is_end = begins[stays], ends[stays], is_start[stays], is_end[stays]
         if left <= enough:
             break
-        page, count = _CLOSED_ELEMENT.subn(_TAKEN_OUT, page)
-        left -= count
+        first = np.flatnonzero(is_start[:-1] & is_end[1:])
+        opening, closed_at = begins[first] + 1, begins[first + 1] + 2
+        lengths = ends[first + 1] - closed_at
+        lengths -= _IS_SPACE[signs[ends[first + 1] - 1]]
+        differ = (names[opening] ^ names[closed_at]) & _FIRST_BYTES[lengths]
+        first = first[((differ[:, 0] | differ[:, 1]) == 0) & _ENDS_NAME[signs[opening + lengths]]]
+        left -= len(first)
+        stays = np.ones(len(begins), bool)
+        stays[first] = stays[first + 1] = False
     return left
 
 
-def _formatting_at_most(page: bytes, is_begin: np.ndarray) -> int:
+def _leaves_none_open(signs: np.ndarray, quotes: np.ndarray, first: np.ndarray, behind: np.ndarray) -> np.ndarray:
+    """Which tags certainly have no quoted value open behind some of their quotation marks.
+
+    The mark that begins a value follows an equals sign, with nothing but white space between. So if there is an even
+    number of marks, and every second one follows neither and is of its predecessor's kind, none is left open.
+
+    Args:
+        signs: of the page.
+        quotes: where its quotation marks stand.
+        first: the number of each tag's first mark, shape (tags,).
+        behind: the number of the mark behind the last of them.
+
+    Returns:
+        bool of shape (tags,).
+    """
+    before = signs[quotes - 1]  # no mark of a tag is a page's first byte
+    is_wrong = _IS_SPACE[before] | (before == ord("="))
+    is_wrong[1:] |= signs[quotes[1:]] != signs[quotes[:-1]]
+    wrong = np.zeros((2, len(quotes) + 1), np.int64)  # how many before each mark, of those at even and at odd places
+    for place in range(2):
+        is_wrong_here = is_wrong.copy()
+        is_wrong_here[1 - place :: 2] = False
+        np.cumsum(is_wrong_here, out=wrong[place, 1:])
+    second = (first + 1) % 2
+    found: np.ndarray = ((behind - first) % 2 == 0) & (wrong[second, behind] == wrong[second, first])
+    return found
+
+
+def _void(names: np.ndarray, signs: np.ndarray, begins: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Which of some start tags, by their numbers, are of elements without content, even in SVG."""
+    first_bytes = names[begins[starts] + 1]
+    found = []
+    for name in _VOID_NAMES:
+        word = np.frombuffer(name.ljust(8, b"\0"), np.uint64)
+        same = starts[(first_bytes & _FIRST_BYTES[len(name), 0]) == word]
+        found.append(same[_ENDS_NAME[signs[begins[same] + 1 + len(name)]]])
+    return np.concatenate(found)
+
+
+def _formatting_at_most(page: bytes, begins: np.ndarray) -> int:
     """How many tags of formatting elements with attributes a page may have: as _OPENED, but for some of other names."""
-    begins = np.flatnonzero(is_begin[:-_LONGEST_TAG_BYTES])
-    signs = np.frombuffer(page, np.uint8)
-    lengths = _LENGTHS[_LOWER[signs[begins + 1]], _LOWER[signs[begins + 2]]]
-    begins, lengths = begins[lengths > 0], lengths[lengths > 0]
-    return int(np.count_nonzero(_IS_SEPARATOR[signs[begins + 1 + lengths]])) + _LONGEST_TAG_BYTES
+    begins = begins[: np.searchsorted(begins, len(page) - _LONGEST_TAG_BYTES)]
+    pairs = np.ndarray(max(len(page) - 1, 0), np.uint16, page, strides=(1,))  # of each byte and the next
+    lengths = _LENGTHS[pairs[begins + 1]]
+    found = np.flatnonzero(lengths)
+    behind = np.frombuffer(page, np.uint8)[begins[found] + 1 + lengths[found]]
+    return int(np.count_nonzero(_IS_SEPARATOR[behind])) + _LONGEST_TAG_BYTES
 
 
 def _lengths() -> np.ndarray:
     """The length of the name of a formatting element, by the first two characters behind the `<`; 0 of others."""
-    lengths = np.zeros((256, 256), np.uint8)
+    lengths = np.zeros(2**16, np.uint8)
     for name in _NAMES_OF_FORMATTING:
-        lengths[ord(name[0]), ord(name[1]) if name[1:] else _SEPARATORS] = len(name)
+        for first in {name[0], name[0].upper()}:
+            for second in {name[1], name[1].upper()} if name[1:] else map(chr, _SEPARATORS):
+                lengths[np.frombuffer((first + second).encode(), np.uint16)] = len(name)
     return lengths
 
 
+_NONE = np.zeros(0, np.int64)
 _SEPARATORS = list(b" \t\n\r\f\v/")
-_IS_SEPARATOR = np.isin(np.arange(256), _SEPARATORS)
-_LOWER = np.frombuffer(bytes(range(256)).lower(), np.uint8)
+_BYTES = np.arange(256)
+_IS_SEPARATOR = np.isin(_BYTES, _SEPARATORS)
+_IS_SPACE = np.isin(_BYTES, list(b" \t\n\r\f"))  # as HTML has it
+_IS_LETTER = np.isin(_BYTES | 0x20, range(ord("a"), ord("z") + 1)) & (_BYTES < 0x80)
+_ENDS_NAME = _IS_SPACE | np.isin(_BYTES, list(b"/>"))
+_MAX_NAME_BYTES = 16  # that are compared: no name of HTML has more
+_FIRST_BYTES = np.frombuffer(
+    b"".join((b"\xff" * length).ljust(_MAX_NAME_BYTES, b"\0") for length in range(_MAX_NAME_BYTES)), np.uint64
+).reshape(-1, 2)
+_VOID_NAMES = (b"br", b"embed", b"hr", b"img", b"meta", b"BR", b"IMG")
 _LENGTHS = _lengths()
 _LONGEST_TAG_BYTES = 1 + max(map(len, _NAMES_OF_FORMATTING)) + 1
 
@@ -138,13 +217,18 @@ def _has_tag_of_many_attributes(page: bytes) -> bool:
     reaches beyond the next of these, and what is short holds few attributes.
     """
     begin, left = 0, _MAX_READ_AGAIN * len(page)
-    while begin + _PROBE < len(page):
+    while begin + 2 * _PROBE < len(page):
+        end = page.rfind(b">", begin + _PROBE, begin + 2 * _PROBE)
+        if end >= 0 and _ends_tag(page, begin, end):
+            begin = end + 1
+            continue
         end, step = page.find(b">", begin + _PROBE), 1
         while end >= 0 and not _ends_tag(page, begin, end):
             end, step = page.find(b">", end + step), 2 * step
         end = end + 1 or len(page)
-        if end - begin > 2 * _PROBE and (first := _TAG_START.search(page, begin, end)):
-            for start in _TAG_START.finditer(page, begin, end) if _may_be_many(page, first.start(), end) else ():
+        last = end - 2 * _PROBE  # where a tag must begin to have room for too many
+        if last > begin and (first := _TAG_START.search(page, begin, last)) and _may_be_many(page, first.start(), end):
+            for start in _TAG_START.finditer(page, begin, last):
                 tag = _TAG.match(page, start.start())
                 left -= len(tag[0]) if tag else 0
                 if left < 0 or (tag and len(_ATTRIBUTES.findall(tag[3])) > _MAX_ATTRIBUTES_PARSED):
@@ -154,8 +238,8 @@ def _has_tag_of_many_attributes(page: bytes) -> bool:
 
 
 def _may_be_many(page: bytes, begin: int, end: int) -> bool:
-    """Whether a part of a page has room for a tag of too many attributes, and as many separators."""
-    return end - begin > 2 * _PROBE and len(page[begin:end].translate(None, _NO_SEPARATORS)) > _MAX_ATTRIBUTES_PARSED
+    """Whether a part of a page holds as many separators as a tag of too many attributes."""
+    return len(page[begin:end].translate(None, _NO_SEPARATORS)) > _MAX_ATTRIBUTES_PARSED
 
 
 def _ends_tag(page: bytes, begin: int, at: int) -> bool:

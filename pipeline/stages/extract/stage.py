@@ -63,7 +63,7 @@ def _planned(context: Context) -> list[Piece]:
     ]
 
 
-@phase(EXTRACT, "extract.candidates", version=14)
+@phase(EXTRACT, "extract.candidates", version=15)
 def candidates(context: Context) -> Result:
     """Read the partition's pieces; everything that is lost is in `sources`."""
     config = settings(ExtractConfig, context.options["extract"])
