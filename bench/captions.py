@@ -31,7 +31,8 @@ import xxhash
 from dataset import sql
 from dataset.hosts import hostname
 from dataset.schema import CANDIDATES
-from filters.texts.text import TextConfig, in_context, measure_text
+from filters.texts.context import in_context
+from filters.texts.text import TextConfig, measure_text
 from pipeline.config import build, plain
 
 LABELS = Path(__file__).parents[2] / "shared" / "labels" / "captions.jsonl"
@@ -94,6 +95,9 @@ def judge(labels: Sequence[dict[str, Any]], config: TextConfig) -> list[Judged]:
     """Measure the candidates and decide on them, as the stage `text` does."""
     rows = _rows(labels)
     measures = in_context(rows, measure_text(rows, config), config)
+    at = measures.schema.get_field_index("texts_on_page")  # a labelled page is not whole
+    texts = pa.array([int(label.get("texts_of_url") or 1) for label in labels], pa.int32())
+    measures = measures.set_column(at, "texts_on_page", texts)
     keys = {**plain(asdict(config)), "allowed_hosts": []}
     tables = {"rows": rows, "measures": measures}
     verdicts = sql.run(sql.load("decisions/text"), tables, keys).to_pylist()

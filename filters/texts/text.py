@@ -18,6 +18,7 @@ from filters.texts.blocklist import NAMES, blocked_terms
 from filters.texts.domains import ENTRY, DomainIndex
 from filters.texts.language import CODES, first_guess, guesses
 from filters.texts.language_marks import MARKS, SURE
+from filters.texts.not_captions import KINDS
 from filters.texts.profanity import profanity_probability
 
 
@@ -48,6 +49,13 @@ class TextConfig:
     """What becomes of a text in no language, such as a name: kept, or judged by the language of what is around it."""
     language_model: str = "builtin"
     """A fastText model file; `builtin` is lid.176.ftz. lid.176.bin is somewhat better and a hundred times larger."""
+    not_captions: tuple[str, ...] = KINDS
+    """What is dropped because it is no caption, by the form of the text and of the image's address:
+    `stand_in` (spacers, placeholders), `interface` (labels, icons, a theme's pictures), `avatar`, `logo`,
+    `advertisement`, `credit` (nothing but who made it), `code` (of templates). See `filters.texts.not_captions`."""
+    max_texts_on_page: int = 2
+    """How many texts of one source (alt, title, …) an image may have on a page; one with more is a stand-in that a
+    script replaces, or an icon. 0 sets no limit."""
     drop_filenames: bool = True
     """Whether texts that are a file name, an address or a camera's counter are dropped."""
     blocklist: str | tuple[str, ...] = ("builtin", "ldnoobw")
@@ -92,6 +100,10 @@ class TextConfig:
                 raise ValueError(f"{key} must be from 0 to 1, not {getattr(self, key)}")
         if self.unreadable_policy not in ("allow", "refuse"):
             raise ValueError(f"unreadable_policy must be allow or refuse, not {self.unreadable_policy!r}")
+        if self.max_texts_on_page < 0:
+            raise ValueError(f"max_texts_on_page must be 0, for no limit, or more, not {self.max_texts_on_page}")
+        if unknown := set(self.not_captions) - set(KINDS):
+            raise ValueError(f"not_captions must be of {', '.join(KINDS)}, not {', '.join(sorted(unknown))}")
         for pattern in self.blocked_patterns:
             try:
                 pc.match_substring_regex(pa.array([""]), pattern)
@@ -174,7 +186,7 @@ def measure_text(rows: pa.Table, config: TextConfig, domains: DomainIndex | None
     Returns: row, characters (code points), words, is_filename, those of filters.texts.language_marks, blocked_domains
     (list of filters.texts.domains.ENTRY), language_guesses (of filters.texts.language.GUESS), blocked_terms (of
     filters.texts.blocklist.TERM), profanity_probability (null if the text is not English, or max_profanity_probability
-    is 1); ordered by row. What the surroundings add is for `in_context`.
+    is 1); ordered by row. What the surroundings add is for `filters.texts.context`.
 
     Raises:
         FileNotFoundError, OSError, ValueError: the model or a list cannot be read.
@@ -192,17 +204,3 @@ def measure_text(rows: pa.Table, config: TextConfig, domains: DomainIndex | None
         .append_column("blocked_terms", terms)
         .append_column("profanity_probability", profanity)
     )
-
-
-def in_context(rows: pa.Table, measures: pa.Table, config: TextConfig) -> pa.Table:
-    """What is measured on texts, with what their surroundings add.
-
-    rows: row, url, page_url, page_language, archive, offset; all of a partition, so that a page is whole.
-    measures: of `measure_text`.
-    Returns: measures with language, language_probability and is_undetermined, by sql/decisions/language.sql.
-    """
-    keys = {"language_context": config.language_context, "language_min_probability": config.language_min_probability}
-    found = sql.run(sql.load("decisions/language"), {"rows": rows, "measures": measures}, keys)
-    for name in found.column_names[1:]:
-        measures = measures.append_column(name, found[name])
-    return measures

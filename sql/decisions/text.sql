@@ -2,7 +2,7 @@
 --   rows      the candidates alive: row, and the candidate's columns
 --   measures  row, characters, words, is_filename, language, language_probability, is_undetermined (see language.sql),
 --             blocked_domains (a list of entry, list, category), blocked_terms (of term, list, language),
---             profanity_probability
+--             profanity_probability, texts_on_page, not_captions (a list of kind, found)
 --   config    one row: the keys of `text`, and allowed_hosts, the hosts whose addresses the config itself gives
 WITH addresses AS (
     SELECT
@@ -15,7 +15,7 @@ WITH addresses AS (
 measured AS (  -- without the measures of a config's own filters, whatever their names
     SELECT
         row, characters, words, is_filename, language, language_probability, is_undetermined, blocked_domains,
-        blocked_terms, profanity_probability
+        blocked_terms, profanity_probability, texts_on_page, not_captions
     FROM measures
 ),
 spoken AS (
@@ -43,7 +43,8 @@ unsafe AS (
             lambda x: x.category IS NULL
                 OR len(config.blocked_categories) = 0
                 OR list_contains(config.blocked_categories, x.category)
-        )[1] AS blocked_domain
+        )[1] AS blocked_domain,
+        list_filter(spoken.not_captions, lambda x: list_contains(config.not_captions, x.kind))[1] AS not_caption
     FROM spoken CROSS JOIN config
 ),
 judged AS (
@@ -109,6 +110,20 @@ judged AS (
             -- The text names a file, not what is in it.
             WHEN config.drop_filenames AND is_filename
                 THEN 'text_is_filename'
+            -- The image has so many texts on its page that it shows none of what they say.
+            WHEN config.max_texts_on_page > 0 AND texts_on_page > config.max_texts_on_page
+                THEN 'image_is_stand_in'
+            -- The text, or the image's address, has the form of what is no caption.
+            WHEN not_caption IS NOT NULL
+                THEN CASE not_caption.kind
+                    WHEN 'stand_in' THEN 'image_is_stand_in'
+                    WHEN 'interface' THEN 'text_is_interface'
+                    WHEN 'avatar' THEN 'image_is_avatar'
+                    WHEN 'logo' THEN 'image_is_logo'
+                    WHEN 'advertisement' THEN 'image_is_advertisement'
+                    WHEN 'credit' THEN 'text_is_credit'
+                    WHEN 'code' THEN 'text_is_code'
+                END
             -- A language that is not allowed. Without context: a confident guess at one; or an unsure guess, on a page that
             -- declares one.
             WHEN len(config.languages) > 0
@@ -130,7 +145,7 @@ judged AS (
         END AS reason,
         unsafe.*,
         config.min_characters, config.min_words, config.max_characters, config.languages,
-        config.language_min_probability, config.max_profanity_probability
+        config.language_min_probability, config.max_profanity_probability, config.max_texts_on_page
     FROM unsafe CROSS JOIN config
 )
 SELECT
@@ -164,6 +179,12 @@ SELECT
         )
         WHEN reason = 'text_too_long' THEN json_object('characters', characters, 'max_characters', max_characters)
         WHEN reason = 'text_is_filename' THEN json_object('is_filename', is_filename)
+        WHEN reason = 'image_is_stand_in' AND not_caption.kind IS DISTINCT FROM 'stand_in'
+            THEN json_object('texts_on_page', texts_on_page, 'max_texts_on_page', max_texts_on_page)
+        WHEN reason IN (
+            'image_is_stand_in', 'text_is_interface', 'image_is_avatar', 'image_is_logo', 'image_is_advertisement',
+            'text_is_credit', 'text_is_code'
+        ) THEN json_object('found', not_caption.found)
         WHEN reason = 'language_not_allowed' THEN json_object(
             'language', language,
             'language_probability', round(language_probability::DOUBLE, 4),

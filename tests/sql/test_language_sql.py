@@ -7,7 +7,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from filters.texts.text import TextConfig, in_context, measure_text
+from filters.texts.context import in_context
+from filters.texts.text import TextConfig, measure_text
 
 PAGE = {"url": "https://img.example.org/a.jpg", "page_url": "https://example.org/a", "page_language": None}
 
@@ -22,6 +23,7 @@ def judged(*items: dict[str, Any], **keys: Any) -> list[dict[str, Any]]:
                 name: pa.array([item[name] for item in full], pa.string())
                 for name in ("url", "text", "page_url", "page_language")
             },
+            "text_source": ["alt"] * len(full),
             "archive": ["a.warc.gz"] * len(full),
             "offset": pa.array([item["offset"] for item in full], pa.int64()),
         }
@@ -109,6 +111,26 @@ def test_the_threshold_is_of_what_is_known_in_all() -> None:
 def test_without_context_it_is_the_models_guess() -> None:
     (found,) = judged({"text": "Wake News Facebook", "page_language": "de"}, language_context=False)
     assert found == {"language": "es", "language_probability": pytest.approx(0.85, abs=0.01), "is_undetermined": False}
+
+
+def test_the_texts_of_an_image_on_its_page_are_counted() -> None:
+    rows = pa.table(
+        {
+            "row": pa.array(range(8), pa.uint32()),
+            "url": ["a", "a", "a", "a", "b", "a", "t", "t"],
+            "text": ["one", "two", "two", "three", "four", "five", "six", "seven"],
+            "text_source": ["alt", "alt", "alt", "title", "alt", "alt", "table", "table"],
+            "page_url": [*["http://e.org/"] * 6, "", None],
+            "page_language": pa.nulls(8, pa.string()),
+            "archive": ["x"] * 8,
+            "offset": pa.array([0, 0, 0, 0, 0, 9, 0, 0], pa.int64()),
+        }
+    )
+    config = TextConfig()
+    whole = measure_text(rows, config)
+    assert in_context(rows, whole, config)["texts_on_page"].to_pylist() == [2, 2, 2, 2, 1, 1, 1, 1]
+    some = in_context(rows, whole.slice(1, 2), config)  # of rows that no worker survived nothing is measured
+    assert some["row"].to_pylist() == [1, 2] and some["texts_on_page"].to_pylist() == [2, 2]
 
 
 def test_every_row_has_an_answer() -> None:

@@ -13,6 +13,7 @@ from dataset import sql
 from dataset.schema import CANDIDATES, VERDICTS
 from filters.texts.blocklist import TERM
 from filters.texts.domains import ENTRY
+from filters.texts.not_captions import FOUND, KINDS
 from filters.texts.text import TextConfig
 from pipeline.stages.text import TEXT
 
@@ -28,6 +29,8 @@ MEASURES = pa.schema(
         ("is_undetermined", pa.bool_()),
         ("blocked_terms", pa.list_(TERM)),
         ("profanity_probability", pa.float32()),
+        ("texts_on_page", pa.int32()),
+        ("not_captions", pa.list_(FOUND)),
     ]
 )
 GOOD = {
@@ -74,6 +77,20 @@ def term(text: str, language: str | None = None) -> dict[str, str | None]:
     return {"term": text, "list": "own.txt", "language": language}
 
 
+def found(*kinds: str) -> list[dict[str, str]]:
+    return [{"kind": kind, "found": f"{kind}.png"} for kind in kinds]
+
+
+NOT_CAPTIONS = {
+    "stand_in": "image_is_stand_in",
+    "interface": "text_is_interface",
+    "avatar": "image_is_avatar",
+    "logo": "image_is_logo",
+    "advertisement": "image_is_advertisement",
+    "credit": "text_is_credit",
+    "code": "text_is_code",
+}
+
 CASES: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
     ({"url": "a.jpg", "host": ""}, "url_invalid", {"host": "", "url_characters": 5}),
     ({"url": "http:///a.jpg", "host": None}, "url_invalid", {"host": "", "url_characters": 13}),
@@ -116,6 +133,8 @@ CASES: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
     ),
     ({"characters": 1001}, "text_too_long", {"characters": 1001, "max_characters": 1000}),
     ({"is_filename": True}, "text_is_filename", {"is_filename": True}),
+    *(({"not_captions": found(kind)}, reason, {"found": f"{kind}.png"}) for kind, reason in NOT_CAPTIONS.items()),
+    ({"texts_on_page": 3}, "image_is_stand_in", {"texts_on_page": 3, "max_texts_on_page": 2}),
     (
         {"language": "de", "language_probability": 0.75, "page_language": "en"},
         "language_not_allowed",
@@ -156,6 +175,20 @@ def test_the_first_true_condition_gives_the_reason() -> None:
     everything = {key: value for item, _, _ in reversed(CASES) for key, value in item.items()}
     assert reasons(everything) == ["url_invalid"]
     assert reasons({**CASES[-2][0], **CASES[-3][0]}) == ["language_not_allowed"]
+
+
+def test_the_kinds_asked_for_drop() -> None:
+    assert set(NOT_CAPTIONS) == set(KINDS)
+    both = {"not_captions": found("avatar", "logo")}
+    assert reasons(both) == ["image_is_avatar"]
+    assert reasons(both, not_captions=("logo", "code")) == ["image_is_logo"]
+    assert reasons(both, not_captions=()) == [None]
+
+
+def test_as_many_texts_as_the_config_allows_an_image() -> None:
+    items = ({"texts_on_page": 1}, {"texts_on_page": 5}, {"texts_on_page": None})
+    assert reasons(*items) == [None, "image_is_stand_in", None]
+    assert reasons(*items, max_texts_on_page=5) == reasons(*items, max_texts_on_page=0) == [None, None, None]
 
 
 def test_a_word_counts_in_its_own_language() -> None:

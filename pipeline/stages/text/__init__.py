@@ -8,7 +8,7 @@ from dataset.stages import Stage, Table
 TEXT = Stage(
     name="text",
     code=f"{__name__}.stage",
-    phases=("text.domains", "text.measure", "text.language", "text.custom", "text.decide"),
+    phases=("text.domains", "text.measure", "text.context", "text.custom", "text.decide"),
     judges="candidates",
     passed="the text and its addresses pass",
     sections=("text", "filters"),
@@ -27,13 +27,20 @@ TEXT = Stage(
         "text_too_short": "the text has fewer characters or words than the config asks for",
         "text_too_long": "the text has more characters than the config allows",
         "text_is_filename": "the text is the image's file name or address",
+        "image_is_stand_in": "the image stands in for others: it is called so, or has too many texts on its page",
+        "text_is_interface": "the text or the image belongs to the page's interface: a label, an icon, a theme",
+        "image_is_avatar": "the image stands for a user: its address or text calls it an avatar",
+        "image_is_logo": "the image is a logo or another mark: its address or text calls it one",
+        "image_is_advertisement": "the image is an advertisement: its address calls it one",
+        "text_is_credit": "the text says who made the image, and nothing else",
+        "text_is_code": "the text is code or a template's mark that nobody filled in",
         "language_not_allowed": "the text's language is not among those that the config allows",
         "text_blocked": "the text holds a term or pattern of a blocklist",
         "text_profane": "the classifier takes the text for profane",
     },
     tables=(
         Table("texts", "text.measure", "measures", TEXT_SCORES),  # as older versions have it
-        Table("texts", "text.language", "measures", TEXT_SCORES, measured_on="row"),
+        Table("texts", "text.context", "measures", TEXT_SCORES, measured_on="row"),
         Table("text_custom", "text.custom", "measures", is_view=False, measured_on="row"),
     ),
 )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from dataset.hosts import canonical_host
-from filters.texts.text import TextConfig, in_context, listed, measure_text, word_files
+from filters.texts.context import in_context
+from filters.texts.text import TextConfig, listed, measure_text, word_files
 from pipeline.config import Config, ConfigError, options, plain
 from pipeline.engine.phase import Context, Input, Result, of_each, phase
 from pipeline.engine.plan import file_checksum
@@ -36,12 +37,12 @@ def measure(context: Context) -> Result:
     )
 
 
-@phase(TEXT, "text.language")
-def language(context: Context) -> Result:
-    """The measures, and the language of each text by itself and by its surroundings; no page is in two partitions."""
-    rows = alive_rows(context, ["url", "page_url", "page_language", "archive", "offset"])
+@phase(TEXT, "text.context")
+def surroundings(context: Context) -> Result:
+    """The measures, and what stands around each text says of it; no page is in two partitions."""
+    columns = ["url", "text", "text_source", "page_url", "page_language", "archive", "offset"]
     config = settings(TextConfig, context.options)
-    return Result().table("measures", in_context(rows, context.table("measures"), config))
+    return Result().table("measures", in_context(alive_rows(context, columns), context.table("measures"), config))
 
 
 @phase(TEXT, "text.custom")
@@ -80,7 +81,7 @@ def run(run: Run) -> None:
     lists = _listed_domains(run)
     measured = run.map(measure, keys, shared=lists, units=True)
     context = options(config, "language_context", "language_min_probability")
-    measured = run.map(language, context, each=of_each(measured, "measures"))
+    measured = run.map(surroundings, context, each=of_each(measured, "measures"))
     run.beside("text", measured, "measures")
     measures = of_each(measured, "measures")
     if functions := custom_filters.measuring(run.config, "text"):

@@ -1,0 +1,46 @@
+"""What stands around a text: its page, its image's address, and the page's other texts."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dataset import sql
+from filters.texts.not_captions import not_captions
+from filters.texts.text import TextConfig
+
+_TEXTS_ON_PAGE = """
+WITH texts AS (
+    SELECT archive, "offset", url, text_source, count(DISTINCT text) AS texts
+    FROM rows
+    WHERE coalesce(page_url, '') <> ''  -- a table's rows are on no page
+    GROUP BY ALL
+), most AS (
+    SELECT archive, "offset", url, max(texts) AS texts FROM texts GROUP BY ALL
+)
+SELECT coalesce(texts, 1)::INTEGER AS texts_on_page
+FROM rows LEFT JOIN most USING (archive, "offset", url)
+ORDER BY rows.row
+"""
+
+
+def in_context(rows: pa.Table, measures: pa.Table, config: TextConfig) -> pa.Table:
+    """What is measured on texts, with what their surroundings say.
+
+    rows: row, url, text, text_source, page_url, page_language, archive, offset; all of a partition, so that a page is
+    whole, whether they were measured or not.
+    measures: of `filters.texts.text.measure_text`; both ordered by row.
+    Returns: measures with language, language_probability and is_undetermined (by sql/decisions/language.sql),
+    texts_on_page (how many texts the image has on its page) and not_captions (list of
+    filters.texts.not_captions.FOUND); ordered by row.
+    """
+    keys = {"language_context": config.language_context, "language_min_probability": config.language_min_probability}
+    language = sql.run(sql.load("decisions/language"), {"rows": rows, "measures": measures}, keys)
+    rows = rows.append_column("texts_on_page", sql.run(_TEXTS_ON_PAGE, {"rows": rows})["texts_on_page"])
+    rows = rows.append_column("not_captions", not_captions(rows))
+    if rows.num_rows != measures.num_rows:  # some were left out
+        rows = rows.filter(pc.is_in(rows["row"], value_set=measures["row"].combine_chunks()))
+    for table, names in ((language, language.column_names[1:]), (rows, ("texts_on_page", "not_captions"))):
+        for name in names:
+            measures = measures.append_column(name, table[name])
+    return measures

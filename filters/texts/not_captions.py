@@ -1,0 +1,159 @@
+r"""What stands where a caption would and is none: the interface's words, logos, avatars, stand-ins, credits, code, ads.
+
+Most are known by the image's address, for publishing systems keep what belongs to a page's design in folders of its own
+(`/wp-content/themes/`, `/skin/`, `/icons/`) and call things what they are (`logo-white.png`, `spacer.gif`), mostly in
+English whatever the page's language. A text gives itself away by its form alone where it is short: a button's label,
+"X logo", "© Y". Where a file's name alone speaks, a longer text is trusted all the same: "Arrow on target, vector" is
+of a shop that sells drawings of arrows.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from dataset import sql
+from filters.texts.interface_words import LABELS, NETWORKS
+
+KINDS = ("stand_in", "interface", "avatar", "logo", "advertisement", "credit", "code")
+"""In this order where several apply."""
+FOUND = pa.struct([("kind", pa.string()), ("found", pa.string())])
+"""A kind, and what in the address or the text says so."""
+
+_IMAGE = r"\.(?:gif|png|jpe?g|webp|svg|avif|bmp)"
+
+
+def _folder(*words: str) -> str:
+    """RE2: one of some words as a folder of a path."""
+    return rf"/(?:{'|'.join(words)})/"
+
+
+def _part(*words: str) -> str:
+    """RE2: one of some words as a part of a path, between slashes, hyphens, dots or digits."""
+    return rf"(?:^|[/._=+-]|%20|\d)(?:{'|'.join(words)})(?:$|[/._=+-]|%20|\d)"
+
+
+_ANY = 10_000
+_FEW = 4
+
+_PATH: dict[str, list[tuple[int, str]]] = {
+    "stand_in": [
+        # a file that is called a stand-in, with a size or colour at most: blank.gif, pixel-1x1.png, no-image.jpg
+        (
+            _ANY,
+            r"(?:^|/)(?:1x1|1px|blank|spacer|pixel|transparent|trans|clear|empty|dummy|leer|missing|placeholder|default"
+            r"|fallback|lazy|lazyload|loading|loader|(?:no|default)[_-]?(?:image|img|photo|pic|picture|thumb|avatar|cover)s?"
+            r"|(?:image|photo|img|picture)[_-]?(?:not[_-]?(?:available|found)|placeholder|missing))"
+            r"(?:[_.-]?(?:\d+x\d+|\d+px|\d+|bg|white|grey|gray|black|pixel|image|img|gif|large|small|medium|default))*"
+            rf"{_IMAGE}$",
+        ),
+        (_ANY, r"/(?:[a-z0-9_-]*-)?transparent[_-][^/]*$|/placeholders?/"),
+    ],
+    "interface": [
+        (_ANY, _folder("(?:wp-content/|app/|_)?themes?", "app_themes", "skins?", "templates?", "gui", "layout")),
+        (_ANY, _folder("(?:[a-z]*[_-])?icons?", "(?:status|social)icons?", "smil(?:ies|eys)", "emojis?", "emoticons?")),
+        (
+            _ANY,
+            _folder("buttons?", "btns?", "navi?", "navigation", "menus?", "toolbar", "sprites?", "bullets", "arrows"),
+        ),
+        (_ANY, _folder("header", "footer", "widgets?", "captcha", "counters?", "flags")),
+        (_ANY, r"\.(?:svgz?|ico)$|88x31|80x15"),
+        (
+            _FEW,
+            _part("icons?", "favicon", "buttons?", "btn", "sprites?", "navi?", "toolbar", "arrow", "bullet", "spinner"),
+        ),
+        (3, _part("facebook", "twitter", "instagram", "youtube", "linkedin", "pinterest", "whatsapp", "xing", "rss")),
+        (_FEW, _part("captcha", "(?:hit)?counter", "zaehler", "ajax-loader", "smiley", "header", "footer")),
+    ],
+    "avatar": [
+        (8, _part("(?:custom|user|default)?[_-]?gr?avatars?", "(?:custom|user|default)?[_-]?avatars?", "userpics?")),
+        (8, _part("user[_-]pic(?:ture)?s?", "profile[_-]?(?:pic|picture|photo|image)s?", "profilbild(?:er)?")),
+        (8, _part("(?:account|entry|profile)[a-z-]*-picture")),
+    ],
+    "logo": [
+        (6, _part("[a-z]*logos?", "logotyp(?:e|es|o|os)", "logomarcas?", "emblems?", "wappen", "crests?", "escudos?")),
+        (6, _part("sponsor(?:s|en)?", "funders?[a-z-]*", "(?:trust|privacy)[_-]?seals?")),
+    ],
+    "advertisement": [
+        (8, _part("adverts?", "advertis(?:ing|ement|ements)", "adserver", "werbung", "publicidade?s?")),
+        (8, r"468x60|728x90|970x250|160x600|120x600"),
+        (_FEW, _part("ads", "banners?") + rf"|[_-]ads?{_IMAGE}$"),
+    ],
+}
+"""For each kind, patterns (RE2) of a path, and up to how many words a text may have to be judged by it."""
+
+_LABEL_WORDS = 10  # a longer text is no label, whatever it begins with
+_AGENCIES = (
+    "getty images|shutterstock|reuters|imago(?: images)?|dpa|afp|ap photo"
+    "|i?stock(?:photo)?|adobe ?stock|pixabay|unsplash"
+)
+_TEXT: dict[str, list[str]] = {
+    "interface": [
+        rf"^(?:{LABELS}|{NETWORKS})[ .!:…»>-]*$",
+        # what begins as a button does: Subscribe to X, Share on X, Free counters!
+        r"^(?:subscribe|sign (?:up|in)|log ?in|click|tap|read more|learn more|view (?:all|more)|back to|skip to|toggle"
+        r"|(?:content )?loading|previous|free counters?|follow (?:us|me)|like us|join us|find us|visit us|open in"
+        r"|print this|share (?:on|this|via)|auf \S+ teilen|compartir en|partager sur|condividi su)\b.{0,30}$",
+        rf"^(?:\S+ ){{0,2}}(?:{NETWORKS})[ -](?:share|foto|photo|page|account|button|link|(?:company )?profile|feed)$",
+        r"^(?:\S+[ -]){0,3}(?:icons?|button)$",
+        r"^.{1,40} (?:ist|is) (?:offline|online)$",
+    ],
+    "avatar": [
+        r"^(?:avatar|profile (?:picture|photo)|profilbild|benutzerbild|user ?pic|foto de perfil|photo de profil)"
+        r"(?: |$).{0,40}$",
+        r"^.{1,30}(?:['’]s (?:avatar|profile (?:picture|photo))|[ -]avatar)$",
+    ],
+    "logo": [
+        r"^(?:\S+ ){0,4}(?:\S+-)?logos?$",
+        # a site's name: example.org
+        r"^(?:https?://)?(?:[a-z0-9-]+\.)+[a-z]{2,6}/?$",
+        r"^(?:the |das |el |le |il )?logo(?:tipo|marca)?(?: (?:of|von|der|des|de|da|do|di)|:| -|,)? (?:\S+ ?){1,4}$",
+    ],
+    "credit": [
+        r"^(?:©|\(c\)|copyright\b).{0,60}$",
+        r"^(?:foto|photo|image|bild|picture|grafik|quelle|source|credit|fotocredit|bildquelle|crédito)s?"
+        r"(?:[ -](?:credit|courtesy|by|von|de))?\s?:.{0,60}$",
+        r"^(?:photo(?:graph)? (?:by|credit|courtesy)|foto von)\b.{0,60}$",
+        rf"^(?:{_AGENCIES})(?:\s?[/|,-].{{0,40}})?$",
+    ],
+    "code": [
+        r"\{\{|\}\}|<\?php|<%|\$\{|%%\w+%%|\[object object\]|function ?\(|lorem ipsum",
+        r"\[/?(?:caption|gallery|img|url)\b",
+        r"^(?:null|undefined|nan|none|true|false|n/a|tbd|alt|alt text|title|image description)$",
+    ],
+}
+
+
+def _kind(kind: str) -> str:
+    """SQL: a kind and what says so, null if nothing does."""
+    patterns = _PATH.get(kind, [])
+    of_path = [("path", most, [p for m, p in patterns if m == most]) for most in sorted({m for m, _ in patterns})]
+    of_text = [("label", _LABEL_WORDS, _TEXT[kind])] if kind in _TEXT else []
+    found = ", ".join(
+        f"CASE WHEN words <= {most} "
+        f"THEN nullif(trim(regexp_extract({column}, $re${'|'.join(some)}$re$), ' /._=+-'), '') END"
+        for column, most, some in (*of_path, *of_text)
+    )
+    return f"struct_pack(kind := '{kind}', found := coalesce({found}))"
+
+
+_SQL = """
+WITH labels AS (
+    SELECT row, trim(lower(coalesce(text, ''))) AS label,
+        -- the address without scheme, host, query and fragment
+        lower(regexp_extract(coalesce(url, ''), '^(?:[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*)?([^?#]*)', 1)) AS path
+    FROM rows
+), counted AS (
+    SELECT *, len(string_split(label, ' ')) AS words FROM labels
+)
+SELECT list_filter([@KINDS@], lambda x: x.found IS NOT NULL) AS found
+FROM counted
+ORDER BY row
+""".replace("@KINDS@", ", ".join(map(_kind, KINDS)))
+
+
+def not_captions(rows: pa.Table) -> pa.ChunkedArray:
+    """What speaks against each candidate's text as a caption. list<FOUND> (n,), in the order of KINDS.
+
+    rows: row, url, text; ordered by row.
+    """
+    return sql.run(_SQL, {"rows": rows})["found"].cast(pa.list_(FOUND))

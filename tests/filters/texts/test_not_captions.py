@@ -1,0 +1,100 @@
+"""What is no caption by its form, and what looks alike and is one."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pytest
+
+from filters.texts.not_captions import not_captions
+
+PLAIN = "https://e.org/uploads/2021/kettle.jpg"
+
+
+def kinds(text: str | None, url: str | None = PLAIN) -> list[str]:
+    rows = pa.table({"row": pa.array([3], pa.uint32()), "url": pa.array([url]), "text": pa.array([text])})
+    return [item["kind"] for item in not_captions(rows).to_pylist()[0]]
+
+
+@pytest.mark.parametrize(
+    ("kind", "path"),
+    [
+        ("stand_in", "img/blank.gif"),
+        ("stand_in", "a/pixel-1x1.png"),
+        ("stand_in", "no-image.jpg"),
+        ("stand_in", "transparent_200x100.gif"),
+        ("stand_in", "placeholders/7.png"),
+        ("interface", "wp-content/themes/x/images/team.jpg"),
+        ("interface", "assets/icons/phone.png"),
+        ("interface", "static/nav/a.jpg"),
+        ("interface", "img/search-icon.png"),
+        ("interface", "img/pin.svg"),
+        ("interface", "img/facebook.png"),
+        ("avatar", "customavatars/avatar68451_1.gif"),
+        ("avatar", "gravatars/d7a1.gif"),
+        ("avatar", "u/profile-pic.jpg"),
+        ("logo", "brand/logo-white.png"),
+        ("logo", "x/sponsors/7.jpg"),
+        ("logo", "emblems/wappen/b1.png"),
+        ("advertisement", "img/728x90.gif"),
+        ("advertisement", "img/summer-ad.jpg"),
+        ("advertisement", "banners/3.jpg"),
+    ],
+)
+def test_an_address_says_what_its_image_is(kind: str, path: str) -> None:
+    assert kind in kinds("Vom Feinsten", f"https://e.org/{path}?v=2#a")
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("interface", "Search"),
+        ("interface", "Startseite"),
+        ("interface", "Share on Facebook"),
+        ("interface", "Auf Twitter teilen"),
+        ("interface", "Subscribe to our magazine"),
+        ("interface", "weather icon"),
+        ("avatar", "Avatar von kettlelover"),
+        ("avatar", "kettlelover's profile picture"),
+        ("logo", "Acme logo"),
+        ("logo", "Acme-Logo"),
+        ("logo", "Logo da TV 5"),
+        ("logo", "kettles.example.org"),
+        ("credit", "© Acme"),
+        ("credit", "Photo: Jane Doe / Acme"),
+        ("credit", "Foto von Jane Doe"),
+        ("credit", "Getty Images"),
+        ("code", "{{ product.title }}"),
+        ("code", "undefined"),
+        ("code", "Lorem ipsum dolor sit amet"),
+    ],
+)
+def test_a_short_text_says_what_it_is(kind: str, text: str) -> None:
+    assert kind in kinds(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("A kettle on the stove, photo: Jane Doe", "kettle.jpg"),
+        ("Arrow on a target, hand drawn in black ink", "arrow-on-target.jpg"),
+        ("Logo design of a coffee house with beans and a cup, vector", "logo-design.jpg"),
+        ("People search the woods for the missing dog", "missing-dog.jpg"),
+        ("The start of the marathon in the rain", "start.jpg"),
+        ("A banner hangs over the street of the old town", "banner-old-town.jpg"),
+        ("Woman with a mask in a supermarket", "pexels-photo-278430.jpeg"),
+        ("The catalogue of the museum", "blogosphere/catalogue.jpg"),
+        ("Home Depot opens a shop in Ohio", "2011/home.jpg"),
+        ("Iconic chair of the sixties", "iconic-chair.jpg"),
+        ("Zwei Frauen beim Einkaufen", "thumbs/7.jpg"),
+    ],
+)
+def test_what_looks_alike_is_a_caption(text: str, path: str) -> None:
+    assert kinds(text, f"https://logo.e.org/{path}") == []
+
+
+def test_every_row_has_an_answer() -> None:
+    assert kinds(None, None) == kinds("", "") == kinds("\x00", "::") == []
+    rows = pa.table(
+        {"row": pa.array([], pa.uint32()), "url": pa.array([], pa.string()), "text": pa.array([], pa.string())}
+    )
+    assert not_captions(rows).to_pylist() == []
