@@ -1,6 +1,8 @@
 """BatchNorm over the samples of all processes, so that a model learns the same on any number of them.
 
-On GPUs it is torch's SyncBatchNorm, which has no code for CPUs; there it is ours, with the same results.
+On GPUs it computes by the kernels of torch's SyncBatchNorm. That class itself waits for the device three times in each
+layer, to leave out processes without samples, which no process of a run is; this one waits for nothing. Elsewhere,
+where there are no such kernels, it puts the same together from torch's common operations.
 """
 
 from __future__ import annotations
@@ -19,19 +21,10 @@ def synchronise(model: nn.Module) -> nn.Module:
     """Make every BatchNorm in a model, in place, one over all processes; parameters and their names stay."""
     for name, child in model.named_children():
         if isinstance(child, _BatchNorm):
-            setattr(model, name, _synchronised(child))
+            setattr(model, name, BatchNorm(child))
         else:
             synchronise(child)
     return model
-
-
-def _synchronised(norm: _BatchNorm) -> nn.Module:
-    if next((values.device.type for values in norm.buffers()), "cpu") == "cuda":
-        from timm.layers import convert_sync_batchnorm  # torch's own, and timm's that include the activation
-
-        converted: nn.Module = convert_sync_batchnorm(norm)
-        return converted
-    return BatchNorm(norm)
 
 
 class BatchNorm(nn.Module):
@@ -58,6 +51,9 @@ class BatchNorm(nn.Module):
         running = self.running_mean, self.running_var
         if not self.training:
             made = nn.functional.batch_norm(values, *running, self.weight, self.bias, eps=self.eps)
+        elif values.is_cuda:
+            self.num_batches_tracked += 1
+            made = _ByKernels.apply(values, self.weight, self.bias, *running, self.momentum, self.eps)
         else:
             count, mean, variance = _statistics(values.detach())
             with torch.no_grad():
@@ -78,12 +74,9 @@ def _statistics(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     variance = (rows - mean[:, None]).square_().mean(1)
     if _alone():
         return count, mean, variance
-    mine = torch.cat([count[None], mean, variance])
-    parts = [torch.empty_like(mine) for _ in range(dist.get_world_size())]
-    with travels.measured(mine.device):
-        dist.all_gather(parts, mine)
-    everyone = torch.stack(parts)
-    counts, means, variances = everyone[:, :1], *everyone[:, 1:].chunk(2, 1)
+    everyone = _everyones(torch.cat([count[None], mean, variance]), dist.get_world_size())
+    channels = len(mean)
+    counts, means, variances = everyone.split([1, channels, channels], dim=1)
     count = counts.sum()
     mean = (counts * means).sum(0) / count
     return count, mean, (counts * (variances + (means - mean).square())).sum(0) / count
@@ -91,6 +84,35 @@ def _statistics(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def _alone() -> bool:
     return not dist.is_initialized() or dist.get_world_size() == 1
+
+
+# Operators of their own, into which torch.compile does not look: collectives would break its graphs.
+@torch.library.custom_op("openwit::everyones", mutates_args=())
+def _everyones(mine: Tensor, processes: int) -> Tensor:
+    """All processes' values, shape (…) -> (processes, …)."""
+    parts = [torch.empty_like(mine) for _ in range(processes)]
+    with travels.measured(mine.device):
+        dist.all_gather(parts, mine)
+    return torch.stack(parts)
+
+
+@_everyones.register_fake
+def _(mine: Tensor, processes: int) -> Tensor:
+    return mine.new_empty(processes, *mine.shape)
+
+
+@torch.library.custom_op("openwit::sums", mutates_args=())
+def _sums(mine: Tensor) -> Tensor:
+    """The sums over all processes."""
+    sums = mine.clone()
+    with travels.measured(sums.device):
+        dist.all_reduce(sums)
+    return sums
+
+
+@_sums.register_fake
+def _(mine: Tensor) -> Tensor:
+    return torch.empty_like(mine)
 
 
 class _Normalise(torch.autograd.Function):
@@ -111,11 +133,48 @@ class _Normalise(torch.autograd.Function):
         toward_bias, toward_weight = rows.sum(1), (rows * normal.transpose(0, 1).flatten(1)).sum(1)
         sums = torch.stack([toward_bias, toward_weight])
         if not _alone():
-            with travels.measured(sums.device):
-                dist.all_reduce(sums)
+            sums = _sums(sums)
         shared = torch.addcmul(_by_channel(sums[0] / count, values), normal, _by_channel(sums[1] / count, values))
         toward = (gradient - shared).mul_(_by_channel(scale * weight, values))
         return toward.to(values.dtype), toward_weight.to(weight.dtype), toward_bias.to(weight.dtype), *[None] * 4
+
+
+class _ByKernels(torch.autograd.Function):
+    """The same by the kernels that torch has for it on GPUs, which also move the running statistics."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, weight: Tensor, bias: Tensor, *given: Any) -> Tensor:
+        running_mean, running_variance, momentum, eps = given
+        values, channels = _dense(values), values.shape[1]
+        mean, scale = torch.batch_norm_stats(values, eps)
+        mine = torch.cat([mean, scale, mean.new_full((1,), values.numel() // channels)])
+        everyone = mine[None] if _alone() else _everyones(mine, dist.get_world_size())
+        means, scales, counts = everyone.split([channels, channels, 1], dim=1)
+        mean, scale = torch.batch_norm_gather_stats_with_counts(
+            values, means, scales, running_mean, running_variance, momentum, eps, counts.flatten()
+        )
+        ctx.save_for_backward(values, weight, mean, scale, counts.flatten().int())
+        made: Tensor = torch.batch_norm_elemt(values, weight, bias, mean, scale, eps)
+        return made
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        values, weight, mean, scale, counts = ctx.saved_tensors
+        gradient = _dense(gradients[0])
+        of_mine, of_mine_moved, toward_weight, toward_bias = torch.batch_norm_backward_reduce(
+            gradient, values, mean, scale, weight, True, True, True
+        )
+        sums = torch.cat([of_mine, of_mine_moved])
+        if not _alone():
+            sums = _sums(sums)
+        of_all, of_all_moved = sums.chunk(2)
+        toward = torch.batch_norm_backward_elemt(gradient, values, mean, scale, weight, of_all, of_all_moved, counts)
+        return toward, toward_weight, toward_bias, *[None] * 4
+
+
+def _dense(values: Tensor) -> Tensor:
+    """Values as the kernels want them: channels innermost or outermost, and nothing left out."""
+    return values if values.is_contiguous(memory_format=torch.channels_last) else values.contiguous()
 
 
 def _by_channel(numbers: Tensor, values: Tensor) -> Tensor:

@@ -17,6 +17,8 @@ from train.distributed.processes import Processes
 
 _KINDS_OF_BLOCKS = 32
 """A ResNet's bottlenecks are of eight kinds, micro-batches of two sizes; torch would give up after eight."""
+_NEVER = 2**31 - 1
+"""DDP times its first ten steps and every hundredth, by events for which the process waits. The first ten remain."""
 
 
 def spread(model: nn.Module, kind: str, processes: Processes, deterministic: bool = False) -> Any:
@@ -33,12 +35,14 @@ def spread(model: nn.Module, kind: str, processes: Processes, deterministic: boo
     # After its first step DDP deals gradients to buckets anew, in their order of arrival, so a resumed run's first
     # step would add them in another order than the unbroken run did. It does not where parameters may be unused.
     devices = [processes.device] if processes.device.type == "cuda" else None
-    return DistributedDataParallel(
+    copies: Any = DistributedDataParallel(
         model,
         device_ids=devices,
         find_unused_parameters=deterministic,
         broadcast_buffers=False,  # BatchNorm's statistics are everyone's
     )
+    copies._set_ddp_runtime_logging_sample_rate(_NEVER)
+    return copies
 
 
 def shard(model: nn.Module) -> nn.Module:

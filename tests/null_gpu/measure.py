@@ -1,0 +1,229 @@
+"""Trains on GPUs that compute nothing, in a process that sees them: CASES.json; prints a JSON object a case.
+
+Of several processes it is one, whose collectives end at once (torch's `fake` backend) and whose peers have the same to
+say as itself. Everything else is the trainer itself, and torch's own dispatcher, autograd, allocator and streams.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import sys
+import tempfile
+import traceback
+import warnings
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+from torch.testing._internal.distributed.fake_pg import FakeStore
+
+from tests.train import tiny
+from train import checkpoint, loop
+from train.config import TrainConfig, load
+from train.data.loader import Batch
+from train.distributed import parallelize, watch
+from train.distributed.processes import Processes
+from train.memory.forecast import Forecast
+from train.model import create
+
+READY = 11
+"""Steps in which libraries make ready, and DistributedDataParallel times itself, for which it waits."""
+_COLLECTIVES = ("all_reduce", "all_gather", "reduce_scatter_tensor", "all_gather_into_tensor", "broadcast")
+_LIBRARY = ctypes.CDLL(os.environ["LD_PRELOAD"])
+
+
+class Counts(NamedTuple):
+    """What torch has asked of the null GPUs so far; waits are this thread's."""
+
+    waits: int
+    pageable_to_device: int
+    pinned_to_device: int
+    pageable_to_host: int
+    pinned_to_host: int
+    kernels: int
+
+    @staticmethod
+    def now() -> Counts:
+        """Read them."""
+        found = (ctypes.c_long * len(Counts._fields))()
+        _LIBRARY.null_gpu_counts(found)
+        return Counts(*found)
+
+
+class Steps:
+    """What each step of a run asked of the device, from one step's forward pass to the next one's."""
+
+    def __init__(self) -> None:
+        self.seen: list[dict[str, int]] = []
+        self.waits: list[str] = []  # where the first few happened
+        self._before = Counts.now()
+        self._real = loop.backward
+
+    def backward(self, *arguments: Any, **more: Any) -> Any:
+        """Stands for train.accumulate.backward, and calls it."""
+        self.end()
+        if len(self.seen) == READY:
+            torch.cuda.set_sync_debug_mode("warn")
+        return self._real(*arguments, **more)
+
+    def end(self) -> None:
+        """A step is over."""
+        counts = Counts.now()
+        self.seen.append({name: new - old for name, old, new in zip(Counts._fields, self._before, counts, strict=True)})
+        self._before = counts
+
+    def warned(self, message: Any, *_: Any) -> None:
+        """Stands for warnings.showwarning."""
+        if "called a synchronizing" in str(message) and len(self.waits) < 8:
+            frames = [frame for frame in traceback.extract_stack() if f"{os.sep}train{os.sep}" in frame.filename]
+            self.waits.append(" < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames[::-1][:3]))
+
+
+def measured(config: TrainConfig, run: str, case: dict[str, Any]) -> dict[str, Any]:
+    """Train; what the steps asked of the device, and the most memory that torch had."""
+    rank, processes = case.get("rank", 0), case.get("processes", 1)
+    gpus = range(torch.cuda.device_count())
+    device = rank % len(gpus)
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats(device)
+    before = [_LIBRARY.null_gpu_kernels(gpu) for gpu in gpus]
+    steps = Steps()
+    with one_of(rank, processes) as misplaced, contextlib.ExitStack() as ends:
+        put(ends, loop, "backward", steps.backward)
+        if case.get("bare"):
+            put(ends, loop, "create", without_numbers)
+            put(ends, TrainConfig, "steps", lambda self, samples: (1.0, self.samples_seen // self.batch_size))
+        ends.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("always")
+        warnings.showwarning = steps.warned
+        ends.callback(torch.cuda.set_sync_debug_mode, "default")
+        loop.train(config, run, lambda record: None, noise(config, processes) if case.get("bare") else None)
+    return {
+        "steps": {step: asked for step, asked in enumerate(steps.seen) if step > READY},
+        "waits": steps.waits,
+        "misplaced": misplaced,
+        "elsewhere": [gpu for gpu in gpus if gpu != device and _LIBRARY.null_gpu_kernels(gpu) != before[gpu]],
+        "peak": torch.cuda.max_memory_allocated(device),
+        "forecast": Forecast(config, processes).memory(int(config.micro_batch)).allocated if case.get("bare") else 0,
+    }
+
+
+def noise(config: TrainConfig, processes: int) -> Batch:
+    """A process's share of a batch, of a model's size, which nobody has filled."""
+    clip, samples = create(config.model, device="meta"), config.batch_size // processes
+    images = torch.empty(samples, clip.image_size, clip.image_size, 3, dtype=torch.uint8).permute(0, 3, 1, 2)
+    texts = torch.zeros(samples, clip.model.context_length, dtype=torch.int64)
+    return Batch(images, texts, torch.zeros(samples, dtype=torch.int64), [])
+
+
+def without_numbers(*arguments: Any, **more: Any) -> Any:
+    """Stands for train.model.create: to fill large models takes longer than to train them here."""
+    clip = create(*arguments, **more, device="meta")
+    clip.model.to_empty(device="cpu")
+    return clip
+
+
+def put(ends: contextlib.ExitStack, owner: Any, name: str, value: Any) -> None:
+    """Give something another value, until the end."""
+    ends.callback(setattr, owner, name, getattr(owner, name))
+    setattr(owner, name, value)
+
+
+class Averaged(DistributedDataParallel):
+    """Whose gradients are everyone's at once: the `fake` backend has no future for them."""
+
+    def __init__(self, *arguments: Any, **more: Any):
+        super().__init__(*arguments, **more)
+        self.register_comm_hook(None, _at_once)
+
+
+def _at_once(_: object, bucket: dist.GradBucket) -> Any:
+    future: torch.futures.Future[Any] = torch.futures.Future(devices=[bucket.buffer().device])
+    future.set_result(bucket.buffer())
+    return future
+
+
+_at_once.__annotations__ = {}  # torch compares them with types, and these are strings
+
+
+@contextlib.contextmanager
+def one_of(rank: int, processes: int) -> Iterator[list[str]]:
+    """Within it this process is one of several; yields the collectives that NCCL would refuse, as they are met."""
+    misplaced: list[str] = []
+    if processes == 1:
+        yield misplaced
+        return
+
+    def join(backend: str | None = None, **_: Any) -> None:
+        init("fake", store=FakeStore(), rank=rank, world_size=processes)
+
+    def group(*_: Any, backend: str | None = None, **__: Any) -> Any:
+        made = new_group(backend="fake")
+        if backend == "gloo":
+            on_cpus.add(made)
+        return made
+
+    def checked(name: str, real: Any) -> Any:
+        def collective(*arguments: Any, **more: Any) -> Any:
+            tensors = [value for value in arguments if isinstance(value, torch.Tensor)]
+            if more.get("group") not in on_cpus and any(tensor.device.type != "cuda" for tensor in tensors):
+                misplaced.append(name)
+            return real(*arguments, **more)
+
+        return collective
+
+    on_cpus: set[Any] = set()
+    init, new_group = dist.init_process_group, dist.new_group
+    places = {"WORLD_SIZE": processes, "RANK": rank, "LOCAL_RANK": rank % torch.cuda.device_count()}
+    with contextlib.ExitStack() as ends:
+        put(ends, dist, "init_process_group", join)
+        put(ends, dist, "new_group", group)
+        put(ends, watch, "store", lambda: None)
+        put(ends, parallelize, "DistributedDataParallel", Averaged)
+        put(ends, Processes, "gather", lambda self, value: [value] * self.count)
+        put(ends, checkpoint.Checkpoints, "_write", lambda self, copies, writer: self._staging.wait())  # asks its peers
+        for name in _COLLECTIVES:
+            put(ends, dist, name, checked(name, getattr(dist, name)))
+        os.environ.update({name: str(value) for name, value in places.items()})
+        ends.callback(lambda: [os.environ.pop(name) for name in places])
+        yield misplaced
+
+
+def main() -> None:
+    """Measure the cases of a file; a line of JSON for each."""
+    torch.cuda.init()
+    torch.backends.cudnn.enabled = False  # which nothing stands in for
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        tiny.register(Path(folder))
+        dataset = tiny.write_dataset(Path(folder) / "dataset", tiny.CAPTIONS * 4)
+        known: dict[str, dict[str, Any]] = {}  # presets may differ in their models alone, which are others here
+        weights = f"{folder}/weights.pt"
+        torch.save(create(tiny.MODEL).model.state_dict(), weights)
+        for number, case in enumerate(json.loads(Path(sys.argv[1]).read_text().replace("WEIGHTS", weights))):
+            config = load({**case["config"], "dataset": dataset})
+            key = repr({**case, "name": "", "config": replace(config, name="any")})
+            if key in known:
+                print(json.dumps({"name": case["name"], **known[key]}), flush=True)
+                continue
+            try:
+                found = measured(config, f"{folder}/{number}", case)
+            except Exception as error:
+                found = {"error": "".join(traceback.format_exception(error))[-3000:]}
+                if dist.is_initialized():
+                    dist.destroy_process_group()
+            known[key] = found
+            print(json.dumps({"name": case["name"], **found}), flush=True)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""What a step asks of a GPU, seen on one that computes nothing: no wait, no copy that waits, memory as forecast.
+
+The library (tests/null_gpu) stands in for CUDA's runtime under the CUDA build of torch that is installed; dispatcher,
+autograd, allocator and streams are the real ones. Numbers mean nothing there, and cuDNN and NCCL are not run.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.null_gpu.build import CannotBuildError, build, environment
+from tests.train import tiny
+from train.config import load
+
+ROOT = Path(__file__).resolve().parents[2]
+PRESETS = {path.stem: path for path in sorted((ROOT / "configs" / "train").glob("*.yaml"))}
+LOGGED, SAVED, LAST = 13, 15, 16
+"""Steps, of which those after the twelfth are looked at."""
+COMMON = {"workers": 0, "device": "cuda", "tensorboard": False, "log_every": LOGGED, "checkpoint_every": SAVED}
+RESNET = "openwit-tiny"
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "fp32, sigmoid, moving average": {"precision": "fp32", "loss": "sigmoid", "ema": 0.99},
+    "fp16, patch dropout": {"precision": "fp16", "patch_dropout": 0.5},
+    "Muon, gradient checkpointing": {"optimizer": "muon", "grad_checkpointing": True},
+    "locked image tower": {"lock": "image", "pretrained": "WEIGHTS", "grad_clip": float("inf")},
+    "locked text tower": {"lock": "text", "pretrained": "WEIGHTS"},
+    "smaller images first": {"image_size": 16, "final_share": 0.5},
+    "repeatable": {"deterministic": True},
+    "ResNet, fp16": {"model": RESNET, "precision": "fp16"},
+    "ResNet, gradient checkpointing": {"model": RESNET, "grad_checkpointing": True},
+}
+ALONE = {"smaller images first"}  # its second part begins from a checkpoint, which several write together
+CANNOT_SHARD = {"fp16, patch dropout", "repeatable", "ResNet, fp16"}
+FORECAST = {
+    "ViT-B/32": ("clip_vit_b32", {}),
+    "ResNet": ("clip_rn50", {}),
+    "fp32, sigmoid, a moving average, in shards": (
+        "datacomp_small",
+        {"precision": "fp32", "loss": "sigmoid", "ema": 0.99, "parallel": "fsdp"},
+    ),
+    "by micro-batches": ("one_24gb_gpu", {"batch_size": 1024}),
+}
+"""Whose memory is held against the forecast: (preset, what is changed)."""
+
+
+def gpus_of(preset: str) -> int:
+    """How many GPUs a preset says that it is for."""
+    found = re.search(r"on (\d+) GPUs? (?:of|with) \d+ GB", PRESETS[preset].read_text(), flags=re.IGNORECASE)
+    assert found is not None
+    return int(found[1])
+
+
+def cases() -> list[dict[str, Any]]:
+    """All that is trained, in one process, for that takes seconds to start."""
+    made = []
+    for preset, path in PRESETS.items():
+        gpus, config = gpus_of(preset), vars(load(path)).copy()
+        config.update(COMMON, model=RESNET if "RN" in config["model"] else tiny.MODEL, pretrained="")
+        config.update(batch_size=4 * gpus, micro_batch=min(2, config["micro_batch"]), samples_seen=4 * gpus * LAST)
+        made.append({"name": preset, "config": config, "processes": gpus, "rank": 1 % gpus})
+    for option, values in OPTIONS.items():
+        for gpus, kind in ((1, "ddp"), (8, "ddp"), (8, "fsdp")):
+            if (kind == "fsdp" and option in CANNOT_SHARD) or (gpus > 1 and option in ALONE):
+                continue
+            config = {"model": tiny.MODEL, "precision": "bf16", "batch_size": 4 * gpus, "samples_seen": 4 * gpus * LAST}
+            config |= {**COMMON, "micro_batch": 2 if gpus > 1 else 0, "parallel": kind, **values}
+            made.append({"name": f"{option}, {gpus} {kind}", "config": config, "processes": gpus, "rank": 3 % gpus})
+    for name, (preset, changes) in FORECAST.items():
+        gpus, config = gpus_of(preset), {**vars(load(PRESETS[preset])), **COMMON, **changes}
+        config.update(pretrained="", samples_seen=2 * config["batch_size"])
+        made.append({"name": f"memory, {name}", "config": config, "processes": gpus, "bare": True})
+    return made
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """What each case measured, by its name."""
+    folder = tmp_path_factory.mktemp("null_gpu")
+    try:
+        variables = build(folder)
+    except CannotBuildError as error:
+        pytest.skip(f"no GPU that computes nothing: {error}")
+    file = folder / "cases.json"
+    file.write_text(json.dumps(cases()))
+    command = [sys.executable, "-m", "tests.null_gpu.measure", str(file)]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment(variables, gpus=8), capture_output=True, text=True, timeout=900
+    )
+    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"name": ')]
+    assert done.returncode == 0 and len(lines) == len(cases()), done.stderr[-3000:]
+    return {line["name"]: line for line in lines}
+
+
+TRAINED = [case["name"] for case in cases() if "bare" not in case]
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_a_step_waits_for_nothing(name: str, measured: dict[str, dict[str, Any]]) -> None:
+    found = measured[name]
+    assert "error" not in found, found["error"]
+    steps = {int(step): asked for step, asked in found["steps"].items()}
+    assert sorted(steps) == list(range(LOGGED - 1, LAST))
+    for step, asked in steps.items():
+        told = step in (LOGGED, SAVED)
+        of_the_scaler = 2 if step == SAVED and "fp16" in name else 0
+        assert asked["waits"] <= 2 * told + of_the_scaler, (step, found["waits"])
+        assert asked["pageable_to_device"] == 0, step  # torch would wait for such a copy
+        assert asked["pageable_to_host"] <= told, step  # the figures of a log line
+        assert asked["kernels"] > 0
+    assert steps[SAVED]["pinned_to_host"] > 50  # the checkpoint's tensors
+    assert not found["misplaced"], "NCCL takes no tensor that lies on a CPU"
+    assert not found["elsewhere"], "a process works on its own GPU alone"
+
+
+@pytest.mark.parametrize("name", FORECAST)
+def test_a_step_holds_what_was_forecast(name: str, measured: dict[str, dict[str, Any]]) -> None:
+    found = measured[f"memory, {name}"]
+    assert "error" not in found, found["error"]
+    assert found["forecast"] == pytest.approx(found["peak"], rel=0.05)
