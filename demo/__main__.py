@@ -46,6 +46,8 @@ ROOT = Path(__file__).resolve().parent.parent
 CONFIG, TRAINING = "configs/demo.yaml", "configs/train_demo.yaml"
 PORT = 8649
 """Any other that is free is taken if this one is not; no address of the web holds it."""
+USER_AGENT = "openwit/0.1 (+https://demo.example/crawler; crawler@demo.example)"
+"""Nobody's: the demo asks loopback alone. As in its config."""
 TIMES_CHANCE = 10.0
 LEAST_FULL = 0.1
 
@@ -144,7 +146,7 @@ class Demo:
             self.console.print(f"{archive} holds it already")
             return
         mark.unlink(missing_ok=True)
-        config = FetchConfig(resolve=server.resolve, per_host_concurrency=8)
+        config = FetchConfig(resolve=server.resolve, user_agent=USER_AGENT, per_host_concurrency=8)
         report = harvest(web.seeds, str(archive), config, max_pages=10 * web.pages)
         mark.write_text(state, encoding="utf-8")
         self.console.print(f"{report.pages:,} pages, {report.page_bytes / 1e6:.1f} MB of HTML, into {archive}")

@@ -40,8 +40,12 @@ NOAI_HOST, RESERVED_HOST = "atelier.example", "publisher.example"
 REFUSING = {
     NOAI_HOST: ("page_noai", "robots", "X-Robots-Tag", "noai, noimageai"),
     RESERVED_HOST: ("page_tdm_reserved", "tdm-reservation", "TDM-Reservation", "1"),
+    "signals.example": ("page_content_signal", "", "Content-Signal", "search=yes, ai-train=no"),
+    "preferences.example": ("page_content_usage", "", "Content-Usage", "train-ai=n"),
+    "misspelt.example": ("page_wish_unreadable", "", "Content-Usage", "train-ai=perhaps"),
 }
-"""Hosts that refuse the use of their pages: the reason, and by which meta tag or which header with which value."""
+"""Hosts that refuse the use of their pages: the reason, by which meta tag (if there is one) or header, the value."""
+ROBOTS = b"User-agent: *\nDisallow: /private/\n\nUser-agent: CCBot\nUser-agent: GPTBot\nDisallow: /collection/\n"
 BLOCKED_HOST = "popups.example"
 """Its images are listed in demo/blocked_domains.txt."""
 OPTED_OUT_HOST = "album.optedout.example"
@@ -272,6 +276,11 @@ class _Builder:
             url, view = self._picture(f"reserved {k}", RESERVED_HOST)
             kind = "page that reserves text and data mining"
             self.refusing[RESERVED_HOST].append(Planted(url, self._caption(view), kind, "page_tdm_reserved", view=view))
+        for host, (reason, meta, header, value) in REFUSING.items():
+            for k in () if meta else self._many(20):
+                url, view = self._picture(f"{reason} {k}", host)
+                kind = f"page with {header}: {value}"
+                self.refusing[host].append(Planted(url, self._caption(view), kind, reason, view=view))
 
     def _plant_bad_answers(self) -> None:
         def plant(kind: str, expected: str, count: int, answer: Answer | None, host: str | None = None) -> None:
@@ -312,6 +321,18 @@ class _Builder:
         for k in self._many(20):
             url, view = self._picture(f"reserved {k}", headers={"TDM-Reservation": "1"})
             self.planted.append(Planted(url, self._caption(view), "TDM-Reservation: 1", "tdm_reserved", view=view))
+        for reason, header, value in (
+            ("content_signal_refused", "Content-Signal", "search=yes, ai-train=no"),
+            ("content_usage_refused", "Content-Usage", "train-ai=n"),
+            ("wish_unreadable", "Content-Usage", "train-ai=perhaps"),
+        ):
+            for k in self._many(20):
+                url, view = self._picture(f"{reason} {k}", headers={header: value})
+                self.planted.append(Planted(url, self._caption(view), f"{header}: {value}", reason, view=view))
+        for k in self._many(20):
+            url, view = self._picture(f"others {k}", IMAGE_HOSTS[0], "collection")
+            kind = "forbidden to another crawler"
+            self.planted.append(Planted(url, self._caption(view), kind, "robots_disallowed_others", view=view))
         for k in self._many(10):
             url, view = self._picture(f"opted out {k}", OPTED_OUT_HOST)
             self.planted.append(Planted(url, self._caption(view), "opted-out host", "domain_opted_out", view=view))
@@ -400,7 +421,7 @@ class _Builder:
             self._front(host, pages)
             self._icon(host, pages)
         for host in (*numbers, *IMAGE_HOSTS):
-            self.answers[host, "/robots.txt"] = Answer(b"User-agent: *\nDisallow: /private/\n", "text/plain")
+            self.answers[host, "/robots.txt"] = Answer(ROBOTS, "text/plain")
         return sum(numbers.values()) + len(numbers)
 
     def _icon(self, host: str, pages: int) -> None:
@@ -428,7 +449,7 @@ class _Builder:
         head, headers = "", {}
         if host in REFUSING:
             _, meta, header, value = REFUSING[host]
-            if number % 2:
+            if meta and number % 2:
                 head = f'<meta name="{meta}" content="{value}">'
             else:
                 headers = {header: value}

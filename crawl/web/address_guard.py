@@ -114,6 +114,10 @@ class Guard(AbstractResolver):
         if not is_public(literal):
             raise PrivateAddressError(f"{literal} is not a public address")
 
+    def is_named(self, host: str) -> bool:
+        """Whether the config says where a host is."""
+        return canonical_host(host) in self._resolve
+
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:

@@ -24,6 +24,7 @@ from crawl.web import robots
 from crawl.web.address_guard import REFUSED_PORTS, Guard, PrivateAddressError
 from crawl.web.config import FetchConfig
 from crawl.web.connection import MAX_HEAD_BYTES, Connector
+from crawl.web.contact import Contact
 from crawl.web.response import Journey, Pace, Refused, Response, Room, read_body, refusal, retry_after_s
 from crawl.web.site_rules import SiteRules
 from crawl.web.sites import Host, Site
@@ -65,6 +66,7 @@ class Client:
         self.config = config
         self._opted_out = opted_out
         self._guard = Guard(config.resolve)
+        self._contact = Contact(config.user_agent, self._guard)
         self._room = Room()
         self._hosts: dict[str, Host] = {}
         self._sites: dict[str, Site] = {}
@@ -135,11 +137,14 @@ class Client:
 
         Raises:
             Refused: there is none; never anything else because of what a server does.
+            NoContactError: a redirect leads to a host that is not asked by a config that does not say who asks.
         """
         url = journey.url
         try:
             site = self.site(url)
             self._check(site)
+            if journey.redirects:  # who calls has looked at the address itself
+                self._contact.check(site.host.name)
             if await self._heed_rules(journey, site):
                 return None
             headers = conditions.headers if url == conditions.url else None

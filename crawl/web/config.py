@@ -48,7 +48,8 @@ class FetchConfig:
     tars beside them before any other origin is tried. Their download asked no robots.txt and no tdmrep.json, and what
     it did is not known: `origin` says `adopted`."""
     user_agent: str = "openwit/0.1 (+https://openwit.example/crawler; crawler@openwit.example)"
-    """Who asks: the product token that robots.txt may address, then where to complain. Set your own contact."""
+    """Who asks: the product token that robots.txt may address, then where to complain. Nothing is asked of the web
+    without a contact of your own, the address of a page or of mail; loopback and hosts of `resolve` are excepted."""
     resolve: dict[str, str] = field(default_factory=dict)
     """host → `ip` or `ip:port` to connect to instead, like `curl --resolve`; such a host may be private."""
     respect_robots: bool = True

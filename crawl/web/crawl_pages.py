@@ -31,8 +31,10 @@ from crawl.images.observations import now
 from crawl.pages.charset import decoded
 from crawl.pages.query_encoding import with_query_encoded
 from crawl.urls import canonical_url
+from crawl.web.address_guard import Guard
 from crawl.web.client import Client
 from crawl.web.config import FetchConfig
+from crawl.web.contact import Contact
 from crawl.web.response import Refused, Response
 from crawl.web.visit import visit
 from dataset.hosts import hostname
@@ -87,12 +89,14 @@ def harvest(
 
     Raises:
         ValueError: a seed is no absolute http or https URL.
+        NoContactError: a host of the web would be asked, and the config does not say who asks.
     """
     starts = {seed: canonical_url(seed) for seed in seeds}
     for seed, url in starts.items():
         if url is None or not _is_web(url):
             raise ValueError(f"seeds must be absolute http or https URLs, not {seed!r}")
     urls = sorted({url for url in starts.values() if url is not None})
+    Contact(config.user_agent, Guard(config.resolve)).check_all(urls)
     hosts = frozenset(hostname(url) for url in urls) if same_hosts else None
     with _atomic(out_path) as file:
         crawl = _Crawl(config, hosts, opted_out, _Archive(file, posixpath.basename(out_path), config))

@@ -26,11 +26,12 @@ from crawl.units import watched
 from crawl.web.address_guard import REFUSED_PORTS, Guard, PrivateAddressError
 from crawl.web.client import opted_out as on_list
 from crawl.web.config import FetchConfig
+from crawl.web.contact import Contact, NoContactError
 from crawl.web.headers import check
 from crawl.web.response import Refused
 from crawl.web.robots import product_token
 from crawl.wishes import Wish
-from dataset.hosts import canonical_host
+from dataset.hosts import canonical_host, hostname
 
 _PIECE_BYTES = 64 * 1024
 _OURS = re.compile(
@@ -231,13 +232,18 @@ class _Handler(urllib.request.AbstractHTTPHandler):
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    def __init__(self, limit: int):
+    def __init__(self, limit: int, contact: Contact):
         self._limit = limit
+        self._contact = contact
 
     def redirect_request(self, request: urllib.request.Request, file: Any, code: int, *rest: Any) -> Any:
         """The request that a redirect leads to; None, which makes an error of it, if it is one too many."""
         after = super().redirect_request(request, file, code, *rest)
         if after is not None:
+            try:
+                self._contact.check(hostname(after.full_url))
+            except NoContactError as error:
+                raise OSError(f"connection_failed: {error}") from error
             after.redirects = getattr(request, "redirects", 0) + 1  # type: ignore[attr-defined]
             if after.redirects > self._limit:  # type: ignore[attr-defined]
                 return None
@@ -266,7 +272,7 @@ def _opener(
     for handler in (
         _Handler(config, guard, opted_out, asked),
         urllib.request.HTTPDefaultErrorHandler(),
-        _Redirects(config.max_redirects),
+        _Redirects(config.max_redirects, Contact(config.user_agent, guard)),
         urllib.request.HTTPErrorProcessor(),
         urllib.request.UnknownHandler(),
     ):

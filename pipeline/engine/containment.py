@@ -16,6 +16,7 @@ from dataset.commits import Commit
 from dataset.damage import DamagedError
 from dataset.faults import PATIENCE_S, TOO_LARGE, WorkerKilledError, fault, next_wait_s
 from dataset.lease import LeaseLostError
+from pipeline.config_errors import ConfigError
 from pipeline.engine.phase import Task
 from pipeline.engine.verdicts import ConservationError
 from pipeline.workers.executor import Executor, Show, nobody
@@ -70,6 +71,7 @@ def contained(
     Raises:
         PhaseFailedError: the environment goes on failing, a task failed whose failure is not one unit's, or the
             budget is spent.
+        ConfigError: a task finds that the config cannot be run.
         ConservationError: a defect of a stage.
         DamagedError: a file that a task reads is not what was committed.
     """
@@ -88,7 +90,7 @@ def contained(
                 else:
                     cases[task.key].probes.remove(task.only)
                 continue
-            if isinstance(answer.error, (ConservationError, DamagedError, LeaseLostError)):
+            if isinstance(answer.error, (ConfigError, ConservationError, DamagedError, LeaseLostError)):
                 raise answer.error
             if task.key not in cases:
                 log.warning("%s: partition %d failed (%s)", task.phase, task.partition, brief(answer.error))

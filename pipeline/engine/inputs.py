@@ -19,6 +19,7 @@ from pyarrow import fs
 from crawl.archives import commoncrawl
 from crawl.archives.inflate import GZIP_SIGNATURE, GzipStream
 from crawl.archives.open_source import MEMBER, kind_of, warc_members
+from crawl.web.contact import NoContactError
 from crawl.web.crawl_pages import harvest
 from dataset import s3
 from dataset.secrets import public, without
@@ -135,9 +136,12 @@ def _harvested(source: Source, config: Config, storage: Storage) -> Source:
         to = storage.url_of(name)
         listed = config.fetch.opted_out_domains
         domains = DomainIndex(build_index([listed] if listed else []))
-        report = harvest(
-            seeds, to, config.fetch, max_pages=len(seeds), follow=False, same_hosts=False, opted_out=domains
-        )
+        try:
+            report = harvest(
+                seeds, to, config.fetch, max_pages=len(seeds), follow=False, same_hosts=False, opted_out=domains
+            )
+        except NoContactError as error:
+            raise ConfigError(str(error)) from None
         storage.write(f"{name}.json", json.dumps(asdict(report), indent=1).encode())
     harvested = _matching(storage.url_of(name))[0]
     return replace(harvested, archive=source.archive)

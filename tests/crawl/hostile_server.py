@@ -124,7 +124,14 @@ class HostileServer:
         resolve = dict.fromkeys(HOSTS, f"127.0.0.1:{self.port}")
         resolve["dead.test"] = f"127.0.0.1:{self.closed_port}"
         resolve["silent.test"] = f"127.0.0.1:{self.silent_port}"
-        options: dict[str, Any] = {"resolve": resolve, "timeout_s": 5.0, "attempts": 1, "max_body_bytes": 1_000_000}
+        own = "openwit/0.1 (+https://crawler.test/; crawler@crawler.test)"  # for hosts that are not at the server
+        options: dict[str, Any] = {
+            "resolve": resolve,
+            "user_agent": own,
+            "timeout_s": 5.0,
+            "attempts": 1,
+            "max_body_bytes": 1_000_000,
+        }
         return FetchConfig(**{**options, **changes})
 
     async def handle(self, request: web.Request) -> web.StreamResponse:

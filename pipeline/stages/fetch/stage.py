@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections import defaultdict
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -19,18 +18,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
-from crawl.archives.payload import Response
-from crawl.archives.records import read_responses
-from crawl.images import img2dataset_import, store
-from crawl.images.ingest import ImageConfig, Listed, ingest
-from crawl.images.observations import OK, Ingested, Observation, Refusal, observe
-from crawl.units import watched
-from crawl.web import headers, img2dataset_engine
+from crawl.images import store
+from crawl.images.ingest import ImageConfig, ingest
+from crawl.images.observations import OK, Ingested, Observation, Refusal
+from crawl.web import img2dataset_engine
+from crawl.web.address_guard import Guard
 from crawl.web.client import opted_out
 from crawl.web.config import FetchConfig
+from crawl.web.contact import Contact, NoContactError
 from crawl.web.fetch import fetch
-from crawl.web.response import Refused
-from crawl.wishes import Wish
 from dataset import heartbeat
 from dataset.commits import FileRef, fingerprint
 from dataset.hosts import hostname
@@ -41,7 +37,7 @@ from dataset.schema import IMAGES, OBSERVATIONS, VERDICTS
 from dataset.storage import Storage
 from filters.images.hashlists import HashLists, HashListsConfig
 from filters.images.perceptual import pdq
-from pipeline.config import Config, options
+from pipeline.config import Config, ConfigError, options
 from pipeline.engine.phase import Context, Input, Result, Task, gather, phase
 from pipeline.engine.plan import file_checksum
 from pipeline.engine.run import Run
@@ -49,8 +45,9 @@ from pipeline.engine.verdicts import alive_rows, decide, first_verdicts, lost, v
 from pipeline.stages.common import built_domains, domain_index, domain_task, settings
 from pipeline.stages.fetch import FETCH, img2dataset_ray, redirects
 from pipeline.stages.fetch import img2dataset_import as adopt
+from pipeline.stages.fetch.held import from_adopted, from_archives
 from pipeline.stages.fetch.progress import Tally, clear
-from pipeline.stages.fetch.stored import adopted_images, chunk_name, held_images, look, seen
+from pipeline.stages.fetch.stored import chunk_name, held_images, look, seen
 from pipeline.workers.ray_worker import IN_WORKER
 
 _KEPT_OF_LISTED = ("url", "origin", "status", "final_url", "attempts", "fetched_at", "fetched_bytes",
@@ -85,7 +82,10 @@ def get(context: Context) -> Result:
     need = [
         url for url in wanted if opted_out(hostname(url), domains) is None and _is_due(have.get(url), config, domains)
     ]
-    observations, chunks = _observe(context, need, config, domains, have, held)
+    try:
+        observations, chunks = _observe(context, need, config, domains, have, held)
+    except NoContactError as error:
+        raise ConfigError(str(error)) from error
     if context.is_probe:
         return Result()
     observations = store.restore(context.storage, damaged, observations)
@@ -181,16 +181,20 @@ def _observe(
     _warm_up(take)
     partitions = context.task.hints.get("partitions", 1)
     tally = Tally(context.storage, context.task.partition, partitions, len(need), is_shown=not context.is_probe)
-    done = _from_adopted(context, need, config, lambda body, listed: ingest(body, image_config, pdq, listed))
+    done = from_adopted(
+        context, need, config, _hash_lists(context), lambda body, listed: ingest(body, image_config, pdq, listed)
+    )
     tally.add_all(item.outcome for item in done.values())
     chunks: list[str] = []
     for origin in config.origins:
         left = [url for url in need if url not in done]
+        if origin == "http":
+            Contact(config.user_agent, Guard(config.resolve)).check_all(left)
         if origin == "http" and config.distributor == "ray" and not context.is_probe:
             chunks = _distributed(context, left, have)
             break  # each URL has been asked for
         if origin == "archive":
-            found = _from_archives(context, left, config, take, held)
+            found = from_archives(context, left, config, take, held)
             tally.add_all(item.outcome for item in found.values())
         else:
             told: dict[str, Any] = {"opted_out": domains, "done": lambda item: tally.add(item.outcome)}
@@ -239,74 +243,6 @@ def _shard(url: str, chosen: Mapping[str, Any], listed: Sequence[Input], urls: S
     config = settings(FetchConfig, chosen["fetch"])
     domains = domain_index(Storage(url), listed) or frozenset[str]()
     return img2dataset_engine.fetch(urls, config, _taker(chosen), opted_out=domains)
-
-
-def _from_adopted(
-    context: Context,
-    urls: Sequence[str],
-    config: FetchConfig,
-    take: Callable[[bytes, Listed], Ingested | Refusal],
-) -> dict[str, Observation]:
-    """What img2dataset has downloaded of these URLs; of one that it has twice, the first."""
-    lists = _hash_lists(context)
-    downloaded = adopted_images(context, urls)
-    done: dict[str, Observation] = {}
-    for row, body in img2dataset_import.read(downloaded, config.max_body_bytes):
-        url, digest = row["url"], row["sha256"]
-
-        def listed(body: bytes, pdq: bytes | None, digest: bytes = digest) -> str | None:
-            return lists.match_sha256(digest) or lists.match(body, pdq)
-
-        with heartbeat.on(url):
-            result = img2dataset_import.ingested(row, body, lambda body, listed=listed: take(body, listed))  # type: ignore[misc]
-        done[url] = observe(url, result, origin="adopted", fetched_at="", final_url=url)
-    return done
-
-
-def _from_archives(
-    context: Context,
-    urls: Sequence[str],
-    config: FetchConfig,
-    take: Callable[[bytes], Ingested | Refusal],
-    held: pa.Table,
-) -> dict[str, Observation]:
-    """What the run's own archives hold of these URLs."""
-    held = held.filter(pc.is_in(held.column("url"), value_set=pa.array(urls, pa.string())))
-    places: dict[str, defaultdict[int, list[dict[str, Any]]]] = {}
-    for row in held.to_pylist():
-        places.setdefault(row["archive"], defaultdict(list))[row["offset"]].append(row)
-    done: dict[str, Observation] = {}
-    for archive, by_offset in places.items():
-        location = context.task.hints["locations"][archive]
-        for offset, response, date in read_responses(location, sorted(by_offset)):
-            refusal, unread = _permitted(config, response)
-            for row in by_offset[offset]:
-                url = row["url"]
-                seen_ = observe(
-                    url,
-                    refusal or watched(take, url, response.body),
-                    origin="archive",
-                    fetched_at=date or "",  # when the archive's crawler got it, so that two runs write the same
-                    status=200,
-                    final_url=row["final_url"],
-                    fetched_bytes=len(response.body),
-                )
-                done[url] = replace(
-                    seen_,
-                    archive=archive,
-                    archive_checksum=row["archive_checksum"],
-                    archive_offset=offset,
-                    wish=seen_.wish or unread,
-                )
-    return done
-
-
-def _permitted(config: FetchConfig, response: Response) -> tuple[Refusal | None, Wish | None]:
-    """What the headers of a captured image refuse, and what they ask that cannot be read."""
-    try:
-        return None, headers.check(config, lambda name: response.headers.get(name.lower(), ()))
-    except Refused as refused:
-        return Refusal(refused.outcome, refused.detail, refused.wish), None
 
 
 def _share(context: Context, config: FetchConfig) -> FetchConfig:
