@@ -20,9 +20,12 @@ from filters.queries.match import Matcher
 
 DATA = Path(__file__).parents[1] / "data"
 BUILTIN = DATA / "blocklist_en.txt"
+DOUBTFUL = DATA / "doubtful_words.txt"
 ORDINARY = DATA / "ordinary_words.txt"
-NAMES = ("builtin", "ldnoobw", "ldnoobw:all")
+NAMES = ("builtin", "doubtful", "ldnoobw", "ldnoobw:all")
 """Lists that come with openwit; every other name is a file."""
+WEAK = ("doubtful", "ldnoobw")
+"""Lists one term of which says little of a text: names and news have them too."""
 PATTERNS = "blocked_patterns"
 """What stands for a list where a pattern was found."""
 
@@ -34,7 +37,7 @@ _SCRIPTS_WITHOUT_SPACES = ("ja", "th", "zh")
 
 
 def blocked_terms(
-    texts: pa.Array | pa.ChunkedArray, names: Sequence[str] = NAMES[:2], patterns: Sequence[str] = ()
+    texts: pa.Array | pa.ChunkedArray, names: Sequence[str] = ("builtin", "ldnoobw"), patterns: Sequence[str] = ()
 ) -> pa.ListArray:
     """The terms that each text holds, in the order of the lists, then the patterns found in it. list<TERM> (n,).
 
@@ -69,7 +72,7 @@ def _load(names: tuple[str, ...]) -> tuple[pa.StructArray, Matcher]:
         if name.startswith("ldnoobw"):
             terms = pa.concat_arrays([terms, *_ldnoobw(name)])
         elif name:
-            lines = _terms(str(BUILTIN) if name == "builtin" else name)
+            lines = _terms(str({"builtin": BUILTIN, "doubtful": DOUBTFUL}.get(name, name)))
             terms = pa.concat_arrays([terms, _listed(lines, name, None)])
     return terms, Matcher(terms.field("term"), "words")
 

@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 from dataset import sql
 from filters.texts.not_captions import not_captions
 from filters.texts.text import TextConfig
+from filters.texts.unsafe_addresses import unsafe_addresses
 
 _TEXTS_ON_PAGE = """
 WITH texts AS (
@@ -31,16 +32,20 @@ def in_context(rows: pa.Table, measures: pa.Table, config: TextConfig) -> pa.Tab
     whole, whether they were measured or not.
     measures: of `filters.texts.text.measure_text`; both ordered by row.
     Returns: measures with language, language_probability and is_undetermined (by sql/decisions/language.sql),
-    texts_on_page (how many texts the image has on its page) and not_captions (list of
-    filters.texts.not_captions.FOUND); ordered by row.
+    texts_on_page (how many texts the image has on its page), not_captions (list of filters.texts.not_captions.FOUND)
+    and unsafe_address (what marks an address so, else null); ordered by row.
     """
     keys = {"language_context": config.language_context, "language_min_probability": config.language_min_probability}
     language = sql.run(sql.load("decisions/language"), {"rows": rows, "measures": measures}, keys)
     rows = rows.append_column("texts_on_page", sql.run(_TEXTS_ON_PAGE, {"rows": rows})["texts_on_page"])
     rows = rows.append_column("not_captions", not_captions(rows))
+    rows = rows.append_column("unsafe_address", unsafe_addresses(rows))
     if rows.num_rows != measures.num_rows:  # some were left out
         rows = rows.filter(pc.is_in(rows["row"], value_set=measures["row"].combine_chunks()))
-    for table, names in ((language, language.column_names[1:]), (rows, ("texts_on_page", "not_captions"))):
+    for table, names in (
+        (language, language.column_names[1:]),
+        (rows, ("texts_on_page", "not_captions", "unsafe_address")),
+    ):
         for name in names:
             measures = measures.append_column(name, table[name])
     return measures

@@ -58,10 +58,18 @@ class TextConfig:
     script replaces, or an icon. 0 sets no limit."""
     drop_filenames: bool = True
     """Whether texts that are a file name, an address or a camera's counter are dropped."""
-    blocklist: str | tuple[str, ...] = ("builtin", "ldnoobw")
-    """Lists of unsafe words and phrases: `builtin`, a short English one that counts in every language; `ldnoobw`, lists
+    blocklist: str | tuple[str, ...] = ("builtin", "doubtful", "ldnoobw")
+    """Lists of unsafe words and phrases: `builtin`, a short English one that counts in every language; `doubtful`,
+    words of pornography that have an innocent sense too; `ldnoobw`, lists
     of 28 languages, of which that of the text counts, without words that are ordinary as well; `ldnoobw:all` with them;
     or text files with a term a line. One name or several; empty for none."""
+    min_weak_terms: int = 2
+    """How many terms of `doubtful` and `ldnoobw` a text must hold to be dropped: one is in names, news and art as well
+    (*Bitch* is a magazine), two together are not. A term of any other list, a pattern, or an address that is unsafe
+    itself needs no other."""
+    drop_unsafe_addresses: bool = True
+    """Whether words of the image's or the page's host or path drop a text: worldsex.example, /porn/. See
+    `filters.texts.unsafe_addresses`."""
     blocked_patterns: tuple[str, ...] = ()
     """Regular expressions (RE2) that no text may contain a match of, e.g. `(?i)\\bcasino\\b`."""
     allowed_terms: tuple[str, ...] = ()
@@ -90,7 +98,7 @@ class TextConfig:
     them as they are written, masked."""
 
     def __post_init__(self) -> None:
-        for key in ("min_characters", "min_words"):
+        for key in ("min_characters", "min_words", "min_weak_terms"):
             if getattr(self, key) < 1:
                 raise ValueError(f"{key} must be at least 1, not {getattr(self, key)}")
         if self.max_characters < self.min_characters:

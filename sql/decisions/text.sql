@@ -2,7 +2,8 @@
 --   rows      the candidates alive: row, and the candidate's columns
 --   measures  row, characters, words, is_filename, language, language_probability, is_undetermined (see language.sql),
 --             blocked_domains (a list of entry, list, category), blocked_terms (of term, list, language),
---             profanity_probability, texts_on_page, not_captions (a list of kind, found)
+--             profanity_probability, texts_on_page, not_captions (a list of kind, found),
+--             unsafe_address (what marks the image's or the page's address so, else null)
 --   config    one row: the keys of `text`, and allowed_hosts, the hosts whose addresses the config itself gives
 WITH addresses AS (
     SELECT
@@ -15,7 +16,7 @@ WITH addresses AS (
 measured AS (  -- without the measures of a config's own filters, whatever their names
     SELECT
         row, characters, words, is_filename, language, language_probability, is_undetermined, blocked_domains,
-        blocked_terms, profanity_probability, texts_on_page, not_captions
+        blocked_terms, profanity_probability, texts_on_page, not_captions, unsafe_address
     FROM measures
 ),
 spoken AS (
@@ -30,22 +31,35 @@ spoken AS (
         END AS own_language
     FROM addresses JOIN measured ON measured.row = addresses.row CROSS JOIN config
 ),
-unsafe AS (
+held AS (
     SELECT
         spoken.*,
         -- Words count in their own language: "nicht" is a Dutch insult, and German for "not".
         list_filter(
             spoken.blocked_terms,
             lambda x: (x.language IS NULL OR x.language = own_language) AND NOT list_contains(config.allowed_terms, x.term)
-        )[1] AS blocked_term,
+        ) AS own_terms
+    FROM spoken CROSS JOIN config
+),
+unsafe AS (
+    SELECT
+        held.*,
+        -- Terms of the lists that are weak count together alone.
+        coalesce(
+            list_filter(own_terms, lambda x: x.list NOT IN ('doubtful', 'ldnoobw'))[1],
+            CASE
+                WHEN len(list_distinct(list_transform(own_terms, lambda x: lower(x.term)))) >= config.min_weak_terms
+                    THEN own_terms[1]
+            END
+        ) AS blocked_term,
         list_filter(
-            spoken.blocked_domains,
+            held.blocked_domains,
             lambda x: x.category IS NULL
                 OR len(config.blocked_categories) = 0
                 OR list_contains(config.blocked_categories, x.category)
         )[1] AS blocked_domain,
-        list_filter(spoken.not_captions, lambda x: list_contains(config.not_captions, x.kind))[1] AS not_caption
-    FROM spoken CROSS JOIN config
+        list_filter(held.not_captions, lambda x: list_contains(config.not_captions, x.kind))[1] AS not_caption
+    FROM held CROSS JOIN config
 ),
 judged AS (
     SELECT
@@ -75,6 +89,9 @@ judged AS (
             -- The image's or the page's address, or a domain or folder above it, is on a list.
             WHEN blocked_domain IS NOT NULL
                 THEN 'domain_blocked'
+            -- The image's or the page's own address calls itself pornography.
+            WHEN config.drop_unsafe_addresses AND unsafe_address IS NOT NULL
+                THEN 'address_unsafe'
             -- An error page or a redirect: its images say nothing but that something is not there.
             WHEN page_status NOT BETWEEN 200 AND 299
                 THEN 'page_error'
@@ -160,6 +177,7 @@ SELECT
             'list', blocked_domain.list,
             'category', blocked_domain.category
         )
+        WHEN reason = 'address_unsafe' THEN json_object('found', unsafe_address)
         WHEN reason = 'page_error' THEN json_object('page_status', page_status)
         WHEN reason = 'page_noai' THEN json_object('page_noai', page_noai)
         WHEN reason = 'page_tdm_reserved' THEN json_object('page_tdm_reserved', page_tdm_reserved)

@@ -47,6 +47,7 @@ TEXT = {
     ("http://blocked.test/ok.jpg", "a kettle on a shelf"): "domain_blocked",
     ("http://images.test/ok6.jpg", "a kettle of [email_address]"): "personal_data",
     ("http://images.test/ok7.jpg", "a fucking kettle of shit"): "text_profane",
+    ("http://images.test/porn/1.jpg", "a kettle in bad company"): "address_unsafe",
     ("http://images.test/spacer.gif", "a kettle that a script puts here"): "image_is_stand_in",
     ("http://images.test/icons/kettle.png", "a kettle for the menu"): "text_is_interface",
     ("http://images.test/avatars/1.jpg", "kettle lover"): "image_is_avatar",

@@ -31,6 +31,7 @@ MEASURES = pa.schema(
         ("profanity_probability", pa.float32()),
         ("texts_on_page", pa.int32()),
         ("not_captions", pa.list_(FOUND)),
+        ("unsafe_address", pa.string()),
     ]
 )
 GOOD = {
@@ -103,6 +104,7 @@ CASES: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
         "domain_blocked",
         {"blocked_domain": "example.org", "list": "own.txt", "category": None},
     ),
+    ({"unsafe_address": "worldsex"}, "address_unsafe", {"found": "worldsex"}),
     ({"page_status": 404}, "page_error", {"page_status": 404}),
     ({"page_noai": True}, "page_noai", {"page_noai": True}),
     ({"page_tdm_reserved": True}, "page_tdm_reserved", {"page_tdm_reserved": True}),
@@ -200,6 +202,31 @@ def test_a_word_counts_in_its_own_language() -> None:
         *(None, "text_blocked", None)
     ]
     assert reasons({**dutch, **unsure}, allowed_terms=("nicht",), **keys) == [None]
+
+
+def test_terms_of_weak_lists_count_together_alone() -> None:
+    def weak(*terms: str, list_: str = "ldnoobw") -> dict[str, Any]:
+        return {"blocked_terms": [{"term": term, "list": list_, "language": None} for term in terms]}
+
+    mixed = {"blocked_terms": weak("sado")["blocked_terms"] + weak("domina", list_="doubtful")["blocked_terms"]}
+    twice = {"blocked_terms": weak("tits")["blocked_terms"] + weak("Tits", list_="doubtful")["blocked_terms"]}
+    items = (
+        weak("bitch"),
+        weak("bitch", "tits"),
+        mixed,
+        twice,
+        weak("bitch", list_="ldnoobw:all"),
+        weak("x", list_="my"),
+    )
+    dropped = "text_blocked"
+    assert reasons(*items) == [None, dropped, dropped, None, dropped, dropped]
+    assert reasons(*items, min_weak_terms=1) == [dropped] * 6
+    assert reasons(*items, min_weak_terms=3) == [None, None, None, None, dropped, dropped]
+    assert reasons(items[1], allowed_terms=("tits",)) == [None]
+
+
+def test_unsafe_addresses_stay_where_the_config_lets_them() -> None:
+    assert reasons({"unsafe_address": "porn"}, drop_unsafe_addresses=False) == [None]
 
 
 def test_only_the_categories_asked_for_block() -> None:

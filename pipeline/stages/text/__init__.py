@@ -17,6 +17,7 @@ TEXT = Stage(
         "url_scheme_not_allowed": "the image's address is neither http nor https",
         "url_private": "the image's address names a private, loopback or link-local host",
         "domain_blocked": "the image's or the page's host or address is on a list of domains",
+        "address_unsafe": "words of the image's or the page's host or path call it pornography",
         "page_error": "the page's server did not answer with the page: its status is not 2xx",
         "page_noai": "the page asks not to be used for machine learning (noai, noimageai)",
         "page_tdm_reserved": "the page reserves text and data mining (W3C TDMRep)",
