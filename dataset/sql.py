@@ -94,6 +94,27 @@ def identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+_TYPES = {
+    pa.string(): "VARCHAR",
+    pa.bool_(): "BOOLEAN",
+    pa.int32(): "INTEGER",
+    pa.int64(): "BIGINT",
+    pa.uint32(): "UINTEGER",
+    pa.uint64(): "UBIGINT",
+    pa.float32(): "FLOAT",
+    pa.float64(): "DOUBLE",
+}
+
+
+def type_name(kind: pa.DataType) -> str:
+    """DuckDB's name for the type that it reads Arrow's as."""
+    if pa.types.is_list(kind):
+        return f"{type_name(kind.value_type)}[]"
+    if pa.types.is_binary(kind) or pa.types.is_fixed_size_binary(kind):
+        return "BLOB"
+    return _TYPES[kind]
+
+
 def exactly(path: str) -> str:
     """A path as DuckDB's `read_parquet` takes it, which reads `*`, `?` and `[` as patterns, for this one file."""
     return _PATTERN.sub(lambda char: f"[{char[0]}]", path)

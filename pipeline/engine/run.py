@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from crawl.images.store import FOLDER as FETCH_STORE
 from crawl.images.store import chunks, named_by
+from dataset import view_script
 from dataset.commits import FORMAT_VERSION, Commit, FileRef, Ledger, write_manifest
 from dataset.faults import patiently
 from dataset.reasons import TRANSIENT, reasons
@@ -86,6 +87,7 @@ class Run:
         self.limits = Limits(config.run.record_cpu_s, config.run.record_memory_bytes)
         self._quarantined = 0
         self._reread = 0  # bytes
+        self._viewed: set[str] | None = None  # the stages that views.sql knows
         self._chunks: dict[str, list[FileInfo]] | None = None  # of the fetch store, when somebody has asked
         self._left_out: dict[tuple[str, int], list[Input]] = {}  # (stage, partition) -> what its measures left out
 
@@ -385,6 +387,9 @@ class Run:
             "vocabulary": sorted(filter_.name for filter_ in self.config.filters),
         }
         self._patiently(lambda: write_manifest(self.storage, manifest))
+        if complete or stages.keys() != self._viewed:
+            self._patiently(lambda: view_script.write(self.storage))
+            self._viewed = set(stages)
 
 
 def warnings(stage: str, rows: int, counts: Mapping[str, int]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections import Counter
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from dataset import view_script
 from dataset.lease import LEASE
 from dataset.stages import Stage, path
 from dataset.storage import Storage
@@ -86,12 +88,14 @@ class Status:
 
 
 def status(out: str) -> Status:
-    """What is there of a dataset, finished or not.
+    """What is there of a dataset, finished or not. Its views.sql is made up to date, where it can be written.
 
     Raises:
         FileNotFoundError: there is no dataset.
     """
     dataset = Dataset(out)
+    with contextlib.suppress(OSError):  # somebody else's, or on a disk that is only read
+        view_script.write(dataset.storage)
     funnel = dataset.manifest.get("funnel", {})
     closed = [entry["phase"] for entry in dataset.manifest["phases"]]
     waiting: int | None = None

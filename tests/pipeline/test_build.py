@@ -14,6 +14,7 @@ from dataset.commits import Ledger
 from dataset.lease import LeaseHeldError
 from dataset.stages import names
 from dataset.storage import Storage
+from dataset.view_script import script
 from pipeline.build import build
 from pipeline.config import build as make_config
 from tests.pipeline import small_archive
@@ -183,3 +184,13 @@ def test_records_of_lost_files_are_not_trusted(archive: Path, tmp_path: Path) ->
     whole = ledger.load()
     next((tmp_path / "out" / "text" / "decide").glob("verdicts-*")).write_bytes(b"")
     assert len(ledger.load()) == len(whole) - 1
+
+
+def test_views_sql_is_as_current_as_the_last_stage(archive: Path, tmp_path: Path) -> None:
+    config = make_config(small_archive.config(archive, tmp_path / "out"))
+    build(config, to="text", quiet=True)
+    storage = Storage(str(tmp_path / "out"))
+    begun = storage.read("views.sql").decode()
+    assert begun == script(storage)
+    build(config, to="dedup", quiet=True)
+    assert storage.read("views.sql").decode() == script(storage) != begun
