@@ -20,6 +20,7 @@ from dataset.reasons import reasons
 from dataset.secrets import public_values
 from dataset.storage import is_local
 from dataset.web import PATIENCE_S as PATIENCE_WEB_S
+from dataset.yaml_text import YamlError, override
 from filters.duplicates.decontaminate import DecontaminateConfig
 from filters.duplicates.exact import DedupConfig
 from filters.duplicates.near import NearDupConfig
@@ -236,9 +237,8 @@ def with_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, A
                 raise ConfigError(f"--set {item}: {parent} is a value, not a section")
             at = below
         try:
-            is_path = "/" in value and not value.startswith(("[", "{", '"', "'"))
-            at[last] = value if is_path else yaml.safe_load(value)
-        except yaml.YAMLError:
+            at[last] = override(value)
+        except YamlError:
             raise ConfigError(f"--set {item}: {value!r} is not a YAML value") from None
     return raw
 

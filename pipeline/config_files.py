@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from dataset.yaml_text import YamlError, parse
 from pipeline.config_errors import ConfigError
 
 _CHECKOUT = Path(__file__).resolve().parent.parent / "configs"
@@ -80,34 +79,16 @@ def read_preset(name: Any, within: tuple[str, ...] = ()) -> dict[str, Any]:
     return read_yaml(str(PRESETS / f"{name}.yaml"))
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML whose keys are distinct: of two equal ones, PyYAML takes the last and says nothing."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """See PyYAML. Raises MarkedYAMLError for a key that stands twice."""
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if key.tag == "tag:yaml.org,2002:merge" or not isinstance(key, yaml.ScalarNode):
-                continue
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key.value} stands here for the second time", key.start_mark
-                )
-            seen.add(key.value)
-        return dict(super().construct_mapping(node, deep))
-
-
 def read_yaml(path: str) -> dict[str, Any]:
     """A config file's mapping. Raises ConfigError."""
     file = find(path)
     try:
-        raw = yaml.load(file.read_text(encoding="utf-8"), _Loader)  # noqa: S506 (a SafeLoader)
-    except (OSError, UnicodeDecodeError) as error:
+        raw = parse(file.read_bytes())
+    except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error}") from None
-    except yaml.YAMLError as error:
-        where = getattr(error, "problem_mark", None)
-        line = f", line {where.line + 1}" if where else ""
-        raise ConfigError(f"{path}{line} cannot be read as YAML: {getattr(error, 'problem', None) or error}") from None
+    except YamlError as error:
+        line = f", line {error.line}" if error.line else ""
+        raise ConfigError(f"{path}{line} cannot be read as YAML: {error}") from None
     if not isinstance(raw, dict):
         raise ConfigError(f"{path} must hold keys and values, for example `sources: [crawl.warc.gz]`")
     return raw

@@ -7,8 +7,7 @@ import os
 import socket
 import sys
 
-import yaml
-
+from dataset.yaml_text import override
 from train.config import load
 from train.failure import end_after_main_thread, outlet
 from train.loop import train
@@ -36,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
         pairs = [item.partition("=") for item in options.set]
         if wrong := [key for key, equals, _ in pairs if not equals]:
             raise ValueError(f"--set takes KEY=VALUE, not {wrong[0]!r}")
-        config = load(options.config, {key: yaml.safe_load(value) for key, _, value in pairs})
+        config = load(options.config, {key: override(value) for key, _, value in pairs})
         if options.dry_run:
             figures = options.gpus, options.gpu_memory, options.rate
             lines, fits = dry_run_here(config, options.out, *figures)

@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, get_origin, get_type_hints
 
-import yaml
-
 from dataset.storage import absolute
+from dataset.yaml_text import YamlError, parse
 
 RESUMABLE_CHANGES = frozenset(
     {
@@ -247,9 +246,10 @@ def load(source: str | Path | Mapping[str, Any], overrides: Mapping[str, Any] | 
         raw: Any = dict(source)
     else:
         try:
-            raw = yaml.safe_load(Path(source).read_text(encoding="utf-8"))
-        except yaml.YAMLError as error:
-            raise ValueError(f"{source} is not YAML: {' '.join(str(error).split())}") from None
+            raw = parse(Path(source).read_bytes())
+        except YamlError as error:
+            line = f", line {error.line}" if error.line else ""
+            raise ValueError(f"{source}{line} is not YAML: {error}") from None
     if not isinstance(raw, dict):
         raise ValueError(f"a training config must be a mapping of keys to values, not {type(raw).__name__}")
     raw.update(overrides or {})

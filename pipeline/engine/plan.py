@@ -88,6 +88,15 @@ def partitions(sources: Sequence[Source], piece_bytes: int) -> list[PlannedParti
     return planned
 
 
+def stored_checksum(storage: Storage, name: str) -> str:
+    """`dataset.ids.checksum` of a file of a storage, however large it is. Raises FileNotFoundError."""
+    digest = xxhash.xxh3_128()
+    with storage.open(name) as stream:
+        while chunk := stream.read(_READ_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
 def file_checksum(path: str) -> str:
     """The checksum of a small file that the config names, at any URL; of a folder, of all that is in it.
 

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import yaml
 
 from dataset.damage import read_table
 from dataset.ids import order_hash
@@ -23,6 +22,7 @@ from filters.queries import balance, language_caps
 from filters.queries.balance import BalanceConfig
 from pipeline.config_errors import ConfigError
 from pipeline.engine.verdicts import alive
+from pipeline.reports import own_config
 from pipeline.stages.balance_phases import salt_of
 
 Balance = Literal["prebalance", "balance"]
@@ -57,9 +57,8 @@ def curve(out: str, caps: Sequence[int], before: Balance | None = None) -> pa.Ta
         if cap < 1:
             raise ConfigError(f"a cap must be at least 1, not {cap}")
     dataset = Dataset(out)
-    raw: dict[str, Any] = yaml.safe_load(dataset.storage.read("config.yaml"))
-    config = BalanceConfig(**raw.get("balance", {}))
-    seed, mode = int(raw.get("seed", 0)), config.mode
+    config = own_config.section(dataset.storage, "balance", BalanceConfig)
+    seed, mode = own_config.seed(dataset.storage), config.mode
     stage: Balance = before or ("balance" if _has_come_to(dataset, "balance") else "prebalance")
     if not _has_come_to(dataset, stage):
         raise ConfigError(f"{out} has not come to {stage} yet; `wit status {out}` shows how far it is")

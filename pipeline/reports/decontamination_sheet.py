@@ -6,21 +6,22 @@ section 5). One file, nothing is loaded from elsewhere; everything that comes fr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import yaml
 
 from crawl.images.store import read_images
 from dataset.damage import read_table
 from dataset.layout import SHEET
 from dataset.storage import absolute
 from dataset.views import Dataset
+from filters.duplicates.decontaminate import DecontaminateConfig
 from filters.duplicates.evaluation_sets import Place, read_image
 from filters.images.perceptual import MAX_SEARCH_HAMMING
 from pipeline.config_errors import ConfigError
+from pipeline.reports import own_config
 from pipeline.reports.html import BLUR_ABOVE, environment, thumbnail, unsafe
 
 MOST = 40  # pairs shown on each side of a threshold
@@ -42,13 +43,14 @@ def write(out: str, most: int = MOST, *, blur_above: float | None = BLUR_ABOVE) 
         ConfigError: the stage has not run, or it had no evaluation set.
     """
     dataset = Dataset(out)
-    config: dict[str, Any] = yaml.safe_load(dataset.storage.read("config.yaml"))["decontaminate"]
-    if not dataset.records("nearest_evaluation_images") or not config["folders"]:
+    config = own_config.section(dataset.storage, "decontaminate", DecontaminateConfig)
+    if not dataset.records("nearest_evaluation_images") or not config.folders:
         raise ConfigError(f"{out} has been compared with no evaluation set; name them in decontaminate.folders")
-    places = _places(dataset, config["folders"])
+    places = _places(dataset, config.folders)
     sections = []
     for measure, (name, key, small) in _MEASURES.items():
-        rows = _borderline(dataset, measure, float(config[key]), small, most)
+        limit = getattr(config, key)
+        rows = _borderline(dataset, measure, limit, small, most)
         for title, side in (("Taken for a copy", True), ("Let pass", False)):
             chosen = [row for row in rows if row["is_copy"] == side]
             if chosen or (rows and small and not side):  # what is not near by PDQ is not measured, which the page says
@@ -56,7 +58,7 @@ def write(out: str, most: int = MOST, *, blur_above: float | None = BLUR_ABOVE) 
                 pairs = [
                     _pair(dataset, row, row[name], measure, places, is_blurred=row["url"] in blurred) for row in chosen
                 ]
-                sections.append({"title": title, "measure": measure, "key": key, "limit": config[key], "pairs": pairs})
+                sections.append({"title": title, "measure": measure, "key": key, "limit": limit, "pairs": pairs})
     page = (
         environment()
         .get_template("sheet.html")
@@ -66,10 +68,12 @@ def write(out: str, most: int = MOST, *, blur_above: float | None = BLUR_ABOVE) 
     return dataset.storage.url_of(SHEET)
 
 
-def _places(dataset: Dataset, folders: list[str]) -> dict[str, tuple[str, Place]]:
+def _places(dataset: Dataset, folders: Sequence[str]) -> dict[str, tuple[str, Place]]:
     """An evaluation image's name -> its set's location, and where it lies in it."""
     places: dict[str, tuple[str, Place]] = {}
     for number, file in dataset.files("evaluation_images").items():
+        if number >= len(folders):
+            raise ConfigError(f"{dataset.storage.url}/config.yaml names {len(folders)} decontaminate.folders of more")
         location = absolute(folders[number])
         table = read_table(dataset.storage, file, ["name", "file", "member"])
         for row in table.to_pylist():

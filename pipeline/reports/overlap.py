@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, TypedDict
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import yaml
 from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 from scipy.stats import binomtest
@@ -27,6 +27,7 @@ from crawl.images.observations import Ingested
 from crawl.images.store import read_images
 from dataset.damage import read_table
 from dataset.shards import DamagedSampleError
+from dataset.storage import Storage
 from dataset.views import Dataset
 from filters.duplicates.decontaminate import EMBEDDING, EMBEDDINGS, DecontaminateConfig, Embed, find, unit
 from filters.images.models import load as load_model
@@ -35,7 +36,7 @@ from pipeline import programs
 from pipeline.config_errors import ConfigError, sentence
 from pipeline.config_files import read_yaml
 from pipeline.engine.verdicts import alive
-from pipeline.stages.common import settings
+from pipeline.reports import own_config
 from train.data.transforms import decode
 from train.evaluate.zero_shot import Task, class_features, rank_of, read_task
 from train.load import Encoder, load
@@ -82,11 +83,10 @@ def overlap(
     """
     try:
         dataset = Dataset(out)
-        own = yaml.safe_load(dataset.storage.read("config.yaml"))
-        config = _detector(own, detector, max_hamming)
+        config = _detector(dataset.storage, detector, max_hamming)
+        store = own_config.section(dataset.storage, "store", ImageConfig)
         embed = None if config.model is None else load_model(config.model, "decontaminate.model")
         encoder = load(checkpoint)
-        store = settings(ImageConfig, own["store"])
         measured = [_measure(encoder, read_task(task), store, embed) for task in tasks]
     except (ValueError, FileNotFoundError) as error:
         raise ConfigError(str(error)) from error
@@ -97,15 +97,17 @@ def overlap(
     return rows
 
 
-def _detector(own: Mapping[str, Any], file: str | None, max_hamming: int | None) -> DecontaminateConfig:
-    """What counts as a copy, by a file or the dataset's own config. Raises ConfigError."""
-    section = dict((own if file is None else read_yaml(file)).get("decontaminate") or {})
+def _detector(storage: Storage, file: str | None, max_hamming: int | None) -> DecontaminateConfig:
+    """What counts as a copy, by a file or the dataset's own config. Raises ConfigError, ValueError."""
+    if file is None:
+        config = own_config.section(storage, "decontaminate", DecontaminateConfig)
+    else:
+        try:
+            config = TypeAdapter(DecontaminateConfig).validate_python(read_yaml(file).get("decontaminate") or {})
+        except ValidationError as error:
+            raise ConfigError(f"{file}: {sentence(error, DecontaminateConfig)}") from None
     if max_hamming is not None:
-        section["max_hamming"] = max_hamming
-    try:
-        config = TypeAdapter(DecontaminateConfig).validate_python(section)
-    except ValidationError as error:
-        raise ConfigError(f"{file or 'decontaminate'}: {sentence(error, DecontaminateConfig)}") from None
+        config = replace(config, max_hamming=max_hamming)
     if file is None or not read_yaml(file).get("allow_programs"):  # a dataset's own config allows nothing here
         programs.refuse([f"decontaminate.{program}" for program in programs.named(config)])
     return config

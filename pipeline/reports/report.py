@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import yaml
 
 from crawl.images.store import read_images
 from dataset.damage import is_whole, read_table
@@ -25,7 +24,7 @@ from dataset.shards import IMAGE_PARTS, DamagedSampleError, parse_sample
 from dataset.stages import judging
 from dataset.storage import Storage
 from dataset.views import Dataset
-from pipeline.reports import audits, charts
+from pipeline.reports import audits, charts, own_config
 from pipeline.reports.datasheet import named
 from pipeline.reports.html import BLUR_ABOVE, environment, shown, thumbnail, unsafe
 
@@ -36,6 +35,7 @@ _CLUSTERS, _MEMBERS = 8, 7  # groups shown, and images of each besides the one t
 _ROWS = 20  # of a table of hosts or queries
 _LANGUAGES = 10
 _SOURCES = 100
+_NAME_CHARS = 200
 _CURVE_POINTS = 240
 _LENGTHS = (0, 10, 20, 30, 40, 50, 60, 80, 100, 150, 200, 300, 500, 1000)
 
@@ -117,16 +117,13 @@ class _Facts:
         self.storage = dataset.storage
         self.blur_above = blur_above
         self.blurred = 0
-        try:
-            self.config: dict[str, Any] = yaml.safe_load(self.storage.read("config.yaml")) or {}
-        except FileNotFoundError:
-            self.config = {}
+        self.config = own_config.read(self.storage) if self.storage.exists(own_config.FILE) else {}
 
     def all(self) -> dict[str, Any]:
         """The template's variables."""
         (totals,) = self._ask(_TOTALS)
         return {
-            "name": self.config.get("name") or self.dataset.manifest.get("name") or "dataset",
+            "name": str(self.config.get("name") or "")[:_NAME_CHARS] or self.dataset.manifest.get("name") or "dataset",
             "complete": bool(self.dataset.manifest["complete"]),
             "totals": totals,
             "funnel": self._ask("SELECT stage, input, kept, dropped FROM funnel"),
@@ -193,8 +190,9 @@ class _Facts:
             name: _ranked(table.column(column).to_numpy())
             for name, column in (("before the first balance", "before"), ("in the dataset", "after"))
         }
-        cap = self.config.get("balance", {}).get("cap")
-        rule = (f"cap t = {cap:,}", float(cap)) if isinstance(cap, int) else None
+        section = self.config.get("balance")
+        cap = section.get("cap") if isinstance(section, dict) else None
+        rule = (f"cap t = {cap:,}", float(cap)) if isinstance(cap, int) and 0 < cap < 2**63 else None
         return charts.lines(series, "query, by rank", "pairs", log=True, rule=rule)
 
     def _sides(self) -> Any:

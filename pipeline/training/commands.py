@@ -230,11 +230,11 @@ def held_out(run: Storage) -> str | None:
 
 def _config_of(run: Storage) -> TrainConfig:
     """The config that a training run keeps in its folder. Raises ValueError, FileNotFoundError."""
-    import yaml
+    from dataset.yaml_text import YamlError, parse
 
     try:
-        raw = yaml.safe_load(run.read("config.yaml"))
-    except yaml.YAMLError:
+        raw = parse(run.read("config.yaml"), is_written=True)
+    except YamlError:
         raw = None
     if not isinstance(raw, dict):
         raise ValueError("it is not what a training run wrote; restore it, or name the dataset by --dataset OUT")

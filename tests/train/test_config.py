@@ -143,3 +143,13 @@ def test_steps_reach_across_epochs() -> None:
     assert TrainConfig("out", batch_size=10, epochs=0.01).steps(39) == (3.9, 1)
     with pytest.raises(ValueError, match=r"^batch_size must be at most the dataset's 9 training samples, not 10$"):
         config.steps(9)
+
+
+def test_a_key_that_stands_twice_is_refused_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "clip.yaml"
+    path.write_text("dataset: out\nepochs: 3\nlr: 1e-3\nepochs: 30\n")
+    with pytest.raises(ValueError, match=r"clip.yaml, line 4 is not YAML: the key epochs stands here for the second"):
+        load(path)
+    path.write_bytes(b"dataset: \xff")
+    with pytest.raises(ValueError, match=r"clip.yaml is not YAML: it is not UTF-8"):
+        load(path)

@@ -10,7 +10,7 @@ from dataset.storage import absolute, is_local
 from filters.images.embeddings import Encoder, Head, load_head, load_open_clip
 from filters.lines import locate
 from pipeline.config import Config, ConfigError
-from pipeline.engine.plan import file_checksum
+from pipeline.engine.plan import file_checksum, stored_checksum
 
 KEY = "image.embedding_model"
 
@@ -52,7 +52,7 @@ def identity(name: str) -> str:
         return file_checksum(name)
     run, found = checkpoint.find(name)
     files = sorted(file.name for file in run.list(found))
-    return checksum("\n".join(f"{file} {checksum(run.read(file))}" for file in files).encode())
+    return checksum("\n".join(f"{file} {stored_checksum(run, file)}" for file in files).encode())
 
 
 def location(name: str) -> str:

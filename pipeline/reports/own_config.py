@@ -1,0 +1,57 @@
+"""The config that a dataset keeps, `config.yaml`, for reports that go by it. It may be somebody else's."""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from dataset.storage import Storage
+from dataset.yaml_text import YamlError, parse
+from pipeline.config_errors import ConfigError, sentence
+
+FILE = "config.yaml"
+T = TypeVar("T")
+
+
+def read(storage: Storage) -> dict[str, Any]:
+    """The whole config. Raises ConfigError: it is not there, or is none."""
+    url = storage.url_of(FILE)
+    try:
+        raw = parse(storage.read(FILE), is_written=True)
+    except FileNotFoundError:
+        raise ConfigError(f"{url} is not there; `wit run` with the dataset's config writes it again") from None
+    except YamlError as error:
+        line = f", line {error.line}" if error.line else ""
+        raise _none(f"{url}{line}: {error}") from None
+    if not isinstance(raw, dict):
+        raise _none(f"{url}: it holds no keys and values")
+    return raw
+
+
+def section(storage: Storage, name: str, kind: type[T]) -> T:
+    """One section of it, checked as a run checks it; keys that other versions of openwit have are passed over.
+
+    Raises:
+        ConfigError: as `read`, or a value cannot be.
+    """
+    raw = read(storage).get(name) or {}
+    if isinstance(raw, dict) and is_dataclass(kind):
+        raw = {key: value for key, value in raw.items() if key in {item.name for item in fields(kind)}}
+    try:
+        return TypeAdapter(kind).validate_python(raw)
+    except ValidationError as error:
+        raise _none(f"{storage.url_of(FILE)}: {name}: {sentence(error, kind)}") from None
+
+
+def seed(storage: Storage) -> int:
+    """Its seed. Raises ConfigError as `read`, or if it is no number."""
+    found = read(storage).get("seed", 0)
+    if not isinstance(found, int):
+        raise _none(f"{storage.url_of(FILE)}: seed is no whole number")
+    return found
+
+
+def _none(what: str) -> ConfigError:
+    return ConfigError(f"{what}; it is not what a run wrote: `wit run` with the dataset's config writes it again")
