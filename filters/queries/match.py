@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import ClassVar, get_args
 
 import numpy as np
@@ -31,6 +32,8 @@ _EMPTY, _SEVERAL = np.uint16(0), np.uint16(1)
 _HASH_UNIT, _HASH_PARENT = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)  # odd, bits well mixed
 
 
+STOPWORDS = Path(__file__).parents[1] / "data" / "stopwords_en.txt"
+"""A file of English words that name nothing, one a line; `#` starts a comment line."""
 OTHER = "other"
 """Where lists are of languages, the list of every language that has none of its own."""
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z]+)*|other")
@@ -54,6 +57,10 @@ class MatchConfig:
     `words` finds a query in 993 and `metaclip` in 662, in the others nothing or only "of" and "with", because it reads
     "Smiling Cheshire Cat" without "cheshire cat". Whatever `metaclip` finds there `words` finds as well.
     """
+
+    ignore_stopwords: bool = False
+    """Whether a text whose only queries are stop words ("the", "of": filters/data/stopwords_en.txt) matches nothing.
+    The paper's list holds them, being words that stand often enough in Wikipedia, and so does ours."""
 
     def __post_init__(self) -> None:
         if self.rule not in get_args(Rule):

@@ -10,8 +10,9 @@ import pyarrow.compute as pc
 
 from dataset.mapped import mapped
 from dataset.schema import MATCHES, QUERIES, VERDICTS
+from filters.lines import read_lines
 from filters.queries.build import load_all
-from filters.queries.match import Matcher, match_by_language
+from filters.queries.match import STOPWORDS, Matcher, match_by_language
 from pipeline.config import options, plain
 from pipeline.engine.phase import Context, Input, Result, Task, every, of_each, phase
 from pipeline.engine.run import Run
@@ -22,11 +23,14 @@ _TEXTS_AT_ONCE = 20_000
 _NO_LANGUAGES = pa.table({"row": pa.array([], pa.uint32()), "language": pa.array([], pa.string())})
 
 
-@phase(MATCH, "match.queries", version=2)
+@phase(MATCH, "match.queries", version=3)
 def queries(context: Context) -> Result:
-    """The query list of this dataset, as it was when it was first used; facts: where each language's begins."""
+    """The query list of this dataset, as it was when it was first used; facts: where each language's begins, and which
+    queries are stop words.
+    """
     table = load_all(context.options["queries"])
-    facts: dict[str, Any] = {}
+    is_stopword = pc.is_in(table["query"], value_set=read_lines(str(STOPWORDS)))
+    facts: dict[str, Any] = {"stopwords": table["query_id"].filter(is_stopword).to_pylist()}
     if not isinstance(context.options["queries"], str):
         languages = table["language"].to_pylist()
         facts["lists"] = [(name, languages.index(name)) for name in dict.fromkeys(languages)]
@@ -80,7 +84,7 @@ def _matchers(context: Context) -> list[Matcher]:
 _mapped: dict[str, Matcher] = {}  # those of this process's last task
 
 
-@phase(MATCH, "match.decide")
+@phase(MATCH, "match.decide", version=2)
 def judge(context: Context) -> Result:
     """Verdicts by sql/decisions/match.sql."""
     rows = alive_rows(context, ["pair_id"])
@@ -105,7 +109,8 @@ def run(run: Run) -> None:
     matchers = {"matcher": every(built, "matcher")}
     measured = run.map(measure, {"lists": lists} if lists else {}, *beside, shared=matchers, units=True)
     run.beside("matches", measured, "measures")
-    run.decide(judge, rule, *beside, each=of_each(measured, "measures"))
+    ignored = made.facts["stopwords"] if run.config.match.ignore_stopwords else []
+    run.decide(judge, {**rule, "ignored_query_ids": ignored}, *beside, each=of_each(measured, "measures"))
 
 
 def _source(name: str) -> str:
