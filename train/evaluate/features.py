@@ -163,7 +163,7 @@ def _decoded(pictures: Sequence[Picture], encoder: Encoder) -> Iterator[Tensor |
 
     def see(picture: Picture) -> Tensor | None:
         try:
-            return encoder.pixels(decode(picture.read(), encoder.enough))
+            return encoder.pixels(decode(picture.read()))  # whole, as CLIP_benchmark: equal figures
         except DamagedSampleError:
             return None
 

@@ -1,0 +1,118 @@
+"""Zero-shot and retrieval beside CLIP_benchmark: the same model on the same folders, to 1e-3, and how long each takes.
+
+    python -m bench.clip_benchmark [--model NAME] [--sets DIR …]
+
+Without --sets two folders of drawn pictures are made. CLIP_benchmark is installed into a folder of its own, without what
+it depends on: torch, open_clip and scikit-learn are this environment's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.peer import venv
+from tests.train.evaluate import helpers
+from train.evaluate.encoders import open_encoder
+from train.evaluate.features import Features
+from train.evaluate.registry import evaluators
+from train.evaluate.sets import ImageSet
+from train.evaluate.sets.open import open_set
+from train.evaluate.view import View
+
+TOLERANCE = 1e-3
+
+
+def main() -> None:
+    """Compare, and print one JSON object."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--model", default="openwit-tiny", help="an open_clip model, with random weights")
+    parser.add_argument("--sets", nargs="*", default=[], help="folders as CLIP_benchmark lays them out")
+    options = parser.parse_args()
+    python = venv("clip_benchmark", "--no-deps", "clip-benchmark==1.6.2")
+    (packages,) = (python.parent.parent / "lib").glob("python*/site-packages")
+    sys.path.append(str(packages))
+    with tempfile.TemporaryDirectory() as folder:
+        made = [
+            helpers.clip_benchmark_folder(Path(folder) / "wds_colours", each=60),
+            helpers.retrieval_folder(Path(folder) / "wds_captions", count=60),
+        ]
+        encoder = open_encoder(f"open_clip:{options.model}", "cpu", 64)
+        apart, images, ours_s, theirs_s = 0.0, 0, 0.0, 0.0
+        for place in map(Path, options.sets or made):
+            what = open_set(place)
+            began = time.process_time()
+            ours = _ours(what, Features(encoder, None))
+            middle = time.process_time()
+            theirs = _theirs(what, place, encoder)
+            ours_s, theirs_s = ours_s + middle - began, theirs_s + time.process_time() - middle
+            images += len(what.test)
+            for name, value in theirs.items():
+                mine = ours[name]
+                print(f"{place.name} {name}: ours {mine}, CLIP_benchmark's {value}")
+                if value == value and mine is not None:  # its acc5 of fewer than five classes is no number
+                    apart = max(apart, abs(value - mine))
+    print(
+        json.dumps(
+            {
+                "bench": "clip_benchmark",
+                "ours": images / ours_s,
+                "peer": images / theirs_s,
+                "unit": "images/CPU s",
+                "ratio": theirs_s / ours_s,
+                "equal": apart <= TOLERANCE,
+                "apart": apart,
+            }
+        )
+    )
+
+
+def _ours(what: ImageSet, features: Features) -> dict[str, float | None]:
+    (evaluator,) = evaluators({"zero_shot" if what.is_classified else "retrieval": {}})
+    return evaluator.module.evaluate(View(evaluator.name, what, features, evaluator.options)).metrics
+
+
+def _theirs(what: ImageSet, place: Path, encoder: Any) -> dict[str, float]:
+    from clip_benchmark.datasets.builder import build_wds_dataset
+    from clip_benchmark.metrics import zeroshot_classification, zeroshot_retrieval
+
+    clip = encoder.clip
+    zeroshot_classification.accuracy = _accuracy
+    dataset = build_wds_dataset("x", clip.transform, split="test", data_dir=str(place))
+    if what.is_classified:
+        loader: Any = torch.utils.data.DataLoader(dataset.batched(64), batch_size=None)
+        loader.dataset.classes = dataset.classes
+        return dict(
+            zeroshot_classification.evaluate(
+                clip.model, loader, clip.tokenize, dataset.classes, dataset.templates, "cpu", amp=False
+            )
+        )
+    pairs = list(dataset)
+    batches = [
+        (
+            torch.stack([image for image, _ in pairs[first : first + 64]]),
+            [texts for _, texts in pairs[first : first + 64]],
+        )
+        for first in range(0, len(pairs), 64)
+    ]
+    return dict(
+        zeroshot_retrieval.evaluate(clip.model, batches, clip.tokenize, "cpu", amp=False, recall_k_list=[1, 5, 10])
+    )
+
+
+def _accuracy(output: torch.Tensor, target: torch.Tensor, topk: tuple[int, ...]) -> list[float]:
+    """CLIP_benchmark's own, whose last line fails with numpy 2.4: it makes a float of an array of one number."""
+    answers = output.topk(max(topk), 1, True, True)[1].t()
+    correct = answers.eq(target.view(1, -1).expand_as(answers))
+    return [float(correct[:k].reshape(-1).float().sum()) / len(target) for k in topk]
+
+
+if __name__ == "__main__":
+    main()
