@@ -2,8 +2,8 @@
 
     python -m bench.clip_benchmark [--model NAME] [--sets DIR …]
 
-Without --sets two folders of drawn pictures are made. CLIP_benchmark is installed into a folder of its own, without what
-it depends on: torch, open_clip and scikit-learn are this environment's.
+Without --sets two folders of drawn pictures are made. CLIP_benchmark is installed into a folder of its own, without
+what it depends on: torch, open_clip and scikit-learn are this environment's.
 """
 
 from __future__ import annotations

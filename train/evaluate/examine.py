@@ -55,21 +55,19 @@ def examine(
     sees = [Features(encoder, features, progress)]
     if examination.baseline:
         sees.append(Features(random_init(encoder, examination.seed), features, progress))
+    shared = {**examination.shared, "sets": examination.sets}
     rows = []
     ran: set[str] = set()
     for what in examination.sets:
         for evaluator in examination.evaluators:
-            if not examination.asked_for and not evaluator.by_default(what):
+            if not examination.asked_for and not evaluator.by_default(what, shared):
                 continue
-            if reason := evaluator.module.refuses(what):
+            if reason := evaluator.module.refuses(what, shared):
                 if examination.asked_for:
                     examination.skipped(f"{evaluator.name} passes over {what.name}: {reason}")
                 continue
             found = [
-                evaluator.module.evaluate(
-                    View(evaluator.name, what, seen, evaluator.options, examination.sets, examination.shared)
-                )
-                for seen in sees
+                evaluator.module.evaluate(View(evaluator.name, what, seen, evaluator.options, shared)) for seen in sees
             ]
             ran.add(evaluator.name)
             rows.append(with_random_init(*found) if len(found) == 2 else found[0])
@@ -79,7 +77,7 @@ def examine(
         ran.add("retrieval")
         rows.append(with_random_init(*found) if len(found) == 2 else found[0])
     if examination.asked_for and (idle := [each.name for each in examination.evaluators if each.name not in ran]):
-        reasons = [reason for what in examination.sets if (reason := _why(examination, idle[0], what))]
+        reasons = [reason for what in examination.sets if (reason := _why(examination, idle[0], what, shared))]
         raise SetError(
             f"{idle[0]} can examine none of the sets: {'; '.join(dict.fromkeys(reasons)) or 'there is none'}"
         )
@@ -89,9 +87,9 @@ def examine(
     return rows
 
 
-def _why(examination: Examination, name: str, what: ImageSet) -> str:
+def _why(examination: Examination, name: str, what: ImageSet, shared: Mapping[str, Any]) -> str:
     """Why an evaluator cannot examine a set."""
-    return next(each.module.refuses(what) for each in examination.evaluators if each.name == name)
+    return next(each.module.refuses(what, shared) for each in examination.evaluators if each.name == name)
 
 
 def _held_out(encoder: Encoder, dataset: str, pairs: int) -> Row:

@@ -4,10 +4,10 @@ An evaluator's module has
 
     VERSION = 1                                  raised when its figures for the same input change
     OPTIONS = {"seeds": 3}                       what may be set, with the defaults
-    def refuses(what: ImageSet) -> str           why it cannot examine a set, as a sentence's end; empty if it can
-    def evaluate(view: View) -> Row              examines one
+    def refuses(what, shared) -> str             why it cannot examine a set, as a sentence's end; empty if it can
+    def evaluate(view) -> Row                    examines one
 
-and `runs_by_default(what)` may say that it examines a set only where it is asked for.
+and `runs_by_default(what, shared)` may say that it examines a set only where it is asked for.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Module(Protocol):
 
     OPTIONS: Mapping[str, Any]
 
-    def refuses(self, what: ImageSet) -> str:
+    def refuses(self, what: ImageSet, shared: Mapping[str, Any]) -> str:
         """Why it cannot examine a set; empty if it can."""
 
     def evaluate(self, view: View) -> Row:
@@ -47,10 +47,10 @@ class Evaluator:
     module: Module
     options: Mapping[str, Any]
 
-    def by_default(self, what: ImageSet) -> bool:
+    def by_default(self, what: ImageSet, shared: Mapping[str, Any]) -> bool:
         """Whether it examines a set where nobody asked for it."""
         allows = getattr(self.module, "runs_by_default", None)
-        return True if allows is None else bool(allows(what))
+        return True if allows is None else bool(allows(what, shared))
 
 
 def names() -> list[str]:

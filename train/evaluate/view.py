@@ -22,8 +22,7 @@ class View:
     what: ImageSet
     features: Features
     options: Mapping[str, Any]
-    others: Sequence[ImageSet] = ()  # all sets of the examination, for evaluators that compare several
-    shared: Mapping[str, Any] = field(default_factory=dict)  # what holds for all: pairs, references, …
+    shared: Mapping[str, Any] = field(default_factory=dict)  # what holds for all: sets, references, seed, …
 
     def images(self, split: str = "test", what: ImageSet | None = None) -> Images:
         """The features of a split's images."""

@@ -97,9 +97,10 @@ def run(name: str, what: ImageSet, seen: Features | None = None, **options: obje
     """What an evaluator finds of a set."""
     shared = {key: options.pop(key) for key in ("in_distribution", "references", "hierarchy") if key in options}
     (evaluator,) = evaluators({name: options})
-    assert not evaluator.module.refuses(what)
+    shared = {"seed": 0, "sets": [what], **shared}
+    assert not evaluator.module.refuses(what, shared)
     features = seen or Features(encoder(), None)
-    return evaluator.module.evaluate(View(name, what, features, evaluator.options, [what], {"seed": 0, **shared}))
+    return evaluator.module.evaluate(View(name, what, features, evaluator.options, shared))
 
 
 def write_json(path: Path, value: object) -> Path:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -74,7 +76,7 @@ def half(split: Split, rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return chosen
 
 
-def can_be_split(what: ImageSet) -> str:
+def can_be_split(what: ImageSet, shared: Mapping[str, Any]) -> str:
     """Why a set has nothing to learn from; empty if it has."""
     if not what.is_classified:
         return "its images have not one class each"

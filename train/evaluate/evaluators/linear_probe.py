@@ -20,7 +20,7 @@ OPTIONS: Mapping[str, Any] = {}
 __all__ = ["OPTIONS", "evaluate", "refuses"]
 
 
-def runs_by_default(what: ImageSet) -> bool:
+def runs_by_default(what: ImageSet, shared: Mapping[str, Any]) -> bool:
     """Only on a set that has a training part of its own, unless it is asked for."""
     return "train" in what.splits
 

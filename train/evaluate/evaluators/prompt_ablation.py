@@ -17,7 +17,7 @@ ONE = "a photo of a {}."
 """The paper's template, for sets whose own templates do not have it."""
 
 
-def refuses(what: ImageSet) -> str:
+def refuses(what: ImageSet, shared: Mapping[str, Any]) -> str:
     """Why a set cannot be examined; empty if it can."""
     return "" if what.is_classified else "its images have not one class each"
 

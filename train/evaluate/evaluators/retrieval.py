@@ -23,7 +23,7 @@ _CUTS = (1, 5, 10)
 _AT_ONCE = 2048
 
 
-def refuses(what: ImageSet) -> str:
+def refuses(what: ImageSet, shared: Mapping[str, Any]) -> str:
     """Why a set cannot be examined; empty if it can."""
     return "" if what.test.captions is not None else "its images have no captions"
 

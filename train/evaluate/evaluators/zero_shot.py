@@ -19,7 +19,7 @@ _WORST = ("region", "group", "location")
 """Attributes of which DataComp takes the worst value: FMoW's regions, Camelyon17's and Dollar Street's groups."""
 
 
-def refuses(what: ImageSet) -> str:
+def refuses(what: ImageSet, shared: Mapping[str, Any]) -> str:
     """Why a set cannot be examined; empty if it can."""
     return "" if what.is_classified or what.is_multilabel else "its images have no classes"
 
