@@ -58,8 +58,11 @@ def connect(
     return connection
 
 
-def asking() -> duckdb.DuckDBPyConnection:
-    """A DuckDB for questions about a dataset, on all CPUs; `close` it as soon as its views are made."""
+def asking(*, progress: bool = False) -> duckdb.DuckDBPyConnection:
+    """A DuckDB for questions about a dataset, on all CPUs; `close` it as soon as its views are made.
+
+    progress: show on the terminal how far a query is that takes more than two seconds.
+    """
     settings: dict[str, Any] = {
         "threads": os.cpu_count() or 1,
         "temp_directory": str(Path(tempfile.gettempdir()) / f"openwit-sql-{uuid.uuid4().hex}"),  # made when needed
@@ -67,7 +70,10 @@ def asking() -> duckdb.DuckDBPyConnection:
         "autoinstall_known_extensions": False,
         "python_enable_replacements": False,
     }
-    return duckdb.connect(":memory:", config=settings)
+    connection = duckdb.connect(":memory:", config=settings)
+    if progress:
+        connection.execute("SET enable_progress_bar = true")
+    return connection
 
 
 def close(connection: duckdb.DuckDBPyConnection, files: Iterable[str]) -> None:

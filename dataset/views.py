@@ -34,6 +34,7 @@ class Dataset(Committed):
         connection: a DuckDB connection to make the views in, which can do what its owner lets it; by default a new one
             in memory, which can open the dataset's own files and nothing else.
         allow_files: let that new connection read any file, to join one's own with the dataset.
+        progress: have that connection show on the terminal how far a long query is.
         deep: hold all that a question reads against its checksums, however much it is.
 
     Raises:
@@ -48,6 +49,7 @@ class Dataset(Committed):
         *,
         allow_files: bool = False,
         deep: bool = False,
+        progress: bool = False,
     ):
         storage = Storage(url)
         if not storage.exists("manifest.json") and not storage.exists("config.yaml"):
@@ -55,7 +57,7 @@ class Dataset(Committed):
                 f"{url} is no dataset: it has no manifest.json; `wit run CONFIG --out {url}` makes one"
             )
         super().__init__(storage)
-        self.connection = connection if connection is not None else sql.asking()
+        self.connection = connection if connection is not None else sql.asking(progress=progress)
         self._files: list[str] = []  # that the views read, as DuckDB opens them
         self._unread: dict[str, list[FileRef]] = {}  # by view: files whose bytes nobody has looked at yet
         self._behind: dict[str, set[str]] = {}  # by view: the views that it reads

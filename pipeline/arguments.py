@@ -80,7 +80,7 @@ def parser() -> argparse.ArgumentParser:
 
     made = command("sql", "ask DuckDB about a dataset's views")
     made.add_argument("out", metavar="OUT")
-    made.add_argument("query", metavar="QUERY", nargs="?", help="standard input's if there is none, or if it is -")
+    made.add_argument("query", metavar="QUERY", nargs="?", help="from standard input if it is -; without one, a shell")
     made.add_argument("--file", metavar="FILE", help="a file with the query")
     made.add_argument(
         "--deep", action="store_true", help="hold all that is read against its checksums, not 2 GiB of it"

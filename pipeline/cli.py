@@ -181,8 +181,14 @@ def _sql(arguments: argparse.Namespace) -> int:
     from dataset.views import Dataset
     from pipeline.asking.interrupt import interruptible
 
-    query = _query(arguments)
-    asked = Dataset(arguments.out, allow_files=arguments.allow_files, deep=arguments.deep)
+    is_shell = arguments.query is None and not arguments.file and sys.stdin.isatty()
+    query = "" if is_shell else _query(arguments)
+    asked = Dataset(arguments.out, allow_files=arguments.allow_files, deep=arguments.deep, progress=is_shell)
+    if is_shell:
+        from pipeline.asking.shell import ask
+
+        ask(asked)
+        return DONE
     try:
         interruptible(asked.connection, lambda: _answer(asked.answer(query), arguments))
     except NotAQuestionError as error:

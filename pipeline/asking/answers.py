@@ -10,6 +10,7 @@ import csv
 import json
 import math
 import os
+import shutil
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -117,8 +118,10 @@ def _batches(answer: DuckDBPyConnection) -> Iterator[list[tuple[Any, ...]]]:
         yield rows
 
 
-def as_table(names: Sequence[str], rows: Sequence[Sequence[Any]], width: int | None = None) -> str:
-    """Rows as lines for people, each cut to a width if there is one."""
+def as_table(
+    names: Sequence[str], rows: Sequence[Sequence[Any]], width: int | None = None, *, styled: bool = False
+) -> str:
+    """Rows as lines for people, each cut to a width if there is one; styled: with a terminal's bold letters."""
     from rich.console import Console
     from rich.table import Table
 
@@ -133,15 +136,16 @@ def as_table(names: Sequence[str], rows: Sequence[Sequence[Any]], width: int | N
         )
     for row in rows:
         table.add_row(*(cell(value) if width is None else cell(value).replace("\n", "�") for value in row))
-    console = Console(width=width or 100_000, highlight=False, markup=False)
+    console = Console(width=width or 100_000, highlight=False, markup=False, force_terminal=styled)
     with console.capture() as captured:
         console.print(table)
     return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
 
 def _table(answer: DuckDBPyConnection, file: IO[str]) -> None:
-    width = os.get_terminal_size(file.fileno()).columns if file.isatty() else None
-    file.write(as_table(_names(answer), answer.fetchall(), width) + "\n")
+    styled = file.isatty()
+    width = shutil.get_terminal_size().columns if styled else None
+    file.write(as_table(_names(answer), answer.fetchall(), width, styled=styled) + "\n")
 
 
 def _csv(answer: DuckDBPyConnection, file: IO[str], spreadsheet: bool) -> None:

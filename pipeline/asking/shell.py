@@ -1,0 +1,211 @@
+"""The shell of `wit sql`: statements that end in a semicolon, and a few commands that begin with a dot."""
+
+from __future__ import annotations
+
+import os
+import pydoc
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import duckdb
+
+from dataset.display import clean, say
+from dataset.questions import NotAQuestionError
+from dataset.view_columns import VIEW_COLUMNS
+from dataset.views import Dataset
+from pipeline.asking import answers
+from pipeline.asking.interrupt import interruptible
+from pipeline.reports import audits
+
+if TYPE_CHECKING:
+    from prompt_toolkit import PromptSession
+    from prompt_toolkit.document import Document
+
+COMMANDS = {
+    ".help": "this list",
+    ".views": "the dataset's views, each in a sentence; .views NAME its columns",
+    ".audit": "the named audits; .audit NAME answers one",
+    ".explain": ".explain URL|PAIR_ID tells a pair's whole story",
+    ".output": ".output FILE writes the next answer to a file, in the form that its name ends in",
+    ".quit": "as Ctrl-D",
+}
+_SHOWN = 1_000
+_WORDS = """
+SELECT upper(keyword_name), 1 FROM duckdb_keywords() WHERE keyword_category IN ('reserved', 'unreserved')
+UNION ALL SELECT column_name, 0 FROM duckdb_columns() WHERE NOT internal
+UNION ALL SELECT view_name, 0 FROM duckdb_views() WHERE NOT internal AND view_name NOT LIKE '\\_%' ESCAPE '\\'
+UNION ALL SELECT function_name, 2 FROM duckdb_functions() WHERE function_name ~ '^[a-z]\\w*$'
+ORDER BY 2, 1
+"""
+
+
+class Shell:
+    """What is done with what a person enters.
+
+    Args:
+        dataset: that is asked.
+        show: what takes a text that is longer than the terminal.
+    """
+
+    def __init__(self, dataset: Dataset, show: Callable[[str], None] = pydoc.pager):
+        self.dataset = dataset
+        self._show = show
+        self._output: str | None = None  # where the next answer goes
+
+    def enter(self, text: str) -> bool:
+        """Answer a statement or command; false if it ends the shell. What goes wrong is said, and ends nothing."""
+        text = text.strip()
+        try:
+            if text.startswith("."):
+                return self._command(text)
+            if text.strip("; \n"):
+                self._answer(text)
+        except KeyboardInterrupt:
+            say("stopped", to_errors=True)
+        except NotAQuestionError as error:
+            say(f"{error}; .output FILE writes an answer to a file", to_errors=True)
+        except (duckdb.Error, ValueError, OSError) as error:
+            say(str(error), to_errors=True)
+        return True
+
+    def _command(self, text: str) -> bool:
+        name, _, rest = text.rstrip(";").partition(" ")
+        rest = rest.strip()
+        if name in (".quit", ".exit"):
+            return False
+        if name == ".views":
+            self._print(_views(rest.lower()))
+        elif name == ".audit" and not rest:
+            self._print("\n".join(f"{audit:<28} {sentence}" for audit, sentence in audits.available().items()))
+        elif name == ".audit":
+            self._answer(audits.load(rest))
+        elif name == ".explain" and rest:
+            from pipeline.reports.explain import explain
+
+            stories = explain(self.dataset.storage.url, rest)
+            told = "\n\n".join(story.as_text() for story in stories)
+            self._print(told or f"no candidate has the URL or pair_id {rest}")
+        elif name == ".output" and rest:
+            self._output = rest
+        else:
+            self._print("\n".join(f"{command:<10} {told}" for command, told in COMMANDS.items()))
+        return True
+
+    def _answer(self, query: str) -> None:
+        output, self._output = self._output, None
+        if output is not None:
+            form, inside = answers.form_of(None, output), self.dataset.storage.url
+            interruptible(
+                self.dataset.connection, lambda: answers.write(self.dataset.answer(query), form, output, inside=inside)
+            )
+            return
+        names, rows = interruptible(self.dataset.connection, lambda: _first(self.dataset.answer(query)))
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        text = answers.as_table(names, rows[:_SHOWN], width)
+        more = f"\nthe first {_SHOWN:,} rows; .output FILE has all" if len(rows) > _SHOWN else ""
+        self._print(text + more)
+
+    def _print(self, text: str) -> None:
+        lines = text.count("\n") + 1
+        if sys.stdout.isatty() and lines >= shutil.get_terminal_size().lines:
+            self._show(clean(text))
+        else:
+            say(text)
+
+    def completions(self, before: str) -> list[str]:
+        """What the word before the cursor may become."""
+        if before.lstrip().startswith("."):
+            name, space, start = before.lstrip().partition(" ")
+            known: Iterable[str] = () if space else COMMANDS
+            if space and name == ".audit":
+                known = audits.available()
+            elif space and name == ".views":
+                known = VIEW_COLUMNS
+            return [word for word in known if word.startswith(start if space else name)]
+        found = re.search(r"\w*$", before)
+        start = found[0].lower() if found else ""
+        if not start:
+            return []
+        return [word for word in self._words() if word.lower().startswith(start)]
+
+    def _words(self) -> list[str]:
+        """Views, their columns, keywords and functions, the likeliest first."""
+        found = self.dataset.ask(_WORDS).fetchall()
+        return list(dict.fromkeys((*VIEW_COLUMNS, *(word for word, _ in found))))
+
+
+def _first(answer: duckdb.DuckDBPyConnection) -> tuple[list[str], list[tuple[object, ...]]]:
+    return [column[0] for column in answer.description or ()], answer.fetchmany(_SHOWN + 1)
+
+
+def _views(name: str) -> str:
+    if name not in VIEW_COLUMNS:
+        return "\n".join(f"{view:<12} {sentence}" for view, (sentence, _) in VIEW_COLUMNS.items())
+    sentence, columns = VIEW_COLUMNS[name]
+    return "\n".join([sentence, *(f"  {column:<24} {told}" for column, told in columns.items())])
+
+
+def is_whole(text: str) -> bool:
+    """Whether Enter ends what is entered, and does not begin another line of it."""
+    text = text.strip()
+    return not text or text.startswith(".") or text.endswith(";")
+
+
+def ask(dataset: Dataset) -> None:
+    """Talk to a person at a terminal until Ctrl-D."""
+    shell = Shell(dataset)
+    say(f"{dataset.storage.url}: statements end in a semicolon; .help lists commands, Ctrl-D ends")
+    session = _session(shell)
+    while True:
+        try:
+            if not shell.enter(session.prompt("wit> ")):
+                return
+        except KeyboardInterrupt:
+            continue  # what was typed is let go
+        except EOFError:
+            return
+
+
+def _session(shell: Shell) -> PromptSession[str]:
+    from prompt_toolkit import PromptSession
+    from prompt_toolkit.completion import CompleteEvent, Completer, Completion
+    from prompt_toolkit.history import FileHistory, History, InMemoryHistory
+    from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+
+    class Words(Completer):
+        def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
+            before = document.text_before_cursor
+            word = re.search(r"[.\w]*$" if before.lstrip().startswith(".") else r"\w*$", before)
+            start = -len(word[0]) if word else 0
+            for found in shell.completions(before):
+                yield Completion(found, start)
+
+    keys = KeyBindings()
+
+    @keys.add("enter")
+    def _(event: KeyPressEvent) -> None:
+        if is_whole(event.current_buffer.text):
+            event.current_buffer.validate_and_handle()
+        else:
+            event.current_buffer.insert_text("\n")
+
+    history: History = InMemoryHistory()
+    file = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "openwit" / "sql_history"
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch(mode=0o600)
+        history = FileHistory(str(file))
+    except OSError:  # a home that is only read
+        pass
+    return PromptSession(
+        history=history,
+        completer=Words(),
+        complete_while_typing=False,
+        key_bindings=keys,
+        multiline=True,
+        prompt_continuation="...> ",
+    )

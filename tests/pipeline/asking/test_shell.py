@@ -1,0 +1,131 @@
+"""The shell of `wit sql`: statements and commands, what completes them, and a session at a terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from prompt_toolkit.application import create_app_session
+from prompt_toolkit.input import create_pipe_input
+from prompt_toolkit.output import DummyOutput
+
+from dataset.views import Dataset
+from pipeline.asking.shell import COMMANDS, Shell, ask, is_whole
+from tests.pipeline.dataset_fixture import HandMade
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> str:
+    rows = [
+        {"url": "http://a.example/1.jpg", "text": "a rose \x1b[31m"},
+        {"url": "http://a.example/2.jpg", "text": "b", "drop": ("text", "text_too_short", {"characters": 1})},
+    ]
+    return HandMade(tmp_path_factory.mktemp("shell") / "out").write(rows)
+
+
+@pytest.fixture
+def shell(out: str) -> Shell:
+    return Shell(Dataset(out))
+
+
+@pytest.mark.parametrize(
+    ("entered", "told"),
+    [
+        ("SELECT count(*) AS n\nFROM candidates;", "2"),
+        (".views", "pairs"),
+        (".views dropped", "evidence"),
+        (".audit", "dropped_by_reason"),
+        (".audit dropped_by_reason", "text_too_short"),
+        (".explain http://a.example/2.jpg", "text_too_short"),
+        (".explain http://nowhere.example/", "no candidate has"),
+        (".help", ".explain"),
+        (".nonsense", ".explain"),
+        ("SELECT text FROM candidates ORDER BY ALL DESC;", "�[31m"),
+        ("SELECT * FROM range(2000);", "the first 1,000 rows"),
+    ],
+)
+def test_what_is_entered_is_answered(shell: Shell, entered: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert shell.enter(entered)
+    printed = capsys.readouterr()
+    assert told in printed.out and not printed.err and "\x1b" not in printed.out
+
+
+@pytest.mark.parametrize(
+    ("entered", "told"),
+    [
+        ("SELEKT 1;", "syntax error"),
+        ("FROM nothing;", "nothing does not exist"),
+        ("COPY pairs TO 'x';", ".output FILE writes an answer to a file"),
+        (".audit nothing", "there is no audit nothing"),
+    ],
+)
+def test_what_goes_wrong_is_said_and_ends_nothing(
+    shell: Shell, entered: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert shell.enter(entered)
+    assert told in capsys.readouterr().err
+    assert shell.enter("SELECT 41 + 1;")
+    assert "42" in capsys.readouterr().out
+
+
+def test_the_next_answer_goes_to_a_file(
+    shell: Shell, out: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert shell.enter(f".output {tmp_path / 'a.csv'}") and shell.enter("SELECT 1 AS a;")
+    assert (tmp_path / "a.csv").read_text() == "a\n1\n"
+    assert shell.enter(f".output {out}/b.csv") and shell.enter("SELECT 1 AS a;")
+    assert "inside the dataset" in capsys.readouterr().err
+    assert shell.enter("SELECT 7;") and "7" in capsys.readouterr().out
+
+
+def test_own_tables_last_as_long_as_the_shell(shell: Shell, capsys: pytest.CaptureFixture[str]) -> None:
+    assert shell.enter("CREATE TEMP TABLE mine AS SELECT 7 AS seven;") and shell.enter("FROM mine;")
+    assert "seven" in capsys.readouterr().out
+
+
+def test_ctrl_c_stops_the_query_alone(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def pressed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("pipeline.asking.shell.interruptible", pressed)
+        assert shell.enter("SELECT 1;")
+    assert capsys.readouterr().err == "stopped\n"
+    assert shell.enter("SELECT 7;") and "7" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("before", "first"),
+    [
+        ("SELECT * FROM pai", "pairs"),
+        ("SELECT nsfw_pro", "nsfw_probability"),
+        ("SELECT regexp_repl", "regexp_replace"),
+        ("sel", "SELECT"),
+        (".au", ".audit"),
+        (".audit dropped_by", "dropped_by_reason"),
+        (".views dro", "dropped"),
+    ],
+)
+def test_words_are_completed(shell: Shell, before: str, first: str) -> None:
+    assert shell.completions(before)[0] == first
+    assert shell.completions("SELECT ") == shell.completions("SELECT xyzzy") == []
+
+
+def test_a_statement_ends_in_a_semicolon() -> None:
+    assert all(is_whole(text) for text in ("", ".views", "SELECT 1;", "SELECT 1 ;\n", *COMMANDS))
+    assert not any(is_whole(text) for text in ("SELECT 1", "SELECT ';'\nFROM"))
+
+
+def test_a_session_at_a_terminal(
+    out: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    with create_pipe_input() as keys, create_app_session(input=keys, output=DummyOutput()):
+        keys.send_text("SELECT 40\r+ 2;\r.views\rSELECT 1 \x03.quit\r")
+        ask(Dataset(out))
+    printed = capsys.readouterr().out
+    assert "42" in printed and "pairs" in printed
+    history = (tmp_path / "openwit" / "sql_history").read_text()
+    assert "+SELECT 40\n++ 2;" in history and (tmp_path / "openwit" / "sql_history").stat().st_mode & 0o77 == 0
