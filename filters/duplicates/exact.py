@@ -12,7 +12,7 @@ is that of the pair in it, and `dataset` says in which.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import pyarrow as pa
@@ -73,13 +73,16 @@ def spam(keys: pa.Table, config: DedupConfig) -> pa.Table:
     Returns:
         SPAM, ordered by text_key.
     """
-    return sql.run(sql.load("dedup/spam"), {"keys": keys}, config).cast(SPAM)
+    return sql.run(sql.load("dedup/spam"), {"keys": keys}, {"max_images_per_text": config.max_images_per_text}).cast(
+        SPAM
+    )
 
 
 def text_spam(rows: pa.Table, spam: pa.Table, config: DedupConfig) -> pa.Table:
     """Verdicts on the rows of one partition whose text is in SPAM. Rows: columns row, text."""
     tables = {"rows": rows.select(["row", "text"]), "spam": spam}
-    return sql.run(sql.load("decisions/text_spam"), tables, config).cast(VERDICTS)
+    options = {"max_images_per_text": config.max_images_per_text}
+    return sql.run(sql.load("decisions/text_spam"), tables, options).cast(VERDICTS)
 
 
 def url_keys(rows: pa.Table, spam: pa.Table, dataset: int | None = None) -> pa.Table:
@@ -111,5 +114,5 @@ def duplicates(keys: pa.Table, config: DedupConfig, against: Sequence[str] = ())
         LOCATED_VERDICTS on this run's rows, ordered by locator. Evidence names the row that stays instead, by partition
         and row, and by its dataset if that is another one.
     """
-    options = {**asdict(config), "against": list(against)}
+    options = {"texts_per_url": config.texts_per_url, "against": list(against)}
     return sql.run(sql.load("dedup/duplicates"), {"keys": keys}, options).cast(LOCATED_VERDICTS)

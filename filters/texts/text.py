@@ -186,15 +186,18 @@ ORDER BY row
 )
 
 
-def measure_text(rows: pa.Table, config: TextConfig, domains: DomainIndex | None = None) -> pa.Table:
+def measure_text(
+    rows: pa.Table, config: TextConfig, domains: DomainIndex | None = None, has_profanity: bool | None = None
+) -> pa.Table:
     """Measure texts and their addresses.
 
     rows: row, url, text, page_url; ordered by row.
     domains: of config.blocked_domains; None for none.
+    has_profanity: whether profanity_probability is measured; by default where max_profanity_probability is below 1.
     Returns: row, characters (code points), words, is_filename, those of filters.texts.language_marks, blocked_domains
     (list of filters.texts.domains.ENTRY), language_guesses (of filters.texts.language.GUESS), blocked_terms (of
-    filters.texts.blocklist.TERM), profanity_probability (null if the text is not English, or max_profanity_probability
-    is 1); ordered by row. What the surroundings add is for `filters.texts.context`.
+    filters.texts.blocklist.TERM), profanity_probability (null if the text is not English, or it is not
+    measured); ordered by row. What the surroundings add is for `filters.texts.context`.
 
     Raises:
         FileNotFoundError, OSError, ValueError: the model or a list cannot be read.
@@ -203,7 +206,7 @@ def measure_text(rows: pa.Table, config: TextConfig, domains: DomainIndex | None
     table = sql.run(_MEASURE, {"rows": rows.append_column("language_guesses", languages)})
     blocked = pa.array([[]] * len(rows), pa.list_(ENTRY)) if domains is None else domains.find(rows)
     terms = blocked_terms(rows["text"], listed(config.blocklist), config.blocked_patterns)
-    is_asked = config.max_profanity_probability < 1
+    is_asked = config.max_profanity_probability < 1 if has_profanity is None else has_profanity
     best = pc.struct_field(first_guess(languages), "language")
     profanity = profanity_probability(rows["text"], best) if is_asked else pa.nulls(len(rows), pa.float32())
     return (

@@ -17,6 +17,7 @@ from dataset.damage import DamagedError
 from dataset.faults import PATIENCE_S, TOO_LARGE, WorkerKilledError, fault, next_wait_s
 from dataset.lease import LeaseLostError
 from pipeline.config_errors import ConfigError
+from pipeline.engine.contract import ContractError
 from pipeline.engine.phase import Task
 from pipeline.engine.verdicts import ConservationError
 from pipeline.workers.executor import Executor, Show, nobody
@@ -72,7 +73,7 @@ def contained(
         PhaseFailedError: the environment goes on failing, a task failed whose failure is not one unit's, or the
             budget is spent.
         ConfigError: a task finds that the config cannot be run.
-        ConservationError: a defect of a stage.
+        ConservationError, ContractError: a defect of a stage.
         DamagedError: a file that a task reads is not what was committed.
     """
     commits: dict[tuple[int, int], Commit] = {}
@@ -90,7 +91,7 @@ def contained(
                 else:
                     cases[task.key].probes.remove(task.only)
                 continue
-            if isinstance(answer.error, (ConfigError, ConservationError, DamagedError, LeaseLostError)):
+            if isinstance(answer.error, (ConfigError, ConservationError, ContractError, DamagedError, LeaseLostError)):
                 raise answer.error
             if task.key not in cases:
                 log.warning("%s: partition %d failed (%s)", task.phase, task.partition, brief(answer.error))

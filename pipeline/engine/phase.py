@@ -24,12 +24,15 @@ from dataset.lease import Fence
 from dataset.stages import Stage
 from dataset.storage import Storage
 from dataset.tables import GrowingParquet, to_parquet
+from pipeline.engine.contract import Contract, Roles
 from pipeline.engine.exchange import Buckets, read_bucket
 from pipeline.workers.failures import Lost
 
 LEFT_OUT = pa.schema([("row", pa.uint32()), ("url", pa.string()), ("reason", pa.string()), ("evidence", pa.string())])
 """What a measuring phase left out, by the pair's row, or by its image's URL."""
 LEFT_OUT_ROLE = "left_out"
+KEYS = "_keys"
+"""Ends the role of the table that says what each row of another was measured on; see `pipeline.engine.reuse`."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,18 @@ class Task:
     without: Mapping[int, Lost] = field(default_factory=dict)  # units that are left out, and why
     share: tuple[int, int] | None = None  # which of how many parts of the units it measures for the whole task
 
+    def __post_init__(self) -> None:
+        """Raises ContractError: it is not what its phase declares."""
+        if (phase := PHASES.get(self.phase)) is None:  # whose stage this process has not loaded
+            return
+        phase.contract.check_task(self.phase, self.inputs, self.options)
+        for role, items in self.inputs.items():
+            for item in items[:1]:
+                writer, written_role = _writer(item.file)
+                if writer in PHASES:
+                    written = PHASES[writer].contract.written(written_role)
+                    phase.contract.check_columns(self.phase, role, writer, written)
+
     @property
     def fingerprint(self) -> str:
         """See `dataset.commits.fingerprint`; quarantine is an outcome, not an input."""
@@ -126,8 +141,12 @@ class Context:
         self.storage = storage
         self.task = task
         self.options = task.options
-        self.stage = PHASES[task.phase].stage
         self.left_out: list[dict[str, Any]] = []  # rows of LEFT_OUT
+
+    @property
+    def stage(self) -> Stage:
+        """The stage of the task's phase."""
+        return PHASES[self.task.phase].stage
 
     def leave_out(self, lost: Lost, *, row: int | None = None, url: str | None = None) -> None:
         """Have the deciding phase drop a pair, or all pairs of an image's URL, for what became of a unit."""
@@ -190,6 +209,7 @@ class Phase:
     version: int  # raised whenever the code would give another result for the same inputs
     function: Callable[[Context], Result]
     cpus: float
+    contract: Contract
     gpu: bool = False  # whether a model of it runs on a GPU where run.gpus_per_model_task gives it one
     remembers: bool = False  # whether it takes what its earlier commits have measured; see pipeline.engine.reuse
 
@@ -203,20 +223,51 @@ PHASES: dict[str, Phase] = {}
 
 
 def phase(
-    stage: Stage, name: str, *, version: int = 1, cpus: float = 1, gpu: bool = False, remembers: bool = False
+    stage: Stage,
+    name: str,
+    *,
+    reads: Roles | None = None,
+    may_read: Roles | None = None,
+    takes: Sequence[str] = (),
+    may_take: Sequence[str] = (),
+    gives: Roles | None = None,
+    may_give: Roles | None = None,
+    version: int = 1,
+    cpus: float = 1,
+    gpu: bool = False,
+    remembers: bool = False,
 ) -> Callable[[Callable[[Context], Result]], Phase]:
     """Register a function as a phase that its stage declares.
 
+    Args:
+        reads, may_read: the roles of the files that a task has, always or as the config is.
+        takes, may_take: the names of its options.
+        gives, may_give: the roles of the files that come of it.
+
     Raises:
-        ValueError: the stage declares no such phase.
+        ValueError: the stage declares no such phase, or tables that the phase does not give.
     """
     if name not in stage.phases:
         near = difflib.get_close_matches(name, stage.phases, n=1)
         hint = f"; did you mean {near[0]}?" if near else f"; it has {', '.join(stage.phases)}"
         raise ValueError(f"the stage {stage.name} declares no phase {name}{hint}")
+    left_out = {LEFT_OUT_ROLE: LEFT_OUT}
+    contract = Contract(
+        reads=reads or {},
+        may_read={**(may_read or {}), **(left_out if name == stage.decision else {})},
+        takes=takes,
+        may_take=may_take,
+        gives=gives or {},
+        may_give={**(may_give or {}), **left_out},
+    )
+    for table in stage.tables:
+        if table.phase == name and table.role not in {**contract.gives, **contract.may_give}:
+            raise ValueError(
+                f"the stage {stage.name} has a table {table.name} of {table.role}, which {name} never gives"
+            )
 
     def register(function: Callable[[Context], Result]) -> Phase:
-        made = Phase(stage, name, version, function, cpus, gpu, remembers)
+        made = Phase(stage, name, version, function, cpus, contract, gpu, remembers)
         PHASES[name] = made
         return made
 
@@ -242,6 +293,7 @@ def execute(url: str, module: str, task: Task) -> Commit:
         return Commit(task.phase, task.partition, plain.fingerprint, {}, {}, {})
     if context.left_out:
         result.table(LEFT_OUT_ROLE, pa.Table.from_pylist(context.left_out, schema=LEFT_OUT), LEFT_OUT)
+    PHASES[task.phase].contract.check_result(task.phase, _given(result))
     files: dict[str, FileRef] = dict(result.refs)
     for role, (table, schema) in result.tables.items():
         data = to_parquet(table, schema)
@@ -260,6 +312,22 @@ def execute(url: str, module: str, task: Task) -> Commit:
         facts["quarantined"] = [task.without[unit].as_dict() for unit in sorted(task.without)]
     commit = Commit(task.phase, task.partition, plain.fingerprint, files, result.counts, facts)
     return Ledger(storage, task.phase).add(commit)
+
+
+def _given(result: Result) -> dict[str, pa.Schema | None]:
+    """The roles of a result, and the columns of its tables. Of many files of a kind (`blob:NAME`) the kind is the role,
+    and the keys of what is remembered go with it."""
+    tables: dict[str, pa.Schema | None] = {role: table.schema for role, (table, _) in result.tables.items()}
+    others = [*result.parquets, *result.buckets, *result.files, *(role.partition(":")[0] for role in result.refs)]
+    given = {**tables, **dict.fromkeys(others)}
+    keys = {f"{role}{KEYS}" for role in given}
+    return {role: schema for role, schema in given.items() if role not in keys}
+
+
+def _writer(file: FileRef) -> tuple[str, str]:
+    """The phase that wrote a file, and the role of it, by the file's name; see `Context.phase_file`."""
+    home, _, name = file.name.rpartition("/")
+    return home.replace("/", "."), name.partition("-")[0]
 
 
 def _write(storage: Storage, name: str, data: bytes | pa.Buffer, rows: int) -> FileRef:

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from dataset.commits import Commit, FileRef
 from dataset.damage import read_table
-from pipeline.engine.phase import Context, Result, Task
+from pipeline.engine.phase import KEYS, Context, Result, Task
 
 MOST_ROWS = 5_000_000
 """Rows of earlier commits that a task looks through where the partitions have become more or fewer, so that each may
@@ -81,14 +81,14 @@ def remember(
         kept = kept.set_column(0, fresh.field(0), rows.column("row").filter(pc.is_valid(at)))
         table = pa.concat_tables([fresh, kept.cast(fresh.schema)] if len(fresh) else [kept])
         table = table.take(pc.index_in(rows.column("row"), value_set=table.column("row").combine_chunks()))
-    result.table(role, table).table(f"{role}_keys", pa.table({"row": rows.column("row"), "key": keys}))
+    result.table(role, table).table(f"{role}{KEYS}", pa.table({"row": rows.column("row"), "key": keys}))
     return table
 
 
 def _read(context: Context, files: Mapping[str, FileRef], role: str) -> pa.Table:
     """The measures of a commit with their keys; `row`, which means another row by now, is the first column."""
     measures = read_table(context.storage, files[role])
-    keys = read_table(context.storage, files[f"{role}_keys"])
+    keys = read_table(context.storage, files[f"{role}{KEYS}"])
     at = pc.index_in(measures.column("row"), value_set=keys.column("row").combine_chunks())
     assert at.null_count == 0 and measures.column_names[0] == "row"
     plain = pa.schema([(field.name, _written(field.type)) for field in measures.schema])

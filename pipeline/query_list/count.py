@@ -25,6 +25,7 @@ from filters.queries.entries import COUNTS, Counts
 from filters.queries.wikipedia import Part, article, pages, plan
 from pipeline.config_errors import ConfigError
 from pipeline.engine.containment import contained
+from pipeline.engine.contract import roles
 from pipeline.engine.exchange import bucket_count, bucket_of, write_buckets
 from pipeline.engine.inputs import Source, files
 from pipeline.engine.phase import Context, Phase, Result, Task, buckets_in, gather, phase
@@ -43,7 +44,12 @@ KINDS = ("words", "bigrams")
 WIKIPEDIA = Stage("wikipedia", __name__, ("wikipedia.count", "wikipedia.fold", "wikipedia.views"))
 
 
-@phase(WIKIPEDIA, "wikipedia.count")
+@phase(
+    WIKIPEDIA,
+    "wikipedia.count",
+    takes=("part", "checksum", "buckets", "segmenter", "segmenter_source"),
+    gives=roles("words", "bigrams"),
+)
 def count(context: Context) -> Result:
     """Words and bigrams of a part's articles, to the bucket of their hash."""
     options = context.options
@@ -82,14 +88,14 @@ def _batches(part: Part, counts: dict[str, int]) -> Iterator[list[str]]:
     yield texts
 
 
-@phase(WIKIPEDIA, "wikipedia.fold")
+@phase(WIKIPEDIA, "wikipedia.fold", reads=roles("counts"), takes=("min_count", "kind"), gives=roles(counts=COUNTS))
 def fold(context: Context) -> Result:
     """One bucket's words or bigrams that are frequent enough."""
     table = ngrams.fold(context.table_list("counts"), context.options["min_count"])
     return Result().table("counts", table, COUNTS)
 
 
-@phase(WIKIPEDIA, "wikipedia.views")
+@phase(WIKIPEDIA, "wikipedia.views", takes=("file", "checksum", "language", "min_views"), gives=roles(views=COUNTS))
 def views(context: Context) -> Result:
     """Views of articles in one hour's file."""
     options = context.options

@@ -14,11 +14,14 @@ import numpy as np
 import pyarrow as pa
 
 from dataset.ids import hash64, order_hash
+from dataset.schema import CAPS, QUERIES, VERDICTS
+from dataset.stages import Stage
 from filters.queries import balance
 from filters.queries import language_caps as caps
 from pipeline.config import plain
+from pipeline.engine.contract import Roles, roles
 from pipeline.engine.exchange import write_buckets
-from pipeline.engine.phase import Context, Input, Phase, Result, Task, every
+from pipeline.engine.phase import Context, Input, Phase, Result, Task, every, phase
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows, verdict_result
 from pipeline.stages.common import matched_queries
@@ -64,13 +67,13 @@ def _hosts(rows: pa.Table, dropped: pa.ChunkedArray) -> pa.Table:
     return left.group_by("host", use_threads=False).aggregate([([], "count_all")]).sort_by("host")
 
 
-def count(context: Context) -> Result:
+def _count(context: Context) -> Result:
     """Pairs per query in this partition."""
     counts = balance.counts(_rows(context).column("query_ids").combine_chunks())
     return Result().table("counts", counts, COUNTS)
 
 
-def windows(context: Context) -> Result:
+def _windows(context: Context) -> Result:
     """Pairs per query in all, and for full queries the hashes among which the cutoff must lie."""
     total = added_up(context)
     window = balance.windows(total, _caps(context, total))
@@ -78,7 +81,7 @@ def windows(context: Context) -> Result:
     return result.table("counts", total, COUNTS).table("windows", window)
 
 
-def collect(context: Context) -> Result:
+def _collect(context: Context) -> Result:
     """This partition's hashes within the windows, by the bucket of their query."""
     rows, window = _rows(context), context.concat("windows", balance.WINDOWS)
     found = balance.collect(rows.column("query_ids").combine_chunks(), rows.column("hash").to_numpy(), window)
@@ -86,7 +89,7 @@ def collect(context: Context) -> Result:
     return Result(buckets={"hashes": write_buckets(found, _buckets(window)[at])})
 
 
-def cutoffs(context: Context) -> Result:
+def _cutoffs(context: Context) -> Result:
     """The exact cutoff of each full query of a bucket."""
     window = context.concat("windows", balance.WINDOWS)
     if context.options["mode"] == "sample":
@@ -97,7 +100,7 @@ def cutoffs(context: Context) -> Result:
     return result.table("windows", balance.widen(window, cut))
 
 
-def decide(context: Context) -> Result:
+def _decide(context: Context) -> Result:
     """`query_full` for pairs beyond the cutoff of each of their queries."""
     rows = _rows(context)
     verdicts = balance.decide(
@@ -120,6 +123,50 @@ class Balancing:
     cutoffs: Phase
     decide: Phase
     caps: Phase | None = None  # the first balance finds the t of each language, for both
+
+    @classmethod
+    def declared(
+        cls,
+        stage: Stage,
+        rows: Roles,
+        *,
+        count: str,
+        windows: str,
+        collect: str,
+        cutoffs: str,
+        decide: str,
+        caps: Phase | None = None,
+    ) -> Balancing:
+        """The phases of a stage, by their names.
+
+        rows: what tells the alive rows and their queries.
+        """
+        counts, window = roles(counts=COUNTS), roles(windows=balance.WINDOWS)
+        hashes, cut = roles(hashes=balance.COLLECTED), roles(cutoffs=balance.CUTOFFS)
+        return cls(
+            phase(stage, count, reads=rows, takes=("seed",), gives=counts)(_count),
+            phase(
+                stage,
+                windows,
+                version=3,
+                reads=counts,
+                may_read=roles(queries=QUERIES, caps=CAPS),
+                may_take=("cap", "oversample"),
+                gives=counts | window,
+            )(_windows),
+            phase(stage, collect, version=3, reads={**rows, **window}, takes=("seed",), gives=hashes)(_collect),
+            phase(
+                stage, cutoffs, version=3, reads=window, may_read=hashes, takes=("mode",), gives=cut, may_give=window
+            )(_cutoffs),
+            phase(
+                stage,
+                decide,
+                reads={**rows, **cut},
+                takes=("seed", "mode"),
+                gives=roles("hosts", verdicts=VERDICTS),
+            )(_decide),
+            caps,
+        )
 
     def run(self, run: Run, oversample: float, role: str | None) -> None:
         """Balance the alive rows at the caps times `oversample`.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from functools import cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -12,6 +13,7 @@ import pyarrow as pa
 from dataset.mapped import mapped
 from dataset.storage import Storage
 from filters.texts.domains import DomainIndex, build_index
+from pipeline.engine.contract import ContractError
 from pipeline.engine.phase import Context, Input, Result, Task
 from pipeline.engine.plan import file_checksum
 
@@ -25,9 +27,36 @@ LOCATOR_BITS = 32
 
 
 def settings(kind: type[T], values: Mapping[str, Any]) -> T:
-    """A config section from a task's options; keys that the phase did not take keep their defaults."""
-    known = {item.name for item in fields(kind)}  # type: ignore[arg-type]
-    return kind(**{key: tuple(v) if isinstance(v, list) else v for key, v in values.items() if key in known})
+    """A config section, or what a phase takes of one, from a task's options.
+
+    Raises:
+        ContractError: a key is not the section's; or, when it is read, it was not taken.
+    """
+    names = [item.name for item in fields(kind)]  # type: ignore[arg-type]
+    if unknown := sorted(set(values) - set(names)):
+        raise ContractError(f"{kind.__name__} has no key {unknown[0]}")
+    given = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    missing = [name for name in names if name not in given]
+    if not missing:
+        return kind(**given)
+    cls: Any = kind
+    part: T = object.__new__(_part(cls, tuple(missing)))
+    for name, value in given.items():
+        object.__setattr__(part, name, value)
+    return part
+
+
+@cache
+def _part(kind: Any, missing: tuple[str, ...]) -> Any:
+    """A section of which some keys cannot be read."""
+
+    def untaken(name: str) -> property:
+        def read(self: Any) -> None:
+            raise ContractError(f"{name} of {kind.__name__} is read, which the phase does not take")
+
+        return property(read)
+
+    return type(kind.__name__, (kind,), {name: untaken(name) for name in missing})
 
 
 def built_domains(context: Context) -> Result:

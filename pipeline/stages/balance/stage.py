@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from pipeline.engine.phase import phase
+from pipeline.engine.contract import PAIR_ROWS
 from pipeline.engine.run import Run
-from pipeline.stages import balance_phases
 from pipeline.stages.balance import BALANCE
 from pipeline.stages.balance_phases import Balancing
 
-BALANCING = Balancing(
-    phase(BALANCE, "balance.count")(balance_phases.count),
-    phase(BALANCE, "balance.windows", version=3)(balance_phases.windows),
-    phase(BALANCE, "balance.collect", version=3)(balance_phases.collect),
-    phase(BALANCE, "balance.cutoffs", version=3)(balance_phases.cutoffs),
-    phase(BALANCE, "balance.decide")(balance_phases.decide),
+BALANCING = Balancing.declared(
+    BALANCE,
+    PAIR_ROWS,
+    count="balance.count",
+    windows="balance.windows",
+    collect="balance.collect",
+    cutoffs="balance.cutoffs",
+    decide="balance.decide",
 )
 
 

@@ -11,13 +11,14 @@ import pyarrow.compute as pc
 from crawl.images.ingest import ImageConfig, ingest
 from crawl.images.observations import Ingested
 from crawl.images.store import read_images
-from dataset.schema import VERDICTS
+from dataset.schema import IMAGES, VERDICTS
 from dataset.storage import absolute
 from filters.duplicates.decontaminate import EMBEDDINGS, FOUND, INDEX, DecontaminateConfig, Embed, find, index, unit
 from filters.images.models import ImageModel, load
 from filters.images.perceptual import pdq
 from filters.lines import locate
 from pipeline.config import options
+from pipeline.engine.contract import PAIR_ROWS, roles
 from pipeline.engine.phase import Context, Input, Result, Task, every, of_each, phase
 from pipeline.engine.plan import file_checksum
 from pipeline.engine.reuse import image_keys, remember
@@ -30,7 +31,13 @@ from pipeline.stages.image.models import IMAGES_AT_ONCE
 KEY = "decontaminate.model"
 
 
-@phase(DECONTAMINATE, "decontaminate.index", version=3)
+@phase(
+    DECONTAMINATE,
+    "decontaminate.index",
+    version=3,
+    takes=("folder", "checksum", "store", "model", "model_checksum"),
+    gives=roles(index=INDEX),
+)
 def hashes(context: Context) -> Result:
     """The hashes of one evaluation set's images, and their embeddings."""
     config = settings(ImageConfig, context.options["store"])
@@ -44,7 +51,14 @@ def hashes(context: Context) -> Result:
     return Result(counts={"images": table.num_rows}).table("index", table, INDEX)
 
 
-@phase(DECONTAMINATE, "decontaminate.embed", remembers=True)
+@phase(
+    DECONTAMINATE,
+    "decontaminate.embed",
+    remembers=True,
+    reads=PAIR_ROWS | roles(images=IMAGES),
+    takes=("model", "model_checksum"),
+    gives=roles(embeddings=EMBEDDINGS),
+)
 def embed(context: Context) -> Result:
     """The embeddings of the images that an alive pair shows."""
     urls = pc.unique(alive_rows(context, ["url"]).column("url"))
@@ -75,7 +89,14 @@ def _embed(context: Context) -> Embed | None:
     return None if model is None else load(settings(ImageModel, model), KEY, context.options["model_checksum"])
 
 
-@phase(DECONTAMINATE, "decontaminate.find")
+@phase(
+    DECONTAMINATE,
+    "decontaminate.find",
+    reads=roles(images=IMAGES, index=INDEX),
+    may_read=roles(embeddings=EMBEDDINGS),
+    takes=("min_quality", "max_colour_distance"),
+    gives=roles(found=FOUND),
+)
 def nearest(context: Context) -> Result:
     """The nearest evaluation image of each image."""
     embeddings = context.table("embeddings") if "embeddings" in context.task.inputs else None
@@ -84,7 +105,15 @@ def nearest(context: Context) -> Result:
     return Result().table("found", find(images, context.concat("index", INDEX), config, embeddings), FOUND)
 
 
-@phase(DECONTAMINATE, "decontaminate.decide", version=2)
+@phase(
+    DECONTAMINATE,
+    "decontaminate.decide",
+    version=2,
+    reads=PAIR_ROWS | roles(images=IMAGES, found=FOUND),
+    may_read=roles(embeddings=EMBEDDINGS),
+    takes=("max_hamming", "min_cosine"),
+    gives=roles(verdicts=VERDICTS),
+)
 def judge(context: Context) -> Result:
     """Verdicts by sql/decisions/decontaminate.sql."""
     rows = alive_rows(context)

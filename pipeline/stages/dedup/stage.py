@@ -9,6 +9,7 @@ from dataset.ids import words64
 from dataset.schema import VERDICTS
 from filters.duplicates.exact import SPAM, DedupConfig, duplicates, spam, text_keys, text_spam, url_keys
 from pipeline.config import Config, options
+from pipeline.engine.contract import CANDIDATE_ROWS, roles
 from pipeline.engine.earlier_datasets import existing, kept_pairs
 from pipeline.engine.exchange import bucket_count, bucket_of, write_buckets
 from pipeline.engine.phase import Context, Result, Task, buckets_in, every, gather, phase
@@ -18,7 +19,7 @@ from pipeline.stages.common import LOCATOR_BITS, ROWS_PER_BUCKET, locators, sett
 from pipeline.stages.dedup import DEDUP
 
 
-@phase(DEDUP, "dedup.texts")
+@phase(DEDUP, "dedup.texts", reads=CANDIDATE_ROWS, takes=("buckets",), gives=roles("keys"))
 def texts(context: Context) -> Result:
     """(text, URL) keys, distinct within the partition, by text."""
     keys = text_keys(alive_rows(context, ["url", "text"]))
@@ -26,14 +27,14 @@ def texts(context: Context) -> Result:
     return Result(buckets={"keys": write_buckets(keys, bucket)})
 
 
-@phase(DEDUP, "dedup.spam")
+@phase(DEDUP, "dedup.spam", reads=roles("keys"), takes=("max_images_per_text",), gives=roles(spam=SPAM))
 def spam_texts(context: Context) -> Result:
     """Texts on more distinct images than allowed."""
     keys = pa.concat_tables(context.table_list("keys"))
     return Result().table("spam", spam(keys, settings(DedupConfig, context.options)), SPAM)
 
 
-@phase(DEDUP, "dedup.urls", version=2)
+@phase(DEDUP, "dedup.urls", version=2, reads=CANDIDATE_ROWS | roles(spam=SPAM), takes=("buckets",), gives=roles("keys"))
 def urls(context: Context) -> Result:
     """Keys of the rows whose text is no spam, by URL."""
     rows = alive_rows(context, ["url", "text"])
@@ -43,7 +44,7 @@ def urls(context: Context) -> Result:
     return Result(buckets={"keys": write_buckets(keys, bucket)})
 
 
-@phase(DEDUP, "dedup.against")
+@phase(DEDUP, "dedup.against", takes=("dataset", "checksums", "buckets"), gives=roles("keys"))
 def known_urls(context: Context) -> Result:
     """Keys of the pairs that a dataset of `against` kept, by URL."""
     rows = kept_pairs(context, ["url", "text"])
@@ -53,16 +54,30 @@ def known_urls(context: Context) -> Result:
     return Result(buckets={"keys": write_buckets(keys, bucket)})
 
 
-@phase(DEDUP, "dedup.duplicates", version=2)
+@phase(
+    DEDUP,
+    "dedup.duplicates",
+    version=2,
+    reads=roles("keys"),
+    takes=("texts_per_url", "against"),
+    gives=roles("verdicts"),
+)
 def duplicate_rows(context: Context) -> Result:
     """Which rows repeat another; verdicts return to their partition."""
     keys = pa.concat_tables(context.table_list("keys"))
-    found = duplicates(keys, settings(DedupConfig, context.options), context.options["against"])
+    config = settings(DedupConfig, {"texts_per_url": context.options["texts_per_url"]})
+    found = duplicates(keys, config, context.options["against"])
     home = found.column("locator").to_numpy() >> LOCATOR_BITS
     return Result(buckets={"verdicts": write_buckets(found, home)})
 
 
-@phase(DEDUP, "dedup.decide")
+@phase(
+    DEDUP,
+    "dedup.decide",
+    reads=CANDIDATE_ROWS | roles("returned", spam=SPAM),
+    takes=("max_images_per_text",),
+    gives=roles(verdicts=VERDICTS),
+)
 def judge(context: Context) -> Result:
     """Collect the partition's verdicts."""
     rows = alive_rows(context, ["url", "text"])

@@ -15,6 +15,7 @@ from dataset.schema import ARCHIVE_IMAGES, ARCHIVE_LEADS, CANDIDATES, SOURCES
 from dataset.tables import GrowingParquet
 from pipeline.config import Config, options
 from pipeline.engine import inputs
+from pipeline.engine.contract import roles
 from pipeline.engine.phase import Context, Result, Task, phase
 from pipeline.engine.plan import partitions
 from pipeline.engine.run import Partition, Run
@@ -63,7 +64,13 @@ def _planned(context: Context) -> list[Piece]:
     ]
 
 
-@phase(EXTRACT, "extract.candidates", version=15)
+@phase(
+    EXTRACT,
+    "extract.candidates",
+    version=15,
+    takes=("extract", "pieces"),
+    gives=roles(candidates=CANDIDATES, sources=SOURCES, archive_images=ARCHIVE_IMAGES, archive_leads=ARCHIVE_LEADS),
+)
 def candidates(context: Context) -> Result:
     """Read the partition's pieces; everything that is lost is in `sources`."""
     config = settings(ExtractConfig, context.options["extract"])

@@ -6,16 +6,24 @@ from crawl.images import img2dataset_import
 from dataset.commits import Commit
 from filters.images.hashlists import HashLists
 from pipeline.config import Config, ConfigError
+from pipeline.engine.contract import roles
 from pipeline.engine.exchange import write_buckets
 from pipeline.engine.inputs import Source, files
 from pipeline.engine.phase import Context, Result, Task, phase
 from pipeline.engine.plan import file_checksum
 from pipeline.engine.run import Run
 from pipeline.stages.fetch import FETCH
-from pipeline.stages.prebalance.stage import partition_of
+from pipeline.stages.prebalance.stage import LANES, partition_of
 
 
-@phase(FETCH, "fetch.adopt", version=2)
+@phase(
+    FETCH,
+    "fetch.adopt",
+    version=2,
+    reads=roles(lanes=LANES),
+    takes=("file", "checksum", "partitions"),
+    gives=roles("adopted"),
+)
 def adopt(context: Context) -> Result:
     """One file's images, where their URLs' pairs are."""
     images = img2dataset_import.index(context.task.hints["location"])

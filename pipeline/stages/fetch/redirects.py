@@ -15,12 +15,13 @@ import pyarrow.compute as pc
 from dataset import sql
 from dataset.commits import Commit
 from dataset.schema import ARCHIVE_IMAGES, ARCHIVE_LEADS
+from pipeline.engine.contract import PAIR_ROWS, roles
 from pipeline.engine.exchange import write_buckets
 from pipeline.engine.phase import Context, Result, Task, buckets_in, gather, phase
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows
 from pipeline.stages.fetch import FETCH
-from pipeline.stages.prebalance.stage import partition_of
+from pipeline.stages.prebalance.stage import LANES, partition_of
 
 ASKED = pa.schema(
     [
@@ -33,7 +34,12 @@ ASKED = pa.schema(
 )
 
 
-@phase(FETCH, "fetch.leads")
+HOP = PAIR_ROWS | roles("asked", lanes=LANES, archive_images=ARCHIVE_IMAGES, archive_leads=ARCHIVE_LEADS)
+"""What a hop reads; the first has nothing that was asked before."""
+GIVEN = roles(asked=ASKED, found=ARCHIVE_IMAGES)
+
+
+@phase(FETCH, "fetch.leads", reads=HOP, takes=("partitions",), gives=GIVEN)
 def leads(context: Context) -> Result:
     """The wanted URLs that no archive holds, but that lead elsewhere, to the partitions of where they lead."""
     wanted = alive_rows(context, ["url", "host"]).select(["url", "host"])
@@ -48,7 +54,10 @@ def hop(context: Context) -> Result:
     return _follow(context, asked, images, found)
 
 
-HOPS = [phase(FETCH, name)(hop) for name in ("fetch.hop1", "fetch.hop2", "fetch.hop3", "fetch.hop4", "fetch.hop5")]
+HOPS = [
+    phase(FETCH, name, reads=HOP, takes=("partitions",), gives=GIVEN)(hop)
+    for name in ("fetch.hop1", "fetch.hop2", "fetch.hop3", "fetch.hop4", "fetch.hop5")
+]
 """As many as `fetch.max_redirects` allows by default."""
 
 

@@ -33,11 +33,12 @@ from dataset.hosts import hostname
 from dataset.ids import pair_id
 from dataset.layout import WITH_PICTURES
 from dataset.reasons import TRANSIENT
-from dataset.schema import IMAGES, OBSERVATIONS, VERDICTS
+from dataset.schema import ARCHIVE_IMAGES, IMAGES, OBSERVATIONS, VERDICTS
 from dataset.storage import Storage
 from filters.images.hashlists import HashLists, HashListsConfig
 from filters.images.perceptual import pdq
 from pipeline.config import Config, ConfigError, options
+from pipeline.engine.contract import PAIR_ROWS, roles
 from pipeline.engine.phase import Context, Input, Result, Task, gather, phase
 from pipeline.engine.plan import file_checksum
 from pipeline.engine.run import Run
@@ -48,6 +49,7 @@ from pipeline.stages.fetch import img2dataset_import as adopt
 from pipeline.stages.fetch.held import from_adopted, from_archives
 from pipeline.stages.fetch.progress import Tally, clear
 from pipeline.stages.fetch.stored import chunk_name, held_images, look, seen
+from pipeline.stages.prebalance.stage import LANES
 from pipeline.workers.ray_worker import IN_WORKER
 
 _KEPT_OF_LISTED = ("url", "origin", "status", "final_url", "attempts", "fetched_at", "fetched_bytes",
@@ -56,13 +58,22 @@ DAMAGED = "damaged"  # in place of the outcome of an observation whose image the
 ENGINES: dict[str, Callable[..., list[Observation]]] = {"openwit": fetch, "img2dataset": img2dataset_engine.fetch}
 
 
-@phase(FETCH, "fetch.domains", version=2)
+@phase(FETCH, "fetch.domains", version=2, takes=("lists", "checksums"), gives=roles("index"))
 def opted_out_domains(context: Context) -> Result:
     """`fetch.opted_out_domains`."""
     return built_domains(context)
 
 
-@phase(FETCH, "fetch.get", version=9)
+@phase(
+    FETCH,
+    "fetch.get",
+    version=9,
+    reads=PAIR_ROWS | roles("adopted", lanes=LANES, archive_images=ARCHIVE_IMAGES, redirected=ARCHIVE_IMAGES),
+    may_read=roles("domains"),
+    takes=("fetch", "store", "hashlists", "folder", "route"),
+    gives=roles(images=IMAGES),
+    may_give=roles("blob"),
+)
 def get(context: Context) -> Result:
     """Every URL of the partition that the store lacks; then the newest observation of each."""
     urls = _urls(context)
@@ -112,7 +123,7 @@ def _disowned(context: Context, stored: pa.Table) -> tuple[list[tuple[str, int, 
     The store says so from now on, for they do not come back when the list changes again.
     """
     held = stored.filter(pc.is_valid(stored.column("blob")))
-    rows = held.filter(pa.array(_hash_lists(context).listed(held))).to_pylist()
+    rows = held.filter(pa.array(_hash_lists(context.options).listed(held))).to_pylist()
     refused = [
         Observation(**{name: row[name] for name in _KEPT_OF_LISTED}, outcome="hash_list_match", detail=None, image=None)
         for row in rows
@@ -143,7 +154,7 @@ def _relisted(context: Context, known: pa.Table, domains: Container[str]) -> pa.
     """The observations; what a list holds by now is refused, though the store took it under an older list."""
     accepted = pc.equal(known.column("outcome"), OK).combine_chunks()
     listed = np.zeros(known.num_rows, dtype=bool)
-    lists = _hash_lists(context)
+    lists = _hash_lists(context.options)
     listed[accepted.to_numpy(False)] = lists.listed(known.filter(accepted))
     out = np.zeros(known.num_rows, dtype=bool)
     places = zip(known.column("url").to_pylist(), known.column("final_url").to_pylist(), strict=True)
@@ -182,7 +193,11 @@ def _observe(
     partitions = context.task.hints.get("partitions", 1)
     tally = Tally(context.storage, context.task.partition, partitions, len(need), is_shown=not context.is_probe)
     done = from_adopted(
-        context, need, config, _hash_lists(context), lambda body, listed: ingest(body, image_config, pdq, listed)
+        context,
+        need,
+        config,
+        _hash_lists(context.options),
+        lambda body, listed: ingest(body, image_config, pdq, listed),
     )
     tally.add_all(item.outcome for item in done.values())
     chunks: list[str] = []
@@ -223,7 +238,7 @@ def _warm_up(take: Callable[[bytes], Ingested | Refusal]) -> None:
 def _taker(chosen: Mapping[str, Any]) -> Callable[[bytes], Ingested | Refusal]:
     """From a body to an image that is stored, by a task's options."""
     config = settings(ImageConfig, chosen["store"])
-    match = _loaded(settings(HashListsConfig, chosen["hashlists"])).match
+    match = _hash_lists(chosen).match
     return lambda body: ingest(body, config, pdq, match)
 
 
@@ -260,8 +275,10 @@ def _share(context: Context, config: FetchConfig) -> FetchConfig:
     )
 
 
-def _hash_lists(context: Context) -> HashLists:
-    return _loaded(settings(HashListsConfig, context.options["hashlists"]))
+def _hash_lists(chosen: Mapping[str, Any]) -> HashLists:
+    """The lists that a task's options name; their checksums tell one content from another."""
+    section = {key: value for key, value in chosen["hashlists"].items() if key != "checksums"}
+    return _loaded(settings(HashListsConfig, section))
 
 
 @lru_cache(maxsize=1)
@@ -290,7 +307,7 @@ def _images(context: Context, known: pa.Table, wanted: Sequence[str], domains: C
     return result
 
 
-@phase(FETCH, "fetch.decide", version=2)
+@phase(FETCH, "fetch.decide", version=2, reads=PAIR_ROWS | roles(images=IMAGES), gives=roles(verdicts=VERDICTS))
 def judge(context: Context) -> Result:
     """Verdicts by sql/decisions/fetch.sql: the outcome of each pair's image."""
     rows = alive_rows(context)

@@ -11,9 +11,10 @@ import pyarrow.compute as pc
 from crawl.images.store import read_images
 from dataset import heartbeat
 from dataset.commits import Commit
-from dataset.schema import CLIP_SCORES
+from dataset.schema import CLIP_SCORES, IMAGES
 from filters.images.embeddings import Encoder, Head, cosines, from_column, load_head, to_column
 from pipeline.config import plain
+from pipeline.engine.contract import PAIR_ROWS, roles
 from pipeline.engine.phase import Context, Input, Result, Task, every, phase
 from pipeline.engine.reuse import image_keys, remember
 from pipeline.engine.run import Run
@@ -26,7 +27,15 @@ from pipeline.stages.image.models import IMAGES_AT_ONCE, location
 CUTOFFS = pa.schema([("name", pa.string()), ("cutoff", pa.float64()), ("values", pa.int64())])
 
 
-@phase(IMAGE, "image.embed", gpu=True, remembers=True)
+@phase(
+    IMAGE,
+    "image.embed",
+    gpu=True,
+    remembers=True,
+    reads=PAIR_ROWS | roles(images=IMAGES),
+    takes=("identity",),
+    gives=roles("images", "texts", measures=CLIP_SCORES),
+)
 def embed(context: Context) -> Result:
     """Embeddings of the images (`row` as in images) and of the texts (`row` as in rows); how well each pair agrees."""
     rows = take_units(context, alive_rows(context, ["url", "text"]))
@@ -67,7 +76,7 @@ def _embedded(rows: pa.Table, vectors: np.ndarray | None) -> pa.Table:
     )
 
 
-@phase(IMAGE, "image.heads")
+@phase(IMAGE, "image.heads", reads=roles("embeddings"), takes=("heads",), gives=roles("measures"))
 def heads(context: Context) -> Result:
     """What the config's heads say of the images' embeddings."""
     table = context.table("embeddings")
@@ -79,7 +88,7 @@ def heads(context: Context) -> Result:
     return Result().table("measures", pa.table({"row": table.column("row"), **columns}))
 
 
-@phase(IMAGE, "image.cutoffs")
+@phase(IMAGE, "image.cutoffs", reads=roles("measures"), takes=("quantiles",), gives=roles(cutoffs=CUTOFFS))
 def cutoffs(context: Context) -> Result:
     """The value of a column above or at which its largest share lies; exact, whatever the partitions are.
 

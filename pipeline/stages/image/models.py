@@ -54,7 +54,7 @@ def detector(options: Mapping[str, Any], hints: Mapping[str, Any]) -> Detector:
     """The detector of faces that `described_detector` describes. Raises ModelError."""
     if options["model"] is None:
         return load_detector(hints["path"], None, options["checksum"])
-    return load_detector("", settings(ImageModel, {**options["model"], **hints}), options["checksum"])
+    return load_detector("", settings(ImageModel, {**options["model"], "path": hints["path"]}), options["checksum"])
 
 
 def _key(model: ScoringModel) -> str:

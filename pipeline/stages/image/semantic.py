@@ -11,11 +11,12 @@ import pyarrow.compute as pc
 
 from dataset.commits import Commit
 from dataset.ids import words64
-from dataset.schema import CELLS
+from dataset.schema import CELLS, IMAGES
 from dataset.storage import Storage, absolute
 from filters.duplicates.evaluation_sets import SUFFIXES
 from filters.duplicates.semantic import LEAST_SAMPLE, SAMPLE_PER_CELL, assign, centres, sampled
 from filters.images.embeddings import from_column, to_column
+from pipeline.engine.contract import PAIR_ROWS, roles
 from pipeline.engine.phase import Context, Input, Result, Task, every, phase
 from pipeline.engine.plan import file_checksum
 from pipeline.engine.run import Run
@@ -26,7 +27,13 @@ from pipeline.stages.image.models import IMAGES_AT_ONCE
 TARGETS = pa.schema([("cell", pa.int32()), ("target_images", pa.int32())])
 
 
-@phase(IMAGE, "image.sample")
+@phase(
+    IMAGE,
+    "image.sample",
+    reads=PAIR_ROWS | roles("embeddings", images=IMAGES),
+    takes=("seed", "share"),
+    gives=roles("sample"),
+)
 def sample(context: Context) -> Result:
     """Some of the partition's images, by a hash of their address."""
     images, embeddings = embedded_images(context)
@@ -36,7 +43,7 @@ def sample(context: Context) -> Result:
     return Result().table("sample", table.filter(chosen))
 
 
-@phase(IMAGE, "image.cells")
+@phase(IMAGE, "image.cells", reads=roles("sample"), takes=("seed", "cells"), gives=roles("centres"))
 def part(context: Context) -> Result:
     """The centres of the cells, from the sample of all partitions."""
     tables = [table for table in context.table_list("sample") if table.num_rows]
@@ -46,7 +53,7 @@ def part(context: Context) -> Result:
     return Result(counts={"cells": len(found)}).table("centres", pa.table({"centre": to_column(found)}))
 
 
-@phase(IMAGE, "image.cell")
+@phase(IMAGE, "image.cell", reads=roles("centres", "embeddings"), gives=roles(measures=CELLS))
 def place(context: Context) -> Result:
     """The cell of each image, and how near it is to the cell's centre."""
     embeddings = context.table("embeddings")
@@ -54,7 +61,14 @@ def place(context: Context) -> Result:
     return Result().table("measures", pa.table([embeddings.column("row"), cell, cosine], schema=CELLS), CELLS)
 
 
-@phase(IMAGE, "image.target", gpu=True)
+@phase(
+    IMAGE,
+    "image.target",
+    gpu=True,
+    reads=roles("centres"),
+    takes=("identity", "checksum", "cells"),
+    gives=roles(targets=TARGETS),
+)
 def target(context: Context) -> Result:
     """How many images of a target set fall into each cell.
 

@@ -10,8 +10,9 @@ import pyarrow.compute as pc
 
 from crawl.images.store import read_images
 from dataset.commits import Commit
-from dataset.schema import FACES
+from dataset.schema import FACES, IMAGES, VERDICTS
 from pipeline.config import Config, options
+from pipeline.engine.contract import PAIR_ROWS, roles
 from pipeline.engine.phase import Context, Input, Phase, Result, phase
 from pipeline.engine.reuse import image_keys, remember
 from pipeline.engine.run import Run
@@ -32,19 +33,42 @@ DECIDED_BY = {
 """The measures that sql/decisions/image.sql reads; null where nobody measures them."""
 
 
-@phase(IMAGE, "image.nsfw", gpu=True, remembers=True)
+@phase(
+    IMAGE,
+    "image.nsfw",
+    gpu=True,
+    remembers=True,
+    reads=PAIR_ROWS | roles(images=IMAGES),
+    takes=("models",),
+    gives=roles("measures"),
+)
 def nsfw(context: Context) -> Result:
     """The probability that an image is not safe to look at."""
     return _answers(context)
 
 
-@phase(IMAGE, "image.models", gpu=True, remembers=True)
+@phase(
+    IMAGE,
+    "image.models",
+    gpu=True,
+    remembers=True,
+    reads=PAIR_ROWS | roles(images=IMAGES),
+    takes=("models",),
+    gives=roles("measures"),
+)
 def scores(context: Context) -> Result:
     """What the config's own models say of an image."""
     return _answers(context)
 
 
-@phase(IMAGE, "image.faces", remembers=True)
+@phase(
+    IMAGE,
+    "image.faces",
+    remembers=True,
+    reads=PAIR_ROWS | roles(images=IMAGES),
+    takes=("model", "checksum"),
+    gives=roles(measures=FACES),
+)
 def faces(context: Context) -> Result:
     """The boxes of the faces in an image."""
 
@@ -61,7 +85,7 @@ def faces(context: Context) -> Result:
     return result
 
 
-@phase(IMAGE, "image.custom")
+@phase(IMAGE, "image.custom", reads=PAIR_ROWS | roles(images=IMAGES), takes=("filters",), gives=roles("measures"))
 def own(context: Context) -> Result:
     """What the config's own image filters measure: `rows` has the pair's columns and `image`, its stored bytes."""
     rows = take_units(context, alive_rows(context))
@@ -70,7 +94,14 @@ def own(context: Context) -> Result:
     return Result().table("measures", custom_filters.measure(rows, context.options["filters"]))
 
 
-@phase(IMAGE, "image.decide", version=2)
+@phase(
+    IMAGE,
+    "image.decide",
+    version=2,
+    reads=PAIR_ROWS | roles("of_images", "of_pairs", "cutoffs", "targets", images=IMAGES),
+    takes=("image", "filters"),
+    gives=roles(verdicts=VERDICTS),
+)
 def judge(context: Context) -> Result:
     """Verdicts by sql/decisions/image.sql and the config's own predicates."""
     rows = alive_rows(context)

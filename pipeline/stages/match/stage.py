@@ -14,6 +14,7 @@ from filters.lines import read_lines
 from filters.queries.build import load_all
 from filters.queries.match import STOPWORDS, Matcher, match_by_language
 from pipeline.config import options, plain
+from pipeline.engine.contract import CANDIDATE_ROWS, roles
 from pipeline.engine.phase import Context, Input, Result, Task, every, of_each, phase
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows, decide, sliced, take_units, verdict_result
@@ -23,7 +24,7 @@ _TEXTS_AT_ONCE = 20_000
 _NO_LANGUAGES = pa.table({"row": pa.array([], pa.uint32()), "language": pa.array([], pa.string())})
 
 
-@phase(MATCH, "match.queries", version=3)
+@phase(MATCH, "match.queries", version=3, takes=("queries", "checksum"), gives=roles(queries=QUERIES))
 def queries(context: Context) -> Result:
     """The query list of this dataset, as it was when it was first used; facts: where each language's begins, and which
     queries are stop words.
@@ -37,7 +38,9 @@ def queries(context: Context) -> Result:
     return Result(facts=facts).table("queries", table, QUERIES)
 
 
-@phase(MATCH, "match.index")
+@phase(
+    MATCH, "match.index", reads=roles(queries=QUERIES), takes=("rule",), may_take=("language",), gives=roles("matcher")
+)
 def index(context: Context) -> Result:
     """The matcher of a list, built once for all workers."""
     table = context.table("queries", ["query", "language"])
@@ -47,7 +50,15 @@ def index(context: Context) -> Result:
     return Result(files={"matcher": (context.phase_file("matcher", "arrow"), built.to_arrow())})
 
 
-@phase(MATCH, "match.measure", version=2)
+@phase(
+    MATCH,
+    "match.measure",
+    version=2,
+    reads=CANDIDATE_ROWS | roles("matcher"),
+    may_read=roles("text"),
+    may_take=("lists",),
+    gives=roles(measures=MATCHES),
+)
 def measure(context: Context) -> Result:
     """Which queries each text contains: of the one list, or of its language's."""
     every, matchers = alive_rows(context, ["text"]), _matchers(context)
@@ -84,7 +95,15 @@ def _matchers(context: Context) -> list[Matcher]:
 _mapped: dict[str, Matcher] = {}  # those of this process's last task
 
 
-@phase(MATCH, "match.decide", version=2)
+@phase(
+    MATCH,
+    "match.decide",
+    version=2,
+    reads=CANDIDATE_ROWS | roles(measures=MATCHES),
+    may_read=roles("text"),
+    takes=("rule", "ignored_query_ids"),
+    gives=roles(verdicts=VERDICTS),
+)
 def judge(context: Context) -> Result:
     """Verdicts by sql/decisions/match.sql."""
     rows = alive_rows(context, ["pair_id"])

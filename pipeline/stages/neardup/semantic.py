@@ -13,9 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dataset.commits import Commit
-from dataset.schema import VERDICTS
+from dataset.schema import CELLS, IMAGES, VERDICTS
+from filters.duplicates.near import CLUSTERS
 from filters.duplicates.semantic import duplicates
 from filters.images.embeddings import from_column
+from pipeline.engine.contract import PAIR_ROWS, roles
 from pipeline.engine.exchange import bucket_count, write_buckets
 from pipeline.engine.phase import Context, Input, Result, Task, buckets_in, gather, phase
 from pipeline.engine.run import Run
@@ -29,7 +31,13 @@ ROWS_PER_BUCKET = 100_000
 FOUND = pa.schema([("locator", pa.int64()), ("representative_url_id", pa.binary(8)), ("cosine", pa.float32())])
 
 
-@phase(NEARDUP, "neardup.cells")
+@phase(
+    NEARDUP,
+    "neardup.cells",
+    reads=PAIR_ROWS | roles("embeddings", images=IMAGES, cells=CELLS, clusters=CLUSTERS),
+    takes=("buckets",),
+    gives=roles("images"),
+)
 def scatter(context: Context) -> Result:
     """The images that stay after a look at them, with their embeddings, by cell."""
     pairs, clusters = alive_rows(context, ["url"]), context.table_list("clusters")
@@ -54,7 +62,7 @@ def scatter(context: Context) -> Result:
     return Result(buckets={"images": write_buckets(table, bucket)})
 
 
-@phase(NEARDUP, "neardup.semantic")
+@phase(NEARDUP, "neardup.semantic", reads=roles("images"), takes=("min_cosine",), gives=roles(found=FOUND))
 def compare(context: Context) -> Result:
     """In each cell of this bucket, the images that another one stands for; each returns to its partition."""
     order = [("cell", "ascending"), ("cell_cosine", "ascending"), ("url_id", "ascending")]

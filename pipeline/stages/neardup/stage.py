@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from PIL import Image
 
 from crawl.images.store import read_images
-from dataset.schema import VERDICTS
+from dataset.schema import IMAGES, VERDICTS
 from filters.duplicates.near import (
     CLUSTERS,
     EDGES,
@@ -25,6 +25,7 @@ from filters.duplicates.near import (
 )
 from filters.images.perceptual import short_hash
 from pipeline.config import options
+from pipeline.engine.contract import PAIR_ROWS, roles
 from pipeline.engine.earlier_datasets import existing, kept_images
 from pipeline.engine.exchange import bucket_count, bucket_of, write_buckets
 from pipeline.engine.phase import Context, Input, Result, Task, every, gather, of_each, phase
@@ -38,7 +39,14 @@ from pipeline.stages.neardup import NEARDUP, semantic
 HASHES = pa.schema([("row", pa.uint32()), ("hash", pa.binary(8))])
 
 
-@phase(NEARDUP, "neardup.hash", remembers=True)
+@phase(
+    NEARDUP,
+    "neardup.hash",
+    remembers=True,
+    reads=PAIR_ROWS | roles(images=IMAGES),
+    takes=("hash",),
+    gives=roles(hashes=HASHES),
+)
 def measure(context: Context) -> Result:
     """pHash or dHash of the images that an alive pair shows, from their stored bytes."""
     kind = context.options["hash"]
@@ -69,14 +77,27 @@ def _shown(context: Context) -> pa.Table:
     return images.filter(pc.is_in(images.column("url"), value_set=pc.unique(pairs.column("url"))))
 
 
-@phase(NEARDUP, "neardup.map", version=2)
+@phase(
+    NEARDUP,
+    "neardup.map",
+    version=2,
+    reads=PAIR_ROWS | roles(images=IMAGES),
+    may_read=roles(hashes=HASHES),
+    takes=("neardup", "buckets"),
+    gives=roles("keys", nodes=NODES),
+)
 def scatter(context: Context) -> Result:
     """The images that an alive pair shows: one row each, and their keys by bucket."""
     hashes = context.table("hashes") if "hashes" in context.task.inputs else None
     return _scattered(context, nodes(_shown(context), context.task.partition, hashes))
 
 
-@phase(NEARDUP, "neardup.against")
+@phase(
+    NEARDUP,
+    "neardup.against",
+    takes=("neardup", "buckets", "dataset", "checksums", "number"),
+    gives=roles("keys", nodes=NODES),
+)
 def known(context: Context) -> Result:
     """The same of the images that a dataset of `against` kept."""
     images, hashes = kept_images(context)
@@ -90,14 +111,21 @@ def _scattered(context: Context, here: pa.Table) -> Result:
     return Result(buckets={"keys": written}).table("nodes", here, NODES)
 
 
-@phase(NEARDUP, "neardup.edges", version=2)
+@phase(NEARDUP, "neardup.edges", version=2, reads=roles("keys"), takes=("neardup",), gives=roles(edges=EDGES))
 def compare(context: Context) -> Result:
     """Pairs of images in this bucket that look alike, each verified."""
     keys = pa.concat_tables(context.table_list("keys"))
     return Result().table("edges", edges(keys, settings(NearDupConfig, context.options["neardup"])), EDGES)
 
 
-@phase(NEARDUP, "neardup.clusters", version=2)
+@phase(
+    NEARDUP,
+    "neardup.clusters",
+    version=2,
+    reads=roles(nodes=NODES, edges=EDGES),
+    takes=("neardup",),
+    gives=roles(clusters=CLUSTERS),
+)
 def represent(context: Context) -> Result:
     """Which image stands for which; each row returns to its partition."""
     config = settings(NearDupConfig, context.options["neardup"])
@@ -110,7 +138,15 @@ def represent(context: Context) -> Result:
     return Result(counts=images, buckets={"clusters": write_buckets(found, home.astype(np.int64))})
 
 
-@phase(NEARDUP, "neardup.decide", version=2)
+@phase(
+    NEARDUP,
+    "neardup.decide",
+    version=2,
+    reads=PAIR_ROWS | roles(images=IMAGES, clusters=CLUSTERS, semantic=semantic.FOUND),
+    may_read=roles(hashes=HASHES),
+    takes=("neardup", "against", "min_cosine"),
+    gives=roles(verdicts=VERDICTS, clusters=CLUSTERS),
+)
 def judge(context: Context) -> Result:
     """Verdicts by sql/decisions/neardup.sql."""
     rows = alive_rows(context)

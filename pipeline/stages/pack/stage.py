@@ -17,11 +17,13 @@ from crawl.images.store import read_images
 from dataset import heartbeat, sql
 from dataset.commits import FileRef
 from dataset.ids import checksum, order_hash
-from dataset.schema import IMAGES, PAIRS, SAMPLES, SHARD_INDEX
+from dataset.schema import FACES, IMAGES, PAIRS, QUERIES, QUERY_COUNTS, SAMPLES, SHARD_INDEX
 from dataset.shards import write_shard
 from filters.duplicates.components import caption_keys, heldout
+from filters.duplicates.near import CLUSTERS
 from filters.images.faces import Box, blur
 from pipeline.config import options
+from pipeline.engine.contract import PAIR_ROWS, roles
 from pipeline.engine.exchange import bucket_count, bucket_of, write_buckets
 from pipeline.engine.phase import Context, Input, Result, Task, every, gather, phase
 from pipeline.engine.run import Run
@@ -46,7 +48,7 @@ TOLD = ("pair_id", "url", "text", "text_source", "page_url", "archive", "offset"
 """The columns that a sample's json holds."""
 
 
-@phase(PACK, "pack.groups")
+@phase(PACK, "pack.groups", reads=PAIR_ROWS | roles(images=IMAGES, clusters=CLUSTERS), gives=roles(groups=GROUPS))
 def groups(context: Context) -> Result:
     """What ties a pair to others: its image's cluster of near-duplicates and its caption without case."""
     rows = alive_rows(context, ["url", "text"])
@@ -67,7 +69,7 @@ def groups(context: Context) -> Result:
     return Result(counts={"rows": table.num_rows}).table("groups", table, GROUPS)
 
 
-@phase(PACK, "pack.split")
+@phase(PACK, "pack.split", reads=roles(groups=GROUPS), takes=("seed", "heldout_share"), gives=roles("heldout"))
 def split(context: Context) -> Result:
     """Which pairs are held out: never one of two that share an image or a caption."""
     table = context.concat("groups", GROUPS)
@@ -77,7 +79,16 @@ def split(context: Context) -> Result:
     return Result(counts={"heldout": held.num_rows, "rows": table.num_rows}).table("heldout", held)
 
 
-@phase(PACK, "pack.map", version=3)
+@phase(
+    PACK,
+    "pack.map",
+    version=3,
+    reads=PAIR_ROWS | roles("heldout", images=IMAGES),
+    may_read=roles(faces=FACES),
+    takes=("seed", "shards"),
+    may_take=("min_face_score",),
+    gives=roles(rows=ROWS),
+)
 def scatter(context: Context) -> Result:
     """The partition's pairs, each to its shard."""
     rows = alive_rows(context)
@@ -114,7 +125,15 @@ def _blurred(body: bytes, boxes: list[Box], options: Mapping[str, Any]) -> bytes
     return pixels.encode(blur(rgb, boxes), options["store_format"], options["quality"])
 
 
-@phase(PACK, "pack.shard", version=4)
+@phase(
+    PACK,
+    "pack.shard",
+    version=4,
+    reads=roles(rows=ROWS),
+    takes=("shard", "split", "ending", "blur_faces"),
+    may_take=("store_format", "quality"),
+    gives=roles("tar", samples=SAMPLES),
+)
 def shard(context: Context) -> Result:
     """One tar, and its samples as a table."""
     rows = context.concat("rows", ROWS).sort_by([("order", "ascending"), ("pair_id", "ascending")])
@@ -171,14 +190,14 @@ def _json(row: dict) -> bytes:  # type: ignore[type-arg]
     return json.dumps({"text": row["text"], **fields}, ensure_ascii=False, sort_keys=True).encode()
 
 
-@phase(PACK, "pack.index", version=2)
+@phase(PACK, "pack.index", version=2, reads=roles(samples=SAMPLES), gives=roles(index=SHARD_INDEX))
 def index(context: Context) -> Result:
     """`shards/index.parquet`: where every sample lies, in the dataset's order."""
     table = pa.concat_tables([SHARD_INDEX.empty_table(), *context.table_list("samples", SHARD_INDEX.names)])
     return Result(counts={"rows": table.num_rows}).table("index", table, SHARD_INDEX)
 
 
-@phase(PACK, "pack.queries")
+@phase(PACK, "pack.queries", reads=roles("counts", samples=SAMPLES, queries=QUERIES), gives=roles(queries=QUERY_COUNTS))
 def queries(context: Context) -> Result:
     """The query list with how many pairs each query had before the first balance, and has in the dataset."""
     kept = pa.concat_tables(

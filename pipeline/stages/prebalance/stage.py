@@ -10,8 +10,9 @@ import numpy as np
 import pyarrow as pa
 
 from dataset import sql
-from dataset.schema import ARCHIVE_IMAGES, CAPS, PAIRS
+from dataset.schema import ARCHIVE_IMAGES, ARCHIVE_LEADS, CAPS, MATCHES, PAIRS, QUERIES
 from filters.queries import language_caps
+from pipeline.engine.contract import CANDIDATE_ROWS, roles
 from pipeline.engine.exchange import bucket_count, write_buckets
 from pipeline.engine.phase import Context, Input, Result, Task, phase
 from pipeline.engine.run import Partition, Run
@@ -24,7 +25,13 @@ from pipeline.stages.prebalance import PREBALANCE
 LANES = pa.schema([("host", pa.string()), ("lanes", pa.int32())])
 
 
-@phase(PREBALANCE, "prebalance.caps")
+@phase(
+    PREBALANCE,
+    "prebalance.caps",
+    reads=roles(counts=balance_phases.COUNTS, queries=QUERIES),
+    takes=("cap", "caps", "per_language"),
+    gives=roles(caps=CAPS),
+)
 def caps(context: Context) -> Result:
     """The t of each language, for both balances."""
     options = context.options
@@ -38,17 +45,19 @@ def caps(context: Context) -> Result:
     return Result().table("caps", made, CAPS)
 
 
-BALANCING = Balancing(
-    phase(PREBALANCE, "prebalance.count")(balance_phases.count),
-    phase(PREBALANCE, "prebalance.windows", version=3)(balance_phases.windows),
-    phase(PREBALANCE, "prebalance.collect", version=3)(balance_phases.collect),
-    phase(PREBALANCE, "prebalance.cutoffs", version=3)(balance_phases.cutoffs),
-    phase(PREBALANCE, "prebalance.decide")(balance_phases.decide),
-    caps,
+BALANCING = Balancing.declared(
+    PREBALANCE,
+    CANDIDATE_ROWS | roles(matches=MATCHES),
+    count="prebalance.count",
+    windows="prebalance.windows",
+    collect="prebalance.collect",
+    cutoffs="prebalance.cutoffs",
+    decide="prebalance.decide",
+    caps=caps,
 )
 
 
-@phase(PREBALANCE, "prebalance.route")
+@phase(PREBALANCE, "prebalance.route", reads=roles("hosts"), takes=("pairs_per_partition",), gives=roles(lanes=LANES))
 def route(context: Context) -> Result:
     """The hosts that need more than one partition; all others go where their name's hash says."""
     hosts = pa.concat_tables(context.table_list("hosts"))
@@ -58,7 +67,15 @@ def route(context: Context) -> Result:
     return Result(facts={"partitions": bucket_count(total, share)}).table("lanes", heavy, LANES)
 
 
-@phase(PREBALANCE, "prebalance.map", version=2)
+@phase(
+    PREBALANCE,
+    "prebalance.map",
+    version=2,
+    reads=CANDIDATE_ROWS
+    | roles(matches=MATCHES, archive_images=ARCHIVE_IMAGES, archive_leads=ARCHIVE_LEADS, lanes=LANES),
+    takes=("partitions",),
+    gives=roles(pairs=PAIRS, archive_images=ARCHIVE_IMAGES, archive_leads=ARCHIVE_LEADS),
+)
 def scatter(context: Context) -> Result:
     """The alive candidates as pairs, and the archive's images and leads, to the partition of their host."""
     rows = alive_rows(context)
@@ -80,7 +97,12 @@ def partition_of(context: Context, table: pa.Table) -> np.ndarray:
     return routed.column("partition").to_numpy()
 
 
-@phase(PREBALANCE, "prebalance.pairs")
+@phase(
+    PREBALANCE,
+    "prebalance.pairs",
+    reads=roles(pairs=PAIRS, archive_images=ARCHIVE_IMAGES),
+    gives=roles(pairs=PAIRS, archive_images=ARCHIVE_IMAGES),
+)
 def pairs(context: Context) -> Result:
     """A partition's pairs, ordered by pair_id, and the archive's images of its hosts, one a URL."""
     rows = context.concat("pairs", PAIRS).sort_by("pair_id")

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+import pyarrow as pa
+
 from dataset.hosts import canonical_host
+from dataset.schema import VERDICTS
 from filters.texts.context import in_context
 from filters.texts.text import TextConfig, listed, measure_text, word_files
 from pipeline.config import Config, ConfigError, options, plain
+from pipeline.engine.contract import CANDIDATE_ROWS, roles
 from pipeline.engine.phase import Context, Input, Result, of_each, phase
 from pipeline.engine.plan import file_checksum
 from pipeline.engine.run import Run
@@ -19,25 +23,41 @@ from pipeline.stages.text import TEXT
 _TEXTS_AT_ONCE = 5_000
 
 
-@phase(TEXT, "text.domains", version=2)
+@phase(TEXT, "text.domains", version=2, takes=("lists", "checksums"), gives=roles("index"))
 def domains(context: Context) -> Result:
     """`text.blocked_domains`."""
     return built_domains(context)
 
 
-@phase(TEXT, "text.measure", version=4)
+@phase(
+    TEXT,
+    "text.measure",
+    version=4,
+    reads=CANDIDATE_ROWS,
+    may_read=roles("domains"),
+    takes=("text", "has_profanity", "external"),
+    gives=roles("measures"),
+)
 def measure(context: Context) -> Result:
     """What is expensive to know of a text."""
     every = alive_rows(context, ["url", "text", "page_url"])
     rows = take_units(context, every)
     index = domain_index(context.storage, context.task.inputs.get("domains", ()))
-    config = settings(TextConfig, context.options["text"])
-    return Result().table(
-        "measures", sliced(context, rows, _TEXTS_AT_ONCE, lambda rows: measure_text(rows, config, index), of=every)
-    )
+    config, has_profanity = settings(TextConfig, context.options["text"]), context.options["has_profanity"]
+
+    def measured(rows: pa.Table) -> pa.Table:
+        return measure_text(rows, config, index, has_profanity)
+
+    return Result().table("measures", sliced(context, rows, _TEXTS_AT_ONCE, measured, of=every))
 
 
-@phase(TEXT, "text.context")
+@phase(
+    TEXT,
+    "text.context",
+    reads=CANDIDATE_ROWS | roles("measures"),
+    takes=("language_context", "language_min_probability"),
+    gives=roles("measures"),
+)
 def surroundings(context: Context) -> Result:
     """The measures, and what stands around each text says of it; no page is in two partitions."""
     columns = ["url", "text", "text_source", "page_url", "page_language", "archive", "offset"]
@@ -45,14 +65,22 @@ def surroundings(context: Context) -> Result:
     return Result().table("measures", in_context(alive_rows(context, columns), context.table("measures"), config))
 
 
-@phase(TEXT, "text.custom")
+@phase(TEXT, "text.custom", reads=CANDIDATE_ROWS, takes=("filters",), gives=roles("measures"))
 def own(context: Context) -> Result:
     """What the config's own text filters measure."""
     rows = take_units(context, alive_rows(context))
     return Result().table("measures", custom_filters.measure(rows, context.options["filters"]))
 
 
-@phase(TEXT, "text.decide", version=3)
+@phase(
+    TEXT,
+    "text.decide",
+    version=3,
+    reads=CANDIDATE_ROWS | roles("measures"),
+    may_read=roles("own"),
+    takes=("text", "filters"),
+    gives=roles(verdicts=VERDICTS),
+)
 def judge(context: Context) -> Result:
     """Verdicts by sql/decisions/text.sql and the config's own predicates."""
     rows = alive_rows(context)
@@ -73,11 +101,11 @@ def run(run: Run) -> None:
     """Measure and decide."""
     config = run.config.text
     files = [path for path in (config.language_model, *word_files(config)) if path != "builtin"]
-    measuring = {
-        **options(config, "language_model", "blocklist", "blocked_patterns"),
-        "max_profanity_probability": float(config.max_profanity_probability >= 1),  # whether it is measured, no more
+    keys = {
+        "text": options(config, "language_model", "blocklist", "blocked_patterns"),
+        "has_profanity": config.max_profanity_probability < 1,  # its threshold is the decision's
+        "external": {path: file_checksum(path) for path in files},
     }
-    keys = {"text": measuring, "external": {path: file_checksum(path) for path in files}}
     lists = _listed_domains(run)
     measured = run.map(measure, keys, shared=lists, units=True)
     context = options(config, "language_context", "language_min_probability")

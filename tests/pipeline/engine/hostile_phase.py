@@ -67,7 +67,7 @@ MEETINGS: dict[str, Callable[[], Any]] = {
 }
 
 
-@phase(TEST, "test.hostile")
+@phase(TEST, "test.hostile", takes=("kind", "at"))
 def meet(context: Context) -> Result:
     """Goes through its units, and at one of them meets what the options say."""
     heartbeat.place("row ")
@@ -79,7 +79,7 @@ def meet(context: Context) -> Result:
     return Result(counts={"units": 20}, facts={"pid": os.getpid()})
 
 
-@phase(TEST, "test.around")
+@phase(TEST, "test.around", takes=("word",))
 def around(context: Context) -> Result:
     """What the process sees of the world."""
     return Result(facts={"folder": str(Path.cwd()), "word": os.environ["WIT_TEST_WORD"]})

@@ -153,7 +153,7 @@ def test_what_is_no_dataset_is_said_so(tmp_path: Path) -> None:
     [
         ("pack/shard/samples-*.parquet", "SELECT count(*) FROM pairs"),
         ("extract/candidates/candid*.parquet", "SELECT text FROM dropped"),  # a view behind the view
-        ("text/measure/commits.parquet", "SELECT 1"),
+        ("text/context/commits.parquet", "SELECT 1"),
         ("manifest.json", "SELECT kept FROM funnel"),
     ],
 )

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from dataset.schema import VERDICTS
 from dataset.stages import Stage, Table
+from pipeline.engine.contract import CANDIDATE_ROWS, roles
 from pipeline.engine.phase import Context, Result, of_each, phase
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows, decide, verdict_result
@@ -23,7 +25,7 @@ SHOUTING = Stage(
 )
 
 
-@phase(SHOUTING, "shouting.measure")
+@phase(SHOUTING, "shouting.measure", reads=CANDIDATE_ROWS, gives=roles(measures=CAPITALS))
 def measure(context: Context) -> Result:
     """The share of capitals among each text's letters."""
     rows = alive_rows(context, ["text"])
@@ -32,7 +34,13 @@ def measure(context: Context) -> Result:
     return Result().table("measures", pa.table([rows["row"], shares], schema=CAPITALS), CAPITALS)
 
 
-@phase(SHOUTING, "shouting.decide")
+@phase(
+    SHOUTING,
+    "shouting.decide",
+    reads=CANDIDATE_ROWS | roles(measures=CAPITALS),
+    takes=("max_capitals",),
+    gives=roles(verdicts=VERDICTS),
+)
 def judge(context: Context) -> Result:
     """Verdicts by shouting.sql."""
     rows = alive_rows(context, ["text"])

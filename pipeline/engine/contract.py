@@ -1,0 +1,79 @@
+"""What a phase reads, takes and gives: declared where it is defined, and held against every task and every result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from dataset.schema import CANDIDATES, PAIRS, VERDICTS
+
+Roles = Mapping[str, pa.Schema | None]
+"""The role of each file -> the columns that it has, or must have; None where nothing is said of them."""
+
+
+class ContractError(TypeError):
+    """A task or a result is not what the phase declares: a defect of a stage, never of the data."""
+
+
+def roles(*names: str, **tables: pa.Schema) -> dict[str, pa.Schema | None]:
+    """Roles by their names, of tables with their columns."""
+    return {**dict.fromkeys(names), **tables}
+
+
+CANDIDATE_ROWS = roles(rows=CANDIDATES, verdicts=VERDICTS)
+PAIR_ROWS = roles(rows=PAIRS, verdicts=VERDICTS)
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What a phase declares. What it only may read, take or give depends on the config."""
+
+    reads: Roles = field(default_factory=dict)
+    may_read: Roles = field(default_factory=dict)
+    takes: Sequence[str] = ()  # options
+    may_take: Sequence[str] = ()
+    gives: Roles = field(default_factory=dict)
+    may_give: Roles = field(default_factory=dict)
+
+    def check_task(self, phase: str, inputs: Iterable[str], options: Iterable[str]) -> None:
+        """Raises ContractError: a role or an option is missing or unknown."""
+        _check(phase, "reads", set(inputs), self.reads, self.may_read)
+        _check(phase, "takes the option", set(options), self.takes, self.may_take)
+
+    def check_result(self, phase: str, given: Mapping[str, pa.Schema | None]) -> None:
+        """Raises ContractError: a role is missing or unknown, or a table lacks a column."""
+        _check(phase, "gives", set(given), self.gives, self.may_give)
+        for role, schema in given.items():
+            declared = self.written(role)
+            if schema is not None and declared is not None:
+                for name in declared.names:
+                    if name not in schema.names:
+                        raise ContractError(f"{phase} gives no column {name} of {role}, which it declares")
+
+    def check_columns(self, phase: str, role: str, writer: str, written: pa.Schema | None) -> None:
+        """Raises ContractError: who wrote a role's files writes no column of a name and type that is read."""
+        read = self.reads.get(role, self.may_read.get(role))
+        if read is None or written is None:
+            return
+        for column in read:
+            if column.name not in written.names:
+                raise ContractError(f"{phase} reads {column.name} of {role}, which {writer} does not write")
+            kind = written.field(column.name).type
+            if kind != column.type:
+                raise ContractError(f"{phase} reads {column.name} of {role} as {column.type}; {writer} writes {kind}")
+
+    def written(self, role: str) -> pa.Schema | None:
+        """The columns of a role that the phase gives, where it says them."""
+        return self.gives.get(role, self.may_give.get(role))
+
+
+def _check(phase: str, does: str, there: set[str], needed: Iterable[str], possible: Iterable[str]) -> None:
+    missing = sorted(set(needed) - there)
+    if missing:
+        raise ContractError(f"{phase} {does} {missing[0]}, which is missing")
+    unknown = sorted(there - set(needed) - set(possible))
+    if unknown:
+        known = ", ".join(sorted({*needed, *possible})) or "nothing"
+        raise ContractError(f"{phase} does not declare that it {does} {unknown[0]}; it declares {known}")
