@@ -229,6 +229,15 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--batch-size", type=int, default=256, metavar="N", help="images that are encoded at a time")
     weighted(made)
 
+    made = command("compare", "which differences between examined models are more than noise")
+    made.add_argument(
+        "examined",
+        nargs="+",
+        metavar="A B …",
+        help="runs that `wit eval` examined, or files of `wit eval --format json`",
+    )
+    made.add_argument("--format", choices=["table", "json"], default="table")
+
     made = command("export", "write a checkpoint as a model that open_clip loads")
     made.add_argument("run", metavar="RUN")
     made.add_argument("dir", metavar="DIR")

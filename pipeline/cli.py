@@ -327,6 +327,12 @@ def _eval(arguments: argparse.Namespace) -> int:
     return evaluate(arguments)
 
 
+def _compare(arguments: argparse.Namespace) -> int:
+    from pipeline.training.examine import compare
+
+    return compare(arguments.examined, arguments.format)
+
+
 def _export(arguments: argparse.Namespace) -> int:
     from pipeline.training.commands import export
 
@@ -360,6 +366,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "queries build": _queries_build,
     "train": _train,
     "eval": _eval,
+    "compare": _compare,
     "export": _export,
     "submit": _submit,
 }

@@ -57,6 +57,7 @@ ARGUMENTS: Mapping[str, Mapping[str, Kind]] = {
         "hierarchy": "read",
         "features": "written",
     },
+    "compare": {"examined": "read"},
     "export": {"run": "read", "dir": "written"},
     "submit": {"working_dir": "read"},
 }

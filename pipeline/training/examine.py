@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import TaskID
 
-from dataset.display import say
+from dataset.display import escaped_json, say
 from dataset.shards import INDEX
 from dataset.storage import Storage
 from pipeline.config_errors import ConfigError
@@ -170,6 +170,40 @@ def _told(rows: Sequence[Row], form: str, output: str | None) -> int:
     else:
         print(content.decode().rstrip("\n"))
     return 0
+
+
+def compare(examined: Sequence[str], form: str) -> int:
+    """Say which differences between examined models are more than noise. Raises ConfigError."""
+    from train.evaluate.compare import compare as differences
+    from train.evaluate.compare import format_table
+
+    if len(examined) < 2:
+        raise ConfigError("wit compare takes two runs or files, or more: the first is what the others are held against")
+    found, notes = differences([(place, _rows_of(place)) for place in examined])
+    if form == "json":
+        print(escaped_json(json.dumps({"differences": [each.to_dict() for each in found], "notes": notes})))
+    else:
+        say(format_table(found, notes))
+    return 0
+
+
+def _rows_of(place: str) -> list[Row]:
+    """The rows of a run, or of a file."""
+    from train.evaluate.row import Row
+
+    folder, _, file = place.rstrip("/").rpartition("/")
+    source, name = (Storage(folder or "."), file) if place.endswith(".json") else (Storage(place), EXAMINATION)
+    if not source.exists(name):
+        raise ConfigError(
+            f"there is no {source.url_of(name)}; `wit eval` examines a run, and --format json writes a file"
+        )
+    try:
+        raw = json.loads(source.read(name))
+        if not isinstance(raw, list):
+            raise ValueError("it is not what `wit eval --format json` writes")
+        return [Row.from_dict(row) for row in raw]
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{source.url_of(name)} cannot be compared: {error}") from None
 
 
 class Progress:

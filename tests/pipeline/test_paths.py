@@ -59,7 +59,7 @@ def test_every_argument_is_absolute_before_anything_is_done(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    many = {"tasks", "preset", "in_distribution"}
+    many = {"tasks", "preset", "in_distribution", "examined"}
     given = SimpleNamespace(**{name: ["a/b"] if name in many else "a/b" for name in ARGUMENTS[command]})
     settle(command, given)  # type: ignore[arg-type]
     for name, kind in ARGUMENTS[command].items():
