@@ -8,6 +8,7 @@ every use.
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from itertools import starmap
@@ -25,6 +26,12 @@ from dataset.storage import FileInfo, Storage, absolute, is_local
 from dataset.tables import concat, read_parquet, to_parquet
 from dataset.tar import DamagedTarError
 
+MOST_NAMES = 1_000_000
+"""That one pattern may mean."""
+_BRACES = re.compile(r"\{([^{}]*)\}")
+_RANGE = re.compile(r"(-?\d+)\.\.(-?\d+)(?:\.\.(-?\d{1,9}))?")
+_MOST_DIGITS, _MOST_BRACES = 12, 20
+_LETTERS = 58  # from A to z
 _RULES = 2  # raised when the same tars give another index
 DAMAGE = ".damage.txt"
 """What the name of an index ends in where it says which tars cannot be read to their end: one sentence a line."""
@@ -109,14 +116,38 @@ def _tars(storage: Storage, dataset: str) -> list[FileInfo]:
         raise FileNotFoundError(
             f"{dataset} has no {INDEX}, and no tars of which to make one; `wit run` makes a dataset"
         )
-    from braceexpand import braceexpand
-
     below = dataset.removeprefix(f"{root(dataset)}/")
-    names = [below] if _is_file(dataset) else list(braceexpand(below))
+    names = [below] if _is_file(dataset) else expanded(below)
     sizes = {info.name: info for folder in {posixpath.dirname(name) for name in names} for info in storage.list(folder)}
     if missing := [name for name in names if name not in sizes]:
         raise FileNotFoundError(f"{storage.url_of(missing[0])} does not exist; {dataset} names it")
     return [sizes[name] for name in names]
+
+
+def expanded(pattern: str) -> list[str]:
+    """The names that a pattern with braces means: `{00000..00099}.tar`, `{a,b}.tar`. Raises ValueError: too many."""
+    from braceexpand import braceexpand
+
+    # Braces are worked out whole before the first name is known, so what they come to at most is found out first.
+    most, left = 1, pattern
+    while most <= MOST_NAMES and (innermost := _BRACES.search(left)):
+        most *= _choices(innermost[1])
+        left = left[: innermost.start()] + left[innermost.end() :]
+    if most > MOST_NAMES or pattern.count("{") > _MOST_BRACES:
+        raise ValueError(f"{pattern[:200]} names more than {MOST_NAMES:,} files; name fewer, or their folder")
+    try:
+        return list(braceexpand(pattern))
+    except ValueError as error:
+        raise ValueError(f"{pattern[:200]}: {error}") from None
+
+
+def _choices(braces: str) -> int:
+    ends = _RANGE.fullmatch(braces)
+    if ends is None:
+        return _LETTERS if ".." in braces else 1 + braces.count(",")
+    if max(map(len, ends.group(1, 2))) > _MOST_DIGITS:
+        return MOST_NAMES + 1
+    return 1 + abs(int(ends[1]) - int(ends[2])) // max(1, abs(int(ends[3] or 1)))
 
 
 def _indexes(storage: Storage, tars: list[FileInfo], workers: int) -> Iterator[tuple[pa.Table, str]]:

@@ -63,11 +63,6 @@ def sample_size(parts: Mapping[str, bytes]) -> int:
     return sum(_BLOCK + len(data) + -len(data) % _BLOCK for data in parts.values())
 
 
-def shard_size(sample_bytes: int) -> int:
-    """The length of a shard whose samples take that many bytes together."""
-    return sample_bytes + len(_END)
-
-
 def write_shard(samples: Iterable[tuple[str, Mapping[str, bytes]]], file: BinaryIO) -> list[Entry]:
     """Write samples, in the order given, as one tar.
 

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,7 +46,7 @@ def _check_rooms() -> None:
 _check_rooms()
 
 
-def open(out: str, **options: Any) -> Dataset:
+def open(out: str | os.PathLike[str], **options: Any) -> Dataset:
     """The dataset at a path or `s3://` URL; `.sql(query)` gives a DuckDB relation over its views.
 
     Raises:
@@ -53,12 +54,12 @@ def open(out: str, **options: Any) -> Dataset:
     """
     from dataset.views import Dataset
 
-    return Dataset(out, **options)
+    return Dataset(os.fspath(out), **options)
 
 
 def run(
-    config: str,
-    out: str | None = None,
+    config: str | os.PathLike[str],
+    out: str | os.PathLike[str] | None = None,
     *,
     set: Mapping[str, Any] | None = None,
     presets: Sequence[str] = (),
@@ -80,12 +81,14 @@ def run(
     from pipeline.build import build
     from pipeline.config import load
 
-    loaded = load(config, _overrides(set), out, presets)
+    loaded = load(os.fspath(config), _overrides(set), None if out is None else os.fspath(out), presets)
     build(loaded, to=to)
     return Dataset(loaded.out)
 
 
-def train(config: str, out: str | None = None, *, set: Mapping[str, Any] | None = None) -> RunResult:
+def train(
+    config: str | os.PathLike[str], out: str | os.PathLike[str] | None = None, *, set: Mapping[str, Any] | None = None
+) -> RunResult:
     """Train a CLIP on a dataset's shards, or resume that, as `wit train` does.
 
     Args:
@@ -99,12 +102,12 @@ def train(config: str, out: str | None = None, *, set: Mapping[str, Any] | None 
     from pipeline.training.commands import load_config, sentences
     from train.loop import train as loop
 
-    checked = load_config(config, _overrides(set))
-    with sentences(config):
-        return loop(checked, out)
+    checked = load_config(os.fspath(config), _overrides(set))
+    with sentences(os.fspath(config)):
+        return loop(checked, None if out is None else os.fspath(out))
 
 
-def explain(out: str, which: str) -> list[Story]:
+def explain(out: str | os.PathLike[str], which: str) -> list[Story]:
     """The whole story of an image or a pair, from the archive to its shard or to its reason; one for each occurrence.
 
     Args:
@@ -113,7 +116,16 @@ def explain(out: str, which: str) -> list[Story]:
     """
     from pipeline.reports.explain import explain as stories
 
-    return stories(out, which)
+    return stories(os.fspath(out), which)
+
+
+def _plain(value: Any) -> Any:
+    """A value as YAML knows it: paths are texts."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, Mapping):
+        return {_plain(key): _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _overrides(values: Mapping[str, Any] | None) -> list[str]:
@@ -121,6 +133,7 @@ def _overrides(values: Mapping[str, Any] | None) -> list[str]:
     import yaml
 
     def written(value: Any) -> str:
+        value = _plain(value)
         style = '"' if isinstance(value, str) else None
         text: str = yaml.safe_dump(value, default_flow_style=True, default_style=style, width=10_000)
         return text.removesuffix("...\n").strip()

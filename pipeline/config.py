@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
@@ -142,7 +143,8 @@ class RunConfig:
         ):
             if not getattr(self, key) >= least:  # neither is a .nan
                 raise ValueError(f"{key} must be at least {least}, not {getattr(self, key)}")
-        if self.gpus_per_model_task < 0 or (self.gpus_per_model_task > 1 and self.gpus_per_model_task % 1):
+        gpus = self.gpus_per_model_task
+        if not 0 <= gpus < math.inf or (gpus > 1 and gpus % 1):
             raise ValueError(f"gpus_per_model_task must be 0, a share of 1 or whole, not {self.gpus_per_model_task}")
         if self.workers is not None and self.workers < 0:
             raise ValueError(f"workers must be 0 or more, not {self.workers}")
@@ -266,6 +268,8 @@ def check_inputs(config: Config) -> None:
     """Everything that a config names must be there, before any work is done. Raises ConfigError."""
     if config.fetch.distributor == "ray" and config.run.workers == 0:
         raise ConfigError("fetch.distributor is ray, which run.workers: 0 does without; set one or the other")
+    if config.run.gpus_per_model_task and config.run.workers == 0:
+        raise ConfigError("run.gpus_per_model_task is Ray's, which run.workers: 0 does without; set one or the other")
     named = {
         "text.language_model": [config.text.language_model] if config.text.language_model != "builtin" else [],
         "text.blocklist": list(word_files(config.text)),

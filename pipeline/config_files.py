@@ -10,8 +10,9 @@ from typing import Any
 from dataset.yaml_text import YamlError, parse
 from pipeline.config_errors import ConfigError
 
-_CHECKOUT = Path(__file__).resolve().parent.parent / "configs"
-CARRIED = _CHECKOUT if _CHECKOUT.is_dir() else Path(__file__).resolve().parent.parent / "openwit" / "configs"
+_ROOT = Path(__file__).resolve().parent.parent
+_OWN = _ROOT / "openwit" / "configs"  # of a wheel a copy, beside which another package may have its own `configs`
+CARRIED = _OWN.resolve() if _OWN.is_dir() else _ROOT / "configs"
 """The configs that openwit carries: the checkout's folder, or the copy of it in an installed wheel."""
 PRESETS = CARRIED / "presets"
 

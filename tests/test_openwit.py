@@ -1,5 +1,7 @@
 """The functions for notebooks and scripts."""
 
+from pathlib import Path
+
 import pytest
 
 import openwit
@@ -27,3 +29,17 @@ from pipeline.config import with_overrides
 )
 def test_a_key_that_is_set_has_that_very_value(value: object) -> None:
     assert with_overrides({}, openwit._overrides({"some.key": value})) == {"some": {"key": value}}
+
+
+def test_a_path_is_what_its_text_is(tmp_path: Path) -> None:
+    given = {"sources": [Path("a/b.warc.gz")], "match.queries": {"en": Path("q.txt")}, "out": tmp_path / "x"}
+    raw = with_overrides({}, openwit._overrides(given))
+    assert raw["sources"] == ["a/b.warc.gz"] and raw["out"] == str(tmp_path / "x")
+    assert raw["match"]["queries"] == {"en": "q.txt"}
+    for act in (openwit.run, openwit.train):
+        with pytest.raises(ValueError, match="there is no config"):
+            act(tmp_path / "none.yaml", tmp_path / "out")  # type: ignore[operator]
+    with pytest.raises(FileNotFoundError):
+        openwit.open(tmp_path / "none")
+    with pytest.raises(FileNotFoundError):
+        openwit.explain(tmp_path / "none", "http://a.example/")

@@ -144,13 +144,13 @@ def _in_place_of_src(attributes: Mapping[str, str | None]) -> Iterator[tuple[str
                 yield value, grade_of(value)
     for name in LAZY_SRCSETS:
         if (value := attributes.get(name)) and _is_more_than_a_word(value):
-            yield _largest_of(value)
+            yield largest_of(value)
 
 
 def _alternatives(attributes: Mapping[str, str | None]) -> Iterator[tuple[str, int]]:
     yield from _in_place_of_src(attributes)
     if value := attributes.get("srcset"):
-        yield _largest_of(value)
+        yield largest_of(value)
     for name in OTHERS:
         if (value := attributes.get(name)) and grade_of(value.strip(_WHITESPACE)) == IMAGE_FILE:
             yield value.strip(_WHITESPACE), IMAGE_FILE
@@ -159,12 +159,10 @@ def _alternatives(attributes: Mapping[str, str | None]) -> Iterator[tuple[str, i
 _by_size = attrgetter("size")
 
 
-def largest_of(srcset: str) -> str:
-    """The URL of a srcset that a wide screen shows, the first of equals; empty if it names none that can be fetched."""
-    return _largest_of(srcset)[0]
-
-
-def _largest_of(srcset: str) -> tuple[str, int]:
+def largest_of(srcset: str) -> tuple[str, int]:
+    """The URL of a srcset that a wide screen shows, the first of equals, and its grade; empty if it names none that can
+    be fetched.
+    """
     best, best_grade = "", NONE
     for source in sorted(image_sources(srcset), key=_by_size, reverse=True):  # of equals the first stays the first
         grade = grade_of(source.url)

@@ -63,6 +63,10 @@ def existing(config: Config) -> list[Existing]:
         if absolute(url) == absolute(config.out):
             raise ConfigError(f"against names {url}, which is where this run writes; name other datasets")
         storage = Storage(url)
+        if not storage.exists("manifest.json"):
+            is_there = storage.exists("config.yaml")
+            said = "has not been finished; finish it by `wit run`" if is_there else "is no dataset; is it mistyped?"
+            raise ConfigError(f"against names {url}, which {said}")
         there = Committed(storage)
         if not there.manifest.get("complete"):
             raise ConfigError(f"against names {url}, which is no finished dataset; finish it by `wit run`")

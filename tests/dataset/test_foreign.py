@@ -307,3 +307,25 @@ def test_an_index_of_other_columns_is_a_sentence(columns: dict[str, list[object]
     pq.write_table(pa.table(columns), tmp_path / "shards/index.parquet")
     with pytest.raises(ValueError, match=r"shards/index.parquet is no index of shards as openwit writes it"):
         open_train_index(str(tmp_path), str(tmp_path / "run"))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "count"),
+    [("{00000..00099}/{a,b}.tar", 200), ("{x,{0..3}}.tar", 5), ("{a..c}.tar", 3), ("{5..-5..2}.tar", 6), ("a.tar", 1)],
+)
+def test_a_pattern_with_braces_means_so_many_tars(pattern: str, count: int) -> None:
+    assert len(foreign.expanded(pattern)) == count
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["{0..999999999999}.tar", f"{{{'9' * 5_000}..1}}.tar", "{a,b}" * 25, f"{{{{a,b}},{','.join('c' * 900)}}}" * 4],
+)
+def test_a_pattern_of_too_many_tars_is_not_worked_out(pattern: str) -> None:
+    with pytest.raises(ValueError, match="names more than 1,000,000 files"):
+        foreign.expanded(pattern)
+
+
+def test_a_brace_that_is_not_closed_is_a_sentence() -> None:
+    with pytest.raises(ValueError, match=r"a\{b.tar: Unbalanced braces"):
+        foreign.expanded("a{b.tar")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
+import shutil
 from dataclasses import fields
 from pathlib import Path
 
@@ -11,8 +13,9 @@ import yaml
 
 from filters.queries.build import QueriesConfig
 from filters.texts.text import TextConfig
+from pipeline import config_files
 from pipeline.cli import main
-from pipeline.config import Config, ConfigError, build, load
+from pipeline.config import Config, ConfigError, build, check_inputs, load
 from pipeline.config_files import CARRIED, carried_names, find, read_yaml, with_presets
 from pipeline.new_config import docs, text
 from train.config import TrainConfig
@@ -91,3 +94,26 @@ def test_debug_stands_before_or_after_the_command(tmp_path: Path, capsys: pytest
         assert "Traceback" in capsys.readouterr().err
     assert main(["status", str(tmp_path / "nothing")]) == 2
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_an_installed_wheel_reads_its_own_configs_and_not_another_packages(tmp_path: Path) -> None:
+    code = tmp_path / "pipeline"
+    shutil.copytree(Path(config_files.__file__).parent, code, ignore=shutil.ignore_patterns("__pycache__", "stages"))
+    for folder, content in ((tmp_path / "configs", "a: theirs"), (tmp_path / "openwit" / "configs", "a: ours")):
+        folder.mkdir(parents=True)
+        (folder / "archive.yaml").write_text(content)
+    spec = importlib.util.spec_from_file_location("installed", code / "config_files.py")
+    assert spec is not None and spec.loader is not None
+    installed = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(installed)
+    assert tmp_path / "openwit" / "configs" == installed.CARRIED
+    assert Path(config_files.__file__).parent.parent / "configs" == CARRIED
+
+
+@pytest.mark.parametrize("value", [".nan", ".inf", "-1", "1.5"])
+def test_gpus_that_cannot_be_are_refused_and_those_that_nobody_gives_are_too(value: str) -> None:
+    raw = {"sources": ["a"], "out": "out"}
+    with pytest.raises(ConfigError, match="gpus_per_model_task must be 0, a share of 1 or whole"):
+        build({**raw, "run": {"gpus_per_model_task": float(value.lstrip("."))}})
+    with pytest.raises(ConfigError, match=r"gpus_per_model_task is Ray's, which run.workers: 0 does without"):
+        check_inputs(build({**raw, "run": {"gpus_per_model_task": 0.5, "workers": 0}}))

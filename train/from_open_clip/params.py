@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dataset.foreign import expanded
 from dataset.storage import is_local
 from train.from_open_clip.flags import DERIVED, FLAGS
 
@@ -180,9 +181,7 @@ def _positive(text: str) -> float:
 
 
 def _tars(url: str) -> int:
-    from braceexpand import braceexpand
-
-    return sum(1 for _ in braceexpand(url))
+    return len(expanded(url))
 
 
 def _batch(run: _Run, made: Carried) -> None:

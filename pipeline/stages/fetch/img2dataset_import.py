@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 from crawl.images import img2dataset_import
 from dataset.commits import Commit
 from filters.images.hashlists import HashLists
@@ -14,6 +16,8 @@ from pipeline.engine.plan import file_checksum
 from pipeline.engine.run import Run
 from pipeline.stages.fetch import FETCH
 from pipeline.stages.prebalance.stage import LANES, partition_of
+
+_AT_ONCE = 16
 
 
 @phase(
@@ -44,7 +48,8 @@ def check(config: Config) -> None:
             "leave fetch.adopt empty, or take the MD5 lists out of hashlists.files"
         )
     try:
-        img2dataset_import.check(downloads[0].location)
+        with ThreadPoolExecutor(_AT_ONCE) as pool:  # a request to S3 is mostly waiting
+            list(pool.map(lambda file: img2dataset_import.check(file.location), downloads))
     except ValueError as error:
         raise ConfigError(f"fetch.adopt: {error}") from None
 

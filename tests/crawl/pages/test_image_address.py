@@ -165,7 +165,7 @@ def test_a_stand_in_alone_is_no_picture() -> None:
     ],
 )
 def test_largest_of_a_srcset(srcset: str, expected: str) -> None:
-    assert largest_of(srcset) == expected
+    assert largest_of(srcset)[0] == expected
 
 
 def test_names_of_image_files() -> None:

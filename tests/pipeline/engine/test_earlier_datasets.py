@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 import dataset
+from pipeline.config import build
 from pipeline.config_errors import ConfigError
+from pipeline.engine.earlier_datasets import existing
 from pipeline.reports.explain import explain
 from tests.pipeline import pages
 from tests.pipeline.pages import IMAGE_HOST as HOST
@@ -75,7 +78,7 @@ def test_a_dataset_without_the_hash_or_without_an_end_is_refused(old: str, tmp_p
     images = {"a.jpg": ("A castle of its own", pages.encoded(pages.texture(20)))}
     with pytest.raises(ConfigError, match=r"neardup.hash is phash, which the images of .* were never measured by"):
         crawl(tmp_path, "new", images, against=[old], neardup={"hash": "phash", "max_hamming": 7})
-    with pytest.raises(ConfigError, match=r"against names .*nothing, which is no finished dataset"):
+    with pytest.raises(ConfigError, match=r"against names .*nothing, which is no dataset"):
         crawl(tmp_path, "new", images, against=[str(tmp_path / "nothing")])
     with pytest.raises(ConfigError, match="which is where this run writes"):
         crawl(tmp_path, "new", images, against=[str(tmp_path / "new")])
@@ -102,3 +105,15 @@ def test_the_same_pixels_in_other_bytes_are_one_image(tmp_path: Path) -> None:
     out = crawl(tmp_path, "new", images)
     ((reason, evidence),) = dataset.open(out).sql("SELECT reason, evidence FROM dropped").fetchall()
     assert (reason, json.loads(evidence)["identical"]) == ("duplicate_image", "pixels")
+
+
+def test_a_path_of_against_that_leads_nowhere_is_said_to(tmp_path: Path) -> None:
+    for name, files, said in (
+        ("mistyped", [], "is no dataset; is it mistyped?"),
+        ("begun", ["config.yaml"], "has not been finished; finish it by `wit run`"),
+    ):
+        for file in files:
+            (tmp_path / name).mkdir()
+            (tmp_path / name / file).write_text("{}")
+        with pytest.raises(ConfigError, match=re.escape(f"against names {tmp_path}/{name}, which {said}")):
+            existing(build({"sources": ["a"], "out": "out", "against": [f"{tmp_path}/{name}"]}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ import dataset
 from pipeline.build import build
 from pipeline.config import Config, ConfigError, plain
 from pipeline.config import build as make_config
+from pipeline.stages.fetch import img2dataset_import
 from tests.crawl.downloads import download
 from tests.crawl.hostile_server import HostileServer, picture, running
 from tests.pipeline import pages
@@ -81,6 +83,17 @@ def test_only_what_was_not_downloaded_is_asked_for(server: HostileServer, downlo
     assert asked == {"robots.txt", ".well-known/tdmrep.json", "ok3", "status/404"}
     packed = build(config(server, tmp_path, downloads), quiet=True)
     assert packed.funnel["fetch"] == {"input": 4, "kept": 3, "dropped": 1}
+
+
+def test_every_file_that_is_to_be_adopted_is_looked_at_first(
+    server: HostileServer, downloads: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(downloads, tmp_path / "downloads")
+    made = config(server, tmp_path / "run", tmp_path / "downloads")
+    img2dataset_import.check(made)
+    (tmp_path / "downloads" / "00001.tar").unlink()
+    with pytest.raises(ConfigError, match=r"fetch.adopt: .*00001.parquet has no .*00001.tar beside it"):
+        img2dataset_import.check(made)
 
 
 def test_the_addresses_to_download_can_be_asked_for(server: HostileServer, downloads: Path, tmp_path: Path) -> None:
