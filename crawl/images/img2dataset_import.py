@@ -7,7 +7,7 @@ null: the original's MD5, type, length, and when it was fetched.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -147,7 +147,7 @@ def read(rows: pa.Table, limit: int) -> Iterator[tuple[dict[str, Any], bytes | N
 
 
 def ingested(
-    row: dict[str, Any], body: bytes | None, ingest: Callable[[bytes], Ingested | Refusal]
+    row: Mapping[str, Any], body: bytes | None, ingest: Callable[[bytes], Ingested | Refusal]
 ) -> Ingested | Refusal:
     """What an image's bytes, as `read` gives them, come to: under the SHA-256 and the size that its original had."""
     if body is None:

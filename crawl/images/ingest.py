@@ -18,6 +18,7 @@ from PIL import Image
 
 from crawl.images import pixels
 from crawl.images.observations import Ingested, Refusal
+from crawl.images.parallel import Room
 from crawl.images.resize import MODES, ResizeMode, framed, is_resized, scaled
 from dataset.images import FORMATS, ImageError, read
 
@@ -25,6 +26,7 @@ FINGERPRINT_SIDE = 512
 """Pixels of the longer side at which fingerprints are taken; what PDQ's authors downsample to before hashing
 (github.com/facebook/ThreatExchange, hashing/hashing.pdf, section on image resizing)."""
 
+_PIXELS = Room(2**27)  # that threads decode at once: half a gigabyte
 _MAX_SIDE = 16_383  # WebP's limit; JPEG's is higher
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # `max_pixels` says it, as a reason
 
@@ -87,7 +89,8 @@ def ingest(body: bytes, config: ImageConfig, fingerprint: Fingerprint, listed: L
         size = scaled(width, height, mode, side) if resized else (width, height)
         if max(size) > _MAX_SIDE or size[0] * size[1] > config.max_pixels:
             return Refusal("image_too_many_pixels", f"{width} x {height}, to be stored as {size[0]} x {size[1]}")
-        shown = pixels.decode_at(image, size)
+        with _PIXELS.of(width * height):
+            shown = pixels.decode_at(image, size)
     except ImageError as error:
         return Refusal(error.reason, str(error))
     original = (height, width) if image.orientation >= 5 else (width, height)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Container, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
 from crawl.images.observations import Ingested, Observation, Refusal, now, observe, unchanged
+from crawl.images.parallel import ingest_threads
 from crawl.units import watched
 from crawl.web.client import Client, Conditions
 from crawl.web.config import FetchConfig
@@ -19,7 +19,6 @@ from crawl.web.visit import visit
 
 _ACCEPT = "image/webp,image/png,image/jpeg,image/gif,image/*;q=0.8,*/*;q=0.5"
 _VALIDATOR_CHARS = 256
-_INGEST_THREADS = 2  # decoding is C and drops the GIL; two keep up with a process that fetches
 
 
 def fetch(
@@ -36,7 +35,7 @@ def fetch(
     Args:
         urls: canonical, absolute.
         config: limits and manners.
-        ingest: accepts or refuses a body; runs in threads, so it must be safe to call from two at once.
+        ingest: accepts or refuses a body; runs in threads, so it must be safe to call from several at once.
         opted_out: domains that are not asked, nor those below them.
         earlier: URL -> the row of OBSERVATIONS by which its image is stored already; it is asked for on condition that
             it has changed.
@@ -93,7 +92,7 @@ async def _fetch(
         )
         return seen if seen.wish else replace(seen, wish=answer.unread)
 
-    with ThreadPoolExecutor(_INGEST_THREADS, thread_name_prefix="ingest") as threads:
+    with ingest_threads() as threads:
         async with Client(config, _ACCEPT, opted_out) as client:
             await visit(
                 client, urls, permission(config), record, {url: _conditions(row) for url, row in earlier.items()}

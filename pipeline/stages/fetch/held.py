@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,6 +16,7 @@ from crawl.archives.records import read_responses
 from crawl.images import img2dataset_import
 from crawl.images.ingest import Listed
 from crawl.images.observations import Ingested, Observation, Refusal, observe
+from crawl.images.parallel import in_order
 from crawl.units import watched
 from crawl.web.config import FetchConfig
 from crawl.web.headers import check
@@ -35,17 +37,19 @@ def from_adopted(
 ) -> dict[str, Observation]:
     """What img2dataset has downloaded of these URLs; of one that it has twice, the first."""
     downloaded = adopted_images(context, urls)
-    done: dict[str, Observation] = {}
-    for row, body in img2dataset_import.read(downloaded, config.max_body_bytes):
-        url, digest = row["url"], row["sha256"]
 
-        def listed(body: bytes, pdq: bytes | None, digest: bytes = digest) -> str | None:
-            return lists.match_sha256(digest) or lists.match(body, pdq)
+    def taken(row: Mapping[str, Any], body: bytes | None) -> Ingested | Refusal:
+        def listed(body: bytes, pdq: bytes | None) -> str | None:
+            return lists.match_sha256(row["sha256"]) or lists.match(body, pdq)
 
-        with heartbeat.on(url):
-            result = img2dataset_import.ingested(row, body, lambda body, listed=listed: take(body, listed))  # type: ignore[misc]
-        done[url] = observe(url, result, origin="adopted", fetched_at="", final_url=url)
-    return done
+        with heartbeat.on(row["url"]):
+            return img2dataset_import.ingested(row, body, lambda body: take(body, listed))
+
+    work = (
+        (row["url"], row["length"], partial(taken, row, body))
+        for row, body in img2dataset_import.read(downloaded, config.max_body_bytes)
+    )
+    return {url: observe(url, result, origin="adopted", fetched_at="", final_url=url) for url, result in in_order(work)}
 
 
 def from_archives(
@@ -60,30 +64,50 @@ def from_archives(
     places: dict[str, defaultdict[int, list[dict[str, Any]]]] = {}
     for row in held.to_pylist():
         places.setdefault(row["archive"], defaultdict(list))[row["offset"]].append(row)
+
+    def captured() -> Iterator[tuple[_Capture, int, Callable[[], Ingested | Refusal]]]:
+        for archive, by_offset in places.items():
+            for offset, response, date in read_responses(context.task.hints["locations"][archive], sorted(by_offset)):
+                refusal, unread = _permitted(config, response)
+                for row in by_offset[offset]:
+                    capture = _Capture(row, len(response.body), date or "", unread)
+                    body = b"" if refusal else response.body
+                    yield capture, len(body), partial(_taken, take, row["url"], body, refusal)
+
     done: dict[str, Observation] = {}
-    for archive, by_offset in places.items():
-        location = context.task.hints["locations"][archive]
-        for offset, response, date in read_responses(location, sorted(by_offset)):
-            refusal, unread = _permitted(config, response)
-            for row in by_offset[offset]:
-                url = row["url"]
-                seen_ = observe(
-                    url,
-                    refusal or watched(take, url, response.body),
-                    origin="archive",
-                    fetched_at=date or "",  # when the archive's crawler got it, so that two runs write the same
-                    status=200,
-                    final_url=row["final_url"],
-                    fetched_bytes=len(response.body),
-                )
-                done[url] = replace(
-                    seen_,
-                    archive=archive,
-                    archive_checksum=row["archive_checksum"],
-                    archive_offset=offset,
-                    wish=seen_.wish or unread,
-                )
+    for (row, size, date, unread), result in in_order(captured()):
+        seen_ = observe(
+            row["url"],
+            result,
+            origin="archive",
+            fetched_at=date,  # when the archive's crawler got it, so that two runs write the same
+            status=200,
+            final_url=row["final_url"],
+            fetched_bytes=size,
+        )
+        done[row["url"]] = replace(
+            seen_,
+            archive=row["archive"],
+            archive_checksum=row["archive_checksum"],
+            archive_offset=row["offset"],
+            wish=seen_.wish or unread,
+        )
     return done
+
+
+class _Capture(NamedTuple):
+    """An image in an archive, without its body."""
+
+    row: Mapping[str, Any]  # of ARCHIVE_IMAGES
+    size: int
+    date: str  # empty: the archive does not say
+    unread: Wish | None
+
+
+def _taken(
+    take: Callable[[bytes], Ingested | Refusal], url: str, body: bytes, refusal: Refusal | None
+) -> Ingested | Refusal:
+    return refusal or watched(take, url, body)
 
 
 def _permitted(config: FetchConfig, response: Response) -> tuple[Refusal | None, Wish | None]:
