@@ -26,12 +26,14 @@ class Captions:
     """Captions by the element that they are the caption of; each element is looked at once."""
 
     def __init__(self, figcaptions: Iterable[LexborNode], described: Iterable[LexborNode] = ()):
-        self._of_figure: dict[int, str] = {}
+        self.by_figure: dict[int, str] = {}
+        """The captions that `of_figure` gives."""
         for node in figcaptions:
             figure = next((above for above in _above(node) if above.tag == "figure"), None)
-            if figure is not None and figure.mem_id not in self._of_figure:
-                self._of_figure[figure.mem_id] = rendered_text(node, _OF_OTHERS)
-        self._of_object: dict[int, str] = {}
+            if figure is not None and figure.mem_id not in self.by_figure:
+                self.by_figure[figure.mem_id] = rendered_text(node, _OF_OTHERS)
+        self.by_object: dict[int, str] = {}
+        """The captions that `of_object` gives."""
         self._addresses: dict[int, str] = {}
         descriptions: dict[int, str] = {}
         for node in described:
@@ -40,13 +42,13 @@ class Captions:
             if _NAMES.isdisjoint(names) or (item := _image_object(node)) is None:
                 continue
             if "caption" in names:
-                self._of_object.setdefault(item, _value(node, attributes))
+                self.by_object.setdefault(item, _value(node, attributes))
             elif "description" in names:
                 descriptions.setdefault(item, _value(node, attributes))
             elif node.tag != "img":
                 address = attributes.get("href") or attributes.get("content") or ""
                 self._addresses.setdefault(item, address.strip())
-        self._of_object = descriptions | self._of_object
+        self.by_object = descriptions | self.by_object
         self._seen: set[int] = set()
         self._chars = 0
         self.is_cut = False
@@ -54,23 +56,22 @@ class Captions:
 
     def of_figure(self, image: LexborNode) -> str:
         """The caption of the innermost figure that an image stands in; empty if there is none."""
-        if self._of_figure:
-            for above in _above(image):
-                if above.tag == "figure":
-                    return self._given(self._of_figure.get(above.mem_id, ""))
+        for above in _above(image):
+            if above.tag == "figure":
+                return self._given(self.by_figure.get(above.mem_id, ""))
         return ""
 
     def of_object(self, image: LexborNode) -> str:
         """The caption, else the description, of the ImageObject that an image stands in; empty if there is none."""
-        if self._of_object and (item := _image_object(image)) is not None:
+        if (item := _image_object(image)) is not None:
             self._seen.add(item)
-            return self._given(self._of_object.get(item, ""))
+            return self._given(self.by_object.get(item, ""))
         return ""
 
     def without_image(self) -> Iterator[tuple[str, str]]:
         """(URL, caption) of ImageObjects in which no image stood that `of_object` was asked for."""
         for item, address in self._addresses.items():
-            if item not in self._seen and address and (caption := self._of_object.get(item)):
+            if item not in self._seen and address and (caption := self.by_object.get(item)):
                 yield address, self._given(caption)
 
     def _given(self, caption: str) -> str:

@@ -189,8 +189,8 @@ def _list_images(
     pictures: dict[int, tuple[str, int]] = {}
     columns = list(zip(found.texts, text_sources, strict=True))
     own = [(column, name) for column, name in columns if name in _ATTRIBUTES]
-    of_figures = [column for column, name in columns if name == "figcaption"]
-    of_objects = [column for column, name in columns if name == "microdata"]
+    of_figures = [column for column, name in columns if name == "figcaption" and captions.by_figure]
+    of_objects = [column for column, name in columns if name == "microdata" and captions.by_object]
     urls = found.urls
     for tag, node in images:
         attributes = node.attributes

@@ -29,7 +29,7 @@ def described_images(script: str) -> Iterator[tuple[str, str]]:
     while waiting:
         value = waiting.pop()
         if isinstance(value, list):
-            waiting += reversed(value)
+            waiting += [part for part in reversed(value) if isinstance(part, dict | list)]
         elif isinstance(value, dict):
             types = _types(value)
             if "imageobject" in types:
@@ -37,13 +37,18 @@ def described_images(script: str) -> Iterator[tuple[str, str]]:
                     caption = _text(value.get("caption")) or _text(value.get("description"))
                     yield _AMPERSAND.sub("&", url), html.unescape(_TAG.sub("", caption))
             elif types.isdisjoint(_TYPES_WITH_PORTRAITS):
-                waiting += reversed([part for key, part in value.items() if key.lower() not in _KEYS_OF_PORTRAITS])
+                parts = [(key, part) for key, part in value.items() if isinstance(part, dict | list)]
+                waiting += reversed([part for key, part in parts if key.lower() not in _KEYS_OF_PORTRAITS])
 
 
 def _types(value: dict[str, Any]) -> set[str]:
     types = value.get("@type")
     names = types if isinstance(types, list) else [types]
-    return {_SEPARATOR.split(name)[-1].lower() for name in names if isinstance(name, str)}
+    return {
+        name.lower() if name.isalpha() else _SEPARATOR.split(name)[-1].lower()
+        for name in names
+        if isinstance(name, str)
+    }
 
 
 def _text(value: Any) -> str:
