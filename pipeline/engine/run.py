@@ -17,6 +17,7 @@ from dataset.stages import names
 from dataset.storage import FileInfo, Storage
 from pipeline.config import Config
 from pipeline.engine import verify
+from pipeline.engine.artifacts import Artifacts
 from pipeline.engine.containment import contained
 from pipeline.engine.inputs import Source
 from pipeline.engine.phase import LEFT_OUT_ROLE, Input, Phase, Task, buckets_in, gather
@@ -82,7 +83,7 @@ class Run:
         self.phases: list[dict[str, Any]] = []
         self.funnel: dict[str, dict[str, int]] = {}
         self.partitions: list[Partition] = []
-        self.shared: dict[str, Any] = {}  # what one stage leaves for a later one
+        self.artifacts = Artifacts()
         self.did: dict[str, int] = {}  # tasks done by this run, by phase
         self.limits = Limits(config.run.record_cpu_s, config.run.record_memory_bytes)
         self._quarantined = 0

@@ -8,7 +8,7 @@ own: of what the first has kept, a query is expected to draw t pairs once more.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +24,7 @@ from pipeline.engine.exchange import write_buckets
 from pipeline.engine.phase import Context, Input, Phase, Result, Task, every, phase
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows, verdict_result
+from pipeline.stages.artifacts import LANGUAGE_CAPS, QUERY_LIST
 from pipeline.stages.common import matched_queries
 
 HASHES_PER_BUCKET = 8_000_000
@@ -113,6 +114,13 @@ def _decide(context: Context) -> Result:
     return result.table("hosts", _hosts(rows, verdicts.column("row")))
 
 
+class Balanced(NamedTuple):
+    """What a balance has counted."""
+
+    counts: Input  # pairs of each query before it
+    hosts: tuple[Input, ...]  # by partition: the rows of each host that it keeps
+
+
 @dataclass(frozen=True)
 class Balancing:
     """The phases of one of the two balances."""
@@ -168,7 +176,7 @@ class Balancing:
             caps,
         )
 
-    def run(self, run: Run, oversample: float, role: str | None) -> None:
+    def run(self, run: Run, oversample: float, role: str | None) -> Balanced:
         """Balance the alive rows at the caps times `oversample`.
 
         `role` names the table of matches beside the rows, None if they carry them.
@@ -180,11 +188,12 @@ class Balancing:
         inputs = {"counts": every(counted, "counts")}
         options: dict[str, Any] = {"cap": round(config.cap * oversample)}
         if config.per_language or config.caps:
-            inputs["queries"] = (Input(run.shared["queries"]),)
+            inputs["queries"] = (run.artifacts.take(QUERY_LIST),)
             if self.caps is not None:
                 taken = plain({"cap": config.cap, "caps": config.caps, "per_language": config.per_language})
-                run.shared["caps"] = run.one(self.caps, Task(self.caps.name, 0, inputs, taken)).files["caps"]
-            inputs["caps"] = (Input(run.shared["caps"]),)
+                found = run.one(self.caps, Task(self.caps.name, 0, inputs, taken))
+                run.artifacts.leave(LANGUAGE_CAPS, Input(found.files["caps"]))
+            inputs["caps"] = (run.artifacts.take(LANGUAGE_CAPS),)
             options = {"oversample": oversample}
         windowed = run.one(self.windows, Task(self.windows.name, 0, inputs, options))
         window = every([windowed], "windows")
@@ -199,10 +208,9 @@ class Balancing:
             if not any(commit.facts["missed"] for commit in cut):
                 break
             window = every(cut, "windows")  # by chance, once in billions of queries
-        run.shared[f"{self.decide.stage.name}.counts"] = windowed.files["counts"]
         cutoffs = {"cutoffs": every(cut, "cutoffs")}
         commits = run.decide(self.decide, {**seed, **mode}, *beside, shared=cutoffs)
-        run.shared[f"{self.decide.stage.name}.hosts"] = every(commits, "hosts")
+        return Balanced(Input(windowed.files["counts"]), every(commits, "hosts"))
 
 
 def salt_of(stage: str, seed: int) -> int:

@@ -19,6 +19,7 @@ from pipeline.engine.contract import roles
 from pipeline.engine.phase import Context, Result, Task, phase
 from pipeline.engine.plan import partitions
 from pipeline.engine.run import Partition, Run
+from pipeline.stages.artifacts import ARCHIVE_LOCATIONS
 from pipeline.stages.common import settings
 from pipeline.stages.extract import EXTRACT
 
@@ -154,5 +155,4 @@ def run(run: Run) -> None:
         for commit in commits
     ]
     run.count("extract", commits)
-    run.shared["locations"] = {source.archive: source.location for source in sources}
-    run.shared["sources"] = [commit.files["sources"] for commit in commits]
+    run.artifacts.leave(ARCHIVE_LOCATIONS, {source.archive: source.location for source in sources})

@@ -14,6 +14,7 @@ from pipeline.engine.inputs import Source, files
 from pipeline.engine.phase import Context, Result, Task, phase
 from pipeline.engine.plan import file_checksum
 from pipeline.engine.run import Run
+from pipeline.stages.artifacts import HOST_LANES
 from pipeline.stages.fetch import FETCH
 from pipeline.stages.prebalance.stage import LANES, partition_of
 
@@ -60,8 +61,9 @@ def _files(config: Config) -> list[Source]:
 
 def run(run: Run) -> list[Commit]:
     """Index every file."""
+    lanes = {"lanes": (run.artifacts.take(HOST_LANES),)}
     tasks = []
     for number, file in enumerate(_files(run.config)):
         identity = {"file": file.archive, "checksum": file_checksum(file.location), "partitions": len(run.partitions)}
-        tasks.append(Task(adopt.name, number, run.shared["lanes"], identity, hints={"location": file.location}))
+        tasks.append(Task(adopt.name, number, lanes, identity, hints={"location": file.location}))
     return run.do(adopt, tasks) if tasks else []

@@ -43,6 +43,7 @@ from pipeline.engine.phase import Context, Input, Result, Task, gather, phase
 from pipeline.engine.plan import file_checksum
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows, decide, first_verdicts, lost, verdict_result
+from pipeline.stages.artifacts import ARCHIVE_LOCATIONS, HOST_LANES
 from pipeline.stages.common import built_domains, domain_index, domain_task, settings
 from pipeline.stages.fetch import FETCH, img2dataset_ray, redirects
 from pipeline.stages.fetch import img2dataset_import as adopt
@@ -333,7 +334,7 @@ def run(run: Run) -> None:
     }
     # Stored bytes depend on how they are resized, so another setting has another folder.
     folder = fingerprint("store", 3, images, [])
-    (lanes,) = run.shared["lanes"]["lanes"]
+    lanes = run.artifacts.take(HOST_LANES)
     route = fingerprint("route", len(run.partitions), {}, [lanes.checksum])
     domains: dict[str, tuple[Input, ...]] = {}
     if config.fetch.opted_out_domains:
@@ -348,7 +349,7 @@ def run(run: Run) -> None:
     }
     found = adopt.run(run)
     redirected = redirects.run(run) if "archive" in config.fetch.origins else []
-    hints = {"locations": run.shared["locations"], "partitions": len(run.partitions)}
+    hints = {"locations": run.artifacts.take(ARCHIVE_LOCATIONS), "partitions": len(run.partitions)}
     hints[IN_WORKER] = config.fetch.distributor == "ray"
     clear(run.storage)
     got = run.do(
@@ -359,7 +360,7 @@ def run(run: Run) -> None:
                 partition.number,
                 {
                     **partition.inputs("archive_images"),
-                    **run.shared["lanes"],
+                    "lanes": (lanes,),
                     **domains,
                     "adopted": gather(found, "adopted", partition.number),
                     "redirected": gather(redirected, "found", partition.number),

@@ -18,6 +18,7 @@ from pipeline.engine.contract import CANDIDATE_ROWS, roles
 from pipeline.engine.phase import Context, Input, Result, Task, every, of_each, phase
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows, decide, sliced, take_units, verdict_result
+from pipeline.stages.artifacts import QUERY_LIST
 from pipeline.stages.match import MATCH
 
 _TEXTS_AT_ONCE = 20_000
@@ -118,8 +119,9 @@ def run(run: Run) -> None:
     names = run.config.match.queries
     checksums = _source(names) if isinstance(names, str) else {key: _source(name) for key, name in names.items()}
     made = run.one(queries, Task(queries.name, 0, {}, {"queries": plain(names), "checksum": checksums}))
-    run.shared["queries"] = made.files["queries"]
-    listed = {"queries": (Input(made.files["queries"]),)}
+    query_list = Input(made.files["queries"])
+    run.artifacts.leave(QUERY_LIST, query_list)
+    listed = {"queries": (query_list,)}
     rule = options(run.config.match, "rule")
     lists = made.facts.get("lists", [])
     beside = ("text",) if lists else ()

@@ -28,6 +28,7 @@ from pipeline.engine.exchange import bucket_count, bucket_of, write_buckets
 from pipeline.engine.phase import Context, Input, Result, Task, every, gather, phase
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import ConservationError, alive_rows
+from pipeline.stages.artifacts import MATCHED_COUNTS, QUERY_LIST
 from pipeline.stages.common import locators
 from pipeline.stages.image.stage import images_of
 from pipeline.stages.pack import PACK
@@ -257,8 +258,8 @@ def run(run: Run) -> None:
             0,
             {
                 "samples": samples,
-                "queries": (Input(run.shared["queries"]),),
-                "counts": (Input(run.shared["prebalance.counts"]),),
+                "queries": (run.artifacts.take(QUERY_LIST),),
+                "counts": (run.artifacts.take(MATCHED_COUNTS),),
             },
             {},
         ),
@@ -269,7 +270,6 @@ def run(run: Run) -> None:
     run.storage.delete(sorted(stale - {"shards/index.parquet"}))
     run.funnel["pack"] = {"input": run.alive, "kept": written, "dropped": 0}
     run.reporter.say(f"{'pack':<14} {run.alive:>12,} in {written:>12,} kept {0:>12,} dropped   {held:,} held out")
-    run.shared["packed"] = packed
 
 
 def _publish(run: Run, file: FileRef, name: str) -> None:

@@ -18,6 +18,8 @@ from pipeline.engine.phase import Context, Input, Result, Task, phase
 from pipeline.engine.run import Partition, Run
 from pipeline.engine.verdicts import ConservationError, alive_rows
 from pipeline.stages import balance_phases
+from pipeline.stages.artifacts import ARCHIVE_LEADS as LEFT_LEADS
+from pipeline.stages.artifacts import HOST_LANES, MATCHED_COUNTS
 from pipeline.stages.balance_phases import Balancing
 from pipeline.stages.common import matched_queries
 from pipeline.stages.prebalance import PREBALANCE
@@ -113,10 +115,12 @@ def pairs(context: Context) -> Result:
 
 def run(run: Run) -> None:
     """Balance at t × oversample, then move the rows that are left."""
-    BALANCING.run(run, run.config.prebalance.oversample, "matches")
+    balanced = BALANCING.run(run, run.config.prebalance.oversample, "matches")
+    run.artifacts.leave(MATCHED_COUNTS, balanced.counts)
     share = {"pairs_per_partition": run.config.run.pairs_per_partition}
-    routed = run.one(route, Task(route.name, 0, {"hosts": run.shared["prebalance.hosts"]}, share))
-    lanes = {"lanes": (Input(routed.files["lanes"]),)}
+    routed = run.one(route, Task(route.name, 0, {"hosts": balanced.hosts}, share))
+    host_lanes = Input(routed.files["lanes"])
+    lanes = {"lanes": (host_lanes,)}
     count = routed.facts["partitions"]
     beside = ("matches", "archive_images", "archive_leads")
     scattered = run.map(scatter, {"partitions": count}, *beside, shared=lanes)
@@ -125,8 +129,8 @@ def run(run: Run) -> None:
     total = sum(commit.counts["pairs"] for commit in written)
     if total != run.alive:
         raise ConservationError(f"prebalance: {run.alive} candidates became {total} pairs")
-    run.shared["lanes"] = lanes
-    run.shared["archive_leads"] = scattered
+    run.artifacts.leave(HOST_LANES, host_lanes)
+    run.artifacts.leave(LEFT_LEADS, scattered)
     run.partitions = [
         Partition(
             commit.partition,
