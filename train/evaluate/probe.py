@@ -14,6 +14,8 @@ import numpy as np
 import torch
 
 MAX_ITERATIONS = 1000
+SWEEP_TOLERANCE = 1e-4
+"""Of a fit that only chooses λ."""
 STEPS = 96
 _COARSE = 16
 _LEAST, _MOST = -6.0, 6.0
@@ -56,12 +58,14 @@ def fit(
     strength: float,
     start: Probe | None = None,
     device: str = "cpu",
+    tolerance: float = 1e-7,
 ) -> Probe:
     """Fit a classifier.
 
     Args:
         strength: λ.
         start: where to begin; the least is the same from anywhere, for there is one.
+        tolerance: the largest gradient of the mean over samples at which it ends; scikit-learn's is 1e-4.
     """
     inputs = torch.as_tensor(features, dtype=torch.float64, device=device)
     # The biases are free, so the least is the same about the mean, where L-BFGS reaches it in a tenth of the steps.
@@ -79,7 +83,7 @@ def fit(
     solver = torch.optim.LBFGS(
         [weights, biases],
         max_iter=MAX_ITERATIONS,
-        tolerance_grad=1e-7,
+        tolerance_grad=tolerance,
         tolerance_change=1e-12,
         history_size=10,
         line_search_fn="strong_wolfe",

@@ -10,7 +10,7 @@ import numpy as np
 from train.evaluate.evaluators._splits import can_be_split as refuses
 from train.evaluate.evaluators._splits import parts_of
 from train.evaluate.evaluators.zero_shot import per_class
-from train.evaluate.probe import Probe, Score, fit, lambda_of, sweep
+from train.evaluate.probe import SWEEP_TOLERANCE, Probe, Score, fit, lambda_of, sweep
 from train.evaluate.row import Figure, Row, bits, mean_share, share
 from train.evaluate.sets import ImageSet
 from train.evaluate.view import View, ranks
@@ -34,7 +34,7 @@ def evaluate(view: View) -> Row:
 
     def score(strength: float) -> Score:
         nonlocal last
-        last = fit(parts.train[learns], parts.train_labels[learns], classes, strength, last, device)
+        last = fit(parts.train[learns], parts.train_labels[learns], classes, strength, last, device, SWEEP_TOLERANCE)
         return last.score(parts.train[parts.validation], parts.train_labels[parts.validation])
 
     step, tried = sweep(score)
