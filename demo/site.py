@@ -133,6 +133,7 @@ class _Builder:
         self._evaluation_set()
         self._plant_good()
         self._plant_bad_texts()
+        self._plant_no_captions()
         self._plant_bad_addresses()
         self._plant_bad_answers()
         self._plant_bad_images()
@@ -254,6 +255,22 @@ class _Builder:
             masked = f"{self._caption(view)}, ask [{kind}]"
             said = masked.replace(f"[{kind}]", secret)
             self.planted.append(Planted(url, masked, "personal data", "personal_data", view=view, written=said))
+
+    def _plant_no_captions(self) -> None:
+        for kind, expected, folder, text in (
+            ("stand-in", "image_is_stand_in", "placeholders", None),
+            ("icon of the interface", "text_is_interface", "icons", None),
+            ("avatar", "image_is_avatar", "avatars", "a member of the forum"),
+            ("logo", "image_is_logo", "logos", "The Example Company"),
+            ("advertisement", "image_is_advertisement", "728x90", "the best offers of the week"),
+            ("credit as alt", "text_is_credit", "i", "Photo: Jane Doe"),
+            ("code as alt", "text_is_code", "i", "Lorem ipsum dolor sit amet"),
+            ("address that calls itself unsafe", "address_unsafe", "porn", None),
+        ):
+            for k in self._many(20):
+                url, view = self._picture(f"{kind} {k}", folder=folder)
+                said = self._caption(view)
+                self.planted.append(Planted(url, text or said, kind, expected, view=view))
 
     def _plant_bad_addresses(self) -> None:
         for kind, expected, count, prefix in (
@@ -425,10 +442,10 @@ class _Builder:
         return sum(numbers.values()) + len(numbers)
 
     def _icon(self, host: str, pages: int) -> None:
-        """Every page of a host carries the same small icon: one small image, and many duplicates of the pair."""
+        """Every page of a host carries the same small icon, whose text is of the interface."""
         body = encode(Image.new("RGB", (16, 16), tuple(int(v) for v in self.rng.integers(0, 255, 3))), "PNG")
         url = self._serve(f"http://{host}/icon.png", Answer(body, "image/png"))
-        expected = REFUSING.get(host, ("image_too_small",))[0]
+        expected = REFUSING.get(host, ("text_is_interface",))[0]
         self.planted.append(Planted(url, markup.icon_text(host), "icon on every page", expected, pages))
 
     def _front(self, host: str, pages: int) -> None:

@@ -54,7 +54,13 @@ MARKS = rf"""
         WHEN NOT regexp_matches(text, '[{_OTHER}]') THEN true
         ELSE {_count(_LATIN)} >= {_count(_OTHER)}
     END AS is_latin,
-    CASE WHEN is_unsure THEN regexp_matches(lower_text, '[à-öø-ÿāăąćčďđēęěğīįłńňőœřśşšţťūůűźżžß]') END AS has_accents,
+    -- letters beyond a to z: 1 of Western Europe, which English names have too; 2 of others, which they hardly have
+    CASE
+        WHEN NOT is_unsure THEN NULL
+        WHEN regexp_matches(lower_text, '[āăąćčďđēęěğīįłńňőřśşšţťūůűźżž]') THEN 2
+        WHEN regexp_matches(lower_text, '[à-öø-ÿœß]') THEN 1
+        ELSE 0
+    END AS accents,
     -- the languages whose function words it has
     CASE WHEN is_unsure THEN
         list_filter([{", ".join(_function_words(*item) for item in _FUNCTION_WORDS.items())}], lambda x: x IS NOT NULL)

@@ -1,7 +1,7 @@
 -- Which language each text is in, by what the text itself says and by where it stands.
 --   rows      the candidates alive: row, and the candidate's columns
 --   measures  row, characters, words, language_guesses (a list of language, probability: the best of the text alone),
---             has_letters, is_latin (the script of most), has_accents (letters beyond a to z), function_words (the languages
+--             has_letters, is_latin (the script of most), accents (letters beyond a to z: 0, 1 or 2), function_words (the languages
 --             whose function words it has), is_name_like (a word, or few that all begin with a capital, as names do):
 --             all but the script null where the model is sure by itself
 --   config    one row: language_context, whether the surroundings count; language_min_probability
@@ -49,6 +49,10 @@ places AS (
         lower(regexp_extract(coalesce(nullif(page_url, ''), url), '^[a-z]+://[^/?#:]*\.([A-Za-z]{2})(?:[:/?#]|$)', 1)) AS top
     FROM rows
 ),
+others AS (
+    SELECT row, 1 - coalesce(list_sum(list_transform(language_guesses, lambda x: x.probability)), 0) AS left_over
+    FROM measures
+),
 guesses AS (
     SELECT measures.row, guess.language AS language, guess.probability AS probability
     FROM measures, unnest(measures.language_guesses) AS of_row(guess)
@@ -86,12 +90,13 @@ weighed AS (
     SELECT
         possible.row,
         possible.language,
-        -- What the text alone says: the more words, the more it counts. A language that is not among the best has a trace.
-        pow(coalesce(guesses.probability, 0.002), least(1.0, 0.5 + 0.05 * measures.words))
+        -- What the text alone says: the more words, the more it counts. A language that is not among the best has a trace
+        -- of what these leave.
+        pow(coalesce(guesses.probability, greatest(0.00001, least(0.002, left_over / 20))), least(1.0, 0.5 + 0.05 * measures.words))
         -- What its words and letters say: function words of the language; its script; English has accents in names alone.
         * CASE WHEN list_contains(measures.function_words, possible.language) THEN 8 ELSE 1 END
         * CASE WHEN possible.language IN (SELECT language FROM scripts) = measures.is_latin THEN 0.01 ELSE 1 END
-        * CASE WHEN possible.language = 'en' AND measures.has_accents THEN 0.25 ELSE 1 END
+        * CASE WHEN possible.language <> 'en' THEN 1 WHEN measures.accents = 2 THEN 0.05 WHEN measures.accents = 1 THEN 0.25 ELSE 1 END
         -- Where it stands: the web's share, and what is added by each that speaks for the language.
         * (
             coalesce(shares.share, 0.03) / 100
@@ -105,6 +110,7 @@ weighed AS (
     FROM possible
     JOIN places USING (row)
     JOIN measures USING (row)
+    JOIN others USING (row)
     LEFT JOIN guesses ON guesses.row = possible.row AND guesses.language = possible.language
     LEFT JOIN shares ON shares.language = possible.language
     LEFT JOIN pages ON pages.archive = places.archive AND pages."offset" = places."offset" AND pages.language = possible.language

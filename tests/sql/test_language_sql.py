@@ -81,6 +81,15 @@ def test_a_text_that_speaks_for_itself_needs_no_page() -> None:
     assert not any(item["is_undetermined"] for item in found)
 
 
+def test_letters_that_english_hardly_has_outweigh_a_page_that_says_it_is_english() -> None:
+    for code, text in (
+        ("pl", "Dwa niebieskie koła na tle starego ceglanego muru"),
+        ("pl", "Żółte serce, które wczoraj narysowała moja córka"),
+        ("fr", "Deux cercles bleus devant un vieux mur de briques"),
+    ):
+        assert language({"text": text, "page_language": "en"}) == code
+
+
 def test_where_nothing_else_is_known_the_commoner_language_is_likelier() -> None:
     for text in ("Lake Maggiore Magic Tote Bag", "RVM B18 17 Black Rims Wheels BMW E36 E46 E92 3 Series"):
         assert judged({"text": text}, language_context=False)[0]["language"] != "en"

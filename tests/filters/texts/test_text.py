@@ -34,7 +34,7 @@ def test_columns_and_order() -> None:
         "is_filename",
         "has_letters",
         "is_latin",
-        "has_accents",
+        "accents",
         "function_words",
         "is_name_like",
         "blocked_domains",
