@@ -17,8 +17,9 @@ from typing import Any
 
 import open_clip
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from bench.parity import apart
 from train.accumulate import backward
 from train.config import TrainConfig
 from train.data.loader import Batch
@@ -44,6 +45,8 @@ class Spec:
     workers: int
     device: str
     deadline: float  # Unix time after which no run begins
+    equal_steps: int  # that are taken by open_clip's pieces as well
+    equal_batch: int
 
 
 class DoneError(Exception):
@@ -93,7 +96,8 @@ def ours(spec: Spec, name: str, compiled: bool, shards: bool, batch_size: int, m
         measured = records[1:]  # of equally many steps each
         seconds = sum(1 / record["samples_per_second"] for record in measured)
         waited = sum(record["data_wait_share"] / record["samples_per_second"] for record in measured)
-        return {"samples_per_second": len(measured) / seconds, "data_wait_share": waited / seconds}
+        made = {"samples_per_second": len(measured) / seconds, "data_wait_share": waited / seconds}
+        return {**made, "batch_size": batch_size, "micro_batch": micro_batch}
     raise RuntimeError("the run ended before its last log line")
 
 
@@ -193,7 +197,42 @@ def gradients_apart(spec: Spec) -> dict[str, Any]:
         else:
             open_clip.ClipLoss()(*model(images, texts)).backward()
         found.append(torch.cat([value.grad.flatten() for value in model.parameters() if value.grad is not None]))
-    return {"apart": float((found[1] - found[0]).norm() / found[0].norm())}
+    return {"apart": float((found[1] - found[0]).norm() / found[0].norm()), "limit": 1e-4}
+
+
+def loss_apart(spec: Spec) -> dict[str, Any]:
+    """‖ours - exact‖ / ‖exact‖ of the loss's gradients on the device, and in float64 on the CPU without tiles."""
+    torch.backends.cuda.matmul.allow_tf32 = False
+    generator = torch.Generator().manual_seed(0)
+    features = [nn.functional.normalize(torch.randn(spec.batch_size, 512, generator=generator)) for _ in range(2)]
+    exact = [leaf.double().requires_grad_() for leaf in (*features, torch.tensor(14.3))]
+    logits = exact[2] * exact[0] @ exact[1].T
+    places = torch.arange(len(logits))
+    expected = (nn.functional.cross_entropy(logits, places) + nn.functional.cross_entropy(logits.T, places)) / 2
+    leaves = [leaf.to(spec.device).requires_grad_() for leaf in (*features, torch.tensor(14.3))]
+    value = softmax_loss(*leaves)
+    there = torch.cat([part.flatten() for part in (expected[None], *torch.autograd.grad(expected, exact))])
+    here = torch.cat([part.flatten().cpu() for part in (value[None], *torch.autograd.grad(value, leaves))])
+    return {"apart": float((here - there).norm() / there.norm()), "limit": 1e-4}
+
+
+def steps_apart(spec: Spec) -> dict[str, Any]:
+    """How far our weights are from those that open_clip's own pieces learn in float32."""
+    config = TrainConfig(
+        dataset=spec.dataset,
+        model=spec.model,
+        batch_size=spec.equal_batch,
+        samples_seen=spec.equal_batch * spec.equal_steps,
+        warmup_steps=spec.equal_steps // 4,
+        learning_rate=1e-4,
+        workers=spec.workers,
+        device=spec.device,
+        log_every=1,
+        checkpoint_every=10**6,
+        tensorboard=False,
+    )
+    found = apart(config, f"{spec.dataset}/runs/{Path(spec.model).stem}-equal")
+    return {"apart": found.weights, "limit": 1e-3, "loss_apart": found.loss}
 
 
 def runs_of(spec: Spec) -> dict[str, Callable[[], dict[str, Any]]]:
@@ -212,6 +251,9 @@ def runs_of(spec: Spec) -> dict[str, Callable[[], dict[str, Any]]]:
             runs[large] = lambda: ours(spec, "large", True, False, spec.large_batch, spec.micro_batch)
     if spec.side == "peer":
         runs["gradients"] = lambda: gradients_apart(spec)
+        runs["loss, float64"] = lambda: loss_apart(spec)
+        if spec.equal_steps:
+            runs[f"{spec.equal_steps} steps"] = lambda: steps_apart(spec)
     return runs
 
 

@@ -25,7 +25,7 @@ def test_all_runs_are_measured(capsys: pytest.CaptureFixture[str], monkeypatch: 
     runs = {(run["side"], run["run"]) for run in summary["runs"]}
     both = {f"{data}, compile {compiled}" for data in ("shards", "synthetic") for compiled in ("on", "off")}
     assert {run for side, run in runs if side == "ours"} == both | {"batch 24 by micro-batches of 8"}
-    assert {run for side, run in runs if side == "peer"} == both | {"gradients"}
+    assert {run for side, run in runs if side == "peer"} == both | {"gradients", "loss, float64", "4 steps"}
 
 
 def test_without_a_gpu_only_tiny_sizes_run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,7 +48,7 @@ def test_a_run_that_fails_is_reported_beside_the_others(capsys: pytest.CaptureFi
     large = {**fine, "side": "ours", "run": "batch 32768", "samples_per_second": 25.0}
     noise = {**fine, "side": "ours", "run": "synthetic", "samples_per_second": 40.0, "mfu": 0.5}
     late = {"side": "peer", "model": "a", "run": "synthetic", "left_out": "no time was left for it"}
-    apart = {"side": "peer", "run": "gradients", "model": "a", "apart": 1e-6}
+    apart = {"side": "peer", "run": "gradients", "model": "a", "apart": 1e-6, "limit": 1e-4}
     assert train_gpu.report([*results, large, noise, late, apart], "", 1.0) == 0
     *lines, last = capsys.readouterr().out.splitlines()
     summary = json.loads(last)

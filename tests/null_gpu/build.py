@@ -45,7 +45,9 @@ def build(folder: Path) -> dict[str, str]:
 
 def environment(variables: dict[str, str], gpus: int = 1, gpu_bytes: int = 80 * 10**9) -> dict[str, str]:
     """A process' environment with so many null GPUs."""
-    return {**os.environ, **variables, "NULL_GPU_COUNT": str(gpus), "NULL_GPU_BYTES": str(gpu_bytes)}
+    path = os.pathsep.join(filter(None, (str(SOURCE.with_name("site")), os.environ.get("PYTHONPATH"))))
+    sizes = {"NULL_GPU_COUNT": str(gpus), "NULL_GPU_BYTES": str(gpu_bytes)}
+    return {**os.environ, **variables, **sizes, "PYTHONPATH": path}
 
 
 def _asked() -> set[str]:

@@ -33,8 +33,8 @@ from train.distributed.processes import Processes
 from train.memory.forecast import Forecast
 from train.model import create
 
-READY = 11
-"""Steps in which libraries make ready, and DistributedDataParallel times itself, for which it waits."""
+LARGE_IMAGES = {**tiny.CONFIG, "vision_cfg": {**tiny.CONFIG["vision_cfg"], "image_size": 224, "patch_size": 112}}
+"""A model whose activations are small beside its images."""
 _COLLECTIVES = ("all_reduce", "all_gather", "reduce_scatter_tensor", "all_gather_into_tensor", "broadcast")
 _LIBRARY = ctypes.CDLL(os.environ["LD_PRELOAD"])
 
@@ -60,7 +60,8 @@ class Counts(NamedTuple):
 class Steps:
     """What each step of a run asked of the device, from one step's forward pass to the next one's."""
 
-    def __init__(self) -> None:
+    def __init__(self, beginning: int) -> None:
+        self.beginning = beginning  # steps in which a wait is not looked for
         self.seen: list[dict[str, int]] = []
         self.waits: list[str] = []  # where the first few happened
         self._before = Counts.now()
@@ -69,7 +70,7 @@ class Steps:
     def backward(self, *arguments: Any, **more: Any) -> Any:
         """Stands for train.accumulate.backward, and calls it."""
         self.end()
-        if len(self.seen) == READY:
+        if len(self.seen) == self.beginning + 1:
             torch.cuda.set_sync_debug_mode("warn")
         return self._real(*arguments, **more)
 
@@ -94,7 +95,7 @@ def measured(config: TrainConfig, run: str, case: dict[str, Any]) -> dict[str, A
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats(device)
     before = [_LIBRARY.null_gpu_kernels(gpu) for gpu in gpus]
-    steps = Steps()
+    steps = Steps(case.get("beginning", 0))
     with one_of(rank, processes) as misplaced, contextlib.ExitStack() as ends:
         put(ends, loop, "backward", steps.backward)
         if case.get("bare"):
@@ -106,7 +107,7 @@ def measured(config: TrainConfig, run: str, case: dict[str, Any]) -> dict[str, A
         ends.callback(torch.cuda.set_sync_debug_mode, "default")
         loop.train(config, run, lambda record: None, noise(config, processes) if case.get("bare") else None)
     return {
-        "steps": {step: asked for step, asked in enumerate(steps.seen) if step > READY},
+        "steps": {step: asked for step, asked in enumerate(steps.seen) if step > steps.beginning},
         "waits": steps.waits,
         "misplaced": misplaced,
         "elsewhere": [gpu for gpu in gpus if gpu != device and _LIBRARY.null_gpu_kernels(gpu) != before[gpu]],
@@ -199,8 +200,6 @@ def one_of(rank: int, processes: int) -> Iterator[list[str]]:
 def main() -> None:
     """Measure the cases of a file; a line of JSON for each."""
     torch.cuda.init()
-    torch.backends.cudnn.enabled = False  # which nothing stands in for
-    torch.backends.cuda.enable_cudnn_sdp(False)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         tiny.register(Path(folder))
@@ -208,7 +207,10 @@ def main() -> None:
         known: dict[str, dict[str, Any]] = {}  # presets may differ in their models alone, which are others here
         weights = f"{folder}/weights.pt"
         torch.save(create(tiny.MODEL).model.state_dict(), weights)
-        for number, case in enumerate(json.loads(Path(sys.argv[1]).read_text().replace("WEIGHTS", weights))):
+        images = Path(folder) / "large_images.json"
+        images.write_text(json.dumps(LARGE_IMAGES))
+        cases = Path(sys.argv[1]).read_text().replace("WEIGHTS", weights).replace("LARGE_IMAGES", str(images))
+        for number, case in enumerate(json.loads(cases)):
             config = load({**case["config"], "dataset": dataset})
             key = repr({**case, "name": "", "config": replace(config, name="any")})
             if key in known:

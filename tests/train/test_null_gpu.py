@@ -21,9 +21,10 @@ from train.config import load
 
 ROOT = Path(__file__).resolve().parents[2]
 PRESETS = {path.stem: path for path in sorted((ROOT / "configs" / "train").glob("*.yaml"))}
-LOGGED, SAVED, LAST = 13, 15, 16
-"""Steps, of which those after the twelfth are looked at."""
-COMMON = {"workers": 0, "device": "cuda", "tensorboard": False, "log_every": LOGGED, "checkpoint_every": SAVED}
+COMMON = {"workers": 0, "device": "cuda", "tensorboard": False}
+BEGINNING, DDP_BEGINNING = 4, 11
+"""Steps in which libraries make ready, and in which DistributedDataParallel times itself, for which it waits. Then come
+one, one that is logged, one, one that is saved, and a last."""
 RESNET = "openwit-tiny"
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -32,7 +33,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "Muon, gradient checkpointing": {"optimizer": "muon", "grad_checkpointing": True},
     "locked image tower": {"lock": "image", "pretrained": "WEIGHTS", "grad_clip": float("inf")},
     "locked text tower": {"lock": "text", "pretrained": "WEIGHTS"},
-    "smaller images first": {"image_size": 16, "final_share": 0.5},
+    "smaller images first": {"image_size": 16, "final_share": 0.8},
     "repeatable": {"deterministic": True},
     "ResNet, fp16": {"model": RESNET, "precision": "fp16"},
     "ResNet, gradient checkpointing": {"model": RESNET, "grad_checkpointing": True},
@@ -46,7 +47,7 @@ FORECAST = {
         "datacomp_small",
         {"precision": "fp32", "loss": "sigmoid", "ema": 0.99, "parallel": "fsdp"},
     ),
-    "by micro-batches": ("one_24gb_gpu", {"batch_size": 1024}),
+    "by micro-batches": ("one_24gb_gpu", {"batch_size": 512}),
 }
 """Whose memory is held against the forecast: (preset, what is changed)."""
 
@@ -63,16 +64,24 @@ def cases() -> list[dict[str, Any]]:
     made = []
     for preset, path in PRESETS.items():
         gpus, config = gpus_of(preset), vars(load(path)).copy()
-        config.update(COMMON, model=RESNET if "RN" in config["model"] else tiny.MODEL, pretrained="")
-        config.update(batch_size=4 * gpus, micro_batch=min(2, config["micro_batch"]), samples_seen=4 * gpus * LAST)
-        made.append({"name": preset, "config": config, "processes": gpus, "rank": 1 % gpus})
+        config.update(model=RESNET if "RN" in config["model"] else tiny.MODEL, pretrained="", learning_rate=1e-3)
+        config.update(batch_size=4 * gpus, micro_batch=min(2, config["micro_batch"]))
+        made.append(stepped(preset, config, gpus, 1 % gpus, DDP_BEGINNING))
     for option, values in OPTIONS.items():
         for gpus, kind in ((1, "ddp"), (8, "ddp"), (8, "fsdp")):
             if (kind == "fsdp" and option in CANNOT_SHARD) or (gpus > 1 and option in ALONE):
                 continue
-            config = {"model": tiny.MODEL, "precision": "bf16", "batch_size": 4 * gpus, "samples_seen": 4 * gpus * LAST}
-            config |= {**COMMON, "micro_batch": 2 if gpus > 1 else 0, "parallel": kind, **values}
-            made.append({"name": f"{option}, {gpus} {kind}", "config": config, "processes": gpus, "rank": 3 % gpus})
+            config = {"model": tiny.MODEL, "precision": "bf16", "batch_size": 4 * gpus, "parallel": kind, **values}
+            config["micro_batch"] = 2 if gpus > 1 else 0
+            beginning = DDP_BEGINNING if gpus > 1 and kind == "ddp" else BEGINNING
+            made.append(stepped(f"{option}, {gpus} {kind}", config, gpus, 3 % gpus, beginning))
+    made.append(
+        {
+            "name": "copies",
+            "config": {**COMMON, "model": "LARGE_IMAGES", "batch_size": 1024, "micro_batch": 64, "samples_seen": 2048},
+            "bare": True,
+        }
+    )
     for name, (preset, changes) in FORECAST.items():
         gpus, config = gpus_of(preset), {**vars(load(PRESETS[preset])), **COMMON, **changes}
         config.update(pretrained="", samples_seen=2 * config["batch_size"])
@@ -80,26 +89,40 @@ def cases() -> list[dict[str, Any]]:
     return made
 
 
+def stepped(name: str, config: dict[str, Any], gpus: int, rank: int, beginning: int) -> dict[str, Any]:
+    """A case of which the steps are looked at, when the first few are done."""
+    often = {"log_every": beginning + 2, "checkpoint_every": beginning + 4}
+    config = {**config, **COMMON, **often, "samples_seen": (beginning + 5) * config["batch_size"]}
+    return {"name": name, "config": config, "processes": gpus, "rank": rank, "beginning": beginning}
+
+
 @pytest.fixture(scope="module")
-def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    """What each case measured, by its name."""
-    folder = tmp_path_factory.mktemp("null_gpu")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("null_gpu")
+
+
+@pytest.fixture(scope="module")
+def gpus(folder: Path) -> dict[str, str]:
+    """The environment of a process that finds eight GPUs which compute nothing."""
     try:
-        variables = build(folder)
+        return environment(build(folder), gpus=8)
     except CannotBuildError as error:
         pytest.skip(f"no GPU that computes nothing: {error}")
+
+
+@pytest.fixture(scope="module")
+def measured(folder: Path, gpus: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """What each case measured, by its name."""
     file = folder / "cases.json"
     file.write_text(json.dumps(cases()))
     command = [sys.executable, "-m", "tests.null_gpu.measure", str(file)]
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment(variables, gpus=8), capture_output=True, text=True, timeout=900
-    )
+    done = subprocess.run(command, cwd=ROOT, env=gpus, capture_output=True, text=True, timeout=900)
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"name": ')]
     assert done.returncode == 0 and len(lines) == len(cases()), done.stderr[-3000:]
     return {line["name"]: line for line in lines}
 
 
-TRAINED = [case["name"] for case in cases() if "bare" not in case]
+TRAINED = {case["name"]: case["beginning"] for case in cases() if "beginning" in case}
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -107,15 +130,16 @@ def test_a_step_waits_for_nothing(name: str, measured: dict[str, dict[str, Any]]
     found = measured[name]
     assert "error" not in found, found["error"]
     steps = {int(step): asked for step, asked in found["steps"].items()}
-    assert sorted(steps) == list(range(LOGGED - 1, LAST))
+    before, logged, _, saved = sorted(steps)
+    assert before == TRAINED[name] + 1
     for step, asked in steps.items():
-        told = step in (LOGGED, SAVED)
-        of_the_scaler = 2 if step == SAVED and "fp16" in name else 0
+        told = step in (logged, saved)
+        of_the_scaler = 2 if step == saved and "fp16" in name else 0
         assert asked["waits"] <= 2 * told + of_the_scaler, (step, found["waits"])
         assert asked["pageable_to_device"] == 0, step  # torch would wait for such a copy
         assert asked["pageable_to_host"] <= told, step  # the figures of a log line
         assert asked["kernels"] > 0
-    assert steps[SAVED]["pinned_to_host"] > 50  # the checkpoint's tensors
+    assert steps[saved]["pinned_to_host"] > 50  # the checkpoint's tensors
     assert not found["misplaced"], "NCCL takes no tensor that lies on a CPU"
     assert not found["elsewhere"], "a process works on its own GPU alone"
 
@@ -125,3 +149,24 @@ def test_a_step_holds_what_was_forecast(name: str, measured: dict[str, dict[str,
     found = measured[f"memory, {name}"]
     assert "error" not in found, found["error"]
     assert found["forecast"] == pytest.approx(found["peak"], rel=0.05)
+
+
+def test_two_copies_of_a_batch_lie_on_the_device(measured: dict[str, dict[str, Any]]) -> None:
+    found = measured["copies"]
+    assert "error" not in found, found["error"]
+    copied, cublas = 1024 * 3 * 224 * 224, 2 * 2**25  # which has work space for two threads
+    assert abs(found["peak"] - cublas - found["forecast"]) < copied / 4  # the forecast has two copies
+
+
+@pytest.mark.slow
+def test_no_line_of_the_bench_for_a_gpu_is_new_where_there_is_one(gpus: dict[str, str]) -> None:
+    command = [sys.executable, "-m", "bench.train_gpu", "--tiny"]
+    done = subprocess.run(command, cwd=ROOT, env=gpus, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stdout + done.stderr[-3000:]
+    summary = json.loads(done.stdout.splitlines()[-1])
+    assert (summary["failed"], summary["left_out"]) == (0, 0)
+    assert "(null)" in summary["device"]
+    runs = [run for run in summary["runs"] if "samples_per_second" in run]
+    assert all(run["mfu"] > 0 and run["memory_bytes"] > 0 for run in runs)
+    assert all(run["forecast_bytes"] > 0 for run in runs if run["side"] == "ours")
+    assert sum("apart" in run for run in summary["runs"]) == 3
