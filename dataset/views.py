@@ -8,6 +8,7 @@ file but those that the commit records name. What DuckDB reads is held against w
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import duckdb
@@ -83,10 +84,13 @@ class Dataset(Committed):
         self.connection.execute(last.text)
         return self.connection.sql(_made(last.makes))
 
-    def answer(self, query: str) -> duckdb.DuckDBPyConnection:
-        """The answer of a query as `sql` takes it, to be read by `description` and `fetchmany`. Raises as `sql`."""
+    def answer(self, query: str, values: Mapping[str, object] | None = None) -> duckdb.DuckDBPyConnection:
+        """The answer of a query as `sql` takes it, to be read by `description` and `fetchmany`. Raises as `sql`.
+
+        values: of the parameters that its last statement names as `$name`.
+        """
         last = self._prepared(query)
-        done = self.connection.execute(last.text)
+        done = self.connection.execute(last.text, values or None)
         return done if last.makes is None else done.execute(_made(last.makes))
 
     def _prepared(self, query: str) -> Question:

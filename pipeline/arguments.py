@@ -93,6 +93,9 @@ def parser() -> argparse.ArgumentParser:
     made = command("audit", "run a named query of sql/audits; without NAME, list them")
     made.add_argument("out", metavar="OUT")
     made.add_argument("name", metavar="NAME", nargs="?")
+    made.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a parameter of the audit")
+    made.add_argument("--audits", metavar="DIR", help="a folder of .sql files of your own, which are audits too")
+    made.add_argument("--all", action="store_true", help="write every audit to --output DIR, as CSV by default")
     formatted(made)
 
     made = command("verify", "whether every file is what was committed; exit status 1 if one is not")

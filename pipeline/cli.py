@@ -12,6 +12,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 DONE, FAILED, USAGE = 0, 1, 2
+_SUFFIXES = {"markdown": "md", "table": "txt"}
 
 
 class UsageError(ValueError):
@@ -215,15 +217,32 @@ def _query(arguments: argparse.Namespace) -> str:
 
 
 def _audit(arguments: argparse.Namespace) -> int:
+    import duckdb
+
+    from dataset.questions import NotAQuestionError
     from dataset.views import Dataset
+    from pipeline.asking.interrupt import interruptible
     from pipeline.reports import audits
 
-    if arguments.name is None:
-        for name, sentence in audits.available().items():
-            print(f"{name:<28} {sentence}")
+    known = audits.available(arguments.audits)
+    if arguments.name is None and not arguments.all:
+        for name, sentence in known.items():
+            say(f"{name:<28} {sentence}")
         return DONE
-    query = audits.load(arguments.name)
-    _answer(Dataset(arguments.out).answer(query), arguments)
+    if arguments.all and (arguments.name or arguments.set or not arguments.output):
+        raise UsageError("wit audit --all takes --output DIR, and neither a NAME nor --set")
+    asked = Dataset(arguments.out)
+    folder, form = arguments.output, arguments.format or "csv"
+    for name in known if arguments.all else [arguments.name]:
+        audit = audits.find(name, arguments.audits)
+        values = audit.values(arguments.set)
+        if arguments.all:
+            arguments.format, arguments.output = form, str(Path(folder) / f"{name}.{_SUFFIXES.get(form, form)}")
+        try:
+            work = partial(lambda text, values: _answer(asked.answer(text, values), arguments), audit.text, values)
+            interruptible(asked.connection, work)
+        except (NotAQuestionError, duckdb.Error) as error:
+            raise UsageError(f"the audit {name} failed: {error}") from error
     return DONE
 
 

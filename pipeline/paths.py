@@ -31,7 +31,7 @@ ARGUMENTS: Mapping[str, Mapping[str, Kind]] = {
     "new": {"name": "name", "like": "name"},
     "status": _ANSWER,
     "sql": {"file": "read", **_ANSWER},
-    "audit": _ANSWER,
+    "audit": {"audits": "read", **_ANSWER},
     "verify": _OUTPUT,
     "balance": _ANSWER,
     "explain": _DATASET,

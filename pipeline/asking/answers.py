@@ -100,6 +100,7 @@ def _file(output: str, inside: str, mode: str) -> Iterator[IO[Any]]:
         with path.open(mode, **text) as file:
             yield file
         return
+    path.parent.mkdir(parents=True, exist_ok=True)
     half = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with half.open(mode, **text) as file:

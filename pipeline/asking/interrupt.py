@@ -18,19 +18,23 @@ Answer = TypeVar("Answer")
 def interruptible(connection: duckdb.DuckDBPyConnection, work: Callable[[], Answer]) -> Answer:
     """What `work` returns, done in another thread. On Ctrl-C its query is stopped, and KeyboardInterrupt is raised."""
     done: Future[Answer] = Future()
+    begun, stopped = threading.Event(), threading.Event()
 
     def run() -> None:
+        begun.set()
         try:
-            done.set_result(work())
+            if not stopped.is_set():
+                done.set_result(work())
         except BaseException as error:
             done.set_exception(error)
 
     thread = threading.Thread(target=run, daemon=True)
-    thread.start()
     try:
+        thread.start()
         return done.result()
     except KeyboardInterrupt:
-        while thread.is_alive():  # it may be just about to begin
+        stopped.set()  # a thread that has not begun by now does nothing
+        while begun.is_set() and thread.is_alive():  # its query may be just about to begin
             connection.interrupt()
             thread.join(0.05)
         raise

@@ -7,7 +7,7 @@ import pydoc
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     ".help": "this list",
     ".views": "the dataset's views, each in a sentence; .views NAME its columns",
-    ".audit": "the named audits; .audit NAME answers one",
+    ".audit": "the named audits; .audit NAME name=value answers one",
     ".explain": ".explain URL|PAIR_ID tells a pair's whole story",
     ".output": ".output FILE writes the next answer to a file, in the form that its name ends in",
     ".quit": "as Ctrl-D",
@@ -82,7 +82,9 @@ class Shell:
         elif name == ".audit" and not rest:
             self._print("\n".join(f"{audit:<28} {sentence}" for audit, sentence in audits.available().items()))
         elif name == ".audit":
-            self._answer(audits.load(rest))
+            audit_name, *settings = rest.split()
+            audit = audits.find(audit_name)
+            self._answer(audit.text, audit.values(settings))
         elif name == ".explain" and rest:
             from pipeline.reports.explain import explain
 
@@ -95,15 +97,16 @@ class Shell:
             self._print("\n".join(f"{command:<10} {told}" for command, told in COMMANDS.items()))
         return True
 
-    def _answer(self, query: str) -> None:
+    def _answer(self, query: str, values: Mapping[str, object] | None = None) -> None:
         output, self._output = self._output, None
         if output is not None:
             form, inside = answers.form_of(None, output), self.dataset.storage.url
             interruptible(
-                self.dataset.connection, lambda: answers.write(self.dataset.answer(query), form, output, inside=inside)
+                self.dataset.connection,
+                lambda: answers.write(self.dataset.answer(query, values), form, output, inside=inside),
             )
             return
-        names, rows = interruptible(self.dataset.connection, lambda: _first(self.dataset.answer(query)))
+        names, rows = interruptible(self.dataset.connection, lambda: _first(self.dataset.answer(query, values)))
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
         text = answers.as_table(names, rows[:_SHOWN], width)
         more = f"\nthe first {_SHOWN:,} rows; .output FILE has all" if len(rows) > _SHOWN else ""

@@ -1,33 +1,116 @@
-"""The named queries of sql/audits; each begins with a comment that says in one sentence what it answers."""
+"""The named queries of sql/audits, and of a folder of one's own.
+
+A file begins with a comment that says in one sentence what it answers. A line `-- $name = value: what it is` behind
+that declares a parameter, with its default; the query names it as `$name`. The default is a number or a text.
+"""
 
 from __future__ import annotations
 
 import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 from dataset import sql
 from pipeline.config_errors import ConfigError
 
 FOLDER = sql.FOLDER / "audits"
+Value = str | int | float
+_PARAMETER = re.compile(r"-- \$(\w+) = ([^:]*): (.+)")
 
 
-def available() -> dict[str, str]:
-    """Every audit's name and its sentence, by name."""
-    return {path.stem: _sentence(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.sql"))}
+@dataclass(frozen=True)
+class Parameter:
+    """What a person may set of an audit."""
+
+    default: Value
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Audit:
+    """A named query."""
+
+    name: str
+    sentence: str
+    parameters: Mapping[str, Parameter]
+    text: str
+
+    def values(self, settings: Sequence[str] = ()) -> dict[str, Value]:
+        """Its parameters, with what is set of them.
+
+        Args:
+            settings: `name=value` each.
+
+        Raises:
+            ConfigError: there is no such parameter, or its value is of another type.
+        """
+        values = {name: parameter.default for name, parameter in self.parameters.items()}
+        for setting in settings:
+            name, is_set, text = setting.partition("=")
+            if not is_set or name not in values:
+                known = ", ".join(values) or "none"
+                raise ConfigError(f"--set {setting}: it takes NAME=VALUE; the audit {self.name} has the names {known}")
+            try:
+                values[name] = type(values[name])(text)
+            except ValueError:
+                raise ConfigError(f"--set {setting}: {name} is a number, such as {values[name]}") from None
+        return values
+
+
+def available(folder: str | None = None) -> dict[str, str]:
+    """Every audit's name and its sentence, by name; one's own folder's after ours, and instead of ours of that name."""
+    return {name: _read(path).sentence for name, path in _files(folder).items()}
 
 
 def load(name: str) -> str:
-    """The text of an audit.
+    """The text of one of our audits. Raises ConfigError: there is no audit of that name."""
+    return find(name).text
+
+
+def find(name: str, folder: str | None = None) -> Audit:
+    """An audit, of one's own folder if it is there.
 
     Raises:
-        ConfigError: there is no audit of that name.
+        ConfigError: there is no audit of that name, or the folder has none.
     """
-    known = [path.stem for path in sorted(FOLDER.glob("*.sql"))]
+    known = _files(folder)
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
         raise ConfigError(f"there is no audit {name}; {hint}")
-    return sql.load(f"audits/{name}")
+    return _read(known[name])
 
 
-def _sentence(text: str) -> str:
-    return text.split("\n", 1)[0].removeprefix("--").strip()
+def _files(folder: str | None) -> dict[str, Path]:
+    ours = {path.stem: path for path in sorted(FOLDER.glob("*.sql"))}
+    if folder is None:
+        return ours
+    own = {path.stem: path for path in sorted(Path(folder).glob("*.sql"))}
+    if not own:
+        raise ConfigError(f"{folder} has no audits: it must be a folder of files NAME.sql")
+    return {**ours, **own}
+
+
+def _read(path: Path) -> Audit:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path} is no text in UTF-8") from None
+    first = text.split("\n", 1)[0]
+    sentence = first.removeprefix("--").strip() if first.startswith("--") else ""
+    found = (_PARAMETER.fullmatch(line.strip()) for line in text.splitlines())
+    parameters = {match[1]: Parameter(_value(match[2].strip()), match[3]) for match in found if match}
+    return Audit(path.stem, sentence, parameters, text)
+
+
+def _value(text: str) -> Value:
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        return float(text)
+    except ValueError:
+        return text

@@ -93,7 +93,8 @@ def test_a_file_is_there_when_its_answer_is_whole(out: str, tmp_path: Path, caps
     assert main(["sql", out, fails, "--output", str(tmp_path / "a.csv")]) == 2
     assert "too far" in capsys.readouterr().err
     assert [path.read_text() for path in tmp_path.iterdir()] == ["before"]
-    assert main(["sql", out, "FROM funnel", "--output", str(tmp_path / "nowhere" / "a.csv")]) == 2
+    assert main(["sql", out, "FROM funnel", "--output", str(tmp_path / "new" / "a.csv")]) == 0
+    assert main(["sql", out, "FROM funnel", "--output", str(tmp_path / "a.csv" / "a.csv")]) != 0
 
 
 def test_a_query_comes_from_a_file_or_from_standard_input(

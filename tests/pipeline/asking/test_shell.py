@@ -104,7 +104,7 @@ def test_ctrl_c_stops_the_query_alone(
         ("SELECT regexp_repl", "regexp_replace"),
         ("sel", "SELECT"),
         (".au", ".audit"),
-        (".audit dropped_by", "dropped_by_reason"),
+        (".audit dropped_by_r", "dropped_by_reason"),
         (".views dro", "dropped"),
     ],
 )

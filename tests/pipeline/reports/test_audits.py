@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import dataset
+from pipeline.cli import main
 from pipeline.config_errors import ConfigError
 from pipeline.reports import audits
 from tests.pipeline.dataset_fixture import HandMade
@@ -29,7 +30,8 @@ def test_every_audit_answers_on_a_finished_and_on_an_empty_dataset(name: str, tm
     finished = HandMade(tmp_path / "finished").write(PAIRS)
     begun = HandMade(tmp_path / "begun")
     for out in (finished, begun.storage.url):
-        dataset.open(out).sql(audits.load(name)).fetchall()
+        audit = audits.find(name)
+        dataset.open(out).answer(audit.text, audit.values()).fetchall()
 
 
 def test_every_audit_says_in_a_sentence_what_it_answers() -> None:
@@ -85,3 +87,59 @@ def test_repeated_texts_counts_the_images_of_a_text(tmp_path: Path) -> None:
 
 def _funnel(out: str) -> list[tuple[Any, ...]]:
     return dataset.open(out).sql("SELECT stage, input, kept, dropped FROM funnel").fetchall()
+
+
+OWN = """-- Pairs of a word.
+-- $word = rose: what the text holds
+-- $most = 2: how many
+SELECT url FROM candidates WHERE contains(text, $word) ORDER BY url LIMIT $most
+"""
+
+
+def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[str]:
+    assert main(["audit", *arguments, "--format", "csv"]) == 0
+    return capsys.readouterr().out.splitlines()[1:]
+
+
+def test_a_folder_of_ones_own_has_audits_with_parameters(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = HandMade(tmp_path / "out").write(PAIRS)
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "mine.sql").write_text(OWN)
+    (tmp_path / "own" / "domains.sql").write_text("-- Instead of ours.\nSELECT 'mine' AS domain\n")
+    own = ["--audits", str(tmp_path / "own")]
+    assert printed(capsys, out, "mine", *own) == ["http://a.example/1.jpg", "http://a.example/2.jpg"]
+    assert printed(capsys, out, "mine", *own, "--set", "word=again", "--set", "most=9") == ["http://b.example/4.jpg"]
+    assert printed(capsys, out, "mine", *own, "--set", "word=' OR true --") == []
+    assert printed(capsys, out, "domains", *own) == ["mine"]
+    assert main(["audit", out, *own]) == 0
+    assert "Pairs of a word." in capsys.readouterr().out
+    for wrong in ("most=few", "colour=red", "word"):
+        assert main(["audit", out, "mine", *own, "--set", wrong]) == 2
+        assert capsys.readouterr().err.startswith(f"wit: --set {wrong}: ")
+
+
+def test_an_audit_of_ones_own_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = HandMade(tmp_path / "out").write(PAIRS)
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "mine.sql").write_text(f"-- x\nCOPY pairs TO '{tmp_path}/stolen.csv'")
+    assert main(["audit", out, "mine", "--audits", str(tmp_path / "own")]) == 2
+    assert "the audit mine failed: COPY does more than answer" in capsys.readouterr().err
+    assert not (tmp_path / "stolen.csv").exists()
+
+
+def test_all_audits_are_written_to_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = HandMade(tmp_path / "out").write(PAIRS)
+    assert main(["audit", out, "--all", "--output", str(tmp_path / "audits")]) == 0
+    found = {path.stem for path in (tmp_path / "audits").iterdir() if path.suffix == ".csv"}
+    assert found == set(audits.available())
+    assert main(["audit", out, "--all"]) == 2
+    assert main(["audit", out, "--all", "--output", f"{out}/audits"]) == 2
+
+
+def test_what_became_of_a_concept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = HandMade(tmp_path / "out").write(PAIRS)
+    assert printed(capsys, out, "concept", "--set", "concept=RED rose") == ["en,2,1,2"]
+    assert printed(capsys, out, "concept_examples", "--set", "concept=again")[0].endswith(",balance: query_full")
+    assert printed(capsys, out, "dropped_by_host", "--set", "reason=query_full") == ["b.example,2,1,0.5"]
+    assert [row.split(",")[:3] for row in printed(capsys, out, "hosts")] == [["a.example", "2", "1.0"]]
+    assert printed(capsys, out, "text_lengths") == ["3,2,6"]

@@ -1,0 +1,9 @@
+-- How often a concept stands in the texts: candidates and pairs by language, and how many hosts they are from.
+-- $concept = photo: words that the text holds, in any case
+WITH found AS (
+    SELECT pair_id, coalesce(page_language, '') AS page_language, host
+    FROM candidates WHERE contains(lower(text), lower($concept))
+)
+SELECT page_language, count(*) AS candidates, count(DISTINCT host) AS hosts,
+       count(DISTINCT pair_id) FILTER (WHERE pair_id IN (SELECT pair_id FROM pairs)) AS pairs
+FROM found GROUP BY page_language ORDER BY candidates DESC, page_language

@@ -1,0 +1,9 @@
+-- Candidates whose text holds a concept, with what became of each.
+-- $concept = photo: words that the text holds, in any case
+-- $most = 20: how many
+SELECT c.text, c.url, CASE WHEN p.pair_id IS NOT NULL THEN 'kept' ELSE d.stage || ': ' || d.reason END AS outcome
+FROM candidates c
+LEFT JOIN dropped d USING (archive, "offset", ordinal)
+LEFT JOIN (SELECT DISTINCT pair_id FROM pairs) p ON p.pair_id = c.pair_id AND d.reason IS NULL
+WHERE contains(lower(c.text), lower($concept))
+ORDER BY c.pair_id, c.archive, c."offset", c.ordinal LIMIT $most

@@ -1,0 +1,9 @@
+-- The hosts that most pairs are from, with their share of the pairs and of the bytes of the shards.
+-- $most = 50: how many hosts
+WITH hosts AS (
+    SELECT regexp_extract(url, '^[a-z]+://(?:[^/@]*@)?([^/:?#]+)', 1) AS host, count(*) AS pairs, sum(size)::BIGINT AS bytes
+    FROM pairs GROUP BY ALL
+)
+SELECT host, pairs, round(pairs / sum(pairs) OVER (), 4) AS share_of_pairs,
+       bytes, round(bytes / sum(bytes) OVER (), 4) AS share_of_bytes
+FROM hosts ORDER BY pairs DESC, host LIMIT $most
