@@ -16,7 +16,7 @@ from typing import Any, cast
 from dataset import foreign
 from dataset.storage import absolute
 from pipeline.config_errors import ConfigError
-from pipeline.training.ray_worker import work
+from pipeline.training.train_worker import work
 from pipeline.workers.executor import EXCLUDES
 from train.config import TrainConfig, with_absolute_paths
 from train.loop import RunResult

@@ -424,7 +424,7 @@ ELSEWHERE: dict[str, Callable[[], None]] = dict.fromkeys(
         "fetch.max_wait_s",  # tests/crawl/web/test_visit.py
         "fetch.engine",  # the test above
         "fetch.distributor",  # test_distributing
-        "fetch.adopt",  # stages/fetch/test_img2dataset_import
+        "fetch.adopt",  # stages/fetch/test_adopt
         *("balance.per_language", "balance.caps"),  # test_languages
         *(f"image.{name}" for name in ("nsfw_model", "max_nsfw_probability", "models", "quantiles")),  # test_models
         *(f"image.{name}" for name in ("embedding_model", "min_clip_score", "heads")),  # test_models

@@ -63,8 +63,8 @@ def embed(context: Context) -> Result:
     """The embeddings of the images that an alive pair shows."""
     urls = pc.unique(alive_rows(context, ["url"]).column("url"))
     images = context.table("images")
-    every = images.filter(pc.is_in(images.column("url"), value_set=urls))
-    images = take_units(context, every)
+    wanted = images.filter(pc.is_in(images.column("url"), value_set=urls))
+    images = take_units(context, wanted)
 
     def vectors(images: pa.Table) -> pa.Table:
         model = _embed(context)
@@ -79,7 +79,7 @@ def embed(context: Context) -> Result:
         "embeddings",
         images,
         image_keys(images),
-        lambda images: sliced(context, images, IMAGES_AT_ONCE, vectors, of=every, is_guarded=False),
+        lambda images: sliced(context, images, IMAGES_AT_ONCE, vectors, of=wanted, is_guarded=False),
     )
     return result
 

@@ -45,8 +45,7 @@ from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows, decide, first_verdicts, lost, verdict_result
 from pipeline.stages.artifacts import ARCHIVE_LOCATIONS, HOST_LANES
 from pipeline.stages.common import built_domains, domain_index, domain_task, settings
-from pipeline.stages.fetch import FETCH, img2dataset_ray, redirects
-from pipeline.stages.fetch import img2dataset_import as adopt
+from pipeline.stages.fetch import FETCH, adopt, img2dataset_ray, redirects
 from pipeline.stages.fetch.held import from_adopted, from_archives
 from pipeline.stages.fetch.progress import Tally, clear
 from pipeline.stages.fetch.stored import chunk_name, held_images, look, seen

@@ -50,8 +50,8 @@ HASHES = pa.schema([("row", pa.uint32()), ("hash", pa.binary(8))])
 def measure(context: Context) -> Result:
     """pHash or dHash of the images that an alive pair shows, from their stored bytes."""
     kind = context.options["hash"]
-    every = _shown(context)
-    images = take_units(context, every)
+    shown = _shown(context)
+    images = take_units(context, shown)
 
     def hashes(images: pa.Table) -> pa.Table:
         bodies = read_images(context.storage, images)
@@ -65,7 +65,7 @@ def measure(context: Context) -> Result:
         "hashes",
         images,
         image_keys(images),
-        lambda images: sliced(context, images, IMAGES_AT_ONCE, hashes, of=every),
+        lambda images: sliced(context, images, IMAGES_AT_ONCE, hashes, of=shown),
     )
     return result
 

@@ -35,7 +35,7 @@ from pathlib import Path
 
 def work(given):
     sys.modules["transformers"] = None  # half of an import's time, and not needed here
-    from pipeline.training.ray_worker import work
+    from pipeline.training.train_worker import work
     from train import loop
 
     exact = loop.learning_rate

@@ -16,7 +16,7 @@ import dataset
 from pipeline.build import build
 from pipeline.config import Config, ConfigError, plain
 from pipeline.config import build as make_config
-from pipeline.stages.fetch import img2dataset_import
+from pipeline.stages.fetch import adopt
 from tests.crawl.downloads import download
 from tests.crawl.hostile_server import HostileServer, picture, running
 from tests.pipeline import pages
@@ -90,10 +90,10 @@ def test_every_file_that_is_to_be_adopted_is_looked_at_first(
 ) -> None:
     shutil.copytree(downloads, tmp_path / "downloads")
     made = config(server, tmp_path / "run", tmp_path / "downloads")
-    img2dataset_import.check(made)
+    adopt.check(made)
     (tmp_path / "downloads" / "00001.tar").unlink()
     with pytest.raises(ConfigError, match=r"fetch.adopt: .*00001.parquet has no .*00001.tar beside it"):
-        img2dataset_import.check(made)
+        adopt.check(made)
 
 
 def test_the_addresses_to_download_can_be_asked_for(server: HostileServer, downloads: Path, tmp_path: Path) -> None:
