@@ -9,7 +9,16 @@ from multidict import CIMultiDictProxy
 from crawl.web import robots, tdm
 from crawl.web.config import FetchConfig
 from crawl.web.response import refused
-from crawl.wishes import CONTENT_SIGNAL, CONTENT_USAGE, Wish, content_signal, content_usage, is_unreadable, refuses
+from crawl.wishes import (
+    CONTENT_SIGNAL,
+    CONTENT_USAGE,
+    UNREADABLE,
+    Wish,
+    content_signal,
+    content_usage,
+    is_unreadable,
+    refuses,
+)
 
 PLACE = "header"
 _OF_TRAINING = (
@@ -35,9 +44,13 @@ def check(config: FetchConfig, values: Callable[[str], Sequence[str]]) -> Wish |
         directive = robots.refusal(values("X-Robots-Tag"), config.user_agent, config.also_heed)
         if directive is not None:
             raise refused("robots_noai", Wish("X-Robots-Tag", directive, PLACE))
-    if config.respect_tdm and any(value.strip() == "1" for value in values(tdm.HEADER)):
-        raise refused("tdm_reserved", Wish(tdm.HEADER, "1", PLACE))
     unread: Wish | None = None
+    if config.respect_tdm:
+        flags = {flag.strip() for value in values(tdm.HEADER) for flag in value.split(",")}
+        if "1" in flags:
+            raise refused("tdm_reserved", Wish(tdm.HEADER, "1", PLACE))
+        if odd := flags - {"0", ""}:
+            unread = Wish(tdm.HEADER, f"{UNREADABLE}{min(odd)[:100]}", PLACE)
     for signal, read, outcome in _OF_TRAINING:
         if not config.heeds(signal) or not (lines := values(signal)):
             continue

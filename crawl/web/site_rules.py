@@ -12,7 +12,7 @@ from typing import ParamSpec, TypeVar
 from crawl.web import robots, tdm
 from crawl.web.config import FetchConfig
 from crawl.web.response import Journey, Refused, Response, backoff_s, refused
-from crawl.wishes import Wish
+from crawl.wishes import UNREADABLE, Wish
 
 MAX_RULES_BYTES = 32 * 2**20
 """The memory that rules may take; those that were needed longest ago are forgotten, and asked for again."""
@@ -36,6 +36,7 @@ class Rules:
 
     robots: robots.Rules = robots.ALLOW_ALL
     reservations: tdm.Reservations = tdm.NONE
+    is_unread: bool = False  # whether the reservations could not be read
     refuses_unreadable: bool = False
 
     @property
@@ -51,6 +52,8 @@ class Rules:
         if await _apart(len(self.reservations.rules) > _INLINE_PATTERNS, self.reservations.reserved, url):
             raise refused("tdm_reserved", Wish(tdm.HEADER, "1", tdm.PATH))
         unread = await _apart(self.robots.special > _INLINE_PATTERNS, self.robots.unread, url)
+        if unread is None and self.is_unread:
+            unread = robots.Refusal("wish_unreadable", Wish(tdm.HEADER, f"{UNREADABLE}no rules", tdm.PATH))
         if unread is not None and self.refuses_unreadable:
             raise refused(*unread)
         return unread.wish if unread is not None else None
@@ -113,7 +116,8 @@ class SiteRules:
             with suppress(Refused):  # a file that cannot be had reserves nothing; the header still can
                 answer = await self._get_file(f"{site}{tdm.PATH}", tdm.MAX_BYTES, journey)
                 reservations = await _apart(len(answer.body) > _INLINE_BYTES, tdm.parse, answer.body)
-                rules = replace(rules, reservations=reservations)
+                is_unread = await _apart(len(answer.body) > _INLINE_BYTES, tdm.is_unreadable, answer.body)
+                rules = replace(rules, reservations=reservations, is_unread=is_unread)
         self._keep(site, rules)
         return rules
 

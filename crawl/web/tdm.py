@@ -33,6 +33,17 @@ class Reservations:
 NONE = Reservations()
 
 
+def is_unreadable(body: bytes) -> bool:
+    """Whether a file begins as JSON and is none, or none of rules; a page in its place says that there is none."""
+    if body.lstrip()[:1] not in (b"[", b"{"):
+        return False
+    try:
+        listed = json.loads(body)
+    except (ValueError, RecursionError):
+        return True
+    return not isinstance(listed, list) or not all(isinstance(rule, dict) and "location" in rule for rule in listed)
+
+
 def parse(body: bytes) -> Reservations:
     """The rules of a tdmrep.json; bytes that are none of the format's reserve nothing."""
     try:

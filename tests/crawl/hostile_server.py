@@ -91,6 +91,7 @@ class HostileServer:
         self.busiest: Counter[str] = Counter()  # host -> most requests at once
         self.agents: set[str] = set()
         self.secrets = 0  # connections to the server that must not be reached
+        self.rules_status = 404  # of robots.txt where there is none
         self.version = 1  # of the images that have a validator
         self.unchanged = 0  # times that a 304 was enough
         self.more: dict[str, tuple[str, bytes]] = {}  # path -> media type and body, as a test wants them
@@ -170,7 +171,7 @@ class HostileServer:
                 return web.Response(text="User-agent: *\nDisallow: /hidden\n")
             case "wishes.test":
                 return web.Response(text=WISHES)
-        return web.Response(status=404)
+        return web.Response(status=self.rules_status)
 
     def _reservations(self, host: str) -> web.Response:
         if host != "reserved.test":

@@ -341,6 +341,21 @@ def test_retry_asks_again_only_for_what_may_pass(server: HostileServer, tmp_path
     assert server.hits["images.test/ok.jpg"] == asked["images.test/ok.jpg"]
 
 
+def test_what_an_owner_refuses_later_is_erased(server: HostileServer, tmp_path: Path) -> None:
+    urls = ["http://images.test/noai-from-now-on", "http://images.test/ok.jpg"]
+    over_http(server, tmp_path, urls)
+    asked = "SELECT blob, blob_offset, blob_length FROM images ORDER BY url"
+    places = dataset.open(str(tmp_path / "out")).sql(asked).fetchall()
+
+    def held() -> list[bool]:
+        return [any((tmp_path / "out" / blob).read_bytes()[start : start + length]) for blob, start, length in places]
+
+    assert held() == [True, True]
+    found = over_http(server, tmp_path, urls, refresh_before="2999-01-01")
+    assert [found[url][0] for url in urls] == ["robots_noai", "ok"]
+    assert held() == [False, True]
+
+
 def test_refresh_asks_again_for_what_has_changed_since(server: HostileServer, tmp_path: Path) -> None:
     urls = ["http://images.test/tagged", "http://images.test/noai-from-now-on"]
 

@@ -12,6 +12,7 @@ from dataset.reasons import reasons
 from pipeline.build import build
 from pipeline.config import build as make_config
 from pipeline.config import plain
+from pipeline.reports import audits
 from tests.crawl.hostile_server import running
 from tests.pipeline import pages, small_archive
 from tests.pipeline.engine import test_budgets
@@ -164,6 +165,18 @@ def test_what_a_page_s_headers_ask_has_its_reason(given: dict[tuple[str, str], s
         reason: given[f"http://images.test/ok-{reason}.jpg", f"a kettle of {reason}"] for reason in ASKING.values()
     }
     assert asked == {reason: reason for reason in ASKING.values()}
+
+
+def test_the_audit_tells_what_was_asked_and_by_whom(out: str) -> None:
+    found = {row[:4]: row[5] for row in dataset.open(out).sql(audits.load("wishes")).fetchall()}
+    for signal, value, place, host in (
+        ("Content-Signal", "ai-train=no", "header", "images.test"),
+        ("Content-Signal", "ai-train=no", "header", "page.test"),
+        ("robots.txt", "Disallow", "robots.txt of ccbot", "wishes.test"),
+        ("X-Robots-Tag", "noai", "header", "images.test"),
+        ("opt-out list", None, "fetch.opted_out_domains", "images.test"),
+    ):
+        assert found[signal, value, place, host] >= 1
 
 
 def test_every_reason_has_a_story_with_its_evidence(out: str, given: dict[tuple[str, str], str]) -> None:

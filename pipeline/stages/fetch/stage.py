@@ -67,7 +67,7 @@ def opted_out_domains(context: Context) -> Result:
 @phase(
     FETCH,
     "fetch.get",
-    version=9,
+    version=10,
     reads=PAIR_ROWS | roles("adopted", lanes=LANES, archive_images=ARCHIVE_IMAGES, redirected=ARCHIVE_IMAGES),
     may_read=roles("domains"),
     takes=("fetch", "store", "hashlists", "folder", "route"),
@@ -111,7 +111,8 @@ def get(context: Context) -> Result:
     store.discard(context.storage, stored.outdated)
     known = store.newest(pa.concat_tables([known, *(store.read_chunk(context.storage, name) for name in chunks)]))
     result = _images(context, _relisted(context, known, domains), wanted, domains)
-    result.facts["listed"], said = _disowned(context, stored.rows)
+    listed, said = _disowned(context, stored.rows)
+    result.facts["listed"] = sorted({*listed, *_refused_since(stored.rows, known)})
     result.facts["chunks"] = sorted({*stored.chunks, *chunks, *said})
     return result
 
@@ -134,6 +135,21 @@ def _disowned(context: Context, stored: pa.Table) -> tuple[list[tuple[str, int, 
         with contextlib.suppress(FileExistsError):  # said already
             store.write_chunk(context.storage, said[0], refused)
     return sorted({(row["blob"], row["blob_offset"], row["blob_length"]) for row in rows}), said
+
+
+def _refused_since(stored: pa.Table, known: pa.Table) -> list[tuple[str, int, int]]:
+    """Where the store holds images whose owners have refused since they were got: they will be erased.
+
+    What another URL has the same bytes of, which nobody refused, stays.
+    """
+    refusing = known.filter(pc.and_(pc.is_valid(known["wish_signal"]), pc.not_equal(known["outcome"], OK)))
+    of_refusing = pc.is_in(stored["url"], refusing["url"].combine_chunks())
+
+    def places(rows: pa.Table) -> set[tuple[str, int, int]]:
+        held = rows.filter(pc.is_valid(rows["blob"])).select(["blob", "blob_offset", "blob_length"])
+        return set(zip(*held.to_pydict().values(), strict=True))
+
+    return sorted(places(stored.filter(of_refusing)) - places(stored.filter(pc.invert(of_refusing))))
 
 
 def _is_due(row: Mapping[str, Any] | None, config: FetchConfig, domains: Container[str]) -> bool:

@@ -6,10 +6,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from crawl.images.ingest import ImageConfig, ingest
 from crawl.images.observations import Ingested, Observation, Refusal
+from crawl.web.config import FetchConfig
 from crawl.web.fetch import fetch
+from crawl.web.headers import check
+from crawl.web.response import Refused
 from filters.images.perceptual import pdq
 from tests.crawl.hostile_server import HostileServer, running
 
@@ -82,3 +87,49 @@ def test_robots_txt_is_asked_for_once_whatever_stands_in_it(server: HostileServe
     before = server.hits["wishes.test/robots.txt"]
     fetch([f"http://wishes.test/ok/{n}.jpg" for n in range(5)], server.config(), accept)
     assert server.hits["wishes.test/robots.txt"] == before + 1
+
+
+FIELDS = st.sampled_from(
+    [
+        ("X-Robots-Tag", "otherbot: noai"),
+        ("X-Robots-Tag", "all"),
+        ("TDM-Reservation", "0"),
+        ("TDM-Reservation", "maybe"),
+        ("Content-Signal", "ai-train=yes"),
+        ("Content-Signal", "###"),
+        ("Content-Usage", "train-ai=y, search=n"),
+        ("Content-Usage", "train-ai=perhaps"),
+    ]
+)
+REFUSING = st.sampled_from(
+    [
+        ("X-Robots-Tag", "noai"),
+        ("X-Robots-Tag", "CCBot: noindex"),
+        ("TDM-Reservation", "1"),
+        ("Content-Signal", "ai-train=no"),
+        ("Content-Usage", "train-ai=n"),
+    ]
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(FIELDS, max_size=6), REFUSING, st.integers(0, 6))
+def test_a_header_that_refuses_wins_over_all_others(
+    fields: list[tuple[str, str]], refusing: tuple[str, str], at: int
+) -> None:
+    more = [*fields[:at], refusing, *fields[at:]]
+    with pytest.raises(Refused):
+        check(FetchConfig(), lambda name: [value for key, value in more if key.lower() == name.lower()])
+
+
+@pytest.mark.parametrize(("status", "outcome"), [(404, "ok"), (401, "ok"), (403, "ok"), (500, "robots_disallowed")])
+def test_robots_txt_that_is_refused_is_none_and_that_fails_refuses_all(
+    server: HostileServer, status: int, outcome: str
+) -> None:
+    """RFC 9309, section 2.3.1."""
+    server.rules_status = status
+    try:
+        found = get(server, "http://other.test/ok.jpg")
+    finally:
+        server.rules_status = 404
+    assert (found.outcome, found.wish) == (outcome, None)

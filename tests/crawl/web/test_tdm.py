@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawl.web.tdm import NONE, parse
+from crawl.web.tdm import NONE, is_unreadable, parse
 
 
 def reserved(location: str, path: str) -> bool:
@@ -46,6 +46,16 @@ def test_the_first_rule_that_matches_counts() -> None:
 )
 def test_what_is_no_such_file_reserves_nothing(body: bytes) -> None:
     assert parse(body) == NONE
+
+
+@pytest.mark.parametrize("body", [b"{}", b"[1]", b"[" * 100_000, b'[{"location": "/"', b'[{"tdm-reservation": 1}]'])
+def test_what_begins_as_such_a_file_and_is_none_is_unreadable(body: bytes) -> None:
+    assert is_unreadable(body)
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"not found", b"[]", b'[{"location": "/", "tdm-reservation": 0}]'])
+def test_a_page_in_its_place_or_a_sound_file_is_not(body: bytes) -> None:
+    assert not is_unreadable(body)
 
 
 @given(st.binary(max_size=200))
