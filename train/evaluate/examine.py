@@ -26,7 +26,7 @@ class Examination:
     Attributes:
         dataset: URL of a dataset of ours, whose held-out pairs are retrieved among `pairs` of them.
         baseline: whether random weights are examined, too.
-        shared: what evaluators are told besides their options: in_distribution, references, acknowledged.
+        shared: what evaluators are told besides their options: in_distribution, references, hierarchy, seed.
         skipped: called with a sentence for each evaluator that cannot examine a set.
     """
 

@@ -2,7 +2,6 @@
 
 An evaluator's module has
 
-    VERSION = 1                                  raised when its figures for the same input change
     OPTIONS = {"seeds": 3}                       what may be set, with the defaults
     def refuses(what, shared) -> str             why it cannot examine a set, as a sentence's end; empty if it can
     def evaluate(view) -> Row                    examines one

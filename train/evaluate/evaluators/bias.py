@@ -17,7 +17,6 @@ from train.evaluate.row import Figure, Row, places, share
 from train.evaluate.sets import ImageSet
 from train.evaluate.view import View, ensemble, ranks
 
-VERSION = 1
 OPTIONS: Mapping[str, Any] = {"attributes": [], "thresholds": [0.0, 0.1, 0.25, 0.5, 0.9]}
 LIMITS = (
     "attributes are what annotators saw in faces, not what people are; few categories stand for many people",

@@ -18,7 +18,6 @@ from train.evaluate.row import Figure, Row, bits, mean, places, share
 from train.evaluate.sets import ImageSet, Pair, SetError
 from train.evaluate.view import View, ensemble
 
-VERSION = 1
 OPTIONS: Mapping[str, Any] = {}
 _WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 

@@ -18,7 +18,6 @@ from train.evaluate.probe import fit
 from train.evaluate.row import Figure, Row, Z, share, wilson
 from train.evaluate.view import View, ranks
 
-VERSION = 1
 OPTIONS: Mapping[str, Any] = {"shots": [1, 2, 4, 8, 16], "seeds": 3}
 STRENGTH = 1 / 0.316
 __all__ = ["OPTIONS", "evaluate", "refuses", "runs_by_default"]

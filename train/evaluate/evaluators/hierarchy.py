@@ -20,7 +20,6 @@ from train.evaluate.sets.tables import read_rows
 from train.evaluate.sets.templates import read_text
 from train.evaluate.view import View
 
-VERSION = 1
 OPTIONS: Mapping[str, Any] = {"depths": [2, 4, 6, 8]}  # of WordNet's levels
 _FILE = "hierarchy.csv"
 

@@ -15,7 +15,6 @@ from train.evaluate.row import Figure, Row, bits, mean_share, share
 from train.evaluate.sets import ImageSet
 from train.evaluate.view import View, ranks
 
-VERSION = 1
 OPTIONS: Mapping[str, Any] = {}
 __all__ = ["OPTIONS", "evaluate", "refuses"]
 

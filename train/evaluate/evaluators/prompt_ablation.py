@@ -11,7 +11,6 @@ from train.evaluate.row import Row, mean_share, share
 from train.evaluate.sets import ImageSet
 from train.evaluate.view import View, ensemble, ranks
 
-VERSION = 1
 OPTIONS: Mapping[str, Any] = {}
 ONE = "a photo of a {}."
 """The paper's template, for sets whose own templates do not have it."""

@@ -17,7 +17,6 @@ from train.evaluate.row import Figure, Row, bits, median, share
 from train.evaluate.sets import ImageSet
 from train.evaluate.view import View, ranks
 
-VERSION = 1
 OPTIONS: Mapping[str, Any] = {"pairs": 0}  # how many images are asked; 0: all
 _CUTS = (1, 5, 10)
 _AT_ONCE = 2048

@@ -21,7 +21,6 @@ from train.evaluate.sets import ImageSet, SetError
 from train.evaluate.sets.tables import read_rows
 from train.evaluate.view import View, ranks
 
-VERSION = 1
 OPTIONS: Mapping[str, Any] = {}
 
 

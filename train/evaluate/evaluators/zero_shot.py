@@ -11,7 +11,6 @@ from train.evaluate.row import Figure, Row, bits, mean, mean_share, places, shar
 from train.evaluate.sets import ImageSet
 from train.evaluate.view import View, ranks
 
-VERSION = 1
 OPTIONS: Mapping[str, Any] = {}
 _MOST_CONFUSED = 50
 """Classes up to which the whole confusion matrix is kept; of more, the most frequent confusions."""
