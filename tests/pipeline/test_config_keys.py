@@ -117,7 +117,11 @@ class World:
         add("unwanted.jpg", "an unwanted castle of stone", pages.encoded(pages.texture(56)))
         add("crashing.jpg", "a crashing castle of stone", pages.encoded(pages.texture(57)))
         add("german.jpg", "Eine alte Burg mit einem Garten castle", pages.encoded(pages.texture(58)))
-        add("unsure.jpg", "castle Luzern lamp Garten", pages.encoded(pages.texture(59)))
+        add("unsure.jpg", "Un castello castle sul mare", pages.encoded(pages.texture(59)))
+        add("mixed.jpg", "le castle rouge garden", pages.encoded(pages.texture(82)))
+        add("weak.jpg", "a castle for erotic art", pages.encoded(pages.texture(83)))
+        add("porn/address.jpg", "a castle at an unsafe address", pages.encoded(pages.texture(84)))
+        add("icons/logo.png", "logo of the castle", pages.encoded(pages.texture(85)))
         for n in range(5):
             add(f"spam{n}.jpg", "the garden of our great shop", pages.encoded(pages.texture(60 + n)))
         add("mail.jpg", "A castle that someone@example.org drew", pages.encoded(pages.texture(80)))
@@ -130,8 +134,11 @@ class World:
         body = "".join(tags)
         noai = f'<meta name="robots" content="noai"><img src="{HOST}/35.jpg" alt="A garden that asks to be left alone">'
         tdm = f'<meta name="tdm-reservation" content="1"><img src="{HOST}/34.jpg" alt="A garden with rights reserved">'
+        add("named.jpg", "Klopfgeist Castle", pages.encoded(pages.texture(86)))
+        named = f'<html lang="de">{tags.pop()}'
         listed = [
             ("http://page.example/", f'<html lang="en">{body}'),
+            ("http://named.example/", named),
             ("http://noai.example/", noai),
             ("http://tdm.example/", tdm),
         ]
@@ -186,8 +193,14 @@ ARCHIVE_KEYS: dict[str, Any] = {
     "text.min_words": 5,
     "text.max_characters": 40,
     "text.languages": ["de"],
-    "text.language_min_probability": 0.99,
+    "text.language_min_probability": 1.0,
     "text.language_model": model,
+    "text.language_context": False,
+    "text.undetermined": "page",
+    "text.not_captions": [],
+    "text.max_texts_on_page": 1,
+    "text.min_weak_terms": 1,
+    "text.drop_unsafe_addresses": False,
     "text.drop_filenames": False,
     "text.blocklist": lambda world: world.path("blocklist.txt"),
     "text.blocked_patterns": ["lamp"],
@@ -440,6 +453,7 @@ ELSEWHERE: dict[str, Callable[[], None]] = dict.fromkeys(
         "fetch.engine",  # the test above
         "fetch.distributor",  # test_distributing
         "fetch.adopt",  # stages/fetch/test_adopt
+        "match.ignore_stopwords",  # stages/test_match
         *("balance.per_language", "balance.caps"),  # test_languages
         *(f"image.{name}" for name in ("nsfw_model", "max_nsfw_probability", "models", "quantiles")),  # test_models
         *(f"image.{name}" for name in ("embedding_model", "min_clip_score", "heads")),  # test_models

@@ -98,7 +98,16 @@ def keys(owner: type, before: str = "") -> Iterator[str]:
 
 NO_PATH_KEYS = {
     "run": {
-        *("name", "fetch.user_agent", "fetch.refresh_before", "fetch.resolve", "run.address", "image.nsfw_model"),
+        *(
+            "name",
+            "fetch.user_agent",
+            "fetch.also_heed",
+            "text.not_captions",
+            "fetch.refresh_before",
+            "fetch.resolve",
+            "run.address",
+            "image.nsfw_model",
+        ),
         *("extract.text_sources", "extract.url_columns", "extract.text_columns", "extract.columns", "balance.caps"),
         *("extract.mask_personal_data", "text.languages", "text.blocked_patterns", "text.allowed_terms"),
         *("faces.model.output", "decontaminate.model.output", "image.models.output", "image.models.name"),

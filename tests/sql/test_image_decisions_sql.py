@@ -31,6 +31,7 @@ def test_fetch_gives_the_outcome_as_the_reason_of_every_pair_of_the_url() -> Non
             "status": pa.array([404, None], pa.int32()),
             "final_url": ["http://a/1", None],
             "fetched_bytes": pa.array([None, 10], pa.int64()),
+            **{f"wish_{name}": pa.nulls(2, pa.string()) for name in ("signal", "value", "place")},
         }
     )
     gone = {"origin": "http", "status": 404, "final_url": "http://a/1", "fetched_bytes": None}
