@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import yaml
 from onnx import TensorProto, helper
 
+from dataset.storage import Storage
 from filters.images.models import ImageModel, ModelError, load
 from pipeline import programs
 from pipeline.build import build
@@ -59,7 +61,8 @@ def test_a_run_names_its_programs_before_it_writes_anything(tmp_path: Path) -> N
 
 
 def test_a_datasets_own_config_allows_nothing(tmp_path: Path) -> None:
-    own = {"allow_programs": True, "decontaminate": {"model": MODEL}}
+    own = Storage(str(tmp_path / "out"))
+    own.write("config.yaml", yaml.safe_dump({"allow_programs": True, "decontaminate": {"model": MODEL}}).encode())
     with pytest.raises(ConfigError, match=r"decontaminate\.model \(somebody\.pt, TorchScript\) is a program"):
         _detector(own, None, None)
     (tmp_path / "mine.yaml").write_text("allow_programs: true\ndecontaminate: {model: {path: a.pt, size: 8}}\n")

@@ -69,6 +69,7 @@ def secrets(folder: Path, **sections: Any) -> Path:
         "out": str(folder / "out"),
         "text": {"languages": []},
         "match": {"queries": str(folder / "queries.txt")},
+        "fetch": {"origins": ["archive"]},
         "filters": [{"name": "own", "stage": "text", "measure": f"{folder}/crash.py:look", "drop_when": "looked"}],
         "run": {"workers": 0},
         "allow_programs": True,

@@ -47,7 +47,7 @@ FORECAST = {
         "datacomp_small",
         {"precision": "fp32", "loss": "sigmoid", "ema": 0.99, "parallel": "fsdp"},
     ),
-    "by micro-batches": ("one_24gb_gpu", {"batch_size": 512}),
+    "by micro-batches": ("one_24gb_gpu", {"batch_size": 256}),
 }
 """Whose memory is held against the forecast: (preset, what is changed)."""
 

@@ -11,7 +11,6 @@ import pytest
 import yaml
 
 from dataset.lease import LEASE
-from pipeline import build
 from pipeline.cli import main
 from tests.pipeline import small_archive
 
@@ -30,7 +29,7 @@ def test_a_signal_ends_the_run_with_a_sentence_and_without_a_lease(
         os.kill(os.getpid(), number)
         time.sleep(60)
 
-    monkeypatch.setitem(build.PATH, "extract", stage)
+    monkeypatch.setattr("pipeline.stages.extract.stage.run", stage)
     before = signal.getsignal(signal.SIGTERM)
     assert main(["run", str(config)]) == status
     assert held == [True]
