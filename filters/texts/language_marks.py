@@ -56,8 +56,8 @@ MARKS = rf"""
     END AS is_latin,
     -- letters beyond a to z: 1 of Western Europe, which English names have too; 2 of others, which they hardly have
     CASE
-        WHEN NOT is_unsure THEN NULL
         WHEN regexp_matches(lower_text, '[āăąćčďđēęěğīįłńňőřśşšţťūůűźżž]') THEN 2
+        WHEN NOT is_unsure THEN NULL
         WHEN regexp_matches(lower_text, '[à-öø-ÿœß]') THEN 1
         ELSE 0
     END AS accents,
@@ -67,4 +67,5 @@ MARKS = rf"""
     END AS function_words,
     CASE WHEN is_unsure THEN regexp_matches(text, $name$^\s*(?:{_NAME})\s*$$name$) END AS is_name_like
 """.strip()
-"""SQL, columns over `text`, `lower_text` and `is_unsure`; all but the script null where the model is sure."""
+"""SQL, columns over `text`, `lower_text` and `is_unsure`; where the model is sure all are null but the script, and the
+letters that English hardly has."""

@@ -3,7 +3,7 @@
 --   measures  row, characters, words, language_guesses (a list of language, probability: the best of the text alone),
 --             has_letters, is_latin (the script of most), accents (letters beyond a to z: 0, 1 or 2), function_words (the languages
 --             whose function words it has), is_name_like (a word, or few that all begin with a capital, as names do):
---             all but the script null where the model is sure by itself
+--             all but the script and foreign letters (2) null where the model is sure by itself
 --   config    one row: language_context, whether the surroundings count; language_min_probability
 --
 -- The model's guess on a text of a few words is weak evidence: "Frau berät Seniorin" is Finnish to it. So Bayes' rule:
@@ -96,7 +96,7 @@ weighed AS (
         -- What its words and letters say: function words of the language; its script; English has accents in names alone.
         * CASE WHEN list_contains(measures.function_words, possible.language) THEN 8 ELSE 1 END
         * CASE WHEN possible.language IN (SELECT language FROM scripts) = measures.is_latin THEN 0.01 ELSE 1 END
-        * CASE WHEN possible.language <> 'en' THEN 1 WHEN measures.accents = 2 THEN 0.05 WHEN measures.accents = 1 THEN 0.25 ELSE 1 END
+        * CASE WHEN possible.language <> 'en' THEN 1 WHEN measures.accents = 2 THEN 0.01 WHEN measures.accents = 1 THEN 0.25 ELSE 1 END
         -- Where it stands: the web's share, and what is added by each that speaks for the language.
         * (
             coalesce(shares.share, 0.03) / 100

@@ -88,6 +88,11 @@ def test_letters_that_english_hardly_has_outweigh_a_page_that_says_it_is_english
         ("fr", "Deux cercles bleus devant un vieux mur de briques"),
     ):
         assert language({"text": text, "page_language": "en"}) == code
+        if code == "pl":  # however much English stands around it
+            others = [
+                {"text": f"A red circle on the wall of house number {n}", "page_language": "en"} for n in range(20)
+            ]
+            assert language({"text": text, "page_language": "en"}, *others) == code
 
 
 def test_where_nothing_else_is_known_the_commoner_language_is_likelier() -> None:
