@@ -11,7 +11,15 @@ from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from dataset.display import clean
 from dataset.storage import Storage
@@ -24,19 +32,61 @@ _SLOW_SECONDS = 2.0  # a record that takes so long is named
 PLAIN_SECONDS = 10.0  # how often a log gets a line for a phase that is still at work
 
 
-def bars(console: Console) -> Progress:
-    """Progress bars with a rate and an ETA."""
-    return Progress(
-        TextColumn("{task.description:<24}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TextColumn("{task.fields[at]}", markup=False),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-    )
+class Bars:
+    """A bar with a rate and an ETA for each thing at work, on a terminal; in a log a line is due every few seconds."""
+
+    def __init__(self, console: Console):
+        self._progress: Progress | None = None
+        if console.is_terminal:
+            self._progress = Progress(
+                TextColumn("{task.description:<24}", markup=False),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[rate]}", markup=False),
+                TextColumn("{task.fields[at]}", markup=False),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+                console=console,
+                transient=True,
+            )
+        self._tasks: dict[str, TaskID] = {}
+        self._last_line = time.monotonic()
+
+    def __enter__(self) -> Self:
+        if self._progress is not None:
+            self._progress.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
+    def show(self, name: str, done: float, total: float, rate: str = "", at: str = "") -> bool:
+        """Show how far something is; whether it is for the caller to write a line, since there is no terminal."""
+        if self._progress is None:
+            is_due = time.monotonic() - self._last_line > PLAIN_SECONDS
+            if is_due:
+                self._last_line = time.monotonic()
+            return is_due
+        if name not in self._tasks:
+            self._tasks[name] = self._progress.add_task(clean(name), total=total, rate="", at="")
+        self._progress.update(self._tasks[name], completed=done, rate=rate, at=at)
+        return False
+
+    @property
+    def is_on_terminal(self) -> bool:
+        """Whether bars are shown."""
+        return self._progress is not None
+
+    def begin(self, name: str, total: float) -> None:
+        """Show that something begins: it is some time until a line is due."""
+        self.show(name, 0, total)
+        self._last_line = time.monotonic()
+
+    def remove(self, name: str) -> None:
+        """Show something no longer."""
+        if self._progress is not None and name in self._tasks:
+            self._progress.remove_task(self._tasks.pop(name))
 
 
 class Reporter:
@@ -47,22 +97,19 @@ class Reporter:
         self.storage = storage
         self.started = time.time()
         self.lines: list[dict[str, Any]] = []
-        self._bar: Progress | None = None
+        self.bars = Bars(self.console)
         self._wrote_work = time.monotonic()
         self._has_work = False
 
     def __enter__(self) -> Self:
-        if self.console.is_terminal:
-            self._bar = bars(self.console)
-            self._bar.start()
+        self.bars.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.forget_work()
-        if self._bar is not None:
-            self._bar.stop()
+        self.bars.__exit__(kind, error, trace)
 
     def phase(self, name: str, total: int, rows: int, bytes_: int = 0) -> PhaseProgress:
         """Begin to show a phase of `total` tasks with `rows` input rows, or `bytes_` where rows are not known yet."""
@@ -111,9 +158,7 @@ class PhaseProgress:
         self.unit = "rows" if rows else "MB"
         self.done = 0
         self.began = time.monotonic()
-        self._last_line = self.began
-        bar = reporter._bar
-        self._task = bar.add_task(name, total=total, rate="", at="") if bar is not None else None
+        reporter.bars.begin(name, total)
 
     def advance(self) -> None:
         """One more partition is committed."""
@@ -125,9 +170,7 @@ class PhaseProgress:
                 {"phase": self.name, "partitions": self.total, "rows": self.rows, "seconds": round(seconds, 3)}
             )
             self.reporter.forget_work()
-            bar = self.reporter._bar
-            if bar is not None and self._task is not None:
-                bar.remove_task(self._task)
+            self.reporter.bars.remove(self.name)
 
     def show(self, working: Sequence[Working]) -> None:
         """What the tasks at work are at: how much of each is done counts as that share of a partition."""
@@ -142,11 +185,7 @@ class PhaseProgress:
         if self.amount:
             rate = f"{amount:,.0f} of {self.amount:,.0f} {self.unit}, {amount / max(seconds, 1e-3):,.0f} {self.unit}/s"
         at = waits_for(working)
-        bar = self.reporter._bar
-        if bar is not None and self._task is not None:
-            bar.update(self._task, completed=done, rate=rate, at=at)
-        elif time.monotonic() - self._last_line > PLAIN_SECONDS:
-            self._last_line = time.monotonic()
+        if self.reporter.bars.show(self.name, done, self.total, rate, at):
             left = f", about {seconds / done * (self.total - done):.0f} s left" if done else ""
             rate = f", {rate}" if rate else ""
             at = f", {at}" if at else ""

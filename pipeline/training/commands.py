@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import TaskID
 
 from dataset.display import say
 from dataset.foreign import find_shards
@@ -18,7 +16,7 @@ from dataset.storage import Storage, is_local
 from pipeline.config import with_overrides
 from pipeline.config_errors import ConfigError
 from pipeline.config_files import read_yaml
-from pipeline.engine.progress import PLAIN_SECONDS, bars
+from pipeline.engine.progress import Bars
 from train.config import TrainConfig, load
 from train.failure import TrainingError, end_after_main_thread, outlet
 
@@ -112,23 +110,12 @@ def sentences(path: str) -> Iterator[None]:
         raise TrainingError(outlet(error)) from error
 
 
-class Progress:
-    """A bar on a terminal, a line every few seconds in a log."""
+class Progress(Bars):
+    """How far a run is, on standard output where there is no terminal."""
 
-    def __init__(self) -> None:
-        self._console = Console(stderr=True)
-        self._bar = bars(self._console) if self._console.is_terminal else None
-        self._task: TaskID | None = None
-        self._last = 0.0
-
-    def __enter__(self) -> Progress:
-        if self._bar is not None:
-            self._bar.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+    def __init__(self, console: Console | None = None) -> None:
+        super().__init__(console or Console(stderr=True))
+        self._is_first = True
 
     def update(self, record: dict[str, Any]) -> None:
         """Show a log record of the loop."""
@@ -136,15 +123,12 @@ class Progress:
             f"loss {record['loss']:.3f}  scale {record['logit_scale']:.1f}  "
             f"{record['samples_per_second']:.0f} samples/s  waiting for data {record['data_wait_share']:.0%}"
         )
-        if self._bar is not None:
-            if self._task is None:
-                self._task = self._bar.add_task("train", total=record["steps"], rate="")
-            self._bar.update(self._task, completed=record["step"], rate=rate)
-        elif time.monotonic() - self._last > PLAIN_SECONDS or record["step"] == record["steps"]:
-            self._last = time.monotonic()
+        is_due = self.show("train", record["step"], record["steps"], rate)
+        if not self.is_on_terminal and (is_due or self._is_first or record["step"] == record["steps"]):
             print(
                 f"step {record['step']}/{record['steps']}  {rate}  about {record['eta_seconds']:.0f} s left", flush=True
             )
+        self._is_first = False
 
 
 def dry_run(

@@ -7,20 +7,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import TaskID
 
 from dataset.display import escaped_json, say
 from dataset.shards import INDEX
 from dataset.storage import Storage
 from pipeline.config_errors import ConfigError
 from pipeline.config_files import read_yaml
-from pipeline.engine.progress import PLAIN_SECONDS, bars
+from pipeline.engine.progress import Bars
 from pipeline.training.commands import held_out, run_of
 from train.evaluate import registry
 
@@ -206,30 +204,13 @@ def _rows_of(place: str) -> list[Row]:
         raise ConfigError(f"{source.url_of(name)} cannot be compared: {error}") from None
 
 
-class Progress:
-    """A bar on a terminal, a line every few seconds in a log, both on standard error."""
+class Progress(Bars):
+    """How many images are encoded, on standard error."""
 
-    def __init__(self) -> None:
-        self._console = Console(stderr=True)
-        self._bar = bars(self._console) if self._console.is_terminal else None
-        self._tasks: dict[str, TaskID] = {}
-        self._last = time.monotonic()
-
-    def __enter__(self) -> Progress:
-        if self._bar is not None:
-            self._bar.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+    def __init__(self, console: Console | None = None) -> None:
+        super().__init__(console or Console(stderr=True))
 
     def update(self, what: str, done: int, total: int) -> None:
         """Show how many images of a set are encoded."""
-        if self._bar is not None:
-            if what not in self._tasks:
-                self._tasks[what] = self._bar.add_task(what, total=total, rate="")
-            self._bar.update(self._tasks[what], completed=done)
-        elif time.monotonic() - self._last > PLAIN_SECONDS:
-            self._last = time.monotonic()
+        if self.show(what, done, total):
             say(f"{what}: {done:,} of {total:,} images encoded", to_errors=True)
