@@ -51,7 +51,7 @@ class Record:
     type: str
     block: bytes | bytearray  # at most MAX_BODY_BYTES
     header: Callable[[bytes], bytes | None]  # the value of a field of the record's header, by its name
-    is_addressable: bool = True  # whether `read_bodies` finds it at its offset: the first record of a gzip member
+    is_addressable: bool = True  # whether `read_responses` finds it at its offset: the first record of a gzip member
 
     @property
     def uri(self) -> str:
@@ -317,11 +317,6 @@ def read_responses(location: str, offsets: Sequence[int]) -> Iterator[tuple[int,
                 continue
             if record.type in ("response", "resource"):
                 yield offset, _response(record), record.date
-
-
-def read_bodies(location: str, offsets: Sequence[int]) -> Iterator[tuple[int, bytes, str | None]]:
-    """`read_responses`, of each the body alone."""
-    return ((offset, response.body, date) for offset, response, date in read_responses(location, offsets))
 
 
 def _response(record: Record) -> Response:

@@ -24,8 +24,6 @@ DOUBTFUL = DATA / "doubtful_words.txt"
 ORDINARY = DATA / "ordinary_words.txt"
 NAMES = ("builtin", "doubtful", "ldnoobw", "ldnoobw:all")
 """Lists that come with openwit; every other name is a file."""
-WEAK = ("doubtful", "ldnoobw")
-"""Lists one term of which says little of a text: names and news have them too."""
 PATTERNS = "blocked_patterns"
 """What stands for a list where a pattern was found."""
 

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from crawl.archives.content_encoding import ContentDecoder
 from crawl.archives.open_source import MEMBER, kind_of, warc_members
 from crawl.archives.payload import decoded_body, decoded_start, parse_response
-from crawl.archives.records import Piece, read_bodies
+from crawl.archives.records import Piece
 from crawl.candidates.config import ExtractConfig
 from crawl.candidates.extract import extract
 from crawl.images.ingest import ImageConfig, ingest
@@ -24,6 +24,7 @@ from crawl.web.robots import parse
 from dataset.commits import Commit, RecordError
 from dataset.shards import build_index
 from dataset.tar import DamagedTarError
+from tests.crawl.archives.bodies import read_bodies
 
 _CONFIG = ExtractConfig(text_sources=TEXT_SOURCES, texts_per_image="all")
 _LIMIT = 2**20  # of a body

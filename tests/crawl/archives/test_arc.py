@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from warcio.archiveiterator import ArchiveIterator
 
 from crawl.archives.open_source import kind_of
-from crawl.archives.records import Piece, describe, read_bodies
+from crawl.archives.records import Piece, describe
 from crawl.candidates.config import ExtractConfig
 from crawl.candidates.extract import Extraction, extract
+from tests.crawl.archives.bodies import read_bodies
 from tests.crawl.warc_bytes import http, whole
 
 IMAGE = b"\x89PNG\r\n\x1a\n"

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawl.archives.records import Reading, Record, read_bodies, read_records
+from crawl.archives.records import Reading, Record, read_records
 from crawl.candidates.config import ExtractConfig
 from crawl.candidates.extract import extract
+from tests.crawl.archives.bodies import read_bodies
 from tests.crawl.warc_bytes import http, members, page, record, whole
 
 PAGES = [page(f"<img src=/{i}.png alt='image {i}'>", f"http://site.example/{i}") for i in range(3)]

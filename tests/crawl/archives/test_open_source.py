@@ -12,9 +12,10 @@ import pytest
 
 from crawl.archives.commoncrawl import CommonCrawlConfig, files, parse
 from crawl.archives.open_source import kind_of, open_source, warc_members
-from crawl.archives.records import Piece, read_bodies
+from crawl.archives.records import Piece
 from crawl.candidates.config import ExtractConfig
 from crawl.candidates.extract import extract
+from tests.crawl.archives.bodies import read_bodies
 from tests.crawl.warc_bytes import http, members, page, record
 
 ARCHIVE = members(

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from crawl.archives.lenient_records import parse_header
 from crawl.archives.overlong_records import header_inside, http_end
-from crawl.archives.records import Reading, read_bodies, read_records
+from crawl.archives.records import Reading, read_records
 from crawl.candidates.config import ExtractConfig
 from crawl.candidates.extract import extract
+from tests.crawl.archives.bodies import read_bodies
 from tests.crawl.archives.test_records import INFO
 from tests.crawl.warc_bytes import http, members, record, whole
 

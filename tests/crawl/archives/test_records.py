@@ -11,7 +11,8 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crawl.archives.records import MAX_PIECES, Piece, Reading, Record, describe, read_bodies, read_records, split
+from crawl.archives.records import MAX_PIECES, Piece, Reading, Record, describe, read_records, split
+from tests.crawl.archives.bodies import read_bodies
 from tests.crawl.warc_bytes import http, members, page, record, wat, wat_record, whole
 
 INFO = record(b"software: test\r\n", type_="warcinfo", content_type="application/warc-fields")

@@ -3,10 +3,10 @@ from __future__ import annotations
 import gzip
 from pathlib import Path
 
-from crawl.archives.records import read_bodies
 from crawl.candidates.config import ExtractConfig
 from crawl.candidates.extract import extract
 from dataset.schema import ARCHIVE_IMAGES, ARCHIVE_LEADS
+from tests.crawl.archives.bodies import read_bodies
 from tests.crawl.warc_bytes import http, members, record, redirect, revisit, whole
 
 PNG = b"\x89PNG\r\n\x1a\n"
