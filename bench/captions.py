@@ -21,7 +21,6 @@ import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from math import sqrt
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +33,7 @@ from dataset.schema import CANDIDATES
 from filters.texts.context import in_context
 from filters.texts.text import TextConfig, measure_text
 from pipeline.config import build, plain
+from train.evaluate.row import wilson
 
 LABELS = Path(__file__).parents[2] / "shared" / "labels" / "captions.jsonl"
 SETS = ("news", "news_wat", "laion")
@@ -66,10 +66,8 @@ class Share:
     def __str__(self) -> str:
         if not self.of:
             return "-"
-        z, n, p = 1.96, self.of, self.some / self.of
-        middle, reach = (p + z * z / 2 / n), z * sqrt(p * (1 - p) / n + z * z / 4 / n / n)
-        low, high = ((middle + sign * reach) / (1 + z * z / n) for sign in (-1, 1))
-        return f"{self.some}/{n} {100 * p:.0f} % ({100 * max(0, low):.0f} to {100 * min(1, high):.0f})"
+        low, high = wilson(self.some / self.of, self.of)
+        return f"{self.some}/{self.of} {100 * self.some / self.of:.0f} % ({100 * low:.0f} to {100 * high:.0f})"
 
 
 def read_labels(file: Path, half: int | None = None) -> list[dict[str, Any]]:
