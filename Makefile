@@ -24,14 +24,21 @@ setup: .venv/.ready
 demo: setup  ## crawl a small web, build a dataset, train a CLIP, examine it
 	$(BIN)/python -m demo
 
-# Rooms in turn, so that what one leaves in a process (a Ray, a patched module) does not meet another's tests.
+# Rooms in processes of their own, so that what one leaves in its process (a Ray, a patched module) does not meet another's
+# tests; the longest first. Where make can, each room's output comes whole when the room ends.
 PROCESSES ?= 2
 RERUNS ?= 0
-PYTEST = $(BIN)/python -m pytest $(if $(filter-out 0,$(RERUNS)),--reruns $(RERUNS) -r fER) $(if $(filter-out 1,$(PROCESSES)),-n $(PROCESSES) --dist loadfile --no-loadscope-reorder)
-test: setup  ## all tests; PROCESSES=1 runs them one after the other, RERUNS=1 tries once more what fails
-	$(PYTEST) tests/crawl tests/dataset tests/filters tests/fuzz
-	$(PYTEST) tests/train tests/test_*.py tests/bench
-	$(PYTEST) tests/pipeline tests/sql tests/demo
+ROOMS := pipeline train rest crawl
+TESTS_pipeline := tests/pipeline
+TESTS_train := tests/train
+TESTS_rest := tests/test_*.py tests/bench tests/dataset tests/filters tests/sql tests/demo tests/fuzz
+TESTS_crawl := tests/crawl
+test: setup  ## all tests, PROCESSES rooms at once; RERUNS=1 tries once more what fails
+	@$(MAKE) --no-print-directory --keep-going -j$(PROCESSES) $(if $(filter output-sync,$(.FEATURES)),--output-sync) $(ROOMS:%=test-%)
+
+test-%:
+	@echo "tests of $*: $(wildcard $(TESTS_$*))"
+	@$(BIN)/python -m pytest $(if $(filter-out 0,$(RERUNS)),--reruns $(RERUNS) -r fER) $(TESTS_$*)
 
 MINUTES ?= 10
 fuzz: setup  ## damaged and hostile inputs for every reader, for MINUTES; what breaks a promise is saved in build/fuzz
