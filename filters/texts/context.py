@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dataset import sql
+from filters.texts.language import first_guess
 from filters.texts.not_captions import not_captions
 from filters.texts.text import TextConfig
 from filters.texts.unsafe_addresses import unsafe_addresses
@@ -35,8 +36,7 @@ def in_context(rows: pa.Table, measures: pa.Table, config: TextConfig) -> pa.Tab
     texts_on_page (how many texts the image has on its page), not_captions (list of filters.texts.not_captions.FOUND)
     and unsafe_address (what marks an address so, else null); ordered by row.
     """
-    keys = {"language_context": config.language_context, "language_min_probability": config.language_min_probability}
-    language = sql.run(sql.load("decisions/language"), {"rows": rows, "measures": measures}, keys)
+    language = _language(rows, measures, config)
     rows = rows.append_column("texts_on_page", sql.run(_TEXTS_ON_PAGE, {"rows": rows})["texts_on_page"])
     rows = rows.append_column("not_captions", not_captions(rows))
     rows = rows.append_column("unsafe_address", unsafe_addresses(rows))
@@ -49,3 +49,19 @@ def in_context(rows: pa.Table, measures: pa.Table, config: TextConfig) -> pa.Tab
         for name in names:
             measures = measures.append_column(name, table[name])
     return measures
+
+
+def _language(rows: pa.Table, measures: pa.Table, config: TextConfig) -> pa.Table:
+    """row, language, language_probability, is_undetermined; ordered by row."""
+    if config.language_context:
+        keys = {"language_min_probability": config.language_min_probability}
+        return sql.run(sql.load("decisions/language"), {"rows": rows, "measures": measures}, keys)
+    best = first_guess(measures["language_guesses"].combine_chunks())
+    return pa.table(
+        {
+            "row": measures["row"],
+            "language": pc.struct_field(best, "language"),
+            "language_probability": pc.struct_field(best, "probability"),
+            "is_undetermined": pa.repeat(pa.scalar(False), len(measures)),
+        }
+    )

@@ -10,6 +10,7 @@ of a shop that sells drawings of arrows.
 from __future__ import annotations
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from dataset import sql
 from filters.texts.interface_words import LABELS, NETWORKS
@@ -123,32 +124,60 @@ _TEXT: dict[str, list[str]] = {
 }
 
 
+def _found(column: str, patterns: list[str]) -> str:
+    """SQL: what a column holds of some patterns, else null."""
+    return f"nullif(trim(regexp_extract({column}, $re${'|'.join(patterns)}$re$), ' /._=+-'), '')"
+
+
+def _of_path(kind: str) -> str:
+    """SQL: what speaks for a kind in a path, else null."""
+    patterns = _PATH[kind]
+    cases = (
+        f"CASE WHEN words <= {most} THEN {_found('path', [p for m, p in patterns if m == most])} END"
+        for most in sorted({m for m, _ in patterns})
+    )
+    found = f"coalesce({', '.join(cases)})"
+    if kind == "stand_in":  # "a photo of blank paper" is what blank.jpg shows
+        found = f"CASE WHEN words <= 3 OR NOT contains(label, regexp_extract({found}, '[a-z]+')) THEN {found} END"
+    return f"CASE WHEN is_suspect THEN {found} END"
+
+
 def _kind(kind: str) -> str:
     """SQL: a kind and what says so, null if nothing does."""
-    patterns = _PATH.get(kind, [])
-    of_path = [("path", most, [p for m, p in patterns if m == most]) for most in sorted({m for m, _ in patterns})]
-    of_text = [("label", _LABEL_WORDS, _TEXT[kind])] if kind in _TEXT else []
-    found = ", ".join(
-        f"CASE WHEN words <= {most} "
-        f"THEN nullif(trim(regexp_extract({column}, $re${'|'.join(some)}$re$), ' /._=+-'), '') END"
-        for column, most, some in (*of_path, *of_text)
-    )
-    return f"struct_pack(kind := '{kind}', found := coalesce({found}))"
+    sources = [*([_of_path(kind)] if kind in _PATH else []), *([f"text_{kind}"] if kind in _TEXT else [])]
+    return f"struct_pack(kind := '{kind}', found := coalesce({', '.join(sources)}))"
 
 
-_SQL = """
-WITH labels AS (
-    SELECT row, trim(lower(coalesce(text, ''))) AS label,
+_OF_TEXTS = """
+WITH counted AS (
+    SELECT id, trim(lower(text)) AS label, length(text) - length(replace(text, ' ', '')) + 1 AS words FROM texts
+)
+SELECT label, words, @KINDS@
+FROM counted
+ORDER BY id
+""".replace(
+    "@KINDS@",
+    ", ".join(
+        f"CASE WHEN words <= {_LABEL_WORDS} THEN {_found('label', patterns)} END AS text_{kind}"
+        for kind, patterns in _TEXT.items()
+    ),
+)
+_OF_ADDRESSES = (
+    """
+WITH paths AS (
+    SELECT *,
         -- the address without scheme, host, query and fragment
-        lower(regexp_extract(coalesce(url, ''), '^(?:[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*)?([^?#]*)', 1)) AS path
-    FROM rows
-), counted AS (
-    SELECT *, len(string_split(label, ' ')) AS words FROM labels
+        lower(regexp_replace(address, '^[A-Za-z][A-Za-z0-9+.-]*://[^/]*', '')) AS path
+    FROM (SELECT *, split_part(split_part(coalesce(url, ''), '#', 1), '?', 1) AS address FROM rows)
+), suspected AS (
+    -- Most are none, which one pattern tells faster than many.
+    SELECT *, regexp_matches(path, $re$@ANY@$re$) AS is_suspect FROM paths
 )
 SELECT list_filter([@KINDS@], lambda x: x.found IS NOT NULL) AS found
-FROM counted
+FROM suspected
 ORDER BY row
 """.replace("@KINDS@", ", ".join(map(_kind, KINDS)))
+).replace("@ANY@", "|".join(f"(?:{pattern})" for patterns in _PATH.values() for _, pattern in patterns))
 
 
 def not_captions(rows: pa.Table) -> pa.ChunkedArray:
@@ -156,4 +185,9 @@ def not_captions(rows: pa.Table) -> pa.ChunkedArray:
 
     rows: row, url, text; ordered by row.
     """
-    return sql.run(_SQL, {"rows": rows})["found"].cast(pa.list_(FOUND))
+    distinct = pc.fill_null(rows["text"].cast(pa.string()), "").combine_chunks().dictionary_encode()
+    texts = pa.table({"id": pa.array(range(len(distinct.dictionary))), "text": distinct.dictionary})
+    of_texts = sql.run(_OF_TEXTS, {"texts": texts}).take(distinct.indices)
+    for name in of_texts.column_names:
+        rows = rows.append_column(name, of_texts[name])
+    return sql.run(_OF_ADDRESSES, {"rows": rows})["found"].cast(pa.list_(FOUND))

@@ -154,36 +154,46 @@ _PATTERNS = (
 FILENAME = "(?i)^(?:" + "|".join(f"(?:{pattern})" for pattern in _PATTERNS) + ")$"
 """RE2. Texts that look like a file's name or address, whatever the image's address."""
 
-_MEASURE = (
+_OF_TEXTS = (
     r"""
-WITH segments AS (
-    SELECT row, coalesce(text, '') AS text, coalesce(language_guesses[1].probability < @SURE@, true) AS is_unsure,
-        -- the last segment of the address's path, without its query
-        coalesce(lower(regexp_extract(url, '^[^?#]*?([^/?#]*)(?:[?#].*)?$', 1, 's')), '') AS segment
-    FROM rows
-), named AS (
-    -- as a person would see it, unless what a stranger wrote cannot be decoded
-    SELECT row, text, is_unsure, trim(lower(text)) AS lower_text, coalesce(TRY(url_decode(segment)), segment) AS file
-    FROM segments
-), stems AS (
-    -- without the extension, and without the size that a publishing system appends: photo-300x200.jpg, photo-scaled.jpg
-    SELECT *, regexp_replace(regexp_replace(file, '\.[a-z0-9]{2,5}$', ''), '(-\d+x\d+|-scaled|@2x)$', '') AS stem
-    FROM named
+WITH named AS (
+    SELECT id, text, trim(lower(text)) AS lower_text,
+        coalesce(language_guesses[1].probability < @SURE@, true) AS is_unsure
+    FROM texts
 )
-SELECT row,
+SELECT
     length(text)::INTEGER AS characters,
-    CASE WHEN trim(text) = '' THEN 0 ELSE len(string_split_regex(trim(text), '\s+')) END::INTEGER AS words,
-    -- A text that equals its image's file name is one only if it has the marks of a file name, as "sunset" has not.
-    regexp_matches(lower_text, $filename$@FILENAME@$filename$)
-        OR lower_text = file AND contains(file, '.')
-        OR lower_text = stem AND regexp_matches(stem, '^\S*[0-9_-]\S*$') AS is_filename,
+    regexp_matches(lower_text, $filename$@FILENAME@$filename$) AS is_filename,
     @MARKS@
-FROM stems
-ORDER BY row
+FROM named
+ORDER BY id
 """.replace("@FILENAME@", FILENAME)
     .replace("@MARKS@", MARKS)
     .replace("@SURE@", str(SURE))
 )
+_OF_ADDRESSES = r"""
+WITH segments AS (
+    SELECT row, trim(lower(coalesce(text, ''))) AS lower_text,
+        -- the last segment of the address's path, without its query
+        lower(split_part(split_part(split_part(coalesce(url, ''), '#', 1), '?', 1), '/', -1)) AS segment
+    FROM rows
+), named AS (
+    -- as a person would see it, unless what a stranger wrote cannot be decoded
+    SELECT row, lower_text,
+        CASE WHEN contains(segment, '%') THEN coalesce(TRY(url_decode(segment)), segment) ELSE segment END AS file
+    FROM segments
+)
+SELECT
+    -- A text that equals its image's file name is one only if it has the marks of a file name, as "sunset" has not.
+    CASE WHEN lower_text[1] <> file[1] THEN false
+        ELSE lower_text = file AND contains(file, '.')
+            -- without the extension, and the size that a publishing system appends: photo-300x200.jpg, photo-scaled.jpg
+            OR lower_text = regexp_replace(regexp_replace(file, '\.[a-z0-9]{2,5}$', ''), '(-\d+x\d+|-scaled|@2x)$', '')
+                AND regexp_matches(lower_text, '^\S*[0-9_-]\S*$')
+    END AS is_filename
+FROM named
+ORDER BY row
+"""
 
 
 def measure_text(
@@ -202,16 +212,28 @@ def measure_text(
     Raises:
         FileNotFoundError, OSError, ValueError: the model or a list cannot be read.
     """
-    languages = guesses(rows["text"], config.language_model)
-    table = sql.run(_MEASURE, {"rows": rows.append_column("language_guesses", languages)})
-    blocked = pa.array([[]] * len(rows), pa.list_(ENTRY)) if domains is None else domains.find(rows)
-    terms = blocked_terms(rows["text"], listed(config.blocklist), config.blocked_patterns)
+    distinct = pc.fill_null(rows["text"].cast(pa.string()), "").combine_chunks().dictionary_encode()
+    texts = distinct.dictionary
+    languages = guesses(texts, config.language_model)
+    ids = pa.array(range(len(texts)))
+    table = sql.run(_OF_TEXTS, {"texts": pa.table({"id": ids, "text": texts, "language_guesses": languages})})
+    words = pc.count_substring_regex(texts, r"\S+")
+    terms = blocked_terms(texts, listed(config.blocklist), config.blocked_patterns)
     is_asked = config.max_profanity_probability < 1 if has_profanity is None else has_profanity
     best = pc.struct_field(first_guess(languages), "language")
-    profanity = profanity_probability(rows["text"], best) if is_asked else pa.nulls(len(rows), pa.float32())
-    return (
-        table.append_column("blocked_domains", blocked)
-        .append_column("language_guesses", languages)
-        .append_column("blocked_terms", terms)
-        .append_column("profanity_probability", profanity)
-    )
+    profanity = profanity_probability(texts, best) if is_asked else pa.nulls(len(texts), pa.float32())
+    columns = {
+        "characters": table["characters"],
+        "words": words.cast(pa.int32()),
+        "is_filename": table["is_filename"],
+        **{name: table[name] for name in table.column_names[2:]},
+        "language_guesses": languages,
+        "blocked_terms": terms,
+        "profanity_probability": profanity,
+    }
+    measured = pa.table(columns).take(distinct.indices)
+    of_addresses = sql.run(_OF_ADDRESSES, {"rows": rows})["is_filename"]
+    at = measured.schema.get_field_index("is_filename")
+    measured = measured.set_column(at, "is_filename", pc.or_(measured["is_filename"], of_addresses))
+    blocked = pa.array([[]] * len(rows), pa.list_(ENTRY)) if domains is None else domains.find(rows)
+    return measured.add_column(0, "row", rows["row"]).append_column("blocked_domains", blocked)

@@ -4,7 +4,8 @@
 --             has_letters, is_latin (the script of most), accents (letters beyond a to z: 0, 1 or 2), function_words (the languages
 --             whose function words it has), is_name_like (a word, or few that all begin with a capital, as names do):
 --             all but the script and foreign letters (2) null where the model is sure by itself
---   config    one row: language_context, whether the surroundings count; language_min_probability
+--   config    one row: language_min_probability
+-- With language_context alone; else the model's best guess counts as it is.
 --
 -- The model's guess on a text of a few words is weak evidence: "Frau berät Seniorin" is Finnish to it. So Bayes' rule:
 -- what the text alone says of each language, times how often that language stands where the text does. It is undetermined
@@ -118,22 +119,22 @@ weighed AS (
     LEFT JOIN spoken ON spoken.row = possible.row AND spoken.language = possible.language
     LEFT JOIN own ON own.row = possible.row
 ),
+scaled AS (
+    SELECT row, language, (1e12 * weight)::BIGINT AS weight FROM weighed  -- a sum of whole numbers needs no order
+),
+heaviest AS (
+    SELECT row, max(weight) AS weight, sum(weight) AS total FROM scaled GROUP BY row
+),
 best AS (
-    SELECT
-        row,
-        list(language ORDER BY weight DESC, language)[1] AS language,
-        max(weight) / list_sum(list(weight ORDER BY weight)) AS probability  -- a sum of floats needs an order
-    FROM weighed
+    SELECT row, min(scaled.language) AS language, any_value(heaviest.weight / heaviest.total) AS probability
+    FROM heaviest JOIN scaled USING (row, weight)
     GROUP BY row
 )
 SELECT
     measures.row,
-    CASE WHEN config.language_context THEN best.language ELSE language_guesses[1].language END AS language,
-    CASE
-        WHEN config.language_context THEN best.probability
-        ELSE language_guesses[1].probability
-    END::FLOAT AS language_probability,
-    config.language_context AND (
+    best.language,
+    best.probability::FLOAT AS language_probability,
+    (
         NOT coalesce(has_letters, true)
         OR best.probability < config.language_min_probability
         -- (English titles begin every word with a capital, so there it says nothing)

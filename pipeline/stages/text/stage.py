@@ -20,7 +20,8 @@ from pipeline.stages import custom_filters
 from pipeline.stages.common import built_domains, domain_index, domain_task, settings
 from pipeline.stages.text import TEXT
 
-_TEXTS_AT_ONCE = 5_000
+_TEXTS_AT_ONCE = 20_000  # to compile what is looked for takes as long as to look for it in a thousand
+_BYTES_AT_ONCE = 2**23
 
 
 @phase(TEXT, "text.domains", version=2, takes=("lists", "checksums"), gives=roles("index"))
@@ -32,7 +33,7 @@ def domains(context: Context) -> Result:
 @phase(
     TEXT,
     "text.measure",
-    version=4,
+    version=5,
     reads=CANDIDATE_ROWS,
     may_read=roles("domains"),
     takes=("text", "has_profanity", "external"),
@@ -48,12 +49,15 @@ def measure(context: Context) -> Result:
     def measured(rows: pa.Table) -> pa.Table:
         return measure_text(rows, config, index, has_profanity)
 
-    return Result().table("measures", sliced(context, rows, _TEXTS_AT_ONCE, measured, of=every))
+    bytes_each = rows["text"].nbytes // max(1, rows.num_rows) + 1
+    size = min(_TEXTS_AT_ONCE, _BYTES_AT_ONCE // bytes_each + 1)
+    return Result().table("measures", sliced(context, rows, size, measured, of=every))
 
 
 @phase(
     TEXT,
     "text.context",
+    version=2,
     reads=CANDIDATE_ROWS | roles("measures"),
     takes=("language_context", "language_min_probability"),
     gives=roles("measures"),

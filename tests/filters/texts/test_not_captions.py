@@ -92,6 +92,12 @@ def test_what_looks_alike_is_a_caption(text: str, path: str) -> None:
     assert kinds(text, f"https://logo.e.org/{path}") == []
 
 
+def test_a_stand_in_is_none_where_the_text_speaks_of_what_its_file_is_called() -> None:
+    assert kinds("Hills in summer", "https://example.org/blank.jpg") == ["stand_in"]
+    assert kinds("Hills near Leeds in summer", "https://example.org/blank.jpg") == ["stand_in"]
+    assert kinds("A photo of blank paper beside a grape", "https://example.org/blank.jpg") == []
+
+
 def test_every_row_has_an_answer() -> None:
     assert kinds(None, None) == kinds("", "") == kinds("\x00", "::") == []
     rows = pa.table(
