@@ -157,7 +157,7 @@ FILENAME = "(?i)^(?:" + "|".join(f"(?:{pattern})" for pattern in _PATTERNS) + ")
 _OF_TEXTS = (
     r"""
 WITH named AS (
-    SELECT id, text, trim(lower(text)) AS lower_text,
+    SELECT id, coalesce(text, '') AS text, trim(lower(coalesce(text, ''))) AS lower_text,
         coalesce(language_guesses[1].probability < @SURE@, true) AS is_unsure
     FROM texts
 )
@@ -212,12 +212,12 @@ def measure_text(
     Raises:
         FileNotFoundError, OSError, ValueError: the model or a list cannot be read.
     """
-    distinct = pc.fill_null(rows["text"].cast(pa.string()), "").combine_chunks().dictionary_encode()
+    distinct = rows["text"].cast(pa.string()).combine_chunks().dictionary_encode("encode")
     texts = distinct.dictionary
     languages = guesses(texts, config.language_model)
     ids = pa.array(range(len(texts)))
     table = sql.run(_OF_TEXTS, {"texts": pa.table({"id": ids, "text": texts, "language_guesses": languages})})
-    words = pc.count_substring_regex(texts, r"\S+")
+    words = pc.count_substring_regex(pc.fill_null(texts, ""), r"\S+")
     terms = blocked_terms(texts, listed(config.blocklist), config.blocked_patterns)
     is_asked = config.max_profanity_probability < 1 if has_profanity is None else has_profanity
     best = pc.struct_field(first_guess(languages), "language")
@@ -236,4 +236,5 @@ def measure_text(
     at = measured.schema.get_field_index("is_filename")
     measured = measured.set_column(at, "is_filename", pc.or_(measured["is_filename"], of_addresses))
     blocked = pa.array([[]] * len(rows), pa.list_(ENTRY)) if domains is None else domains.find(rows)
-    return measured.add_column(0, "row", rows["row"]).append_column("blocked_domains", blocked)
+    at = measured.schema.get_field_index("language_guesses")
+    return measured.add_column(at, "blocked_domains", blocked).add_column(0, "row", rows["row"])

@@ -33,7 +33,7 @@ def domains(context: Context) -> Result:
 @phase(
     TEXT,
     "text.measure",
-    version=5,
+    version=4,
     reads=CANDIDATE_ROWS,
     may_read=roles("domains"),
     takes=("text", "has_profanity", "external"),
