@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dataset.views import Dataset
-    from pipeline.reports.explain import Story
+    from pipeline.asking.story import Explanation
     from train.loop import RunResult
 
 __all__ = ["explain", "open", "run", "train"]
@@ -107,16 +107,21 @@ def train(
         return loop(checked, None if out is None else os.fspath(out))
 
 
-def explain(out: str | os.PathLike[str], which: str) -> list[Story]:
-    """The whole story of an image or a pair, from the archive to its shard or to its reason; one for each occurrence.
+def explain(out: str | os.PathLike[str], which: str | os.PathLike[str], *, most: int = 10) -> Explanation:
+    """The whole story of an image, a pair or a text, from the archive to its shard or to its reason.
 
     Args:
         out: the dataset.
-        which: an image's URL, or a pair_id: 32 hexadecimal digits, or the first 8 or more of them.
-    """
-    from pipeline.reports.explain import explain as stories
+        which: an image's or a page's URL, a pair_id (32 hexadecimal digits, or the first 8 or more of them), a
+            SHA-256, a sample's key, an image file, or a part of a text.
+        most: how many occurrences are told.
 
-    return stories(os.fspath(out), which)
+    Returns:
+        A sequence of stories, one for each occurrence, which a notebook shows; empty if there is none.
+    """
+    from pipeline.asking.explain import explain as told
+
+    return told(os.fspath(out), os.fspath(which), most)
 
 
 def _plain(value: Any) -> Any:

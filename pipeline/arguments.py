@@ -116,8 +116,14 @@ def parser() -> argparse.ArgumentParser:
 
     made = command("explain", "one pair's whole story, from the archive's byte to its shard or its reason")
     made.add_argument("out", metavar="OUT")
-    made.add_argument("which", metavar="URL|PAIR_ID")
+    made.add_argument(
+        "which",
+        metavar="WHICH",
+        help="an image's or page's URL, a pair_id, a SHA-256, a sample's key, an image file, or a part of a text",
+    )
+    made.add_argument("--most", type=_positive, default=10, metavar="N", help="how many occurrences are told; 10")
     made.add_argument("--format", choices=["text", "json"], default="text")
+    made.add_argument("--json", dest="format", action="store_const", const="json", help="the same as --format json")
 
     made = command("report", "write OUT/report.html: funnel, plots, sample galleries in one file")
     made.add_argument("out", metavar="OUT")
@@ -264,3 +270,13 @@ def _caps(text: str) -> list[int]:
         return [int(item) for item in text.split(",")]
     except ValueError:
         raise argparse.ArgumentTypeError(f"must be numbers like 1000,5000,20000, not {text!r}") from None
+
+
+def _positive(text: str) -> int:
+    try:
+        found = int(text)
+    except ValueError:
+        found = 0
+    if found < 1:
+        raise argparse.ArgumentTypeError(f"must be a number from 1, not {text!r}")
+    return found

@@ -7,6 +7,7 @@ import contextlib
 import json
 import logging
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -274,18 +275,15 @@ def _balance(arguments: argparse.Namespace) -> int:
 
 
 def _explain(arguments: argparse.Namespace) -> int:
-    from pipeline.reports.explain import explain
+    from pipeline.asking.explain import explain
 
-    stories = explain(arguments.out, arguments.which)
-    if not stories:
-        raise FileNotFoundError(
-            f"{arguments.out} has no candidate with the URL or pair_id {arguments.which}; "
-            "the URL must be written as in the view candidates"
-        )
+    told = explain(arguments.out, arguments.which, arguments.most)
     if arguments.format == "json":
-        print(json.dumps([story.as_dict() for story in stories], default=str))
-    else:
-        say("\n\n".join(story.as_text() for story in stories))
+        print(escaped_json(json.dumps(told.as_rows(), default=str)))
+    if not told:
+        raise FileNotFoundError("; ".join(told.found_as.splitlines()))
+    if arguments.format == "text":
+        say(told.as_text(shutil.get_terminal_size().columns if sys.stdout.isatty() else None))
     return DONE
 
 

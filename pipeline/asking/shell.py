@@ -29,7 +29,7 @@ COMMANDS = {
     ".help": "this list",
     ".views": "the dataset's views, each in a sentence; .views NAME its columns",
     ".audit": "the named audits; .audit NAME name=value answers one",
-    ".explain": ".explain URL|PAIR_ID tells a pair's whole story",
+    ".explain": ".explain URL|PAIR_ID|TEXT|FILE|… tells the whole story of what it is",
     ".output": ".output FILE writes the next answer to a file, in the form that its name ends in",
     ".quit": "as Ctrl-D",
 }
@@ -86,11 +86,10 @@ class Shell:
             audit = audits.find(audit_name)
             self._answer(audit.text, audit.values(settings))
         elif name == ".explain" and rest:
-            from pipeline.reports.explain import explain
+            from pipeline.asking.explain import explain
 
-            stories = explain(self.dataset.storage.url, rest)
-            told = "\n\n".join(story.as_text() for story in stories)
-            self._print(told or f"no candidate has the URL or pair_id {rest}")
+            told = interruptible(self.dataset.connection, lambda: explain(self.dataset, rest))
+            self._print(told.as_text(_width()))
         elif name == ".output" and rest:
             self._output = rest
         else:
@@ -107,8 +106,7 @@ class Shell:
             )
             return
         names, rows = interruptible(self.dataset.connection, lambda: _first(self.dataset.answer(query, values)))
-        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-        text = answers.as_table(names, rows[:_SHOWN], width)
+        text = answers.as_table(names, rows[:_SHOWN], _width())
         more = f"\nthe first {_SHOWN:,} rows; .output FILE has all" if len(rows) > _SHOWN else ""
         self._print(text + more)
 
@@ -139,6 +137,10 @@ class Shell:
         """Views, their columns, keywords and functions, the likeliest first."""
         found = self.dataset.ask(_WORDS).fetchall()
         return list(dict.fromkeys((*VIEW_COLUMNS, *(word for word, _ in found))))
+
+
+def _width() -> int | None:
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def _first(answer: duckdb.DuckDBPyConnection) -> tuple[list[str], list[tuple[object, ...]]]:

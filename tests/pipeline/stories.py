@@ -8,7 +8,7 @@ from typing import Any
 import dataset
 from dataset.display import clean
 from dataset.reasons import reasons
-from pipeline.reports.explain import explain
+from pipeline.asking.explain import explain
 
 
 def told(out: str) -> set[str]:

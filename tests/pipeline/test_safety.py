@@ -25,11 +25,11 @@ from PIL import Image
 import dataset
 from dataset.layout import REPORT, SHEET
 from filters.images.perceptual import HashIndex, pdq, words
+from pipeline.asking.explain import explain
 from pipeline.build import build
 from pipeline.config import ConfigError, plain
 from pipeline.config import build as make_config
 from pipeline.reports import report
-from pipeline.reports.explain import explain
 from tests.crawl.downloads import download
 from tests.crawl.hostile_server import running
 from tests.filters.pictures import flip

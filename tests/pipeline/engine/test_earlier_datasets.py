@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 import dataset
+from pipeline.asking.explain import explain
 from pipeline.config import build
 from pipeline.config_errors import ConfigError
 from pipeline.engine.earlier_datasets import existing
-from pipeline.reports.explain import explain
 from tests.pipeline import pages
 from tests.pipeline.pages import IMAGE_HOST as HOST
 from tests.pipeline.pages import crawl

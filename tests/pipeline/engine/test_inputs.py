@@ -12,12 +12,12 @@ import pytest
 import dataset
 from crawl.web.crawl_pages import HarvestReport
 from dataset.storage import Storage
+from pipeline.asking.explain import explain
 from pipeline.build import build
 from pipeline.cli import main
 from pipeline.config import Config, ConfigError, plain
 from pipeline.config import build as make_config
 from pipeline.engine.inputs import expand
-from pipeline.reports.explain import explain
 from tests.crawl import hostile_server
 from tests.crawl.archives.test_open_source import ARCHIVE, wacz
 from tests.crawl.tables.test_read import ROWS, write_parquet

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 import dataset
+from pipeline.asking.explain import explain
 from pipeline.cli import main
 from pipeline.config_errors import ConfigError
 from pipeline.reports import decontamination_sheet
-from pipeline.reports.explain import explain
 from pipeline.reports.html import BLUR_ABOVE
 from tests.filters.models import mean_colour
 from tests.pipeline.pages import IMAGE_HOST, crawl, encoded, texture

@@ -11,11 +11,11 @@ import pytest
 import dataset
 import pipeline.stages
 from dataset.stages import Stage, Table
+from pipeline.asking.explain import explain
 from pipeline.build import build
 from pipeline.config import build as make_config
 from pipeline.engine.phase import PHASES, phase
 from pipeline.reports import audits, report
-from pipeline.reports.explain import explain
 from pipeline.reports.status import status
 from pipeline.stages import match, text
 from tests.pipeline import pages

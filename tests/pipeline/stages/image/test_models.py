@@ -17,10 +17,10 @@ import dataset
 from dataset.tables import read_parquet
 from filters.duplicates.semantic import unit
 from filters.images.embeddings import from_column
+from pipeline.asking.explain import explain
 from pipeline.build import build
 from pipeline.config import build as make_config
 from pipeline.config_errors import ConfigError
-from pipeline.reports.explain import explain
 from pipeline.workers.failures import PhaseFailedError
 from tests.filters import models
 from tests.filters.images.test_faces import boxes_model

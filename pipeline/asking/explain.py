@@ -1,17 +1,15 @@
 """One pair's whole story: where it was found, what was measured, and its shard or the reason that it was dropped.
 
 A story is read from the committed files of the row's own partition, so that its cost does not grow with the dataset,
-except for the search of the row by URL or id, which reads one column of the candidates.
+except for the search of what is asked about (`pipeline.asking.lookup`), and of who else has the image.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlsplit
 
 import pyarrow as pa
@@ -20,78 +18,44 @@ import pyarrow.parquet as pq
 
 from crawl.images.store import FOLDER as FETCH_STORE
 from crawl.images.store import newest
-from crawl.urls import canonical_url
 from dataset.damage import opened, read_table
-from dataset.display import line
 from dataset.reasons import reasons
 from dataset.schema import MATCHES
 from dataset.stages import Stage, Table, judging, path
 from dataset.storage import is_local
 from dataset.tables import read_parquet
 from dataset.views import Dataset
-from pipeline.config_errors import ConfigError
+from pipeline.asking.lookup import Place, look_up
+from pipeline.asking.story import Explanation, Step, Story, margins
 
+MOST = 10
+"""Stories that are told where nobody asks for more or fewer."""
 _QUERIES_SHOWN = 10
+_OTHERS_SHOWN = 5
 _UNDECIDED = "not decided yet"
 _IMAGE_FACTS = ("origin", "outcome", "status", "final_url", "fetched_bytes", "media_type", "original_width",
                 "original_height", "width", "height", "sha256", "pdq", "pdq_quality")  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Step:
-    """What one stage made of the row."""
-
-    stage: str
-    outcome: str  # found, kept, dropped, packed, or waiting: the run has not come this far
-    sentence: str
-    facts: Mapping[str, Any] = field(default_factory=dict)  # measures and evidence, as JSON values
-
-
-@dataclass(frozen=True)
-class Story:
-    """One occurrence of an image with a text, from the archive's byte to its end."""
-
-    pair_id: str
-    url: str
-    text: str
-    outcome: str  # kept, dropped or waiting
-    reason: str | None
-    steps: tuple[Step, ...]
-
-    def as_dict(self) -> dict[str, Any]:
-        """The story as JSON values."""
-        return asdict(self)
-
-    def as_text(self) -> str:
-        """The story as lines; a stranger's control characters are shown as �."""
-        lines = [f"pair {self.pair_id}", f"url  {self.url}", f"text {self.text}"]
-        for step in self.steps:
-            lines.append(f"  {step.stage:<14}{step.outcome:<8} {step.sentence}")
-            for name, value in step.facts.items():
-                lines += [f"  {'':<23}{line}" for line in _lines(name, value)]
-        return "\n".join(line(item) for item in lines)
-
-
-class _Place(NamedTuple):
-    """A row of a partition."""
-
-    partition: int
-    row: int
-
-
-def explain(out: str, which: str) -> list[Story]:
-    """The stories of an image's or a pair's candidates, one for each occurrence, in the order of the archives.
+def explain(out: str | Dataset, which: str, most: int = MOST) -> Explanation:
+    """What became of an image, a pair or a text: a story for each of its candidates, in the order of the archives.
 
     Args:
-        out: the dataset.
-        which: an image's URL, or a pair_id: 32 hexadecimal digits, or the first 8 or more of them.
+        out: the dataset, or where it is.
+        which: an image's or a page's URL, a pair_id (32 hexadecimal digits, or the first 8 or more of them), the
+            SHA-256 of an image, a sample's key, alone or as `train-00000.tar/KEY`, an image file of this machine, or a
+            part of a text.
+        most: how many stories are told.
 
     Raises:
         FileNotFoundError: there is no dataset.
-        ConfigError: the digits begin several pair_ids.
+        ConfigError: the digits begin several pair_ids, or `which` is a file and no image.
     """
-    teller = _Teller(Dataset(out))
-    return [teller.story(place) for place in teller.find(which.strip())]
+    dataset = out if isinstance(out, Dataset) else Dataset(out)
+    found = look_up(dataset, which.strip(), most)
+    teller = _Teller(dataset)
+    stories = tuple(teller.story(place) for place in found.places[:most])
+    return Explanation(which, found.sentence, stories, found.total)
 
 
 class _Teller:
@@ -99,27 +63,7 @@ class _Teller:
         self.dataset = dataset
         self.storage = dataset.storage
 
-    def find(self, which: str) -> list[_Place]:
-        """The candidates of a URL or a pair_id."""
-        digits = which.lower()
-        if re.fullmatch(r"[0-9a-f]{8,32}", digits):
-            where = "pair_id BETWEEN unhex(?) AND unhex(?)"
-            values: list[Any] = [digits.ljust(32, "0"), digits.ljust(32, "f")]
-            several = self._ask(
-                f"SELECT DISTINCT lower(hex(pair_id)) FROM _candidates WHERE {where} ORDER BY 1 LIMIT 2",  # noqa: S608
-                values,
-            )
-            if len(several) > 1:
-                raise ConfigError(
-                    f"{which} begins several pair_ids, {several[0][0]} and {several[1][0]} among them; give more digits"
-                )
-        else:
-            where = "url IN (SELECT unnest(?))"
-            values = [sorted({which, canonical_url(which) or which})]
-        rows = self._ask(f"SELECT partition, row FROM _candidates WHERE {where} ORDER BY partition, row", values)  # noqa: S608
-        return [_Place(*row) for row in rows]
-
-    def story(self, place: _Place) -> Story:
+    def story(self, place: Place) -> Story:
         """The story of one candidate."""
         row = self._row("candidates", place)
         names = ("archive", "offset", "ordinal", "page_url", "page_date", "page_language", "text_source")
@@ -137,7 +81,7 @@ class _Teller:
         outcome = {"packed": "kept", "dropped": "dropped"}.get(steps[-1].outcome, "waiting")
         return Story(row["pair_id"].hex(), row["url"], row["text"], outcome, reason, tuple(steps))
 
-    def _tell(self, stages: Sequence[Stage], place: _Place, row: dict[str, Any], steps: list[Step]) -> str | None:
+    def _tell(self, stages: Sequence[Stage], place: Place, row: dict[str, Any], steps: list[Step]) -> str | None:
         """Add a step for each stage up to the one that drops the row; returns that one's reason."""
         for stage in stages:
             if not self.dataset.is_decided(stage):
@@ -148,13 +92,15 @@ class _Teller:
             if verdict is not None:
                 reason, evidence = verdict
                 meaning = reasons().get(reason, ("", "a filter of this dataset's own config says so"))[1]
-                facts = {**facts, **evidence, **self._resolved(evidence)}
+                facts = {**facts, **evidence, "margin": margins(evidence), **self._resolved(evidence)}
                 steps.append(Step(stage.name, "dropped", f"{reason}: {meaning}", _plain(facts)))
                 return reason
+            if stage.name == "neardup":
+                facts = {**facts, **self._also(row)}
             steps.append(Step(stage.name, "kept", stage.passed, _plain(facts)))
         return None
 
-    def _measured(self, stage: Stage, place: _Place, row: dict[str, Any]) -> dict[str, Any]:
+    def _measured(self, stage: Stage, place: Place, row: dict[str, Any]) -> dict[str, Any]:
         """What a stage knows of a row besides its verdict."""
         facts: dict[str, Any] = {}
         for table in stage.tables:
@@ -172,14 +118,14 @@ class _Teller:
     def _measured_on_image(self, table: Table, partition: int, url: str) -> dict[str, Any]:
         """What models say of an image."""
         rows = self._filtered(self.dataset.table("images"), partition, "url", url)
-        places = [_Place(partition, row["row"]) for row in rows]
+        places = [Place(partition, row["row"]) for row in rows]
         return {name: value for at in places for name, value in self._measures(table, at).items()}
 
     def _resolved(self, evidence: Mapping[str, Any]) -> dict[str, Any]:
         """The rows, images and queries that evidence points to, as people know them."""
         for kind in ("first", "chosen"):
             if f"{kind}_partition" in evidence:
-                place = _Place(evidence[f"{kind}_partition"], evidence[f"{kind}_row"])
+                place = Place(evidence[f"{kind}_partition"], evidence[f"{kind}_row"])
                 where = evidence.get(f"{kind}_dataset")
                 return {f"the {kind} one": self._candidate(place) if where is None else self._elsewhere(where, place)}
         if "duplicate_of_url_id" in evidence:
@@ -187,10 +133,30 @@ class _Teller:
             told = self._representative(url_id) if where is None else self._elsewhere(where, url_id)
             return {"the image that stands for it": told}
         if "query_id" in evidence:
-            return {"the query that came nearest": self._queries([evidence["query_id"]])[0]}
+            return {"the query that came nearest": self._queries([evidence["query_id"]])[0], **_rank(evidence)}
         return {}
 
-    def _candidate(self, place: _Place) -> dict[str, Any]:
+    def _also(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Whose image was dropped for this one, and where else its bytes were found."""
+        url_id = row["pair_id"][:8].hex()
+        stands_for = self._others(
+            "SELECT DISTINCT p.url FROM _neardup_verdicts v JOIN _pairs p USING (partition, row) "
+            "WHERE contains(v.evidence, ?) ORDER BY 1",
+            url_id,
+        )
+        same = self._others(
+            "SELECT DISTINCT url FROM _images WHERE url_id <> unhex(?1) "
+            "AND sha256 = (SELECT any_value(sha256) FROM _images WHERE url_id = unhex(?1)) ORDER BY url",
+            url_id,
+        )
+        return {"stands for": stands_for, "the same bytes are at": same}
+
+    def _others(self, statement: str, value: str) -> list[str]:
+        urls = [url for (url,) in self._ask(statement, [value])]
+        more = len(urls) - _OTHERS_SHOWN
+        return urls[:_OTHERS_SHOWN] + ([f"and {more:,} more"] if more > 0 else [])
+
+    def _candidate(self, place: Place) -> dict[str, Any]:
         """Another candidate, and what became of it."""
         row = self._row("candidates", place)
         end = self._end(judging("candidates"), place)
@@ -200,7 +166,7 @@ class _Teller:
         names = ("url", "text", "page_url", "archive", "offset", "ordinal")
         return {"pair_id": row["pair_id"].hex(), **{name: row[name] for name in names}, "end": end or _UNDECIDED}
 
-    def _known_pair(self, place: _Place) -> dict[str, Any]:
+    def _known_pair(self, place: Place) -> dict[str, Any]:
         """A pair of this dataset, which another one was compared with."""
         row = self._row("pairs", place)
         names = ("url", "text", "page_url", "archive", "offset", "ordinal")
@@ -215,12 +181,12 @@ class _Teller:
             [url_id.ljust(32, "0"), url_id.ljust(32, "f")],
         )
         told = [
-            {"url": url, "text": text, "pair_id": pair_id.hex(), "end": self._pair_end(_Place(partition, row), pair_id)}
+            {"url": url, "text": text, "pair_id": pair_id.hex(), "end": self._pair_end(Place(partition, row), pair_id)}
             for partition, row, pair_id, url, text in pairs
         ]
         return next((item for item in told if item["end"].startswith("shards/")), told[0] if told else {"url": url_id})
 
-    def _elsewhere(self, url: str, which: _Place | str) -> dict[str, Any]:
+    def _elsewhere(self, url: str, which: Place | str) -> dict[str, Any]:
         """A pair, or an image by its id, of another dataset, if that is still there.
 
         Evidence may be anybody's: no server is asked but the one that this dataset itself lies on.
@@ -230,17 +196,17 @@ class _Teller:
             return {"dataset": url, "end": "elsewhere, and not looked at"}
         try:
             teller = _Teller(Dataset(url))
-            told = teller._known_pair(which) if isinstance(which, _Place) else teller._representative(which)
+            told = teller._known_pair(which) if isinstance(which, Place) else teller._representative(which)
             return {"dataset": url, **told}
         except (FileNotFoundError, IndexError, ValueError):
             return {"dataset": url, "end": "not there any more"}
 
-    def _pair_end(self, pair: _Place, pair_id: bytes) -> str:
+    def _pair_end(self, pair: Place, pair_id: bytes) -> str:
         packed = self._packed(pair_id)
         end = packed.sentence if packed.outcome == "packed" else _UNDECIDED
         return self._end(judging("pairs"), pair) or end
 
-    def _end(self, stages: Sequence[Stage], place: _Place) -> str | None:
+    def _end(self, stages: Sequence[Stage], place: Place) -> str | None:
         """The first verdict of the stages, in a few words."""
         for stage in stages:
             verdict = self._verdict(stage, place)
@@ -255,13 +221,13 @@ class _Teller:
         facts = dict(zip(("shard", "key", "split", "offset", "size"), found[0], strict=True))
         return Step(path()[-1].name, "packed", f"shards/{facts['shard']}, key {facts['key']}, {facts['split']}", facts)
 
-    def _pair_of(self, place: _Place, pair_id: bytes) -> _Place | None:
+    def _pair_of(self, place: Place, pair_id: bytes) -> Place | None:
         """The pair that a candidate became."""
         found = self._ask(
             "SELECT partition, row FROM _pairs WHERE pair_id = ? AND candidate_partition = ? AND candidate_row = ?",
             [pair_id, *place],
         )
-        return _Place(*found[0]) if found else None
+        return Place(*found[0]) if found else None
 
     def _image(self, partition: int, url: str) -> dict[str, Any]:
         """What fetching an image came to, with when and what exactly from the fetch store."""
@@ -296,11 +262,11 @@ class _Teller:
         ]
         return names + ([f"and {len(ids) - len(shown):,} more"] if len(ids) > len(shown) else [])
 
-    def _measures(self, table: Table, place: _Place) -> dict[str, Any]:
+    def _measures(self, table: Table, place: Place) -> dict[str, Any]:
         rows = self._filtered(table, place.partition, "row", place.row)
         return {name: value for name, value in rows[0].items() if name != "row"} if rows else {}
 
-    def _verdict(self, stage: Stage, place: _Place) -> tuple[str, dict[str, Any]] | None:
+    def _verdict(self, stage: Stage, place: Place) -> tuple[str, dict[str, Any]] | None:
         rows = self._filtered(Table("verdicts", stage.decision, "verdicts"), place.partition, "row", place.row)
         return (rows[0]["reason"], json.loads(rows[0]["evidence"] or "{}")) if rows else None
 
@@ -313,7 +279,7 @@ class _Teller:
                 return list(table.filter(pc.equal(table.column(column), sought)).to_pylist())
         return []
 
-    def _row(self, table: str, place: _Place) -> dict[str, Any]:
+    def _row(self, table: str, place: Place) -> dict[str, Any]:
         """A row of a file whose rows are numbered by their position."""
         written = self.dataset.files(table)[place.partition]
         with opened(self.storage, written) as file:
@@ -355,16 +321,11 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, (str, int, bool)) else value.hex() if isinstance(value, bytes) else str(value)
 
 
-def _lines(name: str, value: Any) -> list[str]:
-    """A fact as lines for people."""
-    label = name.replace("_", " ")
-    if isinstance(value, Mapping):
-        return [f"{label}:", *(f"  {line}" for key, item in value.items() for line in _lines(key, item))]
-    if isinstance(value, list):
-        return [f"{label}: {'; '.join(_item(item) for item in value)}"]
-    return [] if value is None else [f"{label}: {value}"]
-
-
-def _item(item: Any) -> str:
-    """An item of a list in a line: `term porn, list builtin`."""
-    return ", ".join(f"{name} {value}" for name, value in item.items()) if isinstance(item, Mapping) else str(item)
+def _rank(evidence: Mapping[str, Any]) -> dict[str, str]:
+    """Where a pair stands among those of a full query."""
+    if not {"count", "cap", "estimated_rank"} <= evidence.keys():
+        return {}
+    return {
+        "its rank there": f"about {evidence['estimated_rank']:,} of {evidence['count']:,} pairs, by hash; "
+        f"the first {evidence['cap']:,} have room"
+    }
