@@ -27,8 +27,8 @@ def parser() -> argparse.ArgumentParser:
         made.set_defaults(command=name)
         return made
 
-    def formatted(made: argparse.ArgumentParser) -> None:
-        forms = ["table", "csv", "json", "jsonl", "parquet", "markdown"]
+    def formatted(made: argparse.ArgumentParser, *more: str) -> None:
+        forms = ["table", "csv", "json", "jsonl", "parquet", "markdown", *more]
         made.add_argument("--format", choices=forms, help="by default what FILE's name ends in, else a table")
         made.add_argument("--output", metavar="FILE", help="write the answer to a file outside of the dataset")
         made.add_argument(
@@ -47,6 +47,15 @@ def parser() -> argparse.ArgumentParser:
             default="auto",
             help="the last step's, or their moving average; by default the average if the run kept one",
         )
+
+    def looking(made: argparse.ArgumentParser) -> None:
+        made.add_argument(
+            "--features",
+            metavar="DIR",
+            help="where features are kept; by default in the run, or in ~/.cache/openwit/features",
+        )
+        made.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+        made.add_argument("--batch-size", type=int, default=256, metavar="N", help="images that are encoded at a time")
 
     made = command("run", "build or resume a dataset")
     made.add_argument("config", metavar="CONFIG", help="a YAML file, or the name of one in configs/, such as archive")
@@ -229,13 +238,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--no-baseline", action="store_true", help="do not examine random weights beside the model's")
     made.add_argument("--seed", type=int, default=0, metavar="N", help="of random weights, and of few-shot samples")
-    made.add_argument(
-        "--features",
-        metavar="DIR",
-        help="where features are kept; by default in the run, or in ~/.cache/openwit/features",
-    )
-    made.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
-    made.add_argument("--batch-size", type=int, default=256, metavar="N", help="images that are encoded at a time")
+    looking(made)
     weighted(made)
 
     made = command("compare", "which differences between examined models are more than noise")
@@ -246,6 +249,23 @@ def parser() -> argparse.ArgumentParser:
         help="runs that `wit eval` examined, or files of `wit eval --format json`",
     )
     made.add_argument("--format", choices=["table", "json"], default="table")
+
+    made = command(
+        "search", "the images of a dataset that are nearest to a text or an image, and whether it has an image"
+    )
+    made.add_argument("out", metavar="OUT")
+    made.add_argument("query", metavar="TEXT", nargs="?", help='such as "two red circles"')
+    made.add_argument("--image", metavar="FILE", help="instead of TEXT: an image; says whether it is in the data")
+    made.add_argument("--count", type=int, default=24, metavar="N", help="how many images are found")
+    made.add_argument(
+        "--checkpoint",
+        metavar="CHECKPOINT",
+        help="what encodes, as for wit eval; by default what the dataset's embeddings were made by, or its only run",
+    )
+    made.add_argument("--exact", action="store_true", help="look at every image, also of a million and more")
+    looking(made)
+    made.add_argument("--show-unsafe", action="store_true", help="as for wit report")
+    formatted(made, "html")
 
     made = command("export", "write a checkpoint as a model that open_clip loads")
     made.add_argument("run", metavar="RUN")

@@ -350,6 +350,22 @@ def _compare(arguments: argparse.Namespace) -> int:
     return compare(arguments.examined, arguments.format)
 
 
+def _search(arguments: argparse.Namespace) -> int:
+    from pipeline.asking import answers
+    from pipeline.examining import commands as examining
+
+    is_page = arguments.format is None and str(arguments.output).lower().endswith(".html")
+    form = "html" if is_page else answers.form_of(arguments.format, arguments.output)
+    found = examining.search(arguments)
+    if form == "html":
+        _page(found.page(), arguments)
+    elif form == "table":
+        _page(found.text(), arguments)
+    else:
+        _answer(_rows(found.table()), arguments)
+    return DONE
+
+
 def _export(arguments: argparse.Namespace) -> int:
     from pipeline.training.commands import export
 
@@ -384,6 +400,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "train": _train,
     "eval": _eval,
     "compare": _compare,
+    "search": _search,
     "export": _export,
     "submit": _submit,
 }
@@ -395,6 +412,16 @@ def _rows(table: pa.Table) -> duckdb.DuckDBPyConnection:
     import duckdb
 
     return duckdb.connect().register("found", table).execute("FROM found")
+
+
+def _page(text: str, arguments: argparse.Namespace) -> None:
+    """Write a page or a text to the file that the command line names, else print it."""
+    from pipeline.asking import answers
+
+    try:
+        answers.write_text(text, arguments.output, inside=arguments.out)
+    except answers.AnswerError as error:
+        raise UsageError(str(error)) from None
 
 
 def _answer(rows: duckdb.DuckDBPyConnection, arguments: argparse.Namespace) -> None:

@@ -58,6 +58,7 @@ ARGUMENTS: Mapping[str, Mapping[str, Kind]] = {
         "features": "written",
     },
     "compare": {"examined": "read"},
+    "search": {"checkpoint": "read", "image": "read", "features": "written", **_ANSWER},
     "export": {"run": "read", "dir": "written"},
     "submit": {"working_dir": "read"},
 }

@@ -19,7 +19,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from dataset.display import clean, escaped_json, no_formula
+from dataset.display import clean, escaped_json, no_formula, say
 from pipeline.reports.format import cell
 
 if TYPE_CHECKING:
@@ -80,6 +80,16 @@ def write(
     else:
         with _file(output, inside, "w") as file:
             _texts(form, spreadsheet)(answer, file)
+
+
+def write_text(text: str, output: str | None, *, inside: str = "") -> None:
+    """Write a text, such as a page, to a file, which is named then, or to standard output. Raises as `write`."""
+    if output is None:
+        sys.stdout.write(text.rstrip("\n") + "\n")
+        return
+    with _file(output, inside, "wb") as file:
+        file.write(text.encode("utf-8", "replace"))
+    say(output)
 
 
 def _texts(form: str, spreadsheet: bool) -> Callable[[DuckDBPyConnection, IO[str]], None]:

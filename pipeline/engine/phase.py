@@ -112,8 +112,13 @@ class Task:
 
     @property
     def method(self) -> str:
-        """By what the phase measures, whatever it measures: equal for two tasks that would say the same of one row."""
-        return fingerprint(self.phase, PHASES[self.phase].version, self.options, [])
+        """See `method_of`."""
+        return method_of(self.phase, self.options)
+
+
+def method_of(phase: str, options: Mapping[str, Any]) -> str:
+    """By what a phase measures, whatever it measures: equal for two tasks that would say the same of one row."""
+    return fingerprint(phase, PHASES[phase].version, options, [])
 
 
 @dataclass

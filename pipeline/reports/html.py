@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
 from PIL import Image, ImageFilter
 
+from dataset.damage import is_whole
 from dataset.display import clean
+from dataset.shards import FOLDER, IMAGE_PARTS, DamagedSampleError, parse_sample
+from dataset.storage import Storage
 from dataset.views import Dataset
 from pipeline.reports.format import cell
 
@@ -31,11 +34,13 @@ SELECT DISTINCT url FROM images WHERE nsfw_probability > $most AND url IN (SELEC
 """
 
 
-def environment() -> jinja2.Environment:
-    """What pages are made by: everything is escaped, and a name that a template lacks is an error."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=jinja2.StrictUndefined
-    )
+def environment(*folders: Path) -> jinja2.Environment:
+    """What pages are made by: everything is escaped, and a name that a template lacks is an error.
+
+    folders: where templates are besides those of this room.
+    """
+    loader = jinja2.FileSystemLoader([*folders, Path(__file__).parent])
+    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
     environment.trim_blocks = environment.lstrip_blocks = True
     environment.filters.update(number=_number, clean=_cleaned, bytes=_bytes, shown=shown)
     environment.tests["web"] = lambda url: str(url).startswith(("http://", "https://"))
@@ -72,6 +77,19 @@ def thumbnail(body: bytes, *, blurred: bool = False) -> str | None:
     sink = io.BytesIO()
     small.save(sink, "JPEG", quality=_QUALITY)
     return f"data:image/jpeg;base64,{base64.b64encode(sink.getvalue()).decode()}"
+
+
+def sample_image(storage: Storage, row: Mapping[str, Any]) -> bytes:
+    """The image of a row of the view `pairs`, from its shard; no bytes if it is not what was written.
+
+    row: with shard, key, offset, size and checksum.
+    """
+    try:
+        (data,) = storage.read_ranges(f"{FOLDER}/{row['shard']}", [(row["offset"], row["size"])])
+        parts = parse_sample(data, row["key"]) if is_whole(data, row["size"], row["checksum"]) else {}
+    except (DamagedSampleError, FileNotFoundError):
+        parts = {}
+    return next((parts[part] for part in IMAGE_PARTS if part in parts), b"")
 
 
 def _number(value: Any) -> str:

@@ -17,16 +17,14 @@ import numpy as np
 import pyarrow as pa
 
 from crawl.images.store import read_images
-from dataset.damage import is_whole, read_table
+from dataset.damage import read_table
 from dataset.layout import REPORT
-from dataset.shards import FOLDER as SHARDS
-from dataset.shards import IMAGE_PARTS, DamagedSampleError, parse_sample
 from dataset.stages import judging
 from dataset.storage import Storage
 from dataset.views import Dataset
 from pipeline.reports import audits, charts, own_config
 from pipeline.reports.datasheet import named
-from pipeline.reports.html import BLUR_ABOVE, environment, shown, thumbnail, unsafe
+from pipeline.reports.html import BLUR_ABOVE, environment, sample_image, shown, thumbnail, unsafe
 
 _KEPT_SHOWN = 24
 _DROPPED_SHOWN = 8  # per reason
@@ -227,13 +225,7 @@ class _Facts:
         rows = self._ask(_KEPT, most=_KEPT_SHOWN)
         unsafe = self._unsafe(rows)
         for row in rows:
-            try:
-                (data,) = self.storage.read_ranges(f"{SHARDS}/{row['shard']}", [(row["offset"], row["size"])])
-                parts = parse_sample(data, row["key"]) if is_whole(data, row["size"], row["checksum"]) else {}
-            except (DamagedSampleError, FileNotFoundError):
-                parts = {}
-            body = next((parts[part] for part in IMAGE_PARTS if part in parts), b"")
-            shown.append({**row, "image": self._thumbnail(body, row["url"] in unsafe)})
+            shown.append({**row, "image": self._thumbnail(sample_image(self.storage, row), row["url"] in unsafe)})
         return shown
 
     def _dropped_images(self) -> list[dict[str, Any]]:

@@ -133,28 +133,39 @@ class Features:
             return self._held[key]
         if self.folder is None:
             return None
-        try:
-            with np.load(self.folder / f"{key}.npz", allow_pickle=False) as file:
-                self._held[key] = {name: file[name] for name in file.files}
-        except (OSError, ValueError, EOFError, KeyError):  # not there, or damaged
-            return None
-        except Exception as error:  # zipfile's own error, without its import
-            if type(error).__name__ != "BadZipFile":
-                raise
-            return None
-        return self._held[key]
+        found = kept_arrays(self.folder, key)
+        if found is not None:
+            self._held[key] = found
+        return found
 
     def _keep(self, key: str, found: dict[str, np.ndarray]) -> None:
         self._held[key] = found
-        if self.folder is None:
-            return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        sink = io.BytesIO()
-        np.savez(sink, **found)  # type: ignore[arg-type]
-        draft = tempfile.NamedTemporaryFile(dir=self.folder, delete=False)  # noqa: SIM115 - it is renamed
-        with draft:
-            draft.write(sink.getbuffer())
-        Path(draft.name).replace(self.folder / f"{key}.npz")
+        if self.folder is not None:
+            keep_arrays(self.folder, key, found)
+
+
+def kept_arrays(folder: Path, key: str) -> dict[str, np.ndarray] | None:
+    """What `keep_arrays` kept; None if it is not there, or damaged."""
+    try:
+        with np.load(folder / f"{key}.npz", allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, KeyError):
+        return None
+    except Exception as error:  # zipfile's own error, without its import
+        if type(error).__name__ != "BadZipFile":
+            raise
+        return None
+
+
+def keep_arrays(folder: Path, key: str, found: dict[str, np.ndarray]) -> None:
+    """Keep arrays in a folder under a name: whole, or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    sink = io.BytesIO()
+    np.savez(sink, **found)  # type: ignore[arg-type]
+    draft = tempfile.NamedTemporaryFile(dir=folder, delete=False)  # noqa: SIM115 - it is renamed
+    with draft:
+        draft.write(sink.getbuffer())
+    Path(draft.name).replace(folder / f"{key}.npz")
 
 
 def _decoded(pictures: Sequence[Picture], encoder: Encoder) -> Iterator[Tensor | None]:

@@ -1,0 +1,115 @@
+"""`wit search`: what may be asked, and what is opened to answer it. Usage errors are told before torch is imported."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from dataset.display import say
+from dataset.shards import INDEX
+from dataset.views import Dataset
+from pipeline.config_errors import ConfigError
+from pipeline.reports.html import BLUR_ABOVE
+from pipeline.training.commands import run_of
+from pipeline.training.examine import Progress
+
+if TYPE_CHECKING:
+    from pipeline.examining.embeddings import Embeddings
+    from pipeline.examining.search import Found
+
+_NAMED = "open_clip:"  # train.evaluate.encoders', which needs torch
+MOST = 10_000
+"""Images that one search finds; a page of more is of no use to a person."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a search found, in the forms in which it is told."""
+
+    dataset: Dataset
+    found: Found
+    model: str
+    blur_above: float | None
+    asked_image: bytes | None
+
+    def table(self) -> pa.Table:
+        """As data."""
+        return self.found.table()
+
+    def text(self) -> str:
+        """For a terminal."""
+        from pipeline.examining.search import text_of
+
+        return text_of(self.found)
+
+    def page(self) -> str:
+        """A contact sheet as HTML."""
+        from pipeline.examining.search import page
+
+        return page(self.dataset, self.found, self.model, self.blur_above, self.asked_image)
+
+
+def search(arguments: argparse.Namespace) -> Search:
+    """Search a dataset by a text or an image. Raises ConfigError, FileNotFoundError."""
+    if (arguments.query is None) == (arguments.image is None):
+        raise ConfigError('wit search takes a TEXT, such as "two red circles", or --image FILE')
+    if arguments.query is not None and not arguments.query.strip():
+        raise ConfigError("the text to search for is empty")
+    if not 1 <= arguments.count <= MOST:
+        raise ConfigError(f"--count must be from 1 to {MOST:,}, not {arguments.count}")
+    if arguments.image is not None and not Path(arguments.image).is_file():
+        raise ConfigError(f"there is no file {arguments.image}, which --image names")
+    dataset = opened(arguments.out)
+    with embedded(dataset, arguments) as (embeddings, checkpoint):
+        from pipeline.examining.search import by_image, by_text, read_image
+
+        if arguments.image is None:
+            found = by_text(embeddings, arguments.query, arguments.count, exact=arguments.exact)
+        else:
+            found = by_image(embeddings, arguments.image, arguments.count, exact=arguments.exact)
+        body = None if arguments.image is None else read_image(arguments.image)
+        if embeddings.damaged:
+            say(f"{embeddings.damaged:,} images cannot be read, and are not found", to_errors=True)
+    return Search(dataset, found, checkpoint, None if arguments.show_unsafe else BLUR_ABOVE, body)
+
+
+def opened(out: str) -> Dataset:
+    """A finished dataset. Raises ConfigError, FileNotFoundError."""
+    dataset = Dataset(out)
+    if not dataset.storage.exists(INDEX):
+        raise ConfigError(f"{out} has no {INDEX}, and so no images to look at; `wit run` makes it")
+    return dataset
+
+
+@contextlib.contextmanager
+def embedded(dataset: Dataset, arguments: argparse.Namespace) -> Iterator[tuple[Embeddings, str]]:
+    """A dataset's embeddings, and the name of the checkpoint by which they are. Raises ConfigError.
+
+    arguments: with checkpoint, device, batch_size and features.
+    """
+    from pipeline.examining.encoders import default_checkpoint, open_checkpoint, stage_identity
+
+    if arguments.batch_size < 1:
+        raise ConfigError("--batch-size must be at least 1")
+    checkpoint = arguments.checkpoint or default_checkpoint(dataset)
+    if not checkpoint.startswith(_NAMED) and not (Path(checkpoint) / "config.json").is_file():
+        run_of(checkpoint)
+    encoder = open_checkpoint(checkpoint, arguments.device, arguments.batch_size)
+    from pipeline.examining.embeddings import Embeddings
+    from train.evaluate.features import default_folder
+
+    folder = Path(arguments.features) if arguments.features else default_folder()
+    try:
+        with Progress() as progress:
+            identity = stage_identity(checkpoint)
+            yield Embeddings(dataset, encoder, identity, folder, progress.update), checkpoint
+    except ConfigError:
+        raise
+    except (ValueError, FileNotFoundError) as error:
+        raise ConfigError(str(error)) from error
