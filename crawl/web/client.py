@@ -18,13 +18,16 @@ import aiohttp
 from multidict import CIMultiDictProxy
 from yarl import URL
 
+from crawl import rsl
 from crawl.archives.payload import part_of
 from crawl.urls import canonical_url, url_in_header
 from crawl.web import robots
 from crawl.web.address_guard import REFUSED_PORTS, Guard, PrivateAddressError
 from crawl.web.config import FetchConfig
 from crawl.web.connection import MAX_HEAD_BYTES, Connector
-from crawl.web.contact import Contact
+from crawl.web.contact import Contact, NoContactError
+from crawl.web.headers import PLACE
+from crawl.web.licenses import Licenses
 from crawl.web.response import Journey, Pace, Refused, Response, Room, read_body, refusal, retry_after_s
 from crawl.web.site_rules import SiteRules
 from crawl.web.sites import Host, Site
@@ -71,7 +74,8 @@ class Client:
         self._hosts: dict[str, Host] = {}
         self._sites: dict[str, Site] = {}
         self._site_of = lru_cache(maxsize=4_096)(self._find_site)  # an address is looked up at each of its steps
-        self._rules = SiteRules(config, self._get_file, self._heed)
+        self.licenses = Licenses(config, self._get_file)
+        self._rules = SiteRules(config, self._get_file, self._heed, self.licenses)
         # gzip only, though others are read from servers that choose them: an image is not worth another coding.
         self._headers = {"User-Agent": config.user_agent, "Accept": accept, "Accept-Encoding": "gzip"}
 
@@ -98,6 +102,7 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._rules.close()
+        await self.licenses.close()
         await self._session.close()
         await self._guard.close()
 
@@ -151,7 +156,8 @@ class Client:
             async with self._turn(site.host):
                 answer = await self._request(site, url, journey, self.config.max_body_bytes, check, headers)
             if answer.status // 100 == 2 or (answer.status == 304 and headers):
-                return answer if answer.unread else replace(answer, unread=journey.unread)
+                unread = await self._heed_links(answer) or answer.unread or journey.unread
+                return replace(answer, unread=unread)
             journey.url = self._redirect(answer)
             journey.redirects += 1
             if journey.redirects > self.config.max_redirects:
@@ -171,8 +177,7 @@ class Client:
         start = clock()
         try:
             async with asyncio.timeout(max(journey.left_s, 0.0)):
-                rules = await self._rules.of(site.url)
-                journey.unread = await rules.check(journey.url) or journey.unread
+                journey.unread = await self._rules.check(site.url, journey.url) or journey.unread
         except TimeoutError:
             late = Refused("timeout", f"no answer in the rest of {self.config.timeout_s:g} s", may_pass=True)
             longest = self.site(journey.longest)
@@ -188,6 +193,19 @@ class Client:
             journey.left_s -= took
             journey.hops.append((journey.url, took))
         return self.wait_s(site.host) > 0
+
+    async def _heed_links(self, answer: Response) -> Wish | None:
+        """Refuse what a license that the answer names does not allow; what is asked by one, if that cannot be read."""
+        named = self._linked(answer.headers, answer.url)
+        try:
+            return await self.licenses.check(named, answer.url) if named else None
+        except BaseException:
+            self.let_go(answer)
+            raise
+
+    def _linked(self, headers: CIMultiDictProxy[str], url: str) -> list[tuple[str, str]]:
+        values = headers.getall("Link", ()) if self.config.respect_rsl else ()
+        return [(where, PLACE) for where in rsl.linked(values, url)] if values else []
 
     def _redirect(self, answer: Response) -> str:
         """Where an answer that is not 2xx leads; Refused if nowhere."""
@@ -248,6 +266,10 @@ class Client:
             site = self.site(url)
             journey.url = url
             self._check(site)
+            try:  # it may be another's, to which a redirect or a license led
+                self._contact.check(site.host.name)
+            except NoContactError as error:
+                raise Refused("connection_failed", f"not asked: {error}") from error
             async with self._turn(site.host):
                 answer = await self._request(site, url, journey, limit)
             self.let_go(answer)
@@ -280,6 +302,7 @@ class Client:
                 body, is_large, unread = b"", False, None
                 if check is not None and (status // 100 == 2 or status == 304):
                     unread = check(answer.headers)
+                    self.licenses.refuse_known(self._linked(answer.headers, url), url)
                     part = part_of(status, answer.headers.get("Content-Range", ""))
                     if part is not None:
                         raise Refused("connection_failed", f"206: a part alone, {part[:100]}", may_pass=True)

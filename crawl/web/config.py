@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Literal
 
+from crawl import rsl
 from crawl.web import robots
 from crawl.web.address_guard import endpoint
 from crawl.wishes import CONTENT_SIGNAL, CONTENT_USAGE
@@ -62,6 +63,9 @@ class FetchConfig:
     respect_content_usage: bool = True
     """Whether AIPREF's `Content-Usage: train-ai=n` refuses the image, in a header or in robots.txt, if that is asked
     for. Its vocabulary is an Internet-Draft without consensus as yet (draft-ietf-aipref-vocab)."""
+    respect_rsl: bool = True
+    """Whether a license by Really Simple Licensing refuses the image if it prohibits training or asks for something in
+    return: one that robots.txt names, a Link header of the image, or its page. It is asked for once."""
     unreadable_policy: Literal["allow", "refuse"] = "allow"
     """What becomes of an image whose owner asks something that cannot be read; the audit `wishes` counts it anyway."""
     respect_noai: bool = True
@@ -146,9 +150,12 @@ class FetchConfig:
 
     def heeds(self, signal: str) -> bool:
         """Whether what an owner says by a signal of this name counts."""
-        return {CONTENT_SIGNAL: self.respect_content_signal, CONTENT_USAGE: self.respect_content_usage}.get(
-            signal, True
-        )
+        heeded = {
+            CONTENT_SIGNAL: self.respect_content_signal,
+            CONTENT_USAGE: self.respect_content_usage,
+            rsl.SIGNAL: self.respect_rsl,
+        }
+        return heeded.get(signal, True)
 
     def _check_img2dataset(self) -> None:
         """Whether all that the config asks for can be kept by img2dataset."""

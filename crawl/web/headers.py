@@ -1,4 +1,4 @@
-"""What a response's headers ask: X-Robots-Tag, TDM-Rep, Content-Signal and Content-Usage."""
+"""What a response's headers ask: X-Robots-Tag, TDM-Rep, Content-Signal, Content-Usage, and by which RSL licenses."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from multidict import CIMultiDictProxy
 
+from crawl import rsl
 from crawl.web import robots, tdm
 from crawl.web.config import FetchConfig
 from crawl.web.response import refused
@@ -28,14 +29,16 @@ _OF_TRAINING = (
 
 
 def permission(config: FetchConfig) -> Callable[[CIMultiDictProxy[str]], Wish | None]:
-    """A check of the headers of an answer, see `crawl.web.client.Check`."""
+    """A check of the headers of an answer, see `crawl.web.client.Check`; the client itself asks for licenses."""
     return lambda headers: check(config, lambda name: headers.getall(name, ()))
 
 
-def check(config: FetchConfig, values: Callable[[str], Sequence[str]]) -> Wish | None:
+def check(config: FetchConfig, values: Callable[[str], Sequence[str]], url: str = "") -> Wish | None:
     """What the headers ask, if that cannot be read and is not refused for it; None if all can be.
 
-    values: of a header by its name, in any case.
+    Args:
+        values: of a header by its name, in any case.
+        url: of the response, if nobody asks for the licenses that it names: none of them can be read then.
 
     Raises:
         Refused: they ask not to be used.
@@ -61,4 +64,9 @@ def check(config: FetchConfig, values: Callable[[str], Sequence[str]]) -> Wish |
             unread = unread or Wish(signal, str(said), PLACE)
     if unread is not None and config.unreadable_policy == "refuse":
         raise refused("wish_unreadable", unread)
+    if url and config.respect_rsl and (lines := values("Link")) and (named := rsl.linked(lines, url)):
+        unasked = Wish(rsl.SIGNAL, f"{UNREADABLE}not asked for", f"{PLACE}: {named[0]}")
+        if config.unreadable_policy == "refuse":
+            raise refused("rsl_unreadable", unasked)
+        unread = unread or unasked
     return unread

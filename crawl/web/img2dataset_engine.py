@@ -131,7 +131,7 @@ class _Asked(threading.local):
     def look(self, config: FetchConfig, response: http.client.HTTPResponse) -> None:
         """Refuse what does not want to be used."""
         try:
-            self.wish = check(config, lambda name: response.headers.get_all(name) or ())
+            self.wish = check(config, lambda name: response.headers.get_all(name) or (), response.url or "")
         except Refused as refused:
             self.refused = refused
             raise

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from crawl.web.path_patterns import Patterns, normal, path_of
+from crawl import rsl
+from crawl.path_patterns import Patterns, normal, path_of
+from crawl.urls import url_in_header
 from crawl.wishes import CONTENT_SIGNAL, CONTENT_USAGE, Wish, content_signal, content_usage, is_unreadable, refuses
 
 MAX_BYTES = 500 * 1024
@@ -25,9 +27,14 @@ _AGENT = ("user-agent", "useragent", "user agent")
 _ALLOW = ("allow",)
 _DISALLOW = ("disallow", "dissallow", "dissalow", "disalow", "diasllow", "disallaw")  # and as Google's parser takes it
 _DELAY = ("crawl-delay", "crawl delay")
+_LICENSE = "license"
 _WISHES = {CONTENT_SIGNAL.lower(): CONTENT_SIGNAL, CONTENT_USAGE.lower(): CONTENT_USAGE}
+_LINES = re.compile(rb"([\r\n]+)")
+_EMPTY_LINE = re.compile(rb"\n\r?\n|\r\r")
 _LINE = re.compile(
-    "({})(?:[ \t]*:|[ \t])[ \t]*(.*)".format("|".join((*_AGENT, *_ALLOW, *_DISALLOW, *_DELAY, *_WISHES))).encode(),
+    "({})(?:[ \t]*:|[ \t])[ \t]*(.*)".format(
+        "|".join((*_AGENT, *_ALLOW, *_DISALLOW, *_DELAY, *_WISHES, _LICENSE))
+    ).encode(),
     re.IGNORECASE | re.DOTALL,
 )
 _NAMED = re.compile(rb"[^\s/;(*]+")  # `openwit` of `openwit/0.1`, `openwit bot`, `openwit*`
@@ -55,6 +62,13 @@ class Asked(NamedTuple):
     patterns: Patterns
 
 
+class Named(NamedTuple):
+    """A license that a site names, as it is written, and where."""
+
+    url: str
+    place: str
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """One site's rules for one crawler."""
@@ -65,6 +79,8 @@ class Rules:
     """What refuses beside: groups of other crawlers that are heeded, and what is said of training."""
     unreadable: tuple[Asked, ...] = ()
     """What is said of training but cannot be read."""
+    licenses: tuple[Named, ...] = ()
+    """RSL licenses that are named for us."""
 
     def allow(self, url: str) -> bool:
         """Whether the crawler may fetch an absolute URL of the site, and use what it gets."""
@@ -87,7 +103,7 @@ class Rules:
         asked, unreadable = (
             tuple(item for item in items if heeds(item.refusal.wish.signal)) for items in (self.asked, self.unreadable)
         )
-        return replace(self, asked=asked, unreadable=unreadable)
+        return replace(self, asked=asked, unreadable=unreadable, licenses=self.licenses if heeds(rsl.SIGNAL) else ())
 
     @property
     def special(self) -> int:
@@ -97,7 +113,8 @@ class Rules:
     @property
     def size(self) -> int:
         """About how many bytes of memory they take."""
-        return self.patterns.size + sum(200 + asked.patterns.size for asked in (*self.asked, *self.unreadable))
+        of_asked = sum(200 + asked.patterns.size for asked in (*self.asked, *self.unreadable))
+        return self.patterns.size + of_asked + sum(200 + len(named.url) for named in self.licenses)
 
 
 _DISALLOWED = Refusal("robots_disallowed", Wish("robots.txt", "Disallow", "robots.txt"))
@@ -109,6 +126,7 @@ class _Group:
 
     patterns: list[tuple[bytes, bool]] = field(default_factory=list)
     wishes: list[tuple[str, bytes, str]] = field(default_factory=list)  # field, pattern, what it says
+    licenses: list[bytes] = field(default_factory=list)
     delay_s: float = 0.0
     is_named: bool = False  # whether there is one at all
 
@@ -119,7 +137,8 @@ def parse(body: bytes, user_agent: str, also_heed: Iterable[str] = ()) -> Rules:
     Groups that name the crawler count together, else those for all (`*`). A group is some lines of agents and the rules
     behind them; other lines, known or not, neither begin nor end one. What groups say that name a crawler of
     `also_heed` refuses too; nothing is kept of what is said to others. What is said of training before any group is
-    said to all.
+    said to all, and so is a license behind an empty line, for that is how they are written; licenses in our group come
+    before those (RSL 1.0, section 4.4.3), and none ends a group.
     """
     agent = product_token(user_agent).encode("utf-8", "replace")
     ours, everyone, outside = _Group(), _Group(), _Group()
@@ -127,11 +146,18 @@ def parse(body: bytes, user_agent: str, also_heed: Iterable[str] = ()) -> Rules:
     named = {**others, agent: ours}
     groups: list[_Group] = [outside]  # that the lines are about
     is_begun = True  # whether a rule has followed the agents
-    for line in re.split(rb"[\r\n]+", body[:MAX_BYTES].removeprefix(b"\xef\xbb\xbf")):
+    is_apart = False  # whether an empty line has followed the group
+    for line in _LINES.split(body[:MAX_BYTES].removeprefix(b"\xef\xbb\xbf")):
         match = _LINE.match(line.partition(b"#")[0].strip())
         if match is None:
+            is_apart = is_apart or _EMPTY_LINE.search(line) is not None
             continue
         key, value = match[1].lower().decode(), match[2].strip()
+        if key == _LICENSE:
+            for of in (outside,) if is_apart else groups:
+                of.licenses.append(value)
+            continue
+        is_apart = False
         if key in _AGENT:
             if is_begun:
                 groups, is_begun = [], False
@@ -162,7 +188,19 @@ def parse(body: bytes, user_agent: str, also_heed: Iterable[str] = ()) -> Rules:
         asked += refused
         unreadable += unread
     delay_s = min(own.delay_s, MAX_CRAWL_DELAY_S)
-    return Rules(delay_s, Patterns(own.patterns), tuple(asked), tuple(unreadable))
+    licenses = _licenses({"": own.licenses or outside.licenses, **{f" of {n}": g.licenses for n, g in heeded.items()}})
+    return Rules(delay_s, Patterns(own.patterns), tuple(asked), tuple(unreadable), licenses)
+
+
+def _licenses(named: Mapping[str, Sequence[bytes]]) -> tuple[Named, ...]:
+    """Licenses by who they are named for, distinct: one more than are read, so that it is known that there are more."""
+    found: dict[str, Named] = {}
+    for who, values in named.items():
+        for value in values:
+            words = url_in_header(value).split()
+            if words and "/" in words[0] and len(found) <= rsl.MAX_LICENSES:  # a name alone (MIT) is no RSL
+                found.setdefault(words[0], Named(words[0], f"robots.txt{who}"))
+    return tuple(found.values())
 
 
 def _named(name: bytes, named: Mapping[bytes, _Group], everyone: _Group) -> _Group | None:

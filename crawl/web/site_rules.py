@@ -9,8 +9,10 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import ParamSpec, TypeVar
 
+from crawl.urls import canonical_url
 from crawl.web import robots, tdm
 from crawl.web.config import FetchConfig
+from crawl.web.licenses import Licenses
 from crawl.web.response import Journey, Refused, Response, backoff_s, refused
 from crawl.wishes import UNREADABLE, Wish
 
@@ -32,17 +34,18 @@ Heed = Callable[[str, float], None]
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What a site asks of crawlers."""
+    """What a site asks of crawlers; what licenses say that it names stands in these."""
 
     robots: robots.Rules = robots.ALLOW_ALL
     reservations: tdm.Reservations = tdm.NONE
     is_unread: bool = False  # whether the reservations could not be read
     refuses_unreadable: bool = False
+    licenses: tuple[tuple[str, str], ...] = ()  # the URL of each that robots.txt names, and where
 
     @property
     def size(self) -> int:
         """About how many bytes of memory they take."""
-        return 1_000 + self.robots.size + self.reservations.size
+        return 1_000 + self.robots.size + self.reservations.size + sum(200 + len(url) for url, _ in self.licenses)
 
     async def check(self, url: str) -> Wish | None:
         """Refuse what they do not allow; answers what is asked for the URL, if that cannot be read."""
@@ -66,12 +69,14 @@ class SiteRules:
         config: whether robots.txt and tdmrep.json are respected, and for how long they may be waited for.
         get_file: asks.
         heed: is told of Crawl-delay.
+        licenses: are asked for by who uses the rules.
     """
 
-    def __init__(self, config: FetchConfig, get_file: GetFile, heed: Heed):
+    def __init__(self, config: FetchConfig, get_file: GetFile, heed: Heed, licenses: Licenses):
         self._config = config
         self._get_file = get_file
         self._heed = heed
+        self._licenses = licenses
         self._sites: OrderedDict[str, Rules] = OrderedDict()
         self._bytes = 0
         self._asked: dict[str, asyncio.Task[Rules]] = {}
@@ -94,6 +99,18 @@ class SiteRules:
         except Refused as failed:  # a new one for each URL: it takes the URL that it ends at
             raise failed.again() from failed
 
+    async def check(self, site: str, url: str) -> Wish | None:
+        """Refuse what the rules of a URL's site do not allow; answers what is asked for it, if that cannot be read.
+
+        Raises:
+            Refused: as said, or the rules cannot be had.
+        """
+        rules = await self.of(site)
+        unread = await rules.check(url)
+        if rules.licenses:
+            unread = await self._licenses.check(rules.licenses, url) or unread
+        return unread
+
     async def close(self) -> None:
         """Ask for no more."""
         tasks = list(self._asked.values())
@@ -111,7 +128,11 @@ class SiteRules:
         journey = Journey(site, self._config.timeout_s * SHARE_OF_TIMEOUT)
         rules = Rules(refuses_unreadable=self._config.unreadable_policy == "refuse")
         if self._config.respect_robots:
-            rules = replace(rules, robots=await self._get_robots(f"{site}/robots.txt", journey))
+            found = await self._get_robots(f"{site}/robots.txt", journey)
+            named = ((canonical_url(license_.url, f"{site}/"), license_.place) for license_ in found.licenses)
+            rules = replace(
+                rules, robots=found, licenses=tuple((url, place) for url, place in named if url is not None)
+            )
         if self._config.respect_tdm:
             with suppress(Refused):  # a file that cannot be had reserves nothing; the header still can
                 answer = await self._get_file(f"{site}{tdm.PATH}", tdm.MAX_BYTES, journey)

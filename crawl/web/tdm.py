@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from crawl.web.path_patterns import matches, normal, path_of
+from crawl.path_patterns import matches, normal, path_of
 
 PATH = "/.well-known/tdmrep.json"
 MAX_BYTES = 256 * 1024

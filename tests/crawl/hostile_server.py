@@ -37,6 +37,8 @@ HOSTS = (
     "site.test",
     "reserved.test",
     "wishes.test",
+    "licensed.test",
+    "licenses.test",
     "below.opted-out.test",
 )
 
@@ -54,6 +56,38 @@ User-agent: img2dataset
 Disallow: /ok/others/
 """
 """robots.txt of wishes.test."""
+
+
+LICENSED = """\
+License: http://licenses.test/rsl.xml
+User-agent: *
+Disallow:
+"""
+"""robots.txt of licensed.test."""
+
+
+def license_of(*contents: tuple[str, str]) -> str:
+    """An RSL license: what stands in its licenses, by path."""
+    parts = (f'<content url="{url}"><license>{terms}</license></content>' for url, terms in contents)
+    return f'<rsl xmlns="https://rslstandard.org/rsl">{"".join(parts)}</rsl>'
+
+
+LICENSES = {
+    "/rsl.xml": license_of(
+        ("/", '<permits type="usage">all</permits>'),
+        ("/ok/no/", '<prohibits type="usage">ai-train</prohibits>'),
+        ("/ok/paid/*.jpg", '<permits type="usage">ai-all</permits><payment type="crawl"/>'),
+        ("http://other.test/", '<prohibits type="usage">ai-all</prohibits>'),
+    ),
+    "/no.xml": license_of(("", '<prohibits type="usage">all</prohibits>')),
+    "/paid.xml": license_of(("/", '<payment type="use"/>')),
+    "/yes.xml": license_of(("/", '<permits type="usage">ai-train search</permits><payment type="attribution"/>')),
+    "/damaged.xml": "<rsl",
+    "/bomb.xml": '<!DOCTYPE l [<!ENTITY a "aaaaaaaa"><!ENTITY b "&a;&a;&a;">]><rsl>&b;</rsl>',
+    "/page.xml": "<html><body>not found</body></html>",
+    "/huge.xml": license_of(("/", '<prohibits type="usage">all</prohibits>')) + " " * 2**20,
+}
+"""The licenses that licenses.test serves."""
 
 
 def picture(seed: int = 0, size: tuple[int, int] = (90, 60), kind: str = "JPEG", **options: Any) -> bytes:
@@ -92,6 +126,7 @@ class HostileServer:
         self.agents: set[str] = set()
         self.secrets = 0  # connections to the server that must not be reached
         self.rules_status = 404  # of robots.txt where there is none
+        self.more_robots = ""  # robots.txt of other.test
         self.version = 1  # of the images that have a validator
         self.unchanged = 0  # times that a 304 was enough
         self.more: dict[str, tuple[str, bytes]] = {}  # path -> media type and body, as a test wants them
@@ -149,6 +184,8 @@ class HostileServer:
                 return self._reservations(host)
             if host == "site.test":
                 return self._site(path)
+            if host == "licenses.test":
+                return await self._license(path)
             return await self._image(host, path, request)
         finally:
             self.busy[host] -= 1
@@ -171,7 +208,20 @@ class HostileServer:
                 return web.Response(text="User-agent: *\nDisallow: /hidden\n")
             case "wishes.test":
                 return web.Response(text=WISHES)
+            case "other.test" if self.more_robots:
+                return web.Response(text=self.more_robots)
+            case "licensed.test":
+                return web.Response(text=LICENSED)
         return web.Response(status=self.rules_status)
+
+    async def _license(self, path: str) -> web.Response:
+        if path == "/slow.xml":
+            await asyncio.sleep(30)
+        if path == "/moved.xml":
+            return web.Response(status=302, headers={"Location": "/no.xml"})
+        if path in LICENSES:
+            return web.Response(text=LICENSES[path], content_type="application/rsl+xml")
+        return web.Response(status=404)
 
     def _reservations(self, host: str) -> web.Response:
         if host != "reserved.test":
@@ -211,6 +261,10 @@ class HostileServer:
         if path.startswith(("/ok", "/private", "/many/", "/free/")):
             await asyncio.sleep(0.02)
             return web.Response(body=picture(zlib.crc32(path.encode())), content_type="image/jpeg")
+        if path.startswith("/licensed/"):  # an image whose license is of the same name
+            where = f"http://licenses.test{path.removeprefix('/licensed')}"
+            named = f'<http://cc.test/by>; rel=license, <{where}>; rel="license"; type="application/rsl+xml"'
+            return web.Response(body=picture(), content_type="image/jpeg", headers={"Link": named})
         if path.startswith("/fail/"):
             raw(request, b"")
         match path:

@@ -31,6 +31,10 @@ FETCH = Stage(
         "content_signal_refused": "the response's Content-Signal, or that of the host's robots.txt, says ai-train=no",
         "content_usage_refused": "the response's Content-Usage, or that of the host's robots.txt, says that it may not "
         "be trained on (AIPREF)",
+        "rsl_prohibited": "an RSL license of the site, the response or the page does not permit training",
+        "rsl_payment_required": "an RSL license of the site, the response or the page asks for payment, a token of its "
+        "server or reports in return",
+        "rsl_unreadable": "an RSL license cannot be had or read, and the config takes that for a refusal",
         "wish_unreadable": "what the owner asks cannot be read, and the config takes that for a refusal",
         "robots_noai": "the response's X-Robots-Tag says noai, noimageai or noindex",
         "tdm_reserved": "the response or the site's tdmrep.json reserves text and data mining (TDM-Rep)",

@@ -68,7 +68,7 @@ def from_archives(
     def captured() -> Iterator[tuple[_Capture, int, Callable[[], Ingested | Refusal]]]:
         for archive, by_offset in places.items():
             for offset, response, date in read_responses(context.task.hints["locations"][archive], sorted(by_offset)):
-                refusal, unread = _permitted(config, response)
+                refusal, unread = _permitted(config, response, by_offset[offset][0]["final_url"])
                 for row in by_offset[offset]:
                     capture = _Capture(row, len(response.body), date or "", unread)
                     body = b"" if refusal else response.body
@@ -110,9 +110,9 @@ def _taken(
     return refusal or watched(take, url, body)
 
 
-def _permitted(config: FetchConfig, response: Response) -> tuple[Refusal | None, Wish | None]:
+def _permitted(config: FetchConfig, response: Response, url: str) -> tuple[Refusal | None, Wish | None]:
     """What the headers of a captured image refuse, and what they ask that cannot be read."""
     try:
-        return None, check(config, lambda name: response.headers.get(name.lower(), ()))
+        return None, check(config, lambda name: response.headers.get(name.lower(), ()), url)
     except Refused as refused:
         return Refusal(refused.outcome, refused.detail, refused.wish), None

@@ -18,6 +18,8 @@ from crawl.web.response import Refused
 from filters.images.perceptual import pdq
 from tests.crawl.hostile_server import HostileServer, running
 
+LICENSES = "http://licenses.test"
+
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[HostileServer]:
@@ -49,6 +51,13 @@ def get(server: HostileServer, url: str, **changes: Any) -> Observation:
         ("http://wishes.test/ok/odd/a.jpg", ("Content-Usage", "unreadable: train-ai=perhaps", "robots.txt")),
         ("http://images.test/odd-usage", ("Content-Usage", "unreadable: train-ai=perhaps", "header")),
         ("http://wishes.test/ok/a.jpg", None),
+        ("http://licensed.test/ok/no/a.jpg", ("RSL", "prohibited: ai-train", f"robots.txt: {LICENSES}/rsl.xml")),
+        ("http://licensed.test/ok/paid/a.jpg", ("RSL", "payment: crawl", f"robots.txt: {LICENSES}/rsl.xml")),
+        ("http://licensed.test/ok/a.jpg", None),
+        ("http://other.test/licensed/no.xml", ("RSL", "prohibited: all", f"header: {LICENSES}/no.xml")),
+        ("http://other.test/licensed/moved.xml", ("RSL", "prohibited: all", f"header: {LICENSES}/moved.xml")),
+        ("http://other.test/licensed/rsl.xml", ("RSL", "prohibited: ai-all", f"header: {LICENSES}/rsl.xml")),
+        ("http://other.test/licensed/gone.xml", ("RSL", "unreadable: HTTP 404", f"header: {LICENSES}/gone.xml")),
     ],
 )
 def test_what_an_owner_asks_is_kept_with_where_it_stood(
@@ -67,6 +76,8 @@ def test_what_an_owner_asks_is_kept_with_where_it_stood(
         ("http://wishes.test/ok/usage/a.jpg", {"respect_content_usage": False}),
         ("http://wishes.test/ok/others/a.jpg", {"also_heed": ("GPTBot",)}),
         ("http://wishes.test/ok/signal/a.jpg", {"respect_robots": False, "respect_tdm": False}),
+        ("http://licensed.test/ok/no/a.jpg", {"respect_rsl": False}),
+        ("http://images.test/licensed/no.xml", {"respect_rsl": False}),
     ],
 )
 def test_each_signal_is_heeded_only_if_the_config_says_so(
@@ -81,6 +92,53 @@ def test_what_cannot_be_read_is_refused_if_the_config_says_so(server: HostileSer
     assert get(server, url).outcome == "ok"
     assert get(server, url, unreadable_policy="refuse").outcome == "wish_unreadable"
     assert get(server, url, unreadable_policy="refuse", respect_content_usage=False).outcome == "ok"
+
+
+@pytest.mark.parametrize(
+    ("name", "outcome"),
+    [
+        ("no", "rsl_prohibited"),
+        ("paid", "rsl_payment_required"),
+        ("yes", "ok"),
+        *((name, "rsl_unreadable") for name in ("damaged", "bomb", "page", "huge", "gone", "slow")),
+    ],
+)
+def test_what_a_license_says_is_an_outcome_and_what_is_none_is_unreadable(
+    server: HostileServer, name: str, outcome: str
+) -> None:
+    url = f"http://images.test/licensed/{name}.xml"
+    assert get(server, url, timeout_s=2.0, unreadable_policy="refuse").outcome == outcome
+    admitted = get(server, url, timeout_s=2.0)
+    assert admitted.outcome == ("ok" if outcome == "rsl_unreadable" else outcome)
+    assert (admitted.wish is None) == (name == "yes")
+
+
+def test_a_license_is_asked_for_once_and_only_where_a_signal_names_one(server: HostileServer) -> None:
+    server.hits.clear()
+    urls = [*(f"http://licensed.test/ok/{n}.jpg" for n in range(4)), *(f"http://other.test/ok/{n}" for n in range(4))]
+    found = fetch([*urls, "http://other.test/licensed/rsl.xml"], server.config(per_host_concurrency=2), accept)
+    assert [item.outcome for item in found] == ["ok"] * 8 + ["rsl_prohibited"]
+    asked = {url: hits for url, hits in server.hits.items() if url.startswith(("licenses.test", "licensed.test/r"))}
+    assert asked == {"licenses.test/rsl.xml": 1, "licensed.test/robots.txt": 1}
+    assert server.hits["other.test/robots.txt"] == server.hits["other.test/.well-known/tdmrep.json"] == 1
+
+
+def test_a_license_that_is_known_refuses_before_the_body_is_read(server: HostileServer) -> None:
+    server.hits.clear()
+    urls = [f"http://images.test/licensed/no.xml?{n}" for n in range(3)]
+    assert {item.outcome for item in fetch(urls, server.config(), accept)} == {"rsl_prohibited"}
+    assert server.hits["licenses.test/no.xml"] == 1
+
+
+def test_nobody_is_asked_for_a_license_who_is_not_asked_for_images(server: HostileServer) -> None:
+    """Private addresses, and hosts of the web if nobody says who asks."""
+    for where, outcome in (("http://127.0.0.1:1/a.xml", "address_private"), ("http://l.example/", "connection_failed")):
+        server.more_robots = f"License: {where}"
+        anonymous = {"user_agent": "openwit/1", "unreadable_policy": "refuse"}
+        found = get(server, "http://other.test/ok.jpg", **anonymous)
+        assert (found.outcome, found.wish and found.wish.value) == ("rsl_unreadable", f"unreadable: {outcome}")
+    server.more_robots = ""
+    assert server.secrets == 0
 
 
 def test_robots_txt_is_asked_for_once_whatever_stands_in_it(server: HostileServer) -> None:

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from crawl import rsl
+from crawl.path_patterns import Patterns
 from crawl.web import robots
-from crawl.web.path_patterns import Patterns
 
 MANY_BYTES = 64 * 1024
 AGENT = "openwit/0.1 (+https://example.org)"
@@ -293,3 +294,24 @@ def test_many_groups_of_others_take_bounded_memory() -> None:
     rules = robots.parse(shared.encode(), AGENT, names)
     assert rules.size < 2 * len(shared)
     assert rules.refusal("http://a.example/7").outcome == "robots_disallowed_others"  # type: ignore[union-attr]
+
+
+def test_licenses_are_those_of_our_group_else_those_for_all_and_those_of_crawlers_that_are_heeded() -> None:
+    def named(text: str, *heeded: str) -> list[tuple[str, ...]]:
+        return [tuple(item) for item in robots.parse(text.encode(), AGENT, heeded).licenses]
+
+    everyone = ("/all.xml", "robots.txt")
+    assert named("License: /all.xml\nUser-agent: *\nAllow: /") == [everyone]
+    assert named("User-agent: *\nLICENSE :/all.xml\nUser-agent: otherbot\nLicense: /other.xml") == [everyone]
+    assert named("License: /a.xml\nUser-agent: openwit\nAllow: /\nLicense: /own.xml") == [("/own.xml", "robots.txt")]
+    assert named("User-agent: otherbot\nDisallow: /\n\nLicense: /all.xml\nSitemap: /s") == [everyone]
+    assert named("User-agent: otherbot\nDisallow: /\nLicense: /all.xml") == []
+    others = "License: /all.xml\nUser-agent: CCBot\nLicense: /cc.xml"
+    assert named(others, "CCBot") == [everyone, ("/cc.xml", "robots.txt of ccbot")]
+    assert named("License: MIT\nLicense:\nLicence: /x.xml") == []
+    assert len(named("".join(f"License: /{n}.xml\n" for n in range(99)))) == rsl.MAX_LICENSES + 1
+
+
+def test_a_license_ends_no_group() -> None:
+    rules = robots.parse(b"User-agent: openwit\nLicense: /l.xml\nUser-agent: otherbot\nDisallow: /no", AGENT)
+    assert not rules.allow("http://a.example/no") and len(rules.licenses) == 1

@@ -1,0 +1,123 @@
+"""RSL licenses that sites, responses and pages name: each is asked for once, kept within a bound of bytes.
+
+A license that cannot be had or read is unreadable; what it says of one address refuses that alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
+
+from crawl import rsl
+from crawl.web.config import FetchConfig
+from crawl.web.response import Journey, Refused, Response, refused
+from crawl.wishes import UNREADABLE, Wish
+
+SHARE_OF_TIMEOUT = 0.3
+"""Of `timeout_s`, which one license may take, from waiting for its host's turn to the last byte."""
+MAX_BYTES = 32 * 2**20
+"""The memory that licenses may take; those that were needed longest ago are forgotten, and asked for again."""
+_INLINE_BYTES = 4 * 1024  # longer ones are parsed in a thread: the loop has others to serve
+_INLINE_TERMS = 300  # more of them than this are asked there
+
+GetFile = Callable[[str, int, Journey], Awaitable[Response]]
+"""Asks for a file, whose bytes beyond a limit are cut: see `crawl.web.site_rules`."""
+
+
+class Licenses:
+    """The licenses of one client."""
+
+    def __init__(self, config: FetchConfig, get_file: GetFile):
+        self._config = config
+        self._get_file = get_file
+        self._known: OrderedDict[str, rsl.License | str] = OrderedDict()  # by URL; a text says why it is unreadable
+        self._bytes = 0
+        self._asked: dict[str, asyncio.Task[rsl.License | str]] = {}
+
+    async def check(self, named: Sequence[tuple[str, str]], url: str) -> Wish | None:
+        """Refuse an absolute URL that a license does not allow; answers what is asked for it, if that cannot be read.
+
+        named: the canonical URL of each license, and where it is named.
+
+        Raises:
+            Refused: a license prohibits training or asks for something in return; or one is unreadable, and the config
+                takes that for a refusal.
+        """
+        unread: Wish | None = None
+        for where, place in named[: rsl.MAX_LICENSES]:
+            unread = _unread(await self._of(where), where, place) or unread
+            said = await self._said(where, url)
+            if said is not None and rsl.refuses(said):
+                raise refused(rsl.outcome_of(said), Wish(rsl.SIGNAL, said, f"{place}: {where}"))
+        if len(named) > rsl.MAX_LICENSES:
+            words = f"{UNREADABLE}more than {rsl.MAX_LICENSES} licenses"
+            unread = unread or Wish(rsl.SIGNAL, words, named[rsl.MAX_LICENSES][1])
+        if unread is not None and self._config.unreadable_policy == "refuse":
+            raise refused("rsl_unreadable", unread)
+        return unread
+
+    def refuse_known(self, named: Sequence[tuple[str, str]], url: str) -> None:
+        """The same of licenses that are short and known already, before more of an answer is read."""
+        for where, place in named[: rsl.MAX_LICENSES]:
+            license_ = self._known.get(where)
+            if isinstance(license_, rsl.License) and len(license_.terms) <= _INLINE_TERMS:
+                said = license_.said(url)
+                if said is not None and rsl.refuses(said):
+                    raise refused(rsl.outcome_of(said), Wish(rsl.SIGNAL, said, f"{place}: {where}"))
+
+    async def _said(self, where: str, url: str) -> str | None:
+        license_ = await self._of(where)
+        if isinstance(license_, str):
+            return None
+        if len(license_.terms) > _INLINE_TERMS:
+            return await asyncio.to_thread(license_.said, url)
+        return license_.said(url)
+
+    async def _of(self, where: str) -> rsl.License | str:
+        if where in self._known:
+            self._known.move_to_end(where)
+            return self._known[where]
+        if where not in self._asked:
+            self._asked[where] = asyncio.create_task(self._get(where))
+            self._asked[where].add_done_callback(lambda task: self._asked.pop(where))
+        return await asyncio.shield(self._asked[where])
+
+    async def _get(self, where: str) -> rsl.License | str:
+        seconds = self._config.timeout_s * SHARE_OF_TIMEOUT
+        license_: rsl.License | str
+        try:
+            async with asyncio.timeout(seconds):  # its host's turn included
+                answer = await self._get_file(where, rsl.MAX_BYTES + 1, Journey(where, seconds))
+                if answer.status // 100 != 2:
+                    raise rsl.UnreadableError(f"HTTP {answer.status}")
+                if len(answer.body) > _INLINE_BYTES:
+                    license_ = await asyncio.to_thread(rsl.parse, answer.body)
+                else:
+                    license_ = rsl.parse(answer.body)
+        except TimeoutError:
+            license_ = "timeout"
+        except Refused as error:
+            license_ = error.outcome
+        except rsl.UnreadableError as error:
+            license_ = str(error)
+        self._known[where] = license_
+        self._bytes += _size(license_)
+        while self._bytes > MAX_BYTES and len(self._known) > 1:
+            self._bytes -= _size(self._known.popitem(last=False)[1])
+        return license_
+
+    async def close(self) -> None:
+        """Ask for no more."""
+        tasks = list(self._asked.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _unread(license_: rsl.License | str, where: str, place: str) -> Wish | None:
+    return Wish(rsl.SIGNAL, f"{UNREADABLE}{license_}", f"{place}: {where}") if isinstance(license_, str) else None
+
+
+def _size(license_: rsl.License | str) -> int:
+    return license_.size if isinstance(license_, rsl.License) else 200 + len(license_)
