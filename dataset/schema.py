@@ -26,6 +26,7 @@ CANDIDATES = pa.schema(
         ("page_tdm_reserved", pa.bool_()),  # W3C TDMRep, of the page's header or meta; null if it does not say
         ("page_content_signal", pa.string()),  # what the page's header says of training; `unreadable: …` with its text
         ("page_content_usage", pa.string()),  # the same of AIPREF's header, as `train-ai=n`
+        ("page_rsl", pa.string()),  # of training, by the RSL license that the page holds; else `license: …`, its URLs
         ("page_license", pa.string()),  # where the page's rel="license" leads; null if it has none
         ("page_date", pa.string()),  # WARC-Date of the page's record, ISO 8601
         ("archive", pa.string()),  # the source file, as the config names it

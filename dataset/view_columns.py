@@ -76,6 +76,8 @@ VIEW_COLUMNS: dict[str, tuple[str, dict[str, str]]] = {
             "page_tdm_reserved": "Whether the page reserves text and data mining (TDMRep); null if it does not say.",
             "page_content_signal": "What the page's Content-Signal says of training; null if it says nothing.",
             "page_content_usage": "What the page's Content-Usage says (AIPREF); null if it has none.",
+            "page_rsl": "What an RSL license in the page says of training, or `license: ` and where those are that it "
+            "names; null if there is none.",
             "page_license": "Where the page's rel=license leads; null if it has none.",
             "page_date": "When the page was captured, ISO 8601.",
             "archive": _ARCHIVE,

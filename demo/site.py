@@ -36,15 +36,30 @@ TRUTH = pa.schema(
 
 PAGE_HOSTS = ("gallery.example", "shapes.example", "blog.example", "shop.example", "photos.example")
 IMAGE_HOSTS = ("cdn.example", "img.example", "static.example")
+RSL = "application/rsl+xml"
+
+
+def licensed(path: str, terms: str) -> str:
+    """An RSL license of what is below a path."""
+    return f'<rsl xmlns="https://rslstandard.org/rsl"><content url="{path}"><license>{terms}</license></content></rsl>'
+
+
 NOAI_HOST, RESERVED_HOST = "atelier.example", "publisher.example"
 REFUSING = {
     NOAI_HOST: ("page_noai", "robots", "X-Robots-Tag", "noai, noimageai"),
     RESERVED_HOST: ("page_tdm_reserved", "tdm-reservation", "TDM-Reservation", "1"),
     "signals.example": ("page_content_signal", "", "Content-Signal", "search=yes, ai-train=no"),
     "preferences.example": ("page_content_usage", "", "Content-Usage", "train-ai=n"),
+    "licensed.example": ("page_rsl_prohibited", RSL, "", licensed("", '<prohibits type="usage">ai-train</prohibits>')),
     "misspelt.example": ("page_wish_unreadable", "", "Content-Usage", "train-ai=perhaps"),
 }
-"""Hosts that refuse the use of their pages: the reason, by which meta tag (if there is one) or header, the value."""
+"""Hosts that refuse the use of their pages: the reason, by which meta tag (if there is one) or header, or license
+in the page, the value."""
+LICENSES = {
+    "/rsl.xml": licensed("/licensed/", '<permits type="usage">search</permits>'),
+    "/price.xml": licensed("/", '<permits type="usage">all</permits><payment type="crawl"/>'),
+}
+"""RSL licenses of the first host of images: its robots.txt names one, a header another."""
 ROBOTS = b"User-agent: *\nDisallow: /private/\n\nUser-agent: CCBot\nUser-agent: GPTBot\nDisallow: /collection/\n"
 BLOCKED_HOST = "popups.example"
 """Its images are listed in demo/blocked_domains.txt."""
@@ -294,9 +309,9 @@ class _Builder:
             kind = "page that reserves text and data mining"
             self.refusing[RESERVED_HOST].append(Planted(url, self._caption(view), kind, "page_tdm_reserved", view=view))
         for host, (reason, meta, header, value) in REFUSING.items():
-            for k in () if meta else self._many(20):
+            for k in () if meta and header else self._many(20):
                 url, view = self._picture(f"{reason} {k}", host)
-                kind = f"page with {header}: {value}"
+                kind = f"page with {header}: {value}" if header else "page with an RSL license that prohibits training"
                 self.refusing[host].append(Planted(url, self._caption(view), kind, reason, view=view))
 
     def _plant_bad_answers(self) -> None:
@@ -342,6 +357,8 @@ class _Builder:
             ("content_signal_refused", "Content-Signal", "search=yes, ai-train=no"),
             ("content_usage_refused", "Content-Usage", "train-ai=n"),
             ("wish_unreadable", "Content-Usage", "train-ai=perhaps"),
+            ("rsl_payment_required", "Link", f'<http://{IMAGE_HOSTS[0]}/price.xml>; rel="license"; type="{RSL}"'),
+            ("rsl_unreadable", "Link", f'<http://{IMAGE_HOSTS[0]}/lost.xml>; rel="license"; type="{RSL}"'),
         ):
             for k in self._many(20):
                 url, view = self._picture(f"{reason} {k}", headers={header: value})
@@ -350,6 +367,10 @@ class _Builder:
             url, view = self._picture(f"others {k}", IMAGE_HOSTS[0], "collection")
             kind = "forbidden to another crawler"
             self.planted.append(Planted(url, self._caption(view), kind, "robots_disallowed_others", view=view))
+        for k in self._many(20):
+            url, view = self._picture(f"licensed {k}", IMAGE_HOSTS[0], "licensed")
+            kind = "under an RSL license that robots.txt names"
+            self.planted.append(Planted(url, self._caption(view), kind, "rsl_prohibited", view=view))
         for k in self._many(10):
             url, view = self._picture(f"opted out {k}", OPTED_OUT_HOST)
             self.planted.append(Planted(url, self._caption(view), "opted-out host", "domain_opted_out", view=view))
@@ -439,6 +460,11 @@ class _Builder:
             self._icon(host, pages)
         for host in (*numbers, *IMAGE_HOSTS):
             self.answers[host, "/robots.txt"] = Answer(ROBOTS, "text/plain")
+        first = IMAGE_HOSTS[0]
+        named = f"\nLicense: http://{first}/rsl.xml\n"
+        self.answers[first, "/robots.txt"] = Answer(ROBOTS + named.encode(), "text/plain")
+        for path, text in LICENSES.items():
+            self.answers[first, path] = Answer(text.encode(), RSL)
         return sum(numbers.values()) + len(numbers)
 
     def _icon(self, host: str, pages: int) -> None:
@@ -466,7 +492,9 @@ class _Builder:
         head, headers = "", {}
         if host in REFUSING:
             _, meta, header, value = REFUSING[host]
-            if meta and number % 2:
+            if meta == RSL:
+                head = f'<script type="{RSL}">{value}</script>'
+            elif meta and number % 2:
                 head = f'<meta name="{meta}" content="{value}">'
             else:
                 headers = {header: value}

@@ -25,6 +25,7 @@ from crawl.candidates.assemble import Counts, Rows, source_row
 from crawl.candidates.config import ExtractConfig, in_sample
 from crawl.pages.charset import decoded
 from crawl.pages.html import asks_noai, parse_page, reserves_tdm
+from crawl.rsl import MEDIA_TYPE
 from crawl.units import Units
 from crawl.urls import url_in_header
 from crawl.wat.entities import with_references_decoded
@@ -163,6 +164,7 @@ class ArchiveReader:
             page.tdm_reserved = reserves_tdm(headers.get("tdm-reservation", ()))
         page.content_signal = content_signal(headers.get("content-signal", ()))
         page.content_usage = content_usage(headers.get("content-usage", ()))
+        page.rsl_header = [value for value in headers.get("link", ()) if MEDIA_TYPE in value.lower()]
         self._rows.add(
             page,
             record.uri,

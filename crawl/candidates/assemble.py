@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from crawl import rsl
 from crawl.archives.records import Piece, Reading
 from crawl.candidates.canonical_urls import canonical_urls, is_inlined
 from crawl.candidates.personal_data import mask_column
@@ -59,6 +60,7 @@ class _Pages:
     tdm_reserved: list[bool | None] = field(default_factory=list)
     content_signals: list[str | None] = field(default_factory=list)
     content_usages: list[str | None] = field(default_factory=list)
+    rsl: list[str | None] = field(default_factory=list)
     licenses: list[str | None] = field(default_factory=list)
     dates: list[str | None] = field(default_factory=list)
     encodings: list[str] = field(default_factory=list)
@@ -122,6 +124,7 @@ class Rows:
         pages.tdm_reserved.append(page.tdm_reserved)
         pages.content_signals.append(page.content_signal)
         pages.content_usages.append(page.content_usage)
+        pages.rsl.append(rsl.of_page(page.rsl_inline, _canonical(page, uri)) if page.names_rsl else None)
         pages.licenses.append(page.license)
         pages.dates.append(date)
         pages.encodings.append(encoding)
@@ -192,6 +195,7 @@ class Rows:
                 "page_tdm_reserved": of_page(pages.tdm_reserved, pa.bool_()),
                 "page_content_signal": of_page(pages.content_signals, pa.string()),
                 "page_content_usage": of_page(pages.content_usages, pa.string()),
+                "page_rsl": of_page(pages.rsl, pa.string()),
                 "page_license": of_page(_licenses(pages, bases), pa.string()),
                 "page_date": of_page(pages.dates, pa.string()),
                 "archive": pa.repeat(pa.scalar(self._archive), len(rows)),
@@ -290,6 +294,13 @@ def _choose(pages: _Pages) -> None:
         url = pages.urls[number]
         if not url or url[:5] in INLINED or any(column[number] for column in pages.texts):  # else it has no text
             pages.urls[number] = choices[at].shown()
+
+
+def _canonical(page: Page, uri: str) -> list[str]:
+    """Where the RSL licenses are that a page and its response name."""
+    base = (page.base and canonical_url(page.base, uri)) or uri
+    found = (canonical_url(link, base) for link in page.rsl_links)
+    return [url for url in (*rsl.linked(page.rsl_header, uri), *found) if url is not None]
 
 
 def identified(table: pa.Table, kinds: Sequence[str]) -> pa.Table:

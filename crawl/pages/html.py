@@ -12,6 +12,7 @@ from typing import Protocol
 import stringzilla
 from selectolax.lexbor import LexborDocumentOptions, LexborHTMLParser, LexborNode
 
+from crawl import rsl
 from crawl.pages.captions import DESCRIBED, IMAGE_OBJECT, Captions
 from crawl.pages.image_address import LESSER, NONE, PLAUSIBLE, NamedInTag, best_url, names_image, names_several
 from crawl.pages.json_ld import described_images
@@ -51,11 +52,19 @@ class Page:
     content_signal: str | None = None  # of its response's headers, see crawl.wishes; None: nothing of training
     content_usage: str | None = None
     license: str | None = None  # of rel="license", as written
+    rsl_inline: list[str] = field(default_factory=list)  # RSL licenses that stand in it
+    rsl_links: list[str] = field(default_factory=list)  # where those are that it names, as written
+    rsl_header: list[str] = field(default_factory=list)  # Link headers of its response
     urls: list[str] = field(default_factory=list)  # as written; empty: the tag names none
     choices: dict[int, Choice] = field(default_factory=dict)  # of images that name more than the URL above
     silent: list[str] = field(default_factory=list)  # URLs of further images, that have no text
     texts: list[list[str]] = field(default_factory=list)  # a column for each text source; empty: there is none
     is_simplified: bool = False  # whether it was too much for a browser's parser as it is, or its captions were cut
+
+    @property
+    def names_rsl(self) -> bool:
+        """Whether it may hold or name an RSL license."""
+        return bool(self.rsl_inline or self.rsl_links or self.rsl_header)
 
     def add(self, source: int, images: Iterable[tuple[str, str]]) -> None:
         """Add images, as (URL, text), that have a text of one source alone."""
@@ -76,6 +85,8 @@ _QUERY = (
     f"{_IMAGES}, figcaption, template, meta[content], base[href]"
     ', a[rel~="license" i][href], link[rel~="license" i][href]'
 )
+_RSL = f'script[type="{rsl.MEDIA_TYPE}" i]'
+_RSL_SUBTYPE = re.compile(rb"rsl\+xml", re.IGNORECASE)
 _JSON_LD = 'script[type="application/ld+json" i]'
 _JSON_LD_TYPE = re.compile(r"application/ld\+json", re.IGNORECASE)
 _ATTRIBUTES = ("alt", "title", "aria-label", "data-image-title")
@@ -146,6 +157,9 @@ def parse_page(page: bytes, text_sources: Sequence[str], *, xhtml: bool = False)
     queries = [_QUERY, *(_AMP if any(map(tree.tags, _AMP)) else ())]
     if holds_objects and "json-ld" in text_sources:
         queries.append(_JSON_LD)
+    holds_rsl = stringzilla.find(page, b"+xml") >= 0 and _RSL_SUBTYPE.search(page) is not None
+    if holds_rsl:
+        queries.append(_RSL)
     by_tag, images = _by_tag(tree.css(", ".join(queries)))  # one walk through the tree for all
     if by_tag["template"] and (root := tree.root) is not None:
         for fragment in root.template_fragments():
@@ -163,13 +177,16 @@ def parse_page(page: bytes, text_sources: Sequence[str], *, xhtml: bool = False)
         license=next((address for node in by_tag["a"] + by_tag["link"] if (address := _address(node))), None),
         texts=[[] for _ in text_sources],
     )
+    if holds_rsl:
+        found.rsl_links = [_address(node) for node in by_tag["link"] if _is_rsl(node.attributes)]
+        found.rsl_inline = [node.text() for node in by_tag["script"] if _type(node).lower() == rsl.MEDIA_TYPE]
     describing = tree.css(DESCRIBED) if holds_objects and "microdata" in text_sources else []
     captions = Captions(by_tag["figcaption"] if "figcaption" in text_sources else (), describing)
     _list_images(found, images, text_sources, captions)
     if describing:
         found.add(text_sources.index("microdata"), captions.without_image())
     if scripts := {node.mem_id: node for node in by_tag["script"]}:  # which another of its attributes may name again
-        texts = (node.text() for node in scripts.values() if _JSON_LD_TYPE.fullmatch(node.attributes.get("type") or ""))
+        texts = (node.text() for node in scripts.values() if _JSON_LD_TYPE.fullmatch(_type(node)))
         described = (image for text in texts for image in described_images(text))
         found.add(text_sources.index("json-ld"), [(url, text) for url, text in described if text])
     if "og" in text_sources:
@@ -227,6 +244,14 @@ def _by_tag(nodes: Iterable[LexborNode]) -> tuple[defaultdict[str, list[LexborNo
 
 def _address(node: LexborNode) -> str:
     return (node.attributes.get("href") or "").strip()
+
+
+def _type(node: LexborNode) -> str:
+    return node.attributes.get("type") or ""
+
+
+def _is_rsl(attributes: Mapping[str, str | None]) -> bool:
+    return rsl.is_license(attributes.get("rel") or "", attributes.get("type") or "")
 
 
 def _is_foreign(node: LexborNode) -> bool:

@@ -15,6 +15,7 @@ import stringzilla
 from crawl.pages.html import Page, asks_noai, bounded, open_graph, reserves_tdm
 from crawl.pages.image_address import image_url, names_image
 from crawl.pages.srcset import image_sources
+from crawl.rsl import MEDIA_TYPE, is_license
 from crawl.urls import INLINED
 from crawl.wat.entities import UNREADABLE
 from crawl.wishes import content_signal, content_usage
@@ -85,6 +86,7 @@ class _Meta(msgspec.Struct, gc=False):
 class _Relation(msgspec.Struct, gc=False):
     rel: str | None = None
     url: str | None = None
+    type: str | None = None
 
 
 class _Head(msgspec.Struct):
@@ -111,6 +113,8 @@ class _Headers(msgspec.Struct):
     signal_lower: str | list[str] | None = msgspec.field(default=None, name="content-signal")
     usage: str | list[str] | None = msgspec.field(default=None, name="Content-Usage")
     usage_lower: str | list[str] | None = msgspec.field(default=None, name="content-usage")
+    link: str | list[str] | None = msgspec.field(default=None, name="Link")
+    link_lower: str | list[str] | None = msgspec.field(default=None, name="link")
 
 
 class _Response(msgspec.Struct):
@@ -214,6 +218,8 @@ def _page(response: _Response, head: _Head, links: list[Link], text_sources: Seq
         content_signal=content_signal(_values(headers.signal) + _values(headers.signal_lower)),
         content_usage=content_usage(_values(headers.usage) + _values(headers.usage_lower)),
         license=next((link.url for link in head.relations if link.rel == "license" and link.url), None),
+        rsl_links=[link.url for link in head.relations if link.url and is_license(link.rel or "", link.type or "")],
+        rsl_header=[v for v in _values(headers.link) + _values(headers.link_lower) if MEDIA_TYPE in v.lower()],
         texts=[[] for _ in text_sources],
     )
     if links:

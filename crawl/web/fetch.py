@@ -16,6 +16,7 @@ from crawl.web.config import FetchConfig
 from crawl.web.headers import permission
 from crawl.web.response import Refused, Response
 from crawl.web.visit import visit
+from crawl.wishes import Wish
 
 _ACCEPT = "image/webp,image/png,image/jpeg,image/gif,image/*;q=0.8,*/*;q=0.5"
 _VALIDATOR_CHARS = 256
@@ -28,6 +29,7 @@ def fetch(
     *,
     opted_out: Container[str] = frozenset(),
     earlier: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+    licenses: Mapping[str, Sequence[tuple[str, str]]] = MappingProxyType({}),
     done: Callable[[Observation], None] = lambda observation: None,
 ) -> list[Observation]:
     """Fetch images; answer one observation per URL, in the order given. A URL that occurs twice is fetched once.
@@ -39,12 +41,13 @@ def fetch(
         opted_out: domains that are not asked, nor those below them.
         earlier: URL -> the row of OBSERVATIONS by which its image is stored already; it is asked for on condition that
             it has changed.
+        licenses: URL -> RSL licenses that its pages name, with the page: they are asked for first.
         done: is told of each observation as it is made.
 
     Raises:
         Whatever `ingest` raises: that is a fault of ours, not of a server.
     """
-    return asyncio.run(_fetch(urls, config, ingest, opted_out, earlier, done))
+    return asyncio.run(_fetch(urls, config, ingest, opted_out, earlier, licenses, done))
 
 
 async def _fetch(
@@ -53,6 +56,7 @@ async def _fetch(
     ingest: Callable[[bytes], Ingested | Refusal],
     opted_out: Container[str],
     earlier: Mapping[str, Mapping[str, Any]],
+    licenses: Mapping[str, Sequence[tuple[str, str]]],
     done: Callable[[Observation], None],
 ) -> list[Observation]:
     observations: dict[str, Observation] = {}
@@ -76,7 +80,7 @@ async def _fetch(
         etag = _validator(answer, "ETag")
         if answer.status == 304:
             same = unchanged(earlier[url], fetched_at=now(), final_url=answer.url, attempts=attempts, etag=etag)
-            return replace(same, wish=answer.unread)
+            return replace(same, wish=answer.unread or unread.get(url))
         result = await loop.run_in_executor(threads, watched, ingest, url, answer.body)
         seen = observe(
             url,
@@ -90,13 +94,26 @@ async def _fetch(
             etag=etag,
             last_modified=_validator(answer, "Last-Modified"),
         )
-        return seen if seen.wish else replace(seen, wish=answer.unread)
+        return seen if seen.wish else replace(seen, wish=answer.unread or unread.get(url))
+
+    unread: dict[str, Wish | None] = {}
+    turns = asyncio.Semaphore(config.concurrency)
+
+    async def heed_pages(client: Client, url: str) -> None:
+        async with turns:
+            try:
+                for license_, page in licenses[url]:
+                    found = await client.licenses.check([(license_, f"page {page}")], page)
+                    unread[url] = unread.get(url) or found
+            except Refused as refused:
+                await record(url, refused, 0)
 
     with ingest_threads() as threads:
         async with Client(config, _ACCEPT, opted_out) as client:
-            await visit(
-                client, urls, permission(config), record, {url: _conditions(row) for url, row in earlier.items()}
-            )
+            await asyncio.gather(*(heed_pages(client, url) for url in sorted(set(urls) & set(licenses))))
+            left = [url for url in urls if url not in observations]
+            conditions = {url: _conditions(row) for url, row in earlier.items()}
+            await visit(client, left, permission(config), record, conditions)
     return [observations[url] for url in urls]
 
 

@@ -91,8 +91,12 @@ class TextConfig:
     """Whether pages are left out whose header says `Content-Signal: ai-train=no`."""
     respect_content_usage: bool = True
     """Whether pages are left out whose header says `Content-Usage: train-ai=n` (AIPREF, an Internet-Draft)."""
+    respect_rsl: bool = True
+    """Whether pages are left out that hold an RSL license which prohibits training or asks for something in return; one
+    that they name is asked for when their images are (`fetch.respect_rsl`)."""
     unreadable_policy: Literal["allow", "refuse"] = "allow"
-    """Whether pages are left out whose Content-Signal or Content-Usage cannot be read; `wishes` counts them anyway."""
+    """Whether pages are left out whose Content-Signal, Content-Usage or RSL license cannot be read; `wishes` counts
+    them anyway."""
     drop_personal_data: bool = False
     """Whether texts are dropped in which personal data was masked: `extract.mask_personal_data` says which. False keeps
     them as they are written, masked."""

@@ -26,6 +26,7 @@ WITH met AS (
     FROM dropped
     WHERE reason IN (
         'page_noai', 'page_tdm_reserved', 'page_content_signal', 'page_content_usage', 'page_wish_unreadable',
+        'page_rsl_prohibited', 'page_rsl_payment_required', 'rsl_prohibited', 'rsl_payment_required', 'rsl_unreadable',
         'robots_disallowed', 'robots_disallowed_others', 'robots_noai', 'tdm_reserved', 'content_signal_refused',
         'content_usage_refused', 'wish_unreadable', 'domain_opted_out'
     )
@@ -33,11 +34,12 @@ WITH met AS (
     SELECT wish_signal, wish_value, wish_place, url, NULL, 0, 1
     FROM images WHERE outcome = 'ok' AND wish_signal IS NOT NULL
     UNION ALL
-    SELECT said.signal, said.value, 'header', page_url, NULL, 0, 1
+    SELECT said.signal, said.value, if(said.signal = 'RSL', 'page', 'header'), page_url, NULL, 0, 1
     FROM (
         SELECT page_url, archive, "offset", ordinal, unnest([
             {'signal': 'Content-Signal', 'value': page_content_signal},
-            {'signal': 'Content-Usage', 'value': page_content_usage}
+            {'signal': 'Content-Usage', 'value': page_content_usage},
+            {'signal': 'RSL', 'value': page_rsl}
         ]) AS said
         FROM candidates
     ) ANTI JOIN (SELECT * FROM dropped WHERE reason = 'page_wish_unreadable') USING (archive, "offset", ordinal)

@@ -179,6 +179,7 @@ def _candidate(number: int, item: dict[str, Any]) -> dict[str, Any]:
         "page_tdm_reserved": None,
         "page_content_signal": None,
         "page_content_usage": None,
+        "page_rsl": None,
         "page_license": None,
         "page_date": "2024-05-01T12:00:00Z",
         "archive": ARCHIVE,

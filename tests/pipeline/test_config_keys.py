@@ -447,7 +447,7 @@ ELSEWHERE: dict[str, Callable[[], None]] = dict.fromkeys(
         *("fetch.per_host_delay_s", "fetch.retry", "fetch.refresh_before"),  # the tests above
         # tests/crawl/web/test_fetch_wishes.py, and of pages tests/sql/test_text_sql.py
         *(f"fetch.{name}" for name in ("also_heed", "respect_content_signal", "respect_content_usage")),
-        *("text.respect_content_signal", "text.respect_content_usage"),
+        *("text.respect_content_signal", "text.respect_content_usage", "text.respect_rsl", "fetch.respect_rsl"),
         *("fetch.unreadable_policy", "text.unreadable_policy"),
         "fetch.max_wait_s",  # tests/crawl/web/test_visit.py
         "fetch.engine",  # the test above

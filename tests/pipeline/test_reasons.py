@@ -13,7 +13,7 @@ from pipeline.build import build
 from pipeline.config import build as make_config
 from pipeline.config import plain
 from pipeline.reports import audits
-from tests.crawl.hostile_server import running
+from tests.crawl.hostile_server import license_of, running
 from tests.pipeline import pages, small_archive
 from tests.pipeline.engine import test_budgets
 from tests.pipeline.stages.image import test_models
@@ -37,6 +37,9 @@ HTTP = {
     "http://images.test/signal": "content_signal_refused",
     "http://images.test/usage": "content_usage_refused",
     "http://images.test/odd-usage": "wish_unreadable",
+    "http://licensed.test/ok/no/a.jpg": "rsl_prohibited",
+    "http://images.test/licensed/paid.xml": "rsl_payment_required",
+    "http://images.test/licensed/gone.xml": "rsl_unreadable",
     "http://wishes.test/ok/others/a.jpg": "robots_disallowed_others",
     "http://images.test/to/opted-out": "domain_opted_out",
     "http://silent.test/a.jpg": "timeout",
@@ -67,6 +70,11 @@ ASKING = {
     "Content-Usage: train-ai=perhaps": "page_wish_unreadable",
 }
 """A header of a page -> the reason that its images have."""
+LICENSES = {
+    '<prohibits type="usage">all</prohibits>': "page_rsl_prohibited",
+    '<payment type="crawl"/>': "page_rsl_payment_required",
+}
+"""An RSL license in a page -> the reason that its images have."""
 LOST = ("http://images.test/logo.jpg", "a kettle that the error page shows")
 
 
@@ -89,9 +97,17 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> str:
     images = "".join(f'<img src="{escape(url)}" alt="{escape(text)}">' for url, text in written)
     gone = f'<html lang="en"><body><img src="{LOST[0]}" alt="{LOST[1]}">'
     reserved = f'<meta name="tdm-reservation" content="1"><img src="{RESERVED[0]}" alt="{RESERVED[1]}">'
+    licensed = [
+        (
+            f"http://page.test/{reason}",
+            f'<script type="application/rsl+xml">{license_of(("", terms))}</script>'
+            f'<img src="http://images.test/ok-{reason}.jpg" alt="a kettle of {reason}">',
+        )
+        for terms, reason in LICENSES.items()
+    ]
     archive = pages.write(
         folder / "wild.warc.gz",
-        [("http://page.test/", f'<html lang="en"><body>{images}'), ("http://page.test/tdm", reserved)],
+        [("http://page.test/", f'<html lang="en"><body>{images}'), ("http://page.test/tdm", reserved), *licensed],
         missing=[("http://page.test/gone", gone)],
         asking=[
             (
@@ -160,11 +176,10 @@ def test_a_page_that_reserves_its_rights_has_its_reason(given: dict[tuple[str, s
     assert given[RESERVED] == "page_tdm_reserved"
 
 
-def test_what_a_page_s_headers_ask_has_its_reason(given: dict[tuple[str, str], str]) -> None:
-    asked = {
-        reason: given[f"http://images.test/ok-{reason}.jpg", f"a kettle of {reason}"] for reason in ASKING.values()
-    }
-    assert asked == {reason: reason for reason in ASKING.values()}
+def test_what_a_page_s_headers_and_licenses_ask_has_its_reason(given: dict[tuple[str, str], str]) -> None:
+    asking = [*ASKING.values(), *LICENSES.values()]
+    asked = [given[f"http://images.test/ok-{reason}.jpg", f"a kettle of {reason}"] for reason in asking]
+    assert asked == asking
 
 
 def test_the_audit_tells_what_was_asked_and_by_whom(out: str) -> None:
@@ -174,6 +189,8 @@ def test_the_audit_tells_what_was_asked_and_by_whom(out: str) -> None:
         ("Content-Signal", "ai-train=no", "header", "page.test"),
         ("robots.txt", "Disallow", "robots.txt of ccbot", "wishes.test"),
         ("X-Robots-Tag", "noai", "header", "images.test"),
+        ("RSL", "payment: use", "header: http://licenses.test/paid.xml", "images.test"),
+        ("RSL", "prohibited: all", "page", "page.test"),
         ("opt-out list", None, "fetch.opted_out_domains", "images.test"),
     ):
         assert found[signal, value, place, host] >= 1

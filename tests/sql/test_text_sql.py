@@ -119,6 +119,21 @@ CASES: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
         {"signal": "Content-Usage", "value": "train-ai=n", "place": "header"},
     ),
     (
+        {"page_rsl": "prohibited: ai-train"},
+        "page_rsl_prohibited",
+        {"signal": "RSL", "value": "prohibited: ai-train", "place": "page"},
+    ),
+    (
+        {"page_rsl": "payment: crawl"},
+        "page_rsl_payment_required",
+        {"signal": "RSL", "value": "payment: crawl", "place": "page"},
+    ),
+    (
+        {"page_rsl": "unreadable: no XML"},
+        "page_wish_unreadable",
+        {"signal": "RSL", "value": "unreadable: no XML", "place": "page"},
+    ),
+    (
         {"page_content_usage": "unreadable: ###"},
         "page_wish_unreadable",
         {"page_content_signal": None, "page_content_usage": "unreadable: ###", "place": "header"},
@@ -364,6 +379,7 @@ def test_what_cannot_be_read_is_dropped_only_if_the_config_says_so() -> None:
         ({"page_tdm_reserved": True}, {"respect_tdm": False}),
         ({"page_content_signal": "ai-train=no"}, {"respect_content_signal": False}),
         ({"page_content_usage": "bots=n"}, {"respect_content_usage": False}),
+        ({"page_rsl": "prohibited: all"}, {"respect_rsl": False}),
     ],
 )
 def test_each_key_changes_the_verdict(item: dict[str, Any], keys: dict[str, Any]) -> None:

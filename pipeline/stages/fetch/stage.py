@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
+from crawl import rsl
 from crawl.images import store
 from crawl.images.ingest import ImageConfig, ingest
 from crawl.images.observations import OK, Ingested, Observation, Refusal
@@ -67,7 +68,7 @@ def opted_out_domains(context: Context) -> Result:
 @phase(
     FETCH,
     "fetch.get",
-    version=10,
+    version=11,
     reads=PAIR_ROWS | roles("adopted", lanes=LANES, archive_images=ARCHIVE_IMAGES, redirected=ARCHIVE_IMAGES),
     may_read=roles("domains"),
     takes=("fetch", "store", "hashlists", "folder", "route"),
@@ -194,6 +195,17 @@ def _urls(context: Context) -> list[str]:
     return sorted(pc.unique(pairs.column("url")).to_pylist())
 
 
+def _licenses(context: Context) -> dict[str, list[tuple[str, str]]]:
+    """URL -> RSL licenses that the pages of its pairs name, with the page."""
+    rows = alive_rows(context, ["url", "page_url", "page_rsl"])
+    rows = rows.filter(pc.starts_with(rows.column("page_rsl"), rsl.NAMED))
+    found: dict[str, dict[tuple[str, str], None]] = {}
+    for row in rows.to_pylist():
+        for license_ in row["page_rsl"].removeprefix(rsl.NAMED).split():
+            found.setdefault(row["url"], {})[license_, row["page_url"]] = None
+    return {url: list(named) for url, named in found.items()}
+
+
 def _observe(
     context: Context,
     need: Sequence[str],
@@ -230,6 +242,7 @@ def _observe(
         else:
             told: dict[str, Any] = {"opted_out": domains, "done": lambda item: tally.add(item.outcome)}
             if config.engine == "openwit":
+                told["licenses"] = _licenses(context) if config.respect_rsl else {}
                 told["earlier"] = {url: have[url] for url in left if url in have and have[url]["outcome"] == OK}
             asked = ENGINES[config.engine](left, _share(context, config), take, **told)
             found = {item.url: item for item in asked}

@@ -23,6 +23,9 @@ TEXT = Stage(
         "page_tdm_reserved": "the page reserves text and data mining (W3C TDMRep)",
         "page_content_signal": "the page's Content-Signal says ai-train=no",
         "page_content_usage": "the page's Content-Usage says that it may not be trained on (AIPREF)",
+        "page_rsl_prohibited": "an RSL license in the page does not permit training",
+        "page_rsl_payment_required": "an RSL license in the page asks for payment, a token of its server or reports in "
+        "return",
         "page_wish_unreadable": "what the page asks cannot be read, and the config takes that for a refusal",
         "personal_data": "the text held personal data, which is masked wherever the text is written",
         "text_too_short": "the text has fewer characters or words than the config asks for",

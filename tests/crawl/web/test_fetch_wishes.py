@@ -132,13 +132,27 @@ def test_a_license_that_is_known_refuses_before_the_body_is_read(server: Hostile
 
 def test_nobody_is_asked_for_a_license_who_is_not_asked_for_images(server: HostileServer) -> None:
     """Private addresses, and hosts of the web if nobody says who asks."""
-    for where, outcome in (("http://127.0.0.1:1/a.xml", "address_private"), ("http://l.example/", "connection_failed")):
+    secret = f"http://127.0.0.1:{server.secret_port}/"
+    for where, outcome in ((secret, "address_private"), ("http://l.test/", "connection_failed")):
         server.more_robots = f"License: {where}"
         anonymous = {"user_agent": "openwit/1", "unreadable_policy": "refuse"}
         found = get(server, "http://other.test/ok.jpg", **anonymous)
         assert (found.outcome, found.wish and found.wish.value) == ("rsl_unreadable", f"unreadable: {outcome}")
     server.more_robots = ""
     assert server.secrets == 0
+
+
+def test_a_license_that_an_image_s_page_names_is_asked_for_first(server: HostileServer) -> None:
+    server.hits.clear()
+    urls = [f"http://images.test/ok/{n}.jpg" for n in range(3)]
+    page, no, gone = "http://page.test/a/", f"{LICENSES}/no.xml", f"{LICENSES}/gone.xml"
+    named = {urls[0]: [(no, page)], urls[1]: [(gone, page), (no, page)]}
+    first, second, third = fetch(urls, server.config(), accept, licenses=named)
+    assert (first.outcome, first.wish) == ("rsl_prohibited", ("RSL", "prohibited: all", f"page {page}: {no}"))
+    assert (second.outcome, third.outcome, third.wish) == ("rsl_prohibited", "ok", None)
+    assert server.hits["images.test/ok/0.jpg"] == 0 and server.hits["licenses.test/no.xml"] == 1
+    (odd,) = fetch(urls[:1], server.config(), accept, licenses={urls[0]: [(gone, page)]})
+    assert (odd.outcome, odd.wish and odd.wish.value) == ("ok", "unreadable: HTTP 404")
 
 
 def test_robots_txt_is_asked_for_once_whatever_stands_in_it(server: HostileServer) -> None:
