@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from types import ModuleType
 from typing import Literal
 
@@ -56,7 +56,8 @@ class Stage:
     phases: tuple[str, ...]  # in the order in which they begin
     judges: Rows | None = None  # which rows its verdicts are on
     passed: str = ""  # what is to be said of a row that it keeps
-    sections: tuple[str, ...] = ()  # of the config
+    sections: tuple[str, ...] = ()  # of the config, which it reads
+    config: type | None = None  # the dataclass of a section that the stage brings, which has the stage's name
     reasons: Mapping[str, str] = field(default_factory=dict)  # for which it drops a row, each with a sentence
     tables: tuple[Table, ...] = ()
     views: tuple[str, ...] = ()  # what people ask of it: files that `dataset.sql.load` finds
@@ -66,6 +67,8 @@ class Stage:
         strange += [table.phase for table in self.tables if table.phase not in self.phases]
         if strange:
             raise ValueError(f"the stage {self.name} has no phase {strange[0]}")
+        if self.config is not None and not is_dataclass(self.config):
+            raise ValueError(f"the stage {self.name} has a section {self.config}, which is no dataclass")
         if self.judges and (self.decision not in self.phases or not self.passed):
             raise ValueError(
                 f"the stage {self.name} judges {self.judges}: it needs a phase {self.decision}, and `passed`"

@@ -1,13 +1,15 @@
-"""A run is one YAML file; every room owns the dataclass of its own keys, this module composes and checks them."""
+"""A run is one YAML file; every room owns the dataclass of its own keys, a stage may bring one: this module composes
+and checks them."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, make_dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -16,6 +18,7 @@ from crawl.archives.commoncrawl import CommonCrawlConfig
 from crawl.candidates.config import ExtractConfig
 from crawl.images.ingest import ImageConfig
 from crawl.web.config import FetchConfig
+from dataset import stages
 from dataset.faults import PATIENCE_S
 from dataset.reasons import reasons
 from dataset.secrets import public_values
@@ -38,6 +41,8 @@ from pipeline.config_errors import ConfigError, sentence
 from pipeline.config_files import laid_over, read_preset, read_yaml, with_presets
 
 STRICT: dict[str, Any] = {"extra": "forbid"}
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -199,6 +204,13 @@ class Config:
             raise ValueError("filters must have distinct names")
         self._check_languages()
 
+    def section(self, kind: type[T]) -> T:
+        """The section that a stage brings: by its class, of which it is. Raises KeyError: no stage brings one."""
+        for item in fields(self):
+            if isinstance(found := getattr(self, item.name), kind):
+                return found
+        raise KeyError(f"no section of the config is a {kind.__name__}")
+
     def _check_languages(self) -> None:
         lists = {} if isinstance(self.match.queries, str) else self.match.queries
         for language in lists:
@@ -245,20 +257,44 @@ def with_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, A
     return raw
 
 
+def config_class() -> type[Config]:
+    """Config, with a section more for each stage of the path that brings one."""
+    return _composed(tuple((stage.name, stage.config) for stage in stages.path() if stage.config is not None))
+
+
+@cache
+def _composed(sections: tuple[tuple[str, type], ...]) -> type[Config]:
+    if not sections:
+        return Config
+    if taken := {name for name, _ in sections} & {item.name for item in fields(Config)}:
+        raise ValueError(f"the stage {min(taken)} brings a section that the config has already")
+    for name, kind in sections:
+        if getattr(kind, "__pydantic_config__", None) != STRICT:
+            raise ValueError(f"{kind.__name__} of the stage {name} lets mistyped keys pass: it must be STRICT")
+    brought = [(name, kind, field(default_factory=kind)) for name, kind in sections]
+    return make_dataclass(Config.__name__, brought, bases=(Config,), frozen=True)
+
+
+@cache
+def _checker(kind: type[Config]) -> TypeAdapter[Config]:
+    return TypeAdapter(kind)
+
+
 def build(raw: Mapping[str, Any], path: str = "config", out: str | None = None) -> Config:
     """Check a mapping and make the config. Raises ConfigError."""
     raw = with_presets(raw)
     # A section that holds nothing but comments is empty.
-    sections = {item.name for item in fields(Config) if is_dataclass(item.default_factory)}
+    kind = config_class()
+    sections = {item.name for item in fields(kind) if is_dataclass(item.default_factory)}
     raw = {key: {} if value is None and key in sections else value for key, value in raw.items()}
     if isinstance(raw.get("sources"), str):
         raw = {**raw, "sources": [raw["sources"]]}
     if out:
         raw = {**raw, "out": out}
     try:
-        config = TypeAdapter(Config).validate_python(raw)
+        config = _checker(kind).validate_python(raw)
     except ValidationError as error:
-        raise ConfigError(f"{path}: {sentence(error, Config)}") from None
+        raise ConfigError(f"{path}: {sentence(error, kind)}") from None
     if not config.out:
         raise ConfigError(f"{path} names no `out`, and no --out was given: where shall the dataset go?")
     return config

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
-from crawl.images.store import FOLDER as FETCH_STORE
-from crawl.images.store import chunks, named_by
 from dataset import view_script
-from dataset.commits import FORMAT_VERSION, Commit, FileRef, Ledger, write_manifest
+from dataset.commits import FORMAT_VERSION, Commit, Ledger, write_manifest
 from dataset.faults import patiently
 from dataset.reasons import TRANSIENT, reasons
 from dataset.stages import names
-from dataset.storage import FileInfo, Storage
+from dataset.storage import Storage
 from pipeline.config import Config
-from pipeline.engine import verify
-from pipeline.engine.artifacts import Artifacts
+from pipeline.engine.artifacts import Artifacts, Partition, RowTable
 from pipeline.engine.containment import contained
 from pipeline.engine.inputs import Source
 from pipeline.engine.phase import LEFT_OUT_ROLE, Input, Phase, Task, buckets_in, gather
@@ -26,6 +23,7 @@ from pipeline.engine.quarantine import Quarantine, lost_by
 from pipeline.engine.reuse import reminded
 from pipeline.engine.shares import shares
 from pipeline.engine.verdicts import ConservationError
+from pipeline.engine.verify import Rereading
 from pipeline.workers.executor import Executor
 from pipeline.workers.failures import CRASHED, Limits
 
@@ -34,30 +32,7 @@ log = logging.getLogger("wit")
 TRANSIENT_SHARE = 0.2
 """The share of a stage's rows that may be dropped for one transient reason before the stage ends with a warning."""
 
-REREAD_BYTES = 2 * 2**30
-"""So much of what is there already is read again and held against its checksums, in a second or two. Of the rest a run
-knows the lengths, and checks what it reads; `wit verify --deep` reads all of it."""
-
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Partition:
-    """A partition's rows as one write left them, and the verdicts of all stages since."""
-
-    number: int
-    rows: FileRef
-    verdicts: tuple[FileRef, ...] = ()
-    alive: int = 0
-    beside: Mapping[str, FileRef] = field(default_factory=dict)  # measures that later stages read: matches, images
-
-    def inputs(self, *beside: str) -> dict[str, tuple[Input, ...]]:
-        """The inputs of a task over the alive rows, with some of the tables beside them."""
-        return {
-            "rows": (Input(self.rows),),
-            "verdicts": tuple(Input(ref) for ref in self.verdicts),
-            **{role: (Input(self.beside[role]),) for role in beside},
-        }
 
 
 class Run:
@@ -87,9 +62,8 @@ class Run:
         self.did: dict[str, int] = {}  # tasks done by this run, by phase
         self.limits = Limits(config.run.record_cpu_s, config.run.record_memory_bytes)
         self._quarantined = 0
-        self._reread = 0  # bytes
+        self._rereading = Rereading(storage)
         self._viewed: set[str] | None = None  # the stages that views.sql knows
-        self._chunks: dict[str, list[FileInfo]] | None = None  # of the fetch store, when somebody has asked
         self._left_out: dict[tuple[str, int], list[Input]] = {}  # (stage, partition) -> what its measures left out
 
     def do(self, phase: Phase, tasks: Sequence[Task], *, rows: int = 0, bytes_: int = 0) -> list[Commit]:
@@ -111,7 +85,7 @@ class Run:
         quarantine = Quarantine(self.storage, phase.name, self.limits)
         for task in tasks:
             found = known.get((task.partition, task.fingerprint))
-            if found is None or quarantine.is_outgrown(found) or not self._is_whole(found):
+            if found is None or quarantine.is_outgrown(found) or not self._rereading.is_whole(found):
                 todo.append(task)
             else:
                 commits[task.partition] = found
@@ -189,33 +163,6 @@ class Run:
     def _patiently(self, action: Callable[[], T]) -> T:
         return patiently(action, self.config.run.patience_s, self.storage.url)
 
-    def _is_whole(self, commit: Commit) -> bool:
-        """Whether what is there already is what was committed, as far as this run still reads it for that alone."""
-        for role, file in commit.files.items():
-            if self._reread + file.bytes > REREAD_BYTES:
-                continue
-            self._reread += file.bytes
-            damage = verify.damage(self.storage, commit, role)
-            if damage is not None:
-                log.warning("%s is damaged: %s; it is made anew", self.storage.url_of(file.name), damage)
-                return False
-        return all(self._has_chunk(name) for name in named_by(commit.facts))
-
-    def _has_chunk(self, name: str) -> bool:
-        """Whether the fetch store has a chunk of which a commit was made. A damaged one is taken away."""
-        if self._chunks is None:
-            self._chunks = chunks(self.storage, recursive=True)
-        files = self._chunks.get(name, [])
-        damage = None if files else (f"{FETCH_STORE}/{name}", "it is gone")
-        size = sum(info.bytes for info in files)
-        if files and self._reread + size <= REREAD_BYTES:
-            self._reread += size
-            damage = verify.chunk_damage(self.storage, files)
-        if damage is not None:
-            log.warning("%s is damaged: %s; it is made anew", self.storage.url_of(damage[0]), damage[1])
-            self.storage.delete([info.name for info in files])
-        return damage is None
-
     def one(self, phase: Phase, task: Task) -> Commit:
         """`do` for a phase of a single partition."""
         return self.do(phase, [task])[0]
@@ -224,7 +171,7 @@ class Run:
         self,
         phase: Phase,
         options: Mapping[str, Any],
-        *beside: str,
+        *tables: RowTable,
         shared: Mapping[str, tuple[Input, ...]] | None = None,
         each: Sequence[Mapping[str, tuple[Input, ...]]] | None = None,
         units: bool = False,
@@ -233,19 +180,19 @@ class Run:
         """Have a phase do every partition. Returns the commits in the partitions' order; see `do`.
 
         Args:
-            beside: the roles of the tables beside the rows that it reads.
+            tables: those beside the rows that it reads.
             shared: what every task reads besides, by role.
             each: what the task of each partition alone reads besides, by role.
             units: whether the phase can leave out rows one by one.
             hints: of every task.
         """
-        return self.do(phase, self._tasks(phase, options, beside, shared, each, units, hints), rows=self.alive)
+        return self.do(phase, self._tasks(phase, options, tables, shared, each, units, hints), rows=self.alive)
 
     def decide(
         self,
         phase: Phase,
         options: Mapping[str, Any],
-        *beside: str,
+        *tables: RowTable,
         shared: Mapping[str, tuple[Input, ...]] | None = None,
         each: Sequence[Mapping[str, tuple[Input, ...]]] | None = None,
     ) -> list[Commit]:
@@ -255,7 +202,7 @@ class Run:
             ConservationError: kept + dropped ≠ input somewhere, or a partition's input is not what the stage before
             kept.
         """
-        tasks = self._tasks(phase, options, beside, shared, each)
+        tasks = self._tasks(phase, options, tables, shared, each)
         return self.judge(phase, tasks, rows=self.alive)
 
     def reduce(
@@ -296,17 +243,24 @@ class Run:
         self,
         phase: Phase,
         options: Mapping[str, Any],
-        beside: Sequence[str],
+        tables: Sequence[RowTable],
         shared: Mapping[str, tuple[Input, ...]] | None = None,
         each: Sequence[Mapping[str, tuple[Input, ...]]] | None = None,
         units: bool = False,
         hints: Mapping[str, Any] | None = None,
     ) -> list[Task]:
+        """A task for every partition; of its rows and verdicts it has what the phase declares that it reads."""
+        reads = phase.contract.reads
+        unread = [role for role in ("rows", "verdicts") if role not in reads]
+
+        def inputs(partition: Partition) -> dict[str, tuple[Input, ...]]:
+            return {role: files for role, files in partition.inputs(*tables).items() if role not in unread}
+
         return [
             Task(
                 phase.name,
                 partition.number,
-                {**partition.inputs(*beside), **(shared or {}), **own},
+                {**inputs(partition), **(shared or {}), **own},
                 options,
                 units=partition.alive if units else 0,
                 hints=hints or {},
@@ -361,12 +315,14 @@ class Run:
             self.reporter.say(words)
             self.reporter.record({"stage": stage, "warning": words})
 
-    def beside(self, role: str, commits: Sequence[Commit], file: str) -> None:
-        """Remember a file of each commit as a table beside the partition's rows."""
-        self.partitions = [
-            replace(partition, beside={**partition.beside, role: commit.files[file]})
-            for partition, commit in zip(self.partitions, commits, strict=True)
-        ]
+    def leave(self, table: RowTable, commits: Sequence[Commit], role: str) -> None:
+        """Leave a file of each commit for later stages, as a table beside the partition's rows.
+
+        Raises:
+            ContractError: the phase that wrote it lacks a column of the table's.
+        """
+        pairs = zip(self.partitions, commits, strict=True)
+        self.partitions = [partition.leave(table, commit, role) for partition, commit in pairs]
 
     @property
     def alive(self) -> int:

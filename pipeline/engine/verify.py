@@ -6,6 +6,7 @@ anew from what it was made of: `--repair` takes it away, so that the next `wit r
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -20,6 +21,12 @@ from dataset.stages import path, tables
 from dataset.storage import FileInfo, Storage
 
 _BLOB = "blob:"
+
+REREAD_BYTES = 2 * 2**30
+"""So much of what is there already is read again and held against its checksums, in a second or two. Of the rest a run
+knows the lengths, and checks what it reads; `wit verify --deep` reads all of it."""
+
+log = logging.getLogger("wit")
 
 
 @dataclass(frozen=True)
@@ -154,6 +161,42 @@ def chunk_damage(storage: Storage, files: Sequence[FileInfo]) -> tuple[str, str]
         except FileNotFoundError:
             return info.name, "it is gone"
     return None
+
+
+class Rereading:
+    """Whether what a run finds done is what was committed, as far as the run still reads it for that alone."""
+
+    def __init__(self, storage: Storage):
+        self.storage = storage
+        self._reread = 0  # bytes
+        self._chunks: dict[str, list[FileInfo]] | None = None  # of the fetch store, when somebody has asked
+
+    def is_whole(self, commit: Commit) -> bool:
+        """Whether every file of a commit, and what the fetch store holds of it, is as it was committed."""
+        for role, file in commit.files.items():
+            if self._reread + file.bytes > REREAD_BYTES:
+                continue
+            self._reread += file.bytes
+            what = damage(self.storage, commit, role)
+            if what is not None:
+                log.warning("%s is damaged: %s; it is made anew", self.storage.url_of(file.name), what)
+                return False
+        return all(self._has_chunk(name) for name in store.named_by(commit.facts))
+
+    def _has_chunk(self, name: str) -> bool:
+        """Whether the fetch store has a chunk of which a commit was made. A damaged one is taken away."""
+        if self._chunks is None:
+            self._chunks = store.chunks(self.storage, recursive=True)
+        files = self._chunks.get(name, [])
+        what = None if files else (f"{store.FOLDER}/{name}", "it is gone")
+        size = sum(info.bytes for info in files)
+        if files and self._reread + size <= REREAD_BYTES:
+            self._reread += size
+            what = chunk_damage(self.storage, files)
+        if what is not None:
+            log.warning("%s is damaged: %s; it is made anew", self.storage.url_of(what[0]), what[1])
+            self.storage.delete([info.name for info in files])
+        return what is None
 
 
 def _check_blob(storage: Storage, commit: Commit, file: FileRef) -> None:

@@ -1,11 +1,13 @@
-"""What the stages leave for each other besides the rows and the tables beside them."""
+"""What the stages leave for each other besides the rows: values, and tables beside the rows of each partition."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 from dataset.commits import Commit
-from pipeline.engine.artifacts import Artifact
+from dataset.schema import ARCHIVE_IMAGES, ARCHIVE_LEADS, CELLS, FACES, IMAGES, MATCHES
+from filters.duplicates.near import CLUSTERS
+from pipeline.engine.artifacts import Artifact, RowTable
 from pipeline.engine.phase import Input
 
 ARCHIVE_LOCATIONS = Artifact[Mapping[str, str]]("the archives' locations")
@@ -23,5 +25,32 @@ MATCHED_COUNTS = Artifact[Input]("the matches of each query")
 HOST_LANES = Artifact[Input]("the lanes of hosts")
 """From prebalance: the hosts whose pairs are spread over several partitions, and over how many."""
 
-ARCHIVE_LEADS = Artifact[Sequence[Commit]]("the archives' leads")
+MOVED_LEADS = Artifact[Sequence[Commit]]("the archives' leads")
 """From prebalance: the commits whose exchange files have ARCHIVE_LEADS, by the partition of their host."""
+
+ARCHIVE_IMAGES_TABLE = RowTable("archive_images", ARCHIVE_IMAGES)
+"""From extract, and from prebalance by the partition of their host: the images that the archives hold."""
+
+ARCHIVE_LEADS_TABLE = RowTable("archive_leads", ARCHIVE_LEADS)
+"""From extract: where else the archives say that an image may be."""
+
+TEXT_TABLE = RowTable("text")
+"""From text: TEXT_SCORES, and whatever else it has measured."""
+
+MATCHES_TABLE = RowTable("matches", MATCHES)
+"""From match: the queries of each text."""
+
+IMAGES_TABLE = RowTable("images", IMAGES)
+"""From fetch: the image of each URL."""
+
+FACES_TABLE = RowTable("faces", FACES)
+"""From image, where the config asks for faces."""
+
+EMBEDDINGS_TABLE = RowTable("embeddings")
+"""From image, where the config asks for embeddings: `row` as in IMAGES, and the vector."""
+
+CELLS_TABLE = RowTable("cells", CELLS)
+"""From image, where the config asks for cells of similar images."""
+
+CLUSTERS_TABLE = RowTable("clusters", CLUSTERS)
+"""From neardup: which image stands for which."""

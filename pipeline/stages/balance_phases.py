@@ -19,6 +19,7 @@ from dataset.stages import Stage
 from filters.queries import balance
 from filters.queries import language_caps as caps
 from pipeline.config import plain
+from pipeline.engine.artifacts import RowTable
 from pipeline.engine.contract import Roles, roles
 from pipeline.engine.exchange import write_buckets
 from pipeline.engine.phase import Context, Input, Phase, Result, Task, every, phase
@@ -176,15 +177,15 @@ class Balancing:
             caps,
         )
 
-    def run(self, run: Run, oversample: float, role: str | None) -> Balanced:
+    def run(self, run: Run, oversample: float, matches: RowTable | None = None) -> Balanced:
         """Balance the alive rows at the caps times `oversample`.
 
-        `role` names the table of matches beside the rows, None if they carry them.
+        `matches` is the table of them beside the rows, None if the rows carry them.
         """
-        beside = (role,) if role else ()
+        tables = (matches,) if matches else ()
         config = run.config.balance
         seed, mode = {"seed": run.config.seed}, {"mode": config.mode}
-        counted = run.map(self.count, seed, *beside)
+        counted = run.map(self.count, seed, *tables)
         inputs = {"counts": every(counted, "counts")}
         options: dict[str, Any] = {"cap": round(config.cap * oversample)}
         if config.per_language or config.caps:
@@ -202,14 +203,14 @@ class Balancing:
                 cut = [run.one(self.cutoffs, Task(self.cutoffs.name, 0, {"windows": window}, mode))]
                 break
             windows = {"windows": window}
-            collected = run.map(self.collect, seed, *beside, shared=windows)
+            collected = run.map(self.collect, seed, *tables, shared=windows)
             numbers = range(windowed.facts["buckets"])
             cut = run.reduce(self.cutoffs, mode, {"hashes": collected}, numbers, shared=windows)
             if not any(commit.facts["missed"] for commit in cut):
                 break
             window = every(cut, "windows")  # by chance, once in billions of queries
         cutoffs = {"cutoffs": every(cut, "cutoffs")}
-        commits = run.decide(self.decide, {**seed, **mode}, *beside, shared=cutoffs)
+        commits = run.decide(self.decide, {**seed, **mode}, *tables, shared=cutoffs)
         return Balanced(Input(windowed.files["counts"]), every(commits, "hosts"))
 
 

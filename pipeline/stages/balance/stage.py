@@ -20,4 +20,4 @@ BALANCING = Balancing.declared(
 
 def run(run: Run) -> None:
     """Balance at exactly the caps."""
-    BALANCING.run(run, 1.0, None)
+    BALANCING.run(run, 1.0)

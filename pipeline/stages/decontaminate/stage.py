@@ -24,6 +24,7 @@ from pipeline.engine.plan import file_checksum
 from pipeline.engine.reuse import image_keys, remember
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows, decide, first_verdicts, lost, sliced, take_units, verdict_result
+from pipeline.stages.artifacts import IMAGES_TABLE
 from pipeline.stages.common import settings
 from pipeline.stages.decontaminate import DECONTAMINATE
 from pipeline.stages.image.models import IMAGES_AT_ONCE
@@ -130,7 +131,7 @@ def judge(context: Context) -> Result:
 
 
 def run(run: Run) -> None:
-    """Hash the evaluation sets, compare every partition with them."""
+    """Hash the evaluation sets, compare every image, whatever pairs are alive, with them."""
     config = run.config.decontaminate
     model: dict[str, Any] = {"model": options(config)["model"], "model_checksum": ""}
     if config.model is not None:
@@ -150,20 +151,9 @@ def run(run: Run) -> None:
     )
     embeddings: list[dict[str, tuple[Input, ...]]] = [{} for _ in run.partitions]
     if config.model is not None and config.folders:
-        embeddings = of_each(run.map(embed, model, "images", units=True), "embeddings")
+        embeddings = of_each(run.map(embed, model, IMAGES_TABLE, units=True), "embeddings")
     sets = {"index": every(indexed, "index")}
-    found = run.do(
-        nearest,
-        [  # of all images, whatever pairs are alive
-            Task(
-                nearest.name,
-                partition.number,
-                {"images": (Input(partition.beside["images"]),), **own, **sets},
-                options(config, "min_quality", "max_colour_distance"),
-            )
-            for partition, own in zip(run.partitions, embeddings, strict=True)
-        ],
-        rows=run.alive,
-    )
+    limits = options(config, "min_quality", "max_colour_distance")
+    found = run.map(nearest, limits, IMAGES_TABLE, shared=sets, each=embeddings)
     copies = [{**own, **files} for own, files in zip(embeddings, of_each(found, "found"), strict=True)]
-    run.decide(judge, options(config, "max_hamming", "min_cosine"), "images", each=copies)
+    run.decide(judge, options(config, "max_hamming", "min_cosine"), IMAGES_TABLE, each=copies)

@@ -15,11 +15,12 @@ from dataset.schema import ARCHIVE_IMAGES, ARCHIVE_LEADS, CANDIDATES, SOURCES
 from dataset.tables import GrowingParquet
 from pipeline.config import Config, options
 from pipeline.engine import inputs
+from pipeline.engine.artifacts import Partition
 from pipeline.engine.contract import roles
 from pipeline.engine.phase import Context, Result, Task, phase
 from pipeline.engine.plan import partitions
-from pipeline.engine.run import Partition, Run
-from pipeline.stages.artifacts import ARCHIVE_LOCATIONS
+from pipeline.engine.run import Run
+from pipeline.stages.artifacts import ARCHIVE_IMAGES_TABLE, ARCHIVE_LEADS_TABLE, ARCHIVE_LOCATIONS
 from pipeline.stages.common import settings
 from pipeline.stages.extract import EXTRACT
 
@@ -150,9 +151,10 @@ def run(run: Run) -> None:
             commit.partition,
             commit.files["candidates"],
             alive=commit.counts["kept"],
-            beside={role: commit.files[role] for role in ("archive_images", "archive_leads")},
         )
         for commit in commits
     ]
-    run.count("extract", commits)
+    for table in (ARCHIVE_IMAGES_TABLE, ARCHIVE_LEADS_TABLE):
+        run.leave(table, commits, table.role)
+    run.count(EXTRACT.name, commits)
     run.artifacts.leave(ARCHIVE_LOCATIONS, {source.archive: source.location for source in sources})

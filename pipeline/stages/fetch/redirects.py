@@ -20,8 +20,7 @@ from pipeline.engine.exchange import write_buckets
 from pipeline.engine.phase import Context, Result, Task, buckets_in, gather, phase
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows
-from pipeline.stages.artifacts import ARCHIVE_LEADS as LEFT_LEADS
-from pipeline.stages.artifacts import HOST_LANES
+from pipeline.stages.artifacts import ARCHIVE_IMAGES_TABLE, HOST_LANES, MOVED_LEADS
 from pipeline.stages.fetch import FETCH
 from pipeline.stages.prebalance.stage import LANES, partition_of
 
@@ -79,12 +78,12 @@ def _follow(context: Context, asked: pa.Table, images: pa.Table, found: pa.Table
 
 def run(run: Run) -> list[Commit]:
     """Follow every lead to its end. The commits have a file `found`: ARCHIVE_IMAGES, by the partition that wants it."""
-    said = run.artifacts.take(LEFT_LEADS)
+    said = run.artifacts.take(MOVED_LEADS)
     partitions = {partition.number: partition for partition in run.partitions}
 
     def task(name: str, number: int, asked: Sequence[Commit]) -> Task:
         inputs = {
-            **partitions[number].inputs("archive_images"),
+            **partitions[number].inputs(ARCHIVE_IMAGES_TABLE),
             "lanes": (run.artifacts.take(HOST_LANES),),
             "archive_leads": gather(said, "archive_leads", number),
             "asked": gather(asked, "asked", number),

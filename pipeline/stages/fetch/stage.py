@@ -40,11 +40,11 @@ from filters.images.hashlists import HashLists, HashListsConfig
 from filters.images.perceptual import pdq
 from pipeline.config import Config, ConfigError, options
 from pipeline.engine.contract import PAIR_ROWS, roles
-from pipeline.engine.phase import Context, Input, Result, Task, gather, phase
+from pipeline.engine.phase import Context, Input, Result, gather, phase
 from pipeline.engine.plan import file_checksum
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows, decide, first_verdicts, lost, verdict_result
-from pipeline.stages.artifacts import ARCHIVE_LOCATIONS, HOST_LANES
+from pipeline.stages.artifacts import ARCHIVE_IMAGES_TABLE, ARCHIVE_LOCATIONS, HOST_LANES, IMAGES_TABLE
 from pipeline.stages.common import built_domains, domain_index, domain_task, settings
 from pipeline.stages.fetch import FETCH, adopt, img2dataset_ray, redirects
 from pipeline.stages.fetch.held import from_adopted, from_archives
@@ -380,29 +380,17 @@ def run(run: Run) -> None:
     hints = {"locations": run.artifacts.take(ARCHIVE_LOCATIONS), "partitions": len(run.partitions)}
     hints[IN_WORKER] = config.fetch.distributor == "ray"
     clear(run.storage)
-    got = run.do(
-        get,
-        [
-            Task(
-                get.name,
-                partition.number,
-                {
-                    **partition.inputs("archive_images"),
-                    "lanes": (lanes,),
-                    **domains,
-                    "adopted": gather(found, "adopted", partition.number),
-                    "redirected": gather(redirected, "found", partition.number),
-                },
-                settings_,
-                units=partition.alive,
-                hints=hints,
-            )
-            for partition in run.partitions
-        ],
-        rows=run.alive,
-    )
+    elsewhere = [
+        {
+            "adopted": gather(found, "adopted", partition.number),
+            "redirected": gather(redirected, "found", partition.number),
+        }
+        for partition in run.partitions
+    ]
+    listed = {"lanes": (lanes,), **domains}
+    got = run.map(get, settings_, ARCHIVE_IMAGES_TABLE, shared=listed, each=elsewhere, units=True, hints=hints)
     erased = store.erase(run.storage, [place for commit in got for place in commit.facts["listed"]])
     if erased:
         run.storage.delete(WITH_PICTURES)
-    run.beside("images", got, "images")
-    run.decide(judge, {}, "images")
+    run.leave(IMAGES_TABLE, got, "images")
+    run.decide(judge, {}, IMAGES_TABLE)

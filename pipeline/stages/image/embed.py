@@ -19,6 +19,7 @@ from pipeline.engine.phase import Context, Input, Result, Task, every, phase
 from pipeline.engine.reuse import image_keys, remember
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows, take_units
+from pipeline.stages.artifacts import EMBEDDINGS_TABLE, IMAGES_TABLE
 from pipeline.stages.common import settings
 from pipeline.stages.image import IMAGE
 from pipeline.stages.image import encoder as embedding
@@ -117,17 +118,10 @@ def run(run: Run) -> list[Commit]:
     name = run.config.image.embedding_model
     identity = {"identity": embedding.identity(name)}
     hints = {"location": embedding.location(name)}
-    return run.do(
-        embed,
-        [
-            Task(embed.name, at.number, at.inputs("images"), identity, units=at.alive, hints=hints)
-            for at in run.partitions
-        ],
-        rows=run.alive,
-    )
+    return run.map(embed, identity, IMAGES_TABLE, units=True, hints=hints)
 
 
-def run_heads(run: Run, embedded: list[Commit]) -> list[Commit]:
+def run_heads(run: Run) -> list[Commit]:
     """Ask the heads about every partition's embeddings."""
     config = run.config.image
     described = [
@@ -139,20 +133,7 @@ def run_heads(run: Run, embedded: list[Commit]) -> list[Commit]:
         for head in config.heads
     ]
     hints = {"paths": [location(head.path) for head in config.heads]}
-    return run.do(
-        heads,
-        [
-            Task(
-                heads.name,
-                commit.partition,
-                {"embeddings": (Input(commit.files["images"]),)},
-                {"heads": described},
-                hints=hints,
-            )
-            for commit in embedded
-        ],
-        rows=run.alive,
-    )
+    return run.map(heads, {"heads": described}, EMBEDDINGS_TABLE, hints=hints)
 
 
 def run_cutoffs(run: Run, measured: list[list[Commit]]) -> tuple[Input, ...]:

@@ -20,6 +20,7 @@ from pipeline.engine.contract import PAIR_ROWS, roles
 from pipeline.engine.phase import Context, Input, Result, Task, every, phase
 from pipeline.engine.plan import file_checksum
 from pipeline.engine.run import Run
+from pipeline.stages.artifacts import CELLS_TABLE, EMBEDDINGS_TABLE, IMAGES_TABLE
 from pipeline.stages.image import IMAGE
 from pipeline.stages.image import encoder as embedding
 from pipeline.stages.image.models import IMAGES_AT_ONCE
@@ -115,22 +116,11 @@ def run_cells(run: Run, embedded: Sequence[Commit]) -> tuple[list[Commit], tuple
     images = sum(commit.counts["images"] for commit in embedded)
     cells = config.cells(images)
     share = max(SAMPLE_PER_CELL * cells, LEAST_SAMPLE) / max(images, 1)
-    tasks = [
-        Task(sample.name, at.number, at.inputs("images", "embeddings"), {**seed, "share": min(1.0, share)})
-        for at in run.partitions
-    ]
-    drawn = run.do(sample, tasks, rows=run.alive)
+    drawn = run.map(sample, {**seed, "share": min(1.0, share)}, IMAGES_TABLE, EMBEDDINGS_TABLE)
     parted = run.one(part, Task(part.name, 0, {"sample": every(drawn, "sample")}, {**seed, "cells": cells}))
     where = {"centres": (Input(parted.files["centres"]),)}
-    placed = run.do(
-        place,
-        [
-            Task(place.name, at.number, {**where, "embeddings": at.inputs("embeddings")["embeddings"]}, {})
-            for at in run.partitions
-        ],
-        rows=run.alive,
-    )
-    run.beside("cells", placed, "measures")
+    placed = run.map(place, {}, EMBEDDINGS_TABLE, shared=where)
+    run.leave(CELLS_TABLE, placed, "measures")
     model = run.config.image.embedding_model
     aimed = [
         Task(

@@ -18,6 +18,7 @@ from pipeline.engine.reuse import image_keys, remember
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows, decide, sliced, take_units, verdict_result
 from pipeline.stages import custom_filters
+from pipeline.stages.artifacts import EMBEDDINGS_TABLE, FACES_TABLE, IMAGES_TABLE
 from pipeline.stages.image import IMAGE, embed, encoder, models, semantic
 
 DECIDING = ("min_side", "max_aspect", "max_nsfw_probability", "min_clip_score")
@@ -181,13 +182,13 @@ def _remembered(context: Context, result: Result, measure: Callable[[pa.Table], 
 
 def _measure(run: Run, made: Phase, values: dict[str, Any], hints: dict[str, Any] | None = None) -> list[Commit]:
     """Have a phase measure every partition."""
-    return run.map(made, values, "images", units=True, hints=hints)
+    return run.map(made, values, IMAGES_TABLE, units=True, hints=hints)
 
 
 def _look_for_faces(run: Run) -> list[Commit]:
     """Have the detector measure every partition; pack reads it again."""
     looked = _measure(run, faces, *models.described_detector(run.config.faces))
-    run.beside("faces", looked, "measures")
+    run.leave(FACES_TABLE, looked, "measures")
     return looked
 
 
@@ -213,9 +214,9 @@ def run(run: Run) -> None:
     if config.embedding_model:
         embedded = embed.run(run)
         of_pairs.append(embedded)
-        run.beside("embeddings", embedded, "images")
+        run.leave(EMBEDDINGS_TABLE, embedded, "images")
         if config.heads:
-            of_images.append(embed.run_heads(run, embedded))
+            of_images.append(embed.run_heads(run))
         if run.config.semantic.wanted:
             placed, targets = semantic.run_cells(run, embedded)
             of_images.append(placed)
@@ -235,4 +236,5 @@ def run(run: Run) -> None:
         for number in range(len(run.partitions))
     ]
     filters = {"filters": custom_filters.deciding(run.config, "image")}
-    run.decide(judge, {**keys, **filters}, "images", shared={"cutoffs": shares, "targets": targets}, each=measures)
+    shared = {"cutoffs": shares, "targets": targets}
+    run.decide(judge, {**keys, **filters}, IMAGES_TABLE, shared=shared, each=measures)

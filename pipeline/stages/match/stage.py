@@ -18,7 +18,7 @@ from pipeline.engine.contract import CANDIDATE_ROWS, roles
 from pipeline.engine.phase import Context, Input, Result, Task, every, of_each, phase
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows, decide, sliced, take_units, verdict_result
-from pipeline.stages.artifacts import QUERY_LIST
+from pipeline.stages.artifacts import MATCHES_TABLE, QUERY_LIST, TEXT_TABLE
 from pipeline.stages.match import MATCH
 
 _TEXTS_AT_ONCE = 20_000
@@ -124,14 +124,14 @@ def run(run: Run) -> None:
     listed = {"queries": (query_list,)}
     rule = options(run.config.match, "rule")
     lists = made.facts.get("lists", [])
-    beside = ("text",) if lists else ()
+    texts = [TEXT_TABLE] if lists else []
     which: list[dict[str, Any]] = [{"language": name} for name, _ in lists] or [{}]
     built = run.do(index, [Task(index.name, number, listed, {**rule, **item}) for number, item in enumerate(which)])
     matchers = {"matcher": every(built, "matcher")}
-    measured = run.map(measure, {"lists": lists} if lists else {}, *beside, shared=matchers, units=True)
-    run.beside("matches", measured, "measures")
+    measured = run.map(measure, {"lists": lists} if lists else {}, *texts, shared=matchers, units=True)
+    run.leave(MATCHES_TABLE, measured, "measures")
     ignored = made.facts["stopwords"] if run.config.match.ignore_stopwords else []
-    run.decide(judge, {**rule, "ignored_query_ids": ignored}, *beside, each=of_each(measured, "measures"))
+    run.decide(judge, {**rule, "ignored_query_ids": ignored}, *texts, each=of_each(measured, "measures"))
 
 
 def _source(name: str) -> str:

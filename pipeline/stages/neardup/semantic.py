@@ -19,9 +19,10 @@ from filters.duplicates.semantic import duplicates
 from filters.images.embeddings import from_column
 from pipeline.engine.contract import PAIR_ROWS, roles
 from pipeline.engine.exchange import bucket_count, write_buckets
-from pipeline.engine.phase import Context, Input, Result, Task, buckets_in, gather, phase
+from pipeline.engine.phase import Context, Input, Result, gather, phase
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows, decide
+from pipeline.stages.artifacts import CELLS_TABLE, EMBEDDINGS_TABLE, IMAGES_TABLE
 from pipeline.stages.common import LOCATOR_BITS, locators
 from pipeline.stages.image.semantic import embedded_images
 from pipeline.stages.neardup import NEARDUP
@@ -92,25 +93,10 @@ def run_duplicates(run: Run, clustered: Commit) -> list[tuple[Input, ...]]:
     if config.min_cosine is None:
         return [() for _ in run.partitions]
     buckets = bucket_count(run.alive, ROWS_PER_BUCKET)
-    tasks = [
-        Task(
-            scatter.name,
-            at.number,
-            {**at.inputs("images", "embeddings", "cells"), "clusters": gather([clustered], "clusters", at.number)},
-            {"buckets": buckets},
-        )
-        for at in run.partitions
-    ]
-    scattered = run.do(scatter, tasks, rows=run.alive)
-    compared = run.do(
-        compare,
-        [
-            Task(
-                compare.name, bucket, {"images": gather(scattered, "images", bucket)}, {"min_cosine": config.min_cosine}
-            )
-            for bucket in buckets_in(scattered, "images")
-        ],
-    )
+    tables = (IMAGES_TABLE, EMBEDDINGS_TABLE, CELLS_TABLE)
+    clusters = [{"clusters": gather([clustered], "clusters", at.number)} for at in run.partitions]
+    scattered = run.map(scatter, {"buckets": buckets}, *tables, each=clusters)
+    compared = run.reduce(compare, {"min_cosine": config.min_cosine}, {"images": scattered})
     return [gather(compared, "found", at.number) for at in run.partitions]
 
 

@@ -32,6 +32,7 @@ from pipeline.engine.phase import Context, Input, Result, Task, every, gather, o
 from pipeline.engine.reuse import image_keys, remember
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows, decide, first_verdicts, lost, sliced, take_units, verdict_result
+from pipeline.stages.artifacts import CLUSTERS_TABLE, IMAGES_TABLE
 from pipeline.stages.common import LOCATOR_BITS, ROWS_PER_BUCKET, settings
 from pipeline.stages.image.models import IMAGES_AT_ONCE
 from pipeline.stages.neardup import NEARDUP, semantic
@@ -168,9 +169,9 @@ def run(run: Run) -> None:
     config = {"neardup": options(section)}
     hashes: list[dict[str, tuple[Input, ...]]] = [{} for _ in run.partitions]
     if section.hash != "pdq":
-        hashes = of_each(run.map(measure, options(section, "hash"), "images", units=True), "hashes")
+        hashes = of_each(run.map(measure, options(section, "hash"), IMAGES_TABLE, units=True), "hashes")
     exchange = {**config, "buckets": bucket_count(run.alive * section.keys_per_image, ROWS_PER_BUCKET)}
-    scattered = run.map(scatter, exchange, "images", each=hashes)
+    scattered = run.map(scatter, exchange, IMAGES_TABLE, each=hashes)
     scattered += run.do(
         known,
         [
@@ -195,5 +196,5 @@ def run(run: Run) -> None:
         for partition, own, similar in zip(run.partitions, hashes, alike, strict=True)
     ]
     keys = {**config, "against": list(run.config.against), "min_cosine": run.config.semantic.min_cosine}
-    decided = run.decide(judge, keys, "images", each=found)
-    run.beside("clusters", decided, "clusters")
+    decided = run.decide(judge, keys, IMAGES_TABLE, each=found)
+    run.leave(CLUSTERS_TABLE, decided, "clusters")

@@ -28,7 +28,7 @@ from pipeline.engine.exchange import bucket_count, bucket_of, write_buckets
 from pipeline.engine.phase import Context, Input, Result, Task, every, gather, phase
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import ConservationError, alive_rows
-from pipeline.stages.artifacts import MATCHED_COUNTS, QUERY_LIST
+from pipeline.stages.artifacts import CLUSTERS_TABLE, FACES_TABLE, IMAGES_TABLE, MATCHED_COUNTS, QUERY_LIST
 from pipeline.stages.common import locators
 from pipeline.stages.image.stage import images_of
 from pipeline.stages.pack import PACK
@@ -212,18 +212,18 @@ def run(run: Run) -> None:
     """Split, sort into shards, write, index."""
     config = run.config.pack
     seed = {"seed": run.config.seed}
-    grouped = run.map(groups, {}, "images", "clusters")
+    grouped = run.map(groups, {}, IMAGES_TABLE, CLUSTERS_TABLE)
     chosen = run.one(
         split,
         Task(split.name, 0, {"groups": every(grouped, "groups")}, {**seed, "heldout_share": config.heldout_share}),
     )
     held = chosen.counts["heldout"]
     counts = [bucket_count(run.alive - held, config.samples_per_shard), bucket_count(held, config.samples_per_shard)]
-    faces, looked = run.config.faces, ["faces"] if run.config.faces.path else []
+    faces, looked = run.config.faces, [FACES_TABLE] if run.config.faces.path else []
     scattered = run.map(
         scatter,
         {**seed, "shards": counts, **({"min_face_score": faces.min_score} if looked else {})},
-        "images",
+        IMAGES_TABLE,
         *looked,
         shared={"heldout": (Input(chosen.files["heldout"]),)},
     )

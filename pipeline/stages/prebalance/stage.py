@@ -12,14 +12,21 @@ import pyarrow as pa
 from dataset import sql
 from dataset.schema import ARCHIVE_IMAGES, ARCHIVE_LEADS, CAPS, MATCHES, PAIRS, QUERIES
 from filters.queries import language_caps
+from pipeline.engine.artifacts import Partition
 from pipeline.engine.contract import CANDIDATE_ROWS, roles
 from pipeline.engine.exchange import bucket_count, write_buckets
 from pipeline.engine.phase import Context, Input, Result, Task, phase
-from pipeline.engine.run import Partition, Run
+from pipeline.engine.run import Run
 from pipeline.engine.verdicts import ConservationError, alive_rows
 from pipeline.stages import balance_phases
-from pipeline.stages.artifacts import ARCHIVE_LEADS as LEFT_LEADS
-from pipeline.stages.artifacts import HOST_LANES, MATCHED_COUNTS
+from pipeline.stages.artifacts import (
+    ARCHIVE_IMAGES_TABLE,
+    ARCHIVE_LEADS_TABLE,
+    HOST_LANES,
+    MATCHED_COUNTS,
+    MATCHES_TABLE,
+    MOVED_LEADS,
+)
 from pipeline.stages.balance_phases import Balancing
 from pipeline.stages.common import matched_queries
 from pipeline.stages.prebalance import PREBALANCE
@@ -115,28 +122,28 @@ def pairs(context: Context) -> Result:
 
 def run(run: Run) -> None:
     """Balance at t × oversample, then move the rows that are left."""
-    balanced = BALANCING.run(run, run.config.prebalance.oversample, "matches")
+    balanced = BALANCING.run(run, run.config.prebalance.oversample, MATCHES_TABLE)
     run.artifacts.leave(MATCHED_COUNTS, balanced.counts)
     share = {"pairs_per_partition": run.config.run.pairs_per_partition}
     routed = run.one(route, Task(route.name, 0, {"hosts": balanced.hosts}, share))
     host_lanes = Input(routed.files["lanes"])
     lanes = {"lanes": (host_lanes,)}
     count = routed.facts["partitions"]
-    beside = ("matches", "archive_images", "archive_leads")
-    scattered = run.map(scatter, {"partitions": count}, *beside, shared=lanes)
+    tables = (MATCHES_TABLE, ARCHIVE_IMAGES_TABLE, ARCHIVE_LEADS_TABLE)
+    scattered = run.map(scatter, {"partitions": count}, *tables, shared=lanes)
     moved = {"pairs": scattered, "archive_images": scattered}
     written = run.reduce(pairs, {}, moved, range(count), rows=run.alive)
     total = sum(commit.counts["pairs"] for commit in written)
     if total != run.alive:
         raise ConservationError(f"prebalance: {run.alive} candidates became {total} pairs")
     run.artifacts.leave(HOST_LANES, host_lanes)
-    run.artifacts.leave(LEFT_LEADS, scattered)
+    run.artifacts.leave(MOVED_LEADS, scattered)
     run.partitions = [
         Partition(
             commit.partition,
             commit.files["pairs"],
             alive=commit.counts["pairs"],
-            beside={"archive_images": commit.files["archive_images"]},
         )
         for commit in written
     ]
+    run.leave(ARCHIVE_IMAGES_TABLE, written, "archive_images")

@@ -17,6 +17,7 @@ from pipeline.engine.plan import file_checksum
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows, decide, sliced, take_units, verdict_result
 from pipeline.stages import custom_filters
+from pipeline.stages.artifacts import TEXT_TABLE
 from pipeline.stages.common import built_domains, domain_index, domain_task, settings
 from pipeline.stages.text import TEXT
 
@@ -114,7 +115,7 @@ def run(run: Run) -> None:
     measured = run.map(measure, keys, shared=lists, units=True)
     context = options(config, "language_context", "language_min_probability")
     measured = run.map(surroundings, context, each=of_each(measured, "measures"))
-    run.beside("text", measured, "measures")
+    run.leave(TEXT_TABLE, measured, "measures")
     measures = of_each(measured, "measures")
     if functions := custom_filters.measuring(run.config, "text"):
         answered = run.map(own, {"filters": functions}, units=True)

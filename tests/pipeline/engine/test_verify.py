@@ -21,7 +21,6 @@ from dataset.views import Dataset
 from pipeline.build import build
 from pipeline.cli import main
 from pipeline.config import build as make_config
-from pipeline.engine import run as runs
 from pipeline.engine.verify import verify
 from tests.pipeline import small_archive
 
@@ -103,7 +102,7 @@ def test_what_is_found_while_it_is_read_is_mended_within_the_run(
     made: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where there is too much to be read again beforehand."""
-    monkeypatch.setattr(runs, "REREAD_BYTES", 0)
+    monkeypatch.setattr("pipeline.engine.verify.REREAD_BYTES", 0)
     archive, out = made[0], copied(made, tmp_path)
     for pattern in ("fetch/store/*/*.blob", "prebalance/map/pairs-*.arrows", "prebalance/pairs/pairs-*.parquet"):
         hurt(out, pattern, flip)
@@ -116,7 +115,7 @@ def test_what_is_found_while_it_is_read_is_mended_within_the_run(
 def test_repair_makes_room_and_a_run_fills_it(
     made: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runs, "REREAD_BYTES", 0)
+    monkeypatch.setattr("pipeline.engine.verify.REREAD_BYTES", 0)
     archive, out = made[0], copied(made, tmp_path)
     names = {hurt(out, pattern, flip) for pattern in FILES}
     assert main(["verify", str(out)]) == 0  # the lengths are right

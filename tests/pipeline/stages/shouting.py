@@ -2,23 +2,43 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import pyarrow as pa
 
 from dataset.schema import VERDICTS
 from dataset.stages import Stage, Table
+from pipeline.config import STRICT
 from pipeline.engine.contract import CANDIDATE_ROWS, roles
 from pipeline.engine.phase import Context, Result, of_each, phase
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows, decide, verdict_result
 
 CAPITALS = pa.schema([("row", pa.uint32()), ("capitals", pa.float64())])
+
+
+@dataclass(frozen=True)
+class ShoutingConfig:
+    """The section `shouting` of the config."""
+
+    __pydantic_config__: ClassVar = STRICT
+
+    max_capitals: float = 0.5
+    """The largest share of a text's letters that may be capitals."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.max_capitals <= 1:
+            raise ValueError(f"max_capitals must be from 0 to 1, not {self.max_capitals}")
+
+
 SHOUTING = Stage(
     name="shouting",
     code=__name__,
     phases=("shouting.measure", "shouting.decide"),
     judges="candidates",
+    config=ShoutingConfig,
     passed="the text is said in a quiet voice",
     reasons={"text_shouts": "more of the text's letters are capitals than a quiet voice has"},
     tables=(Table("capitals", "shouting.measure", "measures", CAPITALS, is_public=True, measured_on="row"),),
@@ -52,4 +72,4 @@ def judge(context: Context) -> Result:
 def run(run: Run) -> None:
     """Measure and decide."""
     measured = run.map(measure, {})
-    run.decide(judge, {"max_capitals": 0.5}, each=of_each(measured, "measures"))
+    run.decide(judge, asdict(run.config.section(ShoutingConfig)), each=of_each(measured, "measures"))

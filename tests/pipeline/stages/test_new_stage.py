@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import make_dataclass, replace
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 import dataset
 import pipeline.stages
 from dataset.stages import Stage, Table
 from pipeline.asking.explain import explain
 from pipeline.build import build
+from pipeline.config import ConfigError, config_class, effective
 from pipeline.config import build as make_config
 from pipeline.engine.phase import PHASES, phase
 from pipeline.reports import audits, report
@@ -24,20 +28,32 @@ from tests.pipeline.stages.shouting import SHOUTING
 QUIET, LOUD = "a kettle on the table", "A KETTLE ON THE TABLE, BUY IT NOW"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _longer_path() -> Iterator[None]:
+    """The path has one stage more."""
+    at = pipeline.stages.PATH.index(match.MATCH)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline.stages, "PATH", (*pipeline.stages.PATH[:at], SHOUTING, *pipeline.stages.PATH[at:]))
+        yield
+
+
 @pytest.fixture(scope="module")
-def out(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A dataset whose path has one stage more."""
+def raw(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The config of a dataset with that stage, without a key of the stage's."""
     folder = tmp_path_factory.mktemp("shouting")
     (folder / "queries.txt").write_text("kettle\n")
     images = "".join(f'<img src="http://a.example/{n}.jpg" alt="{words}">' for n, words in enumerate((QUIET, LOUD)))
     archive = pages.write(folder / "a.warc.gz", [("http://a.example/", f'<html lang="en"><body>{images}')])
-    at = pipeline.stages.PATH.index(match.MATCH)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipeline.stages, "PATH", (*pipeline.stages.PATH[:at], SHOUTING, *pipeline.stages.PATH[at:]))
-        config = {"sources": [str(archive)], "out": str(folder / "out"), "run": {"workers": 0}}
-        config |= {"match": {"queries": str(folder / "queries.txt")}, "fetch": {"origins": ["archive"]}}
-        build(make_config({**config, "image": {"nsfw_model": ""}}), to="match", quiet=True)
-        yield config["out"]
+    config = {"sources": [str(archive)], "out": str(folder / "out"), "run": {"workers": 0}}
+    config |= {"match": {"queries": str(folder / "queries.txt")}, "fetch": {"origins": ["archive"]}}
+    return {**config, "image": {"nsfw_model": ""}}
+
+
+@pytest.fixture(scope="module")
+def out(raw: dict[str, Any]) -> str:
+    """A dataset of it."""
+    build(make_config(raw), to="match", quiet=True)
+    return str(raw["out"])
 
 
 def test_it_runs_in_its_place_and_is_in_the_funnel(out: str) -> None:
@@ -67,6 +83,48 @@ def test_explain_tells_it(out: str) -> None:
 def test_the_report_shows_it(out: str) -> None:
     page = Path(report.write(out)).read_text()
     assert escape(SHOUTING.reasons["text_shouts"], quote=False) in page.replace("&#39;", "'") and LOUD in page
+
+
+def test_its_section_of_the_config_decides_and_stands_in_the_dataset(out: str, raw: dict[str, Any]) -> None:
+    assert yaml.safe_load(Path(out, "config.yaml").read_text())["shouting"] == {"max_capitals": 0.5}
+    louder = make_config({**raw, "shouting": {"max_capitals": 1.0}})
+    assert effective(louder) != effective(make_config(raw))
+    assert build(louder, to="shouting", quiet=True).did == {"shouting.decide": 1}
+    assert dataset.open(out).sql("SELECT kept FROM funnel WHERE stage = 'shouting'").fetchall() == [(2,)]
+    assert build(make_config(raw), to="match", quiet=True).did == {"shouting.decide": 1}
+
+
+@pytest.mark.parametrize(
+    ("section", "says"),
+    [
+        ({"max_capital": 0.1}, r"there is no key shouting\.max_capital; did you mean max_capitals\?"),
+        ({"max_capitals": "few"}, r"shouting\.max_capitals must be a number, such as 0\.5, not few"),
+        ({"max_capitals": 2}, r"shouting: max_capitals must be from 0 to 1, not 2"),
+        ("loud", r"shouting must be a section of keys"),
+    ],
+)
+def test_its_keys_are_checked_like_all_others(section: object, says: str, raw: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=says):
+        make_config({**raw, "shouting": section})
+    with pytest.raises(ConfigError, match="there is no key shout; did you mean shouting"):
+        make_config({**raw, "shout": section})
+
+
+def test_a_section_that_would_let_mistyped_keys_pass_or_is_there_already_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def path_with(**changes: Any) -> None:
+        monkeypatch.setattr(pipeline.stages, "PATH", (replace(SHOUTING, **changes),))
+
+    path_with(config=make_dataclass("Loose", [("key", int, 0)]))
+    with pytest.raises(ValueError, match="Loose of the stage shouting lets mistyped keys pass"):
+        config_class()
+    phases = {"phases": ("text.measure", "text.decide"), "tables": ()}
+    path_with(name="text", **phases)
+    with pytest.raises(ValueError, match="the stage text brings a section that the config has already"):
+        config_class()
+    with pytest.raises(ValueError, match=r"shouting has a section .*int.*, which is no dataclass"):
+        path_with(config=int)
 
 
 def test_a_phase_that_its_stage_does_not_declare_is_refused() -> None:
