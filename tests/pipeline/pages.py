@@ -74,6 +74,7 @@ def crawl(folder: Path, name: str, images: Mapping[str, tuple[str, bytes]], **ch
         "out": str(folder / name),
         "match": {"queries": str(folder / "queries.txt")},
         "fetch": {"origins": ["archive"]},
+        "image": {"nsfw_model": ""},
         "run": {"workers": 0},
         **changes,
     }

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import fields, is_dataclass
+from functools import cache
 from html import escape
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -16,6 +18,7 @@ import pytest
 
 import crawl.web.response
 import dataset
+from dataset import stages
 from pipeline.build import build
 from pipeline.config import Config, plain
 from pipeline.config import build as make_config
@@ -153,8 +156,33 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 @pytest.fixture(scope="module")
 def base(world: World) -> Path:
     out = world.folder / "base"
-    build(make_config({**deepcopy(world.base), "out": str(out)}), quiet=True)
+    build_to(world.base, out, None)
     return out
+
+
+LAST_STAGE = {section: stage.name for stage in reversed(stages.path()) for section in stage.sections}
+"""The stage that a section of the config decides in: what a key of it changes is seen as soon as that has run."""
+TO_THE_END = ("pack", "balance")
+"""Sections whose keys are seen in the shards, or in two stages."""
+
+
+def build_to(config: dict[str, Any], out: Path, to: str | None) -> None:
+    build(make_config({**deepcopy(config), "out": str(out)}), to=to, quiet=True)
+
+
+@pytest.fixture(scope="module")
+def seen_at(world: World, base: Path) -> Callable[[str | None], dict[str, Any]]:
+    """The snapshot of the base dataset up to a stage, or to its end."""
+
+    @cache
+    def seen(to: str | None) -> dict[str, Any]:
+        if to is None:
+            return snapshot(base)
+        shutil.copytree(base, out := world.folder / f"to_{to}", copy_function=os.link)
+        build_to(world.base, out, to)
+        return snapshot(out)
+
+    return seen
 
 
 def snapshot(out: Path) -> dict[str, Any]:
@@ -214,13 +242,6 @@ ARCHIVE_KEYS: dict[str, Any] = {
     "dedup.max_images_per_text": 5,
     "dedup.texts_per_url": "first",
     "prebalance.oversample": 1.0,
-    "fetch.origins": ["archive", "http"],
-    "store.max_pixels": 100_000,
-    "store.store_size": 64,
-    "store.resize_mode": "border",
-    "store.resize_only_if_bigger": False,
-    "store.store_format": "webp",
-    "store.quality": 20,
     "hashlists.files": lambda world: [world.path("listed.md5")],
     "image.min_side": 85,
     "image.max_aspect": 1.5,
@@ -239,6 +260,14 @@ ARCHIVE_KEYS: dict[str, Any] = {
     "run.piece_bytes": 2**16,
     "run.pairs_per_partition": 10,
 }
+STORE_KEYS: dict[str, Any] = {
+    "store.max_pixels": 100_000,
+    "store.store_size": 64,
+    "store.resize_mode": "border",
+    "store.resize_only_if_bigger": False,
+    "store.store_format": "webp",
+    "store.quality": 20,
+}
 
 
 def changed(config: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
@@ -252,30 +281,50 @@ def changed(config: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("key", ARCHIVE_KEYS)
-def test_a_key_changes_the_dataset(key: str, world: World, base: Path, tmp_path: Path) -> None:
+def test_a_key_changes_the_dataset(
+    key: str, world: World, base: Path, seen_at: Callable[[str | None], dict[str, Any]], tmp_path: Path
+) -> None:
     value = ARCHIVE_KEYS[key]
-    raw = changed(world.base, key, value(world) if callable(value) else value)
+    section = key.partition(".")[0]
+    to = None if section in TO_THE_END else LAST_STAGE.get(section)
+    shutil.copytree(base, out := tmp_path / "out", copy_function=os.link)
+    build_to(changed(world.base, key, value(world) if callable(value) else value), out, to)
+    assert snapshot(out) != seen_at(to)
+
+
+@pytest.fixture(scope="module")
+def stored_at(world: World, base: Path) -> Callable[[int], Path]:
+    """The base dataset with images of a side: at the default, a small image's bytes are taken as they are."""
+
+    @cache
+    def stored(side: int) -> Path:
+        shutil.copytree(base, out := world.folder / f"side_{side}", copy_function=os.link)
+        build_to(changed(world.base, "store.store_size", side), out, None)
+        return out
+
+    return stored
+
+
+@pytest.mark.parametrize("key", STORE_KEYS)
+def test_a_key_changes_what_is_stored(key: str, world: World, stored_at: Callable[[int], Path], tmp_path: Path) -> None:
     side = 128 if key == "store.resize_only_if_bigger" else 80  # images have 96
-    if key.startswith("store."):  # at its default, a small image's bytes are taken as they are
-        raw["store"].setdefault("store_size", side)
-    if key == "fetch.origins":
-        raw["fetch"]["resolve"] = {"images.example": "127.0.0.1:9"}
-    out = tmp_path / "out"
-    if key.startswith("store."):
-        before = tmp_path / "before"
-        build(make_config({**changed(world.base, "store.store_size", side), "out": str(before)}), quiet=True)
-    else:
-        shutil.copytree(base, out)
-        before = base
-    if key == "fetch.origins":  # what no archive holds is then asked of the web, and refused here
-        pages_with_more = [
-            ("http://page.example/", f'<html lang="en"><img src="{HOST}/gone.jpg" alt="A garden now gone">')
-        ]
-        raw["sources"] = [str(pages.write(tmp_path / "more.warc.gz", pages_with_more))]
-        before = tmp_path / "before"
-        build(make_config({**raw, "fetch": {"origins": ["archive"]}, "out": str(before)}), quiet=True)
-    build(make_config({**raw, "out": str(out)}), quiet=True)
+    raw = changed(world.base, key, STORE_KEYS[key])
+    raw["store"].setdefault("store_size", side)
+    before = stored_at(side)
+    shutil.copytree(before, out := tmp_path / "out", copy_function=os.link)
+    build_to(raw, out, None)
     assert snapshot(out) != snapshot(before)
+
+
+def test_what_no_archive_holds_is_asked_of_the_web_where_the_config_says_so(world: World, tmp_path: Path) -> None:
+    tag = f'<html lang="en"><img src="{HOST}/gone.jpg" alt="A garden now gone">'
+    more = {"sources": [str(pages.write(tmp_path / "more.warc.gz", [("http://page.example/", tag)]))]}
+    dropped = []
+    for number, origins in enumerate((["archive"], ["archive", "http"])):
+        fetch = {"origins": origins, "resolve": {"images.example": "127.0.0.1:9"}}  # where it is refused
+        build_to({**world.base, **more, "fetch": fetch}, tmp_path / str(number), "fetch")
+        dropped.append(snapshot(tmp_path / str(number))["dropped"])
+    assert dropped[0] != dropped[1] != []
 
 
 # ---- keys that speak of servers
@@ -451,6 +500,7 @@ ELSEWHERE: dict[str, Callable[[], None]] = dict.fromkeys(
         *("fetch.unreadable_policy", "text.unreadable_policy"),
         "fetch.max_wait_s",  # tests/crawl/web/test_visit.py
         "fetch.engine",  # the test above
+        "fetch.origins",  # the test of what no archive holds
         "fetch.distributor",  # test_distributing
         "fetch.adopt",  # stages/fetch/test_adopt
         "match.ignore_stopwords",  # stages/test_match
@@ -478,4 +528,4 @@ ELSEWHERE: dict[str, Callable[[], None]] = dict.fromkeys(
 
 
 def test_every_key_has_its_test() -> None:
-    assert set(ARCHIVE_KEYS) | set(OUTCOMES) | set(ELSEWHERE) == set(leaves(Config))
+    assert set(ARCHIVE_KEYS) | set(STORE_KEYS) | set(OUTCOMES) | set(ELSEWHERE) == set(leaves(Config))
