@@ -259,32 +259,31 @@ def with_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, A
 
 def config_class() -> type[Config]:
     """Config, with a section more for each stage of the path that brings one."""
-    return _composed(tuple((stage.name, stage.config) for stage in stages.path() if stage.config is not None))
+    return _composed()[0]
+
+
+def _composed() -> tuple[type[Config], TypeAdapter[Config]]:
+    return _with(tuple((stage.name, stage.config) for stage in stages.path() if stage.config is not None))
 
 
 @cache
-def _composed(sections: tuple[tuple[str, type], ...]) -> type[Config]:
-    if not sections:
-        return Config
+def _with(sections: tuple[tuple[str, type], ...]) -> tuple[type[Config], TypeAdapter[Config]]:
+    """The class of a config with sections that stages bring, and what checks a mapping against it."""
     if taken := {name for name, _ in sections} & {item.name for item in fields(Config)}:
         raise ValueError(f"the stage {min(taken)} brings a section that the config has already")
     for name, kind in sections:
         if getattr(kind, "__pydantic_config__", None) != STRICT:
             raise ValueError(f"{kind.__name__} of the stage {name} lets mistyped keys pass: it must be STRICT")
     brought = [(name, kind, field(default_factory=kind)) for name, kind in sections]
-    return make_dataclass(Config.__name__, brought, bases=(Config,), frozen=True)
-
-
-@cache
-def _checker(kind: type[Config]) -> TypeAdapter[Config]:
-    return TypeAdapter(kind)
+    kind = make_dataclass(Config.__name__, brought, bases=(Config,), frozen=True) if brought else Config
+    return kind, TypeAdapter(kind)
 
 
 def build(raw: Mapping[str, Any], path: str = "config", out: str | None = None) -> Config:
     """Check a mapping and make the config. Raises ConfigError."""
     raw = with_presets(raw)
     # A section that holds nothing but comments is empty.
-    kind = config_class()
+    kind, checker = _composed()
     sections = {item.name for item in fields(kind) if is_dataclass(item.default_factory)}
     raw = {key: {} if value is None and key in sections else value for key, value in raw.items()}
     if isinstance(raw.get("sources"), str):
@@ -292,7 +291,7 @@ def build(raw: Mapping[str, Any], path: str = "config", out: str | None = None) 
     if out:
         raw = {**raw, "out": out}
     try:
-        config = _checker(kind).validate_python(raw)
+        config = checker.validate_python(raw)
     except ValidationError as error:
         raise ConfigError(f"{path}: {sentence(error, kind)}") from None
     if not config.out:
