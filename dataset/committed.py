@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from dataset.commits import Commit, FileRef, closed_records, read_manifest
+from dataset.damage import opened
 from dataset.stages import Rows, Stage, Table, judging, tables
 from dataset.storage import Storage
 
@@ -42,6 +46,11 @@ class Committed:
         """The files of a table by their partitions; none if it has not been written."""
         role = self.table(name).role
         return {commit.partition: commit.files[role] for commit in self.records(name) if role in commit.files}
+
+    def schema(self, file: FileRef) -> pa.Schema:
+        """The columns that a committed file has. Raises DamagedError, FileNotFoundError."""
+        with opened(self.storage, file) as source:
+            return pq.read_schema(source)
 
     def is_decided(self, stage: Stage) -> bool:
         """Whether a stage has given its verdicts."""

@@ -97,7 +97,7 @@ def opened(storage: Storage, file: FileRef) -> Iterator[pa.NativeFile]:
         DamagedError: it is not what was committed.
         FileNotFoundError: it is gone.
     """
-    with storage.open(file.name) as source, _named(storage, file.name):
+    with storage.open(file.name) as source, named(storage, file.name):
         if source.size() != file.bytes:
             raise DamagedError(storage.url, file.name, f"it has {source.size():,} bytes of {file.bytes:,}")
         yield source
@@ -105,7 +105,7 @@ def opened(storage: Storage, file: FileRef) -> Iterator[pa.NativeFile]:
 
 def parsed(storage: Storage, name: str, source: pa.NativeFile, columns: list[str] | None) -> pa.Table:
     """Parquet whose pages are held against their checksums. Raises DamagedError."""
-    with _named(storage, name):
+    with named(storage, name):
         return pq.ParquetFile(source, page_checksum_verification=True).read(columns)
 
 
@@ -116,14 +116,14 @@ def _chosen(
         return parsed(storage, file.name, source, None)
     names = [*columns]
     if if_there:
-        with _named(storage, file.name):
+        with named(storage, file.name):
             there = set(pq.read_schema(source).names)
         names += [name for name in if_there if name in there]
     return parsed(storage, file.name, source, names)
 
 
 @contextmanager
-def _named(storage: Storage, name: str) -> Iterator[None]:
+def named(storage: Storage, name: str) -> Iterator[None]:
     """What Arrow says of a file's bytes, as a sentence that names the file; of a disk or network, as it is."""
     try:
         yield

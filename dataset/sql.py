@@ -76,9 +76,12 @@ def asking(*, progress: bool = False) -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def close(connection: duckdb.DuckDBPyConnection, files: Iterable[str]) -> None:
-    """Have a connection open no file but these, whatever it is asked, and have no question change that."""
+def close(connection: duckdb.DuckDBPyConnection, files: Iterable[str], folders: Iterable[str] = ()) -> None:
+    """Have a connection open no file but these and those in these folders, whatever it is asked, and have no question
+    change that.
+    """
     connection.execute("SET allowed_paths = ?", [list(files)])
+    connection.execute("SET allowed_directories = ?", [list(folders)])
     for setting in ("home_directory", "secret_directory"):  # a question looks for nothing in one's own
         connection.execute(f"SET {setting} = current_setting('temp_directory')")
     connection.execute("SET enable_external_access = false")

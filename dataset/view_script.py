@@ -58,7 +58,7 @@ def script(storage: Storage) -> str:
     root = f"dataset_{checksum(chr(10).join(files).encode())[:8]}"
     last = [table.files[0][1].name for table in made if table.files][-1:]
     parts = [_HEAD, *(_root(root, name) for name in last)]
-    parts += [_table(storage, table, root) for table in made]
+    parts += [_table(committed, table, root) for table in made]
     parts += [_constant(name, rows) for name, rows in constants(committed.manifest).items()]
     parts += [f"CREATE OR REPLACE TEMP VIEW {name} AS\n{text.rstrip()};\n" for name, text in views().items()]
     own = {field.name for table in made if table.unify for field in table.schema} - {"row"}
@@ -79,11 +79,11 @@ def _root(variable: str, marker: str) -> str:
     )
 
 
-def _table(storage: Storage, table: CommittedTable, root: str) -> str:
+def _table(committed: Committed, table: CommittedTable, root: str) -> str:
     begin = f"CREATE OR REPLACE TEMP VIEW {sql.identifier(table.name)} AS "
     if table.files:
         paths = ", ".join(f"getvariable('{root}') || '/{file.name}'" for _, file in table.files)
-        return f"{begin}{table.select(storage, f'[{paths}]')};\n"
+        return f"{begin}{table.select(committed, f'[{paths}]')};\n"
     return f"{begin}{_rows(table.numbered_schema.empty_table())};\n"
 
 

@@ -5,21 +5,20 @@ Every table exists always; of a stage that has not run, or is switched off, it h
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from dataset import sql
 from dataset.commits import FileRef
 from dataset.committed import Committed
-from dataset.damage import opened
 from dataset.reasons import reasons
 from dataset.schema import NSFW, VERDICTS
 from dataset.stages import Rows, Stage, Table, judging, path, table_names
-from dataset.storage import Storage
+from dataset.stages import tables as declared
 
 _FUNNEL = pa.schema(
     [("step", pa.int32()), ("stage", pa.string()), ("input", pa.int64()), ("kept", pa.int64()), ("dropped", pa.int64())]
@@ -54,9 +53,9 @@ class CommittedTable:
             front.append(pa.field("row", pa.uint32()))
         return pa.schema([*front, *self.schema])
 
-    def select(self, storage: Storage, paths: str) -> str:
+    def select(self, committed: Committed, paths: str) -> str:
         """The SELECT that reads the files; `paths` is the SQL of the list of where they are."""
-        missing = _missing(storage, self.files[0][1], self.schema)
+        missing = _missing(committed.schema(self.files[0][1]), self.schema)
         columns = ", ".join(
             f"NULL::{missing[column]} AS {sql.identifier(column)}" if column in missing else sql.identifier(column)
             for column in self.schema.names
@@ -73,13 +72,21 @@ class CommittedTable:
 
 def tables(committed: Committed) -> Iterator[CommittedTable]:
     """Every table that is made of files."""
+    for make in makers(committed).values():
+        yield make()
+
+
+def makers(committed: Committed) -> dict[str, Callable[[], CommittedTable]]:
+    """What makes each table that is made of files, by its name in questions; the commit records are read by it."""
+    found: dict[str, Callable[[], CommittedTable]] = {}
     for name in table_names():
-        table = committed.table(name)
+        table = declared(name)[-1]
         if table.is_view:
-            yield _of(committed, table)
+            found[table.view] = partial(_of, committed, name)
     for rows in _JUDGED:
         for stage in judging(rows):
-            yield _of(committed, _verdicts(stage))
+            found[_verdicts(stage).view] = partial(_of, committed, _verdicts(stage))
+    return found
 
 
 def constants(manifest: Mapping[str, Any]) -> dict[str, pa.Table]:
@@ -120,34 +127,32 @@ def _all_verdicts(rows: Rows) -> str:
     return " UNION ALL ".join(selects)
 
 
-def _of(committed: Committed, table: Table) -> CommittedTable:
-    """A table's files.
+def _of(committed: Committed, table: Table | str) -> CommittedTable:
+    """The files of a table, or of a table's name.
 
     Where the config names the columns the files' types may differ, for where a column has no values it has no type.
     """
+    if isinstance(table, str):
+        table = committed.table(table)
     commits = [commit for commit in committed.commits(table.phase) if table.role in commit.files]
     files = [(commit.partition, commit.files[table.role]) for commit in commits]
     files = [(partition, file) for partition, file in files if file.rows]
-    schema = _own(committed.storage, files) if table.schema is None else table.schema
+    schema = _own(committed, files) if table.schema is None else table.schema
     return CommittedTable(table.view, tuple(files), schema, table.is_numbered, table.schema is None)
 
 
-def _own(storage: Storage, files: list[tuple[int, FileRef]]) -> pa.Schema:
+def _own(committed: Committed, files: list[tuple[int, FileRef]]) -> pa.Schema:
     """The columns that a config's own models or filters have made, as the first partition has them."""
     columns = pa.schema([("row", pa.uint32())])
     for _, file in files[:1]:
-        with opened(storage, file) as source:
-            found = pq.read_schema(source)
         taken = {"", "row", "partition", *NSFW.names}  # a head may be the NSFW model
-        for field in found:
+        for field in committed.schema(file):
             if field.name.lower() not in taken:  # SQL's names differ by more than case
                 columns = columns.append(field.remove_metadata())
                 taken.add(field.name.lower())
     return columns
 
 
-def _missing(storage: Storage, file: FileRef, schema: pa.Schema) -> dict[str, str]:
+def _missing(found: pa.Schema, wanted: pa.Schema) -> dict[str, str]:
     """Columns that the files lack (the query list has no counts before pack), with their SQL types."""
-    with opened(storage, file) as source:
-        there = set(pq.read_schema(source).names)
-    return {field.name: sql.type_name(field.type) for field in schema if field.name not in there}
+    return {field.name: sql.type_name(field.type) for field in wanted if field.name not in found.names}

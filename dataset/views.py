@@ -2,14 +2,16 @@
 
 Every view exists always; a stage that has not run, or is switched off, leaves it empty. Ids are shown as hexadecimal
 digits. A dataset may be anybody's: what it names (files, columns) is quoted, and the connection that reads it opens no
-file but those that the commit records name. What DuckDB reads is held against what was committed before it reads it.
+file but those that the commit records name. What DuckDB reads on this machine is held against what was committed
+before it reads it. Of a dataset in a bucket it reads what a question needs and no more, so that there only the files'
+lengths are checked, unless all is to be; and a view is made when a question first names it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pyarrow as pa
@@ -20,11 +22,17 @@ from dataset.committed import Committed
 from dataset.damage import check_length, content, read_table
 from dataset.questions import Question, questions
 from dataset.storage import Storage
-from dataset.view_tables import CommittedTable, constants, tables, views
+from dataset.view_tables import CommittedTable, constants, makers, views
+
+if TYPE_CHECKING:
+    from dataset.remote_files import RemoteFiles
 
 CHECKED_BYTES = 2 * 2**30
 """So much of what questions read is held against its checksums, in a second or two; of the rest the lengths are."""
 _WORD = re.compile(r"\w+")
+_TABLE = re.compile(r'"table_name":"(\w+)"')
+_LISTS = re.compile(r"\bshow\b|\bduckdb_|\bpragma_|information_schema|pg_catalog|query_table|\bcatalog", re.IGNORECASE)
+"""Questions for the views themselves, which name none of them."""
 
 
 class Dataset(Committed):
@@ -59,16 +67,38 @@ class Dataset(Committed):
             )
         super().__init__(storage)
         self.connection = connection if connection is not None else sql.asking(progress=progress)
+        self._remote = None if storage.local else self._registered()
         self._files: list[str] = []  # that the views read, as DuckDB opens them
         self._unread: dict[str, list[FileRef]] = {}  # by view: files whose bytes nobody has looked at yet
-        self._behind: dict[str, set[str]] = {}  # by view: the views that it reads
         self._left = None if deep else CHECKED_BYTES
-        self._made: set[str] = set()  # the names of all views
-        self._make()
+        self._waiting: dict[str, Callable[[], CommittedTable]] = makers(self)  # tables that are not made yet
+        self._texts = views()  # the SELECT of every view
+        self._behind = {name: self._read_by(text) for name, text in self._texts.items()}
+        self._made = {*self._waiting, *self._texts}  # names that a question may not take for its own
+        for name, rows in constants(self.manifest).items():
+            self._made.add(name)
+            self.connection.register(name, rows)
+        if self._remote is None or connection is not None:
+            self._make(self._made)
         if connection is None and allow_files:
             sql.lock(self.connection)
         elif connection is None:
-            sql.close(self.connection, self._files)
+            sql.close(self.connection, self._files, [f"{self._remote.protocol}://"] if self._remote else [])
+
+    def _registered(self) -> RemoteFiles:
+        from dataset.remote_files import RemoteFiles  # imports fsspec, which no question of a local dataset needs
+
+        files = RemoteFiles(self.storage)
+        self.connection.register_filesystem(files)
+        return files
+
+    def _read_by(self, select: str) -> set[str]:
+        """The names of the tables that a view reads, as DuckDB's parser has them."""
+        ((parsed,),) = self.connection.execute("SELECT json_serialize_sql(?)", [select]).fetchall()
+        return set(_TABLE.findall(parsed))
+
+    def schema(self, file: FileRef) -> pa.Schema:
+        return super().schema(file) if self._remote is None else self._remote.schema(file)
 
     def sql(self, query: str, **options: Any) -> duckdb.DuckDBPyRelation:
         """The answer of a query over the views, as a DuckDB relation: of several statements that of the last.
@@ -107,45 +137,52 @@ class Dataset(Committed):
         return self.connection.execute(query, values)
 
     def _check(self, query: str) -> None:
-        """Raises DamagedError if a file behind a view that a query names is not what was committed."""
+        """Make what a query names, and hold what it reads against its checksums.
+
+        Raises:
+            DamagedError: a file behind it is not what was committed.
+        """
         waiting, seen = [query], set[str]()
         while waiting:
             named = {word.lower() for word in _WORD.findall(waiting.pop())} - seen
             seen |= named
-            for name in named:
-                waiting += self._behind.get(name, ())
-                for file in self._unread.pop(name, ()):
-                    if self._left is None or file.bytes <= self._left:
-                        content(self.storage, file)
-                        self._left = None if self._left is None else self._left - file.bytes
+            waiting += (text for name in named for text in self._behind.get(name, ()))
+        if _LISTS.search(query):
+            seen = self._made
+        self._make(seen)
+        for name in seen & self._unread.keys():
+            for file in self._unread.pop(name):
+                if self._left is None or file.bytes <= self._left:
+                    content(self.storage, file)
+                    self._left = None if self._left is None else self._left - file.bytes
 
-    def _make(self) -> None:
-        for table in tables(self):
-            self._made.add(table.name)
+    def _make(self, names: Collection[str]) -> None:
+        """Make the tables and views of some names that are not made yet; all that they read is among the names."""
+        for name in [name for name in self._waiting if name in names]:
+            table = self._waiting.pop(name)()
             if not table.files:
                 self.connection.register(table.name, table.numbered_schema.empty_table())
-            elif self.storage.local and self._viewed(table):
-                self._unread[table.name] = [file for _, file in table.files]
-            else:
+            elif not self._viewed(table):
                 self.connection.register(table.name, self._arrow(table))
-        for name, rows in constants(self.manifest).items():
-            self._made.add(name)
-            self.connection.register(name, rows)
-        for name, text in views().items():
-            self._made.add(name)
-            self._behind[name] = set(_WORD.findall(text))
+        for name in [name for name in self._texts if name in names]:
+            text = self._texts.pop(name)
             self.connection.execute(f"CREATE OR REPLACE TEMP VIEW {sql.identifier(name)} AS {text}")
 
     def _viewed(self, table: CommittedTable) -> bool:
-        """DuckDB reads local Parquet itself: only the columns and row groups that a query needs.
+        """DuckDB reads Parquet itself: only the columns and row groups that a query needs.
 
         False where it cannot open a path as it is written: one with a pattern's characters beside a backslash.
         """
-        for _, file in table.files:
-            check_length(self.storage, file)
-        paths = [self.storage.path(file.name) for _, file in table.files]
+        files = [file for _, file in table.files]
+        if self._remote is not None:
+            paths = [self._remote.path(file) for file in files]
+            self._remote.prepare(files)
+        else:
+            for file in files:
+                check_length(self.storage, file)
+            paths = [self.storage.path(file.name) for file in files]
         exact = [sql.exactly(path) for path in paths]
-        selected = table.select(self.storage, f"[{', '.join(map(sql.literal, exact))}]")
+        selected = table.select(self, f"[{', '.join(map(sql.literal, exact))}]")
         try:
             self.connection.execute(f"CREATE OR REPLACE TEMP VIEW {sql.identifier(table.name)} AS {selected}")
         except duckdb.Error:
@@ -154,11 +191,14 @@ class Dataset(Committed):
             if exact == paths:
                 raise
             return False
-        self._files += {*paths, *exact}
+        if self._remote is None:
+            self._files += {*paths, *exact}
+        if self._remote is None or self._left is None:
+            self._unread[table.name] = files
         return True
 
     def _arrow(self, table: CommittedTable) -> pa.Table:
-        """Other storage is read whole, through Arrow: DuckDB's httpfs is not in its wheel."""
+        """A table read whole, through Arrow."""
         schema, parts = table.schema, []
         for partition, file in table.files:
             found = read_table(self.storage, file)
