@@ -50,6 +50,13 @@ class Clock:
         yield
         self._waited[what] += time.monotonic() - began
 
+    @contextlib.contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Time that belongs to no step, such as that of an examination."""
+        began = time.monotonic()
+        yield
+        self._since += time.monotonic() - began
+
     def step_begins(self) -> None:
         """The batch of a step is there."""
         self._computing.begin(self._device)

@@ -16,12 +16,12 @@ RESUMABLE_CHANGES = frozenset(
     {
         *("name", "workers", "device", "micro_batch", "grad_checkpointing", "compile", "parallel", "deterministic"),
         *("on_nan", "peak_tflops", "log_every", "checkpoint_every", "keep", "tensorboard", "wandb"),
-        *("damaged", "cache", "cache_bytes", "timeout_s"),
+        *("damaged", "cache", "cache_bytes", "timeout_s", "tasks", "evaluators", "evaluate_every"),
     }
 )
 """Keys that may differ when a run resumes: none of them changes what is learned."""
 
-PATHS = ("dataset", "mixture", "model", "pretrained", "resume", "tokenizer", "cache")
+PATHS = ("dataset", "mixture", "model", "pretrained", "resume", "tokenizer", "cache", "tasks")
 """Keys whose values are paths, or may be: a model and its weights have names as well."""
 
 AUTO = -(2**31)
@@ -160,6 +160,14 @@ class TrainConfig:
     """Steps between two log lines."""
     checkpoint_every: int = 500
     """Steps between two checkpoints; the last step always has one."""
+    tasks: list[str] = field(default_factory=list)
+    """Evaluation sets, of any form in docs/evaluation.md, on which the model is examined while it is trained."""
+    evaluators: list[str] = field(default_factory=list)
+    """What examines it: zero_shot, linear_probe, …; none means zero_shot, and retrieval where there are captions.
+    Retrieval also asks the dataset's own held-out pairs."""
+    evaluate_every: int = 0
+    """Steps between two examinations; the last step has one wherever tasks or evaluators are named. 0: that one alone.
+    What is found goes to RUN/evaluations.jsonl and TensorBoard; a failure is a line there and does not end the run."""
     keep: int = 2
     """How many of the newest checkpoints to keep; the best is kept besides."""
     peak_tflops: float = 0.0
@@ -183,7 +191,7 @@ class TrainConfig:
         _require(self.grad_clip > 0, "grad_clip", "above 0, or .inf for none", self.grad_clip)
         for key in ("weight_decay", "epsilon", "peak_tflops"):
             _require(0 <= getattr(self, key) < math.inf, key, "at least 0", getattr(self, key))
-        for key in ("samples_seen", "warmup_steps", "unlocked_groups", "max_skipped", "workers"):
+        for key in ("samples_seen", "warmup_steps", "unlocked_groups", "max_skipped", "workers", "evaluate_every"):
             _require(getattr(self, key) >= 0, key, "at least 0", getattr(self, key))
         holds = self.micro_batch >= 0 or self.micro_batch == AUTO
         _require(holds, "micro_batch", "at least 0, or auto", self.micro_batch)
@@ -274,6 +282,8 @@ def absolute_value(key: str, value: Any) -> Any:
         return value
     if isinstance(value, Mapping):
         return {absolute(url): weight for url, weight in value.items()}
+    if isinstance(value, list):
+        return [absolute(item) for item in value]
     is_name = (key == "model" and not value.endswith(".json")) or (
         key == "pretrained" and "/" not in value and not Path(value).exists()
     )
@@ -285,6 +295,11 @@ def _convert(key: str, value: Any, kind: type) -> Any:
         if not isinstance(value, Mapping):
             raise ValueError(f"{key} must be a mapping of names to weights, not {value!r}")
         return {str(name): _convert(f"{key}.{name}", weight, float) for name, weight in value.items()}
+    if get_origin(kind) is list:
+        items = [value] if isinstance(value, str) else value
+        if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
+            raise ValueError(f"{key} must be a list of texts, not {value!r}")
+        return list(items)
     if (key, value) == ("micro_batch", "auto"):
         return AUTO
     try:

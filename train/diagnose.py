@@ -66,7 +66,7 @@ def overfit(config: TrainConfig, count: int, progress: Progress | None = None) -
     config = replace(
         config, batch_size=count, samples_seen=count * STEPS, warmup_share=0.1, warmup_steps=0, schedule="cosine",
         weight_decay=0.0, crop_min=1.0, patch_dropout=0.0, final_share=0.0, log_every=10, checkpoint_every=STEPS,
-        ema=0.0, tensorboard=False, wandb="",
+        ema=0.0, tensorboard=False, wandb="", tasks=[], evaluators=[], evaluate_every=0,
     )  # fmt: skip
     batch, *_ = first_batch(config)
     records: list[dict[str, Any]] = []

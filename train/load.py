@@ -43,7 +43,7 @@ class Encoder:
         self.enough = AMPLE * clip.image_size
         self.autocast = False  # whether a GPU computes in 16 bits where torch says that it may
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def images(self, images: Iterable[Image.Image]) -> np.ndarray:
         """Features of RGB images: float32 of shape (n, d). No more images than a batch are held at a time."""
         features = [np.empty((0, self.clip.config["embed_dim"]), np.float32)]
@@ -56,7 +56,7 @@ class Encoder:
         """An RGB image as the model sees it: float32 of shape (3, side, side)."""
         return self._transform(image)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def towers(self, pixels: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """(features of unit length, features before the projection) of images: float32 of shape (n, d), (n, width).
 
@@ -84,7 +84,7 @@ class Encoder:
             hashed.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
         return hashed.hexdigest() + ("" if self.device.type == "cpu" else f"-{self.device.type}")
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def texts(self, texts: Sequence[str]) -> np.ndarray:
         """Features of texts: float32 of shape (n, d)."""
         features = []

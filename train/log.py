@@ -1,4 +1,4 @@
-"""The log of a run: RUN/log.jsonl always, TensorBoard and Weights & Biases beside it."""
+"""The log of a run: RUN/log.jsonl and RUN/evaluations.jsonl always, TensorBoard and Weights & Biases beside them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ from train.config import TrainConfig
 
 if TYPE_CHECKING:
     from train.evaluate.result import Result
+    from train.evaluate.row import Row
 
 FILE = "log.jsonl"
+EVALUATIONS = "evaluations.jsonl"
+"""What examinations during the run have found: a figure a line, or why there is none."""
 _RECALL = re.compile(r"_r(\d+)$")
 TRAIN, VAL = "train/", "val/"
 TAGS = {
@@ -38,11 +41,9 @@ class Log:
 
     def __init__(self, run: Storage, first_step: int, config: TrainConfig):
         self.run = run
-        self._lines: list[str] = []
         self._written = time.monotonic()
-        if first_step and run.exists(FILE):
-            kept = run.read(FILE).decode().splitlines()
-            self._lines = [line for line in kept if json.loads(line)["step"] <= first_step]
+        self._lines = _lines_until(run, FILE, first_step)
+        self._evaluated = _lines_until(run, EVALUATIONS, first_step)
         self._board = _tensorboard(run, first_step) if config.tensorboard and run.local else None
         self._wandb = _wandb(config, run) if config.wandb else None
 
@@ -63,6 +64,24 @@ class Log:
         if time.monotonic() - self._written > LOG_SECONDS:
             self.flush()
 
+    def add_rows(self, step: int, samples_seen: int, rows: Sequence[Row], failures: Sequence[dict[str, str]]) -> None:
+        """Add what an examination after a step has found, and what failed: `dataset`, `task` and `error` of each."""
+        from train.evaluate.flat import results
+        from train.evaluate.formats import flat
+
+        where = {"step": step, "samples_seen": samples_seen}
+        figures = [{name: value for name, value in line.items() if value is not None} for line in flat(rows)]
+        self._evaluated += [json.dumps({**where, **line}) for line in (*figures, *failures)]
+        self.run.write(EVALUATIONS, "".join(f"{line}\n" for line in self._evaluated).encode())
+        tags = {f"{VAL}{line['dataset']}/{line['task']}/{line['metric']}": line.get("value") for line in figures}
+        tags |= {f"{VAL}{_tag(result)}": result["value"] for result in results(rows)}
+        numbers = {tag: value for tag, value in tags.items() if value is not None}
+        if self._board is not None:
+            for tag, value in numbers.items():
+                self._board.add_scalar(tag, value, step)
+        if self._wandb is not None:
+            self._wandb.log(numbers, step=step)
+
     def flush(self) -> None:
         """Write what was added."""
         self.run.write(FILE, "".join(f"{line}\n" for line in self._lines).encode())
@@ -81,6 +100,24 @@ class Log:
             self._wandb.finish()
 
 
+def _lines_until(run: Storage, file: str, step: int) -> list[str]:
+    """The lines of a file of the run's up to a step; none of a run that begins."""
+    kept = run.read(file).decode().splitlines() if step and run.exists(file) else []
+    return [line for line in kept if json.loads(line)["step"] <= step]
+
+
+def recorded_steps(run: Storage) -> set[int]:
+    """The steps after which the model was examined."""
+    lines = run.read(EVALUATIONS).decode().splitlines() if run.exists(EVALUATIONS) else []
+    return {json.loads(line)["step"] for line in lines}
+
+
+def _tag(result: Result) -> str:
+    """What open_clip_train calls a figure in TensorBoard."""
+    tag = _RECALL.sub(r"_R@\1", result["metric"])
+    return tag if result["task"] == "retrieval" else f"{result['task']}-zeroshot-val-{tag}"
+
+
 def add_evaluation(run: Storage, step: int, results: Sequence[Result]) -> None:
     """Write to a run's TensorBoard what an examination of its checkpoint found, by open_clip_train's tags and, as
     there, by epoch."""
@@ -89,10 +126,7 @@ def add_evaluation(run: Storage, step: int, results: Sequence[Result]) -> None:
     log = map(json.loads, run.read(FILE).decode().splitlines())
     epoch = max((record["epoch"] for record in log if record["step"] <= step), default=0.0)
     for result in results:
-        tag = _RECALL.sub(r"_R@\1", result["metric"])
-        if result["task"] != "retrieval":
-            tag = f"{result['task']}-zeroshot-val-{tag}"
-        board.add_scalar(f"{VAL}{tag}", result["value"], round(epoch))
+        board.add_scalar(f"{VAL}{_tag(result)}", result["value"], round(epoch))
     board.close()
 
 

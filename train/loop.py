@@ -6,7 +6,6 @@ It runs in one process, or in several that torchrun (or Ray Train) started: WORL
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import sys
 import time
@@ -15,7 +14,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import repeat
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
@@ -24,6 +23,7 @@ from dataset.ids import hash64
 from dataset.storage import Storage
 from train import checkpoint
 from train.accumulate import backward
+from train.bad_batches import Checked, name_bad_batch
 from train.clock import Clock
 from train.config import AUTO, TrainConfig, with_absolute_paths
 from train.data import shared_memory
@@ -34,6 +34,7 @@ from train.distributed.batch_norm import synchronise
 from train.distributed.collectives import Peers
 from train.distributed.parallelize import compile_blocks, spread
 from train.distributed.processes import Processes, Stop, held, joined, repeatable
+from train.evaluate.in_training.periodic import Periodic
 from train.failure import TrainingError, told
 from train.from_open_clip import checkpoint as from_open_clip
 from train.log import Log, print_record
@@ -48,17 +49,7 @@ from train.schedule import learning_rate
 
 Progress = Callable[[dict[str, Any]], None]
 MAX_NAMED = 20
-"""Damaged samples that a process names, and samples of a bad batch that an error names; more are only counted."""
-BAD_BATCHES = "bad_batches.jsonl"
-
-
-class Checked(NamedTuple):
-    """A step of which it is not yet known whether its loss and gradient were numbers."""
-
-    step: int
-    loss: torch.Tensor  # scalar
-    fine: torch.Tensor  # bool
-    rows: torch.Tensor  # this process's samples
+"""Damaged samples that a process names; more are only counted."""
 
 
 @dataclass(frozen=True)
@@ -203,6 +194,7 @@ def _train(
         if brought.scaler:
             scaler.load_state_dict(brought.scaler)
         brought = None  # as large as the model and its optimizer's state
+    periodic = Periodic(config, clip, average, home, processes, stop, steps)
     saved = ends.enter_context(checkpoint.Checkpoints(home, config.keep, processes))
     log = ends.enter_context(Log(home, first_step, config)) if rank == 0 else None
     if rank == 0:
@@ -230,6 +222,8 @@ def _train(
     stream = ends.enter_context(closing(on_device(repeat([only]) if only else parts, device)))
     ends.enter_context(closing(parts))
     ends.enter_context(told(home, processes))
+    if periodic.missed(first_step):
+        periodic.examine(first_step, log)
     damaged = 0
     total, added = torch.zeros((), dtype=torch.float64, device=device), 0  # the losses since the last checkpoint
     unchecked: list[Checked] = []
@@ -273,7 +267,7 @@ def _train(
             skip = config.on_nan == "skip" and not fine.item()
         if skip:
             skipped += 1
-            _name_bad_batch(home, processes, corpus, unchecked.pop(), config, skipped)
+            name_bad_batch(home, processes, corpus, unchecked.pop(), config, skipped)
             for stepper in steppers:
                 stepper.zero_grad(set_to_none=True)
         else:
@@ -290,6 +284,9 @@ def _train(
 
         clock.step_ends()
         done = step + 1
+        if periodic.due(done):
+            with clock.stopped():
+                periodic.examine(done, log)
         with clock.waiting("others"):
             stopping = processes.sum(stop.asked) > 0  # decided once, by all: a signal may come at any moment
         to_log = done % config.log_every == 0 or done == last_step
@@ -298,7 +295,7 @@ def _train(
             if unchecked and not torch.stack([checked.fine for checked in unchecked]).all().item():
                 for checked in unchecked:
                     if not checked.fine.item():
-                        _name_bad_batch(home, processes, corpus, checked, config, skipped)
+                        name_bad_batch(home, processes, corpus, checked, config, skipped)
             asked = {"total": total, **({"loss": unchecked[-1].loss} if unchecked else {})}
             if to_log:
                 images = sent(torch.from_numpy(corpus.image_keys(batch.rows.numpy())), device)
@@ -366,31 +363,3 @@ def _too_large(config: TrainConfig, processes: Processes) -> str:
     at_once = min(max(0, config.micro_batch) or at_once, at_once)
     more = "" if config.grad_checkpointing else " or grad_checkpointing: true"
     return f"{processes.device} has too little memory for {at_once} samples at a time; set micro_batch lower{more}"
-
-
-def _name_bad_batch(
-    home: Storage,
-    processes: Processes,
-    corpus: Corpus,
-    checked: Checked,
-    config: TrainConfig,
-    skipped: int,
-) -> None:
-    """Write a bad batch's pair_ids to RUN/bad_batches.jsonl; raises TrainingError if the run is to stop."""
-    step, value, rows = checked.step, checked.loss.item(), checked.rows
-    names = [name for part in processes.gather(corpus.pair_ids(rows.numpy())) for name in part]
-    if processes.rank == 0:
-        before = home.read(BAD_BATCHES) if home.exists(BAD_BATCHES) else b""
-        home.write(BAD_BATCHES, before + json.dumps({"step": step, "pair_ids": names}).encode() + b"\n")
-    what = f"the loss is {value}" if not math.isfinite(value) else "a gradient is no number"
-    told = f"on the samples {', '.join(names[:MAX_NAMED])}{' …' if len(names) > MAX_NAMED else ''}"
-    if config.on_nan == "skip" and skipped <= config.max_skipped:
-        if processes.rank == 0:
-            print(f"step {step} skipped: {what} {told}", file=sys.stderr, flush=True)
-        return
-    advice = (
-        f"{skipped} steps were skipped, more than max_skipped"
-        if config.on_nan == "skip"
-        else f"try a lower learning_rate than {config.learning_rate}"
-    )
-    raise TrainingError(f"{what} at step {step}, {told}; all are in {home.url_of(BAD_BATCHES)}; {advice}")

@@ -112,3 +112,11 @@ class MovingAverage:
     def update(self) -> None:
         """Take in the parameters as they are now."""
         self._update(list(self.average.values()), list(self.named.values()), 0)
+
+    @torch.no_grad()
+    def exchange(self) -> None:
+        """Have the model compute with the average; once more, and it has its own parameters again, bit for bit."""
+        for name, value in self.named.items():
+            before = value.clone()
+            value.copy_(self.average[name])
+            self.average[name].copy_(before)

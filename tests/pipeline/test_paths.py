@@ -27,7 +27,21 @@ from train.checkpoint import check_resumable
 from train.config import CHOICES, PATHS, TrainConfig, load
 
 COMMANDS = sorted(set(ARGUMENTS) - {"queries"})
-NO_PATHS = {"which", "query", "name", "set", "words", "address", "format", "to", "retry", "sample", "weights", "before"}
+NO_PATHS = {
+    "which",
+    "query",
+    "name",
+    "set",
+    "words",
+    "address",
+    "format",
+    "to",
+    "retry",
+    "sample",
+    "weights",
+    "before",
+    "host",
+}
 """Arguments that are texts, and no paths; `name` is an audit's."""
 
 
@@ -121,7 +135,7 @@ NO_PATH_KEYS = {
         ),
     },
     "queries build": {"language"},
-    "train": {"name", "captions", "wandb", *CHOICES},
+    "train": {"name", "captions", "wandb", "evaluators", *CHOICES},
 }
 CONFIGS: dict[str, type] = {"run": Config, "queries build": QueriesConfig, "train": TrainConfig}
 
@@ -140,7 +154,7 @@ def test_every_key_of_a_training_run_is_absolute_when_it_is_read(
     relative: Any = {"mixture": {"a/b": 2.0, "s3://c/d": 1.0}, "model": "a/b.json"}.get(key, "a/b")
     found = getattr(load({"dataset": "out", key: relative}), key)
     here = str(tmp_path / "a" / "b")
-    assert found == {"mixture": {here: 2.0, "s3://c/d": 1.0}, "model": f"{here}.json"}.get(key, here)
+    assert found == {"mixture": {here: 2.0, "s3://c/d": 1.0}, "model": f"{here}.json", "tasks": [here]}.get(key, here)
     monkeypatch.chdir("/")
     assert getattr(load({"dataset": "/out", key: found}), key) == found  # in whatever folder it is read again
 

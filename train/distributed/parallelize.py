@@ -9,7 +9,7 @@ import torch.distributed as dist
 from open_clip.modified_resnet import Bottleneck
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
@@ -56,6 +56,8 @@ def shard(model: nn.Module) -> nn.Module:
     for block in blocks(model):
         fully_shard(block, mesh=mesh)
     fully_shard(model, mesh=mesh, ignored_params=scalars)
+    for method in ("encode_image", "encode_text"):  # by which the model is examined
+        register_fsdp_forward_method(model, method)
     for parameter in scalars:
         if parameter.requires_grad:
             parameter.register_post_accumulate_grad_hook(_average)

@@ -22,7 +22,7 @@ import torch.distributed as dist
 from dataset.lease import Lease, LeaseHeldError
 from dataset.storage import Storage
 from train.distributed import watch
-from train.failure import FOLDER, TrainingError, end_with, sentence
+from train.failure import FOLDER, TrainingError, end_with, lost_peer, sentence
 from train.model import pick_device
 
 if TYPE_CHECKING:
@@ -74,6 +74,10 @@ class Processes:
     def blame(self) -> Verdict | None:
         """Which process is at fault where a collective has failed; None where that is not known."""
         return None if self.watch is None else self.watch.blame()
+
+    def is_broken(self, error: BaseException) -> bool:
+        """Whether an error is that another process is gone, so that nothing can be done together any more."""
+        return self.count > 1 and lost_peer(error) and self.blame() is not None
 
     @contextlib.contextmanager
     def one_first(self) -> Iterator[None]:

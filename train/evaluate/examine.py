@@ -73,7 +73,8 @@ def examine(
             rows.append(with_random_init(*found) if len(found) == 2 else found[0])
     wants_held_out = any(each.name == "retrieval" for each in examination.evaluators)
     if examination.dataset is not None and wants_held_out:
-        found = [_held_out(each.encoder, examination.dataset, examination.pairs) for each in sees]
+        ranked = [held_out_ranks(each.encoder, examination.dataset, examination.pairs) for each in sees]
+        found = [held_out_row(examination.dataset, *each) for each in ranked]
         ran.add("retrieval")
         rows.append(with_random_init(*found) if len(found) == 2 else found[0])
     if examination.asked_for and (idle := [each.name for each in examination.evaluators if each.name not in ran]):
@@ -92,9 +93,8 @@ def _why(examination: Examination, name: str, what: ImageSet, shared: Mapping[st
     return next(each.module.refuses(what, shared) for each in examination.evaluators if each.name == name)
 
 
-def _held_out(encoder: Encoder, dataset: str, pairs: int) -> Row:
-    """Retrieval over a dataset's held-out pairs, whose captions occur once."""
-    by_direction, damaged = held_out_ranks(encoder, dataset, pairs)
+def held_out_row(dataset: str, by_direction: Mapping[str, np.ndarray], damaged: int) -> Row:
+    """Retrieval over a dataset's held-out pairs, whose captions occur once, of what `held_out_ranks` found."""
     figures = {}
     for name, rank in (
         ("image_retrieval", by_direction["text_to_image"]),

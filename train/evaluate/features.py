@@ -58,7 +58,7 @@ class Features:
     def __init__(self, encoder: Encoder, folder: Path | None, progress: Progress | None = None):
         self.encoder, self.folder, self.progress = encoder, folder, progress
         self.encoded = 0
-        self.identity = f"{encoder.identity()}-{_RULES}"
+        self.identity = f"{encoder.identity()}-{_RULES}" if folder is not None else ""
         self._held: dict[str, dict[str, np.ndarray]] = {}
 
     @property
@@ -77,6 +77,7 @@ class Features:
         found = self._kept(key)
         if found is None:
             found = self._encode(split, what)
+            checked(found["embeddings"], what)
             self._keep(key, found)
         rows = found["rows"]
         if not len(rows):
@@ -89,11 +90,14 @@ class Features:
         found = self._kept(key)
         if found is None:
             distinct = list(dict.fromkeys(texts))
-            encoded = self.encoder.texts(distinct)
+            encoded = checked(self._encode_texts(distinct), "texts")
             place = {text: number for number, text in enumerate(distinct)}
             found = {"embeddings": encoded[[place[text] for text in texts]]}
             self._keep(key, found)
         return found["embeddings"]
+
+    def _encode_texts(self, texts: Sequence[str]) -> np.ndarray:
+        return self.encoder.texts(texts)
 
     def _encode(self, split: Split, what: str) -> dict[str, np.ndarray]:
         import torch
@@ -108,7 +112,7 @@ class Features:
             before.append(seen)
             batch.clear()
 
-        for place, pixels in enumerate(_decoded(split.pictures, self.encoder)):
+        for place, pixels in enumerate(decoded(split.pictures, self.encoder)):
             if pixels is not None:
                 rows.append(place)
                 batch.append(pixels)
@@ -121,12 +125,7 @@ class Features:
         if self.progress is not None:
             self.progress(what, len(split), len(split))
         self.encoded += len(rows)
-        empty = np.empty((0, 0), np.float32)
-        return {
-            "rows": np.array(rows, np.int64),
-            "embeddings": np.concatenate(embeddings) if embeddings else empty,
-            "before_projection": np.concatenate(before) if before else empty,
-        }
+        return {"rows": np.array(rows, np.int64), "embeddings": joined(embeddings), "before_projection": joined(before)}
 
     def _kept(self, key: str) -> dict[str, np.ndarray] | None:
         if key in self._held:
@@ -168,7 +167,20 @@ def keep_arrays(folder: Path, key: str, found: dict[str, np.ndarray]) -> None:
     Path(draft.name).replace(folder / f"{key}.npz")
 
 
-def _decoded(pictures: Sequence[Picture], encoder: Encoder) -> Iterator[Tensor | None]:
+def joined(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Features of all batches, of those of each: (n, d); (0, 0) of none."""
+    filled = [part for part in parts if len(part)]
+    return np.concatenate(filled) if filled else np.empty((0, 0), np.float32)
+
+
+def checked(features: np.ndarray, what: str) -> np.ndarray:
+    """The features. Raises SetError if some are no numbers: a class would be nearest to them by accident."""
+    if not np.isfinite(features).all():
+        raise SetError(f"the model's features of {what} are no numbers; its weights are damaged, or training diverged")
+    return features
+
+
+def decoded(pictures: Sequence[Picture], encoder: Encoder) -> Iterator[Tensor | None]:
     """What the model sees of each image, in order, decoded by threads; None of one that cannot be read."""
     from train.data.transforms import decode
 

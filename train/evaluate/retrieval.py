@@ -7,8 +7,7 @@ least hashes are taken, so that every model is asked the same.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -60,10 +59,21 @@ def retrieval(encoder: Encoder, dataset: str, samples: int = 500) -> list[Result
     return results
 
 
-def held_out_ranks(encoder: Encoder, dataset: str, samples: int) -> tuple[dict[str, np.ndarray], int]:
+Read = Callable[[Sequence[str]], np.ndarray]
+See = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""Rows of the held-out index -> (bool: which images could be read, the features of those)."""
+
+
+def held_out_ranks(
+    encoder: Encoder, dataset: str, samples: int, see: See | None = None, read: Read | None = None
+) -> tuple[dict[str, np.ndarray], int]:
     """The rank of what belongs together, by direction, and how many damaged pairs were passed over. Raises as
-    `retrieval` does."""
-    images, texts, damaged = choose(encoder, dataset, samples)
+    `retrieval` does.
+
+    Args:
+        see, read: how images and texts are encoded, if not by the encoder itself.
+    """
+    images, texts, damaged = choose(encoder, dataset, samples, see, read)
     similarity = images @ texts.T
     answer = np.arange(len(texts))
     return {
@@ -72,36 +82,57 @@ def held_out_ranks(encoder: Encoder, dataset: str, samples: int) -> tuple[dict[s
     }, damaged
 
 
-def choose(encoder: Encoder, dataset: str, samples: int) -> tuple[np.ndarray, np.ndarray, int]:
+def choose(
+    encoder: Encoder, dataset: str, samples: int, see: See | None = None, read: Read | None = None
+) -> tuple[np.ndarray, np.ndarray, int]:
     """(image features, text features) of the pairs to rank, each float32 of shape (n ≤ samples, d), and how many
     pairs had to be passed over because they are damaged."""
-    from train.data.transforms import decode, image_part
-
     storage = Storage(dataset)
     index = read_index(storage, "heldout")
     order = np.argsort(mix64(index.pair_id[:, 0] ^ index.pair_id[:, 1], CHOICE_SEED), kind="stable")[:POOL]
     captions = [_caption(parts) for parts in _read(storage, index, order)]
     occurrences = Counter(_same(caption) for caption in captions)
     once = [place for place, caption in enumerate(captions) if occurrences[_same(caption)] == 1]
-    asked: list[str] = []
-    damaged = 0
     enough = getattr(encoder, "enough", None)  # see `zero_shot`
 
-    def readable() -> Iterator[Image.Image]:
-        nonlocal damaged
-        for place, parts in zip(once, _read(storage, index, order[once]), strict=True):
-            try:
-                image = decode(image_part(parts), enough)
-            except DamagedSampleError:
-                damaged += 1
-                continue
-            asked.append(captions[place])
-            yield image
+    def by_encoder(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        kept: list[bool] = []
 
-    images = encoder.images(islice(readable(), samples))
-    if len(images) < 2:
-        raise ValueError(f"{dataset} has {len(images)} held-out captions that occur once; retrieval needs at least 2")
-    return images, encoder.texts(asked), damaged
+        def readable() -> Iterator[Image.Image]:
+            for image in seen_images(storage, index, rows, enough):
+                kept.append(image is not None)
+                if image is not None:
+                    yield image
+
+        features = encoder.images(readable())
+        return np.array(kept, bool), features
+
+    asked: list[str] = []
+    seen: list[np.ndarray] = []
+    damaged = place = 0
+    while len(asked) < samples and place < len(once):  # further ones stand in for those that are damaged
+        part = once[place : place + samples - len(asked)]
+        kept, features = (see or by_encoder)(order[part])
+        asked += [captions[number] for number, is_kept in zip(part, kept, strict=True) if is_kept]
+        seen.append(features)
+        damaged, place = damaged + int((~kept).sum()), place + len(part)
+    if len(asked) < 2:
+        raise ValueError(f"{dataset} has {len(asked)} held-out captions that occur once; retrieval needs at least 2")
+    images = np.concatenate([features for features in seen if len(features)])
+    return images, (read or encoder.texts)(asked), damaged
+
+
+def seen_images(
+    storage: Storage, index: Index, rows: np.ndarray, enough: int | None = None
+) -> Iterator[Image.Image | None]:
+    """The images of some samples, read as they are asked for; None of a damaged one."""
+    from train.data.transforms import decode, image_part
+
+    for parts in _read(storage, index, rows):
+        try:
+            yield decode(image_part(parts), enough)
+        except DamagedSampleError:
+            yield None
 
 
 def _read(storage: Storage, index: Index, rows: np.ndarray) -> Iterator[dict[str, bytes]]:

@@ -40,7 +40,10 @@ def _none(remark: str, default: Any = None) -> Flag:
     return Flag("none", "", remark, default)
 
 
-_EXAMINED = "nothing is examined while a run trains; its checkpoints are, at any time"
+_EXAMINED = (
+    "a model is examined while it trains by `tasks`, `evaluators` and `evaluate_every` (in steps), and any checkpoint "
+    "by `wit eval`"
+)
 _CSV = "a run reads tars alone; `wit run` makes them of a table of URLs and captions"
 _COCA = "a CoCa model, which also writes captions, is refused: the loss is contrastive alone"
 _DISTILLED = "a model learns from its data, not from another model"
