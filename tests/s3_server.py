@@ -83,10 +83,9 @@ def forget_clients() -> None:
 def free_ports(count: int) -> list[int]:
     """Ports of loopback that nothing listens on, below the range that the system gives to clients.
 
-    Each process of a test run looks among its own: what one has found, it may not listen on yet.
+    Processes that test at once look at different ones first: what one has found, it may not listen on yet.
     """
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 5
-    first = 20_000 + 2_000 * worker + os.getpid() % 1_000
+    first = 20_000 + 11 * (os.getpid() % 1_000)
     found: list[int] = []
     for port in range(first, first + 1_000):
         with socket.socket() as probe, suppress(OSError):
