@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -70,6 +71,15 @@ def write(storage: Storage, config: Config) -> None:
         storage.write(NAME, text)
 
 
+@cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(  # noqa: S701 - Markdown; what a stranger wrote passes through `cell`
+        undefined=jinja2.StrictUndefined, keep_trailing_newline=True
+    )
+    environment.filters.update(cell=_cell, table=_table)
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+
+
 def _render(dataset: Dataset, config: Config) -> str:
     def ask(query: str, **values: Any) -> list[dict[str, Any]]:
         answer = dataset.ask(query, values)
@@ -82,11 +92,7 @@ def _render(dataset: Dataset, config: Config) -> str:
     hosts = ask(_HOSTS_OF_PAIRS, most=_HOSTS)
     queries = ask(_QUERIES, cap=config.balance.cap)
     (median,), (totals,) = ask(_MEDIAN), ask(_TOTALS)
-    environment = jinja2.Environment(  # noqa: S701 - Markdown; what a stranger wrote passes through `cell`
-        undefined=jinja2.StrictUndefined, keep_trailing_newline=True
-    )
-    environment.filters.update(cell=_cell, table=_table)
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+    return _template().render(
         config=config,
         audit=audit,
         number=_cell,

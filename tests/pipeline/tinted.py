@@ -56,9 +56,9 @@ class World:
             **sections,
         }
 
-    def build(self, out: Path | str, **sections: Any) -> dict[str, int]:
-        """Build; the tasks that were done, by phase."""
-        return build(make_config(self.config(out, **sections)), quiet=True).did
+    def build(self, out: Path | str, to: str | None = None, **sections: Any) -> dict[str, int]:
+        """Build, up to a stage; the tasks that were done, by phase."""
+        return build(make_config(self.config(out, **sections)), to=to, quiet=True).did
 
     def built(self, out: Path, **sections: Any) -> Path:
         """Build without a model of NSFW; where."""

@@ -28,6 +28,9 @@ from tests.pipeline import pages
 from tests.pipeline.stories import told
 from tests.pipeline.tinted import HOST, PLAIN, REDS, World, dropped, tinted
 
+IMAGE = "image"
+"""The last stage of the runs that ask of nothing behind it."""
+
 PROVOKES = frozenset({"nsfw_image", "clip_score_low", "semantic_duplicate", "unlike_target_images", "image_has_face"})
 """Reasons that the runs below give, each asserted, and its story."""
 
@@ -39,7 +42,7 @@ def texts(places: Sequence[int]) -> set[str]:
 
 def test_an_image_over_the_threshold_is_dropped_and_says_why(world: World, tmp_path: Path) -> None:
     image = {"models": [world.redness], "nsfw_model": "redness", "max_nsfw_probability": 0.8}
-    assert world.build(tmp_path / "out", image=image)["image.nsfw"] > 1
+    assert world.build(tmp_path / "out", IMAGE, image=image)["image.nsfw"] > 1
     given = dropped(tmp_path / "out")
     assert set(given) == texts([13, 14, 15])
     for reason, evidence in given.values():
@@ -58,18 +61,18 @@ def test_an_image_over_the_threshold_is_dropped_and_says_why(world: World, tmp_p
     assert {step.stage: step.facts for step in kept.steps}["image"]["nsfw_probability"] < 0.1
 
     image["max_nsfw_probability"] = 0.53
-    did = world.build(tmp_path / "out", image=image)
+    did = world.build(tmp_path / "out", IMAGE, image=image)
     assert "image.decide" in did and "image.nsfw" not in did and "fetch.get" not in did
     assert set(dropped(tmp_path / "out")) == texts(range(9, 16))
 
 
 def test_by_default_open_nsfw_looks_and_finds_nothing_in_noise(world: World, tmp_path: Path) -> None:
-    world.build(tmp_path / "out")
+    world.build(tmp_path / "out", IMAGE)
     made = dataset.open(str(tmp_path / "out"))
     ((count, most),) = made.sql("SELECT count(nsfw_probability), max(nsfw_probability) FROM images").fetchall()
     assert count == 16 and 0 < most < 0.8
     assert dropped(tmp_path / "out") == {}
-    did = world.build(tmp_path / "out", image={"nsfw_model": ""})
+    did = world.build(tmp_path / "out", IMAGE, image={"nsfw_model": ""})
     assert "image.nsfw" not in did
     assert dataset.open(str(tmp_path / "out")).sql("SELECT count(nsfw_probability) FROM images").fetchall() == [(0,)]
 
@@ -77,14 +80,14 @@ def test_by_default_open_nsfw_looks_and_finds_nothing_in_noise(world: World, tmp
 def test_a_predicate_decides_by_a_models_column_and_a_quantile_of_it(world: World, tmp_path: Path) -> None:
     image = {"models": [world.redness], "nsfw_model": "", "quantiles": {"reddest": "top 25% of redness"}}
     rule = {"name": "too_red", "stage": "image", "drop_when": "redness >= reddest"}
-    world.build(tmp_path / "out", image=image, filters=[rule])
+    world.build(tmp_path / "out", IMAGE, image=image, filters=[rule])
     given = dropped(tmp_path / "out")
     assert set(given) == texts([12, 13, 14, 15])
     assert {reason for reason, _ in given.values()} == {"too_red"}
     least = min(evidence["redness"] for _, evidence in given.values())
     assert least == pytest.approx(12 / 16, abs=0.02)
     image["quantiles"] = {"reddest": "top 50% of redness"}
-    did = world.build(tmp_path / "out", image=image, filters=[rule])
+    did = world.build(tmp_path / "out", IMAGE, image=image, filters=[rule])
     assert {name for name in did if name.startswith("image.")} == {"image.cutoffs", "image.decide"}
     assert set(dropped(tmp_path / "out")) == texts(range(8, 16))
 
@@ -92,7 +95,7 @@ def test_a_predicate_decides_by_a_models_column_and_a_quantile_of_it(world: Worl
 def test_pairs_that_agree_least_are_dropped_by_number_or_share(world: World, tmp_path: Path) -> None:
     image = {"nsfw_model": "", "embedding_model": world.run, "min_clip_score": "top 30%"}
     for name, run in (("many", {"pairs_per_partition": 6}), ("one", {"pairs_per_partition": 100})):
-        world.build(tmp_path / name, image=image, run={"workers": 0, **run})
+        world.build(tmp_path / name, IMAGE, image=image, run={"workers": 0, **run})
     given = dropped(tmp_path / "many")
     assert given == dropped(tmp_path / "one")  # whatever the partitions are
     assert len(given) == 17 - 5  # ⌊0.3 · 17⌋ are kept
@@ -105,7 +108,7 @@ def test_pairs_that_agree_least_are_dropped_by_number_or_share(world: World, tmp
     assert told(str(tmp_path / "many")) == {"clip_score_low"}
 
     image["min_clip_score"] = min(cutoff)
-    did = world.build(tmp_path / "many", image=image)
+    did = world.build(tmp_path / "many", IMAGE, image=image)
     assert {name for name in did if name.startswith("image.")} == {"image.decide"}
     assert set(dropped(tmp_path / "many")) == set(given)
 
@@ -123,10 +126,10 @@ def test_a_head_over_embeddings_is_a_column_like_any(world: World, tmp_path: Pat
         "quantiles": {"floor": "top 50% of aesthetic"},
     }
     rule = {"name": "ugly", "stage": "image", "drop_when": "aesthetic < floor"}
-    world.build(tmp_path / "out", image=image, filters=[rule])
+    world.build(tmp_path / "out", IMAGE, image=image, filters=[rule])
     assert len(dropped(tmp_path / "out")) in (8, 9)  # of 16 images, one of which has two texts
     image |= {"nsfw_model": "aesthetic", "quantiles": {}, "max_nsfw_probability": 0.0}
-    did = world.build(tmp_path / "out", image=image)
+    did = world.build(tmp_path / "out", IMAGE, image=image)
     assert "image.embed" not in did
     assert {reason for reason, _ in dropped(tmp_path / "out").values()} <= {"nsfw_image"}
     assert dataset.open(str(tmp_path / "out")).sql("SELECT count(nsfw_probability) FROM images").fetchall() == [(16,)]
@@ -155,9 +158,9 @@ def test_an_image_that_a_model_cannot_answer_is_quarantined(world: World, tmp_pa
     model = {"name": "depth", "path": path, "size": 8, "answer": 0}
     image = {"nsfw_model": "", "models": [model]}
     with pytest.raises(PhaseFailedError, match=r"image.models.depth: .*log.onnx answers no finite number"):
-        world.build(tmp_path / "out", image=image)
+        world.build(tmp_path / "out", IMAGE, image=image)
     run = {"workers": 0, "pairs_per_partition": 6, "max_quarantined": 20}
-    world.build(tmp_path / "out", image=image, run=run)
+    world.build(tmp_path / "out", IMAGE, image=image, run=run)
     given = dropped(tmp_path / "out")
     assert {reason for reason, _ in given.values()} == {"quarantined"}
     assert set(given) == texts(range(15))
@@ -255,7 +258,7 @@ def test_only_cells_near_a_target_set_are_kept(world: World, tmp_path: Path) -> 
     (tmp_path / "target" / "like.png").write_bytes(pages.encoded(tinted(3, REDS[3]), "PNG"))
     image = {"nsfw_model": "", "embedding_model": world.run}
     semantic = {"target_folders": [str(tmp_path / "target")], "images_per_cell": 4}
-    world.build(tmp_path / "out", image=image, semantic=semantic)
+    world.build(tmp_path / "out", IMAGE, image=image, semantic=semantic)
     given = dropped(tmp_path / "out")
     assert 0 < len(given) < 17
     assert "a kettle that is number 3" not in given
@@ -265,7 +268,7 @@ def test_only_cells_near_a_target_set_are_kept(world: World, tmp_path: Path) -> 
     story = explain(str(tmp_path / "out"), f"{HOST}/{number if number.isdigit() else 15}.jpg")[0]
     assert "cell_cosine" in story.steps[-1].facts
     assert told(str(tmp_path / "out")) == {"unlike_target_images"}
-    did = world.build(tmp_path / "out", image=image, semantic={**semantic, "images_per_cell": 1000})
+    did = world.build(tmp_path / "out", IMAGE, image=image, semantic={**semantic, "images_per_cell": 1000})
     assert "image.embed" not in did
     assert dropped(tmp_path / "out") == {}  # one cell, into which the target falls
 
