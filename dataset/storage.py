@@ -28,12 +28,12 @@ from pyarrow import fs
 from dataset import local_files, s3, waits
 from dataset.faults import patiently
 from dataset.local_files import TEMPORARY, Fence
+from dataset.ranges import coalesced
 from dataset.secrets import public
 from dataset.web import WebFile, is_web
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(?://|:)")  # a folder may be called `a:b`; one letter: a Windows drive
 _READERS = 16  # requests in flight when many small files are read: a request takes some 30 ms, mostly waiting
-_COALESCE_GAP_BYTES = 64 * 1024  # reading past a small gap is cheaper than another request
 
 
 @dataclass(frozen=True)
@@ -214,25 +214,8 @@ class Storage:
             return patiently(lambda: self._ranges(name, ranges), who=public(self.url_of(name)))
 
     def _ranges(self, name: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        answer: list[bytes] = [b""] * len(ranges)
-        order = sorted(range(len(ranges)), key=lambda i: ranges[i])
         with self.open(name) as file:
-            length = file.size()
-            first = 0
-            while first < len(order):
-                start = ranges[order[first]][0]
-                end = start + ranges[order[first]][1]
-                last = first + 1
-                while last < len(order) and ranges[order[last]][0] <= end + _COALESCE_GAP_BYTES:
-                    end = max(end, sum(ranges[order[last]]))
-                    last += 1
-                # What is asked for may be more than there is, and memory is taken for all of it.
-                chunk = file.read_at(min(end, length) - start, start) if start < length else b""
-                for i in order[first:last]:
-                    offset = ranges[i][0] - start
-                    answer[i] = bytes(chunk[offset : offset + ranges[i][1]])
-                first = last
-        return answer
+            return coalesced(file, ranges)
 
     def write(self, name: str, data: bytes | memoryview | pa.Buffer) -> None:
         """Write a whole file; a reader sees the old one or the new one, never a part."""

@@ -38,7 +38,8 @@ from dataset.views import Dataset
 from demo import captions
 from demo.score import ScoreCard, held_out_captions, score
 from demo.server import Server
-from demo.site import CLASS_NAMES, LISTS, TRUTH, Web, build
+from demo.site import build
+from demo.web import CLASS_NAMES, LISTS, TRUTH, Web
 from demo.world import HELD_OUT
 from filters.images.perceptual import pdq
 

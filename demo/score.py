@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from dataset import sql
 from dataset.reasons import reasons
-from demo.site import KEEP
+from demo.web import KEEP
 from demo.world import COLOUR_WORDS, HELD_OUT, PLURALS, SHAPE_WORDS
 
 UNPROVOKED = frozenset(

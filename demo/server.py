@@ -9,7 +9,7 @@ from types import TracebackType
 
 from aiohttp import web
 
-from demo.site import Answer, Web
+from demo.web import Answer, Web
 
 _WAIT_S = 120.0
 

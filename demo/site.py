@@ -6,126 +6,40 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from io import BytesIO
 from itertools import chain
-from typing import Literal
 from urllib.parse import urlsplit
 
 import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from dataset.ids import checksum
-from demo import captions, files, markup
-from demo.world import COLOURS, HELD_OUT, SHAPE_WORDS, Scene, encode, generator, one_of, render, scene
-
-KEEP = "keep"
-TRUTH = pa.schema(
-    [
-        ("url", pa.string()),
-        ("text", pa.string()),
-        ("kind", pa.string()),  # what was planted, in words
-        ("expected", pa.string()),  # a reason of dataset.reasons, or "keep"
-        ("occurrences", pa.int32()),  # how many times pages carry the (url, text)
-        ("copy_of", pa.string()),  # of a group of look-alikes one is to be kept, whichever; null outside groups
-        ("colour", pa.string()),  # of the picture's subject; null where there is none
-        ("shape", pa.string()),
-    ]
+from demo import captions, files, markup, pages
+from demo.web import (
+    BLOCKED_HOST,
+    EVALUATION_PER_CLASS,
+    GOOD,
+    IMAGE_HOSTS,
+    IMAGES_PER_PAGE,
+    KEEP,
+    LICENSES,
+    LISTS,
+    NO_HOST,
+    NOAI_HOST,
+    OPTED_OUT_HOST,
+    PAGE_HOSTS,
+    REFUSING,
+    RESERVED_HOST,
+    RESET_HOST,
+    ROBOTS,
+    RSL,
+    SLOW_HOST,
+    TRUTH,
+    Answer,
+    Planted,
+    Web,
 )
-
-PAGE_HOSTS = ("gallery.example", "shapes.example", "blog.example", "shop.example", "photos.example")
-IMAGE_HOSTS = ("cdn.example", "img.example", "static.example")
-RSL = "application/rsl+xml"
-
-
-def licensed(path: str, terms: str) -> str:
-    """An RSL license of what is below a path."""
-    return f'<rsl xmlns="https://rslstandard.org/rsl"><content url="{path}"><license>{terms}</license></content></rsl>'
-
-
-NOAI_HOST, RESERVED_HOST = "atelier.example", "publisher.example"
-REFUSING = {
-    NOAI_HOST: ("page_noai", "robots", "X-Robots-Tag", "noai, noimageai"),
-    RESERVED_HOST: ("page_tdm_reserved", "tdm-reservation", "TDM-Reservation", "1"),
-    "signals.example": ("page_content_signal", "", "Content-Signal", "search=yes, ai-train=no"),
-    "preferences.example": ("page_content_usage", "", "Content-Usage", "train-ai=n"),
-    "licensed.example": ("page_rsl_prohibited", RSL, "", licensed("", '<prohibits type="usage">ai-train</prohibits>')),
-    "misspelt.example": ("page_wish_unreadable", "", "Content-Usage", "train-ai=perhaps"),
-}
-"""Hosts that refuse the use of their pages: the reason, by which meta tag (if there is one) or header, or license
-in the page, the value."""
-LICENSES = {
-    "/rsl.xml": licensed("/licensed/", '<permits type="usage">search</permits>'),
-    "/price.xml": licensed("/", '<permits type="usage">all</permits><payment type="crawl"/>'),
-}
-"""RSL licenses of the first host of images: its robots.txt names one, a header another."""
-ROBOTS = b"User-agent: *\nDisallow: /private/\n\nUser-agent: CCBot\nUser-agent: GPTBot\nDisallow: /collection/\n"
-BLOCKED_HOST = "popups.example"
-"""Its images are listed in demo/blocked_domains.txt."""
-OPTED_OUT_HOST = "album.optedout.example"
-"""Its domain is listed in demo/opted_out_domains.txt."""
-SLOW_HOST, RESET_HOST, NO_HOST = "slow.example", "broken.example", "nowhere.invalid"
-IMAGES_PER_PAGE = 14
-LISTS = ("pdq", "md5", "sha256")
-"""The kinds of hash lists that some images are put on."""
-
-CLASS_NAMES = tuple(f"{colour} {shape}" for colour in COLOURS for shape in SHAPE_WORDS)
-"""The 120 answers that zero-shot chooses from."""
-GOOD = 6_000
-"""Good pictures at full scale; the amounts of dirt in `_plant` are for this scale as well."""
-EVALUATION_PER_CLASS = 20
-
-Behaviour = Literal["answer", "wait", "reset", "endless"]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a server does with a request."""
-
-    body: bytes = b""
-    media_type: str = "text/html; charset=utf-8"
-    status: int = 200
-    headers: dict[str, str] = field(default_factory=dict)
-    behaviour: Behaviour = "answer"
-
-
-@dataclass(frozen=True)
-class Planted:
-    """One image of the web, to be put on one or more pages."""
-
-    url: str
-    text: str
-    kind: str
-    expected: str = KEEP
-    occurrences: int = 1
-    copy_of: str | None = None
-    view: Scene | None = None
-    written: str | None = None  # what the page says, if a dataset may not say it: `text` is then masked
-
-
-@dataclass(frozen=True)
-class Web:
-    """Everything the servers serve, and the truth about it."""
-
-    answers: dict[tuple[str, str], Answer]
-    truth: pa.Table
-    seeds: tuple[str, ...]
-    pages: int
-    images: int
-    listed: dict[str, list[bytes]]  # kind of hash list -> bodies that are on it, by PDQ those that are looked like
-    evaluation: dict[str, bytes]
-
-    @property
-    def checksum(self) -> str:
-        """Of everything that is served."""
-        parts = [(key, self.answers[key].body) for key in sorted(self.answers)]
-        return checksum(b"".join("\t".join(key).encode() + body for key, body in parts))
-
-    @property
-    def hosts(self) -> tuple[str, ...]:
-        """Hosts that a server must answer for."""
-        return tuple(sorted({host for host, _ in self.answers}))
+from demo.world import HELD_OUT, Scene, encode, generator, one_of, render, scene
 
 
 def build(seed: int = 0, scale: float = 1.0) -> Web:
@@ -153,7 +67,7 @@ class _Builder:
         self._plant_bad_answers()
         self._plant_bad_images()
         self._plant_copies()
-        pages = self._pages()
+        count = self._pages()
         truth = pa.Table.from_pylist(
             [
                 {
@@ -172,7 +86,7 @@ class _Builder:
         )
         seeds = tuple(f"http://{host}/" for host in (*PAGE_HOSTS, *REFUSING))
         images = sum(answer.media_type.startswith("image/") and bool(answer.body) for answer in self.answers.values())
-        return Web(self.answers, truth, seeds, pages, images, self.listed, self.evaluation)
+        return Web(self.answers, truth, seeds, count, images, self.listed, self.evaluation)
 
     # --- Pictures --------------------------------------------------------------------------------------------------
 
@@ -450,14 +364,15 @@ class _Builder:
             shares.append((host, numbers[host], [occurrences[i] for i in order[page::count]]))
             numbers[host] += 1
         for host, number, items in shares:
-            self._page(host, number, numbers[host], items)
+            self.answers[host, f"/{number}.html"] = pages.page(self.seed, host, number, numbers[host], items)
         for host, items in self.refusing.items():
             numbers[host] = max(2, len(items) // 8)
             for number in range(numbers[host]):
-                self._page(host, number, numbers[host], items[number :: numbers[host]])
-        for host, pages in numbers.items():
-            self._front(host, pages)
-            self._icon(host, pages)
+                here = items[number :: numbers[host]]
+                self.answers[host, f"/{number}.html"] = pages.page(self.seed, host, number, numbers[host], here)
+        for host, count in numbers.items():
+            self.answers[host, "/"] = pages.front(host, count)
+            self._icon(host, count)
         for host in (*numbers, *IMAGE_HOSTS):
             self.answers[host, "/robots.txt"] = Answer(ROBOTS, "text/plain")
         first = IMAGE_HOSTS[0]
@@ -473,30 +388,3 @@ class _Builder:
         url = self._serve(f"http://{host}/icon.png", Answer(body, "image/png"))
         expected = REFUSING.get(host, ("text_is_interface",))[0]
         self.planted.append(Planted(url, markup.icon_text(host), "icon on every page", expected, pages))
-
-    def _front(self, host: str, pages: int) -> None:
-        links = "\n".join(f'<li><a href="/{number}.html">Page {number + 1}</a></li>' for number in range(pages))
-        self.answers[host, "/"] = Answer(markup.html(host, f"Welcome to {host}", f"<ol>\n{links}\n</ol>").encode())
-
-    def _page(self, host: str, number: int, pages: int, items: list[Planted]) -> None:
-        rng = generator(self.seed, "page", host, number)
-        blocks = [
-            markup.STYLES.get(host, markup.row)(rng, markup.relative(item.url, host), item.written or item.text)
-            for item in items
-        ]
-        blocks.insert(len(blocks) // 2, '<p>An advertisement <img src="/spacer.gif" width="1" height="1" alt=""></p>')
-        navigation = (
-            f'<nav><a href="/"><img src="/icon.png" alt="{markup.icon_text(host)}"></a> '
-            f'<a href="/{(number + 1) % pages}.html">Next page</a></nav>'
-        )
-        head, headers = "", {}
-        if host in REFUSING:
-            _, meta, header, value = REFUSING[host]
-            if meta == RSL:
-                head = f'<script type="{RSL}">{value}</script>'
-            elif meta and number % 2:
-                head = f'<meta name="{meta}" content="{value}">'
-            else:
-                headers = {header: value}
-        body = markup.html(f"Page {number + 1} of {host}", "", "\n".join([navigation, *blocks]), head)
-        self.answers[host, f"/{number}.html"] = Answer(body.encode(), headers=headers)

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import logging
-import os
 import shutil
-import signal
 import sys
-import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +16,7 @@ from typing import TYPE_CHECKING
 from dataset.display import clean, escaped_json, say
 from pipeline import paths
 from pipeline.arguments import parser
+from pipeline.ending import TerminatedError, UsageError, ended_by_sigterm, is_expected, is_usage, sentence
 
 if TYPE_CHECKING:
     import duckdb
@@ -29,40 +26,12 @@ DONE, FAILED, USAGE = 0, 1, 2
 _SUFFIXES = {"markdown": "md", "table": "txt"}
 
 
-class UsageError(ValueError):
-    """The command line cannot be carried out; the message is one sentence."""
-
-
 class _CleanFormatter(logging.Formatter):
     """A log's line for people, who may read it on a terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
         return clean(super().format(record))
-
-
-class _TerminatedError(KeyboardInterrupt):
-    """SIGTERM, which ends a command as Ctrl-C does: the lease is given back."""
-
-
-@contextlib.contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():  # elsewhere Python lets nobody listen
-        yield
-        return
-    mine = os.getpid()
-
-    def end(*_: object) -> None:
-        if os.getpid() == mine:
-            raise _TerminatedError
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a child that was forked ends as ever
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -74,12 +43,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.getLogger().handlers[0].setFormatter(_CleanFormatter("%(message)s"))
     logging.getLogger("wit").setLevel(logging.INFO)
     try:
-        with _ended_by_sigterm():
+        with ended_by_sigterm():
             paths.settle(arguments.command, arguments)
             return COMMANDS[arguments.command](arguments)
     except KeyboardInterrupt as error:
         print("stopped; the same command goes on where it was", file=sys.stderr)
-        return 143 if isinstance(error, _TerminatedError) else 130
+        return 143 if isinstance(error, TerminatedError) else 130
     except BrokenPipeError:
         sys.stderr.close()
         return DONE
@@ -87,38 +56,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.debug:
             say(traceback.format_exc(), to_errors=True)
         else:
-            say(f"wit: {_sentence(error)}", to_errors=True)
-            if not _is_usage(error) and not _is_expected(error):
+            say(f"wit: {sentence(error)}", to_errors=True)
+            if not is_usage(error) and not is_expected(error):
                 print("     (--debug shows where it happened)", file=sys.stderr)
-        return USAGE if _is_usage(error) else FAILED
-
-
-def _is_usage(error: Exception) -> bool:
-    from pipeline.config_errors import ConfigError
-
-    # A file that is not there, or no folder, was named wrongly.
-    return isinstance(error, (UsageError, ConfigError, FileNotFoundError, NotADirectoryError))
-
-
-def _is_expected(error: Exception) -> bool:
-    from dataset.commits import RecordError
-    from dataset.faults import fault
-    from dataset.lease import LeaseHeldError
-    from dataset.storage import OutsideError
-
-    told = isinstance(error, (LeaseHeldError, RecordError, OutsideError))
-    return told or fault(error) is not None or fault(error.__cause__ or error) is not None
-
-
-def _sentence(error: Exception) -> str:
-    from dataset import faults
-
-    if type(error).__name__ == "OutOfMemoryException":  # a task's is told with its partition
-        return f"the query needs more memory than there is ({error}); ask for fewer columns or rows at once".replace(
-            "\n", " "
-        )
-    text = faults.sentence(error) or " ".join(str(error).split())
-    return text or type(error).__name__
+        return USAGE if is_usage(error) else FAILED
 
 
 def _no_subcommand(arguments: argparse.Namespace) -> int:

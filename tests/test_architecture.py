@@ -91,3 +91,20 @@ def test_opening_a_dataset_needs_neither_ray_nor_torch() -> None:
     code = "import sys; sys.modules['ray'] = sys.modules['torch'] = None; import dataset.views, dataset.commits"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+MANY = {"bench", "dataset", "train", "train/evaluate", "crawl/archives", "crawl/web", "pipeline/engine"}
+"""Rooms that hold more than a dozen modules on one level: a bench is a claim of its own, and of the others' modules
+those that belong together have names that say so. No other room joins them."""
+
+
+def test_no_file_is_longer_than_400_lines() -> None:
+    files = [path for room in (*ALLOWED, "bench", "demo", "tests") for path in (ROOT / room).rglob("*.py")]
+    lengths = {str(path.relative_to(ROOT)): path.read_bytes().count(b"\n") for path in files}
+    assert {name: length for name, length in lengths.items() if length > 400} == {}
+
+
+def test_no_room_has_more_than_a_dozen_modules() -> None:
+    rooms = [folder for room in (*ALLOWED, "bench", "demo") for folder in (ROOT / room, *(ROOT / room).rglob("*/"))]
+    modules = {room: [path for path in room.glob("*.py") if path.name != "__init__.py"] for room in rooms}
+    assert {str(room.relative_to(ROOT)) for room, inside in modules.items() if len(inside) > 12} <= MANY

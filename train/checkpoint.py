@@ -15,19 +15,16 @@ any number of processes reads what any other number wrote.
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import math
-import os
-import pickle
 import re
 import sys
 import warnings
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 import torch
@@ -35,11 +32,11 @@ import torch.distributed.checkpoint as dcp
 import xxhash
 import yaml
 from torch import Tensor
-from torch.distributed.checkpoint.filesystem import FileSystemBase
-from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
+from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
 from dataset.ids import checksum
 from dataset.storage import Storage
+from train.checkpoint_files import Reader, Writer
 from train.config import PATHS, RESUMABLE_CHANGES, TrainConfig, absolute_value
 from train.distributed.parallelize import fill
 from train.distributed.processes import Processes
@@ -55,17 +52,6 @@ _LAST_WRITE_SECONDS = 5.0
 _PIECE_BYTES = 2**24
 _ALL = "state"  # under which all tensors are: DCP logs each name of the first level
 _ABOUT_KEYS = {"step", "score", "config", "index_fingerprint", "name", "model_config", "preprocess"}
-_DESCRIPTIONS = {
-    "torch": ("Size",),
-    "torch.serialization": ("_get_layout",),
-    "torch.distributed.checkpoint.filesystem": ("_StorageInfo",),
-    "torch.distributed.checkpoint.metadata": (
-        "Metadata", "MetadataIndex", "TensorStorageMetadata", "TensorProperties", "ChunkStorageMetadata",
-        "BytesStorageMetadata", "StorageMeta", "_MEM_FORMAT_ENCODING",
-    ),
-}  # fmt: skip
-"""What the description of a checkpoint may be made of."""
-
 warnings.filterwarnings("ignore", "torch.distributed is disabled")  # one process is no reason to worry
 
 Resize = Callable[[str, Tensor], Tensor]
@@ -211,7 +197,7 @@ def load(
     Raises:
         ValueError: it is no checkpoint, or has not these tensors.
     """
-    reader = _Reader(run, name)
+    reader = Reader(run, name)
     try:
         saved = reader.read_metadata().state_dict_metadata
         other = {}
@@ -276,10 +262,11 @@ class Checkpoints:
         self.wait()
         name = name_of(described["step"])
         copies = self._staging.copy(tensors)
-        self._writing = self._thread.submit(self._write, copies, _Writer(self, name, described))
+        publish = partial(self.publish, name, described)
+        self._writing = self._thread.submit(self._write, copies, Writer(self.run, name, publish))
         return name
 
-    def _write(self, copies: dict[str, Tensor], writer: _Writer) -> None:
+    def _write(self, copies: dict[str, Tensor], writer: Writer) -> None:
         self._staging.wait()
         alone = self.processes.count == 1
         dcp.save({_ALL: copies}, storage_writer=writer, process_group=self.processes.saving, no_dist=alone)
@@ -316,83 +303,6 @@ def _folders(run: Storage) -> list[str]:
     """The names of all checkpoints of a run, whole or not, the oldest first."""
     names = {info.name.rpartition("/")[0] for info in run.list(FOLDER, recursive=True)}
     return sorted(name for name in names if name.startswith(f"{FOLDER}/step-"))
-
-
-class _Files(FileSystemBase):
-    """A run's storage as DCP's file system; its paths are names in the run."""
-
-    def __init__(self, run: Storage):
-        self.run = run
-
-    @contextlib.contextmanager
-    def create_stream(self, path: Any, mode: str) -> Generator[io.IOBase, None, None]:
-        with self.run.open_output(path) if mode == "wb" else self.run.open(path) as stream:
-            yield stream
-        if mode == "wb" and self.run.local:  # on the disk before `latest` names it, should the machine lose its power
-            with Path(self.run.path(path)).open("rb") as written:
-                os.fsync(written.fileno())
-
-    def concat_path(self, path: Any, suffix: str) -> str:
-        return f"{path}/{suffix}"
-
-    def rename(self, path: Any, new_path: Any) -> None:
-        self.run.write(new_path, self.run.read(path))
-        self.run.delete([path])
-
-    def init_path(self, path: Any) -> str:
-        return str(path)
-
-    def mkdir(self, path: Any) -> None:
-        """A file's folder is made with it."""
-
-    @classmethod
-    def validate_checkpoint_id(cls, checkpoint_id: Any) -> bool:
-        return True
-
-    def exists(self, path: Any) -> bool:
-        return self.run.exists(path)
-
-    def rm_file(self, path: Any) -> None:
-        self.run.delete([path])
-
-
-class _Writer(dcp.FileSystemWriter):
-    """Writes to a run's storage; its last act, on rank 0 and after all processes', is to publish the checkpoint."""
-
-    def __init__(self, checkpoints: Checkpoints, name: str, described: dict[str, Any]):
-        super().__init__(name, sync_files=False, per_thread_copy_ahead=0)  # nothing lies on a GPU any more
-        self.fs = _Files(checkpoints.run)  # type: ignore[assignment] # its attribute is typed too narrowly
-        self.path = name  # type: ignore[assignment] # a name in the run
-        self._publish = lambda: checkpoints.publish(name, described)
-
-    def finish(self, metadata: Metadata, results: Any) -> None:
-        super().finish(metadata, results)
-        self._publish()
-
-
-class _Reader(dcp.FileSystemReader):
-    def __init__(self, run: Storage, name: str):
-        super().__init__(name)
-        self.run = run
-        self.fs = _Files(run)  # type: ignore[assignment] # its attribute is typed too narrowly
-        self.path = name  # type: ignore[assignment] # a name in the run
-
-    def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
-        # DCP would unpickle whatever the file says, and with it run any code that a stranger's checkpoint brings.
-        metadata = _Unpickler(io.BytesIO(self.run.read(f"{self.path}/.metadata"))).load()
-        if not isinstance(metadata, Metadata):
-            raise TypeError("no metadata")
-        return metadata
-
-
-class _Unpickler(pickle.Unpickler):
-    """Unpickles DCP's descriptions and torch's types, and nothing that acts."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        dtype = module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)
-        if not dtype and name not in _DESCRIPTIONS.get(module, ()):
-            raise pickle.UnpicklingError(f"{module}.{name}")
-        return super().find_class(module, name)
 
 
 def check_resumable(run: Storage, described: dict[str, Any], config: TrainConfig, index_fingerprint: str) -> None:

@@ -20,8 +20,9 @@ import numpy as np
 import phonenumbers
 import pyarrow as pa
 import pyarrow.compute as pc
-from phonenumbers import Leniency, PhoneNumberMatcher
 from stdnum import iban, luhn
+
+from crawl.candidates.phone_numbers import before_number, is_code, north_american, phone_numbers
 
 Spans = Iterator[tuple[int, int]]
 
@@ -43,7 +44,6 @@ _SUSPECT = {  # RE2
     "national_id": rf"{_DIGITS}|[A-Z]{{6}}[0-9]{{2}}[A-Z][0-9]{{2}}|[A-Z]{{4}}[0-9]{{6}}|[0-9]{{6}}A[0-9]{{3}}",
     "phone_number": _DIGITS,
 }
-_MAX_TRIES = 200  # of libphonenumber in one text: a page can be all digits
 _ROUNDS = 3  # in which a text is looked through, as long as there is something new
 _NEAR = 128  # characters: more than twice those of any number
 _PIECE_CHARS = 10_000  # what is looked through at once, as much as texts are cut to before
@@ -109,25 +109,6 @@ _IDS = {
     "us.ssn": r"\d{3}-\d\d-\d{4}",
     "za.idnr": r"\d{13}",
 }
-# North America writes numbers in a form of its own, which is read on any page; elsewhere the page's country is needed.
-_NANP = re.compile(
-    r"(?<![\w.+/-])(?:\+?1[-. ]?)?(?:\(\d{3}\) ?|\d{3}(?:[-.]| (?=\d{3}[-. ])))\d{3}[-. ]?\d{4}(?!\w|[-./]\w)"
-)
-_DATE = re.compile(
-    r"(?<!\d)\d{1,2}([./-])\d{1,2}\1(?:(?:19|20)\d\d(?!\d)|\d\d(?![./-]?\d))"
-)  # not the French 01.02.03.04.05
-_INTERNATIONAL = re.compile(r"[+＋]\s?\(?\d")
-_LABEL = re.compile(
-    r"(?:tel|tel[eé]fono?n?e?|phone|call|dial|text|fax|mob|mobile?|cell|handy|fon|whats ?app|hotline|ruf\w*|t|m|☎|📞)"
-    r"[\s.:,;#(\[-]*(?:(?:nr|no|num\w*|us|at|is|on|now)[\s.:]*)?$",
-    re.IGNORECASE,
-)
-_CODE = re.compile(
-    r"(?:isbn|issn|ean|upc|gtin|sku|mls|asin|art|artikel|item|model|part|ref|order|code|serial|id|nr|no|№|#|lot|stock|photo"
-    r"|image|listing|bestell\w*)[\s.:#№(-]*(?:(?:nr|no|num\w*|id|code)[\s.:#-]*)?$",
-    re.IGNORECASE,
-)
-_BEFORE = 24  # characters in which a label or a word such as ISBN stands before a number
 _COUNTRIES = {
     "bg": "BG", "ca": "ES", "cs": "CZ", "da": "DK", "de": "DE", "el": "GR", "es": "ES", "et": "EE", "fi": "FI",
     "fr": "FR", "he": "IL", "hr": "HR", "hu": "HU", "id": "ID", "it": "IT", "ja": "JP", "ko": "KR", "lt": "LT",
@@ -280,9 +261,7 @@ def _ips(text: str, region: str | None) -> Spans:
     one address in a hundred."""
     for match in _IPV4.finditer(text) if text.count(".") >= 3 else ():
         octets = match[0].split(".")
-        if sum(len(octet) > 1 for octet in octets) < 3 or _VERSION.search(
-            text[max(0, match.start() - _BEFORE) : match.start()]
-        ):
+        if sum(len(octet) > 1 for octet in octets) < 3 or _VERSION.search(before_number(text, match.start())):
             continue
         if _is_somebodys(match[0]):
             yield match.span()
@@ -315,7 +294,7 @@ def _ends(written: str) -> list[int]:
 def _cards(text: str, region: str | None) -> Spans:
     for match in _CARD.finditer(text):
         digits = re.sub(r"\D", "", match[0])
-        if len(set(digits)) > 1 and luhn.is_valid(digits) and not _is_code(text, match.start()):
+        if len(set(digits)) > 1 and luhn.is_valid(digits) and not is_code(text, match.start()):
             yield match.span()
 
 
@@ -339,59 +318,9 @@ def _ids(text: str, region: str | None) -> Spans:
     found = set()
     for module, form in _id_forms():
         for match in form.finditer(text):
-            if module.is_valid(match[0]) and not _is_code(text, match.start()):
+            if module.is_valid(match[0]) and not is_code(text, match.start()):
                 found.add(match.span())
     yield from sorted(found)
-
-
-def _north_american(text: str, region: str | None) -> Spans:
-    for match in _NANP.finditer(text):
-        if _is_north_american(match[0]) and not _is_code(text, match.start()):
-            yield match.span()
-
-
-def _phones(text: str, region: str | None) -> Spans:
-    found = set(_north_american(text, None))
-    if _INTERNATIONAL.search(text):
-        for number in PhoneNumberMatcher(text, None, Leniency.VALID, _MAX_TRIES):
-            if number.raw_string.lstrip("( ").startswith(("+", "＋")):
-                found.add(_span(number))
-    if region is not None:
-        for number in PhoneNumberMatcher(text, region, Leniency.VALID, _MAX_TRIES):
-            if _is_national(number.raw_string, region) and not _is_code(text, number.start):
-                found.add(_span(number))
-    yield from sorted(found, key=lambda span: (span[0], -span[1]))
-
-
-def _span(number: phonenumbers.PhoneNumberMatch) -> tuple[int, int]:
-    """Without a bracket that is opened before the number and closed behind it."""
-    opened = number.raw_string.startswith("(") and ")" not in number.raw_string
-    return number.start + opened, number.end
-
-
-def _is_north_american(written: str) -> bool:
-    try:
-        return phonenumbers.is_valid_number(phonenumbers.parse(written, "US"))
-    except phonenumbers.NumberParseException:
-        return False
-
-
-def _is_national(written: str, region: str) -> bool:
-    """Whether a number is written as a telephone number is: in groups, with the 0 where the country has one."""
-    if _IPV4.fullmatch(written) or _DATE.search(written) or (written.isdigit() and written[0] != "0"):
-        return False
-    plan = phonenumbers.PhoneMetadata.metadata_for_region(region)
-    if plan is not None and plan.national_prefix == "0":
-        return written.lstrip("([ ").startswith("0")
-    number = phonenumbers.parse(written, region)
-    groups = re.findall(r"\d+", phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.NATIONAL))
-    return re.findall(r"\d+", written) == groups
-
-
-def _is_code(text: str, start: int) -> bool:
-    """Whether the words before a number say that it counts articles or pictures, and none that it is to be called."""
-    before = text[max(0, start - _BEFORE) : start]
-    return _CODE.search(before) is not None and _LABEL.search(before) is None
 
 
 _FINDERS: dict[str, Callable[[str, str | None], Spans]] = {
@@ -400,9 +329,9 @@ _FINDERS: dict[str, Callable[[str, str | None], Spans]] = {
     "iban_code": _ibans,
     "credit_card": _cards,
     "national_id": _ids,
-    "phone_number": _phones,
+    "phone_number": phone_numbers,
 }
 _FOUND_BY_FORM = {  # what a mask beside it can lay bare: numbers, by a form of their own
     **{kind: _FINDERS[kind] for kind in ("ip_address", "iban_code", "credit_card", "national_id")},
-    "phone_number": _north_american,
+    "phone_number": north_american,
 }

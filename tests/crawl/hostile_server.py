@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import io
-import struct
 import threading
 import time
 import zlib
@@ -17,12 +15,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-import numpy as np
 from aiohttp import web
-from PIL import Image
 
 from crawl.web import tdm
 from crawl.web.config import FetchConfig
+from tests.crawl.hostile_images import animation, picture, png_bomb
+from tests.crawl.hostile_wishes import LICENSED, LICENSES, WISHES
 
 HOSTS = (
     "images.test",
@@ -41,78 +39,6 @@ HOSTS = (
     "licenses.test",
     "below.opted-out.test",
 )
-
-
-WISHES = """\
-User-agent: *
-Content-Signal: search=yes
-Content-Signal: /ok/signal/ ai-train=no
-Content-Usage: /ok/usage/ train-ai=n
-Content-Usage: /ok/usage/open/ train-ai=y
-Content-Usage: /ok/odd/ train-ai=perhaps
-
-User-agent: CCBot
-User-agent: img2dataset
-Disallow: /ok/others/
-"""
-"""robots.txt of wishes.test."""
-
-
-LICENSED = """\
-License: http://licenses.test/rsl.xml
-User-agent: *
-Disallow:
-"""
-"""robots.txt of licensed.test."""
-
-
-def license_of(*contents: tuple[str, str]) -> str:
-    """An RSL license: what stands in its licenses, by path."""
-    parts = (f'<content url="{url}"><license>{terms}</license></content>' for url, terms in contents)
-    return f'<rsl xmlns="https://rslstandard.org/rsl">{"".join(parts)}</rsl>'
-
-
-LICENSES = {
-    "/rsl.xml": license_of(
-        ("/", '<permits type="usage">all</permits>'),
-        ("/ok/no/", '<prohibits type="usage">ai-train</prohibits>'),
-        ("/ok/paid/*.jpg", '<permits type="usage">ai-all</permits><payment type="crawl"/>'),
-        ("http://other.test/", '<prohibits type="usage">ai-all</prohibits>'),
-    ),
-    "/no.xml": license_of(("", '<prohibits type="usage">all</prohibits>')),
-    "/paid.xml": license_of(("/", '<payment type="use"/>')),
-    "/yes.xml": license_of(("/", '<permits type="usage">ai-train search</permits><payment type="attribution"/>')),
-    "/damaged.xml": "<rsl",
-    "/bomb.xml": '<!DOCTYPE l [<!ENTITY a "aaaaaaaa"><!ENTITY b "&a;&a;&a;">]><rsl>&b;</rsl>',
-    "/page.xml": "<html><body>not found</body></html>",
-    "/huge.xml": license_of(("/", '<prohibits type="usage">all</prohibits>')) + " " * 2**20,
-}
-"""The licenses that licenses.test serves."""
-
-
-def picture(seed: int = 0, size: tuple[int, int] = (90, 60), kind: str = "JPEG", **options: Any) -> bytes:
-    """An encoded image of smooth colours that a seed gives."""
-    coarse = np.random.default_rng(seed).integers(0, 256, (5, 7, 3), dtype=np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-def animation() -> bytes:
-    frames = [Image.new("RGB", (40, 30), colour) for colour in ("red", "blue")]
-    buffer = io.BytesIO()
-    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:])
-    return buffer.getvalue()
-
-
-def png_bomb(side: int = 60_000) -> bytes:
-    """A valid PNG of a few kilobytes that declares side² pixels."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(100_000)))
 
 
 class HostileServer:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
-from tests.crawl.hostile_server import picture
+from tests.crawl.hostile_images import picture
 
 BODY = picture(1)
 LENGTH = b"Content-Length: %d" % len(BODY)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from crawl import rsl
 from crawl.wishes import UNREADABLE
-from tests.crawl.hostile_server import license_of
+from tests.crawl.hostile_wishes import license_of
 
 URL = "https://site.example/articles/a.jpg"
 

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from demo.score import UNPROVOKED, FilterScore, ScoreCard, held_out_captions, score
-from demo.site import KEEP, TRUTH
+from demo.web import KEEP, TRUTH
 from demo.world import HELD_OUT
 
 _DROPPED = pa.schema([(name, pa.string()) for name in ("url", "text", "stage", "reason")])

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from demo.server import Server
-from demo.site import TRUTH, Answer, Web
+from demo.web import TRUTH, Answer, Web
 
 
 @pytest.fixture(scope="module")

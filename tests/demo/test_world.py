@@ -11,7 +11,8 @@ import pytest
 from dataset.reasons import reasons
 from demo.__main__ import hash_of
 from demo.score import UNPROVOKED
-from demo.site import CLASS_NAMES, KEEP, Web, build
+from demo.site import build
+from demo.web import CLASS_NAMES, KEEP, Web
 from demo.world import HELD_OUT, render, scene
 
 

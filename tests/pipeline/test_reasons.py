@@ -13,7 +13,8 @@ from pipeline.build import build
 from pipeline.config import build as make_config
 from pipeline.config import plain
 from pipeline.reports import audits
-from tests.crawl.hostile_server import license_of, running
+from tests.crawl.hostile_server import running
+from tests.crawl.hostile_wishes import license_of
 from tests.pipeline import pages, small_archive
 from tests.pipeline.engine import test_budgets
 from tests.pipeline.stages.image import test_models

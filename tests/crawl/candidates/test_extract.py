@@ -15,7 +15,7 @@ from crawl.candidates.config import ExtractConfig, in_sample
 from crawl.candidates.extract import Beside, Extraction, extract, read_candidates
 from dataset.ids import pair_id
 from dataset.schema import ARCHIVE_IMAGES, CANDIDATES, SOURCES
-from tests.crawl.hostile_server import license_of
+from tests.crawl.hostile_wishes import license_of
 from tests.crawl.warc_bytes import compact, http, members, page, record, wat, wat_record, whole
 
 

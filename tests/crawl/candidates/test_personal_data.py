@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawl.candidates import personal_data
+from crawl.candidates import personal_data, phone_numbers
 from crawl.candidates.personal_data import _ANY_ID, _IDS, _SUSPECT, KINDS, _id_forms, country, mask_text, mask_texts
 
 SAMPLES = {  # what it is, and where the page is from
@@ -146,7 +146,7 @@ FORMS = {
     "iban_code": [personal_data._IBAN.pattern],
     "credit_card": [personal_data._CARD.pattern],
     "national_id": sorted(_IDS.values()),
-    "phone_number": [personal_data._NANP.pattern],
+    "phone_number": [phone_numbers._NANP.pattern],
 }
 
 

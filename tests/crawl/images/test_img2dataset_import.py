@@ -13,7 +13,8 @@ from crawl.images.img2dataset_import import ADOPTED, check, index, ingested, rea
 from crawl.images.ingest import ImageConfig, ingest
 from crawl.images.observations import Ingested, Refusal
 from tests.crawl.downloads import download
-from tests.crawl.hostile_server import HostileServer, picture, running
+from tests.crawl.hostile_images import picture
+from tests.crawl.hostile_server import HostileServer, running
 
 HOST = "http://localhost"
 

@@ -13,7 +13,7 @@ from PIL import Image, ImageCms
 from crawl.images.ingest import ImageConfig, ingest
 from crawl.images.observations import Ingested, Refusal
 from dataset.images import sniff
-from tests.crawl.hostile_server import animation, picture, png_bomb
+from tests.crawl.hostile_images import animation, picture, png_bomb
 
 PDQ = bytes(range(32))
 seen: list[tuple[int, ...]] = []

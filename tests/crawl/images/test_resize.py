@@ -13,7 +13,7 @@ from PIL import Image
 from crawl.images.ingest import ImageConfig, ingest
 from crawl.images.observations import Ingested
 from crawl.images.resize import MODES, ResizeMode
-from tests.crawl.hostile_server import picture
+from tests.crawl.hostile_images import picture
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # img2dataset's dependency would ask the network for its newest version
 SIZES = ((300, 200), (131, 500), (64, 64), (40, 20), (100, 64), (64, 100), (400, 30))

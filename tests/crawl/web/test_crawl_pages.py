@@ -9,7 +9,8 @@ from fastwarc.warc import ArchiveIterator, WarcRecordType
 
 from crawl.web.config import FetchConfig
 from crawl.web.crawl_pages import HarvestReport, harvest, links
-from tests.crawl.hostile_server import HostileServer, picture, running
+from tests.crawl.hostile_images import picture
+from tests.crawl.hostile_server import HostileServer, running
 from tests.crawl.raw_server import Asked, answer, serving
 
 SITE = "http://site.test"

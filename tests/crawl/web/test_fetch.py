@@ -1,50 +1,30 @@
+"""What comes of an address: whatever a server answers has its outcome, and the call as a whole ends."""
+
+from __future__ import annotations
+
 import resource
 import socket
 import time
-from collections.abc import Iterator
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 import crawl.web.response
 import crawl.web.sites
 from crawl.images import store
 from crawl.images.ingest import ImageConfig, ingest
-from crawl.images.observations import Ingested, Observation, Refusal
+from crawl.images.observations import Refusal
 from crawl.urls import canonical_url
 from crawl.web.config import FetchConfig
 from crawl.web.fetch import fetch
-from dataset.reasons import reasons
 from dataset.storage import Storage
-from tests.crawl.hostile_server import HostileServer, picture, running
+from tests.crawl.hostile_images import picture
+from tests.crawl.hostile_server import HostileServer
+from tests.crawl.web.fetching import accept, get, hostile_server
 
-
-def accept(body: bytes) -> Ingested | Refusal:
-    def fingerprint(pixels: np.ndarray) -> tuple[bytes, int]:
-        return bytes(32), 50
-
-    return ingest(body, ImageConfig(), fingerprint, lambda body, pdq: None)
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[HostileServer]:
-    monkeypatch.setattr(crawl.web.response, "BACKOFF_S", 0.05)
-    monkeypatch.setattr(crawl.web.sites, "PAUSE_S", 0.01)
-    with running() as server:
-        yield server
-
-
-def get(server: HostileServer, url: str, **changes: Any) -> Observation:
-    url = url if "://" in url else f"http://images.test{url}"
-    (observation,) = fetch([url], server.config(**changes), accept)
-    assert observation.url == url and observation.origin == "http"
-    assert observation.outcome == "ok" or reasons()[observation.outcome][0] == "fetch"
-    assert (observation.image is not None) == (observation.detail is None) == (observation.outcome == "ok")
-    return observation
+__all__ = ["hostile_server"]
 
 
 # ---- what servers answer
@@ -270,70 +250,6 @@ def test_what_has_not_changed_is_not_sent_again(server: HostileServer, tmp_path:
 
 def test_noai_is_respected_unless_the_config_says_otherwise(server: HostileServer) -> None:
     assert get(server, "/noai", respect_noai=False).outcome == "ok"
-
-
-def test_requests_to_one_host_are_so_many_at_once(server: HostileServer) -> None:
-    urls = [f"http://{host}.test/many/{n}.jpg" for n in range(16) for host in ("images", "other")]
-    fetch(urls, server.config(per_host_concurrency=2), accept)
-    assert server.busiest["images.test"] == server.busiest["other.test"] == 2
-    server.busiest.clear()
-    fetch(urls, server.config(per_host_concurrency=8, concurrency=3), accept)
-    assert server.busiest["images.test"] <= 3
-
-
-@pytest.mark.parametrize(("host", "delay"), [("delay.test", 0.0), ("images.test", 0.2)])
-def test_requests_to_one_host_are_so_far_apart(server: HostileServer, host: str, delay: float) -> None:
-    urls = [f"http://{host}/many/{n}.jpg" for n in range(4)]
-    fetch(urls, server.config(per_host_delay_s=delay), accept)
-    starts = sorted(server.starts[host])[1:]  # robots.txt comes first, before the delay is known
-    assert len(starts) == 5  # tdmrep.json is the second
-    # As the server sees them, which may be busy for a moment with something else.
-    assert all(later - earlier > 0.05 for earlier, later in pairwise(starts))
-    assert starts[-1] - starts[0] > 4 * 0.15
-
-
-def test_a_host_that_asks_for_a_delay_does_not_hold_up_the_others(server: HostileServer) -> None:
-    urls = [f"http://{host}.test/many/{n}.jpg" for host, count in (("delay", 6), ("images", 5)) for n in range(count)]
-    fetch(urls, server.config(concurrency=2), accept)
-    assert max(server.starts["images.test"]) < sorted(server.starts["delay.test"])[-2]
-
-
-def test_retry_after_is_waited_for(server: HostileServer) -> None:
-    start = time.monotonic()
-    observation = get(server, "/busy-once", attempts=2)
-    assert (observation.outcome, observation.attempts) == ("ok", 2)
-    assert time.monotonic() - start >= 1
-    assert get(server, "/broken-once", attempts=1).outcome == "http_server_error"
-    assert get(server, "/status/500", attempts=3).attempts == 3
-    assert get(server, "/status/404", attempts=3).attempts == 1
-
-
-def test_a_host_that_asks_for_a_long_pause_gets_it(server: HostileServer) -> None:
-    urls = [f"http://images.test/busy-for-long?{n}" for n in range(40)]
-    outcomes = [row.outcome for row in fetch(urls, server.config(attempts=3), accept)]
-    assert set(outcomes) == {"http_server_error", "connection_failed"}
-    assert server.hits["images.test/busy-for-long"] == outcomes.count("http_server_error") <= 4
-
-
-def test_a_dead_host_is_given_up(server: HostileServer) -> None:
-    urls = [f"http://{host}.test/fail/{n}.jpg" for n in range(300) for host in ("images", "dead")]
-    urls += [f"http://other.test/many/{n}.jpg" for n in range(5)]
-    rows = fetch(urls, server.config(attempts=2, respect_robots=False), accept)
-    assert {row.outcome for row in rows[:600]} == {"connection_failed"}
-    assert "host given up: once more 3 failures in a row" in {row.detail for row in rows}
-    assert sum(server.hits[f"images.test/fail/{n}.jpg"] for n in range(300)) < 60
-    assert {row.outcome for row in rows[600:]} == {"ok"}
-    once = fetch(urls[:600], server.config(attempts=1, respect_robots=False), accept)
-    assert "host given up: 10 failures in a row" in {row.detail for row in once}
-
-
-def test_a_slow_host_does_not_hold_up_the_others(server: HostileServer) -> None:
-    urls = [f"http://silent.test/{n}.jpg" for n in range(100)] + [f"http://images.test/many/{n}.jpg" for n in range(50)]
-    start = time.monotonic()
-    rows = fetch(urls, server.config(timeout_s=0.5, concurrency=8), accept)
-    assert time.monotonic() - start < 5
-    assert {row.outcome for row in rows[:100]} == {"timeout"}
-    assert {row.outcome for row in rows[100:]} == {"ok"}
 
 
 # ---- the call as a whole

@@ -18,7 +18,8 @@ from pipeline.config import Config, ConfigError, plain
 from pipeline.config import build as make_config
 from pipeline.stages.fetch import adopt
 from tests.crawl.downloads import download
-from tests.crawl.hostile_server import HostileServer, picture, running
+from tests.crawl.hostile_images import picture
+from tests.crawl.hostile_server import HostileServer, running
 from tests.pipeline import pages
 
 NAMES = ("ok1", "ok2", "status/404", "ok3")

@@ -1,0 +1,69 @@
+"""How a command ends: by SIGTERM, or by an error, of which it says one sentence."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterator
+
+
+class TerminatedError(KeyboardInterrupt):
+    """SIGTERM, which ends a command as Ctrl-C does: the lease is given back."""
+
+
+@contextlib.contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """Within it, SIGTERM raises TerminatedError in this process; one that it forks ends at once."""
+    if threading.current_thread() is not threading.main_thread():  # elsewhere Python lets nobody listen
+        yield
+        return
+    mine = os.getpid()
+
+    def end(*_: object) -> None:
+        if os.getpid() == mine:
+            raise TerminatedError
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a child that was forked ends as ever
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class UsageError(ValueError):
+    """The command line cannot be carried out; the message is one sentence."""
+
+
+def is_usage(error: Exception) -> bool:
+    """Whether another command line or config mends it."""
+    from pipeline.config_errors import ConfigError
+
+    # A file that is not there, or no folder, was named wrongly.
+    return isinstance(error, (UsageError, ConfigError, FileNotFoundError, NotADirectoryError))
+
+
+def is_expected(error: Exception) -> bool:
+    """Whether its sentence is all that there is to say: it is of the environment, or of what others have written."""
+    from dataset.commits import RecordError
+    from dataset.faults import fault
+    from dataset.lease import LeaseHeldError
+    from dataset.storage import OutsideError
+
+    told = isinstance(error, (LeaseHeldError, RecordError, OutsideError))
+    return told or fault(error) is not None or fault(error.__cause__ or error) is not None
+
+
+def sentence(error: Exception) -> str:
+    """What is wrong, on one line."""
+    from dataset import faults
+
+    if type(error).__name__ == "OutOfMemoryException":  # a task's is told with its partition
+        return f"the query needs more memory than there is ({error}); ask for fewer columns or rows at once".replace(
+            "\n", " "
+        )
+    text = faults.sentence(error) or " ".join(str(error).split())
+    return text or type(error).__name__
