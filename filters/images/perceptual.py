@@ -50,9 +50,19 @@ def pdq(rgb: np.ndarray) -> tuple[bytes, int]:
     if min(height, width) < _LEAST_SIDE:
         return bytes(PDQ_BYTES), 0
     if min(height, width) < ENLARGED_SIDE:
-        size = (max(width, ENLARGED_SIDE), max(height, ENLARGED_SIDE))
-        rgb = np.asarray(Image.fromarray(rgb).resize(size, Image.Resampling.BILINEAR))
-        height, width, _ = rgb.shape
+        luma = cv2.cvtColor(rgb.astype(np.float32), cv2.COLOR_RGB2GRAY)
+        grid = _enlarged_points(height) @ luma @ _enlarged_points(width).T
+    else:
+        grid = _grid(rgb)
+    cosines = _cosines()
+    spectrum = (cosines @ grid @ cosines.T).ravel()
+    half = spectrum.size // 2 - 1
+    return np.packbits(spectrum[::-1] > np.partition(spectrum, half)[half]).tobytes(), _quality(grid)
+
+
+def _grid(rgb: np.ndarray) -> np.ndarray:
+    """The luminance that PDQ samples. float32 (64, 64)"""
+    height, width, _ = rgb.shape
     rows, row_weights = _taps(height)
     columns, column_weights = _taps(width)
     grid = np.zeros((_GRID, width), np.float32)
@@ -60,11 +70,33 @@ def pdq(rgb: np.ndarray) -> tuple[bytes, int]:
         luma = cv2.cvtColor(rgb[row].astype(np.float32), cv2.COLOR_RGB2GRAY)  # by ITU-R BT.601, unrounded
         luma *= weight[:, None]
         grid += luma
-    grid = np.einsum("rck,ck->rc", grid[:, columns], column_weights)
-    cosines = _cosines()
-    spectrum = (cosines @ grid @ cosines.T).ravel()
-    half = spectrum.size // 2 - 1
-    return np.packbits(spectrum[::-1] > np.partition(spectrum, half)[half]).tobytes(), _quality(grid)
+    return np.einsum("rck,ck->rc", grid[:, columns], column_weights)
+
+
+@lru_cache(maxsize=1024)
+def _enlarged_points(length: int) -> np.ndarray:
+    """What the 64 points along a side see of its pixels, when a side shorter than ENLARGED_SIDE is stretched to that by
+    bilinear interpolation first. float32 (64, length)
+
+    Stretching and PDQ's box filters are linear, and so one matrix; the enlarged picture is never made. Of 878 clip-arts
+    778 have the same hash as by way of Pillow's enlarged picture, whose pixels are rounded, and 98 differ in 2 to 8 bits.
+    The two that differ in 16 are flags of level stripes: all their frequencies across are 0, beside the median, and no
+    computation of PDQ knows their signs.
+    """
+    enlarged = max(length, ENLARGED_SIDE)
+    places, weights = _taps(enlarged)
+    points = np.zeros((_GRID, enlarged))
+    np.add.at(points, (np.arange(_GRID)[:, None], places), weights)
+    if enlarged == length:
+        return points.astype(np.float32)
+    centre = (np.arange(enlarged) + 0.5) * length / enlarged - 0.5
+    low = np.floor(centre).astype(np.intp)
+    share = centre - low
+    stretch = np.zeros((enlarged, length))  # beyond the ends, the outermost pixel
+    rows = np.arange(enlarged)
+    np.add.at(stretch, (rows, np.maximum(low, 0)), 1 - share)
+    np.add.at(stretch, (rows, np.minimum(low + 1, length - 1)), share)
+    return (points @ stretch).astype(np.float32)
 
 
 def _quality(grid: np.ndarray) -> int:
