@@ -192,13 +192,18 @@ class Context:
         """Whether nothing is to be written: only whether the work can be done is asked."""
         return self.task.only is not None
 
-    def units(self, count: int) -> list[int]:
-        """The units to work on: all but those that are left out; those of a probe, of a share."""
+    def units(self, count: int, firsts: Sequence[int] | None = None) -> list[int]:
+        """The units to work on: all but those that are left out; those of a probe, of a share.
+
+        firsts: of each unit, the first one of the same content: a share has all that are equal, or none.
+        """
         first, last = self.task.only or (0, count)
-        if self.task.share is not None:
-            number, of = self.task.share
-            first, last = max(first, count * number // of), min(last, count * (number + 1) // of)
-        return [unit for unit in range(first, min(last, count)) if unit not in self.task.without]
+        units = [unit for unit in range(first, min(last, count)) if unit not in self.task.without]
+        if self.task.share is None:
+            return units
+        number, of = self.task.share
+        mine = range(count * number // of, count * (number + 1) // of)
+        return [unit for unit in units if (unit if firsts is None else firsts[unit]) in mine]
 
     def phase_file(self, role: str, ending: str) -> str:
         """The name of a file of this task."""

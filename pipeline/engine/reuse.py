@@ -57,16 +57,39 @@ def image_keys(images: pa.Table) -> pa.Array:
     return pc.binary_join_element_wise(images.column("blob"), offset, " ").combine_chunks()
 
 
+def image_contents(images: pa.Table) -> pa.Array:
+    """What stored images are: equal for two that were one file and were stored alike, at whatever place. binary (n,)
+
+    The checksum of what is stored tells apart those of one file that were stored under different configs; alone it
+    would not do, for whoever wants can make two images of one xxHash.
+    """
+    parts = [images.column("sha256").cast(pa.binary())]
+    if "blob_checksum" in images.column_names:  # older datasets lack it
+        parts.append(pc.fill_null(images.column("blob_checksum"), 0).cast(pa.string()).cast(pa.binary()))
+    else:
+        parts.append(image_keys(images).cast(pa.binary()))
+    contents = pc.binary_join_element_wise(*parts, b" ")
+    return contents.combine_chunks() if isinstance(contents, pa.ChunkedArray) else contents
+
+
 def remember(
-    context: Context, result: Result, role: str, rows: pa.Table, keys: pa.Array, measure: Callable[[pa.Table], pa.Table]
+    context: Context,
+    result: Result,
+    role: str,
+    rows: pa.Table,
+    keys: pa.Array,
+    measure: Callable[[pa.Table], pa.Table],
+    contents: pa.Array | None = None,
 ) -> pa.Table:
-    """Measures of rows, of which those that an earlier commit has are not made again.
+    """Measures of rows, of which those that an earlier commit has are not made again, and copies only once.
 
     Args:
         result: gets the table as `role`, and its keys.
         rows: with `row`, distinct.
         keys: string (n,): equal for two rows only if their measures are.
         measure: rows → `row` and what is measured on them, in their order.
+        contents: (n,): what is measured of each row, where `keys` are places; of rows with one content the first is
+            measured, and its measures are those of the others too.
 
     Returns:
         The measures, in the order of the rows.
@@ -74,7 +97,8 @@ def remember(
     found = [_read(context, files, role) for files in context.task.hints.get("earlier", ()) if role in files]
     known = pa.concat_tables(found) if found else None
     at = pc.index_in(keys, value_set=known.column("key").combine_chunks()) if known else pa.nulls(len(keys), pa.int32())
-    fresh = measure(rows.filter(pc.is_null(at)))
+    new = pc.is_null(at)
+    fresh = _once(rows.filter(new), (keys if contents is None else contents).filter(new), measure)
     table = fresh
     if known is not None and at.null_count < len(at):
         kept = known.drop_columns(["key"]).take(at.drop_null())
@@ -83,6 +107,16 @@ def remember(
         table = table.take(pc.index_in(rows.column("row"), value_set=table.column("row").combine_chunks()))
     result.table(role, table).table(f"{role}{KEYS}", pa.table({"row": rows.column("row"), "key": keys}))
     return table
+
+
+def _once(rows: pa.Table, contents: pa.Array, measure: Callable[[pa.Table], pa.Table]) -> pa.Table:
+    """Measures of rows, made of the first of those with one content alone."""
+    distinct = pc.unique(contents)
+    if len(distinct) == len(rows):
+        return measure(rows)
+    answer = measure(rows.take(pc.index_in(distinct, value_set=contents)))
+    of_each = answer.take(pc.index_in(contents, value_set=distinct))
+    return of_each.set_column(0, answer.field(0), rows.column("row"))
 
 
 def _read(context: Context, files: Mapping[str, FileRef], role: str) -> pa.Table:

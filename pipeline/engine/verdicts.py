@@ -15,6 +15,7 @@ from dataset import heartbeat, sql
 from dataset.reasons import ANY_STAGE
 from dataset.schema import VERDICTS
 from pipeline.engine.phase import LEFT_OUT, LEFT_OUT_ROLE, Context, Result
+from pipeline.engine.reuse import image_contents
 from pipeline.workers.failures import CRASHED
 
 
@@ -46,12 +47,16 @@ def take_units(context: Context, rows: pa.Table) -> pa.Table:
     task = context.task
     if not context.is_probe and not task.without and task.share is None:
         return rows
+    of_images = "blob" in rows.column_names
     if not context.is_probe and task.share is None:
-        of_images = "blob" in rows.column_names
         for unit, lost in sorted(context.task.without.items()):
             row = rows.slice(unit, 1).to_pylist()[0]
             context.leave_out(lost, **({"url": row["url"]} if of_images else {"row": row["row"]}))
-    return rows.take(pa.array(context.units(rows.num_rows), type=pa.int64()))
+    firsts = None
+    if of_images and task.share is not None:
+        contents = image_contents(rows)
+        firsts = pc.index_in(contents, value_set=contents).to_pylist()
+    return rows.take(pa.array(context.units(rows.num_rows, firsts), type=pa.int64()))
 
 
 _WARM: set[str] = set()  # phases that this process has done before

@@ -21,7 +21,7 @@ from pipeline.config import options
 from pipeline.engine.contract import PAIR_ROWS, roles
 from pipeline.engine.phase import Context, Input, Result, Task, every, of_each, phase
 from pipeline.engine.plan import file_checksum
-from pipeline.engine.reuse import image_keys, remember
+from pipeline.engine.reuse import image_contents, image_keys, remember
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows, decide, first_verdicts, lost, sliced, take_units, verdict_result
 from pipeline.stages.artifacts import IMAGES_TABLE
@@ -81,6 +81,7 @@ def embed(context: Context) -> Result:
         images,
         image_keys(images),
         lambda images: sliced(context, images, IMAGES_AT_ONCE, vectors, of=wanted, is_guarded=False),
+        image_contents(images),
     )
     return result
 

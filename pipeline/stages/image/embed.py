@@ -16,7 +16,7 @@ from filters.images.embeddings import Encoder, Head, cosines, from_column, load_
 from pipeline.config import plain
 from pipeline.engine.contract import PAIR_ROWS, roles
 from pipeline.engine.phase import Context, Input, Result, Task, every, phase
-from pipeline.engine.reuse import image_keys, remember
+from pipeline.engine.reuse import image_contents, image_keys, remember
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows, take_units
 from pipeline.stages.artifacts import EMBEDDINGS_TABLE, IMAGES_TABLE
@@ -59,7 +59,7 @@ def embed(context: Context) -> Result:
         return _embedded(rows, answers)
 
     result = Result()
-    looks = remember(context, result, "images", images, image_keys(images), look)
+    looks = remember(context, result, "images", images, image_keys(images), look, image_contents(images))
     words = remember(context, result, "texts", rows, rows.column("text").combine_chunks(), read)
     shown = pc.index_in(rows.column("url"), value_set=images.column("url").combine_chunks()).to_numpy()
     scores = cosines(from_column(looks.column("embedding"))[shown], from_column(words.column("embedding")))

@@ -14,7 +14,7 @@ from dataset.schema import FACES, IMAGES, VERDICTS
 from pipeline.config import Config, options
 from pipeline.engine.contract import PAIR_ROWS, roles
 from pipeline.engine.phase import Context, Input, Phase, Result, phase
-from pipeline.engine.reuse import image_keys, remember
+from pipeline.engine.reuse import image_contents, image_keys, remember
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows, decide, sliced, take_units, verdict_result
 from pipeline.stages import custom_filters
@@ -177,7 +177,7 @@ def _remembered(context: Context, result: Result, measure: Callable[[pa.Table], 
     def some(images: pa.Table) -> pa.Table:
         return sliced(context, images, models.IMAGES_AT_ONCE, measure, of=every, is_guarded=False)
 
-    return remember(context, result, "measures", images, image_keys(images), some)
+    return remember(context, result, "measures", images, image_keys(images), some, image_contents(images))
 
 
 def _measure(run: Run, made: Phase, values: dict[str, Any], hints: dict[str, Any] | None = None) -> list[Commit]:

@@ -29,7 +29,7 @@ from pipeline.engine.contract import PAIR_ROWS, roles
 from pipeline.engine.earlier_datasets import existing, kept_images
 from pipeline.engine.exchange import bucket_count, bucket_of, write_buckets
 from pipeline.engine.phase import Context, Input, Result, Task, every, gather, of_each, phase
-from pipeline.engine.reuse import image_keys, remember
+from pipeline.engine.reuse import image_contents, image_keys, remember
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows, decide, first_verdicts, lost, sliced, take_units, verdict_result
 from pipeline.stages.artifacts import CLUSTERS_TABLE, IMAGES_TABLE
@@ -67,6 +67,7 @@ def measure(context: Context) -> Result:
         images,
         image_keys(images),
         lambda images: sliced(context, images, IMAGES_AT_ONCE, hashes, of=shown),
+        image_contents(images),
     )
     return result
 

@@ -1,0 +1,65 @@
+"""Copies of one image are measured once."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pyarrow as pa
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dataset.storage import Storage
+from pipeline.engine.phase import Context, Result
+from pipeline.engine.reuse import image_contents, image_keys, remember
+from pipeline.engine.verdicts import take_units
+
+FILES = st.lists(st.integers(0, 4), min_size=1, max_size=12)
+
+
+def images(files: list[int], stored: list[int] | None = None) -> pa.Table:
+    """Images at places of their own, each of one of some files; `stored` tells how."""
+    return pa.table(
+        {
+            "row": pa.array(range(len(files)), pa.uint32()),
+            "sha256": pa.array([bytes([file]) * 32 for file in files], pa.binary(32)),
+            "blob": ["b"] * len(files),
+            "blob_offset": pa.array(range(0, 10 * len(files), 10), pa.int64()),
+            "blob_checksum": pa.array(stored or files, pa.uint64()),
+        }
+    )
+
+
+def context(share: tuple[int, int] | None = None, only: tuple[int, int] | None = None, **without: Any) -> Context:
+    task = SimpleNamespace(options={}, hints={}, only=only, without=without, share=share)
+    return Context(cast(Storage, None), cast(Any, task))
+
+
+@given(files=FILES)
+def test_each_content_is_measured_once_and_said_of_all_its_rows(files: list[int]) -> None:
+    asked: list[int] = []
+
+    def measure(rows: pa.Table) -> pa.Table:
+        asked.extend(value[0] for value in rows.column("sha256").to_pylist())
+        return pa.table([rows.column("row"), asked[-rows.num_rows :]], ["row", "file"])
+
+    rows = images(files)
+    table = remember(context(), Result(), "measures", rows, image_keys(rows), measure, image_contents(rows))
+    assert table.to_pylist() == [{"row": row, "file": file} for row, file in enumerate(files)]
+    assert asked == list(dict.fromkeys(files))
+
+
+@given(files=FILES, of=st.integers(1, 4), data=st.data())
+def test_shares_have_each_row_once_and_copies_together(files: list[int], of: int, data: st.DataObject) -> None:
+    rows = images(files)
+    found = [take_units(context((number, of)), rows) for number in range(of)]
+    assert sorted(row for share in found for row in share.column("row").to_pylist()) == list(range(len(files)))
+    of_each = [set(share.column("sha256").to_pylist()) for share in found]
+    assert sum(map(len, of_each)) == len(set(files))
+    first = data.draw(st.integers(0, len(files) - 1))
+    probe = take_units(context(only=(first, first + 1)), rows)
+    assert probe.column("row").to_pylist() == [first]
+
+
+def test_a_file_that_was_stored_in_two_ways_is_two_contents() -> None:
+    assert len(set(image_contents(images([1, 1, 1], stored=[7, 8, 7])).to_pylist())) == 2
