@@ -71,10 +71,13 @@ class Commit:
     files: Mapping[str, FileRef]  # role -> file
     counts: Mapping[str, int] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)  # small results that later phases need, as JSON
+    spent: Mapping[str, float] = field(default_factory=dict, compare=False)  # what it cost to make; not of the record
 
     def to_json(self) -> str:
         """One line, keys sorted, so that equal records are equal bytes."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        record = asdict(self)
+        del record["spent"]
+        return json.dumps(record, sort_keys=True, separators=(",", ":"))
 
     @staticmethod
     def from_json(text: str | bytes) -> Commit:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 
+from dataset import spent
 from dataset.faults import fault
 from dataset.ids import checksum
 from dataset.storage import Storage
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from dataset.commits import FileRef
 
 
+_FOOTER_BYTES = 64 * 2**10  # that Arrow reads from the end first (parquet/file_reader.cc, kDefaultFooterReadSize)
 _PLACE = str(Path(__file__).with_name("damaged_column.py"))
 _PLACE_SECONDS = 60.0  # to find where a file is damaged; it is damaged either way
 
@@ -56,6 +58,7 @@ def content(storage: Storage, file: FileRef) -> pa.Buffer:
     """A whole file, as it was committed; a local one mapped into memory. Raises DamagedError, FileNotFoundError."""
     if storage.local:
         path = storage.path(file.name)
+        spent.read(file.bytes, requests=2)  # of which one asks for its length
         data = pa.memory_map(path).read_buffer() if file.bytes else pa.py_buffer(storage.read(file.name))
     else:
         data = pa.py_buffer(storage.read(file.name))
@@ -106,7 +109,22 @@ def opened(storage: Storage, file: FileRef) -> Iterator[pa.NativeFile]:
 def parsed(storage: Storage, name: str, source: pa.NativeFile, columns: list[str] | None) -> pa.Table:
     """Parquet whose pages are held against their checksums. Raises DamagedError."""
     with named(storage, name):
-        return pq.ParquetFile(source, page_checksum_verification=True).read(columns)
+        file = pq.ParquetFile(source, page_checksum_verification=True)
+        if not isinstance(source, pa.BufferReader):
+            _count(file.metadata, columns)
+        return file.read(columns)
+
+
+def _count(metadata: pq.FileMetaData, columns: Sequence[str] | None) -> None:
+    """What reading columns of a file asks for: its end, then each column of each row group."""
+    spent.read(min(_FOOTER_BYTES, metadata.serialized_size))
+    wanted = None if columns is None else set(columns)
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        for at in range(group.num_columns):
+            column = group.column(at)
+            if wanted is None or column.path_in_schema.partition(".")[0] in wanted:
+                spent.read(column.total_compressed_size)
 
 
 def _chosen(

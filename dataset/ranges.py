@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
+from dataset import spent
+
 _GAP_BYTES = 64 * 1024  # reading past a small gap is cheaper than another request
 
 
@@ -24,6 +26,7 @@ def coalesced(file: pa.NativeFile, ranges: Sequence[tuple[int, int]]) -> list[by
             last += 1
         # What is asked for may be more than there is, and memory is taken for all of it.
         chunk = file.read_at(min(end, length) - start, start) if start < length else b""
+        spent.read(len(chunk))
         for i in order[first:last]:
             offset = ranges[i][0] - start
             answer[i] = bytes(chunk[offset : offset + ranges[i][1]])

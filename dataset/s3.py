@@ -19,7 +19,8 @@ from dataset.faults import ServiceError
 
 ATTEMPTS = 10
 """How often a request is made that is answered 500, 503 SlowDown or not at all, later and later: about a minute."""
-_KEYS = 1000  # that a DeleteObjects request may name (AWS S3 API reference)
+KEYS = 1000
+"""That a DeleteObjects request may name, or an answer to ListObjectsV2 has (AWS S3 API reference)."""
 _CREDENTIALS = "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL"
 _BUSY = frozenset(
     {"SlowDown", "SlowDownRead", "SlowDownWrite", "ServiceUnavailable", "InternalError", "RequestTimeout", "Throttling",
@@ -47,7 +48,8 @@ def _client(pid: int) -> Any:
     from botocore import UNSIGNED
     from botocore.config import Config
 
-    retries = {"mode": "standard", "total_max_attempts": ATTEMPTS}
+    # Adaptive: when the server asks for patience, all later requests of this process are slowed down, too.
+    retries = {"mode": "adaptive", "total_max_attempts": ATTEMPTS}
     config = Config(retries=retries, signature_version=UNSIGNED) if _anonymous() else Config(retries=retries)
     made = boto3.client("s3", endpoint_url=_endpoint(), config=config)
     made.meta.events.register("needs-retry.s3", _tried)
@@ -64,7 +66,10 @@ def _tried(response: Any = None, caught_exception: Any = None, attempts: int = 0
 
 def filesystem() -> fs.FileSystem:
     """A new Arrow filesystem of S3."""
-    options: dict[str, Any] = {"retry_strategy": fs.AwsDefaultS3RetryStrategy(max_attempts=ATTEMPTS)}
+    options: dict[str, Any] = {
+        "retry_strategy": fs.AwsDefaultS3RetryStrategy(max_attempts=ATTEMPTS),
+        "allow_delayed_open": True,  # what is small is one PUT, not two POSTs and a PUT; AWS charges for each
+    }
     if endpoint := _endpoint():
         parts = urlsplit(endpoint)
         options |= {"endpoint_override": parts.netloc, "scheme": parts.scheme}
@@ -135,8 +140,8 @@ def delete(url: str, bucket: str, keys: Sequence[str]) -> None:
     """
     from botocore.exceptions import BotoCoreError, ClientError
 
-    for first in range(0, len(keys), _KEYS):
-        batch = [{"Key": key} for key in keys[first : first + _KEYS]]
+    for first in range(0, len(keys), KEYS):
+        batch = [{"Key": key} for key in keys[first : first + KEYS]]
         try:
             answer = client().delete_objects(Bucket=bucket, Delete={"Objects": batch, "Quiet": True})
         except ClientError as error:

@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 from pyarrow import fs
 
-from dataset import local_files, s3, waits
+from dataset import local_files, s3, spent, waits
 from dataset.faults import patiently
 from dataset.local_files import TEMPORARY, Fence
 from dataset.ranges import coalesced
@@ -178,6 +178,7 @@ class Storage:
 
     def open(self, name: str) -> pa.NativeFile:
         """Open a file for reading, seekable. Raises FileNotFoundError."""
+        spent.count(get=1)
         with self._asking():
             return self._fs.open_input_file(self.path(name))
 
@@ -186,7 +187,9 @@ class Storage:
 
         def whole() -> bytes:
             with self.open(name) as file:
-                return bytes(file.read())
+                data = bytes(file.read())
+            spent.read(len(data))
+            return data
 
         if self.local:
             return whole()
@@ -220,6 +223,7 @@ class Storage:
     def write(self, name: str, data: bytes | memoryview | pa.Buffer) -> None:
         """Write a whole file; a reader sees the old one or the new one, never a part."""
         path = self._writable(name)
+        spent.written(len(memoryview(data)))
         if self.local:
             local_files.place(Path(path), data, Path.replace, self._root, self.fence)
         else:
@@ -230,6 +234,7 @@ class Storage:
     def open_output(self, name: str) -> pa.NativeFile:
         """Open a file for writing; until it is closed a reader may see a part of it."""
         path = self._writable(name)
+        spent.written(0)  # how much will come is not known
         if self.local:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
         with self._asking():
@@ -238,6 +243,8 @@ class Storage:
     def create(self, name: str, data: bytes) -> bool:
         """Write a file if it is absent; False, with nothing changed, if it is there already."""
         path = self._writable(name)
+        if self.local or self._s3:
+            spent.count(put=1, bytes_written=len(data))
         if self.local:
             return local_files.create(Path(path), data, self._root, self.fence)
         if self._s3:
@@ -257,6 +264,7 @@ class Storage:
         """
         path = self._writable(name)
         if self._s3:
+            spent.count(get=1, put=1, bytes_read=len(old), bytes_written=len(new))
             bucket, key = path.split("/", 1)
             with self._asking():
                 return s3.replace(self.url, bucket, key, old, new)
@@ -272,18 +280,22 @@ class Storage:
 
     def exists(self, name: str) -> bool:
         """Whether the file is there."""
+        spent.count(get=1)
         with self._asking():
             return bool(self._fs.get_file_info(self.path(name)).type == fs.FileType.File)
 
     def size(self, name: str) -> int | None:
         """A file's length in bytes; None if it is not there."""
+        spent.count(get=1)
         with self._asking():
             info = self._fs.get_file_info(self.path(name))
         return info.size if info.type == fs.FileType.File else None
 
     def _all(self, folder: str, recursive: bool) -> list[FileInfo]:
         found = self._walk(folder, recursive) if self.local else self._select(folder, recursive)
-        return sorted(found, key=lambda info: info.name)
+        ordered = sorted(found, key=lambda info: info.name)
+        spent.count(list=1 + len(ordered) // s3.KEYS)
+        return ordered
 
     def _select(self, folder: str, recursive: bool) -> Iterator[FileInfo]:
         base = f"{self._root}/{folder}".rstrip("/")
@@ -346,6 +358,8 @@ class Storage:
         """Delete files; those that are gone already are no error."""
         if self.fence is not None:
             self.fence()
+        names = list(names)
+        spent.count(delete=-(-len(names) // s3.KEYS))
         if self._s3:
             paths = [self.path(name).split("/", 1) for name in names]
             with self._asking():
@@ -362,6 +376,7 @@ class Storage:
     def delete_same(self, name: str, old: bytes) -> None:
         """Delete a file if it is still what was read; one that is another by now, or gone, is no error."""
         if self._s3:
+            spent.count(get=1, delete=1, bytes_read=len(old))
             bucket, key = self._writable(name).split("/", 1)
             with self._asking():
                 s3.delete_same(self.url, bucket, key, old)

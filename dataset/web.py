@@ -26,6 +26,7 @@ import urllib3
 from urllib3.exceptions import HTTPError, InvalidHeader, LocationValueError
 from urllib3.util import Retry, Timeout
 
+from dataset import spent
 from dataset.faults import ServiceError
 from dataset.secrets import authorization, public, without
 
@@ -318,6 +319,7 @@ def _respond(method: str, url: str, headers: Mapping[str, str]) -> urllib3.BaseH
     at, sent = url, {**_pool(os.getpid()).headers, **authorization(url), **headers}
     for _ in range(_REDIRECTS + 1):
         retries = Retry(total=0, redirect=False, respect_retry_after_header=False)
+        spent.count(web_requests=1)
         response = _pool(os.getpid()).request(
             method, at, headers=sent, preload_content=False, retries=retries, redirect=False, timeout=_TIMEOUT
         )
@@ -375,6 +377,7 @@ def _parts(response: urllib3.BaseHTTPResponse, count: int, pace: _Pace) -> Itera
     """The next `count` bytes of a body, as they come, fewer only at its end."""
     while count > 0 and (part := response.read1(min(count, _MOST_READ_BYTES))):
         pace.advance(len(part))
+        spent.count(web_bytes=len(part))
         count -= len(part)
         yield part
 

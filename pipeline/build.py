@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Literal
 
-from dataset import web
+from dataset import spent, web
 from dataset.damage import DamagedError
 from dataset.lease import Lease
 from dataset.stages import names, path
@@ -61,7 +61,7 @@ def build(
     storage = Storage(config.out)
     own = executor is None
     with Lease(storage) as lease, Reporter(storage, quiet=quiet) as reporter:
-        started = time.monotonic()
+        started, before = time.monotonic(), spent.so_far()
         text_of_config = effective(config).encode()
         if not storage.exists("config.yaml") or storage.read("config.yaml") != text_of_config:
             storage.write("config.yaml", text_of_config)
@@ -83,7 +83,15 @@ def build(
         tasks = sum(run.did.values())
         did = f"{tasks:,} tasks" if tasks else "nothing to do: everything was committed already"
         reporter.say(f"{config.out}: {did}, {seconds:.1f} s")
-        reporter.record({"run": "done", "seconds": round(seconds, 3), "tasks": tasks})
+        reporter.record(
+            {
+                "run": "done",
+                "seconds": round(seconds, 3),
+                "tasks": tasks,
+                "source_bytes": sum(source.size for source in found),
+                "driver": {kind: round(amount, 3) for kind, amount in spent.since(before).items()},
+            }
+        )
     return run
 
 

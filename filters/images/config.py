@@ -62,6 +62,9 @@ class ImageFilterConfig:
     """Longer side over shorter side; beyond are mostly banners and rules (3 in DataComp, Gadre et al. 2023)."""
     nsfw_model: str = BUILTIN
     """What measures `nsfw_probability`: `builtin` (Yahoo's open_nsfw), one of `models` or `heads`; empty for none."""
+    nsfw_exact: bool = False
+    """Whether the builtin model looks at every image in full precision, at twice the time. By default one in 8-bit
+    integers looks first, and its probability counts where it is below 0.05; all others are the full model's."""
     max_nsfw_probability: float = 0.8
     """An image above is dropped. Yahoo's own words for open_nsfw: below 0.2 safe, above 0.8 most likely not."""
     models: tuple[ScoringModel, ...] = ()
@@ -105,6 +108,11 @@ class ImageFilterConfig:
         """The image model that measures nsfw_probability; None if nothing does, or one of `heads`."""
         named = {BUILTIN: NSFW, **{model.name: model for model in self.models}}
         return named.get(self.nsfw_model)
+
+    @property
+    def is_screened(self) -> bool:
+        """Whether the model that measures nsfw_probability is asked in 8-bit integers first."""
+        return self.nsfw_model == BUILTIN and not self.nsfw_exact
 
     @property
     def own_models(self) -> tuple[ScoringModel, ...]:

@@ -201,6 +201,18 @@ def _load(model: ImageModel, key: str, checksum: str) -> Predictor:
         raise ModelError(f"{key}: {model.path} is no model that can be read: {_words(error)}") from None
 
 
+def onnx_predictor(content: bytes, model: ImageModel, key: str) -> Predictor:
+    """A model that was made in memory. Raises ModelError."""
+    return Predictor(model, key, _Onnx(content, model))
+
+
+def has_gpu() -> bool:
+    """Whether the installed onnxruntime runs models on a GPU."""
+    import onnxruntime
+
+    return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+
+
 def _content(url: str) -> bytes:
     with open_input(url) as file:
         return bytes(file.read())

@@ -78,8 +78,8 @@ def _enlarged_points(length: int) -> np.ndarray:
     """What the 64 points along a side see of its pixels, when a side shorter than ENLARGED_SIDE is stretched to that by
     bilinear interpolation first. float32 (64, length)
 
-    Stretching and PDQ's box filters are linear, and so one matrix; the enlarged picture is never made. Of 878 clip-arts
-    778 have the same hash as by way of Pillow's enlarged picture, whose pixels are rounded, and 98 differ in 2 to 8 bits.
+    Stretching and the box filters are linear, and so one matrix; the enlarged picture is never made. Of 878 clip-arts
+    778 have the same hash as by way of a picture that Pillow enlarged, with rounded pixels; 98 differ in 2 to 8 bits.
     The two that differ in 16 are flags of level stripes: all their frequencies across are 0, beside the median, and no
     computation of PDQ knows their signs.
     """

@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from dataset import heartbeat, web
+from dataset import heartbeat, spent, web
 from dataset.commits import Commit, FileRef, Ledger, fingerprint, folder
 from dataset.damage import read_table
 from dataset.ids import checksum
@@ -291,6 +291,7 @@ def load_stage(module: str) -> None:
 
 def execute(url: str, module: str, task: Task) -> Commit:
     """Do one task and commit it. A probe (`task.only`) writes nothing."""
+    before = spent.so_far()
     load_stage(module)
     web.be_patient(task.hints.get("web_patience_s", web.PATIENCE_S))
     storage = Storage(url)
@@ -321,7 +322,13 @@ def execute(url: str, module: str, task: Task) -> Commit:
     if task.without:
         facts["quarantined"] = [task.without[unit].as_dict() for unit in sorted(task.without)]
     commit = Commit(task.phase, task.partition, plain.fingerprint, files, result.counts, facts)
-    return Ledger(storage, task.phase).add(commit)
+    Ledger(storage, task.phase).add(commit)
+    is_first = task.phase not in _DONE
+    _DONE.add(task.phase)
+    return replace(commit, spent={**spent.since(before), **({"first": 1} if is_first else {})})
+
+
+_DONE: set[str] = set()  # phases of which this process has done a task: its code is loaded, and so are its models
 
 
 def _given(result: Result) -> dict[str, pa.Schema | None]:

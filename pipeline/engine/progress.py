@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -157,18 +158,24 @@ class PhaseProgress:
         self.amount = rows or bytes_ / 1e6
         self.unit = "rows" if rows else "MB"
         self.done = 0
+        self.spent: Counter[str] = Counter()
         self.began = time.monotonic()
         reporter.bars.begin(name, total)
 
-    def advance(self) -> None:
-        """One more partition is committed."""
+    def advance(self, spent: Mapping[str, float] | None = None) -> None:
+        """One more partition is committed; see `dataset.spent` for what that took."""
         self.done += 1
+        self.spent.update(spent or {})
+        if (spent or {}).get("first"):  # of its process: it has loaded code and models, too
+            self.spent["first_cpu_s"] += (spent or {}).get("cpu_s", 0)  # type: ignore[assignment]  # seconds
         self._show(())
         if self.done == self.total:
             seconds = time.monotonic() - self.began
-            self.reporter.record(
-                {"phase": self.name, "partitions": self.total, "rows": self.rows, "seconds": round(seconds, 3)}
-            )
+            line = {"phase": self.name, "partitions": self.total, "rows": self.rows, "seconds": round(seconds, 3)}
+            if self.unit == "MB" and self.amount:
+                line["megabytes"] = round(self.amount, 3)
+            spent = {kind: round(amount, 3) for kind, amount in sorted(self.spent.items())}
+            self.reporter.record({**line, "spent": spent} if spent else line)
             self.reporter.forget_work()
             self.reporter.bars.remove(self.name)
 

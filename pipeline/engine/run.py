@@ -153,7 +153,7 @@ class Run:
 
         def advance(task: Task, commit: Commit) -> None:
             self.check()
-            progress.advance()
+            progress.advance(commit.spent)
 
         budget = self.config.run.max_quarantined - self._quarantined
         patience_s, url = self.config.run.patience_s, self.storage.url

@@ -205,7 +205,8 @@ def run(run: Run) -> None:
     of_pairs: list[list[Commit]] = []
     targets: tuple[Input, ...] = ()
     if config.nsfw is not None:
-        of_images.append(_measure(run, nsfw, *models.described([config.nsfw], ["nsfw_probability"])))
+        described = models.described([config.nsfw], ["nsfw_probability"], screened=config.is_screened)
+        of_images.append(_measure(run, nsfw, *described))
     if config.own_models:
         columns = [model.name for model in config.own_models]
         of_images.append(_measure(run, scores, *models.described(config.own_models, columns)))

@@ -1,0 +1,59 @@
+"""What work costs: CPU time, and what is asked of storage, by kind. It goes into logs, never into what is checksummed.
+
+    before = spent.so_far()
+    …
+    spent.since(before)     # {"cpu_s": 1.2, "get": 12, "put": 3, "bytes_read": 48_000_000, …}
+
+Requests are those that an S3 server would be sent; they are counted for folders of this machine too, so that a trial on
+a laptop tells what a build in a bucket will ask for.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping
+
+REQUESTS = ("get", "put", "list", "delete")
+"""`get` is GET and HEAD, `put` is PUT and POST; AWS charges PUT, POST and LIST some twelve times what a GET costs."""
+BYTES = ("bytes_read", "bytes_written")
+CPU = "cpu_s"
+SAMPLED = "sampled_cpu_s"
+"""Of the CPU time, what was spent on pages that a sample takes; the rest is reading past the others."""
+_PART_BYTES = 10 * 2**20
+"""Arrow's S3 filesystem writes less than this in one PUT, more in parts of this size between two POSTs (Arrow 20,
+s3fs.cc: `kPartUploadSize`)."""
+
+_counts: Counter[str] = Counter()
+_lock = threading.Lock()
+
+
+def count(**amounts: float) -> None:
+    """Count requests, bytes or seconds, by kind."""
+    with _lock:
+        for kind, amount in amounts.items():
+            _counts[kind] += amount  # type: ignore[assignment]  # seconds are no whole numbers
+
+
+def read(length: int, requests: int = 1) -> None:
+    """So many bytes came, in so many GET requests."""
+    count(get=requests, bytes_read=length)
+
+
+def written(length: int) -> None:
+    """A file of so many bytes was written by Arrow's filesystem."""
+    parts = -(-length // _PART_BYTES)
+    count(put=1 if length < _PART_BYTES else parts + 2, bytes_written=length)
+
+
+def so_far() -> dict[str, float]:
+    """All that this process has spent since it began."""
+    with _lock:
+        return {**_counts, CPU: time.process_time()}
+
+
+def since(before: Mapping[str, float]) -> dict[str, float]:
+    """What was spent since `so_far` answered."""
+    now = so_far()
+    return {kind: now[kind] - before.get(kind, 0) for kind in sorted(now) if now[kind] != before.get(kind, 0)}
