@@ -30,8 +30,8 @@ RANGES = Path(__file__).parents[1] / "data" / "open_nsfw_ranges.json"
 made it."""
 CONFIRM_ABOVE = 0.05
 """From this 8-bit probability on, the full model's counts. Of 480 variants of the clip-arts that score highest, all
-that the full model gives more than 0.5 have at least 0.35 here, and 89 of the 90 above 0.2 have at least 0.05: at thresholds
-of 0.5 and above no decision of those that were measured differs (`make bench-nsfw`)."""
+that the full model gives more than 0.5 have at least 0.35 here, and 89 of the 90 above 0.2 have at least 0.05: at
+thresholds of 0.5 and above no decision of those that were measured differs (`make bench-nsfw`)."""
 _OPSET = 17  # of the 8-bit model: scales by channel need 13; the packaged model has 9
 _QUANTIZED = ("Conv", "Relu", "Add", "MaxPool")  # not the last layer: its probability would have 256 values
 _LAST = ("fc_nsfw/", "predictions")

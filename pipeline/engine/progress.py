@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -159,6 +160,7 @@ class PhaseProgress:
         self.unit = "rows" if rows else "MB"
         self.done = 0
         self.spent: Counter[str] = Counter()
+        self._least_cpu_s = math.inf
         self.began = time.monotonic()
         reporter.bars.begin(name, total)
 
@@ -168,6 +170,8 @@ class PhaseProgress:
         self.spent.update(spent or {})
         if (spent or {}).get("first"):  # of its process: it has loaded code and models, too
             self.spent["first_cpu_s"] += (spent or {}).get("cpu_s", 0)  # type: ignore[assignment]  # seconds
+        elif cpu_s := (spent or {}).get("cpu_s", 0):
+            self._least_cpu_s = min(self._least_cpu_s, cpu_s)
         self._show(())
         if self.done == self.total:
             seconds = time.monotonic() - self.began
@@ -175,6 +179,8 @@ class PhaseProgress:
             if self.unit == "MB" and self.amount:
                 line["megabytes"] = round(self.amount, 3)
             spent = {kind: round(amount, 3) for kind, amount in sorted(self.spent.items())}
+            if self._least_cpu_s < math.inf:
+                spent["least_cpu_s"] = round(self._least_cpu_s, 4)
             self.reporter.record({**line, "spent": spent} if spent else line)
             self.reporter.forget_work()
             self.reporter.bars.remove(self.name)
