@@ -19,6 +19,8 @@ REQUESTS = ("get", "put", "list", "delete")
 """`get` is GET and HEAD, `put` is PUT and POST; AWS charges PUT, POST and LIST some twelve times what a GET costs."""
 BYTES = ("bytes_read", "bytes_written")
 CPU = "cpu_s"
+IMAGES = "web_image_bytes"
+"""Images that came over the network, as they came."""
 SAMPLED = "sampled_cpu_s"
 """Of the CPU time, what was spent on pages that a sample takes; the rest is reading past the others."""
 _PART_BYTES = 10 * 2**20

@@ -83,6 +83,19 @@ def parser() -> argparse.ArgumentParser:
         "--like", metavar="CONFIG", default="archive", help="which config it begins as; archive by default"
     )
 
+    made = command("plan", "what a build costs, before it runs: hours, bytes, requests, dollars, nodes")
+    made.add_argument("config", metavar="CONFIG")
+    made.add_argument(
+        "--trial", metavar="OUT", help="what `wit run CONFIG --sample 2%%` built; by default CONFIG's out"
+    )
+    made.add_argument("--pairs", metavar="N", help="kept in the end, e.g. 400e6; by default all that the sources hold")
+    made.add_argument("--deadline", type=float, default=168.0, metavar="HOURS", help="a week by default")
+    made.add_argument(
+        "--assume", action="append", default=[], metavar="NAME=VALUE", help="another value of what the answer assumes"
+    )
+    settable(made)
+    made.add_argument("--format", choices=["text", "json"], default="text")
+
     made = command("status", "what is done, what is left, the funnel so far")
     made.add_argument("out", metavar="OUT")
     formatted(made)

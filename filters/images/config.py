@@ -63,7 +63,7 @@ class ImageFilterConfig:
     nsfw_model: str = BUILTIN
     """What measures `nsfw_probability`: `builtin` (Yahoo's open_nsfw), one of `models` or `heads`; empty for none."""
     nsfw_exact: bool = False
-    """Whether the builtin model looks at every image in full precision, at twice the time. By default one in 8-bit
+    """Whether the builtin model looks at every image in full precision, for half as long again. By default one in 8-bit
     integers looks first, and its probability counts where it is below 0.05; all others are the full model's."""
     max_nsfw_probability: float = 0.8
     """An image above is dropped. Yahoo's own words for open_nsfw: below 0.2 safe, above 0.8 most likely not."""

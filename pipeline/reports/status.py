@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from dataset import view_script
+from dataset import spent, view_script
 from dataset.lease import LEASE
 from dataset.stages import Stage, path
 from dataset.storage import Storage
@@ -184,7 +184,29 @@ def _last_run(storage: Storage) -> tuple[str, ...]:
     took = f"{ends[-1]['tasks']:,} tasks in {ends[-1]['seconds']:,.1f} s" if ends else "not finished"
     phases = sorted((line for line in lines if "phase" in line), key=lambda line: -line["seconds"])[:_SLOWEST]
     slow = [f"  {line['phase']:<22}{line['seconds']:>10,.1f} s{_rate(line)}" for line in phases]
-    return (f"last run: {began}, {took}", *(["  longest phases:"] if slow else []), *slow)
+    asked = [] if storage.local else _asked(lines)
+    return (f"last run: {began}, {took}", *(["  longest phases:"] if slow else []), *slow, *asked)
+
+
+def _asked(lines: list[dict[str, Any]]) -> list[str]:
+    """What a run asked of the bucket, by stage."""
+    by_stage: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for line in lines:
+        stage = str(line.get("phase", "")).partition(".")[0] or "the driver"
+        by_stage[stage].update(line.get("spent") or line.get("driver") or {})
+    kinds = (*spent.REQUESTS, *spent.BYTES)
+    told = [(stage, amounts) for stage, amounts in by_stage.items() if any(amounts[kind] for kind in kinds)]
+    if not told:
+        return []
+    heads = ("GET", "PUT", "LIST", "DELETE", "MB read", "MB written")
+    return [
+        f"  {'requests of the bucket':<24}{''.join(f'{head:>12}' for head in heads)}",
+        *(
+            f"  {stage:<24}{''.join(f'{amounts[kind]:>12,.0f}' for kind in spent.REQUESTS)}"
+            f"{''.join(f'{amounts[kind] / 1e6:>12,.1f}' for kind in spent.BYTES)}"
+            for stage, amounts in told
+        ),
+    ]
 
 
 def _rate(line: dict[str, Any]) -> str:

@@ -1,0 +1,220 @@
+"""From a trial's rates to what a whole build takes: core-hours, bytes, requests, dollars, nodes."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+from dataset import spent
+from pipeline.forecast.assumptions import INSTANCES, Assumptions
+from pipeline.forecast.rates import Measured, PhaseCost
+
+_HOUR = 3600.0
+DRIVER = "driver"
+
+
+@dataclass(frozen=True)
+class StageForecast:
+    """What one stage takes."""
+
+    stage: str
+    core_hours: float
+    requests: dict[str, float]  # by kind, of dataset.spent.REQUESTS
+    bytes_read: float
+    bytes_written: float
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a build takes; amounts of the whole build."""
+
+    pairs: float
+    source_bytes: float
+    stages: tuple[StageForecast, ...]
+    gpu_hours: float
+    fetched_bytes: float  # over the network, from the web
+    kept_bytes: float  # shards
+    disk_bytes: float  # at the end, when there is most: fetch store, measures, shards
+    assumptions: Assumptions
+
+    @property
+    def core_hours(self) -> float:
+        """Of the machine that measured."""
+        return sum(stage.core_hours for stage in self.stages)
+
+    @property
+    def moved_bytes(self) -> float:
+        """Between the store and the nodes, in both directions."""
+        return sum(stage.bytes_read + stage.bytes_written for stage in self.stages)
+
+    @property
+    def requests(self) -> dict[str, float]:
+        """Of the store, by kind."""
+        return {kind: sum(stage.requests[kind] for stage in self.stages) for kind in spent.REQUESTS}
+
+    @property
+    def vcpu_hours(self) -> float:
+        """That must be rented."""
+        told = self.assumptions
+        return self.core_hours * (1 + told.lost_work) / (told.speed * told.utilisation)
+
+    @property
+    def network_node_hours(self) -> float:
+        """How long one node's network takes for the images."""
+        return self.fetched_bytes * 8 / (self.assumptions.gbit_per_node * 1e9) / _HOUR
+
+    def hours(self, nodes: int, vcpus: int) -> float:
+        """How long it takes on so many nodes."""
+        return max(self.vcpu_hours / vcpus, self.network_node_hours) / nodes
+
+    def nodes(self, deadline_hours: float, vcpus: int) -> int:
+        """How many nodes have it done by then."""
+        return max(1, math.ceil(max(self.vcpu_hours / vcpus, self.network_node_hours) / deadline_hours - 1e-9))
+
+    @property
+    def storage_dollars(self) -> float:
+        """Requests, and all that is written for as long as it is kept."""
+        told, asked = self.assumptions, self.requests
+        return (
+            (asked["put"] + asked["list"]) * told.dollars_put
+            + asked["get"] * told.dollars_get
+            + self.disk_bytes / 1e9 * told.dollars_gb_month * told.months
+        )
+
+    def dollars(self, vcpus: int, dollars_an_hour: float, *, spot: bool = False) -> float:
+        """Of machines of one type, and of storage."""
+        price = dollars_an_hour * (self.assumptions.spot_share if spot else 1)
+        return self.hours(1, vcpus) * price + self.storage_dollars
+
+
+def forecast(trial: Measured, pairs: float | None, assumptions: Assumptions, *, gpu_models: int = 0) -> Forecast:
+    """What a build of so many pairs takes, if it goes on as the trial went.
+
+    Args:
+        pairs: that are kept in the end; by default all that the trial's sources hold, of which it took a share.
+        gpu_models: how many models look at each image on a GPU.
+    """
+    scale = pairs / trial.pairs if pairs else 1 / trial.share
+    sources = trial.source_bytes * trial.share * scale
+    overhead_s = min((cost.of("least_cpu_s") or math.inf for cost in trial.phases), default=0.0)
+    overhead_s = 0.0 if overhead_s == math.inf else overhead_s
+    by_stage: defaultdict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    tasks = 0.0
+    for cost in trial.phases:
+        whole = _phase(
+            cost, scale, sources / trial.source_bytes if trial.source_bytes else 1.0, overhead_s, assumptions
+        )
+        tasks += whole["tasks"]
+        for kind, amount in whole.items():
+            by_stage[cost.stage][kind] += amount
+    more = max(1.0, tasks / max(1, sum(cost.tasks for cost in trial.phases)))
+    for kind, amount in trial.driver.items():
+        by_stage[DRIVER][kind] = amount * more
+    stages = tuple(
+        StageForecast(
+            stage,
+            amounts[spent.CPU] / _HOUR,
+            {kind: amounts[kind] for kind in spent.REQUESTS},
+            *(amounts[kind] for kind in spent.BYTES),
+        )
+        for stage, amounts in by_stage.items()
+    )
+    fetch = next((cost for cost in trial.phases if cost.phase == "fetch.get"), None)
+    fetched = fetch.of(spent.IMAGES) * scale if fetch else 0.0
+    pack = next((cost for cost in trial.phases if cost.phase == "pack.shard"), None)
+    return Forecast(
+        pairs=trial.pairs * scale,
+        source_bytes=sources,
+        stages=stages,
+        gpu_hours=gpu_models * trial.fetched * scale / assumptions.gpu_images_per_s / _HOUR,
+        fetched_bytes=fetched or trial.fetched * scale * assumptions.image_bytes,
+        kept_bytes=pack.of("bytes_written") * scale if pack else 0.0,
+        disk_bytes=sum(stage.bytes_written for stage in stages),
+        assumptions=assumptions,
+    )
+
+
+def _phase(
+    cost: PhaseCost, scale: float, of_sources: float, overhead_s: float, assumptions: Assumptions
+) -> dict[str, float]:
+    """What a phase takes in the whole build, by kind; CPU seconds are of three parts: what grows with rows (or bytes of
+    sources), what each task costs, and what each process costs that does its first task."""
+    if cost.megabytes:
+        tasks = max(1.0, cost.megabytes * of_sources / assumptions.piece_megabytes)
+    elif cost.rows:
+        tasks = max(1.0, cost.rows * scale / assumptions.pairs_per_partition)
+    else:
+        tasks = float(cost.tasks)
+    tasks = max(tasks, float(cost.tasks))
+    cpu, first_s, first = cost.of(spent.CPU), cost.of("first_cpu_s"), cost.of("first")
+    later = cost.tasks - first
+    if later > 0 and first > 0:
+        each = (cpu - first_s) / later
+        start_s = max(0.0, first_s - first * each)
+    else:
+        start_s = 0.0
+    grows = max(0.0, cpu - start_s - cost.tasks * overhead_s)
+    sampled = min(grows, cost.of(spent.SAMPLED))
+    if sampled:
+        grows = sampled * scale + (grows - sampled) * of_sources
+    else:
+        grows *= of_sources if cost.megabytes else scale
+    amounts = {spent.CPU: grows + tasks * overhead_s + start_s, "tasks": tasks}
+    amounts |= {kind: cost.of(kind) / max(1, cost.tasks) * tasks for kind in spent.REQUESTS}
+    return amounts | {kind: cost.of(kind) * scale for kind in spent.BYTES}
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """What another value of an assumption, or of a stage's rate, does."""
+
+    what: str
+    dollars_half: float
+    dollars_double: float
+
+
+def sensitivity(found: Forecast, vcpus: int, dollars_an_hour: float, stages: int = 3) -> list[Sensitivity]:
+    """Dollars if an assumption, or one of the largest stages' core-hours, were half or double; the largest first."""
+
+    def cost(other: Forecast) -> float:
+        return other.dollars(vcpus, dollars_an_hour, spot=True)
+
+    rows = []
+    for name in (each.name for each in fields(Assumptions)):
+        value = getattr(found.assumptions, name)
+        if name in ("utilisation", "spot_share"):
+            changed = [min(1.0, value * factor) for factor in (0.5, 2)]
+        else:
+            changed = [value * factor for factor in (0.5, 2)]
+        half, double = (cost(replace(found, assumptions=replace(found.assumptions, **{name: to}))) for to in changed)
+        rows.append(Sensitivity(name, half, double))
+    for stage in ranked(found)[:stages]:
+        others = [replace(each, core_hours=0.5 * each.core_hours) if each is stage else each for each in found.stages]
+        twice = [replace(each, core_hours=2 * each.core_hours) if each is stage else each for each in found.stages]
+        both = (cost(replace(found, stages=tuple(each))) for each in (others, twice))
+        rows.append(Sensitivity(f"core-hours of {stage.stage}", *both))
+    moving = [row for row in rows if abs(row.dollars_double - row.dollars_half) > 1e-9]
+    return sorted(moving, key=lambda row: -abs(row.dollars_double - row.dollars_half))
+
+
+def ranked(found: Forecast) -> Sequence[StageForecast]:
+    """The stages, the one with most core-hours first."""
+    return sorted(found.stages, key=lambda stage: -stage.core_hours)
+
+
+def dominates(found: Forecast, vcpus: int, dollars_an_hour: float) -> str:
+    """What a build's cost is made of, as a sentence."""
+    first = ranked(found)[0]
+    share = first.core_hours / found.core_hours if found.core_hours else 0.0
+    machines = found.dollars(vcpus, dollars_an_hour, spot=True) - found.storage_dollars
+    network = found.network_node_hours > found.vcpu_hours / vcpus
+    bound = "the network that images come over" if network else f"the CPU time of {first.stage}, {share:.0%} of all"
+    storage = found.storage_dollars / max(1e-9, found.storage_dollars + machines)
+    return f"What dominates is {bound}; storage and its requests are {storage:.0%} of the dollars."
+
+
+def instances() -> Sequence[tuple[str, int, float]]:
+    """Types of machines: name, vCPUs, dollars an hour."""
+    return [(each.name, each.vcpus, each.dollars_an_hour) for each in INSTANCES]
