@@ -46,8 +46,8 @@ class Screened:
     def __call__(self, images: Sequence[bytes | np.ndarray]) -> np.ndarray:
         """See `Predictor`. float32 (n, outputs)"""
         answers = self._fast(images)
-        unsure = np.flatnonzero(answers[:, -1] >= CONFIRM_ABOVE) if len(answers) else []
-        if len(unsure):
+        unsure: list[int] = np.flatnonzero(answers[:, -1] >= CONFIRM_ABOVE).tolist()
+        if unsure:
             answers[unsure] = self._full([images[number] for number in unsure])
         return answers
 

@@ -66,7 +66,8 @@ def measured(out: str) -> Measured:
         raise ConfigError(f"{out} is not complete, so that not all stages are measured; run its command again")
     logs = sorted(info.name for info in storage.list("log") if info.name.startswith(_LOGS))
     phases: dict[str, PhaseCost] = {}
-    newest, source_bytes, driver = "", 0, {}
+    newest, source_bytes = "", 0
+    driver: Mapping[str, float] = {}
     for name in logs:
         for line in _lines(storage.read(name)):
             if isinstance(line.get("spent"), dict) and "phase" in line:
