@@ -20,7 +20,7 @@ from pipeline.forecast.rates import Measured, PhaseCost, measured
 from tests.pipeline.dataset_fixture import HandMade
 
 HOUR = 3600
-PAIR = {"url": "http://a.example/1.jpg", "text": "a kettle", "drop": None}
+PAIR = {"url": "http://a.example/1.jpg", "text": "a kettle"}
 SPENT = {"cpu_s": 4.0, "first": 1, "first_cpu_s": 1.0, "least_cpu_s": 0.5, "get": 8, "bytes_written": 1e6}
 
 
