@@ -15,12 +15,11 @@ from urllib.parse import urlsplit
 from pyarrow import fs
 
 from dataset import waits
+from dataset.spent import KEYS
 from dataset.faults import ServiceError
 
 ATTEMPTS = 10
 """How often a request is made that is answered 500, 503 SlowDown or not at all, later and later: about a minute."""
-KEYS = 1000
-"""That a DeleteObjects request may name, or an answer to ListObjectsV2 has (AWS S3 API reference)."""
 _CREDENTIALS = "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL"
 _BUSY = frozenset(
     {"SlowDown", "SlowDownRead", "SlowDownWrite", "ServiceUnavailable", "InternalError", "RequestTimeout", "Throttling",

@@ -13,7 +13,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
+from typing import TypeVar
 
 REQUESTS = ("get", "put", "list", "delete")
 """`get` is GET and HEAD, `put` is PUT and POST; AWS charges PUT, POST and LIST some twelve times what a GET costs."""
@@ -27,6 +28,10 @@ _PART_BYTES = 10 * 2**20
 """Arrow's S3 filesystem writes less than this in one PUT, more in parts of this size between two POSTs (Arrow 20,
 s3fs.cc: `kPartUploadSize`)."""
 
+KEYS = 1000
+"""That a DeleteObjects request may name, or an answer to ListObjectsV2 has (AWS S3 API reference)."""
+
+T = TypeVar("T", bound=Sized)
 _counts: Counter[str] = Counter()
 _lock = threading.Lock()
 
@@ -41,6 +46,24 @@ def count(**amounts: float) -> None:
 def read(length: int, requests: int = 1) -> None:
     """So many bytes came, in so many GET requests."""
     count(get=requests, bytes_read=length)
+
+
+def received(data: bytes) -> bytes:
+    """The bytes of a whole file, once they are counted."""
+    read(len(data))
+    return data
+
+
+def listed(found: T) -> T:
+    """What a folder holds, once the requests that told it are counted."""
+    count(list=1 + len(found) // KEYS)
+    return found
+
+
+def deleted(names: T) -> T:
+    """What is about to be deleted, once the requests for that are counted."""
+    count(delete=-(-len(names) // KEYS))
+    return names
 
 
 def written(length: int) -> None:

@@ -187,9 +187,7 @@ class Storage:
 
         def whole() -> bytes:
             with self.open(name) as file:
-                data = bytes(file.read())
-            spent.read(len(data))
-            return data
+                return spent.received(bytes(file.read()))
 
         if self.local:
             return whole()
@@ -234,7 +232,7 @@ class Storage:
     def open_output(self, name: str) -> pa.NativeFile:
         """Open a file for writing; until it is closed a reader may see a part of it."""
         path = self._writable(name)
-        spent.written(0)  # how much will come is not known
+        spent.written(0)
         if self.local:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
         with self._asking():
@@ -243,8 +241,7 @@ class Storage:
     def create(self, name: str, data: bytes) -> bool:
         """Write a file if it is absent; False, with nothing changed, if it is there already."""
         path = self._writable(name)
-        if self.local or self._s3:
-            spent.count(put=1, bytes_written=len(data))
+        spent.count(put=1, bytes_written=len(data))
         if self.local:
             return local_files.create(Path(path), data, self._root, self.fence)
         if self._s3:
@@ -293,9 +290,7 @@ class Storage:
 
     def _all(self, folder: str, recursive: bool) -> list[FileInfo]:
         found = self._walk(folder, recursive) if self.local else self._select(folder, recursive)
-        ordered = sorted(found, key=lambda info: info.name)
-        spent.count(list=1 + len(ordered) // s3.KEYS)
-        return ordered
+        return spent.listed(sorted(found, key=lambda info: info.name))
 
     def _select(self, folder: str, recursive: bool) -> Iterator[FileInfo]:
         base = f"{self._root}/{folder}".rstrip("/")
@@ -358,8 +353,7 @@ class Storage:
         """Delete files; those that are gone already are no error."""
         if self.fence is not None:
             self.fence()
-        names = list(names)
-        spent.count(delete=-(-len(names) // s3.KEYS))
+        names = spent.deleted(list(names))
         if self._s3:
             paths = [self.path(name).split("/", 1) for name in names]
             with self._asking():

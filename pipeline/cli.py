@@ -325,36 +325,10 @@ def _submit(arguments: argparse.Namespace) -> int:
 
 
 def _plan(arguments: argparse.Namespace) -> int:
-    from pipeline import config as configs
-    from pipeline.forecast import answer, assumptions, forecast, rates
+    from pipeline.forecast.command import plan
 
-    config = configs.load(arguments.config, arguments.set)
-    trial = rates.measured(arguments.trial or config.out)
-    if not arguments.deadline > 0:
-        raise UsageError(f"--deadline takes hours above 0, not {arguments.deadline:g}")
-    base = assumptions.Assumptions(
-        pairs_per_partition=config.run.pairs_per_partition, piece_megabytes=config.run.piece_bytes / 1e6
-    )
-    models = len(config.image.models) + bool(config.image.embedding_model) + (config.image.nsfw is not None)
-    found = forecast.forecast(
-        trial,
-        _pairs(arguments.pairs),
-        assumptions.assumed(base, arguments.assume),
-        gpu_models=models if config.run.gpus_per_model_task else 0,
-    )
-    told = answer.as_json if arguments.format == "json" else answer.as_text
-    say(told(trial, found, arguments.deadline))
+    say(plan(arguments))
     return DONE
-
-
-def _pairs(text: str | None) -> float | None:
-    """How many pairs are meant by `400e6`. Raises UsageError."""
-    if text is None:
-        return None
-    with contextlib.suppress(ValueError):
-        if 1 <= (count := float(text.replace("_", "").replace(",", ""))) < float("inf"):
-            return count
-    raise UsageError(f"--pairs takes a number such as 400e6, not {text!r}")
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
