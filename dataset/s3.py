@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 from pyarrow import fs
 
 from dataset import waits
-from dataset.spent import KEYS
 from dataset.faults import ServiceError
+from dataset.spent import KEYS
 
 ATTEMPTS = 10
 """How often a request is made that is answered 500, 503 SlowDown or not at all, later and later: about a minute."""

@@ -33,7 +33,7 @@ from dataset.secrets import public
 from dataset.web import WebFile, is_web
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(?://|:)")  # a folder may be called `a:b`; one letter: a Windows drive
-_READERS = 16  # requests in flight when many small files are read: a request takes some 30 ms, mostly waiting
+_READERS = 16  # requests in flight when many small files are read
 
 
 @dataclass(frozen=True)
@@ -209,14 +209,15 @@ class Storage:
         """
         if any(offset < 0 or length < 0 for offset, length in ranges):
             raise ValueError(f"{self.url_of(name)} has no bytes at a negative place; what names them is damaged")
-        if self.local:
-            return self._ranges(name, ranges)
-        with self._asking():
-            return patiently(lambda: self._ranges(name, ranges), who=public(self.url_of(name)))
 
-    def _ranges(self, name: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        with self.open(name) as file:
-            return coalesced(file, ranges)
+        def read() -> list[bytes]:
+            with self.open(name) as file:
+                return coalesced(file, ranges)
+
+        if self.local:
+            return read()
+        with self._asking():
+            return patiently(read, who=public(self.url_of(name)))
 
     def write(self, name: str, data: bytes | memoryview | pa.Buffer) -> None:
         """Write a whole file; a reader sees the old one or the new one, never a part."""
@@ -248,10 +249,10 @@ class Storage:
             bucket, key = path.split("/", 1)
             with self._asking():
                 return s3.create(self.url, bucket, key, data)
-        if self.exists(name):  # other filesystems: the best that fsspec offers; a race is possible
-            return False
-        self.write(name, data)
-        return True
+        is_new = not self.exists(name)  # other filesystems: the best that fsspec offers; a race is possible
+        if is_new:
+            self.write(name, data)
+        return is_new
 
     def replace(self, name: str, old: bytes, new: bytes) -> bool:
         """Write a file if it is still what was read; False, with nothing changed, if it is another by now, or gone.
@@ -277,9 +278,7 @@ class Storage:
 
     def exists(self, name: str) -> bool:
         """Whether the file is there."""
-        spent.count(get=1)
-        with self._asking():
-            return bool(self._fs.get_file_info(self.path(name)).type == fs.FileType.File)
+        return self.size(name) is not None
 
     def size(self, name: str) -> int | None:
         """A file's length in bytes; None if it is not there."""
