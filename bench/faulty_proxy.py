@@ -25,15 +25,20 @@ class Plan:
     kind: str = ""  # one of KINDS, FULL, "kill" or "kill-after"
     first: int = 0  # the first request that fails; the first of all is 1
     times: int = 1  # how many fail, one after the other
+    every: int = 0  # instead: each so-many-th request fails, in each of KINDS in turn
     only_writes: bool = False
     group: int = 0  # the process group that is ended
     asked: list[str] = field(default_factory=list)  # what was counted: METHOD PATH
+    met: list[str] = field(default_factory=list)  # how `every` so-many-th request failed
 
     def meets(self, method: str, path: str) -> str:
         """What this request meets; nothing if it is to pass."""
         if any(part in path for part in _PASSED_OVER) or (self.only_writes and method in ("GET", "HEAD")):
             return ""
         self.asked.append(f"{method} {path}")
+        if self.every and len(self.asked) % self.every == 0:
+            self.met.append(KINDS[len(self.met) % len(KINDS)])
+            return self.met[-1]
         return self.kind if self.first <= len(self.asked) < self.first + self.times and self.first else ""
 
 

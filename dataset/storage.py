@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 from pyarrow import fs
 
-from dataset import local_files, s3, spent, waits
+from dataset import local_files, pace, s3, spent, waits
 from dataset.faults import patiently
 from dataset.local_files import TEMPORARY, Fence
 from dataset.ranges import coalesced
@@ -105,7 +105,7 @@ def open_input(url: str) -> pa.NativeFile:
         return pa.PythonFile(WebFile(url), mode="r")
     filesystem_, path = filesystem(url)
     with contextlib.nullcontext() if is_local(url) else waits.said(public(url)):
-        return filesystem_.open_input_file(path)
+        return filesystem_.open_input_file(path) if is_local(url) else pace.opened(filesystem_, path)
 
 
 class Storage:

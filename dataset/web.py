@@ -26,7 +26,7 @@ import urllib3
 from urllib3.exceptions import HTTPError, InvalidHeader, LocationValueError
 from urllib3.util import Retry, Timeout
 
-from dataset import spent
+from dataset import pace, spent
 from dataset.faults import ServiceError
 from dataset.secrets import authorization, public, without
 
@@ -320,6 +320,7 @@ def _respond(method: str, url: str, headers: Mapping[str, str]) -> urllib3.BaseH
     for _ in range(_REDIRECTS + 1):
         retries = Retry(total=0, redirect=False, respect_retry_after_header=False)
         spent.count(web_requests=1)
+        pace.wait()
         response = _pool(os.getpid()).request(
             method, at, headers=sent, preload_content=False, retries=retries, redirect=False, timeout=_TIMEOUT
         )

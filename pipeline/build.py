@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Literal
 
-from dataset import spent, web
+from dataset import pace, spent, web
 from dataset.damage import DamagedError
 from dataset.lease import Lease
 from dataset.stages import names, path
@@ -52,6 +52,7 @@ def build(
     """
     submit.check_out(config.out)
     web.be_patient(config.run.web_patience_s)
+    pace.limit(config.commoncrawl.max_requests_per_s)
     check_inputs(config)
     programs.check(config)
     for stage in path():

@@ -27,7 +27,13 @@ class CommonCrawlConfig:
     base: str = "https://data.commoncrawl.org"
     """Where `crawl-data/` is: Common Crawl's https server, `s3://commoncrawl` within AWS, a mirror's URL or folder."""
 
+    max_requests_per_s: float = 0.0
+    """Requests a second to the servers of sources (https, s3), of all processes of a run together; 0 for no cap.
+    Common Crawl's bucket is everybody's. On a cluster that grows, tasks at work keep the share that they were given."""
+
     def __post_init__(self) -> None:
+        if not 0 <= self.max_requests_per_s < float("inf"):
+            raise ValueError(f"max_requests_per_s must be 0 or more, not {self.max_requests_per_s}")
         if self.files not in ("wat", "warc"):
             raise ValueError(f"files must be wat or warc, not {self.files!r}")
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from dataset import heartbeat, spent, web
+from dataset import heartbeat, pace, spent, web
 from dataset.commits import Commit, FileRef, Ledger, fingerprint, folder
 from dataset.damage import read_table
 from dataset.ids import checksum
@@ -294,6 +294,7 @@ def execute(url: str, module: str, task: Task) -> Commit:
     before = spent.so_far()
     load_stage(module)
     web.be_patient(task.hints.get("web_patience_s", web.PATIENCE_S))
+    pace.limit(task.hints.get("source_requests_per_s", 0.0))
     storage = Storage(url)
     if token := task.hints.get("lease"):
         storage.fence = Fence(url, token)

@@ -24,7 +24,7 @@ from pipeline.engine.reuse import reminded
 from pipeline.engine.shares import shares
 from pipeline.engine.verdicts import ConservationError
 from pipeline.engine.verify import Rereading
-from pipeline.workers.executor import Executor
+from pipeline.workers.executor import SOURCE_REQUESTS, Executor
 from pipeline.workers.failures import CRASHED, Limits
 
 log = logging.getLogger("wit")
@@ -92,6 +92,8 @@ class Run:
         if todo:
             self._publish(complete=False)  # readers see the phases before this one while it is at work
             hints = {"web_patience_s": self.config.run.web_patience_s, **({"lease": self.lease} if self.lease else {})}
+            if cap := self.config.commoncrawl.max_requests_per_s:
+                hints[SOURCE_REQUESTS] = cap
             todo = [replace(task, hints={**task.hints, **hints}) for task in todo]
             self.did[phase.name] = len(todo)
             parts = self._shares(phase, todo, len(tasks))

@@ -14,6 +14,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -39,6 +40,16 @@ SHOW_S = 0.5
 """Between two looks at what the tasks are at."""
 Show = Callable[[Sequence[Working]], None]
 """Is told, now and then, what the tasks at work are at."""
+
+
+SOURCE_REQUESTS = "source_requests_per_s"
+"""The hint of how often servers of sources may be asked: of a run all together, when it comes to a worker its share."""
+
+
+def paced(task: Task, at_once: int) -> Task:
+    """The task with its share of the cap on requests, if there is one, where so many may be at work at once."""
+    cap = task.hints.get(SOURCE_REQUESTS)
+    return task if not cap else replace(task, hints={**task.hints, SOURCE_REQUESTS: cap / max(1, at_once)})
 
 
 def nobody(working: Sequence[Working]) -> None:
@@ -186,7 +197,7 @@ class RayExecutor:
                 remote = self._remote.options(num_cpus=declared.cpus, name=task.phase)
                 if declared.gpu and self._gpus:
                     remote = self._on_gpu.options(num_cpus=declared.cpus, num_gpus=self._gpus, name=task.phase)
-                told = (str(Path.cwd()), url, declared.module, task, self._limits, self._board)
+                told = (str(Path.cwd()), url, declared.module, paced(task, bound), self._limits, self._board)
                 running[remote.remote(*told)] = task
             self._ray.wait(list(running), num_returns=1, timeout=_LOOK_SECONDS)
             if time.monotonic() - shown > _LOOK_SECONDS:

@@ -12,7 +12,7 @@ from typing import Any
 from dataset.commits import Commit
 from pipeline.engine.phase import PHASES, Task, execute
 from pipeline.workers.children import POLL_S, Child
-from pipeline.workers.executor import SHOW_S, Show, nobody
+from pipeline.workers.executor import SHOW_S, Show, nobody, paced
 from pipeline.workers.failures import Failure, Limits
 
 
@@ -51,7 +51,7 @@ class LocalExecutor:
     def _begin(self, url: str, task: Task) -> None:
         modules = sorted({phase.module for phase in PHASES.values()})
         child = self._idle.pop() if self._idle else Child(modules, self._limits)
-        child.begin(execute, url, PHASES[task.phase].module, task)
+        child.begin(execute, url, PHASES[task.phase].module, paced(task, self._workers))
         self._busy[child] = task
 
     def close(self) -> None:

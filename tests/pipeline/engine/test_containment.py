@@ -6,11 +6,13 @@ import errno
 import os
 import pickle
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import duckdb
 import pytest
+from ray.exceptions import ActorDiedError, LocalRayletDiedError, NodeDiedError, OutOfMemoryError, WorkerCrashedError
 
 from dataset import faults, s3
 from dataset.commits import Commit
@@ -213,3 +215,30 @@ def test_a_full_temporary_folder_kills_no_child(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with children._shared_file(size) as file:
         assert os.fstat(file.fileno()).st_blocks * 512 >= size
+
+
+LOST = (
+    NodeDiedError("Task failed due to the node (where this task was running) being preempted."),
+    WorkerCrashedError(),
+    OutOfMemoryError("Task was killed due to the node running low on memory."),
+    ActorDiedError(),
+    LocalRayletDiedError(),
+)
+"""How Ray says that a node or a worker went: taken away, killed for memory, by a person, with its raylet."""
+
+
+def test_twenty_lost_nodes_start_no_bisection_and_hide_no_poison(waits: list[float]) -> None:
+    losses: Counter[int] = Counter()
+
+    def answer(task: Task) -> Failure | None:
+        if task.partition < 10 and losses[task.partition] < 2 and not task.only:
+            losses[task.partition] += 1
+            return Failure(LOST[task.partition % len(LOST)])
+        return Failure(ValueError("no")) if task.partition in (3, 20) and holds(task, 7) else None
+
+    executor, lost, done = do(answer, tasks=30)
+    assert sum(losses.values()) == 20
+    assert len(done) == 30
+    assert [item.unit for item in lost] == [7]  # of both partitions that hold it
+    assert {task.partition for task in executor.ran if task.only} == {3, 20}
+    assert sum(waits) <= faults.PATIENCE_S
