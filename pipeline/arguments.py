@@ -280,6 +280,17 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--show-unsafe", action="store_true", help="as for wit report")
     formatted(made, "html")
 
+    made = command("why", "why a model fails at a set: from what its data holds of each class to its accuracy")
+    made.add_argument("checkpoint", metavar="CHECKPOINT", help="as for wit eval")
+    made.add_argument("--task", required=True, metavar="SET", help="an evaluation set with classes")
+    made.add_argument("--dataset", required=True, metavar="OUT", help="what the model was trained on")
+    made.add_argument("--most", type=int, default=2000, metavar="N", help="images of each of the set's splits at most")
+    made.add_argument("--seed", type=int, default=0, metavar="N", help="of what is drawn at random")
+    looking(made)
+    made.add_argument("--show-unsafe", action="store_true", help="as for wit report")
+    made.add_argument("--format", choices=["table", "json", "html"], help="by default what FILE's name ends in")
+    made.add_argument("--output", metavar="FILE", help="write there instead of printing")
+
     made = command("export", "write a checkpoint as a model that open_clip loads")
     made.add_argument("run", metavar="RUN")
     made.add_argument("dir", metavar="DIR")

@@ -292,18 +292,26 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 
 def _search(arguments: argparse.Namespace) -> int:
-    from pipeline.asking import answers
     from pipeline.examining import commands as examining
 
-    is_page = arguments.format is None and str(arguments.output).lower().endswith(".html")
-    form = "html" if is_page else answers.form_of(arguments.format, arguments.output)
+    form = _form(arguments)
     found = examining.search(arguments)
-    if form == "html":
-        _page(found.page(), arguments)
-    elif form == "table":
-        _page(found.text(), arguments)
+    if form in ("html", "table"):
+        _page(found.page() if form == "html" else found.text(), arguments, arguments.out)
     else:
         _answer(_rows(found.table()), arguments)
+    return DONE
+
+
+def _why(arguments: argparse.Namespace) -> int:
+    from pipeline.examining import commands as examining
+
+    form = _form(arguments)
+    if form not in ("html", "json", "table"):
+        raise UsageError(f"wit why writes a table, JSON or HTML, not {form}; give --format")
+    found = examining.why(arguments)
+    text = {"html": found.page, "json": found.json, "table": found.text}[form]()
+    _page(text, arguments, arguments.dataset)
     return DONE
 
 
@@ -350,6 +358,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "eval": _eval,
     "compare": _compare,
     "search": _search,
+    "why": _why,
     "export": _export,
     "submit": _submit,
 }
@@ -363,12 +372,20 @@ def _rows(table: pa.Table) -> duckdb.DuckDBPyConnection:
     return duckdb.connect().register("found", table).execute("FROM found")
 
 
-def _page(text: str, arguments: argparse.Namespace) -> None:
-    """Write a page or a text to the file that the command line names, else print it."""
+def _form(arguments: argparse.Namespace) -> str:
+    """The form that is asked for, or that the output's name ends in: HTML is one of them."""
+    from pipeline.asking import answers
+
+    is_page = arguments.format is None and str(arguments.output).lower().endswith(".html")
+    return "html" if is_page else answers.form_of(arguments.format, arguments.output)
+
+
+def _page(text: str, arguments: argparse.Namespace, inside: str) -> None:
+    """Write a page or a text to the file that the command line names, else print it; never into the dataset."""
     from pipeline.asking import answers
 
     try:
-        answers.write_text(text, arguments.output, inside=arguments.out)
+        answers.write_text(text, arguments.output, inside=inside)
     except answers.AnswerError as error:
         raise UsageError(str(error)) from None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import yaml
 import dataset
 from crawl.candidates.config import ExtractConfig
 from crawl.pages.html import TEXT_SOURCES
+from pipeline.arguments import parser
 from pipeline.build import build
 from pipeline.cli import main
 from pipeline.config import build as make_config
@@ -19,9 +21,9 @@ from tests.crawl.warc_bytes import http, members, page, record
 from train.config import load as load_training
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-SOURCES, SAFETY, DUPLICATES, TRAINING, CAPTIONS = (
+SOURCES, SAFETY, DUPLICATES, TRAINING, CAPTIONS, EVALUATION = (
     (DOCS / f"{name}.md").read_text(encoding="utf-8")
-    for name in ("sources", "safety", "duplicates", "training", "captions")
+    for name in ("sources", "safety", "duplicates", "training", "captions", "evaluation")
 )
 
 
@@ -35,6 +37,12 @@ def test_every_piece_of_config_is_one(block: str) -> None:
 @pytest.mark.parametrize("block", re.findall(r"```yaml\n(.*?)```", TRAINING, flags=re.DOTALL))
 def test_every_piece_of_a_training_config_is_one(block: str) -> None:
     load_training({"dataset": "out", **yaml.safe_load(block)})
+
+
+@pytest.mark.parametrize("line", re.findall(r"^    (wit .*)$", EVALUATION, flags=re.MULTILINE))
+def test_every_command_of_the_page_on_examining_is_one(line: str) -> None:
+    """What they do is tested where each is."""
+    assert parser().parse_args(shlex.split(line)[1:]).command in {"eval", "compare", "search", "why"}
 
 
 def test_every_text_source_is_explained() -> None:

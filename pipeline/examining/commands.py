@@ -1,9 +1,13 @@
-"""`wit search`: what may be asked, and what is opened to answer it. Usage errors are told before torch is imported."""
+"""`wit search` and `wit why`: what may be asked, and what is opened to answer it.
+
+Usage errors are told before torch is imported.
+"""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from dataset.display import say
+from dataset.display import escaped_json, say
 from dataset.shards import INDEX
 from dataset.views import Dataset
 from pipeline.config_errors import ConfigError
@@ -22,6 +26,8 @@ from pipeline.training.examine import Progress
 if TYPE_CHECKING:
     from pipeline.examining.embeddings import Embeddings
     from pipeline.examining.search import Found
+    from pipeline.examining.why import Why
+    from train.evaluate.sets import ImageSet
 
 _NAMED = "open_clip:"  # train.evaluate.encoders', which needs torch
 MOST = 10_000
@@ -77,6 +83,49 @@ def search(arguments: argparse.Namespace) -> Search:
         if embeddings.damaged:
             say(f"{embeddings.damaged:,} images cannot be read, and are not found", to_errors=True)
     return Search(dataset, found, checkpoint, None if arguments.show_unsafe else BLUR_ABOVE, body)
+
+
+@dataclass(frozen=True)
+class Explained:
+    """Why a model does as it does on a set, in the forms in which it is told."""
+
+    dataset: Dataset
+    found: Why
+    what: ImageSet
+    blur_above: float | None
+
+    def json(self) -> str:
+        """An array of one object."""
+        return escaped_json(json.dumps([self.found.to_dict()]))
+
+    def text(self) -> str:
+        """For a terminal."""
+        from pipeline.examining.why_page import table
+
+        return table(self.found)
+
+    def page(self) -> str:
+        """HTML that loads nothing."""
+        from pipeline.examining.why_page import page
+
+        return page(self.found, self.what, self.dataset, self.blur_above)
+
+
+def why(arguments: argparse.Namespace) -> Explained:
+    """Say why a model does as it does on a set. Raises ConfigError, FileNotFoundError."""
+    if not Path(arguments.task).exists():
+        raise ConfigError(f"there is no task directory {arguments.task}")
+    if arguments.most < 1:
+        raise ConfigError(f"--most must be at least 1, not {arguments.most}")
+    dataset = opened(arguments.dataset)
+    with embedded(dataset, arguments) as (embeddings, checkpoint):
+        from pipeline.examining.why import why as explain
+        from train.evaluate.sets.open import open_set
+
+        found, what = explain(embeddings, open_set(arguments.task), checkpoint, arguments.most, arguments.seed)
+        if embeddings.damaged:
+            found.notes.append(f"{embeddings.damaged:,} images of the dataset, as often as it was read, cannot be read")
+    return Explained(dataset, found, what, None if arguments.show_unsafe else BLUR_ABOVE)
 
 
 def opened(out: str) -> Dataset:

@@ -75,17 +75,17 @@ def lines(
         low = min(0.0, low)
         high += 0.05 * (high - low)
     y_axis = Axis(low, high, log)
-    parts = _frame(x_axis, y_axis, x_label, y_label)
+    parts = frame(x_axis, y_axis, x_label, y_label)
     for number, (name, points) in enumerate(kept.items()):
-        path = " ".join(f"{_x(x_axis(x)):.1f},{_y(y_axis(y)):.1f}" for x, y in points)
+        path = " ".join(f"{x_at(x_axis(x)):.1f},{y_at(y_axis(y)):.1f}" for x, y in points)
         parts.append(f'<polyline class="line s{number}" points="{path}"><title>{escape(name)}</title></polyline>')
     if rule and (rule[1] > 0 or not log):
-        at = _y(y_axis(rule[1]))
+        at = y_at(y_axis(rule[1]))
         parts.append(f'<line class="rule" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>')
         parts.append(
             f'<text class="label" x="{WIDTH - _RIGHT - 4}" y="{at - 5:.1f}" text-anchor="end">{escape(rule[0])}</text>'
         )
-    return _svg(parts, f"{y_label} over {x_label}") + (_legend(list(kept)) if len(kept) > 1 else Markup())
+    return svg(parts, f"{y_label} over {x_label}") + (_legend(list(kept)) if len(kept) > 1 else Markup())
 
 
 def columns(values: Sequence[tuple[str, float]], x_label: str, y_label: str) -> Markup:
@@ -93,12 +93,12 @@ def columns(values: Sequence[tuple[str, float]], x_label: str, y_label: str) -> 
     if not any(value for _, value in values):
         return Markup('<p class="none">nothing to draw yet</p>')
     y_axis = Axis(0, max(value for _, value in values) * 1.05)
-    parts = _frame(None, y_axis, x_label, y_label)
+    parts = frame(None, y_axis, x_label, y_label)
     width = (WIDTH - _LEFT - _RIGHT) / len(values)
     longest = max(len(label) for label, _ in values)
     every = max(1, math.ceil((longest * 6.5 + 8) / width))
     for number, (label, value) in enumerate(values):
-        left, top = _LEFT + number * width, _y(y_axis(value))
+        left, top = _LEFT + number * width, y_at(y_axis(value))
         parts.append(
             f'<rect class="s0" x="{left + width * 0.08:.1f}" y="{top:.1f}" width="{width * 0.84:.1f}" '
             f'height="{max(0.0, HEIGHT - _BOTTOM - top):.1f}"><title>{escape(label)}: {value:,.0f}</title></rect>'
@@ -108,7 +108,7 @@ def columns(values: Sequence[tuple[str, float]], x_label: str, y_label: str) -> 
                 f'<text class="label" x="{left + width / 2:.1f}" y="{HEIGHT - _BOTTOM + 15}" '
                 f'text-anchor="middle">{escape(label)}</text>'
             )
-    return _svg(parts, f"{y_label} by {x_label}")
+    return svg(parts, f"{y_label} by {x_label}")
 
 
 def short(value: float) -> str:
@@ -119,25 +119,28 @@ def short(value: float) -> str:
     return f"{value:.3g}"
 
 
-def _x(share: float) -> float:
+def x_at(share: float) -> float:
+    """Where a share of an axis lies across."""
     return _LEFT + share * (WIDTH - _LEFT - _RIGHT)
 
 
-def _y(share: float) -> float:
+def y_at(share: float) -> float:
+    """Where a share of an axis lies down."""
     return HEIGHT - _BOTTOM - share * (HEIGHT - _TOP - _BOTTOM)
 
 
-def _frame(x_axis: Axis | None, y_axis: Axis, x_label: str, y_label: str) -> list[str]:
+def frame(x_axis: Axis | None, y_axis: Axis, x_label: str, y_label: str) -> list[str]:
+    """The axes, their ticks and names."""
     right, bottom = WIDTH - _RIGHT, HEIGHT - _BOTTOM
     parts = []
     for tick in y_axis.ticks():
-        at = _y(y_axis(tick))
+        at = y_at(y_axis(tick))
         parts.append(f'<line class="grid" x1="{_LEFT}" x2="{right}" y1="{at:.1f}" y2="{at:.1f}"/>')
         parts.append(
             f'<text class="label" x="{_LEFT - 7}" y="{at + 4:.1f}" text-anchor="end">{escape(short(tick))}</text>'
         )
     for tick in x_axis.ticks() if x_axis else ():
-        at = _x(x_axis(tick)) if x_axis else 0.0
+        at = x_at(x_axis(tick)) if x_axis else 0.0
         parts.append(f'<line class="axis" x1="{at:.1f}" x2="{at:.1f}" y1="{bottom}" y2="{bottom + 4}"/>')
         parts.append(
             f'<text class="label" x="{at:.1f}" y="{bottom + 15}" text-anchor="middle">{escape(short(tick))}</text>'
@@ -153,7 +156,8 @@ def _frame(x_axis: Axis | None, y_axis: Axis, x_label: str, y_label: str) -> lis
     return parts
 
 
-def _svg(parts: Sequence[str], title: str) -> Markup:
+def svg(parts: Sequence[str], title: str) -> Markup:
+    """A chart of parts whose texts are escaped."""
     body = "".join(parts)
     return Markup(  # noqa: S704 - every text in it is escaped above
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">{body}</svg>'

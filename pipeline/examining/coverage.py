@@ -1,0 +1,63 @@
+"""What a dataset holds of each class: captions with its words, and images that look like its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from dataset.views import Dataset
+from filters.queries.match import Matcher
+from pipeline.examining.embeddings import Part
+from pipeline.examining.geometry import Classes
+
+_TEXTS = "SELECT text FROM pairs"
+_QUERIES = """
+SELECT lower(query), max(candidate_count), max(kept_count) FROM queries WHERE lower(query) IN (SELECT unnest($names))
+GROUP BY 1
+"""
+_BATCH = 100_000
+
+
+def captions_with_words(dataset: Dataset, names: Sequence[str]) -> np.ndarray:
+    """How many captions hold each class's words, one after the other, by the rule of `match`; int64 (classes,)."""
+    matcher = Matcher(pa.array(names, pa.string()))
+    counts = np.zeros(len(names), np.int64)
+    for batch in dataset.ask(_TEXTS).to_arrow_reader(_BATCH):
+        found = matcher.match(batch.column(0).cast(pa.string()))
+        counts += np.bincount(found.flatten().to_numpy(), minlength=len(names))
+    return counts
+
+
+def queries_of(dataset: Dataset, names: Sequence[str]) -> list[tuple[int | None, int | None] | None]:
+    """Of each class whose name is a query: (pairs before the first balance, pairs in the dataset); else None."""
+    asked = [" ".join(name.lower().split()) for name in names]
+    found = {query: (before, after) for query, before, after in dataset.ask(_QUERIES, {"names": asked}).fetchall()}
+    return [found.get(name) for name in asked]
+
+
+def images_alike(parts: Iterable[Part], known: Classes) -> np.ndarray:
+    """How many images of a dataset look like each class; int64 (classes,).
+
+    An image looks like the class whose centroid is nearest to it, if it is as near as nine of ten of the class's own
+    test images are to the centroid of the others.
+    """
+    counts = np.zeros(len(known.centroids), np.int64)
+    least = np.where(np.isnan(known.least), np.inf, known.least)
+    there = np.isfinite(least)
+    for part in parts:
+        near = part.vectors @ known.centroids.T
+        near[:, ~there] = -np.inf
+        best = near.argmax(1)
+        alike = near[np.arange(len(best)), best] >= least[best]
+        counts += np.bincount(best[alike], minlength=len(counts))
+    return counts
+
+
+def texts_of(dataset: Dataset, pair_ids: np.ndarray) -> dict[tuple[int, int], str]:
+    """The captions of pairs, by their ids' halves. pair_ids: uint64 (n, 2)."""
+    wanted = [f"{first:016x}{second:016x}" for first, second in pair_ids.tolist()]
+    query = "SELECT pair_id, text FROM pairs WHERE pair_id IN (SELECT unnest($ids))"
+    rows = dataset.ask(query, {"ids": wanted}).fetchall()
+    return {(int(pair[:16], 16), int(pair[16:], 16)): text for pair, text in rows}

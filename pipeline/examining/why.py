@@ -1,0 +1,417 @@
+"""`wit why`: from what a dataset holds of each class to how well a model knows it, class by class.
+
+The paper's CLIP fails at MNIST, and its authors find next to nothing like it in their data (Radford et al. 2021,
+section 6). Here that is counted for any set: captions with a class's words, images that look like it, whether the
+classes of which there is more are those that go well; and whether it is the features that do not know a class, or the
+prompt that does not find it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from dataset.ids import hash64, mix64
+from pipeline.examining import coverage, geometry
+from pipeline.examining.embeddings import Embeddings
+from pipeline.examining.nearest import nearest
+from train.evaluate.evaluators import linear_probe
+from train.evaluate.evaluators._splits import parts_of
+from train.evaluate.evaluators.zero_shot import per_class
+from train.evaluate.features import Features
+from train.evaluate.row import share
+from train.evaluate.sets import ImageSet, SetError, Split
+from train.evaluate.view import View
+
+EXAMPLES, NEIGHBOURS = 2, 4
+"""Test images shown of a class, and training images shown for each, and for its prompt."""
+GAP = 0.2
+"""From which on a probe's accuracy is said to be above zero-shot's: more than noise of 25 images a class."""
+FEW = 10
+"""Captions, or images, below which a class is said to lack them."""
+_SAMPLED = 5_000
+"""Training pairs of which alignment, uniformity and the gap are told."""
+_CORRELATED = {
+    "captions": "captions that hold the class's words",
+    "images_alike": "training images that look like it",
+    "nearest_cosine": "cosine of its test images with the nearest training image",
+    "prompt_margin": "margin of its own prompt over the best other one",
+}
+
+
+@dataclass
+class Class:
+    """A class, from coverage to accuracy. Shares are of 1; None where there is nothing to tell."""
+
+    name: str
+    test_images: int
+    zero_shot: float | None
+    zero_shot_low: float | None
+    zero_shot_high: float | None
+    mostly_taken_for: str | None
+    probe: float | None
+    probe_gap: float | None  # probe less zero-shot, on the images that both were asked
+    captions: int  # of the dataset that hold its words
+    query_pairs_before: int | None  # pairs of the query of this name before the first balance; None: it is no query
+    query_pairs: int | None  # and in the dataset
+    images_alike: int
+    nearest_cosine: float | None  # the mean over its test images of the cosine with the nearest training image
+    spread: float | None  # mean cosine of its test images with their centroid
+    nearest_class: str | None
+    nearest_class_cosine: float | None
+    prompt_margin: float | None
+    verdict: str = ""
+
+
+@dataclass
+class Neighbour:
+    """A training image, or a caption, that is near."""
+
+    image_id: int
+    cosine: float
+    text: str = ""
+
+
+@dataclass
+class Example:
+    """A test image of a class, what it was taken for, and the nearest training images."""
+
+    row: int  # of the test split
+    taken_for: str
+    neighbours: list[Neighbour]
+
+
+@dataclass
+class Why:
+    """What was found of one set."""
+
+    dataset: str
+    task: str
+    model: str
+    chance: float
+    accuracy: float
+    accuracy_low: float
+    accuracy_high: float
+    probe_accuracy: float | None
+    training_images: int
+    damaged: int
+    classes: list[Class]
+    correlations: dict[str, dict[str, Any]]  # {what: {rho, low, high, n, sentence}} with zero-shot accuracy
+    geometry: dict[str, float | None]
+    notes: list[str]
+    argument: list[str] = field(default_factory=list)  # sentences from coverage to accuracy
+    examples: dict[int, list[Example]] = field(default_factory=dict)  # by class
+    prompt_images: dict[int, list[Neighbour]] = field(default_factory=dict)
+    prompt_captions: dict[int, list[Neighbour]] = field(default_factory=dict)
+    plane: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it: without examples, and with no number where there is none."""
+        kept = {name: value for name, value in asdict(self).items() if name not in _SHOWN_ALONE}
+        return _finite(kept)
+
+
+_SHOWN_ALONE = frozenset({"examples", "prompt_images", "prompt_captions", "plane"})
+
+
+def why(embeddings: Embeddings, what: ImageSet, name: str, most: int, seed: int = 0) -> tuple[Why, ImageSet]:
+    """Examine a set; also the part of it that was looked at.
+
+    Args:
+        name: the checkpoint's.
+        most: images of each split that are looked at, the same share of each class.
+    Raises:
+        SetError: its images have not one class each, or none can be read.
+    """
+    if not what.is_classified:
+        raise SetError(f"{what.path} has images without one class each; wit why asks of classes")
+    what = limited(what, most)
+    features = Features(embeddings.encoder, embeddings.folder, embeddings.progress)
+    view = View("why", what, features, {}, {"seed": seed, "sets": [what]})
+    images = view.images()
+    assert what.test.labels is not None
+    labels, prompts = what.test.labels[images.rows], view.class_features()
+    scores = images.embeddings @ prompts.T
+    answers = scores.argmax(1)
+    told = per_class(what.classes, labels, answers)
+    probed, gaps, notes = _probe(view, prompts)
+    known = geometry.classes(images.embeddings, labels, prompts)
+
+    ids, cosines = nearest(embeddings.images(), np.concatenate([images.embeddings, prompts]), NEIGHBOURS)
+    if not ids.shape[1]:
+        raise SetError(f"{embeddings.dataset.storage.url} has no image that can be read")
+    alike = coverage.images_alike(embeddings.images(), known)
+    captions = coverage.captions_with_words(embeddings.dataset, what.classes)
+    queries = coverage.queries_of(embeddings.dataset, what.classes)
+    classes = []
+    for number, row in enumerate(told):
+        here = np.flatnonzero(labels == number)
+        before, kept = queries[number] or (None, None)
+        is_there = bool(len(here))
+        classes.append(
+            Class(
+                row["class"],
+                row["n"],
+                row["accuracy"],
+                row["low"],
+                row["high"],
+                row["mostly_taken_for"],
+                probed.get(number),
+                gaps.get(number),
+                int(captions[number]),
+                before,
+                kept,
+                int(alike[number]),
+                float(cosines[here, 0].mean()) if is_there else None,
+                _number(known.spread[number]),
+                what.classes[int(known.nearest[number])] if np.isfinite(known.nearest_cosine[number]) else None,
+                _number(known.nearest_cosine[number]),
+                _number(known.prompt_margin[number]),
+            )
+        )
+    right = share(answers == labels, 1 / len(classes))
+    assert right.value is not None and right.low is not None and right.high is not None
+    asked = float(np.mean(list(probed.values()))) if probed else None
+    found = Why(
+        embeddings.dataset.storage.url,
+        what.name,
+        name,
+        1 / len(classes),
+        right.value,
+        right.low,
+        right.high,
+        asked,
+        embeddings.count(),
+        images.damaged,
+        classes,
+        _correlations(classes),
+        {},
+        [*what.notes, *notes, f"templates: {len(what.templates)}, {what.template_source}"],
+    )
+    _show(found, embeddings, what, images.rows, labels, answers, ids, cosines)
+    found.geometry = _geometry(embeddings, images.embeddings, labels, prompts, known, found)
+    for each in classes:
+        each.verdict = verdict(each, found.chance)
+    found.argument = argument(found)
+    return found, what
+
+
+def limited(what: ImageSet, most: int) -> ImageSet:
+    """A set with at most so many images a split: of each class those whose names have the least hashes."""
+    splits: dict[str, Split] = {}
+    notes = list(what.notes)
+    for name, split in what.splits.items():
+        if len(split) <= most or split.labels is None:
+            splits[name] = split
+            continue
+        hashes = np.array([hash64("why", picture.name) for picture in split.pictures], np.uint64)
+        place = np.empty(len(split), np.int64)  # of each image among those of its class
+        for label in np.unique(split.labels):
+            own = np.flatnonzero(split.labels == label)
+            place[own[np.argsort(hashes[own], kind="stable")]] = np.arange(len(own)) / len(own) * 2**40
+        chosen = np.sort(np.argsort(place, kind="stable")[:most])
+        splits[name] = split.take(chosen)
+        notes.append(
+            f"{most:,} of {len(split):,} {name} images, the same share of each class, by a hash of their names"
+        )
+    return replace(what, splits=splits, notes=notes)
+
+
+def _probe(view: View, prompts: np.ndarray) -> tuple[dict[int, float], dict[int, float], list[str]]:
+    """(a probe's accuracy, the probe's less zero-shot's on the same images), by class, and notes."""
+    try:
+        parts = parts_of(view)
+        row = linear_probe.evaluate(view)
+    except SetError as error:
+        return {}, {}, [f"no probe: {error}"]
+    right = np.array([each == "1" for each in row.right])
+    zero_shot = (parts.asked.embeddings @ prompts.T).argmax(1) == parts.test_labels
+    accuracy, gap = {}, {}
+    for number in np.unique(parts.test_labels).tolist():
+        here = parts.test_labels == number
+        accuracy[number] = float(right[here].mean())
+        gap[number] = accuracy[number] - float(zero_shot[here].mean())
+    return accuracy, gap, [note for note in row.notes if note not in view.what.notes]
+
+
+def _correlations(classes: Sequence[Class]) -> dict[str, dict[str, Any]]:
+    accuracy = _column(classes, "zero_shot")
+    found = {}
+    for name, words in _CORRELATED.items():
+        known = geometry.rank_correlation(_column(classes, name), accuracy)
+        found[name] = {**asdict(known), "is_shown": known.is_shown, "sentence": _correlation_sentence(words, known)}
+    return found
+
+
+def _correlation_sentence(words: str, known: geometry.Correlation) -> str:
+    if known.rho is None:
+        return f"{words}: no rank correlation can be told of {known.n} classes with these values"
+    interval = "" if known.low is None else f", 95 % interval {known.low:+.2f} to {known.high:+.2f}"
+    figure = f"rank correlation with accuracy {known.rho:+.2f}{interval}, {known.n} classes"
+    if not known.is_shown:
+        return f"{words}: {figure}; whether they go together is not shown"
+    return f"{words}: {figure}; the more, the {'better' if known.rho > 0 else 'worse'}"
+
+
+def _geometry(
+    embeddings: Embeddings,
+    images: np.ndarray,
+    labels: np.ndarray,
+    prompts: np.ndarray,
+    known: geometry.Classes,
+    found: Why,
+) -> dict[str, float | None]:
+    trained, captions = _sample(embeddings)
+    plane = geometry.plane(images)
+    shown = np.linspace(0, len(images) - 1, min(len(images), 1500)).astype(int)
+    found.plane = {
+        "explained": plane.explained,
+        "test": [
+            (*point, int(label)) for point, label in zip(plane(images[shown]).tolist(), labels[shown], strict=True)
+        ],
+        "training": plane(trained[:800]).tolist(),
+        "centroids": plane(known.centroids).tolist(),
+    }
+    numbers = {
+        "alignment_training_pairs": geometry.alignment(trained, captions),
+        "alignment_test_images_and_own_prompt": geometry.alignment(images, prompts[labels]),
+        "uniformity_training_images": geometry.uniformity(trained),
+        "uniformity_training_captions": geometry.uniformity(captions),
+        "uniformity_test_images": geometry.uniformity(images),
+        "uniformity_prompts": geometry.uniformity(prompts),
+        "gap_training": geometry.modality_gap(trained, captions),
+        "gap_test": geometry.modality_gap(images, prompts[labels]),
+        "variance_between_classes": known.between,
+    }
+    return {name: _number(value) for name, value in numbers.items()}
+
+
+def _sample(embeddings: Embeddings) -> tuple[np.ndarray, np.ndarray]:
+    """The embeddings of some training pairs, by a hash of their images: float32 (n, d) of images and of captions."""
+    share = min(1.0, _SAMPLED / max(1, embeddings.count())) * (2.0**64 - 2.0**12)
+    images: dict[int, np.ndarray] = {}
+    for part in embeddings.images():
+        chosen = mix64(part.ids, 1) <= np.uint64(share)
+        images |= zip(part.ids[chosen].tolist(), part.vectors[chosen], strict=True)
+    pairs, texts = [], []
+    for part in embeddings.captions():
+        chosen = mix64(part.ids[:, 0], 1) <= np.uint64(share)
+        for (first, _), vector in zip(part.ids[chosen].tolist(), part.vectors[chosen], strict=True):
+            if first in images:
+                pairs.append(images[first])
+                texts.append(vector)
+    width = next(iter(images.values())).shape[0] if images else 0
+    empty = np.empty((0, width), np.float32)
+    return (np.stack(pairs), np.stack(texts)) if pairs else (empty, empty)
+
+
+def _show(
+    found: Why,
+    embeddings: Embeddings,
+    what: ImageSet,
+    rows: np.ndarray,
+    labels: np.ndarray,
+    answers: np.ndarray,
+    ids: np.ndarray,
+    cosines: np.ndarray,
+) -> None:
+    """Examples: test images and prompts with the nearest training images and captions."""
+    near = [
+        [Neighbour(i, c) for i, c in zip(*each, strict=True)]
+        for each in zip(ids.tolist(), cosines.tolist(), strict=True)
+    ]
+    for number in range(len(what.classes)):
+        own = np.flatnonzero(labels == number)
+        wrong = own[answers[own] != number]
+        chosen = np.concatenate([wrong, own[answers[own] == number]])[:EXAMPLES]
+        found.examples[number] = [
+            Example(int(rows[place]), what.classes[int(answers[place])], near[place]) for place in chosen.tolist()
+        ]
+        found.prompt_images[number] = near[len(labels) + number]
+    prompts = View("why", what, Features(embeddings.encoder, embeddings.folder), {}).class_features()
+    pairs, scores = nearest(embeddings.captions(), prompts, NEIGHBOURS)
+    if not scores.shape[1]:
+        found.notes.append("the dataset has no caption that can be read")
+        return
+    texts = coverage.texts_of(embeddings.dataset, pairs.reshape(-1, 2))
+    for number in range(len(what.classes)):
+        found.prompt_captions[number] = [
+            Neighbour(first, score, texts.get((first, second), ""))
+            for (first, second), score in zip(pairs[number].tolist(), scores[number].tolist(), strict=True)
+        ]
+
+
+def verdict(each: Class, chance: float) -> str:
+    """What holds a class back; each part of it is a figure of the class."""
+    if each.zero_shot is None or each.zero_shot_low is None:
+        return "No test image shows it, so nothing is known of its accuracy."
+    words = _counted(each.captions, "caption holds its words", "captions hold its words")
+    looks = _counted(each.images_alike, "training image looks like it", "training images look like it")
+    other = f", and is mostly taken for {each.mostly_taken_for}" if each.mostly_taken_for else ""
+    held = f"{words}; {looks}."
+    if each.zero_shot_low > chance and (each.probe_gap is None or each.probe_gap < GAP):
+        return f"It is known: zero-shot is right on {each.zero_shot:.0%}. {held}"
+    if each.probe is None or each.probe_gap is None:
+        return f"It is not known: zero-shot is right on {each.zero_shot:.0%}{other}. {held}"
+    if each.probe_gap >= GAP:
+        lack = "captions lack its words" if each.captions < FEW else "its captions and these images do not meet"
+        return (
+            f"The features tell it apart (a probe is right on {each.probe:.0%}), but the prompt does not find it "
+            f"(zero-shot {each.zero_shot:.0%}){other}: {lack}. {held}"
+        )
+    lack = "nothing like it is in the data" if each.images_alike < FEW else "what is like it did not teach it"
+    return f"Not even a probe tells it apart ({each.probe:.0%}){other}: {lack}. {held}"
+
+
+def _counted(count: int, one: str, many: str) -> str:
+    return f"{count:,} {one if count == 1 else many}"
+
+
+def argument(found: Why) -> list[str]:
+    """The argument from coverage to accuracy, sentence by sentence."""
+    asked = [each for each in found.classes if each.zero_shot is not None]
+    silent = [each for each in asked if not each.captions]
+    unseen = [each for each in asked if not each.images_alike]
+    sure = "above" if found.accuracy_low > found.chance else "no better than"
+    lines = [
+        f"Zero-shot is right on {found.accuracy:.1%} of the test images ({found.accuracy_low:.1%} to "
+        f"{found.accuracy_high:.1%}), {sure} chance ({found.chance:.1%}).",
+        f"Of {len(asked)} classes {len(silent)} have no caption with their words, and {len(unseen)} no training image "
+        "that looks like them.",
+    ]
+    if found.probe_accuracy is not None:
+        gap = found.probe_accuracy - float(np.mean([each.zero_shot or 0.0 for each in asked]))
+        side = (
+            "the image tower tells the classes apart, and it is the step from words to images that fails"
+            if gap >= GAP
+            else "a probe on the same features does little better, so it is the features that lack"
+            if gap >= -0.02 and found.probe_accuracy < 0.5
+            else "the prompts find nearly all that the features hold"
+        )
+        lines.append(f"A linear probe is right on {found.probe_accuracy:.1%}, the mean over classes: {side}.")
+    lines += [f"{known['sentence'][0].upper()}{known['sentence'][1:]}." for known in found.correlations.values()]
+    lines.append(
+        "A correlation over classes of one set shows what goes together, not what causes what; "
+        f"{len(found.correlations)} were looked at."
+    )
+    return lines
+
+
+def _column(classes: Sequence[Class], name: str) -> np.ndarray:
+    return np.array([np.nan if getattr(each, name) is None else getattr(each, name) for each in classes], float)
+
+
+def _number(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
