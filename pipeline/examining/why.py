@@ -17,6 +17,7 @@ import numpy as np
 
 from dataset.ids import hash64, mix64
 from pipeline.examining import coverage, geometry
+from pipeline.examining.argument import Class, argued, correlation_sentence, verdict
 from pipeline.examining.embeddings import Embeddings
 from pipeline.examining.nearest import nearest
 from train.evaluate.evaluators import linear_probe
@@ -29,10 +30,6 @@ from train.evaluate.view import View
 
 EXAMPLES, NEIGHBOURS = 2, 4
 """Test images shown of a class, and training images shown for each, and for its prompt."""
-GAP = 0.2
-"""From which on a probe's accuracy is said to be above zero-shot's: more than noise of 25 images a class."""
-FEW = 10
-"""Captions, or images, below which a class is said to lack them."""
 _SAMPLED = 5_000
 """Training pairs of which alignment, uniformity and the gap are told."""
 _CORRELATED = {
@@ -41,30 +38,6 @@ _CORRELATED = {
     "nearest_cosine": "cosine of its test images with the nearest training image",
     "prompt_margin": "margin of its own prompt over the best other one",
 }
-
-
-@dataclass
-class Class:
-    """A class, from coverage to accuracy. Shares are of 1; None where there is nothing to tell."""
-
-    name: str
-    test_images: int
-    zero_shot: float | None
-    zero_shot_low: float | None
-    zero_shot_high: float | None
-    mostly_taken_for: str | None
-    probe: float | None
-    probe_gap: float | None  # probe less zero-shot, on the images that both were asked
-    captions: int  # of the dataset that hold its words
-    query_pairs_before: int | None  # pairs of the query of this name before the first balance; None: it is no query
-    query_pairs: int | None  # and in the dataset
-    images_alike: int
-    nearest_cosine: float | None  # the mean over its test images of the cosine with the nearest training image
-    spread: float | None  # mean cosine of its test images with their centroid
-    nearest_class: str | None
-    nearest_class_cosine: float | None
-    prompt_margin: float | None
-    verdict: str = ""
 
 
 @dataclass
@@ -196,7 +169,12 @@ def why(embeddings: Embeddings, what: ImageSet, name: str, most: int, seed: int 
     found.geometry = _geometry(embeddings, images.embeddings, labels, prompts, known, found)
     for each in classes:
         each.verdict = verdict(each, found.chance)
-    found.argument = argument(found)
+    found.argument = argued(
+        share(answers == labels, found.chance),
+        found.probe_accuracy,
+        classes,
+        [each["sentence"] for each in found.correlations.values()],
+    )
     return found, what
 
 
@@ -243,18 +221,8 @@ def _correlations(classes: Sequence[Class]) -> dict[str, dict[str, Any]]:
     found = {}
     for name, words in _CORRELATED.items():
         known = geometry.rank_correlation(_column(classes, name), accuracy)
-        found[name] = {**asdict(known), "is_shown": known.is_shown, "sentence": _correlation_sentence(words, known)}
+        found[name] = {**asdict(known), "is_shown": known.is_shown, "sentence": correlation_sentence(words, known)}
     return found
-
-
-def _correlation_sentence(words: str, known: geometry.Correlation) -> str:
-    if known.rho is None:
-        return f"{words}: no rank correlation can be told of {known.n} classes with these values"
-    interval = "" if known.low is None else f", 95 % interval {known.low:+.2f} to {known.high:+.2f}"
-    figure = f"rank correlation with accuracy {known.rho:+.2f}{interval}, {known.n} classes"
-    if not known.is_shown:
-        return f"{words}: {figure}; whether they go together is not shown"
-    return f"{words}: {figure}; the more, the {'better' if known.rho > 0 else 'worse'}"
 
 
 def _geometry(
@@ -343,62 +311,6 @@ def _show(
             Neighbour(first, score, texts.get((first, second), ""))
             for (first, second), score in zip(pairs[number].tolist(), scores[number].tolist(), strict=True)
         ]
-
-
-def verdict(each: Class, chance: float) -> str:
-    """What holds a class back; each part of it is a figure of the class."""
-    if each.zero_shot is None or each.zero_shot_low is None:
-        return "No test image shows it, so nothing is known of its accuracy."
-    words = _counted(each.captions, "caption holds its words", "captions hold its words")
-    looks = _counted(each.images_alike, "training image looks like it", "training images look like it")
-    other = f", and is mostly taken for {each.mostly_taken_for}" if each.mostly_taken_for else ""
-    held = f"{words}; {looks}."
-    if each.zero_shot_low > chance and (each.probe_gap is None or each.probe_gap < GAP):
-        return f"It is known: zero-shot is right on {each.zero_shot:.0%}. {held}"
-    if each.probe is None or each.probe_gap is None:
-        return f"It is not known: zero-shot is right on {each.zero_shot:.0%}{other}. {held}"
-    if each.probe_gap >= GAP:
-        lack = "captions lack its words" if each.captions < FEW else "its captions and these images do not meet"
-        return (
-            f"The features tell it apart (a probe is right on {each.probe:.0%}), but the prompt does not find it "
-            f"(zero-shot {each.zero_shot:.0%}){other}: {lack}. {held}"
-        )
-    lack = "nothing like it is in the data" if each.images_alike < FEW else "what is like it did not teach it"
-    return f"Not even a probe tells it apart ({each.probe:.0%}){other}: {lack}. {held}"
-
-
-def _counted(count: int, one: str, many: str) -> str:
-    return f"{count:,} {one if count == 1 else many}"
-
-
-def argument(found: Why) -> list[str]:
-    """The argument from coverage to accuracy, sentence by sentence."""
-    asked = [each for each in found.classes if each.zero_shot is not None]
-    silent = [each for each in asked if not each.captions]
-    unseen = [each for each in asked if not each.images_alike]
-    sure = "above" if found.accuracy_low > found.chance else "no better than"
-    lines = [
-        f"Zero-shot is right on {found.accuracy:.1%} of the test images ({found.accuracy_low:.1%} to "
-        f"{found.accuracy_high:.1%}), {sure} chance ({found.chance:.1%}).",
-        f"Of {len(asked)} classes {len(silent)} have no caption with their words, and {len(unseen)} no training image "
-        "that looks like them.",
-    ]
-    if found.probe_accuracy is not None:
-        gap = found.probe_accuracy - float(np.mean([each.zero_shot or 0.0 for each in asked]))
-        side = (
-            "the image tower tells the classes apart, and it is the step from words to images that fails"
-            if gap >= GAP
-            else "a probe on the same features does little better, so it is the features that lack"
-            if gap >= -0.02 and found.probe_accuracy < 0.5
-            else "the prompts find nearly all that the features hold"
-        )
-        lines.append(f"A linear probe is right on {found.probe_accuracy:.1%}, the mean over classes: {side}.")
-    lines += [f"{known['sentence'][0].upper()}{known['sentence'][1:]}." for known in found.correlations.values()]
-    lines.append(
-        "A correlation over classes of one set shows what goes together, not what causes what; "
-        f"{len(found.correlations)} were looked at."
-    )
-    return lines
 
 
 def _column(classes: Sequence[Class], name: str) -> np.ndarray:

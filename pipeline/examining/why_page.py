@@ -9,9 +9,9 @@ from typing import Any
 
 from dataset.display import clean
 from dataset.views import Dataset
+from pipeline.examining.points import plane, scatter
 from pipeline.examining.why import Class, Neighbour, Why
 from pipeline.reports.html import environment, sample_image, thumbnail, unsafe
-from pipeline.reports.points import plane, scatter
 from train.evaluate.sets import ImageSet
 
 MOST_SHOWN = 40

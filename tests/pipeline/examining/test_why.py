@@ -13,9 +13,10 @@ from dataset.views import Dataset
 from pipeline.arguments import parser
 from pipeline.cli import main
 from pipeline.examining import coverage, geometry
+from pipeline.examining.argument import Class, verdict
 from pipeline.examining.commands import Explained, why
 from pipeline.examining.embeddings import Part
-from pipeline.examining.why import Class, limited, verdict
+from pipeline.examining.why import limited
 from tests.pipeline.dataset_fixture import HandMade
 from tests.pipeline.examining.test_search import tiny_index
 from tests.pipeline.tinted import World
