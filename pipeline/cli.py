@@ -294,25 +294,16 @@ def _compare(arguments: argparse.Namespace) -> int:
 def _search(arguments: argparse.Namespace) -> int:
     from pipeline.examining import commands as examining
 
-    form = _form(arguments)
-    found = examining.search(arguments)
-    if form in ("html", "table"):
-        _page(found.page() if form == "html" else found.text(), arguments, arguments.out)
-    else:
-        _answer(_rows(found.table()), arguments)
+    table = examining.search(arguments)
+    if table is not None:
+        _answer(_rows(table), arguments)
     return DONE
 
 
 def _why(arguments: argparse.Namespace) -> int:
     from pipeline.examining import commands as examining
 
-    form = _form(arguments)
-    if form not in ("html", "json", "table"):
-        raise UsageError(f"wit why writes a table, JSON or HTML, not {form}; give --format")
-    found = examining.why(arguments)
-    text = {"html": found.page, "json": found.json, "table": found.text}[form]()
-    _page(text, arguments, arguments.dataset)
-    return DONE
+    return examining.why(arguments)
 
 
 def _export(arguments: argparse.Namespace) -> int:
@@ -370,24 +361,6 @@ def _rows(table: pa.Table) -> duckdb.DuckDBPyConnection:
     import duckdb
 
     return duckdb.connect().register("found", table).execute("FROM found")
-
-
-def _form(arguments: argparse.Namespace) -> str:
-    """The form that is asked for, or that the output's name ends in: HTML is one of them."""
-    from pipeline.asking import answers
-
-    is_page = arguments.format is None and str(arguments.output).lower().endswith(".html")
-    return "html" if is_page else answers.form_of(arguments.format, arguments.output)
-
-
-def _page(text: str, arguments: argparse.Namespace, inside: str) -> None:
-    """Write a page or a text to the file that the command line names, else print it; never into the dataset."""
-    from pipeline.asking import answers
-
-    try:
-        answers.write_text(text, arguments.output, inside=inside)
-    except answers.AnswerError as error:
-        raise UsageError(str(error)) from None
 
 
 def _answer(rows: duckdb.DuckDBPyConnection, arguments: argparse.Namespace) -> None:

@@ -18,6 +18,7 @@ import pyarrow as pa
 from dataset.display import escaped_json, say
 from dataset.shards import INDEX
 from dataset.views import Dataset
+from pipeline.asking import answers
 from pipeline.config_errors import ConfigError
 from pipeline.reports.html import BLUR_ABOVE
 from pipeline.training.commands import run_of
@@ -61,7 +62,42 @@ class Search:
         return page(self.dataset, self.found, self.model, self.blur_above, self.asked_image)
 
 
-def search(arguments: argparse.Namespace) -> Search:
+def search(arguments: argparse.Namespace) -> pa.Table | None:
+    """Search a dataset, and write a page or a text; else return the rows. Raises ConfigError, FileNotFoundError."""
+    form = _form(arguments)
+    found = searched(arguments)
+    if form not in ("html", "table"):
+        return found.table()
+    _write(found.page() if form == "html" else found.text(), arguments.output, arguments.out)
+    return None
+
+
+def why(arguments: argparse.Namespace) -> int:
+    """Say why a model does as it does on a set. Raises ConfigError, FileNotFoundError."""
+    form = _form(arguments)
+    if form not in ("html", "json", "table"):
+        raise ConfigError(f"wit why writes a table, JSON or HTML, not {form}; give --format")
+    found = explained(arguments)
+    text = {"html": found.page, "json": found.json, "table": found.text}[form]()
+    _write(text, arguments.output, arguments.dataset)
+    return 0
+
+
+def _form(arguments: argparse.Namespace) -> str:
+    """The form that is asked for, or that the output's name ends in: HTML is one of them."""
+    is_page = arguments.format is None and str(arguments.output).lower().endswith(".html")
+    return "html" if is_page else answers.form_of(arguments.format, arguments.output)
+
+
+def _write(text: str, output: str | None, inside: str) -> None:
+    """Write a text to a file, or print it; never into the dataset."""
+    try:
+        answers.write_text(text, output, inside=inside)
+    except answers.AnswerError as error:
+        raise ConfigError(str(error)) from None
+
+
+def searched(arguments: argparse.Namespace) -> Search:
     """Search a dataset by a text or an image. Raises ConfigError, FileNotFoundError."""
     if (arguments.query is None) == (arguments.image is None):
         raise ConfigError('wit search takes a TEXT, such as "two red circles", or --image FILE')
@@ -111,8 +147,8 @@ class Explained:
         return page(self.found, self.what, self.dataset, self.blur_above)
 
 
-def why(arguments: argparse.Namespace) -> Explained:
-    """Say why a model does as it does on a set. Raises ConfigError, FileNotFoundError."""
+def explained(arguments: argparse.Namespace) -> Explained:
+    """Find out why a model does as it does on a set. Raises ConfigError, FileNotFoundError."""
     if not Path(arguments.task).exists():
         raise ConfigError(f"there is no task directory {arguments.task}")
     if arguments.most < 1:

@@ -14,7 +14,7 @@ from pipeline.arguments import parser
 from pipeline.cli import main
 from pipeline.examining import coverage, geometry
 from pipeline.examining.argument import Class, verdict
-from pipeline.examining.commands import Explained, why
+from pipeline.examining.commands import Explained, explained
 from pipeline.examining.embeddings import Part
 from pipeline.examining.why import limited
 from tests.pipeline.dataset_fixture import HandMade
@@ -36,10 +36,10 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> str:
     return url
 
 
-def explained(world: World, out: str, task: Path, kept: Path) -> Explained:
+def found_by(world: World, out: str, task: Path, kept: Path) -> Explained:
     """What `wit why` finds."""
     words = ["why", world.run, "--task", str(task), "--dataset", out, "--features", str(kept)]
-    return why(parser().parse_args(words))
+    return explained(parser().parse_args(words))
 
 
 def test_the_words_of_classes_are_counted_as_queries_are_matched(out: str) -> None:
@@ -62,7 +62,7 @@ def test_a_page_and_json_tell_of_every_class(world: World, out: str, tmp_path: P
     task = class_folders(tmp_path / "colours", each=6)
     (task / "red_blue" / "broken.jpg").write_bytes(b"no image")
     (task / "nothing").mkdir()
-    asked = explained(world, out, task, tmp_path / "kept")
+    asked = found_by(world, out, task, tmp_path / "kept")
     (found,) = json.loads(asked.json())
     assert found["training_images"] == 5 and found["damaged"] == 1 and found["chance"] == pytest.approx(1 / 7)
     classes = {each["name"]: each for each in found["classes"]}
@@ -85,7 +85,7 @@ def test_a_page_and_json_tell_of_every_class(world: World, out: str, tmp_path: P
 def test_more_classes_than_images_are_told_without_a_probe(world: World, out: str, tmp_path: Path) -> None:
     task = class_folders(tmp_path / "few", each=1)
     (task / "classes.txt").write_text("\n".join([*sorted(CLASSES)]))
-    (found,) = json.loads(explained(world, out, task, tmp_path / "kept").json())
+    (found,) = json.loads(found_by(world, out, task, tmp_path / "kept").json())
     assert found["probe_accuracy"] is None and any(note.startswith("no probe: ") for note in found["notes"])
     assert all(each["probe"] is None and each["verdict"] for each in found["classes"])
 
