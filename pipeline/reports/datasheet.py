@@ -16,6 +16,7 @@ from typing import Any
 
 import jinja2
 
+from dataset import sql
 from dataset.storage import Storage, is_local
 from dataset.views import Dataset
 from filters.queries.build import DATA as QUERY_DATA
@@ -29,39 +30,6 @@ NAME = "datasheet.md"
 TEMPLATE = Path(__file__).with_name("datasheet.txt")
 _HOSTS = 20
 _SOURCES = 200
-
-_SPLITS = """
-SELECT split, count(*) AS pairs, count(DISTINCT sha256) AS images, count(DISTINCT text) AS texts,
-       count(DISTINCT shard) AS shards, sum(size)::BIGINT AS bytes
-FROM pairs GROUP BY split ORDER BY split DESC
-"""
-_MEDIAN = """
-SELECT quantile_disc(length(text), [0.05, 0.5, 0.95]) AS characters,
-       quantile_disc(least(width, height), [0.05, 0.5, 0.95]) AS side
-FROM pairs
-"""
-_HOSTS_OF_PAIRS = r"""
-SELECT regexp_extract(url, '^https?://(\[[^\]]*\]|[^/:]*?)\.*(?::\d+)?/', 1) AS host, count(*) AS pairs,
-       round(100.0 * count(*) / sum(count(*)) OVER (), 2) AS percent_of_pairs, count(*) OVER () AS hosts
-FROM pairs GROUP BY host ORDER BY pairs DESC, host LIMIT $most
-"""
-_QUERIES = """
-SELECT source, count(*) AS queries, count(*) FILTER (WHERE candidate_count > 0) AS matched,
-       count(*) FILTER (WHERE kept_count > 0) AS with_pairs,
-       count(*) FILTER (WHERE candidate_count > coalesce(cap, $cap)) AS over_cap
-FROM queries LEFT JOIN caps USING (language) GROUP BY source ORDER BY source
-"""
-_FILES = """
-WITH dates AS (SELECT archive, min(page_date) AS first, max(page_date) AS last FROM candidates GROUP BY archive)
-SELECT file, type, records, pages, candidates, first AS pages_from, last AS pages_to
-FROM sources LEFT JOIN dates ON archive = file ORDER BY file LIMIT $most
-"""
-_TOTALS = """
-SELECT count(*) AS files, coalesce(sum(images_seen), 0) AS images, coalesce(sum(no_text), 0) AS no_text,
-       coalesce(sum(no_url), 0) AS no_url, coalesce(sum(data_uri), 0) AS data_uri,
-       coalesce(sum(damaged_records), 0) AS damaged, coalesce(sum(lost_bytes), 0) AS lost
-FROM sources
-"""
 
 
 def write(storage: Storage, config: Config) -> None:
@@ -89,14 +57,14 @@ def _render(dataset: Dataset, config: Config) -> str:
     def audit(name: str) -> list[dict[str, Any]]:
         return ask(audits.load(name))
 
-    hosts = ask(_HOSTS_OF_PAIRS, most=_HOSTS)
-    queries = ask(_QUERIES, cap=config.balance.cap)
-    (median,), (totals,) = ask(_MEDIAN), ask(_TOTALS)
+    hosts = ask(sql.load("datasheet/hosts"), most=_HOSTS)
+    queries = ask(sql.load("datasheet/queries"), cap=config.balance.cap)
+    (median,), (totals,) = ask(sql.load("datasheet/quantiles")), ask(sql.load("datasheet/totals"))
     return _template().render(
         config=config,
         audit=audit,
         number=_cell,
-        splits=ask(_SPLITS),
+        splits=ask(sql.load("datasheet/splits")),
         median=median,
         hosts=[{name: value for name, value in row.items() if name != "hosts"} for row in hosts],
         hosts_in_all=hosts[0]["hosts"] if hosts else 0,
@@ -106,7 +74,7 @@ def _render(dataset: Dataset, config: Config) -> str:
         caps=ask("SELECT language, cap FROM caps ORDER BY language"),
         over_cap=sum(row["over_cap"] for row in queries),
         totals=totals,
-        sources=_with_checksums(dataset.storage, config, ask(_FILES, most=_SOURCES)),
+        sources=_with_checksums(dataset.storage, config, ask(sql.load("datasheet/files"), most=_SOURCES)),
         gaps=named(audit("sources_failed")),
         funnel=ask("SELECT stage, input, kept, dropped FROM funnel"),
         evaluation_sets=[PurePath(folder).name for folder in config.decontaminate.folders],

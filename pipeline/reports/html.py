@@ -15,6 +15,7 @@ from typing import Any
 import jinja2
 from PIL import Image, ImageFilter
 
+from dataset import sql
 from dataset.damage import is_whole
 from dataset.display import clean
 from dataset.shards import FOLDER, IMAGE_PARTS, DamagedSampleError, parse_sample
@@ -29,9 +30,6 @@ _SIDE = 168  # pixels of a thumbnail's longer side
 _QUALITY = 75
 _BLURRED_SIDE = 8  # pixels of the longer side that are left of a blurred image
 _MOST_PIXELS = 50_000_000  # of an image to be made small; stored ones are far below
-_UNSAFE = """
-SELECT DISTINCT url FROM images WHERE nsfw_probability > $most AND url IN (SELECT unnest($urls))
-"""
 
 
 def environment(*folders: Path) -> jinja2.Environment:
@@ -54,7 +52,10 @@ def unsafe(dataset: Dataset, urls: Sequence[str], blur_above: float | None) -> s
     """
     if blur_above is None:
         return set()
-    return {url for (url,) in dataset.ask(_UNSAFE, {"most": blur_above, "urls": list(urls)}).fetchall()}
+    return {
+        url
+        for (url,) in dataset.ask(sql.load("report/unsafe_urls"), {"most": blur_above, "urls": list(urls)}).fetchall()
+    }
 
 
 def thumbnail(body: bytes, *, blurred: bool = False) -> str | None:

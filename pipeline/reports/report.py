@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from crawl.images.store import read_images
+from dataset import sql
 from dataset.damage import read_table
 from dataset.layout import REPORT
 from dataset.stages import judging
@@ -36,61 +37,6 @@ _SOURCES = 100
 _NAME_CHARS = 200
 _CURVE_POINTS = 240
 _LENGTHS = (0, 10, 20, 30, 40, 50, 60, 80, 100, 150, 200, 300, 500, 1000)
-
-_TOTALS = r"""
-SELECT (SELECT count(*) FROM candidates) AS candidates, (SELECT count(*) FROM sources) AS sources,
-       count(*) AS pairs, count(DISTINCT sha256) AS images, count(DISTINCT text) AS texts,
-       count(DISTINCT regexp_extract(url, '^https?://(\[[^\]]*\]|[^/:]*?)\.*(?::\d+)?/', 1)) AS hosts,
-       count(DISTINCT shard) AS shards,
-       count(*) FILTER (WHERE split = 'heldout') AS heldout, coalesce(sum(size), 0)::BIGINT AS bytes
-FROM pairs
-"""
-_REASON_EXAMPLES = """
-SELECT stage, reason, text, url, evidence FROM dropped
-QUALIFY row_number() OVER (PARTITION BY stage, reason ORDER BY md5(pair_id), archive, "offset", ordinal) <= $most
-ORDER BY stage, reason, md5(pair_id), archive, "offset", ordinal
-"""
-_KEPT = """
-SELECT pair_id, text, url, page_url, shard, key, "offset", size, checksum, width, height, split
-FROM pairs ORDER BY md5(pair_id), pair_id LIMIT $most
-"""
-# An image that has crashed a worker, or exceeded its budget, is not decoded here.
-_DROPPED_IMAGES = """
-SELECT d.stage, d.reason, d.text, d.url, d.evidence, i.blob, i.blob_offset, i.blob_length, i.blob_checksum
-FROM dropped d JOIN images i ON i.url = d.url
-JOIN _stages s ON s.stage = d.stage
-WHERE s.stage IN (SELECT unnest($stages)) AND i.outcome = 'ok' AND i.blob IS NOT NULL
-      AND d.reason NOT IN ('quarantined', 'processing_time_exceeded', 'processing_memory_exceeded')
-QUALIFY row_number() OVER (PARTITION BY d.stage, d.reason ORDER BY md5(d.pair_id), d.pair_id) <= $most
-ORDER BY s.step, d.reason, md5(d.pair_id), d.pair_id
-"""
-_CLUSTER_MEMBERS = """
-WITH found AS (
-    SELECT DISTINCT evidence->>'duplicate_of_url_id' AS cluster, url, reason FROM dropped WHERE stage = 'neardup'
-), largest AS (
-    SELECT cluster, count(*) AS members FROM found
-    WHERE cluster IN (SELECT cluster FROM found WHERE reason = 'near_duplicate_image')
-    GROUP BY cluster ORDER BY members DESC, cluster LIMIT $clusters
-), shown AS (
-    SELECT cluster, members, 0 AS rank, i.url, 'kept' AS reason, i.blob, i.blob_offset, i.blob_length, i.blob_checksum
-    FROM largest JOIN images i ON i.url_id = cluster
-    UNION ALL
-    SELECT cluster, members, row_number() OVER (PARTITION BY cluster ORDER BY found.reason DESC, found.url), found.url,
-           found.reason, i.blob, i.blob_offset, i.blob_length, i.blob_checksum
-    FROM largest JOIN found USING (cluster) JOIN images i ON i.url = found.url
-)
-SELECT * FROM shown WHERE rank <= $members AND blob IS NOT NULL ORDER BY members DESC, cluster, rank
-"""
-_SIDES = """
-SELECT least(width, height) // $step * $step AS start, count(*) AS pairs FROM pairs GROUP BY start ORDER BY start
-"""
-_ASPECTS = """
-SELECT round(width / height * 5) / 5 AS aspect, count(*) AS pairs FROM pairs
-WHERE height > 0 GROUP BY aspect ORDER BY aspect
-"""
-_TEXT_LENGTHS = """
-SELECT length(text) AS characters, count(*) AS pairs FROM pairs GROUP BY characters ORDER BY characters
-"""
 
 
 def write(out: str, *, blur_above: float | None = BLUR_ABOVE) -> str:
@@ -119,7 +65,7 @@ class _Facts:
 
     def all(self) -> dict[str, Any]:
         """The template's variables."""
-        (totals,) = self._ask(_TOTALS)
+        (totals,) = self._ask(sql.load("report/totals"))
         return {
             "name": str(self.config.get("name") or "")[:_NAME_CHARS] or self.dataset.manifest.get("name") or "dataset",
             "complete": bool(self.dataset.manifest["complete"]),
@@ -132,7 +78,9 @@ class _Facts:
             "top_queries": self._audit("top_queries")[:_ROWS],
             "sides": self._sides(),
             "aspects": charts.columns(
-                [(f"{row['aspect']:g}", row["pairs"]) for row in self._ask(_ASPECTS)], "width / height", "pairs"
+                [(f"{row['aspect']:g}", row["pairs"]) for row in self._ask(sql.load("report/aspects"))],
+                "width / height",
+                "pairs",
             ),
             "lengths": self._lengths(),
             "languages": self._languages(),
@@ -171,7 +119,7 @@ class _Facts:
     def _reasons(self) -> list[dict[str, Any]]:
         """Reasons in the order of the stages, each with some of the rows that it dropped."""
         examples: dict[tuple[str, str], list[dict[str, Any]]] = {}
-        for row in self._ask(_REASON_EXAMPLES, most=_EXAMPLES):
+        for row in self._ask(sql.load("report/reason_examples"), most=_EXAMPLES):
             examples.setdefault((row["stage"], row["reason"]), []).append({**row, "evidence": _evidence(row)})
         return [
             {**row, "examples": examples.get((row["stage"], row["reason"]), [])}
@@ -196,11 +144,11 @@ class _Facts:
     def _sides(self) -> Any:
         (largest,) = self._ask("SELECT coalesce(max(least(width, height)), 0) AS side FROM pairs")
         step = next(size for size in (8, 16, 32, 64, 128, 256, 512, 1024, 2**20) if largest["side"] <= size * 24)
-        rows = self._ask(_SIDES, step=step)
+        rows = self._ask(sql.load("report/sides"), step=step)
         return charts.columns([(str(row["start"]), row["pairs"]) for row in rows], "shorter side, pixels", "pairs")
 
     def _lengths(self) -> Any:
-        rows = self._ask(_TEXT_LENGTHS)
+        rows = self._ask(sql.load("report/text_lengths"))
         characters = np.array([row["characters"] for row in rows], dtype=np.int64)
         counts = np.bincount(
             np.searchsorted(_LENGTHS, characters, side="right") - 1,
@@ -222,7 +170,7 @@ class _Facts:
     def _kept(self) -> list[dict[str, Any]]:
         """Kept pairs, chosen by hash, with their images from the shards."""
         shown = []
-        rows = self._ask(_KEPT, most=_KEPT_SHOWN)
+        rows = self._ask(sql.load("report/kept"), most=_KEPT_SHOWN)
         unsafe = self._unsafe(rows)
         for row in rows:
             shown.append({**row, "image": self._thumbnail(sample_image(self.storage, row), row["url"] in unsafe)})
@@ -230,14 +178,18 @@ class _Facts:
 
     def _dropped_images(self) -> list[dict[str, Any]]:
         groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-        for row in self._with_images(self._ask(_DROPPED_IMAGES, most=_DROPPED_SHOWN, stages=_after_fetching())):
+        for row in self._with_images(
+            self._ask(sql.load("report/dropped_images"), most=_DROPPED_SHOWN, stages=_after_fetching())
+        ):
             groups.setdefault((row["stage"], row["reason"]), []).append({**row, "evidence": _evidence(row)})
         return [{"stage": stage, "reason": reason, "rows": rows} for (stage, reason), rows in groups.items()]
 
     def _clusters(self) -> list[dict[str, Any]]:
         """The largest groups of near-duplicates: the image that stays, and some of those that it stands for."""
         groups: dict[str, list[dict[str, Any]]] = {}
-        for row in self._with_images(self._ask(_CLUSTER_MEMBERS, clusters=_CLUSTERS, members=_MEMBERS)):
+        for row in self._with_images(
+            self._ask(sql.load("report/cluster_members"), clusters=_CLUSTERS, members=_MEMBERS)
+        ):
             groups.setdefault(row["cluster"], []).append(row)
         return [{"members": rows[0]["members"], "rows": rows} for rows in groups.values()]
 
