@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,6 +27,14 @@ PATHS = ("dataset", "mixture", "model", "pretrained", "resume", "tokenizer", "ca
 
 AUTO = -(2**31)
 """What `micro_batch: auto` is as a number."""
+
+LAUNCH = {
+    "ranks": "How many processes `wit train` starts; or the least and the most as [2, 8], of which Ray takes what the "
+    "cluster has room for. torchrun's own command line says it for `python -m train`.",
+    "address": "The Ray cluster (`auto`, host:port) on which `wit train` starts them; empty for Ray on this machine.",
+}
+"""Keys that say how a run's processes are started, each with what it means. Whoever starts them heeds them; the trainer
+checks them and reads on, so that one file serves `wit train` and `torchrun -m train`."""
 
 CHOICES = {
     "loss": ("softmax", "sigmoid"),
@@ -262,12 +271,42 @@ def load(source: str | Path | Mapping[str, Any], overrides: Mapping[str, Any] | 
         raise ValueError(f"a training config must be a mapping of keys to values, not {type(raw).__name__}")
     raw.update(overrides or {})
     types = get_type_hints(TrainConfig)
-    known = {field.name for field in dataclasses.fields(TrainConfig)}
+    known = {field.name for field in dataclasses.fields(TrainConfig)} | set(LAUNCH)
     if unknown := sorted(str(key) for key in raw if key not in known):
-        raise ValueError(f"unknown key {unknown[0]} in the training config; the keys are {', '.join(sorted(known))}")
+        near = difflib.get_close_matches(unknown[0], known, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]}? " if near else ""
+        names = ", ".join(sorted(known))
+        raise ValueError(f"unknown key {unknown[0]} in the training config; {hint}the keys are {names}")
+    raw, _ = without_launch(raw)
     if "dataset" not in raw:
         raise ValueError("dataset must be the URL of a dataset; the training config has no such key")
     return with_absolute_paths(TrainConfig(**{key: _convert(key, value, types[key]) for key, value in raw.items()}))
+
+
+def without_launch(raw: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A config's keys and values: the trainer's, and those of LAUNCH.
+
+    Raises:
+        ValueError: one of LAUNCH has an impossible value.
+    """
+    launch = {key: raw[key] for key in LAUNCH if key in raw}
+    if "ranks" in launch:
+        checked_ranks(launch["ranks"])
+    if not isinstance(launch.get("address") or "", str):
+        raise ValueError(f"address must be a Ray cluster's, as host:port, not {launch['address']!r}")
+    return {key: value for key, value in raw.items() if key not in launch}, launch
+
+
+def checked_ranks(ranks: Any) -> int | tuple[int, int]:
+    """A number of processes, or (least, most). Raises ValueError: it is neither."""
+    match ranks:
+        case bool():
+            pass
+        case int() if ranks >= 1:
+            return ranks
+        case [int() as least, int() as most] if 1 <= least <= most:
+            return least, most
+    raise ValueError(f"ranks must be a number of processes, or the least and the most as [2,8], not {ranks!r}")
 
 
 def with_absolute_paths(config: TrainConfig) -> TrainConfig:

@@ -17,14 +17,11 @@ from pipeline.config import with_overrides
 from pipeline.config_errors import ConfigError
 from pipeline.config_files import read_yaml
 from pipeline.engine.progress import Bars
-from train.config import TrainConfig, load
+from train.config import TrainConfig, load, without_launch
 from train.failure import TrainingError, end_after_main_thread, outlet
 
 if TYPE_CHECKING:
     from train.loop import RunResult
-
-_SPREAD = ("ranks", "address")
-"""Keys of a training config that say how Ray starts it; the trainer does not know them."""
 
 
 def raw_config(path: str, overrides: Sequence[str]) -> dict[str, Any]:
@@ -53,7 +50,7 @@ def write_config(source: str, raw: dict[str, Any], file: str) -> int:
     """Write a training config that `wit train` and `python -m train` take. Raises ConfigError."""
     import yaml
 
-    load_config(source, {key: value for key, value in raw.items() if key not in _SPREAD})
+    load_config(source, raw)
     if Path(file).exists():
         raise ConfigError(f"{file} is there already; choose another name, or remove it first")
     Path(file).write_text(yaml.safe_dump(raw, sort_keys=False, allow_unicode=True), encoding="utf-8")
@@ -67,15 +64,15 @@ def train(path: str, raw: dict[str, Any], out: str | None) -> int:
     Args:
         path: the config's file, for messages.
     """
-    spread = {key: raw.pop(key) for key in _SPREAD if key in raw}
     config = load_config(path, raw)
+    _, launch = without_launch(raw)
     with sentences(path):
         for url in (config.dataset, *config.mixture):
             find_shards(url)
-        if spread:
+        if launch:
             from pipeline.training.ray_train import train as on_ray
 
-            result: RunResult = on_ray(config, out, **spread)
+            result: RunResult = on_ray(config, out, **launch)
         else:
             from train.loop import train as train_loop
 
@@ -142,9 +139,8 @@ def dry_run(
     """Say what a run would take, and write nothing; 1 if a step does not fit the GPUs. Raises ConfigError."""
     from train.memory.dry_run import dry_run_here
 
-    spread = {key: raw.pop(key) for key in _SPREAD if key in raw}
     config = load_config(path, raw)
-    ranks = spread.get("ranks")
+    ranks = raw.get("ranks")
     with sentences(path):
         if gpus is None and isinstance(ranks, int):
             gpus = ranks

@@ -18,7 +18,7 @@ from dataset.storage import absolute
 from pipeline.config_errors import ConfigError
 from pipeline.training.train_worker import work
 from pipeline.workers.executor import EXCLUDES
-from train.config import TrainConfig, with_absolute_paths
+from train.config import TrainConfig, checked_ranks, with_absolute_paths
 from train.loop import RunResult
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,7 +36,8 @@ def train(config: TrainConfig, out: str | None, ranks: Any = 1, address: str | N
             more or fewer when nodes come or go.
         address: a Ray cluster's; by default Ray runs on this machine.
     Raises:
-        ConfigError: `ranks` is neither, or no cluster answers.
+        ConfigError: no cluster answers.
+        ValueError: `ranks` is neither.
         ValueError, FileNotFoundError, TrainingError: as the loop does.
         RuntimeError: processes died more than MAX_FAILURES times.
     """
@@ -46,7 +47,7 @@ def train(config: TrainConfig, out: str | None, ranks: Any = 1, address: str | N
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    count: Any = checked(ranks)
+    count: Any = checked_ranks(ranks)
     config = with_absolute_paths(config)
     ours = not ray.is_initialized()
     if ours:
@@ -78,18 +79,6 @@ def train(config: TrainConfig, out: str | None, ranks: Any = 1, address: str | N
     if not isinstance(answer, dict):
         raise RuntimeError(f"Ray Train ended without a result of {home}")
     return RunResult(**answer)
-
-
-def checked(ranks: Any) -> int | tuple[int, int]:
-    """A number of processes, or (least, most). Raises ConfigError if it is neither."""
-    match ranks:
-        case bool():
-            pass
-        case int() if ranks >= 1:
-            return ranks
-        case [int() as least, int() as most] if 1 <= least <= most:
-            return least, most
-    raise ConfigError(f"ranks must be a number of processes, or the least and the most as [2,8], not {ranks!r}")
 
 
 @contextlib.contextmanager

@@ -100,6 +100,7 @@ def measured(config: TrainConfig, run: str, case: dict[str, Any]) -> dict[str, A
         put(ends, loop, "backward", steps.backward)
         if case.get("bare"):
             put(ends, loop, "create", without_numbers)
+            put(ends, checkpoint.Checkpoints, "_write", unwritten)  # gigabytes that nobody reads
             put(ends, TrainConfig, "steps", lambda self, samples: (1.0, self.samples_seen // self.batch_size))
         ends.enter_context(warnings.catch_warnings())
         warnings.simplefilter("always")
@@ -129,6 +130,11 @@ def without_numbers(*arguments: Any, **more: Any) -> Any:
     clip = create(*arguments, **more, device="meta")
     clip.model.to_empty(device="cpu")
     return clip
+
+
+def unwritten(checkpoints: Any, copies: Any, writer: Any) -> None:
+    """Stands for Checkpoints._write, and writes nothing."""
+    checkpoints._staging.wait()
 
 
 def put(ends: contextlib.ExitStack, owner: Any, name: str, value: Any) -> None:
@@ -189,7 +195,7 @@ def one_of(rank: int, processes: int) -> Iterator[list[str]]:
         put(ends, watch, "store", lambda: None)
         put(ends, parallelize, "DistributedDataParallel", Averaged)
         put(ends, Processes, "gather", lambda self, value: [value] * self.count)
-        put(ends, checkpoint.Checkpoints, "_write", lambda self, copies, writer: self._staging.wait())  # asks its peers
+        put(ends, checkpoint.Checkpoints, "_write", unwritten)  # it would ask its peers
         for name in _COLLECTIVES:
             put(ends, dist, name, checked(name, getattr(dist, name)))
         os.environ.update({name: str(value) for name, value in places.items()})

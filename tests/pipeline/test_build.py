@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,12 @@ def built(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("built") / "out"
     run(archive, out)
     return out
+
+
+@pytest.fixture
+def copy(built: Path, tmp_path: Path) -> Path:
+    """A copy of it, to be changed."""
+    return Path(shutil.copytree(built, tmp_path / "out"))
 
 
 def run(archive: Path, out: Path, **overrides: Any) -> dict[str, int]:
@@ -90,43 +97,36 @@ def test_no_image_and_no_caption_is_in_both_splits(built: Path) -> None:
         assert both == []
 
 
-def test_a_second_run_does_no_work(archive: Path, tmp_path: Path) -> None:
-    run(archive, tmp_path / "out")
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.parquet")}
-    assert run(archive, tmp_path / "out") == {}
-    assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.parquet")}
+def test_a_second_run_does_no_work(archive: Path, copy: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in copy.rglob("*.parquet")}
+    assert run(archive, copy) == {}
+    assert before == {path: path.stat().st_mtime_ns for path in copy.rglob("*.parquet")}
 
 
 @pytest.mark.parametrize("stage", ["extract/candidates", "text/measure", "dedup/urls", "fetch/get", "neardup/edges"])
-def test_a_lost_partition_is_made_again_and_the_change_stops_there(archive: Path, tmp_path: Path, stage: str) -> None:
-    out = tmp_path / "out"
-    run(archive, out)
-    before = contents(out)
-    chunks = {path.name for path in (out / "fetch" / "store").rglob("*")}
-    victim = sorted(path for path in (out / stage).glob("*-0000*") if path.suffix in (".parquet", ".arrows"))[0]
+def test_a_lost_partition_is_made_again_and_the_change_stops_there(archive: Path, copy: Path, stage: str) -> None:
+    before = contents(copy)
+    chunks = {path.name for path in (copy / "fetch" / "store").rglob("*")}
+    victim = sorted(path for path in (copy / stage).glob("*-0000*") if path.suffix in (".parquet", ".arrows"))[0]
     victim.unlink()
-    assert run(archive, out) == {stage.replace("/", "."): 1}
-    assert contents(out) == before
-    assert {path.name for path in (out / "fetch" / "store").rglob("*")} == chunks  # nothing was fetched twice
+    assert run(archive, copy) == {stage.replace("/", "."): 1}
+    assert contents(copy) == before
+    assert {path.name for path in (copy / "fetch" / "store").rglob("*")} == chunks  # nothing was fetched twice
 
 
-def test_a_lost_shard_is_made_again(archive: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    run(archive, out)
-    before = contents(out)
-    (out / "shards" / "train-00000.tar").unlink()
-    assert run(archive, out) == {"pack.shard": 1}
-    assert contents(out) == before
+def test_a_lost_shard_is_made_again(archive: Path, copy: Path) -> None:
+    before = contents(copy)
+    (copy / "shards" / "train-00000.tar").unlink()
+    assert run(archive, copy) == {"pack.shard": 1}
+    assert contents(copy) == before
 
 
-def test_a_changed_threshold_reruns_the_decision_and_not_the_measure(archive: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    run(archive, out)
-    did = run(archive, out, text={"min_characters": 12})
+def test_a_changed_threshold_reruns_the_decision_and_not_the_measure(archive: Path, copy: Path) -> None:
+    did = run(archive, copy, text={"min_characters": 12})
     assert "text.decide" in did
     assert "text.measure" not in did
     assert "extract.candidates" not in did
-    did = run(archive, out, text={"min_characters": 12}, image={"min_side": 65})
+    did = run(archive, copy, text={"min_characters": 12}, image={"min_side": 65})
     assert "image.decide" in did
     assert not {"match.measure", "fetch.get"} & set(did)
 
@@ -178,11 +178,10 @@ def test_two_runs_do_not_write_one_dataset(archive: Path, tmp_path: Path) -> Non
         run(archive, tmp_path / "out")
 
 
-def test_records_of_lost_files_are_not_trusted(archive: Path, tmp_path: Path) -> None:
-    run(archive, tmp_path / "out")
-    ledger = Ledger(Storage(str(tmp_path / "out")), "text.decide")
+def test_records_of_lost_files_are_not_trusted(copy: Path) -> None:
+    ledger = Ledger(Storage(str(copy)), "text.decide")
     whole = ledger.load()
-    next((tmp_path / "out" / "text" / "decide").glob("verdicts-*")).write_bytes(b"")
+    next((copy / "text" / "decide").glob("verdicts-*")).write_bytes(b"")
     assert len(ledger.load()) == len(whole) - 1
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from train.config import TrainConfig, load
+from train.config import LAUNCH, TrainConfig, checked_ranks, load, without_launch
 
 WRONG = [
     ("dataset", ""),
@@ -84,9 +84,30 @@ def test_a_wrong_value_is_one_sentence_that_names_the_key(key: str, value: Any) 
     assert message.endswith(f"not {value!r}") or isinstance(value, int | float)
 
 
-def test_an_unknown_key_is_named_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"unknown key batchsize .* batch_size,"):
+def test_an_unknown_key_is_named_with_the_nearest_and_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"unknown key batchsize .*; did you mean batch_size\? the keys are address, "):
         load({"dataset": "out", "batchsize": 3})
+
+
+@pytest.mark.parametrize("wrong", [0, -1, "two", [3, 2], [0, 2], [1, 2, 3], True, None, 1.5])
+def test_a_wrong_number_of_ranks_is_one_sentence(wrong: Any) -> None:
+    with pytest.raises(ValueError, match=r"^ranks must be a number of processes, or the least"):
+        load({"dataset": "out", "ranks": wrong})
+
+
+def test_how_processes_are_started_changes_nothing_of_a_run() -> None:
+    assert checked_ranks(3) == 3
+    assert checked_ranks([1, 4]) == (1, 4)
+    whole = {"dataset": "out", "ranks": [1, 4], "address": "head:6379"}
+    assert load(whole) == load({"dataset": "out"})
+    assert without_launch(whole) == ({"dataset": "out"}, {"ranks": [1, 4], "address": "head:6379"})
+    with pytest.raises(ValueError, match="address must be a Ray cluster's, as host:port, not 6379"):
+        load({"dataset": "out", "address": 6379})
+
+
+def test_keys_that_start_a_run_are_documented_beside_the_others() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    assert all(f"`{key}" in text for key in LAUNCH)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,42 +21,60 @@ from pipeline.stages import balance_phases
 from tests.pipeline import small_archive
 
 
-def dropped(folder: Path, mode: str = "cap", **run: Any) -> list[tuple[Any, ...]]:
-    """What both balances of a build dropped, and why."""
-    archive = small_archive.write(folder / "small.warc.gz")
-    raw = small_archive.config(
-        archive, folder / "out", balance={"cap": 6, "mode": mode}, prebalance={"oversample": 1.5}
-    )
-    raw["run"] = {**raw.get("run", {}), **run}
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_archive.write(tmp_path_factory.mktemp("archive") / "small.warc.gz")
+
+
+@pytest.fixture(scope="module")
+def built(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A dataset up to its balance, by a mode; not to be changed."""
+
+    @cache
+    def of_mode(mode: str) -> Path:
+        return build_at(tmp_path_factory.mktemp(mode) / "out", archive, mode)
+
+    return of_mode
+
+
+def build_at(out: Path, archive: Path, mode: str, **run: Any) -> Path:
+    balance = {"cap": 6, "mode": mode}
+    raw = small_archive.config(archive, out, balance=balance, prebalance={"oversample": 1.5}, run=run)
     build(make_config(raw), to="balance", quiet=True)
-    made = dataset.open(str(folder / "out"))
+    return out
+
+
+def dropped(out: Path) -> list[tuple[Any, ...]]:
+    """What both balances of a build dropped, and why."""
     query = "SELECT stage, pair_id, evidence FROM dropped WHERE reason = 'query_full' ORDER BY ALL"
-    found = made.sql(query).fetchall()
+    found = dataset.open(str(out)).sql(query).fetchall()
     assert {row[0] for row in found} == {"prebalance", "balance"}
     return found
 
 
-def test_narrow_windows_and_many_buckets_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "a").mkdir()
-    want = dropped(tmp_path / "a")
-    (tmp_path / "b").mkdir()
+Built = Callable[[str], Path]
+
+
+def test_narrow_windows_and_many_buckets_change_nothing(
+    built: Built, archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before_balances = shutil.ignore_patterns("prebalance", "balance")
+    shutil.copytree(built("cap"), out := tmp_path / "out", ignore=before_balances)
     monkeypatch.setattr(balance, "_SLACK", -8)  # windows that hold less than half of the cap, nearly always
     monkeypatch.setattr(balance, "_SIGMAS", 2)
     monkeypatch.setattr(balance_phases, "HASHES_PER_BUCKET", 1)
-    assert dropped(tmp_path / "b") == want
+    assert dropped(build_at(out, archive, "cap")) == dropped(built("cap"))
 
 
 @pytest.mark.parametrize("mode", ["cap", "sample"])
-def test_partitions_change_nothing(tmp_path: Path, mode: str) -> None:
-    (tmp_path / "a").mkdir()
-    (tmp_path / "b").mkdir()
-    assert dropped(tmp_path / "a", mode) == dropped(tmp_path / "b", mode, piece_bytes=2**16, pairs_per_partition=20)
+def test_partitions_change_nothing(built: Built, archive: Path, tmp_path: Path, mode: str) -> None:
+    otherwise = build_at(tmp_path / "out", archive, mode, piece_bytes=2**16, pairs_per_partition=20)
+    assert dropped(otherwise) == dropped(built(mode))
 
 
 @pytest.mark.parametrize("mode", ["cap", "sample"])
-def test_the_curve_says_what_a_run_with_that_cap_keeps(tmp_path: Path, mode: str) -> None:
-    dropped(tmp_path, mode)
-    out = str(tmp_path / "out")
+def test_the_curve_says_what_a_run_with_that_cap_keeps(built: Built, mode: str) -> None:
+    out = str(built(mode))
     funnel = {
         stage: (count, kept)
         for stage, count, kept in dataset.open(out).sql("SELECT stage, input, kept FROM funnel").fetchall()
@@ -79,12 +100,12 @@ def test_the_curve_says_what_a_run_with_that_cap_keeps(tmp_path: Path, mode: str
     assert after["largest_query_kept"] == largest
 
 
-def test_the_curve_of_narrow_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    dropped(tmp_path)
-    want = cap_curve.curve(str(tmp_path / "out"), [2, 6])
+def test_the_curve_of_narrow_windows(built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = str(built("cap"))
+    want = cap_curve.curve(out, [2, 6])
     monkeypatch.setattr(balance, "_SLACK", -8)
     monkeypatch.setattr(balance, "_SIGMAS", 2)
-    assert cap_curve.curve(str(tmp_path / "out"), [2, 6]).equals(want)
+    assert cap_curve.curve(out, [2, 6]).equals(want)
 
 
 def test_wit_balance(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

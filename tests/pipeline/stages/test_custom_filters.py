@@ -23,12 +23,15 @@ def uppercase_share(rows):
 """
 
 
-def filtered(tmp_path: Path, source: str, filter_: dict[str, str], **overrides: object) -> str:
-    """Build with one filter of the user's own; the dataset's path."""
+def filtered(
+    tmp_path: Path, source: str, filter_: dict[str, str], *, to_the_end: bool = False, **overrides: object
+) -> str:
+    """Build with one filter of the user's own, as far as its stage; the dataset's path."""
     archive = small_archive.write(tmp_path / "small.warc.gz", pages=12)
     (tmp_path / "own.py").write_text(source)
     out = str(tmp_path / "out")
-    build(make_config(small_archive.config(archive, out, filters=[filter_], **overrides)), quiet=True)
+    config = make_config(small_archive.config(archive, out, filters=[filter_], **overrides))
+    build(config, to=None if to_the_end else filter_["stage"], quiet=True)
     return out
 
 
@@ -77,7 +80,7 @@ def test_a_row_that_crashes_the_filter_is_quarantined_and_the_run_goes_on(tmp_pa
         "    return {'looked': [True] * len(rows)}\n"
     )
     rule = {"name": "fragile", "stage": "text", "measure": f"{tmp_path}/own.py:fragile", "drop_when": "NOT looked"}
-    made = dataset.open(filtered(tmp_path, source, rule, run={"max_quarantined": 100}))
+    made = dataset.open(filtered(tmp_path, source, rule, to_the_end=True, run={"max_quarantined": 100}))
     texts = [row[0] for row in made.sql("SELECT text FROM dropped WHERE reason = 'quarantined'").fetchall()]
     assert texts
     assert all("fountain" in text for text in texts)

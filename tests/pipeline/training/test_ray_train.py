@@ -7,27 +7,12 @@ import json
 import os
 import signal
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
 from pipeline.cli import main
-from pipeline.config_errors import ConfigError
-from pipeline.training.ray_train import checked
 from tests.train import tiny
-
-
-@pytest.mark.parametrize("wrong", [0, -1, "two", [3, 2], [0, 2], [1, 2, 3], True, None, 1.5])
-def test_a_wrong_number_of_ranks_is_one_sentence(wrong: Any) -> None:
-    with pytest.raises(ConfigError, match=r"^ranks must be a number of processes, or the least"):
-        checked(wrong)
-
-
-def test_ranks_are_a_number_or_a_range() -> None:
-    assert checked(3) == 3
-    assert checked([1, 4]) == (1, 4)
-
 
 KILLER = """
 import os, signal, sys
