@@ -126,6 +126,10 @@ VIEW_COLUMNS: dict[str, tuple[str, dict[str, str]]] = {
             "ordinal": _ORDINAL,
         },
     ),
+    "settings": (
+        "The config that the dataset was made by: a row a key.",
+        {"key": "The key's dotted name, such as image.min_side.", "value": "Its value; lists and numbers as JSON."},
+    ),
     "reasons": (
         "Why a row can be dropped: every reason, the stage that gives it, and a sentence.",
         {"reason": "The word in `dropped`.", "stage": "The stage that gives it.", "meaning": "What it means."},
@@ -210,7 +214,7 @@ def types() -> dict[str, dict[str, str]]:
     nothing = Committed(Storage(str(Path(__file__).with_name("no dataset"))))
     for table in tables(nothing):
         connection.register(table.name, table.numbered_schema.empty_table())
-    for name, rows in constants(nothing.manifest).items():
+    for name, rows in constants(nothing).items():
         connection.register(name, rows)
     for view, text in views().items():
         connection.execute(f"CREATE TEMP VIEW {view} AS {text}")

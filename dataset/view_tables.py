@@ -5,10 +5,9 @@ Every table exists always; of a stage that has not run, or is switched off, it h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import pyarrow as pa
 
@@ -17,6 +16,7 @@ from dataset.commits import FileRef
 from dataset.committed import Committed
 from dataset.reasons import reasons
 from dataset.schema import NSFW, VERDICTS
+from dataset.side_tables import TIMINGS, public_suffixes, settings
 from dataset.stages import Rows, Stage, Table, judging, path, table_names
 from dataset.stages import tables as declared
 
@@ -89,10 +89,10 @@ def makers(committed: Committed) -> dict[str, Callable[[], CommittedTable]]:
     return found
 
 
-def constants(manifest: Mapping[str, Any]) -> dict[str, pa.Table]:
-    """The tables that no file of their own holds: the stages, the funnel's counts, and what the reasons mean."""
+def constants(committed: Committed) -> dict[str, pa.Table]:
+    """The tables that no committed file holds: the stages, the funnel's counts, the config, what the reasons mean."""
     steps = [{"step": step, "stage": stage.name} for step, stage in enumerate(path())]
-    funnel = manifest.get("funnel", {})
+    funnel = committed.manifest.get("funnel", {})
     rows = [
         {**step, **{name: funnel[step["stage"]][name] for name in ("input", "kept", "dropped")}}
         for step in steps
@@ -102,6 +102,9 @@ def constants(manifest: Mapping[str, Any]) -> dict[str, pa.Table]:
     return {
         "_stages": pa.Table.from_pylist(steps, schema=_STAGES),
         "_funnel": pa.Table.from_pylist(rows, schema=_FUNNEL),
+        "_timings": TIMINGS.empty_table(),  # of the log, which no other run's is the same as; `Dataset` reads it
+        "_public_suffixes": public_suffixes(),
+        "settings": settings(committed.storage),
         "reasons": pa.Table.from_pylist(known),
     }
 

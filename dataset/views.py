@@ -21,6 +21,7 @@ from dataset.commits import FileRef
 from dataset.committed import Committed
 from dataset.damage import check_length, content, read_table
 from dataset.questions import Question, questions
+from dataset.side_tables import timings
 from dataset.storage import Storage
 from dataset.view_tables import CommittedTable, constants, makers, views
 
@@ -75,7 +76,7 @@ class Dataset(Committed):
         self._texts = views()  # the SELECT of every view
         self._behind = {name: self._read_by(text) for name, text in self._texts.items()}
         self._made = {*self._waiting, *self._texts}  # names that a question may not take for its own
-        for name, rows in constants(self.manifest).items():
+        for name, rows in {**constants(self), "_timings": timings(self.storage)}.items():
             self._made.add(name)
             self.connection.register(name, rows)
         if self._remote is None or connection is not None:

@@ -151,6 +151,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("out", metavar="OUT")
     made.add_argument("--show-unsafe", action="store_true", help="do not blur the images of a high nsfw_probability")
 
+    made.add_argument("--audits", metavar="DIR", help="a folder of audits of your own, whose answers the page shows")
+
     made = command("sheet", "write OUT/decontamination.html: image pairs around decontaminate's threshold")
     made.add_argument("out", metavar="OUT")
     made.add_argument("--most", type=int, default=40, metavar="N", help="pairs on each side of a threshold")

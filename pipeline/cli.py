@@ -169,7 +169,9 @@ def _audit(arguments: argparse.Namespace) -> int:
     known = audits.available(arguments.audits)
     if arguments.name is None and not arguments.all:
         for name, sentence in known.items():
-            say(f"{name:<28} {sentence}")
+            say(f"{name:<22} {sentence}")
+            for parameter, told in audits.find(name, arguments.audits).parameters.items():
+                say(f"{'':<22} --set {parameter}={told.default}: {told.sentence}")
         return DONE
     if arguments.all and (arguments.name or arguments.set or not arguments.output):
         raise UsageError("wit audit --all takes --output DIR, and neither a NAME nor --set")
@@ -232,7 +234,7 @@ def _report(arguments: argparse.Namespace) -> int:
     from pipeline.reports.html import BLUR_ABOVE
     from pipeline.reports.report import write
 
-    say(write(arguments.out, blur_above=None if arguments.show_unsafe else BLUR_ABOVE))
+    say(write(arguments.out, blur_above=None if arguments.show_unsafe else BLUR_ABOVE, own_audits=arguments.audits))
     return DONE
 
 

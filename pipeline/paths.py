@@ -36,7 +36,7 @@ ARGUMENTS: Mapping[str, Mapping[str, Kind]] = {
     "verify": _OUTPUT,
     "balance": _ANSWER,
     "explain": _DATASET,
-    "report": _OUTPUT,
+    "report": {"audits": "read", **_OUTPUT},
     "sheet": _OUTPUT,
     "overlap": {"checkpoint": "read", "tasks": "read", "detector": "name", **_OUTPUT},
     "queries": {},

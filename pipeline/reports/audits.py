@@ -1,7 +1,8 @@
 """The named queries of sql/audits, and of a folder of one's own.
 
 A file begins with a comment that says in one sentence what it answers. A line `-- $name = value: what it is` behind
-that declares a parameter, with its default; the query names it as `$name`. The default is a number or a text.
+that declares a parameter, with its default; the query names it as `$name`. The default is a number or a text. A line
+`-- column name: what it is` tells of a column of the answer.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pipeline.config_errors import ConfigError
 
 FOLDER = sql.FOLDER / "audits"
 Value = str | int | float
+_COLUMN = re.compile(r"-- column (\w+): (.+)")
 _PARAMETER = re.compile(r"-- \$(\w+) = ([^:]*): (.+)")
 
 
@@ -36,6 +38,7 @@ class Audit:
     sentence: str
     parameters: Mapping[str, Parameter]
     text: str
+    columns: Mapping[str, str]  # of the answer, in their order, as far as the file tells of them
 
     def values(self, settings: Sequence[str] = ()) -> dict[str, Value]:
         """Its parameters, with what is set of them.
@@ -62,6 +65,11 @@ class Audit:
 def available(folder: str | None = None) -> dict[str, str]:
     """Every audit's name and its sentence, by name; one's own folder's after ours, and instead of ours of that name."""
     return {name: _read(path).sentence for name, path in _files(folder).items()}
+
+
+def own(folder: str) -> list[str]:
+    """The names of the audits of one's own folder. Raises ConfigError: it has none."""
+    return [name for name, path in _files(folder).items() if path.parent == Path(folder)]
 
 
 def load(name: str) -> str:
@@ -102,7 +110,8 @@ def _read(path: Path) -> Audit:
     sentence = first.removeprefix("--").strip() if first.startswith("--") else ""
     found = (_PARAMETER.fullmatch(line.strip()) for line in text.splitlines())
     parameters = {match[1]: Parameter(_value(match[2].strip()), match[3]) for match in found if match}
-    return Audit(path.stem, sentence, parameters, text)
+    columns = {match[1]: match[2] for line in text.splitlines() if (match := _COLUMN.fullmatch(line.strip()))}
+    return Audit(path.stem, sentence, parameters, text, columns)
 
 
 def _value(text: str) -> Value:

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 
@@ -20,9 +21,11 @@ from crawl.images.store import read_images
 from dataset import sql
 from dataset.damage import read_table
 from dataset.layout import REPORT
+from dataset.questions import NotAQuestionError
 from dataset.stages import judging
 from dataset.storage import Storage
 from dataset.views import Dataset
+from pipeline.config_errors import ConfigError
 from pipeline.reports import audits, charts, own_config
 from pipeline.reports.datasheet import named
 from pipeline.reports.html import BLUR_ABOVE, environment, sample_image, shown, thumbnail, unsafe
@@ -39,18 +42,36 @@ _CURVE_POINTS = 240
 _LENGTHS = (0, 10, 20, 30, 40, 50, 60, 80, 100, 150, 200, 300, 500, 1000)
 
 
-def write(out: str, *, blur_above: float | None = BLUR_ABOVE) -> str:
+def write(out: str, *, blur_above: float | None = BLUR_ABOVE, own_audits: str | None = None) -> str:
     """Write the report of a dataset, finished or not; returns the file's URL.
 
     blur_above: the nsfw_probability above which images are blurred; None blurs none.
+    own_audits: a folder of audits of one's own, whose answers the page shows.
 
     Raises:
         FileNotFoundError: there is no dataset.
+        ConfigError: the folder has no audits, or one of them cannot be answered.
     """
     dataset = Dataset(out)
-    page = environment().get_template(REPORT).render(_Facts(dataset, blur_above).all())
+    facts = _Facts(dataset, blur_above).all()
+    page = environment().get_template(REPORT).render(facts | {"own_audits": _own_audits(dataset, own_audits)})
     dataset.storage.write(REPORT, page.encode("utf-8", "replace"))
     return dataset.storage.url_of(REPORT)
+
+
+def _own_audits(dataset: Dataset, folder: str | None) -> list[dict[str, Any]]:
+    """The answers of a folder's audits, the first rows of each."""
+    told = []
+    for name in audits.own(folder) if folder else ():
+        audit = audits.find(name, folder)
+        try:
+            answer = dataset.answer(audit.text, audit.values())
+        except (NotAQuestionError, duckdb.Error) as error:
+            raise ConfigError(f"the audit {name} failed: {error}") from None
+        names = [column[0] for column in answer.description or ()]
+        rows = [dict(zip(names, row, strict=True)) for row in answer.fetchmany(_ROWS)]
+        told.append({"name": name, "sentence": audit.sentence, "columns": names, "rows": rows})
+    return told
 
 
 class _Facts:

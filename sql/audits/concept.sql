@@ -1,5 +1,9 @@
 -- How often a concept stands in the texts: candidates and pairs by language, and how many hosts they are from.
 -- $concept = photo: words that the text holds, in any case
+-- column page_language: The language that the page says it is in; empty if it does not say.
+-- column candidates: How many candidates.
+-- column hosts: How many hosts of images.
+-- column pairs: How many pairs of the dataset.
 WITH found AS (
     SELECT pair_id, coalesce(page_language, '') AS page_language, host
     FROM candidates WHERE contains(lower(text), lower($concept))

@@ -1,6 +1,9 @@
 -- Candidates whose text holds a concept, with what became of each.
 -- $concept = photo: words that the text holds, in any case
 -- $most = 20: how many
+-- column text: The caption or alt text: cleaned, personal data masked.
+-- column url: The image's canonical address.
+-- column outcome: What became of it: kept, or the stage and reason that dropped it.
 SELECT c.text, c.url, CASE WHEN p.pair_id IS NOT NULL THEN 'kept' ELSE d.stage || ': ' || d.reason END AS outcome
 FROM candidates c
 LEFT JOIN dropped d USING (archive, "offset", ordinal)

@@ -1,6 +1,10 @@
 -- Rows that disappeared or came from nowhere: every row of the answer is a violation; a sound dataset answers none.
 -- Each stage's input must be what the stage before it kept, kept + dropped must be its input, its verdicts must be as
 -- many as it dropped, no row may have two verdicts, and what the last stage kept must be in the shards.
+-- column stage: The stage.
+-- column violation: What does not hold.
+-- column expected: The number that there should be.
+-- column found: The number that there is.
 WITH steps AS (
     SELECT *, row_number() OVER () AS step FROM funnel
 ), verdicts AS (

@@ -1,5 +1,10 @@
 -- The hosts that most pairs are from, with their share of the pairs and of the bytes of the shards.
 -- $most = 50: how many hosts
+-- column host: The host of the image's address.
+-- column pairs: How many pairs of the dataset.
+-- column share_of_pairs: Their share of all pairs.
+-- column bytes: Bytes of the shards that their samples take.
+-- column share_of_bytes: Their share of all these bytes.
 WITH hosts AS (
     SELECT regexp_extract(url, '^[a-z]+://(?:[^/@]*@)?([^/:?#]+)', 1) AS host, count(*) AS pairs, sum(size)::BIGINT AS bytes
     FROM pairs GROUP BY ALL

@@ -1,4 +1,7 @@
 -- Languages that the pages declare for themselves: candidates found, pairs kept.
+-- column language: The language.
+-- column candidates: How many candidates.
+-- column kept: How many of them are in the dataset.
 WITH declared AS (
     SELECT c.pair_id, c.archive, c."offset",
            coalesce(nullif(lower(regexp_extract(c.page_language, '^\s*([A-Za-z]+)', 1)), ''), '(none)') AS language

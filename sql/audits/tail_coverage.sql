@@ -1,4 +1,8 @@
 -- How even the dataset is over its queries: the share of all matches that the most frequent queries hold, before and after.
+-- column most_frequent_queries: How many of the most frequent queries.
+-- column matched_queries: How many queries were matched at all.
+-- column percent_of_matches_before: Their share of all matches before the first balance, in percent.
+-- column percent_of_matches_after: Their share of all matches of the dataset, in percent.
 WITH ranked AS (
     SELECT candidate_count, kept_count,
            row_number() OVER (ORDER BY candidate_count DESC, query_id) AS rank_before,

@@ -1,4 +1,11 @@
 -- What owners asked of training, by signal, place and host: pairs that it refused, and those that it was unreadable for.
+-- column signal: By which signal.
+-- column value: What the signal says.
+-- column place: Where it stands.
+-- column host: The host of the image's address.
+-- column reason: The reason.
+-- column refused: Pairs that it refused.
+-- column unreadable_but_admitted: Pairs that were let pass though it could not be read.
 WITH met AS (
     SELECT
         coalesce(evidence ->> '$.signal', CASE

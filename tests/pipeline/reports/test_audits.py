@@ -31,7 +31,8 @@ def test_every_audit_answers_on_a_finished_and_on_an_empty_dataset(name: str, tm
     begun = HandMade(tmp_path / "begun")
     for out in (finished, begun.storage.url):
         audit = audits.find(name)
-        dataset.open(out).answer(audit.text, audit.values()).fetchall()
+        answer = dataset.open(out).answer(audit.text, audit.values())
+        assert [column[0] for column in answer.description or ()] == list(audit.columns)
 
 
 def test_every_audit_says_in_a_sentence_what_it_answers() -> None:
@@ -112,7 +113,12 @@ def test_a_folder_of_ones_own_has_audits_with_parameters(tmp_path: Path, capsys:
     assert printed(capsys, out, "mine", *own, "--set", "word=' OR true --") == []
     assert printed(capsys, out, "domains", *own) == ["mine"]
     assert main(["audit", out, *own]) == 0
-    assert "Pairs of a word." in capsys.readouterr().out
+    listed = capsys.readouterr().out
+    assert "Pairs of a word." in listed and "--set word=rose: what the text holds" in listed
+    assert main(["report", out, *own]) == 0
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "Pairs of a word." in page and "<td><bdi>mine</bdi></td>" in page
+    capsys.readouterr()
     for wrong in ("most=few", "colour=red", "word"):
         assert main(["audit", out, "mine", *own, "--set", wrong]) == 2
         assert capsys.readouterr().err.startswith(f"wit: --set {wrong}: ")

@@ -1,0 +1,32 @@
+-- The registrable domains (example.co.uk of img.example.co.uk) that most pairs are from, by pairs and by bytes.
+-- $most = 50: how many domains
+-- column domain: The registrable domain: a public suffix and the label before it.
+-- column hosts: How many hosts of images.
+-- column pairs: How many pairs of the dataset.
+-- column share_of_pairs: Their share of all pairs.
+-- column bytes: Bytes of the shards that their samples take.
+-- column share_of_bytes: Their share of all these bytes.
+WITH hosts AS (
+    SELECT regexp_extract(url, '^https?://(\[[^\]]*\]|[^/:]*?)\.*(?::\d+)?/', 1) AS host, count(*) AS pairs, sum(size)::BIGINT AS bytes
+    FROM pairs GROUP BY ALL
+), labelled AS (
+    SELECT host, string_split(host, '.') AS labels, unnest(range(1, len(labels) + 1)) AS start FROM hosts
+), matched AS (
+    -- How many labels a rule makes of the public suffix; an exception wins, then the longest (publicsuffix.org/list).
+    SELECT host, labels,
+           max(CASE WHEN starts_with(rule, '!') THEN 1000 + len(labels) - start WHEN starts_with(rule, '*.') THEN len(labels) - start + 2
+               ELSE len(labels) - start + 1 END) AS found
+    FROM labelled JOIN _public_suffixes ON rule IN (
+        array_to_string(labels[start:], '.'), '!' || array_to_string(labels[start:], '.'), '*.' || array_to_string(labels[start:], '.')
+    )
+    GROUP BY host, labels
+), named AS (
+    SELECT host, CASE
+        WHEN regexp_matches(host, '^\[|^[\d.]+$') THEN host  -- an address has no domain
+        ELSE array_to_string(string_split(host, '.')[-(1 + coalesce(CASE WHEN found >= 1000 THEN found - 1000 ELSE found END, 1)):], '.')
+    END AS domain, pairs, bytes
+    FROM hosts LEFT JOIN matched USING (host)
+)
+SELECT domain, count(*) AS hosts, sum(pairs)::BIGINT AS pairs, round(sum(pairs) / sum(sum(pairs)) OVER (), 4) AS share_of_pairs,
+       sum(bytes)::BIGINT AS bytes, round(sum(bytes) / sum(sum(bytes)) OVER (), 4) AS share_of_bytes
+FROM named GROUP BY domain ORDER BY pairs DESC, domain LIMIT $most
