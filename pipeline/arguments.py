@@ -227,7 +227,7 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument(
         "--format",
-        choices=["table", "json", "clip-benchmark", "datacomp", "csv", "markdown", "parquet"],
+        choices=["table", "json", "clip-benchmark", "datacomp", "csv", "markdown", "parquet", "html"],
         default="table",
     )
     made.add_argument("--output", metavar="FILE", help="write there instead of printing")

@@ -47,7 +47,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
             raise ConfigError(f"there is no file {getattr(arguments, option)}, which --{option} names")
     if arguments.output and not Path(arguments.output).parent.is_dir():
         raise ConfigError(f"--output cannot be written: there is no folder {Path(arguments.output).parent}")
-    if arguments.format in ("parquet",) and not arguments.output:
+    if arguments.format in ("parquet", "html") and not arguments.output:
         raise ConfigError(f"--format {arguments.format} needs --output FILE")
     if (arguments.pairs is not None and arguments.pairs < 2) or arguments.batch_size < 1:
         raise ConfigError("--pairs must be at least 2, and --batch-size at least 1")
@@ -159,7 +159,12 @@ def _told(rows: Sequence[Row], form: str, output: str | None) -> int:
     """Print the rows, or write them."""
     from train.evaluate.formats import formatted
 
-    content = formatted(rows, form)
+    if form == "html":
+        from pipeline.training.page import page
+
+        content = page(rows)
+    else:
+        content = formatted(rows, form)
     if output:
         Path(output).write_bytes(content)
         say(output)

@@ -61,13 +61,21 @@ def evaluate(view: View) -> Row:
     chosen = {"effective_robustness": every}
     if len(every) > 1:
         chosen |= {f"effective_robustness[{against[place].name}]": [place] for place in every}
+    drawn = []
     for name, on in chosen.items():
         figures[name] = Figure(None, len(right), 0.0, unit="number")
-        line = _line(view, [against[place].name for place in on], notes)
-        if line is not None:
-            figures[name] = _drawn(right, [own[place] for place in on], lambda y, x, line=line: y - _at(line, x))
+        found = _line(view, [against[place].name for place in on], notes)
+        if found is None:
+            continue
+        line, models = found
+        figures[name] = _drawn(right, [own[place] for place in on], lambda y, x, line=line: y - _at(line, x))
+        if len(on) == 1:
+            values = [float(own[on[0]].mean()), float(right.mean())]
+            drawn.append({"against": against[on[0]].name, "intercept": float(line[0]), "slope": float(line[1]),
+                          "models": models, "own": values})  # fmt: skip
     asked = view.what.test.take(images).identity()
-    return view.row(figures, "acc1", notes=list(dict.fromkeys(notes)), asked=asked, right=bits(right))
+    tables = {"reference_lines": drawn} if drawn else {}
+    return view.row(figures, "acc1", notes=list(dict.fromkeys(notes)), asked=asked, right=bits(right), tables=tables)
 
 
 def _common(sets: Sequence[ImageSet]) -> list[str]:
@@ -112,16 +120,20 @@ def _drawn(right: np.ndarray, own: Sequence[np.ndarray], of: Any) -> Figure:
     return Figure(value, len(right), 0.0, min(float(low), value), max(float(high), value), "number")
 
 
-def _line(view: View, names: Sequence[str], notes: list[str]) -> np.ndarray | None:
-    """The reference models' intercept and slopes; None, with a note, where there are too few."""
+def _line(view: View, names: Sequence[str], notes: list[str]) -> tuple[np.ndarray, list[list[Any]]] | None:
+    """(the reference models' intercept and slopes, each model's name and accuracies: in-distribution, then shifted).
+
+    None, with a note, where they are too few.
+    """
     file = view.shared.get("references")
     if not file:
         notes.append("effective robustness needs reference models: --references CSV with model, dataset, acc1")
         return None
     wanted = [view.what.name, *names]
     table = references(Path(file))
-    known = [[accuracies[name] for name in wanted] for accuracies in table.values() if set(wanted) <= set(accuracies)]
-    points = np.array([row for row in known if all(0 < value < 1 for value in row)], float)
+    complete = {model: [found[each] for each in wanted] for model, found in table.items() if set(wanted) <= set(found)}
+    known = {model: row for model, row in complete.items() if all(0 < value < 1 for value in row)}
+    points = np.array(list(known.values()), float)
     if len(points) < len(names) + 2:
         notes.append(
             f"{len(points)} reference models have accuracies on {', '.join(wanted)}, within 0 and 1; "
@@ -134,7 +146,7 @@ def _line(view: View, names: Sequence[str], notes: list[str]) -> np.ndarray | No
         notes.append(f"the reference models draw no line: their accuracies on {', '.join(names)} are too much alike")
         return None
     notes.append(f"the line through {len(points)} reference models on {', '.join(names)}")
-    return np.asarray(line)
+    return np.asarray(line), [[model, *values[1:], values[0]] for model, values in known.items()]
 
 
 def references(path: Path) -> dict[str, dict[str, float]]:
