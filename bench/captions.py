@@ -11,7 +11,8 @@ for, or in none, are lost, and how often the language is right where a text has 
 each set and kind: how many were kept. `--half` takes those of an even or odd hash alone, so that a rule which is made
 on one half can be tried on the other. The last line is the shares as JSON.
 
-Only decisions on a candidate itself are tried: what repeats over a dataset is for `dedup` to say.
+The archives that these labels are of, if ../shared/data has them, say what else stands on a candidate's page, as in a
+run. Only decisions on a candidate itself are tried: what repeats over a dataset is for `dedup` to say.
 """
 
 from __future__ import annotations
@@ -19,23 +20,31 @@ from __future__ import annotations
 import argparse
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import xxhash
 
+from crawl.archives.records import Piece
+from crawl.candidates.config import ExtractConfig
+from crawl.candidates.extract import extract
 from dataset import sql
 from dataset.hosts import hostname
-from dataset.schema import CANDIDATES
+from dataset.schema import CANDIDATES, CAPTIONS
 from filters.texts.context import in_context
 from filters.texts.text import TextConfig, measure_text
+from filters.texts.wording import reworded
 from pipeline.config import build, plain
 from train.evaluate.row import wilson
 
 LABELS = Path(__file__).parents[2] / "shared" / "labels" / "captions.jsonl"
+_DATA = Path(__file__).parents[2] / "shared" / "data"
+ARCHIVES = {"news": _DATA / "news-and-blogs.warc.gz", "news_wat": _DATA / "news-and-blogs.warc.wat.gz"}
+"""Where the labels of ../shared/labels are from."""
 SETS = ("news", "news_wat", "laion")
 NO_LANGUAGE = "und"
 _KEYS = ("set", "url", "text", "language", "verdict", "kind")
@@ -89,19 +98,59 @@ def read_labels(file: Path, half: int | None = None) -> list[dict[str, Any]]:
     return [label for label, which in zip(labels, halves, strict=True) if half in (None, which)]
 
 
-def judge(labels: Sequence[dict[str, Any]], config: TextConfig) -> list[Judged]:
-    """Measure the candidates and decide on them, as the stage `text` does."""
+def judge(
+    labels: Sequence[dict[str, Any]], config: TextConfig, archives: Mapping[str, Path] | None = None
+) -> list[Judged]:
+    """Measure the candidates and decide on them, as the stage `text` does.
+
+    archives: the archive that a set's candidates are of, if it is there: what else stands on their pages counts then.
+    """
     rows = _rows(labels)
+    for name, file in (archives or {}).items():
+        if file.is_file():
+            rows = _with_their_pages(rows, name, file)
+    rows = rows.set_column(0, _ROWS.field("row"), pa.array(range(len(rows)), pa.uint32()))
+    texts, _ = reworded(rows, config)
+    rows = rows.set_column(rows.schema.get_field_index("text"), "text", texts)
     measures = in_context(rows, measure_text(rows, config), config)
     at = measures.schema.get_field_index("texts_on_page")  # a labelled page is not whole
-    texts = pa.array([int(label.get("texts_of_url") or 1) for label in labels], pa.int32())
+    known = [int(label.get("texts_of_url") or 1) for label in labels]
+    texts = pa.array(known + measures["texts_on_page"].to_pylist()[len(known) :], pa.int32())
     measures = measures.set_column(at, "texts_on_page", texts)
     keys = {**plain(asdict(config)), "allowed_hosts": []}
-    tables = {"rows": rows, "measures": measures}
+    tables = {"rows": rows, "measures": measures, "captions": CAPTIONS.empty_table()}
     verdicts = sql.run(sql.load("decisions/text"), tables, keys).to_pylist()
     reasons = {verdict["row"]: verdict["reason"] for verdict in verdicts}
     languages = measures["language"].to_pylist()
     return [Judged(label, reasons.get(row), languages[row]) for row, label in enumerate(labels)]
+
+
+def _with_their_pages(rows: pa.Table, name: str, file: Path) -> pa.Table:
+    """Rows, and behind them the other candidates of the pages of a set, as its archive has them. Columns of _ROWS.
+
+    A label may lack the language that its page declares elsewhere than in <html lang>.
+    """
+    mine = rows.filter(pc.equal(rows["archive"], name))
+    found = extract([Piece(name, str(file), 0, -1)], ExtractConfig()).candidates
+    pages = dict(zip(mine["page_url"].to_pylist(), mine["offset"].to_pylist(), strict=True))
+    declared = dict(zip(found["page_url"].to_pylist(), found["page_language"].to_pylist(), strict=True))
+    known = set(zip(*(mine[key].to_pylist() for key in ("page_url", "url", "text")), strict=True))
+    others = [
+        {**row, "row": 0, "offset": pages[row["page_url"]]}
+        for row in found.to_pylist()
+        if row["page_url"] in pages and (row["page_url"], row["url"], row["text"]) not in known
+    ]
+    table = pa.Table.from_pylist(others, _ROWS)
+    languages = [
+        said or (declared.get(page) if archive == name else None)
+        for said, page, archive in zip(
+            *(rows[key].to_pylist() for key in ("page_language", "page_url", "archive")), strict=True
+        )
+    ]
+    rows = rows.set_column(
+        rows.schema.get_field_index("page_language"), "page_language", pa.array(languages, pa.string())
+    )
+    return pa.concat_tables([rows, table])
 
 
 def _rows(labels: Sequence[dict[str, Any]]) -> pa.Table:
@@ -178,12 +227,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--languages", default="en", help="the languages asked for, comma-separated; all: every one")
     parser.add_argument("--preset", action="append", default=[], help="of configs/presets, or a YAML file")
     parser.add_argument("--half", type=int, choices=(0, 1), help="only those whose hash is even, or odd")
+    parser.add_argument("--alone", action="store_true", help="without what else stands on the pages of ../shared/data")
     parser.add_argument("--show", action="store_true", help="print each one that is kept or dropped wrongly")
     given = parser.parse_args(arguments)
     languages = [] if given.languages == "all" else given.languages.split(",")
     raw = {"sources": ["labels"], "presets": given.preset, "text": {"languages": languages}}
     labels = read_labels(given.file, given.half)
-    judged = judge(labels, build(raw, out="nowhere").text)
+    judged = judge(labels, build(raw, out="nowhere").text, {} if given.alone else ARCHIVES)
     sets = {}
     for name in dict.fromkeys([*SETS, *(label["set"] for label in labels)]):
         sets[name] = _report(name, [item for item in judged if item.label["set"] == name], languages)

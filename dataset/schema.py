@@ -15,13 +15,16 @@ CANDIDATES = pa.schema(
     [
         ("pair_id", PAIR_ID),
         ("url", pa.string()),  # canonical image URL
-        ("text", pa.string()),  # cleaned, personal data masked; never changed later
+        ("text", pa.string()),  # cleaned, personal data masked; never changed later: see CAPTIONS
         ("text_source", pa.string()),  # of crawl.pages.html.TEXT_SOURCES
         ("personal_data", pa.list_(pa.string())),  # the kind of each mask in the text, of personal_data.KINDS
         ("host", pa.string()),  # of url, as dataset.hosts has it: without port and final dot
         ("page_url", pa.string()),
         ("page_status", pa.int32()),  # HTTP status of the page's response
-        ("page_language", pa.string()),  # as declared by the page (html lang), null if it does not say
+        (
+            "page_language",
+            pa.string(),
+        ),  # as the page declares it: html lang, else og:locale or meta language; null if it does not say
         ("page_noai", pa.bool_()),  # the page's robots meta or X-Robots-Tag says noai or noimageai
         ("page_tdm_reserved", pa.bool_()),  # W3C TDMRep, of the page's header or meta; null if it does not say
         ("page_content_signal", pa.string()),  # what the page's header says of training; `unreadable: …` with its text
@@ -34,6 +37,19 @@ CANDIDATES = pa.schema(
         ("ordinal", pa.int32()),  # which candidate of the record this is
     ]
 )
+
+CAPTIONS = pa.schema(
+    [
+        ("row", pa.uint32()),
+        ("text", pa.string()),  # what is judged, and kept as the pair's text, instead of the candidate's
+        ("reworded", pa.list_(pa.string())),  # what was done: markup decoded, a slug made words, a repeat cut off
+        ("repeat", pa.string()),  # the phrase of the site that was cut off, or that the text is; null if none
+        ("repeat_found", pa.int32()),  # in so many of the site's texts, or, if it is the text, on so many images
+        ("repeat_of", pa.int32()),  # that were looked at
+        ("is_repeat", pa.bool_()),  # whether the text is nothing else
+    ]
+)
+"""The candidates whose text is not judged as it was written, or repeats on its site; `row` as in CANDIDATES."""
 
 ARCHIVE_IMAGES = pa.schema(
     [
@@ -106,7 +122,7 @@ CAPS = pa.schema([("language", pa.string()), ("cap", pa.int64())])
 
 PAIRS = pa.schema(
     [
-        *CANDIDATES,
+        *CANDIDATES,  # text: that of CAPTIONS, if there is one; pair_id stays the candidate's
         ("query_ids", pa.list_(pa.int32())),
         ("candidate_partition", pa.int32()),
         ("candidate_row", pa.uint32()),

@@ -78,6 +78,8 @@ class Page:
 _SELF_CLOSED = re.compile(
     rb"<(script|style|title|textarea|iframe|noframes|noembed|xmp)((?:\s[^<>]*)?)/>", re.IGNORECASE
 )
+_LANGUAGE_METAS = ("og:locale", "language")
+_LANGUAGE = re.compile(r"[A-Za-z]{2,3}(?:[_-][A-Za-z0-9]{2,8}){0,2}")
 _NOAI = re.compile(r"\bno(?:image)?ai\b", re.IGNORECASE)
 _IMAGES = "img, image, video[poster]"
 _AMP = ("amp-img", "amp-anim")  # in a query, names that are none of HTML's cost more than all others
@@ -100,6 +102,16 @@ _UNSTORED_TYPES = re.compile(
 )
 _MAX_OPEN_GRAPH_CHARS = 2**22  # of the texts of all images that a page's metas name
 _MAX_BASES = 16  # that are looked at
+
+
+def declared_language(metas: Iterable[tuple[str, str]]) -> str | None:
+    """The language that a page's metas declare, given as (name, content): `og:locale`, else `language`. BCP 47."""
+    found = {
+        name: content.strip().replace("_", "-")
+        for name, content in metas
+        if name in _LANGUAGE_METAS and _LANGUAGE.fullmatch(content.strip())
+    }
+    return next((found[name] for name in _LANGUAGE_METAS if name in found), None)
 
 
 def asks_noai(values: Iterable[str]) -> bool:
@@ -171,7 +183,7 @@ def parse_page(page: bytes, text_sources: Sequence[str], *, xhtml: bool = False)
     metas = [meta for node in by_tag["meta"] if (meta := _meta(node.attributes))]
     found = Page(
         base=next((_address(node) or None for node in by_tag["base"][:_MAX_BASES] if not _is_foreign(node)), None),
-        language=language[:MAX_LANGUAGE_CHARS] or None,
+        language=language[:MAX_LANGUAGE_CHARS] or declared_language(metas),
         noai=asks_noai(content for name, content in metas if name == "robots"),
         tdm_reserved=reserves_tdm(content for name, content in metas if name == "tdm-reservation"),
         license=next((address for node in by_tag["a"] + by_tag["link"] if (address := _address(node))), None),

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 import stringzilla
 
-from crawl.pages.html import Page, asks_noai, bounded, open_graph, reserves_tdm
+from crawl.pages.html import Page, asks_noai, bounded, declared_language, open_graph, reserves_tdm
 from crawl.pages.image_address import image_url, names_image
 from crawl.pages.srcset import image_sources
 from crawl.rsl import MEDIA_TYPE, is_license
@@ -141,7 +141,7 @@ class _Wat(msgspec.Struct):
     envelope: _Envelope = msgspec.field(default_factory=_Envelope, name="Envelope")
 
 
-_METAS_BEGIN = frozenset("rRtToO" + whitespace)  # of robots, tdm-reservation, og:image and the like
+_METAS_BEGIN = frozenset("rRtToOlL" + whitespace)  # of robots, tdm-reservation, og:image, language and the like
 _DECODER = msgspec.json.Decoder(_Wat)
 
 
@@ -213,6 +213,7 @@ def _page(response: _Response, head: _Head, links: list[Link], text_sources: Seq
     tdm += _values(headers.tdm) + _values(headers.tdm_lower)
     page = Page(
         base=(head.base or "").strip() or None,
+        language=declared_language(metas) if metas else None,  # the only place: a WAT leaves out <html lang>
         noai=bool(robots) and asks_noai(robots),
         tdm_reserved=reserves_tdm(tdm) if tdm else None,
         content_signal=content_signal(_values(headers.signal) + _values(headers.signal_lower)),

@@ -82,6 +82,12 @@ _PATH: dict[str, list[tuple[int, str]]] = {
 }
 """For each kind, patterns (RE2) of a path, and up to how many words a text may have to be judged by it."""
 
+_SIDE = "(?:[1-9]|[1-5][0-9]|6[0-4])"
+_SMALL = (
+    rf"[?&](?:resize|fit|size)={_SIDE}(?:,|x|%2[cC]){_SIDE}(?:&|$)|[?&](?:w|width)={_SIDE}&(?:h|height)={_SIDE}(?:&|$)"
+    rf"|[/_-]{_SIDE}x{_SIDE}[/_.-]"
+)
+"""RE2. Addresses that ask for no more than 64 pixels a side, as pages do for their icons."""
 _LABEL_WORDS = 10  # a longer text is no label, whatever it begins with
 _AGENCIES = (
     "getty images|shutterstock|reuters|imago(?: images)?|dpa|afp|ap photo"
@@ -144,7 +150,11 @@ def _of_path(kind: str) -> str:
 
 def _kind(kind: str) -> str:
     """SQL: a kind and what says so, null if nothing does."""
-    sources = [*([_of_path(kind)] if kind in _PATH else []), *([f"text_{kind}"] if kind in _TEXT else [])]
+    sources = [
+        *([_of_path(kind)] if kind in _PATH else []),
+        *(["of_size"] if kind == "interface" else []),
+        *([f"text_{kind}"] if kind in _TEXT else []),
+    ]
     return f"struct_pack(kind := '{kind}', found := coalesce({', '.join(sources)}))"
 
 
@@ -171,12 +181,16 @@ WITH paths AS (
     FROM (SELECT *, split_part(split_part(coalesce(url, ''), '#', 1), '?', 1) AS address FROM rows)
 ), suspected AS (
     -- Most are none, which one pattern tells faster than many.
-    SELECT *, regexp_matches(path, $re$@ANY@$re$) AS is_suspect FROM paths
+    SELECT *, regexp_matches(path, $re$@ANY@$re$) AS is_suspect,
+        CASE WHEN words <= @FEW@ THEN nullif(trim(regexp_extract(url, '@SMALL@'), '?&/_.-'), '') END AS of_size
+    FROM paths
 )
 SELECT list_filter([@KINDS@], lambda x: x.found IS NOT NULL) AS found
 FROM suspected
 ORDER BY row
 """.replace("@KINDS@", ", ".join(map(_kind, KINDS)))
+    .replace("@SMALL@", _SMALL)
+    .replace("@FEW@", str(_FEW))
 ).replace("@ANY@", "|".join(f"(?:{pattern})" for patterns in _PATH.values() for _, pattern in patterns))
 
 

@@ -58,6 +58,18 @@ class TextConfig:
     script replaces, or an icon. 0 sets no limit."""
     drop_filenames: bool = True
     """Whether texts that are a file name, an address or a camera's counter are dropped."""
+    decode_markup: bool = True
+    """Whether character references and tags that were left in a text (`Tom &amp; Jerry`, `<b>old</b> bridge`) are
+    decoded and taken out before it is judged. What extraction wrote stays in `candidates`."""
+    slugs_to_words: bool = True
+    """Whether a text that is a file's name and says something becomes words: `old-us41-bridge.jpg` is judged, and kept,
+    as `old us41 bridge`. One that says nothing (`IMG_2034.jpg`) is left for `drop_filenames`."""
+    cut_repeats: bool = True
+    """Whether a phrase that begins or ends many captions of one site (`… | Site name`, `… - Buy online`) is cut off
+    before they are judged. See `filters.texts.repeats`."""
+    max_site_images_per_text: int = 20
+    """On how many of a site's images, of at most a thousand that are looked at, a text may stand before it is
+    boilerplate and dropped. 0 sets no limit."""
     blocklist: str | tuple[str, ...] = ("builtin", "doubtful", "ldnoobw")
     """Lists of unsafe words and phrases: `builtin`, a short English one that counts in every language; `doubtful`,
     words of pornography that have an innocent sense too; `ldnoobw`, lists
@@ -114,6 +126,10 @@ class TextConfig:
             raise ValueError(f"unreadable_policy must be allow or refuse, not {self.unreadable_policy!r}")
         if self.max_texts_on_page < 0:
             raise ValueError(f"max_texts_on_page must be 0, for no limit, or more, not {self.max_texts_on_page}")
+        if self.max_site_images_per_text < 0:
+            raise ValueError(
+                f"max_site_images_per_text must be 0, for no limit, or more, not {self.max_site_images_per_text}"
+            )
         if unknown := set(self.not_captions) - set(KINDS):
             raise ValueError(f"not_captions must be of {', '.join(KINDS)}, not {', '.join(sorted(unknown))}")
         for pattern in self.blocked_patterns:
@@ -140,14 +156,15 @@ def word_files(config: TextConfig) -> tuple[str, ...]:
     return tuple(name for name in listed(config.blocklist) if name not in NAMES)
 
 
-_EXTENSIONS = "jpe?g|jpe|jfif|png|gif|webp|avif|heic|heif|bmp|tiff?|svgz?|ico|psd|raw|nef|cr2|dng|mp4|mov"
+EXTENSIONS = "jpe?g|jpe|jfif|png|gif|webp|avif|heic|heif|bmp|tiff?|svgz?|ico|psd|raw|nef|cr2|dng|mp4|mov"
+"""RE2. What the names of images and films end in."""
 _PATTERNS = (
     # a name with an image's extension: DSC00012.JPG, my_photo (2).png
-    rf"[^\s/\\]+( ?\(\d+\))?\.({_EXTENSIONS})",
+    rf"[^\s/\\]+( ?\(\d+\))?\.({EXTENSIONS})",
     # what cameras, phones and screenshots call their files: IMG_2034, DSC 0012, Screenshot 2024-01-02 at 10.11
     r"(img|image|imgp|dsc|dscn?|dscf|dcim|pict?|photo|foto|bild|scan|mvi|mov|gopr|dji|pxl|fb_img|screen ?shot"
     r"|whatsapp image|file|untitled|unnamed|download|sam|cimg|kif|hpim|p|pa)?[\s_-]*[(#]?\d[\d\s_.:()-]*(at|x|am|pm)?"
-    rf"[\d\s_.:()-]*(\.({_EXTENSIONS}))?",
+    rf"[\d\s_.:()-]*(\.({EXTENSIONS}))?",
     # an address: https://example.org/a.jpg, //cdn.example.org/a, www.example.org/a, data:…, C:\Users\me\a.jpg
     r"(https?:|ftp:|file:|data:|blob:)?//\S+|(data|blob):\S+|www\.\S+|[a-z]:\\.+",
     # one word held together by underscores or by many hyphens: sunset_beach_02, buy-one-get-one-free-sale
@@ -198,6 +215,11 @@ SELECT
 FROM named
 ORDER BY row
 """
+
+
+def file_names() -> str:
+    """SQL over `rows` (row, url, text): whether each text is the name of its image's file, in their order."""
+    return _OF_ADDRESSES
 
 
 def measure_text(

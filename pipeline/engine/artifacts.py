@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from dataset.commits import Commit, FileRef
 from pipeline.engine.contract import ContractError
-from pipeline.engine.phase import PHASES, Input
+from pipeline.engine.phase import CAPTIONS_ROLE, PHASES, Input
 
 T = TypeVar("T")
 
@@ -73,7 +73,7 @@ class Partition:
         return replace(self, tables={**self.tables, table: commit.files[role]})
 
     def inputs(self, *tables: RowTable) -> dict[str, tuple[Input, ...]]:
-        """What a task reads of the alive rows, and of some of the tables beside them.
+        """What a task reads of the alive rows with their captions, and of some of the tables beside them.
 
         Raises:
             ContractError: no stage has left such a table.
@@ -81,6 +81,7 @@ class Partition:
         for table in tables:
             if table not in self.tables:
                 raise ContractError(f"no stage before this one leaves {table.role} beside the rows")
+        tables += tuple(table for table in self.tables if table.role == CAPTIONS_ROLE and table not in tables)
         return {
             "rows": (Input(self.rows),),
             "verdicts": tuple(Input(ref) for ref in self.verdicts),

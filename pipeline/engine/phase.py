@@ -21,6 +21,7 @@ from dataset.commits import Commit, FileRef, Ledger, fingerprint, folder
 from dataset.damage import read_table
 from dataset.ids import checksum
 from dataset.lease import Fence
+from dataset.schema import CAPTIONS
 from dataset.stages import Stage
 from dataset.storage import Storage
 from dataset.tables import GrowingParquet, to_parquet
@@ -31,6 +32,8 @@ from pipeline.workers.failures import Lost
 LEFT_OUT = pa.schema([("row", pa.uint32()), ("url", pa.string()), ("reason", pa.string()), ("evidence", pa.string())])
 """What a measuring phase left out, by the pair's row, or by its image's URL."""
 LEFT_OUT_ROLE = "left_out"
+CAPTIONS_ROLE = "captions"
+"""The role of the texts that candidates are judged by, which every phase over candidates may read."""
 KEYS = "_keys"
 """Ends the role of the table that says what each row of another was measured on; see `pipeline.engine.reuse`."""
 
@@ -264,7 +267,11 @@ def phase(
     left_out = {LEFT_OUT_ROLE: LEFT_OUT}
     contract = Contract(
         reads=reads or {},
-        may_read={**(may_read or {}), **(left_out if name == stage.decision else {})},
+        may_read={
+            **(may_read or {}),
+            **({CAPTIONS_ROLE: CAPTIONS} if "rows" in (reads or {}) else {}),
+            **(left_out if name == stage.decision else {}),
+        },
         takes=takes,
         may_take=may_take,
         gives=gives or {},

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from dataset import heartbeat, sql
 from dataset.reasons import ANY_STAGE
 from dataset.schema import VERDICTS
-from pipeline.engine.phase import LEFT_OUT, LEFT_OUT_ROLE, Context, Result
+from pipeline.engine.phase import CAPTIONS_ROLE, LEFT_OUT, LEFT_OUT_ROLE, Context, Result
 from pipeline.engine.reuse import image_contents
 from pipeline.workers.failures import CRASHED
 
@@ -32,10 +32,24 @@ def alive(count: int, verdicts: Sequence[pa.Table]) -> np.ndarray:
 
 
 def alive_rows(context: Context, columns: Sequence[str] | None = None) -> pa.Table:
-    """The alive rows of the task's partition (roles `rows`, `verdicts`), with their index as first column `row`."""
+    """The alive rows of the task's partition (roles `rows`, `verdicts`), with their index as first column `row`.
+
+    Their texts are those that are judged: see `dataset.schema.CAPTIONS`.
+    """
     table = context.table("rows", columns)
+    if CAPTIONS_ROLE in context.task.inputs and "text" in table.column_names:
+        table = _reworded(table, context.table(CAPTIONS_ROLE, ["row", "text"]))
     rows = alive(table.num_rows, context.table_list("verdicts", ["row"]))
     return table.take(pa.array(rows)).add_column(0, pa.field("row", pa.uint32()), pa.array(rows))
+
+
+def _reworded(table: pa.Table, captions: pa.Table) -> pa.Table:
+    """Rows with the texts that are judged, and kept, in the place of those that were written; see CAPTIONS."""
+    is_other = np.zeros(table.num_rows, dtype=bool)
+    is_other[captions.column("row").to_numpy()] = True
+    texts = table.column("text").combine_chunks()
+    texts = pc.replace_with_mask(texts, pa.array(is_other), captions.column("text").combine_chunks())
+    return table.set_column(table.schema.get_field_index("text"), table.schema.field("text"), texts)
 
 
 def take_units(context: Context, rows: pa.Table) -> pa.Table:

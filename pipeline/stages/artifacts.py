@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from dataset.commits import Commit
-from dataset.schema import ARCHIVE_IMAGES, ARCHIVE_LEADS, CELLS, FACES, IMAGES, MATCHES
+from dataset.schema import ARCHIVE_IMAGES, ARCHIVE_LEADS, CAPTIONS, CELLS, FACES, IMAGES, MATCHES
 from filters.duplicates.near import CLUSTERS
 from pipeline.engine.artifacts import Artifact, RowTable
-from pipeline.engine.phase import Input
+from pipeline.engine.phase import CAPTIONS_ROLE, Input
 
 ARCHIVE_LOCATIONS = Artifact[Mapping[str, str]]("the archives' locations")
 """From extract: an archive's name, as rows have it, -> where it can be read."""
@@ -33,6 +33,10 @@ ARCHIVE_IMAGES_TABLE = RowTable("archive_images", ARCHIVE_IMAGES)
 
 ARCHIVE_LEADS_TABLE = RowTable("archive_leads", ARCHIVE_LEADS)
 """From extract: where else the archives say that an image may be."""
+
+CAPTIONS_TABLE = RowTable(CAPTIONS_ROLE, CAPTIONS)
+"""From text, where the config asks for any: the texts that are judged instead of those that were written. Every task over
+candidates reads it."""
 
 TEXT_TABLE = RowTable("text")
 """From text: TEXT_SCORES, and whatever else it has measured."""

@@ -4,6 +4,7 @@
 --             blocked_domains (a list of entry, list, category), blocked_terms (of term, list, language),
 --             profanity_probability, texts_on_page, not_captions (a list of kind, found),
 --             unsafe_address (what marks the image's or the page's address so, else null)
+--   captions  the texts that were reworded, or repeat on their site: row, repeat, repeat_found, repeat_of, is_repeat
 --   config    one row: the keys of `text`, and allowed_hosts, the hosts whose addresses the config itself gives
 WITH addresses AS (
     SELECT
@@ -131,6 +132,9 @@ judged AS (
             -- More characters than a caption has.
             WHEN characters > config.max_characters
                 THEN 'text_too_long'
+            -- The text stands on so many images of the site that it tells none of them from the others.
+            WHEN config.max_site_images_per_text > 0 AND captions.is_repeat
+                THEN 'text_repeats_on_site'
             -- The text names a file, not what is in it.
             WHEN config.drop_filenames AND is_filename
                 THEN 'text_is_filename'
@@ -167,10 +171,11 @@ judged AS (
             WHEN profanity_probability > config.max_profanity_probability
                 THEN 'text_profane'
         END AS reason,
-        unsafe.*,
+        unsafe.*, captions.repeat, captions.repeat_found, captions.repeat_of,
         config.min_characters, config.min_words, config.max_characters, config.languages,
-        config.language_min_probability, config.max_profanity_probability, config.max_texts_on_page
-    FROM unsafe CROSS JOIN config
+        config.language_min_probability, config.max_profanity_probability, config.max_texts_on_page,
+        config.max_site_images_per_text
+    FROM unsafe LEFT JOIN captions ON captions.row = unsafe.row CROSS JOIN config
 )
 SELECT
     row,
@@ -207,6 +212,10 @@ SELECT
             'characters', characters, 'min_characters', min_characters, 'words', words, 'min_words', min_words
         )
         WHEN reason = 'text_too_long' THEN json_object('characters', characters, 'max_characters', max_characters)
+        WHEN reason = 'text_repeats_on_site' THEN json_object(
+            'repeat', repeat, 'images', repeat_found, 'of_images', repeat_of,
+            'max_site_images_per_text', max_site_images_per_text
+        )
         WHEN reason = 'text_is_filename' THEN json_object('is_filename', is_filename)
         WHEN reason = 'image_is_stand_in' AND not_caption.kind IS DISTINCT FROM 'stand_in'
             THEN json_object('texts_on_page', texts_on_page, 'max_texts_on_page', max_texts_on_page)

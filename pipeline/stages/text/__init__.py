@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from dataset.schema import TEXT_SCORES
+from dataset.schema import CAPTIONS, TEXT_SCORES
 from dataset.stages import Stage, Table
 
 TEXT = Stage(
     name="text",
     code=f"{__name__}.stage",
-    phases=("text.domains", "text.measure", "text.context", "text.custom", "text.decide"),
+    phases=(
+        "text.samples",
+        "text.repeats",
+        "text.captions",
+        "text.domains",
+        "text.measure",
+        "text.context",
+        "text.custom",
+        "text.decide",
+    ),
     judges="candidates",
     passed="the text and its addresses pass",
     sections=("text", "filters"),
@@ -30,6 +39,7 @@ TEXT = Stage(
         "personal_data": "the text held personal data, which is masked wherever the text is written",
         "text_too_short": "the text has fewer characters or words than the config asks for",
         "text_too_long": "the text has more characters than the config allows",
+        "text_repeats_on_site": "the text stands on many images of its site, and says the same of each",
         "text_is_filename": "the text is the image's file name or address",
         "image_is_stand_in": "the image stands in for others: it is called so, or has too many texts on its page",
         "text_is_interface": "the text or the image belongs to the page's interface: a label, an icon, a theme",
@@ -43,6 +53,7 @@ TEXT = Stage(
         "text_profane": "the classifier takes the text for profane",
     },
     tables=(
+        Table("captions", "text.captions", "captions", CAPTIONS, measured_on="row"),
         Table("texts", "text.measure", "measures", TEXT_SCORES),  # as older versions have it
         Table("texts", "text.context", "measures", TEXT_SCORES, measured_on="row"),
         Table("text_custom", "text.custom", "measures", is_view=False, measured_on="row"),

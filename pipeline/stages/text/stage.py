@@ -4,25 +4,80 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from crawl.candidates.personal_data import mask_texts
 from dataset.hosts import canonical_host
-from dataset.schema import VERDICTS
+from dataset.ids import hash64
+from dataset.schema import CAPTIONS, VERDICTS
 from filters.texts.context import in_context
+from filters.texts.repeats import REPEATS, SAMPLES, captions, repeats, samples
 from filters.texts.text import TextConfig, listed, measure_text, word_files
+from filters.texts.wording import reworded
 from pipeline.config import Config, ConfigError, options, plain
 from pipeline.engine.contract import CANDIDATE_ROWS, roles
-from pipeline.engine.phase import Context, Input, Result, of_each, phase
+from pipeline.engine.exchange import bucket_count, bucket_of, write_buckets
+from pipeline.engine.phase import Context, Input, Result, every, of_each, phase
 from pipeline.engine.plan import file_checksum
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows, decide, sliced, take_units, verdict_result
 from pipeline.stages import custom_filters
-from pipeline.stages.artifacts import TEXT_TABLE
-from pipeline.stages.common import built_domains, domain_index, domain_task, settings
+from pipeline.stages.artifacts import CAPTIONS_TABLE, TEXT_TABLE
+from pipeline.stages.common import ROWS_PER_BUCKET, built_domains, domain_index, domain_task, settings
 from pipeline.stages.text import TEXT
 
+_KEEPING_TEXTS = ("decode_markup", "slugs_to_words", "cut_repeats")
 _TEXTS_AT_ONCE = 20_000  # to compile what is looked for takes as long as to look for it in a thousand
 _BYTES_AT_ONCE = 2**23
+
+
+@phase(TEXT, "text.samples", reads=CANDIDATE_ROWS, takes=("buckets",), gives=roles("samples"))
+def sampled(context: Context) -> Result:
+    """Some captions of each site, by site."""
+    found = samples(alive_rows(context, ["url", "text", "host", "page_url"]))
+    distinct = found["site"].combine_chunks().dictionary_encode()
+    keys = np.array([hash64(site) for site in distinct.dictionary.to_pylist()], np.uint64)
+    bucket = bucket_of(keys, context.options["buckets"])[distinct.indices.to_numpy()]
+    return Result(buckets={"samples": write_buckets(found, bucket)})
+
+
+@phase(
+    TEXT,
+    "text.repeats",
+    reads=roles("samples"),
+    takes=("cut_repeats", "max_site_images_per_text"),
+    gives=roles(repeats=REPEATS),
+)
+def repeating(context: Context) -> Result:
+    """What repeats on each site."""
+    found = repeats(context.concat("samples", SAMPLES), settings(TextConfig, context.options))
+    return Result().table("repeats", found, REPEATS)
+
+
+@phase(
+    TEXT,
+    "text.captions",
+    reads=CANDIDATE_ROWS,
+    may_read=roles(repeats=REPEATS),
+    takes=("decode_markup", "slugs_to_words", "cut_repeats", "mask_personal_data"),
+    gives=roles(captions=CAPTIONS),
+)
+def worded(context: Context) -> Result:
+    """The texts that are judged otherwise than they were written."""
+    rows = alive_rows(context, ["url", "text", "host", "page_url", "page_language"])
+    keys = {name: context.options[name] for name in _KEEPING_TEXTS}
+    config = settings(TextConfig, keys)
+    texts, changes = reworded(rows, config)
+    # What was encoded was not seen when the text was first written.
+    is_other = pc.greater(pc.list_value_length(changes), 0)
+    if pc.any(is_other).as_py():
+        languages = rows["page_language"].combine_chunks().filter(is_other)
+        masked, _ = mask_texts(texts.filter(is_other), languages, context.options["mask_personal_data"])
+        texts = pc.replace_with_mask(texts, is_other, masked)
+    found = captions(rows, texts, changes, context.concat("repeats", REPEATS), config)
+    return Result().table("captions", found, CAPTIONS)
 
 
 @phase(TEXT, "text.domains", version=2, takes=("lists", "checksums"), gives=roles("index"))
@@ -42,8 +97,8 @@ def domains(context: Context) -> Result:
 )
 def measure(context: Context) -> Result:
     """What is expensive to know of a text."""
-    every = alive_rows(context, ["url", "text", "page_url"])
-    rows = take_units(context, every)
+    alive = alive_rows(context, ["url", "text", "page_url"])
+    rows = take_units(context, alive)
     index = domain_index(context.storage, context.task.inputs.get("domains", ()))
     config, has_profanity = settings(TextConfig, context.options["text"]), context.options["has_profanity"]
 
@@ -52,7 +107,7 @@ def measure(context: Context) -> Result:
 
     bytes_each = rows["text"].nbytes // max(1, rows.num_rows) + 1
     size = min(_TEXTS_AT_ONCE, _BYTES_AT_ONCE // bytes_each + 1)
-    return Result().table("measures", sliced(context, rows, size, measured, of=every))
+    return Result().table("measures", sliced(context, rows, size, measured, of=alive))
 
 
 @phase(
@@ -80,7 +135,7 @@ def own(context: Context) -> Result:
 @phase(
     TEXT,
     "text.decide",
-    version=3,
+    version=4,
     reads=CANDIDATE_ROWS | roles("measures"),
     may_read=roles("own"),
     takes=("text", "filters"),
@@ -89,11 +144,12 @@ def own(context: Context) -> Result:
 def judge(context: Context) -> Result:
     """Verdicts by sql/decisions/text.sql and the config's own predicates."""
     rows = alive_rows(context)
+    repeated = context.table("captions") if "captions" in context.task.inputs else CAPTIONS.empty_table()
     own_table = context.table("own") if "own" in context.task.inputs else None
     measures, names = custom_filters.join(context.table("measures"), own_table)
     filters = [{**item, "columns": names} for item in context.options["filters"]]
     config = context.options["text"]
-    verdicts = decide(context, "decisions/text", rows, {"measures": measures}, config, filters)
+    verdicts = decide(context, "decisions/text", rows, {"measures": measures, "captions": repeated}, config, filters)
     return verdict_result(context, rows, verdicts, [item["name"] for item in filters])
 
 
@@ -105,6 +161,7 @@ def check(config: Config) -> None:
 def run(run: Run) -> None:
     """Measure and decide."""
     config = run.config.text
+    _word(run)
     files = [path for path in (config.language_model, *word_files(config)) if path != "builtin"]
     keys = {
         "text": options(config, "language_model", "blocklist", "blocked_patterns"),
@@ -131,6 +188,19 @@ def run(run: Run) -> None:
         },
         each=measures,
     )
+
+
+def _word(run: Run) -> None:
+    """Say which texts are judged otherwise than they were written, if the config asks for any such."""
+    config = run.config.text
+    found = {}
+    if config.cut_repeats or config.max_site_images_per_text:
+        of_sites = run.map(sampled, {"buckets": bucket_count(run.alive, ROWS_PER_BUCKET)})
+        keys = options(config, "cut_repeats", "max_site_images_per_text")
+        found = {"repeats": every(run.reduce(repeating, keys, {"samples": of_sites}), "repeats")}
+    if found or config.decode_markup or config.slugs_to_words:
+        keys = {**options(config, *_KEEPING_TEXTS), **options(run.config.extract, "mask_personal_data")}
+        run.leave(CAPTIONS_TABLE, run.map(worded, keys, shared=found), "captions")
 
 
 def _listed_domains(run: Run) -> dict[str, tuple[Input, ...]]:

@@ -1,0 +1,181 @@
+"""What repeats on one site: phrases that begin or end many of its captions, and texts that stand on many of its images.
+
+A site is a page's host, or where there is no page the image's. Of each site at most SAMPLE images are looked at, those
+whose addresses have the least hashes: so what is found is the same however candidates are partitioned, a site of a
+billion images costs as much as one of a thousand, and "many" is a share of the site.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from dataset import sql
+from dataset.schema import CAPTIONS
+from filters.texts.text import TextConfig
+
+SAMPLE = 1_000
+LEAST_TEXTS, LEAST_SHARE = 10, 0.2
+"""How many of a site's different texts must have a phrase, in number and in share, for it to be the site's."""
+LEAST_PAGES = 3
+"""On how many pages of the site: what all captions of one page begin with is what the page is about."""
+SAMPLES = pa.schema(
+    [("site", pa.string()), ("url_hash", pa.uint64()), ("page_hash", pa.uint64()), ("text", pa.string())]
+)
+REPEATS = pa.schema(
+    [
+        ("site", pa.string()),
+        ("place", pa.string()),  # where it stands in a text: begin, end, whole
+        ("phrase", pa.string()),
+        ("found", pa.int32()),  # in so many different texts of the site; a whole text: on so many images
+        ("of", pa.int32()),  # that were looked at
+    ]
+)
+_SITE = """coalesce(
+    nullif(lower(regexp_extract(page_url, '^[A-Za-z]+://(?:[^/?#@]*@)?(?:www\\.)?([^/?#:]+)', 1)), ''),
+    regexp_replace(host, '^www\\.', ''), ''
+)"""
+_SAMPLES = f"""
+WITH sited AS (
+    SELECT
+        {_SITE} AS site, (md5_number(url) & 18446744073709551615)::UBIGINT AS url_hash,
+        (md5_number(nullif(page_url, '')) & 18446744073709551615)::UBIGINT AS page_hash, text
+    FROM rows
+)
+SELECT DISTINCT site, url_hash, page_hash, text
+FROM sited
+WHERE site <> ''
+QUALIFY dense_rank() OVER (PARTITION BY site ORDER BY url_hash) <= {SAMPLE}
+ORDER BY ALL
+"""  # noqa: S608
+# Phrases of three words or more, and shorter ones that a separator sets apart: `… | Site name`.
+_FIND = rf"""
+WITH sampled AS (
+    SELECT DISTINCT * FROM samples
+    QUALIFY dense_rank() OVER (PARTITION BY site ORDER BY url_hash) <= {SAMPLE}
+),
+wholes AS (
+    SELECT site, text, count(DISTINCT url_hash) AS found FROM sampled GROUP BY ALL
+),
+images AS (
+    SELECT site, count(DISTINCT url_hash) AS of FROM sampled GROUP BY ALL
+),
+texts AS (
+    SELECT site, text, string_split(text, ' ') AS words, pages, count(*) OVER (PARTITION BY site) AS of
+    FROM (SELECT site, text, list(DISTINCT page_hash) AS pages FROM sampled GROUP BY ALL)
+    QUALIFY of >= {LEAST_TEXTS}
+),
+parts AS (
+    SELECT site, of, 'begin' AS place, words, text, pages FROM texts
+    UNION ALL
+    SELECT site, of, 'end', list_reverse(words), text, pages FROM texts
+),
+-- Few sites have a phrase, and its first three words, or its separator, tell which.
+begun AS (
+    SELECT * FROM parts WHERE len(words) > 3
+    QUALIFY count(*) OVER (PARTITION BY site, place, words[:3]) >= greatest({LEAST_TEXTS}, {LEAST_SHARE} * of)
+),
+long AS (
+    SELECT site, of, place, text, pages, words[:size.n] AS words
+    FROM begun, (SELECT unnest(range(3, 16)) AS n) AS size
+    WHERE size.n < len(words)
+),
+apart AS (
+    SELECT site, of, place, text, pages, words[:bound] AS words
+    FROM (
+        SELECT *, list_position(list_transform(words[:4], lambda x: regexp_full_match(x, '[|–—•·»:-]+')), true) AS bound
+        FROM parts
+    )
+    WHERE bound BETWEEN 2 AND len(words) - 1
+),
+counted AS (
+    SELECT site, place, words, of, count(DISTINCT text) AS found
+    FROM (SELECT * FROM long UNION ALL SELECT * FROM apart)
+    GROUP BY ALL
+    HAVING found >= greatest({LEAST_TEXTS}, {LEAST_SHARE} * of)
+        -- a table's rows are on no page
+        AND len(list_distinct(flatten(list(pages)))) NOT BETWEEN 1 AND {LEAST_PAGES} - 1
+)
+SELECT
+    site, place, array_to_string(CASE place WHEN 'end' THEN list_reverse(words) ELSE words END, ' ') AS phrase,
+    found, of
+FROM counted
+UNION ALL
+SELECT site, 'whole', text, found, of
+FROM wholes JOIN images USING (site) CROSS JOIN config
+WHERE max_site_images_per_text > 0 AND found > max_site_images_per_text
+ORDER BY ALL
+"""  # noqa: S608
+# Of several phrases the longest is cut off, if words are left that may say something.
+_CUT = rf"""
+WITH sited AS (
+    SELECT row, text, {_SITE} AS site FROM rows
+),
+found AS (
+    SELECT row, text, phrase, found, of, place = 'whole' AS is_repeat,
+        CASE place
+            WHEN 'begin' THEN substr(text, length(phrase) + 1)
+            WHEN 'end' THEN left(text, length(text) - length(phrase))
+            ELSE ''
+        END AS rest
+    FROM sited JOIN repeats USING (site) CROSS JOIN config
+    WHERE CASE place
+        WHEN 'begin' THEN config.cut_repeats AND starts_with(text, phrase || ' ')
+        WHEN 'end' THEN config.cut_repeats AND ends_with(text, ' ' || phrase)
+        ELSE text = phrase
+    END
+),
+trimmed AS (
+    SELECT * REPLACE (trim(regexp_replace(rest, '^[ |–—•·»:,-]+|[ |–—•·»:,(-]+$', '', 'g')) AS rest) FROM found
+)
+SELECT row, rest, phrase, found, of, is_repeat
+FROM trimmed
+WHERE is_repeat OR regexp_matches(rest, '\S\S+ +\S\S+')
+QUALIFY row_number() OVER (PARTITION BY row ORDER BY is_repeat DESC, length(rest), phrase) = 1
+ORDER BY row
+"""  # noqa: S608
+
+
+def samples(rows: pa.Table) -> pa.Table:
+    """Map side: of each site of a partition the images with the least hashes. SAMPLES, ordered by all columns.
+
+    rows: url, text, host, page_url.
+    """
+    return sql.run(_SAMPLES, {"rows": rows}).cast(SAMPLES)
+
+
+def repeats(samples: pa.Table, config: TextConfig) -> pa.Table:
+    """What repeats on each site. REPEATS, ordered by all columns.
+
+    samples: SAMPLES of whole sites, from any number of partitions, in any order.
+    """
+    keys = {"max_site_images_per_text": config.max_site_images_per_text}
+    return sql.run(_FIND, {"samples": samples}, keys).cast(REPEATS)
+
+
+def without_repeats(rows: pa.Table, repeats: pa.Table, config: TextConfig) -> pa.Table:
+    """What repeats in texts: row, rest, phrase, found, of, is_repeat; ordered by row, those without it left out.
+
+    rows: row, text, host, page_url. repeats: REPEATS, at least of these rows' sites.
+    """
+    return sql.run(_CUT, {"rows": rows, "repeats": repeats}, {"cut_repeats": config.cut_repeats})
+
+
+def captions(rows: pa.Table, reworded: pa.Array, changes: pa.Array, repeats: pa.Table, config: TextConfig) -> pa.Table:
+    """The rows whose text is another than extraction wrote, or is a repeat. CAPTIONS, ordered by row.
+
+    rows: row, text, host, page_url; ordered by row. reworded, changes: of `filters.texts.wording.reworded`.
+    """
+    table = pa.table({"row": rows["row"], "text": reworded, "reworded": changes})
+    cut = without_repeats(rows.set_column(rows.schema.get_field_index("text"), "text", reworded), repeats, config)
+    return sql.run(_JOINED, {"texts": table, "cut": cut}).cast(CAPTIONS)
+
+
+_JOINED = """
+SELECT
+    row, CASE WHEN is_repeat OR rest IS NULL THEN text ELSE rest END AS text,
+    CASE WHEN rest IS NULL OR is_repeat THEN reworded ELSE list_append(reworded, 'repeat') END AS reworded,
+    phrase AS repeat, found AS repeat_found, of AS repeat_of, coalesce(is_repeat, false) AS is_repeat
+FROM texts LEFT JOIN cut USING (row)
+WHERE len(reworded) > 0 OR rest IS NOT NULL
+ORDER BY row
+"""

@@ -1,0 +1,132 @@
+"""Texts as a reader would want them: markup that was left in decoded, and file names that say something as words."""
+
+from __future__ import annotations
+
+import html
+import re
+import unicodedata
+from urllib.parse import unquote
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dataset import sql
+from filters.texts.text import EXTENSIONS, FILENAME, TextConfig, file_names
+
+MARKUP, SLUG = "markup", "slug"
+"""What is changed in a text."""
+
+_REFERENCE = "&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});"
+_TAG = (
+    "</?(?:a|b|i|u|s|em|strong|br|p|div|span|img|font|h[1-6]|li|ul|ol|sup|sub|small|center|td|tr|table|blockquote|cite|q"
+    "|code|pre|hr)(?:[ ][^<>]*)?/?>"
+)
+"""Tags of HTML that hold text: of `a <b and c> d` nothing is one."""
+_MARKUP = f"{_REFERENCE}|(?i:{_TAG})"
+_TAGS = re.compile(_TAG, re.IGNORECASE)
+_ROUNDS = 3  # `&amp;amp;` was encoded twice
+
+_ENDING = re.compile(rf"\.(?:{EXTENSIONS})$", re.IGNORECASE)
+_SIZE = re.compile(r"(?:[-_]\d+x\d+(?:px)?|[-_]scaled|@[23]x)+$", re.IGNORECASE)
+_BETWEEN = re.compile(r"[\s_.,+~()\[\]-]+")
+_YEAR = re.compile(r"(?:1[89]|20)\d\d")
+_WORDS_OF_FILES = """
+    img image images imgp dsc dscn dscf dcim pic pics pict picture photo foto bild scan mvi mov gopr dji pxl screenshot
+    thumb thumbs thumbnail untitled unnamed download copy file files final edit edited small medium large big web www
+    jpg jpeg png gif webp px crop cropped resized resize scaled original orig full hd hq lq csm
+"""
+_OF_FILES = frozenset(_WORDS_OF_FILES.split())
+"""Words that say of a file what it is, and nothing of what it shows."""
+_OF_PAGES = re.compile(
+    r"(?:^|[\W_])(?:logo|icon|banner|button|header|footer|avatar|teaser|dropdown)s?(?:$|[\W_])", re.IGNORECASE
+)
+"""Words of names that say what an image is on its page."""
+_WORD = re.compile(r"[^\W\d_]{3,}")
+_VOWEL = re.compile("[aeiouyáàâäãåæéèêëíìîïóòôöõøœúùûüý]", re.IGNORECASE)
+_CONSONANTS = re.compile("[bcdfghjklmnpqrstvwxz]{6,}", re.IGNORECASE)
+_LEAST_WORDS, _LEAST_LETTERS = 3, 10
+"""Two words are as often a name for a place in a page (`menu-left`) as what is in a picture."""
+
+
+def reworded(rows: pa.Table, config: TextConfig) -> tuple[pa.Array, pa.Array]:
+    """Texts without markup, and with words instead of file names, as the config asks for.
+
+    rows: row, url, text; ordered by row.
+    Returns: the texts, string (n,), and what was changed in each, of MARKUP and SLUG, list<string> (n,). A text of
+    which nothing would be left stays as it is.
+    """
+    texts = pc.fill_null(rows["text"].cast(pa.string()), "").combine_chunks()
+    changes: list[list[str]] = [[] for _ in range(len(texts))]
+    if config.decode_markup:
+        texts = _changed(texts, pc.match_substring_regex(texts, _MARKUP), _without_markup, MARKUP, changes)
+    if config.slugs_to_words:
+        texts = _changed(texts, _are_slugs(rows, texts), words_of, SLUG, changes)
+    return texts, pa.array(changes, pa.list_(pa.string()))
+
+
+def _are_slugs(rows: pa.Table, texts: pa.Array) -> pa.Array:
+    """Which texts are file names of one piece, of some file or of their image's, and no addresses; bool (n,)."""
+    places = pc.indices_nonzero(pc.invert(pc.match_substring_regex(texts, "[ \\\\]|^[a-z]+:|//|^www[.]")))
+    some = texts.take(places)
+    named = rows.select(["row", "url", "text"]).take(places)
+    of_images = sql.run(file_names(), {"rows": named})["is_filename"].combine_chunks()
+    found = pc.or_(pc.match_substring_regex(some, FILENAME), of_images)
+    return pc.is_in(pa.array(range(len(texts)), pa.uint64()), value_set=places.filter(found))
+
+
+def _changed(texts: pa.Array, chosen: pa.Array, change, name: str, changes: list[list[str]]) -> pa.Array:  # type: ignore[no-untyped-def]
+    """Texts with some of them changed, noted in `changes`; these are few."""
+    places = pc.indices_nonzero(chosen).to_pylist()
+    if not places:
+        return texts
+    values = texts.take(pa.array(places)).to_pylist()
+    answers = [change(value) or value for value in values]
+    for place, value, answer in zip(places, values, answers, strict=True):
+        if answer != value:
+            changes[place].append(name)
+    return pc.replace_with_mask(texts, chosen, pa.array(answers, pa.string()))
+
+
+def _without_markup(text: str) -> str:
+    """One text, its character references decoded and its tags taken out; clean as extraction leaves texts."""
+    for _ in range(_ROUNDS):
+        before, text = text, html.unescape(_TAGS.sub(" ", text))
+        if text == before:
+            break
+    visible = "".join(
+        char for char in text if unicodedata.category(char) not in ("Cf", "Cs", "Cn") or char in "\u200c\u200d"
+    )
+    words = "".join(" " if unicodedata.category(char) == "Cc" else char for char in visible)
+    return " ".join(unicodedata.normalize("NFC", words).split())
+
+
+def words_of(name: str) -> str:
+    """The words that a file's name is made of; empty if it says nothing of what it shows.
+
+    `old-us41-bridge.jpg` says `old us41 bridge`; IMG_2034.jpg, a hash and `menu-left.gif` say nothing.
+    """
+    stem = _SIZE.sub("", _ENDING.sub("", unquote(name.rpartition("/")[2].strip(), errors="replace")))
+    parts = [part for part in _BETWEEN.split(stem) if part and part.lower() not in _OF_FILES]
+    if _OF_PAGES.search(stem):
+        return ""
+    last = len(parts) - 1
+    parts = [
+        part
+        for at, part in enumerate(parts)
+        if _says_something(part) or (part.isdigit() and len(part) < 3 and 0 < at < last)
+    ]
+    words = [part for part in parts if _WORD.fullmatch(part)]
+    letters = sum(char.isalpha() for char in "".join(parts))
+    is_said = len(parts) >= _LEAST_WORDS and len(words) > len(parts) // 2 and letters >= _LEAST_LETTERS
+    return " ".join(parts) if is_said else ""
+
+
+def _says_something(part: str) -> bool:
+    """Whether a part of a name is a word, a short mark (us41) or a year: no counter, hash or code."""
+    if part.isdigit():
+        return _YEAR.fullmatch(part) is not None
+    if part.isalpha():
+        return (
+            not part.isascii() or (_VOWEL.search(part) is not None and not _CONSONANTS.search(part)) or len(part) <= 3
+        )
+    return len(part) <= 4 and part[0].isalpha() and part.isascii()
