@@ -14,7 +14,7 @@ from dataset.schema import CAPTIONS
 from filters.texts.text import TextConfig
 
 SAMPLE = 1_000
-LEAST_TEXTS, LEAST_SHARE = 10, 0.2
+LEAST_TEXTS, LEAST_SHARE = 10, 0.3
 """How many of a site's different texts must have a phrase, in number and in share, for it to be the site's."""
 LEAST_PAGES = 3
 """On how many pages of the site: what all captions of one page begin with is what the page is about."""
@@ -105,13 +105,15 @@ FROM wholes JOIN images USING (site) CROSS JOIN config
 WHERE max_site_images_per_text > 0 AND found > max_site_images_per_text
 ORDER BY ALL
 """  # noqa: S608
-# Of several phrases the longest is cut off, if words are left that may say something.
+# Of several phrases one is cut off that a separator sets apart, else the longest; if words are left that may say
+# something.
 _CUT = rf"""
 WITH sited AS (
     SELECT row, text, {_SITE} AS site FROM rows
 ),
 found AS (
     SELECT row, text, phrase, found, of, place = 'whole' AS is_repeat,
+        regexp_matches(phrase, CASE place WHEN 'begin' THEN '[|–—•·»:-]$' ELSE '^[|–—•·»:-]' END) AS is_apart,
         CASE place
             WHEN 'begin' THEN substr(text, length(phrase) + 1)
             WHEN 'end' THEN left(text, length(text) - length(phrase))
@@ -130,7 +132,7 @@ trimmed AS (
 SELECT row, rest, phrase, found, of, is_repeat
 FROM trimmed
 WHERE is_repeat OR regexp_matches(rest, '\S\S+ +\S\S+')
-QUALIFY row_number() OVER (PARTITION BY row ORDER BY is_repeat DESC, length(rest), phrase) = 1
+QUALIFY row_number() OVER (PARTITION BY row ORDER BY is_repeat DESC, is_apart DESC, length(rest), phrase) = 1
 ORDER BY row
 """  # noqa: S608
 

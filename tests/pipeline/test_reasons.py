@@ -17,6 +17,7 @@ from tests.crawl.hostile_server import running
 from tests.crawl.hostile_wishes import license_of
 from tests.pipeline import pages, small_archive
 from tests.pipeline.engine import test_budgets
+from tests.pipeline.stages import test_captions
 from tests.pipeline.stages.image import test_models
 from tests.pipeline.stories import told
 
@@ -203,4 +204,6 @@ def test_every_reason_has_a_story_with_its_evidence(out: str, given: dict[tuple[
 
 def test_the_vocabulary_is_provoked_whole(given: dict[tuple[str, str], str]) -> None:
     """With `small_archive`, whose reasons are asserted in test_build and test_explain, test_models and test_budgets."""
-    assert set(given.values()) | small_archive.PROVOKES | test_models.PROVOKES | test_budgets.PROVOKES == set(reasons())
+    assert set(given.values()) | (
+        small_archive.PROVOKES | test_models.PROVOKES | test_budgets.PROVOKES | test_captions.PROVOKES
+    ) == set(reasons())

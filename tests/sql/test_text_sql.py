@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from dataset import sql
-from dataset.schema import CANDIDATES, VERDICTS
+from dataset.schema import CANDIDATES, CAPTIONS, VERDICTS
 from filters.texts.blocklist import TERM
 from filters.texts.domains import ENTRY
 from filters.texts.not_captions import FOUND, KINDS
@@ -56,8 +56,9 @@ def decide(*items: dict[str, Any], allowed_hosts: tuple[str, ...] = (), **keys: 
     full = [{**GOOD, **item, "row": index} for index, item in enumerate(items)]
     rows = pa.Table.from_pylist(full, schema=pa.schema([pa.field("row", pa.uint32()), *CANDIDATES]))
     measures = pa.Table.from_pylist(full[::-1], schema=MEASURES)
+    captions = pa.Table.from_pylist([item for item in full if "is_repeat" in item], schema=CAPTIONS)
     config = {**asdict(TextConfig(**keys)), "allowed_hosts": allowed_hosts}
-    return sql.run(sql.load("decisions/text"), {"rows": rows, "measures": measures}, config)
+    return sql.run(sql.load("decisions/text"), {"rows": rows, "measures": measures, "captions": captions}, config)
 
 
 def reasons(*items: dict[str, Any], **keys: Any) -> list[str | None]:
@@ -82,6 +83,7 @@ def found(*kinds: str) -> list[dict[str, str]]:
     return [{"kind": kind, "found": f"{kind}.png"} for kind in kinds]
 
 
+REPEAT = {"is_repeat": True, "repeat": "Various Cliparts", "repeat_found": 22, "repeat_of": 90}
 NOT_CAPTIONS = {
     "stand_in": "image_is_stand_in",
     "interface": "text_is_interface",
@@ -106,6 +108,11 @@ CASES: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
     ),
     ({"unsafe_address": "worldsex"}, "address_unsafe", {"found": "worldsex"}),
     ({"page_status": 404}, "page_error", {"page_status": 404}),
+    (
+        REPEAT,
+        "text_repeats_on_site",
+        {"repeat": "Various Cliparts", "images": 22, "of_images": 90, "max_site_images_per_text": 20},
+    ),
     ({"page_noai": True}, "page_noai", {"page_noai": True}),
     ({"page_tdm_reserved": True}, "page_tdm_reserved", {"page_tdm_reserved": True}),
     (
@@ -238,6 +245,11 @@ def test_terms_of_weak_lists_count_together_alone() -> None:
     assert reasons(*items, min_weak_terms=1) == [dropped] * 6
     assert reasons(*items, min_weak_terms=3) == [None, None, None, None, dropped, dropped]
     assert reasons(items[1], allowed_terms=("tits",)) == [None]
+
+
+def test_a_repeat_is_dropped_if_it_is_all_of_the_text_and_the_config_sets_a_limit() -> None:
+    assert reasons({**REPEAT, "is_repeat": False}, {}) == [None, None]
+    assert reasons(REPEAT, max_site_images_per_text=0) == [None]
 
 
 def test_unsafe_addresses_stay_where_the_config_lets_them() -> None:

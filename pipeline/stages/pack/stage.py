@@ -44,6 +44,8 @@ ROWS = pa.schema(
     ]
 )
 TRAIN, HELDOUT = "train", "heldout"
+REPEATS_SHARE = 0.2
+"""The share of the captions kept that may repeat others before the run ends with a warning."""
 TOLD = ("pair_id", "url", "text", "text_source", "page_url", "archive", "offset", "sha256", "width", "height",
         "query_ids", "face_bboxes")  # fmt: skip
 """The columns that a sample's json holds."""
@@ -70,14 +72,17 @@ def groups(context: Context) -> Result:
     return Result(counts={"rows": table.num_rows}).table("groups", table, GROUPS)
 
 
-@phase(PACK, "pack.split", reads=roles(groups=GROUPS), takes=("seed", "heldout_share"), gives=roles("heldout"))
+@phase(
+    PACK, "pack.split", version=2, reads=roles(groups=GROUPS), takes=("seed", "heldout_share"), gives=roles("heldout")
+)
 def split(context: Context) -> Result:
     """Which pairs are held out: never one of two that share an image or a caption."""
     table = context.concat("groups", GROUPS)
     images, captions = (table.column(name).combine_chunks() for name in ("image_key", "caption_key"))
     chosen = heldout(images, captions, context.options["heldout_share"], context.options["seed"])
     held = table.filter(pa.array(chosen)).select(["locator"])
-    return Result(counts={"heldout": held.num_rows, "rows": table.num_rows}).table("heldout", held)
+    counts = {"heldout": held.num_rows, "rows": table.num_rows, "captions": pc.count_distinct(captions).as_py()}
+    return Result(counts=counts).table("heldout", held)
 
 
 @phase(
@@ -208,6 +213,17 @@ def queries(context: Context) -> Result:
     return Result().table("queries", sql.run(sql.load("exchange/query_counts"), tables))
 
 
+def repeats_warning(pairs: int, captions: int) -> str | None:
+    """What to say of a dataset many of whose captions repeat another's, whatever their case; None of others."""
+    repeats = pairs - captions
+    if repeats <= REPEATS_SHARE * pairs:
+        return None
+    return (
+        f"warning: {repeats:,} of {pairs:,} captions kept ({repeats / pairs:.0%}) repeat another's: see `wit audit OUT "
+        "repeated_texts`, and text.max_site_images_per_text, text.cut_repeats and dedup.max_images_per_text"
+    )
+
+
 def run(run: Run) -> None:
     """Split, sort into shards, write, index."""
     config = run.config.pack
@@ -218,6 +234,9 @@ def run(run: Run) -> None:
         Task(split.name, 0, {"groups": every(grouped, "groups")}, {**seed, "heldout_share": config.heldout_share}),
     )
     held = chosen.counts["heldout"]
+    if words := repeats_warning(chosen.counts["rows"], chosen.counts["captions"]):
+        run.reporter.say(words)
+        run.reporter.record({"stage": PACK.name, "warning": words})
     counts = [bucket_count(run.alive - held, config.samples_per_shard), bucket_count(held, config.samples_per_shard)]
     faces, looked = run.config.faces, [FACES_TABLE] if run.config.faces.path else []
     scattered = run.map(

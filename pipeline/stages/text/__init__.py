@@ -53,9 +53,9 @@ TEXT = Stage(
         "text_profane": "the classifier takes the text for profane",
     },
     tables=(
-        Table("captions", "text.captions", "captions", CAPTIONS, measured_on="row"),
         Table("texts", "text.measure", "measures", TEXT_SCORES),  # as older versions have it
         Table("texts", "text.context", "measures", TEXT_SCORES, measured_on="row"),
         Table("text_custom", "text.custom", "measures", is_view=False, measured_on="row"),
+        Table("captions", "text.captions", "captions", CAPTIONS, measured_on="row"),
     ),
 )

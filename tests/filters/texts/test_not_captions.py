@@ -98,6 +98,14 @@ def test_a_stand_in_is_none_where_the_text_speaks_of_what_its_file_is_called() -
     assert kinds("A photo of blank paper beside a grape", "https://example.org/blank.jpg") == []
 
 
+def test_an_image_of_few_pixels_belongs_to_the_interface_if_its_text_is_short() -> None:
+    for address in ("a.jpg?resize=40%2C40", "a.jpg?resize=40,40", "a.jpg?w=64&h=64", "a-32x32.png", "48x48/a.png"):
+        assert kinds("Two red foxes", f"https://example.org/{address}") == ["interface"]
+        assert kinds("Two red foxes in the snow", f"https://example.org/{address}") == []
+    for address in ("a.jpg?resize=400%2C40", "a.jpg?w=65&h=65", "a-320x320.png", "a.jpg?w=64"):
+        assert kinds("Two red foxes", f"https://example.org/{address}") == []
+
+
 def test_every_row_has_an_answer() -> None:
     assert kinds(None, None) == kinds("", "") == kinds("\x00", "::") == []
     rows = pa.table(

@@ -1,0 +1,90 @@
+"""The texts that a run judges and keeps, where they are not those that extraction wrote."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+import dataset
+from dataset.ids import pair_id
+from pipeline.build import build
+from pipeline.config import build as make_config
+from pipeline.stages.pack.stage import repeats_warning
+
+THINGS = ("kettle", "lamp", "bridge", "horse", "gate", "boat", "wall", "hat", "spoon", "clock", "chair", "ladder")
+SHOP = [f"A wooden {thing} in a garden | My Shop" for thing in THINGS]
+OTHERS = {
+    "old-stone-bridge-and-river.jpg": "old stone bridge and river",
+    "Tom &amp; Jerry on a bridge, jerry&#64;example.com": "Tom & Jerry on a bridge, [email_address]",
+    "A lamp in a garden": "A lamp in a garden",
+}
+PROVOKES = {"text_repeats_on_site"}
+"""Reasons that a run here gives."""
+REPEATED = "Various pictures of lamps"
+
+
+def run(folder: Path, **text: Any) -> Path:
+    rows = [*SHOP, *OTHERS, *[REPEATED] * 21]
+    with (folder / "pairs.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(
+            [("url", "text"), *((f"https://shop.example/{at}.jpg", row) for at, row in enumerate(rows))]
+        )
+    (folder / "queries.txt").write_text("\n".join([*THINGS, "river", "shop", "email_address"]))
+    out = folder / "out"
+    raw = {
+        "sources": [str(folder / "pairs.csv")],
+        "out": str(out),
+        "text": {"languages": [], **text},
+        "match": {"queries": str(folder / "queries.txt")},
+        "run": {"workers": 0},
+    }
+    build(make_config(raw), to="prebalance", quiet=True)
+    return out
+
+
+def kept(out: Path) -> dict[str, bytes]:
+    """The pairs' texts, with their ids."""
+    tables = [pq.read_table(file) for file in (out / "prebalance" / "pairs").glob("pairs-*.parquet")]
+    return {row["text"]: row["pair_id"] for table in tables for row in table.select(["text", "pair_id"]).to_pylist()}
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run(tmp_path_factory.mktemp("captions"))
+
+
+def test_pairs_have_the_texts_that_were_judged_and_candidates_those_that_were_written(out: Path) -> None:
+    texts = kept(out)
+    assert set(texts) == {text.removesuffix(" | My Shop") for text in SHOP} | set(OTHERS.values())
+    written = [text for (text,) in dataset.open(str(out)).sql("SELECT text FROM candidates").fetchall()]
+    assert set(written) == {*SHOP, *OTHERS, REPEATED}
+    assert texts["A wooden lamp in a garden"] == pair_id("https://shop.example/1.jpg", SHOP[1])
+
+
+def test_what_stands_on_many_images_is_dropped_with_how_many(out: Path) -> None:
+    question = "SELECT DISTINCT text, reason, evidence->>'images' FROM dropped WHERE stage = 'text'"
+    (reason,) = PROVOKES
+    assert dataset.open(str(out)).sql(question).fetchall() == [(REPEATED, reason, "21")]
+
+
+def test_what_was_done_is_told_of_each_text(out: Path) -> None:
+    told = dataset.open(str(out)).sql("SELECT reworded, repeat FROM _captions WHERE NOT is_repeat").fetchall()
+    assert sorted(told, key=str) == sorted(
+        [*[(["repeat"], "| My Shop")] * len(SHOP), (["slug"], None), (["markup"], None)], key=str
+    )
+
+
+def test_nothing_is_changed_where_the_config_asks_for_nothing(tmp_path: Path) -> None:
+    nothing = {"decode_markup": False, "slugs_to_words": False, "cut_repeats": False, "max_site_images_per_text": 0}
+    out = run(tmp_path, drop_filenames=False, **nothing)
+    assert {*SHOP, list(OTHERS)[1]} < set(kept(out)) <= {*SHOP, *OTHERS, REPEATED}
+    assert not (out / "text" / "captions").exists()
+
+
+def test_many_repeats_among_what_is_kept_are_warned_of() -> None:
+    assert repeats_warning(100, 80) is None is repeats_warning(0, 0)
+    assert repeats_warning(1_000, 790) is not None and "210 of 1,000" in str(repeats_warning(1_000, 790))
