@@ -88,7 +88,7 @@ _QUERY = (
     ', a[rel~="license" i][href], link[rel~="license" i][href]'
 )
 _RSL = f'script[type="{rsl.MEDIA_TYPE}" i]'
-_RSL_SUBTYPE = re.compile(rb"rsl\+xml", re.IGNORECASE)
+_XML = (b"+xml", b"+XML")
 _JSON_LD = 'script[type="application/ld+json" i]'
 _JSON_LD_TYPE = re.compile(r"application/ld\+json", re.IGNORECASE)
 _ATTRIBUTES = ("alt", "title", "aria-label", "data-image-title")
@@ -169,7 +169,7 @@ def parse_page(page: bytes, text_sources: Sequence[str], *, xhtml: bool = False)
     queries = [_QUERY, *(_AMP if any(map(tree.tags, _AMP)) else ())]
     if holds_objects and "json-ld" in text_sources:
         queries.append(_JSON_LD)
-    holds_rsl = stringzilla.find(page, b"+xml") >= 0 and _RSL_SUBTYPE.search(page) is not None
+    holds_rsl = _names_rsl(page)
     if holds_rsl:
         queries.append(_RSL)
     by_tag, images = _by_tag(tree.css(", ".join(queries)))  # one walk through the tree for all
@@ -209,6 +209,17 @@ def parse_page(page: bytes, text_sources: Sequence[str], *, xhtml: bool = False)
         found.add(text_sources.index("link"), _linked(tree))
     found.is_simplified = is_simplified or captions.is_cut
     return found
+
+
+def _names_rsl(page: bytes) -> bool:
+    """Whether the subtype of RSL's media type stands in a page. Nearly all pages name other types of XML."""
+    for mark in _XML:
+        at = stringzilla.find(page, mark)
+        while at >= 0:
+            if page[max(0, at - 3) : at].lower() == b"rsl":
+                return True
+            at = stringzilla.find(page, mark, at + len(mark))
+    return False
 
 
 def _list_images(

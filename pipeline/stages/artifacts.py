@@ -35,8 +35,8 @@ ARCHIVE_LEADS_TABLE = RowTable("archive_leads", ARCHIVE_LEADS)
 """From extract: where else the archives say that an image may be."""
 
 CAPTIONS_TABLE = RowTable(CAPTIONS_ROLE, CAPTIONS)
-"""From text, where the config asks for any: the texts that are judged instead of those that were written. Every task over
-candidates reads it."""
+"""From text, where the config asks for any: the texts that are judged instead of those that were written. Every task
+over candidates reads it."""
 
 TEXT_TABLE = RowTable("text")
 """From text: TEXT_SCORES, and whatever else it has measured."""
