@@ -63,6 +63,13 @@ _PATH: dict[str, list[tuple[int, str]]] = {
             _part("icons?", "favicon", "buttons?", "btn", "sprites?", "navi?", "toolbar", "arrow", "bullet", "spinner"),
         ),
         (3, _part("facebook", "twitter", "instagram", "youtube", "linkedin", "pinterest", "whatsapp", "xing", "rss")),
+        # a drawing that is called by the interface's word and nothing else: rss.png, half_star.gif
+        (
+            8,
+            r"(?:^|/)(?:(?:half|no|full|empty)[_-]?)?(?:stars?|rating|rss|feed|e?mail|print(?:er)?|search|share|arrow|bullet"
+            r"|dot|line|divider|separator|close|play|plus|minus|home|menu|up|down|left|right|next|prev|back)"
+            r"(?:[_-]?(?:icon|small|on|off|\d+))?\.(?:gif|png)$",
+        ),
         (_FEW, _part("captcha", "(?:hit)?counter", "zaehler", "ajax-loader", "smiley", "header", "footer")),
     ],
     "avatar": [
@@ -102,6 +109,12 @@ _TEXT: dict[str, list[str]] = {
         r"|print this|share (?:on|this|via)|auf \S+ teilen|compartir en|partager sur|condividi su)\b.{0,30}$",
         rf"^(?:\S+ ){{0,2}}(?:{NETWORKS})[ -](?:share|foto|photo|page|account|button|link|(?:company )?profile|feed)$",
         r"^(?:\S+[ -]){0,3}(?:icons?|button)$",
+        # nothing but a remark in brackets: (navigation image), [Note]
+        r"^(?:\([^()]{1,30}\)|\[[^\[\]]{1,30}\])$",
+        # a rating: 4.5 out of 5 stars, 3 von 5 Sternen
+        r"^(?:rat(?:ed|ing):? )?\d+(?:[.,]\d+)? ?(?:out of|of|von|sur|de|/) ?\d+"
+        r"(?: (?:star|stern|étoile|estrella)\w*)?$",
+        r"^(?:animated gif|(?:item|thumbnail|header|navigation|background|preview|cover) (?:image|picture|photo))$",
         r"^.{1,40} (?:ist|is) (?:offline|online)$",
     ],
     "avatar": [
@@ -111,6 +124,10 @@ _TEXT: dict[str, list[str]] = {
     ],
     "logo": [
         r"^(?:\S+ ){0,4}(?:\S+-)?logos?$",
+        # a licence's mark: by-nc, CC BY-SA 4.0, Creative Commons License, Public Domain
+        r"^(?:cc[ -]?)?by(?:-nc)?(?:-(?:nd|sa))?(?:[ -]?\d\.\d)?$|^(?:cc0|public domain|(?:some|all) rights reserved)$"
+        r"|^creative commons\b.{0,40}$"
+        r"|^attribution[ -](?:non-?commercial|share-?alike|no[ -]?deriv).{0,50}$|^attribution\b.{0,20}\d\.\d.{0,15}$",
         # a site's name: example.org
         r"^(?:https?://)?(?:[a-z0-9-]+\.)+[a-z]{2,6}/?$",
         r"^(?:the |das |el |le |il )?logo(?:tipo|marca)?(?: (?:of|von|der|des|de|da|do|di)|:| -|,)? (?:\S+ ?){1,4}$",

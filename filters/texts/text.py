@@ -159,8 +159,8 @@ def word_files(config: TextConfig) -> tuple[str, ...]:
 EXTENSIONS = "jpe?g|jpe|jfif|png|gif|webp|avif|heic|heif|bmp|tiff?|svgz?|ico|psd|raw|nef|cr2|dng|mp4|mov"
 """RE2. What the names of images and films end in."""
 _PATTERNS = (
-    # a name with an image's extension: DSC00012.JPG, my_photo (2).png
-    rf"[^\s/\\]+( ?\(\d+\))?\.({EXTENSIONS})",
+    # a name with an image's extension: DSC00012.JPG, my_photo (2).png, 2ee84a1a.gif (460×155)
+    rf"[^\s/\\]+( ?\(\d+\))?\.({EXTENSIONS})( ?\(\d+ ?[x×] ?\d+\))?",
     # what cameras, phones and screenshots call their files: IMG_2034, DSC 0012, Screenshot 2024-01-02 at 10.11
     r"(img|image|imgp|dsc|dscn?|dscf|dcim|pict?|photo|foto|bild|scan|mvi|mov|gopr|dji|pxl|fb_img|screen ?shot"
     r"|whatsapp image|file|untitled|unnamed|download|sam|cimg|kif|hpim|p|pa)?[\s_-]*[(#]?\d[\d\s_.:()-]*(at|x|am|pm)?"

@@ -106,6 +106,43 @@ def test_an_image_of_few_pixels_belongs_to_the_interface_if_its_text_is_short() 
         assert kinds("Two red foxes", f"https://example.org/{address}") == []
 
 
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("interface", "(navigation image)"),
+        ("interface", "[Note]"),
+        ("interface", "4.10 out of 5 stars"),
+        ("interface", "3,5 von 5 Sternen"),
+        ("interface", "Animated GIF"),
+        ("logo", "by-nc"),
+        ("logo", "CC BY-SA 4.0"),
+        ("logo", "Attribution-NonCommercial-ShareAlike"),
+        ("logo", "Attribution-Share Alike 3.0"),
+        ("logo", "Public Domain"),
+    ],
+)
+def test_remarks_in_brackets_ratings_and_licences_are_no_captions(kind: str, text: str) -> None:
+    assert kinds(text) == [kind]
+
+
+def test_what_looks_like_them_is_one() -> None:
+    for text in (
+        "Pope Leo (left) and a friend",
+        "5 stars over the bay",
+        "by the river",
+        "[1] A view of Rome",
+        "Feed the birds",
+    ):
+        assert kinds(text) == []
+    assert kinds("Every star of the northern sky in one photograph", "https://example.org/stars.jpg") == []
+
+
+def test_a_drawing_of_one_word_of_the_interface_belongs_to_it() -> None:
+    for name in ("rss.png", "half_star.gif", "star-small.png", "mail.gif"):
+        assert kinds("See recent additions to the list", f"https://example.org/{name}") == ["interface"]
+    assert kinds("The mail coach at the inn", "https://example.org/mail-coach.png") == []
+
+
 def test_every_row_has_an_answer() -> None:
     assert kinds(None, None) == kinds("", "") == kinds("\x00", "::") == []
     rows = pa.table(
