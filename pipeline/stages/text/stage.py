@@ -89,7 +89,7 @@ def domains(context: Context) -> Result:
 @phase(
     TEXT,
     "text.measure",
-    version=4,
+    version=5,
     reads=CANDIDATE_ROWS,
     may_read=roles("domains"),
     takes=("text", "has_profanity", "external"),
@@ -113,7 +113,7 @@ def measure(context: Context) -> Result:
 @phase(
     TEXT,
     "text.context",
-    version=2,
+    version=3,
     reads=CANDIDATE_ROWS | roles("measures"),
     takes=("language_context", "language_min_probability"),
     gives=roles("measures"),
