@@ -257,18 +257,13 @@ def with_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, A
     return raw
 
 
-def config_class() -> type[Config]:
-    """Config, with a section more for each stage of the path that brings one."""
-    return _composed()[0]
-
-
 def _composed() -> tuple[type[Config], TypeAdapter[Config]]:
+    """Config with a section more for each stage of the path that brings one, and what checks a mapping against it."""
     return _with(tuple((stage.name, stage.config) for stage in stages.path() if stage.config is not None))
 
 
 @cache
 def _with(sections: tuple[tuple[str, type], ...]) -> tuple[type[Config], TypeAdapter[Config]]:
-    """The class of a config with sections that stages bring, and what checks a mapping against it."""
     if taken := {name for name, _ in sections} & {item.name for item in fields(Config)}:
         raise ValueError(f"the stage {min(taken)} brings a section that the config has already")
     for name, kind in sections:
@@ -282,8 +277,8 @@ def _with(sections: tuple[tuple[str, type], ...]) -> tuple[type[Config], TypeAda
 def build(raw: Mapping[str, Any], path: str = "config", out: str | None = None) -> Config:
     """Check a mapping and make the config. Raises ConfigError."""
     raw = with_presets(raw)
-    # A section that holds nothing but comments is empty.
     kind, checker = _composed()
+    # A section that holds nothing but comments is empty.
     sections = {item.name for item in fields(kind) if is_dataclass(item.default_factory)}
     raw = {key: {} if value is None and key in sections else value for key, value in raw.items()}
     if isinstance(raw.get("sources"), str):

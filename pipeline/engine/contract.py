@@ -1,4 +1,4 @@
-"""What a phase reads, takes and gives: declared where it is defined, and held against every task and every result."""
+"""What a phase reads, takes, gives and needs: declared where it is defined, and held against every task and result."""
 
 from __future__ import annotations
 
@@ -27,6 +27,22 @@ PAIR_ROWS = roles(rows=PAIRS, verdicts=VERDICTS)
 
 
 @dataclass(frozen=True)
+class Resources:
+    """What a task of a phase is given while it runs.
+
+    Raises:
+        ContractError: it would be given nothing.
+    """
+
+    cpus: float = 1
+    gpu: bool = False  # whether a model of it runs on a GPU where run.gpus_per_model_task gives it one
+
+    def __post_init__(self) -> None:
+        if not 0 < self.cpus < float("inf"):
+            raise ContractError(f"a task needs some CPU, not {self.cpus}")
+
+
+@dataclass(frozen=True)
 class Contract:
     """What a phase declares. What it only may read, take or give depends on the config."""
 
@@ -36,6 +52,7 @@ class Contract:
     may_take: Sequence[str] = ()
     gives: Roles = field(default_factory=dict)
     may_give: Roles = field(default_factory=dict)
+    needs: Resources = Resources()
 
     def check_task(self, phase: str, inputs: Iterable[str], options: Iterable[str]) -> None:
         """Raises ContractError: a role or an option is missing or unknown."""

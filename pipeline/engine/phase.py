@@ -25,7 +25,7 @@ from dataset.schema import CAPTIONS
 from dataset.stages import Stage
 from dataset.storage import Storage
 from dataset.tables import GrowingParquet, to_parquet
-from pipeline.engine.contract import Contract, Roles
+from pipeline.engine.contract import Contract, Resources, Roles
 from pipeline.engine.exchange import Buckets, read_bucket
 from pipeline.workers.failures import Lost
 
@@ -221,9 +221,7 @@ class Phase:
     name: str
     version: int  # raised whenever the code would give another result for the same inputs
     function: Callable[[Context], Result]
-    cpus: float
     contract: Contract
-    gpu: bool = False  # whether a model of it runs on a GPU where run.gpus_per_model_task gives it one
     remembers: bool = False  # whether it takes what its earlier commits have measured; see pipeline.engine.reuse
 
     @property
@@ -256,6 +254,7 @@ def phase(
         reads, may_read: the roles of the files that a task has, always or as the config is.
         takes, may_take: the names of its options.
         gives, may_give: the roles of the files that come of it.
+        cpus, gpu: see `pipeline.engine.contract.Resources`.
 
     Raises:
         ValueError: the stage declares no such phase, or tables that the phase does not give.
@@ -276,6 +275,7 @@ def phase(
         may_take=may_take,
         gives=gives or {},
         may_give={**(may_give or {}), **left_out},
+        needs=Resources(cpus, gpu),
     )
     for table in stage.tables:
         if table.phase == name and table.role not in {**contract.gives, **contract.may_give}:
@@ -284,7 +284,7 @@ def phase(
             )
 
     def register(function: Callable[[Context], Result]) -> Phase:
-        made = Phase(stage, name, version, function, cpus, contract, gpu, remembers)
+        made = Phase(stage, name, version, function, contract, remembers)
         PHASES[name] = made
         return made
 

@@ -131,7 +131,7 @@ class Run:
 
     def _shares(self, phase: Phase, tasks: Sequence[Task], partitions: int) -> list[Task]:
         """The shares that tasks are measured in; on GPUs each would load its model anew."""
-        if not phase.remembers or (phase.gpu and self.config.run.gpus_per_model_task):
+        if not phase.remembers or (phase.contract.needs.gpu and self.config.run.gpus_per_model_task):
             return []
         return shares(tasks, partitions)
 

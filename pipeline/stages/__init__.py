@@ -1,7 +1,8 @@
 """The stages of the path: a folder each, whose `__init__` declares it and whose `stage` has its code.
 
-A new stage is a record with its code, the SQL that decides, and a place in `PATH`: the run, the views, `wit explain`,
-the report and the audits know it from there. Declarations import nothing heavy, for every command reads them.
+A new stage is a record with its code, the SQL that decides, the section of the config that it brings, and a place in
+`PATH`: the run, the config, the views, `wit explain`, the report and the audits know it from there. Declarations import
+nothing heavy, for every command reads them.
 """
 
 from __future__ import annotations

@@ -194,9 +194,10 @@ class RayExecutor:
             while waiting and len(running) < bound:
                 task = waiting.popleft()
                 declared = PHASES[task.phase]
-                remote = self._remote.options(num_cpus=declared.cpus, name=task.phase)
-                if declared.gpu and self._gpus:
-                    remote = self._on_gpu.options(num_cpus=declared.cpus, num_gpus=self._gpus, name=task.phase)
+                needs = declared.contract.needs
+                remote = self._remote.options(num_cpus=needs.cpus, name=task.phase)
+                if needs.gpu and self._gpus:
+                    remote = self._on_gpu.options(num_cpus=needs.cpus, num_gpus=self._gpus, name=task.phase)
                 told = (str(Path.cwd()), url, declared.module, paced(task, bound), self._limits, self._board)
                 running[remote.remote(*told)] = task
             self._ray.wait(list(running), num_returns=1, timeout=_LOOK_SECONDS)
@@ -226,7 +227,7 @@ class RayExecutor:
 
     def _check_gpus(self, tasks: Sequence[Task]) -> None:
         """Raises ConfigError if tasks would wait for a GPU for ever."""
-        wanted = self._gpus if any(PHASES[task.phase].gpu for task in tasks) else 0.0
+        wanted = self._gpus if any(PHASES[task.phase].contract.needs.gpu for task in tasks) else 0.0
         there = self._ray.cluster_resources().get("GPU", 0.0) if wanted else 0.0
         if there < wanted:
             raise ConfigError(f"run.gpus_per_model_task is {wanted:g}, but Ray has {there:g} GPUs; leave it at 0 here")

@@ -11,7 +11,7 @@ import pytest
 from dataset.commits import FileRef, folder
 from dataset.schema import MATCHES
 from dataset.stages import Stage, Table
-from pipeline.engine.contract import ContractError, roles
+from pipeline.engine.contract import ContractError, Resources, roles
 from pipeline.engine.phase import PHASES, Context, Input, Phase, Result, Task, execute, phase
 from pipeline.stages.common import settings
 
@@ -130,3 +130,10 @@ def test_a_key_that_was_not_taken_has_no_value_when_it_is_read() -> None:
     assert part.words == ("a",) and isinstance(part, Section)
     with pytest.raises(ContractError, match="least of Section is read, which the phase does not take"):
         _ = part.twice
+
+
+def test_what_a_task_needs_is_declared_with_the_rest() -> None:
+    heavy = phase(ODD, "odd.again", cpus=2, gpu=True)(judge.function)
+    assert (heavy.contract.needs, judge.contract.needs) == (Resources(2, True), Resources(1, False))
+    with pytest.raises(ContractError, match="a task needs some CPU, not 0"):
+        phase(ODD, "odd.again", cpus=0)

@@ -16,7 +16,7 @@ import pipeline.stages
 from dataset.stages import Stage, Table
 from pipeline.asking.explain import explain
 from pipeline.build import build
-from pipeline.config import ConfigError, config_class, effective
+from pipeline.config import ConfigError, effective
 from pipeline.config import build as make_config
 from pipeline.engine.phase import PHASES, phase
 from pipeline.reports import audits, report
@@ -111,18 +111,18 @@ def test_its_keys_are_checked_like_all_others(section: object, says: str, raw: d
 
 
 def test_a_section_that_would_let_mistyped_keys_pass_or_is_there_already_is_refused(
-    monkeypatch: pytest.MonkeyPatch,
+    raw: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def path_with(**changes: Any) -> None:
         monkeypatch.setattr(pipeline.stages, "PATH", (replace(SHOUTING, **changes),))
 
     path_with(config=make_dataclass("Loose", [("key", int, 0)]))
     with pytest.raises(ValueError, match="Loose of the stage shouting lets mistyped keys pass"):
-        config_class()
+        make_config(raw)
     phases = {"phases": ("text.measure", "text.decide"), "tables": ()}
     path_with(name="text", **phases)
     with pytest.raises(ValueError, match="the stage text brings a section that the config has already"):
-        config_class()
+        make_config(raw)
     with pytest.raises(ValueError, match=r"shouting has a section .*int.*, which is no dataclass"):
         path_with(config=int)
 
