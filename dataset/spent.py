@@ -22,6 +22,8 @@ BYTES = ("bytes_read", "bytes_written")
 CPU = "cpu_s"
 IMAGES = "web_image_bytes"
 """Images that came over the network, as they came."""
+LOADING = "loading_cpu_s"
+"""Of the CPU time, what was spent on models and code before the first row was looked at."""
 SAMPLED = "sampled_cpu_s"
 """Of the CPU time, what was spent on pages that a sample takes; the rest is reading past the others."""
 _PART_BYTES = 10 * 2**20

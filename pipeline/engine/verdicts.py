@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dataset import heartbeat, sql
+from dataset import heartbeat, spent, sql
 from dataset.reasons import ANY_STAGE
 from dataset.schema import VERDICTS
 from pipeline.engine.phase import CAPTIONS_ROLE, LEFT_OUT, LEFT_OUT_ROLE, Context, Result
@@ -98,7 +99,9 @@ def sliced(
     units = np.arange(rows.num_rows) if of is None else np.searchsorted(of["row"].to_numpy(), rows["row"].to_numpy())
     size = 1 if context.is_probe else size
     if context.task.phase not in _WARM:
+        began = time.process_time()
         measure(rows.slice(0, 0))  # models are loaded, code is compiled: that is no record's expense
+        spent.count(**{spent.LOADING: time.process_time() - began})
         _WARM.add(context.task.phase)
     parts = []
     for first in range(0, max(1, rows.num_rows), size):

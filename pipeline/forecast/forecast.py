@@ -13,6 +13,9 @@ from pipeline.forecast.rates import Measured, PhaseCost
 
 _HOUR = 3600.0
 DRIVER = "driver"
+MOST_OVERHEAD_S = 0.1
+"""CPU seconds that a task costs whatever its rows, at most: reading its inputs, a DuckDB, writing, a commit record.
+Where a cheaper task of the phase was seen, that counts: in a small trial a task is little else."""
 
 
 @dataclass(frozen=True)
@@ -98,14 +101,11 @@ def forecast(trial: Measured, pairs: float | None, assumptions: Assumptions, *, 
     """
     scale = pairs / trial.pairs if pairs else 1 / trial.share
     sources = trial.source_bytes * trial.share * scale
-    overhead_s = min((cost.of("least_cpu_s") or math.inf for cost in trial.phases), default=0.0)
-    overhead_s = 0.0 if overhead_s == math.inf else overhead_s
     by_stage: defaultdict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
     tasks = 0.0
     for cost in trial.phases:
-        whole = _phase(
-            cost, scale, sources / trial.source_bytes if trial.source_bytes else 1.0, overhead_s, assumptions
-        )
+        of_sources = sources / trial.source_bytes if trial.source_bytes else 1.0
+        whole = _phase(cost, scale, of_sources, assumptions)
         tasks += whole["tasks"]
         for kind, amount in whole.items():
             by_stage[cost.stage][kind] += amount
@@ -136,9 +136,7 @@ def forecast(trial: Measured, pairs: float | None, assumptions: Assumptions, *, 
     )
 
 
-def _phase(
-    cost: PhaseCost, scale: float, of_sources: float, overhead_s: float, assumptions: Assumptions
-) -> dict[str, float]:
+def _phase(cost: PhaseCost, scale: float, of_sources: float, assumptions: Assumptions) -> dict[str, float]:
     """What a phase takes in the whole build, by kind; CPU seconds are of three parts: what grows with rows (or bytes of
     sources), what each task costs, and what each process costs that does its first task."""
     if cost.megabytes:
@@ -148,14 +146,16 @@ def _phase(
     else:
         tasks = float(cost.tasks)
     tasks = max(tasks, float(cost.tasks))
-    cpu, first_s, first = cost.of(spent.CPU), cost.of("first_cpu_s"), cost.of("first")
+    cpu, loading_s = cost.of(spent.CPU), cost.of(spent.LOADING)
+    first, first_s = cost.of("first"), cost.of("first_cpu_s")
     later = cost.tasks - first
+    start_s, overhead_s = loading_s, MOST_OVERHEAD_S
     if later > 0 and first > 0:
-        each = (cpu - first_s) / later
-        start_s = max(0.0, first_s - first * each)
-    else:
-        start_s = 0.0
-    grows = max(0.0, cpu - start_s - cost.tasks * overhead_s)
+        start_s = max(loading_s, first_s - first * (cpu - first_s) / later)
+        overhead_s = min(MOST_OVERHEAD_S, cost.of("least_cpu_s") or MOST_OVERHEAD_S)
+    start_s = min(start_s, cpu)
+    overhead_s = min(overhead_s, (cpu - start_s) / max(1, cost.tasks))
+    grows = cpu - start_s - cost.tasks * overhead_s
     sampled = min(grows, cost.of(spent.SAMPLED))
     if sampled:
         grows = sampled * scale + (grows - sampled) * of_sources

@@ -111,8 +111,8 @@ def test_a_long_wait_says_for_whom_how_long_and_why(
     monkeypatch.setattr(waits, "FIRST_S", 0.4)
     assert Storage("s3://bucket").create("record", b"x")
     said = [record.getMessage() for record in caplog.records]
-    assert 1 <= len(said) <= 4  # each after twice as long
-    line = r"still waiting for s3://bucket, for \d s now \(SlowDown, try [1-4] of 10\)"
+    assert 1 <= len(said) <= 6  # each after twice as long, while boto3 slows itself down
+    line = r"still waiting for s3://bucket, for \d+ s now \(SlowDown, try [1-4] of 10\)"
     assert all(re.fullmatch(line, text) for text in said), said
     caplog.clear()
     busy.refusals = 0

@@ -41,6 +41,8 @@ NO_PATHS = {
     "weights",
     "before",
     "host",
+    "pairs",
+    "assume",
 }
 """Arguments that are texts, and no paths; `name` is an audit's."""
 
