@@ -157,8 +157,13 @@ def _keep(run: Storage, checkpoint: str, rows: Sequence[Row]) -> None:
 
 def _told(rows: Sequence[Row], form: str, output: str | None) -> int:
     """Print the rows, or write them."""
-    from train.evaluate.formats import formatted
+    from train.evaluate.formats import clip_benchmark_files, formatted
 
+    if form == "clip-benchmark" and output and Path(output).is_dir():
+        for name, data in clip_benchmark_files(rows).items():
+            (Path(output) / name).write_bytes(data)
+        say(output)
+        return 0
     if form == "html":
         from pipeline.training.page import page
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ import pyarrow as pa
 
 from dataset.display import clean, escaped_json, no_formula
 from dataset.tables import to_parquet
+from train.evaluate.datacomp import RETRIEVED, task_of
 from train.evaluate.row import Figure, Row
 
 _TASKS = {
@@ -69,8 +71,20 @@ def as_json(rows: Sequence[Row]) -> str:
     return escaped_json(json.dumps([row.to_dict() for row in rows])) + "\n"
 
 
+def clip_benchmark_files(rows: Sequence[Row]) -> dict[str, bytes]:
+    """{name: content} of a file a row, as CLIP_benchmark's `build` reads a folder of them."""
+    found = {}
+    for row, line in zip(rows, clip_benchmark(rows).splitlines(), strict=True):
+        words = (row.dataset, row.pretrained, row.model, "en", _TASKS.get(row.task, row.task))
+        name = "_".join(re.sub(r"[^A-Za-z0-9.-]+", "-", word).strip("-.") or "none" for word in words)
+        name = name[:200]
+        twins = sum(each.startswith(f"{name}.") for each in found)  # names that differ in other letters alone
+        found[f"{name}.{twins}.json" if twins else f"{name}.json"] = f"{line}\n".encode()
+    return found
+
+
 def clip_benchmark(rows: Sequence[Row]) -> str:
-    """A JSON object a line as CLIP_benchmark writes one a file; its `build` makes a CSV of them."""
+    """A JSON object a line, each as CLIP_benchmark writes one a file."""
     return "".join(
         escaped_json(
             json.dumps(
@@ -90,20 +104,25 @@ def clip_benchmark(rows: Sequence[Row]) -> str:
 
 
 def datacomp(rows: Sequence[Row]) -> str:
-    """DataComp's eval_results.jsonl: its key of a set, and the main metric beside the others."""
-    return "".join(
-        escaped_json(
-            json.dumps(
-                {
-                    "key": row.dataset if row.task == "zero_shot" else f"{row.dataset}/{row.task}",
-                    "dataset": row.dataset,
-                    "metrics": {**row.metrics, "main_metric": row.metrics.get(row.main_metric)},
-                }
-            )
-        )
-        + "\n"
-        for row in rows
-    )
+    """DataComp's eval_results.jsonl: its key and name of a set, and the metric that it counts beside the others.
+
+    Only zero-shot and retrieval are counted there; of other evaluators `main_metric` is null, which its
+    aggregate_scores.py passes over.
+    """
+    lines = []
+    for row in rows:
+        task = task_of(row.dataset)
+        metrics = dict(row.metrics)
+        recalls = [metrics.get(f"{side}_retrieval_recall@1") for side in ("image", "text")]
+        if row.task == "retrieval" and None not in recalls:
+            metrics[RETRIEVED] = sum(each or 0.0 for each in recalls) / 2
+        counted = RETRIEVED if row.task == "retrieval" else row.main_metric
+        is_counted = row.task in ("zero_shot", "retrieval") and (task is None or task.metric)
+        metrics["main_metric"] = metrics.get(counted) if is_counted else None
+        key, name = (task.key, task.name) if task is not None else (row.dataset, row.dataset)
+        key = key if row.task in ("zero_shot", "retrieval") else f"{key}/{row.task}"
+        lines.append(escaped_json(json.dumps({"key": key, "dataset": name, "metrics": metrics})) + "\n")
+    return "".join(lines)
 
 
 def as_csv(rows: Sequence[Row]) -> str:

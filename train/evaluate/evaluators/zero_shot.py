@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from train.evaluate.datacomp import WORST, task_of
 from train.evaluate.row import Figure, Row, bits, mean, mean_share, places, share, wilson
 from train.evaluate.sets import ImageSet
 from train.evaluate.view import View, ranks
@@ -14,8 +15,6 @@ from train.evaluate.view import View, ranks
 OPTIONS: Mapping[str, Any] = {}
 _MOST_CONFUSED = 50
 """Classes up to which the whole confusion matrix is kept; of more, the most frequent confusions."""
-_WORST = ("region", "group", "location")
-"""Attributes of which DataComp takes the worst value: FMoW's regions, Camelyon17's and Dollar Street's groups."""
 
 
 def refuses(what: ImageSet, shared: Mapping[str, Any]) -> str:
@@ -42,41 +41,54 @@ def evaluate(view: View) -> Row:
     figures = {"acc1": share(right, 1 / len(classes))}
     figures["acc5"] = share(rank <= 5, 5 / len(classes)) if len(classes) >= 5 else Figure(None, len(rank))
     figures["mean_per_class_recall"] = mean_share(right, labels, 1 / len(classes))
-    figures |= worst(
-        right, {name: [values[row] for row in images.rows] for name, values in view.what.test.columns.items()}
-    )
     answers = scores.argmax(1)
+    columns = {name: [values[row] for row in images.rows] for name, values in view.what.test.columns.items()}
+    figures |= worst(right, columns, "acc1")
+    metric = main_metric(view.what)
+    if metric.startswith("acc5_worst"):
+        figures |= worst(rank <= 5, columns, "acc5")
+    if metric == "f1_macro":
+        figures[metric] = f1_macro(labels, answers, len(classes))
+    metric = metric if metric in figures else "acc1"  # the set lacks the attribute
     tables = {"per_class": per_class(classes, labels, answers), "confusion": confusion(classes, labels, answers)}
     asked = f"{view.what.test.take(images.rows).identity()} {len(classes)}"
-    return view.row(
-        figures, main_metric(view.what), images, notes=[template_note], tables=tables, asked=asked, right=bits(right)
-    )
+    return view.row(figures, metric, images, notes=[template_note], tables=tables, asked=asked, right=bits(right))
 
 
 def main_metric(what: ImageSet) -> str:
-    """The metric that DataComp takes for a set; top-1 accuracy for any other."""
-    plain = what.name.lower().replace("-", "_").removeprefix("wds_").removesuffix("_test")
+    """The figure by which DataComp counts a set; of others that of the worst group if they have groups, else acc1."""
     if what.is_multilabel:
         return "mean_average_precision"
-    if plain in _MEAN_PER_CLASS:
-        return "mean_per_class_recall"
-    return next((f"acc1_worst_{name}" for name in _WORST if name in what.test.columns), "acc1")
+    task = task_of(what.name)
+    if task is not None:
+        return task.metric or "acc1"
+    return next((f"acc1_worst_{name}" for name in WORST if name in what.test.columns), "acc1")
 
 
-_MEAN_PER_CLASS = frozenset(
-    {"fgvc_aircraft", "vtab_caltech101", "caltech101", "vtab_flowers", "flowers", "flowers102", "vtab_pets", "pets"}
-)
-"""Sets of which DataComp reports mean_per_class_recall (its tasklist.yml)."""
-
-
-def worst(right: np.ndarray, columns: Mapping[str, Sequence[str]]) -> dict[str, Figure]:
-    """Accuracy in the group where it is least, for every attribute that sets have for it."""
+def worst(right: np.ndarray, columns: Mapping[str, Sequence[str]], metric: str) -> dict[str, Figure]:
+    """The share that is right in the group where it is least, for every attribute that sets have for it."""
     found = {}
-    for name in _WORST:
+    for name in WORST:
         if name in columns:
             groups = [share(right[where], None) for where in places(columns[name]).values()]
-            found[f"acc1_worst_{name}"] = min(groups, key=lambda figure: figure.value or 0.0)
+            found[f"{metric}_worst_{name}"] = min(groups, key=lambda figure: figure.value or 0.0)
     return found
+
+
+def f1_macro(labels: np.ndarray, answers: np.ndarray, classes: int) -> Figure:
+    """The mean of F1 over the classes that images have, as WILDS counts iWildCam; its interval by a bootstrap."""
+
+    def mean_f1(rows: np.ndarray) -> float:
+        truth, said = labels[rows], answers[rows]
+        hits = np.bincount(truth[truth == said], minlength=classes)
+        both = np.bincount(truth, minlength=classes) + np.bincount(said, minlength=classes)
+        present = np.bincount(truth, minlength=classes) > 0
+        return float((2 * hits[present] / both[present]).mean())
+
+    rng, n = np.random.default_rng(0), len(labels)
+    value = mean_f1(np.arange(n))
+    low, high = np.quantile([mean_f1(rng.integers(0, n, n)) for _ in range(200)], [0.025, 0.975])
+    return Figure(value, n, None, min(float(low), value), max(float(high), value))
 
 
 def average_precisions(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -1,0 +1,96 @@
+"""What others read of an examination: DataComp's metric of each of its sets, and CLIP_benchmark's files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import f1_score
+
+from tests.train import tiny
+from tests.train.evaluate import helpers
+from train.evaluate.datacomp import TASKS, task_of
+from train.evaluate.evaluators.zero_shot import f1_macro, main_metric
+from train.evaluate.formats import clip_benchmark_files, datacomp
+from train.evaluate.row import Figure, Row
+from train.evaluate.sets.open import open_set
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _known(tmp_path_factory: pytest.TempPathFactory) -> None:
+    tiny.register(tmp_path_factory.mktemp("model"))
+
+
+@pytest.mark.parametrize(
+    ("folder", "name", "metric"),
+    [
+        ("wds_vtab-caltech101_test", "Caltech-101", "mean_per_class_recall"),
+        ("wds_imagenet-a_test", "ImageNet-A", "acc1"),
+        ("imagenet_a", "ImageNet-A", "acc1"),
+        ("mnist", "MNIST", "acc1"),
+        ("wds_wilds-iwildcam_test", "iWildCam", "f1_macro"),
+        ("wds_fairness-dollar_street_test", "Dollar Street", "acc5_worst_income_group"),
+        ("wilds/fmow", "FMoW", "acc1_worst_region"),
+    ],
+)
+def test_a_set_is_known_by_its_folders_name(folder: str, name: str, metric: str) -> None:
+    task = task_of(folder)
+    assert task is not None and (task.name, task.metric) == (name, metric)
+    assert task_of("my pictures") is None
+
+
+def test_all_that_are_counted_but_winogavil_are_known() -> None:
+    assert len({task.name for task in TASKS if task.metric}) == 38 - 1
+    assert len({task.key for task in TASKS}) == len(TASKS)
+    row = Row("wds_fairness-fairface_test", "zero_shot", {"acc1": Figure(0.5, 9)}, "acc1")
+    assert json.loads(datacomp([row]))["metrics"]["main_metric"] is None
+
+
+def test_macro_f1_is_scikit_learns_over_the_classes_that_there_are() -> None:
+    rng = np.random.default_rng(0)
+    labels, answers = rng.integers(0, 5, 60), rng.integers(0, 7, 60)
+    found = f1_macro(labels, answers, 7)
+    assert found.value == pytest.approx(f1_score(labels, answers, average="macro", labels=np.unique(labels)))
+    assert found.low is not None and found.high is not None and found.low <= found.value <= found.high
+
+
+def test_the_worst_groups_accuracy_counts_where_datacomp_counts_it(tmp_path: Path) -> None:
+    folder = tmp_path / "fmow"
+    folder.mkdir()
+    lines = ["path,label,region"]
+    for number, caption in enumerate(helpers.CLASSES[:2] * 4):
+        (folder / f"{number}.jpg").write_bytes(helpers.picture(caption, number))
+        lines.append(f"{number}.jpg,{caption},{'north' if number < 4 else 'south'}")
+    (folder / "labels.csv").write_text("\n".join(lines))
+    what = open_set(folder)
+    assert main_metric(what) == "acc1_worst_region"
+    row = helpers.run("zero_shot", what)
+    right = np.array([each == "1" for each in row.right])
+    assert row.main_metric == "acc1_worst_region"
+    assert row.metrics["acc1_worst_region"] == min(right[:4].mean(), right[4:].mean())
+    (line,) = map(json.loads, datacomp([row]).splitlines())
+    assert (line["key"], line["dataset"]) == ("wilds/fmow", "FMoW")
+    assert line["metrics"]["main_metric"] == row.metrics["acc1_worst_region"]
+
+
+def test_retrieval_counts_by_both_recalls_and_a_probe_is_not_counted() -> None:
+    recalls = {"image_retrieval_recall@1": Figure(0.2, 9), "text_retrieval_recall@1": Figure(0.4, 9)}
+    rows = [
+        Row("flickr30k", "retrieval", recalls, "image_retrieval_recall@1"),
+        Row("mnist", "linear_probe", {"acc1": Figure(0.9, 9)}, "acc1"),
+    ]
+    retrieved, probed = map(json.loads, datacomp(rows).splitlines())
+    assert retrieved["dataset"] == "Flickr" and retrieved["metrics"]["main_metric"] == pytest.approx(0.3)
+    assert probed["key"] == "mnist/linear_probe" and probed["metrics"]["main_metric"] is None
+
+
+def test_clip_benchmark_gets_a_file_a_row_and_none_stands_for_two() -> None:
+    rows = [
+        Row(name, "zero_shot", {"acc1": Figure(value, 9)}, "acc1", model="m", pretrained="../p")
+        for name, value in (("a/b", 0.1), ("a:b", 0.2), ("..", 0.3))
+    ]
+    found = clip_benchmark_files(rows)
+    assert len(found) == 3 and all("/" not in name and not name.startswith(".") for name in found)
+    assert [json.loads(data)["metrics"]["acc1"] for data in found.values()] == [0.1, 0.2, 0.3]
