@@ -73,7 +73,7 @@ def as_json(rows: Sequence[Row]) -> str:
 
 def clip_benchmark_files(rows: Sequence[Row]) -> dict[str, bytes]:
     """{name: content} of a file a row, as CLIP_benchmark's `build` reads a folder of them."""
-    found = {}
+    found: dict[str, bytes] = {}
     for row, line in zip(rows, clip_benchmark(rows).splitlines(), strict=True):
         words = (row.dataset, row.pretrained, row.model, "en", _TASKS.get(row.task, row.task))
         name = "_".join(re.sub(r"[^A-Za-z0-9.-]+", "-", word).strip("-.") or "none" for word in words)
