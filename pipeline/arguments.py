@@ -293,6 +293,11 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--format", choices=["table", "json", "html"], help="by default what FILE's name ends in")
     made.add_argument("--output", metavar="FILE", help="write there instead of printing")
 
+    made = command("experiment", "is my data better: train on several datasets, alike and often enough, and compare")
+    made.add_argument("config", metavar="CONFIG", help="a YAML file, such as configs/experiment.yaml")
+    settable(made)
+    made.add_argument("--format", choices=["table", "json"], default="table")
+
     made = command("export", "write a checkpoint as a model that open_clip loads")
     made.add_argument("run", metavar="RUN")
     made.add_argument("dir", metavar="DIR")

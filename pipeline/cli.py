@@ -308,6 +308,12 @@ def _why(arguments: argparse.Namespace) -> int:
     return examining.why(arguments)
 
 
+def _experiment(arguments: argparse.Namespace) -> int:
+    from pipeline.experiment.command import experiment
+
+    return experiment(arguments.config, arguments.set, arguments.format)
+
+
 def _export(arguments: argparse.Namespace) -> int:
     from pipeline.training.commands import export
 
@@ -352,6 +358,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "compare": _compare,
     "search": _search,
     "why": _why,
+    "experiment": _experiment,
     "export": _export,
     "submit": _submit,
 }

@@ -61,6 +61,7 @@ ARGUMENTS: Mapping[str, Mapping[str, Kind]] = {
     "compare": {"examined": "read"},
     "search": {"checkpoint": "read", "image": "read", "features": "written", **_ANSWER},
     "why": {"checkpoint": "read", "task": "read", "dataset": "read", "features": "written", "output": "written"},
+    "experiment": {"config": "name"},
     "export": {"run": "read", "dir": "written"},
     "submit": {"working_dir": "read"},
 }

@@ -51,7 +51,7 @@ def train(config: TrainConfig, out: str | None, ranks: Any = 1, address: str | N
     config = with_absolute_paths(config)
     ours = not ray.is_initialized()
     if ours:
-        _start(address, count if isinstance(count, int) else count[1])
+        start(address, count if isinstance(count, int) else count[1])
     try:
         gpu = config.device != "cpu" and ray.cluster_resources().get("GPU", 0) > 0
         home = absolute(out or f"{foreign.root(config.dataset)}/runs/{config.name}")
@@ -92,7 +92,8 @@ def _own_ctrl_c() -> Iterator[None]:
             signal.signal(signal.SIGINT, before)
 
 
-def _start(address: str | None, processes: int) -> None:
+def start(address: str | None, processes: int) -> None:
+    """Join a Ray cluster, or begin one on this machine with room for so many processes. Raises ConfigError."""
     import ray
 
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": True}

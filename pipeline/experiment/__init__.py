@@ -1,0 +1,1 @@
+"""`wit experiment`: is my data better? Datasets at one compute budget and several seeds, compared."""

@@ -1,0 +1,50 @@
+"""One model of an experiment: trained and examined, here or in a task of Ray's. Such a task imports no more."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+STOPPED = "it was stopped; the same command goes on there"
+
+
+def train_and_examine(given: dict[str, Any]) -> str:
+    """Train a model, or go on where it was, examine it, and write what was found.
+
+    Args:
+        given: `config`, the keys of a TrainConfig; `run`, the run's URL; `result`, the URL of the file of rows;
+            `tasks` and `evaluators`; `progress`, called with log records, or None.
+
+    Returns:
+        Why there is no result: a sentence; empty if there is one.
+    """
+    from dataset.storage import Storage
+    from train.config import load
+    from train.evaluate import registry
+    from train.evaluate.encoders import open_encoder
+    from train.evaluate.examine import Examination, examine
+    from train.evaluate.sets.open import open_set
+    from train.failure import outlet
+    from train.loop import train
+
+    config, seed = load(given["config"]), int(given["config"]["seed"])
+    try:
+        quiet = given.get("progress") or (lambda record: None)
+        result = train(config, given["run"], quiet)
+        if result.step < result.steps:
+            return STOPPED
+        # Random weights of the same seed are those that the run began with.
+        examination = Examination(
+            given["run"],
+            [open_set(task) for task in given["tasks"]],
+            registry.evaluators({name: {} for name in given["evaluators"]}),
+            baseline=True,
+            seed=seed,
+            asked_for=True,
+        )
+        rows = examine(open_encoder(given["run"], config.device), examination)
+    except Exception as error:
+        return outlet(error)
+    folder, _, file = given["result"].rpartition("/")
+    Storage(folder).write(file, json.dumps([row.to_dict() for row in rows]).encode())
+    return ""
