@@ -293,6 +293,24 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--format", choices=["table", "json", "html"], help="by default what FILE's name ends in")
     made.add_argument("--output", metavar="FILE", help="write there instead of printing")
 
+    made = command("human", "have people take the zero-, one- and two-shot test, and compare them with a model")
+    made.add_argument("dir", metavar="SET", help="an evaluation set with a class an image, as for wit eval")
+    made.add_argument("--serve", action="store_true", help="ask people, by a page; without it, the report")
+    made.add_argument("--answers", metavar="FILE", help="where answers are; human-SET.duckdb by default")
+    made.add_argument("--questions", type=int, default=40, metavar="N", help="images that all are asked about; 40")
+    made.add_argument("--seed", type=int, default=0, metavar="N", help="of the choice of images")
+    made.add_argument("--host", default="127.0.0.1", help="the address to listen at; this machine alone by default")
+    made.add_argument("--port", type=int, default=8080, help="8080; 0 takes any")
+    made.add_argument("--model", metavar="RUN|FILE", help="of the report: what wit eval found of a model on this set")
+    made.add_argument(
+        "--interval",
+        type=float,
+        default=0.05,
+        metavar="SHARE",
+        help="how many people give an accuracy ± SHARE; 0.05",
+    )
+    made.add_argument("--format", choices=["table", "json"], default="table")
+
     made = command("experiment", "is my data better: train on several datasets, alike and often enough, and compare")
     made.add_argument("config", metavar="CONFIG", help="a YAML file, such as configs/experiment.yaml")
     settable(made)

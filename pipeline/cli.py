@@ -308,6 +308,12 @@ def _why(arguments: argparse.Namespace) -> int:
     return examining.why(arguments)
 
 
+def _human(arguments: argparse.Namespace) -> int:
+    from pipeline.human.command import human
+
+    return human(arguments)
+
+
 def _experiment(arguments: argparse.Namespace) -> int:
     from pipeline.experiment.command import experiment
 
@@ -359,6 +365,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "search": _search,
     "why": _why,
     "experiment": _experiment,
+    "human": _human,
     "export": _export,
     "submit": _submit,
 }

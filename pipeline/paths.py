@@ -62,6 +62,7 @@ ARGUMENTS: Mapping[str, Mapping[str, Kind]] = {
     "search": {"checkpoint": "read", "image": "read", "features": "written", **_ANSWER},
     "why": {"checkpoint": "read", "task": "read", "dataset": "read", "features": "written", "output": "written"},
     "experiment": {"config": "name"},
+    "human": {"dir": "read", "answers": "written", "model": "read"},
     "export": {"run": "read", "dir": "written"},
     "submit": {"working_dir": "read"},
 }

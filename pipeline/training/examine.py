@@ -187,7 +187,7 @@ def compare(examined: Sequence[str], form: str) -> int:
 
     if len(examined) < 2:
         raise ConfigError("wit compare takes two runs or files, or more: the first is what the others are held against")
-    found, notes = differences([(place, _rows_of(place)) for place in examined])
+    found, notes = differences([(place, rows_of(place)) for place in examined])
     if form == "json":
         print(escaped_json(json.dumps({"differences": [each.to_dict() for each in found], "notes": notes})))
     else:
@@ -195,8 +195,8 @@ def compare(examined: Sequence[str], form: str) -> int:
     return 0
 
 
-def _rows_of(place: str) -> list[Row]:
-    """The rows of a run, or of a file."""
+def rows_of(place: str) -> list[Row]:
+    """The rows of a run, or of a file of `wit eval --format json`. Raises ConfigError."""
     from train.evaluate.row import Row
 
     folder, _, file = place.rstrip("/").rpartition("/")
