@@ -312,7 +312,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--format", choices=["table", "json"], default="table")
 
     made = command("experiment", "is my data better: train on several datasets, alike and often enough, and compare")
-    made.add_argument("config", metavar="CONFIG", help="a YAML file, such as configs/experiment.yaml")
+    made.add_argument("config", metavar="CONFIG", help="a YAML file, such as configs/experiment_clipart.yaml")
     settable(made)
     made.add_argument("--format", choices=["table", "json"], default="table")
 
