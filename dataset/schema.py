@@ -153,6 +153,12 @@ OBSERVATIONS = pa.schema(
         ("pdq_quality", pa.int32()),  # 0..100
         ("mean_rgb", pa.binary(3)),
         ("pixel_hash", pa.binary(16)),  # XXH3 of the decoded pixels, reduced to the stored size; null in an older store
+        ("data_mining", pa.string()),  # what the file's XMP says by PLUS's term, as DMI-ALLOWED, or its C2PA manifest
+        ("other_constraints", pa.string()),  # PLUS's, in words; these and the next: null in an older store
+        ("creator", pa.string()),  # of XMP, else EXIF, else IPTC's data sets; several with semicolons between them
+        ("credit", pa.string()),
+        ("copyright_notice", pa.string()),
+        ("rights_url", pa.string()),  # XMP's web statement of rights
         ("blob", pa.string()),  # file of the fetch store that holds the stored bytes
         ("blob_offset", pa.int64()),
         ("blob_length", pa.int64()),

@@ -49,3 +49,11 @@ def resembling(image: Image.Image, number: int) -> tuple[str, bytes]:
             return "reduced copy", encode(smaller, "JPEG", 88)
         case _:
             return "brightened copy", encode(image.point(lambda v: min(255, int(v * 1.05 + 4))), "JPEG", 88)
+
+
+PROHIBITING = (
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    b'<rdf:Description xmlns:plus="http://ns.useplus.org/ldf/xmp/1.0/" plus:DataMining='
+    b'"http://ns.useplus.org/ldf/vocab/DMI-PROHIBITED-AIMLTRAINING"/></rdf:RDF></x:xmpmeta>'
+)
+"""XMP of an image that must not be trained on."""

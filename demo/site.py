@@ -278,6 +278,13 @@ class _Builder:
                 url, view = self._picture(f"{reason} {k}", headers={header: value})
                 self.planted.append(Planted(url, self._caption(view), f"{header}: {value}", reason, view=view))
         for k in self._many(20):
+            view = scene(self.seed, f"mined {k}")
+            sink = BytesIO()
+            render(self.seed, view).save(sink, "JPEG", quality=90, xmp=files.PROHIBITING)
+            url = self._serve(self._address(), Answer(sink.getvalue(), "image/jpeg"))
+            kind = "XMP that prohibits data mining"
+            self.planted.append(Planted(url, self._caption(view), kind, "data_mining_prohibited", view=view))
+        for k in self._many(20):
             url, view = self._picture(f"others {k}", IMAGE_HOSTS[0], "collection")
             kind = "forbidden to another crawler"
             self.planted.append(Planted(url, self._caption(view), kind, "robots_disallowed_others", view=view))

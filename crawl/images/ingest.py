@@ -1,8 +1,8 @@
 """From the bytes that a server calls an image to pixels that are safe to keep.
 
 The order matters. Hash lists see the bytes before anything else does; the type is told from the bytes, never from
-a header; the size is known before a pixel is decoded; and what is stored holds pixels only: no EXIF, no GPS, no
-comments, no colour profile.
+a header; the size, and what the file says of its use, are known before a pixel is decoded; and what is stored holds
+pixels only: no EXIF, no GPS, no comments, no colour profile.
 """
 
 from __future__ import annotations
@@ -17,15 +17,18 @@ import numpy as np
 from PIL import Image
 
 from crawl.images import pixels
+from crawl.images.c2pa import training_mining
 from crawl.images.observations import Ingested, Refusal
 from crawl.images.parallel import Room
 from crawl.images.resize import MODES, ResizeMode, framed, is_resized, scaled
+from crawl.images.rights import Heeds, heeded, rights
 from dataset.images import FORMATS, ImageError, read
 
 FINGERPRINT_SIDE = 512
 """Pixels of the longer side at which fingerprints are taken; what PDQ's authors downsample to before hashing
 (github.com/facebook/ThreatExchange, hashing/hashing.pdf, section on image resizing)."""
 
+HEEDS = Heeds()
 _PIXELS = Room(2**27)  # that threads decode at once: half a gigabyte
 _MAX_SIDE = 16_383  # WebP's limit; JPEG's is higher
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # `max_pixels` says it, as a reason
@@ -70,8 +73,12 @@ class ImageConfig:
             raise ValueError(f"quality must be from 1 to 100, not {self.quality}")
 
 
-def ingest(body: bytes, config: ImageConfig, fingerprint: Fingerprint, listed: Listed) -> Ingested | Refusal:
+def ingest(
+    body: bytes, config: ImageConfig, fingerprint: Fingerprint, listed: Listed, heeds: Heeds = HEEDS
+) -> Ingested | Refusal:
     """Accept an image, ready to be stored, or say why not. The same body gives the same bytes.
+
+    heeds: which wishes in its file count.
 
     Raises:
         Whatever `fingerprint` and `listed` raise; nothing because of the body.
@@ -81,6 +88,10 @@ def ingest(body: bytes, config: ImageConfig, fingerprint: Fingerprint, listed: L
         return Refusal("hash_list_match", hit)
     try:
         image = read(body, config.max_pixels)
+        said = rights(image.notes, training_mining(body), heeds.mask)
+        refusal, unread = heeded(said, heeds)
+        if refusal is not None:
+            return refusal
         if image.is_animated:
             return Refusal("image_animated", f"{image.kind} with more than one frame")
         mode, side = config.resize_mode, config.store_size
@@ -119,6 +130,13 @@ def ingest(body: bytes, config: ImageConfig, fingerprint: Fingerprint, listed: L
         body=image.body
         if is_stored_as_it_is and config.store_format == image.kind.lower()
         else pixels.encode(shown, config.store_format, config.quality),
+        data_mining=said.data_mining or said.c2pa,
+        other_constraints=said.other_constraints,
+        creator=said.creator,
+        credit=said.credit,
+        copyright_notice=said.copyright_notice,
+        rights_url=said.rights_url,
+        unread=unread,
     )
 
 

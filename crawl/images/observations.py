@@ -28,6 +28,13 @@ class Ingested:
     mean_rgb: bytes  # three bytes
     pixel_hash: bytes  # 128 bits
     body: bytes  # to store
+    data_mining: str | None = None  # what its file says, see `crawl.images.rights.Rights`
+    other_constraints: str | None = None
+    creator: str | None = None
+    credit: str | None = None
+    copyright_notice: str | None = None
+    rights_url: str | None = None
+    unread: Wish | None = None  # what its file asks, if that cannot be read
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +90,7 @@ def observe(
     """The observation that a body, or the lack of one, gives."""
     image = result if isinstance(result, Ingested) else None
     outcome, detail = (OK, None) if isinstance(result, Ingested) else (result.outcome, result.detail)
-    wish = None if isinstance(result, Ingested) else result.wish
+    wish = result.unread if isinstance(result, Ingested) else result.wish
     return Observation(
         url,
         origin,

@@ -25,7 +25,7 @@ from dataset.storage import FileInfo, Storage
 from dataset.tables import to_parquet
 
 FOLDER = "fetch/store"
-_IMAGE_COLUMNS = tuple(name for name in Ingested.__slots__ if name != "body")
+_IMAGE_COLUMNS = tuple(name for name in Ingested.__slots__ if name not in ("body", "unread"))
 _COLUMNS = tuple(name for name in Observation.__slots__ if name not in ("image", "same_as", "wish"))
 _PLACE = ("blob", "blob_offset", "blob_length", "blob_checksum")
 _CHUNK = re.compile(r"(.*?)(?:-([0-9a-f]{16}))?\.parquet")  # its name, and the checksum that older ones have not

@@ -66,6 +66,12 @@ class FetchConfig:
     respect_rsl: bool = True
     """Whether a license by Really Simple Licensing refuses the image if it prohibits training or asks for something in
     return: one that robots.txt names, a Link header of the image, or its page. It is asked for once."""
+    respect_data_mining: bool = True
+    """Whether an image is refused whose file prohibits data mining or training: IPTC's and PLUS's `plus:DataMining` in
+    XMP, or C2PA's and CAWG's training and data mining assertion, which the extra `c2pa` reads."""
+    mask_personal_data: tuple[str, ...] = ()
+    """Which personal data is masked in what an image's file says of its maker (creator, credit, copyright notice, other
+    constraints), by the kinds of `extract.mask_personal_data`; none by default: a maker wants to be named."""
     unreadable_policy: Literal["allow", "refuse"] = "allow"
     """What becomes of an image whose owner asks something that cannot be read; the audit `wishes` counts it anyway."""
     respect_noai: bool = True

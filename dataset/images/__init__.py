@@ -1,13 +1,25 @@
 """An image's bytes, as anyone made them, and the pixels that a browser would show of them.
 
 Every file is read in two steps. First its container is walked, once and from front to back, and what makes pixels is
-taken out: sizes, tables, samples, the colour profile, EXIF's orientation. Text, previews and application data are left
+taken out: sizes, tables, samples, the colour profile, EXIF and XMP. Other text, previews and application data are left
 behind before a decoder is started, so neither their number, their size nor their checksums can cost anything. Then the
 format's decoder sees a file that holds pixels and nothing else.
 """
 
 from dataset.images.decode import SCALES, decode, in_srgb, upright
-from dataset.images.encoded import Encoded, ImageError, ImageReason
+from dataset.images.encoded import Encoded, ImageError, ImageReason, Notes
 from dataset.images.formats import FORMATS, read, sniff
 
-__all__ = ["FORMATS", "SCALES", "Encoded", "ImageError", "ImageReason", "decode", "in_srgb", "read", "sniff", "upright"]
+__all__ = [
+    "FORMATS",
+    "SCALES",
+    "Encoded",
+    "ImageError",
+    "ImageReason",
+    "Notes",
+    "decode",
+    "in_srgb",
+    "read",
+    "sniff",
+    "upright",
+]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 ImageReason = Literal["not_an_image", "image_truncated", "image_too_many_pixels", "image_animated"]
 
@@ -14,6 +14,28 @@ class ImageError(ValueError):
     def __init__(self, reason: ImageReason, detail: str):
         super().__init__(detail)
         self.reason: ImageReason = reason
+
+
+MAX_NOTE_BYTES = 256 * 1024
+"""How much is kept of one note; a JPEG's segment has a quarter of that at most."""
+MAX_NOTES = 4
+"""How many notes of a kind are kept."""
+
+
+class Notes(NamedTuple):
+    """What the file says of the image beside its pixels, as it lies there: foreign bytes, bounded, not looked into."""
+
+    xmp: tuple[bytes, ...] = ()
+    exif: bytes = b""  # from its TIFF header on, with or without `Exif` before it
+    photoshop: bytes = b""  # of a JPEG: Photoshop's resources, with IPTC's data sets in them
+
+
+NO_NOTES = Notes()
+
+
+def first_notes(*notes: bytes | None) -> tuple[bytes, ...]:
+    """The first notes that say anything, each cut at MAX_NOTE_BYTES."""
+    return tuple(note[:MAX_NOTE_BYTES] for note in notes if note)[:MAX_NOTES]
 
 
 @dataclass(frozen=True)
@@ -33,6 +55,7 @@ class Encoded:
     is_partial: bool = False  # of a JPEG without an end: not all of its scans are there
     transparent: bytes | None = None  # of a PNG: the grey or the colour that stands for transparency
     place: tuple[int, int] | None = None  # of a GIF: left and top of its frame, which leaves some of the canvas open
+    notes: Notes = NO_NOTES
     is_plain: bool = False  # `body` can be stored as it is: no profile, no transparency
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from PIL import AvifImagePlugin, Image
 
-from dataset.images.encoded import Encoded, ImageError, bytes_missing, check_pixels
+from dataset.images.encoded import MAX_NOTE_BYTES, Encoded, ImageError, Notes, bytes_missing, check_pixels, first_notes
 from dataset.images.exif import orientation
 
 try:
@@ -52,6 +53,7 @@ def read(body: bytes, most: int) -> Encoded:
         with Image.open(io.BytesIO(body), formats=["AVIF"]) as opened:
             width, height = opened.size
             profile = opened.info.get("icc_profile")
+            notes = _notes(opened.info)
             turn = orientation(opened.info.get("exif", b""))  # what the container says, which Pillow puts there
             is_animated = getattr(opened, "is_animated", False)
             has_alpha = opened.mode == "RGBA"
@@ -59,6 +61,7 @@ def read(body: bytes, most: int) -> Encoded:
         file = pi_heif.open_heif(io.BytesIO(body), convert_hdr_to_8bit=True)
         width, height = file.size
         profile = file.info.get("icc_profile")
+        notes = _notes(file.info)
         has_alpha = file.has_alpha
     check_pixels(width, height, most)
     if profile is not None and len(profile) > _MAX_PROFILE_BYTES:
@@ -70,9 +73,15 @@ def read(body: bytes, most: int) -> Encoded:
         height,
         orientation=turn,
         profile=profile or None,
+        notes=notes,
         has_alpha=has_alpha,
         is_animated=is_animated,
     )
+
+
+def _notes(info: Mapping[Any, Any]) -> Notes:
+    xmp, exif = (value if isinstance(value := info.get(name), bytes) else b"" for name in ("xmp", "exif"))
+    return Notes(first_notes(xmp), exif[:MAX_NOTE_BYTES])
 
 
 def _boxes(body: bytes) -> Iterator[tuple[bytes, int, int]]:

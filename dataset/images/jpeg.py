@@ -15,7 +15,16 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image
 
-from dataset.images.encoded import Encoded, ImageError, check_pixels, rows_missing
+from dataset.images.encoded import (
+    MAX_NOTE_BYTES,
+    MAX_NOTES,
+    Encoded,
+    ImageError,
+    Notes,
+    check_pixels,
+    first_notes,
+    rows_missing,
+)
 from dataset.images.exif import orientation
 
 try:
@@ -27,7 +36,9 @@ MAX_SCANS = 100
 """The most scans of one image; encoders write about ten."""
 MAX_SCANNED = 16
 """How often a config's `max_pixels` may be passed over by all scans of an image together."""
-_MAX_SEGMENTS = 20_000  # before the first scan, and as many behind it; the largest profiles take a few hundred
+_MAX_SEGMENTS = 500_000  # before the first scan, and as many behind it: half a second; most of them are comments
+_XMP = b"http://ns.adobe.com/xap/1.0/\0"
+_PHOTOSHOP = b"Photoshop 3.0\0"
 _MAX_PROFILE_BYTES = 4 * 2**20  # CMYK profiles have up to two
 _MARKER = re.compile(rb"\xff[^\x00\xff]")
 _MARKER_OF_SCANS = re.compile(rb"\xff[\xc4\xcc\xd9-\xdd\xe0-\xfe]")  # neither a byte of their data nor a restart
@@ -52,7 +63,9 @@ class _Header:
     width: int = 0
     height: int = 0
     components: bytes = b""  # their names
-    orientation: int | None = None
+    exif: bytes | None = None
+    xmp: list[bytes] = field(default_factory=list)
+    photoshop: bytes = b""
     profile: dict[int, bytes] = field(default_factory=dict)
     profile_parts: int = 0
 
@@ -71,7 +84,8 @@ def read(body: bytes, most: int) -> Encoded:
         b"".join([*header.kept, *scans]),
         header.width,
         header.height,
-        orientation=header.orientation or 1,
+        orientation=orientation(header.exif or b""),
+        notes=Notes(first_notes(*header.xmp), (header.exif or b"")[:MAX_NOTE_BYTES], header.photoshop),
         profile=profile,
         channels=len(header.components),
         lacks_end=not is_whole,
@@ -126,8 +140,12 @@ def _read_segment(marker: int, segment: bytes, header: _Header) -> None:
         header.kept.append(b"\xff\xe0\x00\x10" + segment[4:16] + b"\0\0")  # without its thumbnail
     elif marker == 0xEE and segment[4:9] == b"Adobe":
         header.kept.append(segment)  # it says which colours these are
-    elif marker == 0xE1 and segment[4:10] == b"Exif\0\0" and header.orientation is None:
-        header.orientation = orientation(segment[10:])
+    elif marker == 0xE1 and segment[4:10] == b"Exif\0\0" and header.exif is None:
+        header.exif = segment[10:]
+    elif marker == 0xE1 and segment.startswith(_XMP, 4) and len(header.xmp) < MAX_NOTES:
+        header.xmp.append(segment[4 + len(_XMP) :])
+    elif marker == 0xED and segment.startswith(_PHOTOSHOP, 4) and not header.photoshop:
+        header.photoshop = segment
     elif marker == 0xE2 and segment[4:16] == b"ICC_PROFILE\0" and len(segment) > 18:
         header.profile_parts = segment[17]
         if sum(map(len, header.profile.values())) + len(segment) <= _MAX_PROFILE_BYTES:

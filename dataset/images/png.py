@@ -12,7 +12,17 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from dataset.images.encoded import Encoded, ImageError, bytes_missing, check_pixels, rows_missing
+from dataset.images.encoded import (
+    MAX_NOTE_BYTES,
+    MAX_NOTES,
+    Encoded,
+    ImageError,
+    Notes,
+    bytes_missing,
+    check_pixels,
+    first_notes,
+    rows_missing,
+)
 from dataset.images.exif import orientation
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -27,6 +37,7 @@ _STRIP_PIXELS = 2**20  # that are compared at a time
 _MOST_FRAMES = 2**31
 _MAX_PARTS = 200_000  # of the pixels; encoders write about one for 8 kB
 _CHECKED = frozenset({b"IHDR", b"PLTE", b"tRNS", b"iCCP", b"eXIf", b"acTL", b"fcTL"})
+_TEXT, _XMP = b"iTXt", b"XML:com.adobe.xmp\0"
 _REQUIRED = frozenset({b"IHDR", b"PLTE"})
 
 
@@ -34,9 +45,13 @@ def read(body: bytes, most: int) -> Encoded:
     """See `dataset.images.formats.read`."""
     found: dict[bytes, bytes] = {}
     pixels: list[bytes] = []
+    xmp: list[bytes] = []
     for kind, data in _chunks(body):
         if kind == b"IDAT":
             pixels.append(data)
+        elif kind == _TEXT:
+            if len(xmp) < MAX_NOTES:
+                xmp.append(_xmp(data))
         elif pixels and kind != b"eXIf":
             continue
         elif kind == b"acTL" and kind in found:  # which of them counts, nobody knows
@@ -64,6 +79,7 @@ def read(body: bytes, most: int) -> Encoded:
         width,
         height,
         orientation=orientation(found.get(b"eXIf", b"")),
+        notes=Notes(first_notes(*xmp), found.get(b"eXIf", b"")[:MAX_NOTE_BYTES]),
         profile=_profile(found.get(b"iCCP", b"")),
         has_alpha=is_key or colour >= _GREY_ALPHA or (colour == _PALETTE and transparent is not None),
         is_animated=_is_animated(found),
@@ -82,7 +98,7 @@ def _chunks(body: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Kinds and data, up to the end or to where the bytes end: of the last one what is there.
 
     A damaged chunk that browsers pass over is passed over; of pixels, the compressed stream has a checksum of its own.
-    Texts may be as many as there is room for: none is looked into or kept.
+    Texts may be as many as there is room for: none but XMP is kept.
     """
     position, parts = len(SIGNATURE), 0
     while position + 8 <= len(body):
@@ -95,6 +111,8 @@ def _chunks(body: bytes) -> Iterator[tuple[bytes, bytes]]:
             if parts > _MAX_PARTS:
                 raise ImageError("image_truncated", f"its pixels are in more than {_MAX_PARTS:,} parts")
             yield kind, body[position + 8 : end]
+        elif kind == _TEXT and body.startswith(_XMP, position + 8):  # damaged or not: it may hold its owner's wish
+            yield kind, body[position + 8 : end]
         elif kind in _CHECKED and end + 4 <= len(body):
             data = body[position + 8 : end]
             if zlib.crc32(data, zlib.crc32(kind)) == int.from_bytes(body[end : end + 4], "big"):
@@ -102,6 +120,17 @@ def _chunks(body: bytes) -> Iterator[tuple[bytes, bytes]]:
             elif kind in _REQUIRED:
                 raise ImageError("image_truncated", f"its chunk {kind.decode()} at byte {position:,} is damaged")
         position = end + 4
+
+
+def _xmp(data: bytes) -> bytes:
+    """The XMP packet of an iTXt chunk (11.3.3.4): it may be compressed, and languages stand before it."""
+    flags = data[len(_XMP) : len(_XMP) + 2]
+    text = data[len(_XMP) + 2 :].split(b"\0", 2)[-1]
+    if flags[:1] != b"\1":
+        return text[:MAX_NOTE_BYTES]
+    with contextlib.suppress(zlib.error):
+        return zlib.decompressobj().decompress(text, MAX_NOTE_BYTES)
+    return b""
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

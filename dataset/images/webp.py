@@ -8,11 +8,19 @@ from collections.abc import Iterator
 
 from PIL import Image
 
-from dataset.images.encoded import Encoded, ImageError, bytes_missing, check_pixels
+from dataset.images.encoded import (
+    MAX_NOTE_BYTES,
+    Encoded,
+    ImageError,
+    Notes,
+    bytes_missing,
+    check_pixels,
+    first_notes,
+)
 from dataset.images.exif import orientation
 
 _MAX_PROFILE_BYTES = 4 * 2**20
-_KEPT = frozenset({b"VP8X", b"ICCP", b"ALPH", b"ANIM", b"EXIF"})
+_KEPT = frozenset({b"VP8X", b"ICCP", b"ALPH", b"ANIM", b"EXIF", b"XMP "})
 _HAS_ALPHA, _HAS_FRAMES = 0x10, 0x02
 _LOSSY, _LOSSLESS = b"VP8 ", b"VP8L"
 
@@ -67,6 +75,7 @@ def read(body: bytes, most: int) -> Encoded:
         width,
         height,
         orientation=orientation(found.get(b"EXIF", b"")),
+        notes=Notes(first_notes(found.get(b"XMP ")), found.get(b"EXIF", b"")[:MAX_NOTE_BYTES]),
         profile=profile,
         has_alpha=has_alpha,
         is_animated=len(frames) > 1,

@@ -33,6 +33,7 @@ WITH met AS (
     FROM dropped
     WHERE reason IN (
         'page_noai', 'page_tdm_reserved', 'page_content_signal', 'page_content_usage', 'page_wish_unreadable',
+        'data_mining_prohibited', 'c2pa_training_refused',
         'page_rsl_prohibited', 'page_rsl_payment_required', 'rsl_prohibited', 'rsl_payment_required', 'rsl_unreadable',
         'robots_disallowed', 'robots_disallowed_others', 'robots_noai', 'tdm_reserved', 'content_signal_refused',
         'content_usage_refused', 'wish_unreadable', 'domain_opted_out'

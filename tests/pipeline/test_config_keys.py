@@ -340,6 +340,7 @@ ELSEWHERE: dict[str, Callable[[], None]] = dict.fromkeys(
         # tests/crawl/web/test_fetch_wishes.py, and of pages tests/sql/test_text_sql.py
         *(f"fetch.{name}" for name in ("also_heed", "respect_content_signal", "respect_content_usage")),
         *("text.respect_content_signal", "text.respect_content_usage", "text.respect_rsl", "fetch.respect_rsl"),
+        *("fetch.respect_data_mining", "fetch.mask_personal_data"),  # crawl/images/test_rights.py
         *("fetch.unreadable_policy", "text.unreadable_policy"),
         "fetch.max_wait_s",  # tests/crawl/web/test_visit.py
         "fetch.engine",  # stages/fetch/test_fetch_keys

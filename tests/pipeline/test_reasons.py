@@ -13,8 +13,9 @@ from pipeline.build import build
 from pipeline.config import build as make_config
 from pipeline.config import plain
 from pipeline.reports import audits
-from tests.crawl.hostile_server import running
+from tests.crawl.hostile_server import picture, running
 from tests.crawl.hostile_wishes import license_of
+from tests.crawl.notes import mining, signed
 from tests.pipeline import pages, small_archive
 from tests.pipeline.engine import test_budgets
 from tests.pipeline.stages import test_captions
@@ -39,6 +40,8 @@ HTTP = {
     "http://images.test/signal": "content_signal_refused",
     "http://images.test/usage": "content_usage_refused",
     "http://images.test/odd-usage": "wish_unreadable",
+    "http://images.test/mined.jpg": "data_mining_prohibited",
+    "http://images.test/signed.jpg": "c2pa_training_refused",
     "http://licensed.test/ok/no/a.jpg": "rsl_prohibited",
     "http://images.test/licensed/paid.xml": "rsl_payment_required",
     "http://images.test/licensed/gone.xml": "rsl_unreadable",
@@ -122,6 +125,8 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> str:
     )
     with running() as server, pytest.MonkeyPatch.context() as patch:
         patch.setattr(crawl.web.response, "BACKOFF_S", 0.05)
+        server.more["/mined.jpg"] = "image/jpeg", picture(xmp=mining("DMI-PROHIBITED"))
+        server.more["/signed.jpg"] = "image/jpeg", signed({"cawg.ai_training": {"use": "constrained"}})
         fetch = plain(server.config(timeout_s=3.0).__dict__)
         config = make_config(
             {

@@ -35,6 +35,8 @@ FETCH = Stage(
         "rsl_payment_required": "an RSL license of the site, the response or the page asks for payment, a token of its "
         "server or reports in return",
         "rsl_unreadable": "an RSL license cannot be had or read, and the config takes that for a refusal",
+        "data_mining_prohibited": "the image's own XMP prohibits data mining or training (IPTC, PLUS)",
+        "c2pa_training_refused": "a C2PA manifest in the image does not allow training or data mining",
         "wish_unreadable": "what the owner asks cannot be read, and the config takes that for a refusal",
         "robots_noai": "the response's X-Robots-Tag says noai, noimageai or noindex",
         "tdm_reserved": "the response or the site's tdmrep.json reserves text and data mining (TDM-Rep)",

@@ -22,6 +22,7 @@ from crawl import rsl
 from crawl.images import store
 from crawl.images.ingest import ImageConfig, ingest
 from crawl.images.observations import OK, Ingested, Observation, Refusal
+from crawl.images.rights import TEXTS, Heeds, masked, refusal_of
 from crawl.web import img2dataset_engine
 from crawl.web.address_guard import Guard
 from crawl.web.client import opted_out
@@ -34,7 +35,7 @@ from dataset.hosts import hostname
 from dataset.ids import pair_id
 from dataset.layout import WITH_PICTURES
 from dataset.reasons import TRANSIENT
-from dataset.schema import ARCHIVE_IMAGES, IMAGES, OBSERVATIONS, VERDICTS
+from dataset.schema import ARCHIVE_IMAGES, IMAGES, OBSERVATIONS, VERDICTS, WISH
 from dataset.storage import Storage
 from filters.images.hashlists import HashLists, HashListsConfig
 from filters.images.perceptual import pdq
@@ -111,7 +112,8 @@ def get(context: Context) -> Result:
         chunks = [*chunks, name]
     store.discard(context.storage, stored.outdated)
     known = store.newest(pa.concat_tables([known, *(store.read_chunk(context.storage, name) for name in chunks)]))
-    result = _images(context, _relisted(context, known, domains), wanted, domains)
+    relisted = _relisted(context, known, domains, respects_data_mining=config.respect_data_mining)
+    result = _images(context, _masked(relisted, config.mask_personal_data), wanted, domains)
     listed, said = _disowned(context, stored.rows)
     result.facts["listed"] = sorted({*listed, *_refused_since(stored.rows, known)})
     result.facts["chunks"] = sorted({*stored.chunks, *chunks, *said})
@@ -167,8 +169,17 @@ def _is_due(row: Mapping[str, Any] | None, config: FetchConfig, domains: Contain
     return row["origin"] == "http" and row["fetched_at"] < config.refresh_before
 
 
-def _relisted(context: Context, known: pa.Table, domains: Container[str]) -> pa.Table:
-    """The observations; what a list holds by now is refused, though the store took it under an older list."""
+def _masked(known: pa.Table, kinds: Sequence[str]) -> pa.Table:
+    """The observations; what was stored before the config asked for masks has them, too."""
+    for name in TEXTS if kinds else ():
+        texts = [None if text is None else masked(text, kinds) for text in known.column(name).to_pylist()]
+        known = known.set_column(known.column_names.index(name), name, pa.array(texts, pa.string()))
+    return known
+
+
+def _relisted(context: Context, known: pa.Table, domains: Container[str], *, respects_data_mining: bool) -> pa.Table:
+    """The observations; what a list holds by now is refused, though the store took it under an older list, and so is
+    what prohibits data mining, though a config that did not heed that took it."""
     accepted = pc.equal(known.column("outcome"), OK).combine_chunks()
     listed = np.zeros(known.num_rows, dtype=bool)
     lists = _hash_lists(context.options)
@@ -177,7 +188,19 @@ def _relisted(context: Context, known: pa.Table, domains: Container[str]) -> pa.
     places = zip(known.column("url").to_pylist(), known.column("final_url").to_pylist(), strict=True)
     out[:] = [_domain(url, final_url, domains) is not None for url, final_url in places]
     refused = [_as_refused(known, listed & ~out, "hash_list_match"), _as_refused(known, out, "domain_opted_out")]
-    return pa.concat_tables([known.filter(pa.array(~(listed | out))), *refused])
+    known = known.filter(pa.array(~(listed | out)))
+    if not respects_data_mining:
+        return pa.concat_tables([known, *refused])
+    why = [None if said is None else refusal_of(said) for said in known.column("data_mining").to_pylist()]
+    asks = pa.array([item is not None for item in why], pa.bool_())
+    rows = known.filter(asks).select(_KEPT_OF_LISTED).to_pylist()
+    refusals = [item for item in why if item is not None]
+    mined = [
+        {**row, **dict(zip(WISH, item.wish or (), strict=True)), "outcome": item.outcome}
+        for row, item in zip(rows, refusals, strict=True)
+    ]
+    left = known.filter(pc.invert(asks))
+    return pa.concat_tables([left, *refused, pa.Table.from_pylist(mined, schema=OBSERVATIONS)])
 
 
 def _as_refused(known: pa.Table, mask: np.ndarray, outcome: str) -> pa.Table:
@@ -225,7 +248,7 @@ def _observe(
         need,
         config,
         _hash_lists(context.options),
-        lambda body, listed: ingest(body, image_config, pdq, listed),
+        lambda body, listed: ingest(body, image_config, pdq, listed, _heeds(config)),
     )
     tally.add_all(item.outcome for item in done.values())
     chunks: list[str] = []
@@ -268,7 +291,17 @@ def _taker(chosen: Mapping[str, Any]) -> Callable[[bytes], Ingested | Refusal]:
     """From a body to an image that is stored, by a task's options."""
     config = settings(ImageConfig, chosen["store"])
     match = _hash_lists(chosen).match
-    return lambda body: ingest(body, config, pdq, match)
+    heeds = _heeds(settings(FetchConfig, chosen["fetch"]))
+    return lambda body: ingest(body, config, pdq, match, heeds)
+
+
+def _heeds(config: FetchConfig) -> Heeds:
+    return Heeds(
+        data_mining=config.respect_data_mining,
+        rsl=config.respect_rsl,
+        refuses_unreadable=config.unreadable_policy == "refuse",
+        mask=config.mask_personal_data,
+    )
 
 
 def _distributed(context: Context, urls: Sequence[str], have: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -302,7 +302,7 @@ def test_licenses_are_those_of_our_group_else_those_for_all_and_those_of_crawler
 
     everyone = ("/all.xml", "robots.txt")
     assert named("License: /all.xml\nUser-agent: *\nAllow: /") == [everyone]
-    assert named("User-agent: *\nLICENSE :/all.xml\nUser-agent: otherbot\nLicense: /other.xml") == [everyone]
+    assert named("User-agent: *\nAllow: /\nLICENSE :/all.xml\nUser-agent: otherbot\nLicense: /other.xml") == [everyone]
     assert named("License: /a.xml\nUser-agent: openwit\nAllow: /\nLicense: /own.xml") == [("/own.xml", "robots.txt")]
     assert named("User-agent: otherbot\nDisallow: /\n\nLicense: /all.xml\nSitemap: /s") == [everyone]
     assert named("User-agent: otherbot\nDisallow: /\nLicense: /all.xml") == []
