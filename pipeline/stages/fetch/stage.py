@@ -13,7 +13,6 @@ from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
@@ -22,7 +21,7 @@ from crawl import rsl
 from crawl.images import store
 from crawl.images.ingest import ImageConfig, ingest
 from crawl.images.observations import OK, Ingested, Observation, Refusal
-from crawl.images.rights import TEXTS, Heeds, masked, refusal_of
+from crawl.images.rights import Heeds
 from crawl.web import img2dataset_engine
 from crawl.web.address_guard import Guard
 from crawl.web.client import opted_out
@@ -35,7 +34,7 @@ from dataset.hosts import hostname
 from dataset.ids import pair_id
 from dataset.layout import WITH_PICTURES
 from dataset.reasons import TRANSIENT
-from dataset.schema import ARCHIVE_IMAGES, IMAGES, OBSERVATIONS, VERDICTS, WISH
+from dataset.schema import ARCHIVE_IMAGES, IMAGES, OBSERVATIONS, VERDICTS
 from dataset.storage import Storage
 from filters.images.hashlists import HashLists, HashListsConfig
 from filters.images.perceptual import pdq
@@ -50,12 +49,11 @@ from pipeline.stages.common import built_domains, domain_index, domain_task, set
 from pipeline.stages.fetch import FETCH, adopt, img2dataset_ray, redirects
 from pipeline.stages.fetch.held import from_adopted, from_archives
 from pipeline.stages.fetch.progress import Tally, clear
+from pipeline.stages.fetch.reconsidered import KEPT_OF_REFUSED, relisted, with_masks
 from pipeline.stages.fetch.stored import chunk_name, held_images, look, seen
 from pipeline.stages.prebalance.stage import LANES
 from pipeline.workers.ray_worker import IN_WORKER
 
-_KEPT_OF_LISTED = ("url", "origin", "status", "final_url", "attempts", "fetched_at", "fetched_bytes",
-                   "archive", "archive_checksum", "archive_offset")  # fmt: skip
 DAMAGED = "damaged"  # in place of the outcome of an observation whose image the store has lost
 ENGINES: dict[str, Callable[..., list[Observation]]] = {"openwit": fetch, "img2dataset": img2dataset_engine.fetch}
 
@@ -69,7 +67,7 @@ def opted_out_domains(context: Context) -> Result:
 @phase(
     FETCH,
     "fetch.get",
-    version=11,
+    version=12,
     reads=PAIR_ROWS | roles("adopted", lanes=LANES, archive_images=ARCHIVE_IMAGES, redirected=ARCHIVE_IMAGES),
     may_read=roles("domains"),
     takes=("fetch", "store", "hashlists", "folder", "route"),
@@ -112,8 +110,8 @@ def get(context: Context) -> Result:
         chunks = [*chunks, name]
     store.discard(context.storage, stored.outdated)
     known = store.newest(pa.concat_tables([known, *(store.read_chunk(context.storage, name) for name in chunks)]))
-    relisted = _relisted(context, known, domains, respects_data_mining=config.respect_data_mining)
-    result = _images(context, _masked(relisted, config.mask_personal_data), wanted, domains)
+    listed_now = relisted(known, _hash_lists(context.options), domains, respects_data_mining=config.respect_data_mining)
+    result = _images(context, with_masks(listed_now, config.mask_personal_data), wanted, domains)
     listed, said = _disowned(context, stored.rows)
     result.facts["listed"] = sorted({*listed, *_refused_since(stored.rows, known)})
     result.facts["chunks"] = sorted({*stored.chunks, *chunks, *said})
@@ -129,7 +127,7 @@ def _disowned(context: Context, stored: pa.Table) -> tuple[list[tuple[str, int, 
     held = stored.filter(pc.is_valid(stored.column("blob")))
     rows = held.filter(pa.array(_hash_lists(context.options).listed(held))).to_pylist()
     refused = [
-        Observation(**{name: row[name] for name in _KEPT_OF_LISTED}, outcome="hash_list_match", detail=None, image=None)
+        Observation(**{name: row[name] for name in KEPT_OF_REFUSED}, outcome="hash_list_match", detail=None, image=None)
         for row in rows
     ]
     said = []
@@ -167,50 +165,6 @@ def _is_due(row: Mapping[str, Any] | None, config: FetchConfig, domains: Contain
     if config.retry == "transient" and outcome in TRANSIENT:
         return True
     return row["origin"] == "http" and row["fetched_at"] < config.refresh_before
-
-
-def _masked(known: pa.Table, kinds: Sequence[str]) -> pa.Table:
-    """The observations; what was stored before the config asked for masks has them, too."""
-    for name in TEXTS if kinds else ():
-        texts = [None if text is None else masked(text, kinds) for text in known.column(name).to_pylist()]
-        known = known.set_column(known.column_names.index(name), name, pa.array(texts, pa.string()))
-    return known
-
-
-def _relisted(context: Context, known: pa.Table, domains: Container[str], *, respects_data_mining: bool) -> pa.Table:
-    """The observations; what a list holds by now is refused, though the store took it under an older list, and so is
-    what prohibits data mining, though a config that did not heed that took it."""
-    accepted = pc.equal(known.column("outcome"), OK).combine_chunks()
-    listed = np.zeros(known.num_rows, dtype=bool)
-    lists = _hash_lists(context.options)
-    listed[accepted.to_numpy(False)] = lists.listed(known.filter(accepted))
-    out = np.zeros(known.num_rows, dtype=bool)
-    places = zip(known.column("url").to_pylist(), known.column("final_url").to_pylist(), strict=True)
-    out[:] = [_domain(url, final_url, domains) is not None for url, final_url in places]
-    refused = [_as_refused(known, listed & ~out, "hash_list_match"), _as_refused(known, out, "domain_opted_out")]
-    known = known.filter(pa.array(~(listed | out)))
-    if not respects_data_mining:
-        return pa.concat_tables([known, *refused])
-    why = [None if said is None else refusal_of(said) for said in known.column("data_mining").to_pylist()]
-    asks = pa.array([item is not None for item in why], pa.bool_())
-    rows = known.filter(asks).select(_KEPT_OF_LISTED).to_pylist()
-    refusals = [item for item in why if item is not None]
-    mined = [
-        {**row, **dict(zip(WISH, item.wish or (), strict=True)), "outcome": item.outcome}
-        for row, item in zip(rows, refusals, strict=True)
-    ]
-    left = known.filter(pc.invert(asks))
-    return pa.concat_tables([left, *refused, pa.Table.from_pylist(mined, schema=OBSERVATIONS)])
-
-
-def _as_refused(known: pa.Table, mask: np.ndarray, outcome: str) -> pa.Table:
-    rows = known.filter(pa.array(mask)).select(_KEPT_OF_LISTED).to_pylist()
-    return pa.Table.from_pylist([{**row, "outcome": outcome} for row in rows], schema=OBSERVATIONS)
-
-
-def _domain(url: str, final_url: str | None, domains: Container[str]) -> str | None:
-    """The entry of the opt-out list that an address, or where it led, belongs to."""
-    return opted_out(hostname(url), domains) or opted_out(hostname(final_url or ""), domains)
 
 
 def _urls(context: Context) -> list[str]:

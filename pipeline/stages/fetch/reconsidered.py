@@ -1,0 +1,63 @@
+"""fetch: what the store took under an older config, as the config and its lists have it now."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from crawl.images.observations import OK
+from crawl.images.rights import TEXTS, masked, refusal_of
+from crawl.web.client import opted_out
+from dataset.hosts import hostname
+from dataset.schema import OBSERVATIONS, WISH
+from filters.images.hashlists import HashLists
+
+KEPT_OF_REFUSED = ("url", "origin", "status", "final_url", "attempts", "fetched_at", "fetched_bytes",
+                   "archive", "archive_checksum", "archive_offset")  # fmt: skip
+"""Columns of an observation that stay when its image is refused."""
+
+
+def with_masks(known: pa.Table, kinds: Sequence[str]) -> pa.Table:
+    """The observations; what was stored before the config asked for masks has them, too."""
+    for name in TEXTS if kinds else ():
+        texts = [None if text is None else masked(text, kinds) for text in known.column(name).to_pylist()]
+        known = known.set_column(known.column_names.index(name), name, pa.array(texts, pa.string()))
+    return known
+
+
+def relisted(known: pa.Table, lists: HashLists, domains: Container[str], *, respects_data_mining: bool) -> pa.Table:
+    """The observations; what a list holds by now is refused, though the store took it under an older list, and so is
+    what prohibits data mining, though a config that did not heed that took it."""
+    accepted = pc.equal(known.column("outcome"), OK).combine_chunks()
+    listed = np.zeros(known.num_rows, dtype=bool)
+    listed[accepted.to_numpy(False)] = lists.listed(known.filter(accepted))
+    out = np.zeros(known.num_rows, dtype=bool)
+    places = zip(known.column("url").to_pylist(), known.column("final_url").to_pylist(), strict=True)
+    out[:] = [_domain(url, final_url, domains) is not None for url, final_url in places]
+    refused = [_as_refused(known, listed & ~out, "hash_list_match"), _as_refused(known, out, "domain_opted_out")]
+    known = known.filter(pa.array(~(listed | out)))
+    if not respects_data_mining:
+        return pa.concat_tables([known, *refused])
+    why = [None if said is None else refusal_of(said) for said in known.column("data_mining").to_pylist()]
+    asks = pa.array([item is not None for item in why], pa.bool_())
+    rows = known.filter(asks).select(KEPT_OF_REFUSED).to_pylist()
+    refusals = [item for item in why if item is not None]
+    mined = [
+        {**row, **dict(zip(WISH, item.wish or (), strict=True)), "outcome": item.outcome}
+        for row, item in zip(rows, refusals, strict=True)
+    ]
+    left = known.filter(pc.invert(asks))
+    return pa.concat_tables([left, *refused, pa.Table.from_pylist(mined, schema=OBSERVATIONS)])
+
+
+def _as_refused(known: pa.Table, mask: np.ndarray, outcome: str) -> pa.Table:
+    rows = known.filter(pa.array(mask)).select(KEPT_OF_REFUSED).to_pylist()
+    return pa.Table.from_pylist([{**row, "outcome": outcome} for row in rows], schema=OBSERVATIONS)
+
+
+def _domain(url: str, final_url: str | None, domains: Container[str]) -> str | None:
+    """The entry of the opt-out list that an address, or where it led, belongs to."""
+    return opted_out(hostname(url), domains) or opted_out(hostname(final_url or ""), domains)
