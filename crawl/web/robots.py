@@ -15,6 +15,8 @@ from crawl.wishes import CONTENT_SIGNAL, CONTENT_USAGE, Wish, content_signal, co
 
 MAX_BYTES = 500 * 1024
 """How much of a robots.txt is parsed; the least that RFC 9309, section 2.5, asks for."""
+MAX_RULES_OF_OTHERS = 100_000
+"""How many rules are kept of all groups of other crawlers together; one rule may be of as many groups as are heeded."""
 MAX_REDIRECTS = 5
 """From robots.txt to its place; RFC 9309, section 2.3.1.2."""
 MAX_CRAWL_DELAY_S = 10.0
@@ -145,6 +147,8 @@ def parse(body: bytes, user_agent: str, also_heed: Iterable[str] = ()) -> Rules:
     others = {name.lower().encode("utf-8", "replace"): _Group() for name in also_heed}
     named = {**others, agent: ours}
     groups: list[_Group] = [outside]  # that the lines are about
+    left = MAX_RULES_OF_OTHERS
+    of_others = {id(group) for group in others.values()}
     is_begun = True  # whether a rule has followed the agents
     is_apart = False  # whether an empty line has followed the group
     for line in _LINES.split(body[:MAX_BYTES].removeprefix(b"\xef\xbb\xbf")):
@@ -158,6 +162,10 @@ def parse(body: bytes, user_agent: str, also_heed: Iterable[str] = ()) -> Rules:
                 of.licenses.append(value)
             continue
         is_apart = False
+        many = sum(id(group) in of_others for group in groups) if key not in _AGENT else 0
+        if many > left:
+            groups = [group for group in groups if id(group) not in of_others]
+        left -= min(many, left)
         if key in _AGENT:
             if is_begun:
                 groups, is_begun = [], False

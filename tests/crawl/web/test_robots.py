@@ -312,6 +312,16 @@ def test_licenses_are_those_of_our_group_else_those_for_all_and_those_of_crawler
     assert len(named("".join(f"License: /{n}.xml\n" for n in range(99)))) == rsl.MAX_LICENSES + 1
 
 
+def test_rules_of_many_groups_at_once_are_bounded_and_ours_are_kept() -> None:
+    heeded = [f"bot{n}" for n in range(15)]
+    agents = "".join(f"User-agent: {name}\n" for name in (*heeded, "openwit"))
+    shared = "".join(f"Disallow: /*a*{n}\n" for n in range(20_000))
+    own = "".join(f"User-agent: {name}\nDisallow: /{name}\n" for name in heeded)
+    rules = robots.parse(f"{agents}{shared}{own}".encode(), AGENT, heeded)
+    assert rules.special <= robots.MAX_RULES_OF_OTHERS + 20_000
+    assert not rules.allow("http://a.example/xa19999") and rules.allow("http://a.example/x")
+
+
 def test_a_license_ends_no_group() -> None:
     rules = robots.parse(b"User-agent: openwit\nLicense: /l.xml\nUser-agent: otherbot\nDisallow: /no", AGENT)
     assert not rules.allow("http://a.example/no") and len(rules.licenses) == 1

@@ -28,14 +28,7 @@ def known(*rows: dict[str, Any]) -> pa.Table:
 
 def test_what_prohibits_data_mining_is_refused_as_soon_as_the_config_heeds_it() -> None:
     lists = HashLists.load(HashListsConfig())
-    said = [
-        None,
-        "DMI-ALLOWED",
-        "DMI-PROHIBITED",
-        "allowed cawg.data_mining",
-        "constrained cawg.ai_training",
-        "unreadable: x",
-    ]
+    said = [None, "DMI-ALLOWED", "DMI-PROHIBITED", "allowed cawg.data_mining", "constrained cawg.ai_training"]
     table = known(*({"data_mining": value} for value in said))
     found = relisted(table, lists, frozenset(), respects_data_mining=True).sort_by("url")
     refused = ["ok", "ok", "data_mining_prohibited", "ok", "c2pa_training_refused"]
