@@ -113,7 +113,7 @@ _TEXT: dict[str, list[str]] = {
         r"^(?:\([^()]{1,30}\)|\[[^\[\]]{1,30}\])$",
         # a rating: 4.5 out of 5 stars, 3 von 5 Sternen
         r"^(?:rat(?:ed|ing):? )?\d+(?:[.,]\d+)? ?(?:out of|of|von|sur|de|/) ?\d+"
-        r"(?: (?:star|stern|étoile|estrella)\w*)?$",
+        r" (?:star|stern|étoile|estrella)\w*$",
         r"^(?:animated gif|(?:item|thumbnail|header|navigation|background|preview|cover) (?:image|picture|photo))$",
         r"^.{1,40} (?:ist|is) (?:offline|online)$",
     ],

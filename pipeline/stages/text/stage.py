@@ -113,7 +113,7 @@ def measure(context: Context) -> Result:
 @phase(
     TEXT,
     "text.context",
-    version=3,
+    version=4,
     reads=CANDIDATE_ROWS | roles("measures"),
     takes=("language_context", "language_min_probability"),
     gives=roles("measures"),
