@@ -3,6 +3,7 @@
 >>> import openwit
 >>> openwit.run("archive", out="out/mine", set={"sources": ["crawl.warc.gz"]})
 >>> openwit.open("out/mine").sql("SELECT reason, count(*) FROM dropped GROUP BY ALL")   # a DuckDB relation
+>>> openwit.open("out/mine").images("text ILIKE '%rose%'")                              # a contact sheet
 >>> print(openwit.explain("out/mine", "https://example.org/a.jpg")[0].as_text())
 >>> openwit.train("train_archive", set={"dataset": "out/mine"})
 """
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dataset.views import Dataset
+    from pipeline.asking.notebook import NotebookDataset
     from pipeline.asking.story import Explanation
     from train.loop import RunResult
 
@@ -46,15 +47,17 @@ def _check_rooms() -> None:
 _check_rooms()
 
 
-def open(out: str | os.PathLike[str], **options: Any) -> Dataset:
-    """The dataset at a path or `s3://` URL; `.sql(query)` gives a DuckDB relation over its views.
+def open(out: str | os.PathLike[str], **options: Any) -> NotebookDataset:
+    """The dataset at a path or `s3://` URL, which shows itself in a notebook.
+
+    `.sql(query)` gives a DuckDB relation over its views; there are `.audit`, `.explain`, `.pairs` and `.images`.
 
     Raises:
         FileNotFoundError: there is no dataset.
     """
-    from dataset.views import Dataset
+    from pipeline.asking.notebook import NotebookDataset
 
-    return Dataset(os.fspath(out), **options)
+    return NotebookDataset(os.fspath(out), **options)
 
 
 def run(
@@ -64,7 +67,7 @@ def run(
     set: Mapping[str, Any] | None = None,
     presets: Sequence[str] = (),
     to: str = "pack",
-) -> Dataset:
+) -> NotebookDataset:
     """Build or resume a dataset, as `wit run` does.
 
     Args:
@@ -77,13 +80,13 @@ def run(
     Raises:
         ValueError: in one sentence, what is wrong with the config and how to mend it.
     """
-    from dataset.views import Dataset
+    from pipeline.asking.notebook import NotebookDataset
     from pipeline.build import build
     from pipeline.config import load
 
     loaded = load(os.fspath(config), _overrides(set), None if out is None else os.fspath(out), presets)
     build(loaded, to=to)
-    return Dataset(loaded.out)
+    return NotebookDataset(loaded.out)
 
 
 def train(

@@ -124,6 +124,7 @@ def _sql(arguments: argparse.Namespace) -> int:
     from dataset.questions import NotAQuestionError
     from dataset.views import Dataset
     from pipeline.asking.interrupt import interruptible
+    from pipeline.asking.shell import answer_all, has_commands
 
     is_shell = arguments.query is None and not arguments.file and sys.stdin.isatty()
     query = "" if is_shell else _query(arguments)
@@ -133,6 +134,8 @@ def _sql(arguments: argparse.Namespace) -> int:
 
         ask(asked)
         return DONE
+    if has_commands(query):
+        return DONE if answer_all(asked, query) else USAGE
     try:
         interruptible(asked.connection, lambda: _answer(asked.answer(query), arguments))
     except NotAQuestionError as error:

@@ -55,6 +55,7 @@ class Shell:
         self.dataset = dataset
         self._show = show
         self._output: str | None = None  # where the next answer goes
+        self.failed = False  # whether anything entered went wrong
 
     def enter(self, text: str) -> bool:
         """Answer a statement or command; false if it ends the shell. What goes wrong is said, and ends nothing."""
@@ -65,10 +66,13 @@ class Shell:
             if text.strip("; \n"):
                 self._answer(text)
         except KeyboardInterrupt:
+            self.failed = True
             say("stopped", to_errors=True)
         except NotAQuestionError as error:
+            self.failed = True
             say(f"{error}; .output FILE writes an answer to a file", to_errors=True)
         except (duckdb.Error, ValueError, OSError) as error:
+            self.failed = True
             say(str(error), to_errors=True)
         return True
 
@@ -158,6 +162,24 @@ def is_whole(text: str) -> bool:
     """Whether Enter ends what is entered, and does not begin another line of it."""
     text = text.strip()
     return not text or text.startswith(".") or text.endswith(";")
+
+
+def has_commands(text: str) -> bool:
+    """Whether a text has lines that are the shell's commands, and no SQL."""
+    return any(line.startswith(".") for line in text.splitlines())
+
+
+def answer_all(dataset: Dataset, text: str) -> bool:
+    """Answer a text's statements and commands, one after the other; whether all went well."""
+    shell, waiting = Shell(dataset), ""
+    for line in text.splitlines():
+        waiting += f"{line}\n"
+        if is_whole(waiting):
+            entered, waiting = waiting, ""
+            if not shell.enter(entered):
+                return not shell.failed
+    shell.enter(waiting)
+    return not shell.failed
 
 
 def ask(dataset: Dataset) -> None:

@@ -10,16 +10,14 @@ WITH hosts AS (
     SELECT regexp_extract(url, '^https?://(\[[^\]]*\]|[^/:]*?)\.*(?::\d+)?/', 1) AS host, count(*) AS pairs, sum(size)::BIGINT AS bytes
     FROM pairs GROUP BY ALL
 ), labelled AS (
-    SELECT host, string_split(host, '.') AS labels, unnest(range(1, len(labels) + 1)) AS start FROM hosts
+    SELECT host, len(string_split(host, '.')) - start + 1 AS labels,
+           unnest(['', '!', '*.']) || array_to_string(string_split(host, '.')[start:], '.') AS rule
+    FROM (SELECT host, unnest(range(1, len(string_split(host, '.')) + 1)) AS start FROM hosts)
 ), matched AS (
     -- How many labels a rule makes of the public suffix; an exception wins, then the longest (publicsuffix.org/list).
-    SELECT host, labels,
-           max(CASE WHEN starts_with(rule, '!') THEN 1000 + len(labels) - start WHEN starts_with(rule, '*.') THEN len(labels) - start + 2
-               ELSE len(labels) - start + 1 END) AS found
-    FROM labelled JOIN _public_suffixes ON rule IN (
-        array_to_string(labels[start:], '.'), '!' || array_to_string(labels[start:], '.'), '*.' || array_to_string(labels[start:], '.')
-    )
-    GROUP BY host, labels
+    SELECT host, max(CASE WHEN starts_with(rule, '!') THEN 999 + labels WHEN starts_with(rule, '*.') THEN labels + 1 ELSE labels END) AS found
+    FROM labelled JOIN _public_suffixes USING (rule)
+    GROUP BY host
 ), named AS (
     SELECT host, CASE
         WHEN regexp_matches(host, '^\[|^[\d.]+$') THEN host  -- an address has no domain

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from prompt_toolkit.output import DummyOutput
 
 from dataset.views import Dataset
 from pipeline.asking.shell import COMMANDS, Shell, ask, is_whole
+from pipeline.cli import main
 from tests.pipeline.dataset_fixture import HandMade
 
 
@@ -129,3 +131,19 @@ def test_a_session_at_a_terminal(
     assert "42" in printed and "pairs" in printed
     history = (tmp_path / "openwit" / "sql_history").read_text()
     assert "+SELECT 40\n++ 2;" in history and (tmp_path / "openwit" / "sql_history").stat().st_mode & 0o77 == 0
+
+
+def test_commands_are_taken_from_standard_input(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = HandMade(tmp_path / "mine").write([{"url": "http://a.example/1.jpg", "text": "a rose"}])
+
+    def entered(text: str) -> int:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+        return main(["sql", out])
+
+    assert entered(".audit shards\nSELECT text\nFROM pairs;\n.quit\nSELECT nothing;") == 0
+    printed = capsys.readouterr().out
+    assert "train-00000.tar" in printed and "a rose" in printed
+    assert entered(".views\nCOPY pairs TO 'x'") == 2
+    assert "more than answer" in capsys.readouterr().err

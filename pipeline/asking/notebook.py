@@ -1,0 +1,193 @@
+"""A dataset in a notebook: it shows itself, and gives tables, data frames, pictures and plots."""
+
+from __future__ import annotations
+
+import importlib
+import io
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import pyarrow as pa
+from PIL import Image
+
+from dataset.storage import Storage
+from dataset.views import Dataset
+from pipeline.asking.story import Explanation
+from pipeline.reports import audits
+from pipeline.reports.html import BLUR_ABOVE, environment, sample_image, thumbnail, unsafe
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_SHOWN = 12
+_SHEET = """
+<div style="display:flex;flex-wrap:wrap;gap:8px">
+{% for row in rows %}<figure style="margin:0;width:168px;font-size:80%">
+{% if row.image %}<img src="{{ row.image }}" alt="">{% else %}<div>cannot be shown</div>{% endif %}
+<figcaption><bdi>{{ row.text | clean | truncate(120, true) }}</bdi></figcaption></figure>
+{% endfor %}</div>
+{% if blurred %}<p>{{ blurred | number }} of these are blurred: they may be unsafe.</p>{% endif %}
+"""
+_WHOLE = """
+<h3><bdi>{{ name | clean }}</bdi></h3>
+<p>{{ candidates | number }} candidates, {{ pairs | number }} pairs{% if not complete %};
+the run has not ended{% endif %}.
+Ask with .sql(query), .audit(name), .explain(which), .pairs(where) and .images(where).</p>
+<table><thead><tr><th>stage</th><th>input</th><th>kept</th><th>dropped</th></tr></thead>
+{% for row in funnel %}<tr><td>{{ row[0] | clean }}</td>{% for n in row[1:] %}<td>{{ n | number }}</td>{% endfor %}</tr>
+{% endfor %}</table>
+"""
+
+
+class NotebookDataset(Dataset):
+    """A dataset to ask questions of, as a notebook shows it; see `dataset.views.Dataset`."""
+
+    def audit(self, name: str, **parameters: object) -> duckdb.DuckDBPyRelation:
+        """The answer of a named query, as a relation.
+
+        Args:
+            name: as `wit audit` lists them.
+            parameters: instead of its defaults.
+
+        Raises:
+            ConfigError: there is no such audit or parameter.
+        """
+        audit = audits.find(name)
+        values = audit.values([f"{key}={value}" for key, value in parameters.items()])
+        return self.sql(audit.text, params=values or None)
+
+    def explain(self, which: str, most: int = 10) -> Explanation:
+        """The whole story of what a URL, an id, a hash, a key, an image file or a part of a text stands for."""
+        from pipeline.asking.explain import explain
+
+        return explain(self, which, most)
+
+    def pairs(self, where: str = "true") -> Pairs:
+        """The pairs of the dataset for which a condition in SQL holds, in the order of the shards."""
+        return Pairs(self, where)
+
+    def images(self, where: str = "true", most: int = 24, blur_above: float | None = BLUR_ABOVE) -> ContactSheet:
+        """The first images of the pairs for which a condition in SQL holds, with their texts.
+
+        blur_above: the nsfw_probability above which an image is blurred; None blurs none.
+        """
+        return ContactSheet(self, where, most, blur_above)
+
+    def plot_funnel(self) -> Figure:
+        """What each stage kept and dropped, as bars; its `savefig("funnel.svg")` writes it."""
+        from matplotlib.figure import Figure
+
+        rows = self.sql("SELECT stage, kept, dropped FROM funnel").fetchall()
+        figure = Figure(figsize=(7, 0.35 * len(rows) + 1), layout="constrained")
+        axes = figure.subplots()
+        stages = [row[0] for row in reversed(rows)]
+        kept, dropped = ([row[at] for row in reversed(rows)] for at in (1, 2))
+        axes.barh(stages, kept, label="kept")
+        axes.barh(stages, dropped, left=kept, label="dropped")
+        axes.set_xlabel("rows")
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+        return figure
+
+    def _repr_html_(self) -> str:
+        funnel = self.sql("SELECT stage, input, kept, dropped FROM funnel").fetchall()
+        done = {row[0]: row[2] for row in funnel}
+        facts = {
+            "name": self.manifest.get("name") or self.storage.url,
+            "candidates": funnel[0][1] if funnel else 0,
+            "pairs": done.get("pack", 0),
+            "complete": bool(self.manifest.get("complete")),
+            "funnel": funnel,
+        }
+        whole = environment().from_string(_WHOLE).render(facts)
+        return whole + self.images(most=_SHOWN)._repr_html_()
+
+
+class Pairs:
+    """Pairs of a dataset, in the form that is asked for. Nothing is read before that."""
+
+    def __init__(self, dataset: NotebookDataset, where: str):
+        self._dataset = dataset
+        self.relation = dataset.sql(f'SELECT * FROM pairs WHERE ({where}\n) ORDER BY shard, "offset"')  # noqa: S608
+
+    def arrow(self) -> pa.Table:
+        """The columns of the view `pairs`."""
+        return self.relation.to_arrow_table()
+
+    def pandas(self) -> Any:
+        """A pandas DataFrame. Raises ImportError: pandas is not installed."""
+        _needed("pandas")
+        return self.relation.df()
+
+    def polars(self) -> Any:
+        """A polars DataFrame. Raises ImportError: polars is not installed."""
+        _needed("polars")
+        return self.relation.pl()
+
+    def torch(self) -> Samples:
+        """What torch's DataLoader takes as a dataset: (image, text) of each pair, images as PIL has them, RGB."""
+        return Samples(self._dataset.storage, self.arrow())
+
+    def huggingface(self) -> Any:
+        """A `datasets.Dataset` of the columns. Raises ImportError: the package datasets is not installed."""
+        return _needed("datasets").Dataset(self.arrow())
+
+    def __len__(self) -> int:
+        return len(self.relation)
+
+    def _repr_html_(self) -> str:
+        return f"<p>{len(self):,} pairs: .arrow(), .pandas(), .polars(), .torch(), .huggingface()</p>"
+
+
+class Samples(Sequence[tuple[Image.Image, str]]):
+    """Images and texts of pairs, read from the shards one by one: a dataset of torch's map style.
+
+    Raises:
+        ValueError: at a pair whose sample is damaged or gone.
+    """
+
+    def __init__(self, storage: Storage, rows: pa.Table):
+        self._storage = storage
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return int(self._rows.num_rows)
+
+    def __getitem__(self, at: Any) -> Any:
+        row = self._rows.slice(range(len(self))[at], 1).to_pylist()[0]
+        body = sample_image(self._storage, row)
+        if not body:
+            raise ValueError(f"the sample {row['key']} of {row['shard']} is damaged or gone; `wit verify` tells more")
+        with Image.open(io.BytesIO(body)) as image:
+            return image.convert("RGB"), row["text"]
+
+
+class ContactSheet:
+    """Images with their texts, as a notebook shows them."""
+
+    def __init__(self, dataset: NotebookDataset, where: str, most: int, blur_above: float | None):
+        self._dataset = dataset
+        self._blur_above = blur_above
+        columns = 'url, text, shard, key, "offset", size, checksum'
+        query = f"SELECT {columns} FROM pairs WHERE ({where}\n) LIMIT {int(most)}"  # noqa: S608
+        self.rows: list[dict[str, Any]] = dataset.sql(query).to_arrow_table().to_pylist()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def _shown(self, hidden: set[str]) -> Iterator[dict[str, Any]]:
+        for row in self.rows:
+            body = sample_image(self._dataset.storage, row)
+            yield {**row, "image": thumbnail(body, blurred=row["url"] in hidden) if body else None}
+
+    def _repr_html_(self) -> str:
+        hidden = unsafe(self._dataset, [row["url"] for row in self.rows], self._blur_above)
+        facts = {"rows": list(self._shown(hidden)), "blurred": len(hidden)}
+        return environment().from_string(_SHEET).render(facts)
+
+
+def _needed(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        raise ImportError(f"this needs the package {name}, which is not installed: pip install {name}") from None
