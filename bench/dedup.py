@@ -31,10 +31,12 @@ from PIL import Image
 from scipy.stats import norm
 
 from bench.peer import measure, venv
+from dataset.commits import FileRef
+from dataset.storage import Storage
 from filters.duplicates.components import least_node
 from filters.duplicates.near import EDGES, NODES, NearDupConfig, among, chunk_keys, clusters, edges, ends
 from filters.images.perceptual import pdq
-from pipeline.engine.exchange import bucket_count, bucket_of, write_buckets
+from pipeline.engine.exchange import Exchange, bucket_count, bucket_of, write_buckets
 from pipeline.stages.common import ROWS_PER_BUCKET
 
 CONFIG = NearDupConfig()
@@ -133,14 +135,16 @@ def ours(hashes_path: str, folder: str) -> None:
     hashes = np.load(hashes_path, mmap_mode="r")
     began, wall = time.process_time(), time.monotonic()
     buckets = bucket_count(len(hashes) * CONFIG.keys_per_image, ROWS_PER_BUCKET)
-    files = []
+    files, store = [], Storage(folder)
     for low in range(0, len(hashes), PARTITION):
         keys = chunk_keys(nodes_of(hashes[low : low + PARTITION], low), CONFIG)
         bucket = bucket_of(keys.column("key").to_numpy(), buckets)
         written = write_buckets(keys.drop_columns(["key"]), bucket)
-        files.append((Path(folder) / f"{low}.arrows", written.ranges))
-        files[-1][0].write_bytes(written.data)
-    parts = [edges(_bucket(files, number), CONFIG) for number in range(buckets)]
+        store.write(f"{low}.arrows", written.data)
+        files.append(FileRef(f"{low}.arrows", written.data.size, "", written.rows))
+    exchange = Exchange.of(store, files)
+    tables = (list(bucket.read(store)) for number in exchange.buckets for bucket in exchange.bucket(number))
+    parts = [edges(pa.concat_tables(some), CONFIG) for some in tables]
     found = pa.concat_tables([EDGES.empty_table(), *parts])
     named, lows = ends(found), range(0, len(hashes), PARTITION)
     nodes = pa.concat_tables([among(nodes_of(hashes[low : low + PARTITION], low), named) for low in lows])
@@ -155,16 +159,6 @@ def ours(hashes_path: str, folder: str) -> None:
     np.save(Path(folder) / "component.npy", component)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
     print(json.dumps({"seconds": seconds, "wall": wall, "megabytes": peak}))
-
-
-def _bucket(files: list[tuple[Path, Any]], number: int) -> pa.Table:
-    tables = []
-    for path, ranges in files:
-        if number in ranges:
-            with path.open("rb") as file:
-                file.seek(ranges[number].offset)
-                tables.append(pa.ipc.open_stream(file.read(ranges[number].length)).read_all())
-    return pa.concat_tables(tables)
 
 
 def brute_force(hashes: np.ndarray) -> np.ndarray:

@@ -41,16 +41,6 @@ class RecordError(ValueError):
 
 
 @dataclass(frozen=True)
-class Range:
-    """A bucket's bytes in an exchange file."""
-
-    offset: int
-    length: int
-    checksum: str
-    rows: int
-
-
-@dataclass(frozen=True)
 class FileRef:
     """A file as its writer saw it."""
 
@@ -58,7 +48,6 @@ class FileRef:
     bytes: int
     checksum: str  # see dataset.ids.checksum
     rows: int = 0
-    ranges: Mapping[int, Range] = field(default_factory=dict)  # bucket -> where, for files of an exchange
 
 
 @dataclass(frozen=True)
@@ -100,11 +89,7 @@ def _file(raw: Any) -> FileRef:
     name = _text(_object(raw)["name"])
     if not _NAME.fullmatch(name):
         raise ValueError(f"{name[:200]!r} is no file's name in a dataset")
-    ranges = {}
-    for bucket, where in _object(raw["ranges"]).items():
-        offset, length, rows = (_count(_object(where)[key]) for key in ("offset", "length", "rows"))
-        ranges[_count(int(bucket))] = Range(offset, length, _text(where["checksum"]), rows)
-    return FileRef(name, _count(raw["bytes"]), _text(raw["checksum"]), _count(raw["rows"]), ranges)
+    return FileRef(name, _count(raw["bytes"]), _text(raw["checksum"]), _count(raw["rows"]))
 
 
 def _object(value: Any) -> dict[str, Any]:

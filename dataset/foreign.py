@@ -20,8 +20,10 @@ import pyarrow as pa
 from dataset.damage import DamagedError
 from dataset.display import say
 from dataset.ids import checksum
+from dataset.index_parts import has_index
+from dataset.layout import INDEX_PARTS
 from dataset.schema import SHARD_INDEX
-from dataset.shards import FOLDER, INDEX, INDEX_DAMAGE, Index, build_index, read_index, to_index
+from dataset.shards import FOLDER, INDEX_DAMAGE, Index, build_index, read_index, to_index
 from dataset.storage import FileInfo, Storage, absolute, is_local
 from dataset.tables import concat, read_parquet, to_parquet
 from dataset.tar import DamagedTarError
@@ -59,7 +61,7 @@ def open_train_index(dataset: str, fallback: str, workers: int = 0) -> tuple[Sto
     """The training samples of openwit's dataset, or of anyone's.
 
     Args:
-        dataset: the URL of a folder with `shards/index.parquet`; else of one with tars, in it or in its `shards`; or
+        dataset: the URL of a folder with `shards/index`; else of one with tars, in it or in its `shards`; or
             the tars' own URL, which may have braces: `s3://bucket/{00000..00099}.tar`.
         fallback: the URL of a folder that keeps the index where the dataset's own cannot be written.
         workers: processes that build it.
@@ -68,7 +70,7 @@ def open_train_index(dataset: str, fallback: str, workers: int = 0) -> tuple[Sto
         ValueError: a tar is none, or no tar has a sample.
     """
     storage = Storage(root(dataset))
-    if not _are_tars(dataset) and storage.exists(INDEX):
+    if not _are_tars(dataset) and has_index(storage):
         return storage, read_index(storage, "train")
     tars = _tars(storage, dataset)
     listed = repr([_RULES, *((tar.name, tar.bytes, tar.mtime_ns) for tar in tars)])
@@ -103,7 +105,7 @@ def open_train_index(dataset: str, fallback: str, workers: int = 0) -> tuple[Sto
 def find_shards(dataset: str) -> None:
     """Raises FileNotFoundError, in a sentence, if there are no shards where `open_train_index` would look."""
     storage = Storage(root(dataset))
-    if dataset.endswith(".tar") or not storage.exists(INDEX):
+    if dataset.endswith(".tar") or not has_index(storage):
         _tars(storage, dataset)
 
 
@@ -114,7 +116,7 @@ def _tars(storage: Storage, dataset: str) -> list[FileInfo]:
             if tars := [info for info in storage.list(folder) if info.name.endswith(".tar")]:
                 return tars
         raise FileNotFoundError(
-            f"{dataset} has no {INDEX}, and no tars of which to make one; `wit run` makes a dataset"
+            f"{dataset} has no {INDEX_PARTS}, and no tars of which to make one; `wit run` makes a dataset"
         )
     below = dataset.removeprefix(f"{root(dataset)}/")
     names = [below] if _is_file(dataset) else expanded(below)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 REPORT, SHEET = "report.html", "decontamination.html"
-INDEX, QUERIES = "shards/index.parquet", "queries.parquet"
+INDEX_PARTS, QUERIES = "shards/index", "queries.parquet"
+INDEX = "shards/index.parquet"
+"""Where the whole index lay in datasets of before."""
 WITH_PICTURES = (REPORT, SHEET)
 """The pages that may show an image, and so must go when a hash list names it."""

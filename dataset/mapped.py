@@ -37,7 +37,7 @@ def mapped(storage: Storage, file: FileRef) -> pa.Buffer:
         data = pa.memory_map(str(path)).read_buffer()
         if checksum(data) == file.checksum:
             return data
-    _delete_unused(folder)
+    delete_unused(folder)
     with tempfile.NamedTemporaryFile(dir=folder, delete=False) as part:
         data = storage.read(file.name)
         check(storage, file, pa.py_buffer(data))
@@ -46,7 +46,7 @@ def mapped(storage: Storage, file: FileRef) -> pa.Buffer:
     return pa.memory_map(str(path)).read_buffer()
 
 
-def _delete_unused(folder: Path) -> None:
+def delete_unused(folder: Path) -> None:
     """Delete what was last used, or left half written, too long ago. A mapped file's bytes outlive its name."""
     oldest = time.time() - UNUSED_DAYS * 24 * 3600
     for path in folder.iterdir():

@@ -12,7 +12,7 @@ import re
 import tarfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -21,10 +21,11 @@ import xxhash
 
 from dataset.damage import is_whole
 from dataset.ids import checksum, hash64, words64
-from dataset.layout import INDEX as INDEX
+from dataset.index_parts import FIXED, MAPPED_SAMPLES, Mapped, index_files, read_parts, sample_count
+from dataset.layout import INDEX_PARTS
 from dataset.schema import SHARD_INDEX
 from dataset.storage import Storage, is_local, open_input
-from dataset.tables import read_parquet
+from dataset.tables import concat
 from dataset.tar import DamagedTarError, by_offset, members
 
 FOLDER = "shards"
@@ -198,15 +199,21 @@ class Index:
 def read_index(storage: Storage, split: str) -> Index:
     """The samples of one split (train or heldout) of the dataset at a storage.
 
+    A large one is mapped, see `dataset.index_parts`.
+
     Raises:
-        FileNotFoundError: the dataset has no `shards/index.parquet`.
+        FileNotFoundError: the dataset has no index of its shards.
         ValueError: it is not as openwit writes it.
     """
+    files = index_files(storage)
     try:
-        return to_index(read_parquet(storage, INDEX), split)
+        if sample_count(storage, files) > MAPPED_SAMPLES:
+            return _mapped_index(storage, files, split)
+        return to_index(concat(map(_as_now, read_parts(storage, files)), SHARD_INDEX), split)
     except INDEX_DAMAGE as error:
+        where = files[0] if len(files) == 1 else INDEX_PARTS
         raise ValueError(
-            f"{storage.url_of(INDEX)} is no index of shards as openwit writes it ({error.args[0]}); name the tars "
+            f"{storage.url_of(where)} is no index of shards as openwit writes it ({error.args[0]}); name the tars "
             "themselves, or fetch the dataset again"
         ) from None
 
@@ -218,24 +225,69 @@ def to_index(table: pa.Table, split: str, folder: str = FOLDER) -> Index:
         DamagedIndexError: a value is missing, an offset or a size is negative or beyond all files, or a name is not
             UTF-8.
     """
-    if "checksum" not in table.column_names:  # an older version wrote it
+    shards: dict[str, int] = {}
+    arrays, keys = _arrays(table, split, shards)
+    contents = {name: np.ascontiguousarray(arrays[name]).data.cast("B") if len(keys) else b"" for name in _TELLING}
+    sums = {name: checksum(content) for name, content in contents.items()}
+    return Index(
+        split=split,
+        shards=tuple(shards),
+        keys=pa.chunked_array([keys]),
+        fingerprint=_fingerprint(shards, sums),
+        folder=folder,
+        **arrays,
+    )
+
+
+_TELLING = ("shard", "offset", "size", "pair_id")
+"""The arrays that tell one index from another."""
+
+
+def _fingerprint(shards: Iterable[str], sums: Mapping[str, str]) -> str:
+    return checksum("".join([*shards, *(sums[name] for name in _TELLING)]).encode())
+
+
+def _as_now(table: pa.Table) -> pa.Table:
+    """A part of an index with all columns; an older version wrote no checksum."""
+    if "checksum" not in table.column_names:
         table = table.append_column("checksum", pa.nulls(len(table), pa.uint64()))
+    return table
+
+
+def _arrays(table: pa.Table, split: str, shards: dict[str, int]) -> tuple[dict[str, np.ndarray], pa.Array]:
+    """The arrays of an index and the keys, of one split of a table.
+
+    Args:
+        shards: the numbers of the shards; those that are new here are added.
+
+    Raises:
+        DamagedIndexError: see `to_index`.
+    """
+    table = _as_now(table)
     table = table.filter(pc.equal(table.column("split"), split)).select(SHARD_INDEX.names).cast(SHARD_INDEX)
     _check(table)
-    shard = table.column("shard").dictionary_encode().unify_dictionaries()
-    shards = tuple(shard.chunk(0).dictionary.to_pylist()) if shard.num_chunks else ()
-    codes = np.concatenate([np.empty(0, np.int32), *(chunk.indices.to_numpy() for chunk in shard.chunks)])
-    arrays = {
-        "shard": codes.astype(np.int32),
+    shard = table.column("shard").combine_chunks().dictionary_encode()
+    numbers = [shards.setdefault(name, len(shards)) for name in shard.dictionary.to_pylist()]
+    return {
+        "shard": np.array(numbers, np.int32)[shard.indices.to_numpy()],
         "offset": table.column("offset").to_numpy(),
         "size": table.column("size").to_numpy(),
+        "checksum": pc.fill_null(table.column("checksum"), 0).to_numpy(),
         "pair_id": words64(table.column("pair_id")) if len(table) else np.empty((0, 2), np.uint64),
-    }
-    contents = [np.ascontiguousarray(array).data.cast("B") if len(array) else b"" for array in arrays.values()]
-    fingerprint = checksum("".join([*shards, *map(checksum, contents)]).encode())
-    keys, checksums = table.column("key"), pc.fill_null(table.column("checksum"), 0).to_numpy()
+    }, table.column("key").combine_chunks()
+
+
+def _mapped_index(storage: Storage, files: Sequence[str], split: str) -> Index:
+    """`to_index` of all parts, mapped."""
+    mapped = Mapped(storage, files, split, _arrays)
+    shards = tuple(mapped.told["shards"])
+    arrays: dict[str, Any] = {name: mapped.array(name) for name in FIXED}
     return Index(
-        split=split, shards=shards, keys=keys, checksum=checksums, fingerprint=fingerprint, folder=folder, **arrays
+        split=split,
+        shards=shards,
+        keys=mapped.keys(),
+        fingerprint=_fingerprint(shards, mapped.told["checksums"]),
+        **arrays,
     )
 
 

@@ -58,7 +58,7 @@ class TrainConfig:
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     dataset: str
-    """The dataset's URL: a directory or bucket prefix with `shards/index.parquet`, or with anyone's WebDataset tars; or
+    """The dataset's URL: a directory or bucket prefix with `shards/index`, or with anyone's WebDataset tars; or
     the tars' own, such as `s3://bucket/{00000..00099}.tar`."""
     mixture: dict[str, float] = field(default_factory=dict)
     """Further datasets to draw from, by URL, with their weights; `dataset` itself has weight 1."""

@@ -86,18 +86,32 @@ def heldout(images: pa.Array, captions: pa.Array, share: float, seed: int) -> np
         raise ValueError(f"{len(images)} images, but {len(captions)} captions")
     if images.null_count or captions.null_count:
         raise ValueError("a pair without an image key or a caption key cannot be split")
-    image, image_keys = _codes(images)
-    caption, caption_values = _codes(captions)
+    image, image_keys = codes(images)
+    caption, caption_values = codes(captions)
     # A bipartite graph: images (first) and captions are nodes, pairs are edges. Codes ascend with the keys, so that
     # the least node of a component is its least image key.
     label = least_node(len(image_keys) + len(caption_values), image, len(image_keys) + caption)[image]
     size = np.bincount(label, minlength=len(image_keys))
-    fits = (size > 0) & (size <= max(MIN_HELDOUT_LIMIT, share * len(image) / 10))
-    uniform = mix64(words64(image_keys)[:, 0], hash64("heldout", seed)) >> np.uint64(11)
-    return (fits & (uniform * 2.0**-53 < share))[label]
+    return is_chosen(size, words64(image_keys)[:, 0], len(image), share, seed)[label]
 
 
-def _codes(keys: pa.Array) -> tuple[np.ndarray, pa.Array]:
+def is_chosen(size: np.ndarray, least: np.ndarray, pairs: int, share: float, seed: int) -> np.ndarray:
+    """Which components are held out; see `heldout`.
+
+    Args:
+        size: pairs of each component, int64 (n,).
+        least: the first 64 bits of its least image key, uint64 (n,).
+        pairs: of the whole dataset.
+
+    Returns:
+        bool (n,).
+    """
+    fits = (size > 0) & (size <= max(MIN_HELDOUT_LIMIT, share * pairs / 10))
+    uniform = mix64(least, hash64("heldout", seed)) >> np.uint64(11)
+    return fits & (uniform * 2.0**-53 < share)
+
+
+def codes(keys: pa.Array) -> tuple[np.ndarray, pa.Array]:
     """Each key's rank among the distinct keys, and these ascending."""
     encoded = keys.cast(pa.binary()).dictionary_encode()
     order = pc.array_sort_indices(encoded.dictionary)

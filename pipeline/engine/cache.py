@@ -15,16 +15,17 @@ def read(storage: Storage, name: str) -> dict[str, Any]:
     try:
         kept = json.loads(storage.read(name))
         values: dict[str, Any] = kept["values"]
-        return values if kept["checksum"] == _checksum(values) else {}
+        return values if kept["checksum"] == checksum_of(values) else {}
     except (FileNotFoundError, ValueError, TypeError, KeyError, RecursionError):
         return {}
 
 
 def write(storage: Storage, name: str, values: Mapping[str, Any]) -> None:
     """Keep a table, with its checksum."""
-    kept = {"checksum": _checksum(values), "values": dict(values)}
+    kept = {"checksum": checksum_of(values), "values": dict(values)}
     storage.write(name, json.dumps(kept, sort_keys=True, indent=1).encode())
 
 
-def _checksum(values: Mapping[str, Any]) -> str:
+def checksum_of(values: Mapping[str, Any]) -> str:
+    """What tells one content from another."""
     return checksum(json.dumps(values, sort_keys=True).encode())

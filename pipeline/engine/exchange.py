@@ -1,28 +1,65 @@
 """The exchange: rows go from many partitions to many buckets, one file per map task.
 
-A map task's file holds one Arrow IPC stream per bucket, back to back; the commit record says where each begins. A
-reduce task reads its bucket's range of every map file. No data passes through Ray's object store.
+A map task's file is an Arrow IPC stream with one record batch for each bucket that has rows, buckets ascending, and
+behind it a table of *lines* that say where each batch lies, how many rows it has, and its checksum. The driver reads
+the tables of lines, and tells each reduce task its own lines alone. No data passes through Ray's object store.
+
+Where there are more than MERGED_FILES map files, tasks in between merge neighbouring ones into fewer
+(`pipeline.engine.gathering`), so that what is known of an exchange grows with maps plus buckets, not with their
+product: of M map files the driver holds a commit record each, and of the F merged ones a line of 36 bytes for each
+bucket. For 10 billion keys, 50,000 maps to 5,000 buckets, that is 140 MB of lines, and 45 KB for a reduce task; a
+range for each (map, bucket) in the commit records, as there was before, is 250 million of them: 90 bytes in a record,
+500 in the driver. A table of lines that each reducer reads itself from every map file would do for the driver, at
+twice 250 million requests to a store; merging reads and writes the keys once more, in whole files, and leaves 4
+million requests. `make bench-scale` prints these figures.
+
+Ray's own shuffle (Ray Data) is not used: `make bench-scale` moves the same keys through both. It keeps its blocks in
+the object store, so that a run that is killed begins anew; its result's order depends on the tasks' timing; and it
+takes several times the CPU.
 """
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import xxhash
 
-from dataset.commits import FileRef, Range
-from dataset.damage import DamagedError
-from dataset.ids import checksum
+from dataset.commits import FileRef
+from dataset.damage import DamagedError, content
 from dataset.storage import Storage
+
+LAYOUT = 1000
+"""Added to the version of a phase that writes such files; raised whenever they are laid out in another way."""
+
+MERGED_FILES = 256
+"""Up to so many map files are read as they are, and so many are merged into one: at 60 bytes of a name and a line, a
+reduce task's share of what is known stays below 256 KB for the 800 merged files of 400 GB."""
+MERGED_BYTES = 256 * 2**20
+"""The bytes of a merged file, as far as they are known before: a merge holds its inputs and its output in memory,
+compressed, and one bucket as it is."""
+
+_LINE = np.dtype([("bucket", "<u4"), ("rows", "<u4"), ("offset", "<u8"), ("length", "<u8"), ("checksum", "<u8")])
+_KNOWN = np.dtype([*_LINE.descr, ("file", "<u4")])
+_END = struct.Struct("<IIQ8s")  # lines, bytes of the schema, XXH3 of both, _SIGNATURE
+_SIGNATURE = b"openwitX"
+_TAIL_BYTES = 2**17  # read at once: the lines of some 4,000 buckets
+_READERS = 16
+_SMALL_ROWS = 1000  # below so many rows a batch, zstd's set-up costs more CPU than all else: lz4 reads 7 x as fast
+_UNTHREADED = pa.ipc.IpcReadOptions(use_threads=False)  # threads cost several times the work of a small batch
 
 
 @dataclass
 class Buckets:
     """The content of an exchange file."""
 
-    data: bytes
-    ranges: dict[int, Range]
+    data: pa.Buffer
     rows: int
 
 
@@ -45,29 +82,193 @@ def write_buckets(table: pa.Table, bucket: np.ndarray) -> Buckets:
         bucket: int64 of shape (n,).
     """
     order = np.argsort(bucket, kind="stable")
-    table = table.take(pa.array(order)).combine_chunks()
+    sorted_ = table.take(pa.array(order)).combine_chunks()
     numbers, starts = np.unique(bucket[order], return_index=True)
     ends = [*starts[1:].tolist(), len(order)][: len(numbers)]  # none for a table without rows
-    pieces: list[bytes] = []
-    ranges: dict[int, Range] = {}
-    offset = 0
+    writer = _Writer(table.schema, len(order) / max(1, len(numbers)))
     for number, start, end in zip(numbers.tolist(), starts.tolist(), ends, strict=True):
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
-            # A slice keeps its parent's buffers; taking copies only what the bucket holds.
-            writer.write_table(table.slice(start, end - start).take(pa.array(np.arange(end - start))))
-        piece = sink.getvalue().to_pybytes()
-        pieces.append(piece)
-        ranges[number] = Range(offset, len(piece), checksum(piece), end - start)
-        offset += len(piece)
-    return Buckets(b"".join(pieces), ranges, len(order))
+        writer.add(number, sorted_.slice(start, end - start))
+    return writer.finish()
 
 
-def read_bucket(storage: Storage, file: FileRef, bucket: int) -> pa.Table:
-    """The rows of one bucket. The bucket must be among the file's ranges."""
-    where = file.ranges[bucket]
-    (data,) = storage.read_ranges(file.name, [(where.offset, where.length)])
-    if len(data) != where.length or checksum(data) != where.checksum:
-        place = f"bytes {where.offset:,} to {where.offset + where.length:,}"
-        raise DamagedError(storage.url, file.name, f"{place} are not what was written ({len(data):,} are there)")
-    return pa.ipc.open_stream(data).read_all()
+def merged(storage: Storage, files: Sequence[FileRef]) -> Buckets:
+    """The rows of several exchange files as one: of each bucket, in the files' order.
+
+    Raises:
+        DamagedError: a file is not what was committed.
+    """
+    contents = [content(storage, file) for file in files]
+    lines = [_lines(storage, file, data)[1] for file, data in zip(files, contents, strict=True)]
+    streams = [pa.ipc.open_stream(data, options=_UNTHREADED) for data in contents]
+    buckets = np.concatenate([part["bucket"] for part in lines])
+    sources = np.repeat(np.arange(len(files)), [len(part) for part in lines])
+    order = np.argsort(buckets, kind="stable")
+    rows = sum(int(part["rows"].sum()) for part in lines)
+    numbers, starts = np.unique(buckets[order], return_index=True)
+    writer = _Writer(streams[0].schema, rows / max(1, len(numbers)))
+    for number, places in zip(numbers.tolist(), np.split(order, starts[1:]), strict=False):
+        batches = [streams[source].read_next_batch() for source in sources[places].tolist()]
+        writer.add(number, pa.Table.from_batches(batches))
+    return writer.finish()
+
+
+class _Writer:
+    """An exchange file in the making: buckets ascending, each once."""
+
+    def __init__(self, schema: pa.Schema, rows_per_bucket: float):
+        self._schema = schema
+        self._sink = pa.BufferOutputStream()
+        codec = "zstd" if rows_per_bucket >= _SMALL_ROWS else "lz4"
+        options = pa.ipc.IpcWriteOptions(compression=codec, use_threads=False)
+        self._stream = pa.ipc.new_stream(self._sink, schema, options=options)
+        self._at = schema.serialize().size  # a stream begins with its schema, which is written with its first batch
+        self._lines: list[tuple[int, int, int, int]] = []
+
+    def add(self, bucket: int, table: pa.Table) -> None:
+        """Add a bucket's rows."""
+        (batch,) = table.combine_chunks().to_batches()
+        self._stream.write_batch(batch)
+        offset, self._at = self._at, self._sink.tell()
+        self._lines.append((bucket, table.num_rows, offset, self._at - offset))
+
+    def finish(self) -> Buckets:
+        """The file; nothing can be added after it."""
+        self._stream.close()
+        end = self._sink.tell()
+        lines = np.zeros(len(self._lines), _LINE)
+        for number, name in enumerate(("bucket", "rows", "offset", "length")):
+            lines[name] = [line[number] for line in self._lines]
+        data = self._sink.getvalue()
+        view = memoryview(data).cast("B")
+        lines["checksum"] = [
+            xxhash.xxh3_64_intdigest(view[offset : offset + length]) for _, _, offset, length in self._lines
+        ]
+        schema = self._schema.serialize().to_pybytes()
+        tail = lines.tobytes() + schema
+        ending = _END.pack(len(lines), len(schema), xxhash.xxh3_64_intdigest(tail), _SIGNATURE)
+        whole = pa.allocate_buffer(end + len(tail) + len(ending))
+        target = memoryview(whole).cast("B")
+        target[:end], target[end : end + len(tail)], target[end + len(tail) :] = view, tail, ending
+        return Buckets(whole, int(lines["rows"].sum()))
+
+
+class _Tail(NamedTuple):
+    schema: bytes
+    lines: np.ndarray  # of _LINE
+
+
+def _lines(storage: Storage, file: FileRef, data: pa.Buffer | bytes | None = None) -> _Tail:
+    """The lines of an exchange file, of whose end `data` is known. Raises DamagedError."""
+    known = memoryview(data).cast("B") if data is not None else _end_of(storage, file, _TAIL_BYTES)
+    if len(known) < _END.size or known[-8:] != _SIGNATURE:
+        raise DamagedError(storage.url, file.name, "it does not end as a file of an exchange does")
+    count, schema_bytes, checksum, _ = _END.unpack(known[-_END.size :])
+    size = count * _LINE.itemsize + schema_bytes + _END.size
+    if size > file.bytes:
+        raise DamagedError(storage.url, file.name, "its end says more than the file can hold")
+    if size > len(known):
+        known = _end_of(storage, file, size)
+    tail = known[-size : -_END.size]
+    if xxhash.xxh3_64_intdigest(tail) != checksum:
+        raise DamagedError(storage.url, file.name, "the places of its buckets are not what was written")
+    return _Tail(bytes(tail[len(tail) - schema_bytes :]), np.frombuffer(tail, _LINE, count))
+
+
+def _end_of(storage: Storage, file: FileRef, size: int) -> memoryview:
+    size = min(size, file.bytes)
+    (data,) = storage.read_ranges(file.name, [(file.bytes - size, size)])
+    if len(data) != size:
+        raise DamagedError(storage.url, file.name, f"it is shorter than its {file.bytes:,} bytes")
+    return memoryview(data)
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """What is known of the files of an exchange, or of one bucket in them."""
+
+    names: tuple[str, ...]  # of the files
+    schema: bytes
+    lines: np.ndarray  # of _KNOWN, by bucket, then in the files' order
+
+    @staticmethod
+    def of(storage: Storage, files: Sequence[FileRef]) -> Exchange:
+        """What the files say of themselves. Raises DamagedError, FileNotFoundError."""
+        if storage.local or len(files) < 2:
+            tails = [_lines(storage, file) for file in files]
+        else:
+            with ThreadPoolExecutor(_READERS) as pool:
+                tails = list(pool.map(lambda file: _lines(storage, file), files))
+        lines = np.zeros(sum(len(tail.lines) for tail in tails), _KNOWN)
+        for name in _LINE.names or ():
+            lines[name] = np.concatenate([np.zeros(0, _LINE[name]), *(tail.lines[name] for tail in tails)])
+        lines["file"] = np.repeat(np.arange(len(tails)), [len(tail.lines) for tail in tails])
+        lines = lines[np.argsort(lines["bucket"], kind="stable")]
+        return Exchange(tuple(file.name for file in files), tails[0].schema if tails else b"", lines)
+
+    @cached_property
+    def _numbers(self) -> np.ndarray:
+        return np.ascontiguousarray(self.lines["bucket"])
+
+    @property
+    def buckets(self) -> list[int]:
+        """The buckets that hold anything, ascending."""
+        return [int(number) for number in np.unique(self._numbers)]
+
+    def bucket(self, number: int) -> tuple[Bucket, ...]:
+        """A bucket, as what a task reads; nothing if it is empty."""
+        return (Bucket(self, number),) if len(self.of_bucket(number)) else ()
+
+    def of_bucket(self, number: int) -> np.ndarray:
+        """The lines of a bucket."""
+        first, last = np.searchsorted(self._numbers, [number, number + 1])
+        return self.lines[first:last]
+
+    def only(self, number: int) -> Exchange:
+        """What is known of one bucket."""
+        lines = self.of_bucket(number).copy()
+        names = tuple(self.names[file] for file in lines["file"])
+        lines["file"] = np.arange(len(lines))
+        return Exchange(names, self.schema, lines)
+
+
+class Bucket:
+    """A bucket of an exchange, as what a task reads: its rows in the map tasks' order. Pickled, it knows no other."""
+
+    __slots__ = ("exchange", "number")
+
+    def __init__(self, exchange: Exchange, number: int):
+        self.exchange = exchange
+        self.number = number
+
+    def __reduce__(self) -> tuple[type[Bucket], tuple[Exchange, int]]:
+        return Bucket, (self.exchange.only(self.number), self.number)
+
+    @property
+    def name(self) -> str:
+        """Of its first file."""
+        return self.exchange.names[self.exchange.of_bucket(self.number)["file"][0]]
+
+    @property
+    def checksum(self) -> str:
+        """What the result of a task that reads it depends on: its bytes, not where they lie."""
+        lines = self.exchange.of_bucket(self.number)
+        digest = xxhash.xxh3_128(self.exchange.schema)
+        for name in ("rows", "length", "checksum"):
+            digest.update(lines[name].tobytes())
+        return digest.hexdigest()
+
+    @property
+    def tables(self) -> int:
+        """How many `read` gives."""
+        return len(self.exchange.of_bucket(self.number))
+
+    def read(self, storage: Storage, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """The rows, a table for each file. Raises DamagedError: they are not what was written."""
+        for line in self.exchange.of_bucket(self.number):
+            name, offset, length = self.exchange.names[line["file"]], int(line["offset"]), int(line["length"])
+            (data,) = storage.read_ranges(name, [(offset, length)])
+            if len(data) != length or xxhash.xxh3_64_intdigest(data) != int(line["checksum"]):
+                place = f"bytes {offset:,} to {offset + length:,}"
+                raise DamagedError(storage.url, name, f"{place} are not what was written ({len(data):,} are there)")
+            table = pa.ipc.open_stream(b"".join([self.exchange.schema, data]), options=_UNTHREADED).read_all()
+            yield table.select(columns) if columns is not None else table

@@ -12,7 +12,8 @@ import importlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import cached_property, partial
+from typing import Any, ClassVar
 
 import pyarrow as pa
 
@@ -26,7 +27,7 @@ from dataset.stages import Stage
 from dataset.storage import Storage
 from dataset.tables import GrowingParquet, to_parquet
 from pipeline.engine.contract import Contract, Resources, Roles
-from pipeline.engine.exchange import Buckets, read_bucket
+from pipeline.engine.exchange import LAYOUT, Bucket, Buckets, merged
 from pipeline.workers.failures import Lost
 
 LEFT_OUT = pa.schema([("row", pa.uint32()), ("url", pa.string()), ("reason", pa.string()), ("evidence", pa.string())])
@@ -40,27 +41,28 @@ KEYS = "_keys"
 
 @dataclass(frozen=True)
 class Input:
-    """A file that a task reads, or one bucket of an exchange file."""
+    """A file that a task reads."""
 
     file: FileRef
-    bucket: int | None = None
+
+    tables: ClassVar[int] = 1  # how many `read` gives
+
+    @property
+    def name(self) -> str:
+        """The file's."""
+        return self.file.name
 
     @property
     def checksum(self) -> str:
         """What the task's result depends on."""
-        if self.bucket is None:
-            return self.file.checksum
-        return self.file.ranges[self.bucket].checksum
+        return self.file.checksum
+
+    def read(self, storage: Storage, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """The file's table, or some columns of it. Raises DamagedError."""
+        yield read_table(storage, self.file, columns)
 
 
-def gather(commits: Sequence[Commit], role: str, bucket: int) -> tuple[Input, ...]:
-    """One bucket of every map task's exchange file, in the map tasks' order."""
-    return tuple(Input(commit.files[role], bucket) for commit in commits if bucket in commit.files[role].ranges)
-
-
-def buckets_in(commits: Sequence[Commit], role: str) -> list[int]:
-    """The buckets that hold anything."""
-    return sorted({bucket for commit in commits for bucket in commit.files[role].ranges})
+Inputs = tuple[Input | Bucket, ...]  # what a task reads by one role: files, or buckets of exchanges
 
 
 def every(commits: Sequence[Commit], role: str) -> tuple[Input, ...]:
@@ -68,7 +70,7 @@ def every(commits: Sequence[Commit], role: str) -> tuple[Input, ...]:
     return tuple(Input(commit.files[role]) for commit in commits)
 
 
-def of_each(commits: Sequence[Commit], *roles: str) -> list[dict[str, tuple[Input, ...]]]:
+def of_each(commits: Sequence[Commit], *roles: str) -> list[dict[str, Inputs]]:
     """Some files of each commit, as what the task of the same partition reads; see `pipeline.engine.run.Run.map`."""
     return [{role: (Input(commit.files[role]),) for role in roles} for commit in commits]
 
@@ -79,7 +81,7 @@ class Task:
 
     phase: str
     partition: int
-    inputs: Mapping[str, tuple[Input, ...]]  # role -> files, in a fixed order
+    inputs: Mapping[str, Inputs]  # by role, in a fixed order
     options: Mapping[str, Any]  # the config keys that the phase reads, as JSON values
     # What can be left out one by one: rows, records, URLs; none if nothing can. Where a unit fails that is left out
     # already, it is the next number's turn: a record's numbers stand for it, then for what its reader meets behind it.
@@ -96,12 +98,12 @@ class Task:
         phase.contract.check_task(self.phase, self.inputs, self.options)
         for role, items in self.inputs.items():
             for item in items[:1]:
-                writer, written_role = _writer(item.file)
+                writer, written_role = _writer(item.name)
                 if writer in PHASES:
                     written = PHASES[writer].contract.written(written_role)
                     phase.contract.check_columns(self.phase, role, writer, written)
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """See `dataset.commits.fingerprint`; quarantine is an outcome, not an input."""
         inputs = [f"{role}:{item.checksum}" for role in sorted(self.inputs) for item in self.inputs[role]]
@@ -162,10 +164,14 @@ class Context:
         reason = json.dumps(evidence, ensure_ascii=False)
         self.left_out.append({"row": row, "url": url, "reason": lost.reason, "evidence": reason})
 
+    def files(self, role: str) -> tuple[Input, ...]:
+        """The files of a role that is no exchange's, for who maps them."""
+        return tuple(item for item in self.task.inputs.get(role, ()) if isinstance(item, Input))
+
     def table(self, role: str, columns: Sequence[str] | None = None) -> pa.Table:
         """The only file of a role, whole or some columns."""
-        (item,) = self.task.inputs[role]
-        return self._read(item, columns)
+        (table,) = self.each(role, columns)
+        return table
 
     def table_list(self, role: str, columns: Sequence[str] | None = None) -> list[pa.Table]:
         """All files (or buckets) of a role, in the task's order."""
@@ -174,21 +180,18 @@ class Context:
     def each(self, role: str, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
         """As `table_list`, one at a time."""
         items = self.task.inputs.get(role, ())
-        for number, item in enumerate(items, 1):
-            if len(items) > 1:
-                heartbeat.progress(number, 2 * len(items))  # what is read is still to be worked on
-            yield self._read(item, columns)
+        count, number = sum(item.tables for item in items), 0
+        for item in items:
+            for table in item.read(self.storage, columns):
+                number += 1
+                if count > 1:
+                    heartbeat.progress(number, 2 * count)  # what is read is still to be worked on
+                yield table
 
     def concat(self, role: str, schema: pa.Schema) -> pa.Table:
         """All files (or buckets) of a role as one table, in the task's order."""
         tables = [table.select(schema.names).cast(schema) for table in self.table_list(role)]
         return pa.concat_tables([schema.empty_table(), *tables])
-
-    def _read(self, item: Input, columns: Sequence[str] | None) -> pa.Table:
-        if item.bucket is not None:
-            table = read_bucket(self.storage, item.file, item.bucket)
-            return table.select(columns) if columns is not None else table
-        return read_table(self.storage, item.file, columns)
 
     @property
     def is_probe(self) -> bool:
@@ -223,6 +226,8 @@ class Phase:
     function: Callable[[Context], Result]
     contract: Contract
     remembers: bool = False  # whether it takes what its earlier commits have measured; see pipeline.engine.reuse
+    exchanges: tuple[str, ...] = ()  # the roles of its files that are an exchange's
+    of: str = ""  # the phase whose files it makes fewer; "" if a stage declares it
 
     @property
     def module(self) -> str:
@@ -231,6 +236,8 @@ class Phase:
 
 
 PHASES: dict[str, Phase] = {}
+Fold = Callable[[Sequence[pa.Table]], pa.Table]
+"""Makes one table of several."""
 
 
 def phase(
@@ -243,6 +250,8 @@ def phase(
     may_take: Sequence[str] = (),
     gives: Roles | None = None,
     may_give: Roles | None = None,
+    exchanges: Roles | None = None,
+    folds: Mapping[str, Fold] | None = None,
     version: int = 1,
     cpus: float = 1,
     gpu: bool = False,
@@ -254,6 +263,9 @@ def phase(
         reads, may_read: the roles of the files that a task has, always or as the config is.
         takes, may_take: the names of its options.
         gives, may_give: the roles of the files that come of it.
+        exchanges: of these, as `gives`, the files of an exchange.
+        folds: of these, the tables of which a later task reads those of all partitions -> what makes one table of
+            several, in order. It may be asked for parts, and then for what it made of these.
         cpus, gpu: see `pipeline.engine.contract.Resources`.
 
     Raises:
@@ -273,7 +285,7 @@ def phase(
         },
         takes=takes,
         may_take=may_take,
-        gives=gives or {},
+        gives={**(gives or {}), **(exchanges or {})},
         may_give={**(may_give or {}), **left_out},
         needs=Resources(cpus, gpu),
     )
@@ -284,11 +296,38 @@ def phase(
             )
 
     def register(function: Callable[[Context], Result]) -> Phase:
-        made = Phase(stage, name, version, function, contract, remembers)
+        layout = LAYOUT if exchanges else 0
+        made = Phase(stage, name, version + layout, function, contract, remembers, tuple(exchanges or ()))
         PHASES[name] = made
+        for role in exchanges or {}:
+            _derive(made, role, 1, partial(_merge, role))
+        for role, fold in (folds or {}).items():
+            for level in (1, 2):
+                _derive(made, role, level, partial(_fold, role, fold))
         return made
 
     return register
+
+
+def derived(phase: str, role: str, level: int = 1) -> str:
+    """The name of the phase that makes fewer files of a phase's; see `pipeline.engine.gathering`."""
+    return f"{phase}_{role}" if level == 1 else f"{phase}_{role}{level}"
+
+
+def _derive(of: Phase, role: str, level: int, function: Callable[[Context], Result]) -> None:
+    columns = of.contract.written(role)
+    contract = Contract(reads={"files": columns}, gives={role: columns})
+    exchanges = tuple(name for name in of.exchanges if name == role)
+    name = derived(of.name, role, level)
+    PHASES[name] = Phase(of.stage, name, of.version, function, contract, exchanges=exchanges, of=of.name)
+
+
+def _merge(role: str, context: Context) -> Result:
+    return Result(buckets={role: merged(context.storage, [item.file for item in context.files("files")])})
+
+
+def _fold(role: str, fold: Fold, context: Context) -> Result:
+    return Result().table(role, fold(context.table_list("files")))
 
 
 def load_stage(module: str) -> None:
@@ -320,8 +359,7 @@ def execute(url: str, module: str, task: Task) -> Commit:
     for role, parquet in result.parquets.items():
         files[role] = _write(storage, context.phase_file(role, "parquet"), parquet.finish(), parquet.rows)
     for role, bucket_file in result.buckets.items():
-        ref = _write(storage, context.phase_file(role, "arrows"), bucket_file.data, bucket_file.rows)
-        files[role] = replace(ref, ranges=bucket_file.ranges)
+        files[role] = _write(storage, context.phase_file(role, "arrows"), bucket_file.data, bucket_file.rows)
     for role, (name, content) in result.files.items():
         files[role] = _write(storage, name, content, 0)
     facts = dict(result.facts)
@@ -349,9 +387,9 @@ def _given(result: Result) -> dict[str, pa.Schema | None]:
     return {role: schema for role, schema in given.items() if role not in keys}
 
 
-def _writer(file: FileRef) -> tuple[str, str]:
+def _writer(file: str) -> tuple[str, str]:
     """The phase that wrote a file, and the role of it, by the file's name; see `Context.phase_file`."""
-    home, _, name = file.name.rpartition("/")
+    home, _, name = file.rpartition("/")
     return home.replace("/", "."), name.partition("-")[0]
 
 

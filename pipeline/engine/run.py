@@ -16,8 +16,9 @@ from dataset.storage import Storage
 from pipeline.config import Config
 from pipeline.engine.artifacts import Artifacts, Partition, RowTable
 from pipeline.engine.containment import contained
+from pipeline.engine.exchange import Exchange
 from pipeline.engine.inputs import Source
-from pipeline.engine.phase import LEFT_OUT_ROLE, Input, Phase, Task, buckets_in, gather
+from pipeline.engine.phase import LEFT_OUT_ROLE, Input, Inputs, Phase, Task
 from pipeline.engine.progress import PhaseProgress, Reporter
 from pipeline.engine.quarantine import Quarantine, lost_by
 from pipeline.engine.reuse import reminded
@@ -174,8 +175,8 @@ class Run:
         phase: Phase,
         options: Mapping[str, Any],
         *tables: RowTable,
-        shared: Mapping[str, tuple[Input, ...]] | None = None,
-        each: Sequence[Mapping[str, tuple[Input, ...]]] | None = None,
+        shared: Mapping[str, Inputs] | None = None,
+        each: Sequence[Mapping[str, Inputs]] | None = None,
         units: bool = False,
         hints: Mapping[str, Any] | None = None,
     ) -> list[Commit]:
@@ -195,8 +196,8 @@ class Run:
         phase: Phase,
         options: Mapping[str, Any],
         *tables: RowTable,
-        shared: Mapping[str, tuple[Input, ...]] | None = None,
-        each: Sequence[Mapping[str, tuple[Input, ...]]] | None = None,
+        shared: Mapping[str, Inputs] | None = None,
+        each: Sequence[Mapping[str, Inputs]] | None = None,
     ) -> list[Commit]:
         """`map` for the deciding phase of a stage: checks that nothing disappears, and carries the verdicts on.
 
@@ -211,29 +212,34 @@ class Run:
         self,
         phase: Phase,
         options: Mapping[str, Any],
-        exchanged: Mapping[str, Sequence[Commit]],
+        exchanged: Mapping[str, Sequence[Exchange]],
         numbers: Iterable[int] | None = None,
         *,
-        shared: Mapping[str, tuple[Input, ...]] | None = None,
+        shared: Mapping[str, Inputs] | None = None,
         rows: int = 0,
     ) -> list[Commit]:
         """Have a phase do every bucket of an exchange. Returns the commits in the buckets' order; see `do`.
 
         Args:
-            exchanged: role -> the commits whose exchange files have that role.
-            numbers: of the buckets; by default those in which the first role has anything.
+            exchanged: by role; see `pipeline.engine.gathering.exchange`.
+            numbers: of the buckets; by default those in which the first exchange has anything.
             shared: what every task reads besides, by role.
         """
         if numbers is None:
-            role, commits = next(iter(exchanged.items()))
-            numbers = buckets_in(commits, role)
+            numbers = next(iter(exchanged.values()))[0].buckets
         return self.do(
             phase,
             [
                 Task(
                     phase.name,
                     number,
-                    {**{role: gather(commits, role, number) for role, commits in exchanged.items()}, **(shared or {})},
+                    {
+                        **{
+                            role: tuple(bucket for one in several for bucket in one.bucket(number))
+                            for role, several in exchanged.items()
+                        },
+                        **(shared or {}),
+                    },
                     options,
                 )
                 for number in numbers
@@ -246,8 +252,8 @@ class Run:
         phase: Phase,
         options: Mapping[str, Any],
         tables: Sequence[RowTable],
-        shared: Mapping[str, tuple[Input, ...]] | None = None,
-        each: Sequence[Mapping[str, tuple[Input, ...]]] | None = None,
+        shared: Mapping[str, Inputs] | None = None,
+        each: Sequence[Mapping[str, Inputs]] | None = None,
         units: bool = False,
         hints: Mapping[str, Any] | None = None,
     ) -> list[Task]:
@@ -294,7 +300,7 @@ class Run:
         self.count(stage, commits)
         return commits
 
-    def _with_left_out(self, stage: str, task: Task) -> Mapping[str, tuple[Input, ...]]:
+    def _with_left_out(self, stage: str, task: Task) -> Mapping[str, Inputs]:
         """A deciding task's inputs, with what the stage's measures left out of its partition."""
         left_out = tuple(self._left_out.get((stage, task.partition), ()))
         return {**task.inputs, LEFT_OUT_ROLE: left_out} if left_out else task.inputs

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from dataset.display import escaped_json, say
-from dataset.shards import INDEX
+from dataset.index_parts import has_index
+from dataset.layout import INDEX_PARTS
 from dataset.views import Dataset
 from pipeline.asking import answers
 from pipeline.config_errors import ConfigError
@@ -167,8 +168,8 @@ def explained(arguments: argparse.Namespace) -> Explained:
 def opened(out: str) -> Dataset:
     """A finished dataset. Raises ConfigError, FileNotFoundError."""
     dataset = Dataset(out)
-    if not dataset.storage.exists(INDEX):
-        raise ConfigError(f"{out} has no {INDEX}, and so no images to look at; `wit run` makes it")
+    if not has_index(dataset.storage):
+        raise ConfigError(f"{out} has no {INDEX_PARTS}, and so no images to look at; `wit run` makes it")
     return dataset
 
 

@@ -13,7 +13,8 @@ from dataclasses import asdict
 from typing import Any, NamedTuple
 
 from dataset.ids import checksum
-from dataset.shards import INDEX
+from dataset.index_parts import has_index, index_files
+from dataset.layout import INDEX_PARTS
 from dataset.storage import Storage
 from pipeline import submit
 from pipeline.config_errors import ConfigError
@@ -81,8 +82,8 @@ def dataset(config: ExperimentConfig, name: str) -> str:
     if data.build:
         overrides = [f"{key}={json.dumps(value)}" for key, value in {**config.set, **data.set}.items()]
         build(configs.load(data.build, overrides, url, data.presets))
-    if not Storage(url).exists(INDEX):
-        raise ConfigError(f"data.{name}: {url} is no dataset: it has no {INDEX}")
+    if not has_index(Storage(url)):
+        raise ConfigError(f"data.{name}: {url} is no dataset: it has no {INDEX_PARTS}")
     return url
 
 
@@ -90,7 +91,8 @@ def model(config: ExperimentConfig, name: str, url: str, seed: int, marks: list[
     """What is to be done for one model."""
     training = asdict(config.training(f"{name}-{seed}", url, seed))
     counts = {key: value for key, value in training.items() if key not in _CHANGES_NOTHING}
-    index = checksum(Storage(url).read(INDEX))
+    storage = Storage(url)
+    index = checksum("".join(checksum(storage.read(name)) for name in index_files(storage)).encode())
     about = [counts, index, marks, list(config.tasks), list(config.evaluators)]
     # A run's own folder does not depend on what examines it.
     run = checksum(json.dumps(about[:2], sort_keys=True).encode())[:8]

@@ -26,9 +26,9 @@ from filters.queries.wikipedia import Part, article, pages, plan
 from pipeline.config_errors import ConfigError
 from pipeline.engine.containment import contained
 from pipeline.engine.contract import roles
-from pipeline.engine.exchange import bucket_count, bucket_of, write_buckets
+from pipeline.engine.exchange import Exchange, bucket_count, bucket_of, write_buckets
 from pipeline.engine.inputs import Source, files
-from pipeline.engine.phase import Context, Phase, Result, Task, buckets_in, gather, phase
+from pipeline.engine.phase import Context, Phase, Result, Task, phase
 from pipeline.engine.plan import checksums
 from pipeline.stages.custom_filters import load_function
 from pipeline.workers.executor import Executor
@@ -48,7 +48,7 @@ WIKIPEDIA = Stage("wikipedia", __name__, ("wikipedia.count", "wikipedia.fold", "
     WIKIPEDIA,
     "wikipedia.count",
     takes=("part", "checksum", "buckets", "segmenter", "segmenter_source"),
-    gives=roles("words", "bigrams"),
+    exchanges=roles("words", "bigrams"),
 )
 def count(context: Context) -> Result:
     """Words and bigrams of a part's articles, to the bucket of their hash."""
@@ -176,9 +176,10 @@ class Counting:
     def _folded(self, counted: Sequence[Commit], kind: str) -> Counts:
         least = {"min_count": self.config.min_count, "kind": kind}
         # Both kinds are partitions of one phase: even numbers are words, odd ones bigrams.
+        words = Exchange.of(self.work, [commit.files[kind] for commit in counted])
         tasks = [
-            Task(fold.name, 2 * bucket + KINDS.index(kind), {"counts": gather(counted, kind, bucket)}, least)
-            for bucket in buckets_in(counted, kind)
+            Task(fold.name, 2 * bucket + KINDS.index(kind), {"counts": words.bucket(bucket)}, least)
+            for bucket in words.buckets
         ]
         tables = [self._read(commit, "counts") for commit in self._do(fold, tasks)]
         total = float(sum(commit.counts[kind] for commit in counted))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-from dataset.commits import Commit
 from dataset.schema import ARCHIVE_IMAGES, ARCHIVE_LEADS, CAPTIONS, CELLS, FACES, IMAGES, MATCHES
 from filters.duplicates.near import CLUSTERS
 from pipeline.engine.artifacts import Artifact, RowTable
-from pipeline.engine.phase import CAPTIONS_ROLE, Input
+from pipeline.engine.exchange import Exchange
+from pipeline.engine.phase import CAPTIONS_ROLE, Input, Inputs
 
 ARCHIVE_LOCATIONS = Artifact[Mapping[str, str]]("the archives' locations")
 """From extract: an archive's name, as rows have it, -> where it can be read."""
@@ -22,11 +22,11 @@ LANGUAGE_CAPS = Artifact[Input]("the caps of the languages")
 MATCHED_COUNTS = Artifact[Input]("the matches of each query")
 """From prebalance: how many pairs each query had before the first balance."""
 
-HOST_LANES = Artifact[Input]("the lanes of hosts")
+HOST_LANES = Artifact[Inputs]("the lanes of hosts")
 """From prebalance: the hosts whose pairs are spread over several partitions, and over how many."""
 
-MOVED_LEADS = Artifact[Sequence[Commit]]("the archives' leads")
-"""From prebalance: the commits whose exchange files have ARCHIVE_LEADS, by the partition of their host."""
+MOVED_LEADS = Artifact[Exchange]("the archives' leads")
+"""From prebalance: the exchange of ARCHIVE_LEADS, by the partition of their host."""
 
 ARCHIVE_IMAGES_TABLE = RowTable("archive_images", ARCHIVE_IMAGES)
 """From extract, and from prebalance by the partition of their host: the images that the archives hold."""

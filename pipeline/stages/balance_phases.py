@@ -7,13 +7,15 @@ own: of what the first has kept, a query is expected to draw t pairs once more.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from dataset.ids import hash64, order_hash
+from dataset.commits import Commit
+from dataset.ids import hash64, order_hash, pair_ids, words64
 from dataset.schema import CAPS, QUERIES, VERDICTS
 from dataset.stages import Stage
 from filters.queries import balance
@@ -21,7 +23,8 @@ from filters.queries import language_caps as caps
 from pipeline.config import plain
 from pipeline.engine.artifacts import RowTable
 from pipeline.engine.contract import Roles, roles
-from pipeline.engine.exchange import write_buckets
+from pipeline.engine.exchange import bucket_count, bucket_of, write_buckets
+from pipeline.engine.gathering import exchange, folded
 from pipeline.engine.phase import Context, Input, Phase, Result, Task, every, phase
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows, verdict_result
@@ -30,7 +33,10 @@ from pipeline.stages.common import matched_queries
 
 HASHES_PER_BUCKET = 8_000_000
 """Hashes that one task sorts to find cutoffs: some 500 MB."""
+ROWS_PER_HOST_BUCKET = 20_000_000
+"""So many rows have their hosts counted by one task: 600 MB if each has a host of its own."""
 COUNTS = pa.schema([("query_id", pa.int32()), ("count", pa.int64())])
+HOSTS = pa.schema([("host", pa.string()), ("count_all", pa.int64())])
 
 
 def _rows(context: Context) -> pa.Table:
@@ -47,10 +53,16 @@ def _buckets(windows: pa.Table) -> np.ndarray:
     return balance.bucket_of_query(windows, HASHES_PER_BUCKET)
 
 
+def summed(parts: Sequence[pa.Table]) -> pa.Table:
+    """COUNTS, added up, by query."""
+    table = pa.concat_tables([COUNTS.empty_table(), *(part.select(COUNTS.names).cast(COUNTS) for part in parts)])
+    total = table.group_by("query_id", use_threads=False).aggregate([("count", "sum")])
+    return total.rename_columns(["query_id", "count"]).select(COUNTS.names).sort_by("query_id")
+
+
 def added_up(context: Context) -> pa.Table:
     """COUNTS of all partitions, added up."""
-    total = context.concat("counts", COUNTS).group_by("query_id", use_threads=False).aggregate([("count", "sum")])
-    return total.rename_columns(["query_id", "count"]).select(COUNTS.names).sort_by("query_id")
+    return summed(context.table_list("counts"))
 
 
 def _caps(context: Context, counts: pa.Table) -> int | np.ndarray:
@@ -66,7 +78,7 @@ def _hosts(rows: pa.Table, dropped: pa.ChunkedArray) -> pa.Table:
     import pyarrow.compute as pc
 
     left = rows.filter(pc.invert(pc.is_in(rows.column("row"), value_set=dropped.combine_chunks())))
-    return left.group_by("host", use_threads=False).aggregate([([], "count_all")]).sort_by("host")
+    return left.group_by("host", use_threads=False).aggregate([([], "count_all")]).sort_by("host").cast(HOSTS)
 
 
 def _count(context: Context) -> Result:
@@ -112,14 +124,18 @@ def _decide(context: Context) -> Result:
         salt_of(context.stage.name, context.options["seed"]),
     )
     result = verdict_result(context, rows, verdicts)
-    return result.table("hosts", _hosts(rows, verdicts.column("row")))
+    hosts = _hosts(rows, verdicts.column("row"))
+    bucket = bucket_of(words64(pair_ids(hosts["host"], hosts["host"]))[:, 0], context.options["buckets"])
+    result.buckets["hosts"] = write_buckets(hosts, bucket)
+    return result
 
 
 class Balanced(NamedTuple):
     """What a balance has counted."""
 
     counts: Input  # pairs of each query before it
-    hosts: tuple[Input, ...]  # by partition: the rows of each host that it keeps
+    commits: Sequence[Commit]  # with an exchange `hosts`: the rows of each host that a partition keeps
+    host_buckets: int  # of that exchange
 
 
 @dataclass(frozen=True)
@@ -153,7 +169,7 @@ class Balancing:
         counts, window = roles(counts=COUNTS), roles(windows=balance.WINDOWS)
         hashes, cut = roles(hashes=balance.COLLECTED), roles(cutoffs=balance.CUTOFFS)
         return cls(
-            phase(stage, count, reads=rows, takes=("seed",), gives=counts)(_count),
+            phase(stage, count, reads=rows, takes=("seed",), gives=counts, folds={"counts": summed})(_count),
             phase(
                 stage,
                 windows,
@@ -163,7 +179,7 @@ class Balancing:
                 may_take=("cap", "oversample"),
                 gives=counts | window,
             )(_windows),
-            phase(stage, collect, version=3, reads={**rows, **window}, takes=("seed",), gives=hashes)(_collect),
+            phase(stage, collect, version=3, reads={**rows, **window}, takes=("seed",), exchanges=hashes)(_collect),
             phase(
                 stage, cutoffs, version=3, reads=window, may_read=hashes, takes=("mode",), gives=cut, may_give=window
             )(_cutoffs),
@@ -171,8 +187,10 @@ class Balancing:
                 stage,
                 decide,
                 reads={**rows, **cut},
-                takes=("seed", "mode"),
-                gives=roles("hosts", verdicts=VERDICTS),
+                version=2,
+                takes=("seed", "mode", "buckets"),
+                gives=roles(verdicts=VERDICTS),
+                exchanges=roles(hosts=HOSTS),
             )(_decide),
             caps,
         )
@@ -186,7 +204,7 @@ class Balancing:
         config = run.config.balance
         seed, mode = {"seed": run.config.seed}, {"mode": config.mode}
         counted = run.map(self.count, seed, *tables)
-        inputs = {"counts": every(counted, "counts")}
+        inputs = {"counts": folded(run, counted, "counts")}
         options: dict[str, Any] = {"cap": round(config.cap * oversample)}
         if config.per_language or config.caps:
             inputs["queries"] = (run.artifacts.take(QUERY_LIST),)
@@ -203,15 +221,16 @@ class Balancing:
                 cut = [run.one(self.cutoffs, Task(self.cutoffs.name, 0, {"windows": window}, mode))]
                 break
             windows = {"windows": window}
-            collected = run.map(self.collect, seed, *tables, shared=windows)
+            collected = exchange(run, run.map(self.collect, seed, *tables, shared=windows), "hashes")
             numbers = range(windowed.facts["buckets"])
-            cut = run.reduce(self.cutoffs, mode, {"hashes": collected}, numbers, shared=windows)
+            cut = run.reduce(self.cutoffs, mode, {"hashes": [collected]}, numbers, shared=windows)
             if not any(commit.facts["missed"] for commit in cut):
                 break
             window = every(cut, "windows")  # by chance, once in billions of queries
         cutoffs = {"cutoffs": every(cut, "cutoffs")}
-        commits = run.decide(self.decide, {**seed, **mode}, *tables, shared=cutoffs)
-        return Balanced(Input(windowed.files["counts"]), every(commits, "hosts"))
+        buckets = bucket_count(run.alive, ROWS_PER_HOST_BUCKET)
+        commits = run.decide(self.decide, {**seed, **mode, "buckets": buckets}, *tables, shared=cutoffs)
+        return Balanced(Input(windowed.files["counts"]), commits, buckets)
 
 
 def salt_of(stage: str, seed: int) -> int:

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from dataset.display import say
 from dataset.foreign import find_shards
-from dataset.shards import INDEX
+from dataset.index_parts import has_index
 from dataset.storage import Storage, is_local
 from pipeline.config import with_overrides
 from pipeline.config_errors import ConfigError
@@ -186,7 +186,7 @@ def run_of(checkpoint: str) -> Storage | None:
     if folder.rpartition("/")[2] == "checkpoints":
         return Storage(folder.rpartition("/")[0] or ".")
     found = Storage(checkpoint)
-    if found.exists(INDEX):
+    if has_index(found):
         runs = sorted({info.name.split("/")[1] for info in found.list("runs", recursive=True)})
         which = f"one of its runs, such as {found.url}/runs/{runs[0]}" if runs else "a run of `wit train` on it"
         raise ConfigError(f"{checkpoint} is a dataset; examine {which}")
@@ -203,7 +203,7 @@ def held_out(run: Storage) -> str | None:
         return None  # others' tars have no held-out part
     # A run of an older version lies in its dataset, whose path may have been relative to another folder.
     for url in (dataset, run.url.rpartition("/runs/")[0]):
-        if url and not (is_local(url) and not Path(url).is_dir()) and Storage(url).exists(INDEX):
+        if url and not (is_local(url) and not Path(url).is_dir()) and has_index(Storage(url)):
             return url
     return None
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from dataset.display import escaped_json, say
-from dataset.shards import INDEX
+from dataset.index_parts import has_index
+from dataset.layout import INDEX_PARTS
 from dataset.storage import Storage
 from pipeline.config_errors import ConfigError
 from pipeline.config_files import read_yaml
@@ -59,8 +60,8 @@ def evaluate(arguments: argparse.Namespace) -> int:
     dataset = arguments.dataset
     if dataset is None and run is not None:
         dataset = held_out(run)
-    elif dataset is not None and not Storage(dataset).exists(INDEX):
-        raise ConfigError(f"{dataset} has no {INDEX}, and so no held-out pairs; `wit run` makes a dataset")
+    elif dataset is not None and not has_index(Storage(dataset)):
+        raise ConfigError(f"{dataset} has no {INDEX_PARTS}, and so no held-out pairs; `wit run` makes a dataset")
     if not arguments.tasks and dataset is None:
         raise ConfigError("nothing to examine on: give --tasks DIR (folders of class folders) or --dataset OUT")
     rows = _examined(arguments, wanted, dataset, run)

@@ -15,7 +15,6 @@ from dataset.commits import (
     Commit,
     FileRef,
     Ledger,
-    Range,
     RecordError,
     fingerprint,
     folder,
@@ -49,7 +48,6 @@ files = st.builds(
     bytes=counts,
     checksum=names,
     rows=counts,
-    ranges=st.dictionaries(counts, st.builds(Range, counts, counts, names, counts), max_size=3),
 )
 commits = st.builds(
     Commit,

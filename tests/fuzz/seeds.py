@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from dataset.commits import Commit, FileRef, Range
+from dataset.commits import Commit, FileRef
 
 PAGE = b"""<!doctype html><html lang=en><head><meta charset=utf-8><base href=/b/><title>t</title>
 <meta property=og:image content=o.jpg><meta property=og:title content=T><meta name=robots content=all>
@@ -120,9 +120,7 @@ _ARC = (
     + b"\n"
 )
 _ROWS = 'a "b", c'
-_COMMIT = Commit(
-    "text.measure", 3, "ab" * 16, {"rows": FileRef("text/a.parquet", 9, "cd" * 16, 2, {0: Range(0, 9, "ef" * 8, 2)})}
-)
+_COMMIT = Commit("text.measure", 3, "ab" * 16, {"rows": FileRef("text/a.parquet", 9, "cd" * 16, 2)})
 _ROBOTS = b"User-agent: *\nDisallow: /a*b$\nAllow: /a\nCrawl-delay: 3\n\nUser-agent: openwit\nDisallow: /%7Ex\nSitemap: http://h/s\n"
 
 

@@ -18,6 +18,7 @@ from dataset.storage import Storage
 from dataset.view_script import script
 from pipeline.build import build
 from pipeline.config import build as make_config
+from pipeline.engine import gathering
 from tests.pipeline import small_archive
 
 
@@ -134,6 +135,19 @@ def test_a_changed_threshold_reruns_the_decision_and_not_the_measure(archive: Pa
 def test_the_same_inputs_make_the_same_bytes(archive: Path, built: Path, tmp_path: Path) -> None:
     run(archive, tmp_path / "other")
     assert contents(tmp_path / "other") == contents(built)
+
+
+def test_files_that_are_merged_and_folded_on_the_way_change_no_byte_of_the_dataset(
+    archive: Path, built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gathering, "MERGED_FILES", 2)
+    monkeypatch.setattr(gathering, "READ_FILES", 1)
+    monkeypatch.setattr(gathering, "FOLDED_FILES", 2)
+    did = run(archive, tmp_path / "other")
+    assert {"dedup.texts_keys", "dedup.urls_keys", "prebalance.map_pairs", "pack.map_rows"} <= did.keys()
+    made, plain = contents(tmp_path / "other"), contents(built)
+    final = [name for name in plain if name.startswith(("shards/", "queries.", "datasheet"))]
+    assert [made.get(name) for name in final] == [plain[name] for name in final]
 
 
 def test_partitioning_does_not_change_the_dataset(archive: Path, built: Path, tmp_path: Path) -> None:

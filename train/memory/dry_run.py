@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from dataset import foreign
-from dataset.shards import INDEX
+from dataset.index_parts import has_index
 from dataset.storage import Storage
 from train.config import AUTO, TrainConfig
 from train.data.loader import open_corpus
@@ -93,7 +93,7 @@ def dry_run_here(
     home = run or f"{foreign.root(config.dataset)}/runs/{config.name}"
     samples: int | None = None  # as long as the dataset is not there; it is forecast all the same
     with suppress(OSError):
-        if all(Storage(url).exists(INDEX) for url in (config.dataset, *config.mixture)):
+        if all(has_index(Storage(url)) for url in (config.dataset, *config.mixture)):
             samples = len(open_corpus(config, home))
     return dry_run(config, gpus or max(1, here), gpu_bytes, samples, rate or 0.0, home)
 

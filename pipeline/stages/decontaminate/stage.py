@@ -19,7 +19,7 @@ from filters.images.perceptual import pdq
 from filters.lines import locate
 from pipeline.config import options
 from pipeline.engine.contract import PAIR_ROWS, roles
-from pipeline.engine.phase import Context, Input, Result, Task, every, of_each, phase
+from pipeline.engine.phase import Context, Inputs, Result, Task, every, of_each, phase
 from pipeline.engine.plan import file_checksum
 from pipeline.engine.reuse import image_contents, image_keys, remember
 from pipeline.engine.run import Run
@@ -150,7 +150,7 @@ def run(run: Run) -> None:
             for number, folder in enumerate(config.folders)
         ],
     )
-    embeddings: list[dict[str, tuple[Input, ...]]] = [{} for _ in run.partitions]
+    embeddings: list[dict[str, Inputs]] = [{} for _ in run.partitions]
     if config.model is not None and config.folders:
         embeddings = of_each(run.map(embed, model, IMAGES_TABLE, units=True), "embeddings")
     sets = {"index": every(indexed, "index")}

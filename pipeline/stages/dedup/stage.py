@@ -12,14 +12,15 @@ from pipeline.config import Config, options
 from pipeline.engine.contract import CANDIDATE_ROWS, roles
 from pipeline.engine.earlier_datasets import existing, kept_pairs
 from pipeline.engine.exchange import bucket_count, bucket_of, write_buckets
-from pipeline.engine.phase import Context, Result, Task, buckets_in, every, gather, phase
+from pipeline.engine.gathering import exchange, folded
+from pipeline.engine.phase import Context, Result, Task, phase
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows, first_verdicts, verdict_result
 from pipeline.stages.common import LOCATOR_BITS, ROWS_PER_BUCKET, locators, settings
 from pipeline.stages.dedup import DEDUP
 
 
-@phase(DEDUP, "dedup.texts", reads=CANDIDATE_ROWS, takes=("buckets",), gives=roles("keys"))
+@phase(DEDUP, "dedup.texts", reads=CANDIDATE_ROWS, takes=("buckets",), exchanges=roles("keys"))
 def texts(context: Context) -> Result:
     """(text, URL) keys, distinct within the partition, by text."""
     keys = text_keys(alive_rows(context, ["url", "text"]))
@@ -27,14 +28,28 @@ def texts(context: Context) -> Result:
     return Result(buckets={"keys": write_buckets(keys, bucket)})
 
 
-@phase(DEDUP, "dedup.spam", reads=roles("keys"), takes=("max_images_per_text",), gives=roles(spam=SPAM))
+@phase(
+    DEDUP,
+    "dedup.spam",
+    reads=roles("keys"),
+    takes=("max_images_per_text",),
+    gives=roles(spam=SPAM),
+    folds={"spam": pa.concat_tables},
+)
 def spam_texts(context: Context) -> Result:
     """Texts on more distinct images than allowed."""
     keys = pa.concat_tables(context.table_list("keys"))
     return Result().table("spam", spam(keys, settings(DedupConfig, context.options)), SPAM)
 
 
-@phase(DEDUP, "dedup.urls", version=2, reads=CANDIDATE_ROWS | roles(spam=SPAM), takes=("buckets",), gives=roles("keys"))
+@phase(
+    DEDUP,
+    "dedup.urls",
+    version=2,
+    reads=CANDIDATE_ROWS | roles(spam=SPAM),
+    takes=("buckets",),
+    exchanges=roles("keys"),
+)
 def urls(context: Context) -> Result:
     """Keys of the rows whose text is no spam, by URL."""
     rows = alive_rows(context, ["url", "text"])
@@ -44,7 +59,7 @@ def urls(context: Context) -> Result:
     return Result(buckets={"keys": write_buckets(keys, bucket)})
 
 
-@phase(DEDUP, "dedup.against", takes=("dataset", "checksums", "buckets"), gives=roles("keys"))
+@phase(DEDUP, "dedup.against", takes=("dataset", "checksums", "buckets"), exchanges=roles("keys"))
 def known_urls(context: Context) -> Result:
     """Keys of the pairs that a dataset of `against` kept, by URL."""
     rows = kept_pairs(context, ["url", "text"])
@@ -60,7 +75,7 @@ def known_urls(context: Context) -> Result:
     version=2,
     reads=roles("keys"),
     takes=("texts_per_url", "against"),
-    gives=roles("verdicts"),
+    exchanges=roles("verdicts"),
 )
 def duplicate_rows(context: Context) -> Result:
     """Which rows repeat another; verdicts return to their partition."""
@@ -99,10 +114,10 @@ def run(run: Run) -> None:
     """Spam first, so that a spam text never wins over a good one; then duplicates."""
     config = run.config.dedup
     buckets = {"buckets": bucket_count(run.alive, ROWS_PER_BUCKET)}
-    by_text = run.map(texts, buckets)
-    spam_commits = run.reduce(spam_texts, options(config, "max_images_per_text"), {"keys": by_text})
-    spam = {"spam": every(spam_commits, "spam")}
-    by_url = run.map(urls, buckets, shared=spam)
+    by_text = exchange(run, run.map(texts, buckets), "keys")
+    found = run.reduce(spam_texts, options(config, "max_images_per_text"), {"keys": [by_text]})
+    spam = {"spam": folded(run, found, "spam")}
+    by_url = exchange(run, run.map(urls, buckets, shared=spam), "keys")
     known = run.do(
         known_urls,
         [
@@ -116,11 +131,8 @@ def run(run: Run) -> None:
             for number, there in enumerate(existing(run.config))
         ],
     )
-    found = run.reduce(
-        duplicate_rows,
-        {**options(config, "texts_per_url"), "against": list(run.config.against)},
-        {"keys": [*by_url, *known]},
-        buckets_in(by_url, "keys"),
-    )
-    returned = [{"returned": gather(found, "verdicts", partition.number)} for partition in run.partitions]
+    options_ = {**options(config, "texts_per_url"), "against": list(run.config.against)}
+    keys = [by_url, exchange(run, known, "keys")]
+    verdicts = exchange(run, run.reduce(duplicate_rows, options_, {"keys": keys}), "verdicts")
+    returned = [{"returned": verdicts.bucket(partition.number)} for partition in run.partitions]
     run.decide(judge, options(config, "max_images_per_text"), shared=spam, each=returned)

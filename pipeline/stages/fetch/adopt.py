@@ -5,11 +5,11 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 from crawl.images import img2dataset_import
-from dataset.commits import Commit
 from filters.images.hashlists import HashLists
 from pipeline.config import Config, ConfigError
 from pipeline.engine.contract import roles
-from pipeline.engine.exchange import write_buckets
+from pipeline.engine.exchange import Exchange, write_buckets
+from pipeline.engine.gathering import exchange
 from pipeline.engine.inputs import Source, files
 from pipeline.engine.phase import Context, Result, Task, phase
 from pipeline.engine.plan import file_checksum
@@ -27,7 +27,7 @@ _AT_ONCE = 16
     version=2,
     reads=roles(lanes=LANES),
     takes=("file", "checksum", "partitions"),
-    gives=roles("adopted"),
+    exchanges=roles("adopted"),
 )
 def adopt(context: Context) -> Result:
     """One file's images, where their URLs' pairs are."""
@@ -59,11 +59,11 @@ def _files(config: Config) -> list[Source]:
     return files(config.fetch.adopt, "fetch.adopt")
 
 
-def run(run: Run) -> list[Commit]:
+def run(run: Run) -> Exchange:
     """Index every file."""
-    lanes = {"lanes": (run.artifacts.take(HOST_LANES),)}
+    lanes = {"lanes": run.artifacts.take(HOST_LANES)}
     tasks = []
     for number, file in enumerate(_files(run.config)):
         identity = {"file": file.archive, "checksum": file_checksum(file.location), "partitions": len(run.partitions)}
         tasks.append(Task(adopt.name, number, lanes, identity, hints={"location": file.location}))
-    return run.do(adopt, tasks) if tasks else []
+    return exchange(run, run.do(adopt, tasks) if tasks else [], "adopted")

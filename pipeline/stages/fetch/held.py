@@ -25,7 +25,7 @@ from crawl.wishes import Wish
 from dataset import heartbeat
 from filters.images.hashlists import HashLists
 from pipeline.engine.phase import Context
-from pipeline.stages.fetch.stored import adopted_images
+from pipeline.stages.fetch.stored import adopted_images, locations
 
 
 def from_adopted(
@@ -67,7 +67,7 @@ def from_archives(
 
     def captured() -> Iterator[tuple[_Capture, int, Callable[[], Ingested | Refusal]]]:
         for archive, by_offset in places.items():
-            for offset, response, date in read_responses(context.task.hints["locations"][archive], sorted(by_offset)):
+            for offset, response, date in read_responses(locations(context)[archive], sorted(by_offset)):
                 refusal, unread = _permitted(config, response, by_offset[offset][0]["final_url"])
                 for row in by_offset[offset]:
                     capture = _Capture(row, len(response.body), date or "", unread)

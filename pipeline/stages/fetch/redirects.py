@@ -7,17 +7,15 @@ note of redirects, mostly of pages, only what a pair's URL leads to is kept, and
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from dataset import sql
-from dataset.commits import Commit
 from dataset.schema import ARCHIVE_IMAGES, ARCHIVE_LEADS
 from pipeline.engine.contract import PAIR_ROWS, roles
-from pipeline.engine.exchange import write_buckets
-from pipeline.engine.phase import Context, Result, Task, buckets_in, gather, phase
+from pipeline.engine.exchange import Exchange, write_buckets
+from pipeline.engine.gathering import exchange
+from pipeline.engine.phase import Context, Result, Task, phase
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows
 from pipeline.stages.artifacts import ARCHIVE_IMAGES_TABLE, HOST_LANES, MOVED_LEADS
@@ -40,7 +38,7 @@ HOP = PAIR_ROWS | roles("asked", lanes=LANES, archive_images=ARCHIVE_IMAGES, arc
 GIVEN = roles(asked=ASKED, found=ARCHIVE_IMAGES)
 
 
-@phase(FETCH, "fetch.leads", reads=HOP, takes=("partitions",), gives=GIVEN)
+@phase(FETCH, "fetch.leads", reads=HOP, takes=("partitions",), exchanges=GIVEN)
 def leads(context: Context) -> Result:
     """The wanted URLs that no archive holds, but that lead elsewhere, to the partitions of where they lead."""
     wanted = alive_rows(context, ["url", "host"]).select(["url", "host"])
@@ -56,7 +54,7 @@ def hop(context: Context) -> Result:
 
 
 HOPS = [
-    phase(FETCH, name, reads=HOP, takes=("partitions",), gives=GIVEN)(hop)
+    phase(FETCH, name, reads=HOP, takes=("partitions",), exchanges=GIVEN)(hop)
     for name in ("fetch.hop1", "fetch.hop2", "fetch.hop3", "fetch.hop4", "fetch.hop5")
 ]
 """As many as `fetch.max_redirects` allows by default."""
@@ -76,27 +74,28 @@ def _follow(context: Context, asked: pa.Table, images: pa.Table, found: pa.Table
     )
 
 
-def run(run: Run) -> list[Commit]:
-    """Follow every lead to its end. The commits have a file `found`: ARCHIVE_IMAGES, by the partition that wants it."""
+def run(run: Run) -> list[Exchange]:
+    """Follow every lead to its end. Answers exchanges of ARCHIVE_IMAGES, by the partition that wants them."""
     said = run.artifacts.take(MOVED_LEADS)
     partitions = {partition.number: partition for partition in run.partitions}
 
-    def task(name: str, number: int, asked: Sequence[Commit]) -> Task:
+    def task(name: str, number: int, asked: Exchange | None) -> Task:
         inputs = {
             **partitions[number].inputs(ARCHIVE_IMAGES_TABLE),
-            "lanes": (run.artifacts.take(HOST_LANES),),
-            "archive_leads": gather(said, "archive_leads", number),
-            "asked": gather(asked, "asked", number),
+            "lanes": run.artifacts.take(HOST_LANES),
+            "archive_leads": said.bucket(number),
+            "asked": asked.bucket(number) if asked else (),
         }
         return Task(name, number, inputs, {"partitions": len(partitions)})
 
-    found: list[Commit] = []
-    asked: list[Commit] = []
-    numbers = buckets_in(said, "archive_leads")
+    found: list[Exchange] = []
+    asked: Exchange | None = None
+    numbers = said.buckets
     for step in (leads, *HOPS):
         if not numbers:  # nothing leads on
             break
-        asked = run.do(step, [task(step.name, number, asked) for number in numbers])
-        numbers = buckets_in(asked, "asked")
-        found += asked
+        followed = run.do(step, [task(step.name, number, asked) for number in numbers])
+        asked = exchange(run, followed, "asked")
+        numbers = asked.buckets
+        found.append(exchange(run, followed, "found"))
     return found

@@ -39,8 +39,9 @@ from dataset.storage import Storage
 from filters.images.hashlists import HashLists, HashListsConfig
 from filters.images.perceptual import pdq
 from pipeline.config import Config, ConfigError, options
+from pipeline.engine import cache
 from pipeline.engine.contract import PAIR_ROWS, roles
-from pipeline.engine.phase import Context, Input, Result, gather, phase
+from pipeline.engine.phase import Context, Input, Result, phase
 from pipeline.engine.plan import file_checksum
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows, decide, first_verdicts, lost, verdict_result
@@ -50,7 +51,7 @@ from pipeline.stages.fetch import FETCH, adopt, img2dataset_ray, redirects
 from pipeline.stages.fetch.held import from_adopted, from_archives
 from pipeline.stages.fetch.progress import Tally, clear
 from pipeline.stages.fetch.reconsidered import KEPT_OF_REFUSED, relisted, with_masks
-from pipeline.stages.fetch.stored import chunk_name, held_images, look, seen
+from pipeline.stages.fetch.stored import LOCATIONS, chunk_name, held_images, look, seen
 from pipeline.stages.prebalance.stage import LANES
 from pipeline.workers.ray_worker import IN_WORKER
 
@@ -85,7 +86,7 @@ def get(context: Context) -> Result:
     stored = look(context, wanted, held)
     known = store.newest(stored.rows)
     config = settings(FetchConfig, context.options["fetch"])
-    domains = domain_index(context.storage, context.task.inputs.get("domains", ())) or frozenset[str]()
+    domains = domain_index(context.storage, context.files("domains")) or frozenset[str]()
     is_damaged = pa.array(store.damaged(context.storage, known), pa.bool_())
     damaged, known = known.filter(is_damaged), known.filter(pc.invert(is_damaged))
     have = {row["url"]: row for row in known.to_pylist()}
@@ -262,7 +263,7 @@ def _distributed(context: Context, urls: Sequence[str], have: Mapping[str, Mappi
     """The chunks that img2dataset's distributor made of the URLs."""
     parts = [urls[at : at + img2dataset_ray.SHARD_URLS] for at in range(0, len(urls), img2dataset_ray.SHARD_URLS)]
     shards = {chunk_name(context, part, [seen(have.get(url)) for url in part]): part for part in parts}
-    listed = tuple(context.task.inputs.get("domains", ()))
+    listed = context.files("domains")
     img2dataset_ray.distribute(
         context.storage, partial(_shard, context.storage.url, dict(context.options), listed), shards
     )
@@ -279,7 +280,7 @@ def _shard(url: str, chosen: Mapping[str, Any], listed: Sequence[Input], urls: S
 def _share(context: Context, config: FetchConfig) -> FetchConfig:
     """A host that is split into lanes has its budget divided among them."""
     hosts = context.table("rows", ["host"]).column("host")
-    lanes = context.table("lanes")
+    lanes = context.concat("lanes", LANES)
     mine = lanes.filter(pc.is_in(lanes.column("host"), value_set=pc.unique(hosts)))
     most = max(mine.column("lanes").to_pylist(), default=1)
     if most == 1 or config.engine != "openwit":  # another knows no budget
@@ -350,7 +351,7 @@ def run(run: Run) -> None:
     # Stored bytes depend on how they are resized, so another setting has another folder.
     folder = fingerprint("store", 3, images, [])
     lanes = run.artifacts.take(HOST_LANES)
-    route = fingerprint("route", len(run.partitions), {}, [lanes.checksum])
+    route = fingerprint("route", len(run.partitions), {}, [item.checksum for item in lanes])
     domains: dict[str, tuple[Input, ...]] = {}
     if config.fetch.opted_out_domains:
         built = run.one(opted_out_domains, domain_task(opted_out_domains.name, [config.fetch.opted_out_domains]))
@@ -362,19 +363,22 @@ def run(run: Run) -> None:
         "folder": folder,
         "route": route,
     }
-    found = adopt.run(run)
+    adopted = adopt.run(run)
     redirected = redirects.run(run) if "archive" in config.fetch.origins else []
-    hints = {"locations": run.artifacts.take(ARCHIVE_LOCATIONS), "partitions": len(run.partitions)}
+    located = run.artifacts.take(ARCHIVE_LOCATIONS)
+    if cache.read(run.storage, LOCATIONS) != located:
+        cache.write(run.storage, LOCATIONS, located)
+    hints: dict[str, Any] = {"locations": cache.checksum_of(located), "partitions": len(run.partitions)}
     hints[IN_WORKER] = config.fetch.distributor == "ray"
     clear(run.storage)
     elsewhere = [
         {
-            "adopted": gather(found, "adopted", partition.number),
-            "redirected": gather(redirected, "found", partition.number),
+            "adopted": adopted.bucket(partition.number),
+            "redirected": tuple(item for one in redirected for item in one.bucket(partition.number)),
         }
         for partition in run.partitions
     ]
-    listed = {"lanes": (lanes,), **domains}
+    listed = {"lanes": lanes, **domains}
     got = run.map(get, settings_, ARCHIVE_IMAGES_TABLE, shared=listed, each=elsewhere, units=True, hints=hints)
     erased = store.erase(run.storage, [place for commit in got for place in commit.facts["listed"]])
     if erased:

@@ -19,9 +19,11 @@ import pyarrow.compute as pc
 
 from crawl.images import img2dataset_import, store
 from crawl.images.observations import OK
+from dataset.damage import DamagedError
 from dataset.schema import ARCHIVE_IMAGES, OBSERVATIONS
 from dataset.storage import Storage
 from dataset.tables import read_parquet
+from pipeline.engine import cache
 from pipeline.engine.phase import Context
 
 _OF_SOURCE = {"archive_checksum": "archive_checksum", "archive_offset": "offset", "final_url": "final_url"}
@@ -67,6 +69,23 @@ def look(context: Context, wanted: Sequence[str], held: pa.Table) -> Stored:
     return Stored(pa.concat_tables(rows), chunks, outdated)
 
 
+LOCATIONS = "log/locations.json"
+"""Where the run's archives can be read, by their names: a file, for there are tens of thousands of them."""
+
+
+def locations(context: Context) -> dict[str, str]:
+    """The run's archives by their names, and where they can be read."""
+    return _locations(context.storage, context.task.hints["locations"])
+
+
+@lru_cache(maxsize=1)
+def _locations(storage: Storage, checksum: str) -> dict[str, str]:
+    found = cache.read(storage, LOCATIONS)
+    if cache.checksum_of(found) != checksum:
+        raise DamagedError(storage.url, LOCATIONS, "it is not what this run wrote; run the same command again")
+    return found
+
+
 def _is_outdated(context: Context, rows: pa.Table, held: pa.Table, downloaded: pa.Table) -> pa.Array:
     """Which observations were made of archives, or downloads, that have something else of the URL by now.
 
@@ -77,7 +96,7 @@ def _is_outdated(context: Context, rows: pa.Table, held: pa.Table, downloaded: p
     is_same = pa.array(np.ones(len(rows), dtype=bool))
     for name, other in _OF_SOURCE.items():
         is_same = pc.and_(is_same, pc.fill_null(pc.equal(rows.column(name), now.column(other)), False))
-    is_read = pc.is_in(rows.column("archive"), value_set=pa.array(sorted(context.task.hints["locations"]), pa.string()))
+    is_read = pc.is_in(rows.column("archive"), value_set=pa.array(sorted(locations(context)), pa.string()))
     otherwise = pc.if_else(pc.is_valid(at), pc.invert(is_same), is_read)
     # What a hash list held once does not come back; older versions did not say where it was from.
     is_refused = pc.and_(

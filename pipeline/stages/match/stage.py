@@ -84,7 +84,7 @@ def _languages(context: Context, rows: pa.Table) -> pa.Array:
 
 
 def _matchers(context: Context) -> list[Matcher]:
-    items = context.task.inputs["matcher"]
+    items = context.files("matcher")
     for checksum in set(_mapped) - {item.checksum for item in items}:
         del _mapped[checksum]
     for item in items:

@@ -12,14 +12,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dataset.commits import Commit
 from dataset.schema import CELLS, IMAGES, VERDICTS
 from filters.duplicates.near import CLUSTERS
 from filters.duplicates.semantic import duplicates
 from filters.images.embeddings import from_column
 from pipeline.engine.contract import PAIR_ROWS, roles
-from pipeline.engine.exchange import bucket_count, write_buckets
-from pipeline.engine.phase import Context, Input, Result, gather, phase
+from pipeline.engine.exchange import Exchange, bucket_count, write_buckets
+from pipeline.engine.gathering import exchange
+from pipeline.engine.phase import Context, Inputs, Result, phase
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows, decide
 from pipeline.stages.artifacts import CELLS_TABLE, EMBEDDINGS_TABLE, IMAGES_TABLE
@@ -37,7 +37,7 @@ FOUND = pa.schema([("locator", pa.int64()), ("representative_url_id", pa.binary(
     "neardup.cells",
     reads=PAIR_ROWS | roles("embeddings", images=IMAGES, cells=CELLS, clusters=CLUSTERS),
     takes=("buckets",),
-    gives=roles("images"),
+    exchanges=roles("images"),
 )
 def scatter(context: Context) -> Result:
     """The images that stay after a look at them, with their embeddings, by cell."""
@@ -63,7 +63,7 @@ def scatter(context: Context) -> Result:
     return Result(buckets={"images": write_buckets(table, bucket)})
 
 
-@phase(NEARDUP, "neardup.semantic", reads=roles("images"), takes=("min_cosine",), gives=roles(found=FOUND))
+@phase(NEARDUP, "neardup.semantic", reads=roles("images"), takes=("min_cosine",), exchanges=roles(found=FOUND))
 def compare(context: Context) -> Result:
     """In each cell of this bucket, the images that another one stands for; each returns to its partition."""
     order = [("cell", "ascending"), ("cell_cosine", "ascending"), ("url_id", "ascending")]
@@ -87,17 +87,18 @@ def compare(context: Context) -> Result:
     return Result(counts={"images": len(cell)}, buckets={"found": write_buckets(found, home)})
 
 
-def run_duplicates(run: Run, clustered: Commit) -> list[tuple[Input, ...]]:
+def run_duplicates(run: Run, clusters: Exchange) -> list[Inputs]:
     """Look for duplicates by embedding; what each partition's decision reads of it, nothing if none are looked for."""
     config = run.config.semantic
     if config.min_cosine is None:
         return [() for _ in run.partitions]
     buckets = bucket_count(run.alive, ROWS_PER_BUCKET)
     tables = (IMAGES_TABLE, EMBEDDINGS_TABLE, CELLS_TABLE)
-    clusters = [{"clusters": gather([clustered], "clusters", at.number)} for at in run.partitions]
-    scattered = run.map(scatter, {"buckets": buckets}, *tables, each=clusters)
-    compared = run.reduce(compare, {"min_cosine": config.min_cosine}, {"images": scattered})
-    return [gather(compared, "found", at.number) for at in run.partitions]
+    own = [{"clusters": clusters.bucket(at.number)} for at in run.partitions]
+    scattered = exchange(run, run.map(scatter, {"buckets": buckets}, *tables, each=own), "images")
+    compared = run.reduce(compare, {"min_cosine": config.min_cosine}, {"images": [scattered]})
+    found = exchange(run, compared, "found")
+    return [found.bucket(at.number) for at in run.partitions]
 
 
 def verdicts(context: Context, rows: pa.Table) -> pa.Table:

@@ -28,7 +28,8 @@ from pipeline.config import options
 from pipeline.engine.contract import PAIR_ROWS, roles
 from pipeline.engine.earlier_datasets import existing, kept_images
 from pipeline.engine.exchange import bucket_count, bucket_of, write_buckets
-from pipeline.engine.phase import Context, Input, Result, Task, every, gather, of_each, phase
+from pipeline.engine.gathering import exchange
+from pipeline.engine.phase import Context, Inputs, Result, Task, every, of_each, phase
 from pipeline.engine.reuse import image_contents, image_keys, remember
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows, decide, first_verdicts, lost, sliced, take_units, verdict_result
@@ -86,7 +87,8 @@ def _shown(context: Context) -> pa.Table:
     reads=PAIR_ROWS | roles(images=IMAGES),
     may_read=roles(hashes=HASHES),
     takes=("neardup", "buckets"),
-    gives=roles("keys", nodes=NODES),
+    gives=roles(nodes=NODES),
+    exchanges=roles("keys"),
 )
 def scatter(context: Context) -> Result:
     """The images that an alive pair shows: one row each, and their keys by bucket."""
@@ -98,7 +100,8 @@ def scatter(context: Context) -> Result:
     NEARDUP,
     "neardup.against",
     takes=("neardup", "buckets", "dataset", "checksums", "number"),
-    gives=roles("keys", nodes=NODES),
+    gives=roles(nodes=NODES),
+    exchanges=roles("keys"),
 )
 def known(context: Context) -> Result:
     """The same of the images that a dataset of `against` kept."""
@@ -126,7 +129,7 @@ def compare(context: Context) -> Result:
     version=2,
     reads=roles(nodes=NODES, edges=EDGES),
     takes=("neardup",),
-    gives=roles(clusters=CLUSTERS),
+    exchanges=roles(clusters=CLUSTERS),
 )
 def represent(context: Context) -> Result:
     """Which image stands for which; each row returns to its partition."""
@@ -168,11 +171,11 @@ def run(run: Run) -> None:
     """Hash if the images' hash is another than PDQ; exchange by hash chunk, connect, decide."""
     section = run.config.neardup
     config = {"neardup": options(section)}
-    hashes: list[dict[str, tuple[Input, ...]]] = [{} for _ in run.partitions]
+    hashes: list[dict[str, Inputs]] = [{} for _ in run.partitions]
     if section.hash != "pdq":
         hashes = of_each(run.map(measure, options(section, "hash"), IMAGES_TABLE, units=True), "hashes")
-    exchange = {**config, "buckets": bucket_count(run.alive * section.keys_per_image, ROWS_PER_BUCKET)}
-    scattered = run.map(scatter, exchange, IMAGES_TABLE, each=hashes)
+    keyed = {**config, "buckets": bucket_count(run.alive * section.keys_per_image, ROWS_PER_BUCKET)}
+    scattered = run.map(scatter, keyed, IMAGES_TABLE, each=hashes)
     scattered += run.do(
         known,
         [
@@ -180,20 +183,21 @@ def run(run: Run) -> None:
                 known.name,
                 number,
                 {},
-                {**exchange, **there.options, "number": len(run.partitions) + number},
+                {**keyed, **there.options, "number": len(run.partitions) + number},
                 hints=there.hints,
             )
             for number, there in enumerate(existing(run.config))
         ],
     )
-    compared = run.reduce(compare, config, {"keys": scattered})
+    compared = run.reduce(compare, config, {"keys": [exchange(run, scattered, "keys")]})
     clustered = run.one(
         represent,
         Task(represent.name, 0, {"nodes": every(scattered, "nodes"), "edges": every(compared, "edges")}, config),
     )
-    alike = semantic.run_duplicates(run, clustered)
+    returned = exchange(run, [clustered], "clusters")
+    alike = semantic.run_duplicates(run, returned)
     found = [
-        {**own, "clusters": gather([clustered], "clusters", partition.number), "semantic": similar}
+        {**own, "clusters": returned.bucket(partition.number), "semantic": similar}
         for partition, own, similar in zip(run.partitions, hashes, alike, strict=True)
     ]
     keys = {**config, "against": list(run.config.against), "min_cosine": run.config.semantic.min_cosine}

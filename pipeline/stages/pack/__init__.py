@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from dataset.layout import INDEX, QUERIES
+from dataset.layout import QUERIES
 from dataset.schema import QUERY_COUNTS, SAMPLES
 from dataset.stages import Stage, Table
 
 PACK = Stage(
     name="pack",
     code=f"{__name__}.stage",
-    phases=("pack.groups", "pack.split", "pack.map", "pack.shard", "pack.index", "pack.queries"),
+    phases=(
+        "pack.groups",
+        "pack.captions",
+        "pack.bridges",
+        "pack.roots",
+        "pack.members",
+        "pack.chosen",
+        "pack.split",
+        "pack.map",
+        "pack.shard",
+        "pack.index",
+        "pack.queries",
+    ),
     sections=("pack",),
     tables=(
         Table("samples", "pack.shard", "samples", SAMPLES, is_numbered=False),
-        Table("index", "pack.index", "index", is_view=False, published=INDEX),
+        Table("index", "pack.index", "index", is_view=False),
         Table("queries", "pack.queries", "queries", QUERY_COUNTS, is_public=True, is_numbered=False, published=QUERIES),
     ),
     views=("views/pairs",),

@@ -17,23 +17,27 @@ from crawl.images.store import read_images
 from dataset import heartbeat, sql
 from dataset.commits import FileRef
 from dataset.ids import checksum, order_hash
+from dataset.layout import INDEX_PARTS
+from dataset.layout import QUERIES as QUERIES_NAME
 from dataset.schema import FACES, IMAGES, PAIRS, QUERIES, QUERY_COUNTS, SAMPLES, SHARD_INDEX
-from dataset.shards import write_shard
-from filters.duplicates.components import caption_keys, heldout
-from filters.duplicates.near import CLUSTERS
+from dataset.shards import FOLDER, write_shard
+from dataset.tables import to_parquet
 from filters.images.faces import Box, blur
+from filters.queries.balance import counts
 from pipeline.config import options
 from pipeline.engine.contract import PAIR_ROWS, roles
 from pipeline.engine.exchange import bucket_count, bucket_of, write_buckets
-from pipeline.engine.phase import Context, Input, Result, Task, every, gather, phase
+from pipeline.engine.gathering import exchange, folded
+from pipeline.engine.phase import Context, Result, Task, every, phase
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import ConservationError, alive_rows
-from pipeline.stages.artifacts import CLUSTERS_TABLE, FACES_TABLE, IMAGES_TABLE, MATCHED_COUNTS, QUERY_LIST
+from pipeline.stages.artifacts import FACES_TABLE, IMAGES_TABLE, MATCHED_COUNTS, QUERY_LIST
+from pipeline.stages.balance_phases import COUNTS, summed
 from pipeline.stages.common import locators
 from pipeline.stages.image.stage import images_of
-from pipeline.stages.pack import PACK
+from pipeline.stages.pack import PACK, split
+from pipeline.stages.pack.split import HELD
 
-GROUPS = pa.schema([("locator", pa.int64()), ("image_key", pa.binary(32)), ("caption_key", pa.binary(16))])
 _OF_IMAGE = ("sha256", "width", "height", "blob", "blob_offset", "blob_length", "blob_checksum")
 ROWS = pa.schema(
     [
@@ -46,54 +50,22 @@ ROWS = pa.schema(
 TRAIN, HELDOUT = "train", "heldout"
 REPEATS_SHARE = 0.2
 """The share of the captions kept that may repeat others before the run ends with a warning."""
+SAMPLES_PER_PART = 1_000_000
+"""Of the index: 200 MB in the task that writes it."""
 TOLD = ("pair_id", "url", "text", "text_source", "page_url", "archive", "offset", "sha256", "width", "height",
         "query_ids", "face_bboxes")  # fmt: skip
 """The columns that a sample's json holds."""
 
 
-@phase(PACK, "pack.groups", reads=PAIR_ROWS | roles(images=IMAGES, clusters=CLUSTERS), gives=roles(groups=GROUPS))
-def groups(context: Context) -> Result:
-    """What ties a pair to others: its image's cluster of near-duplicates and its caption without case."""
-    rows = alive_rows(context, ["url", "text"])
-    images = images_of(rows, context.table("images"))
-    clusters = context.table("clusters", ["locator", "cluster"])
-    at = pc.index_in(
-        locators(context.task.partition, images.column("row")),
-        value_set=clusters.column("locator").combine_chunks(),
-    )
-    look = pc.coalesce(clusters.column("cluster").take(at), images.column("sha256"))
-    table = pa.table(
-        {
-            "locator": locators(context.task.partition, rows.column("row")),
-            "image_key": look,
-            "caption_key": caption_keys(rows.column("text")),
-        }
-    )
-    return Result(counts={"rows": table.num_rows}).table("groups", table, GROUPS)
-
-
-@phase(
-    PACK, "pack.split", version=2, reads=roles(groups=GROUPS), takes=("seed", "heldout_share"), gives=roles("heldout")
-)
-def split(context: Context) -> Result:
-    """Which pairs are held out: never one of two that share an image or a caption."""
-    table = context.concat("groups", GROUPS)
-    images, captions = (table.column(name).combine_chunks() for name in ("image_key", "caption_key"))
-    chosen = heldout(images, captions, context.options["heldout_share"], context.options["seed"])
-    held = table.filter(pa.array(chosen)).select(["locator"])
-    counts = {"heldout": held.num_rows, "rows": table.num_rows, "captions": pc.count_distinct(captions).as_py()}
-    return Result(counts=counts).table("heldout", held)
-
-
 @phase(
     PACK,
     "pack.map",
-    version=3,
-    reads=PAIR_ROWS | roles("heldout", images=IMAGES),
+    version=4,
+    reads=PAIR_ROWS | roles(images=IMAGES, heldout=HELD),
     may_read=roles(faces=FACES),
     takes=("seed", "shards"),
     may_take=("min_face_score",),
-    gives=roles(rows=ROWS),
+    exchanges=roles(rows=ROWS),
 )
 def scatter(context: Context) -> Result:
     """The partition's pairs, each to its shard."""
@@ -105,7 +77,7 @@ def scatter(context: Context) -> Result:
         rows = rows.append_column(IMAGES.field(name), images.column(name))
     rows = rows.append_column("order", pa.array(order)).append_column("face_bboxes", _faces(context, images))
     rows = rows.select(ROWS.names).cast(ROWS)
-    held = pc.is_in(here, value_set=context.table("heldout").column("locator").combine_chunks()).to_numpy(False)
+    held = pc.is_in(here, value_set=context.concat("heldout", HELD).column("locator").combine_chunks()).to_numpy(False)
     train_shards, heldout_shards = context.options["shards"]
     shard = np.where(held, train_shards + bucket_of(order, heldout_shards), bucket_of(order, train_shards))
     return Result(counts={"rows": rows.num_rows}, buckets={"rows": write_buckets(rows, shard)})
@@ -196,20 +168,37 @@ def _json(row: dict) -> bytes:  # type: ignore[type-arg]
     return json.dumps({"text": row["text"], **fields}, ensure_ascii=False, sort_keys=True).encode()
 
 
-@phase(PACK, "pack.index", version=2, reads=roles(samples=SAMPLES), gives=roles(index=SHARD_INDEX))
+@phase(
+    PACK,
+    "pack.index",
+    version=3,
+    reads=roles(samples=SAMPLES),
+    gives=roles("index", kept=COUNTS),
+    folds={"kept": summed},
+)
 def index(context: Context) -> Result:
-    """`shards/index.parquet`: where every sample lies, in the dataset's order."""
-    table = pa.concat_tables([SHARD_INDEX.empty_table(), *context.table_list("samples", SHARD_INDEX.names)])
-    return Result(counts={"rows": table.num_rows}).table("index", table, SHARD_INDEX)
+    """A part of `shards/index`: where the samples of some shards lie; and how many of them each query has."""
+    table, counted = SHARD_INDEX.empty_table(), []
+    for samples in context.each("samples", [*SHARD_INDEX.names, "query_ids"]):
+        counted.append(counts(samples.column("query_ids").combine_chunks()).cast(COUNTS))
+        table = pa.concat_tables([table, samples.select(SHARD_INDEX.names)])
+    result = Result(counts={"rows": table.num_rows}).table("kept", summed(counted), COUNTS)
+    part = f"{INDEX_PARTS}/{context.task.partition:05d}.parquet"
+    result.files["index"] = (part, to_parquet(table, SHARD_INDEX))
+    return result
 
 
-@phase(PACK, "pack.queries", reads=roles("counts", samples=SAMPLES, queries=QUERIES), gives=roles(queries=QUERY_COUNTS))
+@phase(
+    PACK,
+    "pack.queries",
+    version=2,
+    reads=roles("counts", kept=COUNTS, queries=QUERIES),
+    gives=roles(queries=QUERY_COUNTS),
+)
 def queries(context: Context) -> Result:
     """The query list with how many pairs each query had before the first balance, and has in the dataset."""
-    kept = pa.concat_tables(
-        [SAMPLES.empty_table().select(["query_ids"]), *context.table_list("samples", ["query_ids"])]
-    )
-    tables = {"queries": context.table("queries"), "candidates": context.table("counts"), "samples": kept}
+    kept = summed(context.table_list("kept"))
+    tables = {"queries": context.table("queries"), "candidates": context.table("counts"), "kept": kept}
     return Result().table("queries", sql.run(sql.load("exchange/query_counts"), tables))
 
 
@@ -228,37 +217,33 @@ def run(run: Run) -> None:
     """Split, sort into shards, write, index."""
     config = run.config.pack
     seed = {"seed": run.config.seed}
-    grouped = run.map(groups, {}, IMAGES_TABLE, CLUSTERS_TABLE)
-    chosen = run.one(
-        split,
-        Task(split.name, 0, {"groups": every(grouped, "groups")}, {**seed, "heldout_share": config.heldout_share}),
-    )
-    held = chosen.counts["heldout"]
-    if words := repeats_warning(chosen.counts["rows"], chosen.counts["captions"]):
+    held, captions, returned = split.run(run)
+    if words := repeats_warning(run.alive, captions):
         run.reporter.say(words)
         run.reporter.record({"stage": PACK.name, "warning": words})
-    counts = [bucket_count(run.alive - held, config.samples_per_shard), bucket_count(held, config.samples_per_shard)]
+    shard_counts = [bucket_count(rows, config.samples_per_shard) for rows in (run.alive - held, held)]
     faces, looked = run.config.faces, [FACES_TABLE] if run.config.faces.path else []
     scattered = run.map(
         scatter,
-        {**seed, "shards": counts, **({"min_face_score": faces.min_score} if looked else {})},
+        {**seed, "shards": shard_counts, **({"min_face_score": faces.min_score} if looked else {})},
         IMAGES_TABLE,
         *looked,
-        shared={"heldout": (Input(chosen.files["heldout"]),)},
+        each=[{"heldout": returned.bucket(partition.number)} for partition in run.partitions],
     )
+    moved = exchange(run, scattered, "rows")
     blurring: dict[str, Any] = {"blur_faces": bool(looked) and faces.action == "blur"}
     if blurring["blur_faces"]:
         blurring |= options(run.config.store, "store_format", "quality")
     ending = {"jpeg": "jpg", "webp": "webp"}[run.config.store.store_format]
-    names = [(f"{TRAIN}-{n:05d}.tar", TRAIN) for n in range(counts[0])]
-    names += [(f"{HELDOUT}-{n:05d}.tar", HELDOUT) for n in range(counts[1])]
+    names = [(f"{TRAIN}-{n:05d}.tar", TRAIN) for n in range(shard_counts[0])]
+    names += [(f"{HELDOUT}-{n:05d}.tar", HELDOUT) for n in range(shard_counts[1])]
     packed = run.do(
         shard,
         [
             Task(
                 shard.name,
                 number,
-                {"rows": gather(scattered, "rows", number)},
+                {"rows": moved.bucket(number)},
                 {"shard": name, "split": split_name, "ending": ending, **blurring},
             )
             for number, (name, split_name) in enumerate(names)
@@ -268,25 +253,27 @@ def run(run: Run) -> None:
     written = sum(commit.counts["rows"] for commit in packed)
     if written != run.alive:
         raise ConservationError(f"pack: {run.alive} pairs became {written} samples")
-    samples = every(packed, "samples")
-    indexed = run.one(index, Task(index.name, 0, {"samples": samples}, {}))
+    together = max(1, SAMPLES_PER_PART // config.samples_per_shard)
+    parts = [packed[first : first + together] for first in range(0, len(packed), together)]
+    tasks = [Task(index.name, number, {"samples": every(part, "samples")}, {}) for number, part in enumerate(parts)]
+    indexed = run.do(index, tasks, rows=written)
     counted = run.one(
         queries,
         Task(
             queries.name,
             0,
             {
-                "samples": samples,
+                "kept": folded(run, indexed, "kept"),
                 "queries": (run.artifacts.take(QUERY_LIST),),
                 "counts": (run.artifacts.take(MATCHED_COUNTS),),
             },
             {},
         ),
     )
-    _publish(run, indexed.files["index"], "shards/index.parquet")
-    _publish(run, counted.files["queries"], "queries.parquet")
-    stale = {info.name for info in run.storage.list("shards")} - {commit.files["tar"].name for commit in packed}
-    run.storage.delete(sorted(stale - {"shards/index.parquet"}))
+    _publish(run, counted.files["queries"], QUERIES_NAME)
+    there = {info.name for home in (FOLDER, INDEX_PARTS) for info in run.storage.list(home)}
+    made = {commit.files["tar"].name for commit in packed} | {commit.files["index"].name for commit in indexed}
+    run.storage.delete(sorted(there - made))
     run.funnel["pack"] = {"input": run.alive, "kept": written, "dropped": 0}
     run.reporter.say(f"{'pack':<14} {run.alive:>12,} in {written:>12,} kept {0:>12,} dropped   {held:,} held out")
 

@@ -15,7 +15,8 @@ from filters.queries import language_caps
 from pipeline.engine.artifacts import Partition
 from pipeline.engine.contract import CANDIDATE_ROWS, roles
 from pipeline.engine.exchange import bucket_count, write_buckets
-from pipeline.engine.phase import Context, Input, Result, Task, phase
+from pipeline.engine.gathering import exchange, folded
+from pipeline.engine.phase import Context, Result, phase
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import ConservationError, alive_rows
 from pipeline.stages import balance_phases
@@ -66,14 +67,20 @@ BALANCING = Balancing.declared(
 )
 
 
-@phase(PREBALANCE, "prebalance.route", reads=roles("hosts"), takes=("pairs_per_partition",), gives=roles(lanes=LANES))
+@phase(
+    PREBALANCE,
+    "prebalance.route",
+    version=2,
+    reads=roles(hosts=balance_phases.HOSTS),
+    takes=("pairs_per_partition",),
+    gives=roles(lanes=LANES),
+    folds={"lanes": pa.concat_tables},
+)
 def route(context: Context) -> Result:
-    """The hosts that need more than one partition; all others go where their name's hash says."""
-    hosts = pa.concat_tables(context.table_list("hosts"))
-    share = context.options["pairs_per_partition"]
-    total = sum(hosts.column("count_all").to_pylist())
-    heavy = sql.run(sql.load("exchange/lanes"), {"hosts": hosts}, {"pairs_per_partition": share})
-    return Result(facts={"partitions": bucket_count(total, share)}).table("lanes", heavy, LANES)
+    """Of a bucket of hosts, those that need more than one partition; all others go where their name's hash says."""
+    hosts = context.concat("hosts", balance_phases.HOSTS)
+    share = {"pairs_per_partition": context.options["pairs_per_partition"]}
+    return Result().table("lanes", sql.run(sql.load("exchange/lanes"), {"hosts": hosts}, share), LANES)
 
 
 @phase(
@@ -83,7 +90,7 @@ def route(context: Context) -> Result:
     reads=CANDIDATE_ROWS
     | roles(matches=MATCHES, archive_images=ARCHIVE_IMAGES, archive_leads=ARCHIVE_LEADS, lanes=LANES),
     takes=("partitions",),
-    gives=roles(pairs=PAIRS, archive_images=ARCHIVE_IMAGES, archive_leads=ARCHIVE_LEADS),
+    exchanges=roles(pairs=PAIRS, archive_images=ARCHIVE_IMAGES, archive_leads=ARCHIVE_LEADS),
 )
 def scatter(context: Context) -> Result:
     """The alive candidates as pairs, and the archive's images and leads, to the partition of their host."""
@@ -100,7 +107,7 @@ def partition_of(context: Context, table: pa.Table) -> np.ndarray:
     numbered = table.select(["url", "host"]).append_column("n", pa.array(range(table.num_rows), pa.int64()))
     routed = sql.run(
         sql.load("exchange/route"),
-        {"urls": numbered, "lanes": context.table("lanes")},
+        {"urls": numbered, "lanes": context.concat("lanes", LANES)},
         {"partitions": context.options["partitions"]},
     )
     return routed.column("partition").to_numpy()
@@ -125,19 +132,19 @@ def run(run: Run) -> None:
     balanced = BALANCING.run(run, run.config.prebalance.oversample, MATCHES_TABLE)
     run.artifacts.leave(MATCHED_COUNTS, balanced.counts)
     share = {"pairs_per_partition": run.config.run.pairs_per_partition}
-    routed = run.one(route, Task(route.name, 0, {"hosts": balanced.hosts}, share))
-    host_lanes = Input(routed.files["lanes"])
-    lanes = {"lanes": (host_lanes,)}
-    count = routed.facts["partitions"]
+    hosts = [exchange(run, balanced.commits, "hosts")]
+    host_lanes = folded(run, run.reduce(route, share, {"hosts": hosts}, range(balanced.host_buckets)), "lanes")
+    lanes = {"lanes": host_lanes}
+    count = bucket_count(run.alive, run.config.run.pairs_per_partition)
     tables = (MATCHES_TABLE, ARCHIVE_IMAGES_TABLE, ARCHIVE_LEADS_TABLE)
     scattered = run.map(scatter, {"partitions": count}, *tables, shared=lanes)
-    moved = {"pairs": scattered, "archive_images": scattered}
+    moved = {role: [exchange(run, scattered, role)] for role in ("pairs", "archive_images")}
     written = run.reduce(pairs, {}, moved, range(count), rows=run.alive)
     total = sum(commit.counts["pairs"] for commit in written)
     if total != run.alive:
         raise ConservationError(f"prebalance: {run.alive} candidates became {total} pairs")
     run.artifacts.leave(HOST_LANES, host_lanes)
-    run.artifacts.leave(MOVED_LEADS, scattered)
+    run.artifacts.leave(MOVED_LEADS, exchange(run, scattered, "archive_leads"))
     run.partitions = [
         Partition(
             commit.partition,

@@ -19,7 +19,8 @@ from filters.texts.wording import reworded
 from pipeline.config import Config, ConfigError, options, plain
 from pipeline.engine.contract import CANDIDATE_ROWS, roles
 from pipeline.engine.exchange import bucket_count, bucket_of, write_buckets
-from pipeline.engine.phase import Context, Input, Result, every, of_each, phase
+from pipeline.engine.gathering import exchange, folded
+from pipeline.engine.phase import Context, Input, Result, of_each, phase
 from pipeline.engine.plan import file_checksum
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows, decide, sliced, take_units, verdict_result
@@ -33,7 +34,7 @@ _TEXTS_AT_ONCE = 20_000  # to compile what is looked for takes as long as to loo
 _BYTES_AT_ONCE = 2**23
 
 
-@phase(TEXT, "text.samples", reads=CANDIDATE_ROWS, takes=("buckets",), gives=roles("samples"))
+@phase(TEXT, "text.samples", reads=CANDIDATE_ROWS, takes=("buckets",), exchanges=roles("samples"))
 def sampled(context: Context) -> Result:
     """Some captions of each site, by site."""
     found = samples(alive_rows(context, ["url", "text", "host", "page_url"]))
@@ -49,6 +50,7 @@ def sampled(context: Context) -> Result:
     reads=roles("samples"),
     takes=("cut_repeats", "max_site_images_per_text"),
     gives=roles(repeats=REPEATS),
+    folds={"repeats": pa.concat_tables},
 )
 def repeating(context: Context) -> Result:
     """What repeats on each site."""
@@ -99,7 +101,7 @@ def measure(context: Context) -> Result:
     """What is expensive to know of a text."""
     alive = alive_rows(context, ["url", "text", "page_url"])
     rows = take_units(context, alive)
-    index = domain_index(context.storage, context.task.inputs.get("domains", ()))
+    index = domain_index(context.storage, context.files("domains"))
     config, has_profanity = settings(TextConfig, context.options["text"]), context.options["has_profanity"]
 
     def measured(rows: pa.Table) -> pa.Table:
@@ -197,7 +199,8 @@ def _word(run: Run) -> None:
     if config.cut_repeats or config.max_site_images_per_text:
         of_sites = run.map(sampled, {"buckets": bucket_count(run.alive, ROWS_PER_BUCKET)})
         keys = options(config, "cut_repeats", "max_site_images_per_text")
-        found = {"repeats": every(run.reduce(repeating, keys, {"samples": of_sites}), "repeats")}
+        sites = exchange(run, of_sites, "samples")
+        found = {"repeats": folded(run, run.reduce(repeating, keys, {"samples": [sites]}), "repeats")}
     if found or config.decode_markup or config.slugs_to_words:
         keys = {**options(config, *_KEEPING_TEXTS), **options(run.config.extract, "mask_personal_data")}
         run.leave(CAPTIONS_TABLE, run.map(worded, keys, shared=found), "captions")

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from torch.distributed.fsdp import FSDPModule
 
-from dataset.shards import INDEX
+from dataset.index_parts import has_index
 from dataset.storage import Storage
 from train.config import TrainConfig
 from train.distributed.processes import Processes, Stop
@@ -81,7 +81,7 @@ class Periodic:
         self._evaluators = evaluators({name: {} for name in names})
         if self._processes.rank == 0:  # the others are told which images are theirs
             self._sets = [open_set(task) for task in config.tasks]
-        can_retrieve = not config.dataset.endswith(".tar") and Storage(config.dataset).exists(INDEX)
+        can_retrieve = not config.dataset.endswith(".tar") and has_index(Storage(config.dataset))
         self._wants_held_out = "retrieval" in names and can_retrieve
         fit = {each.name for what in self._sets for each in self._evaluators if not self._why_not(each, what)}
         fit |= {"retrieval"} if self._wants_held_out else set()

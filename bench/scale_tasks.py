@@ -1,0 +1,160 @@
+"""The memory of the tasks that decide about a whole dataset, measured on synthetic rows by the real functions.
+
+`python -m bench.scale_tasks [--rows 10e6,40e6]` runs each task's function in a process of its own, at the size that a
+task of its phase has in a dataset of so many pairs, and prints its rows, its peak, bytes a row, and what that is of a
+task at 400 million pairs. What a bucket holds does not grow with the dataset; what one task sees of all does, and is
+said to. In the synthetic dataset a third of the pairs share a caption with others, one image in fifty has two captions,
+and one image in ten looks like another.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import resource
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+
+import numpy as np
+import pyarrow as pa
+
+from dataset.ids import mix64
+from dataset.schema import SHARD_INDEX
+from dataset.tables import to_parquet
+from filters.duplicates import split
+from filters.duplicates.near import EDGES, NODES, NearDupConfig, clusters
+from pipeline.stages.common import ROWS_PER_BUCKET
+
+PAPER = 400_000_000
+LIMIT_BYTES = 2e9
+_SAMPLES_PER_PART = 1_000_000  # as pack.index takes them
+
+
+def hashes(numbers: np.ndarray, width: int) -> pa.Array:
+    """A hash of each number: fixed-size binary (n,)."""
+    words = np.stack([mix64(numbers.astype(np.uint64), seed) for seed in range(width // 8)], axis=1).astype(">u8")
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(numbers), [None, pa.py_buffer(words.tobytes())])
+
+
+def groups(count: int) -> pa.Table:
+    """GROUPS of a bucket."""
+    pairs = np.arange(count)
+    image = np.where(pairs % 50 == 0, pairs + 1, pairs)
+    caption = np.where(pairs % 3 == 0, pairs // 30 + count, pairs)
+    return pa.table([pa.array(pairs), hashes(image, 32), hashes(caption, 16)], schema=split.GROUPS)
+
+
+def bridges(count: int) -> pa.Table:
+    """BRIDGES of a dataset."""
+    ends = np.arange(count)
+    return pa.table([hashes(ends, 16), hashes(ends // 2, 16)], schema=split.BRIDGES)
+
+
+def nodes(count: int) -> pa.Table:
+    """NODES that have edges."""
+    number = np.arange(count)
+    black = pa.FixedSizeBinaryArray.from_buffers(pa.binary(3), count, [None, pa.py_buffer(bytes(3 * count))])
+    quality, sizes = pa.array(np.full(count, 100, np.int32)), pa.array(number)
+    found = [pa.array(number), *(hashes(number, width) for width in (8, 32, 16)), hashes(number // 2, 32)]
+    return pa.table([*found, quality, black, sizes, pa.nulls(count, pa.int16())], schema=NODES)
+
+
+def look_alike(count: int) -> None:
+    """neardup.clusters: every second image looks like the one before it."""
+    number = np.arange(0, count, 2)
+    edges = pa.table([number, number + 1, np.zeros(len(number), np.int32)], schema=EDGES)
+    clusters(nodes(count), edges, NearDupConfig())
+
+
+def part_of_index(count: int) -> None:
+    """pack.index."""
+    number = np.arange(count)
+    keys = pa.array([f"{row // 10_000:05d}{row % 10_000:06d}" for row in range(count)])
+    columns = [pa.array(["train-00000.tar"] * count), keys, pa.array(["train"] * count), pa.array(number * 512),
+               pa.array(number), hashes(number, 16), pa.array(number.astype(np.uint64))]  # fmt: skip
+    to_parquet(pa.table(columns, schema=SHARD_INDEX), SHARD_INDEX)
+
+
+NO_ROOTS = split.ROOTS.empty_table()
+BUCKET: dict[str, tuple[int, Callable[[int], object]]] = {
+    "pack.captions": (ROWS_PER_BUCKET, lambda count: split.shared(groups(count))),
+    "pack.bridges": (ROWS_PER_BUCKET, lambda count: split.bridges(split.shared(groups(count)))),
+    "pack.members": (ROWS_PER_BUCKET, lambda count: split.members(split.shared(groups(count)), NO_ROOTS)),
+    "pack.split": (
+        ROWS_PER_BUCKET,
+        lambda count: split.held(split.shared(groups(count)), NO_ROOTS, split.CHOSEN.empty_table(), PAPER, 0.01, 1),
+    ),
+    "pack.index": (_SAMPLES_PER_PART, part_of_index),
+}
+"""A phase -> the rows of a task, in a dataset of any size, and its function."""
+WHOLE: dict[str, tuple[float, Callable[[int], object]]] = {
+    "pack.roots": (0.02, lambda count: split.roots(bridges(count))),
+    "neardup.clusters": (0.2, look_alike),
+}
+"""A phase -> what share of the pairs its one task sees, and its function."""
+
+
+def peak(function: Callable[[int], object], count: int) -> int:
+    """The bytes that a function takes at its peak, in a process of its own."""
+
+    def child(to: Connection) -> None:
+        function(10)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        function(count)
+        to.send(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before))
+
+    context = multiprocessing.get_context("fork")
+    here, there = context.Pipe(duplex=False)
+    process = context.Process(target=child, args=(there,))
+    process.start()
+    there.close()
+    found: int = here.recv()
+    process.join()
+    return found
+
+
+def measure(rows: int) -> dict[str, dict[str, float]]:
+    """What each phase's task takes in a dataset of so many pairs; prints it."""
+    found = {}
+    sizes = {name: (min(count, rows), min(count, PAPER), function) for name, (count, function) in BUCKET.items()}
+    sizes |= {name: (int(share * rows), int(share * PAPER), function) for name, (share, function) in WHOLE.items()}
+    for name, (count, of_paper, function) in sizes.items():
+        bytes_ = peak(function, count)
+        a_row = bytes_ / count
+        found[name] = {"rows": count, "bytes": bytes_, "bytes_a_row": round(a_row), "at_400m": round(a_row * of_paper)}
+        print(
+            f"{name:<18} {count:>12,} rows {bytes_ / 1e6:>8,.0f} MB {a_row:>6,.0f} B a row; "
+            f"a task at 400 million pairs: {a_row * of_paper / 1e9:.2f} GB",
+            flush=True,
+        )
+    return found
+
+
+def main() -> None:
+    """Print the figures, and as the last line one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", default="10e6,40e6", help="pairs of the dataset, e.g. 10e6,40e6")
+    sizes = [int(float(size)) for size in parser.parse_args().rows.split(",")]
+    found = {}
+    for size in sizes:
+        print(f"a dataset of {size:,} pairs")
+        found[size] = measure(size)
+    largest = max(found[sizes[-1]].values(), key=lambda task: task["at_400m"])["at_400m"]
+    print(
+        json.dumps(
+            {
+                "bench": "scale_tasks",
+                "ours": largest,
+                "peer": LIMIT_BYTES,
+                "unit": "bytes of the largest task at 400 million pairs",
+                "ratio": round(LIMIT_BYTES / largest, 2),
+                "equal": largest <= LIMIT_BYTES,
+                "tasks": found,
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""Many files become few before a later task reads them: those of an exchange are merged, small tables folded into one.
+
+So no task and no record names more than some hundred files, however many partitions there are. What is merged or
+folded is the same rows in the same order; that there are tasks in between changes no later byte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from dataset.commits import Commit, FileRef
+from dataset.faults import patiently
+from pipeline.engine.exchange import MERGED_BYTES, MERGED_FILES, Exchange
+from pipeline.engine.phase import PHASES, Input, Task, derived
+
+if TYPE_CHECKING:
+    from pipeline.engine.run import Run
+
+READ_FILES = 64
+"""Up to so many small tables every task of a phase reads itself: 16 KB of its specification."""
+FOLDED_FILES = 512
+"""So many of them one task makes one of: 130 KB of its specification. Twice over, that is 262,144 partitions."""
+
+
+def exchange(run: Run, commits: Sequence[Commit], role: str) -> Exchange:
+    """The exchange of the files that commits have of a role, merged first where they are many."""
+    files = [commit.files[role] for commit in commits]
+    if len(files) > MERGED_FILES:
+        files = []
+        for phase, some in groupby(commits, key=lambda commit: commit.phase):
+            parts = groups([commit.files[role] for commit in some])
+            files += _made(run, derived(phase, role), role, parts)
+    return patiently(lambda: Exchange.of(run.storage, files), run.config.run.patience_s, run.storage.url)
+
+
+def folded(run: Run, commits: Sequence[Commit], role: str) -> tuple[Input, ...]:
+    """The tables that commits of a phase have of a role, as few tables that a task can read all of."""
+    files = [commit.files[role] for commit in commits]
+    for level in (1, 2):
+        if len(files) <= READ_FILES:
+            break
+        parts = [files[first : first + FOLDED_FILES] for first in range(0, len(files), FOLDED_FILES)]
+        files = _made(run, derived(commits[0].phase, role, level), role, parts)
+    return tuple(Input(file) for file in files)
+
+
+def groups(files: Sequence[FileRef]) -> list[list[FileRef]]:
+    """Neighbouring files that are merged into one: MERGED_FILES at most, and no more than MERGED_BYTES unless it is
+    one."""
+    found: list[list[FileRef]] = []
+    filled = 0
+    for file in files:
+        if not found or len(found[-1]) == MERGED_FILES or filled + file.bytes > MERGED_BYTES:
+            found.append([])
+            filled = 0
+        found[-1].append(file)
+        filled += file.bytes
+    return found
+
+
+def _made(run: Run, phase: str, role: str, parts: Sequence[Sequence[FileRef]]) -> list[FileRef]:
+    tasks = [Task(phase, number, {"files": tuple(map(Input, part))}, {}) for number, part in enumerate(parts)]
+    return [commit.files[role] for commit in run.do(PHASES[phase], tasks)]

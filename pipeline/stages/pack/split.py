@@ -1,0 +1,157 @@
+"""pack: which pairs are held out, in buckets of captions, images and components; see `filters.duplicates.split`."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from dataset.ids import words64
+from dataset.schema import IMAGES
+from filters.duplicates import split
+from filters.duplicates.components import caption_keys
+from filters.duplicates.near import CLUSTERS
+from pipeline.engine.contract import PAIR_ROWS, roles
+from pipeline.engine.exchange import Buckets, Exchange, bucket_count, bucket_of, write_buckets
+from pipeline.engine.gathering import exchange, folded
+from pipeline.engine.phase import Context, Result, Task, phase
+from pipeline.engine.run import Run
+from pipeline.engine.verdicts import alive_rows
+from pipeline.stages.artifacts import CLUSTERS_TABLE, IMAGES_TABLE
+from pipeline.stages.common import LOCATOR_BITS, ROWS_PER_BUCKET, locators
+from pipeline.stages.image.stage import images_of
+from pipeline.stages.pack import PACK
+
+HELD = pa.schema([("locator", pa.int64())])
+
+
+@phase(
+    PACK,
+    "pack.groups",
+    version=2,
+    reads=PAIR_ROWS | roles(images=IMAGES, clusters=CLUSTERS),
+    takes=("buckets",),
+    exchanges=roles(groups=split.GROUPS),
+)
+def groups(context: Context) -> Result:
+    """What ties a pair to others: its image's cluster of near-duplicates and its caption without case; by caption."""
+    rows = alive_rows(context, ["url", "text"])
+    images = images_of(rows, context.table("images"))
+    clusters = context.table("clusters", ["locator", "cluster"])
+    at = pc.index_in(
+        locators(context.task.partition, images.column("row")),
+        value_set=clusters.column("locator").combine_chunks(),
+    )
+    look = pc.coalesce(clusters.column("cluster").take(at), images.column("sha256"))
+    table = pa.table(
+        {
+            "locator": locators(context.task.partition, rows.column("row")),
+            "image_key": look,
+            "caption_key": caption_keys(rows.column("text")),
+        }
+    )
+    made = table.cast(split.GROUPS)
+    return Result(counts={"rows": made.num_rows}, buckets={"groups": _by(context, made, "caption_key")})
+
+
+@phase(
+    PACK,
+    "pack.captions",
+    reads=roles(groups=split.GROUPS),
+    takes=("buckets",),
+    exchanges=roles(pairs=split.SHARED),
+)
+def captions(context: Context) -> Result:
+    """Which pairs have a caption that stands on other images, too; by image."""
+    found = context.concat("groups", split.GROUPS)
+    counts = {"captions": pc.count_distinct(found.column("caption_key")).as_py()}
+    return Result(counts=counts, buckets={"pairs": _by(context, split.shared(found), "image_key")})
+
+
+@phase(
+    PACK,
+    "pack.bridges",
+    reads=roles(pairs=split.SHARED),
+    gives=roles(bridges=split.BRIDGES),
+    folds={"bridges": lambda parts: split.forest(pa.concat_tables(parts))},
+)
+def bridges(context: Context) -> Result:
+    """The shared captions that images tie together."""
+    found = split.bridges(context.concat("pairs", split.SHARED))
+    return Result(counts={"bridges": found.num_rows}).table("bridges", found, split.BRIDGES)
+
+
+@phase(PACK, "pack.roots", reads=roles(bridges=split.BRIDGES), gives=roles(roots=split.ROOTS))
+def roots(context: Context) -> Result:
+    """The captions that bridges connect, each with the least of them."""
+    return Result().table("roots", split.roots(context.concat("bridges", split.BRIDGES)), split.ROOTS)
+
+
+@phase(
+    PACK,
+    "pack.members",
+    reads=roles(pairs=split.SHARED, roots=split.ROOTS),
+    takes=("buckets",),
+    exchanges=roles(members=split.MEMBERS),
+)
+def members(context: Context) -> Result:
+    """How many pairs a bucket's images add to each component; by component."""
+    found = split.members(context.concat("pairs", split.SHARED), context.table("roots"))
+    return Result(buckets={"members": _by(context, found, "root")})
+
+
+@phase(
+    PACK,
+    "pack.chosen",
+    reads=roles(members=split.MEMBERS),
+    takes=("seed", "heldout_share", "pairs"),
+    gives=roles(chosen=split.CHOSEN),
+    folds={"chosen": pa.concat_tables},
+)
+def chosen(context: Context) -> Result:
+    """The components that are held out."""
+    count, share, seed = (context.options[name] for name in ("pairs", "heldout_share", "seed"))
+    found = split.chosen(context.concat("members", split.MEMBERS), count, share, seed)
+    return Result().table("chosen", found, split.CHOSEN)
+
+
+@phase(
+    PACK,
+    "pack.split",
+    version=3,
+    reads=roles(pairs=split.SHARED, roots=split.ROOTS, chosen=split.CHOSEN),
+    takes=("seed", "heldout_share", "pairs"),
+    exchanges=roles(heldout=HELD),
+)
+def held(context: Context) -> Result:
+    """Which pairs are held out: never one of two that share an image or a caption; each returns to its partition."""
+    count, share, seed = (context.options[name] for name in ("pairs", "heldout_share", "seed"))
+    pairs, out = context.concat("pairs", split.SHARED), context.concat("chosen", split.CHOSEN)
+    locator = split.held(pairs, context.table("roots"), out, count, share, seed)
+    home = locator.to_numpy(zero_copy_only=False).astype(np.int64) >> LOCATOR_BITS
+    table = pa.table([locator], schema=HELD)
+    return Result(counts={"heldout": table.num_rows}, buckets={"heldout": write_buckets(table, home)})
+
+
+def _by(context: Context, table: pa.Table, key: str) -> Buckets:
+    """A table by the buckets of a key that is a hash."""
+    words = words64(table.column(key))[:, 0] if table.num_rows else np.zeros(0, np.uint64)
+    return write_buckets(table, bucket_of(words, context.options["buckets"]))
+
+
+def run(run: Run) -> tuple[int, int, Exchange]:
+    """How many pairs are held out, how many captions there are, and the locators held out by their partition."""
+    buckets = {"buckets": bucket_count(run.alive, ROWS_PER_BUCKET)}
+    rule = {"seed": run.config.seed, "heldout_share": run.config.pack.heldout_share, "pairs": run.alive}
+    by_caption = exchange(run, run.map(groups, buckets, IMAGES_TABLE, CLUSTERS_TABLE), "groups")
+    marked = run.reduce(captions, buckets, {"groups": [by_caption]})
+    by_image = [exchange(run, marked, "pairs")]
+    tied = folded(run, run.reduce(bridges, {}, {"pairs": by_image}), "bridges")
+    rooted = {"roots": folded(run, [run.one(roots, Task(roots.name, 0, {"bridges": tied}, {}))], "roots")}
+    counted = exchange(run, run.reduce(members, buckets, {"pairs": by_image}, shared=rooted), "members")
+    out = {"chosen": folded(run, run.reduce(chosen, rule, {"members": [counted]}), "chosen")}
+    found = run.reduce(held, rule, {"pairs": by_image}, shared={**rooted, **out})
+    count, distinct = (
+        sum(commit.counts[name] for commit in some) for some, name in ((found, "heldout"), (marked, "captions"))
+    )
+    return count, distinct, exchange(run, found, "heldout")
