@@ -30,6 +30,8 @@ _PART_BYTES = 10 * 2**20
 """Arrow's S3 filesystem writes less than this in one PUT, more in parts of this size between two POSTs (Arrow 20,
 s3fs.cc: `kPartUploadSize`)."""
 
+FIRST = (CPU, SAMPLED)
+"""What a run's log counts apart for tasks that were the first of their phase in their process: `first_cpu_s`."""
 KEYS = 1000
 """That a DeleteObjects request may name, or an answer to ListObjectsV2 has (AWS S3 API reference)."""
 

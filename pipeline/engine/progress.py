@@ -24,6 +24,7 @@ from rich.progress import (
 )
 
 from dataset.display import clean
+from dataset.spent import FIRST
 from dataset.storage import Storage
 from pipeline.workers.failures import Working
 
@@ -169,7 +170,8 @@ class PhaseProgress:
         self.done += 1
         self.spent.update(spent or {})
         if (spent or {}).get("first"):  # of its process: it has loaded code and models, too
-            self.spent["first_cpu_s"] += (spent or {}).get("cpu_s", 0)  # type: ignore[assignment]  # seconds
+            for kind in FIRST:
+                self.spent[f"first_{kind}"] += (spent or {}).get(kind, 0)  # type: ignore[assignment]  # seconds
         elif cpu_s := (spent or {}).get("cpu_s", 0):
             self._least_cpu_s = min(self._least_cpu_s, cpu_s)
         self._show(())

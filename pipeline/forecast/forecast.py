@@ -13,7 +13,7 @@ from pipeline.forecast.rates import Measured, PhaseCost
 
 _HOUR = 3600.0
 DRIVER = "driver"
-MOST_OVERHEAD_S = 0.1
+MOST_OVERHEAD_S = 0.25
 """CPU seconds that a task costs whatever its rows, at most: reading its inputs, a DuckDB, writing, a commit record.
 Where a cheaper task of the phase was seen, that counts: in a small trial a task is little else."""
 
@@ -156,8 +156,13 @@ def _phase(cost: PhaseCost, scale: float, of_sources: float, assumptions: Assump
     start_s = min(start_s, cpu)
     overhead_s = min(overhead_s, (cpu - start_s) / max(1, cost.tasks))
     grows = cpu - start_s - cost.tasks * overhead_s
-    sampled = min(grows, cost.of(spent.SAMPLED))
-    if sampled:
+    sampled = cost.of(spent.SAMPLED)
+    if later > 0:  # the first page of a process loads what all pages need
+        sampled = (sampled - cost.of(f"first_{spent.SAMPLED}")) * cost.tasks / later
+    sampled = min(grows, sampled)
+    if cost.tasks == 1 and not cost.rows and not cost.megabytes:
+        pass  # of the query list, and of what else the size of the build does not change
+    elif sampled:
         grows = sampled * scale + (grows - sampled) * of_sources
     else:
         grows *= of_sources if cost.megabytes else scale
