@@ -45,7 +45,7 @@ class Data:
 
 @dataclass(frozen=True)
 class ExperimentConfig:
-    """An experiment; docs/evaluation.md has one with its figures."""
+    """An experiment; configs/experiment_clipart.yaml is one."""
 
     __pydantic_config__: ClassVar = STRICT
 
