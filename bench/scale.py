@@ -148,7 +148,15 @@ class Imagined:
             dropped = alive - round(alive * KEPT[stage.name])
             reasons = {f"reason:{next(iter(stage.reasons), 'x')}": dropped}
             return {"input": alive, "kept": alive - dropped, "dropped": dropped, **reasons}
-        return {"pairs": rows, "rows": rows, "captions": rows, "images": rows, "heldout": rows // 1000, "nodes": rows, "bytes": rows}
+        return {
+            "pairs": rows,
+            "rows": rows,
+            "captions": rows,
+            "images": rows,
+            "heldout": rows // 1000,
+            "nodes": rows,
+            "bytes": rows,
+        }
 
     def _facts(self, task: Task) -> dict[str, Any]:
         assert self.run_ is not None
