@@ -11,11 +11,11 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from crawl import rsl
 from crawl.web.config import FetchConfig
-from crawl.web.response import Journey, Refused, Response, refused
+from crawl.web.response import Journey, Refused, Response, backoff_s, refused
 from crawl.wishes import UNREADABLE, Wish
 
 SHARE_OF_TIMEOUT = 0.3
-"""Of `timeout_s`, which one license may take, from waiting for its host's turn to the last byte."""
+"""Of `timeout_s`, which one attempt at a license may take, from waiting for its host's turn to the last byte."""
 MAX_BYTES = 32 * 2**20
 """The memory that licenses may take; those that were needed longest ago are forgotten, and asked for again."""
 _INLINE_BYTES = 4 * 1024  # longer ones are parsed in a thread: the loop has others to serve
@@ -84,28 +84,35 @@ class Licenses:
         return await asyncio.shield(self._asked[where])
 
     async def _get(self, where: str) -> rsl.License | str:
-        seconds = self._config.timeout_s * SHARE_OF_TIMEOUT
-        license_: rsl.License | str
-        try:
-            async with asyncio.timeout(seconds):  # its host's turn included
-                answer = await self._get_file(where, rsl.MAX_BYTES + 1, Journey(where, seconds))
-                if answer.status // 100 != 2:
-                    raise rsl.UnreadableError(f"HTTP {answer.status}")
-                if len(answer.body) > _INLINE_BYTES:
-                    license_ = await asyncio.to_thread(rsl.parse, answer.body)
-                else:
-                    license_ = rsl.parse(answer.body)
-        except TimeoutError:
-            license_ = "timeout"
-        except Refused as error:
-            license_ = error.outcome
-        except rsl.UnreadableError as error:
-            license_ = str(error)
+        license_, may_pass = await self._try(where)
+        for attempt in range(1, self._config.attempts):
+            if not may_pass:
+                break
+            await asyncio.sleep(backoff_s(attempt))
+            license_, may_pass = await self._try(where)
         self._known[where] = license_
         self._bytes += _size(license_)
         while self._bytes > MAX_BYTES and len(self._known) > 1:
             self._bytes -= _size(self._known.popitem(last=False)[1])
         return license_
+
+    async def _try(self, where: str) -> tuple[rsl.License | str, bool]:
+        """One attempt at a license, and whether another may fare better."""
+        seconds = self._config.timeout_s * SHARE_OF_TIMEOUT
+        try:
+            async with asyncio.timeout(seconds):  # its host's turn included
+                answer = await self._get_file(where, rsl.MAX_BYTES + 1, Journey(where, seconds))
+                if answer.status // 100 != 2:
+                    return f"HTTP {answer.status}", answer.status >= 500 or answer.status == 429
+                if len(answer.body) > _INLINE_BYTES:
+                    return await asyncio.to_thread(rsl.parse, answer.body), False
+                return rsl.parse(answer.body), False
+        except TimeoutError:
+            return "timeout", True
+        except Refused as error:
+            return error.outcome, error.may_pass
+        except rsl.UnreadableError as error:
+            return str(error), False
 
     async def close(self) -> None:
         """Ask for no more."""

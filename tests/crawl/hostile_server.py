@@ -143,6 +143,9 @@ class HostileServer:
     async def _license(self, path: str) -> web.Response:
         if path == "/slow.xml":
             await asyncio.sleep(30)
+        if path == "/once.xml":
+            is_first = self.hits["licenses.test/once.xml"] == 1
+            return web.Response(status=503) if is_first else web.Response(text=LICENSES["/no.xml"])
         if path == "/moved.xml":
             return web.Response(status=302, headers={"Location": "/no.xml"})
         if path in LICENSES:

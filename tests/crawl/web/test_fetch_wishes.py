@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import crawl.web.response
 from crawl.images.ingest import ImageConfig, ingest
 from crawl.images.observations import Ingested, Observation, Refusal
 from crawl.web.config import FetchConfig
@@ -111,6 +112,15 @@ def test_what_a_license_says_is_an_outcome_and_what_is_none_is_unreadable(
     admitted = get(server, url, timeout_s=2.0)
     assert admitted.outcome == ("ok" if outcome == "rsl_unreadable" else outcome)
     assert (admitted.wish is None) == (name == "yes")
+
+
+def test_a_license_that_fails_for_a_while_is_asked_for_again(
+    server: HostileServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crawl.web.response, "BACKOFF_S", 0.01)
+    server.hits.clear()
+    assert get(server, "http://images.test/licensed/once.xml", attempts=2).outcome == "rsl_prohibited"
+    assert server.hits["licenses.test/once.xml"] == 2
 
 
 def test_a_license_is_asked_for_once_and_only_where_a_signal_names_one(server: HostileServer) -> None:
