@@ -204,7 +204,7 @@ def tried(whole: Whole, case: Case, folder: Path, seed: int) -> dict[str, str] |
 
     def learned() -> bool:
         got = dict(trained(out))
-        if any(parts is not None and parts != whole.samples[name] for name, parts in got.items()):
+        if any(parts is not None and parts != whole.samples.get(name) for name, parts in got.items()):
             return False
         if set(got) != set(whole.samples):
             return False

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from dataset.commits import MANIFEST
 from dataset.damage import DamagedError
 from dataset.display import say
 from dataset.ids import checksum
@@ -112,6 +113,8 @@ def find_shards(dataset: str) -> None:
 def _tars(storage: Storage, dataset: str) -> list[FileInfo]:
     """The tars' names below the storage's root, and their sizes."""
     if not _are_tars(dataset):
+        if storage.exists(MANIFEST):  # its tars hold what is held out, too, which only the index tells apart
+            raise FileNotFoundError(f"{storage.url_of(INDEX)} is gone; the same `wit run` makes it again")
         for folder in ("", FOLDER):
             if tars := [info for info in storage.list(folder) if info.name.endswith(".tar")]:
                 return tars

@@ -329,3 +329,12 @@ def test_a_pattern_of_too_many_tars_is_not_worked_out(pattern: str) -> None:
 def test_a_brace_that_is_not_closed_is_a_sentence() -> None:
     with pytest.raises(ValueError, match=r"a\{b.tar: Unbalanced braces"):
         foreign.expanded("a{b.tar")
+
+
+def test_a_dataset_of_ours_whose_index_is_gone_is_not_trained_on_what_is_held_out(tmp_path: Path) -> None:
+    (tmp_path / "shards").mkdir()
+    with tarfile.open(tmp_path / "shards" / "heldout-00000.tar", "w"):
+        pass
+    (tmp_path / "manifest.json").write_text("{}")
+    with pytest.raises(FileNotFoundError, match=r"shards/index\.parquet is gone; the same `wit run`"):
+        open_train_index(str(tmp_path), str(tmp_path / "run"))
