@@ -114,7 +114,7 @@ def _tars(storage: Storage, dataset: str) -> list[FileInfo]:
     """The tars' names below the storage's root, and their sizes."""
     is_ours = not _are_tars(dataset) and storage.exists(MANIFEST)
     if is_ours:  # its tars hold what is held out, too, which only the index tells apart
-        raise FileNotFoundError(f"{storage.url_of(INDEX)} is gone; the same `wit run` makes it again")
+        raise FileNotFoundError(f"{storage.url_of(INDEX_PARTS)} is gone; the same `wit run` makes it again")
     if not _are_tars(dataset):
         for folder in ("", FOLDER):
             if tars := [info for info in storage.list(folder) if info.name.endswith(".tar")]:
