@@ -160,15 +160,17 @@ def _phase(cost: PhaseCost, scale: float, of_sources: float, assumptions: Assump
     if later > 0:  # the first page of a process loads what all pages need
         sampled = (sampled - cost.of(f"first_{spent.SAMPLED}")) * cost.tasks / later
     sampled = min(grows, sampled)
-    if cost.tasks == 1 and not cost.rows and not cost.megabytes:
-        pass  # of the query list, and of what else the size of the build does not change
+    # Of the query list, and of what else the size of the build does not change.
+    is_fixed = cost.tasks == 1 and not cost.rows and not cost.megabytes
+    if is_fixed:
+        pass
     elif sampled:
         grows = sampled * scale + (grows - sampled) * of_sources
     else:
         grows *= of_sources if cost.megabytes else scale
     amounts = {spent.CPU: grows + tasks * overhead_s + start_s, "tasks": tasks}
     amounts |= {kind: cost.of(kind) / max(1, cost.tasks) * tasks for kind in spent.REQUESTS}
-    return amounts | {kind: cost.of(kind) * scale for kind in spent.BYTES}
+    return amounts | {kind: cost.of(kind) * (1 if is_fixed else scale) for kind in spent.BYTES}
 
 
 @dataclass(frozen=True)
