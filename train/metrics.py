@@ -36,15 +36,16 @@ PEAK_TFLOPS = {
 def flops_per_sample(clip: Clip) -> float:
     """Floating-point operations of one training sample: forward, and backward where a tower learns."""
     model: Any = copy.deepcopy(clip.model).to("meta")
-    images = torch.zeros(1, 3, clip.image_size, clip.image_size, device="meta")
-    texts = torch.zeros_like(clip.tokenize(["a"]), device="meta")
+    # Two samples, for a BatchNorm in training has nothing to normalise where one image ends as a single pixel.
+    images = torch.zeros(2, 3, clip.image_size, clip.image_size, device="meta")
+    texts = torch.zeros_like(clip.tokenize(["a", "a"]), device="meta")
     total = 0.0
     for tower, run in (("image", lambda: model.encode_image(images)), ("text", lambda: model.encode_text(texts))):
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             run()
         learns = any(p.requires_grad for name, p in clip.model.named_parameters() if tower_of(name) == tower)
         total += counter.get_total_flops() * (3 if learns else 1)
-    return total
+    return total / 2
 
 
 def peak_flops(device: torch.device, configured_tflops: float) -> float | None:

@@ -92,3 +92,8 @@ def test_the_slurm_example_is_a_script_that_torchrun_and_the_trainer_understand(
     given = get_args_parser().parse_args(words[2:])
     assert (given.nnodes, given.nproc_per_node, given.rdzv_endpoint) == ("4", options["gpus-per-node"], "node1:29400")
     assert (given.module, given.training_script, given.training_script_args) == (True, "train", [example[1]])
+
+
+def test_a_resnet_whose_images_end_as_one_pixel_has_its_operations_counted() -> None:
+    small, own = (flops_per_sample(create("openwit-tiny", image_size=side)) for side in (32, 0))
+    assert 0 < small < own
