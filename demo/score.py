@@ -19,6 +19,7 @@ UNPROVOKED = frozenset(
     {
         *("quarantined", "processing_time_exceeded", "processing_memory_exceeded"),
         *("not_in_archive", "page_error", "text_profane"),
+        "c2pa_training_refused",  # whose reader is an extra
         "text_repeats_on_site",  # which configs/demo.yaml leaves to dedup's text_spam
         # These take a model, or pictures that a demo does not draw.
         *("nsfw_image", "clip_score_low", "image_has_face", "unlike_target_images", "semantic_duplicate"),

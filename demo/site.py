@@ -225,7 +225,7 @@ class _Builder:
         for host, (reason, meta, header, value) in REFUSING.items():
             for k in () if meta and header else self._many(20):
                 url, view = self._picture(f"{reason} {k}", host)
-                kind = f"page with {header}: {value}" if header else "page with an RSL license that prohibits training"
+                kind = f"page with {header}: {value}" if header else f"page with an RSL license: {reason}"
                 self.refusing[host].append(Planted(url, self._caption(view), kind, reason, view=view))
 
     def _plant_bad_answers(self) -> None:

@@ -41,6 +41,10 @@ REFUSING = {
     "signals.example": ("page_content_signal", "", "Content-Signal", "search=yes, ai-train=no"),
     "preferences.example": ("page_content_usage", "", "Content-Usage", "train-ai=n"),
     "licensed.example": ("page_rsl_prohibited", RSL, "", licensed("", '<prohibits type="usage">ai-train</prohibits>')),
+    "priced.example": (
+        *("page_rsl_payment_required", RSL, ""),
+        licensed("", '<permits type="usage">all</permits><payment type="crawl"/>'),
+    ),
     "misspelt.example": ("page_wish_unreadable", "", "Content-Usage", "train-ai=perhaps"),
 }
 """Hosts that refuse the use of their pages: the reason, by which meta tag (if there is one) or header, or license

@@ -42,7 +42,14 @@ def test_every_piece_of_a_training_config_is_one(block: str) -> None:
 @pytest.mark.parametrize("line", re.findall(r"^    (wit .*)$", EVALUATION, flags=re.MULTILINE))
 def test_every_command_of_the_page_on_examining_is_one(line: str) -> None:
     """What they do is tested where each is."""
-    assert parser().parse_args(shlex.split(line)[1:]).command in {"eval", "compare", "search", "why"}
+    assert parser().parse_args(shlex.split(line)[1:]).command in {
+        "eval",
+        "compare",
+        "search",
+        "why",
+        "human",
+        "experiment",
+    }
 
 
 def test_every_text_source_is_explained() -> None:

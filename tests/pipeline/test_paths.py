@@ -118,6 +118,7 @@ NO_PATH_KEYS = {
             "name",
             "fetch.user_agent",
             "fetch.also_heed",
+            "fetch.mask_personal_data",
             "text.not_captions",
             "fetch.refresh_before",
             "fetch.resolve",
