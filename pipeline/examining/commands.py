@@ -118,7 +118,7 @@ def searched(arguments: argparse.Namespace) -> Search:
             found = by_image(embeddings, arguments.image, arguments.count, exact=arguments.exact)
         body = None if arguments.image is None else read_image(arguments.image)
         if embeddings.damaged:
-            say(f"{embeddings.damaged:,} images cannot be read, and are not found", to_errors=True)
+            say(f"images that cannot be read, and are not found: {embeddings.damaged:,}", to_errors=True)
     return Search(dataset, found, checkpoint, None if arguments.show_unsafe else BLUR_ABOVE, body)
 
 
