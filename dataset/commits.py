@@ -127,6 +127,11 @@ def folder(phase: str) -> str:
     return phase.replace(".", "/")
 
 
+def records_of(phase: str) -> str:
+    """Where the records of a closed phase are."""
+    return f"{folder(phase)}/commits.parquet"
+
+
 class Ledger:
     """The commit records of one phase."""
 
@@ -134,7 +139,7 @@ class Ledger:
         self.storage = storage
         self.phase = phase
         self.folder = folder(phase)
-        self.closed_name = f"{self.folder}/commits.parquet"
+        self.closed_name = records_of(phase)
         self.loose = 0  # records of single partitions that `load` found: the phase was not closed, or not tidied up
 
     def load(self) -> dict[tuple[int, str], Commit]:
@@ -245,7 +250,7 @@ def read_manifest(storage: Storage) -> dict[str, Any]:
         for entry in manifest["phases"]:
             if not _PHASE.fullmatch(_text(entry["phase"])):
                 raise ValueError(f"{entry['phase'][:200]!r} is no phase's name")
-            if entry["records"] != f"{folder(entry['phase'])}/commits.parquet":
+            if entry["records"] != records_of(entry["phase"]):
                 raise ValueError(f"{str(entry['records'])[:200]!r} is not where {entry['phase']} keeps its records")
             _text(entry["checksum"])
         if manifest.pop("checksum", None) not in (None, _own_checksum(manifest)):

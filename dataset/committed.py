@@ -7,10 +7,18 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dataset.commits import Commit, FileRef, closed_records, read_manifest
+from dataset.commits import MANIFEST, Commit, FileRef, RecordError, closed_records, read_manifest, records_of
 from dataset.damage import opened
-from dataset.stages import Rows, Stage, Table, judging, tables
+from dataset.stages import Rows, Stage, Table, judging, path, tables
 from dataset.storage import Storage
+
+LOST = "is gone, though stages have finished; `wit run` with the same config writes it anew"
+"""What is said of the manifest of a dataset that has been begun."""
+
+
+def is_manifest_lost(storage: Storage) -> bool:
+    """Whether a dataset has records of its first stage and no manifest, which a run writes before them."""
+    return not storage.exists(MANIFEST) and any(storage.exists(records_of(phase)) for phase in path()[0].phases)
 
 
 class Committed:
@@ -23,6 +31,8 @@ class Committed:
     def __init__(self, storage: Storage):
         self.storage = storage
         self.manifest: dict[str, Any] = read_manifest(storage)
+        if not self.manifest["phases"] and is_manifest_lost(storage):
+            raise RecordError(f"{storage.url_of(MANIFEST)} {LOST}")
         self._phases = {entry["phase"]: entry for entry in self.manifest["phases"]}
         self._commits: dict[str, list[Commit]] = {}
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 
 from crawl.images import store
-from dataset.commits import Commit, FileRef, RecordError, folder, read_manifest, read_records
+from dataset.commits import MANIFEST, Commit, FileRef, RecordError, read_manifest, read_records, records_of
+from dataset.committed import LOST, is_manifest_lost
 from dataset.damage import DamagedError, content, read_table
 from dataset.ids import checksum
 from dataset.lease import Lease
@@ -64,6 +65,8 @@ def verify(out: str, *, deep: bool = False, repair: bool = False) -> Verified:
         raise FileNotFoundError(f"{out} is no dataset: it has no manifest.json")
     seen: dict[str, int] = {}
     damages: dict[str, Damage] = {}
+    if is_manifest_lost(storage):
+        damages[MANIFEST] = Damage(MANIFEST, LOST, path()[0].phases[0])
     chunks = store.chunks(storage, recursive=True)
     for entry in read_manifest(storage)["phases"]:
         for file, bytes_, what in _phase(storage, entry, deep, chunks):
@@ -216,7 +219,7 @@ def make_room(storage: Storage, name: str) -> None:
     if not name.startswith(f"{store.FOLDER}/") or name.endswith(".parquet"):
         storage.delete([name])
         return
-    records = f"{folder(_fetching())}/commits.parquet"
+    records = records_of(_fetching())
     for commit in read_records(storage, records) if storage.exists(records) else []:
         if f"{_BLOB}{name}" in commit.files:
             storage.delete([commit.files["images"].name])

@@ -141,6 +141,19 @@ def test_a_reader_is_told_the_file_and_the_place(made: tuple[Path, Path], tmp_pa
     assert not all(shown)
 
 
+def test_a_manifest_that_is_lost_is_said_to_be_and_a_run_writes_it_anew(
+    made: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive, out = made[0], copied(made, tmp_path)
+    before = contents(out)
+    (out / "manifest.json").unlink()
+    assert [damage.file for damage in verify(str(out)).damages] == ["manifest.json"]
+    assert main(["sql", str(out), "SELECT count(*) FROM pairs"]) == 1
+    assert "manifest.json is gone" in capsys.readouterr().err
+    build(make_config(small_archive.config(archive, out)), quiet=True)
+    assert contents(out) == before
+
+
 def test_what_is_no_dataset_is_said_so(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="is no dataset"):
         verify(str(tmp_path))
