@@ -105,20 +105,23 @@ FROM wholes JOIN images USING (site) CROSS JOIN config
 WHERE max_site_images_per_text > 0 AND found > max_site_images_per_text
 ORDER BY ALL
 """  # noqa: S608
-# Of several phrases one is cut off that a separator sets apart, else the longest; if words are left that may say
-# something.
+# A phrase is cut off where punctuation sets it apart, for "Portrait of" and "A map of" belong to their captions however
+# many of a site's begin so; of several the longest; and if words are left that may say something.
 _CUT = rf"""
 WITH sited AS (
     SELECT row, text, {_SITE} AS site FROM rows
 ),
 found AS (
     SELECT row, text, phrase, found, of, place = 'whole' AS is_repeat,
-        regexp_matches(phrase, CASE place WHEN 'begin' THEN '[|–—•·»:-]$' ELSE '^[|–—•·»:-]' END) AS is_apart,
         CASE place
             WHEN 'begin' THEN substr(text, length(phrase) + 1)
             WHEN 'end' THEN left(text, length(text) - length(phrase))
             ELSE ''
-        END AS rest
+        END AS rest,
+        CASE place
+            WHEN 'begin' THEN regexp_matches(phrase, '[|–—•·»:.!?…)\]-]$')
+            ELSE regexp_matches(phrase, '^[|–—•·»:(\[-]') OR regexp_matches(rest, '[|–—•·»:.!?…)\]-] *$')
+        END AS is_apart
     FROM sited JOIN repeats USING (site) CROSS JOIN config
     WHERE CASE place
         WHEN 'begin' THEN config.cut_repeats AND starts_with(text, phrase || ' ')
@@ -131,8 +134,8 @@ trimmed AS (
 )
 SELECT row, rest, phrase, found, of, is_repeat
 FROM trimmed
-WHERE is_repeat OR regexp_matches(rest, '\S\S+ +\S\S+')
-QUALIFY row_number() OVER (PARTITION BY row ORDER BY is_repeat DESC, is_apart DESC, length(rest), phrase) = 1
+WHERE is_repeat OR is_apart AND regexp_matches(rest, '\S\S+ +\S\S+')
+QUALIFY row_number() OVER (PARTITION BY row ORDER BY is_repeat DESC, length(rest), phrase) = 1
 ORDER BY row
 """  # noqa: S608
 

@@ -43,10 +43,16 @@ def test_what_many_captions_of_a_site_end_or_begin_with_is_cut_off() -> None:
         found = cut(rows(*wares(ending)))
         assert found[f"red kettle number 0{ending}"] == "red kettle number 0"
         assert len(found) == 16
-    assert (
-        cut(rows(*wares(beginning="Picture shows our ")))["Picture shows our old bridge number 1"]
-        == "old bridge number 1"
+    for beginning in ("Part of our collection (Wed Aug 25 2004) ", "From My Shop: ", "Now with free delivery. "):
+        assert cut(rows(*wares(beginning=beginning)))[f"{beginning}old bridge number 1"] == "old bridge number 1"
+    assert cut(rows(*wares(". Free delivery everywhere")))["red kettle number 0. Free delivery everywhere"] == (
+        "red kettle number 0."
     )
+
+
+def test_words_that_no_punctuation_sets_apart_belong_to_the_caption() -> None:
+    for begin, end in (("Picture shows our ", ""), ("A portrait of the ", " in the old town")):
+        assert cut(rows(*wares(end, begin))) == {}
 
 
 def test_it_must_be_many_of_the_site_s_and_of_several_pages() -> None:
