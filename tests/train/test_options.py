@@ -354,7 +354,7 @@ def test_without_tensorboard_the_log_says_so_once(
 
 
 def test_every_key_has_a_word_here_or_in_the_loops_tests() -> None:
-    told = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
+    told = "".join(path.read_text() for path in Path(__file__).parent.rglob("test_*.py"))
     keys = [field.name for field in fields(TrainConfig)]
     assert not [key for key in keys if f'"{key}"' not in told and f"{key}=" not in told]
 
