@@ -91,7 +91,7 @@ def test_killed_again_and_again_the_same_command_ends_with_the_same_bytes(
 def test_a_run_that_is_killed_with_its_children_goes_on(archive: Path, whole: dict[str, bytes], tmp_path: Path) -> None:
     out, file = tmp_path / "out", tmp_path / "config.yaml"
     file.write_text(yaml.safe_dump(config(archive, out)))
-    fault = Fault("kill", 20, "half", str(tmp_path / "counter"))
+    fault = Fault("kill", 17, "half", str(tmp_path / "counter"))
     done = subprocess.run(
         [sys.executable, "-m", "bench.interrupting", str(file)],
         cwd=Path(__file__).resolve().parents[3],
