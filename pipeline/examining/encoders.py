@@ -22,7 +22,9 @@ def default_checkpoint(dataset: Dataset) -> str:
     Raises:
         ConfigError: there is neither.
     """
-    if dataset.commits("image.embed"):
+    from pipeline.stages.image.embed import embed
+
+    if dataset.commits(embed.name):
         named = (own_config.read(dataset.storage).get("image") or {}).get("embedding_model")
         if (
             isinstance(named, str) and named and is_local(named)

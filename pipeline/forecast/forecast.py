@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 from dataset import spent
+from dataset.stages import tables
 from pipeline.forecast.assumptions import INSTANCES, Assumptions
 from pipeline.forecast.rates import Measured, PhaseCost
 
@@ -121,9 +122,10 @@ def forecast(trial: Measured, pairs: float | None, assumptions: Assumptions, *, 
         )
         for stage, amounts in by_stage.items()
     )
-    fetch = next((cost for cost in trial.phases if cost.phase == "fetch.get"), None)
+    costs = {cost.phase: cost for cost in trial.phases}
+    fetch = costs.get(tables("images")[-1].phase)
     fetched = fetch.of(spent.IMAGES) * scale if fetch else 0.0
-    pack = next((cost for cost in trial.phases if cost.phase == "pack.shard"), None)
+    pack = costs.get(tables("samples")[-1].phase)
     return Forecast(
         pairs=trial.pairs * scale,
         source_bytes=sources,

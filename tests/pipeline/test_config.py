@@ -116,6 +116,10 @@ def test_every_config_of_the_repo_is_valid(path: Path) -> None:
         from train.config import load as load_training
 
         load_training(raw)
+    elif "seeds" in raw:
+        from pipeline.experiment.config import read
+
+        read(str(path))
     else:
         from pydantic import TypeAdapter
 

@@ -211,4 +211,4 @@ def test_a_damaged_image_is_counted_and_the_others_are_found(
     shard.write_bytes(data)
     assert main(["search", str(out), "a", "--checkpoint", world.run, "--features", str(tmp_path / "f")]) == 0
     told = capsys.readouterr()
-    assert "1 images cannot be read" in told.err and told.out.count(HOST) == 14
+    assert "cannot be read, and are not found: 1" in told.err and told.out.count(HOST) == 14
