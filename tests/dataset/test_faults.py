@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from pathlib import Path
+from types import SimpleNamespace
 
 import botocore.exceptions
 import duckdb
@@ -125,7 +126,7 @@ def test_an_action_is_tried_again_while_the_environment_fails(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     waits: list[float] = []
-    monkeypatch.setattr(faults.time, "sleep", waits.append)
+    monkeypatch.setattr(faults, "time", SimpleNamespace(sleep=waits.append))  # other threads sleep as before
     answers: list[Exception | None] = [of_code(errno.ENOSPC), ConnectionResetError(), None]
 
     def action() -> str:
