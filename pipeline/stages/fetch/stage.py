@@ -39,7 +39,6 @@ from dataset.storage import Storage
 from filters.images.hashlists import HashLists, HashListsConfig
 from filters.images.perceptual import pdq
 from pipeline.config import Config, ConfigError, options
-from pipeline.engine import cache
 from pipeline.engine.contract import PAIR_ROWS, roles
 from pipeline.engine.phase import Context, Input, Result, phase
 from pipeline.engine.plan import file_checksum
@@ -51,7 +50,7 @@ from pipeline.stages.fetch import FETCH, adopt, img2dataset_ray, redirects
 from pipeline.stages.fetch.held import from_adopted, from_archives
 from pipeline.stages.fetch.progress import Tally, clear
 from pipeline.stages.fetch.reconsidered import KEPT_OF_REFUSED, relisted, with_masks
-from pipeline.stages.fetch.stored import LOCATIONS, chunk_name, held_images, look, seen
+from pipeline.stages.fetch.stored import chunk_name, held_images, keep_locations, look, seen
 from pipeline.stages.prebalance.stage import LANES
 from pipeline.workers.ray_worker import IN_WORKER
 
@@ -365,10 +364,10 @@ def run(run: Run) -> None:
     }
     adopted = adopt.run(run)
     redirected = redirects.run(run) if "archive" in config.fetch.origins else []
-    located = run.artifacts.take(ARCHIVE_LOCATIONS)
-    if cache.read(run.storage, LOCATIONS) != located:
-        cache.write(run.storage, LOCATIONS, located)
-    hints: dict[str, Any] = {"locations": cache.checksum_of(located), "partitions": len(run.partitions)}
+    hints: dict[str, Any] = {
+        **keep_locations(run.storage, run.artifacts.take(ARCHIVE_LOCATIONS)),
+        "partitions": len(run.partitions),
+    }
     hints[IN_WORKER] = config.fetch.distributor == "ray"
     clear(run.storage)
     elsewhere = [

@@ -21,6 +21,7 @@ from crawl.images import img2dataset_import, store
 from crawl.images.observations import OK
 from dataset.damage import DamagedError
 from dataset.schema import ARCHIVE_IMAGES, OBSERVATIONS
+from dataset.secrets import public
 from dataset.storage import Storage
 from dataset.tables import read_parquet
 from pipeline.engine import cache
@@ -70,12 +71,26 @@ def look(context: Context, wanted: Sequence[str], held: pa.Table) -> Stored:
 
 
 LOCATIONS = "log/locations.json"
-"""Where the run's archives can be read, by their names: a file, for there are tens of thousands of them."""
+"""Where the run's archives can be read, by their names: a file, for there are tens of thousands of them. An address
+with credentials stands in no file; the tasks carry it."""
+
+
+def keep_locations(storage: Storage, located: Mapping[str, str]) -> dict[str, Any]:
+    """Write where the run's archives are; answers the hints by which `locations` knows them.
+
+    located: name of an archive -> where it can be read.
+    """
+    shown = {name: location for name, location in located.items() if public(location) == location}
+    if cache.read(storage, LOCATIONS) != shown:
+        cache.write(storage, LOCATIONS, shown)
+    hidden = {name: location for name, location in located.items() if name not in shown}
+    return {"locations": cache.checksum_of(shown), "hidden_locations": hidden}
 
 
 def locations(context: Context) -> dict[str, str]:
     """The run's archives by their names, and where they can be read."""
-    return _locations(context.storage, context.task.hints["locations"])
+    hints = context.task.hints
+    return {**_locations(context.storage, hints["locations"]), **hints["hidden_locations"]}
 
 
 @lru_cache(maxsize=1)
