@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -83,7 +84,7 @@ def test_a_disk_that_is_full_for_a_moment_changes_nothing(
 ) -> None:
     waits: list[float] = []
     monkeypatch.setattr(containment.time, "sleep", waits.append)
-    monkeypatch.setattr(faults.time, "sleep", waits.append)
+    monkeypatch.setattr(faults, "time", SimpleNamespace(sleep=waits.append))
     out = tmp_path / "out"
     with pytest.MonkeyPatch.context() as patch:
         FullDisk(patch, whole[1] - 6, refused=2)
