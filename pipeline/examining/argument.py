@@ -104,7 +104,7 @@ def argued(
     lines += [f"{sentence[0].upper()}{sentence[1:]}." for sentence in correlations]
     lines.append(
         "A correlation over classes of one set shows what goes together, not what causes what; "
-        f"{len(correlations)} were looked at."
+        f"{len(correlations)} correlations were looked at."
     )
     return lines
 

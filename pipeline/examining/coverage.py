@@ -25,7 +25,7 @@ def captions_with_words(dataset: Dataset, names: Sequence[str]) -> np.ndarray:
     """How many captions hold each class's words, one after the other, by the rule of `match`; int64 (classes,)."""
     matcher = Matcher(pa.array(names, pa.string()))
     counts = np.zeros(len(names), np.int64)
-    batches: Any = dataset.ask(_TEXTS).to_arrow_reader(_BATCH)
+    batches: Any = dataset.sql(_TEXTS).to_arrow_reader(_BATCH)
     for batch in batches:
         found = matcher.match(batch.column(0).cast(pa.string()))
         counts += np.bincount(found.flatten().to_numpy(), minlength=len(names))
