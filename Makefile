@@ -25,7 +25,7 @@ demo: setup  ## crawl a small web, build a dataset, train a CLIP, examine it
 	$(BIN)/python -m demo
 
 # Rooms in processes of their own, so that what one leaves in its process (a Ray, a patched module) does not meet another's
-# tests; the longest first. Where make can, each room's output comes whole when the room ends.
+# tests; the longest first. Each line that they print begins with the room's name.
 PROCESSES ?= 2
 RERUNS ?= 0
 ROOMS := pipeline train rest crawl
@@ -34,11 +34,11 @@ TESTS_train := tests/train
 TESTS_rest := tests/test_*.py tests/bench tests/dataset tests/filters tests/sql tests/demo tests/fuzz
 TESTS_crawl := tests/crawl
 test: setup  ## all tests, PROCESSES rooms at once; RERUNS=1 tries once more what fails
-	@$(MAKE) --no-print-directory --keep-going -j$(PROCESSES) $(if $(filter output-sync,$(.FEATURES)),--output-sync) $(ROOMS:%=test-%)
+	@$(MAKE) --no-print-directory --keep-going -j$(PROCESSES) $(ROOMS:%=test-%)
 
 test-%:
-	@echo "tests of $*: $(wildcard $(TESTS_$*))"
-	@$(BIN)/python -m pytest $(if $(filter-out 0,$(RERUNS)),--reruns $(RERUNS) -r fER) $(TESTS_$*)
+	@set -o pipefail; $(BIN)/python -m pytest -v $(if $(filter-out 0,$(RERUNS)),--reruns $(RERUNS) -r fER) $(TESTS_$*) 2>&1 \
+		| while IFS= read -r line; do printf '%s: %s\n' '$*' "$$line"; done
 
 MINUTES ?= 10
 fuzz: setup  ## damaged and hostile inputs for every reader, for MINUTES; what breaks a promise is saved in build/fuzz
