@@ -214,9 +214,12 @@ def tried(whole: Whole, case: Case, folder: Path, seed: int) -> dict[str, str] |
 
     def run() -> bool:
         log = logging.getLogger("wit")
+        before = log.level
         log.setLevel(logging.ERROR)
-        again = make_config({**_plain(whole.config), "out": str(out)})
-        build(again, quiet=True)
+        try:
+            build(make_config({**_plain(whole.config), "out": str(out)}), quiet=True)
+        finally:
+            log.setLevel(before)
         return contents(out) == whole.bytes
 
     outcome = {
