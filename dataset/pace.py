@@ -11,6 +11,8 @@ import time
 import pyarrow as pa
 from pyarrow import fs
 
+from dataset.seekable import Seekable
+
 
 class _Pace:
     """Turns, so many a second at most."""
@@ -52,7 +54,7 @@ def opened(filesystem: fs.FileSystem, path: str) -> pa.NativeFile:
     return pa.PythonFile(_Reads(file), mode="r") if _pace.interval_s else file
 
 
-class _Reads:
+class _Reads(Seekable):
     """A seekable file whose reads wait for their turn. A read of a few bytes brings more, for those behind it."""
 
     _AHEAD_BYTES = 2**23
@@ -60,9 +62,7 @@ class _Reads:
     def __init__(self, file: pa.NativeFile):
         self._file = file
         self._size = file.size()
-        self._at = 0
         self._start, self._block = 0, b""
-        self.closed = False
 
     def read(self, count: int = -1) -> bytes:
         """Up to `count` bytes from here on; all that is left if it is negative."""
@@ -77,31 +77,7 @@ class _Reads:
         self._at += len(data)
         return data
 
-    def seek(self, offset: int, whence: int = 0) -> int:
-        """Go to an offset; see `io.IOBase.seek`."""
-        self._at = max(0, offset + (0, self._at, self._size)[whence])
-        return self._at
-
-    def tell(self) -> int:
-        """Where the next read begins."""
-        return self._at
-
-    def readable(self) -> bool:
-        """It is."""
-        return True
-
-    def seekable(self) -> bool:
-        """It is."""
-        return True
-
-    def writable(self) -> bool:
-        """It is not."""
-        return False
-
-    def flush(self) -> None:
-        """Nothing is written."""
-
     def close(self) -> None:
         """Close the file."""
-        self.closed = True
+        super().close()
         self._file.close()

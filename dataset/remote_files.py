@@ -6,7 +6,6 @@ one reads by `Storage`, whose patience with servers is had here too.
 
 from __future__ import annotations
 
-import io
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,7 @@ from fsspec.spec import AbstractFileSystem
 from dataset.commits import FileRef
 from dataset.damage import DamagedError, named
 from dataset.ids import checksum
+from dataset.seekable import Seekable
 from dataset.storage import Storage
 
 TAIL_BYTES = 2**16
@@ -100,7 +100,7 @@ class RemoteFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no ty
 
     # What DuckDB asks of a filesystem, by whole paths.
 
-    def open(self, path: str, mode: str = "rb", **_: Any) -> io.RawIOBase:
+    def open(self, path: str, mode: str = "rb", **_: Any) -> Seekable:
         """A file, open to be read. Raises FileNotFoundError: `path` was not asked for it; PermissionError: to write."""
         if mode != "rb":
             raise PermissionError(f"a question reads {self.storage.url} and does not write it")
@@ -125,25 +125,12 @@ class RemoteFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no ty
         return name
 
 
-class _File(io.RawIOBase):
+class _File(Seekable):
     """One file, with a place in it. What DuckDB's threads share is the filesystem, not this."""
 
     def __init__(self, files: RemoteFiles, name: str):
-        self._files, self._file, self._at = files, name, 0
+        self._files, self._file = files, name
         self._size = files.info(name)["size"]
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        return self._at
 
     def read(self, size: int = -1, /) -> bytes:
         left = max(0, self._size - self._at)

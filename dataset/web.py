@@ -29,6 +29,7 @@ from urllib3.util import Retry, Timeout
 from dataset import pace, spent
 from dataset.faults import ServiceError
 from dataset.secrets import authorization, public, without
+from dataset.seekable import Seekable
 
 log = logging.getLogger("wit")
 T = TypeVar("T")
@@ -100,7 +101,7 @@ def _version(headers: Mapping[str, str]) -> str:
     return (headers.get("ETag") or headers.get("Last-Modified") or "").strip()
 
 
-class WebFile:
+class WebFile(Seekable):
     """A seekable binary file behind a URL, for `pyarrow.PythonFile`. Raises as `info`."""
 
     def __init__(self, url: str):
@@ -108,10 +109,8 @@ class WebFile:
         self._info = info(url)
         self._size = self._info.size
         self._knows_ranges = True  # until it is seen that its server does not
-        self._at = 0
         self._start, self._block = 0, b""
         self._ahead = _FIRST_READ_BYTES
-        self.closed = False
 
     def read(self, count: int = -1) -> bytes:
         """Up to `count` bytes from here on, fewer only at the end; all that is left if `count` is negative."""
@@ -153,33 +152,10 @@ class WebFile:
             )
         return body
 
-    def seek(self, offset: int, whence: int = 0) -> int:
-        """Go to an offset; see `io.IOBase.seek`."""
-        self._at = max(0, offset + (0, self._at, self._size)[whence])
-        return self._at
-
-    def tell(self) -> int:
-        """Where the next byte is read."""
-        return self._at
-
-    def readable(self) -> bool:
-        """It is."""
-        return True
-
-    def seekable(self) -> bool:
-        """It is."""
-        return True
-
-    def writable(self) -> bool:
-        """It is not."""
-        return False
-
-    def flush(self) -> None:
-        """Nothing to write."""
-
     def close(self) -> None:
         """Let go of what was read."""
-        self.closed, self._block = True, b""
+        super().close()
+        self._block = b""
 
 
 class _Whole:

@@ -22,6 +22,7 @@ from crawl.archives.arc import begins_arc
 from crawl.archives.inflate import RAW
 from crawl.tables.json_lines import is_object
 from crawl.tables.lines import HEAD_BYTES, first_lines
+from dataset.seekable import Seekable
 from dataset.storage import open_input
 
 MEMBER = "!/"
@@ -162,13 +163,12 @@ def _open_member(location: str, name: str) -> pa.NativeFile:
     return pa.PythonFile(unpacked, mode="r")
 
 
-class _Window:
+class _Window(Seekable):
     """A part of a file as a file."""
 
     def __init__(self, file: pa.NativeFile, start: int, size: int):
         self._file = file
         self._start, self._size = start, size
-        self._at = 0
 
     def read(self, count: int = -1) -> bytes:
         left = max(0, self._size - self._at)
@@ -177,19 +177,6 @@ class _Window:
         self._at += len(data)
         return data
 
-    def seek(self, offset: int, whence: int = 0) -> int:
-        self._at = max(0, offset + (0, self._at, self._size)[whence])
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
-
-    @property
-    def closed(self) -> bool:
-        return bool(self._file.closed)
-
     def close(self) -> None:
+        super().close()
         self._file.close()
-
-    def flush(self) -> None:
-        """Nothing to write."""
