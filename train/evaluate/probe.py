@@ -1,4 +1,4 @@
-"""Logistic regression on features, as CLIP's linear probes are fitted (Radford et al. 2021, A.3): L-BFGS in torch.
+"""Logistic regression on features, as CLIP's linear probes are fitted (Radford et al. 2021, A.3), by L-BFGS.
 
 Least is the sum of the cross entropies, and λ/2 times the squared weights without the biases: scikit-learn's
 LogisticRegression has C = 1/λ. λ is looked for among 96 logarithmic steps of [1e-6, 1e6], eight a decade: first at each
@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
-import torch
+from scipy.optimize import minimize
 
 MAX_ITERATIONS = 1000
 SWEEP_TOLERANCE = 1e-4
@@ -60,28 +61,71 @@ def fit(
     device: str = "cpu",
     tolerance: float = 1e-7,
 ) -> Probe:
-    """Fit a classifier.
+    """Fit a classifier: on the CPU by scipy's L-BFGS, on a GPU by torch's; the least is the same.
 
     Args:
         strength: λ.
         start: where to begin; the least is the same from anywhere, for there is one.
         tolerance: the largest gradient of the mean over samples at which it ends; scikit-learn's is 1e-4.
     """
-    inputs = torch.as_tensor(features, dtype=torch.float64, device=device)
     # The biases are free, so the least is the same about the mean, where L-BFGS reaches it in a tenth of the steps.
-    middle = inputs.mean(0)
-    inputs = inputs - middle
-    answers = torch.as_tensor(labels, dtype=torch.int64, device=device)
-    weights = torch.zeros(classes, inputs.shape[1], dtype=torch.float64, device=device)
-    biases = torch.zeros(classes, dtype=torch.float64, device=device)
+    middle = features.mean(0, dtype=np.float64)
+    inputs = features - middle
+    begin = np.zeros((classes, features.shape[1] + 1))
     if start is not None:
-        weights.copy_(torch.as_tensor(start.weights))
-        biases.copy_(torch.as_tensor(start.biases).to(device) + weights @ middle)
-    weights.requires_grad_()
-    biases.requires_grad_()
+        begin[:, :-1], begin[:, -1] = start.weights, start.biases + start.weights @ middle
+    solve = _by_scipy if device == "cpu" else partial(_by_torch, device=device)
+    found, loss, iterations = solve(inputs, labels.astype(np.int64), begin, strength, tolerance)
+    weights, biases = found[:, :-1], found[:, -1]
+    return Probe(weights, biases - weights @ middle, loss * max(1, len(labels)), iterations)
+
+
+Solution = tuple[np.ndarray, float, int]
+"""Weights with the biases as a last column, the mean objective, iterations."""
+
+
+def _by_scipy(inputs: np.ndarray, labels: np.ndarray, begin: np.ndarray, strength: float, tolerance: float) -> Solution:
+    """The least from `begin` on, on the CPU; arguments are those of `fit`, the inputs without their mean."""
+    count, rows = max(1, len(labels)), np.arange(len(labels))
+
+    def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
+        """(the mean over samples, for steps of a size that does not hang on how many there are; its gradient)."""
+        point = flat.reshape(begin.shape)
+        weights = point[:, :-1]
+        scores = inputs @ weights.T + point[:, -1]
+        own, top = scores[rows, labels], scores.max(1, keepdims=True)
+        chances = np.exp(scores - top, out=scores)
+        total = chances.sum(1, keepdims=True)
+        entropy = float((np.log(total) + top).sum() - own.sum())
+        chances /= total
+        chances[rows, labels] -= 1
+        gradient = np.empty_like(point)
+        gradient[:, :-1] = chances.T @ inputs + strength * weights
+        gradient[:, -1] = chances.sum(0)
+        return (entropy + 0.5 * strength * float((weights * weights).sum())) / count, gradient.ravel() / count
+
+    found = minimize(
+        objective,
+        begin.ravel(),
+        jac=True,
+        method="L-BFGS-B",
+        options={"maxiter": MAX_ITERATIONS, "maxfun": 2 * MAX_ITERATIONS, "gtol": tolerance, "ftol": 1e-14},
+    )
+    return found.x.reshape(begin.shape), float(found.fun), int(found.nit)
+
+
+def _by_torch(
+    inputs: np.ndarray, labels: np.ndarray, begin: np.ndarray, strength: float, tolerance: float, device: str
+) -> Solution:
+    """As `_by_scipy`, on a device of torch's."""
+    import torch
+
+    seen = torch.as_tensor(inputs, dtype=torch.float64, device=device)
+    answers = torch.as_tensor(labels, device=device)
+    point = torch.as_tensor(begin, dtype=torch.float64).to(device, copy=True).requires_grad_()
     count = max(1, len(labels))
     solver = torch.optim.LBFGS(
-        [weights, biases],
+        [point],
         max_iter=MAX_ITERATIONS,
         tolerance_grad=tolerance,
         tolerance_change=1e-12,
@@ -89,23 +133,18 @@ def fit(
         line_search_fn="strong_wolfe",
     )
 
-    def objective() -> torch.Tensor:
-        """The mean over samples, for steps of a size that does not hang on how many there are."""
-        entropy = torch.nn.functional.cross_entropy(inputs @ weights.T + biases, answers, reduction="sum")
-        return (entropy + 0.5 * strength * weights.square().sum()) / count
-
     def closure() -> torch.Tensor:
         solver.zero_grad()
-        loss = objective()
+        weights = point[:, :-1]
+        entropy = torch.nn.functional.cross_entropy(seen @ weights.T + point[:, -1], answers, reduction="sum")
+        loss = (entropy + 0.5 * strength * weights.square().sum()) / count
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
     solver.step(closure)  # type: ignore[no-untyped-call]
-    iterations = int(solver.state[solver._params[0]]["n_iter"])
-    with torch.no_grad():
-        loss = float(objective()) * count
-        biases -= weights @ middle
-    return Probe(weights.detach().cpu().numpy(), biases.detach().cpu().numpy(), loss, iterations)
+    with torch.enable_grad():
+        loss = float(closure())
+    return point.detach().cpu().numpy(), loss, int(solver.state[point]["n_iter"])
 
 
 def sweep(score: Callable[[float], Score]) -> tuple[int, dict[int, Score]]:

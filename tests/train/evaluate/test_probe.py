@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.train.evaluate import helpers
+from train.evaluate import probe
 from train.evaluate.evaluators import _splits, few_shot
 from train.evaluate.probe import STEPS, fit, lambda_of, sweep, validation_rows
 from train.evaluate.sets import SetError
@@ -22,12 +24,21 @@ def clouds(seed: int, each: int = 40, classes: int = 4, width: int = 12) -> tupl
     return (middles[labels] + 1.5 * rng.normal(size=(len(labels), width))).astype(np.float32), labels
 
 
+@pytest.fixture(params=["scipy", "torch"])
+def solver(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Probes are fitted by scipy, as on a CPU, or by torch, as on a GPU."""
+    if request.param == "torch":
+        monkeypatch.setattr(probe, "_by_scipy", partial(probe._by_torch, device="cpu"))
+    return str(request.param)
+
+
 @pytest.mark.parametrize("strength", [0.01, 1.0, 100.0])
-def test_torch_and_scikit_learn_find_the_same_least(strength: float) -> None:
+def test_ours_and_scikit_learn_find_the_same_least(solver: str, strength: float) -> None:
     linear_model = pytest.importorskip("sklearn.linear_model")
     features, labels = clouds(0)
     asked, answers = clouds(1)
-    ours = fit(features, labels, 4, strength)
+    elsewhere = fit(features, labels, 4, 10 * strength)
+    ours = fit(features, labels, 4, strength, elsewhere)
     theirs = linear_model.LogisticRegression(C=1 / strength, max_iter=1000, tol=1e-8).fit(
         features.astype(float), labels
     )
