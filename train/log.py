@@ -15,7 +15,7 @@ from dataset.storage import Storage
 from train.config import TrainConfig
 
 if TYPE_CHECKING:
-    from train.evaluate.result import Result
+    from train.evaluate.flat import Result
     from train.evaluate.row import Row
 
 FILE = "log.jsonl"

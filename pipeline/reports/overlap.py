@@ -38,7 +38,10 @@ from pipeline.config_files import read_yaml
 from pipeline.engine.verdicts import alive
 from pipeline.reports import own_config
 from train.data.transforms import decode
-from train.evaluate.zero_shot import Task, class_features, rank_of, read_task
+from train.evaluate.features import checked
+from train.evaluate.sets import ImageSet
+from train.evaluate.sets.open import open_set
+from train.evaluate.view import ensemble, prompt_features, ranks
 from train.load import Encoder, load
 
 FOLDER = "overlap"
@@ -74,7 +77,7 @@ def overlap(
     Args:
         checkpoint: see `train.load.load`.
         out: the dataset, whose kept images count.
-        tasks: folders of class folders of images.
+        tasks: evaluation sets whose images have a class each, as `train.evaluate.sets.open` reads them.
         detector: YAML whose section `decontaminate` says what a copy is; the dataset's own config if not given.
         max_hamming: instead of the section's.
 
@@ -87,7 +90,7 @@ def overlap(
         store = own_config.section(dataset.storage, "store", ImageConfig)
         embed = None if config.model is None else load_model(config.model, "decontaminate.model")
         encoder = load(checkpoint)
-        measured = [_measure(encoder, read_task(task), store, embed) for task in tasks]
+        measured = [_measure(encoder, open_set(task), store, embed) for task in tasks]
     except (ValueError, FileNotFoundError) as error:
         raise ConfigError(str(error)) from error
     held = _held(dataset, [(images, embeddings) for _, images, embeddings, _ in measured], config, embed)
@@ -114,7 +117,7 @@ def _detector(storage: Storage, file: str | None, max_hamming: int | None) -> De
 
 
 def _measure(
-    encoder: Encoder, task: Task, store: ImageConfig, embed: Embed | None
+    encoder: Encoder, what: ImageSet, store: ImageConfig, embed: Embed | None
 ) -> tuple[str, pa.Table, pa.Table | None, np.ndarray]:
     """A set's name, its readable images and their embeddings as `find` takes them, and whether the model is right on
     each.
@@ -122,6 +125,8 @@ def _measure(
     Args:
         store: how the dataset's images were stored, which its hashes depend on.
     """
+    if not what.is_classified or what.test.labels is None:
+        raise ValueError(f"{what.path}: its images have not one class each, which the analysis of overlap asks for")
     rows: list[dict[str, Any]] = []
     labels: list[int] = []
     pictures: list[Image.Image] = []
@@ -130,14 +135,14 @@ def _measure(
     vectors = []
 
     def flush() -> None:
-        features.append(encoder.images(pictures))
+        features.append(checked(encoder.images(pictures), what.name))
         if embed is not None and bodies:
             vectors.append(unit(embed(bodies)))
         pictures.clear()
         bodies.clear()
 
-    for file, label in task.images:
-        body = file.read_bytes()
+    for picture, label in zip(what.test.pictures, what.test.labels.tolist(), strict=True):
+        body = picture.read()
         result = ingest(body, store, pdq, lambda body, hash_: None)
         if not isinstance(result, Ingested):
             continue
@@ -151,11 +156,11 @@ def _measure(
             flush()
     flush()
     if not rows:
-        raise ValueError(f"no image of {task.name} can be read")
-    classes = class_features(encoder, task.classes, task.templates)
-    right = rank_of(np.concatenate(features) @ classes.T, np.array(labels)) == 1
+        raise ValueError(f"no image of {what.name} can be read")
+    classes = ensemble(prompt_features(encoder.texts, what.classes, what.templates))
+    right = ranks(np.concatenate(features) @ classes.T, np.array(labels)) == 1
     images = pa.Table.from_pylist(rows, schema=_IMAGES)
-    return task.name, images, _embeddings(images, np.concatenate(vectors)) if vectors else None, right
+    return what.name, images, _embeddings(images, np.concatenate(vectors)) if vectors else None, right
 
 
 def _embeddings(images: pa.Table, vectors: np.ndarray) -> pa.Table:

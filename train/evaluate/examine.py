@@ -11,8 +11,8 @@ import numpy as np
 
 from train.evaluate.encoders import random_init, shown_name
 from train.evaluate.features import Features, Progress
+from train.evaluate.held_out import held_out_ranks
 from train.evaluate.registry import Evaluator
-from train.evaluate.retrieval import held_out_ranks
 from train.evaluate.row import HELD_OUT, Row, bits, median, share, with_random_init
 from train.evaluate.sets import ImageSet, SetError
 from train.evaluate.view import View

@@ -6,9 +6,22 @@ It is what the report, the model card and TensorBoard read.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TypedDict
 
-from train.evaluate.result import Result
 from train.evaluate.row import HELD_OUT, Row
+
+
+class Result(TypedDict):
+    """One figure."""
+
+    task: str  # the set's name, or "retrieval"
+    metric: str  # top1, top5, image_to_text_r1, text_to_image_median_rank, ...
+    value: float  # a share of 1, or a rank
+    chance: float  # what guessing gives
+    samples: int  # images asked, or pairs ranked
+    candidates: int  # answers to choose from
+    damaged: int  # images that could not be read, and so were not asked
+
 
 _ZERO_SHOT = {"acc1": "top1", "acc5": "top5"}
 _RETRIEVAL = {"text_retrieval": "image_to_text", "image_retrieval": "text_to_image"}

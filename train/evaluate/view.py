@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,8 +35,7 @@ class View:
 
     def prompts(self, classes: Sequence[str], templates: Sequence[str]) -> np.ndarray:
         """The features of every class in every template: float32 (classes, templates, d)."""
-        texts = [filled(template, name) for name in classes for template in templates]
-        return self.features.texts(texts).reshape(len(classes), len(templates), -1)
+        return prompt_features(self.features.texts, classes, templates)
 
     def class_features(self, what: ImageSet | None = None) -> np.ndarray:
         """Each class as the unit mean of its prompts' features, as in the paper (§3.1.4): float32 (classes, d)."""
@@ -48,6 +47,18 @@ class View:
         notes = [*self.what.notes, *more.pop("notes", [])]
         damaged = images.damaged if images is not None else 0
         return Row(self.what.name, self.task, figures, main_metric, damaged, notes, **more)
+
+
+def prompt_features(
+    read: Callable[[Sequence[str]], np.ndarray], classes: Sequence[str], templates: Sequence[str]
+) -> np.ndarray:
+    """The features of every class in every template: float32 (classes, templates, d).
+
+    Args:
+        read: gives the features of texts.
+    """
+    texts = [filled(template, name) for name in classes for template in templates]
+    return read(texts).reshape(len(classes), len(templates), -1)
 
 
 def ensemble(prompts: np.ndarray) -> np.ndarray:

@@ -77,7 +77,7 @@ def test_a_set_is_split_by_what_the_dataset_holds(
     assert (Path(out) / "overlap" / "overlap.png").read_bytes().startswith(b"\x89PNG")
     assert main(["overlap", "any", out, "--tasks", str(task)]) == 0
     assert "overlap: median 50.0%, mean 50.0%" in capsys.readouterr().out
-    with pytest.raises(ConfigError, match="no task directory"):
+    with pytest.raises(ConfigError, match="there is no evaluation set"):
         overlap("any", out, [str(task / "nothing")])
     with pytest.raises(ConfigError, match=r"max_hamming must be 0\.\.31"):
         overlap("any", out, [str(task)], max_hamming=32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from train.evaluate.features import Features
 from train.evaluate.row import Row
 from train.evaluate.sets import SetError
 from train.evaluate.sets.open import open_set
-from train.evaluate.view import ranks
+from train.evaluate.view import ensemble, prompt_features, ranks
 
 
 def test_zero_shot_is_the_nearest_class_and_says_how_sure_it_is(tmp_path: Path) -> None:
@@ -37,6 +38,18 @@ def test_zero_shot_is_the_nearest_class_and_says_how_sure_it_is(tmp_path: Path) 
     assert found.right == "".join("1" if each else "0" for each in right)
     assert [line["n"] for line in found.tables["per_class"]] == [3] * 6
     assert np.array(found.tables["confusion"]).sum() == 18
+
+
+def test_templates_are_ensembled_as_the_unit_mean_of_unit_features() -> None:
+    def read(texts: Sequence[str]) -> np.ndarray:
+        rows = [np.random.default_rng(list(text.encode())).normal(size=8) for text in texts]
+        return np.stack([row / np.linalg.norm(row) for row in rows]).astype(np.float32)
+
+    templates = ["{}", "a photo of a {}.", "{c} and {}"]
+    features = ensemble(prompt_features(read, ["cat", "dog"], templates))
+    for found, name in zip(features, ["cat", "dog"], strict=True):
+        mean = read([name, f"a photo of a {name}.", f"{name} and {name}"]).mean(0)
+        assert found == pytest.approx(mean / np.linalg.norm(mean), rel=1e-5)
 
 
 def test_a_damaged_image_is_counted_and_not_asked(tmp_path: Path) -> None:

@@ -118,6 +118,10 @@ def broken(root: Path, kind: str) -> Path:
         shutil.rmtree(folder)
         helpers.tar(folder / "test" / "0.tar", {"0": {"jpg": helpers.picture("red blue")}})
         (folder / "dataset_type.txt").write_text("retrieval")
+    elif kind in ("too few names", "no name"):
+        shutil.rmtree(folder)
+        helpers.class_folders(folder, classes=["red blue", "blue red"])
+        (folder / "classes.txt").write_text("one\n" if kind == "too few names" else "red_blue\tx\n")
     elif kind == "empty":
         shutil.rmtree(folder)
         folder.mkdir()
@@ -138,6 +142,8 @@ def broken(root: Path, kind: str) -> Path:
         ("shard", "1.tar is not there, and nshards.txt says 2"),
         ("tar", "1.tar cannot be read at byte"),
         ("one class", "has 1 class; a choice needs at least two"),
+        ("too few names", "classes.txt must have a line for each of the 2 folders, not 1"),
+        ("no name", "classes.txt has no line for the folder blue_red"),
         ("captions", "no image with a caption"),
         ("empty", "no folders of images, one per class"),
         ("table", "x.csv must have a column of paths"),
@@ -148,6 +154,16 @@ def test_what_is_wrong_with_a_set_is_a_sentence(tmp_path: Path, kind: str, words
     with pytest.raises(SetError, match=words) as caught:
         open_set(broken(tmp_path, kind))
     assert "\n" not in str(caught.value)
+
+
+def test_classes_are_named_by_the_order_of_folders_or_by_the_folder(tmp_path: Path) -> None:
+    folder = helpers.class_folders(tmp_path / "set", classes=["red blue", "blue red"])
+    assert open_set(folder).classes == ["blue red", "red blue"]
+    (folder / "templates.txt").write_text("only {}\n\n")
+    for text in ("first\nsecond\n", "red_blue\tsecond\nblue_red\tfirst\n"):
+        (folder / "classes.txt").write_text(text)
+        what = open_set(folder)
+        assert (what.classes, what.templates) == (["first", "second"], ["only {}"])
 
 
 def test_classes_without_images_are_counted_and_can_be_answered(tmp_path: Path) -> None:

@@ -23,9 +23,9 @@ from dataset.storage import Storage
 from train.config import TrainConfig
 from train.distributed.processes import Processes, Stop
 from train.evaluate.examine import held_out_row
+from train.evaluate.held_out import held_out_ranks
 from train.evaluate.in_training.team import BATCH, StoppedError, Team, TeamFeatures
 from train.evaluate.registry import Evaluator, evaluators
-from train.evaluate.retrieval import held_out_ranks
 from train.evaluate.row import HELD_OUT, Row
 from train.evaluate.sets import ImageSet
 from train.evaluate.sets.open import open_set

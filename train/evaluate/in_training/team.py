@@ -19,7 +19,7 @@ from dataset.shards import Index, read_index
 from dataset.storage import Storage
 from train.distributed.processes import Processes
 from train.evaluate.features import Features, Progress, checked, decoded, joined
-from train.evaluate.retrieval import seen_images
+from train.evaluate.held_out import seen_images
 from train.evaluate.sets import Picture, Split
 from train.failure import TrainingError, sentence
 from train.load import Encoder

@@ -16,8 +16,8 @@ from PIL import Image
 from dataset.ids import mix64
 from dataset.shards import DamagedSampleError, Index, read_index, read_raw_samples
 from dataset.storage import Storage
-from train.evaluate.result import Result
-from train.evaluate.zero_shot import rank_of
+from train.evaluate.features import checked
+from train.evaluate.view import ranks
 
 if TYPE_CHECKING:
     from train.load import Encoder
@@ -29,36 +29,6 @@ CHUNK = 1024
 """Samples read at a time."""
 
 
-def retrieval(encoder: Encoder, dataset: str, samples: int = 500) -> list[Result]:
-    """R@1, R@5, R@10 and median rank, image to text and text to image.
-
-    Fewer than `samples` pairs are ranked if the held-out split has no more; the results say how many.
-
-    Raises:
-        FileNotFoundError: the dataset has no shards.
-        ValueError: its held-out split has fewer than two captions that occur once.
-    """
-    by_direction, damaged = held_out_ranks(encoder, dataset, samples)
-    results: list[Result] = []
-    for direction, rank in by_direction.items():
-        count = len(rank)
-        figures = [(f"r{k}", float((rank <= k).mean()), min(1.0, k / count)) for k in (1, 5, 10)]
-        figures.append(("median_rank", float(np.median(rank)), (count + 1) / 2))
-        results += [
-            Result(
-                task="retrieval",
-                metric=f"{direction}_{metric}",
-                value=value,
-                chance=chance,
-                samples=count,
-                candidates=count,
-                damaged=damaged,
-            )
-            for metric, value, chance in figures
-        ]
-    return results
-
-
 Read = Callable[[Sequence[str]], np.ndarray]
 See = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """Rows of the held-out index -> (bool: which images could be read, the features of those)."""
@@ -67,18 +37,21 @@ See = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 def held_out_ranks(
     encoder: Encoder, dataset: str, samples: int, see: See | None = None, read: Read | None = None
 ) -> tuple[dict[str, np.ndarray], int]:
-    """The rank of what belongs together, by direction, and how many damaged pairs were passed over. Raises as
-    `retrieval` does.
+    """The rank of what belongs together, by direction, and how many damaged pairs were passed over.
 
     Args:
+        samples: N, the pairs to rank; fewer if the held-out split has no more.
         see, read: how images and texts are encoded, if not by the encoder itself.
+    Raises:
+        FileNotFoundError: the dataset has no shards.
+        ValueError: its held-out split has fewer than two captions that occur once.
     """
     images, texts, damaged = choose(encoder, dataset, samples, see, read)
     similarity = images @ texts.T
     answer = np.arange(len(texts))
     return {
-        "image_to_text": rank_of(similarity, answer),
-        "text_to_image": rank_of(similarity.T, answer),
+        "image_to_text": ranks(similarity, answer),
+        "text_to_image": ranks(similarity.T, answer),
     }, damaged
 
 
@@ -93,7 +66,7 @@ def choose(
     captions = [_caption(parts) for parts in _read(storage, index, order)]
     occurrences = Counter(_same(caption) for caption in captions)
     once = [place for place, caption in enumerate(captions) if occurrences[_same(caption)] == 1]
-    enough = getattr(encoder, "enough", None)  # see `zero_shot`
+    enough = getattr(encoder, "enough", None)  # who brings an encoder of their own may leave it to us: whole images
 
     def by_encoder(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         kept: list[bool] = []
@@ -119,7 +92,7 @@ def choose(
     if len(asked) < 2:
         raise ValueError(f"{dataset} has {len(asked)} held-out captions that occur once; retrieval needs at least 2")
     images = np.concatenate([features for features in seen if len(features)])
-    return images, (read or encoder.texts)(asked), damaged
+    return checked(images, "held-out images"), checked((read or encoder.texts)(asked), "held-out captions"), damaged
 
 
 def seen_images(
