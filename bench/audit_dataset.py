@@ -237,7 +237,7 @@ def pairs(out: str, size: Size, partition: int) -> list[Commit]:
     images = (
         _connection()
         .sql(f"""
-        SELECT row, pair_id[:8] AS url_id, url, 'http' AS origin, CASE {outcome} ELSE 'ok' END AS outcome,
+        SELECT row, pair_id[:8] AS url_id, host, url, 'http' AS origin, CASE {outcome} ELSE 'ok' END AS outcome,
                CASE WHEN h < 650 THEN 404 ELSE 200 END AS status, url AS final_url, 20000 + h AS fetched_bytes,
                unhex(sha256(url)) AS sha256, 'image/jpeg' AS media_type, 200 + h AS original_width,
                300 + h AS original_height,

@@ -182,6 +182,7 @@ IMAGES = pa.schema(
     [
         ("row", pa.uint32()),
         ("url_id", pa.binary(8)),  # the first half of the pair_id
+        ("host", pa.string()),  # of url, as in CANDIDATES; what an older version wrote has none
         *[field for field in OBSERVATIONS if field.name not in _CHANGING],
     ]
 )

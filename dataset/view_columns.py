@@ -18,6 +18,7 @@ OWN = "A measure of the config's own image models, heads or filters."
 """Of columns that a config names, which only its dataset has."""
 _PAIR_ID = "32 hexadecimal digits: 16 of the canonical URL's hash, 16 of the text's."
 _URL = "The image's canonical address."
+_HOST = "The host of the image's address."
 _TEXT = "The caption or alt text: cleaned, personal data masked."
 _ARCHIVE = "The source file, as the config names it."
 _OFFSET = "The byte at which the page's record begins in the source file; of a table, the row."
@@ -68,7 +69,7 @@ VIEW_COLUMNS: dict[str, tuple[str, dict[str, str]]] = {
             "text": _TEXT,
             "text_source": "Where the text stood: alt, title, a caption and others, see docs/sources.md.",
             "personal_data": "The kind of each mask in the text.",
-            "host": "The host of the image's address.",
+            "host": _HOST,
             "page_url": "The page's address.",
             "page_status": "HTTP status of the page's response.",
             "page_language": "The language that the page says it is in; null if it does not say.",
@@ -116,6 +117,7 @@ VIEW_COLUMNS: dict[str, tuple[str, dict[str, str]]] = {
         {
             "pair_id": _PAIR_ID,
             "url": _URL,
+            "host": _HOST,
             "text": _TEXT,
             "stage": "The stage that dropped it.",
             "reason": "Why, in one word of `reasons`.",
@@ -138,6 +140,7 @@ VIEW_COLUMNS: dict[str, tuple[str, dict[str, str]]] = {
         "What fetching each image came to, and what was measured on it; one row per image URL and partition.",
         {
             "url": _URL,
+            "host": _HOST,
             "origin": "Where its bytes are from: http, archive, or adopted from img2dataset.",
             "outcome": "ok, or the reason why there is no image.",
             "status": "HTTP status of the last response; null if there was none.",
@@ -192,6 +195,7 @@ VIEW_COLUMNS: dict[str, tuple[str, dict[str, str]]] = {
         {
             "pair_id": _PAIR_ID,
             "url": _URL,
+            "host": _HOST,
             "text": _TEXT,
             "text_source": "Where the text stood, as in `candidates`.",
             "page_url": "The page's address.",

@@ -26,6 +26,8 @@ _FUNNEL = pa.schema(
 _STAGES = pa.schema([("step", pa.int32()), ("stage", pa.string())])
 _OF_ALL = ("views/dropped", "views/funnel")
 """Views over what every stage gives."""
+_INSTEAD = {"host": r"rtrim(regexp_extract(url, '^https?://(\[[^\]]*\]|[^/:]+)', 1), '.')"}
+"""What an older version did not write, of what it wrote."""
 _JUDGED: tuple[Rows, ...] = ("candidates", "pairs")
 
 
@@ -57,7 +59,7 @@ class CommittedTable:
         """The SELECT that reads the files; `paths` is the SQL of the list of where they are."""
         missing = _missing(committed.schema(self.files[0][1]), self.schema)
         columns = ", ".join(
-            f"NULL::{missing[column]} AS {sql.identifier(column)}" if column in missing else sql.identifier(column)
+            f"{missing[column]} AS {sql.identifier(column)}" if column in missing else sql.identifier(column)
             for column in self.schema.names
         )
         if self.numbered:
@@ -157,5 +159,6 @@ def _own(committed: Committed, files: list[tuple[int, FileRef]]) -> pa.Schema:
 
 
 def _missing(found: pa.Schema, wanted: pa.Schema) -> dict[str, str]:
-    """Columns that the files lack (the query list has no counts before pack), with their SQL types."""
-    return {field.name: sql.type_name(field.type) for field in wanted if field.name not in found.names}
+    """Columns that the files lack (the query list has no counts before pack), with what stands for them in SQL."""
+    lacking = [field for field in wanted if field.name not in found.names]
+    return {field.name: _INSTEAD.get(field.name, f"NULL::{sql.type_name(field.type)}") for field in lacking}

@@ -9,9 +9,10 @@ lengths are checked, unless all is to be; and a view is made when a question fir
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Self
 
 import duckdb
 import pyarrow as pa
@@ -20,6 +21,7 @@ from dataset import sql
 from dataset.commits import FileRef
 from dataset.committed import Committed
 from dataset.damage import check_length, content, read_table
+from dataset.points import narrowed
 from dataset.questions import Question, questions
 from dataset.side_tables import timings
 from dataset.storage import Storage
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 CHECKED_BYTES = 2 * 2**30
 """So much of what questions read is held against its checksums, in a second or two; of the rest the lengths are."""
 _WORD = re.compile(r"\w+")
+_NAME = re.compile(r"[A-Za-z]\w*", re.ASCII)
+_TAKEN = frozenset(("memory", "temp", "system", "main", "pg_catalog", "information_schema"))
 _TABLE = re.compile(r'"table_name":"(\w+)"')
 _LISTS = re.compile(r"\bshow\b|\bduckdb_|\bpragma_|information_schema|pg_catalog|query_table|\bcatalog", re.IGNORECASE)
 """Questions for the views themselves, which name none of them."""
@@ -46,9 +50,13 @@ class Dataset(Committed):
         allow_files: let that new connection read any file, to join one's own with the dataset.
         progress: have that connection show on the terminal how far a long query is.
         deep: hold all that a question reads against its checksums, however much it is.
+        beside: other datasets to ask in the same questions: by the name that stands before their views', as `b` in
+            `b.pairs`, where each is.
+        catalog: a database of the connection to make the views in, instead of the temporary ones.
 
     Raises:
         FileNotFoundError: there is no dataset at the URL.
+        ValueError: a name of `beside` cannot be one.
         RecordError, DamagedError: a file of it is not what was committed.
     """
 
@@ -60,7 +68,10 @@ class Dataset(Committed):
         allow_files: bool = False,
         deep: bool = False,
         progress: bool = False,
+        beside: Mapping[str, str] | None = None,
+        catalog: str | None = None,
     ):
+        self._options: dict[str, Any] = {"allow_files": allow_files, "deep": deep, "progress": progress}
         storage = Storage(url)
         if not storage.exists("manifest.json") and not storage.exists("config.yaml"):
             raise FileNotFoundError(
@@ -68,23 +79,38 @@ class Dataset(Committed):
             )
         super().__init__(storage)
         self.connection = connection if connection is not None else sql.asking(progress=progress)
+        self._catalog = catalog
+        self._beside = [self._other(name, there, deep) for name, there in (beside or {}).items()]
         self._remote = None if storage.local else self._registered()
         self._files: list[str] = []  # that the views read, as DuckDB opens them
         self._unread: dict[str, list[FileRef]] = {}  # by view: files whose bytes nobody has looked at yet
         self._left = None if deep else CHECKED_BYTES
         self._waiting: dict[str, Callable[[], CommittedTable]] = makers(self)  # tables that are not made yet
-        self._texts = views()  # the SELECT of every view
+        self._selects = views()  # of every view
+        self._texts = dict(self._selects)  # those of views that are not made yet
         self._behind = {name: self._read_by(text) for name, text in self._texts.items()}
         self._made = {*self._waiting, *self._texts}  # names that a question may not take for its own
         for name, rows in {**constants(self), "_timings": timings(self.storage)}.items():
             self._made.add(name)
-            self.connection.register(name, rows)
+            self._register(name, rows)
         if self._remote is None or connection is not None:
             self._make(self._made)
         if connection is None and allow_files:
             sql.lock(self.connection)
         elif connection is None:
-            sql.close(self.connection, self._files, [f"{self._remote.protocol}://"] if self._remote else [])
+            every = [self, *self._beside]
+            remote = [f"{one._remote.protocol}://" for one in every if one._remote]
+            sql.close(self.connection, [file for one in every for file in one._files], remote)
+
+    def with_beside(self, beside: Mapping[str, str]) -> Self:
+        """The same dataset, with others to ask in the same questions. Raises as the class."""
+        return type(self)(self.storage.url, beside=beside, **self._options)
+
+    def _other(self, name: str, url: str, deep: bool) -> Dataset:
+        if not _NAME.fullmatch(name) or name.lower() in _TAKEN:
+            raise ValueError(f"{name} cannot stand before a view; give {url} a name of letters and digits, such as b")
+        self.connection.execute(f"ATTACH ':memory:' AS {sql.identifier(name)}")
+        return Dataset(url, self.connection, deep=deep, catalog=name)
 
     def _registered(self) -> RemoteFiles:
         from dataset.remote_files import RemoteFiles  # imports fsspec, which no question of a local dataset needs
@@ -130,7 +156,8 @@ class Dataset(Committed):
         self._check(query)
         for question in asked[:-1]:
             self.connection.execute(question.text)
-        return asked[-1]
+        last = asked[-1]
+        return Question(narrowed(self.connection, last.text, self._selects)) if last.makes is None else last
 
     def ask(self, query: str, values: object = None) -> duckdb.DuckDBPyConnection:
         """A query of our own with values for its parameters, executed. Raises duckdb.Error, DamagedError."""
@@ -143,6 +170,8 @@ class Dataset(Committed):
         Raises:
             DamagedError: a file behind it is not what was committed.
         """
+        for other in self._beside:
+            other._check(query)
         waiting, seen = [query], set[str]()
         while waiting:
             named = {word.lower() for word in _WORD.findall(waiting.pop())} - seen
@@ -162,12 +191,50 @@ class Dataset(Committed):
         for name in [name for name in self._waiting if name in names]:
             table = self._waiting.pop(name)()
             if not table.files:
-                self.connection.register(table.name, table.numbered_schema.empty_table())
+                self._register(table.name, table.numbered_schema.empty_table())
             elif not self._viewed(table):
-                self.connection.register(table.name, self._arrow(table))
+                self._register(table.name, self._arrow(table))
         for name in [name for name in self._texts if name in names]:
-            text = self._texts.pop(name)
-            self.connection.execute(f"CREATE OR REPLACE TEMP VIEW {sql.identifier(name)} AS {text}")
+            self._view(name, self._own_names(self._texts.pop(name)))
+
+    def _register(self, name: str, rows: pa.Table) -> None:
+        """Have a name stand for rows."""
+        if self._catalog is None:
+            self.connection.register(name, rows)
+            return
+        self.connection.register("_arriving", rows)
+        self.connection.execute(f"CREATE TABLE {self._inner(name)} AS FROM _arriving")
+        self.connection.unregister("_arriving")
+        self._shown(name)
+
+    def _view(self, name: str, select: str) -> None:
+        """Have a name stand for a SELECT. Raises duckdb.Error."""
+        if self._catalog is None:
+            self.connection.execute(f"CREATE OR REPLACE TEMP VIEW {sql.identifier(name)} AS {select}")
+            return
+        self.connection.execute(f"CREATE OR REPLACE VIEW {self._inner(name)} AS {select}")
+        self._shown(name)
+
+    def _inner(self, name: str) -> str:
+        """What is called `name` in a catalog is this behind it. DuckDB leaves the catalog out of what it keeps of a
+        view, and a temporary view of a name goes before any other: no temporary view has such a name."""
+        catalog = self._catalog or ""
+        return f"{sql.identifier(catalog)}.main.{sql.identifier(f'{catalog}:{name}')}"
+
+    def _shown(self, name: str) -> None:
+        seen = f"{sql.identifier(self._catalog or '')}.main.{sql.identifier(name)}"
+        self.connection.execute(f"CREATE OR REPLACE VIEW {seen} AS FROM {self._inner(name)}")
+
+    def _own_names(self, select: str) -> str:
+        """A view's SELECT; in a catalog, over the tables there."""
+        if self._catalog is None:
+            return select
+        ((parsed,),) = self.connection.execute("SELECT json_serialize_sql(?)", [select]).fetchall()
+        raw = select.encode()
+        for at, name in sorted(_places(json.loads(parsed), self._made), reverse=True):
+            written = len(name.encode()) + (2 if raw[at : at + 1] == b'"' else 0)
+            raw = raw[:at] + self._inner(name).encode() + raw[at + written :]
+        return raw.decode()
 
     def _viewed(self, table: CommittedTable) -> bool:
         """DuckDB reads Parquet itself: only the columns and row groups that a query needs.
@@ -185,7 +252,7 @@ class Dataset(Committed):
         exact = [sql.exactly(path) for path in paths]
         selected = table.select(self, f"[{', '.join(map(sql.literal, exact))}]")
         try:
-            self.connection.execute(f"CREATE OR REPLACE TEMP VIEW {sql.identifier(table.name)} AS {selected}")
+            self._view(table.name, selected)
         except duckdb.Error:
             for _, file in table.files:  # it may be the file's fault
                 content(self.storage, file)
@@ -213,6 +280,18 @@ class Dataset(Committed):
                 found = found.add_column(0, "partition", pa.array([partition] * found.num_rows, pa.int32()))
             parts.append(found)
         return pa.concat_tables(parts, promote_options="permissive" if table.unify else "none")
+
+
+def _places(node: Any, names: Collection[str]) -> Iterator[tuple[int, str]]:
+    """At which byte of a statement each table is named that is one of some; and that name."""
+    if isinstance(node, list):
+        for item in node:
+            yield from _places(item, names)
+    elif isinstance(node, dict):
+        if node.get("type") == "BASE_TABLE" and node["table_name"] in names and not node["schema_name"]:
+            yield node["query_location"], node["table_name"]
+        for item in node.values():
+            yield from _places(item, names)
 
 
 def _made(name: str) -> str:

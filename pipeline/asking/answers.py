@@ -50,7 +50,7 @@ def write(
     form: str,
     output: str | None = None,
     *,
-    inside: str = "",
+    inside: str | Sequence[str] = (),
     spreadsheet: bool = False,
 ) -> None:
     """Write an answer to a file, or to standard output.
@@ -59,7 +59,7 @@ def write(
         answer: a connection that has run the query.
         form: one of FORMS.
         output: the file; it is there when the whole answer is in it. None is standard output.
-        inside: the dataset's folder, in which no answer is written.
+        inside: the folders of datasets, in which no answer is written.
         spreadsheet: in CSV, what begins as a formula is made a text.
 
     Raises:
@@ -82,7 +82,7 @@ def write(
             _texts(form, spreadsheet)(answer, file)
 
 
-def write_text(text: str, output: str | None, *, inside: str = "") -> None:
+def write_text(text: str, output: str | None, *, inside: str | Sequence[str] = ()) -> None:
     """Write a text, such as a page, to a file, which is named then, or to standard output. Raises as `write`."""
     if output is None:
         sys.stdout.write(text.rstrip("\n") + "\n")
@@ -99,11 +99,12 @@ def _texts(form: str, spreadsheet: bool) -> Callable[[DuckDBPyConnection, IO[str
 
 
 @contextmanager
-def _file(output: str, inside: str, mode: str) -> Iterator[IO[Any]]:
+def _file(output: str, inside: str | Sequence[str], mode: str) -> Iterator[IO[Any]]:
     if "://" in output:
         raise AnswerError(f"{output}: an answer is written to a file of this machine")
     path = Path(output).resolve()
-    if inside and path.is_relative_to(Path(inside).resolve()):
+    folders = [inside] if isinstance(inside, str) else inside
+    if any(folder and path.is_relative_to(Path(folder).resolve()) for folder in folders):
         raise AnswerError(f"{output} is inside the dataset, which an answer does not change; name a file outside of it")
     text: dict[str, Any] = {} if mode == "wb" else {"encoding": "utf-8", "newline": ""}
     if path.exists() and not path.is_file():  # a device or a pipe

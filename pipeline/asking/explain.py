@@ -144,15 +144,13 @@ class _Teller:
             "WHERE contains(v.evidence, ?) ORDER BY 1",
             url_id,
         )
-        same = self._others(
-            "SELECT DISTINCT url FROM _images WHERE url_id <> unhex(?1) "
-            "AND sha256 = (SELECT any_value(sha256) FROM _images WHERE url_id = unhex(?1)) ORDER BY url",
-            url_id,
-        )
+        same = []
+        for (sha256,) in self._ask("SELECT sha256 FROM _images WHERE url_id = unhex(?) LIMIT 1", [url_id]):
+            same = self._others("SELECT DISTINCT url FROM _images WHERE sha256 = ? ORDER BY url", sha256, row["url"])
         return {"stands for": stands_for, "the same bytes are at": same}
 
-    def _others(self, statement: str, value: str) -> list[str]:
-        urls = [url for (url,) in self._ask(statement, [value])]
+    def _others(self, statement: str, value: Any, but: str = "") -> list[str]:
+        urls = [url for (url,) in self._ask(statement, [value]) if url != but]
         more = len(urls) - _OTHERS_SHOWN
         return urls[:_OTHERS_SHOWN] + ([f"and {more:,} more"] if more > 0 else [])
 

@@ -19,6 +19,24 @@ _URL = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?//\S", re.IGNORECASE)
 _BARE_URL = re.compile(r"[^\s/@]+\.[^\s/@.]{2,}(?::\d+)?/\S*")  # example.org/a.jpg, as people type it
 _NEAREST = 3
 _REASONS = 3
+_GIVEN = """
+WITH given AS MATERIALIZED (
+    SELECT partition, row, url, pair_id FROM _candidates WHERE host = $host
+), verdicts AS (
+    SELECT reason FROM _candidates_verdicts SEMI JOIN given USING (partition, row)
+    UNION ALL
+    SELECT reason FROM _pairs_verdicts
+    SEMI JOIN (SELECT partition, row FROM _pairs WHERE host = $host) USING (partition, row)
+), reasons AS (
+    SELECT reason, count(*) AS count FROM verdicts GROUP BY reason ORDER BY count DESC, reason LIMIT $reasons
+), near AS (
+    SELECT url FROM (SELECT DISTINCT url FROM given) ORDER BY jaro_winkler_similarity(url, $url) DESC, url LIMIT $near
+)
+SELECT (SELECT count(*) FROM given),
+       (SELECT count(*) FROM given SEMI JOIN _samples USING (pair_id)),
+       (SELECT coalesce(list({'reason': reason, 'count': count} ORDER BY count DESC, reason), []) FROM reasons),
+       (SELECT coalesce(list(url ORDER BY jaro_winkler_similarity(url, $url) DESC, url), []) FROM near)
+"""
 
 
 class Place(NamedTuple):
@@ -145,8 +163,10 @@ class _Finder:
             return Found(f"{which} is no address of the web, and no candidate has it")
         host = hostname(url)
         said = f"no candidate has the image or page {url}"
-        for near in self._hosts(host):
-            return Found(f"{said}\n{self._given_by(near, url)}")
+        for name in (host, host.removeprefix("www.") if host.startswith("www.") else f"www.{host}"):
+            told = self._given_by(name, url)
+            if told:
+                return Found(f"{said}\n{told}")
         return Found(f"{said}\nno candidate's image is from the host {host}")
 
     def nothing(self, which: str) -> Found:
@@ -156,40 +176,18 @@ class _Finder:
             "the view sources counts images without a text, which never become candidates"
         )
 
-    def _hosts(self, host: str) -> list[str]:
-        """The host, if the dataset has it; else one with or without www."""
-        names = [host, host.removeprefix("www.") if host.startswith("www.") else f"www.{host}"]
-        rows = self._ask(
-            "SELECT DISTINCT host FROM _candidates WHERE host IN (SELECT unnest($names)) "
-            "ORDER BY list_position($names, host)",
-            {"names": names},
+    def _given_by(self, host: str, url: str) -> str | None:
+        """What a host did give, and its addresses that are most like one; None if it gave nothing."""
+        if not self._ask("SELECT 1 FROM _candidates WHERE host = $host LIMIT 1", {"host": host}):
+            return None
+        ((candidates, pairs, reasons, near),) = self._ask(
+            _GIVEN, {"host": host, "url": url, "near": _NEAREST, "reasons": _REASONS}
         )
-        return [name for (name,) in rows]
-
-    def _given_by(self, host: str, url: str) -> str:
-        """What a host did give, and its addresses that are most like one."""
-        ((candidates, pairs),) = self._ask(
-            "SELECT count(*), count(*) FILTER (EXISTS (SELECT 1 FROM _samples s WHERE s.pair_id = c.pair_id)) "
-            "FROM _candidates c WHERE host = $host",
-            {"host": host},
-        )
-        reasons = self._ask(
-            "SELECT reason, count(*) FROM _candidates_verdicts v JOIN _candidates c USING (partition, row) "
-            "WHERE host = $host GROUP BY reason UNION ALL "
-            "SELECT reason, count(*) FROM _pairs_verdicts v JOIN _pairs p USING (partition, row) "
-            "WHERE host = $host GROUP BY reason ORDER BY 2 DESC, 1 LIMIT $most",
-            {"host": host, "most": _REASONS},
-        )
-        near = self._ask(
-            "SELECT url FROM (SELECT DISTINCT url FROM _candidates WHERE host = $host) "
-            "ORDER BY jaro_winkler_similarity(url, $url) DESC, url LIMIT $most",
-            {"host": host, "url": url, "most": _NEAREST},
-        )
-        told = ", ".join(f"{reason} {count:,}" for reason, count in reasons)
+        told = ", ".join(f"{item['reason']} {item['count']:,}" for item in reasons)
         return (
             f"the host {host} gave {_candidates(candidates)}, {pairs:,} of them in the dataset"
             f"{f'; dropped: {told}' if told else ''}\n"
-            f"its addresses most like it: {', '.join(name for (name,) in near)}"
+            f"its addresses most like it: {', '.join(near)}"
         )
 
     def _images(self, urls: Sequence[str], said: str) -> Found | None:

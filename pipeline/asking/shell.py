@@ -30,10 +30,12 @@ COMMANDS = {
     ".views": "the dataset's views, each in a sentence; .views NAME its columns",
     ".audit": "the named audits; .audit NAME name=value answers one",
     ".explain": ".explain URL|PAIR_ID|TEXT|FILE|… tells the whole story of what it is",
+    ".open": ".open OTHER AS b has another dataset beside this one: FROM pairs a JOIN b.pairs USING (url)",
     ".output": ".output FILE writes the next answer to a file, in the form that its name ends in",
     ".quit": "as Ctrl-D",
 }
 _SHOWN = 1_000
+_OPEN = re.compile(r"(.+?)\s+as\s+(\S+)", re.IGNORECASE)
 _WORDS = """
 SELECT upper(keyword_name), 1 FROM duckdb_keywords() WHERE keyword_category IN ('reserved', 'unreserved')
 UNION ALL SELECT column_name, 0 FROM duckdb_columns() WHERE NOT internal
@@ -53,6 +55,7 @@ class Shell:
 
     def __init__(self, dataset: Dataset, show: Callable[[str], None] = pydoc.pager):
         self.dataset = dataset
+        self._beside: dict[str, str] = {}
         self._show = show
         self._output: str | None = None  # where the next answer goes
         self.failed = False  # whether anything entered went wrong
@@ -94,6 +97,14 @@ class Shell:
 
             told = interruptible(self.dataset.connection, lambda: explain(self.dataset, rest))
             self._print(told.as_text(_width()))
+        elif name == ".open":
+            opened = _OPEN.fullmatch(rest)
+            if opened is None:
+                raise ValueError(f"{text}: it takes .open FOLDER AS NAME, such as .open out/other AS b")
+            beside = {**self._beside, opened[2]: opened[1].strip("'\"")}
+            self.dataset = self.dataset.with_beside(beside)
+            self._beside = beside
+            self._print(f"{opened[2]}.pairs and so on are of {beside[opened[2]]}; temporary tables were let go")
         elif name == ".output" and rest:
             self._output = rest
         else:
@@ -103,7 +114,7 @@ class Shell:
     def _answer(self, query: str, values: Mapping[str, object] | None = None) -> None:
         output, self._output = self._output, None
         if output is not None:
-            form, inside = answers.form_of(None, output), self.dataset.storage.url
+            form, inside = answers.form_of(None, output), [self.dataset.storage.url, *self._beside.values()]
             interruptible(
                 self.dataset.connection,
                 lambda: answers.write(self.dataset.answer(query, values), form, output, inside=inside),

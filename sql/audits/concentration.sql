@@ -5,7 +5,7 @@
 -- column share_of_bytes: Their share of all these bytes.
 WITH hosts AS (
     SELECT count(*) AS pairs, sum(size)::BIGINT AS bytes
-    FROM pairs GROUP BY regexp_extract(url, '^https?://(\[[^\]]*\]|[^/:]*?)\.*(?::\d+)?/', 1)
+    FROM pairs GROUP BY host
 ), ranked AS (
     SELECT pairs, bytes, row_number() OVER (ORDER BY pairs DESC) AS by_pairs, row_number() OVER (ORDER BY bytes DESC) AS by_bytes,
            count(*) OVER () AS hosts

@@ -7,9 +7,7 @@
 WITH found AS (
     SELECT host, count(*) AS candidates FROM candidates GROUP BY host
 ), kept AS (
-    -- without port and final dot, as candidates have it
-    SELECT regexp_extract(url, '^https?://(\[[^\]]*\]|[^/:]*?)\.*(?::\d+)?/', 1) AS host, count(*) AS kept
-    FROM pairs GROUP BY 1
+    SELECT host, count(*) AS kept FROM pairs GROUP BY host
 )
 SELECT host, candidates, coalesce(kept, 0) AS kept, candidates - coalesce(kept, 0) AS not_kept,
        round(100.0 * coalesce(kept, 0) / candidates, 1) AS percent_kept

@@ -6,8 +6,9 @@
 -- column dropped: How many rows were dropped.
 -- column share: Their share of all.
 WITH hosts AS (
-    SELECT c.host, count(*) AS candidates, count(*) FILTER (WHERE d.reason = $reason) AS dropped
-    FROM candidates c LEFT JOIN dropped d USING (archive, "offset", ordinal) GROUP BY c.host
+    SELECT host, count(*) AS candidates FROM candidates GROUP BY host
+), lost AS (
+    SELECT host, count(*) AS dropped FROM dropped WHERE reason = $reason GROUP BY host
 )
 SELECT host, candidates, dropped, round(dropped / candidates, 4) AS share
-FROM hosts WHERE dropped > 0 ORDER BY dropped DESC, host LIMIT $most
+FROM hosts JOIN lost USING (host) ORDER BY dropped DESC, host LIMIT $most

@@ -4,7 +4,11 @@
 -- column text: The caption or alt text: cleaned, personal data masked.
 -- column url: The image's canonical address.
 -- column evidence: What the reason rests on, as a JSON object: a score, the duplicate, the query that was full.
+WITH chosen AS (
+    -- Three rows of each, by keys alone: texts and evidence are read of these.
+    SELECT stage, reason, unnest(min({'pair_id': pair_id, 'archive': archive, 'offset': "offset", 'ordinal': ordinal}, 3), recursive := true)
+    FROM dropped GROUP BY stage, reason
+)
 SELECT stage, reason, text, url, evidence
-FROM dropped
-QUALIFY row_number() OVER (PARTITION BY stage, reason ORDER BY md5(pair_id), archive, "offset", ordinal) <= 3
-ORDER BY stage, reason, md5(pair_id), archive, "offset", ordinal
+FROM dropped JOIN chosen USING (stage, reason, pair_id, archive, "offset", ordinal)
+ORDER BY stage, reason, pair_id, archive, "offset", ordinal

@@ -7,7 +7,7 @@
 -- column images_from_it: How many are from that host.
 -- column meaning: What the reason means.
 WITH failed AS (
-    SELECT outcome, status, regexp_extract(url, '^https?://(\[[^\]]*\]|[^/:]*?)\.*(?::\d+)?/', 1) AS host, count(*) AS images
+    SELECT outcome, status, host, count(*) AS images
     FROM images WHERE outcome <> 'ok' GROUP BY ALL
 )
 SELECT outcome, status, sum(images)::BIGINT AS images, count(*) AS hosts, arg_min(host, (-images, host)) AS most_from,

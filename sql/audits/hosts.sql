@@ -6,7 +6,7 @@
 -- column bytes: Bytes of the shards that their samples take.
 -- column share_of_bytes: Their share of all these bytes.
 WITH hosts AS (
-    SELECT regexp_extract(url, '^[a-z]+://(?:[^/@]*@)?([^/:?#]+)', 1) AS host, count(*) AS pairs, sum(size)::BIGINT AS bytes
+    SELECT host, count(*) AS pairs, sum(size)::BIGINT AS bytes
     FROM pairs GROUP BY ALL
 )
 SELECT host, pairs, round(pairs / sum(pairs) OVER (), 4) AS share_of_pairs,

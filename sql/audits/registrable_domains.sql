@@ -7,7 +7,7 @@
 -- column bytes: Bytes of the shards that their samples take.
 -- column share_of_bytes: Their share of all these bytes.
 WITH hosts AS (
-    SELECT regexp_extract(url, '^https?://(\[[^\]]*\]|[^/:]*?)\.*(?::\d+)?/', 1) AS host, count(*) AS pairs, sum(size)::BIGINT AS bytes
+    SELECT host, count(*) AS pairs, sum(size)::BIGINT AS bytes
     FROM pairs GROUP BY ALL
 ), labelled AS (
     SELECT host, len(string_split(host, '.')) - start + 1 AS labels,

@@ -10,7 +10,7 @@
 -- column pairs_with_text_in_another_split: Pairs whose text another split has too; none in a sound dataset.
 SELECT split, count(DISTINCT shard) AS shards, count(*) AS pairs, count(DISTINCT sha256) AS images,
        count(DISTINCT text) AS texts,
-       count(DISTINCT regexp_extract(url, '^https?://(\[[^\]]*\]|[^/:]*?)\.*(?::\d+)?/', 1)) AS hosts,
+       count(DISTINCT host) AS hosts,
        sum(size)::BIGINT AS bytes,
        count(*) FILTER (WHERE sha256 IN (SELECT sha256 FROM pairs other WHERE other.split <> pairs.split))
            AS pairs_with_image_in_another_split,

@@ -1,5 +1,5 @@
 -- The hosts that most pairs' images are from; `hosts` is how many there are in all.
 -- $most: how many
-SELECT regexp_extract(url, '^https?://(\[[^\]]*\]|[^/:]*?)\.*(?::\d+)?/', 1) AS host, count(*) AS pairs,
+SELECT host, count(*) AS pairs,
        round(100.0 * count(*) / sum(count(*)) OVER (), 2) AS percent_of_pairs, count(*) OVER () AS hosts
 FROM pairs GROUP BY host ORDER BY pairs DESC, host LIMIT $most

@@ -8,6 +8,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
+from dataset.hosts import hostname
 from dataset.side_tables import public_suffixes
 from pipeline.reports import audits
 
@@ -15,9 +16,11 @@ Rows = list[dict[str, Any]]
 
 
 def pair(number: int, **more: Any) -> dict[str, Any]:
+    url = more.get("url", f"http://img.a{number}.co.uk/{number}.jpg")
     return {
         "pair_id": f"{number:032x}",
-        "url": f"http://img.a{number}.co.uk/{number}.jpg",
+        "url": url,
+        "host": hostname(url),
         "text": "a red rose",
         "text_source": "alt",
         "shard": "train-00000.tar",
@@ -66,6 +69,7 @@ def drop(number: int, stage: str, reason: str, **more: Any) -> dict[str, Any]:
     return {
         "pair_id": f"{number:032x}",
         "url": f"http://a.example/{number}.jpg",
+        "host": "a.example",
         "text": "x",
         "stage": stage,
         "reason": reason,
@@ -78,6 +82,7 @@ def drop(number: int, stage: str, reason: str, **more: Any) -> dict[str, Any]:
 def image(number: int, outcome: str = "ok", **more: Any) -> dict[str, Any]:
     return {
         "url": f"http://a.example/{number}.jpg",
+        "host": "a.example",
         "outcome": outcome,
         "origin": "http",
         "status": 200 if outcome == "ok" else 404,

@@ -53,3 +53,35 @@ def test_variants(url: str, expected: str) -> None:
 )
 def test_other_addresses_stand_alone(url: str) -> None:
     assert group(url) == url
+
+
+def test_addresses_without_a_sign_of_a_variant_are_passed_over_alone() -> None:
+    """The view asks for such a sign first; what it passes over the whole chain would leave, too."""
+    parts = [
+        "/thumb",
+        "/a/320px-b.jpg",
+        "/image/upload/w_3/",
+        "/cdn-cgi/image/q=1/",
+        "/30x20/",
+        "/rs/30x20/",
+        "-30x.png",
+    ]
+    parts += [
+        "/resize/30/",
+        "/height/30/",
+        "_30x20.jpg",
+        "?w=1",
+        "&h=2",
+        "?",
+        "&&",
+        "/cat.jpg",
+        "/images/7.jpg",
+        "/12/x",
+    ]
+    urls = [f"http://h{one}{other}" for one in parts for other in parts]
+    guard = VIEW[VIEW.index("    CASE") : VIEW.index("ELSE url.")]
+    chain = VIEW.replace(guard, "").replace("ELSE url.", "url.").replace("END AS url_group", "AS url_group")
+    connection = duckdb.connect()
+    connection.execute("CREATE TABLE _candidates AS SELECT '\\x01'::BLOB AS pair_id, unnest($1) AS url", [urls])
+    ask = "SELECT url, url_group FROM ({}) ORDER BY url".format
+    assert connection.execute(ask(VIEW)).fetchall() == connection.execute(ask(chain)).fetchall()

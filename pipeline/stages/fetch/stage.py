@@ -67,7 +67,7 @@ def opted_out_domains(context: Context) -> Result:
 @phase(
     FETCH,
     "fetch.get",
-    version=12,
+    version=13,
     reads=PAIR_ROWS | roles("adopted", lanes=LANES, archive_images=ARCHIVE_IMAGES, redirected=ARCHIVE_IMAGES),
     may_read=roles("domains"),
     takes=("fetch", "store", "hashlists", "folder", "route"),
@@ -313,8 +313,10 @@ def _images(context: Context, known: pa.Table, wanted: Sequence[str], domains: C
         why = {"outcome": "domain_opted_out"} if out else {"outcome": "not_in_archive", "origin": "archive"}
         absent.append({"url": url, "final_url": url, **why})
     known = pa.concat_tables([known, pa.Table.from_pylist(absent, schema=OBSERVATIONS)])
-    ids = pa.array([pair_id(url, "")[:8] for url in known.column("url").to_pylist()], pa.binary(8))
-    table = known.append_column("url_id", ids).sort_by("url_id")
+    urls = known.column("url").to_pylist()
+    ids = pa.array([pair_id(url, "")[:8] for url in urls], pa.binary(8))
+    hosts = pa.array([hostname(url) for url in urls], pa.string())
+    table = known.append_column("url_id", ids).append_column("host", hosts).sort_by("url_id")
     table = table.append_column("row", pa.array(range(table.num_rows), pa.uint32()))
     result = Result(counts={"images": table.num_rows}).table("images", table.select(IMAGES.names), IMAGES)
     for blob in sorted(set(pc.drop_null(pc.unique(table.column("blob"))).to_pylist())):

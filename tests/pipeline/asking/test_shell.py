@@ -52,6 +52,66 @@ def test_what_is_entered_is_answered(shell: Shell, entered: str, told: str, caps
     assert told in printed.out and not printed.err and "\x1b" not in printed.out
 
 
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> str:
+    rows = [{"url": "http://a.example/1.jpg", "text": "another rose"}]
+    return HandMade(tmp_path_factory.mktemp("other's") / "it").write(rows)
+
+
+def test_two_datasets_are_asked_in_one_query(shell: Shell, other: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert shell.enter(f".open {other} AS b")
+    both = "SELECT a.text || ' / ' || b.text FROM candidates a JOIN b.candidates b USING (url);"
+    assert shell.enter(both) and "a rose �[31m / another rose" in capsys.readouterr().out
+    counts = (
+        "SELECT (SELECT count(*) FROM dropped), (SELECT count(*) FROM b.dropped), (SELECT max(input) FROM b.funnel);"
+    )
+    assert shell.enter(counts) and "1  " in capsys.readouterr().out
+    assert shell.enter(f".open {other} AS c") and shell.enter(
+        "SELECT count(*) + 5 FROM b.candidates JOIN c.candidates USING (url);"
+    )
+    assert "6" in capsys.readouterr().out
+
+
+def test_the_datasets_lines_are_taken_from_standard_input(
+    out: str, other: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        "sys.stdin", io.TextIOWrapper(io.BytesIO(f".open {other} AS b\nSELECT text FROM b.candidates;\n".encode()))
+    )
+    assert main(["sql", out]) == 0
+    assert "another rose" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "entered",
+    [
+        "CREATE TABLE b.main.mine AS SELECT 1;",
+        "CREATE TEMP TABLE b.main.mine AS SELECT 1;",
+        "INSERT INTO b._funnel VALUES (1);",
+        "DROP VIEW b.pairs;",
+        "ATTACH ':memory:' AS d;",
+        "DETACH b;",
+        "FROM read_text('{other}/manifest.json');",
+        "FROM read_text('{out}/manifest.json');",
+        "FROM glob('{other}/*');",
+        "COPY b.candidates TO '{other}/x.csv';",
+        ".output {other}/x.csv\nFROM b.candidates;",
+        ".open {other}/nothing AS e",
+        ".open {other} AS temp",
+        '.open {other} AS "e f"',
+    ],
+)
+def test_the_other_dataset_is_as_closed_as_the_first(
+    shell: Shell, out: str, other: str, entered: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert shell.enter(f".open {other} AS b") and not shell.failed
+    before = sorted(Path(other).rglob("*"))
+    for line in entered.format(out=out, other=other).split("\n"):
+        assert shell.enter(line)
+    assert shell.failed and capsys.readouterr().err
+    assert sorted(Path(other).rglob("*")) == before
+
+
 @pytest.mark.parametrize(
     ("entered", "told"),
     [
