@@ -1,8 +1,4 @@
-"""DataComp's evaluation sets: its keys, its names, and by which metric it counts each (its tasklist.yml).
-
-WinoGAViL (Jaccard score) is not among the sets that are read here: of the 38 that DataComp's aggregate_scores.py wants,
-37 are.
-"""
+"""DataComp's evaluation sets: its keys, its names, and by which metric it counts each (its tasklist.yml)."""
 
 from __future__ import annotations
 
@@ -17,9 +13,13 @@ class Task(NamedTuple):
     key: str
     name: str  # by which its aggregate_scores.py groups it
     metric: str  # a figure of ours; empty for sets that it examines and does not count
+    fields: tuple[str, ...] = ()  # of the row of numbers that each sample has as .npy, as its evaluators read it
 
 
-TASKS = tuple(
+_CAMERA = ("location", "sequence", "year", "month", "day", "hour", "minute", "second", "y")
+_INCOME = ("income_group", "income_meta", "region")
+_PEOPLE = ("age", "gender", "race", "race_binary")
+TASKS: tuple[Task, ...] = tuple(
     Task(*each)
     for each in (
         ("vtab/caltech101", "Caltech-101", PER_CLASS),
@@ -54,13 +54,24 @@ TASKS = tuple(
         ("vtab/svhn", "SVHN", ACCURACY),
         ("retrieval/flickr30k", "Flickr", RETRIEVED),
         ("retrieval/mscoco_2014_5k_test_image_text_retrieval", "MSCOCO", RETRIEVED),
-        ("wilds/iwildcam", "iWildCam", "f1_macro"),
-        ("wilds/camelyon17", "Camelyon17", ACCURACY),
-        ("wilds/fmow", "FMoW", "acc1_worst_region"),
-        ("fairness/dollar_street", "Dollar Street", "acc5_worst_income_group"),
-        ("fairness/geode", "GeoDE", "acc1_worst_region"),
-        ("fairness/fairface", "FairFace", ""),
-        ("fairness/utkface", "UTKFace", ""),
+        ("misc/winogavil", "WinoGAViL", "jaccard_score_10-12"),
+        (
+            "wilds/iwildcam",
+            "iWildCam",
+            "f1_macro",
+            _CAMERA,
+        ),
+        ("wilds/camelyon17", "Camelyon17", ACCURACY, ("hospital", "slide", "y")),
+        ("wilds/fmow", "FMoW", "acc1_worst_region", ("region", "year", "y")),
+        (
+            "fairness/dollar_street",
+            "Dollar Street",
+            "acc5_worst_income_group",
+            _INCOME,
+        ),
+        ("fairness/geode", "GeoDE", "acc1_worst_region", ("region", "country")),
+        ("fairness/fairface", "FairFace", "", _PEOPLE),
+        ("fairness/utkface", "UTKFace", "", _PEOPLE),
     )
 )
 WORST = ("region", "income_group", "group", "location")

@@ -22,6 +22,8 @@ _TASKS = {
     "counting": "image_caption_selection",
 }
 """CLIP_benchmark's names of evaluators that it has, too; ours stand for the others."""
+_COUNTED = ("zero_shot", "retrieval", "association")
+"""Evaluators whose figures DataComp counts."""
 _HEAD = ("dataset", "task", "metric", "value", "95 % interval", "chance", "random init", "n")
 _ALSO = {"acc1": "acc1 (top1)", "acc5": "acc5 (top5)"}
 """What tables call a metric that evaluation.json calls otherwise."""
@@ -106,7 +108,7 @@ def clip_benchmark(rows: Sequence[Row]) -> str:
 def datacomp(rows: Sequence[Row]) -> str:
     """DataComp's eval_results.jsonl: its key and name of a set, and the metric that it counts beside the others.
 
-    Only zero-shot and retrieval are counted there; of other evaluators `main_metric` is null, which its
+    Only zero-shot, retrieval and association are counted there; of other evaluators `main_metric` is null, which its
     aggregate_scores.py passes over.
     """
     lines = []
@@ -117,10 +119,10 @@ def datacomp(rows: Sequence[Row]) -> str:
         if row.task == "retrieval" and None not in recalls:
             metrics[RETRIEVED] = sum(each or 0.0 for each in recalls) / 2
         counted = RETRIEVED if row.task == "retrieval" else row.main_metric
-        is_counted = row.task in ("zero_shot", "retrieval") and (task is None or task.metric)
+        is_counted = row.task in _COUNTED and (task is None or task.metric)
         metrics["main_metric"] = metrics.get(counted) if is_counted else None
         key, name = (task.key, task.name) if task is not None else (row.dataset, row.dataset)
-        key = key if row.task in ("zero_shot", "retrieval") else f"{key}/{row.task}"
+        key = key if row.task in _COUNTED else f"{key}/{row.task}"
         lines.append(escaped_json(json.dumps({"key": key, "dataset": name, "metrics": metrics})) + "\n")
     return "".join(lines)
 

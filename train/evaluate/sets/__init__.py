@@ -89,6 +89,15 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class Association:
+    """A question of association: which of some images go with a cue."""
+
+    cue: str
+    candidates: Sequence[int]  # places in the test split
+    answers: Sequence[int]  # places among the candidates
+
+
+@dataclass(frozen=True)
 class ImageSet:
     """An evaluation set."""
 
@@ -99,6 +108,7 @@ class ImageSet:
     templates: Sequence[str] = ()
     template_source: str = ""
     pairs: Sequence[Pair] = ()
+    associations: Sequence[Association] = ()
     notes: Sequence[str] = ()  # what was passed over, each with its count
 
     @property

@@ -12,8 +12,10 @@ from train.evaluate.sets.webdataset import webdataset
 
 KINDS = (
     "folders of class folders, CLIP_benchmark's or DataComp's WebDataset folders, a tar, a CSV or Parquet of paths "
-    "with labels or captions, COCO's caption JSON, or JSON of SugarCrepe's, ARO's or Winoground's form"
+    "with labels or captions, WinoGAViL's CSV, COCO's caption JSON, or JSON of SugarCrepe's, ARO's or Winoground's form"
 )
+_TABLES = frozenset({"labels", "captions", "metadata", "test", "winogavil_dataset"})
+"""What a folder's table may be called, where other folders lie beside it."""
 
 
 def open_set(location: str | Path) -> ImageSet:
@@ -36,7 +38,7 @@ def open_set(location: str | Path) -> ImageSet:
     files = sorted(entry for entry in path.iterdir() if entry.is_file())
     for kinds in (TABLES, {".json"}):
         tables = [file for file in files if file.suffix.lower() in kinds and file.stem != "hierarchy"]
-        labelled = [file for file in tables if file.stem.lower() in {"labels", "captions", "metadata", "test"}]
+        labelled = [file for file in tables if file.stem.lower() in _TABLES]
         if labelled or (tables and not subfolders(path)) or (len(tables) == 1 and kinds == {".json"}):
             return _of_file((labelled or tables)[0])
     return class_folders(path, {"test": path})

@@ -13,6 +13,7 @@ import pyarrow as pa
 from dataset.storage import Storage
 from dataset.tables import read_parquet
 from train.evaluate.sets import SUFFIXES, ImageSet, Picture, SetError, Split, checked_classes
+from train.evaluate.sets.associations import COLUMNS, associations_of
 from train.evaluate.sets.folders import SPLITS, class_names, empty_classes
 from train.evaluate.sets.templates import read_text, templates_of
 
@@ -51,6 +52,8 @@ def table_set(path: Path) -> ImageSet:
         SetError: it has no column with paths, none that says what is in the images, or no rows.
     """
     columns, rows = read_rows(path)
+    if set(columns) >= COLUMNS:
+        return associations_of(path, rows)
     where = _column(columns, PATH)
     if where is None:
         raise SetError(

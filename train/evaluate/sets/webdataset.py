@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy as np
 from dataset.shards import key_and_part
 from dataset.storage import Storage
 from dataset.tar import DamagedTarError, by_offset, members
+from train.evaluate.datacomp import task_of
 from train.evaluate.sets import ImageSet, Picture, SetError, Split, checked_classes
 from train.evaluate.sets.folders import empty_classes
 from train.evaluate.sets.templates import classes_of, read_lines, read_text, templates_of
@@ -58,10 +59,15 @@ def webdataset(root: Path, parts: Mapping[str, Path]) -> ImageSet:
         raise SetError(
             f"{root} has no classnames.txt: write one, with a line for each class in the order of the labels"
         )
+    task = task_of(name)
+    fields = task.fields if task is not None else ()
+    if task is not None and fields and not task.metric:  # FairFace, UTKFace: attributes, and no class
+        splits = {split: _people(samples, classes, fields) for split, samples in found.items()}
+        return ImageSet(name, root, splits, notes=notes)
     if kind == "multilabel":
         splits = {split: _multilabel(samples, len(classes), root) for split, samples in found.items()}
     else:
-        splits = {split: _labelled(samples, classes, root) for split, samples in found.items()}
+        splits = {split: _labelled(samples, classes, root, fields) for split, samples in found.items()}
     templates, source = templates_of(root, name)
     notes = checked_classes(classes, file or root) + empty_classes(splits["test"].labels, classes)
     return ImageSet(name, root, splits, classes, templates, source, notes=notes)
@@ -112,7 +118,10 @@ def _samples(tars: list[Path]) -> Iterator[tuple[Picture, dict[str, bytes]]]:
             yield picture, parts
 
 
-def _labelled(samples: list[tuple[Picture, dict[str, bytes]]], classes: list[str], root: Path) -> Split:
+Samples = list[tuple[Picture, dict[str, bytes]]]
+
+
+def _labelled(samples: Samples, classes: list[str], root: Path, fields: Sequence[str]) -> Split:
     labels = []
     for picture, parts in samples:
         text = parts.get("cls", b"").decode("utf-8", "replace").strip()
@@ -124,17 +133,44 @@ def _labelled(samples: list[tuple[Picture, dict[str, bytes]]], classes: list[str
             said = f"the label {text[:40]!r}" if text else "no label (KEY.cls)"
             raise SetError(f"{picture.name} in {root} has {said}; it must be a number below {len(classes)}, a class's")
         labels.append(label)
-    columns = _columns(samples)
+    columns = {**_columns(samples), **{name: list(map(str, own)) for name, own in _numbers(samples, fields).items()}}
     return Split([picture for picture, _ in samples], np.array(labels, np.int64), columns=columns)
 
 
-def _multilabel(samples: list[tuple[Picture, dict[str, bytes]]], classes: int, root: Path) -> Split:
+def _numbers(samples: Samples, fields: Sequence[str]) -> dict[str, list[int]]:
+    """The attributes that DataComp's sets have as a row of numbers; none where a sample lacks it."""
+    rows = [_array(parts) for _, parts in samples] if fields else []
+    if not rows or any(row.shape != (len(fields),) for row in rows):
+        return {}
+    return {name: [int(row[place]) for row in rows] for place, name in enumerate(fields)}
+
+
+def _people(samples: Samples, classes: Sequence[str], fields: Sequence[str]) -> Split:
+    """Attributes by name: `classnames.txt` has `race:…`, `gender:…`, each in the order of its numbers."""
+    names: dict[str, list[str]] = {}
+    for line in classes:
+        kind, _, value = line.partition(":")
+        names.setdefault(kind.strip(), []).append(value.strip())
+    columns = {
+        field: [dict(enumerate(names.get(field, ()))).get(number, str(number)) for number in numbers]
+        for field, numbers in _numbers(samples, fields).items()
+    }
+    return Split([picture for picture, _ in samples], columns=columns)
+
+
+def _array(parts: Mapping[str, bytes]) -> np.ndarray:
+    """A sample's KEY.npy; empty where it has none."""
+    try:
+        found: np.ndarray = np.load(io.BytesIO(parts.get("npy", b"")), allow_pickle=False)
+    except (ValueError, EOFError, OSError):
+        found = np.empty(0)
+    return found
+
+
+def _multilabel(samples: Samples, classes: int, root: Path) -> Split:
     labels = []
     for picture, parts in samples:
-        try:
-            row = np.load(io.BytesIO(parts.get("npy", b"")), allow_pickle=False)
-        except (ValueError, EOFError, OSError):
-            row = np.empty(0)
+        row = _array(parts)
         if row.shape != (classes,):
             raise SetError(
                 f"{picture.name} in {root} must have KEY.npy with a 0 or 1 for each of the {classes} classes"
@@ -143,7 +179,7 @@ def _multilabel(samples: list[tuple[Picture, dict[str, bytes]]], classes: int, r
     return Split([picture for picture, _ in samples], np.stack(labels))
 
 
-def _captioned(samples: list[tuple[Picture, dict[str, bytes]]], notes: list[str]) -> Split:
+def _captioned(samples: Samples, notes: list[str]) -> Split:
     pictures, captions = [], []
     for picture, parts in samples:
         lines = parts.get("txt", b"").decode("utf-8", "replace").splitlines()
@@ -155,7 +191,7 @@ def _captioned(samples: list[tuple[Picture, dict[str, bytes]]], notes: list[str]
     return Split(pictures, captions=captions)
 
 
-def _columns(samples: list[tuple[Picture, dict[str, bytes]]]) -> dict[str, list[str]]:
+def _columns(samples: Samples) -> dict[str, list[str]]:
     """The attributes that every sample's `.json` has."""
     rows: list[dict[str, Any]] = []
     for _, parts in samples:

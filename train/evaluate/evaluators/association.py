@@ -1,0 +1,78 @@
+"""Association (WinoGAViL, Bitton et al. 2022): which of some images go with a cue, by the Jaccard index of the answer.
+
+As many images are answered as go with the cue: those that are nearest to "A CUE". DataComp counts the questions of ten
+to twelve images.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from train.evaluate.row import Figure, Row, bits, mean
+from train.evaluate.sets import Association, ImageSet, SetError
+from train.evaluate.view import View
+
+OPTIONS: Mapping[str, Any] = {}
+_SIZES = {"5-6": (0, 6), "10-12": (10, math.inf)}
+"""DataComp's groups of questions, by how many images they have."""
+
+
+def refuses(what: ImageSet, shared: Mapping[str, Any]) -> str:
+    """Why a set cannot be examined; empty if it can."""
+    return "" if what.associations else "it has no questions of association"
+
+
+def evaluate(view: View) -> Row:
+    """jaccard_score over all questions, and jaccard_score_5-6 and jaccard_score_10-12 by how many images they have."""
+    images = view.images()
+    place = {int(row): number for number, row in enumerate(images.rows)}
+    asked = [each for each in view.what.associations if all(row in place for row in each.candidates)]
+    if not asked:
+        raise SetError(f"{view.what.name} has no question whose images can all be read")
+    texts = view.features.texts([prompt(each.cue) for each in asked])
+    scores = np.array(
+        [
+            jaccard(images.embeddings[[place[row] for row in each.candidates]] @ text, each.answers)
+            for each, text in zip(asked, texts, strict=True)
+        ]
+    )
+    chances = np.array([chance(len(each.candidates), len(each.answers)) for each in asked])
+    sizes = np.array([len(each.candidates) for each in asked])
+    figures: dict[str, Figure] = {"jaccard_score": mean(scores, float(chances.mean()), "share")}
+    for name, (least, most) in _SIZES.items():
+        own = (sizes >= least) & (sizes <= most)
+        if own.any():
+            figures[f"jaccard_score_{name}"] = mean(scores[own], float(chances[own].mean()), "share")
+    main = "jaccard_score_10-12" if "jaccard_score_10-12" in figures else "jaccard_score"
+    lost = len(view.what.associations) - len(asked)
+    notes = [f"{lost} questions have an image that cannot be read"] if lost else []
+    return view.row(figures, main, images, notes=notes, asked=_asked(view.what, asked), right=bits(scores == 1))
+
+
+def _asked(what: ImageSet, questions: Sequence[Association]) -> str:
+    return f"{what.test.identity()} {len(questions)}"
+
+
+def prompt(cue: str) -> str:
+    """The cue as DataComp's evaluation asks it."""
+    lower = cue.lower()
+    return f"{'An' if lower[0] in 'aeiou' else 'A'} {lower}"
+
+
+def jaccard(scores: np.ndarray, answers: Sequence[int]) -> float:
+    """How much of the answer and of the truth they share, of both together; scores: (candidates,)."""
+    said = set(np.argsort(scores, kind="stable")[-len(answers) :].tolist())
+    return len(said & set(answers)) / len(said | set(answers))
+
+
+def chance(candidates: int, answers: int) -> float:
+    """The mean Jaccard index of a guess of as many images as go with the cue."""
+    ways = math.comb(candidates, answers)
+    return sum(
+        math.comb(answers, hits) * math.comb(candidates - answers, answers - hits) / ways * hits / (2 * answers - hits)
+        for hits in range(answers + 1)
+    )
