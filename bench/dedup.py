@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import argparse
 import io
-import itertools
 import json
 import resource
 import subprocess
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,8 @@ from bench.peer import measure, venv
 from dataset.commits import FileRef
 from dataset.storage import Storage
 from filters.duplicates.components import least_node
-from filters.duplicates.near import EDGES, NODES, NearDupConfig, among, chunk_keys, clusters, edges, ends
+from filters.duplicates.near import EDGES, NODES, NearDupConfig, chunk_keys, clusters, edges, members
+from filters.duplicates.stars import from_both_ends, labels, small_star
 from filters.images.perceptual import pdq
 from pipeline.engine.exchange import Exchange, bucket_count, bucket_of, write_buckets
 from pipeline.stages.common import ROWS_PER_BUCKET
@@ -146,9 +147,15 @@ def ours(hashes_path: str, folder: str) -> None:
     tables = (list(bucket.read(store)) for number in exchange.buckets for bucket in exchange.bucket(number))
     parts = [edges(pa.concat_tables(some), CONFIG) for some in tables]
     found = pa.concat_tables([EDGES.empty_table(), *parts])
-    named, lows = ends(found), range(0, len(hashes), PARTITION)
-    nodes = pa.concat_tables([among(nodes_of(hashes[low : low + PARTITION], low), named) for low in lows])
-    answer = clusters(nodes, found, CONFIG)
+    connected = labels(from_both_ends(small_star(found)))
+    lows = list(range(0, len(hashes), PARTITION))
+    places = np.searchsorted(connected.column("node").to_numpy(), [*lows, len(hashes)]).tolist()
+    of_partition = zip(lows, pairwise(places), strict=True)
+    parts = [
+        members(nodes_of(hashes[low : low + PARTITION], low), connected.slice(first, last - first))
+        for low, (first, last) in of_partition
+    ]
+    answer = clusters(pa.concat_tables(parts), CONFIG)
     seconds, wall = time.process_time() - began, time.monotonic() - wall
     component = np.arange(len(hashes))
     first, label = np.unique(answer.column("cluster").to_numpy(zero_copy_only=False), return_inverse=True)
@@ -228,7 +235,7 @@ def main() -> None:
     made = Made(real)
     counts = [int(float(item) * 1e6) for item in options.millions.split(",")]
     results = [run(count, made, with_peer=number == 0) for number, count in enumerate(counts)]
-    for earlier, later in itertools.pairwise(results):
+    for earlier, later in pairwise(results):
         more = later["hashes"] / earlier["hashes"]
         print(f"{more:.0f} times the hashes take {later['seconds'] / earlier['seconds']:.1f} times as long")
     first = results[0]

@@ -2,9 +2,8 @@
 
 `python -m bench.scale_tasks [--rows 10e6,40e6]` runs each task's function in a process of its own, at the size that a
 task of its phase has in a dataset of so many pairs, and prints its rows, its peak, bytes a row, and what that is of a
-task at 400 million pairs. What a bucket holds does not grow with the dataset; what one task sees of all does, and is
-said to. In the synthetic dataset a third of the pairs share a caption with others, one image in fifty has two captions,
-and one image in ten looks like another.
+task at 400 million pairs. What a bucket holds does not grow with the dataset. In the synthetic dataset a third of the
+pairs share a caption with others, one image in fifty has two captions, and images look alike in pairs or in threes.
 """
 
 from __future__ import annotations
@@ -23,12 +22,15 @@ from dataset.ids import mix64
 from dataset.schema import SHARD_INDEX
 from dataset.tables import to_parquet
 from filters.duplicates import split
-from filters.duplicates.near import EDGES, NODES, NearDupConfig, clusters
+from filters.duplicates.near import EDGES, MEMBERS, NODES, NearDupConfig, clusters, members
+from filters.duplicates.stars import from_both_ends, large_star, larger_first, small_star
 from pipeline.stages.common import ROWS_PER_BUCKET
+from pipeline.stages.pack.stage import SAMPLES_PER_PART
 
 PAPER = 400_000_000
 LIMIT_BYTES = 2e9
-_SAMPLES_PER_PART = 1_000_000  # as pack.index takes them
+PAIRS_PER_PARTITION = 200_000
+"""As configs/cluster.yaml has them."""
 
 
 def hashes(numbers: np.ndarray, width: int) -> pa.Array:
@@ -45,10 +47,26 @@ def groups(count: int) -> pa.Table:
     return pa.table([pa.array(pairs), hashes(image, 32), hashes(caption, 16)], schema=split.GROUPS)
 
 
+def rooted(count: int) -> pa.Table:
+    """ROOTED of a bucket."""
+    return split.rooted(groups(count), split.BRIDGES.empty_table())
+
+
+def in_three(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Edges between the numbers of which every three are connected: larger ends, smaller ends."""
+    larger = np.arange(count)
+    larger = larger[larger % 3 > 0]
+    return larger, larger - 1
+
+
+def alike(count: int) -> pa.Table:
+    """So many EDGES of a bucket."""
+    return pa.table(list(in_three(count * 3 // 2)), schema=EDGES)
+
+
 def bridges(count: int) -> pa.Table:
-    """BRIDGES of a dataset."""
-    ends = np.arange(count)
-    return pa.table([hashes(ends, 16), hashes(ends // 2, 16)], schema=split.BRIDGES)
+    """So many BRIDGES of a bucket."""
+    return larger_first(pa.table([hashes(end, 16) for end in in_three(count * 3 // 2)], schema=split.BRIDGES))
 
 
 def nodes(count: int) -> pa.Table:
@@ -62,9 +80,14 @@ def nodes(count: int) -> pa.Table:
 
 def look_alike(count: int) -> None:
     """neardup.clusters: every second image looks like the one before it."""
-    number = np.arange(0, count, 2)
-    edges = pa.table([number, number + 1, np.zeros(len(number), np.int32)], schema=EDGES)
-    clusters(nodes(count), edges, NearDupConfig())
+    number = np.arange(count)
+    clusters(nodes(count).append_column("component", pa.array(number - number % 2)).cast(MEMBERS), NearDupConfig())
+
+
+def gathered(count: int) -> None:
+    """neardup.members of a partition, in which all images look alike in pairs."""
+    number = np.arange(count)
+    members(nodes(count), pa.table([number, number - number % 2], schema=EDGES))
 
 
 def part_of_index(count: int) -> None:
@@ -76,23 +99,24 @@ def part_of_index(count: int) -> None:
     to_parquet(pa.table(columns, schema=SHARD_INDEX), SHARD_INDEX)
 
 
-NO_ROOTS = split.ROOTS.empty_table()
 BUCKET: dict[str, tuple[int, Callable[[int], object]]] = {
+    "neardup.small_star": (ROWS_PER_BUCKET, lambda count: from_both_ends(small_star(alike(count)))),
+    "neardup.large_star": (ROWS_PER_BUCKET, lambda count: large_star(from_both_ends(alike(count // 2)))),
+    "neardup.members": (PAIRS_PER_PARTITION, gathered),
+    "neardup.clusters": (ROWS_PER_BUCKET, look_alike),
     "pack.captions": (ROWS_PER_BUCKET, lambda count: split.shared(groups(count))),
     "pack.bridges": (ROWS_PER_BUCKET, lambda count: split.bridges(split.shared(groups(count)))),
-    "pack.members": (ROWS_PER_BUCKET, lambda count: split.members(split.shared(groups(count)), NO_ROOTS)),
+    "pack.small_star": (ROWS_PER_BUCKET, lambda count: from_both_ends(small_star(bridges(count)))),
+    "pack.large_star": (ROWS_PER_BUCKET, lambda count: large_star(from_both_ends(bridges(count // 2)))),
+    "pack.roots": (ROWS_PER_BUCKET, lambda count: split.rooted(groups(count), bridges(count // 50))),
+    "pack.members": (ROWS_PER_BUCKET, lambda count: split.members(rooted(count))),
     "pack.split": (
         ROWS_PER_BUCKET,
-        lambda count: split.held(split.shared(groups(count)), NO_ROOTS, split.CHOSEN.empty_table(), PAPER, 0.01, 1),
+        lambda count: split.held(rooted(count), split.CHOSEN.empty_table(), PAPER, 0.01, 1),
     ),
-    "pack.index": (_SAMPLES_PER_PART, part_of_index),
+    "pack.index": (SAMPLES_PER_PART, part_of_index),
 }
 """A phase -> the rows of a task, in a dataset of any size, and its function."""
-WHOLE: dict[str, tuple[float, Callable[[int], object]]] = {
-    "pack.roots": (0.02, lambda count: split.roots(bridges(count))),
-    "neardup.clusters": (0.2, look_alike),
-}
-"""A phase -> what share of the pairs its one task sees, and its function."""
 
 
 def peak(function: Callable[[int], object], count: int) -> int:
@@ -118,7 +142,6 @@ def measure(rows: int) -> dict[str, dict[str, float]]:
     """What each phase's task takes in a dataset of so many pairs; prints it."""
     found = {}
     sizes = {name: (min(count, rows), min(count, PAPER), function) for name, (count, function) in BUCKET.items()}
-    sizes |= {name: (int(share * rows), int(share * PAPER), function) for name, (share, function) in WHOLE.items()}
     for name, (count, of_paper, function) in sizes.items():
         bytes_ = peak(function, count)
         a_row = bytes_ / count

@@ -14,29 +14,15 @@ MIN_HELDOUT_LIMIT = 10
 """A component of up to this many pairs may be held out whatever the share."""
 
 
-def connected_components(nodes: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The least node that each node is connected to.
+def least_node(count: int, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The least node that each of the nodes 0, 1, …, count - 1 is connected to.
 
     Args:
-        nodes: int64 (n,), strictly ascending ids.
-        a, b: int64 (m,), the ends of undirected edges; loops and repeated edges are fine.
+        a, b: (m,), the ends of undirected edges; loops and repeated edges are fine.
 
     Returns:
-        int64 (n,): the least id in the node's component, the same for any order of the edges.
-
-    Raises:
-        ValueError: nodes are not strictly ascending, or an end of an edge is not among them.
+        int64 (count,).
     """
-    if len(nodes) > 1 and not (np.diff(nodes) > 0).all():
-        raise ValueError("nodes must be strictly ascending")
-    ends = np.searchsorted(nodes, np.stack([a, b]))
-    if ends.size and (int(np.max(ends)) >= len(nodes) or not np.array_equal(nodes[ends], np.stack([a, b]))):
-        raise ValueError("an edge ends at an id that is not among the nodes")
-    return nodes[least_node(len(nodes), ends[0], ends[1])]
-
-
-def least_node(count: int, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """connected_components() over the nodes 0, 1, …, count - 1. int64 (count,)."""
     if count == 0:
         return np.zeros(0, dtype=np.int64)
     graph = coo_array((np.ones(len(a), dtype=np.int8), (a, b)), shape=(count, count))

@@ -25,8 +25,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dataset.ids import mix64, words64
-from filters.duplicates.components import connected_components
 from filters.duplicates.hamming_join import CHUNK_BITS, HALF_BITS, Likeness, connect, forest
+from filters.duplicates.stars import edges_schema
 from filters.images.perceptual import HASH_BITS, colours, hamming, padded, words
 
 NODES = pa.schema(
@@ -51,7 +51,8 @@ KEYS = pa.schema(
         ("locator", pa.int64()),
     ]
 )
-EDGES = pa.schema([("a", pa.int64()), ("b", pa.int64()), ("hamming", pa.int32())])
+EDGES = edges_schema(pa.int64())  # of locators
+MEMBERS = pa.schema([*NODES, ("component", pa.int64())])  # the least locator that it is connected to
 CLUSTERS = pa.schema(
     [
         ("locator", pa.int64()),
@@ -189,7 +190,7 @@ def edges(keys: pa.Table, config: NearDupConfig) -> pa.Table:
         keys: KEYS of whole keys, from any number of partitions, in any order. The column key is not read.
 
     Returns:
-        EDGES, ordered by (a, b), a < b, distinct. The edges of two calls (of two buckets) may coincide.
+        EDGES, larger end first, distinct. The edges of two calls (of two buckets) may coincide.
     """
     chunk = keys.column("chunk").to_numpy()
     hashes = words(keys.column("hash"))
@@ -203,8 +204,8 @@ def edges(keys: pa.Table, config: NearDupConfig) -> pa.Table:
         same = _equal(hashes, np.flatnonzero(chunk == whole))
         found.append((*same, np.zeros(same.shape[1], dtype=np.int64)))
     a, b, distance = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    a, b, distance = forest(locator[a], locator[b], distance)
-    return pa.table([a, b, distance.astype(np.int32)], schema=EDGES)
+    a, b, _ = forest(locator[a], locator[b], distance)
+    return pa.table([b, a], schema=EDGES)
 
 
 def _equal(hashes: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -221,23 +222,38 @@ def _equal(hashes: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return np.stack([leader[~new], rows[~new]])
 
 
-def clusters(nodes: pa.Table, edges: pa.Table, config: NearDupConfig) -> pa.Table:
-    """Who stays, and who goes for whom; the rule is at the top of this module.
+def members(nodes: pa.Table, components: pa.Table) -> pa.Table:
+    """MEMBERS: the nodes that an edge names, with what they are connected to.
 
     Args:
-        nodes: NODES of at least every image that an edge names, in any order; others are left out of the result.
-        edges: EDGES of all buckets, in any order.
-
-    Returns:
-        CLUSTERS, ordered by locator: a row for every image of this run that an edge names.
+        nodes: NODES in any order.
+        components: columns node and other (int64): the locators of some of them, ascending, and the least locator that
+            each is connected to; see `filters.duplicates.stars.labels`.
 
     Raises:
         ValueError: an edge names an image that is not among the nodes.
     """
-    a, b = edges.column("a").to_numpy(), edges.column("b").to_numpy()
-    nodes = among(nodes, ends(edges)).sort_by("locator").combine_chunks()
+    named, locator = components.column("node").to_numpy(), nodes.column("locator").to_numpy()
+    at = np.searchsorted(named, locator)  # a search for each node, so that many edges make no partition slow
+    found = np.append(named, -1)[at] == locator
+    if np.count_nonzero(found) != len(named):
+        raise ValueError("an edge ends at an image that is not among the nodes")
+    component = components.column("other").take(pa.array(at[found]))
+    return nodes.filter(pa.array(found)).append_column("component", component).cast(MEMBERS)
+
+
+def clusters(nodes: pa.Table, config: NearDupConfig) -> pa.Table:
+    """Who stays, and who goes for whom; the rule is at the top of this module.
+
+    Args:
+        nodes: MEMBERS, all of their components, in any order.
+
+    Returns:
+        CLUSTERS, ordered by locator: a row for every image of this run among them.
+    """
+    nodes = nodes.sort_by("locator").combine_chunks()
     locator = nodes.column("locator").to_numpy()
-    component = connected_components(locator, a, b)
+    component = nodes.column("component").to_numpy()
     sha256, look = words(nodes.column("sha256")), words(nodes.column("hash"))
     has_pixels = pc.is_valid(nodes.column("pixel_hash")).to_numpy()
     pixels = words64(pc.fill_null(nodes.column("pixel_hash"), bytes(16)))
@@ -307,15 +323,3 @@ def _cover(group: np.ndarray, alike: Callable[[np.ndarray, np.ndarray], np.ndarr
         representative[left[gone]] = candidate[gone]
         left = left[~gone]
     return representative
-
-
-def ends(edges: pa.Table) -> np.ndarray:
-    """The locators that an edge names, ascending, each once. int64 (n,)."""
-    return np.unique(np.concatenate([edges.column(end).to_numpy() for end in ("a", "b")]))
-
-
-def among(nodes: pa.Table, ends: np.ndarray) -> pa.Table:
-    """The nodes of these locators (ascending); a search for each node, so that many edges make no partition slow."""
-    locator = nodes.column("locator").to_numpy()
-    at = np.searchsorted(ends, locator)
-    return nodes.filter(pa.array(np.append(ends, -1)[at] == locator))

@@ -6,8 +6,8 @@ where an image has both. After near-duplicates are gone few images have several 
 sees one bucket of captions or of images:
 
 1. `shared`, by caption: is it on two images at least?
-2. `bridges`, by image: the shared captions that it ties together.
-3. `roots`, of all bridges: which captions are connected, and the least of them.
+2. `bridges`, by image: the shared captions that it ties together. `filters.duplicates.stars` connects them.
+3. `rooted`, by caption: the least of the captions that the pair's is connected to.
 4. `members`, by image: the component of each image, its pairs, and its least image.
 5. `chosen`, by component: is it held out?
 6. `held`, by image: the pairs of what is held out.
@@ -20,14 +20,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dataset.ids import words64
-from filters.duplicates.components import codes, is_chosen, least_node
+from filters.duplicates.components import codes, is_chosen
+from filters.duplicates.stars import edges_schema, labels, larger_first
 
 KEY = pa.binary(16)
 GROUPS = pa.schema([("locator", pa.int64()), ("image_key", pa.binary(32)), ("caption_key", KEY)])
 SHARED = pa.schema([("locator", pa.int64()), ("image_key", pa.binary(32)), ("shared", KEY)])
 """`shared`: the caption, if it stands on other images, too."""
-BRIDGES = pa.schema([("a", KEY), ("b", KEY)])
-ROOTS = pa.schema([("caption_key", KEY), ("root", KEY)])
+BRIDGES = edges_schema(KEY)
+ROOTED = pa.schema([("locator", pa.int64()), ("image_key", pa.binary(32)), ("root", KEY)])
+"""`root`: the least caption that the pair's is connected to, if it stands on other images, too."""
 MEMBERS = pa.schema([("root", KEY), ("pairs", pa.int64()), ("least", pa.uint64())])
 CHOSEN = pa.schema([("root", KEY)])
 
@@ -47,45 +49,40 @@ def bridges(pairs: pa.Table) -> pa.Table:
     pairs = pairs.filter(pc.is_valid(pairs.column("shared")))
     image, (caption, keys) = _codes(pairs, "image_key")[0], _codes(pairs, "shared")
     least = _of_each(np.minimum, image, caption)[image]
-    edges = np.unique(np.stack([least, caption], axis=1)[least != caption], axis=0)
-    return pa.table([keys.take(pa.array(edges[:, end])) for end in (0, 1)], schema=BRIDGES)
+    return larger_first(pa.table([keys.take(pa.array(end)) for end in (caption, least)], schema=BRIDGES))
 
 
-def roots(found: pa.Table) -> pa.Table:
-    """ROOTS: the least caption that each caption of a bridge is connected to; ordered by caption."""
-    ends, keys = codes(pa.concat_arrays([found.column(end).combine_chunks() for end in ("a", "b")]))
-    label = least_node(len(keys), ends[: len(found)], ends[len(found) :])
-    return pa.table([keys, keys.take(pa.array(label))], schema=ROOTS)
+def rooted(groups: pa.Table, stars: pa.Table) -> pa.Table:
+    """ROOTED, of GROUPS that have all pairs of their captions; in their order.
+
+    Args:
+        stars: what of all bridges are connected, from both ends, of these captions.
+    """
+    pairs, known = shared(groups), labels(stars)
+    key = pairs.column("shared").combine_chunks()
+    at = pc.index_in(key, value_set=known.column("node").combine_chunks())
+    root = pc.coalesce(known.column("other").combine_chunks().take(at), key)
+    return pa.table([pairs.column("locator"), pairs.column("image_key"), root], schema=ROOTED)
 
 
-def forest(found: pa.Table) -> pa.Table:
-    """As few BRIDGES that connect the same: none but those between a caption and its root."""
-    made = roots(found)
-    made = made.filter(pc.not_equal(made.column("caption_key"), made.column("root")))
-    return pa.table([made.column("root"), made.column("caption_key")], schema=BRIDGES)
-
-
-def _root_of_image(pairs: pa.Table, known: pa.Table) -> tuple[np.ndarray, pa.Array]:
-    """Of SHARED that has all pairs of its images: each pair's image, as a code, and each image's root; null if none of
+def _root_of_image(pairs: pa.Table) -> tuple[np.ndarray, pa.Array]:
+    """Of ROOTED that has all pairs of its images: each pair's image, as a code, and each image's root; null if none of
     its captions is shared."""
     image, names = _codes(pairs, "image_key")
-    key = pairs.column("shared").combine_chunks()
-    at = pc.index_in(key, value_set=known.column("caption_key").combine_chunks())
-    root = pc.coalesce(known.column("root").combine_chunks().take(at), key)
+    root = pairs.column("root").combine_chunks()
     row = np.full(len(names), -1)
     has = np.flatnonzero(pc.is_valid(root).to_numpy(zero_copy_only=False))
     row[image[has]] = has  # all shared captions of an image have one root
     return image, root.take(pa.array(row, mask=row < 0))
 
 
-def members(pairs: pa.Table, known: pa.Table) -> pa.Table:
+def members(pairs: pa.Table) -> pa.Table:
     """MEMBERS: of each component that has images here, its pairs here and its least image, by 64 bits.
 
     Args:
-        pairs: SHARED, all pairs of their images.
-        known: ROOTS of all.
+        pairs: ROOTED, all pairs of their images.
     """
-    image, root = _root_of_image(pairs, known)
+    image, root = _root_of_image(pairs)
     names = _codes(pairs, "image_key")[1]
     count = np.bincount(image, minlength=len(names))
     has = pc.is_valid(root)
@@ -110,15 +107,14 @@ def chosen(parts: pa.Table, pairs: int, share: float, seed: int) -> pa.Table:
     return pa.table([keys.filter(pa.array(is_chosen(total, least, pairs, share, seed)))], schema=CHOSEN)
 
 
-def held(pairs: pa.Table, known: pa.Table, out: pa.Table, count: int, share: float, seed: int) -> pa.Array:
-    """The locators of the pairs that are held out, of SHARED that has all pairs of its images; in their order.
+def held(pairs: pa.Table, out: pa.Table, count: int, share: float, seed: int) -> pa.Array:
+    """The locators of the pairs that are held out, of ROOTED that has all pairs of its images; in their order.
 
     Args:
-        known: ROOTS of all.
         out: CHOSEN of all.
         count: pairs of the whole dataset.
     """
-    image, root = _root_of_image(pairs, known)
+    image, root = _root_of_image(pairs)
     names = _codes(pairs, "image_key")[1]
     alone = is_chosen(np.bincount(image, minlength=len(names)), _first(names), count, share, seed)
     with_others = pc.is_in(root, value_set=out.column("root").combine_chunks())

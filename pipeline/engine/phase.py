@@ -252,6 +252,7 @@ def phase(
     may_give: Roles | None = None,
     exchanges: Roles | None = None,
     folds: Mapping[str, Fold] | None = None,
+    rounds: int = 1,
     version: int = 1,
     cpus: float = 1,
     gpu: bool = False,
@@ -266,6 +267,7 @@ def phase(
         exchanges: of these, as `gives`, the files of an exchange.
         folds: of these, the tables of which a later task reads those of all partitions -> what makes one table of
             several, in order. It may be asked for parts, and then for what it made of these.
+        rounds: how often it may be done, each time on what came of the time before: see `again`.
         cpus, gpu: see `pipeline.engine.contract.Resources`.
 
     Raises:
@@ -298,9 +300,11 @@ def phase(
     def register(function: Callable[[Context], Result]) -> Phase:
         layout = LAYOUT if exchanges else 0
         made = Phase(stage, name, version + layout, function, contract, remembers, tuple(exchanges or ()))
-        PHASES[name] = made
-        for role in exchanges or {}:
-            _derive(made, role, 1, partial(_merge, role))
+        for number in range(rounds):
+            once = made if number == 0 else replace(made, name=_again(name, number), of=name)
+            PHASES[once.name] = once
+            for role in exchanges or {}:
+                _derive(once, role, 1, partial(_merge, role))
         for role, fold in (folds or {}).items():
             for level in (1, 2):
                 _derive(made, role, level, partial(_fold, role, fold))
@@ -312,6 +316,15 @@ def phase(
 def derived(phase: str, role: str, level: int = 1) -> str:
     """The name of the phase that makes fewer files of a phase's; see `pipeline.engine.gathering`."""
     return f"{phase}_{role}" if level == 1 else f"{phase}_{role}{level}"
+
+
+def again(phase: Phase, number: int) -> Phase:
+    """A phase that is done in rounds, in the round of a number: 0, 1, …; each has its own records and files."""
+    return PHASES[_again(phase.name, number)]
+
+
+def _again(phase: str, number: int) -> str:
+    return f"{phase}_{number}" if number else phase
 
 
 def _derive(of: Phase, role: str, level: int, function: Callable[[Context], Result]) -> None:

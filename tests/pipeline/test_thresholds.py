@@ -112,7 +112,10 @@ def decided(out: Path, stage: str) -> list[tuple[str, str]]:
     return rows
 
 
-SEARCH = {"neardup.map", "neardup.cells", "neardup.edges", "neardup.clusters", "neardup.semantic", "neardup.decide"}
+SEARCH = {
+    f"neardup.{phase}"
+    for phase in ("map", "edges", "small_star", "components", "members", "clusters", "cells", "semantic", "decide")
+}
 CHANGES: list[tuple[str, Any, set[str]]] = [
     # key, another value, the phases of its stage that may run
     ("text.languages", ["en"], {"text.decide"}),

@@ -14,27 +14,29 @@ from dataset.schema import IMAGES, VERDICTS
 from filters.duplicates.near import (
     CLUSTERS,
     EDGES,
+    MEMBERS,
     NODES,
     NearDupConfig,
-    among,
     chunk_keys,
     clusters,
     edges,
-    ends,
+    members,
     nodes,
 )
+from filters.duplicates.stars import bucket_words, labels
 from filters.images.perceptual import short_hash
 from pipeline.config import options
 from pipeline.engine.contract import PAIR_ROWS, roles
 from pipeline.engine.earlier_datasets import existing, kept_images
-from pipeline.engine.exchange import bucket_count, bucket_of, write_buckets
+from pipeline.engine.exchange import Buckets, bucket_count, bucket_of, write_buckets
 from pipeline.engine.gathering import exchange
-from pipeline.engine.phase import Context, Inputs, Result, Task, every, of_each, phase
+from pipeline.engine.phase import Context, Input, Inputs, Result, Task, of_each, phase
 from pipeline.engine.reuse import image_contents, image_keys, remember
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows, decide, first_verdicts, lost, sliced, take_units, verdict_result
 from pipeline.stages.artifacts import CLUSTERS_TABLE, IMAGES_TABLE
 from pipeline.stages.common import LOCATOR_BITS, ROWS_PER_BUCKET, settings
+from pipeline.stages.components import Connecting, by_node
 from pipeline.stages.image.models import IMAGES_AT_ONCE
 from pipeline.stages.neardup import NEARDUP, semantic
 
@@ -116,31 +118,64 @@ def _scattered(context: Context, here: pa.Table) -> Result:
     return Result(buckets={"keys": written}).table("nodes", here, NODES)
 
 
-@phase(NEARDUP, "neardup.edges", version=2, reads=roles("keys"), takes=("neardup",), gives=roles(edges=EDGES))
+@phase(
+    NEARDUP,
+    "neardup.edges",
+    version=3,
+    reads=roles("keys"),
+    takes=("neardup", "buckets"),
+    exchanges=roles(edges=EDGES),
+)
 def compare(context: Context) -> Result:
     """Pairs of images in this bucket that look alike, each verified."""
     keys = pa.concat_tables(context.table_list("keys"))
-    return Result().table("edges", edges(keys, settings(NearDupConfig, context.options["neardup"])), EDGES)
+    found = edges(keys, settings(NearDupConfig, context.options["neardup"]))
+    return Result(counts={"edges": found.num_rows}, buckets={"edges": by_node(found, context.options["buckets"])})
+
+
+CONNECTING = Connecting.declared(NEARDUP, "neardup.small_star", "neardup.large_star", pa.int64())
+
+
+@phase(NEARDUP, "neardup.components", reads=roles(edges=EDGES), exchanges=roles(components=EDGES))
+def name(context: Context) -> Result:
+    """What each image of this bucket is connected to; each returns to its partition."""
+    found = labels(context.concat("edges", EDGES))
+    return Result(counts={"images": found.num_rows}, buckets={"components": _home(found, "node")})
+
+
+@phase(
+    NEARDUP,
+    "neardup.members",
+    reads=roles(nodes=NODES, components=EDGES),
+    takes=("buckets",),
+    exchanges=roles(members=MEMBERS),
+)
+def gather(context: Context) -> Result:
+    """The partition's images that are connected to others, by component."""
+    components = context.concat("components", EDGES).sort_by("node")
+    found = members(context.table("nodes"), components)
+    words = bucket_words(found.column("component"))
+    return Result(buckets={"members": write_buckets(found, bucket_of(words, context.options["buckets"]))})
 
 
 @phase(
     NEARDUP,
     "neardup.clusters",
-    version=2,
-    reads=roles(nodes=NODES, edges=EDGES),
+    version=3,
+    reads=roles(members=MEMBERS),
     takes=("neardup",),
     exchanges=roles(clusters=CLUSTERS),
 )
 def represent(context: Context) -> Result:
-    """Which image stands for which; each row returns to its partition."""
+    """Which image stands for which, of this bucket's components; each row returns to its partition."""
     config = settings(NearDupConfig, context.options["neardup"])
-    found_edges = context.concat("edges", EDGES)
-    named = ends(found_edges)
-    nodes_named = [among(table, named) for table in context.table_list("nodes")]  # of all images, few are
-    found = clusters(pa.concat_tables([NODES.empty_table(), *nodes_named]), found_edges, config)
-    home = found.column("locator").to_numpy() >> LOCATOR_BITS
-    images = {"images": found.num_rows}
-    return Result(counts=images, buckets={"clusters": write_buckets(found, home.astype(np.int64))})
+    found = clusters(context.concat("members", MEMBERS), config)
+    return Result(counts={"images": found.num_rows}, buckets={"clusters": _home(found, "locator")})
+
+
+def _home(table: pa.Table, locator: str) -> Buckets:
+    """Rows by the partition of their locators."""
+    return write_buckets(table, table.column(locator).to_numpy().astype(np.int64) >> LOCATOR_BITS)
 
 
 @phase(
@@ -189,12 +224,22 @@ def run(run: Run) -> None:
             for number, there in enumerate(existing(run.config))
         ],
     )
-    compared = run.reduce(compare, config, {"keys": [exchange(run, scattered, "keys")]})
-    clustered = run.one(
-        represent,
-        Task(represent.name, 0, {"nodes": every(scattered, "nodes"), "edges": every(compared, "edges")}, config),
-    )
-    returned = exchange(run, [clustered], "clusters")
+    by_look = {"buckets": bucket_count(run.alive, ROWS_PER_BUCKET)}
+    compared = run.reduce(compare, {**config, **by_look}, {"keys": [exchange(run, scattered, "keys")]})
+    connected = CONNECTING.run(run, compared, by_look["buckets"])
+    named = run.reduce(name, {}, {"edges": [connected]})
+    components = exchange(run, named, "components")
+    by_component = {"buckets": bucket_count(sum(commit.counts["images"] for commit in named), ROWS_PER_BUCKET)}
+    tasks = [
+        Task(
+            gather.name, commit.partition, {"nodes": (Input(commit.files["nodes"]),), "components": mine}, by_component
+        )
+        for commit in scattered
+        if (mine := components.bucket(commit.partition))
+    ]
+    gathered = run.do(gather, tasks)
+    clustered = run.reduce(represent, config, {"members": [exchange(run, gathered, "members")]})
+    returned = exchange(run, clustered, "clusters")
     alike = semantic.run_duplicates(run, returned)
     found = [
         {**own, "clusters": returned.bucket(partition.number), "semantic": similar}

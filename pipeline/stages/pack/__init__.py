@@ -13,6 +13,8 @@ PACK = Stage(
         "pack.groups",
         "pack.captions",
         "pack.bridges",
+        "pack.small_star",
+        "pack.large_star",
         "pack.roots",
         "pack.members",
         "pack.chosen",

@@ -14,11 +14,12 @@ from filters.duplicates.near import CLUSTERS
 from pipeline.engine.contract import PAIR_ROWS, roles
 from pipeline.engine.exchange import Buckets, Exchange, bucket_count, bucket_of, write_buckets
 from pipeline.engine.gathering import exchange, folded
-from pipeline.engine.phase import Context, Result, Task, phase
+from pipeline.engine.phase import Context, Result, phase
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows
 from pipeline.stages.artifacts import CLUSTERS_TABLE, IMAGES_TABLE
 from pipeline.stages.common import LOCATOR_BITS, ROWS_PER_BUCKET, locators
+from pipeline.stages.components import Connecting, by_node
 from pipeline.stages.image.stage import images_of
 from pipeline.stages.pack import PACK
 
@@ -71,32 +72,47 @@ def captions(context: Context) -> Result:
 @phase(
     PACK,
     "pack.bridges",
+    version=2,
     reads=roles(pairs=split.SHARED),
-    gives=roles(bridges=split.BRIDGES),
-    folds={"bridges": lambda parts: split.forest(pa.concat_tables(parts))},
+    takes=("buckets",),
+    exchanges=roles(edges=split.BRIDGES),
 )
 def bridges(context: Context) -> Result:
-    """The shared captions that images tie together."""
+    """The shared captions that images tie together; by caption."""
     found = split.bridges(context.concat("pairs", split.SHARED))
-    return Result(counts={"bridges": found.num_rows}).table("bridges", found, split.BRIDGES)
+    return Result(counts={"bridges": found.num_rows}, buckets={"edges": by_node(found, context.options["buckets"])})
 
 
-@phase(PACK, "pack.roots", reads=roles(bridges=split.BRIDGES), gives=roles(roots=split.ROOTS))
+CONNECTING = Connecting.declared(PACK, "pack.small_star", "pack.large_star", split.KEY)
+
+
+@phase(
+    PACK,
+    "pack.roots",
+    version=2,
+    reads=roles(groups=split.GROUPS, edges=split.BRIDGES),
+    takes=("buckets",),
+    exchanges=roles(pairs=split.ROOTED),
+)
 def roots(context: Context) -> Result:
-    """The captions that bridges connect, each with the least of them."""
-    return Result().table("roots", split.roots(context.concat("bridges", split.BRIDGES)), split.ROOTS)
+    """The least caption that each pair's is connected to; by image."""
+    groups, stars = (
+        context.concat(name, schema) for name, schema in (("groups", split.GROUPS), ("edges", split.BRIDGES))
+    )
+    return Result(buckets={"pairs": _by(context, split.rooted(groups, stars), "image_key")})
 
 
 @phase(
     PACK,
     "pack.members",
-    reads=roles(pairs=split.SHARED, roots=split.ROOTS),
+    version=2,
+    reads=roles(pairs=split.ROOTED),
     takes=("buckets",),
     exchanges=roles(members=split.MEMBERS),
 )
 def members(context: Context) -> Result:
     """How many pairs a bucket's images add to each component; by component."""
-    found = split.members(context.concat("pairs", split.SHARED), context.table("roots"))
+    found = split.members(context.concat("pairs", split.ROOTED))
     return Result(buckets={"members": _by(context, found, "root")})
 
 
@@ -119,15 +135,15 @@ def chosen(context: Context) -> Result:
     PACK,
     "pack.split",
     version=3,
-    reads=roles(pairs=split.SHARED, roots=split.ROOTS, chosen=split.CHOSEN),
+    reads=roles(pairs=split.ROOTED, chosen=split.CHOSEN),
     takes=("seed", "heldout_share", "pairs"),
     exchanges=roles(heldout=HELD),
 )
 def held(context: Context) -> Result:
     """Which pairs are held out: never one of two that share an image or a caption; each returns to its partition."""
     count, share, seed = (context.options[name] for name in ("pairs", "heldout_share", "seed"))
-    pairs, out = context.concat("pairs", split.SHARED), context.concat("chosen", split.CHOSEN)
-    locator = split.held(pairs, context.table("roots"), out, count, share, seed)
+    pairs, out = context.concat("pairs", split.ROOTED), context.concat("chosen", split.CHOSEN)
+    locator = split.held(pairs, out, count, share, seed)
     home = locator.to_numpy(zero_copy_only=False).astype(np.int64) >> LOCATOR_BITS
     table = pa.table([locator], schema=HELD)
     return Result(counts={"heldout": table.num_rows}, buckets={"heldout": write_buckets(table, home)})
@@ -145,12 +161,13 @@ def run(run: Run) -> tuple[int, int, Exchange]:
     rule = {"seed": run.config.seed, "heldout_share": run.config.pack.heldout_share, "pairs": run.alive}
     by_caption = exchange(run, run.map(groups, buckets, IMAGES_TABLE, CLUSTERS_TABLE), "groups")
     marked = run.reduce(captions, buckets, {"groups": [by_caption]})
-    by_image = [exchange(run, marked, "pairs")]
-    tied = folded(run, run.reduce(bridges, {}, {"pairs": by_image}), "bridges")
-    rooted = {"roots": folded(run, [run.one(roots, Task(roots.name, 0, {"bridges": tied}, {}))], "roots")}
-    counted = exchange(run, run.reduce(members, buckets, {"pairs": by_image}, shared=rooted), "members")
+    tied = run.reduce(bridges, buckets, {"pairs": [exchange(run, marked, "pairs")]})
+    connected = CONNECTING.run(run, tied, buckets["buckets"])
+    rooted = run.reduce(roots, buckets, {"groups": [by_caption], "edges": [connected]})
+    by_image = {"pairs": [exchange(run, rooted, "pairs")]}
+    counted = exchange(run, run.reduce(members, buckets, by_image), "members")
     out = {"chosen": folded(run, run.reduce(chosen, rule, {"members": [counted]}), "chosen")}
-    found = run.reduce(held, rule, {"pairs": by_image}, shared={**rooted, **out})
+    found = run.reduce(held, rule, by_image, shared=out)
     count, distinct = (
         sum(commit.counts[name] for commit in some) for some, name in ((found, "heldout"), (marked, "captions"))
     )

@@ -10,9 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from filters.duplicates.components import caption_keys, connected_components, heldout
-
-EDGES = st.lists(st.tuples(st.integers(0, 15), st.integers(0, 15)), max_size=25)
+from filters.duplicates.components import caption_keys, heldout
 
 
 def key(number: int) -> bytes:
@@ -27,30 +25,6 @@ def split(images: list[int], captions: list[int], share: float, seed: int = 0) -
         share,
         seed,
     )
-
-
-@settings(max_examples=60)
-@given(edges=EDGES, order=st.randoms())
-def test_a_label_is_the_least_node_that_can_be_reached(edges: list[tuple[int, int]], order: Any) -> None:
-    nodes = np.arange(16) * 1_000_000_007  # locators are far apart
-    label = list(range(16))
-    for _ in range(16):
-        for a, b in edges:
-            label[a] = label[b] = min(label[a], label[b])
-    order.shuffle(edges)
-    ends = np.array(edges, dtype=np.int64).reshape(-1, 2)
-    got = connected_components(nodes, nodes[ends[:, 0]], nodes[ends[:, 1]])
-    assert got.tolist() == nodes[label].tolist()
-
-
-def test_nodes_must_ascend_and_hold_the_edges() -> None:
-    none = np.zeros(0, dtype=np.int64)
-    assert connected_components(none, none, none).tolist() == []
-    with pytest.raises(ValueError, match="ascending"):
-        connected_components(np.array([2, 1]), none, none)
-    for end in (0, 2, 4):
-        with pytest.raises(ValueError, match="not among the nodes"):
-            connected_components(np.array([1, 3]), np.array([1]), np.array([end]))
 
 
 @settings(max_examples=40)

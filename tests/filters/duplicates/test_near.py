@@ -11,8 +11,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataset.schema import IMAGES
-from filters.duplicates.near import CLUSTERS, EDGES, KEYS, NODES, NearDupConfig, chunk_keys, clusters, edges, nodes
+from filters.duplicates.near import (
+    CLUSTERS,
+    EDGES,
+    KEYS,
+    NODES,
+    NearDupConfig,
+    chunk_keys,
+    clusters,
+    edges,
+    members,
+    nodes,
+)
 from filters.images.perceptual import hamming, words
+from tests.filters.graphs import connected
 from tests.filters.pictures import fixed, flip, make_nodes
 
 CONFIG = NearDupConfig()
@@ -27,7 +39,7 @@ def run(table: pa.Table, config: NearDupConfig = CONFIG, buckets: int = 1) -> di
     keys = chunk_keys(table, config)
     bucket = keys.column("key").to_numpy() % np.uint64(buckets)
     found = [edges(keys.filter(pa.array(bucket == number)), config) for number in range(buckets)]
-    rows = clusters(table, pa.concat_tables(found), config).to_pylist()
+    rows = clusters(members(table, connected(pa.concat_tables(found), buckets)), config).to_pylist()
     return {row["locator"]: (row["representative"], row["hamming"], row["identical"]) for row in rows}
 
 
@@ -163,7 +175,7 @@ def test_a_chain_does_not_drop_what_looks_unlike_its_representative() -> None:
         chain.append(bits)
     table = make_nodes(np.packbits(np.concatenate(chain), axis=1), pixels=np.array([4, 3, 2, 1]))
     assert run(table) == {0: (0, 0, "bytes"), 1: (0, 12, None), 2: (2, 0, "bytes"), 3: (2, 12, None)}
-    rows = clusters(table, edges(chunk_keys(table, CONFIG), CONFIG), CONFIG)
+    rows = clusters(members(table, connected(edges(chunk_keys(table, CONFIG), CONFIG))), CONFIG)
     assert set(rows.column("cluster").to_pylist()) == {min(table.column("sha256").to_pylist())}
 
 
@@ -220,7 +232,7 @@ def test_the_same_pixels_in_other_bytes_are_one_image_even_if_flat() -> None:
 def test_images_of_a_dataset_that_exists_stay_and_stand_for_all_others() -> None:
     same = np.repeat(random_hashes(1), 4, axis=0)
     table = make_nodes(same, pixels=np.array([9, 1, 2, 3]), dataset=np.array([-1, 0, 1, -1]))
-    rows = clusters(table, edges(chunk_keys(table, CONFIG), CONFIG), CONFIG).to_pylist()
+    rows = clusters(members(table, connected(edges(chunk_keys(table, CONFIG), CONFIG))), CONFIG).to_pylist()
     assert [(row["locator"], row["representative"], row["representative_dataset"]) for row in rows] == [
         (0, 1, 0),
         (3, 1, 0),
@@ -233,13 +245,13 @@ def test_nothing_in_nothing_out() -> None:
     assert keys.schema.equals(KEYS)
     found = edges(keys, CONFIG)
     assert found.schema.equals(EDGES)
-    assert clusters(empty, found, CONFIG).equals(CLUSTERS.empty_table())
+    assert clusters(members(empty, connected(found)), CONFIG).equals(CLUSTERS.empty_table())
 
 
 def test_an_edge_to_an_unknown_image_is_an_error() -> None:
     table = make_nodes(np.repeat(random_hashes(1), 3, axis=0))
     with pytest.raises(ValueError, match="not among the nodes"):
-        clusters(table.slice(1), edges(chunk_keys(table, CONFIG), CONFIG), CONFIG)
+        members(table.slice(1), connected(edges(chunk_keys(table, CONFIG), CONFIG)))
 
 
 def test_impossible_values_are_named() -> None:

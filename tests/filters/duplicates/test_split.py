@@ -6,11 +6,14 @@ import hashlib
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from filters.duplicates import split
 from filters.duplicates.components import heldout
+from filters.duplicates.stars import from_both_ends
+from tests.filters.graphs import connected
 
 
 def keys(numbers: list[int], width: int) -> pa.Array:
@@ -26,12 +29,17 @@ def dealt(table: pa.Table, column: str, buckets: int) -> list[pa.Table]:
 def in_buckets(groups: pa.Table, buckets: tuple[int, int, int], share: float, seed: int) -> set[int]:
     of_captions = [split.shared(part) for part in dealt(groups, "caption_key", buckets[0])]
     of_images = dealt(pa.concat_tables(of_captions), "image_key", buckets[1])
-    found = [split.bridges(part) for part in of_images]
-    roots = split.roots(pa.concat_tables([split.forest(part) for part in found]))
-    members = pa.concat_tables([split.members(part, roots) for part in of_images])
+    found = connected(pa.concat_tables([split.bridges(part) for part in of_images]), buckets[0])
+    stars = from_both_ends(found.filter(pc.not_equal(found["node"], found["other"])))
+    rooted = [
+        split.rooted(groups, mine)
+        for groups, mine in zip(dealt(groups, "caption_key", buckets[0]), dealt(stars, "node", buckets[0]), strict=True)
+    ]
+    of_images = dealt(pa.concat_tables(rooted), "image_key", buckets[1])
+    members = pa.concat_tables([split.members(part) for part in of_images])
     parts = dealt(members, "root", buckets[2])
     out = pa.concat_tables([split.chosen(part, len(groups), share, seed) for part in parts])
-    held = [split.held(part, roots, out, len(groups), share, seed) for part in of_images]
+    held = [split.held(part, out, len(groups), share, seed) for part in of_images]
     return {locator for part in held for locator in part.to_pylist()}
 
 
