@@ -156,6 +156,7 @@ class Imagined:
             "heldout": rows // 1000,
             "nodes": rows,
             "bytes": rows,
+            "left": 0,
         }
 
     def _facts(self, task: Task) -> dict[str, Any]:
@@ -184,11 +185,11 @@ class Imagined:
             "queries",
             "kept",
             "bridges",
-            "edges",
-            "roots",
             "chosen",
         ):
             return min(rows // 100, 500_000)
+        if role == "edges" and task.phase in ("neardup.edges", "pack.bridges"):
+            return rows // 100
         if role == "keys" and task.phase.startswith("neardup"):
             return 18 * rows
         return rows

@@ -267,7 +267,7 @@ def phase(
         exchanges: of these, as `gives`, the files of an exchange.
         folds: of these, the tables of which a later task reads those of all partitions -> what makes one table of
             several, in order. It may be asked for parts, and then for what it made of these.
-        rounds: how often it may be done, each time on what came of the time before: see `again`.
+        rounds: how often it may be done, each time on what came of the last: see `again`.
         cpus, gpu: see `pipeline.engine.contract.Resources`.
 
     Raises:
@@ -298,17 +298,17 @@ def phase(
             )
 
     def register(function: Callable[[Context], Result]) -> Phase:
-        layout = LAYOUT if exchanges else 0
-        made = Phase(stage, name, version + layout, function, contract, remembers, tuple(exchanges or ()))
+        written = version + (LAYOUT if exchanges else 0)
+        made = Phase(stage, name, written, function, contract, remembers, tuple(exchanges or ()))
         for number in range(rounds):
-            once = made if number == 0 else replace(made, name=_again(name, number), of=name)
+            once = replace(made, name=again(name, number), of=name if number else "")
             PHASES[once.name] = once
             for role in exchanges or {}:
                 _derive(once, role, 1, partial(_merge, role))
         for role, fold in (folds or {}).items():
             for level in (1, 2):
                 _derive(made, role, level, partial(_fold, role, fold))
-        return made
+        return PHASES[name]
 
     return register
 
@@ -318,20 +318,15 @@ def derived(phase: str, role: str, level: int = 1) -> str:
     return f"{phase}_{role}" if level == 1 else f"{phase}_{role}{level}"
 
 
-def again(phase: Phase, number: int) -> Phase:
-    """A phase that is done in rounds, in the round of a number: 0, 1, …; each has its own records and files."""
-    return PHASES[_again(phase.name, number)]
-
-
-def _again(phase: str, number: int) -> str:
+def again(phase: str, number: int) -> str:
+    """The name of a phase in the round of a number: 0, 1, …; each round has records and files of its own."""
     return f"{phase}_{number}" if number else phase
 
 
 def _derive(of: Phase, role: str, level: int, function: Callable[[Context], Result]) -> None:
     columns = of.contract.written(role)
     contract = Contract(reads={"files": columns}, gives={role: columns})
-    exchanges = tuple(name for name in of.exchanges if name == role)
-    name = derived(of.name, role, level)
+    name, exchanges = derived(of.name, role, level), ((role,) if role in of.exchanges else ())
     PHASES[name] = Phase(of.stage, name, of.version, function, contract, exchanges=exchanges, of=of.name)
 
 
@@ -343,15 +338,10 @@ def _fold(role: str, fold: Fold, context: Context) -> Result:
     return Result().table(role, fold(context.table_list("files")))
 
 
-def load_stage(module: str) -> None:
-    """Import a stage's module in a worker, so that its phases are registered."""
-    importlib.import_module(module)
-
-
 def execute(url: str, module: str, task: Task) -> Commit:
     """Do one task and commit it. A probe (`task.only`) writes nothing."""
     before = spent.so_far()
-    load_stage(module)
+    importlib.import_module(module)  # so that the stage's phases are registered
     web.be_patient(task.hints.get("web_patience_s", web.PATIENCE_S))
     pace.limit(task.hints.get("source_requests_per_s", 0.0))
     storage = Storage(url)
@@ -367,8 +357,7 @@ def execute(url: str, module: str, task: Task) -> Commit:
     PHASES[task.phase].contract.check_result(task.phase, _given(result))
     files: dict[str, FileRef] = dict(result.refs)
     for role, (table, schema) in result.tables.items():
-        data = to_parquet(table, schema)
-        files[role] = _write(storage, context.phase_file(role, "parquet"), data, table.num_rows)
+        files[role] = _write(storage, context.phase_file(role, "parquet"), to_parquet(table, schema), table.num_rows)
     for role, parquet in result.parquets.items():
         files[role] = _write(storage, context.phase_file(role, "parquet"), parquet.finish(), parquet.rows)
     for role, bucket_file in result.buckets.items():

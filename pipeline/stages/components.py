@@ -13,7 +13,7 @@ from filters.duplicates import stars
 from pipeline.engine.contract import roles
 from pipeline.engine.exchange import Buckets, Exchange, bucket_of, write_buckets
 from pipeline.engine.gathering import exchange
-from pipeline.engine.phase import Context, Phase, Result, again, phase
+from pipeline.engine.phase import PHASES, Context, Phase, Result, again, phase
 from pipeline.engine.run import Run
 
 ROUNDS = 40
@@ -73,11 +73,11 @@ class Connecting:
         options = {"buckets": buckets}
         edges = exchange(run, commits, "edges")
         for number in range(ROUNDS):
-            tied = run.reduce(again(self.small_star, number), options, {"edges": [edges]})
+            tied = run.reduce(PHASES[again(self.small_star.name, number)], options, {"edges": [edges]})
             answer = exchange(run, tied, "edges")
             if buckets == 1:  # whose task has seen all
                 return answer
-            looked = run.reduce(again(self.large_star, number), options, {"edges": [answer]})
+            looked = run.reduce(PHASES[again(self.large_star.name, number)], options, {"edges": [answer]})
             if not any(commit.counts["left"] for commit in looked):
                 return answer
             edges = exchange(run, looked, "edges")

@@ -230,12 +230,10 @@ def run(run: Run) -> None:
     named = run.reduce(name, {}, {"edges": [connected]})
     components = exchange(run, named, "components")
     by_component = {"buckets": bucket_count(sum(commit.counts["images"] for commit in named), ROWS_PER_BUCKET)}
+    nodes_of = [Input(commit.files["nodes"]) for commit in scattered]  # then of datasets: as locators go
     tasks = [
-        Task(
-            gather.name, commit.partition, {"nodes": (Input(commit.files["nodes"]),), "components": mine}, by_component
-        )
-        for commit in scattered
-        if (mine := components.bucket(commit.partition))
+        Task(gather.name, at, {"nodes": (nodes_of[at],), "components": components.bucket(at)}, by_component)
+        for at in components.buckets
     ]
     gathered = run.do(gather, tasks)
     clustered = run.reduce(represent, config, {"members": [exchange(run, gathered, "members")]})
