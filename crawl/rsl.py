@@ -1,9 +1,11 @@
-"""What a license by Really Simple Licensing (RSL 1.0, rslstandard.org/rsl, December 2025) says of training.
+"""What a license by Really Simple Licensing says of training (RSL 1.0, December 2025, with its errata to August 2026,
+rslstandard.org/rsl).
 
 A license is an XML file that robots.txt, a Link header or a page names, or that a page or an image holds. It lists
-contents by path, and for each the licenses that are offered. A use that is both permitted and prohibited is not
-licensed, a narrower path comes before a wider one that also speaks of training, and who permits some uses permits no
-others (sections 3.1.1, 3.5 and 3.6).
+contents by path, and for each the licenses that are offered; an alternate of a content has its terms. A use that is
+both permitted and prohibited is not licensed, a narrower path comes before a wider one that also speaks of training,
+who permits some uses permits no others, and in doubt nothing is permitted (sections 3.1.1, 3.5, 3.6 and 3.14). So
+`permits ai-train` beside `prohibits all` permits nothing.
 """
 
 from __future__ import annotations
@@ -31,9 +33,14 @@ _NAMESPACE = re.compile(r"https?://(?:www\.)?rslstandard\.org/rsl\b")
 # Of section 3.4.1.1, and of the draft before it (0.9).
 _TRAINING = frozenset({"all", "ai-all", "ai-train", "train-ai", "train-genai"})
 _PERMITS_TRAINING = _TRAINING - {"train-genai"}
-_KNOWN = frozenset(
-    ("permits", "prohibits", "payment", "standard", "custom", "amount", "accepts", "reporting", "legal", "copyright")
-) | {"terms", "schema", "alternate"}
+# RSL's elements by the one that they stand in; another of its namespace makes a license unreadable (section 3).
+_KNOWN = {
+    "rsl": frozenset({"content"}),
+    "content": frozenset({"license", "alternate", "schema", "copyright", "terms"}),
+    "license": frozenset({"permits", "prohibits", "payment", "reporting", "legal"})
+    | {"copyright", "terms", "schema", "alternate", "standard", "custom", "amount", "accepts"},  # misplaced
+    "payment": frozenset({"standard", "custom", "amount", "accepts"}),
+}
 _UNPAID = frozenset({"", "free", "attribution"})  # every sample keeps where its image and its page are
 _TOKENS = re.compile(r"[\s,]+")
 _LINK = re.compile(r'<([^<>]*)>((?:[^,"<]|"(?:[^"\\]|\\.)*"?)*)', re.DOTALL)
@@ -87,6 +94,13 @@ def refuses(said: str | None) -> bool:
     return said is not None and said.startswith((PROHIBITED, PAYMENT))
 
 
+def strictest(said: Iterable[str | None]) -> str | None:
+    """Of what several licenses say of the same the first that refuses, else the first that is unreadable, else any."""
+    there = [one for one in said if one is not None]
+    odd = (one for one in there if one.startswith(UNREADABLE))
+    return next((one for one in there if refuses(one)), None) or next(odd, None) or next(iter(there), None)
+
+
 def outcome_of(said: str) -> str:
     """The reason of the fetch stage that what a license says is, if it refuses."""
     return "rsl_prohibited" if said.startswith(PROHIBITED) else "rsl_payment_required"
@@ -118,7 +132,7 @@ def read(root: Any) -> License:
     if not contents:
         raise UnreadableError("it has no content")
     terms: list[_Term] = []
-    odd = ""
+    odd = _odd(root)
     for content in contents:
         try:
             said = _said(content)
@@ -126,8 +140,9 @@ def read(root: Any) -> License:
             odd = odd or str(error)
             continue
         if said is not None:
-            host, pattern = _scope(content.get("url") or "")
-            terms.append(_Term(host, pattern, said[:_SHOWN_CHARS]))
+            alternates = [(child.text or "").strip() for child in content if _name(child) == "alternate"]
+            for url in (content.get("url") or "", *(f"{url}$" for url in alternates if url)):
+                terms.append(_Term(*_scope(url), said[:_SHOWN_CHARS]))
     if odd and not any(refuses(term.said) for term in terms):
         raise UnreadableError(odd)
     terms.sort(key=lambda term: (-len(term.pattern) if term.pattern else -_WHOLE, not refuses(term.said), term))
@@ -141,6 +156,13 @@ def _name(element: Any) -> str:
         return ""
     namespace, _, name = tag.rpartition("}")
     return name if not namespace or _NAMESPACE.match(namespace[1:]) else ""
+
+
+def _odd(element: Any) -> str:
+    """What in an element is no element of RSL though it says so; empty: nothing."""
+    known = _KNOWN[_name(element)]
+    unknown = next((name for child in element if (name := _name(child)) and name not in known), "")
+    return f"an element {unknown[:_SHOWN_CHARS]}" if unknown else ""
 
 
 def _scope(url: str) -> tuple[bytes, bytes]:
@@ -160,7 +182,7 @@ def _said(content: Any) -> str | None:
     licenses = [child for child in content if _name(child) == "license"]
     if not licenses:
         raise UnreadableError("a content without a license")
-    odd = ""
+    odd = _odd(content)
     offered: list[str] = []
     for one in licenses:
         try:
@@ -190,7 +212,7 @@ def _offered(license_: Any) -> str | None:
     """What one license says of training; None: it speaks of other uses only."""
     permits: dict[str, set[str]] = {}
     prohibits: dict[str, set[str]] = {}
-    payments, odd, reports = [], "", False
+    payments, odd, reports = [], _odd(license_), False
     for child in license_:
         name = _name(child)
         if name in ("permits", "prohibits"):
@@ -199,10 +221,9 @@ def _offered(license_: Any) -> str | None:
             (permits if name == "permits" else prohibits).setdefault(kind, set()).update(words)
         elif name == "payment":
             payments.append(child)
+            odd = odd or _odd(child)
         elif name == "reporting":
             reports = True
-        elif name and name not in _KNOWN:
-            odd = odd or f"an element {name[:_SHOWN_CHARS]}"
     if prohibited := prohibits.get("usage", set()) & _TRAINING:
         return f"{PROHIBITED}{min(prohibited)}"
     if odd:
@@ -228,7 +249,7 @@ def _offered(license_: Any) -> str | None:
 
 
 def _payment(payment: Any) -> str:
-    """What a `payment` asks for; empty: nothing."""
+    """What a `payment` asks for; empty: nothing (sections 3.7 to 3.11)."""
     kind = (payment.get("type") or "").strip().lower()
     parts = {_name(child): child for child in payment}
     if kind not in _UNPAID:
@@ -261,25 +282,30 @@ def is_license(rel: str, media_type: str) -> bool:
 
 
 def of_page(inline: Iterable[str], links: Iterable[str]) -> str | None:
-    """What a page says of training by RSL: by the licenses that it holds, else where those are that it names.
+    """What a page says of training by RSL: by the licenses that it holds, and where those are that it names.
 
-    Any that refuses comes first, then one that cannot be read, then those that are named, blank between their URLs.
+    Any that refuses stands alone; else one that cannot be read comes first, then NAMED and those that are named, blank
+    between their URLs, so that none hides another. What is permitted counts if there is nothing else.
     """
-    said: list[str] = []
+    said: list[str | None] = []
     for text in _first(inline):
         try:
-            one = parse(text).of_all()
+            said.append(parse(text).of_all())
         except UnreadableError as error:
-            one = f"{UNREADABLE}{error}"
-        if refuses(one):
-            return one
-        if one is not None:
-            said.append(one)
-    odd = next((one for one in said if one.startswith(UNREADABLE)), None)
+            said.append(f"{UNREADABLE}{error}")
     named = list(dict.fromkeys(links))
-    if odd is None and len(named) > MAX_LICENSES:
-        odd = f"{UNREADABLE}more than {MAX_LICENSES} licenses"
-    return odd or (NAMED + " ".join(named) if named else next(iter(said), None))
+    if len(named) > MAX_LICENSES:
+        said.append(f"{UNREADABLE}more than {MAX_LICENSES} licenses")
+    first = strictest(said)
+    if not named or refuses(first):
+        return first
+    places = NAMED + " ".join(named[:MAX_LICENSES])
+    return f"{first}; {places}" if first is not None and first.startswith(UNREADABLE) else places
+
+
+def named_by(page_rsl: str) -> list[str]:
+    """Where the licenses are that an answer of `of_page` names."""
+    return re.split(rf"(?:^|; ){NAMED}", page_rsl)[-1].split() if NAMED in page_rsl else []
 
 
 def _first(texts: Iterable[str]) -> Iterator[str]:

@@ -15,7 +15,7 @@ ANY_STAGE: dict[str, str] = {
 }
 """reason -> sentence."""
 
-TRANSIENT = frozenset({"dns_failed", "connection_failed", "timeout", "http_server_error"})
+TRANSIENT = frozenset({"dns_failed", "connection_failed", "timeout", "http_server_error", "rsl_unreadable"})
 """Fetch outcomes worth another attempt in a later run."""
 
 

@@ -30,6 +30,8 @@ def page(seed: int, host: str, number: int, pages: int, items: list[Planted]) ->
         _, meta, header, value = REFUSING[host]
         if meta == RSL:
             head = f'<script type="{RSL}">{value}</script>'
+        elif meta == "link":
+            head = f'<link rel="license" type="{RSL}" href="{value}">'
         elif meta and number % 2:
             head = f'<meta name="{meta}" content="{value}">'
         else:

@@ -16,18 +16,20 @@ from PIL import Image
 
 from demo import captions, files, markup, pages
 from demo.web import (
+    ASKING_FILES,
+    ASKING_ROBOTS,
     BLOCKED_HOST,
     EVALUATION_PER_CLASS,
     GOOD,
     IMAGE_HOSTS,
     IMAGES_PER_PAGE,
     KEEP,
-    LICENSES,
     LISTS,
     NO_HOST,
     NOAI_HOST,
     OPTED_OUT_HOST,
     PAGE_HOSTS,
+    REFUSED_FOLDERS,
     REFUSING,
     RESERVED_HOST,
     RESET_HOST,
@@ -225,7 +227,7 @@ class _Builder:
         for host, (reason, meta, header, value) in REFUSING.items():
             for k in () if meta and header else self._many(20):
                 url, view = self._picture(f"{reason} {k}", host)
-                kind = f"page with {header}: {value}" if header else f"page with an RSL license: {reason}"
+                kind = f"page with {header or 'an RSL license'}: {reason if meta else value}"
                 self.refusing[host].append(Planted(url, self._caption(view), kind, reason, view=view))
 
     def _plant_bad_answers(self) -> None:
@@ -284,14 +286,10 @@ class _Builder:
             url = self._serve(self._address(), Answer(sink.getvalue(), "image/jpeg"))
             kind = "XMP that prohibits data mining"
             self.planted.append(Planted(url, self._caption(view), kind, "data_mining_prohibited", view=view))
-        for k in self._many(20):
-            url, view = self._picture(f"others {k}", IMAGE_HOSTS[0], "collection")
-            kind = "forbidden to another crawler"
-            self.planted.append(Planted(url, self._caption(view), kind, "robots_disallowed_others", view=view))
-        for k in self._many(20):
-            url, view = self._picture(f"licensed {k}", IMAGE_HOSTS[0], "licensed")
-            kind = "under an RSL license that robots.txt names"
-            self.planted.append(Planted(url, self._caption(view), kind, "rsl_prohibited", view=view))
+        for folder, (reason, kind) in REFUSED_FOLDERS.items():
+            for k in self._many(20):
+                url, view = self._picture(f"{folder} {k}", IMAGE_HOSTS[0], folder)
+                self.planted.append(Planted(url, self._caption(view), kind, reason, view=view))
         for k in self._many(10):
             url, view = self._picture(f"opted out {k}", OPTED_OUT_HOST)
             self.planted.append(Planted(url, self._caption(view), "opted-out host", "domain_opted_out", view=view))
@@ -383,15 +381,15 @@ class _Builder:
         for host in (*numbers, *IMAGE_HOSTS):
             self.answers[host, "/robots.txt"] = Answer(ROBOTS, "text/plain")
         first = IMAGE_HOSTS[0]
-        named = f"\nLicense: http://{first}/rsl.xml\n"
-        self.answers[first, "/robots.txt"] = Answer(ROBOTS + named.encode(), "text/plain")
-        for path, text in LICENSES.items():
-            self.answers[first, path] = Answer(text.encode(), RSL)
+        self.answers[first, "/robots.txt"] = Answer(ASKING_ROBOTS + ROBOTS, "text/plain")
+        for path, (text, media_type) in ASKING_FILES.items():
+            self.answers[first, path] = Answer(text.encode(), media_type)
         return sum(numbers.values()) + len(numbers)
 
     def _icon(self, host: str, pages: int) -> None:
         """Every page of a host carries the same small icon, whose text is of the interface."""
         body = encode(Image.new("RGB", (16, 16), tuple(int(v) for v in self.rng.integers(0, 255, 3))), "PNG")
         url = self._serve(f"http://{host}/icon.png", Answer(body, "image/png"))
-        expected = REFUSING.get(host, ("text_is_interface",))[0]
+        reason = REFUSING.get(host, ("",))[0]  # of its pages, before their texts are looked at; or of fetch
+        expected = reason if reason.startswith("page_") else "text_is_interface"
         self.planted.append(Planted(url, markup.icon_text(host), "icon on every page", expected, pages))

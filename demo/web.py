@@ -34,6 +34,7 @@ def licensed(path: str, terms: str) -> str:
     return f'<rsl xmlns="https://rslstandard.org/rsl"><content url="{path}"><license>{terms}</license></content></rsl>'
 
 
+NO_LICENSE = f"http://{IMAGE_HOSTS[0]}/no.xml"
 NOAI_HOST, RESERVED_HOST = "atelier.example", "publisher.example"
 REFUSING = {
     NOAI_HOST: ("page_noai", "robots", "X-Robots-Tag", "noai, noimageai"),
@@ -45,15 +46,38 @@ REFUSING = {
         *("page_rsl_payment_required", RSL, ""),
         licensed("", '<permits type="usage">all</permits><payment type="crawl"/>'),
     ),
+    "garbled.example": ("page_rsl_unreadable", RSL, "", licensed("", "<permit>all</permit>")),
+    "naming.example": ("rsl_prohibited", "link", "", NO_LICENSE),
     "misspelt.example": ("page_wish_unreadable", "", "Content-Usage", "train-ai=perhaps"),
 }
 """Hosts that refuse the use of their pages: the reason, by which meta tag (if there is one) or header, or license
-in the page, the value."""
-LICENSES = {
-    "/rsl.xml": licensed("/licensed/", '<permits type="usage">search</permits>'),
-    "/price.xml": licensed("/", '<permits type="usage">all</permits><payment type="crawl"/>'),
+in the page or that it links to, the value."""
+ASKING_FILES = {
+    "/rsl.xml": (licensed("/licensed/", '<permits type="usage">search</permits>'), RSL),
+    "/price.xml": (licensed("/", '<permits type="usage">all</permits><payment type="crawl"/>'), RSL),
+    "/no.xml": (licensed("", '<prohibits type="usage">ai-all</prohibits>'), RSL),
+    "/ai.txt": ("User-Agent: *\nDisallow: /untrained/\n", "text/plain"),
+    "/.well-known/tdmrep.json": ('[{"location": "/reserved/", "tdm-reservation": 1}]', "application/json"),
 }
-"""RSL licenses of the first host of images: its robots.txt names one, a header another."""
+"""By which the first host of images asks: its robots.txt, headers and pages name the licenses."""
+ASKING_ROBOTS = f"""\
+# What may be trained on stands in /ai.txt, too.
+License: http://{IMAGE_HOSTS[0]}/rsl.xml
+
+Content-Signal: /signals/ ai-train=no
+Content-Usage: /preferences/ train-ai=n
+
+""".encode()
+"""What its robots.txt begins with."""
+REFUSED_FOLDERS = {
+    "collection": ("robots_disallowed_others", "forbidden to another crawler"),
+    "licensed": ("rsl_prohibited", "under an RSL license that robots.txt names"),
+    "untrained": ("ai_txt_disallowed", "forbidden by ai.txt"),
+    "reserved": ("tdm_reserved", "reserved by tdmrep.json"),
+    "signals": ("content_signal_refused", "Content-Signal in robots.txt"),
+    "preferences": ("content_usage_refused", "Content-Usage in robots.txt"),
+}
+"""Its folders that it refuses: the reason, and by what."""
 ROBOTS = b"User-agent: *\nDisallow: /private/\n\nUser-agent: CCBot\nUser-agent: GPTBot\nDisallow: /collection/\n"
 BLOCKED_HOST = "popups.example"
 """Its images are listed in demo/blocked_domains.txt."""

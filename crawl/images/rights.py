@@ -71,6 +71,7 @@ class Heeds:
     data_mining: bool = True
     rsl: bool = True
     refuses_unreadable: bool = False
+    refuses_unreadable_license: bool = True
     mask: tuple[str, ...] = ()
     """Kinds of personal data that are masked in what is kept."""
 
@@ -85,8 +86,7 @@ def rights(notes: Notes, manifests: str | None = None, mask: Sequence[str] = ())
     found: dict[str, list[str]] = {}
     licensed: str | None = None
     for packet in notes.xmp:
-        inside = _read_xmp(packet, found)
-        licensed = licensed if inside is None or rsl.refuses(licensed) else inside
+        licensed = rsl.strictest((licensed, _read_xmp(packet, found)))
     if notes.exif:
         for tag, column in ((ARTIST, "creator"), (COPYRIGHT, "copyright_notice")):
             found.setdefault(column, []).append(text(notes.exif, tag))
@@ -134,10 +134,11 @@ def heeded(said: Rights, heeds: Heeds) -> tuple[Refusal | None, Wish | None]:
         if rsl.refuses(said.rsl):
             return _refusal(rsl.outcome_of(said.rsl), wish), None
         if said.rsl.startswith(UNREADABLE):
+            if heeds.refuses_unreadable_license:
+                return _refusal("rsl_unreadable", wish), None
             unread = unread or wish
-    if unread is not None and heeds.refuses_unreadable:
-        outcome = "rsl_unreadable" if unread.signal == rsl.SIGNAL else "wish_unreadable"
-        return _refusal(outcome, unread), None
+    if unread is not None and unread.signal != rsl.SIGNAL and heeds.refuses_unreadable:
+        return _refusal("wish_unreadable", unread), None
     return None, unread
 
 
@@ -166,9 +167,10 @@ def _read_xmp(packet: bytes, found: dict[str, list[str]]) -> str | None:
             found.setdefault(column, []).extend(_values(element))
         elif isinstance(element.tag, str) and element.tag.endswith("}rsl"):
             try:
-                licensed = rsl.read(element).of_all() or licensed
+                inside = rsl.read(element).of_all()
             except rsl.UnreadableError as error:
-                licensed = licensed or f"{UNREADABLE}{error}"
+                inside = f"{UNREADABLE}{error}"
+            licensed = rsl.strictest((licensed, inside))
         for name, value in element.attrib.items():
             if name in _PROPERTIES:
                 found.setdefault(_PROPERTIES[name], []).append(value)

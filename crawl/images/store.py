@@ -125,10 +125,11 @@ def _blobs(storage: Storage, files: Sequence[str]) -> set[str]:
 def newest(observations: pa.Table) -> pa.Table:
     """The one observation of each URL that counts, ordered by URL.
 
-    The latest that knows the image (it was accepted, a hash list holds it, or its owner refuses); of a URL without one,
-    the latest.
+    The latest that knows the image (it was accepted, a hash list holds it, or its owner refuses; a license that could
+    not be had says nothing of it); of a URL without one, the latest.
     """
-    decisive = pc.or_(pc.is_in(observations["outcome"], pa.array(_DECISIVE)), pc.is_valid(observations["wish_signal"]))
+    asked = pc.and_(pc.is_valid(observations["wish_signal"]), pc.not_equal(observations["outcome"], "rsl_unreadable"))
+    decisive = pc.or_(pc.is_in(observations["outcome"], pa.array(_DECISIVE)), asked)
     keys = pa.table(
         {
             "url": observations["url"],

@@ -18,7 +18,6 @@ import aiohttp
 from multidict import CIMultiDictProxy
 from yarl import URL
 
-from crawl import rsl
 from crawl.archives.payload import part_of
 from crawl.urls import canonical_url, url_in_header
 from crawl.web import robots
@@ -26,7 +25,7 @@ from crawl.web.address_guard import REFUSED_PORTS, Guard, PrivateAddressError
 from crawl.web.config import FetchConfig
 from crawl.web.connection import MAX_HEAD_BYTES, Connector
 from crawl.web.contact import Contact, NoContactError
-from crawl.web.headers import PLACE
+from crawl.web.headers import licenses
 from crawl.web.licenses import Licenses
 from crawl.web.response import Journey, Pace, Refused, Response, Room, read_body, refusal, retry_after_s
 from crawl.web.site_rules import SiteRules
@@ -171,7 +170,7 @@ class Client:
 
     async def _heed_rules(self, journey: Journey, site: Site) -> bool:
         """Refuse what the site's rules do not allow; whether it is not the host's turn now that they are known."""
-        if not (self.config.respect_robots or self.config.respect_tdm):
+        if not (self.config.respect_robots or self.config.respect_tdm or self.config.ai_txt == "always"):
             return False
         clock = asyncio.get_running_loop().time
         start = clock()
@@ -196,16 +195,15 @@ class Client:
 
     async def _heed_links(self, answer: Response) -> Wish | None:
         """Refuse what a license that the answer names does not allow; what is asked by one, if that cannot be read."""
-        named = self._linked(answer.headers, answer.url)
+        named = self._named(answer.headers, answer.url)
         try:
             return await self.licenses.check(named, answer.url) if named else None
         except BaseException:
             self.let_go(answer)
             raise
 
-    def _linked(self, headers: CIMultiDictProxy[str], url: str) -> list[tuple[str, str]]:
-        values = headers.getall("Link", ()) if self.config.respect_rsl else ()
-        return [(where, PLACE) for where in rsl.linked(values, url)] if values else []
+    def _named(self, headers: CIMultiDictProxy[str], url: str) -> list[tuple[str, str]]:
+        return licenses(self.config, lambda name: headers.getall(name, ()), url)
 
     def _redirect(self, answer: Response) -> str:
         """Where an answer that is not 2xx leads; Refused if nowhere."""
@@ -302,7 +300,7 @@ class Client:
                 body, is_large, unread = b"", False, None
                 if check is not None and (status // 100 == 2 or status == 304):
                     unread = check(answer.headers)
-                    self.licenses.refuse_known(self._linked(answer.headers, url), url)
+                    self.licenses.refuse_known(self._named(answer.headers, url), url)
                     part = part_of(status, answer.headers.get("Content-Range", ""))
                     if part is not None:
                         raise Refused("connection_failed", f"206: a part alone, {part[:100]}", may_pass=True)

@@ -64,8 +64,9 @@ class FetchConfig:
     """Whether AIPREF's `Content-Usage: train-ai=n` refuses the image, in a header or in robots.txt, if that is asked
     for. Its vocabulary is an Internet-Draft without consensus as yet (draft-ietf-aipref-vocab)."""
     respect_rsl: bool = True
-    """Whether a license by Really Simple Licensing refuses the image if it prohibits training or asks for something in
-    return: one that robots.txt names, a Link header of the image, or its page. It is asked for once."""
+    """Whether a license by Really Simple Licensing refuses if it prohibits training or asks for something in return: an
+    image by one that robots.txt or its own Link header names, a pair by one of its page. It is asked for over HTTP, if
+    that is among `origins`."""
     respect_data_mining: bool = True
     """Whether an image is refused whose file prohibits data mining or training: IPTC's and PLUS's `plus:DataMining` in
     XMP, or C2PA's and CAWG's training and data mining assertion, which the extra `c2pa` reads."""
@@ -74,11 +75,17 @@ class FetchConfig:
     constraints), by the kinds of `extract.mask_personal_data`; none by default: a maker wants to be named."""
     unreadable_policy: Literal["allow", "refuse"] = "allow"
     """What becomes of an image whose owner asks something that cannot be read; the audit `wishes` counts it anyway."""
+    unreadable_license: Literal["allow", "refuse"] = "refuse"
+    """The same of a license by Really Simple Licensing that cannot be had or read: without it nothing is licensed
+    (RSL 1.0, section 4.3)."""
     respect_noai: bool = True
     """Whether an `X-Robots-Tag` of noai, noimageai or noindex refuses the image."""
     respect_tdm: bool = True
     """Whether a reservation by the TDM Reservation Protocol refuses the image: the header `tdm-reservation: 1`, or the
     site's /.well-known/tdmrep.json, which is asked for once beside robots.txt."""
+    ai_txt: Literal["named", "always", "never"] = "named"
+    """Of which sites /ai.txt (Spawning) is asked for and obeyed: those whose robots.txt speaks of it, all (one more
+    request to each), or none."""
     opted_out_domains: str = ""
     """A text file with one domain a line, which stands for its subdomains too. Nothing is fetched from them, nor by a
     redirect to them, nor taken from an archive. Empty for none."""
@@ -120,8 +127,11 @@ class FetchConfig:
         for name in self.also_heed:
             if robots.product_token(name) != name.lower() or not name.isprintable() or not name:
                 raise ValueError(f"also_heed must be names of crawlers, such as CCBot, not {name!r}")
-        if self.unreadable_policy not in ("allow", "refuse"):
-            raise ValueError(f"unreadable_policy must be allow or refuse, not {self.unreadable_policy!r}")
+        if self.ai_txt not in ("named", "always", "never"):
+            raise ValueError(f"ai_txt must be named, always or never, not {self.ai_txt!r}")
+        for key in ("unreadable_policy", "unreadable_license"):
+            if getattr(self, key) not in ("allow", "refuse"):
+                raise ValueError(f"{key} must be allow or refuse, not {getattr(self, key)!r}")
         for host, target in self.resolve.items():
             try:
                 endpoint(target)
@@ -168,6 +178,7 @@ class FetchConfig:
         wanted = {
             "respect_robots": (self.respect_robots, "false"),
             "respect_tdm": (self.respect_tdm, "false"),
+            "ai_txt": (self.ai_txt == "always", "never"),
             "per_host_concurrency": (self.per_host_concurrency < self.concurrency, f"{self.concurrency} (concurrency)"),
             "per_host_delay_s": (self.per_host_delay_s > 0, "0"),
             "min_bytes_per_s": (self.min_bytes_per_s > 0, "0"),

@@ -8,6 +8,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
+from crawl import rsl
 from crawl.images.observations import Ingested, Observation, Refusal, now, observe, unchanged
 from crawl.images.parallel import ingest_threads
 from crawl.units import watched
@@ -30,7 +31,6 @@ def fetch(
     *,
     opted_out: Container[str] = frozenset(),
     earlier: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
-    licenses: Mapping[str, Sequence[tuple[str, str]]] = MappingProxyType({}),
     done: Callable[[Observation], None] = lambda observation: None,
 ) -> list[Observation]:
     """Fetch images; answer one observation per URL, in the order given. A URL that occurs twice is fetched once.
@@ -42,13 +42,68 @@ def fetch(
         opted_out: domains that are not asked, nor those below them.
         earlier: URL -> the row of OBSERVATIONS by which its image is stored already; it is asked for on condition that
             it has changed.
-        licenses: URL -> RSL licenses that its pages name, with the page: they are asked for first.
         done: is told of each observation as it is made.
 
     Raises:
         Whatever `ingest` raises: that is a fault of ours, not of a server.
     """
-    return asyncio.run(_fetch(urls, config, ingest, opted_out, earlier, licenses, done))
+    return asyncio.run(_fetch(urls, config, ingest, opted_out, earlier, done))
+
+
+def heed_licenses(
+    named: Sequence[tuple[str, str, str]], config: FetchConfig, opted_out: Container[str] = frozenset()
+) -> list[Refused | Wish | None]:
+    """What RSL licenses say that pages, archives or others' answers name: for each a refusal, or what of it cannot be
+    read, or None. Each license is asked for once.
+
+    named: (the license's canonical URL, where it is named, the URL that is to be used).
+    """
+    return asyncio.run(_heed_licenses(named, config, opted_out)) if named else []
+
+
+def licensed(
+    seen: Mapping[str, Observation],
+    named: Sequence[tuple[str, str, str]],
+    config: FetchConfig,
+    opted_out: Container[str] = frozenset(),
+) -> dict[str, Observation]:
+    """The observations of accepted images whose answers name RSL licenses, as the licenses have it.
+
+    Args:
+        seen: by URL.
+        named: (the license's canonical URL, where it is named, the image's URL).
+    """
+    found: dict[str, Observation] = {url: seen[url] for _, _, url in named}
+    spoken_of = [(license_, place, seen[url].final_url or url) for license_, place, url in named]
+    for (_, _, url), said in zip(named, heed_licenses(spoken_of, config, opted_out), strict=True):
+        if isinstance(said, Refused):
+            found[url] = replace(seen[url], outcome=said.outcome, detail=said.detail, wish=said.wish, image=None)
+        elif found[url].image is not None:
+            found[url] = replace(found[url], wish=found[url].wish or said)
+    return found
+
+
+async def _heed_licenses(
+    named: Sequence[tuple[str, str, str]], config: FetchConfig, opted_out: Container[str]
+) -> list[Refused | Wish | None]:
+    said: list[Refused | Wish | None] = [None] * len(named)
+    by_license: dict[str, list[int]] = {}
+    for number, (license_, _, _) in enumerate(named):
+        by_license.setdefault(license_, []).append(number)
+    turns = asyncio.Semaphore(config.concurrency)
+
+    async def heed(client: Client, license_: str, numbers: Sequence[int]) -> None:
+        async with turns:
+            for number in numbers:
+                _, place, url = named[number]
+                try:
+                    said[number] = await client.licenses.check([(license_, place)], url)
+                except Refused as refused:
+                    said[number] = refused
+
+    async with Client(config, f"{rsl.MEDIA_TYPE}, application/xml;q=0.8, */*;q=0.5", opted_out) as client:
+        await asyncio.gather(*(heed(client, license_, numbers) for license_, numbers in by_license.items()))
+    return said
 
 
 async def _fetch(
@@ -57,7 +112,6 @@ async def _fetch(
     ingest: Callable[[bytes], Ingested | Refusal],
     opted_out: Container[str],
     earlier: Mapping[str, Mapping[str, Any]],
-    licenses: Mapping[str, Sequence[tuple[str, str]]],
     done: Callable[[Observation], None],
 ) -> list[Observation]:
     observations: dict[str, Observation] = {}
@@ -81,7 +135,7 @@ async def _fetch(
         etag = _validator(answer, "ETag")
         if answer.status == 304:
             same = unchanged(earlier[url], fetched_at=now(), final_url=answer.url, attempts=attempts, etag=etag)
-            return replace(same, wish=answer.unread or unread.get(url))
+            return replace(same, wish=answer.unread)
         spent.count(**{spent.IMAGES: len(answer.body)})
         result = await loop.run_in_executor(threads, watched, ingest, url, answer.body)
         seen = observe(
@@ -96,26 +150,12 @@ async def _fetch(
             etag=etag,
             last_modified=_validator(answer, "Last-Modified"),
         )
-        return seen if seen.wish else replace(seen, wish=answer.unread or unread.get(url))
-
-    unread: dict[str, Wish | None] = {}
-    turns = asyncio.Semaphore(config.concurrency)
-
-    async def heed_pages(client: Client, url: str) -> None:
-        async with turns:
-            try:
-                for license_, page in licenses[url]:
-                    found = await client.licenses.check([(license_, f"page {page}")], page)
-                    unread[url] = unread.get(url) or found
-            except Refused as refused:
-                await record(url, refused, 0)
+        return seen if seen.wish else replace(seen, wish=answer.unread)
 
     with ingest_threads() as threads:
         async with Client(config, _ACCEPT, opted_out) as client:
-            await asyncio.gather(*(heed_pages(client, url) for url in sorted(set(urls) & set(licenses))))
-            left = [url for url in urls if url not in observations]
             conditions = {url: _conditions(row) for url, row in earlier.items()}
-            await visit(client, left, permission(config), record, conditions)
+            await visit(client, urls, permission(config), record, conditions)
     return [observations[url] for url in urls]
 
 

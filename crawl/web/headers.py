@@ -33,12 +33,11 @@ def permission(config: FetchConfig) -> Callable[[CIMultiDictProxy[str]], Wish | 
     return lambda headers: check(config, lambda name: headers.getall(name, ()))
 
 
-def check(config: FetchConfig, values: Callable[[str], Sequence[str]], url: str = "") -> Wish | None:
+def check(config: FetchConfig, values: Callable[[str], Sequence[str]]) -> Wish | None:
     """What the headers ask, if that cannot be read and is not refused for it; None if all can be.
 
     Args:
         values: of a header by its name, in any case.
-        url: of the response, if nobody asks for the licenses that it names: none of them can be read then.
 
     Raises:
         Refused: they ask not to be used.
@@ -64,9 +63,13 @@ def check(config: FetchConfig, values: Callable[[str], Sequence[str]], url: str 
             unread = unread or Wish(signal, str(said), PLACE)
     if unread is not None and config.unreadable_policy == "refuse":
         raise refused("wish_unreadable", unread)
-    if url and config.respect_rsl and (lines := values("Link")) and (named := rsl.linked(lines, url)):
-        unasked = Wish(rsl.SIGNAL, f"{UNREADABLE}not asked for", f"{PLACE}: {named[0]}")
-        if config.unreadable_policy == "refuse":
-            raise refused("rsl_unreadable", unasked)
-        unread = unread or unasked
     return unread
+
+
+def licenses(config: FetchConfig, values: Callable[[str], Sequence[str]], url: str) -> list[tuple[str, str]]:
+    """The RSL licenses that the headers of a response name, and where they are named.
+
+    url: of the response.
+    """
+    lines = values("Link") if config.respect_rsl else ()
+    return [(where, PLACE) for where in rsl.linked(lines, url)] if lines else []

@@ -21,13 +21,14 @@ from functools import partial
 from multiprocessing.pool import ThreadPool
 from typing import Any
 
-from crawl.images.observations import Ingested, Observation, Refusal, now, observe
+from crawl.images.observations import OK, Ingested, Observation, Refusal, now, observe
 from crawl.units import watched
 from crawl.web.address_guard import REFUSED_PORTS, Guard, PrivateAddressError
 from crawl.web.client import opted_out as on_list
 from crawl.web.config import FetchConfig
 from crawl.web.contact import Contact, NoContactError
-from crawl.web.headers import check
+from crawl.web.fetch import licensed
+from crawl.web.headers import check, licenses
 from crawl.web.response import Refused
 from crawl.web.robots import product_token
 from crawl.wishes import Wish
@@ -62,16 +63,18 @@ def fetch(
         disallowed_header_directives=None,  # ours are looked at where they come, with all others that ask something
     )
     observations: dict[str, Observation] = {}
+    named: list[tuple[str, str, str]] = []  # licenses, where they are named, and by the answer at which URL
     distinct = list(dict.fromkeys(urls))
     # One at a time for all of the process, as urllib has it; a worker fetches one partition at a time.
     urllib.request.install_opener(_opener(config, guard, opted_out, asked))
     try:
         with ThreadPool(config.concurrency) as pool:
-            for (number, stream, error), refused, wish in pool.imap_unordered(
+            for (number, stream, error), refused, wish, licenses in pool.imap_unordered(
                 lambda row: (
                     _with(asked.by(download, row), partial(watched, ingest, row[1])),
                     asked.refused,
                     asked.wish,
+                    asked.licenses,
                 ),
                 enumerate(distinct),
             ):
@@ -87,10 +90,16 @@ def fetch(
                     url, result, origin="http", fetched_at=now(), status=status, final_url=None, fetched_bytes=size
                 )
                 observations[url] = replace(seen, wish=seen.wish or wish)
-                done(observations[url])
+                if licenses and seen.outcome == OK:
+                    named += [(license_, place, url) for license_, place in licenses]
+                else:
+                    done(observations[url])
     finally:
         urllib.request.install_opener(None)  # type: ignore[arg-type]  # the default again
         guard.shut()
+    for url, seen in licensed(observations, named, config, opted_out).items():
+        observations[url] = seen
+        done(seen)
     return [observations[url] for url in urls]
 
 
@@ -122,16 +131,23 @@ class _Asked(threading.local):
 
     refused: Refused | None = None
     wish: Wish | None = None
+    licenses: Sequence[tuple[str, str]] = ()
 
     def by(self, download: Callable[[Any], Any], row: Any) -> Any:
         """What a download comes to, with what was asked of the one before it forgotten."""
         self.refused = self.wish = None
+        self.licenses = ()
         return download(row)
 
     def look(self, config: FetchConfig, response: http.client.HTTPResponse) -> None:
         """Refuse what does not want to be used."""
+
+        def values(name: str) -> Sequence[str]:
+            return response.headers.get_all(name) or ()
+
         try:
-            self.wish = check(config, lambda name: response.headers.get_all(name) or (), response.url or "")
+            self.wish = check(config, values)
+            self.licenses = licenses(config, values, response.url or "")
         except Refused as refused:
             self.refused = refused
             raise

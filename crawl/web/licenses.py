@@ -53,7 +53,7 @@ class Licenses:
         if len(named) > rsl.MAX_LICENSES:
             words = f"{UNREADABLE}more than {rsl.MAX_LICENSES} licenses"
             unread = unread or Wish(rsl.SIGNAL, words, named[rsl.MAX_LICENSES][1])
-        if unread is not None and self._config.unreadable_policy == "refuse":
+        if unread is not None and self._config.unreadable_license == "refuse":
             raise refused("rsl_unreadable", unread)
         return unread
 
@@ -75,6 +75,8 @@ class Licenses:
         return license_.said(url)
 
     async def _of(self, where: str) -> rsl.License | str:
+        if "http" not in self._config.origins:
+            return "not asked for: fetch.origins lacks http"
         if where in self._known:
             self._known.move_to_end(where)
             return self._known[where]

@@ -1,4 +1,4 @@
-"""What a site asks of crawlers: robots.txt (RFC 9309) and the X-Robots-Tag header."""
+"""What a site asks of crawlers: robots.txt (RFC 9309), ai.txt, which is written alike, and the X-Robots-Tag header."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ MAX_BYTES = 500 * 1024
 """How much of a robots.txt is parsed; the least that RFC 9309, section 2.5, asks for."""
 MAX_RULES_OF_OTHERS = 100_000
 """How many rules are kept of all groups of other crawlers together; one rule may be of as many groups as are heeded."""
+AI_TXT = "/ai.txt"
+"""Where a site's ai.txt is (Spawning, 2023): what may be trained on, in the lines of robots.txt."""
 MAX_REDIRECTS = 5
 """From robots.txt to its place; RFC 9309, section 2.3.1.2."""
 MAX_CRAWL_DELAY_S = 10.0
@@ -39,6 +41,7 @@ _LINE = re.compile(
     ).encode(),
     re.IGNORECASE | re.DOTALL,
 )
+_AI_TXT = re.compile(rb"(?<![\w.-])ai\.txt(?![.-]?\w)", re.IGNORECASE)
 _NAMED = re.compile(rb"[^\s/;(*]+")  # `openwit` of `openwit/0.1`, `openwit bot`, `openwit*`
 _INDEX = re.compile(rb"(.*/)index\.html?", re.DOTALL)
 _AGENT_PREFIX = re.compile(r"([a-z*][a-z0-9_*-]*)\s*:\s*(.*)", re.DOTALL)
@@ -83,6 +86,8 @@ class Rules:
     """What is said of training but cannot be read."""
     licenses: tuple[Named, ...] = ()
     """RSL licenses that are named for us."""
+    names_ai_txt: bool = False
+    """Whether it speaks of the site's ai.txt, in a remark or otherwise."""
 
     def allow(self, url: str) -> bool:
         """Whether the crawler may fetch an absolute URL of the site, and use what it gets."""
@@ -197,7 +202,8 @@ def parse(body: bytes, user_agent: str, also_heed: Iterable[str] = ()) -> Rules:
         unreadable += unread
     delay_s = min(own.delay_s, MAX_CRAWL_DELAY_S)
     licenses = _licenses({"": own.licenses or outside.licenses, **{f" of {n}": g.licenses for n, g in heeded.items()}})
-    return Rules(delay_s, Patterns(own.patterns), tuple(asked), tuple(unreadable), licenses)
+    names_ai_txt = _AI_TXT.search(body[:MAX_BYTES]) is not None
+    return Rules(delay_s, Patterns(own.patterns), tuple(asked), tuple(unreadable), licenses, names_ai_txt)
 
 
 def _licenses(named: Mapping[str, Sequence[bytes]]) -> tuple[Named, ...]:

@@ -1,4 +1,4 @@
-"""The rules of sites, robots.txt and tdmrep.json: asked for once, kept within a bound of bytes."""
+"""The rules of sites, robots.txt, tdmrep.json and ai.txt: asked for once, kept within a bound of bytes."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ Heed = Callable[[str, float], None]
 class Rules:
     """What a site asks of crawlers; what licenses say that it names stands in these."""
 
+    ai_txt: robots.Rules = robots.ALLOW_ALL
     robots: robots.Rules = robots.ALLOW_ALL
     reservations: tdm.Reservations = tdm.NONE
     is_unread: bool = False  # whether the reservations could not be read
@@ -45,7 +46,8 @@ class Rules:
     @property
     def size(self) -> int:
         """About how many bytes of memory they take."""
-        return 1_000 + self.robots.size + self.reservations.size + sum(200 + len(url) for url, _ in self.licenses)
+        of_files = self.robots.size + self.reservations.size + self.ai_txt.size
+        return 1_000 + of_files + sum(200 + len(url) for url, _ in self.licenses)
 
     async def check(self, url: str) -> Wish | None:
         """Refuse what they do not allow; answers what is asked for the URL, if that cannot be read."""
@@ -54,6 +56,8 @@ class Rules:
             raise refused(*refusal)
         if await _apart(len(self.reservations.rules) > _INLINE_PATTERNS, self.reservations.reserved, url):
             raise refused("tdm_reserved", Wish(tdm.HEADER, "1", tdm.PATH))
+        if await _apart(self.ai_txt.special > _INLINE_PATTERNS, self.ai_txt.refusal, url) is not None:
+            raise refused("ai_txt_disallowed", Wish("ai.txt", "Disallow", robots.AI_TXT))
         unread = await _apart(self.robots.special > _INLINE_PATTERNS, self.robots.unread, url)
         if unread is None and self.is_unread:
             unread = robots.Refusal("wish_unreadable", Wish(tdm.HEADER, f"{UNREADABLE}no rules", tdm.PATH))
@@ -139,6 +143,11 @@ class SiteRules:
                 reservations = await _apart(len(answer.body) > _INLINE_BYTES, tdm.parse, answer.body)
                 is_unread = await _apart(len(answer.body) > _INLINE_BYTES, tdm.is_unreadable, answer.body)
                 rules = replace(rules, reservations=reservations, is_unread=is_unread)
+        if self._config.ai_txt == "always" or (self._config.ai_txt == "named" and rules.robots.names_ai_txt):
+            with suppress(Refused):
+                answer = await self._get_file(f"{site}{robots.AI_TXT}", robots.MAX_BYTES, journey)
+                if answer.status // 100 == 2:
+                    rules = replace(rules, ai_txt=await self._parsed(answer.body))
         self._keep(site, rules)
         return rules
 
@@ -168,12 +177,14 @@ class SiteRules:
             await asyncio.sleep(backoff_s(attempt))
         if not answer.body:
             return robots.ALLOW_ALL
-        is_long = len(answer.body) > _INLINE_BYTES
-        config = self._config
-        rules = await _apart(is_long, robots.parse, answer.body, config.user_agent, config.also_heed)
-        rules = rules.only(config.heeds)
+        rules = await self._parsed(answer.body)
         self._heed(url, rules.crawl_delay_s)
         return rules
+
+    async def _parsed(self, body: bytes) -> robots.Rules:
+        config = self._config
+        rules = await _apart(len(body) > _INLINE_BYTES, robots.parse, body, config.user_agent, config.also_heed)
+        return rules.only(config.heeds)
 
 
 async def _apart(is_long: bool, function: Callable[P, R], *arguments: P.args, **options: P.kwargs) -> R:

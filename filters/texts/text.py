@@ -107,8 +107,9 @@ class TextConfig:
     """Whether pages are left out that hold an RSL license which prohibits training or asks for something in return; one
     that they name is asked for when their images are (`fetch.respect_rsl`)."""
     unreadable_policy: Literal["allow", "refuse"] = "allow"
-    """Whether pages are left out whose Content-Signal, Content-Usage or RSL license cannot be read; `wishes` counts
-    them anyway."""
+    """Whether pages are left out whose Content-Signal or Content-Usage cannot be read; `wishes` counts them anyway."""
+    unreadable_license: Literal["allow", "refuse"] = "refuse"
+    """The same of an RSL license that the page holds; of one that it names, `fetch.unreadable_license`."""
     drop_personal_data: bool = False
     """Whether texts are dropped in which personal data was masked: `extract.mask_personal_data` says which. False keeps
     them as they are written, masked."""
@@ -122,8 +123,9 @@ class TextConfig:
         for key in ("language_min_probability", "max_profanity_probability"):
             if not 0 <= getattr(self, key) <= 1:
                 raise ValueError(f"{key} must be from 0 to 1, not {getattr(self, key)}")
-        if self.unreadable_policy not in ("allow", "refuse"):
-            raise ValueError(f"unreadable_policy must be allow or refuse, not {self.unreadable_policy!r}")
+        for key in ("unreadable_policy", "unreadable_license"):
+            if getattr(self, key) not in ("allow", "refuse"):
+                raise ValueError(f"{key} must be allow or refuse, not {getattr(self, key)!r}")
         if self.max_texts_on_page < 0:
             raise ValueError(f"max_texts_on_page must be 0, for no limit, or more, not {self.max_texts_on_page}")
         if self.max_site_images_per_text < 0:

@@ -47,6 +47,9 @@ MATCHES_TABLE = RowTable("matches", MATCHES)
 IMAGES_TABLE = RowTable("images", IMAGES)
 """From fetch: the image of each URL."""
 
+LICENSED_TABLE = RowTable("licensed")
+"""Within fetch: what the licenses say that the pages of the pairs name."""
+
 FACES_TABLE = RowTable("faces", FACES)
 """From image, where the config asks for faces."""
 

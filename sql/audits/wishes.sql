@@ -34,9 +34,10 @@ WITH met AS (
     WHERE reason IN (
         'page_noai', 'page_tdm_reserved', 'page_content_signal', 'page_content_usage', 'page_wish_unreadable',
         'data_mining_prohibited', 'c2pa_training_refused',
-        'page_rsl_prohibited', 'page_rsl_payment_required', 'rsl_prohibited', 'rsl_payment_required', 'rsl_unreadable',
-        'robots_disallowed', 'robots_disallowed_others', 'robots_noai', 'tdm_reserved', 'content_signal_refused',
-        'content_usage_refused', 'wish_unreadable', 'domain_opted_out'
+        'page_rsl_prohibited', 'page_rsl_payment_required', 'page_rsl_unreadable',
+        'rsl_prohibited', 'rsl_payment_required', 'rsl_unreadable',
+        'robots_disallowed', 'robots_disallowed_others', 'ai_txt_disallowed', 'robots_noai', 'tdm_reserved',
+        'content_signal_refused', 'content_usage_refused', 'wish_unreadable', 'domain_opted_out'
     )
     UNION ALL
     SELECT wish_signal, wish_value, wish_place, url, NULL, 0, 1
@@ -50,7 +51,9 @@ WITH met AS (
             {'signal': 'RSL', 'value': page_rsl}
         ]) AS said
         FROM candidates
-    ) ANTI JOIN (SELECT * FROM dropped WHERE reason = 'page_wish_unreadable') USING (archive, "offset", ordinal)
+    ) ANTI JOIN (
+        SELECT * FROM dropped WHERE reason IN ('page_wish_unreadable', 'page_rsl_unreadable')
+    ) USING (archive, "offset", ordinal)
     WHERE starts_with(said.value, 'unreadable: ')
 )
 SELECT

@@ -115,12 +115,14 @@ judged AS (
             -- Or it asks for payment, a token or reports in return.
             WHEN config.respect_rsl AND starts_with(page_rsl, 'payment: ')
                 THEN 'page_rsl_payment_required'
+            -- Or it cannot be read, and the config takes that for a refusal.
+            WHEN config.respect_rsl AND config.unreadable_license = 'refuse' AND starts_with(page_rsl, 'unreadable: ')
+                THEN 'page_rsl_unreadable'
             -- The page asks something that cannot be read, and the config takes that for a refusal.
             WHEN config.unreadable_policy = 'refuse'
                 AND (
                     config.respect_content_signal AND starts_with(page_content_signal, 'unreadable: ')
                     OR config.respect_content_usage AND starts_with(page_content_usage, 'unreadable: ')
-                    OR config.respect_rsl AND starts_with(page_rsl, 'unreadable: ')
                 )
                 THEN 'page_wish_unreadable'
             -- The text held personal data, masked where it was first written, and the config keeps no such text.
@@ -199,9 +201,7 @@ SELECT
         WHEN reason = 'page_content_usage' THEN json_object(
             'signal', 'Content-Usage', 'value', page_content_usage, 'place', 'header'
         )
-        WHEN reason IN ('page_rsl_prohibited', 'page_rsl_payment_required')
-            THEN json_object('signal', 'RSL', 'value', page_rsl, 'place', 'page')
-        WHEN reason = 'page_wish_unreadable' AND starts_with(page_rsl, 'unreadable: ')
+        WHEN reason IN ('page_rsl_prohibited', 'page_rsl_payment_required', 'page_rsl_unreadable')
             THEN json_object('signal', 'RSL', 'value', page_rsl, 'place', 'page')
         WHEN reason = 'page_wish_unreadable' THEN json_object(
             'page_content_signal', page_content_signal, 'page_content_usage', page_content_usage, 'place', 'header'

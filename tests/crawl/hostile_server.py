@@ -19,8 +19,9 @@ from aiohttp import web
 
 from crawl.web import tdm
 from crawl.web.config import FetchConfig
+from crawl.web.robots import AI_TXT as AI_TXT_PATH
 from tests.crawl.hostile_images import animation, picture, png_bomb
-from tests.crawl.hostile_wishes import LICENSED, LICENSES, WISHES
+from tests.crawl.hostile_wishes import AI_TXT, LICENSED, LICENSES, WISHES
 
 HOSTS = (
     "images.test",
@@ -106,6 +107,8 @@ class HostileServer:
         try:
             if path == "/robots.txt":
                 return self._robots(host)
+            if path == AI_TXT_PATH:
+                return web.Response(text=AI_TXT)
             if path == tdm.PATH:
                 return self._reservations(host)
             if host == "site.test":

@@ -13,8 +13,14 @@ Content-Usage: /ok/odd/ train-ai=perhaps
 User-agent: CCBot
 User-agent: img2dataset
 Disallow: /ok/others/
+
+# What may be trained on stands in /ai.txt.
 """
 """robots.txt of wishes.test."""
+
+
+AI_TXT = "User-Agent: *\nDisallow: *.gif\nDisallow: /ok/untrained/\nAllow: /\n"
+"""ai.txt of wishes.test, which its robots.txt names, and of others."""
 
 
 LICENSED = """\

@@ -68,6 +68,21 @@ def test_an_absolute_address_speaks_of_its_host_alone() -> None:
     assert license_.of_all() == "prohibited: all"
 
 
+def test_alternates_of_a_content_have_its_terms() -> None:
+    """RSL 1.0, section 3.14."""
+    alternates = '<alternate type="image/jpeg">/articles/a.jpg</alternate><alternate>https://cdn.example/a</alternate>'
+    text = license_of(("/text/a", usage("prohibits", "ai-train")), ("/", usage("permits", "all")))
+    license_ = rsl.parse(text.replace("</license>", f"</license>{alternates}", 1))
+    assert license_.said(URL) == license_.said("https://cdn.example/a") == "prohibited: ai-train"
+    assert license_.said(f"{URL}.png") == license_.said("https://site.example/") == "permitted: all"
+
+
+def test_elements_of_other_namespaces_say_nothing() -> None:
+    """RSL 1.0, section 3, and its erratum of 7 August 2026."""
+    terms = usage("permits", "all") + '<x:toll xmlns:x="https://x.example/">5</x:toll>'
+    assert rsl.parse(license_of(("/", terms))).said(URL) == "permitted: all"
+
+
 def test_of_several_licenses_one_that_permits_is_enough_unless_another_prohibits() -> None:
     def said(*licenses: str) -> str | None:
         parts = "".join(f"<license>{terms}</license>" for terms in licenses)
@@ -94,6 +109,9 @@ def test_a_content_with_a_license_server_asks_for_its_token() -> None:
         '<rsl xmlns="https://rslstandard.org/rsl"/>',
         '<rsl xmlns="https://rslstandard.org/rsl"><content url="/"/></rsl>',
         license_of(("/", "<permit>all</permit>")),
+        license_of(("/", usage("permits", "all"))).replace("</content>", "<prohibit>all</prohibit></content>"),
+        license_of(("/", usage("permits", "all"))).replace("</rsl>", "<contents/></rsl>"),
+        license_of(("/", '<payment type="free"><amont>5</amont></payment>')),
         '<!DOCTYPE rsl SYSTEM "file:///etc/passwd"><rsl/>',
         '<!DOCTYPE l [<!ENTITY a "aa">]><rsl xmlns="https://rslstandard.org/rsl">&a;</rsl>',
         "<a>" * 60_000,
@@ -153,6 +171,10 @@ def test_what_a_page_says_is_that_of_its_own_license_else_where_those_are_that_i
     assert rsl.of_page([yes], []) == "permitted: all"
     assert rsl.of_page([yes], named) == "license: https://a.example/1.xml"
     assert rsl.of_page(["<rsl", no], named) == "prohibited: all"
-    assert (rsl.of_page(["<rsl"], named) or "").startswith(UNREADABLE)
-    assert (rsl.of_page([], [f"https://a.example/{n}" for n in range(9)]) or "").startswith(UNREADABLE)
+    many = [f"https://a.example/{n}" for n in range(9)]
+    for inline, links in ((["<rsl"], named), ([], many), (["<rsl", yes], named)):
+        said = rsl.of_page(inline, links) or ""
+        assert said.startswith(UNREADABLE) and rsl.named_by(said) == links[: rsl.MAX_LICENSES]
+    assert rsl.named_by("license: https://a.example/1.xml https://b.example/") == [*named, "https://b.example/"]
+    assert rsl.named_by("permitted: all") == rsl.named_by("prohibited: permits license alone") == []
     assert (rsl.of_page([yes] * 9, []) or "").startswith(UNREADABLE)

@@ -339,7 +339,8 @@ ELSEWHERE: dict[str, Callable[[], None]] = dict.fromkeys(
         *(f"fetch.{name}" for name in ("also_heed", "respect_content_signal", "respect_content_usage")),
         *("text.respect_content_signal", "text.respect_content_usage", "text.respect_rsl", "fetch.respect_rsl"),
         *("fetch.respect_data_mining", "fetch.mask_personal_data"),  # crawl/images/test_rights.py
-        *("fetch.unreadable_policy", "text.unreadable_policy"),
+        *(f"{part}.unreadable_{what}" for part in ("fetch", "text") for what in ("policy", "license")),
+        "fetch.ai_txt",  # tests/crawl/web/test_fetch_wishes.py
         "fetch.max_wait_s",  # tests/crawl/web/test_visit.py
         "fetch.engine",  # stages/fetch/test_fetch_keys
         "fetch.origins",  # the test of what no archive holds

@@ -46,6 +46,7 @@ HTTP = {
     "http://images.test/licensed/paid.xml": "rsl_payment_required",
     "http://images.test/licensed/gone.xml": "rsl_unreadable",
     "http://wishes.test/ok/others/a.jpg": "robots_disallowed_others",
+    "http://wishes.test/ok/untrained/a.jpg": "ai_txt_disallowed",
     "http://images.test/to/opted-out": "domain_opted_out",
     "http://silent.test/a.jpg": "timeout",
     "http://images.test/to/self": "too_many_redirects",
@@ -78,8 +79,16 @@ ASKING = {
 LICENSES = {
     '<prohibits type="usage">all</prohibits>': "page_rsl_prohibited",
     '<payment type="crawl"/>': "page_rsl_payment_required",
+    "<permit>all</permit>": "page_rsl_unreadable",
 }
 """An RSL license in a page -> the reason that its images have."""
+NAMED = {
+    "no": "rsl_prohibited",
+    "paid": "rsl_payment_required",
+    "gone": "rsl_unreadable",
+    "yes": "image_too_small",  # which fetch lets pass
+}
+"""A license that a page names -> the reason that its pairs have."""
 LOST = ("http://images.test/logo.jpg", "a kettle that the error page shows")
 
 
@@ -109,6 +118,14 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> str:
             f'<img src="http://images.test/ok-{reason}.jpg" alt="a kettle of {reason}">',
         )
         for terms, reason in LICENSES.items()
+    ]
+    licensed += [
+        (
+            f"http://page.test/naming-{name}",
+            f'<link rel="license" type="application/rsl+xml" href="http://licenses.test/{name}.xml">'
+            f'<img src="http://images.test/ok-named-{name}.jpg" alt="a kettle by a page naming {name}">',
+        )
+        for name in NAMED
     ]
     archive = pages.write(
         folder / "wild.warc.gz",
@@ -189,6 +206,14 @@ def test_what_a_page_s_headers_and_licenses_ask_has_its_reason(given: dict[tuple
     assert asked == asking
 
 
+def test_a_license_that_a_page_names_has_its_reason(out: str, given: dict[tuple[str, str], str]) -> None:
+    asked = {name: (f"http://images.test/ok-named-{name}.jpg", f"a kettle by a page naming {name}") for name in NAMED}
+    assert {name: given.get(pair) for name, pair in asked.items()} == NAMED
+    query = "SELECT evidence ->> 'place' FROM dropped WHERE text = 'a kettle by a page naming no'"
+    ((place,),) = dataset.open(out).sql(query).fetchall()
+    assert place == "page http://page.test/naming-no: http://licenses.test/no.xml"
+
+
 def test_the_audit_tells_what_was_asked_and_by_whom(out: str) -> None:
     found = {row[:4]: row[5] for row in dataset.open(out).sql(audits.load("wishes")).fetchall()}
     for signal, value, place, host in (
@@ -198,6 +223,7 @@ def test_the_audit_tells_what_was_asked_and_by_whom(out: str) -> None:
         ("X-Robots-Tag", "noai", "header", "images.test"),
         ("RSL", "payment: use", "header: http://licenses.test/paid.xml", "images.test"),
         ("RSL", "prohibited: all", "page", "page.test"),
+        ("RSL", "prohibited: all", "page http://page.test/naming-no: http://licenses.test/no.xml", "images.test"),
         ("opt-out list", None, "fetch.opted_out_domains", "images.test"),
     ):
         assert found[signal, value, place, host] >= 1

@@ -9,10 +9,15 @@ import pyarrow as pa
 
 from dataset import sql
 from dataset.reasons import reasons
-from dataset.schema import VERDICTS
+from dataset.schema import IMAGES, VERDICTS
+from pipeline.stages.fetch.licenses import SAID
 
 ROWS = pa.table(
-    {"row": pa.array([2, 5, 7, 9], pa.uint32()), "url": ["http://a/1", "http://a/2", "http://a/1", "http://a/3"]}
+    {
+        "row": pa.array([2, 5, 7, 9], pa.uint32()),
+        "url": ["http://a/1", "http://a/2", "http://a/1", "http://a/3"],
+        "page_url": ["http://p/1", "http://p/2", "http://p/2", None],
+    }
 )
 
 
@@ -36,11 +41,23 @@ def test_fetch_gives_the_outcome_as_the_reason_of_every_pair_of_the_url() -> Non
     )
     gone = {"origin": "http", "status": 404, "final_url": "http://a/1", "fetched_bytes": None}
     unknown = {"origin": None, "status": None, "final_url": None, "fetched_bytes": None}
-    assert verdicts("fetch", {"images": images}) == [
+    nothing = SAID.empty_table()
+    assert verdicts("fetch", {"images": images, "licensed": nothing}) == [
         (2, "http_client_error", gone),
         (7, "http_client_error", gone),
         (9, "quarantined", unknown),
     ]
+
+
+def test_a_page_s_license_refuses_the_pairs_of_that_page_alone() -> None:
+    urls = ["http://a/1", "http://a/2", "http://a/3"]
+    images = pa.Table.from_pylist([{"url": url, "outcome": "ok"} for url in urls], IMAGES)
+    said = {"signal": "RSL", "value": "prohibited: all", "place": "page http://p/2: http://l/"}
+    refused = {"url": "http://a/1", "page_url": "http://p/2", "reason": "rsl_prohibited", **said}
+    unread = {"url": "http://a/1", "page_url": "http://p/1", **said, "value": "unreadable: HTTP 404"}
+    licensed = pa.Table.from_pylist([refused, unread], SAID)
+    evidence = {"page_url": "http://p/2", **said}
+    assert verdicts("fetch", {"images": images, "licensed": licensed}) == [(7, "rsl_prohibited", evidence)]
 
 
 FACES = {"drop_faces": False, "min_face_score": 0.5}

@@ -133,7 +133,7 @@ CASES: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
     ),
     (
         {"page_rsl": "unreadable: no XML"},
-        "page_wish_unreadable",
+        "page_rsl_unreadable",
         {"signal": "RSL", "value": "unreadable: no XML", "place": "page"},
     ),
     (
@@ -383,6 +383,8 @@ def test_what_cannot_be_read_is_dropped_only_if_the_config_says_so() -> None:
         ({"page_content_signal": "ai-train=no"}, {"respect_content_signal": False}),
         ({"page_content_usage": "bots=n"}, {"respect_content_usage": False}),
         ({"page_rsl": "prohibited: all"}, {"respect_rsl": False}),
+        ({"page_rsl": "unreadable: no XML; license: http://l/"}, {"respect_rsl": False}),
+        ({"page_rsl": "unreadable: no XML"}, {"unreadable_license": "allow"}),
     ],
 )
 def test_each_key_changes_the_verdict(item: dict[str, Any], keys: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -19,7 +19,8 @@ from crawl.images.observations import Ingested, Observation, Refusal, observe
 from crawl.images.parallel import in_order
 from crawl.units import watched
 from crawl.web.config import FetchConfig
-from crawl.web.headers import check
+from crawl.web.fetch import licensed
+from crawl.web.headers import check, licenses
 from crawl.web.response import Refused
 from crawl.wishes import Wish
 from dataset import heartbeat
@@ -58,18 +59,26 @@ def from_archives(
     config: FetchConfig,
     take: Callable[[bytes], Ingested | Refusal],
     held: pa.Table,
+    opted_out: Container[str],
 ) -> dict[str, Observation]:
-    """What the run's own archives hold of these URLs."""
+    """What the run's own archives hold of these URLs; RSL licenses that an image's headers name are asked for.
+
+    opted_out: domains that are not asked, nor those below them.
+    """
     held = held.filter(pc.is_in(held.column("url"), value_set=pa.array(urls, pa.string())))
     places: dict[str, defaultdict[int, list[dict[str, Any]]]] = {}
     for row in held.to_pylist():
         places.setdefault(row["archive"], defaultdict(list))[row["offset"]].append(row)
 
+    named: list[tuple[str, str, str]] = []
+
     def captured() -> Iterator[tuple[_Capture, int, Callable[[], Ingested | Refusal]]]:
         for archive, by_offset in places.items():
             for offset, response, date in read_responses(locations(context)[archive], sorted(by_offset)):
-                refusal, unread = _permitted(config, response, by_offset[offset][0]["final_url"])
+                refusal, unread = _permitted(config, response)
+                asked = licenses(config, _values(response), by_offset[offset][0]["final_url"])
                 for row in by_offset[offset]:
+                    named.extend((license_, place, row["url"]) for license_, place in asked)
                     capture = _Capture(row, len(response.body), date or "", unread)
                     body = b"" if refusal else response.body
                     yield capture, len(body), partial(_taken, take, row["url"], body, refusal)
@@ -92,7 +101,7 @@ def from_archives(
             archive_offset=row["offset"],
             wish=seen_.wish or unread,
         )
-    return done
+    return done | licensed(done, [one for one in named if done[one[2]].image is not None], config, opted_out)
 
 
 class _Capture(NamedTuple):
@@ -110,9 +119,14 @@ def _taken(
     return refusal or watched(take, url, body)
 
 
-def _permitted(config: FetchConfig, response: Response, url: str) -> tuple[Refusal | None, Wish | None]:
+def _values(response: Response) -> Callable[[str], Sequence[str]]:
+    """Of a captured answer's headers by their names."""
+    return lambda name: response.headers.get(name.lower(), ())
+
+
+def _permitted(config: FetchConfig, response: Response) -> tuple[Refusal | None, Wish | None]:
     """What the headers of a captured image refuse, and what they ask that cannot be read."""
     try:
-        return None, check(config, lambda name: response.headers.get(name.lower(), ()), url)
+        return None, check(config, _values(response))
     except Refused as refused:
         return Refusal(refused.outcome, refused.detail, refused.wish), None

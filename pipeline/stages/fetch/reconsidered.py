@@ -28,6 +28,23 @@ def with_masks(known: pa.Table, kinds: Sequence[str]) -> pa.Table:
     return known
 
 
+def with_unread(known: pa.Table, licensed: pa.Table) -> pa.Table:
+    """The observations; an accepted image has what a license cannot be read of that its page names.
+
+    licensed: url, signal, value, place.
+    """
+    said = {row["url"]: [row[name.removeprefix("wish_")] for name in WISH] for row in licensed.to_pylist()}
+    if not said:
+        return known
+    rows = zip(known["url"].to_pylist(), known["outcome"].to_pylist(), known["wish_signal"].to_pylist(), strict=True)
+    new = [said.get(url) if outcome == OK and signal is None else None for url, outcome, signal in rows]
+    for at, name in enumerate(WISH):
+        old = known[name].to_pylist()
+        texts = [before if wish is None else wish[at] for before, wish in zip(old, new, strict=True)]
+        known = known.set_column(known.column_names.index(name), name, pa.array(texts, pa.string()))
+    return known
+
+
 def relisted(known: pa.Table, lists: HashLists, domains: Container[str], *, respects_data_mining: bool) -> pa.Table:
     """The observations; what a list holds by now is refused, though the store took it under an older list, and so is
     what prohibits data mining, though a config that did not heed that took it."""

@@ -17,7 +17,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
 
-from crawl import rsl
 from crawl.images import store
 from crawl.images.ingest import ImageConfig, ingest
 from crawl.images.observations import OK, Ingested, Observation, Refusal
@@ -44,12 +43,13 @@ from pipeline.engine.phase import Context, Input, Result, phase
 from pipeline.engine.plan import file_checksum
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows, decide, first_verdicts, lost, verdict_result
-from pipeline.stages.artifacts import ARCHIVE_IMAGES_TABLE, ARCHIVE_LOCATIONS, HOST_LANES, IMAGES_TABLE
+from pipeline.stages.artifacts import ARCHIVE_IMAGES_TABLE, ARCHIVE_LOCATIONS, HOST_LANES, IMAGES_TABLE, LICENSED_TABLE
 from pipeline.stages.common import built_domains, domain_index, domain_task, settings
-from pipeline.stages.fetch import FETCH, adopt, img2dataset_ray, redirects
+from pipeline.stages.fetch import FETCH, adopt, img2dataset_ray, licenses, redirects
 from pipeline.stages.fetch.held import from_adopted, from_archives
+from pipeline.stages.fetch.licenses import SAID
 from pipeline.stages.fetch.progress import Tally, clear
-from pipeline.stages.fetch.reconsidered import KEPT_OF_REFUSED, relisted, with_masks
+from pipeline.stages.fetch.reconsidered import KEPT_OF_REFUSED, relisted, with_masks, with_unread
 from pipeline.stages.fetch.stored import chunk_name, held_images, keep_locations, look, seen
 from pipeline.stages.prebalance.stage import LANES
 from pipeline.workers.ray_worker import IN_WORKER
@@ -67,22 +67,24 @@ def opted_out_domains(context: Context) -> Result:
 @phase(
     FETCH,
     "fetch.get",
-    version=13,
-    reads=PAIR_ROWS | roles("adopted", lanes=LANES, archive_images=ARCHIVE_IMAGES, redirected=ARCHIVE_IMAGES),
+    version=14,
+    reads=PAIR_ROWS
+    | roles("adopted", lanes=LANES, archive_images=ARCHIVE_IMAGES, redirected=ARCHIVE_IMAGES, licensed=SAID),
     may_read=roles("domains"),
     takes=("fetch", "store", "hashlists", "folder", "route"),
-    gives=roles(images=IMAGES),
+    gives=roles(images=IMAGES, licensed=SAID),
     may_give=roles("blob"),
 )
 def get(context: Context) -> Result:
     """Every URL of the partition that the store lacks; then the newest observation of each."""
-    urls = _urls(context)
+    licensed = context.concat("licensed", SAID)
+    urls, disowned = _urls(context, licensed)
     wanted = [urls[unit] for unit in context.units(len(urls))]
     heartbeat.name_units({url: unit for unit, url in enumerate(urls)})
     for unit, found in sorted(context.task.without.items()):
         context.leave_out(found, url=urls[unit])
     held = held_images(context)
-    stored = look(context, wanted, held)
+    stored = look(context, [*wanted, *disowned], held)
     known = store.newest(stored.rows)
     config = settings(FetchConfig, context.options["fetch"])
     domains = domain_index(context.storage, context.files("domains")) or frozenset[str]()
@@ -110,10 +112,14 @@ def get(context: Context) -> Result:
         chunks = [*chunks, name]
     store.discard(context.storage, stored.outdated)
     known = store.newest(pa.concat_tables([known, *(store.read_chunk(context.storage, name) for name in chunks)]))
+    known = known.filter(pc.is_in(known["url"], pa.array(wanted, pa.string())))
     listed_now = relisted(known, _hash_lists(context.options), domains, respects_data_mining=config.respect_data_mining)
-    result = _images(context, with_masks(listed_now, config.mask_personal_data), wanted, domains)
+    unread = licensed.filter(pc.is_null(licensed["reason"]))
+    masked = with_masks(listed_now, config.mask_personal_data)
+    result = _images(context, with_unread(masked, unread), wanted, domains).table("licensed", licensed, SAID)
     listed, said = _disowned(context, stored.rows)
-    result.facts["listed"] = sorted({*listed, *_refused_since(stored.rows, known)})
+    every = pa.concat_tables([stored.rows, stored.older])
+    result.facts["listed"] = sorted({*listed, *_refused_since(every, known, disowned)})
     result.facts["chunks"] = sorted({*stored.chunks, *chunks, *said})
     return result
 
@@ -138,13 +144,13 @@ def _disowned(context: Context, stored: pa.Table) -> tuple[list[tuple[str, int, 
     return sorted({(row["blob"], row["blob_offset"], row["blob_length"]) for row in rows}), said
 
 
-def _refused_since(stored: pa.Table, known: pa.Table) -> list[tuple[str, int, int]]:
-    """Where the store holds images whose owners have refused since they were got: they will be erased.
-
-    What another URL has the same bytes of, which nobody refused, stays.
+def _refused_since(stored: pa.Table, known: pa.Table, disowned: Sequence[str]) -> list[tuple[str, int, int]]:
+    """Where the store holds images whose owners, or the pages of all their pairs, have refused since they were got:
+    they will be erased. What another URL has the same bytes of, which nobody refused, stays.
     """
     refusing = known.filter(pc.and_(pc.is_valid(known["wish_signal"]), pc.not_equal(known["outcome"], OK)))
-    of_refusing = pc.is_in(stored["url"], refusing["url"].combine_chunks())
+    refused = pa.chunked_array([*refusing["url"].chunks, pa.array(disowned, pa.string())], pa.string())
+    of_refusing = pc.is_in(stored["url"], refused.combine_chunks())
 
     def places(rows: pa.Table) -> set[tuple[str, int, int]]:
         held = rows.filter(pc.is_valid(rows["blob"])).select(["blob", "blob_offset", "blob_length"])
@@ -167,20 +173,18 @@ def _is_due(row: Mapping[str, Any] | None, config: FetchConfig, domains: Contain
     return row["origin"] == "http" and row["fetched_at"] < config.refresh_before
 
 
-def _urls(context: Context) -> list[str]:
-    pairs = alive_rows(context, ["url"])
-    return sorted(pc.unique(pairs.column("url")).to_pylist())
-
-
-def _licenses(context: Context) -> dict[str, list[tuple[str, str]]]:
-    """URL -> RSL licenses that the pages of its pairs name, with the page."""
-    rows = alive_rows(context, ["url", "page_url", "page_rsl"])
-    rows = rows.filter(pc.starts_with(rows.column("page_rsl"), rsl.NAMED))
-    found: dict[str, dict[tuple[str, str], None]] = {}
-    for row in rows.to_pylist():
-        for license_ in row["page_rsl"].removeprefix(rsl.NAMED).split():
-            found.setdefault(row["url"], {})[license_, row["page_url"]] = None
-    return {url: list(named) for url, named in found.items()}
+def _urls(context: Context, licensed: pa.Table) -> tuple[list[str], list[str]]:
+    """The URLs to get; and those that the licenses of all their pages refuse, but for what could not be had or read."""
+    pairs = alive_rows(context, ["url", "page_url"])
+    refused = licensed.filter(pc.is_valid(licensed["reason"])).select(["url", "page_url", "reason"])
+    if not refused.num_rows:
+        return sorted(pc.unique(pairs.column("url")).to_pylist()), []
+    rows = pairs.select(["url", "page_url"]).join(refused, ["url", "page_url"], join_type="left outer")
+    left = pc.unique(rows.filter(pc.is_null(rows["reason"]))["url"])
+    rest = rows.filter(pc.invert(pc.is_in(rows["url"], left)))
+    unread = pc.unique(rest.filter(pc.equal(rest["reason"], "rsl_unreadable"))["url"])
+    gone = pc.unique(rest.filter(pc.invert(pc.is_in(rest["url"], unread)))["url"])
+    return sorted(left.to_pylist()), sorted(gone.to_pylist())
 
 
 def _observe(
@@ -214,12 +218,11 @@ def _observe(
             chunks = _distributed(context, left, have)
             break  # each URL has been asked for
         if origin == "archive":
-            found = from_archives(context, left, config, take, held)
+            found = from_archives(context, left, config, take, held, domains)
             tally.add_all(item.outcome for item in found.values())
         else:
             told: dict[str, Any] = {"opted_out": domains, "done": lambda item: tally.add(item.outcome)}
             if config.engine == "openwit":
-                told["licenses"] = _licenses(context) if config.respect_rsl else {}
                 told["earlier"] = {url: have[url] for url in left if url in have and have[url]["outcome"] == OK}
             asked = ENGINES[config.engine](left, _share(context, config), take, **told)
             found = {item.url: item for item in asked}
@@ -325,15 +328,23 @@ def _images(context: Context, known: pa.Table, wanted: Sequence[str], domains: C
     return result
 
 
-@phase(FETCH, "fetch.decide", version=2, reads=PAIR_ROWS | roles(images=IMAGES), gives=roles(verdicts=VERDICTS))
+@phase(
+    FETCH,
+    "fetch.decide",
+    version=3,
+    reads=PAIR_ROWS | roles(images=IMAGES, licensed=SAID),
+    gives=roles(verdicts=VERDICTS),
+)
 def judge(context: Context) -> Result:
-    """Verdicts by sql/decisions/fetch.sql: the outcome of each pair's image."""
+    """Verdicts by sql/decisions/fetch.sql: what each pair's page permits, and the outcome of its image."""
     rows = alive_rows(context)
-    images = context.table("images")
-    present = pc.is_in(rows.column("url"), value_set=images.column("url").combine_chunks())
-    missing = lost(context, rows, rows.filter(present).column("row"))
-    verdicts = decide(context, "decisions/fetch", rows, {"images": images}, context.options).cast(VERDICTS)
-    return verdict_result(context, rows, first_verdicts([missing, verdicts]))
+    images, licensed = context.table("images"), context.table("licensed")
+    wanted, _ = _urls(context, licensed)
+    asked = rows.filter(pc.is_in(rows.column("url"), pa.array(wanted, pa.string())))
+    present = pc.is_in(asked.column("url"), value_set=images.column("url").combine_chunks())
+    missing = lost(context, asked, asked.filter(present).column("row"))
+    verdicts = decide(context, "decisions/fetch", rows, {"images": images, "licensed": licensed}, context.options)
+    return verdict_result(context, rows, first_verdicts([missing, verdicts.cast(VERDICTS)]))
 
 
 def check(config: Config) -> None:
@@ -366,6 +377,7 @@ def run(run: Run) -> None:
     }
     adopted = adopt.run(run)
     redirected = redirects.run(run) if "archive" in config.fetch.origins else []
+    licensed = licenses.run(run, options(config.fetch), domains)
     hints: dict[str, Any] = {
         **keep_locations(run.storage, run.artifacts.take(ARCHIVE_LOCATIONS)),
         "partitions": len(run.partitions),
@@ -375,6 +387,7 @@ def run(run: Run) -> None:
     elsewhere = [
         {
             "adopted": adopted.bucket(partition.number),
+            "licensed": licensed.bucket(partition.number) if licensed else (),
             "redirected": tuple(item for one in redirected for item in one.bucket(partition.number)),
         }
         for partition in run.partitions
@@ -385,4 +398,5 @@ def run(run: Run) -> None:
     if erased:
         run.storage.delete(WITH_PICTURES)
     run.leave(IMAGES_TABLE, got, "images")
-    run.decide(judge, {}, IMAGES_TABLE)
+    run.leave(LICENSED_TABLE, got, "licensed")
+    run.decide(judge, {}, IMAGES_TABLE, LICENSED_TABLE)

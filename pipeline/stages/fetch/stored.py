@@ -35,6 +35,7 @@ class Stored:
     """What the store has of the wanted URLs."""
 
     rows: pa.Table  # OBSERVATIONS
+    older: pa.Table  # OBSERVATIONS of the same URLs that no longer count
     chunks: list[str]  # which they are from
     outdated: list[str]  # files of chunks that are to be made anew, and are not among these
 
@@ -50,7 +51,7 @@ def look(context: Context, wanted: Sequence[str], held: pa.Table) -> Stored:
     asked = pa.array(wanted, pa.string())
     home, route = f"{_home(context)}-", context.options["route"]
     downloaded = adopted_images(context, wanted)
-    rows, chunks, outdated = [OBSERVATIONS.empty_table()], [], []
+    rows, older, chunks, outdated = [OBSERVATIONS.empty_table()], [OBSERVATIONS.empty_table()], [], []
     for name, infos in sorted(store.chunks(context.storage, context.options["folder"]).items()):
         base, files = name.rpartition("/")[2], [info.name for info in infos]
         is_own = base.startswith(home)
@@ -66,8 +67,9 @@ def look(context: Context, wanted: Sequence[str], held: pa.Table) -> Stored:
             outdated += files
             continue
         rows.append(table.filter(pc.invert(is_old)))
+        older.append(table.filter(is_old))
         chunks.append(name)
-    return Stored(pa.concat_tables(rows), chunks, outdated)
+    return Stored(pa.concat_tables(rows), pa.concat_tables(older), chunks, outdated)
 
 
 LOCATIONS = "log/locations.json"

@@ -35,6 +35,7 @@ TEXT = Stage(
         "page_rsl_prohibited": "an RSL license in the page does not permit training",
         "page_rsl_payment_required": "an RSL license in the page asks for payment, a token of its server or reports in "
         "return",
+        "page_rsl_unreadable": "an RSL license in the page cannot be read, and the config takes that for a refusal",
         "page_wish_unreadable": "what the page asks cannot be read, and the config takes that for a refusal",
         "personal_data": "the text held personal data, which is masked wherever the text is written",
         "text_too_short": "the text has fewer characters or words than the config asks for",

@@ -13,7 +13,7 @@ import crawl.web.response
 from crawl.images.ingest import ImageConfig, ingest
 from crawl.images.observations import Ingested, Observation, Refusal
 from crawl.web.config import FetchConfig
-from crawl.web.fetch import fetch
+from crawl.web.fetch import fetch, heed_licenses
 from crawl.web.headers import check
 from crawl.web.response import Refused
 from filters.images.perceptual import pdq
@@ -51,6 +51,8 @@ def get(server: HostileServer, url: str, **changes: Any) -> Observation:
         ("http://wishes.test/ok/others/a.jpg", ("robots.txt", "Disallow", "robots.txt of ccbot")),
         ("http://wishes.test/ok/odd/a.jpg", ("Content-Usage", "unreadable: train-ai=perhaps", "robots.txt")),
         ("http://images.test/odd-usage", ("Content-Usage", "unreadable: train-ai=perhaps", "header")),
+        ("http://wishes.test/ok/untrained/a.jpg", ("ai.txt", "Disallow", "/ai.txt")),
+        ("http://wishes.test/ok/a.gif", ("ai.txt", "Disallow", "/ai.txt")),
         ("http://wishes.test/ok/a.jpg", None),
         ("http://licensed.test/ok/no/a.jpg", ("RSL", "prohibited: ai-train", f"robots.txt: {LICENSES}/rsl.xml")),
         ("http://licensed.test/ok/paid/a.jpg", ("RSL", "payment: crawl", f"robots.txt: {LICENSES}/rsl.xml")),
@@ -77,6 +79,7 @@ def test_what_an_owner_asks_is_kept_with_where_it_stood(
         ("http://wishes.test/ok/usage/a.jpg", {"respect_content_usage": False}),
         ("http://wishes.test/ok/others/a.jpg", {"also_heed": ("GPTBot",)}),
         ("http://wishes.test/ok/signal/a.jpg", {"respect_robots": False, "respect_tdm": False}),
+        ("http://wishes.test/ok/untrained/a.jpg", {"ai_txt": "never"}),
         ("http://licensed.test/ok/no/a.jpg", {"respect_rsl": False}),
         ("http://images.test/licensed/no.xml", {"respect_rsl": False}),
     ],
@@ -108,8 +111,8 @@ def test_what_a_license_says_is_an_outcome_and_what_is_none_is_unreadable(
     server: HostileServer, name: str, outcome: str
 ) -> None:
     url = f"http://images.test/licensed/{name}.xml"
-    assert get(server, url, timeout_s=2.0, unreadable_policy="refuse").outcome == outcome
-    admitted = get(server, url, timeout_s=2.0)
+    assert get(server, url, timeout_s=2.0).outcome == outcome
+    admitted = get(server, url, timeout_s=2.0, unreadable_license="allow")
     assert admitted.outcome == ("ok" if outcome == "rsl_unreadable" else outcome)
     assert (admitted.wish is None) == (name == "yes")
 
@@ -145,24 +148,41 @@ def test_nobody_is_asked_for_a_license_who_is_not_asked_for_images(server: Hosti
     secret = f"http://127.0.0.1:{server.secret_port}/"
     for where, outcome in ((secret, "address_private"), ("http://l.test/", "connection_failed")):
         server.more_robots = f"License: {where}"
-        anonymous = {"user_agent": "openwit/1", "unreadable_policy": "refuse"}
+        anonymous = {"user_agent": "openwit/1"}
         found = get(server, "http://other.test/ok.jpg", **anonymous)
         assert (found.outcome, found.wish and found.wish.value) == ("rsl_unreadable", f"unreadable: {outcome}")
     server.more_robots = ""
     assert server.secrets == 0
 
 
-def test_a_license_that_an_image_s_page_names_is_asked_for_first(server: HostileServer) -> None:
+def test_licenses_that_others_name_are_asked_for_once_each(server: HostileServer) -> None:
     server.hits.clear()
-    urls = [f"http://images.test/ok/{n}.jpg" for n in range(3)]
-    page, no, gone = "http://page.test/a/", f"{LICENSES}/no.xml", f"{LICENSES}/gone.xml"
-    named = {urls[0]: [(no, page)], urls[1]: [(gone, page), (no, page)]}
-    first, second, third = fetch(urls, server.config(), accept, licenses=named)
-    assert (first.outcome, first.wish) == ("rsl_prohibited", ("RSL", "prohibited: all", f"page {page}: {no}"))
-    assert (second.outcome, third.outcome, third.wish) == ("rsl_prohibited", "ok", None)
-    assert server.hits["images.test/ok/0.jpg"] == 0 and server.hits["licenses.test/no.xml"] == 1
-    (odd,) = fetch(urls[:1], server.config(), accept, licenses={urls[0]: [(gone, page)]})
-    assert (odd.outcome, odd.wish and odd.wish.value) == ("ok", "unreadable: HTTP 404")
+    page, no, gone, yes = "http://page.test/a/", *(f"{LICENSES}/{name}.xml" for name in ("no", "gone", "yes"))
+    named = [
+        (license_, f"page {page}", url) for url in (page, "http://page.test/b.jpg") for license_ in (no, gone, yes)
+    ]
+    config = server.config(unreadable_license="allow")
+    prohibited, odd, permitted = heed_licenses(named, config)[:3]
+    assert isinstance(prohibited, Refused) and prohibited.outcome == "rsl_prohibited"
+    assert prohibited.wish == ("RSL", "prohibited: all", f"page {page}: {no}")
+    assert odd == ("RSL", "unreadable: HTTP 404", f"page {page}: {gone}") and permitted is None
+    assert [server.hits[f"licenses.test/{name}.xml"] for name in ("no", "gone", "yes")] == [1, 1, 1]
+    (refused,) = heed_licenses(named[1:2], server.config())
+    assert isinstance(refused, Refused) and refused.outcome == "rsl_unreadable"
+    (unasked,) = heed_licenses(named[:1], server.config(origins=("archive",), unreadable_license="allow"))
+    assert unasked == ("RSL", "unreadable: not asked for: fetch.origins lacks http", f"page {page}: {no}")
+    assert server.hits["licenses.test/no.xml"] == 1
+
+
+def test_ai_txt_is_asked_for_where_robots_txt_names_it_or_always(server: HostileServer) -> None:
+    server.hits.clear()
+    urls = [f"http://{host}.test/ok/untrained/{n}.jpg" for host in ("other", "wishes") for n in range(3)]
+    found = fetch(urls, server.config(), accept)
+    assert [item.outcome for item in found] == ["ok"] * 3 + ["ai_txt_disallowed"] * 3
+    assert (server.hits["other.test/ai.txt"], server.hits["wishes.test/ai.txt"]) == (0, 1)
+    found = fetch(urls[:3], server.config(ai_txt="always", respect_robots=False, respect_tdm=False), accept)
+    assert {item.outcome for item in found} == {"ai_txt_disallowed"}
+    assert server.hits["other.test/ai.txt"] == 1
 
 
 def test_robots_txt_is_asked_for_once_whatever_stands_in_it(server: HostileServer) -> None:
