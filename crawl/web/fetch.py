@@ -102,6 +102,7 @@ async def _heed_licenses(
                     said[number] = refused
 
     async with Client(config, f"{rsl.MEDIA_TYPE}, application/xml;q=0.8, */*;q=0.5", opted_out) as client:
+        client.licenses.patience_s = config.max_wait_s  # no image waits meanwhile
         await asyncio.gather(*(heed(client, license_, numbers) for license_, numbers in by_license.items()))
     return said
 

@@ -15,7 +15,7 @@ from crawl.web.response import Journey, Refused, Response, backoff_s, refused
 from crawl.wishes import UNREADABLE, Wish
 
 SHARE_OF_TIMEOUT = 0.3
-"""Of `timeout_s`, which one attempt at a license may take, from waiting for its host's turn to the last byte."""
+"""Of `timeout_s`, which one attempt at a license may take, less what it waits for its host's turn."""
 MAX_BYTES = 32 * 2**20
 """The memory that licenses may take; those that were needed longest ago are forgotten, and asked for again."""
 _INLINE_BYTES = 4 * 1024  # longer ones are parsed in a thread: the loop has others to serve
@@ -34,6 +34,8 @@ class Licenses:
         self._known: OrderedDict[str, rsl.License | str] = OrderedDict()  # by URL; a text says why it is unreadable
         self._bytes = 0
         self._asked: dict[str, asyncio.Task[rsl.License | str]] = {}
+        self.patience_s = config.timeout_s
+        """How long a license may wait for its host's turn, where many stand at one host."""
 
     async def check(self, named: Sequence[tuple[str, str]], url: str) -> Wish | None:
         """Refuse an absolute URL that a license does not allow; answers what is asked for it, if that cannot be read.
@@ -102,7 +104,7 @@ class Licenses:
         """One attempt at a license, and whether another may fare better."""
         seconds = self._config.timeout_s * SHARE_OF_TIMEOUT
         try:
-            async with asyncio.timeout(seconds):  # its host's turn included
+            async with asyncio.timeout(seconds + self.patience_s):
                 answer = await self._get_file(where, rsl.MAX_BYTES + 1, Journey(where, seconds))
                 if answer.status // 100 != 2:
                     return f"HTTP {answer.status}", answer.status >= 500 or answer.status == 429

@@ -114,6 +114,20 @@ def _spoken_of(row: Mapping[str, Any]) -> list[str]:
     return [row["page_url"], row["url"]] if is_own else [row["page_url"]]
 
 
+def wanted(context: Context, licensed: pa.Table) -> tuple[list[str], list[str]]:
+    """The URLs to get; and those that the licenses of all their pages refuse, but for what could not be had or read."""
+    pairs = alive_rows(context, ["url", "page_url"])
+    refused = licensed.filter(pc.is_valid(licensed["reason"])).select(["url", "page_url", "reason"])
+    if not refused.num_rows:
+        return sorted(pc.unique(pairs.column("url")).to_pylist()), []
+    rows = pairs.select(["url", "page_url"]).join(refused, ["url", "page_url"], join_type="left outer")
+    left = pc.unique(rows.filter(pc.is_null(rows["reason"]))["url"])
+    rest = rows.filter(pc.invert(pc.is_in(rows["url"], left)))
+    unread = pc.unique(rest.filter(pc.equal(rest["reason"], "rsl_unreadable"))["url"])
+    gone = pc.unique(rest.filter(pc.invert(pc.is_in(rest["url"], unread)))["url"])
+    return sorted(left.to_pylist()), sorted(gone.to_pylist())
+
+
 def run(run: Run, fetch: Mapping[str, Any], domains: Mapping[str, Inputs]) -> Exchange | None:
     """Ask for every license that a page names. Answers an exchange of SAID, or None if nobody is to be asked."""
     if not run.config.fetch.respect_rsl:

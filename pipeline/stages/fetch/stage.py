@@ -78,7 +78,7 @@ def opted_out_domains(context: Context) -> Result:
 def get(context: Context) -> Result:
     """Every URL of the partition that the store lacks; then the newest observation of each."""
     licensed = context.concat("licensed", SAID)
-    urls, disowned = _urls(context, licensed)
+    urls, disowned = licenses.wanted(context, licensed)
     wanted = [urls[unit] for unit in context.units(len(urls))]
     heartbeat.name_units({url: unit for unit, url in enumerate(urls)})
     for unit, found in sorted(context.task.without.items()):
@@ -171,20 +171,6 @@ def _is_due(row: Mapping[str, Any] | None, config: FetchConfig, domains: Contain
     if config.retry == "transient" and outcome in TRANSIENT:
         return True
     return row["origin"] == "http" and row["fetched_at"] < config.refresh_before
-
-
-def _urls(context: Context, licensed: pa.Table) -> tuple[list[str], list[str]]:
-    """The URLs to get; and those that the licenses of all their pages refuse, but for what could not be had or read."""
-    pairs = alive_rows(context, ["url", "page_url"])
-    refused = licensed.filter(pc.is_valid(licensed["reason"])).select(["url", "page_url", "reason"])
-    if not refused.num_rows:
-        return sorted(pc.unique(pairs.column("url")).to_pylist()), []
-    rows = pairs.select(["url", "page_url"]).join(refused, ["url", "page_url"], join_type="left outer")
-    left = pc.unique(rows.filter(pc.is_null(rows["reason"]))["url"])
-    rest = rows.filter(pc.invert(pc.is_in(rows["url"], left)))
-    unread = pc.unique(rest.filter(pc.equal(rest["reason"], "rsl_unreadable"))["url"])
-    gone = pc.unique(rest.filter(pc.invert(pc.is_in(rest["url"], unread)))["url"])
-    return sorted(left.to_pylist()), sorted(gone.to_pylist())
 
 
 def _observe(
@@ -339,7 +325,7 @@ def judge(context: Context) -> Result:
     """Verdicts by sql/decisions/fetch.sql: what each pair's page permits, and the outcome of its image."""
     rows = alive_rows(context)
     images, licensed = context.table("images"), context.table("licensed")
-    wanted, _ = _urls(context, licensed)
+    wanted, _ = licenses.wanted(context, licensed)
     asked = rows.filter(pc.is_in(rows.column("url"), pa.array(wanted, pa.string())))
     present = pc.is_in(asked.column("url"), value_set=images.column("url").combine_chunks())
     missing = lost(context, asked, asked.filter(present).column("row"))
