@@ -1,7 +1,7 @@
 """What C2PA manifests in an image's file say of training and data mining (CAWG's assertion, and C2PA's before 2.0).
 
 c2pa-python reads them, where it is installed (the extra `c2pa`). It is a large library, and its input a stranger's: it
-runs in a process of its own, which asks nothing of the network, and whose crash or silence costs one image's manifest.
+runs in a process of its own, which can open no connection, and whose crash or silence costs one image's manifest.
 """
 
 from __future__ import annotations

@@ -24,9 +24,9 @@ def assertions(media_type: str, body: bytes) -> dict[str, dict[str, object]]:
     """Entries of all assertions of training and data mining, of the active manifest and of those before it."""
     import c2pa
 
-    c2pa.load_settings(_SETTINGS)
     found: dict[str, dict[str, object]] = {}
-    with c2pa.Reader(media_type, io.BytesIO(body)) as reader:
+    context = c2pa.Context(c2pa.Settings.from_dict(_SETTINGS))
+    with c2pa.Reader(media_type, io.BytesIO(body), context=context) as reader:
         store = json.loads(reader.json())
     for manifest in store.get("manifests", {}).values():
         for assertion in manifest.get("assertions", ()):
@@ -38,12 +38,22 @@ def assertions(media_type: str, body: bytes) -> dict[str, dict[str, object]]:
     return found
 
 
-def main() -> None:
-    """Answer until standard input ends."""
+def confine() -> None:
+    """Let this process open nothing more, no file and no connection, whatever the library is made to try."""
+    with contextlib.suppress(Exception):  # what is loaded at the first use is loaded now
+        assertions("image/jpeg", b"")
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
+    spare = os.dup(0)  # the lowest that is free: descriptors from it on cannot be had
+    os.close(spare)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (spare, spare))
+
+
+def main() -> None:
+    """Answer until standard input ends."""
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what the library prints is no answer
+    confine()
     while head := sys.stdin.buffer.read(5):
         kind, length = struct.unpack(">BI", head)
         media_type, body = sys.stdin.buffer.read(kind).decode(), sys.stdin.buffer.read(length)

@@ -30,8 +30,11 @@ def mining(term: str) -> bytes:
     return xmp(f"<plus:DataMining>{TERMS}/{term}</plus:DataMining>")
 
 
-def signed(entries: dict[str, dict[str, str]]) -> bytes:
-    """A JPEG with a manifest, signed by a certificate that nobody knows."""
+def signed(entries: dict[str, dict[str, str]], remote: str = "") -> bytes:
+    """A JPEG with a manifest, signed by a certificate that nobody knows.
+
+    remote: where the manifest is instead, if that is in its XMP alone.
+    """
     library = pytest.importorskip("c2pa", reason="the extra c2pa is not installed")
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
@@ -71,5 +74,9 @@ def signed(entries: dict[str, dict[str, str]]) -> bytes:
         ],
     }
     out = io.BytesIO()
-    library.Builder(json.dumps(manifest)).sign(signer, "image/jpeg", io.BytesIO(picture()), out)
+    builder = library.Builder(json.dumps(manifest))
+    if remote:
+        builder.set_remote_url(remote)
+        builder.set_no_embed()
+    builder.sign(signer, "image/jpeg", io.BytesIO(picture()), out)
     return out.getvalue()

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import struct
+import subprocess
+import sys
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from crawl.images import c2pa
+from crawl.images import c2pa, c2pa_child
 from crawl.images.ingest import ImageConfig, ingest
 from crawl.images.observations import Ingested, Refusal
 from crawl.images.rights import Heeds, rights
@@ -204,6 +208,41 @@ def test_a_damaged_manifest_and_a_dead_reader_cost_one_manifest(refusing: bytes)
         assert c2pa.training_mining(refusing) == f"{UNREADABLE}its reader died, or took 0.2 s"
     assert c2pa.training_mining(refusing) == "notAllowed cawg.ai_generative_training"
     assert c2pa.training_mining(picture()) is None
+
+
+_ASKING = "import sys, io, c2pa; c2pa.Reader('image/jpeg', io.BytesIO(sys.stdin.buffer.read()))"
+
+
+def test_the_reader_of_manifests_opens_no_connection() -> None:
+    """Though the library would: a manifest that lies elsewhere is asked for where nothing forbids it.
+
+    Its settings do, and so does what confines the process.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(10)
+        body = signed({}, remote=f"http://127.0.0.1:{server.getsockname()[1]}/m.c2pa")
+        child = subprocess.Popen([sys.executable, "-c", _ASKING], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        assert child.stdin is not None
+        child.stdin.write(body)
+        child.stdin.close()
+        server.accept()[0].close()
+        child.wait(10)
+        server.setblocking(False)
+        with pytest.raises(Exception, match="emote"):
+            c2pa_child.assertions("image/jpeg", body)
+        assert "error" in c2pa._READER.entries("image/jpeg", body)
+        with pytest.raises(BlockingIOError):
+            server.accept()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(c2pa, "_CHILD", Path(__file__).with_name("child_without_settings.py"))
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            server.setblocking(False)
+            body = signed({}, remote=f"http://127.0.0.1:{server.getsockname()[1]}/m.c2pa")
+            reader = c2pa._Reader()
+            assert "error" in reader.entries("image/jpeg", body)
+            reader.close()
+            with pytest.raises(BlockingIOError):
+                server.accept()
 
 
 def test_without_the_library_a_manifest_says_nothing(refusing: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
