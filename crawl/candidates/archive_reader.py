@@ -72,7 +72,7 @@ class ArchiveReader:
             self._last = record.offset
             if not units.begin(record.offset):
                 continue
-            began = time.thread_time()
+            began = time.thread_time() if self._sample < 1 else 0.0
             if record.type == "metadata":
                 self._metadata(record)
             elif record.type == "revisit":

@@ -33,10 +33,10 @@ _IN_PLACE_OF_SRC = frozenset((*LAZY, *LAZY_SRCSETS))
 _ALTERNATIVES = _IN_PLACE_OF_SRC | {"srcset", *OTHERS}
 
 NONE, STANDS_IN, LESSER, PLAUSIBLE, IMAGE_FILE = range(5)
-"""Grades of an address: no image's; that of a stand-in; that of a preview, or of a type that cannot be stored; one that
-may be the picture's; one that is named as image files are."""
+"""Grades of an address: no image's; that of a stand-in; that of a preview, of a type that cannot be stored, or of a
+server that cannot be asked (`ftp:`); one that may be the picture's; one that is named as image files are."""
 
-_STORED = r"jpe?g|jpe|jfif|png|gif|webp|avif|bmp"
+_STORED = r"p?jpe?g|pjp|jpe|jfif|png|gif|webp|avif|bmp"
 # The ending of an image file's name, anywhere: content networks put sizes behind it, and whole addresses into queries.
 _IMAGE_FILE = re.compile(rf"\.(?<=[^/?#]\.)(?:{_STORED})(?![0-9a-z])", re.IGNORECASE)
 _COMMON_ENDINGS = (".jpg", ".jpeg", ".png", ".webp")
@@ -174,9 +174,11 @@ def largest_of(srcset: str) -> tuple[str, int]:
 
 
 def grade_of(url: str) -> int:
-    """Of NONE, STANDS_IN, PLAUSIBLE and IMAGE_FILE, that of an address as written."""
-    if not url or len(url) > MAX_URL_CHARS or _NOT_HTTP.match(url) or _is_no_address(url):
+    """The grade of an address as written."""
+    if not url or len(url) > MAX_URL_CHARS or _is_no_address(url):
         return NONE
+    if _NOT_HTTP.match(url):
+        return LESSER if url[:4].lower() == "ftp:" else NONE
     if _is_named_as_stand_in(url):
         return STANDS_IN
     if _NOT_STORED.search(_without_query(url)) or _is_preview(url):
@@ -292,7 +294,9 @@ _DOUBTFUL = (
 )
 # Wherever `_width_of` may give more than 0.
 _SIZED = r"(?i)[?&](?:w|width|wid|imwidth)=|[/,]w_|/(?:w|max/)[0-9]|[_/-][0-9]{1,4}x|/[0-9]{1,4}px-"
-_PLAIN_IMAGE_FILE = rf"^[^?#]*[^?#/]\.(?i:{_STORED})$"
+# Where `_IMAGE_FILE` is found, for RE2, and where it is not the picture's whatever else it names.
+_HOLDS_IMAGE_FILE = rf"(?i)[^/?#]\.(?:{_STORED})(?:[^0-9a-z]|$)"
+_OF_ANOTHER_KIND = r"(?i)\n|\.(?:x?html?|pdf|docx?|m?js|css|json|xml|txt|mp[34]|m4v|webm|og[gv]|mov|zip)(?:[?#]|$)"
 
 
 def are_no_addresses(urls: pa.Array) -> np.ndarray:
@@ -314,15 +318,24 @@ def what_is_clear(src: pa.Array, lazy: pa.Array, names_lazy: np.ndarray) -> tupl
     shows_src = ~names_lazy
     rest = np.flatnonzero(shows_src)
     shows_src[rest] = ~_are_doubtful(src.take(pa.array(rest)))
-    is_file = np.array(pc.match_substring_regex(lazy, _PLAIN_IMAGE_FILE), bool)
+    is_file = np.array(pc.match_substring_regex(lazy, _HOLDS_IMAGE_FILE), bool)
     shows_lazy = np.zeros(len(src), bool)
     files = np.flatnonzero(is_file)
     if len(files):
         values, others = lazy.take(pa.array(files)), src.take(pa.array(files))
-        has_none = np.array(pc.or_(pc.equal(others, ""), pc.starts_with(others, "data:")), bool)
-        is_sized = np.array(pc.match_substring_regex(values, _SIZED), bool)
-        shows_lazy[files] = ~_are_doubtful(values) & (has_none | ~is_sized)
+        replaces = np.array(pc.or_(pc.equal(others, ""), pc.starts_with(others, "data:")), bool)
+        rest = np.flatnonzero(~replaces)
+        if len(rest):
+            told, shown = values.take(pa.array(rest)), others.take(pa.array(rest))
+            is_sized = np.array(pc.match_substring_regex(told, _SIZED), bool)
+            replaces[rest] = ~is_sized & np.array(pc.not_equal(_before_query(told), _before_query(shown)), bool)
+        is_of_another_kind = np.array(pc.match_substring_regex(values, _OF_ANOTHER_KIND), bool)
+        shows_lazy[files] = replaces & ~is_of_another_kind & ~_are_doubtful(values)
     return shows_src, shows_lazy
+
+
+def _before_query(urls: pa.Array) -> pa.Array:
+    return pc.list_element(pc.split_pattern(urls, "?", max_splits=1), 0)
 
 
 def _are_doubtful(urls: pa.Array) -> np.ndarray:

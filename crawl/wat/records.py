@@ -219,7 +219,9 @@ def _page(response: _Response, head: _Head, links: list[Link], text_sources: Seq
         content_signal=content_signal(_values(headers.signal) + _values(headers.signal_lower)),
         content_usage=content_usage(_values(headers.usage) + _values(headers.usage_lower)),
         license=next((link.url for link in head.relations if link.rel == "license" and link.url), None),
-        rsl_links=[link.url for link in head.relations if link.url and is_license(link.rel or "", link.type or "")],
+        rsl_links=[
+            link.url for link in head.relations if link.type and link.url and is_license(link.rel or "", link.type)
+        ],
         rsl_header=[v for v in _values(headers.link) + _values(headers.link_lower) if MEDIA_TYPE in v.lower()],
         texts=[[] for _ in text_sources],
     )

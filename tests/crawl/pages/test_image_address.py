@@ -174,7 +174,15 @@ def test_names_of_image_files() -> None:
     assert not names_image(".jpg#")  # a name before its ending
     assert grade_of("/image.php?u=1") == PLAUSIBLE
     assert grade_of("/a.heic") == grade_of("/a.jxl?x") == grade_of("/a.svg") == LESSER
-    assert grade_of("/a.avif") == IMAGE_FILE
+    assert grade_of("/a.avif") == grade_of("/a.JPG.pjpeg") == IMAGE_FILE
+
+
+def test_an_address_that_cannot_be_asked_is_one_if_there_is_no_other() -> None:
+    """So the image is not counted as inlined, and the fetch says why it has none."""
+    assert image_url({"src": "data:,x", "data-src": "ftp://h/a.jpg"}) == "ftp://h/a.jpg"
+    assert image_url({"src": "data:,x", "data-src": "ftp://h/a.jpg", "srcset": "/b.jpg 2x"}) == "/b.jpg"
+    assert image_url({"src": "/a.jpg", "data-src": "ftp://h/b.jpg"}) == "/a.jpg"
+    assert image_url({"src": "data:,x", "data-src": "mailto:a@h"}) == "data:,x"
 
 
 @pytest.mark.parametrize(
@@ -285,11 +293,20 @@ def test_what_is_clear_of_columns_is_what_single_tags_show(tags: list[tuple[str,
 
 
 def test_what_is_clear_is_most() -> None:
-    srcs = ["/a-300x200.jpg", "/b.jpg?v=2", "", "data:,x", "/c.jpg", "/blank.gif"]
-    lazy = ["", "", "/d-300x200.jpg", "/e.jpg", "/f.jpg", "/g-300x200.jpg"]
+    srcs = ["/a-300x200.jpg", "/b.jpg?v=2", "", "data:,x", "/c.jpg", "/blank.gif", "data:,x"]
+    lazy = ["", "", "/d-300x200.jpg", "/e.jpg", "/f.jpg", "/g-300x200.jpg", "/h.jpg?w=800"]
     shows_src, shows_lazy = what_is_clear(pa.array(srcs), pa.array(lazy), np.array([bool(value) for value in lazy]))
-    assert shows_src.tolist() == [True, True, False, False, False, False]
-    assert shows_lazy.tolist() == [False, False, True, True, True, False]
+    assert shows_src.tolist() == [True, True, False, False, False, False, False]
+    assert shows_lazy.tolist() == [False, False, True, True, True, False, True]
+
+
+@pytest.mark.parametrize("src", ["/a.jpg", "/a.jpg?w=300", "/a.jpg?v=2", "/a.gif"])
+@pytest.mark.parametrize("lazy", ["/a.jpg", "/a.jpg?v=2", "/a.jpg?w=800", "/a.jpg/x.html?y", "/a.jpgx"])
+def test_columns_tell_two_addresses_of_one_file_apart_as_single_tags_do(src: str, lazy: str) -> None:
+    choice = NamedInTag({"src": src, LAZY[0]: lazy})
+    shows_src, shows_lazy = what_is_clear(pa.array([src]), pa.array([lazy]), np.array([True]))
+    assert not shows_src[0] or choice.shown() == src
+    assert not shows_lazy[0] or choice.shown() == lazy
 
 
 def test_a_long_address_takes_no_longer_than_its_length() -> None:
