@@ -78,14 +78,18 @@ def _question(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement
     tokens = list(_tokens(statement.query))
     first = tokens[0].word
     _check_tokens(tokens)
-    if statement.type == duckdb.StatementType.CREATE:
+    try:
+        kind: duckdb.StatementType | None = statement.type
+    except ValueError:  # one that DuckDB's Python has no name for, as UPDATE EXTENSIONS
+        kind = None
+    if kind == duckdb.StatementType.CREATE:
         return Question(statement.query, _name_of_made(tokens, own))
-    if statement.type == duckdb.StatementType.EXPLAIN:
+    if kind == duckdb.StatementType.EXPLAIN:
         inner = connection.extract_statements(_explained(statement.query, tokens))
         if len(inner) == 1 and inner[0].type in _ANSWERS:
             return Question(statement.query)
         raise NotAQuestionError(f"only a SELECT is explained; {_CHANGES_NOTHING}")
-    if statement.type not in _ANSWERS:
+    if kind not in _ANSWERS:
         raise NotAQuestionError(f"{first} does more than answer; {_CHANGES_NOTHING}")
     return Question(statement.query)
 

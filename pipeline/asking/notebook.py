@@ -128,9 +128,18 @@ class Pairs:
         """What torch's DataLoader takes as a dataset: (image, text) of each pair, images as PIL has them, RGB."""
         return Samples(self._dataset.storage, self.arrow())
 
-    def huggingface(self) -> Any:
-        """A `datasets.Dataset` of the columns. Raises ImportError: the package datasets is not installed."""
-        return _needed("datasets").Dataset(self.arrow())
+    def huggingface(self, *, images: bool = False) -> Any:
+        """A `datasets.Dataset` of the columns; with `images` each row has an `image` too, read when it is asked for.
+
+        Raises:
+            ImportError: the package datasets is not installed.
+        """
+        made = _needed("datasets").Dataset(self.arrow())
+        return made.with_transform(self._with_images) if images else made
+
+    def _with_images(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+        return {**columns, "image": [_image(self._dataset.storage, row) for row in rows]}
 
     def __len__(self) -> int:
         return len(self.relation)
@@ -155,11 +164,16 @@ class Samples(Sequence[tuple[Image.Image, str]]):
 
     def __getitem__(self, at: Any) -> Any:
         row = self._rows.slice(range(len(self))[at], 1).to_pylist()[0]
-        body = sample_image(self._storage, row)
-        if not body:
-            raise ValueError(f"the sample {row['key']} of {row['shard']} is damaged or gone; `wit verify` tells more")
-        with Image.open(io.BytesIO(body)) as image:
-            return image.convert("RGB"), row["text"]
+        return _image(self._storage, row), row["text"]
+
+
+def _image(storage: Storage, row: dict[str, Any]) -> Image.Image:
+    """A pair's image, RGB. Raises ValueError: its sample is damaged or gone."""
+    body = sample_image(storage, row)
+    if not body:
+        raise ValueError(f"the sample {row['key']} of {row['shard']} is damaged or gone; `wit verify` tells more")
+    with Image.open(io.BytesIO(body)) as image:
+        return image.convert("RGB")
 
 
 class ContactSheet:

@@ -58,6 +58,15 @@ def test_pairs_come_in_every_form(opened: NotebookDataset) -> None:
         _needed("no_such_package")
 
 
+def test_pairs_are_a_dataset_of_hugging_face(opened: NotebookDataset) -> None:
+    pytest.importorskip("datasets", reason="the package datasets (PyPI) is not installed, so .huggingface() is untried")
+    made = opened.pairs().huggingface()
+    assert made["text"][:] == [PAIRS[0]["text"], PAIRS[2]["text"]]
+    assert made.filter(lambda row: "tulip" in row["text"]).num_rows == 1
+    row = opened.pairs().huggingface(images=True)[1]
+    assert row["text"] == PAIRS[2]["text"] and row["image"].size == (96, 64)
+
+
 def test_a_condition_is_a_question_as_any(opened: NotebookDataset) -> None:
     for where in ("true); COPY pairs TO 'x'; SELECT (1", "EXISTS (SELECT 1 FROM query('SELECT 1'))"):
         with pytest.raises(ValueError, match=r"more than answer|Parser"):
