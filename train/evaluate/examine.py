@@ -27,7 +27,8 @@ class Examination:
         dataset: URL of a dataset of ours, whose held-out pairs are retrieved among `pairs` of them.
         baseline: whether random weights are examined, too.
         shared: what evaluators are told besides their options: in_distribution, references, hierarchy, seed.
-        skipped: called with a sentence for each evaluator that cannot examine a set.
+        skipped: called with a sentence for each evaluator that cannot examine a set. One that was asked for and finds
+            that a set lacks what it needs only when it reads it raises instead.
     """
 
     name: str
@@ -66,9 +67,14 @@ def examine(
                 if examination.asked_for:
                     examination.skipped(f"{evaluator.name} passes over {what.name}: {reason}")
                 continue
-            found = [
-                evaluator.module.evaluate(View(evaluator.name, what, seen, evaluator.options, shared)) for seen in sees
-            ]
+            views = [View(evaluator.name, what, seen, evaluator.options, shared) for seen in sees]
+            try:
+                found = [evaluator.module.evaluate(view) for view in views]
+            except SetError as error:
+                if examination.asked_for:
+                    raise
+                examination.skipped(f"{evaluator.name} passes over {what.name}: {error}")
+                continue
             ran.add(evaluator.name)
             rows.append(with_random_init(*found) if len(found) == 2 else found[0])
     wants_held_out = any(each.name == "retrieval" for each in examination.evaluators)
@@ -77,6 +83,8 @@ def examine(
         found = [held_out_row(examination.dataset, *each) for each in ranked]
         ran.add("retrieval")
         rows.append(with_random_init(*found) if len(found) == 2 else found[0])
+    if examination.sets and not rows and not examination.asked_for:
+        raise SetError(f"nothing can be examined on {', '.join(what.name for what in examination.sets)}")
     if examination.asked_for and (idle := [each.name for each in examination.evaluators if each.name not in ran]):
         reasons = [reason for what in examination.sets if (reason := _why(examination, idle[0], what, shared))]
         raise SetError(

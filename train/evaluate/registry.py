@@ -6,7 +6,8 @@ An evaluator's module has
     def refuses(what, shared) -> str             why it cannot examine a set, as a sentence's end; empty if it can
     def evaluate(view) -> Row                    examines one
 
-and `runs_by_default(what, shared)` may say that it examines a set only where it is asked for.
+`runs_by_default(what, shared)` may say that it examines a set only where it is asked for, and `LEAST = {"seeds": 1}`
+how small an option's numbers may be.
 """
 
 from __future__ import annotations
@@ -77,7 +78,17 @@ def evaluators(wanted: Mapping[str, Mapping[str, Any]]) -> list[Evaluator]:
             raise ValueError(f"{name} has no option {unknown[0]}; its options are: {known}")
         for key, value in given.items():
             default = module.OPTIONS[key]
-            if default is not None and not isinstance(value, type(default)):
-                raise ValueError(f"{name}.{key} must be as {default!r}, not {value!r}")
+            if not _is_like(value, default, getattr(module, "LEAST", {}).get(key)):
+                raise ValueError(f"{name}.{key} must be such as {default!r}, not {value!r}")
         found.append(Evaluator(name, module, {**module.OPTIONS, **given}))
     return found
+
+
+def _is_like(value: Any, default: Any, least: float | None) -> bool:
+    """Whether an option's value is of its default's kind, its numbers of a list, too, and not below the least."""
+    if isinstance(default, list):
+        kinds = type(default[0]) if default else str
+        return isinstance(value, list) and all(_is_like(each, kinds(0), least) for each in value)
+    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    return type(value) is type(default) and (least is None or value >= least)

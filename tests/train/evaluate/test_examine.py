@@ -234,6 +234,39 @@ def test_the_evaluators_are_the_files() -> None:
         registry.evaluators({"zero_shot": {"shots": 1}})
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("few_shot", {"seeds": 0}),
+        ("few_shot", {"shots": [2, 0]}),
+        ("few_shot", {"shots": ["a"]}),
+        ("few_shot", {"seeds": True}),
+        ("retrieval", {"pairs": -1}),
+        ("bias", {"thresholds": [0.5, "a"]}),
+        ("hierarchy", {"depths": 2}),
+    ],
+)
+def test_options_are_of_the_kind_and_size_of_their_defaults(name: str, options: dict[str, object]) -> None:
+    (key,) = options
+    with pytest.raises(ValueError, match=rf"{name}\.{key} must be such as"):
+        registry.evaluators({name: options})
+    assert registry.evaluators({"bias": {"thresholds": [0, 0.5], "attributes": ["race"]}})
+
+
+def test_what_a_set_lacks_for_one_evaluator_leaves_the_others_unless_it_was_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    helpers.class_folders(tmp_path / "set" / "test", each=1)
+    helpers.class_folders(tmp_path / "set" / "train", each=1, classes=["red blue"])
+    words = ["eval", f"open_clip:{tiny.MODEL}", "--tasks", str(tmp_path / "set"), "--features", str(tmp_path / "f")]
+    assert main([*words, "--format", "csv", "--no-baseline"]) == 0
+    told = capsys.readouterr()
+    assert ",zero_shot,acc1" in told.out
+    assert "linear_probe passes over set: set has training images of fewer than two classes" in told.err
+    assert main([*words, "--evaluators", "zero_shot,linear_probe"]) == 2
+    assert "fewer than two classes" in capsys.readouterr().err
+
+
 def test_a_random_model_is_at_chance(tmp_path: Path) -> None:
     """Over five seeds, within a 99 % interval of the mean."""
     folder = helpers.class_folders(tmp_path / "set", each=1, classes=tiny.CAPTIONS)

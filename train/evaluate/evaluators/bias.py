@@ -18,6 +18,7 @@ from train.evaluate.sets import ImageSet
 from train.evaluate.view import View, ensemble, ranks
 
 OPTIONS: Mapping[str, Any] = {"attributes": [], "thresholds": [0.0, 0.1, 0.25, 0.5, 0.9]}
+LEAST = {"thresholds": 0}
 LIMITS = (
     "attributes are what annotators saw in faces, not what people are; few categories stand for many people",
     "a small difference does not show that a model is fair, and these words are a few of those that harm",

@@ -19,6 +19,7 @@ from train.evaluate.row import Figure, Row, Z, share, wilson
 from train.evaluate.view import View, ranks
 
 OPTIONS: Mapping[str, Any] = {"shots": [1, 2, 4, 8, 16], "seeds": 3}
+LEAST = {"shots": 1, "seeds": 1}
 STRENGTH = 1 / 0.316
 __all__ = ["OPTIONS", "evaluate", "refuses", "runs_by_default"]
 
@@ -33,7 +34,7 @@ def evaluate(view: View) -> Row:
     figures: dict[str, Figure] = {}
     curve: list[tuple[int, float]] = []
     notes = [*(note for note in parts.notes if "λ" not in note), f"λ = 1/0.316, {view.options['seeds']} seeds"]
-    for shots in sorted({int(each) for each in view.options["shots"] if int(each) > 0}):
+    for shots in sorted(set(view.options["shots"])):
         if shots > smallest:
             notes.append(f"{shots} shots are more than the {smallest} training images of the smallest class")
             figures[f"acc1@{shots}"] = Figure(None, 0, 1 / classes)

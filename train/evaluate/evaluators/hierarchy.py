@@ -21,6 +21,7 @@ from train.evaluate.sets.templates import read_text
 from train.evaluate.view import View
 
 OPTIONS: Mapping[str, Any] = {"depths": [2, 4, 6, 8]}  # of WordNet's levels
+LEAST = {"depths": 0}
 _FILE = "hierarchy.csv"
 
 

@@ -14,10 +14,11 @@ import numpy as np
 
 from dataset.ids import hash64
 from train.evaluate.row import Figure, Row, bits, median, share
-from train.evaluate.sets import ImageSet
+from train.evaluate.sets import ImageSet, SetError
 from train.evaluate.view import View, ranks
 
 OPTIONS: Mapping[str, Any] = {"pairs": 0}  # how many images are asked; 0: all
+LEAST = {"pairs": 0}
 _CUTS = (1, 5, 10)
 _AT_ONCE = 2048
 
@@ -35,6 +36,8 @@ def evaluate(view: View) -> Row:
         split = split.take(np.array(sorted(order[: view.options["pairs"]])))
     images = view.seen(split, f"{view.what.name} test")
     assert split.captions is not None
+    if len(images.rows) < 2:
+        raise SetError(f"{view.what.name} has one image with a caption that can be read; retrieval needs at least 2")
     captions = [split.captions[row] for row in images.rows]
     owner = np.repeat(np.arange(len(captions)), [len(own) for own in captions])
     texts = [text for own in captions for text in own]

@@ -57,7 +57,7 @@ def table_set(path: Path) -> ImageSet:
     where = _column(columns, PATH)
     if where is None:
         raise SetError(
-            f"{path} must have a column of paths, called {', '.join(PATH[:3])} …; it has {', '.join(columns)}"
+            f"{path} must have a column of paths, called {', '.join(PATH[:3])} …; it has {', '.join(columns) or 'none'}"
         )
     rows = [row for row in rows if row[where].strip()]
     if not rows:
