@@ -41,11 +41,23 @@ DAMAGE = ".damage.txt"
 
 
 def root(dataset: str) -> str:
-    """The folder in which a dataset lies: itself, or what lies above a pattern of tars."""
+    """The folder in which a dataset lies: itself, or what lies above a pattern of tars.
+
+    Raises:
+        ValueError: what lies above it is a pattern of hosts or buckets.
+    """
     folder = dataset
     if _are_tars(dataset):
         folder = posixpath.dirname(dataset if _is_file(dataset) else dataset.partition("{")[0])
+        if "://" in dataset and "://" not in folder:
+            raise ValueError(f"{dataset[:200]} names several buckets or hosts; name one, and braces behind it")
     return folder.rstrip("/") or ("/" if dataset.startswith("/") else ".")
+
+
+def _below(tars: str) -> str:
+    """What of a pattern of tars lies below its root."""
+    above = root(tars)
+    return tars[len(above) :].lstrip("/") if tars.startswith((f"{above}/", "/")) else tars
 
 
 def _are_tars(dataset: str) -> bool:
@@ -104,7 +116,7 @@ def open_train_index(dataset: str, fallback: str, workers: int = 0) -> tuple[Sto
 
 
 def find_shards(dataset: str) -> None:
-    """Raises FileNotFoundError, in a sentence, if there are no shards where `open_train_index` would look."""
+    """Raises FileNotFoundError or ValueError, in a sentence, if no shards are where `open_train_index` would look."""
     storage = Storage(root(dataset))
     if dataset.endswith(".tar") or not has_index(storage):
         _tars(storage, dataset)
@@ -122,8 +134,7 @@ def _tars(storage: Storage, dataset: str) -> list[FileInfo]:
         raise FileNotFoundError(
             f"{dataset} has no {INDEX_PARTS}, and no tars of which to make one; `wit run` makes a dataset"
         )
-    below = dataset.removeprefix(f"{root(dataset)}/")
-    names = [below] if _is_file(dataset) else expanded(below)
+    names = [_below(dataset)] if _is_file(dataset) else expanded(_below(dataset))
     sizes = {info.name: info for folder in {posixpath.dirname(name) for name in names} for info in storage.list(folder)}
     if missing := [name for name in names if name not in sizes]:
         raise FileNotFoundError(f"{storage.url_of(missing[0])} does not exist; {dataset} names it")

@@ -65,10 +65,18 @@ def read_set(location: str) -> Iterator[tuple[Place, bytes | str]]:
 
 
 def read_image(location: str, place: Place) -> bytes:
-    """One image of a set again. Raises FileNotFoundError, OSError."""
+    """One image of a set again.
+
+    Raises:
+        OSError: it cannot be read, is no file of its own, or is larger than an image.
+        ValueError: its tar is none.
+    """
     tar = location.endswith(".tar")
     folder, _, name = location.rstrip("/").rpartition("/") if tar else (location, "", place.file)
     storage = Storage(folder or ".", leave=True)
+    size = storage.size(name)  # of no device or pipe, which might be read for ever
+    if size is None or (place.member is None and size > MAX_BYTES):
+        raise FileNotFoundError(f"{location} has no image {place.file}")
     if place.member is None:
         return storage.read(name)
     for member, body in _members(storage, name, place.member):

@@ -2,12 +2,17 @@
 
 The paper set its detector's threshold so: by looking at the pairs just above and just below (Radford et al. 2021,
 section 5). One file, nothing is loaded from elsewhere; everything that comes from the web or a set is escaped.
+
+Where the sets are is said by the dataset's own config, and that may be somebody else's. So an image of a set is shown
+only if it is the one that was compared, by its SHA-256: whoever made the dataset had it, and no other file of this
+machine gets into the page. Nothing is asked of a network for a dataset that lies on this machine.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -68,16 +73,24 @@ def write(out: str, most: int = MOST, *, blur_above: float | None = BLUR_ABOVE) 
     return dataset.storage.url_of(SHEET)
 
 
-def _places(dataset: Dataset, folders: Sequence[str]) -> dict[str, tuple[str, Place]]:
-    """An evaluation image's name -> its set's location, and where it lies in it."""
-    places: dict[str, tuple[str, Place]] = {}
+class _Known(NamedTuple):
+    """An evaluation image: its set's location, where it lies in it, and what it was."""
+
+    location: str
+    place: Place
+    sha256: bytes | None
+
+
+def _places(dataset: Dataset, folders: Sequence[str]) -> dict[str, _Known]:
+    """Evaluation images by their names."""
+    places: dict[str, _Known] = {}
     for number, file in dataset.files("evaluation_images").items():
         if number >= len(folders):
             raise ConfigError(f"{dataset.storage.url}/config.yaml names {len(folders)} decontaminate.folders of more")
         location = absolute(folders[number])
-        table = read_table(dataset.storage, file, ["name", "file", "member"])
+        table = read_table(dataset.storage, file, ["name", "file", "member", "sha256"])
         for row in table.to_pylist():
-            places[row["name"]] = (location, Place(row["file"], row["member"]))
+            places[row["name"]] = _Known(location, Place(row["file"] or "", row["member"]), row["sha256"])
     return places
 
 
@@ -108,19 +121,28 @@ def _nearest(rows: list[dict[str, Any]], most: int) -> list[dict[str, Any]]:
     return [row for side in (True, False) for row in [item for item in ordered if item["is_copy"] == side][:most]]
 
 
+def _compared(known: _Known | None, *, is_local: bool) -> bytes:
+    """The evaluation image that was compared; no bytes if it is not to be had, for the set has been moved since."""
+    if known is None or (is_local and "://" in known.location):
+        return b""
+    try:
+        body = read_image(known.location, known.place)
+    except (OSError, ValueError):
+        return b""
+    return body if hashlib.sha256(body).digest() == known.sha256 else b""
+
+
 def _pair(
     dataset: Dataset,
     row: Mapping[str, Any],
     name: str,
     measure: str,
-    places: Mapping[str, tuple[str, Place]],
+    places: Mapping[str, _Known],
     *,
     is_blurred: bool,
 ) -> dict[str, Any]:
     (body,) = read_images(dataset.storage, row["image"], lenient=True)
     image = thumbnail(body, blurred=is_blurred)
-    try:
-        evaluation = thumbnail(read_image(*places[name]), blurred=is_blurred)  # which looks the same
-    except OSError:  # the set has been moved since
-        evaluation = None
+    compared = _compared(places.get(name), is_local=dataset.storage.local)
+    evaluation = thumbnail(compared, blurred=is_blurred) if compared else None  # which looks the same
     return {"url": row["url"], "image": image, "name": name, "evaluation": evaluation, "distance": row[measure]}

@@ -326,6 +326,36 @@ def test_a_pattern_of_too_many_tars_is_not_worked_out(pattern: str) -> None:
         foreign.expanded(pattern)
 
 
+@pytest.mark.parametrize(
+    ("tars", "root", "below"),
+    [
+        ("{a,b}/0.tar", ".", "{a,b}/0.tar"),
+        ("{0..1}.tar", ".", "{0..1}.tar"),
+        ("./{a,b}/0.tar", ".", "{a,b}/0.tar"),
+        ("/{a,b}/0.tar", "/", "{a,b}/0.tar"),
+        ("/x/{a,b}/0.tar", "/x", "{a,b}/0.tar"),
+        ("x/y{a,b}/0.tar", "x", "y{a,b}/0.tar"),
+        ("s3://x/{a,b}/0.tar", "s3://x", "{a,b}/0.tar"),
+    ],
+)
+def test_what_lies_above_the_first_brace_is_the_folder(tars: str, root: str, below: str) -> None:
+    assert (foreign.root(tars), foreign._below(tars)) == (root, below)
+
+
+@pytest.mark.parametrize("tars", ["s3://{a,b}/0.tar", "s3://x{a,b}/0.tar"])
+def test_a_pattern_of_buckets_is_a_sentence(tars: str) -> None:
+    with pytest.raises(ValueError, match="names several buckets"):
+        foreign.find_shards(tars)
+
+
+def test_a_path_that_begins_with_braces_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        tar(tmp_path / name / "0.tar", [name])
+    assert names("{a,b}/0.tar", tmp_path) == ["a/0.tar/a", "b/0.tar/b"]
+
+
 def test_a_brace_that_is_not_closed_is_a_sentence() -> None:
     with pytest.raises(ValueError, match=r"a\{b.tar: Unbalanced braces"):
         foreign.expanded("a{b.tar")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 import dataset
 from pipeline.asking.explain import explain
@@ -101,9 +103,28 @@ def test_the_sheet_shows_pairs_on_both_sides_and_escapes_what_it_shows(
     blurred = Path(decontamination_sheet.write(out)).read_text()
     assert pictures(blurred) and not pictures(blurred) & pictures(page)
     assert Path(decontamination_sheet.write(out, blur_above=None)).read_text() == page
-    (Path(sets[1]) / "0.jpg").rename(tmp_path / "away.jpg")
-    assert "cannot be shown" in Path(decontamination_sheet.write(out, most=1)).read_text()
-    (tmp_path / "away.jpg").rename(Path(sets[1]) / "0.jpg")
+    found = Path(sets[1]) / "0.jpg"
+    found.rename(tmp_path / "away.jpg")
+    others = (lambda: None, lambda: found.write_bytes(IMAGES["blue.jpg"][1]), lambda: os.mkfifo(found))
+    for make in others:  # gone, another's photograph, and what would be waited for
+        make()
+        assert "cannot be shown" in Path(decontamination_sheet.write(out, most=1)).read_text()
+        found.unlink(missing_ok=True)
+    (tmp_path / "away.jpg").rename(found)
+
+
+def test_a_foreign_dataset_makes_the_sheet_ask_no_server(sets: list[str], tmp_path: Path) -> None:
+    out = crawl(tmp_path, "out", IMAGES, decontaminate={"folders": sets})
+    config = Path(out) / "config.yaml"
+    asked: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decontamination_sheet, "read_image", lambda location, place: asked.append(location) or b"")
+        for folder in (sets[1], "http://127.0.0.1:1/sets", "s3://bucket/sets"):
+            made = yaml.safe_load(config.read_text())
+            made["decontaminate"]["folders"] = [folder] * len(sets)
+            config.write_text(yaml.safe_dump(made))
+            decontamination_sheet.write(out)
+    assert set(asked) == {sets[1]}
 
 
 def test_a_dataset_that_was_compared_with_nothing_has_no_sheet(tmp_path: Path) -> None:
