@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pyarrow as pa
@@ -28,6 +29,8 @@ FOLDER = "fetch/store"
 _IMAGE_COLUMNS = tuple(name for name in Ingested.__slots__ if name not in ("body", "unread"))
 _COLUMNS = tuple(name for name in Observation.__slots__ if name not in ("image", "same_as", "wish"))
 _PLACE = ("blob", "blob_offset", "blob_length", "blob_checksum")
+_READERS = 16
+"""Blobs in a bucket that are read at once: what a shard needs of one is little, and an answer takes a while."""
 _CHUNK = re.compile(r"(.*?)(?:-([0-9a-f]{16}))?\.parquet")  # its name, and the checksum that older ones have not
 _DECISIVE = (OK, "hash_list_match", "robots_noai", "tdm_reserved", "domain_opted_out")
 """As are all refusals with an owner's wish; robots.txt that could not be had is none."""
@@ -168,8 +171,14 @@ def read_images(storage: Storage, images: pa.Table, *, lenient: bool = False) ->
         FileNotFoundError: a blob is gone.
     """
     answer = [b""] * len(images)
-    for blob, entries in _by_blob(images):
-        found = storage.read_ranges(blob, [(offset, length) for _, offset, length, _ in entries])
+
+    def read(part: tuple[str, list[_Place]]) -> list[bytes]:
+        return storage.read_ranges(part[0], [(offset, length) for _, offset, length, _ in part[1]])
+
+    by_blob = _by_blob(images)
+    with ThreadPoolExecutor(1 if storage.local else _READERS) as pool:
+        bodies = list(pool.map(read, by_blob))
+    for (blob, entries), found in zip(by_blob, bodies, strict=True):
         for (row, offset, length, digest), data in zip(entries, found, strict=True):
             if is_whole(data, length, digest):
                 answer[row] = data
@@ -218,9 +227,12 @@ def restore(storage: Storage, lost: pa.Table, observations: Iterable[Observation
     return others
 
 
-def _by_blob(images: pa.Table) -> list[tuple[str, list[tuple[int, int, int, int | None]]]]:
-    """(row, offset, length, checksum) of the images in each blob."""
-    places: defaultdict[str, list[tuple[int, int, int, int | None]]] = defaultdict(list)
+_Place = tuple[int, int, int, int | None]  # row, offset, length, checksum
+
+
+def _by_blob(images: pa.Table) -> list[tuple[str, list[_Place]]]:
+    """The images in each blob."""
+    places: defaultdict[str, list[_Place]] = defaultdict(list)
     digests = images["blob_checksum"].to_pylist() if "blob_checksum" in images.column_names else [None] * len(images)
     columns = (images[name].to_pylist() for name in ("blob", "blob_offset", "blob_length"))
     for row, (blob, offset, length, digest) in enumerate(zip(*columns, digests, strict=True)):
