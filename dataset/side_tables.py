@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
 
@@ -29,8 +29,16 @@ _DEEPEST = 20
 def settings(storage: Storage) -> pa.Table:
     """The config that a dataset keeps, SETTINGS: a row a key, by its dotted name; lists and numbers as JSON."""
     try:
-        raw = parse(storage.read("config.yaml"), is_written=True)
-    except (OSError, YamlError):
+        return _settings(storage.read("config.yaml"))
+    except OSError:
+        return SETTINGS.empty_table()
+
+
+@lru_cache(maxsize=4)  # a run asks for it after every stage, and 300 lines of YAML take longer to read than a view
+def _settings(text: bytes) -> pa.Table:
+    try:
+        raw = parse(text, is_written=True)
+    except YamlError:
         raw = None
     rows = sorted(_flat("", raw, 0)) if isinstance(raw, dict) else []
     return pa.Table.from_pylist([{"key": key, "value": value} for key, value in rows], SETTINGS)

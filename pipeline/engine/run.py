@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -32,6 +33,8 @@ log = logging.getLogger("wit")
 
 TRANSIENT_SHARE = 0.2
 """The share of a stage's rows that may be dropped for one transient reason before the stage ends with a warning."""
+
+_STALE_S = 10.0  # how far the manifest may lie behind the phases that are closed, of the stage at work
 
 T = TypeVar("T")
 
@@ -64,7 +67,7 @@ class Run:
         self.limits = Limits(config.run.record_cpu_s, config.run.record_memory_bytes)
         self._quarantined = 0
         self._rereading = Rereading(storage)
-        self._viewed: set[str] | None = None  # the stages that views.sql knows
+        self._published: tuple[str, float] | None = None  # before which stage last, and when
         self._left_out: dict[tuple[str, int], list[Input]] = {}  # (stage, partition) -> what its measures left out
 
     def do(self, phase: Phase, tasks: Sequence[Task], *, rows: int = 0, bytes_: int = 0) -> list[Commit]:
@@ -91,7 +94,7 @@ class Run:
             else:
                 commits[task.partition] = found
         if todo:
-            self._publish(complete=False)  # readers see the phases before this one while it is at work
+            self._publish_before(phase)
             hints = {"web_patience_s": self.config.run.web_patience_s, **({"lease": self.lease} if self.lease else {})}
             if cap := self.config.commoncrawl.max_requests_per_s:
                 hints[SOURCE_REQUESTS] = cap
@@ -337,24 +340,37 @@ class Run:
         """Rows that no stage has dropped so far."""
         return sum(partition.alive for partition in self.partitions)
 
+    def _publish_before(self, phase: Phase) -> None:
+        """Have readers see what is closed while a phase is at work: all stages before its own at once, phases of its
+        own stage after `_STALE_S`.
+
+        A run's first phase at work publishes always: the manifest of an earlier run may name what this one changes.
+        """
+        stage, now = phase.stage.name, time.monotonic()
+        if self._published is None or self._published[0] != stage:
+            self._publish(complete=False)
+            self._patiently(lambda: view_script.write(self.storage))
+        elif now - self._published[1] > _STALE_S:
+            self._publish(complete=False)
+        else:
+            return
+        self._published = (stage, now)
+
     def finish(self, *, complete: bool) -> None:
         """Publish what this run has closed."""
         self._publish(complete=complete)
+        self._patiently(lambda: view_script.write(self.storage))
 
     def _publish(self, *, complete: bool) -> None:
-        stages = {name: self.funnel[name] for name in names() if name in self.funnel}
         manifest = {
             "format": FORMAT_VERSION,
             "complete": complete,
             "name": self.config.name,
             "phases": self.phases,
-            "funnel": stages,
+            "funnel": {name: self.funnel[name] for name in names() if name in self.funnel},
             "vocabulary": sorted(filter_.name for filter_ in self.config.filters),
         }
         self._patiently(lambda: write_manifest(self.storage, manifest))
-        if complete or stages.keys() != self._viewed:
-            self._patiently(lambda: view_script.write(self.storage))
-            self._viewed = set(stages)
 
 
 def warnings(stage: str, rows: int, counts: Mapping[str, int]) -> list[str]:
