@@ -182,15 +182,15 @@ def build(config: QueriesConfig, counted: Counted | None = None) -> tuple[pa.Tab
         most = min(room, config.max_per_source.get(source, room))
         entries = _spelled(table, config.punctuation)
         known = pa.table({"key": pa.chunked_array(taken, pa.string())})
-        judged = sql.run(_CLAIM, {"entries": entries, "taken": known}, {"most": most})
+        judged = sql.run(sql.load("queries/claim"), {"entries": entries, "taken": known}, {"most": most})
         added = judged.filter(pc.equal(judged["fate"], "added"))
         taken.extend(added["key"].chunks)
         room -= len(added)
         whence = {"source": [source] * len(judged), "place": pa.array([place] * len(judged), pa.int32())}
         claimed.append(pa.table({**_columns(judged), **whence}))
     everything = pa.concat_tables(claimed)
-    queries = sql.run(_LIST, {"claimed": everything}).cast(QUERY_LIST)
-    return queries, sql.run(_SUMMARY, {"claimed": everything}).cast(SUMMARY)
+    queries = sql.run(sql.load("queries/list"), {"claimed": everything}).cast(QUERY_LIST)
+    return queries, sql.run(sql.load("queries/summary"), {"claimed": everything}).cast(SUMMARY)
 
 
 def _spelled(entries: pa.Table, punctuation: str) -> pa.Table:
@@ -334,45 +334,3 @@ def _read_parquet(name: str) -> pa.Table:
 
 def _columns(table: pa.Table) -> dict[str, pa.ChunkedArray]:
     return dict(zip(table.column_names, table.columns, strict=True))
-
-
-_CLAIM = """
-WITH judged AS (
-    SELECT query, key, score, "count", CASE
-            WHEN NOT usable THEN 'unusable'
-            WHEN below THEN 'below_threshold'
-            WHEN key IN (SELECT key FROM taken) THEN 'overlap'
-            WHEN row_number() OVER (PARTITION BY key, usable, below ORDER BY score DESC NULLS LAST, query) > 1
-                THEN 'overlap'
-            ELSE 'new'
-        END AS fate
-    FROM entries
-)
-SELECT query, key, score, "count", CASE
-        WHEN fate != 'new' THEN fate
-        WHEN row_number() OVER (PARTITION BY fate ORDER BY score DESC NULLS LAST, query) <= most THEN 'added'
-        ELSE 'over_cap'
-    END AS fate
-FROM judged, config ORDER BY score DESC NULLS LAST, query
-"""
-_LIST = """
-WITH given AS (
-    SELECT key, place, source, max(score) AS score, max("count") AS "count"
-    FROM claimed WHERE fate IN ('added', 'overlap', 'over_cap') GROUP BY ALL
-), by_key AS (
-    SELECT key, max("count") AS "count", list(source ORDER BY place) AS sources, list(score ORDER BY place) AS scores
-    FROM given GROUP BY key
-)
-SELECT row_number() OVER (ORDER BY place, score DESC NULLS LAST, query) - 1 AS query_id,
-    query, source, score AS source_score, by_key."count", sources, scores
-FROM claimed JOIN by_key USING (key) WHERE fate = 'added' ORDER BY query_id
-"""
-_SUMMARY = """
-SELECT source, count(*) AS found,
-    count(*) FILTER (fate = 'below_threshold') AS below_threshold,
-    count(*) FILTER (fate = 'unusable') AS unusable,
-    count(*) FILTER (fate = 'overlap') AS overlap,
-    count(*) FILTER (fate = 'over_cap') AS over_cap,
-    count(*) FILTER (fate = 'added') AS added
-FROM claimed GROUP BY place, source ORDER BY place
-"""

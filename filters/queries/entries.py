@@ -68,7 +68,7 @@ def unigrams(words: Counts, min_count: int) -> pa.Table:
 def bigrams(pairs: Counts, words: Counts, min_count: int, min_pmi: float) -> pa.Table:
     """Bigrams as ENTRIES; their score is their mutual information over `words`, in bits."""
     informed = sql.run(
-        _MUTUAL_INFORMATION,
+        sql.load("queries/mutual_information"),
         {"bigrams": pairs.table, "unigrams": words.table},
         {"of_bigrams": float(pairs.total), "of_words": float(words.total)},
     )
@@ -117,15 +117,3 @@ def _entries(table: pa.Table, below: pa.ChunkedArray | None = None, count: pa.Ch
     flags = pa.array([False] * size) if below is None else pc.fill_null(below, True)
     counts = pa.nulls(size, pa.int64()) if count is None else count.cast(pa.int64())
     return pa.table([table["query"], score, counts, flags], schema=ENTRIES)
-
-
-_MUTUAL_INFORMATION = """
-WITH words AS (SELECT query AS word, sum(score) AS count FROM unigrams GROUP BY query)
-SELECT query, score AS count,
-       log2((score / of_bigrams) / ((first.count / of_words) * (second.count / of_words))) AS score
-FROM bigrams
-CROSS JOIN config
-LEFT JOIN words AS first ON first.word = split_part(query, ' ', 1)
-LEFT JOIN words AS second ON second.word = split_part(query, ' ', 2)
-ORDER BY query, count, score
-"""

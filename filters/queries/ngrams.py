@@ -54,7 +54,8 @@ def _counts(queries: pa.Array, counts: np.ndarray) -> pa.Table:
 
 def merge(tables: Sequence[pa.Table]) -> pa.Table:
     """COUNTS with a row a spelling, ordered by it."""
-    return sql.run(_MERGE, {"counts": pa.concat_tables([COUNTS.empty_table(), *tables])}).cast(COUNTS)
+    counts = pa.concat_tables([COUNTS.empty_table(), *tables])
+    return sql.run(sql.load("queries/merge"), {"counts": counts}).cast(COUNTS)
 
 
 def fold(tables: Sequence[pa.Table], min_count: int) -> pa.Table:
@@ -63,12 +64,12 @@ def fold(tables: Sequence[pa.Table], min_count: int) -> pa.Table:
     All spellings of a word must be among the tables.
     """
     counts = merge(tables)
-    return sql.run(_FOLD, {"counts": counts}, {"min_count": min_count}).cast(COUNTS)
+    return sql.run(sql.load("queries/fold"), {"counts": counts}, {"min_count": min_count}).cast(COUNTS)
 
 
 def keys(counts: pa.Table) -> np.ndarray:
     """A hash of each query, the same whatever its case. uint64 (n,)."""
-    return sql.run(_KEYS, {"counts": counts})["key"].to_numpy()
+    return sql.run(sql.load("queries/keys"), {"counts": counts})["key"].to_numpy()
 
 
 def views(name: str, language: str, min_views: int) -> pa.Table:
@@ -98,11 +99,3 @@ def views(name: str, language: str, min_views: int) -> pa.Table:
     except pa.ArrowInvalid as error:
         raise ValueError(f"{name} is no file of pageviews: {error}") from None
     return merge(tables)
-
-
-_MERGE = "SELECT query, sum(score) AS score FROM counts GROUP BY query ORDER BY query"
-_FOLD = """
-SELECT first(query ORDER BY score DESC, query) AS query, sum(score) AS score
-FROM counts, config GROUP BY lower(query), min_count HAVING sum(score) >= min_count ORDER BY query
-"""
-_KEYS = "SELECT ('0x' || md5(lower(query))[1:16])::UBIGINT AS key FROM counts"

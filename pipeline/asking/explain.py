@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from crawl.images.store import FOLDER as FETCH_STORE
 from crawl.images.store import newest
+from dataset import sql
 from dataset.damage import opened, read_table
 from dataset.reasons import reasons
 from dataset.schema import MATCHES
@@ -139,11 +140,7 @@ class _Teller:
     def _also(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """Whose image was dropped for this one, and where else its bytes were found."""
         url_id = row["pair_id"][:8].hex()
-        stands_for = self._others(
-            "SELECT DISTINCT p.url FROM _neardup_verdicts v JOIN _pairs p USING (partition, row) "
-            "WHERE contains(v.evidence, ?) ORDER BY 1",
-            url_id,
-        )
+        stands_for = self._others(sql.load("asking/stands_for"), url_id)
         same = []
         for (sha256,) in self._ask("SELECT sha256 FROM _images WHERE url_id = unhex(?) LIMIT 1", [url_id]):
             same = self._others("SELECT DISTINCT url FROM _images WHERE sha256 = ? ORDER BY url", sha256, row["url"])
@@ -173,11 +170,8 @@ class _Teller:
 
     def _representative(self, url_id: str) -> dict[str, Any]:
         """An image by its id: the first of its pairs that was kept, else the first."""
-        pairs = self._ask(
-            "SELECT partition, row, pair_id, url, text FROM _pairs WHERE pair_id BETWEEN unhex(?) AND unhex(?) "
-            "ORDER BY pair_id",
-            [url_id.ljust(32, "0"), url_id.ljust(32, "f")],
-        )
+        of_image = {"first": url_id.ljust(32, "0"), "last": url_id.ljust(32, "f")}
+        pairs = self._ask(sql.load("asking/pairs_of_image"), of_image)
         told = [
             {"url": url, "text": text, "pair_id": pair_id.hex(), "end": self._pair_end(Place(partition, row), pair_id)}
             for partition, row, pair_id, url, text in pairs
@@ -249,14 +243,10 @@ class _Teller:
 
     def _queries(self, ids: Sequence[int]) -> list[str]:
         """The first queries by name, with their pairs before the first balance and in the dataset where known."""
-        statement = (
-            "SELECT query, candidate_count, kept_count FROM queries "
-            "WHERE query_id IN (SELECT unnest(?)) ORDER BY list_position(?, query_id)"
-        )
         shown = list(ids[:_QUERIES_SHOWN])
         names = [
             query if before is None else f"{query} ({before:,} pairs found, {kept or 0:,} kept)"
-            for query, before, kept in self._ask(statement, [shown, shown])
+            for query, before, kept in self._ask(sql.load("asking/queries"), {"ids": shown})
         ]
         return names + ([f"and {len(ids) - len(shown):,} more"] if len(ids) > len(shown) else [])
 
@@ -290,7 +280,7 @@ class _Teller:
                 left -= rows
         raise IndexError(f"{written.name} has no row {place.row}")
 
-    def _ask(self, statement: str, values: list[Any]) -> list[tuple[Any, ...]]:
+    def _ask(self, statement: str, values: list[Any] | dict[str, Any]) -> list[tuple[Any, ...]]:
         return self.dataset.ask(statement, values).fetchall()
 
 

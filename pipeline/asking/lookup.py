@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from crawl.urls import canonical_url
+from dataset import sql
 from dataset.hosts import hostname
 from dataset.views import Dataset
 from pipeline.asking import picture
@@ -19,24 +20,6 @@ _URL = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?//\S", re.IGNORECASE)
 _BARE_URL = re.compile(r"[^\s/@]+\.[^\s/@.]{2,}(?::\d+)?/\S*")  # example.org/a.jpg, as people type it
 _NEAREST = 3
 _REASONS = 3
-_GIVEN = """
-WITH given AS MATERIALIZED (
-    SELECT partition, row, url, pair_id FROM _candidates WHERE host = $host
-), verdicts AS (
-    SELECT reason FROM _candidates_verdicts SEMI JOIN given USING (partition, row)
-    UNION ALL
-    SELECT reason FROM _pairs_verdicts
-    SEMI JOIN (SELECT partition, row FROM _pairs WHERE host = $host) USING (partition, row)
-), reasons AS (
-    SELECT reason, count(*) AS count FROM verdicts GROUP BY reason ORDER BY count DESC, reason LIMIT $reasons
-), near AS (
-    SELECT url FROM (SELECT DISTINCT url FROM given) ORDER BY jaro_winkler_similarity(url, $url) DESC, url LIMIT $near
-)
-SELECT (SELECT count(*) FROM given),
-       (SELECT count(*) FROM given SEMI JOIN _samples USING (pair_id)),
-       (SELECT coalesce(list({'reason': reason, 'count': count} ORDER BY count DESC, reason), []) FROM reasons),
-       (SELECT coalesce(list(url ORDER BY jaro_winkler_similarity(url, $url) DESC, url), []) FROM near)
-"""
 
 
 class Place(NamedTuple):
@@ -94,7 +77,7 @@ class _Finder:
         self._most = most
 
     def url(self, which: str) -> Found | None:
-        """Of an image's URL; else of a page's."""
+        """The candidates of an image's URL; if there are none, those of a page's."""
         spelled = _spellings(which)
         for column, kind in (("url", "the image"), ("page_url", "the page")):
             found = self._where(f"{column} IN (SELECT unnest($values))", {"values": spelled}, "")
@@ -107,7 +90,7 @@ class _Finder:
         return None
 
     def pair_id(self, digits: str) -> Found | None:
-        """Of a pair_id, or its first digits."""
+        """The candidates of a pair, by its pair_id or the first digits of it."""
         values = {"low": digits.ljust(32, "0"), "high": digits.ljust(32, "f")}
         between = "pair_id BETWEEN unhex($low) AND unhex($high)"
         several = self._ask(
@@ -121,20 +104,16 @@ class _Finder:
         return self._where(between, values, f"the pair {several[0][0]}") if several else None
 
     def sha256(self, digits: str) -> Found | None:
-        """Of the images with a SHA-256."""
+        """The candidates of the images with a SHA-256."""
         rows = self._ask("SELECT DISTINCT url FROM _images WHERE sha256 = unhex(?) ORDER BY url", [digits])
         return self._images([url for (url,) in rows], f"the SHA-256 {digits} is of") if rows else None
 
     def key(self, which: str) -> Found | None:
-        """Of a sample's key, alone or behind its shard."""
+        """The candidates that became a sample, by its key, alone or behind its shard."""
         shard, _, key = which.removeprefix("shards/").rpartition("/")
         if not re.fullmatch(r"[\w-]+", key):
             return None
-        rows = self._ask(
-            "SELECT pair_id, shard, archive, archive_offset FROM _samples "
-            "WHERE key = $key AND $shard IN ('', shard, replace(shard, '.tar', '')) ORDER BY shard",
-            {"key": key, "shard": shard},
-        )
+        rows = self._ask(sql.load("asking/samples_by_key"), {"key": key, "shard": shard})
         if not rows:
             return None
         pair_id, name, archive, offset = rows[0]
@@ -146,13 +125,13 @@ class _Finder:
         return found or self._where("pair_id = $pair_id", {"pair_id": pair_id}, f"the key {key} of shards/{name}")
 
     def text(self, which: str) -> Found | None:
-        """Of a part of a text, in any case."""
+        """The candidates with a part of their text, in any case."""
         if not which:
             return None
         return self._where("contains(lower(text), lower($text))", {"text": which}, f"“{which}” in a text")
 
     def file(self, name: str) -> Found:
-        """Of an image file: the same bytes, the same bytes as stored, or one that looks like it."""
+        """The candidates of an image file: of its bytes, of its bytes as stored, or of an image that looks like it."""
         found = picture.look_up(self._dataset, name)
         return (self._images(found.urls, found.sentence) if found.urls else None) or Found(found.sentence)
 
@@ -181,12 +160,12 @@ class _Finder:
         if not self._ask("SELECT 1 FROM _candidates WHERE host = $host LIMIT 1", {"host": host}):
             return None
         ((candidates, pairs, reasons, near),) = self._ask(
-            _GIVEN, {"host": host, "url": url, "near": _NEAREST, "reasons": _REASONS}
+            sql.load("asking/host"), {"host": host, "url": url, "near": _NEAREST, "reasons": _REASONS}
         )
-        told = ", ".join(f"{item['reason']} {item['count']:,}" for item in reasons)
+        dropped = ", ".join(f"{item['reason']} {item['count']:,}" for item in reasons)
         return (
             f"the host {host} gave {_candidates(candidates)}, {pairs:,} of them in the dataset"
-            f"{f'; dropped: {told}' if told else ''}\n"
+            f"{f'; dropped: {dropped}' if dropped else ''}\n"
             f"its addresses most like it: {', '.join(near)}"
         )
 

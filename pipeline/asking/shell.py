@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
+from dataset import sql
 from dataset.display import clean, say
 from dataset.questions import NotAQuestionError
 from dataset.view_columns import VIEW_COLUMNS
@@ -36,13 +37,6 @@ COMMANDS = {
 }
 _SHOWN = 1_000
 _OPEN = re.compile(r"(.+?)\s+as\s+(\S+)", re.IGNORECASE)
-_WORDS = """
-SELECT upper(keyword_name), 1 FROM duckdb_keywords() WHERE keyword_category IN ('reserved', 'unreserved')
-UNION ALL SELECT column_name, 0 FROM duckdb_columns() WHERE NOT internal
-UNION ALL SELECT view_name, 0 FROM duckdb_views() WHERE NOT internal AND view_name NOT LIKE '\\_%' ESCAPE '\\'
-UNION ALL SELECT function_name, 2 FROM duckdb_functions() WHERE function_name ~ '^[a-z]\\w*$'
-ORDER BY 2, 1
-"""
 
 
 class Shell:
@@ -150,7 +144,7 @@ class Shell:
 
     def _words(self) -> list[str]:
         """Views, their columns, keywords and functions, the likeliest first."""
-        found = self.dataset.ask(_WORDS).fetchall()
+        found = self.dataset.ask(sql.load("asking/words")).fetchall()
         return list(dict.fromkeys((*VIEW_COLUMNS, *(word for word, _ in found))))
 
 

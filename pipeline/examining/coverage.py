@@ -8,16 +8,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from dataset import sql
 from dataset.views import Dataset
 from filters.queries.match import Matcher
 from pipeline.examining.embeddings import Part
 from pipeline.examining.geometry import Classes
 
-_TEXTS = "SELECT text FROM pairs"
-_QUERIES = """
-SELECT lower(query), max(candidate_count), max(kept_count) FROM queries WHERE lower(query) IN (SELECT unnest($names))
-GROUP BY 1
-"""
 _BATCH = 100_000
 
 
@@ -25,7 +21,7 @@ def captions_with_words(dataset: Dataset, names: Sequence[str]) -> np.ndarray:
     """How many captions hold each class's words, one after the other, by the rule of `match`; int64 (classes,)."""
     matcher = Matcher(pa.array(names, pa.string()))
     counts = np.zeros(len(names), np.int64)
-    batches: Any = dataset.sql(_TEXTS).to_arrow_reader(_BATCH)
+    batches: Any = dataset.sql("SELECT text FROM pairs").to_arrow_reader(_BATCH)
     for batch in batches:
         found = matcher.match(batch.column(0).cast(pa.string()))
         counts += np.bincount(found.flatten().to_numpy(), minlength=len(names))
@@ -33,9 +29,10 @@ def captions_with_words(dataset: Dataset, names: Sequence[str]) -> np.ndarray:
 
 
 def queries_of(dataset: Dataset, names: Sequence[str]) -> list[tuple[int | None, int | None] | None]:
-    """Of each class whose name is a query: (pairs before the first balance, pairs in the dataset); else None."""
+    """The pairs before the first balance and in the dataset of each class whose name is a query; None of the others."""
     asked = [" ".join(name.lower().split()) for name in names]
-    found = {query: (before, after) for query, before, after in dataset.ask(_QUERIES, {"names": asked}).fetchall()}
+    rows = dataset.ask(sql.load("examining/queries"), {"names": asked}).fetchall()
+    found = {query: (before, after) for query, before, after in rows}
     return [found.get(name) for name in asked]
 
 
@@ -60,6 +57,5 @@ def images_alike(parts: Iterable[Part], known: Classes) -> np.ndarray:
 def texts_of(dataset: Dataset, pair_ids: np.ndarray) -> dict[tuple[int, int], str]:
     """The captions of pairs, by their ids' halves. pair_ids: uint64 (n, 2)."""
     wanted = [f"{first:016x}{second:016x}" for first, second in pair_ids.tolist()]
-    query = "SELECT pair_id, text FROM pairs WHERE pair_id IN (SELECT unnest($ids))"
-    rows = dataset.ask(query, {"ids": wanted}).fetchall()
+    rows = dataset.ask(sql.load("examining/texts"), {"ids": wanted}).fetchall()
     return {(int(pair[:16], 16), int(pair[16:], 16)): text for pair, text in rows}

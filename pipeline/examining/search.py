@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from dataset import sql
 from dataset.display import clean
 from dataset.shards import DamagedSampleError
 from dataset.views import Dataset
@@ -36,11 +37,6 @@ ANSWERS = pa.schema(
         ("key", pa.string()),
     ]
 )
-_PAIRS = """
-SELECT substr(pair_id, 1, 16) AS image_id, arg_min(p, p.pair_id) AS first, count(*) AS pairs
-FROM pairs AS p WHERE substr(pair_id, 1, 16) IN (SELECT unnest($ids)) GROUP BY 1
-"""
-_DROPPED = "SELECT url, min(reason) AS reason FROM dropped WHERE url IN (SELECT unnest($urls)) GROUP BY url"
 
 
 @dataclass(frozen=True)
@@ -119,12 +115,12 @@ def _found(
 
 def _pairs(dataset: Dataset, ids: Sequence[int]) -> dict[int, dict[str, Any]]:
     """The first pair of each image, and how many it has."""
-    answer = dataset.ask(_PAIRS, {"ids": [f"{number:016x}" for number in ids]}).fetchall()
+    answer = dataset.ask(sql.load("examining/images"), {"ids": [f"{number:016x}" for number in ids]}).fetchall()
     return {int(image, 16): {**first, "pairs": count} for image, first, count in answer}
 
 
 def _reasons(dataset: Dataset, urls: Sequence[str]) -> dict[str, str]:
-    return dict(dataset.ask(_DROPPED, {"urls": list(urls)}).fetchall()) if urls else {}
+    return dict(dataset.ask(sql.load("examining/dropped_urls"), {"urls": list(urls)}).fetchall()) if urls else {}
 
 
 def _sentence(file: str, rows: Sequence[dict[str, Any]]) -> str:

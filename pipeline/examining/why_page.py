@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from dataset import sql
 from dataset.display import clean
 from dataset.views import Dataset
 from pipeline.examining.points import plane, scatter
@@ -36,10 +37,6 @@ _COLUMNS = {
     "nearest class": "nearest_class",
     "prompt margin": "prompt_margin",
 }
-_SAMPLES = """
-SELECT substr(pair_id, 1, 16) AS image_id, arg_min(p, p.pair_id) FROM pairs AS p
-WHERE substr(pair_id, 1, 16) IN (SELECT unnest($ids)) GROUP BY 1
-"""
 
 
 def page(found: Why, what: ImageSet, dataset: Dataset, blur_above: float | None) -> str:
@@ -108,8 +105,8 @@ class _Pictures:
 
     def __init__(self, dataset: Dataset, ids: Iterable[int], blur_above: float | None):
         wanted = [f"{number:016x}" for number in dict.fromkeys(ids)]
-        rows = dataset.ask(_SAMPLES, {"ids": wanted}).fetchall()
-        self.blurred = unsafe(dataset, [row["url"] for _, row in rows], blur_above)
+        rows = dataset.ask(sql.load("examining/images"), {"ids": wanted}).fetchall()
+        self.blurred = unsafe(dataset, [row["url"] for _, row, _ in rows], blur_above)
         self._made = {
             int(number, 16): {
                 "image": thumbnail(sample_image(dataset.storage, row), blurred=row["url"] in self.blurred),

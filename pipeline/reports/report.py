@@ -149,10 +149,7 @@ class _Facts:
 
     def _tail(self) -> Any:
         """How many pairs the queries have, by rank, before the first balance and in the dataset."""
-        table = self.dataset.sql(
-            "SELECT coalesce(candidate_count, 0) AS before, coalesce(kept_count, 0) AS after FROM queries "
-            "WHERE candidate_count > 0 OR kept_count > 0"
-        ).to_arrow_table()
+        table: pa.Table = self.dataset.sql(sql.load("report/query_ranks")).to_arrow_table()
         series = {
             name: _ranked(table.column(column).to_numpy())
             for name, column in (("before the first balance", "before"), ("in the dataset", "after"))

@@ -10,7 +10,7 @@ from pipeline.workers.executor import InlineExecutor
 from tests.pipeline.tinted import World
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return World(tmp_path_factory.mktemp("models"))
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +58,21 @@ class World:
             **sections,
         }
 
-    def build(self, out: Path | str, to: str | None = None, **sections: Any) -> dict[str, int]:
-        """Build, up to a stage; the tasks that were done, by phase."""
+    @cached_property
+    def fetched(self) -> Path:
+        """A dataset up to its images, which each build begins from."""
+        self.anew(self.folder / "fetched", "fetch")
+        return self.folder / "fetched"
+
+    def anew(self, out: Path | str, to: str | None = None, **sections: Any) -> dict[str, int]:
+        """Build from the archive on, up to a stage; the tasks that were done, by phase."""
         return build(make_config(self.config(out, **sections)), to=to, quiet=True).did
+
+    def build(self, out: Path, to: str | None = None, **sections: Any) -> dict[str, int]:
+        """Build from the images on, up to a stage; the tasks that were done, by phase."""
+        if not out.exists():
+            shutil.copytree(self.fetched, out)
+        return self.anew(out, to, **sections)
 
     def built(self, out: Path, **sections: Any) -> Path:
         """Build without a model of NSFW; where."""

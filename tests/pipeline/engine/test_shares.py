@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,8 @@ def run(world: World, out: Path) -> Recording:
         "image": {"nsfw_model": "", "models": [world.redness], "embedding_model": str(world.run)},
         "run": {"pairs_per_partition": 1000, "max_quarantined": 10},
     }
+    if not out.exists():
+        shutil.copytree(world.fetched, out)
     build(make_config(world.config(out, **sections)), to="image", executor=executor, quiet=True)
     return executor
 

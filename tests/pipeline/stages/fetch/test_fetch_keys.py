@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -17,19 +20,26 @@ from tests.crawl.hostile_server import HostileServer, running
 from tests.pipeline import pages
 
 
+@cache
+def unfetched(urls: tuple[str, ...]) -> tuple[dict[str, Any], TemporaryDirectory[str]]:
+    """The config of a page with images at the URLs, and a folder with the dataset `out` of it that knows no image."""
+    folder = TemporaryDirectory()
+    at = Path(folder.name)
+    tags = "".join(f'<img src="{url}" alt="the kettle at number {n}">' for n, url in enumerate(urls))
+    archive = pages.write(at / "page.warc.gz", [("http://page.test/", f'<html lang="en">{tags}')])
+    (at / "queries.txt").write_text("kettle\n")
+    raw = {"sources": [str(archive)], "match": {"queries": str(at / "queries.txt")}, "run": {"workers": 0}}
+    build(make_config({**raw, "out": str(at / "out")}), to="prebalance", quiet=True)
+    return raw, folder
+
+
 def over_http(server: HostileServer, folder: Path, urls: list[str], **changes: Any) -> dict[str, tuple[str, str]]:
     """Build from a page with images at the URLs: url -> (outcome, final URL)."""
-    tags = "".join(f'<img src="{url}" alt="the kettle at number {n}">' for n, url in enumerate(urls))
-    archive = pages.write(folder / "page.warc.gz", [("http://page.test/", f'<html lang="en">{tags}')])
-    (folder / "queries.txt").write_text("kettle\n")
-    raw = {
-        "sources": [str(archive)],
-        "out": str(folder / "out"),
-        "match": {"queries": str(folder / "queries.txt")},
-        "fetch": {**plain(server.config(timeout_s=60.0).__dict__), "origins": ["http"], **changes},
-        "run": {"workers": 0},
-    }
-    build(make_config(raw), to="fetch", quiet=True)
+    raw, before = unfetched(tuple(urls))
+    if not (folder / "out").exists():
+        shutil.copytree(Path(before.name) / "out", folder / "out")
+    fetch = {**plain(server.config(timeout_s=60.0).__dict__), "origins": ["http"], **changes}
+    build(make_config({**raw, "out": str(folder / "out"), "fetch": fetch}), to="fetch", quiet=True)
     rows = dataset.open(str(folder / "out")).sql("SELECT url, outcome, final_url FROM images").fetchall()
     return {url: (outcome, final) for url, outcome, final in rows}
 

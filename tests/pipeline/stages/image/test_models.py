@@ -206,9 +206,9 @@ def test_a_detector_of_any_other_make_does_the_same(world: World, tmp_path: Path
     out = world.built(tmp_path / "out", faces={"model": model})
     assert {str(data["face_bboxes"]) for _, data in shards(out).values()} == {"[[0.25, 0.5, 0.5, 0.75]]"}
     with pytest.raises(ConfigError, match=r"faces.yunet: .* is not OpenCV's YuNet"):
-        world.build(tmp_path / "bad", faces={"yunet": everywhere})
+        world.anew(tmp_path / "bad", faces={"yunet": everywhere})
     with pytest.raises(ConfigError, match=r"faces names no.onnx, which does not exist"):
-        world.build(tmp_path / "bad", faces={"yunet": "no.onnx"})
+        world.anew(tmp_path / "bad", faces={"yunet": "no.onnx"})
 
 
 def embeddings(out: Path) -> dict[str, np.ndarray]:
@@ -294,14 +294,14 @@ def test_what_cannot_be_run_is_told_before_any_work(
     world: World, tmp_path: Path, image: dict[str, Any], says: str
 ) -> None:
     with pytest.raises(ConfigError, match=says) as raised:
-        world.build(tmp_path / "out", image=image)
+        world.anew(tmp_path / "out", image=image)
     assert "\n" not in str(raised.value)
     assert not (tmp_path / "out").exists()
 
 
 def test_an_answer_that_the_model_does_not_have_is_told(world: World, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"image.models.redness.answer is 3, but .* answers 3 numbers"):
-        world.build(tmp_path / "out", image={"models": [{**world.redness, "answer": 3}]})
+        world.anew(tmp_path / "out", image={"models": [{**world.redness, "answer": 3}]})
 
 
 @pytest.mark.slow

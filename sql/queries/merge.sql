@@ -1,0 +1,3 @@
+-- Counts of several files as one: a row a query.
+-- Tables: counts (query, score).
+SELECT query, sum(score) AS score FROM counts GROUP BY query ORDER BY query
