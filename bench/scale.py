@@ -166,7 +166,7 @@ class Imagined:
             self._shared_out["prebalance.pairs"] = task.options["partitions"]
         if task.phase == "fetch.get":
             facts |= {"listed": [], "chunks": []}
-        if PHASES[task.phase].remembers:
+        if PHASES[task.phase].reuses:
             facts["method"] = task.method
         return {name: value for name, value in facts.items() if value not in (None,)}
 

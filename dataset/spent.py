@@ -23,9 +23,9 @@ CPU = "cpu_s"
 IMAGES = "web_image_bytes"
 """Images that came over the network, as they came."""
 LOADING = "loading_cpu_s"
-"""Of the CPU time, what was spent on models and code before the first row was looked at."""
+"""The part of the CPU time that was spent on models and code before the first row was looked at."""
 SAMPLED = "sampled_cpu_s"
-"""Of the CPU time, what was spent on pages that a sample takes; the rest is reading past the others."""
+"""The part of the CPU time that was spent on pages that a sample takes; the rest is reading past the others."""
 _PART_BYTES = 10 * 2**20
 """Arrow's S3 filesystem writes less than this in one PUT, more in parts of this size between two POSTs (Arrow 20,
 s3fs.cc: `kPartUploadSize`)."""

@@ -15,7 +15,7 @@ from dataset.storage import Storage
 from dataset.view_tables import constants, tables, views
 
 OWN = "A measure of the config's own image models, heads or filters."
-"""Of columns that a config names, which only its dataset has."""
+"""What is said of a column that a config names, which only its dataset has."""
 _PAIR_ID = "32 hexadecimal digits: 16 of the canonical URL's hash, 16 of the text's."
 _URL = "The image's canonical address."
 _HOST = "The host of the image's address."

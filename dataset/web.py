@@ -226,7 +226,7 @@ class _Whole:
 
 @lru_cache(maxsize=1)
 def _whole(pid: int, url: str, said: WebInfo) -> _Whole:
-    """Of this process; the next piece of a file finds what the one before has fetched."""
+    """The cache of this process, in which the next piece of a file finds what the one before has fetched."""
     return _Whole(url, said.size)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 MAX_CHARS = 2**22
-"""Of a config; the longest that openwit carries has 10,000."""
+"""The longest config that is read, in characters; the longest that openwit carries has 10,000."""
 
 
 class YamlError(ValueError):

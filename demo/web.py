@@ -136,7 +136,7 @@ class Web:
 
     @property
     def checksum(self) -> str:
-        """Of everything that is served."""
+        """The checksum of everything that is served."""
         parts = [(key, self.answers[key].body) for key in sorted(self.answers)]
         return checksum(b"".join("\t".join(key).encode() + body for key, body in parts))
 

@@ -70,7 +70,7 @@ def _fast(model: ImageModel, key: str, digest: str) -> Predictor:
 
 
 def ranges_checksum() -> str:
-    """Of what the 8-bit model is made with."""
+    """The checksum of what the 8-bit model is made with."""
     return checksum(RANGES.read_bytes())
 
 

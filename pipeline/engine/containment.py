@@ -47,7 +47,7 @@ class _Case:
         return [replace(task, only=span) for span in self.probes] or [task]
 
 
-def contained(
+def run_with_quarantine(
     executor: Executor,
     url: str,
     tasks: Sequence[Task],

@@ -242,7 +242,7 @@ class Bucket:
 
     @property
     def name(self) -> str:
-        """Of its first file."""
+        """The name of its first file."""
         return self.exchange.names[self.exchange.of_bucket(self.number)["file"][0]]
 
     @property

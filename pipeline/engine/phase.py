@@ -225,7 +225,7 @@ class Phase:
     version: int  # raised whenever the code would give another result for the same inputs
     function: Callable[[Context], Result]
     contract: Contract
-    remembers: bool = False  # whether it takes what its earlier commits have measured; see pipeline.engine.reuse
+    reuses: bool = False  # whether it takes what its earlier commits have measured; see pipeline.engine.reuse
     exchanges: tuple[str, ...] = ()  # the roles of its files that are an exchange's
     of: str = ""  # the phase whose files it makes fewer; "" if a stage declares it
 
@@ -256,7 +256,7 @@ def phase(
     version: int = 1,
     cpus: float = 1,
     gpu: bool = False,
-    remembers: bool = False,
+    reuses: bool = False,
 ) -> Callable[[Callable[[Context], Result]], Phase]:
     """Register a function as a phase that its stage declares.
 
@@ -299,7 +299,7 @@ def phase(
 
     def register(function: Callable[[Context], Result]) -> Phase:
         written = version + (LAYOUT if exchanges else 0)
-        made = Phase(stage, name, written, function, contract, remembers, tuple(exchanges or ()))
+        made = Phase(stage, name, written, function, contract, reuses, tuple(exchanges or ()))
         for number in range(rounds):
             once = replace(made, name=again(name, number), of=name if number else "")
             PHASES[once.name] = once
@@ -365,7 +365,7 @@ def execute(url: str, module: str, task: Task) -> Commit:
     for role, (name, content) in result.files.items():
         files[role] = _write(storage, name, content, 0)
     facts = dict(result.facts)
-    if PHASES[task.phase].remembers:
+    if PHASES[task.phase].reuses:
         facts["method"] = task.method
     if task.without:
         facts["quarantined"] = [task.without[unit].as_dict() for unit in sorted(task.without)]

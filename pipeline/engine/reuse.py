@@ -1,9 +1,9 @@
 """What was measured once is not measured again when other rows are alive: a threshold of an earlier stage has changed.
 
-A phase that remembers writes, beside each table of measures, a table of keys that say what each row was measured on:
-the place of an image's stored bytes, which never changes, or a text. When the phase is to be done again by the same
-method, its tasks are told the files that its earlier commits left, and take from these what they have. The result is
-the same either way.
+A phase that reuses its measures writes, beside each table of them, a table of keys that say what each row was
+measured on: the place of an image's stored bytes, which never changes, or a text. When the phase is to be done again
+by the same method, its tasks are told the files that its earlier commits left, and take from these what they have.
+The result is the same either way.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MOST_ROWS = 5_000_000
 have its rows anywhere: some 100 MB of keys."""
 
 
-def reminded(tasks: Sequence[Task], partitions: int, known: Iterable[Commit]) -> list[Task]:
+def with_earlier_measures(tasks: Sequence[Task], partitions: int, known: Iterable[Commit]) -> list[Task]:
     """Tasks with a hint `earlier`: files of the phase's earlier commits, by role, that may have what they measure.
 
     Args:
@@ -72,7 +72,7 @@ def image_contents(images: pa.Table) -> pa.Array:
     return contents.combine_chunks() if isinstance(contents, pa.ChunkedArray) else contents
 
 
-def remember(
+def reuse_measures(
     context: Context,
     result: Result,
     role: str,

@@ -16,13 +16,13 @@ from dataset.stages import names
 from dataset.storage import Storage
 from pipeline.config import Config
 from pipeline.engine.artifacts import Artifacts, Partition, RowTable
-from pipeline.engine.containment import contained
+from pipeline.engine.containment import run_with_quarantine
 from pipeline.engine.exchange import Exchange
 from pipeline.engine.inputs import Source
 from pipeline.engine.phase import LEFT_OUT_ROLE, Input, Inputs, Phase, Task
 from pipeline.engine.progress import PhaseProgress, Reporter
 from pipeline.engine.quarantine import Quarantine, lost_by
-from pipeline.engine.reuse import reminded
+from pipeline.engine.reuse import with_earlier_measures
 from pipeline.engine.shares import shares
 from pipeline.engine.verdicts import ConservationError
 from pipeline.engine.verify import Rereading
@@ -80,7 +80,7 @@ class Run:
             The commits in the tasks' order.
 
         Raises:
-            PhaseFailedError: see `pipeline.engine.containment.contained`.
+            PhaseFailedError: see `pipeline.engine.containment.run_with_quarantine`.
         """
         ledger = Ledger(self.storage, phase.name)
         known = self._patiently(ledger.load)
@@ -107,9 +107,9 @@ class Run:
             for some in (fresh, todo):
                 measured = [known[part.partition, part.fingerprint] for part in parts] if some is todo else []
                 ready = self._observed(some, quarantine, measured)
-                if phase.remembers:
-                    ready = reminded(ready, len(tasks), known.values())
-                done = self._contained(ready, progress, quarantine)
+                if phase.reuses:
+                    ready = with_earlier_measures(ready, len(tasks), known.values())
+                done = self._commit_all(ready, progress, quarantine)
                 known |= {(commit.partition, commit.fingerprint): commit for commit in done}
             commits |= {commit.partition: commit for commit in done}
         ordered = [commits[task.partition] for task in tasks]
@@ -135,7 +135,7 @@ class Run:
 
     def _shares(self, phase: Phase, tasks: Sequence[Task], partitions: int) -> list[Task]:
         """The shares that tasks are measured in; on GPUs each would load its model anew."""
-        if not phase.remembers or (phase.contract.needs.gpu and self.config.run.gpus_per_model_task):
+        if not phase.reuses or (phase.contract.needs.gpu and self.config.run.gpus_per_model_task):
             return []
         return shares(tasks, partitions)
 
@@ -154,16 +154,18 @@ class Run:
             answer.append(replace(task, without=without))
         return answer
 
-    def _contained(self, tasks: Sequence[Task], progress: PhaseProgress, quarantine: Quarantine) -> list[Commit]:
+    def _commit_all(self, tasks: Sequence[Task], progress: PhaseProgress, quarantine: Quarantine) -> list[Commit]:
         """Have tasks done, whatever fails."""
 
         def advance(task: Task, commit: Commit) -> None:
             self.check()
             progress.advance(commit.spent)
 
-        budget = self.config.run.max_quarantined - self._quarantined
-        patience_s, url = self.config.run.patience_s, self.storage.url
-        done = contained(self.executor, url, tasks, budget, advance, quarantine.add, progress.show, patience_s)
+        limits = self.config.run
+        budget = limits.max_quarantined - self._quarantined
+        done = run_with_quarantine(
+            self.executor, self.storage.url, tasks, budget, advance, quarantine.add, progress.show, limits.patience_s
+        )
         return list(done.values())
 
     def _patiently(self, action: Callable[[], T]) -> T:

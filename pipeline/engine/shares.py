@@ -22,7 +22,7 @@ def shares(tasks: Sequence[Task], partitions: int) -> list[Task]:
     """The shares of those tasks that are large, if their phase has few partitions: a function of the input alone.
 
     Args:
-        tasks: of a phase that remembers.
+        tasks: of a phase that reuses its measures.
         partitions: how many the phase has.
     """
     most = -(-LAPTOP_CPUS // max(1, partitions))

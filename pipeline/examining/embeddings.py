@@ -145,7 +145,7 @@ class Embeddings:
                 yield index, order[first:last]
 
     def _first(self) -> dict[str, np.ndarray]:
-        """Of each split, which samples are the first of their image; bool (samples,)."""
+        """Which samples are the first of their image in each split; bool (samples,)."""
         ids = np.concatenate([index.pair_id[:, 0] for index in self._indexes])
         first = np.zeros(len(ids), bool)
         first[np.unique(ids, return_index=True)[1]] = True

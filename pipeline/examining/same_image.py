@@ -19,7 +19,7 @@ from pipeline.config_errors import ConfigError
 from pipeline.reports import own_config
 
 MAX_BYTES = 256 * 2**20
-"""Of an image's file; a larger one is not read."""
+"""The largest image file that is read, in bytes."""
 _COLUMNS = ["url", "url_id", "sha256", "pdq", "pdq_quality", "mean_rgb"]
 
 

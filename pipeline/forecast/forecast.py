@@ -45,7 +45,7 @@ class Forecast:
 
     @property
     def core_hours(self) -> float:
-        """Of the machine that measured."""
+        """Hours of one core of the machine that measured."""
         return sum(stage.core_hours for stage in self.stages)
 
     @property
@@ -55,7 +55,7 @@ class Forecast:
 
     @property
     def requests(self) -> dict[str, float]:
-        """Of the store, by kind."""
+        """Requests of the store, by kind."""
         return {kind: sum(stage.requests[kind] for stage in self.stages) for kind in spent.REQUESTS}
 
     @property
@@ -88,7 +88,7 @@ class Forecast:
         )
 
     def dollars(self, vcpus: int, dollars_an_hour: float, *, spot: bool = False) -> float:
-        """Of machines of one type, and of storage."""
+        """What machines of one type cost, with storage."""
         price = dollars_an_hour * (self.assumptions.spot_share if spot else 1)
         return self.hours(1, vcpus) * price + self.storage_dollars
 

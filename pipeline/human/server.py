@@ -22,7 +22,7 @@ from pipeline.human.questions import SHOTS, Questions
 
 COOKIE = "openwit_person"
 MOST_BYTES = 4096
-"""Of a request's body."""
+"""The longest body of a request that is read, in bytes."""
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
 _NUMBER = re.compile(r"-?[0-9]{1,6}")
 _SECONDS = re.compile(r"[0-9]{1,7}(\.[0-9]{1,3})?")

@@ -24,7 +24,7 @@ from filters.queries.build import Counted, QueriesConfig
 from filters.queries.entries import COUNTS, Counts
 from filters.queries.wikipedia import Part, article, pages, plan
 from pipeline.config_errors import ConfigError
-from pipeline.engine.containment import contained
+from pipeline.engine.containment import run_with_quarantine
 from pipeline.engine.contract import roles
 from pipeline.engine.exchange import Exchange, bucket_count, bucket_of, write_buckets
 from pipeline.engine.inputs import Source, files
@@ -132,7 +132,7 @@ class Counting:
         ledger = Ledger(self.work, phase.name)
         known = patiently(ledger.load, who=self.work.url)
         todo = [task for task in tasks if (task.partition, task.fingerprint) not in known]
-        done = contained(self.executor, self.work.url, todo, 0, lambda task, commit: None)
+        done = run_with_quarantine(self.executor, self.work.url, todo, 0, lambda task, commit: None)
         found = [done.get(task.key) or known[task.partition, task.fingerprint] for task in tasks]
         patiently(lambda: ledger.close(found), who=self.work.url)
         return found

@@ -158,6 +158,6 @@ def _confusions(row: Row) -> list[dict[str, Any]]:
 
 
 def _logit(share: float) -> float:
-    """Of 0 and 1, which have none, that of a thousandth off."""
+    """The logit of a probability; for 0 and 1, which have none, that of a thousandth off."""
     inside = min(max(share, 1e-3), 1 - 1e-3)
     return math.log(inside / (1 - inside))

@@ -14,7 +14,7 @@ from dataset.scratch import own_folder
 
 _TOKEN = secrets.token_hex(32)  # of this process: Ray remembers the first that it has seen
 _PATH_BYTES = 29
-"""Of Ray's folder: a Unix socket's path has at most 107, of which Ray's own names take the rest."""
+"""The longest path of Ray's folder: a Unix socket's has 107 at most, of which Ray's own names take the rest."""
 _PREFIX = "ray-"
 
 

@@ -22,19 +22,18 @@ from pipeline.build import build
 from pipeline.config import build as make_config
 from pipeline.engine import gathering
 from tests.pipeline import small_archive
+from tests.pipeline.prebuilt import Prebuilt
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return small_archive.write(tmp_path_factory.mktemp("archive") / "small.warc.gz")
+def archive(large: Prebuilt) -> Path:
+    return large.archive
 
 
 @pytest.fixture(scope="module")
-def built(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built(large: Prebuilt) -> Path:
     """A finished dataset, to be read only."""
-    out = tmp_path_factory.mktemp("built") / "out"
-    run(archive, out)
-    return out
+    return large.at()
 
 
 @pytest.fixture
@@ -134,9 +133,10 @@ def test_a_changed_threshold_reruns_the_decision_and_not_the_measure(archive: Pa
     assert not {"match.measure", "fetch.get"} & set(did)
 
 
-def test_the_same_inputs_make_the_same_bytes(archive: Path, built: Path, tmp_path: Path) -> None:
-    run(archive, tmp_path / "other")
-    assert contents(tmp_path / "other") == contents(built)
+def test_the_same_inputs_make_the_same_bytes(small: Prebuilt, tmp_path: Path) -> None:
+    """Whether in one go or, as the prebuilt ones, in several."""
+    run(small.archive, tmp_path / "other")
+    assert contents(tmp_path / "other") == contents(small.at())
 
 
 def test_files_that_are_merged_and_folded_and_buckets_of_three_rows_change_no_byte_of_the_dataset(
@@ -155,26 +155,26 @@ def test_files_that_are_merged_and_folded_and_buckets_of_three_rows_change_no_by
     assert [made.get(name) for name in final] == [plain[name] for name in final]
 
 
-def test_partitioning_does_not_change_the_dataset(archive: Path, built: Path, tmp_path: Path) -> None:
-    run(archive, tmp_path / "one", run={"piece_bytes": 2**30, "pairs_per_partition": 10_000})
-    pairs = "SELECT pair_id, split FROM pairs ORDER BY ALL"
-    assert dataset.open(str(tmp_path / "one")).sql(pairs).fetchall() == dataset.open(str(built)).sql(pairs).fetchall()
-    reasons = "SELECT reason, count(*) FROM dropped GROUP BY 1 ORDER BY 1"
-    assert (
-        dataset.open(str(tmp_path / "one")).sql(reasons).fetchall() == dataset.open(str(built)).sql(reasons).fetchall()
-    )
+def test_partitioning_does_not_change_the_dataset(small: Prebuilt, tmp_path: Path) -> None:
+    run(small.archive, tmp_path / "one", run={"piece_bytes": 2**30, "pairs_per_partition": 10_000})
+    one, many = dataset.open(str(tmp_path / "one")), dataset.open(str(small.at()))
+    for query in (
+        "SELECT pair_id, split FROM pairs ORDER BY ALL",
+        "SELECT reason, count(*) FROM dropped GROUP BY 1 ORDER BY 1",
+    ):
+        assert one.sql(query).fetchall() == many.sql(query).fetchall() != []
 
 
-def test_stopping_at_a_stage_leaves_the_later_views_empty(archive: Path, tmp_path: Path) -> None:
-    build(make_config(small_archive.config(archive, tmp_path / "out")), to="match", quiet=True)
-    made = dataset.open(str(tmp_path / "out"))
+def test_stopping_at_a_stage_leaves_the_later_views_empty(small: Prebuilt) -> None:
+    made = dataset.open(str(small.at("match")))
     assert [row[0] for row in made.sql("SELECT stage FROM funnel").fetchall()] == ["extract", "text", "match"]
     for view in ("pairs", "images"):
         assert made.sql(f"SELECT count(*) FROM {view}").fetchall() == [(0,)]
     assert made.sql("SELECT count(*) FROM candidates").fetchall()[0][0] > 0
 
 
-def test_damaged_inputs_are_named_and_do_not_stop_the_run(archive: Path, tmp_path: Path) -> None:
+def test_damaged_inputs_are_named_and_do_not_stop_the_run(small: Prebuilt, tmp_path: Path) -> None:
+    archive = small.archive
     (tmp_path / "empty.warc.gz").write_bytes(b"")
     (tmp_path / "text.warc.gz").write_bytes(b"this is no archive\n" * 50)
     (tmp_path / "cut.warc.gz").write_bytes(archive.read_bytes()[:20_000])
@@ -204,11 +204,9 @@ def test_records_of_lost_files_are_not_trusted(copy: Path) -> None:
     assert len(ledger.load()) == len(whole) - 1
 
 
-def test_views_sql_is_as_current_as_the_last_stage(archive: Path, tmp_path: Path) -> None:
-    config = make_config(small_archive.config(archive, tmp_path / "out"))
-    build(config, to="text", quiet=True)
-    storage = Storage(str(tmp_path / "out"))
+def test_views_sql_is_as_current_as_the_last_stage(small: Prebuilt, tmp_path: Path) -> None:
+    storage = Storage(str(small.copy(tmp_path / "out", "match")))
     begun = storage.read("views.sql").decode()
     assert begun == script(storage)
-    build(config, to="dedup", quiet=True)
+    build(make_config(small.config(tmp_path / "out")), to="dedup", quiet=True)
     assert storage.read("views.sql").decode() == script(storage) != begun

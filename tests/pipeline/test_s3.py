@@ -20,6 +20,7 @@ from pipeline.cli import main
 from pipeline.config import build as make_config
 from tests import s3_server
 from tests.pipeline import pages, small_archive
+from tests.pipeline.prebuilt import Prebuilt
 
 
 @pytest.fixture(scope="module")
@@ -29,13 +30,13 @@ def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return small_archive.write(tmp_path_factory.mktemp("archive") / "small.warc.gz", pages=12)
+def archive(small: Prebuilt) -> Path:
+    return small.archive
 
 
 @pytest.fixture(scope="module")
-def local(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    return run(archive, str(tmp_path_factory.mktemp("local") / "out"))
+def local(small: Prebuilt) -> str:
+    return str(small.at())
 
 
 @pytest.fixture(scope="module")

@@ -250,17 +250,20 @@ def test_each_key_of_hashlists_changes_what_matches(tmp_path: Path) -> None:
     image = {f"{HOST}/a.jpg": ("image/jpeg", LISTED)}
     page = f'<html lang="en"><img src="{HOST}/a.jpg" alt="a kettle">'
     archive = pages.write(tmp_path / "page.warc.gz", [("http://page.test/", page)], image)
+    (tmp_path / "queries.txt").write_text("kettle\n")
+    raw: dict[str, Any] = {
+        "sources": [str(archive)],
+        "match": {"queries": str(tmp_path / "queries.txt")},
+        "fetch": {"origins": ["archive"]},
+        "run": {"workers": 0},
+    }
+    build(make_config({**raw, "out": str(tmp_path / "before")}), to="prebalance", quiet=True)
     outcomes = []
     for number, keys in enumerate(({}, {"max_pdq_hamming": 19}, {"min_pdq_quality": 61}, {"categories": [1]})):
-        raw = {
-            "sources": [str(archive)],
-            "out": str(tmp_path / str(number)),
-            "fetch": {"origins": ["archive"]},
-            "hashlists": {"files": [str(tmp_path / "list.json")], **keys},
-            "run": {"workers": 0},
-        }
-        build(make_config(raw), to="fetch", quiet=True)
-        outcomes += dataset.open(raw["out"]).sql("SELECT outcome FROM images").fetchall()
+        out = str(shutil.copytree(tmp_path / "before", tmp_path / str(number)))
+        hashlists = {"files": [str(tmp_path / "list.json")], **keys}
+        build(make_config({**raw, "out": out, "hashlists": hashlists}), to="fetch", quiet=True)
+        outcomes += dataset.open(out).sql("SELECT outcome FROM images").fetchall()
     assert outcomes == [("hash_list_match",), ("ok",), ("ok",), ("ok",)]
 
 
@@ -271,9 +274,11 @@ def test_an_image_that_a_list_names_later_is_erased(tmp_path: Path, temporary: P
     tags = "".join(f'<img src="{url}" alt="a kettle that is {name}">' for name, url in urls.items())
     archive = pages.write(tmp_path / "page.warc.gz", [("http://page.test/", f'<html lang="en">{tags}')], images)
     (tmp_path / "list.md5").write_text(hashlib.md5(LISTED).hexdigest())
+    (tmp_path / "queries.txt").write_text("kettle\n")
     raw = {
         "sources": [str(archive)],
         "out": str(tmp_path / "out"),
+        "match": {"queries": str(tmp_path / "queries.txt")},
         "fetch": {"origins": ["archive"]},
         "run": {"workers": 0},
     }

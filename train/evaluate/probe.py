@@ -16,7 +16,7 @@ from scipy.optimize import minimize
 
 MAX_ITERATIONS = 1000
 SWEEP_TOLERANCE = 1e-4
-"""Of a fit that only chooses λ."""
+"""The tolerance of a fit that only chooses λ."""
 STEPS = 96
 _COARSE = 16
 _LEAST, _MOST = -6.0, 6.0

@@ -21,7 +21,7 @@ from pipeline.config import options
 from pipeline.engine.contract import PAIR_ROWS, roles
 from pipeline.engine.phase import Context, Inputs, Result, Task, every, of_each, phase
 from pipeline.engine.plan import file_checksum
-from pipeline.engine.reuse import image_contents, image_keys, remember
+from pipeline.engine.reuse import image_contents, image_keys, reuse_measures
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows, decide, first_verdicts, lost, sliced, take_units, verdict_result
 from pipeline.stages.artifacts import IMAGES_TABLE
@@ -55,7 +55,7 @@ def hashes(context: Context) -> Result:
 @phase(
     DECONTAMINATE,
     "decontaminate.embed",
-    remembers=True,
+    reuses=True,
     reads=PAIR_ROWS | roles(images=IMAGES),
     takes=("model", "model_checksum"),
     gives=roles(embeddings=EMBEDDINGS),
@@ -74,7 +74,7 @@ def embed(context: Context) -> Result:
         return pa.table([images.column("row"), pa.array(found, EMBEDDINGS.field("embedding").type)], EMBEDDINGS)
 
     result = Result(counts={"images": images.num_rows})
-    remember(
+    reuse_measures(
         context,
         result,
         "embeddings",

@@ -82,8 +82,8 @@ def duplicate_rows(context: Context) -> Result:
     keys = pa.concat_tables(context.table_list("keys"))
     config = settings(DedupConfig, {"texts_per_url": context.options["texts_per_url"]})
     found = duplicates(keys, config, context.options["against"])
-    home = found.column("locator").to_numpy() >> LOCATOR_BITS
-    return Result(buckets={"verdicts": write_buckets(found, home)})
+    partitions = found.column("locator").to_numpy() >> LOCATOR_BITS
+    return Result(buckets={"verdicts": write_buckets(found, partitions)})
 
 
 @phase(

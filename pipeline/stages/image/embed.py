@@ -16,7 +16,7 @@ from filters.images.embeddings import Encoder, Head, cosines, from_column, load_
 from pipeline.config import plain
 from pipeline.engine.contract import PAIR_ROWS, roles
 from pipeline.engine.phase import Context, Input, Result, Task, every, phase
-from pipeline.engine.reuse import image_contents, image_keys, remember
+from pipeline.engine.reuse import image_contents, image_keys, reuse_measures
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows, take_units
 from pipeline.stages.artifacts import EMBEDDINGS_TABLE, IMAGES_TABLE
@@ -32,7 +32,7 @@ CUTOFFS = pa.schema([("name", pa.string()), ("cutoff", pa.float64()), ("values",
     IMAGE,
     "image.embed",
     gpu=True,
-    remembers=True,
+    reuses=True,
     reads=PAIR_ROWS | roles(images=IMAGES),
     takes=("identity",),
     gives=roles("images", "texts", measures=CLIP_SCORES),
@@ -59,8 +59,8 @@ def embed(context: Context) -> Result:
         return _embedded(rows, answers)
 
     result = Result()
-    looks = remember(context, result, "images", images, image_keys(images), look, image_contents(images))
-    words = remember(context, result, "texts", rows, rows.column("text").combine_chunks(), read)
+    looks = reuse_measures(context, result, "images", images, image_keys(images), look, image_contents(images))
+    words = reuse_measures(context, result, "texts", rows, rows.column("text").combine_chunks(), read)
     shown = pc.index_in(rows.column("url"), value_set=images.column("url").combine_chunks()).to_numpy()
     scores = cosines(from_column(looks.column("embedding"))[shown], from_column(words.column("embedding")))
     table = pa.table([rows.column("row"), scores], schema=CLIP_SCORES)

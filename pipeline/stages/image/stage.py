@@ -14,7 +14,7 @@ from dataset.schema import FACES, IMAGES, VERDICTS
 from pipeline.config import Config, options
 from pipeline.engine.contract import PAIR_ROWS, roles
 from pipeline.engine.phase import Context, Input, Phase, Result, phase
-from pipeline.engine.reuse import image_contents, image_keys, remember
+from pipeline.engine.reuse import image_contents, image_keys, reuse_measures
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows, decide, sliced, take_units, verdict_result
 from pipeline.stages import custom_filters
@@ -38,7 +38,7 @@ DECIDED_BY = {
     IMAGE,
     "image.nsfw",
     gpu=True,
-    remembers=True,
+    reuses=True,
     reads=PAIR_ROWS | roles(images=IMAGES),
     takes=("models",),
     gives=roles("measures"),
@@ -52,7 +52,7 @@ def nsfw(context: Context) -> Result:
     IMAGE,
     "image.models",
     gpu=True,
-    remembers=True,
+    reuses=True,
     reads=PAIR_ROWS | roles(images=IMAGES),
     takes=("models",),
     gives=roles("measures"),
@@ -65,7 +65,7 @@ def scores(context: Context) -> Result:
 @phase(
     IMAGE,
     "image.faces",
-    remembers=True,
+    reuses=True,
     reads=PAIR_ROWS | roles(images=IMAGES),
     takes=("model", "checksum"),
     gives=roles(measures=FACES),
@@ -177,7 +177,7 @@ def _remembered(context: Context, result: Result, measure: Callable[[pa.Table], 
     def some(images: pa.Table) -> pa.Table:
         return sliced(context, images, models.IMAGES_AT_ONCE, measure, of=every, is_guarded=False)
 
-    return remember(context, result, "measures", images, image_keys(images), some, image_contents(images))
+    return reuse_measures(context, result, "measures", images, image_keys(images), some, image_contents(images))
 
 
 def _measure(run: Run, made: Phase, values: dict[str, Any], hints: dict[str, Any] | None = None) -> list[Commit]:

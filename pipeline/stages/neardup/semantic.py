@@ -83,8 +83,8 @@ def compare(context: Context) -> Result:
         ],
         schema=FOUND,
     )
-    home = found.column("locator").to_numpy() >> LOCATOR_BITS
-    return Result(counts={"images": len(cell)}, buckets={"found": write_buckets(found, home)})
+    partitions = found.column("locator").to_numpy() >> LOCATOR_BITS
+    return Result(counts={"images": len(cell)}, buckets={"found": write_buckets(found, partitions)})
 
 
 def run_duplicates(run: Run, clusters: Exchange) -> list[Inputs]:

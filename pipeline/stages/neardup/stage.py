@@ -31,7 +31,7 @@ from pipeline.engine.earlier_datasets import existing, kept_images
 from pipeline.engine.exchange import Buckets, bucket_count, bucket_of, write_buckets
 from pipeline.engine.gathering import exchange
 from pipeline.engine.phase import Context, Input, Inputs, Result, Task, of_each, phase
-from pipeline.engine.reuse import image_contents, image_keys, remember
+from pipeline.engine.reuse import image_contents, image_keys, reuse_measures
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows, decide, first_verdicts, lost, sliced, take_units, verdict_result
 from pipeline.stages.artifacts import CLUSTERS_TABLE, IMAGES_TABLE
@@ -46,7 +46,7 @@ HASHES = pa.schema([("row", pa.uint32()), ("hash", pa.binary(8))])
 @phase(
     NEARDUP,
     "neardup.hash",
-    remembers=True,
+    reuses=True,
     reads=PAIR_ROWS | roles(images=IMAGES),
     takes=("hash",),
     gives=roles(hashes=HASHES),
@@ -63,7 +63,7 @@ def measure(context: Context) -> Result:
         return pa.table([images.column("row"), found], schema=HASHES)
 
     result = Result(counts={"images": images.num_rows}, facts={"hash": kind})
-    remember(
+    reuse_measures(
         context,
         result,
         "hashes",

@@ -144,9 +144,9 @@ def held(context: Context) -> Result:
     count, share, seed = (context.options[name] for name in ("pairs", "heldout_share", "seed"))
     pairs, out = context.concat("pairs", split.ROOTED), context.concat("chosen", split.CHOSEN)
     locator = split.held(pairs, out, count, share, seed)
-    home = locator.to_numpy(zero_copy_only=False).astype(np.int64) >> LOCATOR_BITS
+    partitions = locator.to_numpy(zero_copy_only=False).astype(np.int64) >> LOCATOR_BITS
     table = pa.table([locator], schema=HELD)
-    return Result(counts={"heldout": table.num_rows}, buckets={"heldout": write_buckets(table, home)})
+    return Result(counts={"heldout": table.num_rows}, buckets={"heldout": write_buckets(table, partitions)})
 
 
 def _by(context: Context, table: pa.Table, key: str) -> Buckets:

@@ -51,7 +51,7 @@ TRAIN, HELDOUT = "train", "heldout"
 REPEATS_SHARE = 0.2
 """The share of the captions kept that may repeat others before the run ends with a warning."""
 SAMPLES_PER_PART = 1_000_000
-"""Of the index: 200 MB in the task that writes it."""
+"""Rows of the index that one task writes: 200 MB of its memory."""
 TOLD = ("pair_id", "url", "text", "text_source", "page_url", "archive", "offset", "sha256", "width", "height",
         "query_ids", "face_bboxes")  # fmt: skip
 """The columns that a sample's json holds."""

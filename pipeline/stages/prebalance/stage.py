@@ -77,7 +77,7 @@ BALANCING = Balancing.declared(
     folds={"lanes": pa.concat_tables},
 )
 def route(context: Context) -> Result:
-    """Of a bucket of hosts, those that need more than one partition; all others go where their name's hash says."""
+    """The hosts of a bucket that need more than one partition; all others go where their name's hash says."""
     hosts = context.concat("hosts", balance_phases.HOSTS)
     share = {"pairs_per_partition": context.options["pairs_per_partition"]}
     return Result().table("lanes", sql.run(sql.load("exchange/lanes"), {"hosts": hosts}, share), LANES)

@@ -14,22 +14,18 @@ from dataset.ids import pair_id
 from dataset.stages import names
 from pipeline.asking.explain import explain
 from pipeline.asking.story import margins
-from pipeline.build import build
 from pipeline.cli import main
-from pipeline.config import build as make_config
 from pipeline.config_errors import ConfigError
 from tests.pipeline import small_archive
 from tests.pipeline.dataset_fixture import HandMade, picture
+from tests.pipeline.prebuilt import Prebuilt
 from tests.pipeline.stories import told
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> str:
+def built(large: Prebuilt) -> str:
     """A dataset made by every stage."""
-    folder = tmp_path_factory.mktemp("explain")
-    archive = small_archive.write(folder / "small.warc.gz")
-    build(make_config(small_archive.config(archive, folder / "out")), quiet=True)
-    return str(folder / "out")
+    return str(large.at())
 
 
 def test_every_reason_of_a_run_has_a_story_with_its_evidence(built: str) -> None:

@@ -31,7 +31,7 @@ def test_a_rewritten_source_gives_what_a_fresh_run_gives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    archive = small_archive.write(tmp_path / "a.warc", pages=8)
+    archive = small_archive.write(tmp_path / "a.warc", pages=4)
     config = make_config(small_archive.config(archive, tmp_path / "out", run={"workers": 0}))
     build(config, quiet=True)
     before = contents(tmp_path / "out")

@@ -56,7 +56,7 @@ def do(
     executor: Scripted = Scripted(answer)
     lost: dict[int, Lost] = {}
     todo = [Task("a.phase", number, {}, {}, units=units) for number in range(tasks)]
-    done = containment.contained(
+    done = containment.run_with_quarantine(
         executor, "out", todo, budget, lambda task, commit: None, lambda task, items: lost.update(items)
     )
     return executor, list(lost.values()), done

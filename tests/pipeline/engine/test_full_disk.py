@@ -17,7 +17,7 @@ from pipeline.config import build as make_config
 from pipeline.engine import containment
 from pipeline.workers.executor import InlineExecutor
 from pipeline.workers.failures import PhaseFailedError
-from tests.pipeline import small_archive
+from tests.pipeline.prebuilt import Prebuilt
 
 
 class FullDisk:
@@ -40,13 +40,9 @@ class FullDisk:
         return write
 
 
-@pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return small_archive.write(tmp_path_factory.mktemp("archive") / "small.warc.gz", pages=12)
-
-
-def run(archive: Path, out: Path, patience_s: float = 0.0) -> None:
-    config = small_archive.config(archive, out, run={"patience_s": patience_s, "max_quarantined": 0})
+def run(small: Prebuilt, out: Path, patience_s: float = 0.0) -> None:
+    """Fetch the images, and decide on them; what comes before is there."""
+    config = small.config(out, run={"patience_s": patience_s, "max_quarantined": 0})
     build(make_config(config), to="fetch", executor=InlineExecutor(), quiet=True)
 
 
@@ -56,39 +52,39 @@ def contents(out: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def whole(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, bytes], int]:
+def whole(small: Prebuilt, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, bytes], int]:
     """What an undisturbed run writes, and by how many writes."""
-    out = tmp_path_factory.mktemp("whole") / "out"
+    out = small.copy(tmp_path_factory.mktemp("whole") / "out", "prebalance")
     with pytest.MonkeyPatch.context() as patch:
         disk = FullDisk(patch, 10**6)
-        run(archive, out)
+        run(small, out)
     return contents(out), 10**6 - disk.passing
 
 
 @pytest.mark.parametrize("before_the_end", [3, 6, 8, 25])
 def test_a_resume_after_a_full_disk_gives_the_same_bytes(
-    archive: Path, whole: tuple[dict[str, bytes], int], tmp_path: Path, before_the_end: int
+    small: Prebuilt, whole: tuple[dict[str, bytes], int], tmp_path: Path, before_the_end: int
 ) -> None:
-    out = tmp_path / "out"
+    out = small.copy(tmp_path / "out", "prebalance")
     with pytest.MonkeyPatch.context() as patch:
         FullDisk(patch, whole[1] - before_the_end)
         with pytest.raises((PhaseFailedError, OSError)) as raised:
-            run(archive, out)
+            run(small, out)
     assert "the disk is full" in str(faults.sentence(raised.value) or raised.value)
-    run(archive, out)
+    run(small, out)
     assert contents(out) == whole[0]
 
 
 def test_a_disk_that_is_full_for_a_moment_changes_nothing(
-    archive: Path, whole: tuple[dict[str, bytes], int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small: Prebuilt, whole: tuple[dict[str, bytes], int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []
     monkeypatch.setattr(containment.time, "sleep", waits.append)
     monkeypatch.setattr(faults, "time", SimpleNamespace(sleep=waits.append))
-    out = tmp_path / "out"
+    out = small.copy(tmp_path / "out", "prebalance")
     with pytest.MonkeyPatch.context() as patch:
         FullDisk(patch, whole[1] - 6, refused=2)
-        run(archive, out, patience_s=30.0)
+        run(small, out, patience_s=30.0)
     assert waits and contents(out) == whole[0]
     quarantined = dataset.open(str(out)).sql("SELECT count(*) FROM dropped WHERE reason = 'quarantined'").fetchall()
     assert quarantined == [(0,)]

@@ -25,6 +25,7 @@ from pipeline.build import build
 from pipeline.config import build as make_config
 from pipeline.workers.executor import InlineExecutor
 from tests.pipeline import small_archive
+from tests.pipeline.prebuilt import Prebuilt
 
 
 class KilledError(BaseException):
@@ -32,8 +33,8 @@ class KilledError(BaseException):
 
 
 @pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return small_archive.write(tmp_path_factory.mktemp("archive") / "small.warc.gz", pages=12)
+def archive(small: Prebuilt) -> Path:
+    return small.archive
 
 
 def config(archive: Path, out: Path) -> dict[str, Any]:

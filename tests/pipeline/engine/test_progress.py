@@ -81,7 +81,7 @@ def test_in_a_log_the_first_and_the_last_step_have_lines(capsys: pytest.CaptureF
 
 
 def test_extraction_and_shards_tell_their_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    archive = small_archive.write(tmp_path / "small.warc.gz", pages=12)
+    archive = small_archive.write(tmp_path / "small.warc.gz", pages=3)
     said: dict[str, list[tuple[int, int]]] = {}
     phase = ""
 

@@ -6,12 +6,15 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pyarrow as pa
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dataset.commits import Commit, FileRef
 from dataset.storage import Storage
-from pipeline.engine.phase import Context, Result
-from pipeline.engine.reuse import image_contents, image_keys, remember
+from pipeline.engine import reuse
+from pipeline.engine.phase import Context, Result, Task
+from pipeline.engine.reuse import image_contents, image_keys, reuse_measures, with_earlier_measures
 from pipeline.engine.verdicts import take_units
 
 FILES = st.lists(st.integers(0, 4), min_size=1, max_size=12)
@@ -44,7 +47,7 @@ def test_each_content_is_measured_once_and_said_of_all_its_rows(files: list[int]
         return pa.table([rows.column("row"), asked[-rows.num_rows :]], ["row", "file"])
 
     rows = images(files)
-    table = remember(context(), Result(), "measures", rows, image_keys(rows), measure, image_contents(rows))
+    table = reuse_measures(context(), Result(), "measures", rows, image_keys(rows), measure, image_contents(rows))
     assert table.to_pylist() == [{"row": row, "file": file} for row, file in enumerate(files)]
     assert asked == list(dict.fromkeys(files))
 
@@ -63,3 +66,25 @@ def test_shares_have_each_row_once_and_copies_together(files: list[int], of: int
 
 def test_a_file_that_was_stored_in_two_ways_is_two_contents() -> None:
     assert len(set(image_contents(images([1, 1, 1], stored=[7, 8, 7])).to_pylist())) == 2
+
+
+def committed(partition: int, method: str, rows: int = 1) -> Commit:
+    name = f"toy/measure/measures-{partition}-{method}.parquet"
+    return Commit("toy.measure", partition, method, {"measures": FileRef(name, 1, "x", rows)}, facts={"method": method})
+
+
+def earlier(partitions: int, known: list[Commit], partition: int = 1) -> list[str]:
+    task = Task("toy.measure", partition, {}, {})
+    (answer,) = with_earlier_measures([task], partitions, known)
+    return [files["measures"].name for files in answer.hints["earlier"] if "measures" in files]
+
+
+def test_a_task_is_reminded_of_what_the_same_method_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Task, "method", property(lambda task: "now"))
+    known = [committed(0, "now"), committed(1, "now"), committed(1, "once"), committed(2, "now", rows=0)]
+    assert earlier(3, known) == ["toy/measure/measures-1-now.parquet"]  # as many partitions: each has its own rows
+    moved = earlier(2, known)
+    assert moved == [f"toy/measure/measures-{partition}-now.parquet" for partition in (0, 1)]  # they may be anywhere
+    monkeypatch.setattr(reuse, "MOST_ROWS", 1)
+    assert earlier(2, known) == []  # too many to look through
+    assert earlier(3, known) == ["toy/measure/measures-1-now.parquet"]

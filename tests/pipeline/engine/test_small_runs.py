@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -13,8 +12,6 @@ import yaml
 from pipeline import build as builds
 from pipeline.build import build
 from pipeline.config import build as make_config
-from pipeline.engine import plan
-from pipeline.engine.inputs import Source
 from pipeline.workers.executor import InlineExecutor, RayExecutor
 from pipeline.workers.local import LocalExecutor, cpus
 from tests.pipeline import small_archive
@@ -43,7 +40,7 @@ def test_what_decides(
 
 
 def test_a_small_run_starts_no_ray_and_makes_the_same_bytes(tmp_path: Path) -> None:
-    archive = small_archive.write(tmp_path / "small.warc.gz", pages=12)
+    archive = small_archive.write(tmp_path / "small.warc.gz", pages=3)
     raw = small_archive.config(archive, tmp_path / "children", run={"workers": None})
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(raw))
     code = (
@@ -56,20 +53,6 @@ def test_a_small_run_starts_no_ray_and_makes_the_same_bytes(tmp_path: Path) -> N
     assert done.stdout.splitlines()[-1] == "set()"
     build(make_config({**raw, "out": str(tmp_path / "here")}), executor=InlineExecutor(), quiet=True)
     assert contents(tmp_path / "children") == contents(tmp_path / "here")
-
-
-@pytest.mark.parametrize(
-    ("mebibytes", "piece", "partitions"), [(3, 32, 1), (40, 32, 8), (200, 32, 8), (3200, 32, 100), (40, 2, 20)]
-)
-def test_the_input_alone_decides_into_how_many_partitions_it_is_cut(
-    mebibytes: int, piece: int, partitions: int
-) -> None:
-    source = Source("a.warc.gz", "a.warc.gz", mebibytes * 2**20, "a", "checksum")
-    planned = plan.partitions([source], piece * 2**20)
-    assert len(planned) == partitions
-    edges = [(part.start, part.end) for one in planned for part in one.pieces]
-    assert edges[0][0] == 0 and edges[-1][1] == -1
-    assert all(first[1] == second[0] for first, second in pairwise(edges))
 
 
 def contents(out: Path) -> dict[str, bytes]:

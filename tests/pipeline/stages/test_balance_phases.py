@@ -19,6 +19,7 @@ from pipeline.config_errors import ConfigError
 from pipeline.reports import cap_curve
 from pipeline.stages import balance_phases
 from tests.pipeline import small_archive
+from tests.pipeline.prebuilt import Prebuilt
 
 
 @pytest.fixture(scope="module")
@@ -113,12 +114,11 @@ def test_the_curve_of_narrow_windows(built: Built, monkeypatch: pytest.MonkeyPat
     assert cap_curve.curve(out, [2, 6]).equals(want)
 
 
-def test_wit_balance(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    archive = small_archive.write(tmp_path / "small.warc.gz", pages=12)
-    build(make_config(small_archive.config(archive, tmp_path / "out")), to="match", quiet=True)
+def test_wit_balance(small: Prebuilt, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small.copy(tmp_path / "out", "match")
     with pytest.raises(ConfigError, match="has not come to prebalance yet"):
         cap_curve.curve(str(tmp_path / "out"), [3])
-    build(make_config(small_archive.config(archive, tmp_path / "out")), to="dedup", quiet=True)
+    build(make_config(small.config(tmp_path / "out")), to="dedup", quiet=True)
     capsys.readouterr()
     assert main(["balance", str(tmp_path / "out"), "--caps", "2,8", "--format", "csv"]) == 0
     header, two, eight = capsys.readouterr().out.splitlines()

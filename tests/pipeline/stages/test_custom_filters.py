@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 
 import dataset
+from pipeline import programs
 from pipeline.build import build
 from pipeline.config import build as make_config
 from pipeline.config_errors import ConfigError
+from pipeline.stages import custom_filters
 from pipeline.workers.failures import PhaseFailedError
-from tests.pipeline import small_archive
+from tests.pipeline.prebuilt import Prebuilt
 
 SHOUTING = """
 import pyarrow.compute as pc
@@ -24,25 +26,27 @@ def uppercase_share(rows):
 
 
 def filtered(
-    tmp_path: Path, source: str, filter_: dict[str, str], *, to_the_end: bool = False, **overrides: object
+    small: Prebuilt, tmp_path: Path, source: str, filter_: dict[str, str], *, to_the_end: bool = False, **run: object
 ) -> str:
     """Build with one filter of the user's own, as far as its stage; the dataset's path."""
-    archive = small_archive.write(tmp_path / "small.warc.gz", pages=12)
     (tmp_path / "own.py").write_text(source)
-    out = str(tmp_path / "out")
-    config = make_config(small_archive.config(archive, out, filters=[filter_], **overrides))
+    out = tmp_path / "out"
+    config = make_config(small.config(out, filters=[filter_], run=run))
+    programs.check(config)
+    custom_filters.check(config)
+    small.copy(out, "fetch")
     build(config, to=None if to_the_end else filter_["stage"], quiet=True)
-    return out
+    return str(out)
 
 
-def test_a_text_filter_drops_with_its_measure_as_evidence(tmp_path: Path) -> None:
+def test_a_text_filter_drops_with_its_measure_as_evidence(small: Prebuilt, tmp_path: Path) -> None:
     rule = {
         "name": "few_capitals",
         "stage": "text",
         "measure": f"{tmp_path}/own.py:uppercase_share",
         "drop_when": "uppercase_share < 0.015",
     }
-    made = dataset.open(filtered(tmp_path, SHOUTING, rule))
+    made = dataset.open(filtered(small, tmp_path, SHOUTING, rule))
     dropped = made.sql(
         "SELECT text, (evidence::JSON->>'uppercase_share')::DOUBLE FROM dropped WHERE reason = 'few_capitals'"
     ).fetchall()
@@ -52,13 +56,13 @@ def test_a_text_filter_drops_with_its_measure_as_evidence(tmp_path: Path) -> Non
         assert share < 0.015
 
 
-def test_a_filter_may_be_sql_alone(tmp_path: Path) -> None:
+def test_a_filter_may_be_sql_alone(small: Prebuilt, tmp_path: Path) -> None:
     rule = {"name": "too_many_words", "stage": "text", "drop_when": "words > 12"}
-    made = dataset.open(filtered(tmp_path, "", rule))
+    made = dataset.open(filtered(small, tmp_path, "", rule))
     assert made.sql("SELECT count(*) > 0 FROM dropped WHERE reason = 'too_many_words'").fetchall() == [(True,)]
 
 
-def test_an_image_filter_sees_the_stored_bytes(tmp_path: Path) -> None:
+def test_an_image_filter_sees_the_stored_bytes(small: Prebuilt, tmp_path: Path) -> None:
     source = "def size(rows):\n    return {'stored_bytes': [len(image) for image in rows['image'].to_pylist()]}\n"
     rule = {
         "name": "heavy",
@@ -66,13 +70,13 @@ def test_an_image_filter_sees_the_stored_bytes(tmp_path: Path) -> None:
         "measure": f"{tmp_path}/own.py:size",
         "drop_when": "stored_bytes > 100",
     }
-    made = dataset.open(filtered(tmp_path, source, rule))
+    made = dataset.open(filtered(small, tmp_path, source, rule))
     ((kept, dropped),) = made.sql("SELECT kept, dropped FROM funnel WHERE stage = 'image'").fetchall()
     assert kept == 0
     assert dropped > 0
 
 
-def test_a_row_that_crashes_the_filter_is_quarantined_and_the_run_goes_on(tmp_path: Path) -> None:
+def test_a_row_that_crashes_the_filter_is_quarantined_and_the_run_goes_on(small: Prebuilt, tmp_path: Path) -> None:
     source = (
         "def fragile(rows):\n"
         "    for text in rows['text'].to_pylist():\n"
@@ -80,18 +84,18 @@ def test_a_row_that_crashes_the_filter_is_quarantined_and_the_run_goes_on(tmp_pa
         "    return {'looked': [True] * len(rows)}\n"
     )
     rule = {"name": "fragile", "stage": "text", "measure": f"{tmp_path}/own.py:fragile", "drop_when": "NOT looked"}
-    made = dataset.open(filtered(tmp_path, source, rule, to_the_end=True, run={"max_quarantined": 100}))
+    made = dataset.open(filtered(small, tmp_path, source, rule, to_the_end=True, max_quarantined=100))
     texts = [row[0] for row in made.sql("SELECT text FROM dropped WHERE reason = 'quarantined'").fetchall()]
     assert texts
     assert all("fountain" in text for text in texts)
     assert made.sql("SELECT count(*) FROM pairs WHERE text LIKE '%fountain%'").fetchall() == [(0,)]
 
 
-def test_more_crashes_than_the_budget_fail_the_run(tmp_path: Path) -> None:
+def test_more_crashes_than_the_budget_fail_the_run(small: Prebuilt, tmp_path: Path) -> None:
     source = "def broken(rows):\n    raise RuntimeError('always')\n"
     rule = {"name": "broken", "stage": "text", "measure": f"{tmp_path}/own.py:broken", "drop_when": "true"}
     with pytest.raises(PhaseFailedError, match=r"more than 2 inputs.*always.*max_quarantined"):
-        filtered(tmp_path, source, rule, run={"max_quarantined": 2})
+        filtered(small, tmp_path, source, rule, max_quarantined=2)
 
 
 @pytest.mark.parametrize(
@@ -106,18 +110,18 @@ def test_more_crashes_than_the_budget_fail_the_run(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_run_is_told_before_any_work(
-    source: str, measure: str, drop_when: str, says: str, tmp_path: Path
+    source: str, measure: str, drop_when: str, says: str, small: Prebuilt, tmp_path: Path
 ) -> None:
     rule = {"name": "wrong", "stage": "text", "drop_when": drop_when}
     if measure:
         rule["measure"] = f"{tmp_path}/own.py:{measure}"
     with pytest.raises(ConfigError, match=rf"filters\.wrong\..*{says}") as raised:
-        filtered(tmp_path, source, rule)
+        filtered(small, tmp_path, source, rule)
     assert "\n" not in str(raised.value)
     assert not (tmp_path / "out").exists()
 
 
-def test_a_column_that_nobody_measures_is_named(tmp_path: Path) -> None:
+def test_a_column_that_nobody_measures_is_named(small: Prebuilt, tmp_path: Path) -> None:
     rule = {"name": "short", "stage": "text", "drop_when": "wrods < 3"}
     with pytest.raises(PhaseFailedError, match=r"filters\.short\.drop_when.*wrods"):
-        filtered(tmp_path, "", rule)
+        filtered(small, tmp_path, "", rule)

@@ -103,5 +103,5 @@ def _missed(texts: int, own: np.ndarray, cut: int) -> np.ndarray:
 
 
 def _owners(captions: Sequence[Sequence[str]]) -> Counter[str]:
-    """Of how many images each caption is."""
+    """How many images each caption belongs to."""
     return Counter(text for own in captions for text in set(own))
