@@ -20,10 +20,10 @@ from typing import Any
 import pyarrow as pa
 import xxhash
 
-from dataset.damage import DamagedError
+from dataset.damage import DamagedError, parsed
 from dataset.ids import checksum
 from dataset.storage import Storage
-from dataset.tables import read_parquet, to_parquet
+from dataset.tables import to_parquet
 
 log = logging.getLogger("wit")
 
@@ -220,8 +220,12 @@ class Ledger:
 
 def read_records(storage: Storage, name: str) -> list[Commit]:
     """The records of a closed phase, by partition. Raises FileNotFoundError, RecordError."""
+    return _records(storage, name, storage.read(name))
+
+
+def _records(storage: Storage, name: str, data: bytes) -> list[Commit]:
     try:
-        records = read_parquet(storage, name, ["record"]).column("record").to_pylist()
+        records = parsed(storage, name, pa.BufferReader(data), ["record"]).column("record").to_pylist()
         return [Commit.from_json(record) for record in records]
     except (pa.ArrowException, KeyError, RecordError, DamagedError) as error:
         told = error.what if isinstance(error, DamagedError) else error
@@ -231,12 +235,13 @@ def read_records(storage: Storage, name: str) -> list[Commit]:
 def closed_records(storage: Storage, entry: Mapping[str, Any]) -> list[Commit]:
     """The records of a phase that the manifest has an entry of, by partition. Raises FileNotFoundError, RecordError."""
     name = entry["records"]
-    if checksum(storage.read(name)) != entry["checksum"]:
+    data = storage.read(name)
+    if checksum(data) != entry["checksum"]:
         raise RecordError(
             f"{storage.url_of(name)} is damaged: its checksum is another than manifest.json says, or a run ended while "
             "it wrote it; `wit run` makes it anew"
         )
-    return read_records(storage, name)
+    return _records(storage, name, data)
 
 
 def read_manifest(storage: Storage) -> dict[str, Any]:

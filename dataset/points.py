@@ -25,8 +25,10 @@ _BEHIND: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "dropped": (("_candidates", "_pairs"), ("pair_id",)),
     "images": (("_images",), ("sha256", "url_id", "pdq", "url", "host")),
     "scores": (("_pairs",), ("pair_id",)),
-    "pairs": (("_samples",), ("pair_id", "sha256")),
+    "pairs": (("_samples",), ("pair_id", "sha256", "host")),
 }
+_THROUGH = {("pairs", "host"): "url IN (SELECT url FROM temp._pairs WHERE host = {0})"}
+"""Where a table has no such column: the partitions of pairs, unlike the shards, each have few hosts."""
 _BESIDE = {"images": "_nsfw AS (SELECT * FROM temp._nsfw SEMI JOIN _images USING (partition, row))"}
 """Of a view: what else is narrowed then."""
 
@@ -79,10 +81,8 @@ def _narrower(node: Any, views: Mapping[str, str]) -> Iterator[tuple[int, int, s
         alias = table["alias"] or table["table_name"]
         for column, value in _equal(node.get("where_clause") or {}, alias):
             if column in columns and not table["sample"] and not table["column_name_alias"]:
-                parts = [
-                    f"{behind} AS (SELECT * FROM temp.{behind} WHERE {column} = {value})"  # noqa: S608
-                    for behind in tables
-                ]
+                where = _THROUGH.get((name, column), f"{column} = {{0}}").format(value)
+                parts = [f"{behind} AS (SELECT * FROM temp.{behind} WHERE {where})" for behind in tables]  # noqa: S608
                 only = ", ".join([*parts, *([_BESIDE[name]] if name in _BESIDE else [])])
                 start = table["query_location"]
                 instead = f"(WITH {only}\n{views[name]}\n) AS {sql.identifier(alias)}"

@@ -157,7 +157,12 @@ class Dataset(Committed):
         for question in asked[:-1]:
             self.connection.execute(question.text)
         last = asked[-1]
-        return Question(narrowed(self.connection, last.text, self._selects)) if last.makes is None else last
+        if last.makes is None:
+            text = narrowed(self.connection, last.text, self._selects)
+            if text != last.text:
+                self._check(text)  # it may name more
+            return Question(text)
+        return last
 
     def ask(self, query: str, values: object = None) -> duckdb.DuckDBPyConnection:
         """A query of our own with values for its parameters, executed. Raises duckdb.Error, DamagedError."""

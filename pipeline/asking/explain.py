@@ -27,6 +27,7 @@ from dataset.storage import is_local
 from dataset.tables import read_parquet
 from dataset.views import Dataset
 from pipeline.asking.lookup import Place, look_up
+from pipeline.asking.rank import rank_of
 from pipeline.asking.story import Explanation, Step, Story, margins
 
 MOST = 10
@@ -93,7 +94,7 @@ class _Teller:
             if verdict is not None:
                 reason, evidence = verdict
                 meaning = reasons().get(reason, ("", "a filter of this dataset's own config says so"))[1]
-                facts = {**facts, **evidence, "margin": margins(evidence), **self._resolved(evidence)}
+                facts = {**facts, **evidence, "margin": margins(evidence), **self._resolved(evidence, stage, row)}
                 steps.append(Step(stage.name, "dropped", f"{reason}: {meaning}", _plain(facts)))
                 return reason
             if stage.name == "neardup":
@@ -122,7 +123,7 @@ class _Teller:
         places = [Place(partition, row["row"]) for row in rows]
         return {name: value for at in places for name, value in self._measures(table, at).items()}
 
-    def _resolved(self, evidence: Mapping[str, Any]) -> dict[str, Any]:
+    def _resolved(self, evidence: Mapping[str, Any], stage: Stage, row: Mapping[str, Any]) -> dict[str, Any]:
         """The rows, images and queries that evidence points to, as people know them."""
         for kind in ("first", "chosen"):
             if f"{kind}_partition" in evidence:
@@ -134,7 +135,9 @@ class _Teller:
             told = self._representative(url_id) if where is None else self._elsewhere(where, url_id)
             return {"the image that stands for it": told}
         if "query_id" in evidence:
-            return {"the query that came nearest": self._queries([evidence["query_id"]])[0], **_rank(evidence)}
+            rank = rank_of(self.dataset, stage, row["pair_id"], evidence)
+            nearest = self._queries([evidence["query_id"]])[0]
+            return {"the query that came nearest": nearest, "its rank there": rank}
         return {}
 
     def _also(self, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -307,13 +310,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return round(value, 6)
     return value if isinstance(value, (str, int, bool)) else value.hex() if isinstance(value, bytes) else str(value)
-
-
-def _rank(evidence: Mapping[str, Any]) -> dict[str, str]:
-    """Where a pair stands among those of a full query."""
-    if not {"count", "cap", "estimated_rank"} <= evidence.keys():
-        return {}
-    return {
-        "its rank there": f"about {evidence['estimated_rank']:,} of {evidence['count']:,} pairs, by hash; "
-        f"the first {evidence['cap']:,} have room"
-    }

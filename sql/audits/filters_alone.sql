@@ -1,5 +1,6 @@
 -- What each filter alone, switched on, would drop: all measures judged by all thresholds, whatever dropped the row first.
--- A row is judged where it was measured: texts of all candidates, images of all pairs whose image came.
+-- A row is judged where it was measured: texts of all candidates, images of all pairs whose image came. Filters whose
+-- measures nobody keeps are not here: lists of words and domains, and the forms of what is no caption.
 -- column stage: The stage.
 -- column reason: The reason.
 -- column judged: Rows that were measured, so that it can judge them.
@@ -14,7 +15,8 @@ WITH options AS (
            max(value) FILTER (WHERE key = 'image.min_side')::DOUBLE AS min_side,
            max(value) FILTER (WHERE key = 'image.max_aspect')::DOUBLE AS max_aspect,
            max(value) FILTER (WHERE key = 'image.max_nsfw_probability')::DOUBLE AS max_nsfw_probability,
-           max(value) FILTER (WHERE key = 'image.min_clip_score')::DOUBLE AS min_clip_score
+           max(value) FILTER (WHERE key = 'image.min_clip_score')::DOUBLE AS min_clip_score,
+           max(value) FILTER (WHERE key = 'faces.min_score')::DOUBLE AS min_face_score
     FROM settings
 ), judged AS (
     SELECT 'text' AS stage, count(*) AS judged, {
@@ -25,8 +27,17 @@ WITH options AS (
         'page_noai': count(*) FILTER (WHERE page_noai),
         'page_tdm_reserved': count(*) FILTER (WHERE page_tdm_reserved),
         'page_content_signal': count(*) FILTER (WHERE page_content_signal IN ('ai-train=no', 'ai-train=n')),
+        'page_content_usage': count(*) FILTER (WHERE regexp_full_match(page_content_usage, '(train-ai|train-genai|bots)=no?')),
+        'page_rsl_prohibited': count(*) FILTER (WHERE starts_with(page_rsl, 'prohibited: ')),
+        'page_rsl_payment_required': count(*) FILTER (WHERE starts_with(page_rsl, 'payment: ')),
+        'page_wish_unreadable': count(*) FILTER (WHERE starts_with(page_content_signal, 'unreadable: ')
+            OR starts_with(page_content_usage, 'unreadable: ') OR starts_with(page_rsl, 'unreadable: ')),
         'personal_data': count(*) FILTER (WHERE len(personal_data) > 0)
     } AS alone FROM candidates, options
+), repeated AS (
+    SELECT 'text' AS stage, (SELECT count(*) FROM _candidates) AS judged, {
+        'text_repeats_on_site': count(*) FILTER (WHERE is_repeat)
+    } AS alone FROM _captions
 ), languages AS (
     SELECT 'text' AS stage, count(*) AS judged, {
         'language_not_allowed': count(*) FILTER (WHERE languages NOT IN ('[]', '') AND NOT contains(languages, '"' || language || '"')),
@@ -38,14 +49,17 @@ WITH options AS (
         'image_aspect': count(*) FILTER (
             WHERE greatest(original_width, original_height) > max_aspect * least(original_width, original_height)),
         'nsfw_image': count(*) FILTER (WHERE nsfw_probability > max_nsfw_probability),
+        'image_has_face': count(*) FILTER (WHERE list_max(face_scores) >= coalesce(min_face_score, 0.6)),
         'clip_score_low': count(*) FILTER (WHERE clip_score < min_clip_score)
     } AS alone
     FROM _pairs p JOIN _images i ON i.partition = p.partition AND i.url = p.url AND i.outcome = 'ok'
     LEFT JOIN _nsfw n ON n.partition = i.partition AND n.row = i.row
+    LEFT JOIN _faces f ON f.partition = i.partition AND f.row = i.row
     LEFT JOIN _clip_scores s ON s.partition = p.partition AND s.row = p.row, options
 ), all_alone AS (
     SELECT stage, judged, unnest(map_entries(CAST(to_json(alone) AS MAP(VARCHAR, BIGINT)))) AS item FROM judged
     UNION ALL SELECT stage, judged, unnest(map_entries(CAST(to_json(alone) AS MAP(VARCHAR, BIGINT)))) FROM languages
+    UNION ALL SELECT stage, judged, unnest(map_entries(CAST(to_json(alone) AS MAP(VARCHAR, BIGINT)))) FROM repeated
     UNION ALL SELECT stage, judged, unnest(map_entries(CAST(to_json(alone) AS MAP(VARCHAR, BIGINT)))) FROM shown
 ), first AS (
     SELECT stage, reason, count(*) AS dropped FROM dropped GROUP BY stage, reason

@@ -28,6 +28,7 @@ NARROWED = [
     "SELECT * FROM dropped WHERE pair_id = '{dropped}' ORDER BY ALL",
     "SELECT * FROM images WHERE sha256 = '{sha256}'",
     "SELECT * FROM images WHERE url = '{url}'",
+    "SELECT * FROM pairs WHERE host = '{host}' ORDER BY ALL",
     "SELECT * FROM images WHERE (host = split_part('{url}', '/', 3) OR url = '') AND url = '{url}'",
     "SELECT count(*) FROM images WHERE url IN (SELECT url FROM pairs WHERE pair_id = '{pair_id}')",
     "WITH found AS (SELECT * FROM scores WHERE pair_id = '{pair_id}') SELECT * FROM found",
@@ -46,9 +47,11 @@ AS_BEFORE = [
 
 @pytest.mark.parametrize("query", [*NARROWED, *AS_BEFORE])
 def test_the_answer_is_that_of_the_whole_view(asked: Dataset, query: str) -> None:
-    ((pair_id, sha256, url),) = asked.sql("SELECT pair_id, sha256, url FROM pairs ORDER BY url LIMIT 1").fetchall()
+    ((pair_id, sha256, url, host),) = asked.sql(
+        "SELECT pair_id, sha256, url, host FROM pairs ORDER BY url LIMIT 1"
+    ).fetchall()
     ((dropped,),) = asked.sql("SELECT pair_id FROM dropped WHERE stage = 'fetch' ORDER BY url LIMIT 1").fetchall()
-    text = query.format(pair_id=pair_id, sha256=sha256, url=url, dropped=dropped)
+    text = query.format(pair_id=pair_id, sha256=sha256, url=url, host=host, dropped=dropped)
     assert (narrowed(asked.connection, text, views()) != text) == (query in NARROWED)
     wanted = asked.connection.execute(text).fetchall()
     assert asked.answer(text).fetchall() == asked.sql(text).fetchall() == wanted

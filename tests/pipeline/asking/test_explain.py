@@ -6,11 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 
 import dataset
-from dataset.ids import pair_id
+from dataset.ids import order_hash, pair_id
+from dataset.schema import PAIR_ID
 from dataset.stages import names
 from pipeline.asking.explain import explain
 from pipeline.asking.story import margins
@@ -226,3 +229,17 @@ def test_the_command_line_tells_lines_or_json(near: str, capsys: pytest.CaptureF
     assert main(["explain", near, "tulip"]) == 0
     assert "kept, shards/train-00000.tar, key 00000000002, train" in capsys.readouterr().out
     assert max(map(len, explain(near, "tulip").as_text(width=60).splitlines())) <= 60
+
+
+def test_a_full_query_has_the_exact_rank_where_all_its_pairs_are_known(tmp_path: Path) -> None:
+    """By the order in which the balance lets them pass, among those that came so far as its stage."""
+    dropped = ("balance", "query_full", {"query_id": 0, "count": 5, "cap": 4, "estimated_rank": 5})
+    rows: list[dict[str, Any]] = [{"url": f"http://a.example/{n}.jpg", "text": f"rose {n}"} for n in range(5)]
+    ids = pa.array([pair_id(row["url"], row["text"]) for row in rows], PAIR_ID)
+    order = np.argsort(order_hash(ids, 0)).tolist()
+    rows[order[2]]["drop"] = dropped
+    rows.append(
+        {"url": "http://a.example/9.jpg", "text": "rose", "drop": ("text", "text_too_short", {"characters": 4})}
+    )
+    (story,) = explain(HandMade(tmp_path / "whole").write(rows), rows[order[2]]["url"])
+    assert story.steps[-1].facts["its rank there"] == "3 of 5 pairs, by hash; the first 4 have room"
