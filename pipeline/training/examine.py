@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -216,12 +217,16 @@ def rows_of(place: str) -> list[Row]:
 
 
 class Progress(Bars):
-    """How many images are encoded, on standard error."""
+    """How many images or captions are encoded, and how many a second, on standard error."""
 
     def __init__(self, console: Console | None = None) -> None:
         super().__init__(console or Console(stderr=True))
+        self._began = time.monotonic()
 
     def update(self, what: str, done: int, total: int) -> None:
-        """Show how many images of a set are encoded."""
-        if self.show(what, done, total):
-            say(f"{what}: {done:,} of {total:,} images encoded", to_errors=True)
+        """Show how many of a set are encoded."""
+        rate = f"{done / max(1e-9, time.monotonic() - self._began):,.0f} a second"
+        if self.show(what, done, total, rate) or (done == total and not self.is_on_terminal):
+            say(f"{what}: {done:,} of {total:,} encoded, {rate}", to_errors=True)
+        if done == total:
+            self._began = time.monotonic()

@@ -118,7 +118,7 @@ class Features:
                 batch.append(pixels)
             if len(batch) == self.encoder.batch_size:
                 flush()
-                if self.progress is not None:
+                if self.progress is not None and place + 1 < len(split):
                     self.progress(what, place + 1, len(split))
         if batch:
             flush()

@@ -53,6 +53,27 @@ def test_all_that_are_counted_are_known() -> None:
     assert json.loads(datacomp([row]))["metrics"]["main_metric"] is None
 
 
+def test_an_examination_of_all_sets_is_what_datacomp_aggregates() -> None:
+    """Its aggregate_scores.py wants 38 lines with a main_metric, and averages groups of them by their names."""
+    rows = []
+    for place, task in enumerate(TASKS):
+        evaluator = {"mean_recall@1": "retrieval", "jaccard_score_10-12": "association"}.get(task.metric, "zero_shot")
+        names = ["acc1", task.metric or "acc1"]
+        if evaluator == "retrieval":
+            names = ["image_retrieval_recall@1", "text_retrieval_recall@1"]
+        figures = {name: Figure(place / 100, 9) for name in names}
+        rows.append(Row(task.key, evaluator, figures, names[-1]))
+    lines = [json.loads(line) for line in datacomp(rows).splitlines()]
+    counted = {line["dataset"]: line["metrics"]["main_metric"] for line in lines}
+    counted = {name: value for name, value in counted.items() if value is not None}
+    assert len(counted) == 38
+    assert counted == {task.name: place / 100 for place, task in enumerate(TASKS) if task.metric}
+    groups = {"ImageNet 1k", "ImageNet Sketch", "ImageNet v2", "ImageNet-A", "ImageNet-O", "ImageNet-R", "ObjectNet"}
+    groups |= {"Caltech-101", "CIFAR-100", "CLEVR Counts", "CLEVR Distance", "Describable Textures", "EuroSAT"}
+    groups |= {"KITTI Vehicle Distance", "Oxford Flowers-102", "Oxford-IIIT Pet", "PatchCamelyon", "RESISC45"}
+    assert groups | {"SVHN", "SUN397", "Flickr", "MSCOCO", "WinoGAViL"} <= set(counted)
+
+
 def test_macro_f1_is_scikit_learns_over_the_classes_that_there_are() -> None:
     rng = np.random.default_rng(0)
     labels, answers = rng.integers(0, 5, 60), rng.integers(0, 7, 60)
