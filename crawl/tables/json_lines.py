@@ -85,7 +85,8 @@ def _object(line: bytes) -> dict[str, Any] | None:
 
 def _holds_rows(found: dict[str, Any]) -> bool:
     """Whether an object is no row, but holds many: a list of objects, or a list for each column."""
-    return any(isinstance(value, list) and len(value) > 1 for value in found.values())
+    lists = [value for value in found.values() if isinstance(value, list)]
+    return any(len(value) > 1 or any(isinstance(item, dict) for item in value) for value in lists)
 
 
 def _batch(first: int, urls: list[Any], texts: list[Any]) -> Batch:

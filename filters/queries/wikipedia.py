@@ -12,9 +12,7 @@ import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from dataclasses import dataclass
-
-import mwparserfromhell
-from mwparserfromhell.nodes import Tag, Wikilink
+from importlib.util import find_spec
 
 from dataset.storage import open_input
 
@@ -41,8 +39,13 @@ def plan(name: str, language: str, part_bytes: int) -> list[Part]:
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is no bz2 file, or says that it is of another language.
+        ValueError: it is no bz2 file, or says that it is of another language; or the parser of its texts is missing.
     """
+    if find_spec("mwparserfromhell") is None:
+        raise ValueError(
+            f"{name} is read by mwparserfromhell, which has no wheel for Python 3.14: take Python 3.11 to 3.13, or, "
+            "where there is a C compiler, `pip install mwparserfromhell`"
+        )
     starts: list[int] = []
     with open_input(name) as file:
         head = file.read(_CHUNK_BYTES)
@@ -142,15 +145,22 @@ def article(page: bytes) -> str | None:
         return None
     if revision.findtext("model", "wikitext") != "wikitext":
         return None
+    return _shown(revision.findtext("text") or "")
+
+
+def _shown(wikitext: str) -> str:
+    from mwparserfromhell import parse  # it has no wheel for Python 3.14, and all else does without it
+    from mwparserfromhell.nodes import Node, Tag, Wikilink
+    from mwparserfromhell.parser import ParserError
+
+    def is_hidden(node: Node) -> bool:
+        if isinstance(node, Wikilink):
+            return bool(_NAMESPACED.match(str(node.title)))
+        return isinstance(node, Tag) and str(node.tag).strip().lower() == "ref"
+
     try:
-        code = mwparserfromhell.parse(revision.findtext("text") or "")
-        code.nodes = [node for node in code.nodes if not _is_hidden(node)]
+        code = parse(wikitext)
+        code.nodes = [node for node in code.nodes if not is_hidden(node)]
         return str(code.strip_code())
-    except (RecursionError, mwparserfromhell.parser.ParserError) as error:
+    except (RecursionError, ParserError) as error:
         raise ValueError(f"a page's text cannot be parsed: {error}") from None
-
-
-def _is_hidden(node: object) -> bool:
-    if isinstance(node, Wikilink):
-        return bool(_NAMESPACED.match(str(node.title)))
-    return isinstance(node, Tag) and str(node.tag).strip().lower() == "ref"

@@ -252,6 +252,7 @@ def test_each_of_any_json_lines_is_read_or_counted(
     [
         {"info": {"year": 2020}, "annotations": [{"url": "http://h/1", "caption": "x"}, {"url": "http://h/2"}]},
         {"image_urls": ["http://h/1", "http://h/2"], "captions": ["a", "b"]},
+        {"info": {}, "annotations": [{"url": "http://h/1", "caption": "x"}]},
         [{"url": "http://h/1", "caption": "x"}],
     ],
 )

@@ -14,6 +14,9 @@ from hypothesis import strategies as st
 from filters.queries import wikipedia
 from filters.queries.wikipedia import Part, article, pages, plan
 
+pytestmark = pytest.mark.skipif(
+    find_spec("mwparserfromhell") is None, reason="mwparserfromhell has no wheel for this Python"
+)
 HEADER = b'<mediawiki xml:lang="en">\n<siteinfo><dbname>simplewiki</dbname></siteinfo>\n'
 
 
@@ -111,3 +114,9 @@ def test_bad_files(tmp_path: Path) -> None:
     path.write_bytes(whole[:30] + b"\xff" * 30 + whole[60:])
     with pytest.raises(OSError, match="is damaged before byte"):
         list(pages(Part(str(path), 0, len(whole))))
+
+
+def test_without_its_parser_a_dump_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wikipedia, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="mwparserfromhell, which has no wheel for Python"):
+        plan("dump.xml.bz2", "en", 1)
