@@ -37,6 +37,10 @@ _INVISIBLE = re.compile(
     "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]+"
 )
 _EDGES = " \u200c\u200d"
+_MOST_MARKS = 30
+"""Of combining marks in a row; the rest is left out. No language stacks as many (Unicode's UAX #15, section 13, the
+Stream-Safe Text Format), and normalization sorts them in a time that grows with their square."""
+_FEW_CHARS = 1_000  # a shorter text may have any: a millisecond's worth
 # What `str.strip` takes away, but for the two that may be the end of a letter in mojibake, as in "voilÃ\xa0"; in RE2,
 # what it takes away and _CONTROL without the space, and where cleaning puts a single space.
 _WHITE = "".join(char for char in map(chr, range(0x3001)) if char.isspace() and char not in "\x85\xa0")
@@ -84,6 +88,13 @@ def _as_re2(python: re.Pattern[str], otherwise: str) -> str:
 @cache
 def _mojibake() -> str:
     return _as_re2(BADNESS_RE, otherwise=_MAYBE_MOJIBAKE.pattern)
+
+
+@cache
+def _too_many_marks() -> re.Pattern[str]:
+    """_MOST_MARKS combining marks, and more of them."""
+    marks = "".join(char for char in map(chr, range(0x300, 0x1F000)) if unicodedata.combining(char))
+    return re.compile(f"([{marks}]{{{_MOST_MARKS}}})[{marks}]+")
 
 
 def clean_texts(texts: Sequence[str | None] | pa.Array | pa.ChunkedArray) -> pa.Array:
@@ -141,6 +152,8 @@ def clean_text(text: str) -> str:
         if _MAYBE_MOJIBAKE.search(text) and is_bad(text):
             text = ftfy.fix_encoding(text)
         text = _INVISIBLE.sub("", _CONTROL.sub(" ", text))
+        if len(text) > _FEW_CHARS:
+            text = _too_many_marks().sub(r"\1", text)
         text = " ".join(unicodedata.normalize("NFC", text).split())[:MAX_TEXT_CHARS].strip(_EDGES)
         if text == before:
             break

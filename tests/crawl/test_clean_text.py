@@ -163,3 +163,21 @@ def test_a_text_that_a_script_was_still_to_fill_in_is_none(text: str) -> None:
 )
 def test_formulas_and_signs_are_texts(text: str) -> None:
     assert without_templates(pa.array([text])).to_pylist() == [text]
+
+
+def test_marks_without_end_are_cut_before_they_are_sorted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sorting them takes a time that grows with the square of their number."""
+    runs: list[int] = []
+    normalize = unicodedata.normalize
+
+    def watched(form: str, text: str) -> str:
+        runs.append(max((len(run) for run in re.findall(r"[\u0300-\u036f]+", text)), default=0))
+        return normalize(form, text)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(unicodedata, "normalize", watched)
+    cleaned = clean_text("a kettle" + "\u0300\u0316" * 15_000 + " on a table")
+    assert cleaned.startswith("a kettl") and cleaned.endswith("on a table") and len(cleaned) < 100
+    assert runs and max(runs) <= 30
+    assert clean_text(cleaned) == cleaned
+    few = "a" + "\u0316\u0300" * 40
+    assert len(clean_text(few)) == len(normalize("NFC", few))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 
+from crawl import rsl
 from crawl.archives.content_encoding import ContentDecoder
 from crawl.archives.open_source import MEMBER, kind_of, warc_members
 from crawl.archives.payload import decoded_body, decoded_start, parse_response
@@ -19,11 +20,13 @@ from crawl.pages.charset import decoded
 from crawl.pages.html import TEXT_SOURCES, parse_page
 from crawl.pages.image_address import best_url
 from crawl.pages.srcset import image_sources
+from crawl.web import robots, tdm
 from crawl.web.connection import OddHeadError, put_right
-from crawl.web.robots import parse
+from crawl.wishes import MAX_CHARS, content_signal, content_usage, refuses
 from dataset.commits import Commit, RecordError
 from dataset.shards import build_index
 from dataset.tar import DamagedTarError
+from dataset.yaml_text import YamlError, parse
 from tests.crawl.archives.bodies import read_bodies
 
 _CONFIG = ExtractConfig(text_sources=TEXT_SOURCES, texts_per_image="all")
@@ -91,9 +94,41 @@ def _srcset(data: bytes, file: Path) -> None:
 
 
 def _robots(data: bytes, file: Path) -> None:
-    rules = parse(data, "openwit/1.0")
+    rules = robots.parse(data, "openwit/1.0", ("CCBot", "GPTBot"))
     for url in ("http://h.example/a/b", "http://h.example/%7Ex?y", "http://h.example/"):
         rules.allow(url)
+
+
+def _wish(data: bytes, file: Path) -> None:
+    """A refusal that stands in a field by itself is heard, whatever stands around it."""
+    text = data.decode("latin-1")
+    content_signal([text])
+    content_usage(text.splitlines())
+    robots.refusal(text.splitlines(), "openwit/1.0", ("CCBot",))
+    if len(text) < MAX_CHARS - 20 and '"' not in text:
+        assert refuses(content_signal([text, "ai-train=no"])), text
+    tdm.is_unreadable(data)
+    tdm.parse(data).reserved("http://h.example/a/b")
+    rsl.linked([text], "http://h.example/a")
+
+
+def _license(data: bytes, file: Path) -> None:
+    said = rsl.of_page([data.decode("utf-8", "replace")], ["http://h.example/l"])
+    assert said is not None and (rsl.refuses(said) or rsl.named_by(said) == ["http://h.example/l"]), said
+    try:
+        license_ = rsl.parse(data)
+    except rsl.UnreadableError:
+        return
+    for url in ("http://h.example/a/b", "https://[::1]:8/?x", "x"):
+        license_.said(url)
+
+
+def _config(data: bytes, file: Path) -> None:
+    """A config that a dataset keeps, which may be anybody's."""
+    try:
+        parse(data, is_written=True)
+    except YamlError:
+        return
 
 
 def _response(data: bytes, file: Path) -> None:
@@ -140,4 +175,7 @@ READERS: dict[str, Callable[[bytes, Path], None]] = {
     "response": _response,
     "coded": _coded,
     "record": _record,
+    "wish": _wish,
+    "license": _license,
+    "config": _config,
 }

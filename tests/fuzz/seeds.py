@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from dataset.commits import Commit, FileRef
+from tests.crawl.hostile_wishes import license_of
 
 PAGE = b"""<!doctype html><html lang=en><head><meta charset=utf-8><base href=/b/><title>t</title>
 <meta property=og:image content=o.jpg><meta property=og:title content=T><meta name=robots content=all>
@@ -35,6 +36,12 @@ HTTP = (
     % len(PAGE)
 )
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Encoding: gzip\r\n\r\n"
+
+
+_XMP = b"""<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+<rdf:Description xmlns:plus="http://ns.useplus.org/ldf/xmp/1.0/" xmlns:dc="http://purl.org/dc/elements/1.1/">
+<plus:DataMining>DMI-ALLOWED</plus:DataMining><dc:creator><rdf:Seq><rdf:li>a</rdf:li></rdf:Seq></dc:creator>
+</rdf:Description></rdf:RDF></x:xmpmeta>"""
 
 
 def _record(type_: str, block: bytes, more: str = "") -> bytes:
@@ -64,7 +71,8 @@ def _wat() -> bytes:
 def _image(kind: str, mode: str = "RGB") -> bytes:
     pixels = Image.fromarray((np.arange(48 * 40 * 3) % 251).astype(np.uint8).reshape(40, 48, 3)).convert(mode)
     file = io.BytesIO()
-    pixels.save(file, kind, **({"exif": Image.Exif()} if kind in ("JPEG", "WEBP") else {}))
+    notes = {"exif": Image.Exif(), "xmp": _XMP} if kind in ("JPEG", "WEBP", "AVIF") else {}
+    pixels.save(file, kind, **notes)
     return file.getvalue()
 
 
@@ -119,6 +127,16 @@ _ARC = (
     + PAGE
     + b"\n"
 )
+_CONFIG = b"""\
+sources: [a.warc.gz, "s3://b/c"]  # remark
+decontaminate: {folders: [x], max_hamming: 31}
+text: &t
+  languages: [en]
+  blocklist: |
+    a
+    b
+filters: [{name: own, drop_when: "NOT looked"}, *t]
+"""
 _ROWS = 'a "b", c'
 _COMMIT = Commit("text.measure", 3, "ab" * 16, {"rows": FileRef("text/a.parquet", 9, "cd" * 16, 2)})
 _ROBOTS = b"User-agent: *\nDisallow: /a*b$\nAllow: /a\nCrawl-delay: 3\n\nUser-agent: openwit\nDisallow: /%7Ex\nSitemap: http://h/s\n"
@@ -156,6 +174,19 @@ def seeds() -> dict[str, list[bytes]]:
         ],
         "coded": [gzip.compress(PAGE, mtime=0), zlib.compress(PAGE), zlib.compress(PAGE)[2:-4], PAGE],
         "record": [_COMMIT.to_json().encode()],
+        "wish": [
+            b"search=yes, ai-train=no;x=y, ai-input=?1",
+            b"CCBot: noai, noindex\nunavailable_after: 2 Jan",
+            b'[{"location": "/a*b$", "tdm-reservation": 1, "tdm-policy": "http://h.example/p"}]',
+            b'<http://h.example/l>; rel="license"; type="application/rsl+xml", <b>; rel=next',
+        ],
+        "license": [
+            license_of(
+                ("/a", '<permits type="usage">all</permits>'), ("", "<payment><amount>1</amount></payment>")
+            ).encode(),
+            license_of(("http://*.example/", '<prohibits type="usage">ai-train</prohibits><reporting/>')).encode(),
+        ],
+        "config": [_CONFIG],
     }
 
 
@@ -208,6 +239,9 @@ WORDS = [
         b"</script>",
         b"\x00" * 512,
         b"User-agent: *\n",
+        b"ai-train=no,",
+        b"<license>",
+        b"DMI-PROHIBITED",
         b" 2x,",
     ),
 ]
