@@ -74,6 +74,11 @@ def questions(connection: duckdb.DuckDBPyConnection, text: str, own: Collection[
     return found
 
 
+def without_comments(text: str) -> str:
+    """What a text asks, without what it says of that."""
+    return " ".join(token.text for token in _tokens(text))
+
+
 def _question(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement, own: Collection[str]) -> Question:
     tokens = list(_tokens(statement.query))
     first = tokens[0].word

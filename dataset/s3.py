@@ -25,6 +25,7 @@ _BUSY = frozenset(
     {"SlowDown", "SlowDownRead", "SlowDownWrite", "ServiceUnavailable", "InternalError", "RequestTimeout", "Throttling",
      "ThrottlingException", "TooManyRequests", "RequestLimitExceeded", "429", "500", "502", "503", "504"}
 )  # fmt: skip
+_CONNECTIONS = 32  # kept open: as many as ask at once
 _CONFLICTS = 5  # times that a create is tried while another create of the same file is under way
 
 
@@ -49,7 +50,8 @@ def _client(pid: int) -> Any:
 
     # Adaptive: when the server asks for patience, all later requests of this process are slowed down, too.
     retries = {"mode": "adaptive", "total_max_attempts": ATTEMPTS}
-    config = Config(retries=retries, signature_version=UNSIGNED) if _anonymous() else Config(retries=retries)
+    options: dict[str, Any] = {"retries": retries, "max_pool_connections": _CONNECTIONS}
+    config = Config(signature_version=UNSIGNED, **options) if _anonymous() else Config(**options)
     made = boto3.client("s3", endpoint_url=_endpoint(), config=config)
     made.meta.events.register("needs-retry.s3", _tried)
     return made

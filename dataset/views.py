@@ -22,7 +22,7 @@ from dataset.commits import FileRef
 from dataset.committed import Committed
 from dataset.damage import check_length, content, read_table
 from dataset.points import narrowed
-from dataset.questions import Question, questions
+from dataset.questions import Question, questions, without_comments
 from dataset.side_tables import timings
 from dataset.storage import Storage
 from dataset.view_tables import CommittedTable, constants, makers, views
@@ -177,6 +177,7 @@ class Dataset(Committed):
         """
         for other in self._beside:
             other._check(query)
+        query = without_comments(query)
         waiting, seen = [query], set[str]()
         while waiting:
             named = {word.lower() for word in _WORD.findall(waiting.pop())} - seen

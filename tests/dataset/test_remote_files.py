@@ -53,6 +53,13 @@ def test_what_no_question_names_is_not_read(remote: str) -> None:
     assert sorted(asked.connection.execute(made).fetchall()) == [("funnel",), ("pairs",)]
 
 
+def test_what_a_comment_names_is_not_read(remote: str) -> None:
+    asked = Dataset(remote)
+    asked.sql("-- of all pairs, images and dropped\nSELECT * FROM funnel /* and candidates */").fetchall()
+    assert asked._remote is not None and asked._remote.requests == 0
+    assert asked.sql("SELECT '--', count(*) FROM pairs").fetchall() == [("--", 2)]
+
+
 def test_a_name_that_is_not_written_out_is_found_all_the_same(remote: str) -> None:
     assert Dataset(remote).sql("SELECT count(*) FROM query_table('pa' || 'irs')").fetchall() == [(2,)]
     assert ("pairs",) in Dataset(remote).sql("SELECT name FROM (SHOW TABLES)").fetchall()
