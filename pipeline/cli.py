@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dataset.display import clean, escaped_json, say
-from pipeline import paths
 from pipeline.arguments import parser
 from pipeline.ending import TerminatedError, UsageError, ended_by_sigterm, is_expected, is_usage, sentence
 
@@ -35,16 +34,18 @@ class _CleanFormatter(logging.Formatter):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status: 0 only if the whole command did what it says, 2 for a usage or config
-    error.
-    """
+    """Run one command; returns its exit status: 0 only if all that it says is done, 2 for a usage or config error."""
     arguments = parser().parse_args(argv)
+    from dataset import arrow_alone  # `wit --help` needs none of their imports
+    from pipeline import paths
+
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr, force=True)
     logging.getLogger().handlers[0].setFormatter(_CleanFormatter("%(message)s"))
     logging.getLogger("wit").setLevel(logging.INFO)
     try:
         with ended_by_sigterm():
             paths.settle(arguments.command, arguments)
+            arrow_alone.leave_pandas_out()
             return COMMANDS[arguments.command](arguments)
     except KeyboardInterrupt as error:
         print("stopped; the same command goes on where it was", file=sys.stderr)
@@ -383,10 +384,7 @@ def _rows(table: pa.Table) -> duckdb.DuckDBPyConnection:
 
 
 def _answer(rows: duckdb.DuckDBPyConnection, arguments: argparse.Namespace) -> None:
-    """Write an answer in the form, and to the file, that the command line asks for.
-
-    rows: a DuckDB connection that has run the query.
-    """
+    """Write what a connection answers to the query that it has run, in the form and to the file that are asked for."""
     from pipeline.asking import answers
 
     form = answers.form_of(arguments.format, arguments.output)

@@ -6,6 +6,7 @@ function is a changed fingerprint.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +16,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from dataset import arrow_alone
 from pipeline.config import Config, ConfigError, CustomFilter
 
 
@@ -90,7 +92,10 @@ def measure(rows: pa.Table, filters: Sequence[Mapping[str, str]]) -> pa.Table:
     """
     columns: dict[str, Any] = {"row": rows.column("row")}
     for item in filters:
-        answer = load_function(f"filters.{item['name']}.measure", item["function"], item["source"])(rows)
+        function = load_function(f"filters.{item['name']}.measure", item["function"], item["source"])
+        if "pandas" in item["source"] or "pandas" in sys.modules:
+            arrow_alone.find_pandas()
+        answer = function(rows)
         table = answer if isinstance(answer, pa.Table) else pa.table(dict(answer))
         if table.num_rows != rows.num_rows:
             raise ConfigError(f"filters.{item['name']}: answered {table.num_rows} rows for {rows.num_rows}")

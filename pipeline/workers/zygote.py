@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
-from dataset import heartbeat
+from dataset import arrow_alone, heartbeat
 
 NUMBER = struct.Struct("<q")
 FORK, STATUS = b"f", b"s"
@@ -55,6 +55,7 @@ def main(arguments: list[str]) -> None:
     """Import the modules, then fork children until the socket ends."""
     _end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of a terminal; who asked for children ends them
+    arrow_alone.leave_pandas_out()  # its children make their first array each
     for module in arguments[1:]:
         with contextlib.suppress(Exception):  # the child that needs it says what is wrong with it
             importlib.import_module(module)
