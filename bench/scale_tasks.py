@@ -1,9 +1,13 @@
 """The memory of the tasks that decide about a whole dataset, measured on synthetic rows by the real functions.
 
-`python -m bench.scale_tasks [--rows 10e6,40e6]` runs each task's function in a process of its own, at the size that a
-task of its phase has in a dataset of so many pairs, and prints its rows, its peak, bytes a row, and what that is of a
-task at 400 million pairs. What a bucket holds does not grow with the dataset. In the synthetic dataset a third of the
-pairs share a caption with others, one image in fifty has two captions, and images look alike in pairs or in threes.
+`python -m bench.scale_tasks [--rows 10e6,40e6] [--index 10e6]` runs each task's function in a process of its own, at
+the size that a task of its phase has in a dataset of so many pairs, and prints its rows, its peak, bytes a row, and
+what that is of a task at 400 million pairs. What a bucket holds does not grow with the dataset. In the synthetic
+dataset a third of the pairs share a caption with others, one image in fifty has two captions, and images look alike in
+pairs or in threes.
+
+With `--index` an index of so many samples is opened twice, as a trainer does: the first process of a machine lays it
+out, the others map it.
 """
 
 from __future__ import annotations
@@ -12,6 +16,8 @@ import argparse
 import json
 import multiprocessing
 import resource
+import tempfile
+import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 
@@ -19,7 +25,10 @@ import numpy as np
 import pyarrow as pa
 
 from dataset.ids import mix64
+from dataset.layout import INDEX_PARTS
 from dataset.schema import SHARD_INDEX
+from dataset.shards import read_index
+from dataset.storage import Storage
 from dataset.tables import to_parquet
 from filters.duplicates import split
 from filters.duplicates.near import EDGES, MEMBERS, NODES, NearDupConfig, clusters, members
@@ -29,6 +38,8 @@ from pipeline.stages.pack.stage import SAMPLES_PER_PART
 
 PAPER = 400_000_000
 LIMIT_BYTES = 2e9
+BYTES_A_SAMPLE = 24
+"""Of an opened index, in a process."""
 PAIRS_PER_PARTITION = 200_000
 """As configs/cluster.yaml has them."""
 
@@ -90,13 +101,38 @@ def gathered(count: int) -> None:
     members(nodes(count), pa.table([number, number - number % 2], schema=EDGES))
 
 
-def part_of_index(count: int) -> None:
+def part_of_index(count: int, first: int = 0) -> pa.Buffer:
     """pack.index."""
-    number = np.arange(count)
-    keys = pa.array([f"{row // 10_000:05d}{row % 10_000:06d}" for row in range(count)])
-    columns = [pa.array(["train-00000.tar"] * count), keys, pa.array(["train"] * count), pa.array(number * 512),
+    number = np.arange(first, first + count)
+    keys = pa.array([f"{row // 10_000:05d}{row % 10_000:06d}" for row in range(first, first + count)])
+    shards = pa.array([f"train-{row // 10_000:05d}.tar" for row in range(first, first + count)])
+    columns = [shards, keys, pa.array(["train"] * count), pa.array(number * 512),
                pa.array(number), hashes(number, 16), pa.array(number.astype(np.uint64))]  # fmt: skip
-    to_parquet(pa.table(columns, schema=SHARD_INDEX), SHARD_INDEX)
+    return to_parquet(pa.table(columns, schema=SHARD_INDEX), SHARD_INDEX)
+
+
+def open_index(samples: int) -> dict[str, float]:
+    """How long a machine's first process takes to open an index of so many samples, and the next, and their peaks."""
+    with tempfile.TemporaryDirectory() as name:
+        tempfile.tempdir = name
+        storage = Storage(f"{name}/out")
+        for number, first in enumerate(range(0, samples, SAMPLES_PER_PART)):
+            part = part_of_index(min(SAMPLES_PER_PART, samples - first), first)
+            storage.write(f"{INDEX_PARTS}/{number:05d}.parquet", part)
+        found: dict[str, float] = {}
+        for which in ("first", "next"):
+            began, spent = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
+            found[f"{which}_bytes"] = peak(lambda _: read_index(storage, "train"), samples, warm_up=False)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            found[f"{which}_s"] = round(time.monotonic() - began, 2)
+            found[f"{which}_cpu_s"] = round(after.ru_utime + after.ru_stime - spent.ru_utime - spent.ru_stime, 2)
+    print(
+        f"an index of {samples:,} samples: the first process lays it out in {found['first_s']:.1f} s "
+        f"({found['first_cpu_s']:.1f} CPU-s) and takes {found['first_bytes'] / samples:.1f} B a sample; the next maps "
+        f"it in {found['next_s']:.2f} s and takes {found['next_bytes'] / samples:.1f} B a sample",
+        flush=True,
+    )
+    return found
 
 
 BUCKET: dict[str, tuple[int, Callable[[int], object]]] = {
@@ -119,11 +155,12 @@ BUCKET: dict[str, tuple[int, Callable[[int], object]]] = {
 """A phase -> the rows of a task, in a dataset of any size, and its function."""
 
 
-def peak(function: Callable[[int], object], count: int) -> int:
+def peak(function: Callable[[int], object], count: int, *, warm_up: bool = True) -> int:
     """The bytes that a function takes at its peak, in a process of its own."""
 
     def child(to: Connection) -> None:
-        function(10)
+        if warm_up:
+            function(10)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         function(count)
         to.send(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before))
@@ -138,7 +175,7 @@ def peak(function: Callable[[int], object], count: int) -> int:
     return found
 
 
-def measure(rows: int) -> dict[str, dict[str, float]]:
+def measure(rows: int) -> dict[str, dict[str, int]]:
     """What each phase's task takes in a dataset of so many pairs; prints it."""
     found = {}
     sizes = {name: (min(count, rows), min(count, PAPER), function) for name, (count, function) in BUCKET.items()}
@@ -158,7 +195,16 @@ def main() -> None:
     """Print the figures, and as the last line one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", default="10e6,40e6", help="pairs of the dataset, e.g. 10e6,40e6")
-    sizes = [int(float(size)) for size in parser.parse_args().rows.split(",")]
+    parser.add_argument("--index", type=float, help="open an index of so many samples, and do nothing else")
+    options = parser.parse_args()
+    if options.index:
+        found_index = open_index(int(options.index))
+        whole = found_index["first_s"] * PAPER / options.index
+        ours = {"bench": "scale_index", "ours": round(whole, 1), "peer": 60, "unit": "s for 400 million samples"}
+        is_small = found_index["next_bytes"] / options.index <= BYTES_A_SAMPLE
+        print(json.dumps({**ours, "ratio": round(60 / whole, 2), "equal": is_small and whole <= 60, **found_index}))
+        return
+    sizes = [int(float(size)) for size in options.rows.split(",")]
     found = {}
     for size in sizes:
         print(f"a dataset of {size:,} pairs")
