@@ -56,7 +56,7 @@ class Nodes:
     def end(self) -> None:
         """SIGKILL to all."""
         self.workers.clear()
-        for node in list(self.cluster.list_all_nodes):
+        for node in self.cluster.list_all_nodes():
             node.kill_all_processes(check_alive=False, allow_graceful=False)
 
 

@@ -19,8 +19,8 @@ from filters.texts.wording import reworded
 from pipeline.config import Config, ConfigError, options, plain
 from pipeline.engine.contract import CANDIDATE_ROWS, roles
 from pipeline.engine.exchange import bucket_count, bucket_of, write_buckets
-from pipeline.engine.gathering import exchange, folded
-from pipeline.engine.phase import Context, Input, Result, of_each, phase
+from pipeline.engine.gathering import exchange
+from pipeline.engine.phase import Context, Input, Inputs, Result, of_each, phase
 from pipeline.engine.plan import file_checksum
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows, decide, sliced, take_units, verdict_result
@@ -34,28 +34,34 @@ _TEXTS_AT_ONCE = 20_000  # to compile what is looked for takes as long as to loo
 _BYTES_AT_ONCE = 2**23
 
 
-@phase(TEXT, "text.samples", reads=CANDIDATE_ROWS, takes=("buckets",), exchanges=roles("samples"))
+@phase(TEXT, "text.samples", version=2, reads=CANDIDATE_ROWS, takes=("buckets",), exchanges=roles("samples"))
 def sampled(context: Context) -> Result:
-    """Some captions of each site, by site."""
+    """Some captions of each site, by site; and in which partition the site is."""
     found = samples(alive_rows(context, ["url", "text", "host", "page_url"]))
     distinct = found["site"].combine_chunks().dictionary_encode()
     keys = np.array([hash64(site) for site in distinct.dictionary.to_pylist()], np.uint64)
     bucket = bucket_of(keys, context.options["buckets"])[distinct.indices.to_numpy()]
-    return Result(buckets={"samples": write_buckets(found, bucket)})
+    home = pa.array(np.full(found.num_rows, context.task.partition, np.int32))
+    return Result(buckets={"samples": write_buckets(found.append_column("home", home), bucket)})
 
 
 @phase(
     TEXT,
     "text.repeats",
+    version=2,
     reads=roles("samples"),
     takes=("cut_repeats", "max_site_images_per_text"),
-    gives=roles(repeats=REPEATS),
-    folds={"repeats": pa.concat_tables},
+    exchanges=roles(repeats=REPEATS),
 )
 def repeating(context: Context) -> Result:
-    """What repeats on each site."""
-    found = repeats(context.concat("samples", SAMPLES), settings(TextConfig, context.options))
-    return Result().table("repeats", found, REPEATS)
+    """What repeats on each site; by the partitions that have it."""
+    sent = pa.concat_tables(context.table_list("samples"))
+    found = repeats(sent.select(SAMPLES.names), settings(TextConfig, context.options))
+    homes = sent.group_by(["site", "home"]).aggregate([])
+    order = [(name, "ascending") for name in ("home", *REPEATS.names)]
+    returned = homes.join(found, "site", join_type="inner").sort_by(order)
+    home = returned["home"].to_numpy().astype(np.int64)
+    return Result(buckets={"repeats": write_buckets(returned.select(REPEATS.names), home)})
 
 
 @phase(
@@ -195,15 +201,16 @@ def run(run: Run) -> None:
 def _word(run: Run) -> None:
     """Say which texts are judged otherwise than they were written, if the config asks for any such."""
     config = run.config.text
-    found = {}
+    found: list[dict[str, Inputs]] | None = None
     if config.cut_repeats or config.max_site_images_per_text:
         of_sites = run.map(sampled, {"buckets": bucket_count(run.alive, ROWS_PER_BUCKET)})
         keys = options(config, "cut_repeats", "max_site_images_per_text")
         sites = exchange(run, of_sites, "samples")
-        found = {"repeats": folded(run, run.reduce(repeating, keys, {"samples": [sites]}), "repeats")}
+        returned = exchange(run, run.reduce(repeating, keys, {"samples": [sites]}), "repeats")
+        found = [{"repeats": returned.bucket(partition.number)} for partition in run.partitions]
     if found or config.decode_markup or config.slugs_to_words:
         keys = {**options(config, *_KEEPING_TEXTS), **options(run.config.extract, "mask_personal_data")}
-        run.leave(CAPTIONS_TABLE, run.map(worded, keys, shared=found), "captions")
+        run.leave(CAPTIONS_TABLE, run.map(worded, keys, each=found), "captions")
 
 
 def _listed_domains(run: Run) -> dict[str, tuple[Input, ...]]:
