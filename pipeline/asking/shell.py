@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pydoc
 import re
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     ".help": "this list",
     ".views": "the dataset's views, each in a sentence; .views NAME its columns",
-    ".audit": "the named audits; .audit NAME name=value answers one",
+    ".audit": 'the named audits; .audit NAME name="a value" answers one',
     ".explain": ".explain URL|PAIR_ID|TEXT|FILE|… tells the whole story of what it is",
     ".open": ".open OTHER AS b has another dataset beside this one: FROM pairs a JOIN b.pairs USING (url)",
     ".output": ".output FILE writes the next answer to a file, in the form that its name ends in",
@@ -83,7 +84,7 @@ class Shell:
         elif name == ".audit" and not rest:
             self._print("\n".join(f"{audit:<28} {sentence}" for audit, sentence in audits.available().items()))
         elif name == ".audit":
-            audit_name, *settings = rest.split()
+            audit_name, *settings = shlex.split(rest)
             audit = audits.find(audit_name)
             self._answer(audit.text, audit.values(settings))
         elif name == ".explain" and rest:

@@ -241,6 +241,10 @@ EXAMPLES: dict[str, tuple[dict[str, Rows], list[tuple[Any, ...]]]] = {
             ("min_side", 52.0, 1, 0, "01" * 16, None),
         ],
     ),
+    "other_caps": (
+        {"queries": [query(0, 30, 5), query(1, 10, 5), query(2, None, None)]},
+        [(10, 1, 20, 50.0), *((cap, 0, 40, 100.0) for cap in (100, 1000, 5000, 20000, 100000))],
+    ),
     "queries_without_pairs": (
         {"queries": [query(0, 5, 2), query(1, 5, 0), query(2, None, None)]},
         [("wordnet", 3, 2, 1, 1)],

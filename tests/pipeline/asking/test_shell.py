@@ -38,6 +38,7 @@ def shell(out: str) -> Shell:
         (".views dropped", "evidence"),
         (".audit", "dropped_by_reason"),
         (".audit dropped_by_reason", "text_too_short"),
+        ('.audit concept_by_host concept="A rose" most=1', "a.example"),
         (".explain http://a.example/2.jpg", "text_too_short"),
         (".explain http://nowhere.example/", "no candidate has"),
         (".help", ".explain"),
