@@ -6,7 +6,6 @@ Each asker is a host of its own with two images, one that it asks something of a
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from aiohttp import web
 from crawl.web import robots, tdm
 from crawl.web.config import ALSO_HEEDED
 from tests.crawl.hostile_images import picture
+from tests.crawl.hostile_server import in_a_thread
 from tests.crawl.hostile_wishes import license_of
 from tests.crawl.notes import mining, xmp
 
@@ -220,30 +220,12 @@ class AskingWeb:
 @contextmanager
 def asking(askers: Mapping[str, Asker]) -> Iterator[AskingWeb]:
     """The web of some askers, on a loop of its own in a thread."""
-    made, loop, started = AskingWeb(askers), asyncio.new_event_loop(), threading.Event()
+    made, kept = AskingWeb(askers), []
 
     async def start() -> None:
         server = web.Server(made.handle, access_log=None)
-        made.port = (await loop.create_server(server, "127.0.0.1", 0)).sockets[0].getsockname()[1]
-        started.set()
+        kept.append(await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0))
+        made.port = kept[0].sockets[0].getsockname()[1]
 
-    async def stop() -> None:
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
-        loop.stop()
-
-    def run() -> None:
-        asyncio.set_event_loop(loop)
-        loop.run_until_complete(start())
-        loop.run_forever()
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    assert started.wait(10)
-    try:
+    with in_a_thread(start):
         yield made
-    finally:
-        asyncio.run_coroutine_threadsafe(stop(), loop)
-        thread.join(10)

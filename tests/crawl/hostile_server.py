@@ -11,7 +11,7 @@ import threading
 import time
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -325,11 +325,40 @@ def raw(request: web.Request, answer: bytes) -> None:
 
 
 @contextmanager
+def in_a_thread(start: Callable[[], Awaitable[None]]) -> Iterator[None]:
+    """A loop of its own in a thread, in which `start` has been awaited; what runs in it ends with it."""
+    loop, started = asyncio.new_event_loop(), threading.Event()
+
+    async def stop() -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        loop.stop()
+
+    async def begin() -> None:
+        await start()
+        started.set()
+
+    def run() -> None:
+        asyncio.set_event_loop(loop)
+        loop.run_until_complete(begin())
+        loop.run_forever()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    assert started.wait(10)
+    try:
+        yield
+    finally:
+        asyncio.run_coroutine_threadsafe(stop(), loop)
+        thread.join(10)
+
+
+@contextmanager
 def running() -> Iterator[HostileServer]:
     """The server, on a loop of its own in a thread."""
     server = HostileServer()
-    loop = asyncio.new_event_loop()
-    started = threading.Event()
 
     async def secret(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         server.secrets += 1
@@ -340,7 +369,7 @@ def running() -> Iterator[HostileServer]:
 
     async def start() -> None:
         web_server = web.Server(server.handle, access_log=None)
-        listening = await loop.create_server(web_server, "127.0.0.1", 0)
+        listening = await asyncio.get_running_loop().create_server(web_server, "127.0.0.1", 0)
         server.port = listening.sockets[0].getsockname()[1]
         hidden = await asyncio.start_server(secret, "127.0.0.1", 0)
         server.secret_port = hidden.sockets[0].getsockname()[1]
@@ -350,25 +379,8 @@ def running() -> Iterator[HostileServer]:
         closed = await asyncio.start_server(secret, "127.0.0.1", 0)
         server.closed_port = closed.sockets[0].getsockname()[1]
         closed.close()
-        started.set()
+        kept.extend([listening, hidden, quiet])
 
-    async def stop() -> None:
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
-        loop.stop()
-
-    def run() -> None:
-        asyncio.set_event_loop(loop)
-        loop.run_until_complete(start())
-        loop.run_forever()
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    assert started.wait(10)
-    try:
+    kept: list[object] = []  # a server that nobody names is collected
+    with in_a_thread(start):
         yield server
-    finally:
-        asyncio.run_coroutine_threadsafe(stop(), loop)
-        thread.join(10)

@@ -1,7 +1,6 @@
 import hashlib
 import tarfile
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +13,12 @@ from crawl.images.ingest import ImageConfig, ingest
 from crawl.images.observations import Ingested, Refusal
 from tests.crawl.downloads import download
 from tests.crawl.hostile_images import picture
-from tests.crawl.hostile_server import HostileServer, running
+from tests.crawl.hostile_server import HostileServer
+from tests.crawl.web.fetching import one_server
+
+__all__ = ["one_server"]
 
 HOST = "http://localhost"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[HostileServer]:
-    with running() as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

@@ -32,6 +32,13 @@ def hostile_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[HostileServer]:
         yield server
 
 
+@pytest.fixture(name="server", scope="module")
+def one_server() -> Iterator[HostileServer]:
+    """One for all tests of a module, which imports it."""
+    with running() as server:
+        yield server
+
+
 def get(server: HostileServer, url: str, **changes: Any) -> Observation:
     url = url if "://" in url else f"http://images.test{url}"
     (observation,) = fetch([url], server.config(**changes), accept)

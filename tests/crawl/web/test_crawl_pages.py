@@ -1,7 +1,6 @@
 import base64
 import gzip
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,16 +9,13 @@ from fastwarc.warc import ArchiveIterator, WarcRecordType
 from crawl.web.config import FetchConfig
 from crawl.web.crawl_pages import HarvestReport, harvest, links
 from tests.crawl.hostile_images import picture
-from tests.crawl.hostile_server import HostileServer, running
+from tests.crawl.hostile_server import HostileServer
 from tests.crawl.raw_server import Asked, answer, serving
+from tests.crawl.web.fetching import one_server
+
+__all__ = ["one_server"]
 
 SITE = "http://site.test"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[HostileServer]:
-    with running() as server:
-        yield server
 
 
 def pages(path: Path) -> list[tuple[str, bytes]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,15 +16,12 @@ from crawl.web.fetch import fetch, heed_licenses
 from crawl.web.headers import check
 from crawl.web.response import Refused
 from filters.images.perceptual import pdq
-from tests.crawl.hostile_server import HostileServer, running
+from tests.crawl.hostile_server import HostileServer
+from tests.crawl.web.fetching import one_server
+
+__all__ = ["one_server"]
 
 LICENSES = "http://licenses.test"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[HostileServer]:
-    with running() as server:
-        yield server
 
 
 def accept(body: bytes) -> Ingested | Refusal:

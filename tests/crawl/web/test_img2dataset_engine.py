@@ -2,7 +2,6 @@ import os
 import re
 import socket
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,10 @@ from crawl.images.observations import Observation
 from crawl.web.config import FetchConfig
 from crawl.web.fetch import fetch as own_fetch
 from crawl.web.img2dataset_engine import fetch
-from tests.crawl.hostile_server import HostileServer, running
-from tests.crawl.web.test_fetch import accept
+from tests.crawl.hostile_server import HostileServer
+from tests.crawl.web.fetching import accept, one_server
+
+__all__ = ["one_server"]
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # img2dataset's dependency would ask the network for its newest version
 KEPT: dict[str, Any] = {
@@ -25,12 +26,6 @@ KEPT: dict[str, Any] = {
     "concurrency": 4,
     "min_bytes_per_s": 0,
 }
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[HostileServer]:
-    with running() as server:
-        yield server
 
 
 def config(server: HostileServer, **changes: Any) -> FetchConfig:

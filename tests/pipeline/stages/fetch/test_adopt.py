@@ -6,7 +6,6 @@ import hashlib
 import re
 import shutil
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +18,14 @@ from pipeline.config import build as make_config
 from pipeline.stages.fetch import adopt
 from tests.crawl.downloads import download
 from tests.crawl.hostile_images import picture
-from tests.crawl.hostile_server import HostileServer, running
+from tests.crawl.hostile_server import HostileServer
+from tests.crawl.web.fetching import one_server
 from tests.pipeline import pages
+
+__all__ = ["one_server"]
 
 NAMES = ("ok1", "ok2", "status/404", "ok3")
 DOWNLOADED = NAMES[:3]
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[HostileServer]:
-    with running() as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

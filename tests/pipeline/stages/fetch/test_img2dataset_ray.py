@@ -24,9 +24,12 @@ from pipeline.workers.children import WorkerCrashedError
 from pipeline.workers.executor import InlineExecutor, RayExecutor, Show, nobody
 from pipeline.workers.failures import Failure
 from pipeline.workers.ray_worker import IN_WORKER
-from tests.crawl.hostile_server import HostileServer, running
+from tests.crawl.hostile_server import HostileServer
+from tests.crawl.web.fetching import one_server
 from tests.crawl.web.test_img2dataset_engine import KEPT
 from tests.pipeline import pages
+
+__all__ = ["one_server"]
 
 
 def in_a_task(error: Exception) -> Exception:
@@ -44,12 +47,6 @@ OUTCOMES = {
     "http://images.test/to/loopback": "address_private",
     "http://images.test/to/opted-out": "domain_opted_out",
 }
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[HostileServer]:
-    with running() as server:
-        yield server
 
 
 def config(server: HostileServer, folder: Path, distributor: str, workers: int = 1) -> Config:

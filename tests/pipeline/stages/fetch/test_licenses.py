@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 import dataset
 from pipeline.build import build
 from pipeline.config import build as make_config
 from pipeline.config import plain
-from tests.crawl.hostile_server import HostileServer, running
+from tests.crawl.hostile_server import HostileServer
+from tests.crawl.web.fetching import one_server
 from tests.pipeline import pages
+
+__all__ = ["one_server"]
 
 HELD, SHARED, ALONE = "http://page.test/held.jpg", "http://images.test/ok-shared.jpg", "http://images.test/ok-alone.jpg"
 NO, GONE = "http://licenses.test/no.xml", "http://licenses.test/gone.xml"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[HostileServer]:
-    with running() as server:
-        yield server
 
 
 def _page(path: str, license_: str, *urls: str) -> tuple[str, str]:
