@@ -42,7 +42,7 @@ _PADDING = b"\x00 \t\r\n"
 _READ_BYTES = 2**16
 _HEAD_BYTES = 8 * 1024  # of nearly all records
 MAX_READ_AGAIN_BYTES = 2**30
-"""Of what is read for nothing, or more than once, because an archive is damaged."""
+"""The most that is read for nothing, or more than once, because an archive is damaged, in bytes."""
 _PATIENCE = 64  # records read as a stream from one that `read_members` cannot read on, before it is asked again
 _SCAN_BYTES = 2**20
 # A stored (incompressible) deflate block has at most 65,535 bytes (RFC 1951, section 3.2.4). An archive inside a record

@@ -114,7 +114,7 @@ def sliced(
     return pa.concat_tables(parts)
 
 
-def decide(
+def decide_by_sql(
     context: Context,
     decision: str,
     rows: pa.Table,

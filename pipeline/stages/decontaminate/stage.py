@@ -23,7 +23,7 @@ from pipeline.engine.phase import Context, Inputs, Result, Task, every, of_each,
 from pipeline.engine.plan import file_checksum
 from pipeline.engine.reuse import image_contents, image_keys, reuse_measures
 from pipeline.engine.run import Run
-from pipeline.engine.verdicts import alive_rows, decide, first_verdicts, lost, sliced, take_units, verdict_result
+from pipeline.engine.verdicts import alive_rows, decide_by_sql, first_verdicts, lost, sliced, take_units, verdict_result
 from pipeline.stages.artifacts import IMAGES_TABLE
 from pipeline.stages.common import settings
 from pipeline.stages.decontaminate import DECONTAMINATE
@@ -116,12 +116,12 @@ def nearest(context: Context) -> Result:
     takes=("max_hamming", "min_cosine"),
     gives=roles(verdicts=VERDICTS),
 )
-def judge(context: Context) -> Result:
+def decide(context: Context) -> Result:
     """Verdicts by sql/decisions/decontaminate.sql."""
     rows = alive_rows(context)
     images = context.table("images")
     tables: dict[str, pa.Table] = {"images": images, "found": context.table("found")}
-    parts = [decide(context, "decisions/decontaminate", rows, tables, context.options).cast(VERDICTS)]
+    parts = [decide_by_sql(context, "decisions/decontaminate", rows, tables, context.options).cast(VERDICTS)]
     if "embeddings" in context.task.inputs:
         embedded = pc.is_in(
             images.column("row"), value_set=context.table("embeddings", ["row"]).column("row").combine_chunks()
@@ -157,4 +157,4 @@ def run(run: Run) -> None:
     limits = options(config, "min_quality", "max_colour_distance")
     found = run.map(nearest, limits, IMAGES_TABLE, shared=sets, each=embeddings)
     copies = [{**own, **files} for own, files in zip(embeddings, of_each(found, "found"), strict=True)]
-    run.decide(judge, options(config, "max_hamming", "min_cosine"), IMAGES_TABLE, each=copies)
+    run.decide(decide, options(config, "max_hamming", "min_cosine"), IMAGES_TABLE, each=copies)

@@ -93,7 +93,7 @@ def duplicate_rows(context: Context) -> Result:
     takes=("max_images_per_text",),
     gives=roles(verdicts=VERDICTS),
 )
-def judge(context: Context) -> Result:
+def decide(context: Context) -> Result:
     """Collect the partition's verdicts."""
     rows = alive_rows(context, ["url", "text"])
     config = settings(DedupConfig, context.options)
@@ -135,4 +135,4 @@ def run(run: Run) -> None:
     keys = [by_url, exchange(run, known, "keys")]
     verdicts = exchange(run, run.reduce(duplicate_rows, options_, {"keys": keys}), "verdicts")
     returned = [{"returned": verdicts.bucket(partition.number)} for partition in run.partitions]
-    run.decide(judge, options(config, "max_images_per_text"), shared=spam, each=returned)
+    run.decide(decide, options(config, "max_images_per_text"), shared=spam, each=returned)

@@ -120,7 +120,7 @@ def _taken(
 
 
 def _values(response: Response) -> Callable[[str], Sequence[str]]:
-    """Of a captured answer's headers by their names."""
+    """A captured answer's headers, by their names."""
     return lambda name: response.headers.get(name.lower(), ())
 
 

@@ -42,7 +42,7 @@ from pipeline.engine.contract import PAIR_ROWS, roles
 from pipeline.engine.phase import Context, Input, Result, phase
 from pipeline.engine.plan import file_checksum
 from pipeline.engine.run import Run
-from pipeline.engine.verdicts import alive_rows, decide, first_verdicts, lost, verdict_result
+from pipeline.engine.verdicts import alive_rows, decide_by_sql, first_verdicts, lost, verdict_result
 from pipeline.stages.artifacts import ARCHIVE_IMAGES_TABLE, ARCHIVE_LOCATIONS, HOST_LANES, IMAGES_TABLE, LICENSED_TABLE
 from pipeline.stages.common import built_domains, domain_index, domain_task, settings
 from pipeline.stages.fetch import FETCH, adopt, img2dataset_ray, licenses, redirects
@@ -321,7 +321,7 @@ def _images(context: Context, known: pa.Table, wanted: Sequence[str], domains: C
     reads=PAIR_ROWS | roles(images=IMAGES, licensed=SAID),
     gives=roles(verdicts=VERDICTS),
 )
-def judge(context: Context) -> Result:
+def decide(context: Context) -> Result:
     """Verdicts by sql/decisions/fetch.sql: what each pair's page permits, and the outcome of its image."""
     rows = alive_rows(context)
     images, licensed = context.table("images"), context.table("licensed")
@@ -329,7 +329,9 @@ def judge(context: Context) -> Result:
     asked = rows.filter(pc.is_in(rows.column("url"), pa.array(wanted, pa.string())))
     present = pc.is_in(asked.column("url"), value_set=images.column("url").combine_chunks())
     missing = lost(context, asked, asked.filter(present).column("row"))
-    verdicts = decide(context, "decisions/fetch", rows, {"images": images, "licensed": licensed}, context.options)
+    verdicts = decide_by_sql(
+        context, "decisions/fetch", rows, {"images": images, "licensed": licensed}, context.options
+    )
     return verdict_result(context, rows, first_verdicts([missing, verdicts.cast(VERDICTS)]))
 
 
@@ -385,4 +387,4 @@ def run(run: Run) -> None:
         run.storage.delete(WITH_PICTURES)
     run.leave(IMAGES_TABLE, got, "images")
     run.leave(LICENSED_TABLE, got, "licensed")
-    run.decide(judge, {}, IMAGES_TABLE, LICENSED_TABLE)
+    run.decide(decide, {}, IMAGES_TABLE, LICENSED_TABLE)

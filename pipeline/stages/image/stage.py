@@ -16,7 +16,7 @@ from pipeline.engine.contract import PAIR_ROWS, roles
 from pipeline.engine.phase import Context, Input, Phase, Result, phase
 from pipeline.engine.reuse import image_contents, image_keys, reuse_measures
 from pipeline.engine.run import Run
-from pipeline.engine.verdicts import alive_rows, decide, sliced, take_units, verdict_result
+from pipeline.engine.verdicts import alive_rows, decide_by_sql, sliced, take_units, verdict_result
 from pipeline.stages import custom_filters
 from pipeline.stages.artifacts import EMBEDDINGS_TABLE, FACES_TABLE, IMAGES_TABLE
 from pipeline.stages.image import IMAGE, embed, encoder, models, semantic
@@ -103,7 +103,7 @@ def own(context: Context) -> Result:
     takes=("image", "filters"),
     gives=roles(verdicts=VERDICTS),
 )
-def judge(context: Context) -> Result:
+def decide(context: Context) -> Result:
     """Verdicts by sql/decisions/image.sql and the config's own predicates."""
     rows = alive_rows(context)
     images = context.table("images")
@@ -127,7 +127,7 @@ def judge(context: Context) -> Result:
         if isinstance(config["min_clip_score"], str):
             config["min_clip_score"] = found["min_clip_score"]
         tables["cutoffs"] = pa.table({name: pa.array([value], pa.float64()) for name, value in found.items()})
-    verdicts = decide(context, "decisions/image", rows, tables, config, filters)
+    verdicts = decide_by_sql(context, "decisions/image", rows, tables, config, filters)
     return verdict_result(context, rows, verdicts, [item["name"] for item in filters])
 
 
@@ -238,4 +238,4 @@ def run(run: Run) -> None:
     ]
     filters = {"filters": custom_filters.deciding(run.config, "image")}
     shared = {"cutoffs": shares, "targets": targets}
-    run.decide(judge, {**keys, **filters}, IMAGES_TABLE, shared=shared, each=measures)
+    run.decide(decide, {**keys, **filters}, IMAGES_TABLE, shared=shared, each=measures)

@@ -17,7 +17,7 @@ from pipeline.config import options, plain
 from pipeline.engine.contract import CANDIDATE_ROWS, roles
 from pipeline.engine.phase import Context, Input, Result, Task, every, of_each, phase
 from pipeline.engine.run import Run
-from pipeline.engine.verdicts import alive_rows, decide, sliced, take_units, verdict_result
+from pipeline.engine.verdicts import alive_rows, decide_by_sql, sliced, take_units, verdict_result
 from pipeline.stages.artifacts import MATCHES_TABLE, QUERY_LIST, TEXT_TABLE
 from pipeline.stages.match import MATCH
 
@@ -105,12 +105,12 @@ _mapped: dict[str, Matcher] = {}  # those of this process's last task
     takes=("rule", "ignored_query_ids"),
     gives=roles(verdicts=VERDICTS),
 )
-def judge(context: Context) -> Result:
+def decide(context: Context) -> Result:
     """Verdicts by sql/decisions/match.sql."""
     rows = alive_rows(context, ["pair_id"])
     texts = context.table("text", ["row", "language"]) if "text" in context.task.inputs else _NO_LANGUAGES
     tables = {"measures": context.table("measures"), "texts": texts}
-    verdicts = decide(context, "decisions/match", rows, tables, context.options)
+    verdicts = decide_by_sql(context, "decisions/match", rows, tables, context.options)
     return verdict_result(context, rows, verdicts.cast(VERDICTS))
 
 
@@ -131,7 +131,7 @@ def run(run: Run) -> None:
     measured = run.map(measure, {"lists": lists} if lists else {}, *texts, shared=matchers, units=True)
     run.leave(MATCHES_TABLE, measured, "measures")
     ignored = made.facts["stopwords"] if run.config.match.ignore_stopwords else []
-    run.decide(judge, {**rule, "ignored_query_ids": ignored}, *texts, each=of_each(measured, "measures"))
+    run.decide(decide, {**rule, "ignored_query_ids": ignored}, *texts, each=of_each(measured, "measures"))
 
 
 def _source(name: str) -> str:

@@ -21,7 +21,7 @@ from pipeline.engine.exchange import Exchange, bucket_count, write_buckets
 from pipeline.engine.gathering import exchange
 from pipeline.engine.phase import Context, Inputs, Result, phase
 from pipeline.engine.run import Run
-from pipeline.engine.verdicts import alive_rows, decide
+from pipeline.engine.verdicts import alive_rows, decide_by_sql
 from pipeline.stages.artifacts import CELLS_TABLE, EMBEDDINGS_TABLE, IMAGES_TABLE
 from pipeline.stages.common import LOCATOR_BITS, locators
 from pipeline.stages.image.semantic import embedded_images
@@ -110,6 +110,6 @@ def verdicts(context: Context, rows: pa.Table) -> pa.Table:
         "images": context.table("images"),
         "semantic": found.append_column("row", pc.bit_wise_and(found.column("locator"), 2**LOCATOR_BITS - 1)),
     }
-    return decide(context, "decisions/semantic", rows, tables, {"min_cosine": context.options["min_cosine"]}).cast(
-        VERDICTS
-    )
+    return decide_by_sql(
+        context, "decisions/semantic", rows, tables, {"min_cosine": context.options["min_cosine"]}
+    ).cast(VERDICTS)

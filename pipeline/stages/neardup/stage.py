@@ -33,7 +33,7 @@ from pipeline.engine.gathering import exchange
 from pipeline.engine.phase import Context, Input, Inputs, Result, Task, of_each, phase
 from pipeline.engine.reuse import image_contents, image_keys, reuse_measures
 from pipeline.engine.run import Run
-from pipeline.engine.verdicts import alive_rows, decide, first_verdicts, lost, sliced, take_units, verdict_result
+from pipeline.engine.verdicts import alive_rows, decide_by_sql, first_verdicts, lost, sliced, take_units, verdict_result
 from pipeline.stages.artifacts import CLUSTERS_TABLE, IMAGES_TABLE
 from pipeline.stages.common import LOCATOR_BITS, ROWS_PER_BUCKET, settings
 from pipeline.stages.components import Connecting, by_node
@@ -187,13 +187,13 @@ def _home(table: pa.Table, locator: str) -> Buckets:
     takes=("neardup", "against", "min_cosine"),
     gives=roles(verdicts=VERDICTS, clusters=CLUSTERS),
 )
-def judge(context: Context) -> Result:
+def decide(context: Context) -> Result:
     """Verdicts by sql/decisions/neardup.sql."""
     rows = alive_rows(context)
     images = context.table("images")
     tables = {"images": images, "clusters": context.concat("clusters", CLUSTERS)}
     config = {**context.options["neardup"], "against": context.options["against"]}
-    parts = [decide(context, "decisions/neardup", rows, tables, config).cast(VERDICTS)]
+    parts = [decide_by_sql(context, "decisions/neardup", rows, tables, config).cast(VERDICTS)]
     if "hashes" in context.task.inputs:
         hashed = pc.is_in(images.column("row"), value_set=context.table("hashes").column("row").combine_chunks())
         measured = pc.is_in(rows.column("url"), value_set=images.filter(hashed).column("url").combine_chunks())
@@ -244,5 +244,5 @@ def run(run: Run) -> None:
         for partition, own, similar in zip(run.partitions, hashes, alike, strict=True)
     ]
     keys = {**config, "against": list(run.config.against), "min_cosine": run.config.semantic.min_cosine}
-    decided = run.decide(judge, keys, IMAGES_TABLE, each=found)
+    decided = run.decide(decide, keys, IMAGES_TABLE, each=found)
     run.leave(CLUSTERS_TABLE, decided, "clusters")

@@ -23,7 +23,7 @@ from pipeline.engine.gathering import exchange
 from pipeline.engine.phase import Context, Input, Inputs, Result, of_each, phase
 from pipeline.engine.plan import file_checksum
 from pipeline.engine.run import Run
-from pipeline.engine.verdicts import alive_rows, decide, sliced, take_units, verdict_result
+from pipeline.engine.verdicts import alive_rows, decide_by_sql, sliced, take_units, verdict_result
 from pipeline.stages import custom_filters
 from pipeline.stages.artifacts import CAPTIONS_TABLE, TEXT_TABLE
 from pipeline.stages.common import ROWS_PER_BUCKET, built_domains, domain_index, domain_task, settings
@@ -149,7 +149,7 @@ def own(context: Context) -> Result:
     takes=("text", "filters"),
     gives=roles(verdicts=VERDICTS),
 )
-def judge(context: Context) -> Result:
+def decide(context: Context) -> Result:
     """Verdicts by sql/decisions/text.sql and the config's own predicates."""
     rows = alive_rows(context)
     repeated = context.table("captions") if "captions" in context.task.inputs else CAPTIONS.empty_table()
@@ -157,7 +157,9 @@ def judge(context: Context) -> Result:
     measures, names = custom_filters.join(context.table("measures"), own_table)
     filters = [{**item, "columns": names} for item in context.options["filters"]]
     config = context.options["text"]
-    verdicts = decide(context, "decisions/text", rows, {"measures": measures, "captions": repeated}, config, filters)
+    verdicts = decide_by_sql(
+        context, "decisions/text", rows, {"measures": measures, "captions": repeated}, config, filters
+    )
     return verdict_result(context, rows, verdicts, [item["name"] for item in filters])
 
 
@@ -189,7 +191,7 @@ def run(run: Run) -> None:
         ]
     allowed = sorted(map(canonical_host, run.config.fetch.resolve))
     run.decide(
-        judge,
+        decide,
         {
             "text": {**plain(asdict(config)), "allowed_hosts": allowed},
             "filters": custom_filters.deciding(run.config, "text"),

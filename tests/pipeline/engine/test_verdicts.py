@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 
 from dataset.schema import VERDICTS
 from pipeline.engine.phase import LEFT_OUT, LEFT_OUT_ROLE, Context
-from pipeline.engine.verdicts import ConservationError, alive, alive_rows, decide, first_verdicts, lost, verdict_result
+from pipeline.engine.verdicts import (
+    ConservationError,
+    alive,
+    alive_rows,
+    decide_by_sql,
+    first_verdicts,
+    lost,
+    verdict_result,
+)
 
 ROWS = st.lists(st.integers(0, 19), unique=True, max_size=20)
 
@@ -113,7 +121,7 @@ def test_a_decision_is_sql_and_the_config_s_own_predicates_come_after_it(tmp_pat
     )
     rows, measures = numbered([0, 1, 2]), numbered([0, 1, 2], size=[1, 5, 9])
     custom = {"name": "odd", "drop_when": "size % 2 = 1", "columns": ["size"]}
-    found = decide(context(), str(tmp_path / "toy"), rows, {"measures": measures}, {"most": 6}, [custom])
+    found = decide_by_sql(context(), str(tmp_path / "toy"), rows, {"measures": measures}, {"most": 6}, [custom])
     assert [tuple(row.values()) for row in found.to_pylist()] == [
         (0, "odd", '{"size":1}'),
         (1, "odd", '{"size":5}'),
@@ -121,4 +129,4 @@ def test_a_decision_is_sql_and_the_config_s_own_predicates_come_after_it(tmp_pat
     ]
     with pytest.raises(ValueError, match=r"filters\.odd\.drop_when: .*weight"):
         wrong = {**custom, "drop_when": "weight > 1"}
-        decide(context(), str(tmp_path / "toy"), rows, {"measures": measures}, {"most": 6}, [wrong])
+        decide_by_sql(context(), str(tmp_path / "toy"), rows, {"measures": measures}, {"most": 6}, [wrong])

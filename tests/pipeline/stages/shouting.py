@@ -14,7 +14,7 @@ from pipeline.config import STRICT
 from pipeline.engine.contract import CANDIDATE_ROWS, roles
 from pipeline.engine.phase import Context, Result, of_each, phase
 from pipeline.engine.run import Run
-from pipeline.engine.verdicts import alive_rows, decide, verdict_result
+from pipeline.engine.verdicts import alive_rows, decide_by_sql, verdict_result
 
 CAPITALS = pa.schema([("row", pa.uint32()), ("capitals", pa.float64())])
 
@@ -61,15 +61,15 @@ def measure(context: Context) -> Result:
     takes=("max_capitals",),
     gives=roles(verdicts=VERDICTS),
 )
-def judge(context: Context) -> Result:
+def decide(context: Context) -> Result:
     """Verdicts by shouting.sql."""
     rows = alive_rows(context, ["text"])
     decision = str(Path(__file__).with_suffix(""))
-    verdicts = decide(context, decision, rows, {"measures": context.table("measures")}, context.options)
+    verdicts = decide_by_sql(context, decision, rows, {"measures": context.table("measures")}, context.options)
     return verdict_result(context, rows, verdicts)
 
 
 def run(run: Run) -> None:
     """Measure and decide."""
     measured = run.map(measure, {})
-    run.decide(judge, asdict(run.config.section(ShoutingConfig)), each=of_each(measured, "measures"))
+    run.decide(decide, asdict(run.config.section(ShoutingConfig)), each=of_each(measured, "measures"))

@@ -131,7 +131,7 @@ def _more(right: float, wrong: float) -> float:
 
 
 def _chance(name: str, pairs: Sequence[Pair]) -> float:
-    """Of one image and two captions a half; of Winoground's questions what random scores give."""
+    """What chance gives: a half for one image and two captions, for Winoground's questions what random scores give."""
     two = np.mean([len(pair.images) == 2 for pair in pairs])
     of_two = {"text_acc": 1 / 4, "image_acc": 1 / 4, "acc": 1 / 6}[name]
     return of_two if name == "image_acc" else float(two * of_two + (1 - two) / 2)
