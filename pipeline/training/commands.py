@@ -172,6 +172,9 @@ def overfit(path: str, raw: dict[str, Any], samples: int) -> int:
     return 0 if verdict.learnt else 1
 
 
+_OF_MODELS = ("checkpoints", "open_clip_config.json", "config.json")  # the last is Hugging Face's
+
+
 def run_of(checkpoint: str) -> Storage | None:
     """The run that a checkpoint, or the run itself, is of; None for an exported folder.
 
@@ -190,7 +193,13 @@ def run_of(checkpoint: str) -> Storage | None:
         runs = sorted({info.name.split("/")[1] for info in found.list("runs", recursive=True)})
         which = f"one of its runs, such as {found.url}/runs/{runs[0]}" if runs else "a run of `wit train` on it"
         raise ConfigError(f"{checkpoint} is a dataset; examine {which}")
-    return found if found.exists("config.yaml") else None
+    if found.exists("config.yaml"):
+        return found
+    if is_local(checkpoint) and not any((Path(checkpoint) / name).exists() for name in _OF_MODELS):
+        raise ConfigError(
+            f"{checkpoint} is neither a run of `wit train`, nor one of its checkpoints, nor an exported folder"
+        )
+    return None
 
 
 def held_out(run: Storage) -> str | None:

@@ -36,6 +36,7 @@ def test_usage_errors_are_told_before_torch_is_imported(dataset: Path) -> None:
     lines += [["eval", str(dataset)], ["export", "nowhere", "model"]]
     lines += [["eval", str(dataset / "runs/clip"), "--tasks", "nowhere"]]
     lines += [["train", "configs/train_demo.yaml", "--set", f"dataset={dataset}", "--set", "mixture={elsewhere: 1}"]]
+    lines += [["eval", str(dataset / "shards")]]
     code = f"import sys, pipeline.cli\nfor line in {lines!r}: assert pipeline.cli.main(line) == 2\n"
     code += "assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
@@ -45,6 +46,7 @@ def test_usage_errors_are_told_before_torch_is_imported(dataset: Path) -> None:
     assert f"{dataset} is a dataset; examine one of its runs, such as {dataset}/runs/clip" in told[2]
     assert told[4].endswith(f"there is no task directory {ROOT}/nowhere")
     assert "elsewhere has no shards/index, and no tars" in told[5]
+    assert f"{dataset}/shards is neither a run of `wit train`, nor one of its checkpoints" in told[6]
 
 
 @pytest.mark.parametrize("content", ["a: [", "- a", "", "name"])
