@@ -34,7 +34,7 @@ from crawl.candidates.config import ExtractConfig
 from crawl.candidates.extract import extract
 from dataset import sql
 from dataset.hosts import hostname
-from dataset.schema import CANDIDATES, CAPTIONS
+from dataset.schema import CANDIDATES, CAPTIONS, PLACE
 from filters.texts.context import in_context
 from filters.texts.text import TextConfig, measure_text
 from filters.texts.wording import reworded
@@ -131,10 +131,13 @@ def _with_their_pages(rows: pa.Table, name: str, file: Path) -> pa.Table:
     A label may lack the language that its page declares elsewhere than in <html lang>.
     """
     mine = rows.filter(pc.equal(rows["archive"], name))
+    named = ("page_url", "url", "text")
     found = extract([Piece(name, str(file), 0, -1)], ExtractConfig()).candidates
     pages = dict(zip(mine["page_url"].to_pylist(), mine["offset"].to_pylist(), strict=True))
     declared = dict(zip(found["page_url"].to_pylist(), found["page_language"].to_pylist(), strict=True))
-    known = set(zip(*(mine[key].to_pylist() for key in ("page_url", "url", "text")), strict=True))
+    known = set(zip(*(mine[key].to_pylist() for key in named), strict=True))
+    places = found.select(PLACE.names).to_pylist()
+    stand = dict(zip(zip(*(found[key].to_pylist() for key in named), strict=True), places, strict=True))
     others = [
         {**row, "row": 0, "offset": pages[row["page_url"]]}
         for row in found.to_pylist()
@@ -147,9 +150,21 @@ def _with_their_pages(rows: pa.Table, name: str, file: Path) -> pa.Table:
             *(rows[key].to_pylist() for key in ("page_language", "page_url", "archive")), strict=True
         )
     ]
-    rows = rows.set_column(
-        rows.schema.get_field_index("page_language"), "page_language", pa.array(languages, pa.string())
-    )
+    columns = {"page_language": languages} | {
+        key: [
+            stand.get(place, {}).get(key) if archive == name else said
+            for said, place, archive in zip(
+                rows[key].to_pylist(),
+                zip(*(rows[part].to_pylist() for part in named), strict=True),
+                rows["archive"].to_pylist(),
+                strict=True,
+            )
+        ]
+        for key in PLACE.names
+    }
+    for key, values in columns.items():
+        at = rows.schema.get_field_index(key)
+        rows = rows.set_column(at, _ROWS.field(key), pa.array(values, _ROWS.field(key).type))
     return pa.concat_tables([rows, table])
 
 

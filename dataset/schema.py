@@ -11,6 +11,18 @@ import pyarrow as pa
 
 PAIR_ID = pa.binary(16)
 
+PLACE = pa.schema(
+    [
+        ("page_part", pa.string()),  # in which the image stands, of crawl.pages.places.PARTS
+        ("tag_role", pa.string()),  # what the classes around it call it, of ROLES
+        ("links_elsewhere", pa.bool_()),  # whether a link around it leads to another site; null if there is no link
+        ("tag_width", pa.int32()),  # pixels that the tag gives it
+        ("tag_height", pa.int32()),
+    ]
+)
+"""Where on its page an image stands; null if the page does not say, or the text is not of a few words. A WAT says width
+and height alone (of any image), a table nothing."""
+
 CANDIDATES = pa.schema(
     [
         ("pair_id", PAIR_ID),
@@ -32,6 +44,7 @@ CANDIDATES = pa.schema(
         ("page_rsl", pa.string()),  # of training, by the RSL license that the page holds; else `license: …`, its URLs
         ("page_license", pa.string()),  # where the page's rel="license" leads; null if it has none
         ("page_date", pa.string()),  # WARC-Date of the page's record, ISO 8601
+        *PLACE,
         ("archive", pa.string()),  # the source file, as the config names it
         ("offset", pa.int64()),  # byte offset of the page's record in the (compressed) archive
         ("ordinal", pa.int32()),  # which candidate of the record this is

@@ -81,6 +81,12 @@ VIEW_COLUMNS: dict[str, tuple[str, dict[str, str]]] = {
             "names; null if there is none.",
             "page_license": "Where the page's rel=license leads; null if it has none.",
             "page_date": "When the page was captured, ISO 8601.",
+            "page_part": "In which part of the page the image stands: navigation, header, footer, aside or content; "
+            "null if it does not say, or the text is no short one.",
+            "tag_role": "What the classes around the image call it: logo, avatar or advertisement; null if nothing.",
+            "links_elsewhere": "Whether a link around the image leads to another site; null if there is none.",
+            "tag_width": "The width that the image's tag says, in pixels; null if it says none.",
+            "tag_height": "The height that the image's tag says, in pixels; null if it says none.",
             "archive": _ARCHIVE,
             "offset": _OFFSET,
             "ordinal": _ORDINAL,

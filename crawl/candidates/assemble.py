@@ -17,6 +17,7 @@ from crawl.candidates.personal_data import mask_column
 from crawl.clean_text import clean_text, clean_texts, not_empty, to_arrow, without_templates
 from crawl.pages.html import Choice, Page
 from crawl.pages.image_address import are_no_addresses, what_is_clear
+from crawl.pages.places import Place, columns_of
 from crawl.pages.query_encoding import with_queries_encoded, with_query_encoded
 from crawl.urls import INLINED, as_written, canonical_url
 from dataset.ids import pair_ids
@@ -69,6 +70,7 @@ class _Pages:
     urls: list[str] = field(default_factory=list)
     texts: list[list[str]] = field(default_factory=list)  # a column for each text source
     choices: dict[int, Choice] = field(default_factory=dict)  # see Page; numbers count over all pages
+    places: dict[int, Place] = field(default_factory=dict)
 
 
 class Rows:
@@ -147,6 +149,9 @@ class Rows:
         if page.choices:
             first = len(pages.urls)
             pages.choices.update({first + at: choice for at, choice in page.choices.items()})
+        if page.places:
+            first = len(pages.urls)
+            pages.places.update({first + at: place for at, place in page.places.items()})
         pages.of += [number] * len(page.urls)
         pages.urls += page.urls
         for column, texts in zip(pages.texts, page.texts, strict=True):
@@ -162,7 +167,7 @@ class Rows:
     def flush(self) -> pa.Table:
         """The candidates among the images that wait (UNIDENTIFIED, in their order), which are then forgotten."""
         pages, counts = self._pages, self._counts
-        page, raw_urls, raw = self._in_order()
+        page, raw_urls, raw, places = self._in_order()
         self._begin()
         if not len(page):
             return UNIDENTIFIED.empty_table()
@@ -198,6 +203,7 @@ class Rows:
                 "page_rsl": of_page(pages.rsl, pa.string()),
                 "page_license": of_page(_licenses(pages, bases), pa.string()),
                 "page_date": of_page(pages.dates, pa.string()),
+                **{name: column.take(pa.array(rows)) for name, column in places.items()},
                 "archive": pa.repeat(pa.scalar(self._archive), len(rows)),
                 "offset": pa.array(offsets),
                 "ordinal": pa.array(self._ordinals(offsets)),
@@ -205,9 +211,10 @@ class Rows:
             schema=UNIDENTIFIED,
         )
 
-    def _in_order(self) -> tuple[np.ndarray, pa.Array, list[pa.Array]]:
-        """The images that wait, page by page: page, int64; URL; texts by source."""
+    def _in_order(self) -> tuple[np.ndarray, pa.Array, list[pa.Array], dict[str, pa.Array]]:
+        """The images that wait, page by page: page, int64; URL; texts by source; where they stand."""
         pages = self._pages
+        placed = columns_of(pages.places, pages.urls, pages.of, pages.uris)
         _choose(pages)
         page = np.concatenate([*(images.page for images in self._columns), np.array(pages.of, np.int64)])
         urls = _joined([*(images.urls for images in self._columns), to_arrow(pages.urls)])
@@ -215,10 +222,15 @@ class Rows:
             _joined([*(images.texts(name) for images in self._columns), to_arrow(listed)])
             for name, listed in zip(self._sources, pages.texts, strict=True)
         ]
+        places = {
+            name: _joined([*(images.place(name) for images in self._columns), column])
+            for name, column in placed.items()
+        }
         if not self._columns or not pages.urls:
-            return page, urls, texts
-        order = np.argsort(page, kind="stable")
-        return page[order], urls.take(pa.array(order)), [column.take(pa.array(order)) for column in texts]
+            return page, urls, texts, places
+        order = pa.array(np.argsort(page, kind="stable"))
+        places = {name: column.take(order) for name, column in places.items()}
+        return page[order.to_numpy()], urls.take(order), [column.take(order) for column in texts], places
 
     def _addressed(self, urls: pa.Array, raw: list[pa.Array]) -> np.ndarray:
         """Which images have a text and an address of their own: bool of shape (images,); the others are counted."""

@@ -16,6 +16,7 @@ from crawl import rsl
 from crawl.pages.captions import DESCRIBED, IMAGE_OBJECT, Captions
 from crawl.pages.image_address import LESSER, NONE, PLAUSIBLE, NamedInTag, best_url, names_image, names_several
 from crawl.pages.json_ld import described_images
+from crawl.pages.places import MAX_WORDS, NOWHERE, Place, Places
 from crawl.pages.rendered_text import rendered_text
 from crawl.pages.simplified import is_affordable, simplified
 
@@ -57,6 +58,7 @@ class Page:
     rsl_header: list[str] = field(default_factory=list)  # Link headers of its response
     urls: list[str] = field(default_factory=list)  # as written; empty: the tag names none
     choices: dict[int, Choice] = field(default_factory=dict)  # of images that name more than the URL above
+    places: dict[int, Place] = field(default_factory=dict)  # of images that have a text, where anything is known
     silent: list[str] = field(default_factory=list)  # URLs of further images, that have no text
     texts: list[list[str]] = field(default_factory=list)  # a column for each text source; empty: there is none
     is_simplified: bool = False  # whether it was too much for a browser's parser as it is, or its captions were cut
@@ -231,7 +233,7 @@ def _list_images(
     own = [(column, name) for column, name in columns if name in _ATTRIBUTES]
     of_figures = [column for column, name in columns if name == "figcaption" and captions.by_figure]
     of_objects = [column for column, name in columns if name == "microdata" and captions.by_object]
-    urls = found.urls
+    urls, places = found.urls, Places()
     for tag, node in images:
         attributes = node.attributes
         if tag in _OTHERS:
@@ -242,12 +244,17 @@ def _list_images(
             urls.append((attributes.get("src") or "").strip())
             if parent is not None and names_several(attributes):
                 found.choices[len(urls) - 1] = NamedInTag(attributes)
+        is_short = False
         for column, name in own:
-            column.append(attributes.get(name) or (_svg_title(node) if name == "title" and tag == "image" else ""))
+            text = attributes.get(name) or (_svg_title(node) if name == "title" and tag == "image" else "")
+            column.append(text)
+            is_short = is_short or (text != "" and text.count(" ") < MAX_WORDS)
         for column in of_figures:
             column.append(captions.of_figure(node))
         for column in of_objects:
             column.append(captions.of_object(node))
+        if is_short and (place := places.of(node, attributes)) != NOWHERE:
+            found.places[len(urls) - 1] = place
     for column, _ in columns:
         column += [""] * (len(urls) - len(column))
 

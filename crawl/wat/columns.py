@@ -15,12 +15,15 @@ import pyarrow.compute as pc
 
 from crawl.clean_text import to_arrow
 from crawl.pages.image_address import what_is_clear
+from crawl.pages.places import Place
 from crawl.urls import INLINED
 from crawl.wat.entities import UNREADABLE
 from crawl.wat.records import Link
 from crawl.wat.scan import NAMES_LAZY, NAMES_OTHERS, PLAIN, SILENT, ImageLinkReader
+from dataset.schema import PLACE
 
 _NOWHERE = -1  # the page of a record that cannot be read here
+_SIZES = ("tag_width", "tag_height")
 _NEXT = b',{"path":"'  # where the link after this one begins
 _LINK = msgspec.json.Decoder(Link)
 
@@ -33,6 +36,7 @@ class Images:
     urls: pa.Array  # string (n,): what each shows, as written; it may be empty or inlined
     alts: pa.Array  # string (n,)
     titles: pa.Array  # string (n,)
+    sizes: np.ndarray  # int32 (n, 2): width and height in pixels, -1 where the tag does not say
     silent: int  # how many have neither; of these:
     silent_without_url: int
     silent_inlined: int
@@ -41,6 +45,13 @@ class Images:
         """What a text source gives for each; string (n,)."""
         known = {"alt": self.alts, "title": self.titles}
         return known[source] if source in known else pa.repeat(pa.scalar(""), len(self.urls))
+
+    def place(self, name: str) -> pa.Array:
+        """What is known of their places, a column of PLACE: their size alone."""
+        if name not in _SIZES:
+            return pa.nulls(len(self.urls), PLACE.field(name).type)
+        pixels = self.sizes[:, _SIZES.index(name)]
+        return pa.array(pixels, PLACE.field(name).type, mask=pixels < 0)
 
 
 class WatImages:
@@ -101,6 +112,7 @@ class WatImages:
             _replaced(urls, rows, to_arrow([_shown(links[number]) for number in told])).filter(pa.array(kept)),
             _replaced(_utf8(found.alts), rows, to_arrow([links[row].alt for row in told])).filter(pa.array(kept)),
             _replaced(_utf8(found.titles), rows, to_arrow([links[row].title for row in told])).filter(pa.array(kept)),
+            _resized(found.sizes, rows, [links[row].place for row in told])[kept],
             *counts.tolist(),
         )
 
@@ -131,6 +143,15 @@ def _replaced(strings: pa.Array, rows: np.ndarray, values: pa.Array) -> pa.Array
     mask = np.zeros(len(strings), bool)
     mask[rows] = True
     return pc.replace_with_mask(strings, pa.array(mask), values)
+
+
+def _resized(sizes: np.ndarray, rows: np.ndarray, places: list[Place]) -> np.ndarray:
+    """rows: ascending."""
+    if not len(rows):
+        return sizes
+    sizes = sizes.copy()
+    sizes[rows] = [[-1 if side is None else side for side in (place.width, place.height)] for place in places]
+    return sizes
 
 
 def _utf8(strings: pa.Array) -> pa.Array:

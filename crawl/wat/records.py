@@ -14,6 +14,7 @@ import stringzilla
 
 from crawl.pages.html import Page, asks_noai, bounded, declared_language, open_graph, reserves_tdm
 from crawl.pages.image_address import image_url, names_image
+from crawl.pages.places import NOWHERE, Place, pixels
 from crawl.pages.srcset import image_sources
 from crawl.rsl import MEDIA_TYPE, is_license
 from crawl.urls import INLINED
@@ -38,6 +39,14 @@ class Link(msgspec.Struct, gc=False):
     data_original: str | None = msgspec.field(default=None, name="data-original")
     data_lazy_src: str | None = msgspec.field(default=None, name="data-lazy-src")
     data_srcset: str | None = msgspec.field(default=None, name="data-srcset")
+    width: str | None = None
+    height: str | None = None
+
+    @property
+    def place(self) -> Place:
+        """What of its place a WAT says: its size."""
+        width, height = pixels(self.width or ""), pixels(self.height or "")
+        return NOWHERE if width is None and height is None else Place(width=width, height=height)
 
     @property
     def names_others(self) -> bool:
@@ -244,6 +253,7 @@ def _list_images(page: Page, images: list[Link], text_sources: Sequence[str]) ->
         if not (link.alt or link.title)
     ]
     page.urls = [(link.url or "").strip() for link in told]
+    page.places = {number: place for number, link in enumerate(told) if (place := link.place) != NOWHERE}
     page.choices = {number: link for number, link in enumerate(told) if link.names_others}
     page.texts = [_TEXTS.get(name, _none)(told) for name in text_sources]
 

@@ -25,6 +25,7 @@ PLAIN, SILENT, NAMES_OTHERS, SHOWS_LAZY, NAMES_LAZY = 1, 2, 4, 8, 16
 """States of a link, as bits: all of it could be read; it has no text; `srcset` or `data-…` may give the image another
 URL; `data-src` may; any `data-…` may."""
 
+_WIDTH, _HEIGHT = (np.frombuffer(key, np.uint8) for key in (b"width", b"height"))
 _COLUMNS = tuple(np.frombuffer(key, np.uint8) for key in (b"url", b"alt", b"title", LAZY[0].encode()))
 _URL, _ALT, _TITLE, _LAZY, _JSON = range(5)
 _BEFORE = np.frombuffer(b'{"path":', np.uint8)  # how the link of an image begins
@@ -32,7 +33,9 @@ _INLINED = np.frombuffer(b"data:", np.uint8)
 _MARK_BYTES = len(MARK)
 _ODD, _NO_ROOM = -1, -2
 _QUOTE, _BACKSLASH, _SPACE, _COMMA, _COLON, _BRACE = (ord(sign) for sign in '"\\ ,:}')
-_D, _S = b"ds"
+_D, _S, _W, _H, _P = b"dswhp"
+_ZERO, _NINE, _DOT = b"09."
+_MAX_DIGITS = 5
 _DELETE = 0x7F  # the first byte that is no printable ASCII
 
 
@@ -66,6 +69,17 @@ def _is_inlined(block, begin, end):  # type: ignore[no-untyped-def]
     return True
 
 
+@_compiled("int64(Array(uint8, 1, 'C', readonly=True), int64, int64)")
+def _pixels(block, begin, end):  # type: ignore[no-untyped-def]
+    """The number that a width or height begins with, as `crawl.pages.places.pixels` has it; -1 if it says none."""
+    number, at = 0, begin
+    while at < end and _ZERO <= block[at] <= _NINE:
+        number = 10 * number + block[at] - _ZERO
+        at += 1
+    is_number = 0 < at - begin <= _MAX_DIGITS
+    return number if is_number and (at == end or block[at] == _P or block[at] == _DOT) else -1
+
+
 @_compiled("int64(Array(uint8, 1, 'C', readonly=True), int64)")
 def _end_of_plain(block, at):  # type: ignore[no-untyped-def]
     """Where the first quotation mark, escape or control character stands; the block's end if none does."""
@@ -82,8 +96,9 @@ def _read(block, marks, record, strings, ends, rows, used, silent):  # type: ign
     """Read the links at `marks` of a block; how many of them are not PLAIN, or _ODD or _NO_ROOM: then none is read.
 
     strings: uint8 (5, bytes), the bytes of the columns; ends: int32 (5, rows + 1), the columns' offsets; rows: int32
-    (rows, 3), where a link begins, its state and its record; used: int64 (6,), rows and bytes so far; silent: int64
-    (records, 3), links that are not among the rows, how many of them name no URL, how many an inlined one.
+    (rows, 5), where a link begins, its state, its record, its width and height; used: int64 (6,), rows and bytes so
+    far; silent: int64 (records, 3), links that are not among the rows, how many of them name no URL, how many an
+    inlined one.
     """
     size = len(block)
     if used[0] + len(marks) > len(rows) or used[1:].max() + size > strings.shape[1] or record == len(silent):
@@ -98,6 +113,7 @@ def _read(block, marks, record, strings, ends, rows, used, silent):  # type: ign
         at = mark + _MARK_BYTES
         spans[:] = at
         state = 0
+        width, height = -1, -1
         while at < size:
             if block[at] == _BRACE:
                 state |= PLAIN
@@ -122,6 +138,10 @@ def _read(block, marks, record, strings, ends, rows, used, silent):  # type: ign
                 state |= NAMES_OTHERS if block[key] == _S else NAMES_OTHERS | NAMES_LAZY
                 if _is(_COLUMNS[3], block, key, end):
                     spans[_LAZY, 0], spans[_LAZY, 1] = value, at
+            elif block[key] == _W and _is(_WIDTH, block, key, end):
+                width = _pixels(block, value, at)
+            elif block[key] == _H and _is(_HEIGHT, block, key, end):
+                height = _pixels(block, value, at)
             at += 1
         if state & PLAIN:
             begin, end = spans[_LAZY, 0], spans[_LAZY, 1]
@@ -151,6 +171,7 @@ def _read(block, marks, record, strings, ends, rows, used, silent):  # type: ign
             used[column + 1] = out
             ends[column, row + 1] = out
         rows[row, 0], rows[row, 1], rows[row, 2] = mark - len(_BEFORE), state, record
+        rows[row, 3], rows[row, 4] = width, height
         row += 1
     used[0] = row
     return odd
@@ -167,6 +188,7 @@ class ImageLinks:
     json: pa.Array  # binary (n,), of a link that may show something else, or has no text; else empty
     states: np.ndarray  # int32 (n,)
     owners: np.ndarray  # int32 (n,): the record, 0 to m
+    sizes: np.ndarray  # int32 (n, 2): width and height in pixels, -1 where the tag does not say
     silent: np.ndarray  # int64 (m, 3): the other links, and how many of them have no URL, and an inlined one
 
 
@@ -177,7 +199,7 @@ class ImageLinkReader:
         rows = 2**15  # room at first, with 2**23 bytes and 2**12 records
         self._strings = np.empty((_JSON + 1, 2**23), np.uint8)
         self._ends = np.zeros((_JSON + 1, rows + 1), np.int32)
-        self._rows = np.empty((rows, 3), np.int32)  # begin, state, record
+        self._rows = np.empty((rows, 5), np.int32)  # begin, state, record, width, height
         self._used = np.zeros(1 + len(self._strings), np.int64)
         self._silent = np.zeros((2**12, 3), np.int64)
         self._records = 0
@@ -222,9 +244,9 @@ class ImageLinkReader:
             for ends, strings, size in zip(self._ends, self._strings, self._used[1:], strict=True)
         )
         urls, alts, titles, lazy, json = columns
-        states, owners = self._rows[:rows, 1], self._rows[:rows, 2]
+        states, owners, sizes = self._rows[:rows, 1], self._rows[:rows, 2], self._rows[:rows, 3:]
         return ImageLinks(
-            urls, alts, titles, lazy, json.view(pa.binary()), states, owners, self._silent[: self._records]
+            urls, alts, titles, lazy, json.view(pa.binary()), states, owners, sizes, self._silent[: self._records]
         )
 
 

@@ -7,7 +7,7 @@ none of them.
 from __future__ import annotations
 
 NETWORKS = (
-    r"facebook|twitter|instagram|youtube|linkedin|pinterest|whatsapp|xing|telegram|tiktok|reddit|snapchat"
+    r"facebook|twitter|instagram|youtube|linkedin|pinterest|whatsapp|xing|telegram|tiktok|flickr|tumblr|reddit|snapchat"
     r"|google ?\+|rss"
 )
 """RE2. Social networks, whose marks stand on every second page."""

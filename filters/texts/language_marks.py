@@ -6,7 +6,8 @@ For short texts these say more than the model: "Absinthe products of the Artemis
 from __future__ import annotations
 
 _FUNCTION_WORDS = {
-    "en": "the|of|and|with|from|for|by|is|are|was|at|this|that|your|how|to",
+    "en": "the|of|and|with|from|for|by|is|are|was|at|this|that|your|how|to|on|its|into|his|her|their|who|has|have"
+    "|during|near",
     "de": "der|das|und|mit|von|für|auf|ist|im|zu|zum|zur|ein|eine|einer|bei|nicht|wie|nach",
     "fr": "le|les|des|du|et|avec|pour|dans|sur|une|est|au|aux",
     "es": "el|los|las|del|y|con|por|una|en la|en el|al|es",

@@ -3,8 +3,9 @@ r"""What stands where a caption would and is none: the interface's words, logos,
 Most are known by the image's address, for publishing systems keep what belongs to a page's design in folders of its own
 (`/wp-content/themes/`, `/skin/`, `/icons/`) and call things what they are (`logo-white.png`, `spacer.gif`), mostly in
 English whatever the page's language. A text gives itself away by its form alone where it is short: a button's label,
-"X logo", "© Y". Where a file's name alone speaks, a longer text is trusted all the same: "Arrow on target, vector" is
-of a shop that sells drawings of arrows.
+"X logo", "© Y". Where an image of a short text stands speaks, too: in the page's footer, in a link to another site, no
+larger than an icon, in an element that is called a logo. Where a file's name alone speaks, a longer text is trusted all
+the same: "Arrow on target, vector" is of a shop that sells drawings of arrows.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dataset import sql
+from dataset.schema import PLACE
 from filters.texts.interface_words import LABELS, NETWORKS
 
 KINDS = ("stand_in", "interface", "avatar", "logo", "advertisement", "credit", "code")
@@ -70,7 +72,9 @@ _PATH: dict[str, list[tuple[int, str]]] = {
             r"|dot|line|divider|separator|close|play|plus|minus|home|menu|up|down|left|right|next|prev|back)"
             r"(?:[_-]?(?:icon|small|on|off|\d+))?\.(?:gif|png)$",
         ),
-        (_FEW, _part("captcha", "(?:hit)?counter", "zaehler", "ajax-loader", "smiley", "header", "footer")),
+        # a page's, not an article's: header.jpg, page-header-2.png
+        (_FEW, rf"(?:^|/)(?:(?:site|page|main)[_-]?)?headers?(?:[_-]?(?:image|img|bg|logo|\d+))?{_IMAGE}$"),
+        (_FEW, _part("captcha", "(?:hit)?counter", "zaehler", "ajax-loader", "smiley", "footer")),
     ],
     "avatar": [
         (8, _part("(?:custom|user|default)?[_-]?gr?avatars?", "(?:custom|user|default)?[_-]?avatars?", "userpics?")),
@@ -89,7 +93,28 @@ _PATH: dict[str, list[tuple[int, str]]] = {
 }
 """For each kind, patterns (RE2) of a path, and up to how many words a text may have to be judged by it."""
 
-_SIDE = "(?:[1-9]|[1-5][0-9]|6[0-4])"
+_PLACES: dict[str, list[str]] = {
+    "interface": [
+        "CASE WHEN page_part = 'footer' THEN 'footer' END",
+        # a header may hold a menu with teasers, whose texts are longer
+        f"CASE WHEN words <= {_FEW} AND page_part = 'header' THEN 'header' END",
+        # no more than an icon, or a line; a picture of an icon's size in both directions
+        "CASE WHEN least(tag_width, tag_height) <= 32 OR tag_width <= 64 AND tag_height <= 64 AND words <= 4"
+        " THEN concat_ws('x', tag_width, tag_height) END",
+    ],
+    "avatar": ["CASE WHEN tag_role = 'avatar' THEN 'class' END"],
+    "logo": ["CASE WHEN tag_role = 'logo' THEN 'class' END"],
+    "advertisement": [
+        "CASE WHEN tag_role = 'advertisement' THEN 'class' END",
+        # in an article, such a link may lead to where the image is from, or to what is spoken of
+        "CASE WHEN links_elsewhere AND page_part IS DISTINCT FROM 'content' THEN 'link to another site' END",
+    ],
+}
+"""For each kind, SQL over the columns of PLACE: what in the place of an image with a text of at most _MOST_WORDS words
+speaks for it, else null."""
+_MOST_WORDS = 6
+
+_SIDE = "(?:[1-5][0-9]|6[0-4])"  # 16x9 is a ratio
 _SMALL = (
     rf"[?&](?:resize|fit|size)={_SIDE}(?:,|x|%2[cC]){_SIDE}(?:&|$)|[?&](?:w|width)={_SIDE}&(?:h|height)={_SIDE}(?:&|$)"
     rf"|[/_-]{_SIDE}x{_SIDE}[/_.-]"
@@ -140,6 +165,8 @@ _TEXT: dict[str, list[str]] = {
         rf"^(?:{_AGENCIES})(?:\s?[/|,-].{{0,40}})?$",
     ],
     "code": [
+        # commands of LaTeX, which are an image's text where it shows a formula
+        r"\\(?:displaystyle|textstyle|frac|begin|left|mathrm|mathbf|mathcal|langle|lambda|sum|int|sqrt|alpha|beta)\b",
         r"\{\{|\}\}|<\?php|<%|\$\{|%%\w+%%|\[object object\]|function ?\(|lorem ipsum",
         r"\[/?(?:caption|gallery|img|url)\b",
         r"^(?:null|undefined|nan|none|true|false|n/a|tbd|alt|alt text|title|image description)$",
@@ -171,13 +198,24 @@ def _kind(kind: str) -> str:
         *([_of_path(kind)] if kind in _PATH else []),
         *(["of_size"] if kind == "interface" else []),
         *([f"text_{kind}"] if kind in _TEXT else []),
+        *(f"CASE WHEN words <= {_MOST_WORDS} THEN {place} END" for place in _PLACES.get(kind, ())),
     ]
     return f"struct_pack(kind := '{kind}', found := coalesce({', '.join(sources)}))"
 
 
-_OF_TEXTS = """
+_OF_TEXTS = r"""
 WITH counted AS (
-    SELECT id, trim(lower(text)) AS label, length(text) - length(replace(text, ' ', '')) + 1 AS words FROM texts
+    SELECT
+        id, trim(lower(text)) AS label,
+        -- Chinese and Japanese write no spaces between words, which have about two characters
+        greatest(
+            length(text) - length(replace(text, ' ', '')) + 1,
+            CASE
+                WHEN strlen(text) > length(text)
+                    THEN length(regexp_replace(text, '[^\x{2e80}-\x{9fff}]+', '', 'g')) // 2
+            END
+        ) AS words
+    FROM texts
 )
 SELECT label, words, @KINDS@
 FROM counted
@@ -214,8 +252,11 @@ ORDER BY row
 def not_captions(rows: pa.Table) -> pa.ChunkedArray:
     """What speaks against each candidate's text as a caption. list<FOUND> (n,), in the order of KINDS.
 
-    rows: row, url, text; ordered by row.
+    rows: row, url, text, and the columns of PLACE, as far as they are known; ordered by row.
     """
+    for field in PLACE:
+        if field.name not in rows.column_names:
+            rows = rows.append_column(field, pa.nulls(len(rows), field.type))
     distinct = pc.fill_null(rows["text"].cast(pa.string()), "").combine_chunks().dictionary_encode()
     texts = pa.table({"id": pa.array(range(len(distinct.dictionary))), "text": distinct.dictionary})
     of_texts = sql.run(_OF_TEXTS, {"texts": texts}).take(distinct.indices)

@@ -45,7 +45,10 @@ _WORD = re.compile(r"[^\W\d_]{3,}")
 _VOWEL = re.compile("[aeiouyáàâäãåæéèêëíìîïóòôöõøœúùûüý]", re.IGNORECASE)
 _CONSONANTS = re.compile("[bcdfghjklmnpqrstvwxz]{6,}", re.IGNORECASE)
 _LEAST_WORDS, _LEAST_LETTERS = 3, 10
-"""Two words are as often a name for a place in a page (`menu-left`) as what is in a picture."""
+"""Two words are as often a name for a place in a page (`menu-left`) as what is in a picture …"""
+_PHOTO = re.compile(r"\.(?:jpe?g|webp)$", re.IGNORECASE)
+_LEAST_OF_TWO = 5
+"""… but for a photograph's file, whose words have so many letters each: `koala-rescue.jpg`."""
 
 
 def reworded(rows: pa.Table, config: TextConfig) -> tuple[pa.Array, pa.Array]:
@@ -117,7 +120,8 @@ def words_of(name: str) -> str:
     ]
     words = [part for part in parts if _WORD.fullmatch(part)]
     letters = sum(char.isalpha() for char in "".join(parts))
-    is_said = len(parts) >= _LEAST_WORDS and len(words) > len(parts) // 2 and letters >= _LEAST_LETTERS
+    is_two = len(parts) == len(words) == 2 and min(map(len, words)) >= _LEAST_OF_TWO and _PHOTO.search(name.strip())
+    is_said = (len(parts) >= _LEAST_WORDS or is_two) and len(words) > len(parts) // 2 and letters >= _LEAST_LETTERS
     return " ".join(parts) if is_said else ""
 
 

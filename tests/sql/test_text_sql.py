@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from dataset import sql
-from dataset.schema import CANDIDATES, CAPTIONS, VERDICTS
+from dataset.schema import CANDIDATES, CAPTIONS, PLACE, VERDICTS
 from filters.texts.blocklist import TERM
 from filters.texts.domains import ENTRY
 from filters.texts.not_captions import FOUND, KINDS
@@ -42,6 +42,7 @@ GOOD = {
     "page_noai": False,
     "page_tdm_reserved": None,
     "page_license": None,
+    **dict.fromkeys(PLACE.names),
     "page_language": None,
     "characters": 14,
     "words": 5,

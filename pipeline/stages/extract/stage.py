@@ -69,7 +69,7 @@ def _planned(context: Context) -> list[Piece]:
 @phase(
     EXTRACT,
     "extract.candidates",
-    version=16,
+    version=17,
     takes=("extract", "pieces"),
     gives=roles(candidates=CANDIDATES, sources=SOURCES, archive_images=ARCHIVE_IMAGES, archive_leads=ARCHIVE_LEADS),
 )

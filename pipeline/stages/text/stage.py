@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from crawl.candidates.personal_data import mask_texts
 from dataset.hosts import canonical_host
 from dataset.ids import hash64
-from dataset.schema import CAPTIONS, VERDICTS
+from dataset.schema import CAPTIONS, PLACE, VERDICTS
 from filters.texts.context import in_context
 from filters.texts.repeats import REPEATS, SAMPLES, captions, repeats, samples
 from filters.texts.text import TextConfig, listed, measure_text, word_files
@@ -67,6 +67,7 @@ def repeating(context: Context) -> Result:
 @phase(
     TEXT,
     "text.captions",
+    version=2,
     reads=CANDIDATE_ROWS,
     may_read=roles(repeats=REPEATS),
     takes=("decode_markup", "slugs_to_words", "cut_repeats", "mask_personal_data"),
@@ -97,7 +98,7 @@ def domains(context: Context) -> Result:
 @phase(
     TEXT,
     "text.measure",
-    version=5,
+    version=6,
     reads=CANDIDATE_ROWS,
     may_read=roles("domains"),
     takes=("text", "has_profanity", "external"),
@@ -121,14 +122,14 @@ def measure(context: Context) -> Result:
 @phase(
     TEXT,
     "text.context",
-    version=4,
+    version=5,
     reads=CANDIDATE_ROWS | roles("measures"),
     takes=("language_context", "language_min_probability"),
     gives=roles("measures"),
 )
 def surroundings(context: Context) -> Result:
     """The measures, and what stands around each text says of it; no page is in two partitions."""
-    columns = ["url", "text", "text_source", "page_url", "page_language", "archive", "offset"]
+    columns = ["url", "text", "text_source", "page_url", "page_language", *PLACE.names, "archive", "offset"]
     config = settings(TextConfig, context.options)
     return Result().table("measures", in_context(alive_rows(context, columns), context.table("measures"), config))
 

@@ -55,6 +55,11 @@ def test_a_candidate_has_everything(tmp_path: Path) -> None:
         "page_rsl": None,
         "page_license": None,
         "page_date": "2024-05-06T07:08:09Z",
+        "page_part": None,
+        "tag_role": None,
+        "links_elsewhere": None,
+        "tag_width": None,
+        "tag_height": None,
         "archive": "a.warc.gz",
         "ordinal": 0,
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
+from dataset.schema import PLACE
 from filters.texts.not_captions import not_captions
 
 PLAIN = "https://e.org/uploads/2021/kettle.jpg"
@@ -149,3 +150,58 @@ def test_every_row_has_an_answer() -> None:
         {"row": pa.array([], pa.uint32()), "url": pa.array([], pa.string()), "text": pa.array([], pa.string())}
     )
     assert not_captions(rows).to_pylist() == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "place"),
+    [
+        ("interface", {"page_part": "footer"}),
+        ("interface", {"page_part": "header"}),
+        ("interface", {"tag_width": 300, "tag_height": 24}),
+        ("interface", {"tag_width": 64, "tag_height": 48}),
+        ("avatar", {"tag_role": "avatar"}),
+        ("logo", {"tag_role": "logo"}),
+        ("advertisement", {"tag_role": "advertisement"}),
+        ("advertisement", {"links_elsewhere": True}),
+        (None, {"page_part": "navigation"}),  # menus have teasers
+        (None, {"page_part": "content", "links_elsewhere": True}),  # where it is from
+        (None, {"page_part": "content", "links_elsewhere": False, "tag_width": 300, "tag_height": 200}),
+        (None, {"tag_width": 60}),  # how high it is, it does not say
+    ],
+)
+def test_the_place_of_an_image_speaks_against_a_short_text(kind: str | None, place: dict[str, object]) -> None:
+    rows = [
+        {"row": row, "url": PLAIN, "text": text, **dict.fromkeys(PLACE.names), **place}
+        for row, text in enumerate(["A blue kettle", "A blue kettle on an old stove, seen from above"])
+    ]
+    types = [("row", pa.uint32()), ("url", pa.string()), ("text", pa.string()), *PLACE]
+    short, long = not_captions(pa.Table.from_pylist(rows, pa.schema(types))).to_pylist()
+    assert [item["kind"] for item in short] == ([kind] if kind else [])
+    assert long == []
+
+
+def test_words_of_scripts_without_spaces_are_counted() -> None:
+    rows = pa.table(
+        {
+            "row": pa.array([0, 1], pa.uint32()),
+            "url": pa.array([PLAIN] * 2),
+            "text": pa.array(["茶壺", "在老爐子上的一個藍色茶壺，從上面看到的樣子"]),
+            "page_part": pa.array(["footer"] * 2),
+        }
+    )
+    assert [len(found) for found in not_captions(rows).to_pylist()] == [1, 0]
+
+
+def test_a_formula_is_code() -> None:
+    assert kinds(r"{\displaystyle A^{-1}A=I}") == ["code"]
+    assert kinds("The int and the sum of a kettle") == []
+
+
+def test_a_ratio_in_an_address_is_no_size() -> None:
+    assert kinds("A kettle", "https://e.org/kettle_16x9_992.jpg") == []
+    assert kinds("A kettle", "https://e.org/kettle_48x48_2.jpg") == ["interface"]
+
+
+def test_a_page_s_header_is_told_from_an_article_s() -> None:
+    assert kinds("Healthy food", "https://e.org/img/page-header-2.jpg") == ["interface"]
+    assert kinds("Healthy food", "https://e.org/img/Healthy-Food.HEADER-715x358.jpg") == []

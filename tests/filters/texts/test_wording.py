@@ -43,6 +43,11 @@ def test_a_file_s_name_that_says_something_is_words(name: str, words: str) -> No
     assert words_of(name) == words
 
 
+def test_two_words_are_a_caption_of_a_photograph_alone() -> None:
+    assert words_of("koala-rescue.jpg") == "koala rescue"
+    assert [words_of(name) for name in ("koala-rescue.png", "koala-rescue", "red-kettle.jpg")] == ["", "", ""]
+
+
 def test_slugs_become_words_and_all_else_stays() -> None:
     texts = [
         "old-us41-bridge.jpg",

@@ -1,0 +1,227 @@
+"""Where on its page an image stands: in which part, in what link, with which classes, and how large its tag makes it.
+
+Measured for images whose text is short (MAX_WORDS), for a longer one is judged by what it says. An element's
+surroundings are looked at once, however many images stand in it, so that a page takes time in proportion to its
+elements.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from selectolax.lexbor import LexborNode
+
+from dataset.schema import PLACE
+
+PARTS = ("navigation", "header", "footer", "aside", "content")
+"""Parts of a page, by its tags (`<nav>`, `<header>`, `<footer>`, `<aside>`, `<main>` or `<article>`), by the roles of
+WAI-ARIA 1.2 that are the same, or by what a `<div>` of older pages is called."""
+ROLES = ("logo", "avatar", "advertisement")
+"""What the classes of an image, and of the elements right around it, may say that it is."""
+MAX_WORDS = 6
+"""How many words a text may have for the place of its image to be looked at."""
+
+
+class Place(NamedTuple):
+    """What stands around an image; None where the page does not say."""
+
+    part: str | None = None  # of PARTS
+    classes: str = ""  # its own, and those right around it
+    link: str | None = None  # where a link around it leads, as written
+    width: int | None = None  # pixels, of the tag
+    height: int | None = None
+
+
+NOWHERE = Place()
+"""That of an image of which nothing is known."""
+_Around = tuple[str | None, str | None, tuple[str, str, str]]
+"""What holds for all that stands in an element: its part of the page, the link around it, and the classes of the
+element and of the two around it. A plain tuple, for there is one for each element above an image."""
+_NOTHING: _Around = (None, None, ("", "", ""))
+_PART_OF_TAG = {
+    "nav": "navigation",
+    "header": "header",
+    "footer": "footer",
+    "aside": "aside",
+    "main": "content",
+    "article": "content",
+}
+_PART_OF_ROLE = {
+    "navigation": "navigation",
+    "banner": "header",
+    "contentinfo": "footer",
+    "complementary": "aside",
+    "main": "content",
+    "article": "content",
+}
+_NAMES_OF_PARTS = {
+    "navigation": ("nav", "navi", "navigation", "navbar", "menu"),
+    "header": ("header", "masthead"),
+    "footer": ("footer",),
+    "aside": ("sidebar",),
+}
+_PART_OF_NAME = {
+    f"{prefix}{name}": part
+    for part, names in _NAMES_OF_PARTS.items()
+    for name in names
+    for prefix in ("", "site-", "page-", "main-", "global-")
+}
+_BESIDE = ("navigation", "aside")
+_MAX_CLASSES = 256  # characters that are looked at
+
+
+class Places:
+    """The places of a page's images."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, _Around] = {}
+
+    def of(self, node: LexborNode, attributes: Mapping[str, str | None]) -> Place:
+        """Where an element stands, whose own attributes are given."""
+        part, link, classes = self._inside(node.parent)
+        get = attributes.get
+        width, height, own = get("width"), get("height"), get("class")
+        return Place(
+            part,
+            " ".join((own[:_MAX_CLASSES], *classes) if own else classes),
+            link,
+            pixels(width) if width else None,
+            pixels(height) if height else None,
+        )
+
+    def _inside(self, node: LexborNode | None) -> _Around:
+        """What holds in an element."""
+        known = self._known
+        path = []
+        around = _NOTHING
+        while node is not None:
+            id_ = node.mem_id
+            if id_ in known:
+                around = known[id_]
+                break
+            path.append((id_, node))
+            node = node.parent
+        for id_, node in reversed(path):
+            around = known[id_] = _within(around, node.tag or "", node.attributes)
+        return around
+
+
+def _within(around: _Around, tag: str, attributes: Mapping[str, str | None]) -> _Around:
+    """What holds in an element that stands in another."""
+    outer, link, classes = around
+    part, own = _PART_OF_TAG.get(tag), ""
+    if attributes:
+        if "class" in attributes and tag != "body":
+            own = (attributes["class"] or "")[:_MAX_CLASSES]
+            part = part or _PART_OF_NAME.get(own)
+        if "id" in attributes:
+            part = part or _PART_OF_NAME.get(attributes["id"] or "")
+        if "role" in attributes:
+            part = _PART_OF_ROLE.get(attributes["role"] or "", part)
+        if tag == "a":
+            link = attributes.get("href") or link
+    # An article has a header and a footer of its own, and a menu teasers, which are articles; but a menu in a header,
+    # or beside an article, is one.
+    if part is None or (outer is not None and part not in _BESIDE):
+        part = outer
+    return part, link, (own, classes[0], classes[1])
+
+
+_PIXELS = re.compile(r"\s*([0-9]{1,5})(?:\.[0-9]*)?\s*(?:px\s*)?$")
+_MAX_PIXELS_CHARS = 16
+
+
+@lru_cache(maxsize=4096)
+def pixels(written: str) -> int | None:
+    """The number of pixels that a `width` or `height` says; None of a percentage, or of anything else."""
+    found = _PIXELS.match(written) if len(written) < _MAX_PIXELS_CHARS else None
+    return int(found[1]) if found else None
+
+
+_WORDS_OF_ROLES = {
+    "logo": "logos?|brand|branding",
+    "avatar": "avatars?|gravatars?|userpics?",
+    "advertisement": "ads?|adv|adverts?|advertisements?|advertising|sponsors?|sponsored|partners?|werbung|publicidad",
+}
+_ANY_ROLE = rf"(?i)(?:^|[\s_-])(?:{'|'.join(_WORDS_OF_ROLES.values())})(?:$|[\s_-])"
+
+
+def roles(classes: Sequence[str]) -> pa.Array:
+    """What classes say that an image is, of ROLES, the first of several; null if nothing. string (n,)."""
+    array = pa.array(classes, pa.string())
+    found = pa.nulls(len(array), pa.string())
+    marked = pc.match_substring_regex(array, _ANY_ROLE)  # of few
+    if pc.any(marked).as_py():
+        some = array.filter(marked)
+        role = pa.nulls(len(some), pa.string())
+        for name, words in reversed(_WORDS_OF_ROLES.items()):
+            is_one = pc.match_substring_regex(some, rf"(?i)(?:^|[\s_-])(?:{words})(?:$|[\s_-])")
+            role = pc.if_else(is_one, name, role)
+        found = pc.replace_with_mask(found, marked, role)
+    return found
+
+
+def columns_of(
+    places: Mapping[int, Place], urls: Sequence[str], of: Sequence[int], pages: Sequence[str]
+) -> dict[str, pa.Array]:
+    """The columns of `dataset.schema.PLACE` over images, null for those of which nothing is known.
+
+    Args:
+        places: by the number of the image.
+        urls: of the images, as written, (n,).
+        of: the number of each one's page, (n,).
+        pages: their addresses.
+    """
+    numbers, found = list(places), list(places.values())
+    values = {
+        "page_part": [place.part for place in found],
+        "tag_role": roles([place.classes for place in found]),
+        "links_elsewhere": [
+            None if place.link is None else leads_elsewhere(place.link, pages[of[number]], urls[number])
+            for number, place in places.items()
+        ],
+        "tag_width": [place.width for place in found],
+        "tag_height": [place.height for place in found],
+    }
+    at = np.full(len(urls), -1)
+    at[numbers] = np.arange(len(numbers))
+    chosen = pa.array(at, mask=at < 0)
+    return {name: pa.array(column, PLACE.field(name).type).take(chosen) for name, column in values.items()}
+
+
+_HOST = re.compile(r"\s*(?:https?:)?//(?:[^/?#@]*@)?([^/?#:]+)", re.IGNORECASE)
+_COUNTRY_CHARS, _KIND_CHARS = 2, 3
+_OF_PICTURES = frozenset(
+    [
+        *("wikimedia.org", "wikipedia.org", "flickr.com", "flic.kr", "deviantart.com", "500px.com", "unsplash.com"),
+        *("pixabay.com", "pexels.com", "imgur.com", "photobucket.com", "smugmug.com", "openclipart.org"),
+    ]
+)
+
+
+def leads_elsewhere(link: str, page: str, image: str) -> bool:
+    """Whether a link leads to another site than its page's or the image's, by their domains; all as written.
+
+    A site where people publish pictures is where the image is from, and no other.
+    """
+    found = _HOST.match(link)
+    if found is None:  # a relative address, or what is none
+        return False
+    domain = _domain(found[1])
+    return domain not in _OF_PICTURES and domain not in {
+        _domain(own[1]) for url in (page, image) if (own := _HOST.match(url))
+    }
+
+
+@lru_cache(maxsize=4096)
+def _domain(host: str) -> str:
+    """What one owner has, roughly: `example.org` of `www.example.org`, and `example.co.uk` of `img.example.co.uk`."""
+    labels = host.lower().rstrip(".").split(".")
+    is_of_country = len(labels) > 2 and len(labels[-1]) == _COUNTRY_CHARS and len(labels[-2]) <= _KIND_CHARS
+    return ".".join(labels[-3 if is_of_country else -2 :])
