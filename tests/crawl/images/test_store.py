@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crawl.images.observations import Ingested, Observation, Refusal, observe
-from crawl.images.store import FOLDER, discard, newest, read_chunk, read_images, write_chunk
+from crawl.images.store import FOLDER, damaged, discard, newest, read_chunk, read_images, restore, write_chunk
 from dataset.damage import DamagedError
 from dataset.ids import checksum
 from dataset.schema import OBSERVATIONS
@@ -172,3 +172,17 @@ def test_the_order_of_observations_does_not_matter(rows, random) -> None:
 def test_rows_of_both_origins_of_one_url_may_stand_in_a_chunk(storage: Storage) -> None:
     rows = [failed("http://a/"), replace(ok("http://a/"), origin="archive")]
     assert count(storage, rows) == [("http://a/", "ok", TIME)]
+
+
+@pytest.mark.parametrize("found", [b"", b"on", b"another blob, which is longer", b"one\0\0\0"])
+def test_a_blob_that_is_lost_is_made_anew_byte_for_byte(storage: Storage, found: bytes) -> None:
+    observations = [ok("http://a/", b"one"), ok("http://b/", b"two")]
+    blob, _ = write_chunk(storage, "a", observations)
+    storage.write(blob, found)
+    table = read_chunk(storage, "a")
+    lost = table.filter(pa.array(damaged(storage, table)))
+    assert restore(storage, lost, [*observations, failed("http://c/")]) == [
+        *(item for item in observations if item.url not in lost["url"].to_pylist()),
+        failed("http://c/"),
+    ]
+    assert storage.read(blob) == b"onetwo"
