@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -11,12 +13,13 @@ from hypothesis import strategies as st
 import dataset.tables
 from dataset.tables import GrowingParquet, to_parquet
 
-SCHEMA = pa.schema([("number", pa.int32()), ("text", pa.string())])
+SCHEMA = pa.schema([("number", pa.int32()), ("text", pa.string()), ("url", pa.string())])
 
 
 def rows(first: int, count: int) -> pa.Table:
     numbers = range(first, first + count)
-    return pa.table({"text": [str(number % 3) for number in numbers], "number": numbers})
+    urls = [f"http://a.example/{number}" if number % 4 else None for number in numbers]
+    return pa.table({"text": [str(number % 3) for number in numbers], "number": numbers, "url": urls})
 
 
 @given(st.lists(st.integers(0, 9), max_size=6), st.booleans())
@@ -38,4 +41,15 @@ def test_a_file_is_the_same_bytes_however_its_rows_come(sizes: list[int], encode
 
 def test_rows_that_do_not_fit_are_refused() -> None:
     with pytest.raises(pa.ArrowInvalid):
-        GrowingParquet(SCHEMA).add(pa.table({"number": ["x"], "text": ["y"]}))
+        GrowingParquet(SCHEMA).add(pa.table({"number": ["x"], "text": ["y"], "url": ["z"]}))
+
+
+def test_a_row_group_without_an_address_is_passed_over(tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dataset.tables, "ROW_GROUP_ROWS", 100)
+        (tmp_path / "a.parquet").write_bytes(to_parquet(rows(0, 250), SCHEMA))
+    file = tmp_path / "a.parquet"
+    filters = duckdb.sql(f"SELECT path_in_schema, bloom_filter_length > 0 FROM parquet_metadata('{file}')").fetchall()
+    assert sorted(filters, key=str) == [("number", None)] * 3 + [("text", None)] * 3 + [("url", True)] * 3
+    probed = duckdb.sql(f"FROM parquet_bloom_probe('{file}', 'url', 'http://a.example/249')").fetchall()
+    assert [is_excluded for _, _, is_excluded in probed] == [True, True, False]
