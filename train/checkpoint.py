@@ -40,6 +40,7 @@ from train.checkpoint_files import Reader, Writer
 from train.config import PATHS, RESUMABLE_CHANGES, TrainConfig, absolute_value
 from train.distributed.parallelize import fill
 from train.distributed.processes import Processes
+from train.failure import sentence
 from train.staging import Staging
 
 FOLDER = "checkpoints"
@@ -278,8 +279,8 @@ class Checkpoints:
             try:
                 writing.result(seconds)
             except (Exception, dcp.CheckpointException) as error:
-                reason = " ".join(str(error).split())[-300:]
-                raise OSError(f"a checkpoint in {self.run.url} could not be written: {reason}") from error
+                first = next((found for found, _ in getattr(error, "failures", {}).values()), error)  # by rank
+                raise OSError(f"a checkpoint in {self.run.url} could not be written: {sentence(first)}") from error
 
     def publish(self, name: str, described: dict[str, Any]) -> None:
         """Let `latest` name a whole checkpoint, and `best` if it is that; delete what is neither kept nor best."""

@@ -44,6 +44,7 @@ CHOICES = {
     "crop": ("square", "resized", "center"),
     "shuffle": ("full", "blocks"),
     "damaged": ("replace", "stop"),
+    "decode": ("cpu", "gpu"),
     "precision": ("fp32", "bf16", "fp16"),
     "parallel": ("ddp", "fsdp"),
     "on_nan": ("stop", "skip"),
@@ -119,6 +120,9 @@ class TrainConfig:
     from 3:4 to 4:3 (open_clip's). center: the middle, as in evaluation."""
     flip: float = 0.0
     """The probability that a sample's left and right are exchanged."""
+    decode: str = "cpu"
+    """cpu: the readers decode. gpu: nvJPEG does, through torchvision, and the readers what is no plain JPEG. Never run
+    on a GPU so far."""
     captions: dict[str, float] = field(default_factory=lambda: {"txt": 1.0})
     """Where a sample's captions are, with their weights: a part's name, or `json.` and the path of a field."""
     shuffle: str = "full"

@@ -6,23 +6,28 @@ from collections.abc import Generator, Iterable, Sequence
 
 import torch
 
+from train.data.gpu_decode import GpuDecoder
 from train.data.loader import Batch, join
 
 
-def on_device(stream: Iterable[Sequence[Batch]], device: torch.device) -> Generator[Batch]:
-    """Batches on a device, each joined from its parts.
+def on_device(
+    stream: Iterable[Sequence[Batch]], device: torch.device, decoder: GpuDecoder | None = None
+) -> Generator[Batch]:
+    """Batches on a device, each joined from its parts, with what is still to be decoded by a decoder.
 
     On CUDA a batch is valid until the next one is asked for: two buffers take turns. While the device computes with
     one, the other is filled on a stream of its own, and the CPU waits for neither.
     """
     if device.type != "cuda":
-        yield from (join([part.to(device) for part in parts]) for parts in stream)
+        for parts in stream:
+            batch = join([part.to(device) for part in parts])
+            yield batch if decoder is None else decoder.finish(parts, batch)
         return
     buffers = (_Buffer(device), _Buffer(device))
     ready: _Buffer | None = None
     for number, parts in enumerate(stream):
         coming = buffers[number % 2]
-        coming.fill(parts)
+        coming.fill(parts, decoder)
         if ready is not None:
             yield ready.lend()
             ready.give_back()
@@ -46,7 +51,7 @@ class _Buffer:
         self._memory: Batch | None = None
         self._batch: Batch | None = None
 
-    def fill(self, parts: Sequence[Batch]) -> None:
+    def fill(self, parts: Sequence[Batch], decoder: GpuDecoder | None = None) -> None:
         """Begin to copy a batch's parts, as soon as the step that had this memory is computed."""
         rows = torch.cat([part.rows for part in parts])
         damaged = [name for part in parts for name in part.damaged]
@@ -61,8 +66,9 @@ class _Buffer:
                 images[first:end].copy_(part.images, non_blocking=True)
                 texts[first:end].copy_(part.texts, non_blocking=True)
                 first = end
+            batch = Batch(images, texts, rows, damaged)
+            self._batch = batch if decoder is None else decoder.finish(parts, batch)
             self._copied.record()
-        self._batch = Batch(images, texts, rows, damaged)
 
     def _room(self, part: Batch, rows: torch.Tensor) -> Batch:
         """Memory for as many samples as there are rows, channels innermost, as convolutions are faster."""

@@ -26,7 +26,7 @@ from train.accumulate import backward
 from train.bad_batches import Checked, name_bad_batch
 from train.clock import Clock
 from train.config import AUTO, TrainConfig, with_absolute_paths
-from train.data import shared_memory
+from train.data import gpu_decode, shared_memory
 from train.data.loader import Batch, open_corpus, read_parts, samples_of
 from train.data.mixture import Corpus
 from train.device import on_device, sent
@@ -208,7 +208,11 @@ def _train(
     factor, shift = 1 / (255 * std), mean / std  # one pass over the bytes and one in place
     half = torch.float16 if config.precision == "fp16" else torch.bfloat16
     autocast = torch.autocast(device.type, half, enabled=config.precision != "fp32")
-    samples = samples_of(config, corpus, clip.tokenize, clip.image_size, rank, processes.count)
+    by_gpu = config.decode == "gpu"
+    if by_gpu:
+        gpu_decode.check(device)
+    samples = samples_of(config, corpus, clip.tokenize, clip.image_size, rank, processes.count, by_gpu)
+    decoder = gpu_decode.GpuDecoder(samples.part) if by_gpu else None
     counts = processes.gather(len(only.rows) if only else len(samples.share))
 
     learning(clip, config)
@@ -219,7 +223,7 @@ def _train(
     if reading.note and rank == 0:
         print(reading.note, file=sys.stderr, flush=True)
     parts = read_parts(samples, first_step, last_step, workers, pinned, waits, reading)
-    stream = ends.enter_context(closing(on_device(repeat([only]) if only else parts, device)))
+    stream = ends.enter_context(closing(on_device(repeat([only]) if only else parts, device, decoder)))
     ends.enter_context(closing(parts))
     ends.enter_context(told(home, processes))
     if periodic.missed(first_step):

@@ -1,4 +1,5 @@
-"""Trains on GPUs that compute nothing, in a process that sees them: CASES.json; prints a JSON object a case.
+"""Trains on GPUs that compute nothing, in a process that sees them: CASES.json; prints a JSON object a case, and then
+what `bench.train_gpu --tiny` does.
 
 Of several processes it is one, whose collectives end at once (torch's `fake` backend) and whose peers have the same to
 say as itself. Everything else is the trainer itself, and torch's own dispatcher, autograd, allocator and streams.
@@ -8,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
+import io
 import json
 import os
 import sys
@@ -21,12 +24,15 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
+from PIL import Image
 from torch.nn.parallel import DistributedDataParallel
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
+from bench import train_gpu
 from tests.train import tiny
 from train import checkpoint, loop
 from train.config import TrainConfig, load
+from train.data import gpu_decode
 from train.data.loader import Batch
 from train.distributed import parallelize, watch
 from train.distributed.processes import Processes
@@ -92,12 +98,14 @@ def measured(config: TrainConfig, run: str, case: dict[str, Any]) -> dict[str, A
     rank, processes = case.get("rank", 0), case.get("processes", 1)
     gpus = range(torch.cuda.device_count())
     device = rank % len(gpus)
+    gc.collect()  # models of cases before, whose parts refer to each other
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats(device)
     before = [_LIBRARY.null_gpu_kernels(gpu) for gpu in gpus]
     steps = Steps(case.get("beginning", 0))
     with one_of(rank, processes) as misplaced, contextlib.ExitStack() as ends:
         put(ends, loop, "backward", steps.backward)
+        put(ends, gpu_decode, "_decode", decoded)
         if case.get("bare"):
             put(ends, loop, "create", without_numbers)
             put(ends, checkpoint.Checkpoints, "_write", unwritten)  # gigabytes that nobody reads
@@ -130,6 +138,12 @@ def without_numbers(*arguments: Any, **more: Any) -> Any:
     clip = create(*arguments, **more, device="meta")
     clip.model.to_empty(device="cpu")
     return clip
+
+
+def decoded(files: list[torch.Tensor], device: torch.device) -> list[torch.Tensor]:
+    """Stands for torchvision's call of nvJPEG, which has no stand-in; the pixels are nobody's."""
+    sizes = [Image.open(io.BytesIO(file.numpy().tobytes())).size for file in files]
+    return [torch.empty(3, height, width, dtype=torch.uint8, device=device) for width, height in sizes]
 
 
 def unwritten(checkpoints: Any, copies: Any, writer: Any) -> None:
@@ -230,7 +244,10 @@ def main() -> None:
                     dist.destroy_process_group()
             known[key] = found
             print(json.dumps({"name": case["name"], **found}), flush=True)
-    os._exit(0)
+    sys.argv[1:] = ["--tiny"]
+    status = train_gpu.main()
+    sys.stdout.flush()
+    os._exit(status)
 
 
 if __name__ == "__main__":

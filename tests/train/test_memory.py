@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -32,6 +33,12 @@ from train.model import create
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "train"
 TINY = TrainConfig("x", model="openwit-tiny", batch_size=2048, precision="bf16")
+DEEP = {
+    "embed_dim": 64,
+    "vision_cfg": {"image_size": 64, "layers": 6, "width": 128, "head_width": 32, "patch_size": 16},
+    "text_cfg": {"context_length": 24, "width": 64, "heads": 2, "layers": 6},
+}
+"""Transformers, whose forecast takes a tenth of a ResNet's."""
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +71,13 @@ def _step(config: TrainConfig, gpus: int, micro_batch: int | None) -> Memory:
     return Forecast(config, gpus).memory(config.micro_batch if micro_batch is None else micro_batch)
 
 
+@pytest.fixture(scope="module")
+def deep(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
+    path = tmp_path_factory.mktemp("model") / "deep.json"
+    path.write_text(json.dumps(DEEP))
+    return replace(TINY, model=str(path))
+
+
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_a_preset_fits_the_gpus_that_it_names(path: Path, step: Step) -> None:
     head = path.read_text().partition("\n\n")[0]
@@ -76,19 +90,19 @@ def test_a_preset_fits_the_gpus_that_it_names(path: Path, step: Step) -> None:
     assert memory.fragments == (1.4 if "RN" in config.model else 1.2)
 
 
-def test_more_memory_is_needed_for_more_samples_and_less_where_it_is_saved(step: Step) -> None:
-    whole, parts = step(TINY), step(TINY, micro_batch=256)
+def test_more_memory_is_needed_for_more_samples_and_less_where_it_is_saved(deep: TrainConfig, step: Step) -> None:
+    whole, parts = step(deep), step(deep, micro_batch=256)
     assert parts.activations < whole.activations / 2
     assert (parts.weights, parts.batches) == (whole.weights, whole.batches)
-    assert step(TINY, grad_checkpointing=True).activations < 0.8 * whole.activations
-    assert step(TINY, precision="fp32").activations > 1.3 * whole.activations
-    assert step(TINY, ema=0.9).moving_average > 0 == whole.moving_average
+    assert step(deep, grad_checkpointing=True).activations < 0.8 * whole.activations
+    assert step(deep, precision="fp32").activations > 1.3 * whole.activations
+    assert step(deep, ema=0.9).moving_average > 0 == whole.moving_average
 
 
-def test_what_a_config_holds_between_steps_is_arithmetic(step: Step) -> None:
-    clip = create("openwit-tiny")
+def test_what_a_config_holds_between_steps_is_arithmetic(deep: TrainConfig, step: Step) -> None:
+    clip = create(deep.model)
     parameters = 4 * sum(parameter.numel() for parameter in clip.model.parameters())
-    alone, two, shards = (step(replace(TINY, parallel=kind, batch_size=2048 * count), count)
+    alone, two, shards = (step(replace(deep, parallel=kind, batch_size=2048 * count), count)
                           for kind, count in (("ddp", 1), ("ddp", 2), ("fsdp", 2)))  # fmt: skip
     assert alone.gradients == pytest.approx(parameters, rel=0.02)  # each tensor takes whole pieces of 512 bytes
     assert alone.optimizer == two.optimizer == pytest.approx(2 * parameters, rel=0.02)

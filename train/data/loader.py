@@ -6,9 +6,9 @@ in the middle, changes what is learned. The state of the data is one integer, th
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ from torch.utils.data import get_worker_info
 from dataset.foreign import open_train_index
 from dataset.shards import DamagedSampleError, Index
 from train.data import captions
+from train.data.gpu_decode import Jpegs, collect
 from train.data.mixture import Corpus, Source
 from train.data.order import BlockShuffle, FullShuffle, Order
 from train.data.prefetch import read_ahead
@@ -48,19 +49,25 @@ class Batch:
     texts: Tensor  # int64, (n, context length)
     rows: Tensor  # int64, (n,): which samples, places among all datasets' (`Corpus.pair_id`)
     damaged: list[str]  # samples that could not be read, named with the reason, and were replaced
+    jpegs: Jpegs | None = None  # images that the GPU is still to decode; their places hold anything until then
 
     def shared(self) -> Batch:
         """The same batch in memory that another process can take over; here, and not on the way, where what goes wrong
         would be lost."""
-        return Batch(self.images.share_memory_(), self.texts.share_memory_(), self.rows.share_memory_(), self.damaged)
+        return self._map(Tensor.share_memory_)
 
     def clone(self) -> Batch:
         """The same batch in this process's own memory."""
-        return Batch(self.images.clone(), self.texts.clone(), self.rows.clone(), self.damaged)
+        return self._map(Tensor.clone)
+
+    def _map(self, function: Callable[[Tensor], Tensor]) -> Batch:
+        images, texts, rows = (function(tensor) for tensor in (self.images, self.texts, self.rows))
+        return Batch(images, texts, rows, self.damaged, self.jpegs and self.jpegs.map(function))
 
     def pin_memory(self) -> Batch:
         """The same batch in page-locked memory, from which a GPU copies while it computes."""
-        return Batch(self.images.pin_memory(), self.texts.pin_memory(), self.rows.clone(), self.damaged)
+        pinned = self.images.pin_memory(), self.texts.pin_memory()
+        return Batch(*pinned, self.rows.clone(), self.damaged, self.jpegs and self.jpegs.map(Tensor.clone))
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on a device, with channels innermost in memory, as convolutions are faster."""
@@ -69,9 +76,9 @@ class Batch:
 
 
 def join(parts: Sequence[Batch]) -> Batch:
-    """The batch of which these are the parts, in order."""
+    """The batch of which these are the parts, in order, but for what the GPU is still to decode."""
     if len(parts) == 1:
-        return parts[0]
+        return replace(parts[0], jpegs=None)
     damaged = [name for part in parts for name in part.damaged]
     images, texts, rows = ([getattr(part, name) for part in parts] for name in ("images", "texts", "rows"))
     return Batch(torch.cat(images), torch.cat(texts), torch.cat(rows), damaged)
@@ -126,6 +133,7 @@ class Samples:
     Args:
         captions: as in `train.data.captions.choose`.
         stop_at_damage: raise DamagedSampleError at a sample that cannot be read, rather than replace it.
+        undecoded: leave JPEGs to the GPU, see `train.data.gpu_decode`.
     Raises:
         ValueError: there are more processes than samples in a batch.
     """
@@ -142,13 +150,14 @@ class Samples:
         cache: ShardCache | None = None,
         rank: int = 0,
         processes: int = 1,
+        undecoded: bool = False,
     ):
         if batch_size < processes:
             raise ValueError(f"batch_size must be at least the number of processes, {processes}, not {batch_size}")
         self.corpus, self.tokenize, self.augment = corpus, fast(tokenize), augment
         self.batch_size, self.captions, self.stop_at_damage = batch_size, captions, stop_at_damage
         self.share = share(batch_size, rank, processes)
-        self.cache = cache
+        self.cache, self.undecoded = cache, undecoded
         self.part_size = PART
         self.readers = [Reader(source.storage, source.index, cache) for source in corpus.sources]
 
@@ -160,6 +169,8 @@ class Samples:
     def fit(self, workers: int, free: int | None) -> Reading:
         """Cut batches into parts that fit into so many bytes of shared memory; see `train.data.shared_memory.plan`."""
         sample_bytes = 3 * self.augment.size**2 + 8 * self.tokenize(["a"]).shape[1] + 8  # pixels, tokens, its place
+        if self.undecoded:  # files are of many sizes
+            sample_bytes += int(2 * max(source.index.size.mean() for source in self.corpus.sources))
         reading = plan(sample_bytes, len(self.share), workers, free, self.part_size)
         self.part_size = reading.part
         return reading
@@ -167,12 +178,16 @@ class Samples:
     def __getitem__(self, step: int) -> Batch:
         return join([self.part(step * self.parts + number) for number in range(self.parts)])
 
-    def part(self, number: int) -> Batch:
-        """A part, by its number over all steps: part_size samples, of a step's last one what is left."""
+    def part(self, number: int, only: Sequence[int] | None = None) -> Batch:
+        """A part, by its number over all steps: part_size samples, of a step's last one what is left.
+
+        Args:
+            only: of these places in the part alone, decoded whatever `undecoded` says.
+        """
         step, part = divmod(number, self.parts)
         of_batch = self.share[part * self.part_size : (part + 1) * self.part_size]
         first = step * self.batch_size
-        places = np.arange(first + of_batch.start, first + of_batch.stop)
+        places = np.arange(first + of_batch.start, first + of_batch.stop)[slice(None) if only is None else list(only)]
         choice = self.corpus.choose(places)
         self._prefetch(first + of_batch.start)
         raws = self._read(choice.source, choice.row)
@@ -185,11 +200,12 @@ class Samples:
         draws = draw(self.corpus.seed, choice.epoch, globals_).tolist()
         texts: list[str] = []
         damaged: list[str] = []
+        jpegs: list[tuple[int, bytes, list[int]]] | None = [] if self.undecoded and only is None else None
         for place, (source, epoch, row) in enumerate(zip(*numbers, strict=True)):
             raw, own = raws[place], draws[place]
             for attempt in range(MAX_REPLACEMENTS):
                 try:
-                    texts.append(self._sample(raw, source, epoch, row, own, images[place : place + 1]))
+                    texts.append(self._sample(raw, source, epoch, row, own, images[place : place + 1], place, jpegs))
                     break
                 except DamagedSampleError as error:
                     damaged.append(f"{self.corpus.name(source, row)}: {error}")
@@ -205,7 +221,9 @@ class Samples:
                 url = self.corpus.sources[source].storage.url
                 raise DamagedSampleError(f"too many damaged samples in {url}; the last one is {damaged[-1]}")
             globals_[place] = self.corpus.first[source] + row
-        batch = Batch(images, self.tokenize(texts), torch.from_numpy(globals_), damaged)
+        batch = Batch(
+            images, self.tokenize(texts), torch.from_numpy(globals_), damaged, collect(number, jpegs) if jpegs else None
+        )
         return batch.shared() if get_worker_info() is not None else batch
 
     def _read(self, source: np.ndarray, row: np.ndarray) -> list[bytes]:
@@ -216,12 +234,26 @@ class Samples:
                 raws[place] = raw
         return raws
 
-    def _sample(self, raw: bytes, source: int, epoch: int, row: int, draws: list[float], out: Tensor) -> str:
-        """Write a sample's pixels; its caption."""
+    def _sample(
+        self,
+        raw: bytes,
+        source: int,
+        epoch: int,
+        row: int,
+        draws: list[float],
+        out: Tensor,
+        place: int,
+        jpegs: list[tuple[int, bytes, list[int]]] | None,
+    ) -> str:
+        """Write a sample's pixels, or add its place and its file to `jpegs`; its caption."""
         parts = self.corpus.sources[source].index.sample(row, raw)
         number = int(self.corpus.first[source]) + row
         text = captions.choose(parts, self.captions, self.corpus.seed, epoch, number)
-        self.augment.write(image_part(parts), draws, out)
+        image = image_part(parts)
+        if jpegs is not None and (found := self.augment.undecoded(image, draws)) is not None:
+            jpegs.append((place, *found))
+        else:
+            self.augment.write(image, draws, out)
         return text
 
     def _prefetch(self, position: int) -> None:
@@ -235,7 +267,13 @@ class Samples:
 
 
 def samples_of(
-    config: TrainConfig, corpus: Corpus, tokenize: Tokenize, image_size: int, rank: int = 0, processes: int = 1
+    config: TrainConfig,
+    corpus: Corpus,
+    tokenize: Tokenize,
+    image_size: int,
+    rank: int = 0,
+    processes: int = 1,
+    undecoded: bool = False,
 ) -> Samples:
     """The steps of a config's run, for one of its processes."""
     return Samples(
@@ -248,6 +286,7 @@ def samples_of(
         cache=ShardCache(config.cache, config.cache_bytes) if config.cache else None,
         rank=rank,
         processes=processes,
+        undecoded=undecoded,
     )
 
 

@@ -71,6 +71,26 @@ class Augment:
         part = pixels[box.top : box.top + box.height, box.left : box.left + box.width]
         resize(part[:, ::-1] if draws[0] < self.flip else part, out)
 
+    def undecoded(self, data: bytes, draws: Sequence[float]) -> tuple[bytes, list[int]] | None:
+        """A JPEG that a GPU may decode, and its crop as `train.data.gpu_decode.Jpegs` has it; None of other images.
+
+        Raises:
+            DamagedSampleError: the bytes are no image.
+        """
+        try:
+            image = read(data, MAX_PIXELS)
+        except ImageError as error:
+            raise DamagedSampleError(f"{error.reason}: {error}") from None
+        if image.kind != "JPEG" or image.channels != 3 or image.profile is not None or image.lacks_end:
+            return None
+        width, height = (image.height, image.width) if image.orientation >= 5 else (image.width, image.height)
+        if self.crop == "center":
+            side = min(width, height)
+            box = Box((width - side) // 2, (height - side) // 2, side, side)
+        else:
+            box = crop_box(width, height, self, draws[1:])
+        return image.body, [*box, int(draws[0] < self.flip), image.orientation]
+
 
 def draw(seed: int, epochs: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Each sample's random numbers in its epoch; float64 of [0, 1), of shape (n, DRAWS)."""
