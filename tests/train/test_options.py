@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import shutil
 import sys
 import types
 from dataclasses import fields, replace
@@ -22,7 +20,6 @@ from tests.train.test_loop import config_of, log_of, losses, quiet, weights
 from train import loop
 from train.config import TrainConfig, load
 from train.data import gpu_decode
-from train.distributed.parallelize import compile_blocks
 from train.distributed.processes import Processes, repeatable
 from train.export import export
 from train.load import load_clip
@@ -69,72 +66,6 @@ def test_what_only_saves_memory_or_time_does_not(tiny_dataset: str, plain: str, 
     assert four_steps(tiny_dataset, tmp_path / "a", grad_checkpointing=True) == pytest.approx(losses(plain), abs=1e-5)
     assert four_steps(tiny_dataset, tmp_path / "b", deterministic=True) == losses(plain)
     assert not torch.are_deterministic_algorithms_enabled()
-
-
-def test_towers_are_compiled_if_wanted(tiny_dataset: str, plain: str, tmp_path: Path, monkeypatch: Any) -> None:
-    """By the capture of their graphs, forward and backward; the C++ or Triton of these takes a minute to build."""
-    compiled, exact = [], nn.Module.compile
-
-    def compile(module: nn.Module, **options: Any) -> None:
-        compiled.append(type(module).__name__)
-        exact(module, backend="aot_eager", fullgraph=True, **options)
-
-    monkeypatch.setattr(nn.Module, "compile", compile)
-    found = four_steps(tiny_dataset, tmp_path, compile=True, micro_batch=6, ema=0.9)
-    assert found == pytest.approx(losses(plain), abs=1e-5)
-    assert compiled == ["CLIP"]
-
-
-@pytest.mark.parametrize(
-    ("model", "twice", "graphs"), [(tiny.MODEL, False, 2), (tiny.MODEL, True, 2), ("openwit-tiny", True, 5)]
-)
-def test_each_block_of_shards_is_compiled_whole_and_once(
-    tiny_dataset: str, tmp_path: Path, monkeypatch: Any, model: str, twice: bool, graphs: int
-) -> None:
-    """Blocks alike are one graph, which all steps share; a break would be an error. Neither BatchNorms that ask the
-    other process break it, nor blocks that are computed twice."""
-    exact, counters = torch.compile, torch._dynamo.utils.counters
-    keys = {"model": model, "epochs": 0.5, "grad_checkpointing": twice}
-
-    def compile(function: Any, **options: Any) -> Any:
-        return exact(function, backend="aot_eager", fullgraph=True, **options)
-
-    def work() -> None:
-        counters.clear()
-        four_steps(tiny_dataset, tmp_path / "compiled", compile=True, parallel="fsdp", **keys)
-        assert counters["stats"]["unique_graphs"] == graphs
-        assert not counters["graph_break"]
-
-    plain = four_steps(tiny_dataset, tmp_path / "plain", **keys)
-    monkeypatch.setattr(torch, "compile", compile)
-    ranks.run(2, work)
-    assert losses(tmp_path / "compiled") == pytest.approx(plain, abs=1e-5)
-
-
-def test_compiled_code_is_found_again_at_the_next_start(tmp_path: Path) -> None:
-    """By Inductor itself, for the CPU, in the folder that docs/training.md names."""
-    if shutil.which("g++") is None:
-        pytest.skip("no C++ compiler")
-    folder = tmp_path / "inductor"
-
-    def work() -> None:
-        from torch._inductor import config
-
-        config.cpp_cache_precompile_headers = config.cpp.vec_isa_ok = False  # they take longer than the code
-        os.environ.update(TORCHINDUCTOR_CACHE_DIR=str(folder), TORCHINDUCTOR_COMPILE_THREADS="1")
-        block = nn.GELU()
-        compile_blocks(nn.ModuleList([nn.ModuleList([block])]))
-        with torch.no_grad():
-            block(torch.ones(64))
-        (tmp_path / "counters.json").write_text(json.dumps(torch._dynamo.utils.counters["inductor"]))
-
-    found, built = [], []
-    for _ in range(2):
-        ranks.run(1, work)
-        found.append(json.loads((tmp_path / "counters.json").read_text()))
-        built.append({path: path.stat().st_mtime_ns for path in folder.rglob("*.so")})
-    assert found == [{"fxgraph_cache_miss": 1}, {"fxgraph_cache_hit": 1}]
-    assert built[0] == built[1] and len(built[0]) == 1
 
 
 def test_what_the_gpu_decodes_is_learned_from(

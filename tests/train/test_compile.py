@@ -1,0 +1,85 @@
+"""`compile: true`: whole towers, blocks of shards, and code that is found again at the next start."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from tests.train import ranks, tiny
+from tests.train.test_loop import losses
+from tests.train.test_options import four_steps
+from train.distributed.parallelize import compile_blocks
+
+
+def test_towers_are_compiled_if_wanted(tiny_dataset: str, tmp_path: Path, monkeypatch: Any) -> None:
+    """By the capture of their graphs, forward and backward; the C++ or Triton of these takes a minute to build."""
+    compiled, exact = [], nn.Module.compile
+
+    def compile(module: nn.Module, **options: Any) -> None:
+        compiled.append(type(module).__name__)
+        exact(module, backend="aot_eager", fullgraph=True, **options)
+
+    plain = four_steps(tiny_dataset, tmp_path / "plain")
+    monkeypatch.setattr(nn.Module, "compile", compile)
+    found = four_steps(tiny_dataset, tmp_path / "compiled", compile=True, micro_batch=6, ema=0.9)
+    assert found == pytest.approx(plain, abs=1e-5)
+    assert compiled == ["CLIP"]
+
+
+@pytest.mark.parametrize(
+    ("model", "twice", "graphs"), [(tiny.MODEL, False, 2), (tiny.MODEL, True, 2), ("openwit-tiny", True, 5)]
+)
+def test_each_block_of_shards_is_compiled_whole_and_once(
+    tiny_dataset: str, tmp_path: Path, monkeypatch: Any, model: str, twice: bool, graphs: int
+) -> None:
+    """Blocks alike are one graph, which all steps share; a break would be an error. Neither BatchNorms that ask the
+    other process break it, nor blocks that are computed twice."""
+    exact, counters = torch.compile, torch._dynamo.utils.counters
+    keys = {"model": model, "epochs": 0.5, "grad_checkpointing": twice}
+
+    def compile(function: Any, **options: Any) -> Any:
+        return exact(function, backend="aot_eager", fullgraph=True, **options)
+
+    def work() -> None:
+        counters.clear()
+        four_steps(tiny_dataset, tmp_path / "compiled", compile=True, parallel="fsdp", **keys)
+        assert counters["stats"]["unique_graphs"] == graphs
+        assert not counters["graph_break"]
+
+    plain = four_steps(tiny_dataset, tmp_path / "plain", **keys)
+    monkeypatch.setattr(torch, "compile", compile)
+    ranks.run(2, work)
+    assert losses(tmp_path / "compiled") == pytest.approx(plain, abs=1e-5)
+
+
+def test_compiled_code_is_found_again_at_the_next_start(tmp_path: Path) -> None:
+    """By Inductor itself, for the CPU, in the folder that docs/training.md names."""
+    if shutil.which("g++") is None:
+        pytest.skip("no C++ compiler")
+    folder = tmp_path / "inductor"
+
+    def work() -> None:
+        from torch._inductor import config
+
+        config.cpp_cache_precompile_headers = config.cpp.vec_isa_ok = False  # they take longer than the code
+        os.environ.update(TORCHINDUCTOR_CACHE_DIR=str(folder), TORCHINDUCTOR_COMPILE_THREADS="1")
+        block = nn.GELU()
+        compile_blocks(nn.ModuleList([nn.ModuleList([block])]))
+        with torch.no_grad():
+            block(torch.ones(64))
+        (tmp_path / "counters.json").write_text(json.dumps(torch._dynamo.utils.counters["inductor"]))
+
+    found, built = [], []
+    for _ in range(2):
+        ranks.run(1, work)
+        found.append(json.loads((tmp_path / "counters.json").read_text()))
+        built.append({path: path.stat().st_mtime_ns for path in folder.rglob("*.so")})
+    assert found == [{"fxgraph_cache_miss": 1}, {"fxgraph_cache_hit": 1}]
+    assert built[0] == built[1] and len(built[0]) == 1
