@@ -15,8 +15,8 @@ from typing import Any, cast
 
 from dataset import foreign
 from dataset.storage import absolute
-from pipeline.config_errors import ConfigError
 from pipeline.training.train_worker import work
+from pipeline.workers import ray_address
 from pipeline.workers.executor import EXCLUDES
 from train.config import TrainConfig, checked_ranks, with_absolute_paths
 from train.loop import RunResult
@@ -94,8 +94,6 @@ def _own_ctrl_c() -> Iterator[None]:
 
 def start(address: str | None, processes: int) -> None:
     """Join a Ray cluster, or begin one on this machine with room for so many processes. Raises ConfigError."""
-    import ray
-
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": True}
     if address or "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:  # set by Ray's job manager, which sent the repo
         options["address"] = address or "auto"
@@ -104,7 +102,4 @@ def start(address: str | None, processes: int) -> None:
     else:
         # A CPU for each process, whether or not this machine has as many.
         options.update(address="local", include_dashboard=False, num_cpus=max(processes, os.cpu_count() or 1))
-    try:
-        ray.init(**options)
-    except ConnectionError as error:
-        raise ConfigError(f"no Ray cluster answers at {address}; start one with `ray start --head`") from error
+    ray_address.join(options)

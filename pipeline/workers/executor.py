@@ -158,25 +158,15 @@ class RayExecutor:
         options, self._options = self._options, None
         if options is None:
             return
-        ray_address.check(options["address"])
         try:
-            self._ray.init(**options)
+            ray_address.join(options)
         except Exception as error:
-            if "timed out during startup" in str(error):
-                raise WorkerKilledError(
-                    "Ray's processes did not start within Ray's own limit: the machine is too busy; run the same "
-                    "command again, or with --workers 0, which needs no Ray"
-                ) from error
-            if not isinstance(error, ConnectionError):
+            if "timed out during startup" not in str(error):
                 raise
-            raise ConfigError(
-                f"no Ray cluster answers at {options['address']}; start one with `ray start --head`, "
-                "or leave out --address to run on this machine"
+            raise WorkerKilledError(
+                "Ray's processes did not start within Ray's own limit: the machine is too busy; run the same "
+                "command again, or with --workers 0, which needs no Ray"
             ) from error
-        except RuntimeError as error:
-            if (known := ray_address.wrong_version(options["address"], error)) is not None:
-                raise known from error
-            raise
 
     def run(self, url: str, tasks: Sequence[Task], show: Show = nobody) -> Iterator[tuple[Task, Commit | Failure]]:
         """See `Executor`."""

@@ -5,12 +5,37 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 from pipeline.config_errors import ConfigError
 
 _ANSWER_SECONDS = 10.0
 _METHOD = "/ray.rpc.NodeInfoGcsService/GetClusterId"  # the first thing that Ray itself asks of a cluster
 _TOKEN_FILE = "~/.ray/auth_token"  # noqa: S105 (where Ray's documentation puts it)
+
+
+def join(options: dict[str, Any]) -> None:
+    """Join the cluster whose `address` is among the options of `ray.init`, or begin a Ray on this machine (`local`).
+
+    Raises:
+        ConfigError: nothing answers there, or the cluster wants a token that this process has not, or runs another
+            version of Ray or Python.
+    """
+    import ray
+
+    address = options["address"]
+    check(address)
+    try:
+        ray.init(**options)
+    except ConnectionError as error:
+        raise ConfigError(
+            f"no Ray cluster answers at {address}; start one with `ray start --head`, "
+            "or leave out --address to run on this machine"
+        ) from error
+    except RuntimeError as error:
+        if (known := wrong_version(address, error)) is not None:
+            raise known from error
+        raise
 
 
 def check(address: str) -> None:

@@ -10,9 +10,12 @@ from typing import Any
 
 import grpc
 import pytest
+import ray
 
 from pipeline.cli import main
 from pipeline.config_errors import ConfigError
+from pipeline.training.ray_train import start
+from pipeline.workers.executor import RayExecutor
 from pipeline.workers.ray_address import check, wrong_version
 
 TOKEN = "t" * 64
@@ -72,12 +75,34 @@ def test_other_addresses_are_rays_own_business(other: str) -> None:
     check(other)
 
 
+MISMATCH = (
+    "Version mismatch: The cluster was started with:\n    Ray: 2.50.0\n    Python: 3.11.4\n"
+    "This process on node 10.0.0.1 was started with:\n    Ray: 2.53.0\n    Python: 3.12.1\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (RuntimeError(MISMATCH), "the Ray cluster at auto runs Ray 2.50.0 on Python 3.11.4, and this is Ray 2.53.0"),
+        (ConnectionError("none"), "no Ray cluster answers at auto; start one with"),
+    ],
+)
+def test_a_build_and_a_training_say_what_is_wrong_with_a_cluster(
+    error: Exception, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def init(**options: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(ConfigError, match=told):
+        RayExecutor(None, "auto")
+    with pytest.raises(ConfigError, match=told):
+        start("auto", 1)
+
+
 def test_another_version_is_named() -> None:
-    told = (
-        "Version mismatch: The cluster was started with:\n    Ray: 2.50.0\n    Python: 3.11.4\n"
-        "This process on node 10.0.0.1 was started with:\n    Ray: 2.53.0\n    Python: 3.12.1\n"
-    )
-    error = wrong_version("head:6379", RuntimeError(told))
+    error = wrong_version("head:6379", RuntimeError(MISMATCH))
     assert str(error) == (
         "the Ray cluster at head:6379 runs Ray 2.50.0 on Python 3.11.4, and this is Ray 2.53.0 on Python 3.12.1; "
         "both must have the same"
