@@ -30,7 +30,7 @@ from bench.matrix import Matrix, contents, differences
 from dataset.commits import Ledger
 from dataset.storage import Storage
 
-SMALL = ["--set", "run.pairs_per_partition=100", "--set", "run.piece_bytes=100000"]
+SMALL = ["--set", "run.pairs_per_partition=250", "--set", "run.piece_bytes=250000"]
 NODE = {"num_cpus": 1, "object_store_memory": 80_000_000}
 MOST_NODES = 3
 TIMEOUT_S = 1800
