@@ -13,6 +13,7 @@ import dataset
 from dataset.ids import pair_id
 from pipeline.build import build
 from pipeline.config import build as make_config
+from pipeline.engine import plan
 from pipeline.stages.pack.stage import repeats_warning
 
 THINGS = ("kettle", "lamp", "bridge", "horse", "gate", "boat", "wall", "hat", "spoon", "clock", "chair", "ladder")
@@ -29,20 +30,24 @@ REPEATED = "Various pictures of lamps"
 
 def run(folder: Path, **text: Any) -> Path:
     rows = [*SHOP, *OTHERS, *[REPEATED] * 21]
-    with (folder / "pairs.csv").open("w", newline="") as file:
-        csv.writer(file).writerows(
-            [("url", "text"), *((f"https://shop.example/{at}.jpg", row) for at, row in enumerate(rows))]
-        )
+    pairs = [(f"https://shop.example/{at}.jpg", row) for at, row in enumerate(rows)]
+    sources = [folder / "even.csv", folder / "odd.csv"]  # a partition each: no site repeats a text in one alone
+    for first, source in enumerate(sources):
+        with source.open("w", newline="") as file:
+            csv.writer(file).writerows([("url", "text"), *pairs[first::2]])
     (folder / "queries.txt").write_text("\n".join([*THINGS, "river", "shop", "email_address"]))
     out = folder / "out"
     raw = {
-        "sources": [str(folder / "pairs.csv")],
+        "sources": [str(source) for source in sources],
         "out": str(out),
         "text": {"languages": [], **text},
         "match": {"queries": str(folder / "queries.txt")},
         "run": {"workers": 0},
     }
-    build(make_config(raw), to="prebalance", quiet=True)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(plan, "_LEAST_BYTES", 1000)
+        done = build(make_config(raw), to="prebalance", quiet=True).did
+    assert done["extract.candidates"] > 1
     return out
 
 
