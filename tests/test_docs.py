@@ -74,7 +74,7 @@ def test_the_presets_of_the_page_on_safety_are_there_and_its_command_works(tmp_p
 
 
 def test_its_filters_drop_by_what_a_page_says(tmp_path: Path) -> None:
-    link = "<a rel=license href=https://creativecommons.org/licenses/by/4.0/>"
+    link = "<a rel=license href=https://creativecommons.org/licenses/by/4.0/>CC BY</a>"
     reserved = http(f"{link}<img src=a.png alt='a kettle, reserved'>".encode(), headers=("TDM-Reservation: 1",))
     pages = [
         record(reserved),
