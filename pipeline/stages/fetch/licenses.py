@@ -50,7 +50,7 @@ SAID = pa.schema(
         ("place", pa.string()),
     ]
 )
-"""Pairs of a page's license that does not permit, or cannot be read; of several licenses what refuses, one a pair."""
+"""Pairs of a page's license that does not permit, or cannot be read."""
 
 
 @phase(FETCH, "fetch.named", reads=PAIR_ROWS | roles(lanes=LANES), takes=("partitions",), exchanges=roles(named=NAMED))
@@ -112,6 +112,18 @@ def _spoken_of(row: Mapping[str, Any]) -> list[str]:
     """What a page's license may speak of: the page, and its image if that is of the same site."""
     is_own = site_of(row["url"]) == site_of(row["page_url"])
     return [row["page_url"], row["url"]] if is_own else [row["page_url"]]
+
+
+def one_a_pair(said: pa.Table) -> pa.Table:
+    """Of what several licenses say of a pair, which may stand at several hosts, what refuses; else what is unread."""
+    rows = sorted(
+        said.to_pylist(),
+        key=lambda row: (row["url"], row["page_url"], row["reason"] is None, row["reason"] or "", row["place"]),
+    )
+    first: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in rows:
+        first.setdefault((row["url"], row["page_url"]), row)
+    return pa.Table.from_pylist(list(first.values()), SAID)
 
 
 def wanted(context: Context, licensed: pa.Table) -> tuple[list[str], list[str]]:

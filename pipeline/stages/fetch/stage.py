@@ -77,7 +77,7 @@ def opted_out_domains(context: Context) -> Result:
 )
 def get(context: Context) -> Result:
     """Every URL of the partition that the store lacks; then the newest observation of each."""
-    licensed = context.concat("licensed", SAID)
+    licensed = licenses.one_a_pair(context.concat("licensed", SAID))
     urls, disowned = licenses.wanted(context, licensed)
     wanted = [urls[unit] for unit in context.units(len(urls))]
     heartbeat.name_units({url: unit for unit, url in enumerate(urls)})

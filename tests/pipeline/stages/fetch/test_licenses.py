@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 import dataset
 from pipeline.build import build
 from pipeline.config import build as make_config
 from pipeline.config import plain
+from pipeline.stages.fetch.licenses import SAID, one_a_pair
 from tests.crawl.hostile_server import HostileServer
 from tests.crawl.web.fetching import one_server
 from tests.pipeline import pages
@@ -81,3 +84,12 @@ def test_who_asks_nobody_knows_no_license_and_takes_it_for_a_refusal(server: Hos
     server.hits.clear()
     found = built(server, tmp_path, NO, origins=["archive"])
     assert found["first", HELD] == "rsl_unreadable" and not server.hits
+
+
+def test_of_licenses_at_several_hosts_one_that_refuses_counts() -> None:
+    pair = {"url": "http://a/1", "host": "a", "page_url": "http://p/", "signal": "RSL", "value": "", "place": "page"}
+    reasons = [None, "rsl_unreadable", "rsl_prohibited", None]
+    said = pa.Table.from_pylist(
+        [*({**pair, "reason": reason} for reason in reasons), {**pair, "url": "http://a/2"}], SAID
+    )
+    assert one_a_pair(said)["reason"].to_pylist() == ["rsl_prohibited", None]
