@@ -114,5 +114,5 @@ def _side(gap: float, probe: float) -> str:
     if gap >= GAP:
         return "the image tower tells the classes apart, and it is the step from words to images that fails"
     if probe < 0.5:
-        return "a probe on the same features does little better, so it is the features that lack"
+        return "even a probe on the same features is mostly wrong, so it is the features that lack"
     return "the prompts find nearly all that the features hold"

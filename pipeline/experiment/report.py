@@ -83,7 +83,8 @@ def sentences(config: ExperimentConfig, values: Values, compared: list[Compariso
             said.append(f"Shown: {where}: {'higher' if each.difference.value > 0 else 'lower'} by {numbers}.")
         else:
             said.append(
-                f"Not shown: {where}: {numbers}; with {config.seeds} seeds a difference below {_points(half)} is noise."
+                f"Not shown: {where}: {numbers}; with {config.seeds} seeds a difference below "
+                f"{_points(half).lstrip('+')} is noise."
             )
     model, seen = config.train.get("model", "openwit-tiny"), int(config.train["samples_seen"])
     said.append(

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from train.load import Encoder
 
 _RULES = 1  # raised when the same weights and files give other features
+PIECE = 8192
+"""Images of a split that are kept together: what is lost at most where an examination is killed."""
 _THREADS = min(8, os.cpu_count() or 1)
 Progress = Callable[[str, int, int], None]
 """(what is encoded, how many are done, of how many)."""
@@ -72,17 +74,27 @@ class Features:
         return str(self.encoder.device.type)
 
     def images(self, split: Split, what: str = "images") -> Images:
-        """The features of a split's images. Raises SetError if none can be read."""
+        """The features of a split's images, kept a piece at a time. Raises SetError if none can be read."""
+        length = max(1, len(split)) if self.folder is None else PIECE
+        found = []
+        for first in range(0, len(split), length):
+            whole = len(split) <= length
+            piece = split if whole else split.take(np.arange(first, min(first + length, len(split))))
+            found.append(self._piece(piece, what, first, len(split)))
+        if not any(len(each["rows"]) for each in found):
+            raise SetError(f"no image of {what} can be read")
+        rows = np.concatenate([each["rows"] + place * length for place, each in enumerate(found)])
+        embeddings, before = (joined([each[name] for each in found]) for name in ("embeddings", "before_projection"))
+        return Images(rows, embeddings, before, len(split) - len(rows))
+
+    def _piece(self, split: Split, what: str, first: int, total: int) -> dict[str, np.ndarray]:
         key = f"images-{checksum(f'{self.identity} {split.identity()}'.encode())}"
         found = self._kept(key)
         if found is None:
-            found = self._encode(split, what)
+            found = self._encode(split, what, first, total)
             checked(found["embeddings"], what)
             self._keep(key, found)
-        rows = found["rows"]
-        if not len(rows):
-            raise SetError(f"no image of {what} can be read")
-        return Images(rows, found["embeddings"], found["before_projection"], len(split) - len(rows))
+        return found
 
     def texts(self, texts: Sequence[str]) -> np.ndarray:
         """The features of texts: float32 (n, d), of unit length."""
@@ -99,7 +111,8 @@ class Features:
     def _encode_texts(self, texts: Sequence[str]) -> np.ndarray:
         return self.encoder.texts(texts)
 
-    def _encode(self, split: Split, what: str) -> dict[str, np.ndarray]:
+    def _encode(self, split: Split, what: str, first: int, total: int) -> dict[str, np.ndarray]:
+        """The features of a piece, which begins at an image of the whole split, of so many."""
         import torch
 
         rows: list[int] = []
@@ -119,11 +132,11 @@ class Features:
             if len(batch) == self.encoder.batch_size:
                 flush()
                 if self.progress is not None and place + 1 < len(split):
-                    self.progress(what, place + 1, len(split))
+                    self.progress(what, first + place + 1, total)
         if batch:
             flush()
         if self.progress is not None:
-            self.progress(what, len(split), len(split))
+            self.progress(what, first + len(split), total)
         self.encoded += len(rows)
         return {"rows": np.array(rows, np.int64), "embeddings": joined(embeddings), "before_projection": joined(before)}
 

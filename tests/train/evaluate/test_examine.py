@@ -12,6 +12,7 @@ import pytest
 from pipeline.cli import main
 from tests.train import tiny
 from tests.train.evaluate import helpers
+from train.evaluate import features as module
 from train.evaluate import registry, row
 from train.evaluate.encoders import open_encoder, random_init
 from train.evaluate.evaluators import retrieval, zero_shot
@@ -135,6 +136,25 @@ def test_features_are_encoded_once_per_weights_and_files(tmp_path: Path) -> None
     damaged = Features(helpers.encoder(), kept)
     assert helpers.run("zero_shot", open_set(helpers.class_folders(tmp_path / "b")), damaged).metrics
     assert helpers.run("zero_shot", open_set(folder), damaged).metrics and damaged.encoded == 24
+
+
+def test_what_was_killed_goes_on_after_the_last_whole_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    what = open_set(helpers.class_folders(tmp_path / "set", each=5))
+    (tmp_path / "set" / "red_blue" / "0.jpg").write_bytes(b"no image")
+    whole = Features(helpers.encoder(), None).images(what.test)
+    monkeypatch.setattr(module, "PIECE", 8)
+    killed = Features(helpers.encoder(), tmp_path / "kept")
+    real, calls = killed.encoder.towers, iter([True, True, False])
+    monkeypatch.setattr(killed.encoder, "towers", lambda pixels: real(pixels) if next(calls) else 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        killed.images(what.test)
+    told: list[tuple[str, int, int]] = []
+    again = Features(helpers.encoder(), tmp_path / "kept", lambda *each: told.append(each))
+    found = again.images(what.test)
+    assert again.encoded == 29 - 16 and told[-1] == ("images", 30, 30)
+    assert found.rows.tolist() == whole.rows.tolist() and found.damaged == 1
+    assert found.embeddings == pytest.approx(whole.embeddings, abs=1e-6)
+    assert found.before_projection == pytest.approx(whole.before_projection, abs=1e-5)
 
 
 def test_random_weights_are_of_the_same_architecture_and_of_a_seed() -> None:

@@ -177,7 +177,7 @@ class TeamFeatures(Features):
         part = self.team.ask("heldout", rows.tolist())
         return part.kept, checked(part.embeddings, "held-out images")
 
-    def _encode(self, split: Split, what: str) -> dict[str, np.ndarray]:
+    def _encode(self, split: Split, what: str, first: int, total: int) -> dict[str, np.ndarray]:
         pictures: Sequence[Picture] = split.pictures
         part = self.team.ask("pictures", pictures)
         rows = np.flatnonzero(part.kept)
