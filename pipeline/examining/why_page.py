@@ -112,7 +112,7 @@ class _Pictures:
                 "image": thumbnail(sample_image(dataset.storage, row), blurred=row["url"] in self.blurred),
                 "text": row["text"] or "",
             }
-            for number, row in rows
+            for number, row, _ in rows
         }
 
     def of(self, near: Neighbour) -> dict[str, Any]:
