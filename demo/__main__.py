@@ -49,6 +49,11 @@ PORT = 8649
 """Any other that is free is taken if this one is not; no address of the web holds it."""
 USER_AGENT = "openwit/0.1 (+https://demo.example/crawler; crawler@demo.example)"
 """Nobody's: the demo asks loopback alone. As in its config."""
+_CUT = """
+SELECT c.url, j.text FROM _captions j JOIN _candidates c ON c.partition = j.partition AND c.row = j.row
+WHERE list_contains(j.reworded, 'repeat')
+"""
+"""The candidates from whose texts a phrase of their site was cut off, with what is left."""
 TIMES_CHANCE = 10.0
 LEAST_FULL = 0.1
 
@@ -67,7 +72,10 @@ class Size:
 FULL = Size(1.0)
 QUICK = Size(
     0.05,
-    overrides=("dedup.max_images_per_text=8", "balance.cap=8", "fetch.timeout_s=1.5"),
+    overrides=(
+        *("text.max_site_images_per_text=5", "dedup.max_images_per_text=4"),
+        *("balance.cap=8", "fetch.timeout_s=1.5"),
+    ),
     training=("epochs=2", "batch_size=64"),
     retrieval_pairs=20,
     judged=False,
@@ -182,6 +190,7 @@ class Demo:
             "dropped": opened.sql("SELECT url, text, stage, reason FROM dropped").to_arrow_table(),
             "pairs": opened.sql("SELECT url, text, split FROM pairs").to_arrow_table(),
             "funnel": opened.sql("SELECT stage, input, kept, dropped FROM funnel").to_arrow_table(),
+            "cut": opened.sql(_CUT).to_arrow_table(),
         }
         card = score(truth, **tables)
         self._show_funnel(tables["funnel"])
@@ -217,6 +226,9 @@ class Demo:
             f"Good pairs lost by mistake: {sum(card.lost.values()):,} of {card.good:,} ({card.lost_share:.2%}): {lost}"
         )
         self.console.print(f"Dirt that got into the dataset: {kept}")
+        cut = card.phrases
+        others = f"{cut.others:,} other texts were cut" if cut.others else "no other text was cut"
+        self.console.print(f"Phrases of sites cut off from captions: {cut.caught:,} of {cut.planted:,}; {others}")
 
     def _show_evaluation(self, evaluation: list[dict[str, Any]]) -> None:
         table = Table(

@@ -17,7 +17,9 @@ def page(seed: int, host: str, number: int, pages: int, items: list[Planted]) ->
     """One of a host's pages, with what is planted on it."""
     rng = generator(seed, "page", host, number)
     blocks = [
-        markup.STYLES.get(host, markup.row)(rng, markup.relative(item.url, host), item.written or item.text)
+        markup.STYLES.get(host, markup.row)(
+            rng, markup.relative(item.url, host), item.written or item.with_phrase or item.text
+        )
         for item in items
     ]
     blocks.insert(len(blocks) // 2, '<p>An advertisement <img src="/spacer.gif" width="1" height="1" alt=""></p>')

@@ -20,7 +20,6 @@ UNPROVOKED = frozenset(
         *("quarantined", "processing_time_exceeded", "processing_memory_exceeded"),
         *("not_in_archive", "page_error", "text_profane"),
         "c2pa_training_refused",  # whose reader is an extra
-        "text_repeats_on_site",  # which configs/demo.yaml leaves to dedup's text_spam
         # These take a model, or pictures that a demo does not draw.
         *("nsfw_image", "clip_score_low", "image_has_face", "unlike_target_images", "semantic_duplicate"),
     }
@@ -43,6 +42,15 @@ class FilterScore:
 
 
 @dataclass(frozen=True)
+class PhraseScore:
+    """The phrases that sites put to their captions: how many were planted and cut off, and how many other texts cut."""
+
+    planted: int
+    caught: int
+    others: int
+
+
+@dataclass(frozen=True)
 class ScoreCard:
     """All filters, and what happened to what is good."""
 
@@ -51,6 +59,7 @@ class ScoreCard:
     lost: dict[str, int]  # reason -> good pairs that it dropped; query_full is not a loss
     dirt_kept: dict[str, int]  # kind -> dirt that reached the dataset
     unplanned: int  # rows of the dataset that nobody planted
+    phrases: PhraseScore
     query_full_share: float  # of the pairs that reached the final balance
 
     @property
@@ -65,19 +74,21 @@ class ScoreCard:
         return tuple(reason for reason in reasons() if reason not in spoken and reason not in UNPROVOKED)
 
 
-def score(truth: pa.Table, dropped: pa.Table, pairs: pa.Table, funnel: pa.Table) -> ScoreCard:
+def score(truth: pa.Table, dropped: pa.Table, pairs: pa.Table, funnel: pa.Table, cut: pa.Table) -> ScoreCard:
     """Compare a finished dataset with the truth.
 
     Args:
         truth: demo.site.TRUTH.
-        dropped: columns url, text, stage, reason.
+        dropped: columns url, text, stage, reason; texts as written, or as judged.
         pairs: columns url, text.
         funnel: columns stage, input, kept, dropped.
+        cut: columns url, text; texts from which a phrase of their site was cut off, without it.
     """
     known = reasons()
     each = [stage in ("text", "match") or reason == "text_spam" for reason, (stage, _) in known.items()]
     listed = pa.table({"reason": list(known), "each_occurrence": each})
-    tables = {"truth": truth, "dropped": dropped, "pairs": pairs, "reasons": listed, "funnel": funnel}
+    dropped = sql.run(_AS_JUDGED, {"truth": truth, "dropped": dropped})
+    tables = {"truth": truth, "dropped": dropped, "pairs": pairs, "reasons": listed, "funnel": funnel, "cut": cut}
     filters = [FilterScore(**{**row, "stage": _stage(row)}) for row in _rows(_FILTERS, tables)]
     order = list(known)
     filters.sort(key=lambda score: order.index(score.reason) if score.reason in order else len(order))
@@ -88,6 +99,7 @@ def score(truth: pa.Table, dropped: pa.Table, pairs: pa.Table, funnel: pa.Table)
         lost={row["reason"]: row["n"] for row in _rows(_LOST, tables)},
         dirt_kept={row["kind"]: row["n"] for row in _rows(_DIRT_KEPT, tables)},
         unplanned=_rows(_UNPLANNED, tables)[0]["n"],
+        phrases=PhraseScore(**_rows(_PHRASES, tables)[0]),
         query_full_share=_rows(_QUERY_FULL, tables)[0]["share"] or 0.0,
     )
 
@@ -118,6 +130,19 @@ def _rows(query: str, tables: dict[str, pa.Table]) -> list[dict[str, Any]]:
 
 
 _FILTERS = (Path(__file__).parent / "score.sql").read_text(encoding="utf-8")
+
+_AS_JUDGED = """
+-- Candidates are told as extraction wrote them, with the phrase of their site.
+SELECT dropped.* REPLACE (coalesce(truth.text, dropped.text) AS text)
+FROM dropped LEFT JOIN truth ON truth.url = dropped.url AND truth.with_phrase = dropped.text
+"""
+
+_PHRASES = """
+SELECT
+    (SELECT count(*) FROM truth WHERE with_phrase IS NOT NULL) AS planted,
+    (SELECT count(*) FROM truth SEMI JOIN cut USING (url, text) WHERE with_phrase IS NOT NULL) AS caught,
+    (SELECT count(*) FROM cut ANTI JOIN (FROM truth WHERE with_phrase IS NOT NULL) USING (url, text)) AS others
+"""
 
 _GOOD = f"SELECT count(*) AS n FROM truth WHERE expected = '{KEEP}'"
 

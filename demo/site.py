@@ -19,16 +19,20 @@ from demo.web import (
     ASKING_FILES,
     ASKING_ROBOTS,
     BLOCKED_HOST,
+    BOILERPLATE,
+    BOILERPLATE_HOST,
     EVALUATION_PER_CLASS,
     GOOD,
     IMAGE_HOSTS,
     IMAGES_PER_PAGE,
     KEEP,
     LISTS,
+    NO_CAPTIONS,
     NO_HOST,
     NOAI_HOST,
     OPTED_OUT_HOST,
     PAGE_HOSTS,
+    PHRASES,
     REFUSED_FOLDERS,
     REFUSING,
     RESERVED_HOST,
@@ -56,7 +60,7 @@ class _Builder:
         self.rng = generator(seed, "site")
         self.answers: dict[tuple[str, str], Answer] = {}
         self.planted: list[Planted] = []
-        self.refusing: dict[str, list[Planted]] = {host: [] for host in REFUSING}
+        self.apart: dict[str, list[Planted]] = {host: [] for host in (*REFUSING, *PHRASES)}
         self.listed: dict[str, list[bytes]] = {kind: [] for kind in LISTS}
         self.evaluation: dict[str, bytes] = {}
 
@@ -69,24 +73,18 @@ class _Builder:
         self._plant_bad_answers()
         self._plant_bad_images()
         self._plant_copies()
+        self._plant_repeats()
         count = self._pages()
-        truth = pa.Table.from_pylist(
-            [
-                {
-                    "url": item.url,
-                    "text": item.text,
-                    "kind": item.kind,
-                    "expected": item.expected,
-                    "occurrences": item.occurrences,
-                    "copy_of": item.copy_of,
-                    "colour": item.view.colour if item.view else None,
-                    "shape": item.view.shape if item.view else None,
-                }
-                for item in [*self.planted, *chain(*self.refusing.values())]
-            ],
-            TRUTH,
-        )
-        seeds = tuple(f"http://{host}/" for host in (*PAGE_HOSTS, *REFUSING))
+        rows = [
+            {
+                **{name: getattr(item, name) for name in TRUTH.names if hasattr(item, name)},
+                "colour": item.view.colour if item.view else None,
+                "shape": item.view.shape if item.view else None,
+            }
+            for item in [*self.planted, *chain(*self.apart.values())]
+        ]
+        truth = pa.Table.from_pylist(rows, TRUTH)
+        seeds = tuple(f"http://{host}/" for host in (*PAGE_HOSTS, *self.apart))
         images = sum(answer.media_type.startswith("image/") and bool(answer.body) for answer in self.answers.values())
         return Web(self.answers, truth, seeds, count, images, self.listed, self.evaluation)
 
@@ -178,7 +176,7 @@ class _Builder:
             text.append(f"{self._caption(view)} {one_of(self.rng, captions.UNSAFE)}")
         for _, text in plant("part number as alt", "no_query_match", 30):
             text.append(captions.part_number(self.rng))
-        for _, text in plant("spam: one text on many images", "text_spam", 320):
+        for _, text in plant("spam: one text on images of many sites", "text_spam", 100):
             text.append(captions.SPAM)
         for k in self._many(40):
             url, view = self._picture(f"personal data {k}")
@@ -188,16 +186,7 @@ class _Builder:
             self.planted.append(Planted(url, masked, "personal data", "personal_data", view=view, written=said))
 
     def _plant_no_captions(self) -> None:
-        for kind, expected, folder, text in (
-            ("stand-in", "image_is_stand_in", "placeholders", None),
-            ("icon of the interface", "text_is_interface", "icons", None),
-            ("avatar", "image_is_avatar", "avatars", "a member of the forum"),
-            ("logo", "image_is_logo", "logos", "The Example Company"),
-            ("advertisement", "image_is_advertisement", "728x90", "the best offers of the week"),
-            ("credit as alt", "text_is_credit", "i", "Photo: Jane Doe"),
-            ("code as alt", "text_is_code", "i", "Lorem ipsum dolor sit amet"),
-            ("address that calls itself unsafe", "address_unsafe", "porn", None),
-        ):
+        for kind, expected, folder, text in NO_CAPTIONS:
             for k in self._many(20):
                 url, view = self._picture(f"{kind} {k}", folder=folder)
                 said = self._caption(view)
@@ -219,16 +208,16 @@ class _Builder:
         for k in self._many(60):
             url, view = self._picture(f"noai {k}", NOAI_HOST)
             kind = "page that says noai"
-            self.refusing[NOAI_HOST].append(Planted(url, self._caption(view), kind, "page_noai", view=view))
+            self.apart[NOAI_HOST].append(Planted(url, self._caption(view), kind, "page_noai", view=view))
         for k in self._many(40):
             url, view = self._picture(f"reserved {k}", RESERVED_HOST)
             kind = "page that reserves text and data mining"
-            self.refusing[RESERVED_HOST].append(Planted(url, self._caption(view), kind, "page_tdm_reserved", view=view))
+            self.apart[RESERVED_HOST].append(Planted(url, self._caption(view), kind, "page_tdm_reserved", view=view))
         for host, (reason, meta, header, value) in REFUSING.items():
             for k in () if meta and header else self._many(20):
                 url, view = self._picture(f"{reason} {k}", host)
                 kind = f"page with {header or 'an RSL license'}: {reason if meta else value}"
-                self.refusing[host].append(Planted(url, self._caption(view), kind, reason, view=view))
+                self.apart[host].append(Planted(url, self._caption(view), kind, reason, view=view))
 
     def _plant_bad_answers(self) -> None:
         def plant(kind: str, expected: str, count: int, answer: Answer | None, host: str | None = None) -> None:
@@ -348,6 +337,21 @@ class _Builder:
             kind, body = files.resembling(Image.open(BytesIO(original.body)).convert("RGB"), k)
             self._copies(url, view, original, kind, "near_duplicate_image", Answer(body, "image/jpeg"))
 
+    def _plant_repeats(self) -> None:
+        """What single sites repeat: a phrase in all captions, and a text that stands under many images."""
+        for host, form in PHRASES.items():
+            for k in self._many(240):
+                url, view = self._picture(f"{host} {k}")
+                text = ""
+                while len(text.split()) < 4:  # enough to be left when the phrase is cut off
+                    text = self._caption(view)
+                said = form.format(text)
+                self.apart[host].append(Planted(url, text, "phrase of its site", view=view, with_phrase=said))
+        for k in self._many(160):
+            url, view = self._picture(f"boilerplate {k}")
+            item = Planted(url, BOILERPLATE, "one text all over a site", "text_repeats_on_site", view=view)
+            self.apart[BOILERPLATE_HOST].append(item)
+
     def _copies(self, url: str, view: Scene, original: Answer, kind: str, expected: str, copy: Answer) -> None:
         group = url
         self.planted.append(Planted(url, self._caption(view), f"{kind}: the original", KEEP, copy_of=group, view=view))
@@ -370,8 +374,8 @@ class _Builder:
             numbers[host] += 1
         for host, number, items in shares:
             self.answers[host, f"/{number}.html"] = pages.page(self.seed, host, number, numbers[host], items)
-        for host, items in self.refusing.items():
-            numbers[host] = max(2, len(items) // 8)
+        for host, items in self.apart.items():
+            numbers[host] = max(3, len(items) // 8)
             for number in range(numbers[host]):
                 here = items[number :: numbers[host]]
                 self.answers[host, f"/{number}.html"] = pages.page(self.seed, host, number, numbers[host], here)

@@ -21,6 +21,7 @@ TRUTH = pa.schema(
         ("copy_of", pa.string()),  # of a group of look-alikes one is to be kept, whichever; null outside groups
         ("colour", pa.string()),  # of the picture's subject; null where there is none
         ("shape", pa.string()),
+        ("with_phrase", pa.string()),  # the text as its site writes it, with a phrase to be cut off; null where none is
     ]
 )
 
@@ -83,6 +84,25 @@ BLOCKED_HOST = "popups.example"
 """Its images are listed in demo/blocked_domains.txt."""
 OPTED_OUT_HOST = "album.optedout.example"
 """Its domain is listed in demo/opted_out_domains.txt."""
+PHRASES = {
+    "posters.example": "{} | Posters of Shapes",
+    "bargains.example": "{} - Buy online",
+    "daily.example": "Shape of the day: {}",
+}
+"""Hosts that put the same phrase to each of their captions; cut off, it leaves a good one."""
+BOILERPLATE_HOST, BOILERPLATE = "bargains.example", "The picture of this article will be here as soon as we have one"
+"""A host that has one text under many of its images, and the text."""
+NO_CAPTIONS = (
+    ("stand-in", "image_is_stand_in", "placeholders", None),
+    ("icon of the interface", "text_is_interface", "icons", None),
+    ("avatar", "image_is_avatar", "avatars", "a member of the forum"),
+    ("logo", "image_is_logo", "logos", "The Example Company"),
+    ("advertisement", "image_is_advertisement", "728x90", "the best offers of the week"),
+    ("credit as alt", "text_is_credit", "i", "Photo: Jane Doe"),
+    ("code as alt", "text_is_code", "i", "Lorem ipsum dolor sit amet"),
+    ("address that calls itself unsafe", "address_unsafe", "porn", None),
+)
+"""What is no caption: its kind, its reason, the folder of the image's address, the text (else a good caption)."""
 SLOW_HOST, RESET_HOST, NO_HOST = "slow.example", "broken.example", "nowhere.invalid"
 IMAGES_PER_PAGE = 14
 LISTS = ("pdq", "md5", "sha256")
@@ -120,6 +140,7 @@ class Planted:
     copy_of: str | None = None
     view: Scene | None = None
     written: str | None = None  # what the page says, if a dataset may not say it: `text` is then masked
+    with_phrase: str | None = None  # what the page says, with a phrase of its site that `text` is without
 
 
 @dataclass(frozen=True)

@@ -28,5 +28,6 @@ def test_the_quick_demo_crawls_builds_trains_and_examines(tmp_path: Path) -> Non
     assert (out / "report.html").is_file()
     results = json.loads((out / "runs" / "demo" / "evaluation.json").read_text())
     assert {result["task"] for result in results} == {"zero-shot", "retrieval"}
+    assert "Phrases of sites cut off from captions: 36 of 36; no other text was cut" in done.stdout
     for words in ("The funnel", "precision", "chance", "report.html", "wit explain"):
         assert words in done.stdout

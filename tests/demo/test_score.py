@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from demo.score import UNPROVOKED, FilterScore, ScoreCard, held_out_captions, score
+from demo.score import UNPROVOKED, FilterScore, PhraseScore, ScoreCard, held_out_captions, score
 from demo.web import KEEP, TRUTH
 from demo.world import HELD_OUT
 
@@ -14,20 +14,25 @@ _DROPPED = pa.schema([(name, pa.string()) for name in ("url", "text", "stage", "
 _PAIRS = pa.schema([("url", pa.string()), ("text", pa.string())])
 
 
-def planted(url: str, expected: str = KEEP, occurrences: int = 1, copy_of: str | None = None) -> dict[str, Any]:
+def planted(
+    url: str, expected: str = KEEP, occurrences: int = 1, copy_of: str | None = None, phrased: str | None = None
+) -> dict[str, Any]:
     return {
         "url": url, "text": f"text of {url}", "kind": f"kind of {expected}", "expected": expected,
-        "occurrences": occurrences, "copy_of": copy_of, "colour": None, "shape": None,
+        "occurrences": occurrences, "copy_of": copy_of, "colour": None, "shape": None, "with_phrase": phrased,
     }  # fmt: skip
 
 
-def card(truth: list[dict[str, Any]], dropped: list[tuple[str, str, str]], kept: list[str]) -> ScoreCard:
+def card(
+    truth: list[dict[str, Any]], dropped: list[tuple[str, str, str]], kept: list[str], cut: tuple[str, ...] = ()
+) -> ScoreCard:
     verdicts = [{"url": u, "text": f"text of {u}", "stage": stage, "reason": reason} for u, stage, reason in dropped]
     return score(
         pa.Table.from_pylist(truth, TRUTH),
         pa.Table.from_pylist(verdicts, _DROPPED),
         pa.Table.from_pylist([{"url": u, "text": f"text of {u}"} for u in kept], _PAIRS),
         pa.table({"stage": ["balance"], "input": [8], "kept": [6], "dropped": [2]}),
+        pa.Table.from_pylist([{"url": u, "text": f"text of {u}"} for u in cut], _PAIRS),
     )
 
 
@@ -63,6 +68,20 @@ def test_of_each_group_of_copies_any_one_may_be_kept() -> None:
     assert card(truth, both, []).lost == {"duplicate_image": 1}
     none = card(truth, [], ["a", "a2"])
     assert (one(none, "duplicate_image").recall, none.dirt_kept) == (0.0, {"kind of duplicate_image": 1})
+
+
+def test_phrases_that_were_cut_off_and_texts_that_should_not_have_been_are_counted() -> None:
+    truth = [planted(url, phrased=f"text of {url} | Site") for url in ("a", "b", "missed")] + [planted("whole")]
+    scored = card(truth, [], ["a", "whole"], ("a", "b", "whole"))
+    assert scored.phrases == PhraseScore(planted=3, caught=2, others=1)
+
+
+def test_a_candidate_is_known_by_the_text_that_was_written_before_its_phrase_was_cut_off() -> None:
+    truth = pa.Table.from_pylist([planted("a", phrased="text of a | Site")], TRUTH)
+    dropped = [{"url": "a", "text": "text of a | Site", "stage": "match", "reason": "no_query_match"}]
+    funnel = pa.table({"stage": ["balance"], "input": [8], "kept": [6], "dropped": [2]})
+    scored = score(truth, pa.Table.from_pylist(dropped, _DROPPED), _PAIRS.empty_table(), funnel, _PAIRS.empty_table())
+    assert (scored.unplanned, scored.lost) == (0, {"no_query_match": 1})
 
 
 def test_repetitions_are_planted_once_less_than_they_occur() -> None:
