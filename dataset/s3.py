@@ -201,29 +201,6 @@ def _tagged(url: str, bucket: str, key: str) -> tuple[bytes, str] | None:
         raise _unanswered(url, error) from error
 
 
-def read(url: str, bucket: str, key: str, part: tuple[int, int] | None = None) -> bytes:
-    """An object, or its bytes at (offset, length), fewer at its end, by one request; Arrow asks for its length first.
-
-    Raises:
-        FileNotFoundError: there is none.
-        OSError: the server refuses, or cannot be reached.
-    """
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    which = {} if part is None else {"Range": f"bytes={part[0]}-{part[0] + part[1] - 1}"}
-    try:
-        body: bytes = client().get_object(Bucket=bucket, Key=key, **which)["Body"].read()
-        return body
-    except ClientError as error:
-        if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
-            raise FileNotFoundError(f"there is no {url}") from error
-        if error.response["Error"]["Code"] in ("InvalidRange", "416"):  # it ends before
-            return b""
-        raise _refusal(url, bucket, error.response["Error"], "read") from error
-    except BotoCoreError as error:
-        raise _unanswered(url, error) from error
-
-
 def version(url: str, bucket: str, key: str) -> str:
     """The ETag of an object, which changes with its content. Raises OSError."""
     from botocore.exceptions import BotoCoreError, ClientError

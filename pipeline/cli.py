@@ -170,18 +170,14 @@ def _audit(arguments: argparse.Namespace) -> int:
     from pipeline.asking.interrupt import interruptible
     from pipeline.reports import audits
 
-    known = audits.available(arguments.audits)
     if arguments.name is None and not arguments.all:
-        for name, sentence in known.items():
-            say(f"{name:<22} {sentence}")
-            for parameter, told in audits.find(name, arguments.audits).parameters.items():
-                say(f"{'':<22} --set {parameter}={told.default}: {told.sentence}")
+        say("\n".join(audits.listing(arguments.audits, "--set ")))
         return DONE
     if arguments.all and (arguments.name or arguments.set or not arguments.output):
         raise UsageError("wit audit --all takes --output DIR, and neither a NAME nor --set")
     asked = Dataset(arguments.out)
     folder, form = arguments.output, arguments.format or "csv"
-    for name in known if arguments.all else [arguments.name]:
+    for name in audits.available(arguments.audits) if arguments.all else [arguments.name]:
         audit = audits.find(name, arguments.audits)
         values = audit.values(arguments.set)
         if arguments.all:

@@ -44,7 +44,7 @@ def _counted(dataset: Dataset, stage: Stage, pair_id: bytes, evidence: Mapping[s
     for name in before[: before.index(stage.name)]:
         statement = f"SELECT * FROM ({statement}) ANTI JOIN {identifier(f'_{name}_verdicts')} USING (partition, row)"  # noqa: S608
     counted = f"SELECT pair_id FROM ({statement})"  # noqa: S608
-    rows_found: pa.Table = dataset.ask(counted, {"query": evidence["query_id"]}).to_arrow_table()
+    rows_found: pa.Table = dataset.sql(counted, params={"query": evidence["query_id"]}).to_arrow_table()
     found = rows_found.column(0).cast(PAIR_ID)
     if found.length() != evidence["count"]:
         return None

@@ -66,6 +66,8 @@ class Shell:
         except KeyboardInterrupt:
             self.failed = True
             say("stopped", to_errors=True)
+        except BrokenPipeError:  # whoever reads the answers has enough
+            raise
         except NotAQuestionError as error:
             self.failed = True
             say(f"{error}; .output FILE writes an answer to a file", to_errors=True)
@@ -82,7 +84,7 @@ class Shell:
         if name == ".views":
             self._print(_views(rest.lower()))
         elif name == ".audit" and not rest:
-            self._print("\n".join(f"{audit:<28} {sentence}" for audit, sentence in audits.available().items()))
+            self._print("\n".join(audits.listing()))
         elif name == ".audit":
             audit_name, *settings = shlex.split(rest)
             audit = audits.find(audit_name)
@@ -158,7 +160,9 @@ def _first(answer: duckdb.DuckDBPyConnection) -> tuple[list[str], list[tuple[obj
 
 
 def _views(name: str) -> str:
-    if name not in VIEW_COLUMNS:
+    if name and name not in VIEW_COLUMNS:
+        raise ValueError(f"there is no view {name}; .views lists them, and those of a dataset beside are the same")
+    if not name:
         return "\n".join(f"{view:<12} {sentence}" for view, (sentence, _) in VIEW_COLUMNS.items())
     sentence, columns = VIEW_COLUMNS[name]
     return "\n".join([sentence, *(f"  {column:<24} {told}" for column, told in columns.items())])

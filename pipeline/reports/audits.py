@@ -53,18 +53,32 @@ class Audit:
         for setting in settings:
             name, is_set, text = setting.partition("=")
             if not is_set or name not in values:
-                known = ", ".join(values) or "none"
-                raise ConfigError(f"--set {setting}: it takes NAME=VALUE; the audit {self.name} has the names {known}")
+                taken = " ".join(f"{known}={parameter.default}" for known, parameter in self.parameters.items())
+                raise ConfigError(f"{setting}: the audit {self.name} takes {taken or 'no parameters'}")
             try:
                 values[name] = type(values[name])(text)
             except ValueError:
-                raise ConfigError(f"--set {setting}: {name} is a number, such as {values[name]}") from None
+                raise ConfigError(f"{setting}: {name} is a number, such as {values[name]}") from None
         return values
 
 
 def available(folder: str | None = None) -> dict[str, str]:
     """Every audit's name and its sentence, by name; one's own folder's after ours, and instead of ours of that name."""
     return {name: _read(path).sentence for name, path in _files(folder).items()}
+
+
+def listing(folder: str | None = None, setting: str = "") -> list[str]:
+    """A line for each audit, and below it one for each of its parameters, as `available` orders them.
+
+    setting: how a parameter is set where the lines are read, as `--set `.
+    """
+    lines = []
+    for audit in map(_read, _files(folder).values()):
+        lines.append(f"{audit.name:<22} {audit.sentence}")
+        lines += [
+            f"{'':<22} {setting}{name}={told.default}: {told.sentence}" for name, told in audit.parameters.items()
+        ]
+    return lines
 
 
 def own(folder: str) -> list[str]:

@@ -144,12 +144,18 @@ EXAMPLES: dict[str, tuple[dict[str, Rows], list[tuple[Any, ...]]]] = {
         [(1, 2, 0.6667, 0.75), (2, 2, 1.0, 1.0)],
     ),
     "concept_by_host": (
-        {"candidates": [candidate(1, text="My PHOTO"), candidate(2)], "pairs": [pair(1)]},
+        {
+            "candidates": [candidate(1, text="My PHOTO"), candidate(2), candidate(3, text="photographs")],
+            "pairs": [pair(1)],
+        },
         [("a.example", 1, 1, "My PHOTO")],
     ),
     "concept_by_query": (
-        {"queries": [query(0, 5, 1, query="photograph"), query(1, 9, 9)], "pairs": [pair(1)]},
-        [("photograph", "wordnet", 5, 1, "a red rose")],
+        {
+            "queries": [query(0, 5, 1, query="a photo"), query(1, 9, 9, query="photograph"), query(2, 9, 9)],
+            "pairs": [pair(1)],
+        },
+        [("a photo", "wordnet", 5, 1, "a red rose")],
     ),
     "cost_by_stage": (
         {
@@ -247,8 +253,21 @@ EXAMPLES: dict[str, tuple[dict[str, Rows], list[tuple[Any, ...]]]] = {
         ],
     ),
     "other_caps": (
-        {"queries": [query(0, 30, 5), query(1, 10, 5), query(2, None, None)]},
-        [(10, 1, 20, 50.0), *((cap, 0, 40, 100.0) for cap in (100, 1000, 5000, 20000, 100000))],
+        {
+            "queries": [query(0, 30, 5), query(1, 10, 5), query(2, None, None)],
+            "settings": [{"key": "balance.cap", "value": "20"}],
+        },
+        [(10, 1, 20, 50.0), (20, 1, 30, 75.0), *((cap, 0, 40, 100.0) for cap in (100, 1000, 5000, 20000, 100000))],
+    ),
+    "lost_queries": (
+        {
+            "queries": [query(0, 3, 0), query(1, 9, 1), query(2, 4, 0), query(3, None, None)],
+            "matches": [
+                {"pair_id": f"{row:032x}", "query_id": query} for query, row in ((0, 1), (0, 2), (0, 3), (1, 1))
+            ],
+            "dropped": [drop(1, "image", "image_too_small"), *(drop(row, "fetch", "unreachable") for row in (2, 3))],
+        },
+        [("query 2", "wordnet", 4, None, None, None), ("query 0", "wordnet", 3, "unreachable", 2, "x")],
     ),
     "queries_without_pairs": (
         {"queries": [query(0, 5, 2), query(1, 5, 0), query(2, None, None)]},

@@ -42,7 +42,7 @@ def test_it_shows_itself(opened: NotebookDataset) -> None:
 def test_audits_take_parameters_and_stories_show_themselves(opened: NotebookDataset) -> None:
     assert opened.audit("concept", concept="RED").fetchall() == [("en", 1, 1, 1)]
     assert opened.audit("shards").fetchall()[0][:3] == ("train-00000.tar", "train", 2)
-    with pytest.raises(ConfigError, match="has the names concept"):
+    with pytest.raises(ConfigError, match="takes concept=photo"):
         opened.audit("concept", colour="red")
     assert "&lt;script&gt;" in opened.explain("script")._repr_html_()
 

@@ -37,6 +37,7 @@ def shell(out: str) -> Shell:
         (".views", "pairs"),
         (".views dropped", "evidence"),
         (".audit", "dropped_by_reason"),
+        (".audit", "most=50: how many hosts"),
         (".audit dropped_by_reason", "text_too_short"),
         ('.audit concept_by_host concept="A rose" most=1', "a.example"),
         (".explain http://a.example/2.jpg", "text_too_short"),

@@ -121,7 +121,7 @@ def test_a_folder_of_ones_own_has_audits_with_parameters(tmp_path: Path, capsys:
     capsys.readouterr()
     for wrong in ("most=few", "colour=red", "word"):
         assert main(["audit", out, "mine", *own, "--set", wrong]) == 2
-        assert capsys.readouterr().err.startswith(f"wit: --set {wrong}: ")
+        assert capsys.readouterr().err.startswith(f"wit: {wrong}: ")
 
 
 def test_an_audit_of_ones_own_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
