@@ -1,7 +1,7 @@
-"""What owners ask of training in header fields: Content-Signal, and Content-Usage of the IETF's AI Preferences.
+"""What owners ask of training in header fields: Content-Signal, Content-Usage of the IETF's AI Preferences, and TDMRep.
 
-Both are lists of `name=value`, in robots.txt and in a response's headers. What may refuse is looked for in each member
-by itself, so that neither a damaged neighbour nor a later contradiction hides it: any refusal wins.
+The first two are lists of `name=value`, in robots.txt and in a response's headers. What may refuse is looked for in
+each member by itself, so that neither a damaged neighbour nor a later contradiction hides it: any refusal wins.
 """
 
 from __future__ import annotations
@@ -57,6 +57,20 @@ def refuses(said: str | None) -> bool:
 def is_unreadable(said: str | None) -> bool:
     """Whether an answer of `content_signal` or `content_usage` is that the field cannot be read."""
     return said is not None and said.startswith(UNREADABLE)
+
+
+def tdm_reservation(values: Iterable[str]) -> tuple[bool | None, str | None]:
+    """What `tdm-reservation`, a header or a page's meta tags, says of text and data mining (W3C TDMRep).
+
+    Returns:
+        Whether it reserves them, None if it does not say; and what it says that is neither 0 nor 1, up to 100
+        characters, None if there is no such thing or it reserves them anyway.
+    """
+    flags = {flag.strip() for value in values for flag in value.split(",")} - {""}
+    if "1" in flags:
+        return True, None
+    odd = flags - {"0"}
+    return (False if "0" in flags else None), (min(odd)[:_SHOWN_CHARS] if odd else None)
 
 
 @lru_cache(maxsize=1_024)

@@ -39,6 +39,7 @@ CANDIDATES = pa.schema(
         ),  # as the page declares it: html lang, else og:locale or meta language; null if it does not say
         ("page_noai", pa.bool_()),  # the page's robots meta or X-Robots-Tag says noai or noimageai
         ("page_tdm_reserved", pa.bool_()),  # W3C TDMRep, of the page's header or meta; null if it does not say
+        ("page_tdm_unreadable", pa.string()),  # what that says if it is neither 0 nor 1, where nothing reserves them
         ("page_content_signal", pa.string()),  # what the page's header says of training; `unreadable: …` with its text
         ("page_content_usage", pa.string()),  # the same of AIPREF's header, as `train-ai=n`
         ("page_rsl", pa.string()),  # of training, by the RSL license that the page holds; else `license: …`, its URLs

@@ -75,6 +75,7 @@ VIEW_COLUMNS: dict[str, tuple[str, dict[str, str]]] = {
             "page_language": "The language that the page says it is in; null if it does not say.",
             "page_noai": "Whether the page asks not to be used for machine learning (noai, noimageai).",
             "page_tdm_reserved": "Whether the page reserves text and data mining (TDMRep); null if it does not say.",
+            "page_tdm_unreadable": "What the page's tdm-reservation says if it is neither 0 nor 1; else null.",
             "page_content_signal": "What the page's Content-Signal says of training; null if it says nothing.",
             "page_content_usage": "What the page's Content-Usage says (AIPREF); null if it has none.",
             "page_rsl": "What an RSL license in the page says of training, or `license: ` and where those are that it "

@@ -25,7 +25,7 @@ from crawl.candidates.archive_images import HeldImages, names_of
 from crawl.candidates.assemble import Counts, Rows, source_row
 from crawl.candidates.config import ExtractConfig, in_sample
 from crawl.pages.charset import decoded
-from crawl.pages.html import asks_noai, parse_page, reserves_tdm
+from crawl.pages.html import asks_noai, parse_page
 from crawl.rsl import MEDIA_TYPE
 from crawl.units import Units
 from crawl.urls import url_in_header
@@ -164,8 +164,7 @@ class ArchiveReader:
         page = parse_page(html, self._sources, xhtml=type_ == "application/xhtml+xml")
         headers = response.headers
         page.noai = page.noai or asks_noai(headers.get("x-robots-tag", ()))
-        if page.tdm_reserved is None:  # what the page itself says comes before, as TDM-Rep has it
-            page.tdm_reserved = reserves_tdm(headers.get("tdm-reservation", ()))
+        page.add_tdm_header(headers.get("tdm-reservation", ()))
         page.content_signal = content_signal(headers.get("content-signal", ()))
         page.content_usage = content_usage(headers.get("content-usage", ()))
         page.rsl_header = [value for value in headers.get("link", ()) if MEDIA_TYPE in value.lower()]

@@ -59,6 +59,7 @@ class _Pages:
     languages: list[str | None] = field(default_factory=list)
     noai: list[bool] = field(default_factory=list)
     tdm_reserved: list[bool | None] = field(default_factory=list)
+    tdm_unreadable: list[str | None] = field(default_factory=list)
     content_signals: list[str | None] = field(default_factory=list)
     content_usages: list[str | None] = field(default_factory=list)
     rsl: list[str | None] = field(default_factory=list)
@@ -124,6 +125,7 @@ class Rows:
         pages.languages.append(page.language and (clean_text(page.language) or None))
         pages.noai.append(page.noai)
         pages.tdm_reserved.append(page.tdm_reserved)
+        pages.tdm_unreadable.append(page.tdm_unreadable and (clean_text(page.tdm_unreadable) or None))
         pages.content_signals.append(page.content_signal)
         pages.content_usages.append(page.content_usage)
         pages.rsl.append(rsl.of_page(page.rsl_inline, _canonical(page, uri)) if page.names_rsl else None)
@@ -198,6 +200,7 @@ class Rows:
                 "page_language": of_page(pages.languages, pa.string()),
                 "page_noai": of_page(pages.noai, pa.bool_()),
                 "page_tdm_reserved": of_page(pages.tdm_reserved, pa.bool_()),
+                "page_tdm_unreadable": of_page(pages.tdm_unreadable, pa.string()),
                 "page_content_signal": of_page(pages.content_signals, pa.string()),
                 "page_content_usage": of_page(pages.content_usages, pa.string()),
                 "page_rsl": of_page(pages.rsl, pa.string()),

@@ -19,6 +19,7 @@ from crawl.pages.json_ld import described_images
 from crawl.pages.places import MAX_WORDS, NOWHERE, Place, Places
 from crawl.pages.rendered_text import rendered_text
 from crawl.pages.simplified import is_affordable, simplified
+from crawl.wishes import tdm_reservation
 
 TEXT_SOURCES = ("alt", "title", "figcaption", "microdata", "json-ld", "aria-label", "data-image-title", "og", "link")
 """Where an image's text can come from: see docs/sources.md, "Texts of an image"."""
@@ -50,6 +51,7 @@ class Page:
     language: str | None = None
     noai: bool = False
     tdm_reserved: bool | None = None  # None: the page does not say
+    tdm_unreadable: str | None = None  # what its `tdm-reservation` says if that is neither 0 nor 1
     content_signal: str | None = None  # of its response's headers, see crawl.wishes; None: nothing of training
     content_usage: str | None = None
     license: str | None = None  # of rel="license", as written
@@ -62,6 +64,12 @@ class Page:
     silent: list[str] = field(default_factory=list)  # URLs of further images, that have no text
     texts: list[list[str]] = field(default_factory=list)  # a column for each text source; empty: there is none
     is_simplified: bool = False  # whether it was too much for a browser's parser as it is, or its captions were cut
+
+    def add_tdm_header(self, values: Iterable[str]) -> None:
+        """Add what its response's `tdm-reservation` says; what the page itself says comes before (W3C TDMRep)."""
+        if self.tdm_reserved is None:
+            self.tdm_reserved, unreadable = tdm_reservation(values)
+            self.tdm_unreadable = None if self.tdm_reserved else self.tdm_unreadable or unreadable
 
     @property
     def names_rsl(self) -> bool:
@@ -121,12 +129,6 @@ def asks_noai(values: Iterable[str]) -> bool:
     return any(_NOAI.search(value) for value in values)
 
 
-def reserves_tdm(values: Iterable[str]) -> bool | None:
-    """Whether a `tdm-reservation` meta tag or header reserves text and data mining; None if none says (W3C TDMRep)."""
-    found = {value.strip() for value in values} & {"0", "1"}
-    return "1" in found if found else None
-
-
 def open_graph(properties: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """(URL, text) of a page's `og:image` properties, given as (name, content) in their order.
 
@@ -183,11 +185,13 @@ def parse_page(page: bytes, text_sources: Sequence[str], *, xhtml: bool = False)
     html = tree.css_first("html")
     language = (html.attributes.get("lang") or html.attributes.get("xml:lang") or "").strip() if html else ""
     metas = [meta for node in by_tag["meta"] if (meta := _meta(node.attributes))]
+    tdm_reserved, tdm_unreadable = tdm_reservation(content for name, content in metas if name == "tdm-reservation")
     found = Page(
         base=next((_address(node) or None for node in by_tag["base"][:_MAX_BASES] if not _is_foreign(node)), None),
         language=language[:MAX_LANGUAGE_CHARS] or declared_language(metas),
         noai=asks_noai(content for name, content in metas if name == "robots"),
-        tdm_reserved=reserves_tdm(content for name, content in metas if name == "tdm-reservation"),
+        tdm_reserved=tdm_reserved,
+        tdm_unreadable=tdm_unreadable,
         license=next((address for node in by_tag["a"] + by_tag["link"] if (address := _address(node))), None),
         texts=[[] for _ in text_sources],
     )

@@ -12,14 +12,14 @@ from typing import Any, NamedTuple
 import msgspec
 import stringzilla
 
-from crawl.pages.html import Page, asks_noai, bounded, declared_language, open_graph, reserves_tdm
+from crawl.pages.html import Page, asks_noai, bounded, declared_language, open_graph
 from crawl.pages.image_address import image_url, names_image
 from crawl.pages.places import NOWHERE, Place, pixels
 from crawl.pages.srcset import image_sources
 from crawl.rsl import MEDIA_TYPE, is_license
 from crawl.urls import INLINED
 from crawl.wat.entities import UNREADABLE
-from crawl.wishes import content_signal, content_usage
+from crawl.wishes import content_signal, content_usage, tdm_reservation
 
 _IMAGE, _ANCHOR = "IMG@/src", "A@/href"
 # How a producer that writes no white space, and the path first, begins the list of links, and a link.
@@ -219,12 +219,13 @@ def _page(response: _Response, head: _Head, links: list[Link], text_sources: Seq
     robots = [content for name, content in metas if name == "robots"]
     robots += _values(headers.robots) + _values(headers.robots_lower)
     tdm = [content for name, content in metas if name == "tdm-reservation"]
-    tdm += _values(headers.tdm) + _values(headers.tdm_lower)
+    tdm_reserved, tdm_unreadable = tdm_reservation(tdm) if tdm else (None, None)
     page = Page(
         base=(head.base or "").strip() or None,
         language=declared_language(metas) if metas else None,  # the only place: a WAT leaves out <html lang>
         noai=bool(robots) and asks_noai(robots),
-        tdm_reserved=reserves_tdm(tdm) if tdm else None,
+        tdm_reserved=tdm_reserved,
+        tdm_unreadable=tdm_unreadable,
         content_signal=content_signal(_values(headers.signal) + _values(headers.signal_lower)),
         content_usage=content_usage(_values(headers.usage) + _values(headers.usage_lower)),
         license=next((link.url for link in head.relations if link.rel == "license" and link.url), None),
@@ -234,6 +235,8 @@ def _page(response: _Response, head: _Head, links: list[Link], text_sources: Seq
         rsl_header=[v for v in _values(headers.link) + _values(headers.link_lower) if MEDIA_TYPE in v.lower()],
         texts=[[] for _ in text_sources],
     )
+    if tdm := _values(headers.tdm) + _values(headers.tdm_lower):
+        page.add_tdm_header(tdm)
     if links:
         _list_images(page, [link for link in links if link.path == _IMAGE], text_sources)
     if "og" in text_sources:

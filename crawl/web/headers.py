@@ -19,6 +19,7 @@ from crawl.wishes import (
     content_usage,
     is_unreadable,
     refuses,
+    tdm_reservation,
 )
 
 PLACE = "header"
@@ -48,11 +49,11 @@ def check(config: FetchConfig, values: Callable[[str], Sequence[str]]) -> Wish |
             raise refused("robots_noai", Wish("X-Robots-Tag", directive, PLACE))
     unread: Wish | None = None
     if config.respect_tdm:
-        flags = {flag.strip() for value in values(tdm.HEADER) for flag in value.split(",")}
-        if "1" in flags:
+        is_reserved, odd = tdm_reservation(values(tdm.HEADER))
+        if is_reserved:
             raise refused("tdm_reserved", Wish(tdm.HEADER, "1", PLACE))
-        if odd := flags - {"0", ""}:
-            unread = Wish(tdm.HEADER, f"{UNREADABLE}{min(odd)[:100]}", PLACE)
+        if odd is not None:
+            unread = Wish(tdm.HEADER, f"{UNREADABLE}{odd}", PLACE)
     for signal, read, outcome in _OF_TRAINING:
         if not config.heeds(signal) or not (lines := values(signal)):
             continue

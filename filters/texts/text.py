@@ -107,7 +107,8 @@ class TextConfig:
     """Whether pages are left out that hold an RSL license which prohibits training or asks for something in return; one
     that they name is asked for when their images are (`fetch.respect_rsl`)."""
     unreadable_policy: Literal["allow", "refuse"] = "allow"
-    """Whether pages are left out whose Content-Signal or Content-Usage cannot be read; `wishes` counts them anyway."""
+    """Whether pages are left out whose `tdm-reservation`, Content-Signal or Content-Usage cannot be read; the audit
+    `wishes` counts them anyway."""
     unreadable_license: Literal["allow", "refuse"] = "refuse"
     """The same of an RSL license that the page holds; of one that it names, `fetch.unreadable_license`."""
     drop_personal_data: bool = False

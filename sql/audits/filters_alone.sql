@@ -30,8 +30,9 @@ WITH options AS (
         'page_content_usage': count(*) FILTER (WHERE regexp_full_match(page_content_usage, '(train-ai|train-genai|bots)=no?')),
         'page_rsl_prohibited': count(*) FILTER (WHERE starts_with(page_rsl, 'prohibited: ')),
         'page_rsl_payment_required': count(*) FILTER (WHERE starts_with(page_rsl, 'payment: ')),
+        'page_rsl_unreadable': count(*) FILTER (WHERE starts_with(page_rsl, 'unreadable: ')),
         'page_wish_unreadable': count(*) FILTER (WHERE starts_with(page_content_signal, 'unreadable: ')
-            OR starts_with(page_content_usage, 'unreadable: ') OR starts_with(page_rsl, 'unreadable: ')),
+            OR starts_with(page_content_usage, 'unreadable: ') OR page_tdm_unreadable IS NOT NULL),
         'personal_data': count(*) FILTER (WHERE len(personal_data) > 0)
     } AS alone FROM candidates, options
 ), repeated AS (

@@ -43,9 +43,10 @@ WITH met AS (
     SELECT wish_signal, wish_value, wish_place, url, NULL, 0, 1
     FROM images WHERE outcome = 'ok' AND wish_signal IS NOT NULL
     UNION ALL
-    SELECT said.signal, said.value, if(said.signal = 'RSL', 'page', 'header'), page_url, NULL, 0, 1
+    SELECT said.signal, said.value, if(starts_with(said.signal, 'Content-'), 'header', 'page'), page_url, NULL, 0, 1
     FROM (
         SELECT page_url, archive, "offset", ordinal, unnest([
+            {'signal': 'tdm-reservation', 'value': 'unreadable: ' || page_tdm_unreadable},
             {'signal': 'Content-Signal', 'value': page_content_signal},
             {'signal': 'Content-Usage', 'value': page_content_usage},
             {'signal': 'RSL', 'value': page_rsl}

@@ -59,6 +59,15 @@ unsafe AS (
                 OR len(config.blocked_categories) = 0
                 OR list_contains(config.blocked_categories, x.category)
         )[1] AS blocked_domain,
+        CASE
+            WHEN config.respect_tdm AND page_tdm_unreadable IS NOT NULL THEN json_object(
+                'signal', 'tdm-reservation', 'value', 'unreadable: ' || page_tdm_unreadable, 'place', 'page'
+            )
+            WHEN config.respect_content_signal AND starts_with(page_content_signal, 'unreadable: ')
+                THEN json_object('signal', 'Content-Signal', 'value', page_content_signal, 'place', 'header')
+            WHEN config.respect_content_usage AND starts_with(page_content_usage, 'unreadable: ')
+                THEN json_object('signal', 'Content-Usage', 'value', page_content_usage, 'place', 'header')
+        END AS unreadable_wish,
         list_filter(held.not_captions, lambda x: list_contains(config.not_captions, x.kind))[1] AS not_caption
     FROM held CROSS JOIN config
 ),
@@ -119,11 +128,7 @@ judged AS (
             WHEN config.respect_rsl AND config.unreadable_license = 'refuse' AND starts_with(page_rsl, 'unreadable: ')
                 THEN 'page_rsl_unreadable'
             -- The page asks something that cannot be read, and the config takes that for a refusal.
-            WHEN config.unreadable_policy = 'refuse'
-                AND (
-                    config.respect_content_signal AND starts_with(page_content_signal, 'unreadable: ')
-                    OR config.respect_content_usage AND starts_with(page_content_usage, 'unreadable: ')
-                )
+            WHEN config.unreadable_policy = 'refuse' AND unreadable_wish IS NOT NULL
                 THEN 'page_wish_unreadable'
             -- The text held personal data, masked where it was first written, and the config keeps no such text.
             WHEN config.drop_personal_data AND len(personal_data) > 0
@@ -203,9 +208,7 @@ SELECT
         )
         WHEN reason IN ('page_rsl_prohibited', 'page_rsl_payment_required', 'page_rsl_unreadable')
             THEN json_object('signal', 'RSL', 'value', page_rsl, 'place', 'page')
-        WHEN reason = 'page_wish_unreadable' THEN json_object(
-            'page_content_signal', page_content_signal, 'page_content_usage', page_content_usage, 'place', 'header'
-        )
+        WHEN reason = 'page_wish_unreadable' THEN unreadable_wish
         WHEN reason = 'personal_data'
             THEN json_object('kinds', list_sort(list_distinct(personal_data)), 'places', len(personal_data))
         WHEN reason = 'text_too_short' THEN json_object(

@@ -1,7 +1,8 @@
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crawl.wishes import MAX_CHARS, UNREADABLE, content_signal, content_usage, is_unreadable, refuses
+from crawl.wishes import MAX_CHARS, UNREADABLE, content_signal, content_usage, is_unreadable, refuses, tdm_reservation
 
 MEMBERS = st.sampled_from(
     ["train-ai=n", "train-ai=y", "search=n", "bots=y", "train-ai=?0", "###", "", 'x="a,b"', "train-genai=n", "a;b=1"]
@@ -43,6 +44,24 @@ def test_a_long_field_is_heeded_and_otherwise_unreadable() -> None:
     filler = "x=1," * MAX_CHARS
     assert refuses(content_usage([f"{filler}train-ai=n"]))
     assert is_unreadable(content_usage([f"{filler}train-ai=y"]))
+
+
+@pytest.mark.parametrize(
+    ("values", "reserved", "odd"),
+    [
+        ([], None, None),
+        (["", " , "], None, None),
+        (["0"], False, None),
+        ([" 1 "], True, None),
+        (["0, 1"], True, None),
+        (["0", "maybe", "1"], True, None),
+        (["0", "maybe"], False, "maybe"),
+        (["yes", "maybe"], None, "maybe"),
+        (["x" * 200], None, "x" * 100),
+    ],
+)
+def test_tdm_reservation(values: list[str], reserved: bool | None, odd: str | None) -> None:
+    assert tdm_reservation(values) == (reserved, odd)
 
 
 @settings(max_examples=200, deadline=None)

@@ -177,6 +177,7 @@ def _candidate(number: int, item: dict[str, Any]) -> dict[str, Any]:
         "page_status": 200,
         "page_noai": False,
         "page_tdm_reserved": None,
+        "page_tdm_unreadable": None,
         "page_content_signal": None,
         "page_content_usage": None,
         "page_rsl": None,

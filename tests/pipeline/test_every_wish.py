@@ -46,7 +46,9 @@ PAGES: dict[str, tuple[str | None, str, str]] = {
     "noai-contradictory": ("page_noai", "X-Robots-Tag: all", _meta("robots", "all, noai")),
     "tdm-meta": ("page_tdm_reserved", "", _meta("tdm-reservation", "1")),
     "tdm-header": ("page_tdm_reserved", "TDM-Reservation: 1", ""),
-    "tdm-malformed": (None, "TDM-Reservation: maybe", _meta("tdm-reservation", "?")),
+    "tdm-malformed": (None, "", _meta("tdm-reservation", "?")),
+    "tdm-header-malformed": (None, "TDM-Reservation: maybe", ""),
+    "tdm-contradictory": ("page_tdm_reserved", "TDM-Reservation: 1", _meta("tdm-reservation", "?")),
     "signal": ("page_content_signal", "Content-Signal: search=yes, ai-train=no", ""),
     "signal-malformed": (None, "Content-Signal: ai-train=perhaps", ""),
     "signal-contradictory": ("page_content_signal", "Content-Signal: ai-train=yes, ai-train=no", ""),
@@ -77,7 +79,12 @@ PAGES: dict[str, tuple[str | None, str, str]] = {
     },
     "nothing": (None, "", ""),
 }  # fmt: skip
-UNREAD_PAGES = {"signal-malformed": "Content-Signal", "usage-malformed": "Content-Usage"}
+UNREAD_PAGES = {
+    "tdm-malformed": tdm.HEADER,
+    "tdm-header-malformed": tdm.HEADER,
+    "signal-malformed": "Content-Signal",
+    "usage-malformed": "Content-Usage",
+}
 
 
 @pytest.fixture(scope="module")

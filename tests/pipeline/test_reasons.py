@@ -73,7 +73,7 @@ RESERVED = ("http://images.test/ok5.jpg", "a kettle whose page reserves its righ
 ASKING = {
     "Content-Signal: search=yes, ai-train=no": "page_content_signal",
     "Content-Usage: train-ai=n": "page_content_usage",
-    "Content-Usage: train-ai=perhaps": "page_wish_unreadable",
+    "TDM-Reservation: perhaps": "page_wish_unreadable",
 }
 """A header of a page -> the reason that its images have."""
 LICENSES = {

@@ -94,6 +94,17 @@ NOT_CAPTIONS = {
     "code": "text_is_code",
 }
 
+# column, what it holds, the reason; signal, value and place of its evidence
+WISHES = [
+    ("page_content_signal", "ai-train=no", "page_content_signal", "Content-Signal", "ai-train=no", "header"),
+    ("page_content_usage", "train-ai=n", "page_content_usage", "Content-Usage", "train-ai=n", "header"),
+    ("page_rsl", "prohibited: ai-train", "page_rsl_prohibited", "RSL", "prohibited: ai-train", "page"),
+    ("page_rsl", "payment: crawl", "page_rsl_payment_required", "RSL", "payment: crawl", "page"),
+    ("page_rsl", "unreadable: no XML", "page_rsl_unreadable", "RSL", "unreadable: no XML", "page"),
+    ("page_content_signal", "unreadable: ###", "page_wish_unreadable", "Content-Signal", "unreadable: ###", "header"),
+    ("page_content_usage", "unreadable: ###", "page_wish_unreadable", "Content-Usage", "unreadable: ###", "header"),
+    ("page_tdm_unreadable", "maybe", "page_wish_unreadable", "tdm-reservation", "unreadable: maybe", "page"),
+]
 CASES: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
     ({"url": "a.jpg", "host": ""}, "url_invalid", {"host": "", "url_characters": 5}),
     ({"url": "http:///a.jpg", "host": None}, "url_invalid", {"host": "", "url_characters": 13}),
@@ -111,35 +122,14 @@ CASES: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
     (REPEAT, "text_repeats_on_site", {"repeat": "x", "images": 22, "of_images": 90, "max_site_images_per_text": 20}),
     ({"page_noai": True}, "page_noai", {"page_noai": True}),
     ({"page_tdm_reserved": True}, "page_tdm_reserved", {"page_tdm_reserved": True}),
-    (
-        {"page_content_signal": "ai-train=no"},
-        "page_content_signal",
-        {"signal": "Content-Signal", "value": "ai-train=no", "place": "header"},
+    *(
+        ({column: said}, reason, {"signal": signal, "value": value, "place": place})
+        for column, said, reason, signal, value, place in WISHES
     ),
     (
-        {"page_content_usage": "train-ai=n"},
-        "page_content_usage",
-        {"signal": "Content-Usage", "value": "train-ai=n", "place": "header"},
-    ),
-    (
-        {"page_rsl": "prohibited: ai-train"},
-        "page_rsl_prohibited",
-        {"signal": "RSL", "value": "prohibited: ai-train", "place": "page"},
-    ),
-    (
-        {"page_rsl": "payment: crawl"},
-        "page_rsl_payment_required",
-        {"signal": "RSL", "value": "payment: crawl", "place": "page"},
-    ),
-    (
-        {"page_rsl": "unreadable: no XML"},
-        "page_rsl_unreadable",
-        {"signal": "RSL", "value": "unreadable: no XML", "place": "page"},
-    ),
-    (
-        {"page_content_usage": "unreadable: ###"},
+        {"page_content_signal": "unreadable: ###", "page_content_usage": "unreadable: ###"},
         "page_wish_unreadable",
-        {"page_content_signal": None, "page_content_usage": "unreadable: ###", "place": "header"},
+        {"signal": "Content-Signal", "value": "unreadable: ###", "place": "header"},
     ),
     (
         {"personal_data": ["email_address", "phone_number", "email_address"]},
@@ -368,6 +358,10 @@ def test_what_cannot_be_read_is_dropped_only_if_the_config_says_so() -> None:
     assert reasons(odd) == [None]
     assert reasons(odd, unreadable_policy="refuse") == ["page_wish_unreadable"]
     assert reasons(odd, unreadable_policy="refuse", respect_content_usage=False) == [None]
+    maybe = {"page_tdm_unreadable": "maybe", "page_tdm_reserved": False}
+    assert reasons(maybe) == [None]
+    assert reasons(maybe, unreadable_policy="refuse") == ["page_wish_unreadable"]
+    assert reasons(maybe, unreadable_policy="refuse", respect_tdm=False) == [None]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,6 @@ from crawl.candidates.config import ExtractConfig, in_sample
 from crawl.candidates.extract import Beside, Extraction, extract, read_candidates
 from dataset.ids import pair_id
 from dataset.schema import ARCHIVE_IMAGES, CANDIDATES, SOURCES
-from tests.crawl.hostile_wishes import license_of
 from tests.crawl.warc_bytes import compact, http, members, page, record, wat, wat_record, whole
 
 
@@ -50,6 +49,7 @@ def test_a_candidate_has_everything(tmp_path: Path) -> None:
         "page_status": 200,
         "page_noai": False,
         "page_tdm_reserved": None,
+        "page_tdm_unreadable": None,
         "page_content_signal": None,
         "page_content_usage": None,
         "page_rsl": None,
@@ -184,49 +184,6 @@ def test_a_query_is_in_the_encoding_of_its_page(tmp_path: Path) -> None:
 def test_utf_8_that_is_called_latin_1_is_mended(tmp_path: Path, label: str, text: str) -> None:
     block = http(f'<img src=a alt="{text}">'.encode(), f"text/html; charset={label}")
     assert [found for _, found in pairs(run(tmp_path, record(block)))] == [text]
-
-
-def test_what_the_page_says_of_its_use(tmp_path: Path) -> None:
-    reserved = http(b"<img src=a alt=a>", headers=("TDM-Reservation: 1",))
-    permitted = http(
-        b"<meta name=tdm-reservation content=0><a rel=license href='//cc.example/by#x'><img src=b alt=b>",
-        headers=("TDM-Reservation: 1",),
-    )
-    rows = run(tmp_path, record(reserved), record(permitted)).candidates.to_pylist()
-    assert [(row["page_tdm_reserved"], row["page_license"]) for row in rows] == [
-        (True, None),
-        (False, "http://cc.example/by"),
-    ]
-
-
-def test_what_the_page_s_headers_say_of_training(tmp_path: Path) -> None:
-    fields = ("Content-Signal: search=yes", "content-signal: ai-train=no", "CONTENT-USAGE: train-ai=perhaps")
-    asking = http(b"<img src=a alt=a>", headers=fields)
-    headers = {"Content-Signal": ["search=yes", "ai-train=no"], "content-usage": "train-ai=perhaps"}
-    described = wat({"Links": [{"path": "IMG@/src", "url": "b", "alt": "b"}]}, headers=headers)
-    rows = run(tmp_path, record(asking), wat_record(described), page("<img src=c alt=c>")).candidates.to_pylist()
-    said = ("ai-train=no", "unreadable: train-ai=perhaps")
-    assert [(row["page_content_signal"], row["page_content_usage"]) for row in rows] == [said, said, (None, None)]
-
-
-def test_what_the_page_holds_and_names_of_rsl_licenses(tmp_path: Path) -> None:
-    no = license_of(("", '<prohibits type="usage">ai-all</prohibits>'))
-    link = 'Link: <https://l.example/r.xml>; rel="license"; type="application/rsl+xml"'
-    tag = "<link rel=license type=application/rsl+xml href='/own.xml'>"
-    headers = {"link": link.removeprefix("Link: ")}
-    relation = {"path": "LINK@/href", "url": "/own.xml", "rel": "license", "type": "application/rsl+xml"}
-    images = [{"path": "IMG@/src", "url": "b", "alt": "b"}]
-    described = wat({"Head": {"Link": [relation]}, "Links": images}, headers=headers)
-    rows = run(
-        tmp_path,
-        page(f'<script type="Application/RSL+xml">{no}</script><img src=a alt=a>'),
-        record(http(f"{tag}<img src=a alt=a>".encode(), headers=(link,))),
-        wat_record(described),
-        page('<link rel=license href="https://cc.example/by"><p>+xml rsl+xml<img src=c alt=c>'),
-    ).candidates["page_rsl"]
-    own = "http://site.example/own.xml"
-    named = f"license: https://l.example/r.xml {own}"
-    assert rows.to_pylist() == ["prohibited: ai-all", named, named, None]
 
 
 def test_a_sample_is_of_pages_by_url(tmp_path: Path) -> None:

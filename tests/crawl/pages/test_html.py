@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crawl.pages.charset import decoded
-from crawl.pages.html import Page, open_graph, parse_page, reserves_tdm
+from crawl.pages.html import Page, open_graph, parse_page
 
 SOURCES = ("alt", "title", "figcaption")
 
@@ -114,7 +114,6 @@ def test_what_a_page_says_of_itself() -> None:
 )
 def test_tdm_reservation(html: str, expected: bool | None) -> None:
     assert parse_page(html.encode(), ("alt",)).tdm_reserved is expected
-    assert reserves_tdm([]) is None
 
 
 @pytest.mark.parametrize(

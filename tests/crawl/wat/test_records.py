@@ -148,3 +148,10 @@ def test_what_the_head_and_the_links_say() -> None:
     reserved = parse_wat(wat({"Links": []}, headers={"tdm-reservation": ["0", "1"]}), SOURCES)
     assert reserved is not None
     assert reserved.page.tdm_reserved
+    permitted = wat(
+        {"Head": {"Metas": [{"name": "tdm-reservation", "content": "0"}]}, "Links": []},
+        headers={"TDM-Reservation": "1"},
+    )
+    found = parse_wat(permitted, SOURCES)
+    assert found is not None
+    assert found.page.tdm_reserved is False  # what the page itself says comes before
