@@ -134,9 +134,15 @@ def as_table(
     names: Sequence[str], rows: Sequence[Sequence[Any]], width: int | None = None, *, styled: bool = False
 ) -> str:
     """Rows as lines for people, each cut to a width if there is one; styled: with a terminal's bold letters."""
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
 
+    lines = [[cell(value) if width is None else cell(value).replace("\n", "�") for value in row] for row in rows]
+    most = None
+    if width is not None:
+        columns = zip(map(clean, names), *lines, strict=True)
+        most = _most([max(map(cell_len, column)) for column in columns], width - 2 * (len(names) - 1))
     table = Table(box=None, pad_edge=False, header_style="bold")
     for at, name in enumerate(names):
         number = any(isinstance(row[at], (int, float)) for row in rows[:50])
@@ -145,13 +151,24 @@ def as_table(
             justify="right" if number else "left",
             overflow="fold" if width is None else "ellipsis",
             no_wrap=width is not None,
+            max_width=most,
         )
-    for row in rows:
-        table.add_row(*(cell(value) if width is None else cell(value).replace("\n", "�") for value in row))
+    for line in lines:
+        table.add_row(*line)
     console = Console(width=width or 100_000, highlight=False, markup=False, force_terminal=styled)
     with console.capture() as captured:
         console.print(table)
     return "\n".join(line.rstrip() for line in captured.get().splitlines())
+
+
+def _most(needed: Sequence[int], room: int) -> int:
+    """How wide a column may be, so that columns that need so much fit into the room: the narrow ones stay whole."""
+    for at, width in enumerate(sorted(needed)):
+        share = room // (len(needed) - at)
+        if width > share:
+            return max(share, 1)
+        room -= width
+    return max(needed, default=1)
 
 
 def _table(answer: DuckDBPyConnection, file: IO[str]) -> None:

@@ -61,7 +61,7 @@ class Shell:
         try:
             if text.startswith("."):
                 return self._command(text)
-            if text.strip("; \n"):
+            if any(start != ";" for start in _tokens(text)):
                 self._answer(text)
         except KeyboardInterrupt:
             self.failed = True
@@ -171,7 +171,18 @@ def _views(name: str) -> str:
 def is_whole(text: str) -> bool:
     """Whether Enter ends what is entered, and does not begin another line of it."""
     text = text.strip()
-    return not text or text.startswith(".") or text.endswith(";")
+    if not text or text.startswith("."):
+        return True
+    tokens = _tokens(text)
+    if not tokens:
+        return not text.startswith("/*") or text.endswith("*/")
+    return tokens[-1] == ";"
+
+
+def _tokens(text: str) -> list[str]:
+    """How each token of a statement begins, by DuckDB's own lexer: a semicolon in a string or a comment is none."""
+    data = text.encode()
+    return [chr(data[at]) for at, kind in duckdb.tokenize(text) if kind != duckdb.token_type.comment]
 
 
 def has_commands(text: str) -> bool:

@@ -140,6 +140,12 @@ def test_on_a_terminal_wide_texts_are_cut_and_no_row_is_folded() -> None:
     assert "x" * 500 in as_table(["n", "text"], rows)
 
 
+def test_a_wide_column_does_not_take_a_narrow_one_s_room() -> None:
+    line = as_table(["text", "url", "n"], [["a red rose in a garden", "x" * 500, 7]], 60).splitlines()[1]
+    assert line.startswith("a red rose in a garden  xxx") and line.endswith("…  7") and len(line) == 60
+    assert as_table(["text", "url"], [["t" * 99, "u" * 500]], 60).splitlines()[1] == f"{'t' * 28}…  {'u' * 28}…"
+
+
 def test_ctrl_c_stops_a_query_and_not_its_connection() -> None:
     connection = duckdb.connect()
     main_thread = threading.main_thread().ident

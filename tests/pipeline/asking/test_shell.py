@@ -89,6 +89,16 @@ def test_the_datasets_lines_are_taken_from_standard_input(
     assert "another rose" in capsys.readouterr().out
 
 
+def test_semicolons_of_comments_and_strings_end_nothing(
+    out: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = "-- how many;\n.views caps\nSELECT 40 -- and;\n+ 2 AS n, 'é;\n;' AS text;\n-- done\n"
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(lines.encode()), encoding="utf-8"))
+    assert main(["sql", out]) == 0
+    printed = capsys.readouterr()
+    assert "42" in printed.out and "é;" in printed.out and not printed.err
+
+
 @pytest.mark.parametrize(
     "entered",
     [
@@ -184,7 +194,8 @@ def test_words_are_completed(shell: Shell, before: str, first: str) -> None:
 
 def test_a_statement_ends_in_a_semicolon() -> None:
     assert all(is_whole(text) for text in ("", ".views", "SELECT 1;", "SELECT 1 ;\n", *COMMANDS))
-    assert not any(is_whole(text) for text in ("SELECT 1", "SELECT ';'\nFROM"))
+    assert all(is_whole(text) for text in ("-- a;", "/* a */", "SELECT 1; -- a", "SELECT 'é;';", "SELECT 1 --\n;"))
+    assert not any(is_whole(text) for text in ("SELECT 1", "SELECT ';'\nFROM", "/* a;", "SELECT 1 -- a;", "SELECT 'é;"))
 
 
 def test_a_session_at_a_terminal(
