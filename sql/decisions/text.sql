@@ -198,8 +198,12 @@ SELECT
         )
         WHEN reason = 'address_unsafe' THEN json_object('found', unsafe_address)
         WHEN reason = 'page_error' THEN json_object('page_status', page_status)
-        WHEN reason = 'page_noai' THEN json_object('page_noai', page_noai)
-        WHEN reason = 'page_tdm_reserved' THEN json_object('page_tdm_reserved', page_tdm_reserved)
+        WHEN reason = 'page_noai' THEN json_object(
+            'page_noai', page_noai, 'signal', 'robots meta or X-Robots-Tag', 'value', 'noai', 'place', 'page'
+        )
+        WHEN reason = 'page_tdm_reserved' THEN json_object(
+            'page_tdm_reserved', page_tdm_reserved, 'signal', 'tdm-reservation', 'value', '1', 'place', 'page'
+        )
         WHEN reason = 'page_content_signal' THEN json_object(
             'signal', 'Content-Signal', 'value', page_content_signal, 'place', 'header'
         )

@@ -83,6 +83,10 @@ def found(*kinds: str) -> list[dict[str, str]]:
     return [{"kind": kind, "found": f"{kind}.png"} for kind in kinds]
 
 
+def wish(signal: str, value: str, place: str) -> dict[str, str]:
+    return {"signal": signal, "value": value, "place": place}
+
+
 REPEAT = {"is_repeat": True, "repeat": "x", "repeat_found": 22, "repeat_of": 90}
 NOT_CAPTIONS = {
     "stand_in": "image_is_stand_in",
@@ -120,16 +124,17 @@ CASES: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
     ({"unsafe_address": "worldsex"}, "address_unsafe", {"found": "worldsex"}),
     ({"page_status": 404}, "page_error", {"page_status": 404}),
     (REPEAT, "text_repeats_on_site", {"repeat": "x", "images": 22, "of_images": 90, "max_site_images_per_text": 20}),
-    ({"page_noai": True}, "page_noai", {"page_noai": True}),
-    ({"page_tdm_reserved": True}, "page_tdm_reserved", {"page_tdm_reserved": True}),
-    *(
-        ({column: said}, reason, {"signal": signal, "value": value, "place": place})
-        for column, said, reason, signal, value, place in WISHES
+    ({"page_noai": True}, "page_noai", {"page_noai": True, **wish("robots meta or X-Robots-Tag", "noai", "page")}),
+    (
+        {"page_tdm_reserved": True},
+        "page_tdm_reserved",
+        {"page_tdm_reserved": True, **wish("tdm-reservation", "1", "page")},
     ),
+    *(({column: said}, reason, wish(*shown)) for column, said, reason, *shown in WISHES),
     (
         {"page_content_signal": "unreadable: ###", "page_content_usage": "unreadable: ###"},
         "page_wish_unreadable",
-        {"signal": "Content-Signal", "value": "unreadable: ###", "place": "header"},
+        wish("Content-Signal", "unreadable: ###", "header"),
     ),
     (
         {"personal_data": ["email_address", "phone_number", "email_address"]},
