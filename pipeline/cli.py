@@ -125,7 +125,7 @@ def _sql(arguments: argparse.Namespace) -> int:
     from dataset.questions import NotAQuestionError
     from dataset.views import Dataset
     from pipeline.asking.interrupt import interruptible
-    from pipeline.asking.shell import answer_all, has_commands
+    from pipeline.asking.shell import answer_all, has_commands, statements
 
     is_shell = arguments.query is None and not arguments.file and sys.stdin.isatty()
     query = "" if is_shell else _query(arguments)
@@ -135,7 +135,10 @@ def _sql(arguments: argparse.Namespace) -> int:
 
         ask(asked)
         return DONE
-    if has_commands(query):
+    is_script = (
+        arguments.query in (None, "-") and not (arguments.format or arguments.output) and len(statements(query)) > 1
+    )
+    if is_script or has_commands(query):
         return DONE if answer_all(asked, query) else USAGE
     try:
         interruptible(asked.connection, lambda: _answer(asked.answer(query), arguments))

@@ -61,8 +61,9 @@ class Shell:
         try:
             if text.startswith("."):
                 return self._command(text)
-            if any(start != ";" for start in _tokens(text)):
-                self._answer(text)
+            found = statements(text)
+            for statement in [text] if found and self._output else found:
+                self._answer(statement)
         except KeyboardInterrupt:
             self.failed = True
             say("stopped", to_errors=True)
@@ -71,6 +72,9 @@ class Shell:
         except NotAQuestionError as error:
             self.failed = True
             say(f"{error}; .output FILE writes an answer to a file", to_errors=True)
+        except duckdb.PermissionException as error:
+            self.failed = True
+            say(f"{error}; `wit sql --allow-files` reads files of your own", to_errors=True)
         except (duckdb.Error, ValueError, OSError) as error:
             self.failed = True
             say(str(error), to_errors=True)
@@ -176,13 +180,24 @@ def is_whole(text: str) -> bool:
     tokens = _tokens(text)
     if not tokens:
         return not text.startswith("/*") or text.endswith("*/")
-    return tokens[-1] == ";"
+    return tokens[-1][1] == ";"
 
 
-def _tokens(text: str) -> list[str]:
-    """How each token of a statement begins, by DuckDB's own lexer: a semicolon in a string or a comment is none."""
-    data = text.encode()
-    return [chr(data[at]) for at, kind in duckdb.tokenize(text) if kind != duckdb.token_type.comment]
+def statements(text: str) -> list[str]:
+    """The statements of a text, each with its semicolon; comments alone are none."""
+    data, found, begin = text.encode(), [], 0
+    ends = [at + 1 for at, first in _tokens(text) if first == ";"]
+    for end in (*ends, len(data)):
+        part, begin = data[begin:end].decode().strip(), end
+        if any(first != ";" for _, first in _tokens(part)):
+            found.append(part)
+    return found
+
+
+def _tokens(text: str) -> list[tuple[int, str]]:
+    """Where each token begins, in bytes, and by which character; DuckDB's own lexer knows strings and comments."""
+    data = text.encode(errors="replace")
+    return [(at, chr(data[at])) for at, kind in duckdb.tokenize(data.decode()) if kind != duckdb.token_type.comment]
 
 
 def has_commands(text: str) -> bool:

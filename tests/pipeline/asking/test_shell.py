@@ -89,6 +89,22 @@ def test_the_datasets_lines_are_taken_from_standard_input(
     assert "another rose" in capsys.readouterr().out
 
 
+def test_each_statement_of_standard_input_is_answered(
+    out: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def told(text: str, *options: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+        code = main(["sql", out, *options])
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    assert told("SELECT 41 AS a;\nSELECT 42 AS b") == (0, " a\n41\n b\n42\n", "")
+    assert told('-- both\nSELECT 41 AS "é;"; SELECT 42 AS b;; -- done')[1] == "é;\n41\n b\n42\n"
+    assert told("SELECT 41 AS a;\nSELECT 42 AS b", "--format", "csv") == (0, "b\n42\n", "")
+    code, answered, refused = told("FROM read_text('/etc/hosts');\nSELECT 42 AS b;")
+    assert code == 2 and "42" in answered and "--allow-files" in refused
+
+
 def test_semicolons_of_comments_and_strings_end_nothing(
     out: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
