@@ -36,6 +36,8 @@ _ATTRIBUTE = re.compile(
     rb"|(?P<bare>[^\t\n\f\r >\"'][^\t\n\f\r >]*+)|(?=>)|(?P<cut>.*+)))?",
     re.DOTALL,
 )
+# All of a tag's attributes at once, where none of them matters.
+_ALL_ATTRIBUTES = re.compile(rb"(?:" + re.sub(rb"\?P<[a-z]+>", rb"?:", _ATTRIBUTE.pattern) + rb")*+", re.DOTALL)
 _CHARSET = re.compile(
     rb"charset[\t\n\f\r ]*=[\t\n\f\r ]*"
     rb"(?:\"(?P<double>[^\"]*)\"|'(?P<single>[^']*)'|(?P<bare>[^\t\n\f\r ;\"'][^\t\n\f\r ;]*))?",
@@ -112,11 +114,15 @@ def _declared(data: bytes, *, as_parser: bool) -> Iterator[str]:
         elif markup["other"]:
             at = data.find(b">", at)
         else:
-            attributes, at = _attributes(data, at)
             if markup["meta"]:
+                attributes, at = _attributes(data, at)
                 if attributes is not None and (encoding := _of_meta(attributes)):
                     yield encoding
-            elif as_parser and (name := markup["tag"].lower()) in _TEXT_ELEMENTS and markup[0][1:2] != b"/":
+                continue
+            at = _ALL_ATTRIBUTES.match(data, at).end()  # type: ignore[union-attr]  # it matches nothing, too
+            if not _TAG_END.match(data, at):
+                return  # the bytes end before the tag does
+            if as_parser and (name := markup["tag"].lower()) in _TEXT_ELEMENTS and markup[0][1:2] != b"/":
                 end = re.compile(rb"</%b[\t\n\f\r />]" % name, re.IGNORECASE).search(data, at)
                 at = end.start() if end else len(data)
         if at < 0:

@@ -239,10 +239,10 @@ def _list_images(
     of_objects = [column for column, name in columns if name == "microdata" and captions.by_object]
     urls, places = found.urls, Places()
     for tag, node in images:
-        attributes = node.attributes
+        attributes, parent = node.attributes, node.parent
         if tag in _OTHERS:
             urls.append(_OTHERS[tag](attributes))
-        elif (parent := node.parent) is not None and parent.tag == "picture":
+        elif parent is not None and parent.tag == "picture":
             urls.append(_in_picture(attributes, parent, pictures))
         else:
             urls.append((attributes.get("src") or "").strip())
@@ -252,12 +252,13 @@ def _list_images(
         for column, name in own:
             text = attributes.get(name) or (_svg_title(node) if name == "title" and tag == "image" else "")
             column.append(text)
-            is_short = is_short or (text != "" and text.count(" ") < MAX_WORDS)
+            if text and not is_short:
+                is_short = text.count(" ") < MAX_WORDS
         for column in of_figures:
             column.append(captions.of_figure(node))
         for column in of_objects:
             column.append(captions.of_object(node))
-        if is_short and (place := places.of(node, attributes)) != NOWHERE:
+        if is_short and (place := places.of(parent, attributes)) != NOWHERE:
             found.places[len(urls) - 1] = place
     for column, _ in columns:
         column += [""] * (len(urls) - len(column))

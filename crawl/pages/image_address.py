@@ -86,13 +86,15 @@ _DRAWINGS, _PHOTOS = frozenset({"gif", "png", "svg"}), frozenset({"jpg", "jpeg",
 _SMALL = 64  # pixels of width up to which an image is taken for a preview of another
 _QUALITY = r"(?:[1-9]|1[0-9])(?![0-9.])"
 _PREVIEW = re.compile(
-    rf"[?&/,_.=-](?:(?<=[?&])(?:(?:q|quality)={_QUALITY}|blur=[1-9])|(?<=[/,])(?:q_{_QUALITY}(?=[/,])|e_blur)"
+    rf"[?&/,_.=-](?=[qbewl])(?:(?<=[?&])(?:(?:q|quality)={_QUALITY}|blur=[1-9])"
+    rf"|(?<=[/,])(?:q_{_QUALITY}(?=[/,])|e_blur)"
     rf"|(?<=/)w[0-9]+q{_QUALITY}/|(?<=[/_.=-])(?:lqip|blur|blurred|blurry|low-?res|low-?quality|lq)(?=[/_.&?-]|$))",
     re.IGNORECASE,
 )
 # How content networks and shops write an image's width into its address.
 _WIDTH = re.compile(
-    r"[?&/,_-](?:(?<=[_-])([0-9]{1,4})x[0-9]{0,4}(?=[._@?/]|$)|(?<=[?&])(?:w|width|wid|imwidth)=([0-9]{1,4})(?![0-9])"
+    r"[?&/,_-](?=[0-9wim])(?:(?<=[_-])([0-9]{1,4})x[0-9]{0,4}(?=[._@?/]|$)"
+    r"|(?<=[?&])(?:w|width|wid|imwidth)=([0-9]{1,4})(?![0-9])"
     r"|(?<=[/,])w_([0-9]{1,4})(?=[/,])"
     r"|(?<=/)(?:w([0-9]{1,4})(?=[/q])|max/([0-9]{1,4})/|([0-9]{1,4})x[0-9]{0,4}/|([0-9]{1,4})px-))",
     re.IGNORECASE,
@@ -118,6 +120,8 @@ def best_url(attributes: Mapping[str, str | None]) -> tuple[str, int]:
     """As `image_url`, and the URL's grade."""
     src = (attributes.get("src") or "").strip(_WHITESPACE)
     grade = grade_of(src)
+    if _ALTERNATIVES.isdisjoint(attributes):
+        return src, grade
     best, best_grade = src, grade
     for value, value_grade in _in_place_of_src(attributes) if grade >= PLAUSIBLE else _alternatives(attributes):
         if value_grade > best_grade or (best is src and value_grade == grade > NONE and _replaces(value, src, grade)):
@@ -137,6 +141,8 @@ def _replaces(value: str, src: str, grade: int) -> bool:
 
 def _in_place_of_src(attributes: Mapping[str, str | None]) -> Iterator[tuple[str, int]]:
     """What scripts put in the place of `src`: (value, grade)."""
+    if _IN_PLACE_OF_SRC.isdisjoint(attributes):
+        return
     for name in LAZY:
         if value := attributes.get(name):
             value = value.strip(_WHITESPACE)
@@ -175,10 +181,12 @@ def largest_of(srcset: str) -> tuple[str, int]:
 
 def grade_of(url: str) -> int:
     """The grade of an address as written."""
-    if not url or len(url) > MAX_URL_CHARS or _is_no_address(url):
+    if not url or len(url) > MAX_URL_CHARS:
         return NONE
-    if _NOT_HTTP.match(url):
-        return LESSER if url[:4].lower() == "ftp:" else NONE
+    if _NOT_HTTP.match(url):  # first, for inlined images are long
+        return LESSER if url[:4].lower() == "ftp:" and not _is_no_address(url) else NONE
+    if _is_no_address(url):
+        return NONE
     if _is_named_as_stand_in(url):
         return STANDS_IN
     if _NOT_STORED.search(_without_query(url)) or _is_preview(url):

@@ -40,10 +40,10 @@ class Place(NamedTuple):
 
 NOWHERE = Place()
 """That of an image of which nothing is known."""
-_Around = tuple[str | None, str | None, tuple[str, str, str]]
+_Around = tuple[str | None, str | None, str, str, str]
 """What holds for all that stands in an element: its part of the page, the link around it, and the classes of the
 element and of the two around it. A plain tuple, for there is one for each element above an image."""
-_NOTHING: _Around = (None, None, ("", "", ""))
+_NOTHING: _Around = (None, None, "", "", "")
 _PART_OF_TAG = {
     "nav": "navigation",
     "header": "header",
@@ -82,21 +82,21 @@ class Places:
     def __init__(self) -> None:
         self._known: dict[int, _Around] = {}
 
-    def of(self, node: LexborNode, attributes: Mapping[str, str | None]) -> Place:
-        """Where an element stands, whose own attributes are given."""
-        part, link, classes = self._inside(node.parent)
+    def of(self, parent: LexborNode | None, attributes: Mapping[str, str | None]) -> Place:
+        """Where an element stands, whose parent and own attributes are given."""
+        part, link, first, second, third = self._inside(parent)
         get = attributes.get
         width, height, own = get("width"), get("height"), get("class")
         return Place(
             part,
-            " ".join((own[:_MAX_CLASSES], *classes) if own else classes),
+            f"{own[:_MAX_CLASSES] if own else ''} {first} {second} {third}".strip(),
             link,
             pixels(width) if width else None,
             pixels(height) if height else None,
         )
 
     def _inside(self, node: LexborNode | None) -> _Around:
-        """What holds in an element."""
+        """What holds in an element. In one loop, without a call for each element: a page has thousands."""
         known = self._known
         path = []
         around = _NOTHING
@@ -107,30 +107,28 @@ class Places:
                 break
             path.append((id_, node))
             node = node.parent
+        outer, link, first, second, _ = around
         for id_, node in reversed(path):
-            around = known[id_] = _within(around, node.tag or "", node.attributes)
+            tag, attributes = node.tag or "", node.attributes
+            part, own = _PART_OF_TAG.get(tag), ""
+            if attributes:
+                get = attributes.get
+                if (written := get("class")) and tag != "body":
+                    own = written[:_MAX_CLASSES]
+                    part = part or _PART_OF_NAME.get(own)
+                if written := get("id"):
+                    part = part or _PART_OF_NAME.get(written)
+                if written := get("role"):
+                    part = _PART_OF_ROLE.get(written, part)
+                if tag == "a":
+                    link = get("href") or link
+            # An article has a header and a footer of its own, and a menu teasers, which are articles; but a menu in a
+            # header, or beside an article, is one.
+            if part is not None and (outer is None or part in _BESIDE):
+                outer = part
+            known[id_] = around = (outer, link, own, first, second)
+            first, second = own, first
         return around
-
-
-def _within(around: _Around, tag: str, attributes: Mapping[str, str | None]) -> _Around:
-    """What holds in an element that stands in another."""
-    outer, link, classes = around
-    part, own = _PART_OF_TAG.get(tag), ""
-    if attributes:
-        if "class" in attributes and tag != "body":
-            own = (attributes["class"] or "")[:_MAX_CLASSES]
-            part = part or _PART_OF_NAME.get(own)
-        if "id" in attributes:
-            part = part or _PART_OF_NAME.get(attributes["id"] or "")
-        if "role" in attributes:
-            part = _PART_OF_ROLE.get(attributes["role"] or "", part)
-        if tag == "a":
-            link = attributes.get("href") or link
-    # An article has a header and a footer of its own, and a menu teasers, which are articles; but a menu in a header,
-    # or beside an article, is one.
-    if part is None or (outer is not None and part not in _BESIDE):
-        part = outer
-    return part, link, (own, classes[0], classes[1])
 
 
 _PIXELS = re.compile(r"\s*([0-9]{1,5})(?:\.[0-9]*)?\s*(?:px\s*)?$")
@@ -214,9 +212,9 @@ def leads_elsewhere(link: str, page: str, image: str) -> bool:
     if found is None:  # a relative address, or what is none
         return False
     domain = _domain(found[1])
-    return domain not in _OF_PICTURES and domain not in {
-        _domain(own[1]) for url in (page, image) if (own := _HOST.match(url))
-    }
+    return domain not in _OF_PICTURES and not any(  # most lead to their page's own, which is looked at first
+        _domain(own[1]) == domain for url in (page, image) if (own := _HOST.match(url))
+    )
 
 
 @lru_cache(maxsize=4096)

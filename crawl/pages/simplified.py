@@ -31,6 +31,7 @@ _NAMES_OF_FORMATTING = ("b", "i", "s", "u", "em", "tt", "big", "font", "code", "
 _FORMATTING = f"(?:{'|'.join(_NAMES_OF_FORMATTING)})".encode()
 _OPENED = re.compile(rb"<" + _FORMATTING + rb"[\s/]", re.IGNORECASE)
 _MAX_BRACKETS = 4
+_BEFORE_VALUE = b"= \t\n\r\f\v"  # what may stand right before a quoted value
 _MAX_SPACES = 32  # that are looked through
 _NO_SEPARATORS = bytes(sign for sign in range(ord(" ") + 1, 256) if sign not in b"/\"'")
 _TAG_START = re.compile(rb"<[a-z]", re.IGNORECASE)
@@ -249,7 +250,7 @@ def _ends_tag(page: bytes, begin: int, at: int) -> bool:
     """
     for mark in (b'"', b"'"):
         quote = page.rfind(mark, begin, at)
-        if quote >= 0 and (quote == begin or page[quote - 1] <= ord("=")):  # or white space
+        if quote >= 0 and (quote == begin or page[quote - 1] in _BEFORE_VALUE):
             before = page[max(begin, quote - _MAX_SPACES) : quote].rstrip()
             if before[-1:] in (b"=", b""):
                 return False

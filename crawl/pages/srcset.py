@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
+# What nearly every source is: a URL with one sound descriptor, up to the comma or the end.
+_COMMON = re.compile(
+    r"[\t\n\f\r ,]*+([^\t\n\f\r ]++)(?<!,)[\t\n\f\r ]++"
+    r"(?:([0-9]++)w|([0-9]++(?:\.[0-9]++)?)x)[\t\n\f\r ]*+(?:,|\Z)"
+)
 _URL = re.compile(r"[\t\n\f\r ,]*+([^\t\n\f\r ]++)")
 # All that stands before the next comma outside of parentheses. A parenthesis that nothing closes reaches to the end.
 _DESCRIPTORS = re.compile(r"(?:[^(,]++|\([^)]*+(?:\)|\Z))*+")
@@ -15,8 +20,7 @@ _HEIGHT = re.compile(r"([0-9]+)h")
 _DENSITY = re.compile(r"(-?(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)x")
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(NamedTuple):
     """An image source of a srcset: its URL as written, and its width in pixels or else its density."""
 
     url: str
@@ -34,7 +38,16 @@ class Source:
 def image_sources(srcset: str) -> Iterator[Source]:
     """The image sources in their order; those whose descriptors are wrong are none."""
     at = 0
-    while found := _URL.match(srcset, at):
+    while True:
+        while found := _COMMON.match(srcset, at):
+            url, width, density = found.groups()
+            at = found.end()
+            if width is None:
+                yield Source(url, None, float(density))
+            elif size := float(width):
+                yield Source(url, size, None)
+        if not (found := _URL.match(srcset, at)):
+            return
         url, at = found[1], found.end()
         if url[-1] == ",":
             url, descriptors = url.rstrip(","), ""
