@@ -61,9 +61,12 @@ CAPTIONS = pa.schema(
         ("repeat_found", pa.int32()),  # in so many of the site's texts, or, if it is the text, on so many images
         ("repeat_of", pa.int32()),  # that were looked at
         ("is_repeat", pa.bool_()),  # whether the text is nothing else
+        ("image_texts", pa.int32()),  # on the site's pages the image has so many texts, if they are too many; else null
+        ("image_pages", pa.int32()),  # it has this text on so many of them, if they are most; else null
+        ("of_pages", pa.int32()),  # that were looked at; null where image_pages is
     ]
 )
-"""The candidates whose text is not judged as it was written, or repeats on its site; `row` as in CANDIDATES."""
+"""The candidates whose text is not judged as it was written, or that repeat on their site; `row` as in CANDIDATES."""
 
 ARCHIVE_IMAGES = pa.schema(
     [

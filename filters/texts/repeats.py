@@ -1,8 +1,10 @@
-"""What repeats on one site: phrases that begin or end many of its captions, and texts that stand on many of its images.
+"""What repeats on one site: phrases that begin or end many of its captions, texts that stand on many of its images,
+images that stand for many texts, and images that stand with one text on most of its pages.
 
 A site is a page's host, or where there is no page the image's. Of each site at most SAMPLE images are looked at, those
 whose addresses have the least hashes: so what is found is the same however candidates are partitioned, a site of a
-billion images costs as much as one of a thousand, and "many" is a share of the site.
+billion images costs as much as one of a thousand, and "many" is a share of the site. Where an
+image stands is looked at on SAMPLE_PAGES of the site's pages, chosen alike.
 """
 
 from __future__ import annotations
@@ -14,6 +16,10 @@ from dataset.schema import CAPTIONS
 from filters.texts.text import TextConfig
 
 SAMPLE = 1_000
+SAMPLE_PAGES = 300
+"""A share of so many pages is within six in a hundred of the share of all, in 95 of 100 cases; each has its images."""
+LEAST_PAGES_OF_SITE = 10
+"""How many pages of a site must have been seen for an image on most of them to be the site's."""
 LEAST_TEXTS, LEAST_SHARE = 10, 0.3
 """How many of a site's different texts must have a phrase, in number and in share, for it to be the site's."""
 LEAST_PAGES = 3
@@ -24,20 +30,24 @@ SAMPLES = pa.schema(
 REPEATS = pa.schema(
     [
         ("site", pa.string()),
-        ("place", pa.string()),  # where it stands in a text: begin, end, whole
-        ("phrase", pa.string()),
-        ("found", pa.int32()),  # in so many different texts of the site; a whole text: on so many images
-        ("of", pa.int32()),  # that were looked at
+        ("place", pa.string()),  # where it stands: begin, end, whole (of texts); or image, page
+        ("url_hash", pa.uint64()),  # of an image: that has many texts, or stands with one on most pages
+        ("phrase", pa.string()),  # null of an image with many texts
+        # in so many different texts of the site; a whole text: on so many images; an image: with so many texts, or on
+        # so many pages with one
+        ("found", pa.int32()),
+        ("of", pa.int32()),  # that were looked at; an image with many texts: pages on which it stands
     ]
 )
 _SITE = """coalesce(
     nullif(lower(regexp_extract(page_url, '^[A-Za-z]+://(?:[^/?#@]*@)?(?:www\\.)?([^/?#:]+)', 1)), ''),
     regexp_replace(host, '^www\\.', ''), ''
 )"""
+_URL_HASH = "(md5_number(url) & 18446744073709551615)::UBIGINT"
 _SAMPLES = f"""
 WITH sited AS (
     SELECT
-        {_SITE} AS site, (md5_number(url) & 18446744073709551615)::UBIGINT AS url_hash,
+        {_SITE} AS site, {_URL_HASH} AS url_hash,
         (md5_number(nullif(page_url, '')) & 18446744073709551615)::UBIGINT AS page_hash, text
     FROM rows
 )
@@ -45,6 +55,7 @@ SELECT DISTINCT site, url_hash, page_hash, text
 FROM sited
 WHERE site <> ''
 QUALIFY dense_rank() OVER (PARTITION BY site ORDER BY url_hash) <= {SAMPLE}
+    OR page_hash IS NOT NULL AND dense_rank() OVER (PARTITION BY site ORDER BY page_hash NULLS LAST) <= {SAMPLE_PAGES}
 ORDER BY ALL
 """  # noqa: S608
 # Phrases of three words or more, and shorter ones that a separator sets apart: `… | Site name`.
@@ -94,15 +105,35 @@ counted AS (
     HAVING found >= greatest({LEAST_TEXTS}, {LEAST_SHARE} * of)
         -- a table's rows are on no page
         AND len(list_distinct(flatten(list(pages)))) NOT BETWEEN 1 AND {LEAST_PAGES} - 1
+),
+paged AS (
+    SELECT DISTINCT * FROM samples WHERE page_hash IS NOT NULL
+    QUALIFY dense_rank() OVER (PARTITION BY site ORDER BY page_hash) <= {SAMPLE_PAGES}
+),
+pages AS (
+    SELECT site, count(DISTINCT page_hash) AS pages FROM paged GROUP BY ALL
 )
 SELECT
-    site, place, array_to_string(CASE place WHEN 'end' THEN list_reverse(words) ELSE words END, ' ') AS phrase,
-    found, of
+    site, place, NULL AS url_hash,
+    array_to_string(CASE place WHEN 'end' THEN list_reverse(words) ELSE words END, ' ') AS phrase, found, of
 FROM counted
 UNION ALL
-SELECT site, 'whole', text, found, of
+SELECT site, 'whole', NULL, text, found, of
 FROM wholes JOIN images USING (site) CROSS JOIN config
 WHERE max_site_images_per_text > 0 AND found > max_site_images_per_text
+UNION ALL
+-- Several texts of one page are few, and none of them another page's.
+SELECT site, 'image', url_hash, NULL, least(count(DISTINCT text), count(DISTINCT page_hash)), count(DISTINCT page_hash)
+FROM paged CROSS JOIN config
+WHERE max_site_texts_per_image > 0
+GROUP BY site, url_hash, max_site_texts_per_image
+HAVING least(count(DISTINCT text), count(DISTINCT page_hash)) > max_site_texts_per_image
+UNION ALL
+SELECT site, 'page', url_hash, text, count(DISTINCT page_hash), pages
+FROM paged JOIN pages USING (site) CROSS JOIN config
+WHERE max_site_page_share < 1 AND pages >= {LEAST_PAGES_OF_SITE}
+GROUP BY site, url_hash, text, pages, max_site_page_share
+HAVING count(DISTINCT page_hash) > max_site_page_share * pages
 ORDER BY ALL
 """  # noqa: S608
 # A phrase is cut off where punctuation sets it apart, for "Portrait of" and "A map of" belong to their captions however
@@ -122,7 +153,7 @@ found AS (
             WHEN 'begin' THEN regexp_matches(phrase, '[|–—•·»:.!?…)\]-]$')
             ELSE regexp_matches(phrase, '^[|–—•·»:(\[-]') OR regexp_matches(rest, '[|–—•·»:.!?…)\]-] *$')
         END AS is_apart
-    FROM sited JOIN repeats USING (site) CROSS JOIN config
+    FROM sited JOIN (FROM repeats WHERE place IN ('begin', 'end', 'whole')) USING (site) CROSS JOIN config
     WHERE CASE place
         WHEN 'begin' THEN config.cut_repeats AND starts_with(text, phrase || ' ')
         WHEN 'end' THEN config.cut_repeats AND ends_with(text, ' ' || phrase)
@@ -140,8 +171,24 @@ ORDER BY row
 """  # noqa: S608
 
 
+_STAND = f"""
+WITH sited AS (
+    SELECT row, text, {_SITE} AS site, {_URL_HASH} AS url_hash FROM rows
+)
+SELECT
+    row,
+    max(found) FILTER (place = 'image') AS image_texts,
+    max(found) FILTER (place = 'page') AS image_pages,
+    max(of) FILTER (place = 'page') AS of_pages
+FROM sited JOIN repeats USING (site, url_hash)
+WHERE phrase IS NULL OR phrase = text
+GROUP BY row
+ORDER BY row
+"""  # noqa: S608
+
+
 def samples(rows: pa.Table) -> pa.Table:
-    """Map side: of each site of a partition the images with the least hashes. SAMPLES, ordered by all columns.
+    """Map side: each site's images and pages with the least hashes, of a partition. SAMPLES, ordered by all columns.
 
     rows: url, text, host, page_url.
     """
@@ -153,7 +200,8 @@ def repeats(samples: pa.Table, config: TextConfig) -> pa.Table:
 
     samples: SAMPLES of whole sites, from any number of partitions, in any order.
     """
-    keys = {"max_site_images_per_text": config.max_site_images_per_text}
+    limits = ("max_site_images_per_text", "max_site_texts_per_image", "max_site_page_share")
+    keys = {name: getattr(config, name) for name in limits}
     return sql.run(_FIND, {"samples": samples}, keys).cast(REPEATS)
 
 
@@ -166,21 +214,23 @@ def without_repeats(rows: pa.Table, repeats: pa.Table, config: TextConfig) -> pa
 
 
 def captions(rows: pa.Table, reworded: pa.Array, changes: pa.Array, repeats: pa.Table, config: TextConfig) -> pa.Table:
-    """The rows whose text is another than extraction wrote, or is a repeat. CAPTIONS, ordered by row.
+    """The rows whose text is not as extraction wrote it, or that repeat. CAPTIONS, ordered by row.
 
-    rows: row, text, host, page_url; ordered by row. reworded, changes: of `filters.texts.wording.reworded`.
+    rows: row, url, text, host, page_url; ordered by row. reworded, changes: of `filters.texts.wording.reworded`.
     """
     table = pa.table({"row": rows["row"], "text": reworded, "reworded": changes})
     cut = without_repeats(rows.set_column(rows.schema.get_field_index("text"), "text", reworded), repeats, config)
-    return sql.run(_JOINED, {"texts": table, "cut": cut}).cast(CAPTIONS)
+    stand = sql.run(_STAND, {"rows": rows, "repeats": repeats})  # by the texts as the samples have them
+    return sql.run(_JOINED, {"texts": table, "cut": cut, "stand": stand}).cast(CAPTIONS)
 
 
 _JOINED = """
 SELECT
     row, CASE WHEN is_repeat OR rest IS NULL THEN text ELSE rest END AS text,
     CASE WHEN rest IS NULL OR is_repeat THEN reworded ELSE list_append(reworded, 'repeat') END AS reworded,
-    phrase AS repeat, found AS repeat_found, of AS repeat_of, coalesce(is_repeat, false) AS is_repeat
-FROM texts LEFT JOIN cut USING (row)
-WHERE len(reworded) > 0 OR rest IS NOT NULL
+    phrase AS repeat, found AS repeat_found, of AS repeat_of, coalesce(is_repeat, false) AS is_repeat,
+    image_texts, image_pages, of_pages
+FROM texts LEFT JOIN cut USING (row) LEFT JOIN stand USING (row)
+WHERE len(reworded) > 0 OR rest IS NOT NULL OR stand.row IS NOT NULL
 ORDER BY row
 """

@@ -70,6 +70,14 @@ class TextConfig:
     max_site_images_per_text: int = 20
     """On how many of a site's images, of at most a thousand that are looked at, a text may stand before it is
     boilerplate and dropped. 0 sets no limit."""
+    max_site_texts_per_image: int = 10
+    """How many texts an image may have, each on another page of its site (of at most 300 pages that are looked
+    at), before it is a stand-in that shows none of what they say. An editor gives a photograph to some articles, and a
+    site in several languages a text in each: ten leaves room for both; the example picture that a manual's pages on
+    filters share has 19. 0 sets no limit."""
+    max_site_page_share: float = 0.5
+    """On what share of a site's pages an image may stand with the same text before both belong to the interface, as
+    buttons and marks do; of at least ten pages, and of 300 at most that are looked at. 1 sets no limit."""
     blocklist: str | tuple[str, ...] = ("builtin", "doubtful", "ldnoobw")
     """Lists of unsafe words and phrases: `builtin`, a short English one that counts in every language; `doubtful`,
     words of pornography that have an innocent sense too; `ldnoobw`, lists
@@ -121,18 +129,15 @@ class TextConfig:
                 raise ValueError(f"{key} must be at least 1, not {getattr(self, key)}")
         if self.max_characters < self.min_characters:
             raise ValueError(f"max_characters must be at least min_characters, not {self.max_characters}")
-        for key in ("language_min_probability", "max_profanity_probability"):
+        for key in ("language_min_probability", "max_profanity_probability", "max_site_page_share"):
             if not 0 <= getattr(self, key) <= 1:
                 raise ValueError(f"{key} must be from 0 to 1, not {getattr(self, key)}")
         for key in ("unreadable_policy", "unreadable_license"):
             if getattr(self, key) not in ("allow", "refuse"):
                 raise ValueError(f"{key} must be allow or refuse, not {getattr(self, key)!r}")
-        if self.max_texts_on_page < 0:
-            raise ValueError(f"max_texts_on_page must be 0, for no limit, or more, not {self.max_texts_on_page}")
-        if self.max_site_images_per_text < 0:
-            raise ValueError(
-                f"max_site_images_per_text must be 0, for no limit, or more, not {self.max_site_images_per_text}"
-            )
+        for key in ("max_texts_on_page", "max_site_images_per_text", "max_site_texts_per_image"):
+            if getattr(self, key) < 0:
+                raise ValueError(f"{key} must be 0, for no limit, or more, not {getattr(self, key)}")
         if unknown := set(self.not_captions) - set(KINDS):
             raise ValueError(f"not_captions must be of {', '.join(KINDS)}, not {', '.join(sorted(unknown))}")
         for pattern in self.blocked_patterns:

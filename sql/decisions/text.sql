@@ -4,7 +4,8 @@
 --             blocked_domains (a list of entry, list, category), blocked_terms (of term, list, language),
 --             profanity_probability, texts_on_page, not_captions (a list of kind, found),
 --             unsafe_address (what marks the image's or the page's address so, else null)
---   captions  the texts that were reworded, or repeat on their site: row, repeat, repeat_found, repeat_of, is_repeat
+--   captions  the texts that were reworded, or repeat on their site: row, repeat, repeat_found, repeat_of, is_repeat,
+--             image_texts, image_pages, of_pages
 --   config    one row: the keys of `text`, and allowed_hosts, the hosts whose addresses the config itself gives
 WITH addresses AS (
     SELECT
@@ -73,6 +74,10 @@ unsafe AS (
 ),
 judged AS (
     SELECT
+        config.max_texts_on_page > 0 AND texts_on_page > config.max_texts_on_page AS has_texts_on_page,
+        config.max_site_texts_per_image > 0 AND captions.image_texts > config.max_site_texts_per_image AS has_site_texts,
+        config.max_site_page_share < 1 AND captions.image_pages > config.max_site_page_share * captions.of_pages
+            AS is_on_most_pages,
         CASE
             -- The address has no scheme, or no host, or is longer than any sitemap may hold (sitemaps.org: 2,048).
             WHEN scheme = '' OR scheme IN ('http', 'https') AND host_name = '' OR length(url) > 2048
@@ -146,8 +151,14 @@ judged AS (
             WHEN config.drop_filenames AND is_filename
                 THEN 'text_is_filename'
             -- The image has so many texts on its page that it shows none of what they say.
-            WHEN config.max_texts_on_page > 0 AND texts_on_page > config.max_texts_on_page
+            WHEN has_texts_on_page
                 THEN 'image_is_stand_in'
+            -- Or so many on the pages of its site.
+            WHEN has_site_texts
+                THEN 'image_is_stand_in'
+            -- The image and its text are on most pages of the site, which are about other things.
+            WHEN is_on_most_pages
+                THEN 'text_is_interface'
             -- The text, or the image's address, has the form of what is no caption.
             WHEN not_caption IS NOT NULL
                 THEN CASE not_caption.kind
@@ -181,7 +192,8 @@ judged AS (
         unsafe.*, captions.repeat, captions.repeat_found, captions.repeat_of,
         config.min_characters, config.min_words, config.max_characters, config.languages,
         config.language_min_probability, config.max_profanity_probability, config.max_texts_on_page,
-        config.max_site_images_per_text
+        config.max_site_images_per_text, captions.image_texts, captions.image_pages, captions.of_pages,
+        config.max_site_texts_per_image, config.max_site_page_share
     FROM unsafe LEFT JOIN captions ON captions.row = unsafe.row CROSS JOIN config
 )
 SELECT
@@ -224,8 +236,13 @@ SELECT
             'max_site_images_per_text', max_site_images_per_text
         )
         WHEN reason = 'text_is_filename' THEN json_object('is_filename', is_filename)
-        WHEN reason = 'image_is_stand_in' AND not_caption.kind IS DISTINCT FROM 'stand_in'
+        WHEN reason = 'image_is_stand_in' AND has_texts_on_page
             THEN json_object('texts_on_page', texts_on_page, 'max_texts_on_page', max_texts_on_page)
+        WHEN reason = 'image_is_stand_in' AND has_site_texts
+            THEN json_object('texts_on_site', image_texts, 'max_site_texts_per_image', max_site_texts_per_image)
+        WHEN reason = 'text_is_interface' AND is_on_most_pages THEN json_object(
+            'pages', image_pages, 'of_pages', of_pages, 'max_site_page_share', max_site_page_share
+        )
         WHEN reason IN (
             'image_is_stand_in', 'text_is_interface', 'image_is_avatar', 'image_is_logo', 'image_is_advertisement',
             'text_is_credit', 'text_is_code'

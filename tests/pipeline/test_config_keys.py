@@ -227,6 +227,8 @@ ARCHIVE_KEYS: dict[str, Any] = {
     "text.not_captions": [],
     "text.max_texts_on_page": 1,
     "text.max_site_images_per_text": 1,
+    "text.max_site_texts_per_image": 1,
+    "text.max_site_page_share": 0.01,
     "text.min_weak_terms": 1,
     "text.drop_unsafe_addresses": False,
     "text.drop_filenames": False,

@@ -123,6 +123,16 @@ CASES: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
     ),
     ({"unsafe_address": "worldsex"}, "address_unsafe", {"found": "worldsex"}),
     ({"page_status": 404}, "page_error", {"page_status": 404}),
+    (
+        {"is_repeat": False, "image_texts": 11},
+        "image_is_stand_in",
+        {"texts_on_site": 11, "max_site_texts_per_image": 10},
+    ),
+    (
+        {"is_repeat": False, "image_pages": 6, "of_pages": 11},
+        "text_is_interface",
+        {"pages": 6, "of_pages": 11, "max_site_page_share": 0.5},
+    ),
     (REPEAT, "text_repeats_on_site", {"repeat": "x", "images": 22, "of_images": 90, "max_site_images_per_text": 20}),
     ({"page_noai": True}, "page_noai", {"page_noai": True, **wish("robots meta or X-Robots-Tag", "noai", "page")}),
     (

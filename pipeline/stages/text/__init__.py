@@ -42,8 +42,10 @@ TEXT = Stage(
         "text_too_long": "the text has more characters than the config allows",
         "text_repeats_on_site": "the text stands on many images of its site, and says the same of each",
         "text_is_filename": "the text is the image's file name or address",
-        "image_is_stand_in": "the image stands in for others: it is called so, or has too many texts on its page",
-        "text_is_interface": "the text or the image belongs to the page's interface: a label, an icon, its footer",
+        "image_is_stand_in": "the image stands in for others: it is called so, or has too many texts on its page or "
+        "its site",
+        "text_is_interface": "the text or the image belongs to the interface: a label, an icon, a footer, or both are "
+        "on most of the site's pages",
         "image_is_avatar": "the image stands for a user: its address, its class or its text calls it an avatar",
         "image_is_logo": "the image is a logo or another mark: its address, its class or its text calls it one",
         "image_is_advertisement": "the image is an advertisement: its address or class says so, or it links elsewhere",

@@ -29,14 +29,15 @@ from pipeline.stages.artifacts import CAPTIONS_TABLE, TEXT_TABLE
 from pipeline.stages.common import ROWS_PER_BUCKET, built_domains, domain_index, domain_task, settings
 from pipeline.stages.text import TEXT
 
+_OF_SITES = ("cut_repeats", "max_site_images_per_text", "max_site_texts_per_image", "max_site_page_share")
 _KEEPING_TEXTS = ("decode_markup", "slugs_to_words", "cut_repeats")
 _TEXTS_AT_ONCE = 20_000  # to compile what is looked for takes as long as to look for it in a thousand
 _BYTES_AT_ONCE = 2**23
 
 
-@phase(TEXT, "text.samples", version=2, reads=CANDIDATE_ROWS, takes=("buckets",), exchanges=roles("samples"))
+@phase(TEXT, "text.samples", version=3, reads=CANDIDATE_ROWS, takes=("buckets",), exchanges=roles("samples"))
 def sampled(context: Context) -> Result:
-    """Some captions of each site, by site; and in which partition the site is."""
+    """Some captions and pages of each site, by site; and in which partition the site is."""
     found = samples(alive_rows(context, ["url", "text", "host", "page_url"]))
     distinct = found["site"].combine_chunks().dictionary_encode()
     keys = np.array([hash64(site) for site in distinct.dictionary.to_pylist()], np.uint64)
@@ -48,9 +49,9 @@ def sampled(context: Context) -> Result:
 @phase(
     TEXT,
     "text.repeats",
-    version=2,
+    version=3,
     reads=roles("samples"),
-    takes=("cut_repeats", "max_site_images_per_text"),
+    takes=_OF_SITES,
     exchanges=roles(repeats=REPEATS),
 )
 def repeating(context: Context) -> Result:
@@ -67,14 +68,14 @@ def repeating(context: Context) -> Result:
 @phase(
     TEXT,
     "text.captions",
-    version=2,
+    version=3,
     reads=CANDIDATE_ROWS,
     may_read=roles(repeats=REPEATS),
     takes=("decode_markup", "slugs_to_words", "cut_repeats", "mask_personal_data"),
     gives=roles(captions=CAPTIONS),
 )
 def worded(context: Context) -> Result:
-    """The texts that are judged otherwise than they were written."""
+    """The texts that are judged otherwise than they were written, and what repeats on its site."""
     rows = alive_rows(context, ["url", "text", "host", "page_url", "page_language"])
     keys = {name: context.options[name] for name in _KEEPING_TEXTS}
     config = settings(TextConfig, keys)
@@ -144,7 +145,7 @@ def own(context: Context) -> Result:
 @phase(
     TEXT,
     "text.decide",
-    version=4,
+    version=5,
     reads=CANDIDATE_ROWS | roles("measures"),
     may_read=roles("own"),
     takes=("text", "filters"),
@@ -202,12 +203,13 @@ def run(run: Run) -> None:
 
 
 def _word(run: Run) -> None:
-    """Say which texts are judged otherwise than they were written, if the config asks for any such."""
+    """Say which texts are judged otherwise than they were written, and what repeats, if the config asks for it."""
     config = run.config.text
     found: list[dict[str, Inputs]] | None = None
-    if config.cut_repeats or config.max_site_images_per_text:
+    has_limits = config.max_site_images_per_text or config.max_site_texts_per_image or config.max_site_page_share < 1
+    if config.cut_repeats or has_limits:
         of_sites = run.map(sampled, {"buckets": bucket_count(run.alive, ROWS_PER_BUCKET)})
-        keys = options(config, "cut_repeats", "max_site_images_per_text")
+        keys = options(config, *_OF_SITES)
         sites = exchange(run, of_sites, "samples")
         returned = exchange(run, run.reduce(repeating, keys, {"samples": [sites]}), "repeats")
         found = [{"repeats": returned.bucket(partition.number)} for partition in run.partitions]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from filters.texts.repeats import REPEATS, SAMPLE, captions, repeats, samples, without_repeats
+from filters.texts.repeats import REPEATS, SAMPLE, SAMPLE_PAGES, captions, repeats, samples, without_repeats
 from filters.texts.text import TextConfig
 
 THINGS = ("red kettle", "blue lamp", "old bridge", "white horse", "garden gate", "paper boat", "stone wall", "wool hat")
@@ -80,6 +80,50 @@ def test_a_text_on_many_images_of_a_site_is_a_repeat() -> None:
     assert cut(table, max_site_images_per_text=21) == {} == cut(table, max_site_images_per_text=0)
 
 
+def stand(said: list[tuple[str, str, str]], **keys: Any) -> dict[tuple[str, str], tuple[int | None, ...]]:
+    """(image, text) -> its texts, its pages, of how many; of those that repeat."""
+    images, texts, pages = zip(*said, strict=True)
+    addresses = [f"https://img.example/{image}" for image in images]
+    table = rows(*texts).set_column(1, "url", pa.array(addresses))
+    table = table.set_column(4, "page_url", pa.array([f"https://a.example/{page}" for page in pages]))
+    config = TextConfig(**keys)
+    unchanged = pa.array([[]] * len(said), pa.list_(pa.string()))
+    found = captions(table, table["text"].combine_chunks(), unchanged, repeats(samples(table), config), config)
+    limits = (found[name].to_pylist() for name in ("row", "image_texts", "image_pages", "of_pages"))
+    return {said[row][:2]: tuple(counts) for row, *counts in zip(*limits, strict=True)}
+
+
+def test_an_image_with_many_texts_on_many_pages_of_a_site_stands_for_all() -> None:
+    said = [("taj.jpg", f"effect number {page}", f"{page}") for page in range(11)]
+    assert stand(said) == {(image, text): (11, None, None) for image, text, _ in said}
+    assert stand(said[:10]) == {} == stand(said, max_site_texts_per_image=0)
+    assert stand([(image, text, "0") for image, text, _ in said]) == {}  # which is for max_texts_on_page to judge
+    assert stand([(image, "one effect", page) for image, _, page in said[:9]]) == {}
+
+
+def test_an_image_with_one_text_on_most_pages_of_a_site_is_of_none() -> None:
+    pages = [(f"{page}.jpg", f"a picture of number {page}", f"{page}") for page in range(11)]
+    button = [("next.png", "Next", f"{page}") for page in range(6)]
+    assert stand(pages + button) == {("next.png", "Next"): (None, 6, 11)}
+    assert stand(pages + button, max_site_page_share=0.6) == {} == stand(pages + button, max_site_page_share=1)
+    assert stand(pages + button[:5]) == {}
+    assert stand(pages[:9] + button) == {}  # too few pages were seen
+
+
+def test_a_large_site_is_judged_by_some_of_its_pages_whatever_the_partitions() -> None:
+    count = 3 * SAMPLE
+    table = rows(*[f"picture {number}" for number in range(count)], *["Next"] * count, pages=count)
+    table = table.set_column(1, "url", pa.array([*table["url"].to_pylist()[:count], *["https://a.example/n"] * count]))
+    config = TextConfig(max_site_images_per_text=0)
+    whole = repeats(samples(table), config)
+    assert [(row["phrase"], row["found"], row["of"]) for row in whole.to_pylist()] == [
+        ("Next", SAMPLE_PAGES, SAMPLE_PAGES)
+    ]
+    parts = [samples(table.take(pa.array(range(number, 2 * count, 3)))) for number in range(3)]
+    assert sum(part.num_rows for part in parts) < 3 * count
+    assert repeats(pa.concat_tables(parts[::-1]), config).equals(whole)
+
+
 def test_partitions_and_order_change_nothing() -> None:
     table = rows(*wares(" | My Shop"), *[f"picture {number} of a lake | My Shop" for number in range(2 * SAMPLE)])
     whole = repeats(samples(table), TextConfig())
@@ -93,13 +137,21 @@ def test_partitions_and_order_change_nothing() -> None:
 def test_captions_say_what_was_done_and_hold_only_what_is_not_as_it_was_written() -> None:
     table = rows("red kettle | My Shop", "Tom & Jerry", "a lake", "Various pictures")
     found = [
-        {"site": "shop.example", "place": "end", "phrase": "| My Shop", "found": 12, "of": 40},
-        {"site": "shop.example", "place": "whole", "phrase": "Various pictures", "found": 21, "of": 90},
+        {"site": "shop.example", "place": "end", "url_hash": None, "phrase": "| My Shop", "found": 12, "of": 40},
+        {
+            "site": "shop.example",
+            "place": "whole",
+            "url_hash": None,
+            "phrase": "Various pictures",
+            "found": 21,
+            "of": 90,
+        },
     ]
     changes = pa.array([[], ["markup"], [], []], pa.list_(pa.string()))
     answer = captions(
         table, table["text"].combine_chunks(), changes, pa.Table.from_pylist(found, REPEATS), TextConfig()
     )
+    of_images = dict.fromkeys(("image_texts", "image_pages", "of_pages"))
     assert answer.to_pylist() == [
         {
             "row": 0,
@@ -109,6 +161,7 @@ def test_captions_say_what_was_done_and_hold_only_what_is_not_as_it_was_written(
             "repeat_found": 12,
             "repeat_of": 40,
             "is_repeat": False,
+            **of_images,
         },
         {
             "row": 1,
@@ -118,6 +171,7 @@ def test_captions_say_what_was_done_and_hold_only_what_is_not_as_it_was_written(
             "repeat_found": None,
             "repeat_of": None,
             "is_repeat": False,
+            **of_images,
         },
         {
             "row": 3,
@@ -127,5 +181,6 @@ def test_captions_say_what_was_done_and_hold_only_what_is_not_as_it_was_written(
             "repeat_found": 21,
             "repeat_of": 90,
             "is_repeat": True,
+            **of_images,
         },
     ]

@@ -85,6 +85,7 @@ def test_what_was_done_is_told_of_each_text(out: Path) -> None:
 
 def test_nothing_is_changed_where_the_config_asks_for_nothing(tmp_path: Path) -> None:
     nothing = {"decode_markup": False, "slugs_to_words": False, "cut_repeats": False, "max_site_images_per_text": 0}
+    nothing |= {"max_site_texts_per_image": 0, "max_site_page_share": 1}
     out = run(tmp_path, drop_filenames=False, **nothing)
     assert {*SHOP, list(OTHERS)[1]} < set(kept(out)) <= {*SHOP, *OTHERS, REPEATED}
     assert not (out / "text" / "captions").exists()
