@@ -227,8 +227,6 @@ ARCHIVE_KEYS: dict[str, Any] = {
     "text.not_captions": [],
     "text.max_texts_on_page": 1,
     "text.max_site_images_per_text": 1,
-    "text.max_site_texts_per_image": 1,
-    "text.max_site_page_share": 0.01,
     "text.min_weak_terms": 1,
     "text.drop_unsafe_addresses": False,
     "text.drop_filenames": False,
@@ -350,6 +348,7 @@ ELSEWHERE: dict[str, Callable[[], None]] = dict.fromkeys(
         "fetch.adopt",  # stages/fetch/test_adopt
         "match.ignore_stopwords",  # stages/test_match
         *(f"text.{name}" for name in ("decode_markup", "slugs_to_words", "cut_repeats")),  # stages/test_captions
+        *("text.max_site_texts_per_image", "text.max_site_page_share"),  # stages/test_captions
         *("balance.per_language", "balance.caps"),  # test_languages
         *(f"image.{name}" for name in ("nsfw_model", "max_nsfw_probability", "models", "quantiles")),  # test_models
         *(f"image.{name}" for name in ("embedding_model", "min_clip_score", "heads")),  # test_models
