@@ -88,6 +88,8 @@ def wish(signal: str, value: str, place: str) -> dict[str, str]:
 
 
 REPEAT = {"is_repeat": True, "repeat": "x", "repeat_found": 22, "repeat_of": 90}
+ALL_OVER = {"is_repeat": False, "image_texts": 11}
+ON_MOST = {"is_repeat": False, "image_pages": 6, "of_pages": 11}
 NOT_CAPTIONS = {
     "stand_in": "image_is_stand_in",
     "interface": "text_is_interface",
@@ -123,16 +125,8 @@ CASES: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
     ),
     ({"unsafe_address": "worldsex"}, "address_unsafe", {"found": "worldsex"}),
     ({"page_status": 404}, "page_error", {"page_status": 404}),
-    (
-        {"is_repeat": False, "image_texts": 11},
-        "image_is_stand_in",
-        {"texts_on_site": 11, "max_site_texts_per_image": 10},
-    ),
-    (
-        {"is_repeat": False, "image_pages": 6, "of_pages": 11},
-        "text_is_interface",
-        {"pages": 6, "of_pages": 11, "max_site_page_share": 0.5},
-    ),
+    (ALL_OVER, "image_is_stand_in", {"texts_on_site": 11, "max_site_texts_per_image": 10}),
+    (ON_MOST, "text_is_interface", {"pages": 6, "of_pages": 11, "max_site_page_share": 0.5}),
     (REPEAT, "text_repeats_on_site", {"repeat": "x", "images": 22, "of_images": 90, "max_site_images_per_text": 20}),
     ({"page_noai": True}, "page_noai", {"page_noai": True, **wish("robots meta or X-Robots-Tag", "noai", "page")}),
     (
@@ -233,14 +227,8 @@ def test_terms_of_weak_lists_count_together_alone() -> None:
 
     mixed = {"blocked_terms": weak("sado")["blocked_terms"] + weak("domina", list_="doubtful")["blocked_terms"]}
     twice = {"blocked_terms": weak("tits")["blocked_terms"] + weak("Tits", list_="doubtful")["blocked_terms"]}
-    items = (
-        weak("bitch"),
-        weak("bitch", "tits"),
-        mixed,
-        twice,
-        weak("bitch", list_="ldnoobw:all"),
-        weak("x", list_="my"),
-    )
+    others = (weak("bitch", list_="ldnoobw:all"), weak("x", list_="my"))
+    items = (weak("bitch"), weak("bitch", "tits"), mixed, twice, *others)
     dropped = "text_blocked"
     assert reasons(*items) == [None, dropped, dropped, None, dropped, dropped]
     assert reasons(*items, min_weak_terms=1) == [dropped] * 6
