@@ -13,6 +13,7 @@ import gc
 import io
 import json
 import os
+import subprocess
 import sys
 import tempfile
 import traceback
@@ -20,15 +21,17 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+import open_clip
 import torch
 import torch.distributed as dist
 from PIL import Image
 from torch.nn.parallel import DistributedDataParallel
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
-from bench import train_gpu
+from bench import train_gpu, train_gpu_runs
 from tests.train import tiny
 from train import checkpoint, loop
 from train.config import TrainConfig, load
@@ -37,10 +40,12 @@ from train.data.loader import Batch
 from train.distributed import parallelize, watch
 from train.distributed.processes import Processes
 from train.memory.forecast import Forecast
-from train.model import create
+from train.metrics import flops_per_sample
+from train.model import Clip, create
 
 LARGE_IMAGES = {**tiny.CONFIG, "vision_cfg": {**tiny.CONFIG["vision_cfg"], "image_size": 224, "patch_size": 112}}
 """A model whose activations are small beside its images."""
+RESNET = {**tiny.CONFIG, "vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 16}}
 _COLLECTIVES = ("all_reduce", "all_gather", "reduce_scatter_tensor", "all_gather_into_tensor", "broadcast")
 _LIBRARY = ctypes.CDLL(os.environ["LD_PRELOAD"])
 
@@ -99,6 +104,7 @@ def measured(config: TrainConfig, run: str, case: dict[str, Any]) -> dict[str, A
     gpus = range(torch.cuda.device_count())
     device = rank % len(gpus)
     gc.collect()  # models of cases before, whose parts refer to each other
+    gc.freeze()  # what is left is torch's: to look through it once more for each case takes most of a second
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats(device)
     before = [_LIBRARY.null_gpu_kernels(gpu) for gpu in gpus]
@@ -106,8 +112,9 @@ def measured(config: TrainConfig, run: str, case: dict[str, Any]) -> dict[str, A
     with one_of(rank, processes) as misplaced, contextlib.ExitStack() as ends:
         put(ends, loop, "backward", steps.backward)
         put(ends, gpu_decode, "_decode", decoded)
+        put(ends, loop, "flops_per_sample", counted)
+        put(ends, loop, "create", without_numbers)
         if case.get("bare"):
-            put(ends, loop, "create", without_numbers)
             put(ends, checkpoint.Checkpoints, "_write", unwritten)  # gigabytes that nobody reads
             put(ends, TrainConfig, "steps", lambda self, samples: (1.0, self.samples_seen // self.batch_size))
         ends.enter_context(warnings.catch_warnings())
@@ -134,7 +141,7 @@ def noise(config: TrainConfig, processes: int) -> Batch:
 
 
 def without_numbers(*arguments: Any, **more: Any) -> Any:
-    """Stands for train.model.create: to fill large models takes longer than to train them here."""
+    """Stands for train.model.create: to fill models takes longer than to train them here, and nothing reads them."""
     clip = create(*arguments, **more, device="meta")
     clip.model.to_empty(device="cpu")
     return clip
@@ -144,6 +151,29 @@ def decoded(files: list[torch.Tensor], device: torch.device) -> list[torch.Tenso
     """Stands for torchvision's call of nvJPEG, which has no stand-in; the pixels are nobody's."""
     sizes = [Image.open(io.BytesIO(file.numpy().tobytes())).size for file in files]
     return [torch.empty(3, height, width, dtype=torch.uint8, device=device) for width, height in sizes]
+
+
+_FLOPS: dict[str, float] = {}
+_TOKENIZERS: dict[str, Any] = {}
+
+
+def counted(clip: Clip) -> float:
+    """Stands for train.metrics.flops_per_sample, and calls it once for models of the same layers."""
+    layers = f"{clip.model} {clip.image_size}"
+    if layers not in _FLOPS:
+        _FLOPS[layers] = flops_per_sample(clip)
+    return _FLOPS[layers]
+
+
+def tokenizer(source: str, make: Any = open_clip.get_tokenizer) -> Any:
+    """Stands for open_clip.get_tokenizer, and calls it once for models of the same texts: its vocabulary is large."""
+    texts = source
+    if source.startswith("local-dir:"):  # of a temporary folder
+        described = json.loads(Path(source.removeprefix("local-dir:"), "open_clip_config.json").read_text())
+        texts = json.dumps(described["model_cfg"]["text_cfg"])
+    if texts not in _TOKENIZERS:
+        _TOKENIZERS[texts] = make(source)
+    return _TOKENIZERS[texts]
 
 
 def unwritten(checkpoints: Any, copies: Any, writer: Any) -> None:
@@ -217,19 +247,48 @@ def one_of(rank: int, processes: int) -> Iterator[list[str]]:
         yield misplaced
 
 
+class Here:
+    """Stands for the process that bench.train_gpu starts, whose work is done in this one: it has loaded torch."""
+
+    def __init__(self, command: list[str], **_: Any):
+        said = io.StringIO()
+        sys.argv = command[2:]
+        with contextlib.redirect_stdout(said):
+            train_gpu_runs.main()
+        self.stdout = said.getvalue().splitlines(keepends=True)
+        self.pid = os.getpid()
+
+    def wait(self) -> int:
+        """Its exit status."""
+        return 0
+
+
+def bench() -> int:
+    """The exit status of `bench.train_gpu --tiny`. tests/bench starts its process, on a CPU."""
+    sys.argv[1:] = ["--tiny"]
+    gc.collect()
+    gc.freeze()
+    with contextlib.ExitStack() as ends:
+        put(ends, train_gpu, "subprocess", SimpleNamespace(Popen=Here, PIPE=subprocess.PIPE))
+        return train_gpu.main()
+
+
 def main() -> None:
     """Measure the cases of a file; a line of JSON for each."""
     torch.cuda.init()
     torch.set_num_threads(1)
+    open_clip.get_tokenizer = tokenizer
     with tempfile.TemporaryDirectory() as folder:
         tiny.register(Path(folder))
         dataset = tiny.write_dataset(Path(folder) / "dataset", tiny.CAPTIONS * 4)
         known: dict[str, dict[str, Any]] = {}  # presets may differ in their models alone, which are others here
         weights = f"{folder}/weights.pt"
         torch.save(create(tiny.MODEL).model.state_dict(), weights)
-        images = Path(folder) / "large_images.json"
-        images.write_text(json.dumps(LARGE_IMAGES))
-        cases = Path(sys.argv[1]).read_text().replace("WEIGHTS", weights).replace("LARGE_IMAGES", str(images))
+        cases = Path(sys.argv[1]).read_text().replace("WEIGHTS", weights)
+        for name, model in {"LARGE_IMAGES": LARGE_IMAGES, "RESNET": RESNET}.items():
+            path = Path(folder) / f"{name.lower()}.json"
+            path.write_text(json.dumps(model))
+            cases = cases.replace(name, str(path))
         for number, case in enumerate(json.loads(cases)):
             config = load({**case["config"], "dataset": dataset})
             key = repr({**case, "name": "", "config": replace(config, name="any")})
@@ -244,8 +303,7 @@ def main() -> None:
                     dist.destroy_process_group()
             known[key] = found
             print(json.dumps({"name": case["name"], **found}), flush=True)
-    sys.argv[1:] = ["--tiny"]
-    status = train_gpu.main()
+    status = bench()
     sys.stdout.flush()
     os._exit(status)
 

@@ -22,12 +22,14 @@ from typing import Any, NamedTuple
 
 import torch.distributed as dist
 
+PERIOD_SECONDS = 2.0
+"""At most so far apart are a process's signs of life, and its looks at those of others."""
 GRACE_SECONDS = 5.0
 """What a main thread has to fail by itself, and with more to tell, once another process is known to have failed."""
 BLAME_SECONDS = 8.0
 """How long a process whose collective failed waits to learn whose fault it was."""
 _PERIODS = 4  # in which nothing is heard of a process, once a collective has failed
-_READ_PERIODS = 2  # in which the others certainly look
+READ_PERIODS = 2  # in which the others certainly look
 _VERDICT = "verdict"
 
 
@@ -65,7 +67,7 @@ class Watch:
         self, store: Any, rank: int, members: Sequence[Member], timeout_s: float, end: Callable[[Verdict], None]
     ):
         self._store, self._rank, self._members, self._timeout_s, self._end = store, rank, members, timeout_s, end
-        self._period = min(2.0, timeout_s / 10)
+        self._period = min(PERIOD_SECONDS, timeout_s / 10)
         store.set_timeout(timedelta(seconds=timeout_s))
         self._closed, self._judged = threading.Event(), threading.Event()
         self._verdict: Verdict | None = None
@@ -81,7 +83,7 @@ class Watch:
         """Watch no longer: this process is about to end, of itself. After a failure, once the others know of it."""
         self._closed.set()
         if self._judged.is_set():
-            time.sleep(_READ_PERIODS * self._period)  # the store may end with this process
+            time.sleep(READ_PERIODS * self._period)  # the store may end with this process
 
     def tell(self, what: str) -> None:
         """Let the others know that this process has failed."""
