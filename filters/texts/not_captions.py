@@ -36,6 +36,7 @@ def _part(*words: str) -> str:
 
 
 _ANY = 10_000
+_TEN = 10  # a sentence about the picture of an interface, in a handbook's folder of menus, is a caption
 _FEW = 4
 
 _PATH: dict[str, list[tuple[int, str]]] = {
@@ -52,13 +53,13 @@ _PATH: dict[str, list[tuple[int, str]]] = {
         (_ANY, r"/(?:[a-z0-9_-]*-)?transparent[_-][^/]*$|/placeholders?/"),
     ],
     "interface": [
-        (_ANY, _folder("(?:wp-content/|app/|_)?themes?", "app_themes", "skins?", "templates?", "gui", "layout")),
-        (_ANY, _folder("(?:[a-z]*[_-])?icons?", "(?:status|social)icons?", "smil(?:ies|eys)", "emojis?", "emoticons?")),
+        (_TEN, _folder("(?:wp-content/|app/|_)?themes?", "app_themes", "skins?", "templates?", "gui", "layout")),
+        (_TEN, _folder("(?:[a-z]*[_-])?icons?", "(?:status|social)icons?", "smil(?:ies|eys)", "emojis?", "emoticons?")),
         (
-            _ANY,
+            _TEN,
             _folder("buttons?", "btns?", "navi?", "navigation", "menus?", "toolbar", "sprites?", "bullets", "arrows"),
         ),
-        (_ANY, _folder("header", "footer", "widgets?", "captcha", "counters?", "flags")),
+        (_TEN, _folder("header", "footer", "widgets?", "captcha", "counters?", "flags")),
         (_ANY, r"\.(?:svgz?|ico)$|88x31|80x15"),
         (
             _FEW,
