@@ -54,7 +54,7 @@ _PATH: dict[str, list[tuple[int, str]]] = {
     ],
     "interface": [
         (_TEN, _folder("(?:wp-content/|app/|_)?themes?", "app_themes", "skins?", "templates?", "gui", "layout")),
-        (_TEN, _folder("(?:[a-z]*[_-])?icons?", "(?:status|social)icons?", "smil(?:ies|eys)", "emojis?", "emoticons?")),
+        (_ANY, _folder("(?:[a-z]*[_-])?icons?", "(?:status|social)icons?", "smil(?:ies|eys)", "emojis?", "emoticons?")),
         (
             _TEN,
             _folder("buttons?", "btns?", "navi?", "navigation", "menus?", "toolbar", "sprites?", "bullets", "arrows"),

@@ -47,7 +47,7 @@ def test_an_address_says_what_its_image_is(kind: str, path: str) -> None:
 
 def test_a_sentence_about_a_picture_in_a_folder_of_the_interface_is_a_caption() -> None:
     sentence = "Using the five modes to convert two very different color images to black and white"
-    for folder in ("images/menus/colors", "layout", "icons", "widgets"):
+    for folder in ("images/menus/colors", "layout", "widgets"):
         assert kinds(sentence, f"https://e.org/{folder}/modes.jpg") == []
 
 
