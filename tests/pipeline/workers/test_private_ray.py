@@ -60,7 +60,8 @@ def test_anothers_folder_is_not_used(short: Path) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.slow
 def test_nothing_of_ray_listens_elsewhere(tmp_path: Path) -> None:
-    """In a process of its own, because Ray keeps what it has once read."""
+    """In a process of its own, because Ray keeps what it has once read; in a session of its own, by which Ray's
+    processes are told from those of other tests (torch listens on every address of the machine)."""
     import subprocess
 
     code = (
@@ -69,7 +70,7 @@ def test_nothing_of_ray_listens_elsewhere(tmp_path: Path) -> None:
         "executor = RayExecutor(1, None)\n"
         "executor._start()\n"
         "mine = {os.readlink(f)[8:-1] for p in pathlib.Path('/proc').iterdir() if p.name.isdigit()\n"
-        "        and os.getpgid(int(p.name)) == os.getpgid(0) for f in (p / 'fd').iterdir()\n"
+        "        and os.getsid(int(p.name)) == os.getsid(0) for f in (p / 'fd').iterdir()\n"
         "        if f.is_symlink() and os.readlink(f).startswith('socket:[')}\n"
         "lines = [line.split() for kind in ('tcp', 'tcp6')\n"
         "         for line in pathlib.Path('/proc/net', kind).read_text().splitlines()[1:]]\n"
@@ -77,7 +78,9 @@ def test_nothing_of_ray_listens_elsewhere(tmp_path: Path) -> None:
         "executor.close()\n"
     )
     root = Path(__file__).resolve().parents[3]
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=300, start_new_session=True
+    )
     if "did not start within" in done.stderr:
         pytest.skip("Ray did not start within its own limit")
     assert done.returncode == 0, done.stderr[-2000:]
