@@ -1,14 +1,12 @@
 """A phase: a pure function of one partition, and what it needs to know.
 
 A stage is one or more phases. A phase's function gets a `Context` (its task's inputs and options), and returns a
-`Result` (tables or exchange files, counts, small facts). `execute` writes the result's files and returns the commit
-record; it runs in a child process or a Ray worker, for a debugger in the driver itself.
+`Result` (tables or exchange files, counts, small facts); `pipeline.engine.execute` writes its files.
 """
 
 from __future__ import annotations
 
 import difflib
-import importlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,15 +15,13 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from dataset import heartbeat, pace, spent, web
-from dataset.commits import Commit, FileRef, Ledger, fingerprint, folder
+from dataset import heartbeat
+from dataset.commits import Commit, FileRef, fingerprint, folder
 from dataset.damage import read_table
-from dataset.ids import checksum
-from dataset.lease import Fence
 from dataset.schema import CAPTIONS
-from dataset.stages import Stage
+from dataset.stages import Stage, Table, path
 from dataset.storage import Storage
-from dataset.tables import GrowingParquet, to_parquet
+from dataset.tables import GrowingParquet
 from pipeline.engine.contract import Contract, Resources, Roles
 from pipeline.engine.exchange import LAYOUT, Bucket, Buckets, merged
 from pipeline.workers.failures import Lost
@@ -271,7 +267,7 @@ def phase(
         cpus, gpu: see `pipeline.engine.contract.Resources`.
 
     Raises:
-        ValueError: the stage declares no such phase, or tables that the phase does not give.
+        ValueError: the stage declares no such phase, or tables or columns of them that the phase does not give.
     """
     if name not in stage.phases:
         near = difflib.get_close_matches(name, stage.phases, n=1)
@@ -292,10 +288,8 @@ def phase(
         needs=Resources(cpus, gpu),
     )
     for table in stage.tables:
-        if table.phase == name and table.role not in {**contract.gives, **contract.may_give}:
-            raise ValueError(
-                f"the stage {stage.name} has a table {table.name} of {table.role}, which {name} never gives"
-            )
+        if table.phase == name:
+            _check_table(stage, table, contract)
 
     def register(function: Callable[[Context], Result]) -> Phase:
         written = version + (LAYOUT if exchanges else 0)
@@ -311,6 +305,20 @@ def phase(
         return PHASES[name]
 
     return register
+
+
+def _check_table(stage: Stage, table: Table, contract: Contract) -> None:
+    """Raises ValueError: the phase of a stage's table never gives it, or gives it without one of its columns."""
+    of = f"the stage {stage.name} has a table {table.name} of {table.role}"
+    if table.role not in {**contract.gives, **contract.may_give}:
+        raise ValueError(f"{of}, which {table.phase} never gives")
+    written = contract.written(table.role)
+    if written is None or table.schema is None:
+        return
+    has_others = any(one.name == table.name and one.phase != table.phase for stage_ in path() for one in stage_.tables)
+    for column in table.schema:
+        if column not in written and (column.name in written.names or not has_others):  # which may write it
+            raise ValueError(f"{of} with {column.name}: {column.type}, which {table.phase} does not write")
 
 
 def derived(phase: str, role: str, level: int = 1) -> str:
@@ -338,63 +346,7 @@ def _fold(role: str, fold: Fold, context: Context) -> Result:
     return Result().table(role, fold(context.table_list("files")))
 
 
-def execute(url: str, module: str, task: Task) -> Commit:
-    """Do one task and commit it. A probe (`task.only`) writes nothing."""
-    before = spent.so_far()
-    importlib.import_module(module)  # so that the stage's phases are registered
-    web.be_patient(task.hints.get("web_patience_s", web.PATIENCE_S))
-    pace.limit(task.hints.get("source_requests_per_s", 0.0))
-    storage = Storage(url)
-    if token := task.hints.get("lease"):
-        storage.fence = Fence(url, token)
-    context = Context(storage, task)
-    result = PHASES[task.phase].function(context)
-    plain = replace(task, only=None, without={})
-    if context.is_probe:
-        return Commit(task.phase, task.partition, plain.fingerprint, {}, {}, {})
-    if context.left_out:
-        result.table(LEFT_OUT_ROLE, pa.Table.from_pylist(context.left_out, schema=LEFT_OUT), LEFT_OUT)
-    PHASES[task.phase].contract.check_result(task.phase, _given(result))
-    files: dict[str, FileRef] = dict(result.refs)
-    for role, (table, schema) in result.tables.items():
-        files[role] = _write(storage, context.phase_file(role, "parquet"), to_parquet(table, schema), table.num_rows)
-    for role, parquet in result.parquets.items():
-        files[role] = _write(storage, context.phase_file(role, "parquet"), parquet.finish(), parquet.rows)
-    for role, bucket_file in result.buckets.items():
-        files[role] = _write(storage, context.phase_file(role, "arrows"), bucket_file.data, bucket_file.rows)
-    for role, (name, content) in result.files.items():
-        files[role] = _write(storage, name, content, 0)
-    facts = dict(result.facts)
-    if PHASES[task.phase].reuses:
-        facts["method"] = task.method
-    if task.without:
-        facts["quarantined"] = [task.without[unit].as_dict() for unit in sorted(task.without)]
-    commit = Commit(task.phase, task.partition, plain.fingerprint, files, result.counts, facts)
-    Ledger(storage, task.phase).add(commit)
-    is_first = task.phase not in _DONE
-    _DONE.add(task.phase)
-    return replace(commit, spent={**spent.since(before), **({"first": 1} if is_first else {})})
-
-
-_DONE: set[str] = set()  # phases of which this process has done a task: its code is loaded, and so are its models
-
-
-def _given(result: Result) -> dict[str, pa.Schema | None]:
-    """The roles of a result, and the columns of its tables. Of many files of a kind (`blob:NAME`) the kind is the role,
-    and the keys of what is remembered go with it."""
-    tables: dict[str, pa.Schema | None] = {role: table.schema for role, (table, _) in result.tables.items()}
-    others = [*result.parquets, *result.buckets, *result.files, *(role.partition(":")[0] for role in result.refs)]
-    given = {**tables, **dict.fromkeys(others)}
-    keys = {f"{role}{KEYS}" for role in given}
-    return {role: schema for role, schema in given.items() if role not in keys}
-
-
 def _writer(file: str) -> tuple[str, str]:
     """The phase that wrote a file, and the role of it, by the file's name; see `Context.phase_file`."""
     home, _, name = file.rpartition("/")
     return home.replace("/", "."), name.partition("-")[0]
-
-
-def _write(storage: Storage, name: str, data: bytes | pa.Buffer, rows: int) -> FileRef:
-    storage.write(name, data)
-    return FileRef(name, len(memoryview(data)), checksum(data), rows)

@@ -166,6 +166,24 @@ def lost(context: Context, rows: pa.Table, measured: pa.ChunkedArray) -> pa.Tabl
     return pa.Table.from_pylist(verdicts, schema=VERDICTS)
 
 
+def beside(measures: pa.Table, keys: pa.ChunkedArray, table: pa.Table) -> pa.Table:
+    """A table's columns beside the measures by its `row`; a row that it lacks (quarantine) is left out.
+
+    keys: what each row of the measures is called in the table's `row`.
+
+    Raises:
+        ValueError: both have a column of one name.
+    """
+    at = pc.index_in(keys, value_set=table.column("row").combine_chunks())
+    joined = measures.filter(at.is_valid())
+    for name in table.column_names:
+        if name in joined.column_names and name != "row":
+            raise ValueError(f"two measures of a stage are called {name}; give one of them another name")
+        if name != "row":
+            joined = joined.append_column(name, table.column(name).take(at.drop_null()))
+    return joined
+
+
 def first_verdicts(parts: Sequence[pa.Table]) -> pa.Table:
     """One verdict a row, the earliest part's, ordered by row."""
     table = pa.concat_tables([VERDICTS.empty_table(), *parts])

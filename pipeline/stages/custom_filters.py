@@ -14,7 +14,6 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from dataset import arrow_alone
 from pipeline.config import Config, ConfigError, CustomFilter
@@ -104,18 +103,3 @@ def measure(rows: pa.Table, filters: Sequence[Mapping[str, str]]) -> pa.Table:
                 raise ConfigError(f"filters.{item['name']}: the column {column} is there already; choose another name")
             columns[column] = table.column(column)
     return pa.table(columns)
-
-
-def join(measures: pa.Table, own: pa.Table | None) -> tuple[pa.Table, list[str]]:
-    """Built-in measures and the filters' own side by side (by row), and the names of the latter.
-
-    A row that either lacks (quarantine) is left out.
-    """
-    if own is None:
-        return measures, []
-    names = [name for name in own.column_names if name != "row"]
-    at = pc.index_in(measures.column("row"), value_set=own.column("row").combine_chunks())
-    joined = measures.filter(at.is_valid())
-    for name in names:
-        joined = joined.append_column(name, own.column(name).take(at.drop_null()))
-    return joined, names

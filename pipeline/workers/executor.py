@@ -22,7 +22,8 @@ from dataset.commits import Commit
 from dataset.faults import WorkerKilledError
 from dataset.storage import is_local
 from pipeline.config_errors import ConfigError
-from pipeline.engine.phase import PHASES, Task, execute
+from pipeline.engine.execute import execute
+from pipeline.engine.phase import PHASES, Task
 from pipeline.workers import ray_address
 from pipeline.workers.failures import Failure, Limits, Working, unwrap
 from pipeline.workers.private_ray import PrivateRay

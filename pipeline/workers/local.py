@@ -10,7 +10,8 @@ from multiprocessing.connection import wait
 from typing import Any
 
 from dataset.commits import Commit
-from pipeline.engine.phase import PHASES, Task, execute
+from pipeline.engine.execute import execute
+from pipeline.engine.phase import PHASES, Task
 from pipeline.workers.children import POLL_S, Child
 from pipeline.workers.executor import SHOW_S, Show, nobody, paced
 from pipeline.workers.failures import Failure, Limits

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from dataset.commits import Commit
-from pipeline.engine.phase import Task, execute
+from pipeline.engine.execute import execute
+from pipeline.engine.phase import Task
 from pipeline.workers.children import POLL_S, Child
 from pipeline.workers.failures import Failure, Limits, Working
 

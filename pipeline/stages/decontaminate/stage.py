@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from crawl.images.ingest import ImageConfig, ingest
 from crawl.images.observations import Ingested
 from crawl.images.store import read_images
 from dataset.schema import IMAGES, VERDICTS
 from dataset.storage import absolute
-from filters.duplicates.decontaminate import EMBEDDINGS, FOUND, INDEX, DecontaminateConfig, Embed, find, index, unit
+from filters.duplicates import decontaminate as evaluation_images
+from filters.duplicates.decontaminate import EMBEDDINGS, FOUND, INDEX, DecontaminateConfig, Embed, unit
 from filters.images.models import ImageModel, load
 from filters.images.perceptual import pdq
 from filters.lines import locate
@@ -21,13 +21,12 @@ from pipeline.config import options
 from pipeline.engine.contract import PAIR_ROWS, roles
 from pipeline.engine.phase import Context, Inputs, Result, Task, every, of_each, phase
 from pipeline.engine.plan import file_checksum
-from pipeline.engine.reuse import image_contents, image_keys, reuse_measures
 from pipeline.engine.run import Run
-from pipeline.engine.verdicts import alive_rows, decide_by_sql, first_verdicts, lost, sliced, take_units, verdict_result
+from pipeline.engine.verdicts import alive_rows, decide_by_sql, first_verdicts, verdict_result
 from pipeline.stages.artifacts import IMAGES_TABLE
 from pipeline.stages.common import settings
 from pipeline.stages.decontaminate import DECONTAMINATE
-from pipeline.stages.image.models import IMAGES_AT_ONCE
+from pipeline.stages.shown_images import lost_images, measure_shown
 
 KEY = "decontaminate.model"
 
@@ -39,7 +38,7 @@ KEY = "decontaminate.model"
     takes=("folder", "checksum", "store", "model", "model_checksum"),
     gives=roles(index=INDEX),
 )
-def hashes(context: Context) -> Result:
+def index(context: Context) -> Result:
     """The hashes of one evaluation set's images, and their embeddings."""
     config = settings(ImageConfig, context.options["store"])
 
@@ -48,7 +47,7 @@ def hashes(context: Context) -> Result:
         result = ingest(body, config, pdq, lambda body, hash_: None)
         return result if isinstance(result, Ingested) else f"{result.outcome}: {result.detail}"
 
-    table = index(context.task.hints["location"], measure, _embed(context))
+    table = evaluation_images.index(context.task.hints["location"], measure, _embed(context))
     return Result(counts={"images": table.num_rows}).table("index", table, INDEX)
 
 
@@ -62,10 +61,6 @@ def hashes(context: Context) -> Result:
 )
 def embed(context: Context) -> Result:
     """The embeddings of the images that an alive pair shows."""
-    urls = pc.unique(alive_rows(context, ["url"]).column("url"))
-    images = context.table("images")
-    wanted = images.filter(pc.is_in(images.column("url"), value_set=urls))
-    images = take_units(context, wanted)
 
     def vectors(images: pa.Table) -> pa.Table:
         model = _embed(context)
@@ -73,16 +68,8 @@ def embed(context: Context) -> Result:
         found = list(unit(model(read_images(context.storage, images)))) if images.num_rows else []
         return pa.table([images.column("row"), pa.array(found, EMBEDDINGS.field("embedding").type)], EMBEDDINGS)
 
-    result = Result(counts={"images": images.num_rows})
-    reuse_measures(
-        context,
-        result,
-        "embeddings",
-        images,
-        image_keys(images),
-        lambda images: sliced(context, images, IMAGES_AT_ONCE, vectors, of=wanted, is_guarded=False),
-        image_contents(images),
-    )
+    result = Result()
+    result.counts["images"] = measure_shown(context, result, "embeddings", vectors).num_rows
     return result
 
 
@@ -99,12 +86,14 @@ def _embed(context: Context) -> Embed | None:
     takes=("min_quality", "max_colour_distance"),
     gives=roles(found=FOUND),
 )
-def nearest(context: Context) -> Result:
+def find(context: Context) -> Result:
     """The nearest evaluation image of each image."""
     embeddings = context.table("embeddings") if "embeddings" in context.task.inputs else None
     config = settings(DecontaminateConfig, context.options)
     images = context.table("images")
-    return Result().table("found", find(images, context.concat("index", INDEX), config, embeddings), FOUND)
+    return Result().table(
+        "found", evaluation_images.find(images, context.concat("index", INDEX), config, embeddings), FOUND
+    )
 
 
 @phase(
@@ -123,11 +112,7 @@ def decide(context: Context) -> Result:
     tables: dict[str, pa.Table] = {"images": images, "found": context.table("found")}
     parts = [decide_by_sql(context, "decisions/decontaminate", rows, tables, context.options).cast(VERDICTS)]
     if "embeddings" in context.task.inputs:
-        embedded = pc.is_in(
-            images.column("row"), value_set=context.table("embeddings", ["row"]).column("row").combine_chunks()
-        )
-        measured = pc.is_in(rows.column("url"), value_set=images.filter(embedded).column("url").combine_chunks())
-        parts.append(lost(context, rows, rows.filter(measured).column("row")))
+        parts.append(lost_images(context, rows, images, context.table("embeddings", ["row"]).column("row")))
     return verdict_result(context, rows, first_verdicts(parts))
 
 
@@ -138,10 +123,10 @@ def run(run: Run) -> None:
     if config.model is not None:
         model["model_checksum"] = file_checksum(locate(config.model.path))
     indexed = run.do(
-        hashes,
+        index,
         [
             Task(
-                hashes.name,
+                index.name,
                 number,
                 {},
                 {"folder": folder, "checksum": file_checksum(folder), "store": options(run.config.store), **model},
@@ -155,6 +140,6 @@ def run(run: Run) -> None:
         embeddings = of_each(run.map(embed, model, IMAGES_TABLE, units=True), "embeddings")
     sets = {"index": every(indexed, "index")}
     limits = options(config, "min_quality", "max_colour_distance")
-    found = run.map(nearest, limits, IMAGES_TABLE, shared=sets, each=embeddings)
+    found = run.map(find, limits, IMAGES_TABLE, shared=sets, each=embeddings)
     copies = [{**own, **files} for own, files in zip(embeddings, of_each(found, "found"), strict=True)]
     run.decide(decide, options(config, "max_hamming", "min_cosine"), IMAGES_TABLE, each=copies)

@@ -7,7 +7,8 @@ import pyarrow as pa
 
 from dataset.ids import words64
 from dataset.schema import VERDICTS
-from filters.duplicates.exact import SPAM, DedupConfig, duplicates, spam, text_keys, text_spam, url_keys
+from filters.duplicates import exact
+from filters.duplicates.exact import SPAM, DedupConfig
 from pipeline.config import Config, options
 from pipeline.engine.contract import CANDIDATE_ROWS, roles
 from pipeline.engine.earlier_datasets import existing, kept_pairs
@@ -23,7 +24,7 @@ from pipeline.stages.dedup import DEDUP
 @phase(DEDUP, "dedup.texts", reads=CANDIDATE_ROWS, takes=("buckets",), exchanges=roles("keys"))
 def texts(context: Context) -> Result:
     """(text, URL) keys, distinct within the partition, by text."""
-    keys = text_keys(alive_rows(context, ["url", "text"]))
+    keys = exact.text_keys(alive_rows(context, ["url", "text"]))
     bucket = bucket_of(words64(keys.column("text_key"))[:, 0], context.options["buckets"])
     return Result(buckets={"keys": write_buckets(keys, bucket)})
 
@@ -36,10 +37,10 @@ def texts(context: Context) -> Result:
     gives=roles(spam=SPAM),
     folds={"spam": pa.concat_tables},
 )
-def spam_texts(context: Context) -> Result:
+def spam(context: Context) -> Result:
     """Texts on more distinct images than allowed."""
     keys = pa.concat_tables(context.table_list("keys"))
-    return Result().table("spam", spam(keys, settings(DedupConfig, context.options)), SPAM)
+    return Result().table("spam", exact.spam(keys, settings(DedupConfig, context.options)), SPAM)
 
 
 @phase(
@@ -54,17 +55,17 @@ def urls(context: Context) -> Result:
     """Keys of the rows whose text is no spam, by URL."""
     rows = alive_rows(context, ["url", "text"])
     rows = rows.append_column("locator", locators(context.task.partition, rows.column("row")))
-    keys = url_keys(rows, context.concat("spam", SPAM))
+    keys = exact.url_keys(rows, context.concat("spam", SPAM))
     bucket = bucket_of(words64(keys.column("url_key"))[:, 0], context.options["buckets"])
     return Result(buckets={"keys": write_buckets(keys, bucket)})
 
 
 @phase(DEDUP, "dedup.against", takes=("dataset", "checksums", "buckets"), exchanges=roles("keys"))
-def known_urls(context: Context) -> Result:
+def against(context: Context) -> Result:
     """Keys of the pairs that a dataset of `against` kept, by URL."""
     rows = kept_pairs(context, ["url", "text"])
     rows = rows.append_column("locator", locators(context.task.hints["partition"], rows.column("row")))
-    keys = url_keys(rows, SPAM.empty_table(), context.options["dataset"])
+    keys = exact.url_keys(rows, SPAM.empty_table(), context.options["dataset"])
     bucket = bucket_of(words64(keys.column("url_key"))[:, 0], context.options["buckets"])
     return Result(buckets={"keys": write_buckets(keys, bucket)})
 
@@ -77,11 +78,11 @@ def known_urls(context: Context) -> Result:
     takes=("texts_per_url", "against"),
     exchanges=roles("verdicts"),
 )
-def duplicate_rows(context: Context) -> Result:
+def duplicates(context: Context) -> Result:
     """Which rows repeat another; verdicts return to their partition."""
     keys = pa.concat_tables(context.table_list("keys"))
     config = settings(DedupConfig, {"texts_per_url": context.options["texts_per_url"]})
-    found = duplicates(keys, config, context.options["against"])
+    found = exact.duplicates(keys, config, context.options["against"])
     partitions = found.column("locator").to_numpy() >> LOCATOR_BITS
     return Result(buckets={"verdicts": write_buckets(found, partitions)})
 
@@ -97,7 +98,7 @@ def decide(context: Context) -> Result:
     """Collect the partition's verdicts."""
     rows = alive_rows(context, ["url", "text"])
     config = settings(DedupConfig, context.options)
-    parts = [text_spam(rows, context.concat("spam", SPAM), config)]
+    parts = [exact.text_spam(rows, context.concat("spam", SPAM), config)]
     for table in context.table_list("returned"):
         row = table.column("locator").to_numpy() & np.int64(2**LOCATOR_BITS - 1)
         returned = table.select(["reason", "evidence"]).add_column(0, "row", pa.array(row.astype(np.uint32)))
@@ -115,14 +116,14 @@ def run(run: Run) -> None:
     config = run.config.dedup
     buckets = {"buckets": bucket_count(run.alive, ROWS_PER_BUCKET)}
     by_text = exchange(run, run.map(texts, buckets), "keys")
-    found = run.reduce(spam_texts, options(config, "max_images_per_text"), {"keys": [by_text]})
-    spam = {"spam": folded(run, found, "spam")}
-    by_url = exchange(run, run.map(urls, buckets, shared=spam), "keys")
+    found = run.reduce(spam, options(config, "max_images_per_text"), {"keys": [by_text]})
+    folded_spam = {"spam": folded(run, found, "spam")}
+    by_url = exchange(run, run.map(urls, buckets, shared=folded_spam), "keys")
     known = run.do(
-        known_urls,
+        against,
         [
             Task(
-                known_urls.name,
+                against.name,
                 number,
                 {},
                 {**there.options, **buckets},
@@ -133,6 +134,6 @@ def run(run: Run) -> None:
     )
     options_ = {**options(config, "texts_per_url"), "against": list(run.config.against)}
     keys = [by_url, exchange(run, known, "keys")]
-    verdicts = exchange(run, run.reduce(duplicate_rows, options_, {"keys": keys}), "verdicts")
+    verdicts = exchange(run, run.reduce(duplicates, options_, {"keys": keys}), "verdicts")
     returned = [{"returned": verdicts.bucket(partition.number)} for partition in run.partitions]
-    run.decide(decide, options(config, "max_images_per_text"), shared=spam, each=returned)
+    run.decide(decide, options(config, "max_images_per_text"), shared=folded_spam, each=returned)

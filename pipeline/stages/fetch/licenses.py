@@ -79,7 +79,7 @@ def named(context: Context) -> Result:
     takes=("fetch", "partitions"),
     exchanges=roles(said=SAID),
 )
-def ask(context: Context) -> Result:
+def licenses(context: Context) -> Result:
     """What the licenses of some hosts say, to the partitions of the pairs whose pages name them."""
     config = settings(FetchConfig, context.options["fetch"])
     domains = domain_index(context.storage, context.files("domains")) or frozenset[str]()
@@ -149,5 +149,5 @@ def run(run: Run, fetch: Mapping[str, Any], domains: Mapping[str, Inputs]) -> Ex
     asked = exchange(run, run.map(named, partitions, shared=shared), "named")
     if not asked.buckets:
         return None
-    answered = run.reduce(ask, {"fetch": fetch, **partitions}, {"named": [asked]}, shared={**shared, **domains})
+    answered = run.reduce(licenses, {"fetch": fetch, **partitions}, {"named": [asked]}, shared={**shared, **domains})
     return exchange(run, answered, "said")

@@ -59,7 +59,7 @@ ENGINES: dict[str, Callable[..., list[Observation]]] = {"openwit": fetch, "img2d
 
 
 @phase(FETCH, "fetch.domains", version=2, takes=("lists", "checksums"), gives=roles("index"))
-def opted_out_domains(context: Context) -> Result:
+def domains(context: Context) -> Result:
     """`fetch.opted_out_domains`."""
     return built_domains(context)
 
@@ -352,10 +352,10 @@ def run(run: Run) -> None:
     folder = fingerprint("store", 3, images, [])
     lanes = run.artifacts.take(HOST_LANES)
     route = fingerprint("route", len(run.partitions), {}, [item.checksum for item in lanes])
-    domains: dict[str, tuple[Input, ...]] = {}
+    opted_out_domains: dict[str, tuple[Input, ...]] = {}
     if config.fetch.opted_out_domains:
-        built = run.one(opted_out_domains, domain_task(opted_out_domains.name, [config.fetch.opted_out_domains]))
-        domains = {"domains": (Input(built.files["index"]),)}
+        built = run.one(domains, domain_task(domains.name, [config.fetch.opted_out_domains]))
+        opted_out_domains = {"domains": (Input(built.files["index"]),)}
     settings_ = {
         "fetch": options(config.fetch),
         "store": images,
@@ -365,7 +365,7 @@ def run(run: Run) -> None:
     }
     adopted = adopt.run(run)
     redirected = redirects.run(run) if "archive" in config.fetch.origins else []
-    licensed = licenses.run(run, options(config.fetch), domains)
+    licensed = licenses.run(run, options(config.fetch), opted_out_domains)
     hints: dict[str, Any] = {
         **keep_locations(run.storage, run.artifacts.take(ARCHIVE_LOCATIONS)),
         "partitions": len(run.partitions),
@@ -380,7 +380,7 @@ def run(run: Run) -> None:
         }
         for partition in run.partitions
     ]
-    listed = {"lanes": lanes, **domains}
+    listed = {"lanes": lanes, **opted_out_domains}
     got = run.map(get, settings_, ARCHIVE_IMAGES_TABLE, shared=listed, each=elsewhere, units=True, hints=hints)
     erased = store.erase(run.storage, [place for commit in got for place in commit.facts["listed"]])
     if erased:

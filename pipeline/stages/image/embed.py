@@ -23,7 +23,8 @@ from pipeline.stages.artifacts import EMBEDDINGS_TABLE, IMAGES_TABLE
 from pipeline.stages.common import settings
 from pipeline.stages.image import IMAGE
 from pipeline.stages.image import encoder as embedding
-from pipeline.stages.image.models import IMAGES_AT_ONCE, location
+from pipeline.stages.image.models import location
+from pipeline.stages.shown_images import IMAGES_AT_ONCE, shown_images
 
 CUTOFFS = pa.schema([("name", pa.string()), ("cutoff", pa.float64()), ("values", pa.int64())])
 
@@ -40,8 +41,7 @@ CUTOFFS = pa.schema([("name", pa.string()), ("cutoff", pa.float64()), ("values",
 def embed(context: Context) -> Result:
     """Embeddings of the images (`row` as in images) and of the texts (`row` as in rows); how well each pair agrees."""
     rows = take_units(context, alive_rows(context, ["url", "text"]))
-    images = context.table("images")
-    images = images.filter(pc.is_in(images.column("url"), value_set=pc.unique(rows.column("url"))))
+    images = shown_images(context, rows)
 
     def encoder() -> Encoder:
         return embedding.load(context.task.hints["location"], context.options["identity"])

@@ -20,9 +20,7 @@ from filters.lines import locate
 from pipeline.config import Config, ConfigError, plain
 from pipeline.engine.plan import file_checksum
 from pipeline.stages.common import settings
-
-IMAGES_AT_ONCE = 256
-"""Images of a partition that are held in memory together."""
+from pipeline.stages.shown_images import IMAGES_AT_ONCE
 
 
 def check(config: Config) -> None:

@@ -23,7 +23,7 @@ from pipeline.engine.run import Run
 from pipeline.stages.artifacts import CELLS_TABLE, EMBEDDINGS_TABLE, IMAGES_TABLE
 from pipeline.stages.image import IMAGE
 from pipeline.stages.image import encoder as embedding
-from pipeline.stages.image.models import IMAGES_AT_ONCE
+from pipeline.stages.shown_images import IMAGES_AT_ONCE
 
 TARGETS = pa.schema([("cell", pa.int32()), ("target_images", pa.int32())])
 
@@ -45,7 +45,7 @@ def sample(context: Context) -> Result:
 
 
 @phase(IMAGE, "image.cells", reads=roles("sample"), takes=("seed", "cells"), gives=roles("centres"))
-def part(context: Context) -> Result:
+def cells(context: Context) -> Result:
     """The centres of the cells, from the sample of all partitions."""
     tables = [table for table in context.table_list("sample") if table.num_rows]
     table = pa.concat_tables(tables).sort_by("url_id") if tables else None
@@ -55,11 +55,11 @@ def part(context: Context) -> Result:
 
 
 @phase(IMAGE, "image.cell", reads=roles("centres", "embeddings"), gives=roles(measures=CELLS))
-def place(context: Context) -> Result:
+def cell(context: Context) -> Result:
     """The cell of each image, and how near it is to the cell's centre."""
     embeddings = context.table("embeddings")
-    cell, cosine = assign(from_column(embeddings.column("embedding")), _centres(context))
-    return Result().table("measures", pa.table([embeddings.column("row"), cell, cosine], schema=CELLS), CELLS)
+    nearest, cosine = assign(from_column(embeddings.column("embedding")), _centres(context))
+    return Result().table("measures", pa.table([embeddings.column("row"), nearest, cosine], schema=CELLS), CELLS)
 
 
 @phase(
@@ -84,17 +84,17 @@ def target(context: Context) -> Result:
     count = np.zeros(context.options["cells"], np.int32)
     for first in range(0, len(names) if len(count) else 0, IMAGES_AT_ONCE):
         vectors = encoder.images([folder.read(name) for name in sorted(names)[first : first + IMAGES_AT_ONCE]])
-        cell, _ = assign(vectors.astype(np.float32), _centres(context))
-        count += np.bincount(cell, minlength=len(count)).astype(np.int32)
+        nearest, _ = assign(vectors.astype(np.float32), _centres(context))
+        count += np.bincount(nearest, minlength=len(count)).astype(np.int32)
     found = np.flatnonzero(count)
     table = pa.table([found.astype(np.int32), count[found]], schema=TARGETS)
     return Result(counts={"images": len(names)}).table("targets", table, TARGETS)
 
 
-def target_images(cells: pa.Table, targets: Sequence[pa.Table]) -> pa.Array:
+def target_images(placed: pa.Table, targets: Sequence[pa.Table]) -> pa.Array:
     """How many images of the target sets are in each image's cell: int32 (n,)."""
     both = pa.concat_tables(targets).group_by("cell", use_threads=False).aggregate([("target_images", "sum")])
-    at = pc.index_in(cells.column("cell"), value_set=both.column("cell").combine_chunks())
+    at = pc.index_in(placed.column("cell"), value_set=both.column("cell").combine_chunks())
     return pc.fill_null(both.column("target_images_sum").take(at), 0).cast(pa.int32())
 
 
@@ -114,12 +114,12 @@ def run_cells(run: Run, embedded: Sequence[Commit]) -> tuple[list[Commit], tuple
     """Part all images into cells: each partition's measures, and the cells of each target set."""
     config, seed = run.config.semantic, {"seed": run.config.seed}
     images = sum(commit.counts["images"] for commit in embedded)
-    cells = config.cells(images)
-    share = max(SAMPLE_PER_CELL * cells, LEAST_SAMPLE) / max(images, 1)
+    count = config.cells(images)
+    share = max(SAMPLE_PER_CELL * count, LEAST_SAMPLE) / max(images, 1)
     drawn = run.map(sample, {**seed, "share": min(1.0, share)}, IMAGES_TABLE, EMBEDDINGS_TABLE)
-    parted = run.one(part, Task(part.name, 0, {"sample": every(drawn, "sample")}, {**seed, "cells": cells}))
+    parted = run.one(cells, Task(cells.name, 0, {"sample": every(drawn, "sample")}, {**seed, "cells": count}))
     where = {"centres": (Input(parted.files["centres"]),)}
-    placed = run.map(place, {}, EMBEDDINGS_TABLE, shared=where)
+    placed = run.map(cell, {}, EMBEDDINGS_TABLE, shared=where)
     run.leave(CELLS_TABLE, placed, "measures")
     model = run.config.image.embedding_model
     aimed = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
@@ -14,12 +13,13 @@ from dataset.schema import FACES, IMAGES, VERDICTS
 from pipeline.config import Config, options
 from pipeline.engine.contract import PAIR_ROWS, roles
 from pipeline.engine.phase import Context, Input, Phase, Result, phase
-from pipeline.engine.reuse import image_contents, image_keys, reuse_measures
 from pipeline.engine.run import Run
-from pipeline.engine.verdicts import alive_rows, decide_by_sql, sliced, take_units, verdict_result
+from pipeline.engine.verdicts import alive_rows, beside, decide_by_sql, take_units, verdict_result
 from pipeline.stages import custom_filters
 from pipeline.stages.artifacts import EMBEDDINGS_TABLE, FACES_TABLE, IMAGES_TABLE
-from pipeline.stages.image import IMAGE, embed, encoder, models, semantic
+from pipeline.stages.image import IMAGE, embed, encoder, semantic
+from pipeline.stages.image import models as image_models
+from pipeline.stages.shown_images import images_of, measure_shown
 
 DECIDING = ("min_side", "max_aspect", "max_nsfw_probability", "min_clip_score")
 """The keys of `image` that sql/decisions/image.sql reads."""
@@ -57,7 +57,7 @@ def nsfw(context: Context) -> Result:
     takes=("models",),
     gives=roles("measures"),
 )
-def scores(context: Context) -> Result:
+def models(context: Context) -> Result:
     """What the config's own models say of an image."""
     return _answers(context)
 
@@ -74,20 +74,20 @@ def faces(context: Context) -> Result:
     """The boxes of the faces in an image."""
 
     def measure(images: pa.Table) -> pa.Table:
-        detect = models.detector(context.options, context.task.hints)
+        detect = image_models.detector(context.options, context.task.hints)
         found = detect(read_images(context.storage, images)) if images.num_rows else []
         boxes = [[box for box, _ in image] for image in found]
         scores = [[score for _, score in image] for image in found]
         return pa.table({"row": images.column("row"), "face_bboxes": boxes, "face_scores": scores}, schema=FACES)
 
     result = Result()
-    table = _remembered(context, result, measure)
+    table = measure_shown(context, result, "measures", measure)
     result.counts["faces"] = int(pc.sum(pc.list_value_length(table.column("face_bboxes"))).as_py() or 0)
     return result
 
 
 @phase(IMAGE, "image.custom", reads=PAIR_ROWS | roles(images=IMAGES), takes=("filters",), gives=roles("measures"))
-def own(context: Context) -> Result:
+def custom(context: Context) -> Result:
     """What the config's own image filters measure: `rows` has the pair's columns and `image`, its stored bytes."""
     rows = take_units(context, alive_rows(context))
     images = images_of(rows, context.table("images"))
@@ -131,53 +131,14 @@ def decide(context: Context) -> Result:
     return verdict_result(context, rows, verdicts, [item["name"] for item in filters])
 
 
-def beside(measures: pa.Table, keys: pa.ChunkedArray, table: pa.Table) -> pa.Table:
-    """A table's columns beside the measures by its `row`; a row that it lacks (quarantine) is left out.
-
-    Raises:
-        ValueError: both have a column of one name.
-    """
-    at = pc.index_in(keys, value_set=table.column("row").combine_chunks())
-    joined = measures.filter(at.is_valid())
-    for name in table.column_names:
-        if name in joined.column_names and name != "row":
-            raise ValueError(f"two measures of the image stage are called {name}; give one of them another name")
-        if name != "row":
-            joined = joined.append_column(name, table.column(name).take(at.drop_null()))
-    return joined
-
-
-def images_of(pairs: pa.Table, images: pa.Table) -> pa.Table:
-    """The image of each pair, in the pairs' order."""
-    return images.take(pc.index_in(pairs.column("url"), value_set=images.column("url").combine_chunks()))
-
-
-def shown_images(context: Context) -> pa.Table:
-    """The images that an alive pair shows, in the order of their rows."""
-    pairs = alive_rows(context, ["url"])
-    images = context.table("images")
-    return images.filter(pc.is_in(images.column("url"), value_set=pc.unique(pairs.column("url"))))
-
-
 def _answers(context: Context) -> Result:
     def measure(images: pa.Table) -> pa.Table:
-        answers = models.measure(context.storage, images, context.options, context.task.hints)
+        answers = image_models.measure(context.storage, images, context.options, context.task.hints)
         return pa.table({"row": images.column("row"), **answers})
 
     result = Result()
-    _remembered(context, result, measure)
+    measure_shown(context, result, "measures", measure)
     return result
-
-
-def _remembered(context: Context, result: Result, measure: Callable[[pa.Table], pa.Table]) -> pa.Table:
-    """The measures of the shown images, some at a time."""
-    every = shown_images(context)
-    images = take_units(context, every)
-
-    def some(images: pa.Table) -> pa.Table:
-        return sliced(context, images, models.IMAGES_AT_ONCE, measure, of=every, is_guarded=False)
-
-    return reuse_measures(context, result, "measures", images, image_keys(images), some, image_contents(images))
 
 
 def _measure(run: Run, made: Phase, values: dict[str, Any], hints: dict[str, Any] | None = None) -> list[Commit]:
@@ -187,14 +148,14 @@ def _measure(run: Run, made: Phase, values: dict[str, Any], hints: dict[str, Any
 
 def _look_for_faces(run: Run) -> list[Commit]:
     """Have the detector measure every partition; pack reads it again."""
-    looked = _measure(run, faces, *models.described_detector(run.config.faces))
+    looked = _measure(run, faces, *image_models.described_detector(run.config.faces))
     run.leave(FACES_TABLE, looked, "measures")
     return looked
 
 
 def check(config: Config) -> None:
     """Load every model and try it, before any work is done. Raises ConfigError."""
-    models.check(config)
+    image_models.check(config)
     encoder.check(config)
 
 
@@ -205,11 +166,11 @@ def run(run: Run) -> None:
     of_pairs: list[list[Commit]] = []
     targets: tuple[Input, ...] = ()
     if config.nsfw is not None:
-        described = models.described([config.nsfw], ["nsfw_probability"], screened=config.is_screened)
+        described = image_models.described([config.nsfw], ["nsfw_probability"], screened=config.is_screened)
         of_images.append(_measure(run, nsfw, *described))
     if config.own_models:
         columns = [model.name for model in config.own_models]
-        of_images.append(_measure(run, scores, *models.described(config.own_models, columns)))
+        of_images.append(_measure(run, models, *image_models.described(config.own_models, columns)))
     if run.config.faces.path:
         of_images.append(_look_for_faces(run))
     if config.embedding_model:
@@ -222,7 +183,7 @@ def run(run: Run) -> None:
             placed, targets = semantic.run_cells(run, embedded)
             of_images.append(placed)
     if functions := custom_filters.measuring(run.config, "image"):
-        of_pairs.append(_measure(run, own, {"filters": functions}))
+        of_pairs.append(_measure(run, custom, {"filters": functions}))
     shares = embed.run_cutoffs(run, [*of_images, *of_pairs])
     about_faces = {
         "drop_faces": run.config.faces.action == "drop",

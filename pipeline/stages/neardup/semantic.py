@@ -39,17 +39,17 @@ FOUND = pa.schema([("locator", pa.int64()), ("representative_url_id", pa.binary(
     takes=("buckets",),
     exchanges=roles("images"),
 )
-def scatter(context: Context) -> Result:
+def cells(context: Context) -> Result:
     """The images that stay after a look at them, with their embeddings, by cell."""
     pairs, clusters = alive_rows(context, ["url"]), context.table_list("clusters")
     images, embeddings = embedded_images(context)
-    cells = context.table("cells")
+    placed = context.table("cells")
     table = pa.table(
         {
             "locator": locators(context.task.partition, images.column("row")),
             "url_id": images.column("url_id"),
-            "cell": cells.column("cell"),
-            "cell_cosine": cells.column("cell_cosine"),
+            "cell": placed.column("cell"),
+            "cell_cosine": placed.column("cell_cosine"),
             "embedding": embeddings.column("embedding"),
         }
     )
@@ -64,7 +64,7 @@ def scatter(context: Context) -> Result:
 
 
 @phase(NEARDUP, "neardup.semantic", reads=roles("images"), takes=("min_cosine",), exchanges=roles(found=FOUND))
-def compare(context: Context) -> Result:
+def semantic(context: Context) -> Result:
     """In each cell of this bucket, the images that another one stands for; each returns to its partition."""
     order = [("cell", "ascending"), ("cell_cosine", "ascending"), ("url_id", "ascending")]
     table = pa.concat_tables(context.table_list("images")).sort_by(order)
@@ -95,8 +95,8 @@ def run_duplicates(run: Run, clusters: Exchange) -> list[Inputs]:
     buckets = bucket_count(run.alive, ROWS_PER_BUCKET)
     tables = (IMAGES_TABLE, EMBEDDINGS_TABLE, CELLS_TABLE)
     own = [{"clusters": clusters.bucket(at.number)} for at in run.partitions]
-    scattered = exchange(run, run.map(scatter, {"buckets": buckets}, *tables, each=own), "images")
-    compared = run.reduce(compare, {"min_cosine": config.min_cosine}, {"images": [scattered]})
+    scattered = exchange(run, run.map(cells, {"buckets": buckets}, *tables, each=own), "images")
+    compared = run.reduce(semantic, {"min_cosine": config.min_cosine}, {"images": [scattered]})
     found = exchange(run, compared, "found")
     return [found.bucket(at.number) for at in run.partitions]
 

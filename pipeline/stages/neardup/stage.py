@@ -6,23 +6,12 @@ import io
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from PIL import Image
 
 from crawl.images.store import read_images
 from dataset.schema import IMAGES, VERDICTS
-from filters.duplicates.near import (
-    CLUSTERS,
-    EDGES,
-    MEMBERS,
-    NODES,
-    NearDupConfig,
-    chunk_keys,
-    clusters,
-    edges,
-    members,
-    nodes,
-)
+from filters.duplicates import near
+from filters.duplicates.near import CLUSTERS, EDGES, MEMBERS, NODES, NearDupConfig
 from filters.duplicates.stars import bucket_words, labels
 from filters.images.perceptual import short_hash
 from pipeline.config import options
@@ -31,14 +20,13 @@ from pipeline.engine.earlier_datasets import existing, kept_images
 from pipeline.engine.exchange import Buckets, bucket_count, bucket_of, write_buckets
 from pipeline.engine.gathering import exchange
 from pipeline.engine.phase import Context, Input, Inputs, Result, Task, of_each, phase
-from pipeline.engine.reuse import image_contents, image_keys, reuse_measures
 from pipeline.engine.run import Run
-from pipeline.engine.verdicts import alive_rows, decide_by_sql, first_verdicts, lost, sliced, take_units, verdict_result
+from pipeline.engine.verdicts import alive_rows, decide_by_sql, first_verdicts, verdict_result
 from pipeline.stages.artifacts import CLUSTERS_TABLE, IMAGES_TABLE
 from pipeline.stages.common import LOCATOR_BITS, ROWS_PER_BUCKET, settings
 from pipeline.stages.components import Connecting, by_node
-from pipeline.stages.image.models import IMAGES_AT_ONCE
 from pipeline.stages.neardup import NEARDUP, semantic
+from pipeline.stages.shown_images import lost_images, measure_shown, shown_images
 
 HASHES = pa.schema([("row", pa.uint32()), ("hash", pa.binary(8))])
 
@@ -51,35 +39,18 @@ HASHES = pa.schema([("row", pa.uint32()), ("hash", pa.binary(8))])
     takes=("hash",),
     gives=roles(hashes=HASHES),
 )
-def measure(context: Context) -> Result:
+def hash_(context: Context) -> Result:
     """pHash or dHash of the images that an alive pair shows, from their stored bytes."""
     kind = context.options["hash"]
-    shown = _shown(context)
-    images = take_units(context, shown)
 
     def hashes(images: pa.Table) -> pa.Table:
         bodies = read_images(context.storage, images)
         found = [short_hash(np.asarray(Image.open(io.BytesIO(body)).convert("RGB")), kind) for body in bodies]
         return pa.table([images.column("row"), found], schema=HASHES)
 
-    result = Result(counts={"images": images.num_rows}, facts={"hash": kind})
-    reuse_measures(
-        context,
-        result,
-        "hashes",
-        images,
-        image_keys(images),
-        lambda images: sliced(context, images, IMAGES_AT_ONCE, hashes, of=shown),
-        image_contents(images),
-    )
+    result = Result(facts={"hash": kind})
+    result.counts["images"] = measure_shown(context, result, "hashes", hashes, is_guarded=True).num_rows
     return result
-
-
-def _shown(context: Context) -> pa.Table:
-    """The images that an alive pair shows."""
-    pairs = alive_rows(context, ["url"])
-    images = context.table("images")
-    return images.filter(pc.is_in(images.column("url"), value_set=pc.unique(pairs.column("url"))))
 
 
 @phase(
@@ -92,10 +63,10 @@ def _shown(context: Context) -> pa.Table:
     gives=roles(nodes=NODES),
     exchanges=roles("keys"),
 )
-def scatter(context: Context) -> Result:
+def map_(context: Context) -> Result:
     """The images that an alive pair shows: one row each, and their keys by bucket."""
     hashes = context.table("hashes") if "hashes" in context.task.inputs else None
-    return _scattered(context, nodes(_shown(context), context.task.partition, hashes))
+    return _scattered(context, near.nodes(shown_images(context), context.task.partition, hashes))
 
 
 @phase(
@@ -105,14 +76,14 @@ def scatter(context: Context) -> Result:
     gives=roles(nodes=NODES),
     exchanges=roles("keys"),
 )
-def known(context: Context) -> Result:
+def against(context: Context) -> Result:
     """The same of the images that a dataset of `against` kept."""
     images, hashes = kept_images(context)
-    return _scattered(context, nodes(images, context.options["number"], hashes, context.options["dataset"]))
+    return _scattered(context, near.nodes(images, context.options["number"], hashes, context.options["dataset"]))
 
 
 def _scattered(context: Context, here: pa.Table) -> Result:
-    keys = chunk_keys(here, settings(NearDupConfig, context.options["neardup"]))
+    keys = near.chunk_keys(here, settings(NearDupConfig, context.options["neardup"]))
     bucket = bucket_of(keys.column("key").to_numpy(), context.options["buckets"])
     written = write_buckets(keys.drop_columns(["key"]), bucket)
     return Result(buckets={"keys": written}).table("nodes", here, NODES)
@@ -126,10 +97,10 @@ def _scattered(context: Context, here: pa.Table) -> Result:
     takes=("neardup", "buckets"),
     exchanges=roles(edges=EDGES),
 )
-def compare(context: Context) -> Result:
+def edges(context: Context) -> Result:
     """Pairs of images in this bucket that look alike, each verified."""
     keys = pa.concat_tables(context.table_list("keys"))
-    found = edges(keys, settings(NearDupConfig, context.options["neardup"]))
+    found = near.edges(keys, settings(NearDupConfig, context.options["neardup"]))
     return Result(counts={"edges": found.num_rows}, buckets={"edges": by_node(found, context.options["buckets"])})
 
 
@@ -137,7 +108,7 @@ CONNECTING = Connecting.declared(NEARDUP, "neardup.small_star", "neardup.large_s
 
 
 @phase(NEARDUP, "neardup.components", reads=roles(edges=EDGES), exchanges=roles(components=EDGES))
-def name(context: Context) -> Result:
+def components(context: Context) -> Result:
     """What each image of this bucket is connected to; each returns to its partition."""
     found = labels(context.concat("edges", EDGES))
     return Result(counts={"images": found.num_rows}, buckets={"components": _home(found, "node")})
@@ -150,10 +121,10 @@ def name(context: Context) -> Result:
     takes=("buckets",),
     exchanges=roles(members=MEMBERS),
 )
-def gather(context: Context) -> Result:
+def members(context: Context) -> Result:
     """The partition's images that are connected to others, by component."""
-    components = context.concat("components", EDGES).sort_by("node")
-    found = members(context.table("nodes"), components)
+    labelled = context.concat("components", EDGES).sort_by("node")
+    found = near.members(context.table("nodes"), labelled)
     words = bucket_words(found.column("component"))
     return Result(buckets={"members": write_buckets(found, bucket_of(words, context.options["buckets"]))})
 
@@ -166,10 +137,10 @@ def gather(context: Context) -> Result:
     takes=("neardup",),
     exchanges=roles(clusters=CLUSTERS),
 )
-def represent(context: Context) -> Result:
+def clusters(context: Context) -> Result:
     """Which image stands for which, of this bucket's components; each row returns to its partition."""
     config = settings(NearDupConfig, context.options["neardup"])
-    found = clusters(context.concat("members", MEMBERS), config)
+    found = near.clusters(context.concat("members", MEMBERS), config)
     return Result(counts={"images": found.num_rows}, buckets={"clusters": _home(found, "locator")})
 
 
@@ -195,9 +166,7 @@ def decide(context: Context) -> Result:
     config = {**context.options["neardup"], "against": context.options["against"]}
     parts = [decide_by_sql(context, "decisions/neardup", rows, tables, config).cast(VERDICTS)]
     if "hashes" in context.task.inputs:
-        hashed = pc.is_in(images.column("row"), value_set=context.table("hashes").column("row").combine_chunks())
-        measured = pc.is_in(rows.column("url"), value_set=images.filter(hashed).column("url").combine_chunks())
-        parts.append(lost(context, rows, rows.filter(measured).column("row")))
+        parts.append(lost_images(context, rows, images, context.table("hashes", ["row"]).column("row")))
     parts.append(semantic.verdicts(context, rows))
     return verdict_result(context, rows, first_verdicts(parts)).table("clusters", tables["clusters"], CLUSTERS)
 
@@ -208,14 +177,14 @@ def run(run: Run) -> None:
     config = {"neardup": options(section)}
     hashes: list[dict[str, Inputs]] = [{} for _ in run.partitions]
     if section.hash != "pdq":
-        hashes = of_each(run.map(measure, options(section, "hash"), IMAGES_TABLE, units=True), "hashes")
+        hashes = of_each(run.map(hash_, options(section, "hash"), IMAGES_TABLE, units=True), "hashes")
     keyed = {**config, "buckets": bucket_count(run.alive * section.keys_per_image, ROWS_PER_BUCKET)}
-    scattered = run.map(scatter, keyed, IMAGES_TABLE, each=hashes)
+    scattered = run.map(map_, keyed, IMAGES_TABLE, each=hashes)
     scattered += run.do(
-        known,
+        against,
         [
             Task(
-                known.name,
+                against.name,
                 number,
                 {},
                 {**keyed, **there.options, "number": len(run.partitions) + number},
@@ -225,18 +194,18 @@ def run(run: Run) -> None:
         ],
     )
     by_look = {"buckets": bucket_count(run.alive, ROWS_PER_BUCKET)}
-    compared = run.reduce(compare, {**config, **by_look}, {"keys": [exchange(run, scattered, "keys")]})
+    compared = run.reduce(edges, {**config, **by_look}, {"keys": [exchange(run, scattered, "keys")]})
     connected = CONNECTING.run(run, compared, by_look["buckets"])
-    named = run.reduce(name, {}, {"edges": [connected]})
-    components = exchange(run, named, "components")
+    named = run.reduce(components, {}, {"edges": [connected]})
+    labelled = exchange(run, named, "components")
     by_component = {"buckets": bucket_count(sum(commit.counts["images"] for commit in named), ROWS_PER_BUCKET)}
     nodes_of = [Input(commit.files["nodes"]) for commit in scattered]  # then of datasets: as locators go
     tasks = [
-        Task(gather.name, at, {"nodes": (nodes_of[at],), "components": components.bucket(at)}, by_component)
-        for at in components.buckets
+        Task(members.name, at, {"nodes": (nodes_of[at],), "components": labelled.bucket(at)}, by_component)
+        for at in labelled.buckets
     ]
-    gathered = run.do(gather, tasks)
-    clustered = run.reduce(represent, config, {"members": [exchange(run, gathered, "members")]})
+    gathered = run.do(members, tasks)
+    clustered = run.reduce(clusters, config, {"members": [exchange(run, gathered, "members")]})
     returned = exchange(run, clustered, "clusters")
     alike = semantic.run_duplicates(run, returned)
     found = [

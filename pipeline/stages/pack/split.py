@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from dataset.ids import words64
 from dataset.schema import IMAGES
-from filters.duplicates import split
+from filters.duplicates import split as heldout
 from filters.duplicates.components import caption_keys
 from filters.duplicates.near import CLUSTERS
 from pipeline.engine.contract import PAIR_ROWS, roles
@@ -20,8 +20,8 @@ from pipeline.engine.verdicts import alive_rows
 from pipeline.stages.artifacts import CLUSTERS_TABLE, IMAGES_TABLE
 from pipeline.stages.common import LOCATOR_BITS, ROWS_PER_BUCKET, locators
 from pipeline.stages.components import Connecting, by_node
-from pipeline.stages.image.stage import images_of
 from pipeline.stages.pack import PACK
+from pipeline.stages.shown_images import images_of
 
 HELD = pa.schema([("locator", pa.int64())])
 
@@ -32,7 +32,7 @@ HELD = pa.schema([("locator", pa.int64())])
     version=2,
     reads=PAIR_ROWS | roles(images=IMAGES, clusters=CLUSTERS),
     takes=("buckets",),
-    exchanges=roles(groups=split.GROUPS),
+    exchanges=roles(groups=heldout.GROUPS),
 )
 def groups(context: Context) -> Result:
     """What ties a pair to others: its image's cluster of near-duplicates and its caption without case; by caption."""
@@ -51,99 +51,99 @@ def groups(context: Context) -> Result:
             "caption_key": caption_keys(rows.column("text")),
         }
     )
-    made = table.cast(split.GROUPS)
+    made = table.cast(heldout.GROUPS)
     return Result(counts={"rows": made.num_rows}, buckets={"groups": _by(context, made, "caption_key")})
 
 
 @phase(
     PACK,
     "pack.captions",
-    reads=roles(groups=split.GROUPS),
+    reads=roles(groups=heldout.GROUPS),
     takes=("buckets",),
-    exchanges=roles(pairs=split.SHARED),
+    exchanges=roles(pairs=heldout.SHARED),
 )
 def captions(context: Context) -> Result:
     """Which pairs have a caption that stands on other images, too; by image."""
-    found = context.concat("groups", split.GROUPS)
+    found = context.concat("groups", heldout.GROUPS)
     counts = {"captions": pc.count_distinct(found.column("caption_key")).as_py()}
-    return Result(counts=counts, buckets={"pairs": _by(context, split.shared(found), "image_key")})
+    return Result(counts=counts, buckets={"pairs": _by(context, heldout.shared(found), "image_key")})
 
 
 @phase(
     PACK,
     "pack.bridges",
     version=2,
-    reads=roles(pairs=split.SHARED),
+    reads=roles(pairs=heldout.SHARED),
     takes=("buckets",),
-    exchanges=roles(edges=split.BRIDGES),
+    exchanges=roles(edges=heldout.BRIDGES),
 )
 def bridges(context: Context) -> Result:
     """The shared captions that images tie together; by caption."""
-    found = split.bridges(context.concat("pairs", split.SHARED))
+    found = heldout.bridges(context.concat("pairs", heldout.SHARED))
     return Result(counts={"bridges": found.num_rows}, buckets={"edges": by_node(found, context.options["buckets"])})
 
 
-CONNECTING = Connecting.declared(PACK, "pack.small_star", "pack.large_star", split.KEY)
+CONNECTING = Connecting.declared(PACK, "pack.small_star", "pack.large_star", heldout.KEY)
 
 
 @phase(
     PACK,
     "pack.roots",
     version=2,
-    reads=roles(groups=split.GROUPS, edges=split.BRIDGES),
+    reads=roles(groups=heldout.GROUPS, edges=heldout.BRIDGES),
     takes=("buckets",),
-    exchanges=roles(pairs=split.ROOTED),
+    exchanges=roles(pairs=heldout.ROOTED),
 )
 def roots(context: Context) -> Result:
     """The least caption that each pair's is connected to; by image."""
     groups, stars = (
-        context.concat(name, schema) for name, schema in (("groups", split.GROUPS), ("edges", split.BRIDGES))
+        context.concat(name, schema) for name, schema in (("groups", heldout.GROUPS), ("edges", heldout.BRIDGES))
     )
-    return Result(buckets={"pairs": _by(context, split.rooted(groups, stars), "image_key")})
+    return Result(buckets={"pairs": _by(context, heldout.rooted(groups, stars), "image_key")})
 
 
 @phase(
     PACK,
     "pack.members",
     version=2,
-    reads=roles(pairs=split.ROOTED),
+    reads=roles(pairs=heldout.ROOTED),
     takes=("buckets",),
-    exchanges=roles(members=split.MEMBERS),
+    exchanges=roles(members=heldout.MEMBERS),
 )
 def members(context: Context) -> Result:
     """How many pairs a bucket's images add to each component; by component."""
-    found = split.members(context.concat("pairs", split.ROOTED))
+    found = heldout.members(context.concat("pairs", heldout.ROOTED))
     return Result(buckets={"members": _by(context, found, "root")})
 
 
 @phase(
     PACK,
     "pack.chosen",
-    reads=roles(members=split.MEMBERS),
+    reads=roles(members=heldout.MEMBERS),
     takes=("seed", "heldout_share", "pairs"),
-    gives=roles(chosen=split.CHOSEN),
+    gives=roles(chosen=heldout.CHOSEN),
     folds={"chosen": pa.concat_tables},
 )
 def chosen(context: Context) -> Result:
     """The components that are held out."""
     count, share, seed = (context.options[name] for name in ("pairs", "heldout_share", "seed"))
-    found = split.chosen(context.concat("members", split.MEMBERS), count, share, seed)
-    return Result().table("chosen", found, split.CHOSEN)
+    found = heldout.chosen(context.concat("members", heldout.MEMBERS), count, share, seed)
+    return Result().table("chosen", found, heldout.CHOSEN)
 
 
 @phase(
     PACK,
     "pack.split",
     version=3,
-    reads=roles(pairs=split.ROOTED, chosen=split.CHOSEN),
+    reads=roles(pairs=heldout.ROOTED, chosen=heldout.CHOSEN),
     takes=("seed", "heldout_share", "pairs"),
     exchanges=roles(heldout=HELD),
 )
-def held(context: Context) -> Result:
+def split(context: Context) -> Result:
     """Which pairs are held out: never one of two that share an image or a caption; each returns to its partition."""
     count, share, seed = (context.options[name] for name in ("pairs", "heldout_share", "seed"))
-    pairs, out = context.concat("pairs", split.ROOTED), context.concat("chosen", split.CHOSEN)
-    locator = split.held(pairs, out, count, share, seed)
+    pairs, out = context.concat("pairs", heldout.ROOTED), context.concat("chosen", heldout.CHOSEN)
+    locator = heldout.held(pairs, out, count, share, seed)
     partitions = locator.to_numpy(zero_copy_only=False).astype(np.int64) >> LOCATOR_BITS
     table = pa.table([locator], schema=HELD)
     return Result(counts={"heldout": table.num_rows}, buckets={"heldout": write_buckets(table, partitions)})
@@ -167,7 +167,7 @@ def run(run: Run) -> tuple[int, int, Exchange]:
     by_image = {"pairs": [exchange(run, rooted, "pairs")]}
     counted = exchange(run, run.reduce(members, buckets, by_image), "members")
     out = {"chosen": folded(run, run.reduce(chosen, rule, {"members": [counted]}), "chosen")}
-    found = run.reduce(held, rule, by_image, shared=out)
+    found = run.reduce(split, rule, by_image, shared=out)
     count, distinct = (
         sum(commit.counts[name] for commit in some) for some, name in ((found, "heldout"), (marked, "captions"))
     )

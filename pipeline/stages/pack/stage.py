@@ -34,9 +34,9 @@ from pipeline.engine.verdicts import ConservationError, alive_rows
 from pipeline.stages.artifacts import FACES_TABLE, IMAGES_TABLE, MATCHED_COUNTS, QUERY_LIST
 from pipeline.stages.balance_phases import COUNTS, summed
 from pipeline.stages.common import locators
-from pipeline.stages.image.stage import images_of
 from pipeline.stages.pack import PACK, split
 from pipeline.stages.pack.split import HELD
+from pipeline.stages.shown_images import images_of
 
 _OF_IMAGE = ("sha256", "width", "height", "blob", "blob_offset", "blob_length", "blob_checksum")
 ROWS = pa.schema(
@@ -67,7 +67,7 @@ TOLD = ("pair_id", "url", "text", "text_source", "page_url", "archive", "offset"
     may_take=("min_face_score",),
     exchanges=roles(rows=ROWS),
 )
-def scatter(context: Context) -> Result:
+def map_(context: Context) -> Result:
     """The partition's pairs, each to its shard."""
     rows = alive_rows(context)
     images = images_of(rows, context.table("images"))
@@ -224,7 +224,7 @@ def run(run: Run) -> None:
     shard_counts = [bucket_count(rows, config.samples_per_shard) for rows in (run.alive - held, held)]
     faces, looked = run.config.faces, [FACES_TABLE] if run.config.faces.path else []
     scattered = run.map(
-        scatter,
+        map_,
         {**seed, "shards": shard_counts, **({"min_face_score": faces.min_score} if looked else {})},
         IMAGES_TABLE,
         *looked,

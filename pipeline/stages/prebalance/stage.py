@@ -92,7 +92,7 @@ def route(context: Context) -> Result:
     takes=("partitions",),
     exchanges=roles(pairs=PAIRS, archive_images=ARCHIVE_IMAGES, archive_leads=ARCHIVE_LEADS),
 )
-def scatter(context: Context) -> Result:
+def map_(context: Context) -> Result:
     """The alive candidates as pairs, and the archive's images and leads, to the partition of their host."""
     rows = alive_rows(context)
     pairs = rows.append_column("query_ids", matched_queries(context, rows))
@@ -137,7 +137,7 @@ def run(run: Run) -> None:
     lanes = {"lanes": host_lanes}
     count = bucket_count(run.alive, run.config.run.pairs_per_partition)
     tables = (MATCHES_TABLE, ARCHIVE_IMAGES_TABLE, ARCHIVE_LEADS_TABLE)
-    scattered = run.map(scatter, {"partitions": count}, *tables, shared=lanes)
+    scattered = run.map(map_, {"partitions": count}, *tables, shared=lanes)
     moved = {role: [exchange(run, scattered, role)] for role in ("pairs", "archive_images")}
     written = run.reduce(pairs, {}, moved, range(count), rows=run.alive)
     total = sum(commit.counts["pairs"] for commit in written)

@@ -12,8 +12,9 @@ from crawl.candidates.personal_data import mask_texts
 from dataset.hosts import canonical_host
 from dataset.ids import hash64
 from dataset.schema import CAPTIONS, PLACE, VERDICTS
+from filters.texts import repeats as site_repeats
 from filters.texts.context import in_context
-from filters.texts.repeats import REPEATS, SAMPLES, captions, repeats, samples
+from filters.texts.repeats import REPEATS, SAMPLES
 from filters.texts.text import TextConfig, listed, measure_text, word_files
 from filters.texts.wording import reworded
 from pipeline.config import Config, ConfigError, options, plain
@@ -23,7 +24,7 @@ from pipeline.engine.gathering import exchange
 from pipeline.engine.phase import Context, Input, Inputs, Result, of_each, phase
 from pipeline.engine.plan import file_checksum
 from pipeline.engine.run import Run
-from pipeline.engine.verdicts import alive_rows, decide_by_sql, sliced, take_units, verdict_result
+from pipeline.engine.verdicts import alive_rows, beside, decide_by_sql, sliced, take_units, verdict_result
 from pipeline.stages import custom_filters
 from pipeline.stages.artifacts import CAPTIONS_TABLE, TEXT_TABLE
 from pipeline.stages.common import ROWS_PER_BUCKET, built_domains, domain_index, domain_task, settings
@@ -36,14 +37,14 @@ _BYTES_AT_ONCE = 2**23
 
 
 @phase(TEXT, "text.samples", version=3, reads=CANDIDATE_ROWS, takes=("buckets",), exchanges=roles("samples"))
-def sampled(context: Context) -> Result:
+def samples(context: Context) -> Result:
     """Some captions and pages of each site, by site; and in which partition the site is."""
-    found = samples(alive_rows(context, ["url", "text", "host", "page_url"]))
+    found = site_repeats.samples(alive_rows(context, ["url", "text", "host", "page_url"]))
     distinct = found["site"].combine_chunks().dictionary_encode()
     keys = np.array([hash64(site) for site in distinct.dictionary.to_pylist()], np.uint64)
     bucket = bucket_of(keys, context.options["buckets"])[distinct.indices.to_numpy()]
-    home = pa.array(np.full(found.num_rows, context.task.partition, np.int32))
-    return Result(buckets={"samples": write_buckets(found.append_column("home", home), bucket)})
+    partition = pa.array(np.full(found.num_rows, context.task.partition, np.int32))
+    return Result(buckets={"samples": write_buckets(found.append_column("home", partition), bucket)})
 
 
 @phase(
@@ -54,10 +55,10 @@ def sampled(context: Context) -> Result:
     takes=_OF_SITES,
     exchanges=roles(repeats=REPEATS),
 )
-def repeating(context: Context) -> Result:
+def repeats(context: Context) -> Result:
     """What repeats on each site; by the partitions that have it."""
     sent = pa.concat_tables(context.table_list("samples"))
-    found = repeats(sent.select(SAMPLES.names), settings(TextConfig, context.options))
+    found = site_repeats.repeats(sent.select(SAMPLES.names), settings(TextConfig, context.options))
     homes = sent.group_by(["site", "home"]).aggregate([])
     order = [(name, "ascending") for name in ("home", *REPEATS.names)]
     returned = homes.join(found, "site", join_type="inner").sort_by(order)
@@ -74,7 +75,7 @@ def repeating(context: Context) -> Result:
     takes=("decode_markup", "slugs_to_words", "cut_repeats", "mask_personal_data"),
     gives=roles(captions=CAPTIONS),
 )
-def worded(context: Context) -> Result:
+def captions(context: Context) -> Result:
     """The texts that are judged otherwise than they were written, and what repeats on its site."""
     rows = alive_rows(context, ["url", "text", "host", "page_url", "page_language"])
     keys = {name: context.options[name] for name in _KEEPING_TEXTS}
@@ -86,7 +87,7 @@ def worded(context: Context) -> Result:
         languages = rows["page_language"].combine_chunks().filter(is_other)
         masked, _ = mask_texts(texts.filter(is_other), languages, context.options["mask_personal_data"])
         texts = pc.replace_with_mask(texts, is_other, masked)
-    found = captions(rows, texts, changes, context.concat("repeats", REPEATS), config)
+    found = site_repeats.captions(rows, texts, changes, context.concat("repeats", REPEATS), config)
     return Result().table("captions", found, CAPTIONS)
 
 
@@ -128,7 +129,7 @@ def measure(context: Context) -> Result:
     takes=("language_context", "language_min_probability"),
     gives=roles("measures"),
 )
-def surroundings(context: Context) -> Result:
+def context(context: Context) -> Result:
     """The measures, and what stands around each text says of it; no page is in two partitions."""
     columns = ["url", "text", "text_source", "page_url", "page_language", *PLACE.names, "archive", "offset"]
     config = settings(TextConfig, context.options)
@@ -136,7 +137,7 @@ def surroundings(context: Context) -> Result:
 
 
 @phase(TEXT, "text.custom", reads=CANDIDATE_ROWS, takes=("filters",), gives=roles("measures"))
-def own(context: Context) -> Result:
+def custom(context: Context) -> Result:
     """What the config's own text filters measure."""
     rows = take_units(context, alive_rows(context))
     return Result().table("measures", custom_filters.measure(rows, context.options["filters"]))
@@ -155,8 +156,10 @@ def decide(context: Context) -> Result:
     """Verdicts by sql/decisions/text.sql and the config's own predicates."""
     rows = alive_rows(context)
     repeated = context.table("captions") if "captions" in context.task.inputs else CAPTIONS.empty_table()
-    own_table = context.table("own") if "own" in context.task.inputs else None
-    measures, names = custom_filters.join(context.table("measures"), own_table)
+    measures, names = context.table("measures"), list[str]()
+    for table in context.table_list("own"):
+        names = [name for name in table.column_names if name != "row"]
+        measures = beside(measures, measures.column("row"), table)
     filters = [{**item, "columns": names} for item in context.options["filters"]]
     config = context.options["text"]
     verdicts = decide_by_sql(
@@ -182,12 +185,12 @@ def run(run: Run) -> None:
     }
     lists = _listed_domains(run)
     measured = run.map(measure, keys, shared=lists, units=True)
-    context = options(config, "language_context", "language_min_probability")
-    measured = run.map(surroundings, context, each=of_each(measured, "measures"))
+    surroundings = options(config, "language_context", "language_min_probability")
+    measured = run.map(context, surroundings, each=of_each(measured, "measures"))
     run.leave(TEXT_TABLE, measured, "measures")
     measures = of_each(measured, "measures")
     if functions := custom_filters.measuring(run.config, "text"):
-        answered = run.map(own, {"filters": functions}, units=True)
+        answered = run.map(custom, {"filters": functions}, units=True)
         measures = [
             {**item, "own": (Input(commit.files["measures"]),)} for item, commit in zip(measures, answered, strict=True)
         ]
@@ -208,14 +211,14 @@ def _word(run: Run) -> None:
     found: list[dict[str, Inputs]] | None = None
     has_limits = config.max_site_images_per_text or config.max_site_texts_per_image or config.max_site_page_share < 1
     if config.cut_repeats or has_limits:
-        of_sites = run.map(sampled, {"buckets": bucket_count(run.alive, ROWS_PER_BUCKET)})
+        of_sites = run.map(samples, {"buckets": bucket_count(run.alive, ROWS_PER_BUCKET)})
         keys = options(config, *_OF_SITES)
         sites = exchange(run, of_sites, "samples")
-        returned = exchange(run, run.reduce(repeating, keys, {"samples": [sites]}), "repeats")
+        returned = exchange(run, run.reduce(repeats, keys, {"samples": [sites]}), "repeats")
         found = [{"repeats": returned.bucket(partition.number)} for partition in run.partitions]
     if found or config.decode_markup or config.slugs_to_words:
         keys = {**options(config, *_KEEPING_TEXTS), **options(run.config.extract, "mask_personal_data")}
-        run.leave(CAPTIONS_TABLE, run.map(worded, keys, each=found), "captions")
+        run.leave(CAPTIONS_TABLE, run.map(captions, keys, each=found), "captions")
 
 
 def _listed_domains(run: Run) -> dict[str, tuple[Input, ...]]:

@@ -12,7 +12,8 @@ from dataset.commits import FileRef, folder
 from dataset.schema import MATCHES
 from dataset.stages import Stage, Table
 from pipeline.engine.contract import ContractError, Resources, roles
-from pipeline.engine.phase import PHASES, Context, Input, Phase, Result, Task, execute, phase
+from pipeline.engine.execute import execute
+from pipeline.engine.phase import PHASES, Context, Input, Phase, Result, Task, phase
 from pipeline.stages.common import settings
 
 LENGTHS = pa.schema([("row", pa.uint32()), ("length", pa.int64())])
@@ -104,6 +105,14 @@ def test_a_table_that_its_phase_never_gives_fails_when_the_stage_is_imported() -
     stage = Stage("odd", __name__, ("odd.again",), tables=(Table("lengths", "odd.again", "lengths"),))
     with pytest.raises(ValueError, match=r"the stage odd has a table lengths of lengths, which odd.again never gives"):
         phase(stage, "odd.again", gives=roles("length"))(judge.function)
+
+
+def test_a_tables_column_that_its_phase_does_not_write_fails_when_the_stage_is_imported() -> None:
+    wide = pa.schema([*LENGTHS, ("words", pa.int32())])
+    stage = Stage("odd", __name__, ("odd.again",), tables=(Table("lengths", "odd.again", "lengths", wide),))
+    says = "a table lengths of lengths with words: int32, which odd.again does not write"
+    with pytest.raises(ValueError, match=says):
+        phase(stage, "odd.again", gives=roles(lengths=LENGTHS))(judge.function)
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,15 @@ def test_a_stage_has_the_phases_that_it_declares(stage: object) -> None:
     assert {name for name, phase in PHASES.items() if phase.stage is stage and not phase.of} == set(stage.phases)  # type: ignore[attr-defined]
 
 
+def test_a_phase_and_its_function_have_one_name() -> None:
+    for declared in path():
+        declared.load()
+    of_the_path = {name: phase for name, phase in PHASES.items() if phase.stage in path() and not phase.of}
+    for name, phase in of_the_path.items():
+        own = name.partition(".")[2].rstrip("0123456789")  # of several that one function makes
+        assert own == phase.function.__name__.strip("_"), f"{name} is the function {phase.function.__name__}"
+
+
 def test_every_section_of_the_config_is_a_stages() -> None:
     sections = {section for stage in path() for section in stage.sections}
     assert sections == {item.name for item in fields(Config)} - OF_A_RUN
