@@ -9,7 +9,6 @@ compared is CPU-seconds, which other work on the machine does not change; both s
 from __future__ import annotations
 
 import argparse
-import json
 import resource
 import tempfile
 import time
@@ -22,6 +21,7 @@ import duckdb
 
 import dataset
 from bench.audit_dataset import Size, build
+from bench.record import print_record
 from pipeline.asking.explain import explain
 from pipeline.reports import audits
 
@@ -173,10 +173,8 @@ def main() -> None:
             build(out, Size(given.pairs), given.workers)
         found = measure(out)
     ratio = round(found["peer"] / found["ours"], 2)
-    print(
-        json.dumps(
-            {"bench": "audit", "pairs": given.pairs, "unit": "CPU-seconds of ten questions", "ratio": ratio, **found}
-        )
+    print_record(
+        {"bench": "audit", "pairs": given.pairs, "unit": "CPU-seconds of ten questions", "ratio": ratio, **found}
     )
 
 

@@ -7,7 +7,6 @@ The matches are drawn by Zipf's law over 500,000 queries, about four to a pair. 
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import resource
 import tempfile
@@ -25,6 +24,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bench.peer import measure, venv
+from bench.record import print_record
 from dataset.ids import mix64
 from filters.queries import balance
 
@@ -69,7 +69,7 @@ def main() -> None:
             "matches": total,
         }
     print(f"ours, microseconds of CPU a match: {', '.join(grew)}")
-    print(json.dumps(line))
+    print_record(line)
 
 
 def show(who: str, figures: dict[str, Any]) -> None:

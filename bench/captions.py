@@ -29,6 +29,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
 
+from bench.record import print_record
 from crawl.archives.records import Piece
 from crawl.candidates.config import ExtractConfig
 from crawl.candidates.extract import extract
@@ -254,7 +255,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sets[name] = _report(name, [item for item in judged if item.label["set"] == name], languages)
     if given.show:
         _show(judged, languages)
-    print(json.dumps({"bench": "captions", "sets": sets}))
+    print_record({"bench": "captions", "sets": sets})
 
 
 def _show(judged: Sequence[Judged], languages: Sequence[str]) -> None:

@@ -13,7 +13,6 @@ is no peer.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
 import re
@@ -27,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.matrix import Matrix, contents, differences
+from bench.record import print_record
 from dataset.commits import Ledger
 from dataset.storage import Storage
 
@@ -174,7 +174,7 @@ def main() -> None:
     is_right = not wrong and again <= 0 and met == options.events
     ours = met if is_right else 0
     figures = {"ours": ours, "peer": None, "unit": "events survived", "ratio": ours / max(1, options.events)}
-    print(json.dumps({"bench": "chaos", **figures, "equal": is_right, "tasks": total, "done_again": again}))
+    print_record({"bench": "chaos", **figures, "equal": is_right, "tasks": total, "done_again": again})
     sys.exit(not is_right)
 
 

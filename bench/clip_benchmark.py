@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import sys
 import tempfile
 import time
@@ -23,6 +22,7 @@ from typing import Any
 import torch
 
 from bench.peer import venv
+from bench.record import print_record
 from tests.train.evaluate import helpers
 from train.evaluate.encoders import open_encoder
 from train.evaluate.features import Features
@@ -69,18 +69,16 @@ def main() -> None:
                 if value == value and mine is not None:  # its acc5 of fewer than five classes is no number
                     apart = max(apart, abs(value - mine))
         is_built = _built(rows, Path(folder) / "rows")
-    print(
-        json.dumps(
-            {
-                "bench": "clip_benchmark",
-                "ours": images / ours_s,
-                "peer": images / theirs_s,
-                "unit": "images/CPU s",
-                "ratio": theirs_s / ours_s,
-                "equal": apart <= TOLERANCE and is_built,
-                "apart": apart,
-            }
-        )
+    print_record(
+        {
+            "bench": "clip_benchmark",
+            "ours": images / ours_s,
+            "peer": images / theirs_s,
+            "unit": "images/CPU s",
+            "ratio": theirs_s / ours_s,
+            "equal": apart <= TOLERANCE and is_built,
+            "apart": apart,
+        }
     )
 
 

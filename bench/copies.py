@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -24,10 +23,11 @@ import numpy as np
 import yaml
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 from PIL import Image, ImageDraw, ImageOps
-from pydantic import TypeAdapter
 
+from bench.record import print_record
 from crawl.images.ingest import ImageConfig, ingest
 from crawl.images.observations import Ingested
+from dataset.config_check import checked_config
 from dataset.shards import read_index, read_sample
 from dataset.storage import Storage
 from filters.duplicates.decontaminate import DecontaminateConfig, Embed, unit
@@ -109,7 +109,7 @@ def heldout(folder: str, most: int) -> Iterator[Image.Image]:
 def model_of(file: Path) -> Embed:
     """The model that a piece of config names. Raises ValueError, filters.images.models.ModelError."""
     section = yaml.safe_load(file.read_text())["decontaminate"]
-    model = TypeAdapter(DecontaminateConfig).validate_python(section).model
+    model = checked_config(DecontaminateConfig, section).model
     if model is None:
         raise ValueError(f"{file} has no decontaminate.model")
     return load(model, "decontaminate.model")
@@ -202,18 +202,16 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"{name:<20}" + "".join(f"{share:>15.1%}" for share in shares))
     print(f"{'two pictures':<20}" + "".join(f"{1e6 * share:>11.0f} ppm" for share in strangers))
     caught = table["JPEG 30"]
-    print(
-        json.dumps(
-            {
-                "bench": "copies",
-                "ours": round(caught["pdq 31"], 3),
-                "peer": round(caught["phash 7"], 3),
-                "unit": "share of JPEG 30 copies caught: PDQ within 31 of 256 bits, pHash within 7 of 64",
-                "ratio": round(caught["pdq 31"] / caught["phash 7"], 2),
-                "equal": True,
-                "copies": table,
-            }
-        )
+    print_record(
+        {
+            "bench": "copies",
+            "ours": round(caught["pdq 31"], 3),
+            "peer": round(caught["phash 7"], 3),
+            "unit": "share of JPEG 30 copies caught: PDQ within 31 of 256 bits, pHash within 7 of 64",
+            "ratio": round(caught["pdq 31"] / caught["phash 7"], 2),
+            "equal": True,
+            "copies": table,
+        }
     )
 
 

@@ -31,6 +31,7 @@ from PIL import Image
 from scipy.stats import norm
 
 from bench.peer import measure, venv
+from bench.record import print_record
 from dataset.commits import FileRef
 from dataset.storage import Storage
 from filters.duplicates.components import least_node
@@ -165,7 +166,7 @@ def ours(hashes_path: str, folder: str) -> None:
     component[rows] = least[label]
     np.save(Path(folder) / "component.npy", component)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-    print(json.dumps({"seconds": seconds, "wall": wall, "megabytes": peak}))
+    print_record({"seconds": seconds, "wall": wall, "megabytes": peak})
 
 
 def brute_force(hashes: np.ndarray) -> np.ndarray:
@@ -240,21 +241,19 @@ def main() -> None:
         print(f"{more:.0f} times the hashes take {later['seconds'] / earlier['seconds']:.1f} times as long")
     first = results[0]
     ours_rate, peer_rate = (first["hashes"] / seconds for seconds in (first["seconds"], first["peer"]["seconds"]))
-    print(
-        json.dumps(
-            {
-                "bench": "dedup",
-                "ours": round(ours_rate),
-                "peer": round(peer_rate),
-                "unit": "hashes/s and core",
-                "ratio": round(ours_rate / peer_rate, 2),
-                "equal": first["equal"] and first["recall"] == first["peer_recall"] == 1,
-                "sizes": [
-                    {name: result[name] for name in ("hashes", "seconds", "wall", "megabytes", "recall")}
-                    for result in results
-                ],
-            }
-        )
+    print_record(
+        {
+            "bench": "dedup",
+            "ours": round(ours_rate),
+            "peer": round(peer_rate),
+            "unit": "hashes/s and core",
+            "ratio": round(ours_rate / peer_rate, 2),
+            "equal": first["equal"] and first["recall"] == first["peer_recall"] == 1,
+            "sizes": [
+                {name: result[name] for name in ("hashes", "seconds", "wall", "megabytes", "recall")}
+                for result in results
+            ],
+        }
     )
 
 

@@ -22,6 +22,7 @@ from typing import Any
 
 from bench.extract_pages import write_pages
 from bench.peer import measure, venv
+from bench.record import print_record
 from crawl.archives.records import Piece
 from crawl.candidates.config import ExtractConfig
 from crawl.candidates.extract import extract
@@ -133,7 +134,7 @@ def main() -> None:
         print(f"WARC: {warc.name}, {times} times")
         config = ExtractConfig(text_sources=("alt", "title", "data-image-title"), texts_per_image="all")
         pages = compare("metaclip", big, config, metaclip, folder)
-    print(json.dumps({"bench": "extract", **result, "warc": pages}))
+    print_record({"bench": "extract", **result, "warc": pages})
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from bench.image_server import serving
 from bench.peer import VENVS, venv
+from bench.record import print_record
 
 IMAGES = 3_000
 PHOTOGRAPHS = VENVS.parent / "photographs"
@@ -112,20 +113,18 @@ def main() -> None:
         )
     shares = ", ".join(f"{part} {seconds / total:.0%}" for part, seconds in report["seconds"].items())
     print(f"ours by part: {shares}")
-    print(
-        json.dumps(
-            {
-                "bench": "fetch",
-                "ours": round(figures[0], 1),
-                "peer": round(figures[1], 1),
-                "unit": "images/CPU-second",
-                "ratio": round(figures[0] / figures[1], 2),
-                "equal": equal,
-                "server": server,
-                "sizes": options.sizes,
-                "wall_seconds": {"ours": round(ours.wall_seconds, 1), "peer": round(peer.wall_seconds, 1)},
-            }
-        )
+    print_record(
+        {
+            "bench": "fetch",
+            "ours": round(figures[0], 1),
+            "peer": round(figures[1], 1),
+            "unit": "images/CPU-second",
+            "ratio": round(figures[0] / figures[1], 2),
+            "equal": equal,
+            "server": server,
+            "sizes": options.sizes,
+            "wall_seconds": {"ours": round(ours.wall_seconds, 1), "peer": round(peer.wall_seconds, 1)},
+        }
     )
 
 

@@ -13,7 +13,6 @@ both; there is no peer but the limit of 10.5.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -27,6 +26,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from bench.match import LAION
+from bench.record import print_record
 from tests.pipeline import small_archive
 
 LIMIT = 10.5
@@ -117,9 +117,7 @@ def main() -> None:
     worst = max(part["cpu"] for part in answer.values())
     flat = all(part["memory"] <= MEMORY_LIMIT for part in answer.values())
     figures = {"ours": worst, "peer": LIMIT, "unit": "times the CPU for ten times the input", **answer}
-    print(
-        json.dumps({"bench": "growth", **figures, "ratio": round(LIMIT / worst, 2), "equal": flat and worst <= LIMIT})
-    )
+    print_record({"bench": "growth", **figures, "ratio": round(LIMIT / worst, 2), "equal": flat and worst <= LIMIT})
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ import numpy as np
 from PIL import Image
 
 import dataset
+from bench.record import print_record
 from dataset.hosts import hostname
 
 GOOD = 20
@@ -233,8 +234,8 @@ def main() -> None:
                 flush=True,
             )
     count = len(options.attacks or known)
-    print(json.dumps({"bench": "hostile", "ours": count - len(missed), "peer": count, "unit": "attacks held",
-                      "ratio": round(1 - len(missed) / count, 2), "equal": not missed}))  # fmt: skip
+    print_record({"bench": "hostile", "ours": count - len(missed), "peer": count, "unit": "attacks held",
+                      "ratio": round(1 - len(missed) / count, 2), "equal": not missed})  # fmt: skip
     sys.exit(bool(missed))
 
 

@@ -10,7 +10,6 @@ one JSON object: `ours` is the kills that were survived so, of `kills`; there is
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import random
 import shutil
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import torch
 
+from bench.record import print_record
 from tests.train import ranks, tiny
 from tests.train.test_loop import config_of, losses
 from train.config import TrainConfig
@@ -91,7 +91,7 @@ def main() -> None:
             shutil.rmtree(run)
     equal = survived == options.kills
     figures = {"ours": survived, "peer": None, "unit": "kills survived", "ratio": survived / options.kills}
-    print(json.dumps({"bench": "kill_resume", **figures, "equal": equal, "kills": options.kills, "in_a_write": within}))
+    print_record({"bench": "kill_resume", **figures, "equal": equal, "kills": options.kills, "in_a_write": within})
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from PIL import Image
 
 from bench.fetch import pictures
 from bench.peer import VENVS, measure, venv
+from bench.record import print_record
 from dataset.ids import pair_id
 from dataset.schema import SHARD_INDEX
 from dataset.shards import write_shard
@@ -72,7 +73,7 @@ def main() -> None:
     least = min(results, key=lambda result: result["ratio"])
     equal = pixel_error < 2 and same_tokens
     figures_ = {"unit": "samples/s", **least, "equal": equal, "pixel_error": round(pixel_error, 3), "runs": results}
-    print(json.dumps({"bench": "loader", **figures_}))
+    print_record({"bench": "loader", **figures_})
 
 
 def shards(samples: int) -> str:

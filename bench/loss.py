@@ -8,7 +8,6 @@ resident size beyond its inputs. The peer stops at 16,384 pairs, where its logit
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 import sys
@@ -19,6 +18,7 @@ from typing import Any
 import torch
 
 from bench.peer import measure
+from bench.record import print_record
 
 WIDTH = 512
 SCALE = 14.3  # a CLIP's at its start, 1 / 0.07
@@ -56,7 +56,7 @@ def main() -> None:
         "device": last["ours"]["device"],
         "sizes": rows,
     }
-    print(json.dumps(summary))
+    print_record(summary)
 
 
 def compare(count: int) -> dict[str, Any]:

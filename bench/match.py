@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bench.peer import measure, venv
+from bench.record import print_record
 from filters.queries.build import load
 from filters.queries.match import Matcher
 
@@ -68,7 +69,7 @@ def main() -> None:
         results.append(compare(name, texts, queries, Matcher.from_arrow(data)))
     least = min(results, key=lambda result: result["ratio"])
     equal = all(result["equal"] for result in results)
-    print(json.dumps({"bench": "match", "unit": "texts/s and core", **least, "equal": equal, "sets": results}))
+    print_record({"bench": "match", "unit": "texts/s and core", **least, "equal": equal, "sets": results})
 
 
 def compare(name: str, texts: list[str], queries: list[str], matcher: Matcher) -> dict[str, object]:

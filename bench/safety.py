@@ -37,6 +37,7 @@ from selectolax.lexbor import LexborHTMLParser
 from bench.dedup import Made, real_hashes
 from bench.match import LAION, texts_to_match
 from bench.peer import measure, venv
+from bench.record import print_record
 from crawl.candidates.personal_data import KINDS, mask_texts
 from filters.images.perceptual import MAX_SEARCH_HAMMING, HashIndex, words
 from filters.queries.build import load
@@ -259,7 +260,7 @@ def main() -> None:
     parser.add_argument("--ours", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.ours:
-        print(json.dumps(measured(options.ours[0], Path(options.ours[1]))))
+        print_record(measured(options.ours[0], Path(options.ours[1])))
         return
     results = []
     for part in (masking, domains, look_alikes):
@@ -267,7 +268,7 @@ def main() -> None:
             results += part(Path(name))
     least = min(results, key=lambda item: item["ratio"])
     equal = all(item["equal"] for item in results)
-    print(json.dumps({"bench": "safety", **least, "equal": equal, "parts": results}))
+    print_record({"bench": "safety", **least, "equal": equal, "parts": results})
 
 
 if __name__ == "__main__":

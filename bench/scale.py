@@ -26,6 +26,7 @@ from typing import Any
 import xxhash
 import yaml
 
+from bench.record import print_record
 from bench.scale_store import Clock, Names, exchange_end
 from dataset.commits import Commit, FileRef, Ledger, folder
 from dataset.ids import checksum
@@ -281,7 +282,7 @@ def main() -> None:
     parser.add_argument("--one", type=float, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.one:
-        print(json.dumps(plan(int(chosen.one))))
+        print_record(plan(int(chosen.one)))
         return
     found = []
     for candidates in (chosen.candidates / 10, chosen.candidates):  # a process each, for its peak of memory
@@ -297,20 +298,18 @@ def main() -> None:
         found.append(json.loads(lines[-1]))
     small, large = found
     grown = {key: round(large[key] / small[key], 1) for key in ("driver_seconds", "rss_bytes")}
-    print(
-        json.dumps(
-            {
-                "bench": "scale",
-                "ours": large["rss_bytes"],
-                "peer": GOALS["rss_bytes"],
-                "unit": "bytes of the driver",
-                "ratio": round(GOALS["rss_bytes"] / large["rss_bytes"], 2),
-                "equal": all(large[key] <= goal for key, goal in GOALS.items()),
-                **large,
-                "largest_task_bytes": large["largest_input_bytes"],
-                "ten_times": grown,
-            }
-        )
+    print_record(
+        {
+            "bench": "scale",
+            "ours": large["rss_bytes"],
+            "peer": GOALS["rss_bytes"],
+            "unit": "bytes of the driver",
+            "ratio": round(GOALS["rss_bytes"] / large["rss_bytes"], 2),
+            "equal": all(large[key] <= goal for key, goal in GOALS.items()),
+            **large,
+            "largest_task_bytes": large["largest_input_bytes"],
+            "ten_times": grown,
+        }
     )
 
 

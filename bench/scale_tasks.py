@@ -13,7 +13,6 @@ out, the others map it.
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import resource
 import tempfile
@@ -24,6 +23,7 @@ from multiprocessing.connection import Connection
 import numpy as np
 import pyarrow as pa
 
+from bench.record import print_record
 from dataset.ids import mix64
 from dataset.layout import INDEX_PARTS
 from dataset.schema import SHARD_INDEX
@@ -202,7 +202,7 @@ def main() -> None:
         whole = found_index["first_s"] * PAPER / options.index
         ours = {"bench": "scale_index", "ours": round(whole, 1), "peer": 60, "unit": "s for 400 million samples"}
         is_small = found_index["next_bytes"] / options.index <= BYTES_A_SAMPLE
-        print(json.dumps({**ours, "ratio": round(60 / whole, 2), "equal": is_small and whole <= 60, **found_index}))
+        print_record({**ours, "ratio": round(60 / whole, 2), "equal": is_small and whole <= 60, **found_index})
         return
     sizes = [int(float(size)) for size in options.rows.split(",")]
     found = {}
@@ -210,18 +210,16 @@ def main() -> None:
         print(f"a dataset of {size:,} pairs")
         found[size] = measure(size)
     largest = max(found[sizes[-1]].values(), key=lambda task: task["at_400m"])["at_400m"]
-    print(
-        json.dumps(
-            {
-                "bench": "scale_tasks",
-                "ours": largest,
-                "peer": LIMIT_BYTES,
-                "unit": "bytes of the largest task at 400 million pairs",
-                "ratio": round(LIMIT_BYTES / largest, 2),
-                "equal": largest <= LIMIT_BYTES,
-                "tasks": found,
-            }
-        )
+    print_record(
+        {
+            "bench": "scale_tasks",
+            "ours": largest,
+            "peer": LIMIT_BYTES,
+            "unit": "bytes of the largest task at 400 million pairs",
+            "ratio": round(LIMIT_BYTES / largest, 2),
+            "equal": largest <= LIMIT_BYTES,
+            "tasks": found,
+        }
     )
 
 

@@ -9,7 +9,6 @@ deviations of the centres) that the nearest ones are of many; queries lie about 
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import time
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.record import print_record
 from filters.duplicates.semantic import unit
 from pipeline.examining import nearest
 from pipeline.examining.embeddings import Part
@@ -60,17 +60,15 @@ def main() -> None:
     recall = float(np.mean([len(set(a) & set(b)) / COUNT for a, b in zip(exact.tolist(), found.tolist(), strict=True)]))
     print(f"{options.images:,} images, built in {built - middle:.1f} CPU s; {recall:.1%} of the nearest {COUNT} found")
     rates = {name: QUERIES / taken for name, taken in seconds.items()}
-    print(
-        json.dumps(
-            {
-                "bench": "search",
-                **rates,
-                "unit": "queries/CPU s",
-                "ratio": rates["ours"] / rates["peer"],
-                "equal": recall >= LEAST_RECALL,
-                "recall": recall,
-            }
-        )
+    print_record(
+        {
+            "bench": "search",
+            **rates,
+            "unit": "queries/CPU s",
+            "ratio": rates["ours"] / rates["peer"],
+            "equal": recall >= LEAST_RECALL,
+            "recall": recall,
+        }
     )
 
 

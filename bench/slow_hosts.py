@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import resource
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from bench.record import print_record
 from crawl.images.observations import Observation, Refusal
 from crawl.web.config import FetchConfig
 from crawl.web.fetch import fetch
@@ -142,7 +142,7 @@ def main() -> None:
         figures = silence(port, options.hosts, options.timeout) if options.silent else memory(port, options.hosts)
     finally:
         server.kill()
-    print(json.dumps({"bench": "slow_hosts", "peer": None, "ratio": None, **figures}))
+    print_record({"bench": "slow_hosts", "peer": None, "ratio": None, **figures})
 
 
 if __name__ == "__main__":

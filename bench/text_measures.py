@@ -10,13 +10,13 @@ measure; 1 is linear, 0.1 quadratic. CPU time of one core.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from itertools import pairwise
 
 import pyarrow as pa
 
+from bench.record import print_record
 from crawl.candidates.personal_data import mask_texts
 from crawl.clean_text import clean_texts
 from filters.texts.blocklist import blocked_terms
@@ -108,7 +108,7 @@ def main() -> None:
     masks = {unit: [_masks(unit, length) for length in _LENGTHS[:2]] for unit in map(_UNITS.get, _NUMBERS) if unit}
     equal = all(few > 0 and abs(many / few - 10) < 0.1 for few, many in masks.values())
     summary = {"bench": "text_measures", "ours": ours, "peer": peer, "unit": "s", "ratio": worst, "equal": equal}
-    print(json.dumps(summary))
+    print_record(summary)
 
 
 if __name__ == "__main__":

@@ -39,6 +39,7 @@ import pyarrow as pa
 import torch
 from PIL import Image
 
+from bench.record import print_record
 from bench.train_gpu_runs import Spec
 from dataset.ids import pair_id
 from dataset.images import jpeg
@@ -256,7 +257,7 @@ def report(results: list[dict[str, Any]], device: str, seconds: float) -> int:
         "large_batch": large and round(large, 1),
         "runs": results,
     }
-    print(json.dumps(summary))
+    print_record(summary)
     return 1 if failed or not (ratio and large) else 0
 
 

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.parity import apart
+from bench.record import print_record
 from train.accumulate import backward
 from train.config import TrainConfig
 from train.data.loader import Batch
@@ -269,7 +270,7 @@ def measure(spec: Spec) -> None:
     for name, run in runs_of(spec).items():
         result: dict[str, Any] = {"side": spec.side, "model": Path(spec.model).stem, "run": name}
         if time.time() > spec.deadline:
-            print(json.dumps({**result, "left_out": "no time was left for it"}), flush=True)
+            print_record({**result, "left_out": "no time was left for it"})
             continue
         try:
             if spec.device == "cuda":
@@ -280,7 +281,7 @@ def measure(spec: Spec) -> None:
                 result["mfu"] = result["samples_per_second"] * flops / peak
         except Exception as error:  # whatever it is, the other runs are of use
             result["error"] = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        print(json.dumps(result), flush=True)
+        print_record(result)
         gc.collect()  # what torch.compile made is kept: the next run has the same model
         if spec.device == "cuda":
             torch.cuda.empty_cache()

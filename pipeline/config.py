@@ -6,19 +6,19 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, make_dataclass
+from dataclasses import asdict, dataclass, field, fields, make_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
 
 from crawl.archives.commoncrawl import CommonCrawlConfig
 from crawl.candidates.config import ExtractConfig
 from crawl.images.ingest import ImageConfig
 from crawl.web.config import FetchConfig
 from dataset import stages
+from dataset.config_check import ConfigValueError, checked_config
 from dataset.faults import PATIENCE_S
 from dataset.reasons import reasons
 from dataset.secrets import public_values
@@ -37,10 +37,8 @@ from filters.queries.build import load_all as load_queries
 from filters.queries.language_caps import ENGLISH
 from filters.queries.match import OTHER, MatchConfig
 from filters.texts.text import TextConfig, listed, word_files
-from pipeline.config_errors import ConfigError, sentence
+from pipeline.config_errors import ConfigError
 from pipeline.config_files import laid_over, read_preset, read_yaml, with_presets
-
-STRICT: dict[str, Any] = {"extra": "forbid"}
 
 T = TypeVar("T")
 
@@ -48,8 +46,6 @@ T = TypeVar("T")
 @dataclass(frozen=True)
 class PrebalanceConfig:
     """How much more than the cap is fetched, because some of it will be dropped later."""
-
-    __pydantic_config__: ClassVar = STRICT
 
     oversample: float = 2.0
     """Pairs a query may keep before the download, as a multiple of balance.cap."""
@@ -62,8 +58,6 @@ class PrebalanceConfig:
 @dataclass(frozen=True)
 class PackConfig:
     """Shards and the held-out split."""
-
-    __pydantic_config__: ClassVar = STRICT
 
     samples_per_shard: int = 10_000
     """About how many samples a tar holds; img2dataset's default."""
@@ -80,8 +74,6 @@ class PackConfig:
 @dataclass(frozen=True)
 class CustomFilter:
     """A filter of the user's own: a function that measures, a SQL predicate that decides."""
-
-    __pydantic_config__: ClassVar = STRICT
 
     name: str
     """The reason that its verdicts carry."""
@@ -103,8 +95,6 @@ class CustomFilter:
 @dataclass(frozen=True)
 class RunConfig:
     """How a run is cut and carried out; workers and address change nothing but the time."""
-
-    __pydantic_config__: ClassVar = STRICT
 
     workers: int | None = None
     """CPUs to use. By default all, and a run whose sources have at most `small_bytes` starts no Ray: child processes do
@@ -158,8 +148,6 @@ class RunConfig:
 @dataclass(frozen=True)
 class Config:
     """A whole run."""
-
-    __pydantic_config__: ClassVar = STRICT
 
     sources: tuple[str, ...]
     """Paths, globs or URLs of archives (WARC, WAT, ARC, WACZ), of tables of (URL, text) (Parquet, CSV) and of lists of
@@ -257,38 +245,30 @@ def with_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, A
     return raw
 
 
-def _composed() -> tuple[type[Config], TypeAdapter[Config]]:
-    """Config with a section more for each stage of the path that brings one, and what checks a mapping against it."""
+def _composed() -> type[Config]:
+    """Config with a section more for each stage of the path that brings one."""
     return _with(tuple((stage.name, stage.config) for stage in stages.path() if stage.config is not None))
 
 
 @cache
-def _with(sections: tuple[tuple[str, type], ...]) -> tuple[type[Config], TypeAdapter[Config]]:
+def _with(sections: tuple[tuple[str, type], ...]) -> type[Config]:
     if taken := {name for name, _ in sections} & {item.name for item in fields(Config)}:
         raise ValueError(f"the stage {min(taken)} brings a section that the config has already")
-    for name, kind in sections:
-        if getattr(kind, "__pydantic_config__", None) != STRICT:
-            raise ValueError(f"{kind.__name__} of the stage {name} lets mistyped keys pass: it must be STRICT")
     brought = [(name, kind, field(default_factory=kind)) for name, kind in sections]
-    kind = make_dataclass(Config.__name__, brought, bases=(Config,), frozen=True) if brought else Config
-    return kind, TypeAdapter(kind)
+    return make_dataclass(Config.__name__, brought, bases=(Config,), frozen=True) if brought else Config
 
 
 def build(raw: Mapping[str, Any], path: str = "config", out: str | None = None) -> Config:
     """Check a mapping and make the config. Raises ConfigError."""
     raw = with_presets(raw)
-    kind, checker = _composed()
-    # A section that holds nothing but comments is empty.
-    sections = {item.name for item in fields(kind) if is_dataclass(item.default_factory)}
-    raw = {key: {} if value is None and key in sections else value for key, value in raw.items()}
     if isinstance(raw.get("sources"), str):
         raw = {**raw, "sources": [raw["sources"]]}
     if out:
         raw = {**raw, "out": out}
     try:
-        config = checker.validate_python(raw)
-    except ValidationError as error:
-        raise ConfigError(f"{path}: {sentence(error, kind)}") from None
+        config = checked_config(_composed(), raw)
+    except ConfigValueError as error:
+        raise ConfigError(f"{path}: {error}") from None
     if not config.out:
         raise ConfigError(f"{path} names no `out`, and no --out was given: where shall the dataset go?")
     return config

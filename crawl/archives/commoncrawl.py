@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 from crawl.archives.inflate import GZIP
 from dataset.storage import open_input
@@ -19,8 +19,6 @@ _MAX_LISTING_BYTES = 64 * 2**20
 @dataclass(frozen=True)
 class CommonCrawlConfig:
     """What a source such as `cc:CC-MAIN-2026-40` stands for."""
-
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     files: Literal["wat", "warc"] = "wat"
     """WAT files (a page's links, about a twentieth of the bytes) or WARC files (the pages themselves)."""

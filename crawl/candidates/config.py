@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 from crawl.candidates.personal_data import KINDS
 from crawl.pages.html import TEXT_SOURCES
@@ -14,8 +14,6 @@ from dataset.ids import hash64
 @dataclass(frozen=True)
 class ExtractConfig:
     """Which texts of a page become candidates."""
-
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     text_sources: tuple[str, ...] = ("alt", "title", "figcaption", "microdata", "json-ld")
     """Where an image's text may come from, the best first: alt, title, figcaption, microdata (the caption of the

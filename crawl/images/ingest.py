@@ -43,8 +43,6 @@ Listed = Callable[[bytes, bytes | None], str | None]
 class ImageConfig:
     """What is kept of an image."""
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
-
     max_pixels: int = 64_000_000
     """An image with more is not decoded."""
     store_size: int = 256

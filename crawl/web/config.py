@@ -34,8 +34,6 @@ ALSO_HEEDED = (
 class FetchConfig:
     """How images are got. Outcomes are recorded; a later run asks again only for what `retry` says."""
 
-    __pydantic_config__ = {"extra": "forbid"}  # noqa: RUF012
-
     origins: tuple[Literal["archive", "http"], ...] = ("archive", "http")
     """Where bytes may come from, in the order of trying."""
     engine: Literal["openwit", "img2dataset"] = "openwit"

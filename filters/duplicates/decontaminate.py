@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -63,8 +63,6 @@ Embed = Callable[[list[bytes]], np.ndarray]
 @dataclass(frozen=True)
 class DecontaminateConfig:
     """Which images must not be in the dataset."""
-
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     folders: tuple[str, ...] = ()
     """Evaluation sets: folders (paths or URLs, searched with all below them) of images or WebDataset tars, or tars."""

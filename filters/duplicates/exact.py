@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import pyarrow as pa
 
@@ -37,8 +37,6 @@ LOCATED_VERDICTS = pa.schema([("locator", pa.int64()), ("reason", pa.string()), 
 @dataclass(frozen=True)
 class DedupConfig:
     """What counts as a repetition."""
-
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     max_images_per_text: int = 1000
     """A text on more distinct image addresses than this is spam (a shop's name, "image"), and all its rows go."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -72,8 +72,6 @@ MAX_HAMMING = 15
 @dataclass(frozen=True)
 class NearDupConfig:
     """When two images are one."""
-
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     hash: Literal["pdq", "phash", "dhash"] = "pdq"
     """Which perceptual hash: PDQ of 256 bits, or pHash or dHash of 64 (as the library imagehash has them)."""

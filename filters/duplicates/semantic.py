@@ -10,7 +10,6 @@ verdict's evidence is a picture of the dataset, and likeness is not chained.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -26,8 +25,6 @@ _BLOCK = 1024
 @dataclass(frozen=True)
 class SemanticConfig:
     """Duplicates by embedding, and images near a target set; both need image.embedding_model."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
     min_cosine: float | None = None
     """Images of one cell with at least this cosine are duplicates; none are looked for by default. What it means is

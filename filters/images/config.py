@@ -6,7 +6,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any, ClassVar
 
 from dataset.schema import PAIRS
 from filters.images.embeddings import Head
@@ -53,8 +52,6 @@ NSFW = ScoringModel(name="nsfw_probability", **vars(OPEN_NSFW))
 @dataclass(frozen=True)
 class ImageFilterConfig:
     """Bounds on an image's original size, before it was made smaller for storage, and on what models say."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
     min_side: int = 64
     """Pixels of the shorter side; below are mostly icons and tracking pixels (DataComp's basic filter asks for 200)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -21,8 +21,6 @@ BATCH = 64
 @dataclass(frozen=True, kw_only=True)
 class Head:
     """A small model over image embeddings that answers a number: LAION's aesthetic predictors, its NSFW detector."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
     name: str
     """The column that predicates of `filters` know it by."""

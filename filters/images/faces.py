@@ -6,7 +6,7 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -30,8 +30,6 @@ Box = tuple[float, float, float, float]
 @dataclass(frozen=True)
 class FacesConfig:
     """What is done about faces. No detector is looked for by default: none comes with a package."""
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
     yunet: str = ""
     """The file of OpenCV's YuNet detector (face_detection_yunet_2023mar.onnx of opencv_zoo): a path or URL."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -21,8 +20,6 @@ from filters.images.perceptual import MAX_SEARCH_HAMMING, HashIndex, words
 @dataclass(frozen=True)
 class HashListsConfig:
     """Which lists to hold images against."""
-
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     files: tuple[str, ...] = ()
     """Files (paths or URLs, plain or gzip) of MD5, SHA-256 or PDQ hashes: lines, CSV, JSON of Project VIC,

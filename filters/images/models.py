@@ -13,7 +13,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from PIL import Image
@@ -39,8 +39,6 @@ class ImageModel:
 
     A pixel's value x, from 0 to 255, becomes (x · scale − mean) / std, by channel.
     """
-
-    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
     path: str
     """An ONNX file, or TorchScript (.pt, .pth, .ts, .torchscript): a path or URL, or `package:NAME/FILE`."""

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -47,8 +47,6 @@ _SLACK = 24  # for small t, where a count is Poisson and not yet normal: at t = 
 @dataclass(frozen=True)
 class BalanceConfig:
     """How many pairs a query may have."""
-
-    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     cap: int = 20_000
     """t: pairs that fill a query; CLIP's is 20,000 at 400 million pairs."""

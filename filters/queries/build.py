@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -65,8 +65,6 @@ _SYMBOL = r"^[^\s\p{L}\p{N}\p{C}]$"
 @dataclass(frozen=True)
 class QueriesConfig:
     """What a query list is built from, in the order in which sources claim a query that several of them hold."""
-
-    __pydantic_config__: ClassVar = {"extra": "forbid"}
 
     language: str = "en"
     """The Wikipedia that dumps and pageviews are of: its code, as in en.wikipedia.org."""

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import ClassVar, get_args
+from typing import get_args
 
 import numpy as np
 import pyarrow as pa
@@ -42,8 +42,6 @@ _LANGUAGE = re.compile(r"[a-z]{2,3}(-[a-z]+)*|other")
 @dataclass(frozen=True)
 class MatchConfig:
     """Which query list, and what it means for a text to hold a query."""
-
-    __pydantic_config__: ClassVar = {"extra": "forbid"}
 
     queries: str | Mapping[str, str] = "builtin:en"
     """`builtin:NAME`, a Parquet file with a column `query`, or a text file with one query a line; a path or URL.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -25,8 +25,6 @@ from filters.texts.profanity import profanity_probability
 @dataclass(frozen=True)
 class TextConfig:
     """Which texts, and which addresses, are kept."""
-
-    __pydantic_config__: ClassVar = {"extra": "forbid"}
 
     min_characters: int = 5
     """Code points that a text must have."""

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
+from dataset.config_check import ConfigValueError, checked_config
 from dataset.storage import absolute
 from pipeline.config import with_overrides
-from pipeline.config_errors import ConfigError, sentence
+from pipeline.config_errors import ConfigError
 from pipeline.config_files import read_yaml
 from train.config import TrainConfig, load
 from train.evaluate import registry
 
-STRICT: dict[str, Any] = {"extra": "forbid"}
 OWN_KEYS = ("dataset", "name", "seed", "tasks", "evaluators", "evaluate_every")
 """Keys of a training config that the experiment itself sets."""
 LEAST_SEEDS = 3
@@ -24,8 +22,6 @@ LEAST_SEEDS = 3
 @dataclass(frozen=True)
 class Data:
     """One of the datasets that are compared: one that is there, or one that is built first."""
-
-    __pydantic_config__: ClassVar = STRICT
 
     dataset: str = ""
     """The URL of a dataset."""
@@ -46,8 +42,6 @@ class Data:
 @dataclass(frozen=True)
 class ExperimentConfig:
     """An experiment; configs/experiment_clipart.yaml is one."""
-
-    __pydantic_config__: ClassVar = STRICT
 
     out: str
     """Where its datasets, runs and results go: a folder, or a URL."""
@@ -110,9 +104,9 @@ def read(path: str, overrides: Sequence[str] = ()) -> ExperimentConfig:
     """An experiment's config, its paths made absolute. Raises ConfigError."""
     raw: Mapping[str, Any] = with_overrides(read_yaml(path), overrides)
     try:
-        config = TypeAdapter(ExperimentConfig).validate_python(raw)
-    except ValidationError as error:
-        raise ConfigError(f"{path}: {sentence(error, ExperimentConfig)}") from None
+        config = checked_config(ExperimentConfig, raw)
+    except ConfigValueError as error:
+        raise ConfigError(f"{path}: {error}") from None
     data = {
         name: replace(each, dataset=absolute(each.dataset)) if each.dataset else each
         for name, each in config.data.items()

@@ -9,17 +9,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
-from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from rich.table import Table
 
+from dataset.config_check import checked_config
 from dataset.ids import checksum
 from dataset.storage import Storage, absolute, filesystem
 from dataset.tables import to_parquet
 from filters.lines import locate
 from filters.queries.build import QUERY_LIST, Counted, QueriesConfig, build
 from pipeline.config import plain, with_overrides
-from pipeline.config_errors import ConfigError, sentence
+from pipeline.config_errors import ConfigError
 from pipeline.config_files import read_yaml
 from pipeline.engine.inputs import files
 from pipeline.engine.plan import file_checksum
@@ -54,12 +54,10 @@ def build_list(
     folder, _, name = absolute(str(target)).rpartition("/")
     stem = name.removesuffix(".parquet")
     try:
-        config = TypeAdapter(QueriesConfig).validate_python(raw)
+        config = checked_config(QueriesConfig, raw)
         inputs = _inputs(config)
         counted = _counted(config, Storage(f"{folder}/{stem}.work"), workers, address)
         queries, summary = build(config, counted)
-    except ValidationError as error:
-        raise ConfigError(f"{path}: {sentence(error, QueriesConfig)}") from None
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: {error}") from error
     data = to_parquet(queries, QUERY_LIST, ENCODINGS)

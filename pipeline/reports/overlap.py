@@ -19,12 +19,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image
-from pydantic import TypeAdapter, ValidationError
 from scipy.stats import binomtest
 
 from crawl.images.ingest import ImageConfig, ingest
 from crawl.images.observations import Ingested
 from crawl.images.store import read_images
+from dataset.config_check import ConfigValueError, checked_config
 from dataset.damage import read_table
 from dataset.shards import DamagedSampleError
 from dataset.storage import Storage
@@ -33,7 +33,7 @@ from filters.duplicates.decontaminate import EMBEDDING, EMBEDDINGS, Decontaminat
 from filters.images.models import load as load_model
 from filters.images.perceptual import pdq
 from pipeline import programs
-from pipeline.config_errors import ConfigError, sentence
+from pipeline.config_errors import ConfigError
 from pipeline.config_files import read_yaml
 from pipeline.engine.verdicts import alive
 from pipeline.reports import own_config
@@ -106,9 +106,9 @@ def _detector(storage: Storage, file: str | None, max_hamming: int | None) -> De
         config = own_config.section(storage, "decontaminate", DecontaminateConfig)
     else:
         try:
-            config = TypeAdapter(DecontaminateConfig).validate_python(read_yaml(file).get("decontaminate") or {})
-        except ValidationError as error:
-            raise ConfigError(f"{file}: {sentence(error, DecontaminateConfig)}") from None
+            config = checked_config(DecontaminateConfig, read_yaml(file).get("decontaminate"))
+        except ConfigValueError as error:
+            raise ConfigError(f"{file}: {error}") from None
     if max_hamming is not None:
         config = replace(config, max_hamming=max_hamming)
     if file is None or not read_yaml(file).get("allow_programs"):  # a dataset's own config allows nothing here

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
-
+from dataset.config_check import ConfigValueError, checked_config
 from dataset.storage import Storage
 from dataset.yaml_text import YamlError, parse
-from pipeline.config_errors import ConfigError, sentence
+from pipeline.config_errors import ConfigError
 
 FILE = "config.yaml"
 T = TypeVar("T")
@@ -40,9 +39,9 @@ def section(storage: Storage, name: str, kind: type[T]) -> T:
     if isinstance(raw, dict) and is_dataclass(kind):
         raw = {key: value for key, value in raw.items() if key in {item.name for item in fields(kind)}}
     try:
-        return TypeAdapter(kind).validate_python(raw)
-    except ValidationError as error:
-        raise _none(f"{storage.url_of(FILE)}: {name}: {sentence(error, kind)}") from None
+        return checked_config(kind, raw)
+    except ConfigValueError as error:
+        raise _none(f"{storage.url_of(FILE)}: {name}: {error}") from None
 
 
 def seed(storage: Storage) -> int:

@@ -121,9 +121,8 @@ def test_every_config_of_the_repo_is_valid(path: Path) -> None:
 
         read(str(path))
     else:
-        from pydantic import TypeAdapter
-
+        from dataset.config_check import checked_config
         from filters.queries.build import QueriesConfig
 
         raw.pop("out", None)
-        TypeAdapter(QueriesConfig).validate_python(raw)
+        checked_config(QueriesConfig, raw)

@@ -10,8 +10,8 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from pydantic import TypeAdapter
 
+from dataset.config_check import checked_config
 from filters.duplicates.decontaminate import DecontaminateConfig, unit
 from filters.images.models import ImageModel, load
 from tests.train import tiny
@@ -75,7 +75,7 @@ def test_a_set_against_itself_is_all_duplicates(tmp_path: Path, ending: str) -> 
     model = network("resnet10", 8).eval()
     settings = save(model, str(tmp_path / f"detector.{ending}"), 32)
     pictures = [np.asarray(image) for image in images()]
-    vectors = unit(load(TypeAdapter(ImageModel).validate_python(settings), "model")(pictures))
+    vectors = unit(load(checked_config(ImageModel, settings), "model")(pictures))
     assert vectors.shape == (8, 512)
     assert (np.diag(vectors @ vectors.T) >= 0.604).all()
     assert ((vectors @ vectors.T).argmax(axis=1) == np.arange(8)).all()
@@ -114,7 +114,7 @@ def test_the_command_prints_the_config_that_reads_its_file(
     printed = capsys.readouterr().out
     written = (tmp_path / "detector.yaml").read_text()
     assert printed.endswith(written)
-    config = TypeAdapter(DecontaminateConfig).validate_python(yaml.safe_load(written)["decontaminate"])
+    config = checked_config(DecontaminateConfig, yaml.safe_load(written)["decontaminate"])
     assert config.model is not None and load(config.model, "model").outputs == 512
     assert 0 <= config.min_cosine <= 1 and "of the variants of held-out images are caught" in printed
     assert main([tiny_dataset, file, "--batch-size", str(len(tiny.CAPTIONS) + 1)]) == 2

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import pyarrow as pa
 
 from dataset.schema import VERDICTS
 from dataset.stages import Stage, Table
-from pipeline.config import STRICT
 from pipeline.engine.contract import CANDIDATE_ROWS, roles
 from pipeline.engine.phase import Context, Result, of_each, phase
 from pipeline.engine.run import Run
@@ -22,8 +20,6 @@ CAPITALS = pa.schema([("row", pa.uint32()), ("capitals", pa.float64())])
 @dataclass(frozen=True)
 class ShoutingConfig:
     """The section `shouting` of the config."""
-
-    __pydantic_config__: ClassVar = STRICT
 
     max_capitals: float = 0.5
     """The largest share of a text's letters that may be capitals."""
