@@ -28,7 +28,7 @@ _UNSET: Any = object()
 
 
 class ConfigValueError(ValueError):
-    """A config's key or value is wrong; the message is a sentence, on one line, that names the key and what is wanted."""
+    """A key or value of a config is wrong; the message is a sentence, on one line, that names the key and the fix."""
 
     def __init__(self, message: str):
         super().__init__(" ".join(message.split()))
