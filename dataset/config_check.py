@@ -245,8 +245,8 @@ def _example(hint: Any) -> Any:
     if _is_mapping(origin):
         return {"name": _example(inner[1])}
     if is_dataclass(hint):
-        first = fields(hint)[0]
-        return {first.name: _example(_annotations(hint)[first.name])}
+        first = fields(typing.cast(Any, hint))[0]
+        return {first.name: _example(_annotations(typing.cast(Any, hint))[first.name])}
     return _SCALARS.get(hint, ("", "", "value"))[2]
 
 
