@@ -25,13 +25,20 @@ demo: setup  ## crawl a small web, build a dataset, train a CLIP, examine it
 	$(BIN)/python -m demo
 
 # Rooms in processes of their own, so that what one leaves in its process (a Ray, a patched module) does not meet another's
-# tests; the longest first. Each line that they print begins with the room's name.
-PROCESSES ?= 2
+# tests; the longest first, and no more of them than needed, for each imports torch anew. Three at once on two cores: where
+# Ray or a browser starts, one waits. Each line that they print begins with the room's name.
+PROCESSES ?= 3
 RERUNS ?= 0
-ROOMS := pipeline train rest crawl
-TESTS_pipeline := tests/pipeline
-TESTS_train := tests/train
-TESTS_rest := tests/test_*.py tests/bench tests/dataset tests/filters tests/sql tests/demo tests/fuzz
+ROOMS := cluster runs train stages questions engine rest dataset examine crawl
+TESTS_cluster := tests/pipeline/test_cluster.py tests/pipeline/test_submit.py $(addprefix tests/pipeline/,training workers human)
+TESTS_runs := $(filter-out $(TESTS_cluster),$(wildcard tests/pipeline/test_*.py))
+TESTS_stages := tests/pipeline/stages
+TESTS_engine := tests/pipeline/engine
+TESTS_questions := $(addprefix tests/pipeline/,asking examining experiment forecast query_list reports)
+TESTS_train := $(wildcard tests/train/test_*.py)
+TESTS_examine := tests/train/data tests/train/evaluate
+TESTS_dataset := tests/dataset
+TESTS_rest := $(wildcard tests/test_*.py) $(addprefix tests/,bench demo filters fuzz sql)
 TESTS_crawl := tests/crawl
 test: setup  ## all tests, PROCESSES rooms at once; RERUNS=1 tries once more what fails
 	@$(MAKE) --no-print-directory --keep-going -j$(PROCESSES) $(ROOMS:%=test-%)

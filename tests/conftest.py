@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+# Before anything imports numpy or torch. Several processes test at once, and threads that wait for their turn at a
+# tiny model spin; a task's process has one thread too (pipeline/workers/children.py).
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 from hypothesis import settings
