@@ -6,14 +6,14 @@ For short texts these say more than the model: "Absinthe products of the Artemis
 from __future__ import annotations
 
 _FUNCTION_WORDS = {
-    "en": "the|of|and|with|from|for|by|is|are|was|at|this|that|your|how|to|on|its|into|his|her|their|who|has|have"
+    "en": "in|the|of|and|with|from|for|by|is|are|was|at|this|that|your|how|to|on|its|into|his|her|their|who|has|have"
     "|during|near",
-    "de": "der|das|und|mit|von|für|auf|ist|im|zu|zum|zur|ein|eine|einer|bei|nicht|wie|nach",
+    "de": "in|der|das|und|mit|von|für|auf|ist|im|zu|zum|zur|ein|eine|einer|bei|nicht|wie|nach",
     "fr": "le|les|des|du|et|avec|pour|dans|sur|une|est|au|aux",
-    "es": "el|los|las|del|y|con|por|una|en la|en el|al|es",
-    "it": "il|gli|della|di|del|dei|delle|con|per|una|nel|che",
+    "es": "el|los|las|del|y|con|por|una|al|es",
+    "it": "in|il|gli|della|di|del|dei|delle|con|per|una|nel|che",
     "pt": "o|os|do|da|dos|das|em|com|uma|para|não|ao",
-    "nl": "het|een|van|met|voor|op|niet|naar|en de",
+    "nl": "in|het|een|van|met|voor|op|niet|naar",
 }
 """The words that hold sentences together, of the languages whose captions are most often confused; a word that several
 have counts for each."""
@@ -39,9 +39,10 @@ SURE = 0.9
 """A guess of the model that needs no marks beside it."""
 
 
-def _function_words(language: str, words: str) -> str:
-    """SQL: the language, or null, for a text with one of these words."""
-    return f"CASE WHEN regexp_matches(lower_text, '(?:^|[^a-zß-ÿ])(?:{words})(?:[^a-zß-ÿ]|$)') THEN '{language}' END"
+WORDS = ", ".join(
+    f"('{word}', '{language}')" for language, words in _FUNCTION_WORDS.items() for word in words.split("|")
+)
+"""SQL, rows of VALUES: word, language."""
 
 
 def _count(letters: str) -> str:
@@ -62,10 +63,6 @@ MARKS = rf"""
         WHEN regexp_matches(lower_text, '[à-öø-ÿœß]') THEN 1
         ELSE 0
     END AS accents,
-    -- the languages whose function words it has
-    CASE WHEN is_unsure THEN
-        list_filter([{", ".join(_function_words(*item) for item in _FUNCTION_WORDS.items())}], lambda x: x IS NOT NULL)
-    END AS function_words,
     CASE WHEN is_unsure THEN regexp_matches(text, $name$^\s*(?:{_NAME})\s*$$name$) END AS is_name_like
 """.strip()
 """SQL, columns over `text`, `lower_text` and `is_unsure`; where the model is sure all are null but the script, and the

@@ -57,8 +57,9 @@ _PATH: dict[str, list[tuple[int, str]]] = {
         (_ANY, _folder("(?:[a-z]*[_-])?icons?", "(?:status|social)icons?", "smil(?:ies|eys)", "emojis?", "emoticons?")),
         (
             _TEN,
-            _folder("buttons?", "btns?", "navi?", "navigation", "menus?", "toolbar", "sprites?", "bullets", "arrows"),
+            _folder("buttons?", "btns?", "navi?", "navigation", "toolbar", "sprites?", "bullets", "arrows"),
         ),
+        (2, _folder("menus?")),  # which a handbook has pictures of, under sentences
         (_TEN, _folder("header", "footer", "widgets?", "captcha", "counters?", "flags")),
         (_ANY, r"\.(?:svgz?|ico)$|88x31|80x15"),
         (
@@ -68,11 +69,13 @@ _PATH: dict[str, list[tuple[int, str]]] = {
         (3, _part("facebook", "twitter", "instagram", "youtube", "linkedin", "pinterest", "whatsapp", "xing", "rss")),
         # a drawing that is called by the interface's word and nothing else: rss.png, half_star.gif
         (
-            8,
-            r"(?:^|/)(?:(?:half|no|full|empty)[_-]?)?(?:stars?|rating|rss|feed|e?mail|print(?:er)?|search|share|arrow|bullet"
+            _TEN,
+            r"(?:^|/)(?:(?:half|no|full|empty)[_-]?)?(?:stars?|rating|rss|feed|pdf|e?mail|print(?:er)?|search|share|arrow|bullet"
             r"|dot|line|divider|separator|close|play|plus|minus|home|menu|up|down|left|right|next|prev|back)"
             r"(?:[_-]?(?:icon|small|on|off|\d+))?\.(?:gif|png)$",
         ),
+        # shops sell icons, and call them so, but no `cookie-icon.png`
+        (8, r"[a-z][_-]icons?(?:[_-]?(?:\d+|small|white|black))?\.(?:gif|png)$"),
         # a page's, not an article's: header.jpg, page-header-2.png
         (_FEW, rf"(?:^|/)(?:(?:site|page|main)[_-]?)?headers?(?:[_-]?(?:image|img|bg|logo|\d+))?{_IMAGE}$"),
         (_FEW, _part("captcha", "(?:hit)?counter", "zaehler", "ajax-loader", "smiley", "footer")),
@@ -133,6 +136,10 @@ _TEXT: dict[str, list[str]] = {
         r"^(?:subscribe|sign (?:up|in)|log ?in|click|tap|read more|learn more|view (?:all|more)|back to|skip to|toggle"
         r"|(?:content )?loading|previous|free counters?|follow (?:us|me)|like us|join us|find us|visit us|open in"
         r"|print this|share (?:on|this|via)|auf \S+ teilen|compartir en|partager sur|condividi su)\b.{0,30}$",
+        # a mark of an account: Acme YouTube, Acme on Facebook
+        rf"^(?:\S+ ){{1,2}}(?:on|auf|bei|sur|en|su) (?:{NETWORKS})$",
+        r"^\S+ (?:facebook|twitter|instagram|youtube|linkedin|xing)$",
+        r"^(?:download|print|save)(?: (?:as|the|this))? (?:pdf|page|article|file|app)$",
         rf"^(?:\S+ ){{0,2}}(?:{NETWORKS})[ -](?:share|foto|photo|page|account|button|link|(?:company )?profile|feed)$",
         r"^(?:\S+[ -]){0,3}(?:icons?|button)$",
         # nothing but a remark in brackets: (navigation image), [Note]
@@ -198,6 +205,12 @@ def _kind(kind: str) -> str:
     sources = [
         *([_of_path(kind)] if kind in _PATH else []),
         *(["of_size"] if kind == "interface" else []),
+        # AcmeLogoWhite.png, whose words only capitals part
+        *(
+            ["CASE WHEN words <= 6 THEN nullif(regexp_extract(address, '[a-z0-9](Logo)(?:[A-Z0-9_.-])', 1), '') END"]
+            if kind == "logo"
+            else []
+        ),
         *([f"text_{kind}"] if kind in _TEXT else []),
         *(f"CASE WHEN words <= {_MOST_WORDS} THEN {place} END" for place in _PLACES.get(kind, ())),
     ]

@@ -17,7 +17,7 @@ from dataset import sql
 from filters.texts.blocklist import NAMES, blocked_terms
 from filters.texts.domains import ENTRY, DomainIndex
 from filters.texts.language import CODES, first_guess, guesses
-from filters.texts.language_marks import MARKS, SURE
+from filters.texts.language_marks import MARKS, SURE, WORDS
 from filters.texts.not_captions import KINDS
 from filters.texts.profanity import profanity_probability
 
@@ -187,15 +187,26 @@ WITH named AS (
     SELECT id, coalesce(text, '') AS text, trim(lower(coalesce(text, ''))) AS lower_text,
         coalesce(language_guesses[1].probability < @SURE@, true) AS is_unsure
     FROM texts
+),
+spoken AS (
+    -- a language for each of its function words that the text has
+    SELECT id, list(language ORDER BY language) AS function_words
+    FROM (
+        SELECT id, unnest(list_distinct(string_split(regexp_replace(lower_text, '[^a-zß-ÿ]+', ' ', 'g'), ' '))) AS word
+        FROM named WHERE is_unsure
+    ) JOIN (VALUES @WORDS@) AS known(word, language) USING (word)
+    GROUP BY id
 )
 SELECT
     length(text)::INTEGER AS characters,
     regexp_matches(lower_text, $filename$@FILENAME@$filename$) AS is_filename,
-    @MARKS@
-FROM named
+    @MARKS@,
+    CASE WHEN is_unsure THEN coalesce(function_words, []) END AS function_words
+FROM named LEFT JOIN spoken USING (id)
 ORDER BY id
 """.replace("@FILENAME@", FILENAME)
     .replace("@MARKS@", MARKS)
+    .replace("@WORDS@", WORDS)
     .replace("@SURE@", str(SURE))
 )
 _OF_ADDRESSES = r"""

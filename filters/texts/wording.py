@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
+from collections.abc import Callable
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -47,8 +48,10 @@ _CONSONANTS = re.compile("[bcdfghjklmnpqrstvwxz]{6,}", re.IGNORECASE)
 _LEAST_WORDS, _LEAST_LETTERS = 3, 10
 """Two words are as often a name for a place in a page (`menu-left`) as what is in a picture …"""
 _PHOTO = re.compile(r"\.(?:jpe?g|webp)$", re.IGNORECASE)
+_QUERY = re.compile(r"[?#].*$", re.DOTALL)
 _LEAST_OF_TWO = 5
-"""… but for a photograph's file, whose words have so many letters each: `koala-rescue.jpg`."""
+"""… but for a photograph's file, whose words have so many letters each: `koala-rescue.jpg`. Of one word 17 of 46 said
+what was shown: `mourinho.jpg`, but `hires.jpg`, `performance.jpg`, `screen-1.png`."""
 
 
 def reworded(rows: pa.Table, config: TextConfig) -> tuple[pa.Array, pa.Array]:
@@ -61,9 +64,10 @@ def reworded(rows: pa.Table, config: TextConfig) -> tuple[pa.Array, pa.Array]:
     texts = pc.fill_null(rows["text"].cast(pa.string()), "").combine_chunks()
     changes: list[list[str]] = [[] for _ in range(len(texts))]
     if config.decode_markup:
-        texts = _changed(texts, pc.match_substring_regex(texts, _MARKUP), _without_markup, MARKUP, changes)
+        has_markup = pc.match_substring_regex(texts, _MARKUP)
+        texts = _changed(rows, texts, has_markup, lambda text, _: _without_markup(text), MARKUP, changes)
     if config.slugs_to_words:
-        texts = _changed(texts, _are_slugs(rows, texts), words_of, SLUG, changes)
+        texts = _changed(rows, texts, _are_slugs(rows, texts), words_of, SLUG, changes)
     return texts, pa.array(changes, pa.list_(pa.string()))
 
 
@@ -77,13 +81,20 @@ def _are_slugs(rows: pa.Table, texts: pa.Array) -> pa.Array:
     return pc.is_in(pa.array(range(len(texts)), pa.uint64()), value_set=places.filter(found))
 
 
-def _changed(texts: pa.Array, chosen: pa.Array, change, name: str, changes: list[list[str]]) -> pa.Array:  # type: ignore[no-untyped-def]
-    """Texts with some of them changed, noted in `changes`; these are few."""
+def _changed(
+    rows: pa.Table,
+    texts: pa.Array,
+    chosen: pa.Array,
+    change: Callable[[str, str], str],
+    name: str,
+    changes: list[list[str]],
+) -> pa.Array:
+    """Texts with some of them changed (by text and image address), noted in `changes`; these are few."""
     places = pc.indices_nonzero(chosen).to_pylist()
     if not places:
         return texts
-    values = texts.take(pa.array(places)).to_pylist()
-    answers = [change(value) or value for value in values]
+    values, urls = (column.take(pa.array(places)).to_pylist() for column in (texts, rows["url"]))
+    answers = [change(value, url or "") or value for value, url in zip(values, urls, strict=True)]
     for place, value, answer in zip(places, values, answers, strict=True):
         if answer != value:
             changes[place].append(name)
@@ -103,12 +114,14 @@ def _without_markup(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", words).split())
 
 
-def words_of(name: str) -> str:
+def words_of(name: str, url: str = "") -> str:
     """The words that a file's name is made of; empty if it says nothing of what it shows.
 
+    url: the image's address, whose ending counts if the name has none.
     `old-us41-bridge.jpg` says `old us41 bridge`; IMG_2034.jpg, a hash and `menu-left.gif` say nothing.
     """
-    stem = _SIZE.sub("", _ENDING.sub("", unquote(name.rpartition("/")[2].strip(), errors="replace")))
+    name = name.strip()
+    stem = _SIZE.sub("", _ENDING.sub("", unquote(name.rpartition("/")[2], errors="replace")))
     parts = [part for part in _BETWEEN.split(stem) if part and part.lower() not in _OF_FILES]
     if _OF_PAGES.search(stem):
         return ""
@@ -120,7 +133,8 @@ def words_of(name: str) -> str:
     ]
     words = [part for part in parts if _WORD.fullmatch(part)]
     letters = sum(char.isalpha() for char in "".join(parts))
-    is_two = len(parts) == len(words) == 2 and min(map(len, words)) >= _LEAST_OF_TWO and _PHOTO.search(name.strip())
+    is_two = len(parts) == len(words) == 2 and min(map(len, words)) >= _LEAST_OF_TWO
+    is_two = is_two and _PHOTO.search(name if _ENDING.search(name) else _QUERY.sub("", url)) is not None
     is_said = (len(parts) >= _LEAST_WORDS or is_two) and len(words) > len(parts) // 2 and letters >= _LEAST_LETTERS
     return " ".join(parts) if is_said else ""
 

@@ -1,8 +1,8 @@
 -- Which language each text is in, by what the text itself says and by where it stands.
 --   rows      the candidates alive: row, and the candidate's columns
 --   measures  row, characters, words, language_guesses (a list of language, probability: the best of the text alone),
---             has_letters, is_latin (the script of most), accents (letters beyond a to z: 0, 1 or 2), function_words (the languages
---             whose function words it has), is_name_like (a word, or few that all begin with a capital, as names do):
+--             has_letters, is_latin (the script of most), accents (letters beyond a to z: 0, 1 or 2), function_words (a language
+--             for each of its function words that the text has), is_name_like (a word, or few that all begin with a capital, as names do):
 --             all but the script and foreign letters (2) null where the model is sure by itself
 --   config    one row: language_min_probability
 -- With language_context alone; else the model's best guess counts as it is.
@@ -36,56 +36,64 @@ domains(top, language) AS (
         ('lt', 'lt'), ('lv', 'lv'), ('ee', 'et'), ('il', 'he'), ('ir', 'fa'), ('vn', 'vi'), ('th', 'th'), ('id', 'id'),
         ('uk', 'en'), ('us', 'en'), ('ie', 'en'), ('au', 'en'), ('nz', 'en'), ('ca', 'en'), ('ca', 'fr'), ('za', 'en')
 ),
-places AS (
+addresses AS (
     SELECT
-        row, archive, "offset", coalesce(page_url, '') = '' AS has_no_page,
-        -- de of de-AT
-        coalesce(lower(regexp_extract(page_language, '^\s*([A-Za-z]+)', 1)), '') AS declared,
+        *,
         -- de of https://example.org/de/a, and of https://de.example.org/a
-        lower(coalesce(
-            nullif(regexp_extract(page_url, '^[a-z]+://[^/?#]+/([a-z]{2})(?:[-_][A-Za-z]{2})?(?:[/?#]|$)', 1), ''),
-            regexp_extract(page_url, '^[a-z]+://([a-z]{2})\.[^/?#.]+\.[a-z]', 1),
-            ''
-        )) AS of_address,
-        lower(regexp_extract(coalesce(nullif(page_url, ''), url), '^[a-z]+://[^/?#:]*\.([A-Za-z]{2})(?:[:/?#]|$)', 1)) AS top
-    FROM rows
+        CASE WHEN is_page THEN lower(coalesce(
+            nullif(regexp_extract(address, '^[a-z]+://[^/?#]+/([a-z]{2})(?:[-_][A-Za-z]{2})?(?:[/?#]|$)', 1), ''),
+            regexp_extract(address, '^[a-z]+://([a-z]{2})\.[^/?#.]+\.[a-z]', 1)
+        )) ELSE '' END AS of_address,
+        lower(regexp_extract(address, '^[a-z]+://[^/?#:]*\.([A-Za-z]{2})(?:[:/?#]|$)', 1)) AS top
+    FROM (SELECT DISTINCT coalesce(nullif(page_url, ''), url) AS address, coalesce(page_url, '') <> '' AS is_page FROM rows)
 ),
-others AS (
-    SELECT row, 1 - coalesce(list_sum(list_transform(language_guesses, lambda x: x.probability)), 0) AS left_over
-    FROM measures
+tops AS (
+    SELECT top, list(language ORDER BY language) AS languages FROM domains GROUP BY top
 ),
-guesses AS (
-    SELECT measures.row, guess.language AS language, guess.probability AS probability
-    FROM measures, unnest(measures.language_guesses) AS of_row(guess)
-),
--- What the texts of the same page are in: a guess counts by the text's length, in whole numbers, whose sum has no order.
-spoken AS (
+texts AS (
     SELECT
-        archive, "offset", guesses.row, guesses.language,
-        (1000 * probability)::BIGINT * least(measures.characters, 200) AS weight
-    FROM guesses JOIN places USING (row) JOIN measures USING (row)
-    WHERE NOT has_no_page
+        measures.row, archive, "offset", addresses.is_page, of_address,
+        -- de of de-AT
+        CASE WHEN page_language <> '' THEN lower(regexp_extract(page_language, '^\s*([A-Za-z]+)', 1)) ELSE '' END AS declared,
+        coalesce(tops.languages, []) AS of_domain,
+        CASE WHEN of_address IN (SELECT language FROM shares) THEN [of_address] ELSE [] END AS of_known_address,
+        coalesce(language_guesses, []) AS guesses, words, is_latin, accents, coalesce(function_words, []) AS function_words,
+        -- what a guess counts on its page, by the text's length, in whole numbers, whose sum has no order
+        list_transform(guesses, lambda x: (1000 * x.probability)::BIGINT * least(characters, 200)) AS weights
+    FROM measures
+    JOIN rows USING (row)
+    JOIN addresses ON address = coalesce(nullif(page_url, ''), url) AND is_page = (coalesce(page_url, '') <> '')
+    LEFT JOIN tops USING (top)
 ),
+-- What the texts of a page are in.
 pages AS (
-    SELECT archive, "offset", language, sum(weight)::BIGINT AS weight FROM spoken GROUP BY ALL
+    SELECT archive, "offset", language, sum(weight)::BIGINT AS weight
+    FROM (
+        SELECT archive, "offset", unnest(guesses).language AS language, unnest(weights) AS weight FROM texts WHERE is_page
+    )
+    GROUP BY ALL
 ),
 totals AS (
     SELECT archive, "offset", sum(weight)::BIGINT AS weight FROM pages GROUP BY ALL
 ),
-own AS (
-    SELECT row, sum(weight)::BIGINT AS weight FROM spoken GROUP BY ALL
-),
 -- Every language that something speaks for.
 possible AS (
-    SELECT row, language FROM guesses
-    UNION
-    SELECT row, declared FROM places WHERE declared <> ''
-    UNION
-    SELECT row, domains.language FROM places JOIN domains USING (top)
-    UNION
-    SELECT row, of_address FROM places JOIN shares ON shares.language = of_address
-    UNION
-    SELECT row, 'en' FROM places
+    SELECT
+        texts.* EXCLUDE (guesses, weights, of_known_address),
+        1 - coalesce(list_sum(list_transform(guesses, lambda x: x.probability)), 0) AS left_over,
+        coalesce(totals.weight, 0) - coalesce(list_sum(weights), 0) AS others_weight,
+        unnest(list_concat(
+            list_transform(guesses, lambda x, i: {'language': x.language, 'probability': x.probability, 'weight': weights[i]}),
+            list_transform(
+                list_filter(
+                    list_distinct(list_concat(['en', declared], of_known_address, of_domain)),
+                    lambda x: x <> '' AND NOT list_contains(list_transform(guesses, lambda y: y.language), x)
+                ),
+                lambda x: {'language': x, 'probability': NULL, 'weight': 0}
+            )
+        ), recursive := true)
+    FROM texts
+    LEFT JOIN totals ON totals.archive = texts.archive AND totals."offset" = texts."offset" AND is_page
 ),
 weighed AS (
     SELECT
@@ -93,31 +101,26 @@ weighed AS (
         possible.language,
         -- What the text alone says: the more words, the more it counts. A language that is not among the best has a trace
         -- of what these leave.
-        pow(coalesce(guesses.probability, greatest(0.00001, least(0.002, left_over / 20))), least(1.0, 0.5 + 0.05 * measures.words))
-        -- What its words and letters say: function words of the language; its script; English has accents in names alone.
-        * CASE WHEN list_contains(measures.function_words, possible.language) THEN 8 ELSE 1 END
-        * CASE WHEN possible.language IN (SELECT language FROM scripts) = measures.is_latin THEN 0.01 ELSE 1 END
-        * CASE WHEN possible.language <> 'en' THEN 1 WHEN measures.accents = 2 THEN 0.01 WHEN measures.accents = 1 THEN 0.25 ELSE 1 END
+        pow(coalesce(probability, greatest(0.00001, least(0.002, left_over / 20))), least(1.0, 0.5 + 0.05 * words))
+        -- What its words and letters say: function words of the language, of which four are as good as more; its script;
+        -- English has accents in names alone.
+        * pow(8, least(4, len(list_filter(function_words, lambda x: x = possible.language))))
+        * CASE WHEN possible.language IN (SELECT language FROM scripts) = is_latin THEN 0.01 ELSE 1 END
+        * CASE WHEN possible.language <> 'en' THEN 1 WHEN accents = 2 THEN 0.01 WHEN accents = 1 THEN 0.25 ELSE 1 END
         -- Where it stands: the web's share, and what is added by each that speaks for the language.
         * (
             coalesce(shares.share, 0.03) / 100
             + 4 * (possible.language = declared)::INTEGER
             + 2 * (possible.language = of_address)::INTEGER
-            + 1.5 * EXISTS (SELECT 1 FROM domains WHERE domains.top = places.top AND domains.language = possible.language)::INTEGER
+            + 1.5 * list_contains(of_domain, possible.language)::INTEGER
             -- the page's other texts
-            + 3 * greatest(0, coalesce(pages.weight, 0) - coalesce(spoken.weight, 0))
-                / greatest(1000 * 50, coalesce(totals.weight, 0) - coalesce(own.weight, 0))
+            + 3 * greatest(0, coalesce(pages.weight, 0) - possible.weight) / greatest(1000 * 50, others_weight)
         ) AS weight
     FROM possible
-    JOIN places USING (row)
-    JOIN measures USING (row)
-    JOIN others USING (row)
-    LEFT JOIN guesses ON guesses.row = possible.row AND guesses.language = possible.language
     LEFT JOIN shares ON shares.language = possible.language
-    LEFT JOIN pages ON pages.archive = places.archive AND pages."offset" = places."offset" AND pages.language = possible.language
-    LEFT JOIN totals ON totals.archive = places.archive AND totals."offset" = places."offset"
-    LEFT JOIN spoken ON spoken.row = possible.row AND spoken.language = possible.language
-    LEFT JOIN own ON own.row = possible.row
+    LEFT JOIN pages
+        ON pages.archive = possible.archive AND pages."offset" = possible."offset" AND pages.language = possible.language
+        AND is_page
 ),
 scaled AS (
     SELECT row, language, (1e12 * weight)::BIGINT AS weight FROM weighed  -- a sum of whole numbers needs no order
@@ -142,6 +145,6 @@ SELECT
     ) AS is_undetermined
 FROM measures
 JOIN best USING (row)
-LEFT JOIN guesses AS own_guess ON own_guess.row = best.row AND own_guess.language = best.language
+LEFT JOIN possible AS own_guess ON own_guess.row = best.row AND own_guess.language = best.language
 CROSS JOIN config
 ORDER BY measures.row

@@ -69,6 +69,14 @@ def test_the_other_texts_of_a_page_decide_too() -> None:
     assert alone["language"] == "en" and beside["language"] == "de" and elsewhere == alone
 
 
+def test_the_more_function_words_of_a_language_a_text_has_the_less_its_page_counts() -> None:
+    others = [
+        {"text": f"Am Abend kehren die Wanderer müde und zufrieden in das Dorf Nummer {n} zurück"} for n in range(4)
+    ]
+    text = "Absinthe products of the Artemisia distillery, pictured on August 13, 2013, in the distillery in Couvet"
+    assert language({"text": text, "page_language": "de"}, *others) == "en"
+
+
 def test_a_text_that_speaks_for_itself_needs_no_page() -> None:
     sentences = {
         "en": "A small dog is running through the green grass",

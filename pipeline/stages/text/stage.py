@@ -69,7 +69,7 @@ def repeats(context: Context) -> Result:
 @phase(
     TEXT,
     "text.captions",
-    version=3,
+    version=4,
     reads=CANDIDATE_ROWS,
     may_read=roles(repeats=REPEATS),
     takes=("decode_markup", "slugs_to_words", "cut_repeats", "mask_personal_data"),
@@ -100,7 +100,7 @@ def domains(context: Context) -> Result:
 @phase(
     TEXT,
     "text.measure",
-    version=6,
+    version=7,
     reads=CANDIDATE_ROWS,
     may_read=roles("domains"),
     takes=("text", "has_profanity", "external"),
@@ -124,7 +124,7 @@ def measure(context: Context) -> Result:
 @phase(
     TEXT,
     "text.context",
-    version=5,
+    version=6,
     reads=CANDIDATE_ROWS | roles("measures"),
     takes=("language_context", "language_min_probability"),
     gives=roles("measures"),

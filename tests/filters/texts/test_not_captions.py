@@ -49,6 +49,17 @@ def test_a_sentence_about_a_picture_in_a_folder_of_the_interface_is_a_caption() 
     sentence = "Using the five modes to convert two very different color images to black and white"
     for folder in ("images/menus/colors", "layout", "widgets"):
         assert kinds(sentence, f"https://e.org/{folder}/modes.jpg") == []
+    assert kinds("The “Filters” menu", "https://e.org/images/menus/filters.png") == []
+    assert kinds("Vom Feinsten", "https://e.org/images/menus/filters.png") == ["interface"]
+
+
+def test_a_name_of_several_words_that_ends_as_a_mark_does_speaks_against_longer_texts_too() -> None:
+    text = "Kettle Tools for Shops and Kitchens"
+    assert kinds(text, "https://e.org/images/cookie-icon.png") == ["interface"]
+    assert kinds(text, "https://e.org/images/iconic-kettle.png") == []
+    assert kinds(text, "https://e.org/KettleLogoWhite140x48.png") == ["logo"]
+    assert kinds(text, "https://e.org/kettlelogistics.png") == []
+    assert kinds("RSS feed of the most recent posts of this forum", "https://e.org/rss.png") == ["interface"]
 
 
 @pytest.mark.parametrize(
@@ -59,6 +70,10 @@ def test_a_sentence_about_a_picture_in_a_folder_of_the_interface_is_a_caption() 
         ("interface", "Share on Facebook"),
         ("interface", "Auf Twitter teilen"),
         ("interface", "Subscribe to our magazine"),
+        ("interface", "Kettles YouTube"),
+        ("interface", "Red Kettles on Facebook"),
+        ("interface", "Download PDF"),
+        ("interface", "Print this page"),
         ("interface", "weather icon"),
         ("avatar", "Avatar von kettlelover"),
         ("avatar", "kettlelover's profile picture"),
@@ -93,6 +108,7 @@ def test_a_short_text_says_what_it_is(kind: str, text: str) -> None:
         ("Home Depot opens a shop in Ohio", "2011/home.jpg"),
         ("Iconic chair of the sixties", "iconic-chair.jpg"),
         ("Zwei Frauen beim Einkaufen", "thumbs/7.jpg"),
+        ("Two men look at Facebook", "two-men.jpg"),
     ],
 )
 def test_what_looks_alike_is_a_caption(text: str, path: str) -> None:

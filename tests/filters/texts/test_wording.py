@@ -46,6 +46,9 @@ def test_a_file_s_name_that_says_something_is_words(name: str, words: str) -> No
 def test_two_words_are_a_caption_of_a_photograph_alone() -> None:
     assert words_of("koala-rescue.jpg") == "koala rescue"
     assert [words_of(name) for name in ("koala-rescue.png", "koala-rescue", "red-kettle.jpg")] == ["", "", ""]
+    photograph, drawing = "https://e.org/koala-rescue.jpg?w=9#a.png", "https://e.org/koala-rescue.png?a.jpg"
+    assert [words_of("koala-rescue", url) for url in (photograph, drawing)] == ["koala rescue", ""]
+    assert words_of("koala-rescue.png", photograph) == ""
 
 
 def test_slugs_become_words_and_all_else_stays() -> None:
