@@ -48,7 +48,7 @@ class PrebalanceConfig:
     """How much more than the cap is fetched, because some of it will be dropped later."""
 
     oversample: float = 2.0
-    """Pairs a query may keep before the download, as a multiple of balance.cap."""
+    """How many times balance.cap pairs a query may keep before the download."""
 
     def __post_init__(self) -> None:
         if self.oversample < 1:
@@ -78,8 +78,9 @@ class CustomFilter:
     name: str
     """The reason that its verdicts carry."""
     stage: Literal["text", "image"]
+    """The stage that it belongs to: its own rules decide first."""
     drop_when: str
-    """A SQL predicate over the columns of `rows` and `measures`."""
+    """A SQL predicate over the columns of `rows` and `measures`: rows for which it is true are dropped."""
     measure: str = ""
     """`path/to/file.py:function`, from a table of rows to a table (or dict) of columns; empty if SQL alone decides."""
 
@@ -94,36 +95,38 @@ class CustomFilter:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """How a run is cut and carried out; workers and address change nothing but the time."""
+    """How a run is cut into tasks and carried out; workers and address change nothing but the time."""
 
     workers: int | None = None
     """CPUs to use. By default all, and a run whose sources have at most `small_bytes` starts no Ray: child processes do
     its tasks. 0 does one task at a time in one child process; a number above has Ray on this machine."""
     address: str | None = None
-    """A Ray cluster's address (`auto`, host:port); none runs on this machine."""
+    """A Ray cluster's address (`auto`, host:port); by default the run stays on this machine."""
     gpus_per_model_task: float = 0.0
-    """What a task whose model can use a GPU takes of one: 0.25 lets four share it. 0 schedules none: such a task still
-    uses a GPU that it finds, the first of its node."""
+    """The share of a GPU that is reserved for a task whose model can use one: 0.25 lets four share it. 0 reserves none:
+    such a task still uses a GPU that it finds, the first of its node."""
     small_bytes: int = 256 * 2**20
-    """Up to how many bytes of sources a run is small: see `workers`."""
+    """The most bytes of sources with which a run counts as small: see `workers`."""
     record_cpu_s: float = 10.0
-    """CPU time that one record (a page, a row, an image) may take. One that takes more is dropped with the reason
-    `processing_time_exceeded`, and its worker begins again without it."""
+    """Seconds of CPU time that one record (a page, a row, an image) may take. One that takes more is dropped with the
+    reason `processing_time_exceeded`, and its worker begins again without it."""
     record_memory_bytes: int = 1_250_000_000
-    """Memory that one record may take, beyond what its worker has; else `processing_memory_exceeded`."""
+    """Bytes of memory that one record may take, beyond what its worker has; one that takes more is dropped with the
+    reason `processing_memory_exceeded`."""
     max_quarantined: int = 10
     """How many inputs (rows, files, URLs) may crash their worker before the run fails."""
     patience_s: float = PATIENCE_S
-    """How long a task waits, in all, for an environment that fails (a full disk, a busy server, a lost node) and is
-    tried again; then the run ends, and the same command goes on where it was."""
+    """How many seconds a task waits, in all, for an environment that fails (a full disk, a busy server, a lost node)
+    and is tried again; then the run ends, and the same command goes on where it was."""
     web_patience_s: float = PATIENCE_WEB_S
-    """How long, in all, one request to a server of http or https sources (Common Crawl's) waits between its tries when
-    the server is busy or cannot be reached: 1 s, then twice as long each time, or as long as the server asks."""
+    """How many seconds, in all, one request to a server of http or https sources (Common Crawl's) waits between its
+    tries when the server is busy or cannot be reached: 1 s, then twice as long each time, or as long as the server
+    asks."""
     piece_bytes: int = 32 * 2**20
-    """Bytes of archive in a partition at most: larger files are split, smaller ones share one. Inputs of less than
+    """The most bytes of archive in a partition: larger files are split, smaller ones share one. Inputs of less than
     eight times as much are cut into eight partitions of at least 4 MiB, so that all CPUs of a laptop work."""
     pairs_per_partition: int = 10_000
-    """About how many pairs, so URLs to fetch, a partition holds."""
+    """About how many pairs, and so URLs to fetch, a partition holds."""
 
     def __post_init__(self) -> None:
         for key, least in (
@@ -147,7 +150,7 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """A whole run."""
+    """All that a run is told."""
 
     sources: tuple[str, ...]
     """Paths, globs or URLs of archives (WARC, WAT, ARC, WACZ), of tables of (URL, text) (Parquet, CSV) and of lists of
@@ -162,7 +165,7 @@ class Config:
     """Whether the programs that this config names may run: custom filters that measure, and TorchScript models. They
     can do whatever you can; ONNX models and predicates of SQL cannot, and need no such word. See docs/security.md."""
     seed: int = 0
-    """Every random choice is a hash of this and an id."""
+    """The number that every random choice is a hash of, together with an id: another seed makes other choices."""
     commoncrawl: CommonCrawlConfig = field(default_factory=CommonCrawlConfig)
     extract: ExtractConfig = field(default_factory=ExtractConfig)
     text: TextConfig = field(default_factory=TextConfig)

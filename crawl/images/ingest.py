@@ -44,19 +44,21 @@ class ImageConfig:
     """What is kept of an image."""
 
     max_pixels: int = 64_000_000
-    """An image with more is not decoded."""
+    """An image with more pixels than this is not decoded."""
     store_size: int = 256
-    """Pixels of a side to which an image is brought before it is stored; 0 keeps every size."""
+    """How many pixels long a side of the image is made before it is stored (`resize_mode` says which side); 0 keeps
+    every size."""
     resize_mode: ResizeMode = "keep_ratio"
-    """Which side that is, by img2dataset's names: the shorter one (keep_ratio) or the longer one (keep_ratio_largest);
-    center_crop then takes the square in the middle, border puts the image on a white square; no keeps every size.
-    Whatever is stored, hashes that find an image again are taken of all of it."""
+    """Which side `store_size` is of, by img2dataset's names: the shorter one (keep_ratio) or the longer one
+    (keep_ratio_largest). center_crop then keeps the square in the middle, border puts the image on a white square, and
+    no keeps every size. Perceptual hashes are always taken of the whole image."""
     resize_only_if_bigger: bool = True
-    """Whether an image whose side is no longer than that stays as it is; else it is enlarged, too."""
+    """Whether an image that is smaller than `store_size` stays as it is; if false it is enlarged."""
     store_format: Literal["jpeg", "webp"] = "jpeg"
-    """What is stored. An image of this format that needs no change is stored without a new generation of loss."""
+    """The format in which images are stored. An image that has it already and needs no change is not compressed
+    anew."""
     quality: int = 92
-    """The encoder's quality, from 1 to 100."""
+    """The quality at which images are compressed, from 1 to 100."""
 
     def __post_init__(self) -> None:
         if self.max_pixels < 1:

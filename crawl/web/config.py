@@ -32,23 +32,25 @@ ALSO_HEEDED = (
 
 @dataclass(frozen=True)
 class FetchConfig:
-    """How images are got. Outcomes are recorded; a later run asks again only for what `retry` says."""
+    """How images are fetched. Outcomes are recorded; a later run asks again only for those that `retry` names."""
 
     origins: tuple[Literal["archive", "http"], ...] = ("archive", "http")
-    """Where bytes may come from, in the order of trying."""
+    """Where image bytes may come from, in the order in which they are tried."""
     engine: Literal["openwit", "img2dataset"] = "openwit"
-    """Who asks. img2dataset's downloader asks no robots.txt and no tdmrep.json, knows no limit per host and no request
-    on condition, and says of us no more than the product token; it is refused with a key that it cannot keep."""
+    """Which client asks the web: openwit's own, or img2dataset's downloader. The latter asks for no robots.txt and no
+    tdmrep.json, limits no requests per host, makes no conditional requests, and sends no more of `user_agent` than the
+    product token; it is refused together with a key that it cannot keep."""
     distributor: Literal["none", "ray"] = "none"
-    """Whether engine img2dataset asks for a partition's URLs where the partition is at work, or hands them on, a
-    thousand a task, to img2dataset's Ray distributor. It needs Ray: not `run.workers: 0`."""
+    """Where engine img2dataset asks for a partition's URLs: none, in the partition's own task; or ray, in tasks of a
+    thousand URLs each, by img2dataset's Ray distributor. That needs Ray: not `run.workers: 0`."""
     adopt: tuple[str, ...] = ()
     """Parquet files (paths, globs or URLs) of img2dataset's webdataset output: images that they hold are taken from the
     tars beside them before any other origin is tried. Their download asked no robots.txt and no tdmrep.json, and what
     it did is not known: `origin` says `adopted`."""
     user_agent: str = "openwit/0.1 (+https://openwit.example/crawler; crawler@openwit.example)"
-    """Who asks: the product token that robots.txt may address, then where to complain. Nothing is asked of the web
-    without a contact of your own, the address of a page or of mail; loopback and hosts of `resolve` are excepted."""
+    """The User-Agent header: the product token that robots.txt may address, then where to complain. Nothing is asked of
+    the web before it names a contact of your own, the address of a page or of mail; only loopback and hosts of
+    `resolve` are excepted."""
     resolve: dict[str, str] = field(default_factory=dict)
     """host → `ip` or `ip:port` to connect to instead, like `curl --resolve`; such a host may be private."""
     respect_robots: bool = True
@@ -72,42 +74,44 @@ class FetchConfig:
     """Which personal data is masked in what an image's file says of its maker (creator, credit, copyright notice, other
     constraints), by the kinds of `extract.mask_personal_data`; none by default: a maker wants to be named."""
     unreadable_policy: Literal["allow", "refuse"] = "allow"
-    """What becomes of an image whose owner asks something that cannot be read; the audit `wishes` counts it anyway."""
+    """Whether an image is allowed or refused whose owner's wish cannot be read; the audit `wishes` counts it anyway."""
     unreadable_license: Literal["allow", "refuse"] = "refuse"
-    """The same of a license by Really Simple Licensing that cannot be had or read: without it nothing is licensed
-    (RSL 1.0, section 4.3)."""
+    """Whether an image is allowed or refused whose license by Really Simple Licensing cannot be had or read: without it
+    nothing is licensed (RSL 1.0, section 4.3)."""
     respect_noai: bool = True
     """Whether an `X-Robots-Tag` of noai, noimageai or noindex refuses the image."""
     respect_tdm: bool = True
     """Whether a reservation by the TDM Reservation Protocol refuses the image: the header `tdm-reservation: 1`, or the
     site's /.well-known/tdmrep.json, which is asked for once beside robots.txt."""
     ai_txt: Literal["named", "always", "never"] = "named"
-    """Of which sites /ai.txt (Spawning) is asked for and obeyed: those whose robots.txt speaks of it, all (one more
-    request to each), or none."""
+    """Which sites' /ai.txt (Spawning) is asked for and obeyed: named, those whose robots.txt speaks of it; all, with
+    one more request to each; or none."""
     opted_out_domains: str = ""
     """A text file with one domain a line, which stands for its subdomains too. Nothing is fetched from them, nor by a
     redirect to them, nor taken from an archive. Empty for none."""
     max_body_bytes: int = 20 * 2**20
-    """The largest body that is read, after decompression."""
+    """The largest body that is read, in bytes after decompression."""
     max_redirects: int = 5
     """How many redirects are followed from one address."""
     timeout_s: float = 20.0
-    """For one attempt at one address: its site's robots.txt and tdmrep.json, redirects with theirs, and the image, to
-    the last byte. What it waits for a turn is not in it: meanwhile it keeps nobody waiting."""
+    """Seconds that one attempt at one address may take: its site's robots.txt and tdmrep.json, redirects with theirs,
+    and the image, to the last byte. Seconds in which it waits for its turn do not count; meanwhile it keeps nobody
+    waiting."""
     max_wait_s: float = 600.0
-    """For a turn, at a host to which a redirect led."""
+    """Seconds that an address may wait for its turn at a host to which a redirect led."""
     min_bytes_per_s: int = 1024
-    """The least rate of a body, on average after its first seconds: no server may send a byte now and then for ever."""
+    """The fewest bytes a second that a body must bring, on average after its first seconds, so that no server may send
+    a byte now and then for ever."""
     attempts: int = 2
-    """In one run, at an address whose failure may pass; with more than one, sites that were left alone after many
-    failures are asked once more when all others are done."""
+    """How often one run tries an address whose failure may pass. With more than one attempt, sites that were left alone
+    after many failures are asked once more when all others are done."""
     concurrency: int = 64
-    """Addresses under way in one process; those that take longer than a second give their places to others, sixteen
-    for each."""
+    """How many addresses are under way at once in one process; those that take longer than a second give their places
+    to others, sixteen for each."""
     per_host_concurrency: int = 4
-    """Requests in flight to one host."""
+    """The most requests in flight to one host."""
     per_host_delay_s: float = 0.0
-    """Between the starts of two requests to one host; a longer Crawl-delay of its robots.txt wins."""
+    """Seconds between the starts of two requests to one host; a longer Crawl-delay of its robots.txt wins."""
     retry: Literal["none", "transient"] = "none"
     """Which failures of earlier runs are tried again: none, or those that may have passed."""
     refresh_before: str = ""

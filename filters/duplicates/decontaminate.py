@@ -65,17 +65,19 @@ class DecontaminateConfig:
     """Which images must not be in the dataset."""
 
     folders: tuple[str, ...] = ()
-    """Evaluation sets: folders (paths or URLs, searched with all below them) of images or WebDataset tars, or tars."""
+    """The evaluation sets: folders (paths or URLs, searched with all below them) of images or WebDataset tars, or
+    tars."""
     max_hamming: int = MAX_SEARCH_HAMMING
-    """Bits of 256 in which a PDQ hash may differ from that of an evaluation image: 0..31."""
+    """In how many of its 256 bits a PDQ hash may differ from that of an evaluation image: 0 to 31."""
     min_quality: int = 50
-    """PDQ quality (0..100) below which a hash says nothing: such images are compared by their bytes alone."""
+    """The PDQ quality (0 to 100) below which a hash says nothing; such images are compared by their bytes alone."""
     max_colour_distance: int = 24
-    """Largest difference of two images' mean red, green or blue (0..255) at which they may be the same picture."""
+    """The largest difference of two images' mean red, green or blue (0 to 255) at which they may be the same
+    picture."""
     model: ImageModel | None = None
     """A copy-detection model, whose output is an embedding; none by default."""
     min_cosine: float = 0.604
-    """Cosine of two embeddings from which on they are of one picture; DataComp's, for the ISC model."""
+    """The least cosine of two embeddings that are of one picture; the default is DataComp's, for the ISC model."""
 
     def __post_init__(self) -> None:
         check("max_hamming", self.max_hamming, MAX_SEARCH_HAMMING)

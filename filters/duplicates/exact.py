@@ -36,10 +36,11 @@ LOCATED_VERDICTS = pa.schema([("locator", pa.int64()), ("reason", pa.string()), 
 
 @dataclass(frozen=True)
 class DedupConfig:
-    """What counts as a repetition."""
+    """Which texts and which pairs count as repeated."""
 
     max_images_per_text: int = 1000
-    """A text on more distinct image addresses than this is spam (a shop's name, "image"), and all its rows go."""
+    """A text with more distinct image addresses than this is spam (a shop's name, "image"), and all its rows are
+    dropped."""
     texts_per_url: Literal["all", "first", "longest"] = "all"
     """Which texts of one image address stay: `all`, the `first` that occurs, or the `longest` (or first of these)."""
 

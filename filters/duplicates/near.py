@@ -71,16 +71,19 @@ MAX_HAMMING = 15
 
 @dataclass(frozen=True)
 class NearDupConfig:
-    """When two images are one."""
+    """When two images count as near-duplicates."""
 
     hash: Literal["pdq", "phash", "dhash"] = "pdq"
-    """Which perceptual hash: PDQ of 256 bits, or pHash or dHash of 64 (as the library imagehash has them)."""
+    """The perceptual hash: pdq of 256 bits, or phash or dhash of 64 bits (as the library imagehash has them)."""
     max_hamming: int = MAX_HAMMING
-    """Bits in which two hashes may differ, up to which the search finds every pair: 0..31 of PDQ's, 0..7 of 64."""
+    """In how many bits the hashes of two near-duplicates may differ: 0 to 31 of PDQ's 256, 0 to 7 of 64. Every such
+    pair is found."""
     min_quality: int = 50
-    """PDQ quality (0..100) below which a hash says nothing: such images are compared by bytes and pixels alone."""
+    """The PDQ quality (0 to 100) below which a hash says nothing; such images are compared by bytes and pixels
+    alone."""
     max_colour_distance: int = 10
-    """Largest difference of two images' mean red, green or blue (0..255) at which they may be the same picture."""
+    """The largest difference of two images' mean red, green or blue (0 to 255) at which they may be the same
+    picture."""
 
     def __post_init__(self) -> None:
         if self.hash not in HASH_BITS:

@@ -27,11 +27,11 @@ class SemanticConfig:
     """Duplicates by embedding, and images near a target set; both need image.embedding_model."""
 
     min_cosine: float | None = None
-    """Images of one cell with at least this cosine are duplicates; none are looked for by default. What it means is
-    the model's: read some pairs around it first."""
+    """Images of one cell whose embeddings have at least this cosine are duplicates; by default none are looked for.
+    What a cosine means depends on the model: read some pairs around it first."""
     images_per_cell: int = 8192
-    """On average (SemDeDup: 440 million in 50,000 cells). Duplicates in two cells are not found: larger cells miss
-    fewer and cost more."""
+    """How many images a cell has on average (SemDeDup: 440 million in 50,000 cells). Duplicates in two cells are not
+    found: larger cells miss fewer and cost more."""
     target_folders: tuple[str, ...] = ()
     """Folders of images (paths or URLs). If there are any, only images of cells into which one of theirs falls are
     kept: DataComp's image-based filtering, whose target is ImageNet's training images."""

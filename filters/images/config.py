@@ -54,28 +54,34 @@ class ImageFilterConfig:
     """Bounds on an image's original size, before it was made smaller for storage, and on what models say."""
 
     min_side: int = 64
-    """Pixels of the shorter side; below are mostly icons and tracking pixels (DataComp's basic filter asks for 200)."""
+    """The fewest pixels of an image's shorter side; smaller images are mostly icons and tracking pixels (DataComp's
+    basic filter asks for 200)."""
     max_aspect: float = 3.0
-    """Longer side over shorter side; beyond are mostly banners and rules (3 in DataComp, Gadre et al. 2023)."""
+    """The largest ratio of the longer side to the shorter; beyond are mostly banners and rules (3 in DataComp, Gadre et
+    al. 2023)."""
     nsfw_model: str = BUILTIN
     """What measures `nsfw_probability`: `builtin` (Yahoo's open_nsfw), one of `models` or `heads`; empty for none."""
     nsfw_exact: bool = False
-    """Whether the builtin model looks at every image in full precision, for half as long again. By default one in 8-bit
-    integers looks first, and its probability counts where it is below 0.05; all others are the full model's."""
+    """Whether the builtin model looks at every image in full precision, which takes half as long again. By default a
+    version in 8-bit integers looks first, and its probability counts where it is below 0.05; all other images are given
+    to the full model."""
     max_nsfw_probability: float = 0.8
-    """An image above is dropped. Yahoo's own words for open_nsfw: below 0.2 safe, above 0.8 most likely not."""
+    """An image whose `nsfw_probability` is higher is dropped. Yahoo's own words for open_nsfw: below 0.2 safe, above
+    0.8 most likely not."""
     models: tuple[ScoringModel, ...] = ()
-    """Models of one's own (watermark, quality): each makes a column, which a predicate of `filters` decides by."""
+    """Models of your own (watermark, quality): each makes a column, which a predicate of `filters` decides by."""
     embedding_model: str = ""
     """What embeds images and texts: `MODEL/PRETRAINED` of open_clip (a tag or a path of weights), `local-dir:FOLDER`,
     `hf-hub:REPOSITORY`, or a run, checkpoint or export of `wit train`; empty for none."""
     min_clip_score: float | str | None = None
-    """A pair whose image's and text's embeddings have a lower cosine is dropped; `top 30%` keeps that share of the
-    pairs that come to this stage (DataComp's, with OpenAI's ViT-L/14), ties with the last of them included."""
+    """A pair is dropped if the embeddings of its image and its text have a lower cosine; `top 30%` keeps that share of
+    the pairs that come to this stage (as DataComp does, with OpenAI's ViT-L/14), ties with the last of them
+    included."""
     heads: tuple[Head, ...] = ()
     """Small models over the image embeddings (aesthetics): each makes a column, as those of `models` do."""
     quantiles: dict[str, str] = field(default_factory=dict)
-    """Numbers that predicates of `filters` may name, taken from the data: `aesthetic_floor: top 30% of aesthetic`."""
+    """Numbers that are taken from the data and that predicates of `filters` may name: `aesthetic_floor: top 30% of
+    aesthetic`."""
 
     def __post_init__(self) -> None:
         if self.min_side < 1:

@@ -29,7 +29,7 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class FacesConfig:
-    """What is done about faces. No detector is looked for by default: none comes with a package."""
+    """What is done about faces. Nothing is until a detector is named, for none comes with a package."""
 
     yunet: str = ""
     """The file of OpenCV's YuNet detector (face_detection_yunet_2023mar.onnx of opencv_zoo): a path or URL."""
@@ -39,7 +39,8 @@ class FacesConfig:
     action: Literal["blur", "drop", "mark"] = "blur"
     """`blur` them in the shards, `drop` the image, or only `mark` them: a sample's json has its boxes in any case."""
     min_score: float = 0.6
-    """From 0.3 to 1. One blurred too many costs little; OpenCV's own samples ask for 0.9."""
+    """The least score, from 0.3 to 1, of what counts as a face. One blurred too many costs little; OpenCV's own samples
+    ask for 0.9."""
 
     def __post_init__(self) -> None:
         if self.yunet and self.model is not None:

@@ -19,14 +19,15 @@ from filters.images.perceptual import MAX_SEARCH_HAMMING, HashIndex, words
 
 @dataclass(frozen=True)
 class HashListsConfig:
-    """Which lists to hold images against."""
+    """The lists of hashes that images are compared with."""
 
     files: tuple[str, ...] = ()
     """Files (paths or URLs, plain or gzip) of MD5, SHA-256 or PDQ hashes: lines, CSV, JSON of Project VIC,
     ThreatExchange or StopNCII, XML of NCMEC, as `filters.images.hash_files` reads them."""
     max_pdq_hamming: int = 31
-    """Bits of 256 in which an image's PDQ may differ from an entry; what PDQ's authors recommend (hashing.pdf of
-    facebook/ThreatExchange), and the most that is searched completely. An entry's own distance counts if it is less."""
+    """In how many of its 256 bits an image's PDQ may differ from an entry for both to match; what PDQ's authors
+    recommend (hashing.pdf of facebook/ThreatExchange), and the most that is searched completely. An entry's own
+    distance counts if it is less."""
     min_pdq_quality: int = 50
     """An entry of a lower quality, 0..100, is passed over: the hash of a flat image is noise, and is like those of many
     others (hashing.pdf, as above, discards them below 50). A list without qualities is taken as it is."""

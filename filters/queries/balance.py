@@ -46,18 +46,20 @@ _SLACK = 24  # for small t, where a count is Poisson and not yet normal: at t = 
 
 @dataclass(frozen=True)
 class BalanceConfig:
-    """How many pairs a query may have."""
+    """How many pairs each query keeps."""
 
     cap: int = 20_000
-    """t: pairs that fill a query; CLIP's is 20,000 at 400 million pairs."""
+    """How many pairs a query may keep, t in the paper: CLIP's is 20,000 at 400 million pairs."""
     per_language: bool = False
-    """Where `match.queries` has a list for each language: `cap` is English's t, and each other language's is the one
-    that leaves the same share of its matches to queries that are not full; see `filters.queries.language_caps`."""
+    """Whether each language has a cap of its own, where `match.queries` has a list for each: `cap` is English's, and
+    every other language's leaves the same share of its matches to queries that are not full; see
+    `filters.queries.language_caps`."""
     caps: Mapping[str, int] = field(default_factory=dict)
-    """t of languages by their code in `match.queries`, in place of `cap`, or of what `per_language` would give."""
+    """The caps of single languages, by their code in `match.queries`, in place of `cap` or of what `per_language` would
+    give."""
     mode: Mode = "cap"
-    """`cap`: a full query keeps the t pairs of the smallest hash. `sample`: each of its n matches with probability t/n,
-    as MetaCLIP does. Either keeps what another query keeps."""
+    """How a full query chooses: `cap` keeps the t pairs of the smallest hash; `sample` keeps each of its n matches with
+    probability t/n, as MetaCLIP does. By either, a pair stays if one of its queries keeps it."""
 
     def __post_init__(self) -> None:
         if self.mode not in get_args(Mode):

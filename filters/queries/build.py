@@ -72,12 +72,13 @@ class QueriesConfig:
     """A Wikipedia's `pages-articles.xml.bz2`, whole or in parts, multistream or not: its words and bigrams are counted,
     in place of `unigrams` and `bigrams`."""
     segmenter: str = ""
-    """`path/to/file.py:function`, from a text to the list of its words; for languages written without spaces."""
+    """A function that splits a text into the list of its words, as `path/to/file.py:function`; for languages written
+    without spaces."""
     unigrams: str = ""
     """Word counts, one `word<TAB>count` (or `word;count`) a line, plain or gzip; a path, a URL, or
     `package:NAME/FILE` for a file of an installed Python package."""
     min_count: int = 100
-    """Occurrences that a word or a bigram must have; the paper's 100."""
+    """How often a word or a bigram must occur; the paper's 100."""
     bigrams: str = ""
     """Counts of two words, `first second<TAB>count`."""
     bigram_words: str = ""
@@ -91,13 +92,14 @@ class QueriesConfig:
     min_hourly_views: int = 50
     """Rows of a pageview file with fewer views are left out before summing; MetaCLIP's 50."""
     min_title_count: int = 0
-    """Views or searches that a title must have, MetaCLIP's 70; titles without a count are taken if this is 0."""
+    """How many views or searches a title must have, 70 for MetaCLIP; with 0, titles without a count are taken as
+    well."""
     wordnet: str = ""
     """The folder of WordNet's database, with its files index.noun and so on."""
     extra: tuple[str, ...] = ()
     """More queries: text files, one a line."""
     numbers: int = 0
-    """Adds the numbers from 0 to below this."""
+    """Adds the numbers from 0 to one less than this as queries; 0 adds none."""
     punctuation: Literal["drop", "keep"] = "drop"
     """What becomes of a query that is a single mark or symbol; MetaCLIP drops them."""
     max_per_source: Mapping[Source, int] = field(default_factory=dict)

@@ -27,17 +27,17 @@ class TextConfig:
     """Which texts, and which addresses, are kept."""
 
     min_characters: int = 5
-    """Code points that a text must have."""
+    """The fewest characters (Unicode code points) that a text must have."""
     min_words: int = 1
-    """Words, separated by white space, that a text must have; 1 for scripts written without spaces."""
+    """The fewest words, separated by white space, that a text must have; 1 for scripts written without spaces."""
     max_characters: int = 1000
-    """Code points that a text may have."""
+    """The most characters (Unicode code points) that a text may have."""
     languages: tuple[str, ...] = ("en",)
     """Allowed languages, as lid.176 codes them (mostly ISO 639-1); none given allows all."""
     language_min_probability: float = 0.4
-    """What a language must have to be trusted; below it a text is undetermined. Without `language_context`, where it is
-    the model's guess alone, the language that the page declares counts then, and a text whose page declares none stays:
-    of 1,280 alt texts on German news pages (lang="de") this keeps 152 as English, many of them names and brands, where
+    """The least probability at which the model's guess of a language counts; below it a text is undetermined. Without
+    `language_context` the language that the page declares counts then, and a text whose page declares none stays: of
+    1,280 alt texts on German news pages (lang="de") this keeps 152 as English, many of them names and brands, where
     trusting every guess keeps 249; of 281 on English pages it keeps 259 instead of 246."""
     language_context: bool = True
     """Whether what stands around a text counts beside the model's guess: the language that its page declares or names
@@ -48,7 +48,7 @@ class TextConfig:
     language_model: str = "builtin"
     """A fastText model file; `builtin` is lid.176.ftz. lid.176.bin is somewhat better and a hundred times larger."""
     not_captions: tuple[str, ...] = KINDS
-    """What is dropped because it is no caption, by the form of the text and of the image's address:
+    """Which texts are dropped because they are no captions, by their own form and that of the image's address:
     `stand_in` (spacers, placeholders), `interface` (labels, icons, a theme's pictures), `avatar`, `logo`,
     `advertisement`, `credit` (nothing but who made it), `code` (of templates). See `filters.texts.not_captions`."""
     max_texts_on_page: int = 2
@@ -93,8 +93,8 @@ class TextConfig:
     allowed_terms: tuple[str, ...] = ()
     """Entries of the lists above that block nothing, as the lists write them."""
     max_profanity_probability: float = 1.0
-    """What an English text may have by alt-profanity-check's classifier; 1 asks it nothing. It is poor at captions: see
-    `filters.texts.profanity`."""
+    """The highest probability of profanity that alt-profanity-check's classifier may give an English text; 1 does not
+    ask it. It is poor at captions: see `filters.texts.profanity`."""
     blocked_domains: str | tuple[str, ...] = ()
     """Lists of domains (which stand for their subdomains) and of addresses (`example.org/adult`, for what is below):
     text files with an entry a line, or folders or tars of categories as UT1 has them: `adult/domains`, `adult/urls`.
@@ -116,10 +116,11 @@ class TextConfig:
     """Whether pages are left out whose `tdm-reservation`, Content-Signal or Content-Usage cannot be read; the audit
     `wishes` counts them anyway."""
     unreadable_license: Literal["allow", "refuse"] = "refuse"
-    """The same of an RSL license that the page holds; of one that it names, `fetch.unreadable_license`."""
+    """Whether pages are kept or left out whose own RSL license cannot be read; of one that they only name, see
+    `fetch.unreadable_license`."""
     drop_personal_data: bool = False
-    """Whether texts are dropped in which personal data was masked: `extract.mask_personal_data` says which. False keeps
-    them as they are written, masked."""
+    """Whether texts are dropped in which personal data was masked (`extract.mask_personal_data` says which). If false
+    they stay, masked."""
 
     def __post_init__(self) -> None:
         for key in ("min_characters", "min_words", "min_weak_terms"):

@@ -50,21 +50,21 @@ class ExperimentConfig:
     train: dict[str, Any]
     """The training config that all have in common, with `samples_seen`: the compute budget."""
     against: str = ""
-    """The name of what the others are held against; the first by default."""
+    """The name of the data that all others are compared with; by default the first."""
     set: dict[str, Any] = field(default_factory=dict)
     """Keys that are overridden in every build."""
     seeds: int = 3
-    """How often each is trained: with the seeds 0, 1, …, which give weights, order and crops."""
+    """How often a model is trained on each: with the seeds 0, 1, …, which give weights, order and crops."""
     tasks: tuple[str, ...] = ()
-    """Evaluation sets, as `wit eval --tasks`: the same for all."""
+    """The evaluation sets, the same for all, as `wit eval --tasks` takes them."""
     evaluators: tuple[str, ...] = ("zero_shot", "retrieval")
-    """What examines the models."""
+    """Which evaluators examine the models."""
     metrics: tuple[str, ...] = ()
     """Which figures are compared; by default each evaluator's main one."""
     at_once: int = 1
     """How many models are trained at once: above 1 by Ray, each on a GPU of its own where there are any."""
     address: str = ""
-    """A Ray cluster's address; empty: this machine."""
+    """A Ray cluster's address; empty for this machine."""
 
     def __post_init__(self) -> None:
         if len(self.data) < 2:
