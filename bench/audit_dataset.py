@@ -20,8 +20,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from dataset.commits import Commit, FileRef, Ledger, folder, write_manifest
 from dataset.ids import PAIR_ID_SQL, checksum
+from dataset.ledger.commits import Commit, FileRef, Ledger, folder, write_manifest
+from dataset.query.view_script import write as write_views
 from dataset.schema import (
     CANDIDATES,
     CLIP_SCORES,
@@ -36,9 +37,8 @@ from dataset.schema import (
     TEXT_SCORES,
     VERDICTS,
 )
-from dataset.storage import Storage
+from dataset.store.storage import Storage
 from dataset.tables import to_parquet
-from dataset.view_script import write as write_views
 from filters.queries.build import load as read_queries
 
 WORDS = 20_000

@@ -33,8 +33,8 @@ from bench.record import print_record
 from crawl.archives.records import Piece
 from crawl.candidates.config import ExtractConfig
 from crawl.candidates.extract import extract
-from dataset import sql
 from dataset.hosts import hostname
+from dataset.query import sql
 from dataset.schema import CANDIDATES, CAPTIONS, PLACE
 from filters.texts.context import in_context
 from filters.texts.text import TextConfig, measure_text

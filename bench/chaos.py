@@ -27,8 +27,8 @@ from typing import Any
 
 from bench.matrix import Matrix, contents, differences
 from bench.record import print_record
-from dataset.commits import Ledger
-from dataset.storage import Storage
+from dataset.ledger.commits import Ledger
+from dataset.store.storage import Storage
 
 SMALL = ["--set", "run.pairs_per_partition=250", "--set", "run.piece_bytes=250000"]
 NODE = {"num_cpus": 1, "object_store_memory": 80_000_000}

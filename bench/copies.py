@@ -28,8 +28,8 @@ from bench.record import print_record
 from crawl.images.ingest import ImageConfig, ingest
 from crawl.images.observations import Ingested
 from dataset.config_check import checked_config
-from dataset.shards import read_index, read_sample
-from dataset.storage import Storage
+from dataset.store.storage import Storage
+from dataset.webdataset.shards import read_index, read_sample
 from filters.duplicates.decontaminate import DecontaminateConfig, Embed, unit
 from filters.duplicates.near import NearDupConfig
 from filters.images.models import load

@@ -32,8 +32,8 @@ from scipy.stats import norm
 
 from bench.peer import measure, venv
 from bench.record import print_record
-from dataset.commits import FileRef
-from dataset.storage import Storage
+from dataset.ledger.commits import FileRef
+from dataset.store.storage import Storage
 from filters.duplicates.components import least_node
 from filters.duplicates.near import EDGES, NODES, NearDupConfig, chunk_keys, clusters, edges, members
 from filters.duplicates.stars import from_both_ends, labels, small_star

@@ -18,7 +18,7 @@ from crawl.images.ingest import ImageConfig, ingest
 from crawl.images.observations import Ingested, Refusal
 from crawl.web.config import FetchConfig
 from crawl.web.fetch import fetch
-from dataset.storage import Storage
+from dataset.store.storage import Storage
 from filters.images.hashlists import HashLists, HashListsConfig
 from filters.images.perceptual import pdq
 

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from dataset import local_files
+from dataset.store import local_files
 
 VARIABLE = "OPENWIT_FAULT"
 KINDS = ("kill", "full")

@@ -33,9 +33,9 @@ from bench.peer import VENVS, measure, venv
 from bench.record import print_record
 from dataset.ids import pair_id
 from dataset.schema import SHARD_INDEX
-from dataset.shards import write_shard
-from dataset.storage import Storage
+from dataset.store.storage import Storage
 from dataset.tables import to_parquet
+from dataset.webdataset.shards import write_shard
 from filters.queries.build import load
 from train.config import TrainConfig
 from train.data.loader import batches, open_corpus, samples_of

@@ -31,7 +31,7 @@ import dataset
 from bench.faulty_proxy import FULL, KINDS, FaultyProxy, Plan, before
 from bench.interrupting import AT, Fault
 from bench.record import print_record
-from dataset.storage import Storage
+from dataset.store.storage import Storage
 from tests import s3_server
 from tests.pipeline import small_archive
 

@@ -30,11 +30,11 @@ import duckdb
 import numpy as np
 
 from bench.record import print_record
-from dataset.commits import RecordError
-from dataset.damage import DamagedError
-from dataset.foreign import open_train_index
-from dataset.shards import DamagedSampleError
-from dataset.views import Dataset
+from dataset.ledger.commits import RecordError
+from dataset.ledger.damage import DamagedError
+from dataset.query.views import Dataset
+from dataset.webdataset.foreign import open_train_index
+from dataset.webdataset.shards import DamagedSampleError
 from pipeline.build import build
 from pipeline.config import Config
 from pipeline.config import build as make_config

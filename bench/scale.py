@@ -28,8 +28,8 @@ import yaml
 
 from bench.record import print_record
 from bench.scale_store import Clock, Names, exchange_end
-from dataset.commits import Commit, FileRef, Ledger, folder
 from dataset.ids import checksum
+from dataset.ledger.commits import Commit, FileRef, Ledger, folder
 from dataset.stages import path
 from dataset.tables import to_parquet
 from pipeline import config as configs

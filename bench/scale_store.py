@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 
-from dataset.storage import FileInfo, Storage
+from dataset.store.storage import FileInfo, Storage
 from pipeline.engine import exchange
 
 

@@ -27,9 +27,9 @@ from bench.record import print_record
 from dataset.ids import mix64
 from dataset.layout import INDEX_PARTS
 from dataset.schema import SHARD_INDEX
-from dataset.shards import read_index
-from dataset.storage import Storage
+from dataset.store.storage import Storage
 from dataset.tables import to_parquet
+from dataset.webdataset.shards import read_index
 from filters.duplicates import split
 from filters.duplicates.near import EDGES, MEMBERS, NODES, NearDupConfig, clusters, members
 from filters.duplicates.stars import from_both_ends, large_star, larger_first, small_star

@@ -44,9 +44,9 @@ from bench.train_gpu_runs import Spec
 from dataset.ids import pair_id
 from dataset.images import jpeg
 from dataset.schema import SHARD_INDEX
-from dataset.shards import write_shard
-from dataset.storage import Storage
+from dataset.store.storage import Storage
 from dataset.tables import to_parquet
+from dataset.webdataset.shards import write_shard
 from train.config import TrainConfig
 from train.memory.forecast import Forecast
 

@@ -43,7 +43,7 @@ def pair_ids(urls: pa.Array | pa.ChunkedArray, texts: pa.Array | pa.ChunkedArray
     Returns:
         Fixed-size binary (n,).
     """
-    from dataset.sql import run  # duckdb is only needed here; a GPU node has none
+    from dataset.query.sql import run  # duckdb is only needed here; a GPU node has none
 
     words = run(_PAIR_WORDS_SQL, {"rows": pa.table({"url": urls, "text": texts})})
     ids = np.empty((len(words), 2), "<u8")

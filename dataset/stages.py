@@ -60,7 +60,7 @@ class Stage:
     config: type | None = None  # the dataclass of a section that the stage brings, which has the stage's name
     reasons: Mapping[str, str] = field(default_factory=dict)  # for which it drops a row, each with a sentence
     tables: tuple[Table, ...] = ()
-    views: tuple[str, ...] = ()  # what people ask of it: files that `dataset.sql.load` finds
+    views: tuple[str, ...] = ()  # what people ask of it: files that `dataset.query.sql.load` finds
 
     def __post_init__(self) -> None:
         strange = [name for name in self.phases if name.partition(".")[0] != self.name]

@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from dataset.damage import parsed
+from dataset.ledger.damage import parsed
 
 if TYPE_CHECKING:
-    from dataset.storage import Storage
+    from dataset.store.storage import Storage
 
 ROW_GROUP_ROWS = 65_536
 KEYS = frozenset(("pair_id", "url", "host", "page_url", "url_id", "sha256", "key"))

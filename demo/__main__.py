@@ -32,9 +32,9 @@ from rich.table import Table
 import dataset
 from crawl.web.config import FetchConfig
 from crawl.web.crawl_pages import harvest
-from dataset.storage import Storage
+from dataset.query.views import Dataset
+from dataset.store.storage import Storage
 from dataset.tables import to_parquet
-from dataset.views import Dataset
 from demo import captions
 from demo.score import ScoreCard, held_out_captions, score
 from demo.server import Server

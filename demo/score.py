@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from dataset import sql
+from dataset.query import sql
 from dataset.reasons import reasons
 from demo.web import KEEP
 from demo.world import COLOUR_WORDS, HELD_OUT, PLURALS, SHAPE_WORDS

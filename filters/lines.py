@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dataset.storage import open_input
+from dataset.store.storage import open_input
 
 _PACKAGE_FILE = re.compile(r"package:(\w+)/(.+)")
 

@@ -9,11 +9,12 @@ from dataclasses import replace
 from functools import partial
 from typing import Literal
 
-from dataset import pace, spent, web
-from dataset.damage import DamagedError
-from dataset.lease import Lease
+from dataset import spent
+from dataset.ledger.damage import DamagedError
+from dataset.ledger.lease import Lease
 from dataset.stages import names, path
-from dataset.storage import Storage
+from dataset.store import pace, web
+from dataset.store.storage import Storage
 from pipeline import programs, submit
 from pipeline.config import Config, check_inputs, effective
 from pipeline.engine import inputs, verify

@@ -36,7 +36,7 @@ class _CleanFormatter(logging.Formatter):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status: 0 only if all that it says is done, 2 for a usage or config error."""
     arguments = parser().parse_args(argv)
-    from dataset import arrow_alone  # `wit --help` needs none of their imports
+    from dataset.query import arrow_alone  # `wit --help` needs none of their imports
     from pipeline import paths
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr, force=True)
@@ -81,7 +81,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.retry:
         config = retrying(config, arguments.retry)
     build(config, to=arguments.to, reread_sources=arguments.checksum)
-    from dataset.views import Dataset
+    from dataset.query.views import Dataset
     from pipeline.asking import answers
 
     made = Dataset(config.out)
@@ -122,8 +122,8 @@ def _status(arguments: argparse.Namespace) -> int:
 def _sql(arguments: argparse.Namespace) -> int:
     import duckdb
 
-    from dataset.questions import NotAQuestionError
-    from dataset.views import Dataset
+    from dataset.query.questions import NotAQuestionError
+    from dataset.query.views import Dataset
     from pipeline.asking.interrupt import interruptible
     from pipeline.asking.shell import answer_all, has_commands, statements
 
@@ -168,8 +168,8 @@ def _query(arguments: argparse.Namespace) -> str:
 def _audit(arguments: argparse.Namespace) -> int:
     import duckdb
 
-    from dataset.questions import NotAQuestionError
-    from dataset.views import Dataset
+    from dataset.query.questions import NotAQuestionError
+    from dataset.query.views import Dataset
     from pipeline.asking.interrupt import interruptible
     from pipeline.reports import audits
 

@@ -19,11 +19,11 @@ from crawl.images.ingest import ImageConfig
 from crawl.web.config import FetchConfig
 from dataset import stages
 from dataset.config_check import ConfigValueError, checked_config
-from dataset.faults import PATIENCE_S
 from dataset.reasons import reasons
-from dataset.secrets import public_values
-from dataset.storage import is_local
-from dataset.web import PATIENCE_S as PATIENCE_WEB_S
+from dataset.store.faults import PATIENCE_S
+from dataset.store.secrets import public_values
+from dataset.store.storage import is_local
+from dataset.store.web import PATIENCE_S as PATIENCE_WEB_S
 from dataset.yaml_text import YamlError, override
 from filters.duplicates.decontaminate import DecontaminateConfig
 from filters.duplicates.exact import DedupConfig

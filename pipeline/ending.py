@@ -48,10 +48,10 @@ def is_usage(error: Exception) -> bool:
 
 def is_expected(error: Exception) -> bool:
     """Whether its sentence is all that there is to say: it is of the environment, or of what others have written."""
-    from dataset.commits import RecordError
-    from dataset.faults import fault
-    from dataset.lease import LeaseHeldError
-    from dataset.storage import OutsideError
+    from dataset.ledger.commits import RecordError
+    from dataset.ledger.lease import LeaseHeldError
+    from dataset.store.faults import fault
+    from dataset.store.storage import OutsideError
 
     told = isinstance(error, (LeaseHeldError, RecordError, OutsideError))
     return told or fault(error) is not None or fault(error.__cause__ or error) is not None
@@ -59,7 +59,7 @@ def is_expected(error: Exception) -> bool:
 
 def sentence(error: Exception) -> str:
     """What is wrong, on one line."""
-    from dataset import faults
+    from dataset.store import faults
 
     if type(error).__name__ == "OutOfMemoryException":  # a task's is told with its partition
         return f"the query needs more memory than there is ({error}); ask for fewer columns or rows at once".replace(

@@ -1,9 +1,10 @@
 """What a path means, in a shell, in a Ray job and in Ray Train: one rule, and everything that it is about.
 
 A relative path, as an argument of a command or as the value of a config's key, is below the folder in which the command
-was typed. Arguments, and the keys of a training config, are made absolute (`dataset.storage.absolute`) before anything
-else is done, so that they mean the same in every process. The keys of a build's config stand in the dataset as they
-were written, for it must not depend on where its user's files lie: a build's processes work in that folder instead.
+was typed. Arguments, and the keys of a training config, are made absolute (`dataset.store.storage.absolute`) before
+anything else is done, so that they mean the same in every process. The keys of a build's config stand in the dataset as
+they were written, for it must not depend on where its user's files lie: a build's processes work in that folder
+instead.
 
 In a job on another machine that folder is not there. What is read is then a file of what was sent, and what would be
 written is refused, since it would be lost with the job's copy.
@@ -16,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from dataset.storage import absolute
+from dataset.store.storage import absolute
 from pipeline import submit
 from train.config import PATHS as TRAIN_KEYS
 

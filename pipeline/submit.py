@@ -21,7 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from dataset.storage import is_local
+from dataset.store.storage import is_local
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"  # where `ray start --head` puts the job server
 HOME = "OPENWIT_SUBMITTED_FROM"  # "machine:folder" of the submitter

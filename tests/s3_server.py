@@ -19,7 +19,7 @@ import pytest
 from botocore.config import Config as BotoConfig
 from botocore.exceptions import BotoCoreError, ClientError
 
-from dataset import s3, storage
+from dataset.store import s3, storage
 
 BUCKET = "openwit"
 KEY, SECRET = "a-key", "a-secret"

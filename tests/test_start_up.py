@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dataset.views import Dataset
+from dataset.query.views import Dataset
 from pipeline.build import build
 from pipeline.config import build as make_config
 from tests.pipeline import small_archive
@@ -48,7 +48,7 @@ def imported(*arguments: str) -> set[str]:
 
 
 def test_help_imports_no_library() -> None:
-    assert not imported("--help") & (NEVER | {"duckdb", "pydantic", "urllib3", "dataset.storage"})
+    assert not imported("--help") & (NEVER | {"duckdb", "pydantic", "urllib3", "dataset.store.storage"})
 
 
 @pytest.mark.parametrize("command", ["status", "audit", "sql", "explain"])
@@ -61,7 +61,7 @@ def test_a_question_imports_what_it_needs(dataset: Path, command: str) -> None:
 def test_code_of_others_has_pandas_as_pyarrow_has_it() -> None:
     """A list is an array without it; a Series, once it is asked for, is one whose NaNs are nulls."""
     code = (
-        "import sys\nfrom dataset import arrow_alone\nimport pyarrow as pa\narrow_alone.leave_pandas_out()\n"
+        "import sys\nfrom dataset.query import arrow_alone\nimport pyarrow as pa\narrow_alone.leave_pandas_out()\n"
         "pa.table({'a': [1, None]})\nassert 'pandas' not in sys.modules\narrow_alone.find_pandas()\n"
         "import pandas\nassert pa.array(pandas.Series([1.0, float('nan')])).null_count == 1\n"
     )

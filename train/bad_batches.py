@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import torch
 
-from dataset.storage import Storage
+from dataset.store.storage import Storage
 from train.config import TrainConfig
 from train.data.mixture import Corpus
 from train.distributed.processes import Processes

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from dataset.storage import Storage
+from dataset.store.storage import Storage
 from train import checkpoint
 
 EVALUATION = "evaluation.json"

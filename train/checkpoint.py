@@ -35,7 +35,7 @@ from torch import Tensor
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
 from dataset.ids import checksum
-from dataset.storage import Storage
+from dataset.store.storage import Storage
 from train.checkpoint_files import Reader, Writer
 from train.config import PATHS, RESUMABLE_CHANGES, TrainConfig, absolute_value
 from train.distributed.parallelize import fill

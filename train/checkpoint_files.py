@@ -15,7 +15,7 @@ import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.filesystem import FileSystemBase
 from torch.distributed.checkpoint.metadata import Metadata
 
-from dataset.storage import Storage
+from dataset.store.storage import Storage
 
 _DESCRIPTIONS = {
     "torch": ("Size",),

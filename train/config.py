@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, get_origin, get_type_hints
 
-from dataset.storage import absolute
+from dataset.store.storage import absolute
 from dataset.yaml_text import YamlError, parse
 
 RESUMABLE_CHANGES = frozenset(

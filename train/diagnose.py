@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from dataset import foreign
+from dataset.webdataset import foreign
 from train.config import TrainConfig
 from train.data import captions
 from train.data.loader import Batch, Samples, open_corpus, samples_of

@@ -29,8 +29,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
 from dataset.ids import hash64
-from dataset.shards import DamagedSampleError, Index, read_index, read_samples
-from dataset.storage import Storage
+from dataset.store.storage import Storage
+from dataset.webdataset.shards import DamagedSampleError, Index, read_index, read_samples
 from train.data.order import FullShuffle
 from train.data.prefetch import read_ahead
 from train.data.transforms import decode, image_part

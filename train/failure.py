@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dataset.storage import Storage
+from dataset.store.storage import Storage
 from train.data import shared_memory
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import xxhash
 from PIL import Image
 from torch import Tensor, nn
 
-from dataset.storage import is_local
+from dataset.store.storage import is_local
 from train import checkpoint as checkpoints
 from train.model import MAX_LOGIT_SCALE, Clip, pick_device, preprocess_dict, restore
 

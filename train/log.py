@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dataset.storage import Storage
+from dataset.store.storage import Storage
 from train.config import TrainConfig
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ from typing import Any
 
 import torch
 
-from dataset import foreign
 from dataset.ids import hash64
-from dataset.storage import Storage
+from dataset.store.storage import Storage
+from dataset.webdataset import foreign
 from train import checkpoint
 from train.accumulate import backward
 from train.bad_batches import Checked, name_bad_batch

@@ -11,7 +11,7 @@ import torch
 from open_clip.model import resize_pos_embed, resize_text_pos_embed
 from torch import Tensor, nn
 
-from dataset.storage import Storage, is_local
+from dataset.store.storage import Storage, is_local
 from train import checkpoint
 from train.config import TrainConfig
 from train.load import load_clip

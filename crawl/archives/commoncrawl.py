@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from crawl.archives.inflate import GZIP
-from dataset.storage import open_input
+from dataset.store.storage import open_input
 
 PREFIX = "cc:"
 _FORM = re.compile(r"cc:([A-Za-z0-9][A-Za-z0-9_-]*)(?:\[(\d*):(\d*)\])?")

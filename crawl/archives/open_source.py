@@ -22,8 +22,8 @@ from crawl.archives.arc import begins_arc
 from crawl.archives.inflate import RAW
 from crawl.tables.json_lines import is_object
 from crawl.tables.lines import HEAD_BYTES, first_lines
-from dataset.seekable import Seekable
-from dataset.storage import open_input
+from dataset.store.seekable import Seekable
+from dataset.store.storage import open_input
 
 MEMBER = "!/"
 _ZIP = b"PK\x03\x04"

@@ -24,8 +24,8 @@ from crawl.archives.overlong_records import read_block
 from crawl.archives.payload import MAX_BODY_BYTES, Response, decoded_body, parse_response
 from crawl.archives.streams import Source
 from crawl.urls import url_in_header
-from dataset.storage import filesystem
-from dataset.web import is_web
+from dataset.store.storage import filesystem
+from dataset.store.web import is_web
 
 MAX_PIECES = 2**16
 """The most pieces of one file: its size may be a stranger's claim, and a plan is held in memory."""

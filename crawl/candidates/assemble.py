@@ -22,7 +22,7 @@ from crawl.pages.query_encoding import with_queries_encoded, with_query_encoded
 from crawl.urls import INLINED, as_written, canonical_url
 from dataset.ids import pair_ids
 from dataset.schema import CANDIDATES
-from dataset.secrets import without
+from dataset.store.secrets import without
 
 if TYPE_CHECKING:
     from crawl.wat.columns import Images

@@ -19,9 +19,9 @@ from crawl.images.observations import Ingested, Refusal
 from crawl.tables.parquet import strings
 from crawl.urls import canonical_url
 from dataset.hosts import hostname
-from dataset.storage import is_local, open_input
+from dataset.store.storage import is_local, open_input
 from dataset.tables import read_parquet_file
-from dataset.tar import DamagedTarError, by_offset, members
+from dataset.webdataset.tar import DamagedTarError, by_offset, members
 
 ADOPTED = pa.schema(
     [

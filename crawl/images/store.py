@@ -19,10 +19,10 @@ import pyarrow.compute as pc
 import xxhash
 
 from crawl.images.observations import OK, Ingested, Observation
-from dataset.damage import DamagedError, is_whole, parsed
 from dataset.ids import checksum
+from dataset.ledger.damage import DamagedError, is_whole, parsed
 from dataset.schema import OBSERVATIONS, WISH
-from dataset.storage import FileInfo, Storage
+from dataset.store.storage import FileInfo, Storage
 from dataset.tables import to_parquet
 
 FOLDER = "fetch/store"

@@ -39,8 +39,8 @@ from crawl.web.response import Refused, Response
 from crawl.web.visit import visit
 from dataset.hosts import hostname
 from dataset.images import sniff
-from dataset.local_files import TEMPORARY
-from dataset.storage import filesystem
+from dataset.store.local_files import TEMPORARY
+from dataset.store.storage import filesystem
 
 _ACCEPT = "text/html,application/xhtml+xml;q=0.9"
 _BATCH = 256  # pages in memory at a time

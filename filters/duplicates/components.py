@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from scipy.sparse import coo_array, csgraph
 
-from dataset import sql
 from dataset.ids import hash64, mix64, words64
+from dataset.query import sql
 
 MIN_HELDOUT_LIMIT = 10
 """A component of up to this many pairs may be held out whatever the share."""

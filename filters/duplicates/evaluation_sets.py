@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from dataset.storage import Storage
-from dataset.tar import DamagedTarError, by_offset, members
+from dataset.store.storage import Storage
+from dataset.webdataset.tar import DamagedTarError, by_offset, members
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".webp", ".avif", ".heic", ".heif", ".gif", ".bmp"})
 MAX_BYTES = 256 * 2**20

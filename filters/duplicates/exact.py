@@ -17,7 +17,7 @@ from typing import Literal
 
 import pyarrow as pa
 
-from dataset import sql
+from dataset.query import sql
 from dataset.schema import VERDICTS
 
 TEXT_KEYS = pa.schema([("text_key", pa.binary(16)), ("url_key", pa.binary(16))])

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from dataset.storage import absolute, is_local, open_input
+from dataset.store.storage import absolute, is_local, open_input
 from filters.lines import locate
 
 BATCH = 64

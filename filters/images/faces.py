@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from dataset.storage import open_input
+from dataset.store.storage import open_input
 from filters.images.models import ImageModel, ModelError
 from filters.images.models import load as load_model
 from filters.lines import locate

@@ -33,7 +33,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as csv
 
-from dataset.storage import open_input
+from dataset.store.storage import open_input
 from filters.images.ncmec import read_updates
 
 BYTES = {"md5": 16, "sha256": 32, "pdq": 32}

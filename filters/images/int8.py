@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from dataset.ids import checksum
-from dataset.scratch import own_folder
+from dataset.store.scratch import own_folder
 from filters.images.models import ImageModel, Predictor, has_gpu, load, onnx_predictor
 from filters.lines import locate
 

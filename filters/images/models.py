@@ -18,7 +18,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from PIL import Image
 
-from dataset.storage import absolute, is_local, open_input
+from dataset.store.storage import absolute, is_local, open_input
 from filters.lines import locate
 
 _NO_FOLDER = "/nonexistent"

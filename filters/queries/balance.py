@@ -26,8 +26,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dataset import sql
 from dataset.ids import mix64
+from dataset.query import sql
 from dataset.schema import VERDICTS
 
 COUNTS = pa.schema([("query_id", pa.int32()), ("count", pa.int64())])

@@ -19,9 +19,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from dataset import sql
+from dataset.query import sql
 from dataset.schema import QUERIES
-from dataset.storage import open_input
+from dataset.store.storage import open_input
 from filters.lines import read_lines
 from filters.queries import entries as sources
 from filters.queries.entries import Counts

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dataset import sql
+from dataset.query import sql
 from filters.lines import read_lines
 
 ENTRIES = pa.schema(

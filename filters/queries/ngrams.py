@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pv
 
-from dataset import sql
-from dataset.storage import open_input
+from dataset.query import sql
+from dataset.store.storage import open_input
 from filters.queries.entries import COUNTS
 
 Segmenter = Callable[[str], Sequence[str]]

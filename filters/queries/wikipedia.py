@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 
-from dataset.storage import open_input
+from dataset.store.storage import open_input
 
 MAX_PAGE_BYTES = 32 << 20  # MediaWiki takes pages of up to 2 MB ($wgMaxArticleSize); escaping makes them longer
 _CHUNK_BYTES = 1 << 20

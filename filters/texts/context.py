@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dataset import sql
+from dataset.query import sql
 from filters.texts.language import first_guess
 from filters.texts.not_captions import not_captions
 from filters.texts.text import TextConfig

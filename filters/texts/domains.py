@@ -23,9 +23,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import fs
 
-from dataset import sql
 from dataset.hosts import canonical_host
-from dataset.storage import filesystem, open_input
+from dataset.query import sql
+from dataset.store.storage import filesystem, open_input
 from filters.lines import lines_of
 
 ENTRY = pa.struct([("entry", pa.string()), ("list", pa.string()), ("category", pa.string())])

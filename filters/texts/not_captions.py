@@ -13,7 +13,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dataset import sql
+from dataset.query import sql
 from dataset.schema import PLACE
 from filters.texts.interface_words import LABELS, NETWORKS
 

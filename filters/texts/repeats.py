@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from dataset import sql
+from dataset.query import sql
 from dataset.schema import CAPTIONS
 from filters.texts.text import TextConfig
 

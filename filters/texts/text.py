@@ -13,7 +13,7 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dataset import sql
+from dataset.query import sql
 from filters.texts.blocklist import NAMES, blocked_terms
 from filters.texts.domains import ENTRY, DomainIndex
 from filters.texts.language import CODES, first_guess, guesses

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from dataset import sql
+from dataset.query import sql
 
 _KINDS = "cams?|chat|clips?|films?|girls?|movies?|photos?|pics?|pix|porn|shops?|shows?|stars?|teens?|tubes?|videos?|xxx"
 _HOST = "|".join(

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dataset import sql
+from dataset.query import sql
 from filters.texts.text import EXTENSIONS, FILENAME, TextConfig, file_names
 
 MARKUP, SLUG = "markup", "slug"

@@ -18,14 +18,14 @@ import pyarrow.parquet as pq
 
 from crawl.images.store import FOLDER as FETCH_STORE
 from crawl.images.store import newest
-from dataset import sql
-from dataset.damage import opened, read_table
+from dataset.ledger.damage import opened, read_table
+from dataset.query import sql
+from dataset.query.views import Dataset
 from dataset.reasons import reasons
 from dataset.schema import MATCHES
 from dataset.stages import Stage, Table, judging, path
-from dataset.storage import is_local
+from dataset.store.storage import is_local
 from dataset.tables import read_parquet
-from dataset.views import Dataset
 from pipeline.asking.lookup import Place, look_up
 from pipeline.asking.rank import rank_of
 from pipeline.asking.story import Explanation, Step, Story, margins

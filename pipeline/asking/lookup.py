@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from crawl.urls import canonical_url
-from dataset import sql
 from dataset.hosts import hostname
-from dataset.views import Dataset
+from dataset.query import sql
+from dataset.query.views import Dataset
 from pipeline.asking import picture
 from pipeline.config_errors import ConfigError
 

@@ -11,8 +11,8 @@ import duckdb
 import pyarrow as pa
 from PIL import Image
 
-from dataset.storage import Storage
-from dataset.views import Dataset
+from dataset.query.views import Dataset
+from dataset.store.storage import Storage
 from pipeline.asking.story import Explanation
 from pipeline.reports import audits
 from pipeline.reports.html import BLUR_ABOVE, environment, sample_image, thumbnail, unsafe
@@ -41,7 +41,7 @@ Ask with .sql(query), .audit(name), .explain(which), .pairs(where) and .images(w
 
 
 class NotebookDataset(Dataset):
-    """A dataset to ask questions of, as a notebook shows it; see `dataset.views.Dataset`."""
+    """A dataset to ask questions of, as a notebook shows it; see `dataset.query.views.Dataset`."""
 
     def audit(self, name: str, **parameters: object) -> duckdb.DuckDBPyRelation:
         """The answer of a named query, as a relation.

@@ -11,7 +11,7 @@ import numpy as np
 import xxhash
 
 from crawl.images.ingest import ImageConfig, Refusal, ingest
-from dataset.views import Dataset
+from dataset.query.views import Dataset
 from filters.images.perceptual import MAX_SEARCH_HAMMING, PDQ_BYTES, hamming, pdq
 from pipeline.config_errors import ConfigError
 

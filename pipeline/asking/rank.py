@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 
 from dataset.ids import order_hash
+from dataset.query.sql import identifier
+from dataset.query.views import Dataset
 from dataset.schema import PAIR_ID
-from dataset.sql import identifier
 from dataset.stages import Stage, judging
-from dataset.views import Dataset
 
 COUNTED = 5_000_000
 """Of a stage with more rows the rank is estimated, which takes no time: all pairs of the query are looked at for it."""

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
-from dataset import sql
 from dataset.display import clean, say
-from dataset.questions import NotAQuestionError
-from dataset.view_columns import VIEW_COLUMNS
-from dataset.views import Dataset
+from dataset.query import sql
+from dataset.query.questions import NotAQuestionError
+from dataset.query.view_columns import VIEW_COLUMNS
+from dataset.query.views import Dataset
 from pipeline.asking import answers
 from pipeline.asking.interrupt import interruptible
 from pipeline.reports import audits

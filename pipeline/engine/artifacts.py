@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
 
-from dataset.commits import Commit, FileRef
+from dataset.ledger.commits import Commit, FileRef
 from pipeline.engine.contract import ContractError
 from pipeline.engine.phase import CAPTIONS_ROLE, PHASES, Input
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dataset.ids import checksum
-from dataset.storage import Storage
+from dataset.store.storage import Storage
 
 
 def read(storage: Storage, name: str) -> dict[str, Any]:

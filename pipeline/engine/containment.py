@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from dataset.commits import Commit
-from dataset.damage import DamagedError
-from dataset.faults import PATIENCE_S, TOO_LARGE, WorkerKilledError, fault, next_wait_s
-from dataset.lease import LeaseLostError
+from dataset.ledger.commits import Commit
+from dataset.ledger.damage import DamagedError
+from dataset.ledger.lease import LeaseLostError
+from dataset.store.faults import PATIENCE_S, TOO_LARGE, WorkerKilledError, fault, next_wait_s
 from pipeline.config_errors import ConfigError
 from pipeline.engine.contract import ContractError
 from pipeline.engine.phase import Task

@@ -13,10 +13,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dataset.commits import FileRef
-from dataset.committed import Committed
-from dataset.damage import read_table
-from dataset.storage import Storage, absolute
+from dataset.ledger.commits import FileRef
+from dataset.ledger.committed import Committed
+from dataset.ledger.damage import read_table
+from dataset.store.storage import Storage, absolute
 from pipeline.config import Config, ConfigError
 from pipeline.engine.phase import Context
 from pipeline.engine.verdicts import alive

@@ -29,9 +29,9 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 
-from dataset.commits import FileRef
-from dataset.damage import DamagedError, content
-from dataset.storage import Storage
+from dataset.ledger.commits import FileRef
+from dataset.ledger.damage import DamagedError, content
+from dataset.store.storage import Storage
 
 LAYOUT = 1000
 """Added to the version of a phase that writes such files; raised whenever they are laid out in another way."""

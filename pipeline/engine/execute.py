@@ -10,11 +10,12 @@ from dataclasses import replace
 
 import pyarrow as pa
 
-from dataset import pace, spent, web
-from dataset.commits import Commit, FileRef, Ledger
+from dataset import spent
 from dataset.ids import checksum
-from dataset.lease import Fence
-from dataset.storage import Storage
+from dataset.ledger.commits import Commit, FileRef, Ledger
+from dataset.ledger.lease import Fence
+from dataset.store import pace, web
+from dataset.store.storage import Storage
 from dataset.tables import to_parquet
 from pipeline.engine.phase import KEYS, LEFT_OUT, LEFT_OUT_ROLE, PHASES, Context, Result, Task
 

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from dataset.commits import Commit, FileRef
-from dataset.faults import patiently
+from dataset.ledger.commits import Commit, FileRef
+from dataset.store.faults import patiently
 from pipeline.engine.exchange import MERGED_BYTES, MERGED_FILES, Exchange
 from pipeline.engine.phase import PHASES, Input, Task, derived
 

@@ -21,11 +21,11 @@ from crawl.archives.inflate import GZIP_SIGNATURE, GzipStream
 from crawl.archives.open_source import MEMBER, kind_of, warc_members
 from crawl.web.contact import NoContactError
 from crawl.web.crawl_pages import harvest
-from dataset import s3
-from dataset.secrets import public, without
-from dataset.storage import Storage, absolute, filesystem, is_local, open_input
-from dataset.web import info as web_info
-from dataset.web import is_web
+from dataset.store import s3
+from dataset.store.secrets import public, without
+from dataset.store.storage import Storage, absolute, filesystem, is_local, open_input
+from dataset.store.web import info as web_info
+from dataset.store.web import is_web
 from filters.texts.domains import DomainIndex, build_index
 from pipeline.config import Config, ConfigError
 from pipeline.engine import cache

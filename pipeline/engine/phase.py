@@ -16,11 +16,11 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from dataset import heartbeat
-from dataset.commits import Commit, FileRef, fingerprint, folder
-from dataset.damage import read_table
+from dataset.ledger.commits import Commit, FileRef, fingerprint, folder
+from dataset.ledger.damage import read_table
 from dataset.schema import CAPTIONS
 from dataset.stages import Stage, Table, path
-from dataset.storage import Storage
+from dataset.store.storage import Storage
 from dataset.tables import GrowingParquet
 from pipeline.engine.contract import Contract, Resources, Roles
 from pipeline.engine.exchange import LAYOUT, Bucket, Buckets, merged
@@ -101,7 +101,7 @@ class Task:
 
     @cached_property
     def fingerprint(self) -> str:
-        """See `dataset.commits.fingerprint`; quarantine is an outcome, not an input."""
+        """See `dataset.ledger.commits.fingerprint`; quarantine is an outcome, not an input."""
         inputs = [f"{role}:{item.checksum}" for role in sorted(self.inputs) for item in self.inputs[role]]
         place = {"partition": self.partition, **({"share": self.share} if self.share else {})}
         return fingerprint(self.phase, PHASES[self.phase].version, {**self.options, **place}, inputs)

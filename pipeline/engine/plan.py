@@ -14,7 +14,7 @@ from pyarrow import fs
 
 from crawl.archives.open_source import MEMBER
 from crawl.archives.records import Piece, split
-from dataset.storage import Storage, filesystem, is_local
+from dataset.store.storage import Storage, filesystem, is_local
 from pipeline.engine import cache
 from pipeline.engine.inputs import Source
 

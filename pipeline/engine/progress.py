@@ -25,7 +25,7 @@ from rich.progress import (
 
 from dataset.display import clean
 from dataset.spent import FIRST
-from dataset.storage import Storage
+from dataset.store.storage import Storage
 from pipeline.workers.failures import Working
 
 WORK = "log/work.json"

@@ -9,8 +9,8 @@ import contextlib
 import json
 from collections.abc import Iterable, Mapping
 
-from dataset.commits import Commit, folder
-from dataset.storage import Storage
+from dataset.ledger.commits import Commit, folder
+from dataset.store.storage import Storage
 from pipeline.engine.phase import Task
 from pipeline.workers.failures import Limits, Lost
 

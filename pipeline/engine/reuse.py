@@ -15,8 +15,8 @@ from dataclasses import replace
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dataset.commits import Commit, FileRef
-from dataset.damage import read_table
+from dataset.ledger.commits import Commit, FileRef
+from dataset.ledger.damage import read_table
 from pipeline.engine.phase import KEYS, Context, Result, Task
 
 MOST_ROWS = 5_000_000

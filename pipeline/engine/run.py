@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from dataset import view_script
-from dataset.commits import FORMAT_VERSION, Commit, Ledger, write_manifest
-from dataset.faults import patiently
+from dataset.ledger.commits import FORMAT_VERSION, Commit, Ledger, write_manifest
+from dataset.query import view_script
 from dataset.reasons import TRANSIENT, reasons
 from dataset.stages import names
-from dataset.storage import Storage
+from dataset.store.faults import patiently
+from dataset.store.storage import Storage
 from pipeline.config import Config
 from pipeline.engine.artifacts import Artifacts, Partition, RowTable
 from pipeline.engine.containment import run_with_quarantine

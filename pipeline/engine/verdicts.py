@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dataset import heartbeat, spent, sql
+from dataset import heartbeat, spent
+from dataset.query import sql
 from dataset.reasons import ANY_STAGE
 from dataset.schema import VERDICTS
 from pipeline.engine.phase import CAPTIONS_ROLE, LEFT_OUT, LEFT_OUT_ROLE, Context, Result
@@ -122,7 +123,7 @@ def decide_by_sql(
     config: Mapping[str, Any],
     custom: Sequence[Mapping[str, Any]] = (),
 ) -> pa.Table:
-    """Run a decision, as `dataset.sql.load` finds it, then the config's own filters, over the alive rows.
+    """Run a decision, as `dataset.query.sql.load` finds it, then the config's own filters, over the alive rows.
 
     A row without measures was left out: see `lost`. The first verdict on a row counts.
     Returns VERDICTS, ordered by row.

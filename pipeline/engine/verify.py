@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 
 from crawl.images import store
-from dataset.commits import MANIFEST, Commit, FileRef, RecordError, read_manifest, read_records, records_of
-from dataset.committed import LOST, is_manifest_lost
-from dataset.damage import DamagedError, content, read_table
 from dataset.ids import checksum
-from dataset.lease import Lease
+from dataset.ledger.commits import MANIFEST, Commit, FileRef, RecordError, read_manifest, read_records, records_of
+from dataset.ledger.committed import LOST, is_manifest_lost
+from dataset.ledger.damage import DamagedError, content, read_table
+from dataset.ledger.lease import Lease
 from dataset.stages import path, tables
-from dataset.storage import FileInfo, Storage
+from dataset.store.storage import FileInfo, Storage
 
 _BLOB = "blob:"
 

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from dataset.display import escaped_json, say
-from dataset.index_parts import has_index
 from dataset.layout import INDEX_PARTS
-from dataset.views import Dataset
+from dataset.query.views import Dataset
+from dataset.webdataset.index_parts import has_index
 from pipeline.asking import answers
 from pipeline.config_errors import ConfigError
 from pipeline.reports.html import BLUR_ABOVE

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from dataset import sql
-from dataset.views import Dataset
+from dataset.query import sql
+from dataset.query.views import Dataset
 from filters.queries.match import Matcher
 from pipeline.examining.embeddings import Part
 from pipeline.examining.geometry import Classes

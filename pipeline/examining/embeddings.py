@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pyarrow.compute as pc
 
-from dataset.commits import FileRef
-from dataset.damage import read_table
 from dataset.ids import checksum, words64
-from dataset.shards import DamagedSampleError, Index, read_index, read_raw_samples
-from dataset.views import Dataset
+from dataset.ledger.commits import FileRef
+from dataset.ledger.damage import read_table
+from dataset.query.views import Dataset
+from dataset.webdataset.shards import DamagedSampleError, Index, read_index, read_raw_samples
 from filters.images.embeddings import from_column
 from pipeline.engine.phase import method_of
 from train.evaluate.features import keep_arrays, kept_arrays

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dataset.storage import is_local
-from dataset.views import Dataset
+from dataset.query.views import Dataset
+from dataset.store.storage import is_local
 from pipeline.config_errors import ConfigError
 from pipeline.reports import own_config
 

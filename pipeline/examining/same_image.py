@@ -10,9 +10,9 @@ import pyarrow.compute as pc
 
 from crawl.images.ingest import ImageConfig, ingest
 from crawl.images.observations import Ingested
-from dataset.damage import read_table
 from dataset.ids import words64
-from dataset.views import Dataset
+from dataset.ledger.damage import read_table
+from dataset.query.views import Dataset
 from filters.duplicates.decontaminate import DecontaminateConfig
 from filters.images.perceptual import colours, pdq, words
 from pipeline.config_errors import ConfigError

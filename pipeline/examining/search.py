@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from dataset import sql
 from dataset.display import clean
-from dataset.shards import DamagedSampleError
-from dataset.views import Dataset
+from dataset.query import sql
+from dataset.query.views import Dataset
+from dataset.webdataset.shards import DamagedSampleError
 from pipeline.config_errors import ConfigError
 from pipeline.examining.embeddings import Embeddings
 from pipeline.examining.nearest import search

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from dataset import sql
 from dataset.display import clean
-from dataset.views import Dataset
+from dataset.query import sql
+from dataset.query.views import Dataset
 from pipeline.examining.points import plane, scatter
 from pipeline.examining.why import Class, Neighbour, Why
 from pipeline.reports.html import environment, sample_image, thumbnail, unsafe

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dataset.config_check import ConfigValueError, checked_config
-from dataset.storage import absolute
+from dataset.store.storage import absolute
 from pipeline.config import with_overrides
 from pipeline.config_errors import ConfigError
 from pipeline.config_files import read_yaml

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from dataset.display import clean
-from dataset.storage import Storage
+from dataset.store.storage import Storage
 from pipeline.config_errors import ConfigError
 from pipeline.experiment.config import ExperimentConfig
 from pipeline.experiment.run import Results

@@ -13,9 +13,9 @@ from dataclasses import asdict
 from typing import Any, NamedTuple
 
 from dataset.ids import checksum
-from dataset.index_parts import has_index, index_files
 from dataset.layout import INDEX_PARTS
-from dataset.storage import Storage
+from dataset.store.storage import Storage
+from dataset.webdataset.index_parts import has_index, index_files
 from pipeline import submit
 from pipeline.config_errors import ConfigError
 from pipeline.experiment.config import ExperimentConfig

@@ -18,7 +18,7 @@ def train_and_examine(given: dict[str, Any]) -> str:
     Returns:
         Why there is no result: a sentence; empty if there is one.
     """
-    from dataset.storage import Storage
+    from dataset.store.storage import Storage
     from train.config import load
     from train.evaluate import registry
     from train.evaluate.encoders import open_encoder

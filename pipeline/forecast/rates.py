@@ -9,9 +9,9 @@ from typing import Any
 
 import yaml
 
-from dataset.commits import read_manifest
+from dataset.ledger.commits import read_manifest
 from dataset.stages import names
-from dataset.storage import Storage
+from dataset.store.storage import Storage
 from pipeline.config_errors import ConfigError
 
 _LOGS = "log/run-"

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from dataset.ids import hash64
-from dataset.shards import DamagedSampleError
+from dataset.webdataset.shards import DamagedSampleError
 from train.data.transforms import decode
 from train.evaluate.sets import ImageSet, Picture, SetError
 

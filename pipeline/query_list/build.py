@@ -14,7 +14,7 @@ from rich.table import Table
 
 from dataset.config_check import checked_config
 from dataset.ids import checksum
-from dataset.storage import Storage, absolute, filesystem
+from dataset.store.storage import Storage, absolute, filesystem
 from dataset.tables import to_parquet
 from filters.lines import locate
 from filters.queries.build import QUERY_LIST, Counted, QueriesConfig, build

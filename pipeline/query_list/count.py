@@ -13,11 +13,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dataset.commits import Commit, Ledger
-from dataset.damage import read_table
-from dataset.faults import patiently
+from dataset.ledger.commits import Commit, Ledger
+from dataset.ledger.damage import read_table
 from dataset.stages import Stage
-from dataset.storage import Storage
+from dataset.store.faults import patiently
+from dataset.store.storage import Storage
 from filters.lines import locate
 from filters.queries import ngrams
 from filters.queries.build import Counted, QueriesConfig

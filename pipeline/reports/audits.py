@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dataset import sql
+from dataset.query import sql
 from pipeline.config_errors import ConfigError
 
 FOLDER = sql.FOLDER / "audits"

@@ -14,10 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dataset.damage import read_table
 from dataset.ids import order_hash
+from dataset.ledger.damage import read_table
+from dataset.query.views import Dataset
 from dataset.stages import Rows, names, path
-from dataset.views import Dataset
 from filters.queries import balance, language_caps
 from filters.queries.balance import BalanceConfig
 from pipeline.config_errors import ConfigError

@@ -16,9 +16,9 @@ from typing import Any
 
 import jinja2
 
-from dataset import sql
-from dataset.storage import Storage, is_local
-from dataset.views import Dataset
+from dataset.query import sql
+from dataset.query.views import Dataset
+from dataset.store.storage import Storage, is_local
 from filters.queries.build import DATA as QUERY_DATA
 from filters.queries.build import languages_of
 from pipeline.config import Config, ConfigError

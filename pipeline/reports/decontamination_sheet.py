@@ -18,10 +18,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from crawl.images.store import read_images
-from dataset.damage import read_table
 from dataset.layout import SHEET
-from dataset.storage import absolute
-from dataset.views import Dataset
+from dataset.ledger.damage import read_table
+from dataset.query.views import Dataset
+from dataset.store.storage import absolute
 from filters.duplicates.decontaminate import DecontaminateConfig
 from filters.duplicates.evaluation_sets import Place, read_image
 from filters.images.perceptual import MAX_SEARCH_HAMMING

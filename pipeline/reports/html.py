@@ -15,12 +15,12 @@ from typing import Any
 import jinja2
 from PIL import Image, ImageFilter
 
-from dataset import sql
-from dataset.damage import is_whole
 from dataset.display import clean
-from dataset.shards import FOLDER, IMAGE_PARTS, DamagedSampleError, parse_sample
-from dataset.storage import Storage
-from dataset.views import Dataset
+from dataset.ledger.damage import is_whole
+from dataset.query import sql
+from dataset.query.views import Dataset
+from dataset.store.storage import Storage
+from dataset.webdataset.shards import FOLDER, IMAGE_PARTS, DamagedSampleError, parse_sample
 from pipeline.reports.format import cell
 
 BLUR_ABOVE = 0.2

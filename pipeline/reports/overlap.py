@@ -25,10 +25,10 @@ from crawl.images.ingest import ImageConfig, ingest
 from crawl.images.observations import Ingested
 from crawl.images.store import read_images
 from dataset.config_check import ConfigValueError, checked_config
-from dataset.damage import read_table
-from dataset.shards import DamagedSampleError
-from dataset.storage import Storage
-from dataset.views import Dataset
+from dataset.ledger.damage import read_table
+from dataset.query.views import Dataset
+from dataset.store.storage import Storage
+from dataset.webdataset.shards import DamagedSampleError
 from filters.duplicates.decontaminate import EMBEDDING, EMBEDDINGS, DecontaminateConfig, Embed, find, unit
 from filters.images.models import load as load_model
 from filters.images.perceptual import pdq

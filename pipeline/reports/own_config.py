@@ -6,7 +6,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar
 
 from dataset.config_check import ConfigValueError, checked_config
-from dataset.storage import Storage
+from dataset.store.storage import Storage
 from dataset.yaml_text import YamlError, parse
 from pipeline.config_errors import ConfigError
 

@@ -18,13 +18,13 @@ import numpy as np
 import pyarrow as pa
 
 from crawl.images.store import read_images
-from dataset import sql
-from dataset.damage import read_table
 from dataset.layout import REPORT
-from dataset.questions import NotAQuestionError
+from dataset.ledger.damage import read_table
+from dataset.query import sql
+from dataset.query.questions import NotAQuestionError
+from dataset.query.views import Dataset
 from dataset.stages import judging
-from dataset.storage import Storage
-from dataset.views import Dataset
+from dataset.store.storage import Storage
 from pipeline.config_errors import ConfigError
 from pipeline.reports import audits, charts, own_config
 from pipeline.reports.datasheet import named

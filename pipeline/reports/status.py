@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from dataset import spent, view_script
-from dataset.lease import LEASE
+from dataset import spent
+from dataset.ledger.lease import LEASE
+from dataset.query import view_script
+from dataset.query.views import Dataset
 from dataset.stages import Stage, path
-from dataset.storage import Storage
-from dataset.views import Dataset
+from dataset.store.storage import Storage
 from pipeline.engine.progress import WORK
 from pipeline.engine.quarantine import lost_by
 from pipeline.stages.fetch.progress import describe

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from dataset.commits import Commit
 from dataset.ids import hash64, order_hash, pair_ids, words64
+from dataset.ledger.commits import Commit
 from dataset.schema import CAPS, QUERIES, VERDICTS
 from dataset.stages import Stage
 from filters.queries import balance

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow as pa
 
-from dataset.mapped import mapped
-from dataset.storage import Storage
+from dataset.store.mapped import mapped
+from dataset.store.storage import Storage
 from filters.texts.domains import DomainIndex, build_index
 from pipeline.engine.contract import ContractError
 from pipeline.engine.phase import Context, Input, Result, Task

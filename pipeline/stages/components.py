@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from dataset.commits import Commit
+from dataset.ledger.commits import Commit
 from dataset.stages import Stage
 from filters.duplicates import stars
 from pipeline.engine.contract import roles

@@ -15,7 +15,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from dataset import arrow_alone
+from dataset.query import arrow_alone
 from pipeline.config import Config, ConfigError, CustomFilter
 
 

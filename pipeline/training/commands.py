@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from dataset.display import say
-from dataset.foreign import find_shards
-from dataset.index_parts import has_index
-from dataset.storage import Storage, is_local
+from dataset.store.storage import Storage, is_local
+from dataset.webdataset.foreign import find_shards
+from dataset.webdataset.index_parts import has_index
 from pipeline.config import with_overrides
 from pipeline.config_errors import ConfigError
 from pipeline.config_files import read_yaml

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from dataset.display import escaped_json, say
-from dataset.index_parts import has_index
 from dataset.layout import INDEX_PARTS
-from dataset.storage import Storage
+from dataset.store.storage import Storage
+from dataset.webdataset.index_parts import has_index
 from pipeline.config_errors import ConfigError
 from pipeline.config_files import read_yaml
 from pipeline.engine.progress import Bars

@@ -13,8 +13,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
-from dataset import foreign
-from dataset.storage import absolute
+from dataset.store.storage import absolute
+from dataset.webdataset import foreign
 from pipeline.training.train_worker import work
 from pipeline.workers import ray_address
 from pipeline.workers.executor import EXCLUDES

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from dataset import heartbeat
-from dataset.faults import WorkerKilledError
+from dataset.store.faults import WorkerKilledError
 from pipeline.workers.failures import Failure, Limits, Working
 from pipeline.workers.zygote import FORK, NUMBER, STATUS, Job, Raised
 

@@ -18,9 +18,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from dataset.commits import Commit
-from dataset.faults import WorkerKilledError
-from dataset.storage import is_local
+from dataset.ledger.commits import Commit
+from dataset.store.faults import WorkerKilledError
+from dataset.store.storage import is_local
 from pipeline.config_errors import ConfigError
 from pipeline.engine.execute import execute
 from pipeline.engine.phase import PHASES, Task

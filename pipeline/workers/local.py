@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from multiprocessing.connection import wait
 from typing import Any
 
-from dataset.commits import Commit
+from dataset.ledger.commits import Commit
 from pipeline.engine.execute import execute
 from pipeline.engine.phase import PHASES, Task
 from pipeline.workers.children import POLL_S, Child

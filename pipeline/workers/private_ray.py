@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from dataset.scratch import own_folder
+from dataset.store.scratch import own_folder
 
 _TOKEN = secrets.token_hex(32)  # of this process: Ray remembers the first that it has seen
 _PATH_BYTES = 29

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from dataset.commits import Commit
+from dataset.ledger.commits import Commit
 from pipeline.engine.execute import execute
 from pipeline.engine.phase import Task
 from pipeline.workers.children import POLL_S, Child

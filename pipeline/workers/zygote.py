@@ -26,7 +26,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
-from dataset import arrow_alone, heartbeat
+from dataset import heartbeat
+from dataset.query import arrow_alone
 
 NUMBER = struct.Struct("<q")
 FORK, STATUS = b"f", b"s"

@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dataset import sql
-from dataset.commits import Commit, FileRef, Ledger, RecordError
-from dataset.storage import OutsideError, Storage
+from dataset.ledger.commits import Commit, FileRef, Ledger, RecordError
+from dataset.query import sql
+from dataset.query.views import Dataset
+from dataset.store.storage import OutsideError, Storage
 from dataset.tables import to_parquet
-from dataset.views import Dataset
 from tests.pipeline.dataset_fixture import HandMade
 
 

@@ -4,8 +4,8 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataset import sql
 from dataset.ids import PAIR_ID_SQL, pair_id, pair_ids
+from dataset.query import sql
 
 texts = st.text(st.characters(codec="utf-8"), max_size=200)
 

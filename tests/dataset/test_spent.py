@@ -12,7 +12,7 @@ import pytest
 
 from bench import faulty_proxy
 from dataset import spent
-from dataset.storage import Storage
+from dataset.store.storage import Storage
 from dataset.tables import read_parquet, to_parquet
 from tests import s3_server
 

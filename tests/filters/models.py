@@ -11,7 +11,7 @@ import onnx
 import torch
 from onnx import TensorProto, helper
 
-from dataset.storage import Storage
+from dataset.store.storage import Storage
 from tests.train import tiny
 from train import checkpoint
 from train.distributed.processes import Processes

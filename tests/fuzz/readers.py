@@ -23,9 +23,9 @@ from crawl.pages.srcset import image_sources
 from crawl.web import robots, tdm
 from crawl.web.connection import OddHeadError, put_right
 from crawl.wishes import MAX_CHARS, content_signal, content_usage, refuses
-from dataset.commits import Commit, RecordError
-from dataset.shards import build_index
-from dataset.tar import DamagedTarError
+from dataset.ledger.commits import Commit, RecordError
+from dataset.webdataset.shards import build_index
+from dataset.webdataset.tar import DamagedTarError
 from dataset.yaml_text import YamlError, parse
 from tests.crawl.archives.bodies import read_bodies
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from dataset.commits import Commit, FileRef
+from dataset.ledger.commits import Commit, FileRef
 from tests.crawl.hostile_wishes import license_of
 
 PAGE = b"""<!doctype html><html lang=en><head><meta charset=utf-8><base href=/b/><title>t</title>

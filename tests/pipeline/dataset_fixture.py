@@ -13,14 +13,14 @@ from typing import Any
 import pyarrow as pa
 from PIL import Image
 
-from dataset.commits import Commit, FileRef, Ledger, folder, write_manifest
 from dataset.ids import checksum, pair_id
+from dataset.ledger.commits import Commit, FileRef, Ledger, folder, write_manifest
 from dataset.schema import CANDIDATES, IMAGES, PAIRS, QUERIES, SAMPLES, SOURCES, VERDICTS
 from dataset.schema import MATCHES as MATCHED
-from dataset.shards import write_shard
 from dataset.stages import judging, names
-from dataset.storage import Storage
+from dataset.store.storage import Storage
 from dataset.tables import to_parquet
+from dataset.webdataset.shards import write_shard
 
 ARCHIVE = "/somewhere/on/a/disk/crawl.warc.gz"
 COUNTED = pa.schema([*QUERIES, ("candidate_count", pa.int64()), ("kept_count", pa.int64())])

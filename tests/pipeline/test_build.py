@@ -13,11 +13,11 @@ import webdataset
 import dataset
 import pipeline.stages.neardup.stage
 import pipeline.stages.pack.split
-from dataset.commits import Ledger
-from dataset.lease import LeaseHeldError
+from dataset.ledger.commits import Ledger
+from dataset.ledger.lease import LeaseHeldError
+from dataset.query.view_script import script
 from dataset.stages import names
-from dataset.storage import Storage
-from dataset.view_script import script
+from dataset.store.storage import Storage
 from pipeline.build import build
 from pipeline.config import build as make_config
 from pipeline.engine import gathering
@@ -191,7 +191,7 @@ def test_damaged_inputs_are_named_and_do_not_stop_the_run(small: Prebuilt, tmp_p
 
 
 def test_two_runs_do_not_write_one_dataset(archive: Path, tmp_path: Path) -> None:
-    from dataset.lease import Lease
+    from dataset.ledger.lease import Lease
 
     with Lease(Storage(str(tmp_path / "out"))), pytest.raises(LeaseHeldError, match="is being written by"):
         run(archive, tmp_path / "out")

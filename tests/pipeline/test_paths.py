@@ -16,7 +16,7 @@ from typing import Any, get_args, get_type_hints
 import pytest
 import yaml
 
-from dataset.storage import Storage
+from dataset.store.storage import Storage
 from filters.queries.build import QueriesConfig
 from pipeline import arguments, cli, submit
 from pipeline.config import Config

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from onnx import TensorProto, helper
 
-from dataset.storage import Storage
+from dataset.store.storage import Storage
 from filters.images.models import ImageModel, ModelError, load
 from pipeline import programs
 from pipeline.build import build

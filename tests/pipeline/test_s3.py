@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 import dataset
-from dataset.lease import Lease, LeaseHeldError
-from dataset.storage import Storage
+from dataset.ledger.lease import Lease, LeaseHeldError
+from dataset.store.storage import Storage
 from pipeline.build import build
 from pipeline.cli import main
 from pipeline.config import build as make_config

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import dataset
-from dataset.storage import Storage
-from dataset.views import Dataset
+from dataset.query.views import Dataset
+from dataset.store.storage import Storage
 from pipeline.build import build
 from pipeline.cli import main
 from pipeline.config import build as make_config

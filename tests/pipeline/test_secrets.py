@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dataset.secrets import authorization, public, without
-from dataset.storage import Storage
+from dataset.store.secrets import authorization, public, without
+from dataset.store.storage import Storage
 from pipeline.cli import main
 from pipeline.config import build as make_config
 from pipeline.config_errors import ConfigError

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from dataset.hosts import hostname
-from dataset.side_tables import public_suffixes
+from dataset.query.side_tables import public_suffixes
 from pipeline.reports import audits
 
 Rows = list[dict[str, Any]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import duckdb
 import pytest
 
-from dataset import sql
+from dataset.query import sql
 
 VIEW = sql.load("views/candidates")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from dataset import sql
+from dataset.query import sql
 
 
 def test_text_keys_are_md5_and_distinct() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from dataset import sql
+from dataset.query import sql
 from dataset.reasons import reasons
 from dataset.schema import IMAGES, VERDICTS
 from pipeline.stages.fetch.licenses import SAID

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from dataset import sql
+from dataset.query import sql
 from dataset.schema import MATCHES
 
 NOTHING = pa.table({"row": pa.array([], pa.uint32()), "language": pa.array([], pa.string())})

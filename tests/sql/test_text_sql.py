@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from dataset import sql
+from dataset.query import sql
 from dataset.schema import CANDIDATES, CAPTIONS, PLACE, VERDICTS
 from filters.texts.blocklist import TERM
 from filters.texts.domains import ENTRY

@@ -17,7 +17,7 @@ import pytest
 import torch
 import yaml
 
-from dataset.storage import Storage
+from dataset.store.storage import Storage
 from tests.train import ranks, tiny
 from train import checkpoint, loop
 from train.__main__ import main

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from dataset.storage import Storage
+from dataset.store.storage import Storage
 from train.config import TrainConfig
 from train.log import FILE, Log, add_evaluation
 

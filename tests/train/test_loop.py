@@ -15,7 +15,7 @@ import torch
 import yaml
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from dataset.storage import Storage
+from dataset.store.storage import Storage
 from tests.train import tiny
 from tests.train.data.test_loader import spoil
 from train.__main__ import main

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from dataset.storage import Storage
+from dataset.store.storage import Storage
 from tests import s3_server
 from tests.train import ranks
 from tests.train.test_loop import config_of, log_of, losses, quiet, weights

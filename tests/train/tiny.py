@@ -14,9 +14,9 @@ from PIL import Image
 
 from dataset.ids import pair_id
 from dataset.schema import SHARD_INDEX
-from dataset.shards import write_shard
-from dataset.storage import Storage
+from dataset.store.storage import Storage
 from dataset.tables import to_parquet
+from dataset.webdataset.shards import write_shard
 
 MODEL = "test-tiny"
 CONFIG = {

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dataset.ids import hash64
-from dataset.shards import DamagedSampleError
+from dataset.webdataset.shards import DamagedSampleError
 
 
 def choose(parts: Mapping[str, bytes], captions: Mapping[str, float], seed: int, epoch: int, row: int) -> str:

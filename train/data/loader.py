@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
-from dataset.foreign import open_train_index
-from dataset.shards import DamagedSampleError, Index
+from dataset.webdataset.foreign import open_train_index
+from dataset.webdataset.shards import DamagedSampleError, Index
 from train.data import captions
 from train.data.gpu_decode import Jpegs, collect
 from train.data.mixture import Corpus, Source

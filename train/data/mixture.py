@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from dataset.ids import checksum, hash64
-from dataset.shards import Index
-from dataset.storage import Storage
+from dataset.store.storage import Storage
+from dataset.webdataset.shards import Index
 from train.data.order import Order
 
 UNITS = 2**20

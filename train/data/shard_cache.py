@@ -19,7 +19,7 @@ from pathlib import Path
 
 import xxhash
 
-from dataset.storage import Storage
+from dataset.store.storage import Storage
 
 _BLOCK_BYTES = 2**16
 _CHUNK_BYTES = 128 * _BLOCK_BYTES

@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from dataset.shards import Index
-from dataset.storage import Storage
+from dataset.store.storage import Storage
+from dataset.webdataset.shards import Index
 from train.data.shard_cache import Copy, ShardCache, SpoiledCopyError
 
 OPEN_FILES = 128

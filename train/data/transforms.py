@@ -19,7 +19,7 @@ from torch import Tensor
 from dataset.ids import hash64, mix64
 from dataset.images import SCALES, ImageError, in_srgb, read, upright
 from dataset.images import decode as decode_encoded
-from dataset.shards import IMAGE_PARTS, DamagedSampleError
+from dataset.webdataset.shards import IMAGE_PARTS, DamagedSampleError
 
 MAX_PIXELS = 2**26
 """An image with more is a bomb, not a sample."""

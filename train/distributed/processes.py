@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.distributed as dist
 
-from dataset.lease import Lease, LeaseHeldError
-from dataset.storage import Storage
+from dataset.ledger.lease import Lease, LeaseHeldError
+from dataset.store.storage import Storage
 from train.distributed import watch
 from train.failure import FOLDER, TrainingError, end_with, lost_peer, sentence
 from train.model import pick_device

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from dataset.storage import is_local
+from dataset.store.storage import is_local
 from train import pretrained
 from train.config import TrainConfig
 from train.load import Encoder, load

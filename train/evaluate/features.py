@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dataset.ids import checksum
-from dataset.shards import DamagedSampleError
+from dataset.webdataset.shards import DamagedSampleError
 from train.evaluate.sets import Picture, SetError, Split
 
 if TYPE_CHECKING:

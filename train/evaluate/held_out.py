@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image
 
 from dataset.ids import mix64
-from dataset.shards import DamagedSampleError, Index, read_index, read_raw_samples
-from dataset.storage import Storage
+from dataset.store.storage import Storage
+from dataset.webdataset.shards import DamagedSampleError, Index, read_index, read_raw_samples
 from train.evaluate.features import checked
 from train.evaluate.view import ranks
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dataset.storage import absolute, is_local, open_input
+from dataset.store.storage import absolute, is_local, open_input
 from train.distributed.parallelize import fill
 
 _PREFIXES = re.compile(r"^(?:module\.|_orig_mod\.)+")

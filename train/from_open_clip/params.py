@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dataset.foreign import expanded
-from dataset.storage import is_local
+from dataset.store.storage import is_local
+from dataset.webdataset.foreign import expanded
 from train.from_open_clip.flags import DERIVED, FLAGS
 
 FILE = "params.txt"

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from dataset import foreign
-from dataset.index_parts import has_index
-from dataset.storage import Storage
+from dataset.store.storage import Storage
+from dataset.webdataset import foreign
+from dataset.webdataset.index_parts import has_index
 from train.config import AUTO, TrainConfig
 from train.data.loader import open_corpus
 from train.memory.forecast import Forecast, Memory

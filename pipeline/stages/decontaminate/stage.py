@@ -11,7 +11,7 @@ from crawl.images.ingest import ImageConfig, ingest
 from crawl.images.observations import Ingested
 from crawl.images.store import read_images
 from dataset.schema import IMAGES, VERDICTS
-from dataset.storage import absolute
+from dataset.store.storage import absolute
 from filters.duplicates import decontaminate as evaluation_images
 from filters.duplicates.decontaminate import EMBEDDINGS, FOUND, INDEX, DecontaminateConfig, Embed, unit
 from filters.images.models import ImageModel, load

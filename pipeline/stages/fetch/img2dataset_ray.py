@@ -14,7 +14,7 @@ from pathlib import Path
 
 from crawl.images import store
 from crawl.images.observations import Observation
-from dataset.storage import Storage
+from dataset.store.storage import Storage
 from pipeline.workers.children import WorkerCrashedError
 from pipeline.workers.failures import unwrap
 

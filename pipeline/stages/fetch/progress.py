@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from dataset import heartbeat
-from dataset.storage import Storage
+from dataset.store.storage import Storage
 
 FOLDER = "log/fetch"
 EVERY_S = 5.0

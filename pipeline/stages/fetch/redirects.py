@@ -10,7 +10,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dataset import sql
+from dataset.query import sql
 from dataset.schema import ARCHIVE_IMAGES, ARCHIVE_LEADS
 from pipeline.engine.contract import PAIR_ROWS, roles
 from pipeline.engine.exchange import Exchange, write_buckets

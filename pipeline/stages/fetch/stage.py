@@ -28,13 +28,13 @@ from crawl.web.config import FetchConfig
 from crawl.web.contact import Contact, NoContactError
 from crawl.web.fetch import fetch
 from dataset import heartbeat
-from dataset.commits import FileRef, fingerprint
 from dataset.hosts import hostname
 from dataset.ids import pair_id
 from dataset.layout import WITH_PICTURES
+from dataset.ledger.commits import FileRef, fingerprint
 from dataset.reasons import TRANSIENT
 from dataset.schema import ARCHIVE_IMAGES, IMAGES, OBSERVATIONS, VERDICTS
-from dataset.storage import Storage
+from dataset.store.storage import Storage
 from filters.images.hashlists import HashLists, HashListsConfig
 from filters.images.perceptual import pdq
 from pipeline.config import Config, ConfigError, options

@@ -19,10 +19,10 @@ import pyarrow.compute as pc
 
 from crawl.images import img2dataset_import, store
 from crawl.images.observations import OK
-from dataset.damage import DamagedError
+from dataset.ledger.damage import DamagedError
 from dataset.schema import ARCHIVE_IMAGES, OBSERVATIONS
-from dataset.secrets import public
-from dataset.storage import Storage
+from dataset.store.secrets import public
+from dataset.store.storage import Storage
 from dataset.tables import read_parquet
 from pipeline.engine import cache
 from pipeline.engine.phase import Context

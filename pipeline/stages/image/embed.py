@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from crawl.images.store import read_images
 from dataset import heartbeat
-from dataset.commits import Commit
+from dataset.ledger.commits import Commit
 from dataset.schema import CLIP_SCORES, IMAGES
 from filters.images.embeddings import Encoder, Head, cosines, from_column, load_head, to_column
 from pipeline.config import plain

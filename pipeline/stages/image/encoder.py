@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from dataset.ids import checksum
-from dataset.storage import absolute, is_local
+from dataset.store.storage import absolute, is_local
 from filters.images.embeddings import Encoder, Head, load_head, load_open_clip
 from filters.lines import locate
 from pipeline.config import Config, ConfigError

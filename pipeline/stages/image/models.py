@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from crawl.images.store import read_images
-from dataset.storage import Storage, absolute
+from dataset.store.storage import Storage, absolute
 from filters.images import int8
 from filters.images.config import NSFW, ScoringModel
 from filters.images.faces import Detector, FacesConfig

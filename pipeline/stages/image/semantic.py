@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dataset.commits import Commit
 from dataset.ids import words64
+from dataset.ledger.commits import Commit
 from dataset.schema import CELLS, IMAGES
-from dataset.storage import Storage, absolute
+from dataset.store.storage import Storage, absolute
 from filters.duplicates.evaluation_sets import SUFFIXES
 from filters.duplicates.semantic import LEAST_SAMPLE, SAMPLE_PER_CELL, assign, centres, sampled
 from filters.images.embeddings import from_column, to_column

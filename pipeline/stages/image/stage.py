@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from crawl.images.store import read_images
-from dataset.commits import Commit
+from dataset.ledger.commits import Commit
 from dataset.schema import FACES, IMAGES, VERDICTS
 from pipeline.config import Config, options
 from pipeline.engine.contract import PAIR_ROWS, roles

@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dataset.mapped import mapped
 from dataset.schema import MATCHES, QUERIES, VERDICTS
+from dataset.store.mapped import mapped
 from filters.lines import read_lines
 from filters.queries.build import load_all
 from filters.queries.match import STOPWORDS, Matcher, match_by_language

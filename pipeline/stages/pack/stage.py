@@ -14,14 +14,15 @@ from PIL import Image
 
 from crawl.images import pixels
 from crawl.images.store import read_images
-from dataset import heartbeat, sql
-from dataset.commits import FileRef
+from dataset import heartbeat
 from dataset.ids import checksum, order_hash
 from dataset.layout import INDEX_PARTS
 from dataset.layout import QUERIES as QUERIES_NAME
+from dataset.ledger.commits import FileRef
+from dataset.query import sql
 from dataset.schema import FACES, IMAGES, PAIRS, QUERIES, QUERY_COUNTS, SAMPLES, SHARD_INDEX
-from dataset.shards import FOLDER, write_shard
 from dataset.tables import to_parquet
+from dataset.webdataset.shards import FOLDER, write_shard
 from filters.images.faces import Box, blur
 from filters.queries.balance import counts
 from pipeline.config import options

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from dataset import sql
+from dataset.query import sql
 from dataset.schema import ARCHIVE_IMAGES, ARCHIVE_LEADS, CAPS, MATCHES, PAIRS, QUERIES
 from filters.queries import language_caps
 from pipeline.engine.artifacts import Partition

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from crawl.images.observations import Ingested, Observation, Refusal, observe
 from crawl.images.store import FOLDER, damaged, discard, newest, read_chunk, read_images, restore, write_chunk
-from dataset.damage import DamagedError
 from dataset.ids import checksum
+from dataset.ledger.damage import DamagedError
 from dataset.schema import OBSERVATIONS
-from dataset.storage import Storage
+from dataset.store.storage import Storage
 
 TIME = "2026-01-02T03:04:05Z"
 

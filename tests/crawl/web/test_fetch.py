@@ -19,7 +19,7 @@ from crawl.images.observations import Refusal
 from crawl.urls import canonical_url
 from crawl.web.config import FetchConfig
 from crawl.web.fetch import fetch
-from dataset.storage import Storage
+from dataset.store.storage import Storage
 from tests.crawl.hostile_images import picture
 from tests.crawl.hostile_server import HostileServer
 from tests.crawl.web.fetching import accept, get, hostile_server

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from dataset.images import read
-from dataset.shards import DamagedSampleError
+from dataset.webdataset.shards import DamagedSampleError
 from tests.dataset.images.files import (
     MOST,
     encode,

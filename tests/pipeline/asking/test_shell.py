@@ -10,7 +10,7 @@ from prompt_toolkit.application import create_app_session
 from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
-from dataset.views import Dataset
+from dataset.query.views import Dataset
 from pipeline.asking.shell import COMMANDS, Shell, ask, is_whole
 from pipeline.cli import main
 from tests.pipeline.dataset_fixture import HandMade

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from dataset.commits import Commit, FileRef
+from dataset.ledger.commits import Commit, FileRef
 from dataset.stages import Stage
 from pipeline.engine.artifacts import Artifact, Artifacts, Partition, RowTable
 from pipeline.engine.contract import ContractError, roles

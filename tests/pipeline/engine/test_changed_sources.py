@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dataset.views import Dataset
+from dataset.query.views import Dataset
 from pipeline.build import build
 from pipeline.cli import main
 from pipeline.config import build as make_config

@@ -14,9 +14,9 @@ import duckdb
 import pytest
 from ray.exceptions import ActorDiedError, LocalRayletDiedError, NodeDiedError, OutOfMemoryError, WorkerCrashedError
 
-from dataset import faults, s3
-from dataset.commits import Commit
-from dataset.faults import ServiceError, WorkerKilledError
+from dataset.ledger.commits import Commit
+from dataset.store import faults, s3
+from dataset.store.faults import ServiceError, WorkerKilledError
 from pipeline.engine import containment
 from pipeline.engine.phase import Task
 from pipeline.engine.verdicts import ConservationError

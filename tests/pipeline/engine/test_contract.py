@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from dataset.commits import FileRef, folder
+from dataset.ledger.commits import FileRef, folder
 from dataset.schema import MATCHES
 from dataset.stages import Stage, Table
 from pipeline.engine.contract import ContractError, Resources, roles

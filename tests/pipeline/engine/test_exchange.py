@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dataset.commits import Commit, FileRef
-from dataset.damage import DamagedError
 from dataset.ids import checksum
-from dataset.storage import Storage
+from dataset.ledger.commits import Commit, FileRef
+from dataset.ledger.damage import DamagedError
+from dataset.store.storage import Storage
 from pipeline.engine import exchange, gathering
 from pipeline.engine.exchange import Buckets, Exchange, merged, write_buckets
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 import dataset
-from dataset import faults
-from dataset.storage import Storage
+from dataset.store import faults
+from dataset.store.storage import Storage
 from pipeline.build import build
 from pipeline.config import build as make_config
 from pipeline.engine import containment

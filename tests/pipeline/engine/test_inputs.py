@@ -11,7 +11,7 @@ import pytest
 
 import dataset
 from crawl.web.crawl_pages import HarvestReport
-from dataset.storage import Storage
+from dataset.store.storage import Storage
 from pipeline.asking.explain import explain
 from pipeline.build import build
 from pipeline.cli import main

@@ -19,8 +19,8 @@ import yaml
 
 from bench.interrupting import AT, Fault, install
 from bench.matrix import contents, differences
-from dataset import local_files
-from dataset.lease import LEASE
+from dataset.ledger.lease import LEASE
+from dataset.store import local_files
 from pipeline.build import build
 from pipeline.config import build as make_config
 from pipeline.workers.executor import InlineExecutor

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crawl.archives.records import MAX_PIECES
-from dataset.storage import Storage
+from dataset.store.storage import Storage
 from pipeline.engine import plan
 from pipeline.engine.inputs import Source
 

@@ -9,8 +9,9 @@ import pyarrow as pa
 import pytest
 from rich.console import Console
 
-from dataset import heartbeat, sql
-from dataset.storage import Storage
+from dataset import heartbeat
+from dataset.query import sql
+from dataset.store.storage import Storage
 from pipeline.build import build
 from pipeline.config import build as make_config
 from pipeline.engine import progress

@@ -6,8 +6,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-from dataset.commits import Commit
-from dataset.storage import Storage
+from dataset.ledger.commits import Commit
+from dataset.store.storage import Storage
 from pipeline.engine.quarantine import Quarantine, lost_by
 from pipeline.workers.failures import CRASHED, TIME, Limits, Lost
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataset.commits import Commit, FileRef
-from dataset.storage import Storage
+from dataset.ledger.commits import Commit, FileRef
+from dataset.store.storage import Storage
 from pipeline.engine import reuse
 from pipeline.engine.phase import Context, Result, Task
 from pipeline.engine.reuse import image_contents, image_keys, reuse_measures, with_earlier_measures

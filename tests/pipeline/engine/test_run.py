@@ -8,11 +8,11 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from dataset.commits import FileRef
 from dataset.ids import checksum
+from dataset.ledger.commits import FileRef
 from dataset.schema import VERDICTS
 from dataset.stages import Stage
-from dataset.storage import Storage
+from dataset.store.storage import Storage
 from dataset.tables import to_parquet
 from pipeline.config import build as make_config
 from pipeline.engine.artifacts import Partition, RowTable

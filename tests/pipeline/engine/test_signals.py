@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dataset.lease import LEASE
+from dataset.ledger.lease import LEASE
 from pipeline.cli import main
 from tests.pipeline import small_archive
 

@@ -14,10 +14,10 @@ import pyarrow as pa
 import pytest
 
 from crawl.images import store
-from dataset.commits import RecordError
-from dataset.damage import DamagedError
-from dataset.storage import Storage
-from dataset.views import Dataset
+from dataset.ledger.commits import RecordError
+from dataset.ledger.damage import DamagedError
+from dataset.query.views import Dataset
+from dataset.store.storage import Storage
 from pipeline.build import build
 from pipeline.cli import main
 from pipeline.config import build as make_config

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from dataset.views import Dataset
+from dataset.query.views import Dataset
 from pipeline.cli import main
 from pipeline.examining import nearest as module
 from pipeline.examining.embeddings import Embeddings, Part
@@ -128,7 +128,7 @@ def test_a_contact_sheet_shows_a_strangers_text_as_text(world: World, tmp_path: 
 def tiny_index(out: str) -> None:
     """The index of shards that HandMade leaves out."""
     from dataset.schema import SHARD_INDEX
-    from dataset.storage import Storage
+    from dataset.store.storage import Storage
     from dataset.tables import to_parquet
 
     made = Dataset(out)

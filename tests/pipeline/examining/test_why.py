@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dataset.views import Dataset
+from dataset.query.views import Dataset
 from pipeline.arguments import parser
 from pipeline.cli import main
 from pipeline.examining import coverage, geometry

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dataset.storage import Storage
+from dataset.store.storage import Storage
 from pipeline.config import build as make_config
 from pipeline.reports import datasheet
 from tests.pipeline.dataset_fixture import ARCHIVE, HandMade

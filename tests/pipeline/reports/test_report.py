@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from dataset import sql
-from dataset.storage import Storage
-from dataset.views import Dataset
+from dataset.query import sql
+from dataset.query.views import Dataset
+from dataset.store.storage import Storage
 from pipeline.reports import charts
 from pipeline.reports import report as reports
 from pipeline.reports.html import thumbnail

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from dataset.commits import Commit, Ledger
-from dataset.lease import Lease
+from dataset.ledger.commits import Commit, Ledger
+from dataset.ledger.lease import Lease
 from dataset.stages import names
-from dataset.storage import Storage
+from dataset.store.storage import Storage
 from pipeline.reports.status import status
 from tests.pipeline.dataset_fixture import ARCHIVE, HandMade
 

@@ -10,8 +10,8 @@ from typing import IO
 
 import pytest
 
-from dataset.commits import Commit
-from dataset.faults import fault
+from dataset.ledger.commits import Commit
+from dataset.store.faults import fault
 from pipeline.engine.phase import Task
 from pipeline.workers import children
 from pipeline.workers.failures import Failure, Limits

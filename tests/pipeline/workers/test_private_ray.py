@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dataset import scratch
+from dataset.store import scratch
 from pipeline.workers import private_ray
 from pipeline.workers.private_ray import PrivateRay
 

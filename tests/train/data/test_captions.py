@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataset.shards import DamagedSampleError
+from dataset.webdataset.shards import DamagedSampleError
 from train.data.captions import choose
 
 PARTS = {

@@ -17,8 +17,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dataset.shards import DamagedSampleError, Index, read_index, read_raw_samples
-from dataset.storage import Storage
+from dataset.store.storage import Storage
+from dataset.webdataset.shards import DamagedSampleError, Index, read_index, read_raw_samples
 from tests.train import tiny
 from train.__main__ import main
 from train.config import TrainConfig, load

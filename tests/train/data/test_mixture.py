@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dataset.shards import read_index
-from dataset.storage import Storage
+from dataset.store.storage import Storage
+from dataset.webdataset.shards import read_index
 from tests.train import tiny
 from train.data.mixture import Corpus, Source, mixed, passed
 from train.data.order import BlockShuffle, FullShuffle

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dataset.shards import read_index, read_raw_samples
-from dataset.storage import Storage
+from dataset.store.storage import Storage
+from dataset.webdataset.shards import read_index, read_raw_samples
 from tests import s3_server
 from tests.train import tiny
 from train.data.shard_cache import Copy, ShardCache

@@ -17,7 +17,7 @@ from sklearn.datasets import load_sample_images
 from torchvision.transforms import RandomResizedCrop
 
 from dataset.images import jpeg as jpeg_decoder
-from dataset.shards import DamagedSampleError
+from dataset.webdataset.shards import DamagedSampleError
 from tests.train import tiny
 from train.config import CHOICES
 from train.data.transforms import DRAWS, Augment, crop_box, decode, decode_pixels, draw

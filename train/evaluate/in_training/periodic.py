@@ -18,8 +18,8 @@ import torch
 from torch import nn
 from torch.distributed.fsdp import FSDPModule
 
-from dataset.index_parts import has_index
-from dataset.storage import Storage
+from dataset.store.storage import Storage
+from dataset.webdataset.index_parts import has_index
 from train.config import TrainConfig
 from train.distributed.processes import Processes, Stop
 from train.evaluate.examine import held_out_row

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dataset.shards import Index, read_index
-from dataset.storage import Storage
+from dataset.store.storage import Storage
+from dataset.webdataset.shards import Index, read_index
 from train.distributed.processes import Processes
 from train.evaluate.features import Features, Progress, checked, decoded, joined
 from train.evaluate.held_out import seen_images

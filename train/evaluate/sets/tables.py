@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from dataset.storage import Storage
+from dataset.store.storage import Storage
 from dataset.tables import read_parquet
 from train.evaluate.sets import SUFFIXES, ImageSet, Picture, SetError, Split, checked_classes
 from train.evaluate.sets.associations import COLUMNS, associations_of

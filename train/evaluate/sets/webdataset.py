@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from dataset.shards import key_and_part
-from dataset.storage import Storage
-from dataset.tar import DamagedTarError, by_offset, members
+from dataset.store.storage import Storage
+from dataset.webdataset.shards import key_and_part
+from dataset.webdataset.tar import DamagedTarError, by_offset, members
 from train.evaluate.datacomp import task_of
 from train.evaluate.sets import ImageSet, Picture, SetError, Split, checked_classes
 from train.evaluate.sets.folders import empty_classes

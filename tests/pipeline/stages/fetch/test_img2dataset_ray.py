@@ -12,9 +12,9 @@ from ray import exceptions
 
 import dataset
 from crawl.web.config import FetchConfig
-from dataset.commits import Commit
-from dataset.faults import fault
-from dataset.storage import Storage
+from dataset.ledger.commits import Commit
+from dataset.store.faults import fault
+from dataset.store.storage import Storage
 from pipeline.build import build
 from pipeline.config import Config, ConfigError, plain
 from pipeline.config import build as make_config

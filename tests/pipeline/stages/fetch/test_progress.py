@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dataset.storage import Storage
+from dataset.store.storage import Storage
 from pipeline.build import build
 from pipeline.config import build as make_config
 from pipeline.config import plain

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dataset.ids import checksum
-from dataset.storage import Storage
+from dataset.store.storage import Storage
 from pipeline.stages.image.encoder import identity
 from train import checkpoint
 

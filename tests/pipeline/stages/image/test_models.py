@@ -308,7 +308,7 @@ def test_an_answer_that_the_model_does_not_have_is_told(world: World, tmp_path: 
 def test_a_model_gets_its_share_of_a_gpu_from_ray(world: World, tmp_path: Path) -> None:
     import ray
 
-    from dataset.commits import Commit
+    from dataset.ledger.commits import Commit
     from pipeline.engine.phase import Task
     from pipeline.workers.executor import RayExecutor
     from tests.pipeline import gpu_phase

@@ -1,0 +1,305 @@
+"""Commit records: what makes a partition's files part of the dataset.
+
+A phase of a stage keeps its files in a folder of its own, `STAGE/PHASE/`. File names carry the partition and its
+fingerprint, so that a rewrite is idempotent and a stale file is never taken for a fresh one. After the files, one
+record per partition is created if absent; when all partitions of a phase are there, the phase is *closed*: its records
+become one Parquet file, which `manifest.json` names. Readers follow the manifest, never a glob. Both may come from
+anybody: what they say is checked for its form before it is used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import xxhash
+
+from dataset.ids import checksum
+from dataset.ledger.damage import DamagedError, parsed
+from dataset.store.storage import Storage
+from dataset.tables import to_parquet
+
+log = logging.getLogger("wit")
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+_NAME = re.compile(r"[0-9A-Za-z_][\w.+=-]*(?:/[0-9A-Za-z_][\w.+=-]*)+", re.ASCII)  # no file lies at the top
+_PHASE = re.compile(r"[a-z_]+\.[a-z0-9_]+")
+_MOST = 2**63
+
+RECORDS = pa.schema([("partition", pa.int32()), ("fingerprint", pa.string()), ("record", pa.string())])
+
+
+class RecordError(ValueError):
+    """A commit record or manifest is not of the form that openwit writes."""
+
+
+@dataclass(frozen=True)
+class FileRef:
+    """A file as its writer saw it."""
+
+    name: str
+    bytes: int
+    checksum: str  # see dataset.ids.checksum
+    rows: int = 0
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One partition of one phase, done."""
+
+    phase: str  # "text.measure"
+    partition: int
+    fingerprint: str
+    files: Mapping[str, FileRef]  # role -> file
+    counts: Mapping[str, int] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)  # small results that later phases need, as JSON
+    spent: Mapping[str, float] = field(default_factory=dict, compare=False)  # what it cost to make; not of the record
+
+    def to_json(self) -> str:
+        """One line, keys sorted, so that equal records are equal bytes."""
+        record = asdict(self)
+        del record["spent"]
+        return json.dumps(record, sort_keys=True, separators=(",", ":"))
+
+    @staticmethod
+    def from_json(text: str | bytes) -> Commit:
+        """The record that `to_json` wrote.
+
+        Raises:
+            RecordError: it is none: a name leads elsewhere, a size is below zero, something is missing or no text.
+        """
+        try:
+            raw = json.loads(text)
+            files = {_text(role): _file(file) for role, file in _object(raw["files"]).items()}
+            counts = {_text(name): _count(count) for name, count in _object(raw["counts"]).items()}
+            phase, partition = _text(raw["phase"]), _count(raw["partition"])
+            return Commit(phase, partition, _text(raw["fingerprint"]), files, counts, _object(raw["facts"]))
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise RecordError(f"a commit record is not as openwit writes them: {_told(error)}") from None
+
+
+def _file(raw: Any) -> FileRef:
+    name = _text(_object(raw)["name"])
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name[:200]!r} is no file's name in a dataset")
+    return FileRef(name, _count(raw["bytes"]), _text(raw["checksum"]), _count(raw["rows"]))
+
+
+def _object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError(f"an object is wanted, not {type(value).__name__}")
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"a text is wanted, not {type(value).__name__}")
+    return value
+
+
+def _count(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < _MOST:
+        raise ValueError(f"a whole number is wanted, not {str(value)[:50]}")
+    return value
+
+
+def _told(error: BaseException) -> str:
+    return f"{error} is missing" if isinstance(error, KeyError) else str(error)
+
+
+def fingerprint(phase: str, version: int, options: Mapping[str, Any], inputs: Iterable[str]) -> str:
+    """What a partition's result depends on: the phase and its version, the config keys it reads, its inputs'
+    checksums.
+    """
+    text = json.dumps([phase, version, options, list(inputs)], sort_keys=True, separators=(",", ":"))
+    return xxhash.xxh3_64_hexdigest(text.encode())
+
+
+def folder(phase: str) -> str:
+    """Where a phase keeps its files: `text.measure` in `text/measure`."""
+    return phase.replace(".", "/")
+
+
+def records_of(phase: str) -> str:
+    """Where the records of a closed phase are."""
+    return f"{folder(phase)}/commits.parquet"
+
+
+class Ledger:
+    """The commit records of one phase."""
+
+    def __init__(self, storage: Storage, phase: str):
+        self.storage = storage
+        self.phase = phase
+        self.folder = folder(phase)
+        self.closed_name = records_of(phase)
+        self.loose = 0  # records of single partitions that `load` found: the phase was not closed, or not tidied up
+
+    def load(self) -> dict[tuple[int, str], Commit]:
+        """Every record whose files are all there, with the length that the record gives, by (partition, fingerprint).
+
+        Of two, the one counts that the phase was closed with: later stages have read it. The other came late.
+        """
+        there = {info.name: info.bytes for info in self.storage.list(self.folder)}
+        listed = {self.folder}
+        commits = []
+        with contextlib.suppress(FileNotFoundError):  # not closed yet
+            try:
+                commits = read_records(self.storage, self.closed_name)
+            except RecordError as error:
+                log.warning("%s: its partitions are done again", error)
+        loose = [info.name for info in self.storage.list(f"{self.folder}/commits")]
+        self.loose = len(loose)
+        for text in self.storage.read_all([name for name in loose if name.endswith(".json")]):
+            with contextlib.suppress(RecordError):  # a disk that lost power may hold an empty record: not committed
+                commits.append(Commit.from_json(text))
+        commits = [commit for commit in commits if commit.phase == self.phase]
+
+        def whole(commit: Commit) -> bool:
+            for file in commit.files.values():  # some phases name files elsewhere: the fetch store's, the shards
+                home = file.name.rpartition("/")[0]
+                if home not in listed:
+                    there.update((info.name, info.bytes) for info in self.storage.list(home))
+                    listed.add(home)
+            return all(there.get(file.name) == file.bytes for file in commit.files.values())
+
+        found: dict[tuple[int, str], Commit] = {}
+        for commit in filter(whole, commits):
+            found.setdefault((commit.partition, commit.fingerprint), commit)
+        return found
+
+    def record_name(self, partition: int, fingerprint: str) -> str:
+        """Where a partition's own record lies until the phase is closed."""
+        return f"{self.folder}/commits/{partition:06d}-{fingerprint}.json"
+
+    def add(self, commit: Commit) -> Commit:
+        """Commit a partition.
+
+        A record that is there already was made by another attempt at the same work, or its files have been lost since:
+        only the lease's holder commits, so the newest attempt is the right one.
+        """
+        name = self.record_name(commit.partition, commit.fingerprint)
+        data = commit.to_json().encode()
+        if not self.storage.create(name, data):
+            put(self.storage, name, data)
+        return commit
+
+    def close(self, commits: Sequence[Commit]) -> str:
+        """Write all records as one file; returns its checksum. What they do not name stays until `collect`."""
+        ordered = sorted(commits, key=lambda commit: commit.partition)
+        data = to_parquet(
+            pa.table(
+                {
+                    "partition": [commit.partition for commit in ordered],
+                    "fingerprint": [commit.fingerprint for commit in ordered],
+                    "record": [commit.to_json() for commit in ordered],
+                },
+                schema=RECORDS,
+            )
+        )
+        digest = checksum(data)
+        put(self.storage, self.closed_name, data.to_pybytes())
+        return digest
+
+    def collect(self, commits: Sequence[Commit]) -> int:
+        """Delete the files of this phase that none of the commits names; returns how many."""
+        keep = {file.name for commit in commits for file in commit.files.values()} | {self.closed_name}
+        folders = (self.folder, f"{self.folder}/commits")
+        there = [info.name for folder in folders for info in self.storage.list(folder)]
+        orphans = [name for name in there if name not in keep]
+        self.storage.delete(orphans)
+        return len(orphans)
+
+
+def read_records(storage: Storage, name: str) -> list[Commit]:
+    """The records of a closed phase, by partition. Raises FileNotFoundError, RecordError."""
+    return _records(storage, name, storage.read(name))
+
+
+def _records(storage: Storage, name: str, data: bytes) -> list[Commit]:
+    try:
+        records = parsed(storage, name, pa.BufferReader(data), ["record"]).column("record").to_pylist()
+        return [Commit.from_json(record) for record in records]
+    except (pa.ArrowException, KeyError, RecordError, DamagedError) as error:
+        told = error.what if isinstance(error, DamagedError) else error
+        raise RecordError(f"{storage.url_of(name)} is damaged: {told}; `wit run` makes it anew") from None
+
+
+def closed_records(storage: Storage, entry: Mapping[str, Any]) -> list[Commit]:
+    """The records of a phase that the manifest has an entry of, by partition. Raises FileNotFoundError, RecordError."""
+    name = entry["records"]
+    data = storage.read(name)
+    if checksum(data) != entry["checksum"]:
+        raise RecordError(
+            f"{storage.url_of(name)} is damaged: its checksum is another than manifest.json says, or a run ended while "
+            "it wrote it; `wit run` makes it anew"
+        )
+    return _records(storage, name, data)
+
+
+def read_manifest(storage: Storage) -> dict[str, Any]:
+    """The dataset's manifest; an empty one where there is none yet. Raises RecordError."""
+    try:
+        text = storage.read(MANIFEST)
+    except FileNotFoundError:
+        return {"format": FORMAT_VERSION, "complete": False, "phases": []}
+    try:
+        manifest = _object(json.loads(text))
+        for entry in manifest["phases"]:
+            if not _PHASE.fullmatch(_text(entry["phase"])):
+                raise ValueError(f"{entry['phase'][:200]!r} is no phase's name")
+            if entry["records"] != records_of(entry["phase"]):
+                raise ValueError(f"{str(entry['records'])[:200]!r} is not where {entry['phase']} keeps its records")
+            _text(entry["checksum"])
+        if manifest.pop("checksum", None) not in (None, _own_checksum(manifest)):
+            raise ValueError("its checksum is another")
+        for counts in _object(manifest.get("funnel", {})).values():
+            for count in _object(counts).values():
+                _count(count)
+        manifest["complete"] = bool(manifest["complete"])
+        return manifest
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise RecordError(
+            f"{storage.url_of(MANIFEST)} is not as openwit writes it: {_told(error)}; "
+            "delete it, and `wit run` with the same config makes it again"
+        ) from None
+
+
+def _own_checksum(manifest: Mapping[str, Any]) -> str:
+    """The checksum of what a manifest says, by which a change by hand or by a disk is noticed. Older ones have none."""
+    return xxhash.xxh3_128_hexdigest(json.dumps(manifest, sort_keys=True).encode())
+
+
+def write_manifest(storage: Storage, manifest: Mapping[str, Any]) -> None:
+    """Replace the manifest, if it differs."""
+    whole = {**manifest, "checksum": _own_checksum(manifest)}
+    data = (json.dumps(whole, indent=1, sort_keys=True) + "\n").encode()
+    put(storage, MANIFEST, data)
+
+
+def put(storage: Storage, name: str, data: bytes) -> None:
+    """Have a file hold these bytes; whoever has lost the lease leaves it as its successor wrote it.
+
+    The lease is asked for after the file was read, and the file is replaced if it is still what was read: who is told
+    that the lease is its own has not read what a successor wrote.
+    """
+    while True:
+        try:
+            there = storage.read(name)
+        except FileNotFoundError:
+            if storage.create(name, data):
+                return
+            continue
+        if there == data:
+            return
+        if storage.fence is not None:
+            storage.fence.ask()
+        if storage.replace(name, there, data):
+            return

@@ -1,0 +1,77 @@
+"""What a dataset's closed phases have committed, by the names of the tables that stages give."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dataset.ledger.commits import MANIFEST, Commit, FileRef, RecordError, closed_records, read_manifest, records_of
+from dataset.ledger.damage import opened
+from dataset.stages import Rows, Stage, Table, judging, path, tables
+from dataset.store.storage import Storage
+
+LOST = "is gone, though stages have finished; `wit run` with the same config writes it anew"
+"""What is said of the manifest of a dataset that has been begun."""
+
+
+def is_manifest_lost(storage: Storage) -> bool:
+    """Whether a dataset has records of its first stage and no manifest, which a run writes before them."""
+    return not storage.exists(MANIFEST) and any(storage.exists(records_of(phase)) for phase in path()[0].phases)
+
+
+class Committed:
+    """The commit records that a dataset's manifest names.
+
+    Raises:
+        RecordError, DamagedError: a record is not what was committed.
+    """
+
+    def __init__(self, storage: Storage):
+        self.storage = storage
+        self.manifest: dict[str, Any] = read_manifest(storage)
+        if not self.manifest["phases"] and is_manifest_lost(storage):
+            raise RecordError(f"{storage.url_of(MANIFEST)} {LOST}")
+        self._phases = {entry["phase"]: entry for entry in self.manifest["phases"]}
+        self._commits: dict[str, list[Commit]] = {}
+
+    def commits(self, phase: str) -> list[Commit]:
+        """The commit records of a closed phase; none if it has not run."""
+        if phase not in self._commits:
+            entry = self._phases.get(phase)
+            self._commits[phase] = closed_records(self.storage, entry) if entry else []
+        return self._commits[phase]
+
+    def table(self, name: str) -> Table:
+        """The table of a name that this dataset has; of several, the last. Raises KeyError: no stage gives it."""
+        declared = tables(name)
+        return next((table for table in reversed(declared) if self.commits(table.phase)), declared[-1])
+
+    def records(self, name: str) -> list[Commit]:
+        """The commit records of a table; none if it has not been written."""
+        return self.commits(self.table(name).phase)
+
+    def files(self, name: str) -> dict[int, FileRef]:
+        """The files of a table by their partitions; none if it has not been written."""
+        role = self.table(name).role
+        return {commit.partition: commit.files[role] for commit in self.records(name) if role in commit.files}
+
+    def schema(self, file: FileRef) -> pa.Schema:
+        """The columns that a committed file has. Raises DamagedError, FileNotFoundError."""
+        with opened(self.storage, file) as source:
+            return pq.read_schema(source)
+
+    def is_decided(self, stage: Stage) -> bool:
+        """Whether a stage has given its verdicts."""
+        return bool(self.commits(stage.decision))
+
+    def verdicts(self, rows: Rows, before: str | None = None) -> dict[int, tuple[FileRef, ...]]:
+        """The verdicts on candidates or pairs by their partitions, of all stages or of those before one."""
+        found: dict[int, tuple[FileRef, ...]] = {}
+        for stage in judging(rows):
+            if stage.name == before:
+                break
+            for commit in self.commits(stage.decision):
+                found[commit.partition] = (*found.get(commit.partition, ()), commit.files["verdicts"])
+        return found

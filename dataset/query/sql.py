@@ -1,0 +1,185 @@
+"""The repo's SQL files, and a DuckDB that runs one as a pure function of Arrow tables.
+
+Every file in `sql/` is a single SELECT over tables that its first comment names; the same text runs in a DuckDB
+shell over the dataset's Parquet. A query must end in a total ORDER BY: the order of rows is part of a file's bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, is_dataclass
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from dataset import heartbeat
+from dataset.store.scratch import spill_folder
+
+FOLDER = Path(__file__).parents[2] / "sql"
+MEMORY_LIMIT = "2GB"
+_PLAIN = (bool, int, float, str)
+_PATTERN = re.compile(r"[*?\[]")
+
+
+@cache
+def load(name: str) -> str:
+    """The text of sql/NAME.sql, e.g. `load("decisions/image")`; of /elsewhere/NAME.sql, where a stage is not of ours.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    return (FOLDER / f"{name}.sql").read_text(encoding="utf-8")
+
+
+def connect(
+    *, threads: int = 1, memory_limit: str = MEMORY_LIMIT, temp_directory: str | None = None
+) -> duckdb.DuckDBPyConnection:
+    """An in-memory DuckDB that spills to `temp_directory` (below TMPDIR by default), loads no extension by itself, and
+    opens no file: a query there is a function of the tables that it is given.
+    """
+    settings: dict[str, Any] = {
+        "threads": threads,
+        "memory_limit": memory_limit,
+        "autoload_known_extensions": False,
+        "autoinstall_known_extensions": False,
+        "python_enable_replacements": False,  # a name in a query is a table that was passed, never a local variable
+        "temp_directory": temp_directory or spill_folder(),
+    }
+    connection = duckdb.connect(":memory:", config=settings)
+    close(connection, ())
+    return connection
+
+
+def asking(*, progress: bool = False) -> duckdb.DuckDBPyConnection:
+    """A DuckDB for questions about a dataset, on all CPUs; `close` it as soon as its views are made.
+
+    progress: show on the terminal how far a query is that takes more than two seconds.
+    """
+    settings: dict[str, Any] = {
+        "threads": os.cpu_count() or 1,
+        "temp_directory": str(Path(tempfile.gettempdir()) / f"openwit-sql-{uuid.uuid4().hex}"),  # made when needed
+        "autoload_known_extensions": False,
+        "autoinstall_known_extensions": False,
+        "python_enable_replacements": False,
+    }
+    connection = duckdb.connect(":memory:", config=settings)
+    if progress:
+        connection.execute("SET enable_progress_bar = true")
+    return connection
+
+
+def close(connection: duckdb.DuckDBPyConnection, files: Iterable[str], folders: Iterable[str] = ()) -> None:
+    """Have a connection open no file but these and those in these folders, whatever it is asked, and have no question
+    change that.
+    """
+    connection.execute("SET allowed_paths = ?", [list(files)])
+    connection.execute("SET allowed_directories = ?", [list(folders)])
+    for setting in ("home_directory", "secret_directory"):  # a question looks for nothing in one's own
+        connection.execute(f"SET {setting} = current_setting('temp_directory')")
+    connection.execute("SET enable_external_access = false")
+    lock(connection)
+
+
+def lock(connection: duckdb.DuckDBPyConnection) -> None:
+    """Have no question change what a connection may do."""
+    connection.execute("SET lock_configuration = true")
+
+
+def literal(text: str) -> str:
+    """A text as SQL's string literal, where a parameter cannot stand: in a view."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def identifier(name: str) -> str:
+    """A column's or table's name as SQL's quoted identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+_TYPES = {
+    pa.string(): "VARCHAR",
+    pa.bool_(): "BOOLEAN",
+    pa.int32(): "INTEGER",
+    pa.int64(): "BIGINT",
+    pa.uint32(): "UINTEGER",
+    pa.uint64(): "UBIGINT",
+    pa.float32(): "FLOAT",
+    pa.float64(): "DOUBLE",
+}
+
+
+def type_name(kind: pa.DataType) -> str:
+    """DuckDB's name for the type that it reads Arrow's as."""
+    if pa.types.is_list(kind):
+        return f"{type_name(kind.value_type)}[]"
+    if pa.types.is_binary(kind) or pa.types.is_fixed_size_binary(kind):
+        return "BLOB"
+    return _TYPES[kind]
+
+
+def exactly(path: str) -> str:
+    """A path as DuckDB's `read_parquet` takes it, which reads `*`, `?` and `[` as patterns, for this one file."""
+    return _PATTERN.sub(lambda char: f"[{char[0]}]", path)
+
+
+@lru_cache(maxsize=4)
+def _database(pid: int, threads: int, memory_limit: str, temp_directory: str | None) -> duckdb.DuckDBPyConnection:
+    """One empty database per process and settings: to open one takes longer (20 ms) than most queries.
+
+    What a cursor of it registers no other sees.
+    """
+    return connect(threads=threads, memory_limit=memory_limit, temp_directory=temp_directory)
+
+
+def config_table(config: object) -> pa.Table:
+    """A config dataclass or mapping as a table of one row; tuples become lists, nested configs JSON."""
+    values: Mapping[str, Any]
+    if is_dataclass(config) and not isinstance(config, type):
+        values = asdict(config)
+    elif isinstance(config, Mapping):
+        values = config
+    else:
+        raise TypeError(f"a config is a dataclass or a mapping, not {type(config).__name__}")
+    columns: dict[str, pa.Array] = {}
+    for key, value in values.items():
+        if isinstance(value, (list, tuple, set, frozenset)) and all(isinstance(item, _PLAIN) for item in value):
+            items = sorted(value) if isinstance(value, (set, frozenset)) else list(value)
+            columns[key] = pa.array([items], type=None if items else pa.list_(pa.string()))
+        elif value is None or isinstance(value, _PLAIN):
+            columns[key] = pa.array([value])
+        else:
+            columns[key] = pa.array([json.dumps(value, sort_keys=True, default=str)])
+    return pa.table(columns) if columns else pa.table({"_": pa.array([True])})
+
+
+def run(
+    sql: str,
+    tables: Mapping[str, pa.Table],
+    config: object | None = None,
+    *,
+    threads: int = 1,
+    memory_limit: str = MEMORY_LIMIT,
+    temp_directory: str | None = None,
+) -> pa.Table:
+    """The result of a query over the tables by their names, and over `config` as a table of one row if given.
+
+    Raises:
+        duckdb.Error: the query is wrong, or needs more than `memory_limit` and the folder that it spills to.
+    """
+    connection = _database(os.getpid(), threads, memory_limit, temp_directory).cursor()
+    try:
+        for name, table in tables.items():
+            connection.register(name, table)
+        if config is not None:
+            connection.register("config", config_table(config))
+        with heartbeat.doing(f"a query over {sum(table.num_rows for table in tables.values()):,} rows"):
+            return connection.sql(sql).to_arrow_table()
+    finally:
+        connection.close()

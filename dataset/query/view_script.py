@@ -1,0 +1,121 @@
+"""`views.sql`: a dataset's views for any DuckDB, with nothing of ours installed.
+
+    duckdb -init OUT/views.sql
+
+It names the files that the commit records name, and no folder: what lies at the dataset's top is the same bytes
+wherever the dataset lies. The script finds the folder when it is read, by a file that only this state of the dataset
+has: at the variable `dataset`, where that is set, else around the current folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from dataset.ids import checksum
+from dataset.ledger.commits import put
+from dataset.ledger.committed import Committed
+from dataset.query import sql
+from dataset.query.view_columns import OWN, VIEW_COLUMNS, types
+from dataset.query.view_tables import CommittedTable, constants, tables, views
+from dataset.store.storage import Storage
+
+NAME = "views.sql"
+_AROUND = ("./", "./*/", "./*/*/", "./*/*/*/", "../", "../*/", "../*/*/", "../../", "../../*/", "~/", "~/*/", "~/*/*/")
+_HEAD = """\
+-- The views of this dataset, for any DuckDB from 1.4 on; nothing else needs to be installed:
+--     duckdb -init views.sql
+-- The dataset is found in the current folder and around it: up to three folders down, two up, or in one's home. Where
+-- it is elsewhere, say so before:
+--     duckdb -cmd "SET VARIABLE dataset = '/data/mine'" -cmd ".read /data/mine/views.sql"
+--     connection.execute("SET VARIABLE dataset = '/data/mine'")
+--     connection.execute(open("/data/mine/views.sql").read())
+-- In a bucket it is read by DuckDB's extension httpfs, where that is loaded: SET VARIABLE dataset = 's3://bucket/mine'
+-- It names the files of the last stage that was done; `wit run` and `wit status` write it anew.
+"""
+
+
+def write(storage: Storage) -> bool:
+    """Write a dataset's views.sql, if it is another than what is there; says whether it was.
+
+    Raises:
+        OSError: the dataset cannot be written.
+    """
+    text = script(storage).encode()
+    if storage.exists(NAME) and storage.read(NAME) == text:
+        return False
+    put(storage, NAME, text)
+    return True
+
+
+def script(storage: Storage) -> str:
+    """The text of a dataset's views.sql."""
+    committed = Committed(storage)
+    made = list(tables(committed))
+    files = sorted(file.name for table in made for _, file in table.files)
+    root = f"dataset_{checksum(chr(10).join(files).encode())[:8]}"
+    last = [table.files[0][1].name for table in made if table.files][-1:]
+    parts = [_HEAD, *(_root(root, name) for name in last)]
+    parts += [_table(committed, table, root) for table in made]
+    parts += [_constant(name, rows) for name, rows in constants(committed).items()]
+    parts += [f"CREATE OR REPLACE TEMP VIEW {name} AS\n{text.rstrip()};\n" for name, text in views().items()]
+    own = {field.name for table in made if table.unify for field in table.schema} - {"row"}
+    return "\n".join([*parts, *_columns(sorted(own))])
+
+
+def _root(variable: str, marker: str) -> str:
+    """Where the dataset is: the first place that has a file of it."""
+    given = f"coalesce(getvariable('dataset'), '.') || '/{marker}'"
+    around = ", ".join(f"'{folder}{marker}'" for folder in _AROUND)
+    told = "the dataset is not around the current folder: SET VARIABLE dataset to its folder before this file is read"
+    folder = f"SELECT left(min(file), {-len(marker) - 1})"
+    return (
+        f"SET VARIABLE {variable} = coalesce(\n    ({folder} FROM glob({given})),\n"
+        f"    ({folder} FROM glob([{around}])),\n    error('{told}'));\n"
+        "-- A folder's name is a name, and no pattern.\n"
+        f"SET VARIABLE {variable} = regexp_replace(getvariable('{variable}'), '([*?\\[])', '[\\1]', 'g');\n"
+    )
+
+
+def _table(committed: Committed, table: CommittedTable, root: str) -> str:
+    begin = f"CREATE OR REPLACE TEMP VIEW {sql.identifier(table.name)} AS "
+    if table.files:
+        paths = ", ".join(f"getvariable('{root}') || '/{file.name}'" for _, file in table.files)
+        return f"{begin}{table.select(committed, f'[{paths}]')};\n"
+    return f"{begin}{_rows(table.numbered_schema.empty_table())};\n"
+
+
+def _constant(name: str, rows: pa.Table) -> str:
+    if name == "_public_suffixes":  # thousands of short words, which DuckDB reads fastest as one text
+        words = sql.literal(" ".join(rows.column("rule").to_pylist()))
+        return f"CREATE OR REPLACE TEMP VIEW {name} AS SELECT unnest(string_split({words}, ' ')) AS rule;\n"
+    return f"CREATE OR REPLACE TEMP VIEW {name} AS {_rows(rows)};\n"
+
+
+def _rows(rows: pa.Table) -> str:
+    """Rows of texts and whole numbers as a SELECT."""
+    names = [(sql.identifier(field.name), sql.type_name(field.type)) for field in rows.schema]
+    columns = ", ".join(f"{name}::{kind} AS {name}" for name, kind in names)
+    values = [", ".join(_literal(value) for value in row.values()) for row in rows.to_pylist()]
+    listed = ",\n    ".join(f"({row})" for row in values or [", ".join("NULL" for _ in names)])
+    nothing = "" if values else " WHERE false"
+    return f"SELECT {columns} FROM (VALUES\n    {listed}) AS t({', '.join(name for name, _ in names)}){nothing}"  # noqa: S608
+
+
+def _literal(value: Any) -> str:
+    if value is None:
+        return "NULL"
+    return sql.literal(value) if isinstance(value, str) else str(int(value))
+
+
+def _columns(own: list[str]) -> Iterator[str]:
+    """What the views and their columns are, as comments."""
+    kinds: Mapping[str, Mapping[str, str]] = types()
+    for view, (sentence, columns) in VIEW_COLUMNS.items():
+        lines = [f"-- {view}: {sentence}"]
+        lines += [f"--     {name} {kind}: {columns[name]}" for name, kind in kinds[view].items()]
+        if view == "scores":
+            lines += [f"--     {name!r}: {OWN}" for name in own]
+        yield "\n".join(lines) + "\n"

@@ -1,0 +1,164 @@
+"""What a dataset's views are made of: which committed files, of which columns, and which SQL over them.
+
+Every table exists always; of a stage that has not run, or is switched off, it has no files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import pyarrow as pa
+
+from dataset.ledger.commits import FileRef
+from dataset.ledger.committed import Committed
+from dataset.query import sql
+from dataset.query.side_tables import TIMINGS, public_suffixes, settings
+from dataset.reasons import reasons
+from dataset.schema import NSFW, VERDICTS
+from dataset.stages import Rows, Stage, Table, judging, path, table_names
+from dataset.stages import tables as declared
+
+_FUNNEL = pa.schema(
+    [("step", pa.int32()), ("stage", pa.string()), ("input", pa.int64()), ("kept", pa.int64()), ("dropped", pa.int64())]
+)
+_STAGES = pa.schema([("step", pa.int32()), ("stage", pa.string())])
+_OF_ALL = ("views/dropped", "views/funnel")
+"""Views over what every stage gives."""
+_INSTEAD = {"host": r"rtrim(regexp_extract(url, '^https?://(\[[^\]]*\]|[^/:]+)', 1), '.')"}
+"""What an older version did not write, of what it wrote."""
+_JUDGED: tuple[Rows, ...] = ("candidates", "pairs")
+
+
+@dataclass(frozen=True)
+class CommittedTable:
+    """A table of the files that a phase has committed.
+
+    numbered: rows have the columns `partition` and `row` before those of the schema.
+    unify: the files' types may differ, for where a column has no values it has no type.
+    """
+
+    name: str
+    files: tuple[tuple[int, FileRef], ...]  # partition, file
+    schema: pa.Schema
+    numbered: bool = True
+    unify: bool = False
+
+    @property
+    def numbered_schema(self) -> pa.Schema:
+        """The columns that people see."""
+        if not self.numbered:
+            return self.schema
+        front = [pa.field("partition", pa.int32())]
+        if "row" not in self.schema.names:
+            front.append(pa.field("row", pa.uint32()))
+        return pa.schema([*front, *self.schema])
+
+    def select(self, committed: Committed, paths: str) -> str:
+        """The SELECT that reads the files; `paths` is the SQL of the list of where they are."""
+        missing = _missing(committed.schema(self.files[0][1]), self.schema)
+        columns = ", ".join(
+            f"{missing[column]} AS {sql.identifier(column)}" if column in missing else sql.identifier(column)
+            for column in self.schema.names
+        )
+        if self.numbered:
+            partitions = ", ".join(str(int(partition)) for partition, _ in self.files)
+            row = "" if "row" in self.schema.names else "file_row_number::UINTEGER AS row, "
+            columns = f"list_extract([{partitions}], (file_index + 1)::BIGINT)::INTEGER AS partition, {row}{columns}"
+        return (
+            f"SELECT {columns} FROM read_parquet({paths}, file_row_number = true, "  # noqa: S608
+            f"hive_partitioning = false, union_by_name = {str(self.unify).lower()})"
+        )
+
+
+def tables(committed: Committed) -> Iterator[CommittedTable]:
+    """Every table that is made of files."""
+    for make in makers(committed).values():
+        yield make()
+
+
+def makers(committed: Committed) -> dict[str, Callable[[], CommittedTable]]:
+    """What makes each table that is made of files, by its name in questions; the commit records are read by it."""
+    found: dict[str, Callable[[], CommittedTable]] = {}
+    for name in table_names():
+        table = declared(name)[-1]
+        if table.is_view:
+            found[table.view] = partial(_of, committed, name)
+    for rows in _JUDGED:
+        for stage in judging(rows):
+            found[_verdicts(stage).view] = partial(_of, committed, _verdicts(stage))
+    return found
+
+
+def constants(committed: Committed) -> dict[str, pa.Table]:
+    """The tables that no committed file holds: the stages, the funnel's counts, the config, what the reasons mean."""
+    steps = [{"step": step, "stage": stage.name} for step, stage in enumerate(path())]
+    funnel = committed.manifest.get("funnel", {})
+    rows = [
+        {**step, **{name: funnel[step["stage"]][name] for name in ("input", "kept", "dropped")}}
+        for step in steps
+        if step["stage"] in funnel
+    ]
+    known = [{"reason": name, "stage": stage, "meaning": text} for name, (stage, text) in reasons().items()]
+    return {
+        "_stages": pa.Table.from_pylist(steps, schema=_STAGES),
+        "_funnel": pa.Table.from_pylist(rows, schema=_FUNNEL),
+        "_timings": TIMINGS.empty_table(),  # of the log, which no other run's is the same as; `Dataset` reads it
+        "_public_suffixes": public_suffixes(),
+        "settings": settings(committed.storage),
+        "reasons": pa.Table.from_pylist(known),
+    }
+
+
+def views() -> dict[str, str]:
+    """The SELECT of every view over these tables, in an order in which each reads only what stands before it."""
+    found = {f"_{rows}_verdicts": _all_verdicts(rows) for rows in _JUDGED}
+    for view in (*(view for stage in path() for view in stage.views), *_OF_ALL):
+        found[view.rpartition("/")[2]] = sql.load(view)
+    return found
+
+
+def _verdicts(stage: Stage) -> Table:
+    return Table(f"{stage.name}_verdicts", stage.decision, "verdicts", VERDICTS)
+
+
+def _all_verdicts(rows: Rows) -> str:
+    """The verdicts that stages have given on candidates, or on pairs."""
+    selects = (
+        f"SELECT {sql.literal(stage.name)} AS stage, * FROM {sql.identifier(_verdicts(stage).view)}"  # noqa: S608
+        for stage in judging(rows)
+    )
+    return " UNION ALL ".join(selects)
+
+
+def _of(committed: Committed, table: Table | str) -> CommittedTable:
+    """The files of a table, or of a table's name.
+
+    Where the config names the columns the files' types may differ, for where a column has no values it has no type.
+    """
+    if isinstance(table, str):
+        table = committed.table(table)
+    commits = [commit for commit in committed.commits(table.phase) if table.role in commit.files]
+    files = [(commit.partition, commit.files[table.role]) for commit in commits]
+    files = [(partition, file) for partition, file in files if file.rows]
+    schema = _own(committed, files) if table.schema is None else table.schema
+    return CommittedTable(table.view, tuple(files), schema, table.is_numbered, table.schema is None)
+
+
+def _own(committed: Committed, files: list[tuple[int, FileRef]]) -> pa.Schema:
+    """The columns that a config's own models or filters have made, as the first partition has them."""
+    columns = pa.schema([("row", pa.uint32())])
+    for _, file in files[:1]:
+        taken = {"", "row", "partition", *NSFW.names}  # a head may be the NSFW model
+        for field in committed.schema(file):
+            if field.name.lower() not in taken:  # SQL's names differ by more than case
+                columns = columns.append(field.remove_metadata())
+                taken.add(field.name.lower())
+    return columns
+
+
+def _missing(found: pa.Schema, wanted: pa.Schema) -> dict[str, str]:
+    """Columns that the files lack (the query list has no counts before pack), with what stands for them in SQL."""
+    lacking = [field for field in wanted if field.name not in found.names]
+    return {field.name: _INSTEAD.get(field.name, f"NULL::{sql.type_name(field.type)}") for field in lacking}

@@ -1,0 +1,305 @@
+"""A dataset's views: what a person asks, over what the commit records name.
+
+Every view exists always; a stage that has not run, or is switched off, leaves it empty. Ids are shown as hexadecimal
+digits. A dataset may be anybody's: what it names (files, columns) is quoted, and the connection that reads it opens no
+file but those that the commit records name. What DuckDB reads on this machine is held against what was committed
+before it reads it. Of a dataset in a bucket it reads what a question needs and no more, so that there only the files'
+lengths are checked, unless all is to be; and a view is made when a question first names it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+import duckdb
+import pyarrow as pa
+
+from dataset.ledger.commits import FileRef
+from dataset.ledger.committed import Committed
+from dataset.ledger.damage import check_length, content, read_table
+from dataset.query import sql
+from dataset.query.points import narrowed
+from dataset.query.questions import Question, questions, without_comments
+from dataset.query.side_tables import timings
+from dataset.query.view_tables import CommittedTable, constants, makers, views
+from dataset.store.storage import Storage
+
+if TYPE_CHECKING:
+    from dataset.query.remote_files import RemoteFiles
+
+CHECKED_BYTES = 2 * 2**30
+"""So much of what questions read is held against its checksums, in a second or two; of the rest the lengths are."""
+_WORD = re.compile(r"\w+")
+_NAME = re.compile(r"[A-Za-z]\w*", re.ASCII)
+_TAKEN = frozenset(("memory", "temp", "system", "main", "pg_catalog", "information_schema"))
+_TABLE = re.compile(r'"table_name":"(\w+)"')
+_LISTS = re.compile(r"\bshow\b|\bduckdb_|\bpragma_|information_schema|pg_catalog|query_table|\bcatalog", re.IGNORECASE)
+"""Questions for the views themselves, which name none of them."""
+
+
+class Dataset(Committed):
+    """A dataset to ask questions of.
+
+    Args:
+        url: where it is: a path or s3:// URL.
+        connection: a DuckDB connection to make the views in, which can do what its owner lets it; by default a new one
+            in memory, which can open the dataset's own files and nothing else.
+        allow_files: let that new connection read any file, to join one's own with the dataset.
+        progress: have that connection show on the terminal how far a long query is.
+        deep: hold all that a question reads against its checksums, however much it is.
+        beside: other datasets to ask in the same questions: by the name that stands before their views', as `b` in
+            `b.pairs`, where each is.
+        catalog: a database of the connection to make the views in, instead of the temporary ones.
+
+    Raises:
+        FileNotFoundError: there is no dataset at the URL.
+        ValueError: a name of `beside` cannot be one.
+        RecordError, DamagedError: a file of it is not what was committed.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        connection: duckdb.DuckDBPyConnection | None = None,
+        *,
+        allow_files: bool = False,
+        deep: bool = False,
+        progress: bool = False,
+        beside: Mapping[str, str] | None = None,
+        catalog: str | None = None,
+    ):
+        self._options: dict[str, Any] = {"allow_files": allow_files, "deep": deep, "progress": progress}
+        storage = Storage(url)
+        if not storage.exists("manifest.json") and not storage.exists("config.yaml"):
+            raise FileNotFoundError(
+                f"{url} is no dataset: it has no manifest.json; `wit run CONFIG --out {url}` makes one"
+            )
+        super().__init__(storage)
+        self.connection = connection if connection is not None else sql.asking(progress=progress)
+        self._catalog = catalog
+        self._beside = [self._other(name, there, deep) for name, there in (beside or {}).items()]
+        self._remote = None if storage.local else self._registered()
+        self._files: list[str] = []  # that the views read, as DuckDB opens them
+        self._unread: dict[str, list[FileRef]] = {}  # by view: files whose bytes nobody has looked at yet
+        self._left = None if deep else CHECKED_BYTES
+        self._waiting: dict[str, Callable[[], CommittedTable]] = makers(self)  # tables that are not made yet
+        self._selects = views()  # of every view
+        self._texts = dict(self._selects)  # those of views that are not made yet
+        self._behind = {name: self._read_by(text) for name, text in self._texts.items()}
+        self._made = {*self._waiting, *self._texts}  # names that a question may not take for its own
+        for name, rows in {**constants(self), "_timings": timings(self.storage)}.items():
+            self._made.add(name)
+            self._register(name, rows)
+        if self._remote is None or connection is not None:
+            self._make(self._made)
+        if connection is None and allow_files:
+            sql.lock(self.connection)
+        elif connection is None:
+            every = [self, *self._beside]
+            remote = [f"{one._remote.protocol}://" for one in every if one._remote]
+            sql.close(self.connection, [file for one in every for file in one._files], remote)
+
+    def with_beside(self, beside: Mapping[str, str]) -> Self:
+        """The same dataset, with others to ask in the same questions. Raises as the class."""
+        return type(self)(self.storage.url, beside=beside, **self._options)
+
+    def _other(self, name: str, url: str, deep: bool) -> Dataset:
+        if not _NAME.fullmatch(name) or name.lower() in _TAKEN:
+            raise ValueError(f"{name} cannot stand before a view; give {url} a name of letters and digits, such as b")
+        self.connection.execute(f"ATTACH ':memory:' AS {sql.identifier(name)}")
+        return Dataset(url, self.connection, deep=deep, catalog=name)
+
+    def _registered(self) -> RemoteFiles:
+        from dataset.query.remote_files import RemoteFiles  # imports fsspec, which no question of a local dataset needs
+
+        files = RemoteFiles(self.storage)
+        self.connection.register_filesystem(files)
+        return files
+
+    def _read_by(self, select: str) -> set[str]:
+        """The names of the tables that a view reads, as DuckDB's parser has them."""
+        ((parsed,),) = self.connection.execute("SELECT json_serialize_sql(?)", [select]).fetchall()
+        return set(_TABLE.findall(parsed))
+
+    def schema(self, file: FileRef) -> pa.Schema:
+        return super().schema(file) if self._remote is None else self._remote.schema(file)
+
+    def sql(self, query: str, **options: Any) -> duckdb.DuckDBPyRelation:
+        """The answer of a query over the views, as a DuckDB relation: of several statements that of the last.
+
+        Raises:
+            NotAQuestionError: it would do more than answer; see `dataset.query.questions`.
+            duckdb.Error: it cannot be answered.
+            DamagedError: a file that it reads is not what was committed.
+        """
+        last = self._prepared(query)
+        if last.makes is None:
+            return self.connection.sql(last.text, **options)
+        self.connection.execute(last.text)
+        return self.connection.sql(_made(last.makes))
+
+    def answer(self, query: str, values: Mapping[str, object] | None = None) -> duckdb.DuckDBPyConnection:
+        """The answer of a query as `sql` takes it, to be read by `description` and `fetchmany`. Raises as `sql`.
+
+        values: of the parameters that its last statement names as `$name`.
+        """
+        last = self._prepared(query)
+        done = self.connection.execute(last.text, values or None)
+        return done if last.makes is None else done.execute(_made(last.makes))
+
+    def _prepared(self, query: str) -> Question:
+        """The last statement of a query, after the others were run."""
+        asked = questions(self.connection, query, self._made)
+        self._check(query)
+        for question in asked[:-1]:
+            self.connection.execute(question.text)
+        last = asked[-1]
+        if last.makes is None:
+            text = narrowed(self.connection, last.text, self._selects)
+            if text != last.text:
+                self._check(text)  # it may name more
+            return Question(text)
+        return last
+
+    def ask(self, query: str, values: object = None) -> duckdb.DuckDBPyConnection:
+        """A query of our own with values for its parameters, executed. Raises duckdb.Error, DamagedError."""
+        self._check(query)
+        return self.connection.execute(query, values)
+
+    def _check(self, query: str) -> None:
+        """Make what a query names, and hold what it reads against its checksums.
+
+        Raises:
+            DamagedError: a file behind it is not what was committed.
+        """
+        for other in self._beside:
+            other._check(query)
+        query = without_comments(query)
+        waiting, seen = [query], set[str]()
+        while waiting:
+            named = {word.lower() for word in _WORD.findall(waiting.pop())} - seen
+            seen |= named
+            waiting += (text for name in named for text in self._behind.get(name, ()))
+        if _LISTS.search(query):
+            seen = self._made
+        self._make(seen)
+        for name in seen & self._unread.keys():
+            for file in self._unread.pop(name):
+                if self._left is None or file.bytes <= self._left:
+                    content(self.storage, file)
+                    self._left = None if self._left is None else self._left - file.bytes
+
+    def _make(self, names: Collection[str]) -> None:
+        """Make the tables and views of some names that are not made yet; all that they read is among the names."""
+        for name in [name for name in self._waiting if name in names]:
+            table = self._waiting.pop(name)()
+            if not table.files:
+                self._register(table.name, table.numbered_schema.empty_table())
+            elif not self._viewed(table):
+                self._register(table.name, self._arrow(table))
+        for name in [name for name in self._texts if name in names]:
+            self._view(name, self._own_names(self._texts.pop(name)))
+
+    def _register(self, name: str, rows: pa.Table) -> None:
+        """Have a name stand for rows."""
+        if self._catalog is None:
+            self.connection.register(name, rows)
+            return
+        self.connection.register("_arriving", rows)
+        self.connection.execute(f"CREATE TABLE {self._inner(name)} AS FROM _arriving")
+        self.connection.unregister("_arriving")
+        self._shown(name)
+
+    def _view(self, name: str, select: str) -> None:
+        """Have a name stand for a SELECT. Raises duckdb.Error."""
+        if self._catalog is None:
+            self.connection.execute(f"CREATE OR REPLACE TEMP VIEW {sql.identifier(name)} AS {select}")
+            return
+        self.connection.execute(f"CREATE OR REPLACE VIEW {self._inner(name)} AS {select}")
+        self._shown(name)
+
+    def _inner(self, name: str) -> str:
+        """What is called `name` in a catalog is this behind it. DuckDB leaves the catalog out of what it keeps of a
+        view, and a temporary view of a name goes before any other: no temporary view has such a name."""
+        catalog = self._catalog or ""
+        return f"{sql.identifier(catalog)}.main.{sql.identifier(f'{catalog}:{name}')}"
+
+    def _shown(self, name: str) -> None:
+        seen = f"{sql.identifier(self._catalog or '')}.main.{sql.identifier(name)}"
+        self.connection.execute(f"CREATE OR REPLACE VIEW {seen} AS FROM {self._inner(name)}")
+
+    def _own_names(self, select: str) -> str:
+        """A view's SELECT; in a catalog, over the tables there."""
+        if self._catalog is None:
+            return select
+        ((parsed,),) = self.connection.execute("SELECT json_serialize_sql(?)", [select]).fetchall()
+        raw = select.encode()
+        for at, name in sorted(_places(json.loads(parsed), self._made), reverse=True):
+            written = len(name.encode()) + (2 if raw[at : at + 1] == b'"' else 0)
+            raw = raw[:at] + self._inner(name).encode() + raw[at + written :]
+        return raw.decode()
+
+    def _viewed(self, table: CommittedTable) -> bool:
+        """DuckDB reads Parquet itself: only the columns and row groups that a query needs.
+
+        False where it cannot open a path as it is written: one with a pattern's characters beside a backslash.
+        """
+        files = [file for _, file in table.files]
+        if self._remote is not None:
+            paths = [self._remote.path(file) for file in files]
+            self._remote.prepare(files)
+        else:
+            for file in files:
+                check_length(self.storage, file)
+            paths = [self.storage.path(file.name) for file in files]
+        exact = [sql.exactly(path) for path in paths]
+        selected = table.select(self, f"[{', '.join(map(sql.literal, exact))}]")
+        try:
+            self._view(table.name, selected)
+        except duckdb.Error:
+            for _, file in table.files:  # it may be the file's fault
+                content(self.storage, file)
+            if exact == paths:
+                raise
+            return False
+        if self._remote is None:
+            self._files += {*paths, *exact}
+        if self._remote is None or self._left is None:
+            self._unread[table.name] = files
+        return True
+
+    def _arrow(self, table: CommittedTable) -> pa.Table:
+        """A table read whole, through Arrow."""
+        schema, parts = table.schema, []
+        for partition, file in table.files:
+            found = read_table(self.storage, file)
+            for column in schema.names:
+                if column not in found.column_names:
+                    found = found.append_column(column, pa.nulls(found.num_rows, schema.field(column).type))
+            found = found.select(schema.names) if table.unify else found.select(schema.names).cast(schema)
+            if table.numbered and "row" not in schema.names:
+                found = found.add_column(0, "row", pa.array(range(found.num_rows), pa.uint32()))
+            if table.numbered:
+                found = found.add_column(0, "partition", pa.array([partition] * found.num_rows, pa.int32()))
+            parts.append(found)
+        return pa.concat_tables(parts, promote_options="permissive" if table.unify else "none")
+
+
+def _places(node: Any, names: Collection[str]) -> Iterator[tuple[int, str]]:
+    """At which byte of a statement each table is named that is one of some; and that name."""
+    if isinstance(node, list):
+        for item in node:
+            yield from _places(item, names)
+    elif isinstance(node, dict):
+        if node.get("type") == "BASE_TABLE" and node["table_name"] in names and not node["schema_name"]:
+            yield node["query_location"], node["table_name"]
+        for item in node.values():
+            yield from _places(item, names)
+
+
+def _made(name: str) -> str:
+    """What is said where a temporary table, view or macro was made."""
+    return f"SELECT {sql.literal(name)} AS made"

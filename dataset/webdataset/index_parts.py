@@ -1,0 +1,160 @@
+"""The index of a dataset's shards: a folder of Parquet parts, read into memory or, if it is large, mapped.
+
+A part is written by a task of its own, so that none has all samples. Datasets of before have one file. What is larger
+than MAPPED_SAMPLES is laid out once on each machine as the arrays of `dataset.webdataset.shards.Index`, in a file of
+the temporary folder that all processes map: they share its pages, and none has a copy of its own. That file has 63
+bytes a sample of ours; a process needs no memory for them but what it looks at.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dataset.ids import checksum
+from dataset.layout import INDEX, INDEX_PARTS
+from dataset.store.local_files import alone
+from dataset.store.mapped import delete_unused
+from dataset.store.scratch import own_folder
+from dataset.store.storage import Storage
+from dataset.tables import read_parquet
+
+MAPPED_SAMPLES = 1_000_000
+"""An index of more samples is mapped; one of fewer takes a process 63 MB at most."""
+_LAYOUT = 1  # raised with the layout of the mapped file
+FIXED = {"shard": "<i4", "offset": "<i8", "size": "<i8", "checksum": "<u8", "pair_id": "<u8"}
+"""The arrays of an index that have one length for every sample; `pair_id` has two words."""
+
+
+def index_files(storage: Storage) -> list[str]:
+    """The files of a dataset's index, in the samples' order. Raises FileNotFoundError: it has none."""
+    parts = [info.name for info in storage.list(INDEX_PARTS) if info.name.endswith(".parquet")]
+    if not parts and not storage.exists(INDEX):
+        raise FileNotFoundError(f"{storage.url} has no {INDEX_PARTS}")
+    return parts or [INDEX]
+
+
+def has_index(storage: Storage) -> bool:
+    """Whether a dataset has an index of its shards."""
+    return bool(storage.list(INDEX_PARTS)) or storage.exists(INDEX)
+
+
+def sample_count(storage: Storage, files: Sequence[str]) -> int:
+    """How many samples the files of an index have. Raises pa.ArrowException."""
+    return sum(_rows(storage, name) for name in files)
+
+
+def _rows(storage: Storage, name: str) -> int:
+    with storage.open(name) as file:
+        return int(pq.ParquetFile(file).metadata.num_rows)
+
+
+def read_parts(storage: Storage, files: Sequence[str]) -> Iterator[pa.Table]:
+    """The parts of an index, one at a time. Raises DamagedError."""
+    for name in files:
+        yield read_parquet(storage, name)
+
+
+class Mapped:
+    """The arrays of one split's index, in a file that the processes of a machine share.
+
+    Args:
+        storage: the dataset.
+        files: of its index.
+        split: the split.
+        arrays: makes, of a part of the index and the numbers of the shards seen so far, the arrays FIXED of its samples
+            of the split, and their keys; see `dataset.webdataset.shards.arrays_of`.
+    """
+
+    def __init__(self, storage: Storage, files: Sequence[str], split: str, arrays: Any):
+        infos = [(info.name, info.bytes, info.mtime_ns) for info in storage.list(INDEX_PARTS)]
+        told = json.dumps([_LAYOUT, storage.url, split, list(files), infos or _stat(storage)])
+        folder = own_folder()
+        self._path = folder / f"index-{checksum(told.encode())}"
+        with alone(folder):  # one process of a machine lays it out; the others wait, and map it
+            if not self._path.exists():
+                delete_unused(folder)
+                self._lay_out(storage, files, split, arrays)
+        os.utime(self._path)  # in use
+        raw = np.memmap(self._path, np.uint8, "r")
+        end = int(raw[-8:].view("<u8")[0])
+        self.told: Mapping[str, Any] = json.loads(raw[end:-8].tobytes())
+        self._raw = raw
+
+    def array(self, name: str) -> np.ndarray:
+        """One of FIXED."""
+        start, length = self.told["places"][name]
+        found: np.ndarray = self._raw[start : start + length].view(FIXED[name])
+        return found.reshape(-1, 2) if name == "pair_id" else found
+
+    def keys(self) -> pa.ChunkedArray:
+        """The keys, large_string (n,)."""
+        buffers = [pa.py_buffer(self._raw[slice(*_span(self.told["places"][name]))]) for name in ("ends", "keys")]
+        return pa.chunked_array([pa.Array.from_buffers(pa.large_string(), self.told["samples"], [None, *buffers])])
+
+    def _lay_out(self, storage: Storage, files: Sequence[str], split: str, arrays: Any) -> None:
+        """Write the file; what is not known before its end, how many samples and keys there are, stands behind."""
+        most = sample_count(storage, files)
+        widths = {name: np.dtype(kind).itemsize * (2 if name == "pair_id" else 1) for name, kind in FIXED.items()}
+        starts, place = {}, 0
+        for name, width in {**widths, "ends": 8}.items():
+            starts[name] = place
+            place += width * (most + (name == "ends"))
+        starts["keys"] = place
+        shards: dict[str, int] = {}
+        with tempfile.NamedTemporaryFile(dir=self._path.parent, delete=False) as file:
+            _put(file, starts["ends"], np.zeros(1, "<i8"))
+            count = letters = 0
+            for table in read_parts(storage, files):
+                made, keys = arrays(table, split, shards)
+                lengths = np.cumsum(keys_lengths(keys), dtype="<i8") + letters
+                for name, width in widths.items():
+                    _put(file, starts[name] + width * count, np.ascontiguousarray(made[name], FIXED[name]))
+                _put(file, starts["ends"] + 8 * (count + 1), lengths)
+                _put(file, starts["keys"] + letters, _letters(keys))
+                count += len(keys)
+                letters = int(lengths[-1]) if len(lengths) else letters
+            places = {name: (starts[name], width * count) for name, width in widths.items()}
+            places |= {"ends": (starts["ends"], 8 * (count + 1)), "keys": (starts["keys"], letters)}
+            file.flush()
+            raw = np.memmap(file.name, np.uint8, "r")
+            sums = {name: checksum(raw[slice(*_span(places[name]))].data) for name in FIXED}
+            told = {"samples": count, "shards": list(shards), "places": places, "checksums": sums}
+            end = starts["keys"] + letters
+            _put(file, end, np.frombuffer(json.dumps(told).encode(), np.uint8))
+            file.write(np.array([end], "<u8").tobytes())
+        Path(file.name).replace(self._path)
+
+
+def _stat(storage: Storage) -> list[Any]:
+    home = INDEX.rpartition("/")[0]
+    return [(info.name, info.bytes, info.mtime_ns) for info in storage.list(home) if info.name == INDEX]
+
+
+def _span(place: Sequence[int]) -> tuple[int, int]:
+    return place[0], place[0] + place[1]
+
+
+def _put(file: IO[bytes], place: int, data: np.ndarray) -> None:
+    file.seek(place)
+    file.write(data.tobytes())
+
+
+def keys_lengths(keys: pa.Array) -> np.ndarray:
+    """Bytes of each key. int64 (n,)."""
+    return np.diff(np.frombuffer(keys.buffers()[1], "<i4", len(keys) + 1, 4 * keys.offset)).astype(np.int64)
+
+
+def _letters(keys: pa.Array) -> np.ndarray:
+    if not len(keys):
+        return np.zeros(0, np.uint8)
+    offsets = np.frombuffer(keys.buffers()[1], "<i4", len(keys) + 1, 4 * keys.offset)
+    return np.frombuffer(keys.buffers()[2], np.uint8)[offsets[0] : offsets[-1]]
