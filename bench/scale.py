@@ -33,11 +33,11 @@ from dataset.ledger.commits import Commit, FileRef, Ledger, folder
 from dataset.stages import path
 from dataset.tables import to_parquet
 from pipeline import config as configs
-from pipeline.engine import exchange
-from pipeline.engine.inputs import Source
+from pipeline.engine.exchanges import exchange
 from pipeline.engine.phase import PHASES, Task
 from pipeline.engine.progress import Reporter
 from pipeline.engine.run import Run
+from pipeline.engine.sources.inputs import Source
 from pipeline.workers.executor import Show, nobody
 from pipeline.workers.failures import Failure
 

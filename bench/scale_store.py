@@ -12,7 +12,7 @@ import pyarrow as pa
 import xxhash
 
 from dataset.store.storage import FileInfo, Storage
-from pipeline.engine import exchange
+from pipeline.engine.exchanges import exchange
 
 
 class Clock:

@@ -17,10 +17,11 @@ from dataset.store import pace, web
 from dataset.store.storage import Storage
 from pipeline import programs, submit
 from pipeline.config import Config, check_inputs, effective
-from pipeline.engine import inputs, verify
-from pipeline.engine.plan import checksums
+from pipeline.engine import verify
 from pipeline.engine.progress import Reporter, working_dir
 from pipeline.engine.run import Run
+from pipeline.engine.sources import inputs
+from pipeline.engine.sources.plan import checksums
 from pipeline.workers.executor import Executor, RayExecutor, in_job
 from pipeline.workers.failures import Limits
 from pipeline.workers.local import LocalExecutor
@@ -44,7 +45,7 @@ def build(
         config: the run.
         to: the last stage to run; by default all are.
         executor: where tasks run; by the config's `run` section if not given.
-        reread_sources: see `pipeline.engine.plan.checksums`.
+        reread_sources: see `pipeline.engine.sources.plan.checksums`.
 
     Raises:
         ConfigError: before any work is done.

@@ -23,7 +23,7 @@ from dataset.stages import Stage, Table, path
 from dataset.store.storage import Storage
 from dataset.tables import GrowingParquet
 from pipeline.engine.contract import Contract, Resources, Roles
-from pipeline.engine.exchange import LAYOUT, Bucket, Buckets, merged
+from pipeline.engine.exchanges.exchange import LAYOUT, Bucket, Buckets, merged
 from pipeline.workers.failures import Lost
 
 LEFT_OUT = pa.schema([("row", pa.uint32()), ("url", pa.string()), ("reason", pa.string()), ("evidence", pa.string())])
@@ -322,7 +322,7 @@ def _check_table(stage: Stage, table: Table, contract: Contract) -> None:
 
 
 def derived(phase: str, role: str, level: int = 1) -> str:
-    """The name of the phase that makes fewer files of a phase's; see `pipeline.engine.gathering`."""
+    """The name of the phase that makes fewer files of a phase's; see `pipeline.engine.exchanges.gathering`."""
     return f"{phase}_{role}" if level == 1 else f"{phase}_{role}{level}"
 
 

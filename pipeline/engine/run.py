@@ -16,14 +16,14 @@ from dataset.store.faults import patiently
 from dataset.store.storage import Storage
 from pipeline.config import Config
 from pipeline.engine.artifacts import Artifacts, Partition, RowTable
-from pipeline.engine.containment import run_with_quarantine
-from pipeline.engine.exchange import Exchange
-from pipeline.engine.inputs import Source
+from pipeline.engine.exchanges.exchange import Exchange
+from pipeline.engine.failures.containment import run_with_quarantine
+from pipeline.engine.failures.quarantine import Quarantine, lost_by
 from pipeline.engine.phase import LEFT_OUT_ROLE, Input, Inputs, Phase, Task
 from pipeline.engine.progress import PhaseProgress, Reporter
-from pipeline.engine.quarantine import Quarantine, lost_by
 from pipeline.engine.reuse import with_earlier_measures
 from pipeline.engine.shares import shares
+from pipeline.engine.sources.inputs import Source
 from pipeline.engine.verdicts import ConservationError
 from pipeline.engine.verify import Rereading
 from pipeline.workers.executor import SOURCE_REQUESTS, Executor
@@ -80,7 +80,7 @@ class Run:
             The commits in the tasks' order.
 
         Raises:
-            PhaseFailedError: see `pipeline.engine.containment.run_with_quarantine`.
+            PhaseFailedError: see `pipeline.engine.failures.containment.run_with_quarantine`.
         """
         ledger = Ledger(self.storage, phase.name)
         known = self._patiently(ledger.load)
@@ -226,7 +226,7 @@ class Run:
         """Have a phase do every bucket of an exchange. Returns the commits in the buckets' order; see `do`.
 
         Args:
-            exchanged: by role; see `pipeline.engine.gathering.exchange`.
+            exchanged: by role; see `pipeline.engine.exchanges.gathering.exchange`.
             numbers: of the buckets; by default those in which the first exchange has anything.
             shared: what every task reads besides, by role.
         """

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from pipeline.engine.phase import Task
-from pipeline.engine.plan import LAPTOP_CPUS
+from pipeline.engine.sources.plan import LAPTOP_CPUS
 
 LEAST_UNITS = 256
 """Fewer are not worth a task of their own: a model's batch."""

@@ -21,9 +21,9 @@ from filters.queries.build import QUERY_LIST, Counted, QueriesConfig, build
 from pipeline.config import plain, with_overrides
 from pipeline.config_errors import ConfigError
 from pipeline.config_files import read_yaml
-from pipeline.engine.inputs import files
-from pipeline.engine.plan import file_checksum
 from pipeline.engine.progress import working_dir
+from pipeline.engine.sources.inputs import files
+from pipeline.engine.sources.plan import file_checksum
 from pipeline.query_list.count import Counting
 from pipeline.workers.executor import Executor, RayExecutor
 from pipeline.workers.local import LocalExecutor

@@ -24,12 +24,12 @@ from filters.queries.build import Counted, QueriesConfig
 from filters.queries.entries import COUNTS, Counts
 from filters.queries.wikipedia import Part, article, pages, plan
 from pipeline.config_errors import ConfigError
-from pipeline.engine.containment import run_with_quarantine
 from pipeline.engine.contract import roles
-from pipeline.engine.exchange import Exchange, bucket_count, bucket_of, write_buckets
-from pipeline.engine.inputs import Source, files
+from pipeline.engine.exchanges.exchange import Exchange, bucket_count, bucket_of, write_buckets
+from pipeline.engine.failures.containment import run_with_quarantine
 from pipeline.engine.phase import Context, Phase, Result, Task, phase
-from pipeline.engine.plan import checksums
+from pipeline.engine.sources.inputs import Source, files
+from pipeline.engine.sources.plan import checksums
 from pipeline.stages.custom_filters import load_function
 from pipeline.workers.executor import Executor
 

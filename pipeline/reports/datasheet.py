@@ -22,8 +22,8 @@ from dataset.store.storage import Storage, is_local
 from filters.queries.build import DATA as QUERY_DATA
 from filters.queries.build import languages_of
 from pipeline.config import Config, ConfigError
-from pipeline.engine.inputs import expand
-from pipeline.engine.plan import checksums
+from pipeline.engine.sources.inputs import expand
+from pipeline.engine.sources.plan import checksums
 from pipeline.reports import audits
 
 NAME = "datasheet.md"

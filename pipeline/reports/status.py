@@ -16,8 +16,8 @@ from dataset.query import view_script
 from dataset.query.views import Dataset
 from dataset.stages import Stage, path
 from dataset.store.storage import Storage
+from pipeline.engine.failures.quarantine import lost_by
 from pipeline.engine.progress import WORK
-from pipeline.engine.quarantine import lost_by
 from pipeline.stages.fetch.progress import describe
 from pipeline.workers.failures import CRASHED, MEMORY, TIME
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataset.schema import ARCHIVE_IMAGES, ARCHIVE_LEADS, CAPTIONS, CELLS, FACES, IMAGES, MATCHES
 from filters.duplicates.near import CLUSTERS
 from pipeline.engine.artifacts import Artifact, RowTable
-from pipeline.engine.exchange import Exchange
+from pipeline.engine.exchanges.exchange import Exchange
 from pipeline.engine.phase import CAPTIONS_ROLE, Input, Inputs
 
 ARCHIVE_LOCATIONS = Artifact[Mapping[str, str]]("the archives' locations")

@@ -23,8 +23,8 @@ from filters.queries import language_caps as caps
 from pipeline.config import plain
 from pipeline.engine.artifacts import RowTable
 from pipeline.engine.contract import Roles, roles
-from pipeline.engine.exchange import bucket_count, bucket_of, write_buckets
-from pipeline.engine.gathering import exchange, folded
+from pipeline.engine.exchanges.exchange import bucket_count, bucket_of, write_buckets
+from pipeline.engine.exchanges.gathering import exchange, folded
 from pipeline.engine.phase import Context, Input, Phase, Result, Task, every, phase
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows, verdict_result

@@ -15,7 +15,7 @@ from dataset.store.storage import Storage
 from filters.texts.domains import DomainIndex, build_index
 from pipeline.engine.contract import ContractError
 from pipeline.engine.phase import Context, Input, Result, Task
-from pipeline.engine.plan import file_checksum
+from pipeline.engine.sources.plan import file_checksum
 
 T = TypeVar("T")
 

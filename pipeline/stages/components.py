@@ -11,8 +11,8 @@ from dataset.ledger.commits import Commit
 from dataset.stages import Stage
 from filters.duplicates import stars
 from pipeline.engine.contract import roles
-from pipeline.engine.exchange import Buckets, Exchange, bucket_of, write_buckets
-from pipeline.engine.gathering import exchange
+from pipeline.engine.exchanges.exchange import Buckets, Exchange, bucket_of, write_buckets
+from pipeline.engine.exchanges.gathering import exchange
 from pipeline.engine.phase import PHASES, Context, Phase, Result, again, phase
 from pipeline.engine.run import Run
 

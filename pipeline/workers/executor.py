@@ -1,7 +1,7 @@
 """Runs tasks: in Ray workers with bounded work in flight, or in this process. We write no scheduler.
 
 In child processes of this one: see `pipeline.workers.local`.
-What is done about tasks that fail: see `pipeline.engine.containment`.
+What is done about tasks that fail: see `pipeline.engine.failures.containment`.
 """
 
 from __future__ import annotations

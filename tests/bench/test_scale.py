@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench import scale
-from pipeline.engine import gathering
+from pipeline.engine.exchanges import gathering
 
 
 def test_what_a_task_carries_does_not_grow_with_the_run(

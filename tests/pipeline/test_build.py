@@ -20,7 +20,7 @@ from dataset.stages import names
 from dataset.store.storage import Storage
 from pipeline.build import build
 from pipeline.config import build as make_config
-from pipeline.engine import gathering
+from pipeline.engine.exchanges import gathering
 from tests.pipeline import small_archive
 from tests.pipeline.prebuilt import Prebuilt
 

@@ -12,7 +12,7 @@ from dataset.store.storage import Storage
 from pipeline.cli import main
 from pipeline.config import build as make_config
 from pipeline.config_errors import ConfigError
-from pipeline.engine.inputs import expand
+from pipeline.engine.sources.inputs import expand
 from tests.crawl.warc_bytes import members, page
 from tests.range_server import running
 

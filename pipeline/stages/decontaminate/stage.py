@@ -20,8 +20,8 @@ from filters.lines import locate
 from pipeline.config import options
 from pipeline.engine.contract import PAIR_ROWS, roles
 from pipeline.engine.phase import Context, Inputs, Result, Task, every, of_each, phase
-from pipeline.engine.plan import file_checksum
 from pipeline.engine.run import Run
+from pipeline.engine.sources.plan import file_checksum
 from pipeline.engine.verdicts import alive_rows, decide_by_sql, first_verdicts, verdict_result
 from pipeline.stages.artifacts import IMAGES_TABLE
 from pipeline.stages.common import settings

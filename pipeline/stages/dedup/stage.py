@@ -11,11 +11,11 @@ from filters.duplicates import exact
 from filters.duplicates.exact import SPAM, DedupConfig
 from pipeline.config import Config, options
 from pipeline.engine.contract import CANDIDATE_ROWS, roles
-from pipeline.engine.earlier_datasets import existing, kept_pairs
-from pipeline.engine.exchange import bucket_count, bucket_of, write_buckets
-from pipeline.engine.gathering import exchange, folded
+from pipeline.engine.exchanges.exchange import bucket_count, bucket_of, write_buckets
+from pipeline.engine.exchanges.gathering import exchange, folded
 from pipeline.engine.phase import Context, Result, Task, phase
 from pipeline.engine.run import Run
+from pipeline.engine.sources.earlier_datasets import existing, kept_pairs
 from pipeline.engine.verdicts import alive_rows, first_verdicts, verdict_result
 from pipeline.stages.common import LOCATOR_BITS, ROWS_PER_BUCKET, locators, settings
 from pipeline.stages.dedup import DEDUP

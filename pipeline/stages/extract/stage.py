@@ -14,12 +14,12 @@ from crawl.units import CUT_OFF, ENTERED_BEHIND, SKIPPED, Units, first_unit, pla
 from dataset.schema import ARCHIVE_IMAGES, ARCHIVE_LEADS, CANDIDATES, SOURCES
 from dataset.tables import GrowingParquet
 from pipeline.config import Config, options
-from pipeline.engine import inputs
 from pipeline.engine.artifacts import Partition
 from pipeline.engine.contract import roles
 from pipeline.engine.phase import Context, Result, Task, phase
-from pipeline.engine.plan import partitions
 from pipeline.engine.run import Run
+from pipeline.engine.sources import inputs
+from pipeline.engine.sources.plan import partitions
 from pipeline.stages.artifacts import ARCHIVE_IMAGES_TABLE, ARCHIVE_LEADS_TABLE, ARCHIVE_LOCATIONS
 from pipeline.stages.common import settings
 from pipeline.stages.extract import EXTRACT

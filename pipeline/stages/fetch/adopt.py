@@ -8,12 +8,12 @@ from crawl.images import img2dataset_import
 from filters.images.hashlists import HashLists
 from pipeline.config import Config, ConfigError
 from pipeline.engine.contract import roles
-from pipeline.engine.exchange import Exchange, write_buckets
-from pipeline.engine.gathering import exchange
-from pipeline.engine.inputs import Source, files
+from pipeline.engine.exchanges.exchange import Exchange, write_buckets
+from pipeline.engine.exchanges.gathering import exchange
 from pipeline.engine.phase import Context, Result, Task, phase
-from pipeline.engine.plan import file_checksum
 from pipeline.engine.run import Run
+from pipeline.engine.sources.inputs import Source, files
+from pipeline.engine.sources.plan import file_checksum
 from pipeline.stages.artifacts import HOST_LANES
 from pipeline.stages.fetch import FETCH
 from pipeline.stages.prebalance.stage import LANES, partition_of

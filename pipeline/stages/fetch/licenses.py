@@ -20,8 +20,8 @@ from crawl.web.response import Refused
 from crawl.wishes import Wish
 from dataset.hosts import hostname, site_of
 from pipeline.engine.contract import PAIR_ROWS, roles
-from pipeline.engine.exchange import Exchange, write_buckets
-from pipeline.engine.gathering import exchange
+from pipeline.engine.exchanges.exchange import Exchange, write_buckets
+from pipeline.engine.exchanges.gathering import exchange
 from pipeline.engine.phase import Context, Inputs, Result, phase
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows

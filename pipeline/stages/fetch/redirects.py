@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 from dataset.query import sql
 from dataset.schema import ARCHIVE_IMAGES, ARCHIVE_LEADS
 from pipeline.engine.contract import PAIR_ROWS, roles
-from pipeline.engine.exchange import Exchange, write_buckets
-from pipeline.engine.gathering import exchange
+from pipeline.engine.exchanges.exchange import Exchange, write_buckets
+from pipeline.engine.exchanges.gathering import exchange
 from pipeline.engine.phase import Context, Result, Task, phase
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows

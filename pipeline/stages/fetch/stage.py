@@ -40,8 +40,8 @@ from filters.images.perceptual import pdq
 from pipeline.config import Config, ConfigError, options
 from pipeline.engine.contract import PAIR_ROWS, roles
 from pipeline.engine.phase import Context, Input, Result, phase
-from pipeline.engine.plan import file_checksum
 from pipeline.engine.run import Run
+from pipeline.engine.sources.plan import file_checksum
 from pipeline.engine.verdicts import alive_rows, decide_by_sql, first_verdicts, lost, verdict_result
 from pipeline.stages.artifacts import ARCHIVE_IMAGES_TABLE, ARCHIVE_LOCATIONS, HOST_LANES, IMAGES_TABLE, LICENSED_TABLE
 from pipeline.stages.common import built_domains, domain_index, domain_task, settings

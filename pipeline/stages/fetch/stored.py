@@ -24,8 +24,8 @@ from dataset.schema import ARCHIVE_IMAGES, OBSERVATIONS
 from dataset.store.secrets import public
 from dataset.store.storage import Storage
 from dataset.tables import read_parquet
-from pipeline.engine import cache
 from pipeline.engine.phase import Context
+from pipeline.engine.sources import cache
 
 _OF_SOURCE = {"archive_checksum": "archive_checksum", "archive_offset": "offset", "final_url": "final_url"}
 

@@ -10,7 +10,7 @@ from dataset.store.storage import absolute, is_local
 from filters.images.embeddings import Encoder, Head, load_head, load_open_clip
 from filters.lines import locate
 from pipeline.config import Config, ConfigError
-from pipeline.engine.plan import file_checksum, stored_checksum
+from pipeline.engine.sources.plan import file_checksum, stored_checksum
 
 KEY = "image.embedding_model"
 

@@ -18,8 +18,8 @@ from filters.duplicates.semantic import LEAST_SAMPLE, SAMPLE_PER_CELL, assign, c
 from filters.images.embeddings import from_column, to_column
 from pipeline.engine.contract import PAIR_ROWS, roles
 from pipeline.engine.phase import Context, Input, Result, Task, every, phase
-from pipeline.engine.plan import file_checksum
 from pipeline.engine.run import Run
+from pipeline.engine.sources.plan import file_checksum
 from pipeline.stages.artifacts import CELLS_TABLE, EMBEDDINGS_TABLE, IMAGES_TABLE
 from pipeline.stages.image import IMAGE
 from pipeline.stages.image import encoder as embedding

@@ -135,6 +135,6 @@ def run(run: Run) -> None:
 
 
 def _source(name: str) -> str:
-    from pipeline.engine.plan import file_checksum
+    from pipeline.engine.sources.plan import file_checksum
 
     return name if name.startswith("builtin:") else file_checksum(name)

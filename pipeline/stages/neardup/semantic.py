@@ -17,8 +17,8 @@ from filters.duplicates.near import CLUSTERS
 from filters.duplicates.semantic import duplicates
 from filters.images.embeddings import from_column
 from pipeline.engine.contract import PAIR_ROWS, roles
-from pipeline.engine.exchange import Exchange, bucket_count, write_buckets
-from pipeline.engine.gathering import exchange
+from pipeline.engine.exchanges.exchange import Exchange, bucket_count, write_buckets
+from pipeline.engine.exchanges.gathering import exchange
 from pipeline.engine.phase import Context, Inputs, Result, phase
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows, decide_by_sql

@@ -16,11 +16,11 @@ from filters.duplicates.stars import bucket_words, labels
 from filters.images.perceptual import short_hash
 from pipeline.config import options
 from pipeline.engine.contract import PAIR_ROWS, roles
-from pipeline.engine.earlier_datasets import existing, kept_images
-from pipeline.engine.exchange import Buckets, bucket_count, bucket_of, write_buckets
-from pipeline.engine.gathering import exchange
+from pipeline.engine.exchanges.exchange import Buckets, bucket_count, bucket_of, write_buckets
+from pipeline.engine.exchanges.gathering import exchange
 from pipeline.engine.phase import Context, Input, Inputs, Result, Task, of_each, phase
 from pipeline.engine.run import Run
+from pipeline.engine.sources.earlier_datasets import existing, kept_images
 from pipeline.engine.verdicts import alive_rows, decide_by_sql, first_verdicts, verdict_result
 from pipeline.stages.artifacts import CLUSTERS_TABLE, IMAGES_TABLE
 from pipeline.stages.common import LOCATOR_BITS, ROWS_PER_BUCKET, settings

@@ -12,8 +12,8 @@ from filters.duplicates import split as heldout
 from filters.duplicates.components import caption_keys
 from filters.duplicates.near import CLUSTERS
 from pipeline.engine.contract import PAIR_ROWS, roles
-from pipeline.engine.exchange import Buckets, Exchange, bucket_count, bucket_of, write_buckets
-from pipeline.engine.gathering import exchange, folded
+from pipeline.engine.exchanges.exchange import Buckets, Exchange, bucket_count, bucket_of, write_buckets
+from pipeline.engine.exchanges.gathering import exchange, folded
 from pipeline.engine.phase import Context, Result, phase
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows

@@ -27,8 +27,8 @@ from filters.images.faces import Box, blur
 from filters.queries.balance import counts
 from pipeline.config import options
 from pipeline.engine.contract import PAIR_ROWS, roles
-from pipeline.engine.exchange import bucket_count, bucket_of, write_buckets
-from pipeline.engine.gathering import exchange, folded
+from pipeline.engine.exchanges.exchange import bucket_count, bucket_of, write_buckets
+from pipeline.engine.exchanges.gathering import exchange, folded
 from pipeline.engine.phase import Context, Result, Task, every, phase
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import ConservationError, alive_rows

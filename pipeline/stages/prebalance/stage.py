@@ -14,8 +14,8 @@ from dataset.schema import ARCHIVE_IMAGES, ARCHIVE_LEADS, CAPS, MATCHES, PAIRS, 
 from filters.queries import language_caps
 from pipeline.engine.artifacts import Partition
 from pipeline.engine.contract import CANDIDATE_ROWS, roles
-from pipeline.engine.exchange import bucket_count, write_buckets
-from pipeline.engine.gathering import exchange, folded
+from pipeline.engine.exchanges.exchange import bucket_count, write_buckets
+from pipeline.engine.exchanges.gathering import exchange, folded
 from pipeline.engine.phase import Context, Result, phase
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import ConservationError, alive_rows

@@ -19,11 +19,11 @@ from filters.texts.text import TextConfig, listed, measure_text, word_files
 from filters.texts.wording import reworded
 from pipeline.config import Config, ConfigError, options, plain
 from pipeline.engine.contract import CANDIDATE_ROWS, roles
-from pipeline.engine.exchange import bucket_count, bucket_of, write_buckets
-from pipeline.engine.gathering import exchange
+from pipeline.engine.exchanges.exchange import bucket_count, bucket_of, write_buckets
+from pipeline.engine.exchanges.gathering import exchange
 from pipeline.engine.phase import Context, Input, Inputs, Result, of_each, phase
-from pipeline.engine.plan import file_checksum
 from pipeline.engine.run import Run
+from pipeline.engine.sources.plan import file_checksum
 from pipeline.engine.verdicts import alive_rows, beside, decide_by_sql, sliced, take_units, verdict_result
 from pipeline.stages import custom_filters
 from pipeline.stages.artifacts import CAPTIONS_TABLE, TEXT_TABLE

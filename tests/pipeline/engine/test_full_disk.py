@@ -14,7 +14,7 @@ from dataset.store import faults
 from dataset.store.storage import Storage
 from pipeline.build import build
 from pipeline.config import build as make_config
-from pipeline.engine import containment
+from pipeline.engine.failures import containment
 from pipeline.workers.executor import InlineExecutor
 from pipeline.workers.failures import PhaseFailedError
 from tests.pipeline.prebuilt import Prebuilt

@@ -13,7 +13,7 @@ import dataset
 from dataset.ids import pair_id
 from pipeline.build import build
 from pipeline.config import build as make_config
-from pipeline.engine import plan
+from pipeline.engine.sources import plan
 from pipeline.stages.pack.stage import repeats_warning
 from tests.crawl import warc_bytes as warc
 

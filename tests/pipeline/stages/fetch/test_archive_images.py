@@ -14,7 +14,7 @@ import dataset
 from pipeline.build import build
 from pipeline.config import Config
 from pipeline.config import build as make_config
-from pipeline.engine import plan
+from pipeline.engine.sources import plan
 from pipeline.stages.extract import stage as extract
 from tests.crawl.warc_bytes import http, members, page, record, redirect, revisit
 from tests.pipeline import pages

@@ -132,7 +132,7 @@ def test_shards_give_the_rows_of_one_process(
 def test_what_a_task_fails_of_is_told_from_what_ray_fails_of(
     raised: Exception, kind: type, of_environment: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a partition that fails like this is bisected, or waited for; see `pipeline.engine.containment`."""
+    """As a partition that fails like this is bisected, or waited for; see `pipeline.engine.failures.containment`."""
     import img2dataset.distributor
 
     def fail(*_: object) -> None:

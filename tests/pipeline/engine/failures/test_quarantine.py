@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from dataset.ledger.commits import Commit
 from dataset.store.storage import Storage
-from pipeline.engine.quarantine import Quarantine, lost_by
+from pipeline.engine.failures.quarantine import Quarantine, lost_by
 from pipeline.workers.failures import CRASHED, TIME, Limits, Lost
 
 SLOW, BROKEN = Lost(3, TIME, used=12.0, limit=10.0), Lost(7, CRASHED, error="ValueError: odd")

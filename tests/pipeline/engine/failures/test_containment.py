@@ -17,7 +17,7 @@ from ray.exceptions import ActorDiedError, LocalRayletDiedError, NodeDiedError, 
 from dataset.ledger.commits import Commit
 from dataset.store import faults, s3
 from dataset.store.faults import ServiceError, WorkerKilledError
-from pipeline.engine import containment
+from pipeline.engine.failures import containment
 from pipeline.engine.phase import Task
 from pipeline.engine.verdicts import ConservationError
 from pipeline.workers import children

@@ -17,7 +17,7 @@ from pipeline.build import build
 from pipeline.cli import main
 from pipeline.config import Config, ConfigError, plain
 from pipeline.config import build as make_config
-from pipeline.engine.inputs import expand
+from pipeline.engine.sources.inputs import expand
 from tests.crawl import hostile_server
 from tests.crawl.archives.test_open_source import ARCHIVE, wacz
 from tests.crawl.tables.test_read import ROWS, write_parquet
@@ -162,7 +162,7 @@ def test_a_list_of_pages_is_fetched_once(tmp_path: Path) -> None:
 
 
 def test_a_list_of_pages_may_have_several_gzip_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipeline.engine import inputs
+    from pipeline.engine.sources import inputs
 
     asked: list[str] = []
 

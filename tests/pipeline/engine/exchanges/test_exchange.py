@@ -15,8 +15,8 @@ from dataset.ids import checksum
 from dataset.ledger.commits import Commit, FileRef
 from dataset.ledger.damage import DamagedError
 from dataset.store.storage import Storage
-from pipeline.engine import exchange, gathering
-from pipeline.engine.exchange import Buckets, Exchange, merged, write_buckets
+from pipeline.engine.exchanges import exchange, gathering
+from pipeline.engine.exchanges.exchange import Buckets, Exchange, merged, write_buckets
 
 ROWS = pa.schema([("n", pa.int64()), ("text", pa.string()), ("ids", pa.list_(pa.int32()))])
 Maps = list[list[tuple[int, str | None, list[int]]]]  # a map's rows: the bucket, and what is in the row

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from crawl.archives.records import MAX_PIECES
 from dataset.store.storage import Storage
-from pipeline.engine import plan
-from pipeline.engine.inputs import Source
+from pipeline.engine.sources import plan
+from pipeline.engine.sources.inputs import Source
 
 
 def source(name: str, size: int) -> Source:

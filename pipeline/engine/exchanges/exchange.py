@@ -5,11 +5,11 @@ behind it a table of *lines* that say where each batch lies, how many rows it ha
 the tables of lines, and tells each reduce task its own lines alone. No data passes through Ray's object store.
 
 Where there are more than MERGED_FILES map files, tasks in between merge neighbouring ones into fewer
-(`pipeline.engine.gathering`), so that what is known of an exchange grows with maps plus buckets, not with their
-product: of each map file the driver holds a commit record, and of each merged one a line of 36 bytes a bucket. A range
-for each (map, bucket) in the commit records, as there was before, made a task's specification of 26 MB at 1,000 maps
-to 400 buckets. Tables of lines that each reducer reads itself from every map file would do for the driver, but ask a
-store twice for each (map, bucket); merging reads and writes the rows once more, in whole files. `make bench-scale`
+(`pipeline.engine.exchanges.gathering`), so that what is known of an exchange grows with maps plus buckets, not with
+their product: of each map file the driver holds a commit record, and of each merged one a line of 36 bytes a bucket. A
+range for each (map, bucket) in the commit records, as there was before, made a task's specification of 26 MB at 1,000
+maps to 400 buckets. Tables of lines that each reducer reads itself from every map file would do for the driver, but ask
+a store twice for each (map, bucket); merging reads and writes the rows once more, in whole files. `make bench-scale`
 prints what the driver then holds and what a task is sent.
 
 Ray Data's shuffle is not used: it keeps its blocks in the object store, so that a run that is killed begins anew, and

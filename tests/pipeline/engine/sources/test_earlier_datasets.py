@@ -12,7 +12,7 @@ import dataset
 from pipeline.asking.explain import explain
 from pipeline.config import build
 from pipeline.config_errors import ConfigError
-from pipeline.engine.earlier_datasets import existing
+from pipeline.engine.sources.earlier_datasets import existing
 from tests.pipeline import pages
 from tests.pipeline.pages import IMAGE_HOST as HOST
 from tests.pipeline.pages import crawl

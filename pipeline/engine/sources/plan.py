@@ -15,8 +15,8 @@ from pyarrow import fs
 from crawl.archives.open_source import MEMBER
 from crawl.archives.records import Piece, split
 from dataset.store.storage import Storage, filesystem, is_local
-from pipeline.engine import cache
-from pipeline.engine.inputs import Source
+from pipeline.engine.sources import cache
+from pipeline.engine.sources.inputs import Source
 
 CACHE = "log/checksums.json"
 _READ_BYTES = 8 * 2**20

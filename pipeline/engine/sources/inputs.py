@@ -28,7 +28,7 @@ from dataset.store.web import info as web_info
 from dataset.store.web import is_web
 from filters.texts.domains import DomainIndex, build_index
 from pipeline.config import Config, ConfigError
-from pipeline.engine import cache
+from pipeline.engine.sources import cache
 
 _KNOWN = "log/commoncrawl.json"
 _ASKERS = 8  # requests in flight, to the storage of sources

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from dataset.ledger.commits import Commit, FileRef
 from dataset.store.faults import patiently
-from pipeline.engine.exchange import MERGED_BYTES, MERGED_FILES, Exchange
+from pipeline.engine.exchanges.exchange import MERGED_BYTES, MERGED_FILES, Exchange
 from pipeline.engine.phase import PHASES, Input, Task, derived
 
 if TYPE_CHECKING:

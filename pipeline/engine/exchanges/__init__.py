@@ -1,0 +1,1 @@
+"""How rows go from every partition to every other: buckets of keys, and their files made fewer."""

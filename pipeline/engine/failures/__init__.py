@@ -1,0 +1,1 @@
+"""Inputs that crash or exhaust a worker: they are found, left out, and remembered."""

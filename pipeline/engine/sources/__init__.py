@@ -1,0 +1,1 @@
+"""What a run begins with: the sources of its config, their partitions, and datasets that exist already."""
