@@ -7,8 +7,8 @@ from datetime import date
 from typing import Literal
 
 from crawl import rsl
-from crawl.web import robots
 from crawl.web.address_guard import endpoint
+from crawl.web.rules import robots
 from crawl.wishes import CONTENT_SIGNAL, CONTENT_USAGE
 
 ALSO_HEEDED = (

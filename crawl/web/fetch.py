@@ -14,8 +14,8 @@ from crawl.images.parallel import ingest_threads
 from crawl.units import watched
 from crawl.web.client import Client, Conditions
 from crawl.web.config import FetchConfig
-from crawl.web.headers import permission
 from crawl.web.response import Refused, Response
+from crawl.web.rules.headers import permission
 from crawl.web.visit import visit
 from crawl.wishes import Wish
 from dataset import spent

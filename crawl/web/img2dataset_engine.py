@@ -28,9 +28,9 @@ from crawl.web.client import opted_out as on_list
 from crawl.web.config import FetchConfig
 from crawl.web.contact import Contact, NoContactError
 from crawl.web.fetch import licensed
-from crawl.web.headers import check, licenses
 from crawl.web.response import Refused
-from crawl.web.robots import product_token
+from crawl.web.rules.headers import check, licenses
+from crawl.web.rules.robots import product_token
 from crawl.wishes import Wish
 from dataset.hosts import canonical_host, hostname
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
-from crawl.web import robots, tdm
 from crawl.web.config import ALSO_HEEDED
+from crawl.web.rules import robots, tdm
 from tests.crawl.hostile_images import picture
 from tests.crawl.hostile_server import in_a_thread
 from tests.crawl.hostile_wishes import license_of

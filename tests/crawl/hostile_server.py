@@ -17,9 +17,9 @@ from typing import Any
 
 from aiohttp import web
 
-from crawl.web import tdm
 from crawl.web.config import FetchConfig
-from crawl.web.robots import AI_TXT as AI_TXT_PATH
+from crawl.web.rules import tdm
+from crawl.web.rules.robots import AI_TXT as AI_TXT_PATH
 from tests.crawl.hostile_images import animation, picture, png_bomb
 from tests.crawl.hostile_wishes import AI_TXT, LICENSED, LICENSES, WISHES
 

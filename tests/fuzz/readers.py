@@ -20,8 +20,8 @@ from crawl.pages.charset import decoded
 from crawl.pages.html import TEXT_SOURCES, parse_page
 from crawl.pages.image_address import best_url
 from crawl.pages.srcset import image_sources
-from crawl.web import robots, tdm
 from crawl.web.connection import OddHeadError, put_right
+from crawl.web.rules import robots, tdm
 from crawl.wishes import MAX_CHARS, content_signal, content_usage, refuses
 from dataset.ledger.commits import Commit, RecordError
 from dataset.webdataset.shards import build_index

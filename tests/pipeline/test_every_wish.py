@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 import dataset
 from crawl.images.ingest import ImageConfig, ingest
-from crawl.web import robots, tdm
 from crawl.web.config import FetchConfig
 from crawl.web.fetch import fetch
+from crawl.web.rules import robots, tdm
 from filters.images.perceptual import pdq
 from pipeline.build import build
 from pipeline.config import build as make_config

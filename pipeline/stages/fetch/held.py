@@ -20,8 +20,8 @@ from crawl.images.parallel import in_order
 from crawl.units import watched
 from crawl.web.config import FetchConfig
 from crawl.web.fetch import licensed
-from crawl.web.headers import check, licenses
 from crawl.web.response import Refused
+from crawl.web.rules.headers import check, licenses
 from crawl.wishes import Wish
 from dataset import heartbeat
 from filters.images.hashlists import HashLists

@@ -13,8 +13,8 @@ from crawl.images.ingest import ImageConfig, ingest
 from crawl.images.observations import Ingested, Observation, Refusal
 from crawl.web.config import FetchConfig
 from crawl.web.fetch import fetch, heed_licenses
-from crawl.web.headers import check
 from crawl.web.response import Refused
+from crawl.web.rules.headers import check
 from filters.images.perceptual import pdq
 from tests.crawl.hostile_server import HostileServer
 from tests.crawl.web.fetching import one_server

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from typing import ParamSpec, TypeVar
 
 from crawl.urls import canonical_url
-from crawl.web import robots, tdm
 from crawl.web.config import FetchConfig
-from crawl.web.licenses import Licenses
 from crawl.web.response import Journey, Refused, Response, backoff_s, refused
+from crawl.web.rules import robots, tdm
+from crawl.web.rules.licenses import Licenses
 from crawl.wishes import UNREADABLE, Wish
 
 MAX_RULES_BYTES = 32 * 2**20

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from multidict import CIMultiDictProxy
 
 from crawl import rsl
-from crawl.web import robots, tdm
 from crawl.web.config import FetchConfig
 from crawl.web.response import refused
+from crawl.web.rules import robots, tdm
 from crawl.wishes import (
     CONTENT_SIGNAL,
     CONTENT_USAGE,

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawl.web.tdm import NONE, is_unreadable, parse
+from crawl.web.rules.tdm import NONE, is_unreadable, parse
 
 
 def reserved(location: str, path: str) -> bool:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from crawl import rsl
 from crawl.path_patterns import Patterns
-from crawl.web import robots
+from crawl.web.rules import robots
 
 MANY_BYTES = 64 * 1024
 AGENT = "openwit/0.1 (+https://example.org)"

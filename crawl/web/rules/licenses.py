@@ -22,7 +22,7 @@ _INLINE_BYTES = 4 * 1024  # longer ones are parsed in a thread: the loop has oth
 _INLINE_TERMS = 300  # more of them than this are asked there
 
 GetFile = Callable[[str, int, Journey], Awaitable[Response]]
-"""Asks for a file, whose bytes beyond a limit are cut: see `crawl.web.site_rules`."""
+"""Asks for a file, whose bytes beyond a limit are cut: see `crawl.web.rules.site_rules`."""
 
 
 class Licenses:
