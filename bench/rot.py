@@ -3,12 +3,13 @@
     python -m bench.rot [--archive FILE] [--cases N] [--seed 0]
 
 Each kind of file is damaged in six ways, one file at a time: cut off, a bit flipped, a stretch of zeros, emptied,
-removed, and replaced by another file. Then four things are done: `wit verify --deep`, all views are read whole, all
-samples are read as training reads them, and the same `wit run` again. Each notices (it names the file), mends (the
-result is the undamaged dataset's, byte for byte), is untouched (its answer is the undamaged one's), is stuck (it ends,
-and does not name the file), or is wrong. Without an archive one of over a thousand pairs is made. A line for each case,
-a table at the end; the last line is one JSON object: `ours` is the cases of `cases` of which none was wrong or stuck.
-There is no peer.
+removed, and replaced by another file. Then six things are done: `wit verify --deep`, `wit status`, all views are read
+whole, all samples are read as training reads them, the same `wit run` again, and, on another copy, `wit verify --deep
+--repair` with a run after it. Each notices (it names the file), mends (the result is the undamaged dataset's, byte for
+byte), is untouched (its answer is the undamaged one's), is stuck (it ends, and does not name the file), raw (it ends
+with what no command says as a sentence), or wrong. Without an archive one of over a thousand pairs is made. A line for
+each case, a table at the end; the last line is one JSON object: `ours` is the cases of `cases` of which none was wrong,
+stuck or raw. There is no peer.
 """
 
 from __future__ import annotations
@@ -30,7 +31,6 @@ import duckdb
 import numpy as np
 
 from bench.record import print_record
-from dataset.ledger.commits import RecordError
 from dataset.ledger.damage import DamagedError
 from dataset.query.views import Dataset
 from dataset.webdataset.foreign import open_train_index
@@ -38,17 +38,21 @@ from dataset.webdataset.shards import DamagedSampleError
 from pipeline.build import build
 from pipeline.config import Config
 from pipeline.config import build as make_config
+from pipeline.ending import is_expected, is_usage
 from pipeline.engine.verify import verify
+from pipeline.reports.status import status
 from tests.pipeline import small_archive
 from train.data.shard_reader import Reader
 
 WAYS = ("cut", "bit", "zeros", "empty", "removed", "another's")
 VIEWS = ("sources", "candidates", "matches", "queries", "images", "scores", "dropped", "pairs", "funnel")
-WRONG, NOTICED, MENDED, UNTOUCHED, STUCK = "wrong", "noticed", "mended", "untouched", "stuck"
+WRONG, NOTICED, MENDED, UNTOUCHED, STUCK, RAW = "wrong", "noticed", "mended", "untouched", "stuck", "raw"
+BAD = (WRONG, STUCK, RAW)
 _LOST = ("log", "runs")  # no part of what a run makes anew
 NOT_COMMITTED = ("log/", "config.yaml", "datasheet.md", "views.sql", "report.html")
 """Files that nobody is told the dataset by: what commits name counts."""
-_VARIES = re.compile(r"(-?[0-9a-f]{16,32})+|\d{5}")
+_REPAIRED = ("fetch/", "shards/", "manifest.json", "queries.parquet")
+_VARIES = re.compile(r"(-?[0-9a-f]{16,32})+|\d{5}|\d{8}T\d{6}Z")
 
 
 @dataclass(frozen=True)
@@ -129,7 +133,7 @@ def trained(out: Path) -> Iterator[tuple[str, dict[str, bytes] | None]]:
 
 def kinds(whole: Whole) -> dict[str, list[str]]:
     """The dataset's files by what they are: their names without numbers and fingerprints."""
-    names = [*whole.bytes, "log/checksums.json"]
+    names = [*whole.bytes, *(str(path.relative_to(whole.out)) for path in sorted(whole.out.glob("log/*")))]
     found: defaultdict[str, list[str]] = defaultdict(list)
     for name in names:
         if (whole.out / name).stat().st_size:
@@ -180,18 +184,23 @@ def judged(case: Case, action: Callable[[], bool], expected: str) -> str:
     """What came of an action that says whether its result is the undamaged dataset's."""
     try:
         return expected if action() else WRONG
-    except (DamagedError, RecordError, DamagedSampleError, FileNotFoundError, ValueError, duckdb.Error) as error:
+    except Exception as error:
+        is_told = isinstance(error, (DamagedError, DamagedSampleError, duckdb.Error)) or is_usage(error)
+        if not is_told and not is_expected(error):
+            return f"{RAW}: {type(error).__name__}: {error}"
         return NOTICED if case.file in str(error) or Path(case.file).name in str(error) else f"{STUCK}: {error}"
 
 
 def tried(whole: Whole, case: Case, folder: Path, seed: int) -> dict[str, str] | None:
-    """What each of the four came to; None where the damage cannot be done."""
-    rng = random.Random(f"{seed} {case}")
+    """What each of the six came to; None where the damage cannot be done."""
     out = linked(whole, folder / "copy")
     ending = Path(case.file).suffix
     others = [out / name for name in whole.bytes if name != case.file and name.endswith(ending)]
-    if not damage(out / case.file, case.way, others, rng):
+    if not damage(out / case.file, case.way, others, random.Random(f"{seed} {case}")):
         return None
+
+    def told() -> bool:
+        return [status(str(out)).as_rows()] == [status(str(whole.out)).as_rows()]
 
     def verified() -> bool:
         found = {item.file for item in verify(str(out), deep=True).damages}
@@ -222,11 +231,20 @@ def tried(whole: Whole, case: Case, folder: Path, seed: int) -> dict[str, str] |
             log.setLevel(before)
         return contents(out) == whole.bytes
 
+    def repaired() -> bool:
+        linked(whole, folder / "copy")
+        damage(out / case.file, case.way, others, random.Random(f"{seed} {case}"))
+        verify(str(out), deep=True, repair=True)
+        return run() and not verify(str(out), deep=True).damages
+
     outcome = {
         "verify": judged(case, verified, UNTOUCHED),
+        "status": judged(case, told, UNTOUCHED),
         "read": judged(case, read, UNTOUCHED),
         "train": judged(case, learned, UNTOUCHED),
         "run": judged(case, run, MENDED),
+        # Of another file than these, --repair leaves what the way "removed" does.
+        **({"repair": judged(case, repaired, MENDED)} if case.file.startswith(_REPAIRED) else {}),
     }
     if not case.file.startswith(NOT_COMMITTED) and outcome["verify"] == UNTOUCHED:
         outcome["verify"] = f"{WRONG}: not noticed"
@@ -264,7 +282,7 @@ def main() -> None:
             done += 1
             for act, what in outcome.items():
                 table[f"{act} {case.way}"][what.partition(":")[0]] += 1
-            bad = any(what.startswith((WRONG, STUCK)) for what in outcome.values())
+            bad = any(what.startswith(BAD) for what in outcome.values())
             wrong += bad
             print(f"{'BAD ' if bad else '    '}{case.way:<10} {case.file:<70} {outcome}", flush=True)
     for act, counts in sorted(table.items()):

@@ -301,6 +301,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--seed", type=int, default=0, metavar="N", help="of the choice of images")
     made.add_argument("--host", default="127.0.0.1", help="the address to listen at; this machine alone by default")
     made.add_argument("--port", type=int, default=8080, help="8080; 0 takes any")
+    made.add_argument("--name", action="append", default=[], help="a name by which people reach it, as by a proxy's")
     made.add_argument("--model", metavar="RUN|FILE", help="of the report: what wit eval found of a model on this set")
     made.add_argument(
         "--interval",

@@ -173,7 +173,7 @@ def read_images(storage: Storage, images: pa.Table, *, lenient: bool = False) ->
     answer = [b""] * len(images)
 
     def read(part: tuple[str, list[_Place]]) -> list[bytes]:
-        return storage.read_ranges(part[0], [(offset, length) for _, offset, length, _ in part[1]])
+        return storage.read_ranges(part[0], _ranges(part[1]))
 
     by_blob = _by_blob(images)
     with ThreadPoolExecutor(1 if storage.local else _READERS) as pool:
@@ -193,7 +193,7 @@ def damaged(storage: Storage, images: pa.Table) -> list[bool]:
     answer = [False] * len(images)
     for blob, entries in _by_blob(images):
         try:
-            found = storage.read_ranges(blob, [(offset, length) for _, offset, length, _ in entries])
+            found = storage.read_ranges(blob, _ranges(entries))
         except FileNotFoundError:
             found = [b""] * len(entries)
         for (row, _, length, digest), data in zip(entries, found, strict=True):
@@ -233,6 +233,11 @@ def restore(storage: Storage, lost: pa.Table, observations: Iterable[Observation
 _Place = tuple[int, int, int, int | None]  # row, offset, length, checksum
 
 
+def _ranges(entries: Iterable[_Place]) -> list[tuple[int, int]]:
+    """(offset, length) of each; what no image can have is not looked for, and so is not what was stored."""
+    return [(max(0, offset), max(0, length)) for _, offset, length, _ in entries]
+
+
 def _by_blob(images: pa.Table) -> list[tuple[str, list[_Place]]]:
     """The images in each blob."""
     places: defaultdict[str, list[_Place]] = defaultdict(list)
@@ -240,7 +245,7 @@ def _by_blob(images: pa.Table) -> list[tuple[str, list[_Place]]]:
     columns = (images[name].to_pylist() for name in ("blob", "blob_offset", "blob_length"))
     for row, (blob, offset, length, digest) in enumerate(zip(*columns, digests, strict=True)):
         if blob is not None:
-            places[blob].append((row, offset, length, digest))
+            places[blob].append((row, -1 if offset is None else offset, -1 if length is None else length, digest))
     return sorted(places.items())
 
 

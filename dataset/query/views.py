@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 import duckdb
 import pyarrow as pa
 
-from dataset.ledger.commits import FileRef
+from dataset.ledger.commits import FileRef, RecordError
 from dataset.ledger.committed import Committed
 from dataset.ledger.damage import check_length, content, read_table
 from dataset.query import sql
@@ -165,9 +165,19 @@ class Dataset(Committed):
         return last
 
     def ask(self, query: str, values: object = None) -> duckdb.DuckDBPyConnection:
-        """A query of our own with values for its parameters, executed. Raises duckdb.Error, DamagedError."""
+        """A query of our own with values for its parameters, executed.
+
+        Raises:
+            DamagedError: a file behind it is not what was committed.
+            RecordError: its tables hold numbers that openwit writes none of.
+            duckdb.Error: it failed otherwise.
+        """
         self._check(query)
-        return self.connection.execute(query, values)
+        try:
+            return self.connection.execute(query, values)
+        except (duckdb.ConversionException, duckdb.OutOfRangeException) as error:
+            told = " ".join(str(error).split())[:200]
+            raise RecordError(f"{self.storage.url} is not as openwit writes it: {told}") from None
 
     def _check(self, query: str) -> None:
         """Make what a query names, and hold what it reads against its checksums.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,8 +9,8 @@ from typing import Any, Literal
 
 import cv2
 import numpy as np
-from PIL import Image
 
+from dataset.images import opened
 from dataset.store.storage import open_input
 from filters.images.models import ImageModel, ModelError
 from filters.images.models import load as load_model
@@ -86,7 +85,7 @@ def _yunet(path: str) -> Detector:
     def detect(bodies: Sequence[bytes]) -> list[list[tuple[Box, float]]]:
         answers = []
         for body in bodies:
-            rgb = np.asarray(Image.open(io.BytesIO(body)).convert("RGB"))
+            rgb = np.asarray(opened(body).convert("RGB"))
             height, width, _ = rgb.shape
             detector.setInputSize((width, height))
             _, found = detector.detect(np.ascontiguousarray(rgb[:, :, ::-1]))
@@ -112,7 +111,7 @@ def _any(model: ImageModel) -> Detector:
             boxes = row.reshape(-1, _FLAT).astype(np.float64)
             corners = boxes[:, :4]
             if model.resize == "pad":
-                width, height = Image.open(io.BytesIO(body)).size
+                width, height = opened(body).size
                 share = np.array([width, height] * 2) / max(width, height)
                 corners = (corners - (1 - share) / 2) / share
             answers.append(_boxes(corners, boxes[:, 4]))

@@ -18,6 +18,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from PIL import Image
 
+from dataset.images import opened
 from dataset.store.storage import absolute, is_local, open_input
 from filters.lines import locate
 
@@ -157,7 +158,7 @@ class Predictor:
 
     def pixels(self, image: bytes | np.ndarray) -> np.ndarray:
         """An image as the model takes it: float32 (3, size, size), or (size, size, 3)."""
-        picture = Image.open(io.BytesIO(image)) if isinstance(image, bytes) else Image.fromarray(image)
+        picture = opened(image) if isinstance(image, bytes) else Image.fromarray(image)
         picture = _resized(picture.convert("RGB"), self.model)
         if self.model.jpeg_quality:
             sink = io.BytesIO()

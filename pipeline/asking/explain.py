@@ -6,19 +6,19 @@ except for the search of what is asked about (`pipeline.asking.lookup`), and of 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
+import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from crawl.images.store import FOLDER as FETCH_STORE
 from crawl.images.store import newest
-from dataset.ledger.damage import opened, read_table
+from dataset.ledger.damage import DamagedError, opened, read_table
 from dataset.query import sql
 from dataset.query.views import Dataset
 from dataset.reasons import reasons
@@ -29,11 +29,13 @@ from dataset.tables import read_parquet
 from pipeline.asking.lookup import Place, look_up
 from pipeline.asking.rank import rank_of
 from pipeline.asking.story import Explanation, Step, Story, margins
+from pipeline.reports.format import evidence as evidence_of
 
 MOST = 10
 """Stories that are told where nobody asks for more or fewer."""
 _QUERIES_SHOWN = 10
 _OTHERS_SHOWN = 5
+_DEEPEST = 20  # that evidence is nested
 _UNDECIDED = "not decided yet"
 _IMAGE_FACTS = ("origin", "outcome", "status", "final_url", "fetched_bytes", "media_type", "original_width",
                 "original_height", "width", "height", "sha256", "pdq", "pdq_quality")  # fmt: skip
@@ -94,7 +96,7 @@ class _Teller:
             if verdict is not None:
                 reason, evidence = verdict
                 meaning = reasons().get(reason, ("", "a filter of this dataset's own config says so"))[1]
-                facts = {**facts, **evidence, "margin": margins(evidence), **self._resolved(evidence, stage, row)}
+                facts = {**facts, **evidence, "margin": margins(evidence), **self._looked_up(evidence, stage, row)}
                 steps.append(Step(stage.name, "dropped", f"{reason}: {meaning}", _plain(facts)))
                 return reason
             if stage.name == "neardup":
@@ -122,6 +124,15 @@ class _Teller:
         rows = self._filtered(self.dataset.table("images"), partition, "url", url)
         places = [Place(partition, row["row"]) for row in rows]
         return {name: value for at in places for name, value in self._measures(table, at).items()}
+
+    def _looked_up(self, evidence: Mapping[str, Any], stage: Stage, row: Mapping[str, Any]) -> dict[str, Any]:
+        """As `_resolved`; evidence may be anybody's, and point to what is not there."""
+        try:
+            return self._resolved(evidence, stage, row)
+        except DamagedError:
+            raise
+        except (LookupError, TypeError, ValueError, OverflowError, AttributeError, pa.ArrowException, duckdb.Error):
+            return {"what it points to": "is not there"}
 
     def _resolved(self, evidence: Mapping[str, Any], stage: Stage, row: Mapping[str, Any]) -> dict[str, Any]:
         """The rows, images and queries that evidence points to, as people know them."""
@@ -259,7 +270,7 @@ class _Teller:
 
     def _verdict(self, stage: Stage, place: Place) -> tuple[str, dict[str, Any]] | None:
         rows = self._filtered(Table("verdicts", stage.decision, "verdicts"), place.partition, "row", place.row)
-        return (rows[0]["reason"], json.loads(rows[0]["evidence"] or "{}")) if rows else None
+        return (rows[0]["reason"], evidence_of(rows[0]["evidence"])) if rows else None
 
     def _filtered(self, of: Table, partition: int, column: str, value: Any) -> list[dict[str, Any]]:
         """The rows of a committed file where a column has a value; none if there is no such file."""
@@ -301,12 +312,14 @@ def _only(table: pa.Table, url: str) -> pa.Table:
     return table.filter(pa.compute.equal(table.column("url"), url))
 
 
-def _plain(value: Any) -> Any:
-    """A value as JSON knows it, without what is null."""
+def _plain(value: Any, depth: int = 0) -> Any:
+    """A value as JSON knows it, without what is null and what is nested too deeply to be read."""
+    if depth > _DEEPEST:
+        return "…"
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items() if item is not None and item != []}
+        return {str(key): _plain(item, depth + 1) for key, item in value.items() if item is not None and item != []}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [_plain(item, depth + 1) for item in value]
     if isinstance(value, float):
         return round(value, 6)
     return value if isinstance(value, (str, int, bool)) else value.hex() if isinstance(value, bytes) else str(value)

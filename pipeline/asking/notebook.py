@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import io
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +10,12 @@ import duckdb
 import pyarrow as pa
 from PIL import Image
 
+from dataset.images import ImageError, shown
 from dataset.query.views import Dataset
 from dataset.store.storage import Storage
 from pipeline.asking.story import Explanation
 from pipeline.reports import audits
-from pipeline.reports.html import BLUR_ABOVE, environment, sample_image, thumbnail, unsafe
+from pipeline.reports.html import BLUR_ABOVE, MOST_PIXELS, environment, sample_image, thumbnail, unsafe
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,17 +25,17 @@ _SHEET = """
 <div style="display:flex;flex-wrap:wrap;gap:8px">
 {% for row in rows %}<figure style="margin:0;width:168px;font-size:80%">
 {% if row.image %}<img src="{{ row.image }}" alt="">{% else %}<div>cannot be shown</div>{% endif %}
-<figcaption><bdi>{{ row.text | clean | truncate(120, true) }}</bdi></figcaption></figure>
+<figcaption><bdi>{{ row.text | string | truncate(120, true) }}</bdi></figcaption></figure>
 {% endfor %}</div>
 {% if blurred %}<p>{{ blurred | number }} of these are blurred: they may be unsafe.</p>{% endif %}
 """
 _WHOLE = """
-<h3><bdi>{{ name | clean }}</bdi></h3>
+<h3><bdi>{{ name }}</bdi></h3>
 <p>{{ candidates | number }} candidates, {{ pairs | number }} pairs{% if not complete %};
 the run has not ended{% endif %}.
 Ask with .sql(query), .audit(name), .explain(which), .pairs(where) and .images(where).</p>
 <table><thead><tr><th>stage</th><th>input</th><th>kept</th><th>dropped</th></tr></thead>
-{% for row in funnel %}<tr><td>{{ row[0] | clean }}</td>{% for n in row[1:] %}<td>{{ n | number }}</td>{% endfor %}</tr>
+{% for row in funnel %}<tr><td>{{ row[0] }}</td>{% for n in row[1:] %}<td>{{ n | number }}</td>{% endfor %}</tr>
 {% endfor %}</table>
 """
 
@@ -169,11 +169,11 @@ class Samples(Sequence[tuple[Image.Image, str]]):
 
 def _image(storage: Storage, row: dict[str, Any]) -> Image.Image:
     """A pair's image, RGB. Raises ValueError: its sample is damaged or gone."""
-    body = sample_image(storage, row)
-    if not body:
-        raise ValueError(f"the sample {row['key']} of {row['shard']} is damaged or gone; `wit verify` tells more")
-    with Image.open(io.BytesIO(body)) as image:
-        return image.convert("RGB")
+    try:
+        return Image.fromarray(shown(sample_image(storage, row), MOST_PIXELS, MOST_PIXELS))
+    except ImageError:
+        told = f"the sample {row['key']} of {row['shard']} is damaged or gone; `wit verify` tells more"
+        raise ValueError(told) from None
 
 
 class ContactSheet:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from dataset.display import escaped_json, say
@@ -30,7 +31,7 @@ def human(arguments: argparse.Namespace) -> int:
         raise ConfigError(str(error)) from None
     file = arguments.answers or f"human-{what.name}.duckdb"
     if arguments.serve:
-        return serve(questions, file, arguments.host, arguments.port)
+        return serve(questions, file, arguments.host, arguments.port, arguments.name)
     answers = Answers(file, questions, read_only=True)
     try:
         given = answers.all()
@@ -46,7 +47,7 @@ def human(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def serve(questions: Questions, file: str, host: str, port: int) -> int:
+def serve(questions: Questions, file: str, host: str, port: int, names: Sequence[str] = ()) -> int:
     """Ask people until the process is stopped. Raises ConfigError if the address cannot be listened at."""
     import asyncio
 
@@ -60,7 +61,7 @@ def serve(questions: Questions, file: str, host: str, port: int) -> int:
     answers = Answers(file, questions)
 
     async def work() -> None:
-        runner = web.AppRunner(application(questions, answers), access_log=None)
+        runner = web.AppRunner(application(questions, answers, (host, *names)), access_log=None)
         await runner.setup()
         site = web.TCPSite(runner, host, port)
         await site.start()

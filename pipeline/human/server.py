@@ -2,41 +2,53 @@
 
 A person is a random cookie. An answer is on the disk before its page is answered, and a page always asks the first
 question without one, so nothing depends on what this process remembers: it may die at any time. Whoever can reach it
-may answer, so requests are small and strict, and those of other sites' pages are refused.
+may answer, so requests are small and strict, and those of other sites' pages are refused, also where such a page has
+its own name lead here.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import ipaddress
 import re
 import secrets
+import socket
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import jinja2
 from aiohttp import web
 
 from pipeline.human.answers import UNKNOWN, Answer, Answers, person_of
 from pipeline.human.questions import SHOTS, Questions
+from pipeline.reports.html import environment
 
 COOKIE = "openwit_person"
 MOST_BYTES = 4096
 """The longest body of a request that is read, in bytes."""
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
 _NUMBER = re.compile(r"-?[0-9]{1,6}")
 _SECONDS = re.compile(r"[0-9]{1,7}(\.[0-9]{1,3})?")
 _YEAR = 365 * 24 * 3600
 _QUESTIONS, _ANSWERS = web.AppKey("questions", Questions), web.AppKey("answers", Answers)
 _PAGE = web.AppKey("page", jinja2.Template)
+_NAMES = web.AppKey("names", frozenset)
 
 
-def application(questions: Questions, answers: Answers) -> web.Application:
-    """The server's application; `answers` stays its caller's."""
+def application(questions: Questions, answers: Answers, names: Iterable[str] = ()) -> web.Application:
+    """The server's application; `answers` stays its caller's.
+
+    names: by which it is reached, besides addresses, `localhost` and this machine's own name.
+    """
     made = web.Application(client_max_size=MOST_BYTES, middlewares=[_guarded])
-    text = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
     made[_QUESTIONS], made[_ANSWERS] = questions, answers
-    made[_PAGE] = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(text)
+    made[_PAGE] = environment(Path(__file__).parent).get_template("page.html")
+    own = socket.gethostname()
+    made[_NAMES] = frozenset(name.lower() for name in ("localhost", own, f"{own}.local", *names))
     made.add_routes(
         [
             web.get("/", _show),
@@ -61,7 +73,11 @@ async def _safely(request: web.Request, response: web.StreamResponse) -> None:
 
 @web.middleware
 async def _guarded(request: web.Request, handler: Any) -> web.StreamResponse:
-    """Refuses what another site's page sends."""
+    """Refuses what another site's page sends, and what comes by a name that is not this server's: another site's page
+    may have its own name lead here, and would then be taken for this one's (DNS rebinding)."""
+    names: frozenset[str] = request.app[_NAMES]
+    if not _is_own(request.host, names):
+        raise web.HTTPForbidden(text="this server is not reached by that name; wit human --name adds one")
     origin, fetched = request.headers.get("Origin"), request.headers.get("Sec-Fetch-Site", "same-origin")
     own = {f"http://{request.host}", f"https://{request.host}"}
     is_foreign = (origin is not None and origin not in own) or fetched not in ("same-origin", "none")
@@ -69,6 +85,15 @@ async def _guarded(request: web.Request, handler: Any) -> web.StreamResponse:
         raise web.HTTPForbidden(text="this was sent by another site")
     response: web.StreamResponse = await handler(request)
     return response
+
+
+def _is_own(host: str, names: Collection[str]) -> bool:
+    """Whether a Host header has an address, which no other site can have as its name, or a name of this server."""
+    name = (urlsplit(f"//{host}").hostname or "").lower() if _HOST.fullmatch(host) else ""
+    try:
+        return bool(name in names or ipaddress.ip_address(name))
+    except ValueError:
+        return False
 
 
 def _token(request: web.Request) -> str | None:

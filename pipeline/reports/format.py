@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from typing import Any
 
 from dataset.display import clean
+
+_MOST_CHARACTERS = 1000  # of evidence that is none
 
 
 def cell(value: Any) -> str:
@@ -20,3 +24,26 @@ def cell(value: Any) -> str:
     if isinstance(value, bytes):
         return value.hex()
     return clean(str(value))
+
+
+def evidence(text: str | None) -> dict[str, Any]:
+    """A verdict's evidence by name; what is no JSON object, in a dataset of somebody else's, is shown as it is."""
+    found = parsed(text or "{}")
+    return found if isinstance(found, dict) else {"evidence": str(text)[:_MOST_CHARACTERS]}
+
+
+def parsed(text: bytes | str) -> Any:
+    """The value of a JSON text, which may be anybody's; None if it is none."""
+    try:
+        found = json.loads(text)
+        repr(found)  # what is nested too deeply for that is shown by nobody
+    except (ValueError, RecursionError):
+        return None
+    return found
+
+
+def json_lines(data: bytes) -> Iterator[dict[str, Any]]:
+    """The objects of JSON lines; what is none is passed over: a log ends where its writer was killed."""
+    for line in data.splitlines():
+        if isinstance(found := parsed(line), dict):
+            yield found

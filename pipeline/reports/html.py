@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
 from PIL import Image, ImageFilter
 
+from dataset import images
 from dataset.display import clean
 from dataset.ledger.damage import is_whole
 from dataset.query import sql
@@ -29,18 +31,22 @@ BLUR_ABOVE = 0.2
 _SIDE = 168  # pixels of a thumbnail's longer side
 _QUALITY = 75
 _BLURRED_SIDE = 8  # pixels of the longer side that are left of a blurred image
-_MOST_PIXELS = 50_000_000  # of an image to be made small; stored ones are far below
+MOST_PIXELS = 50_000_000
+"""Of an image that is shown; stored ones have far fewer."""
 
 
 def environment(*folders: Path) -> jinja2.Environment:
-    """What pages are made by: everything is escaped, and a name that a template lacks is an error.
+    """What pages are made by: everything is cleaned as for a terminal and escaped, and a name that a template lacks is
+    an error.
 
     folders: where templates are besides those of this room.
     """
     loader = jinja2.FileSystemLoader([*folders, Path(__file__).parent])
-    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, finalize=_cleaned
+    )
     environment.trim_blocks = environment.lstrip_blocks = True
-    environment.filters.update(number=_number, clean=_cleaned, bytes=_bytes, shown=shown)
+    environment.filters.update(number=_number, bytes=_bytes, shown=cell)
     environment.tests["web"] = lambda url: str(url).startswith(("http://", "https://"))
     return environment
 
@@ -61,15 +67,9 @@ def unsafe(dataset: Dataset, urls: Sequence[str], blur_above: float | None) -> s
 def thumbnail(body: bytes, *, blurred: bool = False) -> str | None:
     """An image as a small `data:` URI; None if it cannot be decoded. blurred: of so few pixels that nothing is told."""
     try:
-        with Image.open(io.BytesIO(body)) as image:
-            if image.width * image.height > _MOST_PIXELS:
-                return None
-            image.draft("RGB", (_SIDE * 2, _SIDE * 2))
-            small = image.convert("RGBA" if image.has_transparency_data else "RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        small = Image.fromarray(images.shown(body, MOST_PIXELS, _SIDE))
+    except images.ImageError:
         return None
-    if small.mode == "RGBA":
-        small = Image.alpha_composite(Image.new("RGBA", small.size, "white"), small).convert("RGB")
     small.thumbnail((_SIDE, _SIDE))
     if blurred:
         size = small.size
@@ -86,7 +86,7 @@ def sample_image(storage: Storage, row: Mapping[str, Any]) -> bytes:
     row: with shard, key, offset, size and checksum.
     """
     try:
-        (data,) = storage.read_ranges(f"{FOLDER}/{row['shard']}", [(row["offset"], row["size"])])
+        (data,) = storage.read_ranges(f"{FOLDER}/{row['shard']}", [(max(0, row["offset"]), max(0, row["size"]))])
         parts = parse_sample(data, row["key"]) if is_whole(data, row["size"], row["checksum"]) else {}
     except (DamagedSampleError, FileNotFoundError):
         parts = {}
@@ -97,13 +97,9 @@ def _number(value: Any) -> str:
     return "" if value is None else f"{value:,}"
 
 
-def shown(value: Any) -> str:
-    """A cell of a table."""
-    return clean(cell(value))
-
-
-def _cleaned(text: Any) -> str:
-    return clean(str(text))
+def _cleaned(value: Any) -> str:
+    """What a template puts on a page, whoever wrote it; markup of our own stays markup."""
+    return Markup(clean(value)) if isinstance(value, Markup) else clean(str(value))  # noqa: S704
 
 
 def _bytes(value: int) -> str:

@@ -8,7 +8,6 @@ has a column nsfw_probability, and it is high there) a few blurred pixels are wr
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -24,11 +23,12 @@ from dataset.query import sql
 from dataset.query.questions import NotAQuestionError
 from dataset.query.views import Dataset
 from dataset.stages import judging
-from dataset.store.storage import Storage
 from pipeline.config_errors import ConfigError
 from pipeline.reports import audits, charts, own_config
 from pipeline.reports.datasheet import named
-from pipeline.reports.html import BLUR_ABOVE, environment, sample_image, shown, thumbnail, unsafe
+from pipeline.reports.format import cell, evidence
+from pipeline.reports.html import BLUR_ABOVE, environment, sample_image, thumbnail, unsafe
+from pipeline.training.runs import runs
 
 _KEPT_SHOWN = 24
 _DROPPED_SHOWN = 8  # per reason
@@ -116,7 +116,7 @@ class _Facts:
             "sources": named(
                 self._ask("SELECT * FROM sources ORDER BY error IS NULL, file LIMIT $most", most=_SOURCES)
             ),
-            "runs": self._runs(),
+            "runs": runs(self.storage),
             "blurred": self.blurred,  # after the galleries
             "blur_above": self.blur_above,
         }
@@ -225,31 +225,6 @@ class _Facts:
             for row, body in zip(rows, bodies, strict=True)
         ]
 
-    def _runs(self) -> list[dict[str, Any]]:
-        """Training runs below OUT/runs, with their loss and what their examination found."""
-        names = {info.name for info in self.storage.list("runs", recursive=True)}
-        homes = sorted({name.rpartition("/")[0] for name in names if name.endswith(("/log.jsonl", "/evaluation.json"))})
-        return [self._run(home, names) for home in homes]
-
-    def _run(self, home: str, names: set[str]) -> dict[str, Any]:
-        log: list[dict[str, Any]] = []
-        results: list[dict[str, Any]] = []
-        if f"{home}/log.jsonl" in names:
-            log = _json_lines(self.storage, f"{home}/log.jsonl")
-        if f"{home}/evaluation.json" in names:
-            results = json.loads(self.storage.read(f"{home}/evaluation.json"))
-        shown = log[:: max(1, len(log) // _CURVE_POINTS)]
-        towers = {tower: f"gradient_norm_{tower}" for tower in ("image", "text")}
-        norms = {tower: [(row["step"], row[key]) for row in shown if key in row] for tower, key in towers.items()}
-        last = log[-1] if log else None
-        return {
-            "name": home.removeprefix("runs/"),
-            "last": last,
-            "norms": charts.lines(norms, "step", "gradient norm") if any(norms.values()) else "",
-            "loss": charts.lines({"loss": [(row["step"], row["loss"]) for row in shown]}, "step", "loss"),
-            "results": [{**row, **_score(row)} for row in results],
-        }
-
 
 def _after_fetching() -> list[str]:
     """The stages that judge pairs whose images are there."""
@@ -267,19 +242,7 @@ def _ranked(counts: np.ndarray) -> list[tuple[float, float]]:
     return [(float(rank), float(ordered[rank - 1])) for rank in ranks]
 
 
-def _score(result: Mapping[str, Any]) -> dict[str, str]:
-    """A figure and its chance level as people read them."""
-    rank = "rank" in result["metric"]
-    value, chance = (f"{result[key]:,.1f}" if rank else f"{result[key]:.1%}" for key in ("value", "chance"))
-    times = f"{result['value'] / result['chance']:.1f} ×" if result["chance"] and not rank else ""
-    return {"value": value, "chance": chance, "times": times}
-
-
-def _json_lines(storage: Storage, name: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in storage.read(name).decode().splitlines()]
-
-
 def _evidence(row: Mapping[str, Any]) -> str:
     """Evidence in a line: `count 392, cap 200`."""
-    found = json.loads(row["evidence"] or "{}")
-    return ", ".join(f"{name.replace('_', ' ')} {shown(value)}" for name, value in found.items() if value is not None)
+    found = evidence(row["evidence"])
+    return ", ".join(f"{name.replace('_', ' ')} {cell(value)}" for name, value in found.items() if value is not None)

@@ -18,6 +18,7 @@ from dataset.stages import Stage, path
 from dataset.store.storage import Storage
 from pipeline.engine.failures.quarantine import lost_by
 from pipeline.engine.progress import WORK
+from pipeline.reports.format import json_lines
 from pipeline.stages.fetch.progress import describe
 from pipeline.workers.failures import CRASHED, MEMORY, TIME
 
@@ -178,14 +179,20 @@ def _last_run(storage: Storage) -> tuple[str, ...]:
     logs = [info.name for info in storage.list("log") if info.name.startswith("log/run-")]
     if not logs:
         return ()
-    lines = [json.loads(line) for line in storage.read(logs[-1]).decode().splitlines()]
-    name = logs[-1].removeprefix("log/run-").removesuffix(".jsonl")
+    try:
+        return _told(logs[-1], list(json_lines(storage.read(logs[-1]))), is_local=storage.local)
+    except (OSError, ValueError, KeyError, TypeError):
+        return (f"last run: {logs[-1]} is not as openwit writes it",)
+
+
+def _told(log: str, lines: list[dict[str, Any]], *, is_local: bool) -> tuple[str, ...]:
+    name = log.removeprefix("log/run-").removesuffix(".jsonl")
     began = datetime.strptime(name, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     ends = [line for line in lines if line.get("run") == "done"]
     took = f"{ends[-1]['tasks']:,} tasks in {ends[-1]['seconds']:,.1f} s" if ends else "not finished"
     phases = sorted((line for line in lines if "phase" in line), key=lambda line: -line["seconds"])[:_SLOWEST]
     slow = [f"  {line['phase']:<22}{line['seconds']:>10,.1f} s{_rate(line)}" for line in phases]
-    asked = [] if storage.local else _asked(lines)
+    asked = [] if is_local else _asked(lines)
     return (f"last run: {began}, {took}", *(["  longest phases:"] if slow else []), *slow, *asked)
 
 

@@ -19,6 +19,6 @@ def test_what_rots_is_noticed_or_mended(tmp_path: Path) -> None:
         while outcome is None:  # an empty stretch cannot be emptied
             case = rng.choice(of_way[way])
             outcome = rot.tried(whole, case, tmp_path, seed=0)
-        assert not any(what.startswith((rot.WRONG, rot.STUCK)) for what in outcome.values()), (case, outcome)
+        assert not any(what.startswith(rot.BAD) for what in outcome.values()), (case, outcome)
         if not case.file.startswith(rot.NOT_COMMITTED):
             assert outcome["verify"] == rot.NOTICED, (case, outcome)

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -17,6 +17,7 @@ HELD_OUT = "heldout"
 DRAWS = 2000
 """Times that an interval without a formula is drawn."""
 Unit = Literal["share", "rank", "number"]
+_NUMBERS = ("value", "chance", "low", "high", "random_init")
 
 
 @dataclass(frozen=True)
@@ -65,9 +66,32 @@ class Row:
         try:
             figures = {str(name): Figure(**figure) for name, figure in raw["figures"].items()}
             known = {f.name for f in dataclasses.fields(Row)} - {"figures"}
-            return Row(figures=figures, **{name: raw[name] for name in known if name in raw})
+            row = Row(figures=figures, **{name: raw[name] for name in known if name in raw})
+            if row.main_metric in figures and _is_typed(row):
+                return row
         except (KeyError, TypeError, AttributeError):
-            raise ValueError("it is not a row that `wit eval --format json` wrote") from None
+            pass
+        raise ValueError("it is not a row that `wit eval --format json` wrote")
+
+
+def _is_typed(row: Row) -> bool:
+    """Whether a row that was read, which may be anybody's, holds what its fields say; tables are looked at by who
+    shows them."""
+    numbers = [getattr(each, name) for each in row.figures.values() for name in _NUMBERS]
+    counts = [row.damaged, *(each.n for each in row.figures.values())]
+    texts = [row.dataset, row.task, row.main_metric, row.asked, row.right, row.model, row.pretrained]
+    return (
+        all(number is None or (_is_number(number) and math.isfinite(number)) for number in numbers)
+        and all(isinstance(count, int) and _is_number(count) for count in counts)
+        and all(isinstance(text, str) for text in [*texts, *row.notes])
+        and all(each.unit in get_args(Unit) for each in row.figures.values())
+        and isinstance(row.notes, list)
+        and isinstance(row.tables, dict)
+    )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 2**63
 
 
 def with_random_init(row: Row, baseline: Row | None) -> Row:

@@ -82,8 +82,13 @@ def describe(storage: Storage, now: float) -> str | None:
     for info in storage.list(FOLDER):
         with contextlib.suppress(OSError, ValueError):  # being written, or gone
             lines.append(json.loads(storage.read(info.name)))
-    if not lines:
-        return None
+    try:
+        return _told(lines, now) if lines else None
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError):
+        return f"{FOLDER} is not as openwit writes it"
+
+
+def _told(lines: list[dict[str, Any]], now: float) -> str:
     outcomes: Counter[str] = Counter()
     rate, urls = 0.0, 0
     for line in lines:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 import pyarrow as pa
-from PIL import Image
 
 from crawl.images.store import read_images
+from dataset.images import opened
 from dataset.schema import IMAGES, VERDICTS
 from filters.duplicates import near
 from filters.duplicates.near import CLUSTERS, EDGES, MEMBERS, NODES, NearDupConfig
@@ -45,7 +43,7 @@ def hash_(context: Context) -> Result:
 
     def hashes(images: pa.Table) -> pa.Table:
         bodies = read_images(context.storage, images)
-        found = [short_hash(np.asarray(Image.open(io.BytesIO(body)).convert("RGB")), kind) for body in bodies]
+        found = [short_hash(np.asarray(opened(body).convert("RGB")), kind) for body in bodies]
         return pa.table([images.column("row"), found], schema=HASHES)
 
     result = Result(facts={"hash": kind})

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from PIL import Image
 
 from crawl.images import pixels
 from crawl.images.store import read_images
 from dataset import heartbeat
 from dataset.ids import checksum, order_hash
+from dataset.images import opened
 from dataset.layout import INDEX_PARTS
 from dataset.layout import QUERIES as QUERIES_NAME
 from dataset.ledger.commits import FileRef
@@ -100,7 +100,7 @@ def _blurred(body: bytes, boxes: list[Box], options: Mapping[str, Any]) -> bytes
     """A stored image with its faces blurred, encoded anew; as it is if it has none."""
     if not boxes:
         return body
-    rgb = np.asarray(Image.open(io.BytesIO(body)).convert("RGB"))
+    rgb = np.asarray(opened(body).convert("RGB"))
     return pixels.encode(blur(rgb, boxes), options["store_format"], options["quality"])
 
 

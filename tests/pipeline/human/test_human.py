@@ -166,6 +166,22 @@ async def test_other_sites_cannot_send_and_other_paths_are_not_there(client: Any
     assert page.headers["Server"] == "openwit"
 
 
+async def test_another_sites_name_that_leads_here_gets_nothing(
+    client: Any, questions: Questions, answers: Answers
+) -> None:
+    """DNS rebinding: to a browser, the page of the other name is of the same site as this server."""
+    names = ("evil.example", "evil.example:8080", "127.0.0.1.evil.example", "localhost.evil.example", "", "a b", "[::1")
+    for name in names:
+        headers = {"Host": name, "Origin": f"http://{name}"}
+        for path in ("/", "/image/0"):
+            assert (await client.get(path, headers=headers)).status in (400, 403), name
+        assert (await client.post("/begin", headers=headers)).status in (400, 403), name
+    for name in ("localhost:8080", "LOCALHOST", "192.168.1.7:80", "[::1]:8080"):
+        assert (await client.get("/", headers={"Host": name})).status == 200, name
+    async with TestClient(TestServer(application(questions, answers, ["Test.example"]))) as proxied:
+        assert (await proxied.get("/", headers={"Host": "test.example"})).status == 200
+
+
 def test_what_is_no_test_for_people_is_told(tmp_path: Path, task: Path) -> None:
     with pytest.raises(SetError, match="too few images of"):
         questions_of(open_set(helpers.class_folders(tmp_path / "two", 1)), 5)
