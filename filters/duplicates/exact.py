@@ -21,7 +21,9 @@ from dataset.query import sql
 from dataset.schema import VERDICTS
 
 TEXT_KEYS = pa.schema([("text_key", pa.binary(16)), ("url_key", pa.binary(16))])
-SPAM = pa.schema([("text_key", pa.binary(16)), ("images", pa.int64())])
+REPEATED = pa.schema([("text_key", pa.binary(16)), ("images", pa.int64())])
+"""Texts on many images; a row without text_key counts all distinct (image address, text) of a part."""
+SPAM = pa.schema([*REPEATED, ("of_all", pa.int64())])
 URL_KEYS = pa.schema(
     [
         ("url_key", pa.binary(16)),
@@ -38,15 +40,20 @@ LOCATED_VERDICTS = pa.schema([("locator", pa.int64()), ("reason", pa.string()), 
 class DedupConfig:
     """Which texts and which pairs count as repeated."""
 
-    max_images_per_text: int = 1000
-    """A text with more distinct image addresses than this is spam (a shop's name, "image"), and all its rows are
-    dropped."""
+    max_images_per_text: int = 100
+    """A text on more distinct image addresses than this, and on more than `max_share_per_text` of the dataset, is spam
+    (a shop's name, "image"), and all its rows go. What repeats on a site is for `text.max_site_images_per_text`."""
+    max_share_per_text: float = 0.0001
+    """On what share of all distinct (image address, text) a text may stand: of a million on 100, of 400 million on
+    40,000. 0: `max_images_per_text` decides whatever the dataset's size."""
     texts_per_url: Literal["all", "first", "longest"] = "all"
     """Which texts of one image address stay: `all`, the `first` that occurs, or the `longest` (or first of these)."""
 
     def __post_init__(self) -> None:
         if self.max_images_per_text < 1:
             raise ValueError(f"max_images_per_text must be at least 1, not {self.max_images_per_text}")
+        if not 0 <= self.max_share_per_text <= 1:
+            raise ValueError(f"max_share_per_text must be from 0 to 1, not {self.max_share_per_text}")
         if self.texts_per_url not in ("all", "first", "longest"):
             raise ValueError(f"texts_per_url must be all, first or longest, not {self.texts_per_url!r}")
 
@@ -63,24 +70,36 @@ def text_keys(rows: pa.Table) -> pa.Table:
     return sql.run(sql.load("dedup/text_keys"), {"rows": rows.select(["url", "text"])}).cast(TEXT_KEYS)
 
 
-def spam(keys: pa.Table, config: DedupConfig) -> pa.Table:
-    """Texts on more distinct URLs than `max_images_per_text`.
+def repeated(keys: pa.Table, config: DedupConfig) -> pa.Table:
+    """Texts on more distinct URLs than `max_images_per_text`, and the count of all.
 
     Args:
         keys: TEXT_KEYS of whole texts, from any number of partitions, in any order.
 
     Returns:
+        REPEATED, ordered by text_key.
+    """
+    options = {"max_images_per_text": config.max_images_per_text}
+    return sql.run(sql.load("dedup/spam"), {"keys": keys}, options).cast(REPEATED)
+
+
+def spam(repeated: pa.Table, config: DedupConfig) -> pa.Table:
+    """Those of them that stand on more than `max_share_per_text` of the dataset.
+
+    Args:
+        repeated: REPEATED of all parts of the dataset.
+
+    Returns:
         SPAM, ordered by text_key.
     """
-    return sql.run(sql.load("dedup/spam"), {"keys": keys}, {"max_images_per_text": config.max_images_per_text}).cast(
-        SPAM
-    )
+    options = {"max_share_per_text": config.max_share_per_text}
+    return sql.run(sql.load("dedup/spam_of_all"), {"spam": repeated}, options).cast(SPAM)
 
 
 def text_spam(rows: pa.Table, spam: pa.Table, config: DedupConfig) -> pa.Table:
     """Verdicts on the rows of one partition whose text is in SPAM. Rows: columns row, text."""
     tables = {"rows": rows.select(["row", "text"]), "spam": spam}
-    options = {"max_images_per_text": config.max_images_per_text}
+    options = {key: getattr(config, key) for key in ("max_images_per_text", "max_share_per_text")}
     return sql.run(sql.load("decisions/text_spam"), tables, options).cast(VERDICTS)
 
 

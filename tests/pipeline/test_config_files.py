@@ -57,7 +57,7 @@ def test_every_key_is_there_behind_a_mark_that_can_be_taken_away(like: str, owne
     assert set(whole) >= keys - {"name"}
     if owner is Config:
         assert build(whole) == build(yaml.safe_load(written))
-        assert set(whole["dedup"]) == {"max_images_per_text", "texts_per_url"}
+        assert set(whole["dedup"]) == {"max_images_per_text", "max_share_per_text", "texts_per_url"}
 
 
 @pytest.mark.parametrize("owner", [TrainConfig, QueriesConfig, TextConfig])

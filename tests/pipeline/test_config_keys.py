@@ -240,6 +240,7 @@ ARCHIVE_KEYS: dict[str, Any] = {
     "match.queries": lambda world: world.path("other_queries.txt"),
     "match.rule": "metaclip",
     "dedup.max_images_per_text": 5,
+    "dedup.max_share_per_text": 0.5,
     "dedup.texts_per_url": "first",
     "prebalance.oversample": 1.0,
     "hashlists.files": lambda world: [world.path("listed.md5")],

@@ -19,14 +19,15 @@ def test_text_keys_are_md5_and_distinct() -> None:
 def test_spam_is_more_than_the_limit_not_as_many() -> None:
     keys = pa.table({"text_key": [b"a", b"a", b"a", b"b", b"b"], "url_key": [b"1", b"2", b"3", b"1", b"2"]})
     got = sql.run(sql.load("dedup/spam"), {"keys": keys}, {"max_images_per_text": 2})
-    assert got.to_pylist() == [{"text_key": b"a", "images": 3}]
+    assert got.to_pylist() == [{"text_key": b"a", "images": 3}, {"text_key": None, "images": 5}]
 
 
 def test_text_spam_says_how_many() -> None:
     rows = pa.table({"row": pa.array([4, 1], pa.uint32()), "text": ["a", "a"]})
-    spam = pa.table({"text_key": [bytes.fromhex("0cc175b9c0f1b6a831c399e269772661")], "images": [3]})
-    got = sql.run(sql.load("decisions/text_spam"), {"rows": rows, "spam": spam}, {"max_images_per_text": 2})
-    evidence = '{"images":3,"max_images_per_text":2}'
+    spam = pa.table({"text_key": [bytes.fromhex("0cc175b9c0f1b6a831c399e269772661")], "images": [3], "of_all": [9]})
+    config = {"max_images_per_text": 2, "max_share_per_text": 0.1}
+    got = sql.run(sql.load("decisions/text_spam"), {"rows": rows, "spam": spam}, config)
+    evidence = '{"images":3,"max_images_per_text":2,"of_all":9,"max_share_per_text":0.1}'
     assert got.to_pylist() == [
         {"row": 1, "reason": "text_spam", "evidence": evidence},
         {"row": 4, "reason": "text_spam", "evidence": evidence},

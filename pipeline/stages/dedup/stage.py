@@ -8,7 +8,7 @@ import pyarrow as pa
 from dataset.ids import words64
 from dataset.schema import VERDICTS
 from filters.duplicates import exact
-from filters.duplicates.exact import SPAM, DedupConfig
+from filters.duplicates.exact import REPEATED, SPAM, DedupConfig
 from pipeline.config import Config, options
 from pipeline.engine.contract import CANDIDATE_ROWS, roles
 from pipeline.engine.exchanges.exchange import bucket_count, bucket_of, write_buckets
@@ -19,6 +19,8 @@ from pipeline.engine.sources.earlier_datasets import existing, kept_pairs
 from pipeline.engine.verdicts import alive_rows, first_verdicts, verdict_result
 from pipeline.stages.common import LOCATOR_BITS, ROWS_PER_BUCKET, locators, settings
 from pipeline.stages.dedup import DEDUP
+
+_OF_TEXTS = ("max_images_per_text", "max_share_per_text")
 
 
 @phase(DEDUP, "dedup.texts", reads=CANDIDATE_ROWS, takes=("buckets",), exchanges=roles("keys"))
@@ -32,30 +34,37 @@ def texts(context: Context) -> Result:
 @phase(
     DEDUP,
     "dedup.spam",
+    version=2,
     reads=roles("keys"),
     takes=("max_images_per_text",),
-    gives=roles(spam=SPAM),
-    folds={"spam": pa.concat_tables},
+    gives=roles(repeated=REPEATED),
+    folds={"repeated": pa.concat_tables},
 )
 def spam(context: Context) -> Result:
-    """Texts on more distinct images than allowed."""
+    """Texts on more distinct images than allowed, whatever the dataset's size, and how many there are in all."""
     keys = pa.concat_tables(context.table_list("keys"))
-    return Result().table("spam", exact.spam(keys, settings(DedupConfig, context.options)), SPAM)
+    return Result().table("repeated", exact.repeated(keys, settings(DedupConfig, context.options)), REPEATED)
+
+
+def _spam(context: Context) -> pa.Table:
+    """SPAM of the whole dataset."""
+    config = settings(DedupConfig, {"max_share_per_text": context.options["max_share_per_text"]})
+    return exact.spam(context.concat("repeated", REPEATED), config)
 
 
 @phase(
     DEDUP,
     "dedup.urls",
-    version=2,
-    reads=CANDIDATE_ROWS | roles(spam=SPAM),
-    takes=("buckets",),
+    version=3,
+    reads=CANDIDATE_ROWS | roles(repeated=REPEATED),
+    takes=("buckets", "max_share_per_text"),
     exchanges=roles("keys"),
 )
 def urls(context: Context) -> Result:
     """Keys of the rows whose text is no spam, by URL."""
     rows = alive_rows(context, ["url", "text"])
     rows = rows.append_column("locator", locators(context.task.partition, rows.column("row")))
-    keys = exact.url_keys(rows, context.concat("spam", SPAM))
+    keys = exact.url_keys(rows, _spam(context))
     bucket = bucket_of(words64(keys.column("url_key"))[:, 0], context.options["buckets"])
     return Result(buckets={"keys": write_buckets(keys, bucket)})
 
@@ -90,15 +99,16 @@ def duplicates(context: Context) -> Result:
 @phase(
     DEDUP,
     "dedup.decide",
-    reads=CANDIDATE_ROWS | roles("returned", spam=SPAM),
-    takes=("max_images_per_text",),
+    version=2,
+    reads=CANDIDATE_ROWS | roles("returned", repeated=REPEATED),
+    takes=_OF_TEXTS,
     gives=roles(verdicts=VERDICTS),
 )
 def decide(context: Context) -> Result:
     """Collect the partition's verdicts."""
     rows = alive_rows(context, ["url", "text"])
     config = settings(DedupConfig, context.options)
-    parts = [exact.text_spam(rows, context.concat("spam", SPAM), config)]
+    parts = [exact.text_spam(rows, _spam(context), config)]
     for table in context.table_list("returned"):
         row = table.column("locator").to_numpy() & np.int64(2**LOCATOR_BITS - 1)
         returned = table.select(["reason", "evidence"]).add_column(0, "row", pa.array(row.astype(np.uint32)))
@@ -117,8 +127,8 @@ def run(run: Run) -> None:
     buckets = {"buckets": bucket_count(run.alive, ROWS_PER_BUCKET)}
     by_text = exchange(run, run.map(texts, buckets), "keys")
     found = run.reduce(spam, options(config, "max_images_per_text"), {"keys": [by_text]})
-    folded_spam = {"spam": folded(run, found, "spam")}
-    by_url = exchange(run, run.map(urls, buckets, shared=folded_spam), "keys")
+    repeated = {"repeated": folded(run, found, "repeated")}
+    by_url = exchange(run, run.map(urls, {**buckets, **options(config, "max_share_per_text")}, shared=repeated), "keys")
     known = run.do(
         against,
         [
@@ -136,4 +146,4 @@ def run(run: Run) -> None:
     keys = [by_url, exchange(run, known, "keys")]
     verdicts = exchange(run, run.reduce(duplicates, options_, {"keys": keys}), "verdicts")
     returned = [{"returned": verdicts.bucket(partition.number)} for partition in run.partitions]
-    run.decide(decide, options(config, "max_images_per_text"), shared=folded_spam, each=returned)
+    run.decide(decide, options(config, *_OF_TEXTS), shared=repeated, each=returned)

@@ -8,16 +8,19 @@ from collections import defaultdict
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from filters.duplicates.exact import (
     LOCATED_VERDICTS,
+    REPEATED,
     SPAM,
     URL_KEYS,
     DedupConfig,
     duplicates,
+    repeated,
     spam,
     text_keys,
     text_spam,
@@ -43,7 +46,10 @@ def table(pairs: list[Pair], partition: int = 0) -> pa.Table:
 def run(partitions: list[list[Pair]], config: DedupConfig) -> dict[tuple[int, int], tuple[str, str]]:
     """The whole stage, with all keys in one bucket: (partition, row) → (reason, evidence)."""
     tables = [table(pairs, number) for number, pairs in enumerate(partitions)]
-    spam_list = spam(pa.concat_tables([text_keys(part) for part in tables]), config)
+    by_text = pa.concat_tables([text_keys(part) for part in tables])
+    # as in an exchange, texts whole
+    parts = [repeated(by_text.filter(pc.equal(by_text["text_key"], key)), config) for key in set(by_text["text_key"])]
+    spam_list = spam(pa.concat_tables([REPEATED.empty_table(), *parts]), config)
     found = duplicates(pa.concat_tables([url_keys(part, spam_list) for part in tables]), config)
     verdicts = {}
     for number, part in enumerate(tables):
@@ -62,7 +68,8 @@ def expected(partitions: list[list[Pair]], config: DedupConfig) -> dict[tuple[in
     images = defaultdict(set)
     for _, (url, text) in rows:
         images[text].add(url)
-    reasons = {place: "text_spam" for place, (_, text) in rows if len(images[text]) > config.max_images_per_text}
+    limit = max(config.max_images_per_text, config.max_share_per_text * sum(map(len, images.values())))
+    reasons = {place: "text_spam" for place, (_, text) in rows if len(images[text]) > limit}
     firsts: dict[Pair, tuple[int, int]] = {}
     for place, pair in rows:
         if place not in reasons and firsts.setdefault(pair, place) != place:
@@ -80,10 +87,11 @@ def expected(partitions: list[list[Pair]], config: DedupConfig) -> dict[tuple[in
 @given(
     partitions=st.lists(PAIRS, min_size=1, max_size=3),
     limit=st.integers(1, 5),
+    share=st.sampled_from([0, 0.2, 0.5]),
     texts=st.sampled_from(["all", "first", "longest"]),
 )
-def test_it_drops_what_the_plain_rule_drops(partitions: list[list[Pair]], limit: int, texts: str) -> None:
-    config = DedupConfig(limit, texts)  # type: ignore[arg-type]
+def test_it_drops_what_the_plain_rule_drops(partitions: list[list[Pair]], limit: int, share: float, texts: str) -> None:
+    config = DedupConfig(limit, share, texts)  # type: ignore[arg-type]
     verdicts = run(partitions, config)
     assert {place: reason for place, (reason, _) in verdicts.items()} == expected(partitions, config)
 
@@ -91,20 +99,31 @@ def test_it_drops_what_the_plain_rule_drops(partitions: list[list[Pair]], limit:
 @settings(max_examples=25)
 @given(pairs=PAIRS, cut=st.integers(0, 30))
 def test_partitions_change_nothing_but_the_numbers(pairs: list[Pair], cut: int) -> None:
-    whole = run([pairs], DedupConfig(2, "first"))
-    split = run([pairs[:cut], pairs[cut:]], DedupConfig(2, "first"))
+    whole = run([pairs], DedupConfig(2, 0.3, "first"))
+    split = run([pairs[:cut], pairs[cut:]], DedupConfig(2, 0.3, "first"))
     rows = sorted(((p, r) if p == 0 else (0, r + min(cut, len(pairs))), why) for (p, r), (why, _) in split.items())
     assert rows == sorted((place, why) for place, (why, _) in whole.items())
 
 
 def test_a_spam_text_does_not_win_a_url_over_a_good_one() -> None:
     pairs = [("u", "click here for more"), ("v", "click here for more"), ("u", "a barn")]
-    verdicts = run([pairs], DedupConfig(max_images_per_text=1, texts_per_url="longest"))
+    verdicts = run([pairs], DedupConfig(max_images_per_text=1, max_share_per_text=0, texts_per_url="longest"))
     assert {place: reason for place, (reason, _) in verdicts.items()} == {(0, 0): "text_spam", (0, 1): "text_spam"}
 
 
+def test_spam_is_a_share_of_the_dataset() -> None:
+    name = [(f"logo{n}", "our shop") for n in range(4)]
+    config = DedupConfig(max_images_per_text=3, max_share_per_text=0.1)
+    few, many = ([(f"u{n}", f"a barn in town {n}") for n in range(size)] for size in (30, 40))
+    verdicts = run([name, few], config)
+    assert {reason for reason, _ in verdicts.values()} == {"text_spam"} and len(verdicts) == 4
+    evidence = {"images": 4, "max_images_per_text": 3, "of_all": 34, "max_share_per_text": 0.1}
+    assert json.loads(verdicts[0, 0][1]) == evidence
+    assert run([name, many], config) == {}
+
+
 def test_one_text_many_times_on_one_image_is_no_spam() -> None:
-    verdicts = run([[("u", "a barn")] * 5], DedupConfig(max_images_per_text=1))
+    verdicts = run([[("u", "a barn")] * 5], DedupConfig(max_images_per_text=1, max_share_per_text=0))
     assert {reason for reason, _ in verdicts.values()} == {"duplicate_pair"}
     assert len(verdicts) == 4
 
@@ -136,7 +155,7 @@ def test_equal_first_halves_of_a_hash_drop_nothing() -> None:
 
 def test_nothing_in_nothing_out() -> None:
     empty = table([])
-    nothing = spam(text_keys(empty), DedupConfig())
+    nothing = spam(repeated(text_keys(empty), DedupConfig()), DedupConfig())
     assert nothing.schema.equals(SPAM)
     assert duplicates(url_keys(empty, nothing), DedupConfig()).schema.equals(LOCATED_VERDICTS)
 
@@ -144,5 +163,7 @@ def test_nothing_in_nothing_out() -> None:
 def test_impossible_values_are_named() -> None:
     with pytest.raises(ValueError, match="max_images_per_text must be at least 1, not 0"):
         DedupConfig(max_images_per_text=0)
+    with pytest.raises(ValueError, match="max_share_per_text must be from 0 to 1, not 2"):
+        DedupConfig(max_share_per_text=2)
     with pytest.raises(ValueError, match="texts_per_url must be all, first or longest, not 'best'"):
         DedupConfig(texts_per_url="best")  # type: ignore[arg-type]
