@@ -1,7 +1,7 @@
 """Whether `wit plan` is right: what a whole build takes, told from a trial on 2 % of its pages, beside what it took.
 
     make bench-plan
-    python -m bench.plan --set image.nsfw_model=    # without the part that takes longest
+    python -m bench.plan --set 'image.nsfw_model=""'    # without the part that takes longest
 
 The source is the clip-art archive of ../shared/data, on child processes of this machine. CPU seconds of all tasks and
 of the driver, from the runs' own logs. The whole's number of pairs is given to the plan, as a user gives it.

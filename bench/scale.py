@@ -22,6 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import xxhash
 import yaml
@@ -38,6 +39,7 @@ from pipeline.engine.phase import PHASES, Task
 from pipeline.engine.progress import Reporter
 from pipeline.engine.run import Run
 from pipeline.engine.sources.inputs import Source
+from pipeline.stages.pack import images as bytes_moved
 from pipeline.workers.executor import Show, nobody
 from pipeline.workers.failures import Failure
 
@@ -50,6 +52,8 @@ KEPT = {"text": 0.5, "match": 0.8, "dedup": 0.6, "prebalance": 1 / 3, "fetch": 0
 """The shares that stages keep: of 10 billion candidates 800 million are fetched, and 400 million are left."""
 ROW_BYTES = {"candidates": 180, "pairs": 220, "images": 130, "rows": 300, "samples": 150, "measures": 20, "nodes": 90}
 """Compressed bytes of a row, by role; of others 30."""
+IMAGE_BYTES = 15_000
+"""Of a stored image."""
 GOALS = {"rss_bytes": 8e9, "driver_seconds": 1200, "largest_specification_bytes": 256e3, "largest_record_bytes": 1e6}
 
 
@@ -61,6 +65,7 @@ class Imagined:
         self.clock = clock
         self.run_: Run | None = None
         self.seen: dict[str, dict[str, Any]] = {}
+        self._together = 1  # shards that are a bucket of pack.images
         self._shared_out: dict[str, int] = {}  # a phase -> over how many tasks the rows are shared out
 
     def run(self, url: str, tasks: Sequence[Task], show: Show = nobody) -> Iterator[tuple[Task, Commit | Failure]]:
@@ -157,6 +162,7 @@ class Imagined:
             "heldout": rows // 1000,
             "nodes": rows,
             "bytes": rows,
+            "image_bytes": IMAGE_BYTES * rows,
             "left": 0,
         }
 
@@ -203,11 +209,18 @@ class Imagined:
             buckets, _, first = head.split()
             return int(buckets), int(first)
         options = task.options
+        if "buckets" in options:
+            return options["buckets"], 0
         if "shards" in options:
             self._shared_out["pack.shard"] = sum(options["shards"])
             return sum(options["shards"]), 0
-        if "buckets" in options:
-            return options["buckets"], 0
+        if "together" in options:  # pack.images, whose buckets are of so many shards each
+            self._together = options["together"]
+            return -(-self._shared_out["pack.shard"] // self._together), 0
+        if task.phase == "pack.regrouped":
+            shards = self._shared_out["pack.shard"]
+            first = task.partition % -(-shards // self._together) * self._together
+            return min(self._together, shards - first), first
         if "partitions" in options:
             return options["partitions"], 0
         if task.phase.endswith(".collect"):
@@ -241,7 +254,8 @@ def plan(candidates: int, overrides: Mapping[str, Any] | None = None) -> dict[st
             stage.load()
         storage = Names(out, clock)
         executor = Imagined(storage, clock)
-        with Reporter(storage, quiet=True) as reporter:
+        in_bucket = mock.patch.object(bytes_moved, "is_worth_it", lambda run, shards, of: True)  # what is imagined
+        with Reporter(storage, quiet=True) as reporter, in_bucket:
             run = Run(config, storage, executor, reporter, sources=clock.off(lambda: sources(candidates)))
             executor.run_ = run
             for stage in path():

@@ -54,6 +54,7 @@ class Stage:
     name: str
     code: str  # the module with the phases' functions, `run(run)` and, if the config is to be checked, `check(config)`
     phases: tuple[str, ...]  # in the order in which they begin
+    temporary: tuple[str, ...] = ()  # of these; see pipeline.engine.temporary
     judges: Rows | None = None  # which rows its verdicts are on
     passed: str = ""  # what is to be said of a row that it keeps
     sections: tuple[str, ...] = ()  # of the config, which it reads
@@ -65,6 +66,7 @@ class Stage:
     def __post_init__(self) -> None:
         strange = [name for name in self.phases if name.partition(".")[0] != self.name]
         strange += [table.phase for table in self.tables if table.phase not in self.phases]
+        strange += [name for name in self.temporary if name not in self.phases]
         if strange:
             raise ValueError(f"the stage {self.name} has no phase {strange[0]}")
         if self.config is not None and not is_dataclass(self.config):

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import xxhash
@@ -22,6 +23,7 @@ from crawl.images.observations import OK, Ingested, Observation
 from dataset.ids import checksum
 from dataset.ledger.damage import DamagedError, is_whole, parsed
 from dataset.schema import OBSERVATIONS, WISH
+from dataset.store.ranges import GAP_BYTES
 from dataset.store.storage import FileInfo, Storage
 from dataset.tables import to_parquet
 
@@ -31,6 +33,12 @@ _COLUMNS = tuple(name for name in Observation.__slots__ if name not in ("image",
 _PLACE = ("blob", "blob_offset", "blob_length", "blob_checksum")
 _READERS = 16
 """Blobs in a bucket that are read at once: what a shard needs of one is little, and an answer takes a while."""
+REQUESTS_PER_IMAGE = 0.02
+"""Where many images of a blob are read: for no more requests an image gaps of up to LARGE_GAP_BYTES are read."""
+LARGE_GAP_BYTES = 2**20
+"""What comes in about the time that a request takes."""
+MORE_BYTES = 0.2
+"""As a share of the images' bytes: so much of the gaps is read in any case, the smallest first."""
 _CHUNK = re.compile(r"(.*?)(?:-([0-9a-f]{16}))?\.parquet")  # its name, and the checksum that older ones have not
 _DECISIVE = (OK, "hash_list_match", "robots_noai", "tdm_reserved", "domain_opted_out")
 """As are all refusals with an owner's wish; robots.txt that could not be had is none."""
@@ -160,11 +168,12 @@ def newest(observations: pa.Table) -> pa.Table:
     return ordered.filter(pa.concat_arrays([pa.array([True]), first]))
 
 
-def read_images(storage: Storage, images: pa.Table, *, lenient: bool = False) -> list[bytes]:
+def read_images(storage: Storage, images: pa.Table, *, lenient: bool = False, near: bool = False) -> list[bytes]:
     """The stored bytes of rows with `blob`, `blob_offset`, `blob_length` and, to be held against them, `blob_checksum`,
     in their order; empty where blob is null.
 
     lenient: damaged ones are empty, too, for who shows what there is.
+    near: they lie near one another, as all those of a blob do: gaps between them are read for few requests.
 
     Raises:
         DamagedError: a blob is cut off, or its bytes are others.
@@ -173,7 +182,8 @@ def read_images(storage: Storage, images: pa.Table, *, lenient: bool = False) ->
     answer = [b""] * len(images)
 
     def read(part: tuple[str, list[_Place]]) -> list[bytes]:
-        return storage.read_ranges(part[0], _ranges(part[1]))
+        ranges = _ranges(part[1])
+        return storage.read_ranges(part[0], ranges, worth_reading(ranges) if near else GAP_BYTES)
 
     by_blob = _by_blob(images)
     with ThreadPoolExecutor(1 if storage.local else _READERS) as pool:
@@ -186,6 +196,17 @@ def read_images(storage: Storage, images: pa.Table, *, lenient: bool = False) ->
                 what = f"the image at bytes {offset:,} to {offset + length:,} is not what was stored"
                 raise DamagedError(storage.url, blob, what)
     return answer
+
+
+def worth_reading(ranges: Sequence[tuple[int, int]]) -> int:
+    """Up to how many bytes between two of a blob's (offset, length) are read, and passed over, for few requests."""
+    ordered = np.array(sorted(set(ranges)), np.int64).reshape(-1, 2)
+    ends = np.maximum.accumulate(ordered.sum(axis=1))
+    gaps = np.sort(np.maximum(ordered[1:, 0] - ends[:-1], 0))
+    few = len(gaps) + 1 - max(1, int(REQUESTS_PER_IMAGE * len(ordered)))  # so many gaps leave few enough requests
+    cheap = int(np.searchsorted(np.cumsum(gaps), MORE_BYTES * ordered[:, 1].sum(), side="right"))
+    near = gaps[:few][gaps[:few] <= LARGE_GAP_BYTES]
+    return int(max(gaps[:cheap].max(initial=GAP_BYTES), near.max(initial=0)))
 
 
 def damaged(storage: Storage, images: pa.Table) -> list[bool]:

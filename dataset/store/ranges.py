@@ -8,11 +8,15 @@ import pyarrow as pa
 
 from dataset import spent
 
-_GAP_BYTES = 64 * 1024  # reading past a small gap is cheaper than another request
+GAP_BYTES = 64 * 1024
+"""Reading past a small gap is cheaper than another request."""
 
 
-def coalesced(file: pa.NativeFile, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-    """The bytes at several (offset, length) of an open file, in the order asked; short at its end."""
+def coalesced(file: pa.NativeFile, ranges: Sequence[tuple[int, int]], gap: int = GAP_BYTES) -> list[bytes]:
+    """The bytes at several (offset, length) of an open file, in the order asked; short at its end.
+
+    gap: up to so many bytes between two ranges are read with them.
+    """
     answer: list[bytes] = [b""] * len(ranges)
     order = sorted(range(len(ranges)), key=lambda i: ranges[i])
     length = file.size()
@@ -21,7 +25,7 @@ def coalesced(file: pa.NativeFile, ranges: Sequence[tuple[int, int]]) -> list[by
         start = ranges[order[first]][0]
         end = start + ranges[order[first]][1]
         last = first + 1
-        while last < len(order) and ranges[order[last]][0] <= end + _GAP_BYTES:
+        while last < len(order) and ranges[order[last]][0] <= end + gap:
             end = max(end, sum(ranges[order[last]]))
             last += 1
         # What is asked for may be more than there is, and memory is taken for all of it.

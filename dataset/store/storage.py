@@ -28,7 +28,7 @@ from dataset import spent
 from dataset.store import local_files, pace, s3, waits
 from dataset.store.faults import patiently
 from dataset.store.local_files import TEMPORARY, Fence
-from dataset.store.ranges import coalesced
+from dataset.store.ranges import GAP_BYTES, coalesced
 from dataset.store.secrets import public
 from dataset.store.web import WebFile, is_web
 
@@ -201,8 +201,8 @@ class Storage:
         with ThreadPoolExecutor(_READERS) as pool:
             return list(pool.map(self.read, names))
 
-    def read_ranges(self, name: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        """The bytes at several (offset, length), in the order asked, by few, coalesced reads; short at its end.
+    def read_ranges(self, name: str, ranges: Sequence[tuple[int, int]], gap: int = GAP_BYTES) -> list[bytes]:
+        """The bytes at several (offset, length), in the order asked; what lies no farther apart is one read.
 
         Raises:
             ValueError: an offset or a length is negative.
@@ -212,7 +212,7 @@ class Storage:
 
         def read() -> list[bytes]:
             with self.open(name) as file:
-                return coalesced(file, ranges)
+                return coalesced(file, ranges, gap)
 
         if self.local:
             return read()

@@ -24,6 +24,7 @@ from pipeline.engine.progress import PhaseProgress, Reporter
 from pipeline.engine.reuse import with_earlier_measures
 from pipeline.engine.shares import shares
 from pipeline.engine.sources.inputs import Source
+from pipeline.engine.temporary import is_temporary
 from pipeline.engine.verdicts import ConservationError
 from pipeline.engine.verify import Rereading
 from pipeline.workers.executor import SOURCE_REQUESTS, Executor
@@ -70,11 +71,20 @@ class Run:
         self._published: tuple[str, float] | None = None  # before which stage last, and when
         self._left_out: dict[tuple[str, int], list[Input]] = {}  # (stage, partition) -> what its measures left out
 
-    def do(self, phase: Phase, tasks: Sequence[Task], *, rows: int = 0, bytes_: int = 0) -> list[Commit]:
+    def do(
+        self,
+        phase: Phase,
+        tasks: Sequence[Task],
+        *,
+        rows: int = 0,
+        bytes_: int = 0,
+        prepare: Callable[[list[Task]], list[Task]] | None = None,
+    ) -> list[Commit]:
         """Have every task of a phase committed, doing only those that are missing or changed.
 
         Args:
             rows: what the phase reads, for people; `bytes_` where rows are not known yet.
+            prepare: is given the tasks that are to be done, if there are any, and answers them with other hints.
 
         Returns:
             The commits in the tasks' order.
@@ -94,6 +104,7 @@ class Run:
             else:
                 commits[task.partition] = found
         if todo:
+            todo = prepare(todo) if prepare is not None else todo
             self._publish_before(phase)
             hints = {"web_patience_s": self.config.run.web_patience_s, **({"lease": self.lease} if self.lease else {})}
             if cap := self.config.commoncrawl.max_requests_per_s:
@@ -123,14 +134,9 @@ class Run:
         if todo or ledger.loose or len(known) > len(commits):
             self._patiently(lambda: ledger.collect(ordered))
             self._patiently(lambda: quarantine.collect(ordered))
-        self.phases.append(
-            {
-                "phase": phase.name,
-                "partitions": len(ordered),
-                "records": ledger.closed_name,
-                "checksum": checksum,
-            }
-        )
+        if not is_temporary(phase):
+            entry = {"phase": phase.name, "partitions": len(ordered), "records": ledger.closed_name}
+            self.phases.append({**entry, "checksum": checksum})
         return ordered
 
     def _shares(self, phase: Phase, tasks: Sequence[Task], partitions: int) -> list[Task]:

@@ -42,4 +42,4 @@ class Prebuilt:
 
     def copy(self, out: Path, to: str | None = None) -> Path:
         """Such a dataset, to be changed; where."""
-        return Path(shutil.copytree(self.at(to), out))
+        return Path(shutil.copytree(self.at(to) if to else self.at(), out))  # the cache tells at() from at(None)

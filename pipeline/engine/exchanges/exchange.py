@@ -18,12 +18,13 @@ its tasks alone cost more: 2,000 empty partitions took 1.9 s as plain tasks, 51.
 
 from __future__ import annotations
 
+import io
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -48,6 +49,7 @@ _END = struct.Struct("<IIQ8s")  # lines, bytes of the schema, XXH3 of both, _SIG
 _SIGNATURE = b"openwitX"
 _TAIL_BYTES = 2**17  # read at once: the lines of some 4,000 buckets
 _READERS = 16
+_PART_BYTES = 2**20  # of a file in the making: smaller writes are put together
 _SMALL_ROWS = 1000  # below so many rows a batch, zstd's set-up costs more CPU than all else: lz4 reads 7 x as fast
 _UNTHREADED = pa.ipc.IpcReadOptions(use_threads=False)  # threads cost several times the work of a small batch
 
@@ -82,9 +84,21 @@ def write_buckets(table: pa.Table, bucket: np.ndarray) -> Buckets:
     sorted_ = table.take(pa.array(order)).combine_chunks()
     numbers, starts = np.unique(bucket[order], return_index=True)
     ends = [*starts[1:].tolist(), len(order)][: len(numbers)]  # none for a table without rows
-    writer = _Writer(table.schema, len(order) / max(1, len(numbers)))
+    writer = _Writer(table.schema, _codec(len(order), len(numbers)))
     for number, start, end in zip(numbers.tolist(), starts.tolist(), ends, strict=True):
         writer.add(number, sorted_.slice(start, end - start))
+    return writer.finish()
+
+
+def write_bodies(schema: pa.Schema, buckets: Iterable[tuple[int, pa.Table]]) -> Buckets:
+    """Serialise buckets whose rows hold what is compressed already.
+
+    Args:
+        buckets: ascending, each once; it is asked for one when that before it is written, so that it can let go of it.
+    """
+    writer = _Writer(schema, None)
+    for number, table in buckets:
+        writer.add(number, table)
     return writer.finish()
 
 
@@ -102,50 +116,76 @@ def merged(storage: Storage, files: Sequence[FileRef]) -> Buckets:
     order = np.argsort(buckets, kind="stable")
     rows = sum(int(part["rows"].sum()) for part in lines)
     numbers, starts = np.unique(buckets[order], return_index=True)
-    writer = _Writer(streams[0].schema, rows / max(1, len(numbers)))
+    writer = _Writer(streams[0].schema, _codec(rows, len(numbers)))
     for number, places in zip(numbers.tolist(), np.split(order, starts[1:]), strict=False):
         batches = [streams[source].read_next_batch() for source in sources[places].tolist()]
         writer.add(number, pa.Table.from_batches(batches))
     return writer.finish()
 
 
+def _codec(rows: int, buckets: int) -> str:
+    return "zstd" if rows / max(1, buckets) >= _SMALL_ROWS else "lz4"
+
+
+class _Parts(io.RawIOBase):
+    """What is written to it, in the parts that it came in: a buffer that grows is copied, and holds twice as much."""
+
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+        self.size = 0
+
+    def writable(self) -> bool:
+        """It is."""
+        return True
+
+    def write(self, data: Any, /) -> int:
+        """Keep a part."""
+        self.parts.append(bytes(data))
+        self.size += len(self.parts[-1])
+        return len(self.parts[-1])
+
+    def tell(self) -> int:
+        """How many bytes there are."""
+        return self.size
+
+
 class _Writer:
     """An exchange file in the making: buckets ascending, each once."""
 
-    def __init__(self, schema: pa.Schema, rows_per_bucket: float):
+    def __init__(self, schema: pa.Schema, codec: str | None):
         self._schema = schema
-        self._sink = pa.BufferOutputStream()
-        codec = "zstd" if rows_per_bucket >= _SMALL_ROWS else "lz4"
+        self._parts = _Parts()
+        self._sink = pa.BufferedOutputStream(pa.PythonFile(self._parts, "w"), _PART_BYTES)
         options = pa.ipc.IpcWriteOptions(compression=codec, use_threads=False)
         self._stream = pa.ipc.new_stream(self._sink, schema, options=options)
         self._at = schema.serialize().size  # a stream begins with its schema, which is written with its first batch
-        self._lines: list[tuple[int, int, int, int]] = []
+        self._lines: list[tuple[int, int, int, int, int]] = []
 
     def add(self, bucket: int, table: pa.Table) -> None:
         """Add a bucket's rows."""
         (batch,) = table.combine_chunks().to_batches()
         self._stream.write_batch(batch)
         offset, self._at = self._at, self._sink.tell()
-        self._lines.append((bucket, table.num_rows, offset, self._at - offset))
+        self._lines.append((bucket, table.num_rows, offset, self._at - offset, 0))
 
     def finish(self) -> Buckets:
         """The file; nothing can be added after it."""
         self._stream.close()
-        end = self._sink.tell()
-        lines = np.zeros(len(self._lines), _LINE)
-        for number, name in enumerate(("bucket", "rows", "offset", "length")):
-            lines[name] = [line[number] for line in self._lines]
-        data = self._sink.getvalue()
-        view = memoryview(data).cast("B")
-        lines["checksum"] = [
-            xxhash.xxh3_64_intdigest(view[offset : offset + length]) for _, _, offset, length in self._lines
-        ]
+        self._sink.flush()
+        parts, end = self._parts.parts, self._parts.size
+        lines = np.array(self._lines, _LINE)
         schema = self._schema.serialize().to_pybytes()
+        whole = pa.allocate_buffer(end + lines.nbytes + len(schema) + _END.size)
+        view, at = memoryview(whole).cast("B"), 0
+        for number, part in enumerate(parts):
+            view[at : at + len(part)], parts[number] = part, b""
+            at += len(part)
+        lines["checksum"] = [
+            xxhash.xxh3_64_intdigest(view[offset : offset + length]) for _, _, offset, length, _ in self._lines
+        ]
         tail = lines.tobytes() + schema
         ending = _END.pack(len(lines), len(schema), xxhash.xxh3_64_intdigest(tail), _SIGNATURE)
-        whole = pa.allocate_buffer(end + len(tail) + len(ending))
-        target = memoryview(whole).cast("B")
-        target[:end], target[end : end + len(tail)], target[end + len(tail) :] = view, tail, ending
+        view[end : end + len(tail)], view[end + len(tail) :] = tail, ending
         return Buckets(whole, int(lines["rows"].sum()))
 
 

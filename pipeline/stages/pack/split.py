@@ -155,6 +155,20 @@ def _by(context: Context, table: pa.Table, key: str) -> Buckets:
     return write_buckets(table, bucket_of(words, context.options["buckets"]))
 
 
+def shard_of(context: Context, rows: pa.Table, order: np.ndarray) -> np.ndarray:
+    """The number of the shard that each of a partition's rows goes to; those held out have shards behind the others.
+
+    Args:
+        rows: n, with their `row`; the task has the locators that are held out (`heldout`), and how many `shards` of
+            both kinds there are.
+        order: of the rows. uint64 (n,).
+    """
+    here = locators(context.task.partition, rows.column("row"))
+    held = pc.is_in(here, value_set=context.concat("heldout", HELD).column("locator").combine_chunks()).to_numpy(False)
+    train, heldout = context.options["shards"]
+    return np.where(held, train + bucket_of(order, heldout), bucket_of(order, train))
+
+
 def run(run: Run) -> tuple[int, int, Exchange]:
     """How many pairs are held out, how many captions there are, and the locators held out by their partition."""
     buckets = {"buckets": bucket_count(run.alive, ROWS_PER_BUCKET)}

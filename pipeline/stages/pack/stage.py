@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from crawl.images import pixels
-from crawl.images.store import read_images
 from dataset import heartbeat
 from dataset.ids import checksum, order_hash
 from dataset.images import opened
@@ -27,15 +26,15 @@ from filters.images.faces import Box, blur
 from filters.queries.balance import counts
 from pipeline.config import options
 from pipeline.engine.contract import PAIR_ROWS, roles
-from pipeline.engine.exchanges.exchange import bucket_count, bucket_of, write_buckets
+from pipeline.engine.exchanges.exchange import bucket_count, write_buckets
 from pipeline.engine.exchanges.gathering import exchange, folded
 from pipeline.engine.phase import Context, Result, Task, every, phase
 from pipeline.engine.run import Run
+from pipeline.engine.temporary import forget
 from pipeline.engine.verdicts import ConservationError, alive_rows
 from pipeline.stages.artifacts import FACES_TABLE, IMAGES_TABLE, MATCHED_COUNTS, QUERY_LIST
 from pipeline.stages.balance_phases import COUNTS, summed
-from pipeline.stages.common import locators
-from pipeline.stages.pack import PACK, split
+from pipeline.stages.pack import PACK, images, split
 from pipeline.stages.pack.split import HELD
 from pipeline.stages.shown_images import images_of
 
@@ -61,7 +60,7 @@ TOLD = ("pair_id", "url", "text", "text_source", "page_url", "archive", "offset"
 @phase(
     PACK,
     "pack.map",
-    version=4,
+    version=5,
     reads=PAIR_ROWS | roles(images=IMAGES, heldout=HELD),
     may_read=roles(faces=FACES),
     takes=("seed", "shards"),
@@ -71,17 +70,15 @@ TOLD = ("pair_id", "url", "text", "text_source", "page_url", "archive", "offset"
 def map_(context: Context) -> Result:
     """The partition's pairs, each to its shard."""
     rows = alive_rows(context)
-    images = images_of(rows, context.table("images"))
-    here = locators(context.task.partition, rows.column("row"))
+    shown = images_of(rows, context.table("images"))
     order = order_hash(rows.column("pair_id"), context.options["seed"])
+    shard = split.shard_of(context, rows, order)
     for name in _OF_IMAGE:
-        rows = rows.append_column(IMAGES.field(name), images.column(name))
-    rows = rows.append_column("order", pa.array(order)).append_column("face_bboxes", _faces(context, images))
+        rows = rows.append_column(IMAGES.field(name), shown.column(name))
+    rows = rows.append_column("order", pa.array(order)).append_column("face_bboxes", _faces(context, shown))
     rows = rows.select(ROWS.names).cast(ROWS)
-    held = pc.is_in(here, value_set=context.concat("heldout", HELD).column("locator").combine_chunks()).to_numpy(False)
-    train_shards, heldout_shards = context.options["shards"]
-    shard = np.where(held, train_shards + bucket_of(order, heldout_shards), bucket_of(order, train_shards))
-    return Result(counts={"rows": rows.num_rows}, buckets={"rows": write_buckets(rows, shard)})
+    counted = {"rows": rows.num_rows, "image_bytes": pc.sum(rows.column("blob_length")).as_py() or 0}
+    return Result(counts=counted, buckets={"rows": write_buckets(rows, shard)})
 
 
 def _faces(context: Context, images: pa.Table) -> pa.Array:
@@ -118,7 +115,7 @@ def shard(context: Context) -> Result:
     rows = context.concat("rows", ROWS).sort_by([("order", "ascending"), ("pair_id", "ascending")])
     name, split_name, ending = (context.options[key] for key in ("shard", "split", "ending"))
     keys = [f"{context.task.partition:05d}{number:06d}" for number in range(rows.num_rows)]
-    bodies = read_images(context.storage, rows)
+    bodies = images.read(context, rows)
     if context.options["blur_faces"]:
         faces = rows.column("face_bboxes").to_pylist()
         bodies = [_blurred(body, boxes, context.options) for body, boxes in zip(bodies, faces, strict=True)]
@@ -224,13 +221,11 @@ def run(run: Run) -> None:
         run.reporter.record({"stage": PACK.name, "warning": words})
     shard_counts = [bucket_count(rows, config.samples_per_shard) for rows in (run.alive - held, held)]
     faces, looked = run.config.faces, [FACES_TABLE] if run.config.faces.path else []
-    scattered = run.map(
-        map_,
-        {**seed, "shards": shard_counts, **({"min_face_score": faces.min_score} if looked else {})},
-        IMAGES_TABLE,
-        *looked,
-        each=[{"heldout": returned.bucket(partition.number)} for partition in run.partitions],
-    )
+    dealt = {**seed, "shards": shard_counts}
+    heldout = [{"heldout": returned.bucket(partition.number)} for partition in run.partitions]
+    faced = {"min_face_score": faces.min_score} if looked else {}
+    scattered = run.map(map_, {**dealt, **faced}, IMAGES_TABLE, *looked, each=heldout)
+    image_bytes = sum(commit.counts["image_bytes"] for commit in scattered)
     moved = exchange(run, scattered, "rows")
     blurring: dict[str, Any] = {"blur_faces": bool(looked) and faces.action == "blur"}
     if blurring["blur_faces"]:
@@ -250,7 +245,9 @@ def run(run: Run) -> None:
             for number, (name, split_name) in enumerate(names)
         ],
         rows=run.alive,
+        prepare=lambda tasks: images.moved(run, tasks, dealt, heldout, image_bytes),
     )
+    forget(run.storage, PACK)
     written = sum(commit.counts["rows"] for commit in packed)
     if written != run.alive:
         raise ConservationError(f"pack: {run.alive} pairs became {written} samples")
