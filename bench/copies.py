@@ -30,8 +30,9 @@ from crawl.images.observations import Ingested
 from dataset.config_check import checked_config
 from dataset.store.storage import Storage
 from dataset.webdataset.shards import read_index, read_sample
-from filters.duplicates.decontaminate import DecontaminateConfig, Embed, unit
+from filters.duplicates.decontaminate import DecontaminateConfig, Embed
 from filters.duplicates.near import NearDupConfig
+from filters.images.embeddings import unit
 from filters.images.models import load
 from filters.images.perceptual import HASH_BITS, hamming, pdq, short_hash
 from train.data.transforms import image_part

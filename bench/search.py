@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from bench.record import print_record
-from filters.duplicates.semantic import unit
+from filters.images.embeddings import unit
 from pipeline.examining import nearest
 from pipeline.examining.embeddings import Part
 

@@ -13,6 +13,7 @@ import contextlib
 import json
 import logging
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -130,6 +131,19 @@ def folder(phase: str) -> str:
 def records_of(phase: str) -> str:
     """Where the records of a closed phase are."""
     return f"{folder(phase)}/commits.parquet"
+
+
+REASON = "reason:"
+"""How the names of a deciding phase's counts begin that say how many rows it dropped for a reason."""
+
+
+def dropped_by_reason(commits: Iterable[Commit]) -> dict[str, int]:
+    """How many rows some deciding tasks dropped, by reason, the most first."""
+    total: Counter[str] = Counter()
+    for commit in commits:
+        found = {name: count for name, count in commit.counts.items() if name.startswith(REASON)}
+        total.update({name.removeprefix(REASON): count for name, count in found.items()})
+    return dict(sorted(total.items(), key=lambda item: (-item[1], item[0])))
 
 
 class Ledger:

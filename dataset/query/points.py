@@ -43,8 +43,7 @@ def narrowed(connection: duckdb.DuckDBPyConnection, text: str, views: Mapping[st
     """
     if "'" not in text or not _ASKS_FOR.search(text):
         return text
-    ((parsed,),) = connection.execute("SELECT json_serialize_sql(?)", [text]).fetchall()
-    found = json.loads(parsed)
+    found = json.loads(sql.parsed(connection, text))
     if any(name.startswith("_") or name in views for name in _named(found)):
         return text
     raw = text.encode()

@@ -25,6 +25,11 @@ from dataset.store.scratch import spill_folder
 
 FOLDER = Path(__file__).parents[2] / "sql"
 MEMORY_LIMIT = "2GB"
+_ALONE: dict[str, Any] = {
+    "autoload_known_extensions": False,
+    "autoinstall_known_extensions": False,
+    "python_enable_replacements": False,  # a name in a query is a table that was passed, never a local variable
+}
 _PLAIN = (bool, int, float, str)
 _PATTERN = re.compile(r"[*?\[]")
 
@@ -48,12 +53,9 @@ def connect(
     settings: dict[str, Any] = {
         "threads": threads,
         "memory_limit": memory_limit,
-        "autoload_known_extensions": False,
-        "autoinstall_known_extensions": False,
-        "python_enable_replacements": False,  # a name in a query is a table that was passed, never a local variable
         "temp_directory": temp_directory or spill_folder(),
     }
-    connection = duckdb.connect(":memory:", config=settings)
+    connection = duckdb.connect(":memory:", config={**settings, **_ALONE})
     close(connection, ())
     return connection
 
@@ -63,14 +65,8 @@ def asking(*, progress: bool = False) -> duckdb.DuckDBPyConnection:
 
     progress: show on the terminal how far a query is that takes more than two seconds.
     """
-    settings: dict[str, Any] = {
-        "threads": os.cpu_count() or 1,
-        "temp_directory": str(Path(tempfile.gettempdir()) / f"openwit-sql-{uuid.uuid4().hex}"),  # made when needed
-        "autoload_known_extensions": False,
-        "autoinstall_known_extensions": False,
-        "python_enable_replacements": False,
-    }
-    connection = duckdb.connect(":memory:", config=settings)
+    folder = str(Path(tempfile.gettempdir()) / f"openwit-sql-{uuid.uuid4().hex}")  # made when it is needed
+    connection = duckdb.connect(":memory:", config={"threads": os.cpu_count() or 1, "temp_directory": folder, **_ALONE})
     if progress:
         connection.execute("SET enable_progress_bar = true")
     return connection
@@ -91,6 +87,12 @@ def close(connection: duckdb.DuckDBPyConnection, files: Iterable[str], folders: 
 def lock(connection: duckdb.DuckDBPyConnection) -> None:
     """Have no question change what a connection may do."""
     connection.execute("SET lock_configuration = true")
+
+
+def parsed(connection: duckdb.DuckDBPyConnection, select: str) -> str:
+    """A SELECT as DuckDB's parser has it, in JSON; what it cannot parse is an object with an error."""
+    ((answer,),) = connection.execute("SELECT json_serialize_sql(?)", [select]).fetchall()
+    return str(answer)
 
 
 def literal(text: str) -> str:

@@ -121,8 +121,7 @@ class Dataset(Committed):
 
     def _read_by(self, select: str) -> set[str]:
         """The names of the tables that a view reads, as DuckDB's parser has them."""
-        ((parsed,),) = self.connection.execute("SELECT json_serialize_sql(?)", [select]).fetchall()
-        return set(_TABLE.findall(parsed))
+        return set(_TABLE.findall(sql.parsed(self.connection, select)))
 
     def schema(self, file: FileRef) -> pa.Schema:
         return super().schema(file) if self._remote is None else self._remote.schema(file)
@@ -245,9 +244,8 @@ class Dataset(Committed):
         """A view's SELECT; in a catalog, over the tables there."""
         if self._catalog is None:
             return select
-        ((parsed,),) = self.connection.execute("SELECT json_serialize_sql(?)", [select]).fetchall()
         raw = select.encode()
-        for at, name in sorted(_places(json.loads(parsed), self._made), reverse=True):
+        for at, name in sorted(_places(json.loads(sql.parsed(self.connection, select)), self._made), reverse=True):
             written = len(name.encode()) + (2 if raw[at : at + 1] == b'"' else 0)
             raw = raw[:at] + self._inner(name).encode() + raw[at + written :]
         return raw.decode()

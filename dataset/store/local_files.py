@@ -39,6 +39,21 @@ class Fence(Protocol):
         """What to raise where the folder is gone."""
 
 
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """The path of a draft, which takes a file's place as soon as it is written; after an error nothing has changed.
+
+    For files of no dataset, which nobody holds by a lease. The file's folder is made if it is not there.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{TEMPORARY}{uuid.uuid4().hex}-{path.name}")
+    try:
+        yield draft
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
 def place(target: Path, data: Data, move: Callable[[Path, Path], object], root: str, fence: Fence | None) -> None:
     """Write a file where nobody reads it, then move it to its place.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 import time
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pyarrow as pa
 from dataset.ids import checksum
 from dataset.ledger.commits import FileRef
 from dataset.ledger.damage import check, content
+from dataset.store.local_files import replacing
 from dataset.store.scratch import own_folder
 from dataset.store.storage import Storage
 
@@ -38,11 +38,10 @@ def mapped(storage: Storage, file: FileRef) -> pa.Buffer:
         if checksum(data) == file.checksum:
             return data
     delete_unused(folder)
-    with tempfile.NamedTemporaryFile(dir=folder, delete=False) as part:
-        data = storage.read(file.name)
-        check(storage, file, pa.py_buffer(data))
-        part.write(data)
-    Path(part.name).replace(path)
+    with replacing(path) as draft:
+        content_ = storage.read(file.name)
+        check(storage, file, pa.py_buffer(content_))
+        draft.write_bytes(content_)
     return pa.memory_map(str(path)).read_buffer()
 
 

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -21,7 +19,7 @@ import pyarrow.parquet as pq
 
 from dataset.ids import checksum
 from dataset.layout import INDEX, INDEX_PARTS
-from dataset.store.local_files import alone
+from dataset.store.local_files import alone, replacing
 from dataset.store.mapped import delete_unused
 from dataset.store.scratch import own_folder
 from dataset.store.storage import Storage
@@ -110,14 +108,14 @@ class Mapped:
             place += width * (most + (name == "ends"))
         starts["keys"] = place
         shards: dict[str, int] = {}
-        with tempfile.NamedTemporaryFile(dir=self._path.parent, delete=False) as file:
+        with replacing(self._path) as draft, draft.open("wb") as file:
             _put(file, starts["ends"], np.zeros(1, "<i8"))
             count = letters = 0
             for table in read_parts(storage, files):
-                made, keys = arrays(table, split, shards)
+                columns, keys = arrays(table, split, shards)
                 lengths = np.cumsum(keys_lengths(keys), dtype="<i8") + letters
                 for name, width in widths.items():
-                    _put(file, starts[name] + width * count, np.ascontiguousarray(made[name], FIXED[name]))
+                    _put(file, starts[name] + width * count, np.ascontiguousarray(columns[name], FIXED[name]))
                 _put(file, starts["ends"] + 8 * (count + 1), lengths)
                 _put(file, starts["keys"] + letters, _letters(keys))
                 count += len(keys)
@@ -125,18 +123,17 @@ class Mapped:
             places = {name: (starts[name], width * count) for name, width in widths.items()}
             places |= {"ends": (starts["ends"], 8 * (count + 1)), "keys": (starts["keys"], letters)}
             file.flush()
-            raw = np.memmap(file.name, np.uint8, "r")
+            raw = np.memmap(draft, np.uint8, "r")
             sums = {name: checksum(raw[slice(*_span(places[name]))].data) for name in FIXED}
-            told = {"samples": count, "shards": list(shards), "places": places, "checksums": sums}
+            layout = {"samples": count, "shards": list(shards), "places": places, "checksums": sums}
             end = starts["keys"] + letters
-            _put(file, end, np.frombuffer(json.dumps(told).encode(), np.uint8))
+            _put(file, end, np.frombuffer(json.dumps(layout).encode(), np.uint8))
             file.write(np.array([end], "<u8").tobytes())
-        Path(file.name).replace(self._path)
 
 
 def _stat(storage: Storage) -> list[Any]:
-    home = INDEX.rpartition("/")[0]
-    return [(info.name, info.bytes, info.mtime_ns) for info in storage.list(home) if info.name == INDEX]
+    folder = INDEX.rpartition("/")[0]
+    return [(info.name, info.bytes, info.mtime_ns) for info in storage.list(folder) if info.name == INDEX]
 
 
 def _span(place: Sequence[int]) -> tuple[int, int]:

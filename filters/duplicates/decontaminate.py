@@ -25,6 +25,7 @@ import pyarrow.compute as pc
 
 from filters.duplicates.evaluation_sets import read_set
 from filters.duplicates.near import check
+from filters.images.embeddings import unit
 from filters.images.models import ImageModel
 from filters.images.perceptual import MAX_SEARCH_HAMMING, HashIndex, colours, words
 
@@ -141,12 +142,6 @@ def index(location: str, measure: Measure, embed: Embed | None = None) -> pa.Tab
     if all("error" in row for row in rows):
         raise ValueError(f"{location} holds no image that can be read ({len(rows)} image files in all)")
     return pa.Table.from_pylist(rows, schema=INDEX).sort_by("name")
-
-
-def unit(embeddings: np.ndarray) -> np.ndarray:
-    """Rows of length 1; a row of zeros stays. float32 (n, d)."""
-    length = np.linalg.norm(embeddings, axis=1, keepdims=True)
-    return np.asarray(embeddings / np.where(length > 0, length, 1), dtype=np.float32)
 
 
 def find(

@@ -15,6 +15,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from dataset.ids import mix64
+from filters.images.embeddings import unit
 
 SAMPLE_PER_CELL = 64
 """Images a cell whose embeddings k-means sees; faiss asks for 39 at least (its ClusteringParameters)."""
@@ -50,11 +51,6 @@ class SemanticConfig:
     def cells(self, images: int) -> int:
         """How many cells that many images are parted into."""
         return max(1, round(images / self.images_per_cell))
-
-
-def unit(vectors: np.ndarray) -> np.ndarray:
-    """Rows at unit length, which float16 has rounded off it. float32 (n, d)."""
-    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12), np.float32)
 
 
 def sampled(ids: np.ndarray, share: float, seed: int) -> np.ndarray:

@@ -123,6 +123,12 @@ def to_column(vectors: np.ndarray) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), max(1, vectors.shape[1]))
 
 
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Vectors of length 1, as the last axis holds them; one of zeros stays. float32, of the same shape."""
+    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return np.asarray(vectors / np.where(length > 0, length, 1), np.float32)
+
+
 def from_column(column: pa.ChunkedArray) -> np.ndarray:
     """A column of fixed-size lists without nulls as float32 (n, d)."""
     vectors = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)

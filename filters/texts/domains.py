@@ -120,18 +120,11 @@ def build_index(names: Sequence[str]) -> pa.Buffer:
             "source": pa.array(np.concatenate(sources)),
         }
     )
-    table = sql.run(
-        "SELECT DISTINCT md5_number_lower(entry) AS hash, entry, source FROM entries WHERE entry <> '' "
-        "ORDER BY hash, entry, source",
-        {"entries": table},
-        memory_limit=_INDEX_MEMORY,
-    ).combine_chunks()
+    entries_by_hash = sql.load("domains/entries")
+    table = sql.run(entries_by_hash, {"entries": table}, memory_limit=_INDEX_MEMORY).combine_chunks()
     about = {"lists": repr(lists)}
     with_path = table["entry"].filter(pc.match_substring(table["entry"], "/"))
-    hosts = sql.run(
-        "SELECT DISTINCT md5_number_lower(split_part(entry, '/', 1)) AS hash FROM entries ORDER BY hash",
-        {"entries": pa.table({"entry": with_path})},
-    )
+    hosts = sql.run(sql.load("domains/hosts_with_paths"), {"entries": pa.table({"entry": with_path})})
     sink = pa.BufferOutputStream()
     whole = pa.table(
         {

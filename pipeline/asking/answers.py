@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-import os
 import shutil
 import sys
 import warnings
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from dataset.display import clean, escaped_json, no_formula, say
+from dataset.store.local_files import replacing
 from pipeline.reports.format import cell
 
 if TYPE_CHECKING:
@@ -111,14 +111,8 @@ def _file(output: str, inside: str | Sequence[str], mode: str) -> Iterator[IO[An
         with path.open(mode, **text) as file:
             yield file
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with half.open(mode, **text) as file:
-            yield file
-        half.replace(path)
-    finally:
-        half.unlink(missing_ok=True)
+    with replacing(path) as draft, draft.open(mode, **text) as file:
+        yield file
 
 
 def _names(answer: DuckDBPyConnection) -> list[str]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from dataset.ledger.commits import FORMAT_VERSION, Commit, Ledger, write_manifest
+from dataset.ledger.commits import FORMAT_VERSION, Commit, Ledger, dropped_by_reason, write_manifest
 from dataset.query import view_script
 from dataset.reasons import TRANSIENT, reasons
 from dataset.stages import names
@@ -320,12 +320,8 @@ class Run:
         """Add a stage to the funnel and say how it went."""
         totals = {name: sum(commit.counts.get(name, 0) for commit in commits) for name in ("input", "kept", "dropped")}
         self.funnel[stage] = totals
-        dropped: dict[str, int] = {}
-        for commit in commits:
-            for name, count in commit.counts.items():
-                if name.startswith("reason:"):
-                    dropped[name.removeprefix("reason:")] = dropped.get(name.removeprefix("reason:"), 0) + count
-        most = ", ".join(f"{name} {count:,}" for name, count in sorted(dropped.items(), key=lambda item: -item[1])[:4])
+        dropped = dropped_by_reason(commits)
+        most = ", ".join(f"{name} {count:,}" for name, count in list(dropped.items())[:4])
         self.reporter.say(
             f"{stage:<14} {totals['input']:>12,} in {totals['kept']:>12,} kept {totals['dropped']:>12,} dropped"
             + (f"   {most}" if most else "")

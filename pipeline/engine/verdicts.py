@@ -13,9 +13,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dataset import heartbeat, spent
+from dataset.ledger.commits import REASON, FileRef, RecordError
+from dataset.ledger.damage import read_table
 from dataset.query import sql
 from dataset.reasons import ANY_STAGE
 from dataset.schema import VERDICTS
+from dataset.store.storage import Storage
 from pipeline.engine.phase import CAPTIONS_ROLE, LEFT_OUT, LEFT_OUT_ROLE, Context, Result
 from pipeline.engine.reuse import image_contents
 from pipeline.workers.failures import CRASHED
@@ -31,6 +34,20 @@ def alive(count: int, verdicts: Sequence[pa.Table]) -> np.ndarray:
     for table in verdicts:
         keep[table.column("row").to_numpy()] = False
     return np.flatnonzero(keep).astype(np.uint32)
+
+
+def alive_in(storage: Storage, rows: FileRef, count: int, verdicts: Sequence[FileRef]) -> np.ndarray:
+    """As `alive`, of a committed file of so many rows, by committed files of verdicts.
+
+    Raises:
+        DamagedError: a file of verdicts is damaged.
+        RecordError: one names a row that is not there.
+    """
+    try:
+        return alive(count, [read_table(storage, file, ["row"]) for file in verdicts])
+    except IndexError:
+        said = f"verdicts name rows that {rows.name} has not; the dataset is not as openwit writes it"
+        raise RecordError(f"{storage.url}: {said}") from None
 
 
 def alive_rows(context: Context, columns: Sequence[str] | None = None) -> pa.Table:
@@ -210,7 +227,7 @@ def verdict_result(context: Context, rows: pa.Table, verdicts: pa.Table, own: Se
             f"the stage {context.stage.name} declares no reason {', '.join(sorted(map(str, unknown)))}"
         )
     reasons = {
-        f"reason:{item['values']}": item["counts"] for item in pc.value_counts(verdicts.column("reason")).to_pylist()
+        f"{REASON}{item['values']}": item["counts"] for item in pc.value_counts(verdicts.column("reason")).to_pylist()
     }
     counts = {
         "input": rows.num_rows,

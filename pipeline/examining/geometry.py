@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from filters.images.embeddings import unit
+
 _MOST_COMPARED = 2_000
 """Features of which all pairs are compared."""
 Z = 1.959963984540054
@@ -40,12 +42,6 @@ def modality_gap(images: np.ndarray, texts: np.ndarray) -> float:
     if not len(images) or not len(texts):
         return math.nan
     return float(np.linalg.norm(images.mean(0, dtype=np.float64) - texts.mean(0, dtype=np.float64)))
-
-
-def unit(rows: np.ndarray) -> np.ndarray:
-    """Rows of length 1; a row of zeros stays."""
-    length = np.linalg.norm(rows, axis=-1, keepdims=True)
-    return np.asarray(rows / np.where(length > 0, length, 1), np.float32)
 
 
 @dataclass(frozen=True)

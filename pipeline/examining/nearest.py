@@ -6,13 +6,13 @@ being read into memory, and searched by the 1/32 of the lists that are nearest t
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dataset.ids import mix64
+from dataset.store.local_files import replacing
 from pipeline.config_errors import ConfigError
 
 if TYPE_CHECKING:
@@ -70,14 +70,9 @@ def _kept_index(embeddings: Embeddings) -> Any:
         ) from None
     path = embeddings.folder / f"nearest-{embeddings.fingerprint}.faiss"
     if not path.exists():
-        made = _built(faiss, embeddings)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        half = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            faiss.write_index(made, str(half))
-            half.replace(path)
-        finally:
-            half.unlink(missing_ok=True)
+        index = _built(faiss, embeddings)
+        with replacing(path) as draft:
+            faiss.write_index(index, str(draft))
     return _opened(faiss, path)
 
 

@@ -15,14 +15,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dataset.ids import order_hash
-from dataset.ledger.commits import RecordError
 from dataset.ledger.damage import read_table
 from dataset.query.views import Dataset
 from dataset.stages import Rows, names, path
 from filters.queries import balance, language_caps
 from filters.queries.balance import BalanceConfig
 from pipeline.config_errors import ConfigError
-from pipeline.engine.verdicts import alive
+from pipeline.engine.verdicts import alive_in
 from pipeline.reports import own_config
 from pipeline.stages.balance_phases import salt_of
 
@@ -136,11 +135,7 @@ def _partitions(dataset: Dataset, stage: Balance, seed: int) -> Iterator[pa.Tabl
     verdicts, matches = dataset.verdicts(judged, before=stage), dataset.files("matches")
     for partition, file in dataset.files(judged).items():
         table = read_table(dataset.storage, file, columns)
-        try:
-            rows = alive(len(table), [read_table(dataset.storage, gone, ["row"]) for gone in verdicts[partition]])
-        except IndexError:
-            told = f"verdicts name rows that {file.name} has not; the dataset is not as openwit writes it"
-            raise RecordError(f"{dataset.storage.url}: {told}") from None
+        rows = alive_in(dataset.storage, file, len(table), verdicts[partition])
         ids = table.take(pa.array(rows))
         if stage == "prebalance":
             found = read_table(dataset.storage, matches[partition])

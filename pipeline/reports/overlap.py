@@ -29,13 +29,14 @@ from dataset.ledger.damage import read_table
 from dataset.query.views import Dataset
 from dataset.store.storage import Storage
 from dataset.webdataset.shards import DamagedSampleError
-from filters.duplicates.decontaminate import EMBEDDING, EMBEDDINGS, DecontaminateConfig, Embed, find, unit
+from filters.duplicates.decontaminate import EMBEDDING, EMBEDDINGS, DecontaminateConfig, Embed, find
+from filters.images.embeddings import unit
 from filters.images.models import load as load_model
 from filters.images.perceptual import pdq
 from pipeline import programs
 from pipeline.config_errors import ConfigError
 from pipeline.config_files import read_yaml
-from pipeline.engine.verdicts import alive
+from pipeline.engine.verdicts import alive_in
 from pipeline.reports import own_config
 from train.data.transforms import decode
 from train.evaluate.features import checked
@@ -189,7 +190,7 @@ def _held(
     verdicts, images = dataset.verdicts("pairs"), dataset.files("images")
     for partition, pairs in dataset.files("pairs").items():
         urls = read_table(dataset.storage, pairs, ["url"])
-        kept = alive(len(urls), [read_table(dataset.storage, file, ["row"]) for file in verdicts.get(partition, ())])
+        kept = alive_in(dataset.storage, pairs, len(urls), verdicts.get(partition, ()))
         columns = ["row", "url", *_IMAGES.names[1:], "blob", "blob_offset", "blob_length"]
         table = read_table(dataset.storage, images[partition], columns, if_there=["blob_checksum"])
         table = table.filter(pc.is_in(table.column("url"), value_set=urls.column("url").take(pa.array(kept))))

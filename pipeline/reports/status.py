@@ -11,10 +11,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from dataset import spent
+from dataset.ledger.commits import dropped_by_reason
 from dataset.ledger.lease import LEASE
 from dataset.query import view_script
 from dataset.query.views import Dataset
-from dataset.stages import Stage, path
+from dataset.stages import path
 from dataset.store.storage import Storage
 from pipeline.engine.failures.quarantine import lost_by
 from pipeline.engine.progress import WORK
@@ -105,7 +106,7 @@ def status(out: str) -> Status:
     for stage in path():
         counts = funnel.get(stage.name)
         if counts is not None:
-            reasons = _reasons(dataset, stage)
+            reasons = dropped_by_reason(dataset.commits(stage.decision))
             stages.append(StageStatus(stage.name, DONE, counts["input"], counts["kept"], counts["dropped"], reasons))
             waiting = counts["kept"]
         else:
@@ -139,15 +140,6 @@ def _working(storage: Storage) -> str | None:
         return f"{work['phase']}: {work['done']:g} of {work['partitions']:,} partitions{at}"
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _reasons(dataset: Dataset, stage: Stage) -> dict[str, int]:
-    counted: Counter[str] = Counter()
-    for commit in dataset.commits(stage.decision):
-        for name, count in commit.counts.items():
-            if name.startswith("reason:"):
-                counted[name.removeprefix("reason:")] += count
-    return dict(sorted(counted.items(), key=lambda item: (-item[1], item[0])))
 
 
 def _state(storage: Storage, stage: str, closed: list[str]) -> str:

@@ -12,7 +12,8 @@ import yaml
 from PIL import Image
 
 from dataset.config_check import checked_config
-from filters.duplicates.decontaminate import DecontaminateConfig, unit
+from filters.duplicates.decontaminate import DecontaminateConfig
+from filters.images.embeddings import unit
 from filters.images.models import ImageModel, load
 from tests.train import tiny
 from train.duplicate_detector import NETWORKS, Recipe, as_input, least_cosine, main, network, save, train, variant

@@ -6,9 +6,7 @@ files (names, sizes, times of change) or of the texts. A file is whole or not th
 
 from __future__ import annotations
 
-import io
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dataset.ids import checksum
+from dataset.store.local_files import replacing
 from dataset.webdataset.shards import DamagedSampleError
 from train.evaluate.sets import Picture, SetError, Split
 
@@ -171,13 +170,8 @@ def kept_arrays(folder: Path, key: str) -> dict[str, np.ndarray] | None:
 
 def keep_arrays(folder: Path, key: str, found: dict[str, np.ndarray]) -> None:
     """Keep arrays in a folder under a name: whole, or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
-    sink = io.BytesIO()
-    np.savez(sink, **found)  # type: ignore[arg-type]
-    draft = tempfile.NamedTemporaryFile(dir=folder, delete=False)  # noqa: SIM115 - it is renamed
-    with draft:
-        draft.write(sink.getbuffer())
-    Path(draft.name).replace(folder / f"{key}.npz")
+    with replacing(folder / f"{key}.npz") as draft, draft.open("wb") as file:
+        np.savez(file, **found)  # type: ignore[arg-type]
 
 
 def joined(parts: Sequence[np.ndarray]) -> np.ndarray:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
 from train.evaluate.features import Features, Images
 from train.evaluate.row import Figure, Row
-from train.evaluate.sets import ImageSet, Split
+from train.evaluate.sets import ImageSet, SetError, Split
 from train.evaluate.sets.templates import filled
+
+Q = TypeVar("Q")
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,25 @@ def prompt_features(
     """
     texts = [filled(template, name) for name in classes for template in templates]
     return read(texts).reshape(len(classes), len(templates), -1)
+
+
+class Readable(NamedTuple, Generic[Q]):
+    """The questions of a set that can be asked."""
+
+    asked: list[Q]
+    places: list[list[int]]  # of each question's images among the view's
+    notes: list[str]  # what is to be said of the others
+
+
+def readable(view: View, questions: Sequence[Q], images_of: Callable[[Q], Sequence[int]]) -> Readable[Q]:
+    """The questions about images all of which can be read. Raises SetError: there is none."""
+    place = {int(row): number for number, row in enumerate(view.images().rows)}
+    asked = [each for each in questions if all(image in place for image in images_of(each))]
+    if not asked:
+        raise SetError(f"{view.what.name} has no question whose images can all be read")
+    lost = len(questions) - len(asked)
+    notes = [f"{lost} questions have an image that cannot be read"] if lost else []
+    return Readable(asked, [[place[image] for image in images_of(each)] for each in asked], notes)
 
 
 def ensemble(prompts: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ from dataset.ledger.damage import read_table
 from dataset.store.storage import Storage, absolute
 from pipeline.config import Config, ConfigError
 from pipeline.engine.phase import Context
-from pipeline.engine.verdicts import alive
+from pipeline.engine.verdicts import alive_in
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def kept_pairs(context: Context, columns: Sequence[str]) -> pa.Table:
     """The pairs that the task's existing partition kept, with their row as first column."""
     storage, hints = _storage(context)
     table = read_table(storage, hints["pairs"], columns)
-    rows = alive(table.num_rows, [read_table(storage, file, ["row"]) for file in hints["verdicts"]])
+    rows = alive_in(storage, hints["pairs"], table.num_rows, hints["verdicts"])
     return table.take(pa.array(rows)).add_column(0, pa.field("row", pa.uint32()), pa.array(rows))
 
 

@@ -13,7 +13,8 @@ from crawl.images.store import read_images
 from dataset.schema import IMAGES, VERDICTS
 from dataset.store.storage import absolute
 from filters.duplicates import decontaminate as evaluation_images
-from filters.duplicates.decontaminate import EMBEDDINGS, FOUND, INDEX, DecontaminateConfig, Embed, unit
+from filters.duplicates.decontaminate import EMBEDDINGS, FOUND, INDEX, DecontaminateConfig, Embed
+from filters.images.embeddings import unit
 from filters.images.models import ImageModel, load
 from filters.images.perceptual import pdq
 from filters.lines import locate

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crawl.archives.records import MAX_PIECES, Piece, Reading, Record, describe, read_records, split
+from dataset.store.seekable import Seekable
 from tests.crawl.archives.bodies import read_bodies
 from tests.crawl.warc_bytes import http, members, page, record, wat, wat_record, whole
 
@@ -261,38 +262,17 @@ def test_a_failing_storage_is_an_error_not_damage(tmp_path: Path, monkeypatch: p
     class Failing(pa.PythonFile):  # type: ignore[misc]
         pass
 
-    class Flaky:
-        closed = False
-
+    class Flaky(Seekable):
         def __init__(self, data: bytes):
-            self.data, self.at, self.left = data, 0, 3
+            self._data, self._size, self._left = data, len(data), 3
 
         def read(self, count: int = -1) -> bytes:
-            self.left -= 1
-            if self.left < 0:
+            self._left -= 1
+            if self._left < 0:
                 raise OSError("connection reset")
-            part = self.data[self.at : self.at + count]
-            self.at += len(part)
+            part = self._data[self._at : self._at + count]
+            self._at += len(part)
             return part
-
-        def seek(self, offset: int, whence: int = 0) -> int:
-            self.at = len(self.data) + offset if whence == 2 else offset
-            return self.at
-
-        def tell(self) -> int:
-            return self.at
-
-        def close(self) -> None:
-            pass
-
-        def readable(self) -> bool:
-            return True
-
-        def seekable(self) -> bool:
-            return True
-
-        def writable(self) -> bool:
-            return False
 
     for layout in ("gzip per record", "one gzip", "uncompressed"):
         file = Failing(Flaky(LAYOUTS[layout]), mode="r")

@@ -13,8 +13,9 @@ import pyarrow as pa
 import pytest
 
 from filters.duplicates import evaluation_sets
-from filters.duplicates.decontaminate import EMBEDDING, EMBEDDINGS, FOUND, INDEX, DecontaminateConfig, find, index, unit
+from filters.duplicates.decontaminate import EMBEDDING, EMBEDDINGS, FOUND, INDEX, DecontaminateConfig, find, index
 from filters.duplicates.evaluation_sets import read_image, read_set
+from filters.images.embeddings import unit
 from tests.filters.pictures import fixed, flip
 
 CONFIG = DecontaminateConfig()

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from filters.duplicates import semantic
-from filters.duplicates.semantic import SemanticConfig, assign, centres, duplicates, sampled, unit
+from filters.duplicates.semantic import SemanticConfig, assign, centres, duplicates, sampled
+from filters.images.embeddings import unit
 
 
 def around(middle: np.ndarray, count: int, spread: float, seed: int) -> np.ndarray:

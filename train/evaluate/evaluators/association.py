@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from train.evaluate.row import Figure, Row, bits, mean
-from train.evaluate.sets import Association, ImageSet, SetError
-from train.evaluate.view import View
+from train.evaluate.sets import Association, ImageSet
+from train.evaluate.view import View, readable
 
 OPTIONS: Mapping[str, Any] = {}
 _SIZES = {"5-6": (0, 6), "10-12": (10, math.inf)}
@@ -29,27 +29,22 @@ def refuses(what: ImageSet, shared: Mapping[str, Any]) -> str:
 def evaluate(view: View) -> Row:
     """jaccard_score over all questions, and jaccard_score_5-6 and jaccard_score_10-12 by how many images they have."""
     images = view.images()
-    place = {int(row): number for number, row in enumerate(images.rows)}
-    asked = [each for each in view.what.associations if all(row in place for row in each.candidates)]
-    if not asked:
-        raise SetError(f"{view.what.name} has no question whose images can all be read")
+    asked, places, notes = readable(view, view.what.associations, lambda each: each.candidates)
     texts = view.features.texts([prompt(each.cue) for each in asked])
     scores = np.array(
         [
-            jaccard(images.embeddings[[place[row] for row in each.candidates]] @ text, each.answers)
-            for each, text in zip(asked, texts, strict=True)
+            jaccard(images.embeddings[place] @ text, each.answers)
+            for each, place, text in zip(asked, places, texts, strict=True)
         ]
     )
     chances = np.array([chance(len(each.candidates), len(each.answers)) for each in asked])
     sizes = np.array([len(each.candidates) for each in asked])
     figures: dict[str, Figure] = {"jaccard_score": mean(scores, float(chances.mean()), "share")}
     for name, (least, most) in _SIZES.items():
-        own = (sizes >= least) & (sizes <= most)
-        if own.any():
-            figures[f"jaccard_score_{name}"] = mean(scores[own], float(chances[own].mean()), "share")
+        of_size = (sizes >= least) & (sizes <= most)
+        if of_size.any():
+            figures[f"jaccard_score_{name}"] = mean(scores[of_size], float(chances[of_size].mean()), "share")
     main = "jaccard_score_10-12" if "jaccard_score_10-12" in figures else "jaccard_score"
-    lost = len(view.what.associations) - len(asked)
-    notes = [f"{lost} questions have an image that cannot be read"] if lost else []
     return view.row(figures, main, images, notes=notes, asked=_asked(view.what, asked), right=bits(scores == 1))
 
 

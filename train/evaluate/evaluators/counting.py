@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from train.evaluate.row import Figure, Row, bits, mean, places, share
-from train.evaluate.sets import ImageSet, Pair, SetError
-from train.evaluate.view import View, ensemble
+from train.evaluate.sets import ImageSet, Pair
+from train.evaluate.view import View, ensemble, readable
 
 OPTIONS: Mapping[str, Any] = {}
 _WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
@@ -69,15 +69,9 @@ def _counts(view: View) -> Row:
 
 def _questions(view: View) -> Row:
     images = view.images()
-    place = {int(row): number for number, row in enumerate(images.rows)}
-    pairs = [pair for pair in view.what.pairs if all(image in place for image in pair.images)]
-    if not pairs:
-        raise SetError(f"{view.what.name} has no question whose images can be read")
-    notes = (
-        [f"{lost} questions have an image that cannot be read"] if (lost := len(view.what.pairs) - len(pairs)) else []
-    )
+    pairs, places_of, notes = readable(view, view.what.pairs, lambda pair: pair.images)
     texts = view.features.texts([text for pair in pairs for text in pair.captions]).reshape(len(pairs), 2, -1)
-    seen = [images.embeddings[[place[image] for image in pair.images]] for pair in pairs]
+    seen = [images.embeddings[place] for place in places_of]
     middle = images.embeddings.mean(0)
     figures: dict[str, Figure] = {}
     whole: np.ndarray | None = None

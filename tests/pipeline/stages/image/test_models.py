@@ -15,8 +15,7 @@ from PIL import Image
 
 import dataset
 from dataset.tables import read_parquet
-from filters.duplicates.semantic import unit
-from filters.images.embeddings import from_column
+from filters.images.embeddings import from_column, unit
 from pipeline.asking.explain import explain
 from pipeline.build import build
 from pipeline.config import build as make_config
