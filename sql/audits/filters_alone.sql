@@ -1,6 +1,7 @@
 -- What each filter alone, switched on, would drop: all measures judged by all thresholds, whatever dropped the row first.
 -- A row is judged where it was measured: texts of all candidates, images of all pairs whose image came. Filters whose
--- measures nobody keeps are not here: lists of words and domains, and the forms of what is no caption.
+-- measures nobody keeps are not here: lists of words and domains, and the forms of what is no caption; of image_is_stand_in
+-- and text_is_interface only what an image's site says of it can drop alone, while dropped_as_first has those of all forms.
 -- column stage: The stage.
 -- column reason: The reason.
 -- column judged: Rows that were measured, so that it can judge them.
@@ -12,6 +13,8 @@ WITH options AS (
            max(value) FILTER (WHERE key = 'text.max_characters')::DOUBLE AS max_characters,
            max(value) FILTER (WHERE key = 'text.languages') AS languages,
            max(value) FILTER (WHERE key = 'text.max_profanity_probability')::DOUBLE AS max_profanity_probability,
+           max(value) FILTER (WHERE key = 'text.max_site_texts_per_image')::DOUBLE AS max_site_texts_per_image,
+           max(value) FILTER (WHERE key = 'text.max_site_page_share')::DOUBLE AS max_site_page_share,
            max(value) FILTER (WHERE key = 'image.min_side')::DOUBLE AS min_side,
            max(value) FILTER (WHERE key = 'image.max_aspect')::DOUBLE AS max_aspect,
            max(value) FILTER (WHERE key = 'image.max_nsfw_probability')::DOUBLE AS max_nsfw_probability,
@@ -37,8 +40,12 @@ WITH options AS (
     } AS alone FROM candidates, options
 ), repeated AS (
     SELECT 'text' AS stage, (SELECT count(*) FROM _candidates) AS judged, {
-        'text_repeats_on_site': count(*) FILTER (WHERE is_repeat)
-    } AS alone FROM _captions
+        'text_repeats_on_site': count(*) FILTER (WHERE is_repeat),
+        'image_is_stand_in': count(*) FILTER (
+            WHERE max_site_texts_per_image > 0 AND image_texts > max_site_texts_per_image),
+        'text_is_interface': count(*) FILTER (
+            WHERE max_site_page_share < 1 AND image_pages > max_site_page_share * of_pages)
+    } AS alone FROM _captions, options
 ), languages AS (
     SELECT 'text' AS stage, count(*) AS judged, {
         'language_not_allowed': count(*) FILTER (WHERE languages NOT IN ('[]', '') AND NOT contains(languages, '"' || language || '"')),
