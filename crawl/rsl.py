@@ -95,7 +95,7 @@ def refuses(said: str | None) -> bool:
 
 
 def strictest(said: Iterable[str | None]) -> str | None:
-    """Of what several licenses say of the same the first that refuses, else the first that is unreadable, else any."""
+    """What counts where several licenses speak: the first that refuses, else the first that is unreadable, else any."""
     there = [one for one in said if one is not None]
     odd = (one for one in there if one.startswith(UNREADABLE))
     return next((one for one in there if refuses(one)), None) or next(odd, None) or next(iter(there), None)

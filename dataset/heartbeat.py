@@ -77,7 +77,7 @@ class Heartbeat:
             self._memory[start : start + _PLACE_BYTES] = _padded(text, _PLACE_BYTES)
 
     def progress(self, done: int, total: int) -> None:
-        """So many units of so many are done."""
+        """Say how many units of how many are done."""
         _HEAD.pack_into(self._memory, 0, done, total)
 
     def doing(self, text: str) -> None:
@@ -101,26 +101,26 @@ _current: Heartbeat | None = None
 
 
 def attach(memory: mmap.mmap | bytearray | None) -> Heartbeat | None:
-    """From now on this process writes into some memory, or nowhere."""
+    """Have this process write where it is into this memory from now on, or nowhere."""
     global _current
     _current = None if memory is None else Heartbeat(memory)
     return _current
 
 
 def at(unit: int, number: int = -1) -> None:
-    """This thread is at one unit, and the budgets of a record hold. number: what people know it by."""
+    """Say that this thread works on one unit, whose budgets hold. number: what people know it by."""
     if _current is not None:
         _current.say(unit, unit + 1, number, True)
 
 
 def among(first: int, last: int, *, is_guarded: bool = True) -> None:
-    """This thread is at the units from `first` to before `last`."""
+    """Say that this thread works on the units from `first` to before `last`."""
     if _current is not None:
         _current.say(first, last, -1, is_guarded)
 
 
 def rest() -> None:
-    """This thread is at no unit."""
+    """Say that this thread works on no unit."""
     if _current is not None:
         _current.say(0, 0, -1, False)
 
@@ -132,14 +132,14 @@ def place(text: str) -> None:
 
 
 def progress(done: int, total: int) -> None:
-    """So many units of so many are done."""
+    """Say how many units of how many are done."""
     if _current is not None:
         _current.progress(done, total)
 
 
 @contextmanager
 def doing(text: str) -> Iterator[None]:
-    """While the block runs, the task is at something that is about no unit of it: a query, an exchange."""
+    """Say, while the block runs, what the task does that is about none of its units: a query, an exchange."""
     if _current is None:
         yield
         return
@@ -151,14 +151,14 @@ def doing(text: str) -> Iterator[None]:
 
 
 def name_units(units: Mapping[str, int]) -> None:
-    """By which names `on` knows the units of this task."""
+    """Give the units of this task the names by which `on` knows them."""
     if _current is not None:
         _current.units = units
 
 
 @contextmanager
 def on(name: str) -> Iterator[None]:
-    """While the block runs, this thread is at the unit of a name."""
+    """Say, while the block runs, that this thread works on the unit of a name."""
     if _current is None:
         yield
         return

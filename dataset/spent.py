@@ -48,24 +48,24 @@ def count(**amounts: float) -> None:
 
 
 def read(length: int, requests: int = 1) -> None:
-    """So many bytes came, in so many GET requests."""
+    """Count bytes that came, and the GET requests that they took."""
     count(get=requests, bytes_read=length)
 
 
 def received(data: bytes) -> bytes:
-    """The bytes of a whole file, once they are counted."""
+    """Count a whole file that came, and return its bytes."""
     read(len(data))
     return data
 
 
 def listed(found: T) -> T:
-    """What a folder holds, once the requests that told it are counted."""
+    """Count the requests that listed a folder, and return what it holds."""
     count(list=1 + len(found) // KEYS)
     return found
 
 
 def deleted(names: T) -> T:
-    """What is about to be deleted, once the requests for that are counted."""
+    """Count the requests that deleting takes, and return what is to be deleted."""
     count(delete=-(-len(names) // KEYS))
     return names
 

@@ -31,7 +31,7 @@ class Server:
 
     @property
     def resolve(self) -> dict[str, str]:
-        """For the config's `fetch.resolve`: every host at this server."""
+        """What the config's `fetch.resolve` must be, so that every host is this server."""
         return dict.fromkeys(self._hosts, f"127.0.0.1:{self.port}")
 
     def __enter__(self) -> Server:

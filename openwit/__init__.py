@@ -122,9 +122,9 @@ def explain(out: str | os.PathLike[str], which: str | os.PathLike[str], *, most:
     Returns:
         A sequence of stories, one for each occurrence, which a notebook shows; empty if there is none.
     """
-    from pipeline.asking.explain import explain as told
+    from pipeline.asking.explain import explain as find_stories
 
-    return told(os.fspath(out), os.fspath(which), most)
+    return find_stories(os.fspath(out), os.fspath(which), most)
 
 
 def _plain(value: Any) -> Any:

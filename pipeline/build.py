@@ -71,8 +71,8 @@ def build(
         found = checksums(inputs.expand(config, storage), storage, reread=reread_sources)
         executor = executor or make_executor(config, sum(source.size for source in found))
         try:
-            made = partial(Run, config, storage, executor, reporter, lease.check, found, lease.token)
-            run = _mending(storage, lambda: _path(made(), to))
+            new_run = partial(Run, config, storage, executor, reporter, lease.check, found, lease.token)
+            run = _mending(storage, lambda: _path(new_run(), to))
             complete = to in (None, names()[-1])
             run.finish(complete=complete)
             if complete:

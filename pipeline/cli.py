@@ -84,9 +84,9 @@ def _run(arguments: argparse.Namespace) -> int:
     from dataset.query.views import Dataset
     from pipeline.asking import answers
 
-    made = Dataset(config.out)
-    answers.write(made.answer("SELECT stage, input, kept, dropped FROM funnel"), "table")
-    for (error,) in made.sql("SELECT error FROM sources WHERE error IS NOT NULL").fetchall():
+    dataset = Dataset(config.out)
+    answers.write(dataset.answer("SELECT stage, input, kept, dropped FROM funnel"), "table")
+    for (error,) in dataset.sql("SELECT error FROM sources WHERE error IS NOT NULL").fetchall():
         say(error)
     return DONE
 
@@ -223,13 +223,13 @@ def _balance(arguments: argparse.Namespace) -> int:
 def _explain(arguments: argparse.Namespace) -> int:
     from pipeline.asking.explain import explain
 
-    told = explain(arguments.out, arguments.which, arguments.most)
+    story = explain(arguments.out, arguments.which, arguments.most)
     if arguments.format == "json":
-        print(escaped_json(json.dumps(told.as_rows(), default=str)))
-    if not told:
-        raise FileNotFoundError("; ".join(told.found_as.splitlines()))
+        print(escaped_json(json.dumps(story.as_rows(), default=str)))
+    if not story:
+        raise FileNotFoundError("; ".join(story.found_as.splitlines()))
     if arguments.format == "text":
-        say(told.as_text(shutil.get_terminal_size().columns if sys.stdout.isatty() else None))
+        say(story.as_text(shutil.get_terminal_size().columns if sys.stdout.isatty() else None))
     return DONE
 
 

@@ -39,7 +39,7 @@ class UsageError(ValueError):
 
 
 def is_usage(error: Exception) -> bool:
-    """Whether another command line or config mends it."""
+    """Whether an error is of the command line or config, so that another one mends it."""
     from pipeline.config_errors import ConfigError
 
     # A file that is not there, or no folder, was named wrongly.
@@ -53,8 +53,8 @@ def is_expected(error: Exception) -> bool:
     from dataset.store.faults import fault
     from dataset.store.storage import OutsideError
 
-    told = isinstance(error, (LeaseHeldError, RecordError, OutsideError))
-    return told or fault(error) is not None or fault(error.__cause__ or error) is not None
+    is_sentence = isinstance(error, (LeaseHeldError, RecordError, OutsideError))
+    return is_sentence or fault(error) is not None or fault(error.__cause__ or error) is not None
 
 
 def sentence(error: Exception) -> str:

@@ -87,9 +87,9 @@ class Record:
         return self._value(b"WARC-Payload-Digest")
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Record) and self._told() == other._told()
+        return isinstance(other, Record) and self._parts() == other._parts()
 
-    def _told(self) -> tuple[object, ...]:
+    def _parts(self) -> tuple[object, ...]:
         return (self.offset, self.type, self.uri, self.date, self.content_type, self.block, self.is_addressable)
 
     def _url(self, name: bytes) -> str:

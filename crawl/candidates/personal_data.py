@@ -138,10 +138,10 @@ def mask_texts(
     suspect = pc.match_substring_regex(texts, "|".join(sorted({_SUSPECT[kind] for kind in kinds})))
     rows = np.flatnonzero(suspect.to_numpy(zero_copy_only=False))
     chosen = pa.array(rows)
-    told = [None] * len(rows) if languages is None else languages.take(chosen).to_pylist()
+    chosen_languages = [None] * len(rows) if languages is None else languages.take(chosen).to_pylist()
     masked = [
         mask_text(text, country(language), kinds)
-        for text, language in zip(texts.take(chosen).to_pylist(), told, strict=True)
+        for text, language in zip(texts.take(chosen).to_pylist(), chosen_languages, strict=True)
     ]
     hit = [number for number, (_, found) in enumerate(masked) if found]
     if not hit:

@@ -334,9 +334,9 @@ def what_is_clear(src: pa.Array, lazy: pa.Array, names_lazy: np.ndarray) -> tupl
         replaces = np.array(pc.or_(pc.equal(others, ""), pc.starts_with(others, "data:")), bool)
         rest = np.flatnonzero(~replaces)
         if len(rest):
-            told, shown = values.take(pa.array(rest)), others.take(pa.array(rest))
-            is_sized = np.array(pc.match_substring_regex(told, _SIZED), bool)
-            replaces[rest] = ~is_sized & np.array(pc.not_equal(_before_query(told), _before_query(shown)), bool)
+            first_values, shown = values.take(pa.array(rest)), others.take(pa.array(rest))
+            is_sized = np.array(pc.match_substring_regex(first_values, _SIZED), bool)
+            replaces[rest] = ~is_sized & np.array(pc.not_equal(_before_query(first_values), _before_query(shown)), bool)
         is_of_another_kind = np.array(pc.match_substring_regex(values, _OF_ANOTHER_KIND), bool)
         shows_lazy[files] = replaces & ~is_of_another_kind & ~_are_doubtful(values)
     return shows_src, shows_lazy

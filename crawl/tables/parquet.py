@@ -28,10 +28,10 @@ def read_parquet(source: Source, start: int, end: int, columns: Columns, losses:
     """
     file = pq.ParquetFile(pa.PythonFile(source, mode="r"))
     schema = file.schema_arrow
-    told = [name for name, type_ in zip(schema.names, schema.types, strict=True) if not types.is_null(type_)]
+    named = [name for name, type_ in zip(schema.names, schema.types, strict=True) if not types.is_null(type_)]
     try:
-        numbers = choose(told, columns)
-        names = (told[numbers[0]], told[numbers[1]])
+        numbers = choose(named, columns)
+        names = (named[numbers[0]], named[numbers[1]])
     except TableError:
         numbers = choose(schema.names, columns)  # columns without a value are better than none
         names = (schema.names[numbers[0]], schema.names[numbers[1]])

@@ -97,22 +97,22 @@ class WatImages:
         pages = np.array(self._pages, np.int64)
         counts = found.silent[pages != _NOWHERE].sum(axis=0)
         page = pages[found.owners]
-        told, silent = [], []
+        linked, silent = [], []
         for number in sorted(links):
             link = links[number]
             if link.alt or link.title:
-                told.append(number)
+                linked.append(number)
             elif page[number] != _NOWHERE:
                 silent.append(link.any_address())
                 page[number] = _NOWHERE
         counts += (len(silent), silent.count(""), sum([url[:5] in INLINED for url in silent]))
-        rows, kept = np.array(told, np.int64), page != _NOWHERE
+        rows, kept = np.array(linked, np.int64), page != _NOWHERE
         return Images(
             page[kept],
-            _replaced(urls, rows, to_arrow([_shown(links[number]) for number in told])).filter(pa.array(kept)),
-            _replaced(_utf8(found.alts), rows, to_arrow([links[row].alt for row in told])).filter(pa.array(kept)),
-            _replaced(_utf8(found.titles), rows, to_arrow([links[row].title for row in told])).filter(pa.array(kept)),
-            _resized(found.sizes, rows, [links[row].place for row in told])[kept],
+            _replaced(urls, rows, to_arrow([_shown(links[number]) for number in linked])).filter(pa.array(kept)),
+            _replaced(_utf8(found.alts), rows, to_arrow([links[row].alt for row in linked])).filter(pa.array(kept)),
+            _replaced(_utf8(found.titles), rows, to_arrow([links[row].title for row in linked])).filter(pa.array(kept)),
+            _resized(found.sizes, rows, [links[row].place for row in linked])[kept],
             *counts.tolist(),
         )
 

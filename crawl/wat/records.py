@@ -249,16 +249,16 @@ def _page(response: _Response, head: _Head, links: list[Link], text_sources: Seq
 
 
 def _list_images(page: Page, images: list[Link], text_sources: Sequence[str]) -> None:
-    told = [link for link in images if link.alt or link.title]
+    linked = [link for link in images if link.alt or link.title]
     page.silent = [
         link.any_address() if (url := (link.url or "").strip())[:1] in "dD" else url  # it may be empty, or `data:`
         for link in images
         if not (link.alt or link.title)
     ]
-    page.urls = [(link.url or "").strip() for link in told]
-    page.places = {number: place for number, link in enumerate(told) if (place := link.place) != NOWHERE}
-    page.choices = {number: link for number, link in enumerate(told) if link.names_others}
-    page.texts = [_TEXTS.get(name, _none)(told) for name in text_sources]
+    page.urls = [(link.url or "").strip() for link in linked]
+    page.places = {number: place for number, link in enumerate(linked) if (place := link.place) != NOWHERE}
+    page.choices = {number: link for number, link in enumerate(linked) if link.names_others}
+    page.texts = [_TEXTS.get(name, _none)(linked) for name in text_sources]
 
 
 def _alt(links: list[Link]) -> list[str]:

@@ -12,7 +12,7 @@ _ENTRY_BYTES = 12
 
 
 def orientation(tiff: bytes) -> int:
-    """From 1 to 8, of the first entry of that tag, a short number; 1 if EXIF says none that makes sense.
+    """The orientation that EXIF gives, 1 to 8, by the first entry of that tag; 1 if it gives none that makes sense.
 
     Args:
         tiff: EXIF's data from its TIFF header on, with or without `Exif` before it.

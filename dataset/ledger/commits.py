@@ -83,7 +83,7 @@ class Commit:
             phase, partition = _text(raw["phase"]), _count(raw["partition"])
             return Commit(phase, partition, _text(raw["fingerprint"]), files, counts, _object(raw["facts"]))
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise RecordError(f"a commit record is not as openwit writes them: {_told(error)}") from None
+            raise RecordError(f"a commit record is not as openwit writes them: {_in_words(error)}") from None
 
 
 def _file(raw: Any) -> FileRef:
@@ -111,7 +111,7 @@ def _count(value: Any) -> int:
     return value
 
 
-def _told(error: BaseException) -> str:
+def _in_words(error: BaseException) -> str:
     return f"{error} is missing" if isinstance(error, KeyError) else str(error)
 
 
@@ -242,8 +242,8 @@ def _records(storage: Storage, name: str, data: bytes) -> list[Commit]:
         records = parsed(storage, name, pa.BufferReader(data), ["record"]).column("record").to_pylist()
         return [Commit.from_json(record) for record in records]
     except (pa.ArrowException, KeyError, RecordError, DamagedError) as error:
-        told = error.what if isinstance(error, DamagedError) else error
-        raise RecordError(f"{storage.url_of(name)} is damaged: {told}; `wit run` makes it anew") from None
+        what = error.what if isinstance(error, DamagedError) else error
+        raise RecordError(f"{storage.url_of(name)} is damaged: {what}; `wit run` makes it anew") from None
 
 
 def closed_records(storage: Storage, entry: Mapping[str, Any]) -> list[Commit]:
@@ -281,7 +281,7 @@ def read_manifest(storage: Storage) -> dict[str, Any]:
         return manifest
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise RecordError(
-            f"{storage.url_of(MANIFEST)} is not as openwit writes it: {_told(error)}; "
+            f"{storage.url_of(MANIFEST)} is not as openwit writes it: {_in_words(error)}; "
             "delete it, and `wit run` with the same config makes it again"
         ) from None
 

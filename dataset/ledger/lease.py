@@ -103,7 +103,7 @@ class Fence:
             self.ask()
 
     def ask(self) -> None:
-        """As a call, by the lease as it is now. Raises LeaseLostError."""
+        """As calling it, but the lease is read anew. Raises LeaseLostError."""
         now = _now()
         held = read(self.storage)
         if held is None or held["token"] != self.token:
@@ -112,7 +112,7 @@ class Fence:
         self._seen = now
 
     def lost(self) -> LeaseLostError:
-        """What a holder is told that is none any more."""
+        """The error of a holder that has lost the lease."""
         return LeaseLostError(
             f"another run has taken over {self.storage.url}, because this one could not renew its lease in "
             f"{self.seconds:.0f} s; what this run committed is kept"

@@ -139,8 +139,8 @@ def _tokens(text: str) -> Iterator[_Token]:
     for (start, kind), end in zip(found, ends, strict=True):
         if kind == duckdb.token_type.comment:
             continue
-        told = raw[start:end].decode().strip()  # a token's end is the next one's beginning
-        if kind == duckdb.token_type.identifier and told.startswith('"'):
-            yield _Token(told[1:-1].replace('""', '"'), start, quoted=True)
+        written = raw[start:end].decode().strip()  # a token's end is the next one's beginning
+        if kind == duckdb.token_type.identifier and written.startswith('"'):
+            yield _Token(written[1:-1].replace('""', '"'), start, quoted=True)
         else:
-            yield _Token(told, start)
+            yield _Token(written, start)

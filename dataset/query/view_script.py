@@ -69,11 +69,12 @@ def _root(variable: str, marker: str) -> str:
     """Where the dataset is: the first place that has a file of it."""
     given = f"coalesce(getvariable('dataset'), '.') || '/{marker}'"
     around = ", ".join(f"'{folder}{marker}'" for folder in _AROUND)
-    told = "the dataset is not around the current folder: SET VARIABLE dataset to its folder before this file is read"
+    advice = "SET VARIABLE dataset to its folder before this file is read"
+    message = f"the dataset is not around the current folder: {advice}"
     folder = f"SELECT left(min(file), {-len(marker) - 1})"
     return (
         f"SET VARIABLE {variable} = coalesce(\n    ({folder} FROM glob({given})),\n"
-        f"    ({folder} FROM glob([{around}])),\n    error('{told}'));\n"
+        f"    ({folder} FROM glob([{around}])),\n    error('{message}'));\n"
         "-- A folder's name is a name, and no pattern.\n"
         f"SET VARIABLE {variable} = regexp_replace(getvariable('{variable}'), '([*?\\[])', '[\\1]', 'g');\n"
     )

@@ -175,8 +175,8 @@ class Dataset(Committed):
         try:
             return self.connection.execute(query, values)
         except (duckdb.ConversionException, duckdb.OutOfRangeException) as error:
-            told = " ".join(str(error).split())[:200]
-            raise RecordError(f"{self.storage.url} is not as openwit writes it: {told}") from None
+            message = " ".join(str(error).split())[:200]
+            raise RecordError(f"{self.storage.url} is not as openwit writes it: {message}") from None
 
     def _check(self, query: str) -> None:
         """Make what a query names, and hold what it reads against its checksums.

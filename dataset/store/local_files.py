@@ -33,7 +33,7 @@ class Fence(Protocol):
         """Raises where this process may not write any more."""
 
     def ask(self) -> None:
-        """As a call, by the lease as it is now, not as it was seen a moment ago."""
+        """As calling it, but the lease is read anew, not taken as it was a moment ago."""
 
     def lost(self) -> Exception:
         """What to raise where the folder is gone."""

@@ -23,7 +23,7 @@ class _Pace:
         self._lock = threading.Lock()
 
     def wait(self) -> None:
-        """Until it is this request's turn."""
+        """Wait until it is this request's turn."""
         if not self.interval_s:
             return
         with self._lock:
@@ -38,12 +38,12 @@ _pace = _Pace()
 
 
 def limit(requests_per_s: float) -> None:
-    """Ask no more often than this from now on; 0 for as often as it comes."""
+    """Let this process ask at most so many times a second from now on; 0 sets no limit."""
     _pace.interval_s = 1 / requests_per_s if requests_per_s else 0.0
 
 
 def wait() -> None:
-    """Until this process may ask a server of sources again."""
+    """Wait until this process may ask a server of sources again."""
     _pace.wait()
 
 

@@ -77,7 +77,7 @@ def _watching() -> _Watch:
 
 @contextlib.contextmanager
 def said(who: str) -> Iterator[None]:
-    """Within it, a request to somebody; a long wait for the answer is said."""
+    """Run a request in this block: a long wait for its answer is then said to people."""
     watch = _watching()
     number = watch.begin(who)
     try:
@@ -87,5 +87,5 @@ def said(who: str) -> Iterator[None]:
 
 
 def failed(error: str) -> None:
-    """An attempt of this thread's request has failed, and another will be made."""
+    """Note that an attempt of this thread's request has failed and that another will be made."""
     _watching().errors[threading.get_ident()] = error

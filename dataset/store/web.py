@@ -63,7 +63,7 @@ _patience_s = PATIENCE_S
 
 
 def be_patient(seconds: float) -> None:
-    """How long this process's requests wait between their tries, from now on."""
+    """Set how many seconds, in all, a request of this process waits between its tries."""
     global _patience_s
     _patience_s = seconds
 

@@ -74,9 +74,9 @@ class Mapped:
 
     def __init__(self, storage: Storage, files: Sequence[str], split: str, arrays: Any):
         infos = [(info.name, info.bytes, info.mtime_ns) for info in storage.list(INDEX_PARTS)]
-        told = json.dumps([_LAYOUT, storage.url, split, list(files), infos or _stat(storage)])
+        identity = json.dumps([_LAYOUT, storage.url, split, list(files), infos or _stat(storage)])
         folder = own_folder()
-        self._path = folder / f"index-{checksum(told.encode())}"
+        self._path = folder / f"index-{checksum(identity.encode())}"
         with alone(folder):  # one process of a machine lays it out; the others wait, and map it
             if not self._path.exists():
                 delete_unused(folder)
@@ -84,19 +84,19 @@ class Mapped:
         os.utime(self._path)  # in use
         raw = np.memmap(self._path, np.uint8, "r")
         end = int(raw[-8:].view("<u8")[0])
-        self.told: Mapping[str, Any] = json.loads(raw[end:-8].tobytes())
+        self.layout: Mapping[str, Any] = json.loads(raw[end:-8].tobytes())
         self._raw = raw
 
     def array(self, name: str) -> np.ndarray:
         """One of FIXED."""
-        start, length = self.told["places"][name]
+        start, length = self.layout["places"][name]
         found: np.ndarray = self._raw[start : start + length].view(FIXED[name])
         return found.reshape(-1, 2) if name == "pair_id" else found
 
     def keys(self) -> pa.ChunkedArray:
         """The keys, large_string (n,)."""
-        buffers = [pa.py_buffer(self._raw[slice(*_span(self.told["places"][name]))]) for name in ("ends", "keys")]
-        return pa.chunked_array([pa.Array.from_buffers(pa.large_string(), self.told["samples"], [None, *buffers])])
+        buffers = [pa.py_buffer(self._raw[slice(*_span(self.layout["places"][name]))]) for name in ("ends", "keys")]
+        return pa.chunked_array([pa.Array.from_buffers(pa.large_string(), self.layout["samples"], [None, *buffers])])
 
     def _lay_out(self, storage: Storage, files: Sequence[str], split: str, arrays: Any) -> None:
         """Write the file; what is not known before its end, how many samples and keys there are, stands behind."""

@@ -280,13 +280,13 @@ def _arrays(table: pa.Table, split: str, shards: dict[str, int]) -> tuple[dict[s
 def _mapped_index(storage: Storage, files: Sequence[str], split: str) -> Index:
     """`to_index` of all parts, mapped."""
     mapped = Mapped(storage, files, split, _arrays)
-    shards = tuple(mapped.told["shards"])
+    shards = tuple(mapped.layout["shards"])
     arrays: dict[str, Any] = {name: mapped.array(name) for name in FIXED}
     return Index(
         split=split,
         shards=shards,
         keys=mapped.keys(),
-        fingerprint=_fingerprint(shards, mapped.told["checksums"]),
+        fingerprint=_fingerprint(shards, mapped.layout["checksums"]),
         **arrays,
     )
 

@@ -147,7 +147,7 @@ def index(location: str, measure: Measure, embed: Embed | None = None) -> pa.Tab
 def find(
     images: pa.Table, index: pa.Table, config: DecontaminateConfig, embeddings: pa.Table | None = None
 ) -> pa.Table:
-    """For each image the nearest image of the evaluation sets; max_hamming and min_cosine are not looked at.
+    """Find the nearest evaluation image of each image; max_hamming and min_cosine are not looked at.
 
     Args:
         images: columns row, sha256, pdq, pdq_quality, mean_rgb; images that could not be had (null sha256) are never

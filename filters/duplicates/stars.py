@@ -22,7 +22,7 @@ from filters.duplicates.components import codes, least_node
 
 
 def edges_schema(key: pa.DataType) -> pa.Schema:
-    """Of a graph whose nodes are named by int64 or by fixed-size binary of 8·k bytes, a hash."""
+    """The columns of a graph's edges, whose nodes are named by int64 or by a hash, fixed-size binary of 8·k bytes."""
     return pa.schema([("node", key), ("other", key)])
 
 

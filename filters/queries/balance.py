@@ -100,7 +100,7 @@ def counts(query_ids: pa.Array | pa.ChunkedArray) -> pa.Table:
 
 
 def windows(counts: pa.Table, t: int | np.ndarray) -> pa.Table:
-    """For each query of more than t pairs, the hashes among which its t-th smallest lies.
+    """The window of each query of more than t pairs: the hashes among which its t-th smallest lies.
 
     Args:
         counts: COUNTS over all partitions, distinct and ascending ids.
@@ -250,7 +250,7 @@ def decide(rows: pa.Table, cutoffs: pa.Table, mode: Mode = "cap", salt: int = 0)
 
 
 def nearest(rows: pa.Table, cutoffs: pa.Table, mode: Mode = "cap", salt: int = 0) -> pa.Table:
-    """For each pair all of whose queries are full, the query that comes nearest to keeping it, of equals the least id.
+    """The query that comes nearest to keeping each pair whose queries are all full; of equals the one of the least id.
 
     In the mode `cap` that is the query of the largest cutoff; in the mode `sample` one that draws the pair, or else the
     one whose draw is the least, as a multiple of its cutoff. Arguments as for decide().

@@ -86,7 +86,7 @@ class _Index:
         self._shift = _shift(len(self.edges))
 
     @staticmethod
-    def made(parents: np.ndarray, units: np.ndarray, children: np.ndarray) -> _Index:
+    def built(parents: np.ndarray, units: np.ndarray, children: np.ndarray) -> _Index:
         """Sort edges into buckets of their hash."""
         hashes = _hash(parents, units)
         buckets = hashes >> _shift(len(units))
@@ -201,8 +201,8 @@ class Matcher:
         self._first_inner, self._first_leaf = np.searchsorted(np.sort(kind), [2, 3]).tolist()
         parents, children, last_states = number[parents], number[1:], number[last_states]
         at_root = parents == 0
-        self._roots = _Index.made(parents[at_root], units[at_root], children[at_root])
-        self._edges = _Index.made(parents[~at_root], units[~at_root], children[~at_root])
+        self._roots = _Index.built(parents[at_root], units[at_root], children[at_root])
+        self._edges = _Index.built(parents[~at_root], units[~at_root], children[~at_root])
         ids = np.flatnonzero(last_states)
         self._query_ids = ids[np.argsort(last_states[ids], kind="stable")].astype(np.int32)
         starts = np.searchsorted(last_states[self._query_ids], np.arange(states + 1))
@@ -227,13 +227,13 @@ class Matcher:
         """The matcher that `to_arrow` wrote, without a copy of its arrays."""
         table = pa.ipc.open_file(data).read_all()
         arrays = [column.chunk(0).flatten().to_numpy() for column in table.columns]
-        made = cls.__new__(cls)
+        built = cls.__new__(cls)
         about = table.schema.metadata
-        made.rule = about[b"rule"].decode()
-        made._size, made._first_inner, made._first_leaf = map(int, about[b"numbers"].split())
-        made._roots, made._edges = _Index(*arrays[:3]), _Index(*arrays[3:6])
-        made._query_ids, made._query_starts = arrays[6:]
-        return made
+        built.rule = about[b"rule"].decode()
+        built._size, built._first_inner, built._first_leaf = map(int, about[b"numbers"].split())
+        built._roots, built._edges = _Index(*arrays[:3]), _Index(*arrays[3:6])
+        built._query_ids, built._query_starts = arrays[6:]
+        return built
 
     def match(self, texts: pa.Array | pa.ChunkedArray) -> pa.ListArray:
         """The sorted, distinct ids of the queries that each text holds; a null text holds none. list<int32>."""

@@ -173,11 +173,11 @@ def _table(answer: DuckDBPyConnection, file: IO[str]) -> None:
 
 def _csv(answer: DuckDBPyConnection, file: IO[str], spreadsheet: bool) -> None:
     """The data as they are, lists and structs as JSON; for a spreadsheet, without formulas."""
-    told = no_formula if spreadsheet else lambda value: value
+    cell = no_formula if spreadsheet else lambda value: value
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow([told(name) for name in _names(answer)])
+    writer.writerow([cell(name) for name in _names(answer)])
     for rows in _batches(answer):
-        writer.writerows([told(_csv_value(value)) for value in row] for row in rows)
+        writer.writerows([cell(_csv_value(value)) for value in row] for row in rows)
 
 
 def _csv_value(value: Any) -> Any:

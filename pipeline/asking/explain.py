@@ -143,8 +143,8 @@ class _Teller:
                 return {f"the {kind} one": self._candidate(place) if where is None else self._elsewhere(where, place)}
         if "duplicate_of_url_id" in evidence:
             where, url_id = evidence.get("duplicate_of_dataset"), evidence["duplicate_of_url_id"]
-            told = self._representative(url_id) if where is None else self._elsewhere(where, url_id)
-            return {"the image that stands for it": told}
+            image = self._representative(url_id) if where is None else self._elsewhere(where, url_id)
+            return {"the image that stands for it": image}
         if "query_id" in evidence:
             rank = rank_of(self.dataset, stage, row["pair_id"], evidence)
             nearest = self._queries([evidence["query_id"]])[0]
@@ -179,18 +179,21 @@ class _Teller:
         """A pair of this dataset, which another one was compared with."""
         row = self._row("pairs", place)
         names = ("url", "text", "page_url", "archive", "offset", "ordinal")
-        told = {"pair_id": row["pair_id"].hex(), **{name: row[name] for name in names}}
-        return {**told, "end": self._pair_end(place, row["pair_id"])}
+        pair = {"pair_id": row["pair_id"].hex(), **{name: row[name] for name in names}}
+        return {**pair, "end": self._pair_end(place, row["pair_id"])}
 
     def _representative(self, url_id: str) -> dict[str, Any]:
         """An image by its id: the first of its pairs that was kept, else the first."""
         of_image = {"first": url_id.ljust(32, "0"), "last": url_id.ljust(32, "f")}
         pairs = self._ask(sql.load("asking/pairs_of_image"), of_image)
-        told = [
+        shown_by = [
             {"url": url, "text": text, "pair_id": pair_id.hex(), "end": self._pair_end(Place(partition, row), pair_id)}
             for partition, row, pair_id, url, text in pairs
         ]
-        return next((item for item in told if item["end"].startswith("shards/")), told[0] if told else {"url": url_id})
+        return next(
+            (item for item in shown_by if item["end"].startswith("shards/")),
+            shown_by[0] if shown_by else {"url": url_id},
+        )
 
     def _elsewhere(self, url: str, which: Place | str) -> dict[str, Any]:
         """A pair, or an image by its id, of another dataset, if that is still there.
@@ -202,8 +205,8 @@ class _Teller:
             return {"dataset": url, "end": "elsewhere, and not looked at"}
         try:
             teller = _Teller(Dataset(url))
-            told = teller._known_pair(which) if isinstance(which, Place) else teller._representative(which)
-            return {"dataset": url, **told}
+            image = teller._known_pair(which) if isinstance(which, Place) else teller._representative(which)
+            return {"dataset": url, **image}
         except (FileNotFoundError, IndexError, ValueError):
             return {"dataset": url, "end": "not there any more"}
 

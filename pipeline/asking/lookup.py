@@ -143,9 +143,9 @@ class _Finder:
         host = hostname(url)
         said = f"no candidate has the image or page {url}"
         for name in (host, host.removeprefix("www.") if host.startswith("www.") else f"www.{host}"):
-            told = self._given_by(name, url)
-            if told:
-                return Found(f"{said}\n{told}")
+            given_by = self._given_by(name, url)
+            if given_by:
+                return Found(f"{said}\n{given_by}")
         return Found(f"{said}\nno candidate's image is from the host {host}")
 
     def nothing(self, which: str) -> Found:

@@ -172,8 +172,8 @@ def _image(storage: Storage, row: dict[str, Any]) -> Image.Image:
     try:
         return Image.fromarray(shown(sample_image(storage, row), MOST_PIXELS, MOST_PIXELS))
     except ImageError:
-        told = f"the sample {row['key']} of {row['shard']} is damaged or gone; `wit verify` tells more"
-        raise ValueError(told) from None
+        message = f"the sample {row['key']} of {row['shard']} is damaged or gone; `wit verify` tells more"
+        raise ValueError(message) from None
 
 
 class ContactSheet:

@@ -27,8 +27,8 @@ def rank_of(dataset: Dataset, stage: Stage, pair_id: bytes, evidence: Mapping[st
     if not {"count", "cap", "estimated_rank"} <= evidence.keys():
         return None
     exact = _counted(dataset, stage, pair_id, evidence)
-    told = f"about {evidence['estimated_rank']:,}" if exact is None else f"{exact:,}"
-    return f"{told} of {evidence['count']:,} pairs, by hash; the first {evidence['cap']:,} have room"
+    rank_ = f"about {evidence['estimated_rank']:,}" if exact is None else f"{exact:,}"
+    return f"{rank_} of {evidence['count']:,} pairs, by hash; the first {evidence['cap']:,} have room"
 
 
 def _counted(dataset: Dataset, stage: Stage, pair_id: bytes, evidence: Mapping[str, Any]) -> int | None:

@@ -96,8 +96,8 @@ class Shell:
         elif name == ".explain" and rest:
             from pipeline.asking.explain import explain
 
-            told = interruptible(self.dataset.connection, lambda: explain(self.dataset, rest))
-            self._print(told.as_text(_width()))
+            story = interruptible(self.dataset.connection, lambda: explain(self.dataset, rest))
+            self._print(story.as_text(_width()))
         elif name == ".open":
             opened = _OPEN.fullmatch(rest)
             if opened is None:
@@ -109,7 +109,7 @@ class Shell:
         elif name == ".output" and rest:
             self._output = rest
         else:
-            self._print("\n".join(f"{command:<10} {told}" for command, told in COMMANDS.items()))
+            self._print("\n".join(f"{command:<10} {meaning}" for command, meaning in COMMANDS.items()))
         return True
 
     def _answer(self, query: str, values: Mapping[str, object] | None = None) -> None:
@@ -169,7 +169,7 @@ def _views(name: str) -> str:
     if not name:
         return "\n".join(f"{view:<12} {sentence}" for view, (sentence, _) in VIEW_COLUMNS.items())
     sentence, columns = VIEW_COLUMNS[name]
-    return "\n".join([sentence, *(f"  {column:<24} {told}" for column, told in columns.items())])
+    return "\n".join([sentence, *(f"  {column:<24} {meaning}" for column, meaning in columns.items())])
 
 
 def is_whole(text: str) -> bool:

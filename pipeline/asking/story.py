@@ -51,8 +51,8 @@ class Story:
         for step in self.steps:
             lines += _wrapped(f"  {step.stage:<14}{step.outcome:<8} {step.sentence}", width, _FACTS_FROM)
             for name, value in step.facts.items():
-                for told in _lines(name, value):
-                    lines += _wrapped(" " * _FACTS_FROM + told, width, _FACTS_FROM + 2)
+                for fact in _lines(name, value):
+                    lines += _wrapped(" " * _FACTS_FROM + fact, width, _FACTS_FROM + 2)
         return "\n".join(lines)
 
     @property
@@ -116,7 +116,7 @@ def margins(evidence: Mapping[str, Any]) -> list[str]:
     if {"width", "height"} <= measured.keys() and min(measured["width"], measured["height"]) > 0:
         sides = measured["width"], measured["height"]
         measured |= {"side": min(sides), "aspect": round(max(sides) / min(sides), 3)}
-    told = []
+    sentences = []
     for name, limit in evidence.items():
         found = _THRESHOLD.fullmatch(name)
         if found is None or not _is_number(limit):
@@ -128,8 +128,8 @@ def margins(evidence: Mapping[str, Any]) -> list[str]:
         for other in near:
             apart = measured[other] - limit
             where = "exactly at" if apart == 0 else f"{abs(round(apart, 6)):,} {'above' if apart > 0 else 'below'}"
-            told.append(f"{other} {_number(measured[other])} is {where} {name} {_number(limit)}")
-    return told
+            sentences.append(f"{other} {_number(measured[other])} is {where} {name} {_number(limit)}")
+    return sentences
 
 
 def _is_number(value: Any) -> bool:

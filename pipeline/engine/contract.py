@@ -18,7 +18,7 @@ class ContractError(TypeError):
 
 
 def roles(*names: str, **tables: pa.Schema) -> dict[str, pa.Schema | None]:
-    """Roles by their names, of tables with their columns."""
+    """Roles: of some the name alone is given, of tables the columns, too."""
     return {**dict.fromkeys(names), **tables}
 
 

@@ -45,7 +45,7 @@ class Input:
 
     @property
     def name(self) -> str:
-        """The file's."""
+        """The file's name."""
         return self.file.name
 
     @property
@@ -118,7 +118,7 @@ class Task:
 
 
 def method_of(phase: str, options: Mapping[str, Any]) -> str:
-    """By what a phase measures, whatever it measures: equal for two tasks that would say the same of one row."""
+    """A fingerprint of how a phase measures: equal for two tasks that would say the same of one row."""
     return fingerprint(phase, PHASES[phase].version, options, [])
 
 
@@ -227,7 +227,7 @@ class Phase:
 
     @property
     def module(self) -> str:
-        """What a worker imports to have it."""
+        """The module that a worker imports to know the phase."""
         return self.stage.code
 
 
@@ -293,15 +293,15 @@ def phase(
 
     def register(function: Callable[[Context], Result]) -> Phase:
         written = version + (LAYOUT if exchanges else 0)
-        made = Phase(stage, name, written, function, contract, reuses, tuple(exchanges or ()))
+        registered = Phase(stage, name, written, function, contract, reuses, tuple(exchanges or ()))
         for number in range(rounds):
-            once = replace(made, name=again(name, number), of=name if number else "")
+            once = replace(registered, name=again(name, number), of=name if number else "")
             PHASES[once.name] = once
             for role in exchanges or {}:
                 _derive(once, role, 1, partial(_merge, role))
         for role, fold in (folds or {}).items():
             for level in (1, 2):
-                _derive(made, role, level, partial(_fold, role, fold))
+                _derive(registered, role, level, partial(_fold, role, fold))
         return PHASES[name]
 
     return register
@@ -348,5 +348,5 @@ def _fold(role: str, fold: Fold, context: Context) -> Result:
 
 def _writer(file: str) -> tuple[str, str]:
     """The phase that wrote a file, and the role of it, by the file's name; see `Context.phase_file`."""
-    home, _, name = file.rpartition("/")
-    return home.replace("/", "."), name.partition("-")[0]
+    path_, _, name = file.rpartition("/")
+    return path_.replace("/", "."), name.partition("-")[0]

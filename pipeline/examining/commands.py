@@ -51,7 +51,7 @@ class Search:
         return self.found.table()
 
     def text(self) -> str:
-        """For a terminal."""
+        """What a terminal shows."""
         from pipeline.examining.search import text_of
 
         return text_of(self.found)
@@ -136,7 +136,7 @@ class Explained:
         return escaped_json(json.dumps([self.found.to_dict()]))
 
     def text(self) -> str:
-        """For a terminal."""
+        """What a terminal shows."""
         from pipeline.examining.why_page import table
 
         return table(self.found)

@@ -58,13 +58,13 @@ def same_images(dataset: Dataset, image: Ingested) -> list[Same]:
             continue
         same = pc.equal(table.column("sha256"), pa.scalar(image.sha256, pa.binary(32))).to_numpy()
         apart = np.full(len(table), 256)
-        told = pc.is_valid(table.column("pdq")).to_numpy() & pc.is_valid(table.column("mean_rgb")).to_numpy()
-        told &= pc.fill_null(table.column("pdq_quality"), 0).to_numpy() >= config.min_quality
-        if image.pdq_quality >= config.min_quality and told.any():
-            looks = table.filter(pa.array(told))
+        comparable = pc.is_valid(table.column("pdq")).to_numpy() & pc.is_valid(table.column("mean_rgb")).to_numpy()
+        comparable &= pc.fill_null(table.column("pdq_quality"), 0).to_numpy() >= config.min_quality
+        if image.pdq_quality >= config.min_quality and comparable.any():
+            looks = table.filter(pa.array(comparable))
             bits = np.bitwise_count(words(looks.column("pdq")) ^ hash_).sum(1).astype(np.int64)
             off = np.abs(colours(looks.column("mean_rgb")) - colour).max(1) > config.max_colour_distance
-            apart[told] = np.where(off, 256, bits)
+            apart[comparable] = np.where(off, 256, bits)
         rows = np.flatnonzero(same | (apart <= config.max_hamming))
         if len(rows):
             chosen = table.take(pa.array(rows))

@@ -176,7 +176,7 @@ def text_of(found: Found) -> str:
             "" if row["pdq_hamming"] is None else f"PDQ {row['pdq_hamming']}",
             f"dropped: {row['dropped']}" if row["dropped"] else "",
         ]
-        told = ", ".join(mark for mark in marks if mark)
+        marks_shown = ", ".join(mark for mark in marks if mark)
         lines.append(f"{score}  {row['pair_id'] or '':<32}  {' '.join(str(row['text'] or '').split())[:80]}")
-        lines.append(f"{'':7}{row['url']}{f'  ({told})' if told else ''}")
+        lines.append(f"{'':7}{row['url']}{f'  ({marks_shown})' if marks_shown else ''}")
     return clean("\n".join(lines) or "the dataset has no image")

@@ -110,7 +110,7 @@ def why(embeddings: Embeddings, what: ImageSet, name: str, most: int, seed: int 
     labels, prompts = what.test.labels[images.rows], view.class_features()
     scores = images.embeddings @ prompts.T
     answers = scores.argmax(1)
-    told = per_class(what.classes, labels, answers)
+    accuracies = per_class(what.classes, labels, answers)
     probed, gaps, notes = _probe(view, prompts)
     known = geometry.classes(images.embeddings, labels, prompts)
 
@@ -121,7 +121,7 @@ def why(embeddings: Embeddings, what: ImageSet, name: str, most: int, seed: int 
     captions = coverage.captions_with_words(embeddings.dataset, what.classes)
     queries = coverage.queries_of(embeddings.dataset, what.classes)
     classes = []
-    for number, row in enumerate(told):
+    for number, row in enumerate(accuracies):
         here = np.flatnonzero(labels == number)
         before, kept = queries[number] or (None, None)
         is_there = bool(len(here))

@@ -14,8 +14,8 @@ _REFERENCE = 1
 
 
 def as_text(trial: Measured, found: Forecast, deadline_hours: float) -> str:
-    """For people."""
-    told = found.assumptions
+    """The forecast as people read it."""
+    assumptions = found.assumptions
     name, vcpus, price = instances()[_REFERENCE]
     asked = found.requests
     lines = [
@@ -55,7 +55,7 @@ def as_text(trial: Measured, found: Forecast, deadline_hours: float) -> str:
     rows = sensitivity(found, vcpus, price)
     lines += [f"{row.what:<36}{row.dollars_half:>12,.2f}{row.dollars_double:>12,.2f}" for row in rows]
     lines += ["", "assumed (--assume NAME=VALUE):"]
-    lines += [f"  {each.name} = {getattr(told, each.name):g}" for each in fields(Assumptions)]
+    lines += [f"  {each.name} = {getattr(assumptions, each.name):g}" for each in fields(Assumptions)]
     return "\n".join(lines)
 
 

@@ -26,8 +26,8 @@ def plan(arguments: argparse.Namespace) -> str:
         assumptions.assumed(base, arguments.assume),
         gpu_models=models if config.run.gpus_per_model_task else 0,
     )
-    told = answer.as_json if arguments.format == "json" else answer.as_text
-    return told(trial, found, arguments.deadline)
+    as_wanted = answer.as_json if arguments.format == "json" else answer.as_text
+    return as_wanted(trial, found, arguments.deadline)
 
 
 def pairs(text: str | None) -> float | None:

@@ -61,8 +61,8 @@ class Forecast:
     @property
     def vcpu_hours(self) -> float:
         """That must be rented."""
-        told = self.assumptions
-        return self.core_hours * (1 + told.lost_work) / (told.speed * told.utilisation)
+        assumed = self.assumptions
+        return self.core_hours * (1 + assumed.lost_work) / (assumed.speed * assumed.utilisation)
 
     @property
     def network_node_hours(self) -> float:
@@ -80,11 +80,11 @@ class Forecast:
     @property
     def storage_dollars(self) -> float:
         """Requests, and all that is written for as long as it is kept."""
-        told, asked = self.assumptions, self.requests
+        assumed, asked = self.assumptions, self.requests
         return (
-            (asked["put"] + asked["list"]) * told.dollars_put
-            + asked["get"] * told.dollars_get
-            + self.disk_bytes / 1e9 * told.dollars_gb_month * told.months
+            (asked["put"] + asked["list"]) * assumed.dollars_put
+            + asked["get"] * assumed.dollars_get
+            + self.disk_bytes / 1e9 * assumed.dollars_gb_month * assumed.months
         )
 
     def dollars(self, vcpus: int, dollars_an_hour: float, *, spot: bool = False) -> float:

@@ -81,8 +81,8 @@ def _with_interval(value: float, drawn: Sequence[float]) -> dict[str, float | No
 
 def _accuracy(ballots: Sequence[Ballot], labels: Mapping[str, int], of_guesses: bool) -> float:
     """The share of answers that are right; "I don't know" is wrong, or not counted."""
-    told = [(answer, labels[image]) for ballot in ballots for image, answer in ballot.items()]
-    kept = [answer == label for answer, label in told if not (of_guesses and answer == UNKNOWN)]
+    answered = [(answer, labels[image]) for ballot in ballots for image, answer in ballot.items()]
+    kept = [answer == label for answer, label in answered if not (of_guesses and answer == UNKNOWN)]
     return sum(kept) / len(kept) if kept else math.nan
 
 

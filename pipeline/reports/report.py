@@ -61,7 +61,7 @@ def write(out: str, *, blur_above: float | None = BLUR_ABOVE, own_audits: str | 
 
 def _own_audits(dataset: Dataset, folder: str | None) -> list[dict[str, Any]]:
     """The answers of a folder's audits, the first rows of each."""
-    told = []
+    answers = []
     for name in audits.own(folder) if folder else ():
         audit = audits.find(name, folder)
         try:
@@ -70,8 +70,8 @@ def _own_audits(dataset: Dataset, folder: str | None) -> list[dict[str, Any]]:
             raise ConfigError(f"the audit {name} failed: {error}") from None
         names = [column[0] for column in answer.description or ()]
         rows = [dict(zip(names, row, strict=True)) for row in answer.fetchmany(_ROWS)]
-        told.append({"name": name, "sentence": audit.sentence, "columns": names, "rows": rows})
-    return told
+        answers.append({"name": name, "sentence": audit.sentence, "columns": names, "rows": rows})
+    return answers
 
 
 class _Facts:

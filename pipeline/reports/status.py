@@ -172,12 +172,12 @@ def _last_run(storage: Storage) -> tuple[str, ...]:
     if not logs:
         return ()
     try:
-        return _told(logs[-1], list(json_lines(storage.read(logs[-1]))), is_local=storage.local)
+        return _spent_by(logs[-1], list(json_lines(storage.read(logs[-1]))), is_local=storage.local)
     except (OSError, ValueError, KeyError, TypeError):
         return (f"last run: {logs[-1]} is not as openwit writes it",)
 
 
-def _told(log: str, lines: list[dict[str, Any]], *, is_local: bool) -> tuple[str, ...]:
+def _spent_by(log: str, lines: list[dict[str, Any]], *, is_local: bool) -> tuple[str, ...]:
     name = log.removeprefix("log/run-").removesuffix(".jsonl")
     began = datetime.strptime(name, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     ends = [line for line in lines if line.get("run") == "done"]

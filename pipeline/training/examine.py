@@ -68,7 +68,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     rows = _examined(arguments, wanted, dataset, run)
     if run is not None:
         _keep(run, arguments.checkpoint, rows)
-    return _told(rows, arguments.format, arguments.output)
+    return _print_rows(rows, arguments.format, arguments.output)
 
 
 def _wanted(given: Sequence[str] | None) -> dict[str, dict[str, Any]]:
@@ -157,7 +157,7 @@ def _keep(run: Storage, checkpoint: str, rows: Sequence[Row]) -> None:
         add_evaluation(run, about(*find(checkpoint))["step"], flat)
 
 
-def _told(rows: Sequence[Row], form: str, output: str | None) -> int:
+def _print_rows(rows: Sequence[Row], form: str, output: str | None) -> int:
     """Print the rows, or write them."""
     from train.evaluate.formats import clip_benchmark_files, formatted
 

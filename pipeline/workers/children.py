@@ -104,8 +104,8 @@ def zygote(modules: Sequence[str]) -> Zygote:
 
 @atexit.register
 def _close_zygotes() -> None:
-    for made in _zygotes.values():
-        made.close()
+    for child in _zygotes.values():
+        child.close()
 
 
 class Child:

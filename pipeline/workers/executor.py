@@ -189,8 +189,8 @@ class RayExecutor:
                 remote = self._remote.options(num_cpus=needs.cpus, name=task.phase)
                 if needs.gpu and self._gpus:
                     remote = self._on_gpu.options(num_cpus=needs.cpus, num_gpus=self._gpus, name=task.phase)
-                told = (str(Path.cwd()), url, declared.module, paced(task, bound), self._limits, self._board)
-                running[remote.remote(*told)] = task
+                arguments = (str(Path.cwd()), url, declared.module, paced(task, bound), self._limits, self._board)
+                running[remote.remote(*arguments)] = task
             self._ray.wait(list(running), num_returns=1, timeout=_LOOK_SECONDS)
             if time.monotonic() - shown > _LOOK_SECONDS:
                 shown = time.monotonic()

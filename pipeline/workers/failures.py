@@ -59,7 +59,7 @@ class Lost:
 
     @property
     def sentence(self) -> str:
-        """For people."""
+        """What became of it, as people read it."""
         if self.reason == TIME:
             return f"took more than {self.limit:g} s of CPU (run.record_cpu_s)"
         if self.reason == MEMORY:

@@ -35,7 +35,7 @@ class PrivateRay:
 
     @property
     def options(self) -> dict[str, Any]:
-        """For `ray.init`."""
+        """The options that `ray.init` is called with."""
         # A laptop's run needs no dashboard, and must not join a cluster that the environment happens to name.
         return {"address": "local", "include_dashboard": False, "_temp_dir": str(self._folder)}
 

@@ -34,7 +34,7 @@ class Board:
     def working(self) -> list[Working]:
         """The tasks that have told something lately."""
         now = time.monotonic()
-        self._working = {key: told for key, told in self._working.items() if now - told[0] < 3 * _TELL_S}
+        self._working = {key: said for key, said in self._working.items() if now - said[0] < 3 * _TELL_S}
         return [working for _, working in self._working.values()]
 
 
@@ -49,12 +49,12 @@ def supervised(folder: str, url: str, module: str, task: Task, limits: Limits, b
         _child = Child([module], limits)
     _child.limits = limits
     _child.begin(execute, url, module, task)
-    told = time.monotonic()
+    told_at = time.monotonic()
     try:
         while (answer := _child.poll()) is None:
             _child.wait(POLL_S)
-            if board is not None and time.monotonic() - told > _TELL_S:
-                told = time.monotonic()
+            if board is not None and time.monotonic() - told_at > _TELL_S:
+                told_at = time.monotonic()
                 with contextlib.suppress(Exception):  # it is gone with its node: work goes on unseen
                     board.tell.remote(task.phase, _child.working(task.partition))
     except BaseException:  # the task is cancelled

@@ -80,8 +80,8 @@ def expand(config: Config, storage: Storage) -> list[Source]:
             else:
                 sources = list(_opened(_matching(pattern), config, storage))
         except (OSError, ValueError, zlib.error) as error:
-            told = without(str(error), pattern)
-            raise error if isinstance(error, ConfigError) else ConfigError(f"sources: {told}") from None
+            message = without(str(error), pattern)
+            raise error if isinstance(error, ConfigError) else ConfigError(f"sources: {message}") from None
         for source in sources:
             twin = names.setdefault(source.archive, source)
             if twin.identity != source.identity:

@@ -115,7 +115,7 @@ def _spoken_of(row: Mapping[str, Any]) -> list[str]:
 
 
 def one_a_pair(said: pa.Table) -> pa.Table:
-    """Of what several licenses say of a pair, which may stand at several hosts, what refuses; else what is unread."""
+    """One answer a pair, where several licenses speak of it: the one that refuses, else one that cannot be read."""
     rows = sorted(
         said.to_pylist(),
         key=lambda row: (row["url"], row["page_url"], row["reason"] is None, row["reason"] or "", row["place"]),

@@ -83,12 +83,12 @@ def describe(storage: Storage, now: float) -> str | None:
         with contextlib.suppress(OSError, ValueError):  # being written, or gone
             lines.append(json.loads(storage.read(info.name)))
     try:
-        return _told(lines, now) if lines else None
+        return _in_words(lines, now) if lines else None
     except (KeyError, TypeError, AttributeError, ValueError, OverflowError):
         return f"{FOLDER} is not as openwit writes it"
 
 
-def _told(lines: list[dict[str, Any]], now: float) -> str:
+def _in_words(lines: list[dict[str, Any]], now: float) -> str:
     outcomes: Counter[str] = Counter()
     rate, urls = 0.0, 0
     for line in lines:

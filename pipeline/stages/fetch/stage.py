@@ -207,10 +207,12 @@ def _observe(
             found = from_archives(context, left, config, take, held, domains)
             tally.add_all(item.outcome for item in found.values())
         else:
-            told: dict[str, Any] = {"opted_out": domains, "done": lambda item: tally.add(item.outcome)}
+            engine_options: dict[str, Any] = {"opted_out": domains, "done": lambda item: tally.add(item.outcome)}
             if config.engine == "openwit":
-                told["earlier"] = {url: have[url] for url in left if url in have and have[url]["outcome"] == OK}
-            asked = ENGINES[config.engine](left, _share(context, config), take, **told)
+                engine_options["earlier"] = {
+                    url: have[url] for url in left if url in have and have[url]["outcome"] == OK
+                }
+            asked = ENGINES[config.engine](left, _share(context, config), take, **engine_options)
             found = {item.url: item for item in asked}
         done.update(found)
     tally.finish()

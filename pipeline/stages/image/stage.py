@@ -141,9 +141,9 @@ def _answers(context: Context) -> Result:
     return result
 
 
-def _measure(run: Run, made: Phase, values: dict[str, Any], hints: dict[str, Any] | None = None) -> list[Commit]:
+def _measure(run: Run, phase_: Phase, values: dict[str, Any], hints: dict[str, Any] | None = None) -> list[Commit]:
     """Have a phase measure every partition."""
-    return run.map(made, values, IMAGES_TABLE, units=True, hints=hints)
+    return run.map(phase_, values, IMAGES_TABLE, units=True, hints=hints)
 
 
 def _look_for_faces(run: Run) -> list[Commit]:

@@ -64,7 +64,7 @@ def measure(context: Context) -> Result:
     """Which queries each text contains: of the one list, or of its language's."""
     every, matchers = alive_rows(context, ["text"]), _matchers(context)
     lists: list[tuple[str, int]] = context.options.get("lists", [])
-    by_language = {name: (made, first) for (name, first), made in zip(lists, matchers, strict=bool(lists))}
+    by_language = {name: (matcher, first) for (name, first), matcher in zip(lists, matchers, strict=bool(lists))}
 
     def found(rows: pa.Table) -> pa.Table:
         texts = rows.column("text").combine_chunks()
@@ -118,19 +118,19 @@ def run(run: Run) -> None:
     """Load the queries, match, decide."""
     names = run.config.match.queries
     checksums = _source(names) if isinstance(names, str) else {key: _source(name) for key, name in names.items()}
-    made = run.one(queries, Task(queries.name, 0, {}, {"queries": plain(names), "checksum": checksums}))
-    query_list = Input(made.files["queries"])
+    listed_queries = run.one(queries, Task(queries.name, 0, {}, {"queries": plain(names), "checksum": checksums}))
+    query_list = Input(listed_queries.files["queries"])
     run.artifacts.leave(QUERY_LIST, query_list)
     listed = {"queries": (query_list,)}
     rule = options(run.config.match, "rule")
-    lists = made.facts.get("lists", [])
+    lists = listed_queries.facts.get("lists", [])
     texts = [TEXT_TABLE] if lists else []
     which: list[dict[str, Any]] = [{"language": name} for name, _ in lists] or [{}]
     built = run.do(index, [Task(index.name, number, listed, {**rule, **item}) for number, item in enumerate(which)])
     matchers = {"matcher": every(built, "matcher")}
     measured = run.map(measure, {"lists": lists} if lists else {}, *texts, shared=matchers, units=True)
     run.leave(MATCHES_TABLE, measured, "measures")
-    ignored = made.facts["stopwords"] if run.config.match.ignore_stopwords else []
+    ignored = listed_queries.facts["stopwords"] if run.config.match.ignore_stopwords else []
     run.decide(decide, {**rule, "ignored_query_ids": ignored}, *texts, each=of_each(measured, "measures"))
 
 

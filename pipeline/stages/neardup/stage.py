@@ -75,7 +75,7 @@ def map_(context: Context) -> Result:
     exchanges=roles("keys"),
 )
 def against(context: Context) -> Result:
-    """The same of the images that a dataset of `against` kept."""
+    """As `map_`, of the images that a dataset of `against` kept."""
     images, hashes = kept_images(context)
     return _scattered(context, near.nodes(images, context.options["number"], hashes, context.options["dataset"]))
 

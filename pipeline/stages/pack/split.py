@@ -51,8 +51,8 @@ def groups(context: Context) -> Result:
             "caption_key": caption_keys(rows.column("text")),
         }
     )
-    made = table.cast(heldout.GROUPS)
-    return Result(counts={"rows": made.num_rows}, buckets={"groups": _by(context, made, "caption_key")})
+    keyed = table.cast(heldout.GROUPS)
+    return Result(counts={"rows": keyed.num_rows}, buckets={"groups": _by(context, keyed, "caption_key")})
 
 
 @phase(

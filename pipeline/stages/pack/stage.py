@@ -52,7 +52,7 @@ REPEATS_SHARE = 0.2
 """The share of the captions kept that may repeat others before the run ends with a warning."""
 SAMPLES_PER_PART = 1_000_000
 """Rows of the index that one task writes: 200 MB of its memory."""
-TOLD = ("pair_id", "url", "text", "text_source", "page_url", "archive", "offset", "sha256", "width", "height",
+SAMPLE_FIELDS = ("pair_id", "url", "text", "text_source", "page_url", "archive", "offset", "sha256", "width", "height",
         "query_ids", "face_bboxes")  # fmt: skip
 """The columns that a sample's json holds."""
 
@@ -121,7 +121,7 @@ def shard(context: Context) -> Result:
         bodies = [_blurred(body, boxes, context.options) for body, boxes in zip(bodies, faces, strict=True)]
     samples = (
         (key, {ending: body, "txt": row["text"].encode(), "json": _json(row)})
-        for key, body, row in zip(keys, _told(bodies), rows.select(TOLD).to_pylist(), strict=True)
+        for key, body, row in zip(keys, _with_progress(bodies), rows.select(SAMPLE_FIELDS).to_pylist(), strict=True)
     )
     tar = io.BytesIO()
     written = write_shard(samples, tar)
@@ -149,7 +149,7 @@ def shard(context: Context) -> Result:
     return result
 
 
-def _told(bodies: Sequence[bytes]) -> Iterator[bytes]:
+def _with_progress(bodies: Sequence[bytes]) -> Iterator[bytes]:
     """The bodies, while it is said how many are done."""
     for number, body in enumerate(bodies):
         heartbeat.progress(number, len(bodies))
@@ -269,9 +269,9 @@ def run(run: Run) -> None:
         ),
     )
     _publish(run, counted.files["queries"], QUERIES_NAME)
-    there = {info.name for home in (FOLDER, INDEX_PARTS) for info in run.storage.list(home)}
-    made = {commit.files["tar"].name for commit in packed} | {commit.files["index"].name for commit in indexed}
-    run.storage.delete(sorted(there - made))
+    there = {info.name for folder in (FOLDER, INDEX_PARTS) for info in run.storage.list(folder)}
+    written_names = {commit.files["tar"].name for commit in packed} | {commit.files["index"].name for commit in indexed}
+    run.storage.delete(sorted(there - written_names))
     run.funnel["pack"] = {"input": run.alive, "kept": written, "dropped": 0}
     run.reporter.say(f"{'pack':<14} {run.alive:>12,} in {written:>12,} kept {0:>12,} dropped   {held:,} held out")
 

@@ -45,14 +45,14 @@ LANES = pa.schema([("host", pa.string()), ("lanes", pa.int32())])
 def caps(context: Context) -> Result:
     """The t of each language, for both balances."""
     options = context.options
-    made = language_caps.language_caps(
+    by_language = language_caps.language_caps(
         balance_phases.added_up(context),
         context.table("queries", ["query_id", "language"]),
         options["cap"],
         options["caps"],
         per_language=options["per_language"],
     )
-    return Result().table("caps", made, CAPS)
+    return Result().table("caps", by_language, CAPS)
 
 
 BALANCING = Balancing.declared(

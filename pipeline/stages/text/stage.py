@@ -62,8 +62,8 @@ def repeats(context: Context) -> Result:
     homes = sent.group_by(["site", "home"]).aggregate([])
     order = [(name, "ascending") for name in ("home", *REPEATS.names)]
     returned = homes.join(found, "site", join_type="inner").sort_by(order)
-    home = returned["home"].to_numpy().astype(np.int64)
-    return Result(buckets={"repeats": write_buckets(returned.select(REPEATS.names), home)})
+    partition = returned["home"].to_numpy().astype(np.int64)
+    return Result(buckets={"repeats": write_buckets(returned.select(REPEATS.names), partition)})
 
 
 @phase(
