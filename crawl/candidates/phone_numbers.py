@@ -31,6 +31,8 @@ _CODE = re.compile(
     re.IGNORECASE,
 )
 _BEFORE = 24  # characters
+# Where a number may begin that is written with its 0; a row of digits is cut where libphonenumber has enough of it.
+_ZERO = re.compile(r"(?<![0-9])0|[0-9]{18}")
 
 
 def north_american(text: str, region: str | None) -> Spans:
@@ -47,7 +49,7 @@ def phone_numbers(text: str, region: str | None) -> Spans:
         for number in PhoneNumberMatcher(text, None, Leniency.VALID, _MAX_TRIES):
             if number.raw_string.lstrip("( ").startswith(("+", "＋")):
                 found.add(_span(number))
-    if region is not None:
+    if region is not None and (not _begins_with_zero(region) or _ZERO.search(text)):
         for number in PhoneNumberMatcher(text, region, Leniency.VALID, _MAX_TRIES):
             if _is_national(number.raw_string, region) and not is_code(text, number.start):
                 found.add(_span(number))
@@ -71,12 +73,17 @@ def _is_national(written: str, region: str) -> bool:
     """Whether a number is written as a telephone number is: in groups, with the 0 where the country has one."""
     if _ADDRESS.fullmatch(written) or _DATE.search(written) or (written.isdigit() and written[0] != "0"):
         return False
-    plan = phonenumbers.PhoneMetadata.metadata_for_region(region)
-    if plan is not None and plan.national_prefix == "0":
+    if _begins_with_zero(region):
         return written.lstrip("([ ").startswith("0")
     number = phonenumbers.parse(written, region)
     groups = re.findall(r"\d+", phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.NATIONAL))
     return re.findall(r"\d+", written) == groups
+
+
+def _begins_with_zero(region: str) -> bool:
+    """Whether a country's numbers are dialled there with a 0 before them."""
+    plan = phonenumbers.PhoneMetadata.metadata_for_region(region)
+    return plan is not None and plan.national_prefix == "0"
 
 
 def is_code(text: str, start: int) -> bool:

@@ -83,13 +83,18 @@ def own_declaration(page: bytes) -> str | None:
     for start, name in _UTF16_DECLARATIONS:
         if page.startswith(start):
             return name
-    head, more = page[:_PRESCAN_BYTES], page[:_PARSED_BYTES]
-    declares = b"charset" in more.lower()  # whatever does holds the word
-    return (
-        (_meant(next(_declared(head, as_parser=False), None)) if declares else None)
-        or _of_xml(head)
-        or (_meant(next(_declared(more, as_parser=True), None)) if declares and page[_PRESCAN_BYTES:] else None)
-    )
+    head = page[:_PRESCAN_BYTES]
+    return _declared_in(head, as_parser=False) or _of_xml(head) or _declared_later(page)
+
+
+def _declared_later(page: bytes) -> str | None:
+    return _declared_in(page[:_PARSED_BYTES], as_parser=True) if page[_PRESCAN_BYTES:] else None
+
+
+def _declared_in(data: bytes, *, as_parser: bool) -> str | None:
+    if b"charset" not in data.lower():  # whatever declares an encoding holds the word
+        return None
+    return _meant(next(_declared(data, as_parser=as_parser), None))
 
 
 def _meant(found: str | None) -> str | None:

@@ -24,6 +24,8 @@ from crawl.wishes import tdm_reservation
 TEXT_SOURCES = ("alt", "title", "figcaption", "microdata", "json-ld", "aria-label", "data-image-title", "og", "link")
 """Where an image's text can come from: see docs/sources.md, "Texts of an image"."""
 
+LANGUAGE_METAS = ("og:locale", "language")
+"""Names of the metas that say a page's language, the one that counts first."""
 MAX_LANGUAGE_CHARS = 35
 """BCP 47 (RFC 5646, section 4.4.1): the length that a language tag's buffer needs."""
 
@@ -88,15 +90,11 @@ class Page:
 _SELF_CLOSED = re.compile(
     rb"<(script|style|title|textarea|iframe|noframes|noembed|xmp)((?:\s[^<>]*)?)/>", re.IGNORECASE
 )
-_LANGUAGE_METAS = ("og:locale", "language")
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(?:[_-][A-Za-z0-9]{2,8}){0,2}")
 _NOAI = re.compile(r"\bno(?:image)?ai\b", re.IGNORECASE)
 _IMAGES = "img, image, video[poster]"
 _AMP = ("amp-img", "amp-anim")  # in a query, names that are none of HTML's cost more than all others
-_QUERY = (
-    f"{_IMAGES}, figcaption, template, meta[content], base[href]"
-    ', a[rel~="license" i][href], link[rel~="license" i][href]'
-)
+_QUERY = f'{_IMAGES}, template, meta[content], base[href], a[rel~="license" i][href], link[rel~="license" i][href]'
 _RSL = f'script[type="{rsl.MEDIA_TYPE}" i]'
 _XML = (b"+xml", b"+XML")
 _JSON_LD = 'script[type="application/ld+json" i]'
@@ -119,9 +117,9 @@ def declared_language(metas: Iterable[tuple[str, str]]) -> str | None:
     found = {
         name: content.strip().replace("_", "-")
         for name, content in metas
-        if name in _LANGUAGE_METAS and _LANGUAGE.fullmatch(content.strip())
+        if name in LANGUAGE_METAS and _LANGUAGE.fullmatch(content.strip())
     }
-    return next((found[name] for name in _LANGUAGE_METAS if name in found), None)
+    return next((found[name] for name in LANGUAGE_METAS if name in found), None)
 
 
 def asks_noai(values: Iterable[str]) -> bool:
@@ -171,6 +169,8 @@ def parse_page(page: bytes, text_sources: Sequence[str], *, xhtml: bool = False)
     tree = LexborHTMLParser(page, options=LexborDocumentOptions.WO_EVENTS)
     holds_objects = stringzilla.find(page, IMAGE_OBJECT) >= 0
     queries = [_QUERY, *(_AMP if any(map(tree.tags, _AMP)) else ())]
+    if "figcaption" in text_sources:
+        queries.append("figcaption")
     if holds_objects and "json-ld" in text_sources:
         queries.append(_JSON_LD)
     holds_rsl = _names_rsl(page)

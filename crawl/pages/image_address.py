@@ -293,13 +293,17 @@ def names_several(attributes: Mapping[str, str | None]) -> bool:
 
 
 # Wherever `grade_of` may not give PLAUSIBLE or IMAGE_FILE, and little else.
+_FEW = r"0*(?:[1-5]?[0-9]|6[0-4])"  # up to _SMALL
 _DOUBTFUL = (
     f"{NO_ADDRESS}|\\.(?:svgz?|jxl|hei[cf]|tiff?|ico)(?:[?#]|$)"
     r"|(?:blank|empty|spacer|trans|placeholder|lazy|load|spinner|pixel|1x1|1px|clear|dummy)[^/?#]*\.[a-z]+(?:[?#]|$)"
     r"|[?&](?:q|quality|blur)=|[/,]q_|/w[0-9]+q|e_blur|[/_.=-](?:lqip|blur|low|lq)"
-    r"|[?&](?:w|width|wid|imwidth)=0*[0-9]{1,2}(?:[^0-9]|$)|[/,]w_0*[0-9]{1,2}[/,]|/(?:w|max/)0*[0-9]{1,2}[/q]"
-    r"|[_/-]0*[0-9]{1,2}x|/0*[0-9]{1,2}px-"
+    rf"|[?&](?:w|width|wid|imwidth)={_FEW}(?:[^0-9]|$)|[/,]w_{_FEW}[/,]|/(?:w|max/){_FEW}[/q]"
+    rf"|[_-]{_FEW}x[0-9]{{0,4}}(?:[._@?/]|$)|/{_FEW}(?:x[0-9]{{0,4}}/|px-)"
 )
+# Where `grade_of` cannot give IMAGE_FILE: no ending, or the name of a stand-in, of a format of drawings.
+_ANY_ENDING = rf"(?i)\.(?:{_STORED})(?:[^0-9a-z]|$)"
+_CLEAR_STAND_IN = rf"^(?:[^?#]*[/_.-])?(?:{'|'.join(sorted(_STAND_INS))})\.(?:{'|'.join(sorted(_DRAWINGS))})(?:[?#]|$)"
 # Wherever `_width_of` may give more than 0.
 _SIZED = r"(?i)[?&](?:w|width|wid|imwidth)=|[/,]w_|/(?:w|max/)[0-9]|[_/-][0-9]{1,4}x|/[0-9]{1,4}px-"
 # Where `_IMAGE_FILE` is found, for RE2, and where it is not the picture's whatever else it names.
@@ -331,7 +335,8 @@ def what_is_clear(src: pa.Array, lazy: pa.Array, names_lazy: np.ndarray) -> tupl
     files = np.flatnonzero(is_file)
     if len(files):
         values, others = lazy.take(pa.array(files)), src.take(pa.array(files))
-        replaces = np.array(pc.or_(pc.equal(others, ""), pc.starts_with(others, "data:")), bool)
+        is_less = pc.or_(pc.starts_with(others, "data:"), pc.match_substring_regex(others, _CLEAR_STAND_IN))
+        replaces = np.array(pc.or_(is_less, pc.invert(pc.match_substring_regex(others, _ANY_ENDING))), bool)
         rest = np.flatnonzero(~replaces)
         if len(rest):
             first_values, shown = values.take(pa.array(rest)), others.take(pa.array(rest))

@@ -220,9 +220,14 @@ def _has_tag_of_many_attributes(page: bytes) -> bool:
     begin, left = 0, _MAX_READ_AGAIN * len(page)
     while begin + 2 * _PROBE < len(page):
         end = page.rfind(b">", begin + _PROBE, begin + 2 * _PROBE)
-        if end >= 0 and _ends_tag(page, begin, end):
-            begin = end + 1
-            continue
+        if end >= 0:
+            double, single = page.rfind(b'"', begin, end), page.rfind(b"'", begin, end)
+            is_clear = (double < 0 or page[double - 1] not in _BEFORE_VALUE) and (
+                single < 0 or page[single - 1] not in _BEFORE_VALUE
+            )
+            if (is_clear and begin not in (double, single)) or _ends_tag(page, begin, end):
+                begin = end + 1
+                continue
         end, step = page.find(b">", begin + _PROBE), 1
         while end >= 0 and not _ends_tag(page, begin, end):
             end, step = page.find(b">", end + step), 2 * step

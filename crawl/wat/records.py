@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 import stringzilla
 
-from crawl.pages.html import Page, asks_noai, bounded, declared_language, open_graph
+from crawl.pages.html import LANGUAGE_METAS, Page, asks_noai, bounded, declared_language, open_graph
 from crawl.pages.image_address import image_url, names_image
 from crawl.pages.places import NOWHERE, Place, pixels
 from crawl.pages.srcset import image_sources
@@ -150,8 +150,12 @@ class _Wat(msgspec.Struct):
     envelope: _Envelope = msgspec.field(default_factory=_Envelope, name="Envelope")
 
 
-_METAS_BEGIN = frozenset("rRtToOlL" + whitespace)  # of robots, tdm-reservation, og:image, language and the like
 _DECODER = msgspec.json.Decoder(_Wat)
+_NO_HEADERS = _Headers()
+_METAS = frozenset(
+    ["robots", "tdm-reservation", "og:image", "og:image:url", "og:image:alt", "og:title", *LANGUAGE_METAS]
+)
+_METAS_BEGIN = frozenset("rRtToOlL" + whitespace)  # of those
 
 
 class WatPage(NamedTuple):
@@ -210,33 +214,24 @@ def parse_head(block: bytes | bytearray, text_sources: Sequence[str]) -> WatPage
 
 
 def _page(response: _Response, head: _Head, links: list[Link], text_sources: Sequence[str]) -> Page:
-    headers = response.headers
     metas = [
-        (name.strip().lower(), meta.content or "")
+        (name, meta.content or "")
         for meta in head.metas
-        if (name := meta.name or meta.property) and name[0] in _METAS_BEGIN
+        if (name := meta.name or meta.property) and name[0] in _METAS_BEGIN and (name := name.strip().lower()) in _METAS
     ]
-    robots = [content for name, content in metas if name == "robots"]
-    robots += _values(headers.robots) + _values(headers.robots_lower)
-    tdm = [content for name, content in metas if name == "tdm-reservation"]
-    tdm_reserved, tdm_unreadable = tdm_reservation(tdm) if tdm else (None, None)
-    page = Page(
-        base=(head.base or "").strip() or None,
-        language=declared_language(metas) if metas else None,  # the only place: a WAT leaves out <html lang>
-        noai=bool(robots) and asks_noai(robots),
-        tdm_reserved=tdm_reserved,
-        tdm_unreadable=tdm_unreadable,
-        content_signal=content_signal(_values(headers.signal) + _values(headers.signal_lower)),
-        content_usage=content_usage(_values(headers.usage) + _values(headers.usage_lower)),
-        license=next((link.url for link in head.relations if link.rel == "license" and link.url), None),
-        rsl_links=[
-            link.url for link in head.relations if link.type and link.url and is_license(link.rel or "", link.type)
-        ],
-        rsl_header=[v for v in _values(headers.link) + _values(headers.link_lower) if MEDIA_TYPE in v.lower()],
-        texts=[[] for _ in text_sources],
-    )
-    if tdm := _values(headers.tdm) + _values(headers.tdm_lower):
-        page.add_tdm_header(tdm)
+    page = Page(base=(head.base or "").strip() or None, texts=[[] for _ in text_sources])
+    if metas:
+        page.language = declared_language(metas)  # the only place: a WAT leaves out <html lang>
+        page.noai = asks_noai([content for name, content in metas if name == "robots"])
+        if tdm := [content for name, content in metas if name == "tdm-reservation"]:
+            page.tdm_reserved, page.tdm_unreadable = tdm_reservation(tdm)
+    for link in head.relations:
+        if link.rel == "license" and link.url and page.license is None:
+            page.license = link.url
+        if link.type and link.url and is_license(link.rel or "", link.type):
+            page.rsl_links.append(link.url)
+    if response.headers != _NO_HEADERS:
+        _add_headers(page, response.headers)
     if links:
         _list_images(page, [link for link in links if link.path == _IMAGE], text_sources)
     if "og" in text_sources:
@@ -246,6 +241,16 @@ def _page(response: _Response, head: _Head, links: list[Link], text_sources: Seq
     if "link" in text_sources:
         page.add(text_sources.index("link"), _linked(links))
     return page
+
+
+def _add_headers(page: Page, headers: _Headers) -> None:
+    """Add what the headers of its response say of a page."""
+    page.noai = page.noai or asks_noai(_values(headers.robots) + _values(headers.robots_lower))
+    if tdm := _values(headers.tdm) + _values(headers.tdm_lower):
+        page.add_tdm_header(tdm)
+    page.content_signal = content_signal(_values(headers.signal) + _values(headers.signal_lower))
+    page.content_usage = content_usage(_values(headers.usage) + _values(headers.usage_lower))
+    page.rsl_header = [v for v in _values(headers.link) + _values(headers.link_lower) if MEDIA_TYPE in v.lower()]
 
 
 def _list_images(page: Page, images: list[Link], text_sources: Sequence[str]) -> None:

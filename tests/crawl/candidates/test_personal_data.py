@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
@@ -188,3 +190,17 @@ def test_a_text_longer_than_a_caption_is_masked_in_pieces() -> None:
     assert len(found) == 2_000
     for text in ("4" * 30_000, "x" * 30_000, " " * 30_000):
         assert mask_text(text)[0] == text
+
+
+@given(
+    st.lists(
+        st.sampled_from(["0", "030 12345678", "0171", "12", "1901234", "5550100" * 4, "+49", *" /.-(a"]), max_size=9
+    ),
+    st.sampled_from(["DE", "AT", "FR", "GB"]),
+)
+def test_a_country_whose_numbers_begin_with_zero_is_asked_where_one_can_begin(parts: list[str], region: str) -> None:
+    text = "".join(parts)
+    with pytest.MonkeyPatch.context() as patch:
+        found = list(phone_numbers.phone_numbers(text, region))
+        patch.setattr(phone_numbers, "_ZERO", re.compile(""))
+        assert found == list(phone_numbers.phone_numbers(text, region))
