@@ -133,7 +133,10 @@ def trained(out: Path) -> Iterator[tuple[str, dict[str, bytes] | None]]:
 
 def kinds(whole: Whole) -> dict[str, list[str]]:
     """The dataset's files by what they are: their names without numbers and fingerprints."""
-    names = [*whole.bytes, *(str(path.relative_to(whole.out)) for path in sorted(whole.out.glob("log/*")))]
+    names = [
+        *whole.bytes,
+        *(str(path.relative_to(whole.out)) for path in sorted(whole.out.glob("log/*")) if path.is_file()),
+    ]
     found: defaultdict[str, list[str]] = defaultdict(list)
     for name in names:
         if (whole.out / name).stat().st_size:
