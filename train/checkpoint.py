@@ -52,7 +52,21 @@ _LAST_WRITE_SECONDS = 5.0
 """What a run that fails leaves to the checkpoint that is being written."""
 _PIECE_BYTES = 2**24
 _ALL = "state"  # under which all tensors are: DCP logs each name of the first level
-_ABOUT_KEYS = {"step", "score", "config", "index_fingerprint", "name", "model_config", "preprocess"}
+_ABOUT: Mapping[str, type | tuple[type, ...]] = {
+    "step": int,
+    "score": (int, float),
+    "config": dict,
+    "index_fingerprint": str,
+    "name": str,
+    "model_config": dict,
+    "preprocess": dict,
+}
+_ABOUT_IF_THERE: Mapping[str, type | tuple[type, ...]] = {
+    "loss": (int, float),
+    "scaler": dict,
+    "auto_on": (str, type(None)),
+    "sums": dict,
+}
 warnings.filterwarnings("ignore", "torch.distributed is disabled")  # one process is no reason to worry
 
 Resize = Callable[[str, Tensor], Tensor]
@@ -111,13 +125,26 @@ def about(run: Storage, name: str) -> dict[str, Any]:
     """
     try:
         described: dict[str, Any] = json.loads(run.read(f"{name}/{ABOUT}"))
-        if not set(described) >= _ABOUT_KEYS:
+        if not set(described) >= set(_ABOUT) or not _is_typed(described):
             raise ValueError
         if described.pop("checksum", None) not in (None, _own_checksum(described)):
             raise ValueError
     except (FileNotFoundError, ValueError, TypeError, RecursionError):
         raise _not_one(run, name) from None
     return described
+
+
+def _is_typed(described: Any) -> bool:
+    """Whether what a stranger may have written is of the types that `about` gives."""
+    kinds = {**_ABOUT, **{key: kind for key, kind in _ABOUT_IF_THERE.items() if key in described}}
+    return (
+        isinstance(described, dict)
+        and all(
+            isinstance(described[key], kind) and not isinstance(described[key], bool) for key, kind in kinds.items()
+        )
+        and described["step"] >= 0
+        and all(isinstance(sum_, str) for sum_ in described.get("sums", {}).values())
+    )
 
 
 def _score(run: Storage, name: str) -> float:

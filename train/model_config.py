@@ -161,6 +161,19 @@ _PREPROCESS: dict[str, Check] = {
 }
 
 
+_MOST_PARAMETERS = 10**10
+"""Of a model from a file; the largest that open_clip describes has half as many."""
+
+
+def _parameters(section: Mapping[str, Any]) -> float:
+    """About how many parameters a tower has, rather too many: four matrices and an MLP a layer, and the words."""
+    layers, width = section.get("layers", 12), section.get("width", 768)
+    words = section.get("vocab_size", 0) * width
+    if isinstance(layers, list):  # a ResNet, whose last blocks are 32 times as wide as its first
+        return float(sum(layers) * (32 * width) ** 2)
+    return float(layers * width**2 * (4 + 2 * (section.get("mlp_ratio") or 4)) + words)
+
+
 def check(config: Any, preprocess: Any, where: str) -> None:
     """Raises ValueError, in a sentence, if a model's config or how its images are prepared says what it may not.
 
@@ -184,6 +197,9 @@ def check(config: Any, preprocess: Any, where: str) -> None:
             if not checks[key](value):
                 shown = f"{_shown(name + str(key))} to {_shown(repr(value))}"
                 raise ValueError(f"{where} sets {shown}, which a model's config from a file may not")
+    count = _parameters(config["vision_cfg"]) + _parameters(config["text_cfg"])
+    if count > _MOST_PARAMETERS:
+        raise ValueError(f"{where} describes a model of some {count:.0e} parameters, more than {_MOST_PARAMETERS:.0e}")
 
 
 def check_repository(name: str) -> None:

@@ -150,6 +150,40 @@ def test_values_that_do_not_fit_together_are_a_sentence() -> None:
         restore("tiny", dict(tiny.CONFIG), {"size": 10**7}, None, where="FILE")
 
 
+def test_a_model_too_large_for_any_machine_is_a_sentence() -> None:
+    for section, more in (("text_cfg", {"layers": 512, "width": 16_384}), ("vision_cfg", {"layers": [512] * 4, "width": 512})):
+        config: dict[str, Any] = json.loads(json.dumps(tiny.CONFIG))
+        config[section].update(more)
+        with pytest.raises(ValueError, match=r"^FILE describes a model of some \S+ parameters, more than"):
+            restore("tiny", config, {}, None, where="FILE")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("step", "../../x"),
+        ("step", -1),
+        ("score", None),
+        ("config", ["ema"]),
+        ("name", 7),
+        ("index_fingerprint", {}),
+        ("preprocess", []),
+        ("sums", ["a"]),
+        ("sums", {"a": 1}),
+        ("scaler", "x"),
+        ("", ["step", "score", "config", "index_fingerprint", "name", "model_config", "preprocess"]),
+    ],
+)
+def test_whatever_a_checkpoint_says_of_itself_is_a_sentence(
+    tmp_path: Path, tiny_run: str, key: str, value: Any
+) -> None:
+    run = Path(poisoned_run(tiny_run, tmp_path / "run"))
+    for path in run.glob(f"checkpoints/step-*/{checkpoint.ABOUT}"):
+        path.write_text(json.dumps({**json.loads(path.read_text()), key: value} if key else value))
+    with pytest.raises(ValueError, match="is not a checkpoint of this trainer, or is damaged"):
+        load_clip(str(run))
+
+
 def test_what_open_clip_itself_describes_is_allowed() -> None:
     for name in open_clip.list_models():
         config = open_clip.get_model_config(name)
