@@ -151,7 +151,11 @@ def test_values_that_do_not_fit_together_are_a_sentence() -> None:
 
 
 def test_a_model_too_large_for_any_machine_is_a_sentence() -> None:
-    for section, more in (("text_cfg", {"layers": 512, "width": 16_384}), ("vision_cfg", {"layers": [512] * 4, "width": 512})):
+    large: dict[str, dict[str, Any]] = {
+        "text_cfg": {"layers": 512, "width": 16_384},
+        "vision_cfg": {"layers": [512] * 4, "width": 512},
+    }
+    for section, more in large.items():
         config: dict[str, Any] = json.loads(json.dumps(tiny.CONFIG))
         config[section].update(more)
         with pytest.raises(ValueError, match=r"^FILE describes a model of some \S+ parameters, more than"):
