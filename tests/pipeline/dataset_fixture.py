@@ -158,6 +158,16 @@ class HandMade:
         self.commit("pack.shard", {"samples": (table, SAMPLES)})
 
 
+SILENT_PAGE = {
+    "page_status": 200,
+    "page_noai": False,
+    **dict.fromkeys(("page_tdm_reserved", "page_tdm_unreadable", "page_content_signal", "page_content_usage")),
+    **dict.fromkeys(("page_rsl", "page_license", "page_part", "tag_role", "links_elsewhere")),
+    **dict.fromkeys(("tag_width", "tag_height")),
+}
+"""What a candidate has of a page that asks nothing and of a tag that says nothing."""
+
+
 def picture(number: int) -> bytes:
     """A JPEG of one colour."""
     sink = io.BytesIO()
@@ -174,19 +184,7 @@ def _candidate(number: int, item: dict[str, Any]) -> dict[str, Any]:
         "host": item["url"].split("/")[2] if "://" in item["url"] else "",
         "page_url": "http://page.example/",
         "page_language": "en",
-        "page_status": 200,
-        "page_noai": False,
-        "page_tdm_reserved": None,
-        "page_tdm_unreadable": None,
-        "page_content_signal": None,
-        "page_content_usage": None,
-        "page_rsl": None,
-        "page_license": None,
-        "page_part": None,
-        "tag_role": None,
-        "links_elsewhere": None,
-        "tag_width": None,
-        "tag_height": None,
+        **SILENT_PAGE,
         "page_date": "2024-05-01T12:00:00Z",
         "archive": ARCHIVE,
         "offset": 100 * number,

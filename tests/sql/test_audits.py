@@ -11,6 +11,7 @@ import pytest
 from dataset.hosts import hostname
 from dataset.query.side_tables import public_suffixes
 from pipeline.reports import audits
+from tests.pipeline.dataset_fixture import SILENT_PAGE
 
 Rows = list[dict[str, Any]]
 
@@ -45,20 +46,8 @@ def candidate(number: int, **more: Any) -> dict[str, Any]:
         "text_source": "alt",
         "host": "a.example",
         "page_language": "en-GB",
-        "page_license": None,
-        "page_part": None,
-        "tag_role": None,
-        "links_elsewhere": None,
-        "tag_width": None,
-        "tag_height": None,
+        **SILENT_PAGE,
         "page_date": "2019-05-01T00:00:00Z",
-        "page_status": 200,
-        "page_noai": False,
-        "page_tdm_reserved": None,
-        "page_tdm_unreadable": None,
-        "page_content_signal": None,
-        "page_content_usage": None,
-        "page_rsl": None,
         "personal_data": [],
         "archive": "a.warc.gz",
         "offset": number,
