@@ -94,7 +94,7 @@ def test_opening_a_dataset_needs_neither_ray_nor_torch() -> None:
     assert done.returncode == 0, done.stderr
 
 
-MANY = {"bench", "train", "train/evaluate", "crawl/archives"}
+MANY = {"bench", "train", "train/evaluate"}
 """Rooms that hold more than a dozen modules on one level: a bench is a claim of its own, and of the others' modules
 those that belong together have names that say so. No other room joins them."""
 

@@ -12,11 +12,11 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from crawl.archives.inflate import GZIP, GZIP_SIGNATURE, GzipMember, GzipStream, inflate, next_member
+from crawl.archives.decoding.inflate import GZIP, GZIP_SIGNATURE, GzipMember, GzipStream, inflate, next_member
+from crawl.archives.decoding.peekable import Forward
+from crawl.archives.decoding.streams import Source
 from crawl.archives.overlong_records import http_end
 from crawl.archives.payload import MAX_BODY_BYTES
-from crawl.archives.peekable import Forward
-from crawl.archives.streams import Source
 from crawl.urls import url_in_header
 
 # Early crawlers wrote spaces into URLs, and no date where they had none.

@@ -7,7 +7,7 @@ import zlib
 from dataclasses import dataclass
 from typing import Literal
 
-from crawl.archives.inflate import GZIP
+from crawl.archives.decoding.inflate import GZIP
 from dataset.store.storage import open_input
 
 PREFIX = "cc:"

@@ -14,8 +14,10 @@ from collections.abc import Iterator, Sequence
 
 from fastwarc.warc import ArchiveIterator
 
-from crawl.archives.gzip_members import read_members
-from crawl.archives.inflate import GZIP, GZIP_SIGNATURE, GzipMember, next_member
+from crawl.archives.decoding.gzip_members import read_members
+from crawl.archives.decoding.inflate import GZIP, GZIP_SIGNATURE, GzipMember, next_member
+from crawl.archives.decoding.peekable import Forward
+from crawl.archives.decoding.streams import Decoded, Source
 from crawl.archives.lenient_records import (
     MAX_HEADER_BYTES,
     VERSION,
@@ -27,8 +29,6 @@ from crawl.archives.lenient_records import (
 )
 from crawl.archives.overlong_records import begins_record, header_inside
 from crawl.archives.payload import MAX_BODY_BYTES
-from crawl.archives.peekable import Forward
-from crawl.archives.streams import Decoded, Source
 
 FIRST_LINE_BYTES = 16
 """In which a record's first line stands."""

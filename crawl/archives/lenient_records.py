@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Protocol
 
-from crawl.archives.peekable import Forward
+from crawl.archives.decoding.peekable import Forward
 
 VERSION = rb"WARC/[01]\.\d{1,3}\r{0,2}\n"
 MAX_HEADER_BYTES = 256 * 1024

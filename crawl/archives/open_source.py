@@ -19,7 +19,7 @@ from typing import Literal
 import pyarrow as pa
 
 from crawl.archives.arc import begins_arc
-from crawl.archives.inflate import RAW
+from crawl.archives.decoding.inflate import RAW
 from crawl.tables.json_lines import is_object
 from crawl.tables.lines import HEAD_BYTES, first_lines
 from dataset.store.seekable import Seekable

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from crawl.archives.content_encoding import codings, decoded
+from crawl.archives.decoding.content_encoding import codings, decoded
 
 MAX_BODY_BYTES = 64 * 2**20
 """What a body may have once its encodings are undone; the rest of a decompression bomb is left."""

@@ -17,12 +17,12 @@ from functools import partial
 
 from crawl.archives.arc import ArcRecord, is_arc, read_arc, read_arc_at
 from crawl.archives.containers import FIRST_LINE_BYTES, MAX_READ_AGAIN_BYTES, Container, Members, open_container
-from crawl.archives.gzip_members import MemberRecord
+from crawl.archives.decoding.gzip_members import MemberRecord
+from crawl.archives.decoding.streams import Source
 from crawl.archives.lenient_records import FoundRecord
 from crawl.archives.open_source import MEMBER, open_source
 from crawl.archives.overlong_records import read_block
 from crawl.archives.payload import MAX_BODY_BYTES, Response, decoded_body, parse_response
-from crawl.archives.streams import Source
 from crawl.urls import url_in_header
 from dataset.store.storage import filesystem
 from dataset.store.web import is_web

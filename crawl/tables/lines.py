@@ -7,7 +7,7 @@ import re
 import zlib
 from collections.abc import Callable, Iterator
 
-from crawl.archives.inflate import GZIP, GZIP_SIGNATURE, inflate
+from crawl.archives.decoding.inflate import GZIP, GZIP_SIGNATURE, inflate
 from crawl.tables.columns import Losses
 
 MAX_LINE_BYTES = 2**20

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pyarrow.types as types
 
-from crawl.archives.streams import Source
+from crawl.archives.decoding.streams import Source
 from crawl.tables.columns import Batch, Columns, Losses, TableError, choose
 
 _BATCH_ROWS = 50_000

@@ -7,9 +7,9 @@ from typing import Literal
 
 import pyarrow as pa
 
-from crawl.archives.inflate import GZIP_SIGNATURE
+from crawl.archives.decoding.inflate import GZIP_SIGNATURE
+from crawl.archives.decoding.streams import Decoded, Source
 from crawl.archives.open_source import open_source
-from crawl.archives.streams import Decoded, Source
 from crawl.tables.columns import Batch, Columns, Losses, TableError
 from crawl.tables.delimited import read_delimited
 from crawl.tables.json_lines import DOCUMENT, read_json_lines

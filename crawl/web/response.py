@@ -14,7 +14,7 @@ from email.utils import parsedate_to_datetime
 import aiohttp
 from multidict import CIMultiDictProxy
 
-from crawl.archives.content_encoding import ContentDecoder, codings
+from crawl.archives.decoding.content_encoding import ContentDecoder, codings
 from crawl.web.address_guard import PrivateAddressError
 from crawl.web.config import FetchConfig
 from crawl.wishes import Wish

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.compute as pc
 
 from crawl import rsl
-from crawl.archives.content_encoding import ContentDecoder
+from crawl.archives.decoding.content_encoding import ContentDecoder
 from crawl.archives.open_source import MEMBER, kind_of, warc_members
 from crawl.archives.payload import decoded_body, decoded_start, parse_response
 from crawl.archives.records import Piece

@@ -17,7 +17,7 @@ import xxhash
 from pyarrow import fs
 
 from crawl.archives import commoncrawl
-from crawl.archives.inflate import GZIP_SIGNATURE, GzipStream
+from crawl.archives.decoding.inflate import GZIP_SIGNATURE, GzipStream
 from crawl.archives.open_source import MEMBER, kind_of, warc_members
 from crawl.web.contact import NoContactError
 from crawl.web.crawl_pages import harvest

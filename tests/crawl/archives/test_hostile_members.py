@@ -13,9 +13,9 @@ import pytest
 
 from crawl.archives import arc, containers, records
 from crawl.archives.containers import Members
-from crawl.archives.inflate import GZIP_SIGNATURE, next_member
+from crawl.archives.decoding.inflate import GZIP_SIGNATURE, next_member
+from crawl.archives.decoding.streams import Source
 from crawl.archives.records import Piece, Reading, read_records
-from crawl.archives.streams import Source
 
 HEAD = b"\x1f\x8b\x08\0\0\0\0\0\0\3"
 RECORDS = {

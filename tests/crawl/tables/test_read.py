@@ -196,7 +196,7 @@ def test_no_bit_of_a_footer_ends_the_process(tmp_path: Path) -> None:
     code = f"""
 import io, pathlib
 import pyarrow as pa
-from crawl.archives.streams import Source
+from crawl.archives.decoding.streams import Source
 from crawl.tables.columns import Columns, Losses, TableError
 from crawl.tables.parquet import read_parquet
 data = pathlib.Path({str(path)!r}).read_bytes()

@@ -10,7 +10,7 @@ import pyarrow as pa
 import zstandard
 from fastwarc.stream_io import Lz4Reader
 
-from crawl.archives.inflate import GzipStream
+from crawl.archives.decoding.inflate import GzipStream
 from crawl.archives.payload import MAX_BODY_BYTES
 
 _SCAN_BYTES = 2**20

@@ -15,7 +15,7 @@ from typing import Any
 
 from fastwarc.stream_io import BrotliReader, ZstdReader
 
-from crawl.archives.inflate import GZIP, GZIP_SIGNATURE, RAW, ZLIB, inflate
+from crawl.archives.decoding.inflate import GZIP, GZIP_SIGNATURE, RAW, ZLIB, inflate
 
 MAX_LAYERS = 5
 """Codings one around the other; more are an attack."""

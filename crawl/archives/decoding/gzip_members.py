@@ -13,9 +13,9 @@ from collections.abc import Generator
 from deflate import DeflateError, gzip_decompress
 from stringzilla import find
 
-from crawl.archives.inflate import GZIP_SIGNATURE
+from crawl.archives.decoding.inflate import GZIP_SIGNATURE
+from crawl.archives.decoding.streams import Decoded, Source
 from crawl.archives.lenient_records import TYPES
-from crawl.archives.streams import Decoded, Source
 
 MAX_INFLATED_BYTES = 16 * 2**20
 """What is inflated in one step; a greater record is read as a stream."""

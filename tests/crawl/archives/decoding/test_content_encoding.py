@@ -8,8 +8,8 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crawl.archives import content_encoding
-from crawl.archives.content_encoding import MAX_BEHIND_BYTES, MAX_LAYERS, MAX_MEMBERS, ContentDecoder, decoded
+from crawl.archives.decoding import content_encoding
+from crawl.archives.decoding.content_encoding import MAX_BEHIND_BYTES, MAX_LAYERS, MAX_MEMBERS, ContentDecoder, decoded
 from tests.crawl.archives.test_payload import brotli, raw_deflate
 
 ENCODE = {

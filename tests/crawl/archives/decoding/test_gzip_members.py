@@ -11,10 +11,10 @@ from fastwarc.warc import ArchiveIterator
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawl.archives import gzip_members
-from crawl.archives.gzip_members import MAX_INFLATED_BYTES, read_members
-from crawl.archives.inflate import GZIP_SIGNATURE
-from crawl.archives.streams import Source
+from crawl.archives.decoding import gzip_members
+from crawl.archives.decoding.gzip_members import MAX_INFLATED_BYTES, read_members
+from crawl.archives.decoding.inflate import GZIP_SIGNATURE
+from crawl.archives.decoding.streams import Source
 from tests.crawl.warc_bytes import http, members, record
 
 PAGES = [record(http(b"<p>" * size), f"http://site.example/{size}") for size in (0, 1, 1000)]
