@@ -87,6 +87,12 @@ def parser() -> argparse.ArgumentParser:
         "--like", metavar="CONFIG", default="archive", help="which config it begins as; archive by default"
     )
 
+    parser = command("lists", "public lists of domains for text.blocked_domains: show them, or fetch one into a folder")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="of a list; without it, they are shown")
+    parser.add_argument("dir", nargs="?", default="lists", metavar="DIR", help="where it goes; lists by default")
+    parser.add_argument("--user-agent", metavar="TEXT", help="who asks, with your address: mylab/1.0 (+https://…)")
+    parser.add_argument("--format", choices=["table", "json", "csv"], default="table")
+
     parser = command("plan", "what a build costs, before it runs: hours, bytes, requests, dollars, nodes")
     parser.add_argument("config", metavar="CONFIG")
     parser.add_argument(

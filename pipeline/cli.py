@@ -10,6 +10,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -311,10 +312,8 @@ def _why(arguments: argparse.Namespace) -> int:
     return examining.why(arguments)
 
 
-def _human(arguments: argparse.Namespace) -> int:
-    from pipeline.human.command import human
-
-    return human(arguments)
+def _elsewhere(place: str, name: str, arguments: argparse.Namespace) -> int:
+    return int(getattr(import_module(place), name)(arguments))
 
 
 def _experiment(arguments: argparse.Namespace) -> int:
@@ -368,7 +367,8 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "search": _search,
     "why": _why,
     "experiment": _experiment,
-    "human": _human,
+    "human": partial(_elsewhere, "pipeline.human.command", "human"),
+    "lists": partial(_elsewhere, "pipeline.domain_lists.command", "lists"),
     "export": _export,
     "submit": _submit,
 }

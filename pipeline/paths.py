@@ -30,6 +30,7 @@ _OUTPUT: dict[str, Kind] = {"out": "written"}
 ARGUMENTS: Mapping[str, Mapping[str, Kind]] = {
     "run": {"config": "name", "preset": "name", **_OUTPUT},
     "new": {"name": "name", "like": "name"},
+    "lists": {"dir": "written"},
     "plan": {"config": "name", "trial": "read"},
     "status": _ANSWER,
     "sql": {"file": "read", **_ANSWER},

@@ -43,6 +43,7 @@ NO_PATHS = {
     "host",
     "pairs",
     "assume",
+    "user_agent",
 }
 """Arguments that are texts, and no paths; `name` is an audit's."""
 
