@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from dataset.ledger.commits import FileRef
 
 
+_SMALL_BYTES = 2**20  # what one thread has read before others have begun
 _FOOTER_BYTES = 64 * 2**10  # that Arrow reads from the end first (parquet/file_reader.cc, kDefaultFooterReadSize)
 _PLACE = str(Path(__file__).with_name("damaged_column.py"))
 _PLACE_SECONDS = 60.0  # to find where a file is damaged; it is damaged either way
@@ -112,7 +113,7 @@ def parsed(storage: Storage, name: str, source: pa.NativeFile, columns: list[str
         file = pq.ParquetFile(source, page_checksum_verification=True)
         if not isinstance(source, pa.BufferReader):
             _count(file.metadata, columns)
-        return file.read(columns)
+        return file.read(columns, use_threads=source.size() > _SMALL_BYTES)
 
 
 def _count(metadata: pq.FileMetaData, columns: Sequence[str] | None) -> None:

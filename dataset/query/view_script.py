@@ -10,6 +10,7 @@ has: at the variable `dataset`, where that is set, else around the current folde
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
 import pyarrow as pa
@@ -18,6 +19,7 @@ from dataset.ids import checksum
 from dataset.ledger.commits import put
 from dataset.ledger.committed import Committed
 from dataset.query import sql
+from dataset.query.side_tables import public_suffixes
 from dataset.query.view_columns import OWN, VIEW_COLUMNS, types
 from dataset.query.view_tables import CommittedTable, constants, tables, views
 from dataset.store.storage import Storage
@@ -89,10 +91,15 @@ def _table(committed: Committed, table: CommittedTable, root: str) -> str:
 
 
 def _constant(name: str, rows: pa.Table) -> str:
-    if name == "_public_suffixes":  # thousands of short words, which DuckDB reads fastest as one text
-        words = sql.literal(" ".join(rows.column("rule").to_pylist()))
-        return f"CREATE OR REPLACE TEMP VIEW {name} AS SELECT unnest(string_split({words}, ' ')) AS rule;\n"
+    if name == "_public_suffixes":
+        return f"CREATE OR REPLACE TEMP VIEW {name} AS SELECT unnest(string_split({_suffixes()}, ' ')) AS rule;\n"
     return f"CREATE OR REPLACE TEMP VIEW {name} AS {_rows(rows)};\n"
+
+
+@cache
+def _suffixes() -> str:
+    """Thousands of short words, which DuckDB reads fastest as one text."""
+    return sql.literal(" ".join(public_suffixes().column("rule").to_pylist()))
 
 
 def _rows(rows: pa.Table) -> str:

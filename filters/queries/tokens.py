@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import unicodedata
 from dataclasses import dataclass
-from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -121,7 +120,7 @@ def _normalized(texts: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     whole = normalize(whole) + "\n"
     data = np.frombuffer(whole.encode(), np.uint8)
     leads = (data & 0xC0) != 0x80
-    classes = _character_classes()[np.frombuffer(whole.encode("utf-32-le"), np.uint32)][np.cumsum(leads) - 1]
+    classes = _character_classes(np.frombuffer(whole.encode("utf-32-le"), np.uint32))[np.cumsum(leads) - 1]
     classes[~leads & (classes == _SINGLE)] = _INSIDE
     return data, classes, np.concatenate([[0], np.flatnonzero(data == ord("\n")) + 1])
 
@@ -193,18 +192,32 @@ def _category_class(character: str) -> int:
     return _SPACE if category[0] in "ZC" else _SINGLE
 
 
-@cache
-def _character_classes() -> np.ndarray:
-    """The class of every code point, uint8 (0x110000,)."""
-    table = np.fromiter((_category_class(chr(code)) for code in range(0x110000)), np.uint8, 0x110000)
-    for low, high in _WITHOUT_SPACES:
-        table[low : high + 1][table[low : high + 1] == _WORD] = _SINGLE
-    return table
+def _character_classes(codes: np.ndarray) -> np.ndarray:
+    """The class of each code point, uint8.
+
+    Those of a block of neighbours are looked up when the first of them is met: all 1.1 million would take every process
+    more time than most of its tasks.
+    """
+    classes = _CLASSES[codes]
+    if (missing := codes[classes == _NOT_YET]).size:
+        for block in np.unique(missing // _BLOCK).tolist():
+            there = np.arange(block * _BLOCK, (block + 1) * _BLOCK)
+            found = np.array([_category_class(chr(code)) for code in there], np.uint8)
+            for low, high in _WITHOUT_SPACES:
+                found[(found == _WORD) & (there >= low) & (there <= high)] = _SINGLE
+            _CLASSES[there] = found
+        classes = _CLASSES[codes]
+    return classes
 
 
+_BLOCK = 2**10
+_NOT_YET = 255
+_CLASSES = np.full(0x110000, _NOT_YET, np.uint8)
 _NO_TEXTS = np.zeros(1, np.int64)
 _LOWER = np.array([ord(chr(byte).lower()) if byte < 128 else byte for byte in range(256)], np.uint8)
 _ASCII_CLASS = np.array([_category_class(chr(byte)) if byte < 128 else _WORD for byte in range(256)], np.uint8)
 _METACLIP_SPACES, _METACLIP_MARKS = " \t\n\r", ",.;:?!`"
-_LEADS_WITHOUT_SPACES = bytes({chr(code).encode()[0] for low, high in _WITHOUT_SPACES for code in range(low, high + 1)})
+_LEADS_WITHOUT_SPACES = bytes(  # 64 characters or more have one first byte
+    {chr(code).encode()[0] for low, high in _WITHOUT_SPACES for code in range(low, high + 1, 64)}
+)
 _METACLIP_CLASS = _class_table(_METACLIP_SPACES, _METACLIP_MARKS, _LEADS_WITHOUT_SPACES)
