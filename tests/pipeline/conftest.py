@@ -24,8 +24,8 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Prebuilt:
 
 @pytest.fixture(scope="session")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Prebuilt:
-    """Forty pages: every reason is given."""
-    return Prebuilt(tmp_path_factory.mktemp("large"), 40)
+    """Twenty-four pages: every reason is given."""
+    return Prebuilt(tmp_path_factory.mktemp("large"), 24)
 
 
 @pytest.fixture(scope="session", autouse=True)

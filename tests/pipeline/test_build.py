@@ -140,17 +140,17 @@ def test_the_same_inputs_make_the_same_bytes(small: Prebuilt, tmp_path: Path) ->
 
 
 def test_files_that_are_merged_and_folded_and_buckets_of_three_rows_change_no_byte_of_the_dataset(
-    archive: Path, built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small: Prebuilt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gathering, "MERGED_FILES", 2)
     monkeypatch.setattr(gathering, "READ_FILES", 1)
     monkeypatch.setattr(gathering, "FOLDED_FILES", 2)
     for stage in (pipeline.stages.neardup.stage, pipeline.stages.pack.split):
         monkeypatch.setattr(stage, "ROWS_PER_BUCKET", 3)
-    did = run(archive, tmp_path / "other")
+    did = run(small.archive, tmp_path / "other")
     assert {"neardup.large_star", "neardup.members", "pack.roots"} <= did.keys()
     assert {"dedup.texts_keys", "dedup.urls_keys", "prebalance.map_pairs", "pack.map_rows"} <= did.keys()
-    made, plain = contents(tmp_path / "other"), contents(built)
+    made, plain = contents(tmp_path / "other"), contents(small.at())
     final = [name for name in plain if name.startswith(("shards/", "queries.", "datasheet"))]
     assert [made.get(name) for name in final] == [plain[name] for name in final]
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import dataset
+from dataset.views import Dataset
 from pipeline.cli import main
 from pipeline.config_errors import ConfigError
 from pipeline.reports import audits
@@ -25,13 +26,20 @@ def ask(out: str, name: str) -> list[tuple[Any, ...]]:
     return dataset.open(out).sql(audits.load(name)).fetchall()
 
 
+@pytest.fixture(scope="module")
+def finished_and_begun(tmp_path_factory: pytest.TempPathFactory) -> list[Dataset]:
+    folder = tmp_path_factory.mktemp("audited")
+    finished = HandMade(folder / "finished").write(PAIRS)
+    return [dataset.open(out) for out in (finished, HandMade(folder / "begun").storage.url)]
+
+
 @pytest.mark.parametrize("name", audits.available())
-def test_every_audit_answers_on_a_finished_and_on_an_empty_dataset(name: str, tmp_path: Path) -> None:
-    finished = HandMade(tmp_path / "finished").write(PAIRS)
-    begun = HandMade(tmp_path / "begun")
-    for out in (finished, begun.storage.url):
+def test_every_audit_answers_on_a_finished_and_on_an_empty_dataset(
+    name: str, finished_and_begun: list[Dataset]
+) -> None:
+    for asked in finished_and_begun:
         audit = audits.find(name)
-        answer = dataset.open(out).answer(audit.text, audit.values())
+        answer = asked.answer(audit.text, audit.values())
         assert [column[0] for column in answer.description or ()] == list(audit.columns)
 
 
