@@ -38,8 +38,7 @@ from filters.duplicates.components import least_node
 from filters.duplicates.near import EDGES, NODES, NearDupConfig, chunk_keys, clusters, edges, members
 from filters.duplicates.stars import from_both_ends, labels, small_star
 from filters.images.perceptual import pdq
-from pipeline.engine.exchanges.exchange import Exchange, bucket_count, bucket_of, write_buckets
-from pipeline.stages.common import ROWS_PER_BUCKET
+from pipeline.engine.exchanges.exchange import ROWS_PER_BUCKET, Exchange, bucket_count, bucket_of, write_buckets
 
 CONFIG = NearDupConfig()
 PLANTED = 20  # one hash in so many is a copy

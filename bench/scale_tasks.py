@@ -33,7 +33,7 @@ from dataset.webdataset.shards import read_index
 from filters.duplicates import split
 from filters.duplicates.near import EDGES, MEMBERS, NODES, NearDupConfig, clusters, members
 from filters.duplicates.stars import from_both_ends, large_star, larger_first, small_star
-from pipeline.stages.common import ROWS_PER_BUCKET
+from pipeline.engine.exchanges.exchange import ROWS_PER_BUCKET
 from pipeline.stages.pack.stage import SAMPLES_PER_PART
 
 PAPER = 400_000_000

@@ -22,6 +22,9 @@ HEAVY = {"dataset": {"ray", "torch"}, "train": {"ray", "duckdb", "fasttext", "py
 
 
 WINGS = {
+    "dataset/store": {"dataset.query", "dataset.webdataset"},
+    "dataset/ledger": {"dataset.query", "dataset.webdataset"},
+    "dataset/webdataset": {"dataset.query"},
     "crawl/archives": {"crawl.pages", "crawl.wat", "crawl.candidates", "crawl.web"},
     "crawl/pages": {"crawl.archives", "crawl.candidates", "crawl.web"},
     "pipeline/workers": {"pipeline.stages", "pipeline.reports", "pipeline.query_list", "pipeline.training"},

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import cache
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
 from dataset.schema import CANDIDATES, PAIRS, VERDICTS
 
+T = TypeVar("T")
 Roles = Mapping[str, pa.Schema | None]
 """The role of each file -> the columns that it has, or must have; None where nothing is said of them."""
 
@@ -94,3 +97,36 @@ def _check(phase: str, does: str, there: set[str], needed: Iterable[str], possib
     if unknown:
         known = ", ".join(sorted({*needed, *possible})) or "nothing"
         raise ContractError(f"{phase} does not declare that it {does} {unknown[0]}; it declares {known}")
+
+
+def settings(kind: type[T], values: Mapping[str, Any]) -> T:
+    """A config section, or what a phase takes of one, from a task's options.
+
+    Raises:
+        ContractError: a key is not the section's; or, when it is read, it was not taken.
+    """
+    names = [item.name for item in fields(kind)]  # type: ignore[arg-type]
+    if unknown := sorted(set(values) - set(names)):
+        raise ContractError(f"{kind.__name__} has no key {unknown[0]}")
+    given = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    missing = [name for name in names if name not in given]
+    if not missing:
+        return kind(**given)
+    cls: Any = kind
+    part: T = object.__new__(_part(cls, tuple(missing)))
+    for name, value in given.items():
+        object.__setattr__(part, name, value)
+    return part
+
+
+@cache
+def _part(kind: Any, missing: tuple[str, ...]) -> Any:
+    """A section of which some keys cannot be read."""
+
+    def untaken(name: str) -> property:
+        def read(self: Any) -> None:
+            raise ContractError(f"{name} of {kind.__name__} is read, which the phase does not take")
+
+        return property(read)
+
+    return type(kind.__name__, (kind,), {name: untaken(name) for name in missing})

@@ -29,7 +29,6 @@ from pipeline.engine.phase import Context, Input, Phase, Result, Task, every, ph
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows, verdict_result
 from pipeline.stages.artifacts import LANGUAGE_CAPS, QUERY_LIST
-from pipeline.stages.common import matched_queries
 
 HASHES_PER_BUCKET = 8_000_000
 """Hashes that one task sorts to find cutoffs: some 500 MB."""
@@ -37,6 +36,13 @@ ROWS_PER_HOST_BUCKET = 20_000_000
 """So many rows have their hosts counted by one task: 600 MB if each has a host of its own."""
 COUNTS = pa.schema([("query_id", pa.int32()), ("count", pa.int64())])
 HOSTS = pa.schema([("host", pa.string()), ("count_all", pa.int64())])
+
+
+def matched_queries(context: Context, rows: pa.Table) -> pa.Array:
+    """The query ids of alive candidate rows, from the `matches` beside them. list<int32> (n,)."""
+    matches = context.table("matches")
+    at = np.searchsorted(matches.column("row").to_numpy(), rows.column("row").to_numpy())
+    return matches.column("query_ids").combine_chunks().take(pa.array(at))
 
 
 def _rows(context: Context) -> pa.Table:

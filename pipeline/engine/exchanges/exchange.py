@@ -37,6 +37,8 @@ from dataset.store.storage import Storage
 LAYOUT = 1000
 """Added to the version of a phase that writes such files; raised whenever they are laid out in another way."""
 
+ROWS_PER_BUCKET = 2_000_000
+"""Keys that one reduce task of an exchange sorts: some 100 MB."""
 MERGED_FILES = 256
 """Up to so many map files are read as they are, and so many are merged into one."""
 MERGED_BYTES = 256 * 2**20

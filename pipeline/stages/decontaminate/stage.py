@@ -19,13 +19,12 @@ from filters.images.models import ImageModel, load
 from filters.images.perceptual import pdq
 from filters.lines import locate
 from pipeline.config import options
-from pipeline.engine.contract import PAIR_ROWS, roles
+from pipeline.engine.contract import PAIR_ROWS, roles, settings
 from pipeline.engine.phase import Context, Inputs, Result, Task, every, of_each, phase
 from pipeline.engine.run import Run
 from pipeline.engine.sources.plan import file_checksum
 from pipeline.engine.verdicts import alive_rows, decide_by_sql, first_verdicts, verdict_result
 from pipeline.stages.artifacts import IMAGES_TABLE
-from pipeline.stages.common import settings
 from pipeline.stages.decontaminate import DECONTAMINATE
 from pipeline.stages.shown_images import lost_images, measure_shown
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pyarrow as pa
 
 from dataset.ids import words64
@@ -10,14 +9,14 @@ from dataset.schema import VERDICTS
 from filters.duplicates import exact
 from filters.duplicates.exact import REPEATED, SPAM, DedupConfig
 from pipeline.config import Config, options
-from pipeline.engine.contract import CANDIDATE_ROWS, roles
-from pipeline.engine.exchanges.exchange import bucket_count, bucket_of, write_buckets
+from pipeline.engine.contract import CANDIDATE_ROWS, roles, settings
+from pipeline.engine.exchanges.exchange import ROWS_PER_BUCKET, bucket_count, bucket_of, write_buckets
 from pipeline.engine.exchanges.gathering import exchange, folded
+from pipeline.engine.exchanges.locators import locators, returning, rows_of
 from pipeline.engine.phase import Context, Result, Task, phase
 from pipeline.engine.run import Run
 from pipeline.engine.sources.earlier_datasets import existing, kept_pairs
 from pipeline.engine.verdicts import alive_rows, first_verdicts, verdict_result
-from pipeline.stages.common import LOCATOR_BITS, ROWS_PER_BUCKET, locators, settings
 from pipeline.stages.dedup import DEDUP
 
 _OF_TEXTS = ("max_images_per_text", "max_share_per_text")
@@ -92,8 +91,7 @@ def duplicates(context: Context) -> Result:
     keys = pa.concat_tables(context.table_list("keys"))
     config = settings(DedupConfig, {"texts_per_url": context.options["texts_per_url"]})
     found = exact.duplicates(keys, config, context.options["against"])
-    partitions = found.column("locator").to_numpy() >> LOCATOR_BITS
-    return Result(buckets={"verdicts": write_buckets(found, partitions)})
+    return Result(buckets={"verdicts": returning(found)})
 
 
 @phase(
@@ -110,8 +108,8 @@ def decide(context: Context) -> Result:
     config = settings(DedupConfig, context.options)
     parts = [exact.text_spam(rows, _spam(context), config)]
     for table in context.table_list("returned"):
-        row = table.column("locator").to_numpy() & np.int64(2**LOCATOR_BITS - 1)
-        returned = table.select(["reason", "evidence"]).add_column(0, "row", pa.array(row.astype(np.uint32)))
+        rows_here = rows_of(table.column("locator"))
+        returned = table.select(["reason", "evidence"]).add_column(0, "row", rows_here)
         parts.append(returned.cast(VERDICTS))
     return verdict_result(context, rows, first_verdicts(parts))
 

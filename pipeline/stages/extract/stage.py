@@ -15,13 +15,12 @@ from dataset.schema import ARCHIVE_IMAGES, ARCHIVE_LEADS, CANDIDATES, SOURCES
 from dataset.tables import GrowingParquet
 from pipeline.config import Config, options
 from pipeline.engine.artifacts import Partition
-from pipeline.engine.contract import roles
+from pipeline.engine.contract import roles, settings
 from pipeline.engine.phase import Context, Result, Task, phase
 from pipeline.engine.run import Run
 from pipeline.engine.sources import inputs
 from pipeline.engine.sources.plan import partitions
 from pipeline.stages.artifacts import ARCHIVE_IMAGES_TABLE, ARCHIVE_LEADS_TABLE, ARCHIVE_LOCATIONS
-from pipeline.stages.common import settings
 from pipeline.stages.extract import EXTRACT
 
 _LEFT_OUT = {

@@ -19,14 +19,14 @@ from crawl.web.fetch import heed_licenses
 from crawl.web.response import Refused
 from crawl.wishes import Wish
 from dataset.hosts import hostname, site_of
-from pipeline.engine.contract import PAIR_ROWS, roles
+from pipeline.engine.contract import PAIR_ROWS, roles, settings
 from pipeline.engine.exchanges.exchange import Exchange, write_buckets
 from pipeline.engine.exchanges.gathering import exchange
 from pipeline.engine.phase import Context, Inputs, Result, phase
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows
 from pipeline.stages.artifacts import HOST_LANES
-from pipeline.stages.common import domain_index, settings
+from pipeline.stages.domain_lists import domain_index
 from pipeline.stages.fetch import FETCH
 from pipeline.stages.prebalance.stage import LANES, partition_of
 

@@ -38,13 +38,13 @@ from dataset.store.storage import Storage
 from filters.images.hashlists import HashLists, HashListsConfig
 from filters.images.perceptual import pdq
 from pipeline.config import Config, ConfigError, options
-from pipeline.engine.contract import PAIR_ROWS, roles
+from pipeline.engine.contract import PAIR_ROWS, roles, settings
 from pipeline.engine.phase import Context, Input, Result, phase
 from pipeline.engine.run import Run
 from pipeline.engine.sources.plan import file_checksum
 from pipeline.engine.verdicts import alive_rows, decide_by_sql, first_verdicts, lost, verdict_result
 from pipeline.stages.artifacts import ARCHIVE_IMAGES_TABLE, ARCHIVE_LOCATIONS, HOST_LANES, IMAGES_TABLE, LICENSED_TABLE
-from pipeline.stages.common import built_domains, domain_index, domain_task, settings
+from pipeline.stages.domain_lists import built_domains, domain_index, domain_task
 from pipeline.stages.fetch import FETCH, adopt, img2dataset_ray, licenses, redirects
 from pipeline.stages.fetch.held import from_adopted, from_archives
 from pipeline.stages.fetch.licenses import SAID

@@ -14,13 +14,12 @@ from dataset.ledger.commits import Commit
 from dataset.schema import CLIP_SCORES, IMAGES
 from filters.images.embeddings import Encoder, Head, cosines, from_column, load_head, to_column
 from pipeline.config import plain
-from pipeline.engine.contract import PAIR_ROWS, roles
+from pipeline.engine.contract import PAIR_ROWS, roles, settings
 from pipeline.engine.phase import Context, Input, Result, Task, every, phase
 from pipeline.engine.reuse import image_contents, image_keys, reuse_measures
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows, take_units
 from pipeline.stages.artifacts import EMBEDDINGS_TABLE, IMAGES_TABLE
-from pipeline.stages.common import settings
 from pipeline.stages.image import IMAGE
 from pipeline.stages.image import encoder as embedding
 from pipeline.stages.image.models import location

@@ -18,8 +18,8 @@ from filters.images.faces import load as load_detector
 from filters.images.models import ImageModel, ModelError, load
 from filters.lines import locate
 from pipeline.config import Config, ConfigError, plain
+from pipeline.engine.contract import settings
 from pipeline.engine.sources.plan import file_checksum
-from pipeline.stages.common import settings
 from pipeline.stages.shown_images import IMAGES_AT_ONCE
 
 

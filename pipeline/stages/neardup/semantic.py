@@ -19,11 +19,11 @@ from filters.images.embeddings import from_column
 from pipeline.engine.contract import PAIR_ROWS, roles
 from pipeline.engine.exchanges.exchange import Exchange, bucket_count, write_buckets
 from pipeline.engine.exchanges.gathering import exchange
+from pipeline.engine.exchanges.locators import locators, returning, rows_of
 from pipeline.engine.phase import Context, Inputs, Result, phase
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows, decide_by_sql
 from pipeline.stages.artifacts import CELLS_TABLE, EMBEDDINGS_TABLE, IMAGES_TABLE
-from pipeline.stages.common import LOCATOR_BITS, locators
 from pipeline.stages.image.semantic import embedded_images
 from pipeline.stages.neardup import NEARDUP
 
@@ -83,8 +83,7 @@ def semantic(context: Context) -> Result:
         ],
         schema=FOUND,
     )
-    partitions = found.column("locator").to_numpy() >> LOCATOR_BITS
-    return Result(counts={"images": len(cell)}, buckets={"found": write_buckets(found, partitions)})
+    return Result(counts={"images": len(cell)}, buckets={"found": returning(found)})
 
 
 def run_duplicates(run: Run, clusters: Exchange) -> list[Inputs]:
@@ -108,7 +107,7 @@ def verdicts(context: Context, rows: pa.Table) -> pa.Table:
         return VERDICTS.empty_table()
     tables = {
         "images": context.table("images"),
-        "semantic": found.append_column("row", pc.bit_wise_and(found.column("locator"), 2**LOCATOR_BITS - 1)),
+        "semantic": found.append_column("row", rows_of(found.column("locator"))),
     }
     return decide_by_sql(
         context, "decisions/semantic", rows, tables, {"min_cosine": context.options["min_cosine"]}

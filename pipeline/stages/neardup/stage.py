@@ -13,15 +13,15 @@ from filters.duplicates.near import CLUSTERS, EDGES, MEMBERS, NODES, NearDupConf
 from filters.duplicates.stars import bucket_words, labels
 from filters.images.perceptual import short_hash
 from pipeline.config import options
-from pipeline.engine.contract import PAIR_ROWS, roles
-from pipeline.engine.exchanges.exchange import Buckets, bucket_count, bucket_of, write_buckets
+from pipeline.engine.contract import PAIR_ROWS, roles, settings
+from pipeline.engine.exchanges.exchange import ROWS_PER_BUCKET, bucket_count, bucket_of, write_buckets
 from pipeline.engine.exchanges.gathering import exchange
+from pipeline.engine.exchanges.locators import returning
 from pipeline.engine.phase import Context, Input, Inputs, Result, Task, of_each, phase
 from pipeline.engine.run import Run
 from pipeline.engine.sources.earlier_datasets import existing, kept_images
 from pipeline.engine.verdicts import alive_rows, decide_by_sql, first_verdicts, verdict_result
 from pipeline.stages.artifacts import CLUSTERS_TABLE, IMAGES_TABLE
-from pipeline.stages.common import LOCATOR_BITS, ROWS_PER_BUCKET, settings
 from pipeline.stages.components import Connecting, by_node
 from pipeline.stages.neardup import NEARDUP, semantic
 from pipeline.stages.shown_images import lost_images, measure_shown, shown_images
@@ -109,7 +109,7 @@ CONNECTING = Connecting.declared(NEARDUP, "neardup.small_star", "neardup.large_s
 def components(context: Context) -> Result:
     """What each image of this bucket is connected to; each returns to its partition."""
     found = labels(context.concat("edges", EDGES))
-    return Result(counts={"images": found.num_rows}, buckets={"components": _home(found, "node")})
+    return Result(counts={"images": found.num_rows}, buckets={"components": returning(found, "node")})
 
 
 @phase(
@@ -139,12 +139,7 @@ def clusters(context: Context) -> Result:
     """Which image stands for which, of this bucket's components; each row returns to its partition."""
     config = settings(NearDupConfig, context.options["neardup"])
     found = near.clusters(context.concat("members", MEMBERS), config)
-    return Result(counts={"images": found.num_rows}, buckets={"clusters": _home(found, "locator")})
-
-
-def _home(table: pa.Table, locator: str) -> Buckets:
-    """Rows by the partition of their locators."""
-    return write_buckets(table, table.column(locator).to_numpy().astype(np.int64) >> LOCATOR_BITS)
+    return Result(counts={"images": found.num_rows}, buckets={"clusters": returning(found)})
 
 
 @phase(

@@ -12,13 +12,20 @@ from filters.duplicates import split as heldout
 from filters.duplicates.components import caption_keys
 from filters.duplicates.near import CLUSTERS
 from pipeline.engine.contract import PAIR_ROWS, roles
-from pipeline.engine.exchanges.exchange import Buckets, Exchange, bucket_count, bucket_of, write_buckets
+from pipeline.engine.exchanges.exchange import (
+    ROWS_PER_BUCKET,
+    Buckets,
+    Exchange,
+    bucket_count,
+    bucket_of,
+    write_buckets,
+)
 from pipeline.engine.exchanges.gathering import exchange, folded
+from pipeline.engine.exchanges.locators import locators, returning
 from pipeline.engine.phase import Context, Result, phase
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows
 from pipeline.stages.artifacts import CLUSTERS_TABLE, IMAGES_TABLE
-from pipeline.stages.common import LOCATOR_BITS, ROWS_PER_BUCKET, locators
 from pipeline.stages.components import Connecting, by_node
 from pipeline.stages.pack import PACK
 from pipeline.stages.shown_images import images_of
@@ -144,9 +151,8 @@ def split(context: Context) -> Result:
     count, share, seed = (context.options[name] for name in ("pairs", "heldout_share", "seed"))
     pairs, out = context.concat("pairs", heldout.ROOTED), context.concat("chosen", heldout.CHOSEN)
     locator = heldout.held(pairs, out, count, share, seed)
-    partitions = locator.to_numpy(zero_copy_only=False).astype(np.int64) >> LOCATOR_BITS
     table = pa.table([locator], schema=HELD)
-    return Result(counts={"heldout": table.num_rows}, buckets={"heldout": write_buckets(table, partitions)})
+    return Result(counts={"heldout": table.num_rows}, buckets={"heldout": returning(table)})
 
 
 def _by(context: Context, table: pa.Table, key: str) -> Buckets:

@@ -28,8 +28,7 @@ from pipeline.stages.artifacts import (
     MATCHES_TABLE,
     MOVED_LEADS,
 )
-from pipeline.stages.balance_phases import Balancing
-from pipeline.stages.common import matched_queries
+from pipeline.stages.balance_phases import Balancing, matched_queries
 from pipeline.stages.prebalance import PREBALANCE
 
 LANES = pa.schema([("host", pa.string()), ("lanes", pa.int32())])

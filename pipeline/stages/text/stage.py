@@ -18,8 +18,8 @@ from filters.texts.repeats import REPEATS, SAMPLES
 from filters.texts.text import TextConfig, listed, measure_text, word_files
 from filters.texts.wording import reworded
 from pipeline.config import Config, ConfigError, options, plain
-from pipeline.engine.contract import CANDIDATE_ROWS, roles
-from pipeline.engine.exchanges.exchange import bucket_count, bucket_of, write_buckets
+from pipeline.engine.contract import CANDIDATE_ROWS, roles, settings
+from pipeline.engine.exchanges.exchange import ROWS_PER_BUCKET, bucket_count, bucket_of, write_buckets
 from pipeline.engine.exchanges.gathering import exchange
 from pipeline.engine.phase import Context, Input, Inputs, Result, of_each, phase
 from pipeline.engine.run import Run
@@ -27,7 +27,7 @@ from pipeline.engine.sources.plan import file_checksum
 from pipeline.engine.verdicts import alive_rows, beside, decide_by_sql, sliced, take_units, verdict_result
 from pipeline.stages import custom_filters
 from pipeline.stages.artifacts import CAPTIONS_TABLE, TEXT_TABLE
-from pipeline.stages.common import ROWS_PER_BUCKET, built_domains, domain_index, domain_task, settings
+from pipeline.stages.domain_lists import built_domains, domain_index, domain_task
 from pipeline.stages.text import TEXT
 
 _OF_SITES = ("cut_repeats", "max_site_images_per_text", "max_site_texts_per_image", "max_site_page_share")

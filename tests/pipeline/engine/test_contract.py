@@ -11,10 +11,9 @@ import pytest
 from dataset.ledger.commits import FileRef, folder
 from dataset.schema import MATCHES
 from dataset.stages import Stage, Table
-from pipeline.engine.contract import ContractError, Resources, roles
+from pipeline.engine.contract import ContractError, Resources, roles, settings
 from pipeline.engine.execute import execute
 from pipeline.engine.phase import PHASES, Context, Input, Phase, Result, Task, phase
-from pipeline.stages.common import settings
 
 LENGTHS = pa.schema([("row", pa.uint32()), ("length", pa.int64())])
 ODD = Stage("odd", __name__, ("odd.measure", "odd.judge", "odd.other", "odd.again"))
