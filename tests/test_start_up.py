@@ -58,6 +58,28 @@ def test_a_question_imports_what_it_needs(dataset: Path, command: str) -> None:
     assert not imported(command, str(dataset), *more.get(command, [])) & NEVER
 
 
+def test_an_option_of_a_training_that_cannot_be_is_told_before_torch_is_imported(tmp_path: Path) -> None:
+    config = tmp_path / "train.yaml"
+    config.write_text(f"dataset: {tmp_path}\nranks: 4\n", encoding="utf-8")
+    wrong = {
+        "model=VitB32": "model must be an open_clip model or one of openwit-tiny, not 'VitB32'",
+        "model=none.json": "model must be a readable JSON file",
+        "batch_size=many": "batch_size must be a whole number, not 'many'",
+        "batch_size=2": "batch_size must be at least the number of processes, 4, not 2",
+        "precision=int8": "precision must be fp32, bf16 or fp16, not 'int8'",
+    }
+    code = (
+        "import sys\nfrom pipeline.cli import main\n"
+        f"for option in {list(wrong)!r}:\n    assert main(['train', {str(config)!r}, '--set', option]) == 2\n"
+        "print(*({'torch', 'open_clip', 'ray'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for sentence, line in zip(wrong.values(), done.stderr.splitlines(), strict=True):
+        assert line.startswith(f"wit: {config}: {sentence}")
+    assert done.stdout.strip() == ""
+
+
 def test_code_of_others_has_pandas_as_pyarrow_has_it() -> None:
     """A list is an array without it; a Series, once it is asked for, is one whose NaNs are nulls."""
     code = (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import json
 import logging
 import math
@@ -22,9 +21,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from train import model_config
+from train.model_names import MODELS, check_name
 from train.patch_dropout import without_waits
 
-MODELS = Path(__file__).parent / "models"
 MAX_LOGIT_SCALE = 100.0
 """Radford et al. 2021, §2.5: logits are never scaled by more."""
 SIGMOID_START = {"init_logit_scale": math.log(10), "init_logit_bias": -10.0}
@@ -73,16 +72,8 @@ def known_name(model: str) -> str:
         return path.stem
     if model not in open_clip.list_models():
         open_clip.add_model_config(MODELS)
-    if model not in open_clip.list_models():
-        near = difflib.get_close_matches(model, open_clip.list_models(), 3)
-        hint = f"; did you mean {' or '.join(near)}?" if near else ""
-        raise ValueError(f"model must be an open_clip model or one of {', '.join(our_models())}, not {model!r}{hint}")
+    check_name(model, open_clip.list_models())
     return model
-
-
-def our_models() -> list[str]:
-    """The names of the models in train/models."""
-    return sorted(path.stem for path in MODELS.glob("*.json"))
 
 
 def create(

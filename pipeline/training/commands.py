@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +18,9 @@ from pipeline.config import with_overrides
 from pipeline.config_errors import ConfigError
 from pipeline.config_files import read_yaml
 from pipeline.engine.progress import Bars
-from train.config import TrainConfig, load, without_launch
+from train.config import TrainConfig, checked_ranks, load, without_launch
 from train.failure import TrainingError, end_after_main_thread, outlet
+from train.model_names import check_name, our_models
 
 if TYPE_CHECKING:
     from train.loop import RunResult
@@ -64,7 +66,7 @@ def train(path: str, raw: dict[str, Any], out: str | None) -> int:
     Args:
         path: the config's file, for messages.
     """
-    config = load_config(path, raw)
+    config = _to_run(path, raw)
     _, launch = without_launch(raw)
     with sentences(path):
         for url in (config.dataset, *config.mixture):
@@ -93,6 +95,19 @@ def load_config(path: str, given: Sequence[str] | dict[str, Any]) -> TrainConfig
         return load(given if isinstance(given, dict) else with_overrides(read_yaml(path), given))
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from error
+
+
+def _to_run(path: str, raw: dict[str, Any]) -> TrainConfig:
+    """As `load_config`, of a run that is to begin: what can be told before torch is imported, which takes seconds."""
+    config = load_config(path, raw)
+    open_clip = sys.modules.get("open_clip")  # which may have been told of others by now
+    with sentences(path):
+        check_name(config.model, {*open_clip.list_models(), *our_models()} if open_clip else None)
+        ranks = checked_ranks(raw.get("ranks", 1))
+        least = ranks if isinstance(ranks, int) else ranks[0]
+        if config.batch_size < least:
+            raise ValueError(f"batch_size must be at least the number of processes, {least}, not {config.batch_size}")
+    return config
 
 
 @contextlib.contextmanager
@@ -137,9 +152,9 @@ def dry_run(
     rate: float | None,
 ) -> int:
     """Say what a run would take, and write nothing; 1 if a step does not fit the GPUs. Raises ConfigError."""
+    config = _to_run(path, raw)
     from train.memory.dry_run import dry_run_here
 
-    config = load_config(path, raw)
     ranks = raw.get("ranks")
     with sentences(path):
         if gpus is None and isinstance(ranks, int):
@@ -151,9 +166,9 @@ def dry_run(
 
 def show_batch(path: str, raw: dict[str, Any], file: str) -> int:
     """Write the first batch of a run, as the model sees it, as a page."""
+    config = _to_run(path, raw)
     from train.diagnose import show_batch as page
 
-    config = load_config(path, raw)
     with sentences(path):
         text = page(config)
     Path(file).write_text(text, encoding="utf-8")
@@ -163,9 +178,9 @@ def show_batch(path: str, raw: dict[str, Any], file: str) -> int:
 
 def overfit(path: str, raw: dict[str, Any], samples: int) -> int:
     """Have the model learn a few samples by heart; 1, with a sentence, if it cannot."""
+    config = _to_run(path, raw)
     from train.diagnose import overfit as gate
 
-    config = load_config(path, raw)
     with sentences(path), Progress() as progress:
         verdict = gate(config, samples, progress.update)
     print(verdict.sentence)

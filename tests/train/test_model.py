@@ -10,7 +10,8 @@ import torch
 
 from tests.train import tiny
 from train.config import TrainConfig
-from train.model import create, our_models, pick_device, preprocess_dict, restore
+from train.model import create, pick_device, preprocess_dict, restore
+from train.model_names import our_models
 from train.optim import optimizers
 
 
