@@ -9,6 +9,8 @@ image stands is looked at on SAMPLE_PAGES of the site's pages, chosen alike.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pyarrow as pa
 
 from dataset.query import sql
@@ -18,6 +20,8 @@ from filters.texts.text import TextConfig
 SAMPLE = 1_000
 SAMPLE_PAGES = 300
 """A share of so many pages is within six in a hundred of the share of all, in 95 of 100 cases; each has its images."""
+SAMPLE_OF_IMAGE = 300
+"""Of an image that is sampled, on how many pages, those of the least hashes, its texts are: a button is on all."""
 LEAST_PAGES_OF_SITE = 10
 """How many pages of a site must have been seen for an image on most of them to be the site's."""
 LEAST_TEXTS, LEAST_SHARE = 10, 0.3
@@ -44,25 +48,33 @@ _SITE = """coalesce(
     regexp_replace(host, '^www\\.', ''), ''
 )"""
 _URL_HASH = "(md5_number(url) & 18446744073709551615)::UBIGINT"
-_SAMPLES = f"""
-WITH sited AS (
-    SELECT
-        {_SITE} AS site, {_URL_HASH} AS url_hash,
-        (md5_number(nullif(page_url, '')) & 18446744073709551615)::UBIGINT AS page_hash, text
-    FROM rows
-)
-SELECT DISTINCT site, url_hash, page_hash, text
-FROM sited
-WHERE site <> ''
-QUALIFY dense_rank() OVER (PARTITION BY site ORDER BY url_hash) <= {SAMPLE}
+_OF_IMAGES = f"""dense_rank() OVER (PARTITION BY site ORDER BY url_hash) <= {SAMPLE}
+        AND row_number() OVER (PARTITION BY site, url_hash ORDER BY page_hash NULLS LAST, text) <= {SAMPLE_OF_IMAGE}"""
+_LEAST = f"""
+SELECT * FROM known
+QUALIFY {_OF_IMAGES}
     OR page_hash IS NOT NULL AND dense_rank() OVER (PARTITION BY site ORDER BY page_hash NULLS LAST) <= {SAMPLE_PAGES}
 ORDER BY ALL
 """  # noqa: S608
+"""The least of the least of parts are the least of all."""
+_SAMPLES = f"""
+WITH known AS (
+    SELECT DISTINCT
+        {_SITE} AS site, {_URL_HASH} AS url_hash,
+        (md5_number(nullif(page_url, '')) & 18446744073709551615)::UBIGINT AS page_hash, text
+    FROM rows
+    WHERE {_SITE} <> ''
+)
+{_LEAST}
+"""  # noqa: S608
+_NARROWED = f"WITH known AS (SELECT DISTINCT * FROM samples) {_LEAST}"  # noqa: S608
 # Phrases of three words or more, and shorter ones that a separator sets apart: `… | Site name`.
 _FIND = rf"""
-WITH sampled AS (
+WITH known AS (
     SELECT DISTINCT * FROM samples
-    QUALIFY dense_rank() OVER (PARTITION BY site ORDER BY url_hash) <= {SAMPLE}
+),
+sampled AS (
+    SELECT * FROM known QUALIFY {_OF_IMAGES}
 ),
 wholes AS (
     SELECT site, text, count(DISTINCT url_hash) AS found FROM sampled GROUP BY ALL
@@ -107,7 +119,7 @@ counted AS (
         AND len(list_distinct(flatten(list(pages)))) NOT BETWEEN 1 AND {LEAST_PAGES} - 1
 ),
 paged AS (
-    SELECT DISTINCT * FROM samples WHERE page_hash IS NOT NULL
+    SELECT * FROM known WHERE page_hash IS NOT NULL
     QUALIFY dense_rank() OVER (PARTITION BY site ORDER BY page_hash) <= {SAMPLE_PAGES}
 ),
 pages AS (
@@ -193,6 +205,20 @@ def samples(rows: pa.Table) -> pa.Table:
     rows: url, text, host, page_url.
     """
     return sql.run(_SAMPLES, {"rows": rows}).cast(SAMPLES)
+
+
+def narrowed(parts: Iterable[pa.Table], most_rows: int = 1_000_000) -> pa.Table:
+    """What `samples` would have found in all of some partitions together, whose samples are read one after another.
+    SAMPLES; of a site that is in all partitions no more is held than `most_rows`, or what one sample of it may have.
+    """
+    held, rows = [SAMPLES.empty_table()], 0
+    for part in parts:
+        held.append(part)
+        rows += part.num_rows
+        if rows > most_rows:
+            held = [sql.run(_NARROWED, {"samples": pa.concat_tables(held)}).cast(SAMPLES)]
+            rows, most_rows = 0, max(most_rows, 2 * held[0].num_rows)
+    return sql.run(_NARROWED, {"samples": pa.concat_tables(held)}).cast(SAMPLES)
 
 
 def repeats(samples: pa.Table, config: TextConfig) -> pa.Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 
 import numpy as np
@@ -36,7 +37,7 @@ _TEXTS_AT_ONCE = 20_000  # to compile what is looked for takes as long as to loo
 _BYTES_AT_ONCE = 2**23
 
 
-@phase(TEXT, "text.samples", version=3, reads=CANDIDATE_ROWS, takes=("buckets",), exchanges=roles("samples"))
+@phase(TEXT, "text.samples", version=4, reads=CANDIDATE_ROWS, takes=("buckets",), exchanges=roles("samples"))
 def samples(context: Context) -> Result:
     """Some captions and pages of each site, by site; and in which partition the site is."""
     found = site_repeats.samples(alive_rows(context, ["url", "text", "host", "page_url"]))
@@ -50,16 +51,22 @@ def samples(context: Context) -> Result:
 @phase(
     TEXT,
     "text.repeats",
-    version=3,
+    version=4,
     reads=roles("samples"),
     takes=_OF_SITES,
     exchanges=roles(repeats=REPEATS),
 )
 def repeats(context: Context) -> Result:
     """What repeats on each site; by the partitions that have it."""
-    sent = pa.concat_tables(context.table_list("samples"))
-    found = site_repeats.repeats(sent.select(SAMPLES.names), settings(TextConfig, context.options))
-    homes = sent.group_by(["site", "home"]).aggregate([])
+    of_parts: list[pa.Table] = []
+
+    def parts() -> Iterator[pa.Table]:
+        for sent in context.each("samples"):
+            of_parts.append(sent.group_by(["site", "home"]).aggregate([]))
+            yield sent.select(SAMPLES.names)
+
+    found = site_repeats.repeats(site_repeats.narrowed(parts()), settings(TextConfig, context.options))
+    homes = pa.concat_tables(of_parts).group_by(["site", "home"]).aggregate([])
     order = [(name, "ascending") for name in ("home", *REPEATS.names)]
     returned = homes.join(found, "site", join_type="inner").sort_by(order)
     partition = returned["home"].to_numpy().astype(np.int64)

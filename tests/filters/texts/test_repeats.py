@@ -7,7 +7,17 @@ from typing import Any
 
 import pyarrow as pa
 
-from filters.texts.repeats import REPEATS, SAMPLE, SAMPLE_PAGES, captions, repeats, samples, without_repeats
+from filters.texts.repeats import (
+    REPEATS,
+    SAMPLE,
+    SAMPLE_OF_IMAGE,
+    SAMPLE_PAGES,
+    captions,
+    narrowed,
+    repeats,
+    samples,
+    without_repeats,
+)
 from filters.texts.text import TextConfig
 
 THINGS = ("red kettle", "blue lamp", "old bridge", "white horse", "garden gate", "paper boat", "stone wall", "wool hat")
@@ -122,6 +132,25 @@ def test_a_large_site_is_judged_by_some_of_its_pages_whatever_the_partitions() -
     parts = [samples(table.take(pa.array(range(number, 2 * count, 3)))) for number in range(3)]
     assert sum(part.num_rows for part in parts) < 3 * count
     assert repeats(pa.concat_tables(parts[::-1]), config).equals(whole)
+
+
+def test_what_one_site_sends_is_bounded_whatever_the_partitions() -> None:
+    buttons = pa.table(
+        {
+            "row": pa.array(range(4_000), pa.uint32()),
+            "url": [f"https://shop.example/button{at % 2}.gif" for at in range(4_000)],
+            "text": ["Basket", "Home page"] * 2_000,
+            "host": ["shop.example"] * 4_000,
+            "page_url": [f"https://shop.example/{at // 2}" for at in range(4_000)],
+        }
+    )
+    whole = samples(buttons)
+    assert whole.num_rows == 2 * max(SAMPLE_OF_IMAGE, SAMPLE_PAGES)
+    parts = [samples(buttons.slice(first, 500)) for first in range(0, 4_000, 500)]
+    for most in (1, 700, 10**6):
+        assert narrowed(iter(reversed(parts)), most).equals(whole)
+    assert repeats(whole, TextConfig()).equals(repeats(pa.concat_tables(parts), TextConfig()))
+    assert narrowed([]).num_rows == 0
 
 
 def test_partitions_and_order_change_nothing() -> None:
