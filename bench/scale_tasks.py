@@ -30,7 +30,7 @@ from dataset.schema import SHARD_INDEX
 from dataset.store.storage import Storage
 from dataset.tables import to_parquet
 from dataset.webdataset.shards import read_index
-from filters.duplicates import split
+from filters.duplicates import heldout_split
 from filters.duplicates.near import EDGES, MEMBERS, NODES, NearDupConfig, clusters, members
 from filters.duplicates.stars import from_both_ends, large_star, larger_first, small_star
 from pipeline.engine.exchanges.exchange import ROWS_PER_BUCKET
@@ -55,12 +55,12 @@ def groups(count: int) -> pa.Table:
     pairs = np.arange(count)
     image = np.where(pairs % 50 == 0, pairs + 1, pairs)
     caption = np.where(pairs % 3 == 0, pairs // 30 + count, pairs)
-    return pa.table([pa.array(pairs), hashes(image, 32), hashes(caption, 16)], schema=split.GROUPS)
+    return pa.table([pa.array(pairs), hashes(image, 32), hashes(caption, 16)], schema=heldout_split.GROUPS)
 
 
 def rooted(count: int) -> pa.Table:
     """ROOTED of a bucket."""
-    return split.rooted(groups(count), split.BRIDGES.empty_table())
+    return heldout_split.rooted(groups(count), heldout_split.BRIDGES.empty_table())
 
 
 def in_three(count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -77,7 +77,7 @@ def alike(count: int) -> pa.Table:
 
 def bridges(count: int) -> pa.Table:
     """So many BRIDGES of a bucket."""
-    return larger_first(pa.table([hashes(end, 16) for end in in_three(count * 3 // 2)], schema=split.BRIDGES))
+    return larger_first(pa.table([hashes(end, 16) for end in in_three(count * 3 // 2)], schema=heldout_split.BRIDGES))
 
 
 def nodes(count: int) -> pa.Table:
@@ -140,15 +140,15 @@ BUCKET: dict[str, tuple[int, Callable[[int], object]]] = {
     "neardup.large_star": (ROWS_PER_BUCKET, lambda count: large_star(from_both_ends(alike(count // 2)))),
     "neardup.members": (PAIRS_PER_PARTITION, gathered),
     "neardup.clusters": (ROWS_PER_BUCKET, look_alike),
-    "pack.captions": (ROWS_PER_BUCKET, lambda count: split.shared(groups(count))),
-    "pack.bridges": (ROWS_PER_BUCKET, lambda count: split.bridges(split.shared(groups(count)))),
+    "pack.captions": (ROWS_PER_BUCKET, lambda count: heldout_split.shared(groups(count))),
+    "pack.bridges": (ROWS_PER_BUCKET, lambda count: heldout_split.bridges(heldout_split.shared(groups(count)))),
     "pack.small_star": (ROWS_PER_BUCKET, lambda count: from_both_ends(small_star(bridges(count)))),
     "pack.large_star": (ROWS_PER_BUCKET, lambda count: large_star(from_both_ends(bridges(count // 2)))),
-    "pack.roots": (ROWS_PER_BUCKET, lambda count: split.rooted(groups(count), bridges(count // 50))),
-    "pack.members": (ROWS_PER_BUCKET, lambda count: split.members(rooted(count))),
+    "pack.roots": (ROWS_PER_BUCKET, lambda count: heldout_split.rooted(groups(count), bridges(count // 50))),
+    "pack.members": (ROWS_PER_BUCKET, lambda count: heldout_split.members(rooted(count))),
     "pack.split": (
         ROWS_PER_BUCKET,
-        lambda count: split.held(rooted(count), split.CHOSEN.empty_table(), PAPER, 0.01, 1),
+        lambda count: heldout_split.held(rooted(count), heldout_split.CHOSEN.empty_table(), PAPER, 0.01, 1),
     ),
     "pack.index": (SAMPLES_PER_PART, part_of_index),
 }

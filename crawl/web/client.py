@@ -24,12 +24,12 @@ from crawl.web.address_guard import REFUSED_PORTS, Guard, PrivateAddressError
 from crawl.web.config import FetchConfig
 from crawl.web.connection import MAX_HEAD_BYTES, Connector
 from crawl.web.contact import Contact, NoContactError
+from crawl.web.politeness import Host, Site
 from crawl.web.response import Journey, Pace, Refused, Response, Room, read_body, refusal, retry_after_s
 from crawl.web.rules import robots
 from crawl.web.rules.headers import licenses
 from crawl.web.rules.licenses import Licenses
 from crawl.web.rules.site_rules import SiteRules
-from crawl.web.sites import Host, Site
 from crawl.wishes import Wish
 from dataset.hosts import hostname, site_of
 

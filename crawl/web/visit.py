@@ -2,7 +2,7 @@
 
 Few hosts are asked at a time, so that connections and rules are used while they are at hand, and the host with most
 work starts first and is not what all wait for. An address that has to wait, for its host's turn or where a redirect led
-it, keeps no place meanwhile. What fails again and again rests until all others are done (see `crawl.web.sites`).
+it, keeps no place meanwhile. What fails again and again rests until all others are done (see `crawl.web.politeness`).
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from resource import RLIMIT_NOFILE, getrlimit
 from types import MappingProxyType
 
 from crawl.web.client import Check, Client, Conditions
+from crawl.web.politeness import Host
 from crawl.web.response import Journey, Refused, Response, backoff_s
-from crawl.web.sites import Host
 from dataset.ids import hash64
 
 SLOW_S = 1.0

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from crawl.images.store import read_images
 from dataset.store.storage import Storage, absolute
-from filters.images import int8
+from filters.images import nsfw_int8
 from filters.images.config import NSFW, ScoringModel
 from filters.images.faces import Detector, FacesConfig
 from filters.images.faces import load as load_detector
@@ -65,14 +65,14 @@ def described(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Options and hints of a task that runs the models, each into its column: where a file lies changes no result.
 
-    screened: whether they are asked in 8-bit integers first; see `filters.images.int8`.
+    screened: whether they are asked in 8-bit integers first; see `filters.images.nsfw_int8`.
     """
     options = []
     for model, column in zip(models, columns, strict=True):
         values = {name: value for name, value in plain(asdict(model)).items() if name != "path"}
         item = {"column": column, "checksum": file_checksum(locate(model.path)), "model": values}
         if screened:
-            item["screen"] = {"ranges": int8.ranges_checksum(), "confirm_above": int8.CONFIRM_ABOVE}
+            item["screen"] = {"ranges": nsfw_int8.ranges_checksum(), "confirm_above": nsfw_int8.CONFIRM_ABOVE}
         options.append(item)
     places = [{"path": location(model.path)} for model in models]
     return {"models": options}, {"models": places}
@@ -98,7 +98,7 @@ def measure(
     models = []
     for item, place in zip(options["models"], hints["models"], strict=True):
         model = settings(ScoringModel, {**item["model"], **place})
-        loaded = int8.load_screened if "screen" in item else load
+        loaded = nsfw_int8.load_screened if "screen" in item else load
         models.append((item["column"], model, loaded(model, _key(model), item["checksum"])))
     answers = {column: np.empty(images.num_rows, np.float32) for column, _, _ in models}
     for first in range(0, images.num_rows, IMAGES_AT_ONCE):

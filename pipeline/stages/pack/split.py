@@ -1,4 +1,4 @@
-"""pack: which pairs are held out, in buckets of captions, images and components; see `filters.duplicates.split`."""
+"""pack: which pairs are held out, by captions, images and components; see `filters.duplicates.heldout_split`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from dataset.ids import words64
 from dataset.schema import IMAGES
-from filters.duplicates import split as heldout
+from filters.duplicates import heldout_split as heldout
 from filters.duplicates.components import caption_keys
 from filters.duplicates.near import CLUSTERS
 from pipeline.engine.contract import PAIR_ROWS, roles

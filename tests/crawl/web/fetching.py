@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+import crawl.web.politeness
 import crawl.web.response
-import crawl.web.sites
 from crawl.images.ingest import ImageConfig, ingest
 from crawl.images.observations import Ingested, Observation, Refusal
 from crawl.web.fetch import fetch
@@ -27,7 +27,7 @@ def accept(body: bytes) -> Ingested | Refusal:
 @pytest.fixture(name="server")
 def hostile_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[HostileServer]:
     monkeypatch.setattr(crawl.web.response, "BACKOFF_S", 0.05)
-    monkeypatch.setattr(crawl.web.sites, "PAUSE_S", 0.01)
+    monkeypatch.setattr(crawl.web.politeness, "PAUSE_S", 0.01)
     with running() as server:
         yield server
 

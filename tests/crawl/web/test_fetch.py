@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+import crawl.web.politeness
 import crawl.web.response
-import crawl.web.sites
 from crawl.images import store
 from crawl.images.ingest import ImageConfig, ingest
 from crawl.images.observations import Refusal

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+import crawl.web.politeness
 import crawl.web.response
-import crawl.web.sites
 import crawl.web.visit
 from crawl.images import observations
 from crawl.images.observations import Observation, Refusal
@@ -65,7 +65,7 @@ class World:
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     monkeypatch.setattr(crawl.web.response, "BACKOFF_S", 0.02)
-    monkeypatch.setattr(crawl.web.sites, "PAUSE_S", 0.002)
+    monkeypatch.setattr(crawl.web.politeness, "PAUSE_S", 0.002)
     one = World()
     with ExitStack() as stack:
         one.port = stack.enter_context(serving(one.reply))

@@ -26,7 +26,7 @@ from crawl.wishes import Wish
 from dataset import heartbeat
 from filters.images.hashlists import HashLists
 from pipeline.engine.phase import Context
-from pipeline.stages.fetch.stored import adopted_images, locations
+from pipeline.stages.fetch.fetch_store import adopted_images, locations
 
 
 def from_adopted(

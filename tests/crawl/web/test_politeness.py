@@ -3,8 +3,8 @@
 import pytest
 
 from crawl.web.config import FetchConfig
+from crawl.web.politeness import FAILURES, KINDS, LAST_FAILURES, PAUSE_S, SILENT_SITES, Host, Site, kind_of
 from crawl.web.response import Refused
-from crawl.web.sites import FAILURES, KINDS, LAST_FAILURES, PAUSE_S, SILENT_SITES, Host, Site, kind_of
 
 CLOSED = Refused("connection_failed", "refused", site_failed=True, at_connection=True)
 RESET = Refused("connection_failed", "reset", site_failed=True)

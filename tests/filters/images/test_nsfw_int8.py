@@ -9,10 +9,10 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from filters.images import int8
+from filters.images import nsfw_int8
 from filters.images.config import ImageFilterConfig
-from filters.images.int8 import CONFIRM_ABOVE, Screened
 from filters.images.models import OPEN_NSFW, Predictor, load
+from filters.images.nsfw_int8 import CONFIRM_ABOVE, Screened
 from filters.lines import locate
 
 
@@ -40,14 +40,14 @@ def test_the_full_model_answers_for_all_that_is_not_clearly_harmless() -> None:
 def test_it_is_made_of_the_packaged_model_the_same_each_time_and_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(int8, "own_folder", lambda: tmp_path)
+    monkeypatch.setattr(nsfw_int8, "own_folder", lambda: tmp_path)
     path = Path(locate(OPEN_NSFW.path))
-    made = int8.quantized(path, int8.RANGES)
+    made = nsfw_int8.quantized(path, nsfw_int8.RANGES)
     (kept,) = tmp_path.iterdir()
-    assert kept.read_bytes() == made == int8.make(path, int8.RANGES)
+    assert kept.read_bytes() == made == nsfw_int8.make(path, nsfw_int8.RANGES)
     assert len(made) < path.stat().st_size / 3
     kept.write_bytes(b"as it was kept")
-    assert int8.quantized(path, int8.RANGES) == b"as it was kept"
+    assert nsfw_int8.quantized(path, nsfw_int8.RANGES) == b"as it was kept"
 
 
 def test_its_scores_are_near_the_full_models_and_equal_where_they_matter() -> None:
@@ -55,7 +55,7 @@ def test_its_scores_are_near_the_full_models_and_equal_where_they_matter() -> No
     y, x = np.mgrid[:96, :96]
     skin = np.stack([200 + 20 * np.sin(x / 9), 150 + 20 * np.sin(y / 7), 120 + 0 * x], axis=2).astype(np.uint8)
     images = [rng.integers(0, 256, (64, 80, 3), np.uint8), skin, np.full((32, 32, 3), 255, np.uint8)]
-    screened, full = int8.load_screened(OPEN_NSFW, "k")(images), load(OPEN_NSFW, "k")(images)
+    screened, full = nsfw_int8.load_screened(OPEN_NSFW, "k")(images), load(OPEN_NSFW, "k")(images)
     assert screened == pytest.approx(full, abs=0.05)
     sure = screened[:, 1] >= CONFIRM_ABOVE
     assert np.array_equal(screened[sure], full[sure])

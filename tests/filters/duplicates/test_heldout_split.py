@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from filters.duplicates import split
+from filters.duplicates import heldout_split
 from filters.duplicates.components import heldout
 from filters.duplicates.stars import from_both_ends
 from tests.filters.graphs import connected
@@ -27,19 +27,19 @@ def dealt(table: pa.Table, column: str, buckets: int) -> list[pa.Table]:
 
 
 def in_buckets(groups: pa.Table, buckets: tuple[int, int, int], share: float, seed: int) -> set[int]:
-    of_captions = [split.shared(part) for part in dealt(groups, "caption_key", buckets[0])]
+    of_captions = [heldout_split.shared(part) for part in dealt(groups, "caption_key", buckets[0])]
     of_images = dealt(pa.concat_tables(of_captions), "image_key", buckets[1])
-    found = connected(pa.concat_tables([split.bridges(part) for part in of_images]), buckets[0])
+    found = connected(pa.concat_tables([heldout_split.bridges(part) for part in of_images]), buckets[0])
     stars = from_both_ends(found.filter(pc.not_equal(found["node"], found["other"])))
     rooted = [
-        split.rooted(groups, mine)
+        heldout_split.rooted(groups, mine)
         for groups, mine in zip(dealt(groups, "caption_key", buckets[0]), dealt(stars, "node", buckets[0]), strict=True)
     ]
     of_images = dealt(pa.concat_tables(rooted), "image_key", buckets[1])
-    members = pa.concat_tables([split.members(part) for part in of_images])
+    members = pa.concat_tables([heldout_split.members(part) for part in of_images])
     parts = dealt(members, "root", buckets[2])
-    out = pa.concat_tables([split.chosen(part, len(groups), share, seed) for part in parts])
-    held = [split.held(part, out, len(groups), share, seed) for part in of_images]
+    out = pa.concat_tables([heldout_split.chosen(part, len(groups), share, seed) for part in parts])
+    held = [heldout_split.held(part, out, len(groups), share, seed) for part in of_images]
     return {locator for part in held for locator in part.to_pylist()}
 
 
@@ -59,7 +59,7 @@ def test_buckets_hold_out_what_all_at_once_do(
     image, caption = (
         keys(rng.integers(0, most, pairs).tolist(), width) for most, width in ((images, 32), (captions, 16))
     )
-    groups = pa.table([pa.array(range(pairs), pa.int64()), image, caption], schema=split.GROUPS)
+    groups = pa.table([pa.array(range(pairs), pa.int64()), image, caption], schema=heldout_split.GROUPS)
     whole = set(np.flatnonzero(heldout(image, caption, share, seed)).tolist())
     assert in_buckets(groups, buckets, share, seed) == whole
 
@@ -69,5 +69,5 @@ def test_a_chain_of_images_and_captions_goes_as_one() -> None:
     for pairs, goes in ((10, True), (12, False)):
         image = keys([n // 2 for n in range(pairs)], 32)
         caption = keys([(n + 1) // 2 for n in range(pairs)], 16)
-        groups = pa.table([pa.array(range(pairs), pa.int64()), image, caption], schema=split.GROUPS)
+        groups = pa.table([pa.array(range(pairs), pa.int64()), image, caption], schema=heldout_split.GROUPS)
         assert in_buckets(groups, (3, 3, 3), 1.0, 7) == (set(range(pairs)) if goes else set())
