@@ -69,7 +69,7 @@ class Mapped:
         files: of its index.
         split: the split.
         arrays: makes, of a part of the index and the numbers of the shards seen so far, the arrays FIXED of its samples
-            of the split, and their keys; see `dataset.webdataset.shards.arrays_of`.
+            of the split, and their keys; see `dataset.webdataset.shards`.
     """
 
     def __init__(self, storage: Storage, files: Sequence[str], split: str, arrays: Any):
