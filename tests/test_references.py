@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("bench", "crawl", "dataset", "demo", "filters", "openwit", "pipeline", "train")
-_DOTTED = re.compile(rf"`((?:{'|'.join(ROOMS)})(?:\.[A-Za-z_]\w*)+)`")
+_DOTTED = re.compile(rf"`((?:{'|'.join(ROOMS)})(?:\.(?!warc\b)[A-Za-z_]\w*)+)`")  # not of `crawl.warc.gz`
 _FILE = re.compile(rf"(?<![\w/.])((?:tests/)?(?:{'|'.join(ROOMS)}|sql)(?:/[\w.-]+)+\.(?:py|sql))\b")
 
 
