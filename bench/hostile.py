@@ -16,15 +16,17 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 import dataset
+from bench.hostile_numbers import attacks as more_attacks
+from bench.hostile_numbers import chunk, png
 from bench.record import print_record
 from dataset.hosts import hostname
 
@@ -54,8 +56,14 @@ def page(body: str) -> list[bytes]:
 
 def image(body: bytes, type_: str = "image/jpeg", more: str = "") -> list[bytes]:
     """A record with an image, and one with a page that shows it."""
-    shows = page('<img src=/image.jpg alt="an attack on the reader of images">')
-    return [record("response", f"{HOST}/image.jpg", answer(body, type_, more)), *shows]
+    name = f"image{len(body)}.jpg"
+    shows = page(f'<img src=/{name} alt="an attack on the reader of images, {type_}, {len(body)} bytes">')
+    return [record("response", f"{HOST}/{name}", answer(body, type_, more)), *shows]
+
+
+def raw(response: bytes) -> list[bytes]:
+    """A record with a response."""
+    return [record("response", f"{HOST}/page.html", response)]
 
 
 def each(part: str, n: int) -> str:
@@ -79,17 +87,6 @@ def _scans(picture: bytes, count: int) -> bytes:
 def _exif(picture: bytes, count: int) -> bytes:
     body = b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\x00\x00\x00\x00\x00\x00"
     return picture[:2] + (b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body) * count + picture[2:]
-
-
-def _chunks(count: int) -> bytes:
-    """A PNG of one pixel with so many chunks of text."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 64, 64, 8, 0, 0, 0, 0))
-    pixels = chunk(b"IDAT", zlib.compress(bytes(65 * 64)))
-    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"tEXt", b"a\x00b") * count + pixels + chunk(b"IEND", b"")
 
 
 def _wat(depth: int) -> list[bytes]:
@@ -144,12 +141,13 @@ def attacks(picture: bytes) -> dict[str, Callable[[], list[bytes]]]:
         "cards": lambda: page(f"<img src=/a.jpg alt='{CARDS}'>"),
         "scans of a jpeg": lambda: image(_scans(picture, 300)),
         "exif segments": lambda: image(_exif(picture, 50_000)),
-        "chunks of a png": lambda: image(_chunks(200_000), "image/png"),
+        "chunks of a png": lambda: image(png(64, *[chunk(b"tEXt", b"a\x00b")] * 200_000), "image/png"),
         "gzip members": lambda: image(member * 400_000, more="Content-Encoding: gzip\r\n"),
         "layers of deflate": lambda: image(b"x", more="Content-Encoding: " + "deflate, " * 32_000 + "deflate\r\n"),
         "gzip bomb": lambda: image(gzip.compress(bytes(2**30), 9, mtime=0), more="Content-Encoding: gzip\r\n"),
         "nesting in a wat": lambda: _wat(100_000),
         "declared sizes": list,  # a WACZ beside the archive
+        **more_attacks(picture, page, image, raw),
     }
 
 
@@ -163,7 +161,7 @@ class Outcome:
     said: str
 
 
-def run(sources: list[Path], out: Path) -> Outcome:
+def run(sources: list[Path], out: Path, most: int = 2) -> Outcome:
     """`wit run` on some archives, with what configs/archive.yaml says but for the languages that it allows."""
     named = json.dumps([str(source) for source in sources])
     command = [sys.executable, "-m", "pipeline", "run", "configs/archive.yaml", "--set", f"sources={named}"]
@@ -180,13 +178,13 @@ def run(sources: list[Path], out: Path) -> Outcome:
     good = built.sql("SELECT count(*) FROM pairs WHERE url LIKE 'http://good.example/%'").fetchall()[0][0]
     dropped = built.sql(
         f"SELECT DISTINCT stage || ': ' || reason || coalesce(' ' || right(CAST(evidence AS VARCHAR), 120), '') "
-        f"FROM dropped WHERE url LIKE '%{hostname(HOST)}%' OR url LIKE '%/a%' ORDER BY ALL LIMIT 2"
+        f"FROM dropped WHERE url LIKE '%{hostname(HOST)}%' OR url LIKE '%/a%' ORDER BY ALL LIMIT {most}"
     ).fetchall()
     counted = built.sql(
         "SELECT simplified_page, error FROM sources WHERE simplified_pages > 0 OR error IS NOT NULL"
     ).fetchall()
     said = [*(row[0] for row in dropped), *(f"simplified {row[0]}" for row in counted if row[0])]
-    return Outcome(good, cpu, peak, "; ".join([*said, *(row[1] for row in counted if row[1])])[:200])
+    return Outcome(good, cpu, peak, "; ".join([*said, *(row[1] for row in counted if row[1])])[: 100 * most])
 
 
 def _good(number: int, picture: bytes) -> list[bytes]:
@@ -198,10 +196,21 @@ def _good(number: int, picture: bytes) -> list[bytes]:
     ]
 
 
+def _sources(folder: Path, names: Sequence[str], good: list[bytes], known: Mapping[str, Any]) -> list[Path]:
+    """Files with some attacks in the middle of the good pairs."""
+    archive, half = folder / "attack.warc.gz", len(good) // 2
+    evil = [part for name in names for part in known[name]()]
+    archive.write_bytes(b"".join([*good[:half], *evil, *good[half:]]))
+    if "declared sizes" not in names:
+        return [archive]
+    _bomb(folder / "bomb.wacz")
+    return [archive, folder / "bomb.wacz"]
+
+
 def main() -> None:
     """Print a line an attack, and as the last line one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("attacks", nargs="*", help="their names; all by default")
+    parser.add_argument("attacks", nargs="*", help="their names, joined by + for one run; each by default")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -214,14 +223,8 @@ def main() -> None:
         print(f"without: {without.good} good pairs, {without.cpu_s:.0f} s of CPU, {without.peak_bytes / 2**20:.0f} MB")
         missed = []
         for number, attack in enumerate(options.attacks or known):
-            archive = folder / f"{number}.warc.gz"
-            half = len(good) // 2
-            archive.write_bytes(b"".join([*good[:half], *known[attack](), *good[half:]]))
-            sources = [archive]
-            if attack == "declared sizes":
-                sources.append(folder / "bomb.wacz")
-                _bomb(sources[1])
-            found = run(sources, folder / f"out{number}")
+            names = attack.split("+")
+            found = run(_sources(folder, names, good, known), folder / f"out{number}", 2 * len(names))
             is_held = (
                 found.good == without.good
                 and found.cpu_s < 2 * without.cpu_s + SECONDS

@@ -40,11 +40,16 @@ _IMAGE_START = re.compile(
 
 @dataclass(slots=True)
 class Response:
-    """An HTTP response: status (200 if it had no status line), headers by lower-case name, body as it was sent."""
+    """An HTTP response: status (200 if it had no status line), headers by lower-case name, body as it was sent.
+
+    Attributes:
+        has_end: whether the head ends within its first 256 KiB, or the response does; else there is no body.
+    """
 
     status: int
     headers: dict[str, list[str]]
     body: bytes
+    has_end: bool = True
 
     def header(self, name: str) -> str:
         """All values of a header, joined by a comma as RFC 9110 says; empty if there is none."""
@@ -77,6 +82,7 @@ def parse_response(block: bytes) -> Response:
     for _ in range(_MAX_INTERIM):
         status = _STATUS.match(body)
         end = _HEADER_END.search(body, 0, _MAX_HEADER_BYTES)
+        has_end = end is not None or len(body) <= _MAX_HEADER_BYTES
         head, body = (body[: end.start()], body[end.end() :]) if end else (body[:_MAX_HEADER_BYTES], b"")
         if status is None or b":" in head or not _STATUS.match(body):
             break
@@ -93,7 +99,7 @@ def parse_response(block: bytes) -> Response:
         if colon:
             values = headers.setdefault(name.strip().lower(), [])
             values.append(value.strip())
-    return Response(int(status[1]) if status else 200, headers, body)
+    return Response(int(status[1]) if status else 200, headers, body, has_end)
 
 
 def media_type(content_type: str) -> str:

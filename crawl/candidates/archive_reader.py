@@ -131,17 +131,21 @@ class ArchiveReader:
         try:
             return parse_wat(block, self._sources)
         except ValueError:
-            self._reading.damaged_records += 1
-            self._reading.error = self._reading.error or (
-                f"{self._piece.archive}: the record at byte {offset:,} is not the JSON of a WAT file"
-            )
+            self._is_damaged(offset, "is not the JSON of a WAT file")
             return None
+
+    def _is_damaged(self, offset: int, what: str) -> None:
+        self._reading.damaged_records += 1
+        self._reading.error = self._reading.error or f"{self._piece.archive}: the record at byte {offset:,} {what}"
 
     def _web(self, record: Record) -> None:
         """A response, or a resource record, whose block is the body alone."""
         block = bytes(record.block)
         if record.type == "response":
             response = parse_response(block)
+            if not response.has_end:
+                self._is_damaged(record.offset, "has a head of HTTP that does not end")
+                return
         else:
             response = Response(200, {"content-type": [record.content_type]}, block)
         if 300 <= response.status < 400:

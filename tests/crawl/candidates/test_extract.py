@@ -31,6 +31,15 @@ def source(found: Extraction) -> dict[str, Any]:
     return row
 
 
+@pytest.mark.parametrize("more", [b"X: y\r\n" * 60_000, b"X: " + b"y" * 300_000 + b"\r\n"])
+def test_a_page_behind_a_head_without_end_is_counted_and_named(tmp_path: Path, more: bytes) -> None:
+    block = b"HTTP/1.1 200 OK\r\n" + more + b"Content-Type: text/html\r\n\r\n<img src=a alt=b>"
+    found = run(tmp_path, record(block), page("<img src=c alt=d>"))
+    assert [text for _, text in pairs(found)] == ["d"]
+    assert source(found)["damaged_records"] == 1
+    assert "byte 0 has a head of HTTP that does not end" in source(found)["error"]
+
+
 def test_a_candidate_has_everything(tmp_path: Path) -> None:
     html = '<html lang=de><base href="/d/"><img src="a.png" alt=" Eine  Katze "><img src=b.png title=Hund>'
     found = run(tmp_path, page("<p>"), page(html, "http://Site.example:8080/x#top"))
