@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from dataset.ids import checksum
 from dataset.layout import INDEX, INDEX_PARTS
+from dataset.ledger.damage import named
 from dataset.store.local_files import alone, replacing
 from dataset.store.mapped import delete_unused
 from dataset.store.scratch import own_folder
@@ -46,12 +47,12 @@ def has_index(storage: Storage) -> bool:
 
 
 def sample_count(storage: Storage, files: Sequence[str]) -> int:
-    """How many samples the files of an index have. Raises pa.ArrowException."""
+    """How many samples the files of an index have. Raises DamagedError."""
     return sum(_rows(storage, name) for name in files)
 
 
 def _rows(storage: Storage, name: str) -> int:
-    with storage.open(name) as file:
+    with storage.open(name) as file, named(storage, name):
         return int(pq.ParquetFile(file).metadata.num_rows)
 
 

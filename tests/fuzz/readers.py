@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pyarrow.compute as pc
+import torch
 
 from crawl import rsl
 from crawl.archives.decoding.content_encoding import ContentDecoder
@@ -23,11 +26,19 @@ from crawl.pages.srcset import image_sources
 from crawl.web.connection import OddHeadError, put_right
 from crawl.web.rules import robots, tdm
 from crawl.wishes import MAX_CHARS, content_signal, content_usage, refuses
-from dataset.ledger.commits import Commit, RecordError
-from dataset.webdataset.shards import build_index
+from dataset.layout import INDEX
+from dataset.ledger.commits import MANIFEST, Commit, RecordError, read_manifest
+from dataset.store.storage import OutsideError, Storage
+from dataset.webdataset.shards import DamagedSampleError, build_index, read_index
 from dataset.webdataset.tar import DamagedTarError
 from dataset.yaml_text import YamlError, parse
+from filters.images.hash_files import read_hashes
+from pipeline.reports.format import parsed
 from tests.crawl.archives.bodies import read_bodies
+from train import checkpoint, model_config
+from train.data.shard_reader import Reader
+from train.evaluate.formats import formatted
+from train.evaluate.row import Row
 
 _CONFIG = ExtractConfig(text_sources=TEXT_SOURCES, texts_per_image="all")
 _LIMIT = 2**20  # of a body
@@ -163,6 +174,68 @@ def _record(data: bytes, file: Path) -> None:
     assert Commit.from_json(record.to_json()) == record
 
 
+def _manifest(data: bytes, file: Path) -> None:
+    file.mkdir(exist_ok=True)
+    (file / MANIFEST).write_bytes(data)
+    try:
+        read_manifest(Storage(str(file)))
+    except RecordError as error:
+        assert MANIFEST in str(error), error
+
+
+def _index(data: bytes, file: Path) -> None:
+    """What an index claims of sizes and places is believed of nothing that is read."""
+    (file / "shards").mkdir(parents=True, exist_ok=True)
+    (file / INDEX).write_bytes(data)
+    (file / "shards" / "a.tar").write_bytes(b"tar" * 99)
+    storage = Storage(str(file))
+    try:
+        index = read_index(storage, "train")
+    except (ValueError, OutsideError):
+        return
+    rows = np.arange(min(len(index), 20))
+    for row, raw in zip(rows.tolist(), Reader(storage, index).read(rows), strict=True):
+        with contextlib.suppress(DamagedSampleError):
+            index.sample(row, raw)
+
+
+def _checkpoint(data: bytes, file: Path) -> None:
+    """Both files that describe a checkpoint: what it says of itself, and where its tensors lie."""
+    name = checkpoint.name_of(7)
+    (file / name).mkdir(parents=True, exist_ok=True)
+    run = Storage(str(file))
+    (file / name / checkpoint.ABOUT).write_bytes(data)
+    (file / name / ".metadata").write_bytes(data)
+    with contextlib.suppress(ValueError):
+        described = checkpoint.about(run, name)
+        model_config.check(described["model_config"], described["preprocess"], "a")
+    checkpoint.damage(run, name)
+    with contextlib.suppress(ValueError):
+        checkpoint.load(run, name, {"a": torch.zeros(4)}, None)
+
+
+def _examined(data: bytes, file: Path) -> None:
+    """A row that is one can be shown in every form."""
+    raw = parsed(data)
+    for each in raw if isinstance(raw, list) else [raw]:
+        try:
+            row = Row.from_dict(each)
+        except ValueError:
+            continue
+        for form in ("table", "json", "csv", "markdown", "datacomp", "clip-benchmark", "parquet"):
+            formatted([row], form)
+
+
+def _hashes(data: bytes, file: Path) -> None:
+    for suffix in (".csv", ".json", ".xml"):
+        path = file.with_suffix(suffix)
+        path.write_bytes(data)
+        try:
+            list(read_hashes([str(path)], (1,), 0))
+        except ValueError as error:
+            assert str(path) in str(error), error
+
+
 READERS: dict[str, Callable[[bytes, Path], None]] = {
     "archive": _extract,
     "wacz": _wacz,
@@ -178,4 +251,9 @@ READERS: dict[str, Callable[[bytes, Path], None]] = {
     "wish": _wish,
     "license": _license,
     "config": _config,
+    "manifest": _manifest,
+    "index": _index,
+    "checkpoint": _checkpoint,
+    "examined": _examined,
+    "hashes": _hashes,
 }

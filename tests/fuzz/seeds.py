@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import pickle
 import random
 import re
 import tarfile
@@ -15,10 +16,22 @@ from collections.abc import Callable
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from PIL import Image
+from torch.distributed.checkpoint.filesystem import _StorageInfo
+from torch.distributed.checkpoint.metadata import (
+    ChunkStorageMetadata,
+    Metadata,
+    MetadataIndex,
+    TensorProperties,
+    TensorStorageMetadata,
+)
 
 from dataset.ledger.commits import Commit, FileRef
+from dataset.schema import SHARD_INDEX
+from dataset.tables import to_parquet
 from tests.crawl.hostile_wishes import license_of
+from train.evaluate.row import Figure, Row
 
 PAGE = b"""<!doctype html><html lang=en><head><meta charset=utf-8><base href=/b/><title>t</title>
 <meta property=og:image content=o.jpg><meta property=og:title content=T><meta name=robots content=all>
@@ -139,6 +152,42 @@ filters: [{name: own, drop_when: "NOT looked"}, *t]
 """
 _ROWS = 'a "b", c'
 _COMMIT = Commit("text.measure", 3, "ab" * 16, {"rows": FileRef("text/a.parquet", 9, "cd" * 16, 2)})
+_ABOUT = {
+    "step": 7,
+    "score": 0.5,
+    "config": {"ema": 0},
+    "index_fingerprint": "a",
+    "name": "test",
+    "model_config": {"embed_dim": 4, "vision_cfg": {"layers": 1, "width": 32}, "text_cfg": {"layers": 1, "width": 32}},
+    "preprocess": {"size": 32, "mean": [0.5, 0.5, 0.5]},
+    "sums": {"a": "b"},
+}
+_METADATA = Metadata(
+    {
+        "state.a": TensorStorageMetadata(
+            TensorProperties(torch.float32),
+            torch.Size([4]),
+            [ChunkStorageMetadata(torch.Size([0]), torch.Size([4]))],
+        )
+    },
+    storage_data={MetadataIndex("state.a", torch.Size([0])): _StorageInfo("__0_0.distcp", 0, 99)},
+)
+_ROW = Row(
+    "cifar", "zero_shot", {"acc1": Figure(0.5, 9, 0.1, 0.4, 0.6)}, "acc1", notes=["n"], asked="a", right="101"
+).to_dict()
+
+
+def _index() -> bytes:
+    rows = [
+        {
+            "shard": "a.tar", "split": "train", "pair_id": bytes([number] * 16),
+            "key": f"{number:011d}", "offset": 99 * number, "size": 99, "checksum": number,
+        }
+        for number in range(3)
+    ]  # fmt: skip
+    return to_parquet(pa.Table.from_pylist(rows, SHARD_INDEX)).to_pybytes()
+
+
 _ROBOTS = b"User-agent: *\nDisallow: /a*b$\nAllow: /a\nCrawl-delay: 3\n\nUser-agent: openwit\nDisallow: /%7Ex\nSitemap: http://h/s\n"
 
 
@@ -187,6 +236,28 @@ def seeds() -> dict[str, list[bytes]]:
             license_of(("http://*.example/", '<prohibits type="usage">ai-train</prohibits><reporting/>')).encode(),
         ],
         "config": [_CONFIG],
+        "manifest": [
+            json.dumps(
+                {
+                    "format": 1,
+                    "complete": True,
+                    "name": "a",
+                    "phases": [{"phase": "text.measure", "records": "text/measure/commits.parquet", "checksum": "ab"}],
+                    "funnel": {"text": {"input": 3, "kept": 2, "dropped": 1}},
+                }
+            ).encode()
+        ],
+        "index": [_index()],
+        "checkpoint": [json.dumps(_ABOUT).encode(), pickle.dumps(_METADATA)],
+        "examined": [json.dumps([_ROW]).encode()],
+        "hashes": [
+            b"md5,category\n" + b"a" * 32 + b",1\n",
+            b"pdq\n" + b"ab" * 32 + b"\n",
+            b'{"value": [{"mediaFingerprint": "ab"}]}',
+            b'<queryResult xmlns="https://hashsharing.ncmec.org/hashsharing/v2"><images><image><member id="4"/>'
+            b"<id>1</id><timestamp>2024-01-01T00:00:00Z</timestamp><fingerprints><md5>%s</md5></fingerprints></image></images>"
+            b"</queryResult>" % (b"a" * 32),
+        ],
     }
 
 
