@@ -15,6 +15,7 @@ stuck or raw. There is no peer.
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import random
