@@ -86,6 +86,8 @@ class _Files(asyncio.Protocol):
         while (end := self._asked.find(b"\r\n\r\n")) >= 0:
             head, self._asked = self._asked[:end], self._asked[end + 4 :]
             path = head.split(b" ", 2)[1]
+            if path.startswith(b"http://"):  # to a proxy, whose answer is that of any host
+                path = b"/" + path.split(b"/", 3)[3]
             self._transport.write(self._answers.get(path, b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"))
             if b"connection: close" in head.lower():
                 self._transport.close()

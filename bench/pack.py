@@ -11,7 +11,6 @@ same bytes. Of the exchange the requests of the fetch store are told apart, as a
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from unittest import mock
 
 import dataset
 from bench.match import LAION
+from bench.record import print_record
 from dataset.ids import checksum
 from dataset.store.storage import Storage
 from pipeline.build import build
@@ -95,7 +95,7 @@ def main() -> None:
     last = {"bench": "pack", "ours": round(ours, 4), "peer": round(peer, 4), "unit": "GET requests a sample"}
     more = {"store_requests": round(store["get"] / samples, 4), "store_bytes": round(store["bytes_read"] / bytes_, 3)}
     equal = more["store_requests"] <= 0.05 and more["store_bytes"] <= 1.3
-    print(json.dumps({**last, "ratio": round(peer / ours, 1), "equal": equal, "samples": samples, **more}))
+    print_record({**last, "ratio": round(peer / ours, 1), "equal": equal, "samples": samples, **more})
 
 
 if __name__ == "__main__":
