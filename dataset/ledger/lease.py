@@ -3,7 +3,7 @@
 The lease is a file that names its holder and when it ends; the holder renews it while it lives. A later run takes
 over when the lease has run out, or at once when the holder was a process of this machine that is gone. A holder that
 could not renew in time (a suspended laptop, a network that broke) finds another's name there, and must stop: `check`.
-Whatever a holder and its workers write passes the `Fence`, which asks whose the lease is whenever that is not certain,
+Whatever a holder and its workers write passes the `LeaseFence`, which asks whose the lease is unless that is certain,
 and, on disk, has a folder of its own that files are moved out of into their places. Whoever takes over takes that
 folder away before it begins, so that a process which was stopped between the question and the move moves nothing. On S3
 the lease and what may be overwritten (commit records, the manifest) change only if they are still what was read.
@@ -80,7 +80,7 @@ class LeaseLostError(RuntimeError):
     """Another run has taken the dataset over, because this one did not renew its lease in time."""
 
 
-class Fence:
+class LeaseFence:
     """Lets a storage be written while a lease is its holder's.
 
     What the lease says is read again when its last reading is older than a share of the lease's length, by a clock that
@@ -94,8 +94,8 @@ class Fence:
         self.folder = f"{TEMPORARY}{token}"
         self._seen = -math.inf
 
-    def __reduce__(self) -> tuple[type[Fence], tuple[str, str, float]]:
-        return Fence, (self.storage.url, self.token, self.seconds)
+    def __reduce__(self) -> tuple[type[LeaseFence], tuple[str, str, float]]:
+        return LeaseFence, (self.storage.url, self.token, self.seconds)
 
     def __call__(self) -> None:
         """Raises LeaseLostError if another run has taken over."""
@@ -135,7 +135,7 @@ class Lease:
         self.storage = storage
         self.seconds = seconds
         self.token = uuid.uuid4().hex
-        self.fence = Fence(storage.url, self.token, seconds)
+        self.fence = LeaseFence(storage.url, self.token, seconds)
         self._stop = threading.Event()
         self._lost = threading.Event()
         self._thread = threading.Thread(target=self._renew, daemon=True, name="lease")

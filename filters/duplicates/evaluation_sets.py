@@ -20,7 +20,7 @@ MAX_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True)
-class Place:
+class ImagePlace:
     """Where an evaluation image lies."""
 
     file: str  # below the set's location; the tar, if it is in one
@@ -35,7 +35,7 @@ class Place:
         return [] if self.member is None else [self.member]
 
 
-def read_set(location: str) -> Iterator[tuple[Place, bytes | str]]:
+def read_set(location: str) -> Iterator[tuple[ImagePlace, bytes | str]]:
     """Every image file of a set with its bytes, or with what is wrong with it; tars in the order of their members.
 
     Args:
@@ -48,7 +48,7 @@ def read_set(location: str) -> Iterator[tuple[Place, bytes | str]]:
     if location.endswith(".tar"):
         folder, _, tar = location.rstrip("/").rpartition("/")
         for member, body in _members(Storage(folder or ".", leave=True), tar):
-            yield Place("", member), body
+            yield ImagePlace("", member), body
         return
     storage = Storage(location, leave=True)  # the user laid it out, links and all
     names = [info.name for info in storage.list(recursive=True)]
@@ -59,12 +59,12 @@ def read_set(location: str) -> Iterator[tuple[Place, bytes | str]]:
             if parent.name == "train" and parent.parent in examined:
                 continue
             for member, body in _members(storage, name):
-                yield Place(name, member), body
+                yield ImagePlace(name, member), body
         elif PurePosixPath(name).suffix.lower() in SUFFIXES:
-            yield Place(name, None), storage.read(name)
+            yield ImagePlace(name, None), storage.read(name)
 
 
-def read_image(location: str, place: Place) -> bytes:
+def read_image(location: str, place: ImagePlace) -> bytes:
     """One image of a set again.
 
     Raises:

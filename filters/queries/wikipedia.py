@@ -26,7 +26,7 @@ _NAMESPACED = re.compile(r"^\s*:?[^\s:]+:\S")  # File:, Category:, de:, in any l
 
 
 @dataclass(frozen=True)
-class Part:
+class DumpPart:
     """Streams of a dump that are read together: those that begin in [start, end)."""
 
     file: str
@@ -34,7 +34,7 @@ class Part:
     end: int
 
 
-def plan(name: str, language: str, part_bytes: int) -> list[Part]:
+def plan(name: str, language: str, part_bytes: int) -> list[DumpPart]:
     """Cut a dump into parts of about `part_bytes`, at the starts of its streams.
 
     Raises:
@@ -66,10 +66,10 @@ def plan(name: str, language: str, part_bytes: int) -> list[Part]:
     for start in starts:
         if start - cuts[-1] >= part_bytes:
             cuts.append(start)
-    return [Part(name, start, end) for start, end in zip(cuts, [*cuts[1:], size], strict=True)]
+    return [DumpPart(name, start, end) for start, end in zip(cuts, [*cuts[1:], size], strict=True)]
 
 
-def pages(part: Part) -> Iterator[bytes]:
+def pages(part: DumpPart) -> Iterator[bytes]:
     """The XML of each page that begins in a part. A page beyond MAX_PAGE_BYTES comes cut, and is no XML then.
 
     Raises:
@@ -100,7 +100,7 @@ def pages(part: Part) -> Iterator[bytes]:
             return
 
 
-def _blocks(part: Part) -> Iterator[bytes]:
+def _blocks(part: DumpPart) -> Iterator[bytes]:
     """Decompressed bytes of a part, an empty block, and then the bytes that follow it in the file."""
     with open_input(part.file) as file:
         file.seek(part.start)

@@ -13,7 +13,7 @@ import pyarrow as pa
 from dataset import spent
 from dataset.ids import checksum
 from dataset.ledger.commits import Commit, FileRef, Ledger
-from dataset.ledger.lease import Fence
+from dataset.ledger.lease import LeaseFence
 from dataset.store import pace, web
 from dataset.store.storage import Storage
 from dataset.tables import to_parquet
@@ -28,7 +28,7 @@ def execute(url: str, module: str, task: Task) -> Commit:
     pace.limit(task.hints.get("source_requests_per_s", 0.0))
     storage = Storage(url)
     if token := task.hints.get("lease"):
-        storage.fence = Fence(url, token)
+        storage.fence = LeaseFence(url, token)
     context = Context(storage, task)
     result = PHASES[task.phase].function(context)
     plain = replace(task, only=None, without={})

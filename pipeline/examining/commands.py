@@ -23,7 +23,7 @@ from pipeline.asking import answers
 from pipeline.config_errors import ConfigError
 from pipeline.reports.html import BLUR_ABOVE
 from pipeline.training.commands import run_of
-from pipeline.training.examine import Progress
+from pipeline.training.examine import EncodingProgress
 
 if TYPE_CHECKING:
     from pipeline.examining.embeddings import Embeddings
@@ -192,7 +192,7 @@ def embedded(dataset: Dataset, arguments: argparse.Namespace) -> Iterator[tuple[
 
     folder = Path(arguments.features) if arguments.features else default_folder()
     try:
-        with Progress() as progress:
+        with EncodingProgress() as progress:
             identity = stage_identity(checkpoint)
             yield Embeddings(dataset, encoder, identity, folder, progress.update), checkpoint
     except ConfigError:

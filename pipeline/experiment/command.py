@@ -9,13 +9,13 @@ from typing import Any
 from dataset.display import escaped_json, say
 from pipeline.experiment import report, run
 from pipeline.experiment.config import read
-from pipeline.training.commands import Progress
+from pipeline.training.commands import TrainingProgress
 
 
 def experiment(path: str, overrides: Sequence[str], form: str) -> int:
     """Carry out an experiment. Raises ConfigError, TrainingError."""
     config = read(path, overrides)
-    with Progress() as progress:
+    with TrainingProgress() as progress:
 
         def watch(model: run.Model) -> Callable[[dict[str, Any]], None]:
             say(str(model), to_errors=True)

@@ -22,7 +22,7 @@ from filters.lines import locate
 from filters.queries import ngrams
 from filters.queries.build import Counted, QueriesConfig
 from filters.queries.entries import COUNTS, Counts
-from filters.queries.wikipedia import Part, article, pages, plan
+from filters.queries.wikipedia import DumpPart, article, pages, plan
 from pipeline.config_errors import ConfigError
 from pipeline.engine.contract import roles
 from pipeline.engine.exchanges.exchange import Exchange, bucket_count, bucket_of, write_buckets
@@ -59,7 +59,7 @@ def count(context: Context) -> Result:
         segmenter = load_function("segmenter", function, options["segmenter_source"])
     found = {kind: COUNTS.empty_table() for kind in KINDS}
     result = Result(counts={"articles": 0, "unreadable": 0})
-    for texts in _batches(Part(**options["part"]), result.counts):
+    for texts in _batches(DumpPart(**options["part"]), result.counts):
         for kind, table in zip(KINDS, ngrams.count(texts, segmenter), strict=True):
             found[kind] = ngrams.merge([found[kind], table])
     for kind, table in found.items():
@@ -68,7 +68,7 @@ def count(context: Context) -> Result:
     return result
 
 
-def _batches(part: Part, counts: dict[str, int]) -> Iterator[list[str]]:
+def _batches(part: DumpPart, counts: dict[str, int]) -> Iterator[list[str]]:
     """The texts of a part's articles, some megabytes at a time; counts articles, and pages that cannot be read."""
     texts, characters = [], 0
     for page in pages(part):
@@ -147,7 +147,7 @@ class Counting:
             except OSError as error:
                 raise ConfigError(f"segmenter: {path} cannot be read: {error}") from None
             load_function("segmenter", config.segmenter.rpartition(":")[2], segmenter["segmenter_source"])
-        parts: list[Part] = []
+        parts: list[DumpPart] = []
         of_file = {source.location: source.checksum for source in self.files("dumps")}
         for file in of_file:
             try:

@@ -23,7 +23,7 @@ from dataset.ledger.damage import read_table
 from dataset.query.views import Dataset
 from dataset.store.storage import absolute
 from filters.duplicates.decontaminate import DecontaminateConfig
-from filters.duplicates.evaluation_sets import Place, read_image
+from filters.duplicates.evaluation_sets import ImagePlace, read_image
 from filters.images.perceptual import MAX_SEARCH_HAMMING
 from pipeline.config_errors import ConfigError
 from pipeline.reports import own_config
@@ -77,7 +77,7 @@ class _Known(NamedTuple):
     """An evaluation image: its set's location, where it lies in it, and what it was."""
 
     location: str
-    place: Place
+    place: ImagePlace
     sha256: bytes | None
 
 
@@ -90,7 +90,7 @@ def _places(dataset: Dataset, folders: Sequence[str]) -> dict[str, _Known]:
         location = absolute(folders[number])
         table = read_table(dataset.storage, file, ["name", "file", "member", "sha256"])
         for row in table.to_pylist():
-            places[row["name"]] = _Known(location, Place(row["file"] or "", row["member"]), row["sha256"])
+            places[row["name"]] = _Known(location, ImagePlace(row["file"] or "", row["member"]), row["sha256"])
     return places
 
 

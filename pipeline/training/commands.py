@@ -78,7 +78,7 @@ def train(path: str, raw: dict[str, Any], out: str | None) -> int:
         else:
             from train.loop import train as train_loop
 
-            with Progress() as progress:
+            with TrainingProgress() as progress:
                 result = train_loop(config, out, progress.update)
     if result.step < result.steps:
         say(f"{result.run}: stopped after step {result.step:,} of {result.steps:,}; the same command goes on there")
@@ -122,7 +122,7 @@ def sentences(path: str) -> Iterator[None]:
         raise TrainingError(outlet(error)) from error
 
 
-class Progress(Bars):
+class TrainingProgress(Bars):
     """How far a run is, on standard output where there is no terminal."""
 
     def __init__(self, console: Console | None = None) -> None:
@@ -181,7 +181,7 @@ def overfit(path: str, raw: dict[str, Any], samples: int) -> int:
     config = _to_run(path, raw)
     from train.diagnose import overfit as gate
 
-    with sentences(path), Progress() as progress:
+    with sentences(path), TrainingProgress() as progress:
         verdict = gate(config, samples, progress.update)
     print(verdict.sentence)
     return 0 if verdict.learnt else 1

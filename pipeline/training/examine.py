@@ -131,7 +131,7 @@ def _examined(
         )
         own = Path(run.path(_FEATURES)) if run is not None and run.local else default_folder()
         folder = Path(arguments.features) if arguments.features else own
-        with Progress() as progress:
+        with EncodingProgress() as progress:
             return examine(encoder, examination, folder, progress.update)
     except (ValueError, FileNotFoundError) as error:
         raise ConfigError(str(error)) from error
@@ -216,7 +216,7 @@ def rows_of(place: str) -> list[Row]:
         raise ConfigError(f"{source.url_of(name)} cannot be compared: {error}") from None
 
 
-class Progress(Bars):
+class EncodingProgress(Bars):
     """How many images or captions are encoded, and how many a second, on standard error."""
 
     def __init__(self, console: Console | None = None) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from dataset.ids import checksum
 from dataset.ledger.commits import MANIFEST, Commit, FileRef, Ledger, put, write_manifest
-from dataset.ledger.lease import LEASE, Fence, Lease, LeaseHeldError, LeaseLostError
+from dataset.ledger.lease import LEASE, Lease, LeaseFence, LeaseHeldError, LeaseLostError
 from dataset.store import s3
 from dataset.store.storage import Storage
 from tests import s3_server
@@ -39,7 +39,7 @@ def expire(url: str) -> None:
     storage.write(LEASE, json.dumps({**held, "expires": 0.0}).encode())
 
 
-class Stopped(Fence):
+class Stopped(LeaseFence):
     """The process stops right after it has been told that it may write; meanwhile another run takes over."""
 
     def __init__(self, url: str, token: str, then: Callable[[Storage], None] = lambda storage: None):

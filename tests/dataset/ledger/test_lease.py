@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from dataset.ledger.lease import LEASE, Fence, Lease, LeaseHeldError, LeaseLostError, _now
+from dataset.ledger.lease import LEASE, Lease, LeaseFence, LeaseHeldError, LeaseLostError, _now
 from dataset.store.local_files import TEMPORARY
 from dataset.store.storage import Storage
 
@@ -226,9 +226,9 @@ def test_who_lost_the_lease_writes_and_deletes_nothing_more(storage: Storage, mo
 
 def test_a_workers_writing_is_fenced_by_the_token_that_it_was_given(storage: Storage) -> None:
     with Lease(storage) as lease:
-        fence = Fence(storage.url, lease.token)
+        fence = LeaseFence(storage.url, lease.token)
         fence()
         with pytest.raises(LeaseLostError):
-            Fence(storage.url, "another")()
+            LeaseFence(storage.url, "another")()
     with pytest.raises(LeaseLostError):
         fence.ask()

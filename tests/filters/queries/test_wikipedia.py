@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from filters.queries import wikipedia
-from filters.queries.wikipedia import Part, article, pages, plan
+from filters.queries.wikipedia import DumpPart, article, pages, plan
 
 pytestmark = pytest.mark.skipif(
     find_spec("mwparserfromhell") is None, reason="mwparserfromhell has no wheel for this Python"
@@ -93,7 +93,7 @@ def test_hostile_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     long, short = page("y" * 5000), page("short")
     path = tmp_path / "d.bz2"
     path.write_bytes(bz2.compress(HEADER + long + short))
-    first, second = pages(Part(str(path), 0, path.stat().st_size))
+    first, second = pages(DumpPart(str(path), 0, path.stat().st_size))
     assert len(first) == 1000
     assert second == short
 
@@ -110,10 +110,10 @@ def test_bad_files(tmp_path: Path) -> None:
     assert plan(str(path), "simple", 1 << 20)  # its own code, in the language of another
     path.write_bytes(whole[:-20])
     with pytest.raises(OSError, match="breaks off"):
-        list(pages(Part(str(path), 0, len(whole))))
+        list(pages(DumpPart(str(path), 0, len(whole))))
     path.write_bytes(whole[:30] + b"\xff" * 30 + whole[60:])
     with pytest.raises(OSError, match="is damaged before byte"):
-        list(pages(Part(str(path), 0, len(whole))))
+        list(pages(DumpPart(str(path), 0, len(whole))))
 
 
 def test_without_its_parser_a_dump_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
