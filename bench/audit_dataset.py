@@ -20,8 +20,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from bench.audit_lookup import write_lookup
 from dataset.ids import PAIR_ID_SQL, checksum
-from dataset.ledger.commits import Commit, FileRef, Ledger, folder, write_manifest
+from dataset.ledger.commits import (
+    Commit,
+    FileRef,
+    Ledger,
+    folder,
+    new_records,
+    record_table,
+    write_manifest,
+    write_records,
+)
 from dataset.query.view_script import write as write_views
 from dataset.schema import (
     CANDIDATES,
@@ -42,7 +52,7 @@ from dataset.tables import to_parquet
 from filters.queries.build import load as read_queries
 
 WORDS = 20_000
-PAIRS_A_PARTITION, CANDIDATES_A_PARTITION, SAMPLES_A_SHARD = 10_000, 50_000, 10_000
+PAIRS_A_PARTITION, CANDIDATES_A_PARTITION = 10_000, 50_000
 FATES: dict[str, tuple[tuple[str, int, int, str], ...]] = {
     # of a thousand candidates: reason, from, to, evidence
     "text": (
@@ -326,16 +336,25 @@ def build(out: str, size: Size, workers: int = 1) -> None:
     else:
         done = [commit for each in work for commit in each()]
     storage = Storage(out)
-    done += _queries(out, done)
-    phases = []
+    done += [*_queries(out, done), *write_lookup(out, done, workers)]
+    phases, records = [], new_records()
     for phase in dict.fromkeys(commit.phase for commit in done):
         ledger = Ledger(storage, phase)
         commits = [commit for commit in done if commit.phase == phase]
         digest = ledger.close(commits)
+        records.add(record_table(commits))
         phases.append({"phase": phase, "partitions": len(commits), "records": ledger.closed_name, "checksum": digest})
     storage.write("config.yaml", json.dumps({"name": "bench", "balance": {"cap": 20_000}}).encode())
     write_manifest(
-        storage, {"format": 1, "complete": True, "name": "bench", "phases": phases, "funnel": _funnel(size, done)}
+        storage,
+        {
+            "format": 1,
+            "complete": True,
+            "name": "bench",
+            "phases": phases,
+            "records": write_records(storage, records.finish()),
+            "funnel": _funnel(size, done),
+        },
     )
     write_views(storage)
 

@@ -29,6 +29,7 @@ class Plan:
     only_writes: bool = False
     group: int = 0  # the process group that is ended
     asked: list[str] = field(default_factory=list)  # what was counted: METHOD PATH
+    answered: int = 0  # bytes that came back
     met: list[str] = field(default_factory=list)  # how `every` so-many-th request failed
 
     def meets(self, method: str, path: str) -> str:
@@ -99,6 +100,8 @@ class _Handler(BaseHTTPRequestHandler):
         answer = upstream.getresponse()
         data = answer.read()
         upstream.close()
+        with self.server.lock:
+            self.server.plan.answered += len(data)
         if met == "kill-after":
             os.killpg(self.server.plan.group, signal.SIGKILL)
             return

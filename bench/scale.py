@@ -221,6 +221,8 @@ class Imagined:
             shards = self._shared_out["pack.shard"]
             first = task.partition % -(-shards // self._together) * self._together
             return min(self._together, shards - first), first
+        if "parts" in options:
+            return options["parts"], 0
         if "partitions" in options:
             return options["partitions"], 0
         if task.phase.endswith(".collect"):

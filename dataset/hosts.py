@@ -12,6 +12,8 @@ from urllib.parse import unquote
 import can_ada
 import idna
 
+HOST_SQL = r"rtrim(regexp_extract(url, '^https?://(\[[^\]]*\]|[^/:]+)', 1), '.')"
+"""The host of a column `url` of canonical URLs, in DuckDB."""
 _WEB = re.compile(r"https?://[^/\\?#]")
 # What stands before the host in a URL that names one, and the host with its port.
 _AUTHORITY = re.compile(r"([\x00-\x20]*(?:[Hh][Tt]{2}[Pp][Ss]?:)?[/\\]{2,}(?:[^?#/\\]*@)?)([^?#/\\@]+)")

@@ -258,3 +258,13 @@ SAMPLES = pa.schema(
 SHARD_INDEX = pa.schema(
     [SAMPLES.field(name) for name in ("shard", "key", "split", "offset", "size", "pair_id", "checksum")]
 )
+
+LOOKUP = pa.schema(
+    [
+        ("hash", pa.int64()),  # the first 5 bytes of the MD5 of a value, of a sha256 its own; see dataset.ledger.lookup
+        ("key", pa.string()),  # the column whose value it is: url, page_url, host or sha256
+        ("rows", pa.string()),  # of which rows: candidates, pairs, samples; or duplicates, dropped for this image
+        ("partition", pa.int32()),  # one that has the value: of candidates, of pairs, or a shard's
+    ]
+)
+"""Which partitions have a value, ordered by hash; a row stands for all rows of a partition that have it."""

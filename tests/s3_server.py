@@ -27,8 +27,10 @@ _START_SECONDS = 120
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[str]:
+def running(folder: Path, volumes: int = 30) -> Iterator[str]:
     """An S3 server that keeps its files in `folder`; yields the bucket's URL, with this process's AWS_* set to it.
+
+    volumes: of 64 MB, which it may fill.
 
     Skips the test where the server's binary is not installed.
     """
@@ -48,7 +50,11 @@ def running(folder: Path) -> Iterator[str]:
         "-s3.autoCreateBucket=false",
     ]
     command += ["-master.telemetry=false"]
-    command += ["-volume.max=30", "-master.volumeSizeLimitMB=64", *(f"-{name}={port}" for name, port in ports.items())]
+    command += [
+        f"-volume.max={volumes}",
+        "-master.volumeSizeLimitMB=64",
+        *(f"-{name}={port}" for name, port in ports.items()),
+    ]
     endpoint = f"http://127.0.0.1:{ports['s3.port']}"
     settings = {
         "AWS_ENDPOINT_URL": endpoint,

@@ -22,9 +22,10 @@ import pyarrow as pa
 import xxhash
 
 from dataset.ids import checksum
+from dataset.ledger import at_once
 from dataset.ledger.damage import DamagedError, parsed
 from dataset.store.storage import Storage
-from dataset.tables import to_parquet
+from dataset.tables import GrowingParquet, to_parquet
 
 log = logging.getLogger("wit")
 
@@ -34,6 +35,10 @@ _NAME = re.compile(r"[0-9A-Za-z_][\w.+=-]*(?:/[0-9A-Za-z_][\w.+=-]*)+", re.ASCII
 _PHASE = re.compile(r"[a-z_]+\.[a-z0-9_]+")
 _MOST = 2**63
 
+ALL_RECORDS = "records.parquet"
+"""The records of all closed phases in one file, for who asks a bucket; what it says stands in the phases' own, too."""
+MOST_BYTES_OF_ALL = 32 * 2**20
+"""Of a larger one nobody reads the whole: some 30,000 partitions."""
 RECORDS = pa.schema([("partition", pa.int32()), ("fingerprint", pa.string()), ("record", pa.string())])
 
 
@@ -207,20 +212,13 @@ class Ledger:
 
     def close(self, commits: Sequence[Commit]) -> str:
         """Write all records as one file; returns its checksum. What they do not name stays until `collect`."""
-        ordered = sorted(commits, key=lambda commit: commit.partition)
-        data = to_parquet(
-            pa.table(
-                {
-                    "partition": [commit.partition for commit in ordered],
-                    "fingerprint": [commit.fingerprint for commit in ordered],
-                    "record": [commit.to_json() for commit in ordered],
-                },
-                schema=RECORDS,
-            )
-        )
-        digest = checksum(data)
+        return self.write(record_table(commits))
+
+    def write(self, records: pa.Table) -> str:
+        """As `close`, of a table that `record_table` made."""
+        data = to_parquet(records)
         put(self.storage, self.closed_name, data.to_pybytes())
-        return digest
+        return checksum(data)
 
     def collect(self, commits: Sequence[Commit]) -> int:
         """Delete the files of this phase that none of the commits names; returns how many."""
@@ -230,6 +228,19 @@ class Ledger:
         orphans = [name for name in there if name not in keep]
         self.storage.delete(orphans)
         return len(orphans)
+
+
+def record_table(commits: Iterable[Commit]) -> pa.Table:
+    """The records of a phase that is closed, RECORDS, by partition."""
+    ordered = sorted(commits, key=lambda commit: commit.partition)
+    return pa.table(
+        {
+            "partition": [commit.partition for commit in ordered],
+            "fingerprint": [commit.fingerprint for commit in ordered],
+            "record": [commit.to_json() for commit in ordered],
+        },
+        schema=RECORDS,
+    )
 
 
 def read_records(storage: Storage, name: str) -> list[Commit]:
@@ -258,6 +269,34 @@ def closed_records(storage: Storage, entry: Mapping[str, Any]) -> list[Commit]:
     return _records(storage, name, data)
 
 
+def new_records() -> GrowingParquet:
+    """A file for the records of all phases; see ALL_RECORDS."""
+    return GrowingParquet(pa.schema([RECORDS.field("record")]))
+
+
+def write_records(storage: Storage, data: pa.Buffer) -> dict[str, Any]:
+    """Write the file of all records; what the manifest says of it."""
+    put(storage, ALL_RECORDS, data.to_pybytes())
+    return {"bytes": data.size, "checksum": checksum(data)}
+
+
+def all_records(storage: Storage, manifest: Mapping[str, Any]) -> dict[str, list[Commit]]:
+    """The records of all closed phases by their phases; none where the manifest names no file of them, or it is large
+    or another than the manifest says: then each phase's own is read."""
+    told = manifest.get("records")
+    if told is None or told["bytes"] > MOST_BYTES_OF_ALL:
+        return {}
+    try:
+        data = at_once.read(storage, ALL_RECORDS)
+        commits = _records(storage, ALL_RECORDS, data) if checksum(data) == told["checksum"] else []
+    except (OSError, RecordError):
+        return {}
+    found: dict[str, list[Commit]] = {entry["phase"]: [] for entry in manifest["phases"]} if commits else {}
+    for commit in commits:
+        found.setdefault(commit.phase, []).append(commit)
+    return found
+
+
 def read_manifest(storage: Storage) -> dict[str, Any]:
     """The dataset's manifest; an empty one where there is none yet. Raises RecordError."""
     try:
@@ -274,6 +313,9 @@ def read_manifest(storage: Storage) -> dict[str, Any]:
             _text(entry["checksum"])
         if manifest.pop("checksum", None) not in (None, _own_checksum(manifest)):
             raise ValueError("its checksum is another")
+        if (records := manifest.get("records")) is not None:
+            _count(_object(records)["bytes"])
+            _text(records["checksum"])
         for counts in _object(manifest.get("funnel", {})).values():
             for count in _object(counts).values():
                 _count(count)

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dataset.ledger.commits import MANIFEST, Commit, FileRef, RecordError, closed_records, read_manifest, records_of
+from dataset.ledger.commits import (
+    MANIFEST,
+    Commit,
+    FileRef,
+    RecordError,
+    all_records,
+    closed_records,
+    read_manifest,
+    records_of,
+)
 from dataset.ledger.damage import opened
+from dataset.ledger.lookup import Key, Lookup, Partitions
 from dataset.stages import Rows, Stage, Table, judging, path, tables
 from dataset.store.storage import Storage
 
@@ -38,6 +50,8 @@ class Committed:
 
     def commits(self, phase: str) -> list[Commit]:
         """The commit records of a closed phase; none if it has not run."""
+        if not self._commits and not self.storage.local:
+            self._commits = all_records(self.storage, self.manifest)
         if phase not in self._commits:
             entry = self._phases.get(phase)
             self._commits[phase] = closed_records(self.storage, entry) if entry else []
@@ -56,6 +70,23 @@ class Committed:
         """The files of a table by their partitions; none if it has not been written."""
         role = self.table(name).role
         return {commit.partition: commit.files[role] for commit in self.records(name) if role in commit.files}
+
+    @cached_property
+    def lookup(self) -> Lookup | None:
+        """Which partitions have a value; None where the dataset has no such table.
+
+        Nor has one whose path has a backslash: DuckDB may take it for a pattern, see `dataset.query.views`.
+        """
+        files = {} if "\\" in self.storage.url else self.files("lookup")
+        return Lookup(self.storage, files) if files else None
+
+    def places(self, key: Key, values: Iterable[str]) -> Partitions | None:
+        """The partitions that may have one of some values; None where nobody knows."""
+        return None if self.lookup is None else self.lookup.places(key, values)
+
+    def places_of_ids(self, first: str, last: str) -> Partitions | None:
+        """As `places`, of the pair_ids from one to another, each of 32 hexadecimal digits."""
+        return None if self.lookup is None else self.lookup.of_ids(first, last)
 
     def schema(self, file: FileRef) -> pa.Schema:
         """The columns that a committed file has. Raises DamagedError, FileNotFoundError."""

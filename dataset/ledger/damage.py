@@ -116,6 +116,20 @@ def parsed(storage: Storage, name: str, source: pa.NativeFile, columns: list[str
         return file.read(columns, use_threads=source.size() > _SMALL_BYTES)
 
 
+def rows_in(source: pa.NativeFile, row: int | None) -> pa.Table:
+    """The rows of an open Parquet file, or the one of a number. Raises IndexError: it has no such row."""
+    file = pq.ParquetFile(source, page_checksum_verification=True)
+    if row is None:
+        return file.read()
+    left = row
+    for group in range(file.num_row_groups):
+        rows = file.metadata.row_group(group).num_rows
+        if left < rows:
+            return file.read_row_group(group).slice(left, 1)
+        left -= rows
+    raise IndexError(f"there is no row {row}")
+
+
 def _count(metadata: pq.FileMetaData, columns: Sequence[str] | None) -> None:
     """What reading columns of a file asks for: its end, then each column of each row group."""
     spent.read(min(_FOOTER_BYTES, metadata.serialized_size))

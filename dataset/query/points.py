@@ -9,47 +9,77 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import duckdb
 
+from dataset.ledger.lookup import ROWS, Lookup, Partitions
 from dataset.query import sql
 
 _DIGITS = {"pair_id": 32, "url_id": 16, "sha256": 64, "pdq": 64}
-_ASKS_FOR = re.compile(r"\b(?:url|host|pair_id|url_id|sha256|pdq)\b", re.IGNORECASE)
-_BEHIND: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    # of a view: the tables that have the values, and the columns of these
-    "candidates": (("_candidates",), ("pair_id",)),
-    "matches": (("_candidates",), ("pair_id",)),
-    "dropped": (("_candidates", "_pairs"), ("pair_id",)),
-    "images": (("_images",), ("sha256", "url_id", "pdq", "url", "host")),
-    "scores": (("_pairs",), ("pair_id",)),
-    "pairs": (("_samples",), ("pair_id", "sha256", "host")),
+_ASKS_FOR = re.compile(r"\b(?:url|page_url|host|pair_id|url_id|sha256|pdq)\b", re.IGNORECASE)
+_BEHIND: Mapping[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
+    # of a view: the tables that have the values, the columns of these that are narrowed always, and those that are
+    # where the dataset has a table of its values: by itself DuckDB asks each file for them
+    "candidates": (("_candidates",), ("pair_id",), ("url", "page_url", "host")),
+    "matches": (("_candidates",), ("pair_id",), ()),
+    "dropped": (("_candidates", "_pairs"), ("pair_id",), ("url", "host")),
+    "images": (("_images",), ("sha256", "url_id", "pdq", "url", "host"), ()),
+    "scores": (("_pairs",), ("pair_id",), ("url",)),
+    "pairs": (("_samples",), ("pair_id", "sha256", "host"), ("url",)),
 }
-_THROUGH = {("pairs", "host"): "url IN (SELECT url FROM temp._pairs WHERE host = {0})"}
+_THROUGH = {("pairs", "host"): {"_pairs": "host = {0}", "_samples": "url IN (SELECT url FROM _pairs)"}}
 """Where a table has no such column: the partitions of pairs, unlike the shards, each have few hosts."""
-_BESIDE = {"images": "_nsfw AS (SELECT * FROM temp._nsfw SEMI JOIN _images USING (partition, row))"}
+_BESIDE = {"images": {"_nsfw": "(partition, row) IN (SELECT partition, row FROM _images)"}}
 """Of a view: what else is narrowed then."""
+Narrow = Callable[[str, str, str], str | None]
+"""The SELECT of a view over the rows alone whose column has a value, by these three; None: read the whole view."""
 
 
-def narrowed(connection: duckdb.DuckDBPyConnection, text: str, views: Mapping[str, str]) -> str:
-    """A SELECT over the views, with each view that is asked for one id narrowed to it.
+def narrow_tables(view: str, column: str, value: str, is_looked_up: bool) -> Mapping[str, str]:
+    """The tables that need not be read whole where a column of a view is to have a value, each with the condition on
+    its rows; none where there are none.
+
+    Args:
+        value: of an id, its hexadecimal digits.
+        is_looked_up: whether it is known which partitions have the value.
+    """
+    tables, always, then = _BEHIND.get(view, ((), (), ()))
+    if column not in always and not (is_looked_up and column in then):
+        return {}
+    written = sql.literal(value) if column not in _DIGITS else f"unhex({sql.literal(value)})"
+    wanted = _THROUGH.get((view, column)) or dict.fromkeys(tables, f"{column} = {{0}}")
+    return {**{table: where.format(written) for table, where in wanted.items()}, **_BESIDE.get(view, {})}
+
+
+def places_of(lookup: Lookup, column: str, value: str) -> Partitions:
+    """The partitions that have a value of a column; none, of columns that are not looked up."""
+    if column in ("pair_id", "url_id"):
+        return lookup.of_ids(value.ljust(32, "0"), value.ljust(32, "f"))
+    for key in ROWS:
+        if column == key:
+            return lookup.places(key, [value])
+    return {}
+
+
+def narrowed(connection: duckdb.DuckDBPyConnection, text: str, narrow: Narrow) -> tuple[str, str]:
+    """A SELECT over the views, with each view that is asked for one value narrowed to it; and the same without these.
 
     Args:
         connection: whose parser reads the text; nothing is run.
         text: one statement.
-        views: the SELECT of each view.
     """
     if "'" not in text or not _ASKS_FOR.search(text):
-        return text
+        return text, text
     found = json.loads(sql.parsed(connection, text))
-    if any(name.startswith("_") or name in views for name in _named(found)):
-        return text
-    raw = text.encode()
-    for start, end, narrow in sorted(_narrower(found, views), reverse=True):
-        raw = raw[:start] + narrow.encode() + raw[end:]
-    return raw.decode()
+    if any(name.startswith("_") or name in _BEHIND for name in _named(found)):
+        return text, text
+    raw = rest = text.encode()
+    for start, end, instead in sorted(_narrower(found, narrow), reverse=True):
+        raw = raw[:start] + instead.encode() + raw[end:]
+        rest = rest[:start] + rest[end:]
+    return raw.decode(), rest.decode()
 
 
 def _named(node: Any) -> Iterator[str]:
@@ -64,33 +94,29 @@ def _named(node: Any) -> Iterator[str]:
             yield from _named(item)
 
 
-def _narrower(node: Any, views: Mapping[str, str]) -> Iterator[tuple[int, int, str]]:
+def _narrower(node: Any, narrow: Narrow) -> Iterator[tuple[int, int, str]]:
     """Of each view that can be narrowed: from which byte to which it is named, and what stands there instead."""
     if isinstance(node, list):
         for item in node:
-            yield from _narrower(item, views)
+            yield from _narrower(item, narrow)
     elif isinstance(node, dict):
         for item in node.values():
-            yield from _narrower(item, views)
+            yield from _narrower(item, narrow)
         table = node.get("from_table") or {}
         if node.get("type") != "SELECT_NODE" or table.get("type") != "BASE_TABLE" or table.get("schema_name"):
             return
-        name = table["table_name"].lower()
-        tables, columns = _BEHIND.get(name, ((), ()))
+        if table["sample"] or table["column_name_alias"]:
+            return
         alias = table["alias"] or table["table_name"]
         for column, value in _equal(node.get("where_clause") or {}, alias):
-            if column in columns and not table["sample"] and not table["column_name_alias"]:
-                where = _THROUGH.get((name, column), f"{column} = {{0}}").format(value)
-                parts = [f"{behind} AS (SELECT * FROM temp.{behind} WHERE {where})" for behind in tables]  # noqa: S608
-                only = ", ".join([*parts, *([_BESIDE[name]] if name in _BESIDE else [])])
+            if select := narrow(table["table_name"].lower(), column, value):
                 start = table["query_location"]
-                instead = f"(WITH {only}\n{views[name]}\n) AS {sql.identifier(alias)}"
-                yield start, start + table["query_location_length"], instead
+                yield start, start + table["query_location_length"], f"({select}\n) AS {sql.identifier(alias)}"
                 return
 
 
 def _equal(condition: Mapping[str, Any], alias: str) -> Iterator[tuple[str, str]]:
-    """The columns that a condition wants to be one text, whatever else it wants; and that as SQL of the files' type."""
+    """The columns that a condition wants to be one text, whatever else it wants; and that text."""
     if condition.get("type") == "CONJUNCTION_AND":
         for part in condition["children"]:
             yield from _equal(part, alias)
@@ -101,7 +127,5 @@ def _equal(condition: Mapping[str, Any], alias: str) -> Iterator[tuple[str, str]
             if table not in ([], [alias.lower()]) or literal.get("kind") != "STRING":
                 continue
             text = literal["text"]
-            if column not in _DIGITS:
-                yield column, sql.literal(text)
-            elif re.fullmatch(rf"[0-9a-f]{{{_DIGITS[column]}}}", text):
-                yield column, f"unhex({sql.literal(text)})"
+            if column not in _DIGITS or re.fullmatch(rf"[0-9a-f]{{{_DIGITS[column]}}}", text):
+                yield column, text

@@ -6,6 +6,7 @@ kind: a WITH that writes is a SELECT to it, and so is a call of a function that 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -28,6 +29,7 @@ _ACTS = frozenset(
     )
 )
 """Table functions that do more than answer, the first two whatever the text that they are given says."""
+_STRING, _NAME = re.compile(r"[eExX]?'"), re.compile(r"[eExX]?'\w*'\Z")
 _TEMPORARY = ("TEMP", "TEMPORARY")
 _MADE = ("TABLE", "VIEW", "MACRO", "FUNCTION")
 _CHANGES_NOTHING = "asking a dataset writes and changes nothing but temporary tables, views and macros"
@@ -74,9 +76,9 @@ def questions(connection: duckdb.DuckDBPyConnection, text: str, own: Collection[
     return found
 
 
-def without_comments(text: str) -> str:
-    """What a text asks, without what it says of that."""
-    return " ".join(token.text for token in _tokens(text))
+def names_in(text: str) -> str:
+    """What a text may name: it without comments, and without strings that could be no name."""
+    return " ".join(token.text for token in _tokens(text) if not _STRING.match(token.text) or _NAME.match(token.text))
 
 
 def _question(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement, own: Collection[str]) -> Question:

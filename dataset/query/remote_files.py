@@ -17,8 +17,9 @@ import pyarrow.parquet as pq
 from fsspec.spec import AbstractFileSystem
 
 from dataset.ids import checksum
+from dataset.ledger import at_once
 from dataset.ledger.commits import FileRef
-from dataset.ledger.damage import DamagedError, named
+from dataset.ledger.damage import DamagedError, check, named
 from dataset.store.seekable import Seekable
 from dataset.store.storage import Storage
 
@@ -26,6 +27,8 @@ TAIL_BYTES = 2**16
 """What is read of a file's end at once: what DuckDB asks for first, and all of most footers."""
 KEPT_BYTES = 256 * 2**20
 """So many bytes of files' ends are kept, for the next query over the same files."""
+FEW, SMALL_BYTES = 8, 8 * 2**20
+"""So many files, of so many bytes each, are read whole where they are all that a question needs of a table."""
 _READERS = 32
 _MAGIC = b"PAR1"
 _WRITTEN = datetime(2000, 1, 1, tzinfo=UTC)  # any time will do: a committed file never changes
@@ -44,6 +47,7 @@ class RemoteFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no ty
         self.bytes_read = 0
         self._sizes: dict[str, int] = {}
         self._tails: dict[str, bytes] = {}
+        self._whole: dict[str, bytes] = {}  # files that were read at once
         self._kept = 0  # bytes of them
         self._lock = threading.Lock()
 
@@ -54,10 +58,30 @@ class RemoteFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no ty
 
     def prepare(self, files: Sequence[FileRef]) -> None:
         """Read the ends of files, many at a time: DuckDB asks for them one after the other."""
-        missing = [file.name for file in files if file.name not in self._tails]
+        missing = [file.name for file in files if file.name not in self._tails and file.name not in self._whole]
         if len(missing) > 1:
             with ThreadPoolExecutor(_READERS) as pool:
                 list(pool.map(self.tail, missing))
+
+    def whole(self, file: FileRef) -> bytes:
+        """All of a file, by one request; it is kept for who asks next. Raises DamagedError, FileNotFoundError."""
+        self.path(file)
+        found = self._whole.get(file.name)
+        if found is None:
+            found = at_once.read(self.storage, file.name)
+            check(self.storage, file, pa.py_buffer(found))
+            with self._lock:
+                self.requests, self.bytes_read = self.requests + 1, self.bytes_read + len(found)
+                while self._whole and sum(map(len, self._whole.values())) + len(found) > KEPT_BYTES:
+                    del self._whole[next(iter(self._whole))]
+                self._whole[file.name] = found
+        return found
+
+    def get_whole(self, files: Sequence[FileRef]) -> None:
+        """Read few, small files whole, at the same time: that is one request each, of which all is used."""
+        if len(files) <= FEW and all(file.bytes <= SMALL_BYTES for file in files):
+            with ThreadPoolExecutor(FEW) as pool:
+                list(pool.map(self.whole, files))
 
     def schema(self, file: FileRef) -> pa.Schema:
         """The columns of a Parquet file. Raises DamagedError, FileNotFoundError."""
@@ -71,7 +95,8 @@ class RemoteFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no ty
 
     def tail(self, name: str) -> bytes:
         """A file's last bytes, up to TAIL_BYTES. Raises DamagedError: it does not end where it was committed to end."""
-        found = self._tails.get(name)
+        whole = self._whole.get(name)
+        found = self._tails.get(name) if whole is None else whole[-TAIL_BYTES:]
         if found is None:
             size = self._sizes[name]
             found = self._range(name, max(0, size - TAIL_BYTES), TAIL_BYTES)
@@ -86,6 +111,8 @@ class RemoteFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no ty
 
     def read(self, name: str, offset: int, length: int) -> bytes:
         """Bytes of a file; fewer where it ends before."""
+        if (whole := self._whole.get(name)) is not None:
+            return whole[offset : offset + length]
         start = max(0, self._sizes[name] - TAIL_BYTES)
         if offset >= start:
             return self.tail(name)[offset - start : offset - start + length]

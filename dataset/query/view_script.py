@@ -87,7 +87,7 @@ def _table(committed: Committed, table: CommittedTable, root: str) -> str:
     if table.files:
         paths = ", ".join(f"getvariable('{root}') || '/{file.name}'" for _, file in table.files)
         return f"{begin}{table.select(committed, f'[{paths}]')};\n"
-    return f"{begin}{_rows(table.numbered_schema.empty_table())};\n"
+    return f"{begin}{table.nothing};\n"
 
 
 def _constant(name: str, rows: pa.Table) -> str:

@@ -5,12 +5,13 @@ Every table exists always; of a stage that has not run, or is switched off, it h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 
 import pyarrow as pa
 
+from dataset.hosts import HOST_SQL
 from dataset.ledger.commits import FileRef
 from dataset.ledger.committed import Committed
 from dataset.query import sql
@@ -26,7 +27,7 @@ _FUNNEL = pa.schema(
 _STAGES = pa.schema([("step", pa.int32()), ("stage", pa.string())])
 _OF_ALL = ("views/dropped", "views/funnel")
 """Views over what every stage gives."""
-_INSTEAD = {"host": r"rtrim(regexp_extract(url, '^https?://(\[[^\]]*\]|[^/:]+)', 1), '.')"}
+_INSTEAD = {"host": HOST_SQL}
 """What an older version did not write, of what it wrote."""
 _JUDGED: tuple[Rows, ...] = ("candidates", "pairs")
 
@@ -54,6 +55,18 @@ class CommittedTable:
         if "row" not in self.schema.names:
             front.append(pa.field("row", pa.uint32()))
         return pa.schema([*front, *self.schema])
+
+    def of(self, partitions: Collection[int]) -> CommittedTable:
+        """The table of the files of some partitions alone."""
+        return replace(self, files=tuple(file for file in self.files if file[0] in partitions))
+
+    @property
+    def nothing(self) -> str:
+        """The SELECT of no rows."""
+        columns = ", ".join(
+            f"NULL::{sql.type_name(field.type)} AS {sql.identifier(field.name)}" for field in self.numbered_schema
+        )
+        return f"SELECT {columns} WHERE false"
 
     def select(self, committed: Committed, paths: str) -> str:
         """The SELECT that reads the files; `paths` is the SQL of the list of where they are."""
@@ -89,6 +102,19 @@ def makers(committed: Committed) -> dict[str, Callable[[], CommittedTable]]:
         for stage in judging(rows):
             found[_verdicts(stage).view] = partial(_of, committed, _verdicts(stage))
     return found
+
+
+def kinds() -> dict[str, str]:
+    """By the name of a table whose files are partitions of candidates, of pairs or of samples: which of these."""
+    found = {"_samples": "samples"}
+    order = [stage.name for stage in path()]
+    last = max(order.index(stage.name) for stage in judging("candidates"))
+    for name in table_names():
+        table = declared(name)[-1]
+        if table.is_view and table.is_numbered:
+            of_pairs = name == "pairs" or order.index(table.phase.partition(".")[0]) > last
+            found[table.view] = "pairs" if of_pairs else "candidates"
+    return found | {_verdicts(stage).view: rows for rows in _JUDGED for stage in judging(rows)}
 
 
 def constants(committed: Committed) -> dict[str, pa.Table]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import duckdb
@@ -19,12 +19,13 @@ import pyarrow as pa
 
 from dataset.ledger.commits import FileRef, RecordError
 from dataset.ledger.committed import Committed
-from dataset.ledger.damage import check_length, content, read_table
+from dataset.ledger.damage import check_length, content, named, opened, read_table, rows_in
+from dataset.ledger.lookup import Partitions
 from dataset.query import sql
-from dataset.query.points import narrowed
-from dataset.query.questions import Question, questions, without_comments
+from dataset.query.points import narrow_tables, narrowed, places_of
+from dataset.query.questions import Question, names_in, questions
 from dataset.query.side_tables import timings
-from dataset.query.view_tables import CommittedTable, constants, makers, views
+from dataset.query.view_tables import CommittedTable, constants, kinds, makers, views
 from dataset.store.storage import Storage
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ _WORD = re.compile(r"\w+")
 _NAME = re.compile(r"[A-Za-z]\w*", re.ASCII)
 _TAKEN = frozenset(("memory", "temp", "system", "main", "pg_catalog", "information_schema"))
 _TABLE = re.compile(r'"table_name":"(\w+)"')
+_BEGINS_WITH = re.compile(r"(?:\s|--[^\n]*\n)*WITH\b")
 _LISTS = re.compile(r"\bshow\b|\bduckdb_|\bpragma_|information_schema|pg_catalog|query_table|\bcatalog", re.IGNORECASE)
 """Questions for the views themselves, which name none of them."""
 
@@ -85,7 +87,10 @@ class Dataset(Committed):
         self._files: list[str] = []  # that the views read, as DuckDB opens them
         self._unread: dict[str, list[FileRef]] = {}  # by view: files whose bytes nobody has looked at yet
         self._left = None if deep else CHECKED_BYTES
-        self._waiting: dict[str, Callable[[], CommittedTable]] = makers(self)  # tables that are not made yet
+        self._seen: set[str] = set()  # files that were held against their checksums, or are not any more
+        self._makers, self._kinds = makers(self), kinds()
+        self._tables: dict[str, CommittedTable] = {}  # some of whose files were asked for
+        self._waiting = dict(self._makers)  # tables that are not made yet
         self._selects = views()  # of every view
         self._texts = dict(self._selects)  # those of views that are not made yet
         self._behind = {name: self._read_by(text) for name, text in self._texts.items()}
@@ -126,6 +131,14 @@ class Dataset(Committed):
     def schema(self, file: FileRef) -> pa.Schema:
         return super().schema(file) if self._remote is None else self._remote.schema(file)
 
+    def rows_of(self, file: FileRef, row: int | None = None) -> pa.Table:
+        """A committed table, or one row of it. Of a bucket the file is read whole. Raises DamagedError, IndexError."""
+        if row is None and self._remote is None:
+            return read_table(self.storage, file)
+        whole = None if self._remote is None else pa.BufferReader(self._remote.whole(file))
+        with named(self.storage, file.name), opened(self.storage, file) if whole is None else whole as source:
+            return rows_in(source, row)
+
     def sql(self, query: str, **options: Any) -> duckdb.DuckDBPyRelation:
         """The answer of a query over the views, as a DuckDB relation: of several statements that of the last.
 
@@ -151,32 +164,102 @@ class Dataset(Committed):
 
     def _prepared(self, query: str) -> Question:
         """The last statement of a query, after the others were run."""
-        asked = questions(self.connection, query, self._made)
-        self._check(query)
-        for question in asked[:-1]:
-            self.connection.execute(question.text)
-        last = asked[-1]
+        *before, last = questions(self.connection, query, self._made)
+        text = rest = last.text
         if last.makes is None:
-            text = narrowed(self.connection, last.text, self._selects)
-            if text != last.text:
-                self._check(text)  # it may name more
-            return Question(text)
-        return last
+            text, rest = narrowed(self.connection, text, self._narrow)
+        self._check("\n".join([*(question.text for question in before), rest]))
+        for question in before:
+            self.connection.execute(question.text)
+        return Question(text, last.makes)
 
-    def ask(self, query: str, values: object = None) -> duckdb.DuckDBPyConnection:
+    def _narrow(self, view: str, column: str, value: str) -> str | None:
+        """A view's SELECT over the rows alone whose column is a value; None where it would read no less."""
+        tables = narrow_tables(view, column, value, self.lookup is not None)
+        if not tables:
+            return None
+        places = {} if self.lookup is None else places_of(self.lookup, column, value)
+        with_ = self._within([*tables, *self._behind[view]], places, tables)
+        return f"WITH {with_}\n{self._selects[view]}"
+
+    def ask(self, query: str, values: object = None, within: Partitions | None = None) -> duckdb.DuckDBPyConnection:
         """A query of our own with values for its parameters, executed.
+
+        within: the partitions that have the rows that it asks for, where they are known; see `dataset.ledger.lookup`.
 
         Raises:
             DamagedError: a file behind it is not what was committed.
             RecordError: its tables hold numbers that openwit writes none of.
             duckdb.Error: it failed otherwise.
         """
-        self._check(query)
+        if within is None:
+            self._check(query)
+        else:
+            with_ = self._within([word.lower() for word in _WORD.findall(names_in(query))], within)
+            own = _BEGINS_WITH.match(query)
+            query = f"WITH {with_}, {query[own.end() :]}" if own else f"WITH {with_}\n{query}"
         try:
             return self.connection.execute(query, values)
         except (duckdb.ConversionException, duckdb.OutOfRangeException) as error:
             message = " ".join(str(error).split())[:200]
             raise RecordError(f"{self.storage.url} is not as openwit writes it: {message}") from None
+
+    def _within(self, names: Iterable[str], places: Partitions, where: Mapping[str, str] | None = None) -> str:
+        """What stands behind WITH where a query reads only some partitions: the tables that it names, of the files of
+        these, and all views between. What it names besides is made ready.
+
+        Args:
+            names: that the query has, in lower case; other words may be among them.
+            places: partitions by what their rows are; of rows that are not among them all are read.
+            where: a condition on the rows of a table; in the order in which they may name each other.
+        """
+        behind = self._all_behind(names)
+        conditions = {name: f" WHERE {condition}" for name, condition in (where or {}).items()}
+        some = {name: places[kind] for name, kind in self._kinds.items() if name in behind and kind in places}
+        parts: dict[str, str] = {}
+        for name in [*conditions, *(name for name in some if name not in conditions)]:
+            source = f"({self._some(name, some[name])})" if name in some else f"temp.{name}"
+            parts[name] = f"{name} AS (SELECT * FROM {source}{conditions.get(name, '')})"  # noqa: S608
+        for view, select in self._selects.items():
+            if view in behind and self._all_behind(self._behind[view]) & parts.keys():
+                parts[view] = f"{view} AS ({select})"
+        self._ready(behind - some.keys() - (parts.keys() - conditions.keys()))
+        return ", ".join(parts.values())
+
+    def _some(self, name: str, partitions: Collection[int]) -> str:
+        """The SELECT that reads the files that a table has of some partitions."""
+        if name not in self._tables:
+            self._tables[name] = self._makers[name]()
+        table = self._tables[name].of(partitions)
+        if not table.files:
+            return table.nothing
+        files = [file for _, file in table.files]
+        if self._remote is not None:
+            self._remote.get_whole(files)
+        for file in files:
+            if self._remote is None and file.name not in self._seen:
+                check_length(self.storage, file)
+            if self._remote is None or self._left is None:
+                self._compare(file)
+        return table.select(self, f"[{', '.join(sql.literal(sql.exactly(path)) for path in self._paths(files))}]")
+
+    def _paths(self, files: Sequence[FileRef]) -> list[str]:
+        """Where DuckDB opens files."""
+        if self._remote is None:
+            return [self.storage.path(file.name) for file in files]
+        paths = [self._remote.path(file) for file in files]
+        self._remote.prepare(files)
+        return paths
+
+    def _all_behind(self, names: Iterable[str]) -> set[str]:
+        """Names, and those of all that they read."""
+        waiting, seen = list(names), set[str]()
+        while waiting:
+            name = waiting.pop()
+            if name not in seen:
+                seen.add(name)
+                waiting += self._behind.get(name, ())
+        return seen
 
     def _check(self, query: str) -> None:
         """Make what a query names, and hold what it reads against its checksums.
@@ -186,20 +269,23 @@ class Dataset(Committed):
         """
         for other in self._beside:
             other._check(query)
-        query = without_comments(query)
-        waiting, seen = [query], set[str]()
-        while waiting:
-            named = {word.lower() for word in _WORD.findall(waiting.pop())} - seen
-            seen |= named
-            waiting += (text for name in named for text in self._behind.get(name, ()))
-        if _LISTS.search(query):
-            seen = self._made
-        self._make(seen)
-        for name in seen & self._unread.keys():
+        query = names_in(query)
+        everything = _LISTS.search(query) is not None
+        self._ready(self._made if everything else self._all_behind(word.lower() for word in _WORD.findall(query)))
+
+    def _ready(self, names: Collection[str]) -> None:
+        """Make tables and views, and hold what they read against its checksums. Raises DamagedError."""
+        self._make(names)
+        for name in names & self._unread.keys():
             for file in self._unread.pop(name):
-                if self._left is None or file.bytes <= self._left:
-                    content(self.storage, file)
-                    self._left = None if self._left is None else self._left - file.bytes
+                self._compare(file)
+
+    def _compare(self, file: FileRef) -> None:
+        """Hold a file against its checksum, unless much has been held already. Raises DamagedError."""
+        if file.name not in self._seen and (self._left is None or file.bytes <= self._left):
+            content(self.storage, file)
+            self._left = None if self._left is None else self._left - file.bytes
+        self._seen.add(file.name)
 
     def _make(self, names: Collection[str]) -> None:
         """Make the tables and views of some names that are not made yet; all that they read is among the names."""
@@ -256,13 +342,10 @@ class Dataset(Committed):
         False where it cannot open a path as it is written: one with a pattern's characters beside a backslash.
         """
         files = [file for _, file in table.files]
-        if self._remote is not None:
-            paths = [self._remote.path(file) for file in files]
-            self._remote.prepare(files)
-        else:
+        if self._remote is None:
             for file in files:
                 check_length(self.storage, file)
-            paths = [self.storage.path(file.name) for file in files]
+        paths = self._paths(files)
         exact = [sql.exactly(path) for path in paths]
         selected = table.select(self, f"[{', '.join(map(sql.literal, exact))}]")
         try:

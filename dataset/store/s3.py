@@ -214,6 +214,12 @@ def version(url: str, bucket: str, key: str) -> str:
         raise _unanswered(url, error) from error
 
 
+def get(url: str, bucket: str, key: str) -> bytes | None:
+    """A whole object, by one request; None if there is none. Raises OSError."""
+    found = _tagged(url, bucket, key)
+    return None if found is None else found[0]
+
+
 def _read(bucket: str, key: str) -> bytes:
     body: bytes = client().get_object(Bucket=bucket, Key=key)["Body"].read()
     return body

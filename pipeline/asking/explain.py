@@ -14,11 +14,12 @@ from urllib.parse import urlsplit
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from crawl.images.store import FOLDER as FETCH_STORE
 from crawl.images.store import newest
-from dataset.ledger.damage import DamagedError, opened, read_table
+from dataset.ledger.commits import FileRef
+from dataset.ledger.damage import DamagedError
+from dataset.ledger.lookup import Partitions
 from dataset.query import sql
 from dataset.query.views import Dataset
 from dataset.reasons import reasons
@@ -36,6 +37,7 @@ MOST = 10
 _QUERIES_SHOWN = 10
 _OTHERS_SHOWN = 5
 _DEEPEST = 20  # that evidence is nested
+_TABLES_KEPT = 32
 _UNDECIDED = "not decided yet"
 _IMAGE_FACTS = ("origin", "outcome", "status", "final_url", "fetched_bytes", "media_type", "original_width",
                 "original_height", "width", "height", "sha256", "pdq", "pdq_quality")  # fmt: skip
@@ -66,6 +68,7 @@ class _Teller:
     def __init__(self, dataset: Dataset):
         self.dataset = dataset
         self.storage = dataset.storage
+        self._tables: dict[str, pa.Table] = {}
 
     def story(self, place: Place) -> Story:
         """The story of one candidate."""
@@ -100,7 +103,7 @@ class _Teller:
                 steps.append(Step(stage.name, "dropped", f"{reason}: {meaning}", _plain(facts)))
                 return reason
             if stage.name == "neardup":
-                facts = {**facts, **self._also(row)}
+                facts = {**facts, **self._also(place.partition, row)}
             steps.append(Step(stage.name, "kept", stage.passed, _plain(facts)))
         return None
 
@@ -151,17 +154,26 @@ class _Teller:
             return {"the query that came nearest": nearest, "its rank there": rank}
         return {}
 
-    def _also(self, row: Mapping[str, Any]) -> dict[str, Any]:
+    def _also(self, partition: int, row: Mapping[str, Any]) -> dict[str, Any]:
         """Whose image was dropped for this one, and where else its bytes were found."""
         url_id = row["pair_id"][:8].hex()
-        stands_for = self._others(sql.load("asking/stands_for"), url_id)
+        at = self._places(url_id)
+        duplicates = None if at is None else {"pairs": at["duplicates"]}
+        stands_for = self._others(sql.load("asking/stands_for"), url_id, duplicates)
         same = []
-        for (sha256,) in self._ask("SELECT sha256 FROM _images WHERE url_id = unhex(?) LIMIT 1", [url_id]):
-            same = self._others("SELECT DISTINCT url FROM _images WHERE sha256 = ? ORDER BY url", sha256, row["url"])
+        for image in self._filtered(self.dataset.table("images"), partition, "url", row["url"])[:1]:
+            if sha256 := image["sha256"]:
+                found = self.dataset.places("sha256", [sha256.hex()])
+                named = "SELECT DISTINCT url FROM _images WHERE sha256 = ? ORDER BY url"
+                same = self._others(named, sha256, found, row["url"])
         return {"stands for": stands_for, "the same bytes are at": same}
 
-    def _others(self, statement: str, value: Any, but: str = "") -> list[str]:
-        urls = [url for (url,) in self._ask(statement, [value]) if url != but]
+    def _places(self, url_id: str) -> Partitions | None:
+        """The partitions that have rows of an image, where that is known."""
+        return self.dataset.places_of_ids(url_id.ljust(32, "0"), url_id.ljust(32, "f"))
+
+    def _others(self, statement: str, value: Any, at: Partitions | None, but: str = "") -> list[str]:
+        urls = [url for (url,) in self._ask(statement, [value], at) if url != but]
         more = len(urls) - _OTHERS_SHOWN
         return urls[:_OTHERS_SHOWN] + ([f"and {more:,} more"] if more > 0 else [])
 
@@ -185,7 +197,7 @@ class _Teller:
     def _representative(self, url_id: str) -> dict[str, Any]:
         """An image by its id: the first of its pairs that was kept, else the first."""
         of_image = {"first": url_id.ljust(32, "0"), "last": url_id.ljust(32, "f")}
-        pairs = self._ask(sql.load("asking/pairs_of_image"), of_image)
+        pairs = self._ask(sql.load("asking/pairs_of_image"), of_image, self._places(url_id))
         shown_by = [
             {"url": url, "text": text, "pair_id": pair_id.hex(), "end": self._pair_end(Place(partition, row), pair_id)}
             for partition, row, pair_id, url, text in pairs
@@ -224,7 +236,8 @@ class _Teller:
         return None
 
     def _packed(self, pair_id: bytes) -> Step:
-        found = self._ask('SELECT shard, key, split, "offset", size FROM _samples WHERE pair_id = ?', [pair_id])
+        named = 'SELECT shard, key, split, "offset", size FROM _samples WHERE pair_id = ?'
+        found = self._ask(named, [pair_id], self._places(pair_id[:8].hex()))
         if not found:
             return _waiting(path()[-1])
         facts = dict(zip(("shard", "key", "split", "offset", "size"), found[0], strict=True))
@@ -235,6 +248,7 @@ class _Teller:
         found = self._ask(
             "SELECT partition, row FROM _pairs WHERE pair_id = ? AND candidate_partition = ? AND candidate_row = ?",
             [pair_id, *place],
+            self._places(pair_id[:8].hex()),
         )
         return Place(*found[0]) if found else None
 
@@ -279,26 +293,27 @@ class _Teller:
         """The rows of a committed file where a column has a value; none if there is no such file."""
         for commit in self.dataset.commits(of.phase):
             if commit.partition == partition and of.role in commit.files:
-                table = read_table(self.storage, commit.files[of.role])
+                table = self._table(commit.files[of.role])
                 sought = pa.scalar(value, table.schema.field(column).type)
                 return list(table.filter(pc.equal(table.column(column), sought)).to_pylist())
         return []
 
+    def _table(self, file: FileRef) -> pa.Table:
+        """A committed table; the last ones are kept, for several stages ask them."""
+        if file.name not in self._tables:
+            self._tables[file.name] = self.dataset.rows_of(file)
+            for name in list(self._tables)[:-_TABLES_KEPT]:
+                del self._tables[name]
+        return self._tables[file.name]
+
     def _row(self, table: str, place: Place) -> dict[str, Any]:
         """A row of a file whose rows are numbered by their position."""
-        written = self.dataset.files(table)[place.partition]
-        with opened(self.storage, written) as file:
-            parquet = pq.ParquetFile(file, page_checksum_verification=True)
-            left = place.row
-            for group in range(parquet.num_row_groups):
-                rows = parquet.metadata.row_group(group).num_rows
-                if left < rows:
-                    return dict(parquet.read_row_group(group).slice(left, 1).to_pylist()[0])
-                left -= rows
-        raise IndexError(f"{written.name} has no row {place.row}")
+        return dict(self.dataset.rows_of(self.dataset.files(table)[place.partition], place.row).to_pylist()[0])
 
-    def _ask(self, statement: str, values: list[Any] | dict[str, Any]) -> list[tuple[Any, ...]]:
-        return self.dataset.ask(statement, values).fetchall()
+    def _ask(
+        self, statement: str, values: list[Any] | dict[str, Any], within: Partitions | None = None
+    ) -> list[tuple[Any, ...]]:
+        return self.dataset.ask(statement, values, within).fetchall()
 
 
 def _where(row: Mapping[str, Any]) -> str:

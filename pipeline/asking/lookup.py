@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 
 from crawl.urls import canonical_url
 from dataset.hosts import hostname
+from dataset.ledger.lookup import Key, Partitions
 from dataset.query import sql
 from dataset.query.views import Dataset
+from dataset.store.storage import is_local
 from pipeline.asking import picture
 from pipeline.config_errors import ConfigError
 
@@ -20,6 +22,8 @@ _URL = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?//\S", re.IGNORECASE)
 _BARE_URL = re.compile(r"[^\s/@]+\.[^\s/@.]{2,}(?::\d+)?/\S*")  # example.org/a.jpg, as people type it
 _NEAREST = 3
 _REASONS = 3
+_MOST_FILES, _MOST_FILES_OF_A_BUCKET = 64, 4
+"""So many files of candidates are read to say what a host gave: of each those of verdicts, too."""
 
 
 class Place(NamedTuple):
@@ -79,14 +83,14 @@ class _Finder:
     def url(self, which: str) -> Found | None:
         """The candidates of an image's URL; if there are none, those of a page's."""
         spelled = _spellings(which)
-        for column, kind in (("url", "the image"), ("page_url", "the page")):
-            found = self._where(f"{column} IN (SELECT unnest($values))", {"values": spelled}, "")
-            if found:
-                ((name,),) = self._ask(
-                    f"SELECT min({column}) FROM _candidates WHERE {column} IN (SELECT unnest($values))",  # noqa: S608
-                    {"values": spelled},
-                )
-                return Found(f"{kind} {name} has {_candidates(found.total)}", found.places, found.total)
+        columns: tuple[tuple[Key, str], ...] = (("url", "the image"), ("page_url", "the page"))
+        for column, kind in columns:
+            at = self._dataset.places(column, spelled)
+            where = f"{column} IN ({', '.join(map(sql.literal, spelled))})"  # as constants, files can tell
+            rows = self._rows(where, {}, at, f"min({column}) OVER ()")
+            if rows:
+                *_, total, name = rows[0]
+                return Found(f"{kind} {name} has {_candidates(total)}", _places(rows), total)
         return None
 
     def pair_id(self, digits: str) -> Found | None:
@@ -96,16 +100,18 @@ class _Finder:
         several = self._ask(
             f"SELECT DISTINCT lower(hex(pair_id)) FROM _candidates WHERE {between} ORDER BY 1 LIMIT 2",  # noqa: S608
             values,
+            at := self._dataset.places_of_ids(values["low"], values["high"]),
         )
         if len(several) > 1:
             raise ConfigError(
                 f"{digits} begins several pair_ids, {several[0][0]} and {several[1][0]} among them; give more digits"
             )
-        return self._where(between, values, f"the pair {several[0][0]}") if several else None
+        return self._where(between, values, f"the pair {several[0][0]}", at) if several else None
 
     def sha256(self, digits: str) -> Found | None:
         """The candidates of the images with a SHA-256."""
-        rows = self._ask("SELECT DISTINCT url FROM _images WHERE sha256 = unhex(?) ORDER BY url", [digits])
+        at = self._dataset.places("sha256", [digits])
+        rows = self._ask("SELECT DISTINCT url FROM _images WHERE sha256 = unhex(?) ORDER BY url", [digits], at)
         return self._images([url for (url,) in rows], f"the SHA-256 {digits} is of") if rows else None
 
     def key(self, which: str) -> Found | None:
@@ -117,12 +123,14 @@ class _Finder:
         if not rows:
             return None
         pair_id, name, archive, offset = rows[0]
+        at, said = self._dataset.places_of_ids(pair_id.hex(), pair_id.hex()), f"the key {key} of shards/{name}"
         found = self._where(
             'pair_id = $pair_id AND archive = $archive AND "offset" = $offset',
             {"pair_id": pair_id, "archive": archive, "offset": offset},
-            f"the key {key} of shards/{name}",
+            said,
+            at,
         )
-        return found or self._where("pair_id = $pair_id", {"pair_id": pair_id}, f"the key {key} of shards/{name}")
+        return found or self._where("pair_id = $pair_id", {"pair_id": pair_id}, said, at)
 
     def text(self, which: str) -> Found | None:
         """The candidates with a part of their text, in any case."""
@@ -157,35 +165,46 @@ class _Finder:
 
     def _given_by(self, host: str, url: str) -> str | None:
         """What a host did give, and its addresses that are most like one; None if it gave nothing."""
-        if not self._ask("SELECT 1 FROM _candidates WHERE host = $host LIMIT 1", {"host": host}):
+        at, least = self._dataset.places("host", [host]), ""
+        most = _MOST_FILES if is_local(self._dataset.storage.url) else _MOST_FILES_OF_A_BUCKET
+        if at is not None and len(at["candidates"]) > most:
+            least = f" (by {most} of its {len(at['candidates'])} files)"
+            at = {**at, "candidates": sorted(at["candidates"])[:most]}
+        values = {"host": host, "url": url, "near": _NEAREST, "reasons": _REASONS}
+        ((candidates, kept, reasons, near),) = self._ask(sql.load("asking/host"), values, at)
+        if not candidates:
             return None
-        ((candidates, pairs, reasons, near),) = self._ask(
-            sql.load("asking/host"), {"host": host, "url": url, "near": _NEAREST, "reasons": _REASONS}
-        )
         dropped = ", ".join(f"{item['reason']} {item['count']:,}" for item in reasons)
         return (
-            f"the host {host} gave {_candidates(candidates)}, {pairs:,} of them in the dataset"
+            f"the host {host} gave {_candidates(candidates)}{least}, {kept:,} of them in the dataset"
             f"{f'; dropped: {dropped}' if dropped else ''}\n"
             f"its addresses most like it: {', '.join(near)}"
         )
 
     def _images(self, urls: Sequence[str], said: str) -> Found | None:
         others = f" and {len(urls) - 1:,} more" if len(urls) > 1 else ""
-        return self._where("url IN (SELECT unnest($urls))", {"urls": list(urls)}, f"{said} {urls[0]}{others}")
+        at = self._dataset.places("url", urls)
+        return self._where("url IN (SELECT unnest($urls))", {"urls": list(urls)}, f"{said} {urls[0]}{others}", at)
 
-    def _where(self, where: str, values: dict[str, Any], said: str) -> Found | None:
-        rows = self._ask(
-            f"SELECT partition, row, count(*) OVER () FROM _candidates WHERE {where} "  # noqa: S608
+    def _where(self, where: str, values: dict[str, Any], said: str, at: Partitions | None = None) -> Found | None:
+        rows = self._rows(where, values, at)
+        return Found(f"{said}: {_candidates(rows[0][2])}", _places(rows), rows[0][2]) if rows else None
+
+    def _rows(
+        self, where: str, values: dict[str, Any], at: Partitions | None, also: str = "NULL"
+    ) -> list[tuple[Any, ...]]:
+        """Of the first candidates of a condition: partition, row, how many there are, and what else is asked."""
+        return self._ask(
+            f"SELECT partition, row, count(*) OVER (), {also} FROM _candidates WHERE {where} "  # noqa: S608
             f"ORDER BY partition, row LIMIT {int(self._most)}",
             values,
+            at,
         )
-        if not rows:
-            return None
-        places = tuple(Place(partition, row) for partition, row, _ in rows)
-        return Found(f"{said}: {_candidates(rows[0][2])}", places, rows[0][2])
 
-    def _ask(self, statement: str, values: dict[str, Any] | list[Any]) -> list[tuple[Any, ...]]:
-        return self._dataset.ask(statement, values).fetchall()
+    def _ask(
+        self, statement: str, values: dict[str, Any] | list[Any], within: Partitions | None = None
+    ) -> list[tuple[Any, ...]]:
+        return self._dataset.ask(statement, values, within).fetchall()
 
 
 def _spellings(which: str) -> list[str]:
@@ -196,6 +215,10 @@ def _spellings(which: str) -> list[str]:
     elif which.startswith("//"):
         given = {f"{scheme}:{url}" for url in given for scheme in ("http", "https")}
     return sorted({which, *(url for item in given if (url := canonical_url(item)))})
+
+
+def _places(rows: Sequence[tuple[Any, ...]]) -> tuple[Place, ...]:
+    return tuple(Place(partition, row) for partition, row, *_ in rows)
 
 
 def _candidates(count: int) -> str:

@@ -8,9 +8,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from dataset.ledger.commits import FORMAT_VERSION, Commit, Ledger, dropped_by_reason, write_manifest
+from dataset.ledger.commits import (
+    FORMAT_VERSION,
+    Commit,
+    Ledger,
+    dropped_by_reason,
+    new_records,
+    record_table,
+    write_manifest,
+    write_records,
+)
 from dataset.query import view_script
-from dataset.reasons import TRANSIENT, reasons
 from dataset.stages import names
 from dataset.store.faults import patiently
 from dataset.store.storage import Storage
@@ -25,15 +33,12 @@ from pipeline.engine.reuse import with_earlier_measures
 from pipeline.engine.shares import shares
 from pipeline.engine.sources.inputs import Source
 from pipeline.engine.temporary import is_temporary
-from pipeline.engine.verdicts import ConservationError
+from pipeline.engine.verdicts import ConservationError, warnings
 from pipeline.engine.verify import Rereading
 from pipeline.workers.executor import SOURCE_REQUESTS, Executor
 from pipeline.workers.failures import CRASHED, Limits
 
 log = logging.getLogger("wit")
-
-TRANSIENT_SHARE = 0.2
-"""The share of a stage's rows that may be dropped for one transient reason before the stage ends with a warning."""
 
 _STALE_S = 10.0  # how far the manifest may lie behind the phases that are closed, of the stage at work
 
@@ -66,6 +71,7 @@ class Run:
         self.artifacts = Artifacts()
         self.did: dict[str, int] = {}  # tasks done by this run, by phase
         self.limits = Limits(config.run.record_cpu_s, config.run.record_memory_bytes)
+        self._records = new_records()  # of all phases that are closed
         self._quarantined = 0
         self._rereading = Rereading(storage)
         self._published: tuple[str, float] | None = None  # before which stage last, and when
@@ -130,11 +136,13 @@ class Run:
                 at = (phase.stage.name, commit.partition)
                 self._left_out.setdefault(at, []).append(Input(left_out))
         self.check()
-        checksum = self._patiently(lambda: ledger.close(ordered))
+        records = record_table(ordered)
+        checksum = self._patiently(lambda: ledger.write(records))
         if todo or ledger.loose or len(known) > len(commits):
             self._patiently(lambda: ledger.collect(ordered))
             self._patiently(lambda: quarantine.collect(ordered))
         if not is_temporary(phase):
+            self._records.add(records)
             entry = {"phase": phase.name, "partitions": len(ordered), "records": ledger.closed_name}
             self.phases.append({**entry, "checksum": checksum})
         return ordered
@@ -362,11 +370,13 @@ class Run:
 
     def finish(self, *, complete: bool) -> None:
         """Publish what this run has closed."""
-        self._publish(complete=complete)
+        records = self._records.finish()
+        self._publish(complete=complete, records=self._patiently(lambda: write_records(self.storage, records)))
         self._patiently(lambda: view_script.write(self.storage))
 
-    def _publish(self, *, complete: bool) -> None:
+    def _publish(self, *, complete: bool, records: Mapping[str, Any] | None = None) -> None:
         manifest = {
+            **({"records": records} if records else {}),
             "format": FORMAT_VERSION,
             "complete": complete,
             "name": self.config.name,
@@ -375,18 +385,3 @@ class Run:
             "vocabulary": sorted(filter_.name for filter_ in self.config.filters),
         }
         self._patiently(lambda: write_manifest(self.storage, manifest))
-
-
-def warnings(stage: str, rows: int, counts: Mapping[str, int]) -> list[str]:
-    """What to say of a stage that lost many of its rows for one reason that may pass: an outage, not the web.
-
-    Args:
-        counts: reason -> how many of the rows were dropped for it.
-    """
-    return [
-        f"warning: {stage} dropped {count:,} of {rows:,} ({count / rows:.0%}) for {reason}: {reasons()[reason][1]}. "
-        "That may pass: see whether this machine reaches the network, then run the same command with "
-        "--retry transient, which asks again for these alone"
-        for reason, count in sorted(counts.items(), key=lambda item: -item[1])
-        if reason in TRANSIENT and count > TRANSIENT_SHARE * rows
-    ]

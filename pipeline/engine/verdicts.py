@@ -16,12 +16,15 @@ from dataset import heartbeat, spent
 from dataset.ledger.commits import REASON, FileRef, RecordError
 from dataset.ledger.damage import read_table
 from dataset.query import sql
-from dataset.reasons import ANY_STAGE
+from dataset.reasons import ANY_STAGE, TRANSIENT, reasons
 from dataset.schema import VERDICTS
 from dataset.store.storage import Storage
 from pipeline.engine.phase import CAPTIONS_ROLE, LEFT_OUT, LEFT_OUT_ROLE, Context, Result
 from pipeline.engine.reuse import image_contents
 from pipeline.workers.failures import CRASHED
+
+TRANSIENT_SHARE = 0.2
+"""The share of a stage's rows that may be dropped for one transient reason before the stage ends with a warning."""
 
 
 class ConservationError(RuntimeError):
@@ -236,3 +239,18 @@ def verdict_result(context: Context, rows: pa.Table, verdicts: pa.Table, own: Se
         **dict(sorted(reasons.items())),
     }
     return Result(counts=counts).table("verdicts", verdicts, VERDICTS)
+
+
+def warnings(stage: str, rows: int, counts: Mapping[str, int]) -> list[str]:
+    """What to say of a stage that lost many of its rows for one reason that may pass: an outage, not the web.
+
+    Args:
+        counts: reason -> how many of the rows were dropped for it.
+    """
+    return [
+        f"warning: {stage} dropped {count:,} of {rows:,} ({count / rows:.0%}) for {reason}: {reasons()[reason][1]}. "
+        "That may pass: see whether this machine reaches the network, then run the same command with "
+        "--retry transient, which asks again for these alone"
+        for reason, count in sorted(counts.items(), key=lambda item: -item[1])
+        if reason in TRANSIENT and count > TRANSIENT_SHARE * rows
+    ]

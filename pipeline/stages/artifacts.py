@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from dataset.ledger.commits import FileRef
 from dataset.schema import ARCHIVE_IMAGES, ARCHIVE_LEADS, CAPTIONS, CELLS, FACES, IMAGES, MATCHES
 from filters.duplicates.near import CLUSTERS
 from pipeline.engine.artifacts import Artifact, RowTable
@@ -12,6 +13,9 @@ from pipeline.engine.phase import CAPTIONS_ROLE, Input, Inputs
 
 ARCHIVE_LOCATIONS = Artifact[Mapping[str, str]]("the archives' locations")
 """From extract: an archive's name, as rows have it, -> where it can be read."""
+
+CANDIDATE_FILES = Artifact[Sequence[FileRef]]("the files of the candidates")
+"""From extract: CANDIDATES, a file a partition, which are numbered from 0."""
 
 QUERY_LIST = Artifact[Input]("the query list")
 """From match: QUERIES."""

@@ -20,7 +20,7 @@ from pipeline.engine.phase import Context, Result, Task, phase
 from pipeline.engine.run import Run
 from pipeline.engine.sources import inputs
 from pipeline.engine.sources.plan import partitions
-from pipeline.stages.artifacts import ARCHIVE_IMAGES_TABLE, ARCHIVE_LEADS_TABLE, ARCHIVE_LOCATIONS
+from pipeline.stages.artifacts import ARCHIVE_IMAGES_TABLE, ARCHIVE_LEADS_TABLE, ARCHIVE_LOCATIONS, CANDIDATE_FILES
 from pipeline.stages.extract import EXTRACT
 
 _LEFT_OUT = {
@@ -156,4 +156,5 @@ def run(run: Run) -> None:
     for table in (ARCHIVE_IMAGES_TABLE, ARCHIVE_LEADS_TABLE):
         run.leave(table, commits, table.role)
     run.count(EXTRACT.name, commits)
+    run.artifacts.leave(CANDIDATE_FILES, [commit.files["candidates"] for commit in commits])
     run.artifacts.leave(ARCHIVE_LOCATIONS, {source.archive: source.location for source in sources})

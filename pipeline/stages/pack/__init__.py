@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataset.layout import QUERIES
-from dataset.schema import QUERY_COUNTS, SAMPLES
+from dataset.schema import LOOKUP, QUERY_COUNTS, SAMPLES
 from dataset.stages import Stage, Table
 
 PACK = Stage(
@@ -26,12 +26,17 @@ PACK = Stage(
         "pack.shard",
         "pack.index",
         "pack.queries",
+        "pack.candidate_keys",
+        "pack.pair_keys",
+        "pack.sample_keys",
+        "pack.lookup",
     ),
     temporary=("pack.places", "pack.images", "pack.regrouped"),
     sections=("pack",),
     tables=(
         Table("samples", "pack.shard", "samples", SAMPLES, is_numbered=False),
         Table("index", "pack.index", "index", is_view=False),
+        Table("lookup", "pack.lookup", "lookup", LOOKUP, is_view=False),
         Table("queries", "pack.queries", "queries", QUERY_COUNTS, is_public=True, is_numbered=False, published=QUERIES),
     ),
     views=("views/pairs",),

@@ -34,7 +34,7 @@ from pipeline.engine.temporary import forget
 from pipeline.engine.verdicts import ConservationError, alive_rows
 from pipeline.stages.artifacts import FACES_TABLE, IMAGES_TABLE, MATCHED_COUNTS, QUERY_LIST
 from pipeline.stages.balance_phases import COUNTS, summed
-from pipeline.stages.pack import PACK, images, split
+from pipeline.stages.pack import PACK, images, lookup, split
 from pipeline.stages.pack.split import HELD
 from pipeline.stages.shown_images import images_of
 
@@ -268,6 +268,7 @@ def run(run: Run) -> None:
             {},
         ),
     )
+    lookup.run(run, packed, together)
     _publish(run, counted.files["queries"], QUERIES_NAME)
     there = {info.name for folder in (FOLDER, INDEX_PARTS) for info in run.storage.list(folder)}
     written_names = {commit.files["tar"].name for commit in packed} | {commit.files["index"].name for commit in indexed}

@@ -13,7 +13,7 @@ from dataset.store.storage import Storage
 from pipeline.build import build
 from pipeline.config import build as make_config
 from pipeline.config import plain
-from pipeline.engine.run import warnings
+from pipeline.engine.verdicts import warnings
 from pipeline.reports.status import status
 from pipeline.stages.fetch import progress as fetching
 from pipeline.stages.fetch.progress import Tally, clear, describe
