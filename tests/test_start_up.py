@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from dataset.query.views import Dataset
 from pipeline.build import build
@@ -32,7 +33,9 @@ NEVER = {
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("asked")
     archive = small_archive.write(folder / "small.warc.gz", pages=4)
-    build(make_config(small_archive.config(archive, folder / "out")), quiet=True)
+    raw = small_archive.config(archive, folder / "out")
+    (folder / "config.yaml").write_text(yaml.safe_dump(raw))
+    build(make_config(raw), quiet=True)
     return folder / "out"
 
 
@@ -55,7 +58,12 @@ def test_help_imports_no_library() -> None:
 def test_a_question_imports_what_it_needs(dataset: Path, command: str) -> None:
     ((url,),) = Dataset(str(dataset)).sql("SELECT url FROM pairs ORDER BY url LIMIT 1").fetchall()
     more = {"audit": ["dropped_by_reason"], "sql": ["SELECT count(*) FROM pairs"], "explain": [url]}
-    assert not imported(command, str(dataset), *more.get(command, [])) & NEVER
+    assert not imported(command, str(dataset), *more.get(command, [])) & (NEVER | {"cv2"})
+
+
+def test_a_run_that_has_nothing_to_do_imports_nothing_of_the_work(dataset: Path) -> None:
+    """It reads what is committed. Its config is checked by rooms that know the web, and aiohttp with it."""
+    assert not imported("run", str(dataset.parent / "config.yaml")) & (NEVER - {"aiohttp", "pipeline.config"})
 
 
 def test_an_option_of_a_training_that_cannot_be_is_told_before_torch_is_imported(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from scipy.sparse import coo_array, csgraph
 
 from dataset.ids import hash64, mix64, words64
 from dataset.query import sql
@@ -25,6 +24,8 @@ def least_node(count: int, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """
     if count == 0:
         return np.zeros(0, dtype=np.int64)
+    from scipy.sparse import coo_array, csgraph  # a run that has nothing to do needs none of its many modules
+
     graph = coo_array((np.ones(len(a), dtype=np.int8), (a, b)), shape=(count, count))
     number, label = csgraph.connected_components(graph, directed=False)
     least = np.full(number, count, dtype=np.int64)

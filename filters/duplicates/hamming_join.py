@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import coo_array, csgraph
 
 from filters.duplicates.components import least_node
 from filters.images.perceptual import BLOCK_PAIRS, expand, within
@@ -325,6 +324,8 @@ def forest(a: np.ndarray, b: np.ndarray, distance: np.ndarray) -> Edges:
     low, high, distance = low[order], high[order], distance[order]
     new = np.ones(len(low), dtype=bool)
     new[1:] = (low[1:] != low[:-1]) | (high[1:] != high[:-1])
+    from scipy.sparse import coo_array, csgraph  # as in `filters.duplicates.components`
+
     weights = (distance[new] + 1.0, (low[new], high[new]))  # a weight of 0 would be no edge
     tree = csgraph.minimum_spanning_tree(coo_array(weights, shape=(len(node), len(node))).tocsr()).tocoo()
     low, high = np.minimum(tree.row, tree.col), np.maximum(tree.row, tree.col)

@@ -15,7 +15,6 @@ from dataset.ledger.lookup import Key, Partitions
 from dataset.query import sql
 from dataset.query.views import Dataset
 from dataset.store.storage import is_local
-from pipeline.asking import picture
 from pipeline.config_errors import ConfigError
 
 _URL = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?//\S", re.IGNORECASE)
@@ -140,6 +139,8 @@ class _Finder:
 
     def file(self, name: str) -> Found:
         """The candidates of an image file: of its bytes, of its bytes as stored, or of an image that looks like it."""
+        from pipeline.asking import picture  # most ask of a URL, which needs no image library
+
         found = picture.look_up(self._dataset, name)
         return (self._images(found.urls, found.sentence) if found.urls else None) or Found(found.sentence)
 

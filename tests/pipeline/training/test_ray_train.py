@@ -19,7 +19,8 @@ import os, signal, sys
 from pathlib import Path
 
 def work(given):
-    sys.modules["transformers"] = None  # half of an import's time, and not needed here
+    for name in ("transformers", "timm"):  # most of an import's time, and not needed here
+        sys.modules[name] = None
     from pipeline.training.train_worker import work
     from train import loop
 
