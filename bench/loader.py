@@ -37,7 +37,7 @@ from dataset.store.storage import Storage
 from dataset.tables import to_parquet
 from dataset.webdataset.shards import write_shard
 from filters.queries.build import load
-from train.config import TrainConfig
+from train.config import from_keys
 from train.data.loader import batches, open_corpus, samples_of
 
 SAMPLES, SHARDS, SIDE, QUALITY = 3_072, 8, 256, 92
@@ -132,13 +132,13 @@ def described(key: bytes) -> bytes:
 
 def load_all(dataset: str, workers: int, batch: int, normalise: bool) -> dict[str, float]:
     """Two passes over a dataset: samples/s of wall time, and CPU seconds a sample."""
-    config = TrainConfig(dataset, batch_size=batch, crop="resized", workers=workers)
+    config = from_keys(dataset, batch_size=batch, crop="resized", workers=workers)
     clip = open_clip.get_tokenizer("ViT-B-32")
-    corpus = open_corpus(config, dataset)
+    corpus = open_corpus(dataset, config.data, config.seed, dataset)
     mean = torch.tensor(open_clip.OPENAI_DATASET_MEAN).view(1, 3, 1, 1)
     std = torch.tensor(open_clip.OPENAI_DATASET_STD).view(1, 3, 1, 1)
     cpu, began = cpu_seconds(), time.perf_counter()
-    samples = samples_of(config, corpus, clip, 224)
+    samples = samples_of(config.data, config.training.batch_size, corpus, clip, 224)
     seen = 0
     for got in passes(samples, 2 * len(corpus) // batch, workers):
         if normalise:
@@ -183,9 +183,9 @@ def figures(workers: int, ours: list, normalised: list, theirs: list) -> dict[st
 
 def agreement(dataset: str, peer: np.lib.npyio.NpzFile, count: int) -> tuple[float, bool]:
     """The mean absolute pixel error, of 255, of the samples' centre crops, and whether all tokens are the same."""
-    config = TrainConfig(dataset, batch_size=1, crop="center", workers=0)
-    corpus = open_corpus(config, dataset)
-    samples = samples_of(config, corpus, open_clip.get_tokenizer("ViT-B-32"), 224)
+    config = from_keys(dataset, batch_size=1, crop="center", workers=0)
+    corpus = open_corpus(dataset, config.data, config.seed, dataset)
+    samples = samples_of(config.data, config.training.batch_size, corpus, open_clip.get_tokenizer("ViT-B-32"), 224)
     place_of = {int(row): place for place, row in enumerate(corpus.choose(np.arange(len(corpus))).row)}
     got = [samples[place_of[row]] for row in range(count)]
     error = np.mean(

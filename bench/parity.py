@@ -34,20 +34,20 @@ def apart(config: TrainConfig, run: str) -> Apart:
 
     from open_clip_train.scheduler import cosine_lr
 
-    device = pick_device(config.device)
-    clip = create(config.model, config.seed)
+    device = pick_device(config.compute.device)
+    clip = create(config.model.name, config.seed)
     model: Any = clip.model.to(device).train()
-    corpus = open_corpus(config, run)
-    samples = samples_of(config, corpus, clip.tokenize, clip.image_size)
+    corpus = open_corpus(config.dataset, config.data, config.seed, run)
+    samples = samples_of(config.data, config.training.batch_size, corpus, clip.tokenize, clip.image_size)
     plain = [name for name, value in model.named_parameters() if _plain(name, value)]
     named = dict(model.named_parameters())
     groups = [
         {"params": [named[name] for name in plain], "weight_decay": 0.0},
-        {"params": [named[name] for name in named if name not in plain], "weight_decay": config.weight_decay},
+        {"params": [named[name] for name in named if name not in plain], "weight_decay": config.optimizer.weight_decay},
     ]
-    optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.98), eps=1e-6)
-    _, steps = config.steps(len(corpus))
-    schedule = cosine_lr(optimizer, config.learning_rate, config.warmup_steps, steps)
+    optimizer = torch.optim.AdamW(groups, lr=config.optimizer.learning_rate, betas=(0.9, 0.98), eps=1e-6)
+    _, steps = config.training.steps(len(corpus))
+    schedule = cosine_lr(optimizer, config.optimizer.learning_rate, config.schedule.warmup_steps, steps)
     mean, std = (
         torch.tensor(channels, device=device).view(1, 3, 1, 1)
         for channels in (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
@@ -59,7 +59,7 @@ def apart(config: TrainConfig, run: str) -> Apart:
         optimizer.zero_grad()
         value = loss(*model((batch.images.float() / 255 - mean) / std, batch.texts)[:3])
         value.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), config.optimizer.grad_clip)
         optimizer.step()
         with torch.no_grad():
             model.logit_scale.clamp_(0, math.log(100))

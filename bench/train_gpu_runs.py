@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from bench.parity import apart
 from bench.record import print_record
 from train.accumulate import backward
-from train.config import TrainConfig
+from train.config import from_keys
 from train.data.loader import Batch
 from train.loop import train
 from train.loss import softmax_loss
@@ -69,7 +69,7 @@ def ours(spec: Spec, name: str, compiled: bool, shards: bool, batch_size: int, m
     """Samples a second of our loop, and the share of time that it waits for data."""
     large = batch_size == spec.large_batch
     warm, steps = (1, 2) if large else (spec.warm, spec.steps)
-    config = TrainConfig(
+    config = from_keys(
         dataset=spec.dataset,
         model=spec.model,
         batch_size=batch_size,
@@ -219,7 +219,7 @@ def loss_apart(spec: Spec) -> dict[str, Any]:
 
 def steps_apart(spec: Spec) -> dict[str, Any]:
     """How far our weights are from those that open_clip's own pieces learn in float32."""
-    config = TrainConfig(
+    config = from_keys(
         dataset=spec.dataset,
         model=spec.model,
         batch_size=spec.equal_batch,

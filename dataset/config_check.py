@@ -142,7 +142,7 @@ class _Check:
         elsewhere = dict(_keys(self._root))
         if unknown in elsewhere:
             return f"did you mean {elsewhere[unknown]}?"
-        if near := difflib.get_close_matches(unknown, here, n=1, cutoff=0.5):
+        if near := difflib.get_close_matches(unknown, here, n=1, cutoff=0.8):
             return f"did you mean {near[0]}?"
         if near := difflib.get_close_matches(unknown, elsewhere, n=1, cutoff=0.8):
             return f"did you mean {elsewhere[near[0]]}?"
@@ -258,3 +258,9 @@ def _yaml(value: Any) -> str:
     except yaml.YAMLError:
         return repr(value)
     return text.removesuffix("...\n").strip()
+
+
+def require(holds: bool, key: str, expected: str, value: object) -> None:
+    """For a dataclass's `__post_init__`: raises ValueError, with a sentence, unless a key's value is as expected."""
+    if not holds:
+        raise ValueError(f"{key} must be {expected}, not {value!r}")

@@ -76,7 +76,7 @@ QUICK = Size(
         *("text.max_site_images_per_text=5", "dedup.max_images_per_text=4"),
         *("balance.cap=8", "fetch.timeout_s=1.5"),
     ),
-    training=("epochs=2", "batch_size=64"),
+    training=("training.epochs=2", "training.batch_size=64"),
     retrieval_pairs=20,
     judged=False,
 )

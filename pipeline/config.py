@@ -231,9 +231,7 @@ def load(path: str, overrides: Sequence[str] = (), out: str | None = None, prese
 def with_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """The config with `a.b=value` applied; values are YAML, but a path is taken as it stands. Raises ConfigError."""
     for item in overrides:
-        key, separator, value = item.partition("=")
-        if not separator or not key:
-            raise ConfigError(f"--set takes key=value, for example --set balance.cap=1000, not {item!r}")
+        key, value = parse_override(item)
         at = raw
         *parents, last = key.split(".")
         for parent in parents:
@@ -241,11 +239,19 @@ def with_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, A
             if not isinstance(below, dict):
                 raise ConfigError(f"--set {item}: {parent} is a value, not a section")
             at = below
-        try:
-            at[last] = override(value)
-        except YamlError:
-            raise ConfigError(f"--set {item}: {value!r} is not a YAML value") from None
+        at[last] = value
     return raw
+
+
+def parse_override(item: str) -> tuple[str, Any]:
+    """(key, value) of a `key=value`. Raises ConfigError."""
+    key, separator, value = item.partition("=")
+    if not separator or not key:
+        raise ConfigError(f"--set takes key=value, for example --set balance.cap=1000, not {item!r}")
+    try:
+        return key, override(value)
+    except YamlError:
+        raise ConfigError(f"--set {item}: {value!r} is not a YAML value") from None
 
 
 def _composed() -> type[Config]:

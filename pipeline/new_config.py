@@ -21,7 +21,7 @@ from filters.queries.build import QueriesConfig
 from pipeline.config import Config, plain
 from pipeline.config_errors import ConfigError
 from pipeline.config_files import carried_names, find, read_yaml, with_presets
-from train.config import TrainConfig
+from train.config import TrainConfig, in_sections
 
 _WIDTH = 110
 _COMMANDS = {Config: "wit run", TrainConfig: "wit train", QueriesConfig: "wit queries build"}
@@ -53,6 +53,7 @@ def text(name: str, file: str, like: str) -> str:
     except ConfigError as error:
         raise ConfigError(f"{error}; there are {', '.join(carried_names())}") from None
     owner = _owner(raw)
+    raw = in_sections(raw) if owner is TrainConfig else raw
     if "name" in {field.name for field in fields(owner)}:
         raw["name"] = name
     if owner is not TrainConfig:  # a training run's folder follows from its dataset and name
@@ -71,6 +72,8 @@ def text(name: str, file: str, like: str) -> str:
 
 def _owner(raw: Mapping[str, Any]) -> Any:
     """The dataclass of a config's keys, of the three kinds the one that knows the most of them."""
+    if "dataset" in raw:
+        return TrainConfig
     return max(_COMMANDS, key=lambda owner: len({field.name for field in fields(owner)} & set(raw)))
 
 

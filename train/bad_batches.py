@@ -20,12 +20,12 @@ MAX_NAMED = 20
 BAD_BATCHES = "bad_batches.jsonl"
 
 
-class Checked(NamedTuple):
+class StepOutcome(NamedTuple):
     """A step of which it is not yet known whether its loss and gradient were numbers."""
 
     step: int
     loss: torch.Tensor  # scalar
-    fine: torch.Tensor  # bool
+    is_finite: torch.Tensor  # bool
     rows: torch.Tensor  # this process's samples
 
 
@@ -33,25 +33,25 @@ def name_bad_batch(
     home: Storage,
     processes: Processes,
     corpus: Corpus,
-    checked: Checked,
+    outcome: StepOutcome,
     config: TrainConfig,
     skipped: int,
 ) -> None:
     """Write a bad batch's pair_ids to RUN/bad_batches.jsonl; raises TrainingError if the run is to stop."""
-    step, value, rows = checked.step, checked.loss.item(), checked.rows
+    step, value, rows = outcome.step, outcome.loss.item(), outcome.rows
     names = [name for part in processes.gather(corpus.pair_ids(rows.numpy())) for name in part]
     if processes.rank == 0:
         before = home.read(BAD_BATCHES) if home.exists(BAD_BATCHES) else b""
         home.write(BAD_BATCHES, before + json.dumps({"step": step, "pair_ids": names}).encode() + b"\n")
     what = f"the loss is {value}" if not math.isfinite(value) else "a gradient is no number"
-    told = f"on the samples {', '.join(names[:MAX_NAMED])}{' …' if len(names) > MAX_NAMED else ''}"
-    if config.on_nan == "skip" and skipped <= config.max_skipped:
+    samples = f"on the samples {', '.join(names[:MAX_NAMED])}{' …' if len(names) > MAX_NAMED else ''}"
+    if config.training.on_nan == "skip" and skipped <= config.training.max_skipped:
         if processes.rank == 0:
-            print(f"step {step} skipped: {what} {told}", file=sys.stderr, flush=True)
+            print(f"step {step} skipped: {what} {samples}", file=sys.stderr, flush=True)
         return
     advice = (
-        f"{skipped} steps were skipped, more than max_skipped"
-        if config.on_nan == "skip"
-        else f"try a lower learning_rate than {config.learning_rate}"
+        f"{skipped} steps were skipped, more than training.max_skipped"
+        if config.training.on_nan == "skip"
+        else f"try a lower optimizer.learning_rate than {config.optimizer.learning_rate}"
     )
-    raise TrainingError(f"{what} at step {step}, {told}; all are in {home.url_of(BAD_BATCHES)}; {advice}")
+    raise TrainingError(f"{what} at step {step}, {samples}; all are in {home.url_of(BAD_BATCHES)}; {advice}")

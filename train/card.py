@@ -11,9 +11,13 @@ import yaml
 
 from dataset.store.storage import Storage
 from train import checkpoint
+from train.config import by_place
 
 EVALUATION = "evaluation.json"
-_FROM_THE_RUN = ("dataset", "model", "batch_size", "samples_seen", "epochs", "learning_rate", "precision", "seed")
+_FROM_THE_RUN = (
+    *("dataset", "model.name", "training.batch_size", "training.samples_seen", "training.epochs"),
+    *("optimizer.learning_rate", "compute.precision", "seed"),
+)
 
 
 def write(url: str, directory: str | Path) -> Path:
@@ -49,7 +53,7 @@ def card(about: dict[str, Any], results: Sequence[dict[str, Any]], has_datasheet
         about: what `checkpoint.about` says.
         results: the rows of evaluation.json.
     """
-    config = about["config"]
+    config, values = about["config"], by_place(about["config"])
     front: dict[str, Any] = {
         "library_name": "open_clip",
         "pipeline_tag": "zero-shot-image-classification",
@@ -70,7 +74,7 @@ def card(about: dict[str, Any], results: Sequence[dict[str, Any]], has_datasheet
         "## Figures",
         _table(results) if results else "It was not examined; `wit eval RUN` does that.",
         "## Training",
-        "\n".join(["| key | value |", "|---|---|", *(f"| {key} | {_plain(config[key])} |" for key in _FROM_THE_RUN)]),
+        "\n".join(["| key | value |", "|---|---|", *(f"| {key} | {_plain(values[key])} |" for key in _FROM_THE_RUN)]),
         "## Data",
         "The dataset's [datasheet](datasheet.md) says where its pairs come from, what was dropped and why, and what is "
         "known of their licences."

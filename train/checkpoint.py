@@ -37,7 +37,7 @@ from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from dataset.ids import checksum
 from dataset.store.storage import Storage
 from train.checkpoint_files import Reader, Writer
-from train.config import PATHS, RESUMABLE_CHANGES, TrainConfig, absolute_value
+from train.config import PATHS, RESUMABLE_CHANGES, TrainConfig, absolute_value, by_place
 from train.distributed.parallelize import fill
 from train.distributed.processes import Processes
 from train.failure import sentence
@@ -117,8 +117,9 @@ def find(url: str) -> tuple[Storage, str]:
 
 
 def about(run: Storage, name: str) -> dict[str, Any]:
-    """What a checkpoint is of: step, score, loss, config, index_fingerprint, name, model_config, preprocess, scaler;
-    auto_on, if `micro_batch: auto` found the config's: on how many processes, of what device.
+    """What a checkpoint is of: step, score, loss, config (see `train.config.by_place`), index_fingerprint, name,
+    model_config, preprocess, scaler; auto_on, if `micro_batch: auto` found the config's: on how many processes, of what
+    device.
 
     Raises:
         ValueError: it is no checkpoint.
@@ -337,8 +338,8 @@ def check_resumable(run: Storage, described: dict[str, Any], config: TrainConfig
     """Raises ValueError, in a sentence, if a run's checkpoint was made from another config or dataset."""
     if described["index_fingerprint"] != index_fingerprint:
         raise ValueError(f"{run.url} was trained on another version of {config.dataset}; give the new run another name")
-    new = json.loads(json.dumps(asdict(config)))
-    for key, old in described["config"].items():
+    new = json.loads(json.dumps(by_place(config)))
+    for key, old in by_place(described["config"]).items():
         if key in PATHS:
             old = absolute_value(key, old)  # an older version wrote paths as they were given
         if key in new and key not in RESUMABLE_CHANGES | {"dataset"} and new[key] != old:

@@ -7,7 +7,7 @@ import io
 import math
 import tempfile
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from html import escape
 from typing import Any
 
@@ -16,13 +16,13 @@ import torch
 from PIL import Image
 
 from dataset.webdataset import foreign
-from train.config import TrainConfig
+from train.config import TrainConfig, changed
 from train.data import captions
 from train.data.loader import Batch, Samples, open_corpus, samples_of
 from train.distributed.collectives import Peers
 from train.loop import Progress, TrainingError, train
 from train.metrics import duplicate_share
-from train.model import Clip, create
+from train.model import Clip, create_configured
 
 STEPS = 300
 LEARNT = 0.1
@@ -39,17 +39,10 @@ class Verdict:
 
 def first_batch(config: TrainConfig) -> tuple[Batch, Samples, Clip]:
     """The first batch of a run, the samples that it is of, and the model. Raises as the loop does."""
-    corpus = open_corpus(config, f"{foreign.root(config.dataset)}/runs/{config.name}")
-    config.steps(len(corpus))
-    clip = create(
-        config.model,
-        config.seed,
-        loss=config.loss,
-        image_size=config.image_size,
-        context_length=config.context_length,
-        tokenizer=config.tokenizer,
-    )
-    samples = samples_of(config, corpus, clip.tokenize, clip.image_size)
+    corpus = open_corpus(config.dataset, config.data, config.seed, f"{foreign.root(config.dataset)}/runs/{config.name}")
+    config.training.steps(len(corpus))
+    clip = create_configured(config.model, config.seed, config.training.loss)
+    samples = samples_of(config.data, config.training.batch_size, corpus, clip.tokenize, clip.image_size)
     return samples[0], samples, clip
 
 
@@ -63,7 +56,7 @@ def overfit(config: TrainConfig, count: int, progress: Progress | None = None) -
     """
     if count < 2:
         raise ValueError(f"--overfit takes at least 2 samples, to be told from each other, not {count}")
-    config = replace(
+    config = changed(
         config, batch_size=count, samples_seen=count * STEPS, warmup_share=0.1, warmup_steps=0, schedule="cosine",
         weight_decay=0.0, crop_min=1.0, patch_dropout=0.0, final_share=0.0, log_every=10, checkpoint_every=STEPS,
         ema=0.0, tensorboard=False, wandb="", tasks=[], evaluators=[], evaluate_every=0,
@@ -92,17 +85,17 @@ def judge(records: list[dict[str, Any]], batch: Batch, config: TrainConfig) -> V
     """
     count = len(batch.texts)
     loss, scale = records[-1]["loss"], records[-1]["logit_scale"]
-    softmax = config.loss == "softmax"
+    softmax = config.training.loss == "softmax"
     floor, chance = (loss_floor(batch), math.log(count)) if softmax else (0.0, records[0]["loss"])
-    told = f"after {records[-1]['step']} steps on {count} samples the loss is {loss:.3f}"
+    so_far = f"after {records[-1]['step']} steps on {count} samples the loss is {loss:.3f}"
     least = f"{floor:.3f}, the least that their repeated texts and images allow" if floor > 0.001 else "0"
     if loss <= floor + LEARNT:
-        return Verdict(True, f"the model learns: {told}, and {least} would be perfect")
+        return Verdict(True, f"the model learns: {so_far}, and {least} would be perfect")
     silent = [tower for tower in ("image", "text") if all(row[f"gradient_norm_{tower}"] == 0 for row in records)]
     if len(batch.damaged) > count // 2:
         why = f"most of the samples are damaged, for example {batch.damaged[0]}"
     elif silent:
-        locked = f", which lock: {config.lock} does" if config.lock in silent else ""
+        locked = f", which model.lock: {config.model.lock} does" if config.model.lock in silent else ""
         why = f"the {' and the '.join(silent)} tower got no gradient{locked}"
     elif loss > 0.9 * chance:
         if max(row["gradient_norm_all"] for row in records[-3:]) < 1e-3:
@@ -110,16 +103,16 @@ def judge(records: list[dict[str, Any]], batch: Batch, config: TrainConfig) -> V
         else:
             why = (
                 f"that is no better than {'chance' if softmax else 'at the start'}, {chance:.3f}: see with "
-                "--show-batch whether captions belong to their images, and try a lower learning_rate than "
-                f"{config.learning_rate}"
+                "--show-batch whether captions belong to their images, and try a lower optimizer.learning_rate "
+                f"than {config.optimizer.learning_rate}"
             )
     elif scale > 99:
         why = "the logit scale is at its limit of 100, so pairs that look alike stay apart too little: see --show-batch"
     elif records[-1]["loss"] < 0.9 * records[len(records) // 2]["loss"]:
-        why = f"it is still falling: a higher learning_rate than {config.learning_rate} may do"
+        why = f"it is still falling: a higher optimizer.learning_rate than {config.optimizer.learning_rate} may do"
     else:
         why = "it no longer falls: the model may be too small, or pairs too much alike: see --show-batch"
-    return Verdict(False, f"the model does not learn these samples: {told}, and should be {least}; {why}")
+    return Verdict(False, f"the model does not learn these samples: {so_far}, and should be {least}; {why}")
 
 
 def loss_floor(batch: Batch) -> float:
@@ -144,7 +137,7 @@ def show_batch(config: TrainConfig, most: int = 256) -> str:
         source, row = samples.corpus.locate(number)
         (data,) = samples.readers[source].read(np.array([row]))
         parts = samples.corpus.sources[source].index.sample(row, data)
-        text = captions.choose(parts, config.captions, config.seed, 0, number)
+        text = captions.choose(parts, config.data.captions, config.seed, 0, number)
         tokens = int((batch.texts[place] != 0).sum())
         figures.append(
             f'<figure><img src="{_data_uri(batch.images[place])}" alt=""><figcaption><bdi>{escape(text)}</bdi>'

@@ -88,7 +88,7 @@ def lost_peer(error: BaseException) -> bool:
 
 
 @contextlib.contextmanager
-def told(home: Storage, processes: Processes, begun: bool = True) -> Iterator[None]:
+def reporting_failures(home: Storage, processes: Processes, begun: bool = True) -> Iterator[None]:
     """What goes wrong within it: the other processes learn of it, and RUN/failures has the traceback.
 
     A collective that failed because another process did becomes a PeerError.

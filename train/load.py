@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from dataset.store.storage import is_local
 from train import checkpoint as checkpoints
+from train.config import by_place
 from train.model import MAX_LOGIT_SCALE, Clip, pick_device, preprocess_dict, restore
 
 WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
@@ -147,9 +148,9 @@ def load_clip(checkpoint: str, weights: str = "auto") -> Clip:
     about = checkpoints.about(run, name)
     if (file := checkpoints.damage(run, name)) is not None:
         raise ValueError(f"{run.url_of(name)} is not a checkpoint of this trainer, or is damaged ({file})")
-    averaged = bool(about["config"].get("ema"))
+    averaged = bool(by_place(about["config"]).get("optimizer.ema"))
     if weights == "ema" and not averaged:
-        raise ValueError(f"{checkpoint} has no moving average of its weights; it was trained with ema 0")
+        raise ValueError(f"{checkpoint} has no moving average of its weights; it was trained with optimizer.ema 0")
     clip = restore(about["name"], about["model_config"], about["preprocess"], None, where=run.url_of(name))
     prefix = "model" if weights == "model" or not averaged else "ema"
     parameters = {key for key, _ in clip.model.named_parameters()}

@@ -6,13 +6,12 @@ import json
 import re
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataset.store.storage import Storage
-from train.config import TrainConfig
+from train.sections import LogConfig
 
 if TYPE_CHECKING:
     from train.evaluate.flat import Result
@@ -37,15 +36,19 @@ LOG_SECONDS = 10.0
 
 
 class Log:
-    """The run's log: whole lines, each step's once however often the run was stopped."""
+    """The run's log: whole lines, each step's once however often the run was stopped.
 
-    def __init__(self, run: Storage, first_step: int, config: TrainConfig):
+    Args:
+        whole: the run's config as a mapping, for Weights & Biases.
+    """
+
+    def __init__(self, run: Storage, first_step: int, config: LogConfig, whole: Mapping[str, Any]):
         self.run = run
         self._written = time.monotonic()
         self._lines = _lines_until(run, FILE, first_step)
         self._evaluated = _lines_until(run, EVALUATIONS, first_step)
         self._board = _tensorboard(run, first_step) if config.tensorboard and run.local else None
-        self._wandb = _wandb(config, run) if config.wandb else None
+        self._wandb = _wandb(config.wandb, whole, run) if config.wandb else None
 
     def add(self, record: dict[str, Any]) -> None:
         """Add one record; it must have a step."""
@@ -140,20 +143,19 @@ def _tensorboard(run: Storage, first_step: int | None = None) -> Any:
     return SummaryWriter(run.path("tensorboard"), purge_step=None if first_step is None else first_step + 1)
 
 
-def _wandb(config: TrainConfig, run: Storage) -> Any:
+def _wandb(project: str, whole: Mapping[str, Any], run: Storage) -> Any:
     try:
         import wandb
     except ImportError:
         raise ValueError(
-            "wandb needs the package wandb, which is not installed: pip install 'openwit[wandb]', or leave the key out"
+            "log.wandb needs the package wandb, which is not installed: pip install 'openwit[wandb]', "
+            "or leave the key out"
         ) from None
     folder = run.path(".") if run.local else None
     if folder:
         Path(folder).mkdir(parents=True, exist_ok=True)
     identity = "".join(letter if letter.isalnum() else "-" for letter in run.url)[-64:]
-    return wandb.init(
-        project=config.wandb, name=config.name, id=identity, resume="allow", config=asdict(config), dir=folder
-    )
+    return wandb.init(project=project, name=whole["name"], id=identity, resume="allow", config=dict(whole), dir=folder)
 
 
 def print_record(record: dict[str, Any]) -> None:

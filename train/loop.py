@@ -23,27 +23,27 @@ from dataset.store.storage import Storage
 from dataset.webdataset import foreign
 from train import checkpoint
 from train.accumulate import backward
-from train.bad_batches import Checked, name_bad_batch
+from train.bad_batches import StepOutcome, name_bad_batch
 from train.clock import Clock
-from train.config import AUTO, TrainConfig, with_absolute_paths
+from train.config import TrainConfig, with_absolute_paths
 from train.data import gpu_decode, shared_memory
 from train.data.loader import Batch, open_corpus, read_parts, samples_of
 from train.data.mixture import Corpus
 from train.device import on_device, sent
 from train.distributed.batch_norm import synchronise
 from train.distributed.collectives import Peers
-from train.distributed.parallelize import compile_blocks, spread
+from train.distributed.parallelize import compile_blocks, parallelize
 from train.distributed.processes import Processes, Stop, held, joined, repeatable
 from train.evaluate.in_training.periodic import Periodic
-from train.failure import TrainingError, told
+from train.failure import TrainingError, reporting_failures
 from train.from_open_clip import checkpoint as from_open_clip
 from train.log import Log, print_record
 from train.loss import LOSSES
 from train.memory.auto import auto_on, settled
 from train.memory.recompute import recompute
 from train.metrics import duplicate_share, flops_per_sample, memory_bytes, numbers, peak_flops
-from train.model import MAX_LOGIT_SCALE, create, preprocess_dict
-from train.optim import MovingAverage, clip_gradients, gradient_norms, load_state, optimizers, state_of
+from train.model import MAX_LOGIT_SCALE, create_configured, preprocess_dict
+from train.optim import MovingAverage, clip_gradients, gradient_norms, load_state, make_optimizers, state_of
 from train.pretrained import begin, fitted, learning
 from train.schedule import learning_rate
 
@@ -90,14 +90,14 @@ def train(
     config = with_absolute_paths(config)
     home = Storage(run or f"{foreign.root(config.dataset)}/runs/{config.name}")
     with (
-        joined(config.device, home, config.timeout_s) as processes,
-        told(home, processes, begun=False),
+        joined(config.compute.device, home, config.distributed.timeout_s) as processes,
+        reporting_failures(home, processes, begun=False),
         held(home, processes),
-        repeatable(config.deterministic),
+        repeatable(config.compute.deterministic),
         Stop() as stop,
     ):
         with processes.one_first():
-            corpus = open_corpus(config, home.url)
+            corpus = open_corpus(config.dataset, config.data, config.seed, home.url)
         while True:  # twice where images or texts change their size within the run
             try:
                 with contextlib.ExitStack() as ends:
@@ -122,18 +122,21 @@ def _train(
     rank, device = processes.rank, processes.device
 
     # Where it is: the latest checkpoint, if the run has one.
-    steps_per_epoch, steps = config.steps(len(corpus))
+    steps_per_epoch, steps = config.training.steps(len(corpus))
     path = checkpoint.newest_sound(home, processes)
     state: dict[str, Any] = {"step": 0, "loss": math.nan, "skipped": 0}
     brought: from_open_clip.Checkpoint | None = None
     if path is not None:
         state = checkpoint.about(home, path)
         checkpoint.check_resumable(home, state, config, corpus.fingerprint)
-    elif config.resume:
-        brought = from_open_clip.Checkpoint(config.resume)
+    elif config.checkpoint.resume:
+        brought = from_open_clip.Checkpoint(config.checkpoint.resume)
         state["step"] = brought.step(steps_per_epoch)
         if state["step"] >= steps:
-            raise ValueError(f"resume {config.resume!r} has made {state['step']} steps, and the run is to make {steps}")
+            raise ValueError(
+                f"checkpoint.resume {config.checkpoint.resume!r} has made {state['step']} steps, "
+                f"and the run is to make {steps}"
+            )
     if len(set(processes.gather(path))) > 1:
         raise ValueError(f"the processes see different checkpoints; {home.url} must be storage that all of them share")
     first_step, value, skipped = state["step"], state["loss"], state["skipped"]
@@ -141,62 +144,55 @@ def _train(
     last_step = steps if final else config.first_part(steps)
 
     # What: the model, the optimizers, the moving average of the weights.
-    automatic = auto_on(processes) if config.micro_batch == AUTO else None
-    config = settled(config, processes, state)
-    clip = create(
-        config.model,
-        config.seed,
-        loss=config.loss,
-        image_size=0 if final else config.image_size,
-        context_length=0 if final else config.context_length,
-        patch_dropout=config.patch_dropout,
-        tokenizer=config.tokenizer,
-    )
-    clip = begin(clip, config, state.get("preprocess"))
-    flops, peak = flops_per_sample(clip), peak_flops(device, config.peak_tflops)
+    automatic = auto_on(processes) if config.training.micro_batch == "auto" else None
+    config, micro_batch = settled(config, processes, state)
+    clip = create_configured(config.model, config.seed, config.training.loss, final=final)
+    clip = begin(clip, config.model, state.get("preprocess"))
+    flops, peak = flops_per_sample(clip), peak_flops(device, config.log.peak_tflops)
     model: Any = clip.model.to(device)
-    if config.parallel != "fsdp":  # which takes no other layout
+    compute, parallel = config.compute, config.distributed.parallel
+    if parallel != "fsdp":  # which takes no other layout
         model.to(memory_format=torch.channels_last)  # convolutions are faster so
     if processes.count > 1 or (
-        device.type == "cpu" and not config.compile
+        device.type == "cpu" and not compute.compile
     ):  # alone as well, for the very same rounding
         synchronise(model)
-    in_blocks = config.compile and config.parallel == "fsdp" and processes.count > 1
+    in_blocks = compute.compile and parallel == "fsdp" and processes.count > 1
     if in_blocks:
         compile_blocks(model)
-    if config.grad_checkpointing:
+    if compute.grad_checkpointing:
         recompute(model)
-    if config.compile and not in_blocks:
+    if compute.compile and not in_blocks:
         model.compile(dynamic=False)  # micro-batches have two sizes at most
-    towers = spread(model, config.parallel, processes, config.deterministic)
-    steppers = optimizers(model, config)
-    average = MovingAverage(model, config.ema) if config.ema else None
-    scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
+    towers = parallelize(model, parallel, processes, compute.deterministic)
+    optimizers = make_optimizers(model, config.optimizer)
+    average = MovingAverage(model, config.optimizer.ema) if config.optimizer.ema else None
+    scaler = torch.amp.GradScaler(device.type, enabled=compute.precision == "fp16")
 
     # What of it a checkpoint holds, by name, and back.
     def tensors() -> dict[str, torch.Tensor]:
         found = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
         if average is not None:
             found |= {f"ema.{name}": tensor for name, tensor in average.average.items()}
-        return found | state_of(model, steppers)
+        return found | state_of(model, optimizers)
 
     if path is not None:
         held = tensors()
         checkpoint.load(home, path, held, processes, partial(fitted, model))
-        load_state(model, steppers, held)
+        load_state(model, optimizers, held)
         scaler.load_state_dict(state["scaler"])
     elif brought is not None:
         held = tensors()
         for sentence in brought.begin(model, held, partial(fitted, model), steps_per_epoch):
             if rank == 0:
-                print(f"resume {config.resume}: {sentence}", file=sys.stderr, flush=True)
-        load_state(model, steppers, held)
+                print(f"checkpoint.resume {config.checkpoint.resume}: {sentence}", file=sys.stderr, flush=True)
+        load_state(model, optimizers, held)
         if brought.scaler:
             scaler.load_state_dict(brought.scaler)
         brought = None  # as large as the model and its optimizer's state
     periodic = Periodic(config, clip, average, home, processes, stop, steps)
-    saved = ends.enter_context(checkpoint.Checkpoints(home, config.keep, processes))
-    log = ends.enter_context(Log(home, first_step, config)) if rank == 0 else None
+    saved = ends.enter_context(checkpoint.Checkpoints(home, config.checkpoint.keep, processes))
+    log = ends.enter_context(Log(home, first_step, config.log, asdict(config))) if rank == 0 else None
     if rank == 0:
         checkpoint.write_config(home, config)
 
@@ -206,31 +202,33 @@ def _train(
         for channels in (clip.preprocess.mean, clip.preprocess.std)
     )
     factor, shift = 1 / (255 * std), mean / std  # one pass over the bytes and one in place
-    half = torch.float16 if config.precision == "fp16" else torch.bfloat16
-    autocast = torch.autocast(device.type, half, enabled=config.precision != "fp32")
-    by_gpu = config.decode == "gpu"
+    half = torch.float16 if compute.precision == "fp16" else torch.bfloat16
+    autocast = torch.autocast(device.type, half, enabled=compute.precision != "fp32")
+    by_gpu = config.data.decode == "gpu"
     if by_gpu:
         gpu_decode.check(device)
-    samples = samples_of(config, corpus, clip.tokenize, clip.image_size, rank, processes.count, by_gpu)
+    batch_size = config.training.batch_size
+    of_rank = rank, processes.count, by_gpu
+    samples = samples_of(config.data, batch_size, corpus, clip.tokenize, clip.image_size, *of_rank)
     decoder = gpu_decode.GpuDecoder(samples.part) if by_gpu else None
     counts = processes.gather(len(only.rows) if only else len(samples.share))
 
-    learning(clip, config)
+    learning(clip, config.model)
     pinned = device.type == "cuda"
-    waits = 10 * config.timeout_s
-    workers = 0 if only else config.workers
+    waits = 10 * config.distributed.timeout_s
+    workers = 0 if only else config.data.workers
     reading = samples.fit(workers, processes.share_of_machine(shared_memory.free_bytes()))
     if reading.note and rank == 0:
         print(reading.note, file=sys.stderr, flush=True)
     parts = read_parts(samples, first_step, last_step, workers, pinned, waits, reading)
     stream = ends.enter_context(closing(on_device(repeat([only]) if only else parts, device, decoder)))
     ends.enter_context(closing(parts))
-    ends.enter_context(told(home, processes))
+    ends.enter_context(reporting_failures(home, processes))
     if periodic.missed(first_step):
         periodic.examine(first_step, log)
     damaged = 0
     total, added = torch.zeros((), dtype=torch.float64, device=device), 0  # the losses since the last checkpoint
-    unchecked: list[Checked] = []
+    pending: list[StepOutcome] = []  # of which it is not yet known
     clock = Clock(first_step, device)
     done = first_step
     for step in range(first_step, last_step):
@@ -241,18 +239,18 @@ def _train(
             print(f"damaged sample, replaced: {name}", file=sys.stderr, flush=True)
         damaged += len(batch.damaged)
 
-        rate = learning_rate(step, steps, config)
-        for stepper in steppers:
-            for group in stepper.param_groups:
+        rate = learning_rate(step, steps, config.optimizer.learning_rate, config.schedule)
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
                 group["lr"] = rate
-            stepper.zero_grad(set_to_none=True)
+            optimizer.zero_grad(set_to_none=True)
 
         loss = backward(
             towers,
             batch.images,
             batch.texts,
-            loss=LOSSES[config.loss],
-            micro_batch=config.micro_batch,
+            loss=LOSSES[config.training.loss],
+            micro_batch=micro_batch,
             counts=counts,
             seed=hash64("dropout", config.seed, step, rank),  # not carried over from step to step
             prepare=lambda images: (images * factor).sub_(shift),
@@ -262,23 +260,23 @@ def _train(
 
         # A loss or gradient that is no number: found before the step if it is to be skipped, else with the next log
         # line, for looking waits for the device. Infinite gradients in fp16 are the scaler's business: it halves.
-        for stepper in steppers:
-            scaler.unscale_(stepper)
+        for optimizer in optimizers:
+            scaler.unscale_(optimizer)
         norms = gradient_norms(model)
-        fine = loss.isfinite() if scaler.is_enabled() else loss.isfinite() & norms["all"].isfinite()
-        unchecked.append(Checked(step + 1, loss, fine, batch.rows))
+        is_finite = loss.isfinite() if scaler.is_enabled() else loss.isfinite() & norms["all"].isfinite()
+        pending.append(StepOutcome(step + 1, loss, is_finite, batch.rows))
         with clock.waiting("device"):
-            skip = config.on_nan == "skip" and not fine.item()
+            skip = config.training.on_nan == "skip" and not is_finite.item()
         if skip:
             skipped += 1
-            name_bad_batch(home, processes, corpus, unchecked.pop(), config, skipped)
-            for stepper in steppers:
-                stepper.zero_grad(set_to_none=True)
+            name_bad_batch(home, processes, corpus, pending.pop(), config, skipped)
+            for optimizer in optimizers:
+                optimizer.zero_grad(set_to_none=True)
         else:
-            if config.grad_clip < math.inf:
-                clip_gradients(model, norms["all"], config.grad_clip)
-            for stepper in steppers:
-                scaler.step(stepper)
+            if config.optimizer.grad_clip < math.inf:
+                clip_gradients(model, norms["all"], config.optimizer.grad_clip)
+            for optimizer in optimizers:
+                scaler.step(optimizer)
             total, added = total + loss, added + 1
         scaler.update()
         with torch.no_grad():
@@ -293,14 +291,14 @@ def _train(
                 periodic.examine(done, log)
         with clock.waiting("others"):
             stopping = processes.sum(stop.asked) > 0  # decided once, by all: a signal may come at any moment
-        to_log = done % config.log_every == 0 or done == last_step
-        to_save = done % config.checkpoint_every == 0 or done == last_step or stopping
+        to_log = done % config.log.every == 0 or done == last_step
+        to_save = done % config.checkpoint.every == 0 or done == last_step or stopping
         if to_log or to_save:  # twice it is waited for the device: to have all computed, and for the figures
-            if unchecked and not torch.stack([checked.fine for checked in unchecked]).all().item():
-                for checked in unchecked:
-                    if not checked.fine.item():
-                        name_bad_batch(home, processes, corpus, checked, config, skipped)
-            asked = {"total": total, **({"loss": unchecked[-1].loss} if unchecked else {})}
+            if pending and not torch.stack([outcome.is_finite for outcome in pending]).all().item():
+                for outcome in pending:
+                    if not outcome.is_finite.item():
+                        name_bad_batch(home, processes, corpus, outcome, config, skipped)
+            asked = {"total": total, **({"loss": pending[-1].loss} if pending else {})}
             if to_log:
                 images = sent(torch.from_numpy(corpus.image_keys(batch.rows.numpy())), device)
                 asked["duplicate_share"] = duplicate_share(images, batch.texts, Peers(len(images), device, counts))
@@ -308,19 +306,19 @@ def _train(
                 asked |= {f"gradient_norm_{tower}": norm for tower, norm in norms.items()}
             known = numbers(asked)
             value = known.get("loss", value)
-            unchecked.clear()
+            pending.clear()
         if to_log:
             record = {
                 "step": done,
                 "steps": steps,
                 "epoch": round(done / steps_per_epoch, 3),
-                "samples_seen": done * config.batch_size,
+                "samples_seen": done * batch_size,
                 "loss": value,
                 "logit_scale": known["logit_scale"],
                 "learning_rate": rate,
                 **{name: norm for name, norm in known.items() if name.startswith("gradient_norm_")},
                 "duplicate_share": round(known["duplicate_share"], 4),
-                **clock.rates(done, steps, config.batch_size, processes.count, flops, peak),
+                **clock.rates(done, steps, batch_size, processes.count, flops, peak),
                 "memory_bytes": memory_bytes(device),
                 "damaged_samples": round(processes.sum(damaged)),
                 "skipped_steps": skipped,
@@ -354,7 +352,7 @@ def _train(
         checkpoint=home.url_of(path),
         step=done,
         steps=steps,
-        samples_seen=done * config.batch_size,
+        samples_seen=done * batch_size,
         loss=value,
         damaged_samples=damaged,
         seconds=0.0,
@@ -363,7 +361,11 @@ def _train(
 
 def _too_large(config: TrainConfig, processes: Processes) -> str:
     """What to do about a device without memory for a step."""
-    at_once = -(-config.batch_size // processes.count)
-    at_once = min(max(0, config.micro_batch) or at_once, at_once)
-    more = "" if config.grad_checkpointing else " or grad_checkpointing: true"
-    return f"{processes.device} has too little memory for {at_once} samples at a time; set micro_batch lower{more}"
+    at_once = -(-config.training.batch_size // processes.count)
+    if isinstance(config.training.micro_batch, int):
+        at_once = min(config.training.micro_batch or at_once, at_once)
+    more = "" if config.compute.grad_checkpointing else " or compute.grad_checkpointing: true"
+    return (
+        f"{processes.device} has too little memory for {at_once} samples at a time; "
+        f"set training.micro_batch lower{more}"
+    )

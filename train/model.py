@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from train import model_config
 from train.model_names import MODELS, check_name
 from train.patch_dropout import without_waits
+from train.sections import ModelConfig
 
 MAX_LOGIT_SCALE = 100.0
 """Radford et al. 2021, §2.5: logits are never scaled by more."""
@@ -120,6 +121,26 @@ def create(
             torch.manual_seed(seed)
             fresh = _fresh(source, force_patch_dropout=patch_dropout or None, device=device)
         return _clip(name, config, fresh, source)
+
+
+def create_configured(
+    config: ModelConfig, seed: int = 0, loss: str = "softmax", *, final: bool = False, device: str = "cpu"
+) -> Clip:
+    """The model of a config, with fresh weights. Raises ValueError as `create`.
+
+    Args:
+        final: for the part of the run in which images and texts have the model's own sizes.
+    """
+    return create(
+        config.name,
+        seed,
+        loss=loss,
+        image_size=0 if final else config.image_size,
+        context_length=0 if final else config.context_length,
+        patch_dropout=config.patch_dropout,
+        tokenizer=config.tokenizer,
+        device=device,
+    )
 
 
 def _with_tokenizer(folder: str) -> dict[str, Any]:

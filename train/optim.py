@@ -15,25 +15,25 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.optim import Muon
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from train.config import TrainConfig
 from train.distributed.parallelize import whole
+from train.sections import OptimizerConfig
 
 _FLAT = StateDictOptions(flatten_optimizer_state_dict=True)
 
 
-def optimizers(model: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
+def make_optimizers(model: nn.Module, config: OptimizerConfig) -> list[torch.optim.Optimizer]:
     """AdamW, by default with the paper's betas; gains, biases and the logit scale are not decayed (Radford et al. 2021,
     §2.5).
 
     The paper's betas and epsilon: Table 19; a tower with a convolution deeper than its stem counts as a ResNet. With
-    optimizer: muon the matrices within the towers' blocks are Muon's, whose updates are scaled to the size of AdamW's
+    name: muon the matrices within the towers' blocks are Muon's, whose updates are scaled to the size of AdamW's
     (Liu et al. 2025, §2.2), so that one learning rate and decay suit both.
     """
     convolutions = sum(isinstance(module, nn.Conv2d) for module in model.modules())
     beta2, epsilon = (0.98, 1e-6) if convolutions <= 1 else (0.999, 1e-8)
     betas, epsilon = (config.beta1, config.beta2 or beta2), config.epsilon or epsilon
     named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
-    hidden = _hidden(named) if config.optimizer == "muon" else []
+    hidden = _hidden(named) if config.name == "muon" else []
     taken = {id(parameter) for parameter in hidden}
     rest = [parameter for _, parameter in named if id(parameter) not in taken]
     groups = [

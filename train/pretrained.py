@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from dataset.store.storage import Storage, is_local
 from train import checkpoint
-from train.config import TrainConfig
 from train.load import load_clip
 from train.model import Clip, preprocess_dict
+from train.sections import ModelConfig
 
 
-def begin(clip: Clip, config: TrainConfig, preprocess: dict[str, Any] | None = None) -> Clip:
+def begin(clip: Clip, config: ModelConfig, preprocess: dict[str, Any] | None = None) -> Clip:
     """A fresh model with the weights of `pretrained`, their images' mean and std, and the tower of `lock` locked.
 
     Args:
@@ -36,7 +36,7 @@ def begin(clip: Clip, config: TrainConfig, preprocess: dict[str, Any] | None = N
     return clip
 
 
-def learning(clip: Clip, config: TrainConfig) -> None:
+def learning(clip: Clip, config: ModelConfig) -> None:
     """Put the model in training mode, but a locked tower, whose statistics and dropout stay as in evaluation."""
     clip.model.train()
     towers: Any = clip.model

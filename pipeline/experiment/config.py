@@ -11,10 +11,10 @@ from dataset.store.storage import absolute
 from pipeline.config import with_overrides
 from pipeline.config_errors import ConfigError
 from pipeline.config_files import read_yaml
-from train.config import TrainConfig, load
+from train.config import TrainConfig, by_place, load
 from train.evaluate import registry
 
-OWN_KEYS = ("dataset", "name", "seed", "tasks", "evaluators", "evaluate_every")
+OWN_KEYS = ("dataset", "name", "seed", "evaluation.tasks", "evaluation.evaluators", "evaluation.every")
 """Keys of a training config that the experiment itself sets."""
 LEAST_SEEDS = 3
 
@@ -48,7 +48,7 @@ class ExperimentConfig:
     data: dict[str, Data]
     """What is compared, by name: at least two."""
     train: dict[str, Any]
-    """The training config that all have in common, with `samples_seen`: the compute budget."""
+    """The training config that all have in common, with `training.samples_seen`: the compute budget."""
     against: str = ""
     """The name of the data that all others are compared with; by default the first."""
     set: dict[str, Any] = field(default_factory=dict)
@@ -84,10 +84,11 @@ class ExperimentConfig:
         registry.check(self.evaluators)
         if "bias" in self.evaluators:
             raise ValueError("evaluators must not name bias: its figures do not say which data is better")
-        if own := [key for key in OWN_KEYS if key in self.train]:
+        keys = by_place(self.train)
+        if own := [key for key in OWN_KEYS if key in keys]:
             raise ValueError(f"train must not have {own[0]}, which the experiment sets")
-        if not self.train.get("samples_seen"):
-            raise ValueError("train.samples_seen must be given: it is the compute budget that all have")
+        if not keys.get("training.samples_seen"):
+            raise ValueError("train.training.samples_seen must be given: it is the compute budget that all have")
         self.training("a", "a", 0)
 
     @property

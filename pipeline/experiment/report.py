@@ -86,7 +86,8 @@ def sentences(config: ExperimentConfig, values: Values, compared: list[Compariso
                 f"Not shown: {where}: {numbers}; with {config.seeds} seeds a difference below "
                 f"{_points(half).lstrip('+')} is noise."
             )
-    model, seen = config.train.get("model", "openwit-tiny"), int(config.train["samples_seen"])
+    training = config.training("any", "any", 0)
+    model, seen = training.model.name, training.training.samples_seen
     said.append(
         f"This holds for {model} after {seen:,} samples seen, trained {config.seeds} times, on these evaluation sets "
         "as they are: intervals are over seeds, and other sizes, budgets or images may order the data otherwise."

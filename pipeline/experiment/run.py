@@ -20,13 +20,19 @@ from pipeline import submit
 from pipeline.config_errors import ConfigError
 from pipeline.experiment.config import ExperimentConfig
 from pipeline.experiment.work import STOPPED, train_and_examine
+from train.config import by_key
 from train.evaluate.row import Row
 from train.evaluate.sets.open import open_set
 from train.failure import TrainingError
 
 log = logging.getLogger("wit")
 
-_CHANGES_NOTHING = ("workers", "device", "log_every", "checkpoint_every", "keep", "tensorboard", "wandb", "timeout_s")
+_CHANGES_NOTHING = frozenset(
+    {
+        *("workers", "device", "log_every", "checkpoint_every", "keep", "tensorboard", "wandb", "timeout_s", "ranks"),
+        "address",
+    }
+)
 
 
 class Model(NamedTuple):
@@ -89,8 +95,9 @@ def dataset(config: ExperimentConfig, name: str) -> str:
 
 def model(config: ExperimentConfig, name: str, url: str, seed: int, marks: list[str]) -> Model:
     """What is to be done for one model."""
-    training = asdict(config.training(f"{name}-{seed}", url, seed))
-    counts = {key: value for key, value in training.items() if key not in _CHANGES_NOTHING}
+    training = config.training(f"{name}-{seed}", url, seed)
+    # By old keys, so that a result keeps its name.
+    counts = {key: value for key, value in by_key(training).items() if key not in _CHANGES_NOTHING}
     storage = Storage(url)
     index = checksum("".join(checksum(storage.read(name)) for name in index_files(storage)).encode())
     about = [counts, index, marks, list(config.tasks), list(config.evaluators)]
@@ -101,7 +108,7 @@ def model(config: ExperimentConfig, name: str, url: str, seed: int, marks: list[
         name,
         seed,
         {
-            "config": training,
+            "config": asdict(training),
             "run": f"{config.out}/runs/{name}-{seed}-{run}",
             "result": f"{config.out}/results/{name}-{seed}-{result}.json",
             "tasks": list(config.tasks),

@@ -42,7 +42,7 @@ def train_and_examine(given: dict[str, Any]) -> str:
             seed=seed,
             asked_for=True,
         )
-        rows = examine(open_encoder(given["run"], config.device), examination)
+        rows = examine(open_encoder(given["run"], config.compute.device), examination)
     except Exception as error:
         return outlet(error)
     folder, _, file = given["result"].rpartition("/")

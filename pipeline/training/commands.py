@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from dataset.config_check import ConfigValueError
 from dataset.display import say
 from dataset.store.storage import Storage, is_local
 from dataset.webdataset.foreign import find_shards
 from dataset.webdataset.index_parts import has_index
-from pipeline.config import with_overrides
+from pipeline.config import parse_override
 from pipeline.config_errors import ConfigError
 from pipeline.config_files import read_yaml
 from pipeline.engine.progress import Bars
-from train.config import TrainConfig, checked_ranks, load, without_launch
+from train.config import TrainConfig, load, overridden
 from train.failure import TrainingError, end_after_main_thread, outlet
 from train.model_names import check_name, our_models
 
@@ -28,7 +29,16 @@ if TYPE_CHECKING:
 
 def raw_config(path: str, overrides: Sequence[str]) -> dict[str, Any]:
     """A config file's keys and values, with overrides on top. Raises ConfigError."""
-    return with_overrides(read_yaml(path), overrides)
+    return _with_overrides(path, read_yaml(path), overrides)
+
+
+def _with_overrides(path: str, raw: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """A training config's keys and values, in sections, with `key=value` applied. Raises ConfigError."""
+    try:
+        pairs = [parse_override(item) for item in overrides]
+        return overridden(raw, dict(pairs))
+    except ConfigValueError as error:
+        raise ConfigError(f"{path}: {error}") from None
 
 
 def raw_config_of_open_clip(path: str, overrides: Sequence[str]) -> dict[str, Any]:
@@ -45,7 +55,7 @@ def raw_config_of_open_clip(path: str, overrides: Sequence[str]) -> dict[str, An
         raise ConfigError(f"{path}: {error}") from error
     for sentence in carried.lost:
         say(f"{path}: {sentence}", to_errors=True)
-    return with_overrides(carried.values, overrides)
+    return _with_overrides(path, carried.values, overrides)
 
 
 def write_config(source: str, raw: dict[str, Any], file: str) -> int:
@@ -67,14 +77,13 @@ def train(path: str, raw: dict[str, Any], out: str | None) -> int:
         path: the config's file, for messages.
     """
     config = _to_run(path, raw)
-    _, launch = without_launch(raw)
     with sentences(path):
-        for url in (config.dataset, *config.mixture):
+        for url in (config.dataset, *config.data.mixture):
             find_shards(url)
-        if launch:
+        if config.distributed.by_ray:
             from pipeline.training.ray_train import train as on_ray
 
-            result: RunResult = on_ray(config, out, **launch)
+            result: RunResult = on_ray(config, out)
         else:
             from train.loop import train as train_loop
 
@@ -92,7 +101,7 @@ def train(path: str, raw: dict[str, Any], out: str | None) -> int:
 def load_config(path: str, given: Sequence[str] | dict[str, Any]) -> TrainConfig:
     """A training config by its file's name and overrides, or by what they came to. Raises ConfigError."""
     try:
-        return load(given if isinstance(given, dict) else with_overrides(read_yaml(path), given))
+        return load(given if isinstance(given, dict) else raw_config(path, given))
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from error
 
@@ -102,11 +111,11 @@ def _to_run(path: str, raw: dict[str, Any]) -> TrainConfig:
     config = load_config(path, raw)
     open_clip = sys.modules.get("open_clip")  # which may have been told of others by now
     with sentences(path):
-        check_name(config.model, {*open_clip.list_models(), *our_models()} if open_clip else None)
-        ranks = checked_ranks(raw.get("ranks", 1))
+        check_name(config.model.name, {*open_clip.list_models(), *our_models()} if open_clip else None)
+        ranks, batch_size = config.distributed.ranks or 1, config.training.batch_size
         least = ranks if isinstance(ranks, int) else ranks[0]
-        if config.batch_size < least:
-            raise ValueError(f"batch_size must be at least the number of processes, {least}, not {config.batch_size}")
+        if batch_size < least:
+            raise ValueError(f"training.batch_size must be at least the number of processes, {least}, not {batch_size}")
     return config
 
 
@@ -155,7 +164,7 @@ def dry_run(
     config = _to_run(path, raw)
     from train.memory.dry_run import dry_run_here
 
-    ranks = raw.get("ranks")
+    ranks = config.distributed.ranks
     with sentences(path):
         if gpus is None and isinstance(ranks, int):
             gpus = ranks

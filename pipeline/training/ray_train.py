@@ -18,7 +18,7 @@ from dataset.webdataset import foreign
 from pipeline.training.train_worker import work
 from pipeline.workers import ray_address
 from pipeline.workers.executor import EXCLUDES
-from train.config import TrainConfig, checked_ranks, with_absolute_paths
+from train.config import TrainConfig, changed, with_absolute_paths
 from train.loop import RunResult
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,18 +26,14 @@ MAX_FAILURES = 100
 """Times that processes are started again; each costs the steps since the last checkpoint."""
 
 
-def train(config: TrainConfig, out: str | None, ranks: Any = 1, address: str | None = None) -> RunResult:
-    """Train by a config in processes that Ray places; each has a GPU where the cluster has any and the config wants it.
+def train(config: TrainConfig, out: str | None) -> RunResult:
+    """Train by a config in `distributed.ranks` processes (by default one) that Ray places; each has a GPU where the
+    cluster has any and the config wants it.
 
     A process or node that is lost costs the steps since the last checkpoint: all processes start again from there.
 
-    Args:
-        ranks: how many processes; or [least, most]: Ray takes what the cluster has room for, and starts all again with
-            more or fewer when nodes come or go.
-        address: a Ray cluster's; by default Ray runs on this machine.
     Raises:
         ConfigError: no cluster answers.
-        ValueError: `ranks` is neither.
         ValueError, FileNotFoundError, TrainingError: as the loop does.
         RuntimeError: processes died more than MAX_FAILURES times.
     """
@@ -47,19 +43,19 @@ def train(config: TrainConfig, out: str | None, ranks: Any = 1, address: str | N
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    count: Any = checked_ranks(ranks)
+    count: Any = config.distributed.ranks or 1
     config = with_absolute_paths(config)
     ours = not ray.is_initialized()
     if ours:
-        start(address, count if isinstance(count, int) else count[1])
+        start(config.distributed.address, count if isinstance(count, int) else count[1])
     try:
-        gpu = config.device != "cpu" and ray.cluster_resources().get("GPU", 0) > 0
+        gpu = config.compute.device != "cpu" and ray.cluster_resources().get("GPU", 0) > 0
         home = absolute(out or f"{foreign.root(config.dataset)}/runs/{config.name}")
-        device = config.device if gpu or config.device == "cuda" else "cpu"
+        device = config.compute.device if gpu or config.compute.device == "cuda" else "cpu"
         with tempfile.TemporaryDirectory() as scratch:  # Ray Train's own records; checkpoints are the loop's
             trainer = TorchTrainer(
                 cast(Any, work),
-                train_loop_config={"config": {**asdict(config), "device": device}, "run": home},
+                train_loop_config={"config": asdict(changed(config, device=device)), "run": home},
                 torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
                 scaling_config=ScalingConfig(num_workers=count, use_gpu=gpu),
                 run_config=RunConfig(

@@ -19,7 +19,6 @@ import tempfile
 import traceback
 import warnings
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -34,14 +33,15 @@ from torch.testing._internal.distributed.fake_pg import FakeStore
 from bench import train_gpu, train_gpu_runs
 from tests.train import tiny
 from train import checkpoint, loop
-from train.config import TrainConfig, load
+from train.config import TrainConfig, changed, load
 from train.data import gpu_decode
 from train.data.loader import Batch
 from train.distributed import parallelize, watch
 from train.distributed.processes import Processes
 from train.memory.forecast import Forecast
 from train.metrics import flops_per_sample
-from train.model import Clip, create
+from train.model import Clip, create, create_configured
+from train.sections import TrainingConfig
 
 LARGE_IMAGES = {**tiny.CONFIG, "vision_cfg": {**tiny.CONFIG["vision_cfg"], "image_size": 224, "patch_size": 112}}
 """A model whose activations are small beside its images."""
@@ -113,10 +113,10 @@ def measured(config: TrainConfig, run: str, case: dict[str, Any]) -> dict[str, A
         put(ends, loop, "backward", steps.backward)
         put(ends, gpu_decode, "_decode", decoded)
         put(ends, loop, "flops_per_sample", counted)
-        put(ends, loop, "create", without_numbers)
+        put(ends, loop, "create_configured", without_numbers)
         if case.get("bare"):
             put(ends, checkpoint.Checkpoints, "_write", unwritten)  # gigabytes that nobody reads
-            put(ends, TrainConfig, "steps", lambda self, samples: (1.0, self.samples_seen // self.batch_size))
+            put(ends, TrainingConfig, "steps", lambda self, samples: (1.0, self.samples_seen // self.batch_size))
         ends.enter_context(warnings.catch_warnings())
         warnings.simplefilter("always")
         warnings.showwarning = steps.warned
@@ -128,21 +128,26 @@ def measured(config: TrainConfig, run: str, case: dict[str, Any]) -> dict[str, A
         "misplaced": misplaced,
         "elsewhere": [gpu for gpu in gpus if gpu != device and _LIBRARY.null_gpu_kernels(gpu) != before[gpu]],
         "peak": torch.cuda.max_memory_allocated(device),
-        "forecast": Forecast(config, processes).memory(int(config.micro_batch)).allocated if case.get("bare") else 0,
+        "forecast": forecast(config, processes) if case.get("bare") else 0,
     }
+
+
+def forecast(config: TrainConfig, processes: int) -> int:
+    """What a GPU is forecast to hold."""
+    return Forecast(config, processes).memory(int(config.training.micro_batch)).allocated
 
 
 def noise(config: TrainConfig, processes: int) -> Batch:
     """A process's share of a batch, of a model's size, which nobody has filled."""
-    clip, samples = create(config.model, device="meta"), config.batch_size // processes
+    clip, samples = create(config.model.name, device="meta"), config.training.batch_size // processes
     images = torch.empty(samples, clip.image_size, clip.image_size, 3, dtype=torch.uint8).permute(0, 3, 1, 2)
     texts = torch.zeros(samples, clip.model.context_length, dtype=torch.int64)
     return Batch(images, texts, torch.zeros(samples, dtype=torch.int64), [])
 
 
 def without_numbers(*arguments: Any, **more: Any) -> Any:
-    """Stands for train.model.create: to fill models takes longer than to train them here, and nothing reads them."""
-    clip = create(*arguments, **more, device="meta")
+    """Stands for train.model.create_configured: to fill models takes long, and nobody reads their weights."""
+    clip = create_configured(*arguments, **more, device="meta")
     clip.model.to_empty(device="cpu")
     return clip
 
@@ -291,7 +296,7 @@ def main() -> None:
             cases = cases.replace(name, str(path))
         for number, case in enumerate(json.loads(cases)):
             config = load({**case["config"], "dataset": dataset})
-            key = repr({**case, "name": "", "config": replace(config, name="any")})
+            key = repr({**case, "name": "", "config": changed(config, name="any")})
             if key in known:
                 print(json.dumps({"name": case["name"], **known[key]}), flush=True)
                 continue

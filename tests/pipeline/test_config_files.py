@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import shutil
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,9 @@ from pipeline.config import Config, ConfigError, build, check_inputs, load
 from pipeline.config_files import CARRIED, carried_names, find, read_yaml, with_presets
 from pipeline.new_config import docs, text
 from train.config import TrainConfig
+
+TRAINING: list[type] = [type(section) for section in vars(TrainConfig("a")).values() if is_dataclass(section)]
+"""The sections of a training config."""
 
 
 def test_a_carried_config_is_found_by_its_name_where_there_is_no_such_file(
@@ -60,7 +63,7 @@ def test_every_key_is_there_behind_a_mark_that_can_be_taken_away(like: str, owne
         assert set(whole["dedup"]) == {"max_images_per_text", "max_share_per_text", "texts_per_url"}
 
 
-@pytest.mark.parametrize("owner", [TrainConfig, QueriesConfig, TextConfig])
+@pytest.mark.parametrize("owner", [*TRAINING, QueriesConfig, TextConfig])
 def test_every_key_is_explained(owner: type) -> None:
     assert set(docs(owner)) == {field.name for field in fields(owner)}
 

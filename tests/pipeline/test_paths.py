@@ -24,7 +24,7 @@ from pipeline.config_errors import ConfigError
 from pipeline.paths import ARGUMENTS, KEYS, settle
 from tests.train import tiny
 from train.checkpoint import check_resumable
-from train.config import CHOICES, PATHS, TrainConfig, load
+from train.config import PATHS, TrainConfig, by_place, load
 
 COMMANDS = sorted(set(ARGUMENTS) - {"queries"})
 NO_PATHS = {
@@ -139,7 +139,7 @@ NO_PATH_KEYS = {
         ),
     },
     "queries build": {"language"},
-    "train": {"name", "captions", "wandb", "evaluators", *CHOICES},
+    "train": {"name", "data.captions", "log.wandb", "evaluation.evaluators", "distributed.address"},
 }
 CONFIGS: dict[str, type] = {"run": Config, "queries build": QueriesConfig, "train": TrainConfig}
 
@@ -155,12 +155,13 @@ def test_every_key_of_a_training_run_is_absolute_when_it_is_read(
     key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    relative: Any = {"mixture": {"a/b": 2.0, "s3://c/d": 1.0}, "model": "a/b.json"}.get(key, "a/b")
-    found = getattr(load({"dataset": "out", key: relative}), key)
+    relative: Any = {"data.mixture": {"a/b": 2.0, "s3://c/d": 1.0}, "model.name": "a/b.json"}.get(key, "a/b")
+    found = by_place(load({"dataset": "out"}, {key: relative}))[key]
     here = str(tmp_path / "a" / "b")
-    assert found == {"mixture": {here: 2.0, "s3://c/d": 1.0}, "model": f"{here}.json", "tasks": [here]}.get(key, here)
+    others = {"data.mixture": {here: 2.0, "s3://c/d": 1.0}, "model.name": f"{here}.json", "evaluation.tasks": [here]}
+    assert found == others.get(key, here)
     monkeypatch.chdir("/")
-    assert getattr(load({"dataset": "/out", key: found}), key) == found  # in whatever folder it is read again
+    assert by_place(load({"dataset": "/out"}, {key: found}))[key] == found  # in whatever folder it is read again
 
 
 def test_a_run_that_was_begun_with_relative_paths_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,16 +169,16 @@ def test_a_run_that_was_begun_with_relative_paths_goes_on(tmp_path: Path, monkey
     begun = {"dataset": "out", "pretrained": "a/b", "mixture": {"c": 1.0}, "model": "ViT-B-32"}
     described = {"index_fingerprint": "x", "config": begun}
     check_resumable(Storage("run"), described, load(begun), "x")
-    with pytest.raises(ValueError, match="was begun with pretrained"):
+    with pytest.raises(ValueError, match=r"was begun with model\.pretrained"):
         check_resumable(Storage("run"), described, load({**begun, "pretrained": "a/c"}), "x")
 
 
 def test_names_are_no_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     named = load({"dataset": "out", "model": "ViT-B-32", "pretrained": "openai"})
-    assert (named.model, named.pretrained) == ("ViT-B-32", "openai")
+    assert (named.model.name, named.model.pretrained) == ("ViT-B-32", "openai")
     Path("openai").touch()
-    assert load({"dataset": "out", "pretrained": "openai"}).pretrained == str(tmp_path / "openai")
+    assert load({"dataset": "out", "pretrained": "openai"}).model.pretrained == str(tmp_path / "openai")
 
 
 def test_a_process_of_ray_train_finds_what_the_command_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

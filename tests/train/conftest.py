@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.train import tiny
-from train.config import TrainConfig
+from train.config import from_keys
 from train.loop import train
 
 
@@ -37,5 +37,5 @@ def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="session")
 def tiny_run(tiny_dataset: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A short finished run on it."""
-    config = TrainConfig(dataset=tiny_dataset, model=tiny.MODEL, batch_size=16, epochs=2, workers=0, device="cpu")
+    config = from_keys(tiny_dataset, model=tiny.MODEL, batch_size=16, epochs=2, workers=0, device="cpu")
     return train(config, str(tmp_path_factory.mktemp("run")), progress=lambda record: None).run

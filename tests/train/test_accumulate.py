@@ -16,7 +16,7 @@ from dataset.ids import hash64
 from tests.train import tiny
 from tests.train.test_loss import relative_error
 from train.accumulate import backward
-from train.config import TrainConfig
+from train.config import from_keys
 from train.loop import train
 from train.loss import LOSSES, softmax_loss
 from train.model import create
@@ -182,7 +182,7 @@ def test_images_are_prepared_by_the_micro_batch() -> None:
 def test_a_runs_config_says_loss_and_micro_batch(tiny_dataset: str, tmp_path: Path, patches: str) -> None:
     def losses(**changes: Any) -> list[float]:
         seen: list[float] = []
-        config = TrainConfig(
+        config = from_keys(
             tiny_dataset, batch_size=16, epochs=1, workers=0, device="cpu", log_every=1, name=str(len(runs)), **changes
         )
         train(config, str(tmp_path / str(len(runs))), lambda record: seen.append(record["loss"]))

@@ -32,9 +32,9 @@ FILES = sorted([*CONFIGS.glob("train_*.yaml"), *(CONFIGS / "train").glob("*.yaml
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_it_loads_and_names_a_model(path: Path) -> None:
     config = load(path)
-    assert known_name(config.model)
-    steps_per_epoch, steps = config.steps(400_000_000)
-    assert config.warmup_steps < 0.2 * steps
+    assert known_name(config.model.name)
+    steps_per_epoch, steps = config.training.steps(400_000_000)
+    assert config.schedule.warmup_steps < 0.2 * steps
     assert steps_per_epoch > 0
     if path.parent.name == "train":
         assert config.name in (path.stem, "b32")
@@ -44,20 +44,21 @@ def test_it_loads_and_names_a_model(path: Path) -> None:
 def test_the_papers_models_have_the_papers_hyperparameters(name: str) -> None:
     config = load(CONFIGS / "train" / f"{name}.yaml")
     learning_rate, embedding, pixels = PAPER[name]
-    model = open_clip.get_model_config(config.model)
-    assert (config.learning_rate, model["embed_dim"]) == (learning_rate, embedding)
+    model = open_clip.get_model_config(config.model.name)
+    assert (config.optimizer.learning_rate, model["embed_dim"]) == (learning_rate, embedding)
     assert model["vision_cfg"]["image_size"] == pixels
     assert model["quick_gelu"]
-    assert (config.batch_size, config.weight_decay, config.warmup_steps) == (32768, 0.2, 2000)
-    assert config.grad_clip == float("inf")  # neither the text nor a table of the paper has it
-    assert config.epochs == (1 if name.endswith("336") else 32)
-    assert config.steps(400_000_000)[1] == pytest.approx(390_625 * config.epochs / 32, rel=1e-3)
+    schedule, optimizer = config.schedule, config.optimizer
+    assert (config.training.batch_size, optimizer.weight_decay, schedule.warmup_steps) == (32768, 0.2, 2000)
+    assert config.optimizer.grad_clip == float("inf")  # neither the text nor a table of the paper has it
+    assert config.training.epochs == (1 if name.endswith("336") else 32)
+    assert config.training.steps(400_000_000)[1] == pytest.approx(390_625 * config.training.epochs / 32, rel=1e-3)
 
 
 def test_datacomps_scales_see_what_they_may() -> None:
     for scale, seen in (("small", 12.8e6), ("medium", 128e6)):
         config = load(CONFIGS / "train" / f"datacomp_{scale}.yaml")
-        assert config.steps(10_000_000)[1] * config.batch_size == pytest.approx(seen, rel=1e-3)
+        assert config.training.steps(10_000_000)[1] * config.training.batch_size == pytest.approx(seen, rel=1e-3)
 
 
 def test_the_hours_of_the_24_gb_config_are_its_operations_over_the_cards_speed() -> None:
@@ -65,7 +66,8 @@ def test_the_hours_of_the_24_gb_config_are_its_operations_over_the_cards_speed()
     told = re.search(r"ETA: ([\d.]+) hours on an RTX 4090 at an MFU of (\d+) %", path.read_text())
     assert told is not None
     config = load(path)
-    seconds = flops_per_sample(create(config.model)) * config.samples_seen / (165.2e12 * int(told[2]) / 100)
+    flops = flops_per_sample(create(config.model.name)) * config.training.samples_seen
+    seconds = flops / (165.2e12 * int(told[2]) / 100)
     assert float(told[1]) == pytest.approx(seconds / 3600, abs=0.05)
 
 

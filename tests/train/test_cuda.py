@@ -14,13 +14,13 @@ from tests.train import tiny
 from tests.train.test_loop import config_of, quiet
 from train import loop
 from train.accumulate import backward
-from train.config import TrainConfig
+from train.config import from_keys
 from train.data.loader import Batch
 from train.loop import TrainingError, train
 from train.loss import LOSSES
 from train.metrics import PEAK_TFLOPS, peak_flops
 from train.model import create
-from train.optim import MovingAverage, clip_gradients, gradient_norms, optimizers
+from train.optim import MovingAverage, clip_gradients, gradient_norms, make_optimizers
 
 CUDA = torch.device("cuda", 0)
 
@@ -57,7 +57,7 @@ def test_a_step_stays_on_the_device(model: str, precision: str, loss: str, monke
         scaler = torch.amp.GradScaler("cuda", enabled=precision == "fp16")
     with FakeTensorMode():
         towers = on_cuda(clip.model)
-        (adamw,) = optimizers(towers, TrainConfig("out"))
+        (adamw,) = make_optimizers(towers, from_keys("out").optimizer)
         average = MovingAverage(towers, 0.9)
         found = backward(
             towers,
@@ -102,7 +102,7 @@ def test_a_device_without_memory_is_one_sentence(
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
 
     monkeypatch.setattr(loop, "backward", large)
-    words = r"^cpu has too little memory for 6 samples at a time; set micro_batch lower or grad_checkpointing: true$"
+    words = r"for 6 samples at a time; set training\.micro_batch lower or compute\.grad_checkpointing: true$"
     with pytest.raises(TrainingError, match=words):
         train(config_of(tiny_dataset, micro_batch=6), str(tmp_path), quiet)
 

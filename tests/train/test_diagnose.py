@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from pipeline.cli import main
 from tests.train import tiny
 from tests.train.test_loop import config_of
 from train import loop
+from train.config import changed
 from train.data.loader import Batch
 from train.diagnose import Verdict, judge, loss_floor, overfit, show_batch
 
@@ -47,15 +47,20 @@ def batch_of(texts: list[int], damaged: int = 0) -> Batch:
         ([record(2.07)] * 4, {}, 0, "no better than chance, 2.079"),
         ([record(2.07, image=1e-5, text=1e-5)] * 4, {}, 0, "all samples look the same to the model"),
         ([record(2.0, image=0.0)] * 4, {}, 0, "the image tower got no gradient;|the image tower got no gradient$"),
-        ([record(2.0, text=0.0)] * 4, {"lock": "text", "pretrained": "x"}, 0, "which lock: text does"),
+        ([record(2.0, text=0.0)] * 4, {"lock": "text", "pretrained": "x"}, 0, "which model.lock: text does"),
         ([record(1.0)] * 4, {}, 0, "the model may be too small"),
-        ([record(2.0), record(1.5), record(1.2), record(1.0)], {}, 0, "still falling: a higher learning_rate"),
+        (
+            [record(2.0), record(1.5), record(1.2), record(1.0)],
+            {},
+            0,
+            "falling: a higher optimizer.learning_rate",
+        ),
         ([record(1.0, scale=100.0)] * 4, {}, 0, "logit scale is at its limit"),
         ([record(1.0)] * 4, {}, 7, "most of the samples are damaged, for example a.tar/0: cut"),
     ],
 )
 def test_why_is_told(records: list[dict[str, Any]], changes: dict[str, Any], damaged: int, words: str) -> None:
-    found = judge(records, batch_of(list(range(8)), damaged), replace(config_of("out"), **changes))
+    found = judge(records, batch_of(list(range(8)), damaged), changed(config_of("out"), **changes))
     assert not found.learnt
     assert re.search(words, found.sentence)
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from pipeline.cli import main
 from tests.train import tiny
-from train.config import TrainConfig
+from train.config import from_keys
 from train.export import PARITY, export, export_onnx
 from train.load import load
 from train.loop import train
@@ -93,7 +93,7 @@ def test_a_folder_for_the_hub_has_a_card_with_figures_and_the_datasheet(
     tiny_dataset: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dataset = Path(shutil.copytree(tiny_dataset, tmp_path / "data"))
-    config = TrainConfig(str(dataset), name="a *bold* name", model=tiny.MODEL, batch_size=16, epochs=1, workers=0)
+    config = from_keys(str(dataset), name="a *bold* name", model=tiny.MODEL, batch_size=16, epochs=1, workers=0)
     run = train(config, str(tmp_path / "run"), progress=lambda record: None).run
     assert main(["export", run, str(tmp_path / "bare"), "--hub"]) == 0
     bare = (tmp_path / "bare" / "README.md").read_text()
@@ -119,7 +119,7 @@ def test_a_folder_for_the_hub_has_a_card_with_figures_and_the_datasheet(
 
 
 def test_the_weights_are_chosen(tiny_dataset: str, tmp_path: Path) -> None:
-    config = TrainConfig(tiny_dataset, model=tiny.MODEL, batch_size=16, epochs=1, workers=0, ema=0.9)
+    config = from_keys(tiny_dataset, model=tiny.MODEL, batch_size=16, epochs=1, workers=0, ema=0.9)
     run = train(config, str(tmp_path / "run"), progress=lambda record: None).run
     bytes_of = {kind: export(run, tmp_path / kind, kind)[1].read_bytes() for kind in ("auto", "model", "ema")}
     assert bytes_of["auto"] == bytes_of["ema"] != bytes_of["model"]

@@ -114,14 +114,14 @@ def config(tiny_dataset: str, tmp_path: Path) -> Path:
 
 
 def in_forward(patch: pytest.MonkeyPatch) -> None:
-    spread = loop.spread
+    parallelize = loop.parallelize
 
     def spoiled(*arguments: Any) -> Any:
-        towers = spread(*arguments)
+        towers = parallelize(*arguments)
         towers.register_forward_pre_hook(after(2, fail))
         return towers
 
-    patch.setattr(loop, "spread", spoiled)
+    patch.setattr(loop, "parallelize", spoiled)
 
 
 def in_evaluation(patch: pytest.MonkeyPatch) -> None:
@@ -140,7 +140,7 @@ PLACES: dict[str, Injure] = {
     "checkpoint": lambda patch: patch.setattr(checkpoint.Checkpoints, "publish", after(0, fail)),
     "checkpoint's copy": lambda patch: patch.setattr(checkpoint.Checkpoints, "save", after(0, fail)),
     "loader": lambda patch: patch.setattr(Samples, "part", after(2, fail, Samples.part)),
-    "model": lambda patch: patch.setattr(loop, "create", after(0, fail)),
+    "model": lambda patch: patch.setattr(loop, "create_configured", after(0, fail)),
 }
 
 

@@ -10,8 +10,8 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from dataset.store.storage import Storage
-from train.config import TrainConfig
 from train.log import FILE, Log, add_evaluation
+from train.sections import LogConfig
 
 RECORD: dict[str, Any] = {
     "step": 10, "epoch": 1.6, "loss": 2.5, "logit_scale": 14.3, "learning_rate": 5e-4, "samples_per_second": 100.0,
@@ -26,7 +26,7 @@ def scalars(run: Path) -> dict[str, tuple[int, float]]:
 
 
 def test_a_record_has_open_clip_trains_tags(tmp_path: Path) -> None:
-    with Log(Storage(str(tmp_path)), 0, TrainConfig("out")) as log:
+    with Log(Storage(str(tmp_path)), 0, LogConfig(), {}) as log:
         log.add(RECORD)
     found = scalars(tmp_path)
     assert {tag: value for tag, (_, value) in found.items() if tag != "train/epoch"} == pytest.approx(

@@ -6,7 +6,6 @@ import json
 import multiprocessing
 import os
 import signal
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from dataset.store.storage import Storage
 from tests.train import tiny
 from tests.train.data.test_loader import spoil
 from train.__main__ import main
-from train.config import TrainConfig
+from train.config import TrainConfig, changed, from_keys, place_of
 from train.load import load_clip
 from train.loop import TrainingError, train
 from train.loss import softmax_loss
@@ -43,7 +42,7 @@ def config_of(dataset: str, **changes: Any) -> TrainConfig:
         "checkpoint_every": 5,
         "tensorboard": False,
     }
-    return TrainConfig(dataset=dataset, **{**defaults, **changes})
+    return from_keys(dataset, **{**defaults, **changes})
 
 
 def quiet(record: dict[str, Any]) -> None:
@@ -108,7 +107,7 @@ def test_a_run_is_a_directory_of_config_log_and_checkpoints(whole_run: str) -> N
         "config.yaml",
         "log.jsonl",
     ]
-    assert yaml.safe_load((Path(whole_run) / "config.yaml").read_text())["batch_size"] == 16
+    assert yaml.safe_load((Path(whole_run) / "config.yaml").read_text())["training"]["batch_size"] == 16
 
 
 def test_the_run_lies_beside_its_dataset_by_default(tmp_path: Path) -> None:
@@ -208,8 +207,8 @@ def test_a_complete_run_has_nothing_left_to_do(tiny_dataset: str, tiny_run: str)
 )
 def test_a_run_does_not_go_on_with_another_config(tiny_dataset: str, whole_run: str, changes: dict[str, Any]) -> None:
     (key,) = changes
-    with pytest.raises(ValueError, match=f"was begun with {key} .*; give the new run another name"):
-        train(replace(config_of(tiny_dataset), **changes), whole_run, quiet)
+    with pytest.raises(ValueError, match=f"was begun with {place_of(key)} .*; give the new run another name"):
+        train(changed(config_of(tiny_dataset), **changes), whole_run, quiet)
 
 
 def test_a_run_does_not_go_on_with_another_dataset(whole_run: str, tmp_path: Path) -> None:
@@ -286,13 +285,13 @@ def test_damaged_samples_are_counted_and_named(tmp_path: Path, capsys: pytest.Ca
 
 
 def test_the_rate_rises_linearly_and_falls_as_a_cosine() -> None:
-    config = TrainConfig("out", learning_rate=1.0, warmup_share=0.1)
-    rates = [learning_rate(step, 100, config) for step in range(100)]
+    config = from_keys("out", learning_rate=1.0, warmup_share=0.1)
+    rates = [learning_rate(step, 100, config.optimizer.learning_rate, config.schedule) for step in range(100)]
     assert rates[:10] == pytest.approx([0.1 * (step + 1) for step in range(10)])
     assert rates[10] == 1.0
     assert rates[55] == pytest.approx(0.5)
     assert rates[99] < 0.001
-    assert learning_rate(0, 100, replace(config, warmup_share=0.0)) == 1.0
+    assert learning_rate(0, 100, 1.0, changed(config, warmup_share=0.0).schedule) == 1.0
 
 
 def test_two_processes_of_torchruns_train_as_one(tiny_dataset: str, tiny_model: Path, tmp_path: Path) -> None:
@@ -308,7 +307,7 @@ def test_two_processes_of_torchruns_train_as_one(tiny_dataset: str, tiny_model: 
     for number, listener in before.items():  # the agent leaves its own
         signal.signal(number, listener)
     assert status == {0: 0, 1: 0}
-    train(TrainConfig(**{**values, "model": tiny.MODEL, "learning_rate": 1e-3}), str(tmp_path / "one"), quiet)
+    train(from_keys(**{**values, "model": tiny.MODEL, "learning_rate": 1e-3}), str(tmp_path / "one"), quiet)
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-4)
 
 
@@ -316,7 +315,7 @@ def test_two_processes_of_torchruns_train_as_one(tiny_dataset: str, tiny_model: 
     ("arguments", "message"),
     [
         (["none.yaml"], "No such file"),
-        (["{file}", "--set", "batch_sise=3"], "unknown key batch_sise"),
+        (["{file}", "--set", "batch_sise=3"], "there is no key batch_sise; did you mean training.batch_size?"),
         (["{file}", "--set", "batch_size=300"], "batch_size must be at most the dataset's 64 training samples"),
         (["{file}", "--set", "model=tinny"], "model must be"),
         (["{file}", "--set", "epochs"], "--set takes KEY=VALUE, not 'epochs'"),

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from tests.train import tiny
-from train.config import TrainConfig
+from train.config import from_keys
 from train.model import create, pick_device, preprocess_dict, restore
 from train.model_names import our_models
-from train.optim import optimizers
+from train.optim import make_optimizers
 
 
 def test_a_seed_gives_the_weights_and_leaves_torchs_own_alone() -> None:
@@ -97,7 +97,7 @@ def test_a_checkpoints_model_is_restored_though_its_name_means_another_now() -> 
 
 def test_gains_biases_and_the_logit_scale_are_not_decayed() -> None:
     model = create(tiny.MODEL).model
-    decayed, others = optimizers(model, TrainConfig("out", weight_decay=0.2))[0].param_groups
+    decayed, others = make_optimizers(model, from_keys("out", weight_decay=0.2).optimizer)[0].param_groups
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     kept = {names[id(parameter)] for parameter in others["params"]}
     assert (decayed["weight_decay"], others["weight_decay"]) == (0.2, 0.0)
@@ -110,7 +110,7 @@ def test_gains_biases_and_the_logit_scale_are_not_decayed() -> None:
 
 def test_betas_are_the_papers_by_kind_of_image_tower_or_the_configs() -> None:
     def kind(name: str, **more: float) -> tuple[tuple[float, float], float]:
-        group = optimizers(create(name).model, TrainConfig("out", **more))[0].param_groups[0]
+        group = make_optimizers(create(name).model, from_keys("out", **more).optimizer)[0].param_groups[0]
         return group["betas"], group["eps"]
 
     assert kind(tiny.MODEL) == ((0.9, 0.98), 1e-6)

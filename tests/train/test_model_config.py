@@ -15,7 +15,7 @@ import pytest
 from pipeline.cli import main
 from tests.train import tiny
 from train import checkpoint, model_config
-from train.config import TrainConfig
+from train.config import from_keys
 from train.export import export
 from train.load import load_clip
 from train.loop import train
@@ -90,7 +90,7 @@ USES: dict[str, Callable[[str, str, Path], int]] = {
 
 def pretrained(model: str, dataset: str, folder: Path) -> int:
     with pytest.raises(ValueError, match=r"may not|makes no model"):
-        train(TrainConfig(dataset, model=tiny.MODEL, batch_size=16, workers=0, pretrained=model), str(folder / "next"))
+        train(from_keys(dataset, model=tiny.MODEL, batch_size=16, workers=0, pretrained=model), str(folder / "next"))
     return 2
 
 

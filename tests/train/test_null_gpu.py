@@ -17,7 +17,7 @@ import pytest
 
 from tests.null_gpu.build import CannotBuildError, build, environment
 from tests.train import tiny
-from train.config import load
+from train.config import by_key, load
 
 ROOT = Path(__file__).resolve().parents[2]
 PRESETS = {path.stem: path for path in sorted((ROOT / "configs" / "train").glob("*.yaml"))}
@@ -64,7 +64,7 @@ def cases() -> list[dict[str, Any]]:
     """All that is trained, in one process, for that takes seconds to start."""
     made = []
     for preset, path in PRESETS.items():
-        gpus, config = gpus_of(preset), vars(load(path)).copy()
+        gpus, config = gpus_of(preset), by_key(load(path))
         config.update(model=RESNET if "RN" in config["model"] else tiny.MODEL, pretrained="", learning_rate=1e-3)
         config.update(batch_size=4 * gpus, micro_batch=min(2, config["micro_batch"]))
         made.append(stepped(preset, config, gpus, 1 % gpus, DDP_BEGINNING))
@@ -84,7 +84,7 @@ def cases() -> list[dict[str, Any]]:
         }
     )
     for name, (preset, changes) in FORECAST.items():
-        gpus, config = gpus_of(preset), {**vars(load(PRESETS[preset])), **COMMON, **changes}
+        gpus, config = gpus_of(preset), {**by_key(load(PRESETS[preset])), **COMMON, **changes}
         config.update(pretrained="", samples_seen=2 * config["batch_size"])
         made.append({"name": f"memory, {name}", "config": config, "processes": gpus, "bare": True})
     return made

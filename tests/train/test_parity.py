@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from tests.train import tiny
 from tests.train.test_loss import dense, features, relative_error
 from train.accumulate import backward
-from train.config import TrainConfig
+from train.config import from_keys
 from train.distributed.batch_norm import synchronise
-from train.distributed.parallelize import spread, whole
+from train.distributed.parallelize import parallelize, whole
 from train.distributed.processes import Processes
 from train.loss import LOSSES
 from train.model import create
-from train.optim import optimizers
+from train.optim import make_optimizers
 
 SAMPLES = 26
 SHARES = {1: [26], 2: [9, 17], 3: [5, 14, 7]}
@@ -44,7 +44,7 @@ def samples(model: str) -> tuple[Tensor, Tensor]:
 
 def step(towers: nn.Module, images: Tensor, texts: Tensor, loss: str, micro_batch: int) -> dict[str, Any]:
     """Loss, gradients and parameters of one optimizer step, as whole tensors by name."""
-    (adamw,) = optimizers(towers, TrainConfig("out", learning_rate=1e-3))
+    (adamw,) = make_optimizers(towers, from_keys("out", learning_rate=1e-3).optimizer)
     value = backward(towers, images, texts, loss=LOSSES[loss], seed=0, micro_batch=micro_batch)
     gradients = {name: whole(parameter.grad).clone() for name, parameter in named(towers)}
     adamw.step()
@@ -81,7 +81,7 @@ def _rank(rank: int, ranks: int, folder: str) -> None:
         for kind in ("ddp", "fsdp"):
             made = create(model, loss=loss_name).model.train()
             if ranks > 1:
-                made = spread(synchronise(made), kind, Processes(rank, ranks, torch.device("cpu")))
+                made = parallelize(synchronise(made), kind, Processes(rank, ranks, torch.device("cpu")))
             results[model, loss_name, kind, micro_batch] = step(made, images, texts, loss_name, micro_batch)
     images, texts = (tensor[mine] for tensor in samples(tiny.MODEL))
     try:

@@ -8,14 +8,14 @@ import pytest
 
 from bench.parity import apart
 from tests.train import tiny
-from train.config import TrainConfig
+from train.config import from_keys
 
 STEPS, BATCH = 20, 16
 
 
 @pytest.mark.parametrize("micro_batch", [0, 6])
 def test_twenty_steps_are_those_of_open_clips_pieces(micro_batch: int, tiny_dataset: str, tmp_path: Path) -> None:
-    config = TrainConfig(
+    config = from_keys(
         tiny_dataset,
         model=tiny.MODEL,
         batch_size=BATCH,

@@ -11,7 +11,6 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -21,6 +20,7 @@ from torch.utils.data import get_worker_info
 from dataset.webdataset.foreign import open_train_index
 from dataset.webdataset.shards import DamagedSampleError, Index
 from train.data import captions
+from train.data.config import DataConfig
 from train.data.gpu_decode import Jpegs, collect
 from train.data.mixture import Corpus, Source
 from train.data.order import BlockShuffle, FullShuffle, Order
@@ -30,9 +30,6 @@ from train.data.shard_reader import Reader
 from train.data.shared_memory import Reading, plan
 from train.data.tokenizer import Tokenize, fast
 from train.data.transforms import Augment, draw, image_part
-
-if TYPE_CHECKING:
-    from train.config import TrainConfig
 
 MAX_REPLACEMENTS = 32
 """A sample whose replacements are all damaged too means that the shards are, not the sample."""
@@ -84,18 +81,19 @@ def join(parts: Sequence[Batch]) -> Batch:
     return Batch(torch.cat(images), torch.cat(texts), torch.cat(rows), damaged)
 
 
-def open_corpus(config: TrainConfig, run: str) -> Corpus:
+def open_corpus(dataset: str, config: DataConfig, seed: int, run: str) -> Corpus:
     """The datasets that a config names.
 
     Args:
+        dataset: URL of the one that has weight 1 in the mixture.
         run: the URL of the run's directory, which keeps the index of a dataset that has none and cannot be written.
     Raises:
         FileNotFoundError: a dataset has no shards.
         ValueError: a dataset has no training samples, or the cache cannot hold what is read together.
     """
-    weights = {config.dataset: 1.0, **config.mixture}
+    weights = {dataset: 1.0, **config.mixture}
     sources = [Source(*open_train_index(url, run, config.workers), weight) for url, weight in weights.items()]
-    corpus = Corpus(sources, config.seed, partial(_order, config.shuffle, config.shuffle_shards))
+    corpus = Corpus(sources, seed, partial(_order, config.shuffle, config.shuffle_shards))
     if config.cache:
         _check_cache(corpus, config)
     return corpus
@@ -105,16 +103,16 @@ def _order(shuffle: str, block: int, index: Index, seed: int) -> Order:
     return BlockShuffle(index.shard, seed, block) if shuffle == "blocks" else FullShuffle(len(index), seed)
 
 
-def _check_cache(corpus: Corpus, config: TrainConfig) -> None:
+def _check_cache(corpus: Corpus, config: DataConfig) -> None:
     """Raises ValueError if the copies of what is read together would drive each other out."""
     needed = 0
     for source in corpus.sources:
         shards = np.sort(np.bincount(source.index.shard, weights=source.index.size))[::-1]
         needed += int(shards[: 2 * config.shuffle_shards].sum() if config.shuffle == "blocks" else shards.sum())
     if needed > config.cache_bytes:
-        hint = "" if config.shuffle == "blocks" else ", or shuffle must be blocks"
+        hint = "" if config.shuffle == "blocks" else ", or data.shuffle must be blocks"
         raise ValueError(
-            f"cache_bytes must be at least {needed}, the size of the shards that are read together, "
+            f"data.cache_bytes must be at least {needed}, the size of the shards that are read together, "
             f"not {config.cache_bytes}{hint}"
         )
 
@@ -267,7 +265,8 @@ class Samples:
 
 
 def samples_of(
-    config: TrainConfig,
+    config: DataConfig,
+    batch_size: int,
     corpus: Corpus,
     tokenize: Tokenize,
     image_size: int,
@@ -280,7 +279,7 @@ def samples_of(
         corpus,
         tokenize,
         Augment(image_size, config.crop, config.crop_min, config.flip),
-        batch_size=config.batch_size,
+        batch_size=batch_size,
         captions=config.captions,
         stop_at_damage=config.damaged == "stop",
         cache=ShardCache(config.cache, config.cache_bytes) if config.cache else None,

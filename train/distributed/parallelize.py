@@ -21,7 +21,7 @@ _NEVER = 2**31 - 1
 """DDP times its first ten steps and every hundredth, by events for which the process waits. The first ten remain."""
 
 
-def spread(model: nn.Module, kind: str, processes: Processes, deterministic: bool = False) -> Any:
+def parallelize(model: nn.Module, kind: str, processes: Processes, deterministic: bool = False) -> Any:
     """The model as the processes run it; itself where there is only one.
 
     Args:

@@ -10,9 +10,9 @@ import torch
 
 from dataset.store.storage import is_local
 from train import pretrained
-from train.config import TrainConfig
 from train.load import Encoder, load
 from train.model import Clip, create, known_name, preprocess_dict, restore
+from train.sections import ModelConfig
 
 OPEN_CLIP = "open_clip:"
 _HUGGING_FACE = "config.json"
@@ -35,7 +35,7 @@ def open_encoder(
         model, _, source = name.removeprefix(OPEN_CLIP).partition(":")
         clip = create(model, seed, loss="sigmoid" if _is_sigmoid(model) else "softmax")
         if source:
-            clip = pretrained.begin(clip, TrainConfig("none", pretrained=source))
+            clip = pretrained.begin(clip, ModelConfig(pretrained=source))
         encoder = Encoder(clip, device, batch_size)
     elif is_local(name) and _is_hugging_face(Path(name)):
         encoder = Encoder(_of_hugging_face(Path(name)), device, batch_size)

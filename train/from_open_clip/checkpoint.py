@@ -72,7 +72,9 @@ class Checkpoint:
             ValueError: it is of another model.
         """
         if more := sorted(name for name in self._weights if f"model.{name}" not in tensors and not _is_made(name)):
-            raise ValueError(f"resume {self.url!r} is of another model: it has {more[0]}, which this one has not")
+            raise ValueError(
+                f"checkpoint.resume {self.url!r} is of another model: it has {more[0]}, which this one has not"
+            )
         moments = self._moments(model)
         anew: set[str] = set()
         for name, target in tensors.items():
@@ -89,18 +91,18 @@ class Checkpoint:
                 has = "nothing" if values is None else f"shape {tuple(values.shape)}"
                 wanted = tuple(target.shape)
                 raise ValueError(
-                    f"resume {self.url!r} is of another model: of {rest} it has {has}, not shape {wanted}"
+                    f"checkpoint.resume {self.url!r} is of another model: of {rest} it has {has}, not shape {wanted}"
                 ) from None
-        told = []
+        sentences = []
         if anew:
-            told.append(f"the optimizer's state of {len(anew)} parameters is not in it, and begins anew")
+            sentences.append(f"the optimizer's state of {len(anew)} parameters is not in it, and begins anew")
         expected = self.epoch * steps_per_epoch
         if self._counted and abs(self._counted - expected) > max(2, 0.1 * expected):
-            told.append(
+            sentences.append(
                 f"its {self.epoch} epochs had {self._counted} steps, and have {expected:.0f} here: "
                 "batch_size or the dataset is another"
             )
-        return told
+        return sentences
 
     def _moments(self, model: nn.Module) -> dict[str, Tensor]:
         """The optimizer's tensors by our names, of parameters whose order and shapes agree."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from train.config import place_of
+
 
 @dataclass(frozen=True)
 class Flag:
@@ -25,7 +27,7 @@ class Flag:
 
 
 def _carried(keys: str, remark: str, default: Any = None) -> Flag:
-    return Flag("carried", keys, remark, default)
+    return Flag("carried", ", ".join(map(place_of, keys.split(", "))), remark, default)
 
 
 def _met(remark: str, default: Any = False) -> Flag:

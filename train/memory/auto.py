@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import torch
 
-from train.config import AUTO, TrainConfig
+from train.config import TrainConfig, by_place, changed
 from train.distributed.processes import Processes
 from train.memory.dry_run import advice
 from train.memory.forecast import Forecast
 
 
-def settled(config: TrainConfig, processes: Processes, checkpoint: Mapping[str, Any]) -> TrainConfig:
-    """The config with a number for `micro_batch: auto`, the same on all processes.
+def settled(config: TrainConfig, processes: Processes, checkpoint: Mapping[str, Any]) -> tuple[TrainConfig, int]:
+    """The config with a number for `micro_batch: auto`, the same on all processes; and that number.
 
     A run that goes on with as many processes keeps what it found: a ResNet normalises by the samples that go through it
     at a time. Otherwise it is what fits the GPU that has the least free memory, and a change is said.
@@ -26,11 +25,12 @@ def settled(config: TrainConfig, processes: Processes, checkpoint: Mapping[str, 
     Raises:
         ValueError: not even one sample at a time fits.
     """
-    if config.micro_batch != AUTO:
-        return config
-    before = checkpoint.get("config", {}).get("micro_batch")
+    given = config.training.micro_batch
+    if given != "auto":
+        return config, given
+    before = by_place(checkpoint.get("config", {})).get("training.micro_batch")
     if checkpoint.get("auto_on") == auto_on(processes):
-        return replace(config, micro_batch=before)
+        return changed(config, micro_batch=before), int(before or 0)
     found = 0
     if processes.device.type == "cuda":
         free = min(processes.gather(torch.cuda.mem_get_info(processes.device)[0]))
@@ -43,7 +43,7 @@ def settled(config: TrainConfig, processes: Processes, checkpoint: Mapping[str, 
             file=sys.stderr,
             flush=True,
         )
-    return replace(config, micro_batch=found)
+    return changed(config, micro_batch=found), found
 
 
 def auto_on(processes: Processes) -> str:

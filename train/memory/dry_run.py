@@ -12,7 +12,7 @@ import torch
 from dataset.store.storage import Storage
 from dataset.webdataset import foreign
 from dataset.webdataset.index_parts import has_index
-from train.config import AUTO, TrainConfig
+from train.config import TrainConfig, place_of
 from train.data.loader import open_corpus
 from train.memory.forecast import Forecast, Memory
 
@@ -48,9 +48,8 @@ def dry_run(
         ValueError: the config does not fit the dataset or its model.
     """
     forecast = Forecast(config, gpus)
-    micro_batch = config.micro_batch
-    if micro_batch == AUTO:
-        micro_batch = (forecast.largest(gpu_bytes) or 1) if gpu_bytes else 0
+    given = config.training.micro_batch
+    micro_batch = given if given != "auto" else (forecast.largest(gpu_bytes) or 1) if gpu_bytes else 0
     memory = forecast.memory(micro_batch)
     fits = not gpu_bytes or memory.fits(gpu_bytes)
     lines = [*_length(config, samples, rate or _measured(run)), ""]
@@ -93,19 +92,20 @@ def dry_run_here(
     home = run or f"{foreign.root(config.dataset)}/runs/{config.name}"
     samples: int | None = None  # as long as the dataset is not there; it is forecast all the same
     with suppress(OSError):
-        if all(has_index(Storage(url)) for url in (config.dataset, *config.mixture)):
-            samples = len(open_corpus(config, home))
+        if all(has_index(Storage(url)) for url in (config.dataset, *config.data.mixture)):
+            samples = len(open_corpus(config.dataset, config.data, config.seed, home))
     return dry_run(config, gpus or max(1, here), gpu_bytes, samples, rate or 0.0, home)
 
 
 def _length(config: TrainConfig, samples: int | None, rate: float) -> Iterator[str]:
-    if samples is None and not config.samples_seen:
+    training = config.training
+    if samples is None and not training.samples_seen:
         yield f"{config.dataset} has no shards yet, so the number of steps is not known"
         return
-    _, steps = config.steps(samples or max(config.samples_seen, config.batch_size))
-    seen = steps * config.batch_size
+    _, steps = training.steps(samples or max(training.samples_seen, training.batch_size))
+    seen = steps * training.batch_size
     epochs = f", {seen / samples:.1f} epochs of {samples:,}" if samples else ""
-    yield f"{steps:,} steps of {config.batch_size:,}: {seen:,} samples{epochs}"
+    yield f"{steps:,} steps of {training.batch_size:,}: {seen:,} samples{epochs}"
     if rate:
         yield f"{seen / rate / 3600:,.1f} hours at {rate:,.0f} samples/s"
     else:
@@ -124,22 +124,23 @@ def advice(forecast: Forecast, gpu_bytes: float) -> str:
     """The first change of keys that makes a step fit."""
     config = forecast.config
     changes: list[dict[str, Any]] = [{}]
-    if not config.grad_checkpointing:
+    if not config.compute.grad_checkpointing:
         changes.append({"grad_checkpointing": True})
-    if config.parallel == "ddp" and forecast.gpus > 1 and config.precision != "fp16":
+    if config.distributed.parallel == "ddp" and forecast.gpus > 1 and config.compute.precision != "fp16":
         changes.append({"grad_checkpointing": True, "parallel": "fsdp"})
     for change in changes:
         micro_batch = forecast.largest(gpu_bytes, **change)
         if micro_batch is not None and (micro_batch >= min(_FEW, forecast.share) or change == changes[-1]):
-            keys = [f"{key}: {str(value).lower()}" for key, value in change.items()]
+            keys = {"training.micro_batch": micro_batch, **{place_of(key): value for key, value in change.items()}}
+            said = ", ".join(f"{key}: {str(value).lower()}" for key, value in keys.items())
             needed = forecast.memory(micro_batch, **change).needed
-            return f"set {', '.join(['micro_batch: ' + str(micro_batch), *keys])}, which takes {needed / 1e9:.1f} GB"
-    return "no micro_batch does; take more GPUs, a lower batch_size, or a smaller model"
+            return f"set {said}, which takes {needed / 1e9:.1f} GB"
+    return "no training.micro_batch does; take more GPUs, a lower training.batch_size, or a smaller model"
 
 
 def _disk(config: TrainConfig, memory: Memory, gpus: int) -> str:
     """What checkpoints take, of weights, optimizer and moving average: those kept, the best, one under way."""
-    parts = gpus if config.parallel == "fsdp" else 1
+    parts = gpus if config.distributed.parallel == "fsdp" else 1
     one = parts * (memory.weights + memory.optimizer + memory.moving_average)
-    most = config.keep + 2
+    most = config.checkpoint.keep + 2
     return f"a checkpoint takes {one / 1e9:.1f} GB of disk, at most {most} of them {most * one / 1e9:.1f} GB"

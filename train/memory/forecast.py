@@ -12,7 +12,7 @@ import warnings
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,12 +22,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from train.accumulate import backward
-from train.config import TrainConfig
+from train.config import TrainConfig, changed
 from train.distributed.parallelize import blocks
 from train.loss import GPU_TILE
 from train.memory.recompute import recompute
-from train.model import Clip, create
-from train.optim import optimizers
+from train.model import Clip, create_configured
+from train.optim import make_optimizers
 
 FRAGMENTS = 1.2
 """What CUDA's allocator takes of the device for each byte that is allocated. Measured with stand-ins for the kernels
@@ -80,22 +80,23 @@ class Forecast:
     """
 
     def __init__(self, config: TrainConfig, gpus: int):
-        if config.batch_size < gpus:
-            raise ValueError(f"batch_size must be at least the number of processes, {gpus}, not {config.batch_size}")
+        batch_size = config.training.batch_size
+        if batch_size < gpus:
+            raise ValueError(f"training.batch_size must be at least the number of processes, {gpus}, not {batch_size}")
         self.config, self.gpus = config, gpus
         self._known: dict[str, Memory] = {}
 
     @property
     def share(self) -> int:
         """The most samples of a step that one GPU has."""
-        return -(-self.config.batch_size // self.gpus)
+        return -(-self.config.training.batch_size // self.gpus)
 
     def memory(self, micro_batch: int, **changes: Any) -> Memory:
         """The memory of a step with so many samples at a time, 0 for all, and other keys changed."""
         at_once = min(micro_batch or self.share, self.share)
         key = repr((at_once, changes))
         if key not in self._known:
-            self._known[key] = _memory(replace(self.config, micro_batch=at_once, **changes), self.share, self.gpus)
+            self._known[key] = _memory(changed(self.config, **changes), at_once, self.share, self.gpus)
         return self._known[key]
 
     def largest(self, gpu_bytes: float, **changes: Any) -> int | None:
@@ -110,36 +111,28 @@ class Forecast:
 
 def shapes_of(config: TrainConfig) -> Clip:
     """A config's model without numbers, as it is when images and texts have their largest size."""
-    final = config.final_share > 0
-    clip = create(
-        config.model,
-        loss=config.loss,
-        image_size=0 if final else config.image_size,
-        context_length=0 if final else config.context_length,
-        patch_dropout=config.patch_dropout,
-        tokenizer=config.tokenizer,
-        device="meta",
-    )
-    if config.lock != "none":
-        getattr(clip.model, f"lock_{config.lock}_tower")(config.unlocked_groups)
+    own = config.model
+    clip = create_configured(own, loss=config.training.loss, final=own.final_share > 0, device="meta")
+    if own.lock != "none":
+        getattr(clip.model, f"lock_{own.lock}_tower")(own.unlocked_groups)
     return clip
 
 
-def _memory(config: TrainConfig, share: int, gpus: int) -> Memory:
-    """The memory of one of some GPUs whose step has `share` samples, config.micro_batch of them at a time."""
+def _memory(config: TrainConfig, at_once: int, share: int, gpus: int) -> Memory:
+    """The memory of one of some GPUs whose step has `share` samples, `at_once` of them at a time."""
     clip = shapes_of(config)
     model: Any = clip.model
-    if config.grad_checkpointing:
+    if config.compute.grad_checkpointing:
         recompute(model)
     learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
     learnt = _bytes(learning)
-    count = -(-share // config.micro_batch)  # of micro-batches
-    sharded = config.parallel == "fsdp" and gpus > 1
+    count = -(-share // at_once)  # of micro-batches
+    sharded = config.distributed.parallel == "fsdp" and gpus > 1
     gradients = learnt if count > 1 or not sharded else 0  # whole ones, of this GPU's samples alone
     averaged = 0 if gpus == 1 else learnt // gpus if sharded else learnt
     parts = gpus if sharded else 1
 
-    towers = _simulate(clip, config, -(-share // count), accumulating=count > 1, sharded=sharded)
+    towers = _simulate(clip, config.compute.precision, -(-share // count), accumulating=count > 1, sharded=sharded)
     features = share * towers.feature_bytes
     loss = _loss_bytes(share, gpus, towers.dimensions)
     peak = max(2 * features + towers.peak, features + loss) if count > 1 else max(towers.peak, towers.held + loss)
@@ -150,7 +143,7 @@ def _memory(config: TrainConfig, share: int, gpus: int) -> Memory:
         weights=_bytes([*model.parameters(), *model.buffers()]) // parts,
         gradients=gradients + averaged,
         optimizer=_optimizer_bytes(model, config) // parts,
-        moving_average=_bytes(model.parameters()) // parts if config.ema else 0,
+        moving_average=_bytes(model.parameters()) // parts if config.optimizer.ema else 0,
         batches=2 * batch,
         activations=max(0, peak - gradients),
         fragments=CONVOLUTION_FRAGMENTS if _convolves(model) else FRAGMENTS,
@@ -176,7 +169,7 @@ def _optimizer_bytes(model: nn.Module, config: TrainConfig) -> int:
     return sum(
         of_kind[type(optimizer)]
         * _bytes(parameter for group in optimizer.param_groups for parameter in group["params"])
-        for optimizer in optimizers(model, config)
+        for optimizer in make_optimizers(model, config.optimizer)
     )
 
 
@@ -210,7 +203,7 @@ class _Towers:
     dimensions: int
 
 
-def _simulate(clip: Clip, config: TrainConfig, samples: int, accumulating: bool, sharded: bool) -> _Towers:
+def _simulate(clip: Clip, precision: str, samples: int, accumulating: bool, sharded: bool) -> _Towers:
     """The pass of one micro-batch.
 
     Args:
@@ -218,7 +211,7 @@ def _simulate(clip: Clip, config: TrainConfig, samples: int, accumulating: bool,
         sharded: of one pass, gradients leave for other GPUs as they come.
     """
     model: Any = clip.model
-    half = torch.float16 if config.precision == "fp16" else torch.bfloat16
+    half = torch.float16 if precision == "fp16" else torch.bfloat16
     found: dict[str, int] = {}
     with FakeTensorMode(), _gpu_types(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -249,7 +242,7 @@ def _simulate(clip: Clip, config: TrainConfig, samples: int, accumulating: bool,
                 seed=0,
                 counts=[samples],
                 prepare=lambda images: (images * one).sub_(one),
-                autocast=torch.autocast("cpu", half, enabled=config.precision != "fp32"),
+                autocast=torch.autocast("cpu", half, enabled=precision != "fp32"),
             )
     return _Towers(peak=count.peak, **found)
 

@@ -158,9 +158,9 @@ def test_of_many_comparisons_of_noise_few_are_called_shown() -> None:
         ({"against": "c"}, "against must be one of"),
         ({"tasks": []}, "tasks must name at least one"),
         ({"evaluators": ["zeroshot"]}, "did you mean zero_shot"),
-        ({"train": {"model": "openwit-tiny"}}, "train.samples_seen must be given"),
+        ({"train": {"model": "openwit-tiny"}}, "train.training.samples_seen must be given"),
         ({"train": {"samples_seen": 10, "seed": 1}}, "train must not have seed"),
-        ({"train": {"samples_seen": 10, "batch": 1}}, "unknown key batch"),
+        ({"train": {"samples_seen": 10, "batch": 1}}, "there is no key batch"),
         ({"tsks": []}, "there is no key tsks; did you mean tasks"),
     ],
 )

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from tests.train import tiny
-from train.config import TrainConfig
+from train.config import from_keys
 from train.data import gpu_decode
 from train.data.gpu_decode import GpuDecoder, check, collect, decode_onto
 from train.data.loader import join, open_corpus, samples_of
@@ -65,11 +65,11 @@ def test_what_is_no_plain_jpeg_the_readers_decode(data: bytes) -> None:
 def test_an_image_that_the_gpu_refuses_is_decoded_on_the_cpu(
     tiny_dataset: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = TrainConfig(tiny_dataset, model=tiny.MODEL, batch_size=16)
-    corpus = open_corpus(config, f"{tiny_dataset}/runs/clip")
+    config = from_keys(tiny_dataset, model=tiny.MODEL, batch_size=16)
+    corpus = open_corpus(config.dataset, config.data, config.seed, f"{tiny_dataset}/runs/clip")
     tokenize = open_clip.get_tokenizer(tiny.MODEL)
-    by_readers = samples_of(config, corpus, tokenize, 32)[1]
-    samples = samples_of(config, corpus, tokenize, 32, undecoded=True)
+    by_readers = samples_of(config.data, config.training.batch_size, corpus, tokenize, 32)[1]
+    samples = samples_of(config.data, config.training.batch_size, corpus, tokenize, 32, undecoded=True)
     parts = [samples.part(1)]
     real, asked = gpu_decode._decode, []
 

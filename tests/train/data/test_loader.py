@@ -21,7 +21,7 @@ from dataset.store.storage import Storage
 from dataset.webdataset.shards import DamagedSampleError, Index, read_index, read_raw_samples
 from tests.train import tiny
 from train.__main__ import main
-from train.config import TrainConfig, load
+from train.config import changed, from_keys, load
 from train.data import loader as data
 from train.data.loader import Batch, Samples, batches, join, open_corpus, read_parts, samples_of, share
 from train.data.shard_reader import Reader
@@ -32,8 +32,9 @@ STEPS = 6  # of 16: an epoch and a half
 
 
 def samples(url: str, rank: int = 0, processes: int = 1, **changes: Any) -> Samples:
-    config = TrainConfig(dataset=url, **{"batch_size": 16, "seed": 3, "crop_min": 0.5, "workers": 0, **changes})
-    return samples_of(config, open_corpus(config, f"{url}/runs/clip"), tokenizer(), 32, rank, processes)
+    config = from_keys(url, **{"batch_size": 16, "seed": 3, "crop_min": 0.5, "workers": 0, **changes})
+    corpus = open_corpus(url, config.data, config.seed, f"{url}/runs/clip")
+    return samples_of(config.data, config.training.batch_size, corpus, tokenizer(), 32, rank, processes)
 
 
 @cache
@@ -147,7 +148,7 @@ def test_each_epoch_has_each_sample_once_for_any_batch_size_and_ranks(
     many_shards: str, batch_size: int, processes: int, shuffle: str, block: int, seed: int
 ) -> None:
     changes: dict[str, Any] = {"shuffle": shuffle, "shuffle_shards": block, "seed": seed}
-    corpus = open_corpus(TrainConfig(many_shards, workers=0, **changes), many_shards)
+    corpus = open_corpus(many_shards, from_keys(many_shards, workers=0, **changes).data, 0, many_shards)
     places = [
         np.arange(own.start, own.stop) + step * batch_size
         for step in range(-(-128 // batch_size))
@@ -324,20 +325,20 @@ def test_blocks_through_a_cache_smaller_than_the_dataset(many_shards: str, tmp_p
         assert len(cached.readers[0]._open) <= 4  # of the blocks that the batch touched
 
 
-@pytest.mark.parametrize(("shuffle", "hint"), [("full", ", or shuffle must be blocks"), ("blocks", "")])
+@pytest.mark.parametrize(("shuffle", "hint"), [("full", ", or data.shuffle must be blocks"), ("blocks", "")])
 def test_a_cache_that_would_only_churn_is_refused(tiny_dataset: str, tmp_path: Path, shuffle: str, hint: str) -> None:
-    with pytest.raises(ValueError, match=rf"^cache_bytes must be at least \d+, .* read together, not 999{hint}$"):
+    with pytest.raises(ValueError, match=rf"^data\.cache_bytes must be at least \d+, .* read together, not 999{hint}$"):
         samples(tiny_dataset, cache=str(tmp_path), cache_bytes=999, shuffle=shuffle)
 
 
 def test_a_run_goes_on_with_the_same_mixture_only(tiny_dataset: str, many_shards: str, tmp_path: Path) -> None:
     values: dict[str, Any] = {"model": tiny.MODEL, "batch_size": 16, "workers": 0, "device": "cpu", "shuffle": "blocks"}
-    config = TrainConfig(tiny_dataset, mixture={many_shards: 0.5}, epochs=0.25, **values)
+    config = from_keys(tiny_dataset, mixture={many_shards: 0.5}, epochs=0.25, **values)
     assert train(config, str(tmp_path), lambda record: None).steps == 2  # of 128 samples
-    assert train(replace(config, damaged="stop"), str(tmp_path), lambda record: None).steps == 2
+    assert train(changed(config, damaged="stop"), str(tmp_path), lambda record: None).steps == 2
     for mixture in ({many_shards: 0.6}, {}):
         with pytest.raises(ValueError, match=r"another version|was begun with mixture"):
-            train(replace(config, mixture=mixture), str(tmp_path), lambda record: None)
+            train(changed(config, mixture=mixture), str(tmp_path), lambda record: None)
 
 
 def test_damage_ends_a_run_that_is_told_to_stop(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

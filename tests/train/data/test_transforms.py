@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import open_clip
@@ -19,7 +19,7 @@ from torchvision.transforms import RandomResizedCrop
 from dataset.images import jpeg as jpeg_decoder
 from dataset.webdataset.shards import DamagedSampleError
 from tests.train import tiny
-from train.config import CHOICES
+from train.data.config import DataConfig
 from train.data.transforms import DRAWS, Augment, crop_box, decode, decode_pixels, draw
 from train.load import Encoder
 from train.model import create
@@ -78,7 +78,7 @@ def test_an_examined_model_sees_no_difference_at_a_fraction_of_the_scale(size: t
         assert difference.mean() < 1.2 and difference.quantile(0.99) < 10
 
 
-@pytest.mark.parametrize("crop", CHOICES["crop"])
+@pytest.mark.parametrize("crop", get_args(get_type_hints(DataConfig)["crop"]))
 def test_without_simplejpeg_the_pixels_are_the_same(crop: str, monkeypatch: pytest.MonkeyPatch) -> None:
     data = [jpeg(photograph, subsampling=sampling) for photograph in PHOTOGRAPHS for sampling in (0, 2)]
     augment = Augment(96, crop, flip=0.5)

@@ -24,6 +24,7 @@ from train.config import TrainConfig
 from train.distributed.processes import Processes, Stop
 from train.evaluate.examine import held_out_row
 from train.evaluate.held_out import held_out_ranks
+from train.evaluate.in_training.config import EvaluationConfig
 from train.evaluate.in_training.team import BATCH, StoppedError, Team, TeamFeatures
 from train.evaluate.registry import Evaluator, evaluators
 from train.evaluate.row import HELD_OUT, Row
@@ -61,18 +62,19 @@ class Periodic:
         stop: Stop,
         last_step: int,
     ):
-        self._every, self._last_step = config.evaluate_every, last_step
+        evaluation = config.evaluation
+        self._every, self._last_step = evaluation.every, last_step
         self._clip, self._average, self._home = clip, average, home
-        self._processes, self._stop, self._in_shards = processes, stop, config.parallel == "fsdp"
-        self._dataset, self._batch_size = config.dataset, config.batch_size
-        self.is_wanted = bool(config.tasks or config.evaluators or config.evaluate_every)
+        self._processes, self._stop, self._in_shards = processes, stop, config.distributed.parallel == "fsdp"
+        self._dataset, self._batch_size = config.dataset, config.training.batch_size
+        self.is_wanted = bool(evaluation.tasks or evaluation.evaluators or evaluation.every)
         self._sets: list[ImageSet] = []
         self._evaluators: list[Evaluator] = []
         self._wants_held_out = False
         if self.is_wanted:
-            self._open(config)
+            self._open(evaluation)
 
-    def _open(self, config: TrainConfig) -> None:
+    def _open(self, config: EvaluationConfig) -> None:
         if missing := [task for task in config.tasks if not Path(task).exists()]:
             raise ValueError(f"tasks must name evaluation sets that every process of the run sees; {missing[0]} is not")
         names = config.evaluators or list(BY_DEFAULT)
@@ -81,7 +83,7 @@ class Periodic:
         self._evaluators = evaluators({name: {} for name in names})
         if self._processes.rank == 0:  # the others are told which images are theirs
             self._sets = [open_set(task) for task in config.tasks]
-        can_retrieve = not config.dataset.endswith(".tar") and has_index(Storage(config.dataset))
+        can_retrieve = not self._dataset.endswith(".tar") and has_index(Storage(self._dataset))
         self._wants_held_out = "retrieval" in names and can_retrieve
         fit = {each.name for what in self._sets for each in self._evaluators if not self._why_not(each, what)}
         fit |= {"retrieval"} if self._wants_held_out else set()
