@@ -72,9 +72,9 @@ def test_an_option_of_a_training_that_cannot_be_is_told_before_torch_is_imported
     wrong = {
         "model=VitB32": "model must be an open_clip model or one of openwit-tiny, not 'VitB32'",
         "model=none.json": "model must be a readable JSON file",
-        "batch_size=many": "batch_size must be a whole number, not 'many'",
-        "batch_size=2": "batch_size must be at least the number of processes, 4, not 2",
-        "precision=int8": "precision must be fp32, bf16 or fp16, not 'int8'",
+        "batch_size=many": "training.batch_size must be a whole number, such as 256, not many",
+        "batch_size=2": "training.batch_size must be at least the number of processes, 4, not 2",
+        "precision=int8": "compute.precision must be one of fp32, bf16, fp16, such as fp32, not int8",
     }
     code = (
         "import sys\nfrom pipeline.cli import main\n"
