@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dataset.storage import Storage
+from dataset.store.storage import Storage
 from train.checkpoint import check_resumable
 from train.config import (
     OLD_KEYS,
