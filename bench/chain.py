@@ -90,7 +90,14 @@ def web(folder: Path, most: int) -> tuple[Path, int]:
         response = {"Response-Message": {"Status": "200"}, "Headers": {}, "HTML-Metadata": {"Links": links}}
         header = {"WARC-Type": "response", "WARC-Date": "2024-05-06T07:08:09Z", "WARC-Target-URI": page}
         told = {"WARC-Header-Metadata": header, "Payload-Metadata": {"HTTP-Response-Metadata": response}}
-        members.append(_member("metadata", page, "application/json", json.dumps({"Envelope": told}).encode()))
+        members.append(
+            _member(
+                "metadata",
+                page,
+                "application/json",
+                json.dumps({"Container": {"Filename": ARCHIVE.name}, "Envelope": told}).encode(),
+            )
+        )
     with ARCHIVE.open("rb") as file:
         for record in ArchiveIterator(file, record_types=WarcRecordType.response):
             if (name := names.get(record.headers["WARC-Target-URI"])) is not None:
