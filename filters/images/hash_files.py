@@ -230,6 +230,8 @@ def _of_csv(file: str, lines: list[str]) -> pa.Table:
     header = [column[0].as_py() or "" for column in table.columns]
     columns = {role: table.column(at).slice(1) for role, at in _columns(header).items()}
     hashes = [columns[role] for role in (*BYTES, "value") if role in columns]
+    if not hashes:
+        raise ValueError(f"{file}: its first line names no column of hashes")
     empty = pc.index(pc.max_element_wise(*[pc.utf8_length(column) for column in hashes]), 0).as_py()
     if empty >= 0:
         raise ValueError(f"{file}: entry {empty + 1} has no hash")

@@ -23,6 +23,20 @@ def test_no_input_breaks_a_reader(reader: str, of: dict[str, list[bytes]], tmp_p
         assert fuzz.wrong(reader, data, tmp_path) is None
 
 
+@pytest.mark.parametrize(
+    ("reader", "data"),
+    [
+        ("hashes", b';"value": [{"fingerprint": "ab"}]}'),
+        (
+            "examined",
+            b'{"dataset": "a", "task": "\\ud800", "figures": {"b": {"value": 1, "n": 1}},"main_metric":"b"}',
+        ),
+    ],
+)
+def test_what_was_found_once_breaks_nothing(reader: str, data: bytes, tmp_path: Path) -> None:
+    assert fuzz.wrong(reader, data, tmp_path) is None
+
+
 def test_equal_numbers_are_equal_inputs(of: dict[str, list[bytes]]) -> None:
     assert made("page", 7, of["page"]) == made("page", 7, seeds()["page"])
     assert made("page", 7, of["page"]) != made("page", 8, of["page"])

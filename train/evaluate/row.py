@@ -83,11 +83,16 @@ def _is_typed(row: Row) -> bool:
     return (
         all(number is None or (_is_number(number) and math.isfinite(number)) for number in numbers)
         and all(isinstance(count, int) and _is_number(count) for count in counts)
-        and all(isinstance(text, str) for text in [*texts, *row.notes])
+        and all(isinstance(text, str) and _is_text(text) for text in [*texts, *row.notes, *row.figures])
         and all(each.unit in get_args(Unit) for each in row.figures.values())
         and isinstance(row.notes, list)
         and isinstance(row.tables, dict)
     )
+
+
+def _is_text(text: str) -> bool:
+    """Whether it has no halves of characters, which JSON can write and no file."""
+    return text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def _is_number(value: object) -> bool:
