@@ -75,7 +75,8 @@ class TextConfig:
     filters share has 19. 0 sets no limit."""
     max_site_page_share: float = 0.5
     """On what share of a site's pages an image may stand with the same text before both belong to the interface, as
-    buttons and marks do; of at least ten pages, and of 300 at most that are looked at. 1 sets no limit."""
+    buttons and marks do, if the text is of at most four words; of at least ten pages, and of 300 at most that are
+    looked at. 1 sets no limit."""
     blocklist: str | tuple[str, ...] = ("builtin", "doubtful", "ldnoobw")
     """Lists of unsafe words and phrases: `builtin`, a short English one that counts in every language; `doubtful`,
     words of pornography that have an innocent sense too; `ldnoobw`, lists

@@ -1,7 +1,7 @@
 -- What each filter alone, switched on, would drop: all measures judged by all thresholds, whatever dropped the row first.
 -- A row is judged where it was measured: texts of all candidates, images of all pairs whose image came. Filters whose
 -- measures nobody keeps are not here: lists of words and domains, and the forms of what is no caption; of image_is_stand_in
--- and text_is_interface only what an image's site says of it can drop alone, while dropped_as_first has those of all forms.
+-- and text_is_interface only what an image's site says of it, whatever the text's length, while dropped_as_first has those of all forms.
 -- column stage: The stage.
 -- column reason: The reason.
 -- column judged: Rows that were measured, so that it can judge them.

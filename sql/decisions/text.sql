@@ -76,8 +76,9 @@ judged AS (
     SELECT
         config.max_texts_on_page > 0 AND texts_on_page > config.max_texts_on_page AS has_texts_on_page,
         config.max_site_texts_per_image > 0 AND captions.image_texts > config.max_site_texts_per_image AS has_site_texts,
+        -- What labels a button is of few words; a picture of what sells best has a caption on all pages of a shop.
         config.max_site_page_share < 1 AND captions.image_pages > config.max_site_page_share * captions.of_pages
-            AS is_on_most_pages,
+            AND words <= 4 AS is_on_most_pages,
         CASE
             -- The address has no scheme, or no host, or is longer than any sitemap may hold (sitemaps.org: 2,048).
             WHEN scheme = '' OR scheme IN ('http', 'https') AND host_name = '' OR length(url) > 2048

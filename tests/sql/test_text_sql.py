@@ -89,7 +89,7 @@ def wish(signal: str, value: str, place: str) -> dict[str, str]:
 
 REPEAT = {"is_repeat": True, "repeat": "x", "repeat_found": 22, "repeat_of": 90}
 ALL_OVER = {"is_repeat": False, "image_texts": 11}
-ON_MOST = {"is_repeat": False, "image_pages": 6, "of_pages": 11}
+ON_MOST = {"is_repeat": False, "image_pages": 6, "of_pages": 11, "words": 4}
 NOT_CAPTIONS = {
     "stand_in": "image_is_stand_in",
     "interface": "text_is_interface",
@@ -391,6 +391,10 @@ def test_each_key_changes_the_verdict(item: dict[str, Any], keys: dict[str, Any]
 def test_pages_that_permit_or_say_nothing_are_kept() -> None:
     assert reasons(*({"page_tdm_reserved": value} for value in (False, None))) == [None, None]
     assert reasons({"page_noai": None, "page_status": None}) == [None]  # a table's row has no page
+
+
+def test_a_caption_of_more_than_a_few_words_may_stand_on_most_pages() -> None:
+    assert reasons(ON_MOST) + reasons({**ON_MOST, "words": 5}) == ["text_is_interface", None]
 
 
 def test_min_words() -> None:

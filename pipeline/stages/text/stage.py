@@ -153,7 +153,7 @@ def custom(context: Context) -> Result:
 @phase(
     TEXT,
     "text.decide",
-    version=5,
+    version=6,
     reads=CANDIDATE_ROWS | roles("measures"),
     may_read=roles("own"),
     takes=("text", "filters"),
