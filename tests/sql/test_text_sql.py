@@ -393,9 +393,6 @@ def test_pages_that_permit_or_say_nothing_are_kept() -> None:
     assert reasons({"page_noai": None, "page_status": None}) == [None]  # a table's row has no page
 
 
-def test_a_caption_of_more_than_a_few_words_may_stand_on_most_pages() -> None:
+def test_limits_of_words() -> None:
     assert reasons(ON_MOST) + reasons({**ON_MOST, "words": 5}) == ["text_is_interface", None]
-
-
-def test_min_words() -> None:
     assert reasons({"words": 2}) + reasons({"words": 2}, min_words=3) == [None, "text_too_short"]
