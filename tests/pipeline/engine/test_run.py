@@ -27,7 +27,9 @@ NUMBERS = pa.schema([("number", pa.int64())])
 DOUBLES = pa.schema([("row", pa.uint32()), ("double", pa.int64())])
 DOUBLES_TABLE = RowTable("doubles", DOUBLES)
 REASONS = {"large": "it is"}
-STAGE = Stage("toy", __name__, ("toy.double", "toy.look", "toy.decide"), "pairs", "it is small", reasons=REASONS)
+STAGE = Stage(
+    "toy", __name__, ("toy.double", "toy.look", "toy.decide"), judges="pairs", passed="it is small", reasons=REASONS
+)
 ROWS = roles("verdicts", rows=NUMBERS)
 
 
