@@ -21,10 +21,16 @@ from filters.queries.build import QueriesConfig
 from pipeline.config import Config, plain
 from pipeline.config_errors import ConfigError
 from pipeline.config_files import carried_names, find, read_yaml, with_presets
+from pipeline.experiment.config import ExperimentConfig
 from train.config import TrainConfig, in_sections
 
 _WIDTH = 110
-_COMMANDS = {Config: "wit run", TrainConfig: "wit train", QueriesConfig: "wit queries build"}
+_COMMANDS = {
+    Config: "wit run",
+    TrainConfig: "wit train",
+    QueriesConfig: "wit queries build",
+    ExperimentConfig: "wit experiment",
+}
 
 
 def write(name: str, like: str = "archive") -> Path:
@@ -56,7 +62,7 @@ def text(name: str, file: str, like: str) -> str:
     raw = in_sections(raw) if owner is TrainConfig else raw
     if "name" in {field.name for field in fields(owner)}:
         raw["name"] = name
-    if owner is not TrainConfig:  # a training run's folder follows from its dataset and name
+    if owner in (Config, QueriesConfig):  # a training run's folder follows from its dataset and name
         raw["out"] = f"out/{name}" if owner is Config else f"{name}.parquet"
     commands_own = {key: value for key, value in raw.items() if key not in {field.name for field in fields(owner)}}
     lines = [
@@ -71,7 +77,7 @@ def text(name: str, file: str, like: str) -> str:
 
 
 def _owner(raw: Mapping[str, Any]) -> Any:
-    """The dataclass of a config's keys, of the three kinds the one that knows the most of them."""
+    """The dataclass of a config's keys, of the four kinds the one that knows the most of them."""
     if "dataset" in raw:
         return TrainConfig
     return max(_COMMANDS, key=lambda owner: len({field.name for field in fields(owner)} & set(raw)))

@@ -99,7 +99,7 @@ def test_more_memory_is_needed_for_more_samples_and_less_where_it_is_saved(deep:
 
 
 def test_what_a_config_holds_between_steps_is_arithmetic(deep: TrainConfig, step: Step) -> None:
-    clip = create(deep.model)
+    clip = create(deep.model.name)
     parameters = 4 * sum(parameter.numel() for parameter in clip.model.parameters())
     alone, two, shards = (step(changed(deep, parallel=kind, batch_size=2048 * count), count)
                           for kind, count in (("ddp", 1), ("ddp", 2), ("fsdp", 2)))  # fmt: skip
