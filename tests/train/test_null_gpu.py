@@ -10,6 +10,7 @@ import json
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,7 +62,7 @@ def gpus_of(preset: str) -> int:
 
 
 def cases() -> list[dict[str, Any]]:
-    """All that is trained, in one process, for that takes seconds to start."""
+    """All that is trained."""
     made = []
     for preset, path in PRESETS.items():
         gpus, config = gpus_of(preset), by_key(load(path))
@@ -98,7 +99,7 @@ def stepped(name: str, config: dict[str, Any], gpus: int, rank: int, beginning: 
 
 
 class Measured(NamedTuple):
-    """What the process with the GPUs that compute nothing has found."""
+    """What the processes with the GPUs that compute nothing have found."""
 
     cases: dict[str, dict[str, Any]]
     """What each case measured, by its name."""
@@ -108,19 +109,29 @@ class Measured(NamedTuple):
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> Measured:
-    """All of it, by one process, for that takes seconds to start."""
+    """All of it, by two processes side by side: each takes seconds to start, and one alone above a minute."""
     folder = tmp_path_factory.mktemp("null_gpu")
     try:
         gpus = environment(build(folder), gpus=8) | {"TORCH_COMPILE_DISABLE": "1"}  # as the bench does where it is tiny
     except CannotBuildError as error:
         pytest.skip(f"no GPU that computes nothing: {error}")
-    file = folder / "cases.json"
-    file.write_text(json.dumps(cases()))
-    command = [sys.executable, "-m", "tests.null_gpu.measure", str(file)]
-    done = subprocess.run(command, cwd=ROOT, env=gpus, capture_output=True, text=True, timeout=900)
-    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"name": ')]
-    assert done.returncode == 0 and len(lines) == len(cases()), done.stdout[-1000:] + done.stderr[-3000:]
-    return Measured({line["name"]: line for line in lines}, json.loads(done.stdout.splitlines()[-1]))
+    bare = [case for case in cases() if case.get("bare")]
+    parts = [[case for case in cases() if case not in bare], bare]
+
+    def measure(part: int, *more: str) -> list[str]:
+        file = folder / f"{part}.json"
+        file.write_text(json.dumps(parts[part]))
+        command = [sys.executable, "-m", "tests.null_gpu.measure", str(file), *more]
+        done = subprocess.run(command, cwd=ROOT, env=gpus, capture_output=True, text=True, timeout=900)
+        assert done.returncode == 0, done.stdout[-1000:] + done.stderr[-3000:]
+        return done.stdout.splitlines()
+
+    with ThreadPoolExecutor(len(parts)) as pool:
+        futures = [pool.submit(measure, 0), pool.submit(measure, 1, "--bench")]
+    printed = [line for future in futures for line in future.result()]
+    lines = [json.loads(line) for line in printed if line.startswith('{"name": ')]
+    assert len(lines) == len(cases())
+    return Measured({line["name"]: line for line in lines}, json.loads(printed[-1]))
 
 
 @pytest.fixture(scope="module")
