@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import dataset
-from dataset.views import Dataset
+from dataset.query.views import Dataset
 from pipeline.cli import main
 from pipeline.config_errors import ConfigError
 from pipeline.reports import audits
