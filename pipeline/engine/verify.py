@@ -14,7 +14,16 @@ import pyarrow as pa
 
 from crawl.images import store
 from dataset.ids import checksum
-from dataset.ledger.commits import MANIFEST, Commit, FileRef, RecordError, read_manifest, read_records, records_of
+from dataset.ledger.commits import (
+    ALL_RECORDS,
+    MANIFEST,
+    Commit,
+    FileRef,
+    RecordError,
+    read_manifest,
+    read_records,
+    records_of,
+)
 from dataset.ledger.committed import LOST, is_manifest_lost
 from dataset.ledger.damage import DamagedError, content, read_table
 from dataset.ledger.lease import Lease
@@ -68,7 +77,12 @@ def verify(out: str, *, deep: bool = False, repair: bool = False) -> Verified:
     if is_manifest_lost(storage):
         damages[MANIFEST] = Damage(MANIFEST, LOST, path()[0].phases[0])
     chunks = store.chunks(storage, recursive=True)
-    for entry in read_manifest(storage)["phases"]:
+    manifest = read_manifest(storage)
+    if (together := manifest.get("records")) is not None:
+        seen[ALL_RECORDS] = together["bytes"]
+        if (what := _other(storage, ALL_RECORDS, together["checksum"])) is not None:
+            damages[ALL_RECORDS] = Damage(ALL_RECORDS, what, manifest["phases"][-1]["phase"])
+    for entry in manifest["phases"]:
         for file, bytes_, what in _phase(storage, entry, deep, chunks):
             seen[file] = bytes_
             if what is not None:
@@ -90,11 +104,7 @@ def _phase(
     """Each file of a phase: its name, its bytes, and what is wrong with it."""
     name = entry["records"]
     try:
-        data = storage.read(name)
-        if checksum(data) != entry["checksum"]:
-            yield name, len(data), "its checksum is another than manifest.json says, or a run ended while it wrote it"
-        else:
-            yield name, len(data), None
+        yield name, len(storage.read(name)), _other(storage, name, entry["checksum"])
         commits = read_records(storage, name)
     except FileNotFoundError:
         yield name, 0, "it is gone"
@@ -116,6 +126,15 @@ def _phase(
             copy = replace(file, name=copies[commit.phase])
             there.update((info.name, info.bytes) for info in storage.list(copy.name.rpartition("/")[0]))
             yield copy.name, 0, _length(there, copy) or (_damage(storage, copy) if deep else None)
+
+
+def _other(storage: Storage, name: str, expected: str) -> str | None:
+    """What is wrong with a file of which the manifest has the checksum."""
+    try:
+        is_whole = checksum(storage.read(name)) == expected
+    except FileNotFoundError:
+        return "it is gone"
+    return None if is_whole else "its checksum is another than manifest.json says, or a run ended while it wrote it"
 
 
 def _fetching() -> str:

@@ -89,9 +89,8 @@ def test_what_is_damaged_is_named_and_a_run_gives_the_same_bytes(
     made: tuple[Path, Path], tmp_path: Path, how: Hurt, caplog: pytest.LogCaptureFixture
 ) -> None:
     archive, out = made[0], copied(made, tmp_path)
-    names = {
-        hurt(out, pattern, how) for pattern in (*FILES, "dedup/texts/keys-*.arrows", "match/measure/commits.parquet")
-    }
+    records = ("match/measure/commits.parquet", "records.parquet")
+    names = {hurt(out, pattern, how) for pattern in (*FILES, "dedup/texts/keys-*.arrows", *records)}
     assert {damage.file for damage in verify(str(out), deep=True).damages} == names
     build(make_config(small_archive.config(archive, out)), quiet=True)
     assert contents(out) == contents(made[1])
