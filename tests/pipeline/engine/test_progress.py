@@ -50,10 +50,10 @@ RECORD = {"loss": 1.0, "logit_scale": 2.0, "samples_per_second": 3.0, "data_wait
 def test_on_a_terminal_a_run_a_training_and_an_examination_are_bars(tmp_path: Path) -> None:
     """Names are shown as they are, whatever marks of a terminal's they hold."""
     shown = []
-    for made in (training.Progress, examination.Progress):
+    for made in (training.TrainingProgress, examination.EncodingProgress):
         file = io.StringIO()
         with made(Console(file=file, **TERMINAL)) as bars:
-            if isinstance(bars, training.Progress):
+            if isinstance(bars, training.TrainingProgress):
                 bars.update({**RECORD, "step": 3, "steps": 10})
             else:
                 bars.update("[/a set] of [1]", 3, 10)
@@ -75,7 +75,7 @@ def test_on_a_terminal_a_run_a_training_and_an_examination_are_bars(tmp_path: Pa
 
 
 def test_in_a_log_the_first_and_the_last_step_have_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    with training.Progress() as bars:
+    with training.TrainingProgress() as bars:
         for step in range(1, 6):
             bars.update({**RECORD, "step": step, "steps": 5})
     assert [line.split()[1] for line in capsys.readouterr().out.splitlines()] == ["1/5", "5/5"]
