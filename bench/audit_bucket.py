@@ -7,7 +7,6 @@ from `--at DIR`. Every question is asked by a process that has asked nothing bef
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import os
 import resource
@@ -22,6 +21,7 @@ from unittest import mock
 import dataset
 from bench import faulty_proxy
 from bench.audit_dataset import Size, build
+from bench.record import print_record
 from dataset.ledger.committed import Committed
 from dataset.store.storage import Storage
 from pipeline.asking.explain import explain
@@ -98,7 +98,7 @@ def measure(out: str, url: str, proxy: faulty_proxy.FaultyProxy) -> list[dict[st
         row = {"question": name, "requests": len(plan.asked), "share": round(plan.answered / whole, 4)}
         row |= {"bytes": plan.answered, "rss_bytes": rss, "cpu_seconds": round(cpu, 2), "seconds": round(wall, 2)}
         rows.append(row)
-        print(json.dumps(row), flush=True)
+        print_record(row)
         if os.environ.get("SHOW_REQUESTS"):
             print("\n".join(plan.asked))
     print(f"the tables have {whole:,} bytes")
@@ -123,20 +123,18 @@ def main() -> None:
     explained = [row for row in rows if row["question"].startswith("explain")]
     most, share = max(row["requests"] for row in explained), max(row["share"] for row in rows)
     rss = max(row["rss_bytes"] for row in rows)
-    print(
-        json.dumps(
-            {
-                "bench": "audit-bucket",
-                "ours": share,
-                "peer": 1.0,
-                "unit": "of the tables' bytes, the most that a question reads",
-                "ratio": round(1 / share, 1),
-                "equal": most <= GOAL_REQUESTS and share <= GOAL_SHARE and rss <= GOAL_RSS_BYTES,
-                "explain_requests": most,
-                "rss_bytes": rss,
-                "questions": rows,
-            }
-        )
+    print_record(
+        {
+            "bench": "audit-bucket",
+            "ours": share,
+            "peer": 1.0,
+            "unit": "of the tables' bytes, the most that a question reads",
+            "ratio": round(1 / share, 1),
+            "equal": most <= GOAL_REQUESTS and share <= GOAL_SHARE and rss <= GOAL_RSS_BYTES,
+            "explain_requests": most,
+            "rss_bytes": rss,
+            "questions": rows,
+        }
     )
 
 

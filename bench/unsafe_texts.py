@@ -14,13 +14,13 @@ Precision is the unsafe ones among those dropped as unsafe, recall those dropped
 from __future__ import annotations
 
 import argparse
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from bench.captions import Judged, Share, judge, read_labels
+from bench.record import print_record
 from pipeline.config import build
 
 LABELS = Path(__file__).with_name("unsafe_texts.jsonl")
@@ -59,9 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"wrong: {said} | {item.reason} | {item.label['text']} | {item.label['url']}")
     precision, recall = found(judged)
     print(f"precision {precision}\nrecall    {recall}")
-    print(
-        json.dumps({"bench": "unsafe_texts", "precision": precision.share, "recall": recall.share, "of": len(judged)})
-    )
+    print_record({"bench": "unsafe_texts", "precision": precision.share, "recall": recall.share, "of": len(judged)})
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ def test_a_broken_transfer_is_asked_again(server: RangeServer) -> None:
 
 @pytest.fixture
 def without_ranges(server: RangeServer) -> Iterator[RangeServer]:
-    dataset.web._whole.cache_clear()
+    dataset.store.web._whole.cache_clear()
     server.knows_ranges = False
     server.hits.clear()
     yield server
@@ -103,7 +103,7 @@ def test_a_server_without_ranges_sends_a_file_once_in_whatever_order_it_is_read(
 @given(parts=st.lists(st.tuples(st.integers(0, len(CONTENT) + 10), st.integers(0, 700_000)), max_size=6))
 def test_any_part_from_a_server_without_ranges_is_the_part(server: RangeServer, parts: list[tuple[int, int]]) -> None:
     server.knows_ranges = False
-    dataset.web._whole.cache_clear()
+    dataset.store.web._whole.cache_clear()
     try:
         check_parts(server, parts)
     finally:
@@ -154,12 +154,12 @@ def test_patience_is_the_sum_of_all_waits(
     server: RangeServer, waits: list[float], patience_s: float, waited: list[float]
 ) -> None:
     server.busy = [(503, {})] * (len(waited) + 1)
-    dataset.web.be_patient(patience_s)
+    dataset.store.web.be_patient(patience_s)
     try:
         with pytest.raises(OSError, match="status 503"):
             info(f"{server.url}/file")
     finally:
-        dataset.web.be_patient(dataset.web.PATIENCE_S)
+        dataset.store.web.be_patient(dataset.store.web.PATIENCE_S)
     assert waits == waited
     assert not server.busy
 
@@ -181,7 +181,7 @@ def test_a_server_that_fails_while_a_file_is_read_is_an_error_of_the_environment
 
 
 def test_a_file_that_cannot_be_kept_is_not_begun(without_ranges: RangeServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dataset.web.shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000))
+    monkeypatch.setattr(dataset.store.web.shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000))
     file = WebFile(f"{without_ranges.url}/file")
     with pytest.raises(ServiceError, match=r"knows no ranges.* has 1,000 bytes free; TMPDIR names another folder"):
         file.read(10)
@@ -266,14 +266,14 @@ def test_a_body_that_drips_is_given_up(server: RangeServer, monkeypatch: pytest.
         clock[0] += 40.0
         return clock[0]
 
-    monkeypatch.setattr(dataset.web, "MIN_BYTES_PER_S", 10**9)
+    monkeypatch.setattr(dataset.store.web, "MIN_BYTES_PER_S", 10**9)
     monkeypatch.setattr(time, "monotonic", later)
     with pytest.raises(OSError, match="fewer than 1000000000 bytes a second"):
         file.read()
 
 
 def test_waiting_has_an_end(server: RangeServer, monkeypatch: pytest.MonkeyPatch, waits: list[float]) -> None:
-    monkeypatch.setattr(dataset.web, "TOTAL_S", 2.5)
+    monkeypatch.setattr(dataset.store.web, "TOTAL_S", 2.5)
     monkeypatch.setattr(time, "monotonic", lambda: sum(waits))
     server.busy = [(503, {})] * 8
     with pytest.raises(OSError, match="status 503"):
