@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import math
 import os
 import signal
 import subprocess
@@ -188,6 +189,7 @@ def results_of(specs: list[Spec], folder: Path, tiny: bool) -> list[dict[str, An
         )
         # With all that it started, which would else keep the pipe open.
         limit = threading.Timer(max(0, spec.deadline - time.time()) + GRACE, os.killpg, (process.pid, signal.SIGKILL))
+        limit.daemon = True  # an error here ends the bench at once
         limit.start()
         assert process.stdout is not None
         for line in process.stdout:
@@ -221,7 +223,8 @@ def shown(result: dict[str, Any]) -> str:
     if ended := result.get("error") or result.get("left_out"):
         return f"{head} {ended}"
     if "apart" in result:
-        return f"{head} {result['apart']:.1e} apart, at most {result['limit']:.0e} is fine"
+        apart = math.nan if result["apart"] is None else result["apart"]  # as JSON says what is no number
+        return f"{head} {apart:.1e} apart, at most {result['limit']:.0e} is fine"
     mfu = f"MFU {result['mfu']:.1%}  " if "mfu" in result else ""
     expected = f", forecast {result['forecast_bytes'] / 2**30:.1f}" if "forecast_bytes" in result else ""
     return (
@@ -241,7 +244,8 @@ def report(results: list[dict[str, Any]], device: str, seconds: float) -> int:
     large = best(results, "ours", str(model), "batch", "samples_per_second")
     for name, (found, wanted) in goals.items():
         print(f"goal: {name} {wanted}; measured {found}")
-    equal = [result["apart"] <= result["limit"] for result in results if "apart" in result]
+    apart = [(result["apart"], result["limit"]) for result in results if "apart" in result]
+    equal = [distance is not None and distance <= limit for distance, limit in apart]
     summary = {
         "bench": "train_gpu",
         "ours": mine and round(mine, 1),

@@ -27,11 +27,11 @@ def work(given):
     exact = loop.learning_rate
     once = Path(os.environ["WIT_TEST_KILLED"])
 
-    def deadly(step, steps, config):
+    def deadly(step, *schedule):
         if step == 6 and os.environ.get("RANK", "0") == "1" and not once.exists():
             once.write_text(str(os.getpid()))
             os.kill(os.getpid(), signal.SIGKILL)
-        return exact(step, steps, config)
+        return exact(step, *schedule)
 
     loop.learning_rate = deadly
     return work(given)
