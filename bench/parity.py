@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 import open_clip
 import torch
 
+from train.checkpoints.load import load_clip
 from train.config import TrainConfig
 from train.data.loader import open_corpus, samples_of
-from train.load import load_clip
 from train.loop import train
-from train.model import create, pick_device
+from train.models.clip import create, pick_device
 
 
 class Apart(NamedTuple):

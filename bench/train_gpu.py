@@ -6,7 +6,7 @@ of 32,768 as well, by micro-batches. Both run in the environment that is there: 
 one, and open_clip_train comes with open_clip_torch. For each run: samples/s; the share of time spent waiting for data;
 the most memory that torch allocated, and what `--dry-run` forecasts, which knows nothing of compiled code; and MFU =
 samples/s · FLOPs a sample / the GPU's dense bfloat16 peak, where the FLOPs are three times those of the products of a
-sample's forward pass (train/metrics.py), and nothing that is recomputed counts.
+sample's forward pass (train/logs/metrics.py), and nothing that is recomputed counts.
 
 It is also measured how far one step's gradients are from open_clip's, the loss from one in float64 on the CPU, and the
 weights after 200 steps from those that open_clip's own pieces learn (bench/parity.py).

@@ -24,10 +24,10 @@ from bench.record import print_record
 from train.accumulate import backward
 from train.config import from_keys
 from train.data.loader import Batch
+from train.logs.metrics import flops_per_sample, memory_bytes, peak_flops
 from train.loop import train
 from train.loss import softmax_loss
-from train.metrics import flops_per_sample, memory_bytes, peak_flops
-from train.model import create, known_name
+from train.models.clip import create, known_name
 
 
 @dataclass(frozen=True)

@@ -21,15 +21,13 @@ import torch
 from dataset.ids import hash64
 from dataset.store.storage import Storage
 from dataset.webdataset import foreign
-from train import checkpoint
 from train.accumulate import backward
-from train.bad_batches import StepOutcome, name_bad_batch
-from train.clock import Clock
+from train.checkpoints import checkpoint
 from train.config import TrainConfig, with_absolute_paths
 from train.data import gpu_decode, shared_memory
 from train.data.loader import Batch, open_corpus, read_parts, samples_of
 from train.data.mixture import Corpus
-from train.device import on_device, sent
+from train.diagnosis.bad_batches import StepOutcome, name_bad_batch
 from train.distributed.batch_norm import synchronise
 from train.distributed.collectives import Peers
 from train.distributed.parallelize import compile_blocks, parallelize
@@ -37,15 +35,17 @@ from train.distributed.processes import Processes, Stop, held, joined, repeatabl
 from train.evaluate.in_training.periodic import Periodic
 from train.failure import TrainingError, reporting_failures
 from train.from_open_clip import checkpoint as from_open_clip
-from train.log import Log, print_record
+from train.logs.clock import Clock
+from train.logs.log import Log, print_record
+from train.logs.metrics import duplicate_share, flops_per_sample, memory_bytes, numbers, peak_flops
 from train.loss import LOSSES
 from train.memory.auto import auto_on, settled
 from train.memory.recompute import recompute
-from train.metrics import duplicate_share, flops_per_sample, memory_bytes, numbers, peak_flops
-from train.model import MAX_LOGIT_SCALE, create_configured, preprocess_dict
-from train.optim import MovingAverage, clip_gradients, gradient_norms, load_state, make_optimizers, state_of
-from train.pretrained import begin, fitted, learning
+from train.models.clip import MAX_LOGIT_SCALE, create_configured, preprocess_dict
+from train.models.pretrained import begin, fitted, learning
+from train.optimizers import MovingAverage, clip_gradients, gradient_norms, load_state, make_optimizers, state_of
 from train.schedule import learning_rate
+from train.to_device import on_device, sent
 
 Progress = Callable[[dict[str, Any]], None]
 MAX_NAMED = 20

@@ -24,7 +24,7 @@ from train.evaluate.evaluators import linear_probe
 from train.evaluate.evaluators._splits import parts_of
 from train.evaluate.evaluators.zero_shot import per_class
 from train.evaluate.features import Features
-from train.evaluate.row import share
+from train.evaluate.results.row import share
 from train.evaluate.sets import ImageSet, SetError, Split
 from train.evaluate.view import View
 

@@ -20,8 +20,8 @@ from pipeline.config_errors import ConfigError
 from pipeline.experiment.config import ExperimentConfig
 from pipeline.experiment.run import Results
 from pipeline.experiment.statistics import Comparison, Mean, comparisons, mean
-from train.evaluate.formats import shown
-from train.evaluate.row import Figure, Row
+from train.evaluate.results.formats import shown
+from train.evaluate.results.row import Figure, Row
 
 Values = dict[str, dict[str, list[float]]]
 """{figure: {data: its value for each seed}}."""

@@ -18,7 +18,7 @@ from scipy import stats
 from dataset.display import clean
 from pipeline.human.answers import UNKNOWN, Answer
 from pipeline.human.questions import SHOTS
-from train.evaluate.row import DRAWS, Row, Z
+from train.evaluate.results.row import DRAWS, Row, Z
 
 Ballot = Mapping[str, int]
 """{image: answer} of a person."""

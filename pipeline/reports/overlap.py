@@ -38,12 +38,12 @@ from pipeline.config_errors import ConfigError
 from pipeline.config_files import read_yaml
 from pipeline.engine.verdicts import alive_in
 from pipeline.reports import own_config
+from train.checkpoints.load import Encoder, load
 from train.data.transforms import decode
 from train.evaluate.features import checked
 from train.evaluate.sets import ImageSet
 from train.evaluate.sets.open import open_set
 from train.evaluate.view import ensemble, prompt_features, ranks
-from train.load import Encoder, load
 
 FOLDER = "overlap"
 CONFIDENCE = 0.995
@@ -76,7 +76,7 @@ def overlap(
     """Analyse a checkpoint on some sets; also written to OUT/overlap as overlap.json and overlap.png.
 
     Args:
-        checkpoint: see `train.load.load`.
+        checkpoint: see `train.checkpoints.load.load`.
         out: the dataset, whose kept images count.
         tasks: evaluation sets whose images have a class each, as `train.evaluate.sets.open` reads them.
         detector: YAML whose section `decontaminate` says what a copy is; the dataset's own config if not given.

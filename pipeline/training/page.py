@@ -14,8 +14,8 @@ from typing import Any
 from pipeline.examining.points import scatter
 from pipeline.reports.charts import lines
 from pipeline.reports.html import environment
-from train.evaluate.formats import remarks, shown
-from train.evaluate.row import Figure, Row
+from train.evaluate.results.formats import remarks, shown
+from train.evaluate.results.row import Figure, Row
 
 MOST_CLASSES = 200
 """Classes of a set that are drawn; all are in the JSON."""

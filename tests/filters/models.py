@@ -13,9 +13,9 @@ from onnx import TensorProto, helper
 
 from dataset.store.storage import Storage
 from tests.train import tiny
-from train import checkpoint
+from train.checkpoints import checkpoint
 from train.distributed.processes import Processes
-from train.model import create, preprocess_dict
+from train.models.clip import create, preprocess_dict
 
 
 def mean_colour(

@@ -35,10 +35,11 @@ from dataset.yaml_text import YamlError, parse
 from filters.images.hash_files import read_hashes
 from pipeline.reports.format import parsed
 from tests.crawl.archives.bodies import read_bodies
-from train import checkpoint, model_config
+from train.checkpoints import checkpoint
 from train.data.shard_reader import Reader
-from train.evaluate.formats import formatted
-from train.evaluate.row import Row
+from train.evaluate.results.formats import formatted
+from train.evaluate.results.row import Row
+from train.models import foreign_config
 
 _CONFIG = ExtractConfig(text_sources=TEXT_SOURCES, texts_per_image="all")
 _LIMIT = 2**20  # of a body
@@ -208,7 +209,7 @@ def _checkpoint(data: bytes, file: Path) -> None:
     (file / name / ".metadata").write_bytes(data)
     with contextlib.suppress(ValueError):
         described = checkpoint.about(run, name)
-        model_config.check(described["model_config"], described["preprocess"], "a")
+        foreign_config.check(described["model_config"], described["preprocess"], "a")
     checkpoint.damage(run, name)
     with contextlib.suppress(ValueError):
         checkpoint.load(run, name, {"a": torch.zeros(4)}, None)

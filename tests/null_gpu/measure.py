@@ -33,15 +33,16 @@ from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from bench import train_gpu, train_gpu_runs
 from tests.train import tiny
-from train import checkpoint, loop
+from train import loop
+from train.checkpoints import checkpoint
 from train.config import TrainConfig, changed, load
 from train.data import gpu_decode
 from train.data.loader import Batch
 from train.distributed import parallelize, watch
 from train.distributed.processes import Processes
+from train.logs.metrics import flops_per_sample
 from train.memory.forecast import Forecast
-from train.metrics import flops_per_sample
-from train.model import Clip, create, create_configured
+from train.models.clip import Clip, create, create_configured
 from train.sections import TrainingConfig
 
 LARGE_IMAGES = {**tiny.CONFIG, "vision_cfg": {**tiny.CONFIG["vision_cfg"], "image_size": 224, "patch_size": 112}}
@@ -147,7 +148,7 @@ def noise(config: TrainConfig, processes: int) -> Batch:
 
 
 def without_numbers(*arguments: Any, **more: Any) -> Any:
-    """Stands for train.model.create_configured: to fill models takes long, and nobody reads their weights."""
+    """Stands for train.models.clip.create_configured: to fill models takes long, and nobody reads their weights."""
     clip = create_configured(*arguments, **more, device="meta")
     clip.model.to_empty(device="cpu")
     return clip
@@ -164,7 +165,7 @@ _TOKENIZERS: dict[str, Any] = {}
 
 
 def counted(clip: Clip) -> float:
-    """Stands for train.metrics.flops_per_sample, and calls it once for models of the same layers."""
+    """Stands for train.logs.metrics.flops_per_sample, and calls it once for models of the same layers."""
     layers = f"{clip.model} {clip.image_size}"
     if layers not in _FLOPS:
         _FLOPS[layers] = flops_per_sample(clip)

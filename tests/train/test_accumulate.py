@@ -19,7 +19,7 @@ from train.accumulate import backward
 from train.config import from_keys
 from train.loop import train
 from train.loss import LOSSES, softmax_loss
-from train.model import create
+from train.models.clip import create
 
 SAMPLES = 23
 

@@ -19,13 +19,14 @@ import yaml
 
 from dataset.store.storage import Storage
 from tests.train import ranks, tiny
-from train import checkpoint, loop
+from train import loop
 from train.__main__ import main
+from train.checkpoints import checkpoint
 from train.data.loader import Samples
 from train.distributed import watch
 from train.evaluate.in_training.periodic import Periodic
 from train.failure import EXIT_SECONDS, sentence
-from train.log import Log
+from train.logs.log import Log
 
 SECONDS = 60.0
 """In which all must have ended, however busy the machine is with other tests."""

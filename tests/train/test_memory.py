@@ -19,7 +19,7 @@ from tests.train import tiny
 from tests.train.test_accumulate import assert_equal, batch, gradients
 from train.__main__ import main as trainer
 from train.accumulate import backward
-from train.checkpoint import about, find
+from train.checkpoints.checkpoint import about, find
 from train.config import TrainConfig, changed, from_keys, load
 from train.distributed.processes import Processes
 from train.loop import train
@@ -28,7 +28,7 @@ from train.memory.auto import settled
 from train.memory.dry_run import dry_run
 from train.memory.forecast import Forecast, Memory
 from train.memory.recompute import recompute
-from train.model import create
+from train.models.clip import create
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "train"
 TINY = from_keys("x", model="openwit-tiny", batch_size=2048, precision="bf16")

@@ -23,7 +23,7 @@ from dataset.ledger.lease import Lease, LeaseHeldError
 from dataset.store.storage import Storage
 from train.distributed import watch
 from train.failure import FOLDER, TrainingError, end_with, lost_peer, sentence
-from train.model import pick_device
+from train.models.clip import pick_device
 
 if TYPE_CHECKING:
     from train.distributed.watch import Verdict, Watch

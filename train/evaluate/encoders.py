@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from dataset.store.storage import is_local
-from train import pretrained
-from train.load import Encoder, load
-from train.model import Clip, create, known_name, preprocess_dict, restore
+from train.checkpoints.load import Encoder, load
+from train.models import pretrained
+from train.models.clip import Clip, create, known_name, preprocess_dict, restore
 from train.sections import ModelConfig
 
 OPEN_CLIP = "open_clip:"
@@ -24,10 +24,13 @@ def open_encoder(
     """The encoder of a name.
 
     Args:
-        name: a run, a checkpoint or an exported folder, as `train.load.load` takes them; `open_clip:MODEL` with random
-            weights; `open_clip:MODEL:TAG` or `open_clip:MODEL:FILE`, with open_clip's weights or a file's; a folder
-            with a CLIP of Hugging Face's (`config.json`).
-        seed: of random weights.
+        name: a run, a checkpoint or an exported folder, as `train.checkpoints.load.load` takes them;
+            `open_clip:MODEL` with random weights; `open_clip:MODEL:TAG` or `open_clip:MODEL:FILE`, with open_clip's
+            weights or a file's; a folder with a CLIP of Hugging Face's (`config.json`).
+        device: `auto`, or a device of torch's.
+        batch_size: how many images or texts are encoded at once.
+        weights: of a run, `auto`, `ema` or `model`: the averaged weights, if there are any, or those that were trained.
+        seed: seed of the random weights.
     Raises:
         FileNotFoundError, ValueError: there is nothing of that kind, or it is not what it should be.
     """

@@ -23,7 +23,7 @@ from train.evaluate.sets import Picture, SetError, Split
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from train.load import Encoder
+    from train.checkpoints.load import Encoder
 
 _RULES = 1  # raised when the same weights and files give other features
 PIECE = 8192

@@ -9,7 +9,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import numpy as np
 
 from train.evaluate.features import Features, Images
-from train.evaluate.row import Figure, Row
+from train.evaluate.results.row import Figure, Row
 from train.evaluate.sets import ImageSet, SetError, Split
 from train.evaluate.sets.templates import filled
 

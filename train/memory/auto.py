@@ -21,7 +21,7 @@ def settled(config: TrainConfig, processes: Processes, checkpoint: Mapping[str, 
     at a time. Otherwise it is what fits the GPU that has the least free memory, and a change is said.
 
     Args:
-        checkpoint: what the run goes on from, by train.checkpoint.about; without a config if it begins.
+        checkpoint: what the run goes on from, by train.checkpoints.checkpoint.about; without a config if it begins.
     Raises:
         ValueError: not even one sample at a time fits.
     """

@@ -26,8 +26,8 @@ from train.config import TrainConfig, changed
 from train.distributed.parallelize import blocks
 from train.loss import GPU_TILE
 from train.memory.recompute import recompute
-from train.model import Clip, create_configured
-from train.optim import make_optimizers
+from train.models.clip import Clip, create_configured
+from train.optimizers import make_optimizers
 
 FRAGMENTS = 1.2
 """What CUDA's allocator takes of the device for each byte that is allocated. Measured with stand-ins for the kernels

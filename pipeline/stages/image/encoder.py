@@ -46,7 +46,7 @@ def identity(name: str) -> str:
     if _is_open_clip(name):
         model, _, weights = name.partition("/")
         return f"{model}/{file_checksum(weights)}" if _is_file(weights) else name
-    from train import checkpoint
+    from train.checkpoints import checkpoint
 
     if is_local(name) and (Path(name).expanduser() / "open_clip_config.json").is_file():
         return file_checksum(name)
@@ -75,11 +75,11 @@ def load(name: str, identity: str) -> Encoder:
     Raises:
         FileNotFoundError, ValueError: there is nothing of that name, or it is no model.
     """
-    from train import model_config
-    from train.load import load_clip
+    from train.checkpoints.load import load_clip
+    from train.models import foreign_config
 
     if name.startswith("hf-hub:"):
-        model_config.check_repository(name.removeprefix("hf-hub:"))
+        foreign_config.check_repository(name.removeprefix("hf-hub:"))
     if _is_open_clip(name) and not name.startswith("local-dir:"):
         return load_open_clip(name)
     clip = load_clip(name.removeprefix("local-dir:"))

@@ -25,8 +25,8 @@ from train.config import changed, from_keys, load
 from train.data import loader as data
 from train.data.loader import Batch, Samples, batches, join, open_corpus, read_parts, samples_of, share
 from train.data.shard_reader import Reader
-from train.device import on_device
 from train.loop import train
+from train.to_device import on_device
 
 STEPS = 6  # of 16: an epoch and a half
 

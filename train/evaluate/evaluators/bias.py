@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from train.evaluate.features import Images
-from train.evaluate.row import Figure, Row, places, share
+from train.evaluate.results.row import Figure, Row, places, share
 from train.evaluate.sets import ImageSet
 from train.evaluate.view import View, ensemble, ranks
 

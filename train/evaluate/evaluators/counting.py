@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from train.evaluate.row import Figure, Row, bits, mean, places, share
+from train.evaluate.results.row import Figure, Row, bits, mean, places, share
 from train.evaluate.sets import ImageSet, Pair
 from train.evaluate.view import View, ensemble, readable
 

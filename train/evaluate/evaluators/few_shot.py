@@ -15,7 +15,7 @@ from train.evaluate.evaluators._splits import can_be_split as refuses
 from train.evaluate.evaluators._splits import parts_of
 from train.evaluate.evaluators.linear_probe import runs_by_default
 from train.evaluate.probe import fit
-from train.evaluate.row import Figure, Row, Z, share, wilson
+from train.evaluate.results.row import Figure, Row, Z, share, wilson
 from train.evaluate.view import View, ranks
 
 OPTIONS: Mapping[str, Any] = {"shots": [1, 2, 4, 8, 16], "seeds": 3}

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from dataset.ids import hash64
-from train.evaluate.row import Figure, Row, bits, median, share
+from train.evaluate.results.row import Figure, Row, bits, median, share
 from train.evaluate.sets import ImageSet, SetError
 from train.evaluate.view import View, ranks
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from train.evaluate.row import DRAWS, Figure, Row, bits, share
+from train.evaluate.results.row import DRAWS, Figure, Row, bits, share
 from train.evaluate.sets import ImageSet, SetError
 from train.evaluate.sets.tables import read_rows
 from train.evaluate.view import View, ranks

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from train.evaluate.datacomp import WORST, task_of
-from train.evaluate.row import Figure, Row, bits, mean, mean_share, places, share, wilson
+from train.evaluate.results.row import Figure, Row, bits, mean, mean_share, places, share, wilson
 from train.evaluate.sets import ImageSet
 from train.evaluate.view import View, ranks
 

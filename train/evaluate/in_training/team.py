@@ -17,12 +17,12 @@ from torch import Tensor
 
 from dataset.store.storage import Storage
 from dataset.webdataset.shards import Index, read_index
+from train.checkpoints.load import Encoder
 from train.distributed.processes import Processes
 from train.evaluate.features import Features, Progress, checked, decoded, joined
 from train.evaluate.held_out import seen_images
 from train.evaluate.sets import Picture, Split
 from train.failure import TrainingError, sentence
-from train.load import Encoder
 
 BATCH = 64
 """Images or texts that a process encodes at a time; another number would give features other last bits."""
