@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from bench.peer import venv
+from bench.peers.measure import venv
 from bench.record import print_record
 from tests.train.evaluate import helpers
 from train.evaluate.encoders import open_encoder

@@ -27,8 +27,8 @@ from unittest import mock
 import xxhash
 import yaml
 
+from bench.inputs.counting_store import Clock, Names, exchange_end
 from bench.record import print_record
-from bench.scale_store import Clock, Names, exchange_end
 from dataset.ids import checksum
 from dataset.ledger.commits import Commit, FileRef, Ledger, folder
 from dataset.stages import path

@@ -9,7 +9,7 @@ samples/s · FLOPs a sample / the GPU's dense bfloat16 peak, where the FLOPs are
 sample's forward pass (train/logs/metrics.py), and nothing that is recomputed counts.
 
 It is also measured how far one step's gradients are from open_clip's, the loss from one in float64 on the CPU, and the
-weights after 200 steps from those that open_clip's own pieces learn (bench/parity.py).
+weights after 200 steps from those that open_clip's own pieces learn (bench/processes/parity.py).
 
 Results are printed as they come, what the goals ask for first. Runs fail alone, and each side and model has its part
 of the time, after which the rest of it is left out. The exit status is 0 only if none failed and all that the goals ask
@@ -40,8 +40,8 @@ import pyarrow as pa
 import torch
 from PIL import Image
 
+from bench.processes.train_gpu import Spec
 from bench.record import print_record
-from bench.train_gpu_runs import Spec
 from dataset.ids import pair_id
 from dataset.images import jpeg
 from dataset.schema import SHARD_INDEX
@@ -181,7 +181,7 @@ def results_of(specs: list[Spec], folder: Path, tiny: bool) -> list[dict[str, An
     if tiny:
         environment["TORCH_COMPILE_DISABLE"] = "1"  # it would take most of the time
     broken: dict[str, Any] = {"side": spec.side, "model": Path(spec.model).stem, "run": "the process"}
-    command = [sys.executable, "-m", "bench.train_gpu_runs", str(file)]
+    command = [sys.executable, "-m", "bench.processes.train_gpu", str(file)]
     results: list[dict[str, Any]] = []
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(

@@ -31,7 +31,8 @@ from PIL import Image
 from torch.nn.parallel import DistributedDataParallel
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
-from bench import train_gpu, train_gpu_runs
+from bench import train_gpu
+from bench.processes import train_gpu as train_gpu_process
 from tests.train import tiny
 from train import loop
 from train.checkpoints import checkpoint
@@ -261,7 +262,7 @@ class Here:
         said = io.StringIO()
         sys.argv = command[2:]
         with contextlib.redirect_stdout(said):
-            train_gpu_runs.main()
+            train_gpu_process.main()
         self.stdout = said.getvalue().splitlines(keepends=True)
         self.pid = os.getpid()
 

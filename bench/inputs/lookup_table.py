@@ -1,4 +1,4 @@
-"""The table by which a dataset of `bench.audit_dataset` is looked up, written by pack's own phases."""
+"""The table by which a dataset of `bench.inputs.large_dataset` is looked up, written by pack's own phases."""
 
 from __future__ import annotations
 

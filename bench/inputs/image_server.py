@@ -46,7 +46,7 @@ def serving(folder: Path) -> Iterator[tuple[str, int]]:
             config.write_text(_NGINX.format(home=home, folder=folder.resolve(), port=port))
             command = [nginx, "-e", "stderr", "-p", home, "-c", str(config)]
         else:
-            command = [sys.executable, "-m", "bench.image_server", str(folder), str(port)]
+            command = [sys.executable, "-m", "bench.inputs.image_server", str(folder), str(port)]
         server = subprocess.Popen(command)
         try:
             _wait(port)

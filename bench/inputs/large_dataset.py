@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from bench.audit_lookup import write_lookup
+from bench.inputs.lookup_table import write_lookup
 from dataset.ids import PAIR_ID_SQL, checksum
 from dataset.ledger.commits import (
     Commit,

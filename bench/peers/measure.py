@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-VENVS = Path(__file__).resolve().parent.parent / "build" / "peers"
+VENVS = Path(__file__).resolve().parents[2] / "build" / "peers"
 
 
 def venv(name: str, *requirements: str) -> Path:

@@ -1,6 +1,7 @@
 """`wit run` whose storage fails, or whose processes are killed, at a chosen operation on the dataset's files.
 
-    OPENWIT_FAULT='{"kind": "kill", "operation": 9, "at": "half", "counter": "F"}' python -m bench.interrupting CONFIG
+    OPENWIT_FAULT='{"kind": "kill", "operation": 9, "at": "half", "counter": "F"}' \\
+        python -m bench.faults.interrupt CONFIG
 
 An operation is a file that is put in its place or taken away, in any of the run's processes; logs and the lease are
 none. `at` says where within it: before it, with half of the bytes written, with all of them and the file not yet in its
@@ -108,7 +109,7 @@ def main() -> int:
     from pipeline.workers import local
 
     child = local.Child
-    local.Child = lambda modules, limits: child([*modules, "bench.interrupting"], limits)  # type: ignore[assignment,misc]
+    local.Child = lambda modules, limits: child([*modules, "bench.faults.interrupt"], limits)  # type: ignore[assignment,misc]
     return wit(["run", *sys.argv[1:]])
 
 

@@ -19,7 +19,7 @@ import open_clip
 import torch
 from torch import Tensor, nn
 
-from bench.parity import apart
+from bench.processes.parity import apart
 from bench.record import print_record
 from train.accumulate import backward
 from train.config import from_keys
