@@ -49,7 +49,7 @@ from dataset.store.storage import Storage
 from dataset.tables import to_parquet
 from dataset.webdataset.shards import write_shard
 from train.config import from_keys
-from train.memory.forecast import Forecast
+from train.memory.forecast import MemoryForecast
 
 UNTIL = {("ViT-B-32", "ours"): 150, ("ViT-B-32", "peer"): 325, ("ViT-B-16", "ours"): 465, ("ViT-B-16", "peer"): 545}
 GRACE = 25
@@ -214,7 +214,7 @@ def results_of(specs: list[Spec], folder: Path, tiny: bool) -> list[dict[str, An
 def forecast(model: str, batch_size: int, micro_batch: int) -> int:
     """What our step is forecast to allocate at most. In this process, which forks none: torch forbids that after."""
     config = from_keys("none", model=model, batch_size=batch_size, precision="bf16")
-    return Forecast(config, 1).memory(micro_batch).allocated
+    return MemoryForecast(config, 1).memory(micro_batch).allocated
 
 
 def shown(result: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 from crawl.images import pixels, store
 from crawl.images.ingest import ImageConfig, ingest
-from crawl.images.observations import Ingested, Refusal
+from crawl.images.observations import Ingested, RefusedBody
 from crawl.web.config import FetchConfig
 from crawl.web.fetch import fetch
 from dataset.store.storage import Storage
@@ -53,7 +53,7 @@ def main() -> None:
     pixels.encode = timed("encode", pixels.encode)
     settings = ImageConfig(quality=QUALITY)
 
-    def take(body: bytes) -> Ingested | Refusal:
+    def take(body: bytes) -> Ingested | RefusedBody:
         return ingest(body, settings, timed("PDQ", pdq), lists.match)
 
     began = time.process_time()

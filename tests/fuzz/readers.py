@@ -18,7 +18,7 @@ from crawl.archives.records import Piece
 from crawl.candidates.config import ExtractConfig
 from crawl.candidates.extract import extract
 from crawl.images.ingest import ImageConfig, ingest
-from crawl.images.observations import Ingested, Refusal
+from crawl.images.observations import Ingested, RefusedBody
 from crawl.pages.charset import decoded
 from crawl.pages.html import TEXT_SOURCES, parse_page
 from crawl.pages.image_address import best_url
@@ -36,7 +36,7 @@ from filters.images.hash_files import read_hashes
 from pipeline.reports.format import parsed
 from tests.crawl.archives.bodies import read_bodies
 from train.checkpoints import checkpoint
-from train.data.shard_reader import Reader
+from train.data.shard_reader import ShardReader
 from train.evaluate.results.formats import formatted
 from train.evaluate.results.row import Row
 from train.models import foreign_config
@@ -90,7 +90,7 @@ def _tar(data: bytes, file: Path) -> None:
 
 def _image(data: bytes, file: Path) -> None:
     result = ingest(data, ImageConfig(), lambda thumbnail: (bytes(32), 100), lambda body, pdq: None)
-    assert isinstance(result, (Ingested, Refusal))
+    assert isinstance(result, (Ingested, RefusedBody))
 
 
 def _page(data: bytes, file: Path) -> None:
@@ -195,7 +195,7 @@ def _index(data: bytes, file: Path) -> None:
     except (ValueError, OutsideError):
         return
     rows = np.arange(min(len(index), 20))
-    for row, raw in zip(rows.tolist(), Reader(storage, index).read(rows), strict=True):
+    for row, raw in zip(rows.tolist(), ShardReader(storage, index).read(rows), strict=True):
         with contextlib.suppress(DamagedSampleError):
             index.sample(row, raw)
 

@@ -42,7 +42,7 @@ from train.data.loader import Batch
 from train.distributed import parallelize, watch
 from train.distributed.processes import Processes
 from train.logs.metrics import flops_per_sample
-from train.memory.forecast import Forecast
+from train.memory.forecast import MemoryForecast
 from train.models.clip import Clip, create, create_configured
 from train.sections import TrainingConfig
 
@@ -137,7 +137,7 @@ def measured(config: TrainConfig, run: str, case: dict[str, Any]) -> dict[str, A
 
 def forecast(config: TrainConfig, processes: int) -> int:
     """What a GPU is forecast to hold."""
-    return Forecast(config, processes).memory(int(config.training.micro_batch)).allocated
+    return MemoryForecast(config, processes).memory(int(config.training.micro_batch)).allocated
 
 
 def noise(config: TrainConfig, processes: int) -> Batch:

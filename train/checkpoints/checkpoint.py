@@ -36,7 +36,7 @@ from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
 from dataset.ids import checksum
 from dataset.store.storage import Storage
-from train.checkpoints.files import Reader, Writer
+from train.checkpoints.files import CheckpointReader, CheckpointWriter
 from train.checkpoints.staging import Staging
 from train.config import PATHS, RESUMABLE_CHANGES, TrainConfig, absolute_value, by_place
 from train.distributed.parallelize import fill
@@ -226,7 +226,7 @@ def load(
     Raises:
         ValueError: it is no checkpoint, or has not these tensors.
     """
-    reader = Reader(run, name)
+    reader = CheckpointReader(run, name)
     try:
         saved = reader.read_metadata().state_dict_metadata
         other = {}
@@ -292,10 +292,10 @@ class Checkpoints:
         name = name_of(described["step"])
         copies = self._staging.copy(tensors)
         publish = partial(self.publish, name, described)
-        self._writing = self._thread.submit(self._write, copies, Writer(self.run, name, publish))
+        self._writing = self._thread.submit(self._write, copies, CheckpointWriter(self.run, name, publish))
         return name
 
-    def _write(self, copies: dict[str, Tensor], writer: Writer) -> None:
+    def _write(self, copies: dict[str, Tensor], writer: CheckpointWriter) -> None:
         self._staging.wait()
         alone = self.processes.count == 1
         dcp.save({_ALL: copies}, storage_writer=writer, process_group=self.processes.saving, no_dist=alone)

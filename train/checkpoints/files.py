@@ -67,7 +67,7 @@ class _Files(FileSystemBase):
         self.run.delete([path])
 
 
-class Writer(dcp.FileSystemWriter):
+class CheckpointWriter(dcp.FileSystemWriter):
     """Writes to a run's storage; its last act, on rank 0 and after all processes', is `publish`."""
 
     def __init__(self, run: Storage, name: str, publish: Callable[[], None]):
@@ -81,7 +81,7 @@ class Writer(dcp.FileSystemWriter):
         self._publish()
 
 
-class Reader(dcp.FileSystemReader):
+class CheckpointReader(dcp.FileSystemReader):
     """Reads from a run's storage; what a file says is taken for data alone."""
 
     def __init__(self, run: Storage, name: str):

@@ -22,12 +22,12 @@ from dataset.webdataset.shards import DamagedSampleError, Index
 from train.data import captions
 from train.data.config import DataConfig
 from train.data.gpu_decode import Jpegs, collect
-from train.data.mixture import Corpus, Source
+from train.data.mixture import Corpus, CorpusPart
 from train.data.order import BlockShuffle, FullShuffle, Order
 from train.data.prefetch import read_ahead
 from train.data.shard_cache import ShardCache
-from train.data.shard_reader import Reader
-from train.data.shared_memory import Reading, plan
+from train.data.shard_reader import ShardReader
+from train.data.shared_memory import ReaderPlan, plan
 from train.data.tokenizer import Tokenize, fast
 from train.data.transforms import Augment, draw, image_part
 
@@ -92,7 +92,7 @@ def open_corpus(dataset: str, config: DataConfig, seed: int, run: str) -> Corpus
         ValueError: a dataset has no training samples, or the cache cannot hold what is read together.
     """
     weights = {dataset: 1.0, **config.mixture}
-    sources = [Source(*open_train_index(url, run, config.workers), weight) for url, weight in weights.items()]
+    sources = [CorpusPart(*open_train_index(url, run, config.workers), weight) for url, weight in weights.items()]
     corpus = Corpus(sources, seed, partial(_order, config.shuffle, config.shuffle_shards))
     if config.cache:
         _check_cache(corpus, config)
@@ -157,14 +157,14 @@ class Samples:
         self.share = share(batch_size, rank, processes)
         self.cache, self.undecoded = cache, undecoded
         self.part_size = PART
-        self.readers = [Reader(source.storage, source.index, cache) for source in corpus.sources]
+        self.readers = [ShardReader(source.storage, source.index, cache) for source in corpus.sources]
 
     @property
     def parts(self) -> int:
         """How many parts this process's share of a batch has."""
         return max(1, -(-len(self.share) // self.part_size))
 
-    def fit(self, workers: int, free: int | None) -> Reading:
+    def fit(self, workers: int, free: int | None) -> ReaderPlan:
         """Cut batches into parts that fit into so many bytes of shared memory; see `train.data.shared_memory.plan`."""
         sample_bytes = 3 * self.augment.size**2 + 8 * self.tokenize(["a"]).shape[1] + 8  # pixels, tokens, its place
         if self.undecoded:  # files are of many sizes
@@ -296,7 +296,7 @@ def read_parts(
     workers: int,
     pin_memory: bool,
     timeout_s: float = 0,
-    reading: Reading | None = None,
+    reading: ReaderPlan | None = None,
 ) -> Generator[list[Batch]]:
     """The batches of the steps first_step … steps-1, in order and each in its parts, read ahead by worker processes.
 

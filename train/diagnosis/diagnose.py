@@ -30,7 +30,7 @@ LEARNT = 0.1
 
 
 @dataclass(frozen=True)
-class Verdict:
+class OverfitResult:
     """Whether a model could learn a batch by heart."""
 
     learnt: bool
@@ -46,7 +46,7 @@ def first_batch(config: TrainConfig) -> tuple[Batch, Samples, Clip]:
     return samples[0], samples, clip
 
 
-def overfit(config: TrainConfig, count: int, progress: Progress | None = None) -> Verdict:
+def overfit(config: TrainConfig, count: int, progress: Progress | None = None) -> OverfitResult:
     """Train on the first batch of so many samples again and again, by the config's own loop, and judge.
 
     Args:
@@ -73,11 +73,11 @@ def overfit(config: TrainConfig, count: int, progress: Progress | None = None) -
         try:
             train(config, run, watch, batch)
         except TrainingError as error:
-            return Verdict(False, f"{count} samples could not be learnt: {error}")
+            return OverfitResult(False, f"{count} samples could not be learnt: {error}")
     return judge(records, batch, config)
 
 
-def judge(records: list[dict[str, Any]], batch: Batch, config: TrainConfig) -> Verdict:
+def judge(records: list[dict[str, Any]], batch: Batch, config: TrainConfig) -> OverfitResult:
     """What the log of such a run says.
 
     Args:
@@ -90,7 +90,7 @@ def judge(records: list[dict[str, Any]], batch: Batch, config: TrainConfig) -> V
     so_far = f"after {records[-1]['step']} steps on {count} samples the loss is {loss:.3f}"
     least = f"{floor:.3f}, the least that their repeated texts and images allow" if floor > 0.001 else "0"
     if loss <= floor + LEARNT:
-        return Verdict(True, f"the model learns: {so_far}, and {least} would be perfect")
+        return OverfitResult(True, f"the model learns: {so_far}, and {least} would be perfect")
     silent = [tower for tower in ("image", "text") if all(row[f"gradient_norm_{tower}"] == 0 for row in records)]
     if len(batch.damaged) > count // 2:
         why = f"most of the samples are damaged, for example {batch.damaged[0]}"
@@ -112,7 +112,7 @@ def judge(records: list[dict[str, Any]], batch: Batch, config: TrainConfig) -> V
         why = f"it is still falling: a higher optimizer.learning_rate than {config.optimizer.learning_rate} may do"
     else:
         why = "it no longer falls: the model may be too small, or pairs too much alike: see --show-batch"
-    return Verdict(False, f"the model does not learn these samples: {so_far}, and should be {least}; {why}")
+    return OverfitResult(False, f"the model does not learn these samples: {so_far}, and should be {least}; {why}")
 
 
 def loss_floor(batch: Batch) -> float:

@@ -14,7 +14,7 @@ from dataset.store.storage import Storage
 from train.sections import LogConfig
 
 if TYPE_CHECKING:
-    from train.evaluate.results.flat import Result
+    from train.evaluate.results.flat import FlatFigure
     from train.evaluate.results.row import Row
 
 FILE = "log.jsonl"
@@ -115,13 +115,13 @@ def recorded_steps(run: Storage) -> set[int]:
     return {json.loads(line)["step"] for line in lines}
 
 
-def _tag(result: Result) -> str:
+def _tag(result: FlatFigure) -> str:
     """What open_clip_train calls a figure in TensorBoard."""
     tag = _RECALL.sub(r"_R@\1", result["metric"])
     return tag if result["task"] == "retrieval" else f"{result['task']}-zeroshot-val-{tag}"
 
 
-def add_evaluation(run: Storage, step: int, results: Sequence[Result]) -> None:
+def add_evaluation(run: Storage, step: int, results: Sequence[FlatFigure]) -> None:
     """Write to a run's TensorBoard what an examination of its checkpoint found, by open_clip_train's tags and, as
     there, by epoch."""
     if not run.local or not run.exists(FILE) or (board := _tensorboard(run)) is None:

@@ -11,7 +11,7 @@ import torch
 from train.config import TrainConfig, by_place, changed
 from train.distributed.processes import Processes
 from train.memory.dry_run import advice
-from train.memory.forecast import Forecast
+from train.memory.forecast import MemoryForecast
 
 
 def settled(config: TrainConfig, processes: Processes, checkpoint: Mapping[str, Any]) -> tuple[TrainConfig, int]:
@@ -53,6 +53,6 @@ def auto_on(processes: Processes) -> str:
 
 def _found(config: TrainConfig, gpus: int, free: int) -> tuple[int, str]:
     """The most samples at a time that fit; or 0, and which keys to change."""
-    forecast = Forecast(config, gpus)
+    forecast = MemoryForecast(config, gpus)
     found = forecast.largest(free)
     return (0, advice(forecast, free)) if found is None else (found, "")

@@ -14,7 +14,7 @@ from dataset.webdataset import foreign
 from dataset.webdataset.index_parts import has_index
 from train.config import TrainConfig, place_of
 from train.data.loader import open_corpus
-from train.memory.forecast import Forecast, Memory
+from train.memory.forecast import Memory, MemoryForecast
 
 _PARTS = {
     "weights": "weights",
@@ -47,7 +47,7 @@ def dry_run(
     Raises:
         ValueError: the config does not fit the dataset or its model.
     """
-    forecast = Forecast(config, gpus)
+    forecast = MemoryForecast(config, gpus)
     given = config.training.micro_batch
     micro_batch = given if given != "auto" else (forecast.largest(gpu_bytes) or 1) if gpu_bytes else 0
     memory = forecast.memory(micro_batch)
@@ -120,7 +120,7 @@ def _measured(run: str | None) -> float:
     return 0.0
 
 
-def advice(forecast: Forecast, gpu_bytes: float) -> str:
+def advice(forecast: MemoryForecast, gpu_bytes: float) -> str:
     """The first change of keys that makes a step fit."""
     config = forecast.config
     changes: list[dict[str, Any]] = [{}]

@@ -70,7 +70,7 @@ class Memory:
         return self.needed <= (1 - SPARE) * gpu_bytes
 
 
-class Forecast:
+class MemoryForecast:
     """What a config's step takes of each GPU.
 
     Args:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dataset.ids import checksum
 from dataset.store.storage import absolute, is_local
-from filters.images.embeddings import Encoder, Head, load_head, load_open_clip
+from filters.images.embeddings import Head, OpenClipEncoder, load_head, load_open_clip
 from filters.lines import locate
 from pipeline.config import Config, ConfigError
 from pipeline.engine.sources.plan import file_checksum, stored_checksum
@@ -66,7 +66,7 @@ def location(name: str) -> str:
 
 
 @lru_cache(maxsize=2)
-def load(name: str, identity: str) -> Encoder:
+def load(name: str, identity: str) -> OpenClipEncoder:
     """The encoder, loaded once in a process; again if its content has changed.
 
     Args:
@@ -83,7 +83,7 @@ def load(name: str, identity: str) -> Encoder:
     if _is_open_clip(name) and not name.startswith("local-dir:"):
         return load_open_clip(name)
     clip = load_clip(name.removeprefix("local-dir:"))
-    return Encoder(clip.model, clip.transform, clip.tokenize)
+    return OpenClipEncoder(clip.model, clip.transform, clip.tokenize)
 
 
 def _is_open_clip(name: str) -> bool:

@@ -16,10 +16,10 @@ from tests.train.test_loop import config_of
 from train import loop
 from train.config import changed
 from train.data.loader import Batch
-from train.diagnosis.diagnose import Verdict, judge, loss_floor, overfit, show_batch
+from train.diagnosis.diagnose import OverfitResult, judge, loss_floor, overfit, show_batch
 
 
-def verdict(dataset: str, count: int = 16, **changes: Any) -> Verdict:
+def verdict(dataset: str, count: int = 16, **changes: Any) -> OverfitResult:
     return overfit(config_of(dataset, **changes), count)
 
 

@@ -11,7 +11,7 @@ from typing import TypedDict
 from train.evaluate.results.row import HELD_OUT, Row
 
 
-class Result(TypedDict):
+class FlatFigure(TypedDict):
     """One figure."""
 
     task: str  # the set's name, or "retrieval"
@@ -27,9 +27,9 @@ _ZERO_SHOT = {"acc1": "top1", "acc5": "top5"}
 _RETRIEVAL = {"text_retrieval": "image_to_text", "image_retrieval": "text_to_image"}
 
 
-def results(rows: Iterable[Row]) -> list[Result]:
+def results(rows: Iterable[Row]) -> list[FlatFigure]:
     """The figures that evaluation.json keeps."""
-    found: list[Result] = []
+    found: list[FlatFigure] = []
     for row in rows:
         for name, figure in row.figures.items():
             metric = _metric(row, name)
@@ -40,7 +40,7 @@ def results(rows: Iterable[Row]) -> list[Result]:
             task = "retrieval" if row.dataset == HELD_OUT else row.dataset
             # Of fewer than five classes each is among the first five, which CLIP_benchmark gives no figure.
             value, chance = (1.0, 1.0) if figure.value is None else (figure.value, figure.chance or 0.0)
-            found.append(Result(task=task, metric=metric, value=value, chance=chance, samples=figure.n,
+            found.append(FlatFigure(task=task, metric=metric, value=value, chance=chance, samples=figure.n,
                                 candidates=candidates, damaged=row.damaged))  # fmt: skip
     return found
 
