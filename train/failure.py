@@ -26,6 +26,9 @@ FOLDER = "failures"
 EXIT_SECONDS = 5.0
 """What a process that failed has to end by itself, once its main thread is done."""
 _LONGEST = 300
+_LOST = re.compile(r"DataLoader worker|DataLoader timed out|CUDA error: (?!device-side assert)")
+"""What torch says, as a RuntimeError, of a reader of samples that was killed, and of a device that failed; an assertion
+on a device is about the numbers that it was given."""
 _LOST_PEER = re.compile(r"gloo|nccl|closed by peer|connection reset|broken pipe|socket|\bc10d\b", re.IGNORECASE)
 
 
@@ -85,6 +88,21 @@ def shared_memory_hint() -> str:
 def lost_peer(error: BaseException) -> bool:
     """Whether a collective failed, as it does where another process has."""
     return _LOST_PEER.search(str(error)) is not None
+
+
+def would_recur(error: Exception) -> bool:
+    """Whether the same processes, started again, would fail in the same way.
+
+    They would not where another process, a reader of samples, a device or the storage was lost: other processes, or the
+    same a little later, may go on from the last checkpoint. What Python or torch raises of itself comes again.
+    """
+    if isinstance(error, (ValueError, FileNotFoundError, TrainingError)):
+        return True
+    if isinstance(error, ReaderError):
+        return bool(error.trace)  # without one, it was killed for its silence
+    if isinstance(error, RuntimeError) and (lost_peer(error) or _LOST.search(str(error))):
+        return False
+    return not isinstance(error, (PeerError, OSError))
 
 
 @contextlib.contextmanager
