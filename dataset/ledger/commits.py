@@ -183,10 +183,10 @@ class Ledger:
 
         def whole(commit: Commit) -> bool:
             for file in commit.files.values():  # some phases name files elsewhere: the fetch store's, the shards
-                home = file.name.rpartition("/")[0]
-                if home not in listed:
-                    there.update((info.name, info.bytes) for info in self.storage.list(home))
-                    listed.add(home)
+                folder = file.name.rpartition("/")[0]
+                if folder not in listed:
+                    there.update((info.name, info.bytes) for info in self.storage.list(folder))
+                    listed.add(folder)
             return all(there.get(file.name) == file.bytes for file in commit.files.values())
 
         found: dict[tuple[int, str], Commit] = {}
@@ -283,12 +283,12 @@ def write_records(storage: Storage, data: pa.Buffer) -> dict[str, Any]:
 def all_records(storage: Storage, manifest: Mapping[str, Any]) -> dict[str, list[Commit]]:
     """The records of all closed phases by their phases; none where the manifest names no file of them, or it is large
     or another than the manifest says: then each phase's own is read."""
-    told = manifest.get("records")
-    if told is None or told["bytes"] > MOST_BYTES_OF_ALL:
+    declared = manifest.get("records")
+    if declared is None or declared["bytes"] > MOST_BYTES_OF_ALL:
         return {}
     try:
         data = at_once.read(storage, ALL_RECORDS)
-        commits = _records(storage, ALL_RECORDS, data) if checksum(data) == told["checksum"] else []
+        commits = _records(storage, ALL_RECORDS, data) if checksum(data) == declared["checksum"] else []
     except (OSError, RecordError):
         return {}
     found: dict[str, list[Commit]] = {entry["phase"]: [] for entry in manifest["phases"]} if commits else {}

@@ -284,9 +284,9 @@ def clusters(nodes: pa.Table, config: NearDupConfig) -> pa.Table:
     by_sha256 = np.lexsort((*sha256.T[::-1], component))
     label, which = np.unique(component, return_inverse=True)
     least = by_sha256[np.searchsorted(component[by_sha256], label)][which]
-    own = np.arange(len(order))
-    kind = np.where(same_bytes(own, representative), "bytes", "pixels")
-    identical = pa.array(kind, mask=~(same_bytes(own, representative) | same_pixels(own, representative)))
+    places = np.arange(len(order))
+    kind = np.where(same_bytes(places, representative), "bytes", "pixels")
+    identical = pa.array(kind, mask=~(same_bytes(places, representative) | same_pixels(places, representative)))
     found = pa.table(
         [
             nodes.column("locator"),

@@ -112,8 +112,8 @@ def load_open_clip(name: str) -> OpenClipEncoder:
             "local-dir:FOLDER, or a run of `wit train`"
         )
     try:
-        made, _, transform = open_clip.create_model_and_transforms(model, pretrained=pretrained or None)
-        return OpenClipEncoder(made, transform, open_clip.get_tokenizer(model))
+        clip, _, transform = open_clip.create_model_and_transforms(model, pretrained=pretrained or None)
+        return OpenClipEncoder(clip, transform, open_clip.get_tokenizer(model))
     except Exception as error:  # open_clip, torch and the Hub raise their own
         raise ValueError(f"open_clip makes no model of {name!r}: {_words(error)}") from None
 

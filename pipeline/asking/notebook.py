@@ -134,8 +134,8 @@ class Pairs:
         Raises:
             ImportError: the package datasets is not installed.
         """
-        made = _needed("datasets").Dataset(self.arrow())
-        return made.with_transform(self._with_images) if images else made
+        rows = _needed("datasets").Dataset(self.arrow())
+        return rows.with_transform(self._with_images) if images else rows
 
     def _with_images(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
         rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]

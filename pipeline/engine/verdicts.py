@@ -212,10 +212,10 @@ def first_verdicts(parts: Sequence[pa.Table]) -> pa.Table:
     return table.take(pa.array(first))
 
 
-def verdict_result(context: Context, rows: pa.Table, verdicts: pa.Table, own: Sequence[str] = ()) -> Result:
+def verdict_result(context: Context, rows: pa.Table, verdicts: pa.Table, more_reasons: Sequence[str] = ()) -> Result:
     """The result of a deciding phase, with the counts that conservation is checked by.
 
-    own: the reasons that the config's own filters add to those that the stage declares.
+    more_reasons: the reasons that the config's own filters add to those that the stage declares.
 
     Raises:
         ConservationError: a verdict on a row that is not alive, two on one row, or a reason that its stage lacks.
@@ -223,7 +223,7 @@ def verdict_result(context: Context, rows: pa.Table, verdicts: pa.Table, own: Se
     dropped = verdicts.column("row").to_numpy()
     if len(np.unique(dropped)) != len(dropped) or not np.isin(dropped, rows.column("row").to_numpy()).all():
         raise ConservationError("a stage gave a verdict twice, or on a row that an earlier stage had dropped")
-    known = {*context.stage.reasons, *ANY_STAGE, *own}
+    known = {*context.stage.reasons, *ANY_STAGE, *more_reasons}
     unknown = set(pc.unique(verdicts.column("reason")).to_pylist()) - known
     if unknown:
         raise ConservationError(

@@ -203,8 +203,8 @@ def _held(
             index = index.append_column(
                 "embedding", pa.array([vector for part in vectors for vector in part], EMBEDDING)
             )
-        for mine, (own, embeddings) in zip(held, sets, strict=True):
-            found = find(own, index, config, embeddings)
+        for mine, (set_images, embeddings) in zip(held, sets, strict=True):
+            found = find(set_images, index, config, embeddings)
             near = pc.less_equal(found.column("pdq_hamming"), config.max_hamming)
             like = pc.greater_equal(found.column("cosine"), config.min_cosine)
             copies = found.filter(pc.or_(pc.fill_null(near, False), pc.fill_null(like, False)))

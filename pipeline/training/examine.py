@@ -129,8 +129,8 @@ def _examined(
         encoder = open_encoder(
             arguments.checkpoint, arguments.device, arguments.batch_size, arguments.weights, arguments.seed
         )
-        own = Path(run.path(_FEATURES)) if run is not None and run.local else default_folder()
-        folder = Path(arguments.features) if arguments.features else own
+        default = Path(run.path(_FEATURES)) if run is not None and run.local else default_folder()
+        folder = Path(arguments.features) if arguments.features else default
         with EncodingProgress() as progress:
             return examine(encoder, examination, folder, progress.update)
     except (ValueError, FileNotFoundError) as error:

@@ -200,10 +200,12 @@ class Samples:
         damaged: list[str] = []
         jpegs: list[tuple[int, bytes, list[int]]] | None = [] if self.undecoded and only is None else None
         for place, (source, epoch, row) in enumerate(zip(*numbers, strict=True)):
-            raw, own = raws[place], draws[place]
+            raw, sample_draw = raws[place], draws[place]
             for attempt in range(MAX_REPLACEMENTS):
                 try:
-                    texts.append(self._sample(raw, source, epoch, row, own, images[place : place + 1], place, jpegs))
+                    texts.append(
+                        self._sample(raw, source, epoch, row, sample_draw, images[place : place + 1], place, jpegs)
+                    )
                     break
                 except DamagedSampleError as error:
                     damaged.append(f"{self.corpus.name(source, row)}: {error}")
@@ -214,7 +216,7 @@ class Samples:
                     row = self.corpus.other(source, epoch, int(choice.position[place]), attempt, nearby)
                     (raw,) = self._read(np.array([source]), np.array([row]))
                     place_of = self.corpus.first[source] + np.array([row])
-                    (own,) = draw(self.corpus.seed, np.array([epoch]), place_of).tolist()
+                    (sample_draw,) = draw(self.corpus.seed, np.array([epoch]), place_of).tolist()
             else:
                 url = self.corpus.sources[source].storage.url
                 raise DamagedSampleError(f"too many damaged samples in {url}; the last one is {damaged[-1]}")
@@ -261,7 +263,7 @@ class Samples:
                 reader.announce([shard for source, shard in ahead if source == number])
                 for number, reader in enumerate(self.readers)
             ]
-            self.cache.prefetch([shard for own in announced for shard in own])
+            self.cache.prefetch([shard for shards in announced for shard in shards])
 
 
 def samples_of(
@@ -311,7 +313,7 @@ def read_parts(
     """
     reading = reading or samples.fit(workers, None)
     parts = samples.parts
-    made = read_ahead(
+    answers = read_ahead(
         samples.part,
         range(first_step * parts, steps * parts),
         workers,
@@ -319,8 +321,8 @@ def read_parts(
         pin_memory=pin_memory,
         timeout_s=timeout_s,
     )
-    with closing(made):
-        while batch := list(islice(_copied(made, workers > 0 and not pin_memory and parts > 1), parts)):
+    with closing(answers):
+        while batch := list(islice(_copied(answers, workers > 0 and not pin_memory and parts > 1), parts)):
             yield batch
 
 

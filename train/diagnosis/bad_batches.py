@@ -30,7 +30,7 @@ class StepOutcome(NamedTuple):
 
 
 def name_bad_batch(
-    home: Storage,
+    run_dir: Storage,
     processes: Processes,
     corpus: Corpus,
     outcome: StepOutcome,
@@ -41,8 +41,8 @@ def name_bad_batch(
     step, value, rows = outcome.step, outcome.loss.item(), outcome.rows
     names = [name for part in processes.gather(corpus.pair_ids(rows.numpy())) for name in part]
     if processes.rank == 0:
-        before = home.read(BAD_BATCHES) if home.exists(BAD_BATCHES) else b""
-        home.write(BAD_BATCHES, before + json.dumps({"step": step, "pair_ids": names}).encode() + b"\n")
+        before = run_dir.read(BAD_BATCHES) if run_dir.exists(BAD_BATCHES) else b""
+        run_dir.write(BAD_BATCHES, before + json.dumps({"step": step, "pair_ids": names}).encode() + b"\n")
     what = f"the loss is {value}" if not math.isfinite(value) else "a gradient is no number"
     samples = f"on the samples {', '.join(names[:MAX_NAMED])}{' …' if len(names) > MAX_NAMED else ''}"
     if config.training.on_nan == "skip" and skipped <= config.training.max_skipped:
@@ -54,4 +54,4 @@ def name_bad_batch(
         if config.training.on_nan == "skip"
         else f"try a lower optimizer.learning_rate than {config.optimizer.learning_rate}"
     )
-    raise TrainingError(f"{what} at step {step}, {samples}; all are in {home.url_of(BAD_BATCHES)}; {advice}")
+    raise TrainingError(f"{what} at step {step}, {samples}; all are in {run_dir.url_of(BAD_BATCHES)}; {advice}")

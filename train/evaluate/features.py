@@ -35,8 +35,8 @@ Progress = Callable[[str, int, int], None]
 
 def default_folder() -> Path:
     """Where features are kept unless told otherwise."""
-    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(home) / "openwit" / "features"
+    cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(cache) / "openwit" / "features"
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,7 @@ def ensemble(prompts: np.ndarray) -> np.ndarray:
 
 def ranks(scores: np.ndarray, answer: np.ndarray) -> np.ndarray:
     """The rank, from 1, of each row's right answer; among equals the first comes first, as argmax has it."""
-    own = scores[np.arange(len(answer)), answer][:, None]
+    of_answer = scores[np.arange(len(answer)), answer][:, None]
     earlier = np.arange(scores.shape[1]) < answer[:, None]
-    found: np.ndarray = 1 + (scores > own).sum(1) + ((scores == own) & earlier).sum(1)
+    found: np.ndarray = 1 + (scores > of_answer).sum(1) + ((scores == of_answer) & earlier).sum(1)
     return found

@@ -89,12 +89,12 @@ def dry_run_here(
     gpu_bytes = (gpu_gigabytes or 0.0) * 1e9
     if not gpu_bytes and here:
         gpu_bytes = torch.cuda.get_device_properties(0).total_memory
-    home = run or f"{foreign.root(config.dataset)}/runs/{config.name}"
+    run_url = run or f"{foreign.root(config.dataset)}/runs/{config.name}"
     samples: int | None = None  # as long as the dataset is not there; it is forecast all the same
     with suppress(OSError):
         if all(has_index(Storage(url)) for url in (config.dataset, *config.data.mixture)):
-            samples = len(open_corpus(config.dataset, config.data, config.seed, home))
-    return dry_run(config, gpus or max(1, here), gpu_bytes, samples, rate or 0.0, home)
+            samples = len(open_corpus(config.dataset, config.data, config.seed, run_url))
+    return dry_run(config, gpus or max(1, here), gpu_bytes, samples, rate or 0.0, run_url)
 
 
 def _length(config: TrainConfig, samples: int | None, rate: float) -> Iterator[str]:

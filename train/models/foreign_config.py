@@ -65,9 +65,9 @@ def _none(value: Any) -> bool:
 def _named_by_open_clip() -> dict[str, set[str]]:
     """What open_clip's own model configs name in other packages or on the Hub, by key."""
     named: dict[str, set[str]] = {key: set() for key in ("timm_model_name", "hf_model_name", "hf_tokenizer_name")}
-    own = Path(open_clip.__file__).parent / "model_configs"
+    config_folder = Path(open_clip.__file__).parent / "model_configs"
     for name in open_clip.list_models():
-        if (own / f"{name}.json").is_file():  # not what was registered since, from anywhere
+        if (config_folder / f"{name}.json").is_file():  # not what was registered since, from anywhere
             for section in ("vision_cfg", "text_cfg"):
                 for key, value in open_clip.get_model_config(name)[section].items():
                     if key in named:
@@ -182,9 +182,9 @@ def check(config: Any, preprocess: Any, where: str) -> None:
     """
     if not isinstance(config, dict) or not set(config) >= REQUIRED:
         raise ValueError(f"{where} must have embed_dim, vision_cfg and text_cfg; it has not")
-    own = {key: value for key, value in config.items() if key not in ("vision_cfg", "text_cfg")}
+    top_level = {key: value for key, value in config.items() if key not in ("vision_cfg", "text_cfg")}
     for name, section, checks in (
-        ("", own, _MODEL),
+        ("", top_level, _MODEL),
         ("vision_cfg.", config["vision_cfg"], _VISION),
         ("text_cfg.", config["text_cfg"], _TEXT),
         ("preprocess_cfg.", preprocess, _PREPROCESS),
@@ -213,8 +213,8 @@ def check_repository(name: str) -> None:
     config = dict(_get_hf_config(name))
     model = config.get("model_cfg")
     if isinstance(model, dict) and isinstance(text := model.get("text_cfg"), dict):
-        own = {key: value for key, value in text.items() if (key, value) != ("hf_tokenizer_name", name)}
-        model = {**model, "text_cfg": own}
+        text_config = {key: value for key, value in text.items() if (key, value) != ("hf_tokenizer_name", name)}
+        model = {**model, "text_cfg": text_config}
     check(model, config.get("preprocess_cfg", {}), f"hf-hub:{name}")
 
 

@@ -93,8 +93,8 @@ def run_duplicates(run: Run, clusters: Exchange) -> list[Inputs]:
         return [() for _ in run.partitions]
     buckets = bucket_count(run.alive, ROWS_PER_BUCKET)
     tables = (IMAGES_TABLE, EMBEDDINGS_TABLE, CELLS_TABLE)
-    own = [{"clusters": clusters.bucket(at.number)} for at in run.partitions]
-    scattered = exchange(run, run.map(cells, {"buckets": buckets}, *tables, each=own), "images")
+    cluster_files = [{"clusters": clusters.bucket(at.number)} for at in run.partitions]
+    scattered = exchange(run, run.map(cells, {"buckets": buckets}, *tables, each=cluster_files), "images")
     compared = run.reduce(semantic, {"min_cosine": config.min_cosine}, {"images": [scattered]})
     found = exchange(run, compared, "found")
     return [found.bucket(at.number) for at in run.partitions]

@@ -202,8 +202,8 @@ def run(run: Run) -> None:
     returned = exchange(run, clustered, "clusters")
     alike = semantic.run_duplicates(run, returned)
     found = [
-        {**own, "clusters": returned.bucket(partition.number), "semantic": similar}
-        for partition, own, similar in zip(run.partitions, hashes, alike, strict=True)
+        {**image_hashes, "clusters": returned.bucket(partition.number), "semantic": similar}
+        for partition, image_hashes, similar in zip(run.partitions, hashes, alike, strict=True)
     ]
     keys = {**config, "against": list(run.config.against), "min_cosine": run.config.semantic.min_cosine}
     decided = run.decide(decide, keys, IMAGES_TABLE, each=found)

@@ -71,8 +71,8 @@ def half(split: Split, rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
     hashes = np.array([hash64("probe", split.pictures[row].name) for row in rows], np.uint64)
     chosen = np.zeros(len(rows), bool)
     for label in np.unique(labels):
-        own = np.flatnonzero(labels == label)
-        chosen[own[np.argsort(hashes[own], kind="stable")][: len(own) // 2]] = True
+        of_label = np.flatnonzero(labels == label)
+        chosen[of_label[np.argsort(hashes[of_label], kind="stable")][: len(of_label) // 2]] = True
     return chosen
 
 

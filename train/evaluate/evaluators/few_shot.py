@@ -59,8 +59,8 @@ def drawn(labels: np.ndarray, shots: int, seed: int) -> np.ndarray:
     """So many samples of each class, by a seed; more shots hold those of fewer."""
     rows = []
     for label in np.unique(labels):
-        own = np.flatnonzero(labels == label)
-        rows.append(np.random.default_rng([seed, int(label)]).permutation(own)[:shots])
+        of_label = np.flatnonzero(labels == label)
+        rows.append(np.random.default_rng([seed, int(label)]).permutation(of_label)[:shots])
     return np.concatenate(rows)
 
 

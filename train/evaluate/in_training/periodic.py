@@ -57,14 +57,14 @@ class Periodic:
         config: TrainConfig,
         clip: Clip,
         average: MovingAverage | None,
-        home: Storage,
+        run_dir: Storage,
         processes: Processes,
         stop: Stop,
         last_step: int,
     ):
         evaluation = config.evaluation
         self._every, self._last_step = evaluation.every, last_step
-        self._clip, self._average, self._home = clip, average, home
+        self._clip, self._average, self._home = clip, average, run_dir
         self._processes, self._stop, self._in_shards = processes, stop, config.distributed.parallel == "fsdp"
         self._dataset, self._batch_size = config.dataset, config.training.batch_size
         self.is_wanted = bool(evaluation.tasks or evaluation.evaluators or evaluation.every)

@@ -109,8 +109,8 @@ class Team:
         the like of these nobody goes on."""
         batches = [request.items[first : first + BATCH] for first in range(0, len(request.items), BATCH)]
         count, rank = self.processes.count, self.processes.rank
-        own = batches[rank::count]
-        encoded = self._encoded(request.kind, own, -(-len(batches) // count))
+        own_batches = batches[rank::count]
+        encoded = self._encoded(request.kind, own_batches, -(-len(batches) // count))
         for _ in range(0, len(batches), count):
             answers = self.processes.gather(None if self._asked_to_stop() else self._next(encoded))
             yield answers
