@@ -34,8 +34,8 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "train"
 TINY = from_keys("x", model="openwit-tiny", batch_size=2048, precision="bf16")
 DEEP = {
     "embed_dim": 64,
-    "vision_cfg": {"image_size": 64, "layers": 6, "width": 128, "head_width": 32, "patch_size": 16},
-    "text_cfg": {"context_length": 24, "width": 64, "heads": 2, "layers": 6},
+    "vision_cfg": {"image_size": 64, "layers": 3, "width": 128, "head_width": 32, "patch_size": 16},
+    "text_cfg": {"context_length": 24, "width": 64, "heads": 2, "layers": 3},
 }
 """Transformers, whose forecast takes a tenth of a ResNet's."""
 
