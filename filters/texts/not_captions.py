@@ -15,12 +15,37 @@ import pyarrow.compute as pc
 
 from dataset.query import sql
 from dataset.schema import PLACE
-from filters.texts.interface_words import LABELS, NETWORKS
 
 KINDS = ("stand_in", "interface", "avatar", "logo", "advertisement", "credit", "code")
 """In this order where several apply."""
 FOUND = pa.struct([("kind", pa.string()), ("found", pa.string())])
 """A kind, and what in the address or the text says so."""
+
+_NETWORKS = (
+    r"facebook|twitter|instagram|youtube|linkedin|pinterest|whatsapp|xing|telegram|tiktok|flickr|tumblr|reddit|snapchat"
+    r"|google ?\+|rss"
+)
+"""RE2. Social networks, whose marks stand on every second page."""
+
+_LABEL_LINES = """
+    home; homepage; start; startseite; inicio; accueil
+    menu; menü; navigation; navigationsmenü; search; suchen?; buscar; rechercher?
+    close; schließen; cerrar; fermer; open; next; previous; prev; back; zurück; weiter; vor; forward
+    up; down; top; nach oben
+    log ?in; log ?out; sign in; sign up; register; registrieren; anmelden
+    share; teilen; compartir; partager; condividi; tweet; like; print; drucken; imprimir; imprimer; e-?mail; mail
+    newsletter; subscribe; abonnieren; download; play; pause; stop; mute; video; audio
+    icon; logo; image; picture; photo; foto; bild; imagen; thumbnail; banner
+    advertisement; advertising; ad; anzeige; werbung; publicidad; publicité
+    loading; please wait; read more; more; mehr; mehr lesen; weiterlesen; leer más; lire la suite; click here
+    zoom; enlarge; vergrößern; edit; delete; add; remove; settings; einstellungen; help; hilfe
+    about; about us; über uns; contact; contact us; kontakt; contacto; impressum; datenschutz; privacy; faq
+    shop; cart; warenkorb; wishlist; merkzettel; user; admin; avatar; profile; profil; default; untitled; unknown
+    no image; image not available; kein bild; placeholder
+"""
+_LABELS = "|".join(label.strip() for line in _LABEL_LINES.strip().splitlines() for label in line.split(";"))
+"""RE2. Labels of buttons, links and fields, in lower case; as whole texts they are no captions. General terms of user
+interfaces, not of any one site; a word that often names what is in a picture (*map*, *bag*) is none of them."""
 
 _IMAGE = r"\.(?:gif|png|jpe?g|webp|svg|avif|bmp)"
 
@@ -131,16 +156,16 @@ _AGENCIES = (
 )
 _TEXT: dict[str, list[str]] = {
     "interface": [
-        rf"^(?:{LABELS}|{NETWORKS})[ .!:…»>-]*$",
+        rf"^(?:{_LABELS}|{_NETWORKS})[ .!:…»>-]*$",
         # what begins as a button does: Subscribe to X, Share on X, Free counters!
         r"^(?:subscribe|sign (?:up|in)|log ?in|click|tap|read more|learn more|view (?:all|more)|back to|skip to|toggle"
         r"|(?:content )?loading|previous|free counters?|follow (?:us|me)|like us|join us|find us|visit us|open in"
         r"|print this|share (?:on|this|via)|auf \S+ teilen|compartir en|partager sur|condividi su)\b.{0,30}$",
         # a mark of an account: Acme YouTube, Acme on Facebook
-        rf"^(?:\S+ ){{1,2}}(?:on|auf|bei|sur|en|su) (?:{NETWORKS})$",
+        rf"^(?:\S+ ){{1,2}}(?:on|auf|bei|sur|en|su) (?:{_NETWORKS})$",
         r"^\S+ (?:facebook|twitter|instagram|youtube|linkedin|xing)$",
         r"^(?:download|print|save)(?: (?:as|the|this))? (?:pdf|page|article|file|app)$",
-        rf"^(?:\S+ ){{0,2}}(?:{NETWORKS})[ -](?:share|foto|photo|page|account|button|link|(?:company )?profile|feed)$",
+        rf"^(?:\S+ ){{0,2}}(?:{_NETWORKS})[ -](?:share|foto|photo|page|account|button|link|(?:company )?profile|feed)$",
         r"^(?:\S+[ -]){0,3}(?:icons?|button)$",
         # nothing but a remark in brackets: (navigation image), [Note]
         r"^(?:\([^()]{1,30}\)|\[[^\[\]]{1,30}\])$",

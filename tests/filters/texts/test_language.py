@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from filters.texts.language import model_path, predict
+from filters.texts import language, quantized_model
+from filters.texts.language import guesses, model_path, predict
 
 SENTENCES = {
     "en": "A small dog is running through the green grass",
@@ -32,6 +39,69 @@ def test_both_builds_of_fasttext_answer_the_same() -> None:
     assert probabilities.to_pylist() == pytest.approx(
         [0.956623, 0.999137, 0.980909, 0.999601, 0.188882, 0.960783, 0.124504, 0.552951], abs=1e-6
     )
+
+
+@pytest.fixture(scope="module")
+def library() -> Callable[[pa.StringArray], language.Answers]:
+    return language._by_library(model_path())[1]
+
+
+@lru_cache(maxsize=1)
+def compiled() -> quantized_model.QuantizedModel:
+    model = quantized_model.read(model_path())
+    assert model is not None
+    return model
+
+
+def same(texts: list[str], library: Callable[[pa.StringArray], language.Answers]) -> None:
+    lines = pa.array(texts, pa.string())
+    for ours, theirs in zip(compiled().guesses(lines, 5, 0.02), library(lines), strict=True):
+        assert ours.tolist() == theirs.tolist()
+
+
+def test_compiled_answers_are_those_of_fasttexts_library(library: Callable[[pa.StringArray], language.Answers]) -> None:
+    odd = ["", "\0", " \t\v\f\r ", "ein hund </s> le chat", "</s>", "__label__de", "__label__xx hund", "a\0b", "</s"]
+    same(
+        [*SENTENCES.values(), *odd, "x" * 5_000, "猫" * 900, "é", "\U0001f600 \U0001f600", "<>", "> <", "e\u0301"],
+        library,
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(texts=st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n"))))
+def test_so_they_are_for_any_text(texts: list[str], library: Callable[[pa.StringArray], language.Answers]) -> None:
+    same(texts, library)
+
+
+def test_so_they_are_for_real_captions(library: Callable[[pa.StringArray], language.Answers]) -> None:
+    sample = Path(__file__).parents[4] / "shared/data/laion-sample-1000.parquet"
+    if not sample.is_file():
+        pytest.skip("needs ../shared/data/laion-sample-1000.parquet")
+    texts = pq.read_table(sample).column("TEXT").combine_chunks().drop_null()
+    same([text.lower().replace("\n", " ") for text in texts.to_pylist()], library)
+
+
+def test_other_kinds_of_models_are_asked_by_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = pa.array([*SENTENCES.values(), None, "Ein kleiner\nHund"])
+    expected = guesses(texts)
+    monkeypatch.setattr(quantized_model, "read", lambda path: None)
+    language._load.cache_clear()
+    assert guesses(texts).equals(expected)
+    language._load.cache_clear()
+
+
+def test_a_file_that_is_cut_or_damaged_is_no_model(tmp_path: Path) -> None:
+    whole = Path(model_path()).read_bytes()
+    other = tmp_path / "lid.ftz"
+    for content in (b"", whole[:7], whole[:90], whole[:200_000], whole[:900_000], whole[:-1], whole[4:]):
+        other.write_bytes(content)
+        assert quantized_model.read(other) is None
+    rng = np.random.default_rng(0)
+    for _ in range(12):
+        place = int(rng.integers(0, 110_000))  # the head and the dictionary, whose numbers are places elsewhere
+        other.write_bytes(whole[:place] + rng.bytes(8) + whole[place + 8 :])
+        damaged = quantized_model.read(other)
+        assert damaged is None or len(damaged.guesses(pa.array(["ein hund"]), 5, 0.02)[0]) == 2
 
 
 def test_capitals_and_lines_do_not_matter() -> None:
