@@ -15,7 +15,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -34,6 +34,7 @@ MANIFEST = "manifest.json"
 _NAME = re.compile(r"[0-9A-Za-z_][\w.+=-]*(?:/[0-9A-Za-z_][\w.+=-]*)+", re.ASCII)  # no file lies at the top
 _PHASE = re.compile(r"[a-z_]+\.[a-z0-9_]+")
 _MOST = 2**63
+_one_line = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 ALL_RECORDS = "records.parquet"
 """The records of all closed phases in one file, for who asks a bucket; what it says stands in the phases' own, too."""
@@ -70,9 +71,12 @@ class Commit:
 
     def to_json(self) -> str:
         """One line, keys sorted, so that equal records are equal bytes."""
-        record = asdict(self)
-        del record["spent"]
-        return json.dumps(record, sort_keys=True, separators=(",", ":"))
+        files = {
+            role: {"name": file.name, "bytes": file.bytes, "checksum": file.checksum, "rows": file.rows}
+            for role, file in self.files.items()
+        }
+        known = {"phase": self.phase, "partition": self.partition, "fingerprint": self.fingerprint}
+        return _one_line({**known, "files": files, "counts": dict(self.counts), "facts": dict(self.facts)})
 
     @staticmethod
     def from_json(text: str | bytes) -> Commit:
@@ -124,7 +128,7 @@ def fingerprint(phase: str, version: int, options: Mapping[str, Any], inputs: It
     """What a partition's result depends on: the phase and its version, the config keys it reads, its inputs'
     checksums.
     """
-    text = json.dumps([phase, version, options, list(inputs)], sort_keys=True, separators=(",", ":"))
+    text = _one_line([phase, version, options, list(inputs)])
     return xxhash.xxh3_64_hexdigest(text.encode())
 
 
@@ -183,10 +187,10 @@ class Ledger:
 
         def whole(commit: Commit) -> bool:
             for file in commit.files.values():  # some phases name files elsewhere: the fetch store's, the shards
-                folder = file.name.rpartition("/")[0]
-                if folder not in listed:
-                    there.update((info.name, info.bytes) for info in self.storage.list(folder))
-                    listed.add(folder)
+                home = file.name.rpartition("/")[0]
+                if home not in listed:
+                    there.update((info.name, info.bytes) for info in self.storage.list(home))
+                    listed.add(home)
             return all(there.get(file.name) == file.bytes for file in commit.files.values())
 
         found: dict[tuple[int, str], Commit] = {}
@@ -283,12 +287,12 @@ def write_records(storage: Storage, data: pa.Buffer) -> dict[str, Any]:
 def all_records(storage: Storage, manifest: Mapping[str, Any]) -> dict[str, list[Commit]]:
     """The records of all closed phases by their phases; none where the manifest names no file of them, or it is large
     or another than the manifest says: then each phase's own is read."""
-    declared = manifest.get("records")
-    if declared is None or declared["bytes"] > MOST_BYTES_OF_ALL:
+    told = manifest.get("records")
+    if told is None or told["bytes"] > MOST_BYTES_OF_ALL:
         return {}
     try:
         data = at_once.read(storage, ALL_RECORDS)
-        commits = _records(storage, ALL_RECORDS, data) if checksum(data) == declared["checksum"] else []
+        commits = _records(storage, ALL_RECORDS, data) if checksum(data) == told["checksum"] else []
     except (OSError, RecordError):
         return {}
     found: dict[str, list[Commit]] = {entry["phase"]: [] for entry in manifest["phases"]} if commits else {}

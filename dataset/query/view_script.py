@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from dataset.ids import checksum
 from dataset.ledger.commits import put
-from dataset.ledger.committed import Committed
+from dataset.ledger.committed import Committed, Known
 from dataset.query import sql
 from dataset.query.side_tables import public_suffixes
 from dataset.query.view_columns import OWN, VIEW_COLUMNS, types
@@ -39,32 +39,34 @@ _HEAD = """\
 """
 
 
-def write(storage: Storage) -> bool:
+def write(storage: Storage, known: Known | None = None) -> bool:
     """Write a dataset's views.sql, if it is another than what is there; says whether it was.
+
+    known: see `dataset.ledger.committed.Committed`.
 
     Raises:
         OSError: the dataset cannot be written.
     """
-    text = script(storage).encode()
+    text = script(storage, known).encode()
     if storage.exists(NAME) and storage.read(NAME) == text:
         return False
     put(storage, NAME, text)
     return True
 
 
-def script(storage: Storage) -> str:
-    """The text of a dataset's views.sql."""
-    committed = Committed(storage)
-    view_tables = list(tables(committed))
-    files = sorted(file.name for table in view_tables for _, file in table.files)
+def script(storage: Storage, known: Known | None = None) -> str:
+    """The text of a dataset's views.sql; see `write`."""
+    committed = Committed(storage, known)
+    made = list(tables(committed))
+    files = sorted(file.name for table in made for _, file in table.files)
     root = f"dataset_{checksum(chr(10).join(files).encode())[:8]}"
-    last = [table.files[0][1].name for table in view_tables if table.files][-1:]
+    last = [table.files[0][1].name for table in made if table.files][-1:]
     parts = [_HEAD, *(_root(root, name) for name in last)]
-    parts += [_table(committed, table, root) for table in view_tables]
+    parts += [_table(committed, table, root) for table in made]
     parts += [_constant(name, rows) for name, rows in constants(committed).items()]
     parts += [f"CREATE OR REPLACE TEMP VIEW {name} AS\n{text.rstrip()};\n" for name, text in views().items()]
-    unified_columns = {field.name for table in view_tables if table.unify for field in table.schema} - {"row"}
-    return "\n".join([*parts, *_columns(sorted(unified_columns))])
+    own = {field.name for table in made if table.unify for field in table.schema} - {"row"}
+    return "\n".join([*parts, *_columns(sorted(own))])
 
 
 def _root(variable: str, marker: str) -> str:
@@ -118,12 +120,12 @@ def _literal(value: Any) -> str:
     return sql.literal(value) if isinstance(value, str) else str(int(value))
 
 
-def _columns(names: list[str]) -> Iterator[str]:
+def _columns(own: list[str]) -> Iterator[str]:
     """What the views and their columns are, as comments."""
     kinds: Mapping[str, Mapping[str, str]] = types()
     for view, (sentence, columns) in VIEW_COLUMNS.items():
         lines = [f"-- {view}: {sentence}"]
         lines += [f"--     {name} {kind}: {columns[name]}" for name, kind in kinds[view].items()]
         if view == "scores":
-            lines += [f"--     {name!r}: {OWN}" for name in names]
+            lines += [f"--     {name!r}: {OWN}" for name in own]
         yield "\n".join(lines) + "\n"

@@ -45,7 +45,7 @@ class Resources:
             raise ContractError(f"a task needs some CPU, not {self.cpus}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # each is its own: by it what was checked once is known
 class Contract:
     """What a phase declares. What it only may read, take or give depends on the config."""
 

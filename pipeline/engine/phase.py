@@ -6,11 +6,12 @@ A stage is one or more phases. A phase's function gets a `Context` (its task's i
 
 from __future__ import annotations
 
+import copy
 import difflib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from typing import Any, ClassVar
 
 import pyarrow as pa
@@ -96,8 +97,7 @@ class Task:
             for item in items[:1]:
                 writer, written_role = _writer(item.name)
                 if writer in PHASES:
-                    written = PHASES[writer].contract.written(written_role)
-                    phase.contract.check_columns(self.phase, role, writer, written)
+                    _check_columns(phase.contract, self.phase, role, PHASES[writer].contract, writer, written_role)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -105,6 +105,12 @@ class Task:
         inputs = [f"{role}:{item.checksum}" for role in sorted(self.inputs) for item in self.inputs[role]]
         place = {"partition": self.partition, **({"share": self.share} if self.share else {})}
         return fingerprint(self.phase, PHASES[self.phase].version, {**self.options, **place}, inputs)
+
+    def hinted(self, hints: Mapping[str, Any]) -> Task:
+        """The same task with more hints, on which nothing of its result depends, its fingerprint neither."""
+        told = copy.copy(self)  # neither checked nor fingerprinted anew: a run of the paper's size has a million
+        object.__setattr__(told, "hints", {**self.hints, **hints})
+        return told
 
     @property
     def key(self) -> tuple[int, int]:
@@ -344,6 +350,12 @@ def _merge(role: str, context: Context) -> Result:
 
 def _fold(role: str, fold: Fold, context: Context) -> Result:
     return Result().table(role, fold(context.table_list("files")))
+
+
+@cache
+def _check_columns(reader: Contract, phase: str, role: str, contract: Contract, writer: str, written_role: str) -> None:
+    """`Contract.check_columns`, once for all tasks of a phase."""
+    reader.check_columns(phase, role, writer, contract.written(written_role))
 
 
 def _writer(file: str) -> tuple[str, str]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -47,7 +46,7 @@ def with_earlier_measures(tasks: Sequence[Task], partitions: int, known: Iterabl
             earlier = found.get(task.partition, [])
         else:
             earlier = [files for part in found.values() for files in part] if rows[method] <= MOST_ROWS else []
-        answer.append(replace(task, hints={**task.hints, "earlier": earlier}))
+        answer.append(task.hinted({"earlier": earlier}))
     return answer
 
 

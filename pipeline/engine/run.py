@@ -72,6 +72,7 @@ class Run:
         self.did: dict[str, int] = {}  # tasks done by this run, by phase
         self.limits = Limits(config.run.record_cpu_s, config.run.record_memory_bytes)
         self._records = new_records()  # of all phases that are closed
+        self._closed: dict[str, tuple[str, list[Commit]]] = {}  # of the phases that views read; see Committed
         self._quarantined = 0
         self._rereading = Rereading(storage)
         self._published: tuple[str, float] | None = None  # before which stage last, and when
@@ -115,7 +116,7 @@ class Run:
             hints = {"web_patience_s": self.config.run.web_patience_s, **({"lease": self.lease} if self.lease else {})}
             if cap := self.config.commoncrawl.max_requests_per_s:
                 hints[SOURCE_REQUESTS] = cap
-            todo = [replace(task, hints={**task.hints, **hints}) for task in todo]
+            todo = [task.hinted(hints) for task in todo]
             self.did[phase.name] = len(todo)
             parts = self._shares(phase, todo, len(tasks))
             before = {at: found for at, found in known.items() if not quarantine.is_outgrown(found)}
@@ -145,6 +146,8 @@ class Run:
             self._records.add(records)
             entry = {"phase": phase.name, "partitions": len(ordered), "records": ledger.closed_name}
             self.phases.append({**entry, "checksum": checksum})
+            if phase.name in (phase.stage.decision, *(table.phase for table in phase.stage.tables)):
+                self._closed[phase.name] = checksum, list(ordered)
         return ordered
 
     def _shares(self, phase: Phase, tasks: Sequence[Task], partitions: int) -> list[Task]:
@@ -156,6 +159,8 @@ class Run:
     def _observed(self, tasks: Sequence[Task], quarantine: Quarantine, parts: Sequence[Commit] = ()) -> list[Task]:
         """The tasks without what earlier runs had to leave out of them, or of their shares."""
         recorded = self._patiently(quarantine.known) if tasks else {}
+        if not recorded and not parts:
+            return list(tasks)
         answer = []
         for task in tasks:
             whole = recorded.get((task.partition, replace(task, share=None).fingerprint), {})
@@ -287,12 +292,12 @@ class Run:
             Task(
                 phase.name,
                 partition.number,
-                {**inputs(partition), **(shared or {}), **each_inputs},
+                {**inputs(partition), **(shared or {}), **own},
                 options,
                 units=partition.alive if units else 0,
                 hints=hints or {},
             )
-            for partition, each_inputs in zip(self.partitions, each or [{}] * len(self.partitions), strict=True)
+            for partition, own in zip(self.partitions, each or [{}] * len(self.partitions), strict=True)
         ]
 
     def judge(self, phase: Phase, tasks: Sequence[Task], *, rows: int = 0) -> list[Commit]:
@@ -361,7 +366,7 @@ class Run:
         stage, now = phase.stage.name, time.monotonic()
         if self._published is None or self._published[0] != stage:
             self._publish(complete=False)
-            self._patiently(lambda: view_script.write(self.storage))
+            self._patiently(lambda: view_script.write(self.storage, self._closed))
         elif now - self._published[1] > _STALE_S:
             self._publish(complete=False)
         else:
@@ -372,7 +377,7 @@ class Run:
         """Publish what this run has closed."""
         records = self._records.finish()
         self._publish(complete=complete, records=self._patiently(lambda: write_records(self.storage, records)))
-        self._patiently(lambda: view_script.write(self.storage))
+        self._patiently(lambda: view_script.write(self.storage, self._closed))
 
     def _publish(self, *, complete: bool, records: Mapping[str, Any] | None = None) -> None:
         manifest = {
