@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 
 from dataset.ids import words64
 from filters.duplicates.components import codes, is_chosen
-from filters.duplicates.stars import edges_schema, labels, larger_first
+from filters.duplicates.stars import edges_schema, larger_first
 
 KEY = pa.binary(16)
 GROUPS = pa.schema([("locator", pa.int64()), ("image_key", pa.binary(32)), ("caption_key", KEY)])
@@ -52,13 +52,14 @@ def bridges(pairs: pa.Table) -> pa.Table:
     return larger_first(pa.table([keys.take(pa.array(end)) for end in (caption, least)], schema=BRIDGES))
 
 
-def rooted(groups: pa.Table, stars: pa.Table) -> pa.Table:
+def rooted(groups: pa.Table, known: pa.Table) -> pa.Table:
     """ROOTED, of GROUPS that have all pairs of their captions; in their order.
 
     Args:
-        stars: what of all bridges are connected, from both ends, of these captions.
+        known: of these captions, what bridges connect, and the least caption that each is connected to; see
+            `filters.duplicates.stars.labels`.
     """
-    pairs, known = shared(groups), labels(stars)
+    pairs = shared(groups)
     key = pairs.column("shared").combine_chunks()
     at = pc.index_in(key, value_set=known.column("node").combine_chunks())
     root = pc.coalesce(known.column("other").combine_chunks().take(at), key)

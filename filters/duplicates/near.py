@@ -252,7 +252,6 @@ def clusters(nodes: pa.Table, config: NearDupConfig) -> pa.Table:
     Returns:
         CLUSTERS, ordered by locator: a row for every image of this run among them.
     """
-    nodes = nodes.sort_by("locator").combine_chunks()
     locator = nodes.column("locator").to_numpy()
     component = nodes.column("component").to_numpy()
     sha256, look = words(nodes.column("sha256")), words(nodes.column("hash"))
@@ -261,6 +260,10 @@ def clusters(nodes: pa.Table, config: NearDupConfig) -> pa.Table:
     colour = colours(nodes.column("mean_rgb"))
     good = nodes.column("quality").to_numpy() >= config.min_quality
     known = pc.is_valid(nodes.column("dataset")).to_numpy()
+    dataset = pc.fill_null(nodes.column("dataset"), np.iinfo(np.int16).max).to_numpy()
+    area = nodes.column("pixels").to_numpy()
+    url_id = words64(nodes.column("url_id"))  # not the locator: who stays must not depend on partitions
+    del nodes  # of a large component, half of the memory
 
     def same_bytes(i: np.ndarray, j: np.ndarray) -> np.ndarray:
         return (sha256[i] == sha256[j]).all(axis=1)
@@ -269,37 +272,55 @@ def clusters(nodes: pa.Table, config: NearDupConfig) -> pa.Table:
         """The pixels' hash is no cryptographic one: another's image must not be dropped by it alone."""
         return has_pixels[i] & has_pixels[j] & (pixels[i] == pixels[j]).all(axis=1) & (look[i] == look[j]).all(axis=1)
 
+    def distance(i: np.ndarray, j: np.ndarray) -> np.ndarray:
+        return hamming(look[i], look[j])
+
     def alike(i: np.ndarray, j: np.ndarray) -> np.ndarray:
-        near = hamming(look[i], look[j]) <= config.max_hamming
+        near = distance(i, j) <= config.max_hamming
         near &= np.abs(colour[i] - colour[j]).max(axis=1, initial=0) <= config.max_colour_distance
         like = (near & good[i] & good[j]) | same_bytes(i, j) | same_pixels(i, j)
         return like & (~known[i] | (i == j))  # what exists already stays
 
-    url_id = words64(nodes.column("url_id"))[:, 0]  # not the locator: who stays must not depend on partitions
-    dataset = pc.fill_null(nodes.column("dataset"), np.iinfo(np.int16).max).to_numpy()
-    order = np.lexsort((url_id, *sha256.T[::-1], -nodes.column("pixels").to_numpy(), dataset, component))
+    order = np.lexsort((locator, url_id[:, 0], *sha256.T[::-1], -area, dataset, component))
     representative = np.empty(len(order), dtype=np.int64)
     representative[order] = order[_cover(component[order], lambda i, j: alike(order[i], order[j]))]
 
     by_sha256 = np.lexsort((*sha256.T[::-1], component))
     label, which = np.unique(component, return_inverse=True)
-    least = by_sha256[np.searchsorted(component[by_sha256], label)][which]
-    places = np.arange(len(order))
-    kind = np.where(same_bytes(places, representative), "bytes", "pixels")
-    identical = pa.array(kind, mask=~(same_bytes(places, representative) | same_pixels(places, representative)))
-    found = pa.table(
-        [
-            nodes.column("locator"),
-            nodes.column("sha256").take(pa.array(least)),
-            locator[representative],
-            nodes.column("url_id").take(pa.array(representative)),
-            nodes.column("dataset").take(pa.array(representative)),
-            hamming(look, look[representative]).astype(np.int32),
-            identical,
-        ],
-        schema=CLUSTERS,
-    )
-    return found.filter(pa.array(~known))
+    least = by_sha256[np.searchsorted(component, label, sorter=by_sha256)][which]
+    mine = np.flatnonzero(~known)
+    mine = mine[np.argsort(locator[mine])]
+    least, to = least[mine], representative[mine]
+    of_bytes, of_pixels = (_in_blocks(same, mine, to) for same in (same_bytes, same_pixels))
+    bits = _in_blocks(distance, mine, to).astype(np.int32)
+    columns = [
+        pa.array(locator[mine]),
+        _binary(sha256, least),
+        pa.array(locator[to]),
+        _binary(url_id, to),
+        pa.array(dataset[to], mask=~known[to]),
+        pa.array(bits),
+        pc.if_else(
+            pa.array(of_bytes), "bytes", pc.if_else(pa.array(of_pixels), "pixels", pa.scalar(None, pa.string()))
+        ),
+    ]
+    return pa.table(columns, schema=CLUSTERS)
+
+
+_BLOCK_ROWS = 65_536
+"""Rows that are compared at a time."""
+
+
+def _in_blocks(of: Callable[[np.ndarray, np.ndarray], np.ndarray], i: np.ndarray, j: np.ndarray) -> np.ndarray:
+    """`of(i, j)` without its temporary arrays of all rows."""
+    starts = range(0, max(1, len(i)), _BLOCK_ROWS)
+    return np.concatenate([of(i[start : start + _BLOCK_ROWS], j[start : start + _BLOCK_ROWS]) for start in starts])
+
+
+def _binary(hashes: np.ndarray, rows: np.ndarray) -> pa.Array:
+    """Some rows of uint64 (n, k), as fixed-size binary of 8·k bytes."""
+    data = pa.py_buffer(hashes[rows].astype(">u8"))
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(8 * hashes.shape[1]), len(rows), [None, data])
 
 
 def _cover(group: np.ndarray, alike: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
@@ -320,7 +341,7 @@ def _cover(group: np.ndarray, alike: Callable[[np.ndarray, np.ndarray], np.ndarr
         first = np.ones(len(left), dtype=bool)
         first[1:] = group[left[1:]] != group[left[:-1]]
         candidate = left[first][np.cumsum(first) - 1]
-        gone = alike(left, candidate)
+        gone = _in_blocks(alike, left, candidate)
         representative[left[gone]] = candidate[gone]
         left = left[~gone]
     return representative

@@ -25,6 +25,15 @@ def by_node(edges: pa.Table, buckets: int) -> Buckets:
     return write_buckets(edges, bucket_of(stars.bucket_words(edges.column("node")), buckets))
 
 
+def answered(context: Context, key: pa.DataType) -> pa.Table:
+    """The nodes of a bucket of `Connecting.run`'s answer, each with the least of its component; in order.
+
+    A file at a time: what many are connected to has an edge from each of them.
+    """
+    found = [stars.labels(edges) for edges in context.each("edges")]
+    return stars.labels(pa.concat_tables([stars.edges_schema(key).empty_table(), *found]))
+
+
 def _small_star(context: Context) -> Result:
     """What the edges of a bucket connect, tied to the least of it; sent to both ends of each edge."""
     tied = stars.small_star(pa.concat_tables(context.table_list("edges")))

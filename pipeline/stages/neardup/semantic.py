@@ -6,6 +6,7 @@ others, moves the embeddings, for they are what is compared.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -13,11 +14,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dataset.schema import CELLS, IMAGES, VERDICTS
+from filters.duplicates.copies import COPIES, with_copies
 from filters.duplicates.near import CLUSTERS
 from filters.duplicates.semantic import duplicates
 from filters.images.embeddings import from_column
 from pipeline.engine.contract import PAIR_ROWS, roles
-from pipeline.engine.exchanges.exchange import Exchange, bucket_count, write_buckets
+from pipeline.engine.exchanges.exchange import bucket_count, write_buckets
 from pipeline.engine.exchanges.gathering import exchange
 from pipeline.engine.exchanges.locators import locators, returning, rows_of
 from pipeline.engine.phase import Context, Inputs, Result, phase
@@ -35,13 +37,15 @@ FOUND = pa.schema([("locator", pa.int64()), ("representative_url_id", pa.binary(
 @phase(
     NEARDUP,
     "neardup.cells",
-    reads=PAIR_ROWS | roles("embeddings", images=IMAGES, cells=CELLS, clusters=CLUSTERS),
+    version=2,
+    reads=PAIR_ROWS | roles("embeddings", images=IMAGES, cells=CELLS, clusters=CLUSTERS, copies=COPIES),
     takes=("buckets",),
     exchanges=roles("images"),
 )
 def cells(context: Context) -> Result:
     """The images that stay after a look at them, with their embeddings, by cell."""
-    pairs, clusters = alive_rows(context, ["url"]), context.table_list("clusters")
+    pairs = alive_rows(context, ["url"])
+    clusters = with_copies(context.concat("clusters", CLUSTERS), context.table("copies"))
     images, embeddings = embedded_images(context)
     placed = context.table("cells")
     table = pa.table(
@@ -54,11 +58,9 @@ def cells(context: Context) -> Result:
         }
     )
     stays = pc.is_in(images.column("url"), value_set=pc.unique(pairs.column("url")))
-    for found in clusters:
-        gone = found.filter(pc.not_equal(found.column("representative"), found.column("locator")))
-        seen = pc.is_in(table.column("locator"), value_set=gone.column("locator").combine_chunks())
-        stays = pc.and_(stays, pc.invert(seen))
-    table = table.filter(stays)
+    gone = clusters.filter(pc.not_equal(clusters.column("representative"), clusters.column("locator")))
+    seen = pc.is_in(table.column("locator"), value_set=gone.column("locator").combine_chunks())
+    table = table.filter(pc.and_(stays, pc.invert(seen)))
     bucket = table.column("cell").to_numpy().astype(np.int64) % context.options["buckets"]
     return Result(buckets={"images": write_buckets(table, bucket)})
 
@@ -86,15 +88,17 @@ def semantic(context: Context) -> Result:
     return Result(counts={"images": len(cell)}, buckets={"found": returning(found)})
 
 
-def run_duplicates(run: Run, clusters: Exchange) -> list[Inputs]:
-    """Look for duplicates by embedding; what each partition's decision reads of it, nothing if none are looked for."""
+def run_duplicates(run: Run, looked_at: Sequence[Mapping[str, Inputs]]) -> list[Inputs]:
+    """Look for duplicates by embedding; what each partition's decision reads of it, nothing if none are looked for.
+
+    looked_at: of each partition, the `clusters` and `copies` that a look at the images has found.
+    """
     config = run.config.semantic
     if config.min_cosine is None:
         return [() for _ in run.partitions]
     buckets = bucket_count(run.alive, ROWS_PER_BUCKET)
     tables = (IMAGES_TABLE, EMBEDDINGS_TABLE, CELLS_TABLE)
-    cluster_files = [{"clusters": clusters.bucket(at.number)} for at in run.partitions]
-    scattered = exchange(run, run.map(cells, {"buckets": buckets}, *tables, each=cluster_files), "images")
+    scattered = exchange(run, run.map(cells, {"buckets": buckets}, *tables, each=looked_at), "images")
     compared = run.reduce(semantic, {"min_cosine": config.min_cosine}, {"images": [scattered]})
     found = exchange(run, compared, "found")
     return [found.bucket(at.number) for at in run.partitions]

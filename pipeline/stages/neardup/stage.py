@@ -9,8 +9,9 @@ from crawl.images.store import read_images
 from dataset.images import opened
 from dataset.schema import IMAGES, VERDICTS
 from filters.duplicates import near
+from filters.duplicates.copies import COPIES, apart, with_copies
 from filters.duplicates.near import CLUSTERS, EDGES, MEMBERS, NODES, NearDupConfig
-from filters.duplicates.stars import bucket_words, labels
+from filters.duplicates.stars import bucket_words
 from filters.images.perceptual import short_hash
 from pipeline.config import options
 from pipeline.engine.contract import PAIR_ROWS, roles, settings
@@ -22,7 +23,7 @@ from pipeline.engine.run import Run
 from pipeline.engine.sources.earlier_datasets import existing, kept_images
 from pipeline.engine.verdicts import alive_rows, decide_by_sql, first_verdicts, verdict_result
 from pipeline.stages.artifacts import CLUSTERS_TABLE, IMAGES_TABLE
-from pipeline.stages.components import Connecting, by_node
+from pipeline.stages.components import Connecting, answered, by_node
 from pipeline.stages.neardup import NEARDUP, semantic
 from pipeline.stages.shown_images import lost_images, measure_shown, shown_images
 
@@ -54,17 +55,18 @@ def hash_(context: Context) -> Result:
 @phase(
     NEARDUP,
     "neardup.map",
-    version=2,
+    version=3,
     reads=PAIR_ROWS | roles(images=IMAGES),
     may_read=roles(hashes=HASHES),
     takes=("neardup", "buckets"),
-    gives=roles(nodes=NODES),
+    gives=roles(nodes=NODES, copies=COPIES),
     exchanges=roles("keys"),
 )
 def map_(context: Context) -> Result:
-    """The images that an alive pair shows: one row each, and their keys by bucket."""
+    """The images that an alive pair shows: one row each but for copies in the partition, and their keys by bucket."""
     hashes = context.table("hashes") if "hashes" in context.task.inputs else None
-    return _scattered(context, near.nodes(shown_images(context), context.task.partition, hashes))
+    here, copies = apart(near.nodes(shown_images(context), context.task.partition, hashes))
+    return _scattered(context, here).table("copies", copies, COPIES)
 
 
 @phase(
@@ -108,7 +110,7 @@ CONNECTING = Connecting.declared(NEARDUP, "neardup.small_star", "neardup.large_s
 @phase(NEARDUP, "neardup.components", reads=roles(edges=EDGES), exchanges=roles(components=EDGES))
 def components(context: Context) -> Result:
     """What each image of this bucket is connected to; each returns to its partition."""
-    found = labels(context.concat("edges", EDGES))
+    found = answered(context, pa.int64())
     return Result(counts={"images": found.num_rows}, buckets={"components": returning(found, "node")})
 
 
@@ -145,8 +147,8 @@ def clusters(context: Context) -> Result:
 @phase(
     NEARDUP,
     "neardup.decide",
-    version=2,
-    reads=PAIR_ROWS | roles(images=IMAGES, clusters=CLUSTERS, semantic=semantic.FOUND),
+    version=3,
+    reads=PAIR_ROWS | roles(images=IMAGES, clusters=CLUSTERS, copies=COPIES, semantic=semantic.FOUND),
     may_read=roles(hashes=HASHES),
     takes=("neardup", "against", "min_cosine"),
     gives=roles(verdicts=VERDICTS, clusters=CLUSTERS),
@@ -155,7 +157,7 @@ def decide(context: Context) -> Result:
     """Verdicts by sql/decisions/neardup.sql."""
     rows = alive_rows(context)
     images = context.table("images")
-    tables = {"images": images, "clusters": context.concat("clusters", CLUSTERS)}
+    tables = {"images": images, "clusters": with_copies(context.concat("clusters", CLUSTERS), context.table("copies"))}
     config = {**context.options["neardup"], "against": context.options["against"]}
     parts = [decide_by_sql(context, "decisions/neardup", rows, tables, config).cast(VERDICTS)]
     if "hashes" in context.task.inputs:
@@ -172,8 +174,8 @@ def run(run: Run) -> None:
     if section.hash != "pdq":
         hashes = of_each(run.map(hash_, options(section, "hash"), IMAGES_TABLE, units=True), "hashes")
     keyed = {**config, "buckets": bucket_count(run.alive * section.keys_per_image, ROWS_PER_BUCKET)}
-    scattered = run.map(map_, keyed, IMAGES_TABLE, each=hashes)
-    scattered += run.do(
+    mapped = run.map(map_, keyed, IMAGES_TABLE, each=hashes)
+    scattered = mapped + run.do(
         against,
         [
             Task(
@@ -200,10 +202,13 @@ def run(run: Run) -> None:
     gathered = run.do(members, tasks)
     clustered = run.reduce(clusters, config, {"members": [exchange(run, gathered, "members")]})
     returned = exchange(run, clustered, "clusters")
-    alike = semantic.run_duplicates(run, returned)
+    looked_at = [
+        {"clusters": returned.bucket(partition.number), **copies}
+        for partition, copies in zip(run.partitions, of_each(mapped, "copies"), strict=True)
+    ]
+    alike = semantic.run_duplicates(run, looked_at)
     found = [
-        {**image_hashes, "clusters": returned.bucket(partition.number), "semantic": similar}
-        for partition, image_hashes, similar in zip(run.partitions, hashes, alike, strict=True)
+        {**own, **looks, "semantic": similar} for own, looks, similar in zip(hashes, looked_at, alike, strict=True)
     ]
     keys = {**config, "against": list(run.config.against), "min_cosine": run.config.semantic.min_cosine}
     decided = run.decide(decide, keys, IMAGES_TABLE, each=found)

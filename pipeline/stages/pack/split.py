@@ -26,7 +26,7 @@ from pipeline.engine.phase import Context, Result, phase
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import alive_rows
 from pipeline.stages.artifacts import CLUSTERS_TABLE, IMAGES_TABLE
-from pipeline.stages.components import Connecting, by_node
+from pipeline.stages.components import Connecting, answered, by_node
 from pipeline.stages.pack import PACK
 from pipeline.stages.shown_images import images_of
 
@@ -103,10 +103,9 @@ CONNECTING = Connecting.declared(PACK, "pack.small_star", "pack.large_star", hel
 )
 def roots(context: Context) -> Result:
     """The least caption that each pair's is connected to; by image."""
-    groups, stars = (
-        context.concat(name, schema) for name, schema in (("groups", heldout.GROUPS), ("edges", heldout.BRIDGES))
-    )
-    return Result(buckets={"pairs": _by(context, heldout.rooted(groups, stars), "image_key")})
+    known = answered(context, heldout.KEY)
+    found = heldout.rooted(context.concat("groups", heldout.GROUPS), known)
+    return Result(buckets={"pairs": _by(context, found, "image_key")})
 
 
 @phase(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from filters.duplicates import heldout_split
 from filters.duplicates.components import heldout
-from filters.duplicates.stars import from_both_ends
+from filters.duplicates.stars import from_both_ends, labels
 from tests.filters.graphs import connected
 
 
@@ -32,7 +32,7 @@ def in_buckets(groups: pa.Table, buckets: tuple[int, int, int], share: float, se
     found = connected(pa.concat_tables([heldout_split.bridges(part) for part in of_images]), buckets[0])
     stars = from_both_ends(found.filter(pc.not_equal(found["node"], found["other"])))
     rooted = [
-        heldout_split.rooted(groups, mine)
+        heldout_split.rooted(groups, labels(mine))
         for groups, mine in zip(dealt(groups, "caption_key", buckets[0]), dealt(stars, "node", buckets[0]), strict=True)
     ]
     of_images = dealt(pa.concat_tables(rooted), "image_key", buckets[1])
