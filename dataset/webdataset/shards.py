@@ -25,7 +25,7 @@ from dataset.ledger.damage import is_whole
 from dataset.schema import SHARD_INDEX
 from dataset.store.storage import Storage, is_local, open_input
 from dataset.tables import concat
-from dataset.webdataset.index_parts import FIXED, MAPPED_SAMPLES, Mapped, index_files, read_parts, sample_count
+from dataset.webdataset.index_parts import FIXED, MAPPED_SAMPLES, Arrays, Mapped, index_files, read_parts, sample_count
 from dataset.webdataset.tar import DamagedTarError, by_offset, members
 
 FOLDER = "shards"
@@ -225,8 +225,7 @@ def to_index(table: pa.Table, split: str, folder: str = FOLDER) -> Index:
         DamagedIndexError: a value is missing, an offset or a size is negative or beyond all files, or a name is not
             UTF-8.
     """
-    shards: dict[str, int] = {}
-    arrays, keys = _arrays(table, split, shards)
+    shards, arrays, keys = _arrays(table, split)
     contents = {name: np.ascontiguousarray(arrays[name]).data.cast("B") if len(keys) else b"" for name in _TELLING}
     sums = {name: checksum(content) for name, content in contents.items()}
     return Index(
@@ -254,27 +253,23 @@ def _as_now(table: pa.Table) -> pa.Table:
     return table
 
 
-def _arrays(table: pa.Table, split: str, shards: dict[str, int]) -> tuple[dict[str, np.ndarray], pa.Array]:
-    """The arrays of an index and the keys, of one split of a table.
-
-    Args:
-        shards: the numbers of the shards; those that are new here are added.
-
-    Raises:
-        DamagedIndexError: see `to_index`.
-    """
+def _arrays(table: pa.Table, split: str) -> Arrays:
+    """The arrays of an index and the keys, of one split of a table. Raises DamagedIndexError: see `to_index`."""
     table = _as_now(table)
-    table = table.filter(pc.equal(table.column("split"), split)).select(SHARD_INDEX.names).cast(SHARD_INDEX)
+    mine = pc.equal(table.column("split"), split)
+    if pc.all(mine, skip_nulls=False).as_py() is not True:  # all are, of most parts
+        table = table.filter(mine)
+    table = table.select(SHARD_INDEX.names).cast(SHARD_INDEX)
     _check(table)
     shard = table.column("shard").combine_chunks().dictionary_encode()
-    numbers = [shards.setdefault(name, len(shards)) for name in shard.dictionary.to_pylist()]
-    return {
-        "shard": np.array(numbers, np.int32)[shard.indices.to_numpy()],
+    fixed = {
+        "shard": shard.indices.to_numpy(),
         "offset": table.column("offset").to_numpy(),
         "size": table.column("size").to_numpy(),
         "checksum": pc.fill_null(table.column("checksum"), 0).to_numpy(),
         "pair_id": words64(table.column("pair_id")) if len(table) else np.empty((0, 2), np.uint64),
-    }, table.column("key").combine_chunks()
+    }
+    return Arrays(shard.dictionary.to_pylist(), fixed, table.column("key").combine_chunks())
 
 
 def _mapped_index(storage: Storage, files: Sequence[str], split: str) -> Index:
