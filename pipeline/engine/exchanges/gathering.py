@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from dataset.ledger.commits import Commit, FileRef
 from dataset.store.faults import patiently
 from pipeline.engine.exchanges.exchange import MERGED_BYTES, MERGED_FILES, Exchange
-from pipeline.engine.phase import PHASES, Input, Task, derived
+from pipeline.engine.phase import PHASES, Input, Phase, Task, derived
 
 if TYPE_CHECKING:
     from pipeline.engine.run import Run
@@ -32,6 +32,39 @@ def exchange(run: Run, commits: Sequence[Commit], role: str) -> Exchange:
         for phase, some in groupby(commits, key=lambda commit: commit.phase):
             parts = groups([commit.files[role] for commit in some])
             files += _made(run, derived(phase, role), role, parts)
+    return _of(run, files)
+
+
+def as_it_is(run: Run, commits: Sequence[Commit], role: str) -> Exchange:
+    """The exchange of files that are too large, or too few, to be merged."""
+    return _of(run, [commit.files[role] for commit in commits])
+
+
+def in_two_steps(run: Run, by: Phase, commits: Sequence[Commit], role: str, groups: int, files: int) -> list[Exchange]:
+    """Of each group of buckets, what was written of it, by bucket: an exchange in two steps.
+
+    Where a bucket would have little in each of many files, tasks write by groups of buckets, and others a group's part
+    of some files by bucket. With b buckets in √b groups each file is asked √b times, not b times.
+
+    Args:
+        by: the phase that writes a group by bucket. It reads and writes `role`.
+        commits: with exchanges of groups.
+        groups: how many there are.
+        files: of how many commits a task reads a group's part.
+    """
+    parts = [as_it_is(run, commits[first : first + files], role) for first in range(0, len(commits), files)]
+    tasks = [
+        Task(by.name, number * groups + group, {role: part.bucket(group)}, {})
+        for number, part in enumerate(parts)
+        for group in part.buckets
+    ]
+    written: list[list[Commit]] = [[] for _ in range(groups)]
+    for commit in run.do(by, tasks, rows=run.alive):
+        written[commit.partition % groups].append(commit)
+    return [as_it_is(run, some, role) for some in written]
+
+
+def _of(run: Run, files: Sequence[FileRef]) -> Exchange:
     return patiently(lambda: Exchange.of(run.storage, files), run.config.run.patience_s, run.storage.url)
 
 

@@ -20,6 +20,7 @@ PACK = Stage(
         "pack.chosen",
         "pack.split",
         "pack.map",
+        "pack.by_shard",
         "pack.places",
         "pack.images",
         "pack.regrouped",

@@ -27,20 +27,17 @@ import pyarrow.compute as pc
 from crawl.images.store import read_images
 from dataset import heartbeat
 from dataset.ids import hash64, mix64, order_hash
-from dataset.ledger.commits import Commit
 from dataset.schema import IMAGES
-from dataset.store.faults import patiently
 from pipeline.engine.contract import PAIR_ROWS, roles
 from pipeline.engine.exchanges.exchange import (
     Bucket,
     Buckets,
-    Exchange,
     bucket_count,
     bucket_of,
     write_bodies,
     write_buckets,
 )
-from pipeline.engine.exchanges.gathering import exchange
+from pipeline.engine.exchanges.gathering import as_it_is, exchange, in_two_steps
 from pipeline.engine.phase import Context, Inputs, Result, Task, phase
 from pipeline.engine.run import Run
 from pipeline.engine.temporary import has_any
@@ -172,6 +169,11 @@ def read(context: Context, rows: pa.Table) -> list[bytes]:
     return [found[place] for place in zip(*(rows.column(name).to_pylist() for name in _PLACE[:2]), strict=True)]
 
 
+def group_size(shards: int) -> int:
+    """How many shards a group of an exchange in two steps has."""
+    return math.isqrt(shards - 1) + 1
+
+
 def is_worth_it(run: Run, shards: int, of: int) -> bool:
     """Whether the bytes are exchanged for the writing of so many shards of all."""
     return not run.storage.local and (shards > FEW_SHARDS * of or has_any(run.storage, images))
@@ -193,33 +195,16 @@ def moved(
         return tasks
     count = bucket_count(total_bytes, TASK_BYTES)
     placed = run.map(places, {**options, "buckets": count}, IMAGES_TABLE, each=each)
-    together = 1 if count <= FEW_FILES else math.isqrt(shards - 1) + 1
+    together = 1 if count <= FEW_FILES else group_size(shards)
     wanted = {"places": [exchange(run, placed, "places")]}
     found = run.reduce(images, {"together": together}, wanted, rows=run.alive)
-    by_group = [_known(run, found)] * shards if together == 1 else _regrouped(run, found, -(-shards // together))
+    if together == 1:
+        by_group = [as_it_is(run, found, "images")] * shards
+    else:  # a task moves about as much as one that reads the store
+        groups = -(-shards // together)
+        by_group = in_two_steps(run, regrouped, found, "images", groups, min(groups, MOST_FILES))
 
     def where(shard: int) -> tuple[Bucket, ...]:
         return by_group[shard // together].bucket(shard)
 
     return [replace(task, hints={**task.hints, IMAGES_HINT: where(task.partition)}) for task in tasks]
-
-
-def _regrouped(run: Run, found: Sequence[Commit], groups: int) -> list[Exchange]:
-    """Of each group of shards, what was written of it by shard."""
-    some = min(groups, MOST_FILES)  # so that a task moves about as much as one that reads the store
-    parts = [_known(run, found[first : first + some]) for first in range(0, len(found), some)]
-    tasks = [
-        Task(regrouped.name, number * groups + group, {"images": part.bucket(group)}, {})
-        for number, part in enumerate(parts)
-        for group in part.buckets
-    ]
-    written: list[list[Commit]] = [[] for _ in range(groups)]
-    for commit in run.do(regrouped, tasks, rows=run.alive):
-        written[commit.partition % groups].append(commit)
-    return [_known(run, commits) for commits in written]
-
-
-def _known(run: Run, commits: Sequence[Commit]) -> Exchange:
-    """What is known of the files of some tasks, which are too large to be merged."""
-    files = [commit.files["images"] for commit in commits]
-    return patiently(lambda: Exchange.of(run.storage, files), run.config.run.patience_s, run.storage.url)

@@ -26,8 +26,9 @@ from filters.images.faces import Box, blur
 from filters.queries.balance import counts
 from pipeline.config import options
 from pipeline.engine.contract import PAIR_ROWS, roles
+from pipeline.engine.exchanges import gathering
 from pipeline.engine.exchanges.exchange import bucket_count, write_buckets
-from pipeline.engine.exchanges.gathering import exchange, folded
+from pipeline.engine.exchanges.gathering import exchange, folded, in_two_steps
 from pipeline.engine.phase import Context, Result, Task, every, phase
 from pipeline.engine.run import Run
 from pipeline.engine.temporary import forget
@@ -47,6 +48,7 @@ ROWS = pa.schema(
         ("face_bboxes", pa.list_(pa.list_(pa.float32()))),  # null if nobody looked for faces
     ]
 )
+_NUMBER = pa.field("number", pa.int32())  # of a row's shard, while the rows of a group of shards are together
 TRAIN, HELDOUT = "train", "heldout"
 REPEATS_SHARE = 0.2
 """The share of the captions kept that may repeat others before the run ends with a warning."""
@@ -64,11 +66,11 @@ SAMPLE_FIELDS = ("pair_id", "url", "text", "text_source", "page_url", "archive",
     reads=PAIR_ROWS | roles(images=IMAGES, heldout=HELD),
     may_read=roles(faces=FACES),
     takes=("seed", "shards"),
-    may_take=("min_face_score",),
+    may_take=("min_face_score", "together"),
     exchanges=roles(rows=ROWS),
 )
 def map_(context: Context) -> Result:
-    """The partition's pairs, each to its shard."""
+    """The partition's pairs, each to its shard, or to the group of so many shards that has it."""
     rows = alive_rows(context)
     shown = images_of(rows, context.table("images"))
     order = order_hash(rows.column("pair_id"), context.options["seed"])
@@ -78,7 +80,16 @@ def map_(context: Context) -> Result:
     rows = rows.append_column("order", pa.array(order)).append_column("face_bboxes", _faces(context, shown))
     rows = rows.select(ROWS.names).cast(ROWS)
     counted = {"rows": rows.num_rows, "image_bytes": pc.sum(rows.column("blob_length")).as_py() or 0}
-    return Result(counts=counted, buckets={"rows": write_buckets(rows, shard)})
+    if together := context.options.get("together"):
+        rows = rows.append_column(_NUMBER, pa.array(shard, pa.int32()))
+    return Result(counts=counted, buckets={"rows": write_buckets(rows, shard // (together or 1))})
+
+
+@phase(PACK, "pack.by_shard", reads=roles("rows"), exchanges=roles(rows=ROWS))
+def by_shard(context: Context) -> Result:
+    """A group's pairs of some partitions, by shard."""
+    rows = context.concat("rows", ROWS.append(_NUMBER))
+    return Result(buckets={"rows": write_buckets(rows.select(ROWS.names), rows.column(_NUMBER.name).to_numpy())})
 
 
 def _faces(context: Context, images: pa.Table) -> pa.Array:
@@ -224,9 +235,15 @@ def run(run: Run) -> None:
     dealt = {**seed, "shards": shard_counts}
     heldout = [{"heldout": returned.bucket(partition.number)} for partition in run.partitions]
     faced = {"min_face_score": faces.min_score} if looked else {}
-    scattered = run.map(map_, {**dealt, **faced}, IMAGES_TABLE, *looked, each=heldout)
+    together = images.group_size(sum(shard_counts)) if len(run.partitions) > gathering.MERGED_FILES else 1
+    grouped = {"together": together} if together > 1 else {}
+    scattered = run.map(map_, {**dealt, **faced, **grouped}, IMAGES_TABLE, *looked, each=heldout)
     image_bytes = sum(commit.counts["image_bytes"] for commit in scattered)
-    moved = exchange(run, scattered, "rows")
+    if together == 1:
+        moved = [exchange(run, scattered, "rows")] * sum(shard_counts)
+    else:
+        groups = -(-sum(shard_counts) // together)
+        moved = in_two_steps(run, by_shard, scattered, "rows", groups, gathering.MERGED_FILES)
     blurring: dict[str, Any] = {"blur_faces": bool(looked) and faces.action == "blur"}
     if blurring["blur_faces"]:
         blurring |= options(run.config.store, "store_format", "quality")
@@ -239,7 +256,7 @@ def run(run: Run) -> None:
             Task(
                 shard.name,
                 number,
-                {"rows": moved.bucket(number)},
+                {"rows": moved[number // together].bucket(number)},
                 {"shard": name, "split": split_name, "ending": ending, **blurring},
             )
             for number, (name, split_name) in enumerate(names)
@@ -251,8 +268,8 @@ def run(run: Run) -> None:
     written = sum(commit.counts["rows"] for commit in packed)
     if written != run.alive:
         raise ConservationError(f"pack: {run.alive} pairs became {written} samples")
-    together = max(1, SAMPLES_PER_PART // config.samples_per_shard)
-    parts = [packed[first : first + together] for first in range(0, len(packed), together)]
+    shards_per_part = max(1, SAMPLES_PER_PART // config.samples_per_shard)
+    parts = [packed[first : first + shards_per_part] for first in range(0, len(packed), shards_per_part)]
     tasks = [Task(index.name, number, {"samples": every(part, "samples")}, {}) for number, part in enumerate(parts)]
     indexed = run.do(index, tasks, rows=written)
     counted = run.one(
@@ -268,7 +285,7 @@ def run(run: Run) -> None:
             {},
         ),
     )
-    lookup.run(run, packed, together)
+    lookup.run(run, packed, shards_per_part)
     _publish(run, counted.files["queries"], QUERIES_NAME)
     there = {info.name for folder in (FOLDER, INDEX_PARTS) for info in run.storage.list(folder)}
     written_names = {commit.files["tar"].name for commit in packed} | {commit.files["index"].name for commit in indexed}
