@@ -28,8 +28,8 @@ from typing import Any
 import yaml
 
 import dataset
-from bench.faults.faulty_proxy import FULL, KINDS, FaultyProxy, Plan, before
-from bench.faults.interrupt import AT, Fault
+from bench.faulty_proxy import FULL, KINDS, FaultyProxy, Plan, before
+from bench.interrupting import AT, Fault
 from bench.record import print_record
 from dataset.store.storage import Storage
 from tests import s3_server
@@ -138,7 +138,7 @@ def on_disk(matrix: Matrix, kind: str, moments: int) -> Iterator[tuple[str, Outc
     """Kills and full disks of a folder."""
     out, counter = matrix.folder / "out", matrix.folder / "counter"
     fault = Fault(kind, 0, "before", str(counter))
-    status, said = matrix.run(matrix.command(str(out), 0.0, "bench.faults.interrupt"), **fault.set())
+    status, said = matrix.run(matrix.command(str(out), 0.0, "bench.interrupting"), **fault.set())
     assert status == 0, said
     names = counter.read_text().splitlines()
     assert not differences(matrix.reference, contents(str(out))), "two undisturbed runs differ"
@@ -146,7 +146,7 @@ def on_disk(matrix: Matrix, kind: str, moments: int) -> Iterator[tuple[str, Outc
         shutil.rmtree(out)
         counter.unlink()
         fault = Fault(kind, operation, at, str(counter))
-        status, said = matrix.run(matrix.command(str(out), 0.0, "bench.faults.interrupt"), **fault.set())
+        status, said = matrix.run(matrix.command(str(out), 0.0, "bench.interrupting"), **fault.set())
         met = counter.read_text().splitlines()[operation - 1]
         where = {"before": "before", "half": "half of", "whole": "before the move of", "after": "after"}[at]
         yield f"operation {operation:,} of {len(names):,}, {where} {met}", matrix.judge(str(out), status, said)

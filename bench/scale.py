@@ -5,12 +5,15 @@ records, ledgers, the exchanges' tables of lines, manifest and views.sql. A task
 answered at once by a commit of the files that it would have written, of the sizes that real ones have; the store keeps
 their names. What the stand-in and the store take is not the driver's, and is taken off. By default 10 billion
 candidates become 800 million pairs that are fetched, and 400 million samples, by configs/cluster.yaml; a tenth of that
-is planned first, to see how it grows.
+is planned first, to see how it grows. Then the memory of the tasks that decide about all is measured, see
+`bench.scale_tasks`. That takes some half an hour; with `--keep FOLDER` a
+plan that is ended goes on behind the last stage that was whole.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import pickle
 import re
@@ -19,7 +22,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -27,8 +29,9 @@ from unittest import mock
 import xxhash
 import yaml
 
-from bench.inputs.counting_store import Clock, Names, exchange_end
+from bench import scale_tasks
 from bench.record import print_record
+from bench.scale_store import Clock, Kept, Names, exchange_end
 from dataset.ids import checksum
 from dataset.ledger.commits import Commit, FileRef, Ledger, folder
 from dataset.stages import path
@@ -54,6 +57,8 @@ ROW_BYTES = {"candidates": 180, "pairs": 220, "images": 130, "rows": 300, "sampl
 """Compressed bytes of a row, by role; of others 30."""
 IMAGE_BYTES = 15_000
 """Of a stored image."""
+MOST_GROWTH = 11
+"""Times the driver's seconds for ten times the candidates."""
 GOALS = {"rss_bytes": 8e9, "driver_seconds": 1200, "largest_specification_bytes": 256e3, "largest_record_bytes": 1e6}
 
 
@@ -65,16 +70,15 @@ class Imagined:
         self.clock = clock
         self.run_: Run | None = None
         self.seen: dict[str, dict[str, Any]] = {}
-        self._together = 1  # shards that are a bucket of pack.images
+        self._together: dict[str, int] = {}  # pack.images, pack.map -> shards that are a bucket of it
         self._shared_out: dict[str, int] = {}  # a phase -> over how many tasks the rows are shared out
 
     def run(self, url: str, tasks: Sequence[Task], show: Show = nobody) -> Iterator[tuple[Task, Commit | Failure]]:
         """See `pipeline.workers.executor.Executor`."""
         for task in tasks:
-            began = self.clock.now()
             size = len(pickle.dumps(task, protocol=5))
             seen = self.seen.setdefault(
-                task.phase, {"tasks": 0, "seconds": 0.0, "specification": 0, "record": 0, "objects": 0, "input": 0}
+                task.phase, {"tasks": 0, "specification": 0, "record": 0, "objects": 0, "input": 0}
             )
             commit, record, read = self.clock.off(lambda task=task: self._answer(task))
             seen["tasks"] += 1
@@ -82,7 +86,6 @@ class Imagined:
             seen["record"] = max(seen["record"], record)
             seen["objects"] += len(commit.files) + 1
             seen["input"] = max(seen["input"], read)
-            seen["seconds"] += self.clock.now() - began
             yield task, commit
 
     def close(self) -> None:
@@ -115,7 +118,7 @@ class Imagined:
             digest = checksum(data) if published and data else xxhash.xxh3_128_hexdigest(name.encode())
             files[role] = FileRef(name, size, digest, count)
             kept.append((name, size, data))
-        commit = Commit(task.phase, task.partition, replace(task, without={}).fingerprint, files, counts, facts)
+        commit = Commit(task.phase, task.partition, task.fingerprint, files, counts, facts)
         text = commit.to_json()
         ledger = Ledger(self.storage, task.phase)
         kept.append((ledger.record_name(task.partition, commit.fingerprint), len(text), None))
@@ -195,6 +198,8 @@ class Imagined:
             "chosen",
         ):
             return min(rows // 100, 500_000)
+        if role == "copies":
+            return rows // 20
         if role == "edges" and task.phase in ("neardup.edges", "pack.bridges"):
             return rows // 100
         if role == "keys" and task.phase.startswith("neardup"):
@@ -211,16 +216,15 @@ class Imagined:
         options = task.options
         if "buckets" in options:
             return options["buckets"], 0
-        if "shards" in options:
-            self._shared_out["pack.shard"] = sum(options["shards"])
-            return sum(options["shards"]), 0
-        if "together" in options:  # pack.images, whose buckets are of so many shards each
-            self._together = options["together"]
-            return -(-self._shared_out["pack.shard"] // self._together), 0
-        if task.phase == "pack.regrouped":
+        if "shards" in options or "together" in options:  # pack.map, pack.images: by shards, or so many shards together
+            shards = self._shared_out.setdefault("pack.shard", sum(options.get("shards", ())))
+            self._together[task.phase] = options.get("together", 1)
+            return -(-shards // self._together[task.phase]), 0
+        if task.phase in ("pack.by_shard", "pack.regrouped"):
             shards = self._shared_out["pack.shard"]
-            first = task.partition % -(-shards // self._together) * self._together
-            return min(self._together, shards - first), first
+            together = self._together["pack.map" if task.phase == "pack.by_shard" else "pack.images"]
+            first = task.partition % -(-shards // together) * together
+            return min(together, shards - first), first
         if "parts" in options:
             return options["parts"], 0
         if "partitions" in options:
@@ -243,11 +247,15 @@ def sources(candidates: int) -> list[Source]:
     return [Source(name, name, WAT_BYTES, name, xxhash.xxh3_128_hexdigest(name.encode())) for name in names]
 
 
-def plan(candidates: int, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Plan a run of so many candidates; prints what each phase took, and answers the sums."""
+def plan(candidates: int, overrides: Mapping[str, Any] | None = None, keep: Path | None = None) -> dict[str, Any]:
+    """Plan a run of so many candidates; prints what each phase took, and answers the sums.
+
+    keep: a folder in which the plan is kept after each stage, and goes on if it is there; nowhere by default.
+    """
     clock = Clock()
     began = clock.now()
-    with tempfile.TemporaryDirectory() as out:
+    with contextlib.ExitStack() as stack:
+        out = str(keep) if keep is not None else stack.enter_context(tempfile.TemporaryDirectory())
         raw = yaml.safe_load((ROOT / "configs/cluster.yaml").read_text())
         raw |= {"out": out, **(overrides or {})}
         raw["run"] = {**raw["run"], "address": None, **(overrides or {}).get("run", {})}
@@ -260,10 +268,17 @@ def plan(candidates: int, overrides: Mapping[str, Any] | None = None) -> dict[st
         with Reporter(storage, quiet=True) as reporter, in_bucket:
             run = Run(config, storage, executor, reporter, sources=clock.off(lambda: sources(candidates)))
             executor.run_ = run
+            kept = Kept(out)
+            clock.off(lambda: kept.restore(run, storage, executor))
             for stage in path():
+                if stage.name in kept.stages:
+                    continue
                 before, known = clock.now(), set(executor.seen)
                 stage.load().run(run)
                 _show(stage.name, executor.seen, known, clock.now() - before)
+                if keep is not None:
+                    seconds, began = clock.now() - began, clock.now()
+                    clock.off(lambda name=stage.name, s=seconds: kept.add(name, s, run, storage, executor))
             run.finish(complete=True)
     phases = executor.seen.values()
     return {
@@ -271,8 +286,8 @@ def plan(candidates: int, overrides: Mapping[str, Any] | None = None) -> dict[st
         "samples": run.alive,
         "tasks": sum(phase["tasks"] for phase in phases),
         "objects": storage.written,
-        "driver_seconds": round(clock.now() - began, 1),
-        "rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "driver_seconds": round(kept.seconds + clock.now() - began, 1),
+        "rss_bytes": max(kept.rss_bytes, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024),
         "largest_specification_bytes": max(phase["specification"] for phase in phases),
         "largest_record_bytes": max(phase["record"] for phase in phases),
         "largest_input_bytes": max(phase["input"] for phase in phases),
@@ -295,16 +310,21 @@ def main() -> None:
     """Print what planning takes, and as the last line one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--candidates", type=float, default=10e9, help="how many; by default 10e9")
+    parser.add_argument("--keep", type=Path, help="a folder in which plans are kept after each stage, to go on later")
     parser.add_argument("--one", type=float, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.one:
-        print_record(plan(int(chosen.one)))
+        keep = chosen.keep and chosen.keep.absolute() / f"{chosen.one:.0f}"
+        if keep:
+            keep.mkdir(parents=True, exist_ok=True)
+        print_record(plan(int(chosen.one), keep=keep))
         return
     found = []
     for candidates in (chosen.candidates / 10, chosen.candidates):  # a process each, for its peak of memory
         print(f"{candidates:,.0f} candidates", flush=True)
         lines = []
         command = [sys.executable, "-m", "bench.scale", "--one", str(candidates)]
+        command += ["--keep", str(chosen.keep)] if chosen.keep else []
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
             for line in child.stdout or ():
                 lines.append(line)
@@ -312,6 +332,8 @@ def main() -> None:
         if child.returncode:
             sys.exit(child.returncode)
         found.append(json.loads(lines[-1]))
+    tasks = {size: scale_tasks.measure(size) for size in scale_tasks.SIZES}
+    largest_task = max(task["at_400m"] for task in tasks[scale_tasks.SIZES[-1]].values())
     small, large = found
     grown = {key: round(large[key] / small[key], 1) for key in ("driver_seconds", "rss_bytes")}
     print_record(
@@ -321,9 +343,11 @@ def main() -> None:
             "peer": GOALS["rss_bytes"],
             "unit": "bytes of the driver",
             "ratio": round(GOALS["rss_bytes"] / large["rss_bytes"], 2),
-            "equal": all(large[key] <= goal for key, goal in GOALS.items()),
+            "equal": all(large[key] <= goal for key, goal in GOALS.items())
+            and largest_task <= scale_tasks.LIMIT_BYTES
+            and grown["driver_seconds"] <= MOST_GROWTH,
             **large,
-            "largest_task_bytes": large["largest_input_bytes"],
+            "largest_task_bytes": largest_task,
             "ten_times": grown,
         }
     )

@@ -32,11 +32,13 @@ from dataset.tables import to_parquet
 from dataset.webdataset.shards import read_index
 from filters.duplicates import heldout_split
 from filters.duplicates.near import EDGES, MEMBERS, NODES, NearDupConfig, clusters, members
-from filters.duplicates.stars import from_both_ends, large_star, larger_first, small_star
+from filters.duplicates.stars import from_both_ends, labels, large_star, larger_first, small_star
 from pipeline.engine.exchanges.exchange import ROWS_PER_BUCKET
 from pipeline.stages.pack.stage import SAMPLES_PER_PART
 
 PAPER = 400_000_000
+SIZES = (10_000_000, 40_000_000)
+"""Pairs of the datasets whose tasks are measured."""
 LIMIT_BYTES = 2e9
 BYTES_A_SAMPLE = 24
 """Of an opened index, in a process."""
@@ -59,8 +61,8 @@ def groups(count: int) -> pa.Table:
 
 
 def rooted(count: int) -> pa.Table:
-    """ROOTED of a bucket."""
-    return heldout_split.rooted(groups(count), heldout_split.BRIDGES.empty_table())
+    """ROOTED of a bucket, of which one caption in fifty is connected to others."""
+    return heldout_split.rooted(groups(count), labels(from_both_ends(bridges(count // 50))))
 
 
 def in_three(count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -99,6 +101,26 @@ def gathered(count: int) -> None:
     """neardup.members of a partition, in which all images look alike in pairs."""
     number = np.arange(count)
     members(nodes(count), pa.table([number, number - number % 2], schema=EDGES))
+
+
+def one_look(count: int) -> None:
+    """neardup.clusters: all images look alike, and differ in their bytes."""
+    look = nodes(count).set_column(4, NODES.field("hash"), hashes(np.zeros(count, np.int64), 32))
+    columns = [*look.columns, pa.array(np.zeros(count, np.int64))]
+    del look
+    clusters(pa.table(columns, schema=MEMBERS), NearDupConfig())
+
+
+def one_hub(count: int) -> None:
+    """pack.large_star of what so many captions are tied to."""
+    ends = hashes(np.zeros(count, np.int64), 16), hashes(np.arange(1, count + 1), 16)
+    large_star(pa.table(ends, schema=heldout_split.BRIDGES))
+
+
+def one_image(count: int) -> pa.Table:
+    """SHARED of one image that so many captions name, all of which stand on others, too."""
+    columns = [pa.array(np.arange(count)), hashes(np.zeros(count, np.int64), 32), hashes(np.arange(count), 16)]
+    return pa.table(columns, schema=heldout_split.SHARED)
 
 
 def part_of_index(count: int, first: int = 0) -> pa.Buffer:
@@ -144,7 +166,10 @@ BUCKET: dict[str, tuple[int, Callable[[int], object]]] = {
     "pack.bridges": (ROWS_PER_BUCKET, lambda count: heldout_split.bridges(heldout_split.shared(groups(count)))),
     "pack.small_star": (ROWS_PER_BUCKET, lambda count: from_both_ends(small_star(bridges(count)))),
     "pack.large_star": (ROWS_PER_BUCKET, lambda count: large_star(from_both_ends(bridges(count // 2)))),
-    "pack.roots": (ROWS_PER_BUCKET, lambda count: heldout_split.rooted(groups(count), bridges(count // 50))),
+    "pack.roots": (
+        ROWS_PER_BUCKET,
+        lambda count: heldout_split.rooted(groups(count), labels(from_both_ends(bridges(count // 50)))),
+    ),
     "pack.members": (ROWS_PER_BUCKET, lambda count: heldout_split.members(rooted(count))),
     "pack.split": (
         ROWS_PER_BUCKET,
@@ -153,6 +178,16 @@ BUCKET: dict[str, tuple[int, Callable[[int], object]]] = {
     "pack.index": (SAMPLES_PER_PART, part_of_index),
 }
 """A phase -> the rows of a task, in a dataset of any size, and its function."""
+
+
+CROWD: dict[str, Callable[[int], object]] = {
+    "neardup.clusters": one_look,
+    "pack.large_star": one_hub,
+    "pack.bridges": lambda count: heldout_split.bridges(one_image(count)),
+    "pack.members": lambda count: heldout_split.members(one_image(count).rename_columns(heldout_split.ROOTED.names)),
+}
+"""A phase -> its function of rows that cannot be dealt to several tasks: they are of one cluster, image or caption."""
+CROWD_ROWS = 4_000_000
 
 
 def peak(function: Callable[[int], object], count: int, *, warm_up: bool = True) -> int:
@@ -177,6 +212,7 @@ def peak(function: Callable[[int], object], count: int, *, warm_up: bool = True)
 
 def measure(rows: int) -> dict[str, dict[str, int]]:
     """What each phase's task takes in a dataset of so many pairs; prints it."""
+    print(f"a dataset of {rows:,} pairs")
     found = {}
     sizes = {name: (min(count, rows), min(count, PAPER), function) for name, (count, function) in BUCKET.items()}
     for name, (count, of_paper, function) in sizes.items():
@@ -191,10 +227,22 @@ def measure(rows: int) -> dict[str, dict[str, int]]:
     return found
 
 
+def measure_crowds() -> dict[str, int]:
+    """How many rows that are one's a task of at most LIMIT_BYTES has, by phase; prints it."""
+    found = {}
+    for name, function in CROWD.items():
+        a_row = peak(function, CROWD_ROWS) / CROWD_ROWS
+        found[name] = round(LIMIT_BYTES / a_row)
+        print(
+            f"{name:<18} {CROWD_ROWS:>12,} rows of one: {a_row:>6,.0f} B a row; 2 GB have {found[name]:,}", flush=True
+        )
+    return found
+
+
 def main() -> None:
     """Print the figures, and as the last line one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", default="10e6,40e6", help="pairs of the dataset, e.g. 10e6,40e6")
+    parser.add_argument("--rows", default=",".join(map(str, SIZES)), help="pairs of the dataset, e.g. 10e6,40e6")
     parser.add_argument("--index", type=float, help="open an index of so many samples, and do nothing else")
     options = parser.parse_args()
     if options.index:
@@ -207,8 +255,8 @@ def main() -> None:
     sizes = [int(float(size)) for size in options.rows.split(",")]
     found = {}
     for size in sizes:
-        print(f"a dataset of {size:,} pairs")
         found[size] = measure(size)
+    crowds = measure_crowds()
     largest = max(found[sizes[-1]].values(), key=lambda task: task["at_400m"])["at_400m"]
     print_record(
         {
@@ -219,6 +267,7 @@ def main() -> None:
             "ratio": round(LIMIT_BYTES / largest, 2),
             "equal": largest <= LIMIT_BYTES,
             "tasks": found,
+            "most_rows_of_one": crowds,
         }
     )
 

@@ -48,7 +48,7 @@ class Losses:
 
 
 @dataclass(frozen=True)
-class TableBatch:
+class Batch:
     """Rows that follow each other in the file, and their texts."""
 
     first: int
@@ -58,15 +58,15 @@ class TableBatch:
     of: np.ndarray  # the row of each text, counted from the first
 
     @staticmethod
-    def of_one_text(first: int, urls: pa.Array, texts: pa.Array) -> TableBatch:
+    def of_one_text(first: int, urls: pa.Array, texts: pa.Array) -> Batch:
         """Rows of one text each."""
-        return TableBatch(first, urls, texts, np.arange(len(texts)))
+        return Batch(first, urls, texts, np.arange(len(texts)))
 
-    def rows(self, first: int, last: int) -> TableBatch:
+    def rows(self, first: int, last: int) -> Batch:
         """Those from one to before another, counted from the first."""
         begin, end = np.searchsorted(self.of, [first, last])
         urls, texts = self.urls.slice(first, last - first), self.texts.slice(begin, end - begin)
-        return TableBatch(self.first + first, urls, texts, self.of[begin:end] - first)
+        return Batch(self.first + first, urls, texts, self.of[begin:end] - first)
 
 
 def choose(have: Sequence[str], columns: Columns) -> tuple[int, int]:

@@ -124,9 +124,9 @@ class Pairs:
         _needed("polars")
         return self.relation.pl()
 
-    def torch(self) -> ImageTextDataset:
+    def torch(self) -> Samples:
         """What torch's DataLoader takes as a dataset: (image, text) of each pair, images as PIL has them, RGB."""
-        return ImageTextDataset(self._dataset.storage, self.arrow())
+        return Samples(self._dataset.storage, self.arrow())
 
     def huggingface(self, *, images: bool = False) -> Any:
         """A `datasets.Dataset` of the columns; with `images` each row has an `image` too, read when it is asked for.
@@ -134,8 +134,8 @@ class Pairs:
         Raises:
             ImportError: the package datasets is not installed.
         """
-        rows = _needed("datasets").Dataset(self.arrow())
-        return rows.with_transform(self._with_images) if images else rows
+        made = _needed("datasets").Dataset(self.arrow())
+        return made.with_transform(self._with_images) if images else made
 
     def _with_images(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
         rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
@@ -148,7 +148,7 @@ class Pairs:
         return f"<p>{len(self):,} pairs: .arrow(), .pandas(), .polars(), .torch(), .huggingface()</p>"
 
 
-class ImageTextDataset(Sequence[tuple[Image.Image, str]]):
+class Samples(Sequence[tuple[Image.Image, str]]):
     """Images and texts of pairs, read from the shards one by one: a dataset of torch's map style.
 
     Raises:

@@ -49,5 +49,5 @@ def _counted(dataset: Dataset, stage: Stage, pair_id: bytes, evidence: Mapping[s
     if found.length() != evidence["count"]:
         return None
     seed = int(settings.get("seed", "0"))
-    (pair_hash,) = order_hash(pa.array([pair_id], PAIR_ID), seed)
-    return int(np.count_nonzero(order_hash(found, seed) <= pair_hash))
+    (own,) = order_hash(pa.array([pair_id], PAIR_ID), seed)
+    return int(np.count_nonzero(order_hash(found, seed) <= own))

@@ -76,8 +76,7 @@ def listing(folder: str | None = None, setting: str = "") -> list[str]:
     for audit in map(_read, _files(folder).values()):
         lines.append(f"{audit.name:<22} {audit.sentence}")
         lines += [
-            f"{'':<22} {setting}{name}={parameter.default}: {parameter.sentence}"
-            for name, parameter in audit.parameters.items()
+            f"{'':<22} {setting}{name}={told.default}: {told.sentence}" for name, told in audit.parameters.items()
         ]
     return lines
 
@@ -110,10 +109,10 @@ def _files(folder: str | None) -> dict[str, Path]:
     ours = {path.stem: path for path in sorted(FOLDER.glob("*.sql"))}
     if folder is None:
         return ours
-    from_folder = {path.stem: path for path in sorted(Path(folder).glob("*.sql"))}
-    if not from_folder:
+    own = {path.stem: path for path in sorted(Path(folder).glob("*.sql"))}
+    if not own:
         raise ConfigError(f"{folder} has no audits: it must be a folder of files NAME.sql")
-    return {**ours, **from_folder}
+    return {**ours, **own}
 
 
 def _read(path: Path) -> Audit:

@@ -19,7 +19,14 @@ def test_what_a_task_carries_does_not_grow_with_the_run(
     run = {"pairs_per_partition": 40_000}
     small, large = (scale.plan(candidates, {"run": run}) for candidates in (2_000_000, 6_000_000))
     said = capsys.readouterr().out
-    for phase in ("dedup.texts_keys", "prebalance.map_pairs", "pack.split", "pack.regrouped", "pack.index"):
+    for phase in (
+        "dedup.texts_keys",
+        "prebalance.map_pairs",
+        "pack.split",
+        "pack.by_shard",
+        "pack.regrouped",
+        "pack.index",
+    ):
         assert phase in said
     assert large["samples"] > 2.5 * small["samples"] > 0
     assert large["tasks"] > 2 * small["tasks"]

@@ -19,7 +19,7 @@ from PIL import Image
 
 from crawl.images import store
 from crawl.images.ingest import ImageConfig, ingest
-from crawl.images.observations import OK, Ingested, Observation, RefusedBody
+from crawl.images.observations import OK, Ingested, Observation, Refusal
 from crawl.images.rights import Heeds
 from crawl.web import img2dataset_engine
 from crawl.web.address_guard import Guard
@@ -222,7 +222,7 @@ def _observe(
 _is_warm = False
 
 
-def _warm_up(take: Callable[[bytes], Ingested | RefusedBody]) -> None:
+def _warm_up(take: Callable[[bytes], Ingested | Refusal]) -> None:
     """Load what the first image takes, which is not that image's expense."""
     global _is_warm
     if not _is_warm:
@@ -232,7 +232,7 @@ def _warm_up(take: Callable[[bytes], Ingested | RefusedBody]) -> None:
         _is_warm = True
 
 
-def _taker(chosen: Mapping[str, Any]) -> Callable[[bytes], Ingested | RefusedBody]:
+def _taker(chosen: Mapping[str, Any]) -> Callable[[bytes], Ingested | Refusal]:
     """From a body to an image that is stored, by a task's options."""
     config = settings(ImageConfig, chosen["store"])
     match = _hash_lists(chosen).match

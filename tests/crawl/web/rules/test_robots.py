@@ -177,7 +177,7 @@ def test_x_robots_tag(headers: list[str], directive: str | None) -> None:
 OTHERS = ("CCBot", "GPTBot", "anthropic-ai")
 
 
-def rules_of(text: str) -> robots.RobotsRules:
+def rules_of(text: str) -> robots.Rules:
     return robots.parse(text.encode(), AGENT, OTHERS)
 
 

@@ -1,1 +1,0 @@
-"""Ours, where a bench measures it in a process of its own."""
