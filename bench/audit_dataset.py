@@ -21,6 +21,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bench.audit_lookup import write_lookup
+from bench.audit_peer import like_img2dataset
+from bench.audit_pieces import KEPT, once
 from dataset.ids import PAIR_ID_SQL, checksum
 from dataset.ledger.commits import (
     Commit,
@@ -264,37 +266,8 @@ def pairs(out: str, size: Size, partition: int) -> list[Commit]:
     writer.commit("image.embed", measures=(measured.rename_columns(CLIP_SCORES.names), CLIP_SCORES))
     for stage in _PAIR_STAGES:
         writer.commit(f"{stage}.decide", verdicts=(_verdicts(rows, stage), VERDICTS))
-    _like_img2dataset(out, partition, rows, images)
+    like_img2dataset(out, partition, _connection(), rows, images)
     return writer.commits
-
-
-def _like_img2dataset(out: str, partition: int, rows: pa.Table, images: pa.Table) -> None:
-    """The same pairs as img2dataset 1.45 writes them (its writer.py and logger.py), in OUT/img2dataset."""
-    table = (
-        _connection()
-        .sql("""
-        SELECT url, text AS caption, lpad(images.row::VARCHAR, 9, '0') AS key,
-               CASE outcome WHEN 'ok' THEN 'success' ELSE 'failed_to_download' END AS status,
-               CASE outcome WHEN 'ok' THEN NULL WHEN 'dns_failed'
-                    THEN '<urlopen error [Errno -2] Name or service not known>'
-                    ELSE 'HTTP Error 404: Not Found' END AS error_message,
-               width, height, original_width, original_height, '{}' AS exif, lower(hex(sha256)) AS sha256
-        FROM rows JOIN images USING (row, url) ORDER BY row
-    """)
-        .to_arrow_table()
-    )
-    there = Path(out) / "img2dataset"
-    there.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table, there / f"{partition:05d}.parquet")
-    failed = pc.sum(pc.equal(table.column("status"), "failed_to_download")).as_py() or 0
-    causes = {row["values"]: row["counts"] for row in pc.value_counts(table.column("error_message")).to_pylist()}
-    told = {"count": table.num_rows, "successes": table.num_rows - failed, "failed_to_download": failed}
-    told |= {
-        "failed_to_resize": 0,
-        "duration": 100.0,
-        "status_dict": {key or "success": n for key, n in causes.items()},
-    }
-    (there / f"{partition:05d}_stats.json").write_text(json.dumps(told))
 
 
 def samples(out: str, size: Size, shard: int) -> list[Commit]:
@@ -326,10 +299,13 @@ def samples(out: str, size: Size, shard: int) -> list[Commit]:
 
 
 def build(out: str, size: Size, workers: int = 1) -> None:
-    """Make the dataset: the same bytes from any number of workers."""
-    work = [partial(candidates, out, size, number) for number in range(size.candidate_partitions)]
-    work += [partial(pairs, out, size, number) for number in range(size.pair_partitions)]
-    work += [partial(samples, out, size, number) for number in range(size.pair_partitions)]
+    """Make the dataset, or go on with it: the same bytes from any number of workers."""
+    parts = {candidates: size.candidate_partitions, pairs: size.pair_partitions, samples: size.pair_partitions}
+    work = [
+        partial(once, out, f"{make.__name__}-{number:05d}", partial(make, out, size, number))
+        for make, count in parts.items()
+        for number in range(count)
+    ]
     if workers > 1:
         with ProcessPoolExecutor(workers) as pool:
             done = [commit for commits in pool.map(_do, work, chunksize=8) for commit in commits]
@@ -357,6 +333,7 @@ def build(out: str, size: Size, workers: int = 1) -> None:
         },
     )
     write_views(storage)
+    storage.delete_folder(KEPT)
 
 
 def _do(work: Any) -> list[Commit]:

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
+from bench.audit_pieces import once
 from dataset.ledger.commits import Commit, FileRef
 from dataset.stages import judging
 from dataset.store.storage import Storage
@@ -38,10 +39,15 @@ def write_lookup(out: str, done: list[Commit], workers: int) -> list[Commit]:
     packed = [one for one in done if one.phase == "pack.shard"]
     candidates = [file for _, file in sorted(files("extract.candidates", "candidates").items())]
     *work, parts = lookup.tasks(candidates, pairs, packed, SAMPLES_PER_PART // SAMPLES_A_SHARD)
-    execute_ = partial(execute, out, lookup.__name__)
+    execute_ = partial(_done, out)
     with ProcessPoolExecutor(workers) if workers > 1 else nullcontext() as pool:
         each: Any = map if pool is None else pool.map
         found = [commit for some in work for commit in each(execute_, some)]
         made = Exchange.of(Storage(out), [commit.files["keys"] for commit in found])
         reading = [Task(lookup.lookup.name, part, {"keys": made.bucket(part)}, {}) for part in range(parts)]
         return [*found, *each(execute_, reading)]
+
+
+def _done(out: str, task: Task) -> Commit:
+    name = f"{task.phase}-{task.partition:05d}"
+    return once(out, name, lambda: [execute(out, lookup.__name__, task)])[0]
