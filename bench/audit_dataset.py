@@ -46,7 +46,7 @@ from dataset.schema import (
     QUERY_COUNTS,
     SAMPLES,
     SOURCES,
-    TEXT_SCORES,
+    TEXT_MEASURES,
     VERDICTS,
 )
 from dataset.store.storage import Storage
@@ -228,9 +228,17 @@ def candidates(out: str, size: Size, partition: int) -> list[Commit]:
         candidates=(_candidates(rows, size), CANDIDATES),
         sources=(pa.Table.from_pylist([source], SOURCES), SOURCES),
     )
-    scores = "SELECT row, CASE WHEN h BETWEEN 200 AND 339 THEN 'de' ELSE 'en' END AS language, "
-    scores += "score AS language_probability, NULL::FLOAT AS profanity_probability FROM rows ORDER BY row"
-    writer.commit("text.context", measures=(_connection().sql(scores).to_arrow_table(), TEXT_SCORES))
+    measures = _connection().sql("""
+        SELECT row, CASE WHEN h BETWEEN 200 AND 339 THEN 'de' ELSE 'en' END AS language, score AS language_probability,
+               NULL::FLOAT AS profanity_probability, false AS is_undetermined, length(text)::INTEGER AS characters,
+               words::INTEGER AS words, h BETWEEN 340 AND 399 AS is_filename, 1 AS texts_on_page,
+               CASE WHEN h % 50 = 0 THEN [{'kind': 'logo', 'found': 'logo'}] ELSE [] END AS not_captions,
+               []::STRUCT(entry VARCHAR, list VARCHAR, category VARCHAR)[] AS blocked_domains,
+               []::STRUCT(term VARCHAR, list VARCHAR, "language" VARCHAR)[] AS blocked_terms,
+               NULL::VARCHAR AS unsafe_address
+        FROM rows ORDER BY row
+    """)
+    writer.commit("text.context", measures=(measures.to_arrow_table(), TEXT_MEASURES))
     alive = rows.filter(pc.greater_equal(rows.column("h"), 400))
     writer.commit("match.measure", measures=(alive.select(["row", "query_ids"]), MATCHES))
     for stage in _CANDIDATE_STAGES:

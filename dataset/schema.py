@@ -218,15 +218,25 @@ FACES = pa.schema(
 NSFW = pa.schema([("row", pa.uint32()), ("nsfw_probability", pa.float32())])
 """One row per measured image; `row` as in IMAGES."""
 
-TEXT_SCORES = pa.schema(
+TEXT_MEASURES = pa.schema(
     [
         ("row", pa.uint32()),
         ("language", pa.string()),
         ("language_probability", pa.float32()),
         ("profanity_probability", pa.float32()),  # null where it was not asked for, or the text is not English
+        ("is_undetermined", pa.bool_()),  # whether the text is in no language, such as a name
+        ("characters", pa.int32()),
+        ("words", pa.int32()),
+        ("is_filename", pa.bool_()),
+        ("texts_on_page", pa.int32()),  # that the image has there, of one source
+        ("not_captions", pa.list_(pa.struct([("kind", pa.string()), ("found", pa.string())]))),
+        ("blocked_domains", pa.list_(pa.struct([(name, pa.string()) for name in ("entry", "list", "category")]))),
+        ("blocked_terms", pa.list_(pa.struct([(name, pa.string()) for name in ("term", "list", "language")]))),
+        ("unsafe_address", pa.string()),  # what marks the image's or the page's address so; null where nothing does
     ]
 )
-"""What models say of a text, as the stage `text` measures it; `row` as in CANDIDATES."""
+"""What the stage `text` measures of a text and where it stands, by which it decides; `row` as in CANDIDATES. A file has
+other columns too, and what an older version wrote has fewer."""
 
 CLIP_SCORES = pa.schema([("row", pa.uint32()), ("clip_score", pa.float32())])
 """One row per measured pair; `row` as in PAIRS."""

@@ -121,6 +121,8 @@ def type_name(kind: pa.DataType) -> str:
     """DuckDB's name for the type that it reads Arrow's as."""
     if pa.types.is_list(kind):
         return f"{type_name(kind.value_type)}[]"
+    if pa.types.is_struct(kind):
+        return f"STRUCT({', '.join(f'{identifier(field.name)} {type_name(field.type)}' for field in kind.fields)})"
     if pa.types.is_binary(kind) or pa.types.is_fixed_size_binary(kind):
         return "BLOB"
     return _TYPES[kind]

@@ -43,7 +43,7 @@ CAPTIONS_TABLE = RowTable(CAPTIONS_ROLE, CAPTIONS)
 over candidates reads it."""
 
 TEXT_TABLE = RowTable("text")
-"""From text: TEXT_SCORES, and whatever else it has measured."""
+"""From text: TEXT_MEASURES, and whatever else it has measured."""
 
 MATCHES_TABLE = RowTable("matches", MATCHES)
 """From match: the queries of each text."""

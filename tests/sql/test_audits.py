@@ -8,131 +8,10 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from dataset.hosts import hostname
 from dataset.query.side_tables import public_suffixes
 from pipeline.reports import audits
-from tests.pipeline.dataset_fixture import SILENT_PAGE
+from tests.sql.audit_rows import JUDGED, REASONS, Rows, candidate, drop, image, pair, query
 
-Rows = list[dict[str, Any]]
-
-
-def pair(number: int, **more: Any) -> dict[str, Any]:
-    url = more.get("url", f"http://img.a{number}.co.uk/{number}.jpg")
-    return {
-        "pair_id": f"{number:032x}",
-        "url": url,
-        "host": hostname(url),
-        "text": "a red rose",
-        "text_source": "alt",
-        "shard": "train-00000.tar",
-        "split": "train",
-        "size": 100,
-        "width": 96,
-        "height": 64,
-        "sha256": f"{number:064x}",
-        "archive": "a.warc.gz",
-        "archive_offset": number,
-        "query_ids": [0],
-        **more,
-    }
-
-
-def candidate(number: int, **more: Any) -> dict[str, Any]:
-    return {
-        "pair_id": f"{number:032x}",
-        "url": f"http://a.example/{number}.jpg",
-        "url_group": f"http://a.example/{number}.jpg",
-        "text": "a red rose",
-        "text_source": "alt",
-        "host": "a.example",
-        "page_language": "en-GB",
-        **SILENT_PAGE,
-        "page_date": "2019-05-01T00:00:00Z",
-        "personal_data": [],
-        "archive": "a.warc.gz",
-        "offset": number,
-        "ordinal": 0,
-        **more,
-    }
-
-
-def query(number: int, before: int | None, after: int | None, **more: Any) -> dict[str, Any]:
-    counts = {"candidate_count": before, "kept_count": after}
-    return {"query_id": number, "query": f"query {number}", "source": "wordnet", **counts, **more}
-
-
-def drop(number: int, stage: str, reason: str, **more: Any) -> dict[str, Any]:
-    place = {"archive": "a.warc.gz", "offset": number, "ordinal": 0}
-    return {
-        "pair_id": f"{number:032x}",
-        "url": f"http://a.example/{number}.jpg",
-        "host": "a.example",
-        "text": "x",
-        "stage": stage,
-        "reason": reason,
-        "evidence": "{}",
-        **place,
-        **more,
-    }
-
-
-def image(number: int, outcome: str = "ok", **more: Any) -> dict[str, Any]:
-    return {
-        "url": f"http://a.example/{number}.jpg",
-        "host": "a.example",
-        "outcome": outcome,
-        "origin": "http",
-        "status": 200 if outcome == "ok" else 404,
-        "fetched_bytes": 1_000_000,
-        "original_width": 100,
-        "original_height": 50,
-        "partition": 0,
-        "row": number,
-        **more,
-    }
-
-
-REASONS = [{"reason": "http_client_error", "stage": "fetch", "meaning": "the server refuses it"}]
-SETTINGS = [
-    {"key": "text.min_characters", "value": "10"},
-    {"key": "text.min_words", "value": "1"},
-    {"key": "text.max_characters", "value": "100"},
-    {"key": "text.languages", "value": '["en"]'},
-    {"key": "text.max_profanity_probability", "value": "0.9"},
-    {"key": "text.max_site_texts_per_image", "value": "10"},
-    {"key": "text.max_site_page_share", "value": "0.5"},
-    {"key": "image.min_side", "value": "52"},
-    {"key": "image.max_aspect", "value": "3.0"},
-    {"key": "image.min_clip_score", "value": "0.28"},
-]
-JUDGED: dict[str, Rows] = {
-    "candidates": [
-        candidate(1),
-        candidate(2, text="too short", page_noai=True),
-        candidate(3, personal_data=["email"], page_content_usage="train-ai=n", page_rsl="payment: purchase"),
-    ],
-    "_texts": [
-        {"partition": 0, "row": 1, "language": "en", "language_probability": 0.9, "profanity_probability": 0.95},
-        {"partition": 0, "row": 2, "language": "de", "language_probability": 0.5, "profanity_probability": None},
-    ],
-    "_pairs": [{"pair_id": bytes([1] * 16), "partition": 0, "row": 1, "url": "http://a.example/1.jpg"}],
-    "_images": [image(1)],
-    "_captions": [
-        {"partition": 0, "row": 1, "is_repeat": True, "image_texts": 11, "image_pages": None, "of_pages": None},
-        {"partition": 0, "row": 2, "is_repeat": False, "image_texts": None, "image_pages": 6, "of_pages": 12},
-        {"partition": 0, "row": 3, "is_repeat": False, "image_texts": 10, "image_pages": 7, "of_pages": 12},
-    ],
-    "_candidates": [{"row": row} for row in (1, 2, 3)],
-    "_faces": [{"partition": 0, "row": 1, "face_scores": [0.1, 0.7]}],
-    "_nsfw": [{"partition": 0, "row": 1, "nsfw_probability": 0.2}],
-    "_clip_scores": [{"partition": 0, "row": 1, "clip_score": 0.27}],
-    "scores": [
-        {"pair_id": "01" * 16, "profanity_probability": 0.95, "nsfw_probability": 0.2, "clip_score": 0.27},
-        {"pair_id": "02" * 16, "profanity_probability": None, "nsfw_probability": None, "clip_score": 0.281},
-    ],
-    "dropped": [drop(2, "text", "text_too_short")],
-    "settings": SETTINGS,
-}
 EXAMPLES: dict[str, tuple[dict[str, Rows], list[tuple[Any, ...]]]] = {
     "aspects": ({"pairs": [pair(1), pair(2, width=64)]}, [(1.0, 1.1, 1, 0.5), (1.5, 2.0, 1, 0.5)]),
     "concentration": (
@@ -206,26 +85,38 @@ EXAMPLES: dict[str, tuple[dict[str, Rows], list[tuple[Any, ...]]]] = {
     "filters_alone": (
         JUDGED,
         [
-            ("text", "image_is_stand_in", 3, 1, 0),
-            ("text", "language_not_allowed", 2, 1, 0),
+            ("text", "image_is_stand_in", 3, 3, 0),
+            ("text", "address_unsafe", 3, 1, 0),
+            ("text", "domain_blocked", 3, 1, 0),
+            ("text", "image_is_logo", 3, 1, 0),
+            ("text", "language_not_allowed", 3, 1, 0),
             ("text", "page_content_usage", 3, 1, 0),
             ("text", "page_noai", 3, 1, 0),
             ("text", "page_rsl_payment_required", 3, 1, 0),
             ("text", "personal_data", 3, 1, 0),
+            ("text", "text_blocked", 3, 1, 0),
+            ("text", "text_is_filename", 3, 1, 0),
             ("text", "text_is_interface", 3, 1, 0),
-            ("text", "text_profane", 2, 1, 0),
+            ("text", "text_profane", 3, 1, 0),
             ("text", "text_repeats_on_site", 3, 1, 0),
             ("text", "text_too_short", 3, 1, 1),
+            ("text", "url_scheme_not_allowed", 3, 1, 0),
+            ("text", "image_is_advertisement", 3, 0, 0),
+            ("text", "image_is_avatar", 3, 0, 0),
             ("text", "page_content_signal", 3, 0, 0),
             ("text", "page_error", 3, 0, 0),
             ("text", "page_rsl_prohibited", 3, 0, 0),
             ("text", "page_rsl_unreadable", 3, 0, 0),
             ("text", "page_tdm_reserved", 3, 0, 0),
             ("text", "page_wish_unreadable", 3, 0, 0),
+            ("text", "text_is_code", 3, 0, 0),
+            ("text", "text_is_credit", 3, 0, 0),
             ("text", "text_too_long", 3, 0, 0),
+            ("text", "url_invalid", 3, 0, 0),
+            ("match", "no_query_match", 2, 1, 0),
             ("image", "clip_score_low", 1, 1, 0),
             ("image", "image_has_face", 1, 1, 0),
-            ("image", "image_too_small", 1, 1, 0),
+            ("image", "image_too_small", 1, 1, 1),
             ("image", "image_aspect", 1, 0, 0),
             ("image", "nsfw_image", 1, 0, 0),
         ],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataset.schema import CAPTIONS, TEXT_SCORES
+from dataset.schema import CAPTIONS, TEXT_MEASURES
 from dataset.stages import Stage, Table
 
 TEXT = Stage(
@@ -56,8 +56,8 @@ TEXT = Stage(
         "text_profane": "the classifier takes the text for profane",
     },
     tables=(
-        Table("texts", "text.measure", "measures", TEXT_SCORES),  # as older versions have it
-        Table("texts", "text.context", "measures", TEXT_SCORES, measured_on="row"),
+        Table("texts", "text.measure", "measures", TEXT_MEASURES),  # as older versions have it
+        Table("texts", "text.context", "measures", TEXT_MEASURES, measured_on="row"),
         Table("text_custom", "text.custom", "measures", is_view=False, measured_on="row"),
         Table("captions", "text.captions", "captions", CAPTIONS, measured_on="row"),
     ),
