@@ -7,9 +7,14 @@
 -- column found: The number that there is.
 WITH steps AS (
     SELECT *, row_number() OVER () AS step FROM funnel
+), dropped_rows AS (
+    -- by the candidate that each row is, whose key is one number
+    SELECT stage, partition * 4294967296 + row AS candidate FROM _candidates_verdicts
+    UNION ALL
+    SELECT stage, candidate_partition * 4294967296 + candidate_row
+    FROM _pairs_verdicts JOIN _pairs USING (partition, row)
 ), verdicts AS (
-    SELECT stage, count(*) AS verdicts, count(DISTINCT (archive, "offset", ordinal)) AS distinct_rows
-    FROM dropped GROUP BY stage
+    SELECT stage, count(*) AS verdicts, count(DISTINCT candidate) AS distinct_rows FROM dropped_rows GROUP BY stage
 ), chained AS (
     SELECT steps.*, lag(kept) OVER (ORDER BY step) AS expected, lag(stage) OVER (ORDER BY step) AS before,
            coalesce(verdicts, 0) AS verdicts, coalesce(distinct_rows, 0) AS distinct_rows
@@ -32,7 +37,12 @@ SELECT 'extract', 'the view sources counts another number of candidates', (SELEC
 FROM (SELECT coalesce(sum(candidates), 0) AS counted FROM sources) WHERE counted <> (SELECT count(*) FROM candidates)
 UNION ALL
 SELECT any_value(stage), 'a row was dropped by two stages', 1, count(*)
-FROM dropped GROUP BY archive, "offset", ordinal HAVING count(*) > 1
+FROM dropped_rows GROUP BY candidate HAVING count(*) > 1
+UNION ALL
+SELECT stage, 'a verdict is on a row that there is not', rows, last + 1 FROM (
+    SELECT stage, partition, max(row) AS last FROM _candidates_verdicts GROUP BY stage, partition
+) LEFT JOIN (SELECT partition, count(*) AS rows FROM _candidates GROUP BY partition) USING (partition)
+WHERE last >= coalesce(rows, 0)
 UNION ALL
 SELECT 'pack', 'the view pairs has another number of rows', kept, (SELECT count(*) FROM pairs)
 FROM steps WHERE stage = 'pack' AND kept <> (SELECT count(*) FROM pairs)

@@ -6,7 +6,7 @@
 -- column meaning: What the reason means.
 SELECT d.stage, d.reason, count(*) AS dropped, round(100.0 * count(*) / any_value(f.input), 2) AS percent_of_input,
        coalesce(any_value(r.meaning), 'a filter of this dataset''s own') AS meaning
-FROM dropped d
+FROM (SELECT stage, reason FROM _candidates_verdicts UNION ALL SELECT stage, reason FROM _pairs_verdicts) d
 LEFT JOIN funnel f USING (stage)
 LEFT JOIN _stages s USING (stage)
 LEFT JOIN reasons r USING (reason)
