@@ -110,7 +110,9 @@ def train(
         return loop(checked, None if out is None else os.fspath(out))
 
 
-def explain(out: str | os.PathLike[str], which: str | os.PathLike[str], *, most: int = 10) -> Explanation:
+def explain(
+    out: str | os.PathLike[str], which: str | os.PathLike[str], *, most: int = 10, exact: bool = False
+) -> Explanation:
     """The whole story of an image, a pair or a text, from the archive to its shard or to its reason.
 
     Args:
@@ -118,13 +120,14 @@ def explain(out: str | os.PathLike[str], which: str | os.PathLike[str], *, most:
         which: an image's or a page's URL, a pair_id (32 hexadecimal digits, or the first 8 or more of them), a
             SHA-256, a sample's key, an image file, or a part of a text.
         most: how many occurrences are told.
+        exact: count the rank of a pair in a full query, which of many million pairs is estimated.
 
     Returns:
         A sequence of stories, one for each occurrence, which a notebook shows; empty if there is none.
     """
     from pipeline.asking.explain import explain as find_stories
 
-    return find_stories(os.fspath(out), os.fspath(which), most)
+    return find_stories(os.fspath(out), os.fspath(which), most, exact=exact)
 
 
 def _plain(value: Any) -> Any:

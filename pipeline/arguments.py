@@ -158,6 +158,9 @@ def parser() -> argparse.ArgumentParser:
         help="an image's or page's URL, a pair_id, a SHA-256, a sample's key, an image file, or a part of a text",
     )
     parser.add_argument("--most", type=_positive, default=10, metavar="N", help="how many occurrences are told; 10")
+    parser.add_argument(
+        "--exact", action="store_true", help="count the rank in a full query, which of many million pairs is estimated"
+    )
     parser.add_argument("--format", choices=["text", "json"], default="text")
     parser.add_argument("--json", dest="format", action="store_const", const="json", help="the same as --format json")
 

@@ -224,7 +224,7 @@ def _balance(arguments: argparse.Namespace) -> int:
 def _explain(arguments: argparse.Namespace) -> int:
     from pipeline.asking.explain import explain
 
-    story = explain(arguments.out, arguments.which, arguments.most)
+    story = explain(arguments.out, arguments.which, arguments.most, exact=arguments.exact)
     if arguments.format == "json":
         print(escaped_json(json.dumps(story.as_rows(), default=str)))
     if not story:

@@ -22,7 +22,6 @@ import pyarrow as pa
 import xxhash
 
 from dataset.ids import checksum
-from dataset.ledger import at_once
 from dataset.ledger.damage import DamagedError, parsed
 from dataset.store.storage import Storage
 from dataset.tables import GrowingParquet, to_parquet
@@ -249,28 +248,29 @@ def record_table(commits: Iterable[Commit]) -> pa.Table:
 
 def read_records(storage: Storage, name: str) -> list[Commit]:
     """The records of a closed phase, by partition. Raises FileNotFoundError, RecordError."""
-    return _records(storage, name, storage.read(name))
+    texts = record_texts(storage, name, storage.read(name)).to_pylist()
+    return [parsed_record(storage.url_of(name), text) for text in texts]
 
 
-def _records(storage: Storage, name: str, data: bytes) -> list[Commit]:
+def record_texts(storage: Storage, name: str, data: bytes) -> pa.Array:
+    """A file's records as JSON, in their order. string (n,). Raises RecordError: it is no file of them."""
     try:
-        records = parsed(storage, name, pa.BufferReader(data), ["record"]).column("record").to_pylist()
-        return [Commit.from_json(record) for record in records]
-    except (pa.ArrowException, KeyError, RecordError, DamagedError) as error:
-        what = error.what if isinstance(error, DamagedError) else error
-        raise RecordError(f"{storage.url_of(name)} is damaged: {what}; `wit run` makes it anew") from None
+        column = parsed(storage, name, pa.BufferReader(data), ["record"]).column("record")
+        return column.cast(pa.string()).combine_chunks()
+    except (pa.ArrowException, KeyError, DamagedError) as error:
+        raise _damaged(storage.url_of(name), error.what if isinstance(error, DamagedError) else error) from None
 
 
-def closed_records(storage: Storage, entry: Mapping[str, Any]) -> list[Commit]:
-    """The records of a phase that the manifest has an entry of, by partition. Raises FileNotFoundError, RecordError."""
-    name = entry["records"]
-    data = storage.read(name)
-    if checksum(data) != entry["checksum"]:
-        raise RecordError(
-            f"{storage.url_of(name)} is damaged: its checksum is another than manifest.json says, or a run ended while "
-            "it wrote it; `wit run` makes it anew"
-        )
-    return _records(storage, name, data)
+def parsed_record(where: str, text: str) -> Commit:
+    """One of these records. Raises RecordError, which says where it stands."""
+    try:
+        return Commit.from_json(text)
+    except RecordError as error:
+        raise _damaged(where, error) from None
+
+
+def _damaged(where: str, what: object) -> RecordError:
+    return RecordError(f"{where} is damaged: {what}; `wit run` makes it anew")
 
 
 def new_records() -> GrowingParquet:
@@ -282,23 +282,6 @@ def write_records(storage: Storage, data: pa.Buffer) -> dict[str, Any]:
     """Write the file of all records; what the manifest says of it."""
     put(storage, ALL_RECORDS, data.to_pybytes())
     return {"bytes": data.size, "checksum": checksum(data)}
-
-
-def all_records(storage: Storage, manifest: Mapping[str, Any]) -> dict[str, list[Commit]]:
-    """The records of all closed phases by their phases; none where the manifest names no file of them, or it is large
-    or another than the manifest says: then each phase's own is read."""
-    told = manifest.get("records")
-    if told is None or told["bytes"] > MOST_BYTES_OF_ALL:
-        return {}
-    try:
-        data = at_once.read(storage, ALL_RECORDS)
-        commits = _records(storage, ALL_RECORDS, data) if checksum(data) == told["checksum"] else []
-    except (OSError, RecordError):
-        return {}
-    found: dict[str, list[Commit]] = {entry["phase"]: [] for entry in manifest["phases"]} if commits else {}
-    for commit in commits:
-        found.setdefault(commit.phase, []).append(commit)
-    return found
 
 
 def read_manifest(storage: Storage) -> dict[str, Any]:

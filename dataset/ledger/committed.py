@@ -9,13 +9,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dataset.ledger.closed import ClosedRecords, all_records, closed_records
 from dataset.ledger.commits import (
     MANIFEST,
     Commit,
     FileRef,
     RecordError,
-    all_records,
-    closed_records,
     read_manifest,
     records_of,
 )
@@ -54,24 +53,37 @@ class Committed:
         if not self.manifest["phases"] and is_manifest_lost(storage):
             raise RecordError(f"{storage.url_of(MANIFEST)} {LOST}")
         self._phases = {entry["phase"]: entry for entry in self.manifest["phases"]}
-        self._commits: dict[str, list[Commit]] = {}
+        self._records: dict[str, ClosedRecords] = {}
 
     def commits(self, phase: str) -> list[Commit]:
-        """The commit records of a closed phase; none if it has not run."""
-        if not self._commits and not self.storage.local and not self._known:
-            self._commits = all_records(self.storage, self.manifest)
-        if phase not in self._commits:
-            entry = self._phases.get(phase)
-            checksum, commits = self._known.get(phase, ("", []))
-            if entry and checksum == entry["checksum"]:
-                return commits
-            self._commits[phase] = closed_records(self.storage, entry) if entry else []
-        return self._commits[phase]
+        """The commit records of a closed phase; none if it has not run. Raises RecordError."""
+        if phase not in self._phases:
+            return []
+        checksum, commits = self._known.get(phase, ("", []))
+        return commits if checksum == self._phases[phase]["checksum"] else self._of(phase).every()
+
+    def commit(self, phase: str, partition: int) -> Commit | None:
+        """The record of one partition, without the others'; None if there is none. Raises RecordError."""
+        return self._of(phase).at(partition) if phase in self._phases else None
+
+    def table_names(self) -> set[str]:
+        """What stands where records name Parquet files, of all phases; see `ClosedRecords.table_names`."""
+        return set().union(*(self._of(phase).table_names() for phase in self._phases))
+
+    def _has(self, phase: str) -> bool:
+        return bool(self.commits(phase)) if phase in self._known else phase in self._phases and len(self._of(phase)) > 0
+
+    def _of(self, phase: str) -> ClosedRecords:
+        if not self._records and not self.storage.local and not self._known:
+            self._records = all_records(self.storage, self.manifest)
+        if phase not in self._records:
+            self._records[phase] = closed_records(self.storage, self._phases[phase])
+        return self._records[phase]
 
     def table(self, name: str) -> Table:
         """The table of a name that this dataset has; of several, the last. Raises KeyError: no stage gives it."""
         declared = tables(name)
-        return next((table for table in reversed(declared) if self.commits(table.phase)), declared[-1])
+        return next((table for table in reversed(declared) if self._has(table.phase)), declared[-1])
 
     def records(self, name: str) -> list[Commit]:
         """The commit records of a table; none if it has not been written."""
@@ -81,6 +93,13 @@ class Committed:
         """The files of a table by their partitions; none if it has not been written."""
         role = self.table(name).role
         return {commit.partition: commit.files[role] for commit in self.records(name) if role in commit.files}
+
+    def file(self, table: Table | str, partition: int) -> FileRef | None:
+        """The file that a table has of a partition; None if there is none. Raises RecordError."""
+        if isinstance(table, str):
+            table = self.table(table)
+        commit = self.commit(table.phase, partition)
+        return None if commit is None else commit.files.get(table.role)
 
     @cached_property
     def lookup(self) -> Lookup | None:
@@ -106,7 +125,7 @@ class Committed:
 
     def is_decided(self, stage: Stage) -> bool:
         """Whether a stage has given its verdicts."""
-        return bool(self.commits(stage.decision))
+        return self._has(stage.decision)
 
     def verdicts(self, rows: Rows, before: str | None = None) -> dict[int, tuple[FileRef, ...]]:
         """The verdicts on candidates or pairs by their partitions, of all stages or of those before one."""

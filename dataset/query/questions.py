@@ -29,6 +29,11 @@ _ACTS = frozenset(
     )
 )
 """Table functions that do more than answer, the first two whatever the text that they are given says."""
+_TAKEN = """
+    SELECT 1 FROM duckdb_functions() WHERE internal AND lower(function_name) = $1
+    UNION ALL SELECT 1 FROM duckdb_views() WHERE internal AND lower(view_name) = $1
+"""
+"""Whether a name is DuckDB's own."""
 _STRING, _NAME = re.compile(r"[eExX]?'"), re.compile(r"[eExX]?'\w*'\Z")
 _TEMPORARY = ("TEMP", "TEMPORARY")
 _MADE = ("TABLE", "VIEW", "MACRO", "FUNCTION")
@@ -90,7 +95,10 @@ def _question(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement
     except ValueError:  # one that DuckDB's Python has no name for, as UPDATE EXTENSIONS
         kind = None
     if kind == duckdb.StatementType.CREATE:
-        return Question(statement.query, _name_of_made(tokens, own))
+        name = _name_of_made(tokens, own)
+        if connection.execute(_TAKEN, [name.lower()]).fetchall():  # views would read it in place of DuckDB's
+            raise NotAQuestionError(f"{name} is DuckDB's own; give yours another name")
+        return Question(statement.query, name)
     if kind == duckdb.StatementType.EXPLAIN:
         inner = connection.extract_statements(_explained(statement.query, tokens))
         if len(inner) == 1 and inner[0].type in _ANSWERS:

@@ -63,7 +63,7 @@ def script(storage: Storage, known: Known | None = None) -> str:
     last = [table.files[0][1].name for table in made if table.files][-1:]
     parts = [_HEAD, *(_root(root, name) for name in last)]
     parts += [_table(committed, table, root) for table in made]
-    parts += [_constant(name, rows) for name, rows in constants(committed).items()]
+    parts += [_constant(name, make()) for name, make in constants(committed).items()]
     parts += [f"CREATE OR REPLACE TEMP VIEW {name} AS\n{text.rstrip()};\n" for name, text in views().items()]
     own = {field.name for table in made if table.unify for field in table.schema} - {"row"}
     return "\n".join([*parts, *_columns(sorted(own))])

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import pyarrow as pa
 
@@ -117,24 +118,37 @@ def kinds() -> dict[str, str]:
     return found | {_verdicts(stage).view: rows for rows in _JUDGED for stage in judging(rows)}
 
 
-def constants(committed: Committed) -> dict[str, pa.Table]:
-    """The tables that no committed file holds: the stages, the funnel's counts, the config, what the reasons mean."""
-    steps = [{"step": step, "stage": stage.name} for step, stage in enumerate(path())]
+def constants(committed: Committed) -> dict[str, Callable[[], pa.Table]]:
+    """What makes the tables that no committed file holds: the stages, the funnel's counts, the config, what the reasons
+    mean.
+    """
+    return {
+        "_stages": lambda: pa.Table.from_pylist(_steps(), schema=_STAGES),
+        "_funnel": lambda: _funnel(committed),
+        "_timings": TIMINGS.empty_table,  # of the log, which no other run's is the same as; `Dataset` reads it
+        "_public_suffixes": public_suffixes,
+        "settings": lambda: settings(committed.storage),
+        "reasons": _reasons,
+    }
+
+
+def _steps() -> list[dict[str, Any]]:
+    return [{"step": step, "stage": stage.name} for step, stage in enumerate(path())]
+
+
+def _funnel(committed: Committed) -> pa.Table:
     funnel = committed.manifest.get("funnel", {})
     rows = [
         {**step, **{name: funnel[step["stage"]][name] for name in ("input", "kept", "dropped")}}
-        for step in steps
+        for step in _steps()
         if step["stage"] in funnel
     ]
+    return pa.Table.from_pylist(rows, schema=_FUNNEL)
+
+
+def _reasons() -> pa.Table:
     known = [{"reason": name, "stage": stage, "meaning": text} for name, (stage, text) in reasons().items()]
-    return {
-        "_stages": pa.Table.from_pylist(steps, schema=_STAGES),
-        "_funnel": pa.Table.from_pylist(rows, schema=_FUNNEL),
-        "_timings": TIMINGS.empty_table(),  # of the log, which no other run's is the same as; `Dataset` reads it
-        "_public_suffixes": public_suffixes(),
-        "settings": settings(committed.storage),
-        "reasons": pa.Table.from_pylist(known),
-    }
+    return pa.Table.from_pylist(known)
 
 
 def views() -> dict[str, str]:

@@ -4,7 +4,7 @@ Every view exists always; a stage that has not run, or is switched off, leaves i
 digits. A dataset may be anybody's: what it names (files, columns) is quoted, and the connection that reads it opens no
 file but those that the commit records name. What DuckDB reads on this machine is held against what was committed
 before it reads it. Of a dataset in a bucket it reads what a question needs and no more, so that there only the files'
-lengths are checked, unless all is to be; and a view is made when a question first names it.
+lengths are checked, unless all is to be. A view is made when a question first names it.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ import pyarrow as pa
 
 from dataset.ledger.commits import FileRef, RecordError
 from dataset.ledger.committed import Committed
-from dataset.ledger.damage import check_length, content, named, opened, read_table, rows_in
+from dataset.ledger.damage import content, named, opened, read_table, rows_in
 from dataset.ledger.lookup import Partitions
 from dataset.query import sql
+from dataset.query.files_on_disk import FilesOnDisk
 from dataset.query.points import narrow_tables, narrowed, places_of
 from dataset.query.questions import Question, names_in, questions
 from dataset.query.side_tables import timings
@@ -84,7 +85,7 @@ class Dataset(Committed):
         self._catalog = catalog
         self._beside = [self._other(name, there, deep) for name, there in (beside or {}).items()]
         self._remote = None if storage.local else self._registered()
-        self._files: list[str] = []  # that the views read, as DuckDB opens them
+        self._disk = FilesOnDisk(storage)
         self._unread: dict[str, list[FileRef]] = {}  # by view: files whose bytes nobody has looked at yet
         self._left = None if deep else CHECKED_BYTES
         self._seen: set[str] = set()  # files that were held against their checksums, or are not any more
@@ -94,18 +95,17 @@ class Dataset(Committed):
         self._selects = views()  # of every view
         self._texts = dict(self._selects)  # those of views that are not made yet
         self._behind = {name: self._read_by(text) for name, text in self._texts.items()}
-        self._made = {*self._waiting, *self._texts}  # names that a question may not take for its own
-        for name, rows in {**constants(self), "_timings": timings(self.storage)}.items():
-            self._made.add(name)
-            self._register(name, rows)
-        if self._remote is None or connection is not None:
+        self._constants = {**constants(self), "_timings": lambda: timings(self.storage)}  # that are not made yet
+        self._made = {*self._waiting, *self._texts, *self._constants}  # names that a question may not take for its own
+        if connection is not None:
             self._make(self._made)
         if connection is None and allow_files:
             sql.lock(self.connection)
         elif connection is None:
             every = [self, *self._beside]
             remote = [f"{one._remote.protocol}://" for one in every if one._remote]
-            sql.close(self.connection, [file for one in every for file in one._files], remote)
+            here = [path for one in every if not one._remote for path in one._disk.allowed(one.table_names())]
+            sql.close(self.connection, here, remote)
 
     def with_beside(self, beside: Mapping[str, str]) -> Self:
         """The same dataset, with others to ask in the same questions. Raises as the class."""
@@ -236,17 +236,17 @@ class Dataset(Committed):
         files = [file for _, file in table.files]
         if self._remote is not None:
             self._remote.get_whole(files)
+        paths = self._paths(files)
         for file in files:
-            if self._remote is None and file.name not in self._seen:
-                check_length(self.storage, file)
             if self._remote is None or self._left is None:
                 self._compare(file)
-        return table.select(self, f"[{', '.join(sql.literal(sql.exactly(path)) for path in self._paths(files))}]")
+        return table.select(self, f"[{', '.join(sql.literal(sql.exactly(path)) for path in paths)}]")
 
     def _paths(self, files: Sequence[FileRef]) -> list[str]:
-        """Where DuckDB opens files."""
+        """Where DuckDB opens files. Raises DamagedError: one is not as long as it was committed."""
         if self._remote is None:
-            return [self.storage.path(file.name) for file in files]
+            self._disk.check(files)
+            return [self._disk.path(file) for file in files]
         paths = [self._remote.path(file) for file in files]
         self._remote.prepare(files)
         return paths
@@ -289,6 +289,8 @@ class Dataset(Committed):
 
     def _make(self, names: Collection[str]) -> None:
         """Make the tables and views of some names that are not made yet; all that they read is among the names."""
+        for name in [name for name in self._constants if name in names]:
+            self._register(name, self._constants.pop(name)())
         for name in [name for name in self._waiting if name in names]:
             table = self._waiting.pop(name)()
             if not table.files:
@@ -342,9 +344,6 @@ class Dataset(Committed):
         False where it cannot open a path as it is written: one with a pattern's characters beside a backslash.
         """
         files = [file for _, file in table.files]
-        if self._remote is None:
-            for file in files:
-                check_length(self.storage, file)
         paths = self._paths(files)
         exact = [sql.exactly(path) for path in paths]
         selected = table.select(self, f"[{', '.join(map(sql.literal, exact))}]")
@@ -356,8 +355,6 @@ class Dataset(Committed):
             if exact == paths:
                 raise
             return False
-        if self._remote is None:
-            self._files += {*paths, *exact}
         if self._remote is None or self._left is None:
             self._unread[table.name] = files
         return True

@@ -26,7 +26,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dataset.ids import mix64
+from dataset.ids import hash64, mix64
 from dataset.query import sql
 from dataset.schema import VERDICTS
 
@@ -211,6 +211,11 @@ def sample_cutoffs(counts: pa.Table, t: int | np.ndarray) -> pa.Table:
     full, cap = _full(counts, t)
     cutoff = (cap / full.column("count").to_numpy() * 2.0**64).astype(np.uint64) - np.uint64(1)
     return pa.table([*full.columns, cap, cutoff], schema=CUTOFFS)
+
+
+def salt_of(stage: str, seed: int) -> int:
+    """What the draws of a stage are made with."""
+    return hash64(seed, stage)
 
 
 def draws(hashes: np.ndarray, query: np.ndarray, salt: int) -> np.ndarray:

@@ -43,7 +43,7 @@ _IMAGE_FACTS = ("origin", "outcome", "status", "final_url", "fetched_bytes", "me
                 "original_height", "width", "height", "sha256", "pdq", "pdq_quality")  # fmt: skip
 
 
-def explain(out: str | Dataset, which: str, most: int = MOST) -> Explanation:
+def explain(out: str | Dataset, which: str, most: int = MOST, *, exact: bool = False) -> Explanation:
     """What became of an image, a pair or a text: a story for each of its candidates, in the order of the archives.
 
     Args:
@@ -52,6 +52,7 @@ def explain(out: str | Dataset, which: str, most: int = MOST) -> Explanation:
             SHA-256 of an image, a sample's key, alone or as `train-00000.tar/KEY`, an image file of this machine, or a
             part of a text.
         most: how many stories are told.
+        exact: count the rank of a pair in a full query, which of many million pairs is estimated.
 
     Raises:
         FileNotFoundError: there is no dataset.
@@ -59,14 +60,15 @@ def explain(out: str | Dataset, which: str, most: int = MOST) -> Explanation:
     """
     dataset = out if isinstance(out, Dataset) else Dataset(out)
     found = look_up(dataset, which.strip(), most)
-    teller = _Teller(dataset)
+    teller = _Teller(dataset, exact)
     stories = tuple(teller.story(place) for place in found.places[:most])
     return Explanation(which, found.sentence, stories, found.total)
 
 
 class _Teller:
-    def __init__(self, dataset: Dataset):
+    def __init__(self, dataset: Dataset, exact: bool = False):
         self.dataset = dataset
+        self._exact = exact
         self.storage = dataset.storage
         self._tables: dict[str, pa.Table] = {}
 
@@ -149,7 +151,7 @@ class _Teller:
             image = self._representative(url_id) if where is None else self._elsewhere(where, url_id)
             return {"the image that stands for it": image}
         if "query_id" in evidence:
-            rank = rank_of(self.dataset, stage, row["pair_id"], evidence)
+            rank = rank_of(self.dataset, stage, row["pair_id"], evidence, exact=self._exact)
             nearest = self._queries([evidence["query_id"]])[0]
             return {"the query that came nearest": nearest, "its rank there": rank}
         return {}
@@ -291,12 +293,12 @@ class _Teller:
 
     def _filtered(self, of: Table, partition: int, column: str, value: Any) -> list[dict[str, Any]]:
         """The rows of a committed file where a column has a value; none if there is no such file."""
-        for commit in self.dataset.commits(of.phase):
-            if commit.partition == partition and of.role in commit.files:
-                table = self._table(commit.files[of.role])
-                sought = pa.scalar(value, table.schema.field(column).type)
-                return list(table.filter(pc.equal(table.column(column), sought)).to_pylist())
-        return []
+        file = self.dataset.file(of, partition)
+        if file is None:
+            return []
+        table = self._table(file)
+        sought = pa.scalar(value, table.schema.field(column).type)
+        return list(table.filter(pc.equal(table.column(column), sought)).to_pylist())
 
     def _table(self, file: FileRef) -> pa.Table:
         """A committed table; the last ones are kept, for several stages ask them."""
@@ -308,7 +310,10 @@ class _Teller:
 
     def _row(self, table: str, place: Place) -> dict[str, Any]:
         """A row of a file whose rows are numbered by their position."""
-        return dict(self.dataset.rows_of(self.dataset.files(table)[place.partition], place.row).to_pylist()[0])
+        file = self.dataset.file(table, place.partition)
+        if file is None:
+            raise LookupError(f"the table {table} has no partition {place.partition}")
+        return dict(self.dataset.rows_of(file, place.row).to_pylist()[0])
 
     def _ask(
         self, statement: str, values: list[Any] | dict[str, Any], within: Partitions | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _SHOWN = 12
+_PLACE = frozenset(("shard", "key", "offset", "size", "checksum"))
+"""The columns by which an image is found."""
 _SHEET = """
 <div style="display:flex;flex-wrap:wrap;gap:8px">
 {% for row in rows %}<figure style="margin:0;width:168px;font-size:80%">
@@ -57,11 +60,11 @@ class NotebookDataset(Dataset):
         values = audit.values([f"{key}={value}" for key, value in parameters.items()])
         return self.sql(audit.text, params=values or None)
 
-    def explain(self, which: str, most: int = 10) -> Explanation:
+    def explain(self, which: str, most: int = 10, *, exact: bool = False) -> Explanation:
         """The whole story of what a URL, an id, a hash, a key, an image file or a part of a text stands for."""
         from pipeline.asking.explain import explain
 
-        return explain(self, which, most)
+        return explain(self, which, most, exact=exact)
 
     def pairs(self, where: str = "true") -> Pairs:
         """The pairs of the dataset for which a condition in SQL holds, in the order of the shards."""
@@ -129,17 +132,14 @@ class Pairs:
         return Samples(self._dataset.storage, self.arrow())
 
     def huggingface(self, *, images: bool = False) -> Any:
-        """A `datasets.Dataset` of the columns; with `images` each row has an `image` too, read when it is asked for.
+        """A `datasets.Dataset` of the columns; with `images` each row has an `image` too, read when it is asked for, by
+        the columns shard, key, offset, size and checksum.
 
         Raises:
             ImportError: the package datasets is not installed.
         """
         made = _needed("datasets").Dataset(self.arrow())
-        return made.with_transform(self._with_images) if images else made
-
-    def _with_images(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-        return {**columns, "image": [_image(self._dataset.storage, row) for row in rows]}
+        return made.with_transform(_WithImages(self._dataset.storage.url)) if images else made
 
     def __len__(self) -> int:
         return len(self.relation)
@@ -165,6 +165,20 @@ class Samples(Sequence[tuple[Image.Image, str]]):
     def __getitem__(self, at: Any) -> Any:
         row = self._rows.slice(range(len(self))[at], 1).to_pylist()[0]
         return _image(self._storage, row), row["text"]
+
+
+@dataclass(frozen=True)
+class _WithImages:
+    """Puts images beside the columns of some rows. Whoever takes it copies and pickles it, so it holds a name alone."""
+
+    url: str  # of the dataset
+
+    def __call__(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        if not columns.keys() >= _PLACE:  # of rows that somebody has taken columns from
+            return columns
+        storage = Storage(self.url)
+        rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+        return {**columns, "image": [_image(storage, row) for row in rows]}
 
 
 def _image(storage: Storage, row: dict[str, Any]) -> Image.Image:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from dataset.ids import hash64, order_hash, pair_ids, words64
+from dataset.ids import order_hash, pair_ids, words64
 from dataset.ledger.commits import Commit
 from dataset.schema import CAPS, QUERIES, VERDICTS
 from dataset.stages import Stage
@@ -127,7 +127,7 @@ def _decide(context: Context) -> Result:
         rows.select(["row", "query_ids", "hash"]),
         context.concat("cutoffs", balance.CUTOFFS),
         context.options["mode"],
-        salt_of(context.stage.name, context.options["seed"]),
+        balance.salt_of(context.stage.name, context.options["seed"]),
     )
     result = verdict_result(context, rows, verdicts)
     hosts = _hosts(rows, verdicts.column("row"))
@@ -237,8 +237,3 @@ class Balancing:
         buckets = bucket_count(run.alive, ROWS_PER_HOST_BUCKET)
         commits = run.decide(self.decide, {**seed, **mode, "buckets": buckets}, *tables, shared=cutoffs)
         return Balanced(Input(windowed.files["counts"]), commits, buckets)
-
-
-def salt_of(stage: str, seed: int) -> int:
-    """What the draws of a stage are made with."""
-    return hash64(seed, stage)

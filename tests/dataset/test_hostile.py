@@ -37,7 +37,7 @@ def test_a_files_name_is_no_sql(made: HandMade, tmp_path: Path) -> None:
     made.phases.append(phase)
     made.manifest({}, complete=True)
     with pytest.raises(RecordError, match="no file's name"):
-        Dataset(made.storage.url)
+        Dataset(made.storage.url).sql("FROM _texts")
     assert not target.exists()
 
 

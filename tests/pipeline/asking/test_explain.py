@@ -15,6 +15,7 @@ import dataset
 from dataset.ids import order_hash, pair_id
 from dataset.schema import PAIR_ID
 from dataset.stages import names
+from filters.queries.balance import draws, salt_of
 from pipeline.asking.explain import explain
 from pipeline.asking.story import margins
 from pipeline.cli import main
@@ -231,15 +232,32 @@ def test_the_command_line_tells_lines_or_json(near: str, capsys: pytest.CaptureF
     assert max(map(len, explain(near, "tulip").as_text(width=60).splitlines())) <= 60
 
 
-def test_a_full_query_has_the_exact_rank_where_all_its_pairs_are_known(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", ["cap", "sample"])
+def test_a_full_query_has_the_exact_rank_where_all_its_pairs_are_known(
+    mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """By the order in which the balance lets them pass, among those that came so far as its stage."""
     dropped = ("balance", "query_full", {"query_id": 0, "count": 5, "cap": 4, "estimated_rank": 5})
     rows: list[dict[str, Any]] = [{"url": f"http://a.example/{n}.jpg", "text": f"rose {n}"} for n in range(5)]
     ids = pa.array([pair_id(row["url"], row["text"]) for row in rows], PAIR_ID)
-    order = np.argsort(order_hash(ids, 0)).tolist()
+    hashes = order_hash(ids, 0)
+    if mode == "sample":
+        hashes = draws(hashes, np.zeros(len(rows), np.int32), salt_of("balance", 0))
+    order = np.argsort(hashes).tolist()
     rows[order[2]]["drop"] = dropped
     rows.append(
         {"url": "http://a.example/9.jpg", "text": "rose", "drop": ("text", "text_too_short", {"characters": 4})}
     )
-    (story,) = explain(HandMade(tmp_path / "whole").write(rows), rows[order[2]]["url"])
-    assert story.steps[-1].facts["its rank there"] == "3 of 5 pairs, by hash; the first 4 have room"
+    made = HandMade(tmp_path / "whole")
+    made.storage.write("config.yaml", json.dumps({"name": "hand-made", "balance": {"mode": mode}}).encode())
+    out = made.write(rows)
+    by = {"cap": "by hash; the first 4 have room", "sample": "by draw; 4 are expected to be drawn"}[mode]
+
+    def rank(**how: bool) -> str:
+        (story,) = explain(out, rows[order[2]]["url"], **how)
+        return str(story.steps[-1].facts["its rank there"])
+
+    assert rank() == f"3 of 5 pairs, {by}"
+    monkeypatch.setattr("pipeline.asking.rank.COUNTED", 4)
+    assert rank() == f"about 5 of 5 pairs, {by}"
+    assert rank(exact=True) == f"3 of 5 pairs, {by}"

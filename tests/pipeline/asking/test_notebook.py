@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import ast
+import copy
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import openwit
-from pipeline.asking.notebook import NotebookDataset, _needed
+from pipeline.asking.notebook import NotebookDataset, _needed, _WithImages
 from pipeline.config_errors import ConfigError
 from tests.pipeline.dataset_fixture import HandMade
 
@@ -65,6 +67,14 @@ def test_pairs_are_a_dataset_of_hugging_face(opened: NotebookDataset) -> None:
     assert made.filter(lambda row: "tulip" in row["text"]).num_rows == 1
     row = opened.pairs().huggingface(images=True)[1]
     assert row["text"] == PAIRS[2]["text"] and row["image"].size == (96, 64)
+
+
+def test_what_puts_images_beside_rows_goes_to_other_processes(opened: NotebookDataset) -> None:
+    """`datasets` copies it for `select`, and pickles it for a DataLoader's workers."""
+    with_images = pickle.loads(pickle.dumps(copy.deepcopy(_WithImages(opened.storage.url))))
+    columns = opened.pairs().arrow().to_pydict()
+    assert [image.size for image in with_images(columns)["image"]] == [(96, 64), (96, 64)]
+    assert with_images({"text": ["a"]}) == {"text": ["a"]}
 
 
 def test_a_condition_is_a_question_as_any(opened: NotebookDataset) -> None:
