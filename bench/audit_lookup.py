@@ -49,5 +49,5 @@ def write_lookup(out: str, done: list[Commit], workers: int) -> list[Commit]:
 
 
 def _done(out: str, task: Task) -> Commit:
-    name = f"{task.phase}-{task.partition:05d}"
+    name = f"{task.phase}-{task.partition:05d}-{task.fingerprint}"
     return once(out, name, lambda: [execute(out, lookup.__name__, task)])[0]

@@ -53,6 +53,21 @@ def narrow_tables(view: str, column: str, value: str, is_looked_up: bool) -> Map
     return {**{table: where.format(written) for table, where in wanted.items()}, **_BESIDE.get(view, {})}
 
 
+def macro(view: str, select: str) -> str | None:
+    """The statement that makes `FROM view('0f…')`: the view over the rows alone of a pair_id, for a DuckDB that nobody
+    translates questions for; None where the view has no ids. Of an image the digits of its address count.
+
+    select: the view's.
+    """
+    tables = _BEHIND.get(view, ((), (), ()))[0]
+    if not tables:
+        return None
+    condition = "url_id = unhex(left(id, 16))" if view == "images" else "pair_id = unhex(id)"
+    wanted = {**dict.fromkeys(tables, condition), **_BESIDE.get(view, {})}
+    parts = ", ".join(f"{table} AS (SELECT * FROM temp.{table} WHERE {where})" for table, where in wanted.items())  # noqa: S608
+    return f"CREATE OR REPLACE TEMP MACRO {view}(id) AS TABLE WITH {parts}\n{select.rstrip()}"
+
+
 def places_of(lookup: Lookup, column: str, value: str) -> Partitions:
     """The partitions that have a value of a column; none, of columns that are not looked up."""
     if column in ("pair_id", "url_id"):

@@ -231,8 +231,8 @@ def types() -> dict[str, dict[str, str]]:
     nothing = Committed(Storage(str(Path(__file__).with_name("no dataset"))))
     for table in tables(nothing):
         connection.register(table.name, table.numbered_schema.empty_table())
-    for name, rows in constants(nothing).items():
-        connection.register(name, rows)
+    for name, make in constants(nothing).items():
+        connection.register(name, make())
     for view, text in views().items():
         connection.execute(f"CREATE TEMP VIEW {view} AS {text}")
     return {

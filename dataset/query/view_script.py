@@ -19,6 +19,7 @@ from dataset.ids import checksum
 from dataset.ledger.commits import put
 from dataset.ledger.committed import Committed, Known
 from dataset.query import sql
+from dataset.query.points import macro
 from dataset.query.side_tables import public_suffixes
 from dataset.query.view_columns import OWN, VIEW_COLUMNS, types
 from dataset.query.view_tables import CommittedTable, constants, tables, views
@@ -35,6 +36,8 @@ _HEAD = """\
 --     connection.execute("SET VARIABLE dataset = '/data/mine'")
 --     connection.execute(open("/data/mine/views.sql").read())
 -- In a bucket it is read by DuckDB's extension httpfs, where that is loaded: SET VARIABLE dataset = 's3://bucket/mine'
+-- Ids are shown as digits, which no file has: FROM pairs('27dbb70fdb31254d1c3f4ee3afed9b96') finds a pair_id in a small
+-- part of the bytes that WHERE pair_id = '…' reads; so do candidates, images, scores, matches and dropped.
 -- It names the files of the last stage that was done; `wit run` and `wit status` write it anew.
 """
 
@@ -65,6 +68,7 @@ def script(storage: Storage, known: Known | None = None) -> str:
     parts += [_table(committed, table, root) for table in made]
     parts += [_constant(name, make()) for name, make in constants(committed).items()]
     parts += [f"CREATE OR REPLACE TEMP VIEW {name} AS\n{text.rstrip()};\n" for name, text in views().items()]
+    parts += [f"{makes};\n" for name, text in views().items() if (makes := macro(name, text))]
     own = {field.name for table in made if table.unify for field in table.schema} - {"row"}
     return "\n".join([*parts, *_columns(sorted(own))])
 

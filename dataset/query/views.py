@@ -23,7 +23,7 @@ from dataset.ledger.damage import content, named, opened, read_table, rows_in
 from dataset.ledger.lookup import Partitions
 from dataset.query import sql
 from dataset.query.files_on_disk import FilesOnDisk
-from dataset.query.points import narrow_tables, narrowed, places_of
+from dataset.query.points import macro, narrow_tables, narrowed, places_of
 from dataset.query.questions import Question, names_in, questions
 from dataset.query.side_tables import timings
 from dataset.query.view_tables import CommittedTable, constants, kinds, makers, views
@@ -299,6 +299,8 @@ class Dataset(Committed):
                 self._register(table.name, self._arrow(table))
         for name in [name for name in self._texts if name in names]:
             self._view(name, self._own_names(self._texts.pop(name)))
+            if self._catalog is None and (made := macro(name, self._selects[name])):
+                self.connection.execute(made)
 
     def _register(self, name: str, rows: pa.Table) -> None:
         """Have a name stand for rows."""

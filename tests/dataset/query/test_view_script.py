@@ -57,6 +57,19 @@ def test_a_bare_duckdb_has_the_views_of_wit_sql(tmp_path: Path, name: str) -> No
     check_equal(bare((out / NAME).read_text(), out), out)
 
 
+def test_a_pair_id_alone_finds_its_rows(tmp_path: Path) -> None:
+    out = made(tmp_path / "out")
+    connection, ours = bare((out / NAME).read_text(), out), Dataset(str(out))
+    pairs = ours.sql("SELECT url, pair_id FROM candidates").fetchall()
+    for view in ("candidates", "matches", "images", "dropped", "scores", "pairs"):
+        key = "url" if view == "images" else "pair_id"
+        for url, pair_id in pairs:
+            value = url if view == "images" else pair_id
+            wanted = connection.execute(f"SELECT * FROM {view} WHERE {key} = $1 ORDER BY ALL", [value]).fetchall()
+            by_id = f"SELECT * FROM {view}('{pair_id}') ORDER BY ALL"
+            assert connection.execute(by_id).fetchall() == ours.sql(by_id).fetchall() == wanted, view
+
+
 @pytest.mark.parametrize("below", ["out", "data/out", "data/mine/out", "../out", "../other/out", "."])
 def test_it_is_found_around_the_current_folder(tmp_path: Path, below: str, monkeypatch: pytest.MonkeyPatch) -> None:
     here = tmp_path / "a" / "b"
