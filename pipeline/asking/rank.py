@@ -57,7 +57,8 @@ def _pairs_of(dataset: Dataset, stage: Stage, query_id: int) -> pa.ChunkedArray:
     for name in before[: before.index(stage.name)]:
         statement = f"SELECT * FROM ({statement}) ANTI JOIN {identifier(f'_{name}_verdicts')} USING (partition, row)"  # noqa: S608
     counted = f"SELECT pair_id FROM ({statement})"  # noqa: S608
-    return dataset.ask(counted, {"query": query_id}).to_arrow_table().column(0).cast(PAIR_ID)
+    found: pa.Table = dataset.ask(counted, {"query": query_id}).to_arrow_table()
+    return found.column(0).cast(PAIR_ID)
 
 
 def _order(pair_ids: pa.Array | pa.ChunkedArray, query_id: int, seed: int, stage: str | None) -> np.ndarray:

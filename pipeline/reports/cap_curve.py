@@ -23,7 +23,6 @@ from filters.queries.balance import BalanceConfig
 from pipeline.config_errors import ConfigError
 from pipeline.engine.verdicts import alive_in
 from pipeline.reports import own_config
-from pipeline.stages.balance_phases import salt_of
 
 Balance = Literal["prebalance", "balance"]
 CURVE = pa.schema(
@@ -65,7 +64,7 @@ def curve(out: str, caps: Sequence[int], before: Balance | None = None) -> pa.Ta
     counts = _sum([balance.counts(rows["query_ids"]) for rows in _partitions(dataset, stage, seed)])
     caps_of = {cap: _caps(dataset, stage, counts, replace(config, cap=cap)) for cap in caps}
     cutoffs = _cutoffs(dataset, stage, seed, mode, counts, caps_of)
-    salt = salt_of(stage, seed)
+    salt = balance.salt_of(stage, seed)
     pairs, kept = 0, dict.fromkeys(caps, 0)
     left: dict[int, list[pa.Table]] = {cap: [] for cap in caps}
     for rows in _partitions(dataset, stage, seed):
