@@ -15,12 +15,14 @@ import pyarrow as pa
 from dataset.hosts import HOST_SQL
 from dataset.ledger.commits import FileRef
 from dataset.ledger.committed import Committed
+from dataset.ledger.damage import read_table
 from dataset.query import sql
 from dataset.query.side_tables import TIMINGS, public_suffixes, settings
 from dataset.reasons import reasons
 from dataset.schema import NSFW, VERDICTS
 from dataset.stages import Rows, Stage, Table, judging, path, table_names
 from dataset.stages import tables as declared
+from dataset.store.storage import Storage
 
 _FUNNEL = pa.schema(
     [("step", pa.int32()), ("stage", pa.string()), ("input", pa.int64()), ("kept", pa.int64()), ("dropped", pa.int64())]
@@ -84,6 +86,22 @@ class CommittedTable:
             f"SELECT {columns} FROM read_parquet({paths}, file_row_number = true, "  # noqa: S608
             f"hive_partitioning = false, union_by_name = {str(self.unify).lower()})"
         )
+
+    def read(self, storage: Storage) -> pa.Table:
+        """All rows, through Arrow. Raises DamagedError, FileNotFoundError."""
+        schema, parts = self.schema, []
+        for partition, file in self.files:
+            found = read_table(storage, file)
+            for column in schema.names:
+                if column not in found.column_names:
+                    found = found.append_column(column, pa.nulls(found.num_rows, schema.field(column).type))
+            found = found.select(schema.names) if self.unify else found.select(schema.names).cast(schema)
+            if self.numbered and "row" not in schema.names:
+                found = found.add_column(0, "row", pa.array(range(found.num_rows), pa.uint32()))
+            if self.numbered:
+                found = found.add_column(0, "partition", pa.array([partition] * found.num_rows, pa.int32()))
+            parts.append(found)
+        return pa.concat_tables(parts, promote_options="permissive" if self.unify else "none")
 
 
 def tables(committed: Committed) -> Iterator[CommittedTable]:

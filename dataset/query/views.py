@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -32,6 +32,7 @@ from dataset.store.storage import Storage
 if TYPE_CHECKING:
     from dataset.query.remote_files import RemoteFiles
 
+Answer = TypeVar("Answer")
 CHECKED_BYTES = 2 * 2**30
 """So much of what questions read is held against its checksums, in a second or two; of the rest the lengths are."""
 _WORD = re.compile(r"\w+")
@@ -149,7 +150,7 @@ class Dataset(Committed):
         """
         last = self._prepared(query)
         if last.makes is None:
-            return self.connection.sql(last.text, **options)
+            return self._asked(lambda: self.connection.sql(last.text, **options))
         self.connection.execute(last.text)
         return self.connection.sql(_made(last.makes))
 
@@ -159,8 +160,18 @@ class Dataset(Committed):
         values: of the parameters that its last statement names as `$name`.
         """
         last = self._prepared(query)
-        done = self.connection.execute(last.text, values or None)
+        done = self._asked(lambda: self.connection.execute(last.text, values or None))
         return done if last.makes is None else done.execute(_made(last.makes))
+
+    def _asked(self, ask: Callable[[], Answer]) -> Answer:
+        """What DuckDB answers. A name that it does not know may be near that of a view that is not made yet."""
+        try:
+            return ask()
+        except duckdb.CatalogException:
+            if self._remote is not None:
+                raise
+            self._make(self._made)
+            return ask()
 
     def _prepared(self, query: str) -> Question:
         """The last statement of a query, after the others were run."""
@@ -296,7 +307,7 @@ class Dataset(Committed):
             if not table.files:
                 self._register(table.name, table.numbered_schema.empty_table())
             elif not self._viewed(table):
-                self._register(table.name, self._arrow(table))
+                self._register(table.name, table.read(self.storage))
         for name in [name for name in self._texts if name in names]:
             self._view(name, self._own_names(self._texts.pop(name)))
             if self._catalog is None and (made := macro(name, self._selects[name])):
@@ -360,22 +371,6 @@ class Dataset(Committed):
         if self._remote is None or self._left is None:
             self._unread[table.name] = files
         return True
-
-    def _arrow(self, table: CommittedTable) -> pa.Table:
-        """A table read whole, through Arrow."""
-        schema, parts = table.schema, []
-        for partition, file in table.files:
-            found = read_table(self.storage, file)
-            for column in schema.names:
-                if column not in found.column_names:
-                    found = found.append_column(column, pa.nulls(found.num_rows, schema.field(column).type))
-            found = found.select(schema.names) if table.unify else found.select(schema.names).cast(schema)
-            if table.numbered and "row" not in schema.names:
-                found = found.add_column(0, "row", pa.array(range(found.num_rows), pa.uint32()))
-            if table.numbered:
-                found = found.add_column(0, "partition", pa.array([partition] * found.num_rows, pa.int32()))
-            parts.append(found)
-        return pa.concat_tables(parts, promote_options="permissive" if table.unify else "none")
 
 
 def _places(node: Any, names: Collection[str]) -> Iterator[tuple[int, str]]:

@@ -278,7 +278,9 @@ class _Teller:
         """The first queries by name, with their pairs before the first balance and in the dataset where known."""
         shown = list(ids[:_QUERIES_SHOWN])
         names = [
-            query if before is None else f"{query} ({before:,} pairs found, {kept or 0:,} kept)"
+            query
+            if before is None
+            else f"{query} ({before:,} {'pair' if before == 1 else 'pairs'} found, {kept or 0:,} kept)"
             for query, before, kept in self._ask(sql.load("asking/queries"), {"ids": shown})
         ]
         return names + ([f"and {len(ids) - len(shown):,} more"] if len(ids) > len(shown) else [])

@@ -1,5 +1,5 @@
 -- For every threshold of a score: rows that it only just dropped, and pairs that it only just let pass.
--- $within = 0.05: how near, as a share of the threshold
+-- $within = 0.05: how near, as a share of the threshold; of what is counted, one at least
 -- column threshold_name: The config's key.
 -- column threshold: Its value.
 -- column just_missed: Rows on its wrong side, and near it.
@@ -29,7 +29,7 @@ WITH limits AS (
     SELECT DISTINCT name, threshold, pair_id, item.value AS value,
            CASE WHEN is_least THEN value >= threshold ELSE value <= threshold END AS passed
     FROM measured JOIN limits ON limits.name = measured.item.name
-    WHERE abs(item.value - threshold) <= $within * threshold
+    WHERE abs(item.value - threshold) <= greatest($within * threshold, if(ends_with(name, '_characters') OR name = 'min_side', 1, 0))
 )
 SELECT name AS threshold_name, threshold, count(*) FILTER (WHERE NOT passed) AS just_missed,
        count(*) FILTER (WHERE passed) AS just_passed,

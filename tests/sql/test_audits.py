@@ -137,7 +137,7 @@ EXAMPLES: dict[str, tuple[dict[str, Rows], list[tuple[Any, ...]]]] = {
     "near_thresholds": (
         JUDGED,
         [
-            ("min_characters", 10.0, 0, 2, None, f"{1:032x}"),
+            ("min_characters", 10.0, 1, 2, f"{2:032x}", f"{1:032x}"),
             ("min_clip_score", 0.28, 1, 1, "01" * 16, "02" * 16),
             ("min_side", 52.0, 1, 0, "01" * 16, None),
         ],
