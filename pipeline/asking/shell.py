@@ -150,9 +150,10 @@ class Shell:
         return [word for word in self._words() if word.lower().startswith(start)]
 
     def _words(self) -> list[str]:
-        """Views, their columns, keywords and functions, the likeliest first."""
-        found = self.dataset.ask(sql.load("asking/words")).fetchall()
-        return list(dict.fromkeys((*VIEW_COLUMNS, *(word for word, _ in found))))
+        """Views, their columns, keywords and functions, the likeliest first. No view is made for it."""
+        found = self.dataset.connection.execute(sql.load("asking/words")).fetchall()
+        columns = (column for _, of_view in VIEW_COLUMNS.values() for column in of_view)
+        return list(dict.fromkeys((*VIEW_COLUMNS, *columns, *(word for word, _ in found))))
 
 
 def _width() -> int | None:
