@@ -40,6 +40,7 @@ LARGE_GAP_BYTES = 2**20
 MORE_BYTES = 0.2
 """As a share of the images' bytes: so much of the gaps is read in any case, the smallest first."""
 _CHUNK = re.compile(r"(.*?)(?:-([0-9a-f]{16}))?\.parquet")  # its name, and the checksum that older ones have not
+_BLOB = re.compile(rf"{FOLDER}/(.*?)(?:-[0-9a-f]{{16}})?\.blob")
 _DECISIVE = (OK, "hash_list_match", "robots_noai", "tdm_reserved", "domain_opted_out")
 """As are all refusals with an owner's wish; robots.txt that could not be had is none."""
 
@@ -244,11 +245,32 @@ def restore(storage: Storage, lost: pa.Table, observations: Iterable[Observation
         for offset, body in parts:
             data.extend(bytes(max(0, offset + len(body) - len(data))))
             data[offset : offset + len(body)] = body
-        end = max(row["blob_offset"] + row["blob_length"] for row in rows.values() if row["blob"] == blob)
-        if checksum(bytes(data[:end]))[:16] in blob:  # what is behind it is another blob's, in whose place this one is
-            del data[end:]
         storage.write(blob, memoryview(data))
     return others
+
+
+def trim(storage: Storage, images: pa.Table) -> None:
+    """Take off what lies behind the last image of each blob that the rows name: something was written behind it, or
+    it was put back over another blob, which is longer.
+    """
+    for blob, entries in _by_blob(images):
+        size = storage.size(blob) or 0
+        if size > max(offset + length for _, offset, length, _ in entries):
+            whole = _written_length(storage, blob)
+            if whole is not None and size > whole:
+                storage.write(blob, memoryview(storage.read(blob))[:whole])
+
+
+def _written_length(storage: Storage, blob: str) -> int | None:
+    """How many bytes a blob was written with, by the chunk that names all its images; None if that is gone."""
+    named = _BLOB.fullmatch(blob)
+    try:
+        rows = read_chunk(storage, named[1]) if named is not None else OBSERVATIONS.empty_table()
+    except FileNotFoundError:
+        return None
+    rows = rows.filter(pc.equal(rows["blob"], blob))
+    length: int | None = pc.max(pc.add(rows["blob_offset"], rows["blob_length"])).as_py()
+    return length
 
 
 _Place = tuple[int, int, int, int | None]  # row, offset, length, checksum

@@ -82,6 +82,10 @@ class WorkerKilledError(RuntimeError):
     """The system, or a person, ended a worker process (SIGKILL, SIGTERM): no crash of its own."""
 
 
+class WorkerStartError(RuntimeError):
+    """No worker process begins, whatever its task; waiting does not help."""
+
+
 class ServiceError(OSError):
     """A server that keeps files refuses, fails, or sends what cannot be; the message says what helps.
 
@@ -93,7 +97,7 @@ def fault(error: BaseException) -> Fault | None:
     """What the environment lacks, if that is what an error says; None if it may be the input's fault."""
     if isinstance(error, WorkerKilledError):
         return Fault(str(error))
-    if isinstance(error, ServiceError):
+    if isinstance(error, (ServiceError, WorkerStartError)):
         return Fault(str(error), may_pass=False)
     module = type(error).__module__.partition(".")[0]
     if module in ("botocore", "boto3"):

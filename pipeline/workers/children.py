@@ -11,16 +11,17 @@ import signal
 import socket
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import IO, Any
 
 from dataset import heartbeat
-from dataset.store.faults import WorkerKilledError
+from dataset.store.faults import WorkerKilledError, WorkerStartError
 from pipeline.workers.failures import Failure, Limits, Working
 from pipeline.workers.zygote import FORK, NUMBER, STATUS, Job, Raised
 
@@ -51,16 +52,16 @@ class Zygote:
     def __init__(self, modules: Sequence[str]):
         self._ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self._lock = threading.Lock()
-        environment = {"OMP_NUM_THREADS": "1", **os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        command = [sys.executable, "-m", "pipeline.workers.zygote", str(theirs.fileno()), *modules]
+        environment = {"OMP_NUM_THREADS": "1", **os.environ}
+        begin = f"import sys; sys.path[:] = {_import_path()!a}; from pipeline.workers import zygote; zygote.main()"
+        command = [sys.executable, "-P", "-c", begin, str(theirs.fileno()), *modules]
         self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environment)  # noqa: S603  ours
         theirs.close()
 
     def fork(self, jobs: int, shared: int) -> int:
         """A child that takes jobs from a socket; its process id. Raises OSError if the system makes none now."""
         with self._lock:
-            socket.send_fds(self._ours, [FORK + bytes(NUMBER.size)], [jobs, shared])
-            pid = self._answer()
+            pid = self._answer(lambda: socket.send_fds(self._ours, [FORK + bytes(NUMBER.size)], [jobs, shared]))
         if pid < 0:
             raise OSError(-pid, os.strerror(-pid))
         return pid
@@ -68,14 +69,20 @@ class Zygote:
     def status(self, pid: int) -> int:
         """How a child has ended: negative is minus the signal that ended it."""
         with self._lock:
-            self._ours.sendall(STATUS + NUMBER.pack(pid))
-            return os.waitstatus_to_exitcode(self._answer())
+            return os.waitstatus_to_exitcode(self._answer(lambda: self._ours.sendall(STATUS + NUMBER.pack(pid))))
 
-    def _answer(self) -> int:
-        data = self._ours.recv(NUMBER.size, socket.MSG_WAITALL)
-        if len(data) < NUMBER.size:
-            raise WorkerKilledError("the process that starts workers has ended")
-        return int(NUMBER.unpack(data)[0])
+    def _answer(self, ask: Callable[[], object]) -> int:
+        data = b""
+        with contextlib.suppress(ConnectionError):  # it has ended
+            ask()
+            data = self._ours.recv(NUMBER.size, socket.MSG_WAITALL)
+        if len(data) == NUMBER.size:
+            return int(NUMBER.unpack(data)[0])
+        status = self._process.wait()
+        if status > 0:
+            said = f"the process that starts workers ended with exit status {status}, and says above why"
+            raise WorkerStartError(f"{said}; run `wit` with a Python that has all that openwit needs")
+        raise WorkerKilledError("the process that starts workers has been ended")
 
     @property
     def is_alive(self) -> bool:
@@ -87,6 +94,14 @@ class Zygote:
         self._ours.close()
         self._process.kill()
         self._process.wait()
+
+
+def _import_path() -> list[str]:
+    """Where children look for modules: where this process does, and in the standard library first. For a script's own
+    folder may hold a file that is called as one of its modules is (`types.py`)."""
+    ours = [entry or str(Path.cwd()) for entry in sys.path]
+    library = Path(sysconfig.get_path("stdlib"))
+    return sorted(ours, key=lambda entry: Path(entry) not in (library, library / "lib-dynload"))  # else as they are
 
 
 _zygotes: dict[tuple[str, ...], Zygote] = {}
@@ -120,6 +135,7 @@ class Child:
         self._jobs: Connection | None = None
         self._pid = 0
         self._job: Job | None = None
+        self._unstarted: WorkerStartError | None = None
         self._seen: dict[int, _Seen] = {}  # thread -> what it was at when it was looked at
         self._doing = ("", 0.0)  # what it does that is about no unit, and since when
         self._resident = self._peak = 0
@@ -135,6 +151,10 @@ class Child:
                 break
             except (OSError, WorkerKilledError):  # ended while it had nothing to do, or not started: `poll` says it
                 self._forget()
+            except WorkerStartError as error:
+                self._unstarted = error
+                self._forget()
+                break
         self._job, self._peak = job, 0
         self._seen.clear()
 
@@ -160,6 +180,8 @@ class Child:
 
     def poll(self) -> Any:
         """The job's answer, a Failure, or None while it is at work."""
+        if self._jobs is None and self._unstarted is not None:
+            return Failure(self._unstarted, "died")
         if self._jobs is None:
             said = "a worker process could not be started: this machine may have no memory or no process left for it"
             return Failure(WorkerKilledError(f"{said}; use fewer workers (--workers N)"), "died")
@@ -205,7 +227,7 @@ class Child:
     def _reap(self) -> int:
         try:
             return self._zygote.status(self._pid)
-        except (OSError, WorkerKilledError):  # the zygote is gone, and its children with it
+        except (OSError, WorkerKilledError, WorkerStartError):  # the zygote is gone, and its children with it
             return -int(signal.SIGKILL)
 
     def _ended(self) -> Failure:

@@ -1,6 +1,6 @@
 """A process that has imported what tasks need, and forks a child for whoever asks: in milliseconds, not seconds.
 
-Run as `python -m pipeline.workers.zygote FD MODULE…`, where FD is a Unix socket. It runs no thread and no task itself,
+Its process has the arguments `FD MODULE…`, where FD is a Unix socket. It runs no thread and no task itself,
 so that to fork it is safe. A message of a byte and two file descriptors asks for a child, and is answered by its
 process id, or by minus the error's number where none can be made; a process id is answered by the child's exit status
 once it has ended. The zygote ends with the socket, and the children end with the zygote.
@@ -52,15 +52,16 @@ class Raised:
     pulse: heartbeat.Pulse
 
 
-def main(arguments: list[str]) -> None:
+def main() -> None:
     """Import the modules, then fork children until the socket ends."""
+    descriptor, *modules = sys.argv[1:]
     _end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of a terminal; who asked for children ends them
     arrow_alone.leave_pandas_out()  # its children make their first array each
-    for module in arguments[1:]:
+    for module in modules:
         with contextlib.suppress(Exception):  # the child that needs it says what is wrong with it
             importlib.import_module(module)
-    with socket.socket(fileno=int(arguments[0])) as asked:
+    with socket.socket(fileno=int(descriptor)) as asked:
         while True:
             message, descriptors, _, _ = socket.recv_fds(asked, 1 + NUMBER.size, 2)
             if not message:
@@ -139,9 +140,3 @@ def _sendable(error: Exception) -> Exception:
         copy = RuntimeError(f"{type(error).__name__}: {error}")
     copy.add_note(trace)
     return copy
-
-
-if __name__ == "__main__":
-    from pipeline.workers import zygote  # what it sends is then known by that name
-
-    zygote.main(sys.argv[1:])

@@ -113,6 +113,7 @@ def get(context: Context) -> Result:
     store.discard(context.storage, stored.outdated)
     known = store.newest(pa.concat_tables([known, *(store.read_chunk(context.storage, name) for name in chunks)]))
     known = known.filter(pc.is_in(known["url"], pa.array(wanted, pa.string())))
+    store.trim(context.storage, known)
     listed_now = relisted(known, _hash_lists(context.options), domains, respects_data_mining=config.respect_data_mining)
     unread = licensed.filter(pc.is_null(licensed["reason"]))
     masked = with_masks(listed_now, config.mask_personal_data)

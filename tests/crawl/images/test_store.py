@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crawl.images.observations import Ingested, Observation, Refusal, observe
-from crawl.images.store import FOLDER, damaged, discard, newest, read_chunk, read_images, restore, write_chunk
+from crawl.images.store import FOLDER, damaged, discard, newest, read_chunk, read_images, restore, trim, write_chunk
 from dataset.ids import checksum
 from dataset.ledger.damage import DamagedError
 from dataset.schema import OBSERVATIONS
@@ -174,7 +174,9 @@ def test_rows_of_both_origins_of_one_url_may_stand_in_a_chunk(storage: Storage) 
     assert count(storage, rows) == [("http://a/", "ok", TIME)]
 
 
-@pytest.mark.parametrize("found", [b"", b"on", b"another blob, which is longer", b"one\0\0\0"])
+@pytest.mark.parametrize(
+    "found", [b"", b"on", b"another blob, which is longer", b"one\0\0\0", b"xxxtwo, a longer one", b"onetwo and more"]
+)
 def test_a_blob_that_is_lost_is_made_anew_byte_for_byte(storage: Storage, found: bytes) -> None:
     observations = [ok("http://a/", b"one"), ok("http://b/", b"two")]
     blob, _ = write_chunk(storage, "a", observations)
@@ -185,4 +187,5 @@ def test_a_blob_that_is_lost_is_made_anew_byte_for_byte(storage: Storage, found:
         *(item for item in observations if item.url not in lost["url"].to_pylist()),
         failed("http://c/"),
     ]
+    trim(storage, table.slice(0, 1))
     assert storage.read(blob) == b"onetwo"

@@ -63,6 +63,7 @@ def test_what_may_pass_is_the_environments(error: Exception) -> None:
         s3._refusal("s3://b/a", "b", {"Code": "NoSuchBucket"}),
         s3._unanswered("s3://b/a", botocore.exceptions.NoCredentialsError()),
         faults.ServiceError("https://a.example/b cannot be read (status 401)"),
+        faults.WorkerStartError("the process that starts workers ended with exit status 1"),
     ],
     ids=str,
 )

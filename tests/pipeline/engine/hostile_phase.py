@@ -113,5 +113,5 @@ def _poisoned() -> None:
     crawl.candidates.archive_reader.parse_page, pipeline.stages.text.stage.measure_text = parse_page, measure_text
 
 
-if getattr(sys.modules["__main__"].__spec__, "name", "") == "pipeline.workers.zygote":
+if __name__ in sys.argv:  # this process is a zygote, which has been told to import it
     _poisoned()

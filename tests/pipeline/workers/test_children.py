@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pkgutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
@@ -59,6 +61,37 @@ def test_a_process_that_the_system_refuses_ends_none_of_the_others(tmp_path: Pat
     finally:
         first.close()
         second.close()
+
+
+def test_a_module_in_a_scripts_folder_takes_nothing_from_the_standard_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("types", "random"):
+        (tmp_path / f"{name}.py").write_text("raise ImportError('it is not what is meant')")
+    (tmp_path / "of_the_script.py").write_text("import random, types\nname = f'mine {random.random() < 1}'")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    child = children.Child(["random", "of_the_script"], Limits())
+    try:
+        child.begin(pkgutil.resolve_name, "of_the_script:name")
+        child.wait(60)
+        assert child.poll() == "mine True"
+    finally:
+        child.close()
+
+
+def test_a_python_in_which_no_worker_begins_is_not_taken_for_a_lack_of_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "dataset.py").write_text("raise ImportError('it is not what is meant')")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    child = children.Child(["no_such_module"], Limits())
+    child.begin(os.getppid)
+    failure = child.poll()
+    assert isinstance(failure, Failure)
+    found = fault(failure.error)
+    assert found is not None and not found.may_pass
+    assert "ended with exit status 1, and says above why" in found.sentence
+    assert capfd.readouterr().err.count("ImportError: it is") == 1  # it was not tried again
 
 
 def _writing(pipe: Path) -> IO[bytes] | None:
