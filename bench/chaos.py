@@ -30,6 +30,7 @@ from bench.record import print_record
 from dataset.ledger.commits import Ledger
 from dataset.store.storage import Storage
 
+RUN = [sys.executable, "-m", "pipeline", "run"]
 SMALL = ["--set", "run.pairs_per_partition=250", "--set", "run.piece_bytes=250000"]
 NODE = {"num_cpus": 1, "object_store_memory": 80_000_000}
 MOST_NODES = 3
@@ -110,7 +111,7 @@ class Build:
 def disturb(matrix: Matrix, total: int, events: int, rng: random.Random) -> tuple[int, int, str]:
     """Build while nodes come and go; (events that there were, committed tasks done again, what is wrong)."""
     out, nodes = matrix.folder / "out", Nodes()
-    command = [*matrix.command(str(out), 120.0), *SMALL]
+    command = [*RUN, *matrix.arguments(str(out), 120.0), *SMALL]
     met = lost = 0
 
     def go(number: int) -> Build:
@@ -164,7 +165,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         matrix = Matrix(Path(name), options.archive and options.archive.absolute(), "")
         out = matrix.folder / "reference"
-        whole = subprocess.run([*matrix.command(str(out), 60.0), *SMALL], capture_output=True, text=True, check=True)
+        whole = subprocess.run(
+            [*RUN, *matrix.arguments(str(out), 60.0), *SMALL], capture_output=True, text=True, check=True
+        )
         matrix.reference = contents(str(out))
         total = tasks_done((whole.stdout + whole.stderr).splitlines())
         print(f"{total:,} tasks, {len(matrix.reference):,} files", flush=True)

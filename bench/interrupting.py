@@ -14,7 +14,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,11 @@ class Fault:
     def set(self) -> dict[str, str]:
         """The environment of a process that meets it."""
         return {VARIABLE: json.dumps(asdict(self))}
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str]) -> Fault:
+        """What `set` has set."""
+        return cls(**json.loads(environment[VARIABLE]))
 
 
 def install(fault: Fault, end: Callable[[], None]) -> None:
@@ -94,12 +99,13 @@ def install(fault: Fault, end: Callable[[], None]) -> None:
     local_files.place, local_files.remove = placing, removing
 
 
-def _kill_group() -> None:
+def kill_group() -> None:
+    """End this process, and all of its group."""
     os.killpg(0, signal.SIGKILL)
 
 
 if VARIABLE in os.environ and "pytest" not in sys.modules:
-    install(Fault(**json.loads(os.environ[VARIABLE])), _kill_group)  # in the driver, and in what forks its children
+    install(Fault.of(os.environ), kill_group)  # in the driver, and in what forks its children
 
 
 def main() -> int:

@@ -1,13 +1,14 @@
 """A run is killed, meets a full disk or a failing storage server, at many moments; then the same command goes on.
 
-    python -m bench.matrix kill|full|faults [--archive FILE] [--sample SHARE] [--moments 20] [--on disk,s3]
+    python -m bench.matrix kill|full|faults [--archive FILE] [--sample SHARE] [--moments 20] [--on disk,s3] [--keep DIR]
 
 The dataset must then be the undisturbed run's, byte for byte, with nothing left beside it. Moments are counted in
 operations on storage, not in seconds. `kill` sends SIGKILL to all processes of the run. `full` is, on disk, a
 filesystem of too few bytes (a tmpfs, where this user may mount one) and operations that fail from one on; on S3, a
 server without room. `faults` are a server's answers that fail twice, which a run must outlast. Without an archive one
-of over a thousand pairs is made. A line for each moment; the last is one JSON object: `ours` is the moments after which
-all was right, of `moments`; `silent` counts runs that ended as if they had done what they had not. There is no peer.
+of over a thousand pairs is made. With `--keep` what is done stays in that folder, and the same command goes on there.
+A line for each moment; the last is one JSON object: `ours` is the moments after which all was right, of `moments`;
+`silent` counts runs that ended as if they had done what they had not. There is no peer.
 """
 
 from __future__ import annotations
@@ -15,15 +16,16 @@ from __future__ import annotations
 import argparse
 import contextlib
 import itertools
+import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -35,7 +37,9 @@ from dataset.store.storage import Storage
 from tests import s3_server
 from tests.pipeline import small_archive
 
-ROOT = Path(__file__).resolve().parents[1]
+if TYPE_CHECKING:
+    from bench.forked import Started
+
 _TIMEOUT_S = 1800
 _OURS = ("log/", "lease.json")  # not the dataset's content
 _WORDS = ("a", "the", "of", "and", "with", "red", "old", "house", "tree", "cat", "bird", "icon", "flag", "man", "blue")
@@ -45,27 +49,43 @@ _WORDS = ("a", "the", "of", "and", "with", "red", "old", "house", "tree", "cat",
 class Outcome:
     """What became of one moment."""
 
+    moment: str
     status: int  # of the disturbed run; negative: the signal
     said: str  # its last line
     wrong: str = ""  # what is wrong after the resume; nothing if all is right
     is_silent: bool = False
+    has_come: bool = True  # a moment that did not come is not counted
+
+
+Moment = tuple[str, Callable[[], Outcome]]
+"""A moment's name, and what finds out what becomes of it."""
 
 
 class Matrix:
     """The runs over one archive.
 
-    folder: where all of it lies.
+    folder: where all of it lies; what is there already is not made again.
     """
 
     def __init__(self, folder: Path, archive: Path | None, sample: str):
         self.folder = folder
         (folder / "queries.txt").write_text("".join(f"{word}\n" for word in (*_WORDS, *small_archive.QUERIES)))
-        self.archive = archive or small_archive.write(folder / "small.warc.gz", pages=300)
+        made = folder / "small.warc.gz"
+        self.archive = archive or (made if made.exists() else small_archive.write(made, pages=300))
         self.sample = sample
         self.reference: dict[str, bytes] = {}
 
-    def command(self, out: str, patience_s: float, module: str = "pipeline run") -> list[str]:
-        """The run of a dataset."""
+    def build_reference(self) -> int:
+        """Build the dataset undisturbed; how many pairs it is made of."""
+        whole = str(self.folder / "reference")
+        if not (self.folder / "made").exists():
+            self.run(whole)
+            (self.folder / "made").touch()
+        self.reference = contents(whole)
+        return int(dataset.open(whole).sql("SELECT count(*) FROM candidates").fetchall()[0][0])
+
+    def arguments(self, out: str, patience_s: float) -> list[str]:
+        """Those of `wit run` for a dataset."""
         raw: dict[str, Any] = {
             "name": "matrix",
             "sources": [str(self.archive)],
@@ -79,33 +99,45 @@ class Matrix:
         }
         config = self.folder / "config.yaml"
         config.write_text(yaml.safe_dump(raw))
-        sample = ["--sample", self.sample] if self.sample else []
-        return [sys.executable, "-m", *module.split(), str(config), *sample]
+        return [str(config), *(["--sample", self.sample] if self.sample else [])]
 
-    def run(self, command: list[str], **environment: str) -> tuple[int, str]:
-        """A command's exit status, and its last line."""
-        done = self.start(command, environment)
-        said = done.communicate(timeout=_TIMEOUT_S)[0].decode(errors="replace").strip().splitlines()
-        return done.returncode, next((line for line in reversed(said) if line.startswith("wit:")), (said or [""])[-1])
+    def start(self, out: str, patience_s: float, fault: Fault | None = None) -> Started:
+        """The run of a dataset, at work."""
+        from bench.forked import Started  # imports all that a run needs
 
-    def start(self, command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
-        """A command in a process group of its own."""
-        merged = {**os.environ, **environment}
-        return subprocess.Popen(
-            command, cwd=ROOT, env=merged, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
-        )
+        environment = {**os.environ, **(fault.set() if fault else {})}
+        return Started(self.arguments(out, patience_s), environment, self.folder / "said")
 
-    def judge(self, out: str, status: int, said: str) -> Outcome:
-        """Go on with the same command, and compare."""
+    def run(self, out: str, fault: Fault | None = None) -> None:
+        """A run that nothing disturbs."""
+        status, said = self.start(out, 0.0, fault).ended(_TIMEOUT_S)
+        assert status == 0, said
+
+    def counted(self, name: str, count: Callable[[], list[str]]) -> list[str]:
+        """The operations of an undisturbed run, counted once."""
+        file = self.folder / f"{name}.json"
+        if not file.exists():
+            file.write_text(json.dumps(count()))
+        return [str(operation) for operation in json.loads(file.read_text())]
+
+    def judge(self, moment: str, out: str, started: Started) -> Outcome:
+        """Wait for the end, go on with the same command, and compare."""
+        status, said = started.ended(_TIMEOUT_S)
         is_silent = status == 0 and bool(differences(self.reference, contents(out)))
-        resumed, why = self.run(self.command(out, 60.0))
-        if resumed:
-            return Outcome(status, said, f"the resume ended with {resumed}: {why}", is_silent)
+        again, why = self.start(out, 60.0).ended(_TIMEOUT_S)
+        if again:
+            wrong = f"the resume ended with {again}: {_last(why)}"
+            return Outcome(moment, status, _last(said), wrong, is_silent)
         wrong = differences(self.reference, contents(out))
         lost = dataset.open(out).sql("SELECT count(*) FROM dropped WHERE reason = 'quarantined'").fetchall()[0][0]
         if lost:
             wrong += f"; {lost} healthy pairs quarantined"
-        return Outcome(status, said, wrong, is_silent)
+        return Outcome(moment, status, _last(said), wrong, is_silent)
+
+
+def _last(said: str) -> str:
+    lines = said.strip().splitlines()
+    return next((line for line in reversed(lines) if line.startswith("wit:")), (lines or [""])[-1])
 
 
 def contents(out: str) -> dict[str, bytes]:
@@ -134,65 +166,80 @@ def spread(count: int, moments: int) -> list[int]:
     return sorted({1 + round(at * (count - 1) / max(1, moments - 1)) for at in range(min(moments, count))})
 
 
-def on_disk(matrix: Matrix, kind: str, moments: int) -> Iterator[tuple[str, Outcome]]:
+def on_disk(matrix: Matrix, kind: str, moments: int) -> Iterator[Moment]:
     """Kills and full disks of a folder."""
     out, counter = matrix.folder / "out", matrix.folder / "counter"
-    fault = Fault(kind, 0, "before", str(counter))
-    status, said = matrix.run(matrix.command(str(out), 0.0, "bench.interrupting"), **fault.set())
-    assert status == 0, said
-    names = counter.read_text().splitlines()
-    assert not differences(matrix.reference, contents(str(out))), "two undisturbed runs differ"
-    for operation, at in zip(spread(len(names), moments), itertools.cycle(AT)):
-        shutil.rmtree(out)
-        counter.unlink()
-        fault = Fault(kind, operation, at, str(counter))
-        status, said = matrix.run(matrix.command(str(out), 0.0, "bench.interrupting"), **fault.set())
-        met = counter.read_text().splitlines()[operation - 1]
+
+    def disturbed(operation: int, at: str) -> Started:
+        shutil.rmtree(out, ignore_errors=True)
+        counter.unlink(missing_ok=True)
+        return matrix.start(str(out), 0.0, Fault(kind, operation, at, str(counter)))
+
+    def count() -> list[str]:
+        status, said = disturbed(0, "before").ended(_TIMEOUT_S)
+        assert status == 0, said
+        assert not differences(matrix.reference, contents(str(out))), "two undisturbed runs differ"
+        return counter.read_text().splitlines()
+
+    def met(operation: int, at: str) -> Outcome:
         where = {"before": "before", "half": "half of", "whole": "before the move of", "after": "after"}[at]
-        yield f"operation {operation:,} of {len(names):,}, {where} {met}", matrix.judge(str(out), status, said)
+        moment = f"operation {operation:,} of {len(names):,}, {where} {names[operation - 1]}"
+        return matrix.judge(moment, str(out), disturbed(operation, at))
+
+    names = matrix.counted("operations", count)
+    for operation, at in zip(spread(len(names), moments), itertools.cycle(AT)):
+        yield f"{operation} {at}", partial(met, operation, at)
 
 
-def on_small_disk(matrix: Matrix, moments: int) -> Iterator[tuple[str, Outcome]]:
+def on_small_disk(matrix: Matrix, moments: int) -> Iterator[Moment]:
     """Filesystems that are really full: after the run has ended, they are given room."""
     mount = matrix.folder / "mount"
-    mount.mkdir()
+    mount.mkdir(exist_ok=True)
     whole = sum(len(data) for data in matrix.reference.values())
-    for share in (at / (moments + 1) for at in range(1, moments + 1)):
+
+    def met(share: float) -> Outcome:
         size = f"size={max(2**16, round(whole * share))}"
         subprocess.run(["mount", "-t", "tmpfs", "-o", size, "none", str(mount)], check=True)
         try:
-            out = str(mount / "out")
-            status, said = matrix.run(matrix.command(out, 0.0))
+            started = matrix.start(str(mount / "out"), 0.0)
+            started.ended(_TIMEOUT_S)
             subprocess.run(["mount", "-o", f"remount,size={4 * whole + 2**26}", str(mount)], check=True)
-            yield f"a disk of {share:.0%} of the dataset's {whole / 1e6:,.0f} MB", matrix.judge(out, status, said)
+            return matrix.judge(
+                f"a disk of {share:.0%} of the dataset's {whole / 1e6:,.0f} MB", str(mount / "out"), started
+            )
         finally:
             subprocess.run(["umount", "-l", str(mount)], check=True)
 
+    for share in (at / (moments + 1) for at in range(1, moments + 1)):
+        yield f"share {share:.3f}", partial(met, share)
 
-def on_s3(
-    matrix: Matrix, proxy: FaultyProxy, bucket: str, kind: str, moments: int
-) -> Iterator[tuple[str, Outcome | None]]:
+
+def on_s3(matrix: Matrix, proxy: FaultyProxy, bucket: str, kind: str, moments: int) -> Iterator[Moment]:
     """A server in front of which requests fail."""
-    plan = proxy.plan = Plan(only_writes=kind != "faults")
-    status, said = matrix.run(matrix.command(f"{bucket}/whole", 0.0))
-    assert status == 0, said
-    assert not differences(matrix.reference, contents(f"{bucket}/whole")), "a bucket differs from a disk"
-    count = len(plan.asked)
-    kinds = {"kill": ("kill", "kill-after"), "full": (FULL,), "faults": KINDS}[kind]
-    for number, (request, met) in enumerate(zip(spread(count, moments), itertools.cycle(kinds))):
-        out = f"{bucket}/{number}"
+
+    def count() -> list[str]:
+        plan = proxy.plan = Plan(only_writes=kind != "faults")
+        matrix.run(f"{bucket}/whole")
+        assert not differences(matrix.reference, contents(f"{bucket}/whole")), "a bucket differs from a disk"
+        return plan.asked
+
+    def met(request: int, failure: str) -> Outcome:
+        out = f"{bucket}/{request}-{failure}"
         times = {"kill": 1, "full": 10**9, "faults": 2}[kind]
-        plan = proxy.plan = Plan(met, request, times, only_writes=kind != "faults")
-        process = matrix.start(matrix.command(out, 1.0), {})
-        plan.group = process.pid
-        said = process.communicate(timeout=_TIMEOUT_S)[0].decode(errors="replace").strip().splitlines()
-        if len(plan.asked) < request:  # the order of requests is not always the same, nor their number
-            yield f"request {request:,} of {count:,}, {met}: there was none", None
-            continue
-        where = plan.asked[request - 1].split("?")[0]
+        plan = proxy.plan = Plan(failure, request, times, only_writes=kind != "faults")
+        started = matrix.start(out, 1.0)
+        plan.group = started.group
+        status, said = started.ended(_TIMEOUT_S)
         proxy.plan = Plan()
-        last = next((line for line in reversed(said) if line.startswith("wit:")), (said or [""])[-1])
-        yield f"request {request:,} of {count:,}, {met}: {where}", matrix.judge(out, process.returncode, last)
+        moment = f"request {request:,} of {len(names):,}, {failure}"
+        if len(plan.asked) < request:  # the order of requests is not always the same, nor their number
+            return Outcome(f"{moment}: there was none", status, _last(said), has_come=False)
+        return matrix.judge(f"{moment}: {plan.asked[request - 1].split('?')[0]}", out, started)
+
+    names = matrix.counted(f"requests-{kind}", count)
+    failures = {"kill": ("kill", "kill-after"), "full": (FULL,), "faults": KINDS}[kind]
+    for request, failure in zip(spread(len(names), moments), itertools.cycle(failures)):
+        yield f"{request} {failure}", partial(met, request, failure)
 
 
 def can_mount(folder: Path) -> bool:
@@ -212,18 +259,33 @@ def served(folder: Path) -> Iterator[tuple[FaultyProxy, str]]:
         yield proxy, bucket
 
 
-def outcomes(matrix: Matrix, kind: str, places: list[str], moments: int) -> Iterator[tuple[str, str, Outcome | None]]:
-    """(place, moment, outcome); without an outcome where the moment did not come."""
+def all_moments(matrix: Matrix, kind: str, places: list[str], moments: int) -> Iterator[tuple[str, Moment]]:
+    """(place, moment)."""
     if "disk" in places and kind != "faults":
         probe = matrix.folder / "probe"
-        probe.mkdir()
+        probe.mkdir(exist_ok=True)
         small = on_small_disk(matrix, moments) if kind == "full" and can_mount(probe) else iter(())
-        for moment, outcome in itertools.chain(small, on_disk(matrix, kind, moments)):
-            yield "disk", moment, outcome
+        for moment in itertools.chain(small, on_disk(matrix, kind, moments)):
+            yield "disk", moment
     if "s3" in places:
+        shutil.rmtree(matrix.folder / "s3", ignore_errors=True)
         with served(matrix.folder / "s3") as (proxy, bucket):
-            for moment, outcome in on_s3(matrix, proxy, bucket, kind, moments):
-                yield "s3", moment, outcome
+            for moment in on_s3(matrix, proxy, bucket, kind, moments):
+                yield "s3", moment
+
+
+def outcomes(matrix: Matrix, kind: str, places: list[str], moments: int) -> Iterator[tuple[str, Outcome]]:
+    """(place, outcome); what an earlier call has found is not tried again."""
+    file = matrix.folder / "outcomes.jsonl"
+    found = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    known = {key: Outcome(**outcome) for key, outcome in found}
+    for place, (name, act) in all_moments(matrix, kind, places, moments):
+        key = f"{kind} {place} {name}"
+        if key not in known:
+            known[key] = act()
+            with file.open("a") as more:
+                more.write(f"{json.dumps([key, asdict(known[key])])}\n")
+        yield place, known[key]
 
 
 def main() -> None:
@@ -234,30 +296,29 @@ def main() -> None:
     parser.add_argument("--sample", default="", help="a share of its pages, e.g. 0.25")
     parser.add_argument("--moments", type=int, default=20, help="on each kind of storage")
     parser.add_argument("--on", default="disk,s3")
+    parser.add_argument("--keep", type=Path, metavar="DIR")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        matrix = Matrix(Path(name), options.archive and options.archive.absolute(), options.sample)
-        out = str(matrix.folder / "reference")
-        status, said = matrix.run(matrix.command(out, 0.0))
-        assert status == 0, said
-        matrix.reference = contents(out)
-        pairs = dataset.open(out).sql("SELECT count(*) FROM candidates").fetchall()[0][0]
+    with contextlib.ExitStack() as stack:
+        folder = (options.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))).absolute()
+        folder.mkdir(parents=True, exist_ok=True)
+        matrix = Matrix(folder, options.archive and options.archive.absolute(), options.sample)
+        pairs = matrix.build_reference()
         print(f"{pairs:,} pairs, {len(matrix.reference):,} files", flush=True)
         count = right = silent = missed = 0
-        for place, moment, outcome in outcomes(matrix, options.kind, options.on.split(","), options.moments):
-            if outcome is None:
+        for place, outcome in outcomes(matrix, options.kind, options.on.split(","), options.moments):
+            if not outcome.has_come:
                 missed += 1
-                print(f"wit run on {place} | {moment} | not counted", flush=True)
+                print(f"wit run on {place} | {outcome.moment} | not counted", flush=True)
                 continue
             count += 1
             right += not outcome.wrong and not outcome.is_silent
             silent += outcome.is_silent
             ended = f"killed by {-outcome.status}" if outcome.status < 0 else f"exit {outcome.status}: {outcome.said}"
             result = outcome.wrong or ("SILENT" if outcome.is_silent else "same bytes")
-            print(f"wit run on {place} | {moment} | {ended} | {result}", flush=True)
+            print(f"wit run on {place} | {outcome.moment} | {ended} | {result}", flush=True)
     figures = {"ours": right, "peer": None, "unit": "moments survived", "ratio": right / max(1, count)}
-    more = {"equal": right == count > missed, "moments": count, "missed": missed, "silent": silent, "pairs": pairs}
-    print_record({"bench": "matrix", "kind": options.kind, **figures, **more})
+    more = {"equal": right == count > missed, "moments": count, "missed": missed, "silent": silent}
+    print_record({"bench": "matrix", "kind": options.kind, **figures, **more, "pairs": pairs})
 
 
 if __name__ == "__main__":

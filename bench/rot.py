@@ -1,13 +1,14 @@
 """Files of a finished dataset rot; nobody may be told, or taught, anything else than before, without a word.
 
-    python -m bench.rot [--archive FILE] [--cases N] [--seed 0]
+    python -m bench.rot [--archive FILE] [--cases N] [--seed 0] [--keep DIR]
 
 Each kind of file is damaged in six ways, one file at a time: cut off, a bit flipped, a stretch of zeros, emptied,
 removed, and replaced by another file. Then six things are done: `wit verify --deep`, `wit status`, all views are read
 whole, all samples are read as training reads them, the same `wit run` again, and, on another copy, `wit verify --deep
 --repair` with a run after it. Each notices (it names the file), mends (the result is the undamaged dataset's, byte for
 byte), is untouched (its answer is the undamaged one's), is stuck (it ends, and does not name the file), raw (it ends
-with what no command says as a sentence), or wrong. Without an archive one of over a thousand pairs is made. A line for
+with what no command says as a sentence), or wrong. Without an archive one of over a thousand pairs is made. With
+`--keep` the dataset and what came of each case stay in that folder, and the same command goes on there. A line for
 each case, a table at the end; the last line is one JSON object: `ours` is the cases of `cases` of which none was wrong,
 stuck or raw. There is no peer.
 """
@@ -15,6 +16,7 @@ stuck or raw. There is no peer.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
 import os
@@ -72,14 +74,25 @@ class Whole:
     config: Config
     out: Path
     bytes: Mapping[str, bytes]
+    written: Mapping[str, tuple[int, int]]  # see `_written`
+    status: Any
     views: Mapping[str, Any]
     samples: Mapping[str, dict[str, bytes]]
+
+    def is_in(self, copy: Path) -> bool:
+        """Whether a copy that was linked has the same files with the same bytes; what is still linked has."""
+        found = names_of(copy)
+        return set(found) == set(self.bytes) and all(
+            _written(path) == self.written[name] or path.read_bytes() == self.bytes[name]
+            for name, path in found.items()
+        )
 
 
 def finished(folder: Path, archive: Path | None, pages: int) -> Whole:
     """Build a dataset, of an archive or of so many pages of our own, and read all of it."""
     out = folder / "out"
-    path = archive or small_archive.write(folder / "small.warc.gz", pages=pages)
+    made = folder / "small.warc.gz"
+    path = archive or (made if (folder / "made").exists() else small_archive.write(made, pages=pages))
     if archive is None:
         many: dict[str, Any] = {
             "balance": {"cap": 1000},
@@ -101,16 +114,27 @@ def finished(folder: Path, archive: Path | None, pages: int) -> Whole:
                 "run": {"workers": 0},
             }
         )
-    build(config, quiet=True)
+    if not (folder / "made").exists():
+        build(config, quiet=True)
+        (folder / "made").touch()
     samples = {name: parts for name, parts in trained(out) if parts is not None}
-    return Whole(config, out, contents(out), asked(out), samples)
+    files = names_of(out)
+    bytes_ = {name: path.read_bytes() for name, path in files.items()}
+    written = {name: _written(path) for name, path in files.items()}
+    return Whole(config, out, bytes_, written, status(str(out)).as_rows(), asked(out), samples)
 
 
-def contents(out: Path) -> dict[str, bytes]:
+def _written(path: Path) -> tuple[int, int]:
+    """What is another when a file has been replaced, or written into."""
+    found = path.stat()
+    return found.st_ino, found.st_mtime_ns
+
+
+def names_of(out: Path) -> dict[str, Path]:
     """All files of a dataset that a run makes."""
-    found = (path for path in sorted(out.rglob("*")) if path.is_file())
-    names = {str(path.relative_to(out)): path for path in found}
-    return {name: path.read_bytes() for name, path in names.items() if name.partition("/")[0] not in _LOST}
+    found = (Path(folder) / name for folder, _, names in os.walk(out) for name in names)
+    files = {str(path.relative_to(out)): path for path in found}
+    return {name: files[name] for name in sorted(files) if name.partition("/")[0] not in _LOST}
 
 
 def asked(out: Path) -> dict[str, Any]:
@@ -146,9 +170,11 @@ def kinds(whole: Whole) -> dict[str, list[str]]:
 
 
 def cases(whole: Whole, seed: int) -> list[Case]:
-    """Each kind of file in each way."""
+    """Each kind of file in each way, in any order."""
     rng = random.Random(seed)
-    return [Case(rng.choice(names), way, kind) for kind, names in sorted(kinds(whole).items()) for way in WAYS]
+    found = [Case(rng.choice(names), way, kind) for kind, names in sorted(kinds(whole).items()) for way in WAYS]
+    rng.shuffle(found)
+    return found
 
 
 def damage(path: Path, way: str, others: list[Path], rng: random.Random) -> bool:
@@ -205,7 +231,7 @@ def tried(whole: Whole, case: Case, folder: Path, seed: int) -> dict[str, str] |
         return None
 
     def told() -> bool:
-        return [status(str(out)).as_rows()] == [status(str(whole.out)).as_rows()]
+        return bool(status(str(out)).as_rows() == whole.status)
 
     def verified() -> bool:
         found = {item.file for item in verify(str(out), deep=True).damages}
@@ -234,7 +260,7 @@ def tried(whole: Whole, case: Case, folder: Path, seed: int) -> dict[str, str] |
             build(make_config({**_plain(whole.config), "out": str(out)}), quiet=True)
         finally:
             log.setLevel(before)
-        return contents(out) == whole.bytes
+        return whole.is_in(out)
 
     def repaired() -> bool:
         linked(whole, folder / "copy")
@@ -256,6 +282,20 @@ def tried(whole: Whole, case: Case, folder: Path, seed: int) -> dict[str, str] |
     return outcome
 
 
+def outcomes(whole: Whole, chosen: list[Case], folder: Path, seed: int) -> Iterator[tuple[Case, dict[str, str] | None]]:
+    """What came of each case; what an earlier call has found is not tried again."""
+    file = folder / "outcomes.jsonl"
+    found = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    known = {tuple(key): outcome for key, outcome in found}
+    for case in chosen:
+        key = (seed, case.file, case.way)
+        if key not in known:
+            known[key] = tried(whole, case, folder, seed)
+            with file.open("a") as more:
+                more.write(f"{json.dumps([key, known[key]])}\n")
+        yield case, known[key]
+
+
 def _plain(config: Config) -> dict[str, Any]:
     import yaml
 
@@ -271,17 +311,17 @@ def main() -> None:
     parser.add_argument("--pages", type=int, default=300, help="of the archive that is made if none is given")
     parser.add_argument("--cases", type=int, help="so many, chosen by the seed; all by default")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--keep", type=Path, metavar="DIR")
     options = parser.parse_args()
     table: defaultdict[str, Counter[str]] = defaultdict(Counter)
     wrong = done = 0
-    with tempfile.TemporaryDirectory() as name:
-        whole = finished(Path(name), options.archive, options.pages)
-        chosen = cases(whole, options.seed)
-        if options.cases:
-            chosen = random.Random(options.seed).sample(chosen, min(options.cases, len(chosen)))
+    with contextlib.ExitStack() as stack:
+        folder = (options.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))).absolute()
+        folder.mkdir(parents=True, exist_ok=True)
+        whole = finished(folder, options.archive, options.pages)
+        chosen = cases(whole, options.seed)[: options.cases]
         print(f"{len(whole.samples):,} training pairs, {len(whole.bytes):,} files, {len(chosen):,} cases", flush=True)
-        for case in chosen:
-            outcome = tried(whole, case, Path(name), options.seed)
+        for case, outcome in outcomes(whole, chosen, folder, options.seed):
             if outcome is None:
                 continue
             done += 1

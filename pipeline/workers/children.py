@@ -52,11 +52,15 @@ class Zygote:
     def __init__(self, modules: Sequence[str]):
         self._ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         self._lock = threading.Lock()
+        with theirs:
+            self._process = self._begun(theirs.fileno(), modules)
+
+    def _begun(self, descriptor: int, modules: Sequence[str]) -> subprocess.Popen[bytes]:
+        """The process, which answers at a socket."""
         environment = {"OMP_NUM_THREADS": "1", **os.environ}
         begin = f"import sys; sys.path[:] = {_import_path()!a}; from pipeline.workers import zygote; zygote.main()"
-        command = [sys.executable, "-P", "-c", begin, str(theirs.fileno()), *modules]
-        self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environment)  # noqa: S603  ours
-        theirs.close()
+        command = [sys.executable, "-P", "-c", begin, str(descriptor), *modules]
+        return subprocess.Popen(command, pass_fds=[descriptor], env=environment)  # noqa: S603  ours
 
     def fork(self, jobs: int, shared: int) -> int:
         """A child that takes jobs from a socket; its process id. Raises OSError if the system makes none now."""
