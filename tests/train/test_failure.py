@@ -23,8 +23,9 @@ from train import checkpoint, loop
 from train.__main__ import main
 from train.data.loader import Samples
 from train.distributed import watch
+from train.distributed.processes import Processes, held
 from train.evaluate.in_training.periodic import Periodic
-from train.failure import EXIT_SECONDS, sentence
+from train.failure import EXIT_SECONDS, TrainingError, sentence
 from train.log import Log
 
 SECONDS = 60.0
@@ -264,3 +265,13 @@ def test_a_full_disk_keeps_the_traceback_elsewhere(
     assert ended(begin(config, run, {0: injure})) == [1]
     assert "No space left on device" in told(run)
     assert str(elsewhere) in told(run)
+
+
+def test_a_folder_in_which_a_run_trains_is_refused_to_another(tmp_path: Path) -> None:
+    home, alone = Storage(str(tmp_path)), Processes(0, 1, torch.device("cpu"))
+    with held(home, alone):
+        said = rf"{tmp_path} is being written by process {os.getpid()} on .*; stop that run, or wait"
+        with pytest.raises(TrainingError, match=said), held(home, alone):
+            pass
+    with held(home, alone):  # it was given back
+        pass
