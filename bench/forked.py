@@ -23,8 +23,8 @@ for _stage in path():
     _stage.load()
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_BENCH = getattr(sys.modules["__main__"].__spec__, "name", __name__)  # which each process has for its main module
-_CONTEXT.set_forkserver_preload([__name__, _BENCH])
+_IMPORTED = [name for name in sys.modules if name.startswith(("bench.", "tests."))]  # by the bench, whose each run does
+_CONTEXT.set_forkserver_preload([__name__, *_IMPORTED])
 
 
 class _ForkedZygote(children.Zygote):
