@@ -24,28 +24,14 @@ setup: .venv/.ready
 demo: setup  ## crawl a small web, build a dataset, train a CLIP, examine it
 	$(BIN)/python -m demo
 
-# Rooms in processes of their own, so that what one leaves in its process (a Ray, a patched module) does not meet another's
-# tests; the longest first, and no more of them than needed, for each imports torch anew. Three at once on two cores: where
-# Ray or a browser starts, one waits. Each line that they print begins with the room's name.
+# Three rooms at once on two cores: where Ray or a browser starts, one waits. See tests/rooms.py.
 PROCESSES ?= 3
 RERUNS ?= 0
-ROOMS := cluster runs train stages questions engine rest dataset examine crawl
-TESTS_cluster := tests/pipeline/test_cluster.py tests/pipeline/test_submit.py $(addprefix tests/pipeline/,training workers human)
-TESTS_runs := $(filter-out $(TESTS_cluster),$(wildcard tests/pipeline/test_*.py))
-TESTS_stages := tests/pipeline/stages
-TESTS_engine := tests/pipeline/engine
-TESTS_questions := $(addprefix tests/pipeline/,asking examining experiment forecast query_list reports)
-TESTS_train := $(wildcard tests/train/test_*.py)
-TESTS_examine := tests/train/data tests/train/evaluate
-TESTS_dataset := tests/dataset
-TESTS_rest := $(wildcard tests/test_*.py) $(addprefix tests/,bench demo filters fuzz sql)
-TESTS_crawl := tests/crawl
 test: setup  ## all tests, PROCESSES rooms at once; RERUNS=1 tries once more what fails
-	@$(MAKE) --no-print-directory --keep-going -j$(PROCESSES) $(ROOMS:%=test-%)
+	@$(BIN)/python -m tests --processes $(PROCESSES) --reruns $(RERUNS)
 
-test-%:
-	@set -o pipefail; $(BIN)/python -m pytest -v $(if $(filter-out 0,$(RERUNS)),--reruns $(RERUNS) -r fER) $(TESTS_$*) 2>&1 \
-		| while IFS= read -r line; do printf '%s: %s\n' '$*' "$$line"; done
+test-%: setup  ## the tests of one room
+	@$(BIN)/python -m tests --reruns $(RERUNS) $*
 
 MINUTES ?= 10
 fuzz: setup  ## damaged and hostile inputs for every reader, for MINUTES; what breaks a promise is saved in build/fuzz

@@ -1,9 +1,9 @@
 """Asking a dataset: every audit, point queries and `wit explain`; ten questions beside img2dataset's own output.
 
-The dataset is made (`bench.audit_dataset`), of `--pairs N` pairs and three times as many candidates; `--at DIR` keeps
-it for another run. The peer's ten questions are asked as its users ask them: by DuckDB over its Parquet files, and of
-its `_stats.json`. Ours are the same over the views. What is
-compared is CPU-seconds, which other work on the machine does not change; both sides use all its cores.
+The dataset is made (`bench.inputs.large_dataset`), of `--pairs N` pairs and three times as many candidates; `--at DIR`
+keeps it for another run. The peer's ten questions are asked as its users ask them: by DuckDB over its Parquet files,
+and of its `_stats.json`. Ours are the same over the views. What is compared is CPU-seconds, which other work on the
+machine does not change; both sides use all its cores.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 import duckdb
 
 import dataset
-from bench.audit_dataset import Size, build
+from bench.inputs.large_dataset import Size, build
 from bench.record import print_record
 from pipeline.asking.explain import explain
 from pipeline.reports import audits
@@ -100,7 +100,7 @@ def _asked(name: str, act: Callable[[], Any]) -> float:
 
 
 def measure(out: str) -> dict[str, Any]:
-    """Every figure of a dataset that `bench.audit_dataset` made."""
+    """Every figure of a dataset that `bench.inputs.large_dataset` made."""
     opened, wall, cpu = _timed(lambda: dataset.open(out))
     print(f"{'first view':<32} {wall:8.2f} s {cpu:8.2f} CPU-s", flush=True)
     ((url, pair_id, host),) = opened.sql("SELECT url, pair_id, host FROM pairs LIMIT 1").fetchall()

@@ -19,8 +19,8 @@ from typing import Any
 from unittest import mock
 
 import dataset
-from bench import faulty_proxy
-from bench.audit_dataset import Size, build
+from bench.faults import faulty_proxy
+from bench.inputs.large_dataset import Size, build
 from bench.record import print_record
 from dataset.ledger.committed import Committed
 from dataset.store.storage import Storage
@@ -109,7 +109,7 @@ def main() -> None:
     """Measure, and print the figures as JSON."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--pairs", type=int, default=300_000)
-    arguments.add_argument("--at", help="a dataset that `bench.audit_dataset` made")
+    arguments.add_argument("--at", help="a dataset that `bench.inputs.large_dataset` made")
     given = arguments.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         out = given.at or str(Path(folder) / "out")

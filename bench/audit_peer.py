@@ -1,4 +1,4 @@
-"""A partition of `bench.audit_dataset` as img2dataset 1.45 writes it (its writer.py and logger.py)."""
+"""A partition of `bench.inputs.large_dataset` as img2dataset 1.45 writes it (its writer.py and logger.py)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def like_img2dataset(
 ) -> None:
     """Write pairs, and what became of their images, in OUT/img2dataset.
 
-    rows, images: as `bench.audit_dataset.pairs` has them; the connection's queries see them by these names.
+    rows, images: as `bench.inputs.large_dataset.pairs` has them; the connection's queries see them by these names.
     """
     table = connection.sql("""
         SELECT url, text AS caption, lpad(images.row::VARCHAR, 9, '0') AS key,

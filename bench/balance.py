@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from bench.peer import measure, venv
+from bench.peers.measure import measure, venv
 from bench.record import print_record
 from dataset.ids import mix64
 from filters.queries import balance
@@ -53,7 +53,7 @@ def main() -> None:
                 kept, ours = ours_in(folder, workers)
             print(f"{total:,} matches, {QUERIES:,} queries, t = {CAP:,}: {kept[0]:,} pairs kept")
             show("ours", ours)
-            peer = measure(python, Path(__file__).parent / "balance_peer.py", str(folder), str(CAP), str(CORES))
+            peer = measure(python, Path(__file__).parent / "peers" / "balance.py", str(folder), str(CAP), str(CORES))
             show("peer", peer)
         grew.append(f"{ours['cpu_seconds'] / total * 1e6:.3f}")
         line["largest"] = {"matches": total, **{key: round(value, 2) for key, value in ours.items()}}

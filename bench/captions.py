@@ -40,7 +40,7 @@ from filters.texts.context import in_context
 from filters.texts.text import TextConfig, measure_text
 from filters.texts.wording import reworded
 from pipeline.config import build, plain
-from train.evaluate.row import wilson
+from train.evaluate.results.row import wilson
 
 LABELS = Path(__file__).parents[2] / "shared" / "labels" / "captions.jsonl"
 _DATA = Path(__file__).parents[2] / "shared" / "data"

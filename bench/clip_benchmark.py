@@ -21,14 +21,14 @@ from typing import Any
 
 import torch
 
-from bench.peer import venv
+from bench.peers.measure import venv
 from bench.record import print_record
 from tests.train.evaluate import helpers
 from train.evaluate.encoders import open_encoder
 from train.evaluate.features import Features
-from train.evaluate.formats import clip_benchmark_files
 from train.evaluate.registry import evaluators
-from train.evaluate.row import Row
+from train.evaluate.results.formats import clip_benchmark_files
+from train.evaluate.results.row import Row
 from train.evaluate.sets import ImageSet
 from train.evaluate.sets.open import open_set
 from train.evaluate.view import View

@@ -30,7 +30,7 @@ from fastwarc.warc import ArchiveIterator, WarcRecordType
 from PIL import Image
 from scipy.stats import norm
 
-from bench.peer import measure, venv
+from bench.peers.measure import measure, venv
 from bench.record import print_record
 from dataset.ledger.commits import FileRef
 from dataset.store.storage import Storage
@@ -64,7 +64,7 @@ def _pictures() -> Any:
     if not archives:
         python = venv("photographs", "scikit-image", "scikit-learn", "pillow", "pooch")
         with tempfile.TemporaryDirectory() as folder:
-            script = Path(__file__).with_name("photographs.py")
+            script = Path(__file__).parent / "inputs" / "photographs.py"
             subprocess.run([str(python), str(script), folder, str(PICTURES), "laion"], check=True)
             for path in sorted(Path(folder).iterdir()):
                 yield _pixels(path.read_bytes())
@@ -206,7 +206,7 @@ def run(count: int, made: Made, *, with_peer: bool) -> dict[str, Any]:
         answer = {"hashes": count, **mine, "recall": min(recall.values())}
         if with_peer:
             python = venv("faiss", "faiss-cpu==1.15.1")
-            script = Path(__file__).with_name("dedup_peer.py")
+            script = Path(__file__).parent / "peers" / "dedup.py"
             peer = measure(python, script, str(path), folder, str(CONFIG.max_hamming))
             a, b = np.load(Path(folder) / "pairs.npy")
             theirs = least_node(count, a, b)

@@ -20,8 +20,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from bench.extract_pages import write_pages
-from bench.peer import measure, venv
+from bench.inputs.pages import write_pages
+from bench.peers.measure import measure, venv
 from bench.record import print_record
 from crawl.archives.records import Piece
 from crawl.candidates.config import ExtractConfig
@@ -32,7 +32,7 @@ from crawl.urls import as_written, canonical_url
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 WAT_BYTES, WARC_BYTES = 100 * 2**20, 50 * 2**20
-PEER = Path(__file__).parent / "extract_peer.py"
+PEER = Path(__file__).parent / "peers" / "extract.py"
 
 
 def repeated(source: Path, target: Path, size: int) -> tuple[Path, int]:

@@ -19,8 +19,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bench.image_server import serving
-from bench.peer import VENVS, venv
+from bench.inputs.image_server import serving
+from bench.peers.measure import VENVS, venv
 from bench.record import print_record
 
 IMAGES = 3_000
@@ -62,7 +62,7 @@ def pictures(count: int, sizes: str) -> Path:
     if not folder.exists():
         python = venv("photographs", "scikit-image", "scikit-learn", "pillow")
         draft = folder.with_name(f"{folder.name}.draft")
-        script = str(Path(__file__).parent / "photographs.py")
+        script = str(Path(__file__).parent / "inputs" / "photographs.py")
         subprocess.run([str(python), script, str(draft), str(count), sizes], check=True)
         draft.rename(folder)
     return folder
@@ -72,7 +72,7 @@ def main() -> None:
     """Print the figures, and as the last line one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=IMAGES)
-    parser.add_argument("--sizes", choices=["even", "laion"], default="even", help="see bench/photographs.py")
+    parser.add_argument("--sizes", choices=["even", "laion"], default="even", help="see bench/inputs/photographs.py")
     options = parser.parse_args()
     command = venv("img2dataset", "img2dataset==1.47.0").parent / "img2dataset"
     folder = pictures(options.images, options.sizes)
@@ -88,7 +88,7 @@ def main() -> None:
             listed.write_text("\n".join(urls[:count]), encoding="utf-8")
             folders = f"--output_folder={folder}/peer", "--output_format=webdataset"
             return (
-                measure(sys.executable, "-m", "bench.fetch_ours", str(listed), f"{folder}/ours"),
+                measure(sys.executable, "-m", "bench.processes.fetch", str(listed), f"{folder}/ours"),
                 measure(str(command), str(listed), *folders, *told),
             )
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pipeline.build  # imported once for all runs
 import pipeline.reports.datasheet  # noqa: F401
-from bench.interrupting import VARIABLE, Fault, install, kill_group
+from bench.faults.interrupt import VARIABLE, Fault, install, kill_group
 from dataset.stages import path
 from pipeline.cli import main
 from pipeline.workers import children, zygote

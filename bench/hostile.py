@@ -25,8 +25,8 @@ import numpy as np
 from PIL import Image
 
 import dataset
-from bench.hostile_numbers import attacks as more_attacks
-from bench.hostile_numbers import chunk, png
+from bench.inputs.hostile_numbers import attacks as more_attacks
+from bench.inputs.hostile_numbers import chunk, png
 from bench.record import print_record
 from dataset.hosts import hostname
 

@@ -29,7 +29,7 @@ import torch
 from PIL import Image
 
 from bench.fetch import pictures
-from bench.peer import VENVS, measure, venv
+from bench.peers.measure import VENVS, measure, venv
 from bench.record import print_record
 from dataset.ids import pair_id
 from dataset.schema import SHARD_INDEX
@@ -54,7 +54,7 @@ def main() -> None:
     options = parser.parse_args()
     dataset = shards(options.samples)
     python = venv("open-clip", "open_clip_torch[training]==3.3.0")
-    script = Path(__file__).parent / "loader_peer.py"
+    script = Path(__file__).parent / "peers" / "loader.py"
     batch = min(BATCH, options.samples // 4)
     results = []
     for workers in (1, 2):

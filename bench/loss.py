@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from bench.peer import measure
+from bench.peers.measure import measure
 from bench.record import print_record
 
 WIDTH = 512
@@ -79,7 +79,7 @@ def compare(count: int) -> dict[str, Any]:
 
 def run(kind: str, count: int, file: Path) -> dict[str, Any]:
     """Seconds and bytes of one loss."""
-    script = Path(__file__).parent / "loss_run.py"
+    script = Path(__file__).parent / "processes" / "loss.py"
     return measure(Path(sys.executable), script, kind, str(count), str(WIDTH), str(SCALE), str(file))
 
 

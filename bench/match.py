@@ -19,7 +19,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bench.peer import measure, venv
+from bench.peers.measure import measure, venv
 from bench.record import print_record
 from filters.queries.build import load
 from filters.queries.match import Matcher
@@ -85,7 +85,7 @@ def compare(name: str, texts: list[str], queries: list[str], matcher: Matcher) -
         paths[0].write_text(json.dumps(queries), encoding="utf-8")
         paths[1].write_text(json.dumps(texts), encoding="utf-8")
         python = venv("pyahocorasick", "pyahocorasick==2.2.0")
-        peer = measure(python, Path(__file__).parent / "match_peer.py", *map(str, paths), str(ROUNDS))
+        peer = measure(python, Path(__file__).parent / "peers" / "match.py", *map(str, paths), str(ROUNDS))
         equal = json.loads(paths[2].read_text(encoding="utf-8")) == found.to_pylist()
     ours, theirs = len(texts) / min(seconds), len(texts) / peer["seconds"]
     print(f"{name}: {len(texts):,} texts of {sum(map(len, texts)) / len(texts):.0f} characters")

@@ -30,8 +30,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 import dataset
-from bench.faulty_proxy import FULL, KINDS, FaultyProxy, Plan, before
-from bench.interrupting import AT, Fault
+from bench.faults.faulty_proxy import FULL, KINDS, FaultyProxy, Plan, before
+from bench.faults.interrupt import AT, Fault
 from bench.record import print_record
 from dataset.store.storage import Storage
 from tests import s3_server

@@ -9,7 +9,7 @@ import argparse
 
 from bench.record import print_record
 from train.config import load
-from train.memory.forecast import Forecast
+from train.memory.forecast import MemoryForecast
 
 MODELS = ("RN50", "RN101", "RN50x4", "RN50x16", "RN50x64", "ViT-B-32", "ViT-B-16", "ViT-L-14", "ViT-L-14-336")
 COLUMNS = ((True, 0), (True, 256), (True, 64), (False, 256), (False, 64))  # grad_checkpointing, micro_batch
@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
         config = load(
             {"dataset": "none", "model": f"{model}-quickgelu", "batch_size": options.batch_size, "precision": "bf16"}
         )
-        forecast = Forecast(config, options.gpus)
+        forecast = MemoryForecast(config, options.gpus)
         found[model] = [
             round(forecast.memory(at_once, grad_checkpointing=twice).allocated / 1e9, 1) for twice, at_once in COLUMNS
         ]

@@ -45,7 +45,7 @@ from pipeline.ending import is_expected, is_usage
 from pipeline.engine.verify import verify
 from pipeline.reports.status import status
 from tests.pipeline import small_archive
-from train.data.shard_reader import Reader
+from train.data.shard_reader import ShardReader
 
 WAYS = ("cut", "bit", "zeros", "empty", "removed", "another's")
 VIEWS = ("sources", "candidates", "matches", "queries", "images", "scores", "dropped", "pairs", "funnel")
@@ -146,7 +146,7 @@ def asked(out: Path) -> dict[str, Any]:
 def trained(out: Path) -> Iterator[tuple[str, dict[str, bytes] | None]]:
     """The training samples by name, as the trainer's reader gives them; None for a damaged one."""
     storage, index = open_train_index(str(out), str(out / "runs"))
-    reader = Reader(storage, index)
+    reader = ShardReader(storage, index)
     for first in range(0, len(index), 64):
         rows = np.arange(first, min(first + 64, len(index)))
         for row, raw in zip(rows.tolist(), reader.read(rows), strict=True):

@@ -36,7 +36,7 @@ from selectolax.lexbor import LexborHTMLParser
 
 from bench.dedup import Made, real_hashes
 from bench.match import LAION, texts_to_match
-from bench.peer import measure, venv
+from bench.peers.measure import measure, venv
 from bench.record import print_record
 from crawl.candidates.personal_data import KINDS, mask_texts
 from filters.images.perceptual import MAX_SEARCH_HAMMING, HashIndex, words
@@ -49,7 +49,7 @@ ROUNDS = 3  # of which the best counts, for both
 ADDRESSES, ENTRIES, IMAGES = 100_000, 1_000_000, 1_000
 DATATROVE = ("datatrove==0.10.1", "tldextract==5.1.3", "fasteners", "pyahocorasick==2.2.0", "regex")
 """The newest tldextract warns of what datatrove calls, at each call, which would slow it."""
-PEER = Path(__file__).with_name("safety_peer.py")
+PEER = Path(__file__).parent / "peers" / "safety.py"
 
 
 def fastest(do: Callable[[], Any]) -> tuple[Any, float]:

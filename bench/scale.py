@@ -30,8 +30,8 @@ import xxhash
 import yaml
 
 from bench import scale_tasks
+from bench.inputs.counting_store import Clock, Kept, Names, exchange_end
 from bench.record import print_record
-from bench.scale_store import Clock, Kept, Names, exchange_end
 from dataset.ids import checksum
 from dataset.ledger.commits import Commit, FileRef, Ledger, folder
 from dataset.stages import path

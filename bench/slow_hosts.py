@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.record import print_record
-from crawl.images.observations import Observation, Refusal
+from crawl.images.observations import Observation, RefusedBody
 from crawl.web.config import FetchConfig
 from crawl.web.fetch import fetch
 
@@ -66,9 +66,9 @@ def resident_mib() -> float:
     return pages * resource.getpagesize() / 2**20
 
 
-def taken(body: bytes) -> Refusal:
+def taken(body: bytes) -> RefusedBody:
     """What is made of a body, all of which came."""
-    return Refusal("not_an_image", "as sent")
+    return RefusedBody("not_an_image", "as sent")
 
 
 def memory(port: int, hosts: int) -> dict[str, Any]:

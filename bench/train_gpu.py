@@ -6,10 +6,10 @@ of 32,768 as well, by micro-batches. Both run in the environment that is there: 
 one, and open_clip_train comes with open_clip_torch. For each run: samples/s; the share of time spent waiting for data;
 the most memory that torch allocated, and what `--dry-run` forecasts, which knows nothing of compiled code; and MFU =
 samples/s · FLOPs a sample / the GPU's dense bfloat16 peak, where the FLOPs are three times those of the products of a
-sample's forward pass (train/metrics.py), and nothing that is recomputed counts.
+sample's forward pass (train/logs/metrics.py), and nothing that is recomputed counts.
 
 It is also measured how far one step's gradients are from open_clip's, the loss from one in float64 on the CPU, and the
-weights after 200 steps from those that open_clip's own pieces learn (bench/parity.py).
+weights after 200 steps from those that open_clip's own pieces learn (bench/processes/parity.py).
 
 Results are printed as they come, what the goals ask for first. Runs fail alone, and each side and model has its part
 of the time, after which the rest of it is left out. The exit status is 0 only if none failed and all that the goals ask
@@ -40,8 +40,8 @@ import pyarrow as pa
 import torch
 from PIL import Image
 
+from bench.processes.train_gpu import Spec
 from bench.record import print_record
-from bench.train_gpu_runs import Spec
 from dataset.ids import pair_id
 from dataset.images import jpeg
 from dataset.schema import SHARD_INDEX
@@ -49,7 +49,7 @@ from dataset.store.storage import Storage
 from dataset.tables import to_parquet
 from dataset.webdataset.shards import write_shard
 from train.config import from_keys
-from train.memory.forecast import Forecast
+from train.memory.forecast import MemoryForecast
 
 UNTIL = {("ViT-B-32", "ours"): 150, ("ViT-B-32", "peer"): 325, ("ViT-B-16", "ours"): 465, ("ViT-B-16", "peer"): 545}
 GRACE = 25
@@ -181,7 +181,7 @@ def results_of(specs: list[Spec], folder: Path, tiny: bool) -> list[dict[str, An
     if tiny:
         environment["TORCH_COMPILE_DISABLE"] = "1"  # it would take most of the time
     broken: dict[str, Any] = {"side": spec.side, "model": Path(spec.model).stem, "run": "the process"}
-    command = [sys.executable, "-m", "bench.train_gpu_runs", str(file)]
+    command = [sys.executable, "-m", "bench.processes.train_gpu", str(file)]
     results: list[dict[str, Any]] = []
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(
@@ -214,7 +214,7 @@ def results_of(specs: list[Spec], folder: Path, tiny: bool) -> list[dict[str, An
 def forecast(model: str, batch_size: int, micro_batch: int) -> int:
     """What our step is forecast to allocate at most. In this process, which forks none: torch forbids that after."""
     config = from_keys("none", model=model, batch_size=batch_size, precision="bf16")
-    return Forecast(config, 1).memory(micro_batch).allocated
+    return MemoryForecast(config, 1).memory(micro_batch).allocated
 
 
 def shown(result: dict[str, Any]) -> str:

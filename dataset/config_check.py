@@ -44,8 +44,8 @@ def checked_config(kind: type[T], raw: Any) -> T:
     Raises:
         ConfigValueError: a key is unknown, missing, or has a value that it cannot have.
     """
-    made: T = _Check(kind).value(kind, raw, ())
-    return made
+    config: T = _Check(kind).value(kind, raw, ())
+    return config
 
 
 class _Check:

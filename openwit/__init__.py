@@ -32,11 +32,11 @@ def _check_rooms() -> None:
     The package index has other distributions that install a package called `dataset` or `pipeline`. One that lies in
     the same folder as ours takes away its `__init__.py` alone, which holds nothing that openwit needs.
     """
-    home = Path(__file__).resolve().parent.parent
+    install_dir = Path(__file__).resolve().parent.parent
     for room in _ROOMS:
         spec = importlib.util.find_spec(room)
         places = [Path(place).resolve() for place in (spec.submodule_search_locations or ())] if spec else []
-        if home / room not in places:
+        if install_dir / room not in places:
             found = f"is another one: {places[0]}" if places else "is missing"
             raise ImportError(
                 f"openwit needs its own package {room!r}, which {found}; install openwit into a virtual environment of "

@@ -62,7 +62,7 @@ def build(
         if check is not None:
             check(config)
     storage = Storage(config.out)
-    own = executor is None
+    owns_executor = executor is None
     with Lease(storage) as lease, Reporter(storage, quiet=quiet) as reporter:
         started, before = time.monotonic(), spent.so_far()
         text_of_config = effective(config).encode()
@@ -80,7 +80,7 @@ def build(
 
                 datasheet.write(storage, config)
         finally:
-            if own:
+            if owns_executor:
                 executor.close()
         seconds = time.monotonic() - started
         tasks = sum(run.did.values())

@@ -52,11 +52,11 @@ def carried_names() -> list[str]:
 def with_presets(raw: Mapping[str, Any], within: tuple[str, ...] = ()) -> dict[str, Any]:
     """A config laid over the presets that its key `presets` names, the later over the earlier. Raises ConfigError."""
     below: dict[str, Any] = {}
-    own = dict(raw)
-    names = own.pop("presets", None) or []
+    config = dict(raw)
+    names = config.pop("presets", None) or []
     for name in [names] if isinstance(names, str) else names:
         below = laid_over(below, read_preset(name, within))
-    return laid_over(below, own)
+    return laid_over(below, config)
 
 
 def laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

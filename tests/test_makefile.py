@@ -32,11 +32,3 @@ def test_a_python_that_is_too_old_or_too_new_is_passed_over(
         check=True,
     )
     assert told.stdout.strip() == (sys.executable if is_taken else "")
-
-
-def test_every_test_is_in_one_room() -> None:
-    make = ["make", "-s", "--eval", "told:;@echo $(wildcard $(foreach room,$(ROOMS),$(TESTS_$(room))))", "told"]
-    environment = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS")}
-    told = subprocess.run(make, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout.split()
-    for path in (ROOT / "tests").rglob("test_*.py"):
-        assert sum(path.is_relative_to(ROOT / room) for room in told) == 1, path

@@ -122,21 +122,21 @@ def in_sections(raw: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ConfigValueError: a key stands there twice, by its old name and in its section.
     """
-    made: dict[str, Any] = {}
+    sections: dict[str, Any] = {}
     old: dict[str, Any] = {}
     for key, value in raw.items():
         if key in OLD_KEYS and not (key in _SECTIONS and (isinstance(value, Mapping) or value is None)):
             old[key] = value
         else:
-            made[key] = dict(value) if key in _SECTIONS and isinstance(value, Mapping) else value
+            sections[key] = dict(value) if key in _SECTIONS and isinstance(value, Mapping) else value
     for key, value in old.items():
         section, _, name = OLD_KEYS[key].partition(".")
-        if not isinstance(within := made.setdefault(section, {}) or {}, dict):
+        if not isinstance(within := sections.setdefault(section, {}) or {}, dict):
             continue  # no section, as the check will say
         if name in within:
             raise ConfigValueError(f"the config has {key} and {section}.{name}, which are the same; take {key} away")
-        made[section] = {**within, name: value}
-    return made
+        sections[section] = {**within, name: value}
+    return sections
 
 
 def overridden(raw: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -145,9 +145,9 @@ def overridden(raw: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str
     Raises:
         ConfigValueError: a key's parent is a value.
     """
-    made = in_sections(raw)
+    config = in_sections(raw)
     for key, value in overrides.items():
-        at = made
+        at = config
         *parents, last = place_of(key).split(".") if key not in _SECTIONS or not isinstance(value, Mapping) else [key]
         for parent in parents:
             below = at.get(parent) or {}
@@ -156,7 +156,7 @@ def overridden(raw: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str
             at[parent] = dict(below)
             at = at[parent]
         at[last] = value
-    return made
+    return config
 
 
 def load(source: str | Path | Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> TrainConfig:
@@ -176,10 +176,10 @@ def load(source: str | Path | Mapping[str, Any], overrides: Mapping[str, Any] | 
             raise ValueError(f"{source}{line} is not YAML: {error}") from None
     if not isinstance(raw, Mapping):
         raise ValueError(f"a training config must be a mapping of keys to values, not {type(raw).__name__}")
-    made = overridden(raw, overrides or {})
-    if "dataset" not in made:
+    keys = overridden(raw, overrides or {})
+    if "dataset" not in keys:
         raise ValueError("dataset must be the URL of a dataset; the training config has no such key")
-    return with_absolute_paths(_checked(made))
+    return with_absolute_paths(_checked(keys))
 
 
 def changed(config: TrainConfig, **keys: Any) -> TrainConfig:
@@ -208,12 +208,12 @@ def by_key(config: TrainConfig) -> dict[str, Any]:
 
 def _checked(raw: Mapping[str, Any]) -> TrainConfig:
     """A config of values in sections; a name may be a number, and a list of one text that text."""
-    made = dict(raw)
-    if isinstance(made.get("name"), int) and not isinstance(made["name"], bool):
-        made["name"] = str(made["name"])
-    if isinstance(evaluation := made.get("evaluation"), Mapping):
-        made["evaluation"] = {key: [value] if isinstance(value, str) else value for key, value in evaluation.items()}
-    return checked_config(TrainConfig, made)
+    keys = dict(raw)
+    if isinstance(keys.get("name"), int) and not isinstance(keys["name"], bool):
+        keys["name"] = str(keys["name"])
+    if isinstance(evaluation := keys.get("evaluation"), Mapping):
+        keys["evaluation"] = {key: [value] if isinstance(value, str) else value for key, value in evaluation.items()}
+    return checked_config(TrainConfig, keys)
 
 
 def by_place(config: TrainConfig | Mapping[str, Any]) -> dict[str, Any]:

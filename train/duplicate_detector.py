@@ -35,7 +35,7 @@ from train.data.order import FullShuffle
 from train.data.prefetch import read_ahead
 from train.data.transforms import decode, image_part
 from train.loss import softmax_loss
-from train.model import pick_device
+from train.models.clip import pick_device
 
 TEMPERATURE = 0.07
 EMBEDDING = 512

@@ -26,6 +26,9 @@ FOLDER = "failures"
 EXIT_SECONDS = 5.0
 """What a process that failed has to end by itself, once its main thread is done."""
 _LONGEST = 300
+_LOST = re.compile(r"DataLoader worker|DataLoader timed out|CUDA error: (?!device-side assert)")
+"""What torch says, as a RuntimeError, of a reader of samples that was killed, and of a device that failed; an assertion
+on a device is about the numbers that it was given."""
 _LOST_PEER = re.compile(r"gloo|nccl|closed by peer|connection reset|broken pipe|socket|\bc10d\b", re.IGNORECASE)
 
 
@@ -87,8 +90,23 @@ def lost_peer(error: BaseException) -> bool:
     return _LOST_PEER.search(str(error)) is not None
 
 
+def would_recur(error: Exception) -> bool:
+    """Whether the same processes, started again, would fail in the same way.
+
+    They would not where another process, a reader of samples, a device or the storage was lost: other processes, or the
+    same a little later, may go on from the last checkpoint. What Python or torch raises of itself comes again.
+    """
+    if isinstance(error, (ValueError, FileNotFoundError, TrainingError)):
+        return True
+    if isinstance(error, ReaderError):
+        return bool(error.trace)  # without one, it was killed for its silence
+    if isinstance(error, RuntimeError) and (lost_peer(error) or _LOST.search(str(error))):
+        return False
+    return not isinstance(error, (PeerError, OSError))
+
+
 @contextlib.contextmanager
-def reporting_failures(home: Storage, processes: Processes, begun: bool = True) -> Iterator[None]:
+def reporting_failures(run_dir: Storage, processes: Processes, begun: bool = True) -> Iterator[None]:
     """What goes wrong within it: the other processes learn of it, and RUN/failures has the traceback.
 
     A collective that failed because another process did becomes a PeerError.
@@ -101,22 +119,22 @@ def reporting_failures(home: Storage, processes: Processes, begun: bool = True) 
     except Exception as error:
         if lost_peer(error) and (verdict := processes.blame()) is not None:
             peer = PeerError(f"{verdict}, and with it the run")
-            _keep(peer, home, processes.rank, error)
+            _keep(peer, run_dir, processes.rank, error)
             raise peer from error
         processes.tell(error)
         if begun or not isinstance(error, (OSError, ValueError, TrainingError, PeerError)):
-            _keep(error, home, processes.rank, error)
+            _keep(error, run_dir, processes.rank, error)
         raise
     except BaseException as error:
         processes.tell(error)
         raise
 
 
-def _keep(error: Exception, home: Storage, rank: int, cause: Exception) -> None:
+def _keep(error: Exception, run_dir: Storage, rank: int, cause: Exception) -> None:
     """Write a traceback, once, and let the error say where."""
     if not hasattr(error, "__notes__"):
         text = "".join(traceback.format_exception(cause)) + getattr(cause, "trace", "")
-        error.add_note(f"the whole traceback is in {write(home, rank, text)}")
+        error.add_note(f"the whole traceback is in {write(run_dir, rank, text)}")
 
 
 def outlet(error: BaseException) -> str:
@@ -124,13 +142,13 @@ def outlet(error: BaseException) -> str:
     return "; ".join([sentence(error), *getattr(error, "__notes__", [])])
 
 
-def write(home: Storage, rank: int, text: str) -> str:
+def write(run_dir: Storage, rank: int, text: str) -> str:
     """Keep a process's last words in the run's folder, else in this machine's temporary one; returns where."""
     name = f"{FOLDER}/rank-{rank:05d}.txt"
     data = f"{time.strftime('%Y-%m-%d %H:%M:%S')}\n{text}".encode()
     try:
-        home.write(name, data)
-        return home.url_of(name)
+        run_dir.write(name, data)
+        return run_dir.url_of(name)
     except Exception:  # a full disk, a bucket out of reach: perhaps the very failure that is to be told
         path = Path(tempfile.gettempdir()) / f"openwit-failure-{os.getpid()}.txt"
         try:
@@ -141,13 +159,13 @@ def write(home: Storage, rank: int, text: str) -> str:
         return str(path)
 
 
-def end_with(verdict: Verdict, home: Storage, rank: int, host: str) -> None:
+def end_with(verdict: Verdict, run_dir: Storage, rank: int, host: str) -> None:
     """End this process, whose main thread hangs, because another one of the run has failed."""
     frame = sys._current_frames().get(threading.main_thread().ident or 0)
     where = "".join(traceback.format_stack(frame)) if frame is not None else ""
     os.write(2, f"error: rank {rank} on {host} ends, for {verdict}\n".encode())
     end_within(EXIT_SECONDS)  # should the storage hang
-    write(home, rank, f"{verdict}\n\nThis process was here:\n{where}")
+    write(run_dir, rank, f"{verdict}\n\nThis process was here:\n{where}")
     kill_children()
     os._exit(1)
 

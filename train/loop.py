@@ -21,15 +21,13 @@ import torch
 from dataset.ids import hash64
 from dataset.store.storage import Storage
 from dataset.webdataset import foreign
-from train import checkpoint
 from train.accumulate import backward
-from train.bad_batches import StepOutcome, name_bad_batch
-from train.clock import Clock
+from train.checkpoints import checkpoint
 from train.config import TrainConfig, with_absolute_paths
 from train.data import gpu_decode, shared_memory
 from train.data.loader import Batch, open_corpus, read_parts, samples_of
 from train.data.mixture import Corpus
-from train.device import on_device, sent
+from train.diagnosis.bad_batches import StepOutcome, name_bad_batch
 from train.distributed.batch_norm import synchronise
 from train.distributed.collectives import Peers
 from train.distributed.parallelize import compile_blocks, parallelize
@@ -37,15 +35,17 @@ from train.distributed.processes import Processes, Stop, held, joined, repeatabl
 from train.evaluate.in_training.periodic import Periodic
 from train.failure import TrainingError, reporting_failures
 from train.from_open_clip import checkpoint as from_open_clip
-from train.log import Log, print_record
+from train.logs.clock import Clock
+from train.logs.log import Log, print_record
+from train.logs.metrics import duplicate_share, flops_per_sample, memory_bytes, numbers, peak_flops
 from train.loss import LOSSES
 from train.memory.auto import auto_on, settled
 from train.memory.recompute import recompute
-from train.metrics import duplicate_share, flops_per_sample, memory_bytes, numbers, peak_flops
-from train.model import MAX_LOGIT_SCALE, create_configured, preprocess_dict
-from train.optim import MovingAverage, clip_gradients, gradient_norms, load_state, make_optimizers, state_of
-from train.pretrained import begin, fitted, learning
+from train.models.clip import MAX_LOGIT_SCALE, create_configured, preprocess_dict
+from train.models.pretrained import begin, fitted, learning
+from train.optimizers import MovingAverage, clip_gradients, gradient_norms, load_state, make_optimizers, state_of
 from train.schedule import learning_rate
+from train.to_device import on_device, sent
 
 Progress = Callable[[dict[str, Any]], None]
 MAX_NAMED = 20
@@ -88,20 +88,20 @@ def train(
     """
     began = time.monotonic()
     config = with_absolute_paths(config)
-    home = Storage(run or f"{foreign.root(config.dataset)}/runs/{config.name}")
+    run_dir = Storage(run or f"{foreign.root(config.dataset)}/runs/{config.name}")
     with (
-        joined(config.compute.device, home, config.distributed.timeout_s) as processes,
-        reporting_failures(home, processes, begun=False),
-        held(home, processes),
+        joined(config.compute.device, run_dir, config.distributed.timeout_s) as processes,
+        reporting_failures(run_dir, processes, begun=False),
+        held(run_dir, processes),
         repeatable(config.compute.deterministic),
         Stop() as stop,
     ):
         with processes.one_first():
-            corpus = open_corpus(config.dataset, config.data, config.seed, home.url)
+            corpus = open_corpus(config.dataset, config.data, config.seed, run_dir.url)
         while True:  # twice where images or texts change their size within the run
             try:
                 with contextlib.ExitStack() as ends:
-                    result = _train(config, corpus, home, processes, stop, progress or print_record, only, ends)
+                    result = _train(config, corpus, run_dir, processes, stop, progress or print_record, only, ends)
             except torch.OutOfMemoryError as error:
                 raise TrainingError(_too_large(config, processes)) from error
             if result.step == result.steps or result.step != config.first_part(result.steps):
@@ -111,7 +111,7 @@ def train(
 def _train(
     config: TrainConfig,
     corpus: Corpus,
-    home: Storage,
+    run_dir: Storage,
     processes: Processes,
     stop: Stop,
     progress: Progress,
@@ -123,12 +123,12 @@ def _train(
 
     # Where it is: the latest checkpoint, if the run has one.
     steps_per_epoch, steps = config.training.steps(len(corpus))
-    path = checkpoint.newest_sound(home, processes)
+    path = checkpoint.newest_sound(run_dir, processes)
     state: dict[str, Any] = {"step": 0, "loss": math.nan, "skipped": 0}
     brought: from_open_clip.Checkpoint | None = None
     if path is not None:
-        state = checkpoint.about(home, path)
-        checkpoint.check_resumable(home, state, config, corpus.fingerprint)
+        state = checkpoint.about(run_dir, path)
+        checkpoint.check_resumable(run_dir, state, config, corpus.fingerprint)
     elif config.checkpoint.resume:
         brought = from_open_clip.Checkpoint(config.checkpoint.resume)
         state["step"] = brought.step(steps_per_epoch)
@@ -138,7 +138,9 @@ def _train(
                 f"and the run is to make {steps}"
             )
     if len(set(processes.gather(path))) > 1:
-        raise ValueError(f"the processes see different checkpoints; {home.url} must be storage that all of them share")
+        raise ValueError(
+            f"the processes see different checkpoints; {run_dir.url} must be storage that all of them share"
+        )
     first_step, value, skipped = state["step"], state["loss"], state["skipped"]
     final = first_step >= config.first_part(steps)  # then images and texts have the model's own sizes
     last_step = steps if final else config.first_part(steps)
@@ -178,7 +180,7 @@ def _train(
 
     if path is not None:
         held = tensors()
-        checkpoint.load(home, path, held, processes, partial(fitted, model))
+        checkpoint.load(run_dir, path, held, processes, partial(fitted, model))
         load_state(model, optimizers, held)
         scaler.load_state_dict(state["scaler"])
     elif brought is not None:
@@ -190,11 +192,11 @@ def _train(
         if brought.scaler:
             scaler.load_state_dict(brought.scaler)
         brought = None  # as large as the model and its optimizer's state
-    periodic = Periodic(config, clip, average, home, processes, stop, steps)
-    saved = ends.enter_context(checkpoint.Checkpoints(home, config.checkpoint.keep, processes))
-    log = ends.enter_context(Log(home, first_step, config.log, asdict(config))) if rank == 0 else None
+    periodic = Periodic(config, clip, average, run_dir, processes, stop, steps)
+    saved = ends.enter_context(checkpoint.Checkpoints(run_dir, config.checkpoint.keep, processes))
+    log = ends.enter_context(Log(run_dir, first_step, config.log, asdict(config))) if rank == 0 else None
     if rank == 0:
-        checkpoint.write_config(home, config)
+        checkpoint.write_config(run_dir, config)
 
     # How: normalisation on the device, towers in the configured precision.
     mean, std = (
@@ -223,7 +225,7 @@ def _train(
     parts = read_parts(samples, first_step, last_step, workers, pinned, waits, reading)
     stream = ends.enter_context(closing(on_device(repeat([only]) if only else parts, device, decoder)))
     ends.enter_context(closing(parts))
-    ends.enter_context(reporting_failures(home, processes))
+    ends.enter_context(reporting_failures(run_dir, processes))
     if periodic.missed(first_step):
         periodic.examine(first_step, log)
     damaged = 0
@@ -269,7 +271,7 @@ def _train(
             skip = config.training.on_nan == "skip" and not is_finite.item()
         if skip:
             skipped += 1
-            name_bad_batch(home, processes, corpus, pending.pop(), config, skipped)
+            name_bad_batch(run_dir, processes, corpus, pending.pop(), config, skipped)
             for optimizer in optimizers:
                 optimizer.zero_grad(set_to_none=True)
         else:
@@ -297,7 +299,7 @@ def _train(
             if pending and not torch.stack([outcome.is_finite for outcome in pending]).all().item():
                 for outcome in pending:
                     if not outcome.is_finite.item():
-                        name_bad_batch(home, processes, corpus, outcome, config, skipped)
+                        name_bad_batch(run_dir, processes, corpus, outcome, config, skipped)
             asked = {"total": total, **({"loss": pending[-1].loss} if pending else {})}
             if to_log:
                 images = sent(torch.from_numpy(corpus.image_keys(batch.rows.numpy())), device)
@@ -348,8 +350,8 @@ def _train(
             break
     assert path is not None
     return RunResult(
-        run=home.url,
-        checkpoint=home.url_of(path),
+        run=run_dir.url,
+        checkpoint=run_dir.url_of(path),
         step=done,
         steps=steps,
         samples_seen=done * batch_size,

@@ -152,13 +152,13 @@ class _Gradient:
         own: the loss's derivative by each pair's own logit, (n,).
     """
 
-    def __init__(self, logits: _Logits, own: Tensor):
+    def __init__(self, logits: _Logits, weights: Tensor):
         self._logits = logits
         mine = logits.peers.mine
-        self.bias = own.sum()
-        self.images = own[:, None] * logits.texts[mine]  # (n, d)
+        self.bias = weights.sum()
+        self.images = weights[:, None] * logits.texts[mine]  # (n, d)
         self.texts = torch.zeros_like(logits.texts)  # (N, d): this process's part of everyone's
-        self.texts[mine] = own[:, None] * logits.images
+        self.texts[mine] = weights[:, None] * logits.images
 
     def add(self, rows: slice, columns: slice, weights: Tensor) -> None:
         """Add the derivatives by a tile's logits."""

@@ -21,7 +21,7 @@ def _require_each(section: Any, expected: str, low: float, high: float, *keys: s
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """What is trained, and what it begins with (train/model.py, train/pretrained.py)."""
+    """What is trained, and what it begins with (train/models/clip.py, train/models/pretrained.py)."""
 
     name: str = "openwit-tiny"
     """An open_clip model name, one of ours (train/models), or the path of an open_clip config in JSON."""
@@ -93,7 +93,7 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """What turns gradients into weights (train/optim.py)."""
+    """What turns gradients into weights (train/optimizers.py)."""
 
     name: Literal["adamw", "muon"] = "adamw"
     """adamw; or muon for the matrices of the towers' blocks (Jordan et al. 2024), with AdamW for the rest."""
@@ -143,7 +143,7 @@ class ScheduleConfig:
 
 @dataclass(frozen=True)
 class ComputeConfig:
-    """On what a step is computed, and how (train/device.py, train/memory, torch's own switches)."""
+    """On what a step is computed, and how (train/to_device.py, train/memory, torch's own switches)."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto (a GPU if there is one), cpu or cuda."""
@@ -159,7 +159,7 @@ class ComputeConfig:
 
 @dataclass(frozen=True)
 class CheckpointConfig:
-    """When the run's state is written, how much of it is kept, and from what it begins (train/checkpoint.py)."""
+    """When the run's state is written, how much of it is kept, and from what it begins (train/checkpoints)."""
 
     every: int = 500
     """Steps between two checkpoints; the last step always has one."""
@@ -175,7 +175,7 @@ class CheckpointConfig:
 
 @dataclass(frozen=True)
 class LogConfig:
-    """What a run says of itself, and where (train/log.py, train/metrics.py)."""
+    """What a run says of itself, and where (train/logs/log.py, train/logs/metrics.py)."""
 
     every: int = 10
     """Steps between two log lines."""

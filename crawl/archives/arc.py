@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from crawl.archives.decoding.inflate import GZIP, GZIP_SIGNATURE, GzipMember, GzipStream, inflate, next_member
 from crawl.archives.decoding.peekable import Forward
-from crawl.archives.decoding.streams import Source
+from crawl.archives.decoding.streams import SourceFile
 from crawl.archives.overlong_records import http_end
 from crawl.archives.payload import MAX_BODY_BYTES
 from crawl.urls import url_in_header
@@ -49,7 +49,7 @@ def begins_arc(head: bytes) -> bool:
     return head.startswith(b"filedesc:") or _LINE.match(head) is not None
 
 
-def is_arc(source: Source) -> bool:
+def is_arc(source: SourceFile) -> bool:
     """Whether a file begins as an ARC does."""
     head = source.peek(0, _LINE_BYTES)
     if head.startswith(GZIP_SIGNATURE):
@@ -57,7 +57,7 @@ def is_arc(source: Source) -> bool:
     return begins_arc(head)
 
 
-def read_arc(source: Source) -> Iterator[ArcRecord | tuple[int, int]]:
+def read_arc(source: SourceFile) -> Iterator[ArcRecord | tuple[int, int]]:
     """The records, and for each damage the bytes (start, end) of the file that no whole record was read from."""
     if not _has_members(source):
         yield from _records(_stream(source))
@@ -82,7 +82,7 @@ def read_arc(source: Source) -> Iterator[ArcRecord | tuple[int, int]]:
         offset = end
 
 
-def read_arc_at(source: Source, offsets: Sequence[int]) -> Iterator[ArcRecord]:
+def read_arc_at(source: SourceFile, offsets: Sequence[int]) -> Iterator[ArcRecord]:
     """The records at sorted offsets; those that cannot be read are left out."""
     is_stream = not _has_members(source)
     ahead = _stream(source)
@@ -96,7 +96,7 @@ def read_arc_at(source: Source, offsets: Sequence[int]) -> Iterator[ArcRecord]:
             yield replace(item[0], offset=offset)
 
 
-def _has_members(source: Source) -> bool:
+def _has_members(source: SourceFile) -> bool:
     """Whether the file is compressed, and its first gzip member holds one record and no more."""
     if source.peek(0, len(GZIP_SIGNATURE)) != GZIP_SIGNATURE:
         return False
@@ -105,7 +105,7 @@ def _has_members(source: Source) -> bool:
     return not ahead.skip_all(_PADDING) or _record(ahead) is None or not ahead.skip_all(_PADDING)
 
 
-def _stream(source: Source) -> Forward:
+def _stream(source: SourceFile) -> Forward:
     is_compressed = source.peek(0, len(GZIP_SIGNATURE)) == GZIP_SIGNATURE
     source.seek(0)
     return Forward(GzipStream(source.read).read if is_compressed else source.read)
@@ -212,7 +212,7 @@ def _skip_to_next(ahead: Forward) -> None:
         ahead.skip(len(chunk) if len(chunk) < _SCAN_BYTES else len(chunk) - _LINE_BYTES)
 
 
-def _next_member(source: Source, offset: int) -> int:
+def _next_member(source: SourceFile, offset: int) -> int:
     """Where the first gzip member at or after an offset begins that holds a record; the file's size if none does."""
 
     def begins(at: int) -> bool:

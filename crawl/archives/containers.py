@@ -17,7 +17,7 @@ from fastwarc.warc import ArchiveIterator
 from crawl.archives.decoding.gzip_members import read_members
 from crawl.archives.decoding.inflate import GZIP, GZIP_SIGNATURE, GzipMember, next_member
 from crawl.archives.decoding.peekable import Forward
-from crawl.archives.decoding.streams import Decoded, Source
+from crawl.archives.decoding.streams import DecompressedStream, SourceFile
 from crawl.archives.lenient_records import (
     MAX_HEADER_BYTES,
     VERSION,
@@ -57,7 +57,7 @@ class Container(ABC):
     inflated_bytes = 0
     """That were inflated to find out where records begin and end, beside what was read."""
 
-    def __init__(self, source: Source | Decoded):
+    def __init__(self, source: SourceFile | DecompressedStream):
         self.source = source
         self.type = "warc"
         self.type = self._sniff()
@@ -69,7 +69,7 @@ class Container(ABC):
     @property
     def known_size(self) -> int:
         """Where the records end, as far as was read."""
-        return self.source.size if isinstance(self.source, Source) else self.source.tell()
+        return self.source.size if isinstance(self.source, SourceFile) else self.source.tell()
 
     @property
     def undecodable_bytes(self) -> int:
@@ -143,7 +143,7 @@ class Members(Container):
 
     splittable = True
 
-    def __init__(self, source: Source | Decoded):
+    def __init__(self, source: SourceFile | DecompressedStream):
         self._measured: tuple[int, tuple[int, int] | None] = (-1, None)  # the last record that was, at its offset
         self.inflated_bytes = 0
         super().__init__(source)
@@ -255,14 +255,14 @@ class Members(Container):
 class Stream(Container):
     """Records one after the other in one sequence of bytes, compressed as a whole or not at all."""
 
-    def __init__(self, source: Source | Decoded):
+    def __init__(self, source: SourceFile | DecompressedStream):
         self._is_odd = b"\r\r\n" in source.peek(0, FIRST_LINE_BYTES)  # which FastWARC misreads without a sign
         self._trusted = -1  # the offset of a record that ends where it says, though it seems to hold another
         super().__init__(source)
 
     @property
     def undecodable_bytes(self) -> int:
-        return self.source.undecodable_bytes if isinstance(self.source, Decoded) else 0
+        return self.source.undecodable_bytes if isinstance(self.source, DecompressedStream) else 0
 
     def read(self, offset: int) -> Iterator[FoundRecord]:
         return self._read_odd(offset, 0) if self._is_odd else super().read(offset)
@@ -288,7 +288,7 @@ class Stream(Container):
         if (
             place is not None
             and not found[1]
-            and (isinstance(self.source, Source) or place[1] - here <= MAX_BODY_BYTES)
+            and (isinstance(self.source, SourceFile) or place[1] - here <= MAX_BODY_BYTES)
         ):
             self._trusted = offset if self._ends_well(place[1]) else -1
         self.source.seek(here)  # FastWARC may read on from there
@@ -326,7 +326,7 @@ class Stream(Container):
         return self.size
 
 
-def open_container(source: Source) -> Container | str:
+def open_container(source: SourceFile) -> Container | str:
     """Find out how a file is compressed; a sentence, to follow the file's name, if it holds no WARC records."""
     head = source.peek(0, _SCAN_BYTES)
     if not head:
@@ -343,7 +343,7 @@ def open_container(source: Source) -> Container | str:
         if container is not None:
             return container
     if _ZSTD.match(head) or head.startswith(_LZ4):
-        decoded = Decoded(source, "lz4" if head.startswith(_LZ4) else "zstd")
+        decoded = DecompressedStream(source, "lz4" if head.startswith(_LZ4) else "zstd")
         if _WARC.match(decoded.peek(0, 64)):
             return Stream(decoded)
     members = Members(source)
@@ -354,7 +354,7 @@ def open_container(source: Source) -> Container | str:
     return "is neither WARC, WAT nor ARC, nor a table or list of URLs; convert it or take it out of `sources`"
 
 
-def _gzip(source: Source) -> Container | None:
+def _gzip(source: SourceFile) -> Container | None:
     """`Members` if the first member holds one record, `Stream` if it holds more; None if it holds none."""
     inflater = zlib.decompressobj(GZIP)
     source.seek(0)
@@ -375,7 +375,7 @@ def _gzip(source: Source) -> Container | None:
                 declared = declared_length(header[1])
                 expected = sys.maxsize if declared is None else header[0] + declared
         if 0 <= expected < length - 4:
-            return Stream(Decoded(source, "gzip")) if _WARC.match(head) else None
+            return Stream(DecompressedStream(source, "gzip")) if _WARC.match(head) else None
         if len(head) > MAX_HEADER_BYTES and expected < 0:
             break
     return Members(source) if _WARC.match(head) else None

@@ -30,7 +30,7 @@ class Fields(Protocol):
         """The value of the first field of a name; case does not matter."""
 
 
-class Reader(Protocol):
+class BlockReader(Protocol):
     """A record's block."""
 
     def read(self, size: int) -> bytes | bytearray:
@@ -51,7 +51,7 @@ class FoundRecord(Protocol):
     @property
     def headers(self) -> Fields: ...
     @property
-    def reader(self) -> Reader: ...
+    def reader(self) -> BlockReader: ...
 
 
 class _Header:

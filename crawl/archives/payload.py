@@ -39,7 +39,7 @@ _IMAGE_START = re.compile(
 
 
 @dataclass(slots=True)
-class Response:
+class ArchivedResponse:
     """An HTTP response: status (200 if it had no status line), headers by lower-case name, body as it was sent.
 
     Attributes:
@@ -74,10 +74,10 @@ class Response:
         return int(values[0]) if len(values) == 1 and _LENGTH.fullmatch(values[0]) else None
 
 
-def parse_response(block: bytes) -> Response:
+def parse_response(block: bytes) -> ArchivedResponse:
     """Split a response; what has neither status line nor headers is HTTP/0.9, a body alone. Nothing is an error."""
     if _STATUS.match(block) is None and not _HEADERS_ALONE.match(block):
-        return Response(200, {}, block)
+        return ArchivedResponse(200, {}, block)
     body = block
     for _ in range(_MAX_INTERIM):
         status = _STATUS.match(body)
@@ -99,7 +99,7 @@ def parse_response(block: bytes) -> Response:
         if colon:
             values = headers.setdefault(name.strip().lower(), [])
             values.append(value.strip())
-    return Response(int(status[1]) if status else 200, headers, body, has_end)
+    return ArchivedResponse(int(status[1]) if status else 200, headers, body, has_end)
 
 
 def media_type(content_type: str) -> str:
@@ -129,7 +129,7 @@ def looks_like_image(body: bytes) -> bool:
     return _IMAGE_START.match(body) is not None
 
 
-def is_whole(response: Response) -> bool:
+def is_whole(response: ArchivedResponse) -> bool:
     """Whether an answer brings all of what it is an answer for: 200, 203, or 206 with a range that is all."""
     return response.status in (200, 203) or (
         response.status == 206
@@ -147,15 +147,15 @@ def part_of(status: int, content_range: str) -> str | None:
     return None if first == 0 and last + 1 >= length else content_range.strip()
 
 
-def decoded_start(response: Response) -> bytes:
+def decoded_start(response: ArchivedResponse) -> bytes:
     """The first bytes of the body, its encodings undone: enough to tell what it is."""
     if not response.is_chunked and not codings(response.header("content-encoding")):
         return response.body[:_START_BYTES]
-    start = Response(response.status, response.headers, response.body[:_CODED_START_BYTES])
+    start = ArchivedResponse(response.status, response.headers, response.body[:_CODED_START_BYTES])
     return decoded_body(start, _START_BYTES)
 
 
-def decoded_body(response: Response, limit: int = MAX_BODY_BYTES) -> bytes:
+def decoded_body(response: ArchivedResponse, limit: int = MAX_BODY_BYTES) -> bytes:
     """The body with its transfer and content encodings undone, at most `limit` bytes.
 
     Crawlers often store a body decoded under the headers of its encoded form: what does not decode is taken as it is.

@@ -18,11 +18,11 @@ from functools import partial
 from crawl.archives.arc import ArcRecord, is_arc, read_arc, read_arc_at
 from crawl.archives.containers import FIRST_LINE_BYTES, MAX_READ_AGAIN_BYTES, Container, Members, open_container
 from crawl.archives.decoding.gzip_members import MemberRecord
-from crawl.archives.decoding.streams import Source
+from crawl.archives.decoding.streams import SourceFile
 from crawl.archives.lenient_records import FoundRecord
 from crawl.archives.open_source import MEMBER, open_source
 from crawl.archives.overlong_records import read_block
-from crawl.archives.payload import MAX_BODY_BYTES, Response, decoded_body, parse_response
+from crawl.archives.payload import MAX_BODY_BYTES, ArchivedResponse, decoded_body, parse_response
 from crawl.urls import url_in_header
 from dataset.store.storage import filesystem
 from dataset.store.web import is_web
@@ -125,7 +125,7 @@ def describe(location: str) -> str:
         OSError: the file does not exist or cannot be read.
     """
     with open_source(location) as file:
-        source = Source(file)
+        source = SourceFile(file)
         if is_arc(source):
             return "arc"
         container = open_container(source)
@@ -151,7 +151,7 @@ def read_records(piece: Piece, reading: Reading) -> Iterator[Record]:
         reading.error = f"{piece.archive} cannot be opened: there is no such file, or it may not be read"
         return
     with file:
-        source = Source(file)
+        source = SourceFile(file)
         reading.end = source.size if piece.end < 0 else min(piece.end, source.size)
         if piece.start >= reading.end and source.size > 0:
             return
@@ -185,7 +185,7 @@ def _damage(piece: Piece, offset: int) -> str:
     )
 
 
-def _arc_records(piece: Piece, source: Source, reading: Reading) -> Iterator[Record]:
+def _arc_records(piece: Piece, source: SourceFile, reading: Reading) -> Iterator[Record]:
     """The records of an ARC file, all by its first piece: such files have about 100 MB."""
     if piece.start > 0:
         return
@@ -290,7 +290,7 @@ def _taken(container: Container, record: FoundRecord, *, is_first: bool) -> tupl
     return Record(record.stream_pos, type_, block, record.headers.get_bytes, is_first), inside
 
 
-def read_responses(location: str, offsets: Sequence[int]) -> Iterator[tuple[int, Response, str | None]]:
+def read_responses(location: str, offsets: Sequence[int]) -> Iterator[tuple[int, ArchivedResponse, str | None]]:
     """The responses at some offsets, by offset: (offset, response, the record's date, ISO 8601).
 
     Transfer and content encodings are undone; a body has at most `payload.MAX_BODY_BYTES`. Offsets at which
@@ -300,7 +300,7 @@ def read_responses(location: str, offsets: Sequence[int]) -> Iterator[tuple[int,
         OSError: the file does not exist, or the storage failed.
     """
     with open_source(location) as file:
-        source = Source(file)
+        source = SourceFile(file)
         if is_arc(source):
             for item in map(_of_arc, read_arc_at(source, sorted(set(offsets)))):
                 yield item.offset, _response(item), item.date
@@ -319,10 +319,10 @@ def read_responses(location: str, offsets: Sequence[int]) -> Iterator[tuple[int,
                 yield offset, _response(record), record.date
 
 
-def _response(record: Record) -> Response:
+def _response(record: Record) -> ArchivedResponse:
     block = bytes(record.block)
     if record.type != "response":
-        return Response(200, {}, block)
+        return ArchivedResponse(200, {}, block)
     response = parse_response(block)
     return replace(response, body=decoded_body(response))
 

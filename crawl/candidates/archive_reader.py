@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from crawl.archives.payload import (
     UNKNOWN_TYPES,
-    Response,
+    ArchivedResponse,
     charset,
     decoded_body,
     decoded_start,
@@ -147,7 +147,7 @@ class ArchiveReader:
                 self._is_damaged(record.offset, "has a head of HTTP that does not end")
                 return
         else:
-            response = Response(200, {"content-type": [record.content_type]}, block)
+            response = ArchivedResponse(200, {"content-type": [record.content_type]}, block)
         if 300 <= response.status < 400:
             self.held.redirect(record.uri, url_in_header(response.header("location").encode("latin-1")))
         type_ = media_type(response.content_type)
@@ -161,7 +161,7 @@ class ArchiveReader:
         elif type_ in UNKNOWN_TYPES and start.strip() and is_whole(response):
             self._counts.untyped += 1
 
-    def _page(self, record: Record, response: Response, type_: str) -> None:
+    def _page(self, record: Record, response: ArchivedResponse, type_: str) -> None:
         if not self._takes(record.uri):
             return
         html, encoding = decoded(decoded_body(response), charset(response.content_type), record.uri)

@@ -15,7 +15,7 @@ from crawl.candidates.config import ExtractConfig, in_sample
 from crawl.candidates.personal_data import mask_text
 from crawl.clean_text import clean_texts, not_empty, without_templates
 from crawl.pages.image_address import are_no_addresses
-from crawl.tables.columns import Batch, Columns, Losses
+from crawl.tables.columns import Columns, Losses, TableBatch
 from crawl.tables.read import Form, read_rows
 from crawl.units import Units
 from crawl.urls import INLINED
@@ -48,7 +48,7 @@ class TableReader:
         if (sentence := losses.sentence()) is not None:
             reading.error = f"{piece.archive} {mask_text(sentence)[0]}"  # which may quote a row that is no header
 
-    def _apart(self, batch: Batch) -> Iterator[tuple[int, int]]:
+    def _apart(self, batch: TableBatch) -> Iterator[tuple[int, int]]:
         """The rows of a batch as ranges between those that are left out; of a probe one by one."""
         if not self._units.is_probe and not self._units.without:
             yield 0, len(batch.urls)
@@ -66,7 +66,7 @@ class TableReader:
         if len(batch.urls) > first:
             yield first, len(batch.urls)
 
-    def _rows(self, batch: Batch) -> pa.Table:
+    def _rows(self, batch: TableBatch) -> pa.Table:
         counts = self._counts
         self._reading.records += len(batch.urls)
         raws = _addresses(batch.urls)
@@ -96,7 +96,7 @@ class TableReader:
         }
         return pa.table([columns[name] for name in UNIDENTIFIED.names], UNIDENTIFIED)
 
-    def _usable(self, batch: Batch, rows: np.ndarray) -> tuple[pa.Array, np.ndarray]:
+    def _usable(self, batch: TableBatch, rows: np.ndarray) -> tuple[pa.Array, np.ndarray]:
         """The cleaned texts of some of a batch's rows, of a row the first or all that differ, and the row of each."""
         wanted = np.zeros(len(batch.urls), bool)
         wanted[rows] = True

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from crawl.images.observations import Ingested, Refusal
+from crawl.images.observations import Ingested, RefusedBody
 from crawl.tables.parquet import strings
 from crawl.urls import canonical_url
 from dataset.hosts import hostname
@@ -147,13 +147,13 @@ def read(rows: pa.Table, limit: int) -> Iterator[tuple[dict[str, Any], bytes | N
 
 
 def ingested(
-    row: Mapping[str, Any], body: bytes | None, ingest: Callable[[bytes], Ingested | Refusal]
-) -> Ingested | Refusal:
+    row: Mapping[str, Any], body: bytes | None, ingest: Callable[[bytes], Ingested | RefusedBody]
+) -> Ingested | RefusedBody:
     """What an image's bytes, as `read` gives them, come to: under the SHA-256 and the size that its original had."""
     if body is None:
-        return Refusal("body_too_large", f"{row['length']} bytes in {row['tar']}")
+        return RefusedBody("body_too_large", f"{row['length']} bytes in {row['tar']}")
     result = ingest(body)
-    if isinstance(result, Refusal):
+    if isinstance(result, RefusedBody):
         return result
     return replace(
         result,

@@ -18,8 +18,8 @@ from PIL import Image
 
 from crawl.images import pixels
 from crawl.images.c2pa import training_mining
-from crawl.images.observations import Ingested, Refusal
-from crawl.images.parallel import Room
+from crawl.images.observations import Ingested, RefusedBody
+from crawl.images.parallel import Allowance
 from crawl.images.resize import MODES, ResizeMode, framed, is_resized, scaled
 from crawl.images.rights import Heeds, heeded, rights
 from dataset.images import FORMATS, ImageError, read
@@ -29,7 +29,7 @@ FINGERPRINT_SIDE = 512
 (github.com/facebook/ThreatExchange, hashing/hashing.pdf, section on image resizing)."""
 
 HEEDS = Heeds()
-_PIXELS = Room(2**27)  # that threads decode at once: half a gigabyte
+_PIXELS = Allowance(2**27)  # that threads decode at once: half a gigabyte
 _MAX_SIDE = 16_383  # WebP's limit; JPEG's is higher
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # `max_pixels` says it, as a reason
 
@@ -75,7 +75,7 @@ class ImageConfig:
 
 def ingest(
     body: bytes, config: ImageConfig, fingerprint: Fingerprint, listed: Listed, heeds: Heeds = HEEDS
-) -> Ingested | Refusal:
+) -> Ingested | RefusedBody:
     """Accept an image, ready to be stored, or say why not. The same body gives the same bytes.
 
     heeds: which wishes in its file count.
@@ -85,7 +85,7 @@ def ingest(
     """
     hit = listed(body, None)
     if hit is not None:
-        return Refusal("hash_list_match", hit)
+        return RefusedBody("hash_list_match", hit)
     try:
         image = read(body, config.max_pixels)
         said = rights(image.notes, training_mining(body), heeds.mask)
@@ -93,24 +93,24 @@ def ingest(
         if refusal is not None:
             return refusal
         if image.is_animated:
-            return Refusal("image_animated", f"{image.kind} with more than one frame")
+            return RefusedBody("image_animated", f"{image.kind} with more than one frame")
         mode, side = config.resize_mode, config.store_size
         width, height = image.width, image.height
         resized = is_resized(width, height, mode, side, only_if_bigger=config.resize_only_if_bigger)
         size = scaled(width, height, mode, side) if resized else (width, height)
         if max(size) > _MAX_SIDE or size[0] * size[1] > config.max_pixels:
-            return Refusal("image_too_many_pixels", f"{width} x {height}, to be stored as {size[0]} x {size[1]}")
+            return RefusedBody("image_too_many_pixels", f"{width} x {height}, to be stored as {size[0]} x {size[1]}")
         with _PIXELS.of(width * height):
             shown = pixels.decode_at(image, size)
     except ImageError as error:
-        return Refusal(error.reason, str(error))
+        return RefusedBody(error.reason, str(error))
     original = (height, width) if image.orientation >= 5 else (width, height)
 
     thumbnail = _thumbnail(shown)
     pdq, quality = fingerprint(thumbnail)
     hit = listed(body, pdq)
     if hit is not None:
-        return Refusal("hash_list_match", hit)
+        return RefusedBody("hash_list_match", hit)
 
     if resized:
         shown = framed(shown, mode, side)

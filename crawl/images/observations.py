@@ -38,7 +38,7 @@ class Ingested:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class RefusedBody:
     """A body that was not accepted: a reason of the fetch stage, and what exactly, for people."""
 
     outcome: str
@@ -76,7 +76,7 @@ def now() -> str:
 
 def observe(
     url: str,
-    result: Ingested | Refusal,
+    result: Ingested | RefusedBody,
     *,
     origin: str,
     fetched_at: str,

@@ -51,7 +51,7 @@ def in_order(work: Iterable[tuple[Key, int, Callable[[], T]]]) -> Iterator[tuple
                 result.cancel()
 
 
-class Room:
+class Allowance:
     """An amount that threads may use at once. Who wants more than all of it is let in alone."""
 
     def __init__(self, size: int):

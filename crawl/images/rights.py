@@ -17,7 +17,7 @@ from PIL import Image, IptcImagePlugin
 from crawl import rsl
 from crawl.clean_text import clean_text
 from crawl.images import c2pa
-from crawl.images.observations import Refusal
+from crawl.images.observations import RefusedBody
 from crawl.wishes import UNREADABLE, Wish
 from dataset.images import Notes
 from dataset.images.exif import ARTIST, COPYRIGHT, text
@@ -108,13 +108,13 @@ def masked(text: str, kinds: Sequence[str]) -> str:
     return mask_text(text, kinds=kinds)[0]
 
 
-def refusal_of(data_mining: str) -> Refusal | None:
+def refusal_of(data_mining: str) -> RefusedBody | None:
     """Why an image is not to be used of whose file the column `data_mining` says so."""
     is_plus = data_mining.startswith("DMI-")
     return heeded(Rights(data_mining=data_mining) if is_plus else Rights(c2pa=data_mining), Heeds())[0]
 
 
-def heeded(said: Rights, heeds: Heeds) -> tuple[Refusal | None, Wish | None]:
+def heeded(said: Rights, heeds: Heeds) -> tuple[RefusedBody | None, Wish | None]:
     """Why an image is not to be used, if its file says so; else what of that cannot be read."""
     unread: Wish | None = None
     if heeds.data_mining and said.data_mining is not None and said.data_mining not in _UNSAID:
@@ -142,8 +142,8 @@ def heeded(said: Rights, heeds: Heeds) -> tuple[Refusal | None, Wish | None]:
     return None, unread
 
 
-def _refusal(outcome: str, wish: Wish) -> Refusal:
-    return Refusal(outcome, f"{wish.signal}: {wish.value} ({wish.place})", wish)
+def _refusal(outcome: str, wish: Wish) -> RefusedBody:
+    return RefusedBody(outcome, f"{wish.signal}: {wish.value} ({wish.place})", wish)
 
 
 def _read_xmp(packet: bytes, found: dict[str, list[str]]) -> str | None:

@@ -20,7 +20,7 @@ _HEIGHT = re.compile(r"([0-9]+)h")
 _DENSITY = re.compile(r"(-?(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)x")
 
 
-class Source(NamedTuple):
+class ImageSource(NamedTuple):
     """An image source of a srcset: its URL as written, and its width in pixels or else its density."""
 
     url: str
@@ -35,7 +35,7 @@ class Source(NamedTuple):
         return False, 1.0 if self.density is None else self.density
 
 
-def image_sources(srcset: str) -> Iterator[Source]:
+def image_sources(srcset: str) -> Iterator[ImageSource]:
     """The image sources in their order; those whose descriptors are wrong are none."""
     at = 0
     while True:
@@ -43,9 +43,9 @@ def image_sources(srcset: str) -> Iterator[Source]:
             url, width, density = found.groups()
             at = found.end()
             if width is None:
-                yield Source(url, None, float(density))
+                yield ImageSource(url, None, float(density))
             elif size := float(width):
-                yield Source(url, size, None)
+                yield ImageSource(url, size, None)
         if not (found := _URL.match(srcset, at)):
             return
         url, at = found[1], found.end()
@@ -60,7 +60,7 @@ def image_sources(srcset: str) -> Iterator[Source]:
             yield source
 
 
-def _described(url: str, descriptors: str) -> Source | None:
+def _described(url: str, descriptors: str) -> ImageSource | None:
     width = height = density = None
     for descriptor in filter(None, _SPACE.split(descriptors)):
         if match := _WIDTH.fullmatch(descriptor):
@@ -79,4 +79,4 @@ def _described(url: str, descriptors: str) -> Source | None:
             return None
     if width == 0 or height == 0 or (density is not None and density < 0) or (height is not None and width is None):
         return None
-    return Source(url, width, density)
+    return ImageSource(url, width, density)

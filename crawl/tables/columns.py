@@ -48,7 +48,7 @@ class Losses:
 
 
 @dataclass(frozen=True)
-class Batch:
+class TableBatch:
     """Rows that follow each other in the file, and their texts."""
 
     first: int
@@ -58,15 +58,15 @@ class Batch:
     of: np.ndarray  # the row of each text, counted from the first
 
     @staticmethod
-    def of_one_text(first: int, urls: pa.Array, texts: pa.Array) -> Batch:
+    def of_one_text(first: int, urls: pa.Array, texts: pa.Array) -> TableBatch:
         """Rows of one text each."""
-        return Batch(first, urls, texts, np.arange(len(texts)))
+        return TableBatch(first, urls, texts, np.arange(len(texts)))
 
-    def rows(self, first: int, last: int) -> Batch:
+    def rows(self, first: int, last: int) -> TableBatch:
         """Those from one to before another, counted from the first."""
         begin, end = np.searchsorted(self.of, [first, last])
         urls, texts = self.urls.slice(first, last - first), self.texts.slice(begin, end - begin)
-        return Batch(self.first + first, urls, texts, self.of[begin:end] - first)
+        return TableBatch(self.first + first, urls, texts, self.of[begin:end] - first)
 
 
 def choose(have: Sequence[str], columns: Columns) -> tuple[int, int]:

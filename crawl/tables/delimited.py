@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from crawl.tables.columns import Batch, Columns, Losses, TableError, choose, names_both
+from crawl.tables.columns import Columns, Losses, TableBatch, TableError, choose, names_both
 from crawl.tables.lines import whole_lines
 
 _MAX_QUOTED_BYTES = 2**16
@@ -33,7 +33,7 @@ _QUOTED_ADDRESS = "whose address stands in quotation marks, which extract.quoted
 _BAD_WIDTH = "with more or fewer columns than its first line"
 
 
-def read_delimited(read: Callable[[int], bytes], columns: Columns, losses: Losses) -> Iterator[Batch]:
+def read_delimited(read: Callable[[int], bytes], columns: Columns, losses: Losses) -> Iterator[TableBatch]:
     """The rows, in batches.
 
     Args:
@@ -59,7 +59,7 @@ def read_delimited(read: Callable[[int], bytes], columns: Columns, losses: Losse
         if not is_quoted:
             urls, texts = _without_quoted(urls, texts, losses)
         if len(urls):
-            yield Batch.of_one_text(row, urls, texts)
+            yield TableBatch.of_one_text(row, urls, texts)
             row += len(urls)
 
 

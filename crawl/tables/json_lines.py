@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from crawl.clean_text import to_arrow
-from crawl.tables.columns import Batch, Columns, Losses, TableError, choose, names_both
+from crawl.tables.columns import Columns, Losses, TableBatch, TableError, choose, names_both
 from crawl.tables.lines import whole_lines
 
 DOCUMENT = (
@@ -27,7 +27,7 @@ def is_object(line: str) -> bool:
     return _object(line.encode()) is not None
 
 
-def read_json_lines(read: Callable[[int], bytes], columns: Columns, losses: Losses) -> Iterator[Batch]:
+def read_json_lines(read: Callable[[int], bytes], columns: Columns, losses: Losses) -> Iterator[TableBatch]:
     """The rows, in batches. Raises TableError; see `crawl.tables.delimited.read_delimited`."""
     rows: _Rows | None = None
     row = 0
@@ -89,12 +89,12 @@ def _holds_rows(found: dict[str, Any]) -> bool:
     return any(len(value) > 1 or any(isinstance(item, dict) for item in value) for value in lists)
 
 
-def _batch(first: int, urls: list[Any], texts: list[Any]) -> Batch:
+def _batch(first: int, urls: list[Any], texts: list[Any]) -> TableBatch:
     listed = [text if isinstance(text, list) else [text] for text in texts]
     if all(len(text) == 1 for text in listed):
-        return Batch.of_one_text(first, _strings(urls), _strings([text[0] for text in listed]))
+        return TableBatch.of_one_text(first, _strings(urls), _strings([text[0] for text in listed]))
     of = np.repeat(np.arange(len(listed)), [len(text) for text in listed])
-    return Batch(first, _strings(urls), _strings([item for text in listed for item in text]), of)
+    return TableBatch(first, _strings(urls), _strings([item for text in listed for item in text]), of)
 
 
 def _strings(values: Sequence[Any]) -> pa.Array:

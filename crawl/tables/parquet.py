@@ -10,14 +10,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pyarrow.types as types
 
-from crawl.archives.decoding.streams import Source
-from crawl.tables.columns import Batch, Columns, Losses, TableError, choose
+from crawl.archives.decoding.streams import SourceFile
+from crawl.tables.columns import Columns, Losses, TableBatch, TableError, choose
 
 _BATCH_ROWS = 50_000
 _UNREAD = "in row groups that cannot be read"
 
 
-def read_parquet(source: Source, start: int, end: int, columns: Columns, losses: Losses) -> Iterator[Batch]:
+def read_parquet(source: SourceFile, start: int, end: int, columns: Columns, losses: Losses) -> Iterator[TableBatch]:
     """The rows of the row groups that begin in a byte range, in batches.
 
     Where a group begins is reckoned by rows: in the middle of the file if half of the rows stand before it.
@@ -70,11 +70,11 @@ def _is_list(type_: pa.DataType) -> bool:
     return bool(types.is_list(type_) or types.is_large_list(type_) or types.is_fixed_size_list(type_))
 
 
-def _batch(first: int, urls: pa.Array, texts: pa.Array) -> Batch:
+def _batch(first: int, urls: pa.Array, texts: pa.Array) -> TableBatch:
     if not _is_list(texts.type):
-        return Batch.of_one_text(first, strings(urls), strings(texts))
+        return TableBatch.of_one_text(first, strings(urls), strings(texts))
     of = pc.list_parent_indices(texts).to_numpy()
-    return Batch(first, strings(urls), strings(pc.list_flatten(texts)), of.astype(np.int64))
+    return TableBatch(first, strings(urls), strings(pc.list_flatten(texts)), of.astype(np.int64))
 
 
 def strings(array: pa.Array) -> pa.Array:

@@ -8,9 +8,9 @@ from typing import Literal
 import pyarrow as pa
 
 from crawl.archives.decoding.inflate import GZIP_SIGNATURE
-from crawl.archives.decoding.streams import Decoded, Source
+from crawl.archives.decoding.streams import DecompressedStream, SourceFile
 from crawl.archives.open_source import open_source
-from crawl.tables.columns import Batch, Columns, Losses, TableError
+from crawl.tables.columns import Columns, Losses, TableBatch, TableError
 from crawl.tables.delimited import read_delimited
 from crawl.tables.json_lines import DOCUMENT, read_json_lines
 from crawl.tables.lines import as_utf8
@@ -19,7 +19,9 @@ from crawl.tables.parquet import read_parquet
 Form = Literal["parquet", "csv", "json_lines", "json"]
 
 
-def read_rows(location: str, form: Form, start: int, end: int, columns: Columns, losses: Losses) -> Iterator[Batch]:
+def read_rows(
+    location: str, form: Form, start: int, end: int, columns: Columns, losses: Losses
+) -> Iterator[TableBatch]:
     """The rows that begin in a byte range, in batches of some tens of thousands.
 
     Args:
@@ -34,7 +36,7 @@ def read_rows(location: str, form: Form, start: int, end: int, columns: Columns,
         OSError: the storage failed.
     """
     with open_source(location) as file:
-        source = Source(file)
+        source = SourceFile(file)
         try:
             if form == "json":
                 raise TableError(DOCUMENT)
@@ -50,11 +52,11 @@ def read_rows(location: str, form: Form, start: int, end: int, columns: Columns,
             losses.error = f"cannot be read any further as a table: {(str(error).splitlines() or [''])[0][:200]}"
 
 
-def _text_rows(source: Source, form: Form, columns: Columns, losses: Losses) -> Iterator[Batch]:
+def _text_rows(source: SourceFile, form: Form, columns: Columns, losses: Losses) -> Iterator[TableBatch]:
     is_compressed = source.peek(0, len(GZIP_SIGNATURE)) == GZIP_SIGNATURE
     source.seek(0)
-    text = Decoded(source, "gzip") if is_compressed else source
+    text = DecompressedStream(source, "gzip") if is_compressed else source
     yield from (read_delimited if form == "csv" else read_json_lines)(as_utf8(text.read), columns, losses)
-    if isinstance(text, Decoded) and (text.undecodable_bytes or text.is_cut_off):
+    if isinstance(text, DecompressedStream) and (text.undecodable_bytes or text.is_cut_off):
         losses.bytes = text.undecodable_bytes
         losses.error = "is damaged or cut off, and cannot be read any further as a table; fetch it again"

@@ -25,7 +25,7 @@ from crawl.web.config import FetchConfig
 from crawl.web.connection import MAX_HEAD_BYTES, Connector
 from crawl.web.contact import Contact, NoContactError
 from crawl.web.politeness import Host, Site
-from crawl.web.response import Journey, Pace, Refused, Response, Room, read_body, refusal, retry_after_s
+from crawl.web.response import Journey, LargeBodySlots, Pace, Refused, Response, read_body, refusal, retry_after_s
 from crawl.web.rules import robots
 from crawl.web.rules.headers import licenses
 from crawl.web.rules.licenses import Licenses
@@ -69,7 +69,7 @@ class Client:
         self._opted_out = opted_out
         self._guard = Guard(config.resolve)
         self._contact = Contact(config.user_agent, self._guard)
-        self._room = Room()
+        self._room = LargeBodySlots()
         self._hosts: dict[str, Host] = {}
         self._sites: dict[str, Site] = {}
         self._site_of = lru_cache(maxsize=4_096)(self._find_site)  # an address is looked up at each of its steps

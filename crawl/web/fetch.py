@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from crawl import rsl
-from crawl.images.observations import Ingested, Observation, Refusal, now, observe, unchanged
+from crawl.images.observations import Ingested, Observation, RefusedBody, now, observe, unchanged
 from crawl.images.parallel import ingest_threads
 from crawl.units import watched
 from crawl.web.client import Client, Conditions
@@ -27,7 +27,7 @@ _VALIDATOR_CHARS = 256
 def fetch(
     urls: Sequence[str],
     config: FetchConfig,
-    ingest: Callable[[bytes], Ingested | Refusal],
+    ingest: Callable[[bytes], Ingested | RefusedBody],
     *,
     opted_out: Container[str] = frozenset(),
     earlier: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
@@ -110,7 +110,7 @@ async def _heed_licenses(
 async def _fetch(
     urls: Sequence[str],
     config: FetchConfig,
-    ingest: Callable[[bytes], Ingested | Refusal],
+    ingest: Callable[[bytes], Ingested | RefusedBody],
     opted_out: Container[str],
     earlier: Mapping[str, Mapping[str, Any]],
     done: Callable[[Observation], None],
@@ -126,7 +126,7 @@ async def _fetch(
         if isinstance(answer, Refused):
             return observe(
                 url,
-                Refusal(answer.outcome, answer.detail, answer.wish),
+                RefusedBody(answer.outcome, answer.detail, answer.wish),
                 origin="http",
                 fetched_at=now(),
                 status=answer.status,

@@ -21,7 +21,7 @@ from functools import partial
 from multiprocessing.pool import ThreadPool
 from typing import Any
 
-from crawl.images.observations import OK, Ingested, Observation, Refusal, now, observe
+from crawl.images.observations import OK, Ingested, Observation, RefusedBody, now, observe
 from crawl.units import watched
 from crawl.web.address_guard import REFUSED_PORTS, Guard, PrivateAddressError
 from crawl.web.client import opted_out as on_list
@@ -46,7 +46,7 @@ _STATUS = re.compile(r"HTTP Error (\d{3})")
 def fetch(
     urls: Sequence[str],
     config: FetchConfig,
-    ingest: Callable[[bytes], Ingested | Refusal],
+    ingest: Callable[[bytes], Ingested | RefusedBody],
     *,
     opted_out: Container[str] = frozenset(),
     done: Callable[[Observation], None] = lambda observation: None,
@@ -83,7 +83,7 @@ def fetch(
                 if stream is not None:
                     result, size = stream
                 elif refused is not None:
-                    result, status = Refusal(refused.outcome, refused.detail, refused.wish), refused.status
+                    result, status = RefusedBody(refused.outcome, refused.detail, refused.wish), refused.status
                 else:
                     result = _refusal(error or "", status)
                 seen = observe(
@@ -104,8 +104,8 @@ def fetch(
 
 
 def _with(
-    answer: tuple[int, Any, str | None], ingest: Callable[[bytes], Ingested | Refusal]
-) -> tuple[int, tuple[Ingested | Refusal, int] | None, str | None]:
+    answer: tuple[int, Any, str | None], ingest: Callable[[bytes], Ingested | RefusedBody]
+) -> tuple[int, tuple[Ingested | RefusedBody, int] | None, str | None]:
     """A download with its bytes ingested, in the thread that got them."""
     number, stream, error = answer
     if stream is None:
@@ -114,16 +114,16 @@ def _with(
     return number, (ingest(body), len(body)), None
 
 
-def _refusal(error: str, status: int | None) -> Refusal:
+def _refusal(error: str, status: int | None) -> RefusedBody:
     """What a message of img2dataset's means."""
     words = " ".join(error.split())[:200]
     if status is not None:
         outcome = {3: "too_many_redirects", 4: "http_client_error"}.get(status // 100, "http_server_error")
-        return Refusal(outcome, words)
+        return RefusedBody(outcome, words)
     ours = _OURS.match(error)
     if ours is not None:
-        return Refusal(ours[1], " ".join(ours[2].split())[:200])
-    return Refusal("timeout" if "timed out" in error else "connection_failed", words or "no answer")
+        return RefusedBody(ours[1], " ".join(ours[2].split())[:200])
+    return RefusedBody("timeout" if "timed out" in error else "connection_failed", words or "no answer")
 
 
 class _Asked(threading.local):

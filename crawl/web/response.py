@@ -184,7 +184,7 @@ def refusal(error: Exception, late: str) -> Refused:
     return Refused("connection_failed", f"not an address to ask at: {_words(error)}")
 
 
-class Room:
+class LargeBodySlots:
     """Places for bodies that are large, so that ten thousand servers that send much at once do not fill the memory.
 
     One that has a place keeps it until it is let go; the others wait, which slows their servers down.
@@ -203,7 +203,7 @@ class Room:
 
 
 async def read_body(
-    answer: aiohttp.ClientResponse, limit: int, pace: Pace, room: Room, *, cut: bool
+    answer: aiohttp.ClientResponse, limit: int, pace: Pace, room: LargeBodySlots, *, cut: bool
 ) -> tuple[bytes, bool]:
     """The body, decoded, and whether it has a place in the room; of a longer one the first `limit` bytes if `cut`,
     else Refused. Of a body whose coding is damaged or cut off, what stands before that: its content is judged.

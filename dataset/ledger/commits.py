@@ -186,10 +186,10 @@ class Ledger:
 
         def whole(commit: Commit) -> bool:
             for file in commit.files.values():  # some phases name files elsewhere: the fetch store's, the shards
-                home = file.name.rpartition("/")[0]
-                if home not in listed:
-                    there.update((info.name, info.bytes) for info in self.storage.list(home))
-                    listed.add(home)
+                folder = file.name.rpartition("/")[0]
+                if folder not in listed:
+                    there.update((info.name, info.bytes) for info in self.storage.list(folder))
+                    listed.add(folder)
             return all(there.get(file.name) == file.bytes for file in commit.files.values())
 
         found: dict[tuple[int, str], Commit] = {}

@@ -90,8 +90,8 @@ class Lookup:
                 file = self._opened(part)
                 groups = []
                 for number in range(file.num_row_groups):
-                    told = file.metadata.row_group(number).column(0).statistics
-                    if told is None or (told.min <= last and told.max >= first):
+                    statistics = file.metadata.row_group(number).column(0).statistics
+                    if statistics is None or (statistics.min <= last and statistics.max >= first):
                         groups.append(number)
                 rows = file.read_row_groups(groups).cast(LOOKUP) if groups else LOOKUP.empty_table()
             rows = rows.filter(pc.and_(pc.greater_equal(rows["hash"], first), pc.less_equal(rows["hash"], last)))

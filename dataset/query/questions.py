@@ -63,19 +63,19 @@ class _Token:
         return self.text.upper()
 
 
-def questions(connection: duckdb.DuckDBPyConnection, text: str, own: Collection[str] = ()) -> list[Question]:
+def questions(connection: duckdb.DuckDBPyConnection, text: str, saved: Collection[str] = ()) -> list[Question]:
     """The statements of a text, none of which writes, changes a setting or reaches out.
 
     Args:
         connection: whose parser reads the text; nothing is run.
         text: one statement or several, parted by semicolons.
-        own: names, in lower case, that a temporary table or view may not take.
+        saved: names, in lower case, that a temporary table or view may not take.
 
     Raises:
         NotAQuestionError: a statement does more than answer, or there is none.
         duckdb.ParserException: the text is no SQL.
     """
-    found = [_question(connection, statement, own) for statement in connection.extract_statements(text)]
+    found = [_question(connection, statement, saved) for statement in connection.extract_statements(text)]
     if not found:
         raise NotAQuestionError("there is no statement in it")
     return found
@@ -86,7 +86,7 @@ def names_in(text: str) -> str:
     return " ".join(token.text for token in _tokens(text) if not _STRING.match(token.text) or _NAME.match(token.text))
 
 
-def _question(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement, own: Collection[str]) -> Question:
+def _question(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement, saved: Collection[str]) -> Question:
     tokens = list(_tokens(statement.query))
     first = tokens[0].word
     _check_tokens(tokens)
@@ -95,7 +95,7 @@ def _question(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement
     except ValueError:  # one that DuckDB's Python has no name for, as UPDATE EXTENSIONS
         kind = None
     if kind == duckdb.StatementType.CREATE:
-        name = _name_of_made(tokens, own)
+        name = _name_of_made(tokens, saved)
         if connection.execute(_TAKEN, [name.lower()]).fetchall():  # views would read it in place of DuckDB's
             raise NotAQuestionError(f"{name} is DuckDB's own; give yours another name")
         return Question(statement.query, name)
@@ -118,7 +118,7 @@ def _check_tokens(tokens: list[_Token]) -> None:
             raise NotAQuestionError(f"the function {before.text.lower()} does more than answer; {_CHANGES_NOTHING}")
 
 
-def _name_of_made(tokens: list[_Token], own: Collection[str]) -> str:
+def _name_of_made(tokens: list[_Token], saved: Collection[str]) -> str:
     words = [token.word for token in tokens]
     at = 3 if words[1:3] == ["OR", "REPLACE"] else 1
     if words[at] not in _TEMPORARY or words[at + 1] not in _MADE:
@@ -126,7 +126,7 @@ def _name_of_made(tokens: list[_Token], own: Collection[str]) -> str:
     at += 5 if words[at + 2 : at + 5] == ["IF", "NOT", "EXISTS"] else 2
     end = next((i for i in range(at, len(tokens)) if tokens[i].text in ("(", ";") or words[i] == "AS"), len(tokens))
     name = tokens[end - 1].text
-    if name.lower() in own:
+    if name.lower() in saved:
         raise NotAQuestionError(f"{name} is the dataset's own; give yours another name")
     return name
 

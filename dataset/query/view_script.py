@@ -60,17 +60,17 @@ def write(storage: Storage, known: Known | None = None) -> bool:
 def script(storage: Storage, known: Known | None = None) -> str:
     """The text of a dataset's views.sql; see `write`."""
     committed = Committed(storage, known)
-    made = list(tables(committed))
-    files = sorted(file.name for table in made for _, file in table.files)
+    view_tables = list(tables(committed))
+    files = sorted(file.name for table in view_tables for _, file in table.files)
     root = f"dataset_{checksum(chr(10).join(files).encode())[:8]}"
-    last = [table.files[0][1].name for table in made if table.files][-1:]
+    last = [table.files[0][1].name for table in view_tables if table.files][-1:]
     parts = [_HEAD, *(_root(root, name) for name in last)]
-    parts += [_table(committed, table, root) for table in made]
+    parts += [_table(committed, table, root) for table in view_tables]
     parts += [_constant(name, make()) for name, make in constants(committed).items()]
     parts += [f"CREATE OR REPLACE TEMP VIEW {name} AS\n{text.rstrip()};\n" for name, text in views().items()]
     parts += [f"{makes};\n" for name, text in views().items() if (makes := macro(name, text))]
-    own = {field.name for table in made if table.unify for field in table.schema} - {"row"}
-    return "\n".join([*parts, *_columns(sorted(own))])
+    unified_columns = {field.name for table in view_tables if table.unify for field in table.schema} - {"row"}
+    return "\n".join([*parts, *_columns(sorted(unified_columns))])
 
 
 def _root(variable: str, marker: str) -> str:
@@ -124,12 +124,12 @@ def _literal(value: Any) -> str:
     return sql.literal(value) if isinstance(value, str) else str(int(value))
 
 
-def _columns(own: list[str]) -> Iterator[str]:
+def _columns(names: list[str]) -> Iterator[str]:
     """What the views and their columns are, as comments."""
     kinds: Mapping[str, Mapping[str, str]] = types()
     for view, (sentence, columns) in VIEW_COLUMNS.items():
         lines = [f"-- {view}: {sentence}"]
         lines += [f"--     {name} {kind}: {columns[name]}" for name, kind in kinds[view].items()]
         if view == "scores":
-            lines += [f"--     {name!r}: {OWN}" for name in own]
+            lines += [f"--     {name!r}: {OWN}" for name in names]
         yield "\n".join(lines) + "\n"

@@ -207,8 +207,8 @@ class Dataset(Committed):
             self._check(query)
         else:
             with_ = self._within([word.lower() for word in _WORD.findall(names_in(query))], within)
-            own = _BEGINS_WITH.match(query)
-            query = f"WITH {with_}, {query[own.end() :]}" if own else f"WITH {with_}\n{query}"
+            with_clause = _BEGINS_WITH.match(query)
+            query = f"WITH {with_}, {query[with_clause.end() :]}" if with_clause else f"WITH {with_}\n{query}"
         try:
             return self.connection.execute(query, values)
         except (duckdb.ConversionException, duckdb.OutOfRangeException) as error:

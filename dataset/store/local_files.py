@@ -145,12 +145,12 @@ def alone(folder: Path) -> Iterator[bool]:
 
 def remove(path: Path, root: str, fence: Fence) -> None:
     """Delete a file: it is moved out of its place first, as `place` moves it in. Raises FileNotFoundError."""
-    home = Path(root, fence.folder)
-    away = home / _fresh()
+    folder = Path(root, fence.folder)
+    away = folder / _fresh()
     try:
         path.rename(away)
     except FileNotFoundError:
-        if not home.is_dir():
+        if not folder.is_dir():
             raise fence.lost() from None
         raise
     except OSError as error:

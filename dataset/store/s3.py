@@ -52,9 +52,9 @@ def _client(pid: int) -> Any:
     retries = {"mode": "adaptive", "total_max_attempts": ATTEMPTS}
     options: dict[str, Any] = {"retries": retries, "max_pool_connections": _CONNECTIONS}
     config = Config(signature_version=UNSIGNED, **options) if _anonymous() else Config(**options)
-    made = boto3.client("s3", endpoint_url=_endpoint(), config=config)
-    made.meta.events.register("needs-retry.s3", _tried)
-    return made
+    client = boto3.client("s3", endpoint_url=_endpoint(), config=config)
+    client.meta.events.register("needs-retry.s3", _tried)
+    return client
 
 
 def _tried(response: Any = None, caught_exception: Any = None, attempts: int = 0, **_: Any) -> None:

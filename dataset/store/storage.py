@@ -395,6 +395,6 @@ def _in_lease_folder(parts: Sequence[str]) -> bool:
 
 
 def _storage(url: str, leave: bool, fence: Fence | None) -> Storage:
-    made = Storage(url, leave=leave)
-    made.fence = fence
-    return made
+    storage = Storage(url, leave=leave)
+    storage.fence = fence
+    return storage

@@ -89,14 +89,14 @@ def open_train_index(dataset: str, fallback: str, workers: int = 0) -> tuple[Sto
     listed = repr([_RULES, *((tar.name, tar.bytes, tar.mtime_ns) for tar in tars)])
     name = f"openwit-index-{checksum(listed.encode())}.parquet"
     homes = [storage, Storage(fallback)]
-    for home in homes:
-        if home.exists(name):
+    for store in homes:
+        if store.exists(name):
             try:
-                kept = to_index(read_parquet(home, name), "train", folder="")
+                kept = to_index(read_parquet(store, name), "train", folder="")
             except (DamagedError, *INDEX_DAMAGE):
                 continue  # it lies among somebody else's files; it is made anew
-            if home.exists(f"{name}{DAMAGE}"):
-                say(home.read(f"{name}{DAMAGE}").decode("utf-8", "replace").rstrip("\n"), to_errors=True)
+            if store.exists(f"{name}{DAMAGE}"):
+                say(store.read(f"{name}{DAMAGE}").decode("utf-8", "replace").rstrip("\n"), to_errors=True)
             return storage, kept
     indexes = list(_indexes(storage, tars, workers))
     table = concat((index for index, _ in indexes), SHARD_INDEX)

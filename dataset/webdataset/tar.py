@@ -38,7 +38,7 @@ def by_offset(file: pa.NativeFile, local: bool) -> Read:
     return read
 
 
-class Member(NamedTuple):
+class TarMember(NamedTuple):
     """What a tar holds under a name."""
 
     name: str
@@ -62,7 +62,7 @@ class DamagedTarError(ValueError):
         self.name = name  # of the member that is damaged, if its header can be read
 
 
-def members(read: Read, length: int, *, checked: bool = True) -> Iterator[Member]:
+def members(read: Read, length: int, *, checked: bool = True) -> Iterator[TarMember]:
     """The members of a tar, in its order, up to its two empty blocks or its end.
 
     Args:
@@ -99,7 +99,7 @@ def members(read: Read, length: int, *, checked: bool = True) -> Iterator[Member
         if data + size > length:
             left = max(0, length - data)
             raise DamagedTarError(first, f"{name[:100]!r} claims {size:,} bytes, of which {left:,} are there", name)
-        member = Member(name, _kind(kind, is_sparse, name), first, data, size)
+        member = TarMember(name, _kind(kind, is_sparse, name), first, data, size)
         yield member
         position = first = member.end
         long_name, pax = None, {}

@@ -155,13 +155,13 @@ class _Search:
         limit = np.repeat(groups.size[smaller], groups.size[larger])
         for low in range(0, len(place), _BLOCK_ROWS):
             here = slice(low, low + _BLOCK_ROWS)
-            own, other = place[here], base[here]
-            mine = column[own]
+            left, right = place[here], base[here]
+            mine = column[left]
             count = np.searchsorted(-limit[here], -np.arange(int(limit[low])))  # rows with more than k to compare with
             for k, most in enumerate(count.tolist()):
-                near = self._near(mine[:most], column[other[:most] + k])
+                near = self._near(mine[:most], column[right[:most] + k])
                 if len(near):
-                    yield own[near], other[near] + k
+                    yield left[near], right[near] + k
 
     def _near(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Where two words differ in at most max_hamming bits."""
@@ -262,9 +262,9 @@ class _Crowds:
         hub = np.zeros(len(groups.rows), dtype=bool)
         hub[np.isin(groups.rows, self._pivot)] = True
         hashes, most = self._search.hashes, self._search.likeness.max_hamming
-        for own, other in ((larger, smaller), (smaller, larger)):
-            place = _ranges(groups.start[own], groups.size[own])
-            base, count = (np.repeat(values, groups.size[own]) for values in (groups.start[other], groups.size[other]))
+        for left, right in ((larger, smaller), (smaller, larger)):
+            place = _ranges(groups.start[left], groups.size[left])
+            base, count = (np.repeat(values, groups.size[left]) for values in (groups.start[right], groups.size[right]))
             at = np.flatnonzero(hub[place])
             for probe, head in expand(base[at], count[at], np.arange(len(groups.rows))):
                 pivot, head_row = groups.rows[place[at[probe]]], groups.rows[head]

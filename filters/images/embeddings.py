@@ -36,7 +36,7 @@ class Head:
             raise ValueError("path must name a head's file")
 
 
-class Encoder:
+class OpenClipEncoder:
     """An open_clip model that embeds on the GPU if there is one, else on one CPU thread.
 
     Args:
@@ -90,7 +90,7 @@ class Encoder:
         return vectors
 
 
-def load_open_clip(name: str) -> Encoder:
+def load_open_clip(name: str) -> OpenClipEncoder:
     """A model by open_clip's own names.
 
     Args:
@@ -112,8 +112,8 @@ def load_open_clip(name: str) -> Encoder:
             "local-dir:FOLDER, or a run of `wit train`"
         )
     try:
-        made, _, transform = open_clip.create_model_and_transforms(model, pretrained=pretrained or None)
-        return Encoder(made, transform, open_clip.get_tokenizer(model))
+        clip, _, transform = open_clip.create_model_and_transforms(model, pretrained=pretrained or None)
+        return OpenClipEncoder(clip, transform, open_clip.get_tokenizer(model))
     except Exception as error:  # open_clip, torch and the Hub raise their own
         raise ValueError(f"open_clip makes no model of {name!r}: {_words(error)}") from None
 

@@ -65,15 +65,15 @@ class HashLists:
                 must not pass for one that was applied.
         """
         found: dict[str, list[np.ndarray]] = {kind: [np.zeros(0, f"S{size}")] for kind, size in BYTES.items()}
-        own = [np.zeros(0, np.int64)]
+        distances = [np.zeros(0, np.int64)]
         for entries in read_hashes(config.files, config.categories, config.min_pdq_quality):
             found[entries.kind].append(entries.digests)
             if entries.kind == "pdq":
-                own.append(entries.distances)
+                distances.append(entries.distances)
         # Sorted by np.unique. NumPy pads S with zeros, which at a fixed width changes no comparison.
         unique = {kind: np.unique(np.concatenate(parts)) for kind, parts in found.items()}
         # Of several distances of one hash the widest counts; a distance that is not given is the config's.
-        asked = np.concatenate(own)
+        asked = np.concatenate(distances)
         asked = np.where(asked < 0, config.max_pdq_hamming, np.minimum(asked, config.max_pdq_hamming))
         widest = np.zeros(len(unique["pdq"]), np.int64)
         np.maximum.at(widest, np.searchsorted(unique["pdq"], np.concatenate(found["pdq"])), asked)

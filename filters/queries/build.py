@@ -24,7 +24,7 @@ from dataset.schema import QUERIES
 from dataset.store.storage import open_input
 from filters.lines import read_lines
 from filters.queries import entries as sources
-from filters.queries.entries import Counts
+from filters.queries.entries import WordCounts
 from filters.queries.match import OTHER
 from filters.queries.tokens import normalize
 
@@ -156,8 +156,8 @@ class QueriesConfig:
 class Counted:
     """What was counted in files too large to be read here: Wikipedia's dumps, and pageviews."""
 
-    words: Counts | None = None
-    bigrams: Counts | None = None
+    words: WordCounts | None = None
+    bigrams: WordCounts | None = None
     views: pa.Table | None = None
     """filters.queries.entries.COUNTS: titles and their views."""
 
@@ -212,12 +212,12 @@ def _spelled(entries: pa.Table, punctuation: str) -> pa.Table:
 
 def _sources(config: QueriesConfig, counted: Counted) -> Iterator[tuple[Source, pa.Table]]:
     """Each source's name and entries (filters.queries.entries.ENTRIES)."""
-    words = Counts.read(config.unigrams) if config.unigrams else counted.words
+    words = WordCounts.read(config.unigrams) if config.unigrams else counted.words
     if words:
         yield "unigram", sources.unigrams(words, config.min_count)
-        pairs = Counts.read(config.bigrams) if config.bigrams else counted.bigrams
+        pairs = WordCounts.read(config.bigrams) if config.bigrams else counted.bigrams
         if pairs:
-            over = Counts.read(config.bigram_words) if config.bigram_words else words
+            over = WordCounts.read(config.bigram_words) if config.bigram_words else words
             table = sources.bigrams(pairs, over, config.min_count, config.min_pmi)
             if config.language in WITHOUT_SPACES:
                 table = table.set_column(0, "query", pc.replace_substring(table["query"], " ", ""))

@@ -38,7 +38,7 @@ _PARTS_OF_SPEECH = ("noun", "verb", "adj", "adv")
 
 
 @dataclass(frozen=True)
-class Counts:
+class WordCounts:
     """Words or bigrams with their occurrences.
 
     table: COUNTS; a spelling may stand in several rows.
@@ -49,23 +49,23 @@ class Counts:
     total: float
 
     @staticmethod
-    def read(name: str) -> Counts:
+    def read(name: str) -> WordCounts:
         """The counts of a file, one `word<TAB>count` (or `word;count`, `first second count`) a line.
 
         Raises:
             OSError, ValueError: it cannot be read.
         """
         table = _parse(read_lines(name), _COUNTED)
-        return Counts(table, pc.sum(table["score"]).as_py() or 0.0)
+        return WordCounts(table, pc.sum(table["score"]).as_py() or 0.0)
 
 
-def unigrams(words: Counts, min_count: int) -> pa.Table:
+def unigrams(words: WordCounts, min_count: int) -> pa.Table:
     """Words as ENTRIES; their score is their count."""
     score = words.table["score"]
     return _entries(words.table, below=pc.less(score, min_count), count=score)
 
 
-def bigrams(pairs: Counts, words: Counts, min_count: int, min_pmi: float) -> pa.Table:
+def bigrams(pairs: WordCounts, words: WordCounts, min_count: int, min_pmi: float) -> pa.Table:
     """Bigrams as ENTRIES; their score is their mutual information over `words`, in bits."""
     informed = sql.run(
         sql.load("queries/mutual_information"),

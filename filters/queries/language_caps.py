@@ -41,12 +41,12 @@ def language_caps(
     english = by_language.get(ENGLISH, count[:0])
     t_english = caps.get(ENGLISH, cap)
     tail, total = int(english[english < t_english].sum()), int(english.sum())
-    made = {
-        name: tail_cap(own, tail, total) if per_language and name != ENGLISH and len(own) and total else cap
-        for name, own in by_language.items()
+    cap_of = {
+        name: tail_cap(tokens, tail, total) if per_language and name != ENGLISH and len(tokens) and total else cap
+        for name, tokens in by_language.items()
     }
-    made |= {name: value for name, value in caps.items() if name in made}
-    return pa.table([list(made), list(made.values())], schema=CAPS)
+    cap_of |= {name: value for name, value in caps.items() if name in cap_of}
+    return pa.table([list(cap_of), list(cap_of.values())], schema=CAPS)
 
 
 def tail_cap(counts: np.ndarray, tail: int, total: int) -> int:

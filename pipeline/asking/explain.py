@@ -27,7 +27,7 @@ from dataset.schema import MATCHES
 from dataset.stages import Stage, Table, judging, path
 from dataset.store.storage import is_local
 from dataset.tables import read_parquet
-from pipeline.asking.lookup import Place, look_up
+from pipeline.asking.lookup import RowLocation, look_up
 from pipeline.asking.rank import rank_of
 from pipeline.asking.story import Explanation, Step, Story, margins
 from pipeline.reports.format import evidence as evidence_of
@@ -72,7 +72,7 @@ class _Teller:
         self.storage = dataset.storage
         self._tables: dict[str, pa.Table] = {}
 
-    def story(self, place: Place) -> Story:
+    def story(self, place: RowLocation) -> Story:
         """The story of one candidate."""
         row = self._row("candidates", place)
         names = ("archive", "offset", "ordinal", "page_url", "page_date", "page_language", "text_source")
@@ -90,7 +90,7 @@ class _Teller:
         outcome = {"packed": "kept", "dropped": "dropped"}.get(steps[-1].outcome, "waiting")
         return Story(row["pair_id"].hex(), row["url"], row["text"], outcome, reason, tuple(steps))
 
-    def _tell(self, stages: Sequence[Stage], place: Place, row: dict[str, Any], steps: list[Step]) -> str | None:
+    def _tell(self, stages: Sequence[Stage], place: RowLocation, row: dict[str, Any], steps: list[Step]) -> str | None:
         """Add a step for each stage up to the one that drops the row; returns that one's reason."""
         for stage in stages:
             if not self.dataset.is_decided(stage):
@@ -109,7 +109,7 @@ class _Teller:
             steps.append(Step(stage.name, "kept", stage.passed, _plain(facts)))
         return None
 
-    def _measured(self, stage: Stage, place: Place, row: dict[str, Any]) -> dict[str, Any]:
+    def _measured(self, stage: Stage, place: RowLocation, row: dict[str, Any]) -> dict[str, Any]:
         """What a stage knows of a row besides its verdict."""
         facts: dict[str, Any] = {}
         for table in stage.tables:
@@ -127,7 +127,7 @@ class _Teller:
     def _measured_on_image(self, table: Table, partition: int, url: str) -> dict[str, Any]:
         """What models say of an image."""
         rows = self._filtered(self.dataset.table("images"), partition, "url", url)
-        places = [Place(partition, row["row"]) for row in rows]
+        places = [RowLocation(partition, row["row"]) for row in rows]
         return {name: value for at in places for name, value in self._measures(table, at).items()}
 
     def _looked_up(self, evidence: Mapping[str, Any], stage: Stage, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -143,7 +143,7 @@ class _Teller:
         """The rows, images and queries that evidence points to, as people know them."""
         for kind in ("first", "chosen"):
             if f"{kind}_partition" in evidence:
-                place = Place(evidence[f"{kind}_partition"], evidence[f"{kind}_row"])
+                place = RowLocation(evidence[f"{kind}_partition"], evidence[f"{kind}_row"])
                 where = evidence.get(f"{kind}_dataset")
                 return {f"the {kind} one": self._candidate(place) if where is None else self._elsewhere(where, place)}
         if "duplicate_of_url_id" in evidence:
@@ -179,7 +179,7 @@ class _Teller:
         more = len(urls) - _OTHERS_SHOWN
         return urls[:_OTHERS_SHOWN] + ([f"and {more:,} more"] if more > 0 else [])
 
-    def _candidate(self, place: Place) -> dict[str, Any]:
+    def _candidate(self, place: RowLocation) -> dict[str, Any]:
         """Another candidate, and what became of it."""
         row = self._row("candidates", place)
         end = self._end(judging("candidates"), place)
@@ -189,7 +189,7 @@ class _Teller:
         names = ("url", "text", "page_url", "archive", "offset", "ordinal")
         return {"pair_id": row["pair_id"].hex(), **{name: row[name] for name in names}, "end": end or _UNDECIDED}
 
-    def _known_pair(self, place: Place) -> dict[str, Any]:
+    def _known_pair(self, place: RowLocation) -> dict[str, Any]:
         """A pair of this dataset, which another one was compared with."""
         row = self._row("pairs", place)
         names = ("url", "text", "page_url", "archive", "offset", "ordinal")
@@ -201,7 +201,12 @@ class _Teller:
         of_image = {"first": url_id.ljust(32, "0"), "last": url_id.ljust(32, "f")}
         pairs = self._ask(sql.load("asking/pairs_of_image"), of_image, self._places(url_id))
         shown_by = [
-            {"url": url, "text": text, "pair_id": pair_id.hex(), "end": self._pair_end(Place(partition, row), pair_id)}
+            {
+                "url": url,
+                "text": text,
+                "pair_id": pair_id.hex(),
+                "end": self._pair_end(RowLocation(partition, row), pair_id),
+            }
             for partition, row, pair_id, url, text in pairs
         ]
         return next(
@@ -209,7 +214,7 @@ class _Teller:
             shown_by[0] if shown_by else {"url": url_id},
         )
 
-    def _elsewhere(self, url: str, which: Place | str) -> dict[str, Any]:
+    def _elsewhere(self, url: str, which: RowLocation | str) -> dict[str, Any]:
         """A pair, or an image by its id, of another dataset, if that is still there.
 
         Evidence may be anybody's: no server is asked but the one that this dataset itself lies on.
@@ -219,17 +224,17 @@ class _Teller:
             return {"dataset": url, "end": "elsewhere, and not looked at"}
         try:
             teller = _Teller(Dataset(url))
-            image = teller._known_pair(which) if isinstance(which, Place) else teller._representative(which)
+            image = teller._known_pair(which) if isinstance(which, RowLocation) else teller._representative(which)
             return {"dataset": url, **image}
         except (FileNotFoundError, IndexError, ValueError):
             return {"dataset": url, "end": "not there any more"}
 
-    def _pair_end(self, pair: Place, pair_id: bytes) -> str:
+    def _pair_end(self, pair: RowLocation, pair_id: bytes) -> str:
         packed = self._packed(pair_id)
         end = packed.sentence if packed.outcome == "packed" else _UNDECIDED
         return self._end(judging("pairs"), pair) or end
 
-    def _end(self, stages: Sequence[Stage], place: Place) -> str | None:
+    def _end(self, stages: Sequence[Stage], place: RowLocation) -> str | None:
         """The first verdict of the stages, in a few words."""
         for stage in stages:
             verdict = self._verdict(stage, place)
@@ -245,14 +250,14 @@ class _Teller:
         facts = dict(zip(("shard", "key", "split", "offset", "size"), found[0], strict=True))
         return Step(path()[-1].name, "packed", f"shards/{facts['shard']}, key {facts['key']}, {facts['split']}", facts)
 
-    def _pair_of(self, place: Place, pair_id: bytes) -> Place | None:
+    def _pair_of(self, place: RowLocation, pair_id: bytes) -> RowLocation | None:
         """The pair that a candidate became."""
         found = self._ask(
             "SELECT partition, row FROM _pairs WHERE pair_id = ? AND candidate_partition = ? AND candidate_row = ?",
             [pair_id, *place],
             self._places(pair_id[:8].hex()),
         )
-        return Place(*found[0]) if found else None
+        return RowLocation(*found[0]) if found else None
 
     def _image(self, partition: int, url: str) -> dict[str, Any]:
         """What fetching an image came to, with when and what exactly from the fetch store."""
@@ -285,11 +290,11 @@ class _Teller:
         ]
         return names + ([f"and {len(ids) - len(shown):,} more"] if len(ids) > len(shown) else [])
 
-    def _measures(self, table: Table, place: Place) -> dict[str, Any]:
+    def _measures(self, table: Table, place: RowLocation) -> dict[str, Any]:
         rows = self._filtered(table, place.partition, "row", place.row)
         return {name: value for name, value in rows[0].items() if name != "row"} if rows else {}
 
-    def _verdict(self, stage: Stage, place: Place) -> tuple[str, dict[str, Any]] | None:
+    def _verdict(self, stage: Stage, place: RowLocation) -> tuple[str, dict[str, Any]] | None:
         rows = self._filtered(Table("verdicts", stage.decision, "verdicts"), place.partition, "row", place.row)
         return (rows[0]["reason"], evidence_of(rows[0]["evidence"])) if rows else None
 
@@ -310,7 +315,7 @@ class _Teller:
                 del self._tables[name]
         return self._tables[file.name]
 
-    def _row(self, table: str, place: Place) -> dict[str, Any]:
+    def _row(self, table: str, place: RowLocation) -> dict[str, Any]:
         """A row of a file whose rows are numbered by their position."""
         file = self.dataset.file(table, place.partition)
         if file is None:

@@ -25,7 +25,7 @@ _MOST_FILES, _MOST_FILES_OF_A_BUCKET = 64, 4
 """So many files of candidates are read to say what a host gave: of each those of verdicts, too."""
 
 
-class Place(NamedTuple):
+class RowLocation(NamedTuple):
     """A row of a partition."""
 
     partition: int
@@ -33,15 +33,15 @@ class Place(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Found:
+class LookupResult:
     """Candidates, the first of `total`, and in a sentence how they were found; without any, what is near."""
 
     sentence: str
-    places: tuple[Place, ...] = ()
+    places: tuple[RowLocation, ...] = ()
     total: int = 0
 
 
-def look_up(dataset: Dataset, which: str, most: int) -> Found:
+def look_up(dataset: Dataset, which: str, most: int) -> LookupResult:
     """The candidates of what a person gives, the first `most` of them.
 
     Args:
@@ -55,7 +55,7 @@ def look_up(dataset: Dataset, which: str, most: int) -> Found:
         return finder.url(which) or finder.never_seen(which)
     digits = which.lower()
     if re.fullmatch(r"[0-9a-f]{64}", digits):
-        return finder.sha256(digits) or Found(f"no image of the dataset has the SHA-256 {digits}")
+        return finder.sha256(digits) or LookupResult(f"no image of the dataset has the SHA-256 {digits}")
     if re.fullmatch(r"[0-9a-f]{8,32}", digits):
         return finder.pair_id(digits) or finder.key(which) or finder.text(which) or finder.nothing(which)
     if _is_file(which):
@@ -79,7 +79,7 @@ class _Finder:
         self._dataset = dataset
         self._most = most
 
-    def url(self, which: str) -> Found | None:
+    def url(self, which: str) -> LookupResult | None:
         """The candidates of an image's URL; if there are none, those of a page's."""
         spelled = _spellings(which)
         columns: tuple[tuple[Key, str], ...] = (("url", "the image"), ("page_url", "the page"))
@@ -89,10 +89,10 @@ class _Finder:
             rows = self._rows(where, {}, at, f"min({column}) OVER ()")
             if rows:
                 *_, total, name = rows[0]
-                return Found(f"{kind} {name} has {_candidates(total)}", _places(rows), total)
+                return LookupResult(f"{kind} {name} has {_candidates(total)}", _places(rows), total)
         return None
 
-    def pair_id(self, digits: str) -> Found | None:
+    def pair_id(self, digits: str) -> LookupResult | None:
         """The candidates of a pair, by its pair_id or the first digits of it."""
         values = {"low": digits.ljust(32, "0"), "high": digits.ljust(32, "f")}
         between = "pair_id BETWEEN unhex($low) AND unhex($high)"
@@ -107,13 +107,13 @@ class _Finder:
             )
         return self._where(between, values, f"the pair {several[0][0]}", at) if several else None
 
-    def sha256(self, digits: str) -> Found | None:
+    def sha256(self, digits: str) -> LookupResult | None:
         """The candidates of the images with a SHA-256."""
         at = self._dataset.places("sha256", [digits])
         rows = self._ask("SELECT DISTINCT url FROM _images WHERE sha256 = unhex(?) ORDER BY url", [digits], at)
         return self._images([url for (url,) in rows], f"the SHA-256 {digits} is of") if rows else None
 
-    def key(self, which: str) -> Found | None:
+    def key(self, which: str) -> LookupResult | None:
         """The candidates that became a sample, by its key, alone or behind its shard."""
         shard, _, key = which.removeprefix("shards/").rpartition("/")
         if not re.fullmatch(r"[\w-]+", key):
@@ -131,35 +131,35 @@ class _Finder:
         )
         return found or self._where("pair_id = $pair_id", {"pair_id": pair_id}, said, at)
 
-    def text(self, which: str) -> Found | None:
+    def text(self, which: str) -> LookupResult | None:
         """The candidates with a part of their text, in any case."""
         if not which:
             return None
         return self._where("contains(lower(text), lower($text))", {"text": which}, f"“{which}” in a text")
 
-    def file(self, name: str) -> Found:
+    def file(self, name: str) -> LookupResult:
         """The candidates of an image file: of its bytes, of its bytes as stored, or of an image that looks like it."""
         from pipeline.asking import picture  # most ask of a URL, which needs no image library
 
         found = picture.look_up(self._dataset, name)
-        return (self._images(found.urls, found.sentence) if found.urls else None) or Found(found.sentence)
+        return (self._images(found.urls, found.sentence) if found.urls else None) or LookupResult(found.sentence)
 
-    def never_seen(self, which: str) -> Found:
+    def never_seen(self, which: str) -> LookupResult:
         """What there is instead of a URL that no candidate has."""
         url = canonical_url(html.unescape(which if "//" not in which[:2] else f"http:{which}"))
         if url is None:
-            return Found(f"{which} is no address of the web, and no candidate has it")
+            return LookupResult(f"{which} is no address of the web, and no candidate has it")
         host = hostname(url)
         said = f"no candidate has the image or page {url}"
         for name in (host, host.removeprefix("www.") if host.startswith("www.") else f"www.{host}"):
             given_by = self._given_by(name, url)
             if given_by:
-                return Found(f"{said}\n{given_by}")
-        return Found(f"{said}\nno candidate's image is from the host {host}")
+                return LookupResult(f"{said}\n{given_by}")
+        return LookupResult(f"{said}\nno candidate's image is from the host {host}")
 
-    def nothing(self, which: str) -> Found:
+    def nothing(self, which: str) -> LookupResult:
         """Where nothing was found."""
-        return Found(
+        return LookupResult(
             f"no candidate has {which} as its URL, page, pair_id, SHA-256, key or in its text; "
             "the view sources counts images without a text, which never become candidates"
         )
@@ -182,14 +182,16 @@ class _Finder:
             f"its addresses most like it: {', '.join(near)}"
         )
 
-    def _images(self, urls: Sequence[str], said: str) -> Found | None:
+    def _images(self, urls: Sequence[str], said: str) -> LookupResult | None:
         others = f" and {len(urls) - 1:,} more" if len(urls) > 1 else ""
         at = self._dataset.places("url", urls)
         return self._where("url IN (SELECT unnest($urls))", {"urls": list(urls)}, f"{said} {urls[0]}{others}", at)
 
-    def _where(self, where: str, values: dict[str, Any], said: str, at: Partitions | None = None) -> Found | None:
+    def _where(
+        self, where: str, values: dict[str, Any], said: str, at: Partitions | None = None
+    ) -> LookupResult | None:
         rows = self._rows(where, values, at)
-        return Found(f"{said}: {_candidates(rows[0][2])}", _places(rows), rows[0][2]) if rows else None
+        return LookupResult(f"{said}: {_candidates(rows[0][2])}", _places(rows), rows[0][2]) if rows else None
 
     def _rows(
         self, where: str, values: dict[str, Any], at: Partitions | None, also: str = "NULL"
@@ -218,8 +220,8 @@ def _spellings(which: str) -> list[str]:
     return sorted({which, *(url for item in given if (url := canonical_url(item)))})
 
 
-def _places(rows: Sequence[tuple[Any, ...]]) -> tuple[Place, ...]:
-    return tuple(Place(partition, row) for partition, row, *_ in rows)
+def _places(rows: Sequence[tuple[Any, ...]]) -> tuple[RowLocation, ...]:
+    return tuple(RowLocation(partition, row) for partition, row, *_ in rows)
 
 
 def _candidates(count: int) -> str:

@@ -127,9 +127,9 @@ class Pairs:
         _needed("polars")
         return self.relation.pl()
 
-    def torch(self) -> Samples:
+    def torch(self) -> ImageTextDataset:
         """What torch's DataLoader takes as a dataset: (image, text) of each pair, images as PIL has them, RGB."""
-        return Samples(self._dataset.storage, self.arrow())
+        return ImageTextDataset(self._dataset.storage, self.arrow())
 
     def huggingface(self, *, images: bool = False) -> Any:
         """A `datasets.Dataset` of the columns; with `images` each row has an `image` too, read when it is asked for, by
@@ -148,7 +148,7 @@ class Pairs:
         return f"<p>{len(self):,} pairs: .arrow(), .pandas(), .polars(), .torch(), .huggingface()</p>"
 
 
-class Samples(Sequence[tuple[Image.Image, str]]):
+class ImageTextDataset(Sequence[tuple[Image.Image, str]]):
     """Images and texts of pairs, read from the shards one by one: a dataset of torch's map style.
 
     Raises:

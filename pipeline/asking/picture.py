@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import xxhash
 
-from crawl.images.ingest import ImageConfig, Refusal, ingest
+from crawl.images.ingest import ImageConfig, RefusedBody, ingest
 from dataset.query.views import Dataset
 from filters.images.perceptual import MAX_SEARCH_HAMMING, PDQ_BYTES, hamming, pdq
 from pipeline.config_errors import ConfigError
@@ -43,7 +43,7 @@ def look_up(dataset: Dataset, name: str) -> Like:
     if urls := _same(dataset, f"blob_length = {len(body)} AND blob_checksum = $value", xxhash.xxh3_64_intdigest(body)):
         return Like(f"{name} is, byte for byte, what the dataset stores of", urls)
     found = ingest(body, ImageConfig(), pdq, lambda body, pdq: None)
-    if isinstance(found, Refusal):
+    if isinstance(found, RefusedBody):
         raise ConfigError(f"{name} is no image to look for: {found.detail}")
     if urls := _same(dataset, "pixel_hash = $value", found.pixel_hash):
         return Like(f"{name} has, pixel for pixel, the image of", urls)

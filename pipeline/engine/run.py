@@ -292,12 +292,12 @@ class Run:
             Task(
                 phase.name,
                 partition.number,
-                {**inputs(partition), **(shared or {}), **own},
+                {**inputs(partition), **(shared or {}), **each_inputs},
                 options,
                 units=partition.alive if units else 0,
                 hints=hints or {},
             )
-            for partition, own in zip(self.partitions, each or [{}] * len(self.partitions), strict=True)
+            for partition, each_inputs in zip(self.partitions, each or [{}] * len(self.partitions), strict=True)
         ]
 
     def judge(self, phase: Phase, tasks: Sequence[Task], *, rows: int = 0) -> list[Commit]:

@@ -152,15 +152,9 @@ def decide_by_sql(
         ValueError: a filter's predicate names a column that nobody measures, or asks of it what it cannot answer.
     """
     verdicts = sql.run(sql.load(decision), {"rows": rows, **tables}, dict(config))
-    numbers = " CROSS JOIN cutoffs" if "cutoffs" in tables else ""
     parts = [verdicts.select(VERDICTS.names).cast(VERDICTS)]
     for filter_ in custom:
-        columns = filter_["columns"]
-        evidence = ", ".join(f"{sql.literal(name)}, measures.{sql.identifier(name)}" for name in columns)
-        statement = (
-            f"SELECT row, {sql.literal(filter_['name'])} AS reason, json_object({evidence})::VARCHAR AS evidence "  # noqa: S608
-            f"FROM rows JOIN measures USING (row){numbers} WHERE ({filter_['drop_when']}\n) ORDER BY row"
-        )
+        statement = custom_decision(filter_["name"], filter_["drop_when"], filter_["columns"], "cutoffs" in tables)
         try:
             parts.append(sql.run(statement, {"rows": rows, **tables}, dict(config)).cast(VERDICTS))
         except duckdb.Error as error:
@@ -169,6 +163,21 @@ def decide_by_sql(
     if measures is not None:
         parts.append(lost(context, rows, measures.column("row")))
     return first_verdicts(parts)
+
+
+def custom_decision(name: str, drop_when: str, columns: Sequence[str], has_cutoffs: bool) -> str:
+    """The SQL of a config's own filter: VERDICTS of the rows for which its predicate is true.
+
+    Args:
+        columns: the measures that are its evidence.
+        has_cutoffs: whether the predicate may name a quantile, of the one row of `cutoffs`.
+    """
+    evidence = ", ".join(f"{sql.literal(column)}, measures.{sql.identifier(column)}" for column in columns)
+    numbers = " CROSS JOIN cutoffs" if has_cutoffs else ""
+    return (
+        f"SELECT row, {sql.literal(name)} AS reason, json_object({evidence})::VARCHAR AS evidence "  # noqa: S608
+        f"FROM rows JOIN measures USING (row){numbers} WHERE ({drop_when}\n) ORDER BY row"
+    )
 
 
 def lost(context: Context, rows: pa.Table, measured: pa.ChunkedArray) -> pa.Table:
@@ -212,10 +221,10 @@ def first_verdicts(parts: Sequence[pa.Table]) -> pa.Table:
     return table.take(pa.array(first))
 
 
-def verdict_result(context: Context, rows: pa.Table, verdicts: pa.Table, own: Sequence[str] = ()) -> Result:
+def verdict_result(context: Context, rows: pa.Table, verdicts: pa.Table, more_reasons: Sequence[str] = ()) -> Result:
     """The result of a deciding phase, with the counts that conservation is checked by.
 
-    own: the reasons that the config's own filters add to those that the stage declares.
+    more_reasons: the reasons that the config's own filters add to those that the stage declares.
 
     Raises:
         ConservationError: a verdict on a row that is not alive, two on one row, or a reason that its stage lacks.
@@ -223,7 +232,7 @@ def verdict_result(context: Context, rows: pa.Table, verdicts: pa.Table, own: Se
     dropped = verdicts.column("row").to_numpy()
     if len(np.unique(dropped)) != len(dropped) or not np.isin(dropped, rows.column("row").to_numpy()).all():
         raise ConservationError("a stage gave a verdict twice, or on a row that an earlier stage had dropped")
-    known = {*context.stage.reasons, *ANY_STAGE, *own}
+    known = {*context.stage.reasons, *ANY_STAGE, *more_reasons}
     unknown = set(pc.unique(verdicts.column("reason")).to_pylist()) - known
     if unknown:
         raise ConservationError(

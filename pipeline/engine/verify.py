@@ -113,8 +113,8 @@ def _phase(
         yield name, 0, str(error)
         return
     there: dict[str, int] = {}
-    for home in {file.name.rpartition("/")[0] for commit in commits for file in commit.files.values()}:
-        there.update((info.name, info.bytes) for info in storage.list(home))
+    for folder in {file.name.rpartition("/")[0] for commit in commits for file in commit.files.values()}:
+        there.update((info.name, info.bytes) for info in storage.list(folder))
     copies = {table.phase: table.published for stage in path() for table in stage.tables if table.published}
     for commit in commits:
         for role, file in commit.files.items():

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.examining.geometry import Correlation
-from train.evaluate.row import Figure
+from train.evaluate.results.row import Figure
 
 GAP = 0.2
 """From which on a probe's accuracy is said to be above zero-shot's: more than noise of 25 images a class."""

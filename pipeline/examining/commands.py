@@ -27,7 +27,7 @@ from pipeline.training.examine import EncodingProgress
 
 if TYPE_CHECKING:
     from pipeline.examining.embeddings import Embeddings
-    from pipeline.examining.search import Found
+    from pipeline.examining.search import SearchResult
     from pipeline.examining.why import Why
     from train.evaluate.sets import ImageSet
 
@@ -41,7 +41,7 @@ class Search:
     """What a search found, in the forms in which it is told."""
 
     dataset: Dataset
-    found: Found
+    found: SearchResult
     model: str
     blur_above: float | None
     asked_image: bytes | None

@@ -29,7 +29,7 @@ from train.evaluate.features import keep_arrays, kept_arrays
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from train.load import Encoder
+    from train.checkpoints.load import Encoder
 
 SPLITS = ("train", "heldout")
 _RULES = 1  # raised when the same weights and samples give other embeddings

@@ -11,7 +11,7 @@ from pipeline.config_errors import ConfigError
 from pipeline.reports import own_config
 
 if TYPE_CHECKING:
-    from train.load import Encoder
+    from train.checkpoints.load import Encoder
 
 _OPEN_CLIP = "open_clip:"
 

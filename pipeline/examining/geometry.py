@@ -68,14 +68,14 @@ def classes(images: np.ndarray, labels: np.ndarray, prompts: np.ndarray) -> Clas
     np.add.at(sums, labels, images)
     sizes = np.bincount(labels, minlength=count)
     centroids = unit(sums)
-    own = images.astype(np.float64) * centroids[labels]
-    spread, least = np.full(count, np.nan), np.full(count, np.nan)
+    to_centroid = images.astype(np.float64) * centroids[labels]
+    mean_cosine, least = np.full(count, np.nan), np.full(count, np.nan)
     others = unit(sums[labels] - images)  # the centroid of a class's other images
     apart = (images * others).sum(1)
     for number in range(count):
         here = labels == number
         if here.any():
-            spread[number] = own[here].sum(1).mean()
+            mean_cosine[number] = to_centroid[here].sum(1).mean()
             least[number] = np.quantile(apart[here], 0.1) if sizes[number] > 1 else 1.0
     near = centroids @ centroids.T
     near[:, sizes == 0] = -np.inf
@@ -89,7 +89,7 @@ def classes(images: np.ndarray, labels: np.ndarray, prompts: np.ndarray) -> Clas
     total = float(((images - mean) ** 2).sum())
     between = float((sizes * ((means - mean) ** 2).sum(1)).sum()) / total if total > 0 else math.nan
     nearest_cosine = np.where((sizes > 0) & np.isfinite(near.max(1)), near.max(1), np.nan)
-    return Classes(centroids, spread, least, near.argmax(1), nearest_cosine, margin, between)
+    return Classes(centroids, mean_cosine, least, near.argmax(1), nearest_cosine, margin, between)
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ ANSWERS = pa.schema(
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """What a search found.
 
     Attributes:
@@ -59,12 +59,12 @@ class Found:
         return pa.Table.from_pylist([{name: row[name] for name in ANSWERS.names} for row in self.rows], ANSWERS)
 
 
-def by_text(embeddings: Embeddings, text: str, count: int, *, exact: bool = False) -> Found:
+def by_text(embeddings: Embeddings, text: str, count: int, *, exact: bool = False) -> SearchResult:
     """The images nearest to a text. Raises ConfigError."""
     return _found(embeddings, text, embeddings.encoder.texts([text]), count, exact, "", [])
 
 
-def by_image(embeddings: Embeddings, file: str, count: int, *, exact: bool = False) -> Found:
+def by_image(embeddings: Embeddings, file: str, count: int, *, exact: bool = False) -> SearchResult:
     """The images nearest to an image, and those that are the same by their bytes or their look. Raises ConfigError."""
     from train.data.transforms import decode
 
@@ -89,7 +89,7 @@ def read_image(file: str) -> bytes:
 
 def _found(
     embeddings: Embeddings, asked: str, vector: np.ndarray, count: int, exact: bool, file: str, same: Sequence[Same]
-) -> Found:
+) -> SearchResult:
     ids, cosines, is_exact = search(embeddings, vector, count, exact=exact)
     scores = dict(zip(ids[0].tolist(), cosines[0].tolist(), strict=True))
     known = {each.image_id: each for each in same}
@@ -110,7 +110,7 @@ def _found(
     rows.sort(key=lambda row: (not row["same_bytes"], row["pdq_hamming"] is None, -(row["score"] or -2)))
     for place, row in enumerate(rows, 1):
         row["rank"] = place
-    return Found(asked, _sentence(file, rows) if file else "", rows, is_exact, embeddings.count())
+    return SearchResult(asked, _sentence(file, rows) if file else "", rows, is_exact, embeddings.count())
 
 
 def _pairs(dataset: Dataset, ids: Sequence[int]) -> dict[int, dict[str, Any]]:
@@ -139,7 +139,7 @@ def _sentence(file: str, rows: Sequence[dict[str, Any]]) -> str:
     return f"{file} is not in the data, neither by its bytes nor by its look{nearest}"
 
 
-def page(dataset: Dataset, found: Found, model: str, blur_above: float | None, asked_image: bytes | None) -> str:
+def page(dataset: Dataset, found: SearchResult, model: str, blur_above: float | None, asked_image: bytes | None) -> str:
     """A contact sheet as HTML: one file, nothing is loaded.
 
     blur_above: the nsfw_probability above which an image is blurred; None blurs none.
@@ -166,7 +166,7 @@ def page(dataset: Dataset, found: Found, model: str, blur_above: float | None, a
     )
 
 
-def text_of(found: Found) -> str:
+def text_of(found: SearchResult) -> str:
     """The answer in lines, for a terminal."""
     lines = [found.sentence] if found.sentence else []
     for row in found.rows:

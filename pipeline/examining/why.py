@@ -24,7 +24,7 @@ from train.evaluate.evaluators import linear_probe
 from train.evaluate.evaluators._splits import parts_of
 from train.evaluate.evaluators.zero_shot import per_class
 from train.evaluate.features import Features
-from train.evaluate.row import share
+from train.evaluate.results.row import share
 from train.evaluate.sets import ImageSet, SetError, Split
 from train.evaluate.view import View
 
@@ -189,8 +189,10 @@ def limited(what: ImageSet, most: int) -> ImageSet:
         hashes = np.array([hash64("why", picture.name) for picture in split.pictures], np.uint64)
         place = np.empty(len(split), np.int64)  # of each image among those of its class
         for label in np.unique(split.labels):
-            own = np.flatnonzero(split.labels == label)
-            place[own[np.argsort(hashes[own], kind="stable")]] = np.arange(len(own)) / len(own) * 2**40
+            of_label = np.flatnonzero(split.labels == label)
+            place[of_label[np.argsort(hashes[of_label], kind="stable")]] = (
+                np.arange(len(of_label)) / len(of_label) * 2**40
+            )
         chosen = np.sort(np.argsort(place, kind="stable")[:most])
         splits[name] = split.take(chosen)
         notes.append(
@@ -293,9 +295,9 @@ def _show(
         for each in zip(ids.tolist(), cosines.tolist(), strict=True)
     ]
     for number in range(len(what.classes)):
-        own = np.flatnonzero(labels == number)
-        wrong = own[answers[own] != number]
-        chosen = np.concatenate([wrong, own[answers[own] == number]])[:EXAMPLES]
+        of_class = np.flatnonzero(labels == number)
+        wrong = of_class[answers[of_class] != number]
+        chosen = np.concatenate([wrong, of_class[answers[of_class] == number]])[:EXAMPLES]
         found.examples[number] = [
             Example(int(rows[place]), what.classes[int(answers[place])], near[place]) for place in chosen.tolist()
         ]

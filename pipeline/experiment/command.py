@@ -22,7 +22,7 @@ def experiment(path: str, overrides: Sequence[str], form: str) -> int:
             return progress.update if progress.is_on_terminal else (lambda record: None)
 
         results = run.carry_out(config, watch)
-    what = report.found(config, results)
+    what = report.findings(config, results)
     files = report.write(config, what)
     if form == "json":
         print(escaped_json(json.dumps({"sentences": what.sentences, "values": what.values, "files": files})))

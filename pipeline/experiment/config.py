@@ -85,8 +85,8 @@ class ExperimentConfig:
         if "bias" in self.evaluators:
             raise ValueError("evaluators must not name bias: its figures do not say which data is better")
         keys = by_place(self.train)
-        if own := [key for key in OWN_KEYS if key in keys]:
-            raise ValueError(f"train must not have {own[0]}, which the experiment sets")
+        if refused := [key for key in OWN_KEYS if key in keys]:
+            raise ValueError(f"train must not have {refused[0]}, which the experiment sets")
         if not keys.get("training.samples_seen"):
             raise ValueError("train.training.samples_seen must be given: it is the compute budget that all have")
         self.training("a", "a", 0)

@@ -20,15 +20,15 @@ from pipeline.config_errors import ConfigError
 from pipeline.experiment.config import ExperimentConfig
 from pipeline.experiment.run import Results
 from pipeline.experiment.statistics import Comparison, Mean, comparisons, mean
-from train.evaluate.formats import shown
-from train.evaluate.row import Figure, Row
+from train.evaluate.results.formats import shown
+from train.evaluate.results.row import Figure, Row
 
 Values = dict[str, dict[str, list[float]]]
 """{figure: {data: its value for each seed}}."""
 
 
 @dataclass(frozen=True)
-class Found:
+class Findings:
     """An experiment's figures, and what they show."""
 
     values: Values
@@ -38,7 +38,7 @@ class Found:
     sentences: list[str]
 
 
-def found(config: ExperimentConfig, results: Results) -> Found:
+def findings(config: ExperimentConfig, results: Results) -> Findings:
     """What the results come to. Raises ConfigError if a wanted figure is none of theirs."""
     values: Values = {}
     about: dict[str, Figure] = {}
@@ -56,7 +56,7 @@ def found(config: ExperimentConfig, results: Results) -> Found:
                         for row in rows for name in row.figures})  # fmt: skip
         raise ConfigError(f"metrics: no figure has these names in all results; there are {', '.join(known)}")
     compared = comparisons(whole, config.base)
-    return Found(
+    return Findings(
         whole, {name: mean(each) for name, each in begun.items()}, about, compared, sentences(config, whole, compared)
     )
 
@@ -99,7 +99,7 @@ def _points(share: float) -> str:
     return f"{100 * share:+.1f} points" if math.isfinite(share) else "any"
 
 
-def table(config: ExperimentConfig, what: Found) -> list[tuple[str, ...]]:
+def table(config: ExperimentConfig, what: Findings) -> list[tuple[str, ...]]:
     """A head, and a line for each figure and dataset; then random weights and chance."""
     lines: list[tuple[str, ...]] = [
         ("figure", "data", "mean", "95 % interval", f"difference from {config.base}", "95 % interval", "p (Holm)", "")
@@ -124,7 +124,7 @@ def table(config: ExperimentConfig, what: Found) -> list[tuple[str, ...]]:
     return lines
 
 
-def as_text(config: ExperimentConfig, what: Found) -> str:
+def as_text(config: ExperimentConfig, what: Findings) -> str:
     """The table, aligned, and the sentences."""
     lines = table(config, what)
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
@@ -132,7 +132,7 @@ def as_text(config: ExperimentConfig, what: Found) -> str:
     return clean("\n".join([*text, "", *what.sentences]))
 
 
-def write(config: ExperimentConfig, what: Found) -> list[str]:
+def write(config: ExperimentConfig, what: Findings) -> list[str]:
     """Write experiment.json, experiment.md and experiment.svg; returns their URLs."""
     storage = Storage(config.out)
     raw: dict[str, Any] = {
@@ -162,7 +162,7 @@ def _cell(text: str) -> str:
     return "".join(f"\\{letter}" if letter in "\\`*_[]<>|#" else letter for letter in clean(text))
 
 
-def plot(what: Found) -> bytes:
+def plot(what: Findings) -> bytes:
     """A panel a figure: each seed's value, the mean with its interval, random weights and chance. The bytes of an SVG,
     the same for the same figures."""
     import matplotlib

@@ -21,7 +21,7 @@ from pipeline.config_errors import ConfigError
 from pipeline.experiment.config import ExperimentConfig
 from pipeline.experiment.work import STOPPED, train_and_examine
 from train.config import by_key
-from train.evaluate.row import Row
+from train.evaluate.results.row import Row
 from train.evaluate.sets.open import open_set
 from train.failure import TrainingError
 

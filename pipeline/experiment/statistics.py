@@ -51,10 +51,10 @@ def mean(values: Sequence[float]) -> Mean:
 def paired(first: Sequence[float], second: Sequence[float]) -> tuple[Mean, float]:
     """(the mean of second - first, the p-value of a paired t-test); 1 where all differences are nought."""
     apart = np.asarray(second, float) - np.asarray(first, float)
-    spread = float(np.std(apart, ddof=1)) if len(apart) > 1 else 0.0
-    if spread == 0:
+    deviation = float(np.std(apart, ddof=1)) if len(apart) > 1 else 0.0
+    if deviation == 0:
         return mean(apart.tolist()), 1.0 if not apart.any() or len(apart) < 2 else 0.0
-    t = float(apart.mean()) / (spread / math.sqrt(len(apart)))
+    t = float(apart.mean()) / (deviation / math.sqrt(len(apart)))
     return mean(apart.tolist()), float(2 * stats.t.sf(abs(t), len(apart) - 1))
 
 

@@ -13,7 +13,7 @@ from pipeline.human import report
 from pipeline.human.answers import Answers
 from pipeline.human.questions import Questions, questions_of
 from pipeline.training.examine import rows_of
-from train.evaluate.row import Row
+from train.evaluate.results.row import Row
 from train.evaluate.sets import SetError
 from train.evaluate.sets.open import open_set
 

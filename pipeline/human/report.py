@@ -18,7 +18,7 @@ from scipy import stats
 from dataset.display import clean
 from pipeline.human.answers import UNKNOWN, Answer
 from pipeline.human.questions import SHOTS
-from train.evaluate.row import DRAWS, Row, Z
+from train.evaluate.results.row import DRAWS, Row, Z
 
 Ballot = Mapping[str, int]
 """{image: answer} of a person."""
@@ -36,8 +36,8 @@ def report(
     """
     shots = {}
     for shot in SHOTS:
-        if own := [answer for answer in answers if answer.shot == shot]:
-            shots[str(shot)] = _of_shot(own, len(classes), wished)
+        if of_shot := [answer for answer in answers if answer.shot == shot]:
+            shots[str(shot)] = _of_shot(of_shot, len(classes), wished)
     table = _by_class(answers, classes, model)
     found: dict[str, Any] = {"classes": len(classes), "chance": 1 / len(classes), "shots": shots, "by_class": table}
     if model is not None:
@@ -124,9 +124,9 @@ def people_needed(accuracies: np.ndarray, half_width: float) -> int | None:
     """
     if len(accuracies) < 2:
         return None
-    spread = float(np.std(accuracies, ddof=1))
-    count = max(2, math.ceil((Z * spread / half_width) ** 2))
-    while stats.t.ppf(0.975, count - 1) * spread / math.sqrt(count) > half_width:
+    deviation = float(np.std(accuracies, ddof=1))
+    count = max(2, math.ceil((Z * deviation / half_width) ** 2))
+    while stats.t.ppf(0.975, count - 1) * deviation / math.sqrt(count) > half_width:
         count += 1
     return count
 

@@ -44,12 +44,12 @@ def application(questions: Questions, answers: Answers, names: Iterable[str] = (
 
     names: by which it is reached, besides addresses, `localhost` and this machine's own name.
     """
-    made = web.Application(client_max_size=MOST_BYTES, middlewares=[_guarded])
-    made[_QUESTIONS], made[_ANSWERS] = questions, answers
-    made[_PAGE] = environment(Path(__file__).parent).get_template("page.html")
-    own = socket.gethostname()
-    made[_NAMES] = frozenset(name.lower() for name in ("localhost", own, f"{own}.local", *names))
-    made.add_routes(
+    app = web.Application(client_max_size=MOST_BYTES, middlewares=[_guarded])
+    app[_QUESTIONS], app[_ANSWERS] = questions, answers
+    app[_PAGE] = environment(Path(__file__).parent).get_template("page.html")
+    hostname = socket.gethostname()
+    app[_NAMES] = frozenset(name.lower() for name in ("localhost", hostname, f"{hostname}.local", *names))
+    app.add_routes(
         [
             web.get("/", _show),
             web.post("/begin", _begin),
@@ -58,8 +58,8 @@ def application(questions: Questions, answers: Answers, names: Iterable[str] = (
             web.get("/example/{label:[0-9]{1,6}}/{place:[0-9]}", _example),
         ]
     )
-    made.on_response_prepare.append(_safely)
-    return made
+    app.on_response_prepare.append(_safely)
+    return app
 
 
 async def _safely(request: web.Request, response: web.StreamResponse) -> None:
@@ -79,8 +79,8 @@ async def _guarded(request: web.Request, handler: Any) -> web.StreamResponse:
     if not _is_own(request.host, names):
         raise web.HTTPForbidden(text="this server is not reached by that name; wit human --name adds one")
     origin, fetched = request.headers.get("Origin"), request.headers.get("Sec-Fetch-Site", "same-origin")
-    own = {f"http://{request.host}", f"https://{request.host}"}
-    is_foreign = (origin is not None and origin not in own) or fetched not in ("same-origin", "none")
+    own_origins = {f"http://{request.host}", f"https://{request.host}"}
+    is_foreign = (origin is not None and origin not in own_origins) or fetched not in ("same-origin", "none")
     if request.method == "POST" and is_foreign:
         raise web.HTTPForbidden(text="this was sent by another site")
     response: web.StreamResponse = await handler(request)

@@ -21,7 +21,7 @@ from dataset.store.storage import Storage
 from filters.lines import locate
 from filters.queries import ngrams
 from filters.queries.build import Counted, QueriesConfig
-from filters.queries.entries import COUNTS, Counts
+from filters.queries.entries import COUNTS, WordCounts
 from filters.queries.wikipedia import DumpPart, article, pages, plan
 from pipeline.config_errors import ConfigError
 from pipeline.engine.contract import roles
@@ -137,7 +137,7 @@ class Counting:
         patiently(lambda: ledger.close(found), who=self.work.url)
         return found
 
-    def _dumps(self) -> tuple[Counts, Counts]:
+    def _dumps(self) -> tuple[WordCounts, WordCounts]:
         config = self.config
         segmenter = {"segmenter": config.segmenter, "segmenter_source": ""}
         if config.segmenter:
@@ -173,7 +173,7 @@ class Counting:
             raise ConfigError(f"dumps: there is no article in {', '.join(config.dumps)}")
         return self._folded(counted, "words"), self._folded(counted, "bigrams")
 
-    def _folded(self, counted: Sequence[Commit], kind: str) -> Counts:
+    def _folded(self, counted: Sequence[Commit], kind: str) -> WordCounts:
         least = {"min_count": self.config.min_count, "kind": kind}
         # Both kinds are partitions of one phase: even numbers are words, odd ones bigrams.
         words = Exchange.of(self.work, [commit.files[kind] for commit in counted])
@@ -183,7 +183,7 @@ class Counting:
         ]
         tables = [self._read(commit, "counts") for commit in self._do(fold, tasks)]
         total = float(sum(commit.counts[kind] for commit in counted))
-        return Counts(pa.concat_tables([COUNTS.empty_table(), *tables]), total)
+        return WordCounts(pa.concat_tables([COUNTS.empty_table(), *tables]), total)
 
     def _views(self) -> pa.Table:
         config = self.config

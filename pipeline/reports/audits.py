@@ -76,7 +76,8 @@ def listing(folder: str | None = None, setting: str = "") -> list[str]:
     for audit in map(_read, _files(folder).values()):
         lines.append(f"{audit.name:<22} {audit.sentence}")
         lines += [
-            f"{'':<22} {setting}{name}={told.default}: {told.sentence}" for name, told in audit.parameters.items()
+            f"{'':<22} {setting}{name}={parameter.default}: {parameter.sentence}"
+            for name, parameter in audit.parameters.items()
         ]
     return lines
 
@@ -109,10 +110,10 @@ def _files(folder: str | None) -> dict[str, Path]:
     ours = {path.stem: path for path in sorted(FOLDER.glob("*.sql"))}
     if folder is None:
         return ours
-    own = {path.stem: path for path in sorted(Path(folder).glob("*.sql"))}
-    if not own:
+    from_folder = {path.stem: path for path in sorted(Path(folder).glob("*.sql"))}
+    if not from_folder:
         raise ConfigError(f"{folder} has no audits: it must be a folder of files NAME.sql")
-    return {**ours, **own}
+    return {**ours, **from_folder}
 
 
 def _read(path: Path) -> Audit:

@@ -109,9 +109,9 @@ def _cutoffs(
 ) -> dict[int, pa.Table]:
     """The CUTOFFS of each cap."""
     if mode == "sample":
-        return {cap: balance.sample_cutoffs(counts, own) for cap, own in caps_of.items()}
+        return {cap: balance.sample_cutoffs(counts, caps) for cap, caps in caps_of.items()}
     found: dict[int, pa.Table] = {}
-    windows = {cap: balance.windows(counts, own) for cap, own in caps_of.items()}
+    windows = {cap: balance.windows(counts, caps) for cap, caps in caps_of.items()}
     while windows:
         hashes: dict[int, list[pa.Table]] = {cap: [] for cap in windows}
         for rows in _partitions(dataset, stage, seed):

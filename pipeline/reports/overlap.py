@@ -38,12 +38,12 @@ from pipeline.config_errors import ConfigError
 from pipeline.config_files import read_yaml
 from pipeline.engine.verdicts import alive_in
 from pipeline.reports import own_config
+from train.checkpoints.load import Encoder, load
 from train.data.transforms import decode
 from train.evaluate.features import checked
 from train.evaluate.sets import ImageSet
 from train.evaluate.sets.open import open_set
 from train.evaluate.view import ensemble, prompt_features, ranks
-from train.load import Encoder, load
 
 FOLDER = "overlap"
 CONFIDENCE = 0.995
@@ -76,7 +76,7 @@ def overlap(
     """Analyse a checkpoint on some sets; also written to OUT/overlap as overlap.json and overlap.png.
 
     Args:
-        checkpoint: see `train.load.load`.
+        checkpoint: see `train.checkpoints.load.load`.
         out: the dataset, whose kept images count.
         tasks: evaluation sets whose images have a class each, as `train.evaluate.sets.open` reads them.
         detector: YAML whose section `decontaminate` says what a copy is; the dataset's own config if not given.
@@ -203,8 +203,8 @@ def _held(
             index = index.append_column(
                 "embedding", pa.array([vector for part in vectors for vector in part], EMBEDDING)
             )
-        for mine, (own, embeddings) in zip(held, sets, strict=True):
-            found = find(own, index, config, embeddings)
+        for mine, (set_images, embeddings) in zip(held, sets, strict=True):
+            found = find(set_images, index, config, embeddings)
             near = pc.less_equal(found.column("pdq_hamming"), config.max_hamming)
             like = pc.greater_equal(found.column("cosine"), config.min_cosine)
             copies = found.filter(pc.or_(pc.fill_null(near, False), pc.fill_null(like, False)))

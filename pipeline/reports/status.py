@@ -195,8 +195,8 @@ def _asked(lines: list[dict[str, Any]]) -> list[str]:
         stage = str(line.get("phase", "")).partition(".")[0] or "the driver"
         by_stage[stage].update(line.get("spent") or line.get("driver") or {})
     kinds = (*spent.REQUESTS, *spent.BYTES)
-    told = [(stage, amounts) for stage, amounts in by_stage.items() if any(amounts[kind] for kind in kinds)]
-    if not told:
+    counted = [(stage, amounts) for stage, amounts in by_stage.items() if any(amounts[kind] for kind in kinds)]
+    if not counted:
         return []
     heads = ("GET", "PUT", "LIST", "DELETE", "MB read", "MB written")
     return [
@@ -204,7 +204,7 @@ def _asked(lines: list[dict[str, Any]]) -> list[str]:
         *(
             f"  {stage:<24}{''.join(f'{amounts[kind]:>12,.0f}' for kind in spent.REQUESTS)}"
             f"{''.join(f'{amounts[kind] / 1e6:>12,.1f}' for kind in spent.BYTES)}"
-            for stage, amounts in told
+            for stage, amounts in counted
         ),
     ]
 

@@ -6,6 +6,8 @@ function is a changed fingerprint.
 
 from __future__ import annotations
 
+import difflib
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -14,18 +16,32 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from dataset.query import arrow_alone
+from dataset.ledger.commits import Commit
+from dataset.ledger.damage import DamagedError, opened
+from dataset.query import arrow_alone, sql
 from pipeline.config import Config, ConfigError, CustomFilter
+from pipeline.engine.run import Run
+from pipeline.engine.verdicts import custom_decision
+
+_MISSING_COLUMN = re.compile(r'Referenced column "([^"]+)" (?:was )?not found')  # DuckDB's binder
 
 
-def check(config: Config) -> None:
-    """Read every filter's code and SQL before any work is done. What a predicate's columns are, only a run can tell.
+def check(config: Config, stage: str, rows: pa.Schema, measures: pa.Schema, cutoffs: Sequence[str] = ()) -> None:
+    """Read the code and SQL of a stage's own filters before any work is done.
+
+    Args:
+        rows: of the stage.
+        measures: that the stage has besides those of the filters' functions, whose columns only a run can tell.
+        cutoffs: the names of quantiles.
 
     Raises:
-        ConfigError: a file is no Python or defines no such function, or `drop_when` is no predicate.
+        ConfigError: a file is no Python or defines no such function, `drop_when` is no predicate, or it names a column
+            that is not there and that no function could add.
     """
-    for item in config.filters:
+    filters = [item for item in config.filters if item.stage == stage]
+    for item in filters:
         key = f"filters.{item.name}"
         if item.measure:
             path, _, function = item.measure.rpartition(":")
@@ -41,6 +57,51 @@ def check(config: Config) -> None:
             raise ConfigError(f"{key}.drop_when is not SQL: {item.drop_when!r}: {_first_line(error)}") from None
         if len(statements) != 1 or not item.drop_when.strip():
             raise ConfigError(f"{key}.drop_when must be one predicate, for example `words < 3`, not {item.drop_when!r}")
+    if not any(item.measure for item in filters):
+        check_columns(config, stage, rows, measures, cutoffs)
+
+
+def check_answers(
+    run: Run, stage: str, rows: pa.Schema, measures: pa.Schema, answered: Sequence[Commit], cutoffs: Sequence[str] = ()
+) -> None:
+    """`check_columns`, before a stage's decision is made, where functions have measured.
+
+    Args:
+        answered: the commits of their phase; what one partition's file has, every one has.
+
+    Raises:
+        ConfigError: a predicate names a column that nobody measures.
+    """
+    for commit in answered[:1]:
+        try:
+            with opened(run.storage, commit.files["measures"]) as file:
+                answers = pq.read_schema(file)
+        except (DamagedError, FileNotFoundError):
+            return  # the decision reads it, and has it measured again
+        known = {field.name: field.type for schema in (measures, answers) for field in schema}
+        check_columns(run.config, stage, rows, pa.schema(known), cutoffs)
+
+
+def check_columns(config: Config, stage: str, rows: pa.Schema, measures: pa.Schema, cutoffs: Sequence[str]) -> None:
+    """Whether every column that a stage's predicates name is there. Raises ConfigError."""
+    number = pa.field("row", pa.uint32())
+    tables = {
+        name: pa.schema([number, *(field for field in schema if field.name != "row")]).empty_table()
+        for name, schema in (("rows", rows), ("measures", measures))
+    }
+    if cutoffs:
+        tables["cutoffs"] = pa.schema([(name, pa.float64()) for name in cutoffs]).empty_table()
+    for item in (item for item in config.filters if item.stage == stage):
+        try:
+            sql.run(custom_decision(item.name, item.drop_when, (), bool(cutoffs)), tables)
+        except duckdb.Error as error:
+            if missing := _MISSING_COLUMN.search(str(error)):  # whatever else is wrong, the decision says
+                names = sorted({name for table in tables.values() for name in table.column_names})
+                near = difflib.get_close_matches(missing[1], names, n=3)
+                raise ConfigError(
+                    f"filters.{item.name}.drop_when names {missing[1]}, which nothing measures in the stage {stage}; "
+                    + (f"is it {' or '.join(near)}?" if near else f"there are {', '.join(names)}")
+                ) from None
 
 
 def _first_line(error: Exception) -> str:

@@ -21,7 +21,7 @@ from pipeline.config_files import read_yaml
 from pipeline.engine.progress import Bars
 from train.config import TrainConfig, load, overridden
 from train.failure import TrainingError, end_after_main_thread, outlet
-from train.model_names import check_name, our_models
+from train.models.names import check_name, our_models
 
 if TYPE_CHECKING:
     from train.loop import RunResult
@@ -176,7 +176,7 @@ def dry_run(
 def show_batch(path: str, raw: dict[str, Any], file: str) -> int:
     """Write the first batch of a run, as the model sees it, as a page."""
     config = _to_run(path, raw)
-    from train.diagnose import show_batch as page
+    from train.diagnosis.diagnose import show_batch as page
 
     with sentences(path):
         text = page(config)
@@ -188,7 +188,7 @@ def show_batch(path: str, raw: dict[str, Any], file: str) -> int:
 def overfit(path: str, raw: dict[str, Any], samples: int) -> int:
     """Have the model learn a few samples by heart; 1, with a sentence, if it cannot."""
     config = _to_run(path, raw)
-    from train.diagnose import overfit as gate
+    from train.diagnosis.diagnose import overfit as gate
 
     with sentences(path), TrainingProgress() as progress:
         verdict = gate(config, samples, progress.update)
@@ -257,16 +257,16 @@ def _config_of(run: Storage) -> TrainConfig:
 def export(run: str, folder: str, weights: str = "auto", onnx: bool = False, hub: bool = False) -> int:
     """Write a run's newest checkpoint as a folder that open_clip loads; as ONNX and for the Hub too, if wanted."""
     run_of(run)
-    from train import card
-    from train.export import export as write
-    from train.export import export_onnx
+    from train.checkpoints import model_card
+    from train.checkpoints.export import export as write
+    from train.checkpoints.export import export_onnx
 
     try:
         paths = write(run, folder, weights)
         if onnx:
             paths += export_onnx(run, folder, weights)
         if hub:
-            paths.append(card.write(run, folder))
+            paths.append(model_card.write(run, folder))
         say("\n".join(str(path) for path in paths))
     except (ValueError, FileNotFoundError) as error:
         raise ConfigError(str(error)) from error

@@ -25,7 +25,7 @@ from pipeline.training.commands import held_out, run_of
 from train.evaluate import registry
 
 if TYPE_CHECKING:
-    from train.evaluate.row import Row
+    from train.evaluate.results.row import Row
 
 EVALUATION = "evaluation.json"
 """In a run's folder: a figure a line, of zero-shot and of held-out retrieval, which report and model card read."""
@@ -129,8 +129,8 @@ def _examined(
         encoder = open_encoder(
             arguments.checkpoint, arguments.device, arguments.batch_size, arguments.weights, arguments.seed
         )
-        own = Path(run.path(_FEATURES)) if run is not None and run.local else default_folder()
-        folder = Path(arguments.features) if arguments.features else own
+        default = Path(run.path(_FEATURES)) if run is not None and run.local else default_folder()
+        folder = Path(arguments.features) if arguments.features else default
         with EncodingProgress() as progress:
             return examine(encoder, examination, folder, progress.update)
     except (ValueError, FileNotFoundError) as error:
@@ -139,9 +139,9 @@ def _examined(
 
 def _keep(run: Storage, checkpoint: str, rows: Sequence[Row]) -> None:
     """Add the rows to those that the run has, in place of older ones of the same set and evaluator."""
-    from train.checkpoint import about, find
-    from train.evaluate.flat import results
-    from train.log import add_evaluation
+    from train.checkpoints.checkpoint import about, find
+    from train.evaluate.results.flat import results
+    from train.logs.log import add_evaluation
 
     flat = results(rows)
     for name, found, keys in (
@@ -159,7 +159,7 @@ def _keep(run: Storage, checkpoint: str, rows: Sequence[Row]) -> None:
 
 def _print_rows(rows: Sequence[Row], form: str, output: str | None) -> int:
     """Print the rows, or write them."""
-    from train.evaluate.formats import clip_benchmark_files, formatted
+    from train.evaluate.results.formats import clip_benchmark_files, formatted
 
     if form == "clip-benchmark" and output and Path(output).is_dir():
         for name, data in clip_benchmark_files(rows).items():
@@ -184,8 +184,8 @@ def _print_rows(rows: Sequence[Row], form: str, output: str | None) -> int:
 
 def compare(examined: Sequence[str], form: str) -> int:
     """Say which differences between examined models are more than noise. Raises ConfigError."""
-    from train.evaluate.compare import compare as differences
-    from train.evaluate.compare import format_table
+    from train.evaluate.results.compare import compare as differences
+    from train.evaluate.results.compare import format_table
 
     if len(examined) < 2:
         raise ConfigError("wit compare takes two runs or files, or more: the first is what the others are held against")
@@ -199,7 +199,7 @@ def compare(examined: Sequence[str], form: str) -> int:
 
 def rows_of(place: str) -> list[Row]:
     """The rows of a run, or of a file of `wit eval --format json`. Raises ConfigError."""
-    from train.evaluate.row import Row
+    from train.evaluate.results.row import Row
 
     folder, _, file = place.rstrip("/").rpartition("/")
     source, name = (Storage(folder or "."), file) if place.endswith(".json") else (Storage(place), EXAMINATION)

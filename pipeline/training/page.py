@@ -14,8 +14,8 @@ from typing import Any
 from pipeline.examining.points import scatter
 from pipeline.reports.charts import lines
 from pipeline.reports.html import environment
-from train.evaluate.formats import remarks, shown
-from train.evaluate.row import Figure, Row
+from train.evaluate.results.formats import remarks, shown
+from train.evaluate.results.row import Figure, Row
 
 MOST_CLASSES = 200
 """Classes of a set that are drawn; all are in the JSON."""
@@ -106,14 +106,14 @@ def _robustness(row: Row) -> list[dict[str, Any]]:
     drawn = []
     for held in row.tables.get("reference_lines", []) if isinstance(row.tables, dict) else []:
         points = [(model, _logit(x), _logit(y)) for model, x, y in held["models"]]
-        own = (row.model, _logit(held["own"][0]), _logit(held["own"][1]))
-        ends = sorted([x for _, x, _ in [*points, own]])
+        this_model = (row.model, _logit(held["own"][0]), _logit(held["own"][1]))
+        ends = sorted([x for _, x, _ in [*points, this_model]])
         line = [(x, held["intercept"] + held["slope"] * x) for x in (ends[0], ends[-1])]
         drawn.append(
             {
                 "against": held["against"],
                 "svg": scatter(
-                    [own, *points],
+                    [this_model, *points],
                     f"logit of accuracy on {held['against']}",
                     f"logit of accuracy on {row.dataset}",
                     line=line,

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from dataset.store.storage import absolute
 from dataset.webdataset import foreign
-from pipeline.training.train_worker import work
+from pipeline.training.train_worker import FirstError, work
 from pipeline.workers import ray_address
 from pipeline.workers.executor import EXCLUDES
 from train.config import TrainConfig, changed, with_absolute_paths
@@ -23,18 +23,21 @@ from train.loop import RunResult
 
 ROOT = Path(__file__).resolve().parents[2]
 MAX_FAILURES = 100
-"""Times that processes are started again; each costs the steps since the last checkpoint."""
+"""Times that processes are started again where one, its node or the storage was lost; each costs the steps since the
+last checkpoint."""
 
 
 def train(config: TrainConfig, out: str | None) -> RunResult:
     """Train by a config in `distributed.ranks` processes (by default one) that Ray places; each has a GPU where the
     cluster has any and the config wants it.
 
-    A process or node that is lost costs the steps since the last checkpoint: all processes start again from there.
+    A process or node that is lost costs the steps since the last checkpoint: all processes start again from there. An
+    error that would come again (`train.failure.would_recur`), in any of them, ends the run.
 
     Raises:
         ConfigError: no cluster answers.
-        ValueError, FileNotFoundError, TrainingError: as the loop does.
+        ValueError, FileNotFoundError, TrainingError: as the loop does; of an unforeseen error in a process, a
+            TrainingError with its sentence.
         RuntimeError: processes died more than MAX_FAILURES times.
     """
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
@@ -50,12 +53,17 @@ def train(config: TrainConfig, out: str | None) -> RunResult:
         start(config.distributed.address, count if isinstance(count, int) else count[1])
     try:
         gpu = config.compute.device != "cpu" and ray.cluster_resources().get("GPU", 0) > 0
-        home = absolute(out or f"{foreign.root(config.dataset)}/runs/{config.name}")
+        run = absolute(out or f"{foreign.root(config.dataset)}/runs/{config.name}")
+        first_error = ray.remote(num_cpus=0)(FirstError).remote() if count != 1 else None
         device = config.compute.device if gpu or config.compute.device == "cuda" else "cpu"
         with tempfile.TemporaryDirectory() as scratch:  # Ray Train's own records; checkpoints are the loop's
             trainer = TorchTrainer(
                 cast(Any, work),
-                train_loop_config={"config": asdict(changed(config, device=device)), "run": home},
+                train_loop_config={
+                    "config": asdict(changed(config, device=device)),
+                    "run": run,
+                    "first_error": first_error,
+                },
                 torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
                 scaling_config=ScalingConfig(num_workers=count, use_gpu=gpu),
                 run_config=RunConfig(
@@ -73,7 +81,7 @@ def train(config: TrainConfig, out: str | None) -> RunResult:
     if isinstance(answer, Exception):
         raise answer
     if not isinstance(answer, dict):
-        raise RuntimeError(f"Ray Train ended without a result of {home}")
+        raise RuntimeError(f"Ray Train ended without a result of {run}")
     return RunResult(**answer)
 
 

@@ -24,19 +24,19 @@ def runs(storage: Storage) -> list[dict[str, Any]]:
     """The template's variables of each run, in the order of their names."""
     names = {info.name for info in storage.list("runs", recursive=True)}
     homes = sorted({name.rpartition("/")[0] for name in names if name.endswith((f"/{_LOG}", f"/{_EXAMINED}"))})
-    return [_run(storage, home, names) for home in homes]
+    return [_run(storage, folder, names) for folder in homes]
 
 
-def _run(storage: Storage, home: str, names: set[str]) -> dict[str, Any]:
+def _run(storage: Storage, folder: str, names: set[str]) -> dict[str, Any]:
     unread = 0
     log: list[dict[str, Any]] = []
     results: list[dict[str, Any]] = []
-    for text in storage.read(f"{home}/{_LOG}").splitlines() if f"{home}/{_LOG}" in names else []:
+    for text in storage.read(f"{folder}/{_LOG}").splitlines() if f"{folder}/{_LOG}" in names else []:
         line = _row(parsed(text), _LOGGED)
         unread += line is None
         log += [] if line is None else [line]
-    if f"{home}/{_EXAMINED}" in names:
-        found = parsed(storage.read(f"{home}/{_EXAMINED}"))
+    if f"{folder}/{_EXAMINED}" in names:
+        found = parsed(storage.read(f"{folder}/{_EXAMINED}"))
         rows = [_row(row, _FOUND) for row in found] if isinstance(found, list) else [None]
         results = [{**row, **_score(row)} for row in rows if row is not None]
         unread += len(rows) - len(results)
@@ -45,7 +45,7 @@ def _run(storage: Storage, home: str, names: set[str]) -> dict[str, Any]:
         tower: [(row["step"], row[key]) for row in shown if _is_number(row.get(key))] for tower, key in _NORMS.items()
     }
     return {
-        "name": home.removeprefix("runs/"),
+        "name": folder.removeprefix("runs/"),
         "last": log[-1] if log else None,
         "norms": charts.lines(norms, "step", "gradient norm") if any(norms.values()) else "",
         "loss": charts.lines({"loss": [(row["step"], row["loss"]) for row in shown]}, "step", "loss"),

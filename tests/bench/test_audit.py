@@ -6,7 +6,7 @@ from pathlib import Path
 
 import dataset
 from bench.audit import measure
-from bench.audit_dataset import Size, build
+from bench.inputs.large_dataset import Size, build
 from pipeline.reports import audits
 
 

@@ -67,9 +67,11 @@ def test_a_process_that_dies_or_hangs_leaves_what_it_had_measured(
     monkeypatch.setattr(train_gpu, "shown", lambda result: result["run"])
     monkeypatch.setattr(train_gpu, "GRACE", 3)
     for end, told in (("sys.exit('no memory')", "ended with 1: no memory"), ("time.sleep(600)", "its time was up")):
-        (tmp_path / "bench").mkdir(exist_ok=True)
-        (tmp_path / "bench" / "__init__.py").write_text("")
-        (tmp_path / "bench" / "train_gpu_runs.py").write_text(body + end)
+        processes = tmp_path / "bench" / "processes"
+        processes.mkdir(parents=True, exist_ok=True)
+        for package in (processes.parent, processes):
+            (package / "__init__.py").write_text("")
+        (processes / "train_gpu.py").write_text(body + end)
         monkeypatch.setattr(train_gpu, "ROOT", tmp_path)
         results = train_gpu.results_of([replace(spec, deadline=time.time())], tmp_path, True)
         assert [result["run"] for result in results] == ["first", "the process"]

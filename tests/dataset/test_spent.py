@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from bench import faulty_proxy
+from bench.faults import faulty_proxy
 from dataset import spent
 from dataset.store.storage import Storage
 from dataset.tables import read_parquet, to_parquet

@@ -8,14 +8,9 @@ from typing import Any
 
 import numpy as np
 import onnx
-import torch
 from onnx import TensorProto, helper
 
 from dataset.store.storage import Storage
-from tests.train import tiny
-from train import checkpoint
-from train.distributed.processes import Processes
-from train.model import create, preprocess_dict
 
 
 def mean_colour(
@@ -63,6 +58,13 @@ def save(
 
 def tiny_run(folder: Path, seed: int = 1) -> str:
     """A run of `wit train` whose only checkpoint has random weights of 16-dimensional embeddings; its path."""
+    import torch  # with all that it brings, ten CPU-seconds, which tests of other models need not wait for
+
+    from tests.train import tiny
+    from train.checkpoints import checkpoint
+    from train.distributed.processes import Processes
+    from train.models.clip import create, preprocess_dict
+
     clip = create(str(tiny.register(folder)), seed)
     described = {
         "step": 0,

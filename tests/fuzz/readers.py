@@ -18,7 +18,7 @@ from crawl.archives.records import Piece
 from crawl.candidates.config import ExtractConfig
 from crawl.candidates.extract import extract
 from crawl.images.ingest import ImageConfig, ingest
-from crawl.images.observations import Ingested, Refusal
+from crawl.images.observations import Ingested, RefusedBody
 from crawl.pages.charset import decoded
 from crawl.pages.html import TEXT_SOURCES, parse_page
 from crawl.pages.image_address import best_url
@@ -35,10 +35,11 @@ from dataset.yaml_text import YamlError, parse
 from filters.images.hash_files import read_hashes
 from pipeline.reports.format import parsed
 from tests.crawl.archives.bodies import read_bodies
-from train import checkpoint, model_config
-from train.data.shard_reader import Reader
-from train.evaluate.formats import formatted
-from train.evaluate.row import Row
+from train.checkpoints import checkpoint
+from train.data.shard_reader import ShardReader
+from train.evaluate.results.formats import formatted
+from train.evaluate.results.row import Row
+from train.models import foreign_config
 
 _CONFIG = ExtractConfig(text_sources=TEXT_SOURCES, texts_per_image="all")
 _LIMIT = 2**20  # of a body
@@ -89,7 +90,7 @@ def _tar(data: bytes, file: Path) -> None:
 
 def _image(data: bytes, file: Path) -> None:
     result = ingest(data, ImageConfig(), lambda thumbnail: (bytes(32), 100), lambda body, pdq: None)
-    assert isinstance(result, (Ingested, Refusal))
+    assert isinstance(result, (Ingested, RefusedBody))
 
 
 def _page(data: bytes, file: Path) -> None:
@@ -194,7 +195,7 @@ def _index(data: bytes, file: Path) -> None:
     except (ValueError, OutsideError):
         return
     rows = np.arange(min(len(index), 20))
-    for row, raw in zip(rows.tolist(), Reader(storage, index).read(rows), strict=True):
+    for row, raw in zip(rows.tolist(), ShardReader(storage, index).read(rows), strict=True):
         with contextlib.suppress(DamagedSampleError):
             index.sample(row, raw)
 
@@ -208,7 +209,7 @@ def _checkpoint(data: bytes, file: Path) -> None:
     (file / name / ".metadata").write_bytes(data)
     with contextlib.suppress(ValueError):
         described = checkpoint.about(run, name)
-        model_config.check(described["model_config"], described["preprocess"], "a")
+        foreign_config.check(described["model_config"], described["preprocess"], "a")
     checkpoint.damage(run, name)
     with contextlib.suppress(ValueError):
         checkpoint.load(run, name, {"a": torch.zeros(4)}, None)

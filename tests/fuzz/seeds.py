@@ -31,7 +31,7 @@ from dataset.ledger.commits import Commit, FileRef
 from dataset.schema import SHARD_INDEX
 from dataset.tables import to_parquet
 from tests.crawl.hostile_wishes import license_of
-from train.evaluate.row import Figure, Row
+from train.evaluate.results.row import Figure, Row
 
 PAGE = b"""<!doctype html><html lang=en><head><meta charset=utf-8><base href=/b/><title>t</title>
 <meta property=og:image content=o.jpg><meta property=og:title content=T><meta name=robots content=all>

@@ -31,17 +31,19 @@ from PIL import Image
 from torch.nn.parallel import DistributedDataParallel
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
-from bench import train_gpu, train_gpu_runs
+from bench import train_gpu
+from bench.processes import train_gpu as train_gpu_process
 from tests.train import tiny
-from train import checkpoint, loop
+from train import loop
+from train.checkpoints import checkpoint
 from train.config import TrainConfig, changed, load
 from train.data import gpu_decode
 from train.data.loader import Batch
 from train.distributed import parallelize, watch
 from train.distributed.processes import Processes
-from train.memory.forecast import Forecast
-from train.metrics import flops_per_sample
-from train.model import Clip, create, create_configured
+from train.logs.metrics import flops_per_sample
+from train.memory.forecast import MemoryForecast
+from train.models.clip import Clip, create, create_configured
 from train.sections import TrainingConfig
 
 LARGE_IMAGES = {**tiny.CONFIG, "vision_cfg": {**tiny.CONFIG["vision_cfg"], "image_size": 224, "patch_size": 112}}
@@ -135,7 +137,7 @@ def measured(config: TrainConfig, run: str, case: dict[str, Any]) -> dict[str, A
 
 def forecast(config: TrainConfig, processes: int) -> int:
     """What a GPU is forecast to hold."""
-    return Forecast(config, processes).memory(int(config.training.micro_batch)).allocated
+    return MemoryForecast(config, processes).memory(int(config.training.micro_batch)).allocated
 
 
 def noise(config: TrainConfig, processes: int) -> Batch:
@@ -147,7 +149,7 @@ def noise(config: TrainConfig, processes: int) -> Batch:
 
 
 def without_numbers(*arguments: Any, **more: Any) -> Any:
-    """Stands for train.model.create_configured: to fill models takes long, and nobody reads their weights."""
+    """Stands for train.models.clip.create_configured: to fill models takes long, and nobody reads their weights."""
     clip = create_configured(*arguments, **more, device="meta")
     clip.model.to_empty(device="cpu")
     return clip
@@ -164,7 +166,7 @@ _TOKENIZERS: dict[str, Any] = {}
 
 
 def counted(clip: Clip) -> float:
-    """Stands for train.metrics.flops_per_sample, and calls it once for models of the same layers."""
+    """Stands for train.logs.metrics.flops_per_sample, and calls it once for models of the same layers."""
     layers = f"{clip.model} {clip.image_size}"
     if layers not in _FLOPS:
         _FLOPS[layers] = flops_per_sample(clip)
@@ -260,7 +262,7 @@ class Here:
         said = io.StringIO()
         sys.argv = command[2:]
         with contextlib.redirect_stdout(said):
-            train_gpu_runs.main()
+            train_gpu_process.main()
         self.stdout = said.getvalue().splitlines(keepends=True)
         self.pid = os.getpid()
 

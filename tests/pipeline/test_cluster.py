@@ -1,4 +1,4 @@
-"""The number of workers, and the death of a node, change nothing but the time."""
+"""The number of workers, and the death of a node, change nothing but the time; img2dataset's tasks run on one CPU."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,14 @@ import yaml
 from pipeline.build import build
 from pipeline.config import build as make_config
 from pipeline.workers.executor import RayExecutor
+from pipeline.workers.ray_worker import Board
+from tests.crawl.hostile_server import HostileServer
+from tests.crawl.web.fetching import one_server
 from tests.pipeline import small_archive
+from tests.pipeline.stages.fetch.test_img2dataset_ray import OUTCOMES, config, images
 from tests.pipeline.two_nodes import DOOMED
+
+__all__ = ["one_server"]
 
 REPO = Path(__file__).resolve().parents[2]
 
@@ -87,14 +94,33 @@ def test_a_node_that_dies_in_the_middle_changes_no_byte(raw: dict[str, object], 
     assert not list(out.rglob(".tmp-*"))
 
 
-@pytest.mark.slow
-def test_workers_change_no_byte(
-    raw: dict[str, object], inline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("WIT_TEST_STARTS", str(tmp_path / "starts"))
-    executor = RayExecutor(2, None)
-    try:
-        build(make_config(raw, out=str(tmp_path / "out")), executor=executor, quiet=True)
-    finally:
+@pytest.fixture(scope="module")
+def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayExecutor]:
+    """A Ray of our own: to start one takes ten CPU-seconds."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("WIT_TEST_STARTS", str(tmp_path_factory.mktemp("two") / "starts"))
+        executor = RayExecutor(2, None)
+        yield executor
         executor.close()
+
+
+@pytest.mark.slow
+def test_workers_change_no_byte(raw: dict[str, object], inline: Path, two_workers: RayExecutor, tmp_path: Path) -> None:
+    build(make_config(raw, out=str(tmp_path / "out")), executor=two_workers, quiet=True)
     assert contents(tmp_path / "out") == contents(inline)
+
+
+@pytest.mark.slow
+def test_img2datasets_tasks_run_inside_of_a_task_on_one_cpu(
+    server: HostileServer, two_workers: RayExecutor, tmp_path: Path
+) -> None:
+    import ray
+
+    two_workers._start()
+    other = ray.remote(num_cpus=1)(Board).remote()  # has the other CPU, and does nothing
+    assert ray.get(other.working.remote()) == []
+    made = config(server, tmp_path, "ray")
+    build(made, to="fetch", executor=two_workers, quiet=True)
+    assert ray.available_resources().get("CPU", 0) <= 1
+    ray.kill(other)
+    assert {url: outcome for url, outcome, *_ in images(made.out)} == OUTCOMES

@@ -23,7 +23,7 @@ from pipeline.config import Config
 from pipeline.config_errors import ConfigError
 from pipeline.paths import ARGUMENTS, KEYS, settle
 from tests.train import tiny
-from train.checkpoint import check_resumable
+from train.checkpoints.checkpoint import check_resumable
 from train.config import PATHS, TrainConfig, by_place, load
 
 COMMANDS = sorted(set(ARGUMENTS) - {"queries"})

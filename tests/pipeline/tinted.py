@@ -45,7 +45,11 @@ class World:
             folder / "a.warc.gz", [("http://page.example/", f"<html lang=en>{tags}{again}")], images
         )
         self.redness = {"name": "redness", "path": models.mean_colour(folder / "red.onnx"), "size": 8, "answer": 0}
-        self.run = models.tiny_run(folder)
+
+    @cached_property
+    def run(self) -> str:
+        """A run of `wit train` on nothing."""
+        return models.tiny_run(self.folder)
 
     def config(self, out: Path | str, **sections: Any) -> dict[str, Any]:
         return {

@@ -25,7 +25,8 @@ DOOMED = "WIT_TEST_DOOMED"
 def main(path: str) -> None:
     config = load(path)
     small = {"num_cpus": 1, "object_store_memory": 100_000_000}
-    cluster = Cluster(initialize_head=True, head_node_args={**small, "include_dashboard": False})
+    bare = {"include_dashboard": False, "include_log_monitor": False, "no_monitor": True}
+    cluster = Cluster(initialize_head=True, head_node_args={**small, **bare})
     os.environ[DOOMED] = "yes"
     doomed = cluster.add_node(**small)
     executor = RayExecutor(None, cluster.address)

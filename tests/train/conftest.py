@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.train import tiny
+from tests.train import once, tiny
 from train.config import from_keys
 from train.loop import train
 
@@ -20,6 +21,13 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def starts_are_short() -> Iterator[None]:
+    """Hundreds of trainings begin here, of a few steps each."""
+    with once.done_once():
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -39,3 +47,11 @@ def tiny_run(tiny_dataset: str, tmp_path_factory: pytest.TempPathFactory) -> str
     """A short finished run on it."""
     config = from_keys(tiny_dataset, model=tiny.MODEL, batch_size=16, epochs=2, workers=0, device="cpu")
     return train(config, str(tmp_path_factory.mktemp("run")), progress=lambda record: None).run
+
+
+@pytest.fixture
+def patches(tmp_path: Path) -> str:
+    """The config of a model that sees half of the patches."""
+    config = {**tiny.CONFIG, "vision_cfg": {**tiny.CONFIG["vision_cfg"], "patch_dropout": 0.5, "patch_size": 8}}
+    (tmp_path / "test-patches.json").write_text(json.dumps(config))
+    return str(tmp_path / "test-patches.json")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -19,7 +18,7 @@ from train.accumulate import backward
 from train.config import from_keys
 from train.loop import train
 from train.loss import LOSSES, softmax_loss
-from train.model import create
+from train.models.clip import create
 
 SAMPLES = 23
 
@@ -55,14 +54,6 @@ class Noisy(nn.Module):
         image_features, text_features, *rest = self.clip(images, texts)
         dropped = (nn.functional.dropout(features, 0.3) for features in (image_features, text_features))
         return *(nn.functional.normalize(features, dim=1) for features in dropped), *rest
-
-
-@pytest.fixture
-def patches(tmp_path: Path) -> str:
-    """The config of a model that sees half of the patches."""
-    config = {**tiny.CONFIG, "vision_cfg": {**tiny.CONFIG["vision_cfg"], "patch_dropout": 0.5, "patch_size": 8}}
-    (tmp_path / "test-patches.json").write_text(json.dumps(config))
-    return str(tmp_path / "test-patches.json")
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -144,15 +135,6 @@ def test_bfloat16_is_rounded_alike_in_both_passes() -> None:
     assert found[0][0] == pytest.approx(found[1][0], rel=1e-3)
     # Sums over samples are rounded to bfloat16 in each micro-batch.
     assert_equal(found[1][1], found[0][1], 2e-2)
-
-
-def test_compiled_towers_draw_the_same_too(patches: str) -> None:
-    model = create(patches).model
-    compiled = torch.compile(model, backend="aot_eager")
-    backward(model, *batch(), loss=softmax_loss, seed=0, micro_batch=8)
-    there = gradients(model)
-    backward(compiled, *batch(), loss=softmax_loss, seed=0, micro_batch=8)
-    assert_equal(gradients(model), there)
 
 
 @pytest.mark.parametrize("micro_batch", [0, 6])

@@ -18,17 +18,21 @@ from tests.train.test_options import four_steps
 from train.distributed.parallelize import compile_blocks
 
 
-def test_towers_are_compiled_if_wanted(tiny_dataset: str, tmp_path: Path, monkeypatch: Any) -> None:
-    """By the capture of their graphs, forward and backward; the C++ or Triton of these takes a minute to build."""
+def test_towers_are_compiled_if_wanted_and_draw_the_same(
+    tiny_dataset: str, patches: str, tmp_path: Path, monkeypatch: Any
+) -> None:
+    """By the capture of their graphs, forward and backward; the C++ or Triton of these takes a minute to build. Which
+    patches are dropped is drawn twice for each micro-batch, in both passes alike, as it is without a compiler."""
     compiled, exact = [], nn.Module.compile
 
     def compile(module: nn.Module, **options: Any) -> None:
         compiled.append(type(module).__name__)
         exact(module, backend="aot_eager", fullgraph=True, **options)
 
-    plain = four_steps(tiny_dataset, tmp_path / "plain")
+    options = {"model": patches, "micro_batch": 6, "ema": 0.9}
+    plain = four_steps(tiny_dataset, tmp_path / "plain", **options)
     monkeypatch.setattr(nn.Module, "compile", compile)
-    found = four_steps(tiny_dataset, tmp_path / "compiled", compile=True, micro_batch=6, ema=0.9)
+    found = four_steps(tiny_dataset, tmp_path / "compiled", compile=True, **options)
     assert found == pytest.approx(plain, abs=1e-5)
     assert compiled == ["CLIP"]
 

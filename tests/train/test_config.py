@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dataset.store.storage import Storage
-from train.checkpoint import check_resumable
+from train.checkpoints.checkpoint import check_resumable
 from train.config import (
     OLD_KEYS,
     RESUMABLE_CHANGES,

@@ -11,8 +11,8 @@ import open_clip
 import pytest
 
 from train.config import load
-from train.metrics import flops_per_sample
-from train.model import create, known_name
+from train.logs.metrics import flops_per_sample
+from train.models.clip import create, known_name
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 PAPER = {  # Radford et al. 2021, Tables 19 and 20: learning rate, embedding, pixels

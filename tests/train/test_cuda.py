@@ -16,11 +16,11 @@ from train import loop
 from train.accumulate import backward
 from train.config import from_keys
 from train.data.loader import Batch
+from train.logs.metrics import PEAK_TFLOPS, peak_flops
 from train.loop import TrainingError, train
 from train.loss import LOSSES
-from train.metrics import PEAK_TFLOPS, peak_flops
-from train.model import create
-from train.optim import MovingAverage, clip_gradients, gradient_norms, make_optimizers
+from train.models.clip import create
+from train.optimizers import MovingAverage, clip_gradients, gradient_norms, make_optimizers
 
 CUDA = torch.device("cuda", 0)
 

@@ -19,14 +19,15 @@ import yaml
 
 from dataset.store.storage import Storage
 from tests.train import ranks, tiny
-from train import checkpoint, loop
+from train import loop
 from train.__main__ import main
+from train.checkpoints import checkpoint
 from train.data.loader import Samples
 from train.distributed import watch
 from train.distributed.processes import Processes, held
 from train.evaluate.in_training.periodic import Periodic
-from train.failure import EXIT_SECONDS, TrainingError, sentence
-from train.log import Log
+from train.failure import EXIT_SECONDS, PeerError, ReaderError, TrainingError, sentence, would_recur
+from train.logs.log import Log
 
 SECONDS = 60.0
 """In which all must have ended, however busy the machine is with other tests."""
@@ -265,6 +266,31 @@ def test_a_full_disk_keeps_the_traceback_elsewhere(
     assert ended(begin(config, run, {0: injure})) == [1]
     assert "No space left on device" in told(run)
     assert str(elsewhere) in told(run)
+
+
+@pytest.mark.parametrize(
+    ("error", "recurs"),
+    [
+        (ValueError("batch_size must be positive"), True),
+        (TrainingError("the loss is no number since step 7"), True),
+        (KeyError("colour"), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied (4x3 and 2x4)"), True),
+        (torch.OutOfMemoryError("CUDA out of memory"), True),
+        (RuntimeError("CUDA error: device-side assert triggered"), True),
+        (ReaderError("a process that reads samples failed: KeyError: 'jpg'", "Traceback …"), True),
+        (FileNotFoundError("there is no index"), True),
+        (PeerError("rank 1 on b died, and with it the run"), False),
+        (RuntimeError("[enforce fail at gloo] Connection closed by peer [10.0.0.2]:3412"), False),
+        (RuntimeError("NCCL error: unhandled system error"), False),
+        (RuntimeError("CUDA error: uncorrectable ECC error encountered"), False),
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), False),
+        (ReaderError("the processes that read samples gave none for 600 s"), False),
+        (OSError("the bucket does not answer"), False),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_only_what_was_lost_is_worth_another_start(error: Exception, recurs: bool) -> None:
+    assert would_recur(error) is recurs
 
 
 def test_a_folder_in_which_a_run_trains_is_refused_to_another(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from pipeline.cli import main as wit
 from tests.train import tiny
-from tests.train.test_log import scalars
+from tests.train.logs.test_log import scalars
 from tests.train.test_loop import losses, quiet, weights
 from train.config import by_place, load
 from train.data.loader import Batch

@@ -18,8 +18,8 @@ from dataset.store.storage import Storage
 from tests.train import tiny
 from tests.train.data.test_loader import spoil
 from train.__main__ import main
+from train.checkpoints.load import load_clip
 from train.config import TrainConfig, changed, from_keys, place_of
-from train.load import load_clip
 from train.loop import TrainingError, train
 from train.loss import softmax_loss
 from train.schedule import learning_rate

@@ -19,23 +19,23 @@ from tests.train import tiny
 from tests.train.test_accumulate import assert_equal, batch, gradients
 from train.__main__ import main as trainer
 from train.accumulate import backward
-from train.checkpoint import about, find
+from train.checkpoints.checkpoint import about, find
 from train.config import TrainConfig, changed, from_keys, load
 from train.distributed.processes import Processes
 from train.loop import train
 from train.loss import softmax_loss
 from train.memory.auto import settled
 from train.memory.dry_run import dry_run
-from train.memory.forecast import Forecast, Memory
+from train.memory.forecast import Memory, MemoryForecast
 from train.memory.recompute import recompute
-from train.model import create
+from train.models.clip import create
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "train"
 TINY = from_keys("x", model="openwit-tiny", batch_size=2048, precision="bf16")
 DEEP = {
     "embed_dim": 64,
-    "vision_cfg": {"image_size": 64, "layers": 6, "width": 128, "head_width": 32, "patch_size": 16},
-    "text_cfg": {"context_length": 24, "width": 64, "heads": 2, "layers": 6},
+    "vision_cfg": {"image_size": 64, "layers": 3, "width": 128, "head_width": 32, "patch_size": 16},
+    "text_cfg": {"context_length": 24, "width": 64, "heads": 2, "layers": 3},
 }
 """Transformers, whose forecast takes a tenth of a ResNet's."""
 
@@ -67,7 +67,7 @@ def step(apart: ProcessPoolExecutor) -> Step:
 
 
 def _step(config: TrainConfig, gpus: int, micro_batch: int | None) -> Memory:
-    return Forecast(config, gpus).memory(config.training.micro_batch if micro_batch is None else micro_batch)
+    return MemoryForecast(config, gpus).memory(config.training.micro_batch if micro_batch is None else micro_batch)
 
 
 @pytest.fixture(scope="module")
@@ -118,22 +118,22 @@ def test_fragments_take_more_where_a_tower_is_of_convolutions() -> None:
 
 
 def test_the_largest_micro_batch_is_found_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
-    def memory(self: Forecast, micro_batch: int, **changes: Any) -> Memory:
+    def memory(self: MemoryForecast, micro_batch: int, **changes: Any) -> Memory:
         return Memory(0, 0, 0, 0, 0, activations=micro_batch * 10**7)
 
-    monkeypatch.setattr(Forecast, "memory", memory)
-    forecast = Forecast(TINY, 1)
+    monkeypatch.setattr(MemoryForecast, "memory", memory)
+    forecast = MemoryForecast(TINY, 1)
     assert forecast.largest(memory(forecast, 512).needed / 0.9 + 1) == 512
     assert forecast.largest(1e12) == 2048
     assert forecast.largest(1e6) is None
 
 
 def test_a_dry_run_says_what_a_run_takes_and_which_key_to_change(monkeypatch: pytest.MonkeyPatch) -> None:
-    def memory(self: Forecast, micro_batch: int, **changes: Any) -> Memory:
+    def memory(self: MemoryForecast, micro_batch: int, **changes: Any) -> Memory:
         each = 10**7 if changes.get("grad_checkpointing") else 10**8
         return Memory(10**9, 10**9, 2 * 10**9, 0, 10**8, activations=(micro_batch or self.share) * each)
 
-    monkeypatch.setattr(Forecast, "memory", memory)
+    monkeypatch.setattr(MemoryForecast, "memory", memory)
     config = changed(TINY, samples_seen=2048 * 1000)
     lines, fits = dry_run(config, 2, 300e9, samples=20_480, rate=1000.0)
     assert fits
@@ -157,10 +157,10 @@ def test_auto_is_what_fits_the_gpu_with_the_least_free_and_on_a_cpu_all(monkeypa
         def gather(self, value: Any) -> list[Any]:
             return [value, value // 4 if isinstance(value, int) else value]
 
-    def memory(self: Forecast, micro_batch: int, **changes: Any) -> Memory:
+    def memory(self: MemoryForecast, micro_batch: int, **changes: Any) -> Memory:
         return Memory(0, 0, 0, 0, 0, activations=micro_batch * 10**7)
 
-    monkeypatch.setattr(Forecast, "memory", memory)
+    monkeypatch.setattr(MemoryForecast, "memory", memory)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (32 * 10**9, 80 * 10**9))
     config = load({"dataset": "x", "batch_size": 4096, "micro_batch": "auto"})
     two = Two(0, 2, torch.device("cuda", 0))
@@ -177,10 +177,10 @@ def test_auto_is_what_fits_the_gpu_with_the_least_free_and_on_a_cpu_all(monkeypa
 def test_what_auto_found_is_kept_by_a_run_that_goes_on_with_as_many_gpus(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def memory(self: Forecast, micro_batch: int, **changes: Any) -> Memory:
+    def memory(self: MemoryForecast, micro_batch: int, **changes: Any) -> Memory:
         return Memory(0, 0, 0, 0, 0, activations=micro_batch * 10**7)
 
-    monkeypatch.setattr(Forecast, "memory", memory)
+    monkeypatch.setattr(MemoryForecast, "memory", memory)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (8 * 10**9, 80 * 10**9))
     config = load({"dataset": "x", "batch_size": 4096, "micro_batch": "auto"})
     alone = Processes(0, 1, torch.device("cuda", 0))
@@ -203,10 +203,10 @@ def test_a_run_says_on_what_auto_found_it(tiny_dataset: str, tmp_path: Path) -> 
 def test_python_m_train_makes_a_dry_run(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    def memory(self: Forecast, micro_batch: int, **changes: Any) -> Memory:
+    def memory(self: MemoryForecast, micro_batch: int, **changes: Any) -> Memory:
         return Memory(10**9, 0, 0, 0, 0, activations=micro_batch * 10**7)
 
-    monkeypatch.setattr(Forecast, "memory", memory)
+    monkeypatch.setattr(MemoryForecast, "memory", memory)
     file = tmp_path / "run.yaml"
     file.write_text("dataset: nowhere\nbatch_size: 2048\nsamples_seen: 204800\nmicro_batch: auto\n")
     spoken = {}

@@ -17,14 +17,14 @@ from torch import nn
 from tests.train import ranks, tiny
 from tests.train.test_loop import config_of, log_of, losses, quiet, weights
 from train import loop
+from train.checkpoints.export import export
+from train.checkpoints.load import load_clip
 from train.config import OLD_KEYS, changed, from_keys, load
 from train.data import gpu_decode
 from train.distributed.processes import Processes, repeatable
-from train.export import export
-from train.load import load_clip
 from train.loop import TrainingError, train
-from train.model import create
-from train.optim import MovingAverage, make_optimizers
+from train.models.clip import create
+from train.optimizers import MovingAverage, make_optimizers
 from train.schedule import learning_rate
 
 

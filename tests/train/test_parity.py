@@ -18,8 +18,8 @@ from train.distributed.batch_norm import synchronise
 from train.distributed.parallelize import parallelize, whole
 from train.distributed.processes import Processes
 from train.loss import LOSSES
-from train.model import create
-from train.optim import make_optimizers
+from train.models.clip import create
+from train.optimizers import make_optimizers
 
 SAMPLES = 26
 SHARES = {1: [26], 2: [9, 17], 3: [5, 14, 7]}

@@ -18,10 +18,10 @@ from dataset.store.storage import Storage
 from tests import s3_server
 from tests.train import ranks
 from tests.train.test_loop import config_of, log_of, losses, quiet, weights
-from train import checkpoint
+from train.checkpoints import checkpoint
+from train.checkpoints.load import load, load_clip
 from train.config import TrainConfig
 from train.failure import TrainingError
-from train.load import load, load_clip
 from train.loop import train
 
 STEPS = 8

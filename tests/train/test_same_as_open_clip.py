@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.parity import apart
+from bench.processes.parity import apart
 from tests.train import tiny
 from train.config import from_keys
 

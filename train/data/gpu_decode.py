@@ -142,6 +142,6 @@ def _write(pixels: Tensor, crop: Sequence[int], out: Tensor) -> bool:
     if flipped:
         part = part.flip(2)
     size = list(out.shape[2:])
-    made = nn.functional.interpolate(part[None].float(), size, mode="bicubic", antialias=True, align_corners=False)
-    out.copy_(made.round_().clamp_(0, 255))
+    resized = nn.functional.interpolate(part[None].float(), size, mode="bicubic", antialias=True, align_corners=False)
+    out.copy_(resized.round_().clamp_(0, 255))
     return True

@@ -22,12 +22,12 @@ from dataset.webdataset.shards import DamagedSampleError, Index
 from train.data import captions
 from train.data.config import DataConfig
 from train.data.gpu_decode import Jpegs, collect
-from train.data.mixture import Corpus, Source
+from train.data.mixture import Corpus, CorpusPart
 from train.data.order import BlockShuffle, FullShuffle, Order
 from train.data.prefetch import read_ahead
 from train.data.shard_cache import ShardCache
-from train.data.shard_reader import Reader
-from train.data.shared_memory import Reading, plan
+from train.data.shard_reader import ShardReader
+from train.data.shared_memory import ReaderPlan, plan
 from train.data.tokenizer import Tokenize, fast
 from train.data.transforms import Augment, draw, image_part
 
@@ -92,7 +92,7 @@ def open_corpus(dataset: str, config: DataConfig, seed: int, run: str) -> Corpus
         ValueError: a dataset has no training samples, or the cache cannot hold what is read together.
     """
     weights = {dataset: 1.0, **config.mixture}
-    sources = [Source(*open_train_index(url, run, config.workers), weight) for url, weight in weights.items()]
+    sources = [CorpusPart(*open_train_index(url, run, config.workers), weight) for url, weight in weights.items()]
     corpus = Corpus(sources, seed, partial(_order, config.shuffle, config.shuffle_shards))
     if config.cache:
         _check_cache(corpus, config)
@@ -157,14 +157,14 @@ class Samples:
         self.share = share(batch_size, rank, processes)
         self.cache, self.undecoded = cache, undecoded
         self.part_size = PART
-        self.readers = [Reader(source.storage, source.index, cache) for source in corpus.sources]
+        self.readers = [ShardReader(source.storage, source.index, cache) for source in corpus.sources]
 
     @property
     def parts(self) -> int:
         """How many parts this process's share of a batch has."""
         return max(1, -(-len(self.share) // self.part_size))
 
-    def fit(self, workers: int, free: int | None) -> Reading:
+    def fit(self, workers: int, free: int | None) -> ReaderPlan:
         """Cut batches into parts that fit into so many bytes of shared memory; see `train.data.shared_memory.plan`."""
         sample_bytes = 3 * self.augment.size**2 + 8 * self.tokenize(["a"]).shape[1] + 8  # pixels, tokens, its place
         if self.undecoded:  # files are of many sizes
@@ -200,10 +200,12 @@ class Samples:
         damaged: list[str] = []
         jpegs: list[tuple[int, bytes, list[int]]] | None = [] if self.undecoded and only is None else None
         for place, (source, epoch, row) in enumerate(zip(*numbers, strict=True)):
-            raw, own = raws[place], draws[place]
+            raw, sample_draw = raws[place], draws[place]
             for attempt in range(MAX_REPLACEMENTS):
                 try:
-                    texts.append(self._sample(raw, source, epoch, row, own, images[place : place + 1], place, jpegs))
+                    texts.append(
+                        self._sample(raw, source, epoch, row, sample_draw, images[place : place + 1], place, jpegs)
+                    )
                     break
                 except DamagedSampleError as error:
                     damaged.append(f"{self.corpus.name(source, row)}: {error}")
@@ -214,7 +216,7 @@ class Samples:
                     row = self.corpus.other(source, epoch, int(choice.position[place]), attempt, nearby)
                     (raw,) = self._read(np.array([source]), np.array([row]))
                     place_of = self.corpus.first[source] + np.array([row])
-                    (own,) = draw(self.corpus.seed, np.array([epoch]), place_of).tolist()
+                    (sample_draw,) = draw(self.corpus.seed, np.array([epoch]), place_of).tolist()
             else:
                 url = self.corpus.sources[source].storage.url
                 raise DamagedSampleError(f"too many damaged samples in {url}; the last one is {damaged[-1]}")
@@ -261,7 +263,7 @@ class Samples:
                 reader.announce([shard for source, shard in ahead if source == number])
                 for number, reader in enumerate(self.readers)
             ]
-            self.cache.prefetch([shard for own in announced for shard in own])
+            self.cache.prefetch([shard for shards in announced for shard in shards])
 
 
 def samples_of(
@@ -296,7 +298,7 @@ def read_parts(
     workers: int,
     pin_memory: bool,
     timeout_s: float = 0,
-    reading: Reading | None = None,
+    reading: ReaderPlan | None = None,
 ) -> Generator[list[Batch]]:
     """The batches of the steps first_step … steps-1, in order and each in its parts, read ahead by worker processes.
 
@@ -311,7 +313,7 @@ def read_parts(
     """
     reading = reading or samples.fit(workers, None)
     parts = samples.parts
-    made = read_ahead(
+    answers = read_ahead(
         samples.part,
         range(first_step * parts, steps * parts),
         workers,
@@ -319,8 +321,8 @@ def read_parts(
         pin_memory=pin_memory,
         timeout_s=timeout_s,
     )
-    with closing(made):
-        while batch := list(islice(_copied(made, workers > 0 and not pin_memory and parts > 1), parts)):
+    with closing(answers):
+        while batch := list(islice(_copied(answers, workers > 0 and not pin_memory and parts > 1), parts)):
             yield batch
 
 

@@ -19,7 +19,7 @@ UNITS = 2**20
 
 
 @dataclass(frozen=True)
-class Source:
+class CorpusPart:
     """One dataset of a run."""
 
     storage: Storage
@@ -27,7 +27,7 @@ class Source:
     weight: float = 1.0
 
 
-class Choice(NamedTuple):
+class Selection(NamedTuple):
     """Which samples some positions of a run have; int64, each of shape (n,)."""
 
     source: np.ndarray  # the number of the dataset
@@ -43,7 +43,7 @@ class Corpus:
         ValueError: an index is of the held-out split, which is never trained on, or is empty.
     """
 
-    def __init__(self, sources: Sequence[Source], seed: int, order: Callable[[Index, int], Order]):
+    def __init__(self, sources: Sequence[CorpusPart], seed: int, order: Callable[[Index, int], Order]):
         for source in sources:
             if source.index.split == "heldout":
                 raise ValueError("the split heldout is for evaluation; training must read the split train")
@@ -67,7 +67,7 @@ class Corpus:
         parts = [f"{source.index.fingerprint} {units}" for source, units in zip(self.sources, self.units, strict=True)]
         return checksum("\n".join(parts).encode())
 
-    def choose(self, positions: np.ndarray) -> Choice:
+    def choose(self, positions: np.ndarray) -> Selection:
         """The samples at some positions of the run.
 
         Any stretch of n positions has n × weight samples of each dataset, give or take one for each dataset; a dataset
@@ -83,7 +83,7 @@ class Corpus:
                 of_epoch = epoch[of_source] == turn
                 rows[of_epoch] = order.rows(position[of_epoch], int(turn))
             place[of_source], row[of_source] = position, rows
-        return Choice(source, epoch, place, row)
+        return Selection(source, epoch, place, row)
 
     def other(self, source: int, epoch: int, position: int, attempt: int, nearby: bool) -> int:
         """The row of a sample to take instead of one that is damaged, the same one for each attempt.

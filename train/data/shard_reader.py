@@ -21,7 +21,7 @@ _ATTEMPTS = 4
 _WAIT_SECONDS = 1.0
 
 
-class Reader:
+class ShardReader:
     """Random access to a dataset's samples, from any process: what a fork may not share is opened again."""
 
     def __init__(self, storage: Storage, index: Index, cache: ShardCache | None = None):

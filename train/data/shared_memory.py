@@ -13,7 +13,7 @@ _PAGE_BYTES = 4096
 _SHARE = 3  # one in so many bytes is planned with: as much may be on its way to the trainer, and NCCL wants some, too
 
 
-class Reading(NamedTuple):
+class ReaderPlan(NamedTuple):
     """How a process's readers read."""
 
     part: int  # samples that one makes at a time
@@ -30,7 +30,7 @@ def free_bytes(folder: str = FOLDER) -> int | None:
     return found.f_bavail * found.f_frsize
 
 
-def plan(sample_bytes: int, samples: int, workers: int, free: int | None, most: int) -> Reading:
+def plan(sample_bytes: int, samples: int, workers: int, free: int | None, most: int) -> ReaderPlan:
     """How a process's share of a batch is read, in a third of the room that is left for it.
 
     The samples of a batch are the same however it is cut into parts.
@@ -48,7 +48,7 @@ def plan(sample_bytes: int, samples: int, workers: int, free: int | None, most: 
     prefetch = _prefetch(samples, part, workers)
     wanted = _SHARE * max(1, workers) * prefetch * _part_bytes(part, sample_bytes)
     if workers == 0 or free is None or wanted <= free:
-        return Reading(part, prefetch)
+        return ReaderPlan(part, prefetch)
     each = free // _SHARE // workers
     part = min(part, (each // PREFETCH - _part_bytes(0, sample_bytes)) // sample_bytes)
     if part < 1:
@@ -62,7 +62,7 @@ def plan(sample_bytes: int, samples: int, workers: int, free: int | None, most: 
         f"{FOLDER} has {in_megabytes(free)} left for each process of the run, where {in_megabytes(wanted)} are best: "
         f"its readers hand over {part:,} samples at a time and keep {workers * prefetch * part:,} ready; {remedy()}"
     )
-    return Reading(part, prefetch, note)
+    return ReaderPlan(part, prefetch, note)
 
 
 def _prefetch(samples: int, part: int, workers: int) -> int:

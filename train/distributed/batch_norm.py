@@ -50,10 +50,10 @@ class BatchNorm(nn.Module):
         """(n, channels, …) -> the same shape."""
         running = self.running_mean, self.running_var
         if not self.training:
-            made = nn.functional.batch_norm(values, *running, self.weight, self.bias, eps=self.eps)
+            normalised = nn.functional.batch_norm(values, *running, self.weight, self.bias, eps=self.eps)
         elif values.is_cuda:
             self.num_batches_tracked += 1
-            made = _ByKernels.apply(values, self.weight, self.bias, *running, self.momentum, self.eps)
+            normalised = _ByKernels.apply(values, self.weight, self.bias, *running, self.momentum, self.eps)
         else:
             count, mean, variance = _statistics(values.detach())
             with torch.no_grad():
@@ -61,8 +61,8 @@ class BatchNorm(nn.Module):
                 for average, now in zip(running, (mean, unbiased), strict=True):
                     average.lerp_(now.to(average.dtype), self.momentum)
                 self.num_batches_tracked += 1
-            made = _Normalise.apply(values, self.weight, self.bias, mean, variance, count, self.eps)
-        result: Tensor = self.act(self.drop(made))
+            normalised = _Normalise.apply(values, self.weight, self.bias, mean, variance, count, self.eps)
+        result: Tensor = self.act(self.drop(normalised))
         return result
 
 
@@ -154,8 +154,8 @@ class _ByKernels(torch.autograd.Function):
             values, means, scales, running_mean, running_variance, momentum, eps, counts.flatten()
         )
         ctx.save_for_backward(values, weight, mean, scale, counts.flatten().int())
-        made: Tensor = torch.batch_norm_elemt(values, weight, bias, mean, scale, eps)
-        return made
+        normalised: Tensor = torch.batch_norm_elemt(values, weight, bias, mean, scale, eps)
+        return normalised
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:

@@ -23,7 +23,7 @@ from dataset.ledger.lease import Lease, LeaseHeldError
 from dataset.store.storage import Storage
 from train.distributed import watch
 from train.failure import FOLDER, TrainingError, end_with, lost_peer, sentence
-from train.model import pick_device
+from train.models.clip import pick_device
 
 if TYPE_CHECKING:
     from train.distributed.watch import Verdict, Watch
@@ -92,11 +92,11 @@ class Processes:
 
 
 @contextlib.contextmanager
-def joined(wanted_device: str, home: Storage, timeout_s: float) -> Iterator[Processes]:
+def joined(wanted_device: str, run_dir: Storage, timeout_s: float) -> Iterator[Processes]:
     """Join the other processes, if there are any and nobody has. Raises ValueError if there is no such device.
 
     Args:
-        home: the run's folder, which has what processes say when they fail.
+        run_dir: the run's folder, which has what processes say when they fail.
         timeout_s: how long a process may give no sign of life; see `train.distributed.watch`.
     """
     device = pick_device(wanted_device)
@@ -105,7 +105,7 @@ def joined(wanted_device: str, home: Storage, timeout_s: float) -> Iterator[Proc
     ours = int(os.environ.get("WORLD_SIZE", 1)) > 1 and not dist.is_initialized()
     backend = "nccl" if device.type == "cuda" else "gloo"
     if ours:
-        record_nccl(home, timeout_s)
+        record_nccl(run_dir, timeout_s)
         dist.init_process_group(backend, timeout=timedelta(seconds=COLLECTIVE_TIMEOUTS * timeout_s))
     if not dist.is_initialized():
         yield Processes(0, 1, device)
@@ -117,7 +117,7 @@ def joined(wanted_device: str, home: Storage, timeout_s: float) -> Iterator[Proc
     processes = Processes(rank, dist.get_world_size(), device, control, saving)
     if processes.count > 1 and (store := watch.store()) is not None:
         members = [watch.Member(*member) for member in processes.gather(tuple(watch.member()))]
-        end = partial(end_with, home=home, rank=rank, host=members[rank].host)
+        end = partial(end_with, run_dir=run_dir, rank=rank, host=members[rank].host)
         processes = replace(processes, watch=watch.Watch(store, rank, members, timeout_s, end))
     failed = True
     try:
@@ -131,12 +131,12 @@ def joined(wanted_device: str, home: Storage, timeout_s: float) -> Iterator[Proc
             dist.destroy_process_group()
 
 
-def record_nccl(home: Storage, timeout_s: float) -> None:
+def record_nccl(run_dir: Storage, timeout_s: float) -> None:
     """Have NCCL keep a record of its last collectives, which it writes when one of them takes too long.
 
     What the environment says already counts. To be called before the processes join.
     """
-    folder = Path(home.path(FOLDER)) if home.local else Path(tempfile.gettempdir())
+    folder = Path(run_dir.path(FOLDER)) if run_dir.local else Path(tempfile.gettempdir())
     for name, value in {
         "TORCH_FR_BUFFER_SIZE": "2000",  # collectives
         "TORCH_NCCL_DUMP_ON_TIMEOUT": "1",
@@ -154,12 +154,12 @@ def _group(patience: timedelta) -> dist.ProcessGroup:
 
 
 @contextlib.contextmanager
-def held(home: Storage, processes: Processes) -> Iterator[None]:
+def held(run_dir: Storage, processes: Processes) -> Iterator[None]:
     """Hold a run's folder, for one run at a time. Raises TrainingError if another holds it."""
     if processes.rank:
         yield
         return
-    lease, until = Lease(home), time.monotonic() + _OTHER_MACHINE_SECONDS
+    lease, until = Lease(run_dir), time.monotonic() + _OTHER_MACHINE_SECONDS
     while True:
         try:
             lease.__enter__()
@@ -170,7 +170,7 @@ def held(home: Storage, processes: Processes) -> Iterator[None]:
             if f" on {socket.gethostname()};" in str(error) or time.monotonic() > until:
                 raise TrainingError(str(error)) from error
             time.sleep(1)
-            lease = Lease(home)
+            lease = Lease(run_dir)
     with contextlib.ExitStack() as ends:
         ends.push(lease)
         yield

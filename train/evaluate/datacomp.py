@@ -7,7 +7,7 @@ from typing import NamedTuple
 ACCURACY, PER_CLASS, RETRIEVED = "acc1", "mean_per_class_recall", "mean_recall@1"
 
 
-class Task(NamedTuple):
+class DataCompTask(NamedTuple):
     """One of DataComp's sets."""
 
     key: str
@@ -19,8 +19,8 @@ class Task(NamedTuple):
 _CAMERA = ("location", "sequence", "year", "month", "day", "hour", "minute", "second", "y")
 _INCOME = ("income_group", "income_meta", "region")
 _PEOPLE = ("age", "gender", "race", "race_binary")
-TASKS: tuple[Task, ...] = tuple(
-    Task(*each)
+TASKS: tuple[DataCompTask, ...] = tuple(
+    DataCompTask(*each)
     for each in (
         ("vtab/caltech101", "Caltech-101", PER_CLASS),
         ("cifar10", "CIFAR-10", ACCURACY),
@@ -78,7 +78,7 @@ WORST = ("region", "income_group", "group", "location")
 """Attributes of which the worst value's accuracy is told."""
 
 
-def task_of(name: str) -> Task | None:
+def task_of(name: str) -> DataCompTask | None:
     """The task of a set's name, as DataComp's folders (`wds_vtab-caltech101_test`), its keys or others call it."""
     plain = _plain(name)
     for task in TASKS:

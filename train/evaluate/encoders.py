@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from dataset.store.storage import is_local
-from train import pretrained
-from train.load import Encoder, load
-from train.model import Clip, create, known_name, preprocess_dict, restore
+from train.checkpoints.load import Encoder, load
+from train.models import pretrained
+from train.models.clip import Clip, create, known_name, preprocess_dict, restore
 from train.sections import ModelConfig
 
 OPEN_CLIP = "open_clip:"
@@ -24,10 +24,13 @@ def open_encoder(
     """The encoder of a name.
 
     Args:
-        name: a run, a checkpoint or an exported folder, as `train.load.load` takes them; `open_clip:MODEL` with random
-            weights; `open_clip:MODEL:TAG` or `open_clip:MODEL:FILE`, with open_clip's weights or a file's; a folder
-            with a CLIP of Hugging Face's (`config.json`).
-        seed: of random weights.
+        name: a run, a checkpoint or an exported folder, as `train.checkpoints.load.load` takes them;
+            `open_clip:MODEL` with random weights; `open_clip:MODEL:TAG` or `open_clip:MODEL:FILE`, with open_clip's
+            weights or a file's; a folder with a CLIP of Hugging Face's (`config.json`).
+        device: `auto`, or a device of torch's.
+        batch_size: how many images or texts are encoded at once.
+        weights: of a run, `auto`, `ema` or `model`: the averaged weights, if there are any, or those that were trained.
+        seed: seed of the random weights.
     Raises:
         FileNotFoundError, ValueError: there is nothing of that kind, or it is not what it should be.
     """
@@ -51,9 +54,9 @@ def random_init(encoder: Encoder, seed: int = 0) -> Encoder:
         torch.manual_seed(seed)
         clip = encoder.clip
         fresh = restore(clip.name, clip.config, preprocess_dict(clip), None, where=f"the config of {clip.name}")
-    made = Encoder(fresh, str(encoder.device.type), encoder.batch_size)
-    made.autocast = encoder.autocast
-    return made
+    untrained = Encoder(fresh, str(encoder.device.type), encoder.batch_size)
+    untrained.autocast = encoder.autocast
+    return untrained
 
 
 def shown_name(name: str) -> tuple[str, str]:
@@ -146,7 +149,7 @@ _BLOCK = {
 def _converted(weights: dict[str, torch.Tensor], sizes: dict[str, Any], folder: Path) -> dict[str, torch.Tensor]:
     """Hugging Face's names and shapes as open_clip has them. Raises ValueError if a tensor is missing."""
     try:
-        made = {
+        converted = {
             "logit_scale": weights["logit_scale"],
             "visual.proj": weights["visual_projection.weight"].T.contiguous(),
             "text_projection": weights["text_projection.weight"].T.contiguous(),
@@ -162,7 +165,7 @@ def _converted(weights: dict[str, torch.Tensor], sizes: dict[str, Any], folder: 
             "ln_final": "text_model.final_layer_norm",
         }
         for ours, theirs in norms.items():
-            made |= {f"{ours}.{part}": weights[f"{theirs}.{part}"] for part in ("weight", "bias")}
+            converted |= {f"{ours}.{part}": weights[f"{theirs}.{part}"] for part in ("weight", "bias")}
         for ours, theirs, layers in (
             ("visual.transformer", "vision_model.encoder", sizes["vision_cfg"]["layers"]),
             ("transformer", "text_model.encoder", sizes["text_cfg"]["layers"]),
@@ -170,10 +173,10 @@ def _converted(weights: dict[str, torch.Tensor], sizes: dict[str, Any], folder: 
             for layer in range(layers):
                 here, there = f"{ours}.resblocks.{layer}", f"{theirs}.layers.{layer}"
                 for part in ("weight", "bias"):
-                    for name, own in _BLOCK.items():
-                        made[f"{here}.{own}.{part}"] = weights[f"{there}.{name}.{part}"]
+                    for name, our_name in _BLOCK.items():
+                        converted[f"{here}.{our_name}.{part}"] = weights[f"{there}.{name}.{part}"]
                     parts = [weights[f"{there}.self_attn.{each}_proj.{part}"] for each in "qkv"]
-                    made[f"{here}.attn.in_proj_{part}"] = torch.cat(parts)
+                    converted[f"{here}.attn.in_proj_{part}"] = torch.cat(parts)
     except KeyError as error:
         raise ValueError(f"{folder} has no weights called {error.args[0]}, which a CLIP has") from None
-    return made
+    return converted

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from train.checkpoints.load import Encoder
 from train.evaluate.encoders import random_init, shown_name
 from train.evaluate.features import Features, Progress
 from train.evaluate.held_out import held_out_ranks
 from train.evaluate.registry import Evaluator
-from train.evaluate.row import HELD_OUT, Row, bits, median, share, with_random_init
+from train.evaluate.results.row import HELD_OUT, Row, bits, median, share, with_random_init
 from train.evaluate.sets import ImageSet, SetError
 from train.evaluate.view import View
-from train.load import Encoder
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from train.evaluate.sets import Picture, SetError, Split
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from train.load import Encoder
+    from train.checkpoints.load import Encoder
 
 _RULES = 1  # raised when the same weights and files give other features
 PIECE = 8192
@@ -35,12 +35,12 @@ Progress = Callable[[str, int, int], None]
 
 def default_folder() -> Path:
     """Where features are kept unless told otherwise."""
-    home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(home) / "openwit" / "features"
+    cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(cache) / "openwit" / "features"
 
 
 @dataclass(frozen=True)
-class Images:
+class ImageFeatures:
     """What an encoder makes of a split's images; those that cannot be read are left out."""
 
     rows: np.ndarray  # which of the split's images these are
@@ -72,7 +72,7 @@ class Features:
         """Where the encoder computes, and probes may: cpu or cuda."""
         return str(self.encoder.device.type)
 
-    def images(self, split: Split, what: str = "images") -> Images:
+    def images(self, split: Split, what: str = "images") -> ImageFeatures:
         """The features of a split's images, kept a piece at a time. Raises SetError if none can be read."""
         length = max(1, len(split)) if self.folder is None else PIECE
         found = []
@@ -84,7 +84,7 @@ class Features:
             raise SetError(f"no image of {what} can be read")
         rows = np.concatenate([each["rows"] + place * length for place, each in enumerate(found)])
         embeddings, before = (joined([each[name] for each in found]) for name in ("embeddings", "before_projection"))
-        return Images(rows, embeddings, before, len(split) - len(rows))
+        return ImageFeatures(rows, embeddings, before, len(split) - len(rows))
 
     def _piece(self, split: Split, what: str, first: int, total: int) -> dict[str, np.ndarray]:
         key = f"images-{checksum(f'{self.identity} {split.identity()}'.encode())}"

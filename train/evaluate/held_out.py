@@ -20,7 +20,7 @@ from train.evaluate.features import checked
 from train.evaluate.view import ranks
 
 if TYPE_CHECKING:
-    from train.load import Encoder
+    from train.checkpoints.load import Encoder
 
 CHOICE_SEED = 500
 POOL = 20_000

@@ -93,10 +93,10 @@ def _by_scipy(inputs: np.ndarray, labels: np.ndarray, begin: np.ndarray, strengt
         point = flat.reshape(begin.shape)
         weights = point[:, :-1]
         scores = inputs @ weights.T + point[:, -1]
-        own, top = scores[rows, labels], scores.max(1, keepdims=True)
+        of_answer, top = scores[rows, labels], scores.max(1, keepdims=True)
         chances = np.exp(scores - top, out=scores)
         total = chances.sum(1, keepdims=True)
-        entropy = float((np.log(total) + top).sum() - own.sum())
+        entropy = float((np.log(total) + top).sum() - of_answer.sum())
         chances /= total
         chances[rows, labels] -= 1
         gradient = np.empty_like(point)
@@ -178,6 +178,6 @@ def validation_rows(labels: np.ndarray, share: float = 0.2) -> np.ndarray:
     every = round(1 / share)
     chosen = np.zeros(len(labels), bool)
     for label in np.unique(labels):
-        own = np.flatnonzero(labels == label)
-        chosen[own[every - 1 :: every] if len(own) >= every else own[1:2]] = True
+        of_label = np.flatnonzero(labels == label)
+        chosen[of_label[every - 1 :: every] if len(of_label) >= every else of_label[1:2]] = True
     return chosen

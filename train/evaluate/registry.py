@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from train.evaluate.row import Row
+    from train.evaluate.results.row import Row
     from train.evaluate.sets import ImageSet
     from train.evaluate.view import View
 

@@ -8,8 +8,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
-from train.evaluate.features import Features, Images
-from train.evaluate.row import Figure, Row
+from train.evaluate.features import Features, ImageFeatures
+from train.evaluate.results.row import Figure, Row
 from train.evaluate.sets import ImageSet, SetError, Split
 from train.evaluate.sets.templates import filled
 
@@ -26,12 +26,12 @@ class View:
     options: Mapping[str, Any]
     shared: Mapping[str, Any] = field(default_factory=dict)  # what holds for all: sets, references, seed, …
 
-    def images(self, split: str = "test", what: ImageSet | None = None) -> Images:
+    def images(self, split: str = "test", what: ImageSet | None = None) -> ImageFeatures:
         """The features of a split's images."""
         chosen = what or self.what
         return self.features.images(chosen.splits[split], f"{chosen.name} {split}")
 
-    def seen(self, split: Split, name: str) -> Images:
+    def seen(self, split: Split, name: str) -> ImageFeatures:
         """The features of images that are no split of the set's own."""
         return self.features.images(split, name)
 
@@ -44,7 +44,9 @@ class View:
         chosen = what or self.what
         return ensemble(self.prompts(chosen.classes, chosen.templates))
 
-    def row(self, figures: dict[str, Figure], main_metric: str, images: Images | None = None, **more: Any) -> Row:
+    def row(
+        self, figures: dict[str, Figure], main_metric: str, images: ImageFeatures | None = None, **more: Any
+    ) -> Row:
         """What was found, with the set's name and notes."""
         notes = [*self.what.notes, *more.pop("notes", [])]
         damaged = images.damaged if images is not None else 0
@@ -91,7 +93,7 @@ def ensemble(prompts: np.ndarray) -> np.ndarray:
 
 def ranks(scores: np.ndarray, answer: np.ndarray) -> np.ndarray:
     """The rank, from 1, of each row's right answer; among equals the first comes first, as argmax has it."""
-    own = scores[np.arange(len(answer)), answer][:, None]
+    of_answer = scores[np.arange(len(answer)), answer][:, None]
     earlier = np.arange(scores.shape[1]) < answer[:, None]
-    found: np.ndarray = 1 + (scores > own).sum(1) + ((scores == own) & earlier).sum(1)
+    found: np.ndarray = 1 + (scores > of_answer).sum(1) + ((scores == of_answer) & earlier).sum(1)
     return found

@@ -60,18 +60,18 @@ def read(path: str) -> dict[str, str]:
 def carry(flags: Mapping[str, str]) -> Carried:
     """The config that does what these flags do, and what it cannot do. Raises ValueError for a value that is none."""
     run = _Run(flags)
-    made = Carried()
+    carried = Carried()
     for part in (_data, _batch, _optimizer, _schedule, _model, _tower, _pixels, _device, _log):
-        part(run, made)
+        part(run, carried)
     for name, text in flags.items():
         known = FLAGS.get(name)
         if known is None:
             if name not in DERIVED:
-                made.lost.append(f"{_flag(name)} {text} is not known here")
+                carried.lost.append(f"{_flag(name)} {text} is not known here")
         elif known.kind in ("elsewhere", "none") and run.value(name) not in (known.default, None):
             by = f" ({known.ours})" if known.ours else ""
-            made.lost.append(f"{_flag(name)} {text} is not carried over: {known.remark}{by}".replace("`", ""))
-    return made
+            carried.lost.append(f"{_flag(name)} {text} is not carried over: {known.remark}{by}".replace("`", ""))
+    return carried
 
 
 def _flag(name: str) -> str:
@@ -134,7 +134,7 @@ class _Run:
         return math.ceil(batches / workers) * workers // self.whole("accum_freq")
 
 
-def _data(run: _Run, made: Carried) -> None:
+def _data(run: _Run, carried: Carried) -> None:
     kind = run.text("dataset_type")
     sources: dict[str, float] = {}
     parts = run.text("train_data").split("::") if run.text("train_data") else []
@@ -145,29 +145,29 @@ def _data(run: _Run, made: Carried) -> None:
     for part, factor in zip(parts, factors, strict=True):
         url = copied[1] if (copied := _COPIED.fullmatch(part)) else part.strip()
         if url.startswith("pipe:"):
-            made.lost.append(
+            carried.lost.append(
                 f"--train-data {part} is not carried over: a program's output is not read; name the tars' URL"
             )
         elif kind not in ("webdataset", "auto") or not url.endswith(".tar"):
-            made.lost.append(
+            carried.lost.append(
                 f"--train-data {part} is not carried over: {FLAGS['csv_separator'].remark}".replace("`", "")
             )
         else:
             sources[url] = sources.get(url, 0) + _positive(factor) * _tars(url)
     if kind == "synthetic":
-        made.lost.append("--dataset-type synthetic is not carried over: a run reads tars")
+        carried.lost.append("--dataset-type synthetic is not carried over: a run reads tars")
     if not sources:
-        made.lost.append("the config has no dataset: name it with --set dataset=URL")
+        carried.lost.append("the config has no dataset: name it with --set dataset=URL")
         return
     first, *others = sources
-    made.values["dataset"] = first
+    carried.values["dataset"] = first
     if others:
-        made.values["mixture"] = {url: round(sources[url] / sources[first], 6) for url in others}
-        made.lost.append(
+        carried.values["mixture"] = {url: round(sources[url] / sources[first], 6) for url in others}
+        carried.lost.append(
             "the weights of the mixture are those of the numbers of tars, as if all tars were equally large"
         )
     if not all(map(is_local, sources)):
-        made.values["shuffle"] = "blocks"
+        carried.values["shuffle"] = "blocks"
 
 
 def _positive(text: str) -> float:
@@ -184,25 +184,25 @@ def _tars(url: str) -> int:
     return len(expanded(url))
 
 
-def _batch(run: _Run, made: Carried) -> None:
+def _batch(run: _Run, carried: Carried) -> None:
     at_once, turns = run.whole("batch_size"), run.whole("accum_freq")
-    made.values["batch_size"] = at_once * turns * run.processes
+    carried.values["batch_size"] = at_once * turns * run.processes
     if turns > 1 or run.processes > 1:
-        made.values["micro_batch"] = at_once
+        carried.values["micro_batch"] = at_once
     if "world_size" not in run.flags:
-        made.lost.append("params.txt has no world_size: batch_size is that of one process")
+        carried.lost.append("params.txt has no world_size: batch_size is that of one process")
     epochs = run.whole("epochs")
     if (steps := run.steps_per_epoch) is not None:
-        made.values["samples_seen"] = steps * epochs * made.values["batch_size"]
-    made.values["epochs"] = float(epochs)
-    made.values["workers"] = run.whole("workers", 0)
-    made.values["seed"] = run.whole("seed", 0)
+        carried.values["samples_seen"] = steps * epochs * carried.values["batch_size"]
+    carried.values["epochs"] = float(epochs)
+    carried.values["workers"] = run.whole("workers", 0)
+    carried.values["seed"] = run.whole("seed", 0)
     if name := run.text("name").replace("/", "-").lstrip("."):
-        made.values["name"] = name
+        carried.values["name"] = name
 
 
-def _optimizer(run: _Run, made: Carried) -> None:
-    values = made.values
+def _optimizer(run: _Run, carried: Carried) -> None:
+    values = carried.values
     names = {"lr": "learning_rate", "wd": "weight_decay", "beta1": "beta1", "beta2": "beta2", "eps": "epsilon"}
     for theirs, ours in names.items():
         if (value := run.number(theirs)) is not None:
@@ -213,11 +213,11 @@ def _optimizer(run: _Run, made: Carried) -> None:
     values["optimizer"] = "muon" if optimizer == "timm/muon" else "adamw"
     if optimizer != "adamw":
         taken = f"{values['optimizer']}, for the matrices of blocks" if values["optimizer"] == "muon" else "adamw"
-        made.lost.append(f"--opt {optimizer} is not here as it is there; the config has {taken}")
+        carried.lost.append(f"--opt {optimizer} is not here as it is there; the config has {taken}")
 
 
-def _schedule(run: _Run, made: Carried) -> None:
-    values = made.values
+def _schedule(run: _Run, carried: Carried) -> None:
+    values = carried.values
     name = run.text("lr_scheduler")
     if name not in _SCHEDULES:
         raise ValueError(f"lr_scheduler must be {', '.join(_SCHEDULES)} in {FILE}, not {name!r}")
@@ -234,41 +234,41 @@ def _schedule(run: _Run, made: Carried) -> None:
         del values["cooldown_share"]
 
 
-def _model(run: _Run, made: Carried) -> None:
+def _model(run: _Run, carried: Carried) -> None:
     model = run.text("model")
     if run.on("force_quick_gelu") and not model.endswith("-quickgelu"):
         model = f"{model}-quickgelu"
-    made.values["model"] = model
+    carried.values["model"] = model
     if ":" in model:
-        made.lost.append(f"--model {model} is not carried over: export it, and name its JSON by the key model")
+        carried.lost.append(f"--model {model} is not carried over: export it, and name its JSON by the key model")
     for theirs, ours in (("pretrained", "pretrained"), ("resume", "resume")):
         if (text := run.text(theirs)) and text != "latest":
-            made.values[ours] = text
+            carried.values[ours] = text
     for theirs, ours in (("force_context_length", "context_length"), ("force_patch_dropout", "patch_dropout")):
         if (value := run.number(theirs)) is not None:
-            made.values[ours] = value
+            carried.values[ours] = value
     size = run.value("force_image_size")
     sides = set(size) if isinstance(size, (list, tuple)) else {size} - {None}
     if len(sides) > 1:
-        made.lost.append(f"--force-image-size {size} is not carried over: images are square")
+        carried.lost.append(f"--force-image-size {size} is not carried over: images are square")
     elif sides:
-        made.values["image_size"] = sides.pop()
-    made.values["loss"] = "sigmoid" if run.on("siglip") else "softmax"
+        carried.values["image_size"] = sides.pop()
+    carried.values["loss"] = "sigmoid" if run.on("siglip") else "softmax"
 
 
-def _tower(run: _Run, made: Carried) -> None:
+def _tower(run: _Run, carried: Carried) -> None:
     groups = {"image": "lock_image_unlocked_groups", "text": "lock_text_unlocked_layers"}
     locked = [tower for tower in groups if run.on(f"lock_{tower}")]
     if len(locked) > 1:
-        made.lost.append("--lock-text is not carried over: one tower can be locked, not both")
-    if locked and "pretrained" not in made.values:
-        made.lost.append(f"--lock-{locked[0]} is not carried over: it needs --pretrained")
+        carried.lost.append("--lock-text is not carried over: one tower can be locked, not both")
+    if locked and "pretrained" not in carried.values:
+        carried.lost.append(f"--lock-{locked[0]} is not carried over: it needs --pretrained")
     elif locked:
-        made.values["lock"] = locked[0]
-        made.values["unlocked_groups"] = run.whole(groups[locked[0]], 0)
+        carried.values["lock"] = locked[0]
+        carried.values["unlocked_groups"] = run.whole(groups[locked[0]], 0)
 
 
-def _pixels(run: _Run, made: Carried) -> None:
+def _pixels(run: _Run, carried: Carried) -> None:
     given = run.value("aug_cfg")
     changes = dict(given) if isinstance(given, dict) else {}
     scale = changes.pop("scale", (0.9, 1.0))
@@ -276,32 +276,34 @@ def _pixels(run: _Run, made: Carried) -> None:
         least, most = map(float, scale)
     except (TypeError, ValueError):
         raise ValueError(f"aug_cfg's scale must be two numbers in {FILE}, not {scale!r}") from None
-    made.values |= {"crop": "resized", "crop_min": least}
+    carried.values |= {"crop": "resized", "crop_min": least}
     if most != 1:
-        made.lost.append(
+        carried.lost.append(
             f"--aug-cfg scale={scale} is carried over without its upper end: a crop may be the whole image"
         )
     if rest := ", ".join(f"{name}={value}" for name, value in changes.items() if value not in (None, False)):
-        made.lost.append(f"--aug-cfg {rest} is not carried over: the crop alone is drawn")
+        carried.lost.append(f"--aug-cfg {rest} is not carried over: the crop alone is drawn")
 
 
-def _device(run: _Run, made: Carried) -> None:
+def _device(run: _Run, carried: Carried) -> None:
     device = run.text("device").partition(":")[0]
     if device not in ("cuda", "cpu"):
-        made.lost.append(f"--device {device} is not carried over: a run computes on CUDA or the CPU")
-    made.values["device"] = "cpu" if device == "cpu" else "auto"
+        carried.lost.append(f"--device {device} is not carried over: a run computes on CUDA or the CPU")
+    carried.values["device"] = "cpu" if device == "cpu" else "auto"
     precision = run.text("precision")
     if precision not in _PRECISIONS:
         raise ValueError(f"precision must be {', '.join(_PRECISIONS)} in {FILE}, not {precision!r}")
-    made.values["precision"] = _PRECISIONS[precision]
+    carried.values["precision"] = _PRECISIONS[precision]
     if precision in _PURE:
-        made.lost.append(f"--precision {precision}: the towers compute in 16 bits, but weights and loss stay float32")
-    made.values["grad_checkpointing"] = run.on("grad_checkpointing")
-    made.values["compile"] = run.on("torchcompile")
+        carried.lost.append(
+            f"--precision {precision}: the towers compute in 16 bits, but weights and loss stay float32"
+        )
+    carried.values["grad_checkpointing"] = run.on("grad_checkpointing")
+    carried.values["compile"] = run.on("torchcompile")
 
 
-def _log(run: _Run, made: Carried) -> None:
-    values = made.values
+def _log(run: _Run, carried: Carried) -> None:
+    values = carried.values
     values["log_every"] = run.whole("log_every_n_steps")
     reported = run.text("report_to")
     if "wandb" in reported or "all" in reported:
@@ -311,7 +313,7 @@ def _log(run: _Run, made: Carried) -> None:
     if (steps := run.steps_per_epoch) is not None:
         values["checkpoint_every"] = max(1, steps * min(every, epochs))
     else:
-        made.lost.append(
+        carried.lost.append(
             "--save-frequency is not carried over: without --train-num-samples the steps of an epoch are not known; "
             "checkpoint_every is its default"
         )

@@ -11,7 +11,7 @@ import torch
 from train.config import TrainConfig, by_place, changed
 from train.distributed.processes import Processes
 from train.memory.dry_run import advice
-from train.memory.forecast import Forecast
+from train.memory.forecast import MemoryForecast
 
 
 def settled(config: TrainConfig, processes: Processes, checkpoint: Mapping[str, Any]) -> tuple[TrainConfig, int]:
@@ -21,7 +21,7 @@ def settled(config: TrainConfig, processes: Processes, checkpoint: Mapping[str, 
     at a time. Otherwise it is what fits the GPU that has the least free memory, and a change is said.
 
     Args:
-        checkpoint: what the run goes on from, by train.checkpoint.about; without a config if it begins.
+        checkpoint: what the run goes on from, by train.checkpoints.checkpoint.about; without a config if it begins.
     Raises:
         ValueError: not even one sample at a time fits.
     """
@@ -53,6 +53,6 @@ def auto_on(processes: Processes) -> str:
 
 def _found(config: TrainConfig, gpus: int, free: int) -> tuple[int, str]:
     """The most samples at a time that fit; or 0, and which keys to change."""
-    forecast = Forecast(config, gpus)
+    forecast = MemoryForecast(config, gpus)
     found = forecast.largest(free)
     return (0, advice(forecast, free)) if found is None else (found, "")

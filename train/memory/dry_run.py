@@ -14,7 +14,7 @@ from dataset.webdataset import foreign
 from dataset.webdataset.index_parts import has_index
 from train.config import TrainConfig, place_of
 from train.data.loader import open_corpus
-from train.memory.forecast import Forecast, Memory
+from train.memory.forecast import Memory, MemoryForecast
 
 _PARTS = {
     "weights": "weights",
@@ -47,7 +47,7 @@ def dry_run(
     Raises:
         ValueError: the config does not fit the dataset or its model.
     """
-    forecast = Forecast(config, gpus)
+    forecast = MemoryForecast(config, gpus)
     given = config.training.micro_batch
     micro_batch = given if given != "auto" else (forecast.largest(gpu_bytes) or 1) if gpu_bytes else 0
     memory = forecast.memory(micro_batch)
@@ -89,12 +89,12 @@ def dry_run_here(
     gpu_bytes = (gpu_gigabytes or 0.0) * 1e9
     if not gpu_bytes and here:
         gpu_bytes = torch.cuda.get_device_properties(0).total_memory
-    home = run or f"{foreign.root(config.dataset)}/runs/{config.name}"
+    run_url = run or f"{foreign.root(config.dataset)}/runs/{config.name}"
     samples: int | None = None  # as long as the dataset is not there; it is forecast all the same
     with suppress(OSError):
         if all(has_index(Storage(url)) for url in (config.dataset, *config.data.mixture)):
-            samples = len(open_corpus(config.dataset, config.data, config.seed, home))
-    return dry_run(config, gpus or max(1, here), gpu_bytes, samples, rate or 0.0, home)
+            samples = len(open_corpus(config.dataset, config.data, config.seed, run_url))
+    return dry_run(config, gpus or max(1, here), gpu_bytes, samples, rate or 0.0, run_url)
 
 
 def _length(config: TrainConfig, samples: int | None, rate: float) -> Iterator[str]:
@@ -120,7 +120,7 @@ def _measured(run: str | None) -> float:
     return 0.0
 
 
-def advice(forecast: Forecast, gpu_bytes: float) -> str:
+def advice(forecast: MemoryForecast, gpu_bytes: float) -> str:
     """The first change of keys that makes a step fit."""
     config = forecast.config
     changes: list[dict[str, Any]] = [{}]

@@ -26,8 +26,8 @@ from train.config import TrainConfig, changed
 from train.distributed.parallelize import blocks
 from train.loss import GPU_TILE
 from train.memory.recompute import recompute
-from train.model import Clip, create_configured
-from train.optim import make_optimizers
+from train.models.clip import Clip, create_configured
+from train.optimizers import make_optimizers
 
 FRAGMENTS = 1.2
 """What CUDA's allocator takes of the device for each byte that is allocated. Measured with stand-ins for the kernels
@@ -70,7 +70,7 @@ class Memory:
         return self.needed <= (1 - SPARE) * gpu_bytes
 
 
-class Forecast:
+class MemoryForecast:
     """What a config's step takes of each GPU.
 
     Args:
@@ -111,10 +111,10 @@ class Forecast:
 
 def shapes_of(config: TrainConfig) -> Clip:
     """A config's model without numbers, as it is when images and texts have their largest size."""
-    own = config.model
-    clip = create_configured(own, loss=config.training.loss, final=own.final_share > 0, device="meta")
-    if own.lock != "none":
-        getattr(clip.model, f"lock_{own.lock}_tower")(own.unlocked_groups)
+    model = config.model
+    clip = create_configured(model, loss=config.training.loss, final=model.final_share > 0, device="meta")
+    if model.lock != "none":
+        getattr(clip.model, f"lock_{model.lock}_tower")(model.unlocked_groups)
     return clip
 
 
@@ -175,11 +175,11 @@ def _optimizer_bytes(model: nn.Module, config: TrainConfig) -> int:
 
 def _loss_bytes(rows: int, gpus: int, dimensions: int) -> int:
     """What train.loss has at most, without the features that it is given: everyone's texts, gradients, tiles."""
-    own, all_ = 4 * rows * dimensions, 4 * rows * gpus * dimensions
+    one_gpu, all_gpus = 4 * rows * dimensions, 4 * rows * gpus * dimensions
     tiles = 4 * _TILES * min(rows, GPU_TILE) * min(rows * gpus, GPU_TILE)
     if gpus == 1:
-        return 3 * own + tiles
-    return 3 * own + max(3 * all_, 2 * all_ + tiles)
+        return 3 * one_gpu + tiles
+    return 3 * one_gpu + max(3 * all_gpus, 2 * all_gpus + tiles)
 
 
 def _unsharded_bytes(model: nn.Module, sums: bool) -> int:
@@ -270,8 +270,8 @@ def _gpu_types() -> Iterator[None]:
     plain = functions.layer_norm
 
     def layer_norm(values: Tensor, *more: Any, **named: Any) -> Tensor:
-        made: Tensor = plain(values.float() if torch.is_autocast_enabled("cpu") else values, *more, **named)
-        return made
+        normalised: Tensor = plain(values.float() if torch.is_autocast_enabled("cpu") else values, *more, **named)
+        return normalised
 
     functions.layer_norm = layer_norm
     try:
@@ -291,11 +291,11 @@ class _Count(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.ops.prim.device.default:  # half of all calls, and makes nothing
             return args[0].fake_device
-        made = func(*args, **(kwargs or {}))
-        for value in tree_leaves(made):
+        result = func(*args, **(kwargs or {}))
+        for value in tree_leaves(result):
             if isinstance(value, Tensor):
                 self.add(value)
-        return made
+        return result
 
     def add(self, tensor: Tensor) -> None:
         """Count a tensor's storage from now on until nothing refers to it."""

@@ -14,7 +14,7 @@ from deflate import DeflateError, gzip_decompress
 from stringzilla import find
 
 from crawl.archives.decoding.inflate import GZIP_SIGNATURE
-from crawl.archives.decoding.streams import Decoded, Source
+from crawl.archives.decoding.streams import DecompressedStream, SourceFile
 from crawl.archives.lenient_records import TYPES
 
 MAX_INFLATED_BYTES = 16 * 2**20
@@ -70,7 +70,7 @@ class MemberRecord:
         return block
 
 
-def read_members(source: Source | Decoded, offset: int) -> Generator[MemberRecord, None, int]:
+def read_members(source: SourceFile | DecompressedStream, offset: int) -> Generator[MemberRecord, None, int]:
     """The records from an offset on, as long as each is a plain gzip member of its own.
 
     Returns:

@@ -22,7 +22,7 @@ _DICTIONARY = re.compile(rb"\x5d\x2a\x4d\x18(....)", re.DOTALL)
 _MAX_DICTIONARY_BYTES = 16 * 2**20
 
 
-class Source:
+class SourceFile:
     """A file as FastWARC reads it, that remembers whether an error was the storage's and not the content's."""
 
     def __init__(self, file: pa.NativeFile):
@@ -57,14 +57,14 @@ class Source:
         return self.read(count)
 
 
-class Decoded:
+class DecompressedStream:
     """A compressed file as the bytes that it holds.
 
     The last ones are kept, so that a reader can go back to where the record began that it finds damaged; going back
     further means decoding from the start.
     """
 
-    def __init__(self, source: Source, compression: Literal["gzip", "zstd", "lz4"]):
+    def __init__(self, source: SourceFile, compression: Literal["gzip", "zstd", "lz4"]):
         self._source = source
         self._compression = compression
         self.size = sys.maxsize  # unknown until all is decoded
@@ -142,7 +142,7 @@ class Decoded:
         return b"".join(parts)
 
 
-def _zstd_reader(source: Source) -> Any:
+def _zstd_reader(source: SourceFile) -> Any:
     """A reader of the frames from the file's start on, with the dictionary that it may bring."""
     dictionary = None
     if match := _DICTIONARY.match(source.peek(0, 8)):

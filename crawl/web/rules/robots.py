@@ -75,7 +75,7 @@ class Named(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class RobotsRules:
     """One site's rules for one crawler."""
 
     crawl_delay_s: float
@@ -105,7 +105,7 @@ class Rules:
         path = path_of(url)
         return next((asked.refusal for asked in self.unreadable if not asked.patterns.allow(path)), None)
 
-    def only(self, heeds: Callable[[str], bool]) -> Rules:
+    def only(self, heeds: Callable[[str], bool]) -> RobotsRules:
         """Without what the config does not heed, told by the signal's name."""
         asked, unreadable = (
             tuple(item for item in items if heeds(item.refusal.wish.signal)) for items in (self.asked, self.unreadable)
@@ -138,7 +138,7 @@ class _Group:
     is_named: bool = False  # whether there is one at all
 
 
-def parse(body: bytes, user_agent: str, also_heed: Iterable[str] = ()) -> Rules:
+def parse(body: bytes, user_agent: str, also_heed: Iterable[str] = ()) -> RobotsRules:
     """The rules that a robots.txt has for a user agent; bytes that are none of the format's allow everything.
 
     Groups that name the crawler count together, else those for all (`*`). A group is some lines of agents and the rules
@@ -203,7 +203,7 @@ def parse(body: bytes, user_agent: str, also_heed: Iterable[str] = ()) -> Rules:
     delay_s = min(own.delay_s, MAX_CRAWL_DELAY_S)
     licenses = _licenses({"": own.licenses or outside.licenses, **{f" of {n}": g.licenses for n, g in heeded.items()}})
     names_ai_txt = _AI_TXT.search(body[:MAX_BYTES]) is not None
-    return Rules(delay_s, Patterns(own.patterns), tuple(asked), tuple(unreadable), licenses, names_ai_txt)
+    return RobotsRules(delay_s, Patterns(own.patterns), tuple(asked), tuple(unreadable), licenses, names_ai_txt)
 
 
 def _licenses(named: Mapping[str, Sequence[bytes]]) -> tuple[Named, ...]:
@@ -283,7 +283,7 @@ def _seconds(value: bytes) -> float:
     return seconds if math.isfinite(seconds) and seconds > 0 else 0.0
 
 
-ALLOW_ALL = Rules(0.0, Patterns())
+ALLOW_ALL = RobotsRules(0.0, Patterns())
 
 
 def refusal(headers: Iterable[str], user_agent: str, also_heed: Iterable[str] = ()) -> str | None:

@@ -33,11 +33,11 @@ Heed = Callable[[str, float], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class SiteWishes:
     """What a site asks of crawlers; what licenses say that it names stands in these."""
 
-    ai_txt: robots.Rules = robots.ALLOW_ALL
-    robots: robots.Rules = robots.ALLOW_ALL
+    ai_txt: robots.RobotsRules = robots.ALLOW_ALL
+    robots: robots.RobotsRules = robots.ALLOW_ALL
     reservations: tdm.Reservations = tdm.NONE
     is_unread: bool = False  # whether the reservations could not be read
     refuses_unreadable: bool = False
@@ -81,11 +81,11 @@ class SiteRules:
         self._get_file = get_file
         self._heed = heed
         self._licenses = licenses
-        self._sites: OrderedDict[str, Rules] = OrderedDict()
+        self._sites: OrderedDict[str, SiteWishes] = OrderedDict()
         self._bytes = 0
-        self._asked: dict[str, asyncio.Task[Rules]] = {}
+        self._asked: dict[str, asyncio.Task[SiteWishes]] = {}
 
-    async def of(self, site: str) -> Rules:
+    async def of(self, site: str) -> SiteWishes:
         """The rules of a site (scheme://host[:port]).
 
         Raises:
@@ -122,15 +122,15 @@ class SiteRules:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _done(self, site: str, task: asyncio.Task[Rules]) -> None:
+    def _done(self, site: str, task: asyncio.Task[SiteWishes]) -> None:
         del self._asked[site]
         if not task.cancelled():
             task.exception()  # nobody may be left to hear it
 
-    async def _get(self, site: str) -> Rules:
+    async def _get(self, site: str) -> SiteWishes:
         # Of its own, not that of the address which asks first: that may have little left, and others wait as well.
         journey = Journey(site, self._config.timeout_s * SHARE_OF_TIMEOUT)
-        rules = Rules(refuses_unreadable=self._config.unreadable_policy == "refuse")
+        rules = SiteWishes(refuses_unreadable=self._config.unreadable_policy == "refuse")
         if self._config.respect_robots:
             found = await self._get_robots(f"{site}/robots.txt", journey)
             named = ((canonical_url(license_.url, f"{site}/"), license_.place) for license_ in found.licenses)
@@ -151,13 +151,13 @@ class SiteRules:
         self._keep(site, rules)
         return rules
 
-    def _keep(self, site: str, rules: Rules) -> None:
+    def _keep(self, site: str, rules: SiteWishes) -> None:
         self._sites[site] = rules
         self._bytes += rules.size
         while self._bytes > MAX_RULES_BYTES and len(self._sites) > 1:
             self._bytes -= self._sites.popitem(last=False)[1].size
 
-    async def _get_robots(self, url: str, journey: Journey) -> robots.Rules:
+    async def _get_robots(self, url: str, journey: Journey) -> robots.RobotsRules:
         """robots.txt by RFC 9309, section 2.3.1: absent allows everything, out of order disallows everything."""
         attempt = 0
         while True:
@@ -181,7 +181,7 @@ class SiteRules:
         self._heed(url, rules.crawl_delay_s)
         return rules
 
-    async def _parsed(self, body: bytes) -> robots.Rules:
+    async def _parsed(self, body: bytes) -> robots.RobotsRules:
         config = self._config
         rules = await _apart(len(body) > _INLINE_BYTES, robots.parse, body, config.user_agent, config.also_heed)
         return rules.only(config.heeds)

@@ -141,5 +141,5 @@ def run(run: Run) -> None:
     sets = {"index": every(indexed, "index")}
     limits = options(config, "min_quality", "max_colour_distance")
     found = run.map(find, limits, IMAGES_TABLE, shared=sets, each=embeddings)
-    copies = [{**own, **files} for own, files in zip(embeddings, of_each(found, "found"), strict=True)]
+    copies = [{**embedded, **files} for embedded, files in zip(embeddings, of_each(found, "found"), strict=True)]
     run.decide(decide, options(config, "max_hamming", "min_cosine"), IMAGES_TABLE, each=copies)

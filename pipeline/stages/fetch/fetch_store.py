@@ -49,12 +49,12 @@ def look(context: Context, wanted: Sequence[str], held: pa.Table) -> Stored:
     held: see `held_images`.
     """
     asked = pa.array(wanted, pa.string())
-    home, route = f"{_home(context)}-", context.options["route"]
+    prefix, route = f"{_home(context)}-", context.options["route"]
     downloaded = adopted_images(context, wanted)
     rows, older, chunks, outdated = [OBSERVATIONS.empty_table()], [OBSERVATIONS.empty_table()], [], []
     for name, infos in sorted(store.chunks(context.storage, context.options["folder"]).items()):
         base, files = name.rpartition("/")[2], [info.name for info in infos]
-        is_own = base.startswith(home)
+        is_own = base.startswith(prefix)
         if not is_own and (base.startswith(route) or not _has_any(context.storage.url, files, asked)):
             continue
         table = store.read_files(context.storage, files)

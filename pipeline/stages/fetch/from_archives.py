@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from crawl.archives.payload import Response
+from crawl.archives.payload import ArchivedResponse
 from crawl.archives.records import read_responses
 from crawl.images import img2dataset_import
 from crawl.images.ingest import Listed
-from crawl.images.observations import Ingested, Observation, Refusal, observe
+from crawl.images.observations import Ingested, Observation, RefusedBody, observe
 from crawl.images.parallel import in_order
 from crawl.units import watched
 from crawl.web.config import FetchConfig
@@ -34,12 +34,12 @@ def from_adopted(
     urls: Sequence[str],
     config: FetchConfig,
     lists: HashLists,
-    take: Callable[[bytes, Listed], Ingested | Refusal],
+    take: Callable[[bytes, Listed], Ingested | RefusedBody],
 ) -> dict[str, Observation]:
     """What img2dataset has downloaded of these URLs; of one that it has twice, the first."""
     downloaded = adopted_images(context, urls)
 
-    def taken(row: Mapping[str, Any], body: bytes | None) -> Ingested | Refusal:
+    def taken(row: Mapping[str, Any], body: bytes | None) -> Ingested | RefusedBody:
         def listed(body: bytes, pdq: bytes | None) -> str | None:
             return lists.match_sha256(row["sha256"]) or lists.match(body, pdq)
 
@@ -57,7 +57,7 @@ def from_archives(
     context: Context,
     urls: Sequence[str],
     config: FetchConfig,
-    take: Callable[[bytes], Ingested | Refusal],
+    take: Callable[[bytes], Ingested | RefusedBody],
     held: pa.Table,
     opted_out: Container[str],
 ) -> dict[str, Observation]:
@@ -72,7 +72,7 @@ def from_archives(
 
     named: list[tuple[str, str, str]] = []
 
-    def captured() -> Iterator[tuple[_Capture, int, Callable[[], Ingested | Refusal]]]:
+    def captured() -> Iterator[tuple[_Capture, int, Callable[[], Ingested | RefusedBody]]]:
         for archive, by_offset in places.items():
             for offset, response, date in read_responses(locations(context)[archive], sorted(by_offset)):
                 refusal, unread = _permitted(config, response)
@@ -114,19 +114,19 @@ class _Capture(NamedTuple):
 
 
 def _taken(
-    take: Callable[[bytes], Ingested | Refusal], url: str, body: bytes, refusal: Refusal | None
-) -> Ingested | Refusal:
+    take: Callable[[bytes], Ingested | RefusedBody], url: str, body: bytes, refusal: RefusedBody | None
+) -> Ingested | RefusedBody:
     return refusal or watched(take, url, body)
 
 
-def _values(response: Response) -> Callable[[str], Sequence[str]]:
+def _values(response: ArchivedResponse) -> Callable[[str], Sequence[str]]:
     """A captured answer's headers, by their names."""
     return lambda name: response.headers.get(name.lower(), ())
 
 
-def _permitted(config: FetchConfig, response: Response) -> tuple[Refusal | None, Wish | None]:
+def _permitted(config: FetchConfig, response: ArchivedResponse) -> tuple[RefusedBody | None, Wish | None]:
     """What the headers of a captured image refuse, and what they ask that cannot be read."""
     try:
         return None, check(config, _values(response))
     except Refused as refused:
-        return Refusal(refused.outcome, refused.detail, refused.wish), None
+        return RefusedBody(refused.outcome, refused.detail, refused.wish), None

@@ -19,7 +19,7 @@ from PIL import Image
 
 from crawl.images import store
 from crawl.images.ingest import ImageConfig, ingest
-from crawl.images.observations import OK, Ingested, Observation, Refusal
+from crawl.images.observations import OK, Ingested, Observation, RefusedBody
 from crawl.images.rights import Heeds
 from crawl.web import img2dataset_engine
 from crawl.web.address_guard import Guard
@@ -223,7 +223,7 @@ def _observe(
 _is_warm = False
 
 
-def _warm_up(take: Callable[[bytes], Ingested | Refusal]) -> None:
+def _warm_up(take: Callable[[bytes], Ingested | RefusedBody]) -> None:
     """Load what the first image takes, which is not that image's expense."""
     global _is_warm
     if not _is_warm:
@@ -233,7 +233,7 @@ def _warm_up(take: Callable[[bytes], Ingested | Refusal]) -> None:
         _is_warm = True
 
 
-def _taker(chosen: Mapping[str, Any]) -> Callable[[bytes], Ingested | Refusal]:
+def _taker(chosen: Mapping[str, Any]) -> Callable[[bytes], Ingested | RefusedBody]:
     """From a body to an image that is stored, by a task's options."""
     config = settings(ImageConfig, chosen["store"])
     match = _hash_lists(chosen).match

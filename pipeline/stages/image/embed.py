@@ -12,7 +12,7 @@ from crawl.images.store import read_images
 from dataset import heartbeat
 from dataset.ledger.commits import Commit
 from dataset.schema import CLIP_SCORES, IMAGES
-from filters.images.embeddings import Encoder, Head, cosines, from_column, load_head, to_column
+from filters.images.embeddings import Head, OpenClipEncoder, cosines, from_column, load_head, to_column
 from pipeline.config import plain
 from pipeline.engine.contract import PAIR_ROWS, roles, settings
 from pipeline.engine.phase import Context, Input, Result, Task, every, phase
@@ -42,7 +42,7 @@ def embed(context: Context) -> Result:
     rows = take_units(context, alive_rows(context, ["url", "text"]))
     images = shown_images(context, rows)
 
-    def encoder() -> Encoder:
+    def encoder() -> OpenClipEncoder:
         return embedding.load(context.task.hints["location"], context.options["identity"])
 
     def look(images: pa.Table) -> pa.Table:

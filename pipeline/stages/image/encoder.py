@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dataset.ids import checksum
 from dataset.store.storage import absolute, is_local
-from filters.images.embeddings import Encoder, Head, load_head, load_open_clip
+from filters.images.embeddings import Head, OpenClipEncoder, load_head, load_open_clip
 from filters.lines import locate
 from pipeline.config import Config, ConfigError
 from pipeline.engine.sources.plan import file_checksum, stored_checksum
@@ -46,7 +46,7 @@ def identity(name: str) -> str:
     if _is_open_clip(name):
         model, _, weights = name.partition("/")
         return f"{model}/{file_checksum(weights)}" if _is_file(weights) else name
-    from train import checkpoint
+    from train.checkpoints import checkpoint
 
     if is_local(name) and (Path(name).expanduser() / "open_clip_config.json").is_file():
         return file_checksum(name)
@@ -66,7 +66,7 @@ def location(name: str) -> str:
 
 
 @lru_cache(maxsize=2)
-def load(name: str, identity: str) -> Encoder:
+def load(name: str, identity: str) -> OpenClipEncoder:
     """The encoder, loaded once in a process; again if its content has changed.
 
     Args:
@@ -75,15 +75,15 @@ def load(name: str, identity: str) -> Encoder:
     Raises:
         FileNotFoundError, ValueError: there is nothing of that name, or it is no model.
     """
-    from train import model_config
-    from train.load import load_clip
+    from train.checkpoints.load import load_clip
+    from train.models import foreign_config
 
     if name.startswith("hf-hub:"):
-        model_config.check_repository(name.removeprefix("hf-hub:"))
+        foreign_config.check_repository(name.removeprefix("hf-hub:"))
     if _is_open_clip(name) and not name.startswith("local-dir:"):
         return load_open_clip(name)
     clip = load_clip(name.removeprefix("local-dir:"))
-    return Encoder(clip.model, clip.transform, clip.tokenize)
+    return OpenClipEncoder(clip.model, clip.transform, clip.tokenize)
 
 
 def _is_open_clip(name: str) -> bool:

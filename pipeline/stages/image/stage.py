@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from crawl.images.store import read_images
 from dataset.ledger.commits import Commit
-from dataset.schema import FACES, IMAGES, VERDICTS
+from dataset.schema import CELLS, FACES, IMAGES, PAIRS, VERDICTS
 from pipeline.config import Config, options
 from pipeline.engine.contract import PAIR_ROWS, roles
 from pipeline.engine.phase import Context, Input, Phase, Result, phase
@@ -153,8 +153,16 @@ def _look_for_faces(run: Run) -> list[Commit]:
     return looked
 
 
+def _measures(config: Config) -> pa.Schema:
+    """What may be measured of an image or of its pair, besides what the config's own filters measure."""
+    asked = [*(model.name for model in config.image.own_models), *(head.name for head in config.image.heads)]
+    kinds = {**DECIDED_BY, **{field.name: field.type for table in (FACES, CELLS) for field in table}}
+    return pa.schema({**kinds, **dict.fromkeys(asked, pa.float32())})
+
+
 def check(config: Config) -> None:
-    """Load every model and try it, before any work is done. Raises ConfigError."""
+    """Try the config's own filters of images, and every model, before any work is done. Raises ConfigError."""
+    custom_filters.check(config, "image", PAIRS, _measures(config), list(config.image.shares))
     image_models.check(config)
     encoder.check(config)
 
@@ -183,7 +191,9 @@ def run(run: Run) -> None:
             placed, targets = semantic.run_cells(run, embedded)
             of_images.append(placed)
     if functions := custom_filters.measuring(run.config, "image"):
-        of_pairs.append(_measure(run, custom, {"filters": functions}))
+        answered = _measure(run, custom, {"filters": functions})
+        custom_filters.check_answers(run, "image", PAIRS, _measures(run.config), answered, list(config.shares))
+        of_pairs.append(answered)
     shares = embed.run_cutoffs(run, [*of_images, *of_pairs])
     about_faces = {
         "drop_faces": run.config.faces.action == "drop",

@@ -208,7 +208,8 @@ def run(run: Run) -> None:
     ]
     alike = semantic.run_duplicates(run, looked_at)
     found = [
-        {**own, **looks, "semantic": similar} for own, looks, similar in zip(hashes, looked_at, alike, strict=True)
+        {**image_hashes, **looks, "semantic": similar}
+        for image_hashes, looks, similar in zip(hashes, looked_at, alike, strict=True)
     ]
     keys = {**config, "against": list(run.config.against), "min_cosine": run.config.semantic.min_cosine}
     decided = run.decide(decide, keys, IMAGES_TABLE, each=found)

@@ -12,9 +12,13 @@ import pyarrow.compute as pc
 from crawl.candidates.personal_data import mask_texts
 from dataset.hosts import canonical_host
 from dataset.ids import hash64
-from dataset.schema import CAPTIONS, PLACE, VERDICTS
+from dataset.schema import CANDIDATES, CAPTIONS, PLACE, VERDICTS
 from filters.texts import repeats as site_repeats
+from filters.texts.blocklist import TERM
 from filters.texts.context import in_context
+from filters.texts.domains import ENTRY
+from filters.texts.language import GUESS
+from filters.texts.not_captions import FOUND
 from filters.texts.repeats import REPEATS, SAMPLES
 from filters.texts.text import TextConfig, listed, measure_text, word_files
 from filters.texts.wording import reworded
@@ -30,6 +34,31 @@ from pipeline.stages import custom_filters
 from pipeline.stages.artifacts import CAPTIONS_TABLE, TEXT_TABLE
 from pipeline.stages.domain_lists import built_domains, domain_index, domain_task
 from pipeline.stages.text import TEXT
+
+MEASURES = pa.schema(
+    [
+        ("row", pa.uint32()),
+        ("characters", pa.int32()),
+        ("words", pa.int32()),
+        ("is_filename", pa.bool_()),
+        ("has_letters", pa.bool_()),
+        ("is_latin", pa.bool_()),
+        ("accents", pa.int32()),
+        ("is_name_like", pa.bool_()),
+        ("function_words", pa.list_(pa.string())),
+        ("blocked_domains", pa.list_(ENTRY)),
+        ("language_guesses", pa.list_(GUESS)),
+        ("blocked_terms", pa.list_(TERM)),
+        ("profanity_probability", pa.float32()),
+        ("language", pa.string()),
+        ("language_probability", pa.float32()),
+        ("is_undetermined", pa.bool_()),
+        ("texts_on_page", pa.int32()),
+        ("not_captions", pa.list_(FOUND)),
+        ("unsafe_address", pa.string()),
+    ]
+)
+"""What sql/decisions/text.sql and the config's own predicates decide by."""
 
 _OF_SITES = ("cut_repeats", "max_site_images_per_text", "max_site_texts_per_image", "max_site_page_share")
 _KEEPING_TEXTS = ("decode_markup", "slugs_to_words", "cut_repeats")
@@ -134,7 +163,7 @@ def measure(context: Context) -> Result:
     version=6,
     reads=CANDIDATE_ROWS | roles("measures"),
     takes=("language_context", "language_min_probability"),
-    gives=roles("measures"),
+    gives=roles(measures=MEASURES),
 )
 def context(context: Context) -> Result:
     """The measures, and what stands around each text says of it; no page is in two partitions."""
@@ -176,8 +205,8 @@ def decide(context: Context) -> Result:
 
 
 def check(config: Config) -> None:
-    """Whether the config's own filters, of images too, can be run, before any work is done. Raises ConfigError."""
-    custom_filters.check(config)
+    """Whether the config's own filters of texts can be run, before any work is done. Raises ConfigError."""
+    custom_filters.check(config, "text", CANDIDATES, MEASURES)
 
 
 def run(run: Run) -> None:
@@ -201,6 +230,7 @@ def run(run: Run) -> None:
         measures = [
             {**item, "own": (Input(commit.files["measures"]),)} for item, commit in zip(measures, answered, strict=True)
         ]
+        custom_filters.check_answers(run, "text", CANDIDATES, MEASURES, answered)
     allowed = sorted(map(canonical_host, run.config.fetch.resolve))
     run.decide(
         decide,

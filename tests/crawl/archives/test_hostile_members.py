@@ -14,7 +14,7 @@ import pytest
 from crawl.archives import arc, containers, records
 from crawl.archives.containers import Members
 from crawl.archives.decoding.inflate import GZIP_SIGNATURE, next_member
-from crawl.archives.decoding.streams import Source
+from crawl.archives.decoding.streams import SourceFile
 from crawl.archives.records import Piece, Reading, read_records
 
 HEAD = b"\x1f\x8b\x08\0\0\0\0\0\0\3"
@@ -61,7 +61,7 @@ def test_members_within_each_other_are_not_all_inflated_to_the_same_end(
 def test_a_piece_begins_among_members_within_each_other_after_bounded_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(containers, "MAX_READ_AGAIN_BYTES", MOST)
     data = nested(RECORDS["warc"], 400)
-    container = Members(Source(pa.PythonFile(io.BytesIO(data), mode="r")))
+    container = Members(SourceFile(pa.PythonFile(io.BytesIO(data), mode="r")))
     begun = container.inflated_bytes
     starts = [container.boundary(offset) for offset in (0, 100, 200, 300)]
     assert starts == sorted(starts) and starts[-1] < len(data)

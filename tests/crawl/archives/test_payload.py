@@ -10,7 +10,15 @@ from fastwarc.stream_io import BrotliWriter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawl.archives.payload import Response, charset, decoded_body, is_html, is_image, media_type, parse_response
+from crawl.archives.payload import (
+    ArchivedResponse,
+    charset,
+    decoded_body,
+    is_html,
+    is_image,
+    media_type,
+    parse_response,
+)
 from tests.crawl.warc_bytes import http
 
 BODY = b"<p>" + bytes(range(256)) * 40
@@ -39,8 +47,8 @@ def chunked(data: bytes, size: int = 1000) -> bytes:
     return b"".join(b"%X;ext=1\r\n%s\r\n" % (len(part), part) for part in parts) + b"0\r\nX-Trailer: 1\r\n\r\n"
 
 
-def response(body: bytes, **headers: str) -> Response:
-    return Response(200, {name.replace("_", "-"): [value] for name, value in headers.items()}, body)
+def response(body: bytes, **headers: str) -> ArchivedResponse:
+    return ArchivedResponse(200, {name.replace("_", "-"): [value] for name, value in headers.items()}, body)
 
 
 def test_duplicate_folded_and_broken_headers() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from crawl.images.img2dataset_import import ADOPTED, check, index, ingested, read
 from crawl.images.ingest import ImageConfig, ingest
-from crawl.images.observations import Ingested, Refusal
+from crawl.images.observations import Ingested, RefusedBody
 from tests.crawl.downloads import download
 from tests.crawl.hostile_images import picture
 from tests.crawl.hostile_server import HostileServer
@@ -27,7 +27,7 @@ def shard(server: HostileServer, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return download(tmp_path_factory.mktemp("downloads"), urls)
 
 
-def accept(body: bytes) -> Ingested | Refusal:
+def accept(body: bytes) -> Ingested | RefusedBody:
     def fingerprint(pixels: np.ndarray) -> tuple[bytes, int]:
         return bytes(32), 50
 
@@ -59,7 +59,7 @@ def test_too_many_bytes_are_not_read(shard: Path) -> None:
     for row, body in read(index(str(shard)), 10):
         assert body is None
         refusal = ingested(row, body, accept)
-        assert isinstance(refusal, Refusal) and refusal.outcome == "body_too_large"
+        assert isinstance(refusal, RefusedBody) and refusal.outcome == "body_too_large"
 
 
 def test_what_cannot_be_adopted_is_named(server: HostileServer, shard: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from crawl.images.ingest import ImageConfig, ingest
-from crawl.images.observations import Ingested, Refusal
+from crawl.images.observations import Ingested, RefusedBody
 from dataset.images import sniff
 from tests.crawl.hostile_images import animation, picture, png_bomb
 
@@ -25,7 +25,7 @@ def fingerprint(pixels: np.ndarray) -> tuple[bytes, int]:
     return PDQ, 77
 
 
-def take(body: bytes, listed: Any = lambda body, pdq: None, **options: Any) -> Ingested | Refusal:
+def take(body: bytes, listed: Any = lambda body, pdq: None, **options: Any) -> Ingested | RefusedBody:
     return ingest(body, ImageConfig(**options), fingerprint, listed)
 
 
@@ -37,7 +37,7 @@ def accept(body: bytes, **options: Any) -> Ingested:
 
 def refuse(body: bytes, **options: Any) -> str:
     result = take(body, **options)
-    assert isinstance(result, Refusal), result
+    assert isinstance(result, RefusedBody), result
     assert result.detail
     return result.outcome
 
@@ -269,7 +269,7 @@ def test_hash_lists_are_asked_before_and_after_decoding() -> None:
         asked.append(pdq)
         return "pdq" if pdq == PDQ else None
 
-    assert take(picture(), listed) == Refusal("hash_list_match", "pdq")
+    assert take(picture(), listed) == RefusedBody("hash_list_match", "pdq")
     assert asked == [None, PDQ]
     asked.clear()
     assert refuse(b"not even an image", listed=lambda body, pdq: "md5") == "hash_list_match"

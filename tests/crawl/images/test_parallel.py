@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from crawl.images.parallel import Room, in_order
+from crawl.images.parallel import Allowance, in_order
 
 LONG = 60.0
 
@@ -49,7 +49,7 @@ def test_what_a_piece_raises_ends_the_work() -> None:
 
 
 def test_threads_use_no_more_room_than_there_is() -> None:
-    room, lock = Room(10), threading.Lock()
+    room, lock = Allowance(10), threading.Lock()
     used, most = 0, 0
 
     def use(amount: int) -> int:

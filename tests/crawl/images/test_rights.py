@@ -20,7 +20,7 @@ from PIL import Image
 
 from crawl.images import c2pa, c2pa_child
 from crawl.images.ingest import ImageConfig, ingest
-from crawl.images.observations import Ingested, Refusal
+from crawl.images.observations import Ingested, RefusedBody
 from crawl.images.rights import Heeds, rights
 from crawl.wishes import UNREADABLE
 from dataset.images import Notes, read
@@ -45,19 +45,19 @@ def said(body: bytes) -> Any:
     return rights(read(body, 10**6).notes)
 
 
-def take(body: bytes, **heeds: Any) -> Ingested | Refusal:
+def take(body: bytes, **heeds: Any) -> Ingested | RefusedBody:
     return ingest(body, ImageConfig(), pdq, lambda body, pdq: None, Heeds(**heeds))
 
 
 def outcome(body: bytes, **heeds: Any) -> str:
     result = take(body, **heeds)
-    return result.outcome if isinstance(result, Refusal) else "ok"
+    return result.outcome if isinstance(result, RefusedBody) else "ok"
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF"])
 def test_a_prohibition_of_data_mining_is_heeded_in_every_format(kind: str) -> None:
     refused = take(with_xmp(mining("DMI-PROHIBITED-AIMLTRAINING"), kind))
-    assert isinstance(refused, Refusal) and refused.outcome == "data_mining_prohibited"
+    assert isinstance(refused, RefusedBody) and refused.outcome == "data_mining_prohibited"
     assert refused.wish == ("plus:DataMining", "DMI-PROHIBITED-AIMLTRAINING", "XMP")
     kept = take(with_xmp(mining("DMI-PROHIBITED"), kind), data_mining=False)
     assert isinstance(kept, Ingested) and kept.data_mining == "DMI-PROHIBITED"
@@ -108,7 +108,7 @@ def test_constraints_are_told_where_the_term_points_to_them() -> None:
         '<plus:OtherConstraints><rdf:Alt><rdf:li xml:lang="en">No AI</rdf:li></rdf:Alt></plus:OtherConstraints>'
     )
     seen = take(with_xmp(xmp(f"<plus:DataMining>DMI-PROHIBITED-SEECONSTRAINT</plus:DataMining>{constraints}")))
-    assert isinstance(seen, Refusal) and seen.wish and seen.wish.value == "DMI-PROHIBITED-SEECONSTRAINT: No AI"
+    assert isinstance(seen, RefusedBody) and seen.wish and seen.wish.value == "DMI-PROHIBITED-SEECONSTRAINT: No AI"
     alone = take(with_xmp(xmp(constraints)))
     assert isinstance(alone, Ingested) and alone.other_constraints == "No AI"
 
@@ -187,7 +187,7 @@ def refusing() -> Iterator[bytes]:
 
 def test_an_assertion_of_training_and_data_mining_is_heeded(refusing: bytes) -> None:
     refused = take(refusing)
-    assert isinstance(refused, Refusal) and refused.outcome == "c2pa_training_refused"
+    assert isinstance(refused, RefusedBody) and refused.outcome == "c2pa_training_refused"
     assert refused.wish == ("C2PA training-mining", "notAllowed cawg.ai_generative_training", "C2PA")
     kept = take(refusing, data_mining=False)
     assert isinstance(kept, Ingested) and kept.data_mining == "notAllowed cawg.ai_generative_training"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawl.images.observations import Ingested, Observation, Refusal, observe
+from crawl.images.observations import Ingested, Observation, RefusedBody, observe
 from crawl.images.store import FOLDER, damaged, discard, newest, read_chunk, read_images, restore, trim, write_chunk
 from dataset.ids import checksum
 from dataset.ledger.damage import DamagedError
@@ -26,7 +26,7 @@ def ok(url: str, body: bytes = b"pixels", fetched_at: str = TIME) -> Observation
 
 
 def failed(url: str, outcome: str = "timeout", fetched_at: str = TIME) -> Observation:
-    return observe(url, Refusal(outcome, "why"), origin="http", fetched_at=fetched_at)
+    return observe(url, RefusedBody(outcome, "why"), origin="http", fetched_at=fetched_at)
 
 
 @pytest.fixture

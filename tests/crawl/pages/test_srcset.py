@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawl.pages.srcset import Source, image_sources
+from crawl.pages.srcset import ImageSource, image_sources
 from tests.crawl.work import calls
 
 
@@ -53,7 +53,7 @@ def test_where_a_source_ends(srcset: str, expected: list[str]) -> None:
     ],
 )
 def test_descriptors(descriptors: str, width: float | None, density: float | None) -> None:
-    assert list(image_sources(f"a {descriptors}")) == [Source("a", width, density)]
+    assert list(image_sources(f"a {descriptors}")) == [ImageSource("a", width, density)]
 
 
 @pytest.mark.parametrize(

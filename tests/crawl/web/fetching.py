@@ -11,13 +11,13 @@ import pytest
 import crawl.web.politeness
 import crawl.web.response
 from crawl.images.ingest import ImageConfig, ingest
-from crawl.images.observations import Ingested, Observation, Refusal
+from crawl.images.observations import Ingested, Observation, RefusedBody
 from crawl.web.fetch import fetch
 from dataset.reasons import reasons
 from tests.crawl.hostile_server import HostileServer, running
 
 
-def accept(body: bytes) -> Ingested | Refusal:
+def accept(body: bytes) -> Ingested | RefusedBody:
     def fingerprint(pixels: np.ndarray) -> tuple[bytes, int]:
         return bytes(32), 50
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crawl.images.observations import Observation, Refusal
+from crawl.images.observations import Observation, RefusedBody
 from crawl.web.config import FetchConfig
 from crawl.web.connection import MAX_HEAD_BYTES, OddHeadError, put_right
 from crawl.web.fetch import fetch
@@ -33,7 +33,7 @@ def get(port: int, *paths: str) -> list[Observation]:
         concurrency=1,
         attempts=1,
     )
-    return fetch([f"http://a.test{path}" for path in paths], config, lambda body: Refusal("taken", repr(body)))
+    return fetch([f"http://a.test{path}" for path in paths], config, lambda body: RefusedBody("taken", repr(body)))
 
 
 def body_of(raw: bytes) -> bytes | str:

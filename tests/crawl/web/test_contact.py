@@ -1,6 +1,6 @@
 import pytest
 
-from crawl.images.observations import Refusal
+from crawl.images.observations import RefusedBody
 from crawl.web.address_guard import Guard
 from crawl.web.config import FetchConfig
 from crawl.web.contact import Contact, NoContactError, is_own
@@ -47,5 +47,5 @@ def test_a_redirect_leads_nowhere_where_the_address_itself_would_not() -> None:
         urls = ["http://images.test/to/image"]
         resolve = {"images.test": f"127.0.0.1:{server.port}"}
         with pytest.raises(NoContactError, match="other"):
-            fetch(urls, FetchConfig(resolve=resolve, attempts=1), lambda body: Refusal("taken", ""))
+            fetch(urls, FetchConfig(resolve=resolve, attempts=1), lambda body: RefusedBody("taken", ""))
         assert not any(path.startswith("other.test") for path in server.hits)

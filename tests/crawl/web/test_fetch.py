@@ -15,7 +15,7 @@ import crawl.web.politeness
 import crawl.web.response
 from crawl.images import store
 from crawl.images.ingest import ImageConfig, ingest
-from crawl.images.observations import Refusal
+from crawl.images.observations import RefusedBody
 from crawl.urls import canonical_url
 from crawl.web.config import FetchConfig
 from crawl.web.fetch import fetch
@@ -272,7 +272,7 @@ def test_the_same_answers_give_the_same_images(server: HostileServer) -> None:
 
 
 def test_a_fault_of_ours_is_not_a_server_s(server: HostileServer) -> None:
-    def broken(body: bytes) -> Refusal:
+    def broken(body: bytes) -> RefusedBody:
         raise RuntimeError("a bug")
 
     with pytest.raises(RuntimeError, match="a bug"):
@@ -290,7 +290,7 @@ def test_large_bodies_wait_for_a_place(server: HostileServer, monkeypatch: pytes
     monkeypatch.setattr(crawl.web.response, "LARGE_BYTES", 100)
     monkeypatch.setattr(crawl.web.response, "LARGE_BODIES", 2)
     held: list[int] = []
-    room = crawl.web.response.Room
+    room = crawl.web.response.LargeBodySlots
     monkeypatch.setattr(room, "take", _counting(room.take, held, 1))
     monkeypatch.setattr(room, "leave", _counting(room.leave, held, -1))
     urls = [f"http://{host}.test/many/{n}.jpg" for n in range(20) for host in ("images", "other")]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import crawl.web.response
 from crawl.images.ingest import ImageConfig, ingest
-from crawl.images.observations import Ingested, Observation, Refusal
+from crawl.images.observations import Ingested, Observation, RefusedBody
 from crawl.web.config import FetchConfig
 from crawl.web.fetch import fetch, heed_licenses
 from crawl.web.response import Refused
@@ -24,7 +24,7 @@ __all__ = ["one_server"]
 LICENSES = "http://licenses.test"
 
 
-def accept(body: bytes) -> Ingested | Refusal:
+def accept(body: bytes) -> Ingested | RefusedBody:
     return ingest(body, ImageConfig(), pdq, lambda body, pdq: None)
 
 

@@ -12,7 +12,7 @@ from multidict import CIMultiDict
 
 import crawl.web.response
 from crawl.web.config import FetchConfig
-from crawl.web.response import LARGE_BYTES, Pace, Room, read_body
+from crawl.web.response import LARGE_BYTES, LargeBodySlots, Pace, read_body
 
 CONFIG = FetchConfig(timeout_s=10, min_bytes_per_s=0)
 
@@ -40,7 +40,7 @@ def test_waiting_for_a_place_of_memory_takes_nothing_of_the_servers_time(monkeyp
     monkeypatch.setattr(crawl.web.response, "LARGE_BODIES", 1)
 
     async def scenario() -> None:
-        clock, room, more = Clock(), Room(), asyncio.Event()
+        clock, room, more = Clock(), LargeBodySlots(), asyncio.Event()
         await room.take()
 
         async def parts() -> AsyncIterator[bytes]:

@@ -13,7 +13,7 @@ import crawl.web.politeness
 import crawl.web.response
 import crawl.web.visit
 from crawl.images import observations
-from crawl.images.observations import Observation, Refusal
+from crawl.images.observations import Observation, RefusedBody
 from crawl.web.address_guard import REFUSED_PORTS
 from crawl.web.config import FetchConfig
 from crawl.web.fetch import fetch
@@ -58,7 +58,7 @@ class World:
         options: dict[str, Any] = {"timeout_s": 5.0, "attempts": 2, "resolve": {**named, **changes.pop("resolve", {})}}
         earlier = changes.pop("earlier", {})
         config = FetchConfig(**{**options, **changes})
-        rows = fetch(urls, config, lambda body: Refusal("taken", str(len(body))), earlier=earlier)
+        rows = fetch(urls, config, lambda body: RefusedBody("taken", str(len(body))), earlier=earlier)
         return {row.url: row for row in rows}
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.audit_dataset import Size, build
-from bench.audit_lookup import write_lookup
+from bench.inputs.large_dataset import Size, build
+from bench.inputs.lookup_table import write_lookup
 from dataset.ledger.closed import all_records
 from dataset.ledger.lookup import Lookup
 from dataset.query.points import narrowed

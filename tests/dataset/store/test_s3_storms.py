@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from bench import faulty_proxy
+from bench.faults import faulty_proxy
 from dataset.store import s3
 from dataset.store.storage import Storage
 from tests import s3_server

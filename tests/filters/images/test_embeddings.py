@@ -15,8 +15,8 @@ from filters.images.embeddings import Head, cosines, from_column, load_head, loa
 from pipeline.stages.image import encoder as embedding
 from tests.filters import models
 from tests.train import tiny
-from train.export import export
-from train.load import load as load_trained
+from train.checkpoints.export import export
+from train.checkpoints.load import load as load_trained
 
 CAPTIONS = tiny.CAPTIONS[:5]
 

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 import pytest
 import yaml
 
-from bench.interrupting import AT, Fault, install
+from bench.faults.interrupt import AT, Fault, install
 from bench.matrix import contents, differences
 from dataset.ledger.lease import LEASE
 from dataset.store import local_files
@@ -94,7 +94,7 @@ def test_a_run_that_is_killed_with_its_children_goes_on(archive: Path, whole: di
     file.write_text(yaml.safe_dump(config(archive, out)))
     fault = Fault("kill", 17, "half", str(tmp_path / "counter"))
     done = subprocess.run(
-        [sys.executable, "-m", "bench.interrupting", str(file)],
+        [sys.executable, "-m", "bench.faults.interrupt", str(file)],
         cwd=Path(__file__).resolve().parents[3],
         env={**os.environ, **fault.set()},
         start_new_session=True,

@@ -30,7 +30,7 @@ from pipeline.human.questions import Questions, questions_of
 from pipeline.human.report import krippendorff_alpha, people_needed, report
 from pipeline.human.server import COOKIE, MOST_BYTES, application
 from tests.train.evaluate import helpers
-from train.evaluate.row import Figure, Row
+from train.evaluate.results.row import Figure, Row
 from train.evaluate.sets import SetError
 from train.evaluate.sets.open import open_set
 

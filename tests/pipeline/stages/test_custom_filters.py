@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
 
 import dataset
+from dataset.schema import CANDIDATES, PAIRS
 from pipeline import programs
 from pipeline.build import build
 from pipeline.config import build as make_config
 from pipeline.config_errors import ConfigError
 from pipeline.stages import custom_filters
+from pipeline.stages.image import stage as image_stage
+from pipeline.stages.text import stage as text_stage
 from pipeline.workers.failures import PhaseFailedError
 from tests.pipeline.prebuilt import Prebuilt
 
@@ -33,7 +37,8 @@ def filtered(
     out = tmp_path / "out"
     config = make_config(small.config(out, filters=[filter_], run=run))
     programs.check(config)
-    custom_filters.check(config)
+    text_stage.check(config)
+    image_stage.check(config)
     small.copy(out, "fetch")
     build(config, to=None if to_the_end else filter_["stage"], quiet=True)
     return str(out)
@@ -121,7 +126,30 @@ def test_what_cannot_be_run_is_told_before_any_work(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_column_that_nobody_measures_is_named(small: Prebuilt, tmp_path: Path) -> None:
-    rule = {"name": "short", "stage": "text", "drop_when": "wrods < 3"}
-    with pytest.raises(PhaseFailedError, match=r"filters\.short\.drop_when.*wrods"):
-        filtered(small, tmp_path, "", rule)
+@pytest.mark.parametrize(
+    ("stage", "drop_when", "says"),
+    [
+        ("text", "wrods < 3", "names wrods, which nothing measures in the stage text; is it words?"),
+        ("text", "not_captions IS NULL OR len(blocked_domains[1].entry) > 3 OR page_license IS NULL", ""),
+        ("image", "sharpnes > 0.5", "names sharpnes, which nothing measures in the stage image; is it sharpness?"),
+        ("image", "sharpness > sharp_enough OR len(face_scores) > 3 OR nsfw_probability > 0.2 OR host = 'a'", ""),
+    ],
+)
+def test_a_column_that_nobody_measures_is_told_before_any_work(stage: str, drop_when: str, says: str) -> None:
+    model = {"name": "sharpness", "path": "sharp.onnx", "size": 8}
+    image = {"models": [model], "quantiles": {"sharp_enough": "top 50% of sharpness"}}
+    rule = {"name": "own", "stage": stage, "drop_when": drop_when}
+    config = make_config({"sources": ["a.warc"], "out": "out", "filters": [rule], "image": image})
+    columns = {
+        "text": (CANDIDATES, text_stage.MEASURES, ()),
+        "image": (PAIRS, image_stage._measures(config), ["sharp_enough"]),
+    }
+    with pytest.raises(ConfigError, match=says) if says else contextlib.nullcontext():
+        custom_filters.check(config, stage, *columns[stage])
+
+
+def test_a_column_that_no_function_answered_is_told_before_the_decision(small: Prebuilt, tmp_path: Path) -> None:
+    source = "def f(rows):\n    return {'letters': [1] * len(rows)}\n"
+    rule = {"name": "short", "stage": "text", "measure": f"{tmp_path}/own.py:f", "drop_when": "leters < 3"}
+    with pytest.raises(ConfigError, match=r"filters\.short\.drop_when names leters.*is it letters"):
+        filtered(small, tmp_path, source, rule)

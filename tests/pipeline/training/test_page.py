@@ -9,7 +9,7 @@ from pipeline.cli import main
 from pipeline.training.page import page
 from tests.train import tiny
 from tests.train.evaluate.helpers import class_folders
-from train.evaluate.row import Figure, Row
+from train.evaluate.results.row import Figure, Row
 
 EVIL = "<script>alert(1)</script>"
 

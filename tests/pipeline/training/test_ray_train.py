@@ -9,10 +9,14 @@ import signal
 from pathlib import Path
 
 import pytest
+import ray
 import yaml
 
 from pipeline.cli import main
+from pipeline.training.train_worker import FirstError, work
 from tests.train import tiny
+from train import loop
+from train.failure import PeerError, TrainingError
 
 KILLER = """
 import os, signal, sys
@@ -36,6 +40,53 @@ def work(given):
     loop.learning_rate = deadly
     return work(given)
 """
+
+
+class Actor:
+    """Stands for the handle of an actor of Ray's: calls are made here and now."""
+
+    def __init__(self, actor: FirstError):
+        for name in ("tell", "get"):
+            method = type("Method", (), {"remote": staticmethod(getattr(actor, name))})
+            setattr(self, name, method)
+
+
+def test_an_error_that_would_come_again_is_every_process_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process that has it answers so; one that it ended is tried again, and then gives that answer at once."""
+    monkeypatch.setattr(ray, "get", lambda answer, timeout: answer)
+    given = {"config": {"dataset": "data"}, "run": "run", "first_error": Actor(FirstError())}
+    errors: list[Exception] = [PeerError("rank 1 failed"), OSError("no route"), KeyError("colour")]
+
+    def fail(*_: object) -> None:
+        raise errors.pop(0)
+
+    monkeypatch.setattr(loop, "train", fail)
+    with pytest.raises(PeerError):
+        work(given)
+    with pytest.raises(OSError, match="no route"):
+        work(given)
+    answer = work(given)
+    assert isinstance(answer, TrainingError)
+    assert str(answer) == "KeyError: 'colour'"
+    assert errors == []
+    assert work(given) is answer  # without training, which would find no more errors to raise
+
+
+@pytest.mark.parametrize("kind", [ValueError, FileNotFoundError])
+def test_what_is_wrong_with_a_config_or_a_dataset_is_told_as_such(
+    kind: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class OwnError(kind):  # type: ignore[valid-type,misc]
+        def __init__(self, one: str, two: str):
+            super().__init__(f"{one} {two}")
+
+    def fail(*_: object) -> None:
+        raise OwnError("no", "samples")
+
+    monkeypatch.setattr(loop, "train", fail)
+    answer = work({"config": {"dataset": "data"}, "run": "run"})
+    assert type(answer) is kind
+    assert str(answer) == "no samples"
 
 
 @pytest.mark.slow

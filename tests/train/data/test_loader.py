@@ -24,9 +24,9 @@ from train.__main__ import main
 from train.config import changed, from_keys, load
 from train.data import loader as data
 from train.data.loader import Batch, Samples, batches, join, open_corpus, read_parts, samples_of, share
-from train.data.shard_reader import Reader
-from train.device import on_device
+from train.data.shard_reader import ShardReader
 from train.loop import train
+from train.to_device import on_device
 
 STEPS = 6  # of 16: an epoch and a half
 
@@ -362,5 +362,5 @@ def test_every_config_that_the_guide_shows_is_one() -> None:
 def test_memory_is_not_taken_for_what_an_index_only_claims(tiny_dataset: str) -> None:
     index = read_index(Storage(tiny_dataset), "train")
     claimed = replace(index, size=np.full_like(index.size, 2**60))
-    (found,) = Reader(Storage(tiny_dataset), claimed).read(np.array([0]))
+    (found,) = ShardReader(Storage(tiny_dataset), claimed).read(np.array([0]))
     assert found.startswith(read_raw_samples(Storage(tiny_dataset), index, [0])[0])

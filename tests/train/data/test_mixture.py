@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from dataset.store.storage import Storage
 from dataset.webdataset.shards import read_index
 from tests.train import tiny
-from train.data.mixture import Corpus, Source, mixed, passed
+from train.data.mixture import Corpus, CorpusPart, mixed, passed
 from train.data.order import BlockShuffle, FullShuffle
 
 UNITS = st.lists(st.integers(1, 50), min_size=1, max_size=5)
@@ -25,7 +25,9 @@ def urls(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 def corpus(urls: list[str], weights: list[float], seed: int = 3, blocks: bool = False) -> Corpus:
-    sources = [Source(Storage(url), read_index(Storage(url), "train"), w) for url, w in zip(urls, weights, strict=True)]
+    sources = [
+        CorpusPart(Storage(url), read_index(Storage(url), "train"), w) for url, w in zip(urls, weights, strict=True)
+    ]
     if blocks:
         return Corpus(sources, seed, lambda index, own: BlockShuffle(index.shard, own, 2))
     return Corpus(sources, seed, lambda index, own: FullShuffle(len(index), own))
@@ -80,4 +82,6 @@ def test_heldout_and_empty_datasets_are_refused(urls: list[str], tmp_path: Path)
     storage = Storage(urls[0])
     for split, message in (("heldout", "the split heldout is for evaluation"), ("none", "has no training samples")):
         with pytest.raises(ValueError, match=message):
-            Corpus([Source(storage, read_index(storage, split))], 0, lambda index, seed: FullShuffle(len(index), seed))
+            Corpus(
+                [CorpusPart(storage, read_index(storage, split))], 0, lambda index, seed: FullShuffle(len(index), seed)
+            )

@@ -20,7 +20,7 @@ from dataset.webdataset.shards import read_index, read_raw_samples
 from tests import s3_server
 from tests.train import tiny
 from train.data.shard_cache import Copy, ShardCache
-from train.data.shard_reader import Reader
+from train.data.shard_reader import ShardReader
 
 KIB = 2**10
 
@@ -120,7 +120,7 @@ def test_a_spoiled_copy_is_named_and_read_again(
     index = read_index(Storage(tiny.write_dataset(tmp_path / "any", tiny.CAPTIONS[:1])), "train")
     place = {"offset": np.array([65_000]), "size": np.array([9_000]), "checksum": np.zeros(1, np.uint64)}
     index = replace(index, shards=("2.tar",), folder="", fingerprint="v1", **place)
-    (found,) = Reader(shards, index, cache).read(np.array([0]))
+    (found,) = ShardReader(shards, index, cache).read(np.array([0]))
     assert found == content(2)[65_000:74_000]
     assert f"{path} is damaged and was removed" in capsys.readouterr().err
     assert read(cache, shards, 2) == content(2)
@@ -194,11 +194,11 @@ def test_shards_on_s3_are_read_by_ranges_or_through_the_cache(tmp_path: Path) ->
         for info in local.list("shards"):
             remote.write(info.name, local.read(info.name))
         cache = ShardCache(str(tmp_path / "cache"), 10**7)
-        assert Reader(remote, index).read(rows) == expected
-        assert Reader(remote, index, cache).read(rows) == expected
+        assert ShardReader(remote, index).read(rows) == expected
+        assert ShardReader(remote, index, cache).read(rows) == expected
         remote.write("shards/train-00000.tar", local.read("shards/train-00000.tar")[:512])
         remote.delete(["shards/train-00001.tar"])
-        spoiled = Reader(remote, index).read(np.array([31, 5, 40]))
+        spoiled = ShardReader(remote, index).read(np.array([31, 5, 40]))
         assert (len(spoiled[0]), len(spoiled[1])) == (0, 0)
         assert spoiled[2] == read_raw_samples(local, index, [40])[0]
-        assert Reader(remote, index, cache).read(rows) == expected
+        assert ShardReader(remote, index, cache).read(rows) == expected

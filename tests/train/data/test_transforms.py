@@ -19,10 +19,10 @@ from torchvision.transforms import RandomResizedCrop
 from dataset.images import jpeg as jpeg_decoder
 from dataset.webdataset.shards import DamagedSampleError
 from tests.train import tiny
+from train.checkpoints.load import Encoder
 from train.data.config import DataConfig
 from train.data.transforms import DRAWS, Augment, crop_box, decode, decode_pixels, draw
-from train.load import Encoder
-from train.model import create
+from train.models.clip import create
 
 PHOTOGRAPHS = [Image.fromarray(np.asarray(image)) for image in load_sample_images().images]
 

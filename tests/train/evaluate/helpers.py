@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.train import tiny
+from train.checkpoints.load import Encoder
 from train.evaluate.encoders import open_encoder
 from train.evaluate.features import Features
 from train.evaluate.registry import evaluators
-from train.evaluate.row import Row
+from train.evaluate.results.row import Row
 from train.evaluate.sets import ImageSet
 from train.evaluate.view import View
-from train.load import Encoder
 
 CLASSES = ["red blue", "blue red", "pink gray", "black white", "green green", "yellow black"]
 

@@ -17,8 +17,8 @@ from train.evaluate.datacomp import TASKS, task_of
 from train.evaluate.evaluators.association import chance, jaccard
 from train.evaluate.evaluators.zero_shot import f1_macro, main_metric
 from train.evaluate.features import Features
-from train.evaluate.formats import clip_benchmark_files, datacomp
-from train.evaluate.row import Figure, Row
+from train.evaluate.results.formats import clip_benchmark_files, datacomp
+from train.evaluate.results.row import Figure, Row
 from train.evaluate.sets import SetError
 from train.evaluate.sets.open import open_set
 

@@ -13,11 +13,12 @@ from pipeline.cli import main
 from tests.train import tiny
 from tests.train.evaluate import helpers
 from train.evaluate import features as module
-from train.evaluate import registry, row
+from train.evaluate import registry
 from train.evaluate.encoders import open_encoder, random_init
 from train.evaluate.evaluators import retrieval, zero_shot
 from train.evaluate.features import Features
-from train.evaluate.row import Row
+from train.evaluate.results import row
+from train.evaluate.results.row import Row
 from train.evaluate.sets import SetError
 from train.evaluate.sets.open import open_set
 from train.evaluate.view import ensemble, prompt_features, ranks

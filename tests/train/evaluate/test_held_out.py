@@ -13,7 +13,7 @@ from PIL import Image
 from tests.train import tiny
 from train.evaluate.examine import held_out_row
 from train.evaluate.held_out import held_out_ranks
-from train.evaluate.row import Row
+from train.evaluate.results.row import Row
 from train.evaluate.sets import SetError
 
 NAMES = list(tiny.COLOURS)

@@ -14,12 +14,12 @@ import pytest
 from tests.train import ranks, tiny
 from tests.train.evaluate import helpers
 from tests.train.test_loop import log_of
+from train.checkpoints.load import Encoder
 from train.config import TrainConfig, changed, from_keys, load
 from train.distributed.processes import Stop
 from train.evaluate.evaluators import zero_shot
 from train.evaluate.in_training.team import Team
-from train.load import Encoder
-from train.log import EVALUATIONS
+from train.logs.log import EVALUATIONS
 from train.loop import train
 
 EACH = 23  # of six classes: batches of 64, 64 and 10

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dataset.ids import hash64
-from train.evaluate.features import Images
+from train.evaluate.features import ImageFeatures
 from train.evaluate.probe import validation_rows
 from train.evaluate.sets import ImageSet, SetError, Split
 from train.evaluate.view import View
@@ -24,7 +24,7 @@ class Parts:
     validation: np.ndarray  # bool over train: which samples choose λ
     test: np.ndarray
     test_labels: np.ndarray
-    asked: Images  # the test images, with their embeddings for zero-shot
+    asked: ImageFeatures  # the test images, with their embeddings for zero-shot
     identity: str  # of the images that are asked
     notes: list[str]
 
@@ -48,7 +48,7 @@ def parts_of(view: View) -> Parts:
         notes.append("the set has no training part: half of each class, by a hash of the files' names, trains")
         features, train_labels = asked.before_projection[learns], labels[learns]
         tested, test_labels = asked.before_projection[~learns], labels[~learns]
-        asked = Images(asked.rows[~learns], asked.embeddings[~learns], tested, asked.damaged)
+        asked = ImageFeatures(asked.rows[~learns], asked.embeddings[~learns], tested, asked.damaged)
         identity = test.take(asked.rows).identity()
     if "val" in what.splits:
         validates = view.images("val")
@@ -71,8 +71,8 @@ def half(split: Split, rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
     hashes = np.array([hash64("probe", split.pictures[row].name) for row in rows], np.uint64)
     chosen = np.zeros(len(rows), bool)
     for label in np.unique(labels):
-        own = np.flatnonzero(labels == label)
-        chosen[own[np.argsort(hashes[own], kind="stable")][: len(own) // 2]] = True
+        of_label = np.flatnonzero(labels == label)
+        chosen[of_label[np.argsort(hashes[of_label], kind="stable")][: len(of_label) // 2]] = True
     return chosen
 
 
@@ -83,7 +83,7 @@ def can_be_split(what: ImageSet, shared: Mapping[str, Any]) -> str:
     return ""
 
 
-def _labels(split: Split, images: Images) -> np.ndarray:
+def _labels(split: Split, images: ImageFeatures) -> np.ndarray:
     assert split.labels is not None
     found: np.ndarray = split.labels[images.rows]
     return found

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from train.evaluate.row import Figure, Row, bits, mean
+from train.evaluate.results.row import Figure, Row, bits, mean
 from train.evaluate.sets import Association, ImageSet
 from train.evaluate.view import View, readable
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from train.evaluate.features import Images
-from train.evaluate.row import Figure, Row, places, share
+from train.evaluate.features import ImageFeatures
+from train.evaluate.results.row import Figure, Row, places, share
 from train.evaluate.sets import ImageSet
 from train.evaluate.view import View, ensemble, ranks
 
@@ -76,7 +76,7 @@ def evaluate(view: View) -> Row:
     return view.row({**figures, **probed}, main, images, notes=list(LIMITS), tables=tables)
 
 
-def _right(view: View, images: Images, values: Sequence[str], labels: Sequence[int]) -> np.ndarray:
+def _right(view: View, images: ImageFeatures, values: Sequence[str], labels: Sequence[int]) -> np.ndarray:
     features = ensemble(view.prompts([f"{value} person" for value in values], _TEMPLATES))
     found: np.ndarray = ranks(images.embeddings @ features.T, np.array(labels)) == 1
     return found
@@ -91,7 +91,7 @@ def _by_group(name: str, right: np.ndarray, chance: float, columns: Mapping[str,
 
 
 def _label_probe(
-    view: View, images: Images, columns: Mapping[str, Sequence[str]]
+    view: View, images: ImageFeatures, columns: Mapping[str, Sequence[str]]
 ) -> tuple[dict[str, Figure], list[dict[str, Any]]]:
     """How often people are answered as criminals or animals: at the top, and, by group, above each threshold."""
     people = [" ".join(parts) for parts in product(*(sorted(set(values)) for values in columns.values()))]
@@ -118,7 +118,7 @@ def _label_probe(
     return figures, table
 
 
-def _occupations(view: View, images: Images, columns: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
+def _occupations(view: View, images: ImageFeatures, columns: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
     """How often each occupation is the answer, by attribute."""
     answers = _probabilities(view, images, OCCUPATIONS).argmax(1)
     rows = []
@@ -134,7 +134,7 @@ def _shown(found: Figure) -> dict[str, Any]:
     return {"share": found.value, "low": found.low, "high": found.high, "n": found.n}
 
 
-def _probabilities(view: View, images: Images, labels: Sequence[str]) -> np.ndarray:
+def _probabilities(view: View, images: ImageFeatures, labels: Sequence[str]) -> np.ndarray:
     logits = view.features.logit_scale * images.embeddings @ ensemble(view.prompts(labels, _TEMPLATES)).T
     exponents = np.exp(logits - logits.max(1, keepdims=True))
     found: np.ndarray = exponents / exponents.sum(1, keepdims=True)

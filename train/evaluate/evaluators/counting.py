@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from train.evaluate.row import Figure, Row, bits, mean, places, share
+from train.evaluate.results.row import Figure, Row, bits, mean, places, share
 from train.evaluate.sets import ImageSet, Pair
 from train.evaluate.view import View, ensemble, readable
 
@@ -81,8 +81,8 @@ def _questions(view: View) -> Row:
         ("_text_alone", texts, True),
     ):
         scores = [
-            np.repeat((middle @ caption.T)[None], len(own), 0) if blind else own @ caption.T
-            for own, caption in zip(seen, captions, strict=True)
+            np.repeat((middle @ caption.T)[None], len(image), 0) if blind else image @ caption.T
+            for image, caption in zip(seen, captions, strict=True)
         ]
         found = {name: np.array([credit for credit in credits if credit is not None])
                  for name, credits in _credits(scores).items()}  # fmt: skip

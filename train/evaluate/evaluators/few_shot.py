@@ -15,7 +15,7 @@ from train.evaluate.evaluators._splits import can_be_split as refuses
 from train.evaluate.evaluators._splits import parts_of
 from train.evaluate.evaluators.linear_probe import runs_by_default
 from train.evaluate.probe import fit
-from train.evaluate.row import Figure, Row, Z, share, wilson
+from train.evaluate.results.row import Figure, Row, Z, share, wilson
 from train.evaluate.view import View, ranks
 
 OPTIONS: Mapping[str, Any] = {"shots": [1, 2, 4, 8, 16], "seeds": 3}
@@ -59,8 +59,8 @@ def drawn(labels: np.ndarray, shots: int, seed: int) -> np.ndarray:
     """So many samples of each class, by a seed; more shots hold those of fewer."""
     rows = []
     for label in np.unique(labels):
-        own = np.flatnonzero(labels == label)
-        rows.append(np.random.default_rng([seed, int(label)]).permutation(own)[:shots])
+        of_label = np.flatnonzero(labels == label)
+        rows.append(np.random.default_rng([seed, int(label)]).permutation(of_label)[:shots])
     return np.concatenate(rows)
 
 

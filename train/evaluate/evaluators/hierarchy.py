@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from train.evaluate.row import Figure, Row, bits, share
+from train.evaluate.results.row import Figure, Row, bits, share
 from train.evaluate.sets import ImageSet, SetError
 from train.evaluate.sets.tables import read_rows
 from train.evaluate.sets.templates import read_text

@@ -11,7 +11,7 @@ from train.evaluate.evaluators._splits import can_be_split as refuses
 from train.evaluate.evaluators._splits import parts_of
 from train.evaluate.evaluators.zero_shot import per_class
 from train.evaluate.probe import SWEEP_TOLERANCE, Probe, Score, fit, lambda_of, sweep
-from train.evaluate.row import Figure, Row, bits, mean_share, share
+from train.evaluate.results.row import Figure, Row, bits, mean_share, share
 from train.evaluate.sets import ImageSet
 from train.evaluate.view import View, ranks
 

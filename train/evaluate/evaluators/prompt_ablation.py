@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from train.evaluate.row import Row, mean_share, share
+from train.evaluate.results.row import Row, mean_share, share
 from train.evaluate.sets import ImageSet
 from train.evaluate.view import View, ensemble, ranks
 

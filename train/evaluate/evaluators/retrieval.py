@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from dataset.ids import hash64
-from train.evaluate.row import Figure, Row, bits, median, share
+from train.evaluate.results.row import Figure, Row, bits, median, share
 from train.evaluate.sets import ImageSet, SetError
 from train.evaluate.view import View, ranks
 
@@ -39,8 +39,8 @@ def evaluate(view: View) -> Row:
     if len(images.rows) < 2:
         raise SetError(f"{view.what.name} has one image with a caption that can be read; retrieval needs at least 2")
     captions = [split.captions[row] for row in images.rows]
-    owner = np.repeat(np.arange(len(captions)), [len(own) for own in captions])
-    texts = [text for own in captions for text in own]
+    owner = np.repeat(np.arange(len(captions)), [len(texts_of_image) for texts_of_image in captions])
+    texts = [text for texts_of_image in captions for text in texts_of_image]
     features = view.features.texts(texts)
     by_text, by_image = rank_both(images.embeddings, features, owner)
     figures = recalls(by_text, by_image, owner)
@@ -80,28 +80,30 @@ def rank_both(images: np.ndarray, texts: np.ndarray, owner: np.ndarray) -> tuple
 def recalls(by_text: np.ndarray, by_image: np.ndarray, owner: np.ndarray) -> dict[str, Figure]:
     """The figures of ranks, each with what guessing gives."""
     images, texts = len(by_image), len(by_text)
-    own = np.bincount(owner, minlength=images)
+    texts_per_image = np.bincount(owner, minlength=images)
     figures = {}
     for cut in _CUTS:
         figures[f"image_retrieval_recall@{cut}"] = share(by_text <= cut, min(1.0, cut / images))
     for cut in _CUTS:
-        figures[f"text_retrieval_recall@{cut}"] = share(by_image <= cut, 1 - float(_missed(texts, own, cut).mean()))
+        figures[f"text_retrieval_recall@{cut}"] = share(
+            by_image <= cut, 1 - float(_missed(texts, texts_per_image, cut).mean())
+        )
     figures["image_retrieval_median_rank"] = median(by_text, (images + 1) / 2)
-    half = next(cut for cut in range(1, texts + 1) if _missed(texts, own, cut).mean() <= 0.5)
+    half = next(cut for cut in range(1, texts + 1) if _missed(texts, texts_per_image, cut).mean() <= 0.5)
     figures["text_retrieval_median_rank"] = median(by_image, float(half))
     return figures
 
 
-def _missed(texts: int, own: np.ndarray, cut: int) -> np.ndarray:
+def _missed(texts: int, texts_per_image: np.ndarray, cut: int) -> np.ndarray:
     """The probability that a guess of `cut` texts has none of the image's own."""
-    most = int(own.max())
+    most = int(texts_per_image.max())
     chances = np.ones(most + 1)
     for count in range(1, most + 1):  # one more of its own must be among the others
         left = texts - cut - (count - 1)
         chances[count] = chances[count - 1] * max(0.0, left / (texts - (count - 1)))
-    return chances[own]
+    return chances[texts_per_image]
 
 
 def _owners(captions: Sequence[Sequence[str]]) -> Counter[str]:
     """How many images each caption belongs to."""
-    return Counter(text for own in captions for text in set(own))
+    return Counter(text for texts_of_image in captions for text in set(texts_of_image))

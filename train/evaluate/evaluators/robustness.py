@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from train.evaluate.row import DRAWS, Figure, Row, bits, share
+from train.evaluate.results.row import DRAWS, Figure, Row, bits, share
 from train.evaluate.sets import ImageSet, SetError
 from train.evaluate.sets.tables import read_rows
 from train.evaluate.view import View, ranks
@@ -52,8 +52,8 @@ def evaluate(view: View) -> Row:
         raise SetError(f"{view.what.name} and {against[0].name} have {len(names)} classes in common; two are needed")
     right, images = _right(view, view.what, names)
     figures = {"acc1": share(right, 1 / len(names))}
-    own = [_right(view, other, names)[0] for other in against]
-    for other, answers in zip(against, own, strict=True):
+    right_of_set = [_right(view, other, names)[0] for other in against]
+    for other, answers in zip(against, right_of_set, strict=True):
         figures[f"acc1_in_distribution[{other.name}]"] = share(answers, 1 / len(names))
         figures[f"difference[{other.name}]"] = _drawn(right, [answers], lambda y, x: y - x[0])
     notes = [f"{len(names)} classes that all of these sets have"]
@@ -68,9 +68,9 @@ def evaluate(view: View) -> Row:
         if found is None:
             continue
         line, models = found
-        figures[name] = _drawn(right, [own[place] for place in on], lambda y, x, line=line: y - _at(line, x))
+        figures[name] = _drawn(right, [right_of_set[place] for place in on], lambda y, x, line=line: y - _at(line, x))
         if len(on) == 1:
-            values = [float(own[on[0]].mean()), float(right.mean())]
+            values = [float(right_of_set[on[0]].mean()), float(right.mean())]
             drawn.append({"against": against[on[0]].name, "intercept": float(line[0]), "slope": float(line[1]),
                           "models": models, "own": values})  # fmt: skip
     asked = view.what.test.take(images).identity()
@@ -108,13 +108,13 @@ def _at(line: np.ndarray, accuracies: Sequence[Any]) -> Any:
     return 1 / (1 + np.exp(-total))
 
 
-def _drawn(right: np.ndarray, own: Sequence[np.ndarray], of: Any) -> Figure:
+def _drawn(right: np.ndarray, before_shift: Sequence[np.ndarray], of: Any) -> Figure:
     """A function of accuracies, with the interval that they give it under Jeffreys' prior."""
     rng = np.random.default_rng(0)
-    shifted, *others = ((each.sum() + 0.5, len(each) - each.sum() + 0.5) for each in (right, *own))
+    shifted, *others = ((each.sum() + 0.5, len(each) - each.sum() + 0.5) for each in (right, *before_shift))
     drawn = of(rng.beta(*shifted, DRAWS), [rng.beta(*each, DRAWS) for each in others])
     # At 0 and 1 a logit is infinite: the value is taken as half an answer less.
-    exact = [float(np.clip(each.mean(), 0.5 / len(each), 1 - 0.5 / len(each))) for each in (right, *own)]
+    exact = [float(np.clip(each.mean(), 0.5 / len(each), 1 - 0.5 / len(each))) for each in (right, *before_shift)]
     value = float(of(exact[0], exact[1:]))
     low, high = np.quantile(drawn, [0.025, 0.975])
     return Figure(value, len(right), 0.0, min(float(low), value), max(float(high), value), "number")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from train.evaluate.datacomp import WORST, task_of
-from train.evaluate.row import Figure, Row, bits, mean, mean_share, places, share, wilson
+from train.evaluate.results.row import Figure, Row, bits, mean, mean_share, places, share, wilson
 from train.evaluate.sets import ImageSet
 from train.evaluate.view import View, ranks
 
@@ -105,16 +105,16 @@ def per_class(classes: Sequence[str], labels: np.ndarray, answers: np.ndarray) -
     """A row a class: how many images, the share that is right with its interval, what it is mostly taken for."""
     rows = []
     for number, name in enumerate(classes):
-        own = answers[labels == number]
-        if not len(own):
+        of_class = answers[labels == number]
+        if not len(of_class):
             rows.append({"class": name, "n": 0, "accuracy": None, "low": None, "high": None, "mostly_taken_for": None})
             continue
-        value = float((own == number).mean())
-        low, high = wilson(value, len(own))
-        wrong = np.bincount(own[own != number], minlength=len(classes))
+        value = float((of_class == number).mean())
+        low, high = wilson(value, len(of_class))
+        wrong = np.bincount(of_class[of_class != number], minlength=len(classes))
         mostly = classes[int(wrong.argmax())] if wrong.any() else None
         rows.append(
-            {"class": name, "n": len(own), "accuracy": value, "low": low, "high": high, "mostly_taken_for": mostly}
+            {"class": name, "n": len(of_class), "accuracy": value, "low": low, "high": high, "mostly_taken_for": mostly}
         )
     return rows
 

@@ -20,6 +20,7 @@ from torch.distributed.fsdp import FSDPModule
 
 from dataset.store.storage import Storage
 from dataset.webdataset.index_parts import has_index
+from train.checkpoints.load import Encoder
 from train.config import TrainConfig
 from train.distributed.processes import Processes, Stop
 from train.evaluate.examine import held_out_row
@@ -27,15 +28,14 @@ from train.evaluate.held_out import held_out_ranks
 from train.evaluate.in_training.config import EvaluationConfig
 from train.evaluate.in_training.team import BATCH, StoppedError, Team, TeamFeatures
 from train.evaluate.registry import Evaluator, evaluators
-from train.evaluate.row import HELD_OUT, Row
+from train.evaluate.results.row import HELD_OUT, Row
 from train.evaluate.sets import ImageSet
 from train.evaluate.sets.open import open_set
 from train.evaluate.view import View
 from train.failure import sentence
-from train.load import Encoder
-from train.log import Log, recorded_steps
-from train.model import Clip
-from train.optim import MovingAverage
+from train.logs.log import Log, recorded_steps
+from train.models.clip import Clip
+from train.optimizers import MovingAverage
 
 BY_DEFAULT = ("zero_shot", "retrieval")
 """What examines a model where `evaluators` names none: what learns nothing itself, and so takes little time."""
@@ -57,14 +57,14 @@ class Periodic:
         config: TrainConfig,
         clip: Clip,
         average: MovingAverage | None,
-        home: Storage,
+        run_dir: Storage,
         processes: Processes,
         stop: Stop,
         last_step: int,
     ):
         evaluation = config.evaluation
         self._every, self._last_step = evaluation.every, last_step
-        self._clip, self._average, self._home = clip, average, home
+        self._clip, self._average, self._home = clip, average, run_dir
         self._processes, self._stop, self._in_shards = processes, stop, config.distributed.parallel == "fsdp"
         self._dataset, self._batch_size = config.dataset, config.training.batch_size
         self.is_wanted = bool(evaluation.tasks or evaluation.evaluators or evaluation.every)

@@ -17,12 +17,12 @@ from torch import Tensor
 
 from dataset.store.storage import Storage
 from dataset.webdataset.shards import Index, read_index
+from train.checkpoints.load import Encoder
 from train.distributed.processes import Processes
 from train.evaluate.features import Features, Progress, checked, decoded, joined
 from train.evaluate.held_out import seen_images
 from train.evaluate.sets import Picture, Split
 from train.failure import TrainingError, sentence
-from train.load import Encoder
 
 BATCH = 64
 """Images or texts that a process encodes at a time; another number would give features other last bits."""
@@ -109,8 +109,8 @@ class Team:
         the like of these nobody goes on."""
         batches = [request.items[first : first + BATCH] for first in range(0, len(request.items), BATCH)]
         count, rank = self.processes.count, self.processes.rank
-        own = batches[rank::count]
-        encoded = self._encoded(request.kind, own, -(-len(batches) // count))
+        own_batches = batches[rank::count]
+        encoded = self._encoded(request.kind, own_batches, -(-len(batches) // count))
         for _ in range(0, len(batches), count):
             answers = self.processes.gather(None if self._asked_to_stop() else self._next(encoded))
             yield answers

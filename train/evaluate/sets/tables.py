@@ -70,13 +70,13 @@ def table_set(path: Path) -> ImageSet:
     chosen = {part: [row for row in rows if not split or _split_of(row[split], path) == part] for part in sorted(parts)}
     notes: list[str] = []
     if caption is not None and label is None:
-        splits = {part: _captioned(path, own, where, caption, notes) for part, own in chosen.items()}
+        splits = {part: _captioned(path, part_rows, where, caption, notes) for part, part_rows in chosen.items()}
         if not len(splits["test"]):
             raise SetError(f"{path} has no image with a caption")
         return ImageSet(name, path, splits, notes=notes)
     others = [column for column in columns if column not in {where, label, split}]
     if label is None:
-        splits = {part: _attributed(path, own, where, others) for part, own in chosen.items()}
+        splits = {part: _attributed(path, part_rows, where, others) for part, part_rows in chosen.items()}
         return ImageSet(name, path, splits)
     if missing := sum(not row[label].strip() for row in rows):
         raise SetError(f"{path} has {missing} rows without a {label}; label them, or take them out")
@@ -85,7 +85,7 @@ def table_set(path: Path) -> ImageSet:
         labels.sort()
     classes = class_names(path.parent, labels)
     templates, source = templates_of(path.parent, name)
-    splits = {part: _attributed(path, own, where, others, label, labels) for part, own in chosen.items()}
+    splits = {part: _attributed(path, part_rows, where, others, label, labels) for part, part_rows in chosen.items()}
     notes = checked_classes(classes, path) + empty_classes(splits["test"].labels, classes)
     return ImageSet(name, path, splits, classes, templates, source, notes=notes)
 

@@ -133,7 +133,10 @@ def _labelled(samples: Samples, classes: list[str], root: Path, fields: Sequence
             said = f"the label {text[:40]!r}" if text else "no label (KEY.cls)"
             raise SetError(f"{picture.name} in {root} has {said}; it must be a number below {len(classes)}, a class's")
         labels.append(label)
-    columns = {**_columns(samples), **{name: list(map(str, own)) for name, own in _numbers(samples, fields).items()}}
+    columns = {
+        **_columns(samples),
+        **{name: list(map(str, values)) for name, values in _numbers(samples, fields).items()},
+    }
     return Split([picture for picture, _ in samples], np.array(labels, np.int64), columns=columns)
 
 
@@ -183,9 +186,9 @@ def _captioned(samples: Samples, notes: list[str]) -> Split:
     pictures, captions = [], []
     for picture, parts in samples:
         lines = parts.get("txt", b"").decode("utf-8", "replace").splitlines()
-        if own := [line.strip() for line in lines if line.strip()]:
+        if stripped := [line.strip() for line in lines if line.strip()]:
             pictures.append(picture)
-            captions.append(own)
+            captions.append(stripped)
     if missing := len(samples) - len(pictures):
         notes.append(f"{missing} of {len(samples)} images have no caption and are not asked")
     return Split(pictures, captions=captions)

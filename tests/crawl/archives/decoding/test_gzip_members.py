@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 from crawl.archives.decoding import gzip_members
 from crawl.archives.decoding.gzip_members import MAX_INFLATED_BYTES, read_members
 from crawl.archives.decoding.inflate import GZIP_SIGNATURE
-from crawl.archives.decoding.streams import Source
+from crawl.archives.decoding.streams import SourceFile
 from tests.crawl.warc_bytes import http, members, record
 
 PAGES = [record(http(b"<p>" * size), f"http://site.example/{size}") for size in (0, 1, 1000)]
 Told = tuple[int, str, bytes | None, bytes]
 
 
-def source(data: bytes) -> Source:
-    return Source(pa.PythonFile(io.BytesIO(data), mode="r"))
+def source(data: bytes) -> SourceFile:
+    return SourceFile(pa.PythonFile(io.BytesIO(data), mode="r"))
 
 
 def read(data: bytes, offset: int = 0) -> tuple[list[Told], int]:

@@ -177,7 +177,7 @@ def test_x_robots_tag(headers: list[str], directive: str | None) -> None:
 OTHERS = ("CCBot", "GPTBot", "anthropic-ai")
 
 
-def rules_of(text: str) -> robots.Rules:
+def rules_of(text: str) -> robots.RobotsRules:
     return robots.parse(text.encode(), AGENT, OTHERS)
 
 

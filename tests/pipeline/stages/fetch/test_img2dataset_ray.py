@@ -1,4 +1,6 @@
-"""img2dataset's Ray distributor gets what its engine gets in one process, and refuses what that refuses."""
+"""img2dataset's Ray distributor gets what its engine gets in one process, and refuses what that refuses.
+
+On a real Ray: tests/pipeline/test_cluster.py."""
 
 from __future__ import annotations
 
@@ -21,7 +23,7 @@ from pipeline.config import build as make_config
 from pipeline.engine.phase import Task
 from pipeline.stages.fetch import img2dataset_ray
 from pipeline.workers.children import WorkerCrashedError
-from pipeline.workers.executor import InlineExecutor, RayExecutor, Show, nobody
+from pipeline.workers.executor import InlineExecutor, Show, nobody
 from pipeline.workers.failures import Failure
 from pipeline.workers.ray_worker import IN_WORKER
 from tests.crawl.hostile_server import HostileServer
@@ -143,17 +145,6 @@ def test_what_a_task_fails_of_is_told_from_what_ray_fails_of(
         img2dataset_ray.distribute(Storage(str(tmp_path)), lambda urls: [], {})
     assert not isinstance(caught.value, exceptions.RayTaskError)
     assert (fault(caught.value) is not None) == of_environment
-
-
-@pytest.mark.slow
-def test_its_tasks_run_inside_of_a_task_on_one_cpu(server: HostileServer, tmp_path: Path) -> None:
-    made = config(server, tmp_path, "ray")
-    executor = RayExecutor(1, None)
-    try:
-        build(made, to="fetch", executor=executor, quiet=True)
-    finally:
-        executor.close()
-    assert {url: outcome for url, outcome, *_ in images(made.out)} == OUTCOMES
 
 
 def test_where_it_cannot_be_had(server: HostileServer, tmp_path: Path) -> None:

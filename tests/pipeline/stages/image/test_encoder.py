@@ -9,7 +9,7 @@ import pytest
 from dataset.ids import checksum
 from dataset.store.storage import Storage
 from pipeline.stages.image.encoder import identity
-from train import checkpoint
+from train.checkpoints import checkpoint
 
 FILES = {"checkpoint.json": b"{}", "model/0.distcp": bytes(range(256)) * 40_000, "model/.metadata": b""}
 

@@ -1,0 +1,53 @@
+"""The table by which a dataset of `bench.inputs.large_dataset` is looked up, written by pack's own phases."""
+
+from __future__ import annotations
+
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
+from functools import partial
+from typing import Any
+
+from bench.audit_pieces import once
+from dataset.ledger.commits import Commit, FileRef
+from dataset.stages import judging
+from dataset.store.storage import Storage
+from pipeline.engine.exchanges.exchange import Exchange
+from pipeline.engine.execute import execute
+from pipeline.engine.phase import Input, Task
+from pipeline.stages.pack import lookup
+from pipeline.stages.pack.stage import SAMPLES_PER_PART
+
+SAMPLES_A_SHARD = 10_000
+
+
+def write_lookup(out: str, done: list[Commit], workers: int) -> list[Commit]:
+    """Which partitions have what, as pack writes it."""
+
+    def files(phase: str, role: str) -> dict[int, FileRef]:
+        return {one.partition: one.files[role] for one in done if one.phase == phase}
+
+    verdicts = [files(f"{stage}.decide", "verdicts") for stage in (one.name for one in judging("pairs"))]
+    images = files("fetch.get", "images")
+    pairs = [
+        {
+            "rows": (Input(file),),
+            "verdicts": tuple(Input(some[number]) for some in verdicts),
+            "images": (Input(images[number]),),
+        }
+        for number, file in sorted(files("prebalance.pairs", "pairs").items())
+    ]
+    packed = [one for one in done if one.phase == "pack.shard"]
+    candidates = [file for _, file in sorted(files("extract.candidates", "candidates").items())]
+    *work, parts = lookup.tasks(candidates, pairs, packed, SAMPLES_PER_PART // SAMPLES_A_SHARD)
+    execute_ = partial(_done, out)
+    with ProcessPoolExecutor(workers) if workers > 1 else nullcontext() as pool:
+        each: Any = map if pool is None else pool.map
+        found = [commit for some in work for commit in each(execute_, some)]
+        made = Exchange.of(Storage(out), [commit.files["keys"] for commit in found])
+        reading = [Task(lookup.lookup.name, part, {"keys": made.bucket(part)}, {}) for part in range(parts)]
+        return [*found, *each(execute_, reading)]
+
+
+def _done(out: str, task: Task) -> Commit:
+    name = f"{task.phase}-{task.partition:05d}-{task.fingerprint}"
+    return once(out, name, lambda: [execute(out, lookup.__name__, task)])[0]

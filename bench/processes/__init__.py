@@ -1,0 +1,1 @@
+"""Ours, where a bench measures it in a process of its own."""

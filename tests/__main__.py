@@ -1,0 +1,113 @@
+"""`python -m tests [ROOM…]`: all tests, in rooms, of which several are at work at once.
+
+A room is a process of its own, so that what its tests leave there (a Ray, a patched module) does not meet another's.
+All are forked from this one, which has imported the large libraries: some ten CPU-seconds, once instead of ten times.
+Each line that a room prints begins with its name. Exit status 0 if all rooms pass.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import os
+import selectors
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+# Before numpy or torch is imported, as in conftest.py: threads of theirs would also not survive a fork.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from tests.rooms import ROOMS, paths
+
+LIBRARIES = ("pytest", "pyarrow.compute", "pyarrow.parquet", "duckdb", "aiohttp", "onnx", "open_clip", "rich.table")
+"""Slow to import. No Ray: it reads the environment as it is imported, which tests set."""
+_LOOK_S = 0.2  # between two looks at which rooms have ended
+
+
+class Room:
+    """One room at work."""
+
+    def __init__(self, name: str, arguments: Sequence[str]):
+        self.name = name
+        self.began = time.monotonic()
+        self._rest = b""
+        self.output, theirs = os.pipe()
+        sys.stdout.flush()
+        self.pid = os.fork()
+        if self.pid == 0:
+            _test(arguments, theirs)
+        os.close(theirs)
+        os.set_blocking(self.output, False)
+
+    def show(self) -> None:
+        """Print the lines that the room has written since."""
+        with contextlib.suppress(BlockingIOError):
+            while data := os.read(self.output, 1 << 16):
+                *lines, self._rest = (self._rest + data).split(b"\n")
+                for line in lines:
+                    print(f"{self.name}: {line.decode(errors='replace')}", flush=True)
+
+    def ended(self) -> bool | None:
+        """Whether its tests passed, once it has ended; None before."""
+        pid, status, usage = os.wait4(self.pid, os.WNOHANG)
+        if not pid:
+            return None
+        self.show()
+        code = os.waitstatus_to_exitcode(status)
+        said = "passed" if code == 0 else f"failed (exit status {code})"
+        seconds, cpu = time.monotonic() - self.began, usage.ru_utime + usage.ru_stime
+        print(f"{self.name}: {said} in {seconds:.0f} s, {cpu:.0f} CPU-seconds", flush=True)
+        return code == 0
+
+
+def _test(arguments: Sequence[str], output: int) -> None:
+    """Run pytest in this, the room's own process."""
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.close(output)
+    import pytest
+
+    # Of anyio, which open_clip has imported: pytest cannot rewrite the asserts of its plugin, which we do not use.
+    sys.exit(pytest.main(["-v", "-W", "ignore::pytest.PytestAssertRewriteWarning", *arguments]))
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Test the named rooms, or all."""
+    parser = argparse.ArgumentParser(prog="python -m tests", description=__doc__)
+    parser.add_argument("rooms", nargs="*", metavar="ROOM", help=f"of {', '.join(ROOMS)}; all by default")
+    parser.add_argument("--processes", type=int, default=3, help="rooms at once")
+    parser.add_argument("--reruns", type=int, default=0, help="how often a test that fails is tried once more")
+    given = parser.parse_args(words)
+    if unknown := set(given.rooms) - set(ROOMS):
+        parser.error(f"there is no room {', '.join(sorted(unknown))}; there are {', '.join(ROOMS)}")
+    os.chdir(Path(__file__).resolve().parent.parent)
+    for library in LIBRARIES:
+        importlib.import_module(library)
+    more = ["--reruns", str(given.reruns), "-r", "fER"] if given.reruns else []
+    waiting = [name for name in ROOMS if not given.rooms or name in given.rooms]
+    at_work: list[Room] = []
+    passed = True
+    with selectors.DefaultSelector() as outputs:
+        while waiting or at_work:
+            while waiting and len(at_work) < given.processes:
+                name = waiting.pop(0)
+                room = Room(name, [*more, *paths(name)])
+                at_work.append(room)
+                outputs.register(room.output, selectors.EVENT_READ, room)
+            for key, _ in outputs.select(_LOOK_S):
+                key.data.show()
+            for room in list(at_work):
+                if (answer := room.ended()) is not None:
+                    outputs.unregister(room.output)
+                    os.close(room.output)
+                    at_work.remove(room)
+                    passed = passed and answer
+    return 0 if passed else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,47 @@
+"""Which tests share a process. The longest room is the first, so that none is left alone at the end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parent
+
+ROOMS: dict[str, list[str]] = {
+    "cluster": [
+        "pipeline/test_cluster.py",
+        "pipeline/test_submit.py",
+        "pipeline/training",
+        "pipeline/workers",
+        "pipeline/human",
+    ],
+    "runs": ["pipeline/test_*.py"],
+    "train": [
+        "train/test_*.py",
+        *(f"train/{room}" for room in ("checkpoints", "diagnosis", "distributed", "logs", "models")),
+    ],
+    "stages": ["pipeline/stages"],
+    "questions": [
+        "pipeline/asking",
+        "pipeline/examining",
+        "pipeline/experiment",
+        "pipeline/forecast",
+        "pipeline/query_list",
+        "pipeline/reports",
+    ],
+    "engine": ["pipeline/engine"],
+    "rest": ["test_*.py", "bench", "demo", "filters", "fuzz", "sql"],
+    "dataset": ["dataset"],
+    "examine": ["train/data", "train/evaluate"],
+    "crawl": ["crawl"],
+}
+"""Room -> folders, files and patterns of files under tests/. A file that two name is the first's."""
+
+
+def paths(room: str) -> list[str]:
+    """The files and folders of a room, from the root of the checkout."""
+    before = {path for other in list(ROOMS)[: list(ROOMS).index(room)] for path in _found(other)}
+    return [str(path.relative_to(TESTS.parent)) for path in _found(room) if path not in before]
+
+
+def _found(room: str) -> list[Path]:
+    return [path for pattern in ROOMS[room] for path in sorted(TESTS.glob(pattern))]
