@@ -41,6 +41,7 @@ lint: setup  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy bench tests
 
 lock: setup  ## pin the newest versions that pyproject.toml allows
 	$(UV) pip compile pyproject.toml --extra dev --universal --python-version 3.11 \

@@ -15,7 +15,6 @@ import io
 import json
 import random
 import resource
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -198,4 +197,4 @@ def agreement(dataset: str, peer: np.lib.npyio.NpzFile, count: int) -> tuple[flo
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
@@ -38,7 +39,7 @@ def needed() -> Iterator[Distribution]:
 
 def licences(package: Distribution) -> list[str]:
     """What a package says of its licence: an SPDX expression, else its classifiers, else its own words, or its file."""
-    about = package.metadata
+    about: Any = package.metadata
     expression = about.get("License-Expression")
     if expression:
         return [expression]

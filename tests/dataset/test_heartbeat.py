@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 
 import pytest
 
@@ -10,7 +11,7 @@ from dataset import heartbeat
 
 
 @pytest.fixture
-def memory() -> bytearray:
+def memory() -> Iterator[bytearray]:
     made = bytearray(heartbeat.SIZE)
     heartbeat.attach(made)
     yield made

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -117,7 +118,7 @@ def test_img2datasets_tasks_run_inside_of_a_task_on_one_cpu(
     import ray
 
     two_workers._start()
-    other = ray.remote(num_cpus=1)(Board).remote()  # has the other CPU, and does nothing
+    other: Any = ray.remote(num_cpus=1)(Board).remote()  # has the other CPU, and does nothing
     assert ray.get(other.working.remote()) == []
     made = config(server, tmp_path, "ray")
     build(made, to="fetch", executor=two_workers, quiet=True)

@@ -97,9 +97,11 @@ def test_the_notebook_of_the_docs_runs(made: str, tmp_path: Path, monkeypatch: p
     for cell in json.loads(NOTEBOOK.read_text())["cells"]:
         if cell["cell_type"] == "code":
             tree = ast.parse("".join(cell["source"]))
-            last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+            last = tree.body[-1]
+            if isinstance(last, ast.Expr):
+                tree.body.pop()
             exec(compile(tree, "cell", "exec"), names)
-            if last is not None:
+            if isinstance(last, ast.Expr):
                 shown.append(eval(compile(ast.Expression(last.value), "cell", "eval"), names))
     assert any(hasattr(item, "_repr_html_") and "<img" in item._repr_html_() for item in shown)
     assert (tmp_path / "funnel.svg").read_text().startswith("<?xml")

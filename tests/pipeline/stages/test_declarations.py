@@ -6,13 +6,14 @@ import ast
 import re
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import Field, fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dataset.reasons import TRANSIENT, reasons
-from dataset.stages import names, path, table_names, tables
+from dataset.stages import Stage, names, path, table_names, tables
 from pipeline.config import Config
 from pipeline.engine.phase import PHASES
 
@@ -23,10 +24,10 @@ OF_A_RUN = {"sources", "out", "name", "against", "allow_programs", "seed", "run"
 
 
 @pytest.mark.parametrize("stage", path(), ids=lambda stage: stage.name)
-def test_a_stage_has_the_phases_that_it_declares(stage: object) -> None:
+def test_a_stage_has_the_phases_that_it_declares(stage: Stage) -> None:
     for declared in path():
         declared.load()
-    assert {name for name, phase in PHASES.items() if phase.stage is stage and not phase.of} == set(stage.phases)  # type: ignore[attr-defined]
+    assert {name for name, phase in PHASES.items() if phase.stage is stage and not phase.of} == set(stage.phases)
 
 
 def test_a_phase_and_its_function_have_one_name() -> None:
@@ -53,8 +54,8 @@ def test_a_phases_name_stands_in_its_stage_alone() -> None:
             assert home in file.parents, f"{file.relative_to(ROOT)} says {name}, which is {declared[name]}'s to say"
 
 
-def _keys(section: object) -> list[object]:
-    return list(fields(section)) if hasattr(section, "__dataclass_fields__") else []  # type: ignore[arg-type]
+def _keys(section: Any) -> list[Field[Any]]:
+    return list(fields(section)) if hasattr(section, "__dataclass_fields__") else []
 
 
 def _literals(file: Path) -> list[str]:
