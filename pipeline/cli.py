@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from dataset.display import clean, escaped_json, say
 from pipeline.arguments import parser
-from pipeline.ending import TerminatedError, UsageError, ended_by_sigterm, is_expected, is_usage, sentence
+from pipeline.ending import ASKING, TerminatedError, UsageError, ended_by_sigterm, is_expected, is_usage, sentence
 
 if TYPE_CHECKING:
     import duckdb
@@ -58,7 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.debug:
             say(traceback.format_exc(), to_errors=True)
         else:
-            say(f"wit: {sentence(error)}", to_errors=True)
+            asked = arguments.out if arguments.command in ASKING else None
+            say(f"wit: {sentence(error, asked)}", to_errors=True)
             if not is_usage(error) and not is_expected(error):
                 print("     (--debug shows where it happened)", file=sys.stderr)
         return USAGE if is_usage(error) else FAILED

@@ -34,6 +34,11 @@ def ended_by_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+_OF_CONTENT = (ArithmeticError, AttributeError, LookupError, NotImplementedError, RecursionError, TypeError, ValueError)
+ASKING = frozenset(("audit", "balance", "explain", "overlap", "report", "search", "sheet", "sql", "status", "verify"))
+"""Commands that ask a dataset, and make none."""
+
+
 class UsageError(ValueError):
     """The command line cannot be carried out; the message is one sentence."""
 
@@ -49,21 +54,35 @@ def is_usage(error: Exception) -> bool:
 def is_expected(error: Exception) -> bool:
     """Whether its sentence is all that there is to say: it is of the environment, or of what others have written."""
     from dataset.ledger.commits import RecordError
+    from dataset.ledger.damage import DamagedError
     from dataset.ledger.lease import LeaseHeldError
     from dataset.store.faults import fault
     from dataset.store.storage import OutsideError
 
-    is_sentence = isinstance(error, (LeaseHeldError, RecordError, OutsideError))
+    is_sentence = isinstance(error, (DamagedError, LeaseHeldError, RecordError, OutsideError))
     return is_sentence or fault(error) is not None or fault(error.__cause__ or error) is not None
 
 
-def sentence(error: Exception) -> str:
-    """What is wrong, on one line."""
+def sentence(error: Exception, asked: str | None = None) -> str:
+    """What is wrong, on one line.
+
+    asked: a dataset, where the command only asks one: it may be anybody's, and its tables hold what no stage writes.
+    """
     from dataset.store import faults
 
     if type(error).__name__ == "OutOfMemoryException":  # a task's is told with its partition
         return f"the query needs more memory than there is ({error}); ask for fewer columns or rows at once".replace(
             "\n", " "
         )
-    text = faults.sentence(error) or " ".join(str(error).split())
-    return text or type(error).__name__
+    if asked is not None and _is_of_content(error):
+        return f"{asked} holds what openwit does not write, or openwit itself is at fault: {_in_words(error)}"
+    return faults.sentence(error) or _in_words(error)
+
+
+def _is_of_content(error: Exception) -> bool:
+    is_duckdbs = type(error).__module__ in ("duckdb", "_duckdb")
+    return (is_duckdbs or isinstance(error, _OF_CONTENT)) and not is_usage(error) and not is_expected(error)
+
+
+def _in_words(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -24,6 +24,7 @@ _NOT_PUBLIC = tuple(
     ip_network(network)
     for network in (
         "192.0.0.0/24",  # IETF protocol assignments; one is a cloud's metadata service
+        "192.88.99.0/24",  # relays of 6to4, which are no more (RFC 7526)
         "168.63.129.16/32",  # public by the registries, yet answered inside a cloud: Azure's WireServer
         "2001::/23",  # IETF protocol assignments, Teredo (RFC 4380) among them
         "3fff::/20",  # documentation (RFC 9637)

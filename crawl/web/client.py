@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Container, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from types import TracebackType
@@ -38,6 +38,7 @@ MAX_RETRY_AFTER_S = 30.0
 
 _MAX_HEADERS = 1_000
 _DRAIN_BYTES = 64 * 1024  # an error page this small is read, so that its connection can be used again
+_DRAIN_S = 1.0  # if it comes this fast; a new connection takes no longer
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 
@@ -306,8 +307,8 @@ class Client:
                         raise Refused("connection_failed", f"206: a part alone, {part[:100]}", may_pass=True)
                 if status // 100 == 2:
                     body, is_large = await read_body(answer, limit, pace, self._room, cut=check is None)
-                elif (answer.content_length or limit) <= _DRAIN_BYTES:
-                    await answer.read()
+                else:
+                    await _drain(answer)
                 site.answers(url)
                 words = answer.reason or ""
                 return Response(url, status, words, answer.headers, answer.raw_headers, body, is_large, unread)
@@ -328,6 +329,14 @@ class Client:
             took = clock() - start - pace.stopped_s
             journey.left_s -= took
             journey.hops.append((url, took))
+
+
+async def _drain(answer: aiohttp.ClientResponse) -> None:
+    """Read what nobody needs, if that frees its connection; its status counts, however it goes on."""
+    if answer.content_length is not None and answer.content_length <= _DRAIN_BYTES:
+        with suppress(TimeoutError, aiohttp.ClientError):
+            async with asyncio.timeout(_DRAIN_S):
+                await answer.read()
 
 
 def _location(answer: Response) -> str:

@@ -69,6 +69,11 @@ def bytes_missing(missing: int, length: int) -> ImageError:
     return ImageError("image_truncated", f"it ends too early: {missing:,} of {length:,} bytes are missing")
 
 
+def too_many(parts: str, most: int) -> ImageError:
+    """An image of more parts than are read of any, none of which may be missing."""
+    return ImageError("image_truncated", f"it has more than {most:,} {parts}, the most that are read of an image")
+
+
 def check_pixels(width: int, height: int, most: int) -> None:
     """Raises ImageError: there are none, or too many to be decoded."""
     if width < 1 or height < 1:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from PIL import Image
 
-from dataset.images.encoded import Encoded, ImageError, check_pixels
+from dataset.images.encoded import Encoded, ImageError, check_pixels, too_many
 
 _EXTENSION, _FRAME, _END = 0x21, 0x2C, 0x3B
 _CONTROL = 0xF9
@@ -48,6 +48,8 @@ def read(body: bytes, most: int) -> Encoded:
             found = _BLOCK.search(body, position + 1)
             position = found.start() if found else len(body)
     if frame is None:
+        if position < len(body) and body[position] != _END:
+            raise too_many("blocks", _MAX_BLOCKS)
         raise ImageError("image_truncated", f"its {len(body):,} bytes end before its pixels begin")
     left, top, across, down = frame
     width = max(int.from_bytes(body[6:8], "little"), left + across)
@@ -76,7 +78,7 @@ def _behind_blocks(body: bytes, position: int, blocks: Iterator[int]) -> int:
     while position < len(body) and body[position]:
         position += 1 + body[position]
         if next(blocks) > _MAX_BLOCKS:
-            raise ImageError("image_truncated", f"it has more than {_MAX_BLOCKS:,} blocks")
+            raise too_many("blocks", _MAX_BLOCKS)
     return min(position + 1, len(body))
 
 

@@ -8,7 +8,16 @@ from typing import Any
 
 from PIL import AvifImagePlugin, Image
 
-from dataset.images.encoded import MAX_NOTE_BYTES, Encoded, ImageError, Notes, bytes_missing, check_pixels, first_notes
+from dataset.images.encoded import (
+    MAX_NOTE_BYTES,
+    Encoded,
+    ImageError,
+    Notes,
+    bytes_missing,
+    check_pixels,
+    first_notes,
+    too_many,
+)
 from dataset.images.exif import orientation
 
 try:
@@ -95,7 +104,7 @@ def _boxes(body: bytes) -> Iterator[tuple[bytes, int, int]]:
             return
         count += 1
         if count > _MAX_BOXES:
-            raise ImageError("image_truncated", f"it has more than {_MAX_BOXES:,} boxes")
+            raise too_many("boxes", _MAX_BOXES)
         if length < 8:
             raise ImageError("image_truncated", f"the box at byte {position:,} claims {length} bytes")
         yield body[position + 4 : position + 8], length, len(body) - position

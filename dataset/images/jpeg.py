@@ -24,6 +24,7 @@ from dataset.images.encoded import (
     check_pixels,
     first_notes,
     rows_missing,
+    too_many,
 )
 from dataset.images.exif import orientation
 
@@ -116,11 +117,7 @@ def _read_header(body: bytes, header: _Header) -> int:
             raise ImageError("image_truncated", f"its {len(body):,} bytes end before the pixels begin")
         _read_segment(marker, body[position:end], header)
         position = end
-    raise _too_many_segments()
-
-
-def _too_many_segments() -> ImageError:
-    return ImageError("image_truncated", f"it has more than {_MAX_SEGMENTS:,} segments")
+    raise too_many("segments", _MAX_SEGMENTS)
 
 
 def _read_segment(marker: int, segment: bytes, header: _Header) -> None:
@@ -183,7 +180,7 @@ def _next_marker(body: bytes, position: int, seen: Iterator[int]) -> int:
     while (found := _MARKER_OF_SCANS.search(body, position)) is not None:
         position, marker = found.start(), body[found.start() + 1]
         if next(seen) > _MAX_SEGMENTS:
-            raise _too_many_segments()
+            raise too_many("segments", _MAX_SEGMENTS)
         if marker == _END[1]:
             return position
         end = position + 2 + int.from_bytes(body[position + 2 : position + 4], "big")

@@ -22,6 +22,7 @@ from dataset.images.encoded import (
     check_pixels,
     first_notes,
     rows_missing,
+    too_many,
 )
 from dataset.images.exif import orientation
 
@@ -109,7 +110,7 @@ def _chunks(body: bytes) -> Iterator[tuple[bytes, bytes]]:
         if kind == b"IDAT":
             parts += 1
             if parts > _MAX_PARTS:
-                raise ImageError("image_truncated", f"its pixels are in more than {_MAX_PARTS:,} parts")
+                raise too_many("parts of its pixels", _MAX_PARTS)
             yield kind, body[position + 8 : end]
         elif kind == _TEXT and body.startswith(_XMP, position + 8):  # damaged or not: it may hold its owner's wish
             yield kind, body[position + 8 : end]

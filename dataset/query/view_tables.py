@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from dataset.hosts import HOST_SQL
-from dataset.ledger.commits import FileRef
+from dataset.ledger.commits import FileRef, RecordError
 from dataset.ledger.committed import Committed
 from dataset.ledger.damage import read_table
 from dataset.query import sql
@@ -72,8 +72,11 @@ class CommittedTable:
         return f"SELECT {columns} WHERE false"
 
     def select(self, committed: Committed, paths: str) -> str:
-        """The SELECT that reads the files; `paths` is the SQL of the list of where they are."""
-        missing = _missing(committed.schema(self.files[0][1]), self.schema)
+        """The SELECT that reads the files; `paths` is the SQL of the list of where they are. Raises RecordError."""
+        first = self.files[0][1]
+        found = committed.schema(first)
+        _check(found, self.schema, committed.storage.url_of(first.name))
+        missing = _missing(found, self.schema)
         columns = ", ".join(
             f"{missing[column]} AS {sql.identifier(column)}" if column in missing else sql.identifier(column)
             for column in self.schema.names
@@ -214,6 +217,17 @@ def _own(committed: Committed, files: list[tuple[int, FileRef]]) -> pa.Schema:
                 columns = columns.append(field.remove_metadata())
                 taken.add(field.name.lower())
     return columns
+
+
+def _check(found: pa.Schema, wanted: pa.Schema, where: str) -> None:
+    """Raises RecordError if a file has a column twice, or of another type than is wanted; some it may lack."""
+    for field in wanted:
+        there = [found.field(place).type for place in found.get_all_field_indices(field.name)]
+        if there not in ([], [field.type]):
+            types = " and ".join(str(kind)[:60] for kind in there[:2])
+            raise RecordError(
+                f"{where} is not as openwit writes it: its column {field.name} is {types}, not {field.type}"
+            )
 
 
 def _missing(found: pa.Schema, wanted: pa.Schema) -> dict[str, str]:

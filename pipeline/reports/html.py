@@ -21,6 +21,7 @@ from dataset.display import clean
 from dataset.ledger.damage import is_whole
 from dataset.query import sql
 from dataset.query.views import Dataset
+from dataset.store.faults import fault
 from dataset.store.storage import Storage
 from dataset.webdataset.shards import FOLDER, IMAGE_PARTS, DamagedSampleError, parse_sample
 from pipeline.reports.format import cell
@@ -89,6 +90,10 @@ def sample_image(storage: Storage, row: Mapping[str, Any]) -> bytes:
         (data,) = storage.read_ranges(f"{FOLDER}/{row['shard']}", [(max(0, row["offset"]), max(0, row["size"]))])
         parts = parse_sample(data, row["key"]) if is_whole(data, row["size"], row["checksum"]) else {}
     except (DamagedSampleError, FileNotFoundError):
+        parts = {}
+    except OSError as error:  # the name of no file: a folder's, or one that is too long
+        if fault(error) is not None:
+            raise
         parts = {}
     return next((parts[part] for part in IMAGE_PARTS if part in parts), b"")
 

@@ -54,7 +54,7 @@ FETCH = Stage(
         "http_server_error": "the server answered with a 5xx status",
         "body_too_large": "the body has more bytes than the config allows",
         "not_an_image": "the body is not an image of an allowed type",
-        "image_truncated": "the image's bytes end too early or are damaged",
+        "image_truncated": "the image's bytes end too early, are damaged, or are in more parts than are read",
         "image_too_many_pixels": "the image has more pixels than the config allows to be decoded",
         "image_animated": "the image has more than one frame",
         "hash_list_match": "the image's bytes or its look are on a hash list; nothing of it was written",

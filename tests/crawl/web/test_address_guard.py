@@ -21,6 +21,7 @@ from crawl.web.address_guard import Guard, PrivateAddressError, endpoint, is_pub
         "100.100.100.200",  # Alibaba's, in carrier-grade NAT space
         "168.63.129.16",  # Azure's WireServer
         "192.0.0.192",  # Oracle's
+        "192.88.99.1",
         "198.18.0.1",
         "203.0.113.5",
         "224.0.0.1",

@@ -222,6 +222,19 @@ def test_a_connection_is_used_again_after_an_answer_without_oddities() -> None:
     assert len(connections) == 4
 
 
+@pytest.mark.parametrize("rest", [b"Content-Length: 60000\r\n\r\nsome", b"Transfer-Encoding: chunked\r\n\r\n5\r\nsome"])
+def test_an_error_page_that_does_not_end_is_an_error_page(monkeypatch: pytest.MonkeyPatch, rest: bytes) -> None:
+    monkeypatch.setattr("crawl.web.client._DRAIN_S", 0.05)
+
+    def reply(asked: Asked, opened: socket.socket) -> bool:
+        opened.sendall(b"HTTP/1.1 404 Not Found\r\n" + rest)
+        return True  # and it says no more
+
+    with serving(reply) as port:
+        (row,) = get(port, "/gone")
+    assert (row.outcome, row.status) == ("http_client_error", 404)
+
+
 @settings(max_examples=300, deadline=None)
 @given(
     st.lists(

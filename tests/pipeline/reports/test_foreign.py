@@ -16,6 +16,7 @@ from PIL import EpsImagePlugin, Image
 
 from dataset.display import UNSAFE
 from dataset.images import opened
+from dataset.schema import PAIRS
 from pipeline.cli import main
 from pipeline.reports.html import environment, thumbnail
 from tests.pipeline.dataset_fixture import HandMade
@@ -122,6 +123,8 @@ def test_status_outlives_any_log_and_lease(
         {"samples": {"size": 2**62}, "verdicts": {"evidence": ODD}},
         {"samples": {"shard": "../../../../etc/passwd"}, "verdicts": {"reason": EVIL, "evidence": DEEP}},
         {"samples": {"shard": "/etc/passwd", "text": None}, "sources": {"error": EVIL, "candidates": -5}},
+        {"samples": {"shard": "", "query_ids": [None]}},
+        {"samples": {"shard": "x" * 300, "key": None}},
         {"samples": {"key": "<script>", "width": -5, "height": 0}, "verdicts": {"row": 2**32 - 1}},
     ],
 )
@@ -140,6 +143,30 @@ def test_whatever_its_tables_say_is_shown_or_told(
     if made.storage.exists("report.html"):
         page = made.storage.read("report.html").decode()
         assert "<script" not in page and not UNSAFE.search(page) and "root:" not in page
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.int64(), pa.binary(5)])
+def test_a_column_of_another_type_is_told_by_every_command(
+    tmp_path: Path, kind: pa.DataType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = written(tmp_path / "out")
+    (phase,) = (phase for phase in made.phases if phase["phase"] == "prebalance.pairs")
+    made.phases.remove(phase)
+    odd = pa.schema([(name, kind if name == "pair_id" else PAIRS.field(name).type) for name in PAIRS.names])
+    made.commit("prebalance.pairs", {"pairs": (pa.table([pa.nulls(3, field.type) for field in odd], odd), odd)})
+    made.manifest({}, complete=True)
+    for words in (["status"], ["sql", "FROM pairs"], ["explain", URL], ["report"], ["balance", "--caps", "1"]):
+        assert asked(words[0], made.storage.url, *words[1:]) == 1
+        said = capsys.readouterr().err
+        assert f"its column pair_id is {kind}, not fixed_size_binary[16]" in said and "--debug" not in said
+
+
+def test_nulls_that_no_stage_writes_are_told_with_the_dataset(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = written(tmp_path / "out", candidates={"offset": None, "pair_id": None})
+    assert asked("explain", made.storage.url, URL) == 1
+    assert f"{made.storage.url} holds what openwit does not write" in capsys.readouterr().err
 
 
 def test_whatever_a_template_is_given_is_clean_and_escaped() -> None:
