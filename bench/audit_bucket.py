@@ -116,7 +116,7 @@ def main() -> None:
         if not (Path(out) / "manifest.json").exists():
             build(out, Size(given.pairs), 2)
         with (
-            s3_server.running(Path(folder) / "s3", volumes=200) as bucket,
+            s3_server.running(volumes=200) as bucket,
             faulty_proxy.before(os.environ["AWS_ENDPOINT_URL"]) as proxy,
         ):
             rows = measure(out, f"{bucket}/out", proxy)

@@ -251,9 +251,9 @@ def can_mount(folder: Path) -> bool:
 
 
 @contextlib.contextmanager
-def served(folder: Path) -> Iterator[tuple[FaultyProxy, str]]:
+def served() -> Iterator[tuple[FaultyProxy, str]]:
     """A real S3 server behind a proxy that fails when it is told to."""
-    with s3_server.running(folder) as bucket, before(os.environ["AWS_ENDPOINT_URL"]) as proxy:
+    with s3_server.running() as bucket, before(os.environ["AWS_ENDPOINT_URL"]) as proxy:
         os.environ["AWS_ENDPOINT_URL"] = proxy.address
         s3_server.forget_clients()
         yield proxy, bucket
@@ -268,8 +268,7 @@ def all_moments(matrix: Matrix, kind: str, places: list[str], moments: int) -> I
         for moment in itertools.chain(small, on_disk(matrix, kind, moments)):
             yield "disk", moment
     if "s3" in places:
-        shutil.rmtree(matrix.folder / "s3", ignore_errors=True)
-        with served(matrix.folder / "s3") as (proxy, bucket):
+        with served() as (proxy, bucket):
             for moment in on_s3(matrix, proxy, bucket, kind, moments):
                 yield "s3", moment
 

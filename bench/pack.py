@@ -11,10 +11,8 @@ same bytes. Of the exchange the requests of the fetch store are told apart, as a
 from __future__ import annotations
 
 import argparse
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from unittest import mock
 
 import dataset
@@ -70,7 +68,7 @@ def main() -> None:
     options = parser.parse_args()
     settings = [f"sources=[{ARCHIVE}]", f"extract.sample={options.sample}", 'image.nsfw_model=""']
     settings += [f"pack.samples_per_shard={options.samples_per_shard}"]
-    with tempfile.TemporaryDirectory() as name, s3_server.running(Path(name) / "s3") as bucket:
+    with s3_server.running() as bucket:
         out = f"{bucket}/packed"
         build(load("archive", settings, out), quiet=True)
         made = shards(out)

@@ -71,6 +71,8 @@ def _test(arguments: Sequence[str], output: int) -> None:
     os.close(output)
     import pytest
 
+    # Ray has its workers look for modules in the folder of the script first, and in this one there is a `dataset`.
+    sys.argv = [pytest.__file__, *arguments]
     # Of anyio, which open_clip has imported: pytest cannot rewrite the asserts of its plugin, which we do not use.
     sys.exit(pytest.main(["-v", "-W", "ignore::pytest.PytestAssertRewriteWarning", *arguments]))
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 # Before anything imports numpy or torch. Several processes test at once, and threads that wait for their turn at a
@@ -13,7 +15,8 @@ import pytest
 from hypothesis import settings
 
 # A shared machine may stall for longer than hypothesis' 200 ms an example; how long it takes is not what is asserted.
-settings.register_profile("openwit", deadline=None, derandomize=True)
+# The examples are the same each time, so that half of hypothesis' hundred say nearly as much; parsers ask for more.
+settings.register_profile("openwit", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("openwit")
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -25,6 +28,18 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("no ../shared/data beside this checkout")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_vocabulary() -> Iterator[None]:
+    """Where open_clip is imported, it reads its tokenizer's vocabulary once."""
+    if "open_clip" not in sys.modules:
+        yield
+        return
+    from tests import vocabulary
+
+    with vocabulary.read_once():
+        yield
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

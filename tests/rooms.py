@@ -10,28 +10,20 @@ ROOMS: dict[str, list[str]] = {
     "cluster": [
         "pipeline/test_cluster.py",
         "pipeline/test_submit.py",
-        "pipeline/training",
-        "pipeline/workers",
-        "pipeline/human",
+        *(f"pipeline/{room}" for room in ("training", "workers", "human")),
     ],
-    "runs": ["pipeline/test_*.py"],
-    "train": [
-        "train/test_*.py",
-        *(f"train/{room}" for room in ("checkpoints", "diagnosis", "distributed", "logs", "models")),
-    ],
+    "gpu": [f"train/test_{name}.py" for name in ("null_gpu", "memory", "compile", "cuda", "alone")],
+    "train": ["train/test_*.py", *(f"train/{room}" for room in ("checkpoints", "diagnosis", "distributed", "logs"))],
     "stages": ["pipeline/stages"],
-    "questions": [
-        "pipeline/asking",
-        "pipeline/examining",
-        "pipeline/experiment",
-        "pipeline/forecast",
-        "pipeline/query_list",
-        "pipeline/reports",
-    ],
+    "keys": [f"pipeline/test_{name}.py" for name in ("config_keys", "languages", "names", "scores", "thresholds")],
+    "runs": ["pipeline/test_*.py"],
     "engine": ["pipeline/engine"],
+    "questions": [
+        f"pipeline/{room}" for room in ("asking", "examining", "experiment", "forecast", "query_list", "reports")
+    ],
     "rest": ["test_*.py", "bench", "demo", "filters", "fuzz", "sql"],
     "dataset": ["dataset"],
-    "examine": ["train/data", "train/evaluate"],
+    "examine": [f"train/{room}" for room in ("data", "evaluate", "models")],
     "crawl": ["crawl"],
 }
 """Room -> folders, files and patterns of files under tests/. A file that two name is the first's."""

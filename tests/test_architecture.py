@@ -77,20 +77,6 @@ def test_a_wing_imports_only_what_is_below_it(wing: str) -> None:
         assert not above, f"{path.relative_to(ROOT)} imports {above}"
 
 
-def test_the_trainer_imports_without_the_pipelines_packages() -> None:
-    """What a GPU node lacks must not be imported, directly or through another module."""
-    code = (
-        "import sys\n"
-        "for name in ('ray', 'duckdb', 'fasttext', 'pydantic', 'polars', 'fastwarc', 'aiohttp', 'selectolax',\n"
-        "             'tensorboard', 'transformers', 'onnx', 'onnxscript', 'onnxruntime', 'wandb'):\n"
-        "    sys.modules[name] = None\n"
-        "import train.loop, train.evaluate, train.checkpoints.export, train.checkpoints.model_card\n"
-        "import train.diagnosis.diagnose, train.__main__\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-
-
 def test_opening_a_dataset_needs_neither_ray_nor_torch() -> None:
     modules = "dataset.query.views, dataset.ledger.commits, dataset.webdataset.shards"
     code = f"import sys; sys.modules['ray'] = sys.modules['torch'] = None; import {modules}"

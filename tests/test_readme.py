@@ -28,7 +28,7 @@ def test_the_commands_of_the_archive_section_work_in_their_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(ROOT)
-    archive = small_archive.write(tmp_path / "crawl.warc.gz")
+    archive = small_archive.write(tmp_path / "crawl.warc.gz", pages=24)
     lines = [
         line
         for block in blocks("sh")

@@ -55,7 +55,7 @@ def kind_of(asked: str) -> str:
 def test_an_s3_server_is_asked_what_is_counted_and_a_folder_counts_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with s3_server.running(tmp_path / "s3") as url, faulty_proxy.before(os.environ["AWS_ENDPOINT_URL"]) as proxy:
+    with s3_server.running() as url, faulty_proxy.before(os.environ["AWS_ENDPOINT_URL"]) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.address)
         s3_server.forget_clients()
         storage = Storage(f"{url}/x")

@@ -1,4 +1,4 @@
-"""A phase that says which GPUs it was given; for test_models, in a worker."""
+"""A phase that says which GPUs it was given; for test_cluster, in a worker."""
 
 from __future__ import annotations
 

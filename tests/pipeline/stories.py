@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import dataset
 from dataset.display import clean
+from dataset.query.views import Dataset
 from dataset.reasons import reasons
 from pipeline.asking.explain import explain
 
@@ -14,9 +14,10 @@ from pipeline.asking.explain import explain
 def told(out: str) -> set[str]:
     """The reasons of a dataset, of each of which a dropped pair's story was found to hold all of its evidence."""
     one_of_each = "SELECT reason, min((pair_id, stage, evidence)) FROM dropped GROUP BY reason ORDER BY reason"
-    rows = dataset.open(out).sql(one_of_each).fetchall()
+    made = Dataset(out)
+    rows = made.sql(one_of_each).fetchall()
     for reason, (pair_id, stage, evidence) in rows:
-        stories = [story for story in explain(out, pair_id) if story.reason == reason]
+        stories = [story for story in explain(made, pair_id) if story.reason == reason]
         assert stories, f"nothing tells that {pair_id} was dropped for {reason}"
         json.dumps(stories[0].as_dict())
         last = stories[0].steps[-1]

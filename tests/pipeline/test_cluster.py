@@ -13,14 +13,19 @@ from typing import Any
 import pytest
 import yaml
 
+import dataset
+from dataset.ledger.commits import Commit
 from pipeline.build import build
 from pipeline.config import build as make_config
+from pipeline.config_errors import ConfigError
+from pipeline.engine.phase import Task
 from pipeline.workers.executor import RayExecutor
 from pipeline.workers.ray_worker import Board
 from tests.crawl.hostile_server import HostileServer
 from tests.crawl.web.fetching import one_server
 from tests.pipeline import small_archive
 from tests.pipeline.stages.fetch.test_img2dataset_ray import OUTCOMES, config, images
+from tests.pipeline.tinted import World
 from tests.pipeline.two_nodes import DOOMED
 
 __all__ = ["one_server"]
@@ -97,10 +102,13 @@ def test_a_node_that_dies_in_the_middle_changes_no_byte(raw: dict[str, object], 
 
 @pytest.fixture(scope="module")
 def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayExecutor]:
-    """A Ray of our own: to start one takes ten CPU-seconds."""
+    """A Ray of our own, as if this machine had a GPU: to start one takes ten CPU-seconds."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("WIT_TEST_STARTS", str(tmp_path_factory.mktemp("two") / "starts"))
         executor = RayExecutor(2, None)
+        assert executor._options is not None
+        executor._options["num_gpus"] = 1
+        executor._start()
         yield executor
         executor.close()
 
@@ -117,7 +125,6 @@ def test_img2datasets_tasks_run_inside_of_a_task_on_one_cpu(
 ) -> None:
     import ray
 
-    two_workers._start()
     other: Any = ray.remote(num_cpus=1)(Board).remote()  # has the other CPU, and does nothing
     assert ray.get(other.working.remote()) == []
     made = config(server, tmp_path, "ray")
@@ -125,3 +132,21 @@ def test_img2datasets_tasks_run_inside_of_a_task_on_one_cpu(
     assert ray.available_resources().get("CPU", 0) <= 1
     ray.kill(other)
     assert {url: outcome for url, outcome, *_ in images(made.out)} == OUTCOMES
+
+
+@pytest.mark.slow
+def test_a_model_gets_its_share_of_a_gpu_from_ray(world: World, two_workers: RayExecutor, tmp_path: Path) -> None:
+    from tests.pipeline import gpu_phase  # which registers a stage of its own
+
+    tasks = [Task(gpu_phase.which.name, number, {}, {}) for number in range(2)]
+    (tmp_path / "out").mkdir()
+    given = [answer for _, answer in RayExecutor(None, None, gpus=0.5).run(str(tmp_path / "out"), tasks)]
+    assert [isinstance(answer, Commit) and answer.facts["gpus"] for answer in given] == [[0], [0]]
+    with pytest.raises(ConfigError, match=r"run.gpus_per_model_task is 2, but Ray has 1 GPUs"):
+        list(RayExecutor(None, None, gpus=2).run(str(tmp_path / "out"), tasks))
+    executor = RayExecutor(None, None, gpus=0.5)
+    build(make_config(world.config(tmp_path / "ray")), executor=executor, to="image", quiet=True)
+    build(make_config(world.config(tmp_path / "inline")), to="image", quiet=True)
+    scores = "SELECT url, nsfw_probability FROM images ORDER BY url"
+    here, there = (dataset.open(str(tmp_path / name)).sql(scores).fetchall() for name in ("inline", "ray"))
+    assert here == there and len(here) == 16

@@ -363,7 +363,7 @@ ELSEWHERE: dict[str, Callable[[], None]] = dict.fromkeys(
         "run.max_quarantined",  # test_custom
         "run.workers",  # test_cluster: the same bytes with 1 and with 4; 0 starts no Ray
         "run.address",  # test_cluster
-        "run.gpus_per_model_task",  # test_models
+        "run.gpus_per_model_task",  # test_cluster
         "run.patience_s",  # engine/test_full_disk
         "run.web_patience_s",  # dataset/test_web, test_secrets
         "allow_programs",  # test_programs

@@ -24,8 +24,8 @@ from tests.pipeline.prebuilt import Prebuilt
 
 
 @pytest.fixture(scope="module")
-def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with s3_server.running(tmp_path_factory.mktemp("s3")) as url:
+def bucket() -> Iterator[str]:
+    with s3_server.running() as url:
         yield url
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from tests.train import once, tiny
+from tests.train import tiny
+from train import loop
 from train.config import from_keys
 from train.loop import train
+from train.models.clip import Clip
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -24,9 +27,19 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def starts_are_short() -> Iterator[None]:
-    """Hundreds of trainings begin here, of a few steps each."""
-    with once.done_once():
+def counted_once() -> Iterator[None]:
+    """Hundreds of trainings begin here, for a few steps each: a model's operations are counted once."""
+    count, counted = loop.flops_per_sample, dict[Any, float]()
+
+    def known(clip: Clip) -> float:
+        learns = tuple(parameter.requires_grad for parameter in clip.model.parameters())
+        key = (str(clip.model), clip.image_size, clip.config["text_cfg"].get("context_length"), learns)
+        if key not in counted:
+            counted[key] = count(clip)
+        return counted[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "flops_per_sample", known)
         yield
 
 

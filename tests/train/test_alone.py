@@ -20,7 +20,7 @@ LACKING = {
         "phonenumbers",
     ),
     *("stdnum", "imagehash", "rich", "matplotlib", "jinja2", "simplejpeg", "tensorboard", "transformers", "tokenizers"),
-    *("onnx", "onnxscript", "pipeline", "crawl", "filters"),
+    *("onnx", "onnxscript", "wandb", "pipeline", "crawl", "filters"),
 }
 CODE = f"""
 import sys
@@ -38,7 +38,7 @@ class Without:
         return None if name.partition(".")[0] in {LACKING!r} else self.finder.find_spec(name, path, target)
 
 sys.meta_path[:] = [Without(finder) for finder in sys.meta_path]
-import train.evaluate, train.checkpoints.export, train.__main__
+import train.evaluate, train.checkpoints.export, train.checkpoints.model_card, train.diagnosis.diagnose, train.__main__
 sys.exit(train.__main__.main(sys.argv[1:]))
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import pytest
@@ -56,6 +57,12 @@ def step(towers: nn.Module, images: Tensor, texts: Tensor, loss: str, micro_batc
             name.removeprefix("module."): value.clone() for name, value in towers.named_buffers() if "running" in name
         },
     }
+
+
+@cache
+def single_step(model: str, loss: str) -> dict[str, Any]:
+    """The step of one process, of the whole batch at once."""
+    return step(synchronise(create(model, loss=loss).model.train()), *samples(model), loss, 0)
 
 
 def named(towers: nn.Module) -> list[tuple[str, Any]]:
@@ -121,7 +128,7 @@ def test_the_loss_is_that_of_one_process(results: list[dict[Any, Any]], loss: st
 def test_a_step_is_that_of_one_process(
     results: list[dict[Any, Any]], model: str, loss: str, kind: str, micro_batch: int
 ) -> None:
-    single = step(synchronise(create(model, loss=loss).model.train()), *samples(model), loss, 0)
+    single = single_step(model, loss)
     for found in (rank[model, loss, kind, micro_batch] for rank in results):
         assert found["loss"].item() == pytest.approx(single["loss"].item(), rel=1e-5)
         for what in ("gradients", "parameters"):

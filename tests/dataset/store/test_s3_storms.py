@@ -17,8 +17,8 @@ FILES = {f"folder/{number}": bytes([number]) * (1000 + 200_000 * (number % 3)) f
 
 
 @pytest.fixture(scope="module")
-def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[faulty_proxy.FaultyProxy]:
-    with s3_server.running(tmp_path_factory.mktemp("s3")), faulty_proxy.before(os.environ["AWS_ENDPOINT_URL"]) as made:
+def proxy() -> Iterator[faulty_proxy.FaultyProxy]:
+    with s3_server.running(), faulty_proxy.before(os.environ["AWS_ENDPOINT_URL"]) as made:
         with pytest.MonkeyPatch.context() as patched:
             patched.setenv("AWS_ENDPOINT_URL", made.address)
             s3_server.forget_clients()

@@ -23,8 +23,8 @@ Make = Callable[[], Storage]
 
 
 @pytest.fixture(scope="module")
-def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with s3_server.running(tmp_path_factory.mktemp("s3")) as url:
+def bucket() -> Iterator[str]:
+    with s3_server.running() as url:
         yield url
 
 

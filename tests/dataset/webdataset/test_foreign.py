@@ -166,7 +166,7 @@ def test_a_datasets_folder(dataset: str, folder: str) -> None:
 @pytest.mark.slow
 def test_tars_on_s3_are_read_through_once(tmp_path: Path) -> None:
     three(tmp_path / "local")
-    with s3_server.running(tmp_path / "s3") as bucket:
+    with s3_server.running() as bucket:
         remote = Storage(f"{bucket}/data")
         for path in (tmp_path / "local").iterdir():
             remote.write(path.name, path.read_bytes())

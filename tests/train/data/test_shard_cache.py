@@ -189,7 +189,7 @@ def test_shards_on_s3_are_read_by_ranges_or_through_the_cache(tmp_path: Path) ->
     index = read_index(local, "train")
     rows = np.array([5, 63, 31, 5, 0])
     expected = read_raw_samples(local, index, rows)
-    with s3_server.running(tmp_path / "s3") as bucket:
+    with s3_server.running() as bucket:
         remote = Storage(f"{bucket}/data")
         for info in local.list("shards"):
             remote.write(info.name, local.read(info.name))

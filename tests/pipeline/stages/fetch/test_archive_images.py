@@ -144,7 +144,7 @@ def final(number: int, leads: list[Lead], held: set[int]) -> int | None:
     return None
 
 
-@settings(max_examples=3)
+@settings(max_examples=2)
 @given(
     leads=st.lists(st.tuples(st.integers(0, 29), st.integers(0, 29), st.booleans()), min_size=20, max_size=40),
     held=st.sets(st.integers(0, 29), min_size=3, max_size=9),

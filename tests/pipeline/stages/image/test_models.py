@@ -17,8 +17,6 @@ import dataset
 from dataset.tables import read_parquet
 from filters.images.embeddings import from_column, unit
 from pipeline.asking.explain import explain
-from pipeline.build import build
-from pipeline.config import build as make_config
 from pipeline.config_errors import ConfigError
 from pipeline.workers.failures import PhaseFailedError
 from tests.filters import models
@@ -301,30 +299,3 @@ def test_what_cannot_be_run_is_told_before_any_work(
 def test_an_answer_that_the_model_does_not_have_is_told(world: World, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"image.models.redness.answer is 3, but .* answers 3 numbers"):
         world.anew(tmp_path / "out", image={"models": [{**world.redness, "answer": 3}]})
-
-
-@pytest.mark.slow
-def test_a_model_gets_its_share_of_a_gpu_from_ray(world: World, tmp_path: Path) -> None:
-    import ray
-
-    from dataset.ledger.commits import Commit
-    from pipeline.engine.phase import Task
-    from pipeline.workers.executor import RayExecutor
-    from tests.pipeline import gpu_phase
-
-    tasks = [Task(gpu_phase.which.name, number, {}, {}) for number in range(2)]
-    ray.init(address="local", num_cpus=1, num_gpus=1, include_dashboard=False, log_to_driver=False)  # as if it had one
-    try:
-        (tmp_path / "out").mkdir()
-        given = [answer for _, answer in RayExecutor(None, None, gpus=0.5).run(str(tmp_path / "out"), tasks)]
-        assert [isinstance(answer, Commit) and answer.facts["gpus"] for answer in given] == [[0], [0]]
-        with pytest.raises(ConfigError, match=r"run.gpus_per_model_task is 2, but Ray has 1 GPUs"):
-            list(RayExecutor(None, None, gpus=2).run(str(tmp_path / "out"), tasks))
-        executor = RayExecutor(None, None, gpus=0.5)
-        build(make_config(world.config(tmp_path / "ray")), executor=executor, to="image", quiet=True)
-    finally:
-        ray.shutdown()
-    build(make_config(world.config(tmp_path / "inline")), to="image", quiet=True)
-    scores = "SELECT url, nsfw_probability FROM images ORDER BY url"
-    here, there = (dataset.open(str(tmp_path / name)).sql(scores).fetchall() for name in ("inline", "ray"))
-    assert here == there and len(here) == 16
