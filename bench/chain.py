@@ -23,7 +23,9 @@ import json
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urljoin
@@ -39,6 +41,7 @@ from bench.match import LAION
 from bench.peers.measure import venv
 from bench.record import print_record
 from dataset.ledger.commits import read_manifest
+from dataset.query.views import Dataset
 from dataset.store.storage import Storage
 from filters.queries.build import load
 
@@ -59,11 +62,57 @@ class Chain:
 
     steps: Mapping[str, float]  # CPU seconds
     kept: int
+    gigabytes: float
+    unsafe: int  # images that were left out as not safe to look at
 
     @property
     def per_thousand(self) -> float:
         """CPU seconds per 1,000 kept pairs."""
         return 1000 * sum(self.steps.values()) / max(1, self.kept)
+
+
+class Memory:
+    """The most that processes hold which are begun, directly or not, while the block runs."""
+
+    def __enter__(self) -> Memory:
+        self._most, self._others, self._end = 0, set(children()), threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self._thread.join()
+
+    @property
+    def gigabytes(self) -> float:
+        return self._most / 2**20
+
+    def _watch(self) -> None:
+        while not self._end.wait(0.5):
+            self._most = max(self._most, sum(map(kilobytes, set(children()) - self._others)))
+
+
+def children() -> list[int]:
+    """The processes below this one."""
+    parents: dict[int, list[int]] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended
+            parents.setdefault(int(path.read_text().rpartition(")")[2].split()[1]), []).append(int(path.parent.name))
+    found, waiting = [], [os.getpid()]
+    while waiting:
+        found += (below := parents.get(waiting.pop(), []))
+        waiting += below
+    return found
+
+
+def kilobytes(process: int) -> int:
+    """What a process holds, its share of what several hold; 0 where Linux does not say."""
+    with suppress(OSError):
+        for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1])
+    return 0
 
 
 def pages() -> Iterator[tuple[str, list[tuple[str, str]]]]:
@@ -123,8 +172,12 @@ def ours(folder: Path, wat: Path, port: int, nsfw: bool) -> Chain:
     }
     config = folder / "ours.yaml"
     config.write_text(yaml.safe_dump(told))
-    took = measure(sys.executable, "-m", "pipeline", "run", str(config))
-    return Chain({"wit run": took.cpu_seconds}, read_manifest(Storage(str(out)))["funnel"]["pack"]["kept"])
+    with Memory() as memory:
+        took = measure(sys.executable, "-m", "pipeline", "run", str(config))
+    kept = read_manifest(Storage(str(out)))["funnel"]["pack"]["kept"]
+    query = "SELECT count(DISTINCT url) FROM dropped WHERE reason = 'nsfw_image'"
+    ((unsafe,),) = Dataset(str(out)).sql(query).fetchall()
+    return Chain({"wit run": took.cpu_seconds}, kept, memory.gigabytes, unsafe)
 
 
 def peers(folder: Path, wat: Path, port: int, nsfw: bool) -> Chain:
@@ -149,14 +202,15 @@ def peers(folder: Path, wat: Path, port: int, nsfw: bool) -> Chain:
     took: dict[str, Took] = {}
     os.environ["http_proxy"] = f"http://127.0.0.1:{port}"  # how img2dataset reaches a host that is none
     try:
-        for name, command in steps.items():
-            took[name] = measure(*map(str, command))
+        with Memory() as memory:
+            for name, command in steps.items():
+                took[name] = measure(*map(str, command))
     finally:
         del os.environ["http_proxy"]
-    gone = {name for file in ("nsfw.json", "dedup.json") if (home / file).exists()
-            for name in json.loads((home / file).read_text())}  # fmt: skip
-    kept = sum(image.name not in gone for image in images.rglob("*.jpg"))
-    return Chain({name: each.cpu_seconds for name, each in took.items()}, kept)
+    told = [(home / file) for file in ("nsfw.json", "dedup.json")]
+    unsafe, copies = (set(json.loads(file.read_text()) if file.exists() else ()) for file in told)
+    kept = sum(image.name not in unsafe | copies for image in images.rglob("*.jpg"))
+    return Chain({name: each.cpu_seconds for name, each in took.items()}, kept, memory.gigabytes, len(unsafe))
 
 
 def main() -> None:
@@ -179,6 +233,7 @@ def main() -> None:
                         steps = ", ".join(f"{step} {seconds:.1f}" for step, seconds in found.steps.items())
                         with_ = "with NSFW" if nsfw else "without it"
                         told = f"{who:<6}{with_:<12}{found.per_thousand:>8.1f} a thousand of {found.kept:,} kept"
+                        told += f", {found.gigabytes:.1f} GB"
                         print(f"{told}: {steps}", flush=True)
                         before = best.get((nsfw, who), found)
                         best[nsfw, who] = min(before, found, key=lambda each: each.per_thousand)
@@ -192,6 +247,8 @@ def main() -> None:
             "ratio": round(figures[True][1] / figures[True][0], 2),
             "without_nsfw": {"ours": figures[False][0], "peer": figures[False][1],
                              "ratio": round(figures[False][1] / figures[False][0], 2)},
+            "equal": best[True, "ours"].unsafe == best[True, "peers"].unsafe,
+            "gigabytes": {who: round(best[True, who].gigabytes, 2) for who in ("ours", "peers")},
             "kept": {who: best[True, who].kept for who in ("ours", "peers")},
             "left_out": ["DataComp's language test", "DataComp's resharder", "Spark"],
         }

@@ -117,8 +117,7 @@ class Predictor:
         self.model = model
         self._key = key
         self._engine = engine
-        self._mean = np.asarray(model.mean, np.float32)
-        self._std = np.asarray(model.std, np.float32)
+        self._values = _values(model)
 
     def __call__(self, images: Sequence[bytes | np.ndarray]) -> np.ndarray:
         """The model's output for each image, in their order. float32 (n, outputs).
@@ -145,7 +144,7 @@ class Predictor:
         if self._engine.batch is not None and count < self._engine.batch:
             pixels = np.concatenate([pixels, np.zeros((self._engine.batch - count, *pixels.shape[1:]), np.float32)])
         try:
-            answer = self._engine.run(np.ascontiguousarray(pixels.astype(self._engine.dtype)))
+            answer = self._engine.run(np.ascontiguousarray(pixels, self._engine.dtype))
         except Exception as error:  # each engine has its own
             shape = " × ".join(map(str, pixels.shape))
             raise ModelError(f"{self._key}: {self.model.path} cannot be run on {shape}: {_words(error)}") from None
@@ -158,16 +157,17 @@ class Predictor:
 
     def pixels(self, image: bytes | np.ndarray) -> np.ndarray:
         """An image as the model takes it: float32 (3, size, size), or (size, size, 3)."""
+        import cv2  # which takes long to import
+
         picture = opened(image) if isinstance(image, bytes) else Image.fromarray(image)
         picture = _resized(picture.convert("RGB"), self.model)
         if self.model.jpeg_quality:
             sink = io.BytesIO()
             picture.save(sink, "JPEG", quality=self.model.jpeg_quality)
             picture = Image.open(sink)
-        array = np.asarray(picture, np.float32)
+        array = cv2.LUT(np.asarray(picture), self._values)
         if self.model.channels == "bgr":
             array = array[:, :, ::-1]
-        array = (array * np.float32(self.model.scale) - self._mean) / self._std
         return array.transpose(2, 0, 1) if self.model.layout == "nchw" else array
 
 
@@ -319,6 +319,14 @@ def _resized(picture: Image.Image, model: ImageModel) -> Image.Image:
     left, top = (picture.width - model.size) // 2, (picture.height - model.size) // 2
     # Beyond the image, where `pad` leaves room, a crop is black.
     return picture.crop((left, top, left + model.size, top + model.size))
+
+
+def _values(model: ImageModel) -> np.ndarray:
+    """What each pixel's value becomes, by red, green and blue: float32 (1, 256, 3)."""
+    mean, std = (np.asarray(numbers, np.float32) for numbers in (model.mean, model.std))
+    if model.channels == "bgr":
+        mean, std = mean[::-1], std[::-1]
+    return ((np.arange(256, dtype=np.float32)[:, None] * np.float32(model.scale) - mean) / std)[None]
 
 
 def _activate(values: np.ndarray, activation: str) -> np.ndarray:

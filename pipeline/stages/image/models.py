@@ -72,7 +72,8 @@ def described(
         values = {name: value for name, value in plain(asdict(model)).items() if name != "path"}
         item = {"column": column, "checksum": file_checksum(locate(model.path)), "model": values}
         if screened:
-            item["screen"] = {"ranges": nsfw_int8.ranges_checksum(), "confirm_above": nsfw_int8.CONFIRM_ABOVE}
+            bounds = [nsfw_int8.GLANCE_SIZE, nsfw_int8.DOUBT_ABOVE, nsfw_int8.CONFIRM_ABOVE]
+            item["screen"] = {"ranges": nsfw_int8.ranges_checksum(), "bounds": bounds}
         options.append(item)
     places = [{"path": location(model.path)} for model in models]
     return {"models": options}, {"models": places}

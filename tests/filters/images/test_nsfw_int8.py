@@ -11,7 +11,7 @@ import pytest
 
 from filters.images import nsfw_int8
 from filters.images.config import ImageFilterConfig
-from filters.images.models import OPEN_NSFW, Predictor, load
+from filters.images.models import OPEN_NSFW, load
 from filters.images.nsfw_int8 import CONFIRM_ABOVE, Screened
 from filters.lines import locate
 
@@ -28,13 +28,14 @@ class Fixed:
         return np.stack([1 - unsafe, unsafe], axis=1)
 
 
-def test_the_full_model_answers_for_all_that_is_not_clearly_harmless() -> None:
-    fast, full = Fixed(1), Fixed(0.5)
-    images = [np.float32(value) for value in (0.0, CONFIRM_ABOVE, 0.04, 0.9)]
-    answers = Screened(cast(Predictor, fast), cast(Predictor, full))(cast(Any, images))
-    assert answers[:, 1].tolist() == pytest.approx([0, CONFIRM_ABOVE / 2, 0.04, 0.45])
-    assert (fast.asked, full.asked) == (4, 2)
-    assert len(Screened(cast(Predictor, fast), cast(Predictor, full))([])) == 0
+def test_the_next_model_answers_for_all_that_is_not_clearly_harmless_to_the_one_before() -> None:
+    glance, look, full = Fixed(1), Fixed(0.5), Fixed(2)
+    images = [np.float32(value) for value in (0.001, 0.1, 0.3, 0.05, 0.4)]
+    steps = [cast(Any, (glance, 0.1)), cast(Any, (look, 0.1)), cast(Any, (full, np.inf))]
+    answers = Screened(*steps)(cast(Any, images))
+    assert answers[:, 1].tolist() == pytest.approx([0.001, 0.05, 0.6, 0.05, 0.8])
+    assert (glance.asked, look.asked, full.asked) == (5, 3, 2)
+    assert Screened(*steps)([]).shape == (0, 2)
 
 
 def test_it_is_made_of_the_packaged_model_the_same_each_time_and_kept(
@@ -46,6 +47,9 @@ def test_it_is_made_of_the_packaged_model_the_same_each_time_and_kept(
     (kept,) = tmp_path.iterdir()
     assert kept.read_bytes() == made == nsfw_int8.make(path, nsfw_int8.RANGES)
     assert len(made) < path.stat().st_size / 3
+    glance = nsfw_int8.quantized(path, nsfw_int8.RANGES, nsfw_int8.GLANCE_SIZE)
+    assert len(list(tmp_path.iterdir())) == 2
+    assert glance == nsfw_int8.quantized(path, nsfw_int8.RANGES, nsfw_int8.GLANCE_SIZE) != made
     kept.write_bytes(b"as it was kept")
     assert nsfw_int8.quantized(path, nsfw_int8.RANGES) == b"as it was kept"
 
@@ -59,6 +63,13 @@ def test_its_scores_are_near_the_full_models_and_equal_where_they_matter() -> No
     assert screened == pytest.approx(full, abs=0.05)
     sure = screened[:, 1] >= CONFIRM_ABOVE
     assert np.array_equal(screened[sure], full[sure])
+
+
+def test_an_image_is_the_same_at_a_glance_whatever_stands_beside_it() -> None:
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 256, (90, 64 + number, 3), np.uint8) for number in range(11)]
+    glance = nsfw_int8._fast(OPEN_NSFW, "k", "", nsfw_int8.GLANCE_SIZE)
+    assert np.array_equal(glance(images), np.concatenate([glance([image]) for image in images]))
 
 
 def test_it_is_for_the_builtin_model_alone_and_can_be_switched_off() -> None:
