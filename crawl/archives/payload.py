@@ -74,18 +74,20 @@ class ArchivedResponse:
         return int(values[0]) if len(values) == 1 and _LENGTH.fullmatch(values[0]) else None
 
 
-def parse_response(block: bytes) -> ArchivedResponse:
+def parse_response(block: bytes | bytearray) -> ArchivedResponse:
     """Split a response; what has neither status line nor headers is HTTP/0.9, a body alone. Nothing is an error."""
     if _STATUS.match(block) is None and not _HEADERS_ALONE.match(block):
-        return ArchivedResponse(200, {}, block)
-    body = block
+        return ArchivedResponse(200, {}, bytes(block))
+    at = 0  # where what is left begins, which is copied once
     for _ in range(_MAX_INTERIM):
-        status = _STATUS.match(body)
-        end = _HEADER_END.search(body, 0, _MAX_HEADER_BYTES)
-        has_end = end is not None or len(body) <= _MAX_HEADER_BYTES
-        head, body = (body[: end.start()], body[end.end() :]) if end else (body[:_MAX_HEADER_BYTES], b"")
-        if status is None or b":" in head or not _STATUS.match(body):
+        status = _STATUS.match(block, at)
+        end = _HEADER_END.search(block, at, at + _MAX_HEADER_BYTES)
+        has_end = end is not None or len(block) - at <= _MAX_HEADER_BYTES
+        head = bytes(block[at : end.start() if end else at + _MAX_HEADER_BYTES])
+        at = end.end() if end else len(block)
+        if status is None or b":" in head or not _STATUS.match(block, at):
             break
+    body = bytes(memoryview(block)[at:])
     if status is None:
         head = b"\n" + head
     headers: dict[str, list[str]] = {}

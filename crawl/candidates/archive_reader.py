@@ -140,14 +140,13 @@ class ArchiveReader:
 
     def _web(self, record: Record) -> None:
         """A response, or a resource record, whose block is the body alone."""
-        block = bytes(record.block)
         if record.type == "response":
-            response = parse_response(block)
+            response = parse_response(record.block)
             if not response.has_end:
                 self._is_damaged(record.offset, "has a head of HTTP that does not end")
                 return
         else:
-            response = ArchivedResponse(200, {"content-type": [record.content_type]}, block)
+            response = ArchivedResponse(200, {"content-type": [record.content_type]}, bytes(record.block))
         if 300 <= response.status < 400:
             self.held.redirect(record.uri, url_in_header(response.header("location").encode("latin-1")))
         type_ = media_type(response.content_type)

@@ -176,6 +176,8 @@ class Rows:
         # An inlined image may hold what else marks a template (`<svg`, `{`).
         raw_urls = pc.if_else(pa.array(are_no_addresses(raw_urls) & ~is_inlined(raw_urls)), "", raw_urls)
         # All sources at once: compiling what is looked for takes longer than looking for it in a column.
+        filled = [number for number, column in enumerate(raw) if pc.max(pc.binary_length(column)).as_py()] or [0]
+        raw = [raw[number] for number in filled]  # most sources give no text at all
         cleaned = without_templates(clean_texts(pa.concat_arrays(raw)))
         texts = [cleaned.slice(len(page) * number, len(page)) for number in range(len(raw))]
         rows, columns = np.nonzero(self._usable(texts, self._addressed(raw_urls, raw)))
@@ -193,7 +195,7 @@ class Rows:
             {
                 "url": urls,
                 "text": cleaned.take(pa.array(columns * len(raw_urls) + rows)),
-                "text_source": pa.array(self._sources, pa.string()).take(pa.array(columns)),
+                "text_source": pa.array(self._sources, pa.string()).take(pa.array(np.array(filled)[columns])),
                 "host": hosts,
                 "page_url": page_urls.take(pa.array(page)),
                 "page_status": of_page(pages.statuses, pa.int32()),

@@ -33,6 +33,9 @@ _CODE = re.compile(
 _BEFORE = 24  # characters
 # Where a number may begin that is written with its 0; a row of digits is cut where libphonenumber has enough of it.
 _ZERO = re.compile(r"(?<![0-9])0|[0-9]{18}")
+# How every number in North America's plan ends that is written in groups: 555-1234. It has the country code 1.
+_NANP_GROUPS = re.compile(r"[0-9]{3}[^0-9]+[0-9]{4}")
+_NANP_CODE = 1
 
 
 def north_american(text: str, region: str | None) -> Spans:
@@ -49,7 +52,7 @@ def phone_numbers(text: str, region: str | None) -> Spans:
         for number in PhoneNumberMatcher(text, None, Leniency.VALID, _MAX_TRIES):
             if number.raw_string.lstrip("( ").startswith(("+", "＋")):
                 found.add(_span(number))
-    if region is not None and (not _begins_with_zero(region) or _ZERO.search(text)):
+    if region is not None and _may_be_national(text, region):
         for number in PhoneNumberMatcher(text, region, Leniency.VALID, _MAX_TRIES):
             if _is_national(number.raw_string, region) and not is_code(text, number.start):
                 found.add(_span(number))
@@ -78,6 +81,13 @@ def _is_national(written: str, region: str) -> bool:
     number = phonenumbers.parse(written, region)
     groups = re.findall(r"\d+", phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.NATIONAL))
     return re.findall(r"\d+", written) == groups
+
+
+def _may_be_national(text: str, region: str) -> bool:
+    """Whether a text may hold what `_is_national` takes, for libphonenumber is slow."""
+    if phonenumbers.country_code_for_region(region) == _NANP_CODE:
+        return _NANP_GROUPS.search(text) is not None
+    return not _begins_with_zero(region) or _ZERO.search(text) is not None
 
 
 def _begins_with_zero(region: str) -> bool:

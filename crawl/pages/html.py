@@ -98,6 +98,7 @@ _QUERY = f'{_IMAGES}, template, meta[content], base[href], a[rel~="license" i][h
 _RSL = f'script[type="{rsl.MEDIA_TYPE}" i]'
 _XML = (b"+xml", b"+XML")
 _JSON_LD = 'script[type="application/ld+json" i]'
+_OF_OBJECTS = frozenset({"json-ld", "microdata"})
 _JSON_LD_TYPE = re.compile(r"application/ld\+json", re.IGNORECASE)
 _ATTRIBUTES = ("alt", "title", "aria-label", "data-image-title")
 _FOREIGN = frozenset({"svg", "math"})
@@ -167,7 +168,7 @@ def parse_page(page: bytes, text_sources: Sequence[str], *, xhtml: bool = False)
     if is_simplified:
         page = simplified(page)
     tree = LexborHTMLParser(page, options=LexborDocumentOptions.WO_EVENTS)
-    holds_objects = stringzilla.find(page, IMAGE_OBJECT) >= 0
+    holds_objects = not _OF_OBJECTS.isdisjoint(text_sources) and stringzilla.find(page, IMAGE_OBJECT) >= 0
     queries = [_QUERY, *(_AMP if any(map(tree.tags, _AMP)) else ())]
     if "figcaption" in text_sources:
         queries.append("figcaption")

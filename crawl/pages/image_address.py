@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from operator import attrgetter
 
 import numpy as np
@@ -181,8 +182,11 @@ def largest_of(srcset: str) -> tuple[str, int]:
 
 def grade_of(url: str) -> int:
     """The grade of an address as written."""
-    if not url or len(url) > MAX_URL_CHARS:
-        return NONE
+    return NONE if not url or len(url) > MAX_URL_CHARS else _graded(url)
+
+
+@lru_cache(maxsize=256)  # all images of a page may have one stand-in
+def _graded(url: str) -> int:
     if _NOT_HTTP.match(url):  # first, for inlined images are long
         return LESSER if url[:4].lower() == "ftp:" and not _is_no_address(url) else NONE
     if _is_no_address(url):
