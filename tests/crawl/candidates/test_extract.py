@@ -76,6 +76,14 @@ def test_a_candidate_has_everything(tmp_path: Path) -> None:
     assert (second["text"], second["text_source"], second["ordinal"]) == ("Hund", "title", 1)
 
 
+def test_a_text_names_its_source_whatever_other_sources_give(tmp_path: Path) -> None:
+    html = "<img src=a title=b><img src=c data-image-title=d><img src=e title=f data-image-title=g>"
+    sources = ("figcaption", "title", "alt", "data-image-title")
+    found = run(tmp_path, page(html), text_sources=sources, texts_per_image="all").candidates
+    told = list(zip(found["text"].to_pylist(), found["text_source"].to_pylist(), strict=True))
+    assert told == [("b", "title"), ("d", "data-image-title"), ("f", "title"), ("g", "data-image-title")]
+
+
 def test_every_image_is_a_candidate_or_counted(tmp_path: Path) -> None:
     html = """
         <img src=a.png alt=a> <img src=b.png> <img src=c.png alt=" &#8203; "> <img alt=d> <img src="data:,x" alt=e>

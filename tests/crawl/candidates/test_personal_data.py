@@ -204,3 +204,30 @@ def test_a_country_whose_numbers_begin_with_zero_is_asked_where_one_can_begin(pa
         found = list(phone_numbers.phone_numbers(text, region))
         patch.setattr(phone_numbers, "_ZERO", re.compile(""))
         assert found == list(phone_numbers.phone_numbers(text, region))
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                "415",
+                "(415) ",
+                "555-2671",
+                "5552671",
+                "310 1234",
+                "310-1234",
+                "011 44 20 7946 0018",
+                " ext. 5",
+                *" -./+1",
+            ]
+        ),
+        max_size=7,
+    ),
+    st.sampled_from(["US", "CA", "JM"]),
+)
+def test_north_america_is_asked_where_a_number_may_stand_in_groups(parts: list[str], region: str) -> None:
+    text = "".join(parts)
+    with pytest.MonkeyPatch.context() as patch:
+        found = list(phone_numbers.phone_numbers(text, region))
+        patch.setattr(phone_numbers, "_may_be_national", lambda *_: True)
+        assert found == list(phone_numbers.phone_numbers(text, region))
