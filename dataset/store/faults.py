@@ -53,7 +53,7 @@ _FIXED[errno.EFBIG] = (
     "no file may be so large here (%s); raise the limit (`ulimit -f unlimited`) or choose another disk"
 )
 _BUSY = "the storage server failed or asked for patience (%s); run the same command again when it answers"
-_RAY_FULL = "Ray's temporary folder is full (%s); TMPDIR names another folder for it; then run the same command again"
+RAY_FULL = "Ray's temporary folder is full (%s); TMPDIR names another folder for it; then run the same command again"
 TOO_LARGE = (
     "a partition does not fit into a task's memory (%s); make it smaller: run.pairs_per_partition, run.piece_bytes"
 )
@@ -103,7 +103,7 @@ def fault(error: BaseException) -> Fault | None:
     if module in ("botocore", "boto3"):
         return _of_s3(error)
     if module == "ray" and type(error).__name__ == "OutOfDiskError":
-        return Fault(_RAY_FULL % _brief(error))
+        return Fault(RAY_FULL % _brief(error))
     if module == "ray":
         return Fault(_NODE % _brief(error)) if type(error).__name__ in _LOST_WORK else None
     if module in ("duckdb", "_duckdb"):

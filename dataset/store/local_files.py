@@ -39,6 +39,14 @@ class Fence(Protocol):
         """What to raise where the folder is gone."""
 
 
+def check_folder(path: Path) -> None:
+    """Raises NotADirectoryError if a folder's place, or that of one above it, is taken by what is none."""
+    if not path.is_dir():
+        there = next((place for place in (path, *path.parents) if os.path.lexists(place)), path)
+        if os.path.lexists(there) and not there.is_dir():
+            raise NotADirectoryError(f"{there} is no folder; name one that is there, or one that shall be made")
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """The path of a draft, which takes a file's place as soon as it is written; after an error nothing has changed.

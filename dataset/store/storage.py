@@ -120,8 +120,8 @@ class Storage:
         self.url = absolute(url)
         self._fs, self._root = filesystem(self.url)
         self.local = is_local(self.url)
-        if self.local and not Path(self._root).is_dir() and os.path.lexists(self._root):
-            raise NotADirectoryError(f"{self.url} is no folder; name one that is there, or one that shall be made")
+        if self.local:
+            local_files.check_folder(Path(self._root))
         self._s3 = not self.local and urlsplit(self.url).scheme in ("s3", "s3a")
         self._leave = leave
         self.fence: Fence | None = None

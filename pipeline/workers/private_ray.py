@@ -10,16 +10,24 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from dataset.store.faults import RAY_FULL, WorkerStartError
 from dataset.store.scratch import own_folder
 
 _TOKEN = secrets.token_hex(32)  # of this process: Ray remembers the first that it has seen
 _PATH_BYTES = 29
 """The longest path of Ray's folder: a Unix socket's has 107 at most, of which Ray's own names take the rest."""
 _PREFIX = "ray-"
+_LEAST_BYTES = 16 * 2**20
+"""Without so much room for logs and sockets Ray's processes do not start, and do not say why."""
 
 
 class PrivateRay:
-    """What `ray.init` and the environment must say; made before Ray starts, closed after it has stopped."""
+    """What `ray.init` and the environment must say; made before Ray starts, closed after it has stopped.
+
+    Raises:
+        OSError: its folder is another user's, or cannot be made.
+        WorkerStartError: there is no room in it.
+    """
 
     def __init__(self) -> None:
         ours = {
@@ -28,10 +36,13 @@ class PrivateRay:
             # Ray's own switch for machines that never join others: every server of it then listens on loopback alone.
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         }
+        self._folder = _folder()
+        free = shutil.disk_usage(self._folder.parent).free
+        if free < _LEAST_BYTES:
+            raise WorkerStartError(RAY_FULL % f"{self._folder.parent} has {free / 1e6:,.1f} MB left")
         self._before = {name: os.environ.get(name) for name in ours}
         os.environ.update(ours)
         _reread(is_cluster=False)
-        self._folder = _folder()
 
     @property
     def options(self) -> dict[str, Any]:

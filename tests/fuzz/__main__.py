@@ -33,7 +33,7 @@ def wrong(reader: str, data: bytes, folder: Path) -> str | None:
     """What promise an input breaks, in words; None if none."""
     begun, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     try:
-        READERS[reader](data, folder / "input")
+        READERS[reader](data, folder / reader)  # some write files there, some one file
     except Exception:
         return traceback.format_exc()
     seconds = time.process_time() - begun

@@ -209,8 +209,9 @@ def test_what_is_no_folder_is_no_storage(tmp_path: Path, kind: str) -> None:
         os.mkfifo(place)
     else:
         place.symlink_to(tmp_path / "nowhere")
-    with pytest.raises(NotADirectoryError, match="is no folder"):
-        Storage(str(place))
+    for url in (place, place / "below" / "it"):
+        with pytest.raises(NotADirectoryError, match=f"^{place} is no folder"):
+            Storage(str(url))
 
 
 def test_a_folder_is_deleted_with_all_below_it(make: Make) -> None:

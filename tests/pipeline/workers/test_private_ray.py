@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dataset.store import scratch
+from dataset.store.faults import WorkerStartError
 from pipeline.workers import private_ray
 from pipeline.workers.private_ray import PrivateRay
 
@@ -55,6 +56,15 @@ def test_anothers_folder_is_not_used(short: Path) -> None:
     (short / f"openwit-{os.getuid()}").symlink_to(short / "elsewhere")
     with pytest.raises(OSError, match="set TMPDIR"):
         PrivateRay()
+
+
+def test_a_folder_without_room_is_named_and_the_environment_left(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    monkeypatch.setattr(private_ray, "_LEAST_BYTES", 2**62)
+    said = rf"Ray's temporary folder is full \({short}/openwit-.* MB left\); TMPDIR names another"
+    with pytest.raises(WorkerStartError, match=said):
+        PrivateRay()
+    assert "RAY_AUTH_TOKEN" not in os.environ
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
