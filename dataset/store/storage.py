@@ -330,7 +330,7 @@ class Storage:
 
     def list(self, folder: str = "", *, recursive: bool = False) -> list[FileInfo]:
         """The files of a folder, sorted by name; a folder that does not exist is empty."""
-        return [info for info in self._all(folder, recursive) if not Path(info.name).name.startswith(TEMPORARY)]
+        return [info for info in self._all(folder, recursive) if not info.name.rpartition("/")[2].startswith(TEMPORARY)]
 
     def revoke(self) -> None:
         """Take away the folders of other leases: from then on nothing is moved out of them."""
