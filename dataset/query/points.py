@@ -64,6 +64,8 @@ def macro(view: str, select: str) -> str | None:
         return None
     condition = "url_id = unhex(left(id, 16))" if view == "images" else "pair_id = unhex(id)"
     wanted = {**dict.fromkeys(tables, condition), **_BESIDE.get(view, {})}
+    if view == "scores":
+        wanted["_images"] = "url_id = unhex(left(id, 16))"
     parts = ", ".join(f"{table} AS (SELECT * FROM temp.{table} WHERE {where})" for table, where in wanted.items())  # noqa: S608
     return f"CREATE OR REPLACE TEMP MACRO {view}(id) AS TABLE WITH {parts}\n{select.rstrip()}"
 

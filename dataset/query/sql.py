@@ -66,10 +66,18 @@ def asking(*, progress: bool = False) -> duckdb.DuckDBPyConnection:
     progress: show on the terminal how far a query is that takes more than two seconds.
     """
     folder = str(Path(tempfile.gettempdir()) / f"openwit-sql-{uuid.uuid4().hex}")  # made when it is needed
-    connection = duckdb.connect(":memory:", config={"threads": os.cpu_count() or 1, "temp_directory": folder, **_ALONE})
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    settings = {"threads": os.cpu_count() or 1, "temp_directory": folder, "memory_limit": f"{_share(machine)}B"}
+    connection = duckdb.connect(":memory:", config={**settings, **_ALONE})
     if progress:
         connection.execute("SET enable_progress_bar = true")
     return connection
+
+
+def _share(machine: int) -> int:
+    """How many bytes a question may have of a machine's: 3 GB, more where that is less than an eighth; what it needs
+    besides lies on disk. DuckDB's own share is four fifths."""
+    return min(machine * 4 // 5, max(3 * 10**9, machine // 8))
 
 
 def close(connection: duckdb.DuckDBPyConnection, files: Iterable[str], folders: Iterable[str] = ()) -> None:

@@ -43,7 +43,10 @@ EXAMPLES: dict[str, tuple[dict[str, Rows], list[tuple[Any, ...]]]] = {
         [("fetch", 2, 4.0, 1.0, 8, "fetch.get", 3.0)],
     ),
     "dead_links": (
-        {"images": [image(1), image(2, "http_client_error")], "candidates": [candidate(1), candidate(2)]},
+        {
+            "_images": [image(1), image(2, "http_client_error")],
+            "_pairs": [{"partition": 0, **candidate(number)} for number in (1, 1, 2)],
+        },
         [("2019", 2, 1, 1)],
     ),
     "detected_languages": (
