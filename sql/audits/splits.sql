@@ -8,14 +8,20 @@
 -- column bytes: Bytes of the shards that their samples take.
 -- column pairs_with_image_in_another_split: Pairs whose image another split has too; none in a sound dataset.
 -- column pairs_with_text_in_another_split: Pairs whose text another split has too; none in a sound dataset.
-SELECT split, count(DISTINCT shard) AS shards, count(*) AS pairs, count(DISTINCT sha256) AS images,
-       count(DISTINCT text) AS texts,
-       count(DISTINCT host) AS hosts,
-       sum(size)::BIGINT AS bytes,
-       count(*) FILTER (WHERE sha256 IN (SELECT sha256 FROM pairs other WHERE other.split <> pairs.split))
-           AS pairs_with_image_in_another_split,
-       count(*) FILTER (WHERE lower(text) IN (SELECT lower(text) FROM pairs other WHERE other.split <> pairs.split))
-           AS pairs_with_text_in_another_split
-FROM pairs
+WITH hashed AS (
+    -- hashes of 64 bits stand for images and texts, which need a tenth of the room
+    SELECT split, hash(split) AS side, shard, size, hash(host) AS host, hash(sha256) AS image, hash(text) AS text,
+           hash(lower(text)) AS folded
+    FROM pairs
+), shared_images AS (
+    SELECT image FROM hashed GROUP BY image HAVING min(side) <> max(side)
+), shared_texts AS (
+    SELECT folded FROM hashed GROUP BY folded HAVING min(side) <> max(side)
+)
+SELECT split, count(DISTINCT shard) AS shards, count(*) AS pairs, count(DISTINCT image) AS images,
+       count(DISTINCT text) AS texts, count(DISTINCT host) AS hosts, sum(size)::BIGINT AS bytes,
+       count(*) FILTER (WHERE image IN (SELECT image FROM shared_images)) AS pairs_with_image_in_another_split,
+       count(*) FILTER (WHERE folded IN (SELECT folded FROM shared_texts)) AS pairs_with_text_in_another_split
+FROM hashed
 GROUP BY split
 ORDER BY split DESC
