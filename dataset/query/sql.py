@@ -67,7 +67,8 @@ def asking(*, progress: bool = False) -> duckdb.DuckDBPyConnection:
     """
     folder = str(Path(tempfile.gettempdir()) / f"openwit-sql-{uuid.uuid4().hex}")  # made when it is needed
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    settings = {"threads": os.cpu_count() or 1, "temp_directory": folder, "memory_limit": f"{_share(machine)}B"}
+    limit = f"{_share(machine)}B"
+    settings: dict[str, Any] = {"threads": os.cpu_count() or 1, "temp_directory": folder, "memory_limit": limit}
     connection = duckdb.connect(":memory:", config={**settings, **_ALONE})
     if progress:
         connection.execute("SET enable_progress_bar = true")
