@@ -23,6 +23,26 @@ MOST_ROWS = 5_000_000
 have its rows anywhere: some 100 MB of keys."""
 
 
+def what_is_missing(
+    tasks: Sequence[Task], known: Mapping[tuple[int, str], Commit], *is_usable: Callable[[Commit], bool]
+) -> tuple[dict[int, Commit], list[Task]]:
+    """What is done of a phase's tasks: their commits by partition, and the tasks that are to be done, in their order.
+
+    Args:
+        known: the phase's commits, by partition and fingerprint.
+        is_usable: what a commit must be besides; the later are asked only where the earlier say yes.
+    """
+    commits: dict[int, Commit] = {}
+    missing: list[Task] = []
+    for task in tasks:
+        commit = known.get((task.partition, task.fingerprint))
+        if commit is not None and all(ask(commit) for ask in is_usable):
+            commits[task.partition] = commit
+        else:
+            missing.append(task)
+    return commits, missing
+
+
 def with_earlier_measures(tasks: Sequence[Task], partitions: int, known: Iterable[Commit]) -> list[Task]:
     """Tasks with a hint `earlier`: files of the phase's earlier commits, by role, that may have what they measure.
 

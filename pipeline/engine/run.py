@@ -29,7 +29,7 @@ from pipeline.engine.failures.containment import run_with_quarantine
 from pipeline.engine.failures.quarantine import Quarantine, lost_by
 from pipeline.engine.phase import LEFT_OUT_ROLE, Input, Inputs, Phase, Task
 from pipeline.engine.progress import PhaseProgress, Reporter
-from pipeline.engine.reuse import with_earlier_measures
+from pipeline.engine.reuse import what_is_missing, with_earlier_measures
 from pipeline.engine.shares import shares
 from pipeline.engine.sources.inputs import Source
 from pipeline.engine.temporary import is_temporary
@@ -101,15 +101,8 @@ class Run:
         """
         ledger = Ledger(self.storage, phase.name)
         known = self._patiently(ledger.load)
-        commits: dict[int, Commit] = {}
-        todo: list[Task] = []
         quarantine = Quarantine(self.storage, phase.name, self.limits)
-        for task in tasks:
-            found = known.get((task.partition, task.fingerprint))
-            if found is None or quarantine.is_outgrown(found) or not self._rereading.is_whole(found):
-                todo.append(task)
-            else:
-                commits[task.partition] = found
+        commits, todo = what_is_missing(tasks, known, quarantine.is_within_limits, self._rereading.is_whole)
         if todo:
             todo = prepare(todo) if prepare is not None else todo
             self._publish_before(phase)
@@ -119,7 +112,7 @@ class Run:
             todo = [task.hinted(hints) for task in todo]
             self.did[phase.name] = len(todo)
             parts = self._shares(phase, todo, len(tasks))
-            before = {at: found for at, found in known.items() if not quarantine.is_outgrown(found)}
+            before = {at: found for at, found in known.items() if quarantine.is_within_limits(found)}
             fresh = [part for part in parts if (part.partition, part.fingerprint) not in before]
             progress = self.reporter.phase(phase.name, len(fresh) + len(todo), rows, bytes_)
             for some in (fresh, todo):

@@ -28,8 +28,10 @@ from pipeline.engine.contract import roles
 from pipeline.engine.exchanges.exchange import Exchange, bucket_count, bucket_of, write_buckets
 from pipeline.engine.failures.containment import run_with_quarantine
 from pipeline.engine.phase import Context, Phase, Result, Task, phase
+from pipeline.engine.reuse import what_is_missing
 from pipeline.engine.sources.inputs import Source, files
 from pipeline.engine.sources.plan import checksums
+from pipeline.engine.verify import Rereading
 from pipeline.stages.custom_filters import load_function
 from pipeline.workers.executor import Executor
 
@@ -131,11 +133,12 @@ class Counting:
     def _do(self, phase: Phase, tasks: Sequence[Task]) -> list[Commit]:
         ledger = Ledger(self.work, phase.name)
         known = patiently(ledger.load, who=self.work.url)
-        todo = [task for task in tasks if (task.partition, task.fingerprint) not in known]
-        done = run_with_quarantine(self.executor, self.work.url, todo, 0, lambda task, commit: None)
-        found = [done.get(task.key) or known[task.partition, task.fingerprint] for task in tasks]
-        patiently(lambda: ledger.close(found), who=self.work.url)
-        return found
+        commits, missing = what_is_missing(tasks, known, Rereading(self.work).is_whole)
+        done = run_with_quarantine(self.executor, self.work.url, missing, 0, lambda task, commit: None)
+        commits |= {commit.partition: commit for commit in done.values()}
+        ordered = [commits[task.partition] for task in tasks]
+        patiently(lambda: ledger.close(ordered), who=self.work.url)
+        return ordered
 
     def _dumps(self) -> tuple[WordCounts, WordCounts]:
         config = self.config

@@ -48,9 +48,9 @@ class Quarantine:
         body = json.dumps([lost[unit].as_dict() for unit in sorted(lost)], indent=1, sort_keys=True)
         self._storage.write(self._name(task.partition, task.fingerprint), body.encode())
 
-    def is_outgrown(self, commit: Commit) -> bool:
-        """Whether a commit left out what these limits may let pass."""
-        return any(self._limits.exceeds(lost) for lost in lost_by(commit))
+    def is_within_limits(self, commit: Commit) -> bool:
+        """Whether a commit left out nothing that these limits may let pass."""
+        return not any(self._limits.exceeds(lost) for lost in lost_by(commit))
 
     def collect(self, commits: Iterable[Commit]) -> None:
         """Forget what tasks left out that are no more."""

@@ -14,7 +14,7 @@ from dataset.ledger.commits import Commit, FileRef
 from dataset.store.storage import Storage
 from pipeline.engine import reuse
 from pipeline.engine.phase import Context, Result, Task
-from pipeline.engine.reuse import image_contents, image_keys, reuse_measures, with_earlier_measures
+from pipeline.engine.reuse import image_contents, image_keys, reuse_measures, what_is_missing, with_earlier_measures
 from pipeline.engine.verdicts import take_units
 
 FILES = st.lists(st.integers(0, 4), min_size=1, max_size=12)
@@ -88,3 +88,19 @@ def test_a_task_is_reminded_of_what_the_same_method_measured(monkeypatch: pytest
     monkeypatch.setattr(reuse, "MOST_ROWS", 1)
     assert earlier(2, known) == []  # too many to look through
     assert earlier(3, known) == ["toy/measure/measures-1-now.parquet"]
+
+
+def test_only_what_is_not_committed_or_not_usable_is_missing() -> None:
+    tasks = [cast(Task, SimpleNamespace(partition=number, fingerprint=f"f{number}")) for number in range(4)]
+    known = {(number, f"f{number}"): Commit("toy.measure", number, f"f{number}", {}) for number in (1, 2, 3)}
+    known[0, "of other options"] = Commit("toy.measure", 0, "of other options", {})
+    looked_at: list[int] = []
+
+    def is_whole(commit: Commit) -> bool:
+        looked_at.append(commit.partition)
+        return commit.partition != 3
+
+    commits, missing = what_is_missing(tasks, known, lambda commit: commit.partition != 1, is_whole)
+    assert sorted(commits) == [2]
+    assert missing == [tasks[0], tasks[1], tasks[3]]
+    assert looked_at == [2, 3]  # what reads files comes last, and is not asked in vain

@@ -29,8 +29,8 @@ def test_what_was_left_out_is_known_to_the_next_run_until_limits_are_wider(tmp_p
 def test_a_commit_that_left_out_what_may_pass_by_now_is_outgrown(tmp_path: Path) -> None:
     commit = Commit("text.measure", 2, "abc", {}, facts={"quarantined": [SLOW.as_dict(), BROKEN.as_dict(), 9]})
     assert [lost.unit for lost in lost_by(commit)] == [3, 7, 9]  # early versions wrote numbers
-    assert not Quarantine(Storage(str(tmp_path)), "text.measure", Limits()).is_outgrown(commit)
-    assert Quarantine(Storage(str(tmp_path)), "text.measure", Limits(seconds=20.0)).is_outgrown(commit)
+    assert Quarantine(Storage(str(tmp_path)), "text.measure", Limits()).is_within_limits(commit)
+    assert not Quarantine(Storage(str(tmp_path)), "text.measure", Limits(seconds=20.0)).is_within_limits(commit)
 
 
 def test_what_no_commit_left_out_is_forgotten_and_a_broken_record_is_observed_again(tmp_path: Path) -> None:
