@@ -261,6 +261,6 @@ def _yaml(value: Any) -> str:
 
 
 def require(holds: bool, key: str, expected: str, value: object) -> None:
-    """For a dataclass's `__post_init__`: raises ValueError, with a sentence, unless a key's value is as expected."""
+    """Raise ValueError, with a sentence, unless a key's value is as expected; for a dataclass's `__post_init__`."""
     if not holds:
         raise ValueError(f"{key} must be {expected}, not {value!r}")

@@ -60,7 +60,7 @@ class Record:
 
     @property
     def date(self) -> str | None:
-        """ISO 8601."""
+        """When the record was written: its WARC-Date, in ISO 8601."""
         return self._value(b"WARC-Date")[:40] or None
 
     @property

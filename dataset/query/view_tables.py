@@ -127,7 +127,7 @@ def makers(committed: Committed) -> dict[str, Callable[[], CommittedTable]]:
 
 
 def kinds() -> dict[str, str]:
-    """By the name of a table whose files are partitions of candidates, of pairs or of samples: which of these."""
+    """Which of candidates, pairs and samples the files of a table are partitions of, by the table's name."""
     found = {"_samples": "samples"}
     order = [stage.name for stage in path()]
     last = max(order.index(stage.name) for stage in judging("candidates"))

@@ -70,7 +70,7 @@ class Executor(Protocol):
 
 
 class InlineExecutor:
-    """In this process itself, one after the other, for a debugger and for tests of a stage.
+    """Runs tasks in this process itself, one after the other, for a debugger and for tests of a stage.
 
     Nobody watches there, so the budgets of a record do not hold.
     """

@@ -18,7 +18,7 @@ from pipeline.workers.failures import Failure, Limits
 
 
 class LocalExecutor:
-    """As many children as are asked for, each with one task at a time, watched from here.
+    """Runs tasks in as many children as are asked for, each with one at a time, and watches them.
 
     Args:
         workers: how many; one for each CPU by default.

@@ -41,7 +41,7 @@ def as_it_is(run: Run, commits: Sequence[Commit], role: str) -> Exchange:
 
 
 def in_two_steps(run: Run, by: Phase, commits: Sequence[Commit], role: str, groups: int, files: int) -> list[Exchange]:
-    """Of each group of buckets, what was written of it, by bucket: an exchange in two steps.
+    """An exchange in two steps: what was written of each group of buckets, by bucket.
 
     Where a bucket would have little in each of many files, tasks write by groups of buckets, and others a group's part
     of some files by bucket. With b buckets in √b groups each file is asked √b times, not b times.

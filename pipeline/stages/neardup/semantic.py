@@ -67,7 +67,7 @@ def cells(context: Context) -> Result:
 
 @phase(NEARDUP, "neardup.semantic", reads=roles("images"), takes=("min_cosine",), exchanges=roles(found=FOUND))
 def semantic(context: Context) -> Result:
-    """In each cell of this bucket, the images that another one stands for; each returns to its partition."""
+    """Find, in each cell of this bucket, the images that another one stands for; each returns to its partition."""
     order = [("cell", "ascending"), ("cell_cosine", "ascending"), ("url_id", "ascending")]
     table = pa.concat_tables(context.table_list("images")).sort_by(order)
     vectors, cell = from_column(table.column("embedding")), table.column("cell").to_numpy()
