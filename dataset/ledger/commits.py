@@ -30,6 +30,8 @@ log = logging.getLogger("wit")
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
+_MOST_MANIFEST_BYTES = 2**22
+"""Of a larger one nothing is read: some 40,000 phases, of which a build has about a hundred."""
 _NAME = re.compile(r"[0-9A-Za-z_][\w.+=-]*(?:/[0-9A-Za-z_][\w.+=-]*)+", re.ASCII)  # no file lies at the top
 _PHASE = re.compile(r"[a-z_]+\.[a-z0-9_]+")
 _MOST = 2**63
@@ -291,9 +293,14 @@ def read_manifest(storage: Storage) -> dict[str, Any]:
     except FileNotFoundError:
         return {"format": FORMAT_VERSION, "complete": False, "phases": []}
     try:
+        if len(text) > _MOST_MANIFEST_BYTES:
+            raise ValueError(f"it has {len(text):,} bytes, and {_MOST_MANIFEST_BYTES:,} are the most")
         manifest = _object(json.loads(text))
+        phases = [_text(entry["phase"]) for entry in manifest["phases"]]
+        if len(set(phases)) < len(phases):
+            raise ValueError("it names a phase twice")
         for entry in manifest["phases"]:
-            if not _PHASE.fullmatch(_text(entry["phase"])):
+            if not _PHASE.fullmatch(entry["phase"]):
                 raise ValueError(f"{entry['phase'][:200]!r} is no phase's name")
             if entry["records"] != records_of(entry["phase"]):
                 raise ValueError(f"{str(entry['records'])[:200]!r} is not where {entry['phase']} keeps its records")
@@ -304,8 +311,8 @@ def read_manifest(storage: Storage) -> dict[str, Any]:
             _count(_object(records)["bytes"])
             _text(records["checksum"])
         for counts in _object(manifest.get("funnel", {})).values():
-            for count in _object(counts).values():
-                _count(count)
+            for name in ("input", "kept", "dropped"):
+                _count(_object(counts)[name])
         manifest["complete"] = bool(manifest["complete"])
         return manifest
     except (ValueError, KeyError, TypeError, RecursionError) as error:

@@ -301,20 +301,24 @@ class Dataset(Committed):
     def _make(self, names: Collection[str]) -> None:
         """Make the tables and views of some names that are not made yet; all that they read is among the names."""
         for name in [name for name in self._constants if name in names]:
-            self._register(name, self._constants.pop(name)())
+            self._register(name, self._constants[name]())
+            del self._constants[name]
         for name in [name for name in self._waiting if name in names]:
-            table = self._waiting.pop(name)()
+            table = self._waiting[name]()
             if not table.files:
                 self._register(table.name, table.numbered_schema.empty_table())
             elif not self._viewed(table):
                 self._register(table.name, table.read(self.storage))
+            del self._waiting[name]
         for name in [name for name in self._texts if name in names]:
-            self._view(name, self._own_names(self._texts.pop(name)))
+            self._view(name, self._own_names(self._texts[name]))
+            del self._texts[name]
             if self._catalog is None and (made := macro(name, self._selects[name])):
                 self.connection.execute(made)
 
     def _register(self, name: str, rows: pa.Table) -> None:
         """Have a name stand for rows."""
+        self.connection.execute("SELECT 1").fetchall()  # an answer that nobody has read to its end forbids it
         if self._catalog is None:
             self.connection.register(name, rows)
             return

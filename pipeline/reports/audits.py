@@ -110,7 +110,7 @@ def _files(folder: str | None) -> dict[str, Path]:
     ours = {path.stem: path for path in sorted(FOLDER.glob("*.sql"))}
     if folder is None:
         return ours
-    from_folder = {path.stem: path for path in sorted(Path(folder).glob("*.sql"))}
+    from_folder = {path.stem: path for path in sorted(Path(folder).glob("*.sql")) if path.is_file()}
     if not from_folder:
         raise ConfigError(f"{folder} has no audits: it must be a folder of files NAME.sql")
     return {**ours, **from_folder}

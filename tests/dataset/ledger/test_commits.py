@@ -207,6 +207,21 @@ def test_a_manifest_of_another_form_is_refused(storage: Storage, phase: object) 
         read_manifest(storage)
 
 
+def test_a_manifest_without_bounds_is_refused(storage: Storage) -> None:
+    phases = [{"phase": f"text.a{n}", "records": f"text/a{n}/commits.parquet", "checksum": "c"} for n in range(60_000)]
+    for wrong, why in ((phases, "the most"), ([phases[0]] * 2, "names a phase twice")):
+        write_manifest(storage, {"complete": True, "phases": wrong})
+        with pytest.raises(RecordError, match=why):
+            read_manifest(storage)
+
+
+@pytest.mark.parametrize("counts", [{}, {"input": 1, "kept": 1}, {"input": 1, "kept": 2, "dropped": -1}, [1, 1, 0]])
+def test_a_stage_that_a_manifest_counts_has_all_three_counts(storage: Storage, counts: object) -> None:
+    write_manifest(storage, {"complete": True, "phases": [], "funnel": {"text": counts}})
+    with pytest.raises(RecordError, match=r"manifest\.json is not as openwit writes it"):
+        read_manifest(storage)
+
+
 def test_a_record_of_another_phase_commits_nothing(storage: Storage) -> None:
     ledger = Ledger(storage, PHASE)
     ledger.close([replace(done(storage, 0), phase="dedup.decide")])

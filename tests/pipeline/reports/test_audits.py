@@ -114,6 +114,7 @@ def test_a_folder_of_ones_own_has_audits_with_parameters(tmp_path: Path, capsys:
     out = HandMade(tmp_path / "out").write(PAIRS)
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "mine.sql").write_text(OWN)
+    (tmp_path / "own" / "folder.sql").mkdir()  # is none
     (tmp_path / "own" / "domains.sql").write_text("-- Instead of ours.\nSELECT 'mine' AS domain\n")
     own = ["--audits", str(tmp_path / "own")]
     assert printed(capsys, out, "mine", *own) == ["http://a.example/1.jpg", "http://a.example/2.jpg"]
