@@ -75,7 +75,7 @@ class CommittedTable:
         """The SELECT that reads the files; `paths` is the SQL of the list of where they are. Raises RecordError."""
         first = self.files[0][1]
         found = committed.schema(first)
-        _check(found, self.schema, committed.storage.url_of(first.name))
+        check_columns(found, self.schema, committed.storage.url_of(first.name))
         missing = _missing(found, self.schema)
         columns = ", ".join(
             f"{missing[column]} AS {sql.identifier(column)}" if column in missing else sql.identifier(column)
@@ -219,7 +219,7 @@ def _own(committed: Committed, files: list[tuple[int, FileRef]]) -> pa.Schema:
     return columns
 
 
-def _check(found: pa.Schema, wanted: pa.Schema, where: str) -> None:
+def check_columns(found: pa.Schema, wanted: pa.Schema, where: str) -> None:
     """Raises RecordError if a file has a column twice, or of another type than is wanted; some it may lack."""
     for field in wanted:
         there = [found.field(place).type for place in found.get_all_field_indices(field.name)]

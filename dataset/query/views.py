@@ -26,7 +26,7 @@ from dataset.query.files_on_disk import FilesOnDisk
 from dataset.query.points import macro, narrow_tables, narrowed, places_of
 from dataset.query.questions import Question, names_in, questions
 from dataset.query.side_tables import timings
-from dataset.query.view_tables import CommittedTable, constants, kinds, makers, views
+from dataset.query.view_tables import CommittedTable, check_columns, constants, kinds, makers, views
 from dataset.store.storage import Storage
 
 if TYPE_CHECKING:
@@ -131,6 +131,14 @@ class Dataset(Committed):
 
     def schema(self, file: FileRef) -> pa.Schema:
         return super().schema(file) if self._remote is None else self._remote.schema(file)
+
+    def files(self, name: str) -> dict[int, FileRef]:
+        """As in `Committed`; on this machine the first of them has the table's columns. Raises RecordError."""
+        found, schema = super().files(name), self.table(name).schema
+        first = next((file for file in found.values() if file.rows), None)
+        if first is not None and schema is not None and self._remote is None:
+            check_columns(self.schema(first), schema, self.storage.url_of(first.name))
+        return found
 
     def rows_of(self, file: FileRef, row: int | None = None) -> pa.Table:
         """A committed table, or one row of it. Of a bucket the file is read whole. Raises DamagedError, IndexError."""
@@ -248,9 +256,8 @@ class Dataset(Committed):
         if self._remote is not None:
             self._remote.get_whole(files)
         paths = self._paths(files)
-        for file in files:
-            if self._remote is None or self._left is None:
-                self._compare(file)
+        for file in files if self._remote is None or self._left is None else ():
+            self._compare(file)
         return table.select(self, f"[{', '.join(sql.literal(sql.exactly(path)) for path in paths)}]")
 
     def _paths(self, files: Sequence[FileRef]) -> list[str]:
@@ -305,10 +312,8 @@ class Dataset(Committed):
             del self._constants[name]
         for name in [name for name in self._waiting if name in names]:
             table = self._waiting[name]()
-            if not table.files:
-                self._register(table.name, table.numbered_schema.empty_table())
-            elif not self._viewed(table):
-                self._register(table.name, table.read(self.storage))
+            if not table.files or not self._viewed(table):
+                self._register(name, table.read(self.storage) if table.files else table.numbered_schema.empty_table())
             del self._waiting[name]
         for name in [name for name in self._texts if name in names]:
             self._view(name, self._own_names(self._texts[name]))

@@ -196,7 +196,7 @@ def test_no_bit_of_a_footer_ends_the_process(tmp_path: Path) -> None:
     code = f"""
 import io, pathlib
 import pyarrow as pa
-from crawl.archives.decoding.streams import Source
+from crawl.archives.decoding.streams import SourceFile
 from crawl.tables.columns import Columns, Losses, TableError
 from crawl.tables.parquet import read_parquet
 data = pathlib.Path({str(path)!r}).read_bytes()
@@ -204,7 +204,7 @@ for place in range(len(data) - 8 - {footer}, len(data) - 8):
     bad = bytearray(data)
     bad[place] ^= 4
     try:
-        list(read_parquet(Source(pa.BufferReader(bytes(bad))), 0, len(bad), Columns("", ""), Losses()))
+        list(read_parquet(SourceFile(pa.BufferReader(bytes(bad))), 0, len(bad), Columns("", ""), Losses()))
     except (pa.ArrowException, OSError, ValueError, TableError):
         pass
 print("alive")

@@ -155,7 +155,7 @@ def test_a_column_of_another_type_is_told_by_every_command(
     odd = pa.schema([(name, kind if name == "pair_id" else PAIRS.field(name).type) for name in PAIRS.names])
     made.commit("prebalance.pairs", {"pairs": (pa.table([pa.nulls(3, field.type) for field in odd], odd), odd)})
     made.manifest({}, complete=True)
-    for words in (["status"], ["sql", "FROM pairs"], ["explain", URL], ["report"], ["balance", "--caps", "1"]):
+    for words in (["status"], ["sql", "FROM scores"], ["explain", URL], ["report"], ["balance", "--caps", "1"]):
         assert asked(words[0], made.storage.url, *words[1:]) == 1
         said = capsys.readouterr().err
         assert f"its column pair_id is {kind}, not fixed_size_binary[16]" in said and "--debug" not in said
