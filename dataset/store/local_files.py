@@ -81,8 +81,8 @@ def place(target: Path, data: Data, move: Callable[[Path, Path], object], root: 
         raise
     except OSError as error:
         if error.errno != errno.EXDEV or fence is None:
-            error.filename, error.filename2 = str(target), None  # nobody knows the other name
-            raise
+            # Nobody knows the other name. One that is set to None would be told, and lost when the error is sent on.
+            raise OSError(error.errno, error.strerror, str(target)) from error
         try:  # a part of the folder is a disk of its own, to which nothing can be moved from outside
             beside.write_bytes(data)
             fence.ask()

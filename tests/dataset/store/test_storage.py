@@ -239,6 +239,8 @@ def test_a_file_that_cannot_be_written_is_named(code: int, tmp_path: Path, monke
             write("a/b", b"x")
         assert raised.value.filename == str(tmp_path / "a" / "b")
         assert faults.sentence(raised.value).startswith(f"{tmp_path / 'a' / 'b'}: ")
+        sent = pickle.loads(pickle.dumps(raised.value))  # from a child, which says otherwise that it crashed
+        assert (type(sent), str(sent)) == (type(raised.value), str(raised.value))
     assert [path.name for path in tmp_path.rglob("*")] == ["a"]
 
 
