@@ -69,7 +69,8 @@ class Matrix:
 
     def __init__(self, folder: Path, archive: Path | None, sample: str):
         self.folder = folder
-        (folder / "queries.txt").write_text("".join(f"{word}\n" for word in (*_WORDS, *small_archive.QUERIES)))
+        self.queries = folder / "words.txt"  # `queries.txt` lies beside the small archive, and is its own
+        self.queries.write_text("".join(f"{word}\n" for word in (*_WORDS, *small_archive.QUERIES)))
         made = folder / "small.warc.gz"
         self.archive = archive or (made if made.exists() else small_archive.write(made, pages=300))
         self.sample = sample
@@ -91,7 +92,7 @@ class Matrix:
             "sources": [str(self.archive)],
             "out": out,
             "text": {"languages": []},
-            "match": {"queries": str(self.folder / "queries.txt")},
+            "match": {"queries": str(self.queries)},
             "fetch": {"origins": ["archive"]},
             "image": {"min_side": 32, "nsfw_model": ""},
             "pack": {"samples_per_shard": 400},
