@@ -65,6 +65,7 @@ class Case:
     file: str
     way: str
     kind: str
+    is_alone: bool = False  # in its folder
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,9 @@ def kinds(whole: Whole) -> dict[str, list[str]]:
 def cases(whole: Whole, seed: int) -> list[Case]:
     """Each kind of file in each way, in any order."""
     rng = random.Random(seed)
-    found = [Case(rng.choice(names), way, kind) for kind, names in sorted(kinds(whole).items()) for way in WAYS]
+    folders = Counter(Path(name).parent for name in whole.bytes)
+    chosen = [(rng.choice(names), way, kind) for kind, names in sorted(kinds(whole).items()) for way in WAYS]
+    found = [Case(name, way, kind, folders[Path(name).parent] == 1) for name, way, kind in chosen]
     rng.shuffle(found)
     return found
 
@@ -219,7 +222,10 @@ def judged(case: Case, action: Callable[[], bool], expected: str) -> str:
         is_told = isinstance(error, (ValueError, duckdb.Error)) and not is_parsers
         if not is_told and not is_usage(error) and not is_expected(error):
             return f"{RAW}: {type(error).__name__}: {error}"
-        return NOTICED if case.file in str(error) or Path(case.file).name in str(error) else f"{STUCK}: {error}"
+        names = {case.file, Path(case.file).name}
+        if case.way == "removed" and case.is_alone:
+            names.add(str(Path(case.file).parent))  # of which nothing is left
+        return NOTICED if any(name in str(error) for name in names) else f"{STUCK}: {error}"
 
 
 def tried(whole: Whole, case: Case, folder: Path, seed: int) -> dict[str, str] | None:
@@ -227,7 +233,7 @@ def tried(whole: Whole, case: Case, folder: Path, seed: int) -> dict[str, str] |
     out = linked(whole, folder / "copy")
     ending = Path(case.file).suffix
     others = [out / name for name in whole.bytes if name != case.file and name.endswith(ending)]
-    if not damage(out / case.file, case.way, others, random.Random(f"{seed} {case}")):
+    if not damage(out / case.file, case.way, others, random.Random(f"{seed} {case.file} {case.way}")):
         return None
 
     def told() -> bool:
@@ -264,7 +270,7 @@ def tried(whole: Whole, case: Case, folder: Path, seed: int) -> dict[str, str] |
 
     def repaired() -> bool:
         linked(whole, folder / "copy")
-        damage(out / case.file, case.way, others, random.Random(f"{seed} {case}"))
+        damage(out / case.file, case.way, others, random.Random(f"{seed} {case.file} {case.way}"))
         verify(str(out), deep=True, repair=True)
         return run() and not verify(str(out), deep=True).damages
 
