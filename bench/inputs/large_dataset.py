@@ -20,9 +20,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from bench.audit_peer import like_img2dataset
-from bench.audit_pieces import KEPT, once
 from bench.inputs.lookup_table import write_lookup
+from bench.inputs.pieces import KEPT, once
+from bench.peers.audit import like_img2dataset
 from dataset.ids import PAIR_ID_SQL, checksum
 from dataset.ledger.commits import (
     Commit,

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
-from bench.audit_pieces import once
+from bench.inputs.pieces import once
 from dataset.ledger.commits import Commit, FileRef
 from dataset.stages import judging
 from dataset.store.storage import Storage

@@ -1,4 +1,4 @@
-"""A partition of `bench.inputs.large_dataset` as img2dataset 1.45 writes it (its writer.py and logger.py)."""
+"""img2dataset 1.45's own output (its writer.py and logger.py), of a partition of `bench.inputs.large_dataset`."""
 
 from __future__ import annotations
 
