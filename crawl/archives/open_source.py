@@ -73,7 +73,8 @@ def kind_of(location: str) -> Kind:
         return "json_lines"
     if _JSON.match(lines[0]):
         return "json"
-    return "csv" if any(mark in lines[0] for mark in ",\t;") else "archive"
+    is_excels = lines[0].lower().startswith(("sep=", '"sep='))  # whose first line names the separator
+    return "csv" if is_excels or any(mark in lines[0] for mark in ",\t;") else "archive"
 
 
 def _is_address(line: str) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from crawl.archives.records import Piece, Reading
 from crawl.candidates.archive_images import HeldImages
@@ -19,6 +20,8 @@ from crawl.tables.columns import Columns, Losses, TableBatch
 from crawl.tables.read import Form, read_rows
 from crawl.units import Units
 from crawl.urls import INLINED
+
+_NUMBER = r"^[+-]?[.,]?[0-9][0-9.,]*(?:[eE][+-]?[0-9]+)?$"
 
 
 class TableReader:
@@ -119,7 +122,9 @@ class TableReader:
 
 
 def _addresses(urls: pa.Array) -> list[str]:
-    """URLs as written, without white space around them; empty where one is no address of an image, as in a page."""
+    """URLs as written, without white space around them; empty where one is no address of an image, as in a page, or a
+    number: of a table none is relative."""
     written = [(url or "").strip() for url in urls.to_pylist()]
-    are_none = are_no_addresses(pa.array(written, pa.string()))
+    array = pa.array(written, pa.string())
+    are_none = are_no_addresses(array) | np.array(pc.match_substring_regex(array, _NUMBER), bool)
     return ["" if is_none and url[:5] not in INLINED else url for url, is_none in zip(written, are_none, strict=True)]

@@ -23,6 +23,8 @@ _MAX_QUOTED_BYTES = 2**16
 _MAX_ROW_BYTES = 2**20
 _ROW_SHARE = 0.9  # of lines that are rows: some are broken, and a line of a caption may look like one
 _DELIMITERS = ("\t", ",", ";")
+# Excel's own line, before the first of the table: sep=; names the character that stands between values.
+_SEPARATOR = re.compile(r'\s*"?sep=([!#-/:-@\[-`{-~\t ])"?\1*\s*', re.IGNORECASE)
 _ADDRESS = re.compile(rb"[\s\"]*(?:https?:)?//", re.IGNORECASE)
 _WRITTEN_ADDRESS = re.compile("(?:https?:)?//", re.IGNORECASE)
 # What a quote encloses, up to the mark that ends it: two marks stand for one.
@@ -46,7 +48,11 @@ def read_delimited(read: Callable[[int], bytes], columns: Columns, losses: Losse
     """
     blocks = whole_lines(read, losses)
     line, rest = _first_line(blocks)
-    delimiter, names, is_header = _layout(line.decode("utf-8", "replace"), columns)
+    named = _SEPARATOR.fullmatch(line.decode("utf-8", "replace"))
+    if named:
+        line, rest = _first_line(chain([rest], blocks))
+    delimiters = (named[1],) if named else _DELIMITERS
+    delimiter, names, is_header = _layout(line.decode("utf-8", "replace"), columns, delimiters)
     chosen = choose(names, columns)
     blocks = chain([rest] if is_header else [line + b"\n" + rest], blocks)
     is_quoted = delimiter != "\t" or columns.quoted_tsv or (is_header and line.lstrip().startswith(b'"'))
@@ -79,16 +85,19 @@ def _cut(block: bytes) -> tuple[bytes, bytes]:
     return line, rest
 
 
-def _layout(line: str, columns: Columns) -> tuple[str, Sequence[str], bool]:
-    """The delimiter, the names of the columns, and whether the first line is the header that has them."""
-    split = {delimiter: _cells(line, delimiter) for delimiter in _DELIMITERS}
+def _layout(line: str, columns: Columns, delimiters: Sequence[str]) -> tuple[str, Sequence[str], bool]:
+    """The delimiter, the names of the columns, and whether the first line is the header that has them.
+
+    delimiters: those that it may be, the preferred first.
+    """
+    split = {delimiter: _cells(line, delimiter) for delimiter in delimiters}
     for delimiter, cells in split.items():
         if names_both(cells, columns) and (not columns.order or len(cells) == len(columns.order)):
             return delimiter, cells, True
     fitting = [delimiter for delimiter, cells in split.items() if len(cells) == len(columns.order)]
     if columns.order and fitting:
         return fitting[0], columns.order, False
-    delimiter = next((delimiter for delimiter in _DELIMITERS if delimiter in line), ",")
+    delimiter = next((one for one in delimiters if one in line), delimiters[-1])
     cells = split[delimiter]
     if columns.order:
         raise TableError(f"has {len(cells)} columns, while extract.columns names {len(columns.order)}")

@@ -35,8 +35,8 @@ def read_parquet(source: SourceFile, start: int, end: int, columns: Columns, los
     except TableError:
         numbers = choose(schema.names, columns)  # columns without a value are better than none
         names = (schema.names[numbers[0]], schema.names[numbers[1]])
-    for name, allows_lists in zip(names, (False, True), strict=True):
-        _check(schema.field(name), allows_lists=allows_lists)
+    for name, is_text in zip(names, (False, True), strict=True):
+        _check(schema.field(name), is_text=is_text)
     # What a group's columns say of themselves is not asked: pyarrow ends the process where that contradicts itself.
     rows_of = [file.metadata.row_group(number).num_rows for number in range(file.metadata.num_row_groups)]
     all_rows = sum(rows_of)
@@ -56,12 +56,16 @@ def read_parquet(source: SourceFile, start: int, end: int, columns: Columns, los
         row += rows
 
 
-def _check(field: pa.Field, *, allows_lists: bool) -> None:
+def _check(field: pa.Field, *, is_text: bool) -> None:
     type_ = field.type
-    if allows_lists and _is_list(type_):
+    if is_text and _is_list(type_):
         type_ = type_.value_type
     if types.is_dictionary(type_):
         type_ = type_.value_type
+    if not is_text and (types.is_primitive(type_) or types.is_decimal(type_)):
+        raise TableError(
+            f"holds {type_} in its column {field.name}, which is no address; name yours in extract.url_columns"
+        )
     if types.is_nested(type_):
         raise TableError(f"holds {str(field.type)[:80]} in its column {field.name}, which is no text; take it out")
 

@@ -51,6 +51,7 @@ def parquet() -> bytes:
         (parquet(), "parquet"),
         (b"PK\x03\x04", "wacz"),
         (b"\xef\xbb\xbfURL,TEXT\nhttp://a/,b\n", "csv"),
+        (b"sep=|\nurl|text\n", "csv"),
         (gzip.compress(b"text\turl\nx\thttp://a/\n", mtime=0), "csv"),
         (b"# pages\n\nhttp://a.example/\r\nHTTPS://b.example/?a=1,2\n", "urls"),
         (b"http://a.example/\n" * 10_000, "urls"),

@@ -140,6 +140,19 @@ def test_headers(header: str, row: str) -> None:
     assert read(f"{header}\n{row}\n".encode())[0] == [("http://h/1", "a dog")]
 
 
+@pytest.mark.parametrize("mark", [";", ",", "|", "\t"])
+def test_the_line_by_which_excel_names_the_separator_is_no_row(mark: str) -> None:
+    rows = [("http://h/1;a,b|c", "one, or; two"), ("http://h/2", 'a "dog"')]
+    table = written(rows, delimiter=mark, quoting=csv.QUOTE_ALL)
+    for line in (f"sep={mark}\r\n", f'\ufeff"SEP={mark}"\n', f"\n# of 2024\nsep={mark}{mark}\n"):
+        found, losses = read(line.encode() + table, Columns(("url",), ("text",), quoted_tsv=True))
+        assert (found, losses.rows.total()) == (rows, 0)
+    headless = f"sep={mark}\nhttp://h/1{mark}a dog\n".encode()
+    assert read(headless, Columns(("url",), ("text",), ("url", "text")))[0] == [("http://h/1", "a dog")]
+    with pytest.raises(TableError, match="has no column url among"):
+        read(f"sep={mark}\n".encode())
+
+
 def test_a_table_without_a_header() -> None:
     cc3m, cc12m = b'a dog\thttp://h/1\na "cat\thttp://h/2\n', b'http://h/1\ta dog\nhttp://h/2\ta "cat\n'
     expected = [("http://h/1", "a dog"), ("http://h/2", 'a "cat')]

@@ -149,6 +149,10 @@ def test_columns_that_hold_no_texts_are_a_sentence(tmp_path: Path) -> None:
     nested = pa.array([{"en": "x"}])
     for table, words in (
         (pa.table({"url": [[1]], "text": ["x"]}), "holds list<element: int64> in its column url, which is no text"),
+        (
+            pa.table({"url": [7], "text": ["x"]}),
+            "holds int64 in its column url, which is no address; name yours in extr",
+        ),
         (pa.table({"url": ["x"], "text": nested}), "holds struct<en: string> in its column text"),
         (
             pa.table([pa.array(["a"])] * 3, names=["url", "text", "text"]),
@@ -159,6 +163,14 @@ def test_columns_that_hold_no_texts_are_a_sentence(tmp_path: Path) -> None:
         (error,) = read(tmp_path / "a").sources["error"].to_pylist()
         assert error.startswith("a ")
         assert words in error
+
+
+@pytest.mark.parametrize("number", ["12345", "-1", "3.5e7", "1,5"])
+def test_a_number_is_no_address(number: str, tmp_path: Path) -> None:
+    found = read(tmp_path / "a", f"url;text\n{number};a dog\nhttp://h/1;a cat\n".encode())
+    assert found.candidates["text"].to_pylist() == ["a cat"]
+    (row,) = found.sources.to_pylist()
+    assert [row[name] for name in ("records", "no_url", "candidates", "error")] == [2, 1, 1, None]
 
 
 @settings(max_examples=40, deadline=None)
