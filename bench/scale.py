@@ -198,6 +198,8 @@ class Imagined:
             "chosen",
         ):
             return min(rows // 100, 500_000)
+        if role == "repeated":
+            return rows // 100 + 1  # at most: each of them is on more than 100 images
         if role == "copies":
             return rows // 20
         if role == "edges" and task.phase in ("neardup.edges", "pack.bridges"):

@@ -259,7 +259,8 @@ class Exchange:
 
     def of_bucket(self, number: int) -> np.ndarray:
         """The lines of a bucket."""
-        first, last = np.searchsorted(self._numbers, [number, number + 1])
+        # As numbers of another type, which a list's are, all lines would be converted first, and each time.
+        first, last = np.searchsorted(self._numbers, np.array([number, number + 1], self._numbers.dtype))
         return self.lines[first:last]
 
     def only(self, number: int) -> Exchange:

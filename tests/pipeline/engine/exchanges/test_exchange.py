@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import tracemalloc
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -83,6 +84,18 @@ def test_what_a_task_is_sent_does_not_grow_with_the_buckets(storage: Storage) ->
     maps: Maps = [[(bucket, "x", []) for bucket in range(count)] for count in (4000, 4000)]
     known = Exchange.of(storage, mapped(storage, maps))
     assert len(pickle.dumps(known.bucket(7))) < 1500
+
+
+def test_a_bucket_is_found_without_touching_all_lines() -> None:
+    lines = np.zeros(100_000, exchange._KNOWN)
+    lines["bucket"] = np.repeat(np.arange(50_000), 2)
+    known = Exchange(("a", "b"), b"", lines)
+    assert len(known.of_bucket(0)) == 2
+    tracemalloc.start()
+    assert known.of_bucket(41_000)["bucket"].tolist() == [41_000, 41_000]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20_000  # a copy of the numbers alone would be 400,000 bytes
 
 
 def test_more_lines_than_are_read_at_once(storage: Storage) -> None:
