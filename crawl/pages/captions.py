@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from selectolax.lexbor import LexborNode
 
-from crawl.pages.rendered_text import rendered_text
+from crawl.pages.rendered_text import RenderedTexts
 
 IMAGE_OBJECT = b"ImageObject"
 """What a page must hold for its structured data to describe images."""
@@ -26,12 +26,14 @@ class Captions:
     """Captions by the element that they are the caption of; each element is looked at once."""
 
     def __init__(self, figcaptions: Iterable[LexborNode], described: Iterable[LexborNode] = ()):
+        self._texts = RenderedTexts()
+        self._scopes: dict[int, tuple[bool, bool]] = {}
         self.by_figure: dict[int, str] = {}
         """The captions that `of_figure` gives."""
         for node in figcaptions:
             figure = next((above for above in _above(node) if above.tag == "figure"), None)
             if figure is not None and figure.mem_id not in self.by_figure:
-                self.by_figure[figure.mem_id] = rendered_text(node, _OF_OTHERS)
+                self.by_figure[figure.mem_id] = self._texts.of(node, _OF_OTHERS)
         self.by_object: dict[int, str] = {}
         """The captions that `of_object` gives."""
         self._addresses: dict[int, str] = {}
@@ -39,20 +41,22 @@ class Captions:
         for node in described:
             attributes = node.attributes
             names = _SPACE.split((attributes.get("itemprop") or "").lower())
-            if _NAMES.isdisjoint(names) or (item := _image_object(node)) is None:
+            if _NAMES.isdisjoint(names) or (item := self._image_object(node)) is None:
                 continue
             if "caption" in names:
-                self.by_object.setdefault(item, _value(node, attributes))
+                if item not in self.by_object:
+                    self.by_object[item] = self._value(node, attributes)
             elif "description" in names:
-                descriptions.setdefault(item, _value(node, attributes))
+                if item not in descriptions:
+                    descriptions[item] = self._value(node, attributes)
             elif node.tag != "img":
                 address = attributes.get("href") or attributes.get("content") or ""
                 self._addresses.setdefault(item, address.strip())
         self.by_object = descriptions | self.by_object
         self._seen: set[int] = set()
         self._chars = 0
-        self.is_cut = False
-        """Whether an image got no caption because those of the page grew too large."""
+        self.is_cut = self._texts.is_cut
+        """Whether captions were cut, or an image got none, because those of the page grew too large."""
 
     def of_figure(self, image: LexborNode) -> str:
         """The caption of the innermost figure that an image stands in; empty if there is none."""
@@ -63,7 +67,7 @@ class Captions:
 
     def of_object(self, image: LexborNode) -> str:
         """The caption, else the description, of the ImageObject that an image stands in; empty if there is none."""
-        if (item := _image_object(image)) is not None:
+        if (item := self._image_object(image)) is not None:
             self._seen.add(item)
             return self._given(self.by_object.get(item, ""))
         return ""
@@ -81,6 +85,24 @@ class Captions:
             return ""
         return caption
 
+    def _image_object(self, node: LexborNode) -> int | None:
+        """The innermost microdata item that an element stands in, if that is an ImageObject."""
+        scopes = self._scopes
+        for above in _above(node):
+            id_ = above.mem_id
+            if id_ not in scopes:  # attributes may be thousands, and above thousands of images
+                attributes = above.attributes
+                is_object = "imageobject" in (attributes.get("itemtype") or "").lower()
+                scopes[id_] = "itemscope" in attributes, is_object
+            is_scope, is_object = scopes[id_]
+            if is_scope:
+                return id_ if is_object else None
+        return None
+
+    def _value(self, node: LexborNode, attributes: dict[str, str | None]) -> str:
+        """A property's value, as the HTML standard has it for texts."""
+        return attributes.get("content") or (self._texts.of(node, _OF_OTHERS) if node.tag != "meta" else "")
+
 
 def _above(node: LexborNode) -> Iterator[LexborNode]:
     above = node.parent
@@ -89,17 +111,3 @@ def _above(node: LexborNode) -> Iterator[LexborNode]:
             break
         yield above
         above = above.parent
-
-
-def _image_object(node: LexborNode) -> int | None:
-    """The innermost microdata item that an element stands in, if that is an ImageObject."""
-    for above in _above(node):
-        attributes = above.attributes
-        if "itemscope" in attributes:
-            return above.mem_id if "imageobject" in (attributes.get("itemtype") or "").lower() else None
-    return None
-
-
-def _value(node: LexborNode, attributes: dict[str, str | None]) -> str:
-    """A property's value, as the HTML standard has it for texts."""
-    return attributes.get("content") or (rendered_text(node, _OF_OTHERS) if node.tag != "meta" else "")

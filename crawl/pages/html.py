@@ -17,7 +17,7 @@ from crawl.pages.captions import DESCRIBED, IMAGE_OBJECT, Captions
 from crawl.pages.image_address import LESSER, NONE, PLAUSIBLE, NamedInTag, best_url, names_image, names_several
 from crawl.pages.json_ld import described_images
 from crawl.pages.places import MAX_WORDS, NOWHERE, Place, Places
-from crawl.pages.rendered_text import rendered_text
+from crawl.pages.rendered_text import RenderedTexts
 from crawl.pages.simplified import is_affordable, simplified
 from crawl.wishes import tdm_reservation
 
@@ -213,7 +213,9 @@ def parse_page(page: bytes, text_sources: Sequence[str], *, xhtml: bool = False)
         found.add(text_sources.index("og"), bounded(named))
         is_simplified |= len(bounded(named)) < len(named)
     if "link" in text_sources:
-        found.add(text_sources.index("link"), _linked(tree))
+        texts_of_links = RenderedTexts()
+        found.add(text_sources.index("link"), _linked(tree, texts_of_links))
+        is_simplified |= texts_of_links.is_cut
     found.is_simplified = is_simplified or captions.is_cut
     return found
 
@@ -306,11 +308,11 @@ def _meta(attributes: Mapping[str, str | None]) -> tuple[str, str] | None:
     return (name.strip().lower(), attributes.get("content") or "") if name else None
 
 
-def _linked(tree: LexborHTMLParser) -> Iterator[tuple[str, str]]:
+def _linked(tree: LexborHTMLParser, texts: RenderedTexts) -> Iterator[tuple[str, str]]:
     """(URL, text) of the links that lead to image files and have a text."""
     for node in tree.css("a[href]"):
         address = _address(node)
-        if names_image(address) and (text := rendered_text(node, _LINKS).strip()):
+        if names_image(address) and (text := texts.of(node, _LINKS).strip()):
             yield address, text
 
 

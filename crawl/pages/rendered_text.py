@@ -1,4 +1,4 @@
-"""The text of a part of a page, as a browser renders it."""
+"""The texts of parts of a page, as a browser renders them."""
 
 from __future__ import annotations
 
@@ -56,45 +56,74 @@ NOT_RENDERED = frozenset(
 """Elements whose text no reader sees where scripts, pictures and forms work."""
 _HIDING_STYLE = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
 _MAX_CHARS = 4 * MAX_TEXT_CHARS
+_MAX_STEPS = 500_000
+"""Elements, and stretches of _STEP_CHARS characters, that are looked at for the texts of one page: a second's worth."""
+_STEP_CHARS = 256
 
 
-def rendered_text(node: LexborNode, but: frozenset[str] = frozenset()) -> str:
-    """The text in an element, with a space at the bounds of blocks and none at those of inline elements.
+class RenderedTexts:
+    """The texts of elements of one page, as a browser renders them.
 
-    Args:
-        node: an element.
-        but: further elements to leave out, with all that is in them.
-
-    Returns:
-        White space is left as it stands; what exceeds some tens of thousands of characters may be cut off.
+    Elements may stand in each other, and each has the text of all that stand in it. So a page with more such elements
+    than any honest one is cut: then further texts are cut off, too.
     """
-    parts: list[str] = []
-    size = 0
-    above: list[tuple[LexborNode, bool]] = []
-    at = node.first_child
-    while at is not None and size < _MAX_CHARS:
-        if at.is_text_node:
-            text = at.text_content or ""
-            parts.append(text[:_MAX_CHARS])
-            size += len(text)
-        elif at.is_element_node and (tag := at.tag or "") not in NOT_RENDERED and tag not in but and not _is_hidden(at):
-            is_block = tag in BLOCKS
-            if is_block:
-                parts.append(" ")
-            if (child := at.first_child) is not None:
-                above.append((at, is_block))
-                at = child
-                continue
-        while (after := at.next) is None and above:
-            at, is_block = above.pop()
-            if is_block:
-                parts.append(" ")
-        at = after
-    return "".join(parts)
 
+    def __init__(self) -> None:
+        self._left = _MAX_STEPS
+        self._hidden: dict[int, bool] = {}
 
-def _is_hidden(node: LexborNode) -> bool:
-    attributes = node.attributes
-    if not attributes:
-        return False
-    return "hidden" in attributes or _HIDING_STYLE.search(attributes.get("style") or "") is not None
+    @property
+    def is_cut(self) -> bool:
+        """Whether a text may lack something because the page has too many elements in each other."""
+        return self._left <= 0
+
+    def of(self, node: LexborNode, but: frozenset[str] = frozenset()) -> str:
+        """The text in an element, with a space at the bounds of blocks and none at those of inline elements.
+
+        Args:
+            node: an element.
+            but: further elements to leave out, with all that is in them.
+
+        Returns:
+            White space is left as it stands; what exceeds some tens of thousands of characters may be cut off.
+        """
+        parts: list[str] = []
+        size = 0
+        above: list[tuple[LexborNode, bool]] = []
+        at = node.first_child
+        while at is not None and size < _MAX_CHARS and self._left > 0:
+            self._left -= 1
+            if at.is_text_node:
+                text = at.text_content or ""
+                parts.append(text[:_MAX_CHARS])
+                size += len(text)
+                self._left -= len(text) // _STEP_CHARS
+            elif (
+                at.is_element_node
+                and (tag := at.tag or "") not in NOT_RENDERED
+                and tag not in but
+                and not self._is_hidden(at)
+            ):
+                is_block = tag in BLOCKS
+                if is_block:
+                    parts.append(" ")
+                if (child := at.first_child) is not None:
+                    above.append((at, is_block))
+                    at = child
+                    continue
+            while (after := at.next) is None and above:
+                at, is_block = above.pop()
+                if is_block:
+                    parts.append(" ")
+            at = after
+        return "".join(parts)
+
+    def _is_hidden(self, node: LexborNode) -> bool:
+        known = self._hidden.get(node.mem_id)
+        if known is None:
+            attributes = node.attributes
+            known = bool(attributes) and (
+                "hidden" in attributes or _HIDING_STYLE.search(attributes.get("style") or "") is not None
+            )
+            self._hidden[node.mem_id] = known
+        return known

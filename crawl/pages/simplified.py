@@ -10,6 +10,7 @@ bounds are about.
 from __future__ import annotations
 
 import re
+from itertools import islice
 
 import numpy as np
 
@@ -21,8 +22,12 @@ _MAX_TAGS_DEEP = _MAX_TAGS**2
 """Tags times the elements that may be open at once: some nanoseconds each."""
 _MAX_ROUNDS = 8  # in which closed elements are taken out of a page
 _MAX_MADE_ANEW = 1_000_000  # formatting elements, of about 350 bytes
-_MAX_ATTRIBUTES_PARSED = 4_096  # of a tag
-_PROBE = 4_096  # bytes, in which a tag cannot have more attributes than that
+_MAX_ATTRIBUTES_PARSED = 4_096  # of a tag of a page of up to _MAX_BYTES_OF_THESE: all such tags together take a second
+_MAX_BYTES_OF_THESE = 2**20
+_LEAST_ATTRIBUTES_PARSED = 256  # of a tag of a larger one
+_LARGE_BYTES = 2**17  # below which there is no room for so many attributes that they cost anything
+_MAX_MERGED = 16  # of tags whose attributes a parser adds to the page's own
+_MERGED = re.compile(rb"<(?:html|body)[\s/]", re.IGNORECASE)
 _MAX_READ_AGAIN = 8  # how often, on average, a byte is looked at as if a tag began before it
 _MAX_ATTRIBUTES = 256  # that are kept of a tag
 _MAX_DEPTH = 64  # of the elements that are kept
@@ -80,7 +85,15 @@ def is_affordable(page: bytes) -> bool:
         opened = len(_OPENED.findall(page))
         if opened * tags > _MAX_MADE_ANEW and (opened - len(_CLOSED.findall(page))) * tags > _MAX_MADE_ANEW:
             return False
-    return not _has_tag_of_many_attributes(page)
+    share = max(1, len(page) // _MAX_BYTES_OF_THESE)
+    most = max(_MAX_ATTRIBUTES_PARSED // share, _LEAST_ATTRIBUTES_PARSED)
+    return not _has_tag_of_many_attributes(page, most) and not _merges_many(page)
+
+
+def _merges_many(page: bytes) -> bool:
+    """Whether a page of any length has many `<html>` or `<body>`: each attribute of them is looked for among all that
+    those before it had."""
+    return len(page) > _LARGE_BYTES and sum(1 for _ in islice(_MERGED.finditer(page), _MAX_MERGED + 1)) > _MAX_MERGED
 
 
 def _open_at_most(page: bytes, begins: np.ndarray, enough: int) -> int:
@@ -211,15 +224,15 @@ _LENGTHS = _lengths()
 _LONGEST_TAG_BYTES = 1 + max(map(len, _NAMES_OF_FORMATTING)) + 1
 
 
-def _has_tag_of_many_attributes(page: bytes) -> bool:
-    """Whether a tag of a page may have more than some thousands of attributes.
+def _has_tag_of_many_attributes(page: bytes, most: int) -> bool:
+    """Whether a tag of a page may have more attributes than so many.
 
     Here and there a `>` is looked for that ends whatever tag there is: one that cannot stand in a quoted value. No tag
-    reaches beyond the next of these, and what is short holds few attributes.
+    reaches beyond the next of these, and one of less than twice as many bytes has fewer attributes.
     """
     begin, left = 0, _MAX_READ_AGAIN * len(page)
-    while begin + 2 * _PROBE < len(page):
-        end = page.rfind(b">", begin + _PROBE, begin + 2 * _PROBE)
+    while begin + 2 * most < len(page):
+        end = page.rfind(b">", begin + most, begin + 2 * most)
         if end >= 0:
             double, single = page.rfind(b'"', begin, end), page.rfind(b"'", begin, end)
             is_clear = (double < 0 or page[double - 1] not in _BEFORE_VALUE) and (
@@ -228,24 +241,28 @@ def _has_tag_of_many_attributes(page: bytes) -> bool:
             if (is_clear and begin not in (double, single)) or _ends_tag(page, begin, end):
                 begin = end + 1
                 continue
-        end, step = page.find(b">", begin + _PROBE), 1
+        end, step = page.find(b">", begin + most), 1
         while end >= 0 and not _ends_tag(page, begin, end):
             end, step = page.find(b">", end + step), 2 * step
         end = end + 1 or len(page)
-        last = end - 2 * _PROBE  # where a tag must begin to have room for too many
-        if last > begin and (first := _TAG_START.search(page, begin, last)) and _may_be_many(page, first.start(), end):
+        last = end - 2 * most  # where a tag must begin to have room for too many
+        if (
+            last > begin
+            and (first := _TAG_START.search(page, begin, last))
+            and _may_be_many(page, first.start(), end, most)
+        ):
             for start in _TAG_START.finditer(page, begin, last):
                 tag = _TAG.match(page, start.start())
                 left -= len(tag[0]) if tag else 0
-                if left < 0 or (tag and len(_ATTRIBUTES.findall(tag[3])) > _MAX_ATTRIBUTES_PARSED):
+                if left < 0 or (tag and len(_ATTRIBUTES.findall(tag[3])) > most):
                     return True
         begin = end
     return False
 
 
-def _may_be_many(page: bytes, begin: int, end: int) -> bool:
+def _may_be_many(page: bytes, begin: int, end: int, most: int) -> bool:
     """Whether a part of a page holds as many separators as a tag of too many attributes."""
-    return len(page[begin:end].translate(None, _NO_SEPARATORS)) > _MAX_ATTRIBUTES_PARSED
+    return len(page[begin:end].translate(None, _NO_SEPARATORS)) > most
 
 
 def _ends_tag(page: bytes, begin: int, at: int) -> bool:
@@ -266,7 +283,7 @@ def simplified(page: bytes) -> bytes:
     """A page's images, figures, links, metas, structured data and text, without all other tags."""
     parts: list[bytes] = []
     above: list[bytes] = []  # elements that are kept and not closed yet
-    at, size = 0, len(page)
+    at, size, merged = 0, len(page), 0
     while at < size:
         begin = page.find(b"<", at)
         if begin < 0:
@@ -308,7 +325,7 @@ def simplified(page: bytes) -> bytes:
                 above.append(name)
             else:
                 parts += (b"</", name, b">")
-        elif name == b"html":
+        elif name == b"html" and (merged := merged + 1) <= _MAX_MERGED:
             parts.append(_kept(tag))
     return b"".join(parts)
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,9 @@ def _number(least: float, most: float) -> Check:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return not isinstance(value, bool) and (
+        isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
+    )
 
 
 def _whole(least: int, most: int) -> Check:
@@ -81,7 +84,7 @@ def _known(key: str) -> Check:
 
 def _tokenizer(value: Any) -> bool:
     """A folder of this machine, or one that open_clip's own models have; it is not fetched."""
-    return isinstance(value, str) and (_known("hf_tokenizer_name")(value) or Path(value).is_dir())
+    return isinstance(value, str) and (_known("hf_tokenizer_name")(value) or os.path.isdir(value))  # noqa: PTH112  Path raises
 
 
 _WIDTH, _LAYERS, _SIDE, _SHARE = _whole(1, 16_384), _whole(1, 512), _whole(1, 4096), _number(0, 1)
@@ -121,7 +124,7 @@ _VISION: dict[str, Check] = {
 }
 _TEXT: dict[str, Check] = {
     **_BLOCK,
-    "context_length": _whole(1, 65_536),
+    "context_length": _whole(1, 16_384),  # what masks each place from each takes a gigabyte then
     "vocab_size": _whole(1, 4_000_000),
     "heads": _WIDTH,
     "layers": _LAYERS,
@@ -154,7 +157,7 @@ _PREPROCESS: dict[str, Check] = {
     "size": _either(_SIDE, _list_of(_SIDE, (2,))),
     "mode": _one_of("RGB"),
     "mean": _CHANNELS,
-    "std": _CHANNELS,
+    "std": _list_of(_number(1e-3, 1e3), (1, 3)),
     "interpolation": _one_of("bicubic", "bilinear", "random"),
     "resize_mode": _one_of("shortest", "longest", "squash"),
     "fill_color": _whole(0, 255),
@@ -166,12 +169,21 @@ _MOST_PARAMETERS = 10**10
 
 
 def _parameters(section: Mapping[str, Any]) -> float:
-    """About how many parameters a tower has, rather too many: four matrices and an MLP a layer, and the words."""
+    """About how many parameters a tower has, rather too many: four matrices and an MLP a layer, a vector for each word
+    and for each place.
+    """
     layers, width = section.get("layers", 12), section.get("width", 768)
-    words = section.get("vocab_size", 0) * width
     if isinstance(layers, list):  # a ResNet, whose last blocks are 32 times as wide as its first
         return float(sum(layers) * (32 * width) ** 2)
-    return float(layers * width**2 * (4 + 2 * (section.get("mlp_ratio") or 4)) + words)
+    length, patch = section.get("context_length", 0), _sides(section.get("patch_size") or 16)
+    patches = math.prod(-(-side // of) for side, of in zip(_sides(section.get("image_size", 0)), patch, strict=True))
+    vectors = (section.get("vocab_size", 0) + length + patches) * width
+    return float(layers * width**2 * (4 + 2 * (section.get("mlp_ratio") or 4)) + vectors)
+
+
+def _sides(size: int | Sequence[int]) -> Sequence[int]:
+    """Height and width of what may be given as one number."""
+    return (size, size) if isinstance(size, int) else size
 
 
 def check(config: Any, preprocess: Any, where: str) -> None:

@@ -54,6 +54,13 @@ HOSTILE: dict[str, Callable[[int], str]] = {
         "<meta property=og:title content=" + "t" * n + ">" + each("<meta property=og:image content=#>")(n)
     ),
     "items": lambda n: "<p itemscope itemtype=x/ImageObject>" * n + "<b itemprop=caption>x" * n + "<img src=a>" * n,
+    "captions in captions": times("<p itemscope itemtype=x/ImageObject itemprop=caption><object>"),
+    "captions below wide tags": lambda n: (
+        "<div itemscope itemtype=x/ImageObject>"
+        + ("<div" + each(" a#")(min(n, 200)) + ">") * 12
+        + "<i itemprop=caption>x</i><img src=a>" * n
+    ),
+    "attributes of the page itself": lambda n: "<!--" + "x" * 2**17 + "-->" + each("<html a#><body b#>")(n),
     "templates": times("<template><img src=a>"),
     "data": lambda n: "<script type=application/ld+json>ImageObject" + "[" * n,
     "commas": lambda n: "<img alt=x srcset='" + "," * n + "a 1x'>",

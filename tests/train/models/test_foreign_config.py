@@ -123,6 +123,9 @@ def test_a_strangers_model_runs_no_code(
         ("text_cfg", "layers", 10**9),
         ("text_cfg", "vocab_size", True),
         ("text_cfg", "context_length", "77"),
+        ("text_cfg", "context_length", 65_536),
+        ("text_cfg", "hf_tokenizer_name", "a" * 5_000),
+        ("vision_cfg", "mlp_ratio", 10**400),
         ("text_cfg", "newer", 1),
         ("vision_cfg", "timm_model_name", "hf-hub:stranger/model"),
         ("vision_cfg", "timm_model_name", "local-dir:/models"),
@@ -147,16 +150,18 @@ def test_values_that_do_not_fit_together_are_a_sentence() -> None:
     config["text_cfg"]["heads"] = 7
     with pytest.raises(ValueError, match=r"^FILE makes no model: "):
         restore("tiny", config, {}, None, where="FILE")
-    with pytest.raises(ValueError, match=r"preprocess_cfg\.size to"):
-        restore("tiny", dict(tiny.CONFIG), {"size": 10**7}, None, where="FILE")
+    for key, value in (("size", 10**7), ("std", [0, 0, 0]), ("mean", [10**400] * 3)):
+        with pytest.raises(ValueError, match=rf"preprocess_cfg\.{key} to"):
+            restore("tiny", dict(tiny.CONFIG), {key: value}, None, where="FILE")
 
 
 def test_a_model_too_large_for_any_machine_is_a_sentence() -> None:
-    large: dict[str, dict[str, Any]] = {
-        "text_cfg": {"layers": 512, "width": 16_384},
-        "vision_cfg": {"layers": [512] * 4, "width": 512},
-    }
-    for section, more in large.items():
+    large: list[tuple[str, dict[str, Any]]] = [
+        ("text_cfg", {"layers": 512, "width": 16_384}),
+        ("vision_cfg", {"layers": [512] * 4, "width": 512}),
+        ("vision_cfg", {"image_size": 4096, "patch_size": 1, "width": 768}),
+    ]
+    for section, more in large:
         config: dict[str, Any] = json.loads(json.dumps(tiny.CONFIG))
         config[section].update(more)
         with pytest.raises(ValueError, match=r"^FILE describes a model of some \S+ parameters, more than"):
