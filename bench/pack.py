@@ -4,7 +4,7 @@
 
 A dataset is built of the clip-art archive of ../shared/data in SeaweedFS on loopback; then its shards are taken away
 and written again, by the exchange (`pipeline.stages.pack.images`) and from the store itself, an image at a time.
-Requests and bytes are those that the tasks of pack count (`dataset.spent`), CPU seconds theirs too; both must write the
+Requests and bytes are those that the tasks of pack count (`dataset.usage`), CPU seconds theirs too; both must write the
 same bytes. Of the exchange the requests of the fetch store are told apart, as are the bytes read of it.
 """
 

@@ -41,8 +41,8 @@ from dataset.webdataset.shards import DamagedSampleError
 from pipeline.build import build
 from pipeline.config import Config
 from pipeline.config import build as make_config
-from pipeline.ending import is_expected, is_usage
 from pipeline.engine.verify import verify
+from pipeline.exit_status import is_expected, is_usage
 from pipeline.reports.status import status
 from tests.pipeline import small_archive
 from train.data.shard_reader import ShardReader

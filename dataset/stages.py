@@ -54,7 +54,7 @@ class Stage:
     name: str
     code: str  # the module with the phases' functions, `run(run)` and, if the config is to be checked, `check(config)`
     phases: tuple[str, ...]  # in the order in which they begin
-    temporary: tuple[str, ...] = ()  # of these; see pipeline.engine.temporary
+    temporary: tuple[str, ...] = ()  # of these; see pipeline.engine.temporary_phases
     judges: Rows | None = None  # which rows its verdicts are on
     passed: str = ""  # what is to be said of a row that it keeps
     sections: tuple[str, ...] = ()  # of the config, which it reads

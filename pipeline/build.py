@@ -9,11 +9,11 @@ from dataclasses import replace
 from functools import partial
 from typing import Literal
 
-from dataset import spent
+from dataset import usage
 from dataset.ledger.damage import DamagedError
 from dataset.ledger.lease import Lease
 from dataset.stages import names, path
-from dataset.store import pace, web
+from dataset.store import rate_limit, web
 from dataset.store.storage import Storage
 from pipeline import programs, submit
 from pipeline.config import Config, check_inputs, effective
@@ -23,8 +23,8 @@ from pipeline.engine.run import Run
 from pipeline.engine.sources import inputs
 from pipeline.engine.sources.plan import checksums
 from pipeline.workers.executor import Executor, RayExecutor, in_job
-from pipeline.workers.failures import Limits
 from pipeline.workers.local import LocalExecutor
+from pipeline.workers.record_limits import RecordLimits
 
 log = logging.getLogger("wit")
 
@@ -54,7 +54,7 @@ def build(
     """
     submit.check_out(config.out)
     web.be_patient(config.run.web_patience_s)
-    pace.limit(config.commoncrawl.max_requests_per_s)
+    rate_limit.set_rate(config.commoncrawl.max_requests_per_s)
     check_inputs(config)
     programs.check(config)
     for stage in path():
@@ -64,7 +64,7 @@ def build(
     storage = Storage(config.out)
     owns_executor = executor is None
     with Lease(storage) as lease, Reporter(storage, quiet=quiet) as reporter:
-        started, before = time.monotonic(), spent.so_far()
+        started, before = time.monotonic(), usage.so_far()
         text_of_config = effective(config).encode()
         if not storage.exists("config.yaml") or storage.read("config.yaml") != text_of_config:
             storage.write("config.yaml", text_of_config)
@@ -92,7 +92,7 @@ def build(
                 "seconds": round(seconds, 3),
                 "tasks": tasks,
                 "source_bytes": sum(source.size for source in found),
-                "driver": {kind: round(amount, 3) for kind, amount in spent.since(before).items()},
+                "driver": {kind: round(amount, 3) for kind, amount in usage.since(before).items()},
             }
         )
     return run
@@ -124,7 +124,7 @@ def _mending(storage: Storage, go: Callable[[], Run]) -> Run:
 def make_executor(config: Config, source_bytes: int) -> Executor:
     """Where a run's tasks are done: in child processes if it is small or `run.workers` is 0, else on Ray."""
     run = config.run
-    limits = Limits(run.record_cpu_s, run.record_memory_bytes)
+    limits = RecordLimits(run.record_cpu_s, run.record_memory_bytes)
     needs_ray = run.address or in_job() or run.gpus_per_model_task or config.fetch.distributor == "ray"
     if run.workers == 0 or (run.workers is None and not needs_ray and source_bytes <= run.small_bytes):
         return LocalExecutor(1 if run.workers == 0 else None, limits)

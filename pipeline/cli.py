@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dataset.display import clean, escaped_json, say
+from pipeline import exit_status
 from pipeline.arguments import parser
-from pipeline.ending import ASKING, TerminatedError, UsageError, ended_by_sigterm, is_expected, is_usage, sentence
+from pipeline.exit_status import DONE, FAILED, USAGE, UsageError, is_expected, is_usage, status_of
 
 if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
-DONE, FAILED, USAGE = 0, 1, 2
 _SUFFIXES = {"markdown": "md", "table": "txt"}
 
 
@@ -44,13 +44,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.getLogger().handlers[0].setFormatter(_CleanFormatter("%(message)s"))
     logging.getLogger("wit").setLevel(logging.INFO)
     try:
-        with ended_by_sigterm():
+        with exit_status.ending_at_sigterm():
             paths.settle(arguments.command, arguments)
             arrow_alone.leave_pandas_out()
             return COMMANDS[arguments.command](arguments)
     except KeyboardInterrupt as error:
         print("stopped; the same command goes on where it was", file=sys.stderr)
-        return 143 if isinstance(error, TerminatedError) else 130
+        return status_of(error)
     except BrokenPipeError:
         sys.stderr.close()
         return DONE
@@ -58,11 +58,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.debug:
             say(traceback.format_exc(), to_errors=True)
         else:
-            asked = arguments.out if arguments.command in ASKING else None
-            say(f"wit: {sentence(error, asked)}", to_errors=True)
+            asked = arguments.out if arguments.command in exit_status.ASKING else None
+            say(f"wit: {exit_status.sentence(error, asked)}", to_errors=True)
             if not is_usage(error) and not is_expected(error):
                 print("     (--debug shows where it happened)", file=sys.stderr)
-        return USAGE if is_usage(error) else FAILED
+        return status_of(error)
 
 
 def _no_subcommand(arguments: argparse.Namespace) -> int:

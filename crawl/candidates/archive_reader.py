@@ -32,7 +32,7 @@ from crawl.urls import url_in_header
 from crawl.wat.entities import with_references_decoded
 from crawl.wat.records import WatPage, parse_head, parse_wat
 from crawl.wishes import content_signal, content_usage
-from dataset import heartbeat, spent
+from dataset import heartbeat, usage
 
 if TYPE_CHECKING:
     from crawl.wat.columns import WatImages
@@ -81,7 +81,7 @@ class ArchiveReader:
             else:
                 self._web(record)
             if self._sample < 1:  # all else is reading past pages, which a whole run does no more often
-                spent.count(**{spent.SAMPLED: time.thread_time() - began})
+                usage.count(**{usage.SAMPLED: time.thread_time() - began})
         yield self._flush()
 
     def _flush(self) -> pa.Table:

@@ -18,7 +18,7 @@ from crawl.web.response import Refused, Response
 from crawl.web.rules.headers import permission
 from crawl.web.visit import visit
 from crawl.wishes import Wish
-from dataset import spent
+from dataset import usage
 
 _ACCEPT = "image/webp,image/png,image/jpeg,image/gif,image/*;q=0.8,*/*;q=0.5"
 _VALIDATOR_CHARS = 256
@@ -137,7 +137,7 @@ async def _fetch(
         if answer.status == 304:
             same = unchanged(earlier[url], fetched_at=now(), final_url=answer.url, attempts=attempts, etag=etag)
             return replace(same, wish=answer.unread)
-        spent.count(**{spent.IMAGES: len(answer.body)})
+        usage.count(**{usage.IMAGES: len(answer.body)})
         result = await loop.run_in_executor(threads, watched, ingest, url, answer.body)
         seen = observe(
             url,

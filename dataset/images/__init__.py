@@ -9,7 +9,7 @@ format's decoder sees a file that holds pixels and nothing else.
 from dataset.images.decode import SCALES, decode, in_srgb, upright
 from dataset.images.encoded import Encoded, ImageError, ImageReason, Notes
 from dataset.images.formats import FORMATS, read, sniff
-from dataset.images.shown import opened, shown
+from dataset.images.rgb import open_stored, to_rgb
 
 __all__ = [
     "FORMATS",
@@ -20,9 +20,9 @@ __all__ = [
     "Notes",
     "decode",
     "in_srgb",
-    "opened",
+    "open_stored",
     "read",
-    "shown",
     "sniff",
+    "to_rgb",
     "upright",
 ]

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dataset.ids import checksum
-from dataset.ledger import at_once
+from dataset.ledger import one_request
 from dataset.ledger.commits import (
     ALL_RECORDS,
     MOST_BYTES_OF_ALL,
@@ -89,7 +89,7 @@ def all_records(storage: Storage, manifest: Mapping[str, Any]) -> dict[str, Clos
     if told is None or told["bytes"] > MOST_BYTES_OF_ALL:
         return {}
     try:
-        data = at_once.read(storage, ALL_RECORDS)
+        data = one_request.read_in_one_request(storage, ALL_RECORDS)
         if checksum(data) != told["checksum"]:
             return {}
         texts = record_texts(storage, ALL_RECORDS, data)

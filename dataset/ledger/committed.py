@@ -18,7 +18,7 @@ from dataset.ledger.commits import (
     read_manifest,
     records_of,
 )
-from dataset.ledger.damage import opened
+from dataset.ledger.damage import open_table
 from dataset.ledger.lookup import Key, Lookup, Partitions
 from dataset.stages import Rows, Stage, Table, judging, path, tables
 from dataset.store.storage import Storage
@@ -120,7 +120,7 @@ class Committed:
 
     def schema(self, file: FileRef) -> pa.Schema:
         """The columns that a committed file has. Raises DamagedError, FileNotFoundError."""
-        with opened(self.storage, file) as source:
+        with open_table(self.storage, file) as source:
             return pq.read_schema(source)
 
     def is_decided(self, stage: Stage) -> bool:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 
-from dataset import spent
+from dataset import usage
 from dataset.ids import checksum
 from dataset.store.faults import fault
 from dataset.store.storage import Storage
@@ -59,7 +59,7 @@ def content(storage: Storage, file: FileRef) -> pa.Buffer:
     """A whole file, as it was committed; a local one mapped into memory. Raises DamagedError, FileNotFoundError."""
     if storage.local:
         path = storage.path(file.name)
-        spent.read(file.bytes, requests=2)  # of which one asks for its length
+        usage.count_read(file.bytes, requests=2)  # of which one asks for its length
         data = pa.memory_map(path).read_buffer() if file.bytes else pa.py_buffer(storage.read(file.name))
     else:
         data = pa.py_buffer(storage.read(file.name))
@@ -89,12 +89,12 @@ def read_table(
     """
     if storage.local or columns is None:
         return _chosen(storage, file, pa.BufferReader(content(storage, file)), columns, if_there)
-    with opened(storage, file) as source:
+    with open_table(storage, file) as source:
         return _chosen(storage, file, source, columns, if_there)
 
 
 @contextmanager
-def opened(storage: Storage, file: FileRef) -> Iterator[pa.NativeFile]:
+def open_table(storage: Storage, file: FileRef) -> Iterator[pa.NativeFile]:
     """A committed table, open for who reads a part of it: it has its length, and what cannot be read of it is damage.
 
     Raises:
@@ -132,14 +132,14 @@ def rows_in(source: pa.NativeFile, row: int | None) -> pa.Table:
 
 def _count(metadata: pq.FileMetaData, columns: Sequence[str] | None) -> None:
     """What reading columns of a file asks for: its end, then each column of each row group."""
-    spent.read(min(_FOOTER_BYTES, metadata.serialized_size))
+    usage.count_read(min(_FOOTER_BYTES, metadata.serialized_size))
     wanted = None if columns is None else set(columns)
     for number in range(metadata.num_row_groups):
         group = metadata.row_group(number)
         for at in range(group.num_columns):
             column = group.column(at)
             if wanted is None or column.path_in_schema.partition(".")[0] in wanted:
-                spent.read(column.total_compressed_size)
+                usage.count_read(column.total_compressed_size)
 
 
 def _chosen(

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from fsspec.spec import AbstractFileSystem
 
 from dataset.ids import checksum
-from dataset.ledger import at_once
+from dataset.ledger import one_request
 from dataset.ledger.commits import FileRef
 from dataset.ledger.damage import DamagedError, check, named
 from dataset.store.seekable import Seekable
@@ -68,7 +68,7 @@ class RemoteFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no ty
         self.path(file)
         found = self._whole.get(file.name)
         if found is None:
-            found = at_once.read(self.storage, file.name)
+            found = one_request.read_in_one_request(self.storage, file.name)
             check(self.storage, file, pa.py_buffer(found))
             with self._lock:
                 self.requests, self.bytes_read = self.requests + 1, self.bytes_read + len(found)

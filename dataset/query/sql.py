@@ -9,9 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
-import tempfile
-import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -21,15 +19,9 @@ import duckdb
 import pyarrow as pa
 
 from dataset import heartbeat
-from dataset.store.scratch import spill_folder
+from dataset.query.sandbox import MEMORY_LIMIT, connect
 
 FOLDER = Path(__file__).parents[2] / "sql"
-MEMORY_LIMIT = "2GB"
-_ALONE: dict[str, Any] = {
-    "autoload_known_extensions": False,
-    "autoinstall_known_extensions": False,
-    "python_enable_replacements": False,  # a name in a query is a table that was passed, never a local variable
-}
 _PLAIN = (bool, int, float, str)
 _PATTERN = re.compile(r"[*?\[]")
 
@@ -42,60 +34,6 @@ def load(name: str) -> str:
         FileNotFoundError: there is no such file.
     """
     return (FOLDER / f"{name}.sql").read_text(encoding="utf-8")
-
-
-def connect(
-    *, threads: int = 1, memory_limit: str = MEMORY_LIMIT, temp_directory: str | None = None
-) -> duckdb.DuckDBPyConnection:
-    """An in-memory DuckDB that spills to `temp_directory` (below TMPDIR by default), loads no extension by itself, and
-    opens no file: a query there is a function of the tables that it is given.
-    """
-    settings: dict[str, Any] = {
-        "threads": threads,
-        "memory_limit": memory_limit,
-        "temp_directory": temp_directory or spill_folder(),
-    }
-    connection = duckdb.connect(":memory:", config={**settings, **_ALONE})
-    close(connection, ())
-    return connection
-
-
-def asking(*, progress: bool = False) -> duckdb.DuckDBPyConnection:
-    """A DuckDB for questions about a dataset, on all CPUs; `close` it as soon as its views are made.
-
-    progress: show on the terminal how far a query is that takes more than two seconds.
-    """
-    folder = str(Path(tempfile.gettempdir()) / f"openwit-sql-{uuid.uuid4().hex}")  # made when it is needed
-    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = f"{_share(machine)}B"
-    settings: dict[str, Any] = {"threads": os.cpu_count() or 1, "temp_directory": folder, "memory_limit": limit}
-    connection = duckdb.connect(":memory:", config={**settings, **_ALONE})
-    if progress:
-        connection.execute("SET enable_progress_bar = true")
-    return connection
-
-
-def _share(machine: int) -> int:
-    """How many bytes a question may have of a machine's: 3 GB, more where that is less than an eighth; what it needs
-    besides lies on disk. DuckDB's own share is four fifths."""
-    return min(machine * 4 // 5, max(3 * 10**9, machine // 8))
-
-
-def close(connection: duckdb.DuckDBPyConnection, files: Iterable[str], folders: Iterable[str] = ()) -> None:
-    """Have a connection open no file but these and those in these folders, whatever it is asked, and have no question
-    change that.
-    """
-    connection.execute("SET allowed_paths = ?", [list(files)])
-    connection.execute("SET allowed_directories = ?", [list(folders)])
-    for setting in ("home_directory", "secret_directory"):  # a question looks for nothing in one's own
-        connection.execute(f"SET {setting} = current_setting('temp_directory')")
-    connection.execute("SET enable_external_access = false")
-    lock(connection)
-
-
-def lock(connection: duckdb.DuckDBPyConnection) -> None:
-    """Have no question change what a connection may do."""
-    connection.execute("SET lock_configuration = true")
 
 
 def parsed(connection: duckdb.DuckDBPyConnection, select: str) -> str:

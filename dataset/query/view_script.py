@@ -19,7 +19,7 @@ from dataset.ids import checksum
 from dataset.ledger.commits import put
 from dataset.ledger.committed import Committed, Known
 from dataset.query import sql
-from dataset.query.points import macro
+from dataset.query.point_queries import macro
 from dataset.query.side_tables import public_suffixes
 from dataset.query.view_columns import OWN, VIEW_COLUMNS, types
 from dataset.query.view_tables import CommittedTable, constants, tables, views

@@ -19,11 +19,11 @@ import pyarrow as pa
 
 from dataset.ledger.commits import FileRef, RecordError
 from dataset.ledger.committed import Committed
-from dataset.ledger.damage import content, named, opened, read_table, rows_in
+from dataset.ledger.damage import content, named, open_table, read_table, rows_in
 from dataset.ledger.lookup import Partitions
-from dataset.query import sql
+from dataset.query import sandbox, sql
 from dataset.query.files_on_disk import FilesOnDisk
-from dataset.query.points import macro, narrow_tables, narrowed, places_of
+from dataset.query.point_queries import macro, narrow_tables, narrowed, places_of
 from dataset.query.questions import Question, names_in, questions
 from dataset.query.side_tables import timings
 from dataset.query.view_tables import CommittedTable, check_columns, constants, kinds, makers, views
@@ -82,7 +82,7 @@ class Dataset(Committed):
                 f"{url} is no dataset: it has no manifest.json; `wit run CONFIG --out {url}` makes one"
             )
         super().__init__(storage)
-        self.connection = connection if connection is not None else sql.asking(progress=progress)
+        self.connection = connection if connection is not None else sandbox.connect_for_questions(progress=progress)
         self._catalog = catalog
         self._beside = [self._other(name, there, deep) for name, there in (beside or {}).items()]
         self._remote = None if storage.local else self._registered()
@@ -101,12 +101,12 @@ class Dataset(Committed):
         if connection is not None:
             self._make(self._made)
         if connection is None and allow_files:
-            sql.lock(self.connection)
+            sandbox.lock(self.connection)
         elif connection is None:
             every = [self, *self._beside]
             remote = [f"{one._remote.protocol}://" for one in every if one._remote]
             here = [path for one in every if not one._remote for path in one._disk.allowed(one.table_names())]
-            sql.close(self.connection, here, remote)
+            sandbox.confine(self.connection, here, remote)
 
     def with_beside(self, beside: Mapping[str, str]) -> Self:
         """The same dataset, with others to ask in the same questions. Raises as the class."""
@@ -145,7 +145,7 @@ class Dataset(Committed):
         if row is None and self._remote is None:
             return read_table(self.storage, file)
         whole = None if self._remote is None else pa.BufferReader(self._remote.whole(file))
-        with named(self.storage, file.name), opened(self.storage, file) if whole is None else whole as source:
+        with named(self.storage, file.name), open_table(self.storage, file) if whole is None else whole as source:
             return rows_in(source, row)
 
     def sql(self, query: str, **options: Any) -> duckdb.DuckDBPyRelation:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from dataset import spent
+from dataset import usage
 
 GAP_BYTES = 64 * 1024
 """Reading past a small gap is cheaper than another request."""
@@ -30,7 +30,7 @@ def coalesced(file: pa.NativeFile, ranges: Sequence[tuple[int, int]], gap: int =
             last += 1
         # What is asked for may be more than there is, and memory is taken for all of it.
         chunk = file.read_at(min(end, length) - start, start) if start < length else b""
-        spent.read(len(chunk))
+        usage.count_read(len(chunk))
         for i in order[first:last]:
             offset = ranges[i][0] - start
             answer[i] = bytes(chunk[offset : offset + ranges[i][1]])

@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 
 from pyarrow import fs
 
-from dataset.spent import KEYS
 from dataset.store import waits
 from dataset.store.faults import ServiceError
+from dataset.usage import KEYS_PER_REQUEST
 
 ATTEMPTS = 10
 """How often a request is made that is answered 500, 503 SlowDown or not at all, later and later: about a minute."""
@@ -141,8 +141,8 @@ def delete(url: str, bucket: str, keys: Sequence[str]) -> None:
     """
     from botocore.exceptions import BotoCoreError, ClientError
 
-    for first in range(0, len(keys), KEYS):
-        batch = [{"Key": key} for key in keys[first : first + KEYS]]
+    for first in range(0, len(keys), KEYS_PER_REQUEST):
+        batch = [{"Key": key} for key in keys[first : first + KEYS_PER_REQUEST]]
         try:
             answer = client().delete_objects(Bucket=bucket, Delete={"Objects": batch, "Quiet": True})
         except ClientError as error:

@@ -24,8 +24,8 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 from pyarrow import fs
 
-from dataset import spent
-from dataset.store import local_files, pace, s3, waits
+from dataset import usage
+from dataset.store import local_files, rate_limit, s3, waits
 from dataset.store.faults import patiently
 from dataset.store.local_files import TEMPORARY, Fence
 from dataset.store.ranges import GAP_BYTES, coalesced
@@ -105,7 +105,7 @@ def open_input(url: str) -> pa.NativeFile:
         return pa.PythonFile(WebFile(url), mode="r")
     filesystem_, path = filesystem(url)
     with contextlib.nullcontext() if is_local(url) else waits.said(public(url)):
-        return filesystem_.open_input_file(path) if is_local(url) else pace.opened(filesystem_, path)
+        return filesystem_.open_input_file(path) if is_local(url) else rate_limit.open_file(filesystem_, path)
 
 
 class Storage:
@@ -178,7 +178,7 @@ class Storage:
 
     def open(self, name: str) -> pa.NativeFile:
         """Open a file for reading, seekable. Raises FileNotFoundError."""
-        spent.count(get=1)
+        usage.count(get=1)
         with self._asking():
             return self._fs.open_input_file(self.path(name))
 
@@ -187,7 +187,7 @@ class Storage:
 
         def whole() -> bytes:
             with self.open(name) as file:
-                return spent.received(bytes(file.read()))
+                return usage.count_received(bytes(file.read()))
 
         if self.local:
             return whole()
@@ -222,7 +222,7 @@ class Storage:
     def write(self, name: str, data: bytes | memoryview | pa.Buffer) -> None:
         """Write a whole file; a reader sees the old one or the new one, never a part."""
         path = self._writable(name)
-        spent.written(len(memoryview(data)))
+        usage.count_written(len(memoryview(data)))
         if self.local:
             local_files.place(Path(path), data, Path.replace, self._root, self.fence)
         else:
@@ -233,7 +233,7 @@ class Storage:
     def open_output(self, name: str) -> pa.NativeFile:
         """Open a file for writing; until it is closed a reader may see a part of it."""
         path = self._writable(name)
-        spent.written(0)
+        usage.count_written(0)
         if self.local:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
         with self._asking():
@@ -242,7 +242,7 @@ class Storage:
     def create(self, name: str, data: bytes) -> bool:
         """Write a file if it is absent; False, with nothing changed, if it is there already."""
         path = self._writable(name)
-        spent.count(put=1, bytes_written=len(data))
+        usage.count(put=1, bytes_written=len(data))
         if self.local:
             return local_files.create(Path(path), data, self._root, self.fence)
         if self._s3:
@@ -262,7 +262,7 @@ class Storage:
         """
         path = self._writable(name)
         if self._s3:
-            spent.count(get=1, put=1, bytes_read=len(old), bytes_written=len(new))
+            usage.count(get=1, put=1, bytes_read=len(old), bytes_written=len(new))
             bucket, key = path.split("/", 1)
             with self._asking():
                 return s3.replace(self.url, bucket, key, old, new)
@@ -282,14 +282,14 @@ class Storage:
 
     def size(self, name: str) -> int | None:
         """A file's length in bytes; None if it is not there."""
-        spent.count(get=1)
+        usage.count(get=1)
         with self._asking():
             info = self._fs.get_file_info(self.path(name))
         return info.size if info.type == fs.FileType.File else None
 
     def _all(self, folder: str, recursive: bool) -> list[FileInfo]:
         found = self._walk(folder, recursive) if self.local else self._select(folder, recursive)
-        return spent.listed(sorted(found, key=lambda info: info.name))
+        return usage.count_listed(sorted(found, key=lambda info: info.name))
 
     def _select(self, folder: str, recursive: bool) -> Iterator[FileInfo]:
         base = f"{self._root}/{folder}".rstrip("/")
@@ -352,7 +352,7 @@ class Storage:
         """Delete files; those that are gone already are no error."""
         if self.fence is not None:
             self.fence()
-        names = spent.deleted(list(names))
+        names = usage.count_deleted(list(names))
         if self._s3:
             paths = [self.path(name).split("/", 1) for name in names]
             with self._asking():
@@ -369,7 +369,7 @@ class Storage:
     def delete_same(self, name: str, old: bytes) -> None:
         """Delete a file if it is still what was read; one that is another by now, or gone, is no error."""
         if self._s3:
-            spent.count(get=1, delete=1, bytes_read=len(old))
+            usage.count(get=1, delete=1, bytes_read=len(old))
             bucket, key = self._writable(name).split("/", 1)
             with self._asking():
                 s3.delete_same(self.url, bucket, key, old)

@@ -26,8 +26,8 @@ import urllib3
 from urllib3.exceptions import HTTPError, InvalidHeader, LocationValueError
 from urllib3.util import Retry, Timeout
 
-from dataset import spent
-from dataset.store import pace
+from dataset import usage
+from dataset.store import rate_limit
 from dataset.store.faults import ServiceError
 from dataset.store.secrets import authorization, public, without
 from dataset.store.seekable import Seekable
@@ -296,8 +296,8 @@ def _respond(method: str, url: str, headers: Mapping[str, str]) -> urllib3.BaseH
     at, sent = url, {**_pool(os.getpid()).headers, **authorization(url), **headers}
     for _ in range(_REDIRECTS + 1):
         retries = Retry(total=0, redirect=False, respect_retry_after_header=False)
-        spent.count(web_requests=1)
-        pace.wait()
+        usage.count(web_requests=1)
+        rate_limit.wait()
         response = _pool(os.getpid()).request(
             method, at, headers=sent, preload_content=False, retries=retries, redirect=False, timeout=_TIMEOUT
         )
@@ -355,7 +355,7 @@ def _parts(response: urllib3.BaseHTTPResponse, count: int, pace: _Pace) -> Itera
     """The next `count` bytes of a body, as they come, fewer only at its end."""
     while count > 0 and (part := response.read1(min(count, _MOST_READ_BYTES))):
         pace.advance(len(part))
-        spent.count(web_bytes=len(part))
+        usage.count(web_bytes=len(part))
         count -= len(part)
         yield part
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
-from dataset.images import opened
+from dataset.images import open_stored
 from dataset.store.storage import absolute, is_local, open_input
 from filters.lines import locate
 
@@ -58,7 +58,7 @@ class OpenClipEncoder:
         """Embeddings of encoded images, of unit length: float16 (n, d). Raises OSError if one cannot be decoded."""
 
         def encode(batch: Sequence[bytes]) -> Any:
-            pixels = [self._transform(opened(body).convert("RGB")) for body in batch]
+            pixels = [self._transform(open_stored(body).convert("RGB")) for body in batch]
             return self._model.encode_image(self._torch.stack(pixels).to(self._device), normalize=True)
 
         return self._encoded(bodies, encode)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 
-from dataset.images import opened
+from dataset.images import open_stored
 from dataset.store.storage import open_input
 from filters.images.models import ImageModel, ModelError
 from filters.images.models import load as load_model
@@ -85,7 +85,7 @@ def _yunet(path: str) -> Detector:
     def detect(bodies: Sequence[bytes]) -> list[list[tuple[Box, float]]]:
         answers = []
         for body in bodies:
-            rgb = np.asarray(opened(body).convert("RGB"))
+            rgb = np.asarray(open_stored(body).convert("RGB"))
             height, width, _ = rgb.shape
             detector.setInputSize((width, height))
             _, found = detector.detect(np.ascontiguousarray(rgb[:, :, ::-1]))
@@ -111,7 +111,7 @@ def _any(model: ImageModel) -> Detector:
             boxes = row.reshape(-1, _FLAT).astype(np.float64)
             corners = boxes[:, :4]
             if model.resize == "pad":
-                width, height = opened(body).size
+                width, height = open_stored(body).size
                 share = np.array([width, height] * 2) / max(width, height)
                 corners = (corners - (1 - share) / 2) / share
             answers.append(_boxes(corners, boxes[:, 4]))

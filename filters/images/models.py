@@ -18,7 +18,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from PIL import Image
 
-from dataset.images import opened
+from dataset.images import open_stored
 from dataset.store.storage import absolute, is_local, open_input
 from filters.lines import locate
 
@@ -159,7 +159,7 @@ class Predictor:
         """An image as the model takes it: float32 (3, size, size), or (size, size, 3)."""
         import cv2  # which takes long to import
 
-        picture = opened(image) if isinstance(image, bytes) else Image.fromarray(image)
+        picture = open_stored(image) if isinstance(image, bytes) else Image.fromarray(image)
         picture = _resized(picture.convert("RGB"), self.model)
         if self.model.jpeg_quality:
             sink = io.BytesIO()

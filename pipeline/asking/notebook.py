@@ -11,7 +11,7 @@ import duckdb
 import pyarrow as pa
 from PIL import Image
 
-from dataset.images import ImageError, shown
+from dataset.images import ImageError, to_rgb
 from dataset.query.views import Dataset
 from dataset.store.storage import Storage
 from pipeline.asking.story import Explanation
@@ -184,7 +184,7 @@ class _WithImages:
 def _image(storage: Storage, row: dict[str, Any]) -> Image.Image:
     """A pair's image, RGB. Raises ValueError: its sample is damaged or gone."""
     try:
-        return Image.fromarray(shown(sample_image(storage, row), MOST_PIXELS, MOST_PIXELS))
+        return Image.fromarray(to_rgb(sample_image(storage, row), MOST_PIXELS, MOST_PIXELS))
     except ImageError:
         message = f"the sample {row['key']} of {row['shard']} is damaged or gone; `wit verify` tells more"
         raise ValueError(message) from None

@@ -19,7 +19,7 @@ from dataset.display import say
 from filters.lines import lines_of
 from filters.texts.domains import DomainIndex, build_index
 from pipeline.asking import answers
-from pipeline.ending import UsageError
+from pipeline.exit_status import UsageError
 
 MOST_BYTES = 2**28
 """The largest list is UT1's, of 4.6 million domains: some 30 MB packed."""

@@ -10,11 +10,11 @@ from dataclasses import replace
 
 import pyarrow as pa
 
-from dataset import spent
+from dataset import usage
 from dataset.ids import checksum
 from dataset.ledger.commits import Commit, FileRef, Ledger
 from dataset.ledger.lease import LeaseFence
-from dataset.store import pace, web
+from dataset.store import rate_limit, web
 from dataset.store.storage import Storage
 from dataset.tables import to_parquet
 from pipeline.engine.phase import KEYS, LEFT_OUT, LEFT_OUT_ROLE, PHASES, Context, Result, Task
@@ -22,10 +22,10 @@ from pipeline.engine.phase import KEYS, LEFT_OUT, LEFT_OUT_ROLE, PHASES, Context
 
 def execute(url: str, module: str, task: Task) -> Commit:
     """Do one task and commit it. A probe (`task.only`) writes nothing."""
-    before = spent.so_far()
+    before = usage.so_far()
     importlib.import_module(module)  # so that the stage's phases are registered
     web.be_patient(task.hints.get("web_patience_s", web.PATIENCE_S))
-    pace.limit(task.hints.get("source_requests_per_s", 0.0))
+    rate_limit.set_rate(task.hints.get("source_requests_per_s", 0.0))
     storage = Storage(url)
     if token := task.hints.get("lease"):
         storage.fence = LeaseFence(url, token)
@@ -55,7 +55,7 @@ def execute(url: str, module: str, task: Task) -> Commit:
     Ledger(storage, task.phase).add(commit)
     is_first = task.phase not in _DONE
     _DONE.add(task.phase)
-    return replace(commit, spent={**spent.since(before), **({"first": 1} if is_first else {})})
+    return replace(commit, spent={**usage.since(before), **({"first": 1} if is_first else {})})
 
 
 _DONE: set[str] = set()  # phases of which this process has done a task: its code is loaded, and so are its models

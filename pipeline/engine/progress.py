@@ -24,8 +24,8 @@ from rich.progress import (
 )
 
 from dataset.display import clean
-from dataset.spent import FIRST
 from dataset.store.storage import Storage
+from dataset.usage import FIRST
 from pipeline.workers.failures import Working
 
 WORK = "log/work.json"
@@ -166,7 +166,7 @@ class PhaseProgress:
         reporter.bars.begin(name, total)
 
     def advance(self, spent: Mapping[str, float] | None = None) -> None:
-        """One more partition is committed; see `dataset.spent` for what that took."""
+        """One more partition is committed; see `dataset.usage` for what that took."""
         self.done += 1
         self.spent.update(spent or {})
         if (spent or {}).get("first"):  # of its process: it has loaded code and models, too

@@ -32,11 +32,12 @@ from pipeline.engine.progress import PhaseProgress, Reporter
 from pipeline.engine.reuse import what_is_missing, with_earlier_measures
 from pipeline.engine.shares import shares
 from pipeline.engine.sources.inputs import Source
-from pipeline.engine.temporary import is_temporary
+from pipeline.engine.temporary_phases import is_temporary
 from pipeline.engine.verdicts import ConservationError, warnings
 from pipeline.engine.verify import Rereading
 from pipeline.workers.executor import SOURCE_REQUESTS, Executor
-from pipeline.workers.failures import CRASHED, Limits
+from pipeline.workers.failures import CRASHED
+from pipeline.workers.record_limits import RecordLimits
 
 log = logging.getLogger("wit")
 
@@ -70,7 +71,7 @@ class Run:
         self.partitions: list[Partition] = []
         self.artifacts = Artifacts()
         self.did: dict[str, int] = {}  # tasks done by this run, by phase
-        self.limits = Limits(config.run.record_cpu_s, config.run.record_memory_bytes)
+        self.limits = RecordLimits(config.run.record_cpu_s, config.run.record_memory_bytes)
         self._records = new_records()  # of all phases that are closed
         self._closed: dict[str, tuple[str, list[Commit]]] = {}  # of the phases that views read; see Committed
         self._quarantined = 0

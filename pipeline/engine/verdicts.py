@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dataset import heartbeat, spent
+from dataset import heartbeat, usage
 from dataset.ledger.commits import REASON, FileRef, RecordError
 from dataset.ledger.damage import read_table
 from dataset.query import sql
@@ -122,7 +122,7 @@ def sliced(
     if context.task.phase not in _WARM:
         began = time.process_time()
         measure(rows.slice(0, 0))  # models are loaded, code is compiled: that is no record's expense
-        spent.count(**{spent.LOADING: time.process_time() - began})
+        usage.count(**{usage.LOADING: time.process_time() - began})
         _WARM.add(context.task.phase)
     parts = []
     for first in range(0, max(1, rows.num_rows), size):

@@ -66,7 +66,7 @@ class Search:
 def search(arguments: argparse.Namespace) -> pa.Table | None:
     """Search a dataset, and write a page or a text; else return the rows. Raises ConfigError, FileNotFoundError."""
     form = _form(arguments)
-    found = searched(arguments)
+    found = search_dataset(arguments)
     if form not in ("html", "table"):
         return found.table()
     _write(found.page() if form == "html" else found.text(), arguments.output, arguments.out)
@@ -78,7 +78,7 @@ def why(arguments: argparse.Namespace) -> int:
     form = _form(arguments)
     if form not in ("html", "json", "table"):
         raise ConfigError(f"wit why writes a table, JSON or HTML, not {form}; give --format")
-    found = explained(arguments)
+    found = explain_model(arguments)
     text = {"html": found.page, "json": found.json, "table": found.text}[form]()
     _write(text, arguments.output, arguments.dataset)
     return 0
@@ -98,7 +98,7 @@ def _write(text: str, output: str | None, inside: str) -> None:
         raise ConfigError(str(error)) from None
 
 
-def searched(arguments: argparse.Namespace) -> Search:
+def search_dataset(arguments: argparse.Namespace) -> Search:
     """Search a dataset by a text or an image. Raises ConfigError, FileNotFoundError."""
     if (arguments.query is None) == (arguments.image is None):
         raise ConfigError('wit search takes a TEXT, such as "two red circles", or --image FILE')
@@ -108,8 +108,8 @@ def searched(arguments: argparse.Namespace) -> Search:
         raise ConfigError(f"--count must be from 1 to {MOST:,}, not {arguments.count}")
     if arguments.image is not None and not Path(arguments.image).is_file():
         raise ConfigError(f"there is no file {arguments.image}, which --image names")
-    dataset = opened(arguments.out)
-    with embedded(dataset, arguments) as (embeddings, checkpoint):
+    dataset = open_dataset(arguments.out)
+    with open_embeddings(dataset, arguments) as (embeddings, checkpoint):
         from pipeline.examining.search import by_image, by_text, read_image
 
         if arguments.image is None:
@@ -148,14 +148,14 @@ class Explained:
         return page(self.found, self.what, self.dataset, self.blur_above)
 
 
-def explained(arguments: argparse.Namespace) -> Explained:
+def explain_model(arguments: argparse.Namespace) -> Explained:
     """Find out why a model does as it does on a set. Raises ConfigError, FileNotFoundError."""
     if not Path(arguments.task).exists():
         raise ConfigError(f"there is no task directory {arguments.task}")
     if arguments.most < 1:
         raise ConfigError(f"--most must be at least 1, not {arguments.most}")
-    dataset = opened(arguments.dataset)
-    with embedded(dataset, arguments) as (embeddings, checkpoint):
+    dataset = open_dataset(arguments.dataset)
+    with open_embeddings(dataset, arguments) as (embeddings, checkpoint):
         from pipeline.examining.why import why as explain
         from train.evaluate.sets.open import open_set
 
@@ -165,7 +165,7 @@ def explained(arguments: argparse.Namespace) -> Explained:
     return Explained(dataset, found, what, None if arguments.show_unsafe else BLUR_ABOVE)
 
 
-def opened(out: str) -> Dataset:
+def open_dataset(out: str) -> Dataset:
     """A finished dataset. Raises ConfigError, FileNotFoundError."""
     dataset = Dataset(out)
     if not has_index(dataset.storage):
@@ -174,7 +174,7 @@ def opened(out: str) -> Dataset:
 
 
 @contextlib.contextmanager
-def embedded(dataset: Dataset, arguments: argparse.Namespace) -> Iterator[tuple[Embeddings, str]]:
+def open_embeddings(dataset: Dataset, arguments: argparse.Namespace) -> Iterator[tuple[Embeddings, str]]:
     """A dataset's embeddings, and the name of the checkpoint by which they are. Raises ConfigError.
 
     arguments: with checkpoint, device, batch_size and features.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from dataset.query.views import Dataset
 from dataset.store.storage import is_local
 from pipeline.config_errors import ConfigError
-from pipeline.reports import own_config
+from pipeline.reports import dataset_config
 
 if TYPE_CHECKING:
     from train.checkpoints.load import Encoder
@@ -25,7 +25,7 @@ def default_checkpoint(dataset: Dataset) -> str:
     from pipeline.stages.image.embed import embed
 
     if dataset.commits(embed.name):
-        named = (own_config.read(dataset.storage).get("image") or {}).get("embedding_model")
+        named = (dataset_config.read(dataset.storage).get("image") or {}).get("embedding_model")
         if (
             isinstance(named, str) and named and is_local(named)
         ):  # a stranger's dataset has nothing loaded from elsewhere

@@ -16,7 +16,7 @@ from dataset.query.views import Dataset
 from filters.duplicates.decontaminate import DecontaminateConfig
 from filters.images.perceptual import colours, pdq, words
 from pipeline.config_errors import ConfigError
-from pipeline.reports import own_config
+from pipeline.reports import dataset_config
 
 MAX_BYTES = 256 * 2**20
 """The largest image file that is read, in bytes."""
@@ -35,7 +35,7 @@ class Same:
 
 def measured(body: bytes, dataset: Dataset, name: str) -> Ingested:
     """An image as the dataset would take it in, whose hashes depend on how it is stored. Raises ConfigError."""
-    found = ingest(body, own_config.section(dataset.storage, "store", ImageConfig), pdq, lambda body, hash_: None)
+    found = ingest(body, dataset_config.section(dataset.storage, "store", ImageConfig), pdq, lambda body, hash_: None)
     if not isinstance(found, Ingested):
         raise ConfigError(f"{name} is no image that the dataset would take: {found.detail or found.outcome}")
     return found
@@ -48,7 +48,7 @@ def same_images(dataset: Dataset, image: Ingested) -> list[Same]:
         ConfigError: the dataset's config is none.
         DamagedError: a table is not what was committed.
     """
-    config = own_config.section(dataset.storage, "decontaminate", DecontaminateConfig)
+    config = dataset_config.section(dataset.storage, "decontaminate", DecontaminateConfig)
     hash_, colour = words(pa.array([image.pdq], pa.binary(32)))[0], colours(pa.array([image.mean_rgb], pa.binary(3)))
     found: list[Same] = []
     for file in dataset.files("images").values():

@@ -17,7 +17,7 @@ import numpy as np
 
 from dataset.ids import hash64, mix64
 from pipeline.examining import coverage, geometry
-from pipeline.examining.argument import Class, argued, correlation_sentence, verdict
+from pipeline.examining.conclusions import Class, conclusions, correlation_sentence, verdict
 from pipeline.examining.embeddings import Embeddings
 from pipeline.examining.nearest import nearest
 from train.evaluate.evaluators import linear_probe
@@ -169,7 +169,7 @@ def why(embeddings: Embeddings, what: ImageSet, name: str, most: int, seed: int 
     found.geometry = _geometry(embeddings, images.embeddings, labels, prompts, known, found)
     for each in classes:
         each.verdict = verdict(each, found.chance)
-    found.argument = argued(
+    found.argument = conclusions(
         share(answers == labels, found.chance),
         found.probe_accuracy,
         classes,

@@ -10,7 +10,7 @@ from typing import Any
 from dataset.display import clean
 from dataset.query import sql
 from dataset.query.views import Dataset
-from pipeline.examining.points import plane, scatter
+from pipeline.examining.scatter_charts import plane_chart, scatter_chart
 from pipeline.examining.why import Class, Neighbour, Why
 from pipeline.reports.html import environment, sample_image, thumbnail, unsafe
 from train.evaluate.sets import ImageSet
@@ -80,7 +80,7 @@ def page(found: Why, what: ImageSet, dataset: Dataset, blur_above: float | None)
             accuracies=[_strip(each, found.chance) for each in found.classes if each.zero_shot is not None],
             rows=[_row(each) for each in found.classes],
             columns=list(_COLUMNS),
-            plane=plane(found.plane["test"], found.plane["training"], names),
+            plane=plane_chart(found.plane["test"], found.plane["training"], names),
             geometry=[{"what": name.replace("_", " "), "value": value} for name, value in found.geometry.items()],
             shown=shown,
             left_out=len(found.classes) - len(chosen),
@@ -136,7 +136,7 @@ def _scattered(found: Why, name: str) -> Mapping[str, Any]:
     ]
     return {
         "title": title,
-        "svg": scatter(points, label, "zero-shot accuracy", y_most=1.0),
+        "svg": scatter_chart(points, label, "zero-shot accuracy", y_most=1.0),
         "sentence": found.correlations[name]["sentence"],
     }
 

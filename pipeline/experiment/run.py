@@ -19,7 +19,7 @@ from dataset.webdataset.index_parts import has_index, index_files
 from pipeline import submit
 from pipeline.config_errors import ConfigError
 from pipeline.experiment.config import ExperimentConfig
-from pipeline.experiment.work import STOPPED, train_and_examine
+from pipeline.experiment.model_task import STOPPED, train_and_examine
 from train.config import by_key
 from train.evaluate.results.row import Row
 from train.evaluate.sets.open import open_set

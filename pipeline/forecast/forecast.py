@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
-from dataset import spent
+from dataset import usage
 from dataset.stages import tables
 from pipeline.forecast.assumptions import INSTANCES, Assumptions
 from pipeline.forecast.rates import Measured, PhaseCost
@@ -25,7 +25,7 @@ class StageForecast:
 
     stage: str
     core_hours: float
-    requests: dict[str, float]  # by kind, of dataset.spent.REQUESTS
+    requests: dict[str, float]  # by kind, of dataset.usage.REQUESTS
     bytes_read: float
     bytes_written: float
 
@@ -56,7 +56,7 @@ class Forecast:
     @property
     def requests(self) -> dict[str, float]:
         """Requests of the store, by kind."""
-        return {kind: sum(stage.requests[kind] for stage in self.stages) for kind in spent.REQUESTS}
+        return {kind: sum(stage.requests[kind] for stage in self.stages) for kind in usage.REQUESTS}
 
     @property
     def vcpu_hours(self) -> float:
@@ -116,15 +116,15 @@ def forecast(trial: Measured, pairs: float | None, assumptions: Assumptions, *, 
     stages = tuple(
         StageForecast(
             stage,
-            amounts[spent.CPU] / _HOUR,
-            {kind: amounts[kind] for kind in spent.REQUESTS},
-            *(amounts[kind] for kind in spent.BYTES),
+            amounts[usage.CPU] / _HOUR,
+            {kind: amounts[kind] for kind in usage.REQUESTS},
+            *(amounts[kind] for kind in usage.BYTES),
         )
         for stage, amounts in by_stage.items()
     )
     costs = {cost.phase: cost for cost in trial.phases}
     fetch = costs.get(tables("images")[-1].phase)
-    fetched = fetch.of(spent.IMAGES) * scale if fetch else 0.0
+    fetched = fetch.of(usage.IMAGES) * scale if fetch else 0.0
     pack = costs.get(tables("samples")[-1].phase)
     return Forecast(
         pairs=trial.pairs * scale,
@@ -148,7 +148,7 @@ def _phase(cost: PhaseCost, scale: float, of_sources: float, assumptions: Assump
     else:
         tasks = float(cost.tasks)
     tasks = max(tasks, float(cost.tasks))
-    cpu, loading_s = cost.of(spent.CPU), cost.of(spent.LOADING)
+    cpu, loading_s = cost.of(usage.CPU), cost.of(usage.LOADING)
     first, first_s = cost.of("first"), cost.of("first_cpu_s")
     later = cost.tasks - first
     start_s, overhead_s = loading_s, MOST_OVERHEAD_S
@@ -158,9 +158,9 @@ def _phase(cost: PhaseCost, scale: float, of_sources: float, assumptions: Assump
     start_s = min(start_s, cpu)
     overhead_s = min(overhead_s, (cpu - start_s) / max(1, cost.tasks))
     grows = cpu - start_s - cost.tasks * overhead_s
-    sampled = cost.of(spent.SAMPLED)
+    sampled = cost.of(usage.SAMPLED)
     if later > 0:  # the first page of a process loads what all pages need
-        sampled = (sampled - cost.of(f"first_{spent.SAMPLED}")) * cost.tasks / later
+        sampled = (sampled - cost.of(f"first_{usage.SAMPLED}")) * cost.tasks / later
     sampled = min(grows, sampled)
     # Of the query list, and of what else the size of the build does not change.
     is_fixed = cost.tasks == 1 and not cost.rows and not cost.megabytes
@@ -170,9 +170,9 @@ def _phase(cost: PhaseCost, scale: float, of_sources: float, assumptions: Assump
         grows = sampled * scale + (grows - sampled) * of_sources
     else:
         grows *= of_sources if cost.megabytes else scale
-    amounts = {spent.CPU: grows + tasks * overhead_s + start_s, "tasks": tasks}
-    amounts |= {kind: cost.of(kind) / max(1, cost.tasks) * tasks for kind in spent.REQUESTS}
-    return amounts | {kind: cost.of(kind) * (1 if is_fixed else scale) for kind in spent.BYTES}
+    amounts = {usage.CPU: grows + tasks * overhead_s + start_s, "tasks": tasks}
+    amounts |= {kind: cost.of(kind) / max(1, cost.tasks) * tasks for kind in usage.REQUESTS}
+    return amounts | {kind: cost.of(kind) * (1 if is_fixed else scale) for kind in usage.BYTES}
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ class PhaseCost:
     tasks: int
     rows: int
     megabytes: float  # of sources, where rows are not known yet
-    spent: Mapping[str, float]  # see dataset.spent; `first_cpu_s` of it by tasks that were their process's first
+    spent: Mapping[str, float]  # see dataset.usage; `first_cpu_s` of it by tasks that were their process's first
 
     @property
     def stage(self) -> str:

@@ -22,7 +22,7 @@ from filters.queries import balance, language_caps
 from filters.queries.balance import BalanceConfig
 from pipeline.config_errors import ConfigError
 from pipeline.engine.verdicts import alive_in
-from pipeline.reports import own_config
+from pipeline.reports import dataset_config
 
 Balance = Literal["prebalance", "balance"]
 CURVE = pa.schema(
@@ -56,8 +56,8 @@ def curve(out: str, caps: Sequence[int], before: Balance | None = None) -> pa.Ta
         if cap < 1:
             raise ConfigError(f"a cap must be at least 1, not {cap}")
     dataset = Dataset(out)
-    config = own_config.section(dataset.storage, "balance", BalanceConfig)
-    seed, mode = own_config.seed(dataset.storage), config.mode
+    config = dataset_config.section(dataset.storage, "balance", BalanceConfig)
+    seed, mode = dataset_config.seed(dataset.storage), config.mode
     stage: Balance = before or ("balance" if _has_come_to(dataset, "balance") else "prebalance")
     if not _has_come_to(dataset, stage):
         raise ConfigError(f"{out} has not come to {stage} yet; `wit status {out}` shows how far it is")

@@ -26,7 +26,7 @@ from filters.duplicates.decontaminate import DecontaminateConfig
 from filters.duplicates.evaluation_sets import ImagePlace, read_image
 from filters.images.perceptual import MAX_SEARCH_HAMMING
 from pipeline.config_errors import ConfigError
-from pipeline.reports import own_config
+from pipeline.reports import dataset_config
 from pipeline.reports.html import BLUR_ABOVE, environment, thumbnail, unsafe
 
 MOST = 40  # pairs shown on each side of a threshold
@@ -48,7 +48,7 @@ def write(out: str, most: int = MOST, *, blur_above: float | None = BLUR_ABOVE) 
         ConfigError: the stage has not run, or it had no evaluation set.
     """
     dataset = Dataset(out)
-    config = own_config.section(dataset.storage, "decontaminate", DecontaminateConfig)
+    config = dataset_config.section(dataset.storage, "decontaminate", DecontaminateConfig)
     if not dataset.records("nearest_evaluation_images") or not config.folders:
         raise ConfigError(f"{out} has been compared with no evaluation set; name them in decontaminate.folders")
     places = _places(dataset, config.folders)

@@ -68,7 +68,7 @@ def unsafe(dataset: Dataset, urls: Sequence[str], blur_above: float | None) -> s
 def thumbnail(body: bytes, *, blurred: bool = False) -> str | None:
     """An image as a small `data:` URI; None if it cannot be decoded. blurred: of so few pixels that nothing is told."""
     try:
-        small = Image.fromarray(images.shown(body, MOST_PIXELS, _SIDE))
+        small = Image.fromarray(images.to_rgb(body, MOST_PIXELS, _SIDE))
     except images.ImageError:
         return None
     small.thumbnail((_SIDE, _SIDE))

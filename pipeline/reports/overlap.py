@@ -37,7 +37,7 @@ from pipeline import programs
 from pipeline.config_errors import ConfigError
 from pipeline.config_files import read_yaml
 from pipeline.engine.verdicts import alive_in
-from pipeline.reports import own_config
+from pipeline.reports import dataset_config
 from train.checkpoints.load import Encoder, load
 from train.data.transforms import decode
 from train.evaluate.features import checked
@@ -88,7 +88,7 @@ def overlap(
     try:
         dataset = Dataset(out)
         config = _detector(dataset.storage, detector, max_hamming)
-        store = own_config.section(dataset.storage, "store", ImageConfig)
+        store = dataset_config.section(dataset.storage, "store", ImageConfig)
         embed = None if config.model is None else load_model(config.model, "decontaminate.model")
         encoder = load(checkpoint)
         measured = [_measure(encoder, open_set(task), store, embed) for task in tasks]
@@ -104,7 +104,7 @@ def overlap(
 def _detector(storage: Storage, file: str | None, max_hamming: int | None) -> DecontaminateConfig:
     """What counts as a copy, by a file or the dataset's own config. Raises ConfigError, ValueError."""
     if file is None:
-        config = own_config.section(storage, "decontaminate", DecontaminateConfig)
+        config = dataset_config.section(storage, "decontaminate", DecontaminateConfig)
     else:
         try:
             config = checked_config(DecontaminateConfig, read_yaml(file).get("decontaminate"))

@@ -24,7 +24,7 @@ from dataset.query.questions import NotAQuestionError
 from dataset.query.views import Dataset
 from dataset.stages import judging
 from pipeline.config_errors import ConfigError
-from pipeline.reports import audits, charts, own_config
+from pipeline.reports import audits, charts, dataset_config
 from pipeline.reports.datasheet import named
 from pipeline.reports.format import cell, evidence
 from pipeline.reports.html import BLUR_ABOVE, environment, sample_image, thumbnail, unsafe
@@ -82,7 +82,7 @@ class _Facts:
         self.storage = dataset.storage
         self.blur_above = blur_above
         self.blurred = 0
-        self.config = own_config.read(self.storage) if self.storage.exists(own_config.FILE) else {}
+        self.config = dataset_config.read(self.storage) if self.storage.exists(dataset_config.FILE) else {}
 
     def all(self) -> dict[str, Any]:
         """The template's variables."""

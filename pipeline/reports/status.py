@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from dataset import spent
+from dataset import usage
 from dataset.ledger.commits import dropped_by_reason
 from dataset.ledger.lease import LEASE
 from dataset.query import view_script
@@ -194,7 +194,7 @@ def _asked(lines: list[dict[str, Any]]) -> list[str]:
     for line in lines:
         stage = str(line.get("phase", "")).partition(".")[0] or "the driver"
         by_stage[stage].update(line.get("spent") or line.get("driver") or {})
-    kinds = (*spent.REQUESTS, *spent.BYTES)
+    kinds = (*usage.REQUESTS, *usage.BYTES)
     counted = [(stage, amounts) for stage, amounts in by_stage.items() if any(amounts[kind] for kind in kinds)]
     if not counted:
         return []
@@ -202,8 +202,8 @@ def _asked(lines: list[dict[str, Any]]) -> list[str]:
     return [
         f"  {'requests of the bucket':<24}{''.join(f'{head:>12}' for head in heads)}",
         *(
-            f"  {stage:<24}{''.join(f'{amounts[kind]:>12,.0f}' for kind in spent.REQUESTS)}"
-            f"{''.join(f'{amounts[kind] / 1e6:>12,.1f}' for kind in spent.BYTES)}"
+            f"  {stage:<24}{''.join(f'{amounts[kind]:>12,.0f}' for kind in usage.REQUESTS)}"
+            f"{''.join(f'{amounts[kind] / 1e6:>12,.1f}' for kind in usage.BYTES)}"
             for stage, amounts in counted
         ),
     ]

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dataset.ledger.commits import Commit
-from dataset.ledger.damage import DamagedError, opened
+from dataset.ledger.damage import DamagedError, open_table
 from dataset.query import arrow_alone, sql
 from pipeline.config import Config, ConfigError, CustomFilter
 from pipeline.engine.run import Run
@@ -74,7 +74,7 @@ def check_answers(
     """
     for commit in answered[:1]:
         try:
-            with opened(run.storage, commit.files["measures"]) as file:
+            with open_table(run.storage, commit.files["measures"]) as file:
                 answers = pq.read_schema(file)
         except (DamagedError, FileNotFoundError):
             return  # the decision reads it, and has it measured again

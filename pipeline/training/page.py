@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.examining.points import scatter
+from pipeline.examining.scatter_charts import scatter_chart
 from pipeline.reports.charts import lines
 from pipeline.reports.html import environment
 from train.evaluate.results.formats import remarks, shown
@@ -112,7 +112,7 @@ def _robustness(row: Row) -> list[dict[str, Any]]:
         drawn.append(
             {
                 "against": held["against"],
-                "svg": scatter(
+                "svg": scatter_chart(
                     [this_model, *points],
                     f"logit of accuracy on {held['against']}",
                     f"logit of accuracy on {row.dataset}",

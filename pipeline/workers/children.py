@@ -22,7 +22,8 @@ from typing import IO, Any
 
 from dataset import heartbeat
 from dataset.store.faults import WorkerKilledError, WorkerStartError
-from pipeline.workers.failures import Failure, Limits, Working
+from pipeline.workers.failures import Failure, Working
+from pipeline.workers.record_limits import RecordLimits
 from pipeline.workers.zygote import FORK, NUMBER, STATUS, Job, Raised
 
 POLL_S = 0.05
@@ -133,7 +134,7 @@ class Child:
     modules: what it will need, imported once for all children.
     """
 
-    def __init__(self, modules: Sequence[str], limits: Limits):
+    def __init__(self, modules: Sequence[str], limits: RecordLimits):
         self._modules = modules
         self.limits = limits
         self._jobs: Connection | None = None

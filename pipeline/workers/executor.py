@@ -25,8 +25,9 @@ from pipeline.config_errors import ConfigError
 from pipeline.engine.execute import execute
 from pipeline.engine.phase import PHASES, Task
 from pipeline.workers import ray_address
-from pipeline.workers.failures import Failure, Limits, Working, unwrap
+from pipeline.workers.failures import Failure, Working, unwrap
 from pipeline.workers.private_ray import PrivateRay
+from pipeline.workers.record_limits import RecordLimits
 
 log = logging.getLogger("wit")
 
@@ -113,7 +114,7 @@ class RayExecutor:
         *,
         working_dir: Path | None = None,
         gpus: float = 0.0,
-        limits: Limits | None = None,
+        limits: RecordLimits | None = None,
     ):
         # Ray retries for ever what the system kills for its memory; such a task is to be bisected instead.
         os.environ.setdefault("RAY_task_oom_retries", str(RAY_RETRIES))
@@ -146,7 +147,7 @@ class RayExecutor:
         # A process that has used one GPU cannot be moved to another, so each such task has its own.
         self._on_gpu = ray.remote(max_retries=RAY_RETRIES, max_calls=1)(supervised)
         self._gpus = gpus
-        self._limits = limits or Limits()
+        self._limits = limits or RecordLimits()
         self._on_board = ray.remote(num_cpus=0)(Board)
         self._board: Any = None
 

@@ -71,19 +71,6 @@ class Lost:
         return asdict(self)
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What one record may cost; see `pipeline.config.RunConfig`."""
-
-    seconds: float = 10.0
-    memory_bytes: int = 1_250_000_000
-
-    def exceeds(self, lost: Lost) -> bool:
-        """Whether these limits are wider than those by which a unit was left out, so that it deserves another try."""
-        mine = {TIME: self.seconds, MEMORY: self.memory_bytes}.get(lost.reason, 0)
-        return mine > lost.limit > 0
-
-
 @dataclass
 class Working:
     """A task at work, as its executor sees it."""

@@ -14,7 +14,8 @@ from pipeline.engine.execute import execute
 from pipeline.engine.phase import PHASES, Task
 from pipeline.workers.children import POLL_S, Child
 from pipeline.workers.executor import SHOW_S, Show, nobody, paced
-from pipeline.workers.failures import Failure, Limits
+from pipeline.workers.failures import Failure
+from pipeline.workers.record_limits import RecordLimits
 
 
 class LocalExecutor:
@@ -25,8 +26,8 @@ class LocalExecutor:
         limits: what one record may cost.
     """
 
-    def __init__(self, workers: int | None = None, limits: Limits | None = None):
-        self._limits = limits or Limits()
+    def __init__(self, workers: int | None = None, limits: RecordLimits | None = None):
+        self._limits = limits or RecordLimits()
         self._workers = workers or cpus()
         self._idle: list[Child] = []
         self._busy: dict[Child, Task] = {}

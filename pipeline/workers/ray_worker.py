@@ -12,7 +12,8 @@ from dataset.ledger.commits import Commit
 from pipeline.engine.execute import execute
 from pipeline.engine.phase import Task
 from pipeline.workers.children import POLL_S, Child
-from pipeline.workers.failures import Failure, Limits, Working
+from pipeline.workers.failures import Failure, Working
+from pipeline.workers.record_limits import RecordLimits
 
 IN_WORKER = "in_worker"
 """The hint of a task that starts Ray tasks of its own, which only a Ray worker can: no child does it. Its probes start
@@ -38,7 +39,7 @@ class Board:
         return [working for _, working in self._working.values()]
 
 
-def supervised(folder: str, url: str, module: str, task: Task, limits: Limits, board: Any) -> Commit | Failure:
+def supervised(folder: str, url: str, module: str, task: Task, limits: RecordLimits, board: Any) -> Commit | Failure:
     """`execute` in a child, in the driver's working directory where the node has it, for relative paths of a config."""
     global _child
     if Path(folder).is_dir():

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from dataset.ledger.commits import Commit, FileRef, Ledger, RecordError
-from dataset.query import sql
+from dataset.query import sandbox, sql
 from dataset.query.views import Dataset
 from dataset.store.storage import OutsideError, Storage
 from dataset.tables import to_parquet
@@ -75,10 +75,10 @@ def test_a_large_answer_spills_to_the_temporary_folder_and_leaves_nothing(
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "spill"))
     (tmp_path / "spill").mkdir()
-    connection = sql.asking()
+    connection = sandbox.connect_for_questions()
     connection.execute("SET memory_limit = '40MB'")
     connection.execute("SET threads = 1")
-    sql.close(connection, ())
+    sandbox.confine(connection, ())
     rows = connection.execute(
         "SELECT count(*) FROM (SELECT * FROM (SELECT i, md5(i::VARCHAR) AS m FROM range(800000) t(i)) ORDER BY m, i)"
         " WHERE m IS NOT NULL"

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from dataset.ids import hash64, mix64
-from dataset.images import ImageError, read, shown
+from dataset.images import ImageError, read, to_rgb
 from dataset.webdataset.shards import IMAGE_PARTS, DamagedSampleError
 
 MAX_PIXELS = 2**26
@@ -125,7 +125,7 @@ def decode_pixels(data: bytes, size: int) -> np.ndarray:
     """An image's bytes as RGB, uint8 of shape (height, width, 3), as `decode` has them: as a browser shows them, and as
     the datasets that we build store them; of an animation the first frame."""
     try:
-        return shown(data, MAX_PIXELS, size)
+        return to_rgb(data, MAX_PIXELS, size)
     except ImageError as error:
         raise DamagedSampleError(f"{error.reason}: {error}") from None
 

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataset.ledger.commits import Commit, folder
 from dataset.store.storage import Storage
 from pipeline.engine.phase import Task
-from pipeline.workers.failures import Limits, Lost
+from pipeline.workers.failures import Lost
+from pipeline.workers.record_limits import RecordLimits
 
 FOLDER = "quarantine"
 
@@ -26,7 +27,7 @@ def lost_by(commit: Commit) -> list[Lost]:
 class Quarantine:
     """What tasks of one phase left out; a file for each task that did."""
 
-    def __init__(self, storage: Storage, phase: str, limits: Limits):
+    def __init__(self, storage: Storage, phase: str, limits: RecordLimits):
         self._storage = storage
         self._folder = f"{FOLDER}/{folder(phase)}"
         self._limits = limits

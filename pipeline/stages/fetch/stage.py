@@ -46,11 +46,11 @@ from pipeline.engine.verdicts import alive_rows, decide_by_sql, first_verdicts, 
 from pipeline.stages.artifacts import ARCHIVE_IMAGES_TABLE, ARCHIVE_LOCATIONS, HOST_LANES, IMAGES_TABLE, LICENSED_TABLE
 from pipeline.stages.domain_lists import built_domains, domain_index, domain_task
 from pipeline.stages.fetch import FETCH, adopt, img2dataset_ray, licenses, redirects
+from pipeline.stages.fetch.current_rules import KEPT_OF_REFUSED, relisted, with_masks, with_unread
 from pipeline.stages.fetch.fetch_store import chunk_name, held_images, keep_locations, look, seen
 from pipeline.stages.fetch.from_archives import from_adopted, from_archives
 from pipeline.stages.fetch.licenses import SAID
 from pipeline.stages.fetch.progress import Tally, clear
-from pipeline.stages.fetch.reconsidered import KEPT_OF_REFUSED, relisted, with_masks, with_unread
 from pipeline.stages.prebalance.stage import LANES
 from pipeline.workers.ray_worker import IN_WORKER
 

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from crawl.images.store import read_images
-from dataset.images import opened
+from dataset.images import open_stored
 from dataset.schema import IMAGES, VERDICTS
 from filters.duplicates import near
 from filters.duplicates.copies import COPIES, apart, with_copies
@@ -44,7 +44,7 @@ def hash_(context: Context) -> Result:
 
     def hashes(images: pa.Table) -> pa.Table:
         bodies = read_images(context.storage, images)
-        found = [short_hash(np.asarray(opened(body).convert("RGB")), kind) for body in bodies]
+        found = [short_hash(np.asarray(open_stored(body).convert("RGB")), kind) for body in bodies]
         return pa.table([images.column("row"), found], schema=HASHES)
 
     result = Result(facts={"hash": kind})

@@ -40,7 +40,7 @@ from pipeline.engine.exchanges.exchange import (
 from pipeline.engine.exchanges.gathering import as_it_is, exchange, in_two_steps
 from pipeline.engine.phase import Context, Inputs, Result, Task, phase
 from pipeline.engine.run import Run
-from pipeline.engine.temporary import has_any
+from pipeline.engine.temporary_phases import has_any
 from pipeline.engine.verdicts import alive_rows
 from pipeline.stages.artifacts import IMAGES_TABLE
 from pipeline.stages.pack import PACK

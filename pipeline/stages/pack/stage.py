@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from crawl.images import pixels
 from dataset import heartbeat
 from dataset.ids import checksum, order_hash
-from dataset.images import opened
+from dataset.images import open_stored
 from dataset.layout import INDEX_PARTS
 from dataset.layout import QUERIES as QUERIES_NAME
 from dataset.ledger.commits import FileRef
@@ -31,7 +31,7 @@ from pipeline.engine.exchanges.exchange import bucket_count, write_buckets
 from pipeline.engine.exchanges.gathering import exchange, folded, in_two_steps
 from pipeline.engine.phase import Context, Result, Task, every, phase
 from pipeline.engine.run import Run
-from pipeline.engine.temporary import forget
+from pipeline.engine.temporary_phases import forget
 from pipeline.engine.verdicts import ConservationError, alive_rows
 from pipeline.stages.artifacts import FACES_TABLE, IMAGES_TABLE, MATCHED_COUNTS, QUERY_LIST
 from pipeline.stages.balance_phases import COUNTS, summed
@@ -108,7 +108,7 @@ def _blurred(body: bytes, boxes: list[Box], options: Mapping[str, Any]) -> bytes
     """A stored image with its faces blurred, encoded anew; as it is if it has none."""
     if not boxes:
         return body
-    rgb = np.asarray(opened(body).convert("RGB"))
+    rgb = np.asarray(open_stored(body).convert("RGB"))
     return pixels.encode(blur(rgb, boxes), options["store_format"], options["quality"])
 
 

@@ -13,7 +13,7 @@ import pytest
 import ray.exceptions
 from PIL import Image
 
-from dataset.query import sql
+from dataset.query import sandbox
 from dataset.store import faults, s3, scratch
 
 
@@ -116,7 +116,7 @@ def test_what_does_not_fit_into_memory_is_spilled_where_nobody_else_can_look(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scratch.tempfile, "tempdir", str(tmp_path))
-    connection = sql.connect(memory_limit="40MB")
+    connection = sandbox.connect(memory_limit="40MB")
     connection.execute("CREATE TABLE t AS SELECT md5(range::VARCHAR) AS a FROM range(2000000) ORDER BY a")
     (folder,) = tmp_path.iterdir()
     assert list(folder.rglob("*.tmp")) and folder.stat().st_mode & 0o077 == 0

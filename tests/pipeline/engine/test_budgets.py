@@ -15,13 +15,14 @@ from pipeline.config import build as make_config
 from pipeline.engine.phase import Task
 from pipeline.engine.progress import waits_for
 from pipeline.reports.status import status
-from pipeline.workers.failures import MEMORY, TIME, Limits, Working
+from pipeline.workers.failures import MEMORY, TIME, Working
 from pipeline.workers.local import LocalExecutor
+from pipeline.workers.record_limits import RecordLimits
 from tests.pipeline import pages
 from tests.pipeline.engine import hostile_phase
 
 PROVOKES = {TIME, MEMORY}
-LIMITS = Limits(seconds=0.3, memory_bytes=150_000_000)
+LIMITS = RecordLimits(seconds=0.3, memory_bytes=150_000_000)
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +117,7 @@ def run(archive: Path, out: Path, **limits: Any) -> list[tuple[str, str, str]]:
         "run": {"record_cpu_s": LIMITS.seconds, **limits},
     }
     made = make_config(config)
-    executor = LocalExecutor(2, Limits(made.run.record_cpu_s, made.run.record_memory_bytes))
+    executor = LocalExecutor(2, RecordLimits(made.run.record_cpu_s, made.run.record_memory_bytes))
     try:
         build(made, to="match", executor=executor, quiet=True)
     finally:

@@ -13,8 +13,8 @@ from dataset.query.views import Dataset
 from pipeline.arguments import parser
 from pipeline.cli import main
 from pipeline.examining import coverage, geometry
-from pipeline.examining.argument import Class, verdict
-from pipeline.examining.commands import Explained, explained
+from pipeline.examining.commands import Explained, explain_model
+from pipeline.examining.conclusions import Class, verdict
 from pipeline.examining.embeddings import Part
 from pipeline.examining.why import limited
 from tests.pipeline.dataset_fixture import HandMade
@@ -39,7 +39,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> str:
 def found_by(world: World, out: str, task: Path, kept: Path) -> Explained:
     """What `wit why` finds."""
     words = ["why", world.run, "--task", str(task), "--dataset", out, "--features", str(kept)]
-    return explained(parser().parse_args(words))
+    return explain_model(parser().parse_args(words))
 
 
 def test_the_words_of_classes_are_counted_as_queries_are_matched(out: str) -> None:

@@ -15,7 +15,7 @@ from scipy import stats
 
 from pipeline.cli import main
 from pipeline.config_errors import ConfigError
-from pipeline.experiment import run, work
+from pipeline.experiment import model_task, run
 from pipeline.experiment.config import ExperimentConfig, read
 from pipeline.experiment.statistics import comparisons, mean, paired
 from tests.train import tiny
@@ -51,7 +51,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
     def one(given: dict[str, Any]) -> str:
         seen.append(given["config"]["name"])
-        return work.train_and_examine(given)
+        return model_task.train_and_examine(given)
 
     monkeypatch.setattr(run, "train_and_examine", one)
     yield seen
@@ -111,7 +111,7 @@ def test_a_model_that_fails_leaves_the_others_and_is_named(
     assert main(["experiment", str(folder / "experiment.yaml"), "--set", f"out={folder / 'failing'}"]) == 1
     assert "1 of 6 models are missing; fewer, seed 0: it broke" in capsys.readouterr().err
     assert len(tried) == 6
-    monkeypatch.setattr(run, "train_and_examine", lambda given: work.STOPPED)
+    monkeypatch.setattr(run, "train_and_examine", lambda given: model_task.STOPPED)
     assert main(["experiment", str(folder / "experiment.yaml"), "--set", f"out={folder / 'failing'}"]) == 130
     assert not (folder / "failing" / "experiment.json").exists()
 
@@ -120,7 +120,7 @@ def test_an_error_of_the_trainer_is_the_reason(folder: Path, tmp_path: Path) -> 
     config = read(str(folder / "experiment.yaml"))
     given = run.model(config, "true", config.data["true"].dataset, 0, []).given
     given = {**given, "config": {**given["config"], "model": "no such model"}, "run": str(tmp_path / "run")}
-    assert "no such model" in work.train_and_examine(given)
+    assert "no such model" in model_task.train_and_examine(given)
 
 
 def test_the_intervals_are_students() -> None:

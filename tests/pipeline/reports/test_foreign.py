@@ -15,7 +15,7 @@ import pytest
 from PIL import EpsImagePlugin, Image
 
 from dataset.display import UNSAFE
-from dataset.images import opened
+from dataset.images import open_stored
 from dataset.schema import PAIRS
 from pipeline.cli import main
 from pipeline.reports.html import environment, thumbnail
@@ -176,7 +176,7 @@ def test_whatever_a_template_is_given_is_clean_and_escaped() -> None:
     assert page.endswith("<i>5")
 
 
-@pytest.mark.parametrize("look", [thumbnail, lambda body: opened(body).load()], ids=["thumbnail", "opened"])
+@pytest.mark.parametrize("look", [thumbnail, lambda body: open_stored(body).load()], ids=["thumbnail", "opened"])
 def test_no_image_is_read_by_a_program(look: Callable[[bytes], Any], monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[object] = []
     monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *given: ran.append(given) or Image.new("RGB", (1, 1)).im)

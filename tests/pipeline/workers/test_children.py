@@ -16,8 +16,9 @@ from dataset.ledger.commits import Commit
 from dataset.store.faults import fault
 from pipeline.engine.phase import Task
 from pipeline.workers import children
-from pipeline.workers.failures import Failure, Limits
+from pipeline.workers.failures import Failure
 from pipeline.workers.local import LocalExecutor
+from pipeline.workers.record_limits import RecordLimits
 from tests.pipeline.engine import hostile_phase
 
 
@@ -42,7 +43,7 @@ def test_a_process_that_cannot_be_started_is_waited_for(tmp_path: Path, monkeypa
 def test_a_process_that_the_system_refuses_ends_none_of_the_others(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "word")
     modules = ["tests.pipeline.workers.no_room"]
-    first, second = children.Child(modules, Limits()), children.Child(modules, Limits())
+    first, second = children.Child(modules, RecordLimits()), children.Child(modules, RecordLimits())
     try:
         first.begin(Path.read_text, tmp_path / "word")
         second.begin(os.getppid)  # tried twice
@@ -70,7 +71,7 @@ def test_a_module_in_a_scripts_folder_takes_nothing_from_the_standard_library(
         (tmp_path / f"{name}.py").write_text("raise ImportError('it is not what is meant')")
     (tmp_path / "of_the_script.py").write_text("import random, types\nname = f'mine {random.random() < 1}'")
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    child = children.Child(["random", "of_the_script"], Limits())
+    child = children.Child(["random", "of_the_script"], RecordLimits())
     try:
         child.begin(pkgutil.resolve_name, "of_the_script:name")
         child.wait(60)
@@ -84,7 +85,7 @@ def test_a_python_in_which_no_worker_begins_is_not_taken_for_a_lack_of_memory(
 ) -> None:
     (tmp_path / "dataset.py").write_text("raise ImportError('it is not what is meant')")
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    child = children.Child(["no_such_module"], Limits())
+    child = children.Child(["no_such_module"], RecordLimits())
     child.begin(os.getppid)
     failure = child.poll()
     assert isinstance(failure, Failure)

@@ -16,7 +16,7 @@ COLOURS = 10
 """Classes that a page's style tells apart: p0 to p9."""
 
 
-def scatter(
+def scatter_chart(
     points: Sequence[tuple[str, float, float]],
     x_label: str,
     y_label: str,
@@ -60,7 +60,7 @@ def scatter(
     return svg(parts, f"{y_label} against {x_label}")
 
 
-def plane(
+def plane_chart(
     points: Sequence[tuple[float, float, int]],
     background: Sequence[Sequence[float]],
     names: Mapping[int, tuple[str, Sequence[float]]],

@@ -1,4 +1,4 @@
-"""How a command ends: by SIGTERM, or by an error, of which it says one sentence."""
+"""How a command ends: its exit status, and its one sentence about an error. SIGTERM ends it as Ctrl-C does."""
 
 from __future__ import annotations
 
@@ -8,14 +8,18 @@ import signal
 import threading
 from collections.abc import Iterator
 
+DONE, FAILED, USAGE = 0, 1, 2
+INTERRUPTED, TERMINATED = 130, 143
+"""As shells have it: 128 and the number of the signal, SIGINT and SIGTERM."""
+
 
 class TerminatedError(KeyboardInterrupt):
     """SIGTERM, which ends a command as Ctrl-C does: the lease is given back."""
 
 
 @contextlib.contextmanager
-def ended_by_sigterm() -> Iterator[None]:
-    """Within it, SIGTERM raises TerminatedError in this process; one that it forks ends at once."""
+def ending_at_sigterm() -> Iterator[None]:
+    """Let SIGTERM raise TerminatedError in this process while the block runs; a process that it forks ends at once."""
     if threading.current_thread() is not threading.main_thread():  # elsewhere Python lets nobody listen
         yield
         return
@@ -43,8 +47,15 @@ class UsageError(ValueError):
     """The command line cannot be carried out; the message is one sentence."""
 
 
-def is_usage(error: Exception) -> bool:
-    """Whether an error is of the command line or config, so that another one mends it."""
+def status_of(error: BaseException) -> int:
+    """Return the exit status of a command that an error ends."""
+    if isinstance(error, KeyboardInterrupt):
+        return TERMINATED if isinstance(error, TerminatedError) else INTERRUPTED
+    return USAGE if is_usage(error) else FAILED
+
+
+def is_usage(error: BaseException) -> bool:
+    """Return whether an error is of the command line or config, so that another one mends it."""
     from pipeline.config_errors import ConfigError
 
     # A file that is not there, or no folder, was named wrongly.
@@ -52,7 +63,7 @@ def is_usage(error: Exception) -> bool:
 
 
 def is_expected(error: Exception) -> bool:
-    """Whether its sentence is all that there is to say: it is of the environment, or of what others have written."""
+    """Return whether an error's sentence is all that there is to say: it is of the environment, or of others' files."""
     from dataset.ledger.commits import RecordError
     from dataset.ledger.damage import DamagedError
     from dataset.ledger.lease import LeaseHeldError
@@ -64,7 +75,7 @@ def is_expected(error: Exception) -> bool:
 
 
 def sentence(error: Exception, asked: str | None = None) -> str:
-    """What is wrong, on one line.
+    """Return what is wrong, on one line.
 
     asked: a dataset, where the command only asks one: it may be anybody's, and its tables hold what no stage writes.
     """

@@ -9,7 +9,7 @@ import pytest
 
 from filters.queries.balance import BalanceConfig
 from pipeline.config_errors import ConfigError
-from pipeline.reports import cap_curve, decontamination_sheet, overlap, own_config, report
+from pipeline.reports import cap_curve, dataset_config, decontamination_sheet, overlap, report
 from tests.pipeline.dataset_fixture import HandMade
 
 REPORTS: dict[str, Callable[[str], object]] = {
@@ -74,7 +74,7 @@ def test_a_section_that_cannot_be(made: HandMade, name: str, text: str) -> None:
 
 def test_keys_of_other_versions_are_passed_over(made: HandMade) -> None:
     made.storage.write("config.yaml", b"balance: {cap: 7, forgotten: 1}")
-    assert own_config.section(made.storage, "balance", BalanceConfig).cap == 7
+    assert dataset_config.section(made.storage, "balance", BalanceConfig).cap == 7
     for text in (b"{name: [1, 2], balance: [3]}", b"{balance: {cap: 9" + b"9" * 400 + b"}}"):
         made.storage.write("config.yaml", text)
         report.write(made.storage.url)

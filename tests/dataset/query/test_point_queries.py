@@ -11,7 +11,7 @@ from bench.inputs.large_dataset import Size, build
 from bench.inputs.lookup_table import write_lookup
 from dataset.ledger.closed import all_records
 from dataset.ledger.lookup import Lookup
-from dataset.query.points import narrowed
+from dataset.query.point_queries import narrowed
 from dataset.query.views import Dataset
 from pipeline.asking.explain import explain
 from pipeline.stages.pack import lookup as lookup_phases

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from dataset import spent
+from dataset import usage
 from dataset.store import s3, waits
 from dataset.store.secrets import public
 from dataset.store.storage import Storage
 
 
-def read(storage: Storage, name: str) -> bytes:
+def read_in_one_request(storage: Storage, name: str) -> bytes:
     """A whole file. Raises FileNotFoundError, OSError."""
     if urlsplit(storage.url).scheme not in ("s3", "s3a"):
         return storage.read(name)
@@ -22,4 +22,4 @@ def read(storage: Storage, name: str) -> bytes:
         found = s3.get(storage.url, bucket, key)
     if found is None:
         raise FileNotFoundError(storage.url_of(name))
-    return spent.received(found)
+    return usage.count_received(found)

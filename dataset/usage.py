@@ -1,8 +1,8 @@
-"""What work costs: CPU time, and what is asked of storage, by kind. It goes into logs, never into what is checksummed.
+"""What work uses: CPU time, and requests and bytes of storage, by kind. It is for logs, never for checksummed files.
 
-    before = spent.so_far()
+    before = usage.so_far()
     …
-    spent.since(before)     # {"cpu_s": 1.2, "get": 12, "put": 3, "bytes_read": 48_000_000, …}
+    usage.since(before)     # {"cpu_s": 1.2, "get": 12, "put": 3, "bytes_read": 48_000_000, …}
 
 Requests are those that an S3 server would be sent; they are counted for folders of this machine too, so that a trial on
 a laptop tells what a build in a bucket will ask for.
@@ -32,8 +32,8 @@ s3fs.cc: `kPartUploadSize`)."""
 
 FIRST = (CPU, SAMPLED)
 """What a run's log counts apart for tasks that were the first of their phase in their process: `first_cpu_s`."""
-KEYS = 1000
-"""That a DeleteObjects request may name, or an answer to ListObjectsV2 has (AWS S3 API reference)."""
+KEYS_PER_REQUEST = 1000
+"""How many keys a DeleteObjects request may name, or an answer of ListObjectsV2 has (AWS S3 API reference)."""
 
 T = TypeVar("T", bound=Sized)
 _counts: Counter[str] = Counter()
@@ -47,42 +47,42 @@ def count(**amounts: float) -> None:
             _counts[kind] += amount  # type: ignore[assignment]  # seconds are no whole numbers
 
 
-def read(length: int, requests: int = 1) -> None:
-    """Count bytes that came, and the GET requests that they took."""
+def count_read(length: int, requests: int = 1) -> None:
+    """Count bytes that were read, and the GET requests that they took."""
     count(get=requests, bytes_read=length)
 
 
-def received(data: bytes) -> bytes:
-    """Count a whole file that came, and return its bytes."""
-    read(len(data))
+def count_received(data: bytes) -> bytes:
+    """Count a whole file that was read by one request, and return its bytes."""
+    count_read(len(data))
     return data
 
 
-def listed(found: T) -> T:
+def count_listed(found: T) -> T:
     """Count the requests that listed a folder, and return what it holds."""
-    count(list=1 + len(found) // KEYS)
+    count(list=1 + len(found) // KEYS_PER_REQUEST)
     return found
 
 
-def deleted(names: T) -> T:
+def count_deleted(names: T) -> T:
     """Count the requests that deleting takes, and return what is to be deleted."""
-    count(delete=-(-len(names) // KEYS))
+    count(delete=-(-len(names) // KEYS_PER_REQUEST))
     return names
 
 
-def written(length: int) -> None:
-    """A file of so many bytes was written by Arrow's filesystem."""
+def count_written(length: int) -> None:
+    """Count the requests by which Arrow's filesystem writes a file of so many bytes."""
     parts = -(-length // _PART_BYTES)
     count(put=1 if length < _PART_BYTES else parts + 2, bytes_written=length)
 
 
 def so_far() -> dict[str, float]:
-    """All that this process has spent since it began."""
+    """Return all that this process has used since it began, by kind."""
     with _lock:
         return {**_counts, CPU: time.process_time()}
 
 
 def since(before: Mapping[str, float]) -> dict[str, float]:
-    """What was spent since `so_far` answered."""
+    """Return what was used since `so_far` returned `before`, by kind; without what has not changed."""
     now = so_far()
     return {kind: now[kind] - before.get(kind, 0) for kind in sorted(now) if now[kind] != before.get(kind, 0)}

@@ -14,7 +14,7 @@ from pyarrow import fs
 from dataset.store.seekable import Seekable
 
 
-class _Pace:
+class _Turns:
     """Turns, so many a second at most."""
 
     def __init__(self) -> None:
@@ -34,24 +34,24 @@ class _Pace:
             time.sleep(turn - now)
 
 
-_pace = _Pace()
+_turns = _Turns()
 
 
-def limit(requests_per_s: float) -> None:
+def set_rate(requests_per_s: float) -> None:
     """Let this process ask at most so many times a second from now on; 0 sets no limit."""
-    _pace.interval_s = 1 / requests_per_s if requests_per_s else 0.0
+    _turns.interval_s = 1 / requests_per_s if requests_per_s else 0.0
 
 
 def wait() -> None:
     """Wait until this process may ask a server of sources again."""
-    _pace.wait()
+    _turns.wait()
 
 
-def opened(filesystem: fs.FileSystem, path: str) -> pa.NativeFile:
+def open_file(filesystem: fs.FileSystem, path: str) -> pa.NativeFile:
     """A file of a bucket, whose reads are requests that wait for their turn. Raises FileNotFoundError, OSError."""
-    _pace.wait()
+    _turns.wait()
     file = filesystem.open_input_file(path)
-    return pa.PythonFile(_Reads(file), mode="r") if _pace.interval_s else file
+    return pa.PythonFile(_Reads(file), mode="r") if _turns.interval_s else file
 
 
 class _Reads(Seekable):
@@ -68,7 +68,7 @@ class _Reads(Seekable):
         """Up to `count` bytes from here on; all that is left if it is negative."""
         end = self._size if count < 0 else min(self._size, self._at + count)
         if not (self._start <= self._at and end <= self._start + len(self._block)):
-            _pace.wait()
+            _turns.wait()
             self._start = self._at
             self._block = self._file.read_at(
                 max(end - self._at, min(self._AHEAD_BYTES, self._size - self._at)), self._at

@@ -13,7 +13,7 @@ from dataset.images.formats import FORMATS, read
 _BY_PILLOW = tuple(kind for kind in FORMATS if kind != "HEIF")
 
 
-def shown(body: bytes, most: int, side: int) -> np.ndarray:
+def to_rgb(body: bytes, most: int, side: int) -> np.ndarray:
     """RGB pixels, upright and in sRGB, what is transparent on white: uint8 of shape (height, width, 3).
 
     Args:
@@ -27,7 +27,7 @@ def shown(body: bytes, most: int, side: int) -> np.ndarray:
     return upright(in_srgb(decode(image, scale), image.profile), image.orientation)
 
 
-def opened(body: bytes) -> Image.Image:
+def open_stored(body: bytes) -> Image.Image:
     """An image that was taken in before, as Pillow has it. Of other formats, some of which run programs (EPS), it tries
     none, for the store that it comes from may be anybody's.
 

@@ -75,7 +75,7 @@ def correlation_sentence(words: str, known: Correlation) -> str:
     return f"{words}: {figure}; the more, the {'better' if known.rho > 0 else 'worse'}"
 
 
-def argued(
+def conclusions(
     accuracy: Figure, probe_accuracy: float | None, classes: Sequence[Class], correlations: Sequence[str]
 ) -> list[str]:
     """The argument from coverage to accuracy, sentence by sentence.

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from dataset.schema import OBSERVATIONS
 from filters.images.hashlists import HashLists, HashListsConfig
-from pipeline.stages.fetch.reconsidered import relisted, with_masks
+from pipeline.stages.fetch.current_rules import relisted, with_masks
 
 
 def known(*rows: dict[str, Any]) -> pa.Table:

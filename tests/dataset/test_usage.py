@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from bench.faults import faulty_proxy
-from dataset import spent
+from dataset import usage
 from dataset.store.storage import Storage
 from dataset.tables import read_parquet, to_parquet
 from tests import s3_server
@@ -36,9 +36,9 @@ def counted(storage: Storage) -> dict[str, dict[str, float]]:
     """By action, the requests and bytes."""
     answer = {}
     for name, act in ACTIONS:
-        before = spent.so_far()
+        before = usage.so_far()
         act(storage)
-        answer[name] = {kind: amount for kind, amount in spent.since(before).items() if kind != spent.CPU}
+        answer[name] = {kind: amount for kind, amount in usage.since(before).items() if kind != usage.CPU}
     return answer
 
 
@@ -66,7 +66,7 @@ def test_an_s3_server_is_asked_what_is_counted_and_a_folder_counts_the_same(
             asked[name] = dict(Counter(kind_of(line) for line in proxy.plan.asked))
         found = counted(Storage(f"{url}/y"))
     s3_server.forget_clients()
-    requests = {name: {k: n for k, n in each.items() if k in spent.REQUESTS} for name, each in found.items()}
+    requests = {name: {k: n for k, n in each.items() if k in usage.REQUESTS} for name, each in found.items()}
     assert requests == asked
     local = counted(Storage(str(tmp_path / "local")))
     for name, _ in ACTIONS:
