@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from dataset.stages import names
+from pipeline.exit_status import UsageError
 
 
 def parser() -> argparse.ArgumentParser:
@@ -375,3 +376,11 @@ def _positive(text: str) -> int:
     if found < 1:
         raise argparse.ArgumentTypeError(f"must be a number from 1, not {text!r}")
     return found
+
+
+def share(text: str) -> float:
+    """0.001 of `0.1%`. Raises UsageError."""
+    try:
+        return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        raise UsageError(f"--sample takes a share such as 0.1% or 0.001, not {text!r}") from None

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 from dataset import usage
 from dataset.ledger.damage import DamagedError
 from dataset.ledger.lease import Lease
+from dataset.query.views import Dataset
 from dataset.stages import names, path
 from dataset.store import rate_limit, web
 from dataset.store.storage import Storage
 from pipeline import programs, submit
 from pipeline.config import Config, check_inputs, effective
+from pipeline.config import build as make_config
 from pipeline.engine import verify
 from pipeline.engine.progress import Reporter, working_dir
 from pipeline.engine.run import Run
 from pipeline.engine.sources import inputs
 from pipeline.engine.sources.plan import checksums
+from pipeline.engine.unchanged import NOTHING, Note
 from pipeline.workers.executor import Executor, RayExecutor, in_job
 from pipeline.workers.local import LocalExecutor
 from pipeline.workers.record_limits import RecordLimits
@@ -84,7 +87,7 @@ def build(
                 executor.close()
         seconds = time.monotonic() - started
         tasks = sum(run.did.values())
-        did = f"{tasks:,} tasks" if tasks else "nothing to do: everything was committed already"
+        did = f"{tasks:,} tasks" if tasks else NOTHING
         reporter.say(f"{config.out}: {did}, {seconds:.1f} s")
         reporter.record(
             {
@@ -96,6 +99,30 @@ def build(
             }
         )
     return run
+
+
+def build_told(
+    raw: Mapping[str, Any],
+    path: str,
+    out: str | None,
+    *,
+    to: str,
+    retry: Literal["none", "transient"] | None = None,
+    reread: bool = False,
+) -> tuple[Note, bool]:
+    """`build` for `wit run`: what is to be said in the end, and whether the same run again will have nothing to do.
+
+    Args:
+        raw: a config that is not checked yet; `path` and `out` as `pipeline.config.build` takes them.
+        retry: fetch.retry, if it is not the config's that counts.
+    """
+    config = make_config(raw, path, out)
+    config = retrying(config, retry) if retry else config
+    run = build(config, to=to, reread_sources=reread)
+    funnel = [[stage, *(counts[name] for name in ("input", "kept", "dropped"))] for stage, counts in run.funnel.items()]
+    errors = Dataset(config.out).sql("SELECT error FROM sources WHERE error IS NOT NULL").fetchall()
+    is_offline = config.fetch.retry == "none" and "http" not in config.fetch.origins
+    return Note(run.said, funnel, [error for (error,) in errors]), is_offline or not run.did
 
 
 def _path(run: Run, to: str | None) -> Run:

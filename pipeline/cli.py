@@ -7,6 +7,7 @@ import json
 import logging
 import shutil
 import sys
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -15,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dataset.display import clean, escaped_json, say
+from dataset.stages import names
 from pipeline import exit_status
-from pipeline.arguments import parser
+from pipeline.arguments import parser, share
 from pipeline.exit_status import DONE, FAILED, USAGE, UsageError, is_expected, is_usage, status_of
 
 if TYPE_CHECKING:
@@ -70,25 +72,31 @@ def _no_subcommand(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from pipeline import config as configs
-    from pipeline.build import build, retrying
+    from pipeline.asking.answers import write_table
+    from pipeline.config_files import read
+    from pipeline.engine import unchanged
 
-    overrides = list(arguments.set)
-    for key in ("workers", "address"):
-        if getattr(arguments, key) is not None:
-            overrides.append(f"run.{key}={getattr(arguments, key)}")
-    if arguments.sample is not None:
-        overrides.append(f"extract.sample={_share(arguments.sample)}")
-    config = configs.load(arguments.config, overrides, arguments.out, arguments.preset)
-    if arguments.retry:
-        config = retrying(config, arguments.retry)
-    build(config, to=arguments.to, reread_sources=arguments.checksum)
-    from dataset.query.views import Dataset
-    from pipeline.asking import answers
+    began = time.monotonic()
+    sample = None if arguments.sample is None else share(arguments.sample)
+    keys = {"run.workers": arguments.workers, "run.address": arguments.address, "extract.sample": sample}
+    overrides = [*arguments.set, *(f"{key}={value}" for key, value in keys.items() if value is not None)]
+    raw = read(arguments.config, overrides, arguments.preset)
+    out = str(arguments.out or raw.get("out") or "")
+    is_plain = not (arguments.checksum or arguments.retry) and arguments.to == names()[-1]
+    question = unchanged.asked(raw, out) if is_plain and out else None
+    note = unchanged.read(out, question) if question else None
+    if note is None:
+        from pipeline.build import build_told
 
-    dataset = Dataset(config.out)
-    answers.write(dataset.answer("SELECT stage, input, kept, dropped FROM funnel"), "table")
-    for (error,) in dataset.sql("SELECT error FROM sources WHERE error IS NOT NULL").fetchall():
+        config = arguments.config, arguments.out
+        note, is_final = build_told(raw, *config, to=arguments.to, retry=arguments.retry, reread=arguments.checksum)
+        if is_final and question and question == unchanged.asked(raw, out):
+            unchanged.leave(out, question, note)
+    else:
+        for words in (*note.said, f"{out}: {unchanged.NOTHING}, {time.monotonic() - began:.1f} s"):
+            say(words, to_errors=True)
+    write_table(("stage", "input", "kept", "dropped"), note.funnel, sys.stdout)
+    for error in note.errors:
         say(error)
     return DONE
 
@@ -98,14 +106,6 @@ def _new(arguments: argparse.Namespace) -> int:
 
     say(write(arguments.name, arguments.like))
     return DONE
-
-
-def _share(text: str) -> float:
-    """0.001 of `0.1%`."""
-    try:
-        return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-    except ValueError:
-        raise UsageError(f"--sample takes a share such as 0.1% or 0.001, not {text!r}") from None
 
 
 def _status(arguments: argparse.Namespace) -> int:

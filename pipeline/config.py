@@ -24,7 +24,6 @@ from dataset.store.faults import PATIENCE_S
 from dataset.store.secrets import public_values
 from dataset.store.storage import is_local
 from dataset.store.web import PATIENCE_S as PATIENCE_WEB_S
-from dataset.yaml_text import YamlError, override
 from filters.duplicates.decontaminate import DecontaminateConfig
 from filters.duplicates.exact import DedupConfig
 from filters.duplicates.near import NearDupConfig
@@ -37,8 +36,9 @@ from filters.queries.build import load_all as load_queries
 from filters.queries.language_caps import ENGLISH
 from filters.queries.match import OTHER, MatchConfig
 from filters.texts.text import TextConfig, listed, word_files
+from pipeline import config_files
 from pipeline.config_errors import ConfigError
-from pipeline.config_files import laid_over, read_preset, read_yaml, with_presets
+from pipeline.config_files import with_presets
 
 T = TypeVar("T")
 
@@ -222,36 +222,7 @@ def load(path: str, overrides: Sequence[str] = (), out: str | None = None, prese
     Raises:
         ConfigError: in one sentence, what is wrong and how to mend it.
     """
-    raw = with_presets(read_yaml(path))
-    for name in presets:
-        raw = laid_over(raw, read_preset(name))
-    return build(with_overrides(raw, overrides), path, out)
-
-
-def with_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """The config with `a.b=value` applied; values are YAML, but a path is taken as it stands. Raises ConfigError."""
-    for item in overrides:
-        key, value = parse_override(item)
-        at = raw
-        *parents, last = key.split(".")
-        for parent in parents:
-            below = at.setdefault(parent, {})
-            if not isinstance(below, dict):
-                raise ConfigError(f"--set {item}: {parent} is a value, not a section")
-            at = below
-        at[last] = value
-    return raw
-
-
-def parse_override(item: str) -> tuple[str, Any]:
-    """(key, value) of a `key=value`. Raises ConfigError."""
-    key, separator, value = item.partition("=")
-    if not separator or not key:
-        raise ConfigError(f"--set takes key=value, for example --set balance.cap=1000, not {item!r}")
-    try:
-        return key, override(value)
-    except YamlError:
-        raise ConfigError(f"--set {item}: {value!r} is not a YAML value") from None
+    return build(config_files.read(path, overrides, presets), path, out)
 
 
 def _composed() -> type[Config]:

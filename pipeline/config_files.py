@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dataset.yaml_text import YamlError, parse
+from dataset.yaml_text import YamlError, override, parse
 from pipeline.config_errors import ConfigError
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -47,6 +47,40 @@ def carried_names() -> list[str]:
     """The names of the configs that openwit carries, presets left out: archive, train/clip_vit_b32."""
     files = sorted(CARRIED.glob("**/*.yaml"))
     return [str(file.relative_to(CARRIED).with_suffix("")) for file in files if PRESETS not in file.parents]
+
+
+def read(path: str, overrides: Sequence[str] = (), presets: Sequence[str] = ()) -> dict[str, Any]:
+    """A config file's mapping with presets laid over it, and `key=value` over these. Raises ConfigError."""
+    raw = with_presets(read_yaml(path))
+    for name in presets:
+        raw = laid_over(raw, read_preset(name))
+    return with_overrides(raw, overrides)
+
+
+def with_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """The config with `a.b=value` applied; values are YAML, but a path is taken as it stands. Raises ConfigError."""
+    for item in overrides:
+        key, value = parse_override(item)
+        at = raw
+        *parents, last = key.split(".")
+        for parent in parents:
+            below = at.setdefault(parent, {})
+            if not isinstance(below, dict):
+                raise ConfigError(f"--set {item}: {parent} is a value, not a section")
+            at = below
+        at[last] = value
+    return raw
+
+
+def parse_override(item: str) -> tuple[str, Any]:
+    """(key, value) of a `key=value`. Raises ConfigError."""
+    key, separator, value = item.partition("=")
+    if not separator or not key:
+        raise ConfigError(f"--set takes key=value, for example --set balance.cap=1000, not {item!r}")
+    try:
+        return key, override(value)
+    except YamlError:
+        raise ConfigError(f"--set {item}: {value!r} is not a YAML value") from None
 
 
 def with_presets(raw: Mapping[str, Any], within: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def submit(words: Sequence[str], address: str | None = None, working_dir: str | 
     Raises:
         ConfigError: no job server answers, or the working directory is not there.
     """
-    from pipeline.config import ConfigError
+    from pipeline.config_errors import ConfigError
     from pipeline.engine.progress import working_dir as repo
 
     folder = working_dir or str(repo())
@@ -87,7 +87,7 @@ def check_out(out: str, name: str = "out") -> None:
     """
     if HOME not in os.environ or os.environ[HOME].partition(":")[0] == _machine():
         return
-    from pipeline.config import ConfigError
+    from pipeline.config_errors import ConfigError
 
     if is_local(out) and not Path(out.removeprefix("file://")).expanduser().is_absolute():
         raise ConfigError(
@@ -126,7 +126,7 @@ def _connect(address: str | None) -> Any:
     from ray.exceptions import AuthenticationError
     from ray.job_submission import JobSubmissionClient
 
-    from pipeline.config import ConfigError
+    from pipeline.config_errors import ConfigError
 
     named = address or os.environ.get("RAY_API_SERVER_ADDRESS") or os.environ.get("RAY_ADDRESS") or DEFAULT_ADDRESS
     if address:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import openwit
-from pipeline.config import with_overrides
+from pipeline.config_files import with_overrides
 
 
 @pytest.mark.parametrize(

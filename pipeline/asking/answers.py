@@ -165,10 +165,15 @@ def _most(needed: Sequence[int], room: int) -> int:
     return max(needed, default=1)
 
 
-def _table(answer: DuckDBPyConnection, file: IO[str]) -> None:
+def write_table(names: Sequence[str], rows: Sequence[Sequence[Any]], file: IO[str]) -> None:
+    """Write rows for people, as wide as the terminal if it is one."""
     styled = file.isatty()
     width = shutil.get_terminal_size().columns if styled else None
-    file.write(as_table(_names(answer), answer.fetchall(), width, styled=styled) + "\n")
+    file.write(as_table(names, rows, width, styled=styled) + "\n")
+
+
+def _table(answer: DuckDBPyConnection, file: IO[str]) -> None:
+    write_table(_names(answer), answer.fetchall(), file)
 
 
 def _csv(answer: DuckDBPyConnection, file: IO[str], spreadsheet: bool) -> None:

@@ -71,6 +71,7 @@ class Run:
         self.partitions: list[Partition] = []
         self.artifacts = Artifacts()
         self.did: dict[str, int] = {}  # tasks done by this run, by phase
+        self.said: list[str] = []  # of the stages, for people
         self.limits = RecordLimits(config.run.record_cpu_s, config.run.record_memory_bytes)
         self._records = new_records()  # of all phases that are closed
         self._closed: dict[str, tuple[str, list[Commit]]] = {}  # of the phases that views read; see Committed
@@ -329,13 +330,22 @@ class Run:
         self.funnel[stage] = totals
         dropped = dropped_by_reason(commits)
         most = ", ".join(f"{name} {count:,}" for name, count in list(dropped.items())[:4])
-        self.reporter.say(
+        self.say(
             f"{stage:<14} {totals['input']:>12,} in {totals['kept']:>12,} kept {totals['dropped']:>12,} dropped"
             + (f"   {most}" if most else "")
         )
         for words in warnings(stage, totals["input"], dropped):
-            self.reporter.say(words)
-            self.reporter.record({"stage": stage, "warning": words})
+            self.warn(stage, words)
+
+    def say(self, words: str) -> None:
+        """Say how a stage went. A later run, which has nothing to do, says it again."""
+        self.said.append(words)
+        self.reporter.say(words)
+
+    def warn(self, stage: str, words: str) -> None:
+        """Say what its user should look at, and write it in the log."""
+        self.say(words)
+        self.reporter.record({"stage": stage, "warning": words})
 
     def leave(self, table: RowTable, commits: Sequence[Commit], role: str) -> None:
         """Leave a file of each commit for later stages, as a table beside the partition's rows.

@@ -29,12 +29,9 @@ from dataset.ledger.damage import DamagedError, content, read_table
 from dataset.ledger.lease import Lease
 from dataset.stages import path, tables
 from dataset.store.storage import FileInfo, Storage
+from pipeline.engine.unchanged import REREAD_BYTES
 
 _BLOB = "blob:"
-
-REREAD_BYTES = 2 * 2**30
-"""So much of what is there already is read again and held against its checksums, in a second or two. Of the rest a run
-knows the lengths, and checks what it reads; `wit verify --deep` reads all of it."""
 
 log = logging.getLogger("wit")
 

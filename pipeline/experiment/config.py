@@ -8,9 +8,8 @@ from typing import Any
 
 from dataset.config_check import ConfigValueError, checked_config
 from dataset.store.storage import absolute
-from pipeline.config import with_overrides
 from pipeline.config_errors import ConfigError
-from pipeline.config_files import read_yaml
+from pipeline.config_files import read_yaml, with_overrides
 from train.config import TrainConfig, by_place, load
 from train.evaluate import registry
 

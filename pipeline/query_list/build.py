@@ -18,9 +18,9 @@ from dataset.store.storage import Storage, absolute, filesystem
 from dataset.tables import to_parquet
 from filters.lines import locate
 from filters.queries.build import QUERY_LIST, Counted, QueriesConfig, build
-from pipeline.config import plain, with_overrides
+from pipeline.config import plain
 from pipeline.config_errors import ConfigError
-from pipeline.config_files import read_yaml
+from pipeline.config_files import read_yaml, with_overrides
 from pipeline.engine.progress import working_dir
 from pipeline.engine.sources.inputs import files
 from pipeline.engine.sources.plan import file_checksum

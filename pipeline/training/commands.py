@@ -15,9 +15,8 @@ from dataset.display import say
 from dataset.store.storage import Storage, is_local
 from dataset.webdataset.foreign import find_shards
 from dataset.webdataset.index_parts import has_index
-from pipeline.config import parse_override
 from pipeline.config_errors import ConfigError
-from pipeline.config_files import read_yaml
+from pipeline.config_files import parse_override, read_yaml
 from pipeline.engine.progress import Bars
 from train.config import TrainConfig, load, overridden
 from train.failure import TrainingError, end_after_main_thread, outlet

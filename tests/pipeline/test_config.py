@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from pipeline.cli import main
-from pipeline.config import Config, ConfigError, build, effective, load, with_overrides
+from pipeline.config import Config, ConfigError, build, effective, load
+from pipeline.config_files import with_overrides
 
 SOURCES = {"sources": ["a.warc.gz"], "out": "out"}
 

@@ -228,8 +228,7 @@ def run(run: Run) -> None:
     seed = {"seed": run.config.seed}
     held, captions, returned = split.run(run)
     if words := repeats_warning(run.alive, captions):
-        run.reporter.say(words)
-        run.reporter.record({"stage": PACK.name, "warning": words})
+        run.warn(PACK.name, words)
     shard_counts = [bucket_count(rows, config.samples_per_shard) for rows in (run.alive - held, held)]
     faces, looked = run.config.faces, [FACES_TABLE] if run.config.faces.path else []
     dealt = {**seed, "shards": shard_counts}
@@ -291,7 +290,7 @@ def run(run: Run) -> None:
     written_names = {commit.files["tar"].name for commit in packed} | {commit.files["index"].name for commit in indexed}
     run.storage.delete(sorted(there - written_names))
     run.funnel["pack"] = {"input": run.alive, "kept": written, "dropped": 0}
-    run.reporter.say(f"{'pack':<14} {run.alive:>12,} in {written:>12,} kept {0:>12,} dropped   {held:,} held out")
+    run.say(f"{'pack':<14} {run.alive:>12,} in {written:>12,} kept {0:>12,} dropped   {held:,} held out")
 
 
 def _publish(run: Run, file: FileRef, name: str) -> None:
