@@ -9,7 +9,8 @@ taken for a part of the next.
 from __future__ import annotations
 
 import re
-from functools import partial
+import ssl
+from functools import cache, partial
 from typing import Any
 
 from aiohttp import ClientPayloadError, TCPConnector
@@ -190,9 +191,19 @@ class Connection(ResponseHandler):
             self.transport.close()
 
 
+@cache
+def _tls() -> ssl.SSLContext:
+    """How certificates are checked: a site's name stands among those that one is issued for, as in browsers; a common
+    name is none (RFC 9525, section 6.3), which Python alone would take."""
+    context = ssl.create_default_context()
+    context.hostname_checks_common_name = False
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
 class Connector(TCPConnector):
     """Opens such connections; see aiohttp.TCPConnector."""
 
     def __init__(self, **options: Any):
-        super().__init__(**options)
+        super().__init__(ssl=_tls(), **options)
         self._factory = partial(Connection, loop=self._loop)  # type: ignore[assignment]

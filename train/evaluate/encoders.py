@@ -104,10 +104,17 @@ def _of_hugging_face(folder: Path) -> Clip:
                 "mlp_ratio": text["intermediate_size"] / text["hidden_size"],
             },
         }
-    except (KeyError, TypeError, ZeroDivisionError):
+    except (KeyError, TypeError, ArithmeticError, AttributeError):
         raise ValueError(f"{folder / _HUGGING_FACE} lacks the sizes of a CLIP's towers") from None
     clip = restore(folder.name, sizes, {}, None, where=str(folder / _HUGGING_FACE))
-    clip.model.load_state_dict(_converted(_weights(folder), sizes, folder))
+    weights = _weights(folder)
+    try:
+        clip.model.load_state_dict(_converted(weights, sizes, folder))
+    except ValueError:
+        raise
+    except Exception as error:  # torch raises anything on what is no tensor, or one of another shape
+        said = " ".join(str(error).split())[:200]
+        raise ValueError(f"{folder} has weights that do not fit {_HUGGING_FACE}: {said}") from None
     return clip
 
 

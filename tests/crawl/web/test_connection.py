@@ -1,7 +1,9 @@
 """Answers as servers write them, over sockets: what browsers take is taken, and no answer becomes another's."""
 
+import asyncio
 import gzip
 import socket
+import ssl
 import threading
 import zlib
 from ast import literal_eval
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 
 from crawl.images.observations import Observation, RefusedBody
 from crawl.web.config import FetchConfig
-from crawl.web.connection import MAX_HEAD_BYTES, OddHeadError, put_right
+from crawl.web.connection import MAX_HEAD_BYTES, Connector, OddHeadError, put_right
 from crawl.web.fetch import fetch
 from tests.crawl.raw_server import BODY, LENGTH, Asked, answer, serving
 
@@ -260,3 +262,14 @@ def test_a_head_costs_time_in_proportion_to_its_bytes() -> None:
     for line in (b" x\r\n", b"a:\r\n", b"\x01\r\n", b"Content-Length: 1\r\n", b"Transfer-Encoding: x\r\n", b"::::\r\n"):
         head = b"HTTP/1.1 200 OK\r\n" + line * (MAX_HEAD_BYTES // len(line)) + b"\r\n"
         assert put_right(head)[1] in (True, False)
+
+
+def test_a_certificate_is_its_sites_by_the_names_that_it_is_issued_for() -> None:
+    async def context() -> ssl.SSLContext:
+        connector = Connector()
+        await connector.close()
+        return connector._get_ssl_context(type("Request", (), {"is_ssl": lambda self: True, "ssl": True})())  # type: ignore
+
+    made = asyncio.run(context())
+    assert made.verify_mode == ssl.CERT_REQUIRED and made.check_hostname
+    assert not made.hostname_checks_common_name
