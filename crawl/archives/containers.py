@@ -23,6 +23,7 @@ from crawl.archives.lenient_records import (
     VERSION,
     FoundRecord,
     declared_length,
+    header_ahead,
     is_misread,
     parse_header,
     read_odd,
@@ -273,8 +274,7 @@ class Stream(Container):
 
     def _block(self, offset: int) -> tuple[int, int] | None:
         """Where the block of the record at an offset begins and is said to end; None if the header is damaged."""
-        head = self.source.peek(offset, _HEAD_BYTES)
-        header = parse_header(head) or parse_header(self.source.peek(offset, MAX_HEADER_BYTES))
+        head, header = header_ahead(lambda count: self.source.peek(offset, count))
         length = declared_length(header[1]) if header and _WARC.match(head) else None
         return (offset + header[0], offset + header[0] + length) if header and length is not None else None
 
@@ -314,15 +314,16 @@ class Stream(Container):
         return end + len(after) - len(after.lstrip(b"\r\n"))
 
     def next_start(self, offset: int) -> int:
-        overlap = 16
+        overlap, step = 16, _HEAD_BYTES  # most begin near, and damage may be met very often
         at = max(0, offset - 1)  # the line break before a record belongs to the record before it
-        while chunk := self.source.peek(at, _SCAN_BYTES):
+        while chunk := self.source.peek(at, step):
             for match in _WARC_LINE.finditer(chunk):
                 if at + match.start(1) >= offset and (match.start(1) > 0 or at == 0):
                     return at + match.start(1)
             if len(chunk) <= overlap:
                 break
             at += len(chunk) - overlap
+            step = min(4 * step, _SCAN_BYTES)
         return self.size
 
 

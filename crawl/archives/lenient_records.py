@@ -7,7 +7,7 @@ Lines end in a bare line feed, a field's value begins on the next line, the type
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from crawl.archives.decoding.peekable import Forward
@@ -18,6 +18,7 @@ TYPES = frozenset({"warcinfo", "response", "resource", "request", "metadata", "r
 """The types of WARC 1.1, section 5.5."""
 
 _VERSION = re.compile(VERSION)
+_ANOTHER = re.compile(rb"\n" + VERSION)
 _HEADER_END = re.compile(rb"\n\r{0,2}\n")
 _PADDING = b"\x00 \t\r\n"
 _SHORT_BYTES = 8 * 1024
@@ -115,6 +116,18 @@ def parse_header(head: bytes) -> tuple[int, dict[bytes, bytes]] | None:
     return end.end(), fields
 
 
+def header_ahead(peek: Callable[[int], bytes]) -> tuple[bytes, tuple[int, dict[bytes, bytes]] | None]:
+    """The next bytes, and the header that they begin with, as `parse_header`; none if another begins before it ends.
+
+    peek: gives up to so many of the next bytes.
+    """
+    head = peek(_SHORT_BYTES)
+    header = parse_header(head)
+    if header is None and not _ANOTHER.search(head):  # most have no such length, and damage may be met very often
+        header = parse_header(peek(MAX_HEADER_BYTES))
+    return head, header
+
+
 def declared_length(fields: dict[bytes, bytes]) -> int | None:
     """The bytes of a block; None if the header does not say."""
     value = fields.get(b"content-length", b"")
@@ -134,8 +147,7 @@ def read_odd(ahead: Forward, *, offset: int | None = None, skip: int = 0) -> Ite
     """
     while ahead.skip_all(_PADDING):
         begin = ahead.at
-        head = ahead.peek(_SHORT_BYTES)
-        header = parse_header(head) or parse_header(ahead.peek(MAX_HEADER_BYTES))
+        head, header = header_ahead(ahead.peek)
         length = declared_length(header[1]) if header else None
         if header is None or length is None or not _VERSION.match(head):
             raise OSError(f"no header of a WARC record at byte {begin:,}")

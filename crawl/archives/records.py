@@ -30,6 +30,8 @@ from dataset.store.web import is_web
 MAX_PIECES = 2**16
 """The most pieces of one file: its size may be a stranger's claim, and a plan is held in memory."""
 
+_PER_DAMAGE = 2**12
+"""How many bytes are read again at each damage, about."""
 _TYPES = frozenset({"response", "resource", "metadata", "revisit"})
 
 
@@ -261,6 +263,7 @@ def _walk(container: Container, start: int, stop: int, reading: Reading) -> Iter
             position = container.next_start(bad + 1)
         else:  # the next record's first line may stand, in part, in what this one says to have
             position = container.next_start(bad if isinstance(container, Members) else bad - FIRST_LINE_BYTES)
+        left -= _PER_DAMAGE
         if bad != counted:
             reading.damaged_records += 1
             yield bad

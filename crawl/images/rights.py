@@ -196,7 +196,8 @@ def _iim(segment: bytes) -> list[tuple[str, str]]:
     for key, column in _IIM.items():
         values = sets.get(key, b"")
         for value in values if isinstance(values, list) else [values]:
-            found.append((column, value.decode(encoding, "replace")))
+            if isinstance(value, bytes):  # of several empty ones Pillow makes None
+                found.append((column, value.decode(encoding, "replace")))
     return found
 
 

@@ -51,7 +51,7 @@ REFUSED_PORTS = frozenset(
 
 S = TypeVar("S", bound=socket.socket)
 _ENDPOINT = re.compile(r"(?:\[([^\]]*)\]|([^:]*))(?::([0-9]{1,5}))?")
-_DNS_THREADS = 32
+_DNS_THREADS = 256  # each may be held for many seconds by a name server that is silent, of which others are many
 
 
 class PrivateAddressError(OSError):

@@ -6,9 +6,10 @@ import io
 
 from PIL import Image
 
-from dataset.images.encoded import Encoded, check_pixels, rows_missing
+from dataset.images.encoded import Encoded, check_pixels, rows_missing, too_many
 
 _CORE = 12  # bytes of the oldest header, whose fields are shorter
+_MAX_RUN_BYTES = 8 * 2**20  # of pixels in runs, which Pillow reads one by one: 3 seconds
 _PADDING = bytes(3)  # which fills the last row up to four bytes, and may be missing
 
 
@@ -19,6 +20,8 @@ def read(body: bytes, most: int) -> Encoded:
         check_pixels(width, height, most)
         codec, _, start, layout = opened.tile[0]
         has_alpha = opened.mode == "RGBA"
+    if codec == "bmp_rle" and len(body) > _MAX_RUN_BYTES:
+        raise too_many("bytes of runs", _MAX_RUN_BYTES)
     if codec == "raw" and isinstance(layout, tuple):
         at = 24 if int.from_bytes(body[14:18], "little") == _CORE else 28
         row_bytes = -(-width * int.from_bytes(body[at : at + 2], "little") // 8)

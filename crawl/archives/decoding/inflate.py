@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +12,7 @@ RAW, ZLIB, GZIP = -15, 15, 31
 GZIP_SIGNATURE = b"\x1f\x8b\x08"
 """How a gzip member begins that is deflated, as all are (RFC 1952, section 2.3.1)."""
 
+_SIGNATURE = re.compile(re.escape(GZIP_SIGNATURE))
 _STEP_BYTES = 256
 _SCAN_BYTES = 2**20
 _MAX_TRIES = 512  # of signatures in so many bytes
@@ -74,16 +76,16 @@ class GzipMember:
 def next_member(peek: Callable[[int, int], bytes], offset: int, begins: Callable[[int], bool]) -> int | None:
     """Where the first gzip member at or after an offset begins that `begins` takes; None if none does.
 
-    In compressed bytes a signature is there by chance once in 16 MiB. Where they are as many as in no archive, most are
-    passed over: to look behind one costs as much as to look through thousands of bytes.
+    In compressed bytes a signature is there by chance once in 16 MiB. Where they are as many as in no archive, those in
+    the middle are passed over: to look behind one costs as much as to look through thousands of bytes.
     """
     overlap = len(GZIP_SIGNATURE) - 1
     while chunk := peek(offset, _SCAN_BYTES):
-        at, tries = -1, 0
-        while (at := chunk.find(GZIP_SIGNATURE, at + 1)) >= 0 and tries < _MAX_TRIES:
+        places = [found.start() for found in _SIGNATURE.finditer(chunk)]
+        half = max(_MAX_TRIES // 2, len(places) - _MAX_TRIES // 2)
+        for at in (*places[: _MAX_TRIES // 2], *places[half:]):
             if begins(offset + at):
                 return offset + at
-            tries += 1
         if len(chunk) <= overlap:
             break
         offset += len(chunk) - overlap

@@ -77,9 +77,28 @@ def test_of_many_signatures_few_are_looked_behind(gap: int) -> None:
     assert 2 <= len(asked) <= 512 * 5
 
 
-def test_a_member_behind_a_storm_of_signatures_is_found() -> None:
+@pytest.mark.parametrize("gap", [0, 2**20])
+def test_a_member_behind_a_storm_of_signatures_is_found(gap: int) -> None:
     storm = GZIP_SIGNATURE * 2**20
-    data = storm + bytes(2**20) + gzip.compress(b"the one")
+    data = storm + bytes(gap) + gzip.compress(b"the one") + gzip.compress(b"another")
 
     found = next_member(lambda at, count: data[at : at + count], 0, lambda at: at >= len(storm))
-    assert found == len(storm) + 2**20
+    assert found == len(storm) + gap
+
+
+def test_records_behind_members_of_nothing_are_read(tmp_path: Path) -> None:
+    record = gzip.compress(RECORDS["warc"], mtime=0)
+    path = tmp_path / "a.warc.gz"
+    path.write_bytes(record + gzip.compress(b"", mtime=0) * 60_000 + record)
+    assert len(list(read_records(Piece(path.name, str(path), 0, -1), Reading()))) == 2
+
+
+def test_a_storm_of_damages_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of them is looked behind, which costs as much as reading some thousands of bytes."""
+    monkeypatch.setattr(records, "MAX_READ_AGAIN_BYTES", 2**20)
+    path = tmp_path / "a.warc"
+    path.write_bytes(b"WARC/1.0\r\r\n" * 2_000)
+    reading = Reading()
+    assert not list(read_records(Piece(path.name, str(path), 0, -1), reading))
+    assert reading.damaged_records < 2**20 // 2**12 + 2
+    assert reading.lost_bytes == path.stat().st_size and reading.error is not None

@@ -146,6 +146,8 @@ def test_who_made_it_is_kept_of_xmp_then_exif_then_iptc() -> None:
     plain = picture()
     only = said(plain[:2] + iptc + plain[2:])
     assert (only.creator, only.credit, only.copyright_notice) == ("Iim", "Press", None)
+    empty = iptc.replace(iim, (b"\x1c\2\x50\0\0" * 9)[: len(iim)].ljust(len(iim), b"\0"))
+    assert said(plain[:2] + empty + plain[2:]).creator is None
 
 
 def test_personal_data_is_masked_only_if_so_configured() -> None:
