@@ -41,6 +41,10 @@ def test_what_a_file_is_cut_into_is_bounded() -> None:
     assert np.array_equal(shown(texts), quarters())
     unknown = b"".join(number.to_bytes(4, "big") + bytes(4) for number in range(2**28, 2**28 + 50_000))
     assert np.array_equal(shown(webp_[:12] + unknown + webp_[12:]), shown(webp_))
+    colours = 54 + 4 * 256
+    heads = struct.pack("<IHHIIiiHHIIiiII", 0, 0, 0, colours, 40, 99, 99, 1, 8, 1, 0, 0, 0, 0, 0)
+    runs = (b"BM" + heads).ljust(colours, b"\0") + b"\1\0" * 2**22
+    assert "more than 8,388,608 bytes of runs" in str(refusal(runs))
     jpeg = BODIES["JPEG"]
     assert "more than 500,000 segments, the most that are read" in str(
         refusal(jpeg[:-2] + b"\xff\xe1\0\2" * 500_001 + jpeg[-2:])
