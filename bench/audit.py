@@ -100,7 +100,7 @@ def _asked(name: str, act: Callable[[], Any]) -> float:
 
 
 def measure(out: str) -> dict[str, Any]:
-    """Every figure of a dataset that `bench.inputs.large_dataset` made."""
+    """Return every figure of a dataset that `bench.inputs.large_dataset` made."""
     opened, wall, cpu = _timed(lambda: dataset.open(out))
     print(f"{'first view':<32} {wall:8.2f} s {cpu:8.2f} CPU-s", flush=True)
     ((url, pair_id, host),) = opened.sql("SELECT url, pair_id, host FROM pairs LIMIT 1").fetchall()

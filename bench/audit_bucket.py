@@ -71,7 +71,7 @@ def _uploaded(out: str, url: str) -> int:
 
 
 def measure(out: str, url: str, proxy: faulty_proxy.FaultyProxy) -> list[dict[str, Any]]:
-    """What each question takes."""
+    """Return what each question takes."""
     whole = _uploaded(out, url)
     asked = dataset.open(out)
     ((address, host),) = asked.sql("SELECT url, host FROM pairs LIMIT 1").fetchall()

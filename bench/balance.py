@@ -97,7 +97,7 @@ def make(folder: Path, number: int) -> int:
 
 
 def ours_in(folder: Path, workers: Workers) -> tuple[list[int], dict[str, float]]:
-    """What is kept (pairs, and the exclusive or of their hashes), and what it took."""
+    """Return what is kept (pairs, and the exclusive or of their hashes), and what it took."""
     began, own = time.perf_counter(), time.process_time()
     files = sorted(folder.glob("*.parquet"))
     counts = workers.do(count, [(file,) for file in files])
@@ -121,12 +121,12 @@ def ours_in(folder: Path, workers: Workers) -> tuple[list[int], dict[str, float]
 
 
 def count(file: Path) -> pa.Table:
-    """COUNTS of a partition."""
+    """Return COUNTS of a partition."""
     return balance.counts(pq.read_table(file)["query_ids"])
 
 
 def collect(file: Path, windows: pa.Table, bucket: np.ndarray) -> dict[int, pa.Table]:
-    """A partition's hashes near the cutoffs, by bucket."""
+    """Return a partition's hashes near the cutoffs, by bucket."""
     rows = pq.read_table(file)
     found = balance.collect(rows["query_ids"], rows["hash"].to_numpy(), windows)
     at = np.searchsorted(windows["query_id"].to_numpy(), found["query_id"].to_numpy())
@@ -134,12 +134,12 @@ def collect(file: Path, windows: pa.Table, bucket: np.ndarray) -> dict[int, pa.T
 
 
 def cutoffs(near: Sequence[pa.Table], windows: pa.Table) -> pa.Table:
-    """CUTOFFS of a bucket."""
+    """Return CUTOFFS of a bucket."""
     return balance.cutoffs(pa.concat_tables(near), windows)
 
 
 def decide(file: Path, cutoffs: pa.Table) -> tuple[int, int]:
-    """Pairs kept of a partition, and the exclusive or of their hashes."""
+    """Return pairs kept of a partition, and the exclusive or of their hashes."""
     rows = pq.read_table(file)
     rows = rows.add_column(0, "row", pa.array(range(len(rows)), pa.uint32()))
     dropped = balance.decide(rows, cutoffs)["row"].combine_chunks()
@@ -165,7 +165,7 @@ class Workers:
         self._pool.shutdown()
 
     def do(self, function: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """The answers of calls, in order."""
+        """Return the answers of calls, in order."""
         answers = []
         for future in [self._pool.submit(_measured, function, call) for call in calls]:
             answer, seconds, gigabytes = future.result()

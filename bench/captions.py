@@ -81,7 +81,7 @@ class Share:
 
 
 def read_labels(file: Path, half: int | None = None) -> list[dict[str, Any]]:
-    """The labelled candidates of a file, or of one half of it.
+    """Return the labelled candidates of a file, or of one half of it.
 
     Raises:
         SystemExit: in a sentence, what is wrong with the file.
@@ -191,7 +191,7 @@ def _rows(labels: Sequence[dict[str, Any]]) -> pa.Table:
 
 
 def shares(judged: Sequence[Judged], languages: Sequence[str]) -> dict[str, Any]:
-    """The figures of one set."""
+    """Return the figures of one set."""
     kept = [item for item in judged if item.reason is None]
     wanted = [item for item in judged if _is_wanted(item.label, languages)]
     spoken = [item for item in judged if item.label["language"] != NO_LANGUAGE]

@@ -94,7 +94,7 @@ class Memory:
 
 
 def children() -> list[int]:
-    """The processes below this one."""
+    """Return the processes below this one."""
     parents: dict[int, list[int]] = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):  # it has ended
@@ -107,7 +107,7 @@ def children() -> list[int]:
 
 
 def kilobytes(process: int) -> int:
-    """What a process holds, its share of what several hold; 0 where Linux does not say."""
+    """Return what a process holds, its share of what several hold; 0 where Linux does not say."""
     with suppress(OSError):
         for line in Path(f"/proc/{process}/smaps_rollup").read_text().splitlines():
             if line.startswith("Pss:"):
@@ -116,7 +116,7 @@ def kilobytes(process: int) -> int:
 
 
 def pages() -> Iterator[tuple[str, list[tuple[str, str]]]]:
-    """The archive's pages: the address, and each image's address and text."""
+    """Yield the archive's pages: the address, and each image's address and text."""
     with ARCHIVE.open("rb") as file:
         for record in ArchiveIterator(file, record_types=WarcRecordType.response):
             if (record.http_content_type or "").startswith("text/html"):
@@ -159,7 +159,7 @@ def web(folder: Path, most: int) -> tuple[Path, int]:
 
 
 def ours(folder: Path, wat: Path, port: int, nsfw: bool) -> Chain:
-    """`wit run`, with all its stages."""
+    """Run `wit run`, with all its stages."""
     out = folder / "ours"
     told = {
         "name": "chain",
@@ -181,7 +181,7 @@ def ours(folder: Path, wat: Path, port: int, nsfw: bool) -> Chain:
 
 
 def peers(folder: Path, wat: Path, port: int, nsfw: bool) -> Chain:
-    """The others, one after the other."""
+    """Run the others, one after the other."""
     home = folder / "peers"
     home.mkdir()
     (home / "queries.json").write_text(json.dumps(load("builtin:en").column("query").to_pylist()))

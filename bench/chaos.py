@@ -47,29 +47,29 @@ class Nodes:
         self.workers: list[Any] = []
 
     def add(self) -> None:
-        """A node more."""
+        """Start a node more."""
         self.workers.append(self.cluster.add_node(**NODE))
 
     def kill(self, number: int) -> None:
-        """SIGKILL to all processes of a node."""
+        """Send SIGKILL to all processes of a node."""
         self.cluster.remove_node(self.workers.pop(number), allow_graceful=False)
 
     def end(self) -> None:
-        """SIGKILL to all."""
+        """Send SIGKILL to all processes of all nodes."""
         self.workers.clear()
         for node in self.cluster.list_all_nodes():
             node.kill_all_processes(check_alive=False, allow_graceful=False)
 
 
 def committed(out: Path) -> int:
-    """The tasks whose records are there."""
+    """Return the tasks whose records are there."""
     storage = Storage(str(out))
     folders = {path.parent for name in ("commits.parquet", "commits") for path in out.glob(f"*/*/{name}")}
     return sum(len(Ledger(storage, f"{at.parent.name}.{at.name}").load()) for at in sorted(folders))
 
 
 def tasks_done(lines: list[str]) -> int:
-    """How many tasks a run says that it did."""
+    """Return how many tasks a run says that it did."""
     found = [re.search(r": ([\d,]+) tasks, ", line) for line in lines]
     return next((int(match[1].replace(",", "")) for match in found if match), 0)
 
@@ -103,7 +103,7 @@ class Build:
         return self.log.read_text(errors="replace").splitlines()
 
     def kill(self) -> None:
-        """SIGKILL to its group."""
+        """Send SIGKILL to its process group."""
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 

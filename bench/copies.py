@@ -89,7 +89,7 @@ TRANSFORMS: dict[str, Callable[[Image.Image], Image.Image]] = {
 
 
 def pictures(archive: Path, most: int) -> Iterator[Image.Image]:
-    """Pictures of an archive, RGB, in its order."""
+    """Yield pictures of an archive, RGB, in its order."""
     left = most
     with archive.open("rb") as file:
         for record in ArchiveIterator(file, record_types=WarcRecordType.response):
@@ -100,7 +100,7 @@ def pictures(archive: Path, most: int) -> Iterator[Image.Image]:
 
 
 def heldout(folder: str, most: int) -> Iterator[Image.Image]:
-    """Pictures that no training on a dataset sees, RGB, in its order."""
+    """Yield pictures that no training on a dataset sees, RGB, in its order."""
     storage = Storage(folder)
     index = read_index(storage, "heldout")
     for row in range(min(most, len(index))):
@@ -108,7 +108,7 @@ def heldout(folder: str, most: int) -> Iterator[Image.Image]:
 
 
 def model_of(file: Path) -> Embed:
-    """The model that a piece of config names. Raises ValueError, filters.images.models.ModelError."""
+    """Return the model that a piece of config names. Raises ValueError, filters.images.models.ModelError."""
     section = yaml.safe_load(file.read_text())["decontaminate"]
     model = checked_config(DecontaminateConfig, section).model
     if model is None:
@@ -138,7 +138,9 @@ class Measured:
         self._embeddings = None if embed is None else unit(embed([found.body for found, _ in rows]))
 
     def like(self, kind: str, limit: float, rows: np.ndarray, other: Measured, others: np.ndarray) -> np.ndarray:
-        """Which rows are taken for copies of the others' rows; limit: bits, or a cosine if the kind is "model"."""
+        """Return which rows are taken for copies of the others' rows; limit: bits, or a cosine if the kind is
+        "model".
+        """
         if kind == "model":
             return np.asarray(self.cosines(other)[rows, others] >= limit)
         near = hamming(self.hashes[kind][rows], other.hashes[kind][others]) <= limit
@@ -146,7 +148,7 @@ class Measured:
         return np.asarray(near & (apart <= COLOUR) & self.good[rows] & other.good[others])
 
     def cosines(self, other: Measured) -> np.ndarray:
-        """Of every row with every one of the other's. float32 (rows, others)."""
+        """Return the cosine of every row with every one of the other's: float32 (rows, others)."""
         assert self._embeddings is not None and other._embeddings is not None
         return np.asarray(self._embeddings @ other._embeddings.T)
 

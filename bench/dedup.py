@@ -49,7 +49,7 @@ PICTURES = 2_000
 
 
 def real_hashes() -> np.ndarray:
-    """PDQ of real pictures that are good enough, each once. uint8 (n, 32)."""
+    """Return PDQ of real pictures that are good enough, each once. uint8 (n, 32)."""
     found = {hash_ for hash_, quality in map(pdq, _pictures()) if quality >= CONFIG.min_quality}
     return np.array([list(hash_) for hash_ in sorted(found)], dtype=np.uint8)
 
@@ -90,7 +90,7 @@ class Made:
         self._mean = norm.ppf(bits.mean(0)).astype(np.float32)
 
     def hashes(self, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Hashes, uint8 (count, 32), and pairs of planted copies, int64 (n, 2)."""
+        """Return hashes, uint8 (count, 32), and pairs of planted copies, int64 (n, 2)."""
         rng = np.random.default_rng(0)
         made = np.empty((count, 32), dtype=np.uint8)
         for low in range(0, count, PARTITION):
@@ -108,7 +108,7 @@ class Made:
 
 
 def nodes_of(hashes: np.ndarray, first: int) -> pa.Table:
-    """NODES of images that share neither bytes nor pixels."""
+    """Return NODES of images that share neither bytes nor pixels."""
     count = len(hashes)
     number = np.arange(first, first + count).astype(">i8")
     digest = np.zeros((count, 4), dtype=">i8")
@@ -132,7 +132,7 @@ def nodes_of(hashes: np.ndarray, first: int) -> pa.Table:
 
 
 def ours(hashes_path: str, folder: str) -> None:
-    """The stage's work, as its tasks do it; prints figures and writes the component of every image."""
+    """Do the stage's work as its tasks do it: print figures, and write the component of every image."""
     hashes = np.load(hashes_path, mmap_mode="r")
     began, wall = time.process_time(), time.monotonic()
     buckets = bucket_count(len(hashes) * CONFIG.keys_per_image, ROWS_PER_BUCKET)
@@ -169,7 +169,7 @@ def ours(hashes_path: str, folder: str) -> None:
 
 
 def brute_force(hashes: np.ndarray) -> np.ndarray:
-    """All pairs within the limit of which one is among some rows. int64 (n, 2)."""
+    """Return all pairs within the limit of which one is among some rows. int64 (n, 2)."""
     words = hashes.view("<u8")
     pairs = []
     for row in np.random.default_rng(1).choice(len(words), CHECKED // len(words), replace=False):
@@ -179,7 +179,7 @@ def brute_force(hashes: np.ndarray) -> np.ndarray:
 
 
 def run(count: int, made: Made, *, with_peer: bool) -> dict[str, Any]:
-    """Figures on one number of hashes; prints them."""
+    """Return the figures on one number of hashes, and print them."""
     hashes, planted = made.hashes(count)
     checked = brute_force(hashes)
     with tempfile.TemporaryDirectory(dir="build") as folder:

@@ -36,7 +36,7 @@ PEER = Path(__file__).parent / "peers" / "extract.py"
 
 
 def repeated(source: Path, target: Path, size: int) -> tuple[Path, int]:
-    """The file as often as makes `size` bytes; (the file, how often)."""
+    """Return the file as often as makes `size` bytes; (the file, how often)."""
     data = source.read_bytes()
     times = -(-size // len(data))
     with target.open("wb") as file:
@@ -46,7 +46,7 @@ def repeated(source: Path, target: Path, size: int) -> tuple[Path, int]:
 
 
 def ours(path: Path, config: ExtractConfig) -> tuple[float, set[tuple[str, str, str]]]:
-    """CPU seconds, and the distinct (page, URL, text)."""
+    """Return CPU seconds, and the distinct (page, URL, text)."""
     began = time.process_time()
     table = extract([Piece(path.name, str(path), 0, -1)], config).candidates
     seconds = time.process_time() - began
@@ -54,7 +54,7 @@ def ours(path: Path, config: ExtractConfig) -> tuple[float, set[tuple[str, str, 
 
 
 def missing(found: set[tuple[str, str, str]], wanted: list[list[str]]) -> Counter[str]:
-    """Why pairs of a peer are not among ours; white space, of which MetaCLIP removes some, does not count."""
+    """Return why pairs of a peer are not among ours; white space, of which MetaCLIP removes some, does not count."""
 
     def squeezed(text: str) -> str:
         return "".join(clean_text(text).replace("\ufffd", "").split())
@@ -86,7 +86,7 @@ def missing(found: set[tuple[str, str, str]], wanted: list[list[str]]) -> Counte
 
 
 def compare(name: str, path: Path, config: ExtractConfig, python: Path, folder: Path) -> dict[str, Any]:
-    """Ours and a peer on one file: MB/s of both and of merely reading, and whether every pair is found."""
+    """Return ours and a peer on one file: MB/s of both and of merely reading, and whether every pair is found."""
     result = folder / "result.json"
     ours(path, config)  # imports and first connections
     seconds, found = ours(path, config)

@@ -57,7 +57,7 @@ def measure(*command: str) -> Took:
 
 
 def pictures(count: int, sizes: str) -> Path:
-    """The folder of pictures, made if it is not there."""
+    """Return the folder of pictures, made if it is not there."""
     folder = PHOTOGRAPHS / f"{sizes}-{count}"
     if not folder.exists():
         python = venv("photographs", "scikit-image", "scikit-learn", "pillow")

@@ -96,7 +96,10 @@ class Started:
         self.group = self._process.pid
 
     def ended(self, timeout_s: float) -> tuple[int, str]:
-        """Its exit status (negative: the signal that ended it) and what it said. Raises TimeoutError."""
+        """Wait for the end of the run; return its exit status (negative: the signal that ended it) and what it said.
+
+        Raises TimeoutError.
+        """
         self._process.join(timeout_s)
         if self._process.exitcode is None:
             os.killpg(self.group, signal.SIGKILL)

@@ -37,7 +37,7 @@ IMAGES_PER_PAGE = 5
 
 
 def captions() -> list[str]:
-    """Real ones, or made ones."""
+    """Return captions of the web where they are there, else made ones."""
     if LAION.exists():
         return [str(text) for text in pq.read_table(LAION)["TEXT"].to_pylist()]
     return [f"{view} {word} {place}" for view in small_archive._VIEWS for word in small_archive.QUERIES
@@ -45,7 +45,7 @@ def captions() -> list[str]:
 
 
 def write_table(path: Path, rows: int) -> None:
-    """A table of so many rows, each of a URL and a text of its own."""
+    """Write a table of so many rows, each of a URL and a text of its own."""
     words = captions()
     schema = pa.schema([("url", pa.string()), ("text", pa.string())])
     with pq.ParquetWriter(path, schema) as writer:
@@ -62,7 +62,7 @@ def write_table(path: Path, rows: int) -> None:
 
 
 def taken(folder: Path, source: Path, overrides: Mapping[str, Any], *arguments: str) -> tuple[float, float]:
-    """CPU seconds and the bytes of the largest process of a build."""
+    """Return CPU seconds and the bytes of the largest process of a build."""
     config = folder / f"{source.name}.yaml"
     raw = {"name": "growth", "sources": [str(source)], "out": str(folder / f"{source.name}.out"), **overrides}
     config.write_text(yaml.safe_dump(raw))
@@ -77,7 +77,7 @@ def taken(folder: Path, source: Path, overrides: Mapping[str, Any], *arguments: 
 
 
 def grown(what: str, unit: str, sizes: tuple[int, int], found: list[tuple[float, float]]) -> dict[str, float]:
-    """How both figures grow; prints it."""
+    """Return how both figures grow; prints it."""
     for size, (cpu_s, memory) in zip(sizes, found, strict=True):
         print(f"{what}: {size:,} {unit}: {cpu_s:,.1f} CPU-s, largest process {memory / 1e6:,.0f} MB", flush=True)
     (small_s, small), (large_s, large) = found

@@ -36,7 +36,7 @@ HOST = "http://attacker.example"
 
 
 def record(type_: str, url: str, block: bytes, content_type: str = "application/http; msgtype=response") -> bytes:
-    """A record of a WARC, as a gzip member of its own."""
+    """Return a record of a WARC, as a gzip member of its own."""
     head = (
         f"WARC/1.0\r\nWARC-Type: {type_}\r\nWARC-Target-URI: {url}\r\nWARC-Date: 2024-05-06T07:08:09Z\r\n"
         f"Content-Type: {content_type}\r\nContent-Length: {len(block)}\r\n\r\n"
@@ -45,24 +45,24 @@ def record(type_: str, url: str, block: bytes, content_type: str = "application/
 
 
 def answer(body: bytes, type_: str, more: str = "") -> bytes:
-    """An HTTP response."""
+    """Return an HTTP response."""
     return f"HTTP/1.1 200 OK\r\nContent-Type: {type_}\r\n{more}\r\n".encode() + body
 
 
 def page(body: str) -> list[bytes]:
-    """A record with a page."""
+    """Return a record with a page."""
     return [record("response", f"{HOST}/page.html", answer(body.encode(), "text/html; charset=utf-8"))]
 
 
 def image(body: bytes, type_: str = "image/jpeg", more: str = "") -> list[bytes]:
-    """A record with an image, and one with a page that shows it."""
+    """Return a record with an image, and one with a page that shows it."""
     name = f"image{len(body)}.jpg"
     shows = page(f'<img src=/{name} alt="an attack on the reader of images, {type_}, {len(body)} bytes">')
     return [record("response", f"{HOST}/{name}", answer(body, type_, more)), *shows]
 
 
 def raw(response: bytes) -> list[bytes]:
-    """A record with a response."""
+    """Return a record with a response."""
     return [record("response", f"{HOST}/page.html", response)]
 
 
@@ -71,7 +71,7 @@ def each(part: str, n: int) -> str:
 
 
 def photograph(number: int) -> bytes:
-    """A picture that is like no other: soft colours from a coarse random grid."""
+    """Return a picture that is like no other: soft colours from a coarse random grid."""
     grid = np.random.default_rng(number).integers(0, 256, (6, 8, 3), np.uint8)
     file = io.BytesIO()
     Image.fromarray(grid).resize((160, 120), Image.Resampling.BICUBIC).save(file, "JPEG", quality=90)
@@ -126,7 +126,7 @@ CARDS = " ".join(["4111 1111 1111 1111"] * 500)
 
 
 def attacks(picture: bytes) -> dict[str, Callable[[], list[bytes]]]:
-    """Records by the name of their attack; made when asked for, for some are large."""
+    """Return records by the name of their attack; made when asked for, for some are large."""
     member = gzip.compress(b"x", mtime=0)
     return {
         "srcset of commas": lambda: page(f"<img alt=commas srcset='{',' * 100_000}'>"),
@@ -162,7 +162,7 @@ class Outcome:
 
 
 def run(sources: list[Path], out: Path, most: int = 2) -> Outcome:
-    """`wit run` on some archives, with what configs/archive.yaml says but for the languages that it allows."""
+    """Run `wit run` on some archives, with what configs/archive.yaml says but for the languages that it allows."""
     named = json.dumps([str(source) for source in sources])
     command = [sys.executable, "-m", "pipeline", "run", "configs/archive.yaml", "--set", f"sources={named}"]
     command += ["--set", "text.languages=[]", "--out", str(out)]

@@ -30,7 +30,7 @@ ROUNDING = 1e-4
 
 
 def newest(run: Path) -> tuple[int, bool]:
-    """(step that `latest` names, or 0; whether a newer checkpoint is there in part)."""
+    """Return (step that `latest` names, or 0; whether a newer checkpoint is there in part)."""
     folder = run / "checkpoints"
     latest = folder / "latest"
     step = int(latest.read_text()[5:]) if latest.exists() else 0

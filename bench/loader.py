@@ -76,7 +76,7 @@ def main() -> None:
 
 
 def shards(samples: int) -> str:
-    """The URL of a dataset of photographs, made at the first use: their shorter sides have 256 pixels."""
+    """Return the URL of a dataset of photographs, made at the first use: their shorter sides have 256 pixels."""
     home = VENVS.parent / f"loader-{samples}"
     if home.exists():
         return str(home)
@@ -106,7 +106,7 @@ def shards(samples: int) -> str:
 
 
 def reduced(path: Path) -> bytes:
-    """A picture's JPEG with a shorter side of 256 pixels."""
+    """Return a picture's JPEG with a shorter side of 256 pixels."""
     image = Image.open(path)
     scale = SIDE / min(image.size)
     size = (round(image.width * scale), round(image.height * scale))
@@ -116,7 +116,7 @@ def reduced(path: Path) -> bytes:
 
 
 def texts(count: int) -> list[str]:
-    """Captions: LAION-400M's where ../shared/data holds a thousand of them, else drawn from the query list."""
+    """Return captions: LAION-400M's where ../shared/data holds a thousand of them, else drawn from the query list."""
     if LAION.exists():
         known = [text for text in pq.read_table(LAION)["TEXT"].to_pylist() if text and text.strip()]
         return [f"{known[place % len(known)]} {place}" for place in range(count)]
@@ -125,12 +125,12 @@ def texts(count: int) -> list[str]:
 
 
 def described(key: bytes) -> bytes:
-    """A sample's json."""
+    """Return a sample's json."""
     return json.dumps({"pair_id": key.hex(), "url": "http://bench", "width": SIDE, "height": SIDE}).encode()
 
 
 def load_all(dataset: str, workers: int, batch: int, normalise: bool) -> dict[str, float]:
-    """Two passes over a dataset: samples/s of wall time, and CPU seconds a sample."""
+    """Return two passes over a dataset: samples/s of wall time, and CPU seconds a sample."""
     config = from_keys(dataset, batch_size=batch, crop="resized", workers=workers)
     clip = open_clip.get_tokenizer("ViT-B-32")
     corpus = open_corpus(dataset, config.data, config.seed, dataset)
@@ -149,13 +149,13 @@ def load_all(dataset: str, workers: int, batch: int, normalise: bool) -> dict[st
 
 
 def passes(samples: torch.utils.data.Dataset, steps: int, workers: int) -> Iterator[torch.Tensor]:
-    """The images of some steps."""
+    """Yield the images of some steps."""
     for got in batches(samples, 0, steps, workers, False):
         yield got.images
 
 
 def cpu_seconds() -> float:
-    """Of this process and of its children that have ended."""
+    """Return the CPU seconds of this process and of its children that have ended."""
     usages = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
@@ -181,7 +181,9 @@ def figures(workers: int, ours: list, normalised: list, theirs: list) -> dict[st
 
 
 def agreement(dataset: str, peer: np.lib.npyio.NpzFile, count: int) -> tuple[float, bool]:
-    """The mean absolute pixel error, of 255, of the samples' centre crops, and whether all tokens are the same."""
+    """Return the mean absolute pixel error, of 255, of the samples' centre crops, and whether all tokens are
+    the same.
+    """
     config = from_keys(dataset, batch_size=1, crop="center", workers=0)
     corpus = open_corpus(dataset, config.data, config.seed, dataset)
     samples = samples_of(config.data, config.training.batch_size, corpus, open_clip.get_tokenizer("ViT-B-32"), 224)

@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def compare(count: int) -> dict[str, Any]:
-    """Ours and the peer's at one size, by turns, and how far apart their gradients are."""
+    """Return ours and the peer's at one size, by turns, and how far apart their gradients are."""
     best: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as folder:
         files = {kind: Path(folder) / kind for kind in ("ours", "open_clip")}
@@ -78,18 +78,18 @@ def compare(count: int) -> dict[str, Any]:
 
 
 def run(kind: str, count: int, file: Path) -> dict[str, Any]:
-    """Seconds and bytes of one loss."""
+    """Measure seconds and bytes of one loss."""
     script = Path(__file__).parent / "processes" / "loss.py"
     return measure(Path(sys.executable), script, kind, str(count), str(WIDTH), str(SCALE), str(file))
 
 
 def shown(found: dict[str, Any]) -> str:
-    """Seconds and bytes, for people."""
+    """Return seconds and bytes, for people."""
     return f"{found['seconds']:7.2f} s {found['bytes'] / 1e6:7,.0f} MB"
 
 
 def slope_of(points: list[tuple[int, int]]) -> float:
-    """The power by which y grows with x: the slope of a line through their logarithms."""
+    """Return the power by which y grows with x: the slope of a line through their logarithms."""
     xs, ys = ([math.log(point[place]) for point in points] for place in (0, 1))
     middle = sum(xs) / len(xs)
     return sum((x - middle) * y for x, y in zip(xs, ys, strict=True)) / sum((x - middle) ** 2 for x in xs)

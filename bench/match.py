@@ -32,7 +32,7 @@ WORDNETS = (ROOT / "build" / "queries" / "usr" / "share" / "wordnet", Path("/usr
 
 
 def texts_to_match(queries: list[str], file: Path | None) -> dict[str, list[str]]:
-    """Sets of texts, by a name that says what they are."""
+    """Return sets of texts, by a name that says what they are."""
     if file:
         return {file.name: file.read_text(encoding="utf-8").splitlines()}
     sets = {}
@@ -73,7 +73,7 @@ def main() -> None:
 
 
 def compare(name: str, texts: list[str], queries: list[str], matcher: Matcher) -> dict[str, object]:
-    """Texts a second, ours and the peer's, and whether they found the same."""
+    """Return texts a second, ours and the peer's, and whether they found the same."""
     array = pa.array(texts)
     seconds = []
     for _ in range(ROUNDS):

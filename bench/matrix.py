@@ -86,7 +86,7 @@ class Matrix:
         return int(dataset.open(whole).sql("SELECT count(*) FROM candidates").fetchall()[0][0])
 
     def arguments(self, out: str, patience_s: float) -> list[str]:
-        """Those of `wit run` for a dataset."""
+        """Return the arguments of `wit run` for a dataset."""
         raw: dict[str, Any] = {
             "name": "matrix",
             "sources": [str(self.archive)],
@@ -103,19 +103,19 @@ class Matrix:
         return [str(config), *(["--sample", self.sample] if self.sample else [])]
 
     def start(self, out: str, patience_s: float, fault: Fault | None = None) -> Started:
-        """The run of a dataset, at work."""
+        """Return the run of a dataset, at work."""
         from bench.forked import Started  # imports all that a run needs
 
         environment = {**os.environ, **(fault.set() if fault else {})}
         return Started(self.arguments(out, patience_s), environment, self.folder / "said")
 
     def run(self, out: str, fault: Fault | None = None) -> None:
-        """A run that nothing disturbs."""
+        """Do a run that nothing disturbs."""
         status, said = self.start(out, 0.0, fault).ended(_TIMEOUT_S)
         assert status == 0, said
 
     def counted(self, name: str, count: Callable[[], list[str]]) -> list[str]:
-        """The operations of an undisturbed run, counted once."""
+        """Return the operations of an undisturbed run, counted once."""
         file = self.folder / f"{name}.json"
         if not file.exists():
             file.write_text(json.dumps(count()))
@@ -142,7 +142,7 @@ def _last(said: str) -> str:
 
 
 def contents(out: str) -> dict[str, bytes]:
-    """Every file but logs and the lease; on disk also what readers pass over."""
+    """Return every file but logs and the lease; on disk also what readers pass over."""
     storage = Storage(out)
     names = [info.name for info in storage.list(recursive=True) if not info.name.startswith(_OURS)]
     found = dict(zip(names, storage.read_all(names), strict=True))
@@ -152,7 +152,7 @@ def contents(out: str) -> dict[str, bytes]:
 
 
 def differences(wanted: dict[str, bytes], found: dict[str, bytes]) -> str:
-    """How two datasets differ; nothing if they do not."""
+    """Return how two datasets differ; nothing if they do not."""
     wanted, found = ({name: data for name, data in of.items() if name != "config.yaml"} for of in (wanted, found))
     if wanted == found:
         return ""
@@ -163,12 +163,12 @@ def differences(wanted: dict[str, bytes], found: dict[str, bytes]) -> str:
 
 
 def spread(count: int, moments: int) -> list[int]:
-    """So many numbers from 1 to count, evenly."""
+    """Return so many numbers from 1 to count, evenly."""
     return sorted({1 + round(at * (count - 1) / max(1, moments - 1)) for at in range(min(moments, count))})
 
 
 def on_disk(matrix: Matrix, kind: str, moments: int) -> Iterator[Moment]:
-    """Kills and full disks of a folder."""
+    """Yield kills and full disks of a folder."""
     out, counter = matrix.folder / "out", matrix.folder / "counter"
 
     def disturbed(operation: int, at: str) -> Started:
@@ -193,7 +193,7 @@ def on_disk(matrix: Matrix, kind: str, moments: int) -> Iterator[Moment]:
 
 
 def on_small_disk(matrix: Matrix, moments: int) -> Iterator[Moment]:
-    """Filesystems that are really full: after the run has ended, they are given room."""
+    """Yield filesystems that are really full: after the run has ended, they are given room."""
     mount = matrix.folder / "mount"
     mount.mkdir(exist_ok=True)
     whole = sum(len(data) for data in matrix.reference.values())
@@ -216,7 +216,7 @@ def on_small_disk(matrix: Matrix, moments: int) -> Iterator[Moment]:
 
 
 def on_s3(matrix: Matrix, proxy: FaultyProxy, bucket: str, kind: str, moments: int) -> Iterator[Moment]:
-    """A server in front of which requests fail."""
+    """Yield a server in front of which requests fail."""
 
     def count() -> list[str]:
         plan = proxy.plan = Plan(only_writes=kind != "faults")
@@ -244,7 +244,7 @@ def on_s3(matrix: Matrix, proxy: FaultyProxy, bucket: str, kind: str, moments: i
 
 
 def can_mount(folder: Path) -> bool:
-    """Whether this user may mount a tmpfs."""
+    """Return whether this user may mount a tmpfs."""
     if shutil.which("mount") is None:
         return False
     tried = subprocess.run(["mount", "-t", "tmpfs", "none", str(folder)], check=False, capture_output=True)
@@ -253,7 +253,7 @@ def can_mount(folder: Path) -> bool:
 
 @contextlib.contextmanager
 def served() -> Iterator[tuple[FaultyProxy, str]]:
-    """A real S3 server behind a proxy that fails when it is told to."""
+    """Yield a real S3 server behind a proxy that fails when it is told to."""
     with s3_server.running() as bucket, before(os.environ["AWS_ENDPOINT_URL"]) as proxy:
         os.environ["AWS_ENDPOINT_URL"] = proxy.address
         s3_server.forget_clients()
@@ -261,7 +261,7 @@ def served() -> Iterator[tuple[FaultyProxy, str]]:
 
 
 def all_moments(matrix: Matrix, kind: str, places: list[str], moments: int) -> Iterator[tuple[str, Moment]]:
-    """(place, moment)."""
+    """Yield (place, moment)."""
     if "disk" in places and kind != "faults":
         probe = matrix.folder / "probe"
         probe.mkdir(exist_ok=True)
@@ -275,7 +275,7 @@ def all_moments(matrix: Matrix, kind: str, places: list[str], moments: int) -> I
 
 
 def outcomes(matrix: Matrix, kind: str, places: list[str], moments: int) -> Iterator[tuple[str, Outcome]]:
-    """(place, outcome); what an earlier call has found is not tried again."""
+    """Yield (place, outcome); what an earlier call has found is not tried again."""
     file = matrix.folder / "outcomes.jsonl"
     found = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
     known = {key: Outcome(**outcome) for key, outcome in found}

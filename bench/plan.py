@@ -26,14 +26,14 @@ WITHIN = 0.25
 
 
 def built(out: Path, overrides: list[str]) -> tuple[Measured, Config]:
-    """A dataset's own measurements."""
+    """Return a dataset's own measurements."""
     config = load("archive", [f"sources=[{ARCHIVE}]", *overrides], str(out))
     build(config, quiet=True)
     return measured(str(out)), config
 
 
 def cpu_s(found: Measured) -> dict[str, float]:
-    """What each stage took, and the driver."""
+    """Return what each stage took, and the driver."""
     taken: dict[str, float] = {}
     for cost in found.phases:
         taken[cost.stage] = taken.get(cost.stage, 0.0) + cost.of("cpu_s")
@@ -41,7 +41,7 @@ def cpu_s(found: Measured) -> dict[str, float]:
 
 
 def told(found: Forecast) -> dict[str, float]:
-    """What each stage is told to take."""
+    """Return what each stage is told to take."""
     return {stage.stage: 3600 * stage.core_hours for stage in found.stages}
 
 

@@ -81,7 +81,7 @@ class Whole:
     samples: Mapping[str, dict[str, bytes]]
 
     def is_in(self, copy: Path) -> bool:
-        """Whether a copy that was linked has the same files with the same bytes; what is still linked has."""
+        """Return whether a copy that was linked has the same files with the same bytes; what is still linked has."""
         found = names_of(copy)
         return set(found) == set(self.bytes) and all(
             _written(path) == self.written[name] or path.read_bytes() == self.bytes[name]
@@ -132,20 +132,20 @@ def _written(path: Path) -> tuple[int, int]:
 
 
 def names_of(out: Path) -> dict[str, Path]:
-    """All files of a dataset that a run makes."""
+    """Return all files of a dataset that a run makes."""
     found = (Path(folder) / name for folder, _, names in os.walk(out) for name in names)
     files = {str(path.relative_to(out)): path for path in found}
     return {name: files[name] for name in sorted(files) if name.partition("/")[0] not in _LOST}
 
 
 def asked(out: Path) -> dict[str, Any]:
-    """Every view, as a number that its rows give in any order."""
+    """Return every view, as a number that its rows give in any order."""
     dataset = Dataset(str(out))
     return {view: dataset.ask(f"SELECT count(*), sum(hash(t)::HUGEINT) FROM {view} AS t").fetchall() for view in VIEWS}
 
 
 def trained(out: Path) -> Iterator[tuple[str, dict[str, bytes] | None]]:
-    """The training samples by name, as the trainer's reader gives them; None for a damaged one."""
+    """Yield the training samples by name, as the trainer's reader gives them; None for a damaged one."""
     storage, index = open_train_index(str(out), str(out / "runs"))
     reader = ShardReader(storage, index)
     for first in range(0, len(index), 64):
@@ -158,7 +158,7 @@ def trained(out: Path) -> Iterator[tuple[str, dict[str, bytes] | None]]:
 
 
 def kinds(whole: Whole) -> dict[str, list[str]]:
-    """The dataset's files by what they are: their names without numbers and fingerprints."""
+    """Return the dataset's files by what they are: their names without numbers and fingerprints."""
     names = [
         *whole.bytes,
         *(str(path.relative_to(whole.out)) for path in sorted(whole.out.glob("log/*")) if path.is_file()),
@@ -171,7 +171,7 @@ def kinds(whole: Whole) -> dict[str, list[str]]:
 
 
 def cases(whole: Whole, seed: int) -> list[Case]:
-    """Each kind of file in each way, in any order."""
+    """Return each kind of file in each way, in any order."""
     rng = random.Random(seed)
     folders = Counter(Path(name).parent for name in whole.bytes)
     chosen = [(rng.choice(names), way, kind) for kind, names in sorted(kinds(whole).items()) for way in WAYS]
@@ -207,14 +207,14 @@ def damage(path: Path, way: str, others: list[Path], rng: random.Random) -> bool
 
 
 def linked(whole: Whole, to: Path) -> Path:
-    """A copy of the dataset that shares its bytes: who writes replaces files, and changes none."""
+    """Return a copy of the dataset that shares its bytes: who writes replaces files, and changes none."""
     shutil.rmtree(to, ignore_errors=True)
     shutil.copytree(whole.out, to, copy_function=os.link)
     return to
 
 
 def judged(case: Case, action: Callable[[], bool], expected: str) -> str:
-    """What came of an action that says whether its result is the undamaged dataset's."""
+    """Return what came of an action that says whether its result is the undamaged dataset's."""
     try:
         return expected if action() else WRONG
     except Exception as error:
@@ -229,7 +229,7 @@ def judged(case: Case, action: Callable[[], bool], expected: str) -> str:
 
 
 def tried(whole: Whole, case: Case, folder: Path, seed: int) -> dict[str, str] | None:
-    """What each of the six came to; None where the damage cannot be done."""
+    """Return what each of the six came to; None where the damage cannot be done."""
     out = linked(whole, folder / "copy")
     ending = Path(case.file).suffix
     others = [out / name for name in whole.bytes if name != case.file and name.endswith(ending)]
@@ -289,7 +289,7 @@ def tried(whole: Whole, case: Case, folder: Path, seed: int) -> dict[str, str] |
 
 
 def outcomes(whole: Whole, chosen: list[Case], folder: Path, seed: int) -> Iterator[tuple[Case, dict[str, str] | None]]:
-    """What came of each case; what an earlier call has found is not tried again."""
+    """Yield what came of each case; what an earlier call has found is not tried again."""
     file = folder / "outcomes.jsonl"
     found = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
     known = {tuple(key): outcome for key, outcome in found}

@@ -53,7 +53,7 @@ PEER = Path(__file__).parent / "peers" / "safety.py"
 
 
 def fastest(do: Callable[[], Any]) -> tuple[Any, float]:
-    """What a function answers, and the seconds of CPU of the best round."""
+    """Return what a function answers, and the seconds of CPU of the best round."""
     seconds = []
     for _ in range(ROUNDS):
         began = time.process_time()
@@ -63,7 +63,7 @@ def fastest(do: Callable[[], Any]) -> tuple[Any, float]:
 
 
 def megabytes() -> float:
-    """Memory that is this process's own: without files that it maps (of Linux)."""
+    """Return memory that is this process's own: without files that it maps (of Linux)."""
     rollup = Path("/proc/self/smaps_rollup").read_text(encoding="ascii")
     return int(re.findall(r"^Anonymous:\s+(\d+) kB", rollup, flags=re.MULTILINE)[0]) / 1e3
 
@@ -72,7 +72,7 @@ def megabytes() -> float:
 
 
 def planted(texts: list[str]) -> tuple[list[str], set[int]]:
-    """The texts, one in 50 with an e-mail or IP address in it, and which."""
+    """Return the texts, one in 50 with an e-mail or IP address in it, and which."""
     chosen = range(0, len(texts), 50)
     given = list(texts)
     for n in chosen:
@@ -83,7 +83,7 @@ def planted(texts: list[str]) -> tuple[list[str], set[int]]:
 
 
 def news() -> tuple[list[str], list[str | None]]:
-    """The lines of text of the news pages, and the language that each one's page declares."""
+    """Return the lines of text of the news pages, and the language that each one's page declares."""
     lines: list[str] = []
     languages: list[str | None] = []
     with NEWS.open("rb") as file:
@@ -99,7 +99,7 @@ def news() -> tuple[list[str], list[str | None]]:
 
 
 def masking(folder: Path) -> list[dict[str, Any]]:
-    """Texts a second, and what each found."""
+    """Return texts a second, and what each found."""
     captions = texts_to_match(load("builtin:en").column("query").to_pylist(), None)
     sets: dict[str, tuple[list[str], list[str | None]]] = {
         name: (texts, [None] * len(texts)) for name, texts in captions.items()
@@ -133,7 +133,7 @@ def masking(folder: Path) -> list[dict[str, Any]]:
 
 
 def addresses(entries: list[str]) -> list[str]:
-    """Addresses of images, one in 20 of which is on a listed domain."""
+    """Return addresses of images, one in 20 of which is on a listed domain."""
     rng = random.Random(0)
     if LAION.exists():
         known = [url.split("/", 3)[2:] for url in pq.read_table(LAION)["URL"].to_pylist()]
@@ -148,7 +148,7 @@ def addresses(entries: list[str]) -> list[str]:
 
 
 def domains(folder: Path) -> list[dict[str, Any]]:
-    """Addresses a second, and the memory of a worker."""
+    """Return addresses a second, and the memory of a worker."""
     python = venv("datatrove", *DATATROVE)
     (assets,) = (python.parent.parent / "lib").glob("python*/site-packages/datatrove/assets")
     with tarfile.open(assets / "url_filterblacklistsv0_3_0.tar.gz") as archive:
@@ -181,7 +181,7 @@ def domains(folder: Path) -> list[dict[str, Any]]:
 
 
 def look_alikes(folder: Path) -> list[dict[str, Any]]:
-    """Images a second against a million entries."""
+    """Return images a second against a million entries."""
     entries = Made(real_hashes()).hashes(ENTRIES + IMAGES)[0]
     images, entries = entries[:IMAGES].copy(), entries[IMAGES:]
     rng = np.random.default_rng(1)
@@ -208,14 +208,14 @@ def look_alikes(folder: Path) -> list[dict[str, Any]]:
 
 
 def ours(part: str, folder: Path) -> dict[str, Any]:
-    """A part of ours in a process of its own, so that its memory can be told."""
+    """Return a part of ours in a process of its own, so that its memory can be told."""
     command = [sys.executable, "-m", "bench.safety", "--ours", part, str(folder)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
 def measured(part: str, folder: Path) -> dict[str, Any]:
-    """What `ours` answers."""
+    """Return what `ours` answers."""
     if part == "domains":
         urls = pa.array(json.loads((folder / "urls.json").read_text(encoding="utf-8")))
         rows = pa.table({"row": pa.array(range(len(urls)), pa.uint32()), "url": urls, "page_url": [""] * len(urls)})
@@ -249,7 +249,7 @@ def _words(file: Path) -> np.ndarray:
 
 
 def result(part: str, unit: str, mine: float, theirs: float, *, equal: bool) -> dict[str, Any]:
-    """A line of the answer."""
+    """Return a line of the answer."""
     ratio = round(mine / theirs, 2)
     return {"part": part, "unit": unit, "ours": round(mine), "peer": round(theirs), "ratio": ratio, "equal": equal}
 

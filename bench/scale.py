@@ -89,7 +89,7 @@ class Imagined:
             yield task, commit
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Do nothing: there is nothing to let go of."""
 
     def _answer(self, task: Task) -> tuple[Commit, int, int]:
         phase = PHASES[task.phase]
@@ -242,7 +242,7 @@ def _share(rows: int, number: int, of: int) -> int:
 
 
 def sources(candidates: int) -> list[Source]:
-    """A crawl's WAT files that have so many candidates."""
+    """Return a crawl's WAT files that have so many candidates."""
     files = -(-candidates * (128 * 2**20) // (PIECE_CANDIDATES * WAT_BYTES))
     base = "s3://commoncrawl/crawl-data/CC-MAIN-2026-40/segments/1719524843205.0/wat/CC-MAIN-20260601010101-"
     names = [f"{base}{number:08d}.warc.wat.gz" for number in range(files)]

@@ -47,13 +47,13 @@ PAIRS_PER_PARTITION = 200_000
 
 
 def hashes(numbers: np.ndarray, width: int) -> pa.Array:
-    """A hash of each number: fixed-size binary (n,)."""
+    """Return a hash of each number: fixed-size binary (n,)."""
     words = np.stack([mix64(numbers.astype(np.uint64), seed) for seed in range(width // 8)], axis=1).astype(">u8")
     return pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(numbers), [None, pa.py_buffer(words.tobytes())])
 
 
 def groups(count: int) -> pa.Table:
-    """GROUPS of a bucket."""
+    """Return GROUPS of a bucket."""
     pairs = np.arange(count)
     image = np.where(pairs % 50 == 0, pairs + 1, pairs)
     caption = np.where(pairs % 3 == 0, pairs // 30 + count, pairs)
@@ -61,29 +61,29 @@ def groups(count: int) -> pa.Table:
 
 
 def rooted(count: int) -> pa.Table:
-    """ROOTED of a bucket, of which one caption in fifty is connected to others."""
+    """Return ROOTED of a bucket, of which one caption in fifty is connected to others."""
     return heldout_split.rooted(groups(count), labels(from_both_ends(bridges(count // 50))))
 
 
 def in_three(count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Edges between the numbers of which every three are connected: larger ends, smaller ends."""
+    """Return edges between the numbers of which every three are connected: larger ends, smaller ends."""
     larger = np.arange(count)
     larger = larger[larger % 3 > 0]
     return larger, larger - 1
 
 
 def alike(count: int) -> pa.Table:
-    """So many EDGES of a bucket."""
+    """Return so many EDGES of a bucket."""
     return pa.table(list(in_three(count * 3 // 2)), schema=EDGES)
 
 
 def bridges(count: int) -> pa.Table:
-    """So many BRIDGES of a bucket."""
+    """Return so many BRIDGES of a bucket."""
     return larger_first(pa.table([hashes(end, 16) for end in in_three(count * 3 // 2)], schema=heldout_split.BRIDGES))
 
 
 def nodes(count: int) -> pa.Table:
-    """NODES that have edges."""
+    """Return NODES that have edges."""
     number = np.arange(count)
     black = pa.FixedSizeBinaryArray.from_buffers(pa.binary(3), count, [None, pa.py_buffer(bytes(3 * count))])
     quality, sizes = pa.array(np.full(count, 100, np.int32)), pa.array(number)
@@ -92,19 +92,19 @@ def nodes(count: int) -> pa.Table:
 
 
 def look_alike(count: int) -> None:
-    """neardup.clusters: every second image looks like the one before it."""
+    """Do neardup.clusters where every second image looks like the one before it."""
     number = np.arange(count)
     clusters(nodes(count).append_column("component", pa.array(number - number % 2)).cast(MEMBERS), NearDupConfig())
 
 
 def gathered(count: int) -> None:
-    """neardup.members of a partition, in which all images look alike in pairs."""
+    """Do neardup.members for a partition, in which all images look alike in pairs."""
     number = np.arange(count)
     members(nodes(count), pa.table([number, number - number % 2], schema=EDGES))
 
 
 def one_look(count: int) -> None:
-    """neardup.clusters: all images look alike, and differ in their bytes."""
+    """Do neardup.clusters where all images look alike, and differ in their bytes."""
     look = nodes(count).set_column(4, NODES.field("hash"), hashes(np.zeros(count, np.int64), 32))
     columns = [*look.columns, pa.array(np.zeros(count, np.int64))]
     del look
@@ -112,19 +112,19 @@ def one_look(count: int) -> None:
 
 
 def one_hub(count: int) -> None:
-    """pack.large_star of what so many captions are tied to."""
+    """Do pack.large_star for what so many captions are tied to."""
     ends = hashes(np.zeros(count, np.int64), 16), hashes(np.arange(1, count + 1), 16)
     large_star(pa.table(ends, schema=heldout_split.BRIDGES))
 
 
 def one_image(count: int) -> pa.Table:
-    """SHARED of one image that so many captions name, all of which stand on others, too."""
+    """Return SHARED of one image that so many captions name, all of which stand on others, too."""
     columns = [pa.array(np.arange(count)), hashes(np.zeros(count, np.int64), 32), hashes(np.arange(count), 16)]
     return pa.table(columns, schema=heldout_split.SHARED)
 
 
 def part_of_index(count: int, first: int = 0) -> pa.Buffer:
-    """pack.index."""
+    """Do pack.index."""
     number = np.arange(first, first + count)
     keys = pa.array([f"{row // 10_000:05d}{row % 10_000:06d}" for row in range(first, first + count)])
     shards = pa.array([f"train-{row // 10_000:05d}.tar" for row in range(first, first + count)])
@@ -134,7 +134,9 @@ def part_of_index(count: int, first: int = 0) -> pa.Buffer:
 
 
 def open_index(samples: int) -> dict[str, float]:
-    """How long a machine's first process takes to open an index of so many samples, and the next, and their peaks."""
+    """Return how long a machine's first process takes to open an index of so many samples, and the next, and their
+    peaks.
+    """
     with tempfile.TemporaryDirectory() as name:
         tempfile.tempdir = name
         storage = Storage(f"{name}/out")
@@ -191,7 +193,7 @@ CROWD_ROWS = 4_000_000
 
 
 def peak(function: Callable[[int], object], count: int, *, warm_up: bool = True) -> int:
-    """The bytes that a function takes at its peak, in a process of its own."""
+    """Return the bytes that a function takes at its peak, in a process of its own."""
 
     def child(to: Connection) -> None:
         if warm_up:
@@ -211,7 +213,7 @@ def peak(function: Callable[[int], object], count: int, *, warm_up: bool = True)
 
 
 def measure(rows: int) -> dict[str, dict[str, int]]:
-    """What each phase's task takes in a dataset of so many pairs; prints it."""
+    """Return what each phase's task takes in a dataset of so many pairs; prints it."""
     print(f"a dataset of {rows:,} pairs")
     found = {}
     sizes = {name: (min(count, rows), min(count, PAPER), function) for name, (count, function) in BUCKET.items()}
@@ -228,7 +230,7 @@ def measure(rows: int) -> dict[str, dict[str, int]]:
 
 
 def measure_crowds() -> dict[str, int]:
-    """How many rows that are one's a task of at most LIMIT_BYTES has, by phase; prints it."""
+    """Return how many rows that are one's a task of at most LIMIT_BYTES has, by phase; prints it."""
     found = {}
     for name, function in CROWD.items():
         a_row = peak(function, CROWD_ROWS) / CROWD_ROWS

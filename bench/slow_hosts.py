@@ -31,7 +31,7 @@ PIECE, PAUSE_S = 100, 0.5
 
 
 async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """An image, slowly; of anything else, that it is not there."""
+    """Send an image, slowly; of anything else, that it is not there."""
     with suppress(OSError, asyncio.IncompleteReadError):
         while True:
             head = await reader.readuntil(b"\r\n\r\n")
@@ -61,13 +61,13 @@ async def serve() -> None:
 
 
 def resident_mib() -> float:
-    """Memory of this process that is in use. MiB."""
+    """Return memory of this process that is in use. MiB."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return pages * resource.getpagesize() / 2**20
 
 
 def taken(body: bytes) -> RefusedBody:
-    """What is made of a body, all of which came."""
+    """Return what is made of a body, all of which came."""
     return RefusedBody("not_an_image", "as sent")
 
 

@@ -90,12 +90,12 @@ def main() -> int:
 
 
 def decoder() -> str:
-    """What our loader decodes with: Pillow takes twice the time."""
+    """Return what our loader decodes with: Pillow takes twice the time."""
     return "Pillow" if jpeg.simplejpeg is None else "simplejpeg"
 
 
 def specs_of(folder: str, began: float) -> list[Spec]:
-    """What is done, each in a process of its own."""
+    """Return what is done, each in a process of its own."""
     return [
         Spec(
             side=side,
@@ -118,7 +118,7 @@ def specs_of(folder: str, began: float) -> list[Spec]:
 
 
 def tiny_specs(folder: str) -> list[Spec]:
-    """The same in little, where one process does all of it."""
+    """Return the same in little, where one process does all of it."""
     model = Path(folder) / "tiny-clip.json"
     model.write_text(json.dumps(TINY), encoding="utf-8")
     return [
@@ -143,7 +143,7 @@ def tiny_specs(folder: str) -> list[Spec]:
 
 
 def make_dataset(folder: str, shards: int, samples: int) -> None:
-    """Shards of 256-pixel JPEGs of some 20 kB, with captions, and their index."""
+    """Write shards of 256-pixel JPEGs of some 20 kB, with captions, and their index."""
     rng = np.random.default_rng(0)
     pictures = []
     for _ in range(min(PICTURES, shards * samples)):
@@ -173,7 +173,7 @@ def make_dataset(folder: str, shards: int, samples: int) -> None:
 
 
 def results_of(specs: list[Spec], folder: Path, tiny: bool) -> list[dict[str, Any]]:
-    """What a process measured; what ended it too early, as one more result with an error."""
+    """Return what a process measured; what ended it too early, as one more result with an error."""
     spec, file = specs[0], folder / "specs.json"
     file.write_text(json.dumps([asdict(spec) for spec in specs]), encoding="utf-8")
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
@@ -212,13 +212,15 @@ def results_of(specs: list[Spec], folder: Path, tiny: bool) -> list[dict[str, An
 
 @cache
 def forecast(model: str, batch_size: int, micro_batch: int) -> int:
-    """What our step is forecast to allocate at most. In this process, which forks none: torch forbids that after."""
+    """Return what our step is forecast to allocate at most. In this process, which forks none: torch forbids that
+    after.
+    """
     config = from_keys("none", model=model, batch_size=batch_size, precision="bf16")
     return MemoryForecast(config, 1).memory(micro_batch).allocated
 
 
 def shown(result: dict[str, Any]) -> str:
-    """A result as a line for people."""
+    """Return a result as a line for people."""
     head = f"{result['side']:>4} {result['model']:<10} {result['run']:<42}"
     if ended := result.get("error") or result.get("left_out"):
         return f"{head} {ended}"
@@ -266,7 +268,7 @@ def report(results: list[dict[str, Any]], device: str, seconds: float) -> int:
 
 
 def best(results: list[dict[str, Any]], side: str, model: str, run: str, figure: str) -> float | None:
-    """The best figure of a side's runs whose names begin so; None if there is none."""
+    """Return the best figure of a side's runs whose names begin so; None if there is none."""
     of_side = [result for result in results if (result["side"], result["model"]) == (side, model)]
     found = (result[figure] for result in of_side if result["run"].startswith(run) and figure in result)
     return max(found, default=None)

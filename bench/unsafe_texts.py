@@ -28,7 +28,7 @@ REASONS = ("address_unsafe", "domain_blocked", "text_blocked", "text_profane")
 
 
 def found(judged: Sequence[Judged]) -> tuple[Share, Share]:
-    """Precision and recall."""
+    """Return precision and recall."""
     dropped = [item for item in judged if item.reason in REASONS]
     unsafe = [item for item in judged if item.label["verdict"] == "unsafe"]
     both = sum(item.label["verdict"] == "unsafe" for item in dropped)

@@ -133,7 +133,9 @@ def _cleaned(texts: pa.Array) -> pa.Array:
 
 
 def without_templates(texts: pa.Array) -> pa.Array:
-    """Cleaned texts of shape (n,), the empty one where a script was still to fill one in (`{{ item.title }}`)."""
+    """Return cleaned texts of shape (n,), the empty one where a script was still to fill one in (`{{ item.title
+    }}`).
+    """
     if not pc.max(pc.binary_length(texts)).as_py():
         return texts
     found = pc.match_substring_regex(texts, _TEMPLATE)
@@ -143,7 +145,7 @@ def without_templates(texts: pa.Array) -> pa.Array:
 
 
 def clean_text(text: str) -> str:
-    """One text, as `clean_texts` cleans it."""
+    """Return one text, as `clean_texts` cleans it."""
     text = text.strip(_WHITE)[:_RAW_CHARS]
     if text.isascii():
         return " ".join(_CONTROL.sub(" ", text).split())[:MAX_TEXT_CHARS].rstrip()
@@ -161,7 +163,7 @@ def clean_text(text: str) -> str:
 
 
 def to_arrow(texts: Sequence[str | None] | pa.Array | pa.ChunkedArray) -> pa.Array:
-    """Texts of shape (n,) as a string array: null is the empty text, lone surrogates are U+FFFD."""
+    """Return texts of shape (n,) as a string array: null is the empty text, lone surrogates are U+FFFD."""
     if isinstance(texts, pa.ChunkedArray):
         texts = texts.combine_chunks()
     if not isinstance(texts, pa.Array):
@@ -173,5 +175,5 @@ def to_arrow(texts: Sequence[str | None] | pa.Array | pa.ChunkedArray) -> pa.Arr
 
 
 def not_empty(texts: pa.Array) -> np.ndarray:
-    """Which texts of shape (n,) have a character, as bool of shape (n,)."""
+    """Return which texts of shape (n,) have a character, as bool of shape (n,)."""
     return pc.greater(pc.binary_length(texts), 0).to_numpy(zero_copy_only=False)

@@ -115,12 +115,12 @@ _OTHERWISE = {  # what a codec has another character for
 
 
 def encoding_of(label: str | None) -> str | None:
-    """The encoding that a label names ("get an encoding"), lower case; None for an unknown label."""
+    """Return the encoding that a label names ("get an encoding"), lower case; None for an unknown label."""
     return None if label is None else _BY_LABEL.get(label.strip(" \t\r\n\f").lower())
 
 
 def decode(data: bytes, encoding: str) -> str:
-    """Bytes as text, by the standard's decoder of an encoding; what it has no character for is U+FFFD."""
+    """Decode bytes as text, by the standard's decoder of an encoding; what it has no character for is U+FFFD."""
     encoding = _SAME_DECODER.get(encoding, encoding)
     if encoding in _MULTI_BYTE:
         return _decode_multi_byte(data, encoding)

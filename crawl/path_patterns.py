@@ -25,19 +25,19 @@ _TO_NORMAL = re.compile(rb"%[0-9a-fA-F]{2}|[^\x21-\x7e]")
 
 
 def normal(path: bytes) -> bytes:
-    """A path or pattern with its percent-encoding in the one form in which both are compared."""
+    """Return a path or pattern with its percent-encoding in the one form in which both are compared."""
     return _TO_NORMAL.sub(lambda match: _NORMAL[match[0]], path)
 
 
 def path_of(url: str) -> bytes:
-    """What patterns are held against: the path and the query of an absolute URL, normal."""
+    """Return what patterns are held against: the path and the query of an absolute URL, normal."""
     found = _PATH.match(url)
     path = normal(found[1].encode("utf-8", "replace")) if found else b""
     return path if path.startswith(b"/") else b"/" + path
 
 
 def matches(pattern: bytes, path: bytes) -> bool:
-    """Whether a pattern matches a path; both normal.
+    """Return whether a pattern matches a path; both normal.
 
     Part by part at its first place, which for such patterns is enough, and takes linear time where a regular expression
     may not end.
@@ -96,7 +96,7 @@ class Patterns:
         return 500 + len(self._text) + 4 * len(self._ends) + len(self._allows) + len(self._cores)
 
     def allow(self, path: bytes) -> bool:
-        """Whether a normal path is allowed; what no pattern matches is."""
+        """Return whether a normal path is allowed; what no pattern matches is."""
         length, allows = self._longest_prefix(path)
         if len(self) == self._plain:
             return allows

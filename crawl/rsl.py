@@ -68,7 +68,9 @@ class License:
     terms: tuple[_Term, ...]
 
     def said(self, url: str) -> str | None:
-        """What it says of an absolute URL: PROHIBITED, PAYMENT or PERMITTED with why; None: nothing of training."""
+        """Return what it says of an absolute URL: PROHIBITED, PAYMENT or PERMITTED with why; None: nothing of
+        training.
+        """
         host, path = hostname(url).encode("utf-8", "replace"), path_of(url)
         return next(
             (
@@ -80,7 +82,7 @@ class License:
         )
 
     def of_all(self) -> str | None:
-        """What it says of what it stands in, whatever address it gives that."""
+        """Return what it says of what it stands in, whatever address it gives that."""
         return _first_of([term.said for term in self.terms], (PROHIBITED, PAYMENT, PERMITTED))
 
     @property
@@ -90,19 +92,21 @@ class License:
 
 
 def refuses(said: str | None) -> bool:
-    """Whether what a license says of training refuses it."""
+    """Return whether what a license says of training refuses it."""
     return said is not None and said.startswith((PROHIBITED, PAYMENT))
 
 
 def strictest(said: Iterable[str | None]) -> str | None:
-    """What counts where several licenses speak: the first that refuses, else the first that is unreadable, else any."""
+    """Return what counts where several licenses speak: the first that refuses, else the first that is unreadable, else
+    any.
+    """
     there = [one for one in said if one is not None]
     odd = (one for one in there if one.startswith(UNREADABLE))
     return next((one for one in there if refuses(one)), None) or next(odd, None) or next(iter(there), None)
 
 
 def outcome_of(said: str) -> str:
-    """The reason of the fetch stage that what a license says is, if it refuses."""
+    """Return the reason of the fetch stage that what a license says is, if it refuses."""
     return "rsl_prohibited" if said.startswith(PROHIBITED) else "rsl_payment_required"
 
 
@@ -125,7 +129,7 @@ def parse(body: bytes | str) -> License:
 
 
 def read(root: Any) -> License:
-    """The license that an XML element `rsl` is. Raises UnreadableError."""
+    """Return the license that an XML element `rsl` is. Raises UnreadableError."""
     if _name(root) != "rsl":
         raise UnreadableError(f"its root is {str(root.tag)[:_SHOWN_CHARS]}")
     contents = [child for child in root if _name(child) == "content"]
@@ -264,7 +268,7 @@ def _payment(payment: Any) -> str:
 
 
 def linked(values: Iterable[str], url: str) -> list[str]:
-    """Where the licenses are that Link headers name (RFC 8288; RSL, section 4.5), distinct, as canonical URLs.
+    """Return where the licenses are that Link headers name (RFC 8288; RSL, section 4.5), distinct, as canonical URLs.
 
     values: of all its lines; url: of the response.
     """
@@ -277,12 +281,12 @@ def linked(values: Iterable[str], url: str) -> list[str]:
 
 
 def is_license(rel: str, media_type: str) -> bool:
-    """Whether a link of these attributes leads to an RSL license; others lead to pages for people."""
+    """Return whether a link of these attributes leads to an RSL license; others lead to pages for people."""
     return media_type.partition(";")[0].strip().lower() == MEDIA_TYPE and "license" in rel.lower().split()
 
 
 def of_page(inline: Iterable[str], links: Iterable[str]) -> str | None:
-    """What a page says of training by RSL: by the licenses that it holds, and where those are that it names.
+    """Return what a page says of training by RSL: by the licenses that it holds, and where those are that it names.
 
     Any that refuses stands alone; else one that cannot be read comes first, then NAMED and those that are named, blank
     between their URLs, so that none hides another. What is permitted counts if there is nothing else.
@@ -304,7 +308,7 @@ def of_page(inline: Iterable[str], links: Iterable[str]) -> str | None:
 
 
 def named_by(page_rsl: str) -> list[str]:
-    """Where the licenses are that an answer of `of_page` names."""
+    """Return where the licenses are that an answer of `of_page` names."""
     return re.split(rf"(?:^|; ){NAMED}", page_rsl)[-1].split() if NAMED in page_rsl else []
 
 

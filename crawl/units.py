@@ -20,12 +20,12 @@ _PIECE_BITS = 46  # four numbers for each byte of 16 TB
 
 
 def first_unit(piece: int) -> int:
-    """The first unit of a partition's piece by its place."""
+    """Return the first unit of a partition's piece by its place."""
     return piece << _PIECE_BITS
 
 
 def place_of(unit: int) -> tuple[int, int, int]:
-    """A unit's piece, its record's offset (or row), and what is left out of it."""
+    """Return a unit's piece, its record's offset (or row), and what is left out of it."""
     within = unit & ((1 << _PIECE_BITS) - 1)
     return unit >> _PIECE_BITS, within // NUMBERS, within % NUMBERS
 
@@ -66,6 +66,6 @@ class Units:
 
 
 def watched(ingest: Callable[[bytes], T], url: str, body: bytes) -> T:
-    """What becomes of a URL's body; its watchdog knows the URL meanwhile."""
+    """Return what becomes of a URL's body; its watchdog knows the URL meanwhile."""
     with heartbeat.on(url):
         return ingest(body)

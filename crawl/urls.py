@@ -31,7 +31,8 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def canonical_url(url: str, base: str | None = None) -> str | None:
-    """The http(s) URL that a browser would request, without fragment, credentials and tracking parameters; idempotent.
+    """Return the http(s) URL that a browser would request, without fragment, credentials and tracking parameters;
+    idempotent.
 
     Lone surrogates become U+FFFD, control characters and surrounding white space are stripped, the host is lower case
     and IDNA-encoded, default ports and dot segments are gone, the rest is percent-encoded. Other parameters stay: they
@@ -87,19 +88,23 @@ def _base(url: str) -> can_ada.URL | None:
 
 
 def url_in_header(value: bytes) -> str:
-    """A URL as an HTTP header has it: bytes beyond ASCII stand for themselves, as in browsers, whatever they encode."""
+    """Return a URL as an HTTP header has it: bytes beyond ASCII stand for themselves, as in browsers, whatever they
+    encode.
+    """
     if value.isascii():
         return value.decode("ascii")
     return _BEYOND_ASCII.sub(lambda byte: b"%%%02X" % ord(byte[0]), value).decode("ascii")
 
 
 def as_written(url: str) -> str:
-    """A URL that has no canonical form, made fit for a table: trimmed, no control characters, cut at the limit."""
+    """Return a URL that has no canonical form, made fit for a table: trimmed, no control characters, cut at the
+    limit.
+    """
     return _CONTROL.sub("", scalar_values(url[: 2 * MAX_URL_CHARS])).strip()[:MAX_URL_CHARS]
 
 
 def scalar_values(text: str) -> str:
-    """A text that can be encoded (Infra standard, "convert into a scalar value string"): surrogate pairs are joined,
-    lone ones become U+FFFD.
+    """Return a text that can be encoded (Infra standard, "convert into a scalar value string"): surrogate pairs are
+    joined, lone ones become U+FFFD.
     """
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

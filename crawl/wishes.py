@@ -37,7 +37,8 @@ class Wish(NamedTuple):
 
 
 def content_signal(values: Iterable[str]) -> str | None:
-    """What Content-Signal says of training: `ai-train=no`, `ai-train=yes`, UNREADABLE with its text, or None: nothing.
+    """Return what Content-Signal says of training: `ai-train=no`, `ai-train=yes`, UNREADABLE with its text, or None:
+    nothing.
 
     values: of all its lines.
     """
@@ -45,22 +46,24 @@ def content_signal(values: Iterable[str]) -> str | None:
 
 
 def content_usage(values: Iterable[str]) -> str | None:
-    """What Content-Usage says of training: `train-ai=n`, `train-ai=y`, UNREADABLE with its text, or None: nothing."""
+    """Return what Content-Usage says of training: `train-ai=n`, `train-ai=y`, UNREADABLE with its text, or None:
+    nothing.
+    """
     return _said(tuple(values), CONTENT_USAGE)
 
 
 def refuses(said: str | None) -> bool:
-    """Whether an answer of `content_signal` or `content_usage` refuses."""
+    """Return whether an answer of `content_signal` or `content_usage` refuses."""
     return said is not None and said.endswith(("=n", "=no")) and not said.startswith(UNREADABLE)
 
 
 def is_unreadable(said: str | None) -> bool:
-    """Whether an answer of `content_signal` or `content_usage` is that the field cannot be read."""
+    """Return whether an answer of `content_signal` or `content_usage` is that the field cannot be read."""
     return said is not None and said.startswith(UNREADABLE)
 
 
 def tdm_reservation(values: Iterable[str]) -> tuple[bool | None, str | None]:
-    """What `tdm-reservation`, a header or a page's meta tags, says of text and data mining (W3C TDMRep).
+    """Return what `tdm-reservation`, a header or a page's meta tags, says of text and data mining (W3C TDMRep).
 
     Returns:
         Whether it reserves them, None if it does not say; and what it says that is neither 0 nor 1, up to 100

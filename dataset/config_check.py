@@ -35,7 +35,7 @@ class ConfigValueError(ValueError):
 
 
 def checked_config(kind: type[T], raw: Any) -> T:
-    """The config of a mapping, as YAML has it.
+    """Return the config of a mapping, as YAML has it.
 
     A number may be a text that is one, for YAML reads 5e-4 as a text; a section of nothing but comments is empty.
 
@@ -211,7 +211,7 @@ def _refused(hint: Any, raw: Any, where: tuple[str, ...], example: Any) -> Confi
 
 
 def wanted(hint: Any) -> str:
-    """A key's type in words: `a list of texts` for `tuple[str, ...]`."""
+    """Return a key's type in words: `a list of texts` for `tuple[str, ...]`."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         return " or ".join(dict.fromkeys("empty" if part is type(None) else wanted(part) for part in inner))

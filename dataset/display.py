@@ -22,12 +22,12 @@ _FORMULA = tuple("=+-@\t\r＝＋－＠")  # spreadsheets take the wide ones, too
 
 
 def clean(text: str) -> str:
-    """A text of several lines without control characters, marks that reorder, tags and surrogates: each is �."""
+    """Return a text of several lines without control characters, marks that reorder, tags and surrogates: each is �."""
     return UNSAFE.sub("�", text)
 
 
 def line(text: str) -> str:
-    """As `clean`, for a text that must stay on its line."""
+    """Clean a text as `clean` does, for a text that must stay on its line."""
     return clean(text).replace("\n", "�")
 
 
@@ -37,7 +37,7 @@ def say(text: object, *, to_errors: bool = False, file: TextIO | None = None) ->
 
 
 def escaped_json(text: str) -> str:
-    """JSON in which what a terminal would obey is written as escapes: the same data."""
+    """Return JSON in which what a terminal would obey is written as escapes: the same data."""
 
     def escape(found: re.Match[str]) -> str:
         units = found[0].encode("utf-16-be", "surrogatepass")
@@ -47,5 +47,7 @@ def escaped_json(text: str) -> str:
 
 
 def no_formula(value: Any) -> Any:
-    """A cell that a spreadsheet shows and does not compute: a text that begins as a formula is put behind a `'`."""
+    """Return a cell that a spreadsheet shows and does not compute: a text that begins as a formula is put
+    behind a `'`.
+    """
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value

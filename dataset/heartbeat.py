@@ -62,7 +62,7 @@ class Heartbeat:
         self.units = {}
 
     def say(self, first: int, last: int, number: int, is_guarded: bool) -> None:
-        """This thread is at these units."""
+        """Write that this thread is at these units."""
         slot = self._slots.get(threading.get_ident()) or self._new_slot()
         slot[1] += 1
         if slot[0]:
@@ -70,7 +70,7 @@ class Heartbeat:
             _SLOT.pack_into(self._memory, slot[0], beat, slot[2], first, last, number, is_guarded, beat)
 
     def place(self, text: str) -> None:
-        """What the numbers of this thread's units count, for people."""
+        """Write what the numbers of this thread's units count, for people."""
         slot = self._slots.get(threading.get_ident()) or self._new_slot()
         if slot[0]:
             start = slot[0] + _SLOT.size
@@ -81,7 +81,7 @@ class Heartbeat:
         _HEAD.pack_into(self._memory, 0, done, total)
 
     def doing(self, text: str) -> None:
-        """The task is at something that is about no unit."""
+        """Write that the task is at something that is about no unit."""
         self._memory[_HEAD.size : 256] = _padded(text, _DOING_BYTES)
 
     def _new_slot(self) -> list[int]:
@@ -126,7 +126,9 @@ def rest() -> None:
 
 
 def place(text: str) -> None:
-    """What this thread's next units are, for people; ends in what their numbers count, or says all."""
+    """Say what this thread's next units are, for people: words that end in what the units' numbers count, or that say
+    all.
+    """
     if _current is not None:
         _current.place(text)
 
@@ -172,7 +174,7 @@ def on(name: str) -> Iterator[None]:
 
 
 def read(memory: mmap.mmap | bytearray) -> Pulse:
-    """What the process that writes into some memory is at; a thread in the middle of saying so is left out."""
+    """Return what the process that writes into some memory is at; a thread in the middle of saying so is left out."""
     done, total = _HEAD.unpack_from(memory, 0)
     found = []
     for start in range(256, SIZE, 256):

@@ -21,7 +21,7 @@ _NO_HOST = re.compile(r"[^-.0-9:A-Z_a-z\x80-\U0010ffff]")
 
 
 def hostname(url: str) -> str:
-    """The host of an absolute http or https URL, as it is compared; empty for anything else."""
+    """Return the host of an absolute http or https URL, as it is compared; empty for anything else."""
     if _WEB.match(url) is None:
         return ""
     try:
@@ -31,7 +31,9 @@ def hostname(url: str) -> str:
 
 
 def canonical_host(name: str) -> str:
-    """The spelling by which a host is compared, of a name that may have a port; lower case if it cannot be a host."""
+    """Return the spelling by which a host is compared, of a name that may have a port; lower case if it cannot be a
+    host.
+    """
     for written in (name, f"[{name}]"):  # an IPv6 address, too, may be given without its brackets
         if host := hostname(f"http://{written}/"):
             return host
@@ -39,13 +41,16 @@ def canonical_host(name: str) -> str:
 
 
 def site_of(url: str) -> str:
-    """scheme://host[:port] of an http or https URL, with the host as it is compared: whose robots.txt speaks of it."""
+    """Return scheme://host[:port] of an http or https URL, with the host as it is compared: whose robots.txt speaks of
+    it.
+    """
     parsed = can_ada.parse(mapped(url))
     return f"{parsed.protocol}//{parsed.hostname.rstrip('.')}{f':{parsed.port}' if parsed.port else ''}"
 
 
 def mapped(url: str) -> str:
-    """A URL whose host is mapped as UTS 46 says today: can_ada's table is of before Unicode 15.1, when ẞ was ss, not ß.
+    """Return a URL whose host is mapped as UTS 46 says today: can_ada's table is of before Unicode 15.1, when ẞ was ss,
+    not ß.
 
     What the mapping cannot make a host of is left to be refused, such as a full-width slash.
     """

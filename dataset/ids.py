@@ -22,19 +22,19 @@ _PAIR_WORDS_SQL = f"SELECT {_FIRST_64.format('url')}, {_FIRST_64.format('text')}
 
 
 def hash64(*parts: object) -> int:
-    """64 bits, big-endian, of the MD5 of the parts joined by a unit separator."""
+    """Return 64 bits, big-endian, of the MD5 of the parts joined by a unit separator."""
     text = "\x1f".join(str(part) for part in parts)
     return int.from_bytes(hashlib.md5(text.encode("utf-8", "surrogatepass"), usedforsecurity=False).digest()[:8], "big")
 
 
 def pair_id(url: str, text: str) -> bytes:
-    """64 bits of the canonical URL's hash, then 64 of the text's."""
+    """Return 64 bits of the canonical URL's hash, then 64 of the text's."""
     halves = (hashlib.md5(part.encode(), usedforsecurity=False).digest()[:8] for part in (url, text))
     return b"".join(halves)
 
 
 def pair_ids(urls: pa.Array | pa.ChunkedArray, texts: pa.Array | pa.ChunkedArray) -> pa.Array:
-    """`pair_id` of columns, as PAIR_ID_SQL gives it, in three quarters of its time: no digit is written.
+    """Return `pair_id` of columns, as PAIR_ID_SQL gives it, in three quarters of its time: no digit is written.
 
     Args:
         urls: canonical URLs, string (n,), without nulls.
@@ -53,7 +53,7 @@ def pair_ids(urls: pa.Array | pa.ChunkedArray, texts: pa.Array | pa.ChunkedArray
 
 
 def words64(ids: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    """Fixed-size binary ids of 8·k bytes as uint64 of shape (n, k), big-endian, without a copy per row."""
+    """Return fixed-size binary ids of 8·k bytes as uint64 of shape (n, k), big-endian, without a copy per row."""
     array = ids.combine_chunks() if isinstance(ids, pa.ChunkedArray) else ids
     width = array.type.byte_width
     raw = np.frombuffer(array.buffers()[1], dtype=">u8", count=(array.offset + len(array)) * width // 8)
@@ -61,7 +61,8 @@ def words64(ids: pa.Array | pa.ChunkedArray) -> np.ndarray:
 
 
 def mix64(values: np.ndarray, seed: int) -> np.ndarray:
-    """Independent, uniform 64-bit hashes of 64-bit values for a seed (splitmix64's finaliser, Steele et al. 2014).
+    """Return independent, uniform 64-bit hashes of 64-bit values for a seed (splitmix64's finaliser, Steele et al.
+    2014).
 
     Values and result: uint64 of shape (n,).
     """
@@ -73,11 +74,11 @@ def mix64(values: np.ndarray, seed: int) -> np.ndarray:
 
 
 def order_hash(pair_ids: pa.Array | pa.ChunkedArray, seed: int) -> np.ndarray:
-    """One uniform 64-bit hash per pair and seed, from all 128 bits of its id. Shape (n,), uint64."""
+    """Return one uniform 64-bit hash per pair and seed, from all 128 bits of its id. Shape (n,), uint64."""
     halves = words64(pair_ids)
     return mix64(mix64(halves[:, 0], seed) ^ halves[:, 1], seed)
 
 
 def checksum(data: bytes | memoryview | pa.Buffer) -> str:
-    """Content checksum of a file: XXH3, 128 bits, hexadecimal."""
+    """Return content checksum of a file: XXH3, 128 bits, hexadecimal."""
     return xxhash.xxh3_128_hexdigest(memoryview(data))

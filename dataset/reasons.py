@@ -20,7 +20,7 @@ TRANSIENT = frozenset({"dns_failed", "connection_failed", "timeout", "http_serve
 
 
 def reasons() -> dict[str, tuple[str, str]]:
-    """reason -> (its stages, sentence), in the order of the path."""
+    """Return reason -> (its stages, sentence), in the order of the path."""
     found: dict[str, tuple[str, str]] = {}
     for stage in stages.path():
         for reason, sentence in stage.reasons.items():

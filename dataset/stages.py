@@ -82,28 +82,28 @@ class Stage:
         return f"{self.name}.decide"
 
     def load(self) -> ModuleType:
-        """The stage's code, imported."""
+        """Return the stage's code, imported."""
         return importlib.import_module(self.code)
 
 
 def path() -> tuple[Stage, ...]:
-    """The stages in their order."""
+    """Return the stages in their order."""
     stages: tuple[Stage, ...] = importlib.import_module(PATH).PATH
     return stages
 
 
 def names() -> tuple[str, ...]:
-    """The stages' names in their order."""
+    """Return the stages' names in their order."""
     return tuple(stage.name for stage in path())
 
 
 def judging(rows: Rows) -> tuple[Stage, ...]:
-    """The stages whose verdicts are on candidates, or on pairs, in their order."""
+    """Return the stages whose verdicts are on candidates, or on pairs, in their order."""
     return tuple(stage for stage in path() if stage.judges == rows)
 
 
 def tables(name: str) -> tuple[Table, ...]:
-    """The tables of a name, in the order of the path. Raises KeyError: no stage gives one."""
+    """Return the tables of a name, in the order of the path. Raises KeyError: no stage gives one."""
     found = tuple(table for stage in path() for table in stage.tables if table.name == name)
     if not found:
         raise KeyError(f"no stage gives a table {name}; there are {', '.join(table_names())}")
@@ -111,5 +111,5 @@ def tables(name: str) -> tuple[Table, ...]:
 
 
 def table_names() -> tuple[str, ...]:
-    """The names of all tables, each once, in the order of the path."""
+    """Return the names of all tables, each once, in the order of the path."""
     return tuple(dict.fromkeys(table.name for stage in path() for table in stage.tables))

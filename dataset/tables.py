@@ -71,7 +71,7 @@ class GrowingParquet:
         self._waiting = waiting.slice(whole)
 
     def finish(self) -> pa.Buffer:
-        """The file; nothing can be added after it."""
+        """Return the file; nothing can be added after it."""
         if self._waiting.num_rows or not self.rows:
             self._write(self._waiting)
         assert self._writer is not None

@@ -46,7 +46,7 @@ class _WrittenLoader(_Loader):
 
 
 def parse(text: str | bytes, *, is_written: bool = False) -> Any:
-    """What a text says.
+    """Return what a text says.
 
     Args:
         is_written: by a run, so that it is simple; it may be somebody else's.
@@ -71,6 +71,8 @@ def parse(text: str | bytes, *, is_written: bool = False) -> Any:
 
 
 def override(text: str) -> Any:
-    """The value of a `key=value` on the command line: YAML, but a path is taken as it stands. Raises YamlError."""
+    """Return the value of a `key=value` on the command line: YAML, but a path is taken as it stands. Raises
+    YamlError.
+    """
     is_path = "/" in text and not text.startswith(("[", "{", '"', "'"))
     return text if is_path else parse(text)

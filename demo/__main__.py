@@ -113,7 +113,7 @@ class Demo:
         self.seed = int(yaml.safe_load((ROOT / CONFIG).read_text(encoding="utf-8"))["seed"])
 
     def run(self) -> bool:
-        """Everything, step by step; whether all that it shows holds."""
+        """Run everything, step by step; return whether all that it shows holds."""
         with self._step("draw a web of pages and pictures"):
             web = build(self.seed, self.size.scale)
             tasks = write_web(web, self.web_folder)
@@ -326,7 +326,7 @@ def write_web(web: Web, folder: Path) -> Path:
 
 
 def hash_of(kind: str, body: bytes) -> str:
-    """An image's hash as lists have it: of its bytes, or of its look."""
+    """Return an image's hash as lists have it: of its bytes, or of its look."""
     if kind == "pdq":
         return pdq(np.asarray(Image.open(BytesIO(body)).convert("RGB")))[0].hex()
     return hashlib.new(kind, body, usedforsecurity=False).hexdigest()

@@ -126,7 +126,7 @@ def _word(rng: np.random.Generator, options: tuple[str, ...]) -> str:
 
 
 def describe(rng: np.random.Generator, scene: Scene) -> str:
-    """A caption of the scene, as one of many people would write it; not every attribute is mentioned."""
+    """Return a caption of the scene, as one of many people would write it; not every attribute is mentioned."""
     colour, shape = _word(rng, COLOUR_WORDS[scene.colour]), _word(rng, SHAPE_WORDS[scene.shape])
     if rng.random() < 0.15:
         colour = ""
@@ -168,7 +168,7 @@ def _typed(rng: np.random.Generator, text: str) -> str:
 
 
 def file_name(rng: np.random.Generator) -> str:
-    """The name that a camera or a person gave a file, taken for an alt text."""
+    """Return the name that a camera or a person gave a file, taken for an alt text."""
     number = int(rng.integers(1000, 9999))
     return one_of(
         rng, (f"IMG_{number}.JPG", f"DSC0{number}", f"DSCN{number}.jpg", f"picture-{number}.png", f"image{number}.jpeg")
@@ -176,10 +176,10 @@ def file_name(rng: np.random.Generator) -> str:
 
 
 def essay(rng: np.random.Generator, scene: Scene) -> str:
-    """An alt text of thousands of characters."""
+    """Return an alt text of thousands of characters."""
     return " ".join(f"{describe(rng, scene)} And that is not all that there is to say about it." for _ in range(40))
 
 
 def part_number(rng: np.random.Generator) -> str:
-    """What a shop's database writes where nobody wrote an alt text: no word of any language."""
+    """Return what a shop's database writes where nobody wrote an alt text: no word of any language."""
     return f"{int(rng.integers(10**8, 10**9))} / {int(rng.integers(10**5, 10**6))}"

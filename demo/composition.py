@@ -27,7 +27,7 @@ Shape = tuple[str, str, tuple[int, int], float]
 
 
 def draw(shapes: list[Shape]) -> Image.Image:
-    """A picture of shapes, each in its cell of three by three."""
+    """Return a picture of shapes, each in its cell of three by three."""
     image = Image.new("RGB", (SIDE, SIDE), "white")
     brush = ImageDraw.Draw(image)
     cell = SIDE / 3
@@ -46,7 +46,7 @@ def draw(shapes: list[Shape]) -> Image.Image:
 
 
 def others(rng: random.Random, count: int, taken: list[Shape]) -> list[Shape]:
-    """Shapes that are of none of the colours, in none of the cells, that are taken."""
+    """Draw shapes that are of none of the colours, in none of the cells, that are taken."""
     colours = [name for name in COLOURS if name not in {colour for colour, *_ in taken}]
     cells = [cell for cell in CELLS if cell not in {cell for *_, cell, _ in taken}]
     rng.shuffle(cells)
@@ -54,7 +54,7 @@ def others(rng: random.Random, count: int, taken: list[Shape]) -> list[Shape]:
 
 
 def question(rng: random.Random, kind: str) -> tuple[list[Shape], str, str]:
-    """(what is drawn, the caption that fits, the caption that does not) of a kind of question."""
+    """Return (what is drawn, the caption that fits, the caption that does not) of a kind of question."""
     one, two = rng.sample(sorted(COLOURS), 2)
     first, second = rng.sample(SHAPES, 2)
     if kind == "position":

@@ -15,7 +15,7 @@ SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="80" height="80"><circle c
 
 
 def huge_png(side: int) -> bytes:
-    """A few bytes that declare side × side pixels (PNG specification, chunks IHDR, IDAT, IEND)."""
+    """Return a few bytes that declare side × side pixels (PNG specification, chunks IHDR, IDAT, IEND)."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -30,14 +30,14 @@ def huge_png(side: int) -> bytes:
 
 
 def animation(frames: list[Image.Image]) -> bytes:
-    """A GIF that moves."""
+    """Return a GIF that moves."""
     buffer = BytesIO()
     frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:], duration=200, loop=0)
     return buffer.getvalue()
 
 
 def resembling(image: Image.Image, number: int) -> tuple[str, bytes]:
-    """A file that looks like the image: re-encoded, resized or brighter, by turns."""
+    """Return a file that looks like the image: re-encoded, resized or brighter, by turns."""
     match number % 4:
         case 0:
             return "re-encoded copy", encode(image, "JPEG", 75)

@@ -8,13 +8,13 @@ from demo.world import generator
 
 
 def front(host: str, pages: int) -> Answer:
-    """A host's first page, which leads to all its others."""
+    """Return a host's first page, which leads to all its others."""
     links = "\n".join(f'<li><a href="/{number}.html">Page {number + 1}</a></li>' for number in range(pages))
     return Answer(markup.html(host, f"Welcome to {host}", f"<ol>\n{links}\n</ol>").encode())
 
 
 def page(seed: int, host: str, number: int, pages: int, items: list[Planted]) -> Answer:
-    """One of a host's pages, with what is planted on it."""
+    """Return one of a host's pages, with what is planted on it."""
     rng = generator(seed, "page", host, number)
     blocks = [
         markup.STYLES.get(host, markup.row)(

@@ -105,7 +105,7 @@ def score(truth: pa.Table, dropped: pa.Table, pairs: pa.Table, funnel: pa.Table,
 
 
 def held_out_captions(texts: Iterable[str]) -> list[str]:
-    """Texts that hold both a colour's and a shape's word of a held-out combination."""
+    """Return texts that hold both a colour's and a shape's word of a held-out combination."""
     found = []
     for text in texts:
         words = set(re.findall(r"\w+", text.casefold()))

@@ -31,7 +31,7 @@ RSL = "application/rsl+xml"
 
 
 def licensed(path: str, terms: str) -> str:
-    """An RSL license of what is below a path."""
+    """Return an RSL license of what is below a path."""
     return f'<rsl xmlns="https://rslstandard.org/rsl"><content url="{path}"><license>{terms}</license></content></rsl>'
 
 

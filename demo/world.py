@@ -128,12 +128,12 @@ class Scene:
 
 
 def generator(seed: int, *parts: object) -> np.random.Generator:
-    """A random stream of its own for each (seed, parts)."""
+    """Return a random stream of its own for each (seed, parts)."""
     return np.random.Generator(np.random.PCG64(hash64(seed, *parts)))
 
 
 def one_of(rng: np.random.Generator, options: Sequence[Option], weights: Sequence[float] | None = None) -> Option:
-    """One of the options, by weight."""
+    """Return one of the options, by weight."""
     if weights is None:
         return options[int(rng.integers(len(options)))]
     edges = np.cumsum(weights)
@@ -141,7 +141,9 @@ def one_of(rng: np.random.Generator, options: Sequence[Option], weights: Sequenc
 
 
 def scene(seed: int, identity: str, combination: tuple[str, str] | None = None) -> Scene:
-    """The scene of an identity; of a combination (colour, shape) if one is given, else of one that is not held out."""
+    """Return the scene of an identity; of a combination (colour, shape) if one is given, else of one that is not held
+    out.
+    """
     rng = generator(seed, "scene", identity)
     while combination is None:
         candidate = one_of(rng, list(COLOURS)), one_of(rng, list(SHAPE_WORDS), POPULARITY)
@@ -350,7 +352,7 @@ def render(seed: int, view: Scene) -> Image.Image:
 
 
 def encode(image: Image.Image, form: str, quality: int = 90) -> bytes:
-    """The image as a file of a Pillow format (JPEG, PNG, WEBP, …)."""
+    """Return the image as a file of a Pillow format (JPEG, PNG, WEBP, …)."""
     buffer = BytesIO()
     image.save(buffer, form, quality=quality)
     return buffer.getvalue()

@@ -17,7 +17,7 @@ _PACKAGE_FILE = re.compile(r"package:(\w+)/(.+)")
 
 
 def locate(name: str) -> str:
-    """The path or URL of a file; `package:NAME/FILE` is a file inside an installed package.
+    """Return the path or URL of a file; `package:NAME/FILE` is a file inside an installed package.
 
     Raises:
         FileNotFoundError: the package is not installed.
@@ -33,7 +33,7 @@ def locate(name: str) -> str:
 
 
 def read_lines(name: str) -> pa.StringArray:
-    """The lines of a UTF-8 text file, plain or gzip, without surrounding white space and without empty lines.
+    """Return the lines of a UTF-8 text file, plain or gzip, without surrounding white space and without empty lines.
 
     Raises:
         FileNotFoundError, OSError: it cannot be read.

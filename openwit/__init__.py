@@ -48,7 +48,7 @@ _check_rooms()
 
 
 def open(out: str | os.PathLike[str], **options: Any) -> NotebookDataset:
-    """The dataset at a path or `s3://` URL, which shows itself in a notebook.
+    """Open the dataset at a path or `s3://` URL, which shows itself in a notebook.
 
     `.sql(query)` gives a DuckDB relation over its views; there are `.audit`, `.explain`, `.pairs` and `.images`.
 
@@ -113,7 +113,7 @@ def train(
 def explain(
     out: str | os.PathLike[str], which: str | os.PathLike[str], *, most: int = 10, exact: bool = False
 ) -> Explanation:
-    """The whole story of an image, a pair or a text, from the archive to its shard or to its reason.
+    """Tell the whole story of an image, a pair or a text, from the archive to its shard or to its reason.
 
     Args:
         out: the dataset.

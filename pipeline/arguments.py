@@ -10,7 +10,7 @@ from pipeline.exit_status import UsageError
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser of the whole command line; `command` of what it answers is the command's name."""
+    """Return the parser of the whole command line; `command` of what it answers is the command's name."""
     whole = argparse.ArgumentParser(
         prog="wit", description="Builds image-text datasets from web archives, audits them, and trains a CLIP on them."
     )

@@ -53,7 +53,7 @@ def write(name: str, like: str = "archive") -> Path:
 
 
 def text(name: str, file: str, like: str) -> str:
-    """The new file's content. file: its path, as the commands in it show it. Raises ConfigError."""
+    """Return the new file's content. file: its path, as the commands in it show it. Raises ConfigError."""
     try:
         raw = with_presets(read_yaml(like))
     except ConfigError as error:
@@ -129,7 +129,7 @@ def _flow(value: Any) -> str:
 
 
 def docs(owner: type) -> dict[str, str]:
-    """What a dataclass's source says below each of its keys."""
+    """Return what a dataclass's source says below each of its keys."""
     (tree,) = ast.parse(textwrap.dedent(inspect.getsource(owner))).body
     assert isinstance(tree, ast.ClassDef)
     found: dict[str, str] = {}

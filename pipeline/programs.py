@@ -17,13 +17,13 @@ from pipeline.config_errors import ConfigError
 
 
 def check(config: Config) -> None:
-    """Raises ConfigError if the config names programs and does not allow them."""
+    """Raise ConfigError if the config names programs and does not allow them."""
     if not config.allow_programs:
         refuse(named(config))
 
 
 def refuse(programs: list[str]) -> None:
-    """Raises ConfigError if there are any."""
+    """Raise ConfigError if there are any programs."""
     if programs:
         verb = "is a program, which" if len(programs) == 1 else "are programs, which"
         raise ConfigError(
@@ -33,7 +33,7 @@ def refuse(programs: list[str]) -> None:
 
 
 def named(config: Any) -> list[str]:
-    """Every program of a config or of a section: its key, and the file."""
+    """Return every program of a config or of a section: its key, and the file."""
     filters = getattr(config, "filters", ())
     measured = [f"filters.{item.name}.measure ({item.measure})" for item in filters if item.measure]
     models = [f"{key} ({model.path}, TorchScript)" for key, model in _models(config, "") if _is_torchscript(model)]

@@ -74,7 +74,9 @@ class TrainConfig:
             require(parallel == "ddp", "distributed.parallel", "ddp where compute.precision is fp16", parallel)
 
     def first_part(self, steps: int) -> int:
-        """How many of a run's steps train with `image_size` and `context_length`; the rest with the model's own."""
+        """Return how many of a run's steps train with `image_size` and `context_length`; the rest with the
+        model's own.
+        """
         model = self.model
         return steps - round(model.final_share * steps) if model.image_size or model.context_length else steps
 
@@ -109,7 +111,7 @@ OLD_KEYS: Mapping[str, str] = {
 
 
 def place_of(key: str) -> str:
-    """Where a key stands, which may be an old one: `training.batch_size` for `batch_size`."""
+    """Return where a key stands, which may be an old one: `training.batch_size` for `batch_size`."""
     first, dot, rest = key.partition(".")
     if first in OLD_KEYS and not (rest and first in _SECTIONS):
         return f"{OLD_KEYS[first]}{dot}{rest}"
@@ -117,7 +119,7 @@ def place_of(key: str) -> str:
 
 
 def in_sections(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """A config's keys and values with old keys in their sections.
+    """Return a config's keys and values with old keys in their sections.
 
     Raises:
         ConfigValueError: a key stands there twice, by its old name and in its section.
@@ -140,7 +142,8 @@ def in_sections(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def overridden(raw: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """A config's keys and values in sections, with others in their place: {"training.batch_size": 8, "epochs": 2}.
+    """Return a config's keys and values in sections, with others in their place: {"training.batch_size": 8, "epochs":
+    2}.
 
     Raises:
         ConfigValueError: a key's parent is a value.
@@ -160,7 +163,7 @@ def overridden(raw: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str
 
 
 def load(source: str | Path | Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> TrainConfig:
-    """A config from a YAML file or a mapping, with overrides on top, each by its place or its old key.
+    """Load a config from a YAML file or a mapping, with overrides on top, each by its place or its old key.
 
     Raises:
         ValueError: a key is unknown or missing, or a value is impossible; the message is one sentence.
@@ -183,7 +186,7 @@ def load(source: str | Path | Mapping[str, Any], overrides: Mapping[str, Any] | 
 
 
 def changed(config: TrainConfig, **keys: Any) -> TrainConfig:
-    """A config with other values, each by its old key, such as `batch_size`: the shorter name.
+    """Return a config with other values, each by its old key, such as `batch_size`: the shorter name.
 
     Raises:
         ConfigValueError: as `load`.
@@ -192,7 +195,7 @@ def changed(config: TrainConfig, **keys: Any) -> TrainConfig:
 
 
 def from_keys(dataset: str, **keys: Any) -> TrainConfig:
-    """A config of a dataset and of values, each by its old key, such as `batch_size`: the shorter name.
+    """Return a config of a dataset and of values, each by its old key, such as `batch_size`: the shorter name.
 
     Raises:
         ConfigValueError: as `load`.
@@ -201,7 +204,7 @@ def from_keys(dataset: str, **keys: Any) -> TrainConfig:
 
 
 def by_key(config: TrainConfig) -> dict[str, Any]:
-    """The values of a config by their old keys, as `from_keys` takes them, and its dataset, name and seed."""
+    """Return the values of a config by their old keys, as `from_keys` takes them, and its dataset, name and seed."""
     values = by_place(config)
     return {key: values[OLD_KEYS.get(key, key)] for key in ("dataset", "name", "seed", *OLD_KEYS)}
 
@@ -217,7 +220,9 @@ def _checked(raw: Mapping[str, Any]) -> TrainConfig:
 
 
 def by_place(config: TrainConfig | Mapping[str, Any]) -> dict[str, Any]:
-    """The values of a config, or of what a run wrote of one, by their keys' places: {"training.batch_size": 256}."""
+    """Return the values of a config, or of what a run wrote of one, by their keys' places: {"training.batch_size":
+    256}.
+    """
     raw = in_sections(config) if isinstance(config, Mapping) else asdict(config)
     return dict(_by_place(raw))
 
@@ -231,13 +236,13 @@ def _by_place(raw: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def with_absolute_paths(config: TrainConfig) -> TrainConfig:
-    """The config with its paths as every process finds them, in whatever folder it works."""
+    """Return the config with its paths as every process finds them, in whatever folder it works."""
     values = by_place(config)
     return _checked(overridden(asdict(config), {place: absolute_value(place, values[place]) for place in PATHS}))
 
 
 def absolute_value(place: str, value: Any) -> Any:
-    """The value of a key of PATHS with its paths made absolute; names and what is empty stay as they are."""
+    """Return the value of a key of PATHS with its paths made absolute; names and what is empty stay as they are."""
     if not value:
         return value
     if isinstance(value, Mapping):

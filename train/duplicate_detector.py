@@ -106,7 +106,7 @@ class Recipe:
 
 
 def network(name: str = Recipe.network, width: int = Recipe.width) -> nn.Module:
-    """float32 (n, 3, size, size), pixels of -1..1 -> embeddings (n, EMBEDDING), of any length."""
+    """Make the network: float32 (n, 3, size, size), pixels of -1..1 -> embeddings (n, EMBEDDING), of any length."""
     block, layers = NETWORKS[name]
     model = ResNet(
         block,  # type: ignore[arg-type]  # timm means the class
@@ -133,7 +133,7 @@ def _none(*_: object, **__: object) -> nn.Module:
 
 
 def variant(image: Image.Image, size: int, rng: np.random.Generator, border: float = 0.0) -> Image.Image:
-    """A transformed copy of an RGB image, size × size. border: see `Recipe`."""
+    """Return a transformed copy of an RGB image, size × size. border: see `Recipe`."""
 
     def resampling() -> Image.Resampling:
         return _FILTERS[rng.integers(len(_FILTERS))]
@@ -164,12 +164,12 @@ def variant(image: Image.Image, size: int, rng: np.random.Generator, border: flo
 
 
 def as_input(images: Tensor, device: torch.device | str = "cpu") -> Tensor:
-    """RGB images, uint8 (n, size, size, 3), as the network takes them."""
+    """Return RGB images, uint8 (n, size, size, 3), as the network takes them."""
     return images.to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def train(dataset: str, recipe: Recipe) -> tuple[nn.Module, list[float]]:
-    """A trained network, and the share of images told from all others of their batch, step by step.
+    """Return a trained network, and the share of images told from all others of their batch, step by step.
 
     Raises:
         FileNotFoundError: there is no dataset.
@@ -235,7 +235,7 @@ class _Batches:
 
 
 def least_cosine(copies: np.ndarray, strangers: np.ndarray, precision: float = PRECISION) -> float:
-    """The least threshold, to four digits, from which on a share of what passes are copies; 1 if there is none.
+    """Return the least threshold, to four digits, from which on a share of what passes are copies; 1 if there is none.
 
     Args:
         copies: cosines of copies and their originals, (n,).
@@ -248,8 +248,9 @@ def least_cosine(copies: np.ndarray, strangers: np.ndarray, precision: float = P
 
 
 def examine(model: nn.Module, dataset: str, recipe: Recipe) -> tuple[float, float] | None:
-    """The `least_cosine` of variants of held-out images, at most EXAMINED, and the share of them that are caught there;
-    None if the dataset holds out fewer than two."""
+    """Return the `least_cosine` of variants of held-out images, at most EXAMINED, and the share of them that are caught
+    there; None if the dataset holds out fewer than two.
+    """
     storage = Storage(dataset)
     index = read_index(storage, "heldout")
     count = min(len(index), EXAMINED)

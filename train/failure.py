@@ -56,7 +56,7 @@ class ReaderError(RuntimeError):
 
 
 def sentence(error: BaseException) -> str:
-    """What happened, in one line."""
+    """Return what happened, in one line."""
     text = " ".join(str(error).split())
     if isinstance(error, KeyboardInterrupt):
         return "it was interrupted by Ctrl-C"
@@ -81,17 +81,17 @@ def sentence(error: BaseException) -> str:
 
 
 def shared_memory_hint() -> str:
-    """What to do about a full /dev/shm."""
+    """Return what to do about a full /dev/shm."""
     return f"{shared_memory.FOLDER} is full; {shared_memory.remedy()}"
 
 
 def lost_peer(error: BaseException) -> bool:
-    """Whether a collective failed, as it does where another process has."""
+    """Return whether a collective failed, as it does where another process has."""
     return _LOST_PEER.search(str(error)) is not None
 
 
 def would_recur(error: Exception) -> bool:
-    """Whether the same processes, started again, would fail in the same way.
+    """Return whether the same processes, started again, would fail in the same way.
 
     They would not where another process, a reader of samples, a device or the storage was lost: other processes, or the
     same a little later, may go on from the last checkpoint. What Python or torch raises of itself comes again.
@@ -107,7 +107,7 @@ def would_recur(error: Exception) -> bool:
 
 @contextlib.contextmanager
 def reporting_failures(run_dir: Storage, processes: Processes, begun: bool = True) -> Iterator[None]:
-    """What goes wrong within it: the other processes learn of it, and RUN/failures has the traceback.
+    """Report what goes wrong in the block: the other processes learn of it, and RUN/failures has the traceback.
 
     A collective that failed because another process did becomes a PeerError.
 
@@ -138,7 +138,7 @@ def _keep(error: Exception, run_dir: Storage, rank: int, cause: Exception) -> No
 
 
 def outlet(error: BaseException) -> str:
-    """What a person is told of an error: the sentence, and where there is more."""
+    """Return what a person is told of an error: the sentence, and where there is more."""
     return "; ".join([sentence(error), *getattr(error, "__notes__", [])])
 
 

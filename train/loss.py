@@ -42,7 +42,7 @@ def softmax_loss(
     tile: int | None = None,
     counts: Sequence[int] | None = None,
 ) -> Tensor:
-    """CLIP's loss over the pairs of all processes; the same value on each.
+    """Return CLIP's loss over the pairs of all processes; the same value on each.
 
     Args:
         images, texts: this process's features, of unit length, shape (n, d); n may differ between processes.
@@ -65,7 +65,9 @@ def sigmoid_loss(
     tile: int | None = None,
     counts: Sequence[int] | None = None,
 ) -> Tensor:
-    """SigLIP's loss, -1/N Σ_ij log σ(±(s · I_i · T_j + b)), with a plus where i = j; arguments as of softmax_loss."""
+    """Return SigLIP's loss, -1/N Σ_ij log σ(±(s · I_i · T_j + b)), with a plus where i = j; arguments as of
+    softmax_loss.
+    """
     return _loss(_sigmoid, images, texts, scale, bias, tile, counts)
 
 

@@ -22,8 +22,8 @@ _FLAT = StateDictOptions(flatten_optimizer_state_dict=True)
 
 
 def make_optimizers(model: nn.Module, config: OptimizerConfig) -> list[torch.optim.Optimizer]:
-    """AdamW, by default with the paper's betas; gains, biases and the logit scale are not decayed (Radford et al. 2021,
-    §2.5).
+    """Make AdamW, by default with the paper's betas; gains, biases and the logit scale are not decayed (Radford et al.
+    2021, §2.5).
 
     The paper's betas and epsilon: Table 19; a tower with a convolution deeper than its stem counts as a ResNet. With
     name: muon the matrices within the towers' blocks are Muon's, whose updates are scaled to the size of AdamW's
@@ -59,20 +59,21 @@ def _hidden(named: Iterable[tuple[str, nn.Parameter]]) -> list[nn.Parameter]:
 
 
 def state_of(model: nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Tensor]:
-    """The optimizers' tensors by the parameters' names; before the first step, as they are then."""
+    """Return the optimizers' tensors by the parameters' names; before the first step, as they are then."""
     state: dict[str, Any] = dict(get_optimizer_state_dict(model, optimizers, options=_FLAT))
     return {f"optimizer.{name}": value for name, value in state.items() if isinstance(value, Tensor)}
 
 
 def load_state(model: nn.Module, optimizers: Sequence[torch.optim.Optimizer], tensors: dict[str, Tensor]) -> None:
-    """The reverse of `state_of`."""
+    """Fill the optimizers with what `state_of` returned."""
     state: dict[str, Any] = dict(get_optimizer_state_dict(model, optimizers, options=_FLAT))
     state.update({name.removeprefix("optimizer."): value for name, value in tensors.items()})
     set_optimizer_state_dict(model, optimizers, optim_state_dict=state, options=_FLAT)
 
 
 def gradient_norms(model: nn.Module) -> dict[str, Tensor]:
-    """The norms of the gradients of each tower, {"image": scalar, "text": scalar, "rest": scalar}, and "all" of them.
+    """Return the norms of the gradients of each tower, {"image": scalar, "text": scalar, "rest": scalar}, and "all" of
+    them.
 
     The rest is the logit scale and bias. A tower without gradients has 0.
     """
@@ -89,7 +90,7 @@ def gradient_norms(model: nn.Module) -> dict[str, Tensor]:
 
 
 def tower_of(name: str) -> str:
-    """image, text or rest: the part of an open_clip model that a parameter, by its name, belongs to."""
+    """Return image, text or rest: the part of an open_clip model that a parameter, by its name, belongs to."""
     if name.startswith("visual."):
         return "image"
     return "rest" if name.startswith("logit_") else "text"

@@ -8,7 +8,9 @@ from train.sections import ScheduleConfig
 
 
 def learning_rate(step: int, steps: int, highest: float, config: ScheduleConfig) -> float:
-    """Linear warm-up, then a cosine to zero (Radford et al. 2021, §2.5), or a constant and a linear cooldown."""
+    """Return the learning rate of a step: linear warm-up, then a cosine to zero (Radford et al. 2021, §2.5), or a
+    constant and a linear cooldown.
+    """
     warmup = config.warmup_steps or round(config.warmup_share * steps)
     if step < warmup:
         return highest * (step + 1) / warmup

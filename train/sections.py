@@ -78,7 +78,7 @@ class TrainingConfig:
             require(self.micro_batch >= 0, "micro_batch", "at least 0, or auto", self.micro_batch)
 
     def steps(self, samples: int) -> tuple[float, int]:
-        """(steps per epoch, steps of the run) on that many samples; a batch may reach into the next epoch.
+        """Return (steps per epoch, steps of the run) on that many samples; a batch may reach into the next epoch.
 
         Raises:
             ValueError: a batch is larger than the dataset.

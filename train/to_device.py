@@ -13,7 +13,7 @@ from train.data.loader import Batch, join
 def on_device(
     stream: Iterable[Sequence[Batch]], device: torch.device, decoder: GpuDecoder | None = None
 ) -> Generator[Batch]:
-    """Batches on a device, each joined from its parts, with what is still to be decoded by a decoder.
+    """Yield batches on a device, each joined from its parts, with what is still to be decoded by a decoder.
 
     On CUDA a batch is valid until the next one is asked for: two buffers take turns. While the device computes with
     one, the other is filled on a stream of its own, and the CPU waits for neither.
@@ -37,7 +37,9 @@ def on_device(
 
 
 def sent(values: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """The CPU's tensor on a device, without waiting for it, as a copy from memory that is not page-locked would."""
+    """Return the CPU's tensor on a device, without waiting for it, as a copy from memory that is not
+    page-locked would.
+    """
     return (values.pin_memory() if device.type == "cuda" else values).to(device, non_blocking=True)
 
 

@@ -33,7 +33,7 @@ class Plan:
     met: list[str] = field(default_factory=list)  # how `every` so-many-th request failed
 
     def meets(self, method: str, path: str) -> str:
-        """What this request meets; nothing if it is to pass."""
+        """Return what this request meets; nothing if it is to pass."""
         if any(part in path for part in _PASSED_OVER) or (self.only_writes and method in ("GET", "HEAD")):
             return ""
         self.asked.append(f"{method} {path}")
@@ -142,7 +142,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def before(endpoint: str) -> Iterator[FaultyProxy]:
-    """A proxy before a server."""
+    """Yield a proxy before a server."""
     proxy = FaultyProxy(endpoint)
     threading.Thread(target=proxy.serve_forever, daemon=True).start()
     try:

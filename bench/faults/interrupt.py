@@ -38,17 +38,17 @@ class Fault:
     counter: str  # a file that grows by a line for each operation
 
     def set(self) -> dict[str, str]:
-        """The environment of a process that meets it."""
+        """Return the environment of a process that meets it."""
         return {VARIABLE: json.dumps(asdict(self))}
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> Fault:
-        """What `set` has set."""
+        """Return what `set` has set."""
         return cls(**json.loads(environment[VARIABLE]))
 
 
 def install(fault: Fault, end: Callable[[], None]) -> None:
-    """From now on this process, and what it forks, meets the fault.
+    """Let this process, and what it forks, meet the fault from now on.
 
     end: how a process is killed.
     """

@@ -29,7 +29,7 @@ class Clock:
         self._is_off = False
 
     def now(self) -> float:
-        """Seconds of the driver so far."""
+        """Return seconds of the driver so far."""
         return time.process_time() - self._off
 
     def off(self, action: Callable[[], Any]) -> Any:
@@ -64,7 +64,7 @@ class Names(Storage):
         self._base.execute("BEGIN")
 
     def keep(self, rows: Sequence[tuple[str, int, bytes | None]]) -> None:
-        """Files that are there from now on."""
+        """Keep files, which are there from now on."""
         self.written += len(rows)
         told = [(*_split(name), size, data) for name, size, data in rows]
         self.clock.off(lambda: self._base.executemany("INSERT OR REPLACE INTO f VALUES (?, ?, ?, ?)", told))
@@ -75,7 +75,7 @@ class Names(Storage):
         )
 
     def read(self, name: str) -> bytes:
-        """A file's content."""
+        """Return a file's content."""
         found = self._ask("data", name)
         if found is None:
             raise FileNotFoundError(name)
@@ -85,11 +85,11 @@ class Names(Storage):
         return data
 
     def open(self, name: str) -> pa.NativeFile:
-        """A file's content."""
+        """Return a file's content."""
         return pa.BufferReader(self.read(name))
 
     def read_ranges(self, name: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
-        """Parts of a file, of an exchange's file its end."""
+        """Return parts of a file, of an exchange's file its end."""
         data = self._ask("data", name)[0]
         size = self._ask("bytes", name)[0]
         end = self.clock.off(lambda: exchange_end(*map(int, data.split())))
@@ -113,11 +113,11 @@ class Names(Storage):
         return True
 
     def exists(self, name: str) -> bool:
-        """Whether there is such a file."""
+        """Return whether there is such a file."""
         return self._ask("bytes", name) is not None
 
     def list(self, folder: str = "", *, recursive: bool = False) -> list[FileInfo]:
-        """The files of a folder."""
+        """Return the files of a folder."""
         rows = self.clock.off(
             lambda: self._base.execute("SELECT name, bytes FROM f WHERE home = ? ORDER BY name", (folder,)).fetchall()
         )
@@ -135,7 +135,7 @@ def _split(name: str) -> tuple[str, str]:
 
 
 def exchange_end(buckets: int, rows: int, first: int) -> bytes:
-    """The lines of an exchange file of so many buckets with so many rows in all."""
+    """Return the lines of an exchange file of so many buckets with so many rows in all."""
     lines = np.zeros(buckets, exchange._LINE)
     lines["bucket"] = np.arange(first, first + buckets)
     lines["rows"] = rows // max(1, buckets)
@@ -172,7 +172,7 @@ class Kept:
             run._records.add(pq.read_table(pa.BufferReader(storage.read(entry["records"]))))
 
     def add(self, stage: str, seconds: float, run: Run, storage: Names, executor: object) -> None:
-        """A stage more is done."""
+        """Note that a stage more is done."""
         self.stages.append(stage)
         self.seconds += seconds
         self.rss_bytes = max(self.rss_bytes, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)

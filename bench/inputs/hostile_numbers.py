@@ -16,12 +16,12 @@ Make = Callable[..., list[bytes]]
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
-    """A chunk of a PNG."""
+    """Return a chunk of a PNG."""
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def png(side: int, *more: bytes, rows: int | None = None) -> bytes:
-    """A grey PNG, black, with other chunks, and so many of its rows."""
+    """Return a grey PNG, black, with other chunks, and so many of its rows."""
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0))
     pixels = zlib.compress(bytes((side + 1) * (side if rows is None else rows)))
     return b"\x89PNG\r\n\x1a\n" + header + b"".join(more) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
@@ -63,7 +63,9 @@ def _linked_data(count: int) -> str:
 
 
 def attacks(picture: bytes, page: Page, image: Make, raw: Make) -> dict[str, Callable[[], list[bytes]]]:
-    """Records by the name of their attack; page, image, raw: what makes records of a body, an image, a response."""
+    """Return records by the name of their attack; page, image, raw: what makes records of a body, an image, a
+    response.
+    """
     shown = "<img src=a.jpg alt='an attack on the reader of pages'>"
     ok = b"HTTP/1.1 200 OK\r\n"
     html = b"Content-Type: text/html\r\n"

@@ -37,7 +37,7 @@ http {{
 
 @contextmanager
 def serving(folder: Path) -> Iterator[tuple[str, int]]:
-    """The server's name and its port, until the block ends."""
+    """Serve while the block runs; yield the server's name and its port."""
     port = _free_port()
     nginx = shutil.which("nginx")
     with tempfile.TemporaryDirectory() as home:

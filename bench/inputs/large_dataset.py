@@ -122,7 +122,7 @@ def _connection() -> duckdb.DuckDBPyConnection:
 
 
 def drawn(numbers: str, size: Size) -> pa.Table:
-    """The candidates whose numbers `n` a query gives: all columns that any table needs, ordered by n."""
+    """Return the candidates whose numbers `n` a query gives: all columns that any table needs, ordered by n."""
     facts = (
         _connection()
         .sql(f"""
@@ -216,7 +216,7 @@ class _Writer:
 
 
 def candidates(out: str, size: Size, partition: int) -> list[Commit]:
-    """All that the stages up to prebalance commit of one partition."""
+    """Return all that the stages up to prebalance commit of one partition."""
     low = partition * size.candidates_each
     high = min(size.candidates, low + size.candidates_each)
     rows = _number(drawn(f"SELECT range AS n FROM range({low}, {high})", size))
@@ -247,7 +247,7 @@ def candidates(out: str, size: Size, partition: int) -> list[Commit]:
 
 
 def pairs(out: str, size: Size, partition: int) -> list[Commit]:
-    """All that the stages from prebalance to balance commit of one partition."""
+    """Return all that the stages from prebalance to balance commit of one partition."""
     every = f"SELECT range AS n FROM range({partition}, {size.candidates}, {size.pair_partitions})"
     rows = drawn(f"SELECT n FROM ({every}) WHERE hash(n) % 1000 >= {_ALIVE}", size).sort_by("pair_id")
     rows = _number(rows)
@@ -279,7 +279,7 @@ def pairs(out: str, size: Size, partition: int) -> list[Commit]:
 
 
 def samples(out: str, size: Size, shard: int) -> list[Commit]:
-    """What pack commits of one shard; its pairs are from all over the dataset."""
+    """Return what pack commits of one shard; its pairs are from all over the dataset."""
     shards = size.pair_partitions
     step = next(a for a in range(size.candidates * 5 // 8, 2 * size.candidates) if np.gcd(a, size.candidates) == 1)
     low, high = shard * size.candidates // shards, (shard + 1) * size.candidates // shards

@@ -21,7 +21,7 @@ SAMPLES_A_SHARD = 10_000
 
 
 def write_lookup(out: str, done: list[Commit], workers: int) -> list[Commit]:
-    """Which partitions have what, as pack writes it."""
+    """Return which partitions have what, as pack writes it."""
 
     def files(phase: str, role: str) -> dict[int, FileRef]:
         return {one.partition: one.files[role] for one in done if one.phase == phase}

@@ -13,7 +13,7 @@ KEPT = "made"
 
 
 def once(out: str, name: str, piece: Callable[[], list[Commit]]) -> list[Commit]:
-    """What a piece of work commits, which is done unless an earlier build has done it."""
+    """Return what a piece of work commits, which is done unless an earlier build has done it."""
     storage, kept = Storage(out), f"{KEPT}/{name}.parquet"
     if storage.exists(kept):
         return read_records(storage, kept)

@@ -34,7 +34,9 @@ def match(folder: Path, cap: int) -> None:
 
 
 def spaced(text: str) -> str:
-    """MetaCLIP's substr_matching.py: these marks get spaces around them; tabs and newlines become spaces."""
+    """Return a text as MetaCLIP's substr_matching.py takes it: these marks get spaces around them; tabs and newlines
+    become spaces.
+    """
     text = " " + text + " "
     for mark in (",", ".", ";", ":", "?", "!", "`"):
         text = text.replace(mark, f" {mark} ")

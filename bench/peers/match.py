@@ -10,7 +10,9 @@ import ahocorasick
 
 
 def spaced(text: str) -> str:
-    """MetaCLIP's substr_matching.py: these marks get spaces around them; tabs and newlines become spaces."""
+    """Return a text as MetaCLIP's substr_matching.py takes it: these marks get spaces around them; tabs and newlines
+    become spaces.
+    """
     text = " " + text + " "
     for mark in (",", ".", ";", ":", "?", "!", "`"):
         text = text.replace(mark, f" {mark} ")

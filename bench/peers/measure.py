@@ -12,7 +12,7 @@ VENVS = Path(__file__).resolve().parents[2] / "build" / "peers"
 
 
 def venv(name: str, *requirements: str) -> Path:
-    """The Python of the peer's environment, made at the first use."""
+    """Return the Python of the peer's environment, made at the first use."""
     python = VENVS / name / "bin" / "python"
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", str(VENVS / name)], check=True)

@@ -40,13 +40,13 @@ def main() -> None:
 
 
 def gradient_of(leaf: Tensor) -> Tensor:
-    """A leaf's gradient, on the CPU."""
+    """Return a leaf's gradient, on the CPU."""
     assert leaf.grad is not None
     return leaf.grad.cpu()
 
 
 def clock(device: torch.device) -> float:
-    """Seconds, as said above."""
+    """Return seconds: of the processor on a CPU core, of the clock on a GPU."""
     if device.type == "cpu":
         return time.process_time()
     torch.cuda.synchronize()
@@ -54,7 +54,7 @@ def clock(device: torch.device) -> float:
 
 
 def start_memory(device: torch.device) -> int:
-    """Bytes in use now; the peak is counted from here."""
+    """Return bytes in use now; the peak is counted from here."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
         return torch.cuda.memory_allocated()
@@ -63,12 +63,12 @@ def start_memory(device: torch.device) -> int:
 
 
 def peak_memory(device: torch.device) -> int:
-    """The most bytes in use since start_memory."""
+    """Return the most bytes in use since start_memory."""
     return torch.cuda.max_memory_allocated() if device.type == "cuda" else status("VmHWM")
 
 
 def status(key: str) -> int:
-    """Bytes by the kernel's account of this process."""
+    """Return bytes by the kernel's account of this process."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(f"{key}:"):
             return int(line.split()[1]) * 1024

@@ -55,7 +55,7 @@ class DoneError(Exception):
 
 
 def synthetic(spec: Spec, count: int) -> Batch:
-    """A batch of noise, its images on the device."""
+    """Return a batch of noise, its images on the device."""
     clip = create(spec.model)
     generator = torch.Generator(spec.device).manual_seed(0)
     shape = (count, clip.image_size, clip.image_size, 3)
@@ -66,7 +66,7 @@ def synthetic(spec: Spec, count: int) -> Batch:
 
 
 def ours(spec: Spec, name: str, compiled: bool, shards: bool, batch_size: int, micro_batch: int) -> dict[str, Any]:
-    """Samples a second of our loop, and the share of time that it waits for data."""
+    """Return samples a second of our loop, and the share of time that it waits for data."""
     large = batch_size == spec.large_batch
     warm, steps = (1, 2) if large else (spec.warm, spec.steps)
     config = from_keys(
@@ -113,7 +113,7 @@ class Watched:
         self.began = self.waited = 0.0
 
     def set_epoch(self, epoch: int) -> None:
-        """Batches are of the first epoch alone."""
+        """Do nothing: batches are of the first epoch alone."""
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         batches = iter(self.batches)
@@ -134,7 +134,7 @@ def synchronize(device: str) -> None:
 
 
 def peer(spec: Spec, name: str, compiled: bool, shards: bool, batch_size: int, micro_batch: int) -> dict[str, Any]:
-    """The same of open_clip_train."""
+    """Return the same figures of open_clip_train."""
     from open_clip_train import data as pipeline
     from open_clip_train.params import parse_args
     from open_clip_train.scheduler import cosine_lr
@@ -180,12 +180,14 @@ def peer(spec: Spec, name: str, compiled: bool, shards: bool, batch_size: int, m
 
 
 def shards_of(spec: Spec) -> list[Path]:
-    """The dataset's tars."""
+    """Return the dataset's tars."""
     return sorted((Path(spec.dataset) / "shards").glob("train-*.tar"))
 
 
 def gradients_apart(spec: Spec) -> dict[str, Any]:
-    """‖ours - theirs‖ / ‖theirs‖ of one step's gradients, by the same model in float32, ours by two micro-batches."""
+    """Return ‖ours - theirs‖ / ‖theirs‖ of one step's gradients, by the same model in float32, ours by two
+    micro-batches.
+    """
     torch.backends.cuda.matmul.allow_tf32 = False  # as it is where open_clip_train has not been
     model: Any = create(spec.model).model.to(spec.device)
     batch = synthetic(spec, min(spec.batch_size, 256))
@@ -202,7 +204,9 @@ def gradients_apart(spec: Spec) -> dict[str, Any]:
 
 
 def loss_apart(spec: Spec) -> dict[str, Any]:
-    """‖ours - exact‖ / ‖exact‖ of the loss's gradients on the device, and in float64 on the CPU without tiles."""
+    """Return ‖ours - exact‖ / ‖exact‖ of the loss's gradients on the device, and in float64 on the CPU without
+    tiles.
+    """
     torch.backends.cuda.matmul.allow_tf32 = False
     generator = torch.Generator().manual_seed(0)
     features = [nn.functional.normalize(torch.randn(spec.batch_size, 512, generator=generator)) for _ in range(2)]
@@ -218,7 +222,7 @@ def loss_apart(spec: Spec) -> dict[str, Any]:
 
 
 def steps_apart(spec: Spec) -> dict[str, Any]:
-    """How far our weights are from those that open_clip's own pieces learn in float32."""
+    """Return how far our weights are from those that open_clip's own pieces learn in float32."""
     config = from_keys(
         dataset=spec.dataset,
         model=spec.model,
@@ -237,7 +241,7 @@ def steps_apart(spec: Spec) -> dict[str, Any]:
 
 
 def runs_of(spec: Spec) -> dict[str, Callable[[], dict[str, Any]]]:
-    """What is done, by name, what matters most first."""
+    """Return what is done, by name, what matters most first."""
     side = ours if spec.side == "ours" else peer
     runs: dict[str, Callable[[], dict[str, Any]]] = {}
     for compiled, shards in ((True, True), (True, False), (False, True), (False, False)):

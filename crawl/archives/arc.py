@@ -44,13 +44,13 @@ class ArcRecord:
 
 
 def begins_arc(head: bytes) -> bool:
-    """Whether a file's first bytes, decompressed, are an ARC's: a record about the file, or any other record."""
+    """Return whether a file's first bytes, decompressed, are an ARC's: a record about the file, or any other record."""
     head = head.lstrip(_PADDING)
     return head.startswith(b"filedesc:") or _LINE.match(head) is not None
 
 
 def is_arc(source: SourceFile) -> bool:
-    """Whether a file begins as an ARC does."""
+    """Return whether a file begins as an ARC does."""
     head = source.peek(0, _LINE_BYTES)
     if head.startswith(GZIP_SIGNATURE):
         head, _ = inflate(zlib.decompressobj(GZIP), head, _LINE_BYTES)
@@ -58,7 +58,7 @@ def is_arc(source: SourceFile) -> bool:
 
 
 def read_arc(source: SourceFile) -> Iterator[ArcRecord | tuple[int, int]]:
-    """The records, and for each damage the bytes (start, end) of the file that no whole record was read from."""
+    """Yield the records, and for each damage the bytes (start, end) of the file that no whole record was read from."""
     if not _has_members(source):
         yield from _records(_stream(source))
         return
@@ -83,7 +83,7 @@ def read_arc(source: SourceFile) -> Iterator[ArcRecord | tuple[int, int]]:
 
 
 def read_arc_at(source: SourceFile, offsets: Sequence[int]) -> Iterator[ArcRecord]:
-    """The records at sorted offsets; those that cannot be read are left out."""
+    """Yield the records at sorted offsets; those that cannot be read are left out."""
     is_stream = not _has_members(source)
     ahead = _stream(source)
     for offset in offsets:

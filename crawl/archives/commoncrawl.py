@@ -37,7 +37,7 @@ class CommonCrawlConfig:
 
 
 def files(source: str, config: CommonCrawlConfig) -> list[str]:
-    """The locations of a crawl's files, in the order of the crawl's own list.
+    """Return the locations of a crawl's files, in the order of the crawl's own list.
 
     Raises:
         ValueError: the source is not of the form, or names no file.
@@ -58,7 +58,7 @@ def files(source: str, config: CommonCrawlConfig) -> list[str]:
 
 
 def parse(source: str) -> tuple[str, int | None, int | None]:
-    """A source's crawl, and the first and the end of its files. Raises ValueError."""
+    """Return a source's crawl, and the first and the end of its files. Raises ValueError."""
     match = _FORM.fullmatch(source)
     if match is None:
         raise ValueError(f"{source} is not a crawl's name, such as cc:CC-MAIN-2026-40 or cc:CC-MAIN-2026-40[0:100]")

@@ -78,7 +78,7 @@ class Container(ABC):
         return 0
 
     def read(self, offset: int) -> Iterator[FoundRecord]:
-        """The records from an offset on. Raises OSError at damage."""
+        """Yield the records from an offset on. Raises OSError at damage."""
         self.source.seek(offset)
         records = ArchiveIterator(
             self.source, parse_http=False, max_header_len=MAX_HEADER_BYTES, stream_detect=self.splittable
@@ -97,7 +97,7 @@ class Container(ABC):
         """The records from an offset on, without the first `skip`, by a reader that forgives more."""
 
     def read_at(self, offsets: Sequence[int]) -> Iterator[tuple[int, FoundRecord]]:
-        """The records at sorted offsets; those that cannot be read are left out."""
+        """Yield the records at sorted offsets; those that cannot be read are left out."""
         for offset in offsets:
             try:
                 record = next(self.read(offset), None)
@@ -110,18 +110,18 @@ class Container(ABC):
 
     @abstractmethod
     def end_of(self, offset: int) -> int | None:
-        """Where the record at an offset ends; None if it is damaged or cut off."""
+        """Return where the record at an offset ends; None if it is damaged or cut off."""
 
     @abstractmethod
     def next_start(self, offset: int) -> int:
-        """Where the first record at or after an offset seems to begin; `size` if none does."""
+        """Return where the first record at or after an offset seems to begin; `size` if none does."""
 
     @abstractmethod
     def look_inside(self, offset: int, block: bytes | bytearray, is_whole: bool) -> tuple[int, int] | None:
         """Look for another record in the block of the first record at an offset; see `overlong_records.Inside`."""
 
     def is_padding(self, offset: int) -> bool:
-        """Whether nothing but padding follows."""
+        """Return whether nothing but padding follows."""
         return not self.source.peek(offset, _READ_BYTES).strip(_PADDING)
 
     def _sniff(self) -> str:
@@ -201,7 +201,7 @@ class Members(Container):
         return (length - header[0], member.end) if header is not None and not member.is_damaged else None
 
     def boundary(self, offset: int) -> int:
-        """The first offset, at or after another, at which a record of this file begins beyond doubt.
+        """Return the first offset, at or after another, at which a record of this file begins beyond doubt.
 
         Two pieces that meet at `offset` both part the file there, so that no record is read twice or not at all. Where
         members stand within each other, as in no archive, doubts end after some bytes.

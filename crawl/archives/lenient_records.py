@@ -28,14 +28,14 @@ class Fields(Protocol):
     """A record's header."""
 
     def get_bytes(self, name: bytes) -> bytes | None:
-        """The value of the first field of a name; case does not matter."""
+        """Return the value of the first field of a name; case does not matter."""
 
 
 class BlockReader(Protocol):
     """A record's block."""
 
     def read(self, size: int) -> bytes | bytearray:
-        """The next bytes, fewer only at the end."""
+        """Return the next bytes, fewer only at the end."""
 
 
 class FoundRecord(Protocol):
@@ -88,7 +88,7 @@ class OddRecord:
 
 
 def is_misread(record: FoundRecord) -> bool:
-    """Whether FastWARC may have read a header wrongly that can be read."""
+    """Return whether FastWARC may have read a header wrongly that can be read."""
     type_ = str(record.record_type)
     if type_ not in TYPES:
         written = record.headers.get_bytes(b"WARC-Type")
@@ -97,7 +97,9 @@ def is_misread(record: FoundRecord) -> bool:
 
 
 def parse_header(head: bytes) -> tuple[int, dict[bytes, bytes]] | None:
-    """How long the header is that bytes begin with, and its fields by lower-case name; None if it does not end."""
+    """Return how long the header is that bytes begin with, and its fields by lower-case name; None if it does
+    not end.
+    """
     end = _HEADER_END.search(head)
     if end is None:
         return None
@@ -129,13 +131,13 @@ def header_ahead(peek: Callable[[int], bytes]) -> tuple[bytes, tuple[int, dict[b
 
 
 def declared_length(fields: dict[bytes, bytes]) -> int | None:
-    """The bytes of a block; None if the header does not say."""
+    """Return the bytes of a block; None if the header does not say."""
     value = fields.get(b"content-length", b"")
     return int(value) if value.isdigit() and len(value) <= 18 else None
 
 
 def read_odd(ahead: Forward, *, offset: int | None = None, skip: int = 0) -> Iterator[OddRecord]:
-    """The records to the end.
+    """Yield the records to the end.
 
     Args:
         ahead: where they stand.

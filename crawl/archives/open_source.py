@@ -45,7 +45,7 @@ Kind = Literal["archive", "wacz", "parquet", "csv", "json_lines", "json", "urls"
 
 
 def open_source(location: str) -> pa.NativeFile:
-    """A seekable, binary file at a path or URL, or a member of a zip there.
+    """Return a seekable, binary file at a path or URL, or a member of a zip there.
 
     Raises:
         FileNotFoundError, OSError: it does not exist or cannot be read.
@@ -57,7 +57,9 @@ def open_source(location: str) -> pa.NativeFile:
 
 
 def kind_of(location: str) -> Kind:
-    """What a source is, from its content; what is neither table nor list is taken for an archive, damaged or not."""
+    """Return what a source is, from its content; what is neither table nor list is taken for an archive, damaged or
+    not.
+    """
     with open_source(location) as file:
         head = bytes(file.read(HEAD_BYTES))
     if head.startswith(_ZIP):
@@ -82,7 +84,7 @@ def _is_address(line: str) -> bool:
 
 
 def warc_members(location: str) -> list[tuple[str, int]]:
-    """(name, size in bytes) of the WARC files in a WACZ, and in each WACZ that it holds.
+    """Return (name, size in bytes) of the WARC files in a WACZ, and in each WACZ that it holds.
 
     Raises:
         ValueError: it is no zip, or holds none, or too many.

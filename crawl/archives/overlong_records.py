@@ -31,7 +31,7 @@ in the block, and where reading goes on in the file; None if there is none."""
 
 
 def read_block(record: FoundRecord, limit: int, look: Inside) -> tuple[bytearray, int | None]:
-    """A record's block, as far as it is its own, and where reading goes on if another record stands within it.
+    """Return a record's block, as far as it is its own, and where reading goes on if another record stands within it.
 
     No more is read than twice what is its own: else a file of many such records would be read once for each.
 
@@ -53,12 +53,12 @@ def read_block(record: FoundRecord, limit: int, look: Inside) -> tuple[bytearray
 
 
 def begins_record(block: bytes | bytearray, at: int) -> bool:
-    """Whether the first line of a record stands in a block, blank lines apart."""
+    """Return whether the first line of a record stands in a block, blank lines apart."""
     return _VERSION.match(block[at : at + 2 * _FIRST_LINE_BYTES].lstrip(b"\r\n")) is not None
 
 
 def header_inside(block: bytes | bytearray, is_whole: bool = True) -> tuple[int, bool] | None:
-    """Where the first header of a WARC record stands in a block that its HTTP message does not claim.
+    """Return where the first header of a WARC record stands in a block that its HTTP message does not claim.
 
     Args:
         block: a record's block, or its beginning.
@@ -97,7 +97,9 @@ def _is_record(fields: dict[bytes, bytes]) -> bool:
 
 
 def http_end(block: bytes) -> int | None:
-    """Where an HTTP message ends by its own word, which may be behind what is there of it; None if it does not say."""
+    """Return where an HTTP message ends by its own word, which may be behind what is there of it; None if it does not
+    say.
+    """
     if _REQUEST.match(block):
         head = _HEADER_END.search(block)
         return head.end() if head and b"content-length" not in block[: head.end()].lower() else None

@@ -52,7 +52,7 @@ class ArchivedResponse:
     has_end: bool = True
 
     def header(self, name: str) -> str:
-        """All values of a header, joined by a comma as RFC 9110 says; empty if there is none."""
+        """Return all values of a header, joined by a comma as RFC 9110 says; empty if there is none."""
         return ", ".join(self.headers.get(name, ()))
 
     @property
@@ -105,34 +105,36 @@ def parse_response(block: bytes | bytearray) -> ArchivedResponse:
 
 
 def media_type(content_type: str) -> str:
-    """`text/html` of `Text/HTML; charset=…`, and of what servers write for it: `text/html charset=…`, `text/html,…`."""
+    """Return `text/html` of `Text/HTML; charset=…`, and of what servers write for it: `text/html charset=…`,
+    `text/html,…`.
+    """
     match = _MEDIA_TYPE.match(content_type)
     return match[1].lower() if match else ""
 
 
 def charset(content_type: str) -> str | None:
-    """The charset parameter of a Content-Type."""
+    """Return the charset parameter of a Content-Type."""
     match = _CHARSET.search(content_type)
     return match[1] if match else None
 
 
 def is_html(type_: str, body: bytes) -> bool:
-    """Whether a body is a page: by its media type, or by its first tag if the type says nothing."""
+    """Return whether a body is a page: by its media type, or by its first tag if the type says nothing."""
     return type_ in HTML_TYPES or (type_ in UNKNOWN_TYPES and _HTML_START.match(body, 0, 1024) is not None)
 
 
 def is_image(type_: str, body: bytes) -> bool:
-    """Whether a body is an image, by its media type or its first bytes."""
+    """Return whether a body is an image, by its media type or its first bytes."""
     return type_.startswith("image/") or looks_like_image(body)
 
 
 def looks_like_image(body: bytes) -> bool:
-    """Whether a body begins as an image does."""
+    """Return whether a body begins as an image does."""
     return _IMAGE_START.match(body) is not None
 
 
 def is_whole(response: ArchivedResponse) -> bool:
-    """Whether an answer brings all of what it is an answer for: 200, 203, or 206 with a range that is all."""
+    """Return whether an answer brings all of what it is an answer for: 200, 203, or 206 with a range that is all."""
     return response.status in (200, 203) or (
         response.status == 206
         and bool(response.header("content-range"))
@@ -141,7 +143,7 @@ def is_whole(response: ArchivedResponse) -> bool:
 
 
 def part_of(status: int, content_range: str) -> str | None:
-    """What a 206 brings of something longer, in the server's words; None if it is all, or says nothing."""
+    """Return what a 206 brings of something longer, in the server's words; None if it is all, or says nothing."""
     match = _CONTENT_RANGE.fullmatch(content_range.strip()) if status == 206 else None
     if match is None:
         return None
@@ -150,7 +152,7 @@ def part_of(status: int, content_range: str) -> str | None:
 
 
 def decoded_start(response: ArchivedResponse) -> bytes:
-    """The first bytes of the body, its encodings undone: enough to tell what it is."""
+    """Return the first bytes of the body, its encodings undone: enough to tell what it is."""
     if not response.is_chunked and not codings(response.header("content-encoding")):
         return response.body[:_START_BYTES]
     start = ArchivedResponse(response.status, response.headers, response.body[:_CODED_START_BYTES])
@@ -158,7 +160,7 @@ def decoded_start(response: ArchivedResponse) -> bytes:
 
 
 def decoded_body(response: ArchivedResponse, limit: int = MAX_BODY_BYTES) -> bytes:
-    """The body with its transfer and content encodings undone, at most `limit` bytes.
+    """Return the body with its transfer and content encodings undone, at most `limit` bytes.
 
     Crawlers often store a body decoded under the headers of its encoded form: what does not decode is taken as it is.
     """
@@ -173,7 +175,9 @@ def decoded_body(response: ArchivedResponse, limit: int = MAX_BODY_BYTES) -> byt
 
 
 def chunks_end(body: bytes) -> int | None:
-    """Where the last chunk of a body ends, or a place behind it if it is cut off; None if its chunks are wrong."""
+    """Return where the last chunk of a body ends, or a place behind it if it is cut off; None if its chunks are
+    wrong.
+    """
     at = 0
     while match := _CHUNK_SIZE.match(body, at):
         size = int(match[1], 16)

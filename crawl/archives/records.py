@@ -114,14 +114,16 @@ class Reading:
 
 
 def split(archive: str, location: str, size: int, piece_bytes: int) -> list[Piece]:
-    """Pieces of equal size that together cover a file of `size` bytes, of at most `piece_bytes`, or else MAX_PIECES."""
+    """Return pieces of equal size that together cover a file of `size` bytes, of at most `piece_bytes`, or else
+    MAX_PIECES.
+    """
     count = min(MAX_PIECES, max(1, -(-size // piece_bytes)))
     edges = [size * i // count for i in range(count)] + [-1]
     return [Piece(archive, location, start, end) for start, end in itertools.pairwise(edges)]
 
 
 def describe(location: str) -> str:
-    """`warc`, `wat`, `arc` or `unknown`, from the content.
+    """Return `warc`, `wat`, `arc` or `unknown`, from the content.
 
     Raises:
         OSError: the file does not exist or cannot be read.
@@ -135,7 +137,7 @@ def describe(location: str) -> str:
 
 
 def read_records(piece: Piece, reading: Reading) -> Iterator[Record]:
-    """The response, resource, metadata and revisit records that begin in a piece, in the file's order.
+    """Yield the response, resource, metadata and revisit records that begin in a piece, in the file's order.
 
     Args:
         piece: what to read.
@@ -294,7 +296,7 @@ def _taken(container: Container, record: FoundRecord, *, is_first: bool) -> tupl
 
 
 def read_responses(location: str, offsets: Sequence[int]) -> Iterator[tuple[int, ArchivedResponse, str | None]]:
-    """The responses at some offsets, by offset: (offset, response, the record's date, ISO 8601).
+    """Yield the responses at some offsets, by offset: (offset, response, the record's date, ISO 8601).
 
     Transfer and content encodings are undone; a body has at most `payload.MAX_BODY_BYTES`. Offsets at which
     there is no readable response are left out. A resource is a response without headers.

@@ -14,7 +14,7 @@ _RECORD, _PAYLOAD = "record:", "payload:"
 
 
 def names_of(record_id: str, payload_digest: str) -> list[str]:
-    """What revisits call a capture by that name no address: the record's id, and the digest of its payload."""
+    """Return what revisits call a capture by that name no address: the record's id, and the digest of its payload."""
     names = []
     if record_id.strip("<> "):
         names.append(_RECORD + record_id.strip("<> "))
@@ -42,7 +42,7 @@ class HeldImages:
         self._leads: dict[str, tuple[str, bool]] = {}  # URL to URL, and whether it is a redirect; the first counts
 
     def image(self, uri: str, media_type: str, offset: int, names: Sequence[str] = ()) -> None:
-        """A response whose body is an image; names: what revisits may call it by, see `names_of`."""
+        """Add a response whose body is an image; names: what revisits may call it by, see `names_of`."""
         url = canonical_url(uri)
         if url is not None:
             self._images.append((url, media_type, offset))
@@ -52,12 +52,12 @@ class HeldImages:
                 self._images.append((name, media_type, offset))
 
     def redirect(self, uri: str, location: str) -> None:
-        """A response that leads elsewhere; location: absolute, or relative to it."""
+        """Add a response that leads elsewhere; location: absolute, or relative to it."""
         url = canonical_url(uri)
         self._lead(url, canonical_url(location, url) if location else None, is_redirect=True)
 
     def revisit(self, uri: str, earlier: str, names: Sequence[str] = ()) -> None:
-        """A record without a body, which is that of an earlier capture: at an address, or else of these names."""
+        """Add a record without a body, which is that of an earlier capture: at an address, or else of these names."""
         url, target = canonical_url(uri), canonical_url(earlier)
         if target is not None and target != url:
             self._lead(url, target, is_redirect=False)
@@ -71,7 +71,7 @@ class HeldImages:
             self._leads.setdefault(url, (target, is_redirect))
 
     def images(self) -> pa.Table:
-        """ARCHIVE_IMAGES, in the archive's order."""
+        """Return what was added of images: ARCHIVE_IMAGES, in the archive's order."""
         urls = [url for url, _, _ in self._images]
         columns = {
             "url": urls,
@@ -85,7 +85,7 @@ class HeldImages:
         return pa.table(columns, ARCHIVE_IMAGES)
 
     def leads(self) -> pa.Table:
-        """ARCHIVE_LEADS, in the archive's order, one a URL."""
+        """Return the redirects and revisits that were added: ARCHIVE_LEADS, in the archive's order, one a URL."""
         columns = {
             "url": list(self._leads),
             "host": [_host_of(url) for url in self._leads],

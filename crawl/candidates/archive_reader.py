@@ -187,5 +187,5 @@ class ArchiveReader:
         return is_taken
 
     def source(self) -> dict[str, object]:
-        """The piece's row of SOURCES."""
+        """Return the piece's row of SOURCES."""
         return source_row(self._piece, self._reading, self._counts)

@@ -167,7 +167,7 @@ class Rows:
         self._columns.append(images)
 
     def flush(self) -> pa.Table:
-        """The candidates among the images that wait (UNIDENTIFIED, in their order), which are then forgotten."""
+        """Return the candidates among the images that wait (UNIDENTIFIED, in their order), which are then forgotten."""
         pages, counts = self._pages, self._counts
         page, raw_urls, raw, places = self._in_order()
         self._begin()
@@ -321,14 +321,16 @@ def _canonical(page: Page, uri: str) -> list[str]:
 
 
 def identified(table: pa.Table, kinds: Sequence[str]) -> pa.Table:
-    """Rows of UNIDENTIFIED as CANDIDATES: personal data of some kinds masked, then identified by what is left."""
+    """Return rows of UNIDENTIFIED as CANDIDATES: personal data of some kinds masked, then identified by what is
+    left.
+    """
     table = mask_column(table.combine_chunks(), kinds)
     ids = pair_ids(table["url"], table["text"])
     return table.add_column(0, "pair_id", ids).select(CANDIDATES.names).cast(CANDIDATES)
 
 
 def source_row(piece: Piece, reading: Reading, counts: Counts) -> dict[str, object]:
-    """A piece's row of SOURCES."""
+    """Return a piece's row of SOURCES."""
     return {
         **asdict(counts),
         "archive": piece.archive,

@@ -29,8 +29,8 @@ _UNKNOWN = "\x00"  # before what is not fast to resolve: no canonical URL holds 
 def canonical_urls(
     urls: Sequence[str] | pa.Array, bases: Sequence[str | None], of: np.ndarray
 ) -> tuple[pa.Array, pa.Array]:
-    """The canonical form of each URL as `crawl.urls.canonical_url` has it, or it as written; and its host,
-    as `dataset.hosts` has it, or nothing.
+    """Return the canonical form of each URL as `crawl.urls.canonical_url` has it, or it as written; and its host, as
+    `dataset.hosts` has it, or nothing.
 
     Args:
         urls: shape (n,), absolute or relative.
@@ -104,5 +104,5 @@ def _starts(base: str | None) -> tuple[str, str, str]:
 
 
 def is_inlined(urls: pa.Array) -> np.ndarray:
-    """Which URLs hold their image themselves, bool of shape (n,)."""
+    """Return which URLs hold their image themselves, bool of shape (n,)."""
     return np.array(pc.starts_with(urls, "data:", ignore_case=True), bool)

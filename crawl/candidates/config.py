@@ -60,5 +60,7 @@ class ExtractConfig:
 
 
 def in_sample(url: str, share: float) -> bool:
-    """Whether a trial of a share takes what stands at a URL. A larger share takes all that a smaller one takes."""
+    """Return whether a trial of a share takes what stands at a URL. A larger share takes all that a smaller one
+    takes.
+    """
     return share >= 1 or hash64(url) < share * 2**64

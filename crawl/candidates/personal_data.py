@@ -158,7 +158,7 @@ def mask_texts(
 
 
 def mask_column(table: pa.Table, kinds: Sequence[str]) -> pa.Table:
-    """A table with `text` masked, by what `page_language` says, and a new last column `personal_data`, FOUND."""
+    """Return a table with `text` masked, by what `page_language` says, and a new last column `personal_data`, FOUND."""
     chunks = zip(table["text"].chunks, table["page_language"].chunks, strict=True)
     masked = [mask_texts(texts, languages, kinds) for texts, languages in chunks]
     texts = pa.chunked_array([texts for texts, _ in masked], pa.string())
@@ -167,7 +167,7 @@ def mask_column(table: pa.Table, kinds: Sequence[str]) -> pa.Table:
 
 
 def mask_text(text: str, region: str | None = None, kinds: Sequence[str] = KINDS) -> tuple[str, list[str]]:
-    """One text, as `mask_texts` masks it, and the kinds of what was found. region: see `country`.
+    """Return one text, as `mask_texts` masks it, and the kinds of what was found. region: see `country`.
 
     A text of more than a caption's length is looked through in pieces, so that time grows with length alone.
     """
@@ -231,7 +231,9 @@ def _masked_near_masks(text: str, kinds: Sequence[str], found: list[str]) -> str
 
 
 def country(language: str | None) -> str | None:
-    """The country (ISO 3166) whose telephone numbers a page writes without +, by the language that it declares."""
+    """Return the country (ISO 3166) whose telephone numbers a page writes without +, by the language that it
+    declares.
+    """
     if not language:
         return None
     first, *rest = re.split(r"[-_]", language.strip())

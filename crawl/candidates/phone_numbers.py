@@ -39,14 +39,14 @@ _NANP_CODE = 1
 
 
 def north_american(text: str, region: str | None) -> Spans:
-    """Numbers in the form that North America writes them in, valid there; the region does not matter."""
+    """Yield numbers in the form that North America writes them in, valid there; the region does not matter."""
     for match in _NANP.finditer(text):
         if _is_valid_there(match[0]) and not is_code(text, match.start()):
             yield match.span()
 
 
 def phone_numbers(text: str, region: str | None) -> Spans:
-    """Telephone numbers: North America's, international ones, and those of a region if one is given."""
+    """Yield telephone numbers: North America's, international ones, and those of a region if one is given."""
     found = set(north_american(text, None))
     if _INTERNATIONAL.search(text):
         for number in PhoneNumberMatcher(text, None, Leniency.VALID, _MAX_TRIES):
@@ -97,11 +97,13 @@ def _begins_with_zero(region: str) -> bool:
 
 
 def is_code(text: str, start: int) -> bool:
-    """Whether the words before a number say that it counts articles or pictures, and none that it is to be called."""
+    """Return whether the words before a number say that it counts articles or pictures, and none that it is to be
+    called.
+    """
     before = before_number(text, start)
     return _CODE.search(before) is not None and _LABEL.search(before) is None
 
 
 def before_number(text: str, start: int) -> str:
-    """The characters in which a label or a word such as ISBN stands before a number."""
+    """Return the characters in which a label or a word such as ISBN stands before a number."""
     return text[max(0, start - _BEFORE) : start]

@@ -117,7 +117,7 @@ class TableReader:
         return texts, of
 
     def source(self) -> dict[str, object]:
-        """The piece's row of SOURCES."""
+        """Return the piece's row of SOURCES."""
         return source_row(self._piece, self._reading, self._counts)
 
 

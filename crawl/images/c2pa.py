@@ -31,8 +31,8 @@ _CHILD = Path(__file__).with_name("c2pa_child.py")
 
 
 def training_mining(body: bytes) -> str | None:
-    """What an image's manifests say, the strictest first: `notAllowed cawg.ai_training`, `constrained …`, `allowed …`,
-    UNREADABLE with why; None: nothing, or there is no manifest, or nothing that reads them.
+    """Return what an image's manifests say, the strictest first: `notAllowed cawg.ai_training`, `constrained …`,
+    `allowed …`, UNREADABLE with why; None: nothing, or there is no manifest, or nothing that reads them.
     """
     if stringzilla.find(body, _MARK) < 0 or not _is_installed():
         return None
@@ -43,7 +43,7 @@ def training_mining(body: bytes) -> str | None:
 
 
 def refuses(said: str) -> bool:
-    """Whether an answer of `training_mining` refuses; who publishes a dataset keeps nobody's constraints."""
+    """Return whether an answer of `training_mining` refuses; who publishes a dataset keeps nobody's constraints."""
     return said.startswith(("notAllowed", "constrained"))
 
 

@@ -21,7 +21,7 @@ _SETTINGS = {"verify": {"remote_manifest_fetch": False, "ocsp_fetch": False, "ve
 
 
 def assertions(media_type: str, body: bytes) -> dict[str, dict[str, object]]:
-    """Entries of all assertions of training and data mining, of the active manifest and of those before it."""
+    """Return entries of all assertions of training and data mining, of the active manifest and of those before it."""
     import c2pa
 
     found: dict[str, dict[str, object]] = {}

@@ -42,7 +42,7 @@ _SHA256 = "^[0-9a-f]{64}$"
 
 
 def check(parquet: str) -> None:
-    """Whether a file can be adopted, by its columns and the tar beside it.
+    """Check whether a file can be adopted, by its columns and the tar beside it.
 
     Raises:
         ValueError: it cannot; the message is a sentence that names the file.
@@ -67,7 +67,8 @@ def check(parquet: str) -> None:
 
 
 def index(parquet: str) -> pa.Table:
-    """The images of one shard, as ADOPTED, in the order of the file: its rows of success whose bytes are in the tar.
+    """Return the images of one shard, as ADOPTED, in the order of the file: its rows of success whose bytes are in the
+    tar.
 
     Raises:
         ValueError: see `check`; or a column holds something else, or the tar is none.
@@ -131,7 +132,7 @@ def _members(tar: str) -> dict[str, tuple[int, int]]:
 
 
 def read(rows: pa.Table, limit: int) -> Iterator[tuple[dict[str, Any], bytes | None]]:
-    """Rows of ADOPTED and their images' bytes, tar by tar; None for one of more than `limit` bytes.
+    """Yield rows of ADOPTED and their images' bytes, tar by tar; None for one of more than `limit` bytes.
 
     Raises:
         OSError: a tar is gone or cannot be read.
@@ -149,7 +150,9 @@ def read(rows: pa.Table, limit: int) -> Iterator[tuple[dict[str, Any], bytes | N
 def ingested(
     row: Mapping[str, Any], body: bytes | None, ingest: Callable[[bytes], Ingested | RefusedBody]
 ) -> Ingested | RefusedBody:
-    """What an image's bytes, as `read` gives them, come to: under the SHA-256 and the size that its original had."""
+    """Return what an image's bytes, as `read` gives them, come to: under the SHA-256 and the size that its original
+    had.
+    """
     if body is None:
         return RefusedBody("body_too_large", f"{row['length']} bytes in {row['tar']}")
     result = ingest(body)

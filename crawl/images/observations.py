@@ -70,7 +70,7 @@ class Observation:
 
 
 def now() -> str:
-    """This moment, ISO 8601 in UTC; to the millisecond, so that what was observed later is known to be later."""
+    """Return this moment, ISO 8601 in UTC; to the millisecond, so that what was observed later is known to be later."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
@@ -87,7 +87,7 @@ def observe(
     etag: str | None = None,
     last_modified: str | None = None,
 ) -> Observation:
-    """The observation that a body, or the lack of one, gives."""
+    """Return the observation that a body, or the lack of one, gives."""
     image = result if isinstance(result, Ingested) else None
     outcome, detail = (OK, None) if isinstance(result, Ingested) else (result.outcome, result.detail)
     wish = result.unread if isinstance(result, Ingested) else result.wish
@@ -111,7 +111,8 @@ def observe(
 def unchanged(
     earlier: Mapping[str, Any], *, fetched_at: str, final_url: str, attempts: int, etag: str | None
 ) -> Observation:
-    """The observation that a server gives by 304: the image of an earlier row of OBSERVATIONS is still the image.
+    """Return the observation that a server gives by 304: the image of an earlier row of OBSERVATIONS is still the
+    image.
 
     Its status is the earlier one's, so that what is made of the images does not change either.
     """

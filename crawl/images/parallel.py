@@ -18,7 +18,7 @@ _AHEAD_BYTES = 64 * 2**20  # of bodies that wait for a thread, and their results
 
 
 def ingest_threads() -> ThreadPoolExecutor:
-    """A thread for each CPU of a laptop, to be closed by a `with`."""
+    """Return a thread for each CPU of a laptop, to be closed by a `with`."""
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return ThreadPoolExecutor(max(2, min(cpus, _MOST_THREADS)), thread_name_prefix="ingest")
 

@@ -22,7 +22,7 @@ cv2.setNumThreads(1)  # images are many, and each has its thread already
 
 
 def decode_at(image: Encoded, size: tuple[int, int]) -> np.ndarray:
-    """RGB pixels in sRGB, decoded and reduced to a size (width, height), then upright. uint8 (height, width, 3).
+    """Return RGB pixels in sRGB, decoded and reduced to a size (width, height), then upright. uint8 (height, width, 3).
 
     Raises:
         ImageError: the image ends too early or is damaged.
@@ -35,7 +35,7 @@ def decode_at(image: Encoded, size: tuple[int, int]) -> np.ndarray:
 
 
 def resize(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Pixels at a size (width, height); the same array if it has that size.
+    """Resize pixels to a size (width, height); the same array if it has that size.
 
     Up to a half, bicubic: behind a scaled DCT it is nearer to Lanczos over the whole image than Pillow's antialiased
     bilinear and Hamming filters (36.5 dB against 35.5 on 150 photographs), and four times as fast. Further down, the
@@ -60,21 +60,23 @@ def _resize_finely(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def mean(pixels: np.ndarray) -> bytes:
-    """The mean colour, rounded: three bytes."""
+    """Return the mean colour, rounded: three bytes."""
     return bytes(int(value + 0.5) for value in cv2.mean(pixels)[:3])  # of doubles, so the sums are exact
 
 
 def fingerprint(pixels: np.ndarray) -> bytes:
-    """128 bits that two images share if their pixels and sizes are the same: XXH3, for its speed. It is not
-    cryptographic: who wants to can make another image that shares it."""
+    """Return 128 bits that two images share if their pixels and sizes are the same: XXH3, for its speed. It is not
+    cryptographic: who wants to can make another image that shares it.
+    """
     digest = xxhash.xxh3_128(repr(pixels.shape).encode())
     digest.update(np.ascontiguousarray(pixels).data)
     return digest.digest()
 
 
 def encode(pixels: np.ndarray, kind: str, quality: int) -> bytes:
-    """A JPEG or WebP that holds pixels and nothing else. Standard Huffman tables: optimized ones save 4 % of the bytes
-    and take as long again as the rest of the encoder."""
+    """Return a JPEG or WebP that holds pixels and nothing else. Standard Huffman tables: optimized ones save 4 % of the
+    bytes and take as long again as the rest of the encoder.
+    """
     if kind == "webp":
         buffer = io.BytesIO()
         Image.fromarray(pixels).save(buffer, "WEBP", quality=quality, method=4)

@@ -14,20 +14,22 @@ _WHITE = 255
 
 
 def is_resized(width: int, height: int, mode: ResizeMode, side: int, *, only_if_bigger: bool) -> bool:
-    """Whether an image of a size is changed at all."""
+    """Return whether an image of a size is changed at all."""
     if mode == "no" or side == 0:
         return False
     return not only_if_bigger or (min if mode in _SHORTER else max)(width, height) > side
 
 
 def scaled(width: int, height: int, mode: ResizeMode, side: int) -> tuple[int, int]:
-    """The size of the whole image, aspect kept, with its shorter or longer side at `side` pixels."""
+    """Return the size of the whole image, aspect kept, with its shorter or longer side at `side` pixels."""
     share = side / (min if mode in _SHORTER else max)(width, height)
     return max(1, round(width * share)), max(1, round(height * share))
 
 
 def framed(pixels: np.ndarray, mode: ResizeMode, side: int) -> np.ndarray:
-    """A scaled image made square where the mode says so: its centre, or it on white. uint8 (height, width, 3)."""
+    """Return a scaled image made square where the mode says so: its centre, or it on white. uint8 (height,
+    width, 3).
+    """
     height, width = pixels.shape[:2]
     if mode == "center_crop":
         top, left = (height - side) // 2, (width - side) // 2

@@ -77,7 +77,7 @@ class Heeds:
 
 
 def rights(notes: Notes, manifests: str | None = None, mask: Sequence[str] = ()) -> Rights:
-    """What a file's notes say of its use and its maker. Never raises because of them.
+    """Return what a file's notes say of its use and its maker. Never raises because of them.
 
     Args:
         manifests: what C2PA manifests say, see `crawl.images.c2pa.training_mining`.
@@ -100,7 +100,7 @@ def rights(notes: Notes, manifests: str | None = None, mask: Sequence[str] = ())
 
 
 def masked(text: str, kinds: Sequence[str]) -> str:
-    """A property without personal data of some kinds."""
+    """Return a property without personal data of some kinds."""
     if not kinds:
         return text
     from crawl.candidates.personal_data import mask_text
@@ -109,13 +109,13 @@ def masked(text: str, kinds: Sequence[str]) -> str:
 
 
 def refusal_of(data_mining: str) -> RefusedBody | None:
-    """Why an image is not to be used of whose file the column `data_mining` says so."""
+    """Return why an image is not to be used of whose file the column `data_mining` says so."""
     is_plus = data_mining.startswith("DMI-")
     return heeded(Rights(data_mining=data_mining) if is_plus else Rights(c2pa=data_mining), Heeds())[0]
 
 
 def heeded(said: Rights, heeds: Heeds) -> tuple[RefusedBody | None, Wish | None]:
-    """Why an image is not to be used, if its file says so; else what of that cannot be read."""
+    """Return why an image is not to be used, if its file says so; else what of that cannot be read."""
     unread: Wish | None = None
     if heeds.data_mining and said.data_mining is not None and said.data_mining not in _UNSAID:
         why = said.other_constraints if said.data_mining.endswith("CONSTRAINT") else None

@@ -83,7 +83,7 @@ def write_chunk(
 
 
 def chunks(storage: Storage, folder: str = "", *, recursive: bool = False) -> dict[str, list[FileInfo]]:
-    """The Parquet files of each chunk, by the chunk's name; one, unless two processes wrote it at once."""
+    """Return the Parquet files of each chunk, by the chunk's name; one, unless two processes wrote it at once."""
     found: dict[str, list[FileInfo]] = {}
     for info in storage.list(f"{FOLDER}/{folder}".rstrip("/"), recursive=recursive):
         if match := _CHUNK.fullmatch(info.name.removeprefix(f"{FOLDER}/")):
@@ -92,7 +92,7 @@ def chunks(storage: Storage, folder: str = "", *, recursive: bool = False) -> di
 
 
 def read_chunk(storage: Storage, name: str) -> pa.Table:
-    """The observations of a chunk, ordered by URL. Raises FileNotFoundError, DamagedError."""
+    """Return the observations of a chunk, ordered by URL. Raises FileNotFoundError, DamagedError."""
     files = chunks(storage, name.rpartition("/")[0]).get(name)
     if not files:
         raise FileNotFoundError(f"{storage.url_of(FOLDER)}/{name} is gone")
@@ -100,7 +100,9 @@ def read_chunk(storage: Storage, name: str) -> pa.Table:
 
 
 def read_files(storage: Storage, files: Sequence[str]) -> pa.Table:
-    """The observations of some chunks' files. Raises FileNotFoundError, DamagedError: one is not what was written."""
+    """Return the observations of some chunks' files. Raises FileNotFoundError, DamagedError: one is not what was
+    written.
+    """
     tables = []
     for file in files:
         data = storage.read(file)
@@ -113,7 +115,7 @@ def read_files(storage: Storage, files: Sequence[str]) -> pa.Table:
 
 
 def named_by(facts: Mapping[str, Any]) -> list[str]:
-    """The chunks that a commit of `fetch.get` was made of; none if it does not say."""
+    """Return the chunks that a commit of `fetch.get` was made of; none if it does not say."""
     named = facts.get("chunks")
     return [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
 
@@ -135,7 +137,7 @@ def _blobs(storage: Storage, files: Sequence[str]) -> set[str]:
 
 
 def newest(observations: pa.Table) -> pa.Table:
-    """The one observation of each URL that counts, ordered by URL.
+    """Return the one observation of each URL that counts, ordered by URL.
 
     The latest that knows the image (it was accepted, a hash list holds it, or its owner refuses; a license that could
     not be had says nothing of it); of a URL without one, the latest.
@@ -170,8 +172,8 @@ def newest(observations: pa.Table) -> pa.Table:
 
 
 def read_images(storage: Storage, images: pa.Table, *, lenient: bool = False, near: bool = False) -> list[bytes]:
-    """The stored bytes of rows with `blob`, `blob_offset`, `blob_length` and, to be held against them, `blob_checksum`,
-    in their order; empty where blob is null.
+    """Return the stored bytes of rows with `blob`, `blob_offset`, `blob_length` and, to be held against them,
+    `blob_checksum`, in their order; empty where blob is null.
 
     lenient: damaged ones are empty, too, for who shows what there is.
     near: they lie near one another, as all those of a blob do: gaps between them are read for few requests.
@@ -200,7 +202,9 @@ def read_images(storage: Storage, images: pa.Table, *, lenient: bool = False, ne
 
 
 def worth_reading(ranges: Sequence[tuple[int, int]]) -> int:
-    """Up to how many bytes between two of a blob's (offset, length) are read, and passed over, for few requests."""
+    """Return up to how many bytes between two of a blob's (offset, length) are read, and passed over, for few
+    requests.
+    """
     ordered = np.array(sorted(set(ranges)), np.int64).reshape(-1, 2)
     ends = np.maximum.accumulate(ordered.sum(axis=1))
     gaps = np.sort(np.maximum(ordered[1:, 0] - ends[:-1], 0))
@@ -211,7 +215,7 @@ def worth_reading(ranges: Sequence[tuple[int, int]]) -> int:
 
 
 def damaged(storage: Storage, images: pa.Table) -> list[bool]:
-    """Which rows' stored bytes are not what was stored, or are gone."""
+    """Return which rows' stored bytes are not what was stored, or are gone."""
     answer = [False] * len(images)
     for blob, entries in _by_blob(images):
         try:

@@ -59,21 +59,23 @@ class Captions:
         """Whether captions were cut, or an image got none, because those of the page grew too large."""
 
     def of_figure(self, image: LexborNode) -> str:
-        """The caption of the innermost figure that an image stands in; empty if there is none."""
+        """Return the caption of the innermost figure that an image stands in; empty if there is none."""
         for above in _above(image):
             if above.tag == "figure":
                 return self._given(self.by_figure.get(above.mem_id, ""))
         return ""
 
     def of_object(self, image: LexborNode) -> str:
-        """The caption, else the description, of the ImageObject that an image stands in; empty if there is none."""
+        """Return the caption, else the description, of the ImageObject that an image stands in; empty if there
+        is none.
+        """
         if (item := self._image_object(image)) is not None:
             self._seen.add(item)
             return self._given(self.by_object.get(item, ""))
         return ""
 
     def without_image(self) -> Iterator[tuple[str, str]]:
-        """(URL, caption) of ImageObjects in which no image stood that `of_object` was asked for."""
+        """Yield (URL, caption) of ImageObjects in which no image stood that `of_object` was asked for."""
         for item, address in self._addresses.items():
             if item not in self._seen and address and (caption := self.by_object.get(item)):
                 yield address, self._given(caption)

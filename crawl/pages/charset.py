@@ -59,7 +59,7 @@ class Decoded(NamedTuple):
 
 
 def decoded(page: bytes, declared: str | None = None, url: str = "") -> Decoded:
-    """A page's bytes in UTF-8. Bytes that the encoding lacks become U+FFFD, of UTF-8 in the parser.
+    """Return a page's bytes in UTF-8. Bytes that the encoding lacks become U+FFFD, of UTF-8 in the parser.
 
     Args:
         page: the page as the server sent it.
@@ -79,7 +79,9 @@ def _recoded(page: bytes, encoding: str) -> Decoded:
 
 
 def own_declaration(page: bytes) -> str | None:
-    """The encoding that a page declares in its first bytes, or in a `<meta>` that a parser meets in the next few."""
+    """Return the encoding that a page declares in its first bytes, or in a `<meta>` that a parser meets in the next
+    few.
+    """
     for start, name in _UTF16_DECLARATIONS:
         if page.startswith(start):
             return name

@@ -28,7 +28,7 @@ _TOP_LEVEL = re.compile(r"https?://[^/?#]*\.([a-z]{2,63}|xn--[a-z0-9-]{2,59})(?:
 
 
 def guess(page: bytes, url: str = "") -> str:
-    """The encoding that a page's bytes seem to be in, by its name in the Encoding standard, lower case.
+    """Return the encoding that a page's bytes seem to be in, by its name in the Encoding standard, lower case.
 
     Args:
         page: the whole of it.

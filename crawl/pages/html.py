@@ -34,7 +34,7 @@ class Choice(Protocol):
     """An image that names several URLs."""
 
     def shown(self) -> str:
-        """The one that it shows in the end, as `crawl.pages.image_address.image_url` says."""
+        """Return the one that it shows in the end, as `crawl.pages.image_address.image_url` says."""
 
     @property
     def lazy(self) -> str:
@@ -114,7 +114,9 @@ _MAX_BASES = 16  # that are looked at
 
 
 def declared_language(metas: Iterable[tuple[str, str]]) -> str | None:
-    """The language that a page's metas declare, given as (name, content): `og:locale`, else `language`. BCP 47."""
+    """Return the language that a page's metas declare, given as (name, content): `og:locale`, else `language`.
+    BCP 47.
+    """
     found = {
         name: content.strip().replace("_", "-")
         for name, content in metas
@@ -124,12 +126,14 @@ def declared_language(metas: Iterable[tuple[str, str]]) -> str | None:
 
 
 def asks_noai(values: Iterable[str]) -> bool:
-    """Whether a robots meta tag or an X-Robots-Tag holds `noai` or `noimageai` (DeviantArt's directives of 2022)."""
+    """Return whether a robots meta tag or an X-Robots-Tag holds `noai` or `noimageai` (DeviantArt's directives of
+    2022).
+    """
     return any(_NOAI.search(value) for value in values)
 
 
 def open_graph(properties: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """(URL, text) of a page's `og:image` properties, given as (name, content) in their order.
+    """Return (URL, text) of a page's `og:image` properties, given as (name, content) in their order.
 
     The text is the image's own `og:image:alt`, else the page's `og:title`.
     """
@@ -147,7 +151,9 @@ def open_graph(properties: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 def bounded(images: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """(URL, text) of images, as many as have texts of a few million characters altogether: some share a long one."""
+    """Return (URL, text) of images, as many as have texts of a few million characters altogether: some share a long
+    one.
+    """
     ends = accumulate(len(text) for _, text in images)
     return [image for image, end in zip(images, ends, strict=True) if end <= _MAX_OPEN_GRAPH_CHARS]
 

@@ -103,12 +103,12 @@ _WIDTH = re.compile(
 
 
 def names_image(url: str) -> bool:
-    """Whether a URL's path ends as an image file's does."""
+    """Return whether a URL's path ends as an image file's does."""
     return len(url) <= MAX_URL_CHARS and _NAMES_IMAGE.match(url) is not None
 
 
 def image_url(attributes: Mapping[str, str | None]) -> str:
-    """The URL that an `<img>` shows in the end, as written; that of a stand-in, if the tag names nothing else.
+    """Return the URL that an `<img>` shows in the end, as written; that of a stand-in, if the tag names nothing else.
 
     Empty if the tag names none. See docs/sources.md for the rules.
     """
@@ -118,7 +118,7 @@ def image_url(attributes: Mapping[str, str | None]) -> str:
 
 
 def best_url(attributes: Mapping[str, str | None]) -> tuple[str, int]:
-    """As `image_url`, and the URL's grade."""
+    """Return the URL as `image_url` does, and its grade."""
     src = (attributes.get("src") or "").strip(_WHITESPACE)
     grade = grade_of(src)
     if _ALTERNATIVES.isdisjoint(attributes):
@@ -167,8 +167,8 @@ _by_size = attrgetter("size")
 
 
 def largest_of(srcset: str) -> tuple[str, int]:
-    """The URL of a srcset that a wide screen shows, the first of equals, and its grade; empty if it names none that can
-    be fetched.
+    """Return the URL of a srcset that a wide screen shows, the first of equals, and its grade; empty if it names none
+    that can be fetched.
     """
     best, best_grade = "", NONE
     for source in sorted(image_sources(srcset), key=_by_size, reverse=True):  # of equals the first stays the first
@@ -181,7 +181,7 @@ def largest_of(srcset: str) -> tuple[str, int]:
 
 
 def grade_of(url: str) -> int:
-    """The grade of an address as written."""
+    """Return the grade of an address as written."""
     return NONE if not url or len(url) > MAX_URL_CHARS else _graded(url)
 
 
@@ -210,7 +210,7 @@ def _is_preview(url: str) -> bool:
 
 
 def is_stand_in(src: str) -> bool:
-    """Whether an address is no image of the page's own: inlined, empty of meaning, or named as stand-ins are."""
+    """Return whether an address is no image of the page's own: inlined, empty of meaning, or named as stand-ins are."""
     return src[:5] in INLINED or _is_no_address(src) or _is_named_as_stand_in(src)
 
 
@@ -277,7 +277,7 @@ class NamedInTag:
     attributes: Mapping[str, str | None]
 
     def shown(self) -> str:
-        """As `image_url` has it."""
+        """Return the URL as `image_url` does."""
         return image_url(self.attributes)
 
     @property
@@ -292,7 +292,7 @@ class NamedInTag:
 
 
 def names_several(attributes: Mapping[str, str | None]) -> bool:
-    """Whether a tag may show something else than its `src`."""
+    """Return whether a tag may show something else than its `src`."""
     return not _ALTERNATIVES.isdisjoint(attributes)
 
 
@@ -316,12 +316,12 @@ _OF_ANOTHER_KIND = r"(?i)\n|\.(?:x?html?|pdf|docx?|m?js|css|json|xml|txt|mp[34]|
 
 
 def are_no_addresses(urls: pa.Array) -> np.ndarray:
-    """Which of URLs, string of shape (n,), are no address of an image, or not yet one; bool of shape (n,)."""
+    """Return which of URLs, string of shape (n,), are no address of an image, or not yet one; bool of shape (n,)."""
     return np.array(pc.match_substring_regex(urls, NO_ADDRESS), bool)
 
 
 def what_is_clear(src: pa.Array, lazy: pa.Array, names_lazy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which of images that name several addresses are beyond doubt.
+    """Return which of images that name several addresses are beyond doubt.
 
     Args:
         src: string of shape (n,), stripped, as are `lazy`.

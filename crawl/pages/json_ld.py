@@ -16,7 +16,7 @@ _KEYS_OF_PORTRAITS = frozenset({"logo", "author", "publisher", "creator", "edito
 
 
 def described_images(script: str) -> Iterator[tuple[str, str]]:
-    """(URL, caption) of each ImageObject in a script, in its order; the caption may be empty.
+    """Yield (URL, caption) of each ImageObject in a script, in its order; the caption may be empty.
 
     The caption is `caption`, else `description`. Portraits and logos are left out: what stands there as a caption is
     the name of an author or a publisher. What is no JSON describes nothing.

@@ -83,7 +83,7 @@ class Places:
         self._known: dict[int, _Around] = {}
 
     def of(self, parent: LexborNode | None, attributes: Mapping[str, str | None]) -> Place:
-        """Where an element stands, whose parent and own attributes are given."""
+        """Return where an element stands, whose parent and own attributes are given."""
         part, link, first, second, third = self._inside(parent)
         get = attributes.get
         width, height, own = get("width"), get("height"), get("class")
@@ -137,7 +137,7 @@ _MAX_PIXELS_CHARS = 16
 
 @lru_cache(maxsize=4096)
 def pixels(written: str) -> int | None:
-    """The number of pixels that a `width` or `height` says; None of a percentage, or of anything else."""
+    """Return the number of pixels that a `width` or `height` says; None of a percentage, or of anything else."""
     found = _PIXELS.match(written) if len(written) < _MAX_PIXELS_CHARS else None
     return int(found[1]) if found else None
 
@@ -151,7 +151,7 @@ _ANY_ROLE = rf"(?i)(?:^|[\s_-])(?:{'|'.join(_WORDS_OF_ROLES.values())})(?:$|[\s_
 
 
 def roles(classes: Sequence[str]) -> pa.Array:
-    """What classes say that an image is, of ROLES, the first of several; null if nothing. string (n,)."""
+    """Return what classes say that an image is, of ROLES, the first of several; null if nothing. string (n,)."""
     array = pa.array(classes, pa.string())
     found = pa.nulls(len(array), pa.string())
     marked = pc.match_substring_regex(array, _ANY_ROLE)  # of few
@@ -168,7 +168,7 @@ def roles(classes: Sequence[str]) -> pa.Array:
 def columns_of(
     places: Mapping[int, Place], urls: Sequence[str], of: Sequence[int], pages: Sequence[str]
 ) -> dict[str, pa.Array]:
-    """The columns of `dataset.schema.PLACE` over images, null for those of which nothing is known.
+    """Return the columns of `dataset.schema.PLACE` over images, null for those of which nothing is known.
 
     Args:
         places: by the number of the image.
@@ -204,7 +204,7 @@ _OF_PICTURES = frozenset(
 
 
 def leads_elsewhere(link: str, page: str, image: str) -> bool:
-    """Whether a link leads to another site than its page's or the image's, by their domains; all as written.
+    """Return whether a link leads to another site than its page's or the image's, by their domains; all as written.
 
     A site where people publish pictures is where the image is from, and no other.
     """

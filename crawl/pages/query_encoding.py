@@ -54,7 +54,8 @@ _LAST_OF_EQUALS = frozenset("═╞╡╪十卅")  # of which Big5's index has t
 
 
 def with_queries_encoded(urls: pa.Array, encodings: list[str], page: np.ndarray) -> pa.Array:
-    """URLs as written whose queries have characters beyond ASCII, with these percent-encoded; the others as they are.
+    """Return URLs as written whose queries have characters beyond ASCII, with these percent-encoded; the others as they
+    are.
 
     Args:
         urls: string (n,).
@@ -76,7 +77,7 @@ def with_queries_encoded(urls: pa.Array, encodings: list[str], page: np.ndarray)
 
 
 def with_query_encoded(url: str, encoding: str) -> str:
-    """A URL as written on a page of an encoding, with its query percent-encoded."""
+    """Return a URL as written on a page of an encoding, with its query percent-encoded."""
     match = _QUERY.fullmatch(url)
     if match is None or match[2].isascii() or encoding in _UTF8:
         return url

@@ -78,7 +78,7 @@ class RenderedTexts:
         return self._left <= 0
 
     def of(self, node: LexborNode, but: frozenset[str] = frozenset()) -> str:
-        """The text in an element, with a space at the bounds of blocks and none at those of inline elements.
+        """Return the text in an element, with a space at the bounds of blocks and none at those of inline elements.
 
         Args:
             node: an element.

@@ -75,7 +75,7 @@ _KEPT = _TEXT_ALONE | _VOID | _NESTED | {b"amp-img", b"amp-anim", b"html"}
 
 
 def is_affordable(page: bytes) -> bool:
-    """Whether parsing a page as it is takes no more than about a second, and a few hundred megabytes."""
+    """Return whether parsing a page as it is takes no more than about a second, and a few hundred megabytes."""
     is_begin = np.frombuffer(page, np.uint8) == ord("<")
     tags = int(np.count_nonzero(is_begin))
     begins = np.flatnonzero(is_begin) if tags * tags > 4 * _MAX_MADE_ANEW else _NONE
@@ -280,7 +280,7 @@ def _ends_tag(page: bytes, begin: int, at: int) -> bool:
 
 
 def simplified(page: bytes) -> bytes:
-    """A page's images, figures, links, metas, structured data and text, without all other tags."""
+    """Return a page's images, figures, links, metas, structured data and text, without all other tags."""
     parts: list[bytes] = []
     above: list[bytes] = []  # elements that are kept and not closed yet
     at, size, merged = 0, len(page), 0

@@ -36,7 +36,7 @@ class ImageSource(NamedTuple):
 
 
 def image_sources(srcset: str) -> Iterator[ImageSource]:
-    """The image sources in their order; those whose descriptors are wrong are none."""
+    """Yield the image sources in their order; those whose descriptors are wrong are none."""
     at = 0
     while True:
         while found := _COMMON.match(srcset, at):

@@ -42,7 +42,7 @@ class Losses:
     """Why it cannot be read any further, to follow the file's name."""
 
     def sentence(self) -> str | None:
-        """What was lost, to follow the file's name."""
+        """Return what was lost, to follow the file's name."""
         parts = [f"has {count:,} rows {what}; the others were read" for what, count in sorted(self.rows.items())]
         return "; ".join([*parts, *([self.error] if self.error else [])]) or None
 
@@ -59,18 +59,20 @@ class TableBatch:
 
     @staticmethod
     def of_one_text(first: int, urls: pa.Array, texts: pa.Array) -> TableBatch:
-        """Rows of one text each."""
+        """Return rows of one text each."""
         return TableBatch(first, urls, texts, np.arange(len(texts)))
 
     def rows(self, first: int, last: int) -> TableBatch:
-        """Those from one to before another, counted from the first."""
+        """Return the rows from one to before another, counted from the first."""
         begin, end = np.searchsorted(self.of, [first, last])
         urls, texts = self.urls.slice(first, last - first), self.texts.slice(begin, end - begin)
         return TableBatch(self.first + first, urls, texts, self.of[begin:end] - first)
 
 
 def choose(have: Sequence[str], columns: Columns) -> tuple[int, int]:
-    """The numbers of the column of addresses and of that of texts. Raises TableError if there is none, or two."""
+    """Return the numbers of the column of addresses and of that of texts. Raises TableError if there is none,
+    or two.
+    """
     return _choose(have, columns.url, "url"), _choose(have, columns.text, "text")
 
 
@@ -89,6 +91,6 @@ def _choose(have: Sequence[str], wanted: Sequence[str], what: str) -> int:
 
 
 def names_both(have: Sequence[str], columns: Columns) -> bool:
-    """Whether a column of addresses and one of texts are among these names."""
+    """Return whether a column of addresses and one of texts are among these names."""
     plain = {name.strip().lower() for name in have}
     return all(any(want.strip().lower() in plain for want in wanted) for wanted in (columns.url, columns.text))

@@ -36,7 +36,7 @@ _BAD_WIDTH = "with more or fewer columns than its first line"
 
 
 def read_delimited(read: Callable[[int], bytes], columns: Columns, losses: Losses) -> Iterator[TableBatch]:
-    """The rows, in batches.
+    """Yield the rows, in batches.
 
     Args:
         read: up to so many bytes of the file in UTF-8, empty at its end.
@@ -171,7 +171,7 @@ def _without_quoted(urls: pa.Array, texts: pa.Array, losses: Losses) -> tuple[pa
 
 
 def quoted_rows(blocks: Iterator[bytes], delimiter: bytes, width: int, url: int) -> Iterator[bytes]:
-    """Blocks of whole lines as blocks of whole rows, in which every quote is closed.
+    """Yield blocks of whole lines as blocks of whole rows, in which every quote is closed.
 
     Args:
         blocks: of a text in UTF-8.

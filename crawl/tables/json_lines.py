@@ -23,12 +23,12 @@ _HEAD_ROWS = 100
 
 
 def is_object(line: str) -> bool:
-    """Whether a line is one JSON object, as each of JSON lines is."""
+    """Return whether a line is one JSON object, as each of JSON lines is."""
     return _object(line.encode()) is not None
 
 
 def read_json_lines(read: Callable[[int], bytes], columns: Columns, losses: Losses) -> Iterator[TableBatch]:
-    """The rows, in batches. Raises TableError; see `crawl.tables.delimited.read_delimited`."""
+    """Yield the rows, in batches. Raises TableError; see `crawl.tables.delimited.read_delimited`."""
     rows: _Rows | None = None
     row = 0
     for block in whole_lines(read, losses):

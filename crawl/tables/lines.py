@@ -29,7 +29,7 @@ _CONTROL = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
 
 
 def first_lines(head: bytes) -> list[str]:
-    """The first lines of a text file that are neither empty nor comments (`#`); none of a binary file's.
+    """Return the first lines of a text file that are neither empty nor comments (`#`); none of a binary file's.
 
     Args:
         head: the file's first bytes, at most HEAD_BYTES, as they are.
@@ -82,7 +82,8 @@ def as_utf8(read: Callable[[int], bytes]) -> Callable[[int], bytes]:
 
 
 def whole_lines(read: Callable[[int], bytes], losses: Losses) -> Iterator[bytes]:
-    """Blocks of whole lines of valid UTF-8 that end in a line feed; longer ones than MAX_LINE_BYTES are counted alone.
+    """Yield blocks of whole lines of valid UTF-8 that end in a line feed; longer ones than MAX_LINE_BYTES are counted
+    alone.
 
     Args:
         read: up to so many bytes of a text, empty at its end.

@@ -18,7 +18,7 @@ _UNREAD = "in row groups that cannot be read"
 
 
 def read_parquet(source: SourceFile, start: int, end: int, columns: Columns, losses: Losses) -> Iterator[TableBatch]:
-    """The rows of the row groups that begin in a byte range, in batches.
+    """Yield the rows of the row groups that begin in a byte range, in batches.
 
     Where a group begins is reckoned by rows: in the middle of the file if half of the rows stand before it.
 
@@ -82,7 +82,7 @@ def _batch(first: int, urls: pa.Array, texts: pa.Array) -> TableBatch:
 
 
 def strings(array: pa.Array) -> pa.Array:
-    """Any values as texts; bytes that are not UTF-8 become U+FFFD."""
+    """Return any values as texts; bytes that are not UTF-8 become U+FFFD."""
     if types.is_dictionary(array.type):
         array = array.dictionary_decode()
     try:

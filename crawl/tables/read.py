@@ -22,7 +22,7 @@ Form = Literal["parquet", "csv", "json_lines", "json"]
 def read_rows(
     location: str, form: Form, start: int, end: int, columns: Columns, losses: Losses
 ) -> Iterator[TableBatch]:
-    """The rows that begin in a byte range, in batches of some tens of thousands.
+    """Yield the rows that begin in a byte range, in batches of some tens of thousands.
 
     Args:
         location: path or URL.

@@ -42,12 +42,12 @@ class Images:
     silent_inlined: int
 
     def texts(self, source: str) -> pa.Array:
-        """What a text source gives for each; string (n,)."""
+        """Return what a text source gives for each; string (n,)."""
         known = {"alt": self.alts, "title": self.titles}
         return known[source] if source in known else pa.repeat(pa.scalar(""), len(self.urls))
 
     def place(self, name: str) -> pa.Array:
-        """What is known of their places, a column of PLACE: their size alone."""
+        """Return what is known of their places, a column of PLACE: their size alone."""
         if name not in _SIZES:
             return pa.nulls(len(self.urls), PLACE.field(name).type)
         pixels = self.sizes[:, _SIZES.index(name)]
@@ -84,7 +84,7 @@ class WatImages:
         self._pages[-1] = page
 
     def images(self) -> Images:
-        """The images that were read. Nothing can be read after."""
+        """Return the images that were read. Nothing can be read after."""
         found = self._reader.links()
         urls = pc.utf8_trim_whitespace(_utf8(found.urls))
         several = np.flatnonzero((found.states & (PLAIN | SILENT | NAMES_OTHERS)) == (PLAIN | NAMES_OTHERS))

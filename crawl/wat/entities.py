@@ -41,7 +41,8 @@ _DECODER = msgspec.json.Decoder(_Wat)
 
 
 def with_references_decoded(block: bytes | bytearray, date: str | None) -> bytes | bytearray:
-    """A WAT record in which what it says of a page's HTML has no character references, if it is of a time when it had.
+    """Return a WAT record in which what it says of a page's HTML has no character references, if it is of a time when
+    it had.
 
     date: of the WAT's own record, ISO 8601; a record without one is left as it is.
     """

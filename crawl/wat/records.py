@@ -64,7 +64,7 @@ class Link(msgspec.Struct, gc=False):
         return bool(self.data_src or self.data_original or self.data_lazy_src or self.data_srcset)
 
     def shown(self) -> str:
-        """The URL of an image that names several."""
+        """Return the URL of an image that names several."""
         attributes = {
             "src": self.url,
             "srcset": self.srcset,
@@ -76,7 +76,7 @@ class Link(msgspec.Struct, gc=False):
         return image_url(attributes)
 
     def any_address(self) -> str:
-        """One that the image names, if it names one, else what is inlined: of images that are only counted."""
+        """Return one that the image names, if it names one, else what is inlined: of images that are only counted."""
         url = (self.url or "").strip()
         if url and url[:5] not in INLINED:
             return url

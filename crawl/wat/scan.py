@@ -237,7 +237,7 @@ class ImageLinkReader:
             self._silent = np.concatenate([self._silent, np.zeros_like(self._silent)])
 
     def links(self) -> ImageLinks:
-        """What was read. Nothing can be read after."""
+        """Return what was read. Nothing can be read after."""
         rows = int(self._used[0])
         columns = (
             pa.StringArray.from_buffers(rows, pa.py_buffer(ends[: rows + 1]), pa.py_buffer(strings[:size]))

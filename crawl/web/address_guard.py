@@ -59,7 +59,7 @@ class PrivateAddressError(OSError):
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address, as text, is a host of the public internet. Text that is no address is not."""
+    """Return whether an IP address, as text, is a host of the public internet. Text that is no address is not."""
     try:
         ip: IPv4Address | IPv6Address = ip_address(address.split("%", 1)[0])
     except ValueError:
@@ -76,7 +76,7 @@ def is_public(address: str) -> bool:
 
 
 def endpoint(text: str) -> tuple[str, int | None]:
-    """The address and the port, if one is given, of `ip`, `ip:port` or `[ip]:port`.
+    """Return the address and the port, if one is given, of `ip`, `ip:port` or `[ip]:port`.
 
     Raises:
         ValueError: it is neither.
@@ -116,13 +116,13 @@ class Guard(AbstractResolver):
             raise PrivateAddressError(f"{literal} is not a public address")
 
     def is_named(self, host: str) -> bool:
-        """Whether the config says where a host is."""
+        """Return whether the config says where a host is."""
         return canonical_host(host) in self._resolve
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """The addresses that may be connected to.
+        """Return the addresses that may be connected to.
 
         Raises:
             socket.gaierror: the name does not resolve.

@@ -107,20 +107,22 @@ class Client:
         await self._guard.close()
 
     def let_go(self, answer: Response) -> None:
-        """The body of an answer is no longer needed."""
+        """Give back the place of a body that is no longer needed."""
         if answer.is_large:
             self._room.leave()
 
     def wait_s(self, host: Host) -> float:
-        """Seconds until the next request to a host may start."""
+        """Return the seconds until the next request to a host may start."""
         return max(0.0, host.next_start - asyncio.get_running_loop().time())
 
     def places(self, host: Host) -> int:
-        """Requests to a host that are worth having under way: one, until it is known not to ask for a delay."""
+        """Return the number of requests to a host that are worth having under way: one, until it is known not to ask
+        for a delay.
+        """
         return self.config.per_host_concurrency if host.known and host.delay_s == 0 else 1
 
     def site(self, url: str) -> Site:
-        """What is remembered of the site of a URL; of what is none, of nobody's."""
+        """Return what is remembered of the site of a URL; of what is none, of nobody's."""
         return self._site_of(url)
 
     def _find_site(self, url: str) -> Site:
@@ -345,7 +347,7 @@ def _location(answer: Response) -> str:
 
 
 def opted_out(host: str, domains: Container[str]) -> str | None:
-    """The domain of a list that a host is, or is below; both as `dataset.hosts` spells them."""
+    """Return the domain of a list that a host is, or is below; both as `dataset.hosts` spells them."""
     while host:
         if host in domains:
             return host

@@ -167,7 +167,7 @@ class FetchConfig:
                 ) from None
 
     def heeds(self, signal: str) -> bool:
-        """Whether what an owner says by a signal of this name counts."""
+        """Return whether what an owner says by a signal of this name counts."""
         heeded = {
             CONTENT_SIGNAL: self.respect_content_signal,
             CONTENT_USAGE: self.respect_content_usage,

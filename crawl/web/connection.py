@@ -43,7 +43,7 @@ class OddHeadError(ValueError):
 
 
 def put_right(head: bytes) -> tuple[bytes, bool]:
-    """A head, with its blank line, as a strict parser takes it, and whether it was so already.
+    """Return a head, with its blank line, as a strict parser takes it, and whether it was so already.
 
     Raises:
         OddHeadError: it cannot be put right.
@@ -121,7 +121,7 @@ class Connection(ResponseHandler):
         self._is_answered = False
 
     def set_response_params(self, **options: Any) -> None:
-        """A request is about to be sent."""
+        """Note that a request is about to be sent."""
         self._expect()
         super().set_response_params(**options)
 
@@ -170,7 +170,7 @@ class Connection(ResponseHandler):
         return bytes(head[end.end() :])
 
     def feed_data(self, data: Any, size: int = 0) -> None:
-        """A head was parsed; what follows the answer that counts is no answer to anything."""
+        """Take a head that was parsed; what follows the answer that counts is no answer to anything."""
         if self._is_answered:
             self._leave()
             return
@@ -180,7 +180,7 @@ class Connection(ResponseHandler):
         super().feed_data(data, size)
 
     def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
-        """The connection fails; so does a body that it was about to bring."""
+        """Fail the connection, and a body that it was about to bring."""
         if self._payload is not None and not self._payload.is_eof():
             self._payload.set_exception(ClientPayloadError(str(exc)), *cause)
         super().set_exception(exc, *cause)

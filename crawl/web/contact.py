@@ -30,7 +30,7 @@ class NoContactError(ValueError):
 
 
 def is_own(user_agent: str) -> bool:
-    """Whether a user agent names a page or a mail address, and not the default's."""
+    """Return whether a user agent names a page or a mail address, and not the default's."""
     hosts = [match[1].lower() for pattern in (_URL, _MAIL) for match in pattern.finditer(user_agent)]
     return any(host != PLACEHOLDER and not host.endswith(f".{PLACEHOLDER}") for host in hosts)
 
@@ -48,12 +48,12 @@ class Contact:
         self._guard = guard
 
     def check(self, host: str) -> None:
-        """Raises NoContactError: the host is one of the web, and nobody says who asks."""
+        """Raise NoContactError if the host is one of the web and nobody says who asks."""
         if not self._is_own and not self._guard.is_named(host) and not _LOOPBACK.fullmatch(canonical_host(host)):
             raise NoContactError(host)
 
     def check_all(self, urls: Iterable[str]) -> None:
-        """`check`, of all hosts of addresses that would be asked. Raises NoContactError."""
+        """Do `check` for all hosts of addresses that would be asked. Raises NoContactError."""
         for host in sorted({hostname(url) for url in urls} - {""}):
             try:
                 self._guard.check(host)

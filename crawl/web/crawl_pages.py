@@ -161,7 +161,7 @@ class _Crawl:
 
 
 def links(page: bytes, url: str, declared: str | None = None) -> set[str]:
-    """Canonical http and https URLs that a page's `<a href>` lead to, of its first few thousand.
+    """Return canonical http and https URLs that a page's `<a href>` lead to, of its first few thousand.
 
     declared: the charset of the page's Content-Type, if it has one.
     """

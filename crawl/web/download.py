@@ -11,7 +11,7 @@ from crawl.web.visit import visit
 
 
 def download(url: str, config: FetchConfig) -> bytes:
-    """The body at a canonical address, at most `config.max_body_bytes` of it.
+    """Return the body at a canonical address, at most `config.max_body_bytes` of it.
 
     Raises:
         OSError: there was none, and why, in a sentence.

@@ -53,8 +53,8 @@ def fetch(
 def heed_licenses(
     named: Sequence[tuple[str, str, str]], config: FetchConfig, opted_out: Container[str] = frozenset()
 ) -> list[Refused | Wish | None]:
-    """What RSL licenses say that pages, archives or others' answers name: for each a refusal, or what of it cannot be
-    read, or None. Each license is asked for once.
+    """Return what RSL licenses say that pages, archives or others' answers name: for each a refusal, or what of it
+    cannot be read, or None. Each license is asked for once.
 
     named: (the license's canonical URL, where it is named, the URL that is to be used).
     """
@@ -67,7 +67,7 @@ def licensed(
     config: FetchConfig,
     opted_out: Container[str] = frozenset(),
 ) -> dict[str, Observation]:
-    """The observations of accepted images whose answers name RSL licenses, as the licenses have it.
+    """Return the observations of accepted images whose answers name RSL licenses, as the licenses have it.
 
     Args:
         seen: by URL.

@@ -29,7 +29,9 @@ _PORT = re.compile(r":(\d+)$")
 
 
 def kind_of(url: str) -> str:
-    """The kind of an address: its folder and its file's ending, for what these share one program mostly serves."""
+    """Return the kind of an address: its folder and its file's ending, for what these share one program mostly
+    serves.
+    """
     folder, _, name = url.partition("#")[0].partition("?")[0].rpartition("/")
     return f"{folder}/{name[name.rfind('.') :].lower() if '.' in name else ''}"
 
@@ -86,7 +88,7 @@ class Site:
         self._is_last = False
 
     def answers(self, url: str) -> None:
-        """A request got an answer, whatever its status."""
+        """Note that a request got an answer, whatever its status."""
         self.answered = True
         self._row.clear()
         self._connections = 0
@@ -94,7 +96,7 @@ class Site:
         self.host.silent.discard(self.url)
 
     def fails(self, url: str, refused: Refused, now: float) -> None:
-        """A request failed in a way that speaks against the site; now: in the loop's time."""
+        """Note that a request failed in a way that speaks against the site; now: in the loop's time."""
         kind = kind_of(url)
         self._row.append(kind)
         self._connections = self._connections + 1 if refused.at_connection else 0
@@ -120,7 +122,7 @@ class Site:
         self._kinds.clear()
 
     def resting(self, url: str) -> Refused | None:
-        """Why an address of the site is not asked for now, if it is not."""
+        """Return why an address of the site is not asked for now, if it is not."""
         if self._rests is not None:
             return self._rests
         silent = len(self.host.silent - {self.url})
@@ -129,7 +131,7 @@ class Site:
         return self._resting.get(kind_of(url)) if self._resting else None
 
     def given_up(self, url: str) -> Refused | None:
-        """Why an address of the site is asked for no more in this call, if it is not."""
+        """Return why an address of the site is asked for no more in this call, if it is not."""
         return self.resting(url) if self._is_last else None
 
     def once_more(self) -> bool:

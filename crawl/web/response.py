@@ -60,7 +60,7 @@ class Refused(Exception):  # noqa: N818 (an outcome, not an error)
         self.final_url: str | None = None
 
     def again(self, final_url: str | None = None) -> Refused:
-        """The same for another URL, and where that has led."""
+        """Return the same for another URL, and where that has led."""
         refused = Refused(
             self.outcome,
             self.detail,
@@ -76,7 +76,7 @@ class Refused(Exception):  # noqa: N818 (an outcome, not an error)
 
 
 def refused(outcome: str, wish: Wish) -> Refused:
-    """The refusal that heeds an owner's wish."""
+    """Return the refusal that heeds an owner's wish."""
     return Refused(outcome, f"{wish.signal}: {wish.value} ({wish.place})", wish=wish)
 
 
@@ -124,7 +124,7 @@ class Pace:
         self.deadline = asyncio.timeout_at(self._end)
 
     def advance(self, length: int) -> None:
-        """So many bytes of the body have come."""
+        """Note that so many bytes of the body have come."""
         if self._begun is None:
             self._begun = asyncio.get_running_loop().time()
         if self._rate:
@@ -132,7 +132,7 @@ class Pace:
 
     @asynccontextmanager
     async def stopped(self) -> AsyncIterator[None]:
-        """Within it this machine is waited for, and not the server: no time passes."""
+        """Stop the clock while the block runs: this machine is waited for, and not the server."""
         clock = asyncio.get_running_loop().time
         since, deadline = clock(), self.deadline.when()
         self.deadline.reschedule(None)
@@ -153,14 +153,14 @@ class Pace:
         return self.deadline.when() == self._end
 
     def words(self) -> str:
-        """Which of the two ends has come."""
+        """Return which of the two ends has come."""
         if self.is_over:
             return f"no whole answer in {self._timeout_s:g} s"
         return f"fewer than {self._rate} bytes a second"
 
 
 def refusal(error: Exception, late: str) -> Refused:
-    """What an error of the connection means; late: what a timeout does."""
+    """Return what an error of the connection means; late: what a timeout does."""
     match error:
         case TimeoutError():
             return Refused("timeout", late, may_pass=True, site_failed=True)
@@ -194,19 +194,19 @@ class LargeBodySlots:
         self._places = asyncio.Semaphore(LARGE_BODIES)
 
     async def take(self) -> None:
-        """A place, when there is one."""
+        """Take a place, when there is one."""
         await self._places.acquire()
 
     def leave(self) -> None:
-        """The body is no longer needed."""
+        """Leave a place: the body is no longer needed."""
         self._places.release()
 
 
 async def read_body(
     answer: aiohttp.ClientResponse, limit: int, pace: Pace, room: LargeBodySlots, *, cut: bool
 ) -> tuple[bytes, bool]:
-    """The body, decoded, and whether it has a place in the room; of a longer one the first `limit` bytes if `cut`,
-    else Refused. Of a body whose coding is damaged or cut off, what stands before that: its content is judged.
+    """Return the body, decoded, and whether it has a place in the room; of a longer one the first `limit` bytes if
+    `cut`, else Refused. Of a body whose coding is damaged or cut off, what stands before that: its content is judged.
     """
     coding = ", ".join(answer.headers.getall("Content-Encoding", ()))
     decoder = ContentDecoder(coding, limit) if codings(coding) else None
@@ -243,12 +243,12 @@ async def read_body(
 
 
 def backoff_s(attempt: int) -> float:
-    """Seconds to wait after the n-th failed attempt."""
+    """Return the seconds to wait after the n-th failed attempt."""
     return float(min(2 ** (attempt - 1), 8)) * BACKOFF_S
 
 
 def retry_after_s(header: str) -> float:
-    """Seconds of a Retry-After header, a number or a date; 0 if it is neither."""
+    """Return the seconds of a Retry-After header, a number or a date; 0 if it is neither."""
     text = header.strip()
     if text.isascii() and text.isdigit():
         return float(text[:9])

@@ -33,7 +33,7 @@ def read(body: bytes, most: int) -> Encoded:
 
 
 def decode(image: Encoded) -> Image.Image:
-    """The pixels, in one of Pillow's modes."""
+    """Return the pixels, in one of Pillow's modes."""
     with Image.open(io.BytesIO(image.body), formats=["BMP"]) as opened:
         opened.load()
     return opened

@@ -29,8 +29,8 @@ _OTHERS: Mapping[str, Callable[[Encoded], Image.Image]] = {
 
 
 def decode(image: Encoded, scale: int = 1) -> np.ndarray:
-    """Pixels as they lie, in the colours of their profile, what is transparent on white: uint8 of shape (height, width)
-    if they are grey, (height, width, 3), or (height, width, 4) of CMYK.
+    """Return pixels as they lie, in the colours of their profile, what is transparent on white: uint8 of shape (height,
+    width) if they are grey, (height, width, 3), or (height, width, 4) of CMYK.
 
     Args:
         scale: one of SCALES: a JPEG is then decoded at that fraction, rounded up.
@@ -69,8 +69,9 @@ def _on_white(image: Image.Image) -> np.ndarray:
 
 
 def in_srgb(pixels: np.ndarray, profile: bytes | None) -> np.ndarray:
-    """RGB pixels in sRGB, uint8 of shape (height, width, 3); a profile that is broken, or of another colour space than
-    the pixels, is ignored."""
+    """Return RGB pixels in sRGB, uint8 of shape (height, width, 3); a profile that is broken, or of another colour
+    space than the pixels, is ignored.
+    """
     if pixels.ndim == 3 and pixels.shape[2] == 3 and profile is None:
         return pixels
     image = Image.fromarray(np.ascontiguousarray(pixels), _MODES[pixels.shape[2] if pixels.ndim == 3 else 1])
@@ -84,7 +85,7 @@ def in_srgb(pixels: np.ndarray, profile: bytes | None) -> np.ndarray:
 
 
 def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Pixels as a viewer shows them, by EXIF's orientation."""
+    """Return pixels as a viewer shows them, by EXIF's orientation."""
     if orientation == 1:
         return pixels
     if orientation >= 5:  # the first row is a side

@@ -34,7 +34,7 @@ NO_NOTES = Notes()
 
 
 def first_notes(*notes: bytes | None) -> tuple[bytes, ...]:
-    """The first notes that say anything, each cut at MAX_NOTE_BYTES."""
+    """Return the first notes that say anything, each cut at MAX_NOTE_BYTES."""
     return tuple(note[:MAX_NOTE_BYTES] for note in notes if note)[:MAX_NOTES]
 
 
@@ -60,22 +60,22 @@ class Encoded:
 
 
 def rows_missing(missing: int, height: int) -> ImageError:
-    """An image of which rows are not there."""
+    """Return the error of an image of which rows are not there."""
     return ImageError("image_truncated", f"its pixels end too early: {missing:,} of {height:,} rows are missing")
 
 
 def bytes_missing(missing: int, length: int) -> ImageError:
-    """An image of whose bytes, as many as it claims, some are not there."""
+    """Return the error of an image of whose bytes, as many as it claims, some are not there."""
     return ImageError("image_truncated", f"it ends too early: {missing:,} of {length:,} bytes are missing")
 
 
 def too_many(parts: str, most: int) -> ImageError:
-    """An image of more parts than are read of any, none of which may be missing."""
+    """Return the error of an image of more parts than are read of any, none of which may be missing."""
     return ImageError("image_truncated", f"it has more than {most:,} {parts}, the most that are read of an image")
 
 
 def check_pixels(width: int, height: int, most: int) -> None:
-    """Raises ImageError: there are none, or too many to be decoded."""
+    """Raise ImageError if an image has no pixels, or too many to be decoded."""
     if width < 1 or height < 1:
         raise ImageError("image_truncated", f"it says that it has {width} x {height} pixels")
     if width * height > most:

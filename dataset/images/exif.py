@@ -12,7 +12,8 @@ _ENTRY_BYTES = 12
 
 
 def orientation(tiff: bytes) -> int:
-    """The orientation that EXIF gives, 1 to 8, by the first entry of that tag; 1 if it gives none that makes sense.
+    """Return the orientation that EXIF gives, 1 to 8, by the first entry of that tag; 1 if it gives none that makes
+    sense.
 
     Args:
         tiff: EXIF's data from its TIFF header on, with or without `Exif` before it.
@@ -25,7 +26,7 @@ def orientation(tiff: bytes) -> int:
 
 
 def text(tiff: bytes, tag: int) -> str:
-    """What a tag of the first directory says in words, such as ARTIST; empty if it says nothing.
+    """Return what a tag of the first directory says in words, such as ARTIST; empty if it says nothing.
 
     Args:
         tiff: as of `orientation`.

@@ -24,7 +24,7 @@ FORMATS: Mapping[str, tuple[str, Read]] = {
 
 
 def sniff(body: bytes) -> str | None:
-    """The format of a body by its first bytes, as Pillow names it; None if it is none that is read."""
+    """Return the format of a body by its first bytes, as Pillow names it; None if it is none that is read."""
     if body.startswith(b"\xff\xd8\xff"):
         return "JPEG"
     if body.startswith(png.SIGNATURE):
@@ -39,7 +39,7 @@ def sniff(body: bytes) -> str | None:
 
 
 def read(body: bytes, most: int) -> Encoded:
-    """An image, ready to be decoded; no pixel is.
+    """Return an image, ready to be decoded; no pixel is.
 
     Args:
         body: the file.
@@ -61,6 +61,6 @@ def read(body: bytes, most: int) -> Encoded:
 
 
 def words(error: BaseException) -> str:
-    """An error in at most 200 characters, without addresses in memory; its class if it says nothing."""
+    """Return an error in at most 200 characters, without addresses in memory; its class if it says nothing."""
     said = " ".join(str(error).split())[:200]
     return said if said and " at 0x" not in said else type(error).__name__

@@ -83,7 +83,7 @@ def _behind_blocks(body: bytes, position: int, blocks: Iterator[int]) -> int:
 
 
 def decode(image: Encoded) -> Image.Image:
-    """The first frame, in one of Pillow's modes."""
+    """Return the first frame, in one of Pillow's modes."""
     with Image.open(io.BytesIO(image.body), formats=["GIF"]) as opened:
         opened.load()
     return opened

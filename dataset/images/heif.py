@@ -38,7 +38,7 @@ AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # images are many, and each has its thr
 
 
 def kind(body: bytes) -> str | None:
-    """AVIF or HEIF by the brands that the first box names; None if it names neither."""
+    """Return AVIF or HEIF by the brands that the first box names; None if it names neither."""
     if body[4:8] != b"ftyp":
         return None
     brands = _brands(body)
@@ -112,7 +112,7 @@ def _boxes(body: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def decode(image: Encoded) -> Image.Image:
-    """The pixels, of the first frame if there are several, in one of Pillow's modes."""
+    """Return the pixels, of the first frame if there are several, in one of Pillow's modes."""
     if image.kind == "AVIF":
         with Image.open(io.BytesIO(image.body), formats=["AVIF"]) as opened:
             opened.load()

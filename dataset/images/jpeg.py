@@ -203,7 +203,7 @@ def _note(scan: bytes, components: bytes, missing: np.ndarray) -> None:
 
 
 def decode(image: Encoded, scale: int) -> np.ndarray:
-    """Pixels at 1/scale of the size, rounded up: uint8 of shape (height, width), (height, width, 3) or, of CMYK,
+    """Return pixels at 1/scale of the size, rounded up: uint8 of shape (height, width), (height, width, 3) or, of CMYK,
     (height, width, 4).
 
     Raises:

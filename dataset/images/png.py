@@ -150,7 +150,8 @@ def _profile(chunk: bytes) -> bytes | None:
 
 
 def decode(image: Encoded) -> Image.Image:
-    """Pixels in one of Pillow's modes, with 8 bits a sample; where a colour stands for transparency, on white already.
+    """Return pixels in one of Pillow's modes, with 8 bits a sample; where a colour stands for transparency, on white
+    already.
 
     Raises:
         ImageError: rows are missing.

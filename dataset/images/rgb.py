@@ -14,7 +14,7 @@ _BY_PILLOW = tuple(kind for kind in FORMATS if kind != "HEIF")
 
 
 def to_rgb(body: bytes, most: int, side: int) -> np.ndarray:
-    """RGB pixels, upright and in sRGB, what is transparent on white: uint8 of shape (height, width, 3).
+    """Return RGB pixels, upright and in sRGB, what is transparent on white: uint8 of shape (height, width, 3).
 
     Args:
         most: pixels that the image may have.
@@ -28,8 +28,8 @@ def to_rgb(body: bytes, most: int, side: int) -> np.ndarray:
 
 
 def open_stored(body: bytes) -> Image.Image:
-    """An image that was taken in before, as Pillow has it. Of other formats, some of which run programs (EPS), it tries
-    none, for the store that it comes from may be anybody's.
+    """Return an image that was taken in before, as Pillow has it. Of other formats, some of which run programs (EPS),
+    it tries none, for the store that it comes from may be anybody's.
 
     Raises OSError: it is of none that is read.
     """

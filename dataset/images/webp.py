@@ -108,7 +108,7 @@ def _riff(chunks: list[tuple[bytes, bytes]]) -> bytes:
 
 
 def decode(image: Encoded) -> Image.Image:
-    """The pixels, of the first frame if there are several, in one of Pillow's modes."""
+    """Return the pixels, of the first frame if there are several, in one of Pillow's modes."""
     with Image.open(io.BytesIO(image.body), formats=["WEBP"]) as opened:
         opened.load()
     return opened

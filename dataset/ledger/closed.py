@@ -44,16 +44,18 @@ class ClosedRecords:
         return len(self._texts)
 
     def at(self, partition: int) -> Commit | None:
-        """The record of a partition; None if there is none. Raises RecordError."""
+        """Return the record of a partition; None if there is none. Raises RecordError."""
         found = self._rows.get(partition)
         return None if found is None else self._commit(found)
 
     def every(self) -> list[Commit]:
-        """All records, by partition. Raises RecordError."""
+        """Return all records, by partition. Raises RecordError."""
         return [self._commit(row) for row in range(len(self._texts))]
 
     def table_names(self) -> set[str]:
-        """The names of the Parquet files that records name, unparsed: among them may be what is no file's name."""
+        """Return the names of the Parquet files that records name, unparsed: among them may be what is no
+        file's name.
+        """
         return set(_TABLE.findall("\n".join(self._texts.to_pylist())))
 
     @cached_property
@@ -71,7 +73,7 @@ class ClosedRecords:
 
 
 def closed_records(storage: Storage, entry: Mapping[str, Any]) -> ClosedRecords:
-    """The records of a closed phase that the manifest has an entry of. Raises FileNotFoundError, RecordError."""
+    """Return the records of a closed phase that the manifest has an entry of. Raises FileNotFoundError, RecordError."""
     name = entry["records"]
     data = storage.read(name)
     if checksum(data) != entry["checksum"]:
@@ -83,8 +85,9 @@ def closed_records(storage: Storage, entry: Mapping[str, Any]) -> ClosedRecords:
 
 
 def all_records(storage: Storage, manifest: Mapping[str, Any]) -> dict[str, ClosedRecords]:
-    """The records of all closed phases by their phases; none where the manifest names no file of them, or it is large
-    or another than the manifest says, or has records that we do not write: then each phase's own is read."""
+    """Return the records of all closed phases by their phases; none where the manifest names no file of them, or it is
+    large or another than the manifest says, or has records that we do not write: then each phase's own is read.
+    """
     told = manifest.get("records")
     if told is None or told["bytes"] > MOST_BYTES_OF_ALL:
         return {}

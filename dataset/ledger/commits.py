@@ -71,7 +71,7 @@ class Commit:
     spent: Mapping[str, float] = field(default_factory=dict, compare=False)  # what it cost to make; not of the record
 
     def to_json(self) -> str:
-        """One line, keys sorted, so that equal records are equal bytes."""
+        """Return one line, keys sorted, so that equal records are equal bytes."""
         files = {
             role: {"name": file.name, "bytes": file.bytes, "checksum": file.checksum, "rows": file.rows}
             for role, file in self.files.items()
@@ -81,7 +81,7 @@ class Commit:
 
     @staticmethod
     def from_json(text: str | bytes) -> Commit:
-        """The record that `to_json` wrote.
+        """Return the record that `to_json` wrote.
 
         Raises:
             RecordError: it is none: a name leads elsewhere, a size is below zero, something is missing or no text.
@@ -126,7 +126,7 @@ def _in_words(error: BaseException) -> str:
 
 
 def fingerprint(phase: str, version: int, options: Mapping[str, Any], inputs: Iterable[str]) -> str:
-    """What a partition's result depends on: the phase and its version, the config keys it reads, its inputs'
+    """Return what a partition's result depends on: the phase and its version, the config keys it reads, its inputs'
     checksums.
     """
     text = _one_line([phase, version, options, list(inputs)])
@@ -134,12 +134,12 @@ def fingerprint(phase: str, version: int, options: Mapping[str, Any], inputs: It
 
 
 def folder(phase: str) -> str:
-    """Where a phase keeps its files: `text.measure` in `text/measure`."""
+    """Return where a phase keeps its files: `text.measure` in `text/measure`."""
     return phase.replace(".", "/")
 
 
 def records_of(phase: str) -> str:
-    """Where the records of a closed phase are."""
+    """Return where the records of a closed phase are."""
     return f"{folder(phase)}/commits.parquet"
 
 
@@ -148,7 +148,7 @@ REASON = "reason:"
 
 
 def dropped_by_reason(commits: Iterable[Commit]) -> dict[str, int]:
-    """How many rows some deciding tasks dropped, by reason, the most first."""
+    """Return how many rows some deciding tasks dropped, by reason, the most first."""
     total: Counter[str] = Counter()
     for commit in commits:
         found = {name: count for name, count in commit.counts.items() if name.startswith(REASON)}
@@ -167,7 +167,8 @@ class Ledger:
         self.loose = 0  # records of single partitions that `load` found: the phase was not closed, or not tidied up
 
     def load(self) -> dict[tuple[int, str], Commit]:
-        """Every record whose files are all there, with the length that the record gives, by (partition, fingerprint).
+        """Return every record whose files are all there, with the length that the record gives, by (partition,
+        fingerprint).
 
         Of two, the one counts that the phase was closed with: later stages have read it. The other came late.
         """
@@ -200,7 +201,7 @@ class Ledger:
         return found
 
     def record_name(self, partition: int, fingerprint: str) -> str:
-        """Where a partition's own record lies until the phase is closed."""
+        """Return where a partition's own record lies until the phase is closed."""
         return f"{self.folder}/commits/{partition:06d}-{fingerprint}.json"
 
     def add(self, commit: Commit) -> Commit:
@@ -220,7 +221,7 @@ class Ledger:
         return self.write(record_table(commits))
 
     def write(self, records: pa.Table) -> str:
-        """As `close`, of a table that `record_table` made."""
+        """Write the records as `close` does, from a table that `record_table` made."""
         data = to_parquet(records)
         put(self.storage, self.closed_name, data.to_pybytes())
         return checksum(data)
@@ -236,7 +237,7 @@ class Ledger:
 
 
 def record_table(commits: Iterable[Commit]) -> pa.Table:
-    """The records of a phase that is closed, RECORDS, by partition."""
+    """Return the records of a phase that is closed, RECORDS, by partition."""
     ordered = sorted(commits, key=lambda commit: commit.partition)
     return pa.table(
         {
@@ -249,13 +250,13 @@ def record_table(commits: Iterable[Commit]) -> pa.Table:
 
 
 def read_records(storage: Storage, name: str) -> list[Commit]:
-    """The records of a closed phase, by partition. Raises FileNotFoundError, RecordError."""
+    """Return the records of a closed phase, by partition. Raises FileNotFoundError, RecordError."""
     texts = record_texts(storage, name, storage.read(name)).to_pylist()
     return [parsed_record(storage.url_of(name), text) for text in texts]
 
 
 def record_texts(storage: Storage, name: str, data: bytes) -> pa.Array:
-    """A file's records as JSON, in their order. string (n,). Raises RecordError: it is no file of them."""
+    """Return a file's records as JSON, in their order. string (n,). Raises RecordError: it is no file of them."""
     try:
         column = parsed(storage, name, pa.BufferReader(data), ["record"]).column("record")
         return column.cast(pa.string()).combine_chunks()
@@ -264,7 +265,7 @@ def record_texts(storage: Storage, name: str, data: bytes) -> pa.Array:
 
 
 def parsed_record(where: str, text: str) -> Commit:
-    """One of these records. Raises RecordError, which says where it stands."""
+    """Return one of these records. Raises RecordError, which says where it stands."""
     try:
         return Commit.from_json(text)
     except RecordError as error:
@@ -276,7 +277,7 @@ def _damaged(where: str, what: object) -> RecordError:
 
 
 def new_records() -> GrowingParquet:
-    """A file for the records of all phases; see ALL_RECORDS."""
+    """Return a file for the records of all phases; see ALL_RECORDS."""
     return GrowingParquet(pa.schema([RECORDS.field("record")]))
 
 
@@ -287,7 +288,7 @@ def write_records(storage: Storage, data: pa.Buffer) -> dict[str, Any]:
 
 
 def read_manifest(storage: Storage) -> dict[str, Any]:
-    """The dataset's manifest; an empty one where there is none yet. Raises RecordError."""
+    """Return the dataset's manifest; an empty one where there is none yet. Raises RecordError."""
     try:
         text = storage.read(MANIFEST)
     except FileNotFoundError:

@@ -28,7 +28,7 @@ LOST = "is gone, though stages have finished; `wit run` with the same config wri
 
 
 def is_manifest_lost(storage: Storage) -> bool:
-    """Whether a dataset has records of its first stage and no manifest, which a run writes before them."""
+    """Return whether a dataset has records of its first stage and no manifest, which a run writes before them."""
     return not storage.exists(MANIFEST) and any(storage.exists(records_of(phase)) for phase in path()[0].phases)
 
 
@@ -56,18 +56,18 @@ class Committed:
         self._records: dict[str, ClosedRecords] = {}
 
     def commits(self, phase: str) -> list[Commit]:
-        """The commit records of a closed phase; none if it has not run. Raises RecordError."""
+        """Return the commit records of a closed phase; none if it has not run. Raises RecordError."""
         if phase not in self._phases:
             return []
         checksum, commits = self._known.get(phase, ("", []))
         return commits if checksum == self._phases[phase]["checksum"] else self._of(phase).every()
 
     def commit(self, phase: str, partition: int) -> Commit | None:
-        """The record of one partition, without the others'; None if there is none. Raises RecordError."""
+        """Return the record of one partition, without the others'; None if there is none. Raises RecordError."""
         return self._of(phase).at(partition) if phase in self._phases else None
 
     def table_names(self) -> set[str]:
-        """What stands where records name Parquet files, of all phases; see `ClosedRecords.table_names`."""
+        """Return what stands where records name Parquet files, of all phases; see `ClosedRecords.table_names`."""
         return set().union(*(self._of(phase).table_names() for phase in self._phases))
 
     def _has(self, phase: str) -> bool:
@@ -81,21 +81,23 @@ class Committed:
         return self._records[phase]
 
     def table(self, name: str) -> Table:
-        """The table of a name that this dataset has; of several, the last. Raises KeyError: no stage gives it."""
+        """Return the table of a name that this dataset has; of several, the last. Raises KeyError: no stage
+        gives it.
+        """
         declared = tables(name)
         return next((table for table in reversed(declared) if self._has(table.phase)), declared[-1])
 
     def records(self, name: str) -> list[Commit]:
-        """The commit records of a table; none if it has not been written."""
+        """Return the commit records of a table; none if it has not been written."""
         return self.commits(self.table(name).phase)
 
     def files(self, name: str) -> dict[int, FileRef]:
-        """The files of a table by their partitions; none if it has not been written."""
+        """Return the files of a table by their partitions; none if it has not been written."""
         role = self.table(name).role
         return {commit.partition: commit.files[role] for commit in self.records(name) if role in commit.files}
 
     def file(self, table: Table | str, partition: int) -> FileRef | None:
-        """The file that a table has of a partition; None if there is none. Raises RecordError."""
+        """Return the file that a table has of a partition; None if there is none. Raises RecordError."""
         if isinstance(table, str):
             table = self.table(table)
         commit = self.commit(table.phase, partition)
@@ -111,24 +113,26 @@ class Committed:
         return Lookup(self.storage, files) if files else None
 
     def places(self, key: Key, values: Iterable[str]) -> Partitions | None:
-        """The partitions that may have one of some values; None where nobody knows."""
+        """Return the partitions that may have one of some values; None where nobody knows."""
         return None if self.lookup is None else self.lookup.places(key, values)
 
     def places_of_ids(self, first: str, last: str) -> Partitions | None:
-        """As `places`, of the pair_ids from one to another, each of 32 hexadecimal digits."""
+        """Return the partitions as `places` does, for the pair_ids from one to another, each of 32 hexadecimal
+        digits.
+        """
         return None if self.lookup is None else self.lookup.of_ids(first, last)
 
     def schema(self, file: FileRef) -> pa.Schema:
-        """The columns that a committed file has. Raises DamagedError, FileNotFoundError."""
+        """Return the columns that a committed file has. Raises DamagedError, FileNotFoundError."""
         with open_table(self.storage, file) as source:
             return pq.read_schema(source)
 
     def is_decided(self, stage: Stage) -> bool:
-        """Whether a stage has given its verdicts."""
+        """Return whether a stage has given its verdicts."""
         return self._has(stage.decision)
 
     def verdicts(self, rows: Rows, before: str | None = None) -> dict[int, tuple[FileRef, ...]]:
-        """The verdicts on candidates or pairs by their partitions, of all stages or of those before one."""
+        """Return the verdicts on candidates or pairs by their partitions, of all stages or of those before one."""
         found: dict[int, tuple[FileRef, ...]] = {}
         for stage in judging(rows):
             if stage.name == before:

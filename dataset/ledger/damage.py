@@ -42,12 +42,14 @@ class DamagedError(ValueError):
 
 
 def is_whole(data: bytes, length: int, digest: int | None) -> bool:
-    """Whether bytes are what their length and XXH3 say; their length alone where nobody knows more (None or 0)."""
+    """Return whether bytes are what their length and XXH3 say; their length alone where nobody knows more (None
+    or 0).
+    """
     return len(data) == length and (not digest or xxhash.xxh3_64_intdigest(data) == digest)
 
 
 def check_length(storage: Storage, file: FileRef) -> None:
-    """Raises DamagedError if a file is gone, or has another length than was committed."""
+    """Raise DamagedError if a file is gone, or has another length than was committed."""
     size = storage.size(file.name)
     if size is None:
         raise DamagedError(storage.url, file.name, "it is gone")
@@ -56,7 +58,9 @@ def check_length(storage: Storage, file: FileRef) -> None:
 
 
 def content(storage: Storage, file: FileRef) -> pa.Buffer:
-    """A whole file, as it was committed; a local one mapped into memory. Raises DamagedError, FileNotFoundError."""
+    """Return a whole file, as it was committed; a local one mapped into memory. Raises DamagedError,
+    FileNotFoundError.
+    """
     if storage.local:
         path = storage.path(file.name)
         usage.count_read(file.bytes, requests=2)  # of which one asks for its length
@@ -68,7 +72,7 @@ def content(storage: Storage, file: FileRef) -> pa.Buffer:
 
 
 def check(storage: Storage, file: FileRef, data: pa.Buffer) -> None:
-    """Raises DamagedError if the bytes are not those that were committed, by their number if there is no checksum."""
+    """Raise DamagedError if the bytes are not those that were committed, by their number if there is no checksum."""
     if data.size != file.bytes:
         raise DamagedError(storage.url, file.name, f"it has {data.size:,} bytes of {file.bytes:,}")
     if file.checksum and checksum(data) != file.checksum:
@@ -78,7 +82,7 @@ def check(storage: Storage, file: FileRef, data: pa.Buffer) -> None:
 def read_table(
     storage: Storage, file: FileRef, columns: Sequence[str] | None = None, if_there: Sequence[str] = ()
 ) -> pa.Table:
-    """A committed table, or some of its columns; `if_there`, columns that older versions did not write.
+    """Return a committed table, or some of its columns; `if_there`, columns that older versions did not write.
 
     A file on this machine is read whole, for its checksum; of one in a bucket only the columns, whose pages have their
     own.
@@ -95,7 +99,7 @@ def read_table(
 
 @contextmanager
 def open_table(storage: Storage, file: FileRef) -> Iterator[pa.NativeFile]:
-    """A committed table, open for who reads a part of it: it has its length, and what cannot be read of it is damage.
+    """Open a committed table for who reads a part of it: it has its length, and what cannot be read of it is damage.
 
     Raises:
         DamagedError: it is not what was committed.
@@ -108,7 +112,7 @@ def open_table(storage: Storage, file: FileRef) -> Iterator[pa.NativeFile]:
 
 
 def parsed(storage: Storage, name: str, source: pa.NativeFile, columns: list[str] | None) -> pa.Table:
-    """Parquet whose pages are held against their checksums. Raises DamagedError."""
+    """Return Parquet whose pages are held against their checksums. Raises DamagedError."""
     with named(storage, name):
         file = pq.ParquetFile(source, page_checksum_verification=True)
         if not isinstance(source, pa.BufferReader):
@@ -117,7 +121,7 @@ def parsed(storage: Storage, name: str, source: pa.NativeFile, columns: list[str
 
 
 def rows_in(source: pa.NativeFile, row: int | None) -> pa.Table:
-    """The rows of an open Parquet file, or the one of a number. Raises IndexError: it has no such row."""
+    """Return the rows of an open Parquet file, or the one of a number. Raises IndexError: it has no such row."""
     file = pq.ParquetFile(source, page_checksum_verification=True)
     if row is None:
         return file.read()
@@ -157,7 +161,9 @@ def _chosen(
 
 @contextmanager
 def named(storage: Storage, name: str) -> Iterator[None]:
-    """What Arrow says of a file's bytes, as a sentence that names the file; of a disk or network, as it is."""
+    """Raise what Arrow says of a file's bytes in the block as DamagedError, whose sentence names the file; an error of
+    a disk or network stays as it is.
+    """
     try:
         yield
     except (pa.ArrowException, OSError) as error:

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 
 def place(data: bytes) -> str:
-    """The column's name and bytes, as the end of a sentence; empty if every page is whole."""
+    """Return the column's name and bytes, as the end of a sentence; empty if every page is whole."""
     try:
         parquet = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
     except (pa.ArrowException, OSError):

@@ -36,7 +36,7 @@ _SETTLE_SECONDS = 2.0  # where a server may not know conditions: longer than bet
 
 
 def read(storage: Storage) -> dict[str, Any] | None:
-    """What the lease says; None if there is none. One that cannot be read was never whole: it has run out."""
+    """Return what the lease says; None if there is none. One that cannot be read was never whole: it has run out."""
     try:
         return _parsed(storage.read(LEASE))
     except FileNotFoundError:
@@ -103,7 +103,7 @@ class LeaseFence:
             self.ask()
 
     def ask(self) -> None:
-        """As calling it, but the lease is read anew. Raises LeaseLostError."""
+        """Do as a call does, but read the lease anew. Raises LeaseLostError."""
         now = _now()
         held = read(self.storage)
         if held is None or held["token"] != self.token:
@@ -112,7 +112,7 @@ class LeaseFence:
         self._seen = now
 
     def lost(self) -> LeaseLostError:
-        """The error of a holder that has lost the lease."""
+        """Return the error of a holder that has lost the lease."""
         return LeaseLostError(
             f"another run has taken over {self.storage.url}, because this one could not renew its lease in "
             f"{self.seconds:.0f} s; what this run committed is kept"
@@ -208,7 +208,7 @@ class Lease:
         return LeaseHeldError(f"another run has just taken over {self.storage.url}")
 
     def check(self) -> None:
-        """Raises LeaseLostError if another run has taken over since."""
+        """Raise LeaseLostError if another run has taken over since."""
         if self._lost.is_set():
             self.fence.ask()
         self.fence()

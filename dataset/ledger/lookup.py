@@ -39,12 +39,12 @@ Partitions = Mapping[str, Collection[int]]
 
 
 def hash_of(key: Key, value: str) -> int:
-    """The hash of a value; a sha256 is given by its 64 digits."""
+    """Return the hash of a value; a sha256 is given by its 64 digits."""
     return (int(value[:16], 16) if key == "sha256" else hash64(value)) >> (64 - HASH_BITS)
 
 
 def part_of(hashes: np.ndarray, parts: int) -> np.ndarray:
-    """Which of some parts has a hash. int64 (n,) -> int64 (n,)."""
+    """Return which of some parts has a hash. int64 (n,) -> int64 (n,)."""
     return (hashes.astype(np.uint64) * np.uint64(parts) >> np.uint64(HASH_BITS)).astype(np.int64)
 
 
@@ -67,11 +67,13 @@ class Lookup:
         return self._open[part]
 
     def places(self, key: Key, values: Iterable[str]) -> Partitions:
-        """The partitions that may have one of some values. Raises DamagedError."""
+        """Return the partitions that may have one of some values. Raises DamagedError."""
         return self._between(key, [(at, at) for at in sorted({hash_of(key, value) for value in values})])
 
     def of_ids(self, first: str, last: str) -> Partitions:
-        """The partitions that may have the url of a pair_id from one to another, each of 32 hexadecimal digits."""
+        """Return the partitions that may have the url of a pair_id from one to another, each of 32 hexadecimal
+        digits.
+        """
         return self._between("url", [(hash_of("sha256", first), hash_of("sha256", last))])
 
     def _between(self, key: Key, ranges: Collection[tuple[int, int]]) -> Partitions:

@@ -14,7 +14,7 @@ from dataset.store.storage import Storage
 
 
 def read_in_one_request(storage: Storage, name: str) -> bytes:
-    """A whole file. Raises FileNotFoundError, OSError."""
+    """Return a whole file. Raises FileNotFoundError, OSError."""
     if urlsplit(storage.url).scheme not in ("s3", "s3a"):
         return storage.read(name)
     bucket, key = storage.path(name).split("/", 1)

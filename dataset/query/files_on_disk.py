@@ -18,18 +18,20 @@ class FilesOnDisk:
         self._folders: dict[str, tuple[str, dict[str, int]]] = {}  # where it is, and the lengths of its files
 
     def path(self, file: FileRef) -> str:
-        """Where a file is."""
+        """Return where a file is."""
         folder, _, name = file.name.rpartition("/")
         return f"{self._folder(folder)[0]}/{name}"
 
     def check(self, files: Iterable[FileRef]) -> None:
-        """Raises DamagedError: a file is not there, or has another length than was committed."""
+        """Raise DamagedError where a file is not there, or has another length than was committed."""
         for file in files:
             if self._folder(file.name.rpartition("/")[0])[1].get(file.name) != file.bytes:
                 check_length(self._storage, file)
 
     def allowed(self, names: Iterable[str]) -> set[str]:
-        """The paths of the files of some names that are there, as they are and as patterns that mean nothing else."""
+        """Return the paths of the files of some names that are there, as they are and as patterns that mean nothing
+        else.
+        """
         paths = set()
         for name in names:
             path, lengths = self._folder(name.rpartition("/")[0])

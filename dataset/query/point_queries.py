@@ -38,8 +38,8 @@ Narrow = Callable[[str, str, str], str | None]
 
 
 def narrow_tables(view: str, column: str, value: str, is_looked_up: bool) -> Mapping[str, str]:
-    """The tables that need not be read whole where a column of a view is to have a value, each with the condition on
-    its rows; none where there are none.
+    """Return the tables that need not be read whole where a column of a view is to have a value, each with the
+    condition on its rows; none where there are none.
 
     Args:
         value: of an id, its hexadecimal digits.
@@ -54,8 +54,8 @@ def narrow_tables(view: str, column: str, value: str, is_looked_up: bool) -> Map
 
 
 def macro(view: str, select: str) -> str | None:
-    """The statement that makes `FROM view('0f…')`: the view over the rows alone of a pair_id, for a DuckDB that nobody
-    translates questions for; None where the view has no ids. Of an image the digits of its address count.
+    """Return the statement that makes `FROM view('0f…')`: the view over the rows alone of a pair_id, for a DuckDB that
+    nobody translates questions for; None where the view has no ids. Of an image the digits of its address count.
 
     select: the view's.
     """
@@ -71,7 +71,7 @@ def macro(view: str, select: str) -> str | None:
 
 
 def places_of(lookup: Lookup, column: str, value: str) -> Partitions:
-    """The partitions that have a value of a column; none, of columns that are not looked up."""
+    """Return the partitions that have a value of a column; none, of columns that are not looked up."""
     if column in ("pair_id", "url_id"):
         return lookup.of_ids(value.ljust(32, "0"), value.ljust(32, "f"))
     for key in ROWS:
@@ -81,7 +81,8 @@ def places_of(lookup: Lookup, column: str, value: str) -> Partitions:
 
 
 def narrowed(connection: duckdb.DuckDBPyConnection, text: str, narrow: Narrow) -> tuple[str, str]:
-    """A SELECT over the views, with each view that is asked for one value narrowed to it; and the same without these.
+    """Return a SELECT over the views, with each view that is asked for one value narrowed to it; and the same without
+    these.
 
     Args:
         connection: whose parser reads the text; nothing is run.

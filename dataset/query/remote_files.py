@@ -52,7 +52,7 @@ class RemoteFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no ty
         self._lock = threading.Lock()
 
     def path(self, file: FileRef) -> str:
-        """A committed file's path for DuckDB, which may open it from now on."""
+        """Return a committed file's path for DuckDB, which may open it from now on."""
         self._sizes[file.name] = file.bytes
         return f"{self.protocol}://{file.name}"
 
@@ -64,7 +64,9 @@ class RemoteFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no ty
                 list(pool.map(self.tail, missing))
 
     def whole(self, file: FileRef) -> bytes:
-        """All of a file, by one request; it is kept for who asks next. Raises DamagedError, FileNotFoundError."""
+        """Return all of a file, by one request; it is kept for who asks next. Raises DamagedError,
+        FileNotFoundError.
+        """
         self.path(file)
         found = self._whole.get(file.name)
         if found is None:
@@ -84,7 +86,7 @@ class RemoteFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no ty
                 list(pool.map(self.whole, files))
 
     def schema(self, file: FileRef) -> pa.Schema:
-        """The columns of a Parquet file. Raises DamagedError, FileNotFoundError."""
+        """Return the columns of a Parquet file. Raises DamagedError, FileNotFoundError."""
         self.path(file)
         end = self.tail(file.name)
         footer = int.from_bytes(end[-8:-4], "little") + 8
@@ -94,7 +96,9 @@ class RemoteFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no ty
             return pq.read_schema(pa.BufferReader(end))
 
     def tail(self, name: str) -> bytes:
-        """A file's last bytes, up to TAIL_BYTES. Raises DamagedError: it does not end where it was committed to end."""
+        """Return a file's last bytes, up to TAIL_BYTES. Raises DamagedError: it does not end where it was committed to
+        end.
+        """
         whole = self._whole.get(name)
         found = self._tails.get(name) if whole is None else whole[-TAIL_BYTES:]
         if found is None:
@@ -110,7 +114,7 @@ class RemoteFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no ty
         return found
 
     def read(self, name: str, offset: int, length: int) -> bytes:
-        """Bytes of a file; fewer where it ends before."""
+        """Return bytes of a file; fewer where it ends before."""
         if (whole := self._whole.get(name)) is not None:
             return whole[offset : offset + length]
         start = max(0, self._sizes[name] - TAIL_BYTES)
@@ -129,7 +133,9 @@ class RemoteFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no ty
     # What DuckDB asks of a filesystem, by whole paths.
 
     def open(self, path: str, mode: str = "rb", **_: Any) -> Seekable:
-        """A file, open to be read. Raises FileNotFoundError: `path` was not asked for it; PermissionError: to write."""
+        """Return a file, open to be read. Raises FileNotFoundError: `path` was not asked for it; PermissionError: to
+        write.
+        """
         if mode != "rb":
             raise PermissionError(f"a question reads {self.storage.url} and does not write it")
         return _File(self, self._name(path))

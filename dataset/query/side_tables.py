@@ -27,7 +27,7 @@ _DEEPEST = 20
 
 
 def settings(storage: Storage) -> pa.Table:
-    """The config that a dataset keeps, SETTINGS: a row a key, by its dotted name; lists and numbers as JSON."""
+    """Return the config that a dataset keeps, SETTINGS: a row a key, by its dotted name; lists and numbers as JSON."""
     try:
         return _settings(storage.read("config.yaml"))
     except OSError:
@@ -53,7 +53,7 @@ def _flat(prefix: str, value: Any, depth: int) -> Iterator[tuple[str, str]]:
 
 
 def timings(storage: Storage) -> pa.Table:
-    """What the phases took, TIMINGS, by the logs of the newest runs; no rows where there is none."""
+    """Return what the phases took, TIMINGS, by the logs of the newest runs; no rows where there is none."""
     rows = []
     try:
         logs = [
@@ -79,8 +79,9 @@ def _timing(line: bytes) -> dict[str, Any] | None:
 
 @cache
 def public_suffixes() -> pa.Table:
-    """The rules of the Public Suffix List (publicsuffix.org), in a column `rule`: `co.uk`, `*.ck`,
-    `!www.ck`; written as hosts are in URLs."""
+    """Return the rules of the Public Suffix List (publicsuffix.org), in a column `rule`: `co.uk`, `*.ck`, `!www.ck`;
+    written as hosts are in URLs.
+    """
     text = (files("publicsuffixlist") / "public_suffix_list.dat").read_text("utf-8")
     rules = (line.split()[0] for line in text.splitlines() if line.strip() and not line.startswith("//"))
     return pa.table({"rule": pa.array(sorted({_as_in_urls(rule) for rule in rules}), pa.string())})

@@ -28,7 +28,8 @@ _PATTERN = re.compile(r"[*?\[]")
 
 @cache
 def load(name: str) -> str:
-    """The text of sql/NAME.sql, e.g. `load("decisions/image")`; of /elsewhere/NAME.sql, where a stage is not of ours.
+    """Return the text of sql/NAME.sql, e.g. `load("decisions/image")`; of /elsewhere/NAME.sql, where a stage is not of
+    ours.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -37,18 +38,18 @@ def load(name: str) -> str:
 
 
 def parsed(connection: duckdb.DuckDBPyConnection, select: str) -> str:
-    """A SELECT as DuckDB's parser has it, in JSON; what it cannot parse is an object with an error."""
+    """Return a SELECT as DuckDB's parser has it, in JSON; what it cannot parse is an object with an error."""
     ((answer,),) = connection.execute("SELECT json_serialize_sql(?)", [select]).fetchall()
     return str(answer)
 
 
 def literal(text: str) -> str:
-    """A text as SQL's string literal, where a parameter cannot stand: in a view."""
+    """Return a text as SQL's string literal, where a parameter cannot stand: in a view."""
     return "'" + text.replace("'", "''") + "'"
 
 
 def identifier(name: str) -> str:
-    """A column's or table's name as SQL's quoted identifier."""
+    """Return a column's or table's name as SQL's quoted identifier."""
     return '"' + name.replace('"', '""') + '"'
 
 
@@ -65,7 +66,7 @@ _TYPES = {
 
 
 def type_name(kind: pa.DataType) -> str:
-    """DuckDB's name for the type that it reads Arrow's as."""
+    """Return DuckDB's name for the type that it reads Arrow's as."""
     if pa.types.is_list(kind):
         return f"{type_name(kind.value_type)}[]"
     if pa.types.is_struct(kind):
@@ -76,7 +77,9 @@ def type_name(kind: pa.DataType) -> str:
 
 
 def exactly(path: str) -> str:
-    """A path as DuckDB's `read_parquet` takes it, which reads `*`, `?` and `[` as patterns, for this one file."""
+    """Return a path as DuckDB's `read_parquet` takes it, which reads `*`, `?` and `[` as patterns, for this one
+    file.
+    """
     return _PATTERN.sub(lambda char: f"[{char[0]}]", path)
 
 
@@ -90,7 +93,7 @@ def _database(pid: int, threads: int, memory_limit: str, temp_directory: str | N
 
 
 def config_table(config: object) -> pa.Table:
-    """A config dataclass or mapping as a table of one row; tuples become lists, nested configs JSON."""
+    """Return a config dataclass or mapping as a table of one row; tuples become lists, nested configs JSON."""
     values: Mapping[str, Any]
     if is_dataclass(config) and not isinstance(config, type):
         values = asdict(config)
@@ -119,7 +122,7 @@ def run(
     memory_limit: str = MEMORY_LIMIT,
     temp_directory: str | None = None,
 ) -> pa.Table:
-    """The result of a query over the tables by their names, and over `config` as a table of one row if given.
+    """Return the result of a query over the tables by their names, and over `config` as a table of one row if given.
 
     Raises:
         duckdb.Error: the query is wrong, or needs more than `memory_limit` and the folder that it spills to.

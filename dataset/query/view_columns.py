@@ -226,7 +226,7 @@ VIEW_COLUMNS: dict[str, tuple[str, dict[str, str]]] = {
 
 @cache
 def types() -> dict[str, dict[str, str]]:
-    """The columns that every dataset's views have, in their order, with DuckDB's types."""
+    """Return the columns that every dataset's views have, in their order, with DuckDB's types."""
     connection = duckdb.connect()
     nothing = Committed(Storage(str(Path(__file__).with_name("no dataset"))))
     for table in tables(nothing):
@@ -241,7 +241,7 @@ def types() -> dict[str, dict[str, str]]:
 
 
 def markdown() -> str:
-    """The text of docs/views.md."""
+    """Return the text of docs/views.md."""
     lines = [
         "# The views of a dataset",
         "",

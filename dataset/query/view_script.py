@@ -58,7 +58,7 @@ def write(storage: Storage, known: Known | None = None) -> bool:
 
 
 def script(storage: Storage, known: Known | None = None) -> str:
-    """The text of a dataset's views.sql; see `write`."""
+    """Return the text of a dataset's views.sql; see `write`."""
     committed = Committed(storage, known)
     view_tables = list(tables(committed))
     files = sorted(file.name for table in view_tables for _, file in table.files)

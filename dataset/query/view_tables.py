@@ -60,7 +60,7 @@ class CommittedTable:
         return pa.schema([*front, *self.schema])
 
     def of(self, partitions: Collection[int]) -> CommittedTable:
-        """The table of the files of some partitions alone."""
+        """Return the table of the files of some partitions alone."""
         return replace(self, files=tuple(file for file in self.files if file[0] in partitions))
 
     @property
@@ -72,7 +72,9 @@ class CommittedTable:
         return f"SELECT {columns} WHERE false"
 
     def select(self, committed: Committed, paths: str) -> str:
-        """The SELECT that reads the files; `paths` is the SQL of the list of where they are. Raises RecordError."""
+        """Return the SELECT that reads the files; `paths` is the SQL of the list of where they are. Raises
+        RecordError.
+        """
         first = self.files[0][1]
         found = committed.schema(first)
         check_columns(found, self.schema, committed.storage.url_of(first.name))
@@ -91,7 +93,7 @@ class CommittedTable:
         )
 
     def read(self, storage: Storage) -> pa.Table:
-        """All rows, through Arrow. Raises DamagedError, FileNotFoundError."""
+        """Return all rows, through Arrow. Raises DamagedError, FileNotFoundError."""
         schema, parts = self.schema, []
         for partition, file in self.files:
             found = read_table(storage, file)
@@ -108,13 +110,15 @@ class CommittedTable:
 
 
 def tables(committed: Committed) -> Iterator[CommittedTable]:
-    """Every table that is made of files."""
+    """Yield every table that is made of files."""
     for make in makers(committed).values():
         yield make()
 
 
 def makers(committed: Committed) -> dict[str, Callable[[], CommittedTable]]:
-    """What makes each table that is made of files, by its name in questions; the commit records are read by it."""
+    """Return what makes each table that is made of files, by its name in questions; the commit records are read
+    by it.
+    """
     found: dict[str, Callable[[], CommittedTable]] = {}
     for name in table_names():
         table = declared(name)[-1]
@@ -127,7 +131,7 @@ def makers(committed: Committed) -> dict[str, Callable[[], CommittedTable]]:
 
 
 def kinds() -> dict[str, str]:
-    """Which of candidates, pairs and samples the files of a table are partitions of, by the table's name."""
+    """Return which of candidates, pairs and samples the files of a table are partitions of, by the table's name."""
     found = {"_samples": "samples"}
     order = [stage.name for stage in path()]
     last = max(order.index(stage.name) for stage in judging("candidates"))
@@ -140,8 +144,8 @@ def kinds() -> dict[str, str]:
 
 
 def constants(committed: Committed) -> dict[str, Callable[[], pa.Table]]:
-    """What makes the tables that no committed file holds: the stages, the funnel's counts, the config, what the reasons
-    mean.
+    """Return what makes the tables that no committed file holds: the stages, the funnel's counts, the config, what the
+    reasons mean.
     """
     return {
         "_stages": lambda: pa.Table.from_pylist(_steps(), schema=_STAGES),
@@ -173,7 +177,7 @@ def _reasons() -> pa.Table:
 
 
 def views() -> dict[str, str]:
-    """The SELECT of every view over these tables, in an order in which each reads only what stands before it."""
+    """Return the SELECT of every view over these tables, in an order in which each reads only what stands before it."""
     found = {f"_{rows}_verdicts": _all_verdicts(rows) for rows in _JUDGED}
     for view in (*(view for stage in path() for view in stage.views), *_OF_ALL):
         found[view.rpartition("/")[2]] = sql.load(view)
@@ -220,7 +224,7 @@ def _own(committed: Committed, files: list[tuple[int, FileRef]]) -> pa.Schema:
 
 
 def check_columns(found: pa.Schema, wanted: pa.Schema, where: str) -> None:
-    """Raises RecordError if a file has a column twice, or of another type than is wanted; some it may lack."""
+    """Raise RecordError if a file has a column twice, or of another type than is wanted; some it may lack."""
     for field in wanted:
         there = [found.field(place).type for place in found.get_all_field_indices(field.name)]
         if there not in ([], [field.type]):

@@ -109,7 +109,7 @@ class Dataset(Committed):
             sandbox.confine(self.connection, here, remote)
 
     def with_beside(self, beside: Mapping[str, str]) -> Self:
-        """The same dataset, with others to ask in the same questions. Raises as the class."""
+        """Return the same dataset, with others to ask in the same questions. Raises as the class."""
         return type(self)(self.storage.url, beside=beside, **self._options)
 
     def _other(self, name: str, url: str, deep: bool) -> Dataset:
@@ -133,7 +133,7 @@ class Dataset(Committed):
         return super().schema(file) if self._remote is None else self._remote.schema(file)
 
     def files(self, name: str) -> dict[int, FileRef]:
-        """As in `Committed`; on this machine the first of them has the table's columns. Raises RecordError."""
+        """Return a table's files; on this machine the first of them has the table's columns. Raises RecordError."""
         found, schema = super().files(name), self.table(name).schema
         first = next((file for file in found.values() if file.rows), None)
         if first is not None and schema is not None and self._remote is None:
@@ -141,7 +141,7 @@ class Dataset(Committed):
         return found
 
     def rows_of(self, file: FileRef, row: int | None = None) -> pa.Table:
-        """A committed table, or one row of it. Of a bucket the file is read whole. Raises DamagedError, IndexError."""
+        """Return a committed table, or one row; a bucket's file is read whole. Raises DamagedError, IndexError."""
         if row is None and self._remote is None:
             return read_table(self.storage, file)
         whole = None if self._remote is None else pa.BufferReader(self._remote.whole(file))
@@ -149,7 +149,7 @@ class Dataset(Committed):
             return rows_in(source, row)
 
     def sql(self, query: str, **options: Any) -> duckdb.DuckDBPyRelation:
-        """The answer of a query over the views, as a DuckDB relation: of several statements that of the last.
+        """Return the answer of a query over the views, as a DuckDB relation: of several statements that of the last.
 
         Raises:
             NotAQuestionError: it would do more than answer; see `dataset.query.questions`.
@@ -163,7 +163,7 @@ class Dataset(Committed):
         return self.connection.sql(_made(last.makes))
 
     def answer(self, query: str, values: Mapping[str, object] | None = None) -> duckdb.DuckDBPyConnection:
-        """The answer of a query as `sql` takes it, to be read by `description` and `fetchmany`. Raises as `sql`.
+        """Return the answer of a query as `sql` takes it, to be read by `description` and `fetchmany`. Raises as `sql`.
 
         values: of the parameters that its last statement names as `$name`.
         """
@@ -202,7 +202,7 @@ class Dataset(Committed):
         return f"WITH {with_}\n{self._selects[view]}"
 
     def ask(self, query: str, values: object = None, within: Partitions | None = None) -> duckdb.DuckDBPyConnection:
-        """A query of our own with values for its parameters, executed.
+        """Execute a query of our own with values for its parameters, and return the connection.
 
         within: the partitions that have the rows that it asks for, where they are known; see `dataset.ledger.lookup`.
 

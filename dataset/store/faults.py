@@ -94,7 +94,7 @@ class ServiceError(OSError):
 
 
 def fault(error: BaseException) -> Fault | None:
-    """What the environment lacks, if that is what an error says; None if it may be the input's fault."""
+    """Return what the environment lacks, if that is what an error says; None if it may be the input's fault."""
     if isinstance(error, WorkerKilledError):
         return Fault(str(error))
     if isinstance(error, (ServiceError, WorkerStartError)):
@@ -121,12 +121,13 @@ def fault(error: BaseException) -> Fault | None:
 
 
 def next_wait_s(waited_s: float, patience_s: float = PATIENCE_S) -> float:
-    """How long to wait before another try, after waits of some length in all; 0 if patience has ended."""
+    """Return how long to wait before another try, after waits of some length in all; 0 if patience has ended."""
     return max(0.0, min(max(_FIRST_WAIT_S, waited_s), patience_s - waited_s))
 
 
 def patiently(action: Callable[[], T], patience_s: float = PATIENCE_S, who: str = "what is waited for") -> T:
-    """What an action answers that may be done again; while the environment fails it is tried again later, and said.
+    """Return what an action answers that may be done again; while the environment fails it is tried again later, and
+    said.
 
     Args:
         patience_s: how long to wait, in all.
@@ -151,7 +152,7 @@ def patiently(action: Callable[[], T], patience_s: float = PATIENCE_S, who: str 
 
 
 def sentence(error: BaseException) -> str | None:
-    """The sentence of an error of the environment; None for others."""
+    """Return the sentence of an error of the environment; None for others."""
     found = fault(error)
     return None if found is None else found.sentence
 

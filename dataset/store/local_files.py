@@ -33,14 +33,14 @@ class Fence(Protocol):
         """Raises where this process may not write any more."""
 
     def ask(self) -> None:
-        """As calling it, but the lease is read anew, not taken as it was a moment ago."""
+        """Do as a call does, but read the lease anew, and do not take it as it was a moment ago."""
 
     def lost(self) -> Exception:
-        """What to raise where the folder is gone."""
+        """Return what to raise where the folder is gone."""
 
 
 def check_folder(path: Path) -> None:
-    """Raises NotADirectoryError if a folder's place, or that of one above it, is taken by what is none."""
+    """Raise NotADirectoryError if a folder's place, or that of one above it, is taken by what is none."""
     if not path.is_dir():
         there = next((place for place in (path, *path.parents) if os.path.lexists(place)), path)
         if os.path.lexists(there) and not there.is_dir():
@@ -49,7 +49,8 @@ def check_folder(path: Path) -> None:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """The path of a draft, which takes a file's place as soon as it is written; after an error nothing has changed.
+    """Yield the path of a draft, which takes a file's place as soon as it is written; after an error nothing has
+    changed.
 
     For files of no dataset, which nobody holds by a lease. The file's folder is made if it is not there.
     """

@@ -21,7 +21,7 @@ UNUSED_DAYS = 7
 
 
 def mapped(storage: Storage, file: FileRef) -> pa.Buffer:
-    """A file's bytes; one that is not on this machine is kept in its temporary folder, by its checksum.
+    """Return a file's bytes; one that is not on this machine is kept in its temporary folder, by its checksum.
 
     Files that nobody has asked for in UNUSED_DAYS are deleted when another is kept.
 

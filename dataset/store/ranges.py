@@ -13,7 +13,7 @@ GAP_BYTES = 64 * 1024
 
 
 def coalesced(file: pa.NativeFile, ranges: Sequence[tuple[int, int]], gap: int = GAP_BYTES) -> list[bytes]:
-    """The bytes at several (offset, length) of an open file, in the order asked; short at its end.
+    """Return the bytes at several (offset, length) of an open file, in the order asked; short at its end.
 
     gap: up to so many bytes between two ranges are read with them.
     """

@@ -48,7 +48,9 @@ def wait() -> None:
 
 
 def open_file(filesystem: fs.FileSystem, path: str) -> pa.NativeFile:
-    """A file of a bucket, whose reads are requests that wait for their turn. Raises FileNotFoundError, OSError."""
+    """Return a file of a bucket, whose reads are requests that wait for their turn. Raises FileNotFoundError,
+    OSError.
+    """
     _turns.wait()
     file = filesystem.open_input_file(path)
     return pa.PythonFile(_Reads(file), mode="r") if _turns.interval_s else file

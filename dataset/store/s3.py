@@ -38,7 +38,7 @@ def _anonymous() -> bool:
 
 
 def client() -> Any:
-    """This process's boto3 client, which honours AWS_ENDPOINT_URL, so that any S3-compatible server works."""
+    """Return this process's boto3 client, which honours AWS_ENDPOINT_URL, so that any S3-compatible server works."""
     return _client(os.getpid())
 
 
@@ -66,7 +66,7 @@ def _tried(response: Any = None, caught_exception: Any = None, attempts: int = 0
 
 
 def filesystem() -> fs.FileSystem:
-    """A new Arrow filesystem of S3."""
+    """Return a new Arrow filesystem of S3."""
     options: dict[str, Any] = {
         "retry_strategy": fs.AwsDefaultS3RetryStrategy(max_attempts=ATTEMPTS),
         "allow_delayed_open": True,  # what is small is one PUT, not two POSTs and a PUT; AWS charges for each
@@ -202,7 +202,7 @@ def _tagged(url: str, bucket: str, key: str) -> tuple[bytes, str] | None:
 
 
 def version(url: str, bucket: str, key: str) -> str:
-    """The ETag of an object, which changes with its content. Raises OSError."""
+    """Return the ETag of an object, which changes with its content. Raises OSError."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
@@ -215,7 +215,7 @@ def version(url: str, bucket: str, key: str) -> str:
 
 
 def get(url: str, bucket: str, key: str) -> bytes | None:
-    """A whole object, by one request; None if there is none. Raises OSError."""
+    """Return a whole object, by one request; None if there is none. Raises OSError."""
     found = _tagged(url, bucket, key)
     return None if found is None else found[0]
 

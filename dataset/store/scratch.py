@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def own_folder() -> Path:
-    """The folder, made if it is not there.
+    """Return the folder, made if it is not there.
 
     Raises:
         OSError: it is another user's, or cannot be made.
@@ -21,5 +21,7 @@ def own_folder() -> Path:
 
 
 def spill_folder() -> str:
-    """Where a database of this process puts what does not fit into its memory. DuckDB makes it, and deletes it."""
+    """Return where a database of this process puts what does not fit into its memory. DuckDB makes it, and
+    deletes it.
+    """
     return str(own_folder() / f"duckdb-{os.getpid()}")

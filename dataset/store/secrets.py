@@ -29,7 +29,7 @@ _PART = re.compile(r"([?&;#])([^&;#]*)")
 
 
 def public(url: str) -> str:
-    """An address without user, password and signature; a text that is none as it is.
+    """Return an address without user, password and signature; a text that is none as it is.
 
     `https://me:pw@host/a?file=1&token=x` is `https://host/a?file=1`.
     """
@@ -64,7 +64,7 @@ def _is_secret(part: str) -> bool:
 
 
 def without(text: str, url: str) -> str:
-    """A message about an address, whoever worded it, without the address's secrets.
+    """Return a message about an address, whoever worded it, without the address's secrets.
 
     Each secret is one look through the message; where they are more than in any address, nothing of it is told.
     """
@@ -92,7 +92,7 @@ def _secrets(url: str) -> Iterator[str]:
 
 
 def authorization(url: str) -> dict[str, str]:
-    """The header that carries an address's user and password; none if it has neither."""
+    """Return the header that carries an address's user and password; none if it has neither."""
     import base64
 
     userinfo, at, _ = urlsplit(url).netloc.rpartition("@")
@@ -104,7 +104,7 @@ def authorization(url: str) -> dict[str, str]:
 
 
 def public_values(value: Any) -> Any:
-    """A config's value with every address in it `public`."""
+    """Return a config's value with every address in it `public`."""
     if isinstance(value, dict):
         return {key: public_values(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -18,23 +18,23 @@ class Seekable:
         return self._at
 
     def tell(self) -> int:
-        """Where the next read begins."""
+        """Return where the next read begins."""
         return self._at
 
     def readable(self) -> bool:
-        """It is."""
+        """Return True: the file is."""
         return True
 
     def seekable(self) -> bool:
-        """It is."""
+        """Return True: the file is."""
         return True
 
     def writable(self) -> bool:
-        """It is not."""
+        """Return False: the file is not."""
         return False
 
     def flush(self) -> None:
-        """Nothing is written."""
+        """Do nothing: nothing is written."""
 
     def close(self) -> None:
         """Read no more."""

@@ -50,13 +50,13 @@ class OutsideError(ValueError):
 
 
 def is_local(url: str) -> bool:
-    """Whether a URL names a path of this machine."""
+    """Return whether a URL names a path of this machine."""
     scheme = _SCHEME.match(url)
     return scheme is None or scheme[1].lower() == "file"
 
 
 def absolute(url: str) -> str:
-    """A local path made absolute, so that it means the same in another process; other URLs as they are."""
+    """Return a local path made absolute, so that it means the same in another process; other URLs as they are."""
     if not is_local(url):
         return url.rstrip("/")
     path = url.removeprefix("file://")
@@ -78,7 +78,7 @@ def _filesystem(scheme: str, pid: int) -> fs.FileSystem:
 
 
 def filesystem(url: str) -> tuple[fs.FileSystem, str]:
-    """The Arrow filesystem of a URL and the path in it.
+    """Return the Arrow filesystem of a URL and the path in it.
 
     Raises:
         ImportError, ValueError: no filesystem is known for the URL's scheme.
@@ -96,7 +96,7 @@ def filesystem(url: str) -> tuple[fs.FileSystem, str]:
 
 
 def open_input(url: str) -> pa.NativeFile:
-    """A seekable, binary, readable file at any URL.
+    """Return a seekable, binary, readable file at any URL.
 
     Raises:
         FileNotFoundError, OSError: it does not exist or cannot be read.
@@ -135,7 +135,7 @@ class Storage:
         return contextlib.nullcontext() if self.local else waits.said(public(self.url))
 
     def path(self, name: str) -> str:
-        """The path of a file in the underlying filesystem.
+        """Return the path of a file in the underlying filesystem.
 
         Raises:
             OutsideError: the name, or a link on its way, would leave the root.
@@ -173,7 +173,7 @@ class Storage:
         return os.path.realpath(path).startswith(f"{root.rstrip('/')}/")
 
     def url_of(self, name: str) -> str:
-        """The URL of a file, for messages and for other tools."""
+        """Return the URL of a file, for messages and for other tools."""
         return f"{self.url}/{name}"
 
     def open(self, name: str) -> pa.NativeFile:
@@ -183,7 +183,7 @@ class Storage:
             return self._fs.open_input_file(self.path(name))
 
     def read(self, name: str) -> bytes:
-        """A whole file. Raises FileNotFoundError."""
+        """Return a whole file. Raises FileNotFoundError."""
 
         def whole() -> bytes:
             with self.open(name) as file:
@@ -195,14 +195,14 @@ class Storage:
             return patiently(whole, who=public(self.url_of(name)))
 
     def read_all(self, names: Sequence[str]) -> list[bytes]:
-        """Many whole files, in the order asked; remote ones several at a time. Raises FileNotFoundError."""
+        """Return many whole files, in the order asked; remote ones several at a time. Raises FileNotFoundError."""
         if self.local or len(names) < 2:
             return [self.read(name) for name in names]
         with ThreadPoolExecutor(_READERS) as pool:
             return list(pool.map(self.read, names))
 
     def read_ranges(self, name: str, ranges: Sequence[tuple[int, int]], gap: int = GAP_BYTES) -> list[bytes]:
-        """The bytes at several (offset, length), in the order asked; what lies no farther apart is one read.
+        """Return the bytes at several (offset, length), in the order asked; what lies no farther apart is one read.
 
         Raises:
             ValueError: an offset or a length is negative.
@@ -277,11 +277,11 @@ class Storage:
         return local_files.swap(Path(path), old, new, self._root)
 
     def exists(self, name: str) -> bool:
-        """Whether the file is there."""
+        """Return whether the file is there."""
         return self.size(name) is not None
 
     def size(self, name: str) -> int | None:
-        """A file's length in bytes; None if it is not there."""
+        """Return a file's length in bytes; None if it is not there."""
         usage.count(get=1)
         with self._asking():
             info = self._fs.get_file_info(self.path(name))
@@ -329,7 +329,7 @@ class Storage:
                     waiting.append(name)
 
     def list(self, folder: str = "", *, recursive: bool = False) -> list[FileInfo]:
-        """The files of a folder, sorted by name; a folder that does not exist is empty."""
+        """Return the files of a folder, sorted by name; a folder that does not exist is empty."""
         return [info for info in self._all(folder, recursive) if not info.name.rpartition("/")[2].startswith(TEMPORARY)]
 
     def revoke(self) -> None:

@@ -77,12 +77,12 @@ class WebInfo:
 
 
 def is_web(url: str) -> bool:
-    """Whether a URL is of http or https."""
+    """Return whether a URL is of http or https."""
     return url[:8].lower().startswith(("http://", "https://"))
 
 
 def info(url: str) -> WebInfo:
-    """A file's length and version.
+    """Return a file's length and version.
 
     Raises:
         FileNotFoundError: the server does not have it.
@@ -114,7 +114,7 @@ class WebFile(Seekable):
         self._ahead = _FIRST_READ_BYTES
 
     def read(self, count: int = -1) -> bytes:
-        """Up to `count` bytes from here on, fewer only at the end; all that is left if `count` is negative."""
+        """Return up to `count` bytes from here on, fewer only at the end; all that is left if `count` is negative."""
         end = self._size if count < 0 else min(self._size, self._at + count)
         parts: list[bytes] = []
         while self._at < end:

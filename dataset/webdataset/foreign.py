@@ -41,7 +41,7 @@ DAMAGE = ".damage.txt"
 
 
 def root(dataset: str) -> str:
-    """The folder in which a dataset lies: itself, or what lies above a pattern of tars.
+    """Return the folder in which a dataset lies: itself, or what lies above a pattern of tars.
 
     Raises:
         ValueError: what lies above it is a pattern of hosts or buckets.
@@ -71,7 +71,7 @@ def _is_file(url: str) -> bool:
 
 
 def open_train_index(dataset: str, fallback: str, workers: int = 0) -> tuple[Storage, Index]:
-    """The training samples of openwit's dataset, or of anyone's.
+    """Return the training samples of openwit's dataset, or of anyone's.
 
     Args:
         dataset: the URL of a folder with `shards/index`; else of one with tars, in it or in its `shards`; or
@@ -116,7 +116,7 @@ def open_train_index(dataset: str, fallback: str, workers: int = 0) -> tuple[Sto
 
 
 def find_shards(dataset: str) -> None:
-    """Raises FileNotFoundError or ValueError, in a sentence, if no shards are where `open_train_index` would look."""
+    """Raise FileNotFoundError or ValueError, in a sentence, if no shards are where `open_train_index` would look."""
     storage = Storage(root(dataset))
     if dataset.endswith(".tar") or not has_index(storage):
         _tars(storage, dataset)
@@ -142,7 +142,9 @@ def _tars(storage: Storage, dataset: str) -> list[FileInfo]:
 
 
 def expanded(pattern: str) -> list[str]:
-    """The names that a pattern with braces means: `{00000..00099}.tar`, `{a,b}.tar`. Raises ValueError: too many."""
+    """Return the names that a pattern with braces means: `{00000..00099}.tar`, `{a,b}.tar`. Raises ValueError: too
+    many.
+    """
     from braceexpand import braceexpand
 
     # Braces are worked out whole before the first name is known, so what they come to at most is found out first.

@@ -39,7 +39,7 @@ FIXED = {"shard": "<i4", "offset": "<i8", "size": "<i8", "checksum": "<u8", "pai
 
 
 def index_files(storage: Storage) -> list[str]:
-    """The files of a dataset's index, in the samples' order. Raises FileNotFoundError: it has none."""
+    """Return the files of a dataset's index, in the samples' order. Raises FileNotFoundError: it has none."""
     parts = [info.name for info in storage.list(INDEX_PARTS) if info.name.endswith(".parquet")]
     if not parts and not storage.exists(INDEX):
         raise FileNotFoundError(f"{storage.url} has no {INDEX_PARTS}")
@@ -47,12 +47,12 @@ def index_files(storage: Storage) -> list[str]:
 
 
 def has_index(storage: Storage) -> bool:
-    """Whether a dataset has an index of its shards."""
+    """Return whether a dataset has an index of its shards."""
     return bool(storage.list(INDEX_PARTS)) or storage.exists(INDEX)
 
 
 def sample_count(storage: Storage, files: Sequence[str]) -> int:
-    """How many samples the files of an index have. Raises DamagedError."""
+    """Return how many samples the files of an index have. Raises DamagedError."""
     with ThreadPoolExecutor(_READERS) as pool:
         return sum(pool.map(lambda name: _rows(storage, name), files))
 
@@ -63,7 +63,7 @@ def _rows(storage: Storage, name: str) -> int:
 
 
 def read_parts(storage: Storage, files: Sequence[str]) -> Iterator[pa.Table]:
-    """The parts of an index, one at a time. Raises DamagedError."""
+    """Yield the parts of an index, one at a time. Raises DamagedError."""
     for name in files:
         yield read_parquet(storage, name)
 
@@ -102,13 +102,13 @@ class Mapped:
         self._raw = raw
 
     def array(self, name: str) -> np.ndarray:
-        """One of FIXED."""
+        """Return one of FIXED."""
         start, length = self.layout["places"][name]
         found: np.ndarray = self._raw[start : start + length].view(FIXED[name])
         return found.reshape(-1, 2) if name == "pair_id" else found
 
     def keys(self) -> pa.ChunkedArray:
-        """The keys, large_string (n,)."""
+        """Return the keys, large_string (n,)."""
         buffers = [pa.py_buffer(self._raw[slice(*_span(self.layout["places"][name]))]) for name in ("ends", "keys")]
         return pa.chunked_array([pa.Array.from_buffers(pa.large_string(), self.layout["samples"], [None, *buffers])])
 
@@ -188,7 +188,7 @@ def _put(file: IO[bytes], place: int, data: np.ndarray) -> None:
 
 
 def keys_lengths(keys: pa.Array) -> np.ndarray:
-    """Bytes of each key. int64 (n,)."""
+    """Return bytes of each key. int64 (n,)."""
     return np.diff(np.frombuffer(keys.buffers()[1], "<i4", len(keys) + 1, 4 * keys.offset)).astype(np.int64)
 
 

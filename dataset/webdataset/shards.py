@@ -60,7 +60,7 @@ class DamagedSampleError(ValueError):
 
 
 def sample_size(parts: Mapping[str, bytes]) -> int:
-    """How many bytes of a shard a sample takes."""
+    """Return how many bytes of a shard a sample takes."""
     return sum(_BLOCK + len(data) + -len(data) % _BLOCK for data in parts.values())
 
 
@@ -105,7 +105,7 @@ def _header(name: str, size: int) -> bytes:
 
 
 def key_and_part(name: str) -> tuple[str, str] | None:
-    """A member's key and part as webdataset tells them; None for a name that is of no sample.
+    """Return a member's key and part as webdataset tells them; None for a name that is of no sample.
 
     webdataset passes over names without a dot, and `__name__` and all below it. Hidden files (`.DS_Store`, `._a.jpg`)
     are of no sample either.
@@ -117,7 +117,7 @@ def key_and_part(name: str) -> tuple[str, str] | None:
 
 
 def parse_sample(data: bytes, key: str) -> dict[str, bytes]:
-    """The parts of one sample: {"jpg": …, "txt": …, "json": …}.
+    """Return the parts of one sample: {"jpg": …, "txt": …, "json": …}.
 
     Raises:
         DamagedSampleError: the bytes are no tar members, are cut short, or belong to another key; a part is there twice
@@ -164,24 +164,24 @@ class Index:
         return len(self.offset)
 
     def key(self, row: int) -> str:
-        """A sample's key in its shard."""
+        """Return a sample's key in its shard."""
         key: str = self.keys[row].as_py()
         return key
 
     def path(self, shard: int) -> str:
-        """Where a shard lies, below the dataset's root."""
+        """Return where a shard lies, below the dataset's root."""
         return f"{self.folder}/{self.shards[shard]}" if self.folder else self.shards[shard]
 
     def name(self, row: int) -> str:
-        """A sample's name for people: shard/key."""
+        """Return a sample's name for people: shard/key."""
         return f"{self.shards[self.shard[row]]}/{self.key(row)}"
 
     def is_whole(self, row: int, data: bytes) -> bool:
-        """Whether bytes are those that were written for a sample, as far as the index knows them."""
+        """Return whether bytes are those that were written for a sample, as far as the index knows them."""
         return is_whole(data, self.size[row], self.checksum[row])
 
     def sample(self, row: int, data: bytes) -> dict[str, bytes]:
-        """The parts of a sample, of the bytes that lie in its shard where it should.
+        """Return the parts of a sample, of the bytes that lie in its shard where it should.
 
         Raises:
             DamagedSampleError: they are not what was written; see also `parse_sample`.
@@ -197,7 +197,7 @@ class Index:
 
 
 def read_index(storage: Storage, split: str) -> Index:
-    """The samples of one split (train or heldout) of the dataset at a storage.
+    """Return the samples of one split (train or heldout) of the dataset at a storage.
 
     A large one is mapped, see `dataset.webdataset.index_parts`.
 
@@ -219,7 +219,7 @@ def read_index(storage: Storage, split: str) -> Index:
 
 
 def to_index(table: pa.Table, split: str, folder: str = FOLDER) -> Index:
-    """One split of an index table (columns SHARD_INDEX) as arrays; its shards lie in a folder of the dataset.
+    """Return one split of an index table (columns SHARD_INDEX) as arrays; its shards lie in a folder of the dataset.
 
     Raises:
         DamagedIndexError: a value is missing, an offset or a size is negative or beyond all files, or a name is not
@@ -306,7 +306,7 @@ def _check(table: pa.Table) -> None:
 
 
 def read_sample(storage: Storage, index: Index, row: int) -> dict[str, bytes]:
-    """One sample's parts, by random access.
+    """Return one sample's parts, by random access.
 
     Raises:
         DamagedSampleError: the shard does not hold that sample there.
@@ -316,13 +316,15 @@ def read_sample(storage: Storage, index: Index, row: int) -> dict[str, bytes]:
 
 
 def read_samples(storage: Storage, index: Index, rows: Sequence[int] | np.ndarray) -> list[dict[str, bytes]]:
-    """Several samples' parts, in the order asked, by few reads of each shard. Raises as `read_sample` does."""
+    """Return several samples' parts, in the order asked, by few reads of each shard. Raises as `read_sample` does."""
     raw = read_raw_samples(storage, index, rows)
     return [index.sample(int(row), data) for data, row in zip(raw, rows, strict=True)]
 
 
 def read_raw_samples(storage: Storage, index: Index, rows: Sequence[int] | np.ndarray) -> list[bytes]:
-    """Several samples' bytes as they lie in their shards, for `Index.sample`. Raises FileNotFoundError, OSError."""
+    """Return several samples' bytes as they lie in their shards, for `Index.sample`. Raises FileNotFoundError,
+    OSError.
+    """
     rows = np.asarray(rows, dtype=np.int64)
     answer: list[bytes] = [b""] * len(rows)
     for shard in np.unique(index.shard[rows]):
@@ -334,8 +336,8 @@ def read_raw_samples(storage: Storage, index: Index, rows: Sequence[int] | np.nd
 
 
 def build_index(url: str, split: str = "train") -> tuple[pa.Table, str]:
-    """The index (columns SHARD_INDEX) of anyone's WebDataset tar, by one pass over it; and a sentence that says what of
-    the tar cannot be read, empty if all can.
+    """Return the index (columns SHARD_INDEX) of anyone's WebDataset tar, by one pass over it; and a sentence that says
+    what of the tar cannot be read, empty if all can.
 
     A sample without a `pair_id` in its json gets one made of the shard's name and its key. Of a tar that is damaged or
     cut off, the whole samples before that place are listed.

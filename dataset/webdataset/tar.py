@@ -63,7 +63,7 @@ class DamagedTarError(ValueError):
 
 
 def members(read: Read, length: int, *, checked: bool = True) -> Iterator[TarMember]:
-    """The members of a tar, in its order, up to its two empty blocks or its end.
+    """Yield the members of a tar, in its order, up to its two empty blocks or its end.
 
     Args:
         length: of the file, in bytes.

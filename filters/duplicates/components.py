@@ -14,7 +14,7 @@ MIN_HELDOUT_LIMIT = 10
 
 
 def least_node(count: int, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The least node that each of the nodes 0, 1, …, count - 1 is connected to.
+    """Return the least node that each of the nodes 0, 1, …, count - 1 is connected to.
 
     Args:
         a, b: (m,), the ends of undirected edges; loops and repeated edges are fine.
@@ -34,7 +34,7 @@ def least_node(count: int, a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def caption_keys(texts: pa.Array | pa.ChunkedArray) -> pa.Array:
-    """One key for captions that differ only in case, in white space or in a compatibility form (NFKC).
+    """Return one key for captions that differ only in case, in white space or in a compatibility form (NFKC).
 
     Returns:
         binary(16) (n,).
@@ -46,7 +46,7 @@ def caption_keys(texts: pa.Array | pa.ChunkedArray) -> pa.Array:
 
 
 def heldout(images: pa.Array, captions: pa.Array, share: float, seed: int) -> np.ndarray:
-    """Which pairs to hold out for evaluation: about a share of them, in whole components.
+    """Return which pairs to hold out for evaluation: about a share of them, in whole components.
 
     Pairs that show the same image, or say the same, are in one component, and so is what these are connected to: no
     image and no caption of a held-out pair is ever trained on. A component of more than a tenth of the pairs that are
@@ -83,7 +83,7 @@ def heldout(images: pa.Array, captions: pa.Array, share: float, seed: int) -> np
 
 
 def is_chosen(size: np.ndarray, least: np.ndarray, pairs: int, share: float, seed: int) -> np.ndarray:
-    """Which components are held out; see `heldout`.
+    """Return which components are held out; see `heldout`.
 
     Args:
         size: pairs of each component, int64 (n,).
@@ -99,7 +99,7 @@ def is_chosen(size: np.ndarray, least: np.ndarray, pairs: int, share: float, see
 
 
 def codes(keys: pa.Array) -> tuple[np.ndarray, pa.Array]:
-    """Each key's rank among the distinct keys, and these ascending."""
+    """Return each key's rank among the distinct keys, and these ascending."""
     encoded = keys.cast(pa.binary()).dictionary_encode()
     order = pc.array_sort_indices(encoded.dictionary)
     rank = np.empty(len(order), dtype=np.int64)

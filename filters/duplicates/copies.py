@@ -26,7 +26,7 @@ COPIES = pa.schema(
 
 
 def apart(nodes: pa.Table) -> tuple[pa.Table, pa.Table]:
-    """The images that are looked at, and the copies of them.
+    """Return the images that are looked at, and the copies of them.
 
     Args:
         nodes: `near.NODES` of one partition, of no other dataset.
@@ -67,7 +67,7 @@ def apart(nodes: pa.Table) -> tuple[pa.Table, pa.Table]:
 
 
 def with_copies(clusters: pa.Table, copies: pa.Table) -> pa.Table:
-    """CLUSTERS of a partition with the copies in it: what `near.clusters` says where none is taken apart.
+    """Return CLUSTERS of a partition with the copies in it: what `near.clusters` says where none is taken apart.
 
     Args:
         clusters: CLUSTERS of the images that were looked at.

@@ -104,7 +104,7 @@ class Fingerprint(Protocol):
 
 
 def index(location: str, measure: Measure, embed: Embed | None = None) -> pa.Table:
-    """The images of an evaluation set, by what is to be found again.
+    """Return the images of an evaluation set, by what is to be found again.
 
     Args:
         location: see `filters.duplicates.evaluation_sets.read_set`.
@@ -220,7 +220,7 @@ def _nearest_copies(images: np.ndarray, entries: np.ndarray) -> tuple[np.ndarray
 
 
 def matrix(embeddings: pa.ChunkedArray) -> np.ndarray:
-    """A column of lists of one length, without nulls, as float32 (n, d)."""
+    """Return a column of lists of one length, without nulls, as float32 (n, d)."""
     flat = embeddings.combine_chunks().flatten().to_numpy()
     return flat.reshape(len(embeddings), -1) if len(embeddings) else np.zeros((0, 0), np.float32)
 

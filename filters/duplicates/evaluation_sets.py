@@ -27,7 +27,7 @@ class ImagePlace:
     member: str | None  # its name in the tar
 
     def name(self, location: str) -> str:
-        """As people know it: the location's own name, then the path in it."""
+        """The name by which people know it: the location's own name, then the path in it."""
         return "/".join([PurePosixPath(location.rstrip("/")).name, *([self.file] if self.file else []), *self._member])
 
     @property
@@ -36,7 +36,8 @@ class ImagePlace:
 
 
 def read_set(location: str) -> Iterator[tuple[ImagePlace, bytes | str]]:
-    """Every image file of a set with its bytes, or with what is wrong with it; tars in the order of their members.
+    """Yield every image file of a set with its bytes, or with what is wrong with it; tars in the order of their
+    members.
 
     Args:
         location: path or URL of a folder or of a tar; files whose suffix is not in SUFFIXES are passed over.
@@ -65,7 +66,7 @@ def read_set(location: str) -> Iterator[tuple[ImagePlace, bytes | str]]:
 
 
 def read_image(location: str, place: ImagePlace) -> bytes:
-    """One image of a set again.
+    """Return one image of a set again.
 
     Raises:
         OSError: it cannot be read, is no file of its own, or is larger than an image.

@@ -71,7 +71,7 @@ def text_keys(rows: pa.Table) -> pa.Table:
 
 
 def repeated(keys: pa.Table, config: DedupConfig) -> pa.Table:
-    """Texts on more distinct URLs than `max_images_per_text`, and the count of all.
+    """Return texts on more distinct URLs than `max_images_per_text`, and the count of all.
 
     Args:
         keys: TEXT_KEYS of whole texts, from any number of partitions, in any order.
@@ -84,7 +84,7 @@ def repeated(keys: pa.Table, config: DedupConfig) -> pa.Table:
 
 
 def spam(repeated: pa.Table, config: DedupConfig) -> pa.Table:
-    """Those of them that stand on more than `max_share_per_text` of the dataset.
+    """Return the repeated texts that stand on more than `max_share_per_text` of the dataset.
 
     Args:
         repeated: REPEATED of all parts of the dataset.
@@ -97,7 +97,7 @@ def spam(repeated: pa.Table, config: DedupConfig) -> pa.Table:
 
 
 def text_spam(rows: pa.Table, spam: pa.Table, config: DedupConfig) -> pa.Table:
-    """Verdicts on the rows of one partition whose text is in SPAM. Rows: columns row, text."""
+    """Return verdicts on the rows of one partition whose text is in SPAM. Rows: columns row, text."""
     tables = {"rows": rows.select(["row", "text"]), "spam": spam}
     options = {key: getattr(config, key) for key in ("max_images_per_text", "max_share_per_text")}
     return sql.run(sql.load("decisions/text_spam"), tables, options).cast(VERDICTS)
@@ -120,7 +120,7 @@ def url_keys(rows: pa.Table, spam: pa.Table, dataset: int | None = None) -> pa.T
 
 
 def duplicates(keys: pa.Table, config: DedupConfig, against: Sequence[str] = ()) -> pa.Table:
-    """Which rows repeat an earlier pair, or stand on a URL for which another text was chosen.
+    """Return which rows repeat an earlier pair, or stand on a URL for which another text was chosen.
 
     Exactly one row of every distinct (URL, text) is left, or, unless `texts_per_url` is `all`, of every URL.
 

@@ -51,7 +51,7 @@ class Likeness:
 
 
 def connect(hashes: np.ndarray, colours: np.ndarray, chunk: np.ndarray, likeness: Likeness) -> Edges:
-    """Edges between rows of a chunk that look alike: enough of them to connect all that do, and no cycle.
+    """Return edges between rows of a chunk that look alike: enough of them to connect all that do, and no cycle.
 
     Args:
         hashes: uint64 (n, 4).
@@ -310,7 +310,7 @@ def _ranges(start: np.ndarray, size: np.ndarray) -> np.ndarray:
 
 
 def forest(a: np.ndarray, b: np.ndarray, distance: np.ndarray) -> Edges:
-    """Edges that connect what the given ones connect, without cycles: in each the most distant goes.
+    """Return edges that connect what the given ones connect, without cycles: in each the most distant goes.
 
     Args:
         a, b, distance: int64 (m,), the ends any ids.

@@ -35,7 +35,7 @@ CHOSEN = pa.schema([("root", KEY)])
 
 
 def shared(groups: pa.Table) -> pa.Table:
-    """SHARED, of GROUPS that have all pairs of their captions; in their order."""
+    """Return SHARED, of GROUPS that have all pairs of their captions; in their order."""
     images, captions = _codes(groups, "image_key")[0], _codes(groups, "caption_key")[0]
     first, last = _of_each(np.minimum, captions, images), _of_each(np.maximum, captions, images)
     key = groups.column("caption_key").combine_chunks()
@@ -45,7 +45,7 @@ def shared(groups: pa.Table) -> pa.Table:
 
 
 def bridges(pairs: pa.Table) -> pa.Table:
-    """BRIDGES that connect the shared captions of each image, of SHARED that has all pairs of its images."""
+    """Return BRIDGES that connect the shared captions of each image, of SHARED that has all pairs of its images."""
     pairs = pairs.filter(pc.is_valid(pairs.column("shared")))
     image, (caption, keys) = _codes(pairs, "image_key")[0], _codes(pairs, "shared")
     least = _of_each(np.minimum, image, caption)[image]
@@ -53,7 +53,7 @@ def bridges(pairs: pa.Table) -> pa.Table:
 
 
 def rooted(groups: pa.Table, known: pa.Table) -> pa.Table:
-    """ROOTED, of GROUPS that have all pairs of their captions; in their order.
+    """Return ROOTED, of GROUPS that have all pairs of their captions; in their order.
 
     Args:
         known: of these captions, what bridges connect, and the least caption that each is connected to; see
@@ -78,7 +78,7 @@ def _root_of_image(pairs: pa.Table) -> tuple[np.ndarray, pa.Array]:
 
 
 def members(pairs: pa.Table) -> pa.Table:
-    """MEMBERS: of each component that has images here, its pairs here and its least image, by 64 bits.
+    """Return MEMBERS: of each component that has images here, its pairs here and its least image, by 64 bits.
 
     Args:
         pairs: ROOTED, all pairs of their images.
@@ -95,7 +95,7 @@ def members(pairs: pa.Table) -> pa.Table:
 
 
 def chosen(parts: pa.Table, pairs: int, share: float, seed: int) -> pa.Table:
-    """CHOSEN: the components that are held out, of MEMBERS that has all of its components.
+    """Return CHOSEN: the components that are held out, of MEMBERS that has all of its components.
 
     Args:
         pairs: of the whole dataset.
@@ -109,7 +109,7 @@ def chosen(parts: pa.Table, pairs: int, share: float, seed: int) -> pa.Table:
 
 
 def held(pairs: pa.Table, out: pa.Table, count: int, share: float, seed: int) -> pa.Array:
-    """The locators of the pairs that are held out, of ROOTED that has all pairs of its images; in their order.
+    """Return the locators of the pairs that are held out, of ROOTED that has all pairs of its images; in their order.
 
     Args:
         out: CHOSEN of all.

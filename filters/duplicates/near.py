@@ -117,7 +117,7 @@ def check(name: str, value: int, most: int) -> None:
 
 
 def nodes(images: pa.Table, partition: int, hashes: pa.Table | None = None, dataset: int | None = None) -> pa.Table:
-    """The images of one partition that can be compared.
+    """Return the images of one partition that can be compared.
 
     Args:
         images: dataset.schema.IMAGES, or its columns row, url_id, outcome, sha256, pixel_hash, pdq, pdq_quality,
@@ -183,7 +183,7 @@ def _keys(key: np.ndarray, chunk: int, hashes: pa.Array | pa.ChunkedArray, nodes
 
 
 def edges(keys: pa.Table, config: NearDupConfig) -> pa.Table:
-    """Pairs of images that are identical or look alike: enough of them to connect all that are.
+    """Return pairs of images that are identical or look alike: enough of them to connect all that are.
 
     Every edge is verified, and only those are left out whose ends the others connect.
 
@@ -224,7 +224,7 @@ def _equal(hashes: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def members(nodes: pa.Table, components: pa.Table) -> pa.Table:
-    """MEMBERS: the nodes that an edge names, with what they are connected to.
+    """Return MEMBERS: the nodes that an edge names, with what they are connected to.
 
     Args:
         nodes: NODES in any order.
@@ -244,7 +244,7 @@ def members(nodes: pa.Table, components: pa.Table) -> pa.Table:
 
 
 def clusters(nodes: pa.Table, config: NearDupConfig) -> pa.Table:
-    """Who stays, and who goes for whom; the rule is at the top of this module.
+    """Decide who stays, and who goes for whom; the rule is at the top of this module.
 
     Args:
         nodes: MEMBERS, all of their components, in any order.

@@ -49,17 +49,17 @@ class SemanticConfig:
         return self.min_cosine is not None or bool(self.target_folders)
 
     def cells(self, images: int) -> int:
-        """How many cells that many images are parted into."""
+        """Return how many cells that many images are parted into."""
         return max(1, round(images / self.images_per_cell))
 
 
 def sampled(ids: np.ndarray, share: float, seed: int) -> np.ndarray:
-    """Which images are in the sample: the same whatever the partitions are. uint64 (n,) → bool (n,)."""
+    """Return which images are in the sample: the same whatever the partitions are. uint64 (n,) → bool (n,)."""
     return mix64(ids, seed) < np.uint64(min(1.0, share) * (2**64 - 2**11))
 
 
 def centres(vectors: np.ndarray, cells: int, seed: int) -> np.ndarray:
-    """The centres of k-means cells, of unit length: float32 (at most `cells`, d).
+    """Return the centres of k-means cells, of unit length: float32 (at most `cells`, d).
 
     Args:
         vectors: the sample, float32 (n, d), in an order of its own; another order gives other cells.
@@ -76,7 +76,7 @@ def centres(vectors: np.ndarray, cells: int, seed: int) -> np.ndarray:
 
 
 def assign(vectors: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The nearest centre of each row, and its cosine: int32 (n,), float32 (n,)."""
+    """Return the nearest centre of each row, and its cosine: int32 (n,), float32 (n,)."""
     vectors = unit(vectors)
     cell = np.empty(len(vectors), np.int32)
     cosine = np.empty(len(vectors), np.float32)
@@ -89,7 +89,7 @@ def assign(vectors: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def duplicates(vectors: np.ndarray, min_cosine: float) -> tuple[np.ndarray, np.ndarray]:
-    """Who goes for whom among the images of a cell.
+    """Find who goes for whom among the images of a cell.
 
     Args:
         vectors: float32 (n, d), those that are rather kept first.

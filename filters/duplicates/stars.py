@@ -22,29 +22,31 @@ from filters.duplicates.components import codes, least_node
 
 
 def edges_schema(key: pa.DataType) -> pa.Schema:
-    """The columns of a graph's edges, whose nodes are named by int64 or by a hash, fixed-size binary of 8·k bytes."""
+    """Return the columns of a graph's edges, whose nodes are named by int64 or by a hash, fixed-size binary of 8·k
+    bytes.
+    """
     return pa.schema([("node", key), ("other", key)])
 
 
 def larger_first(edges: pa.Table) -> pa.Table:
-    """Edges, each once and with its larger end as `node`, in order; no loops."""
+    """Return edges, each once and with its larger end as `node`, in order; no loops."""
     node, other, names = _coded(edges)
     return _named(np.maximum(node, other), np.minimum(node, other), names, edges.schema)
 
 
 def from_both_ends(edges: pa.Table) -> pa.Table:
-    """Each edge twice, as either end sees it."""
+    """Return each edge twice, as either end sees it."""
     return pa.concat_tables([edges, edges.select(["other", "node"]).rename_columns(["node", "other"])])
 
 
 def small_star(edges: pa.Table) -> pa.Table:
-    """What edges connect, tied to the least of it: edges from every other node to that one, in order."""
+    """Return what edges connect, tied to the least of it: edges from every other node to that one, in order."""
     node, other, names = _coded(edges)
     return _named(np.arange(len(names)), least_node(len(names), node, other), names, edges.schema)
 
 
 def large_star(edges: pa.Table) -> tuple[pa.Table, int]:
-    """The larger neighbours of each node, tied to the least of it and its neighbours.
+    """Return the larger neighbours of each node, tied to the least of it and its neighbours.
 
     Args:
         edges: from both ends; of some nodes, all that they have.
@@ -65,7 +67,7 @@ def large_star(edges: pa.Table) -> tuple[pa.Table, int]:
 
 
 def labels(stars: pa.Table) -> pa.Table:
-    """The nodes whose edges, from both ends, these are, each with the least node of its component; in order.
+    """Return the nodes whose edges, from both ends, these are, each with the least node of its component; in order.
 
     Args:
         stars: of some nodes, all that they have in the answer.
@@ -76,7 +78,7 @@ def labels(stars: pa.Table) -> pa.Table:
 
 
 def bucket_words(keys: pa.ChunkedArray) -> np.ndarray:
-    """Uniform 64 bits of each node, by which it is dealt to a bucket. uint64 (n,)."""
+    """Return uniform 64 bits of each node, by which it is dealt to a bucket. uint64 (n,)."""
     if pa.types.is_integer(keys.type):
         return mix64(keys.to_numpy().astype(np.uint64), 0)
     return words64(keys)[:, 0] if len(keys) else np.zeros(0, np.uint64)

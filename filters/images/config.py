@@ -25,7 +25,7 @@ _TOP = re.compile(r"top (?P<share>\d+(\.\d+)?) ?%( of (?P<column>[a-z][a-z0-9_]*
 
 
 def check_names(key: str, names: Sequence[str]) -> None:
-    """Raises ValueError if one of the names would not do as a column's, or two are the same."""
+    """Raise ValueError if one of the names would not do as a column's, or two are the same."""
     for name in names:
         if not _NAME.fullmatch(name):
             raise ValueError(f"{key} must be lower_case_with_underscores, not {name!r}")
@@ -132,7 +132,8 @@ class ImageFilterConfig:
 
 
 def parse_quantile(key: str, value: str, column: str | None = None) -> tuple[Fraction, str]:
-    """`top 30% of COLUMN`, or `top 30%` of a column that is known: the share as an exact number, and the column.
+    """Parse `top 30% of COLUMN`, or `top 30%` of a column that is known; return the share as an exact number, and the
+    column.
 
     Raises:
         ValueError: it is something else, or not a share above 0 and below 100 %.

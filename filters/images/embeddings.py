@@ -55,7 +55,9 @@ class OpenClipEncoder:
         self._tokenize = tokenize
 
     def images(self, bodies: Sequence[bytes]) -> np.ndarray:
-        """Embeddings of encoded images, of unit length: float16 (n, d). Raises OSError if one cannot be decoded."""
+        """Return embeddings of encoded images, of unit length: float16 (n, d). Raises OSError if one cannot be
+        decoded.
+        """
 
         def encode(batch: Sequence[bytes]) -> Any:
             pixels = [self._transform(open_stored(body).convert("RGB")) for body in batch]
@@ -64,7 +66,7 @@ class OpenClipEncoder:
         return self._encoded(bodies, encode)
 
     def texts(self, texts: Sequence[str]) -> np.ndarray:
-        """Embeddings of texts, of unit length, cut where the model's context ends: float16 (n, d)."""
+        """Return embeddings of texts, of unit length, cut where the model's context ends: float16 (n, d)."""
 
         def encode(batch: Sequence[str]) -> Any:
             return self._model.encode_text(self._tokenize(list(batch)).to(self._device), normalize=True)
@@ -91,7 +93,7 @@ class OpenClipEncoder:
 
 
 def load_open_clip(name: str) -> OpenClipEncoder:
-    """A model by open_clip's own names.
+    """Return a model by open_clip's own names.
 
     Args:
         name: `MODEL/PRETRAINED`, where PRETRAINED is a tag or the path of weights (`ViT-B-32/laion2b_s34b_b79k`), or
@@ -119,24 +121,24 @@ def load_open_clip(name: str) -> OpenClipEncoder:
 
 
 def to_column(vectors: np.ndarray) -> pa.Array:
-    """float16 (n, d) as a column of fixed-size lists."""
+    """Return float16 (n, d) as a column of fixed-size lists."""
     return pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), max(1, vectors.shape[1]))
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
-    """Vectors of length 1, as the last axis holds them; one of zeros stays. float32, of the same shape."""
+    """Return vectors of length 1, as the last axis holds them; one of zeros stays. float32, of the same shape."""
     length = np.linalg.norm(vectors, axis=-1, keepdims=True)
     return np.asarray(vectors / np.where(length > 0, length, 1), np.float32)
 
 
 def from_column(column: pa.ChunkedArray) -> np.ndarray:
-    """A column of fixed-size lists without nulls as float32 (n, d)."""
+    """Return a column of fixed-size lists without nulls as float32 (n, d)."""
     vectors = column.combine_chunks().flatten().to_numpy(zero_copy_only=False)
     return vectors.reshape(-1, column.type.list_size).astype(np.float32)
 
 
 def cosines(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """The cosine of each row of one with that of the other; float16 or float32 (n, d) → float32 (n,)."""
+    """Return the cosine of each row of one with that of the other; float16 or float32 (n, d) → float32 (n,)."""
     # float16 rounds lengths to 1 ± 0.0005: left in, a pair with itself would be at 1.001
     one, other = (rows.astype(np.float64) for rows in (one, other))
     lengths = np.sqrt((one * one).sum(axis=1) * (other * other).sum(axis=1))
@@ -144,7 +146,7 @@ def cosines(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def load_head(head: Head, key: str) -> Callable[[np.ndarray], np.ndarray]:
-    """A head as a function: embeddings float32 (n, d) → its numbers float32 (n,).
+    """Return a head as a function: embeddings float32 (n, d) → its numbers float32 (n,).
 
     Args:
         key: the config key that names it, for messages.

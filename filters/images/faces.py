@@ -61,7 +61,7 @@ Detector = Callable[[Sequence[bytes]], list[list[tuple[Box, float]]]]
 
 @lru_cache(maxsize=2)
 def load(yunet: str, model: ImageModel | None, checksum: str) -> Detector:
-    """The detector, loaded once in a process; again if its content has changed.
+    """Return the detector, loaded once in a process; again if its content has changed.
 
     Raises:
         ModelError: there is no such file, or it is no detector.
@@ -129,7 +129,7 @@ def _boxes(corners: np.ndarray, scores: np.ndarray) -> list[tuple[Box, float]]:
 
 
 def blur(rgb: np.ndarray, boxes: Sequence[Box]) -> np.ndarray:
-    """An image with its faces blurred, as those of ImageNet were (Yang et al. 2022, arXiv:2103.06191).
+    """Return an image with its faces blurred, as those of ImageNet were (Yang et al. 2022, arXiv:2103.06191).
 
     Each box grows by a tenth of its longer side; the blur's σ is a tenth of the longest; its edge is blurred as well.
 

@@ -62,7 +62,7 @@ class Entries:
 
 
 def read_hashes(files: Sequence[str], categories: tuple[int, ...], min_pdq_quality: int) -> Iterator[Entries]:
-    """The hashes of some files.
+    """Yield the hashes of some files.
 
     Args:
         files: paths or URLs.

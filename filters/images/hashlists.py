@@ -85,12 +85,12 @@ class HashLists:
         return len(self._digests["md5"]) > 0
 
     def match_sha256(self, digest: bytes) -> str | None:
-        """`sha256` if a file of that digest is on a list: for a file that is no longer there."""
+        """Return `sha256` if a file of that digest is on a list: for a file that is no longer there."""
         digests = self._digests["sha256"]
         return "sha256" if len(digests) and _holds(digests, digest) else None
 
     def match(self, body: bytes, pdq: bytes | None) -> str | None:
-        """Which kind of list the image is on: md5, sha256 or pdq; None if it is on none.
+        """Return which kind of list the image is on: md5, sha256 or pdq; None if it is on none.
 
         Args:
             body: the file as it came.
@@ -111,7 +111,7 @@ class HashLists:
         return at[hamming <= self._pdq_hamming[entry]]
 
     def listed(self, images: pa.Table) -> np.ndarray:
-        """Which images that were accepted earlier are on a list now. bool (n,)
+        """Return which images that were accepted earlier are on a list now. bool (n,)
 
         Args:
             images: columns md5, sha256 (of the file as it came) and pdq, without nulls.

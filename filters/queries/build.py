@@ -138,7 +138,7 @@ class QueriesConfig:
             )
 
     def files(self) -> list[tuple[str, str]]:
-        """Every file that the config names, with its key."""
+        """Return every file that the config names, with its key."""
         return [
             *(("dumps", name) for name in self.dumps),
             *(
@@ -163,7 +163,7 @@ class Counted:
 
 
 def build(config: QueriesConfig, counted: Counted | None = None) -> tuple[pa.Table, pa.Table]:
-    """The query list (QUERY_LIST) and what each source gave to it (SUMMARY).
+    """Return the query list (QUERY_LIST) and what each source gave to it (SUMMARY).
 
     A query keeps the spelling and the source that named it first, in the order of the config's keys; within a source
     queries go by falling score, then by their code points. Same files, same list.
@@ -234,7 +234,7 @@ def _sources(config: QueriesConfig, counted: Counted) -> Iterator[tuple[Source, 
 
 
 def load_all(lists: str | Mapping[str, str]) -> pa.Table:
-    """The query list of a run (dataset.schema.QUERIES): one for all texts, or one for each language.
+    """Return the query list of a run (dataset.schema.QUERIES): one for all texts, or one for each language.
 
     Lists of languages follow each other by their codes, OTHER last; ids count through, so that each list's are its own
     from its first on. Raises as `load` does.
@@ -251,7 +251,7 @@ def load_all(lists: str | Mapping[str, str]) -> pa.Table:
 
 
 def languages_of(lists: Mapping[str, str]) -> list[str]:
-    """The order of the lists of languages."""
+    """Return the order of the lists of languages."""
     return sorted(lists, key=lambda language: (language == OTHER, language))
 
 
@@ -260,7 +260,8 @@ _TIMM = ("imagenet22k_synsets", "imagenet_synset_to_lemma")
 
 
 def load(name: str) -> pa.Table:
-    """A query list (dataset.schema.QUERIES): `builtin:NAME`, a Parquet file, or a text file with one query a line.
+    """Return a query list (dataset.schema.QUERIES): `builtin:NAME`, a Parquet file, or a text file with one query a
+    line.
 
     `builtin:en` is the list of 500,000; `builtin:imagenet21k` the names of ImageNet-21K's synsets.
 

@@ -50,7 +50,7 @@ class WordCounts:
 
     @staticmethod
     def read(name: str) -> WordCounts:
-        """The counts of a file, one `word<TAB>count` (or `word;count`, `first second count`) a line.
+        """Return the counts of a file, one `word<TAB>count` (or `word;count`, `first second count`) a line.
 
         Raises:
             OSError, ValueError: it cannot be read.
@@ -60,13 +60,13 @@ class WordCounts:
 
 
 def unigrams(words: WordCounts, min_count: int) -> pa.Table:
-    """Words as ENTRIES; their score is their count."""
+    """Return words as ENTRIES; their score is their count."""
     score = words.table["score"]
     return _entries(words.table, below=pc.less(score, min_count), count=score)
 
 
 def bigrams(pairs: WordCounts, words: WordCounts, min_count: int, min_pmi: float) -> pa.Table:
-    """Bigrams as ENTRIES; their score is their mutual information over `words`, in bits."""
+    """Return bigrams as ENTRIES; their score is their mutual information over `words`, in bits."""
     informed = sql.run(
         sql.load("queries/mutual_information"),
         {"bigrams": pairs.table, "unigrams": words.table},
@@ -77,29 +77,31 @@ def bigrams(pairs: WordCounts, words: WordCounts, min_count: int, min_pmi: float
 
 
 def read_titles(name: str) -> pa.Table:
-    """Names of articles, one a line, with `<TAB>views` if known. COUNTS. Raises OSError, ValueError."""
+    """Return names of articles, one a line, with `<TAB>views` if known. COUNTS. Raises OSError, ValueError."""
     return _parse(read_lines(name), _TITLED)
 
 
 def titles(table: pa.Table, min_count: int) -> pa.Table:
-    """Names of articles (COUNTS) as ENTRIES; their score is their views."""
+    """Return names of articles (COUNTS) as ENTRIES; their score is their views."""
     return _entries(table, below=pc.less(pc.fill_null(table["score"], 0), min_count))
 
 
 def wordnet_files(folder: str) -> list[str]:
-    """The files of WordNet's database that hold its lemmas."""
+    """Return the files of WordNet's database that hold its lemmas."""
     return [f"{folder.rstrip('/')}/index.{part}" for part in _PARTS_OF_SPEECH]
 
 
 def wordnet(folder: str) -> pa.Table:
-    """WordNet's lemmas as ENTRIES; their score is the number of synsets that they name. Raises OSError, ValueError."""
+    """Return WordNet's lemmas as ENTRIES; their score is the number of synsets that they name. Raises OSError,
+    ValueError.
+    """
     lemmas = pa.concat_tables([_parse(read_lines(file), _WORDNET) for file in wordnet_files(folder)])
     lemmas = lemmas.filter(pc.is_valid(lemmas["query"]))  # each file begins with its licence
     return _entries(lemmas.set_column(0, "query", pc.replace_substring(lemmas["query"], "_", " ")))
 
 
 def listed(queries: pa.StringArray) -> pa.Table:
-    """Bare queries as ENTRIES."""
+    """Return bare queries as ENTRIES."""
     return _entries(pa.table({"query": queries}))
 
 

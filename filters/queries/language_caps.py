@@ -25,7 +25,7 @@ ENGLISH = "en"
 def language_caps(
     counts: pa.Table, queries: pa.Table, cap: int, caps: Mapping[str, int], *, per_language: bool
 ) -> pa.Table:
-    """The t of each language that has queries. dataset.schema.CAPS, by language.
+    """Return the t of each language that has queries. dataset.schema.CAPS, by language.
 
     Args:
         counts: filters.queries.balance.COUNTS of all matched pairs.
@@ -50,7 +50,7 @@ def language_caps(
 
 
 def tail_cap(counts: np.ndarray, tail: int, total: int) -> int:
-    """The t at which a language's tail share is nearest to tail/total, exactly.
+    """Return the t at which a language's tail share is nearest to tail/total, exactly.
 
     counts: of its queries, all above 0; int64 (n,), n > 0.
     """
@@ -64,7 +64,7 @@ def tail_cap(counts: np.ndarray, tail: int, total: int) -> int:
 
 
 def caps_of(counts: pa.Table, queries: pa.Table, caps: pa.Table, oversample: float = 1.0) -> np.ndarray:
-    """The t of each row of filters.queries.balance.COUNTS, times `oversample`. int64 (n,)."""
+    """Return the t of each row of filters.queries.balance.COUNTS, times `oversample`. int64 (n,)."""
     languages = queries.column("language").combine_chunks().take(counts.column("query_id").combine_chunks())
     at = pc.index_in(languages, value_set=caps.column("language").combine_chunks()).to_numpy()
     return np.maximum(1, np.rint(caps.column("cap").to_numpy()[at] * oversample).astype(np.int64))

@@ -209,7 +209,9 @@ class Matcher:
         self._query_starts = starts.astype(np.int32)
 
     def to_arrow(self) -> pa.Buffer:
-        """The matcher as an Arrow IPC file, which `from_arrow` reads in place: processes that map it share it."""
+        """Return the matcher as an Arrow IPC file, which `from_arrow` reads in place: processes that map it
+        share it.
+        """
         arrays = [getattr(index, name).ravel() for index in (self._roots, self._edges) for name in _ARRAYS]
         arrays += [self._query_ids, self._query_starts]
         lists = [
@@ -224,7 +226,7 @@ class Matcher:
 
     @classmethod
     def from_arrow(cls, data: pa.Buffer) -> Matcher:
-        """The matcher that `to_arrow` wrote, without a copy of its arrays."""
+        """Return the matcher that `to_arrow` wrote, without a copy of its arrays."""
         table = pa.ipc.open_file(data).read_all()
         arrays = [column.chunk(0).flatten().to_numpy() for column in table.columns]
         built = cls.__new__(cls)
@@ -236,7 +238,7 @@ class Matcher:
         return built
 
     def match(self, texts: pa.Array | pa.ChunkedArray) -> pa.ListArray:
-        """The sorted, distinct ids of the queries that each text holds; a null text holds none. list<int32>."""
+        """Return the sorted, distinct ids of the queries that each text holds; a null text holds none. list<int32>."""
         array = texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
         array = array.cast(pa.large_string())
         counts, ids = [np.zeros(1, np.int64)], [np.empty(0, np.int32)]
@@ -344,7 +346,7 @@ def _blocks(texts: pa.Array) -> list[tuple[int, int]]:
 
 
 def match_by_language(texts: pa.Array, languages: pa.Array, lists: Mapping[str, tuple[Matcher, int]]) -> pa.ListArray:
-    """The sorted, distinct ids of the queries that each text holds, of its language's list. list<int32> (n,).
+    """Return the sorted, distinct ids of the queries that each text holds, of its language's list. list<int32> (n,).
 
     Args:
         texts: string (n,).

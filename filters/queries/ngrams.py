@@ -26,7 +26,7 @@ _VIEWS = pa.schema([("domain", pa.string()), ("title", pa.string()), ("views", p
 
 
 def count(texts: Sequence[str], segmenter: Segmenter | None = None) -> tuple[pa.Table, pa.Table]:
-    """The words and the bigrams of texts, as COUNTS, in no order.
+    """Return the words and the bigrams of texts, as COUNTS, in no order.
 
     segmenter: cuts a phrase into words, in place of its spaces.
     """
@@ -53,13 +53,13 @@ def _counts(queries: pa.Array, counts: np.ndarray) -> pa.Table:
 
 
 def merge(tables: Sequence[pa.Table]) -> pa.Table:
-    """COUNTS with a row a spelling, ordered by it."""
+    """Return COUNTS with a row a spelling, ordered by it."""
     counts = pa.concat_tables([COUNTS.empty_table(), *tables])
     return sql.run(sql.load("queries/merge"), {"counts": counts}).cast(COUNTS)
 
 
 def fold(tables: Sequence[pa.Table], min_count: int) -> pa.Table:
-    """COUNTS with a row a word or bigram, whatever its case; those with less than `min_count` are left out.
+    """Return COUNTS with a row a word or bigram, whatever its case; those with less than `min_count` are left out.
 
     All spellings of a word must be among the tables.
     """
@@ -68,12 +68,13 @@ def fold(tables: Sequence[pa.Table], min_count: int) -> pa.Table:
 
 
 def keys(counts: pa.Table) -> np.ndarray:
-    """A hash of each query, the same whatever its case. uint64 (n,)."""
+    """Return a hash of each query, the same whatever its case. uint64 (n,)."""
     return sql.run(sql.load("queries/keys"), {"counts": counts})["key"].to_numpy()
 
 
 def views(name: str, language: str, min_views: int) -> pa.Table:
-    """COUNTS: views of articles, by a file with rows `domain title views bytes`; those with fewer views are left out.
+    """Return COUNTS: views of articles, by a file with rows `domain title views bytes`; those with fewer views are left
+    out.
 
     Desktop and mobile views (domains `en` and `en.m`) are rows of their own. Pages of other namespaces are left out.
 

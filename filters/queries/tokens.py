@@ -65,7 +65,7 @@ class Tokens:
 
 
 def normalize(text: str) -> str:
-    """What the rule `words` compares: NFKC and case folding, without invisible characters."""
+    """Return what the rule `words` compares: NFKC and case folding, without invisible characters."""
     for character in _IGNORED:
         text = text.replace(character, "")
     return unicodedata.normalize("NFKC", text).casefold()

@@ -70,7 +70,7 @@ def plan(name: str, language: str, part_bytes: int) -> list[DumpPart]:
 
 
 def pages(part: DumpPart) -> Iterator[bytes]:
-    """The XML of each page that begins in a part. A page beyond MAX_PAGE_BYTES comes cut, and is no XML then.
+    """Yield the XML of each page that begins in a part. A page beyond MAX_PAGE_BYTES comes cut, and is no XML then.
 
     Raises:
         OSError: the file is damaged, or broken off.
@@ -129,7 +129,8 @@ def _blocks(part: DumpPart) -> Iterator[bytes]:
 
 
 def article(page: bytes) -> str | None:
-    """The text of a page that is an article, as its reader sees it; None for redirects, talk, templates and the like.
+    """Return the text of a page that is an article, as its reader sees it; None for redirects, talk, templates and the
+    like.
 
     Files, categories, links to other languages, footnotes and templates are left out.
 

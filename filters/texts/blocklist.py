@@ -37,7 +37,7 @@ _SCRIPTS_WITHOUT_SPACES = ("ja", "th", "zh")
 def blocked_terms(
     texts: pa.Array | pa.ChunkedArray, names: Sequence[str] = ("builtin", "ldnoobw"), patterns: Sequence[str] = ()
 ) -> pa.ListArray:
-    """The terms that each text holds, in the order of the lists, then the patterns found in it. list<TERM> (n,).
+    """Return the terms that each text holds, in the order of the lists, then the patterns found in it. list<TERM> (n,).
 
     Args:
         texts: string (n,); a null text holds nothing.

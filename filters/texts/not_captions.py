@@ -289,7 +289,7 @@ ORDER BY row
 
 
 def not_captions(rows: pa.Table) -> pa.ChunkedArray:
-    """What speaks against each candidate's text as a caption. list<FOUND> (n,), in the order of KINDS.
+    """Return what speaks against each candidate's text as a caption. list<FOUND> (n,), in the order of KINDS.
 
     rows: row, url, text, and the columns of PLACE, as far as they are known; ordered by row.
     """

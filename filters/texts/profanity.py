@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 
 def profanity_probability(texts: pa.Array | pa.ChunkedArray, languages: pa.Array) -> pa.Array:
-    """The probability of each English text; null for others. float32 (n,). About 70,000 texts a second and core.
+    """Return the probability of each English text; null for others. float32 (n,). About 70,000 texts a second and core.
 
     languages: string (n,), as measured.
     """

@@ -59,7 +59,7 @@ class QuantizedModel:
     lengths: tuple[int, int]  # of the sequences of characters
 
     def guesses(self, texts: pa.StringArray, most: int, least: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The most probable labels of each text, the best first.
+        """Return the most probable labels of each text, the best first.
 
         Args:
             texts: without nulls; a line each, without a line's end.
@@ -84,7 +84,7 @@ class QuantizedModel:
 
 
 def read(path: str | Path) -> QuantizedModel | None:
-    """A model out of its file; None if it is of another kind, or none at all."""
+    """Return a model out of its file; None if it is of another kind, or none at all."""
     try:
         return _Reader(Path(path).read_bytes()).model()
     except (struct.error, ValueError, IndexError):

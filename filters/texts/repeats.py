@@ -208,8 +208,9 @@ def samples(rows: pa.Table) -> pa.Table:
 
 
 def narrowed(parts: Iterable[pa.Table], most_rows: int = 1_000_000) -> pa.Table:
-    """What `samples` would have found in all of some partitions together, whose samples are read one after another.
-    SAMPLES; of a site that is in all partitions no more is held than `most_rows`, or what one sample of it may have.
+    """Return what `samples` would have found in all of some partitions together, whose samples are read one after
+    another. SAMPLES; of a site that is in all partitions no more is held than `most_rows`, or what one sample of it may
+    have.
     """
     held, rows = [SAMPLES.empty_table()], 0
     for part in parts:
@@ -222,7 +223,7 @@ def narrowed(parts: Iterable[pa.Table], most_rows: int = 1_000_000) -> pa.Table:
 
 
 def repeats(samples: pa.Table, config: TextConfig) -> pa.Table:
-    """What repeats on each site. REPEATS, ordered by all columns.
+    """Return what repeats on each site. REPEATS, ordered by all columns.
 
     samples: SAMPLES of whole sites, from any number of partitions, in any order.
     """
@@ -232,7 +233,7 @@ def repeats(samples: pa.Table, config: TextConfig) -> pa.Table:
 
 
 def without_repeats(rows: pa.Table, repeats: pa.Table, config: TextConfig) -> pa.Table:
-    """What repeats in texts: row, rest, phrase, found, of, is_repeat; ordered by row, those without it left out.
+    """Return what repeats in texts: row, rest, phrase, found, of, is_repeat; ordered by row, those without it left out.
 
     rows: row, text, host, page_url. repeats: REPEATS, at least of these rows' sites.
     """
@@ -240,7 +241,7 @@ def without_repeats(rows: pa.Table, repeats: pa.Table, config: TextConfig) -> pa
 
 
 def captions(rows: pa.Table, reworded: pa.Array, changes: pa.Array, repeats: pa.Table, config: TextConfig) -> pa.Table:
-    """The rows whose text is not as extraction wrote it, or that repeat. CAPTIONS, ordered by row.
+    """Return the rows whose text is not as extraction wrote it, or that repeat. CAPTIONS, ordered by row.
 
     rows: row, url, text, host, page_url; ordered by row. reworded, changes: of `filters.texts.wording.reworded`.
     """

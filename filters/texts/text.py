@@ -155,12 +155,12 @@ class TextConfig:
 
 
 def listed(names: str | tuple[str, ...]) -> tuple[str, ...]:
-    """A key that takes one name or several as several; none for the empty name."""
+    """Return a key that takes one name or several as several; none for the empty name."""
     return tuple(name for name in ((names,) if isinstance(names, str) else names) if name)
 
 
 def word_files(config: TextConfig) -> tuple[str, ...]:
-    """The word lists of a config that are files."""
+    """Return the word lists of a config that are files."""
     return tuple(name for name in listed(config.blocklist) if name not in NAMES)
 
 
@@ -237,7 +237,7 @@ ORDER BY row
 
 
 def file_names() -> str:
-    """SQL over `rows` (row, url, text): whether each text is the name of its image's file, in their order."""
+    """Return SQL over `rows` (row, url, text): whether each text is the name of its image's file, in their order."""
     return _OF_ADDRESSES
 
 

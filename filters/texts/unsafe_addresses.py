@@ -59,7 +59,7 @@ ORDER BY row
 
 
 def unsafe_addresses(rows: pa.Table) -> pa.ChunkedArray:
-    """What marks the image's or the page's address as unsafe, null if nothing does. string (n,).
+    """Return what marks the image's or the page's address as unsafe, null if nothing does. string (n,).
 
     rows: row, url, page_url; ordered by row.
     """

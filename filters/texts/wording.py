@@ -55,7 +55,7 @@ what was shown: `mourinho.jpg`, but `hires.jpg`, `performance.jpg`, `screen-1.pn
 
 
 def reworded(rows: pa.Table, config: TextConfig) -> tuple[pa.Array, pa.Array]:
-    """Texts without markup, and with words instead of file names, as the config asks for.
+    """Return texts without markup, and with words instead of file names, as the config asks for.
 
     rows: row, url, text; ordered by row.
     Returns: the texts, string (n,), and what was changed in each, of MARKUP and SLUG, list<string> (n,). A text of
@@ -115,7 +115,7 @@ def _without_markup(text: str) -> str:
 
 
 def words_of(name: str, url: str = "") -> str:
-    """The words that a file's name is made of; empty if it says nothing of what it shows.
+    """Return the words that a file's name is made of; empty if it says nothing of what it shows.
 
     url: the image's address, whose ending counts if the name has none.
     `old-us41-bridge.jpg` says `old us41 bridge`; IMG_2034.jpg, a hash and `menu-left.gif` say nothing.

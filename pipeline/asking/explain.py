@@ -44,7 +44,8 @@ _IMAGE_FACTS = ("origin", "outcome", "status", "final_url", "fetched_bytes", "me
 
 
 def explain(out: str | Dataset, which: str, most: int = MOST, *, exact: bool = False) -> Explanation:
-    """What became of an image, a pair or a text: a story for each of its candidates, in the order of the archives.
+    """Return what became of an image, a pair or a text: a story for each of its candidates, in the order of the
+    archives.
 
     Args:
         out: the dataset, or where it is.

@@ -16,7 +16,9 @@ Answer = TypeVar("Answer")
 
 
 def interruptible(connection: duckdb.DuckDBPyConnection, work: Callable[[], Answer]) -> Answer:
-    """What `work` returns, done in another thread. On Ctrl-C its query is stopped, and KeyboardInterrupt is raised."""
+    """Return what `work` returns, done in another thread. On Ctrl-C its query is stopped, and KeyboardInterrupt is
+    raised.
+    """
     done: Future[Answer] = Future()
     begun, stopped = threading.Event(), threading.Event()
 

@@ -42,7 +42,7 @@ class LookupResult:
 
 
 def look_up(dataset: Dataset, which: str, most: int) -> LookupResult:
-    """The candidates of what a person gives, the first `most` of them.
+    """Return the candidates of what a person gives, the first `most` of them.
 
     Args:
         which: see `pipeline.asking.explain`.

@@ -47,7 +47,7 @@ class NotebookDataset(Dataset):
     """A dataset to ask questions of, as a notebook shows it; see `dataset.query.views.Dataset`."""
 
     def audit(self, name: str, **parameters: object) -> duckdb.DuckDBPyRelation:
-        """The answer of a named query, as a relation.
+        """Return the answer of a named query, as a relation.
 
         Args:
             name: as `wit audit` lists them.
@@ -61,24 +61,24 @@ class NotebookDataset(Dataset):
         return self.sql(audit.text, params=values or None)
 
     def explain(self, which: str, most: int = 10, *, exact: bool = False) -> Explanation:
-        """The whole story of what a URL, an id, a hash, a key, an image file or a part of a text stands for."""
+        """Return the whole story of what a URL, an id, a hash, a key, an image file or a part of a text stands for."""
         from pipeline.asking.explain import explain
 
         return explain(self, which, most, exact=exact)
 
     def pairs(self, where: str = "true") -> Pairs:
-        """The pairs of the dataset for which a condition in SQL holds, in the order of the shards."""
+        """Return the pairs of the dataset for which a condition in SQL holds, in the order of the shards."""
         return Pairs(self, where)
 
     def images(self, where: str = "true", most: int = 24, blur_above: float | None = BLUR_ABOVE) -> ContactSheet:
-        """The first images of the pairs for which a condition in SQL holds, with their texts.
+        """Return the first images of the pairs for which a condition in SQL holds, with their texts.
 
         blur_above: the nsfw_probability above which an image is blurred; None blurs none.
         """
         return ContactSheet(self, where, most, blur_above)
 
     def plot_funnel(self) -> Figure:
-        """What each stage kept and dropped, as bars; its `savefig("funnel.svg")` writes it."""
+        """Return what each stage kept and dropped, as bars; its `savefig("funnel.svg")` writes it."""
         from matplotlib.figure import Figure
 
         rows = self.sql("SELECT stage, kept, dropped FROM funnel").fetchall()
@@ -114,26 +114,28 @@ class Pairs:
         self.relation = dataset.sql(f'SELECT * FROM pairs WHERE ({where}\n) ORDER BY shard, "offset"')  # noqa: S608
 
     def arrow(self) -> pa.Table:
-        """The columns of the view `pairs`."""
+        """Return the columns of the view `pairs`."""
         return self.relation.to_arrow_table()
 
     def pandas(self) -> Any:
-        """A pandas DataFrame. Raises ImportError: pandas is not installed."""
+        """Return a pandas DataFrame. Raises ImportError: pandas is not installed."""
         _needed("pandas")
         return self.relation.df()
 
     def polars(self) -> Any:
-        """A polars DataFrame. Raises ImportError: polars is not installed."""
+        """Return a polars DataFrame. Raises ImportError: polars is not installed."""
         _needed("polars")
         return self.relation.pl()
 
     def torch(self) -> ImageTextDataset:
-        """What torch's DataLoader takes as a dataset: (image, text) of each pair, images as PIL has them, RGB."""
+        """Return what torch's DataLoader takes as a dataset: (image, text) of each pair, images as PIL has
+        them, RGB.
+        """
         return ImageTextDataset(self._dataset.storage, self.arrow())
 
     def huggingface(self, *, images: bool = False) -> Any:
-        """A `datasets.Dataset` of the columns; with `images` each row has an `image` too, read when it is asked for, by
-        the columns shard, key, offset, size and checksum.
+        """Return a `datasets.Dataset` of the columns; with `images` each row has an `image` too, read when it is asked
+        for, by the columns shard, key, offset, size and checksum.
 
         Raises:
             ImportError: the package datasets is not installed.

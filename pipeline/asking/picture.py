@@ -29,7 +29,7 @@ class Like(NamedTuple):
 
 
 def look_up(dataset: Dataset, name: str) -> Like:
-    """The URLs of the images that a file is a copy of.
+    """Return the URLs of the images that a file is a copy of.
 
     Raises:
         ConfigError: the file is no image, or a very large one.

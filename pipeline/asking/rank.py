@@ -27,7 +27,7 @@ _SOURCES = {
 def rank_of(
     dataset: Dataset, stage: Stage, pair_id: bytes, evidence: Mapping[str, Any], *, exact: bool = False
 ) -> str | None:
-    """The rank in words; None if the evidence tells of none.
+    """Return the rank in words; None if the evidence tells of none.
 
     exact: count it, however many rows the stage has.
     """

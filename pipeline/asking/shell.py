@@ -134,7 +134,7 @@ class Shell:
             say(text)
 
     def completions(self, before: str) -> list[str]:
-        """What the word before the cursor may become."""
+        """Return what the word before the cursor may become."""
         if before.lstrip().startswith("."):
             name, space, start = before.lstrip().partition(" ")
             known: Iterable[str] = () if space else COMMANDS
@@ -174,7 +174,7 @@ def _views(name: str) -> str:
 
 
 def is_whole(text: str) -> bool:
-    """Whether Enter ends what is entered, and does not begin another line of it."""
+    """Return whether Enter ends what is entered, and does not begin another line of it."""
     text = text.strip()
     if not text or text.startswith("."):
         return True
@@ -185,7 +185,7 @@ def is_whole(text: str) -> bool:
 
 
 def statements(text: str) -> list[str]:
-    """The statements of a text, each with its semicolon; comments alone are none."""
+    """Return the statements of a text, each with its semicolon; comments alone are none."""
     data, found, begin = text.encode(), [], 0
     ends = [at + 1 for at, first in _tokens(text) if first == ";"]
     for end in (*ends, len(data)):
@@ -202,7 +202,7 @@ def _tokens(text: str) -> list[tuple[int, str]]:
 
 
 def has_commands(text: str) -> bool:
-    """Whether a text has lines that are the shell's commands, and no SQL."""
+    """Return whether a text has lines that are the shell's commands, and no SQL."""
     return any(line.startswith(".") for line in text.splitlines())
 
 

@@ -38,11 +38,13 @@ class Story:
     steps: tuple[Step, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """The story as JSON values."""
+        """Return the story as JSON values."""
         return asdict(self)
 
     def as_text(self, width: int | None = None) -> str:
-        """The story as lines, wrapped at a width if one is given; a stranger's control characters are shown as �."""
+        """Return the story as lines, wrapped at a width if one is given; a stranger's control characters are shown as
+        �.
+        """
         lines = [
             *_wrapped(f"pair {self.pair_id}: {self.end}", width, 5),
             *_wrapped(f"url  {self.url}", width, 5),
@@ -92,11 +94,11 @@ class Explanation(Sequence[Story]):
         return len(self.stories)
 
     def as_rows(self) -> list[dict[str, Any]]:
-        """A JSON object for each story."""
+        """Return a JSON object for each story."""
         return [{"found_as": self.found_as, **story.as_dict()} for story in self.stories]
 
     def as_text(self, width: int | None = None) -> str:
-        """All of it as lines."""
+        """Return all of it as lines."""
         parts = ["\n".join(_wrapped(item, width, 0)) for item in self.found_as.splitlines()]
         head = "\n".join(parts)
         more = self.total - len(self.stories)
@@ -111,7 +113,9 @@ class Explanation(Sequence[Story]):
 
 
 def margins(evidence: Mapping[str, Any]) -> list[str]:
-    """How far what was measured is from each threshold beside it: `characters 4 is 6 below min_characters 10`."""
+    """Return how far what was measured is from each threshold beside it: `characters 4 is 6 below
+    min_characters 10`.
+    """
     measured = {name: value for name, value in evidence.items() if _is_number(value) and not _THRESHOLD.fullmatch(name)}
     if {"width", "height"} <= measured.keys() and min(measured["width"], measured["height"]) > 0:
         sides = measured["width"], measured["height"]

@@ -35,7 +35,7 @@ class Artifacts:
         self._left[artifact.name] = value
 
     def take(self, artifact: Artifact[T]) -> T:
-        """What an earlier stage has left. Raises ContractError: none has."""
+        """Return what an earlier stage has left. Raises ContractError: none has."""
         if artifact.name not in self._left:
             raise ContractError(f"no stage before this one leaves {artifact.name}")
         value: T = self._left[artifact.name]
@@ -61,7 +61,8 @@ class Partition:
     tables: Mapping[RowTable, FileRef] = field(default_factory=dict)
 
     def leave(self, table: RowTable, commit: Commit, role: str) -> Partition:
-        """The partition with a file of a commit as a table beside its rows, instead of an earlier one of that name.
+        """Return the partition with a file of a commit as a table beside its rows, instead of an earlier one of that
+        name.
 
         Raises:
             ContractError: the phase that wrote it lacks a column of the table's, or has another type of it.
@@ -73,7 +74,7 @@ class Partition:
         return replace(self, tables={**self.tables, table: commit.files[role]})
 
     def inputs(self, *tables: RowTable) -> dict[str, tuple[Input, ...]]:
-        """What a task reads of the alive rows with their captions, and of some of the tables beside them.
+        """Return what a task reads of the alive rows with their captions, and of some of the tables beside them.
 
         Raises:
             ContractError: no stage has left such a table.

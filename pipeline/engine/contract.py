@@ -21,7 +21,7 @@ class ContractError(TypeError):
 
 
 def roles(*names: str, **tables: pa.Schema) -> dict[str, pa.Schema | None]:
-    """Roles: of some the name alone is given, of tables the columns, too."""
+    """Return roles by name, with the schema of those of which one is given."""
     return {**dict.fromkeys(names), **tables}
 
 
@@ -58,12 +58,12 @@ class Contract:
     needs: Resources = Resources()
 
     def check_task(self, phase: str, inputs: Iterable[str], options: Iterable[str]) -> None:
-        """Raises ContractError: a role or an option is missing or unknown."""
+        """Raise ContractError where a role or an option is missing or unknown."""
         _check(phase, "reads", set(inputs), self.reads, self.may_read)
         _check(phase, "takes the option", set(options), self.takes, self.may_take)
 
     def check_result(self, phase: str, given: Mapping[str, pa.Schema | None]) -> None:
-        """Raises ContractError: a role is missing or unknown, or a table lacks a column."""
+        """Raise ContractError where a role is missing or unknown, or a table lacks a column."""
         _check(phase, "gives", set(given), self.gives, self.may_give)
         for role, schema in given.items():
             declared = self.written(role)
@@ -73,7 +73,7 @@ class Contract:
                         raise ContractError(f"{phase} gives no column {name} of {role}, which it declares")
 
     def check_columns(self, phase: str, role: str, writer: str, written: pa.Schema | None) -> None:
-        """Raises ContractError: who wrote a role's files writes no column of a name and type that is read."""
+        """Raise ContractError where who wrote a role's files writes no column of a name and type that is read."""
         read = self.reads.get(role, self.may_read.get(role))
         if read is None or written is None:
             return
@@ -85,7 +85,7 @@ class Contract:
                 raise ContractError(f"{phase} reads {column.name} of {role} as {column.type}; {writer} writes {kind}")
 
     def written(self, role: str) -> pa.Schema | None:
-        """The columns of a role that the phase gives, where it says them."""
+        """Return the columns of a role that the phase gives, where it says them."""
         return self.gives.get(role, self.may_give.get(role))
 
 
@@ -100,7 +100,7 @@ def _check(phase: str, does: str, there: set[str], needed: Iterable[str], possib
 
 
 def settings(kind: type[T], values: Mapping[str, Any]) -> T:
-    """A config section, or what a phase takes of one, from a task's options.
+    """Return a config section, or what a phase takes of one, from a task's options.
 
     Raises:
         ContractError: a key is not the section's; or, when it is read, it was not taken.

@@ -55,7 +55,7 @@ class Input:
         return self.file.checksum
 
     def read(self, storage: Storage, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-        """The file's table, or some columns of it. Raises DamagedError."""
+        """Yield the file's table, or some columns of it. Raises DamagedError."""
         yield read_table(storage, self.file, columns)
 
 
@@ -63,12 +63,14 @@ Inputs = tuple[Input | Bucket, ...]  # what a task reads by one role: files, or 
 
 
 def every(commits: Sequence[Commit], role: str) -> tuple[Input, ...]:
-    """A file of every commit, in order."""
+    """Return a file of every commit, in order."""
     return tuple(Input(commit.files[role]) for commit in commits)
 
 
 def of_each(commits: Sequence[Commit], *roles: str) -> list[dict[str, Inputs]]:
-    """Some files of each commit, as what the task of the same partition reads; see `pipeline.engine.run.Run.map`."""
+    """Return some files of each commit, as what the task of the same partition reads; see
+    `pipeline.engine.run.Run.map`.
+    """
     return [{role: (Input(commit.files[role]),) for role in roles} for commit in commits]
 
 
@@ -107,7 +109,7 @@ class Task:
         return fingerprint(self.phase, PHASES[self.phase].version, {**self.options, **place}, inputs)
 
     def hinted(self, hints: Mapping[str, Any]) -> Task:
-        """The same task with more hints, on which nothing of its result depends, its fingerprint neither."""
+        """Return the same task with more hints, on which nothing of its result depends, its fingerprint neither."""
         told = copy.copy(self)  # neither checked nor fingerprinted anew: a run of the paper's size has a million
         object.__setattr__(told, "hints", {**self.hints, **hints})
         return told
@@ -124,7 +126,7 @@ class Task:
 
 
 def method_of(phase: str, options: Mapping[str, Any]) -> str:
-    """A fingerprint of how a phase measures: equal for two tasks that would say the same of one row."""
+    """Return a fingerprint of how a phase measures: equal for two tasks that would say the same of one row."""
     return fingerprint(phase, PHASES[phase].version, options, [])
 
 
@@ -167,20 +169,20 @@ class Context:
         self.left_out.append({"row": row, "url": url, "reason": lost.reason, "evidence": reason})
 
     def files(self, role: str) -> tuple[Input, ...]:
-        """The files of a role that is no exchange's, for who maps them."""
+        """Return the files of a role that is no exchange's, for who maps them."""
         return tuple(item for item in self.task.inputs.get(role, ()) if isinstance(item, Input))
 
     def table(self, role: str, columns: Sequence[str] | None = None) -> pa.Table:
-        """The only file of a role, whole or some columns."""
+        """Return the only file of a role, whole or some columns."""
         (table,) = self.each(role, columns)
         return table
 
     def table_list(self, role: str, columns: Sequence[str] | None = None) -> list[pa.Table]:
-        """All files (or buckets) of a role, in the task's order."""
+        """Return all files (or buckets) of a role, in the task's order."""
         return list(self.each(role, columns))
 
     def each(self, role: str, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-        """As `table_list`, one at a time."""
+        """Yield the same tables as `table_list`, one at a time."""
         items = self.task.inputs.get(role, ())
         count, number = sum(item.tables for item in items), 0
         for item in items:
@@ -191,7 +193,7 @@ class Context:
                 yield table
 
     def concat(self, role: str, schema: pa.Schema) -> pa.Table:
-        """All files (or buckets) of a role as one table, in the task's order."""
+        """Return all files (or buckets) of a role as one table, in the task's order."""
         tables = [table.select(schema.names).cast(schema) for table in self.table_list(role)]
         return pa.concat_tables([schema.empty_table(), *tables])
 
@@ -201,7 +203,7 @@ class Context:
         return self.task.only is not None
 
     def units(self, count: int, firsts: Sequence[int] | None = None) -> list[int]:
-        """The units to work on: all but those that are left out; those of a probe, of a share.
+        """Return the units to work on: all but those that are left out; those of a probe, of a share.
 
         firsts: of each unit, the first one of the same content: a share has all that are equal, or none.
         """
@@ -214,7 +216,7 @@ class Context:
         return [unit for unit in units if (unit if firsts is None else firsts[unit]) in mine]
 
     def phase_file(self, role: str, ending: str) -> str:
-        """The name of a file of this task."""
+        """Return the name of a file of this task."""
         return f"{folder(self.task.phase)}/{role}-{self.task.partition:05d}-{self.task.fingerprint}.{ending}"
 
 
@@ -328,12 +330,12 @@ def _check_table(stage: Stage, table: Table, contract: Contract) -> None:
 
 
 def derived(phase: str, role: str, level: int = 1) -> str:
-    """The name of the phase that makes fewer files of a phase's; see `pipeline.engine.exchanges.gathering`."""
+    """Return the name of the phase that makes fewer files of a phase's; see `pipeline.engine.exchanges.gathering`."""
     return f"{phase}_{role}" if level == 1 else f"{phase}_{role}{level}"
 
 
 def again(phase: str, number: int) -> str:
-    """The name of a phase in the round of a number: 0, 1, …; each round has records and files of its own."""
+    """Return the name of a phase in the round of a number: 0, 1, …; each round has records and files of its own."""
     return f"{phase}_{number}" if number else phase
 
 

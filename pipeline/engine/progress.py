@@ -119,7 +119,7 @@ class Reporter:
         return PhaseProgress(self, name, total, rows, bytes_)
 
     def say(self, text: str) -> None:
-        """A line for people."""
+        """Print a line for people."""
         self.console.print(clean(text), highlight=False, markup=False, soft_wrap=True)
 
     def write_work(self, phase: str, done: int, total: int, working: Sequence[Working]) -> None:
@@ -134,7 +134,7 @@ class Reporter:
             self._has_work = True
 
     def forget_work(self) -> None:
-        """There is nothing at work any more."""
+        """Note that there is nothing at work any more."""
         if self._has_work:
             self._has_work = False
             with contextlib.suppress(OSError):
@@ -166,7 +166,7 @@ class PhaseProgress:
         reporter.bars.begin(name, total)
 
     def advance(self, spent: Mapping[str, float] | None = None) -> None:
-        """One more partition is committed; see `dataset.usage` for what that took."""
+        """Count one more partition that is committed; see `dataset.usage` for what that took."""
         self.done += 1
         self.spent.update(spent or {})
         if (spent or {}).get("first"):  # of its process: it has loaded code and models, too
@@ -188,7 +188,7 @@ class PhaseProgress:
             self.reporter.bars.remove(self.name)
 
     def show(self, working: Sequence[Working]) -> None:
-        """What the tasks at work are at: how much of each is done counts as that share of a partition."""
+        """Show what the tasks at work are at: how much of each is done counts as that share of a partition."""
         self._show(working)
         self.reporter.write_work(self.name, self.done, self.total, working)
 
@@ -208,7 +208,7 @@ class PhaseProgress:
 
 
 def waits_for(working: Sequence[Working]) -> str:
-    """The record that has been worked on for longest, if that is longer than most take; else nothing."""
+    """Return the record that has been worked on for longest, if that is longer than most take; else nothing."""
     slow = max(working, key=lambda item: item.seconds, default=None)
     if slow is None or not slow.place or slow.seconds < _SLOW_SECONDS:
         return ""
@@ -216,6 +216,8 @@ def waits_for(working: Sequence[Working]) -> str:
 
 
 def working_dir() -> Path:
-    """What Ray sends to a cluster: the checkout; of an installed openwit, which the nodes have too, this folder."""
+    """Return what Ray sends to a cluster: the checkout; of an installed openwit, which the nodes have too, this
+    folder.
+    """
     root = Path(__file__).resolve().parents[2]
     return root if (root / "pyproject.toml").is_file() else Path.cwd()

@@ -26,7 +26,8 @@ have its rows anywhere: some 100 MB of keys."""
 def what_is_missing(
     tasks: Sequence[Task], known: Mapping[tuple[int, str], Commit], *is_usable: Callable[[Commit], bool]
 ) -> tuple[dict[int, Commit], list[Task]]:
-    """What is done of a phase's tasks: their commits by partition, and the tasks that are to be done, in their order.
+    """Return what is done of a phase's tasks: their commits by partition, and the tasks that are to be done, in their
+    order.
 
     Args:
         known: the phase's commits, by partition and fingerprint.
@@ -44,7 +45,8 @@ def what_is_missing(
 
 
 def with_earlier_measures(tasks: Sequence[Task], partitions: int, known: Iterable[Commit]) -> list[Task]:
-    """Tasks with a hint `earlier`: files of the phase's earlier commits, by role, that may have what they measure.
+    """Return tasks with a hint `earlier`: files of the phase's earlier commits, by role, that may have what they
+    measure.
 
     Args:
         tasks: those that are to be done.
@@ -71,13 +73,14 @@ def with_earlier_measures(tasks: Sequence[Task], partitions: int, known: Iterabl
 
 
 def image_keys(images: pa.Table) -> pa.Array:
-    """Where the stored bytes of images lie. string (n,)"""
+    """Return where the stored bytes of images lie. string (n,)"""
     offset = images.column("blob_offset").cast(pa.string())
     return pc.binary_join_element_wise(images.column("blob"), offset, " ").combine_chunks()
 
 
 def image_contents(images: pa.Table) -> pa.Array:
-    """What stored images are: equal for two that were one file and were stored alike, at whatever place. binary (n,)
+    """Return what stored images are: equal for two that were one file and were stored alike, at whatever place. binary
+    (n,)
 
     The checksum of what is stored tells apart those of one file that were stored under different configs; alone it
     would not do, for whoever wants can make two images of one xxHash.
@@ -100,7 +103,7 @@ def reuse_measures(
     measure: Callable[[pa.Table], pa.Table],
     contents: pa.Array | None = None,
 ) -> pa.Table:
-    """Measures of rows, of which those that an earlier commit has are not made again, and copies only once.
+    """Return measures of rows, of which those that an earlier commit has are not made again, and copies only once.
 
     Args:
         result: gets the table as `role`, and its keys.

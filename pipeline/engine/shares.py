@@ -19,7 +19,8 @@ LEAST_UNITS = 256
 
 
 def shares(tasks: Sequence[Task], partitions: int) -> list[Task]:
-    """The shares of those tasks that are large, if their phase has few partitions: a function of the input alone.
+    """Return the shares of those tasks that are large, if their phase has few partitions: a function of the input
+    alone.
 
     Args:
         tasks: of a phase that reuses its measures.

@@ -14,12 +14,12 @@ from pipeline.engine.phase import PHASES, Phase
 
 
 def is_temporary(phase: Phase) -> bool:
-    """Whether a phase's files go once they are read; so do those of a phase that merges them."""
+    """Return whether a phase's files go once they are read; so do those of a phase that merges them."""
     return (phase.of or phase.name) in phase.stage.temporary
 
 
 def has_any(storage: Storage, phase: Phase) -> bool:
-    """Whether a temporary phase has left anything: a run was killed before it was read."""
+    """Return whether a temporary phase has left anything: a run was killed before it was read."""
     return bool(storage.list(f"{folder(phase.name)}/commits") or storage.list(folder(phase.name)))
 
 

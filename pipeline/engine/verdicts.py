@@ -32,7 +32,7 @@ class ConservationError(RuntimeError):
 
 
 def alive(count: int, verdicts: Sequence[pa.Table]) -> np.ndarray:
-    """Indices of the rows that no earlier stage has dropped, ascending. uint32 (n,)."""
+    """Return indices of the rows that no earlier stage has dropped, ascending. uint32 (n,)."""
     keep = np.ones(count, dtype=bool)
     for table in verdicts:
         keep[table.column("row").to_numpy()] = False
@@ -40,7 +40,7 @@ def alive(count: int, verdicts: Sequence[pa.Table]) -> np.ndarray:
 
 
 def alive_in(storage: Storage, rows: FileRef, count: int, verdicts: Sequence[FileRef]) -> np.ndarray:
-    """As `alive`, of a committed file of so many rows, by committed files of verdicts.
+    """Return the indices as `alive` does, of a committed file of so many rows, by committed files of verdicts.
 
     Raises:
         DamagedError: a file of verdicts is damaged.
@@ -54,7 +54,7 @@ def alive_in(storage: Storage, rows: FileRef, count: int, verdicts: Sequence[Fil
 
 
 def alive_rows(context: Context, columns: Sequence[str] | None = None) -> pa.Table:
-    """The alive rows of the task's partition (roles `rows`, `verdicts`), with their index as first column `row`.
+    """Return the alive rows of the task's partition (roles `rows`, `verdicts`), with their index as first column `row`.
 
     Their texts are those that are judged: see `dataset.schema.CAPTIONS`.
     """
@@ -75,7 +75,7 @@ def _reworded(table: pa.Table, captions: pa.Table) -> pa.Table:
 
 
 def take_units(context: Context, rows: pa.Table) -> pa.Table:
-    """The rows that a measure works on: all but those that are left out; those of a probe, of a share.
+    """Return the rows that a measure works on: all but those that are left out; those of a probe, of a share.
 
     Args:
         rows: of pairs, or of images (then with `blob`); their positions are the task's units.
@@ -107,7 +107,7 @@ def sliced(
     of: pa.Table | None = None,
     is_guarded: bool = True,
 ) -> pa.Table:
-    """What a measure answers for rows, asked slice by slice, so that it is known where the work is.
+    """Return what a measure answers for rows, asked slice by slice, so that it is known where the work is.
 
     A probe asks row by row, to find the one that fails.
 
@@ -166,7 +166,7 @@ def decide_by_sql(
 
 
 def custom_decision(name: str, drop_when: str, columns: Sequence[str], has_cutoffs: bool) -> str:
-    """The SQL of a config's own filter: VERDICTS of the rows for which its predicate is true.
+    """Return the SQL of a config's own filter: VERDICTS of the rows for which its predicate is true.
 
     Args:
         columns: the measures that are its evidence.
@@ -181,7 +181,7 @@ def custom_decision(name: str, drop_when: str, columns: Sequence[str], has_cutof
 
 
 def lost(context: Context, rows: pa.Table, measured: pa.ChunkedArray) -> pa.Table:
-    """Verdicts for the alive rows that could not be measured: VERDICTS, by what their measure left out."""
+    """Return verdicts for the alive rows that could not be measured: VERDICTS, by what their measure left out."""
     missing = rows.filter(pc.invert(pc.is_in(rows.column("row"), value_set=measured.combine_chunks())))
     if not missing.num_rows:
         return VERDICTS.empty_table()
@@ -197,7 +197,7 @@ def lost(context: Context, rows: pa.Table, measured: pa.ChunkedArray) -> pa.Tabl
 
 
 def beside(measures: pa.Table, keys: pa.ChunkedArray, table: pa.Table) -> pa.Table:
-    """A table's columns beside the measures by its `row`; a row that it lacks (quarantine) is left out.
+    """Return a table's columns beside the measures by its `row`; a row that it lacks (quarantine) is left out.
 
     keys: what each row of the measures is called in the table's `row`.
 
@@ -215,14 +215,14 @@ def beside(measures: pa.Table, keys: pa.ChunkedArray, table: pa.Table) -> pa.Tab
 
 
 def first_verdicts(parts: Sequence[pa.Table]) -> pa.Table:
-    """One verdict a row, the earliest part's, ordered by row."""
+    """Return one verdict a row, the earliest part's, ordered by row."""
     table = pa.concat_tables([VERDICTS.empty_table(), *parts])
     _, first = np.unique(table.column("row").to_numpy(), return_index=True)
     return table.take(pa.array(first))
 
 
 def verdict_result(context: Context, rows: pa.Table, verdicts: pa.Table, more_reasons: Sequence[str] = ()) -> Result:
-    """The result of a deciding phase, with the counts that conservation is checked by.
+    """Return the result of a deciding phase, with the counts that conservation is checked by.
 
     more_reasons: the reasons that the config's own filters add to those that the stage declares.
 
@@ -251,7 +251,7 @@ def verdict_result(context: Context, rows: pa.Table, verdicts: pa.Table, more_re
 
 
 def warnings(stage: str, rows: int, counts: Mapping[str, int]) -> list[str]:
-    """What to say of a stage that lost many of its rows for one reason that may pass: an outage, not the web.
+    """Return what to say of a stage that lost many of its rows for one reason that may pass: an outage, not the web.
 
     Args:
         counts: reason -> how many of the rows were dropped for it.

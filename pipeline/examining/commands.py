@@ -47,17 +47,17 @@ class Search:
     asked_image: bytes | None
 
     def table(self) -> pa.Table:
-        """As data."""
+        """Return the rows as data."""
         return self.found.table()
 
     def text(self) -> str:
-        """What a terminal shows."""
+        """Return what a terminal shows."""
         from pipeline.examining.search import text_of
 
         return text_of(self.found)
 
     def page(self) -> str:
-        """A contact sheet as HTML."""
+        """Return a contact sheet as HTML."""
         from pipeline.examining.search import page
 
         return page(self.dataset, self.found, self.model, self.blur_above, self.asked_image)
@@ -132,17 +132,17 @@ class Explained:
     blur_above: float | None
 
     def json(self) -> str:
-        """An array of one object."""
+        """Return an array of one object."""
         return escaped_json(json.dumps([self.found.to_dict()]))
 
     def text(self) -> str:
-        """What a terminal shows."""
+        """Return what a terminal shows."""
         from pipeline.examining.why_page import table
 
         return table(self.found)
 
     def page(self) -> str:
-        """HTML that loads nothing."""
+        """Return HTML that loads nothing."""
         from pipeline.examining.why_page import page
 
         return page(self.found, self.what, self.dataset, self.blur_above)
@@ -166,7 +166,7 @@ def explain_model(arguments: argparse.Namespace) -> Explained:
 
 
 def open_dataset(out: str) -> Dataset:
-    """A finished dataset. Raises ConfigError, FileNotFoundError."""
+    """Return a finished dataset. Raises ConfigError, FileNotFoundError."""
     dataset = Dataset(out)
     if not has_index(dataset.storage):
         raise ConfigError(f"{out} has no {INDEX_PARTS}, and so no images to look at; `wit run` makes it")
@@ -175,7 +175,7 @@ def open_dataset(out: str) -> Dataset:
 
 @contextlib.contextmanager
 def open_embeddings(dataset: Dataset, arguments: argparse.Namespace) -> Iterator[tuple[Embeddings, str]]:
-    """A dataset's embeddings, and the name of the checkpoint by which they are. Raises ConfigError.
+    """Yield a dataset's embeddings, and the name of the checkpoint by which they are. Raises ConfigError.
 
     arguments: with checkpoint, device, batch_size and features.
     """

@@ -39,7 +39,7 @@ class Class:
 
 
 def verdict(each: Class, chance: float) -> str:
-    """What holds a class back; each part of it is a figure of the class."""
+    """Return what holds a class back; each part of it is a figure of the class."""
     if each.zero_shot is None or each.zero_shot_low is None:
         return "No test image shows it, so nothing is known of its accuracy."
     words = _counted(each.captions, "caption holds its words", "captions hold its words")
@@ -65,7 +65,7 @@ def _counted(count: int, one: str, many: str) -> str:
 
 
 def correlation_sentence(words: str, known: Correlation) -> str:
-    """What a rank correlation with accuracy shows, and what it does not. words: what goes with it."""
+    """Return what a rank correlation with accuracy shows, and what it does not. words: what goes with it."""
     if known.rho is None:
         return f"{words}: no rank correlation can be told of {known.n} classes with these values"
     interval = "" if known.low is None else f", 95 % interval {known.low:+.2f} to {known.high:+.2f}"
@@ -78,7 +78,7 @@ def correlation_sentence(words: str, known: Correlation) -> str:
 def conclusions(
     accuracy: Figure, probe_accuracy: float | None, classes: Sequence[Class], correlations: Sequence[str]
 ) -> list[str]:
-    """The argument from coverage to accuracy, sentence by sentence.
+    """Return the argument from coverage to accuracy, sentence by sentence.
 
     Args:
         accuracy: zero-shot's, of all images, with chance and its interval.

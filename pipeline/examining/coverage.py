@@ -18,7 +18,9 @@ _BATCH = 100_000
 
 
 def captions_with_words(dataset: Dataset, names: Sequence[str]) -> np.ndarray:
-    """How many captions hold each class's words, one after the other, by the rule of `match`; int64 (classes,)."""
+    """Return how many captions hold each class's words, one after the other, by the rule of `match`; int64
+    (classes,).
+    """
     matcher = Matcher(pa.array(names, pa.string()))
     counts = np.zeros(len(names), np.int64)
     batches: Any = dataset.sql("SELECT text FROM pairs").to_arrow_reader(_BATCH)
@@ -29,7 +31,9 @@ def captions_with_words(dataset: Dataset, names: Sequence[str]) -> np.ndarray:
 
 
 def queries_of(dataset: Dataset, names: Sequence[str]) -> list[tuple[int | None, int | None] | None]:
-    """The pairs before the first balance and in the dataset of each class whose name is a query; None of the others."""
+    """Return the pairs before the first balance and in the dataset of each class whose name is a query; None of the
+    others.
+    """
     asked = [" ".join(name.lower().split()) for name in names]
     rows = dataset.ask(sql.load("examining/queries"), {"names": asked}).fetchall()
     found = {query: (before, after) for query, before, after in rows}
@@ -37,7 +41,7 @@ def queries_of(dataset: Dataset, names: Sequence[str]) -> list[tuple[int | None,
 
 
 def images_alike(parts: Iterable[Part], known: Classes) -> np.ndarray:
-    """How many images of a dataset look like each class; int64 (classes,).
+    """Return how many images of a dataset look like each class; int64 (classes,).
 
     An image looks like the class whose centroid is nearest to it, if it is as near as nine of ten of the class's own
     test images are to the centroid of the others.
@@ -55,7 +59,7 @@ def images_alike(parts: Iterable[Part], known: Classes) -> np.ndarray:
 
 
 def texts_of(dataset: Dataset, pair_ids: np.ndarray) -> dict[tuple[int, int], str]:
-    """The captions of pairs, by their ids' halves. pair_ids: uint64 (n, 2)."""
+    """Return the captions of pairs, by their ids' halves. pair_ids: uint64 (n, 2)."""
     wanted = [f"{first:016x}{second:016x}" for first, second in pair_ids.tolist()]
     rows = dataset.ask(sql.load("examining/texts"), {"ids": wanted}).fetchall()
     return {(int(pair[:16], 16), int(pair[16:], 16)): text for pair, text in rows}

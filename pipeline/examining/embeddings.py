@@ -85,15 +85,15 @@ class Embeddings:
         return checksum("\n".join([self._encoder_identity, *(index.fingerprint for index in self._indexes)]).encode())
 
     def count(self) -> int:
-        """How many images the dataset has, at most: samples of one address are one image."""
+        """Return how many images the dataset has, at most: samples of one address are one image."""
         return len(self._image_ids())
 
     def images(self) -> Iterator[Part]:
-        """All images, each once, in an order of their own."""
+        """Yield all images, each once, in an order of their own."""
         yield from self._committed_parts() if self._committed else self._encoded_parts()
 
     def captions(self) -> Iterator[Part]:
-        """All captions, by their pairs."""
+        """Yield all captions, by their pairs."""
         for index, rows in self._shards():
             found = self._once("captions", index, rows, self._read)
             if len(found["rows"]):

@@ -17,7 +17,7 @@ _OPEN_CLIP = "open_clip:"
 
 
 def default_checkpoint(dataset: Dataset) -> str:
-    """The encoder of a dataset whose embeddings are kept or, if it keeps none, its only run of `wit train`.
+    """Return the encoder of a dataset whose embeddings are kept or, if it keeps none, its only run of `wit train`.
 
     Raises:
         ConfigError: there is neither.
@@ -38,7 +38,7 @@ def default_checkpoint(dataset: Dataset) -> str:
 
 
 def open_checkpoint(name: str, device: str, batch_size: int) -> Encoder:
-    """The encoder of a checkpoint, as `wit eval` takes it. Raises ConfigError."""
+    """Return the encoder of a checkpoint, as `wit eval` takes it. Raises ConfigError."""
     from train.evaluate.encoders import open_encoder
 
     try:
@@ -48,7 +48,7 @@ def open_checkpoint(name: str, device: str, batch_size: int) -> Encoder:
 
 
 def stage_identity(checkpoint: str) -> str | None:
-    """What the `image` stage knows a checkpoint by; None for one that it cannot be given."""
+    """Return what the `image` stage knows a checkpoint by; None for one that it cannot be given."""
     from pipeline.stages.image.encoder import identity
 
     if checkpoint.startswith(_OPEN_CLIP):

@@ -18,7 +18,8 @@ Z = 1.959963984540054
 
 
 def alignment(images: np.ndarray, texts: np.ndarray) -> float:
-    """The mean squared distance of what belongs together (Wang & Isola 2020, with α = 2): 0 is best, 2 is unrelated.
+    """Return the mean squared distance of what belongs together (Wang & Isola 2020, with α = 2): 0 is best, 2 is
+    unrelated.
 
     images, texts: float32 (n, d), row by row.
     """
@@ -26,7 +27,8 @@ def alignment(images: np.ndarray, texts: np.ndarray) -> float:
 
 
 def uniformity(features: np.ndarray) -> float:
-    """The logarithm of the mean of exp(-2 distance²) over pairs (Wang & Isola 2020, with t = 2): lower is more spread.
+    """Return the logarithm of the mean of exp(-2 distance²) over pairs (Wang & Isola 2020, with t = 2): lower is more
+    spread.
 
     Features that are all one have 0; spread over a sphere of many dimensions -4. Of many features the first 2,000.
     """
@@ -38,7 +40,7 @@ def uniformity(features: np.ndarray) -> float:
 
 
 def modality_gap(images: np.ndarray, texts: np.ndarray) -> float:
-    """How far the mean of texts lies from the mean of images (Liang et al. 2022)."""
+    """Return how far the mean of texts lies from the mean of images (Liang et al. 2022)."""
     if not len(images) or not len(texts):
         return math.nan
     return float(np.linalg.norm(images.mean(0, dtype=np.float64) - texts.mean(0, dtype=np.float64)))
@@ -58,7 +60,7 @@ class Classes:
 
 
 def classes(images: np.ndarray, labels: np.ndarray, prompts: np.ndarray) -> Classes:
-    """How classes lie.
+    """Return how classes lie.
 
     Args:
         images: float32 (n, d). labels: int64 (n,). prompts: float32 (classes, d).
@@ -107,7 +109,7 @@ class Plane:
 
 
 def plane(features: np.ndarray) -> Plane:
-    """The plane of features, float32 (n, d); each axis points to where its largest weight is positive."""
+    """Return the plane of features, float32 (n, d); each axis points to where its largest weight is positive."""
     mean = features.mean(0, dtype=np.float64)
     _, values, axes = np.linalg.svd(features - mean, full_matrices=False)
     axes = np.concatenate([axes, np.zeros((max(0, 2 - len(axes)), features.shape[1]))])[:2]
@@ -135,7 +137,7 @@ class Correlation:
 
 
 def rank_correlation(one: np.ndarray, other: np.ndarray) -> Correlation:
-    """The rank correlation of two numbers of each class; classes that lack one (nan) are left out."""
+    """Return the rank correlation of two numbers of each class; classes that lack one (nan) are left out."""
     from scipy.stats import spearmanr
 
     there = np.isfinite(one) & np.isfinite(other)

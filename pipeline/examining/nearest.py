@@ -28,7 +28,8 @@ _PROBED = 32  # one list of so many
 
 
 def nearest(parts: Iterable[Part], queries: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The nearest of all, exactly: of each query so many, or all if there are fewer; of equals that of the least id.
+    """Return the nearest of all, exactly: of each query so many, or all if there are fewer; of equals that of the least
+    id.
 
     Args:
         queries: float32 (q, d), of unit length.
@@ -47,7 +48,7 @@ def nearest(parts: Iterable[Part], queries: np.ndarray, count: int) -> tuple[np.
 
 
 def search(embeddings: Embeddings, queries: np.ndarray, count: int, *, exact: bool = False) -> tuple[Any, Any, bool]:
-    """The nearest images of a dataset; see `nearest`. The last of what is returned: whether all were looked at.
+    """Return the nearest images of a dataset; see `nearest`. The last of what is returned: whether all were looked at.
 
     Raises:
         ConfigError: there are a million or more, and the library of the index is not installed.

@@ -34,7 +34,7 @@ class Same:
 
 
 def measured(body: bytes, dataset: Dataset, name: str) -> Ingested:
-    """An image as the dataset would take it in, whose hashes depend on how it is stored. Raises ConfigError."""
+    """Return an image as the dataset would take it in, whose hashes depend on how it is stored. Raises ConfigError."""
     found = ingest(body, dataset_config.section(dataset.storage, "store", ImageConfig), pdq, lambda body, hash_: None)
     if not isinstance(found, Ingested):
         raise ConfigError(f"{name} is no image that the dataset would take: {found.detail or found.outcome}")
@@ -42,7 +42,8 @@ def measured(body: bytes, dataset: Dataset, name: str) -> Ingested:
 
 
 def same_images(dataset: Dataset, image: Ingested) -> list[Same]:
-    """The fetched images of the same bytes, or of the same look by the dataset's own `decontaminate`, nearest first.
+    """Return the fetched images of the same bytes, or of the same look by the dataset's own `decontaminate`, nearest
+    first.
 
     Raises:
         ConfigError: the dataset's config is none.

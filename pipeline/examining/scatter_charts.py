@@ -25,7 +25,7 @@ def scatter_chart(
     y_most: float | None = None,
     marked: frozenset[str] = frozenset(),
 ) -> Markup:
-    """Named points (name, x, y); a name is written where there is room for it, and always shown when pointed at.
+    """Return named points (name, x, y); a name is written where there is room for it, and always shown when pointed at.
 
     Args:
         line: a curve, as points.
@@ -65,7 +65,7 @@ def plane_chart(
     background: Sequence[Sequence[float]],
     names: Mapping[int, tuple[str, Sequence[float]]],
 ) -> Markup:
-    """Features in a plane.
+    """Return features in a plane.
 
     Args:
         points: (x, y, class).

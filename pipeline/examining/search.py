@@ -55,17 +55,19 @@ class SearchResult:
     images: int
 
     def table(self) -> pa.Table:
-        """The rows, as ANSWERS."""
+        """Return the rows, as ANSWERS."""
         return pa.Table.from_pylist([{name: row[name] for name in ANSWERS.names} for row in self.rows], ANSWERS)
 
 
 def by_text(embeddings: Embeddings, text: str, count: int, *, exact: bool = False) -> SearchResult:
-    """The images nearest to a text. Raises ConfigError."""
+    """Return the images nearest to a text. Raises ConfigError."""
     return _found(embeddings, text, embeddings.encoder.texts([text]), count, exact, "", [])
 
 
 def by_image(embeddings: Embeddings, file: str, count: int, *, exact: bool = False) -> SearchResult:
-    """The images nearest to an image, and those that are the same by their bytes or their look. Raises ConfigError."""
+    """Return the images nearest to an image, and those that are the same by their bytes or their look. Raises
+    ConfigError.
+    """
     from train.data.transforms import decode
 
     body = read_image(file)
@@ -78,7 +80,7 @@ def by_image(embeddings: Embeddings, file: str, count: int, *, exact: bool = Fal
 
 
 def read_image(file: str) -> bytes:
-    """An image's bytes. Raises ConfigError if there is no such file, or it is too large."""
+    """Return an image's bytes. Raises ConfigError if there is no such file, or it is too large."""
     path = Path(file)
     if not path.is_file():
         raise ConfigError(f"there is no file {file}, which --image names")
@@ -140,7 +142,7 @@ def _sentence(file: str, rows: Sequence[dict[str, Any]]) -> str:
 
 
 def page(dataset: Dataset, found: SearchResult, model: str, blur_above: float | None, asked_image: bytes | None) -> str:
-    """A contact sheet as HTML: one file, nothing is loaded.
+    """Return a contact sheet as HTML: one file, nothing is loaded.
 
     blur_above: the nsfw_probability above which an image is blurred; None blurs none.
     """
@@ -167,7 +169,7 @@ def page(dataset: Dataset, found: SearchResult, model: str, blur_above: float | 
 
 
 def text_of(found: SearchResult) -> str:
-    """The answer in lines, for a terminal."""
+    """Return the answer in lines, for a terminal."""
     lines = [found.sentence] if found.sentence else []
     for row in found.rows:
         score = "     " if row["score"] is None else f"{row['score']:.3f}"

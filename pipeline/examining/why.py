@@ -83,7 +83,7 @@ class Why:
     plane: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON has it: without examples, and with no number where there is none."""
+        """Return it as JSON has it: without examples, and with no number where there is none."""
         kept = {name: value for name, value in asdict(self).items() if name not in _SHOWN_ALONE}
         return _finite(kept)
 
@@ -179,7 +179,7 @@ def why(embeddings: Embeddings, what: ImageSet, name: str, most: int, seed: int 
 
 
 def limited(what: ImageSet, most: int) -> ImageSet:
-    """A set with at most so many images a split: of each class those whose names have the least hashes."""
+    """Return a set with at most so many images a split: of each class those whose names have the least hashes."""
     splits: dict[str, Split] = {}
     notes = list(what.notes)
     for name, split in what.splits.items():

@@ -40,7 +40,7 @@ _COLUMNS = {
 
 
 def page(found: Why, what: ImageSet, dataset: Dataset, blur_above: float | None) -> str:
-    """The page.
+    """Return the page.
 
     Args:
         what: the part of the set that was looked at.
@@ -91,7 +91,7 @@ def page(found: Why, what: ImageSet, dataset: Dataset, blur_above: float | None)
 
 
 def table(found: Why) -> str:
-    """The argument, and a line a class."""
+    """Return the argument, and a line a class."""
     head = list(_COLUMNS)
     lines = [head, *([_cell(row[name]) for name in head] for row in map(_row, found.classes))]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]

@@ -39,7 +39,7 @@ class Findings:
 
 
 def findings(config: ExperimentConfig, results: Results) -> Findings:
-    """What the results come to. Raises ConfigError if a wanted figure is none of theirs."""
+    """Return what the results come to. Raises ConfigError if a wanted figure is none of theirs."""
     values: Values = {}
     about: dict[str, Figure] = {}
     begun: dict[str, list[float]] = {}
@@ -72,7 +72,7 @@ def _figures(rows: list[Row], config: ExperimentConfig) -> list[tuple[str, Figur
 
 
 def sentences(config: ExperimentConfig, values: Values, compared: list[Comparison]) -> list[str]:
-    """What is shown, what is not, and how far that reaches."""
+    """Return what is shown, what is not, and how far that reaches."""
     said = []
     for each in compared:
         where = f"{each.data} against {each.against}, {each.figure}"
@@ -100,7 +100,7 @@ def _points(share: float) -> str:
 
 
 def table(config: ExperimentConfig, what: Findings) -> list[tuple[str, ...]]:
-    """A head, and a line for each figure and dataset; then random weights and chance."""
+    """Return a head, and a line for each figure and dataset; then random weights and chance."""
     lines: list[tuple[str, ...]] = [
         ("figure", "data", "mean", "95 % interval", f"difference from {config.base}", "95 % interval", "p (Holm)", "")
     ]
@@ -125,7 +125,7 @@ def table(config: ExperimentConfig, what: Findings) -> list[tuple[str, ...]]:
 
 
 def as_text(config: ExperimentConfig, what: Findings) -> str:
-    """The table, aligned, and the sentences."""
+    """Return the table, aligned, and the sentences."""
     lines = table(config, what)
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
@@ -163,8 +163,9 @@ def _cell(text: str) -> str:
 
 
 def plot(what: Findings) -> bytes:
-    """A panel a figure: each seed's value, the mean with its interval, random weights and chance. The bytes of an SVG,
-    the same for the same figures."""
+    """Return a panel a figure: each seed's value, the mean with its interval, random weights and chance. The bytes of
+    an SVG, the same for the same figures.
+    """
     import matplotlib
 
     matplotlib.use("svg")

@@ -79,7 +79,7 @@ def carry_out(config: ExperimentConfig, watch: Callable[[Model], Callable[[dict[
 
 
 def dataset(config: ExperimentConfig, name: str) -> str:
-    """The URL of a dataset of the experiment, which is built if it is not. Raises ConfigError."""
+    """Return the URL of a dataset of the experiment, which is built if it is not. Raises ConfigError."""
     from pipeline import config as configs
     from pipeline.build import build
 
@@ -94,7 +94,7 @@ def dataset(config: ExperimentConfig, name: str) -> str:
 
 
 def model(config: ExperimentConfig, name: str, url: str, seed: int, marks: list[str]) -> Model:
-    """What is to be done for one model."""
+    """Return what is to be done for one model."""
     training = config.training(f"{name}-{seed}", url, seed)
     # By old keys, so that a result keeps its name.
     counts = {key: value for key, value in by_key(training).items() if key not in _CHANGES_NOTHING}

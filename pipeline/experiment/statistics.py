@@ -40,7 +40,7 @@ class Comparison:
 
 
 def mean(values: Sequence[float]) -> Mean:
-    """The mean of values, and where the true one lies in 95 of 100 such experiments (Student's t)."""
+    """Return the mean of values, and where the true one lies in 95 of 100 such experiments (Student's t)."""
     n, middle = len(values), float(np.mean(values))
     if n < 2:
         return Mean(middle, -math.inf, math.inf)
@@ -49,7 +49,7 @@ def mean(values: Sequence[float]) -> Mean:
 
 
 def paired(first: Sequence[float], second: Sequence[float]) -> tuple[Mean, float]:
-    """(the mean of second - first, the p-value of a paired t-test); 1 where all differences are nought."""
+    """Return (the mean of second - first, the p-value of a paired t-test); 1 where all differences are nought."""
     apart = np.asarray(second, float) - np.asarray(first, float)
     deviation = float(np.std(apart, ddof=1)) if len(apart) > 1 else 0.0
     if deviation == 0:
@@ -59,7 +59,7 @@ def paired(first: Sequence[float], second: Sequence[float]) -> tuple[Mean, float
 
 
 def comparisons(values: Mapping[str, Mapping[str, Sequence[float]]], against: str) -> list[Comparison]:
-    """Every dataset against one of them, in every figure, with Holm's correction over all.
+    """Return every dataset against one of them, in every figure, with Holm's correction over all.
 
     Args:
         values: {figure: {data: its value for each seed, in the same order}}.

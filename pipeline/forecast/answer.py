@@ -14,7 +14,7 @@ _REFERENCE = 1
 
 
 def as_text(trial: Measured, found: Forecast, deadline_hours: float) -> str:
-    """The forecast as people read it."""
+    """Return the forecast as people read it."""
     assumptions = found.assumptions
     name, vcpus, price = instances()[_REFERENCE]
     asked = found.requests
@@ -60,7 +60,7 @@ def as_text(trial: Measured, found: Forecast, deadline_hours: float) -> str:
 
 
 def as_json(trial: Measured, found: Forecast, deadline_hours: float) -> str:
-    """One array with one object, as all of wit's JSON."""
+    """Return one array with one object, as all of wit's JSON."""
     _, vcpus, price = instances()[_REFERENCE]
     answer = {
         "pairs": found.pairs,

@@ -70,7 +70,7 @@ class Assumptions:
 
 
 def assumed(base: Assumptions, overrides: Sequence[str]) -> Assumptions:
-    """The assumptions with `NAME=VALUE` laid over them. Raises ConfigError."""
+    """Return the assumptions with `NAME=VALUE` laid over them. Raises ConfigError."""
     known = {each.name for each in fields(Assumptions)}
     values = {}
     for item in overrides:

@@ -11,7 +11,7 @@ from pipeline.forecast import answer, assumptions, forecast, rates
 
 
 def plan(arguments: argparse.Namespace) -> str:
-    """What a build by a config costs, as text or JSON. Raises ConfigError."""
+    """Return what a build by a config costs, as text or JSON. Raises ConfigError."""
     config = configs.load(arguments.config, arguments.set)
     trial = rates.measured(arguments.trial or config.out)
     if not arguments.deadline > 0:
@@ -31,7 +31,7 @@ def plan(arguments: argparse.Namespace) -> str:
 
 
 def pairs(text: str | None) -> float | None:
-    """How many pairs are meant by `400e6`. Raises ConfigError."""
+    """Return how many pairs are meant by `400e6`. Raises ConfigError."""
     if text is None:
         return None
     with contextlib.suppress(ValueError):

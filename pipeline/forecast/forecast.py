@@ -70,11 +70,11 @@ class Forecast:
         return self.fetched_bytes * 8 / (self.assumptions.gbit_per_node * 1e9) / _HOUR
 
     def hours(self, nodes: int, vcpus: int) -> float:
-        """How long it takes on so many nodes."""
+        """Return how long it takes on so many nodes."""
         return max(self.vcpu_hours / vcpus, self.network_node_hours) / nodes
 
     def nodes(self, deadline_hours: float, vcpus: int) -> int:
-        """How many nodes have it done by then."""
+        """Return how many nodes have it done by then."""
         return max(1, math.ceil(max(self.vcpu_hours / vcpus, self.network_node_hours) / deadline_hours - 1e-9))
 
     @property
@@ -88,13 +88,13 @@ class Forecast:
         )
 
     def dollars(self, vcpus: int, dollars_an_hour: float, *, spot: bool = False) -> float:
-        """What machines of one type cost, with storage."""
+        """Return what machines of one type cost, with storage."""
         price = dollars_an_hour * (self.assumptions.spot_share if spot else 1)
         return self.hours(1, vcpus) * price + self.storage_dollars
 
 
 def forecast(trial: Measured, pairs: float | None, assumptions: Assumptions, *, gpu_models: int = 0) -> Forecast:
-    """What a build of so many pairs takes, if it goes on as the trial went.
+    """Return what a build of so many pairs takes, if it goes on as the trial went.
 
     Args:
         pairs: that are kept in the end; by default all that the trial's sources hold, of which it took a share.
@@ -185,7 +185,9 @@ class Sensitivity:
 
 
 def sensitivity(found: Forecast, vcpus: int, dollars_an_hour: float, stages: int = 3) -> list[Sensitivity]:
-    """Dollars if an assumption, or one of the largest stages' core-hours, were half or double; the largest first."""
+    """Return the dollars if an assumption, or one of the largest stages' core-hours, were half or double; the largest
+    first.
+    """
 
     def cost(other: Forecast) -> float:
         return other.dollars(vcpus, dollars_an_hour, spot=True)
@@ -209,12 +211,12 @@ def sensitivity(found: Forecast, vcpus: int, dollars_an_hour: float, stages: int
 
 
 def ranked(found: Forecast) -> Sequence[StageForecast]:
-    """The stages, the one with most core-hours first."""
+    """Return the stages, the one with most core-hours first."""
     return sorted(found.stages, key=lambda stage: -stage.core_hours)
 
 
 def dominates(found: Forecast, vcpus: int, dollars_an_hour: float) -> str:
-    """What a build's cost is made of, as a sentence."""
+    """Return what a build's cost is made of, as a sentence."""
     first = ranked(found)[0]
     share = first.core_hours / found.core_hours if found.core_hours else 0.0
     machines = found.dollars(vcpus, dollars_an_hour, spot=True) - found.storage_dollars
@@ -225,5 +227,5 @@ def dominates(found: Forecast, vcpus: int, dollars_an_hour: float) -> str:
 
 
 def instances() -> Sequence[tuple[str, int, float]]:
-    """Types of machines: name, vCPUs, dollars an hour."""
+    """Return types of machines: name, vCPUs, dollars an hour."""
     return [(each.name, each.vcpus, each.dollars_an_hour) for each in INSTANCES]

@@ -33,7 +33,7 @@ class PhaseCost:
         return self.phase.partition(".")[0]
 
     def of(self, kind: str) -> float:
-        """An amount of `spent`."""
+        """Return an amount of `spent`."""
         return float(self.spent.get(kind, 0))
 
 
@@ -52,7 +52,7 @@ class Measured:
 
 
 def measured(out: str) -> Measured:
-    """The rates of a dataset that `wit run` has built, by its logs.
+    """Return the rates of a dataset that `wit run` has built, by its logs.
 
     Raises:
         ConfigError: there is no dataset, it is not complete, or its logs are of a version that did not count.

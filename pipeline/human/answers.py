@@ -82,7 +82,7 @@ class Answers:
             return True
 
     def is_known(self, token: str) -> bool:
-        """Whether a person has begun here."""
+        """Return whether a person has begun here."""
         with self._lock:
             found = self._connection.execute("SELECT 1 FROM people WHERE person = ?", [person_of(token)])
             return found.fetchone() is not None
@@ -93,13 +93,13 @@ class Answers:
             self._connection.execute("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?, ?)", [*given, seconds])
 
     def answered(self, person: str) -> set[tuple[int, str]]:
-        """(shot, image) of all that a person has answered."""
+        """Return (shot, image) of all that a person has answered."""
         with self._lock:
             found = self._connection.execute("SELECT shot, image FROM answers WHERE person = ?", [person])
             return {(shot, image) for shot, image in found.fetchall()}
 
     def all(self) -> Sequence[Answer]:
-        """Every answer, in a fixed order."""
+        """Return every answer, in a fixed order."""
         with self._lock:
             found = self._connection.execute(
                 "SELECT person, shot, image, label, answer FROM answers ORDER BY shot, image, person"
@@ -113,5 +113,5 @@ class Answers:
 
 
 def person_of(token: str) -> str:
-    """What the file knows a person by."""
+    """Return what the file knows a person by."""
     return hashlib.sha256(token.encode()).hexdigest()[:32]

@@ -45,12 +45,13 @@ class Questions:
     examples: Sequence[Sequence[bytes]]
 
     def order(self, person: str, shot: int) -> list[int]:
-        """The numbers of the images in a person's order."""
+        """Return the numbers of the images in a person's order."""
         return sorted(range(len(self.names)), key=lambda number: hash64("order", person, shot, number))
 
 
 def questions_of(what: ImageSet, count: int, seed: int = 0) -> Questions:
-    """The questions of a set: as near as can be the same number of images of each class, by a hash of their names.
+    """Return the questions of a set: as near as can be the same number of images of each class, by a hash of their
+    names.
 
     Raises:
         SetError: its images have not one class each, or a class has too few images to ask and to show.

@@ -28,7 +28,7 @@ _FEW = 50  # people up to which an interval is drawn DRAWS times; of more, a fif
 def report(
     answers: Sequence[Answer], classes: Sequence[str], model: Row | None = None, wished: float = 0.05
 ) -> dict[str, Any]:
-    """All figures.
+    """Return all figures.
 
     Args:
         model: a zero-shot row of the same set, whose table by class is held against people's.
@@ -100,9 +100,9 @@ def _majority(ballots: Sequence[Ballot], labels: Mapping[str, int], of_guesses: 
 
 
 def krippendorff_alpha(ballots: Sequence[Ballot], classes: int) -> float:
-    """Krippendorff's alpha of nominal answers (Krippendorff 2011, "Computing Krippendorff's Alpha-Reliability", C):
-    1 where all agree, 0 where they agree as by chance. "I don't know" is an answer; images that one person answered say
-    nothing. No number where nobody could disagree.
+    """Return Krippendorff's alpha of nominal answers (Krippendorff 2011, "Computing Krippendorff's Alpha-Reliability",
+    C): 1 where all agree, 0 where they agree as by chance. "I don't know" is an answer; images that one person answered
+    say nothing. No number where nobody could disagree.
     """
     counts: dict[str, np.ndarray] = {}
     for ballot in ballots:
@@ -118,7 +118,7 @@ def krippendorff_alpha(ballots: Sequence[Ballot], classes: int) -> float:
 
 
 def people_needed(accuracies: np.ndarray, half_width: float) -> int | None:
-    """How many people give the mean accuracy an interval of that half width; None of fewer than two people.
+    """Return how many people give the mean accuracy an interval of that half width; None of fewer than two people.
 
     From their spread so far, and with Student's t, whose quantile depends on the number.
     """
@@ -153,7 +153,7 @@ def _rank(both: Sequence[tuple[float, float]]) -> dict[str, Any]:
 
 
 def as_text(found: Mapping[str, Any]) -> str:
-    """The report as people read it."""
+    """Return the report as people read it."""
     lines = []
     for shot, figures in found["shots"].items():
         numbers = f"{figures['people']:,} people, {figures['answers']:,} answers, {figures['images']:,} images"

@@ -40,7 +40,7 @@ _NAMES = web.AppKey("names", frozenset)
 
 
 def application(questions: Questions, answers: Answers, names: Iterable[str] = ()) -> web.Application:
-    """The server's application; `answers` stays its caller's.
+    """Return the server's application; `answers` stays its caller's.
 
     names: by which it is reached, besides addresses, `localhost` and this machine's own name.
     """
@@ -103,7 +103,7 @@ def _token(request: web.Request) -> str | None:
 
 
 def csrf(token: str) -> str:
-    """What a page of this person's has in its form, and no other site can know."""
+    """Return what a page of this person's has in its form, and no other site can know."""
     return hmac.new(token.encode(), b"answer", hashlib.sha256).hexdigest()
 
 

@@ -53,7 +53,7 @@ WIKIPEDIA = Stage("wikipedia", __name__, ("wikipedia.count", "wikipedia.fold", "
     exchanges=roles("words", "bigrams"),
 )
 def count(context: Context) -> Result:
-    """Words and bigrams of a part's articles, to the bucket of their hash."""
+    """Give words and bigrams of a part's articles, to the bucket of their hash."""
     options = context.options
     segmenter = None
     if options["segmenter"]:
@@ -92,14 +92,14 @@ def _batches(part: DumpPart, counts: dict[str, int]) -> Iterator[list[str]]:
 
 @phase(WIKIPEDIA, "wikipedia.fold", reads=roles("counts"), takes=("min_count", "kind"), gives=roles(counts=COUNTS))
 def fold(context: Context) -> Result:
-    """One bucket's words or bigrams that are frequent enough."""
+    """Give one bucket's words or bigrams that are frequent enough."""
     table = ngrams.fold(context.table_list("counts"), context.options["min_count"])
     return Result().table("counts", table, COUNTS)
 
 
 @phase(WIKIPEDIA, "wikipedia.views", takes=("file", "checksum", "language", "min_views"), gives=roles(views=COUNTS))
 def views(context: Context) -> Result:
-    """Views of articles in one hour's file."""
+    """Give the views of articles in one hour's file."""
     options = context.options
     return Result().table("views", ngrams.views(options["file"], options["language"], options["min_views"]), COUNTS)
 
@@ -113,7 +113,7 @@ class Counting:
         self.executor = executor
 
     def counted(self) -> Counted:
-        """What `filters.queries.build.build` needs of the config's dumps and pageviews.
+        """Return what `filters.queries.build.build` needs of the config's dumps and pageviews.
 
         Raises:
             ConfigError: a file cannot be read, or is not what its key says.
@@ -127,7 +127,7 @@ class Counting:
         return Counted(words, bigrams, titles)
 
     def files(self, key: str) -> list[Source]:
-        """The files that `dumps` or `pageviews` names, with their checksums. Raises ConfigError."""
+        """Return the files that `dumps` or `pageviews` names, with their checksums. Raises ConfigError."""
         return checksums(files([locate(name) for name in getattr(self.config, key)], key), self.work)
 
     def _do(self, phase: Phase, tasks: Sequence[Task]) -> list[Commit]:

@@ -41,7 +41,7 @@ class Audit:
     columns: Mapping[str, str]  # of the answer, in their order, as far as the file tells of them
 
     def values(self, settings: Sequence[str] = ()) -> dict[str, Value]:
-        """Its parameters, with what is set of them.
+        """Return its parameters, with what is set of them.
 
         Args:
             settings: `name=value` each.
@@ -63,12 +63,14 @@ class Audit:
 
 
 def available(folder: str | None = None) -> dict[str, str]:
-    """Every audit's name and its sentence, by name; one's own folder's after ours, and instead of ours of that name."""
+    """Return every audit's name and its sentence, by name; one's own folder's after ours, and instead of ours of that
+    name.
+    """
     return {name: _read(path).sentence for name, path in _files(folder).items()}
 
 
 def listing(folder: str | None = None, setting: str = "") -> list[str]:
-    """A line for each audit, and below it one for each of its parameters, as `available` orders them.
+    """Return a line for each audit, and below it one for each of its parameters, as `available` orders them.
 
     setting: how a parameter is set where the lines are read, as `--set `.
     """
@@ -83,17 +85,17 @@ def listing(folder: str | None = None, setting: str = "") -> list[str]:
 
 
 def own(folder: str) -> list[str]:
-    """The names of the audits of one's own folder. Raises ConfigError: it has none."""
+    """Return the names of the audits of one's own folder. Raises ConfigError: it has none."""
     return [name for name, path in _files(folder).items() if path.parent == Path(folder)]
 
 
 def load(name: str) -> str:
-    """The text of one of our audits. Raises ConfigError: there is no audit of that name."""
+    """Return the text of one of our audits. Raises ConfigError: there is no audit of that name."""
     return find(name).text
 
 
 def find(name: str, folder: str | None = None) -> Audit:
-    """An audit, of one's own folder if it is there.
+    """Return an audit, of one's own folder if it is there.
 
     Raises:
         ConfigError: there is no audit of that name, or the folder has none.

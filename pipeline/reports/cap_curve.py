@@ -40,7 +40,7 @@ CURVE = pa.schema(
 
 
 def curve(out: str, caps: Sequence[int], before: Balance | None = None) -> pa.Table:
-    """What each cap would give. CURVE, a row a cap, in the order given.
+    """Return what each cap would give. CURVE, a row a cap, in the order given.
 
     Args:
         out: a dataset.

@@ -55,7 +55,7 @@ def lines(
     log: bool = False,
     rule: tuple[str, float] | None = None,
 ) -> Markup:
-    """Curves, with a legend if there are several.
+    """Return curves, with a legend if there are several.
 
     Args:
         series: points (x, y) of each curve; `log` makes both axes logarithmic and leaves out points at or below 0.
@@ -89,7 +89,7 @@ def lines(
 
 
 def columns(values: Sequence[tuple[str, float]], x_label: str, y_label: str) -> Markup:
-    """One column for each (label, value), in the order given; labels are thinned where they would overlap."""
+    """Return one column for each (label, value), in the order given; labels are thinned where they would overlap."""
     if not any(value for _, value in values):
         return Markup('<p class="none">nothing to draw yet</p>')
     y_axis = Axis(0, max(value for _, value in values) * 1.05)
@@ -112,7 +112,7 @@ def columns(values: Sequence[tuple[str, float]], x_label: str, y_label: str) -> 
 
 
 def short(value: float) -> str:
-    """A number as an axis shows it: 20k, 1.5M."""
+    """Return a number as an axis shows it: 20k, 1.5M."""
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
             return f"{value / size:.3g}{unit}"
@@ -120,17 +120,17 @@ def short(value: float) -> str:
 
 
 def x_at(share: float) -> float:
-    """Where a share of an axis lies across."""
+    """Return where a share of an axis lies across."""
     return _LEFT + share * (WIDTH - _LEFT - _RIGHT)
 
 
 def y_at(share: float) -> float:
-    """Where a share of an axis lies down."""
+    """Return where a share of an axis lies down."""
     return HEIGHT - _BOTTOM - share * (HEIGHT - _TOP - _BOTTOM)
 
 
 def frame(x_axis: Axis | None, y_axis: Axis, x_label: str, y_label: str) -> list[str]:
-    """The axes, their ticks and names."""
+    """Return the axes, their ticks and names."""
     right, bottom = WIDTH - _RIGHT, HEIGHT - _BOTTOM
     parts = []
     for tick in y_axis.ticks():
@@ -157,7 +157,7 @@ def frame(x_axis: Axis | None, y_axis: Axis, x_label: str, y_label: str) -> list
 
 
 def svg(parts: Sequence[str], title: str) -> Markup:
-    """A chart of parts whose texts are escaped."""
+    """Return a chart of parts whose texts are escaped."""
     body = "".join(parts)
     return Markup(  # noqa: S704 - every text in it is escaped above
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">{body}</svg>'

@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 def read(storage: Storage) -> dict[str, Any]:
-    """The whole config. Raises ConfigError: it is not there, or is none."""
+    """Return the whole config. Raises ConfigError: it is not there, or is none."""
     url = storage.url_of(FILE)
     try:
         raw = parse(storage.read(FILE), is_written=True)
@@ -30,7 +30,7 @@ def read(storage: Storage) -> dict[str, Any]:
 
 
 def section(storage: Storage, name: str, kind: type[T]) -> T:
-    """One section of it, checked as a run checks it; keys that other versions of openwit have are passed over.
+    """Return one section of it, checked as a run checks it; keys that other versions of openwit have are passed over.
 
     Raises:
         ConfigError: as `read`, or a value cannot be.
@@ -45,7 +45,7 @@ def section(storage: Storage, name: str, kind: type[T]) -> T:
 
 
 def seed(storage: Storage) -> int:
-    """Its seed. Raises ConfigError as `read`, or if it is no number."""
+    """Return its seed. Raises ConfigError as `read`, or if it is no number."""
     found = read(storage).get("seed", 0)
     if not isinstance(found, int):
         raise _none(f"{storage.url_of(FILE)}: seed is no whole number")

@@ -113,7 +113,7 @@ def _with_checksums(storage: Storage, config: Config, rows: list[dict[str, Any]]
 
 
 def named(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Rows whose `file` is without this machine's folders (see `shown_names`), in their `error` too."""
+    """Return rows whose `file` is without this machine's folders (see `shown_names`), in their `error` too."""
     names = shown_names(row["file"] for row in rows)
     return [
         {
@@ -125,7 +125,7 @@ def named(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def shown_names(names: Iterable[str]) -> dict[str, str]:
-    """Archives' names without the folder of this machine that the absolute ones have in common."""
+    """Return archives' names without the folder of this machine that the absolute ones have in common."""
     given = sorted(set(names))
     local = [name for name in given if is_local(name) and PurePath(name).is_absolute()]
     base = os.path.commonpath([str(PurePath(name).parent) for name in local]) if local else ""

@@ -12,7 +12,7 @@ _MOST_CHARACTERS = 1000  # of evidence that is none
 
 
 def cell(value: Any) -> str:
-    """A number with its thousands parted, bytes in hex, nothing for null; a stranger's text as `clean`."""
+    """Return a number with its thousands parted, bytes in hex, nothing for null; a stranger's text as `clean`."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -27,13 +27,15 @@ def cell(value: Any) -> str:
 
 
 def evidence(text: str | None) -> dict[str, Any]:
-    """A verdict's evidence by name; what is no JSON object, in a dataset of somebody else's, is shown as it is."""
+    """Return a verdict's evidence by name; what is no JSON object, in a dataset of somebody else's, is shown as
+    it is.
+    """
     found = parsed(text or "{}")
     return found if isinstance(found, dict) else {"evidence": str(text)[:_MOST_CHARACTERS]}
 
 
 def parsed(text: bytes | str) -> Any:
-    """The value of a JSON text, which may be anybody's; None if it is none."""
+    """Return the value of a JSON text, which may be anybody's; None if it is none."""
     try:
         found = json.loads(text)
         repr(found)  # what is nested too deeply for that is shown by nobody
@@ -43,7 +45,7 @@ def parsed(text: bytes | str) -> Any:
 
 
 def json_lines(data: bytes) -> Iterator[dict[str, Any]]:
-    """The objects of JSON lines; what is none is passed over: a log ends where its writer was killed."""
+    """Yield the objects of JSON lines; what is none is passed over: a log ends where its writer was killed."""
     for line in data.splitlines():
         if isinstance(found := parsed(line), dict):
             yield found

@@ -37,8 +37,8 @@ MOST_PIXELS = 50_000_000
 
 
 def environment(*folders: Path) -> jinja2.Environment:
-    """What pages are made by: everything is cleaned as for a terminal and escaped, and a name that a template lacks is
-    an error.
+    """Return what pages are made by: everything is cleaned as for a terminal and escaped, and a name that a template
+    lacks is an error.
 
     folders: where templates are besides those of this room.
     """
@@ -53,7 +53,7 @@ def environment(*folders: Path) -> jinja2.Environment:
 
 
 def unsafe(dataset: Dataset, urls: Sequence[str], blur_above: float | None) -> set[str]:
-    """Which of some images are to be blurred.
+    """Return which of some images are to be blurred.
 
     blur_above: the nsfw_probability above which they are; None blurs none. What was not measured is not blurred.
     """
@@ -66,7 +66,9 @@ def unsafe(dataset: Dataset, urls: Sequence[str], blur_above: float | None) -> s
 
 
 def thumbnail(body: bytes, *, blurred: bool = False) -> str | None:
-    """An image as a small `data:` URI; None if it cannot be decoded. blurred: of so few pixels that nothing is told."""
+    """Return an image as a small `data:` URI; None if it cannot be decoded. blurred: of so few pixels that nothing is
+    told.
+    """
     try:
         small = Image.fromarray(images.to_rgb(body, MOST_PIXELS, _SIDE))
     except images.ImageError:
@@ -82,7 +84,7 @@ def thumbnail(body: bytes, *, blurred: bool = False) -> str | None:
 
 
 def sample_image(storage: Storage, row: Mapping[str, Any]) -> bytes:
-    """The image of a row of the view `pairs`, from its shard; no bytes if it is not what was written.
+    """Return the image of a row of the view `pairs`, from its shard; no bytes if it is not what was written.
 
     row: with shard, key, offset, size and checksum.
     """

@@ -213,7 +213,7 @@ def _held(
 
 
 def statistics(name: str, right: np.ndarray, held: np.ndarray, sets: int) -> Overlap:
-    """The figures of one set.
+    """Return the figures of one set.
 
     Args:
         right: bool (images,), whether the model's answer is right.
@@ -248,7 +248,7 @@ def statistics(name: str, right: np.ndarray, held: np.ndarray, sets: int) -> Ove
 
 
 def format_table(rows: Sequence[Overlap]) -> str:
-    """The analysis as aligned text: a line each set, then the summary that the paper gives."""
+    """Return the analysis as aligned text: a line each set, then the summary that the paper gives."""
     head = ("task", "images", "overlap", "all", "clean", "overlapping", "99.5 % interval", "gain", "p")
     cells: list[tuple[str, ...]] = [head]
     for row in rows:
@@ -273,8 +273,9 @@ def _percent(share: float | None) -> str:
 
 
 def figure(rows: Sequence[Overlap]) -> bytes:
-    """The paper's figure 17 as a PNG: against the overlap, what it adds to an overlapping image's accuracy (with its
-    interval), and to the whole set's."""
+    """Return the paper's figure 17 as a PNG: against the overlap, what it adds to an overlapping image's accuracy (with
+    its interval), and to the whole set's.
+    """
     import io
 
     from matplotlib.figure import Figure

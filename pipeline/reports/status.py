@@ -62,12 +62,12 @@ class Status:
     working: str | None = None  # how far the phase at work is, and which record it waits for
 
     def as_rows(self) -> list[dict[str, Any]]:
-        """A row for each stage of the path, in order."""
+        """Return a row for each stage of the path, in order."""
         names = ("stage", "input", "kept", "dropped", "state")
         return [{name: getattr(stage, name) for name in names} for stage in self.stages]
 
     def as_text(self) -> str:
-        """All of it, for people."""
+        """Return all of it, for people."""
         done = sum(stage.state == DONE for stage in self.stages)
         state = "complete" if self.complete else f"{done} of {len(self.stages)} stages done"
         lines = [f"{self.out}: {state}", f"{'stage':<14}{'input':>13}{'kept':>13}{'dropped':>13}  state"]
@@ -91,7 +91,7 @@ class Status:
 
 
 def status(out: str) -> Status:
-    """What is there of a dataset, finished or not. Its views.sql is made up to date, where it can be written.
+    """Return what is there of a dataset, finished or not. Its views.sql is made up to date, where it can be written.
 
     Raises:
         FileNotFoundError: there is no dataset.

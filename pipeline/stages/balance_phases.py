@@ -39,7 +39,7 @@ HOSTS = pa.schema([("host", pa.string()), ("count_all", pa.int64())])
 
 
 def matched_queries(context: Context, rows: pa.Table) -> pa.Array:
-    """The query ids of alive candidate rows, from the `matches` beside them. list<int32> (n,)."""
+    """Return the query ids of alive candidate rows, from the `matches` beside them. list<int32> (n,)."""
     matches = context.table("matches")
     at = np.searchsorted(matches.column("row").to_numpy(), rows.column("row").to_numpy())
     return matches.column("query_ids").combine_chunks().take(pa.array(at))
@@ -60,14 +60,14 @@ def _buckets(windows: pa.Table) -> np.ndarray:
 
 
 def summed(parts: Sequence[pa.Table]) -> pa.Table:
-    """COUNTS, added up, by query."""
+    """Return COUNTS, added up, by query."""
     table = pa.concat_tables([COUNTS.empty_table(), *(part.select(COUNTS.names).cast(COUNTS) for part in parts)])
     total = table.group_by("query_id", use_threads=False).aggregate([("count", "sum")])
     return total.rename_columns(["query_id", "count"]).select(COUNTS.names).sort_by("query_id")
 
 
 def added_up(context: Context) -> pa.Table:
-    """COUNTS of all partitions, added up."""
+    """Return COUNTS of all partitions, added up."""
     return summed(context.table_list("counts"))
 
 
@@ -168,7 +168,7 @@ class Balancing:
         decide: str,
         caps: Phase | None = None,
     ) -> Balancing:
-        """The phases of a stage, by their names.
+        """Return the phases of a stage, by their names.
 
         rows: what tells the alive rows and their queries.
         """

@@ -21,12 +21,12 @@ ROUNDS = 40
 
 
 def by_node(edges: pa.Table, buckets: int) -> Buckets:
-    """Edges as an exchange by the bucket of their `node`."""
+    """Return edges as an exchange by the bucket of their `node`."""
     return write_buckets(edges, bucket_of(stars.bucket_words(edges.column("node")), buckets))
 
 
 def answered(context: Context, key: pa.DataType) -> pa.Table:
-    """The nodes of a bucket of `Connecting.run`'s answer, each with the least of its component; in order.
+    """Return the nodes of a bucket of `Connecting.run`'s answer, each with the least of its component; in order.
 
     A file at a time: what many are connected to has an edge from each of them.
     """
@@ -55,7 +55,7 @@ class Connecting:
 
     @classmethod
     def declared(cls, stage: Stage, small_star: str, large_star: str, key: pa.DataType) -> Connecting:
-        """The phases by their names.
+        """Return the phases by their names.
 
         key: what names a node; see `filters.duplicates.stars.edges_schema`.
         """

@@ -64,7 +64,7 @@ def check(config: Config, stage: str, rows: pa.Schema, measures: pa.Schema, cuto
 def check_answers(
     run: Run, stage: str, rows: pa.Schema, measures: pa.Schema, answered: Sequence[Commit], cutoffs: Sequence[str] = ()
 ) -> None:
-    """`check_columns`, before a stage's decision is made, where functions have measured.
+    """Do `check_columns` before a stage's decision is made, where functions have measured.
 
     Args:
         answered: the commits of their phase; what one partition's file has, every one has.
@@ -83,7 +83,7 @@ def check_answers(
 
 
 def check_columns(config: Config, stage: str, rows: pa.Schema, measures: pa.Schema, cutoffs: Sequence[str]) -> None:
-    """Whether every column that a stage's predicates name is there. Raises ConfigError."""
+    """Check whether every column that a stage's predicates name is there. Raises ConfigError."""
     number = pa.field("row", pa.uint32())
     tables = {
         name: pa.schema([number, *(field for field in schema if field.name != "row")]).empty_table()
@@ -109,7 +109,7 @@ def _first_line(error: Exception) -> str:
 
 
 def measuring(config: Config, stage: str) -> list[dict[str, str]]:
-    """The filters of a stage that measure something, as task options: name, function and source text."""
+    """Return the filters of a stage that measure something, as task options: name, function and source text."""
     return [
         {"name": item.name, "function": item.measure.rpartition(":")[2], "source": _source(item)}
         for item in config.filters
@@ -118,7 +118,7 @@ def measuring(config: Config, stage: str) -> list[dict[str, str]]:
 
 
 def deciding(config: Config, stage: str) -> list[dict[str, str]]:
-    """The predicates of a stage's filters, as task options."""
+    """Return the predicates of a stage's filters, as task options."""
     return [{"name": item.name, "drop_when": item.drop_when} for item in config.filters if item.stage == stage]
 
 
@@ -132,7 +132,7 @@ def _source(item: CustomFilter) -> str:
 
 @lru_cache(maxsize=32)
 def load_function(key: str, function: str, source: str) -> Any:
-    """A function out of a file's source text; `key` is the config's that names it. Raises ConfigError."""
+    """Return a function out of a file's source text; `key` is the config's that names it. Raises ConfigError."""
     namespace: dict[str, Any] = {"__name__": key.replace(".", "_")}
     # The user's own code, named by the user's own config.
     exec(compile(source, f"<{key}>", "exec"), namespace)  # noqa: S102

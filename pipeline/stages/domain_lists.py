@@ -12,19 +12,19 @@ from pipeline.engine.sources.plan import file_checksum
 
 
 def built_domains(context: Context) -> Result:
-    """The lists of domains that a task's options name, as one index for all workers."""
+    """Return the lists of domains that a task's options name, as one index for all workers."""
     built = build_index(context.options["lists"])
     facts = {"categories": DomainIndex(built).categories}
     return Result(files={"index": (context.phase_file("index", "arrow"), built)}, facts=facts)
 
 
 def domain_task(name: str, lists: Sequence[str]) -> Task:
-    """The task of `built_domains`, for a phase of some name."""
+    """Return the task of `built_domains`, for a phase of some name."""
     return Task(name, 0, {}, {"lists": list(lists), "checksums": [file_checksum(path) for path in lists]})
 
 
 def domain_index(storage: Storage, inputs: Sequence[Input]) -> DomainIndex | None:
-    """The index that a task takes as its one input, mapped; None if it takes none."""
+    """Return the index that a task takes as its one input, mapped; None if it takes none."""
     for item in inputs:
         if item.checksum not in _mapped:
             _mapped.clear()

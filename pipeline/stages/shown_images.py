@@ -16,12 +16,12 @@ IMAGES_AT_ONCE = 256
 
 
 def images_of(pairs: pa.Table, images: pa.Table) -> pa.Table:
-    """The image of each pair, in the pairs' order."""
+    """Return the image of each pair, in the pairs' order."""
     return images.take(pc.index_in(pairs.column("url"), value_set=images.column("url").combine_chunks()))
 
 
 def shown_images(context: Context, pairs: pa.Table | None = None) -> pa.Table:
-    """The images that the alive pairs (or these of them) show, in the order of their rows."""
+    """Return the images that the alive pairs (or these of them) show, in the order of their rows."""
     urls = pc.unique((alive_rows(context, ["url"]) if pairs is None else pairs).column("url"))
     images = context.table("images")
     return images.filter(pc.is_in(images.column("url"), value_set=urls))
@@ -55,7 +55,7 @@ def measure_shown(
 
 
 def lost_images(context: Context, rows: pa.Table, images: pa.Table, measured: pa.ChunkedArray) -> pa.Table:
-    """Verdicts on the alive pairs whose image could not be measured: VERDICTS, by what its measure left out.
+    """Return verdicts on the alive pairs whose image could not be measured: VERDICTS, by what its measure left out.
 
     measured: the rows of `images` that were.
     """

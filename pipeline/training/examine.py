@@ -198,7 +198,7 @@ def compare(examined: Sequence[str], form: str) -> int:
 
 
 def rows_of(place: str) -> list[Row]:
-    """The rows of a run, or of a file of `wit eval --format json`. Raises ConfigError."""
+    """Return the rows of a run, or of a file of `wit eval --format json`. Raises ConfigError."""
     from train.evaluate.results.row import Row
 
     folder, _, file = place.rstrip("/").rpartition("/")

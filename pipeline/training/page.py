@@ -23,7 +23,7 @@ _SHOTS = "acc1@"
 
 
 def page(rows: Sequence[Row]) -> bytes:
-    """The page of rows, in their order. rows: of one model or of several."""
+    """Return the page of rows, in their order. rows: of one model or of several."""
     text = (
         environment(Path(__file__).parent)
         .get_template("examination.html")

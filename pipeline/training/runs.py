@@ -21,7 +21,7 @@ _NORMS = {tower: f"gradient_norm_{tower}" for tower in ("image", "text")}
 
 
 def runs(storage: Storage) -> list[dict[str, Any]]:
-    """The template's variables of each run, in the order of their names."""
+    """Return the template's variables of each run, in the order of their names."""
     names = {info.name for info in storage.list("runs", recursive=True)}
     homes = sorted({name.rpartition("/")[0] for name in names if name.endswith((f"/{_LOG}", f"/{_EXAMINED}"))})
     return [_run(storage, folder, names) for folder in homes]

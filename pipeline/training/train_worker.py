@@ -19,12 +19,13 @@ class FirstError:
         self._error = self._error or error
 
     def get(self) -> Exception | None:
-        """The error, if there was one."""
+        """Return the error, if there was one."""
         return self._error
 
 
 def work(given: dict[str, Any]) -> dict[str, Any] | Exception:
-    """One process's part. An error that would come again is an answer, and ends the run; Ray Train tries others again.
+    """Return one process's part. An error that would come again is an answer, and ends the run; Ray Train tries others
+    again.
 
     Args:
         given: `config`, the keys and values of a TrainConfig; `run`, the URL of the run's directory; `first_error`, the

@@ -64,7 +64,7 @@ class Zygote:
         return subprocess.Popen(command, pass_fds=[descriptor], env=environment)  # noqa: S603  ours
 
     def fork(self, jobs: int, shared: int) -> int:
-        """A child that takes jobs from a socket; its process id. Raises OSError if the system makes none now."""
+        """Return a child that takes jobs from a socket; its process id. Raises OSError if the system makes none now."""
         with self._lock:
             pid = self._answer(lambda: socket.send_fds(self._ours, [FORK + bytes(NUMBER.size)], [jobs, shared]))
         if pid < 0:
@@ -72,7 +72,7 @@ class Zygote:
         return pid
 
     def status(self, pid: int) -> int:
-        """How a child has ended: negative is minus the signal that ended it."""
+        """Return how a child has ended: negative is minus the signal that ended it."""
         with self._lock:
             return os.waitstatus_to_exitcode(self._answer(lambda: self._ours.sendall(STATUS + NUMBER.pack(pid))))
 
@@ -114,7 +114,7 @@ _zygotes_lock = threading.Lock()
 
 
 def zygote(modules: Sequence[str]) -> Zygote:
-    """This process's zygote that has imported some modules, started when it is first asked for."""
+    """Return this process's zygote that has imported some modules, started when it is first asked for."""
     with _zygotes_lock:
         key = tuple(modules)
         if key not in _zygotes or not _zygotes[key].is_alive:
@@ -184,7 +184,7 @@ class Child:
             self._jobs.poll(seconds)
 
     def poll(self) -> Any:
-        """The job's answer, a Failure, or None while it is at work."""
+        """Return the job's answer, a Failure, or None while it is at work."""
         if self._jobs is None and self._unstarted is not None:
             return Failure(self._unstarted, "died")
         if self._jobs is None:
@@ -201,7 +201,7 @@ class Child:
         return self._exceeds()
 
     def working(self, partition: int) -> Working:
-        """What it is at, for people."""
+        """Return what it is at, for people."""
         pulse = heartbeat.read(self._memory)
         now, oldest = time.monotonic(), None
         for at in pulse.at:

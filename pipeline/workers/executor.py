@@ -49,7 +49,7 @@ SOURCE_REQUESTS = "source_requests_per_s"
 
 
 def paced(task: Task, at_once: int) -> Task:
-    """The task with its share of the cap on requests, if there is one, where so many may be at work at once."""
+    """Return the task with its share of the cap on requests, if there is one, where so many may be at work at once."""
     cap = task.hints.get(SOURCE_REQUESTS)
     return task if not cap else replace(task, hints={**task.hints, SOURCE_REQUESTS: cap / max(1, at_once)})
 
@@ -85,11 +85,11 @@ class InlineExecutor:
                 yield task, Failure(error)
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Do nothing: there is nothing to let go of."""
 
 
 def in_job() -> bool:
-    """Whether this process is a Ray job's, with what `wit submit` sent."""
+    """Return whether this process is a Ray job's, with what `wit submit` sent."""
     return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ  # set by Ray's job manager
 
 

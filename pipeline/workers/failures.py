@@ -33,7 +33,7 @@ class Failure:
         return {"time": TIME, "memory": MEMORY}.get(self.kind, CRASHED)
 
     def as_lost(self, unit: int) -> Lost:
-        """The unit left out for this failure."""
+        """Return the unit left out for this failure."""
         return Lost(unit, self.reason, brief(self.error), self.place, self.used, self.limit)
 
 
@@ -67,7 +67,7 @@ class Lost:
         return f"crashed its worker ({self.error})"
 
     def as_dict(self) -> dict[str, Any]:
-        """As JSON."""
+        """Return it as JSON has it."""
         return asdict(self)
 
 
@@ -83,13 +83,15 @@ class Working:
 
 
 def brief(error: BaseException) -> str:
-    """An exception as one line."""
+    """Return an exception as one line."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0] if lines else ''}"[:300]
 
 
 def unwrap(error: Exception) -> Exception:
-    """The exception of our own code inside a RayTaskError, in however many tasks it was raised; or the error itself."""
+    """Return the exception of our own code inside a RayTaskError, in however many tasks it was raised; or the error
+    itself.
+    """
     while isinstance(cause := getattr(error, "cause", None), Exception):
         error = cause
     return error

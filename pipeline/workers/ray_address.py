@@ -69,7 +69,7 @@ def check(address: str) -> None:
 
 
 def wrong_version(address: str, error: RuntimeError) -> ConfigError | None:
-    """What Ray says of a cluster of another version, as a sentence; None if that is not what it says."""
+    """Return what Ray says of a cluster of another version, as a sentence; None if that is not what it says."""
     found = re.findall(r"Ray: (\S+)\s+Python: (\S+)", str(error))
     if "Version mismatch" not in str(error) or len(found) != 2:
         return None

@@ -29,18 +29,20 @@ class Board:
         self._working: dict[tuple[str, int], tuple[float, Working]] = {}
 
     def tell(self, phase: str, working: Working) -> None:
-        """A task is at work."""
+        """Note that a task is at work."""
         self._working[phase, working.partition] = (time.monotonic(), working)
 
     def working(self) -> list[Working]:
-        """The tasks that have told something lately."""
+        """Return the tasks that have told something lately."""
         now = time.monotonic()
         self._working = {key: said for key, said in self._working.items() if now - said[0] < 3 * _TELL_S}
         return [working for _, working in self._working.values()]
 
 
 def supervised(folder: str, url: str, module: str, task: Task, limits: RecordLimits, board: Any) -> Commit | Failure:
-    """`execute` in a child, in the driver's working directory where the node has it, for relative paths of a config."""
+    """Do `execute` in a child, in the driver's working directory where the node has it, for relative paths of a
+    config.
+    """
     global _child
     if Path(folder).is_dir():
         os.chdir(folder)

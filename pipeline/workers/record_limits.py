@@ -18,6 +18,8 @@ class RecordLimits:
     memory_bytes: int = 1_250_000_000
 
     def exceeds(self, lost: Lost) -> bool:
-        """Whether these limits are wider than those by which a unit was left out, so that it deserves another try."""
+        """Return whether these limits are wider than those by which a unit was left out, so that it deserves another
+        try.
+        """
         mine = {TIME: self.seconds, MEMORY: self.memory_bytes}.get(lost.reason, 0)
         return mine > lost.limit > 0

@@ -74,12 +74,12 @@ Resize = Callable[[str, Tensor], Tensor]
 
 
 def name_of(step: int) -> str:
-    """The name, in its run, of the checkpoint after a step."""
+    """Return the name, in its run, of the checkpoint after a step."""
     return f"{FOLDER}/step-{step:08d}"
 
 
 def latest(run: Storage) -> str | None:
-    """The name of a run's newest checkpoint; None if it has none."""
+    """Return the name of a run's newest checkpoint; None if it has none."""
     named = _pointed(run, LATEST)
     if named is not None and run.list(named):
         return named
@@ -97,7 +97,7 @@ def _pointed(run: Storage, pointer: str) -> str | None:
 
 
 def find(url: str) -> tuple[Storage, str]:
-    """(run, name of a checkpoint) of a run's URL (its latest), a checkpoint's, or RUN/checkpoints/best.
+    """Return (run, name of a checkpoint) of a run's URL (its latest), a checkpoint's, or RUN/checkpoints/best.
 
     Raises:
         FileNotFoundError: there is no checkpoint.
@@ -117,7 +117,7 @@ def find(url: str) -> tuple[Storage, str]:
 
 
 def about(run: Storage, name: str) -> dict[str, Any]:
-    """What a checkpoint is of: step, score, loss, config (see `train.config.by_place`), index_fingerprint, name,
+    """Return what a checkpoint is of: step, score, loss, config (see `train.config.by_place`), index_fingerprint, name,
     model_config, preprocess, scaler; auto_on, if `micro_batch: auto` found the config's: on how many processes, of what
     device.
 
@@ -173,7 +173,7 @@ def _sums(run: Storage, name: str, files: Iterable[str]) -> dict[str, str]:
 
 
 def damage(run: Storage, name: str, processes: Processes | None = None) -> str | None:
-    """What is wrong with a checkpoint's bytes, as all processes know then; None if they are what was written.
+    """Return what is wrong with a checkpoint's bytes, as all processes know then; None if they are what was written.
 
     Args:
         processes: those that share the reading, a part of the files each.
@@ -191,7 +191,7 @@ def damage(run: Storage, name: str, processes: Processes | None = None) -> str |
 
 
 def newest_sound(run: Storage, processes: Processes) -> str | None:
-    """The newest checkpoint whose bytes are what was written; what is damaged is named on standard error.
+    """Return the newest checkpoint whose bytes are what was written; what is damaged is named on standard error.
 
     Raises:
         ValueError: the run has checkpoints, and all of them are damaged.
@@ -335,7 +335,7 @@ def _folders(run: Storage) -> list[str]:
 
 
 def check_resumable(run: Storage, described: dict[str, Any], config: TrainConfig, index_fingerprint: str) -> None:
-    """Raises ValueError, in a sentence, if a run's checkpoint was made from another config or dataset."""
+    """Raise ValueError, in a sentence, if a run's checkpoint was made from another config or dataset."""
     if described["index_fingerprint"] != index_fingerprint:
         raise ValueError(f"{run.url} was trained on another version of {config.dataset}; give the new run another name")
     new = json.loads(json.dumps(by_place(config)))

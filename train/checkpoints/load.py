@@ -46,7 +46,7 @@ class Encoder:
 
     @torch.no_grad()
     def images(self, images: Iterable[Image.Image]) -> np.ndarray:
-        """Features of RGB images: float32 of shape (n, d). No more images than a batch are held at a time."""
+        """Return features of RGB images: float32 of shape (n, d). No more images than a batch are held at a time."""
         features = [np.empty((0, self.clip.config["embed_dim"]), np.float32)]
         rest = iter(images)
         while batch := [self._transform(image) for image in islice(rest, self.batch_size)]:
@@ -54,12 +54,13 @@ class Encoder:
         return np.concatenate(features)
 
     def pixels(self, image: Image.Image) -> Tensor:
-        """An RGB image as the model sees it: float32 of shape (3, side, side)."""
+        """Return an RGB image as the model sees it: float32 of shape (3, side, side)."""
         return self._transform(image)
 
     @torch.no_grad()
     def towers(self, pixels: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """(features of unit length, features before the projection) of images: float32 of shape (n, d), (n, width).
+        """Return (features of unit length, features before the projection) of images: float32 of shape (n, d), (n,
+        width).
 
         The latter are what linear probes take (Radford et al. 2021, §3.2). A ResNet's attention pool has no projection
         of its own, so there its output is taken.
@@ -78,7 +79,7 @@ class Encoder:
         return min(float(self.model.logit_scale.detach().exp()), MAX_LOGIT_SCALE)
 
     def identity(self) -> str:
-        """A checksum of all weights and of how images are made ready: what tells one encoder from another."""
+        """Return a checksum of all weights and of how images are made ready: what tells one encoder from another."""
         hashed = xxhash.xxh3_128(json.dumps([self.clip.config, preprocess_dict(self.clip)], sort_keys=True).encode())
         for name, tensor in sorted(self.model.state_dict().items()):
             hashed.update(name.encode())
@@ -87,7 +88,7 @@ class Encoder:
 
     @torch.no_grad()
     def texts(self, texts: Sequence[str]) -> np.ndarray:
-        """Features of texts: float32 of shape (n, d)."""
+        """Return features of texts: float32 of shape (n, d)."""
         features = []
         for first in range(0, len(texts), self.batch_size):
             batch = self.clip.tokenize(list(texts[first : first + self.batch_size]))
@@ -127,7 +128,7 @@ def _before_projection(visual: Any) -> Iterator[list[Tensor]]:
 
 
 def load(checkpoint: str, device: str = "auto", batch_size: int = 256, weights: str = "auto") -> Encoder:
-    """An encoder from a run's directory (its latest checkpoint), one of its checkpoints, or an exported directory.
+    """Load an encoder from a run's directory (its latest checkpoint), one of its checkpoints, or an exported directory.
 
     Args:
         weights: model, those of the last step; ema, their moving average; auto, the average if the run kept one.
@@ -139,7 +140,7 @@ def load(checkpoint: str, device: str = "auto", batch_size: int = 256, weights: 
 
 
 def load_clip(checkpoint: str, weights: str = "auto") -> Clip:
-    """The model of a checkpoint, on the CPU. Arguments and errors are those of `load`."""
+    """Load the model of a checkpoint, on the CPU. Arguments and errors are those of `load`."""
     if is_local(checkpoint) and (Path(checkpoint) / "open_clip_config.json").is_file():
         if weights == "ema":
             raise ValueError(f"{checkpoint} is an exported model, which has one kind of weights")

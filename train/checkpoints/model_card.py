@@ -47,7 +47,7 @@ def _datasheet(dataset: str) -> bytes | None:
 
 
 def card(about: dict[str, Any], results: Sequence[dict[str, Any]], has_datasheet: bool) -> str:
-    """The model card of a checkpoint, in Markdown with the Hub's front matter.
+    """Return the model card of a checkpoint, in Markdown with the Hub's front matter.
 
     Args:
         about: what `checkpoint.about` says.

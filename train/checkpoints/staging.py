@@ -25,7 +25,9 @@ class Staging:
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
 
     def copy(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The tensors as they are now, on the CPU; of shards, this process's. Copies from before are overwritten."""
+        """Return the tensors as they are now, on the CPU; of shards, this process's. Copies from before are
+        overwritten.
+        """
         parts = {name: tensor.detach() for name, tensor in tensors.items()}
         parts = {name: part.to_local() if isinstance(part, DTensor) else part for name, part in parts.items()}
         places, end = {}, 0

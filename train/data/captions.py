@@ -11,7 +11,7 @@ from dataset.webdataset.shards import DamagedSampleError
 
 
 def choose(parts: Mapping[str, bytes], captions: Mapping[str, float], seed: int, epoch: int, row: int) -> str:
-    """One of a sample's captions, by a hash of (seed, epoch, row).
+    """Return one of a sample's captions, by a hash of (seed, epoch, row).
 
     Args:
         parts: the sample's parts.

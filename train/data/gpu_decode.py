@@ -37,13 +37,13 @@ class Jpegs:
     crops: Tensor  # int64, (n, 6): left, top, width, height of the upright image; whether it is flipped; orientation
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Jpegs:
-        """The same with a function of each tensor."""
+        """Return the same with a function of each tensor."""
         tensors = (function(tensor) for tensor in (self.places, self.files, self.ends, self.crops))
         return Jpegs(self.part, *tensors)
 
 
 def collect(part: int, found: Sequence[tuple[int, bytes, Sequence[int]]]) -> Jpegs | None:
-    """The JPEGs of a part, each with its place and its crop; None if there are none."""
+    """Return the JPEGs of a part, each with its place and its crop; None if there are none."""
     if not found:
         return None
     places, files, crops = zip(*found, strict=True)
@@ -78,7 +78,7 @@ class GpuDecoder:
 
 
 def check(device: torch.device) -> None:
-    """Raises ValueError if this machine's torchvision decodes nothing on the device."""
+    """Raise ValueError if this machine's torchvision decodes nothing on the device."""
     if device.type != "cuda":
         raise ValueError("decode must be cpu where the model is trained on the CPU, not 'gpu'")
     file = io.BytesIO()

@@ -49,12 +49,13 @@ class Batch:
     jpegs: Jpegs | None = None  # images that the GPU is still to decode; their places hold anything until then
 
     def shared(self) -> Batch:
-        """The same batch in memory that another process can take over; here, and not on the way, where what goes wrong
-        would be lost."""
+        """Return the same batch in memory that another process can take over; here, and not on the way, where what goes
+        wrong would be lost.
+        """
         return self._map(Tensor.share_memory_)
 
     def clone(self) -> Batch:
-        """The same batch in this process's own memory."""
+        """Return the same batch in this process's own memory."""
         return self._map(Tensor.clone)
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> Batch:
@@ -62,18 +63,18 @@ class Batch:
         return Batch(images, texts, rows, self.damaged, self.jpegs and self.jpegs.map(function))
 
     def pin_memory(self) -> Batch:
-        """The same batch in page-locked memory, from which a GPU copies while it computes."""
+        """Return the same batch in page-locked memory, from which a GPU copies while it computes."""
         pinned = self.images.pin_memory(), self.texts.pin_memory()
         return Batch(*pinned, self.rows.clone(), self.damaged, self.jpegs and self.jpegs.map(Tensor.clone))
 
     def to(self, device: torch.device) -> Batch:
-        """The same batch on a device, with channels innermost in memory, as convolutions are faster."""
+        """Return the same batch on a device, with channels innermost in memory, as convolutions are faster."""
         images = self.images.to(device, non_blocking=True).to(memory_format=torch.channels_last)
         return Batch(images, self.texts.to(device, non_blocking=True), self.rows, self.damaged)
 
 
 def join(parts: Sequence[Batch]) -> Batch:
-    """The batch of which these are the parts, in order, but for what the GPU is still to decode."""
+    """Return the batch of which these are the parts, in order, but for what the GPU is still to decode."""
     if len(parts) == 1:
         return replace(parts[0], jpegs=None)
     damaged = [name for part in parts for name in part.damaged]
@@ -82,7 +83,7 @@ def join(parts: Sequence[Batch]) -> Batch:
 
 
 def open_corpus(dataset: str, config: DataConfig, seed: int, run: str) -> Corpus:
-    """The datasets that a config names.
+    """Return the datasets that a config names.
 
     Args:
         dataset: URL of the one that has weight 1 in the mixture.
@@ -118,7 +119,7 @@ def _check_cache(corpus: Corpus, config: DataConfig) -> None:
 
 
 def share(batch_size: int, rank: int, processes: int) -> range:
-    """The places in a batch that are one process's; shares differ by one at most."""
+    """Return the places in a batch that are one process's; shares differ by one at most."""
     return range(rank * batch_size // processes, (rank + 1) * batch_size // processes)
 
 
@@ -177,7 +178,7 @@ class Samples:
         return join([self.part(step * self.parts + number) for number in range(self.parts)])
 
     def part(self, number: int, only: Sequence[int] | None = None) -> Batch:
-        """A part, by its number over all steps: part_size samples, of a step's last one what is left.
+        """Return a part, by its number over all steps: part_size samples, of a step's last one what is left.
 
         Args:
             only: of these places in the part alone, decoded whatever `undecoded` says.
@@ -276,7 +277,7 @@ def samples_of(
     processes: int = 1,
     undecoded: bool = False,
 ) -> Samples:
-    """The steps of a config's run, for one of its processes."""
+    """Return the steps of a config's run, for one of its processes."""
     return Samples(
         corpus,
         tokenize,
@@ -300,7 +301,8 @@ def read_parts(
     timeout_s: float = 0,
     reading: ReaderPlan | None = None,
 ) -> Generator[list[Batch]]:
-    """The batches of the steps first_step … steps-1, in order and each in its parts, read ahead by worker processes.
+    """Yield the batches of the steps first_step … steps-1, in order and each in its parts, read ahead by worker
+    processes.
 
     What comes in shared memory is copied out of it at once, but for a batch of a single part that no GPU wants pinned.
 
@@ -331,5 +333,5 @@ def _copied(parts: Iterator[Batch], wanted: bool) -> Iterator[Batch]:
 
 
 def batches(samples: Samples, first_step: int, steps: int, workers: int, pin_memory: bool) -> Iterator[Batch]:
-    """As `read_parts`, joined."""
+    """Yield whole batches as `read_parts` does their parts."""
     return map(join, read_parts(samples, first_step, steps, workers, pin_memory))

@@ -68,7 +68,7 @@ class Corpus:
         return checksum("\n".join(parts).encode())
 
     def choose(self, positions: np.ndarray) -> Selection:
-        """The samples at some positions of the run.
+        """Return the samples at some positions of the run.
 
         Any stretch of n positions has n × weight samples of each dataset, give or take one for each dataset; a dataset
         runs through its own epochs, without repetition within one.
@@ -86,7 +86,7 @@ class Corpus:
         return Selection(source, epoch, place, row)
 
     def other(self, source: int, epoch: int, position: int, attempt: int, nearby: bool) -> int:
-        """The row of a sample to take instead of one that is damaged, the same one for each attempt.
+        """Return the row of a sample to take instead of one that is damaged, the same one for each attempt.
 
         Args:
             nearby: it is one of those among which the damaged one was shuffled.
@@ -97,7 +97,7 @@ class Corpus:
         return int(order.rows(np.array([place]), epoch)[0])
 
     def shards_ahead(self, position: int) -> list[tuple[int, int]]:
-        """The (dataset, shard) that are read at a position of the run and soon after it; none if any may be."""
+        """Return the (dataset, shard) that are read at a position of the run and soon after it; none if any may be."""
         ahead: list[tuple[int, int]] = []
         for number, ordinal in enumerate(passed(position, self.units, self.seed)):
             epoch, place = divmod(ordinal, len(self.sources[number].index))
@@ -105,7 +105,7 @@ class Corpus:
         return ahead
 
     def name(self, source: int, row: int) -> str:
-        """A sample's name for people: shard/key, behind its dataset's URL if there are several."""
+        """Return a sample's name for people: shard/key, behind its dataset's URL if there are several."""
         name = self.sources[source].index.name(row)
         return name if len(self.sources) == 1 else f"{self.sources[source].storage.url}: {name}"
 
@@ -116,22 +116,24 @@ class Corpus:
         return ids[0] if len(ids) == 1 else np.concatenate(ids)
 
     def pair_ids(self, rows: np.ndarray) -> list[str]:
-        """The pair_ids, as people write them, of samples by their place among all datasets' (`Batch.rows`)."""
+        """Return the pair_ids, as people write them, of samples by their place among all datasets' (`Batch.rows`)."""
         return [f"{high:016x}{low:016x}" for high, low in self.pair_id[rows].tolist()]
 
     def image_keys(self, rows: np.ndarray) -> np.ndarray:
-        """What tells samples' images apart, the URLs' half of their pair_ids: int64 (n,); rows as of `pair_ids`."""
+        """Return what tells samples' images apart, the URLs' half of their pair_ids: int64 (n,); rows as of
+        `pair_ids`.
+        """
         keys: np.ndarray = self.pair_id[rows, 0].view(np.int64)
         return keys
 
     def locate(self, number: int) -> tuple[int, int]:
-        """(dataset, row of its index) of a sample by its place among all datasets'."""
+        """Return (dataset, row of its index) of a sample by its place among all datasets'."""
         source = int(np.searchsorted(self.first, number, side="right")) - 1
         return source, number - int(self.first[source])
 
 
 def mixed(positions: np.ndarray, units: Sequence[int], seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Each position's dataset, and how many samples of that dataset stand before it; int64, of shape (n,).
+    """Return each position's dataset, and how many samples of that dataset stand before it; int64, of shape (n,).
 
     The first dataset, of a of all b units, takes position k where (k·a + phase) // b is about to rise (a Sturmian word:
     as even as can be); the others share what is left in the same way.
@@ -155,7 +157,7 @@ def mixed(positions: np.ndarray, units: Sequence[int], seed: int) -> tuple[np.nd
 
 
 def passed(position: int, units: Sequence[int], seed: int) -> list[int]:
-    """How many samples of each dataset stand before a position."""
+    """Return how many samples of each dataset stand before a position."""
     counts = []
     for number, unit in enumerate(units[:-1]):
         whole = sum(units[number:])

@@ -20,17 +20,17 @@ class Order(Protocol):
     """The order of a dataset's samples in every epoch."""
 
     def rows(self, positions: np.ndarray, epoch: int) -> np.ndarray:
-        """The samples at some positions (int64, of shape (n,)) of an epoch."""
+        """Return the samples at some positions (int64, of shape (n,)) of an epoch."""
 
     def neighbours(self, position: int, epoch: int) -> range:
-        """The positions among whose samples that of a position was shuffled."""
+        """Return the positions among whose samples that of a position was shuffled."""
 
     def shards_ahead(self, position: int, epoch: int) -> list[int]:
-        """The shards that are read at a position and soon after it, by number; none if any may be."""
+        """Return the shards that are read at a position and soon after it, by number; none if any may be."""
 
 
 def shuffled(positions: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """The values at some positions of a seeded permutation of 0 … count-1; int64, of the shape of `positions`.
+    """Return the values at some positions of a seeded permutation of 0 … count-1; int64, of the shape of `positions`.
 
     A Feistel network over the next even power of two, walked until it lands below `count`.
     """

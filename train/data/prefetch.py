@@ -45,7 +45,7 @@ def read_ahead(
     pin_memory: bool = False,
     timeout_s: float = 0,
 ) -> Generator[T]:
-    """What `make` says of each number, in order.
+    """Yield what `make` says of each number, in order.
 
     Args:
         make: may be called in another process. What it returns goes between processes by shared memory where it is made

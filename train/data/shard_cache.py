@@ -50,7 +50,7 @@ class Copy:
         self._sums = sums
 
     def read(self, size: int, offset: int) -> bytes:
-        """A part of the shard; shorter at its end. Raises SpoiledCopyError."""
+        """Return a part of the shard; shorter at its end. Raises SpoiledCopyError."""
         first = offset // _BLOCK_BYTES
         start, end = first * _BLOCK_BYTES, min(self._size, -(-(offset + size) // _BLOCK_BYTES) * _BLOCK_BYTES)
         data = memoryview(os.pread(self._descriptor, max(0, end - start), start))
@@ -80,7 +80,7 @@ class ShardCache:
         self._pid = os.getpid()
 
     def open(self, storage: Storage, name: str, version: str) -> Copy:
-        """A shard's copy, downloaded if it is not there or is damaged; to be closed by the caller.
+        """Return a shard's copy, downloaded if it is not there or is damaged; to be closed by the caller.
 
         Args:
             version: what the shard's content is known by; a copy of another version is another copy.

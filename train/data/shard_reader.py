@@ -46,7 +46,7 @@ class ShardReader:
                 self._close(next(iter(self._open)))
 
     def read(self, rows: np.ndarray) -> list[bytes]:
-        """Samples' bytes, in the order asked; empty where the shard is missing, short where it is cut off.
+        """Return samples' bytes, in the order asked; empty where the shard is missing, short where it is cut off.
 
         Raises:
             OSError: a shard is there but cannot be read, after some attempts.
@@ -129,8 +129,9 @@ class ShardReader:
             self._close(shard)
 
     def announce(self, shards: Collection[int]) -> list[tuple[Storage, str, str]]:
-        """What `ShardCache.prefetch` takes, of the shards that are read now and next; the others' copies are closed,
-        so that they leave the disk when the cache removes them."""
+        """Return what `ShardCache.prefetch` takes, of the shards that are read now and next; the others' copies are
+        closed, so that they leave the disk when the cache removes them.
+        """
         store = self._storage()
         for shard in [shard for shard in self._open if shard not in shards]:
             self._close(shard)

@@ -22,7 +22,7 @@ class ReaderPlan(NamedTuple):
 
 
 def free_bytes(folder: str = FOLDER) -> int | None:
-    """The room that is left for what processes share; None where the system has no such folder."""
+    """Return the room that is left for what processes share; None where the system has no such folder."""
     try:
         found = os.statvfs(folder)
     except OSError:
@@ -31,7 +31,7 @@ def free_bytes(folder: str = FOLDER) -> int | None:
 
 
 def plan(sample_bytes: int, samples: int, workers: int, free: int | None, most: int) -> ReaderPlan:
-    """How a process's share of a batch is read, in a third of the room that is left for it.
+    """Return how a process's share of a batch is read, in a third of the room that is left for it.
 
     The samples of a batch are the same however it is cut into parts.
 
@@ -75,10 +75,10 @@ def _part_bytes(samples: int, sample_bytes: int) -> int:
 
 
 def in_megabytes(size: int) -> str:
-    """A size for people, rounded up."""
+    """Return a size for people, rounded up."""
     return f"{-(-size // 10**6):,} MB"
 
 
 def remedy() -> str:
-    """What to do about too little shared memory."""
+    """Return what to do about too little shared memory."""
     return "give the container more (docker run --shm-size=8g), or set workers lower, or to 0"

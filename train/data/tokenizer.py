@@ -16,7 +16,7 @@ Tokenize = Callable[[list[str]], Tensor]
 
 
 def fast(tokenize: Tokenize) -> Tokenize:
-    """A tokenizer with the same results that is faster, if we know one; else the same."""
+    """Return a tokenizer with the same results that is faster, if we know one; else the same."""
     if isinstance(tokenize, SimpleTokenizer) and tokenize.reduction_fn is None:
         return _Words(tokenize)
     return tokenize

@@ -71,7 +71,8 @@ class Augment:
         resize(part[:, ::-1] if draws[0] < self.flip else part, out)
 
     def undecoded(self, data: bytes, draws: Sequence[float]) -> tuple[bytes, list[int]] | None:
-        """A JPEG that a GPU may decode, and its crop as `train.data.gpu_decode.Jpegs` has it; None of other images.
+        """Return a JPEG that a GPU may decode, and its crop as `train.data.gpu_decode.Jpegs` has it; None of other
+        images.
 
         Raises:
             DamagedSampleError: the bytes are no image.
@@ -92,7 +93,7 @@ class Augment:
 
 
 def draw(seed: int, epochs: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Each sample's random numbers in its epoch; float64 of [0, 1), of shape (n, DRAWS)."""
+    """Return each sample's random numbers in its epoch; float64 of [0, 1), of shape (n, DRAWS)."""
     base = np.empty(len(rows), np.uint64)
     for epoch in np.unique(epochs):
         of_epoch = epochs == epoch
@@ -103,7 +104,7 @@ def draw(seed: int, epochs: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def image_part(parts: Mapping[str, bytes]) -> bytes:
-    """A sample's image, whatever its format. Raises DamagedSampleError if it has none."""
+    """Return a sample's image, whatever its format. Raises DamagedSampleError if it has none."""
     for part in IMAGE_PARTS:
         if part in parts:
             return parts[part]
@@ -111,7 +112,7 @@ def image_part(parts: Mapping[str, bytes]) -> bytes:
 
 
 def decode(data: bytes, size: int | None = None) -> Image.Image:
-    """An image's bytes as RGB.
+    """Return an image's bytes as RGB.
 
     Args:
         size: the pixels that its shorter side will need: a large JPEG is then decoded at 1/2, 1/4 or 1/8 of its scale.
@@ -122,8 +123,9 @@ def decode(data: bytes, size: int | None = None) -> Image.Image:
 
 
 def decode_pixels(data: bytes, size: int) -> np.ndarray:
-    """An image's bytes as RGB, uint8 of shape (height, width, 3), as `decode` has them: as a browser shows them, and as
-    the datasets that we build store them; of an animation the first frame."""
+    """Return an image's bytes as RGB, uint8 of shape (height, width, 3), as `decode` has them: as a browser shows them,
+    and as the datasets that we build store them; of an animation the first frame.
+    """
     try:
         return to_rgb(data, MAX_PIXELS, size)
     except ImageError as error:
@@ -131,7 +133,7 @@ def decode_pixels(data: bytes, size: int) -> np.ndarray:
 
 
 def crop_box(width: int, height: int, augment: Augment, draws: Sequence[float]) -> Box:
-    """The part of an image that a sample shows.
+    """Return the part of an image that a sample shows.
 
     Args:
         draws: numbers of [0, 1): a square's side and place; or a resized crop's tries and place.

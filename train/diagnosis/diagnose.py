@@ -38,7 +38,7 @@ class OverfitResult:
 
 
 def first_batch(config: TrainConfig) -> tuple[Batch, Samples, Clip]:
-    """The first batch of a run, the samples that it is of, and the model. Raises as the loop does."""
+    """Return the first batch of a run, the samples that it is of, and the model. Raises as the loop does."""
     corpus = open_corpus(config.dataset, config.data, config.seed, f"{foreign.root(config.dataset)}/runs/{config.name}")
     config.training.steps(len(corpus))
     clip = create_configured(config.model, config.seed, config.training.loss)
@@ -78,7 +78,7 @@ def overfit(config: TrainConfig, count: int, progress: Progress | None = None) -
 
 
 def judge(records: list[dict[str, Any]], batch: Batch, config: TrainConfig) -> OverfitResult:
-    """What the log of such a run says.
+    """Return what the log of such a run says.
 
     Args:
         records: its log lines, at least one.
@@ -116,7 +116,9 @@ def judge(records: list[dict[str, Any]], batch: Batch, config: TrainConfig) -> O
 
 
 def loss_floor(batch: Batch) -> float:
-    """The least softmax loss that a batch allows where texts, or images, are the same: the mean of log how often."""
+    """Return the least softmax loss that a batch allows where texts, or images, are the same: the mean of log how
+    often.
+    """
     texts = Counter(row.numpy().tobytes() for row in batch.texts)
     images = Counter(row.numpy().tobytes() for row in batch.images)
     return sum(count * math.log(count) for counts in (texts, images) for count in counts.values()) / (
@@ -125,7 +127,8 @@ def loss_floor(batch: Batch) -> float:
 
 
 def show_batch(config: TrainConfig, most: int = 256) -> str:
-    """The first batch of a run as a page that loads nothing from elsewhere; all that came from the web is escaped.
+    """Return the first batch of a run as a page that loads nothing from elsewhere; all that came from the web is
+    escaped.
 
     Args:
         most: how many samples are shown.

@@ -47,7 +47,7 @@ class BatchNorm(nn.Module):
         self.drop, self.act = (getattr(norm, name, nn.Identity()) for name in ("drop", "act"))
 
     def forward(self, values: Tensor) -> Tensor:
-        """(n, channels, …) -> the same shape."""
+        """Normalise values of shape (n, channels, …); the result has the same shape."""
         running = self.running_mean, self.running_var
         if not self.training:
             normalised = nn.functional.batch_norm(values, *running, self.weight, self.bias, eps=self.eps)

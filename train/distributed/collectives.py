@@ -55,7 +55,7 @@ class Peers:
         return slice(first, first + self.counts[self.rank])
 
     def gather(self, rows: Tensor) -> Tensor:
-        """Everyone's rows, from this process's, shape (n, …) -> (total, …)."""
+        """Return everyone's rows, from this process's, shape (n, …) -> (total, …)."""
         if self.processes == 1:
             return rows
         padded = self._padded(rows)
@@ -65,7 +65,7 @@ class Peers:
         return torch.cat([part[:count] for part, count in zip(parts, self.counts, strict=True)])
 
     def scatter_sum(self, rows: Tensor) -> Tensor:
-        """This process's rows of the sum over processes, shape (total, …) -> (n, …)."""
+        """Return this process's rows of the sum over processes, shape (total, …) -> (n, …)."""
         if self.processes == 1:
             return rows
         padded = torch.cat([self._padded(part) for part in rows.split(self.counts)])
@@ -75,14 +75,14 @@ class Peers:
         return mine[: self.counts[self.rank]]
 
     def sum(self, values: Tensor) -> Tensor:
-        """The sum over processes; `values` is overwritten."""
+        """Return the sum over processes; `values` is overwritten."""
         if self.processes > 1:
             with travels.measured(values.device):
                 dist.all_reduce(values)
         return values
 
     def logsumexp(self, values: Tensor) -> Tensor:
-        """log Σ exp over processes, of each value."""
+        """Return log Σ exp over processes, of each value."""
         if self.processes == 1:
             return values
         largest = values.clone()

@@ -22,7 +22,7 @@ _NEVER = 2**31 - 1
 
 
 def parallelize(model: nn.Module, kind: str, processes: Processes, deterministic: bool = False) -> Any:
-    """The model as the processes run it; itself where there is only one.
+    """Return the model as the processes run it; itself where there is only one.
 
     Args:
         kind: ddp, a whole copy on each; or fsdp, FSDP2: parameters, gradients and optimizer states in shards.
@@ -73,7 +73,7 @@ def compile_blocks(model: nn.Module) -> None:
 
 
 def blocks(model: nn.Module) -> list[nn.Module]:
-    """The layers of which towers have many alike: a transformer's, and a ResNet's bottlenecks."""
+    """Return the layers of which towers have many alike: a transformer's, and a ResNet's bottlenecks."""
     transformers = [block for module in model.modules() if isinstance(module, nn.ModuleList) for block in module]
     return transformers + [module for module in model.modules() if isinstance(module, Bottleneck)]
 
@@ -85,7 +85,7 @@ def _average(parameter: Tensor) -> None:
 
 
 def whole(value: Tensor) -> Tensor:
-    """A tensor as a plain one, whether or not it is in shards."""
+    """Return a tensor as a plain one, whether or not it is in shards."""
     plain: Tensor = value.full_tensor() if isinstance(value, DTensor) else value
     return plain
 

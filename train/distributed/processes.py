@@ -46,7 +46,7 @@ class Processes:
     watch: Watch | None = None  # of the other processes
 
     def sum(self, value: float) -> float:
-        """The sum of every process's value."""
+        """Return the sum of every process's value."""
         if self.count == 1:
             return value
         total = torch.tensor(value, dtype=torch.float64)
@@ -54,14 +54,16 @@ class Processes:
         return total.item()
 
     def gather(self, value: Any) -> list[Any]:
-        """Every process's value, by rank."""
+        """Return every process's value, by rank."""
         values = [value] * self.count
         if self.count > 1:
             dist.all_gather_object(values, value, group=self.control)
         return values
 
     def share_of_machine(self, amount: int | None) -> int | None:
-        """This process's part of what its machine has, from the amount that it sees; all ask before any takes some."""
+        """Return this process's part of what its machine has, from the amount that it sees; all ask before any takes
+        some.
+        """
         host = socket.gethostname()
         amounts = [seen for where, seen in self.gather((host, amount)) if where == host]
         return None if amount is None else min(amounts) // len(amounts)
@@ -72,11 +74,11 @@ class Processes:
             self.watch.tell(f"failed: {sentence(error)}")
 
     def blame(self) -> Verdict | None:
-        """Which process is at fault where a collective has failed; None where that is not known."""
+        """Return which process is at fault where a collective has failed; None where that is not known."""
         return None if self.watch is None else self.watch.blame()
 
     def is_broken(self, error: BaseException) -> bool:
-        """Whether an error is that another process is gone, so that nothing can be done together any more."""
+        """Return whether an error is that another process is gone, so that nothing can be done together any more."""
         return self.count > 1 and lost_peer(error) and self.blame() is not None
 
     @contextlib.contextmanager
@@ -205,8 +207,9 @@ def outlast_signals(_worker: int) -> None:
 
 @contextlib.contextmanager
 def repeatable(wanted: bool) -> Iterator[None]:
-    """Within it, if wanted, torch computes the same bits from the same numbers, or raises RuntimeError; if not, cuDNN
-    tries which convolution is fastest."""
+    """Let torch compute, while the block runs, the same bits from the same numbers, or raise RuntimeError, if wanted;
+    if not, cuDNN tries which convolution is fastest.
+    """
     if wanted:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS' condition (its documentation, 2.1.4)
     before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark

@@ -28,23 +28,23 @@ class Spans:
 
     @contextlib.contextmanager
     def measured(self, device: torch.device) -> Iterator[None]:
-        """A block of code. Of a GPU, its current stream is measured; of a CPU, this thread."""
+        """Measure a block of code: of a GPU its current stream, of a CPU this thread."""
         self.begin(device)
         yield
         self.end(device)
 
     def begin(self, device: torch.device) -> None:
-        """What is to be measured begins here …"""
+        """Begin what is to be measured."""
         if self._measures:
             self._began = _moment(device)
 
     def end(self, device: torch.device) -> None:
-        """… and ends here."""
+        """End what is to be measured."""
         if self._measures:
             self._spans.append((self._began, _moment(device)))
 
     def take(self) -> float:
-        """The seconds since it was last asked, once the device has computed them all."""
+        """Return the seconds since it was last asked, once the device has computed them all."""
         seconds = sum(_between(*span) for span in self._spans)
         self._spans = []
         return seconds

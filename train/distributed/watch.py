@@ -90,7 +90,7 @@ class Watch:
         self._pronounce(Verdict(self._rank, self._members[self._rank].host, what))
 
     def blame(self) -> Verdict | None:
-        """Whose fault it is that a collective failed; waits for the others' words. None if nobody knows."""
+        """Return whose fault it is that a collective failed; waits for the others' words. None if nobody knows."""
         self._suspicious = True
         self._judged.wait(BLAME_SECONDS)
         return self._verdict
@@ -168,7 +168,7 @@ class Watch:
 
 
 def member() -> Member:
-    """This process."""
+    """Return where this process is."""
     try:
         numbering = Path("/proc/sys/kernel/random/boot_id").read_text().strip() + str(
             Path("/proc/self/ns/pid").readlink()
@@ -191,7 +191,9 @@ def _descriptors(members: Sequence[Member], rank: int) -> dict[int, int]:
 
 
 def store() -> Any | None:
-    """The processes' common store, on a connection of its own; None where they have none that can be shared so."""
+    """Return the processes' common store, on a connection of its own; None where they have none that can be
+    shared so.
+    """
     try:
         common = dist.distributed_c10d._get_default_store().clone()
     except (RuntimeError, AttributeError, NotImplementedError, ValueError):

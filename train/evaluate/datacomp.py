@@ -79,7 +79,9 @@ WORST = ("region", "income_group", "group", "location")
 
 
 def task_of(name: str) -> DataCompTask | None:
-    """The task of a set's name, as DataComp's folders (`wds_vtab-caltech101_test`), its keys or others call it."""
+    """Return the task of a set's name, as DataComp's folders (`wds_vtab-caltech101_test`), its keys or others
+    call it.
+    """
     plain = _plain(name)
     for task in TASKS:
         if plain in (_plain(task.key), _plain(task.key.rpartition("/")[2])):

@@ -46,7 +46,7 @@ class Examination:
 def examine(
     encoder: Encoder, examination: Examination, features: Path | None = None, progress: Progress | None = None
 ) -> list[Row]:
-    """The rows, set by set.
+    """Return the rows, set by set.
 
     Args:
         features: the folder that keeps features; None keeps none.
@@ -102,7 +102,7 @@ def _why(examination: Examination, name: str, what: ImageSet, shared: Mapping[st
 
 
 def held_out_row(dataset: str, by_direction: Mapping[str, np.ndarray], damaged: int) -> Row:
-    """Retrieval over a dataset's held-out pairs, whose captions occur once, of what `held_out_ranks` found."""
+    """Return retrieval over a dataset's held-out pairs, whose captions occur once, of what `held_out_ranks` found."""
     figures = {}
     for name, rank in (
         ("image_retrieval", by_direction["text_to_image"]),

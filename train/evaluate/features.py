@@ -34,7 +34,7 @@ Progress = Callable[[str, int, int], None]
 
 
 def default_folder() -> Path:
-    """Where features are kept unless told otherwise."""
+    """Return where features are kept unless told otherwise."""
     cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(cache) / "openwit" / "features"
 
@@ -73,7 +73,7 @@ class Features:
         return str(self.encoder.device.type)
 
     def images(self, split: Split, what: str = "images") -> ImageFeatures:
-        """The features of a split's images, kept a piece at a time. Raises SetError if none can be read."""
+        """Return the features of a split's images, kept a piece at a time. Raises SetError if none can be read."""
         length = max(1, len(split)) if self.folder is None else PIECE
         found = []
         for first in range(0, len(split), length):
@@ -96,7 +96,7 @@ class Features:
         return found
 
     def texts(self, texts: Sequence[str]) -> np.ndarray:
-        """The features of texts: float32 (n, d), of unit length."""
+        """Return the features of texts: float32 (n, d), of unit length."""
         key = f"texts-{checksum(chr(0).join([self.identity, *texts]).encode('utf-8', 'surrogatepass'))}"
         found = self._kept(key)
         if found is None:
@@ -156,7 +156,7 @@ class Features:
 
 
 def kept_arrays(folder: Path, key: str) -> dict[str, np.ndarray] | None:
-    """What `keep_arrays` kept; None if it is not there, or damaged."""
+    """Return what `keep_arrays` kept; None if it is not there, or damaged."""
     try:
         with np.load(folder / f"{key}.npz", allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
@@ -175,20 +175,20 @@ def keep_arrays(folder: Path, key: str, found: dict[str, np.ndarray]) -> None:
 
 
 def joined(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """Features of all batches, of those of each: (n, d); (0, 0) of none."""
+    """Return features of all batches, of those of each: (n, d); (0, 0) of none."""
     filled = [part for part in parts if len(part)]
     return np.concatenate(filled) if filled else np.empty((0, 0), np.float32)
 
 
 def checked(features: np.ndarray, what: str) -> np.ndarray:
-    """The features. Raises SetError if some are no numbers: a class would be nearest to them by accident."""
+    """Return the features. Raises SetError if some are no numbers: a class would be nearest to them by accident."""
     if not np.isfinite(features).all():
         raise SetError(f"the model's features of {what} are no numbers; its weights are damaged, or training diverged")
     return features
 
 
 def decoded(pictures: Sequence[Picture], encoder: Encoder) -> Iterator[Tensor | None]:
-    """What the model sees of each image, in order, decoded by threads; None of one that cannot be read."""
+    """Yield what the model sees of each image, in order, decoded by threads; None of one that cannot be read."""
     from train.data.transforms import decode
 
     def see(picture: Picture) -> Tensor | None:

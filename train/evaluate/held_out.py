@@ -37,7 +37,7 @@ See = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 def held_out_ranks(
     encoder: Encoder, dataset: str, samples: int, see: See | None = None, read: Read | None = None
 ) -> tuple[dict[str, np.ndarray], int]:
-    """The rank of what belongs together, by direction, and how many damaged pairs were passed over.
+    """Return the rank of what belongs together, by direction, and how many damaged pairs were passed over.
 
     Args:
         samples: N, the pairs to rank; fewer if the held-out split has no more.
@@ -58,8 +58,9 @@ def held_out_ranks(
 def choose(
     encoder: Encoder, dataset: str, samples: int, see: See | None = None, read: Read | None = None
 ) -> tuple[np.ndarray, np.ndarray, int]:
-    """(image features, text features) of the pairs to rank, each float32 of shape (n ≤ samples, d), and how many
-    pairs had to be passed over because they are damaged."""
+    """Yield (image features, text features) of the pairs to rank, each float32 of shape (n ≤ samples, d), and how many
+    pairs had to be passed over because they are damaged.
+    """
     storage = Storage(dataset)
     index = read_index(storage, "heldout")
     order = np.argsort(mix64(index.pair_id[:, 0] ^ index.pair_id[:, 1], CHOICE_SEED), kind="stable")[:POOL]
@@ -98,7 +99,7 @@ def choose(
 def seen_images(
     storage: Storage, index: Index, rows: np.ndarray, enough: int | None = None
 ) -> Iterator[Image.Image | None]:
-    """The images of some samples, read as they are asked for; None of a damaged one."""
+    """Yield the images of some samples, read as they are asked for; None of a damaged one."""
     from train.data.transforms import decode, image_part
 
     for parts in _read(storage, index, rows):

@@ -34,12 +34,12 @@ class Probe:
     iterations: int
 
     def scores(self, features: np.ndarray) -> np.ndarray:
-        """(n, classes): the greatest is the answer."""
+        """Return the scores, (n, classes), of which the greatest is the answer."""
         found: np.ndarray = features.astype(np.float64) @ self.weights.T + self.biases
         return found
 
     def score(self, features: np.ndarray, labels: np.ndarray) -> Score:
-        """How good it is on validation."""
+        """Return how good it is on validation."""
         scores = self.scores(features)
         top = scores.max(1)
         log_sum = top + np.log(np.exp(scores - top[:, None]).sum(1))
@@ -48,7 +48,7 @@ class Probe:
 
 
 def lambda_of(step: int) -> float:
-    """The λ of a step, from 0 to STEPS."""
+    """Return the λ of a step, from 0 to STEPS."""
     return float(10 ** (_LEAST + (_MOST - _LEAST) * step / STEPS))
 
 
@@ -148,7 +148,7 @@ def _by_torch(
 
 
 def sweep(score: Callable[[float], Score]) -> tuple[int, dict[int, Score]]:
-    """(the best step, the score of every step that was tried), coarse to fine; of equal scores the larger λ.
+    """Return (the best step, the score of every step that was tried), coarse to fine; of equal scores the larger λ.
 
     Args:
         score: how good a λ is, on validation.
@@ -171,7 +171,7 @@ def sweep(score: Callable[[float], Score]) -> tuple[int, dict[int, Score]]:
 
 
 def validation_rows(labels: np.ndarray, share: float = 0.2) -> np.ndarray:
-    """Which samples validate where a set has no such split: of each class every 1/share-th; bool (n,).
+    """Return which samples validate where a set has no such split: of each class every 1/share-th; bool (n,).
 
     A class of one sample trains.
     """

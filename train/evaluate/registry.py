@@ -33,7 +33,7 @@ class Module(Protocol):
     OPTIONS: Mapping[str, Any]
 
     def refuses(self, what: ImageSet, shared: Mapping[str, Any]) -> str:
-        """Why it cannot examine a set; empty if it can."""
+        """Return why it cannot examine a set; empty if it can."""
 
     def evaluate(self, view: View) -> Row:
         """Examine a set."""
@@ -48,18 +48,18 @@ class Evaluator:
     options: Mapping[str, Any]
 
     def by_default(self, what: ImageSet, shared: Mapping[str, Any]) -> bool:
-        """Whether it examines a set where nobody asked for it."""
+        """Return whether it examines a set where nobody asked for it."""
         allows = getattr(self.module, "runs_by_default", None)
         return True if allows is None else bool(allows(what, shared))
 
 
 def names() -> list[str]:
-    """All evaluators, by what their files are called; nothing is imported."""
+    """Return all evaluators, by what their files are called; nothing is imported."""
     return sorted(path.stem for path in _FOLDER.glob("*.py") if not path.stem.startswith("_"))
 
 
 def check(wanted: Sequence[str]) -> None:
-    """Raises ValueError, in a sentence, if there is no such evaluator."""
+    """Raise ValueError, in a sentence, if there is no such evaluator."""
     for name in wanted:
         if name not in names():
             near = difflib.get_close_matches(name, names(), 1)
@@ -68,7 +68,7 @@ def check(wanted: Sequence[str]) -> None:
 
 
 def evaluators(wanted: Mapping[str, Mapping[str, Any]]) -> list[Evaluator]:
-    """Evaluators by their names, with the options that were set. Raises ValueError."""
+    """Return evaluators by their names, with the options that were set. Raises ValueError."""
     check(list(wanted))
     found = []
     for name, given in wanted.items():

@@ -27,27 +27,29 @@ class View:
     shared: Mapping[str, Any] = field(default_factory=dict)  # what holds for all: sets, references, seed, …
 
     def images(self, split: str = "test", what: ImageSet | None = None) -> ImageFeatures:
-        """The features of a split's images."""
+        """Return the features of a split's images."""
         chosen = what or self.what
         return self.features.images(chosen.splits[split], f"{chosen.name} {split}")
 
     def seen(self, split: Split, name: str) -> ImageFeatures:
-        """The features of images that are no split of the set's own."""
+        """Return the features of images that are no split of the set's own."""
         return self.features.images(split, name)
 
     def prompts(self, classes: Sequence[str], templates: Sequence[str]) -> np.ndarray:
-        """The features of every class in every template: float32 (classes, templates, d)."""
+        """Return the features of every class in every template: float32 (classes, templates, d)."""
         return prompt_features(self.features.texts, classes, templates)
 
     def class_features(self, what: ImageSet | None = None) -> np.ndarray:
-        """Each class as the unit mean of its prompts' features, as in the paper (§3.1.4): float32 (classes, d)."""
+        """Return each class as the unit mean of its prompts' features, as in the paper (§3.1.4): float32
+        (classes, d).
+        """
         chosen = what or self.what
         return ensemble(self.prompts(chosen.classes, chosen.templates))
 
     def row(
         self, figures: dict[str, Figure], main_metric: str, images: ImageFeatures | None = None, **more: Any
     ) -> Row:
-        """What was found, with the set's name and notes."""
+        """Return what was found, with the set's name and notes."""
         notes = [*self.what.notes, *more.pop("notes", [])]
         damaged = images.damaged if images is not None else 0
         return Row(self.what.name, self.task, figures, main_metric, damaged, notes, **more)
@@ -56,7 +58,7 @@ class View:
 def prompt_features(
     read: Callable[[Sequence[str]], np.ndarray], classes: Sequence[str], templates: Sequence[str]
 ) -> np.ndarray:
-    """The features of every class in every template: float32 (classes, templates, d).
+    """Return the features of every class in every template: float32 (classes, templates, d).
 
     Args:
         read: gives the features of texts.
@@ -74,7 +76,7 @@ class Readable(NamedTuple, Generic[Q]):
 
 
 def readable(view: View, questions: Sequence[Q], images_of: Callable[[Q], Sequence[int]]) -> Readable[Q]:
-    """The questions about images all of which can be read. Raises SetError: there is none."""
+    """Return the questions about images all of which can be read. Raises SetError: there is none."""
     place = {int(row): number for number, row in enumerate(view.images().rows)}
     asked = [each for each in questions if all(image in place for image in images_of(each))]
     if not asked:
@@ -85,14 +87,14 @@ def readable(view: View, questions: Sequence[Q], images_of: Callable[[Q], Sequen
 
 
 def ensemble(prompts: np.ndarray) -> np.ndarray:
-    """The mean over templates, of unit length: (classes, d) of (classes, templates, d)."""
+    """Return the mean over templates, of unit length: (classes, d) of (classes, templates, d)."""
     found = prompts.mean(1)
     unit: np.ndarray = found / np.maximum(np.linalg.norm(found, axis=-1, keepdims=True), 1e-12)
     return unit
 
 
 def ranks(scores: np.ndarray, answer: np.ndarray) -> np.ndarray:
-    """The rank, from 1, of each row's right answer; among equals the first comes first, as argmax has it."""
+    """Return the rank, from 1, of each row's right answer; among equals the first comes first, as argmax has it."""
     of_answer = scores[np.arange(len(answer)), answer][:, None]
     earlier = np.arange(scores.shape[1]) < answer[:, None]
     found: np.ndarray = 1 + (scores > of_answer).sum(1) + ((scores == of_answer) & earlier).sum(1)

@@ -52,7 +52,7 @@ class Checkpoint:
         self._counted = max(counted, default=0)
 
     def step(self, steps_per_epoch: float) -> int:
-        """How many steps the run has made: as its optimizer has counted them, else by its epochs."""
+        """Return how many steps the run has made: as its optimizer has counted them, else by its epochs."""
         return self._counted or round(self.epoch * steps_per_epoch)
 
     def begin(

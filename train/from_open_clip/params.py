@@ -33,7 +33,7 @@ class Carried:
 
 
 def read(path: str) -> dict[str, str]:
-    """The flags of a run, as written, by its params.txt or the folder that it lies in.
+    """Return the flags of a run, as written, by its params.txt or the folder that it lies in.
 
     Raises:
         ValueError: it is no params.txt.
@@ -58,7 +58,9 @@ def read(path: str) -> dict[str, str]:
 
 
 def carry(flags: Mapping[str, str]) -> Carried:
-    """The config that does what these flags do, and what it cannot do. Raises ValueError for a value that is none."""
+    """Return the config that does what these flags do, and what it cannot do. Raises ValueError for a value that is
+    none.
+    """
     run = _Run(flags)
     carried = Carried()
     for part in (_data, _batch, _optimizer, _schedule, _model, _tower, _pixels, _device, _log):

@@ -45,32 +45,33 @@ class Clock:
 
     @contextlib.contextmanager
     def waiting(self, what: str) -> Iterator[None]:
-        """This process waits for something: data, device or others."""
+        """Count the time of the block as waiting for something: data, device or others."""
         began = time.monotonic()
         yield
         self._waited[what] += time.monotonic() - began
 
     @contextlib.contextmanager
     def stopped(self) -> Iterator[None]:
-        """Time that belongs to no step, such as that of an examination."""
+        """Leave out the time of the block, which belongs to no step, such as that of an examination."""
         began = time.monotonic()
         yield
         self._since += time.monotonic() - began
 
     def step_begins(self) -> None:
-        """The batch of a step is there."""
+        """Note that the batch of a step is there."""
         self._computing.begin(self._device)
         self._launching -= time.monotonic() - sum(self._waited.values())
 
     def step_ends(self) -> None:
-        """All of a step has been begun."""
+        """Note that all of a step has been begun."""
         self._computing.end(self._device)
         self._launching += time.monotonic() - sum(self._waited.values())
 
     def rates(
         self, step: int, steps: int, batch_size: int, devices: int, flops: float, peak: float | None
     ) -> dict[str, Any]:
-        """The log's figures of speed; starts anew. To be called when the device has computed all it was given.
+        """Return the log's figures of speed, and start anew. To be called when the device has computed all it was
+        given.
 
         Args:
             flops, peak: of a sample, and of one device in a second.
@@ -105,7 +106,7 @@ class Clock:
 def divide(
     seconds: float, *, data: float, others: float, launching: float, computing: float, travelling: float
 ) -> dict[str, float]:
-    """What some time was spent on: seconds for device, loader, network and host.
+    """Return what some time was spent on: seconds for device, loader, network and host.
 
     Args:
         data, others: this process waited for data, and for other processes.

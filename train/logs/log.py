@@ -110,7 +110,7 @@ def _lines_until(run: Storage, file: str, step: int) -> list[str]:
 
 
 def recorded_steps(run: Storage) -> set[int]:
-    """The steps after which the model was examined."""
+    """Return the steps after which the model was examined."""
     lines = run.read(EVALUATIONS).decode().splitlines() if run.exists(EVALUATIONS) else []
     return {json.loads(line)["step"] for line in lines}
 
@@ -159,7 +159,7 @@ def _wandb(project: str, whole: Mapping[str, Any], run: Storage) -> Any:
 
 
 def print_record(record: dict[str, Any]) -> None:
-    """A log record as one line."""
+    """Print a log record as one line."""
     minutes, seconds = divmod(record["eta_seconds"], 60)
     mfu = "" if record["mfu"] is None else f"  MFU {record['mfu']:.1%}"
     print(

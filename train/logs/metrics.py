@@ -34,7 +34,7 @@ PEAK_TFLOPS = {
 
 
 def flops_per_sample(clip: Clip) -> float:
-    """Floating-point operations of one training sample: forward, and backward where a tower learns."""
+    """Return floating-point operations of one training sample: forward, and backward where a tower learns."""
     model: Any = copy.deepcopy(clip.model).to("meta")
     # Two samples, for a BatchNorm in training has nothing to normalise where one image ends as a single pixel.
     images = torch.zeros(2, 3, clip.image_size, clip.image_size, device="meta")
@@ -49,7 +49,7 @@ def flops_per_sample(clip: Clip) -> float:
 
 
 def peak_flops(device: torch.device, configured_tflops: float) -> float | None:
-    """What a device can compute in a second; None if neither the config nor its name says so."""
+    """Return what a device can compute in a second; None if neither the config nor its name says so."""
     if configured_tflops:
         return configured_tflops * 1e12
     if device.type != "cuda":
@@ -59,7 +59,7 @@ def peak_flops(device: torch.device, configured_tflops: float) -> float | None:
 
 
 def memory_bytes(device: torch.device) -> int:
-    """The most that this process had allocated at once: of the GPU's memory, else of the machine's."""
+    """Return the most that this process had allocated at once: of the GPU's memory, else of the machine's."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -67,7 +67,8 @@ def memory_bytes(device: torch.device) -> int:
 
 
 def duplicate_share(images: Tensor, texts: Tensor, peers: Peers) -> Tensor:
-    """The share of a step's pairs whose image or text is also another pair's: as negatives they teach a falsehood.
+    """Return the share of a step's pairs whose image or text is also another pair's: as negatives they teach a
+    falsehood.
 
     It is computed on the device, and 16 bytes a pair travel.
 
@@ -98,5 +99,5 @@ def _repeated(keys: Tensor) -> Tensor:
 
 
 def numbers(asked: Mapping[str, Tensor]) -> dict[str, float]:
-    """The values of scalars on one device, all of which it is waited for once."""
+    """Return the values of scalars on one device, all of which it is waited for once."""
     return dict(zip(asked, torch.stack([value.double() for value in asked.values()]).tolist(), strict=True))

@@ -15,7 +15,7 @@ from train.memory.forecast import MemoryForecast
 
 
 def settled(config: TrainConfig, processes: Processes, checkpoint: Mapping[str, Any]) -> tuple[TrainConfig, int]:
-    """The config with a number for `micro_batch: auto`, the same on all processes; and that number.
+    """Return the config with a number for `micro_batch: auto`, the same on all processes; and that number.
 
     A run that goes on with as many processes keeps what it found: a ResNet normalises by the samples that go through it
     at a time. Otherwise it is what fits the GPU that has the least free memory, and a change is said.
@@ -47,7 +47,7 @@ def settled(config: TrainConfig, processes: Processes, checkpoint: Mapping[str, 
 
 
 def auto_on(processes: Processes) -> str:
-    """On what a number is found for `micro_batch: auto`, as a checkpoint names it."""
+    """Return on what a number is found for `micro_batch: auto`, as a checkpoint names it."""
     return f"{processes.count} {processes.device.type}"
 
 

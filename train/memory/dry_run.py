@@ -37,7 +37,7 @@ def dry_run(
     rate: float = 0.0,
     run: str | None = None,
 ) -> tuple[list[str], bool]:
-    """(the lines to print, whether a step fits the GPUs).
+    """Return (the lines to print, whether a step fits the GPUs).
 
     Args:
         gpu_bytes: the memory of each GPU; 0 if it is not known.
@@ -75,7 +75,7 @@ def dry_run_here(
     gpu_gigabytes: float | None = None,
     rate: float | None = None,
 ) -> tuple[list[str], bool]:
-    """The same with what is not given taken from this machine, the dataset and the run's log.
+    """Return the same as `dry_run`, with what is not given taken from this machine, the dataset and the run's log.
 
     Args:
         run: URL of the run's directory; DATASET/runs/NAME by default.
@@ -121,7 +121,7 @@ def _measured(run: str | None) -> float:
 
 
 def advice(forecast: MemoryForecast, gpu_bytes: float) -> str:
-    """The first change of keys that makes a step fit."""
+    """Return the first change of keys that makes a step fit."""
     config = forecast.config
     changes: list[dict[str, Any]] = [{}]
     if not config.compute.grad_checkpointing:

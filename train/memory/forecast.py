@@ -66,7 +66,7 @@ class Memory:
         return round(self.allocated * self.fragments) + CONTEXT_BYTES
 
     def fits(self, gpu_bytes: float) -> bool:
-        """Whether a GPU has enough, and a tenth to spare."""
+        """Return whether a GPU has enough, and a tenth to spare."""
         return self.needed <= (1 - SPARE) * gpu_bytes
 
 
@@ -92,7 +92,7 @@ class MemoryForecast:
         return -(-self.config.training.batch_size // self.gpus)
 
     def memory(self, micro_batch: int, **changes: Any) -> Memory:
-        """The memory of a step with so many samples at a time, 0 for all, and other keys changed."""
+        """Return the memory of a step with so many samples at a time, 0 for all, and other keys changed."""
         at_once = min(micro_batch or self.share, self.share)
         key = repr((at_once, changes))
         if key not in self._known:
@@ -100,7 +100,9 @@ class MemoryForecast:
         return self._known[key]
 
     def largest(self, gpu_bytes: float, **changes: Any) -> int | None:
-        """The most samples at a time that fit a GPU: all, or a half, a quarter … of them; None if not even one does."""
+        """Return the most samples at a time that fit a GPU: all, or a half, a quarter … of them; None if not even one
+        does.
+        """
         at_once = self.share
         while not self.memory(at_once, **changes).fits(gpu_bytes):
             if at_once == 1:
@@ -110,7 +112,7 @@ class MemoryForecast:
 
 
 def shapes_of(config: TrainConfig) -> Clip:
-    """A config's model without numbers, as it is when images and texts have their largest size."""
+    """Return a config's model without numbers, as it is when images and texts have their largest size."""
     model = config.model
     clip = create_configured(model, loss=config.training.loss, final=model.final_share > 0, device="meta")
     if model.lock != "none":

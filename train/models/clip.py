@@ -55,7 +55,7 @@ class Clip:
 
 
 def known_name(model: str) -> str:
-    """The name by which open_clip knows a model: one of its own, one of ours, or that of a JSON file's config.
+    """Return the name by which open_clip knows a model: one of its own, one of ours, or that of a JSON file's config.
 
     Raises:
         ValueError: there is no such model, or the file is no open_clip model config.
@@ -88,7 +88,7 @@ def create(
     tokenizer: str = "",
     device: str = "cpu",
 ) -> Clip:
-    """A model with fresh weights; the same ones for the same seed.
+    """Make a model with fresh weights; the same ones for the same seed.
 
     Args:
         model: an open_clip model name, one of ours, or the path of a JSON file with an open_clip model config.
@@ -126,7 +126,7 @@ def create(
 def create_configured(
     config: ModelConfig, seed: int = 0, loss: str = "softmax", *, final: bool = False, device: str = "cpu"
 ) -> Clip:
-    """The model of a config, with fresh weights. Raises ValueError as `create`.
+    """Make the model of a config, with fresh weights. Raises ValueError as `create`.
 
     Args:
         final: for the part of the run in which images and texts have the model's own sizes.
@@ -168,7 +168,7 @@ def restore(
     where: str = "the model's config",
     tokenizer: str = "",
 ) -> Clip:
-    """A model from what a file says of it, whether or not its name still means the same config.
+    """Make a model from what a file says of it, whether or not its name still means the same config.
 
     Nothing that the file says is run or fetched.
 
@@ -226,7 +226,7 @@ def _clip(name: str, config: dict[str, Any], model: nn.Module, source: str) -> C
 
 
 def pick_device(wanted: str) -> torch.device:
-    """The device that auto, cpu or cuda means here. Raises ValueError if there is no such device."""
+    """Return the device that auto, cpu or cuda means here. Raises ValueError if there is no such device."""
     available = torch.cuda.is_available()
     if wanted == "cuda" and not available:
         raise ValueError("device must be auto or cpu here: this machine has no usable GPU")
@@ -241,5 +241,5 @@ def pick_device(wanted: str) -> torch.device:
 
 
 def preprocess_dict(clip: Clip) -> dict[str, Any]:
-    """The preprocessing as plain values, as checkpoints and exports keep it."""
+    """Return the preprocessing as plain values, as checkpoints and exports keep it."""
     return dict(json.loads(json.dumps(asdict(clip.preprocess))))

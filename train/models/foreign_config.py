@@ -187,7 +187,7 @@ def _sides(size: int | Sequence[int]) -> Sequence[int]:
 
 
 def check(config: Any, preprocess: Any, where: str) -> None:
-    """Raises ValueError, in a sentence, if a model's config or how its images are prepared says what it may not.
+    """Raise ValueError, in a sentence, if a model's config or how its images are prepared says what it may not.
 
     Args:
         where: the file or folder that says it.
@@ -215,7 +215,7 @@ def check(config: Any, preprocess: Any, where: str) -> None:
 
 
 def check_repository(name: str) -> None:
-    """Raises ValueError if the model config of a repository of the Hugging Face Hub says what it may not.
+    """Raise ValueError if the model config of a repository of the Hugging Face Hub says what it may not.
 
     Args:
         name: as the user gave it; a tokenizer from the same repository is the user's wish as well.
@@ -238,7 +238,7 @@ def _shown(text: str) -> str:
 
 @contextlib.contextmanager
 def offline() -> Iterator[None]:
-    """Within it nothing is fetched from the Hugging Face Hub."""
+    """Let nothing be fetched from the Hugging Face Hub while the block runs."""
     from huggingface_hub import constants
 
     before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True

@@ -11,12 +11,12 @@ MODELS = Path(__file__).parent
 
 
 def our_models() -> list[str]:
-    """The names of the models in train/models."""
+    """Return the names of the models in train/models."""
     return _named_in(MODELS)
 
 
 def check_name(model: str, known: Collection[str] | None = None) -> None:
-    """Raises ValueError, in a sentence, if there is no model of a name, or no file of a path in JSON.
+    """Raise ValueError, in a sentence, if there is no model of a name, or no file of a path in JSON.
 
     Args:
         model: as the config's key has it.

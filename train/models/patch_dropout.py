@@ -23,7 +23,7 @@ class PatchDropout(nn.Module):
         self.share = share
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """(n, 1 + patches, width) -> (n, 1 + kept, width); all of them where the model is evaluated."""
+        """Turn (n, 1 + patches, width) into (n, 1 + kept, width); all of them where the model is evaluated."""
         if not self.training:
             return tokens
         images, length, width = tokens.shape
@@ -36,7 +36,7 @@ class PatchDropout(nn.Module):
 
 
 def without_waits(model: nn.Module) -> nn.Module:
-    """The model, with this in the place of open_clip's patch dropout."""
+    """Return the model, with this in the place of open_clip's patch dropout."""
     for module in model.modules():
         for name, child in module.named_children():
             if isinstance(child, open_clip.transformer.PatchDropout) and child.exclude_first_token:

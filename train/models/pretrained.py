@@ -19,7 +19,7 @@ from train.sections import ModelConfig
 
 
 def begin(clip: Clip, config: ModelConfig, preprocess: dict[str, Any] | None = None) -> Clip:
-    """A fresh model with the weights of `pretrained`, their images' mean and std, and the tower of `lock` locked.
+    """Make a fresh model with the weights of `pretrained`, their images' mean and std, and the tower of `lock` locked.
 
     Args:
         preprocess: that of the checkpoint with which the run goes on, and from which its weights come then.
@@ -76,7 +76,7 @@ def _take(clip: Clip, source: str) -> dict[str, Any] | None:
 
 
 def fitted(model: nn.Module, name: str, values: Tensor) -> Tensor:
-    """A checkpoint's tensor as a model of another resolution has it: position embeddings and their moments.
+    """Return a checkpoint's tensor as a model of another resolution has it: position embeddings and their moments.
 
     Args:
         name: `model.…`, `ema.…` or `optimizer.state.…` with the parameter's name in it.

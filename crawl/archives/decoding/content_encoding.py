@@ -33,7 +33,9 @@ _KNOWN = {"gzip": "gzip", "x-gzip": "gzip", "deflate": "deflate", "br": "br", "z
 
 
 def codings(header: str) -> list[str]:
-    """The codings that a Content-Encoding names and that mean something, in the order in which they were applied."""
+    """Return the codings that a Content-Encoding names and that mean something, in the order in which they were
+    applied.
+    """
     # Split first: a search that begins anew at each of a hostile header's signs takes the square of its length.
     names = (match[0].lower() for part in header.split(",") if (match := _NAME.search(part)))
     return [_KNOWN[name] for name in names if name in _KNOWN]
@@ -62,11 +64,11 @@ class ContentDecoder:
             self._layers = [_Layer(name, limit) for name in reversed(named)]  # the last applied is undone first
 
     def feed(self, data: bytes) -> bytes:
-        """The next bytes of the body as it was sent; what they decode to."""
+        """Return the next bytes of the body as it was sent; what they decode to."""
         return self._taken(self._through(data, 0))
 
     def finish(self) -> bytes:
-        """The rest of the body, which has no more bytes; `damage` is set if it was cut off."""
+        """Return the rest of the body, which has no more bytes; `damage` is set if it was cut off."""
         return self._taken(self._ends(0))
 
     def _taken(self, parts: Iterator[bytes]) -> bytes:
@@ -255,6 +257,6 @@ class _Collected(_Coding):
 
 
 def decoded(data: bytes, header: str, limit: int) -> bytes:
-    """A whole body with its codings undone, at most `limit` bytes, or what stands before damage."""
+    """Return a whole body with its codings undone, at most `limit` bytes, or what stands before damage."""
     decoder = ContentDecoder(header, limit)
     return decoder.feed(data) + decoder.finish()

@@ -53,7 +53,7 @@ class MemberRecord:
         return self
 
     def get_bytes(self, name: bytes) -> bytes | None:
-        """The value of the first field of a name; case does not matter."""
+        """Return the value of the first field of a name; case does not matter."""
         if self._header is None:
             self._header = bytes(self._data[: self._header_bytes]).lower()
         begin = self._header.find(b"\r\n%b:" % name.lower())
@@ -63,7 +63,7 @@ class MemberRecord:
         return bytes(self._data[value : self._header.index(b"\r\n", value)]).strip()
 
     def read(self, size: int) -> bytearray:
-        """The block, or its first bytes; the record can be read once, for it is not copied."""
+        """Return the block, or its first bytes; the record can be read once, for it is not copied."""
         block, self._data = self._data, self._data[: self._header_bytes]
         del block[self._header_bytes + min(size, self.content_length) :]
         del block[: self._header_bytes]
@@ -71,7 +71,7 @@ class MemberRecord:
 
 
 def read_members(source: SourceFile | DecompressedStream, offset: int) -> Generator[MemberRecord, None, int]:
-    """The records from an offset on, as long as each is a plain gzip member of its own.
+    """Yield the records from an offset on, as long as each is a plain gzip member of its own.
 
     Returns:
         Where the first member begins that is not read so; the file's size if all are.

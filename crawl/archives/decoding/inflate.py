@@ -59,7 +59,9 @@ class GzipMember:
         return self._at - len(self._inflater.unused_data)
 
     def read(self, count: int) -> bytes:
-        """Up to `count` bytes; empty at the end, at damage, and where the file is cut off, which is damage, too."""
+        """Return up to `count` bytes; empty at the end, at damage, and where the file is cut off, which is
+        damage, too.
+        """
         while not self.is_damaged and not self._inflater.eof:
             data = self._inflater.unconsumed_tail
             if not data:
@@ -74,7 +76,7 @@ class GzipMember:
 
 
 def next_member(peek: Callable[[int, int], bytes], offset: int, begins: Callable[[int], bool]) -> int | None:
-    """Where the first gzip member at or after an offset begins that `begins` takes; None if none does.
+    """Return where the first gzip member at or after an offset begins that `begins` takes; None if none does.
 
     In compressed bytes a signature is there by chance once in 16 MiB. Where they are as many as in no archive, those in
     the middle are passed over: to look behind one costs as much as to look through thousands of bytes.
@@ -103,7 +105,7 @@ class GzipStream:
         self.is_cut_off = False
 
     def read(self, count: int) -> bytes:
-        """Up to `count` bytes; empty at the end."""
+        """Return up to `count` bytes; empty at the end."""
         while not self.is_damaged:
             if self._inflater.eof:
                 self._data = self._inflater.unused_data.lstrip(b"\x00\r\n") or self._read(2**16).lstrip(b"\x00\r\n")

@@ -17,13 +17,13 @@ class Forward:
         self.at = at
 
     def peek(self, count: int) -> bytes:
-        """The next bytes, fewer than `count` only at the end."""
+        """Return the next bytes, fewer than `count` only at the end."""
         while len(self._buffer) < count and (chunk := self._read(max(_CHUNK_BYTES, count - len(self._buffer)))):
             self._buffer += chunk
         return bytes(memoryview(self._buffer)[:count])
 
     def peek_at(self, ahead: int, count: int) -> bytes:
-        """So many bytes from one on that lies ahead, fewer only at the end."""
+        """Return so many bytes from one on that lies ahead, fewer only at the end."""
         while len(self._buffer) < ahead + count and (chunk := self._read(_CHUNK_BYTES)):
             self._buffer += chunk
         return bytes(memoryview(self._buffer)[ahead : ahead + count])

@@ -49,10 +49,10 @@ class SourceFile:
         return bool(self._file.closed)
 
     def close(self) -> None:
-        """The file's owner closes it."""
+        """Do nothing: the file's owner closes it."""
 
     def peek(self, offset: int, count: int) -> bytes:
-        """Up to `count` bytes from an offset on."""
+        """Return up to `count` bytes from an offset on."""
         self.seek(min(offset, self.size))
         return self.read(count)
 
@@ -130,7 +130,7 @@ class DecompressedStream:
         return self._at
 
     def close(self) -> None:
-        """The file's owner closes it."""
+        """Do nothing: the file's owner closes it."""
 
     def peek(self, offset: int, count: int) -> bytes:
         if self.seek(offset) < offset:

@@ -30,12 +30,12 @@ _OF_TRAINING = (
 
 
 def permission(config: FetchConfig) -> Callable[[CIMultiDictProxy[str]], Wish | None]:
-    """A check of the headers of an answer, see `crawl.web.client.Check`; the client itself asks for licenses."""
+    """Return a check of the headers of an answer, see `crawl.web.client.Check`; the client itself asks for licenses."""
     return lambda headers: check(config, lambda name: headers.getall(name, ()))
 
 
 def check(config: FetchConfig, values: Callable[[str], Sequence[str]]) -> Wish | None:
-    """What the headers ask, if that cannot be read and is not refused for it; None if all can be.
+    """Return what the headers ask, if that cannot be read and is not refused for it; None if all can be.
 
     Args:
         values: of a header by its name, in any case.
@@ -68,7 +68,7 @@ def check(config: FetchConfig, values: Callable[[str], Sequence[str]]) -> Wish |
 
 
 def licenses(config: FetchConfig, values: Callable[[str], Sequence[str]], url: str) -> list[tuple[str, str]]:
-    """The RSL licenses that the headers of a response name, and where they are named.
+    """Return the RSL licenses that the headers of a response name, and where they are named.
 
     url: of the response.
     """

@@ -60,7 +60,7 @@ class Licenses:
         return unread
 
     def refuse_known(self, named: Sequence[tuple[str, str]], url: str) -> None:
-        """As `check`, by licenses alone that are known already, before more of an answer is read."""
+        """Refuse as `check` does, but only by licenses that are known already, before more of an answer is read."""
         for where, place in named[: rsl.MAX_LICENSES]:
             license_ = self._known.get(where)
             if isinstance(license_, rsl.License) and len(license_.terms) <= _INLINE_TERMS:

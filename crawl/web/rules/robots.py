@@ -49,7 +49,7 @@ _VALUED_DIRECTIVES = frozenset({"unavailable_after", "max-snippet", "max-image-p
 
 
 def product_token(user_agent: str) -> str:
-    """The name by which robots.txt addresses a crawler: `openwit` of `openwit/0.1 (+https://…)`."""
+    """Return the name by which robots.txt addresses a crawler: `openwit` of `openwit/0.1 (+https://…)`."""
     return user_agent.split("/", 1)[0].split(" ", 1)[0].lower()
 
 
@@ -90,23 +90,23 @@ class RobotsRules:
     """Whether it speaks of the site's ai.txt, in a remark or otherwise."""
 
     def allow(self, url: str) -> bool:
-        """Whether the crawler may fetch an absolute URL of the site, and use what it gets."""
+        """Return whether the crawler may fetch an absolute URL of the site, and use what it gets."""
         return self.refusal(url) is None
 
     def refusal(self, url: str) -> Refusal | None:
-        """Why it may not; None if it may. What cannot be read refuses nothing here."""
+        """Return why it may not; None if it may. What cannot be read refuses nothing here."""
         path = path_of(url)
         if not self.patterns.allow(path):
             return _DISALLOWED
         return next((asked.refusal for asked in self.asked if not asked.patterns.allow(path)), None)
 
     def unread(self, url: str) -> Refusal | None:
-        """What of the rules for a URL cannot be read; None if all can."""
+        """Return what of the rules for a URL cannot be read; None if all can."""
         path = path_of(url)
         return next((asked.refusal for asked in self.unreadable if not asked.patterns.allow(path)), None)
 
     def only(self, heeds: Callable[[str], bool]) -> RobotsRules:
-        """Without what the config does not heed, told by the signal's name."""
+        """Return the rules without what the config does not heed, told by the signal's name."""
         asked, unreadable = (
             tuple(item for item in items if heeds(item.refusal.wish.signal)) for items in (self.asked, self.unreadable)
         )
@@ -139,7 +139,7 @@ class _Group:
 
 
 def parse(body: bytes, user_agent: str, also_heed: Iterable[str] = ()) -> RobotsRules:
-    """The rules that a robots.txt has for a user agent; bytes that are none of the format's allow everything.
+    """Return the rules that a robots.txt has for a user agent; bytes that are none of the format's allow everything.
 
     Groups that name the crawler count together, else those for all (`*`). A group is some lines of agents and the rules
     behind them; other lines, known or not, neither begin nor end one. What groups say that name a crawler of
@@ -287,7 +287,7 @@ ALLOW_ALL = RobotsRules(0.0, Patterns())
 
 
 def refusal(headers: Iterable[str], user_agent: str, also_heed: Iterable[str] = ()) -> str | None:
-    """The directive of X-Robots-Tag headers by which a response must not enter the dataset, if there is one.
+    """Return the directive of X-Robots-Tag headers by which a response must not enter the dataset, if there is one.
 
     A directive counts if it is for all crawlers or names ours, or one of `also_heed`: `noai`, `openwit: noai`,
     `otherbot: noindex, *: noai`.

@@ -86,7 +86,7 @@ class SiteRules:
         self._asked: dict[str, asyncio.Task[SiteWishes]] = {}
 
     async def of(self, site: str) -> SiteWishes:
-        """The rules of a site (scheme://host[:port]).
+        """Return the rules of a site (scheme://host[:port]).
 
         Raises:
             Refused: they cannot be had; they are asked for again by the next that needs them.

@@ -20,7 +20,7 @@ class Reservations:
     rules: tuple[tuple[bytes, bool], ...] = ()
 
     def reserved(self, url: str) -> bool:
-        """Whether an absolute URL of the site is reserved: by the first rule whose location it matches."""
+        """Return whether an absolute URL of the site is reserved: by the first rule whose location it matches."""
         path = path_of(url)
         return next((reserved for location, reserved in self.rules if matches(location, path)), False)
 
@@ -34,7 +34,9 @@ NONE = Reservations()
 
 
 def is_unreadable(body: bytes) -> bool:
-    """Whether a file begins as JSON and is none, or none of rules; a page in its place says that there is none."""
+    """Return whether a file begins as JSON and is none, or none of rules; a page in its place says that there
+    is none.
+    """
     if body.lstrip()[:1] not in (b"[", b"{"):
         return False
     try:
@@ -45,7 +47,7 @@ def is_unreadable(body: bytes) -> bool:
 
 
 def parse(body: bytes) -> Reservations:
-    """The rules of a tdmrep.json; bytes that are none of the format's reserve nothing."""
+    """Return the rules of a tdmrep.json; bytes that are none of the format's reserve nothing."""
     try:
         listed = json.loads(body[:MAX_BYTES])
     except (ValueError, RecursionError):

@@ -65,12 +65,14 @@ class Buckets:
 
 
 def bucket_count(rows: int, rows_per_bucket: int) -> int:
-    """How many buckets a number of rows needs: a function of the input alone, so that the result is, too."""
+    """Return how many buckets a number of rows needs: a function of the input alone, so that the result is, too."""
     return max(1, -(-rows // rows_per_bucket))
 
 
 def bucket_of(keys: np.ndarray, buckets: int) -> np.ndarray:
-    """Buckets for uniform 64-bit keys, in the keys' order. Keys: uint64 (n,); result: int64 (n,) in [0, buckets)."""
+    """Return the buckets for uniform 64-bit keys, in the keys' order. Keys: uint64 (n,); result: int64 (n,) in [0,
+    buckets).
+    """
     # The upper 32 bits times the count, shifted back: an even split without a 128-bit product.
     return ((keys >> np.uint64(32)) * np.uint64(buckets) >> np.uint64(32)).astype(np.int64)
 
@@ -105,7 +107,7 @@ def write_bodies(schema: pa.Schema, buckets: Iterable[tuple[int, pa.Table]]) -> 
 
 
 def merged(storage: Storage, files: Sequence[FileRef]) -> Buckets:
-    """The rows of several exchange files as one: of each bucket, in the files' order.
+    """Return the rows of several exchange files as one: of each bucket, in the files' order.
 
     Raises:
         DamagedError: a file is not what was committed.
@@ -231,7 +233,7 @@ class Exchange:
 
     @staticmethod
     def of(storage: Storage, files: Sequence[FileRef]) -> Exchange:
-        """What the files say of themselves. Raises DamagedError, FileNotFoundError."""
+        """Return what the files say of themselves. Raises DamagedError, FileNotFoundError."""
         if storage.local or len(files) < 2:
             tails = [_lines(storage, file) for file in files]
         else:
@@ -254,17 +256,17 @@ class Exchange:
         return [int(number) for number in np.unique(self._numbers)]
 
     def bucket(self, number: int) -> tuple[Bucket, ...]:
-        """A bucket, as what a task reads; nothing if it is empty."""
+        """Return a bucket, as what a task reads; nothing if it is empty."""
         return (Bucket(self, number),) if len(self.of_bucket(number)) else ()
 
     def of_bucket(self, number: int) -> np.ndarray:
-        """The lines of a bucket."""
+        """Return the lines of a bucket."""
         # As numbers of another type, which a list's are, all lines would be converted first, and each time.
         first, last = np.searchsorted(self._numbers, np.array([number, number + 1], self._numbers.dtype))
         return self.lines[first:last]
 
     def only(self, number: int) -> Exchange:
-        """What is known of one bucket."""
+        """Return what is known of one bucket."""
         lines = self.of_bucket(number).copy()
         names = tuple(self.names[file] for file in lines["file"])
         lines["file"] = np.arange(len(lines))
@@ -303,7 +305,7 @@ class Bucket:
         return len(self.exchange.of_bucket(self.number))
 
     def read(self, storage: Storage, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-        """The rows, a table for each file. Raises DamagedError: they are not what was written."""
+        """Yield the rows, a table for each file. Raises DamagedError: they are not what was written."""
         for line in self.exchange.of_bucket(self.number):
             name, offset, length = self.exchange.names[line["file"]], int(line["offset"]), int(line["length"])
             (data,) = storage.read_ranges(name, [(offset, length)])

@@ -25,7 +25,7 @@ FOLDED_FILES = 512
 
 
 def exchange(run: Run, commits: Sequence[Commit], role: str) -> Exchange:
-    """The exchange of the files that commits have of a role, merged first where they are many."""
+    """Return the exchange of the files that commits have of a role, merged first where they are many."""
     files = [commit.files[role] for commit in commits]
     if len(files) > MERGED_FILES:
         files = []
@@ -36,12 +36,12 @@ def exchange(run: Run, commits: Sequence[Commit], role: str) -> Exchange:
 
 
 def as_it_is(run: Run, commits: Sequence[Commit], role: str) -> Exchange:
-    """The exchange of files that are too large, or too few, to be merged."""
+    """Return the exchange of files that are too large, or too few, to be merged."""
     return _of(run, [commit.files[role] for commit in commits])
 
 
 def in_two_steps(run: Run, by: Phase, commits: Sequence[Commit], role: str, groups: int, files: int) -> list[Exchange]:
-    """An exchange in two steps: what was written of each group of buckets, by bucket.
+    """Return an exchange in two steps: what was written of each group of buckets, by bucket.
 
     Where a bucket would have little in each of many files, tasks write by groups of buckets, and others a group's part
     of some files by bucket. With b buckets in √b groups each file is asked √b times, not b times.
@@ -69,7 +69,7 @@ def _of(run: Run, files: Sequence[FileRef]) -> Exchange:
 
 
 def folded(run: Run, commits: Sequence[Commit], role: str) -> tuple[Input, ...]:
-    """The tables that commits of a phase have of a role, as few tables that a task can read all of."""
+    """Return the tables that commits of a phase have of a role, as few tables that a task can read all of."""
     files = [commit.files[role] for commit in commits]
     for level in (1, 2):
         if len(files) <= READ_FILES:
@@ -80,8 +80,9 @@ def folded(run: Run, commits: Sequence[Commit], role: str) -> tuple[Input, ...]:
 
 
 def groups(files: Sequence[FileRef]) -> list[list[FileRef]]:
-    """Neighbouring files that are merged into one: MERGED_FILES at most, and no more than MERGED_BYTES unless it is
-    one."""
+    """Return neighbouring files that are merged into one: MERGED_FILES at most, and no more than MERGED_BYTES unless it
+    is one.
+    """
     found: list[list[FileRef]] = []
     filled = 0
     for file in files:

@@ -12,15 +12,15 @@ LOCATOR_BITS = 32
 
 
 def locators(partition: int, rows: pa.ChunkedArray) -> pa.Array:
-    """The locators of rows of a partition. int64 (n,)."""
+    """Return the locators of rows of a partition. int64 (n,)."""
     return pa.array((partition << LOCATOR_BITS) | rows.to_numpy().astype(np.int64))
 
 
 def rows_of(column: pa.ChunkedArray) -> pa.Array:
-    """The rows, each in its own partition, that locators are of. uint32 (n,)."""
+    """Return the rows, each in its own partition, that locators are of. uint32 (n,)."""
     return pa.array((column.to_numpy() & np.int64(2**LOCATOR_BITS - 1)).astype(np.uint32))
 
 
 def returning(table: pa.Table, locator: str = "locator") -> Buckets:
-    """Rows as an exchange by the partition of the locators in a column."""
+    """Return rows as an exchange by the partition of the locators in a column."""
     return write_buckets(table, table.column(locator).to_numpy().astype(np.int64) >> LOCATOR_BITS)

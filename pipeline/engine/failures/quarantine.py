@@ -19,7 +19,7 @@ FOLDER = "quarantine"
 
 
 def lost_by(commit: Commit) -> list[Lost]:
-    """The units that a committed task left out. Early versions wrote the numbers alone."""
+    """Return the units that a committed task left out. Early versions wrote the numbers alone."""
     items = commit.facts.get("quarantined", ())
     return [Lost(**item) if isinstance(item, Mapping) else Lost(item) for item in items]
 
@@ -33,7 +33,7 @@ class Quarantine:
         self._limits = limits
 
     def known(self) -> dict[tuple[int, str], dict[int, Lost]]:
-        """(partition, fingerprint) -> the units that were left out, but those that wider limits may let pass."""
+        """Return (partition, fingerprint) -> the units that were left out, but those that wider limits may let pass."""
         found: dict[tuple[int, str], dict[int, Lost]] = {}
         for info in self._storage.list(self._folder):
             name = info.name.rpartition("/")[2].removesuffix(".json")
@@ -50,7 +50,7 @@ class Quarantine:
         self._storage.write(self._name(task.partition, task.fingerprint), body.encode())
 
     def is_within_limits(self, commit: Commit) -> bool:
-        """Whether a commit left out nothing that these limits may let pass."""
+        """Return whether a commit left out nothing that these limits may let pass."""
         return not any(self._limits.exceeds(lost) for lost in lost_by(commit))
 
     def collect(self, commits: Iterable[Commit]) -> None:

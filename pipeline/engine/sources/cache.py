@@ -11,7 +11,7 @@ from dataset.store.storage import Storage
 
 
 def read(storage: Storage, name: str) -> dict[str, Any]:
-    """What `write` wrote; nothing, if there is none or its bytes are others by now."""
+    """Return what `write` wrote; nothing, if there is none or its bytes are others by now."""
     try:
         kept = json.loads(storage.read(name))
         values: dict[str, Any] = kept["values"]
@@ -27,5 +27,5 @@ def write(storage: Storage, name: str, values: Mapping[str, Any]) -> None:
 
 
 def checksum_of(values: Mapping[str, Any]) -> str:
-    """What tells one content from another."""
+    """Return what tells one content from another."""
     return checksum(json.dumps(values, sort_keys=True).encode())

@@ -53,7 +53,7 @@ class Existing:
 
 
 def existing(config: Config) -> list[Existing]:
-    """The partitions of all datasets of `against`, in order.
+    """Return the partitions of all datasets of `against`, in order.
 
     Raises:
         ConfigError: one of them is no whole dataset, is the run's own, or lacks the hash that `neardup.hash` asks for.
@@ -96,7 +96,7 @@ def existing(config: Config) -> list[Existing]:
 
 
 def kept_pairs(context: Context, columns: Sequence[str]) -> pa.Table:
-    """The pairs that the task's existing partition kept, with their row as first column."""
+    """Return the pairs that the task's existing partition kept, with their row as first column."""
     storage, hints = _storage(context)
     table = read_table(storage, hints["pairs"], columns)
     rows = alive_in(storage, hints["pairs"], table.num_rows, hints["verdicts"])
@@ -104,7 +104,9 @@ def kept_pairs(context: Context, columns: Sequence[str]) -> pa.Table:
 
 
 def kept_images(context: Context) -> tuple[pa.Table, pa.Table | None]:
-    """The images of these pairs, as the dataset's `images` has them, and their pHash or dHash if it was measured."""
+    """Return the images of these pairs, as the dataset's `images` has them, and their pHash or dHash if it was
+    measured.
+    """
     storage, hints = _storage(context)
     urls = pc.unique(kept_pairs(context, ["url"]).column("url"))
     images = read_table(storage, hints["images"])

@@ -48,7 +48,7 @@ class Source:
 
 
 def check(config: Config) -> None:
-    """What can be said of the sources before any work is done.
+    """Check what can be known of the sources before any work is done.
 
     Raises:
         ConfigError: a source does not exist, a glob matches nothing, or a crawl's name is none.
@@ -64,7 +64,7 @@ def check(config: Config) -> None:
 
 
 def expand(config: Config, storage: Storage) -> list[Source]:
-    """The archives and tables that the config's `sources` name, in the order given, globs sorted.
+    """Return the archives and tables that the config's `sources` name, in the order given, globs sorted.
 
     Lists of pages are fetched, politely, the first time that a dataset sees them; what came of it stays in `harvest/`.
 
@@ -167,7 +167,7 @@ def _content(source: Source) -> bytes:
 
 
 def files(patterns: Sequence[str], key: str) -> list[Source]:
-    """The files that a key of the config names by path, glob or URL, in the order given, globs sorted.
+    """Return the files that a key of the config names by path, glob or URL, in the order given, globs sorted.
 
     Raises:
         ConfigError: one does not exist, or a glob matches nothing.

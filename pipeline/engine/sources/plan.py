@@ -26,7 +26,7 @@ _LEAST_BYTES = 4 * 2**20  # less is not worth a task of its own
 
 
 def checksums(sources: Sequence[Source], storage: Storage, *, reread: bool = False) -> list[Source]:
-    """The sources with their content's checksum.
+    """Return the sources with their content's checksum.
 
     A file of this machine whose size and time of change are those of the last run is taken to be unchanged, and not
     read, unless `reread`. Of a remote one its server is believed: it is what its size and its ETag or date say.
@@ -68,7 +68,9 @@ class PlannedPartition:
 
 
 def partitions(sources: Sequence[Source], piece_bytes: int) -> list[PlannedPartition]:
-    """Large files split, small ones coalesced in order: `piece_bytes` a partition at most, less for a laptop's CPUs."""
+    """Split large files and coalesce small ones, in order: `piece_bytes` a partition at most, less for a
+    laptop's CPUs.
+    """
     piece_bytes = min(piece_bytes, max(_LEAST_BYTES, sum(source.size for source in sources) // LAPTOP_CPUS))
     planned: list[PlannedPartition] = []
     pieces: list[Piece] = []
@@ -89,7 +91,7 @@ def partitions(sources: Sequence[Source], piece_bytes: int) -> list[PlannedParti
 
 
 def stored_checksum(storage: Storage, name: str) -> str:
-    """`dataset.ids.checksum` of a file of a storage, however large it is. Raises FileNotFoundError."""
+    """Return `dataset.ids.checksum` of a file of a storage, however large it is. Raises FileNotFoundError."""
     digest = xxhash.xxh3_128()
     with storage.open(name) as stream:
         while chunk := stream.read(_READ_BYTES):
@@ -98,7 +100,7 @@ def stored_checksum(storage: Storage, name: str) -> str:
 
 
 def file_checksum(path: str) -> str:
-    """The checksum of a small file that the config names, at any URL; of a folder, of all that is in it.
+    """Return the checksum of a small file that the config names, at any URL; of a folder, of all that is in it.
 
     Raises:
         FileNotFoundError: it does not exist.

@@ -39,7 +39,7 @@ KEY = "decontaminate.model"
     gives=roles(index=INDEX),
 )
 def index(context: Context) -> Result:
-    """The hashes of one evaluation set's images, and their embeddings."""
+    """Give the hashes of one evaluation set's images, and their embeddings."""
     config = settings(ImageConfig, context.options["store"])
 
     def measure(body: bytes) -> Ingested | str:
@@ -60,7 +60,7 @@ def index(context: Context) -> Result:
     gives=roles(embeddings=EMBEDDINGS),
 )
 def embed(context: Context) -> Result:
-    """The embeddings of the images that an alive pair shows."""
+    """Give the embeddings of the images that an alive pair shows."""
 
     def vectors(images: pa.Table) -> pa.Table:
         model = _embed(context)
@@ -87,7 +87,7 @@ def _embed(context: Context) -> Embed | None:
     gives=roles(found=FOUND),
 )
 def find(context: Context) -> Result:
-    """The nearest evaluation image of each image."""
+    """Give the nearest evaluation image of each image."""
     embeddings = context.table("embeddings") if "embeddings" in context.task.inputs else None
     config = settings(DecontaminateConfig, context.options)
     images = context.table("images")
@@ -106,7 +106,7 @@ def find(context: Context) -> Result:
     gives=roles(verdicts=VERDICTS),
 )
 def decide(context: Context) -> Result:
-    """Verdicts by sql/decisions/decontaminate.sql."""
+    """Give verdicts by sql/decisions/decontaminate.sql."""
     rows = alive_rows(context)
     images = context.table("images")
     tables: dict[str, pa.Table] = {"images": images, "found": context.table("found")}

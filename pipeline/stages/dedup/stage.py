@@ -24,7 +24,7 @@ _OF_TEXTS = ("max_images_per_text", "max_share_per_text")
 
 @phase(DEDUP, "dedup.texts", reads=CANDIDATE_ROWS, takes=("buckets",), exchanges=roles("keys"))
 def texts(context: Context) -> Result:
-    """(text, URL) keys, distinct within the partition, by text."""
+    """Give (text, URL) keys, distinct within the partition, by text."""
     keys = exact.text_keys(alive_rows(context, ["url", "text"]))
     bucket = bucket_of(words64(keys.column("text_key"))[:, 0], context.options["buckets"])
     return Result(buckets={"keys": write_buckets(keys, bucket)})
@@ -40,7 +40,7 @@ def texts(context: Context) -> Result:
     folds={"repeated": pa.concat_tables},
 )
 def spam(context: Context) -> Result:
-    """Texts on more distinct images than allowed, whatever the dataset's size, and how many there are in all."""
+    """Give texts on more distinct images than allowed, whatever the dataset's size, and how many there are in all."""
     keys = pa.concat_tables(context.table_list("keys"))
     return Result().table("repeated", exact.repeated(keys, settings(DedupConfig, context.options)), REPEATED)
 
@@ -60,7 +60,7 @@ def _spam(context: Context) -> pa.Table:
     exchanges=roles("keys"),
 )
 def urls(context: Context) -> Result:
-    """Keys of the rows whose text is no spam, by URL."""
+    """Give keys of the rows whose text is no spam, by URL."""
     rows = alive_rows(context, ["url", "text"])
     rows = rows.append_column("locator", locators(context.task.partition, rows.column("row")))
     keys = exact.url_keys(rows, _spam(context))
@@ -70,7 +70,7 @@ def urls(context: Context) -> Result:
 
 @phase(DEDUP, "dedup.against", takes=("dataset", "checksums", "buckets"), exchanges=roles("keys"))
 def against(context: Context) -> Result:
-    """Keys of the pairs that a dataset of `against` kept, by URL."""
+    """Give keys of the pairs that a dataset of `against` kept, by URL."""
     rows = kept_pairs(context, ["url", "text"])
     rows = rows.append_column("locator", locators(context.task.hints["partition"], rows.column("row")))
     keys = exact.url_keys(rows, SPAM.empty_table(), context.options["dataset"])
@@ -87,7 +87,7 @@ def against(context: Context) -> Result:
     exchanges=roles("verdicts"),
 )
 def duplicates(context: Context) -> Result:
-    """Which rows repeat another; verdicts return to their partition."""
+    """Give which rows repeat another; verdicts return to their partition."""
     keys = pa.concat_tables(context.table_list("keys"))
     config = settings(DedupConfig, {"texts_per_url": context.options["texts_per_url"]})
     found = exact.duplicates(keys, config, context.options["against"])
@@ -115,12 +115,12 @@ def decide(context: Context) -> Result:
 
 
 def check(config: Config) -> None:
-    """Whether the datasets of `against` can be compared with, before any work is done. Raises ConfigError."""
+    """Check whether the datasets of `against` can be compared with, before any work is done. Raises ConfigError."""
     existing(config)
 
 
 def run(run: Run) -> None:
-    """Spam first, so that a spam text never wins over a good one; then duplicates."""
+    """Decide spam first, so that a spam text never wins over a good one; then duplicates."""
     config = run.config.dedup
     buckets = {"buckets": bucket_count(run.alive, ROWS_PER_BUCKET)}
     by_text = exchange(run, run.map(texts, buckets), "keys")

@@ -115,7 +115,7 @@ def _left_out(context: Context) -> pa.Table:
 
 
 def check(config: Config) -> None:
-    """Whether the sources are there and can be read, before any work is done. Raises ConfigError."""
+    """Check whether the sources are there and can be read, before any work is done. Raises ConfigError."""
     inputs.check(config)
 
 

@@ -30,7 +30,7 @@ _AT_ONCE = 16
     exchanges=roles("adopted"),
 )
 def adopt(context: Context) -> Result:
-    """One file's images, where their URLs' pairs are."""
+    """Give one file's images, where their URLs' pairs are."""
     images = img2dataset_import.index(context.task.hints["location"])
     return Result(
         counts={"images": images.num_rows},
@@ -39,7 +39,7 @@ def adopt(context: Context) -> Result:
 
 
 def check(config: Config) -> None:
-    """Whether the config's downloads can be adopted, before any work is done. Raises ConfigError."""
+    """Check whether the config's downloads can be adopted, before any work is done. Raises ConfigError."""
     downloads = _files(config)
     if not downloads:
         return

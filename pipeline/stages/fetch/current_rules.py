@@ -21,7 +21,7 @@ KEPT_OF_REFUSED = ("url", "origin", "status", "final_url", "attempts", "fetched_
 
 
 def with_masks(known: pa.Table, kinds: Sequence[str]) -> pa.Table:
-    """The observations; what was stored before the config asked for masks has them, too."""
+    """Return the observations; what was stored before the config asked for masks has them, too."""
     for name in TEXTS if kinds else ():
         texts = [None if text is None else masked(text, kinds) for text in known.column(name).to_pylist()]
         known = known.set_column(known.column_names.index(name), name, pa.array(texts, pa.string()))
@@ -29,7 +29,7 @@ def with_masks(known: pa.Table, kinds: Sequence[str]) -> pa.Table:
 
 
 def with_unread(known: pa.Table, licensed: pa.Table) -> pa.Table:
-    """The observations; an accepted image has what a license cannot be read of that its page names.
+    """Return the observations; an accepted image has what a license cannot be read of that its page names.
 
     licensed: url, signal, value, place.
     """
@@ -46,8 +46,9 @@ def with_unread(known: pa.Table, licensed: pa.Table) -> pa.Table:
 
 
 def relisted(known: pa.Table, lists: HashLists, domains: Container[str], *, respects_data_mining: bool) -> pa.Table:
-    """The observations; what a list holds by now is refused, though the store took it under an older list, and so is
-    what prohibits data mining, though a config that did not heed that took it."""
+    """Return the observations; what a list holds by now is refused, though the store took it under an older list, and
+    so is what prohibits data mining, though a config that did not heed that took it.
+    """
     accepted = pc.equal(known.column("outcome"), OK).combine_chunks()
     listed = np.zeros(known.num_rows, dtype=bool)
     listed[accepted.to_numpy(False)] = lists.listed(known.filter(accepted))

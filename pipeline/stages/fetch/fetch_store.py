@@ -41,7 +41,7 @@ class Stored:
 
 
 def look(context: Context, wanted: Sequence[str], held: pa.Table) -> Stored:
-    """All observations of the wanted URLs that the store has and that still count.
+    """Return all observations of the wanted URLs that the store has and that still count.
 
     Under the same route a URL is in a chunk of its own partition; chunks made under another route are all looked
     through.
@@ -90,7 +90,7 @@ def keep_locations(storage: Storage, located: Mapping[str, str]) -> dict[str, An
 
 
 def locations(context: Context) -> dict[str, str]:
-    """The run's archives by their names, and where they can be read."""
+    """Return the run's archives by their names, and where they can be read."""
     hints = context.task.hints
     return {**_locations(context.storage, hints["locations"]), **hints["hidden_locations"]}
 
@@ -132,12 +132,14 @@ def _is_outdated(context: Context, rows: pa.Table, held: pa.Table, downloaded: p
 
 
 def held_images(context: Context) -> pa.Table:
-    """The one image of each URL that the run's archives hold, as ARCHIVE_IMAGES; also where redirects in them lead."""
+    """Return the one image of each URL that the run's archives hold, as ARCHIVE_IMAGES; also where redirects in them
+    lead.
+    """
     return pa.concat_tables([context.table("archive_images"), context.concat("redirected", ARCHIVE_IMAGES)])
 
 
 def adopted_images(context: Context, urls: Sequence[str]) -> pa.Table:
-    """What img2dataset has downloaded of these URLs, as ADOPTED; of one that it has twice, the first."""
+    """Return what img2dataset has downloaded of these URLs, as ADOPTED; of one that it has twice, the first."""
     found = context.concat("adopted", img2dataset_import.ADOPTED)
     found = found.filter(pc.is_in(found.column("url"), value_set=pa.array(urls, pa.string())))
     _, first = np.unique(found.column("url").to_numpy(zero_copy_only=False).astype(str), return_index=True)
@@ -145,12 +147,12 @@ def adopted_images(context: Context, urls: Sequence[str]) -> pa.Table:
 
 
 def seen(row: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """What of an observation decides what a chunk made after it is called."""
+    """Return what of an observation decides what a chunk made after it is called."""
     return None if row is None else {name: row[name] for name in ("url", "outcome", "fetched_at")}
 
 
 def chunk_name(context: Context, need: Sequence[str], have: Sequence[object]) -> str:
-    """The same URLs asked for again, knowing the same of them, make the same chunk."""
+    """Return the name of a chunk: the same URLs asked for again, knowing the same of them, make the same chunk."""
     digest = hashlib.md5(repr((need, have)).encode(), usedforsecurity=False).hexdigest()
     return f"{context.options['folder']}/{_home(context)}-{digest}"
 

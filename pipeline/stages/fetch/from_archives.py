@@ -36,7 +36,7 @@ def from_adopted(
     lists: HashLists,
     take: Callable[[bytes, Listed], Ingested | RefusedBody],
 ) -> dict[str, Observation]:
-    """What img2dataset has downloaded of these URLs; of one that it has twice, the first."""
+    """Return what img2dataset has downloaded of these URLs; of one that it has twice, the first."""
     downloaded = adopted_images(context, urls)
 
     def taken(row: Mapping[str, Any], body: bytes | None) -> Ingested | RefusedBody:
@@ -61,7 +61,7 @@ def from_archives(
     held: pa.Table,
     opted_out: Container[str],
 ) -> dict[str, Observation]:
-    """What the run's own archives hold of these URLs; RSL licenses that an image's headers name are asked for.
+    """Yield what the run's own archives hold of these URLs; RSL licenses that an image's headers name are asked for.
 
     opted_out: domains that are not asked, nor those below them.
     """

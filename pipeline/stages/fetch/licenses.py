@@ -55,7 +55,7 @@ SAID = pa.schema(
 
 @phase(FETCH, "fetch.named", reads=PAIR_ROWS | roles(lanes=LANES), takes=("partitions",), exchanges=roles(named=NAMED))
 def named(context: Context) -> Result:
-    """The licenses that the pages of the pairs name, to the partitions of the licenses' hosts."""
+    """Give the licenses that the pages of the pairs name, to the partitions of the licenses' hosts."""
     rows = alive_rows(context, ["url", "host", "page_url", "page_rsl"])
     rows = rows.filter(pc.match_substring(rows.column("page_rsl"), rsl.NAMED))
     found = {
@@ -80,7 +80,7 @@ def named(context: Context) -> Result:
     exchanges=roles(said=SAID),
 )
 def licenses(context: Context) -> Result:
-    """What the licenses of some hosts say, to the partitions of the pairs whose pages name them."""
+    """Give what the licenses of some hosts say, to the partitions of the pairs whose pages name them."""
     config = settings(FetchConfig, context.options["fetch"])
     domains = domain_index(context.storage, context.files("domains")) or frozenset[str]()
     rows = context.concat("named", NAMED).to_pylist()
@@ -115,7 +115,9 @@ def _spoken_of(row: Mapping[str, Any]) -> list[str]:
 
 
 def one_a_pair(said: pa.Table) -> pa.Table:
-    """One answer a pair, where several licenses speak of it: the one that refuses, else one that cannot be read."""
+    """Return one answer a pair, where several licenses speak of it: the one that refuses, else one that cannot
+    be read.
+    """
     rows = sorted(
         said.to_pylist(),
         key=lambda row: (row["url"], row["page_url"], row["reason"] is None, row["reason"] or "", row["place"]),
@@ -127,7 +129,9 @@ def one_a_pair(said: pa.Table) -> pa.Table:
 
 
 def wanted(context: Context, licensed: pa.Table) -> tuple[list[str], list[str]]:
-    """The URLs to get; and those that the licenses of all their pages refuse, but for what could not be had or read."""
+    """Return the URLs to get; and those that the licenses of all their pages refuse, but for what could not be had or
+    read.
+    """
     pairs = alive_rows(context, ["url", "page_url"])
     refused = licensed.filter(pc.is_valid(licensed["reason"])).select(["url", "page_url", "reason"])
     if not refused.num_rows:

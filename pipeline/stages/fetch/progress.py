@@ -42,7 +42,7 @@ class Tally:
         self.write()
 
     def add(self, outcome: str) -> None:
-        """One more URL has come to this."""
+        """Count one more URL that has come to this."""
         self._outcomes[outcome] += 1
         heartbeat.progress(self._outcomes.total(), int(self._facts["urls"]))
         if time.monotonic() >= self._next:
@@ -54,7 +54,7 @@ class Tally:
             self.add(outcome)
 
     def finish(self) -> None:
-        """There will be no more: what no archive held is none of them."""
+        """Write the last counts: there will be no more, and what no archive held is none of them."""
         self._facts["urls"] = self._outcomes.total()
         self.write()
 
@@ -74,7 +74,8 @@ def clear(storage: Storage) -> None:
 
 
 def describe(storage: Storage, now: float) -> str | None:
-    """The rate, what has come of the URLs, and about how long it will take, as a line; None if nothing is counted.
+    """Return the rate, what has come of the URLs, and about how long it will take, as a line; None if nothing is
+    counted.
 
     now: in seconds since the epoch.
     """

@@ -40,14 +40,14 @@ GIVEN = roles(asked=ASKED, found=ARCHIVE_IMAGES)
 
 @phase(FETCH, "fetch.leads", reads=HOP, takes=("partitions",), exchanges=GIVEN)
 def leads(context: Context) -> Result:
-    """The wanted URLs that no archive holds, but that lead elsewhere, to the partitions of where they lead."""
+    """Give the wanted URLs that no archive holds, but that lead elsewhere, to the partitions of where they lead."""
     wanted = alive_rows(context, ["url", "host"]).select(["url", "host"])
     asked = wanted.append_column("at", wanted["url"]).append_column("final_url", wanted["url"])
     return _follow(context, asked, context.table("archive_images"), ARCHIVE_IMAGES.empty_table())
 
 
 def hop(context: Context) -> Result:
-    """What is held of what was asked for, to the partitions that want it; what leads on, to where it leads."""
+    """Return what is held of what was asked for, to the partitions that want it; what leads on, to where it leads."""
     asked, images = context.concat("asked", ASKED), context.table("archive_images")
     found = sql.run(sql.load("exchange/found"), {"asked": asked, "images": images}).cast(ARCHIVE_IMAGES)
     return _follow(context, asked, images, found)

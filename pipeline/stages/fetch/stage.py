@@ -60,7 +60,7 @@ ENGINES: dict[str, Callable[..., list[Observation]]] = {"openwit": fetch, "img2d
 
 @phase(FETCH, "fetch.domains", version=2, takes=("lists", "checksums"), gives=roles("index"))
 def domains(context: Context) -> Result:
-    """`fetch.opted_out_domains`."""
+    """Give the index of the lists that `fetch.opted_out_domains` names."""
     return built_domains(context)
 
 
@@ -76,7 +76,7 @@ def domains(context: Context) -> Result:
     may_give=roles("blob"),
 )
 def get(context: Context) -> Result:
-    """Every URL of the partition that the store lacks; then the newest observation of each."""
+    """Get every URL of the partition that the store lacks; then give the newest observation of each."""
     licensed = licenses.one_a_pair(context.concat("licensed", SAID))
     urls, disowned = licenses.wanted(context, licensed)
     wanted = [urls[unit] for unit in context.units(len(urls))]
@@ -325,7 +325,7 @@ def _images(context: Context, known: pa.Table, wanted: Sequence[str], domains: C
     gives=roles(verdicts=VERDICTS),
 )
 def decide(context: Context) -> Result:
-    """Verdicts by sql/decisions/fetch.sql: what each pair's page permits, and the outcome of its image."""
+    """Give verdicts by sql/decisions/fetch.sql: what each pair's page permits, and the outcome of its image."""
     rows = alive_rows(context)
     images, licensed = context.table("images"), context.table("licensed")
     wanted, _ = licenses.wanted(context, licensed)
@@ -339,7 +339,7 @@ def decide(context: Context) -> Result:
 
 
 def check(config: Config) -> None:
-    """Whether the config's downloads can be adopted, before any work is done. Raises ConfigError."""
+    """Check whether the config's downloads can be adopted, before any work is done. Raises ConfigError."""
     adopt.check(config)
 
 

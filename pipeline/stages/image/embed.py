@@ -38,7 +38,9 @@ CUTOFFS = pa.schema([("name", pa.string()), ("cutoff", pa.float64()), ("values",
     gives=roles("images", "texts", measures=CLIP_SCORES),
 )
 def embed(context: Context) -> Result:
-    """Embeddings of the images (`row` as in images) and of the texts (`row` as in rows); how well each pair agrees."""
+    """Give embeddings of the images (`row` as in images) and of the texts (`row` as in rows); how well each pair
+    agrees.
+    """
     rows = take_units(context, alive_rows(context, ["url", "text"]))
     images = shown_images(context, rows)
 
@@ -78,7 +80,7 @@ def _embedded(rows: pa.Table, vectors: np.ndarray | None) -> pa.Table:
 
 @phase(IMAGE, "image.heads", reads=roles("embeddings"), takes=("heads",), gives=roles("measures"))
 def heads(context: Context) -> Result:
-    """What the config's heads say of the images' embeddings."""
+    """Give what the config's heads say of the images' embeddings."""
     table = context.table("embeddings")
     vectors = from_column(table.column("embedding"))
     columns = {}
@@ -90,7 +92,7 @@ def heads(context: Context) -> Result:
 
 @phase(IMAGE, "image.cutoffs", reads=roles("measures"), takes=("quantiles",), gives=roles(cutoffs=CUTOFFS))
 def cutoffs(context: Context) -> Result:
-    """The value of a column above or at which its largest share lies; exact, whatever the partitions are.
+    """Give the value of a column above or at which its largest share lies; exact, whatever the partitions are.
 
     Of n values the k = ⌊share · n⌋ (at least one) largest are meant; values equal to the k-th are all at the cutoff,
     so that more than k may be.
@@ -136,7 +138,7 @@ def run_heads(run: Run) -> list[Commit]:
 
 
 def run_cutoffs(run: Run, measured: list[list[Commit]]) -> tuple[Input, ...]:
-    """The quantiles that the config asks for, over all partitions; no file if it asks for none."""
+    """Return the quantiles that the config asks for, over all partitions; no file if it asks for none."""
     wanted = [[name, column, str(share)] for name, (share, column) in run.config.image.shares.items()]
     if not wanted:
         return ()

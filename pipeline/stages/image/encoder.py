@@ -30,17 +30,19 @@ def check(config: Config) -> None:
 
 
 def head_key(head: Head) -> str:
-    """The config key of a head, for messages."""
+    """Return the config key of a head, for messages."""
     return f"image.heads.{head.name}"
 
 
 def head_checksum(head: Head) -> str:
-    """The checksum of a head's file, which `check` has read."""
+    """Return the checksum of a head's file, which `check` has read."""
     return file_checksum(locate(head.path))
 
 
 def identity(name: str) -> str:
-    """What tells one encoder from another: the content of its files where they can be had, else open_clip's name."""
+    """Return what tells one encoder from another: the content of its files where they can be had, else open_clip's
+    name.
+    """
     if name.startswith("local-dir:"):
         return file_checksum(name.removeprefix("local-dir:"))
     if _is_open_clip(name):
@@ -56,7 +58,7 @@ def identity(name: str) -> str:
 
 
 def location(name: str) -> str:
-    """The name as any process understands it: paths of this machine made absolute."""
+    """Return the name as any process understands it: paths of this machine made absolute."""
     if name.startswith("local-dir:"):
         return f"local-dir:{absolute(name.removeprefix('local-dir:'))}"
     if _is_open_clip(name):
@@ -67,7 +69,7 @@ def location(name: str) -> str:
 
 @lru_cache(maxsize=2)
 def load(name: str, identity: str) -> OpenClipEncoder:
-    """The encoder, loaded once in a process; again if its content has changed.
+    """Return the encoder, loaded once in a process; again if its content has changed.
 
     Args:
         name: as `location` gives it.

@@ -44,13 +44,13 @@ def check(config: Config) -> None:
 
 
 def described_detector(config: FacesConfig) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Options and hints of a task that looks for faces. Raises FileNotFoundError."""
+    """Return options and hints of a task that looks for faces. Raises FileNotFoundError."""
     model = None if config.model is None else {**plain(asdict(config.model)), "path": ""}
     return {"model": model, "checksum": file_checksum(locate(config.path))}, {"path": location(config.path)}
 
 
 def detector(options: Mapping[str, Any], hints: Mapping[str, Any]) -> Detector:
-    """The detector of faces that `described_detector` describes. Raises ModelError."""
+    """Return the detector of faces that `described_detector` describes. Raises ModelError."""
     if options["model"] is None:
         return load_detector(hints["path"], None, options["checksum"])
     return load_detector("", settings(ImageModel, {**options["model"], "path": hints["path"]}), options["checksum"])
@@ -63,7 +63,8 @@ def _key(model: ScoringModel) -> str:
 def described(
     models: Sequence[ScoringModel], columns: Sequence[str], *, screened: bool = False
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Options and hints of a task that runs the models, each into its column: where a file lies changes no result.
+    """Return options and hints of a task that runs the models, each into its column: where a file lies changes no
+    result.
 
     screened: whether they are asked in 8-bit integers first; see `filters.images.nsfw_int8`.
     """
@@ -80,14 +81,14 @@ def described(
 
 
 def location(path: str) -> str:
-    """A model's path as any process finds it."""
+    """Return a model's path as any process finds it."""
     return path if path.startswith("package:") else absolute(path)
 
 
 def measure(
     storage: Storage, images: pa.Table, options: Mapping[str, Any], hints: Mapping[str, Any]
 ) -> dict[str, np.ndarray]:
-    """What the models answer for stored images: column -> float32 (n,).
+    """Return what the models answer for stored images: column -> float32 (n,).
 
     Args:
         images: with `blob`, `blob_offset` and `blob_length`.

@@ -36,7 +36,7 @@ TARGETS = pa.schema([("cell", pa.int32()), ("target_images", pa.int32())])
     gives=roles("sample"),
 )
 def sample(context: Context) -> Result:
-    """Some of the partition's images, by a hash of their address."""
+    """Give some of the partition's images, by a hash of their address."""
     images, embeddings = embedded_images(context)
     ids = words64(images.column("url_id"))[:, 0]
     chosen = pa.array(sampled(ids, context.options["share"], context.options["seed"]))
@@ -46,7 +46,7 @@ def sample(context: Context) -> Result:
 
 @phase(IMAGE, "image.cells", reads=roles("sample"), takes=("seed", "cells"), gives=roles("centres"))
 def cells(context: Context) -> Result:
-    """The centres of the cells, from the sample of all partitions."""
+    """Give the centres of the cells, from the sample of all partitions."""
     tables = [table for table in context.table_list("sample") if table.num_rows]
     table = pa.concat_tables(tables).sort_by("url_id") if tables else None
     vectors = from_column(table.column("embedding")) if table is not None else np.empty((0, 1), np.float32)
@@ -56,7 +56,7 @@ def cells(context: Context) -> Result:
 
 @phase(IMAGE, "image.cell", reads=roles("centres", "embeddings"), gives=roles(measures=CELLS))
 def cell(context: Context) -> Result:
-    """The cell of each image, and how near it is to the cell's centre."""
+    """Give the cell of each image, and how near it is to the cell's centre."""
     embeddings = context.table("embeddings")
     nearest, cosine = assign(from_column(embeddings.column("embedding")), _centres(context))
     return Result().table("measures", pa.table([embeddings.column("row"), nearest, cosine], schema=CELLS), CELLS)
@@ -71,7 +71,7 @@ def cell(context: Context) -> Result:
     gives=roles(targets=TARGETS),
 )
 def target(context: Context) -> Result:
-    """How many images of a target set fall into each cell.
+    """Give how many images of a target set fall into each cell.
 
     Raises:
         ValueError: the folder holds no image.
@@ -92,14 +92,14 @@ def target(context: Context) -> Result:
 
 
 def target_images(placed: pa.Table, targets: Sequence[pa.Table]) -> pa.Array:
-    """How many images of the target sets are in each image's cell: int32 (n,)."""
+    """Return how many images of the target sets are in each image's cell: int32 (n,)."""
     both = pa.concat_tables(targets).group_by("cell", use_threads=False).aggregate([("target_images", "sum")])
     at = pc.index_in(placed.column("cell"), value_set=both.column("cell").combine_chunks())
     return pc.fill_null(both.column("target_images_sum").take(at), 0).cast(pa.int32())
 
 
 def embedded_images(context: Context) -> tuple[pa.Table, pa.Table]:
-    """The images that have an embedding, and these, row by row."""
+    """Return the images that have an embedding, and these, row by row."""
     embeddings, images = context.table("embeddings"), context.table("images")
     return images.take(
         pc.index_in(embeddings.column("row"), value_set=images.column("row").combine_chunks())

@@ -44,7 +44,7 @@ DECIDED_BY = {
     gives=roles("measures"),
 )
 def nsfw(context: Context) -> Result:
-    """The probability that an image is not safe to look at."""
+    """Give the probability that an image is not safe to look at."""
     return _answers(context)
 
 
@@ -58,7 +58,7 @@ def nsfw(context: Context) -> Result:
     gives=roles("measures"),
 )
 def models(context: Context) -> Result:
-    """What the config's own models say of an image."""
+    """Give what the config's own models say of an image."""
     return _answers(context)
 
 
@@ -71,7 +71,7 @@ def models(context: Context) -> Result:
     gives=roles(measures=FACES),
 )
 def faces(context: Context) -> Result:
-    """The boxes of the faces in an image."""
+    """Give the boxes of the faces in an image."""
 
     def measure(images: pa.Table) -> pa.Table:
         detect = image_models.detector(context.options, context.task.hints)
@@ -88,7 +88,7 @@ def faces(context: Context) -> Result:
 
 @phase(IMAGE, "image.custom", reads=PAIR_ROWS | roles(images=IMAGES), takes=("filters",), gives=roles("measures"))
 def custom(context: Context) -> Result:
-    """What the config's own image filters measure: `rows` has the pair's columns and `image`, its stored bytes."""
+    """Give what the config's own image filters measure: `rows` has the pair's columns and `image`, its stored bytes."""
     rows = take_units(context, alive_rows(context))
     images = images_of(rows, context.table("images"))
     rows = rows.append_column("image", pa.array(read_images(context.storage, images), pa.binary()))
@@ -104,7 +104,7 @@ def custom(context: Context) -> Result:
     gives=roles(verdicts=VERDICTS),
 )
 def decide(context: Context) -> Result:
-    """Verdicts by sql/decisions/image.sql and the config's own predicates."""
+    """Give verdicts by sql/decisions/image.sql and the config's own predicates."""
     rows = alive_rows(context)
     images = context.table("images")
     measures = rows.select(["row"])

@@ -27,8 +27,8 @@ _NO_LANGUAGES = pa.table({"row": pa.array([], pa.uint32()), "language": pa.array
 
 @phase(MATCH, "match.queries", version=3, takes=("queries", "checksum"), gives=roles(queries=QUERIES))
 def queries(context: Context) -> Result:
-    """The query list of this dataset, as it was when it was first used; facts: where each language's begins, and which
-    queries are stop words.
+    """Give the query list of this dataset, as it was when it was first used; facts: where each language's begins, and
+    which queries are stop words.
     """
     table = load_all(context.options["queries"])
     is_stopword = pc.is_in(table["query"], value_set=read_lines(str(STOPWORDS)))
@@ -43,7 +43,7 @@ def queries(context: Context) -> Result:
     MATCH, "match.index", reads=roles(queries=QUERIES), takes=("rule",), may_take=("language",), gives=roles("matcher")
 )
 def index(context: Context) -> Result:
-    """The matcher of a list, built once for all workers."""
+    """Give the matcher of a list, built once for all workers."""
     table = context.table("queries", ["query", "language"])
     if "language" in context.options:
         table = table.filter(pc.equal(table["language"], context.options["language"]))
@@ -61,7 +61,7 @@ def index(context: Context) -> Result:
     gives=roles(measures=MATCHES),
 )
 def measure(context: Context) -> Result:
-    """Which queries each text contains: of the one list, or of its language's."""
+    """Give which queries each text contains: of the one list, or of its language's."""
     every, matchers = alive_rows(context, ["text"]), _matchers(context)
     lists: list[tuple[str, int]] = context.options.get("lists", [])
     by_language = {name: (matcher, first) for (name, first), matcher in zip(lists, matchers, strict=bool(lists))}
@@ -106,7 +106,7 @@ _mapped: dict[str, Matcher] = {}  # those of this process's last task
     gives=roles(verdicts=VERDICTS),
 )
 def decide(context: Context) -> Result:
-    """Verdicts by sql/decisions/match.sql."""
+    """Give verdicts by sql/decisions/match.sql."""
     rows = alive_rows(context, ["pair_id"])
     texts = context.table("text", ["row", "language"]) if "text" in context.task.inputs else _NO_LANGUAGES
     tables = {"measures": context.table("measures"), "texts": texts}

@@ -43,7 +43,7 @@ FOUND = pa.schema([("locator", pa.int64()), ("representative_url_id", pa.binary(
     exchanges=roles("images"),
 )
 def cells(context: Context) -> Result:
-    """The images that stay after a look at them, with their embeddings, by cell."""
+    """Give the images that stay after a look at them, with their embeddings, by cell."""
     pairs = alive_rows(context, ["url"])
     clusters = with_copies(context.concat("clusters", CLUSTERS), context.table("copies"))
     images, embeddings = embedded_images(context)
@@ -105,7 +105,7 @@ def run_duplicates(run: Run, looked_at: Sequence[Mapping[str, Inputs]]) -> list[
 
 
 def verdicts(context: Context, rows: pa.Table) -> pa.Table:
-    """Verdicts by sql/decisions/semantic.sql; none if no duplicates by embedding were looked for."""
+    """Return verdicts by sql/decisions/semantic.sql; none if no duplicates by embedding were looked for."""
     found = context.concat("semantic", FOUND)
     if not found.num_rows:
         return VERDICTS.empty_table()

@@ -39,7 +39,7 @@ HASHES = pa.schema([("row", pa.uint32()), ("hash", pa.binary(8))])
     gives=roles(hashes=HASHES),
 )
 def hash_(context: Context) -> Result:
-    """pHash or dHash of the images that an alive pair shows, from their stored bytes."""
+    """Give pHash or dHash of the images that an alive pair shows, from their stored bytes."""
     kind = context.options["hash"]
 
     def hashes(images: pa.Table) -> pa.Table:
@@ -63,7 +63,9 @@ def hash_(context: Context) -> Result:
     exchanges=roles("keys"),
 )
 def map_(context: Context) -> Result:
-    """The images that an alive pair shows: one row each but for copies in the partition, and their keys by bucket."""
+    """Give the images that an alive pair shows: one row each but for copies in the partition, and their keys by
+    bucket.
+    """
     hashes = context.table("hashes") if "hashes" in context.task.inputs else None
     here, copies = apart(near.nodes(shown_images(context), context.task.partition, hashes))
     return _scattered(context, here).table("copies", copies, COPIES)
@@ -77,7 +79,7 @@ def map_(context: Context) -> Result:
     exchanges=roles("keys"),
 )
 def against(context: Context) -> Result:
-    """As `map_`, of the images that a dataset of `against` kept."""
+    """Give the same as `map_`, of the images that a dataset of `against` kept."""
     images, hashes = kept_images(context)
     return _scattered(context, near.nodes(images, context.options["number"], hashes, context.options["dataset"]))
 
@@ -98,7 +100,7 @@ def _scattered(context: Context, here: pa.Table) -> Result:
     exchanges=roles(edges=EDGES),
 )
 def edges(context: Context) -> Result:
-    """Pairs of images in this bucket that look alike, each verified."""
+    """Give pairs of images in this bucket that look alike, each verified."""
     keys = pa.concat_tables(context.table_list("keys"))
     found = near.edges(keys, settings(NearDupConfig, context.options["neardup"]))
     return Result(counts={"edges": found.num_rows}, buckets={"edges": by_node(found, context.options["buckets"])})
@@ -109,7 +111,7 @@ CONNECTING = Connecting.declared(NEARDUP, "neardup.small_star", "neardup.large_s
 
 @phase(NEARDUP, "neardup.components", reads=roles(edges=EDGES), exchanges=roles(components=EDGES))
 def components(context: Context) -> Result:
-    """What each image of this bucket is connected to; each returns to its partition."""
+    """Give what each image of this bucket is connected to; each returns to its partition."""
     found = answered(context, pa.int64())
     return Result(counts={"images": found.num_rows}, buckets={"components": returning(found, "node")})
 
@@ -122,7 +124,7 @@ def components(context: Context) -> Result:
     exchanges=roles(members=MEMBERS),
 )
 def members(context: Context) -> Result:
-    """The partition's images that are connected to others, by component."""
+    """Give the partition's images that are connected to others, by component."""
     labelled = context.concat("components", EDGES).sort_by("node")
     found = near.members(context.table("nodes"), labelled)
     words = bucket_words(found.column("component"))
@@ -138,7 +140,7 @@ def members(context: Context) -> Result:
     exchanges=roles(clusters=CLUSTERS),
 )
 def clusters(context: Context) -> Result:
-    """Which image stands for which, of this bucket's components; each row returns to its partition."""
+    """Give which image stands for which, of this bucket's components; each row returns to its partition."""
     config = settings(NearDupConfig, context.options["neardup"])
     found = near.clusters(context.concat("members", MEMBERS), config)
     return Result(counts={"images": found.num_rows}, buckets={"clusters": returning(found)})
@@ -154,7 +156,7 @@ def clusters(context: Context) -> Result:
     gives=roles(verdicts=VERDICTS, clusters=CLUSTERS),
 )
 def decide(context: Context) -> Result:
-    """Verdicts by sql/decisions/neardup.sql."""
+    """Give verdicts by sql/decisions/neardup.sql."""
     rows = alive_rows(context)
     images = context.table("images")
     tables = {"images": images, "clusters": with_copies(context.concat("clusters", CLUSTERS), context.table("copies"))}

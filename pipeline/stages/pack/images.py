@@ -75,7 +75,9 @@ BODIES = pa.schema([("shard", pa.int32()), ("blob", pa.string()), ("blob_offset"
     exchanges=roles(places=PLACES),
 )
 def places(context: Context) -> Result:
-    """Where the store has the images of a partition's pairs, and the shards that they go to; by piece of a blob."""
+    """Give where the store has the images of a partition's pairs, and the shards that they go to; by piece of a
+    blob.
+    """
     rows = alive_rows(context, ["pair_id", "url"])
     images = images_of(rows, context.table("images"))
     shard = shard_of(context, rows, order_hash(rows.column("pair_id"), context.options["seed"]))
@@ -96,7 +98,7 @@ def places(context: Context) -> Result:
     exchanges=roles(images=BODIES),
 )
 def images(context: Context) -> Result:
-    """The images of some pieces of blobs, by so many shards together."""
+    """Give the images of some pieces of blobs, by so many shards together."""
     wanted = context.concat("places", PLACES)
     shards, blobs, offsets = (wanted.column(name).to_pylist() for name in ("shard", "blob", "blob_offset"))
     places = list(zip(blobs, offsets, strict=True))
@@ -115,7 +117,7 @@ def images(context: Context) -> Result:
     exchanges=roles(images=BODIES),
 )
 def regrouped(context: Context) -> Result:
-    """A group's images of some files, by shard."""
+    """Give a group's images of some files, by shard."""
     moved: list[tuple[int, _Place]] = []
     found: dict[_Place, bytes] = {}
     for table in context.each("images"):
@@ -154,7 +156,9 @@ def _by_shards(moved: Iterable[tuple[int, _Place]], bodies: dict[_Place, bytes],
 
 
 def read(context: Context, rows: pa.Table) -> list[bytes]:
-    """The images of a shard's rows, in their order: by the exchange if there is one, else from the store itself."""
+    """Return the images of a shard's rows, in their order: by the exchange if there is one, else from the store
+    itself.
+    """
     buckets: Sequence[Bucket] | None = context.task.hints.get(IMAGES_HINT)
     if buckets is None:
         return read_images(context.storage, rows)
@@ -170,19 +174,19 @@ def read(context: Context, rows: pa.Table) -> list[bytes]:
 
 
 def group_size(shards: int) -> int:
-    """How many shards a group of an exchange in two steps has."""
+    """Return how many shards a group of an exchange in two steps has."""
     return math.isqrt(shards - 1) + 1
 
 
 def is_worth_it(run: Run, shards: int, of: int) -> bool:
-    """Whether the bytes are exchanged for the writing of so many shards of all."""
+    """Return whether the bytes are exchanged for the writing of so many shards of all."""
     return not run.storage.local and (shards > FEW_SHARDS * of or has_any(run.storage, images))
 
 
 def moved(
     run: Run, tasks: list[Task], options: Mapping[str, Any], each: Sequence[Mapping[str, Inputs]], total_bytes: int
 ) -> list[Task]:
-    """The tasks that write shards, as they read their images.
+    """Return the tasks that write shards, as they read their images.
 
     Args:
         tasks: those that are to be done; their partition is the shard's number.

@@ -39,7 +39,7 @@ _DUPLICATE_OF = r'"duplicate_of_url_id": ?"(?P<id>[0-9a-f]{16})"'
     exchanges=roles(keys=LOOKUP),
 )
 def candidate_keys(context: Context) -> Result:
-    """What a partition's candidates are asked for by: image, page and host."""
+    """Give what a partition's candidates are asked for by: image, page and host."""
     rows = context.table("rows", ["pair_id", "page_url", "host"])
     at = context.task.partition
     found = [_of(_ids(rows["pair_id"]), "url", "candidates", at)]
@@ -55,7 +55,9 @@ def candidate_keys(context: Context) -> Result:
     exchanges=roles(keys=LOOKUP),
 )
 def pair_keys(context: Context) -> Result:
-    """What a partition's pairs are asked for by: image, host, bytes; and the images that stand for some of them."""
+    """Give what a partition's pairs are asked for by: image, host, bytes; and the images that stand for some of
+    them.
+    """
     rows, at = context.table("rows", ["pair_id", "host"]), context.task.partition
     evidence = [table["evidence"] for table in context.table_list("verdicts", ["evidence"])]
     kept_for = pc.extract_regex(pa.chunked_array(evidence, pa.string()), _DUPLICATE_OF).drop_null()
@@ -77,7 +79,7 @@ def pair_keys(context: Context) -> Result:
     exchanges=roles(keys=LOOKUP),
 )
 def sample_keys(context: Context) -> Result:
-    """What the samples of some shards are asked for by: image and host."""
+    """Give what the samples of some shards are asked for by: image and host."""
     found = []
     for at, rows in enumerate(context.each("samples", ["pair_id", "url"]), context.options["first_shard"]):
         hosts = sql.run(f"SELECT DISTINCT {HOST_SQL} AS host FROM samples", {"samples": rows})  # noqa: S608
@@ -87,7 +89,7 @@ def sample_keys(context: Context) -> Result:
 
 @phase(PACK, "pack.lookup", reads=roles(keys=LOOKUP), gives=roles(lookup=LOOKUP))
 def lookup(context: Context) -> Result:
-    """A part of the table: by hash, then candidates, pairs, samples, and these by partition."""
+    """Give a part of the table: by hash, then candidates, pairs, samples, and these by partition."""
     rows = context.concat("keys", LOOKUP)
     rows = rows.take(pa.array(np.argsort(rows["hash"].to_numpy(), kind="stable")))
     parquet = GrowingParquet(LOOKUP, ENCODINGS)
@@ -100,7 +102,7 @@ def lookup(context: Context) -> Result:
 def tasks(
     candidates: Sequence[FileRef], pairs: Sequence[Mapping[str, Inputs]], packed: Sequence[Commit], together: int
 ) -> tuple[list[Task], list[Task], list[Task], int]:
-    """What there is to do before the parts are written, and how many parts there are.
+    """Return what there is to do before the parts are written, and how many parts there are.
 
     Args:
         candidates: their files, by partition.

@@ -42,7 +42,9 @@ HELD = pa.schema([("locator", pa.int64())])
     exchanges=roles(groups=heldout.GROUPS),
 )
 def groups(context: Context) -> Result:
-    """What ties a pair to others: its image's cluster of near-duplicates and its caption without case; by caption."""
+    """Give what ties a pair to others: its image's cluster of near-duplicates and its caption without case; by
+    caption.
+    """
     rows = alive_rows(context, ["url", "text"])
     images = images_of(rows, context.table("images"))
     clusters = context.table("clusters", ["locator", "cluster"])
@@ -70,7 +72,7 @@ def groups(context: Context) -> Result:
     exchanges=roles(pairs=heldout.SHARED),
 )
 def captions(context: Context) -> Result:
-    """Which pairs have a caption that stands on other images, too; by image."""
+    """Give which pairs have a caption that stands on other images, too; by image."""
     found = context.concat("groups", heldout.GROUPS)
     counts = {"captions": pc.count_distinct(found.column("caption_key")).as_py()}
     return Result(counts=counts, buckets={"pairs": _by(context, heldout.shared(found), "image_key")})
@@ -85,7 +87,7 @@ def captions(context: Context) -> Result:
     exchanges=roles(edges=heldout.BRIDGES),
 )
 def bridges(context: Context) -> Result:
-    """The shared captions that images tie together; by caption."""
+    """Give the shared captions that images tie together; by caption."""
     found = heldout.bridges(context.concat("pairs", heldout.SHARED))
     return Result(counts={"bridges": found.num_rows}, buckets={"edges": by_node(found, context.options["buckets"])})
 
@@ -102,7 +104,7 @@ CONNECTING = Connecting.declared(PACK, "pack.small_star", "pack.large_star", hel
     exchanges=roles(pairs=heldout.ROOTED),
 )
 def roots(context: Context) -> Result:
-    """The least caption that each pair's is connected to; by image."""
+    """Give the least caption that each pair's is connected to; by image."""
     known = answered(context, heldout.KEY)
     found = heldout.rooted(context.concat("groups", heldout.GROUPS), known)
     return Result(buckets={"pairs": _by(context, found, "image_key")})
@@ -117,7 +119,7 @@ def roots(context: Context) -> Result:
     exchanges=roles(members=heldout.MEMBERS),
 )
 def members(context: Context) -> Result:
-    """How many pairs a bucket's images add to each component; by component."""
+    """Give how many pairs a bucket's images add to each component; by component."""
     found = heldout.members(context.concat("pairs", heldout.ROOTED))
     return Result(buckets={"members": _by(context, found, "root")})
 
@@ -131,7 +133,7 @@ def members(context: Context) -> Result:
     folds={"chosen": pa.concat_tables},
 )
 def chosen(context: Context) -> Result:
-    """The components that are held out."""
+    """Give the components that are held out."""
     count, share, seed = (context.options[name] for name in ("pairs", "heldout_share", "seed"))
     found = heldout.chosen(context.concat("members", heldout.MEMBERS), count, share, seed)
     return Result().table("chosen", found, heldout.CHOSEN)
@@ -146,7 +148,9 @@ def chosen(context: Context) -> Result:
     exchanges=roles(heldout=HELD),
 )
 def split(context: Context) -> Result:
-    """Which pairs are held out: never one of two that share an image or a caption; each returns to its partition."""
+    """Give which pairs are held out: never one of two that share an image or a caption; each returns to its
+    partition.
+    """
     count, share, seed = (context.options[name] for name in ("pairs", "heldout_share", "seed"))
     pairs, out = context.concat("pairs", heldout.ROOTED), context.concat("chosen", heldout.CHOSEN)
     locator = heldout.held(pairs, out, count, share, seed)
@@ -161,7 +165,8 @@ def _by(context: Context, table: pa.Table, key: str) -> Buckets:
 
 
 def shard_of(context: Context, rows: pa.Table, order: np.ndarray) -> np.ndarray:
-    """The number of the shard that each of a partition's rows goes to; those held out have shards behind the others.
+    """Return the number of the shard that each of a partition's rows goes to; those held out have shards behind the
+    others.
 
     Args:
         rows: n, with their `row`; the task has the locators that are held out (`heldout`), and how many `shards` of
@@ -175,7 +180,7 @@ def shard_of(context: Context, rows: pa.Table, order: np.ndarray) -> np.ndarray:
 
 
 def run(run: Run) -> tuple[int, int, Exchange]:
-    """How many pairs are held out, how many captions there are, and the locators held out by their partition."""
+    """Return how many pairs are held out, how many captions there are, and the locators held out by their partition."""
     buckets = {"buckets": bucket_count(run.alive, ROWS_PER_BUCKET)}
     rule = {"seed": run.config.seed, "heldout_share": run.config.pack.heldout_share, "pairs": run.alive}
     by_caption = exchange(run, run.map(groups, buckets, IMAGES_TABLE, CLUSTERS_TABLE), "groups")

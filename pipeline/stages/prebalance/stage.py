@@ -42,7 +42,7 @@ LANES = pa.schema([("host", pa.string()), ("lanes", pa.int32())])
     gives=roles(caps=CAPS),
 )
 def caps(context: Context) -> Result:
-    """The t of each language, for both balances."""
+    """Give the t of each language, for both balances."""
     options = context.options
     by_language = language_caps.language_caps(
         balance_phases.added_up(context),
@@ -76,7 +76,7 @@ BALANCING = Balancing.declared(
     folds={"lanes": pa.concat_tables},
 )
 def route(context: Context) -> Result:
-    """The hosts of a bucket that need more than one partition; all others go where their name's hash says."""
+    """Give the hosts of a bucket that need more than one partition; all others go where their name's hash says."""
     hosts = context.concat("hosts", balance_phases.HOSTS)
     share = {"pairs_per_partition": context.options["pairs_per_partition"]}
     return Result().table("lanes", sql.run(sql.load("exchange/lanes"), {"hosts": hosts}, share), LANES)
@@ -92,7 +92,7 @@ def route(context: Context) -> Result:
     exchanges=roles(pairs=PAIRS, archive_images=ARCHIVE_IMAGES, archive_leads=ARCHIVE_LEADS),
 )
 def map_(context: Context) -> Result:
-    """The alive candidates as pairs, and the archive's images and leads, to the partition of their host."""
+    """Give the alive candidates as pairs, and the archive's images and leads, to the partition of their host."""
     rows = alive_rows(context)
     pairs = rows.append_column("query_ids", matched_queries(context, rows))
     pairs = pairs.append_column("candidate_partition", pa.array([context.task.partition] * len(rows), pa.int32()))
@@ -102,7 +102,9 @@ def map_(context: Context) -> Result:
 
 
 def partition_of(context: Context, table: pa.Table) -> np.ndarray:
-    """The pair partition of each row, by its `url` and `host`; takes the task's `lanes` and option `partitions`."""
+    """Return the pair partition of each row, by its `url` and `host`; takes the task's `lanes` and option
+    `partitions`.
+    """
     numbered = table.select(["url", "host"]).append_column("n", pa.array(range(table.num_rows), pa.int64()))
     routed = sql.run(
         sql.load("exchange/route"),
@@ -119,7 +121,7 @@ def partition_of(context: Context, table: pa.Table) -> np.ndarray:
     gives=roles(pairs=PAIRS, archive_images=ARCHIVE_IMAGES),
 )
 def pairs(context: Context) -> Result:
-    """A partition's pairs, ordered by pair_id, and the archive's images of its hosts, one a URL."""
+    """Give a partition's pairs, ordered by pair_id, and the archive's images of its hosts, one a URL."""
     rows = context.concat("pairs", PAIRS).sort_by("pair_id")
     images = sql.run(sql.load("exchange/archive_images"), {"images": context.concat("archive_images", ARCHIVE_IMAGES)})
     count = {"pairs": rows.num_rows}

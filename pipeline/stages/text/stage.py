@@ -68,7 +68,7 @@ _BYTES_AT_ONCE = 2**23
 
 @phase(TEXT, "text.samples", version=4, reads=CANDIDATE_ROWS, takes=("buckets",), exchanges=roles("samples"))
 def samples(context: Context) -> Result:
-    """Some captions and pages of each site, by site; and in which partition the site is."""
+    """Give some captions and pages of each site, by site; and in which partition the site is."""
     found = site_repeats.samples(alive_rows(context, ["url", "text", "host", "page_url"]))
     distinct = found["site"].combine_chunks().dictionary_encode()
     keys = np.array([hash64(site) for site in distinct.dictionary.to_pylist()], np.uint64)
@@ -86,7 +86,7 @@ def samples(context: Context) -> Result:
     exchanges=roles(repeats=REPEATS),
 )
 def repeats(context: Context) -> Result:
-    """What repeats on each site; by the partitions that have it."""
+    """Give what repeats on each site; by the partitions that have it."""
     of_parts: list[pa.Table] = []
 
     def parts() -> Iterator[pa.Table]:
@@ -112,7 +112,7 @@ def repeats(context: Context) -> Result:
     gives=roles(captions=CAPTIONS),
 )
 def captions(context: Context) -> Result:
-    """The texts that are judged otherwise than they were written, and what repeats on its site."""
+    """Give the texts that are judged otherwise than they were written, and what repeats on its site."""
     rows = alive_rows(context, ["url", "text", "host", "page_url", "page_language"])
     keys = {name: context.options[name] for name in _KEEPING_TEXTS}
     config = settings(TextConfig, keys)
@@ -129,7 +129,7 @@ def captions(context: Context) -> Result:
 
 @phase(TEXT, "text.domains", version=2, takes=("lists", "checksums"), gives=roles("index"))
 def domains(context: Context) -> Result:
-    """`text.blocked_domains`."""
+    """Give the index of the lists that `text.blocked_domains` names."""
     return built_domains(context)
 
 
@@ -143,7 +143,7 @@ def domains(context: Context) -> Result:
     gives=roles("measures"),
 )
 def measure(context: Context) -> Result:
-    """What is expensive to know of a text."""
+    """Give what is expensive to know of a text."""
     alive = alive_rows(context, ["url", "text", "page_url"])
     rows = take_units(context, alive)
     index = domain_index(context.storage, context.files("domains"))
@@ -166,7 +166,7 @@ def measure(context: Context) -> Result:
     gives=roles(measures=MEASURES),
 )
 def context(context: Context) -> Result:
-    """The measures, and what stands around each text says of it; no page is in two partitions."""
+    """Give the measures, and what stands around each text says of it; no page is in two partitions."""
     columns = ["url", "text", "text_source", "page_url", "page_language", *PLACE.names, "archive", "offset"]
     config = settings(TextConfig, context.options)
     return Result().table("measures", in_context(alive_rows(context, columns), context.table("measures"), config))
@@ -174,7 +174,7 @@ def context(context: Context) -> Result:
 
 @phase(TEXT, "text.custom", reads=CANDIDATE_ROWS, takes=("filters",), gives=roles("measures"))
 def custom(context: Context) -> Result:
-    """What the config's own text filters measure."""
+    """Give what the config's own text filters measure."""
     rows = take_units(context, alive_rows(context))
     return Result().table("measures", custom_filters.measure(rows, context.options["filters"]))
 
@@ -189,7 +189,7 @@ def custom(context: Context) -> Result:
     gives=roles(verdicts=VERDICTS),
 )
 def decide(context: Context) -> Result:
-    """Verdicts by sql/decisions/text.sql and the config's own predicates."""
+    """Give verdicts by sql/decisions/text.sql and the config's own predicates."""
     rows = alive_rows(context)
     repeated = context.table("captions") if "captions" in context.task.inputs else CAPTIONS.empty_table()
     measures, names = context.table("measures"), list[str]()
@@ -205,7 +205,7 @@ def decide(context: Context) -> Result:
 
 
 def check(config: Config) -> None:
-    """Whether the config's own filters of texts can be run, before any work is done. Raises ConfigError."""
+    """Check whether the config's own filters of texts can be run, before any work is done. Raises ConfigError."""
     custom_filters.check(config, "text", CANDIDATES, MEASURES)
 
 

@@ -30,7 +30,7 @@ class Parts:
 
 
 def parts_of(view: View) -> Parts:
-    """A set's parts. Raises SetError if they are too few to learn from."""
+    """Return a set's parts. Raises SetError if they are too few to learn from."""
     what, notes = view.what, []
     test = what.test
     if "train" in what.splits:
@@ -67,7 +67,7 @@ def parts_of(view: View) -> Parts:
 
 
 def half(split: Split, rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Which of some images train: of each class, the half whose names have the least hashes; bool."""
+    """Return which of some images train: of each class, the half whose names have the least hashes; bool."""
     hashes = np.array([hash64("probe", split.pictures[row].name) for row in rows], np.uint64)
     chosen = np.zeros(len(rows), bool)
     for label in np.unique(labels):
@@ -77,7 +77,7 @@ def half(split: Split, rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def can_be_split(what: ImageSet, shared: Mapping[str, Any]) -> str:
-    """Why a set has nothing to learn from; empty if it has."""
+    """Return why a set has nothing to learn from; empty if it has."""
     if not what.is_classified:
         return "its images have not one class each"
     return ""

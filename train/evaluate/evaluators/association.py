@@ -22,12 +22,14 @@ _SIZES = {"5-6": (0, 6), "10-12": (10, math.inf)}
 
 
 def refuses(what: ImageSet, shared: Mapping[str, Any]) -> str:
-    """Why a set cannot be examined; empty if it can."""
+    """Return why a set cannot be examined; empty if it can."""
     return "" if what.associations else "it has no questions of association"
 
 
 def evaluate(view: View) -> Row:
-    """jaccard_score over all questions, and jaccard_score_5-6 and jaccard_score_10-12 by how many images they have."""
+    """Return jaccard_score over all questions, and jaccard_score_5-6 and jaccard_score_10-12 by how many images they
+    have.
+    """
     images = view.images()
     asked, places, notes = readable(view, view.what.associations, lambda each: each.candidates)
     texts = view.features.texts([prompt(each.cue) for each in asked])
@@ -53,19 +55,19 @@ def _asked(what: ImageSet, questions: Sequence[Association]) -> str:
 
 
 def prompt(cue: str) -> str:
-    """The cue as DataComp's evaluation asks it."""
+    """Return the cue as DataComp's evaluation asks it."""
     lower = cue.lower()
     return f"{'An' if lower[0] in 'aeiou' else 'A'} {lower}"
 
 
 def jaccard(scores: np.ndarray, answers: Sequence[int]) -> float:
-    """How much of the answer and of the truth they share, of both together; scores: (candidates,)."""
+    """Return how much of the answer and of the truth they share, of both together; scores: (candidates,)."""
     said = set(np.argsort(scores, kind="stable")[-len(answers) :].tolist())
     return len(said & set(answers)) / len(said | set(answers))
 
 
 def chance(candidates: int, answers: int) -> float:
-    """The mean Jaccard index of a guess of as many images as go with the cue."""
+    """Return the mean Jaccard index of a guess of as many images as go with the cue."""
     ways = math.comb(candidates, answers)
     return sum(
         math.comb(answers, hits) * math.comb(candidates - answers, answers - hits) / ways * hits / (2 * answers - hits)

@@ -38,12 +38,12 @@ _MOST_VALUES = 20
 
 
 def refuses(what: ImageSet, shared: Mapping[str, Any]) -> str:
-    """Why a set cannot be examined; empty if it can."""
+    """Return why a set cannot be examined; empty if it can."""
     return "" if _attributes(what, ()) else "it has no columns such as race, gender or age"
 
 
 def runs_by_default(what: ImageSet, shared: Mapping[str, Any]) -> bool:
-    """Never: it needs to be asked for, and an acknowledgement."""
+    """Return False: it needs to be asked for, and an acknowledgement."""
     return False
 
 
@@ -54,7 +54,9 @@ def _attributes(what: ImageSet, wanted: Sequence[str]) -> list[str]:
 
 
 def evaluate(view: View) -> Row:
-    """Accuracy by group of each attribute and of the set's own classes; the label-set probe; occupations by group."""
+    """Return accuracy by group of each attribute and of the set's own classes; the label-set probe; occupations by
+    group.
+    """
     images = view.images()
     names = _attributes(view.what, view.options["attributes"])
     columns = {name: [view.what.test.columns[name][row] for row in images.rows] for name in names}

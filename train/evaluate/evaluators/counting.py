@@ -23,19 +23,21 @@ _WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight"
 
 
 def refuses(what: ImageSet, shared: Mapping[str, Any]) -> str:
-    """Why a set cannot be examined; empty if it can."""
+    """Return why a set cannot be examined; empty if it can."""
     if what.pairs or (what.is_classified and None not in numbers(what.classes)):
         return ""
     return "it has no questions of two captions, and its classes are no numbers"
 
 
 def runs_by_default(what: ImageSet, shared: Mapping[str, Any]) -> bool:
-    """Questions, yes; class folders only by name, for digits that are read, as MNIST's, are not counted."""
+    """Return whether a set has questions; class folders are counted only where they are named, for digits that are
+    read, as MNIST's, are not counted.
+    """
     return bool(what.pairs)
 
 
 def numbers(classes: Sequence[str]) -> list[int | None]:
-    """The number in each class's name, in digits or as a word; None where there is not just one."""
+    """Return the number in each class's name, in digits or as a word; None where there is not just one."""
     found: list[int | None] = []
     for name in classes:
         words = re.findall(r"\d+|[a-z]+", name.casefold())
@@ -47,7 +49,9 @@ def numbers(classes: Sequence[str]) -> list[int | None]:
 
 
 def evaluate(view: View) -> Row:
-    """acc (and text_acc, image_acc of two images), by kind, each beside its two baselines; or the error in counting."""
+    """Return acc (and text_acc, image_acc of two images), by kind, each beside its two baselines; or the error in
+    counting.
+    """
     return _questions(view) if view.what.pairs else _counts(view)
 
 

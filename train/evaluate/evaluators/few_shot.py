@@ -25,7 +25,7 @@ __all__ = ["OPTIONS", "evaluate", "refuses", "runs_by_default"]
 
 
 def evaluate(view: View) -> Row:
-    """acc1@K, the mean over seeds, for each number of shots K; zero_shot_acc1 and shots_to_match_zero_shot."""
+    """Return acc1@K, the mean over seeds, for each number of shots K; zero_shot_acc1 and shots_to_match_zero_shot."""
     parts = parts_of(view)
     classes = len(view.what.classes)
     smallest = int(np.unique(parts.train_labels, return_counts=True)[1].min())
@@ -56,7 +56,7 @@ def evaluate(view: View) -> Row:
 
 
 def drawn(labels: np.ndarray, shots: int, seed: int) -> np.ndarray:
-    """So many samples of each class, by a seed; more shots hold those of fewer."""
+    """Draw so many samples of each class, by a seed; more shots hold those of fewer."""
     rows = []
     for label in np.unique(labels):
         of_label = np.flatnonzero(labels == label)
@@ -65,7 +65,7 @@ def drawn(labels: np.ndarray, shots: int, seed: int) -> np.ndarray:
 
 
 def over_seeds(accuracies: Sequence[float], images: int, chance: float) -> Figure:
-    """The mean over seeds, whose interval is that of the images and of the seeds together."""
+    """Return the mean over seeds, whose interval is that of the images and of the seeds together."""
     value = float(np.mean(accuracies))
     low, high = wilson(value, images)
     between = Z * float(np.std(accuracies, ddof=1)) / math.sqrt(len(accuracies)) if len(accuracies) > 1 else 0.0
@@ -74,7 +74,9 @@ def over_seeds(accuracies: Sequence[float], images: int, chance: float) -> Figur
 
 
 def crossing(curve: Sequence[tuple[int, float]], level: float) -> float | None:
-    """At how many shots a curve reaches a level, interpolated in the logarithm of shots; None if it never does."""
+    """Return at how many shots a curve reaches a level, interpolated in the logarithm of shots; None if it
+    never does.
+    """
     before: tuple[int, float] | None = None
     for shots, accuracy in curve:
         if accuracy >= level:

@@ -26,7 +26,7 @@ _FILE = "hierarchy.csv"
 
 
 def refuses(what: ImageSet, shared: Mapping[str, Any]) -> str:
-    """Why a set cannot be examined; empty if it can."""
+    """Return why a set cannot be examined; empty if it can."""
     if not what.is_classified:
         return "its images have not one class each"
     return "" if _file(what, shared) else f"it has no {_FILE}, and --hierarchy names none"
@@ -40,7 +40,7 @@ def _file(what: ImageSet, shared: Mapping[str, Any]) -> Path | None:
 
 
 def evaluate(view: View) -> Row:
-    """acc1, acc1[LEVEL] for each level, and how many of the errors stay within each level's right branch."""
+    """Return acc1, acc1[LEVEL] for each level, and how many of the errors stay within each level's right branch."""
     what, file = view.what, _file(view.what, view.shared)
     assert file is not None and what.test.labels is not None
     levels = _wordnet(file, what.classes, view.options["depths"]) if file.name.startswith("data") else _csv(file, what)

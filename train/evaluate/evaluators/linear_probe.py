@@ -20,12 +20,12 @@ __all__ = ["OPTIONS", "evaluate", "refuses"]
 
 
 def runs_by_default(what: ImageSet, shared: Mapping[str, Any]) -> bool:
-    """Only on a set that has a training part of its own, unless it is asked for."""
+    """Return whether a set that has a training part of its own, unless it is asked for."""
     return "train" in what.splits
 
 
 def evaluate(view: View) -> Row:
-    """acc1, acc5, mean_per_class_recall; the λ that validation chose, and all that were tried."""
+    """Return acc1, acc5, mean_per_class_recall; the λ that validation chose, and all that were tried."""
     parts = parts_of(view)
     classes, device = len(view.what.classes), view.features.device
     learns = ~parts.validation

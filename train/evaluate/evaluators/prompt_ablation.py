@@ -17,12 +17,12 @@ ONE = "a photo of a {}."
 
 
 def refuses(what: ImageSet, shared: Mapping[str, Any]) -> str:
-    """Why a set cannot be examined; empty if it can."""
+    """Return why a set cannot be examined; empty if it can."""
     return "" if what.is_classified else "its images have not one class each"
 
 
 def evaluate(view: View) -> Row:
-    """acc1 and mean_per_class_recall of four ways to ask the same classes."""
+    """Return acc1 and mean_per_class_recall of four ways to ask the same classes."""
     images = view.images()
     assert view.what.test.labels is not None
     labels = view.what.test.labels[images.rows]

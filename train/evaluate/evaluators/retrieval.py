@@ -24,12 +24,12 @@ _AT_ONCE = 2048
 
 
 def refuses(what: ImageSet, shared: Mapping[str, Any]) -> str:
-    """Why a set cannot be examined; empty if it can."""
+    """Return why a set cannot be examined; empty if it can."""
     return "" if what.test.captions is not None else "its images have no captions"
 
 
 def evaluate(view: View) -> Row:
-    """image_retrieval_recall@1, 5, 10 (by text), text_retrieval_recall@… (by image), and median ranks."""
+    """Return image_retrieval_recall@1, 5, 10 (by text), text_retrieval_recall@… (by image), and median ranks."""
     split = view.what.test
     if view.options["pairs"] and len(split) > view.options["pairs"]:
         order = sorted(range(len(split)), key=lambda row: hash64("retrieval", split.pictures[row].name))
@@ -53,7 +53,7 @@ def evaluate(view: View) -> Row:
 
 
 def rank_both(images: np.ndarray, texts: np.ndarray, owner: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(the rank of each text's image, the best rank of each image's texts).
+    """Return (the rank of each text's image, the best rank of each image's texts).
 
     Args:
         owner: which image each text is of; those of an image stand together.
@@ -78,7 +78,7 @@ def rank_both(images: np.ndarray, texts: np.ndarray, owner: np.ndarray) -> tuple
 
 
 def recalls(by_text: np.ndarray, by_image: np.ndarray, owner: np.ndarray) -> dict[str, Figure]:
-    """The figures of ranks, each with what guessing gives."""
+    """Return the figures of ranks, each with what guessing gives."""
     images, texts = len(by_image), len(by_text)
     texts_per_image = np.bincount(owner, minlength=images)
     figures = {}

@@ -25,12 +25,12 @@ OPTIONS: Mapping[str, Any] = {}
 
 
 def held_against(shared: Mapping[str, Any]) -> Sequence[ImageSet]:
-    """The in-distribution sets: those that were named, else the first of all sets."""
+    """Return the in-distribution sets: those that were named, else the first of all sets."""
     return shared.get("in_distribution") or list(shared.get("sets", ()))[:1]
 
 
 def refuses(what: ImageSet, shared: Mapping[str, Any]) -> str:
-    """Why a set cannot be examined; empty if it can."""
+    """Return why a set cannot be examined; empty if it can."""
     if not what.is_classified:
         return "its images have not one class each"
     against = held_against(shared)
@@ -40,12 +40,12 @@ def refuses(what: ImageSet, shared: Mapping[str, Any]) -> str:
 
 
 def runs_by_default(what: ImageSet, shared: Mapping[str, Any]) -> bool:
-    """Only where somebody said what is in-distribution."""
+    """Return whether somebody said what is in-distribution."""
     return bool(shared.get("in_distribution"))
 
 
 def evaluate(view: View) -> Row:
-    """acc1 on the shifted set and on each in-distribution set, their difference, effective_robustness."""
+    """Return acc1 on the shifted set and on each in-distribution set, their difference, effective_robustness."""
     against = held_against(view.shared)
     names = _common([view.what, *against])
     if len(names) < 2:
@@ -150,7 +150,7 @@ def _line(view: View, names: Sequence[str], notes: list[str]) -> tuple[np.ndarra
 
 
 def references(path: Path) -> dict[str, dict[str, float]]:
-    """{model: {dataset: accuracy}} of a CSV. Raises SetError."""
+    """Return {model: {dataset: accuracy}} of a CSV. Raises SetError."""
     columns, rows = read_rows(path)
     if not {"model", "dataset", "acc1"} <= set(columns):
         raise SetError(f"{path} must have the columns model, dataset and acc1; it has {', '.join(columns)}")

@@ -18,12 +18,12 @@ _MOST_CONFUSED = 50
 
 
 def refuses(what: ImageSet, shared: Mapping[str, Any]) -> str:
-    """Why a set cannot be examined; empty if it can."""
+    """Return why a set cannot be examined; empty if it can."""
     return "" if what.is_classified or what.is_multilabel else "its images have no classes"
 
 
 def evaluate(view: View) -> Row:
-    """acc1, acc5, mean_per_class_recall; of sets with several classes an image, mean_average_precision."""
+    """Return acc1, acc5, mean_per_class_recall; of sets with several classes an image, mean_average_precision."""
     images = view.images()
     labels = view.what.test.labels
     assert labels is not None
@@ -56,7 +56,9 @@ def evaluate(view: View) -> Row:
 
 
 def main_metric(what: ImageSet) -> str:
-    """The figure by which DataComp counts a set; of others that of the worst group if they have groups, else acc1."""
+    """Return the figure by which DataComp counts a set; of others that of the worst group if they have groups, else
+    acc1.
+    """
     if what.is_multilabel:
         return "mean_average_precision"
     task = task_of(what.name)
@@ -66,7 +68,7 @@ def main_metric(what: ImageSet) -> str:
 
 
 def worst(right: np.ndarray, columns: Mapping[str, Sequence[str]], metric: str) -> dict[str, Figure]:
-    """The share that is right in the group where it is least, for every attribute that sets have for it."""
+    """Return the share that is right in the group where it is least, for every attribute that sets have for it."""
     found = {}
     for name in WORST:
         if name in columns:
@@ -76,7 +78,9 @@ def worst(right: np.ndarray, columns: Mapping[str, Sequence[str]], metric: str) 
 
 
 def f1_macro(labels: np.ndarray, answers: np.ndarray, classes: int) -> Figure:
-    """The mean of F1 over the classes that images have, as WILDS counts iWildCam; its interval by a bootstrap."""
+    """Return the mean of F1 over the classes that images have, as WILDS counts iWildCam; its interval by a
+    bootstrap.
+    """
 
     def mean_f1(rows: np.ndarray) -> float:
         truth, said = labels[rows], answers[rows]
@@ -92,7 +96,9 @@ def f1_macro(labels: np.ndarray, answers: np.ndarray, classes: int) -> Figure:
 
 
 def average_precisions(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Each class's average precision; no number for a class that no image shows. labels: bool (images, classes)."""
+    """Return each class's average precision; no number for a class that no image shows. labels: bool (images,
+    classes).
+    """
     order = np.argsort(-scores, axis=0, kind="stable")
     truth = np.take_along_axis(labels, order, 0).astype(float)
     precision = truth.cumsum(0) / np.arange(1, len(truth) + 1)[:, None]
@@ -102,7 +108,7 @@ def average_precisions(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def per_class(classes: Sequence[str], labels: np.ndarray, answers: np.ndarray) -> list[dict[str, Any]]:
-    """A row a class: how many images, the share that is right with its interval, what it is mostly taken for."""
+    """Return a row a class: how many images, the share that is right with its interval, what it is mostly taken for."""
     rows = []
     for number, name in enumerate(classes):
         of_class = answers[labels == number]
@@ -120,7 +126,9 @@ def per_class(classes: Sequence[str], labels: np.ndarray, answers: np.ndarray) -
 
 
 def confusion(classes: Sequence[str], labels: np.ndarray, answers: np.ndarray) -> Any:
-    """How often each class (a row) is answered by each (a column); of many classes the most frequent confusions."""
+    """Return how often each class (a row) is answered by each (a column); of many classes the most frequent
+    confusions.
+    """
     if len(classes) <= _MOST_CONFUSED:
         counts = np.zeros((len(classes), len(classes)), np.int64)
         np.add.at(counts, (labels, answers), 1)

@@ -95,11 +95,11 @@ class Periodic:
             )
 
     def due(self, step: int) -> bool:
-        """Whether the model is examined after that step: every so many, and after the run's last."""
+        """Return whether the model is examined after that step: every so many, and after the run's last."""
         return self.is_wanted and step > 0 and (step == self._last_step or bool(self._every and not step % self._every))
 
     def missed(self, step: int) -> bool:
-        """Whether the model should have been examined after that step, at which the run goes on, and was not."""
+        """Return whether the model should have been examined after that step, at which the run goes on, and was not."""
         if not self.due(step):
             return False
         was = step in recorded_steps(self._home) if self._processes.rank == 0 else None

@@ -173,7 +173,7 @@ class TeamFeatures(Features):
         self.team = team
 
     def held_out(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Of held-out pairs, by their rows in the index: (which images could be read, their features)."""
+        """Return (which images could be read, their features) of held-out pairs, by their rows in the index."""
         part = self.team.ask("heldout", rows.tolist())
         return part.kept, checked(part.embeddings, "held-out images")
 

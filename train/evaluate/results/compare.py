@@ -40,12 +40,12 @@ class Difference:
     is_more_than_noise: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """Return it as JSON has it."""
         return asdict(self)
 
 
 def compare(models: Sequence[tuple[str, Sequence[Row]]]) -> tuple[list[Difference], list[str]]:
-    """(the differences of every further model from the first, what could not be compared and why).
+    """Return (the differences of every further model from the first, what could not be compared and why).
 
     Args:
         models: (name, rows) of each.
@@ -95,7 +95,7 @@ def _difference(first: str, second: str, one: Row, two: Row) -> Difference:
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-    """The exact two-sided p-value: the answers that differ are as often one model's as the other's."""
+    """Return the exact two-sided p-value: the answers that differ are as often one model's as the other's."""
     n, least = only_first + only_second, min(only_first, only_second)
     if not n:
         return 1.0
@@ -107,7 +107,7 @@ def mcnemar(only_first: int, only_second: int) -> float:
 
 
 def holm(found: Sequence[Difference]) -> list[Difference]:
-    """The differences, with p-values that hold for all tests together."""
+    """Return the differences, with p-values that hold for all tests together."""
     order = sorted(range(len(found)), key=lambda place: found[place].p_value)
     corrected = {}
     worst = 0.0
@@ -123,7 +123,7 @@ def holm(found: Sequence[Difference]) -> list[Difference]:
 
 
 def format_table(found: Sequence[Difference], notes: Sequence[str]) -> str:
-    """The differences as aligned text, a line each; then what could not be compared."""
+    """Return the differences as aligned text, a line each; then what could not be compared."""
     lines = [("dataset", "task", "first", "second", "right", "right", "difference", "95 % interval", "p (Holm)", "")]
     for each in found:
         verdict = "more than noise" if each.is_more_than_noise else "may be noise"

@@ -28,7 +28,7 @@ _RETRIEVAL = {"text_retrieval": "image_to_text", "image_retrieval": "text_to_ima
 
 
 def results(rows: Iterable[Row]) -> list[FlatFigure]:
-    """The figures that evaluation.json keeps."""
+    """Return the figures that evaluation.json keeps."""
     found: list[FlatFigure] = []
     for row in rows:
         for name, figure in row.figures.items():

@@ -40,7 +40,7 @@ FIGURES = pa.schema(
 
 
 def formatted(rows: Sequence[Row], form: str) -> bytes:
-    """The rows in one of the forms of `wit eval --format`."""
+    """Return the rows in one of the forms of `wit eval --format`."""
     if form == "parquet":
         return to_parquet(pa.Table.from_pylist(flat(rows), FIGURES), FIGURES).to_pybytes()
     texts = {
@@ -55,7 +55,7 @@ def formatted(rows: Sequence[Row], form: str) -> bytes:
 
 
 def flat(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """A figure a line."""
+    """Return a figure a line."""
     return [
         {
             **{name: getattr(row, name) for name in ("dataset", "model", "pretrained", "task", "damaged")},
@@ -69,12 +69,12 @@ def flat(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def as_json(rows: Sequence[Row]) -> str:
-    """One array of rows; `Row.from_dict` reads them."""
+    """Return one array of rows; `Row.from_dict` reads them."""
     return escaped_json(json.dumps([row.to_dict() for row in rows])) + "\n"
 
 
 def clip_benchmark_files(rows: Sequence[Row]) -> dict[str, bytes]:
-    """{name: content} of a file a row, as CLIP_benchmark's `build` reads a folder of them."""
+    """Return {name: content} of a file a row, as CLIP_benchmark's `build` reads a folder of them."""
     found: dict[str, bytes] = {}
     for row, line in zip(rows, clip_benchmark(rows).splitlines(), strict=True):
         words = (row.dataset, row.pretrained, row.model, "en", _TASKS.get(row.task, row.task))
@@ -86,7 +86,7 @@ def clip_benchmark_files(rows: Sequence[Row]) -> dict[str, bytes]:
 
 
 def clip_benchmark(rows: Sequence[Row]) -> str:
-    """A JSON object a line, each as CLIP_benchmark writes one a file."""
+    """Return a JSON object a line, each as CLIP_benchmark writes one a file."""
     return "".join(
         escaped_json(
             json.dumps(
@@ -106,7 +106,7 @@ def clip_benchmark(rows: Sequence[Row]) -> str:
 
 
 def datacomp(rows: Sequence[Row]) -> str:
-    """DataComp's eval_results.jsonl: its key and name of a set, and the metric that it counts beside the others.
+    """Return DataComp's eval_results.jsonl: its key and name of a set, and the metric that it counts beside the others.
 
     Only zero-shot, retrieval and association are counted there; of other evaluators `main_metric` is null, which its
     aggregate_scores.py passes over.
@@ -128,7 +128,7 @@ def datacomp(rows: Sequence[Row]) -> str:
 
 
 def as_csv(rows: Sequence[Row]) -> str:
-    """A figure a line, with a head."""
+    """Return a figure a line, with a head."""
     sink = io.StringIO()
     writer = csv.DictWriter(sink, FIGURES.names, lineterminator="\n")
     writer.writeheader()
@@ -137,7 +137,7 @@ def as_csv(rows: Sequence[Row]) -> str:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Aligned text, a line a figure; below it what was passed over."""
+    """Return aligned text, a line a figure; below it what was passed over."""
     lines = [_HEAD, *(cells(row, name, figure) for row in rows for name, figure in row.figures.items())]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = ["  ".join(_aligned(line, widths)).rstrip() for line in lines]
@@ -145,7 +145,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """A table of Markdown; below it what was passed over."""
+    """Return a table of Markdown; below it what was passed over."""
     lines = [_HEAD, tuple("---" for _ in _HEAD)]
     lines += [cells(row, name, figure) for row in rows for name, figure in row.figures.items()]
     text = "\n".join(f"| {' | '.join(_plain(cell) for cell in line)} |" for line in lines)
@@ -153,7 +153,7 @@ def markdown(rows: Sequence[Row]) -> str:
 
 
 def cells(row: Row, name: str, figure: Figure) -> tuple[str, ...]:
-    """A figure as people read it."""
+    """Return a figure as people read it."""
     value, low, high, chance, random_init = (
         shown(number, figure) for number in (figure.value, figure.low, figure.high, figure.chance, figure.random_init)
     )
@@ -163,14 +163,14 @@ def cells(row: Row, name: str, figure: Figure) -> tuple[str, ...]:
 
 
 def shown(number: float | None, figure: Figure) -> str:
-    """A number of a figure, in the figure's unit."""
+    """Return a number of a figure, in the figure's unit."""
     if number is None:
         return ""
     return f"{number:.1%}" if figure.unit == "share" else f"{number:,.1f}" if figure.unit == "rank" else f"{number:.4g}"
 
 
 def remarks(rows: Sequence[Row]) -> list[str]:
-    """What was passed over, and how, once each."""
+    """Return what was passed over, and how, once each."""
     found = []
     for row in rows:
         if row.damaged:

@@ -55,14 +55,14 @@ class Row:
         return {name: figure.value for name, figure in self.figures.items()}
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """Return it as JSON has it."""
         found = dataclasses.asdict(self)
         first = {name: found.pop(name) for name in ("dataset", "model", "pretrained", "task")}
         return {**first, "metrics": self.metrics, **found}
 
     @staticmethod
     def from_dict(raw: Mapping[str, Any]) -> Row:
-        """The row of a JSON object. Raises ValueError if it is none."""
+        """Return the row of a JSON object. Raises ValueError if it is none."""
         try:
             figures = {str(name): Figure(**figure) for name, figure in raw["figures"].items()}
             known = {f.name for f in dataclasses.fields(Row)} - {"figures"}
@@ -100,7 +100,7 @@ def _is_number(value: object) -> bool:
 
 
 def with_random_init(row: Row, baseline: Row | None) -> Row:
-    """The row, with the figures of a model with random weights beside its own."""
+    """Return the row, with the figures of a model with random weights beside its own."""
     if baseline is not None:
         row.figures = {
             name: dataclasses.replace(figure, random_init=baseline.figures[name].value)
@@ -112,7 +112,7 @@ def with_random_init(row: Row, baseline: Row | None) -> Row:
 
 
 def share(right: np.ndarray, chance: float | None, **more: Any) -> Figure:
-    """The share of answers that are right, with Wilson's interval."""
+    """Return the share of answers that are right, with Wilson's interval."""
     n = len(right)
     if not n:
         return Figure(None, 0, chance, **more)
@@ -122,14 +122,14 @@ def share(right: np.ndarray, chance: float | None, **more: Any) -> Figure:
 
 
 def wilson(value: float, n: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share of n."""
+    """Return Wilson's 95 % interval of a share of n."""
     middle = (value + Z * Z / (2 * n)) / (1 + Z * Z / n)
     half = Z / (1 + Z * Z / n) * math.sqrt(value * (1 - value) / n + Z * Z / (4 * n * n))
     return max(0.0, min(value, middle - half)), min(1.0, max(value, middle + half))
 
 
 def mean_share(right: np.ndarray, labels: np.ndarray, chance: float | None) -> Figure:
-    """The mean over classes of the share that is right of each: CLIP_benchmark's mean_per_class_recall.
+    """Return the mean over classes of the share that is right of each: CLIP_benchmark's mean_per_class_recall.
 
     Its interval is that of the mean of each class's share under Jeffreys' prior. Classes without images are left out.
     """
@@ -146,12 +146,12 @@ def mean_share(right: np.ndarray, labels: np.ndarray, chance: float | None) -> F
 
 
 def mean(values: np.ndarray, chance: float | None, unit: Unit = "number") -> Figure:
-    """A mean, with the interval of a bootstrap over the values."""
+    """Return a mean, with the interval of a bootstrap over the values."""
     return _bootstrapped(values, np.mean, chance, unit)
 
 
 def median(values: np.ndarray, chance: float | None, unit: Unit = "rank") -> Figure:
-    """A median, with the interval of a bootstrap over the values."""
+    """Return a median, with the interval of a bootstrap over the values."""
     return _bootstrapped(values, np.median, chance, unit)
 
 
@@ -168,12 +168,12 @@ def _bootstrapped(values: np.ndarray, of: Any, chance: float | None, unit: Unit)
 
 
 def bits(right: np.ndarray) -> str:
-    """Answers as a text of 1 and 0."""
+    """Return answers as a text of 1 and 0."""
     return "".join("1" if each else "0" for each in np.asarray(right, bool))
 
 
 def places(values: Sequence[Any]) -> dict[Any, np.ndarray]:
-    """Where each distinct value stands, in the order of the values."""
+    """Return where each distinct value stands, in the order of the values."""
     found: dict[Any, list[int]] = {}
     for place, value in enumerate(values):
         found.setdefault(value, []).append(place)

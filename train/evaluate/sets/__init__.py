@@ -30,7 +30,7 @@ class Picture:
     length: int | None = None  # None: the whole file
 
     def read(self) -> bytes:
-        """Its bytes; none at all where they are missing or too many."""
+        """Return its bytes; none at all where they are missing or too many."""
         try:
             if not self.file.is_file():  # a pipe or a device would be waited for
                 return b""
@@ -55,7 +55,7 @@ class Split:
         return len(self.pictures)
 
     def take(self, rows: np.ndarray) -> Split:
-        """Some of its images."""
+        """Return some of its images."""
         chosen = rows.tolist()
         return Split(
             [self.pictures[row] for row in chosen],
@@ -65,7 +65,7 @@ class Split:
         )
 
     def identity(self) -> str:
-        """What tells one selection of image files from another: names, sizes and times of change."""
+        """Return what tells one selection of image files from another: names, sizes and times of change."""
         stats = {file: _stamp(file) for file in {picture.file for picture in self.pictures}}
         lines = (f"{p.name}\t{p.file}\t{p.start}\t{p.length}\t{stats[p.file]}" for p in self.pictures)
         return checksum("\n".join(lines).encode("utf-8", "surrogateescape"))
@@ -128,7 +128,7 @@ class ImageSet:
 
 
 def checked_classes(classes: Sequence[str], where: str | Path) -> list[str]:
-    """Notes about classes that may mislead. Raises SetError if there is nothing to choose between."""
+    """Return notes about classes that may mislead. Raises SetError if there is nothing to choose between."""
     if len(classes) < 2:
         raise SetError(f"{where} has {len(classes)} class; a choice needs at least two")
     if empty := [number for number, name in enumerate(classes, 1) if not name.strip()]:

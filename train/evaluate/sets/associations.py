@@ -17,7 +17,7 @@ _FOLDERS = ("", "images", "winogavil_images")
 
 
 def associations_of(path: Path, rows: Sequence[Mapping[str, str]]) -> ImageSet:
-    """The questions of a table. Raises SetError if a row is none."""
+    """Return the questions of a table. Raises SetError if a row is none."""
     below = {
         file.stem: file
         for folder in reversed(_FOLDERS)

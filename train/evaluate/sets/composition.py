@@ -24,7 +24,7 @@ _BOX = ("bbox_x", "bbox_y", "bbox_w", "bbox_h")
 
 
 def pairs_of(path: Path, raw: Any) -> ImageSet:
-    """The questions of a file. Raises SetError if an entry has none of the forms."""
+    """Return the questions of a file. Raises SetError if an entry has none of the forms."""
     entries = list(raw.values()) if isinstance(raw, dict) else raw
     if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
         raise SetError(f"{path} must be a list, or an object, of entries with an image and two captions")

@@ -15,7 +15,7 @@ SPLITS = {"test": "test", "train": "train", "val": "val", "valid": "val", "valid
 
 
 def split_folders(root: Path) -> dict[str, Path]:
-    """The splits' folders, by the splits' names, of a set that has nothing but those; empty for any other.
+    """Return the splits' folders, by the splits' names, of a set that has nothing but those; empty for any other.
 
     A class may be called `train`, too: a split's folder has folders or tars in it, and no images.
     """
@@ -35,17 +35,17 @@ def split_folders(root: Path) -> dict[str, Path]:
 
 
 def subfolders(root: Path) -> list[Path]:
-    """The folders in a folder, hidden ones left out, by name."""
+    """Return the folders in a folder, hidden ones left out, by name."""
     return sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
 
 def is_image(path: Path) -> bool:
-    """Whether a file's name says that it is an image."""
+    """Return whether a file's name says that it is an image."""
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
 
 
 def class_folders(root: Path, parts: dict[str, Path]) -> ImageSet:
-    """A set of class folders.
+    """Return a set of class folders.
 
     Args:
         parts: its splits' folders, which hold the class folders.
@@ -63,7 +63,7 @@ def class_folders(root: Path, parts: dict[str, Path]) -> ImageSet:
 
 
 def empty_classes(labels: np.ndarray | None, classes: list[str]) -> list[str]:
-    """A note about classes that no test image shows."""
+    """Return a note about classes that no test image shows."""
     if labels is None or labels.ndim != 1:
         return []
     empty = [name for number, name in enumerate(classes) if not (labels == number).any()]
@@ -87,7 +87,8 @@ def _split(root: Path, folders: Iterable[str]) -> Split:
 
 
 def class_names(root: Path, folders: list[str]) -> list[str]:
-    """What prompts call the classes: as `classes.txt` or `classnames.txt` has it, else as the folders are called.
+    """Return what prompts call the classes: as `classes.txt` or `classnames.txt` has it, else as the folders are
+    called.
 
     Raises:
         SetError: the file's lines are not those of the folders.

@@ -19,7 +19,7 @@ _TABLES = frozenset({"labels", "captions", "metadata", "test", "winogavil_datase
 
 
 def open_set(location: str | Path) -> ImageSet:
-    """The evaluation set at a path.
+    """Return the evaluation set at a path.
 
     Raises:
         SetError: there is none, or it is not what it should be.

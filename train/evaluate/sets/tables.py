@@ -25,7 +25,7 @@ _SPLIT = ("split", "part")
 
 
 def read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """(columns, rows) of a table, every value as text. Raises SetError if it is none."""
+    """Return (columns, rows) of a table, every value as text. Raises SetError if it is none."""
     if path.suffix.lower() == ".parquet":
         try:
             table = read_parquet(Storage(str(path.parent), leave=True), path.name)
@@ -43,7 +43,7 @@ def read_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
 
 
 def table_set(path: Path) -> ImageSet:
-    """A set from a table: a row an image, or a row a caption.
+    """Return a set from a table: a row an image, or a row a caption.
 
     Paths are relative to the table's folder. Columns are known by their names: PATH, LABEL, CAPTION and `split`; all
     others are attributes.
@@ -91,7 +91,7 @@ def table_set(path: Path) -> ImageSet:
 
 
 def coco_captions(path: Path, raw: dict[str, Any]) -> ImageSet:
-    """A set from a COCO caption file: `images` with file names, `annotations` with captions. Raises SetError."""
+    """Return a set from a COCO caption file: `images` with file names, `annotations` with captions. Raises SetError."""
     try:
         files = {image["id"]: str(image["file_name"]) for image in raw["images"]}
         captions: dict[Any, list[str]] = {}
@@ -117,7 +117,7 @@ def coco_captions(path: Path, raw: dict[str, Any]) -> ImageSet:
 
 
 def read_json(path: Path) -> Any:
-    """A JSON file. Raises SetError."""
+    """Return a JSON file. Raises SetError."""
     try:
         return json.loads(read_text(path))
     except (ValueError, RecursionError) as error:

@@ -21,12 +21,14 @@ _PLACE = re.compile(r"\{c?\}")
 
 
 def filled(template: str, name: str) -> str:
-    """A template with a class's name in it."""
+    """Return a template with a class's name in it."""
     return _PLACE.sub(lambda _: name, template)
 
 
 def templates_of(folder: Path, set_name: str) -> tuple[list[str], str]:
-    """(templates, where they are from) of a set. Raises SetError if its own file has a line without a class's place."""
+    """Return (templates, where they are from) of a set. Raises SetError if its own file has a line without a class's
+    place.
+    """
     for file in OWN:
         if (folder / file).is_file():
             return read_templates(folder / file), file
@@ -39,7 +41,7 @@ def templates_of(folder: Path, set_name: str) -> tuple[list[str], str]:
 
 
 def read_templates(path: Path) -> list[str]:
-    """A file's templates, a line each. Raises SetError."""
+    """Return a file's templates, a line each. Raises SetError."""
     templates = read_lines(path)
     if not templates or not all(map(_PLACE.search, templates)):
         raise SetError(f"{path} must have a template with {{}} or {{c}} on each line, where the class's name stands")
@@ -47,18 +49,18 @@ def read_templates(path: Path) -> list[str]:
 
 
 def classes_of(set_name: str) -> list[str] | None:
-    """The class names that the package clip-benchmark has for a set of this name; None without it."""
+    """Return the class names that the package clip-benchmark has for a set of this name; None without it."""
     known = _of_clip_benchmark("en_classnames.json").get(_known_name(set_name))
     return known if isinstance(known, list) else None
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a text file that have anything. Raises SetError if it is no text."""
+    """Return the lines of a text file that have anything. Raises SetError if it is no text."""
     return [line for line in read_text(path).splitlines() if line.strip()]
 
 
 def read_text(path: Path) -> str:
-    """A text file. Raises SetError if it is none."""
+    """Return a text file. Raises SetError if it is none."""
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:

@@ -29,7 +29,7 @@ _KINDS = ("classification", "multilabel", "retrieval")
 
 
 def webdataset(root: Path, parts: Mapping[str, Path]) -> ImageSet:
-    """A set of tars.
+    """Return a set of tars.
 
     Args:
         parts: its splits' folders, or single tars.
