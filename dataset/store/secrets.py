@@ -20,12 +20,16 @@ _SECRET = frozenset(
         *("token", "access_token", "accesstoken", "auth", "auth_token", "authtoken", "authorization", "bearer", "jwt"),
         *("apikey", "api_key", "api-key", "access_key", "accesskey", "secret", "client_secret", "secret_key"),
         *("password", "passwd", "pwd", "pass", "hmac", "credential", "credentials", "session", "sessionid"),
-        *("session_token", "private_token", "id_token", "refresh_token", "subscription-key"),
+        *("jsessionid", "phpsessid", "subscription-key", "ticket", "hdnea", "hdnts", "hdntl", "__gda__"),
     )
 )
 _MOST_SECRETS = 200  # of one address; signed ones have about 30
 _PREFIXES = ("x-amz-", "x-goog-", "x-oss-", "x-cos-", "q-sign-")
+_SUFFIXES = ("token", "secret", "password", "signature", "apikey", "api_key", "api-key", "credential")
+_GOOGLE_KEY = re.compile(r"key=AIza[0-9A-Za-z_-]{35}", re.IGNORECASE)
 _PART = re.compile(r"([?&;#])([^&;#]*)")
+_CHAINED = re.compile(r"::(?=[A-Za-z][A-Za-z0-9+.-]*:)")  # fsspec's, as `simplecache::https://…`
+_USERINFO = re.compile(r"(?<=://)[^/?#&@\s]*@")  # of an address that stands in another
 
 
 def public(url: str) -> str:
@@ -33,19 +37,24 @@ def public(url: str) -> str:
 
     `https://me:pw@host/a?file=1&token=x` is `https://host/a?file=1`.
     """
+    return "::".join(map(_public, _CHAINED.split(url)))
+
+
+def _public(url: str) -> str:
     if not _URL.match(url):
         return url
     scheme, rest = url.split("://", 1)
     end = min((at for at in (rest.find(char) for char in "/?#") if at >= 0), default=len(rest))
     authority, path = rest[:end].rpartition("@")[2], rest[end:]
-    if "?" in path or "#" in path:
+    if any(mark in path for mark in "?#;"):
         path = _without(path)
-    return f"{scheme}://{authority}{path}"
+    return f"{scheme}://{authority}{_USERINFO.sub('', path)}"
 
 
 def _without(path: str) -> str:
-    head = re.split(r"[?#]", path, maxsplit=1)[0]
-    kept = [(mark, part) for mark, part in _PART.findall(path[len(head) :]) if not _is_secret(part)]
+    whole = re.split(r"[?#]", path, maxsplit=1)[0]
+    head = re.sub(r";([^/;]*)", lambda part: "" if _is_secret(part[1]) else part[0], whole)
+    kept = [(mark, part) for mark, part in _PART.findall(path[len(whole) :]) if not _is_secret(part)]
     fragment = False
     answer = head
     for place, (mark, part) in enumerate(kept):
@@ -59,8 +68,9 @@ def _without(path: str) -> str:
 
 def _is_secret(part: str) -> bool:
     name, equals, _ = part.partition("=")
-    name = unquote(name).strip().lower()
-    return bool(equals) and (name in _SECRET or name.startswith(_PREFIXES))
+    name = unquote(name).strip().lower().rstrip("]")
+    is_named = name in _SECRET or name.startswith(_PREFIXES) or name.endswith(_SUFFIXES)
+    return bool(equals) and (is_named or _GOOGLE_KEY.fullmatch(part) is not None)
 
 
 def without(text: str, url: str) -> str:
@@ -79,8 +89,14 @@ def without(text: str, url: str) -> str:
 
 
 def _secrets(url: str) -> Iterator[str]:
+    for part in _CHAINED.split(url):
+        yield from _secrets_of(part)
+
+
+def _secrets_of(url: str) -> Iterator[str]:
     if not _URL.match(url):
         return
+    yield from _USERINFO.findall(url)
     rest = url.split("://", 1)[1]
     userinfo, at, _ = re.split(r"[/?#]", rest, maxsplit=1)[0].rpartition("@")
     if at:
