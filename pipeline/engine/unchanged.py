@@ -9,10 +9,8 @@ one said. A note decides no more than that: where anything is another, missing, 
 from __future__ import annotations
 
 import contextlib
-import fnmatch
 import json
 import os
-import re
 import stat
 import sys
 import sysconfig
@@ -26,9 +24,10 @@ import xxhash
 from dataset.ledger.lease import LEASE
 from dataset.stages import names
 from dataset.store.local_files import TEMPORARY
-from dataset.store.storage import Storage, is_local
+from dataset.store.storage import Storage, absolute, is_local
 from pipeline.config_files import CARRIED
 from pipeline.engine.sources import cache
+from pipeline.engine.sources.patterns import MAGIC, matches, parted
 from pipeline.paths import KEYS
 
 NOTE = "log/unchanged.json"
@@ -124,9 +123,9 @@ def _named(name: str) -> Iterator[Any]:
         raise _UnknownError(name)
     if place.exists():
         yield from _entries(place)
-    elif magic := re.search(r"[*?\[]", str(place)):
-        base = Path(str(place)[: magic.start()] + "x").parent
-        yield from (entry for entry in _entries(base) if fnmatch.fnmatchcase(entry[0], str(place)))
+    elif MAGIC.search(str(place)):
+        base, below = parted(absolute(str(place)), os.path.isdir)
+        yield from (entry for entry in _entries(Path(base or "/")) if matches(entry[0], base, below))
     else:
         raise _UnknownError(name)
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import fnmatch
 import json
-import re
 import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +27,7 @@ from dataset.store.web import is_web
 from filters.texts.domains import DomainIndex, build_index
 from pipeline.config import Config, ConfigError
 from pipeline.engine.sources import cache
+from pipeline.engine.sources.patterns import MAGIC, matches, parted
 
 _KNOWN = "log/commoncrawl.json"
 _ASKERS = 8  # requests in flight, to the storage of sources
@@ -195,13 +194,13 @@ def _matching(pattern: str, key: str = "sources") -> list[Source]:
         filesystem_, path = filesystem(pattern)
     except (ImportError, ValueError) as error:
         raise ConfigError(f"{key}: {public(pattern)}: {without(str(error), pattern)}") from None
-    magic = any(char in pattern for char in "*?[")
+    magic, below = MAGIC.search(pattern) is not None, ""
     if magic and filesystem_.get_file_info(path).type == fs.FileType.File:
         magic = False  # a file of that very name is meant
     if magic:
-        base = path[: re.search(r"[*?\[]", path).start()].rpartition("/")[0]  # type: ignore[union-attr]
-        selector = fs.FileSelector(base, allow_not_found=True, recursive=True)
-        infos = [info for info in filesystem_.get_file_info(selector) if fnmatch.fnmatchcase(info.path, path)]
+        base, below = parted(path, lambda name: filesystem_.get_file_info(name).type == fs.FileType.Directory)
+        selector = fs.FileSelector(base or "/" * local, allow_not_found=True, recursive=True)
+        infos = [info for info in filesystem_.get_file_info(selector) if matches(info.path, base, below)]
     else:
         infos = [filesystem_.get_file_info(path)]
     if local and not magic and infos[0].type not in (fs.FileType.File, fs.FileType.NotFound):
@@ -218,7 +217,7 @@ def _matching(pattern: str, key: str = "sources") -> list[Source]:
     for info in infos:
         if local:
             # The name as the user wrote it, so that a dataset does not depend on where its user's files lie.
-            name = info.path if magic and Path(pattern).is_absolute() else _as_written(pattern, info.path, magic)
+            name = info.path if magic and Path(pattern).is_absolute() else _as_written(pattern, info.path, below)
             answer.append(Source(name, info.path, info.size, f"{info.path}:{info.size}:{info.mtime_ns}"))
         else:
             scheme = urlsplit(pattern).scheme
@@ -246,10 +245,13 @@ def _no_file(info: fs.FileInfo, pattern: str) -> str:
     return "is no file but a device, a pipe or a socket; write what it gives to a file, and name that"
 
 
-def _as_written(pattern: str, path: str, magic: bool) -> str:
-    if not magic:
+def _as_written(pattern: str, path: str, below: str) -> str:
+    """below: the part of the pattern that is one; empty if it is a file's name."""
+    if not below:
         return pattern.removeprefix("file://")
-    head = pattern[: re.search(r"[*?\[]", pattern).start()].rpartition("/")[0]  # type: ignore[union-attr]
+    if not pattern.endswith(below):  # of parts that mean nothing, as `a*//b`
+        return path
+    head = pattern.removesuffix(below).removesuffix("/")
     base = absolute(head or ".")
     return f"{head}/{path[len(base) + 1 :]}" if head else path[len(base) + 1 :]
 

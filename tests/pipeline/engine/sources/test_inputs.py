@@ -18,6 +18,7 @@ from pipeline.cli import main
 from pipeline.config import Config, ConfigError, plain
 from pipeline.config import build as make_config
 from pipeline.engine.sources.inputs import expand
+from pipeline.engine.unchanged import asked
 from tests.crawl import hostile_server
 from tests.crawl.archives.test_open_source import ARCHIVE, wacz
 from tests.crawl.tables.test_read import ROWS, write_parquet
@@ -243,3 +244,29 @@ def test_a_length_that_is_only_said_is_looked_at(tmp_path: Path) -> None:
         made = config(tmp_path / "out", f"{server.url}/a.warc.gz")
         with pytest.raises(ConfigError, match=r"has 1,000,000,000,000,000 bytes, and does not give the last"):
             expand(made, Storage(made.out))
+
+
+@pytest.mark.parametrize("folder", ["c[1]", "a*b", "a?b", "[!x]"])
+def test_a_pattern_in_a_folder_that_looks_like_one_finds_the_folders_own_files(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (folder, "c1", "axb"):  # neighbours that the folder's name would match
+        (tmp_path / name / "deep").mkdir(parents=True)
+        for file in ("x.warc", "deep/y.warc"):
+            (tmp_path / name / file).write_bytes(page("<img src=/a.png alt=a>"))
+    here = tmp_path / folder
+    monkeypatch.chdir(here)
+    for pattern, found in (
+        (f"{here}/*.warc", [f"{here}/deep/y.warc", f"{here}/x.warc"]),
+        ("*/?.warc", ["deep/y.warc"]),
+        ("./x.w*", ["./x.warc"]),
+        ("x.warc", ["x.warc"]),
+    ):
+        made = config(tmp_path / "out", pattern)
+        sources = expand(made, Storage(str(tmp_path / "out")))
+        assert [source.archive for source in sources] == found
+        assert all(source.location.startswith(f"{here}/") for source in sources)
+    assert asked({"sources": ["*.warc"]}, "out") != asked({"sources": [f"{tmp_path}/c1/*.warc"]}, "out")
+    before = asked({"sources": ["*.warc"]}, "out")
+    (here / "new.warc").write_bytes(b"")
+    assert asked({"sources": ["*.warc"]}, "out") != before
