@@ -37,6 +37,8 @@ _TAKEN = """
 _STRING, _NAME = re.compile(r"[eExX]?'"), re.compile(r"[eExX]?'\w*'\Z")
 _TEMPORARY = ("TEMP", "TEMPORARY")
 _MADE = ("TABLE", "VIEW", "MACRO", "FUNCTION")
+_SHOWN = "SELECT name FROM (SHOW TABLES) WHERE NOT starts_with(name, '_')"
+"""What SHOW TABLES answers: the views for people, and what the asker made; `FROM (SHOW TABLES)` has those behind, too."""
 _CHANGES_NOTHING = "asking a dataset writes and changes nothing but temporary tables, views and macros"
 
 
@@ -90,6 +92,8 @@ def _question(connection: duckdb.DuckDBPyConnection, statement: duckdb.Statement
     tokens = list(_tokens(statement.query))
     first = tokens[0].word
     _check_tokens(tokens)
+    if [token.word for token in tokens if token.text != ";"] == ["SHOW", "TABLES"]:
+        return Question(_SHOWN)
     try:
         kind: duckdb.StatementType | None = statement.type
     except ValueError:  # one that DuckDB's Python has no name for, as UPDATE EXTENSIONS
