@@ -1,9 +1,11 @@
 """Asking a dataset: every audit, point queries and `wit explain`; ten questions beside img2dataset's own output.
 
 The dataset is made (`bench.inputs.large_dataset`), of `--pairs N` pairs and three times as many candidates; `--at DIR`
-keeps it for another run. The peer's ten questions are asked as its users ask them: by DuckDB over its Parquet files,
-and of its `_stats.json`. Ours are the same over the views. What is compared is CPU-seconds, which other work on the
-machine does not change; both sides use all its cores.
+keeps it for another run, and `--only` measures a part. Of a question for one value is said, too, which share of the
+rows its answer is, and which share of the bytes of the dataset's tables it reads; hosts are asked for by that of the
+median pair (half of the pairs are on no larger ones) and by the largest. The peer's ten questions are asked as its
+users ask them: by DuckDB over its Parquet files, and of its `_stats.json`. Ours are the same over the views. What is
+compared is CPU-seconds, which other work on the machine does not change; both sides use all its cores.
 """
 
 from __future__ import annotations
@@ -84,6 +86,15 @@ QUESTIONS: tuple[tuple[str, str, str], ...] = (
     ),
 )  # fmt: skip
 """Those that an auditor begins with; img2dataset's users have counts of failures, and captions to count words in."""
+PARTS = ("points", "audits", "peer")
+_HOSTS = """
+    WITH hosts AS (SELECT host, count(*) AS n FROM _pairs GROUP BY host),
+         placed AS (SELECT *, sum(n) OVER (ORDER BY n, host) AS up_to, sum(n) OVER () AS of_all FROM hosts)
+    SELECT arg_min(host, up_to) FILTER (WHERE 2 * up_to >= of_all) FROM placed
+    UNION ALL
+    SELECT arg_max(host, up_to) FROM placed
+"""
+"""The host of the pair in the middle where pairs are ordered by how many their host has, and the largest."""
 
 
 def _timed(act: Callable[[], Any]) -> tuple[Any, float, float]:
@@ -92,48 +103,92 @@ def _timed(act: Callable[[], Any]) -> tuple[Any, float, float]:
     return answer, time.perf_counter() - wall, time.process_time() - cpu
 
 
-def _asked(name: str, act: Callable[[], Any]) -> float:
-    """The seconds of CPU that a question takes, which are printed beside those of the clock."""
-    _, wall, cpu = _timed(act)
-    print(f"{name:<32} {wall:8.2f} s {cpu:8.2f} CPU-s", flush=True)
-    return cpu
+def _bytes_read() -> int:
+    """Return how many bytes the process has read of files so far, from memory or disk."""
+    return int(Path("/proc/self/io").read_text().split()[1])
 
 
-def measure(out: str) -> dict[str, Any]:
-    """Return every figure of a dataset that `bench.inputs.large_dataset` made."""
-    opened, wall, cpu = _timed(lambda: dataset.open(out))
-    print(f"{'first view':<32} {wall:8.2f} s {cpu:8.2f} CPU-s", flush=True)
+def _asked(name: str, act: Callable[[], Any]) -> tuple[Any, float]:
+    """Return a question's answer and the seconds of CPU that it takes, which are printed beside those of the clock."""
+    answer, wall, cpu = _timed(act)
+    print(f"{name:<40} {wall:8.2f} s {cpu:8.2f} CPU-s", flush=True)
+    return answer, cpu
+
+
+def measure(out: str, only: str = "") -> dict[str, Any]:
+    """Return every figure of a dataset that `bench.inputs.large_dataset` made, or those of one of PARTS."""
+    opened, _ = _asked("open", lambda: dataset.open(out))
+    _asked("first view", lambda: opened.answer("FROM funnel").fetchall())
+    found: dict[str, Any] = {}
+    if only in ("", "points"):
+        found["points"] = _points(opened, out)
+    if only in ("", "audits"):
+        slowest = 0.0
+        for name in audits.available():
+            audit = audits.find(name)
+            work = lambda audit=audit: opened.answer(audit.text, audit.values()).fetchall()  # noqa: E731
+            slowest = max(slowest, _asked(f"audit {name}", work)[1])
+        found["slowest_audit_cpu_seconds"] = round(slowest, 2)
+    if only in ("", "peer"):
+        ours, peer, equal = _beside_peer(opened, out)
+        found |= {"ours": ours, "peer": peer, "ratio": round(peer / ours, 2), "equal": equal}
+    return {**found, "peak_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)}
+
+
+def _points(opened: dataset.Dataset, out: str) -> list[dict[str, Any]]:
+    """Return what questions for one value take; each is asked of the dataset newly opened."""
+    committed = [commit for entry in opened.manifest["phases"] for commit in opened.commits(entry["phase"])]
+    tables = [file for commit in committed for file in commit.files.values() if file.name.endswith(".parquet")]
+    whole = sum(file.bytes for file in tables)
+    rows_of = {
+        view: sum(file.rows for file in opened.files(table).values())
+        for view, table in (("candidates", "candidates"), ("pairs", "samples"))
+    }
     ((url, pair_id, host),) = opened.sql("SELECT url, pair_id, host FROM pairs LIMIT 1").fetchall()
-    points = {
-        "pairs by pair_id": f"SELECT * FROM pairs WHERE pair_id = '{pair_id}'",
-        "candidates by pair_id": f"SELECT * FROM candidates WHERE pair_id = '{pair_id}'",
-        "images by host": f"SELECT * FROM images WHERE host = '{host}'",
-        "candidates by URL": f"SELECT * FROM candidates WHERE url = '{url}'",
-        "candidates by host": f"SELECT * FROM candidates WHERE host = '{host}'",
-        "dropped by URL": f"SELECT * FROM dropped WHERE url = '{url}'",
-    }
-    for name, query in points.items():
-        _asked(name, lambda query=query: opened.answer(query).fetchall())  # type: ignore[misc]
-    for which in (url, pair_id, f"http://{host}/never-seen.jpg"):
-        _asked(f"explain {which}"[:32], lambda which=which: explain(opened, which))  # type: ignore[misc]
-    slowest = 0.0
-    for name in audits.available():
-        audit = audits.find(name)
-        work = lambda audit=audit: opened.answer(audit.text, audit.values()).fetchall()  # noqa: E731
-        slowest = max(slowest, _asked(f"audit {name}", work))
-    ours, peer, equal = _beside_peer(opened, out, url)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    return {
-        "ours": ours,
-        "peer": peer,
-        "equal": equal,
-        "slowest_audit_cpu_seconds": round(slowest, 2),
-        "peak_gib": peak,
-    }
+    ((gone,),) = opened.sql("SELECT url FROM dropped WHERE reason = 'near_duplicate_image' LIMIT 1").fetchall()
+    hosts = opened.sql(_HOSTS).fetchall()
+    asked = [
+        (f"{view} by {column}", view, f"SELECT * FROM {view} WHERE {column} = '{value}'")
+        for view in ("pairs", "candidates", "images", "dropped")
+        for column, value in (("pair_id", pair_id), ("url", url))
+        if view != "images" or column == "url"
+    ]
+    for which, of in zip(("the median pair's host", "the largest host"), hosts, strict=True):
+        asked += [
+            (f"{which}: {view}{told}", view, query.format(f"{view} WHERE host = '{of[0]}'"))
+            for view in ("pairs", "candidates", "images")
+            for told, query in (("", "SELECT * FROM {}"), (", 20", "SELECT * FROM {} LIMIT 20"))
+        ]
+        asked.append((f"{which}: candidates, count", "", f"SELECT count(*) FROM candidates WHERE host = '{of[0]}'"))
+        asked.append(
+            (
+                f"{which}: dropped, by reason",
+                "",
+                f"SELECT reason, count(*) FROM dropped WHERE host = '{of[0]}' GROUP BY 1",
+            )
+        )
+    acts: list[tuple[str, str, Callable[[dataset.Dataset], Any]]] = [
+        (name, view, lambda anew, query=query: anew.answer(query).fetchall()) for name, view, query in asked
+    ]
+    explained = {"kept": url, "pair_id": pair_id, "dropped": gone, "never seen": f"http://{host}/never-seen.jpg"}
+    acts += [
+        (f"explain, {name}", "", lambda anew, which=which: explain(anew, which)) for name, which in explained.items()
+    ]
+    found = []
+    for name, view, act in acts:
+        anew, before = dataset.open(out), _bytes_read()
+        answer, cpu = _asked(name, lambda act=act, anew=anew: act(anew))  # type: ignore[misc]
+        row: dict[str, Any] = {"question": name, "cpu_seconds": round(cpu, 2)}
+        row["share_of_bytes"] = round((_bytes_read() - before) / whole, 5)
+        if view in rows_of:
+            row |= {"rows": len(answer), "share_of_rows": len(answer) / rows_of[view]}
+        print(f"{'':<40} {row}", flush=True)
+        found.append(row)
+    return found
 
 
-def _beside_peer(opened: dataset.Dataset, out: str, url: str) -> tuple[float, float, bool]:
-    """CPU-seconds of the ten questions, ours and the peer's, and whether the answers are the same."""
+def _beside_peer(opened: dataset.Dataset, out: str) -> tuple[float, float, bool]:
+    """Return the CPU-seconds of the ten questions, ours and the peer's, and whether the answers are the same."""
     theirs = duckdb.connect()
     folder = escape(str(Path(out) / "img2dataset"))
     theirs.execute(f"CREATE VIEW images AS FROM read_parquet('{folder}/*.parquet')")
@@ -142,7 +197,7 @@ def _beside_peer(opened: dataset.Dataset, out: str, url: str) -> tuple[float, fl
         "columns = {count: 'BIGINT', successes: 'BIGINT'})"
     )
     theirs.register("words", opened.sql("SELECT query FROM queries").to_arrow_table())
-    ((sha256,),) = opened.sql(f"SELECT sha256 FROM images WHERE url = '{url}'").fetchall()
+    ((url, sha256),) = opened.sql("SELECT url, sha256 FROM pairs LIMIT 1").fetchall()
     seconds, equal = [0.0, 0.0], True
     for name, *queries in QUESTIONS:
         our_query, their_query = (query.format(url=url, sha256=sha256) for query in queries)
@@ -166,16 +221,14 @@ def main() -> None:
     arguments.add_argument("--pairs", type=int, default=10_000_000)
     arguments.add_argument("--workers", type=int, default=2)
     arguments.add_argument("--at", help="where the dataset is kept; made there if it is not there yet")
+    arguments.add_argument("--only", choices=PARTS, default="", help="a part of the figures")
     given = arguments.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         out = given.at or folder
         if not (Path(out) / "manifest.json").exists():
             build(out, Size(given.pairs), given.workers)
-        found = measure(out)
-    ratio = round(found["peer"] / found["ours"], 2)
-    print_record(
-        {"bench": "audit", "pairs": given.pairs, "unit": "CPU-seconds of ten questions", "ratio": ratio, **found}
-    )
+        found = measure(out, given.only)
+    print_record({"bench": "audit", "pairs": given.pairs, "unit": "CPU-seconds of ten questions", **found})
 
 
 if __name__ == "__main__":
