@@ -38,7 +38,7 @@ _STRING, _NAME = re.compile(r"[eExX]?'"), re.compile(r"[eExX]?'\w*'\Z")
 _TEMPORARY = ("TEMP", "TEMPORARY")
 _MADE = ("TABLE", "VIEW", "MACRO", "FUNCTION")
 _SHOWN = "SELECT name FROM (SHOW TABLES) WHERE NOT starts_with(name, '_')"
-"""What SHOW TABLES answers: the views for people, and what the asker made; `FROM (SHOW TABLES)` has those behind, too."""
+"""What SHOW TABLES answers: the views for people, and what the asker made; `FROM (SHOW TABLES)` has all, too."""
 _CHANGES_NOTHING = "asking a dataset writes and changes nothing but temporary tables, views and macros"
 
 
