@@ -57,7 +57,7 @@ def _scaled(image: Image.Image, share: float) -> Image.Image:
 
 
 def _cropped(image: Image.Image, share: float) -> Image.Image:
-    """Without so much of each side together: half of it left and right, half above and below."""
+    """Cut so much off each side together: half of it left and right, half above and below."""
     across, down = image.width * share / 2, image.height * share / 2
     return image.crop((round(across), round(down), round(image.width - across), round(image.height - down)))
 

@@ -15,7 +15,7 @@ from bench.record import print_record
 from train.evaluate.probe import SWEEP_TOLERANCE, Probe, fit, lambda_of, sweep
 
 TOLERANCE = 0.01
-"""Of accuracy, between two sweeps that may end at neighbouring steps."""
+"""The difference of accuracy between two sweeps that may end at neighbouring steps."""
 
 
 def main() -> None:

@@ -56,7 +56,7 @@ KEPT = {"text": 0.5, "match": 0.8, "dedup": 0.6, "prebalance": 1 / 3, "fetch": 0
 ROW_BYTES = {"candidates": 180, "pairs": 220, "images": 130, "rows": 300, "samples": 150, "measures": 20, "nodes": 90}
 """Compressed bytes of a row, by role; of others 30."""
 IMAGE_BYTES = 15_000
-"""Of a stored image."""
+"""The bytes of a stored image."""
 MOST_GROWTH = 11
 """Times the driver's seconds for ten times the candidates."""
 GOALS = {"rss_bytes": 8e9, "driver_seconds": 1200, "largest_specification_bytes": 256e3, "largest_record_bytes": 1e6}

@@ -41,9 +41,9 @@ SIZES = (10_000_000, 40_000_000)
 """Pairs of the datasets whose tasks are measured."""
 LIMIT_BYTES = 2e9
 BYTES_A_SAMPLE = 24
-"""Of an opened index, in a process."""
+"""The most bytes that an opened index may take in a process."""
 PAIRS_PER_PARTITION = 200_000
-"""As configs/cluster.yaml has them."""
+"""The pairs of a partition, as configs/cluster.yaml has them."""
 
 
 def hashes(numbers: np.ndarray, width: int) -> pa.Array:

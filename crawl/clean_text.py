@@ -38,8 +38,9 @@ _INVISIBLE = re.compile(
 )
 _EDGES = " \u200c\u200d"
 _MOST_MARKS = 30
-"""Of combining marks in a row; the rest is left out. No language stacks as many (Unicode's UAX #15, section 13, the
-Stream-Safe Text Format), and normalization sorts them in a time that grows with their square."""
+"""The most combining marks in a row; the rest is left out. No language stacks as many (Unicode's UAX #15,
+section 13, the Stream-Safe Text Format), and normalization sorts them in a time that grows with their square.
+"""
 _FEW_CHARS = 1_000  # a shorter text may have any: a millisecond's worth
 # What `str.strip` takes away, but for the two that may be the end of a letter in mojibake, as in "voilÃ\xa0"; in RE2,
 # what it takes away and _CONTROL without the space, and where cleaning puts a single space.

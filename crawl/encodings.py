@@ -149,7 +149,7 @@ def _single(byte: int, codec: str) -> str:
 
 @cache
 def _corrected(encoding: str) -> re.Pattern[bytes]:
-    """From a position on, up to and with the first sequence that the codec maps otherwise than the standard."""
+    """Decode from a position on, up to and with the first sequence that the codec maps otherwise than the standard."""
     one_of = b"|".join(map(re.escape, _OTHERWISE[encoding]))
     return re.compile(rb"(?:[\x00-\x7f]++|(?!%b)(?:%b))*+(%b)" % (one_of, _MULTI_BYTE[encoding][1], one_of), re.DOTALL)
 

@@ -60,7 +60,7 @@ ASKING_FILES = {
     "/ai.txt": ("User-Agent: *\nDisallow: /untrained/\n", "text/plain"),
     "/.well-known/tdmrep.json": ('[{"location": "/reserved/", "tdm-reservation": 1}]', "application/json"),
 }
-"""By which the first host of images asks: its robots.txt, headers and pages name the licenses."""
+"""The signals by which the first host of images asks: its robots.txt, headers and pages name the licenses."""
 ASKING_ROBOTS = f"""\
 # What may be trained on stands in /ai.txt, too.
 License: http://{IMAGE_HOSTS[0]}/rsl.xml

@@ -29,7 +29,7 @@ def _copy(self: SimpleTokenizer, *arguments: Any, **options: Any) -> None:
 
 @contextmanager
 def read_once() -> Iterator[None]:
-    """Within it a tokenizer like an earlier one is made of what that has read."""
+    """Make, while the block runs, a tokenizer like an earlier one of what that has read."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SimpleTokenizer, "__init__", _copy)
         yield

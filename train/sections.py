@@ -68,7 +68,7 @@ class TrainingConfig:
     on_nan: Literal["stop", "skip"] = "stop"
     """What a loss or gradient that is no number does: stop the run, or skip the step."""
     max_skipped: int = 10
-    """With on_nan: skip, how many steps may be skipped before the run stops all the same."""
+    """The number of steps that may be skipped, with on_nan: skip, before the run stops all the same."""
 
     def __post_init__(self) -> None:
         require(self.batch_size >= 1, "batch_size", "at least 1", self.batch_size)
@@ -143,7 +143,7 @@ class ScheduleConfig:
 
 @dataclass(frozen=True)
 class ComputeConfig:
-    """On what a step is computed, and how (train/to_device.py, train/memory, torch's own switches)."""
+    """What a step is computed on, and how (train/to_device.py, train/memory, torch's own switches)."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """auto (a GPU if there is one), cpu or cuda."""

@@ -94,17 +94,17 @@ class Size:
 
     @property
     def pair_partitions(self) -> int:
-        """As many as a run makes."""
+        """The partitions of pairs: as many as a run makes."""
         return max(2, self.pairs // PAIRS_A_PARTITION)
 
     @property
     def candidate_partitions(self) -> int:
-        """As many as a run makes of sources of a usual size."""
+        """The partitions of candidates: as many as a run makes of sources of a usual size."""
         return max(2, -(-self.candidates // CANDIDATES_A_PARTITION))
 
     @property
     def candidates_each(self) -> int:
-        """Of a partition, but perhaps the last."""
+        """The candidates of a partition, but perhaps of the last."""
         return -(-self.candidates // self.candidate_partitions)
 
 
@@ -180,7 +180,7 @@ def _candidates(rows: pa.Table, size: Size) -> pa.Table:
 
 
 def _verdicts(rows: pa.Table, stage: str) -> pa.Table:
-    """Of rows with a column `row`."""
+    """Return the verdicts of rows with a column `row`."""
     selects = " UNION ALL ".join(
         f"SELECT row, '{reason}' AS reason, ({evidence})::VARCHAR AS evidence FROM rows WHERE h >= {low} AND h < {high}"
         for reason, low, high, evidence in FATES[stage]

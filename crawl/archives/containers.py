@@ -32,7 +32,7 @@ from crawl.archives.overlong_records import begins_record, header_inside
 from crawl.archives.payload import MAX_BODY_BYTES
 
 FIRST_LINE_BYTES = 16
-"""In which a record's first line stands."""
+"""The bytes in which a record's first line stands."""
 
 _ZSTD = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18")  # a frame, or a skippable one (RFC 8878, section 3)
 _ZIP = b"PK\x03\x04"

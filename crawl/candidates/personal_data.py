@@ -211,7 +211,7 @@ def _masked_once(text: str, region: str | None, kinds: Sequence[str], found: lis
 
 
 def _masked_near_masks(text: str, kinds: Sequence[str], found: list[str]) -> str:
-    """From the last mask to the first; where a new one is made, again from there."""
+    """Mask from the last mask to the first; where a new one is made, again from there."""
     end = len(text)
     while (begin := text.rfind("[", 0, end)) >= 0:
         end = begin

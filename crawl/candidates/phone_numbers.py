@@ -60,7 +60,7 @@ def phone_numbers(text: str, region: str | None) -> Spans:
 
 
 def _span(number: phonenumbers.PhoneNumberMatch) -> tuple[int, int]:
-    """Without a bracket that is opened before the number and closed behind it."""
+    """Return a span without a bracket that is opened before the number and closed behind it."""
     opened = number.raw_string.startswith("(") and ")" not in number.raw_string
     return number.start + opened, number.end
 

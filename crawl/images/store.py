@@ -38,11 +38,11 @@ REQUESTS_PER_IMAGE = 0.02
 LARGE_GAP_BYTES = 2**20
 """What comes in about the time that a request takes."""
 MORE_BYTES = 0.2
-"""As a share of the images' bytes: so much of the gaps is read in any case, the smallest first."""
+"""The share of the images' bytes that is read of gaps in any case, the smallest first."""
 _CHUNK = re.compile(r"(.*?)(?:-([0-9a-f]{16}))?\.parquet")  # its name, and the checksum that older ones have not
 _BLOB = re.compile(rf"{FOLDER}/(.*?)(?:-[0-9a-f]{{16}})?\.blob")
 _DECISIVE = (OK, "hash_list_match", "robots_noai", "tdm_reserved", "domain_opted_out")
-"""As are all refusals with an owner's wish; robots.txt that could not be had is none."""
+"""Outcomes that know the image; so do all refusals with an owner's wish. A robots.txt that could not be had is none."""
 
 
 def write_chunk(

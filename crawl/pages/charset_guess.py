@@ -65,6 +65,6 @@ def _is_damaged_utf8(sample: bytes) -> bool:
 
 
 def _top_level(url: str) -> bytes | None:
-    """In the form that chardetng asks for."""
+    """Return the top-level domain in the form that chardetng asks for."""
     match = _TOP_LEVEL.match(url.lower())
     return match[1].encode() if match else None

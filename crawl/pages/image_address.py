@@ -232,8 +232,8 @@ def _is_no_address(url: str) -> bool:
 
 
 def _is_named_as_stand_in(src: str) -> bool:
-    """In the formats of drawings other words may stand before those that name a stand-in (`theme_blank.gif`); a photo
-    is one if it is named by nothing else. So `lazy-dog.jpg` is none.
+    """Return whether it is. In the formats of drawings other words may stand before those that name a stand-in
+    (`theme_blank.gif`); a photo is one if it is named by nothing else. So `lazy-dog.jpg` is none.
     """
     stem, _, ending = _without_query(src[:MAX_URL_CHARS]).rpartition("/")[2].lower().rpartition(".")
     if (ending not in _DRAWINGS and ending not in _PHOTOS) or not _ROOT.search(stem):

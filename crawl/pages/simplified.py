@@ -17,7 +17,7 @@ import numpy as np
 from crawl.pages.rendered_text import BLOCKS
 
 _MAX_TAGS = 20_000
-"""At any depth that so many tags can reach, each takes some tens of microseconds at most."""
+"""The most tags of a page: at any depth that so many can reach, each takes some tens of microseconds at most."""
 _MAX_TAGS_DEEP = _MAX_TAGS**2
 """Tags times the elements that may be open at once: some nanoseconds each."""
 _MAX_ROUNDS = 8  # in which closed elements are taken out of a page

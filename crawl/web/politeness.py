@@ -15,9 +15,9 @@ from crawl.web.config import FetchConfig
 from crawl.web.response import Refused
 
 FAILURES = 10
-"""In a row, after which a site, or one kind of its addresses, is left alone until all others are done."""
+"""The failures in a row after which a site, or one kind of its addresses, is left alone until all others are done."""
 LAST_FAILURES = 3
-"""In a row, when it is asked once more, after which it is given up for the rest of the call."""
+"""The failures in a row, when it is asked once more, after which it is given up for the rest of the call."""
 KINDS = 3
 """How many different addresses must have failed before a host is given up, unless none could be connected to."""
 SILENT_SITES = 4

@@ -106,7 +106,7 @@ class _Visit:
         self._most_slow = min(SLOW_PER_PLACE * self._config.concurrency, getrlimit(RLIMIT_NOFILE)[0] // 2)
 
     async def run(self, urls: list[str]) -> None:
-        """To the end of the last address."""
+        """Visit the addresses, to the end of the last."""
         for url in self._ordered(urls):
             address = _Address(url, self._config.timeout_s)
             self._queue(address).waiting.append(address)
@@ -123,8 +123,8 @@ class _Visit:
             await self._changed.wait()
 
     def _ordered(self, urls: list[str]) -> list[str]:
-        """By host and site, those with most addresses first; within a site in the order of a hash, so that a folder of
-        dead links is not taken for a dead site.
+        """Order addresses by host and site, those with most addresses first; within a site in the order of a
+        hash, so that a folder of dead links is not taken for a dead site.
         """
         sites = {url: self._client.site(url) for url in urls}
         of_host = Counter(site.host.name for site in sites.values())

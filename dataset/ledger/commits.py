@@ -31,7 +31,7 @@ log = logging.getLogger("wit")
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 _MOST_MANIFEST_BYTES = 2**22
-"""Of a larger one nothing is read: some 40,000 phases, of which a build has about a hundred."""
+"""The most bytes of a manifest that is read: some 40,000 phases, of which a build has about a hundred."""
 _NAME = re.compile(r"[0-9A-Za-z_][\w.+=-]*(?:/[0-9A-Za-z_][\w.+=-]*)+", re.ASCII)  # no file lies at the top
 _PHASE = re.compile(r"[a-z_]+\.[a-z0-9_]+")
 _MOST = 2**63
@@ -40,7 +40,7 @@ _one_line = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 ALL_RECORDS = "records.parquet"
 """The records of all closed phases in one file, for who asks a bucket; what it says stands in the phases' own, too."""
 MOST_BYTES_OF_ALL = 32 * 2**20
-"""Of a larger one nobody reads the whole: some 30,000 partitions."""
+"""The most bytes of a file of records that is read whole: some 30,000 partitions."""
 RECORDS = pa.schema([("partition", pa.int32()), ("fingerprint", pa.string()), ("record", pa.string())])
 
 

@@ -33,9 +33,9 @@ ROWS: Mapping[Key, tuple[str, ...]] = {
     "host": ("candidates", "pairs", "samples"),
     "sha256": ("pairs",),
 }
-"""Of each key the rows whose partitions are known by it."""
+"""The rows whose partitions are known by each key."""
 Partitions = Mapping[str, Collection[int]]
-"""By what the rows are: the partitions that may have some."""
+"""The partitions that may have rows, by what the rows are."""
 
 
 def hash_of(key: Key, value: str) -> int:

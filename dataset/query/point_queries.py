@@ -32,7 +32,7 @@ _BEHIND: Mapping[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] 
 _THROUGH = {("pairs", "host"): {"_pairs": "host = {0}", "_samples": "url IN (SELECT url FROM _pairs)"}}
 """Where a table has no such column: the partitions of pairs, unlike the shards, each have few hosts."""
 _BESIDE = {"images": {"_nsfw": "(partition, row) IN (SELECT partition, row FROM _images)"}}
-"""Of a view: what else is narrowed then."""
+"""What else is narrowed with a view."""
 Narrow = Callable[[str, str, str], str | None]
 """The SELECT of a view over the rows alone whose column has a value, by these three; None: read the whole view."""
 
@@ -113,7 +113,9 @@ def _named(node: Any) -> Iterator[str]:
 
 
 def _narrower(node: Any, narrow: Narrow) -> Iterator[tuple[int, int, str]]:
-    """Of each view that can be narrowed: from which byte to which it is named, and what stands there instead."""
+    """Return, for each view that can be narrowed, from which byte to which it is named, and what stands there
+    instead.
+    """
     if isinstance(node, list):
         for item in node:
             yield from _narrower(item, narrow)

@@ -383,7 +383,7 @@ class Dataset(Committed):
 
 
 def _places(node: Any, names: Collection[str]) -> Iterator[tuple[int, str]]:
-    """At which byte of a statement each table is named that is one of some; and that name."""
+    """Yield at which byte of a statement each table is named that is one of some; and that name."""
     if isinstance(node, list):
         for item in node:
             yield from _places(item, names)

@@ -131,7 +131,7 @@ class Storage:
         return _storage, (self.url, self._leave, self.fence)
 
     def _asking(self) -> contextlib.AbstractContextManager[None]:
-        """Within it, a request to the storage's server; that it takes long is said."""
+        """Say of a request to the storage's server in the block that it takes long."""
         return contextlib.nullcontext() if self.local else waits.said(public(self.url))
 
     def path(self, name: str) -> str:
@@ -379,7 +379,7 @@ class Storage:
                 self.delete([name])
 
     def _alone(self, name: str) -> contextlib.AbstractContextManager[object]:
-        """On disk, nobody replaces the file meanwhile."""
+        """Keep others from replacing the file meanwhile, on disk."""
         return local_files.alone(Path(self.path(name)).parent) if self.local else contextlib.nullcontext()
 
     def delete_folder(self, name: str) -> None:

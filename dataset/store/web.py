@@ -45,7 +45,7 @@ _BUSY = frozenset({403, 408, 425, 429, 500, 502, 503, 504})
 _GONE = frozenset({404, 410})
 _REDIRECTS = 5
 TOTAL_S = 1800.0
-"""For one request with all its attempts and waits."""
+"""The time of one request with all its attempts and waits."""
 MIN_BYTES_PER_S = 1000
 """The least rate of a response after its first seconds; a worker waits for it."""
 _GRACE_S = 30.0

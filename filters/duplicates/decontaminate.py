@@ -69,7 +69,7 @@ class DecontaminateConfig:
     """The evaluation sets: folders (paths or URLs, searched with all below them) of images or WebDataset tars, or
     tars."""
     max_hamming: int = MAX_SEARCH_HAMMING
-    """In how many of its 256 bits a PDQ hash may differ from that of an evaluation image: 0 to 31."""
+    """The most of its 256 bits in which a PDQ hash may differ from that of an evaluation image: 0 to 31."""
     min_quality: int = 50
     """The PDQ quality (0 to 100) below which a hash says nothing; such images are compared by their bytes alone."""
     max_colour_distance: int = 24
@@ -208,7 +208,9 @@ def _nearest_looks(
 
 
 def _nearest_copies(images: np.ndarray, entries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each image the entry of the highest cosine, of equals the first, and the cosine. int64 and float64 (n,)."""
+    """Return for each image the entry of the highest cosine, of equals the first, and the cosine. int64 and
+    float64 (n,).
+    """
     best = np.zeros(len(images), dtype=np.int64)
     cosine = np.zeros(len(images))
     block = max(1, _COSINES // len(entries))

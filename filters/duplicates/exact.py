@@ -44,8 +44,9 @@ class DedupConfig:
     """A text on more distinct image addresses than this, and on more than `max_share_per_text` of the dataset, is spam
     (a shop's name, "image"), and all its rows go. What repeats on a site is for `text.max_site_images_per_text`."""
     max_share_per_text: float = 0.0001
-    """On what share of all distinct (image address, text) a text may stand: of a million on 100, of 400 million on
-    40,000. 0: `max_images_per_text` decides whatever the dataset's size."""
+    """The largest share of all distinct (image address, text) on which a text may stand: of a million on 100,
+    of 400 million on 40,000. 0: `max_images_per_text` decides whatever the dataset's size.
+    """
     texts_per_url: Literal["all", "first", "longest"] = "all"
     """Which texts of one image address stay: `all`, the `first` that occurs, or the `longest` (or first of these)."""
 

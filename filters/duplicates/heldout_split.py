@@ -67,8 +67,9 @@ def rooted(groups: pa.Table, known: pa.Table) -> pa.Table:
 
 
 def _root_of_image(pairs: pa.Table) -> tuple[np.ndarray, pa.Array]:
-    """Of ROOTED that has all pairs of its images: each pair's image, as a code, and each image's root; null if none of
-    its captions is shared."""
+    """Return, of ROOTED that has all pairs of its images, each pair's image, as a code, and each image's root;
+    null if none of its captions is shared.
+    """
     image, names = _codes(pairs, "image_key")
     root = pairs.column("root").combine_chunks()
     row = np.full(len(names), -1)

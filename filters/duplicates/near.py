@@ -76,8 +76,9 @@ class NearDupConfig:
     hash: Literal["pdq", "phash", "dhash"] = "pdq"
     """The perceptual hash: pdq of 256 bits, or phash or dhash of 64 bits (as the library imagehash has them)."""
     max_hamming: int = MAX_HAMMING
-    """In how many bits the hashes of two near-duplicates may differ: 0 to 31 of PDQ's 256, 0 to 7 of 64. Every such
-    pair is found."""
+    """The most bits in which the hashes of two near-duplicates may differ: 0 to 31 of PDQ's 256, 0 to 7 of 64.
+    Every such pair is found.
+    """
     min_quality: int = 50
     """The PDQ quality (0 to 100) below which a hash says nothing; such images are compared by bytes and pixels
     alone."""
@@ -101,7 +102,7 @@ class NearDupConfig:
 
     @property
     def chunks(self) -> int:
-        """By how many chunks of its hash an image is exchanged."""
+        """The number of chunks of its hash by which an image is exchanged."""
         return HASH_BITS[self.hash] // (HALF_BITS if self.likeness.halved else CHUNK_BITS)
 
     @property
@@ -324,7 +325,7 @@ def _binary(hashes: np.ndarray, rows: np.ndarray) -> pa.Array:
 
 
 def _cover(group: np.ndarray, alike: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
-    """In each group the first row stands for all that are like it, then the first of the rest, and so on.
+    """Choose in each group: the first row stands for all that are like it, then the first of the rest, and so on.
 
     A round does this in all groups at once.
 

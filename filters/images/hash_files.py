@@ -239,7 +239,7 @@ def _of_csv(file: str, lines: list[str]) -> pa.Table:
 
 
 def _of_lines(file: str, lines: list[str]) -> pa.Table:
-    """Without a header: the first word of each line, and of a PDQ its quality behind it."""
+    """Read lines without a header: the first word of each, and of a PDQ its quality behind it."""
     cells = pc.split_pattern_regex(pa.array(lines), r"[\s,;]+", max_splits=2)
     first = pc.list_element(cells, 0)
     kind = _kind(file, first[0].as_py())

@@ -25,7 +25,7 @@ class HashListsConfig:
     """Files (paths or URLs, plain or gzip) of MD5, SHA-256 or PDQ hashes: lines, CSV, JSON of Project VIC,
     ThreatExchange or StopNCII, XML of NCMEC, as `filters.images.hash_files` reads them."""
     max_pdq_hamming: int = 31
-    """In how many of its 256 bits an image's PDQ may differ from an entry for both to match; what PDQ's authors
+    """The most of its 256 bits in which an image's PDQ may differ from an entry for both to match; what PDQ's authors
     recommend (hashing.pdf of facebook/ThreatExchange), and the most that is searched completely. An entry's own
     distance counts if it is less."""
     min_pdq_quality: int = 50

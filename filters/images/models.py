@@ -57,9 +57,9 @@ class ImageModel:
     channels: Literal["rgb", "bgr"] = "rgb"
     scale: float = 1 / 255
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    """In the order of `channels`, after scaling."""
+    """The mean of each channel, in the order of `channels`, after scaling."""
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    """In the order of `channels`, after scaling."""
+    """The standard deviation of each channel, in the order of `channels`, after scaling."""
     jpeg_quality: int = 0
     """Quality of a JPEG that the resized image is passed through, for models that were trained so; 0 for none."""
     output: int | str = 0

@@ -33,11 +33,12 @@ made it."""
 GLANCE_SIZE = 128
 """Pixels of the square that the first look sees: what the full model sees in 224."""
 DOUBT_ABOVE = 0.02
-"""From this probability of the first look on, a second follows. Of 1,280 variants of the photographs and clip-arts that
-score highest, 827 of which the full model gives more than 0.8, the lowest of these has 0.069 at the first look; of
-1,127 above 0.2 the lowest has 0.025 (`make bench-nsfw` makes such a set)."""
+"""The probability of the first look from which on a second follows. Of 1,280 variants of the photographs and
+clip-arts that score highest, 827 of which the full model gives more than 0.8, the lowest of these has 0.069 at
+the first look; of 1,127 above 0.2 the lowest has 0.025 (`make bench-nsfw` makes such a set).
+"""
 CONFIRM_ABOVE = 0.05
-"""From this probability of the second look on, the full model's counts. Of 480 variants of the clip-arts that score
+"""The probability of the second look from which on the full model's counts. Of 480 variants of the clip-arts that score
 highest, all that the full model gives more than 0.5 have at least 0.35 there, and 89 of the 90 above 0.2 have at least
 0.05."""
 _OPSET = 17  # of the 8-bit model: scales by channel need 13; the packaged model has 9

@@ -17,7 +17,7 @@ from dataset.query import sql
 from dataset.schema import PLACE
 
 KINDS = ("stand_in", "interface", "avatar", "logo", "advertisement", "credit", "code")
-"""In this order where several apply."""
+"""What a text may be instead of a caption, in the order that counts where several apply."""
 FOUND = pa.struct([("kind", pa.string()), ("found", pa.string())])
 """A kind, and what in the address or the text says so."""
 
@@ -120,7 +120,7 @@ _PATH: dict[str, list[tuple[int, str]]] = {
         (_FEW, _part("ads", "banners?") + rf"|[_-]ads?{_IMAGE}$"),
     ],
 }
-"""For each kind, patterns (RE2) of a path, and up to how many words a text may have to be judged by it."""
+"""Patterns (RE2) of a path for each kind, and up to how many words a text may have to be judged by it."""
 
 _PLACES: dict[str, list[str]] = {
     "interface": [
@@ -139,7 +139,7 @@ _PLACES: dict[str, list[str]] = {
         "CASE WHEN links_elsewhere AND page_part IS DISTINCT FROM 'content' THEN 'link to another site' END",
     ],
 }
-"""For each kind, SQL over the columns of PLACE: what in the place of an image with a text of at most _MOST_WORDS words
+"""SQL for each kind over the columns of PLACE: what in the place of an image with a text of at most _MOST_WORDS words
 speaks for it, else null."""
 _MOST_WORDS = 6
 

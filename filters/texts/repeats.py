@@ -21,13 +21,15 @@ SAMPLE = 1_000
 SAMPLE_PAGES = 300
 """A share of so many pages is within six in a hundred of the share of all, in 95 of 100 cases; each has its images."""
 SAMPLE_OF_IMAGE = 300
-"""Of an image that is sampled, on how many pages, those of the least hashes, its texts are: a button is on all."""
+"""The number of pages, those of the least hashes, on which the texts of a sampled image are looked at: a button
+is on all.
+"""
 LEAST_PAGES_OF_SITE = 10
 """How many pages of a site must have been seen for an image on most of them to be the site's."""
 LEAST_TEXTS, LEAST_SHARE = 10, 0.3
 """How many of a site's different texts must have a phrase, in number and in share, for it to be the site's."""
 LEAST_PAGES = 3
-"""On how many pages of the site: what all captions of one page begin with is what the page is about."""
+"""The pages of the site on which it must stand: what all captions of one page begin with is what the page is about."""
 SAMPLES = pa.schema(
     [("site", pa.string()), ("url_hash", pa.uint64()), ("page_hash", pa.uint64()), ("text", pa.string())]
 )

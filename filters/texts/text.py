@@ -66,7 +66,7 @@ class TextConfig:
     """Whether a phrase that begins or ends many captions of one site (`… | Site name`, `… - Buy online`) is cut off
     before they are judged. See `filters.texts.repeats`."""
     max_site_images_per_text: int = 20
-    """On how many of a site's images, of at most a thousand that are looked at, a text may stand before it is
+    """The most of a site's images, of at most a thousand that are looked at, on which a text may stand before it is
     boilerplate and dropped. 0 sets no limit."""
     max_site_texts_per_image: int = 10
     """How many texts an image may have, each on another page of its site (of at most 300 pages that are looked
@@ -74,9 +74,10 @@ class TextConfig:
     site in several languages a text in each: ten leaves room for both; the example picture that a manual's pages on
     filters share has 19. 0 sets no limit."""
     max_site_page_share: float = 0.5
-    """On what share of a site's pages an image may stand with the same text before both belong to the interface, as
-    buttons and marks do, if the text is of at most four words; of at least ten pages, and of 300 at most that are
-    looked at. 1 sets no limit."""
+    """The share of a site's pages on which an image may stand with the same text before both belong to the
+    interface, as buttons and marks do, if the text is of at most four words; of at least ten pages, and of 300
+    at most that are looked at. 1 sets no limit.
+    """
     blocklist: str | tuple[str, ...] = ("builtin", "doubtful", "ldnoobw")
     """Lists of unsafe words and phrases: `builtin`, a short English one that counts in every language; `doubtful`,
     words of pornography that have an innocent sense too; `ldnoobw`, lists

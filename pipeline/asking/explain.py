@@ -132,7 +132,7 @@ class _Teller:
         return {name: value for at in places for name, value in self._measures(table, at).items()}
 
     def _looked_up(self, evidence: Mapping[str, Any], stage: Stage, row: Mapping[str, Any]) -> dict[str, Any]:
-        """As `_resolved`; evidence may be anybody's, and point to what is not there."""
+        """Look evidence up as `_resolved` does; it may be anybody's, and point to what is not there."""
         try:
             return self._resolved(evidence, stage, row)
         except DamagedError:

@@ -196,7 +196,9 @@ class _Finder:
     def _rows(
         self, where: str, values: dict[str, Any], at: Partitions | None, also: str = "NULL"
     ) -> list[tuple[Any, ...]]:
-        """Of the first candidates of a condition: partition, row, how many there are, and what else is asked."""
+        """Return, of the first candidates of a condition, partition, row, how many there are, and what else is
+        asked.
+        """
         return self._ask(
             f"SELECT partition, row, count(*) OVER (), {also} FROM _candidates WHERE {where} "  # noqa: S608
             f"ORDER BY partition, row LIMIT {int(self._most)}",

@@ -16,8 +16,9 @@ from dataset.stages import Stage, judging
 from filters.queries.balance import draws, salt_of
 
 COUNTED = 5_000_000
-"""Of a stage with more rows the rank is estimated unless somebody asks for the exact one: the queries of all rows
-are looked at for it, which takes some 0.5 CPU seconds a million."""
+"""The most rows of a stage of which the rank is counted; of more it is estimated unless somebody asks for the
+exact one: the queries of all rows are looked at for it, which takes some 0.5 CPU seconds a million.
+"""
 _SOURCES = {
     "candidates": "SELECT partition, row, pair_id, query_ids FROM _matches JOIN _candidates USING (partition, row)",
     "pairs": "SELECT partition, row, pair_id, query_ids FROM _pairs",
@@ -62,6 +63,6 @@ def _pairs_of(dataset: Dataset, stage: Stage, query_id: int) -> pa.ChunkedArray:
 
 
 def _order(pair_ids: pa.Array | pa.ChunkedArray, query_id: int, seed: int, stage: str | None) -> np.ndarray:
-    """By what the pairs of a query stand in line: their hashes, or the draws of a stage. uint64 (n,)."""
+    """Return what the pairs of a query stand in line by: their hashes, or the draws of a stage. uint64 (n,)."""
     hashes = order_hash(pair_ids, seed)
     return hashes if stage is None else draws(hashes, np.full(len(hashes), query_id, np.int32), salt_of(stage, seed))

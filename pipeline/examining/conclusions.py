@@ -9,7 +9,9 @@ from pipeline.examining.geometry import Correlation
 from train.evaluate.results.row import Figure
 
 GAP = 0.2
-"""From which on a probe's accuracy is said to be above zero-shot's: more than noise of 25 images a class."""
+"""The difference from which on a probe's accuracy is said to be above zero-shot's: more than noise of 25 images
+a class.
+"""
 FEW = 10
 """Captions, or images, below which a class is said to lack them."""
 
@@ -110,7 +112,7 @@ def conclusions(
 
 
 def _side(gap: float, probe: float) -> str:
-    """On which side it fails: the features', or the prompts'. gap: a probe's accuracy less zero-shot's."""
+    """Say on which side it fails: the features', or the prompts'. gap: a probe's accuracy less zero-shot's."""
     if gap >= GAP:
         return "the image tower tells the classes apart, and it is the step from words to images that fails"
     if probe < 0.5:

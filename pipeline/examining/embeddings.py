@@ -212,6 +212,6 @@ class Embeddings:
 
 
 def _half(places: list[int], vectors: list[np.ndarray]) -> dict[str, np.ndarray]:
-    """As they are kept: in 16 bits, in which the `image` stage keeps them as well."""
+    """Return features as they are kept: in 16 bits, in which the `image` stage keeps them as well."""
     found = np.concatenate(vectors) if vectors else np.empty((0, 0))
     return {"rows": np.array(places, np.int64), "vectors": found.astype(np.float16)}

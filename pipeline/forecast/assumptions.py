@@ -56,7 +56,7 @@ class Assumptions:
     dollars_gb_month: float = 0.023
     """A gigabyte (10⁹ bytes) in S3 for a month."""
     months: float = 1.0
-    """For how long all that the build writes is kept."""
+    """The months for which all that the build writes is kept."""
 
     def __post_init__(self) -> None:
         for each in fields(self):

@@ -33,7 +33,7 @@ _SIDE = 168  # pixels of a thumbnail's longer side
 _QUALITY = 75
 _BLURRED_SIDE = 8  # pixels of the longer side that are left of a blurred image
 MOST_PIXELS = 50_000_000
-"""Of an image that is shown; stored ones have far fewer."""
+"""The most pixels of an image that is shown; stored ones have far fewer."""
 
 
 def environment(*folders: Path) -> jinja2.Environment:

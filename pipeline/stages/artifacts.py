@@ -12,56 +12,57 @@ from pipeline.engine.exchanges.exchange import Exchange
 from pipeline.engine.phase import CAPTIONS_ROLE, Input, Inputs
 
 ARCHIVE_LOCATIONS = Artifact[Mapping[str, str]]("the archives' locations")
-"""From extract: an archive's name, as rows have it, -> where it can be read."""
+"""What extract leaves: an archive's name, as rows have it, -> where it can be read."""
 
 CANDIDATE_FILES = Artifact[Sequence[FileRef]]("the files of the candidates")
-"""From extract: CANDIDATES, a file a partition, which are numbered from 0."""
+"""What extract leaves: CANDIDATES, a file a partition, which are numbered from 0."""
 
 QUERY_LIST = Artifact[Input]("the query list")
-"""From match: QUERIES."""
+"""What match leaves: QUERIES."""
 
 LANGUAGE_CAPS = Artifact[Input]("the caps of the languages")
-"""From prebalance, where the config asks for caps of languages: CAPS."""
+"""What prebalance leaves, where the config asks for caps of languages: CAPS."""
 
 MATCHED_COUNTS = Artifact[Input]("the matches of each query")
-"""From prebalance: how many pairs each query had before the first balance."""
+"""What prebalance leaves: how many pairs each query had before the first balance."""
 
 HOST_LANES = Artifact[Inputs]("the lanes of hosts")
-"""From prebalance: the hosts whose pairs are spread over several partitions, and over how many."""
+"""What prebalance leaves: the hosts whose pairs are spread over several partitions, and over how many."""
 
 MOVED_LEADS = Artifact[Exchange]("the archives' leads")
-"""From prebalance: the exchange of ARCHIVE_LEADS, by the partition of their host."""
+"""What prebalance leaves: the exchange of ARCHIVE_LEADS, by the partition of their host."""
 
 ARCHIVE_IMAGES_TABLE = RowTable("archive_images", ARCHIVE_IMAGES)
 """From extract, and from prebalance by the partition of their host: the images that the archives hold."""
 
 ARCHIVE_LEADS_TABLE = RowTable("archive_leads", ARCHIVE_LEADS)
-"""From extract: where else the archives say that an image may be."""
+"""What extract leaves: where else the archives say that an image may be."""
 
 CAPTIONS_TABLE = RowTable(CAPTIONS_ROLE, CAPTIONS)
-"""From text, where the config asks for any: the texts that are judged instead of those that were written. Every task
-over candidates reads it."""
+"""What text leaves, where the config asks for any: the texts that are judged instead of those that were
+written. Every task over candidates reads it.
+"""
 
 TEXT_TABLE = RowTable("text")
-"""From text: TEXT_MEASURES, and whatever else it has measured."""
+"""What text leaves: TEXT_MEASURES, and whatever else it has measured."""
 
 MATCHES_TABLE = RowTable("matches", MATCHES)
-"""From match: the queries of each text."""
+"""What match leaves: the queries of each text."""
 
 IMAGES_TABLE = RowTable("images", IMAGES)
-"""From fetch: the image of each URL."""
+"""What fetch leaves: the image of each URL."""
 
 LICENSED_TABLE = RowTable("licensed")
-"""Within fetch: what the licenses say that the pages of the pairs name."""
+"""What fetch keeps for itself: what the licenses say that the pages of the pairs name."""
 
 FACES_TABLE = RowTable("faces", FACES)
-"""From image, where the config asks for faces."""
+"""What image leaves, where the config asks for faces."""
 
 EMBEDDINGS_TABLE = RowTable("embeddings")
-"""From image, where the config asks for embeddings: `row` as in IMAGES, and the vector."""
+"""What image leaves, where the config asks for embeddings: `row` as in IMAGES, and the vector."""
 
 CELLS_TABLE = RowTable("cells", CELLS)
-"""From image, where the config asks for cells of similar images."""
+"""What image leaves, where the config asks for cells of similar images."""
 
 CLUSTERS_TABLE = RowTable("clusters", CLUSTERS)
-"""From neardup: which image stands for which."""
+"""What neardup leaves: which image stands for which."""

@@ -28,9 +28,11 @@ if TYPE_CHECKING:
     from train.evaluate.results.row import Row
 
 EVALUATION = "evaluation.json"
-"""In a run's folder: a figure a line, of zero-shot and of held-out retrieval, which report and model card read."""
+"""The file in a run's folder with a figure a line, of zero-shot and of held-out retrieval, which report and
+model card read.
+"""
 EXAMINATION = "examination.json"
-"""In a run's folder: all rows, as --format json prints them."""
+"""The file in a run's folder with all rows, as --format json prints them."""
 HELD_OUT_PAIRS = 500
 _FEATURES = "features"
 _MODELS = "open_clip:"  # train.evaluate.encoders', which needs torch

@@ -50,7 +50,7 @@ class Lost:
 
     @property
     def evidence(self) -> dict[str, Any]:
-        """As the JSON of a verdict."""
+        """The evidence of the verdict, as JSON has it."""
         if self.reason == TIME:
             return {"cpu_s": round(self.used, 2), "limit_s": self.limit, "place": self.place}
         if self.reason == MEMORY:

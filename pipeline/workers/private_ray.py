@@ -18,7 +18,7 @@ _PATH_BYTES = 29
 """The longest path of Ray's folder: a Unix socket's has 107 at most, of which Ray's own names take the rest."""
 _PREFIX = "ray-"
 _LEAST_BYTES = 16 * 2**20
-"""Without so much room for logs and sockets Ray's processes do not start, and do not say why."""
+"""The bytes of room for logs and sockets without which Ray's processes do not start, and do not say why."""
 
 
 class PrivateRay:

@@ -190,7 +190,7 @@ class AskingWeb:
 
     @property
     def resolve(self) -> dict[str, str]:
-        """For `fetch.resolve`."""
+        """The value of `fetch.resolve`."""
         return {f"{name}.test": f"127.0.0.1:{self.port}" for name in (*self.askers, "licenses", "plain")}
 
     async def handle(self, request: web.BaseRequest) -> web.Response:

@@ -45,7 +45,7 @@ SINGLE_BYTE = {
 
 
 def digest(rows: Iterable[tuple[int, str]]) -> str:
-    """Of those rows that have a character."""
+    """Return the digest of those rows that have a character."""
     lines = [f"{pointer}\t{text}\n" for pointer, text in rows if "\ufffd" not in text]
     return hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
 

@@ -33,7 +33,7 @@ ACTIONS: list[tuple[str, Callable[[Storage], object]]] = [
 
 
 def counted(storage: Storage) -> dict[str, dict[str, float]]:
-    """By action, the requests and bytes."""
+    """Return the requests and bytes by action."""
     answer = {}
     for name, act in ACTIONS:
         before = usage.so_far()

@@ -8,7 +8,7 @@ from filters.duplicates import stars
 
 
 def dealt(edges: pa.Table, buckets: int) -> list[pa.Table]:
-    """As an exchange brings them: the edges of a node in one bucket."""
+    """Deal edges as an exchange brings them: the edges of a node in one bucket."""
     at = stars.bucket_words(edges.column("node")).astype("uint64") % buckets
     return [edges.filter(pa.array(at == number)) for number in range(buckets)]
 

@@ -154,7 +154,7 @@ def _response(data: bytes, file: Path) -> None:
 
 
 def _coded(data: bytes, file: Path) -> None:
-    """In whatever parts a body comes, it decodes to the same, within the limit."""
+    """Check that, in whatever parts a body comes, it decodes to the same, within the limit."""
     for header in ("gzip", "deflate", "br", "zstd", "gzip, gzip"):
         results = []
         for step in (len(data) or 1, 7 + len(data) // 5):

@@ -214,7 +214,9 @@ _at_once.__annotations__ = {}  # torch compares them with types, and these are s
 
 @contextlib.contextmanager
 def one_of(rank: int, processes: int) -> Iterator[list[str]]:
-    """Within it this process is one of several; yields the collectives that NCCL would refuse, as they are met."""
+    """Make this process one of several while the block runs; yields the collectives that NCCL would refuse, as
+    they are met.
+    """
     misplaced: list[str] = []
     if processes == 1:
         yield misplaced

@@ -35,7 +35,7 @@ def judged(*items: dict[str, Any], **keys: Any) -> list[dict[str, Any]]:
 
 
 def language(*items: dict[str, Any], **keys: Any) -> str:
-    """Of the first text."""
+    """Return the language of the first text."""
     return str(judged(*items, **keys)[0]["language"])
 
 

@@ -30,9 +30,11 @@ from train.failure import EXIT_SECONDS, PeerError, ReaderError, TrainingError, s
 from train.logs.log import Log
 
 SECONDS = 60.0
-"""In which all must have ended, however busy the machine is with other tests."""
+"""The seconds in which all must have ended, however busy the machine is with other tests."""
 PROMISED_SECONDS = 20.0
-"""In which docs/training.md says that they end. Held against what the code waits for at most, which no load changes."""
+"""The seconds in which docs/training.md says that they end. Held against what the code waits for at most, which
+no load changes.
+"""
 Injure = Callable[[pytest.MonkeyPatch], None]
 
 
@@ -107,7 +109,7 @@ def told(run: Path, rank: int = 0) -> str:
 
 @pytest.fixture
 def config(tiny_dataset: str, tmp_path: Path) -> Path:
-    """Of an endless run with readers."""
+    """The config of an endless run with readers."""
     values = {"dataset": tiny_dataset, "model": tiny.MODEL, "batch_size": 16, "samples_seen": 16000, "workers": 2}
     values |= {"device": "cpu", "log_every": 1, "checkpoint_every": 3, "tensorboard": False, "timeout_s": 3}
     path = tmp_path / "train.yaml"

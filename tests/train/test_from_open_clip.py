@@ -125,7 +125,7 @@ def theirs(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
 
 
 def their_losses(run: Path) -> dict[int, float]:
-    """By the number of steps done."""
+    """Return the losses by the number of steps done."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     board = EventAccumulator(str(run / "tensorboard")).Reload()

@@ -86,7 +86,7 @@ def read_ahead(
 
 
 class _Patience:
-    """Within it the workers may give nothing for so long; then they are killed, and a ReaderError says it.
+    """A block in which the workers may give nothing for so long; then they are killed, and a ReaderError says it.
 
     DataLoader has a timeout, too, but waits without one for the file descriptor of an answer's memory.
     """

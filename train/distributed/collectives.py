@@ -92,6 +92,6 @@ class Peers:
         return self.sum((values - largest).exp()).log() + largest
 
     def _padded(self, rows: Tensor) -> Tensor:
-        """As many rows as the largest process has; the backends want them equal."""
+        """Pad to as many rows as the largest process has; the backends want them equal."""
         missing = max(self.counts) - len(rows)
         return torch.cat([rows, rows.new_zeros(missing, *rows.shape[1:])]) if missing else rows.contiguous()

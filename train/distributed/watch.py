@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import torch.distributed as dist
 
 PERIOD_SECONDS = 2.0
-"""At most so far apart are a process's signs of life, and its looks at those of others."""
+"""The longest time between a process's signs of life, and between its looks at those of others."""
 GRACE_SECONDS = 5.0
 """What a main thread has to fail by itself, and with more to tell, once another process is known to have failed."""
 BLAME_SECONDS = 8.0
@@ -203,4 +203,4 @@ def store() -> Any | None:
 
 
 _rounds: list[None] = []
-"""As many as this process has watched: each watch has names of its own in the store."""
+"""The number of runs that this process has watched: each watch has names of its own in the store."""

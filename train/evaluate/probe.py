@@ -117,7 +117,7 @@ def _by_scipy(inputs: np.ndarray, labels: np.ndarray, begin: np.ndarray, strengt
 def _by_torch(
     inputs: np.ndarray, labels: np.ndarray, begin: np.ndarray, strength: float, tolerance: float, device: str
 ) -> Solution:
-    """As `_by_scipy`, on a device of torch's."""
+    """Fit as `_by_scipy` does, on a device of torch's."""
     import torch
 
     seen = torch.as_tensor(inputs, dtype=torch.float64, device=device)

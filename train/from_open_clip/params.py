@@ -127,7 +127,9 @@ class _Run:
 
     @property
     def steps_per_epoch(self) -> int | None:
-        """As open_clip_train counts them for tars: its loader rounds up to whole batches of each of its workers."""
+        """The steps of an epoch as open_clip_train counts them for tars: its loader rounds up to whole batches
+        of each of its workers.
+        """
         samples = self.number("train_num_samples")
         if not samples:
             return None

@@ -62,7 +62,7 @@ class Memory:
 
     @property
     def needed(self) -> int:
-        """With what the allocator and CUDA's libraries take besides."""
+        """All parts, with what the allocator and CUDA's libraries take besides."""
         return round(self.allocated * self.fragments) + CONTEXT_BYTES
 
     def fits(self, gpu_bytes: float) -> bool:
@@ -267,7 +267,9 @@ def _gone(parameter: Tensor) -> None:
 
 @contextmanager
 def _gpu_types() -> Iterator[None]:
-    """Within it autocast follows a GPU's rules where they differ from a CPU's: LayerNorm computes in float32."""
+    """Let autocast follow, while the block runs, a GPU's rules where they differ from a CPU's: LayerNorm
+    computes in float32.
+    """
     functions: Any = nn.functional
     plain = functions.layer_norm
 

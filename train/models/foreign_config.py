@@ -165,7 +165,7 @@ _PREPROCESS: dict[str, Check] = {
 
 
 _MOST_PARAMETERS = 10**10
-"""Of a model from a file; the largest that open_clip describes has half as many."""
+"""The most parameters of a model from a file; the largest that open_clip describes has half as many."""
 
 
 def _parameters(section: Mapping[str, Any]) -> float:

@@ -15,7 +15,7 @@ from crawl.web.response import Journey, Refused, Response, backoff_s, refused
 from crawl.wishes import UNREADABLE, Wish
 
 SHARE_OF_TIMEOUT = 0.3
-"""Of `timeout_s`, which one attempt at a license may take, less what it waits for its host's turn."""
+"""The share of `timeout_s` that one attempt at a license may take, less what it waits for its host's turn."""
 MAX_BYTES = 32 * 2**20
 """The memory that licenses may take; those that were needed longest ago are forgotten, and asked for again."""
 _INLINE_BYTES = 4 * 1024  # longer ones are parsed in a thread: the loop has others to serve

@@ -20,7 +20,7 @@ MAX_RULES_OF_OTHERS = 100_000
 AI_TXT = "/ai.txt"
 """Where a site's ai.txt is (Spawning, 2023): what may be trained on, in the lines of robots.txt."""
 MAX_REDIRECTS = 5
-"""From robots.txt to its place; RFC 9309, section 2.3.1.2."""
+"""The most redirects from robots.txt to its place; RFC 9309, section 2.3.1.2."""
 MAX_CRAWL_DELAY_S = 10.0
 """A longer Crawl-delay is taken for this; one host's images would otherwise take months."""
 

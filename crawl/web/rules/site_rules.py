@@ -19,7 +19,7 @@ from crawl.wishes import UNREADABLE, Wish
 MAX_RULES_BYTES = 32 * 2**20
 """The memory that rules may take; those that were needed longest ago are forgotten, and asked for again."""
 SHARE_OF_TIMEOUT = 0.9
-"""Of `timeout_s`, which a site's rules may take: an address whose site is as slow hears why it failed."""
+"""The share of `timeout_s` that a site's rules may take: an address whose site is as slow hears why it failed."""
 _INLINE_BYTES = 4 * 1024  # longer files are parsed in a thread: the loop has others to serve
 _INLINE_PATTERNS = 300  # more of them than this are asked there
 

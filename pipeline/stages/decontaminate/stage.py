@@ -43,7 +43,7 @@ def index(context: Context) -> Result:
     config = settings(ImageConfig, context.options["store"])
 
     def measure(body: bytes) -> Ingested | str:
-        """As the pairs' images are measured: the same decoder, the same size."""
+        """Measure an image as the pairs' images are measured: the same decoder, the same size."""
         result = ingest(body, config, pdq, lambda body, hash_: None)
         return result if isinstance(result, Ingested) else f"{result.outcome}: {result.detail}"
 

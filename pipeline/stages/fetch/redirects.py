@@ -57,7 +57,7 @@ HOPS = [
     phase(FETCH, name, reads=HOP, takes=("partitions",), exchanges=GIVEN)(hop)
     for name in ("fetch.hop1", "fetch.hop2", "fetch.hop3", "fetch.hop4", "fetch.hop5")
 ]
-"""As many as `fetch.max_redirects` allows by default."""
+"""The most hops: as many as `fetch.max_redirects` allows by default."""
 
 
 def _follow(context: Context, asked: pa.Table, images: pa.Table, found: pa.Table) -> Result:

@@ -234,7 +234,7 @@ def _warm_up(take: Callable[[bytes], Ingested | RefusedBody]) -> None:
 
 
 def _taker(chosen: Mapping[str, Any]) -> Callable[[bytes], Ingested | RefusedBody]:
-    """From a body to an image that is stored, by a task's options."""
+    """Return what makes a body an image that is stored, by a task's options."""
     config = settings(ImageConfig, chosen["store"])
     match = _hash_lists(chosen).match
     heeds = _heeds(settings(FetchConfig, chosen["fetch"]))

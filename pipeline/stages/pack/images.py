@@ -48,10 +48,11 @@ from pipeline.stages.pack.split import HELD, shard_of
 from pipeline.stages.shown_images import images_of
 
 PIECE_BYTES = 8 * 2**20
-"""Of a blob, what is read in one task: some hundred images in one or a few requests."""
+"""The bytes of a blob that are read in one task: some hundred images in one or a few requests."""
 TASK_BYTES = 384 * 2**20
-"""Of images, what a task moves: some 48 pieces that chance deals out, so that of ten thousand tasks none has twice as
-much. It holds them twice, 0.8 GB, at most 1.6 GB."""
+"""The bytes of images that a task moves: some 48 pieces that chance deals out, so that of ten thousand tasks
+none has twice as much. It holds them twice, 0.8 GB, at most 1.6 GB.
+"""
 FEW_FILES = 16
 """Up to so many files each shard's task reads its part of."""
 MOST_FILES = 256

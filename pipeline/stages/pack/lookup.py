@@ -24,9 +24,9 @@ from pipeline.stages.artifacts import CANDIDATE_FILES, IMAGES_TABLE
 from pipeline.stages.pack import PACK
 
 FEW_FILES = 32
-"""Of a dataset with no more files of candidates, pairs and samples each is asked, which takes no longer."""
+"""The most files of candidates, pairs and samples of which each is asked, which takes no longer."""
 ROWS_PER_PART = 4_000_000
-"""Of the table; a task that writes a part takes a gigabyte, and the part 16 MB."""
+"""The rows of a part of the table; a task that writes one takes a gigabyte, and the part 16 MB."""
 _URL_ID = pa.binary(8)
 _DUPLICATE_OF = r'"duplicate_of_url_id": ?"(?P<id>[0-9a-f]{16})"'
 

@@ -34,7 +34,7 @@ def zstd(*records: bytes) -> bytes:
 
 
 def zstd_with_dictionary(*records: bytes, compressed: bool) -> bytes:
-    """As ArchiveTeam writes it: the dictionary in a skippable frame, then a frame for each record."""
+    """Compress as ArchiveTeam does: the dictionary in a skippable frame, then a frame for each record."""
     dictionary = zstandard.train_dictionary(4096, list(records) * 20)
     compressor = zstandard.ZstdCompressor(dict_data=dictionary)
     data = dictionary.as_bytes()

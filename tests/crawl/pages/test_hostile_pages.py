@@ -270,7 +270,7 @@ PIECES = [
 
 
 def depth(data: bytes) -> int:
-    """Of a page's tree, as a browser's parser builds it."""
+    """Return the depth of a page's tree, as a browser's parser builds it."""
     deepest, at, level = 0, LexborHTMLParser(data).root, 1
     while at is not None:
         deepest = max(deepest, level)

@@ -17,7 +17,9 @@ from tests.filters.pictures import flip
 
 
 def rows_of(hashes: np.ndarray, likeness: Likeness) -> tuple[np.ndarray, np.ndarray]:
-    """As the exchange brings them: each hash once for each of its chunks (halves); which hash, and which chunk."""
+    """Return rows as the exchange brings them: each hash once for each of its chunks (halves); which hash, and
+    which chunk.
+    """
     count = likeness.bits // (8 if likeness.halved else 16)
     chunk, row = np.meshgrid(np.arange(count), np.arange(len(hashes)), indexing="ij")
     return row.ravel(), chunk.ravel().astype(np.uint8)

@@ -21,7 +21,7 @@ def keys(numbers: list[int], width: int) -> pa.Array:
 
 
 def dealt(table: pa.Table, column: str, buckets: int) -> list[pa.Table]:
-    """As an exchange brings them: equal keys in one bucket, null in any."""
+    """Deal rows as an exchange brings them: equal keys in one bucket, null in any."""
     at = np.array([0 if key is None else key[0] % buckets for key in table.column(column).to_pylist()], np.int64)
     return [table.filter(pa.array(at == bucket)) for bucket in range(buckets)]
 

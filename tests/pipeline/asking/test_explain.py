@@ -236,7 +236,7 @@ def test_the_command_line_tells_lines_or_json(near: str, capsys: pytest.CaptureF
 def test_a_full_query_has_the_exact_rank_where_all_its_pairs_are_known(
     mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By the order in which the balance lets them pass, among those that came so far as its stage."""
+    """The rank is by the order in which the balance lets them pass, among those that came so far as its stage."""
     dropped = ("balance", "query_full", {"query_id": 0, "count": 5, "cap": 4, "estimated_rank": 5})
     rows: list[dict[str, Any]] = [{"url": f"http://a.example/{n}.jpg", "text": f"rose {n}"} for n in range(5)]
     ids = pa.array([pair_id(row["url"], row["text"]) for row in rows], PAIR_ID)

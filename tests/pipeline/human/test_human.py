@@ -263,7 +263,7 @@ class Server:
         self.url = self.process.stdout.readline().split()[0].rstrip("/")
 
     def kill(self) -> None:
-        """As a power cut would."""
+        """Kill it as a power cut would."""
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 
@@ -271,7 +271,9 @@ class Server:
 def test_in_chromium_a_killed_server_has_lost_no_answer_and_a_phone_and_a_keyboard_do(
     task: Path, questions: Questions, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In headless Chromium, by its own protocol: keys and taps; the server is killed in between, and goes on."""
+    """Chromium is headless and driven by its own protocol: keys and taps; the server is killed in between, and
+    goes on.
+    """
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if chromium is None:
         pytest.skip("NO CHROMIUM: the page of wit human is not tried in a browser; apt-get install chromium")

@@ -35,7 +35,7 @@ EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage
 
 
 class MadeUp(HandMade):
-    """As HandMade, with one value in all rows of some columns: {role: {column: value}}."""
+    """A HandMade with one value in all rows of some columns: {role: {column: value}}."""
 
     changes: dict[str, dict[str, Any]]
 

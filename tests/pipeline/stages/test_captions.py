@@ -27,7 +27,7 @@ OTHERS = {
 PAGES = 11
 OWN = [f"A boat on river {page}" for page in range(PAGES)]
 SHARED, CORNER = [f"A lamp of room {page}" for page in range(PAGES)], "A horse that looks"
-"""On the pages of one site: a picture of each, one with a text of each, and one with the same text on all."""
+"""The pages of one site: a picture of each, one with a text of each, and one with the same text on all."""
 PROVOKES = {"text_repeats_on_site"}
 """Reasons that a run here gives."""
 REPEATED = "Various pictures of lamps"

@@ -35,7 +35,7 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def config(tiny_dataset: str, task: Path) -> TrainConfig:
-    """Of a run that is examined every second step."""
+    """The config of a run that is examined every second step."""
     small: dict[str, Any] = {"model": tiny.MODEL, "batch_size": 16, "samples_seen": 80, "workers": 0, "device": "cpu"}
     small |= {"log_every": 1, "tensorboard": False, "timeout_s": 20}
     return from_keys(tiny_dataset, tasks=[str(task)], evaluate_every=2, **small)

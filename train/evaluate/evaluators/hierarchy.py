@@ -96,7 +96,7 @@ def _wordnet(path: Path, classes: Sequence[str], depths: Sequence[int]) -> dict[
             first[key] = min(first.get(key, (99, "")), (sense, fields[0]))
 
     def chain(name: str) -> list[str]:
-        """From the root to the class."""
+        """Return the way from the root to the class."""
         found = re.fullmatch(r"n(\d{8})", name.strip())
         at = found[1] if found and found[1] in synsets else first.get(_plain(name), (0, ""))[1]
         if at not in synsets:

@@ -9,7 +9,7 @@ from dataset.config_check import require
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """On what the model is examined while it is trained, by what, and how often."""
+    """What a model is examined on while it is trained, by what, and how often."""
 
     tasks: list[str] = field(default_factory=list)
     """Evaluation sets, of any form in docs/evaluation.md."""

@@ -173,7 +173,9 @@ class Periodic:
 
     @contextlib.contextmanager
     def _as_examined(self) -> Iterator[None]:
-        """Within it the model is as `wit eval` would have it: its average weights, no dropout, nothing compiled."""
+        """Have the model, while the block runs, as `wit eval` would have it: its average weights, no dropout,
+        nothing compiled.
+        """
         model = self._clip.model
         modes = [(module, module.training) for module in model.modules()]
         shards = [module for module in model.modules() if isinstance(module, FSDPModule)]

@@ -43,7 +43,7 @@ def mapped(storage: Storage, maps: Maps) -> list[FileRef]:
 
 
 def read(storage: Storage, known: Exchange, number: int) -> pa.Table:
-    """As a worker does, who is sent a bucket."""
+    """Read as a worker does, who is sent a bucket."""
     sent = pickle.loads(pickle.dumps(known.bucket(number)))
     tables: Iterator[pa.Table] = (part for bucket in sent for part in bucket.read(storage))
     return pa.concat_tables([ROWS.empty_table(), *tables])

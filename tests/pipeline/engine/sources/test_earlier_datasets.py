@@ -23,7 +23,7 @@ def files(out: str) -> dict[str, bytes]:
 
 
 def old_images() -> dict[str, tuple[str, bytes]]:
-    """Of the last two one looks like the other, so that the dataset keeps one of them."""
+    """Images of which one of the last two looks like the other, so that the dataset keeps one of them."""
     kept = {f"{n}.jpg": (f"An old castle on hill number {n}", pages.encoded(pages.texture(n))) for n in range(4)}
     return kept | {"copy.jpg": ("A castle that is only a copy", pages.encoded(pages.texture(3), quality=40))}
 
