@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 DONE, FAILED, USAGE = 0, 1, 2
 INTERRUPTED, TERMINATED = 130, 143
-"""As shells have it: 128 and the number of the signal, SIGINT and SIGTERM."""
+"""What shells give: 128 and the number of the signal, SIGINT and SIGTERM."""
 
 
 class TerminatedError(KeyboardInterrupt):

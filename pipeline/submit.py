@@ -67,7 +67,7 @@ def submit(words: Sequence[str], address: str | None = None, working_dir: str | 
 
 
 def go_home() -> None:
-    """In a job: heed Ctrl-C; on the machine that submitted it, change to the folder that it was submitted from."""
+    """Heed Ctrl-C in a job; on the machine that submitted it, change to the folder that it was submitted from."""
     if HOME in os.environ:  # the job server stops us so, and one that a shell started in the background ignores it
         signal.signal(signal.SIGINT, signal.default_int_handler)
     machine, _, folder = os.environ.get(HOME, "").partition(":")

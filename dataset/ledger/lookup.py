@@ -22,7 +22,9 @@ from dataset.schema import LOOKUP
 from dataset.store.storage import Storage
 
 HASH_BITS = 40
-"""Of 400 M pairs some three values in a million have the hash of another: a file more is opened, no answer changes."""
+"""The bits of a hash: of 400 M pairs some three values in a million share theirs with another: a file more is
+opened, no answer changes.
+"""
 ENCODINGS = {"hash": "DELTA_BINARY_PACKED"}
 """4.0 bytes a row with it, 6.3 without."""
 

@@ -55,7 +55,7 @@ class Note:
     funnel: Sequence[Sequence[Any]]
     """(stage, input, kept, dropped) of each stage."""
     errors: Sequence[str]
-    """Of the sources that could not be read to their end."""
+    """What went wrong with the sources that could not be read to their end, a sentence each."""
 
 
 def asked(raw: Mapping[str, Any], out: str) -> str | None:

@@ -33,7 +33,7 @@ MOVED_LEADS = Artifact[Exchange]("the archives' leads")
 """What prebalance leaves: the exchange of ARCHIVE_LEADS, by the partition of their host."""
 
 ARCHIVE_IMAGES_TABLE = RowTable("archive_images", ARCHIVE_IMAGES)
-"""From extract, and from prebalance by the partition of their host: the images that the archives hold."""
+"""What extract leaves, and prebalance by the partition of their host: the images that the archives hold."""
 
 ARCHIVE_LEADS_TABLE = RowTable("archive_leads", ARCHIVE_LEADS)
 """What extract leaves: where else the archives say that an image may be."""

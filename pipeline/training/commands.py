@@ -106,7 +106,9 @@ def load_config(path: str, given: Sequence[str] | dict[str, Any]) -> TrainConfig
 
 
 def _to_run(path: str, raw: dict[str, Any]) -> TrainConfig:
-    """As `load_config`, of a run that is to begin: what can be told before torch is imported, which takes seconds."""
+    """Load a config as `load_config` does, for a run that is to begin: what can be told before torch is
+    imported, which takes seconds.
+    """
     config = load_config(path, raw)
     open_clip = sys.modules.get("open_clip")  # which may have been told of others by now
     with sentences(path):
