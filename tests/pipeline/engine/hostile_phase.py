@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import os
 import re
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -36,6 +38,13 @@ def burn() -> None:
     re.match(r"(a+)+$", "a" * 60 + "b")
 
 
+def burn_elsewhere() -> None:
+    """Work of years in a thread that a library has begun, for which this one waits."""
+    library = threading.Thread(target=hashlib.pbkdf2_hmac, args=("sha256", b"", b"", 10**9), daemon=True)
+    library.start()
+    library.join()
+
+
 def swell() -> list[bytearray]:
     """Far more memory than a test allows, a piece at a time."""
     held = []
@@ -56,6 +65,7 @@ def plain() -> None:
 MEETINGS: dict[str, Callable[[], Any]] = {
     "nothing": lambda: None,
     "slow regex": burn,
+    "slow threads": burn_elsewhere,
     "much memory": swell,
     "segfault": lambda: ctypes.string_at(0),
     "abort": os.abort,

@@ -44,6 +44,7 @@ def done(executor: LocalExecutor, out: Path, kind: str, **more: Any) -> Any:
     ("kind", "how", "says"),
     [
         ("slow regex", "time", "row 7 took more than 0.3 s of CPU"),
+        ("slow threads", "time", "row 7 took more than 0.3 s of CPU"),
         ("much memory", "memory", "row 7 took more than 150,000,000 bytes of memory"),
         ("segfault", "died", "its worker ended with SIGSEGV at row 7"),
         ("abort", "died", "its worker ended with SIGABRT at row 7"),
