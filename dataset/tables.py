@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from dataset.store.storage import Storage
 
 ROW_GROUP_ROWS = 65_536
+"""Of a schema whose metadata say nothing of its row groups."""
+GROUPED = b"row_group_rows"
+"""By which a schema's metadata say how many rows its row groups have."""
 KEYS = frozenset(("pair_id", "url", "host", "page_url", "url_id", "sha256", "key"))
 """Columns that people ask for by one value. Each row group has a Bloom filter of theirs (Parquet's format says how), by
 which DuckDB passes over the row groups that do not have it. Measured on 3 M candidates: `url = …` takes 0.04 CPU-s
@@ -40,7 +43,7 @@ def to_parquet(
     Raises:
         pa.ArrowInvalid: a column does not fit the schema.
     """
-    parquet = GrowingParquet(table.schema if schema is None else schema, encodings)
+    parquet = GrowingParquet(table.schema.remove_metadata() if schema is None else schema, encodings)
     parquet.add(table)
     return parquet.finish()
 
@@ -52,8 +55,9 @@ class GrowingParquet:
     """
 
     def __init__(self, schema: pa.Schema, encodings: Mapping[str, str] | None = None):
-        """schema: what tables are cast to; encodings: see `to_parquet`."""
+        """schema: what tables are cast to, one of our own; encodings: see `to_parquet`."""
         self._schema = schema.remove_metadata()
+        self._group_rows = int((schema.metadata or {}).get(GROUPED, ROW_GROUP_ROWS))
         self._encodings = dict(encodings or {})
         self._waiting = self._schema.empty_table()
         self._sink = pa.BufferOutputStream()
@@ -65,7 +69,7 @@ class GrowingParquet:
         table = table.select(self._schema.names).cast(self._schema)
         self.rows += table.num_rows
         waiting = pa.concat_tables([self._waiting, table])
-        whole = waiting.num_rows - waiting.num_rows % ROW_GROUP_ROWS
+        whole = waiting.num_rows - waiting.num_rows % self._group_rows
         if whole:
             self._write(waiting.slice(0, whole))
         self._waiting = waiting.slice(whole)
@@ -80,8 +84,8 @@ class GrowingParquet:
 
     def _write(self, table: pa.Table) -> None:
         if self._writer is None:
-            self._writer = self._opened(table.slice(0, ROW_GROUP_ROWS))
-        self._writer.write_table(table.combine_chunks(), row_group_size=ROW_GROUP_ROWS)
+            self._writer = self._opened(table.slice(0, self._group_rows))
+        self._writer.write_table(table.combine_chunks(), row_group_size=self._group_rows)
 
     def _opened(self, first: pa.Table) -> pq.ParquetWriter:
         """A writer whose Bloom filters have room for what the first row group has."""

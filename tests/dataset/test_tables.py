@@ -39,6 +39,14 @@ def test_a_file_is_the_same_bytes_however_its_rows_come(sizes: list[int], encode
     assert all(size == 4 for size in groups[:-1])
 
 
+def test_a_schema_says_how_large_its_row_groups_are() -> None:
+    data = to_parquet(rows(0, 10), SCHEMA.with_metadata({"row_group_rows": "4"}))
+    file = pq.ParquetFile(io.BytesIO(data))
+    assert [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)] == [4, 4, 2]
+    assert file.schema_arrow.metadata is None
+    assert file.read().equals(rows(0, 10).select(SCHEMA.names).cast(SCHEMA))
+
+
 def test_rows_that_do_not_fit_are_refused() -> None:
     with pytest.raises(pa.ArrowInvalid):
         GrowingParquet(SCHEMA).add(pa.table({"number": ["x"], "text": ["y"], "url": ["z"]}))
