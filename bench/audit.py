@@ -181,7 +181,7 @@ def _points(opened: dataset.Dataset, out: str) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"question": name, "cpu_seconds": round(cpu, 2)}
         row["share_of_bytes"] = round((_bytes_read() - before) / whole, 5)
         if view in rows_of:
-            row |= {"rows": len(answer), "share_of_rows": len(answer) / rows_of[view]}
+            row |= {"rows": len(answer), "share_of_rows": float(f"{len(answer) / rows_of[view]:.2g}")}
         print(f"{'':<40} {row}", flush=True)
         found.append(row)
     return found
