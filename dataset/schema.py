@@ -264,7 +264,7 @@ SAMPLES = pa.schema(
         ("height", pa.int32()),
         ("checksum", pa.uint64()),  # XXH3 of the sample's bytes in the shard, headers and all
     ],
-    {"row_group_rows": "5000"},  # a host has a few samples in each of many shards: half a shard's table is read for them
+    {"row_group_rows": "5000"},  # a host has few samples in each of many shards; half a shard's table is read for them
 )
 SHARD_INDEX = pa.schema(
     [SAMPLES.field(name) for name in ("shard", "key", "split", "offset", "size", "pair_id", "checksum")]
