@@ -379,7 +379,7 @@ def _positive(text: str) -> int:
 
 
 def share(text: str) -> float:
-    """0.001 of `0.1%`. Raises UsageError."""
+    """Return 0.001 of `0.1%`. Raises UsageError."""
     try:
         return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
     except ValueError:

@@ -18,7 +18,7 @@ PRESETS = CARRIED / "presets"
 
 
 def find(name: str) -> Path:
-    """The config file that is meant by a path, or by the name of a config that openwit carries.
+    """Return the config file that is meant by a path, or by the name of a config that openwit carries.
 
     `mine.yaml` and `configs/archive.yaml` are files. Where there is no such file, `archive`, `train/clip_vit_b32` and
     `configs/archive.yaml` name what openwit carries.
@@ -44,13 +44,13 @@ def find(name: str) -> Path:
 
 
 def carried_names() -> list[str]:
-    """The names of the configs that openwit carries, presets left out: archive, train/clip_vit_b32."""
+    """Return the names of the configs that openwit carries, presets left out: archive, train/clip_vit_b32."""
     files = sorted(CARRIED.glob("**/*.yaml"))
     return [str(file.relative_to(CARRIED).with_suffix("")) for file in files if PRESETS not in file.parents]
 
 
 def read(path: str, overrides: Sequence[str] = (), presets: Sequence[str] = ()) -> dict[str, Any]:
-    """A config file's mapping with presets laid over it, and `key=value` over these. Raises ConfigError."""
+    """Return a config file's mapping with presets laid over it, and `key=value` over these. Raises ConfigError."""
     raw = with_presets(read_yaml(path))
     for name in presets:
         raw = laid_over(raw, read_preset(name))
@@ -58,7 +58,9 @@ def read(path: str, overrides: Sequence[str] = (), presets: Sequence[str] = ()) 
 
 
 def with_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """The config with `a.b=value` applied; values are YAML, but a path is taken as it stands. Raises ConfigError."""
+    """Return the config with `a.b=value` applied; values are YAML, but a path is taken as it stands. Raises
+    ConfigError.
+    """
     for item in overrides:
         key, value = parse_override(item)
         at = raw
@@ -73,7 +75,7 @@ def with_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, A
 
 
 def parse_override(item: str) -> tuple[str, Any]:
-    """(key, value) of a `key=value`. Raises ConfigError."""
+    """Return (key, value) of a `key=value`. Raises ConfigError."""
     key, separator, value = item.partition("=")
     if not separator or not key:
         raise ConfigError(f"--set takes key=value, for example --set balance.cap=1000, not {item!r}")
@@ -84,7 +86,9 @@ def parse_override(item: str) -> tuple[str, Any]:
 
 
 def with_presets(raw: Mapping[str, Any], within: tuple[str, ...] = ()) -> dict[str, Any]:
-    """A config laid over the presets that its key `presets` names, the later over the earlier. Raises ConfigError."""
+    """Return a config laid over the presets that its key `presets` names, the later over the earlier. Raises
+    ConfigError.
+    """
     below: dict[str, Any] = {}
     config = dict(raw)
     names = config.pop("presets", None) or []
@@ -94,7 +98,7 @@ def with_presets(raw: Mapping[str, Any], within: tuple[str, ...] = ()) -> dict[s
 
 
 def laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Two mappings as one: sections are merged key by key; of anything else, lists too, what lies above counts."""
+    """Merge two mappings: sections are merged key by key; of anything else, lists too, what lies above counts."""
     merged = dict(below)
     for key, value in above.items():
         under = merged.get(key)
@@ -103,7 +107,7 @@ def laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, A
 
 
 def read_preset(name: Any, within: tuple[str, ...] = ()) -> dict[str, Any]:
-    """A preset of configs/presets by its name, or any YAML file by its path. Raises ConfigError."""
+    """Return a preset of configs/presets by its name, or any YAML file by its path. Raises ConfigError."""
     if isinstance(name, str) and name.endswith((".yaml", ".yml")):
         if name in within:
             raise ConfigError(f"the preset {name} names itself, by way of {', '.join(within)}")
@@ -115,7 +119,7 @@ def read_preset(name: Any, within: tuple[str, ...] = ()) -> dict[str, Any]:
 
 
 def read_yaml(path: str) -> dict[str, Any]:
-    """A config file's mapping. Raises ConfigError."""
+    """Return a config file's mapping. Raises ConfigError."""
     file = find(path)
     try:
         raw = parse(file.read_bytes())

@@ -76,7 +76,7 @@ def go_home() -> None:
 
 
 def check_out(out: str, name: str = "out") -> None:
-    """A job far from its submitter must not write into its own, passing copy of the working directory.
+    """Check that a job far from its submitter does not write into its own, passing copy of the working directory.
 
     Args:
         out: where it would write.

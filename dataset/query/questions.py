@@ -66,7 +66,7 @@ class _Token:
 
 
 def questions(connection: duckdb.DuckDBPyConnection, text: str, saved: Collection[str] = ()) -> list[Question]:
-    """The statements of a text, none of which writes, changes a setting or reaches out.
+    """Return the statements of a text, none of which writes, changes a setting or reaches out.
 
     Args:
         connection: whose parser reads the text; nothing is run.
@@ -84,7 +84,7 @@ def questions(connection: duckdb.DuckDBPyConnection, text: str, saved: Collectio
 
 
 def names_in(text: str) -> str:
-    """What a text may name: it without comments, and without strings that could be no name."""
+    """Return what a text may name: it without comments, and without strings that could be no name."""
     return " ".join(token.text for token in _tokens(text) if not _STRING.match(token.text) or _NAME.match(token.text))
 
 

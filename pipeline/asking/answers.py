@@ -41,7 +41,7 @@ class AnswerError(ValueError):
 
 
 def form_of(form: str | None, output: str | None) -> str:
-    """The form that is asked for, or that a file's name ends in; else a table."""
+    """Return the form that is asked for, or that a file's name ends in; else a table."""
     return form or _SUFFIXES.get(Path(output or "").suffix.lower(), "table")
 
 
@@ -127,7 +127,7 @@ def _batches(answer: DuckDBPyConnection) -> Iterator[list[tuple[Any, ...]]]:
 def as_table(
     names: Sequence[str], rows: Sequence[Sequence[Any]], width: int | None = None, *, styled: bool = False
 ) -> str:
-    """Rows as lines for people, each cut to a width if there is one; styled: with a terminal's bold letters."""
+    """Return rows as lines for people, each cut to a width if there is one; styled: with a terminal's bold letters."""
     from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
@@ -213,7 +213,7 @@ def _json_lines(answer: DuckDBPyConnection, file: IO[str]) -> None:
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON knows it: bytes in hex, dates as ISO 8601 writes them, null for what is no number."""
+    """Return a value as JSON knows it: bytes in hex, dates as ISO 8601 writes them, null for what is no number."""
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, (float, Decimal)):

@@ -186,7 +186,7 @@ class Run:
         return patiently(action, self.config.run.patience_s, self.storage.url)
 
     def one(self, phase: Phase, task: Task) -> Commit:
-        """`do` for a phase of a single partition."""
+        """Run `do` for a phase of a single partition."""
         return self.do(phase, [task])[0]
 
     def map(
@@ -218,7 +218,7 @@ class Run:
         shared: Mapping[str, Inputs] | None = None,
         each: Sequence[Mapping[str, Inputs]] | None = None,
     ) -> list[Commit]:
-        """`map` for the deciding phase of a stage: checks that nothing disappears, and carries the verdicts on.
+        """Run `map` for the deciding phase of a stage: checks that nothing disappears, and carries the verdicts on.
 
         Raises:
             ConservationError: kept + dropped ≠ input somewhere, or a partition's input is not what the stage before
@@ -296,7 +296,7 @@ class Run:
         ]
 
     def judge(self, phase: Phase, tasks: Sequence[Task], *, rows: int = 0) -> list[Commit]:
-        """`do` for the deciding phase of a stage: checks that nothing disappears, and carries the verdicts on.
+        """Run `do` for the deciding phase of a stage: checks that nothing disappears, and carries the verdicts on.
 
         Raises:
             ConservationError: kept + dropped ≠ input somewhere, or a partition's input is not what the stage before

@@ -59,7 +59,7 @@ class Note:
 
 
 def asked(raw: Mapping[str, Any], out: str) -> str | None:
-    """A digest of what a run looks at beside its dataset: its config, the files that this names, and the code.
+    """Return a digest of what a run looks at beside its dataset: its config, the files that this names, and the code.
 
     Args:
         raw: the config, overrides and presets included, before it is checked.
@@ -82,7 +82,7 @@ def asked(raw: Mapping[str, Any], out: str) -> str | None:
 
 
 def read(out: str, question: str) -> Note | None:
-    """What a run of a dataset has to say that is asked this, if nothing has changed since one was complete."""
+    """Return what a run of a dataset has to say that is asked this, if nothing has changed since one was complete."""
     storage = Storage(out)
     try:
         kept = cache.read(storage, NOTE)

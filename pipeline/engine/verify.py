@@ -147,7 +147,7 @@ def _length(there: dict[str, int], file: FileRef) -> str | None:
 
 
 def damage(storage: Storage, commit: Commit, role: str) -> str | None:
-    """What is wrong with a file of a commit, all of which is read; None if it is whole."""
+    """Return what is wrong with a file of a commit, all of which is read; None if it is whole."""
     file = commit.files[role]
     if not role.startswith(_BLOB):
         return _damage(storage, file)
@@ -171,7 +171,7 @@ def _damage(storage: Storage, file: FileRef) -> str | None:
 
 
 def chunk_damage(storage: Storage, files: Sequence[FileInfo]) -> tuple[str, str] | None:
-    """(file, what is wrong with it) of a chunk of the fetch store that is to be there; None if it is whole."""
+    """Return (file, what is wrong with it) of a chunk of the fetch store that is to be there; None if it is whole."""
     for info in files:
         try:
             store.read_files(storage, [info.name])
@@ -191,7 +191,7 @@ class Rereading:
         self._chunks: dict[str, list[FileInfo]] | None = None  # of the fetch store, when somebody has asked
 
     def is_whole(self, commit: Commit) -> bool:
-        """Whether every file of a commit, and what the fetch store holds of it, is as it was committed."""
+        """Return whether every file of a commit, and what the fetch store holds of it, is as it was committed."""
         for role, file in commit.files.items():
             if self._reread + file.bytes > REREAD_BYTES:
                 continue

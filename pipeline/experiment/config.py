@@ -96,12 +96,12 @@ class ExperimentConfig:
         return self.against or next(iter(self.data))
 
     def training(self, name: str, dataset: str, seed: int) -> TrainConfig:
-        """One model's training config. Raises ValueError."""
+        """Return one model's training config. Raises ValueError."""
         return load({**self.train, "dataset": dataset, "name": name, "seed": seed})
 
 
 def read(path: str, overrides: Sequence[str] = ()) -> ExperimentConfig:
-    """An experiment's config, its paths made absolute. Raises ConfigError."""
+    """Return an experiment's config, its paths made absolute. Raises ConfigError."""
     raw: Mapping[str, Any] = with_overrides(read_yaml(path), overrides)
     try:
         config = checked_config(ExperimentConfig, raw)

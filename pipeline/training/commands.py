@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def raw_config(path: str, overrides: Sequence[str]) -> dict[str, Any]:
-    """A config file's keys and values, with overrides on top. Raises ConfigError."""
+    """Return a config file's keys and values, with overrides on top. Raises ConfigError."""
     return _with_overrides(path, read_yaml(path), overrides)
 
 
@@ -41,7 +41,8 @@ def _with_overrides(path: str, raw: Mapping[str, Any], overrides: Sequence[str])
 
 
 def raw_config_of_open_clip(path: str, overrides: Sequence[str]) -> dict[str, Any]:
-    """What a params.txt of open_clip_train's comes to, with overrides on top; what it loses is said on standard error.
+    """Return what a params.txt of open_clip_train's comes to, with overrides on top; what it loses is said on standard
+    error.
 
     Raises:
         ConfigError: it is no params.txt.
@@ -98,7 +99,7 @@ def train(path: str, raw: dict[str, Any], out: str | None) -> int:
 
 
 def load_config(path: str, given: Sequence[str] | dict[str, Any]) -> TrainConfig:
-    """A training config by its file's name and overrides, or by what they came to. Raises ConfigError."""
+    """Return a training config by its file's name and overrides, or by what they came to. Raises ConfigError."""
     try:
         return load(given if isinstance(given, dict) else raw_config(path, given))
     except ValueError as error:
@@ -122,7 +123,7 @@ def _to_run(path: str, raw: dict[str, Any]) -> TrainConfig:
 
 @contextlib.contextmanager
 def sentences(path: str) -> Iterator[None]:
-    """What the trainer raises for a config that does not fit, as ConfigError."""
+    """Raise what the trainer raises in the block for a config that does not fit as ConfigError."""
     try:
         yield
     except (ValueError, FileNotFoundError) as error:
@@ -201,7 +202,7 @@ _OF_MODELS = ("checkpoints", "open_clip_config.json", "config.json")  # the last
 
 
 def run_of(checkpoint: str) -> Storage | None:
-    """The run that a checkpoint, or the run itself, is of; None for an exported folder.
+    """Return the run that a checkpoint, or the run itself, is of; None for an exported folder.
 
     Raises:
         ConfigError: there is nothing that could be examined.
@@ -228,7 +229,7 @@ def run_of(checkpoint: str) -> Storage | None:
 
 
 def held_out(run: Storage) -> str | None:
-    """The dataset whose held-out pairs a run's model is examined on by default: that which it was trained on."""
+    """Return the dataset whose held-out pairs a run's model is examined on by default: that which it was trained on."""
     try:
         dataset = _config_of(run).dataset
     except (ValueError, FileNotFoundError) as error:

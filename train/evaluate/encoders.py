@@ -21,7 +21,7 @@ _HUGGING_FACE = "config.json"
 def open_encoder(
     name: str, device: str = "auto", batch_size: int = 256, weights: str = "auto", seed: int = 0
 ) -> Encoder:
-    """The encoder of a name.
+    """Return the encoder of a name.
 
     Args:
         name: a run, a checkpoint or an exported folder, as `train.checkpoints.load.load` takes them;
@@ -49,7 +49,7 @@ def open_encoder(
 
 
 def random_init(encoder: Encoder, seed: int = 0) -> Encoder:
-    """An encoder of the same architecture, with weights that nothing was learnt by: the baseline."""
+    """Return an encoder of the same architecture, with weights that nothing was learnt by: the baseline."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         clip = encoder.clip
@@ -60,7 +60,7 @@ def random_init(encoder: Encoder, seed: int = 0) -> Encoder:
 
 
 def shown_name(name: str) -> tuple[str, str]:
-    """(model, pretrained) as CLIP_benchmark's tables name an encoder."""
+    """Return (model, pretrained) as CLIP_benchmark's tables name an encoder."""
     if name.startswith(OPEN_CLIP):
         model, _, source = name.removeprefix(OPEN_CLIP).partition(":")
         return model, source or "random"

@@ -70,7 +70,7 @@ SAMPLE_FIELDS = ("pair_id", "url", "text", "text_source", "page_url", "archive",
     exchanges=roles(rows=ROWS),
 )
 def map_(context: Context) -> Result:
-    """The partition's pairs, each to its shard, or to the group of so many shards that has it."""
+    """Give the partition's pairs, each to its shard, or to the group of so many shards that has it."""
     rows = alive_rows(context)
     shown = images_of(rows, context.table("images"))
     order = order_hash(rows.column("pair_id"), context.options["seed"])
@@ -87,7 +87,7 @@ def map_(context: Context) -> Result:
 
 @phase(PACK, "pack.by_shard", reads=roles("rows"), exchanges=roles(rows=ROWS))
 def by_shard(context: Context) -> Result:
-    """A group's pairs of some partitions, by shard."""
+    """Give a group's pairs of some partitions, by shard."""
     rows = context.concat("rows", ROWS.append(_NUMBER))
     return Result(buckets={"rows": write_buckets(rows.select(ROWS.names), rows.column(_NUMBER.name).to_numpy())})
 
@@ -122,7 +122,7 @@ def _blurred(body: bytes, boxes: list[Box], options: Mapping[str, Any]) -> bytes
     gives=roles("tar", samples=SAMPLES),
 )
 def shard(context: Context) -> Result:
-    """One tar, and its samples as a table."""
+    """Give one tar, and its samples as a table."""
     rows = context.concat("rows", ROWS).sort_by([("order", "ascending"), ("pair_id", "ascending")])
     name, split_name, ending = (context.options[key] for key in ("shard", "split", "ending"))
     keys = [f"{context.task.partition:05d}{number:06d}" for number in range(rows.num_rows)]
@@ -186,7 +186,7 @@ def _json(row: dict) -> bytes:  # type: ignore[type-arg]
     folds={"kept": summed},
 )
 def index(context: Context) -> Result:
-    """A part of `shards/index`: where the samples of some shards lie; and how many of them each query has."""
+    """Give a part of `shards/index`: where the samples of some shards lie; and how many of them each query has."""
     table, counted = SHARD_INDEX.empty_table(), []
     for samples in context.each("samples", [*SHARD_INDEX.names, "query_ids"]):
         counted.append(counts(samples.column("query_ids").combine_chunks()).cast(COUNTS))
@@ -205,14 +205,14 @@ def index(context: Context) -> Result:
     gives=roles(queries=QUERY_COUNTS),
 )
 def queries(context: Context) -> Result:
-    """The query list with how many pairs each query had before the first balance, and has in the dataset."""
+    """Give the query list with how many pairs each query had before the first balance, and has in the dataset."""
     kept = summed(context.table_list("kept"))
     tables = {"queries": context.table("queries"), "candidates": context.table("counts"), "kept": kept}
     return Result().table("queries", sql.run(sql.load("exchange/query_counts"), tables))
 
 
 def repeats_warning(pairs: int, captions: int) -> str | None:
-    """What to say of a dataset many of whose captions repeat another's, whatever their case; None of others."""
+    """Return what to say of a dataset many of whose captions repeat another's, whatever their case; None of others."""
     repeats = pairs - captions
     if repeats <= REPEATS_SHARE * pairs:
         return None
