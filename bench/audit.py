@@ -155,9 +155,9 @@ def _points(opened: dataset.Dataset, out: str) -> list[dict[str, Any]]:
     ]
     for which, of in zip(("the median pair's host", "the largest host"), hosts, strict=True):
         asked += [
-            (f"{which}: {view}{told}", view, query.format(f"{view} WHERE host = '{of[0]}'"))
+            (f"{which}: {view}{limit}", view, query.format(f"{view} WHERE host = '{of[0]}'"))
             for view in ("pairs", "candidates", "images")
-            for told, query in (("", "SELECT * FROM {}"), (", 20", "SELECT * FROM {} LIMIT 20"))
+            for limit, query in (("", "SELECT * FROM {}"), (", 20", "SELECT * FROM {} LIMIT 20"))
         ]
         asked.append((f"{which}: candidates, count", "", f"SELECT count(*) FROM candidates WHERE host = '{of[0]}'"))
         asked.append(
@@ -222,13 +222,13 @@ def main() -> None:
     arguments.add_argument("--workers", type=int, default=2)
     arguments.add_argument("--at", help="where the dataset is kept; made there if it is not there yet")
     arguments.add_argument("--only", choices=PARTS, default="", help="a part of the figures")
-    given = arguments.parse_args()
+    options = arguments.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        out = given.at or folder
+        out = options.at or folder
         if not (Path(out) / "manifest.json").exists():
-            build(out, Size(given.pairs), given.workers)
-        found = measure(out, given.only)
-    print_record({"bench": "audit", "pairs": given.pairs, "unit": "CPU-seconds of ten questions", **found})
+            build(out, Size(options.pairs), options.workers)
+        found = measure(out, options.only)
+    print_record({"bench": "audit", "pairs": options.pairs, "unit": "CPU-seconds of ten questions", **found})
 
 
 if __name__ == "__main__":

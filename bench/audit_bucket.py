@@ -110,11 +110,11 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--pairs", type=int, default=300_000)
     arguments.add_argument("--at", help="a dataset that `bench.inputs.large_dataset` made")
-    given = arguments.parse_args()
+    options = arguments.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        out = given.at or str(Path(folder) / "out")
+        out = options.at or str(Path(folder) / "out")
         if not (Path(out) / "manifest.json").exists():
-            build(out, Size(given.pairs), 2)
+            build(out, Size(options.pairs), 2)
         with (
             s3_server.running(volumes=200) as bucket,
             faulty_proxy.before(os.environ["AWS_ENDPOINT_URL"]) as proxy,

@@ -98,7 +98,7 @@ def make(folder: Path, number: int) -> int:
 
 def ours_in(folder: Path, workers: Workers) -> tuple[list[int], dict[str, float]]:
     """Return what is kept (pairs, and the exclusive or of their hashes), and what it took."""
-    began, own = time.perf_counter(), time.process_time()
+    began, cpu_before = time.perf_counter(), time.process_time()
     files = sorted(folder.glob("*.parquet"))
     counts = workers.do(count, [(file,) for file in files])
     total = pa.concat_tables(counts).group_by("query_id", use_threads=False).aggregate([("count", "sum")])
@@ -115,7 +115,7 @@ def ours_in(folder: Path, workers: Workers) -> tuple[list[int], dict[str, float]
     kept = [sum(pairs for pairs, _ in decided), reduce(xor, (parity for _, parity in decided))]
     return kept, {
         "seconds": time.perf_counter() - began,
-        "cpu_seconds": time.process_time() - own + workers.cpu_seconds,
+        "cpu_seconds": time.process_time() - cpu_before + workers.cpu_seconds,
         "gigabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6 + CORES * workers.gigabytes,
     }
 

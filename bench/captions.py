@@ -245,15 +245,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--half", type=int, choices=(0, 1), help="only those whose hash is even, or odd")
     parser.add_argument("--alone", action="store_true", help="without what else stands on the pages of ../shared/data")
     parser.add_argument("--show", action="store_true", help="print each one that is kept or dropped wrongly")
-    given = parser.parse_args(arguments)
-    languages = [] if given.languages == "all" else given.languages.split(",")
-    raw = {"sources": ["labels"], "presets": given.preset, "text": {"languages": languages}}
-    labels = read_labels(given.file, given.half)
-    judged = judge(labels, build(raw, out="nowhere").text, {} if given.alone else ARCHIVES)
+    options = parser.parse_args(arguments)
+    languages = [] if options.languages == "all" else options.languages.split(",")
+    raw = {"sources": ["labels"], "presets": options.preset, "text": {"languages": languages}}
+    labels = read_labels(options.file, options.half)
+    judged = judge(labels, build(raw, out="nowhere").text, {} if options.alone else ARCHIVES)
     sets = {}
     for name in dict.fromkeys([*SETS, *(label["set"] for label in labels)]):
         sets[name] = _report(name, [item for item in judged if item.label["set"] == name], languages)
-    if given.show:
+    if options.show:
         _show(judged, languages)
     print_record({"bench": "captions", "sets": sets})
 

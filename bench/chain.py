@@ -140,13 +140,13 @@ def web(folder: Path, most: int) -> tuple[Path, int]:
             links.append({"path": "IMG@/src", "url": f"http://{HOST}/{name}", "alt": text})
         response = {"Response-Message": {"Status": "200"}, "Headers": {}, "HTML-Metadata": {"Links": links}}
         header = {"WARC-Type": "response", "WARC-Date": "2024-05-06T07:08:09Z", "WARC-Target-URI": page}
-        told = {"WARC-Header-Metadata": header, "Payload-Metadata": {"HTTP-Response-Metadata": response}}
+        envelope = {"WARC-Header-Metadata": header, "Payload-Metadata": {"HTTP-Response-Metadata": response}}
         members.append(
             _member(
                 "metadata",
                 page,
                 "application/json",
-                json.dumps({"Container": {"Filename": ARCHIVE.name}, "Envelope": told}).encode(),
+                json.dumps({"Container": {"Filename": ARCHIVE.name}, "Envelope": envelope}).encode(),
             )
         )
     with ARCHIVE.open("rb") as file:
@@ -161,7 +161,7 @@ def web(folder: Path, most: int) -> tuple[Path, int]:
 def ours(folder: Path, wat: Path, port: int, nsfw: bool) -> Chain:
     """Run `wit run`, with all its stages."""
     out = folder / "ours"
-    told = {
+    settings = {
         "name": "chain",
         "sources": [str(wat)],
         "out": str(out),
@@ -171,7 +171,7 @@ def ours(folder: Path, wat: Path, port: int, nsfw: bool) -> Chain:
         "image": {"nsfw_model": "builtin" if nsfw else ""},
     }
     config = folder / "ours.yaml"
-    config.write_text(yaml.safe_dump(told))
+    config.write_text(yaml.safe_dump(settings))
     with Memory() as memory:
         took = measure(sys.executable, "-m", "pipeline", "run", str(config))
     kept = read_manifest(Storage(str(out)))["funnel"]["pack"]["kept"]
@@ -182,15 +182,15 @@ def ours(folder: Path, wat: Path, port: int, nsfw: bool) -> Chain:
 
 def peers(folder: Path, wat: Path, port: int, nsfw: bool) -> Chain:
     """Run the others, one after the other."""
-    home = folder / "peers"
-    home.mkdir()
-    (home / "queries.json").write_text(json.dumps(load("builtin:en").column("query").to_pylist()))
-    images = home / "images"
+    work = folder / "peers"
+    work.mkdir()
+    (work / "queries.json").write_text(json.dumps(load("builtin:en").column("query").to_pylist()))
+    images = work / "images"
     steps = {
-        "cc2dataset": [venv("cc2dataset", "cc2dataset==1.5.0"), EXTRACT, "cc2dataset", wat, home / "rows.json"],
-        "MetaCLIP": [venv("pyahocorasick", "pyahocorasick==2.2.0", "numpy"), STEPS, "match", home, CAP],
+        "cc2dataset": [venv("cc2dataset", "cc2dataset==1.5.0"), EXTRACT, "cc2dataset", wat, work / "rows.json"],
+        "MetaCLIP": [venv("pyahocorasick", "pyahocorasick==2.2.0", "numpy"), STEPS, "match", work, CAP],
         "img2dataset": [
-            venv("img2dataset", "img2dataset==1.47.0").parent / "img2dataset", home / "urls.csv", "--input_format=csv",
+            venv("img2dataset", "img2dataset==1.47.0").parent / "img2dataset", work / "urls.csv", "--input_format=csv",
             "--url_col=url", "--caption_col=caption", f"--output_folder={images}", "--image_size=256",
             "--resize_mode=keep_ratio", "--resize_only_if_bigger=True",
         ],
@@ -207,8 +207,8 @@ def peers(folder: Path, wat: Path, port: int, nsfw: bool) -> Chain:
                 took[name] = measure(*map(str, command))
     finally:
         del os.environ["http_proxy"]
-    told = [(home / file) for file in ("nsfw.json", "dedup.json")]
-    unsafe, copies = (set(json.loads(file.read_text()) if file.exists() else ()) for file in told)
+    results = [(work / file) for file in ("nsfw.json", "dedup.json")]
+    unsafe, copies = (set(json.loads(file.read_text()) if file.exists() else ()) for file in results)
     kept = sum(image.name not in unsafe | copies for image in images.rglob("*.jpg"))
     return Chain({name: each.cpu_seconds for name, each in took.items()}, kept, memory.gigabytes, len(unsafe))
 
@@ -232,9 +232,9 @@ def main() -> None:
                         found = chain(folder, wat, port, nsfw)
                         steps = ", ".join(f"{step} {seconds:.1f}" for step, seconds in found.steps.items())
                         with_ = "with NSFW" if nsfw else "without it"
-                        told = f"{who:<6}{with_:<12}{found.per_thousand:>8.1f} a thousand of {found.kept:,} kept"
-                        told += f", {found.gigabytes:.1f} GB"
-                        print(f"{told}: {steps}", flush=True)
+                        line = f"{who:<6}{with_:<12}{found.per_thousand:>8.1f} a thousand of {found.kept:,} kept"
+                        line += f", {found.gigabytes:.1f} GB"
+                        print(f"{line}: {steps}", flush=True)
                         before = best.get((nsfw, who), found)
                         best[nsfw, who] = min(before, found, key=lambda each: each.per_thousand)
     figures = {nsfw: [round(best[nsfw, who].per_thousand, 1) for who in ("ours", "peers")] for nsfw in (True, False)}

@@ -46,14 +46,14 @@ def main() -> None:
     (packages,) = (python.parent.parent / "lib").glob("python*/site-packages")
     sys.path.append(str(packages))
     with tempfile.TemporaryDirectory() as folder:
-        made = [
+        folders = [
             helpers.clip_benchmark_folder(Path(folder) / "wds_colours", each=60),
             helpers.retrieval_folder(Path(folder) / "wds_captions", count=60),
         ]
         encoder = open_encoder(f"open_clip:{options.model}", "cpu", 64)
         apart, images, ours_s, theirs_s = 0.0, 0, 0.0, 0.0
         rows: list[Row] = []
-        for place in map(Path, options.sets or made):
+        for place in map(Path, options.sets or folders):
             what = open_set(place)
             began = time.process_time()
             row = _ours(what, Features(encoder, None))

@@ -162,13 +162,13 @@ def _at_rate(original: Measured, rate: float) -> float:
 
 def _at_precision(copies: Mapping[str, Measured], original: Measured) -> float:
     """`least_cosine` of all copies together."""
-    own, others = [], []
+    own_cosines, others = [], []
     for copy in copies.values():
         cosines = copy.cosines(original)
-        own.append(cosines.diagonal().copy())
+        own_cosines.append(cosines.diagonal().copy())
         np.fill_diagonal(cosines, -1)
         others.append(cosines.max(axis=1))
-    return least_cosine(np.concatenate(own), np.concatenate(others))
+    return least_cosine(np.concatenate(own_cosines), np.concatenate(others))
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -92,19 +92,19 @@ class Made:
     def hashes(self, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Return hashes, uint8 (count, 32), and pairs of planted copies, int64 (n, 2)."""
         rng = np.random.default_rng(0)
-        made = np.empty((count, 32), dtype=np.uint8)
+        hashes = np.empty((count, 32), dtype=np.uint8)
         for low in range(0, count, PARTITION):
             rows = min(PARTITION, count - low)
             latent = rng.standard_normal((rows, 256), dtype=np.float32) @ self._mixing.T + self._mean
-            made[low : low + rows] = np.packbits(latent > np.median(latent, axis=1, keepdims=True), axis=1)
+            hashes[low : low + rows] = np.packbits(latent > np.median(latent, axis=1, keepdims=True), axis=1)
         planted = count // PLANTED
         pairs = rng.permutation(count)[: 2 * planted].reshape(planted, 2)
         for low in range(0, planted, PARTITION):
             copied, place = pairs[low : low + PARTITION].T
             rank = rng.random((len(copied), 256), dtype=np.float32).argsort(axis=1).argsort(axis=1)
             flips = rank < rng.integers(0, CONFIG.max_hamming + 1, len(copied))[:, None]
-            made[place] = made[copied] ^ np.packbits(flips, axis=1)
-        return made, pairs
+            hashes[place] = hashes[copied] ^ np.packbits(flips, axis=1)
+        return hashes, pairs
 
 
 def nodes_of(hashes: np.ndarray, first: int) -> pa.Table:
@@ -178,9 +178,9 @@ def brute_force(hashes: np.ndarray) -> np.ndarray:
     return np.array(pairs, dtype=np.int64).reshape(-1, 2)
 
 
-def run(count: int, made: Made, *, with_peer: bool) -> dict[str, Any]:
+def run(count: int, generator: Made, *, with_peer: bool) -> dict[str, Any]:
     """Return the figures on one number of hashes, and print them."""
-    hashes, planted = made.hashes(count)
+    hashes, planted = generator.hashes(count)
     checked = brute_force(hashes)
     with tempfile.TemporaryDirectory(dir="build") as folder:
         path = Path(folder) / "hashes.npy"
@@ -232,9 +232,9 @@ def main() -> None:
     Path("build").mkdir(exist_ok=True)
     real = real_hashes()
     print(f"statistics of {len(real):,} real hashes; one thread each", flush=True)
-    made = Made(real)
+    generator = Made(real)
     counts = [int(float(item) * 1e6) for item in options.millions.split(",")]
-    results = [run(count, made, with_peer=number == 0) for number, count in enumerate(counts)]
+    results = [run(count, generator, with_peer=number == 0) for number, count in enumerate(counts)]
     for earlier, later in pairwise(results):
         more = later["hashes"] / earlier["hashes"]
         print(f"{more:.0f} times the hashes take {later['seconds'] / earlier['seconds']:.1f} times as long")

@@ -77,25 +77,25 @@ def main() -> None:
     command = venv("img2dataset", "img2dataset==1.47.0").parent / "img2dataset"
     folder = pictures(options.images, options.sizes)
     names = sorted(path.name for path in folder.iterdir())
-    with tempfile.TemporaryDirectory() as home, serving(folder) as (server, port):
+    with tempfile.TemporaryDirectory() as work_folder, serving(folder) as (server, port):
         urls = [f"http://localhost:{port}/{name}" for name in names]
-        told = [f"--{name}={value}" for name, value in PEER]
+        flags = [f"--{name}={value}" for name, value in PEER]
 
         def run(name: str, count: int) -> tuple[Took, Took]:
-            folder = Path(home) / name
+            folder = Path(work_folder) / name
             folder.mkdir()
             listed = folder / "urls.txt"
             listed.write_text("\n".join(urls[:count]), encoding="utf-8")
             folders = f"--output_folder={folder}/peer", "--output_format=webdataset"
             return (
                 measure(sys.executable, "-m", "bench.processes.fetch", str(listed), f"{folder}/ours"),
-                measure(str(command), str(listed), *folders, *told),
+                measure(str(command), str(listed), *folders, *flags),
             )
 
         run("compile", 1)  # what both import
         start_up = run("start", 1)
         ours, peer = run("whole", len(urls))
-        tables = [pq.read_table(path) for path in sorted((Path(home) / "whole" / "peer").glob("*.parquet"))]
+        tables = [pq.read_table(path) for path in sorted((Path(work_folder) / "whole" / "peer").glob("*.parquet"))]
     rows = pa.concat_tables(tables).to_pylist()
     theirs = {row["url"]: [row["width"], row["height"]] for row in rows if row["status"] == "success"}
     report = json.loads(ours.output.splitlines()[-1])

@@ -166,11 +166,11 @@ def run(sources: list[Path], out: Path, most: int = 2) -> Outcome:
     named = json.dumps([str(source) for source in sources])
     command = [sys.executable, "-m", "pipeline", "run", "configs/archive.yaml", "--set", f"sources={named}"]
     command += ["--set", "text.languages=[]", "--out", str(out)]
-    with tempfile.TemporaryFile("w+") as told:
-        process = subprocess.Popen(command, stdout=told, stderr=subprocess.STDOUT)
+    with tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
         _, status, used = os.wait4(process.pid, 0)
-        told.seek(0)
-        lines = told.read().strip().splitlines()
+        output.seek(0)
+        lines = output.read().strip().splitlines()
     cpu, peak = used.ru_utime + used.ru_stime, used.ru_maxrss * 1024
     if status:
         return Outcome(0, cpu, peak, f"wit ends with {os.waitstatus_to_exitcode(status)}: {lines[-1][:200]}")

@@ -77,12 +77,12 @@ def main() -> None:
 
 def shards(samples: int) -> str:
     """Return the URL of a dataset of photographs, made at the first use: their shorter sides have 256 pixels."""
-    home = VENVS.parent / f"loader-{samples}"
-    if home.exists():
-        return str(home)
+    folder = VENVS.parent / f"loader-{samples}"
+    if folder.exists():
+        return str(folder)
     names = sorted(pictures(samples, "laion").iterdir())
     captions = texts(samples)
-    draft = Storage(str(home.with_name(f"{home.name}.draft")))
+    draft = Storage(str(folder.with_name(f"{folder.name}.draft")))
     rows = []
     for number in range(SHARDS):
         file = io.BytesIO()
@@ -101,8 +101,8 @@ def shards(samples: int) -> str:
             for key, entry in zip(ids, entries, strict=True)
         ]
     draft.write("shards/index.parquet", to_parquet(pa.Table.from_pylist(rows, SHARD_INDEX)))
-    Path(draft.url).rename(home)
-    return str(home)
+    Path(draft.url).rename(folder)
+    return str(folder)
 
 
 def reduced(path: Path) -> bytes:

@@ -71,8 +71,10 @@ class Matrix:
         self.folder = folder
         self.queries = folder / "words.txt"  # `queries.txt` lies beside the small archive, and is its own
         self.queries.write_text("".join(f"{word}\n" for word in (*_WORDS, *small_archive.QUERIES)))
-        made = folder / "small.warc.gz"
-        self.archive = archive or (made if made.exists() else small_archive.write(made, pages=300))
+        archive_file = folder / "small.warc.gz"
+        self.archive = archive or (
+            archive_file if archive_file.exists() else small_archive.write(archive_file, pages=300)
+        )
         self.sample = sample
         self.reference: dict[str, bytes] = {}
 

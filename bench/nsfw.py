@@ -82,15 +82,15 @@ def graded(images: list[bytes], scores: np.ndarray, count: int) -> list[np.ndarr
         image = Image.open(io.BytesIO(images[number])).convert("RGB")
         image.thumbnail((320, 320))
         first.append((float(scores[number]), image))
-    pool, made = first, []
-    while len(made) < count:
+    pool, variants = first, []
+    while len(variants) < count:
         new = [variant(pool, rng) for _ in range(AT_ONCE)]
         pixels = [np.asarray(image) for image in new]
-        made.extend(pixels)
+        variants.extend(pixels)
         pool = sorted([*pool, *zip(peers(pixels).tolist(), new, strict=True)], key=lambda each: -each[0])
         others = rng.permutation(np.arange(PARENTS - 40, len(pool)))[:40]
         pool = [*pool[: PARENTS - 40], *(pool[number] for number in sorted(others))]
-    return made[:count]
+    return variants[:count]
 
 
 def peers(images: list[Any]) -> np.ndarray:

@@ -71,14 +71,14 @@ def main() -> None:
     with s3_server.running() as bucket:
         out = f"{bucket}/packed"
         build(load("archive", settings, out), quiet=True)
-        made = shards(out)
+        checksums = shards(out)
         images_of = "(SELECT sha256, any_value(blob_length) AS bytes FROM _images WHERE blob IS NOT NULL GROUP BY ALL)"
         asked = f"SELECT count(*), sum(bytes) FROM _samples JOIN {images_of} USING (sha256)"
         samples, bytes_ = dataset.open(out).sql(asked).fetchall()[0]
         found = {}
         for way in (True, False):
             found[way] = packed(out, settings, exchanged=way)
-            if shards(out) != made:
+            if shards(out) != checksums:
                 raise SystemExit("the shards differ")
     for way, by_phase in found.items():
         print("exchanged" if way else "image by image")

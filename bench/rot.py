@@ -92,8 +92,8 @@ class Whole:
 def finished(folder: Path, archive: Path | None, pages: int) -> Whole:
     """Build a dataset, of an archive or of so many pages of our own, and read all of it."""
     out = folder / "out"
-    made = folder / "small.warc.gz"
-    path = archive or (made if (folder / "made").exists() else small_archive.write(made, pages=pages))
+    archive_file = folder / "small.warc.gz"
+    path = archive or (archive_file if (folder / "made").exists() else small_archive.write(archive_file, pages=pages))
     if archive is None:
         many: dict[str, Any] = {
             "balance": {"cap": 1000},

@@ -74,12 +74,12 @@ def megabytes() -> float:
 def planted(texts: list[str]) -> tuple[list[str], set[int]]:
     """Return the texts, one in 50 with an e-mail or IP address in it, and which."""
     chosen = range(0, len(texts), 50)
-    given = list(texts)
+    with_planted = list(texts)
     for n in chosen:
-        given[n] += (
+        with_planted[n] += (
             f" sent by somebody.{n}@mail.example.org" if n % 100 else f" sent from 93.184.{n // 100 % 90 + 100}.34"
         )
-    return given, set(chosen)
+    return with_planted, set(chosen)
 
 
 def news() -> tuple[list[str], list[str | None]]:
@@ -112,10 +112,10 @@ def masking(folder: Path) -> list[dict[str, Any]]:
         rows = pa.array(texts), pa.array(languages, pa.string())
         _, seconds = fastest(partial(mask_texts, *rows, kinds=PEERS))
         (_, kinds), all_kinds = fastest(partial(mask_texts, *rows))
-        given, there = planted(texts)
-        found = {row for row, item in enumerate(mask_texts(pa.array(given), kinds=PEERS)[1].to_pylist()) if item}
+        with_planted, there = planted(texts)
+        found = {row for row, item in enumerate(mask_texts(pa.array(with_planted), kinds=PEERS)[1].to_pylist()) if item}
         (folder / "texts.json").write_text(json.dumps(texts), encoding="utf-8")
-        (folder / "planted.json").write_text(json.dumps(given), encoding="utf-8")
+        (folder / "planted.json").write_text(json.dumps(with_planted), encoding="utf-8")
         peer = measure(python, PEER, "masking", str(folder), str(ROUNDS))
         rates = [len(texts) / each for each in (seconds, peer["seconds"], all_kinds)]
         count = {kind: sum(kind in item for item in kinds.to_pylist()) for kind in KINDS}

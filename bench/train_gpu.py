@@ -204,8 +204,8 @@ def results_of(specs: list[Spec], folder: Path, tiny: bool) -> list[dict[str, An
         if status:
             errors.seek(0)
             late = status == -signal.SIGKILL and time.time() > spec.deadline
-            told = "its time was up" if late else " ".join(errors.read().split())[-300:]
-            results.append({**broken, "error": f"ended with {status}: {told}"})
+            reason = "its time was up" if late else " ".join(errors.read().split())[-300:]
+            results.append({**broken, "error": f"ended with {status}: {reason}"})
             print(shown(results[-1]), flush=True)
     return results
 

@@ -42,11 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("file", nargs="?", type=Path, default=LABELS, help="labelled candidates, a line of JSON each")
     parser.add_argument("--preset", action="append", default=[], help="of configs/presets, or a YAML file")
-    given = parser.parse_args(arguments)
-    config = build({"sources": ["labels"], "presets": given.preset}, out="nowhere").text
+    options = parser.parse_args(arguments)
+    config = build({"sources": ["labels"], "presets": options.preset}, out="nowhere").text
     # Only what is unsafe is asked, in any language.
     config = replace(config, languages=(), not_captions=(), min_characters=1)
-    judged = judge(read_labels(given.file), config)
+    judged = judge(read_labels(options.file), config)
     groups: dict[str, list[Judged]] = defaultdict(list)
     for item in judged:
         groups[f"{item.label['verdict']:8} {item.label['kind']:8} {item.label['language']}"].append(item)

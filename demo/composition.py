@@ -82,7 +82,7 @@ def question(rng: random.Random, kind: str) -> tuple[list[Shape], str, str]:
 
 def write(root: Path, each: int = 40, seed: int = 0) -> list[Path]:
     """Write all sets; returns their paths, as `wit eval --tasks` takes them."""
-    made = []
+    paths = []
     for difficulty in DIFFICULTIES:
         for kind in ("position", "binding", "size", "negation"):
             rng = random.Random(f"{seed} {kind} {difficulty}")
@@ -95,7 +95,7 @@ def write(root: Path, each: int = 40, seed: int = 0) -> list[Path]:
                 entries.append({"filename": name, "caption": right, "negative_caption": wrong, "kind": kind})
             path = root / f"{kind}-{difficulty}.json"
             path.write_text(json.dumps(entries, indent=1))
-            made.append(path)
+            paths.append(path)
         folder = root / f"number-{difficulty}"
         rng = random.Random(f"{seed} number {difficulty}")
         for count, word in enumerate(NUMBERS, 1):
@@ -107,8 +107,8 @@ def write(root: Path, each: int = 40, seed: int = 0) -> list[Path]:
                 draw(drawn + others(rng, difficulty, drawn)).save(file)
             (folder / "classes.txt").open("a" if count > 1 else "w").write(f"{count}\t{word}\n")
         (folder / "templates.txt").write_text("{} shapes\na picture of {} shapes of one colour\n")
-        made.append(folder)
-    return made
+        paths.append(folder)
+    return paths
 
 
 if __name__ == "__main__":

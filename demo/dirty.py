@@ -120,10 +120,10 @@ def _write_archive(archive: str, path: Path, new: dict[str, str], gone: set[str]
                 body = _page(url, body.decode(errors="replace"), new, gone).encode()
             headers = StatusAndHeaders("200 OK", [("Content-Type", kind)], protocol="HTTP/1.1")
             date = {"WARC-Date": "2026-01-01T00:00:00Z"}
-            made = writer.create_warc_record(
+            record = writer.create_warc_record(
                 url, "response", payload=io.BytesIO(body), http_headers=headers, warc_headers_dict=date
             )
-            writer.write_record(made)
+            writer.write_record(record)
 
 
 def _page(url: str, page: str, new: dict[str, str], gone: set[str]) -> str:

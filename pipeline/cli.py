@@ -277,8 +277,8 @@ def _train(arguments: argparse.Namespace) -> int:
     if arguments.write_config:
         return training.write_config(source, raw, arguments.write_config)
     if arguments.dry_run:
-        given = arguments.gpus, arguments.gpu_memory, arguments.rate
-        return training.dry_run(source, raw, arguments.out, *given)
+        figures = arguments.gpus, arguments.gpu_memory, arguments.rate
+        return training.dry_run(source, raw, arguments.out, *figures)
     if arguments.show_batch:
         return training.show_batch(source, raw, arguments.show_batch)
     if arguments.overfit is not None:

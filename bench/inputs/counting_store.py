@@ -66,8 +66,8 @@ class Names(Storage):
     def keep(self, rows: Sequence[tuple[str, int, bytes | None]]) -> None:
         """Keep files, which are there from now on."""
         self.written += len(rows)
-        told = [(*_split(name), size, data) for name, size, data in rows]
-        self.clock.off(lambda: self._base.executemany("INSERT OR REPLACE INTO f VALUES (?, ?, ?, ?)", told))
+        rows_of_files = [(*_split(name), size, data) for name, size, data in rows]
+        self.clock.off(lambda: self._base.executemany("INSERT OR REPLACE INTO f VALUES (?, ?, ?, ?)", rows_of_files))
 
     def _ask(self, what: str, name: str) -> Any:
         return self.clock.off(
@@ -125,13 +125,13 @@ class Names(Storage):
 
     def delete(self, names: Iterable[str]) -> None:
         """Forget files."""
-        told = [_split(name) for name in names]
-        self.clock.off(lambda: self._base.executemany("DELETE FROM f WHERE home = ? AND name = ?", told))
+        places = [_split(name) for name in names]
+        self.clock.off(lambda: self._base.executemany("DELETE FROM f WHERE home = ? AND name = ?", places))
 
 
 def _split(name: str) -> tuple[str, str]:
-    home, _, last = name.rpartition("/")
-    return home, last
+    folder, _, last = name.rpartition("/")
+    return folder, last
 
 
 def exchange_end(buckets: int, rows: int, first: int) -> bytes:
@@ -176,12 +176,12 @@ class Kept:
         self.stages.append(stage)
         self.seconds += seconds
         self.rss_bytes = max(self.rss_bytes, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
-        told = (
+        state = (
             (self.stages, self.seconds, self.rss_bytes),
             {name: getattr(run, name) for name in self._OF_RUN},
             {name: getattr(executor, name) for name in self._OF_EXECUTOR},
         )
         storage.save()
         draft = self._path.with_suffix(".draft")
-        draft.write_bytes(pickle.dumps(told, protocol=5))
+        draft.write_bytes(pickle.dumps(state, protocol=5))
         draft.replace(self._path)

@@ -43,7 +43,7 @@ def serving(folder: Path) -> Iterator[tuple[str, int]]:
     with tempfile.TemporaryDirectory() as home:
         if nginx:
             config = Path(home) / "nginx.conf"
-            config.write_text(_NGINX.format(home=home, folder=folder.resolve(), port=port))
+            config.write_text(_NGINX.format(home=config_folder, folder=folder.resolve(), port=port))
             command = [nginx, "-e", "stderr", "-p", home, "-c", str(config)]
         else:
             command = [sys.executable, "-m", "bench.inputs.image_server", str(folder), str(port)]

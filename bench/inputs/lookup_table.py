@@ -43,8 +43,8 @@ def write_lookup(out: str, done: list[Commit], workers: int) -> list[Commit]:
     with ProcessPoolExecutor(workers) if workers > 1 else nullcontext() as pool:
         each: Any = map if pool is None else pool.map
         found = [commit for some in work for commit in each(execute_, some)]
-        made = Exchange.of(Storage(out), [commit.files["keys"] for commit in found])
-        reading = [Task(lookup.lookup.name, part, {"keys": made.bucket(part)}, {}) for part in range(parts)]
+        exchange = Exchange.of(Storage(out), [commit.files["keys"] for commit in found])
+        reading = [Task(lookup.lookup.name, part, {"keys": exchange.bucket(part)}, {}) for part in range(parts)]
         return [*found, *each(execute_, reading)]
 
 

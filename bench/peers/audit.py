@@ -32,10 +32,10 @@ def like_img2dataset(
     pq.write_table(table, there / f"{partition:05d}.parquet")
     failed = pc.sum(pc.equal(table.column("status"), "failed_to_download")).as_py() or 0
     causes = {row["values"]: row["counts"] for row in pc.value_counts(table.column("error_message")).to_pylist()}
-    told = {"count": table.num_rows, "successes": table.num_rows - failed, "failed_to_download": failed}
-    told |= {
+    stats = {"count": table.num_rows, "successes": table.num_rows - failed, "failed_to_download": failed}
+    stats |= {
         "failed_to_resize": 0,
         "duration": 100.0,
         "status_dict": {key or "success": n for key, n in causes.items()},
     }
-    (there / f"{partition:05d}_stats.json").write_text(json.dumps(told))
+    (there / f"{partition:05d}_stats.json").write_text(json.dumps(stats))

@@ -20,7 +20,9 @@ def megabytes() -> float:
 def masking(folder: Path, rounds: int) -> dict:
     from datatrove.pipeline.formatters.pii import PIIFormatter
 
-    texts, given = (json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name in ("texts", "planted"))
+    texts, planted = (
+        json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name in ("texts", "planted")
+    )
     formatter = PIIFormatter()
     seconds = []
     for _ in range(rounds):
@@ -33,7 +35,7 @@ def masking(folder: Path, rounds: int) -> dict:
         name: sum(only.format(text) != text for text in texts)
         for name, only in (("email_address", emails), ("ip_address", ips))
     }
-    rows = [row for row, text in enumerate(given) if formatter.format(text) != text]
+    rows = [row for row, text in enumerate(planted) if formatter.format(text) != text]
     return {"seconds": min(seconds), "found": found, "planted": rows}
 
 

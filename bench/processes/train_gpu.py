@@ -97,8 +97,8 @@ def ours(spec: Spec, name: str, compiled: bool, shards: bool, batch_size: int, m
         measured = records[1:]  # of equally many steps each
         seconds = sum(1 / record["samples_per_second"] for record in measured)
         waited = sum(record["data_wait_share"] / record["samples_per_second"] for record in measured)
-        made = {"samples_per_second": len(measured) / seconds, "data_wait_share": waited / seconds}
-        return {**made, "batch_size": batch_size, "micro_batch": micro_batch}
+        figures = {"samples_per_second": len(measured) / seconds, "data_wait_share": waited / seconds}
+        return {**figures, "batch_size": batch_size, "micro_batch": micro_batch}
     raise RuntimeError("the run ended before its last log line")
 
 

@@ -180,13 +180,13 @@ class Members(Container):
     def look_inside(self, offset: int, block: bytes | bytearray, is_whole: bool) -> tuple[int, int] | None:
         if self._measured[0] != offset:
             self._measured = (offset, self._measure(offset))
-        own = self._measured[1]
-        if own is None:
+        own_bytes = self._measured[1]
+        if own_bytes is None:
             return None
-        if own[0] < len(block) and begins_record(block, own[0]):
-            return own
-        found = header_inside(block[: own[0]], is_whole or own[0] < len(block))
-        return (found[0], own[1]) if found is not None and found[1] else None
+        if own_bytes[0] < len(block) and begins_record(block, own_bytes[0]):
+            return own_bytes
+        found = header_inside(block[: own_bytes[0]], is_whole or own_bytes[0] < len(block))
+        return (found[0], own_bytes[1]) if found is not None and found[1] else None
 
     def _measure(self, offset: int) -> tuple[int, int] | None:
         """How much of the block of the record at an offset its member has, and where the member ends."""

@@ -231,12 +231,12 @@ def _walk(container: Container, start: int, stop: int, reading: Reading) -> Iter
                 is_first = record.stream_pos != last
                 last, is_whole, is_short = record.stream_pos, False, False
                 reading.records += 1
-                made, inside = _taken(container, record, is_first=is_first)
-                held = len(made.block)
-                if made.type in _TYPES:
+                records, inside = _taken(container, record, is_first=is_first)
+                held = len(records.block)
+                if records.type in _TYPES:
                     is_whole = held >= min(record.content_length, MAX_BODY_BYTES)
                     is_short = not is_whole
-                    yield made
+                    yield records
                 if inside is not None:
                     break
             is_end = True

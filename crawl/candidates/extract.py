@@ -72,11 +72,15 @@ def read_candidates(
     try:
         for number, piece in enumerate(pieces):
             form = _form(piece)
-            own = units[number] if units else Units()
+            units_of_piece = units[number] if units else Units()
             if form:
-                own = replace(own, total=0)  # its units are rows
+                units_of_piece = replace(units_of_piece, total=0)  # its units are rows
             heartbeat.place(f"{piece.archive}, {'row' if form else 'the record at byte'} ")
-            reader = TableReader(piece, config, own, form) if form else ArchiveReader(piece, config, own)
+            reader = (
+                TableReader(piece, config, units_of_piece, form)
+                if form
+                else ArchiveReader(piece, config, units_of_piece)
+            )
             for rows in reader.candidates():
                 yield identified(rows, config.mask_personal_data)
             beside.archive_images = pa.concat_tables([beside.archive_images, reader.held.images()])

@@ -243,7 +243,7 @@ def _list_images(
     """images: by the name of their tag."""
     pictures: dict[int, tuple[str, int]] = {}
     columns = list(zip(found.texts, text_sources, strict=True))
-    own = [(column, name) for column, name in columns if name in _ATTRIBUTES]
+    own_attributes = [(column, name) for column, name in columns if name in _ATTRIBUTES]
     of_figures = [column for column, name in columns if name == "figcaption" and captions.by_figure]
     of_objects = [column for column, name in columns if name == "microdata" and captions.by_object]
     urls, places = found.urls, Places()
@@ -258,7 +258,7 @@ def _list_images(
             if parent is not None and names_several(attributes):
                 found.choices[len(urls) - 1] = NamedInTag(attributes)
         is_short = False
-        for column, name in own:
+        for column, name in own_attributes:
             text = attributes.get(name) or (_svg_title(node) if name == "title" and tag == "image" else "")
             column.append(text)
             if text and not is_short:

@@ -86,10 +86,10 @@ class Places:
         """Return where an element stands, whose parent and own attributes are given."""
         part, link, first, second, third = self._inside(parent)
         get = attributes.get
-        width, height, own = get("width"), get("height"), get("class")
+        width, height, class_ = get("width"), get("height"), get("class")
         return Place(
             part,
-            f"{own[:_MAX_CLASSES] if own else ''} {first} {second} {third}".strip(),
+            f"{class_[:_MAX_CLASSES] if class_ else ''} {first} {second} {third}".strip(),
             link,
             pixels(width) if width else None,
             pixels(height) if height else None,
@@ -110,12 +110,12 @@ class Places:
         outer, link, first, second, _ = around
         for id_, node in reversed(path):
             tag, attributes = node.tag or "", node.attributes
-            part, own = _PART_OF_TAG.get(tag), ""
+            part, class_ = _PART_OF_TAG.get(tag), ""
             if attributes:
                 get = attributes.get
                 if (written := get("class")) and tag != "body":
-                    own = written[:_MAX_CLASSES]
-                    part = part or _PART_OF_NAME.get(own)
+                    class_ = written[:_MAX_CLASSES]
+                    part = part or _PART_OF_NAME.get(class_)
                 if written := get("id"):
                     part = part or _PART_OF_NAME.get(written)
                 if written := get("role"):
@@ -126,8 +126,8 @@ class Places:
             # header, or beside an article, is one.
             if part is not None and (outer is None or part in _BESIDE):
                 outer = part
-            known[id_] = around = (outer, link, own, first, second)
-            first, second = own, first
+            known[id_] = around = (outer, link, class_, first, second)
+            first, second = class_, first
         return around
 
 
@@ -213,7 +213,7 @@ def leads_elsewhere(link: str, page: str, image: str) -> bool:
         return False
     domain = _domain(found[1])
     return domain not in _OF_PICTURES and not any(  # most lead to their page's own, which is looked at first
-        _domain(own[1]) == domain for url in (page, image) if (own := _HOST.match(url))
+        _domain(host[1]) == domain for url in (page, image) if (host := _HOST.match(url))
     )
 
 

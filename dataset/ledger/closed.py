@@ -88,12 +88,12 @@ def all_records(storage: Storage, manifest: Mapping[str, Any]) -> dict[str, Clos
     """Return the records of all closed phases by their phases; none where the manifest names no file of them, or it is
     large or another than the manifest says, or has records that we do not write: then each phase's own is read.
     """
-    told = manifest.get("records")
-    if told is None or told["bytes"] > MOST_BYTES_OF_ALL:
+    manifest_entry = manifest.get("records")
+    if manifest_entry is None or manifest_entry["bytes"] > MOST_BYTES_OF_ALL:
         return {}
     try:
         data = one_request.read_in_one_request(storage, ALL_RECORDS)
-        if checksum(data) != told["checksum"]:
+        if checksum(data) != manifest_entry["checksum"]:
             return {}
         texts = record_texts(storage, ALL_RECORDS, data)
     except (OSError, RecordError):

@@ -75,13 +75,13 @@ def script(storage: Storage, known: Known | None = None) -> str:
 
 def _root(variable: str, marker: str) -> str:
     """Where the dataset is: the first place that has a file of it."""
-    given = f"coalesce(getvariable('dataset'), '.') || '/{marker}'"
+    default = f"coalesce(getvariable('dataset'), '.') || '/{marker}'"
     around = ", ".join(f"'{folder}{marker}'" for folder in _AROUND)
     advice = "SET VARIABLE dataset to its folder before this file is read"
     message = f"the dataset is not around the current folder: {advice}"
     folder = f"SELECT left(min(file), {-len(marker) - 1})"
     return (
-        f"SET VARIABLE {variable} = coalesce(\n    ({folder} FROM glob({given})),\n"
+        f"SET VARIABLE {variable} = coalesce(\n    ({folder} FROM glob({default})),\n"
         f"    ({folder} FROM glob([{around}])),\n    error('{message}'));\n"
         "-- A folder's name is a name, and no pattern.\n"
         f"SET VARIABLE {variable} = regexp_replace(getvariable('{variable}'), '([*?\\[])', '[\\1]', 'g');\n"

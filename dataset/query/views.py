@@ -318,8 +318,8 @@ class Dataset(Committed):
         for name in [name for name in self._texts if name in names]:
             self._view(name, self._own_names(self._texts[name]))
             del self._texts[name]
-            if self._catalog is None and (made := macro(name, self._selects[name])):
-                self.connection.execute(made)
+            if self._catalog is None and (statement := macro(name, self._selects[name])):
+                self.connection.execute(statement)
 
     def _register(self, name: str, rows: pa.Table) -> None:
         """Have a name stand for rows."""

@@ -182,8 +182,8 @@ def _onnx_head(data: bytes) -> Callable[[np.ndarray], np.ndarray]:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(data, options, ["CPUExecutionProvider"])
-    (given,) = session.get_inputs()
-    return lambda vectors: np.asarray(session.run(None, {given.name: vectors})[0])
+    (input_,) = session.get_inputs()
+    return lambda vectors: np.asarray(session.run(None, {input_.name: vectors})[0])
 
 
 def _linear_head(data: bytes) -> Callable[[np.ndarray], np.ndarray]:

@@ -130,8 +130,8 @@ class QueriesConfig:
             )
         if self.segmenter and not re.fullmatch(r".+\.py:[A-Za-z_]\w*", self.segmenter):
             raise ValueError(f"segmenter must be path/to/file.py:function, not {self.segmenter!r}")
-        given = (self.dumps, self.unigrams, self.titles, self.pageviews, self.wordnet, self.extra, self.numbers)
-        if not any(given):
+        named_sources = (self.dumps, self.unigrams, self.titles, self.pageviews, self.wordnet, self.extra, self.numbers)
+        if not any(named_sources):
             raise ValueError(
                 "a query list must be built from something: dumps, unigrams, titles, pageviews, wordnet, extra "
                 "or numbers"
@@ -292,14 +292,14 @@ def load(name: str) -> pa.Table:
 def _named(table: pa.Table, source: str) -> pa.Table:
     """Queries as QUERIES: the columns that are missing filled in."""
     count = len(table)
-    given = {
+    columns = {
         "query_id": pa.array(range(count), pa.int32()),
         "source": pa.array([source] * count, pa.string()),
         "source_score": pa.nulls(count, pa.float64()),
         **_columns(table),
         "language": pa.nulls(count, pa.string()),
     }
-    return pa.table([given[column] for column in QUERIES.names], names=QUERIES.names).cast(QUERIES)
+    return pa.table([columns[column] for column in QUERIES.names], names=QUERIES.names).cast(QUERIES)
 
 
 def _imagenet_21k() -> pa.Table:

@@ -125,9 +125,21 @@ class _Reader:
         ends = np.append(0, np.cumsum([len(name) for name in names]))
         slots = _slots(content, ends, 2 ** (2 * max(size, _LEAST_SLOTS // 4)).bit_length())
         parts, part_ends = _parts(content, ends, words, kept, shortest, longest)
-        told = [name.decode().removeprefix(_LABEL.tobytes().decode()) for name in names[words:]]
+        label_names = [name.decode().removeprefix(_LABEL.tobytes().decode()) for name in names[words:]]
         return QuantizedModel(
-            *(pa.array(told, pa.string()), rows, kept, content, ends, slots, parts, part_ends, output, left, right),
+            *(
+                pa.array(label_names, pa.string()),
+                rows,
+                kept,
+                content,
+                ends,
+                slots,
+                parts,
+                part_ends,
+                output,
+                left,
+                right,
+            ),
             (shortest, longest),
         )
 
@@ -176,13 +188,13 @@ def _tree(counts: list[int]) -> tuple[np.ndarray, np.ndarray]:
     weights = [*counts, *[10**15] * (leaves - 1)]
     left, right = np.full((2, 2 * leaves - 1), -1, np.int32)
     leaf, node = leaves - 1, leaves
-    for made in range(leaves, 2 * leaves - 1):
+    for inner_node in range(leaves, 2 * leaves - 1):
         for side in (left, right):
             if leaf >= 0 and weights[leaf] < weights[node]:
-                side[made], leaf = leaf, leaf - 1
+                side[inner_node], leaf = leaf, leaf - 1
             else:
-                side[made], node = node, node + 1
-        weights[made] = weights[left[made]] + weights[right[made]]
+                side[inner_node], node = node, node + 1
+        weights[inner_node] = weights[left[inner_node]] + weights[right[inner_node]]
     return left, right
 
 

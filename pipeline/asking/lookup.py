@@ -214,12 +214,12 @@ class _Finder:
 
 def _spellings(which: str) -> list[str]:
     """The canonical forms of a URL as people write and copy it: without a scheme, or with a page's `&amp;`."""
-    given = {which, html.unescape(which)}
+    spellings = {which, html.unescape(which)}
     if not _URL.match(which):
-        given = {f"{scheme}://{url}" for url in given for scheme in ("http", "https")}
+        spellings = {f"{scheme}://{url}" for url in spellings for scheme in ("http", "https")}
     elif which.startswith("//"):
-        given = {f"{scheme}:{url}" for url in given for scheme in ("http", "https")}
-    return sorted({which, *(url for item in given if (url := canonical_url(item)))})
+        spellings = {f"{scheme}:{url}" for url in spellings for scheme in ("http", "https")}
+    return sorted({which, *(url for item in spellings if (url := canonical_url(item)))})
 
 
 def _places(rows: Sequence[tuple[Any, ...]]) -> tuple[RowLocation, ...]:

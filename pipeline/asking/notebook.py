@@ -140,8 +140,8 @@ class Pairs:
         Raises:
             ImportError: the package datasets is not installed.
         """
-        made = _needed("datasets").Dataset(self.arrow())
-        return made.with_transform(_WithImages(self._dataset.storage.url)) if images else made
+        rows = _needed("datasets").Dataset(self.arrow())
+        return rows.with_transform(_WithImages(self._dataset.storage.url)) if images else rows
 
     def __len__(self) -> int:
         return len(self.relation)

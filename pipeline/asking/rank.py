@@ -41,9 +41,9 @@ def rank_of(
     if stage.judges is not None and rows > 0 and (exact or rows <= COUNTED) and settings.get("seed", "0").isdecimal():
         found = _pairs_of(dataset, stage, evidence["query_id"])
         if len(found) == evidence["count"]:  # else what the query had then is not known any more
-            own = pa.array([pair_id], PAIR_ID)
+            pair = pa.array([pair_id], PAIR_ID)
             place, seed = (stage.name if is_drawn else None), int(settings.get("seed", "0"))
-            first = _order(found, evidence["query_id"], seed, place) <= _order(own, evidence["query_id"], seed, place)
+            first = _order(found, evidence["query_id"], seed, place) <= _order(pair, evidence["query_id"], seed, place)
             rank = int(np.count_nonzero(first))
     rank_ = f"about {evidence['estimated_rank']:,}" if rank is None else f"{rank:,}"
     room = f"{evidence['cap']:,} are expected to be drawn" if is_drawn else f"the first {evidence['cap']:,} have room"

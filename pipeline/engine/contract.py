@@ -62,10 +62,10 @@ class Contract:
         _check(phase, "reads", set(inputs), self.reads, self.may_read)
         _check(phase, "takes the option", set(options), self.takes, self.may_take)
 
-    def check_result(self, phase: str, given: Mapping[str, pa.Schema | None]) -> None:
+    def check_result(self, phase: str, schemas: Mapping[str, pa.Schema | None]) -> None:
         """Raise ContractError where a role is missing or unknown, or a table lacks a column."""
-        _check(phase, "gives", set(given), self.gives, self.may_give)
-        for role, schema in given.items():
+        _check(phase, "gives", set(schemas), self.gives, self.may_give)
+        for role, schema in schemas.items():
             declared = self.written(role)
             if schema is not None and declared is not None:
                 for name in declared.names:
@@ -108,13 +108,13 @@ def settings(kind: type[T], values: Mapping[str, Any]) -> T:
     names = [item.name for item in fields(kind)]  # type: ignore[arg-type]
     if unknown := sorted(set(values) - set(names)):
         raise ContractError(f"{kind.__name__} has no key {unknown[0]}")
-    given = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-    missing = [name for name in names if name not in given]
+    options = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    missing = [name for name in names if name not in options]
     if not missing:
-        return kind(**given)
+        return kind(**options)
     cls: Any = kind
     part: T = object.__new__(_part(cls, tuple(missing)))
-    for name, value in given.items():
+    for name, value in options.items():
         object.__setattr__(part, name, value)
     return part
 

@@ -66,9 +66,9 @@ def _given(result: Result) -> dict[str, pa.Schema | None]:
     and the keys of what is remembered go with it."""
     tables: dict[str, pa.Schema | None] = {role: table.schema for role, (table, _) in result.tables.items()}
     others = [*result.parquets, *result.buckets, *result.files, *(role.partition(":")[0] for role in result.refs)]
-    given = {**tables, **dict.fromkeys(others)}
-    keys = {f"{role}{KEYS}" for role in given}
-    return {role: schema for role, schema in given.items() if role not in keys}
+    schemas = {**tables, **dict.fromkeys(others)}
+    keys = {f"{role}{KEYS}" for role in schemas}
+    return {role: schema for role, schema in schemas.items() if role not in keys}
 
 
 def _write(storage: Storage, name: str, data: bytes | pa.Buffer, rows: int) -> FileRef:

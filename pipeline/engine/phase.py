@@ -110,9 +110,9 @@ class Task:
 
     def hinted(self, hints: Mapping[str, Any]) -> Task:
         """Return the same task with more hints, on which nothing of its result depends, its fingerprint neither."""
-        told = copy.copy(self)  # neither checked nor fingerprinted anew: a run of the paper's size has a million
-        object.__setattr__(told, "hints", {**self.hints, **hints})
-        return told
+        task = copy.copy(self)  # neither checked nor fingerprinted anew: a run of the paper's size has a million
+        object.__setattr__(task, "hints", {**self.hints, **hints})
+        return task
 
     @property
     def key(self) -> tuple[int, int]:

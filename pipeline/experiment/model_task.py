@@ -8,11 +8,11 @@ from typing import Any
 STOPPED = "it was stopped; the same command goes on there"
 
 
-def train_and_examine(given: dict[str, Any]) -> str:
+def train_and_examine(job: dict[str, Any]) -> str:
     """Train a model, or go on where it was, examine it, and write what was found.
 
     Args:
-        given: `config`, the keys of a TrainConfig; `run`, the run's URL; `result`, the URL of the file of rows;
+        job: `config`, the keys of a TrainConfig; `run`, the run's URL; `result`, the URL of the file of rows;
             `tasks` and `evaluators`; `progress`, called with log records, or None.
 
     Returns:
@@ -27,24 +27,24 @@ def train_and_examine(given: dict[str, Any]) -> str:
     from train.failure import outlet
     from train.loop import train
 
-    config, seed = load(given["config"]), int(given["config"]["seed"])
+    config, seed = load(job["config"]), int(job["config"]["seed"])
     try:
-        quiet = given.get("progress") or (lambda record: None)
-        result = train(config, given["run"], quiet)
+        quiet = job.get("progress") or (lambda record: None)
+        result = train(config, job["run"], quiet)
         if result.step < result.steps:
             return STOPPED
         # Random weights of the same seed are those that the run began with.
         examination = Examination(
-            given["run"],
-            [open_set(task) for task in given["tasks"]],
-            registry.evaluators({name: {} for name in given["evaluators"]}),
+            job["run"],
+            [open_set(task) for task in job["tasks"]],
+            registry.evaluators({name: {} for name in job["evaluators"]}),
             baseline=True,
             seed=seed,
             asked_for=True,
         )
-        rows = examine(open_encoder(given["run"], config.compute.device), examination)
+        rows = examine(open_encoder(job["run"], config.compute.device), examination)
     except Exception as error:
         return outlet(error)
-    folder, _, file = given["result"].rpartition("/")
+    folder, _, file = job["result"].rpartition("/")
     Storage(folder).write(file, json.dumps([row.to_dict() for row in rows]).encode())
     return ""

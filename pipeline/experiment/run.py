@@ -40,7 +40,7 @@ class Model(NamedTuple):
 
     data: str
     seed: int
-    given: dict[str, Any]  # what `train_and_examine` takes
+    job: dict[str, Any]  # what `train_and_examine` takes
 
     def __str__(self) -> str:
         return f"{self.data}, seed {self.seed}"
@@ -118,12 +118,12 @@ def model(config: ExperimentConfig, name: str, url: str, seed: int, marks: list[
 
 
 def _has_result(model: Model) -> bool:
-    folder, _, file = model.given["result"].rpartition("/")
+    folder, _, file = model.job["result"].rpartition("/")
     return Storage(folder, leave=True).exists(file)
 
 
 def _read(model: Model) -> list[Row]:
-    folder, _, file = model.given["result"].rpartition("/")
+    folder, _, file = model.job["result"].rpartition("/")
     return [Row.from_dict(row) for row in json.loads(Storage(folder).read(file))]
 
 
@@ -132,7 +132,7 @@ def _here(
 ) -> Iterator[tuple[Model, str]]:
     """Train one model after the other, in this process."""
     for each in models:
-        why = train_and_examine({**each.given, "progress": watch(each)})
+        why = train_and_examine({**each.job, "progress": watch(each)})
         if why == STOPPED:
             raise KeyboardInterrupt
         yield each, why
@@ -155,7 +155,7 @@ def _on_ray(config: ExperimentConfig, models: list[Model]) -> Iterator[tuple[Mod
         while waiting or running:
             while waiting and len(running) < config.at_once:
                 each = waiting.pop(0)
-                running[task.remote(each.given)] = each
+                running[task.remote(each.job)] = each
             (done,), _ = ray.wait(list(running), num_returns=1)
             each = running.pop(done)
             try:

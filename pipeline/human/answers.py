@@ -87,10 +87,10 @@ class Answers:
             found = self._connection.execute("SELECT 1 FROM people WHERE person = ?", [person_of(token)])
             return found.fetchone() is not None
 
-    def add(self, given: Answer, seconds: float) -> None:
+    def add(self, answer: Answer, seconds: float) -> None:
         """Write an answer; it is on the disk when this returns. The first to a question counts."""
         with self._lock:
-            self._connection.execute("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?, ?)", [*given, seconds])
+            self._connection.execute("INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?, ?)", [*answer, seconds])
 
     def answered(self, person: str) -> set[tuple[int, str]]:
         """Return (shot, image) of all that a person has answered."""

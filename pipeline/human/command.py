@@ -34,12 +34,12 @@ def human(arguments: argparse.Namespace) -> int:
         return serve(questions, file, arguments.host, arguments.port, arguments.name)
     answers = Answers(file, questions, read_only=True)
     try:
-        given = answers.all()
+        said = answers.all()
     finally:
         answers.close()
-    if not given:
+    if not said:
         raise ConfigError(f"{file} has no answers yet; `wit human {arguments.dir} --serve` asks people")
-    found = report.report(given, questions.classes, _model(arguments.model, what.name), arguments.interval)
+    found = report.report(said, questions.classes, _model(arguments.model, what.name), arguments.interval)
     if arguments.format == "json":
         print(escaped_json(json.dumps(found)))
     else:

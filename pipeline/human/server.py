@@ -156,8 +156,8 @@ async def _answer(request: web.Request) -> web.Response:
     token = _token(request)
     if token is None:
         raise web.HTTPSeeOther("/")
-    given = await request.post()
-    fields = {name: value for name, value in given.items() if isinstance(value, str)}
+    form = await request.post()
+    fields = {name: value for name, value in form.items() if isinstance(value, str)}
     if not hmac.compare_digest(fields.get("csrf", "").encode(), csrf(token).encode()):
         raise web.HTTPForbidden(text="this was not sent by the page that asks")
     questions, numbers = request.app[_QUESTIONS], []

@@ -126,10 +126,10 @@ def named(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def shown_names(names: Iterable[str]) -> dict[str, str]:
     """Return archives' names without the folder of this machine that the absolute ones have in common."""
-    given = sorted(set(names))
-    local = [name for name in given if is_local(name) and PurePath(name).is_absolute()]
+    archives = sorted(set(names))
+    local = [name for name in archives if is_local(name) and PurePath(name).is_absolute()]
     base = os.path.commonpath([str(PurePath(name).parent) for name in local]) if local else ""
-    return {name: str(PurePath(name).relative_to(base)) if name in local else name for name in given}
+    return {name: str(PurePath(name).relative_to(base)) if name in local else name for name in archives}
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -98,10 +98,10 @@ def train(path: str, raw: dict[str, Any], out: str | None) -> int:
     return 0
 
 
-def load_config(path: str, given: Sequence[str] | dict[str, Any]) -> TrainConfig:
+def load_config(path: str, overrides: Sequence[str] | dict[str, Any]) -> TrainConfig:
     """Return a training config by its file's name and overrides, or by what they came to. Raises ConfigError."""
     try:
-        return load(given if isinstance(given, dict) else raw_config(path, given))
+        return load(overrides if isinstance(overrides, dict) else raw_config(path, overrides))
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from error
 

@@ -73,17 +73,17 @@ def evaluate(arguments: argparse.Namespace) -> int:
     return _print_rows(rows, arguments.format, arguments.output)
 
 
-def _wanted(given: Sequence[str] | None) -> dict[str, dict[str, Any]]:
+def _wanted(names: Sequence[str] | None) -> dict[str, dict[str, Any]]:
     """{evaluator: its options} of names, or of a YAML; empty where all that the data allows is wanted."""
-    if given is None:
+    if names is None:
         return {}
-    if len(given) == 1 and given[0].endswith((".yaml", ".yml")):
-        raw = read_yaml(given[0])
+    if len(names) == 1 and names[0].endswith((".yaml", ".yml")):
+        raw = read_yaml(names[0])
         if wrong := [name for name, options in raw.items() if not isinstance(options, (dict, type(None)))]:
-            raise ConfigError(f"{given[0]}: {wrong[0]} must be a mapping of options to values, or empty")
+            raise ConfigError(f"{names[0]}: {wrong[0]} must be a mapping of options to values, or empty")
         wanted = {str(name): dict(options or {}) for name, options in raw.items()}
     else:
-        wanted = {name: {} for name in given}
+        wanted = {name: {} for name in names}
     if not wanted:
         raise ConfigError(f"--evaluators names none; the evaluators are {', '.join(registry.names())}")
     try:

@@ -23,18 +23,18 @@ class FirstError:
         return self._error
 
 
-def work(given: dict[str, Any]) -> dict[str, Any] | Exception:
+def work(job: dict[str, Any]) -> dict[str, Any] | Exception:
     """Return one process's part. An error that would come again is an answer, and ends the run; Ray Train tries others
     again.
 
     Args:
-        given: `config`, the keys and values of a TrainConfig; `run`, the URL of the run's directory; `first_error`, the
+        job: `config`, the keys and values of a TrainConfig; `run`, the URL of the run's directory; `first_error`, the
             handle of a FirstError, if there are several processes.
 
     Returns:
         The fields of a RunResult, or the error, which is a ValueError, FileNotFoundError or TrainingError.
     """
-    known = _first_error(given)
+    known = _first_error(job)
     if known is not None:  # another process had it, and this one was ended or lost for that
         return known
     # Here, for Ray's process that directs the others reads this module, too, and needs no torch.
@@ -43,24 +43,24 @@ def work(given: dict[str, Any]) -> dict[str, Any] | Exception:
     from train.loop import train
 
     try:
-        return asdict(train(load(given["config"]), given["run"]))
+        return asdict(train(load(job["config"]), job["run"]))
     except Exception as error:
         if not would_recur(error):
-            if (known := _first_error(given)) is not None:
+            if (known := _first_error(job)) is not None:
                 return known
             raise
         kinds: tuple[type[Exception], ...] = (FileNotFoundError, ValueError)
         kept = next((kind for kind in kinds if isinstance(error, kind)), None)
         answer = TrainingError(outlet(error)) if kept is None else kept(str(error))
-        _tell(given, answer)
+        _tell(job, answer)
         return answer
 
 
-def _first_error(given: dict[str, Any]) -> Exception | None:
+def _first_error(job: dict[str, Any]) -> Exception | None:
     """What ended the run; None if nothing did, or the actor is gone with its node."""
     import ray
 
-    if (actor := given.get("first_error")) is None:
+    if (actor := job.get("first_error")) is None:
         return None
     try:
         known: Exception | None = ray.get(actor.get.remote(), timeout=_ANSWER_SECONDS)
@@ -69,11 +69,11 @@ def _first_error(given: dict[str, Any]) -> Exception | None:
     return known
 
 
-def _tell(given: dict[str, Any], error: Exception) -> None:
+def _tell(job: dict[str, Any], error: Exception) -> None:
     """Let the others know, now and when they are started again."""
     import ray
 
-    if (actor := given.get("first_error")) is not None:
+    if (actor := job.get("first_error")) is not None:
         try:
             ray.get(actor.tell.remote(error), timeout=_ANSWER_SECONDS)
         except ray.exceptions.RayError:

@@ -105,8 +105,8 @@ def _before_projection(visual: Any) -> Iterator[list[Tensor]]:
     if isinstance(getattr(visual, "proj", None), nn.Parameter):  # open_clip's transformer multiplies by it itself
         pool = visual._pool
 
-        def kept(*given: Any) -> Any:
-            pooled, tokens = pool(*given)
+        def kept(*inputs: Any) -> Any:
+            pooled, tokens = pool(*inputs)
             seen.append(pooled)
             return pooled, tokens
 
@@ -120,7 +120,7 @@ def _before_projection(visual: Any) -> Iterator[list[Tensor]]:
     if not isinstance(head, nn.Module) or not list(head.children()):
         yield seen
         return
-    hook = head.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    hook = head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     try:
         yield seen
     finally:

@@ -119,8 +119,8 @@ class _Normalise(torch.autograd.Function):
     """(values - mean) / √(variance + eps) · weight + bias, with the mean and variance of all processes' values."""
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, weight: Tensor, bias: Tensor, *given: Any) -> Tensor:
-        mean, variance, count, eps = given
+    def forward(ctx: Any, values: Tensor, weight: Tensor, bias: Tensor, *options: Any) -> Tensor:
+        mean, variance, count, eps = options
         ctx.save_for_backward(values, weight, mean, (variance + eps).rsqrt(), count)
         return nn.functional.batch_norm(values, mean, variance, weight, bias, eps=eps)
 
@@ -143,8 +143,8 @@ class _ByKernels(torch.autograd.Function):
     """The same by the kernels that torch has for it on GPUs, which also move the running statistics."""
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, weight: Tensor, bias: Tensor, *given: Any) -> Tensor:
-        running_mean, running_variance, momentum, eps = given
+    def forward(ctx: Any, values: Tensor, weight: Tensor, bias: Tensor, *options: Any) -> Tensor:
+        running_mean, running_variance, momentum, eps = options
         values, channels = _dense(values), values.shape[1]
         mean, scale = torch.batch_norm_stats(values, eps)
         mine = torch.cat([mean, scale, mean.new_full((1,), values.numel() // channels)])

@@ -71,16 +71,16 @@ def evaluators(wanted: Mapping[str, Mapping[str, Any]]) -> list[Evaluator]:
     """Return evaluators by their names, with the options that were set. Raises ValueError."""
     check(list(wanted))
     found = []
-    for name, given in wanted.items():
+    for name, options in wanted.items():
         module: Any = importlib.import_module(f"train.evaluate.evaluators.{name}")
-        if unknown := [key for key in given if key not in module.OPTIONS]:
+        if unknown := [key for key in options if key not in module.OPTIONS]:
             known = ", ".join(module.OPTIONS) or "none"
             raise ValueError(f"{name} has no option {unknown[0]}; its options are: {known}")
-        for key, value in given.items():
+        for key, value in options.items():
             default = module.OPTIONS[key]
             if not _is_like(value, default, getattr(module, "LEAST", {}).get(key)):
                 raise ValueError(f"{name}.{key} must be such as {default!r}, not {value!r}")
-        found.append(Evaluator(name, module, {**module.OPTIONS, **given}))
+        found.append(Evaluator(name, module, {**module.OPTIONS, **options}))
     return found
 
 

@@ -142,10 +142,12 @@ def _data(run: _Run, carried: Carried) -> None:
     kind = run.text("dataset_type")
     sources: dict[str, float] = {}
     parts = run.text("train_data").split("::") if run.text("train_data") else []
-    given = run.text("train_data_upsampling_factors")
-    factors = given.split("::") if given else ["1"] * len(parts)
+    factors_text = run.text("train_data_upsampling_factors")
+    factors = factors_text.split("::") if factors_text else ["1"] * len(parts)
     if len(factors) != len(parts):
-        raise ValueError(f"train_data_upsampling_factors must be one for each of train_data's in {FILE}, not {given!r}")
+        raise ValueError(
+            f"train_data_upsampling_factors must be one for each of train_data's in {FILE}, not {factors_text!r}"
+        )
     for part, factor in zip(parts, factors, strict=True):
         url = copied[1] if (copied := _COPIED.fullmatch(part)) else part.strip()
         if url.startswith("pipe:"):
@@ -273,8 +275,8 @@ def _tower(run: _Run, carried: Carried) -> None:
 
 
 def _pixels(run: _Run, carried: Carried) -> None:
-    given = run.value("aug_cfg")
-    changes = dict(given) if isinstance(given, dict) else {}
+    augmentations = run.value("aug_cfg")
+    changes = dict(augmentations) if isinstance(augmentations, dict) else {}
     scale = changes.pop("scale", (0.9, 1.0))
     try:
         least, most = map(float, scale)

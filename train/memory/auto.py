@@ -25,9 +25,9 @@ def settled(config: TrainConfig, processes: Processes, checkpoint: Mapping[str, 
     Raises:
         ValueError: not even one sample at a time fits.
     """
-    given = config.training.micro_batch
-    if given != "auto":
-        return config, given
+    micro_batch = config.training.micro_batch
+    if micro_batch != "auto":
+        return config, micro_batch
     before = by_place(checkpoint.get("config", {})).get("training.micro_batch")
     if checkpoint.get("auto_on") == auto_on(processes):
         return changed(config, micro_batch=before), int(before or 0)

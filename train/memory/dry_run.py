@@ -48,8 +48,10 @@ def dry_run(
         ValueError: the config does not fit the dataset or its model.
     """
     forecast = MemoryForecast(config, gpus)
-    given = config.training.micro_batch
-    micro_batch = given if given != "auto" else (forecast.largest(gpu_bytes) or 1) if gpu_bytes else 0
+    micro_batch_key = config.training.micro_batch
+    micro_batch = (
+        micro_batch_key if micro_batch_key != "auto" else (forecast.largest(gpu_bytes) or 1) if gpu_bytes else 0
+    )
     memory = forecast.memory(micro_batch)
     fits = not gpu_bytes or memory.fits(gpu_bytes)
     lines = [*_length(config, samples, rate or _measured(run)), ""]

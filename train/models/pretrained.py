@@ -49,14 +49,14 @@ def learning(clip: Clip, config: ModelConfig) -> None:
 def _take(clip: Clip, source: str) -> dict[str, Any] | None:
     """Copy weights into a model; returns how their images were prepared, where that is known."""
     if is_local(source) and Path(source).is_file():
-        given: dict[str, Any] | None = None
+        preprocess_of_file: dict[str, Any] | None = None
         other: nn.Module | None = None
     elif (Path(source) / "open_clip_config.json").is_file() or ("/" in source and checkpoint.latest(Storage(source))):
         loaded = load_clip(source)
-        given, other = preprocess_dict(loaded), loaded.model
+        preprocess_of_file, other = preprocess_dict(loaded), loaded.model
     elif source in (tags := open_clip.list_pretrained_tags_by_model(clip.name)):
         other = open_clip.create_model(clip.name, source)
-        given = open_clip.get_model_preprocess_cfg(other)
+        preprocess_of_file = open_clip.get_model_preprocess_cfg(other)
     else:
         raise ValueError(
             "pretrained must be a file, an exported folder, a run, or a tag of open_clip's for "
@@ -72,7 +72,7 @@ def _take(clip: Clip, source: str) -> dict[str, Any] | None:
             clip.model.load_state_dict(state)
     except Exception as error:  # open_clip and torch raise anything on another model's weights, or on no weights
         raise ValueError(f"pretrained {source!r} does not fit {clip.name}: {' '.join(str(error).split())}") from None
-    return given
+    return preprocess_of_file
 
 
 def fitted(model: nn.Module, name: str, values: Tensor) -> Tensor:

@@ -187,23 +187,25 @@ def parse(body: bytes, user_agent: str, also_heed: Iterable[str] = ()) -> Robots
                 group.wishes.extend(_wish(_WISHES[key], value))
             elif value:
                 group.patterns.extend(_patterns(value, key in _ALLOW))
-    own = ours if ours.is_named else everyone
+    our_group = ours if ours.is_named else everyone
     heeded = {name.decode("utf-8", "replace"): group for name, group in others.items() if group.is_named}
     heeded.pop(agent.decode("utf-8", "replace"), None)
     asked = _of_others(heeded)
     unreadable: list[Asked] = []
     for who, group in {
-        "": own,
+        "": our_group,
         " before any group": outside,
         **{f" of {name}": heeded[name] for name in heeded},
     }.items():
         refused, unread = _of_training(group, f"robots.txt{who}")
         asked += refused
         unreadable += unread
-    delay_s = min(own.delay_s, MAX_CRAWL_DELAY_S)
-    licenses = _licenses({"": own.licenses or outside.licenses, **{f" of {n}": g.licenses for n, g in heeded.items()}})
+    delay_s = min(our_group.delay_s, MAX_CRAWL_DELAY_S)
+    licenses = _licenses(
+        {"": our_group.licenses or outside.licenses, **{f" of {n}": g.licenses for n, g in heeded.items()}}
+    )
     names_ai_txt = _AI_TXT.search(body[:MAX_BYTES]) is not None
-    return RobotsRules(delay_s, Patterns(own.patterns), tuple(asked), tuple(unreadable), licenses, names_ai_txt)
+    return RobotsRules(delay_s, Patterns(our_group.patterns), tuple(asked), tuple(unreadable), licenses, names_ai_txt)
 
 
 def _licenses(named: Mapping[str, Sequence[bytes]]) -> tuple[Named, ...]:

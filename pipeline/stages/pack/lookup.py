@@ -138,8 +138,8 @@ def run(run: Run, packed: Sequence[Commit], together: int) -> None:
     pairs = [partition.inputs(IMAGES_TABLE) for partition in run.partitions]
     *work, parts = tasks(candidates, pairs, packed, together)
     phases = (candidate_keys, pair_keys, sample_keys)
-    made = [exchange(run, run.do(each, some), "keys") for each, some in zip(phases, work, strict=True)]
-    run.reduce(lookup, {}, {"keys": made}, range(parts))
+    exchanges = [exchange(run, run.do(each, some), "keys") for each, some in zip(phases, work, strict=True)]
+    run.reduce(lookup, {}, {"keys": exchanges}, range(parts))
 
 
 def _ids(ids: pa.ChunkedArray | pa.Array) -> np.ndarray:

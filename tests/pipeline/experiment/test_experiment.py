@@ -88,7 +88,7 @@ def test_what_changes_a_model_gives_it_another_name_and_what_does_not_leaves_it(
     config = read(str(folder / "experiment.yaml"))
 
     def given(config: ExperimentConfig, data: str = "true", marks: str = "") -> dict[str, Any]:
-        return run.model(config, "true", config.data[data].dataset, 0, [marks]).given
+        return run.model(config, "true", config.data[data].dataset, 0, [marks]).job
 
     before = given(config)
     assert given(replace(config, train={**config.train, "log_every": 3}))["result"] == before["result"]
@@ -118,7 +118,7 @@ def test_a_model_that_fails_leaves_the_others_and_is_named(
 
 def test_an_error_of_the_trainer_is_the_reason(folder: Path, tmp_path: Path) -> None:
     config = read(str(folder / "experiment.yaml"))
-    given = run.model(config, "true", config.data["true"].dataset, 0, []).given
+    given = run.model(config, "true", config.data["true"].dataset, 0, []).job
     given = {**given, "config": {**given["config"], "model": "no such model"}, "run": str(tmp_path / "run")}
     assert "no such model" in model_task.train_and_examine(given)
 
