@@ -76,14 +76,14 @@ def _as_re2(python: re.Pattern[str], otherwise: str) -> str:
     """
     wider = {r"\s": r"[\x00-\x20\x{7f}-\x{10ffff}]", r"\w": r"[0-9A-Za-z_\x{80}-\x{10ffff}]"}  # RE2's are ASCII
     tokens = re.findall(r"\[\^?\]?(?:\\.|[^\]\\])*\]|\\.|#.*|\s|[^\\#\s\[]+", python.pattern)
-    found = "".join(wider.get(token, token) for token in tokens if token[0] != "#" and not token.isspace())
-    if python.flags != re.VERBOSE | re.UNICODE or re.search(r"\\[0-9A-Za-wyz]", found):
+    pattern = "".join(wider.get(token, token) for token in tokens if token[0] != "#" and not token.isspace())
+    if python.flags != re.VERBOSE | re.UNICODE or re.search(r"\\[0-9A-Za-wyz]", pattern):
         return otherwise
     try:
-        pc.match_substring_regex(pa.array([""]), found)
+        pc.match_substring_regex(pa.array([""]), pattern)
     except pa.ArrowInvalid:
         return otherwise
-    return found
+    return pattern
 
 
 @cache
@@ -139,10 +139,10 @@ def without_templates(texts: pa.Array) -> pa.Array:
     """
     if not pc.max(pc.binary_length(texts)).as_py():
         return texts
-    found = pc.match_substring_regex(texts, _TEMPLATE)
-    if not pc.any(found).as_py():
+    has_template = pc.match_substring_regex(texts, _TEMPLATE)
+    if not pc.any(has_template).as_py():
         return texts
-    return pc.if_else(pc.and_not(found, pc.match_substring(texts, "\\")), "", texts)
+    return pc.if_else(pc.and_not(has_template, pc.match_substring(texts, "\\")), "", texts)
 
 
 def clean_text(text: str) -> str:

@@ -82,8 +82,8 @@ _CODECS = {
 
 def _pairs(text: str) -> dict[bytes, str]:
     """`a145‧…`: hexadecimal digits, and the character that they are."""
-    found = re.findall(r"((?:[0-9a-f]{2})+)([^0-9a-f]+)", text)
-    return {bytes.fromhex(digits): character for digits, character in found}
+    pairs = re.findall(r"((?:[0-9a-f]{2})+)([^0-9a-f]+)", text)
+    return {bytes.fromhex(digits): character for digits, character in pairs}
 
 
 _LACKING = {  # what a codec has no character for

@@ -31,8 +31,8 @@ def normal(path: bytes) -> bytes:
 
 def path_of(url: str) -> bytes:
     """Return what patterns are held against: the path and the query of an absolute URL, normal."""
-    found = _PATH.match(url)
-    path = normal(found[1].encode("utf-8", "replace")) if found else b""
+    match = _PATH.match(url)
+    path = normal(match[1].encode("utf-8", "replace")) if match else b""
     return path if path.startswith(b"/") else b"/" + path
 
 

@@ -172,8 +172,8 @@ def _odd(element: Any) -> str:
 def _scope(url: str) -> tuple[bytes, bytes]:
     """The host and the path that a content's `url` names, as patterns; a scheme is not looked at."""
     url = url.strip()
-    found = re.match(r"(?:[a-z][a-z0-9+.-]*:)?//([^/?#]*)(.*)", url, re.IGNORECASE | re.DOTALL)
-    host, path = (found[1], found[2] or "/") if found else ("", url)
+    match = re.match(r"(?:[a-z][a-z0-9+.-]*:)?//([^/?#]*)(.*)", url, re.IGNORECASE | re.DOTALL)
+    host, path = (match[1], match[2] or "/") if match else ("", url)
     host = host.rpartition("@")[2].lower()
     host = re.sub(r":\d*$", "", host).rstrip(".")
     if path and path[0] not in "/*":
@@ -272,12 +272,12 @@ def linked(values: Iterable[str], url: str) -> list[str]:
 
     values: of all its lines; url: of the response.
     """
-    found: dict[str, None] = {}
+    urls: dict[str, None] = {}
     for target, parameters in _LINK.findall(",".join(values)[:MAX_CHARS]):
         named = {name.lower(): (quoted or plain) for name, quoted, plain in _PARAMETER.findall(parameters)}
         if is_license(named.get("rel", ""), named.get("type", "")) and (where := canonical_url(target.strip(), url)):
-            found[where] = None
-    return list(found)
+            urls[where] = None
+    return list(urls)
 
 
 def is_license(rel: str, media_type: str) -> bool:

@@ -90,8 +90,8 @@ class _Check:
                 return raw
             if isinstance(raw, Mapping) or raw is None:
                 return self._section(hint, raw or {}, where)
-        elif (found := _scalar(hint, raw)) is not _UNSET:
-            return found
+        elif (scalar := _scalar(hint, raw)) is not _UNSET:
+            return scalar
         raise _refused(hint, raw, where, example)
 
     def _section(self, kind: Any, raw: Mapping[Any, Any], where: tuple[str, ...]) -> Any:

@@ -39,8 +39,8 @@ def say(text: object, *, to_errors: bool = False, file: TextIO | None = None) ->
 def escaped_json(text: str) -> str:
     """Return JSON in which what a terminal would obey is written as escapes: the same data."""
 
-    def escape(found: re.Match[str]) -> str:
-        units = found[0].encode("utf-16-be", "surrogatepass")
+    def escape(match: re.Match[str]) -> str:
+        units = match[0].encode("utf-16-be", "surrogatepass")
         return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
 
     return UNSAFE.sub(escape, text)

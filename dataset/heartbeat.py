@@ -177,7 +177,7 @@ def on(name: str) -> Iterator[None]:
 def read(memory: mmap.mmap | bytearray) -> Pulse:
     """Return what the process that writes into some memory is at; a thread in the middle of saying so is left out."""
     done, total = _HEAD.unpack_from(memory, 0)
-    found, threads = [], []
+    places, threads = [], []
     for start in range(256, SIZE, 256):
         beat, thread, first, last, number, is_guarded, again = _SLOT.unpack_from(memory, start)
         if not beat:
@@ -185,8 +185,8 @@ def read(memory: mmap.mmap | bytearray) -> Pulse:
         threads.append(thread)
         if beat == again and last > first:
             text = _text(bytes(memory[start + _SLOT.size : start + 256])) + (f"{number:,}" if number >= 0 else "")
-            found.append(At(beat, thread, first, last, text, bool(is_guarded)))
-    return Pulse(done, total, tuple(found), _text(bytes(memory[_HEAD.size : 256])), tuple(threads))
+            places.append(At(beat, thread, first, last, text, bool(is_guarded)))
+    return Pulse(done, total, tuple(places), _text(bytes(memory[_HEAD.size : 256])), tuple(threads))
 
 
 def _text(data: bytes) -> str:

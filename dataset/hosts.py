@@ -60,9 +60,9 @@ def mapped(url: str) -> str:
     if authority is None or (host := unquote(authority[2])).isascii():
         return url
     try:
-        found = idna.uts46_remap(host, std3_rules=False)
+        ascii_host = idna.uts46_remap(host, std3_rules=False)
     except idna.IDNAError:
         return url
-    if _NO_HOST.search(found) or found.count(":") != authority[2].count(":"):
+    if _NO_HOST.search(ascii_host) or ascii_host.count(":") != authority[2].count(":"):
         return url
-    return authority[1] + found + url[authority.end() :]
+    return authority[1] + ascii_host + url[authority.end() :]

@@ -21,9 +21,9 @@ TRANSIENT = frozenset({"dns_failed", "connection_failed", "timeout", "http_serve
 
 def reasons() -> dict[str, tuple[str, str]]:
     """Return reason -> (its stages, sentence), in the order of the path."""
-    found: dict[str, tuple[str, str]] = {}
+    by_reason: dict[str, tuple[str, str]] = {}
     for stage in stages.path():
         for reason, sentence in stage.reasons.items():
-            label = f"{found[reason][0]}, {stage.name}" if reason in found else stage.name
-            found[reason] = (label, sentence)
-    return found | {reason: ("any", sentence) for reason, sentence in ANY_STAGE.items()}
+            label = f"{by_reason[reason][0]}, {stage.name}" if reason in by_reason else stage.name
+            by_reason[reason] = (label, sentence)
+    return by_reason | {reason: ("any", sentence) for reason, sentence in ANY_STAGE.items()}

@@ -104,10 +104,10 @@ def judging(rows: Rows) -> tuple[Stage, ...]:
 
 def tables(name: str) -> tuple[Table, ...]:
     """Return the tables of a name, in the order of the path. Raises KeyError: no stage gives one."""
-    found = tuple(table for stage in path() for table in stage.tables if table.name == name)
-    if not found:
+    of_name = tuple(table for stage in path() for table in stage.tables if table.name == name)
+    if not of_name:
         raise KeyError(f"no stage gives a table {name}; there are {', '.join(table_names())}")
-    return found
+    return of_name
 
 
 def table_names() -> tuple[str, ...]:

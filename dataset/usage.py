@@ -58,10 +58,10 @@ def count_received(data: bytes) -> bytes:
     return data
 
 
-def count_listed(found: T) -> T:
+def count_listed(files: T) -> T:
     """Count the requests that listed a folder, and return what it holds."""
-    count(list=1 + len(found) // KEYS_PER_REQUEST)
-    return found
+    count(list=1 + len(files) // KEYS_PER_REQUEST)
+    return files
 
 
 def count_deleted(names: T) -> T:

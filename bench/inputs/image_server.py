@@ -40,11 +40,11 @@ def serving(folder: Path) -> Iterator[tuple[str, int]]:
     """Serve while the block runs; yield the server's name and its port."""
     port = _free_port()
     nginx = shutil.which("nginx")
-    with tempfile.TemporaryDirectory() as home:
+    with tempfile.TemporaryDirectory() as config_folder:
         if nginx:
-            config = Path(home) / "nginx.conf"
+            config = Path(config_folder) / "nginx.conf"
             config.write_text(_NGINX.format(home=config_folder, folder=folder.resolve(), port=port))
-            command = [nginx, "-e", "stderr", "-p", home, "-c", str(config)]
+            command = [nginx, "-e", "stderr", "-p", config_folder, "-c", str(config)]
         else:
             command = [sys.executable, "-m", "bench.inputs.image_server", str(folder), str(port)]
         server = subprocess.Popen(command)

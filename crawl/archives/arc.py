@@ -166,8 +166,8 @@ def _inside(ahead: Forward, block: bytes, begin: int, length: int, *, is_all: bo
         length: what the record says that its block has.
         is_all: whether the block is all there.
     """
-    found = _LINE.search(block, 1)
-    if found is None and not is_all:
+    line_match = _LINE.search(block, 1)
+    if line_match is None and not is_all:
         return None
     claimed = http_end(block)
     if claimed is not None and claimed > len(block):
@@ -175,14 +175,18 @@ def _inside(ahead: Forward, block: bytes, begin: int, length: int, *, is_all: bo
             return None
         claimed = None
     if claimed is not None:
-        found = _LINE.search(block, max(1, claimed - 1))
-    if (claimed is None or found is None) and begin + length <= MAX_BODY_BYTES and _ends_well(ahead, begin + length):
+        line_match = _LINE.search(block, max(1, claimed - 1))
+    if (
+        (claimed is None or line_match is None)
+        and begin + length <= MAX_BODY_BYTES
+        and _ends_well(ahead, begin + length)
+    ):
         return None
-    if found is None:  # the record may end within the line
+    if line_match is None:  # the record may end within the line
         last = block.rfind(b"\n", max(0, (claimed or 0) - 1)) + 1
         line = ahead.peek_at(begin + last, _LINE_BYTES) if last and len(block) == length else b""
         return last if _LINE.match(line) else None
-    return found.start(1)
+    return line_match.start(1)
 
 
 def _ends_well(ahead: Forward, end: int) -> bool:
@@ -219,5 +223,5 @@ def _next_member(source: SourceFile, offset: int) -> int:
         start, _ = inflate(zlib.decompressobj(GZIP), source.peek(at, _LINE_BYTES), _LINE_BYTES)
         return _LINE.match(start) is not None
 
-    found = next_member(source.peek, offset, begins)
-    return source.size if found is None else found
+    member_start = next_member(source.peek, offset, begins)
+    return source.size if member_start is None else member_start

@@ -174,8 +174,8 @@ class Members(Container):
             offset, skip = member.end, 0
 
     def next_start(self, offset: int) -> int:
-        found = next_member(self.source.peek, offset, self._begins)
-        return self.size if found is None else found
+        start = next_member(self.source.peek, offset, self._begins)
+        return self.size if start is None else start
 
     def look_inside(self, offset: int, block: bytes | bytearray, is_whole: bool) -> tuple[int, int] | None:
         if self._measured[0] != offset:
@@ -185,8 +185,8 @@ class Members(Container):
             return None
         if own_bytes[0] < len(block) and begins_record(block, own_bytes[0]):
             return own_bytes
-        found = header_inside(block[: own_bytes[0]], is_whole or own_bytes[0] < len(block))
-        return (found[0], own_bytes[1]) if found is not None and found[1] else None
+        header = header_inside(block[: own_bytes[0]], is_whole or own_bytes[0] < len(block))
+        return (header[0], own_bytes[1]) if header is not None and header[1] else None
 
     def _measure(self, offset: int) -> tuple[int, int] | None:
         """How much of the block of the record at an offset its member has, and where the member ends."""
@@ -279,22 +279,22 @@ class Stream(Container):
         return (offset + header[0], offset + header[0] + length) if header and length is not None else None
 
     def look_inside(self, offset: int, block: bytes | bytearray, is_whole: bool) -> tuple[int, int] | None:
-        found = header_inside(block, is_whole)
-        if found is None or (self._trusted == offset and not found[1]):
+        header = header_inside(block, is_whole)
+        if header is None or (self._trusted == offset and not header[1]):
             return None
         here = self.source.tell()
         place = self._block(offset)
         # What lies far ahead in a compressed file is not looked at for every record.
         if (
             place is not None
-            and not found[1]
+            and not header[1]
             and (isinstance(self.source, SourceFile) or place[1] - here <= MAX_BODY_BYTES)
         ):
             self._trusted = offset if self._ends_well(place[1]) else -1
         self.source.seek(here)  # FastWARC may read on from there
-        if place is None or (self._trusted == offset and not found[1]):
+        if place is None or (self._trusted == offset and not header[1]):
             return None
-        return found[0], place[0] + found[0]
+        return header[0], place[0] + header[0]
 
     def _ends_well(self, offset: int) -> bool:
         """Whether a record may end at an offset: at the file's end, or where another begins."""

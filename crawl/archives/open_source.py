@@ -90,7 +90,7 @@ def warc_members(location: str) -> list[tuple[str, int]]:
         ValueError: it is no zip, or holds none, or too many.
         OSError: it cannot be read.
     """
-    found: list[tuple[str, int]] = []
+    warc_files: list[tuple[str, int]] = []
     with open_source(location) as file:
         try:
             size = file.size()
@@ -99,15 +99,15 @@ def warc_members(location: str) -> list[tuple[str, int]]:
             raise ValueError(f"{location} is a damaged zip ({error}); fetch it again") from None
     for item in items:
         if item.filename.startswith("archive/"):
-            found.append((item.filename, _bounded(item, size)))
+            warc_files.append((item.filename, _bounded(item, size)))
         elif item.filename.endswith(".wacz") and MEMBER not in location:
             inner = item.filename + MEMBER
-            found += [(inner + name, size) for name, size in warc_members(location + MEMBER + item.filename)]
-        if len(found) > _MAX_MEMBERS:
+            warc_files += [(inner + name, size) for name, size in warc_members(location + MEMBER + item.filename)]
+        if len(warc_files) > _MAX_MEMBERS:
             raise ValueError(f"{location} holds more than {_MAX_MEMBERS:,} archives")
-    if not found:
+    if not warc_files:
         raise ValueError(f"{location} is a zip, but no WACZ: it holds nothing in archive/")
-    return sorted(found)
+    return sorted(warc_files)
 
 
 _directories: OrderedDict[tuple[str, int, bytes], dict[str, zipfile.ZipInfo]] = OrderedDict()

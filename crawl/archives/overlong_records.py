@@ -47,8 +47,8 @@ def read_block(record: FoundRecord, limit: int, look: Inside) -> tuple[bytearray
         block += part
         step = len(block)
         is_suspect = is_suspect or find(block, _MARK, seen) >= 0
-        if is_suspect and (found := look(block, len(block) == limit)) is not None:
-            return block[: found[0]], found[1]
+        if is_suspect and (next_record := look(block, len(block) == limit)) is not None:
+            return block[: next_record[0]], next_record[1]
     return block, None
 
 
@@ -78,8 +78,8 @@ def header_inside(block: bytes | bytearray, is_whole: bool = True) -> tuple[int,
         assert match is not None
         at = match.start(1)
         if end <= at:
-            found = _HEADER_END.search(block, at)
-            end = sys.maxsize if found is None else found.end()
+            header_end = _HEADER_END.search(block, at)
+            end = sys.maxsize if header_end is None else header_end.end()
         if end - at > MAX_HEADER_BYTES:
             if len(block) - at > MAX_HEADER_BYTES:
                 continue

@@ -313,9 +313,9 @@ def read_responses(location: str, offsets: Sequence[int]) -> Iterator[tuple[int,
         container = open_container(source)
         if isinstance(container, str):
             return
-        for offset, found in container.read_at(sorted(set(offsets))):
+        for offset, archived in container.read_at(sorted(set(offsets))):
             try:
-                record, _ = _taken(container, found, is_first=True)
+                record, _ = _taken(container, archived, is_first=True)
             except OSError:
                 if container.source.failure is not None:
                     raise container.source.failure from None

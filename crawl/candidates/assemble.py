@@ -283,9 +283,9 @@ def _joined(columns: list[pa.Array]) -> pa.Array:
 def _places(pages: _Pages) -> tuple[pa.Array, list[str | None]]:
     """The URL of each page, and the canonical URL, if there is one, that its links are relative to."""
     urls, hosts = canonical_urls(pages.uris, [None], np.zeros(len(pages.uris), np.int64))
-    found = [url if host else None for url, host in zip(urls.to_pylist(), hosts.to_pylist(), strict=True)]
+    canonical = [url if host else None for url, host in zip(urls.to_pylist(), hosts.to_pylist(), strict=True)]
     return urls, [
-        canonical_url(base, url) or url if base else url for base, url in zip(pages.bases, found, strict=True)
+        canonical_url(base, url) or url if base else url for base, url in zip(pages.bases, canonical, strict=True)
     ]
 
 
@@ -316,8 +316,8 @@ def _choose(pages: _Pages) -> None:
 def _canonical(page: Page, uri: str) -> list[str]:
     """Where the RSL licenses are that a page and its response name."""
     base = (page.base and canonical_url(page.base, uri)) or uri
-    found = (canonical_url(link, base) for link in page.rsl_links)
-    return [url for url in (*rsl.linked(page.rsl_header, uri), *found) if url is not None]
+    canonical = (canonical_url(link, base) for link in page.rsl_links)
+    return [url for url in (*rsl.linked(page.rsl_header, uri), *canonical) if url is not None]
 
 
 def identified(table: pa.Table, kinds: Sequence[str]) -> pa.Table:

@@ -56,10 +56,12 @@ def canonical_urls(
         pc.replace_with_mask(
             whole,
             unknown,
-            pa.array([as_written(url) if found is None else found for url, found in parsed], pa.string()),
+            pa.array([as_written(url) if canonical is None else canonical for url, canonical in parsed], pa.string()),
         ),
         pc.replace_with_mask(
-            hosts, unknown, pa.array(["" if found is None else hostname(found) for _, found in parsed], pa.string())
+            hosts,
+            unknown,
+            pa.array(["" if canonical is None else hostname(canonical) for _, canonical in parsed], pa.string()),
         ),
     )
 
@@ -67,12 +69,12 @@ def canonical_urls(
 def _is_canonical(urls: pa.Array) -> np.ndarray:
     """Which URLs are beyond doubt canonical, bool of shape (n,)."""
     fits = pc.less_equal(pc.binary_length(urls), MAX_URL_CHARS)
-    found = np.array(pc.and_(fits, pc.match_substring_regex(urls, _PLAIN + "$")))
-    rest = np.flatnonzero(np.array(fits) & ~found)
+    is_plain = np.array(pc.and_(fits, pc.match_substring_regex(urls, _PLAIN + "$")))
+    rest = np.flatnonzero(np.array(fits) & ~is_plain)
     asking = urls.take(pa.array(rest))
     tracks = pc.match_substring_regex(asking, TRACKING, ignore_case=True)
-    found[rest] = np.array(pc.and_not(pc.match_substring_regex(asking, f"{_PLAIN}{_QUERY}$"), tracks))
-    return found
+    is_plain[rest] = np.array(pc.and_not(pc.match_substring_regex(asking, f"{_PLAIN}{_QUERY}$"), tracks))
+    return is_plain
 
 
 def _whole(urls: pa.Array, bases: Sequence[str | None], of: np.ndarray) -> pa.Array:

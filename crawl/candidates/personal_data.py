@@ -143,7 +143,7 @@ def mask_texts(
         mask_text(text, country(language), kinds)
         for text, language in zip(texts.take(chosen).to_pylist(), chosen_languages, strict=True)
     ]
-    hit = [number for number, (_, found) in enumerate(masked) if found]
+    hit = [number for number, (_, kinds_found) in enumerate(masked) if kinds_found]
     if not hit:
         return texts, nothing
     changed = np.zeros(len(texts), bool)
@@ -162,8 +162,8 @@ def mask_column(table: pa.Table, kinds: Sequence[str]) -> pa.Table:
     chunks = zip(table["text"].chunks, table["page_language"].chunks, strict=True)
     masked = [mask_texts(texts, languages, kinds) for texts, languages in chunks]
     texts = pa.chunked_array([texts for texts, _ in masked], pa.string())
-    found = pa.chunked_array([found for _, found in masked], FOUND)
-    return table.set_column(table.column_names.index("text"), "text", texts).append_column("personal_data", found)
+    kinds_found = pa.chunked_array([kinds_found for _, kinds_found in masked], FOUND)
+    return table.set_column(table.column_names.index("text"), "text", texts).append_column("personal_data", kinds_found)
 
 
 def mask_text(text: str, region: str | None = None, kinds: Sequence[str] = KINDS) -> tuple[str, list[str]]:
@@ -171,9 +171,9 @@ def mask_text(text: str, region: str | None = None, kinds: Sequence[str] = KINDS
 
     A text of more than a caption's length is looked through in pieces, so that time grows with length alone.
     """
-    found: list[str] = []
-    parts = [_masked(part, region, kinds, found) for part in _pieces(text)]
-    return "".join(parts), sorted(found, key=KINDS.index)
+    kinds_found: list[str] = []
+    parts = [_masked(part, region, kinds, kinds_found) for part in _pieces(text)]
+    return "".join(parts), sorted(kinds_found, key=KINDS.index)
 
 
 def _pieces(text: str) -> Iterator[str]:
@@ -187,7 +187,7 @@ def _pieces(text: str) -> Iterator[str]:
     yield text[start:]
 
 
-def _masked(text: str, region: str | None, kinds: Sequence[str], found: list[str]) -> str:
+def _masked(text: str, region: str | None, kinds: Sequence[str], kinds_found: list[str]) -> str:
     """A piece of text with its personal data masked; the kinds are added to `found`.
 
     A mask can lay bare what a neighbour hid: the last card number of a row, then the one before it. So what is near a
@@ -195,22 +195,22 @@ def _masked(text: str, region: str | None, kinds: Sequence[str], found: list[str
     """
     for _ in range(_ROUNDS):
         before = text
-        text = _masked_once(text, region, kinds, found)
+        text = _masked_once(text, region, kinds, kinds_found)
         if text == before:
             break
-        text = _masked_near_masks(text, kinds, found)
+        text = _masked_near_masks(text, kinds, kinds_found)
     return text
 
 
-def _masked_once(text: str, region: str | None, kinds: Sequence[str], found: list[str]) -> str:
+def _masked_once(text: str, region: str | None, kinds: Sequence[str], kinds_found: list[str]) -> str:
     for kind in KINDS:
         if kind in kinds:
             text, count = _replace(text, kind, _FINDERS[kind](text, region))
-            found += [kind] * count
+            kinds_found += [kind] * count
     return text
 
 
-def _masked_near_masks(text: str, kinds: Sequence[str], found: list[str]) -> str:
+def _masked_near_masks(text: str, kinds: Sequence[str], kinds_found: list[str]) -> str:
     """Mask from the last mask to the first; where a new one is made, again from there."""
     end = len(text)
     while (begin := text.rfind("[", 0, end)) >= 0:
@@ -223,7 +223,7 @@ def _masked_near_masks(text: str, kinds: Sequence[str], found: list[str]) -> str
         for kind, find in _FOUND_BY_FORM.items():
             if kind in kinds:
                 masked, count = _replace(masked, kind, (span for span in find(masked, None) if span[0] >= first))
-                found += [kind] * count
+                kinds_found += [kind] * count
         if masked != window:
             text = f"{text[:start]}{masked}{text[stop:]}"
             end = start + len(masked) - len(commonprefix((masked[::-1], window[::-1])))
@@ -317,12 +317,12 @@ def _id_forms() -> list[tuple[Any, re.Pattern[str]]]:
 def _ids(text: str, region: str | None) -> Spans:
     if _ANY_ID.search(text) is None:
         return
-    found = set()
+    spans = set()
     for module, form in _id_forms():
         for match in form.finditer(text):
             if module.is_valid(match[0]) and not is_code(text, match.start()):
-                found.add(match.span())
-    yield from sorted(found)
+                spans.add(match.span())
+    yield from sorted(spans)
 
 
 _FINDERS: dict[str, Callable[[str, str | None], Spans]] = {

@@ -47,16 +47,16 @@ def north_american(text: str, region: str | None) -> Spans:
 
 def phone_numbers(text: str, region: str | None) -> Spans:
     """Yield telephone numbers: North America's, international ones, and those of a region if one is given."""
-    found = set(north_american(text, None))
+    numbers = set(north_american(text, None))
     if _INTERNATIONAL.search(text):
         for number in PhoneNumberMatcher(text, None, Leniency.VALID, _MAX_TRIES):
             if number.raw_string.lstrip("( ").startswith(("+", "＋")):
-                found.add(_span(number))
+                numbers.add(_span(number))
     if region is not None and _may_be_national(text, region):
         for number in PhoneNumberMatcher(text, region, Leniency.VALID, _MAX_TRIES):
             if _is_national(number.raw_string, region) and not is_code(text, number.start):
-                found.add(_span(number))
-    yield from sorted(found, key=lambda span: (span[0], -span[1]))
+                numbers.add(_span(number))
+    yield from sorted(numbers, key=lambda span: (span[0], -span[1]))
 
 
 def _span(number: phonenumbers.PhoneNumberMatch) -> tuple[int, int]:

@@ -24,7 +24,7 @@ def assertions(media_type: str, body: bytes) -> dict[str, dict[str, object]]:
     """Return entries of all assertions of training and data mining, of the active manifest and of those before it."""
     import c2pa
 
-    found: dict[str, dict[str, object]] = {}
+    entries: dict[str, dict[str, object]] = {}
     context = c2pa.Context(c2pa.Settings.from_dict(_SETTINGS))
     with c2pa.Reader(media_type, io.BytesIO(body), context=context) as reader:
         store = json.loads(reader.json())
@@ -34,8 +34,8 @@ def assertions(media_type: str, body: bytes) -> dict[str, dict[str, object]]:
             if label.removesuffix(".v2") in _LABELS:
                 for name, entry in (assertion.get("data", {}).get("entries") or {}).items():
                     use = str(entry.get("use", ""))
-                    found.setdefault(name, {}).setdefault(use, str(entry.get("constraint_info") or ""))
-    return found
+                    entries.setdefault(name, {}).setdefault(use, str(entry.get("constraint_info") or ""))
+    return entries
 
 
 def confine() -> None:

@@ -119,16 +119,16 @@ def _tar(parquet: str) -> str:
 
 def _members(tar: str) -> dict[str, tuple[int, int]]:
     """Key -> (offset, length) of its image."""
-    found: dict[str, tuple[int, int]] = {}
+    place_of_key: dict[str, tuple[int, int]] = {}
     try:
         with open_input(tar) as file:
             for member in members(by_offset(file, is_local(tar)), file.size()):
                 key, dot, ending = member.name.partition(".")
                 if member.kind == "file" and f"{dot}{ending}" in _ENDINGS:
-                    found[key] = member.data, member.size
+                    place_of_key[key] = member.data, member.size
     except DamagedTarError as error:
         raise ValueError(f"{tar} cannot be read as a tar: at byte {error.position}, {error}") from None
-    return found
+    return place_of_key
 
 
 def read(rows: pa.Table, limit: int) -> Iterator[tuple[dict[str, Any], bytes | None]]:

@@ -83,18 +83,18 @@ def rights(notes: Notes, manifests: str | None = None, mask: Sequence[str] = ())
         manifests: what C2PA manifests say, see `crawl.images.c2pa.training_mining`.
         mask: kinds of personal data that are masked in it.
     """
-    found: dict[str, list[str]] = {}
+    by_property: dict[str, list[str]] = {}
     licensed: str | None = None
     for packet in notes.xmp:
-        licensed = rsl.strictest((licensed, _read_xmp(packet, found)))
+        licensed = rsl.strictest((licensed, _read_xmp(packet, by_property)))
     if notes.exif:
         for tag, column in ((ARTIST, "creator"), (COPYRIGHT, "copyright_notice")):
-            found.setdefault(column, []).append(text(notes.exif, tag))
-    if notes.photoshop and not all(any(found.get(column, ())) for column in _IIM.values()):
+            by_property.setdefault(column, []).append(text(notes.exif, tag))
+    if notes.photoshop and not all(any(by_property.get(column, ())) for column in _IIM.values()):
         for column, value in _iim(notes.photoshop):
-            found.setdefault(column, []).append(value)
-    terms = [_term(value) for value in found.pop("data_mining", ())]
-    texts = {column: _cleaned(values) for column, values in found.items()}
+            by_property.setdefault(column, []).append(value)
+    terms = [_term(value) for value in by_property.pop("data_mining", ())]
+    texts = {column: _cleaned(values) for column, values in by_property.items()}
     first: dict[str, Any] = {column: value and masked(value, mask) for column, value in texts.items()}
     return Rights(data_mining=_strictest(terms), rsl=licensed, c2pa=manifests, **first)
 
@@ -146,7 +146,7 @@ def _refusal(outcome: str, wish: Wish) -> RefusedBody:
     return RefusedBody(outcome, f"{wish.signal}: {wish.value} ({wish.place})", wish)
 
 
-def _read_xmp(packet: bytes, found: dict[str, list[str]]) -> str | None:
+def _read_xmp(packet: bytes, values: dict[str, list[str]]) -> str | None:
     """Add a packet's properties by column; answers what an RSL license in it says."""
     from defusedxml import DefusedXmlException
     from defusedxml.ElementTree import ParseError, fromstring
@@ -157,14 +157,14 @@ def _read_xmp(packet: bytes, found: dict[str, list[str]]) -> str | None:
     except (ParseError, DefusedXmlException, ValueError, LookupError, RecursionError):
         prohibited = _PROHIBITED.search(packet)
         if prohibited is not None:
-            found.setdefault("data_mining", []).append(prohibited[0].decode("ascii"))
+            values.setdefault("data_mining", []).append(prohibited[0].decode("ascii"))
         elif b"DataMining" in packet:
-            found.setdefault("data_mining", []).append("XMP that is damaged")
+            values.setdefault("data_mining", []).append("XMP that is damaged")
         return None
     for element in root.iter():
         column = _PROPERTIES.get(element.tag)
         if column is not None:
-            found.setdefault(column, []).extend(_values(element))
+            values.setdefault(column, []).extend(_values(element))
         elif isinstance(element.tag, str) and element.tag.endswith("}rsl"):
             try:
                 inside = rsl.read(element).of_all()
@@ -173,7 +173,7 @@ def _read_xmp(packet: bytes, found: dict[str, list[str]]) -> str | None:
             licensed = rsl.strictest((licensed, inside))
         for name, value in element.attrib.items():
             if name in _PROPERTIES:
-                found.setdefault(_PROPERTIES[name], []).append(value)
+                values.setdefault(_PROPERTIES[name], []).append(value)
     return licensed
 
 
@@ -192,13 +192,13 @@ def _iim(segment: bytes) -> list[tuple[str, str]]:
     except Exception:  # whatever damaged resources make of it
         return []
     encoding = "utf-8" if sets.get((1, 90)) == _UTF8 else "latin-1"
-    found = []
+    data_sets = []
     for key, column in _IIM.items():
         values = sets.get(key, b"")
         for value in values if isinstance(values, list) else [values]:
             if isinstance(value, bytes):  # of several empty ones Pillow makes None
-                found.append((column, value.decode(encoding, "replace")))
-    return found
+                data_sets.append((column, value.decode(encoding, "replace")))
+    return data_sets
 
 
 def _cleaned(values: Iterable[str]) -> str | None:
@@ -212,9 +212,9 @@ def _term(value: str) -> str | None:
     words = " ".join(value.split())
     if not words:
         return None
-    found = _TERM.search(words.upper())
-    if found is not None and (found[0] in _UNSAID or found[0].startswith("DMI-PROHIBITED")):
-        return found[0]
+    match = _TERM.search(words.upper())
+    if match is not None and (match[0] in _UNSAID or match[0].startswith("DMI-PROHIBITED")):
+        return match[0]
     if words.lower().startswith("prohibited"):
         return "DMI-PROHIBITED"
     return _LABELS.get(words.lower(), f"{UNREADABLE}{clean_text(words[:100])}")

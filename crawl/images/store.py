@@ -84,11 +84,11 @@ def write_chunk(
 
 def chunks(storage: Storage, folder: str = "", *, recursive: bool = False) -> dict[str, list[FileInfo]]:
     """Return the Parquet files of each chunk, by the chunk's name; one, unless two processes wrote it at once."""
-    found: dict[str, list[FileInfo]] = {}
+    files_of_chunk: dict[str, list[FileInfo]] = {}
     for info in storage.list(f"{FOLDER}/{folder}".rstrip("/"), recursive=recursive):
         if match := _CHUNK.fullmatch(info.name.removeprefix(f"{FOLDER}/")):
-            found.setdefault(match[1], []).append(info)
-    return found
+            files_of_chunk.setdefault(match[1], []).append(info)
+    return files_of_chunk
 
 
 def read_chunk(storage: Storage, name: str) -> pa.Table:
@@ -191,8 +191,8 @@ def read_images(storage: Storage, images: pa.Table, *, lenient: bool = False, ne
     by_blob = _by_blob(images)
     with ThreadPoolExecutor(1 if storage.local else _READERS) as pool:
         bodies = list(pool.map(read, by_blob))
-    for (blob, entries), found in zip(by_blob, bodies, strict=True):
-        for (row, offset, length, digest), data in zip(entries, found, strict=True):
+    for (blob, entries), bodies_of_blob in zip(by_blob, bodies, strict=True):
+        for (row, offset, length, digest), data in zip(entries, bodies_of_blob, strict=True):
             if is_whole(data, length, digest):
                 answer[row] = data
             elif not lenient:
@@ -219,10 +219,10 @@ def damaged(storage: Storage, images: pa.Table) -> list[bool]:
     answer = [False] * len(images)
     for blob, entries in _by_blob(images):
         try:
-            found = storage.read_ranges(blob, _ranges(entries))
+            bodies = storage.read_ranges(blob, _ranges(entries))
         except FileNotFoundError:
-            found = [b""] * len(entries)
-        for (row, _, length, digest), data in zip(entries, found, strict=True):
+            bodies = [b""] * len(entries)
+        for (row, _, length, digest), data in zip(entries, bodies, strict=True):
             answer[row] = not is_whole(data, length, digest)
     return answer
 

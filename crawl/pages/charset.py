@@ -99,9 +99,9 @@ def _declared_in(data: bytes, *, as_parser: bool) -> str | None:
     return _meant(next(_declared(data, as_parser=as_parser), None))
 
 
-def _meant(found: str | None) -> str | None:
+def _meant(label: str | None) -> str | None:
     """The encoding that a declaration means: one that could be read as ASCII cannot be UTF-16."""
-    return "utf-8" if found in _UTF16 else "windows-1252" if found == "x-user-defined" else found
+    return "utf-8" if label in _UTF16 else "windows-1252" if label == "x-user-defined" else label
 
 
 def _of_xml(head: bytes) -> str | None:
@@ -138,14 +138,14 @@ def _declared(data: bytes, *, as_parser: bool) -> Iterator[str]:
 
 def _attributes(data: bytes, at: int) -> tuple[dict[bytes, bytes] | None, int]:
     """A tag's attributes from a position on, the first of equal names, and their end; None if the bytes end before."""
-    found: dict[bytes, bytes] = {}
+    attributes: dict[bytes, bytes] = {}
     while match := _ATTRIBUTE.match(data, at):
         at = match.end()
         if match["cut"] is not None or at == len(data):
             return None, len(data)
         value = match["double"] or match["single"] or match["bare"] or b""
-        found.setdefault(match["name"].lower(), value)
-    return (found, at) if _TAG_END.match(data, at) else (None, len(data))
+        attributes.setdefault(match["name"].lower(), value)
+    return (attributes, at) if _TAG_END.match(data, at) else (None, len(data))
 
 
 def _of_meta(attributes: dict[bytes, bytes]) -> str | None:

@@ -117,12 +117,12 @@ def declared_language(metas: Iterable[tuple[str, str]]) -> str | None:
     """Return the language that a page's metas declare, given as (name, content): `og:locale`, else `language`.
     BCP 47.
     """
-    found = {
+    languages = {
         name: content.strip().replace("_", "-")
         for name, content in metas
         if name in LANGUAGE_METAS and _LANGUAGE.fullmatch(content.strip())
     }
-    return next((found[name] for name in LANGUAGE_METAS if name in found), None)
+    return next((languages[name] for name in LANGUAGE_METAS if name in languages), None)
 
 
 def asks_noai(values: Iterable[str]) -> bool:
@@ -275,15 +275,15 @@ def _list_images(
 
 def _by_tag(nodes: Iterable[LexborNode]) -> tuple[defaultdict[str, list[LexborNode]], list[tuple[str, LexborNode]]]:
     """Nodes by the name of their tag, in their order; and images alone, with the names of their tags."""
-    found: defaultdict[str, list[LexborNode]] = defaultdict(list)
+    by_tag: defaultdict[str, list[LexborNode]] = defaultdict(list)
     images: list[tuple[str, LexborNode]] = []
     for node in nodes:
         tag = node.tag or ""
         if tag in _IMAGE_TAGS:
             images.append((tag, node))
         else:
-            found[tag].append(node)
-    return found, images
+            by_tag[tag].append(node)
+    return by_tag, images
 
 
 def _address(node: LexborNode) -> str:

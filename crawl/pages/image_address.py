@@ -266,8 +266,8 @@ def _is_of_another_kind(url: str) -> bool:
 
 def _width_of(url: str) -> int:
     """The pixels of width that an address names; 0 if it names none."""
-    found = _WIDTH.search(url)
-    return int(next(filter(None, found.groups()))) if found else 0
+    match = _WIDTH.search(url)
+    return int(next(filter(None, match.groups()))) if match else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,10 +357,10 @@ def _before_query(urls: pa.Array) -> pa.Array:
 
 def _are_doubtful(urls: pa.Array) -> np.ndarray:
     """Which of URLs may not be PLAUSIBLE or IMAGE_FILE."""
-    found = np.array(pc.binary_length(urls)) > MAX_URL_CHARS
-    rest = np.flatnonzero(~found)
+    is_doubtful = np.array(pc.binary_length(urls)) > MAX_URL_CHARS
+    rest = np.flatnonzero(~is_doubtful)
     urls = urls.take(pa.array(rest))
     has_scheme = np.array(pc.match_substring_regex(urls, "(?i)^[a-z][a-z0-9+.-]*:"), bool)
     is_of_web = np.array(pc.match_substring_regex(urls, "(?i)^https?:"), bool)
-    found[rest] = np.array(pc.match_substring_regex(urls, _DOUBTFUL), bool) | (has_scheme & ~is_of_web)
-    return found
+    is_doubtful[rest] = np.array(pc.match_substring_regex(urls, _DOUBTFUL), bool) | (has_scheme & ~is_of_web)
+    return is_doubtful

@@ -138,8 +138,8 @@ _MAX_PIXELS_CHARS = 16
 @lru_cache(maxsize=4096)
 def pixels(written: str) -> int | None:
     """Return the number of pixels that a `width` or `height` says; None of a percentage, or of anything else."""
-    found = _PIXELS.match(written) if len(written) < _MAX_PIXELS_CHARS else None
-    return int(found[1]) if found else None
+    match = _PIXELS.match(written) if len(written) < _MAX_PIXELS_CHARS else None
+    return int(match[1]) if match else None
 
 
 _WORDS_OF_ROLES = {
@@ -153,7 +153,7 @@ _ANY_ROLE = rf"(?i)(?:^|[\s_-])(?:{'|'.join(_WORDS_OF_ROLES.values())})(?:$|[\s_
 def roles(classes: Sequence[str]) -> pa.Array:
     """Return what classes say that an image is, of ROLES, the first of several; null if nothing. string (n,)."""
     array = pa.array(classes, pa.string())
-    found = pa.nulls(len(array), pa.string())
+    role_of = pa.nulls(len(array), pa.string())
     marked = pc.match_substring_regex(array, _ANY_ROLE)  # of few
     if pc.any(marked).as_py():
         some = array.filter(marked)
@@ -161,8 +161,8 @@ def roles(classes: Sequence[str]) -> pa.Array:
         for name, words in reversed(_WORDS_OF_ROLES.items()):
             is_one = pc.match_substring_regex(some, rf"(?i)(?:^|[\s_-])(?:{words})(?:$|[\s_-])")
             role = pc.if_else(is_one, name, role)
-        found = pc.replace_with_mask(found, marked, role)
-    return found
+        role_of = pc.replace_with_mask(role_of, marked, role)
+    return role_of
 
 
 def columns_of(
@@ -176,16 +176,16 @@ def columns_of(
         of: the number of each one's page, (n,).
         pages: their addresses.
     """
-    numbers, found = list(places), list(places.values())
+    numbers, known_places = list(places), list(places.values())
     values = {
-        "page_part": [place.part for place in found],
-        "tag_role": roles([place.classes for place in found]),
+        "page_part": [place.part for place in known_places],
+        "tag_role": roles([place.classes for place in known_places]),
         "links_elsewhere": [
             None if place.link is None else leads_elsewhere(place.link, pages[of[number]], urls[number])
             for number, place in places.items()
         ],
-        "tag_width": [place.width for place in found],
-        "tag_height": [place.height for place in found],
+        "tag_width": [place.width for place in known_places],
+        "tag_height": [place.height for place in known_places],
     }
     at = np.full(len(urls), -1)
     at[numbers] = np.arange(len(numbers))
@@ -208,10 +208,10 @@ def leads_elsewhere(link: str, page: str, image: str) -> bool:
 
     A site where people publish pictures is where the image is from, and no other.
     """
-    found = _HOST.match(link)
-    if found is None:  # a relative address, or what is none
+    link_host = _HOST.match(link)
+    if link_host is None:  # a relative address, or what is none
         return False
-    domain = _domain(found[1])
+    domain = _domain(link_host[1])
     return domain not in _OF_PICTURES and not any(  # most lead to their page's own, which is looked at first
         _domain(host[1]) == domain for url in (page, image) if (host := _HOST.match(url))
     )

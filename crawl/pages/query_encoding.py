@@ -104,13 +104,13 @@ def _unknown(character: str, encoding: str) -> bytes:
 @cache
 def _characters(encoding: str) -> dict[str, bytes]:
     """The bytes that the standard's encoder has for each character beyond ASCII: of several, the first."""
-    found: dict[str, bytes] = {}
+    encoded: dict[str, bytes] = {}
     for sequence in _sequences(encoding):
         character = decode(sequence, encoding)
-        if character not in found or (encoding == "big5" and character in _LAST_OF_EQUALS):
-            found[character] = sequence
-    found.pop("\ufffd", None)
-    return found | _BESIDES.get(encoding, {})
+        if character not in encoded or (encoding == "big5" and character in _LAST_OF_EQUALS):
+            encoded[character] = sequence
+    encoded.pop("\ufffd", None)
+    return encoded | _BESIDES.get(encoding, {})
 
 
 def _sequences(encoding: str) -> Iterator[bytes]:

@@ -173,19 +173,19 @@ def _leaves_none_open(signs: np.ndarray, quotes: np.ndarray, first: np.ndarray, 
         is_wrong_here[1 - place :: 2] = False
         np.cumsum(is_wrong_here, out=wrong[place, 1:])
     second = (first + 1) % 2
-    found: np.ndarray = ((behind - first) % 2 == 0) & (wrong[second, behind] == wrong[second, first])
-    return found
+    is_pair: np.ndarray = ((behind - first) % 2 == 0) & (wrong[second, behind] == wrong[second, first])
+    return is_pair
 
 
 def _void(names: np.ndarray, signs: np.ndarray, begins: np.ndarray, starts: np.ndarray) -> np.ndarray:
     """Which of some start tags, by their numbers, are of elements without content, even in SVG."""
     first_bytes = names[begins[starts] + 1]
-    found = []
+    tags = []
     for name in _VOID_NAMES:
         word = np.frombuffer(name.ljust(8, b"\0"), np.uint64)
         same = starts[(first_bytes & _FIRST_BYTES[len(name), 0]) == word]
-        found.append(same[_ENDS_NAME[signs[begins[same] + 1 + len(name)]]])
-    return np.concatenate(found)
+        tags.append(same[_ENDS_NAME[signs[begins[same] + 1 + len(name)]]])
+    return np.concatenate(tags)
 
 
 def _formatting_at_most(page: bytes, begins: np.ndarray) -> int:
@@ -193,8 +193,8 @@ def _formatting_at_most(page: bytes, begins: np.ndarray) -> int:
     begins = begins[: np.searchsorted(begins, len(page) - _LONGEST_TAG_BYTES)]
     pairs = np.ndarray(max(len(page) - 1, 0), np.uint16, page, strides=(1,))  # of each byte and the next
     lengths = _LENGTHS[pairs[begins + 1]]
-    found = np.flatnonzero(lengths)
-    behind = np.frombuffer(page, np.uint8)[begins[found] + 1 + lengths[found]]
+    elements = np.flatnonzero(lengths)
+    behind = np.frombuffer(page, np.uint8)[begins[elements] + 1 + lengths[elements]]
     return int(np.count_nonzero(_IS_SEPARATOR[behind])) + _LONGEST_TAG_BYTES
 
 

@@ -39,16 +39,16 @@ def image_sources(srcset: str) -> Iterator[ImageSource]:
     """Yield the image sources in their order; those whose descriptors are wrong are none."""
     at = 0
     while True:
-        while found := _COMMON.match(srcset, at):
-            url, width, density = found.groups()
-            at = found.end()
+        while match := _COMMON.match(srcset, at):
+            url, width, density = match.groups()
+            at = match.end()
             if width is None:
                 yield ImageSource(url, None, float(density))
             elif size := float(width):
                 yield ImageSource(url, size, None)
-        if not (found := _URL.match(srcset, at)):
+        if not (match := _URL.match(srcset, at)):
             return
-        url, at = found[1], found.end()
+        url, at = match[1], match.end()
         if url[-1] == ",":
             url, descriptors = url.rstrip(","), ""
         else:

@@ -81,11 +81,11 @@ def _choose(have: Sequence[str], wanted: Sequence[str], what: str) -> int:
     for want in wanted:
         exact = [number for number, name in enumerate(have) if name == want]
         alike = [number for number, name in enumerate(plain) if name == want.strip().lower()]
-        found = exact or alike
-        if len(found) > 1:
-            raise TableError(f"has {len(found)} columns called {want}; rename all but one")
-        if found:
-            return found[0]
+        columns = exact or alike
+        if len(columns) > 1:
+            raise TableError(f"has {len(columns)} columns called {want}; rename all but one")
+        if columns:
+            return columns[0]
     shown = ", ".join(name.strip()[:_SHOWN_CHARS] for name in have[:_SHOWN_NAMES])
     raise TableError(f"has no column {' or '.join(wanted)} among {shown}; name yours in extract.{what}_columns")
 

@@ -46,8 +46,8 @@ class _Rows:
     def __init__(self, block: bytes, columns: Columns):
         """block: the file's first; its first objects tell the keys."""
         lines = [line for line in block.split(b"\n", _HEAD_ROWS)[:_HEAD_ROWS] if line.strip()]
-        objects = [found for line in lines if (found := _object(line)) is not None]
-        keys = list(dict.fromkeys(key for found in objects for key in found))
+        objects = [row for line in lines if (row := _object(line)) is not None]
+        keys = list(dict.fromkeys(key for row in objects for key in row))
         if not names_both(keys, columns) and any(map(_holds_rows, objects)):
             raise TableError(DOCUMENT)
         self._url, self._text = (keys[number] for number in choose(keys, columns))
@@ -66,26 +66,26 @@ class _Rows:
         objects = []
         for line in block.split(b"\n"):
             if line.strip():
-                found = _object(line)
-                if found is None:
+                object_ = _object(line)
+                if object_ is None:
                     losses.rows[_BAD] += 1
                 else:
-                    objects.append(found)
-        return [found.get(self._url) for found in objects], [found.get(self._text) for found in objects]
+                    objects.append(object_)
+        return [object_.get(self._url) for object_ in objects], [object_.get(self._text) for object_ in objects]
 
 
 def _object(line: bytes) -> dict[str, Any] | None:
     """A line's object, also where it has bytes that are not UTF-8, NaN or control characters."""
     try:
-        found = json.loads(line.decode("utf-8", "replace"), strict=False)
+        value = json.loads(line.decode("utf-8", "replace"), strict=False)
     except (ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) else None
+    return value if isinstance(value, dict) else None
 
 
-def _holds_rows(found: dict[str, Any]) -> bool:
+def _holds_rows(object_: dict[str, Any]) -> bool:
     """Whether an object is no row, but holds many: a list of objects, or a list for each column."""
-    lists = [value for value in found.values() if isinstance(value, list)]
+    lists = [value for value in object_.values() if isinstance(value, list)]
     return any(len(value) > 1 or any(isinstance(item, dict) for item in value) for value in lists)
 
 

@@ -85,18 +85,20 @@ class WatImages:
 
     def images(self) -> Images:
         """Return the images that were read. Nothing can be read after."""
-        found = self._reader.links()
-        urls = pc.utf8_trim_whitespace(_utf8(found.urls))
-        several = np.flatnonzero((found.states & (PLAIN | SILENT | NAMES_OTHERS)) == (PLAIN | NAMES_OTHERS))
-        lazy = pc.utf8_trim_whitespace(_utf8(found.lazy.take(pa.array(several))))
-        is_src, is_lazy = what_is_clear(urls.take(pa.array(several)), lazy, (found.states[several] & NAMES_LAZY) > 0)
+        image_links = self._reader.links()
+        urls = pc.utf8_trim_whitespace(_utf8(image_links.urls))
+        several = np.flatnonzero((image_links.states & (PLAIN | SILENT | NAMES_OTHERS)) == (PLAIN | NAMES_OTHERS))
+        lazy = pc.utf8_trim_whitespace(_utf8(image_links.lazy.take(pa.array(several))))
+        is_src, is_lazy = what_is_clear(
+            urls.take(pa.array(several)), lazy, (image_links.states[several] & NAMES_LAZY) > 0
+        )
         urls = _replaced(urls, several[is_lazy], lazy.filter(pa.array(is_lazy)))
-        unclear = np.concatenate([several[~is_lazy & ~is_src], np.flatnonzero(found.states & SILENT)])
-        json = found.json.take(pa.array(unclear)).to_pylist()
+        unclear = np.concatenate([several[~is_lazy & ~is_src], np.flatnonzero(image_links.states & SILENT)])
+        json = image_links.json.take(pa.array(unclear)).to_pylist()
         links = self._odd | dict(zip(unclear.tolist(), map(_plain_link, json), strict=True))
         pages = np.array(self._pages, np.int64)
-        counts = found.silent[pages != _NOWHERE].sum(axis=0)
-        page = pages[found.owners]
+        counts = image_links.silent[pages != _NOWHERE].sum(axis=0)
+        page = pages[image_links.owners]
         linked, silent = [], []
         for number in sorted(links):
             link = links[number]
@@ -110,9 +112,13 @@ class WatImages:
         return Images(
             page[kept],
             _replaced(urls, rows, to_arrow([_shown(links[number]) for number in linked])).filter(pa.array(kept)),
-            _replaced(_utf8(found.alts), rows, to_arrow([links[row].alt for row in linked])).filter(pa.array(kept)),
-            _replaced(_utf8(found.titles), rows, to_arrow([links[row].title for row in linked])).filter(pa.array(kept)),
-            _resized(found.sizes, rows, [links[row].place for row in linked])[kept],
+            _replaced(_utf8(image_links.alts), rows, to_arrow([links[row].alt for row in linked])).filter(
+                pa.array(kept)
+            ),
+            _replaced(_utf8(image_links.titles), rows, to_arrow([links[row].title for row in linked])).filter(
+                pa.array(kept)
+            ),
+            _resized(image_links.sizes, rows, [links[row].place for row in linked])[kept],
             *counts.tolist(),
         )
 

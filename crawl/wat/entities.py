@@ -52,11 +52,11 @@ def with_references_decoded(block: bytes | bytearray, date: str | None) -> bytes
     if start < 0 or block.find(b"&", start) < 0:
         return block
     try:
-        found = bytes(_DECODER.decode(block).envelope.payload.response.html)
+        html_part = bytes(_DECODER.decode(block).envelope.payload.response.html)
     except UNREADABLE:  # to be read leniently, as far as it goes
-        found = bytes(block[start:])
-    at = block.find(found, start)
-    return b"".join((block[:at], _REFERENCE.sub(_decoded, found), block[at + len(found) :]))
+        html_part = bytes(block[start:])
+    at = block.find(html_part, start)
+    return b"".join((block[:at], _REFERENCE.sub(_decoded, html_part), block[at + len(html_part) :]))
 
 
 def _decoded(reference: re.Match[bytes]) -> bytes:

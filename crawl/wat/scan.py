@@ -261,10 +261,10 @@ def _longer(array: np.ndarray, by: int, axis: int = 0) -> np.ndarray:
 
 
 def _marks(block: bytes | bytearray, begin: int) -> list[int]:
-    found: list[int] = []
+    places: list[int] = []
     find = stringzilla.find
     at = find(block, MARK, begin)
     while at >= 0:
-        found.append(at)
+        places.append(at)
         at = find(block, MARK, at + _MARK_BYTES)
-    return found
+    return places

@@ -131,8 +131,8 @@ class Guard(AbstractResolver):
         if self._named_address(host, port) is not None:
             return [_answer(host, *place) for place in self._addresses(host, port)]
         # Threads of our own: the loop's are few, joined at its end, and a name server that is silent holds one.
-        found = await asyncio.get_running_loop().run_in_executor(self._threads, self._addresses, host, port)
-        return [_answer(host, *place) for place in found]
+        addresses = await asyncio.get_running_loop().run_in_executor(self._threads, self._addresses, host, port)
+        return [_answer(host, *place) for place in addresses]
 
     def _named_address(self, host: str, port: int) -> tuple[str, int] | None:
         """Where the config says that a host is."""
@@ -145,10 +145,10 @@ class Guard(AbstractResolver):
         if named is not None:
             return [named]
         try:
-            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except UnicodeError as error:  # a label that is empty or too long
             raise socket.gaierror(socket.EAI_NONAME, f"{host!r} cannot be a host's name") from error
-        addresses = [str(address[0]) for _, _, _, _, address in found]
+        addresses = [str(address[0]) for _, _, _, _, address in answers]
         public = [address for address in addresses if is_public(address)]
         if not public:
             raise PrivateAddressError(f"{host} resolves to {', '.join(addresses)}")

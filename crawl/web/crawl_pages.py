@@ -117,15 +117,15 @@ class _Crawl:
         seen = set(level)
         async with Client(self._config, _ACCEPT, self._opted_out) as client:
             while level:
-                found: set[str] = set()
+                next_level: set[str] = set()
                 start = 0
                 while start < len(level) and len(self._written) < max_pages:
                     size = min(_BATCH, max_pages - len(self._written))  # never more than may be written
-                    found.update(await self._batch(client, level[start : start + size]))
+                    next_level.update(await self._batch(client, level[start : start + size]))
                     start += size
                 if len(self._written) >= max_pages or not follow:
                     break
-                level = sorted(found - seen)
+                level = sorted(next_level - seen)
                 seen.update(level)
         return HarvestReport(len(self._written), self._bytes, tuple(self._refused))
 
@@ -137,7 +137,7 @@ class _Crawl:
             answers[url] = answer
 
         await visit(client, urls, _check, take)
-        found: set[str] = set()
+        next_level: set[str] = set()
         for url in urls:
             answer = answers[url]
             if isinstance(answer, Refused):
@@ -153,8 +153,8 @@ class _Crawl:
                 self._bytes += len(answer.body)
                 self._archive.write(answer)
                 declared = charset(answer.headers.get("Content-Type", ""))
-                found.update(link for link in links(answer.body, answer.url, declared) if self._wanted(link))
-        return found
+                next_level.update(link for link in links(answer.body, answer.url, declared) if self._wanted(link))
+        return next_level
 
     def _wanted(self, url: str) -> bool:
         return self._hosts is None or hostname(url) in self._hosts
@@ -169,12 +169,12 @@ def links(page: bytes, url: str, declared: str | None = None) -> set[str]:
     tree = LexborHTMLParser(html)
     base = tree.css_first("base[href]")
     origin = canonical_url(base.attributes.get("href") or "", url) if base is not None else None
-    found: set[str] = set()
+    urls: set[str] = set()
     for anchor in tree.css("a[href]")[:_LINKS_PER_PAGE]:
         target = canonical_url(with_query_encoded(anchor.attributes.get("href") or "", encoding), origin or url)
         if target is not None and _is_web(target):
-            found.add(target)
-    return found
+            urls.add(target)
+    return urls
 
 
 def _is_web(url: str) -> bool:

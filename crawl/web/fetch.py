@@ -73,14 +73,14 @@ def licensed(
         seen: by URL.
         named: (the license's canonical URL, where it is named, the image's URL).
     """
-    found: dict[str, Observation] = {url: seen[url] for _, _, url in named}
+    observations: dict[str, Observation] = {url: seen[url] for _, _, url in named}
     spoken_of = [(license_, place, seen[url].final_url or url) for license_, place, url in named]
     for (_, _, url), said in zip(named, heed_licenses(spoken_of, config, opted_out), strict=True):
         if isinstance(said, Refused):
-            found[url] = replace(seen[url], outcome=said.outcome, detail=said.detail, wish=said.wish, image=None)
-        elif found[url].image is not None:
-            found[url] = replace(found[url], wish=found[url].wish or said)
-    return found
+            observations[url] = replace(seen[url], outcome=said.outcome, detail=said.detail, wish=said.wish, image=None)
+        elif observations[url].image is not None:
+            observations[url] = replace(observations[url], wish=observations[url].wish or said)
+    return observations
 
 
 async def _heed_licenses(

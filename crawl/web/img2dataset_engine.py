@@ -79,7 +79,7 @@ def fetch(
                 enumerate(distinct),
             ):
                 url, size = distinct[number], None
-                status = int(found[1]) if (found := _STATUS.match(error or "")) else None
+                status = int(match[1]) if (match := _STATUS.match(error or "")) else None
                 if stream is not None:
                     result, size = stream
                 elif refused is not None:

@@ -45,8 +45,8 @@ def read(body: bytes, most: int) -> Encoded:
             kept[0] = body[:6] + size + kept[0][10:]  # the canvas is the frame's
             kept += [control, body[start : start + 1] + bytes(4) + body[start + 5 : position]]
         else:  # between blocks, as all decoders pass over it
-            found = _BLOCK.search(body, position + 1)
-            position = found.start() if found else len(body)
+            block = _BLOCK.search(body, position + 1)
+            position = block.start() if block else len(body)
     if frame is None:
         if position < len(body) and body[position] != _END:
             raise too_many("blocks", _MAX_BLOCKS)

@@ -99,10 +99,10 @@ def _read_header(body: bytes, header: _Header) -> int:
     """Read up to the first scan; where that begins."""
     position = 2
     for _ in range(_MAX_SEGMENTS):
-        found = _MARKER.search(body, position)  # behind what fills the room between segments
-        if found is None or found.end() + 2 > len(body):
+        marker_match = _MARKER.search(body, position)  # behind what fills the room between segments
+        if marker_match is None or marker_match.end() + 2 > len(body):
             raise ImageError("image_truncated", f"its {len(body):,} bytes end before the pixels begin")
-        position, marker = found.start(), body[found.start() + 1]
+        position, marker = marker_match.start(), body[marker_match.start() + 1]
         if marker in _ALONE:
             position += 2
             continue
@@ -177,8 +177,8 @@ def _next_marker(body: bytes, position: int, seen: Iterator[int]) -> int:
 
     What looks like one within damaged data, and does not lead to another, is data.
     """
-    while (found := _MARKER_OF_SCANS.search(body, position)) is not None:
-        position, marker = found.start(), body[found.start() + 1]
+    while (marker_match := _MARKER_OF_SCANS.search(body, position)) is not None:
+        position, marker = marker_match.start(), body[marker_match.start() + 1]
         if next(seen) > _MAX_SEGMENTS:
             raise too_many("segments", _MAX_SEGMENTS)
         if marker == _END[1]:

@@ -44,7 +44,7 @@ _REQUIRED = frozenset({b"IHDR", b"PLTE"})
 
 def read(body: bytes, most: int) -> Encoded:
     """See `dataset.images.formats.read`."""
-    found: dict[bytes, bytes] = {}
+    chunks_by_kind: dict[bytes, bytes] = {}
     pixels: list[bytes] = []
     xmp: list[bytes] = []
     for kind, data in _chunks(body):
@@ -55,11 +55,11 @@ def read(body: bytes, most: int) -> Encoded:
                 xmp.append(_xmp(data))
         elif pixels and kind != b"eXIf":
             continue
-        elif kind == b"acTL" and kind in found:  # which of them counts, nobody knows
-            found[kind] = b""
+        elif kind == b"acTL" and kind in chunks_by_kind:  # which of them counts, nobody knows
+            chunks_by_kind[kind] = b""
         else:
-            found.setdefault(kind, data)
-    header = found.get(b"IHDR", b"")
+            chunks_by_kind.setdefault(kind, data)
+    header = chunks_by_kind.get(b"IHDR", b"")
     if len(header) < 13:
         raise ImageError("image_truncated", f"its {len(body):,} bytes end before its size is said")
     width, height, depth, colour = struct.unpack(">IIBB", header[:10])
@@ -67,10 +67,10 @@ def read(body: bytes, most: int) -> Encoded:
     if depth not in _DEPTHS.get(colour, (8, 16)) or colour not in _SAMPLES or not pixels:
         what = f"samples of {depth} bits of colour type {colour}" if pixels else "no pixels"
         raise ImageError("image_truncated", f"a PNG with {what}")
-    transparent = found.get(b"tRNS")
+    transparent = chunks_by_kind.get(b"tRNS")
     kept = [_chunk(b"IHDR", header[:13])]
-    if b"PLTE" in found:
-        kept.append(_chunk(b"PLTE", found[b"PLTE"]))
+    if b"PLTE" in chunks_by_kind:
+        kept.append(_chunk(b"PLTE", chunks_by_kind[b"PLTE"]))
     if transparent is not None and colour == _PALETTE:
         kept.append(_chunk(b"tRNS", transparent))
     is_key = transparent is not None and len(transparent) == 2 * _SAMPLES[colour] and colour in (_GREY, _COLOUR)
@@ -79,20 +79,20 @@ def read(body: bytes, most: int) -> Encoded:
         b"".join([SIGNATURE, *kept, _chunk(b"IDAT", b"".join(pixels)), _chunk(b"IEND", b"")]),
         width,
         height,
-        orientation=orientation(found.get(b"eXIf", b"")),
-        notes=Notes(first_notes(*xmp), found.get(b"eXIf", b"")[:MAX_NOTE_BYTES]),
-        profile=_profile(found.get(b"iCCP", b"")),
+        orientation=orientation(chunks_by_kind.get(b"eXIf", b"")),
+        notes=Notes(first_notes(*xmp), chunks_by_kind.get(b"eXIf", b"")[:MAX_NOTE_BYTES]),
+        profile=_profile(chunks_by_kind.get(b"iCCP", b"")),
         has_alpha=is_key or colour >= _GREY_ALPHA or (colour == _PALETTE and transparent is not None),
-        is_animated=_is_animated(found),
+        is_animated=_is_animated(chunks_by_kind),
         transparent=transparent if is_key else None,
     )
 
 
-def _is_animated(found: dict[bytes, bytes]) -> bool:
+def _is_animated(chunks_by_kind: dict[bytes, bytes]) -> bool:
     """Whether there are several frames, or one that is not the image itself, which fcTL before the pixels makes it; a
     number of frames that cannot be is none."""
-    frames = int.from_bytes(found.get(b"acTL", b"")[:4], "big")
-    return 0 < frames <= _MOST_FRAMES and (frames > 1 or b"fcTL" not in found)
+    frames = int.from_bytes(chunks_by_kind.get(b"acTL", b"")[:4], "big")
+    return 0 < frames <= _MOST_FRAMES and (frames > 1 or b"fcTL" not in chunks_by_kind)
 
 
 def _chunks(body: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -27,7 +27,7 @@ _LOSSY, _LOSSLESS = b"VP8 ", b"VP8L"
 
 def read(body: bytes, most: int) -> Encoded:
     """See `dataset.images.formats.read`."""
-    found: dict[bytes, bytes] = {}
+    chunks_by_kind: dict[bytes, bytes] = {}
     frames: list[bytes] = []
     pixels: tuple[bytes, bytes] | None = None
     for kind, data, length in _chunks(body):
@@ -40,8 +40,8 @@ def read(body: bytes, most: int) -> Encoded:
             if len(frames) > 1:
                 break
         elif kind in _KEPT and len(data) == length:
-            found.setdefault(kind, data)
-    header = found.get(b"VP8X", b"")
+            chunks_by_kind.setdefault(kind, data)
+    header = chunks_by_kind.get(b"VP8X", b"")
     canvas = [1 + int.from_bytes(header[at : at + 3], "little") for at in (4, 7)] if len(header) >= 10 else []
     has_alpha = True
     if pixels is not None:
@@ -57,25 +57,25 @@ def read(body: bytes, most: int) -> Encoded:
         raise ImageError(
             "image_truncated", f"it has {width} x {height} pixels on a canvas of {canvas[0]} x {canvas[1]}"
         )
-    profile = found.get(b"ICCP")
+    profile = chunks_by_kind.get(b"ICCP")
     profile = profile if profile and len(profile) <= _MAX_PROFILE_BYTES else None
-    if pixels is not None and b"ALPH" in found:
+    if pixels is not None and b"ALPH" in chunks_by_kind:
         has_alpha = True
         sides = struct.pack("<I", width - 1)[:3] + struct.pack("<I", height - 1)[:3]
-        kept = [(b"VP8X", bytes([_HAS_ALPHA, 0, 0, 0]) + sides), (b"ALPH", found[b"ALPH"]), pixels]
+        kept = [(b"VP8X", bytes([_HAS_ALPHA, 0, 0, 0]) + sides), (b"ALPH", chunks_by_kind[b"ALPH"]), pixels]
     elif pixels is not None:
         kept = [pixels]
     else:
         flags = bytes([_HAS_FRAMES | header[0] & _HAS_ALPHA, 0, 0, 0])
-        kept = [(b"VP8X", flags + header[4:10]), (b"ANIM", found.get(b"ANIM", bytes(6)))]
+        kept = [(b"VP8X", flags + header[4:10]), (b"ANIM", chunks_by_kind.get(b"ANIM", bytes(6)))]
         kept += [(b"ANMF", frame) for frame in frames[:1]]
     return Encoded(
         "WEBP",
         _riff(kept),
         width,
         height,
-        orientation=orientation(found.get(b"EXIF", b"")),
-        notes=Notes(first_notes(found.get(b"XMP ")), found.get(b"EXIF", b"")[:MAX_NOTE_BYTES]),
+        orientation=orientation(chunks_by_kind.get(b"EXIF", b"")),
+        notes=Notes(first_notes(chunks_by_kind.get(b"XMP ")), chunks_by_kind.get(b"EXIF", b"")[:MAX_NOTE_BYTES]),
         profile=profile,
         has_alpha=has_alpha,
         is_animated=len(frames) > 1,

@@ -45,8 +45,8 @@ class ClosedRecords:
 
     def at(self, partition: int) -> Commit | None:
         """Return the record of a partition; None if there is none. Raises RecordError."""
-        found = self._rows.get(partition)
-        return None if found is None else self._commit(found)
+        row = self._rows.get(partition)
+        return None if row is None else self._commit(row)
 
     def every(self) -> list[Commit]:
         """Return all records, by partition. Raises RecordError."""

@@ -151,8 +151,8 @@ def dropped_by_reason(commits: Iterable[Commit]) -> dict[str, int]:
     """Return how many rows some deciding tasks dropped, by reason, the most first."""
     total: Counter[str] = Counter()
     for commit in commits:
-        found = {name: count for name, count in commit.counts.items() if name.startswith(REASON)}
-        total.update({name.removeprefix(REASON): count for name, count in found.items()})
+        counts = {name: count for name, count in commit.counts.items() if name.startswith(REASON)}
+        total.update({name.removeprefix(REASON): count for name, count in counts.items()})
     return dict(sorted(total.items(), key=lambda item: (-item[1], item[0])))
 
 
@@ -195,10 +195,10 @@ class Ledger:
                     listed.add(folder)
             return all(there.get(file.name) == file.bytes for file in commit.files.values())
 
-        found: dict[tuple[int, str], Commit] = {}
+        records: dict[tuple[int, str], Commit] = {}
         for commit in filter(whole, commits):
-            found.setdefault((commit.partition, commit.fingerprint), commit)
-        return found
+            records.setdefault((commit.partition, commit.fingerprint), commit)
+        return records
 
     def record_name(self, partition: int, fingerprint: str) -> str:
         """Return where a partition's own record lies until the phase is closed."""

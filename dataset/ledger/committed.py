@@ -133,10 +133,10 @@ class Committed:
 
     def verdicts(self, rows: Rows, before: str | None = None) -> dict[int, tuple[FileRef, ...]]:
         """Return the verdicts on candidates or pairs by their partitions, of all stages or of those before one."""
-        found: dict[int, tuple[FileRef, ...]] = {}
+        files: dict[int, tuple[FileRef, ...]] = {}
         for stage in judging(rows):
             if stage.name == before:
                 break
             for commit in self.commits(stage.decision):
-                found[commit.partition] = (*found.get(commit.partition, ()), commit.files["verdicts"])
-        return found
+                files[commit.partition] = (*files.get(commit.partition, ()), commit.files["verdicts"])
+        return files

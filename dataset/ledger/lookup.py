@@ -79,13 +79,13 @@ class Lookup:
         return self._between("url", [(hash_of("sha256", first), hash_of("sha256", last))])
 
     def _between(self, key: Key, ranges: Collection[tuple[int, int]]) -> Partitions:
-        found: dict[str, set[int]] = {rows: set() for rows in ROWS[key]}
+        partitions: dict[str, set[int]] = {rows: set() for rows in ROWS[key]}
         for first, last in ranges:
             numbers = part_of(np.array([first, last]), max(self._files) + 1)
             for number in range(int(numbers[0]), int(numbers[1]) + 1):
                 for one in self._rows(key, number, first, last).to_pylist():
-                    found[one["rows"]].add(one["partition"])
-        return found
+                    partitions[one["rows"]].add(one["partition"])
+        return partitions
 
     def _rows(self, key: Key, part: int, first: int, last: int) -> pa.Table:
         """The rows of a part of a key whose hash is from one to another."""

@@ -19,7 +19,7 @@ def read_in_one_request(storage: Storage, name: str) -> bytes:
         return storage.read(name)
     bucket, key = storage.path(name).split("/", 1)
     with waits.said(public(storage.url)):
-        found = s3.get(storage.url, bucket, key)
-    if found is None:
+        data = s3.get(storage.url, bucket, key)
+    if data is None:
         raise FileNotFoundError(storage.url_of(name))
-    return usage.count_received(found)
+    return usage.count_received(data)

@@ -90,11 +90,11 @@ def narrowed(connection: duckdb.DuckDBPyConnection, text: str, narrow: Narrow) -
     """
     if "'" not in text or not _ASKS_FOR.search(text):
         return text, text
-    found = json.loads(sql.parsed(connection, text))
-    if any(name.startswith("_") or name in _BEHIND for name in _named(found)):
+    tree = json.loads(sql.parsed(connection, text))
+    if any(name.startswith("_") or name in _BEHIND for name in _named(tree)):
         return text, text
     raw = rest = text.encode()
-    for start, end, instead in sorted(_narrower(found, narrow), reverse=True):
+    for start, end, instead in sorted(_narrower(tree, narrow), reverse=True):
         raw = raw[:start] + instead.encode() + raw[end:]
         rest = rest[:start] + rest[end:]
     return raw.decode(), rest.decode()

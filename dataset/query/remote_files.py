@@ -68,16 +68,16 @@ class RemoteFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no ty
         FileNotFoundError.
         """
         self.path(file)
-        found = self._whole.get(file.name)
-        if found is None:
-            found = one_request.read_in_one_request(self.storage, file.name)
-            check(self.storage, file, pa.py_buffer(found))
+        data = self._whole.get(file.name)
+        if data is None:
+            data = one_request.read_in_one_request(self.storage, file.name)
+            check(self.storage, file, pa.py_buffer(data))
             with self._lock:
-                self.requests, self.bytes_read = self.requests + 1, self.bytes_read + len(found)
-                while self._whole and sum(map(len, self._whole.values())) + len(found) > KEPT_BYTES:
+                self.requests, self.bytes_read = self.requests + 1, self.bytes_read + len(data)
+                while self._whole and sum(map(len, self._whole.values())) + len(data) > KEPT_BYTES:
                     del self._whole[next(iter(self._whole))]
-                self._whole[file.name] = found
-        return found
+                self._whole[file.name] = data
+        return data
 
     def get_whole(self, files: Sequence[FileRef]) -> None:
         """Read few, small files whole, at the same time: that is one request each, of which all is used."""
@@ -100,18 +100,18 @@ class RemoteFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no ty
         end.
         """
         whole = self._whole.get(name)
-        found = self._tails.get(name) if whole is None else whole[-TAIL_BYTES:]
-        if found is None:
+        tail = self._tails.get(name) if whole is None else whole[-TAIL_BYTES:]
+        if tail is None:
             size = self._sizes[name]
-            found = self._range(name, max(0, size - TAIL_BYTES), TAIL_BYTES)
-            if len(found) != min(size, TAIL_BYTES) or found[-4:] != _MAGIC:
+            tail = self._range(name, max(0, size - TAIL_BYTES), TAIL_BYTES)
+            if len(tail) != min(size, TAIL_BYTES) or tail[-4:] != _MAGIC:
                 raise DamagedError(self.storage.url, name, f"its {size:,} bytes do not end as Parquet does")
             with self._lock:
-                while self._tails and self._kept + len(found) > KEPT_BYTES:
+                while self._tails and self._kept + len(tail) > KEPT_BYTES:
                     self._kept -= len(self._tails.pop(next(iter(self._tails))))
-                self._kept += len(found) - len(self._tails.get(name, b""))
-                self._tails[name] = found
-        return found
+                self._kept += len(tail) - len(self._tails.get(name, b""))
+                self._tails[name] = tail
+        return tail
 
     def read(self, name: str, offset: int, length: int) -> bytes:
         """Return bytes of a file; fewer where it ends before."""

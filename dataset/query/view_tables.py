@@ -76,9 +76,9 @@ class CommittedTable:
         RecordError.
         """
         first = self.files[0][1]
-        found = committed.schema(first)
-        check_columns(found, self.schema, committed.storage.url_of(first.name))
-        missing = _missing(found, self.schema)
+        file_schema = committed.schema(first)
+        check_columns(file_schema, self.schema, committed.storage.url_of(first.name))
+        missing = _missing(file_schema, self.schema)
         columns = ", ".join(
             f"{missing[column]} AS {sql.identifier(column)}" if column in missing else sql.identifier(column)
             for column in self.schema.names
@@ -96,16 +96,16 @@ class CommittedTable:
         """Return all rows, through Arrow. Raises DamagedError, FileNotFoundError."""
         schema, parts = self.schema, []
         for partition, file in self.files:
-            found = read_table(storage, file)
+            rows = read_table(storage, file)
             for column in schema.names:
-                if column not in found.column_names:
-                    found = found.append_column(column, pa.nulls(found.num_rows, schema.field(column).type))
-            found = found.select(schema.names) if self.unify else found.select(schema.names).cast(schema)
+                if column not in rows.column_names:
+                    rows = rows.append_column(column, pa.nulls(rows.num_rows, schema.field(column).type))
+            rows = rows.select(schema.names) if self.unify else rows.select(schema.names).cast(schema)
             if self.numbered and "row" not in schema.names:
-                found = found.add_column(0, "row", pa.array(range(found.num_rows), pa.uint32()))
+                rows = rows.add_column(0, "row", pa.array(range(rows.num_rows), pa.uint32()))
             if self.numbered:
-                found = found.add_column(0, "partition", pa.array([partition] * found.num_rows, pa.int32()))
-            parts.append(found)
+                rows = rows.add_column(0, "partition", pa.array([partition] * rows.num_rows, pa.int32()))
+            parts.append(rows)
         return pa.concat_tables(parts, promote_options="permissive" if self.unify else "none")
 
 
@@ -119,28 +119,28 @@ def makers(committed: Committed) -> dict[str, Callable[[], CommittedTable]]:
     """Return what makes each table that is made of files, by its name in questions; the commit records are read
     by it.
     """
-    found: dict[str, Callable[[], CommittedTable]] = {}
+    maker_of: dict[str, Callable[[], CommittedTable]] = {}
     for name in table_names():
         table = declared(name)[-1]
         if table.is_view:
-            found[table.view] = partial(_of, committed, name)
+            maker_of[table.view] = partial(_of, committed, name)
     for rows in _JUDGED:
         for stage in judging(rows):
-            found[_verdicts(stage).view] = partial(_of, committed, _verdicts(stage))
-    return found
+            maker_of[_verdicts(stage).view] = partial(_of, committed, _verdicts(stage))
+    return maker_of
 
 
 def kinds() -> dict[str, str]:
     """Return which of candidates, pairs and samples the files of a table are partitions of, by the table's name."""
-    found = {"_samples": "samples"}
+    kind_of = {"_samples": "samples"}
     order = [stage.name for stage in path()]
     last = max(order.index(stage.name) for stage in judging("candidates"))
     for name in table_names():
         table = declared(name)[-1]
         if table.is_view and table.is_numbered:
             of_pairs = name == "pairs" or order.index(table.phase.partition(".")[0]) > last
-            found[table.view] = "pairs" if of_pairs else "candidates"
-    return found | {_verdicts(stage).view: rows for rows in _JUDGED for stage in judging(rows)}
+            kind_of[table.view] = "pairs" if of_pairs else "candidates"
+    return kind_of | {_verdicts(stage).view: rows for rows in _JUDGED for stage in judging(rows)}
 
 
 def constants(committed: Committed) -> dict[str, Callable[[], pa.Table]]:
@@ -178,10 +178,10 @@ def _reasons() -> pa.Table:
 
 def views() -> dict[str, str]:
     """Return the SELECT of every view over these tables, in an order in which each reads only what stands before it."""
-    found = {f"_{rows}_verdicts": _all_verdicts(rows) for rows in _JUDGED}
+    selects = {f"_{rows}_verdicts": _all_verdicts(rows) for rows in _JUDGED}
     for view in (*(view for stage in path() for view in stage.views), *_OF_ALL):
-        found[view.rpartition("/")[2]] = sql.load(view)
-    return found
+        selects[view.rpartition("/")[2]] = sql.load(view)
+    return selects
 
 
 def _verdicts(stage: Stage) -> Table:
@@ -223,10 +223,10 @@ def _own(committed: Committed, files: list[tuple[int, FileRef]]) -> pa.Schema:
     return columns
 
 
-def check_columns(found: pa.Schema, wanted: pa.Schema, where: str) -> None:
+def check_columns(file_schema: pa.Schema, wanted: pa.Schema, where: str) -> None:
     """Raise RecordError if a file has a column twice, or of another type than is wanted; some it may lack."""
     for field in wanted:
-        there = [found.field(place).type for place in found.get_all_field_indices(field.name)]
+        there = [file_schema.field(place).type for place in file_schema.get_all_field_indices(field.name)]
         if there not in ([], [field.type]):
             types = " and ".join(str(kind)[:60] for kind in there[:2])
             raise RecordError(
@@ -234,7 +234,7 @@ def check_columns(found: pa.Schema, wanted: pa.Schema, where: str) -> None:
             )
 
 
-def _missing(found: pa.Schema, wanted: pa.Schema) -> dict[str, str]:
+def _missing(file_schema: pa.Schema, wanted: pa.Schema) -> dict[str, str]:
     """Columns that the files lack (the query list has no counts before pack), with what stands for them in SQL."""
-    lacking = [field for field in wanted if field.name not in found.names]
+    lacking = [field for field in wanted if field.name not in file_schema.names]
     return {field.name: _INSTEAD.get(field.name, f"NULL::{sql.type_name(field.type)}") for field in lacking}

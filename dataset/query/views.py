@@ -134,11 +134,11 @@ class Dataset(Committed):
 
     def files(self, name: str) -> dict[int, FileRef]:
         """Return a table's files; on this machine the first of them has the table's columns. Raises RecordError."""
-        found, schema = super().files(name), self.table(name).schema
-        first = next((file for file in found.values() if file.rows), None)
+        files, schema = super().files(name), self.table(name).schema
+        first = next((file for file in files.values() if file.rows), None)
         if first is not None and schema is not None and self._remote is None:
             check_columns(self.schema(first), schema, self.storage.url_of(first.name))
-        return found
+        return files
 
     def rows_of(self, file: FileRef, row: int | None = None) -> pa.Table:
         """Return a committed table, or one row; a bucket's file is read whole. Raises DamagedError, IndexError."""

@@ -141,9 +141,9 @@ def patiently(action: Callable[[], T], patience_s: float = PATIENCE_S, who: str 
         try:
             return action()
         except Exception as error:
-            found = fault(error)
+            what_fails = fault(error)
             wait_s = next_wait_s(waited_s, patience_s)
-            if found is None or not found.may_pass or not wait_s:
+            if what_fails is None or not what_fails.may_pass or not wait_s:
                 raise
             words = "%s fails for now (%s); tried again in %.0f s, with patience for %.0f s more"
             log.warning(words, who, _brief(error), wait_s, patience_s - waited_s)
@@ -153,8 +153,8 @@ def patiently(action: Callable[[], T], patience_s: float = PATIENCE_S, who: str 
 
 def sentence(error: BaseException) -> str | None:
     """Return the sentence of an error of the environment; None for others."""
-    found = fault(error)
-    return None if found is None else found.sentence
+    what_fails = fault(error)
+    return None if what_fails is None else what_fails.sentence
 
 
 def _of_s3(error: BaseException) -> Fault | None:
@@ -181,8 +181,8 @@ def _of_duckdb(error: BaseException) -> Fault | None:
 
 
 def _code_in(text: str) -> int | None:
-    if found := _CODE_IN_TEXT.search(text):
-        return int(found[1])
+    if match := _CODE_IN_TEXT.search(text):
+        return int(match[1])
     return next((code for pattern, code in _TEXTS if pattern.search(text)), None)
 
 

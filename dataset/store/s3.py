@@ -117,11 +117,11 @@ def replace(url: str, bucket: str, key: str, old: bytes, new: bytes) -> bool:
         OSError: the server refuses, or cannot be reached.
     """
     for attempt in range(_CONFLICTS):
-        found = _tagged(url, bucket, key)
-        if found is None or found[0] != old:
+        current = _tagged(url, bucket, key)
+        if current is None or current[0] != old:
             return False
         status, retried = _conditionally(
-            url, lambda **condition: client().put_object(Bucket=bucket, Key=key, Body=new, **condition), found[1]
+            url, lambda **condition: client().put_object(Bucket=bucket, Key=key, Body=new, **condition), current[1]
         )
         if status == 409:  # another write is under way, and may yet fail
             time.sleep(0.1 * 2**attempt)
@@ -161,9 +161,9 @@ def delete_same(url: str, bucket: str, key: str, old: bytes) -> None:
     Raises:
         OSError: the server refuses, or cannot be reached.
     """
-    found = _tagged(url, bucket, key)
-    if found is not None and found[0] == old:
-        _conditionally(url, lambda **condition: client().delete_object(Bucket=bucket, Key=key, **condition), found[1])
+    current = _tagged(url, bucket, key)
+    if current is not None and current[0] == old:
+        _conditionally(url, lambda **condition: client().delete_object(Bucket=bucket, Key=key, **condition), current[1])
 
 
 def _conditionally(url: str, request: Callable[..., Any], tag: str) -> tuple[int, bool]:
@@ -216,8 +216,8 @@ def version(url: str, bucket: str, key: str) -> str:
 
 def get(url: str, bucket: str, key: str) -> bytes | None:
     """Return a whole object, by one request; None if there is none. Raises OSError."""
-    found = _tagged(url, bucket, key)
-    return None if found is None else found[0]
+    tagged = _tagged(url, bucket, key)
+    return None if tagged is None else tagged[0]
 
 
 def _read(bucket: str, key: str) -> bytes:

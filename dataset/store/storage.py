@@ -288,8 +288,8 @@ class Storage:
         return info.size if info.type == fs.FileType.File else None
 
     def _all(self, folder: str, recursive: bool) -> list[FileInfo]:
-        found = self._walk(folder, recursive) if self.local else self._select(folder, recursive)
-        return usage.count_listed(sorted(found, key=lambda info: info.name))
+        infos = self._walk(folder, recursive) if self.local else self._select(folder, recursive)
+        return usage.count_listed(sorted(infos, key=lambda info: info.name))
 
     def _select(self, folder: str, recursive: bool) -> Iterator[FileInfo]:
         base = f"{self._root}/{folder}".rstrip("/")

@@ -51,10 +51,10 @@ class _Watch:
                 while not self._requests:
                     self._changed.wait()
                 self._changed.wait(FIRST_S / 10)
-                found = dict(self._requests)
+                requests = dict(self._requests)
             now = time.monotonic()
-            next_s = {number: next_s.get(number, FIRST_S) for number in found}  # others have ended
-            for number, (who, since, thread) in found.items():
+            next_s = {number: next_s.get(number, FIRST_S) for number in requests}  # others have ended
+            for number, (who, since, thread) in requests.items():
                 after = next_s[number]
                 if now - since >= after:
                     next_s[number] = 2 * after

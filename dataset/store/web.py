@@ -327,10 +327,10 @@ def _leave(response: urllib3.BaseHTTPResponse) -> None:
 def _check_public(host: str) -> None:
     """Whether a host that the user did not name is one of the net. Raises LocationValueError, NewConnectionError."""
     try:
-        found = {str(item[4][0]) for item in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
+        addresses = {str(item[4][0]) for item in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
     except (OSError, UnicodeError) as error:
         raise HTTPError(f"it redirects to {host[:_SHOWN_CHARS]}: {error}") from None
-    for address in found:
+    for address in addresses:
         if not ipaddress.ip_address(address.partition("%")[0]).is_global:
             raise LocationValueError(f"it redirects to {host[:_SHOWN_CHARS]}, which has the private address {address}")
 

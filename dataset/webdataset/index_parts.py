@@ -104,8 +104,8 @@ class Mapped:
     def array(self, name: str) -> np.ndarray:
         """Return one of FIXED."""
         start, length = self.layout["places"][name]
-        found: np.ndarray = self._raw[start : start + length].view(FIXED[name])
-        return found.reshape(-1, 2) if name == "pair_id" else found
+        array: np.ndarray = self._raw[start : start + length].view(FIXED[name])
+        return array.reshape(-1, 2) if name == "pair_id" else array
 
     def keys(self) -> pa.ChunkedArray:
         """Return the keys, large_string (n,)."""

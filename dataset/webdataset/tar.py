@@ -154,7 +154,7 @@ def _extended(read: Read, data: int, size: int, length: int) -> bytes:
 
 def _pax(content: bytes, position: int) -> dict[str, str]:
     """The records of a pax header: `length key=value` and a line's end each."""
-    found: dict[str, str] = {}
+    fields: dict[str, str] = {}
     at = 0
     while at < len(content) and content[at]:
         digits = content[at : at + 8].partition(b" ")[0]
@@ -162,9 +162,9 @@ def _pax(content: bytes, position: int) -> dict[str, str]:
         key, equals, value = record[len(digits) + 1 : -1].partition(b"=")
         if not equals or len(record) < int(digits):
             raise DamagedTarError(position, "an extended header is damaged")
-        found[_text(key)] = _text(value)
+        fields[_text(key)] = _text(value)
         at += len(record)
-    return found
+    return fields
 
 
 def _behind_map(read: Read, header: bytes, data: int) -> int:

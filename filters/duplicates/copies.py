@@ -92,5 +92,5 @@ def with_copies(clusters: pa.Table, copies: pa.Table) -> pa.Table:
     }
     known = pa.concat_tables([clusters.select(CLUSTERS.names).cast(CLUSTERS), pa.table(columns, schema=CLUSTERS)])
     of_copies = known.take(pc.index_in(first, value_set=known.column("locator").combine_chunks()))
-    found = pa.concat_tables([known, of_copies.set_column(0, CLUSTERS.field(0), copies.column("locator"))])
-    return found.sort_by("locator")
+    all_clusters = pa.concat_tables([known, of_copies.set_column(0, CLUSTERS.field(0), copies.column("locator"))])
+    return all_clusters.sort_by("locator")

@@ -170,8 +170,8 @@ def find(
         }
     )
     if embeddings is None or not index.num_rows:
-        found = looks.append_column("cosine_name", pa.nulls(len(looks), pa.string()))
-        return found.append_column("cosine", pa.nulls(len(looks), pa.float64())).cast(FOUND).sort_by("row")
+        nearest = looks.append_column("cosine_name", pa.nulls(len(looks), pa.string()))
+        return nearest.append_column("cosine", pa.nulls(len(looks), pa.float64())).cast(FOUND).sort_by("row")
     embeddings = embeddings.filter(pc.is_in(embeddings.column("row"), value_set=images.column("row").combine_chunks()))
     entry, cosine = _nearest_copies(matrix(embeddings.column("embedding")), matrix(index.column("embedding")))
     copies = pa.table(

@@ -116,8 +116,8 @@ def url_keys(rows: pa.Table, spam: pa.Table, dataset: int | None = None) -> pa.T
         URL_KEYS, ordered by (url_key, text_key, locator); to be exchanged by url_key.
     """
     tables = {"rows": rows.select(["url", "text", "locator"]), "spam": spam}
-    found = sql.run(sql.load("dedup/url_keys"), tables)
-    return found.append_column("dataset", pa.array([dataset] * len(found), pa.int16())).cast(URL_KEYS)
+    keys = sql.run(sql.load("dedup/url_keys"), tables)
+    return keys.append_column("dataset", pa.array([dataset] * len(keys), pa.int16())).cast(URL_KEYS)
 
 
 def duplicates(keys: pa.Table, config: DedupConfig, against: Sequence[str] = ()) -> pa.Table:

@@ -201,8 +201,8 @@ class _Search:
 
     def answer(self) -> Edges:
         """What was found so far, as a forest."""
-        found = np.concatenate([np.zeros((3, 0), dtype=np.int64), *self._found], axis=1)
-        return forest(*found)
+        edges = np.concatenate([np.zeros((3, 0), dtype=np.int64), *self._found], axis=1)
+        return forest(*edges)
 
 
 class _Crowds:

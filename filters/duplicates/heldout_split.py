@@ -136,5 +136,5 @@ def _of_each(function: np.ufunc, group: np.ndarray, values: np.ndarray) -> np.nd
     """The least or greatest value of each group. Groups: 0, 1, …, each with a value; result: (groups,)."""
     order = np.argsort(group, kind="stable")
     starts = np.flatnonzero(np.diff(group[order], prepend=-1))
-    found: np.ndarray = function.reduceat(values[order], starts) if len(starts) else values[:0]
-    return found
+    reduced: np.ndarray = function.reduceat(values[order], starts) if len(starts) else values[:0]
+    return reduced

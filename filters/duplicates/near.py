@@ -201,11 +201,11 @@ def edges(keys: pa.Table, config: NearDupConfig) -> pa.Table:
     rows = np.flatnonzero(look)
     colour = colours(keys.column("mean_rgb").filter(pa.array(look)))
     a, b, distance = connect(hashes[look], colour, chunk[look], config.likeness)
-    found = [(rows[a], rows[b], distance)]
+    pieces = [(rows[a], rows[b], distance)]
     for whole in (_PIXELS, _SHA256):
         same = _equal(hashes, np.flatnonzero(chunk == whole))
-        found.append((*same, np.zeros(same.shape[1], dtype=np.int64)))
-    a, b, distance = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        pieces.append((*same, np.zeros(same.shape[1], dtype=np.int64)))
+    a, b, distance = (np.concatenate(parts) for parts in zip(*pieces, strict=True))
     a, b, _ = forest(locator[a], locator[b], distance)
     return pa.table([b, a], schema=EDGES)
 
@@ -237,11 +237,11 @@ def members(nodes: pa.Table, components: pa.Table) -> pa.Table:
     """
     named, locator = components.column("node").to_numpy(), nodes.column("locator").to_numpy()
     at = np.searchsorted(named, locator)  # a search for each node, so that many edges make no partition slow
-    found = np.append(named, -1)[at] == locator
-    if np.count_nonzero(found) != len(named):
+    is_named = np.append(named, -1)[at] == locator
+    if np.count_nonzero(is_named) != len(named):
         raise ValueError("an edge ends at an image that is not among the nodes")
-    component = components.column("other").take(pa.array(at[found]))
-    return nodes.filter(pa.array(found)).append_column("component", component).cast(MEMBERS)
+    component = components.column("other").take(pa.array(at[is_named]))
+    return nodes.filter(pa.array(is_named)).append_column("component", component).cast(MEMBERS)
 
 
 def clusters(nodes: pa.Table, config: NearDupConfig) -> pa.Table:

@@ -88,8 +88,8 @@ def _coded(edges: pa.Table) -> tuple[np.ndarray, np.ndarray, pa.Array]:
     """Both ends of the edges as ranks among the names, and the names ascending."""
     ends = pa.concat_arrays([edges.column(end).combine_chunks() for end in ("node", "other")])
     if pa.types.is_integer(ends.type):
-        found, rank = np.unique(ends.to_numpy(), return_inverse=True)
-        names = pa.array(found, ends.type)
+        nodes, rank = np.unique(ends.to_numpy(), return_inverse=True)
+        names = pa.array(nodes, ends.type)
     else:
         rank, names = codes(ends)
     return rank[: len(edges)], rank[len(edges) :], names

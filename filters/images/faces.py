@@ -88,8 +88,8 @@ def _yunet(path: str) -> Detector:
             rgb = np.asarray(open_stored(body).convert("RGB"))
             height, width, _ = rgb.shape
             detector.setInputSize((width, height))
-            _, found = detector.detect(np.ascontiguousarray(rgb[:, :, ::-1]))
-            rows = np.empty((0, 15)) if found is None else found
+            _, faces = detector.detect(np.ascontiguousarray(rgb[:, :, ::-1]))
+            rows = np.empty((0, 15)) if faces is None else faces
             corners = np.concatenate([rows[:, :2], rows[:, :2] + rows[:, 2:4]], axis=1) / [width, height, width, height]
             answers.append(_boxes(corners, rows[:, -1]))
         return answers

@@ -192,17 +192,17 @@ def _name(text: str) -> str:
 def _columns(header: list[str]) -> dict[str, int]:
     """What the columns of a header are: kinds of hashes, type and value, and what else counts; empty if it is none."""
     names = [_name(cell) for cell in header]
-    found = {name: at for at, name in enumerate(names) if name in BYTES}
-    if not found:
-        found = {
+    place_of = {name: at for at, name in enumerate(names) if name in BYTES}
+    if not place_of:
+        place_of = {
             role: next(at for at, name in enumerate(names) if name in known)
             for role, known in (("type", _TYPES), ("value", _VALUES))
             if set(names) & set(known)
         }
-    if not found.keys() & {*BYTES, "value"}:
+    if not place_of.keys() & {*BYTES, "value"}:
         return {}
     others = ((role, at) for role, known in _OTHERS.items() for at, name in enumerate(names) if name in known)
-    return {**found, **dict(others)}
+    return {**place_of, **dict(others)}
 
 
 def _cells(line: str) -> list[str]:
@@ -268,11 +268,11 @@ def _of_json(file: str, text: str) -> pa.Table:
     if len(records) < len(raw):
         raise ValueError(f"{file}: an entry is no JSON object")
     names = sorted({name for record in records for name in record})
-    found = _columns(names)
-    if records and not found:
+    place_of = _columns(names)
+    if records and not place_of:
         raise ValueError(f"{file} holds no hash of the kinds {', '.join(BYTES)}")
     columns = {
-        role: pa.chunked_array([[_text(record.get(names[at])) for record in records]]) for role, at in found.items()
+        role: pa.chunked_array([[_text(record.get(names[at])) for record in records]]) for role, at in place_of.items()
     }
     table = _by_kind(file, {role: column.cast(pa.string()) for role, column in columns.items()})
     if place not in _UPDATES or not records:

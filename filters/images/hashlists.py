@@ -64,19 +64,19 @@ class HashLists:
             ValueError: a file's kind is not told, or a line holds no hash of that kind: a list that is not understood
                 must not pass for one that was applied.
         """
-        found: dict[str, list[np.ndarray]] = {kind: [np.zeros(0, f"S{size}")] for kind, size in BYTES.items()}
+        digests: dict[str, list[np.ndarray]] = {kind: [np.zeros(0, f"S{size}")] for kind, size in BYTES.items()}
         distances = [np.zeros(0, np.int64)]
         for entries in read_hashes(config.files, config.categories, config.min_pdq_quality):
-            found[entries.kind].append(entries.digests)
+            digests[entries.kind].append(entries.digests)
             if entries.kind == "pdq":
                 distances.append(entries.distances)
         # Sorted by np.unique. NumPy pads S with zeros, which at a fixed width changes no comparison.
-        unique = {kind: np.unique(np.concatenate(parts)) for kind, parts in found.items()}
+        unique = {kind: np.unique(np.concatenate(parts)) for kind, parts in digests.items()}
         # Of several distances of one hash the widest counts; a distance that is not given is the config's.
         asked = np.concatenate(distances)
         asked = np.where(asked < 0, config.max_pdq_hamming, np.minimum(asked, config.max_pdq_hamming))
         widest = np.zeros(len(unique["pdq"]), np.int64)
-        np.maximum.at(widest, np.searchsorted(unique["pdq"], np.concatenate(found["pdq"])), asked)
+        np.maximum.at(widest, np.searchsorted(unique["pdq"], np.concatenate(digests["pdq"])), asked)
         return cls(**unique, pdq_hamming=widest)
 
     @property
@@ -116,13 +116,13 @@ class HashLists:
         Args:
             images: columns md5, sha256 (of the file as it came) and pdq, without nulls.
         """
-        found = np.zeros(images.num_rows, dtype=bool)
+        is_listed = np.zeros(images.num_rows, dtype=bool)
         for kind, digests in self._digests.items():
             if len(digests):
-                found |= pc.is_in(images.column(kind), value_set=_fixed(digests)).to_numpy()
+                is_listed |= pc.is_in(images.column(kind), value_set=_fixed(digests)).to_numpy()
         if images.num_rows:
-            found[self._near(images.column("pdq"))] = True
-        return found
+            is_listed[self._near(images.column("pdq"))] = True
+        return is_listed
 
 
 def _holds(ascending: np.ndarray, digest: bytes) -> bool:

@@ -242,12 +242,12 @@ class HashIndex:
         flips = np.zeros(1, dtype=np.int64)
         if max_hamming >= _CHUNKS:
             flips = np.concatenate([flips, 1 << np.arange(_CHUNK_BITS)])
-        found = [np.zeros((3, 0), dtype=np.int64)]
+        matches = [np.zeros((3, 0), dtype=np.int64)]
         for query, entry in self._candidates(queries, flips):
             near, distance = within(queries, query, self.hashes, entry, max_hamming)
-            found.append(np.stack([query[near], entry[near], distance]))
+            matches.append(np.stack([query[near], entry[near], distance]))
         # A pair is met in every chunk that agrees.
-        answer = np.unique(np.concatenate(found, axis=1), axis=1)
+        answer = np.unique(np.concatenate(matches, axis=1), axis=1)
         return answer[0], answer[1], answer[2]
 
     def _candidates(self, queries: np.ndarray, flips: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -107,10 +107,10 @@ def listed(queries: pa.StringArray) -> pa.Table:
 
 def _parse(lines: pa.StringArray, pattern: str) -> pa.Table:
     """Lines as COUNTS: score null where none is given, both null for a line that does not fit."""
-    found = pc.extract_regex(lines, pattern)
-    score = pc.struct_field(found, "score")
+    fields = pc.extract_regex(lines, pattern)
+    score = pc.struct_field(fields, "score")
     score = pc.if_else(pc.equal(score, ""), pa.scalar(None, pa.string()), score)
-    return pa.table([pc.struct_field(found, "query"), score.cast(pa.float64())], schema=COUNTS)
+    return pa.table([pc.struct_field(fields, "query"), score.cast(pa.float64())], schema=COUNTS)
 
 
 def _entries(table: pa.Table, below: pa.ChunkedArray | None = None, count: pa.ChunkedArray | None = None) -> pa.Table:

@@ -121,8 +121,8 @@ class _Index:
             ours = parents[missed] if isinstance(parents, np.ndarray) else parents
             children[missed] = self._child_at(position[missed], ours, units[missed])
             missed = missed[children[missed] == 0]
-        found = np.flatnonzero(children)
-        return sought.take(found), children.take(found)
+        hits = np.flatnonzero(children)
+        return sought.take(hits), children.take(hits)
 
     def _child_at(self, position: np.ndarray, parents: np.ndarray | np.int32, units: np.ndarray) -> np.ndarray:
         edges = self.edges.take(position, axis=0)
@@ -243,9 +243,9 @@ class Matcher:
         array = array.cast(pa.large_string())
         counts, ids = [np.zeros(1, np.int64)], [np.empty(0, np.int32)]
         for start, stop in _blocks(array):
-            rows, found = self._walk(tokenize(array.slice(start, stop - start), self.rule))
+            rows, query_ids = self._walk(tokenize(array.slice(start, stop - start), self.rule))
             counts.append(np.bincount(rows, minlength=stop - start))
-            ids.append(found)
+            ids.append(query_ids)
         return pa.ListArray.from_arrays(
             pa.array(np.cumsum(np.concatenate(counts)), pa.int32()), pa.array(np.concatenate(ids), pa.int32())
         )
@@ -265,14 +265,14 @@ class Matcher:
         else:
             token, state = self._roots.find(np.int32(0), first_units)
         ends, depth = first_ends.take(token), np.zeros(len(token), np.int64)  # depth: of the unit, bytes in its token
-        found: list[np.ndarray] = []
+        matches: list[np.ndarray] = []
         while len(token):
             at_end, inside = np.flatnonzero(ends), np.flatnonzero(~ends)
             last, after = token.take(at_end), state.take(at_end)
             held = np.flatnonzero((after < self._first_inner) | (after >= self._first_leaf))
             if cut_off is not None:
                 held = held[~cut_off.take(last.take(held))]
-            found.append(self._keys(tokens.rows.take(last.take(held)), after.take(held)))
+            matches.append(self._keys(tokens.rows.take(last.take(held)), after.take(held)))
             last += 1
             goes_on = np.flatnonzero((after < self._first_leaf) & follows.take(last))
             following, token, depth = last.take(goes_on), token.take(inside), depth.take(inside) + _UNIT_BYTES
@@ -285,7 +285,7 @@ class Matcher:
                 np.concatenate([first_units.take(following), units]),
             )
             token, ends, depth = token.take(known), ends.take(known), depth.take(known)
-        keys = np.sort(np.concatenate([np.empty(0, np.int64), *found]))
+        keys = np.sort(np.concatenate([np.empty(0, np.int64), *matches]))
         keys = keys.take(np.flatnonzero(np.diff(keys, prepend=-1)))
         rows = keys // max(1, self._size)  # np.divmod takes four times as long
         return rows, (keys - rows * self._size).astype(np.int32)
@@ -360,9 +360,9 @@ def match_by_language(texts: pa.Array, languages: pa.Array, lists: Mapping[str, 
     edges = np.searchsorted(list_of[order], np.arange(len(names) + 2))
     counts, ids = [], []
     for (matcher, first), start, stop in zip(lists.values(), edges, edges[1:], strict=False):
-        found = matcher.match(texts.take(pa.array(order[start:stop])))
-        counts.append(pc.list_value_length(found).to_numpy())
-        ids.append(found.flatten().to_numpy() + np.int32(first))
+        query_ids = matcher.match(texts.take(pa.array(order[start:stop])))
+        counts.append(pc.list_value_length(query_ids).to_numpy())
+        ids.append(query_ids.flatten().to_numpy() + np.int32(first))
     counts.append(np.zeros(int(edges[-1] - edges[-2]), np.int32))  # of languages without a list
     ends = np.cumsum(np.concatenate([np.zeros(1, np.int64), *counts]))
     together = pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pa.array(np.concatenate(ids), pa.int32()))

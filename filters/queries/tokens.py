@@ -202,10 +202,10 @@ def _character_classes(codes: np.ndarray) -> np.ndarray:
     if (missing := codes[classes == _NOT_YET]).size:
         for block in np.unique(missing // _BLOCK).tolist():
             there = np.arange(block * _BLOCK, (block + 1) * _BLOCK)
-            found = np.array([_category_class(chr(code)) for code in there], np.uint8)
+            class_of = np.array([_category_class(chr(code)) for code in there], np.uint8)
             for low, high in _WITHOUT_SPACES:
-                found[(found == _WORD) & (there >= low) & (there <= high)] = _SINGLE
-            _CLASSES[there] = found
+                class_of[(class_of == _WORD) & (there >= low) & (there <= high)] = _SINGLE
+            _CLASSES[there] = class_of
         classes = _CLASSES[codes]
     return classes
 

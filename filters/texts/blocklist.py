@@ -48,9 +48,9 @@ def blocked_terms(
         FileNotFoundError, OSError, ValueError: a list cannot be read.
     """
     terms, matcher = _load(tuple(names))
-    found = matcher.match(texts)
-    rows = [np.repeat(np.arange(len(found)), np.diff(found.offsets.to_numpy()))]
-    ids = [found.values.to_numpy()]
+    term_ids = matcher.match(texts)
+    rows = [np.repeat(np.arange(len(term_ids)), np.diff(term_ids.offsets.to_numpy()))]
+    ids = [term_ids.values.to_numpy()]
     array = texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
     for number, pattern in enumerate(patterns):
         hits = pc.fill_null(pc.match_substring_regex(array.cast(pa.string()), pattern), False)

@@ -64,10 +64,10 @@ def _read(name: str) -> Iterator[tuple[str | None, pa.Array]]:
     if info.type == fs.FileType.Directory:
         inside = system.get_file_info(fs.FileSelector(root, recursive=True))
         paths = sorted(item.path for item in inside if item.type == fs.FileType.File)
-        found = [(path, path[len(root) :]) for path in paths if _category(path) or _is_tar(path)]
-        if not found:
+        files = [(path, path[len(root) :]) for path in paths if _category(path) or _is_tar(path)]
+        if not files:
             raise ValueError(f"{name} holds no file named domains or urls; a list of categories is CATEGORY/domains")
-        for path, below in found:
+        for path, below in files:
             with system.open_input_stream(path, compression=None) as stream:
                 yield from _parts(name + below, stream.read())
     else:
@@ -227,12 +227,12 @@ class DomainIndex:
         above = names.filter(pa.array(_holds(self._hosts, hashes)))
         addresses = _numbered(sql.run(_PREFIXES, {"places": places, "above": above}))
         tables |= {"addresses": addresses, "address_hits": self._hits(addresses["hash"], addresses["address"])}
-        found = sql.run(_FOUND, tables)
+        entries = sql.run(_FOUND, tables)
         counts = np.zeros(len(rows), np.int64)
-        lengths = pc.list_value_length(found["entries"]).to_numpy()
-        counts[np.searchsorted(rows["row"].to_numpy(), found["row"].to_numpy())] = lengths
+        lengths = pc.list_value_length(entries["entries"]).to_numpy()
+        counts[np.searchsorted(rows["row"].to_numpy(), entries["row"].to_numpy())] = lengths
         offsets = pa.array(np.append(0, np.cumsum(counts)), pa.int32())
-        return pa.ListArray.from_arrays(offsets, self._described(found["entries"].combine_chunks().flatten()))
+        return pa.ListArray.from_arrays(offsets, self._described(entries["entries"].combine_chunks().flatten()))
 
     def _hits(self, hashes: pa.ChunkedArray, strings: pa.ChunkedArray) -> pa.Table:
         """(at: index of the string, entry: index of the entry) for all that are equal."""

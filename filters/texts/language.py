@@ -77,9 +77,11 @@ def _by_library(path: str) -> tuple[pa.StringArray, Callable[[pa.StringArray], A
     numbers = {label: number for number, label in enumerate(labels)}
 
     def ask(lines: pa.StringArray) -> Answers:
-        found = [model.predict(f"{line}\n", _GUESSES, _LEAST_PROBABILITY, "replace") for line in lines.to_pylist()]
-        flat = list(chain.from_iterable(found))
-        offsets = np.cumsum([0, *map(len, found)], dtype=np.int32)
+        predictions = [
+            model.predict(f"{line}\n", _GUESSES, _LEAST_PROBABILITY, "replace") for line in lines.to_pylist()
+        ]
+        flat = list(chain.from_iterable(predictions))
+        offsets = np.cumsum([0, *map(len, predictions)], dtype=np.int32)
         best = np.array([numbers[label] for _, label in flat], np.int32)
         return offsets, best, np.array([share for share, _ in flat], np.float32)
 
@@ -120,6 +122,6 @@ def predict(texts: pa.Array | pa.ChunkedArray, model: str = "builtin") -> tuple[
     return pc.struct_field(best, "language"), pc.struct_field(best, "probability")
 
 
-def first_guess(found: pa.ListArray) -> pa.StructArray:
+def first_guess(of_texts: pa.ListArray) -> pa.StructArray:
     """Return the best of each text's guesses, null where there is none. GUESS (n,)."""
-    return pc.list_element(pc.list_slice(found, 0, 1, return_fixed_size_list=True), 0)
+    return pc.list_element(pc.list_slice(of_texts, 0, 1, return_fixed_size_list=True), 0)

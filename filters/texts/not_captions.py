@@ -219,10 +219,12 @@ def _of_path(kind: str) -> str:
         f"CASE WHEN words <= {most} THEN {_found('path', [p for m, p in patterns if m == most])} END"
         for most in sorted({m for m, _ in patterns})
     )
-    found = f"coalesce({', '.join(cases)})"
+    kind_sql = f"coalesce({', '.join(cases)})"
     if kind == "stand_in":  # "a photo of blank paper" is what blank.jpg shows
-        found = f"CASE WHEN words <= 3 OR NOT contains(label, regexp_extract({found}, '[a-z]+')) THEN {found} END"
-    return f"CASE WHEN is_suspect THEN {found} END"
+        kind_sql = (
+            f"CASE WHEN words <= 3 OR NOT contains(label, regexp_extract({kind_sql}, '[a-z]+')) THEN {kind_sql} END"
+        )
+    return f"CASE WHEN is_suspect THEN {kind_sql} END"
 
 
 def _kind(kind: str) -> str:

@@ -240,7 +240,7 @@ def _known(content, begin, end, words, word_ends, slots):  # type: ignore[no-unt
 
 
 @numba.njit
-def _characters(content, begin, end, kept, shortest, longest, found, count):  # type: ignore[no-untyped-def]
+def _characters(content, begin, end, kept, shortest, longest, ids, count):  # type: ignore[no-untyped-def]
     """Write the rows of a word's sequences of characters behind `count` others; how many there are then.
 
     The word is taken between < and >.
@@ -262,7 +262,7 @@ def _characters(content, begin, end, kept, shortest, longest, found, count):  # 
             if length >= shortest and not (length == 1 and (first == 0 or at > last)):
                 row = kept[value % np.uint32(len(kept))]
                 if row >= 0:
-                    found[count] = row
+                    ids[count] = row
                     count += 1
             length += 1
     return count
@@ -273,17 +273,17 @@ def _parts(content, ends, words, kept, shortest, longest):  # type: ignore[no-un
     room = words
     for number in range(words):
         room += (ends[number + 1] - ends[number] + 2) * (longest - shortest + 1)
-    found = np.empty(room, np.int32)
+    ids = np.empty(room, np.int32)
     found_ends = np.zeros(words + 1, np.int64)
     count = 0
     for number in range(words):
-        found[count] = number
+        ids[count] = number
         count += 1
         begin, end = ends[number], ends[number + 1]
         if number:  # the first word is the end of a line, whose characters are none
-            count = _characters(content, begin, end, kept, shortest, longest, found, count)
+            count = _characters(content, begin, end, kept, shortest, longest, ids, count)
         found_ends[number + 1] = count
-    return found[:count].copy(), found_ends
+    return ids[:count].copy(), found_ends
 
 
 @numba.njit
@@ -348,7 +348,7 @@ def _classify(  # type: ignore[no-untyped-def]
     """Fill numbers and scores (n, most) with the best labels of each text; how many there are of each."""
     counts = np.zeros(len(ends) - 1, np.int64)
     hidden = np.empty(rows.shape[1], np.float32)
-    found = np.empty(1024, np.int32)
+    ids = np.empty(1024, np.int32)
     waiting = np.empty((len(left) + 1, 2), np.float32)
     for text in range(len(ends) - 1):
         hidden[:] = 0
@@ -370,12 +370,12 @@ def _classify(  # type: ignore[no-untyped-def]
                         hidden[column] += rows[parts[at], column]
                 total += part_ends[number + 1] - part_ends[number]
             elif number < 0 and not _is_label(content, begin, end):
-                if (end - begin + 2) * (longest - shortest + 1) > len(found):
-                    found = np.empty(2 * (end - begin + 2) * (longest - shortest + 1), np.int32)
-                many = _characters(content, begin, end, kept, shortest, longest, found, 0)
+                if (end - begin + 2) * (longest - shortest + 1) > len(ids):
+                    ids = np.empty(2 * (end - begin + 2) * (longest - shortest + 1), np.int32)
+                many = _characters(content, begin, end, kept, shortest, longest, ids, 0)
                 for at in range(many):
                     for column in range(len(hidden)):
-                        hidden[column] += rows[found[at], column]
+                        hidden[column] += rows[ids[at], column]
                 total += many
             begin = end
         share = np.float32(1.0 / total)

@@ -77,8 +77,8 @@ def _are_slugs(rows: pa.Table, texts: pa.Array) -> pa.Array:
     some = texts.take(places)
     named = rows.select(["row", "url", "text"]).take(places)
     of_images = sql.run(file_names(), {"rows": named})["is_filename"].combine_chunks()
-    found = pc.or_(pc.match_substring_regex(some, FILENAME), of_images)
-    return pc.is_in(pa.array(range(len(texts)), pa.uint64()), value_set=places.filter(found))
+    is_name = pc.or_(pc.match_substring_regex(some, FILENAME), of_images)
+    return pc.is_in(pa.array(range(len(texts)), pa.uint64()), value_set=places.filter(is_name))
 
 
 def _changed(

@@ -83,7 +83,7 @@ def next_member(peek: Callable[[int, int], bytes], offset: int, begins: Callable
     """
     overlap = len(GZIP_SIGNATURE) - 1
     while chunk := peek(offset, _SCAN_BYTES):
-        places = [found.start() for found in _SIGNATURE.finditer(chunk)]
+        places = [signature.start() for signature in _SIGNATURE.finditer(chunk)]
         half = max(_MAX_TRIES // 2, len(places) - _MAX_TRIES // 2)
         for at in (*places[: _MAX_TRIES // 2], *places[half:]):
             if begins(offset + at):

@@ -210,13 +210,13 @@ def parse(body: bytes, user_agent: str, also_heed: Iterable[str] = ()) -> Robots
 
 def _licenses(named: Mapping[str, Sequence[bytes]]) -> tuple[Named, ...]:
     """Licenses by who they are named for, distinct: one more than are read, so that it is known that there are more."""
-    found: dict[str, Named] = {}
+    licenses: dict[str, Named] = {}
     for who, values in named.items():
         for value in values:
             words = url_in_header(value).split()
-            if words and "/" in words[0] and len(found) <= rsl.MAX_LICENSES:  # a name alone (MIT) is no RSL
-                found.setdefault(words[0], Named(words[0], f"robots.txt{who}"))
-    return tuple(found.values())
+            if words and "/" in words[0] and len(licenses) <= rsl.MAX_LICENSES:  # a name alone (MIT) is no RSL
+                licenses.setdefault(words[0], Named(words[0], f"robots.txt{who}"))
+    return tuple(licenses.values())
 
 
 def _named(name: bytes, named: Mapping[bytes, _Group], everyone: _Group) -> _Group | None:

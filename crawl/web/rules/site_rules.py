@@ -132,10 +132,10 @@ class SiteRules:
         journey = Journey(site, self._config.timeout_s * SHARE_OF_TIMEOUT)
         rules = SiteWishes(refuses_unreadable=self._config.unreadable_policy == "refuse")
         if self._config.respect_robots:
-            found = await self._get_robots(f"{site}/robots.txt", journey)
-            named = ((canonical_url(license_.url, f"{site}/"), license_.place) for license_ in found.licenses)
+            robots_rules = await self._get_robots(f"{site}/robots.txt", journey)
+            named = ((canonical_url(license_.url, f"{site}/"), license_.place) for license_ in robots_rules.licenses)
             rules = replace(
-                rules, robots=found, licenses=tuple((url, place) for url, place in named if url is not None)
+                rules, robots=robots_rules, licenses=tuple((url, place) for url, place in named if url is not None)
             )
         if self._config.respect_tdm:
             with suppress(Refused):  # a file that cannot be had reserves nothing; the header still can
