@@ -370,12 +370,12 @@ def _caps(text: str) -> list[int]:
 
 def _positive(text: str) -> int:
     try:
-        found = int(text)
+        number = int(text)
     except ValueError:
-        found = 0
-    if found < 1:
+        number = 0
+    if number < 1:
         raise argparse.ArgumentTypeError(f"must be a number from 1, not {text!r}")
-    return found
+    return number
 
 
 def share(text: str) -> float:

@@ -71,10 +71,10 @@ def build(
         text_of_config = effective(config).encode()
         if not storage.exists("config.yaml") or storage.read("config.yaml") != text_of_config:
             storage.write("config.yaml", text_of_config)
-        found = checksums(inputs.expand(config, storage), storage, reread=reread_sources)
-        executor = executor or make_executor(config, sum(source.size for source in found))
+        sources = checksums(inputs.expand(config, storage), storage, reread=reread_sources)
+        executor = executor or make_executor(config, sum(source.size for source in sources))
         try:
-            new_run = partial(Run, config, storage, executor, reporter, lease.check, found, lease.token)
+            new_run = partial(Run, config, storage, executor, reporter, lease.check, sources, lease.token)
             run = _mending(storage, lambda: _path(new_run(), to))
             complete = to in (None, names()[-1])
             run.finish(complete=complete)
@@ -94,7 +94,7 @@ def build(
                 "run": "done",
                 "seconds": round(seconds, 3),
                 "tasks": tasks,
-                "source_bytes": sum(source.size for source in found),
+                "source_bytes": sum(source.size for source in sources),
                 "driver": {kind: round(amount, 3) for kind, amount in usage.since(before).items()},
             }
         )

@@ -113,11 +113,11 @@ def _status(arguments: argparse.Namespace) -> int:
 
     from pipeline.reports.status import status
 
-    found = status(arguments.out)
+    state = status(arguments.out)
     if arguments.format in (None, "table") and not arguments.output:
-        say(found.as_text())
+        say(state.as_text())
     else:
-        _answer(_rows(pa.Table.from_pylist(found.as_rows())), arguments)
+        _answer(_rows(pa.Table.from_pylist(state.as_rows())), arguments)
     return DONE
 
 
@@ -200,19 +200,19 @@ def _verify(arguments: argparse.Namespace) -> int:
 
     from pipeline.engine.verify import verify
 
-    found = verify(arguments.out, deep=arguments.deep, repair=arguments.repair)
+    verified = verify(arguments.out, deep=arguments.deep, repair=arguments.repair)
     if arguments.format == "json":
-        print(escaped_json(json.dumps([asdict(damage) for damage in found.damages])))
+        print(escaped_json(json.dumps([asdict(damage) for damage in verified.damages])))
     else:
-        for damage in found.damages:
+        for damage in verified.damages:
             say(f"{damage.file}: {damage.what} ({damage.phase})")
         how = "read" if arguments.deep else "looked at (--deep reads them)"
-        state = f"{len(found.damages):,} damaged" if found.damages else "all whole"
-        say(f"{arguments.out}: {found.files:,} files of {found.bytes:,} bytes {how}: {state}")
-        if found.damages:
+        state = f"{len(verified.damages):,} damaged" if verified.damages else "all whole"
+        say(f"{arguments.out}: {verified.files:,} files of {verified.bytes:,} bytes {how}: {state}")
+        if verified.damages:
             done = "what is damaged is taken away" if arguments.repair else "--repair takes away what is damaged"
             say(f"{done}; `wit run` with the same config then makes it anew, from what it was made of")
-    return FAILED if found.damages and not arguments.repair else DONE
+    return FAILED if verified.damages and not arguments.repair else DONE
 
 
 def _balance(arguments: argparse.Namespace) -> int:

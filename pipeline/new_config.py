@@ -132,7 +132,7 @@ def docs(owner: type) -> dict[str, str]:
     """Return what a dataclass's source says below each of its keys."""
     (tree,) = ast.parse(textwrap.dedent(inspect.getsource(owner))).body
     assert isinstance(tree, ast.ClassDef)
-    found: dict[str, str] = {}
+    doc_of: dict[str, str] = {}
     for statement, after in zip(tree.body, tree.body[1:], strict=False):
         if (
             isinstance(statement, ast.AnnAssign)
@@ -141,5 +141,5 @@ def docs(owner: type) -> dict[str, str]:
             and isinstance(after.value, ast.Constant)
             and isinstance(after.value.value, str)
         ):
-            found[statement.target.id] = after.value.value
-    return found
+            doc_of[statement.target.id] = after.value.value
+    return doc_of

@@ -173,10 +173,10 @@ def _train(
 
     # What of it a checkpoint holds, by name, and back.
     def tensors() -> dict[str, torch.Tensor]:
-        found = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+        by_name = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
         if average is not None:
-            found |= {f"ema.{name}": tensor for name, tensor in average.average.items()}
-        return found | state_of(model, optimizers)
+            by_name |= {f"ema.{name}": tensor for name, tensor in average.average.items()}
+        return by_name | state_of(model, optimizers)
 
     if path is not None:
         held = tensors()

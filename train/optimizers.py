@@ -40,13 +40,13 @@ def make_optimizers(model: nn.Module, config: OptimizerConfig) -> list[torch.opt
         {"params": [parameter for parameter in rest if parameter.ndim >= 2], "weight_decay": config.weight_decay},
         {"params": [parameter for parameter in rest if parameter.ndim < 2], "weight_decay": 0.0},
     ]
-    found: list[torch.optim.Optimizer] = [
+    optimizers: list[torch.optim.Optimizer] = [
         torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, eps=epsilon, fused=True)
     ]
     if hidden:
         decay = config.weight_decay
-        found.append(Muon(hidden, lr=config.learning_rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw"))
-    return found
+        optimizers.append(Muon(hidden, lr=config.learning_rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw"))
+    return optimizers
 
 
 def _hidden(named: Iterable[tuple[str, nn.Parameter]]) -> list[nn.Parameter]:

@@ -60,10 +60,10 @@ def explain(out: str | Dataset, which: str, most: int = MOST, *, exact: bool = F
         ConfigError: the digits begin several pair_ids, or `which` is a file and no image.
     """
     dataset = out if isinstance(out, Dataset) else Dataset(out)
-    found = look_up(dataset, which.strip(), most)
+    result = look_up(dataset, which.strip(), most)
     teller = _Teller(dataset, exact)
-    stories = tuple(teller.story(place) for place in found.places[:most])
-    return Explanation(which, found.sentence, stories, found.total)
+    stories = tuple(teller.story(place) for place in result.places[:most])
+    return Explanation(which, result.sentence, stories, result.total)
 
 
 class _Teller:
@@ -166,9 +166,9 @@ class _Teller:
         same = []
         for image in self._filtered(self.dataset.table("images"), partition, "url", row["url"])[:1]:
             if sha256 := image["sha256"]:
-                found = self.dataset.places("sha256", [sha256.hex()])
+                partitions = self.dataset.places("sha256", [sha256.hex()])
                 named = "SELECT DISTINCT url FROM _images WHERE sha256 = ? ORDER BY url"
-                same = self._others(named, sha256, found, row["url"])
+                same = self._others(named, sha256, partitions, row["url"])
         return {"stands for": stands_for, "the same bytes are at": same}
 
     def _places(self, url_id: str) -> Partitions | None:
@@ -245,20 +245,20 @@ class _Teller:
 
     def _packed(self, pair_id: bytes) -> Step:
         named = 'SELECT shard, key, split, "offset", size FROM _samples WHERE pair_id = ?'
-        found = self._ask(named, [pair_id], self._places(pair_id[:8].hex()))
-        if not found:
+        samples = self._ask(named, [pair_id], self._places(pair_id[:8].hex()))
+        if not samples:
             return _waiting(path()[-1])
-        facts = dict(zip(("shard", "key", "split", "offset", "size"), found[0], strict=True))
+        facts = dict(zip(("shard", "key", "split", "offset", "size"), samples[0], strict=True))
         return Step(path()[-1].name, "packed", f"shards/{facts['shard']}, key {facts['key']}, {facts['split']}", facts)
 
     def _pair_of(self, place: RowLocation, pair_id: bytes) -> RowLocation | None:
         """The pair that a candidate became."""
-        found = self._ask(
+        pairs = self._ask(
             "SELECT partition, row FROM _pairs WHERE pair_id = ? AND candidate_partition = ? AND candidate_row = ?",
             [pair_id, *place],
             self._places(pair_id[:8].hex()),
         )
-        return RowLocation(*found[0]) if found else None
+        return RowLocation(*pairs[0]) if pairs else None
 
     def _image(self, partition: int, url: str) -> dict[str, Any]:
         """What fetching an image came to, with when and what exactly from the fetch store."""

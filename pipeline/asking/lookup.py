@@ -60,11 +60,11 @@ def look_up(dataset: Dataset, which: str, most: int) -> LookupResult:
         return finder.pair_id(digits) or finder.key(which) or finder.text(which) or finder.nothing(which)
     if _is_file(which):
         return finder.file(which)
-    found = finder.url(which) if _BARE_URL.match(which) else None
-    found = found or finder.key(which) or finder.text(which)
-    if found is None and _BARE_URL.match(which):
+    result = finder.url(which) if _BARE_URL.match(which) else None
+    result = result or finder.key(which) or finder.text(which)
+    if result is None and _BARE_URL.match(which):
         return finder.never_seen(f"http://{which}")
-    return found or finder.nothing(which)
+    return result or finder.nothing(which)
 
 
 def _is_file(which: str) -> bool:
@@ -123,13 +123,13 @@ class _Finder:
             return None
         pair_id, name, archive, offset = rows[0]
         at, said = self._dataset.places_of_ids(pair_id.hex(), pair_id.hex()), f"the key {key} of shards/{name}"
-        found = self._where(
+        located = self._where(
             'pair_id = $pair_id AND archive = $archive AND "offset" = $offset',
             {"pair_id": pair_id, "archive": archive, "offset": offset},
             said,
             at,
         )
-        return found or self._where("pair_id = $pair_id", {"pair_id": pair_id}, said, at)
+        return located or self._where("pair_id = $pair_id", {"pair_id": pair_id}, said, at)
 
     def text(self, which: str) -> LookupResult | None:
         """The candidates with a part of their text, in any case."""
@@ -141,8 +141,8 @@ class _Finder:
         """The candidates of an image file: of its bytes, of its bytes as stored, or of an image that looks like it."""
         from pipeline.asking import picture  # most ask of a URL, which needs no image library
 
-        found = picture.look_up(self._dataset, name)
-        return (self._images(found.urls, found.sentence) if found.urls else None) or LookupResult(found.sentence)
+        like = picture.look_up(self._dataset, name)
+        return (self._images(like.urls, like.sentence) if like.urls else None) or LookupResult(like.sentence)
 
     def never_seen(self, which: str) -> LookupResult:
         """What there is instead of a URL that no candidate has."""

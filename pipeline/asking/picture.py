@@ -42,14 +42,14 @@ def look_up(dataset: Dataset, name: str) -> Like:
         return Like(f"{name} is, byte for byte, the image of", urls)
     if urls := _same(dataset, f"blob_length = {len(body)} AND blob_checksum = $value", xxhash.xxh3_64_intdigest(body)):
         return Like(f"{name} is, byte for byte, what the dataset stores of", urls)
-    found = ingest(body, ImageConfig(), pdq, lambda body, pdq: None)
-    if isinstance(found, RefusedBody):
-        raise ConfigError(f"{name} is no image to look for: {found.detail}")
-    if urls := _same(dataset, "pixel_hash = $value", found.pixel_hash):
+    ingested = ingest(body, ImageConfig(), pdq, lambda body, pdq: None)
+    if isinstance(ingested, RefusedBody):
+        raise ConfigError(f"{name} is no image to look for: {ingested.detail}")
+    if urls := _same(dataset, "pixel_hash = $value", ingested.pixel_hash):
         return Like(f"{name} has, pixel for pixel, the image of", urls)
-    if found.pdq_quality < _MIN_QUALITY:
+    if ingested.pdq_quality < _MIN_QUALITY:
         return Like(f"{name} has the bytes of no image of the dataset, and is too plain to be told by its look", [])
-    url, distance = _nearest(dataset, found.pdq)
+    url, distance = _nearest(dataset, ingested.pdq)
     if url is None or distance > MAX_SEARCH_HAMMING:
         nearest = f"; the nearest, {url}, differs in {distance} of 256 bits of PDQ" if url is not None else ""
         return Like(f"no image of the dataset has the bytes of {name}, or looks like it{nearest}", [])
@@ -75,8 +75,8 @@ def _nearest(dataset: Dataset, sought: bytes) -> tuple[str | None, int]:
         raw = np.frombuffer(b"".join(batch.column("pdq").to_pylist()), ">u8").reshape(-1, PDQ_BYTES // 8)
         apart = hamming(raw.astype(np.uint64), words)
         at = np.lexsort((batch.column("row").to_numpy(), batch.column("partition").to_numpy(), apart))[0]
-        found = int(apart[at]), batch.column("partition")[at].as_py(), batch.column("row")[at].as_py()
-        best = found if best is None else min(best, found)
+        nearest = int(apart[at]), batch.column("partition")[at].as_py(), batch.column("row")[at].as_py()
+        best = nearest if best is None else min(best, nearest)
     if best is None:
         return None, 0
     ((url,),) = dataset.ask("SELECT url FROM _images WHERE partition = ? AND row = ?", best[1:]).fetchall()

@@ -39,11 +39,11 @@ def rank_of(
     rank = None
     rows = dataset.manifest.get("funnel", {}).get(stage.name, {}).get("input", 0)
     if stage.judges is not None and rows > 0 and (exact or rows <= COUNTED) and settings.get("seed", "0").isdecimal():
-        found = _pairs_of(dataset, stage, evidence["query_id"])
-        if len(found) == evidence["count"]:  # else what the query had then is not known any more
+        pairs = _pairs_of(dataset, stage, evidence["query_id"])
+        if len(pairs) == evidence["count"]:  # else what the query had then is not known any more
             pair = pa.array([pair_id], PAIR_ID)
             place, seed = (stage.name if is_drawn else None), int(settings.get("seed", "0"))
-            first = _order(found, evidence["query_id"], seed, place) <= _order(pair, evidence["query_id"], seed, place)
+            first = _order(pairs, evidence["query_id"], seed, place) <= _order(pair, evidence["query_id"], seed, place)
             rank = int(np.count_nonzero(first))
     rank_ = f"about {evidence['estimated_rank']:,}" if rank is None else f"{rank:,}"
     room = f"{evidence['cap']:,} are expected to be drawn" if is_drawn else f"the first {evidence['cap']:,} have room"
@@ -58,8 +58,8 @@ def _pairs_of(dataset: Dataset, stage: Stage, query_id: int) -> pa.ChunkedArray:
     for name in before[: before.index(stage.name)]:
         statement = f"SELECT * FROM ({statement}) ANTI JOIN {identifier(f'_{name}_verdicts')} USING (partition, row)"  # noqa: S608
     counted = f"SELECT pair_id FROM ({statement})"  # noqa: S608
-    found: pa.Table = dataset.sql(counted, params={"query": query_id}).to_arrow_table()
-    return found.column(0).cast(PAIR_ID)
+    pairs: pa.Table = dataset.sql(counted, params={"query": query_id}).to_arrow_table()
+    return pairs.column(0).cast(PAIR_ID)
 
 
 def _order(pair_ids: pa.Array | pa.ChunkedArray, query_id: int, seed: int, stage: str | None) -> np.ndarray:

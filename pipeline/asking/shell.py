@@ -61,8 +61,8 @@ class Shell:
         try:
             if text.startswith("."):
                 return self._command(text)
-            found = statements(text)
-            for statement in [text] if found and self._output else found:
+            entered = statements(text)
+            for statement in [text] if entered and self._output else entered:
                 self._answer(statement)
         except KeyboardInterrupt:
             self.failed = True
@@ -143,17 +143,17 @@ class Shell:
             elif space and name == ".views":
                 known = VIEW_COLUMNS
             return [word for word in known if word.startswith(start if space else name)]
-        found = re.search(r"\w*$", before)
-        start = found[0].lower() if found else ""
+        match = re.search(r"\w*$", before)
+        start = match[0].lower() if match else ""
         if not start:
             return []
         return [word for word in self._words() if word.lower().startswith(start)]
 
     def _words(self) -> list[str]:
         """Views, their columns, keywords and functions, the likeliest first. No view is made for it."""
-        found = self.dataset.connection.execute(sql.load("asking/words")).fetchall()
+        rows = self.dataset.connection.execute(sql.load("asking/words")).fetchall()
         columns = (column for _, of_view in VIEW_COLUMNS.values() for column in of_view)
-        return list(dict.fromkeys((*VIEW_COLUMNS, *columns, *(word for word, _ in found))))
+        return list(dict.fromkeys((*VIEW_COLUMNS, *columns, *(word for word, _ in rows))))
 
 
 def _width() -> int | None:
@@ -186,13 +186,13 @@ def is_whole(text: str) -> bool:
 
 def statements(text: str) -> list[str]:
     """Return the statements of a text, each with its semicolon; comments alone are none."""
-    data, found, begin = text.encode(), [], 0
+    data, texts, begin = text.encode(), [], 0
     ends = [at + 1 for at, first in _tokens(text) if first == ";"]
     for end in (*ends, len(data)):
         part, begin = data[begin:end].decode().strip(), end
         if any(first != ";" for _, first in _tokens(part)):
-            found.append(part)
-    return found
+            texts.append(part)
+    return texts
 
 
 def _tokens(text: str) -> list[tuple[int, str]]:
@@ -245,8 +245,8 @@ def _session(shell: Shell) -> PromptSession[str]:
             before = document.text_before_cursor
             word = re.search(r"[.\w]*$" if before.lstrip().startswith(".") else r"\w*$", before)
             start = -len(word[0]) if word else 0
-            for found in shell.completions(before):
-                yield Completion(found, start)
+            for completion in shell.completions(before):
+                yield Completion(completion, start)
 
     keys = KeyBindings()
 

@@ -122,10 +122,10 @@ def margins(evidence: Mapping[str, Any]) -> list[str]:
         measured |= {"side": min(sides), "aspect": round(max(sides) / min(sides), 3)}
     sentences = []
     for name, limit in evidence.items():
-        found = _THRESHOLD.fullmatch(name)
-        if found is None or not _is_number(limit):
+        match = _THRESHOLD.fullmatch(name)
+        if match is None or not _is_number(limit):
             continue
-        of = f"{found[1]}{found[3]}"  # of min_characters characters, of language_min_probability its probability
+        of = f"{match[1]}{match[3]}"  # of min_characters characters, of language_min_probability its probability
         near = [other for other in measured if other == of] or [
             other for other in measured if other.endswith(f"_{of}") or of.startswith(f"{other}_")
         ]

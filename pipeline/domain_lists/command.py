@@ -106,9 +106,9 @@ def fetch_list(chosen: DomainList, folder: Path, config: FetchConfig) -> tuple[P
     data = download(canonical_url(chosen.url) or chosen.url, config)
     ending = ".tar.gz" if chosen.form == "tar" else ".txt"
     if chosen.form == "hosts":
-        found = [match[1] for line in lines_of(chosen.url, data).to_pylist() if (match := _HOSTS_LINE.match(line))]
+        domains = [match[1] for line in lines_of(chosen.url, data).to_pylist() if (match := _HOSTS_LINE.match(line))]
         head = f"# {chosen.name}: {chosen.about}; {chosen.licence}; {chosen.url}"
-        data = "".join(f"{line}\n" for line in [head, *sorted(set(found) - {"0.0.0.0"})]).encode()  # noqa: S104
+        data = "".join(f"{line}\n" for line in [head, *sorted(set(domains) - {"0.0.0.0"})]).encode()  # noqa: S104
     folder.mkdir(parents=True, exist_ok=True)
     file, part = folder / f"{chosen.name}{ending}", folder / f".{chosen.name}.part{ending}"
     try:

@@ -63,11 +63,11 @@ def with_earlier_measures(tasks: Sequence[Task], partitions: int, known: Iterabl
     answer = []
     for task in tasks:
         method = task.method
-        found = by_method.get(method, {})
-        if len(found) == partitions:
-            earlier = found.get(task.partition, [])
+        earlier_files = by_method.get(method, {})
+        if len(earlier_files) == partitions:
+            earlier = earlier_files.get(task.partition, [])
         else:
-            earlier = [files for part in found.values() for files in part] if rows[method] <= MOST_ROWS else []
+            earlier = [files for part in earlier_files.values() for files in part] if rows[method] <= MOST_ROWS else []
         answer.append(task.hinted({"earlier": earlier}))
     return answer
 
@@ -116,8 +116,8 @@ def reuse_measures(
     Returns:
         The measures, in the order of the rows.
     """
-    found = [_read(context, files, role) for files in context.task.hints.get("earlier", ()) if role in files]
-    known = pa.concat_tables(found) if found else None
+    earlier_tables = [_read(context, files, role) for files in context.task.hints.get("earlier", ()) if role in files]
+    known = pa.concat_tables(earlier_tables) if earlier_tables else None
     at = pc.index_in(keys, value_set=known.column("key").combine_chunks()) if known else pa.nulls(len(keys), pa.int32())
     new = pc.is_null(at)
     fresh = _once(rows.filter(new), (keys if contents is None else contents).filter(new), measure)

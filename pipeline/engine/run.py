@@ -114,7 +114,7 @@ class Run:
             todo = [task.hinted(hints) for task in todo]
             self.did[phase.name] = len(todo)
             parts = self._shares(phase, todo, len(tasks))
-            before = {at: found for at, found in known.items() if quarantine.is_within_limits(found)}
+            before = {at: commit_ for at, commit_ in known.items() if quarantine.is_within_limits(commit_)}
             fresh = [part for part in parts if (part.partition, part.fingerprint) not in before]
             progress = self.reporter.phase(phase.name, len(fresh) + len(todo), rows, bytes_)
             for some in (fresh, todo):

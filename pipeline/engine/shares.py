@@ -27,8 +27,8 @@ def shares(tasks: Sequence[Task], partitions: int) -> list[Task]:
         partitions: how many the phase has.
     """
     most = -(-LAPTOP_CPUS // max(1, partitions))
-    found = []
+    parts = []
     for task in tasks:
         count = min(most, task.units // LEAST_UNITS)
-        found += [replace(task, share=(number, count)) for number in range(count if count > 1 else 0)]
-    return found
+        parts += [replace(task, share=(number, count)) for number in range(count if count > 1 else 0)]
+    return parts

@@ -140,8 +140,8 @@ def _entries(path: Path) -> Iterator[tuple[str, int, int, int]]:
 
 def _walk(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
     """All files of a folder in their order, without what Python compiles."""
-    with os.scandir(folder) as found:
-        entries = sorted(found, key=lambda entry: entry.name)
+    with os.scandir(folder) as listed:
+        entries = sorted(listed, key=lambda entry: entry.name)
     for entry in entries:
         info = entry.stat(follow_symlinks=False)
         if stat.S_ISREG(info.st_mode):

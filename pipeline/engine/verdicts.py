@@ -191,8 +191,8 @@ def lost(context: Context, rows: pa.Table, measured: pa.ChunkedArray) -> pa.Tabl
     unknown = {"reason": CRASHED, "evidence": json.dumps({"stage": context.stage.name})}
     verdicts = []
     for row in missing.select([name for name in ("row", "url") if name in missing.column_names]).to_pylist():
-        found = by_row.get(row["row"]) or by_url.get(row.get("url")) or unknown
-        verdicts.append({"row": row["row"], "reason": found["reason"], "evidence": found["evidence"]})
+        unit = by_row.get(row["row"]) or by_url.get(row.get("url")) or unknown
+        verdicts.append({"row": row["row"], "reason": unit["reason"], "evidence": unit["evidence"]})
     return pa.Table.from_pylist(verdicts, schema=VERDICTS)
 
 

@@ -86,8 +86,8 @@ def verify(out: str, *, deep: bool = False, repair: bool = False) -> Verified:
                 damages.setdefault(file, Damage(file, what, entry["phase"]))
     for name, infos in chunks.items() if deep else ():
         seen.update((info.name, info.bytes) for info in infos)
-        if (found := chunk_damage(storage, infos)) is not None:
-            damages.setdefault(name, Damage(*found, _fetching()))
+        if (broken := chunk_damage(storage, infos)) is not None:
+            damages.setdefault(name, Damage(*broken, _fetching()))
     if repair and damages:
         with Lease(storage):
             for damage in damages.values():

@@ -66,10 +66,10 @@ class Search:
 def search(arguments: argparse.Namespace) -> pa.Table | None:
     """Search a dataset, and write a page or a text; else return the rows. Raises ConfigError, FileNotFoundError."""
     form = _form(arguments)
-    found = search_dataset(arguments)
+    result = search_dataset(arguments)
     if form not in ("html", "table"):
-        return found.table()
-    _write(found.page() if form == "html" else found.text(), arguments.output, arguments.out)
+        return result.table()
+    _write(result.page() if form == "html" else result.text(), arguments.output, arguments.out)
     return None
 
 
@@ -78,8 +78,8 @@ def why(arguments: argparse.Namespace) -> int:
     form = _form(arguments)
     if form not in ("html", "json", "table"):
         raise ConfigError(f"wit why writes a table, JSON or HTML, not {form}; give --format")
-    found = explain_model(arguments)
-    text = {"html": found.page, "json": found.json, "table": found.text}[form]()
+    explained = explain_model(arguments)
+    text = {"html": explained.page, "json": explained.json, "table": explained.text}[form]()
     _write(text, arguments.output, arguments.dataset)
     return 0
 
@@ -113,13 +113,13 @@ def search_dataset(arguments: argparse.Namespace) -> Search:
         from pipeline.examining.search import by_image, by_text, read_image
 
         if arguments.image is None:
-            found = by_text(embeddings, arguments.query, arguments.count, exact=arguments.exact)
+            result = by_text(embeddings, arguments.query, arguments.count, exact=arguments.exact)
         else:
-            found = by_image(embeddings, arguments.image, arguments.count, exact=arguments.exact)
+            result = by_image(embeddings, arguments.image, arguments.count, exact=arguments.exact)
         body = None if arguments.image is None else read_image(arguments.image)
         if embeddings.damaged:
             say(f"images that cannot be read, and are not found: {embeddings.damaged:,}", to_errors=True)
-    return Search(dataset, found, checkpoint, None if arguments.show_unsafe else BLUR_ABOVE, body)
+    return Search(dataset, result, checkpoint, None if arguments.show_unsafe else BLUR_ABOVE, body)
 
 
 @dataclass(frozen=True)
@@ -159,10 +159,12 @@ def explain_model(arguments: argparse.Namespace) -> Explained:
         from pipeline.examining.why import why as explain
         from train.evaluate.sets.open import open_set
 
-        found, what = explain(embeddings, open_set(arguments.task), checkpoint, arguments.most, arguments.seed)
+        reasons, what = explain(embeddings, open_set(arguments.task), checkpoint, arguments.most, arguments.seed)
         if embeddings.damaged:
-            found.notes.append(f"{embeddings.damaged:,} images of the dataset, as often as it was read, cannot be read")
-    return Explained(dataset, found, what, None if arguments.show_unsafe else BLUR_ABOVE)
+            reasons.notes.append(
+                f"{embeddings.damaged:,} images of the dataset, as often as it was read, cannot be read"
+            )
+    return Explained(dataset, reasons, what, None if arguments.show_unsafe else BLUR_ABOVE)
 
 
 def open_dataset(out: str) -> Dataset:

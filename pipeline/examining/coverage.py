@@ -25,8 +25,8 @@ def captions_with_words(dataset: Dataset, names: Sequence[str]) -> np.ndarray:
     counts = np.zeros(len(names), np.int64)
     batches: Any = dataset.sql("SELECT text FROM pairs").to_arrow_reader(_BATCH)
     for batch in batches:
-        found = matcher.match(batch.column(0).cast(pa.string()))
-        counts += np.bincount(found.flatten().to_numpy(), minlength=len(names))
+        query_ids = matcher.match(batch.column(0).cast(pa.string()))
+        counts += np.bincount(query_ids.flatten().to_numpy(), minlength=len(names))
     return counts
 
 
@@ -36,8 +36,8 @@ def queries_of(dataset: Dataset, names: Sequence[str]) -> list[tuple[int | None,
     """
     asked = [" ".join(name.lower().split()) for name in names]
     rows = dataset.ask(sql.load("examining/queries"), {"names": asked}).fetchall()
-    found = {query: (before, after) for query, before, after in rows}
-    return [found.get(name) for name in asked]
+    counts = {query: (before, after) for query, before, after in rows}
+    return [counts.get(name) for name in asked]
 
 
 def images_alike(parts: Iterable[Part], known: Classes) -> np.ndarray:

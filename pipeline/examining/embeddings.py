@@ -95,9 +95,9 @@ class Embeddings:
     def captions(self) -> Iterator[Part]:
         """Yield all captions, by their pairs."""
         for index, rows in self._shards():
-            found = self._once("captions", index, rows, self._read)
-            if len(found["rows"]):
-                yield Part(index.pair_id[rows[found["rows"]]], found["vectors"].astype(np.float32))
+            arrays = self._once("captions", index, rows, self._read)
+            if len(arrays["rows"]):
+                yield Part(index.pair_id[rows[arrays["rows"]]], arrays["vectors"].astype(np.float32))
 
     def _image_ids(self) -> np.ndarray:
         return np.unique(np.concatenate([np.empty(0, np.uint64), *(index.pair_id[:, 0] for index in self._indexes)]))
@@ -131,10 +131,10 @@ class Embeddings:
             rows = rows[first[index.split][rows]]
             if not len(rows):
                 continue
-            found = self._once("images", index, rows, self._look)
-            self.damaged += len(rows) - len(found["rows"])
-            if len(found["rows"]):
-                yield Part(index.pair_id[rows[found["rows"]], 0], found["vectors"].astype(np.float32))
+            arrays = self._once("images", index, rows, self._look)
+            self.damaged += len(rows) - len(arrays["rows"])
+            if len(arrays["rows"]):
+                yield Part(index.pair_id[rows[arrays["rows"]], 0], arrays["vectors"].astype(np.float32))
 
     def _shards(self) -> Iterator[tuple[Index, np.ndarray]]:
         """Each shard of each split, and its samples' rows in the index."""
@@ -159,11 +159,11 @@ class Embeddings:
         content = (index.pair_id[rows], index.checksum[rows], index.offset[rows], index.size[rows])
         said = "\n".join([kind, self._encoder_identity, *(checksum(np.ascontiguousarray(each)) for each in content)])
         key = f"dataset-{kind}-{checksum(said.encode())}"
-        found = kept_arrays(self.folder, key)
-        if found is None or set(found) != {"rows", "vectors"}:
-            found = encode(index, rows, f"{kind} of {index.shards[index.shard[rows[0]]]}")
-            keep_arrays(self.folder, key, found)
-        return found
+        arrays = kept_arrays(self.folder, key)
+        if arrays is None or set(arrays) != {"rows", "vectors"}:
+            arrays = encode(index, rows, f"{kind} of {index.shards[index.shard[rows[0]]]}")
+            keep_arrays(self.folder, key, arrays)
+        return arrays
 
     def _samples(self, index: Index, rows: np.ndarray, what: str) -> Iterator[tuple[int, list[dict[str, bytes]]]]:
         """A batch of samples at a time, and the place of its first; a damaged one has no parts."""
@@ -213,5 +213,5 @@ class Embeddings:
 
 def _half(places: list[int], vectors: list[np.ndarray]) -> dict[str, np.ndarray]:
     """Return features as they are kept: in 16 bits, in which the `image` stage keeps them as well."""
-    found = np.concatenate(vectors) if vectors else np.empty((0, 0))
-    return {"rows": np.array(places, np.int64), "vectors": found.astype(np.float16)}
+    features = np.concatenate(vectors) if vectors else np.empty((0, 0))
+    return {"rows": np.array(places, np.int64), "vectors": features.astype(np.float16)}

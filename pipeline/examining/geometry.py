@@ -104,8 +104,8 @@ class Plane:
 
     def __call__(self, features: np.ndarray) -> np.ndarray:
         """Where features lie in it: (n, 2)."""
-        found: np.ndarray = (features - self.mean) @ self.axes.T
-        return found
+        points: np.ndarray = (features - self.mean) @ self.axes.T
+        return points
 
 
 def plane(features: np.ndarray) -> Plane:

@@ -38,9 +38,9 @@ def nearest(parts: Iterable[Part], queries: np.ndarray, count: int) -> tuple[np.
     """
     best, cosines = None, np.empty((len(queries), 0), np.float32)
     for part in parts:
-        found = queries @ part.vectors.T
-        top = np.argpartition(-found, min(count, found.shape[1]) - 1, axis=1)[:, :count]
-        cosines = np.concatenate([cosines, np.take_along_axis(found, top, 1)], axis=1)
+        similarity = queries @ part.vectors.T
+        top = np.argpartition(-similarity, min(count, similarity.shape[1]) - 1, axis=1)[:, :count]
+        cosines = np.concatenate([cosines, np.take_along_axis(similarity, top, 1)], axis=1)
         best = part.ids[top] if best is None else np.concatenate([best, part.ids[top]], axis=1)
         order = np.lexsort((best if best.ndim == 2 else best[..., 0], -cosines), axis=1)[:, :count]
         cosines, best = np.take_along_axis(cosines, order, 1), best[np.arange(len(queries))[:, None], order]

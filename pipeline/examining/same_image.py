@@ -35,10 +35,12 @@ class Same:
 
 def measured(body: bytes, dataset: Dataset, name: str) -> Ingested:
     """Return an image as the dataset would take it in, whose hashes depend on how it is stored. Raises ConfigError."""
-    found = ingest(body, dataset_config.section(dataset.storage, "store", ImageConfig), pdq, lambda body, hash_: None)
-    if not isinstance(found, Ingested):
-        raise ConfigError(f"{name} is no image that the dataset would take: {found.detail or found.outcome}")
-    return found
+    ingested = ingest(
+        body, dataset_config.section(dataset.storage, "store", ImageConfig), pdq, lambda body, hash_: None
+    )
+    if not isinstance(ingested, Ingested):
+        raise ConfigError(f"{name} is no image that the dataset would take: {ingested.detail or ingested.outcome}")
+    return ingested
 
 
 def same_images(dataset: Dataset, image: Ingested) -> list[Same]:
@@ -51,7 +53,7 @@ def same_images(dataset: Dataset, image: Ingested) -> list[Same]:
     """
     config = dataset_config.section(dataset.storage, "decontaminate", DecontaminateConfig)
     hash_, colour = words(pa.array([image.pdq], pa.binary(32)))[0], colours(pa.array([image.mean_rgb], pa.binary(3)))
-    found: list[Same] = []
+    images: list[Same] = []
     for file in dataset.files("images").values():
         table = read_table(dataset.storage, file, _COLUMNS)
         table = table.filter(pc.is_valid(table.column("sha256")))
@@ -71,5 +73,5 @@ def same_images(dataset: Dataset, image: Ingested) -> list[Same]:
             chosen = table.take(pa.array(rows))
             ids, urls = words64(chosen.column("url_id"))[:, 0].tolist(), chosen.column("url").to_pylist()
             near = [None if bits > config.max_hamming else bits for bits in apart[rows].tolist()]
-            found += [Same(*each) for each in zip(ids, urls, same[rows].tolist(), near, strict=True)]
-    return sorted(found, key=lambda each: (not each.same_bytes, each.pdq_hamming or 0, each.url))
+            images += [Same(*each) for each in zip(ids, urls, same[rows].tolist(), near, strict=True)]
+    return sorted(images, key=lambda each: (not each.same_bytes, each.pdq_hamming or 0, each.url))

@@ -129,8 +129,8 @@ def _sentence(file: str, rows: Sequence[dict[str, Any]]) -> str:
     """Whether an image is in the data."""
     equal = [row for row in rows if row["same_bytes"]]
     alike = [row for row in rows if row["pdq_hamming"] is not None and not row["same_bytes"]]
-    for found, how in ((equal, "has the same bytes as"), (alike, "looks the same as (by PDQ)")):
-        kept = [row for row in found if row["pairs"]]
+    for same, how in ((equal, "has the same bytes as"), (alike, "looks the same as (by PDQ)")):
+        kept = [row for row in same if row["pairs"]]
         if kept:
             pairs = sum(row["pairs"] for row in kept)
             return f"{file} is in the dataset: it {how} {len(kept):,} of its images, in {pairs:,} pairs"
@@ -141,23 +141,25 @@ def _sentence(file: str, rows: Sequence[dict[str, Any]]) -> str:
     return f"{file} is not in the data, neither by its bytes nor by its look{nearest}"
 
 
-def page(dataset: Dataset, found: SearchResult, model: str, blur_above: float | None, asked_image: bytes | None) -> str:
+def page(
+    dataset: Dataset, result: SearchResult, model: str, blur_above: float | None, asked_image: bytes | None
+) -> str:
     """Return a contact sheet as HTML: one file, nothing is loaded.
 
     blur_above: the nsfw_probability above which an image is blurred; None blurs none.
     """
-    blurred = unsafe(dataset, [row["url"] for row in found.rows], blur_above)
+    blurred = unsafe(dataset, [row["url"] for row in result.rows], blur_above)
     cards = [
         {**row, "image": thumbnail(sample_image(dataset.storage, row), blurred=row["url"] in blurred)}
         if row["pairs"]
         else {**row, "image": None}
-        for row in found.rows
+        for row in result.rows
     ]
     return (
         environment(Path(__file__).parent)
         .get_template("search.html")
         .render(
-            found=found,
+            found=result,
             cards=cards,
             model=model,
             name=dataset.manifest.get("name", "dataset"),
@@ -168,10 +170,10 @@ def page(dataset: Dataset, found: SearchResult, model: str, blur_above: float | 
     )
 
 
-def text_of(found: SearchResult) -> str:
+def text_of(result: SearchResult) -> str:
     """Return the answer in lines, for a terminal."""
-    lines = [found.sentence] if found.sentence else []
-    for row in found.rows:
+    lines = [result.sentence] if result.sentence else []
+    for row in result.rows:
         score = "     " if row["score"] is None else f"{row['score']:.3f}"
         marks = [
             "same bytes" if row["same_bytes"] else "",

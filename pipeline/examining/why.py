@@ -149,7 +149,7 @@ def why(embeddings: Embeddings, what: ImageSet, name: str, most: int, seed: int 
     right = share(answers == labels, 1 / len(classes))
     assert right.value is not None and right.low is not None and right.high is not None
     asked = float(np.mean(list(probed.values()))) if probed else None
-    found = Why(
+    reasons = Why(
         embeddings.dataset.storage.url,
         what.name,
         name,
@@ -165,17 +165,17 @@ def why(embeddings: Embeddings, what: ImageSet, name: str, most: int, seed: int 
         {},
         [*what.notes, *notes, f"templates: {len(what.templates)}, {what.template_source}"],
     )
-    _show(found, embeddings, what, images.rows, labels, answers, ids, cosines)
-    found.geometry = _geometry(embeddings, images.embeddings, labels, prompts, known, found)
+    _show(reasons, embeddings, what, images.rows, labels, answers, ids, cosines)
+    reasons.geometry = _geometry(embeddings, images.embeddings, labels, prompts, known, reasons)
     for each in classes:
-        each.verdict = verdict(each, found.chance)
-    found.argument = conclusions(
-        share(answers == labels, found.chance),
-        found.probe_accuracy,
+        each.verdict = verdict(each, reasons.chance)
+    reasons.argument = conclusions(
+        share(answers == labels, reasons.chance),
+        reasons.probe_accuracy,
         classes,
-        [each["sentence"] for each in found.correlations.values()],
+        [each["sentence"] for each in reasons.correlations.values()],
     )
-    return found, what
+    return reasons, what
 
 
 def limited(what: ImageSet, most: int) -> ImageSet:
@@ -220,11 +220,15 @@ def _probe(view: View, prompts: np.ndarray) -> tuple[dict[int, float], dict[int,
 
 def _correlations(classes: Sequence[Class]) -> dict[str, dict[str, Any]]:
     accuracy = _column(classes, "zero_shot")
-    found = {}
+    correlations = {}
     for name, words in _CORRELATED.items():
         known = geometry.rank_correlation(_column(classes, name), accuracy)
-        found[name] = {**asdict(known), "is_shown": known.is_shown, "sentence": correlation_sentence(words, known)}
-    return found
+        correlations[name] = {
+            **asdict(known),
+            "is_shown": known.is_shown,
+            "sentence": correlation_sentence(words, known),
+        }
+    return correlations
 
 
 def _geometry(
@@ -233,12 +237,12 @@ def _geometry(
     labels: np.ndarray,
     prompts: np.ndarray,
     known: geometry.Classes,
-    found: Why,
+    reasons: Why,
 ) -> dict[str, float | None]:
     trained, captions = _sample(embeddings)
     plane = geometry.plane(images)
     shown = np.linspace(0, len(images) - 1, min(len(images), 1500)).astype(int)
-    found.plane = {
+    reasons.plane = {
         "explained": plane.explained,
         "test": [
             (*point, int(label)) for point, label in zip(plane(images[shown]).tolist(), labels[shown], strict=True)
@@ -280,7 +284,7 @@ def _sample(embeddings: Embeddings) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _show(
-    found: Why,
+    reasons: Why,
     embeddings: Embeddings,
     what: ImageSet,
     rows: np.ndarray,
@@ -298,18 +302,18 @@ def _show(
         of_class = np.flatnonzero(labels == number)
         wrong = of_class[answers[of_class] != number]
         chosen = np.concatenate([wrong, of_class[answers[of_class] == number]])[:EXAMPLES]
-        found.examples[number] = [
+        reasons.examples[number] = [
             Example(int(rows[place]), what.classes[int(answers[place])], near[place]) for place in chosen.tolist()
         ]
-        found.prompt_images[number] = near[len(labels) + number]
+        reasons.prompt_images[number] = near[len(labels) + number]
     prompts = View("why", what, Features(embeddings.encoder, embeddings.folder), {}).class_features()
     pairs, scores = nearest(embeddings.captions(), prompts, NEIGHBOURS)
     if not scores.shape[1]:
-        found.notes.append("the dataset has no caption that can be read")
+        reasons.notes.append("the dataset has no caption that can be read")
         return
     texts = coverage.texts_of(embeddings.dataset, pairs.reshape(-1, 2))
     for number in range(len(what.classes)):
-        found.prompt_captions[number] = [
+        reasons.prompt_captions[number] = [
             Neighbour(first, score, texts.get((first, second), ""))
             for (first, second), score in zip(pairs[number].tolist(), scores[number].tolist(), strict=True)
         ]

@@ -39,65 +39,67 @@ _COLUMNS = {
 }
 
 
-def page(found: Why, what: ImageSet, dataset: Dataset, blur_above: float | None) -> str:
+def page(reasons: Why, what: ImageSet, dataset: Dataset, blur_above: float | None) -> str:
     """Return the page.
 
     Args:
         what: the part of the set that was looked at.
         blur_above: the nsfw_probability above which a training image is blurred; None blurs none.
     """
-    worst = sorted(range(len(found.classes)), key=lambda number: (_or(found.classes[number].zero_shot, 2.0), number))
-    chosen = [number for number in worst if found.classes[number].test_images][:MOST_SHOWN]
-    pictures = _Pictures(dataset, _shown(found, chosen), blur_above)
+    worst = sorted(
+        range(len(reasons.classes)), key=lambda number: (_or(reasons.classes[number].zero_shot, 2.0), number)
+    )
+    chosen = [number for number in worst if reasons.classes[number].test_images][:MOST_SHOWN]
+    pictures = _Pictures(dataset, _shown(reasons, chosen), blur_above)
     shown = [
         {
-            "name": found.classes[number].name,
-            "verdict": found.classes[number].verdict,
+            "name": reasons.classes[number].name,
+            "verdict": reasons.classes[number].verdict,
             "examples": [
                 {
                     "image": thumbnail(what.test.pictures[example.row].read()),
                     "taken_for": example.taken_for,
                     "neighbours": [pictures.of(each) for each in example.neighbours],
                 }
-                for example in found.examples[number]
+                for example in reasons.examples[number]
             ],
-            "prompt_images": [pictures.of(each) for each in found.prompt_images[number]],
-            "prompt_captions": [vars(each) for each in found.prompt_captions.get(number, [])],
+            "prompt_images": [pictures.of(each) for each in reasons.prompt_images[number]],
+            "prompt_captions": [vars(each) for each in reasons.prompt_captions.get(number, [])],
         }
         for number in chosen
     ]
     names = {
-        number: (each.name, found.plane["centroids"][number])
-        for number, each in enumerate(found.classes)
+        number: (each.name, reasons.plane["centroids"][number])
+        for number, each in enumerate(reasons.classes)
         if each.test_images
     }
     return (
         environment(Path(__file__).parent)
         .get_template("why.html")
         .render(
-            why=found,
-            scatters=[_scattered(found, name) for name in _SCATTERED],
-            accuracies=[_strip(each, found.chance) for each in found.classes if each.zero_shot is not None],
-            rows=[_row(each) for each in found.classes],
+            why=reasons,
+            scatters=[_scattered(reasons, name) for name in _SCATTERED],
+            accuracies=[_strip(each, reasons.chance) for each in reasons.classes if each.zero_shot is not None],
+            rows=[_row(each) for each in reasons.classes],
             columns=list(_COLUMNS),
-            plane=plane_chart(found.plane["test"], found.plane["training"], names),
-            geometry=[{"what": name.replace("_", " "), "value": value} for name, value in found.geometry.items()],
+            plane=plane_chart(reasons.plane["test"], reasons.plane["training"], names),
+            geometry=[{"what": name.replace("_", " "), "value": value} for name, value in reasons.geometry.items()],
             shown=shown,
-            left_out=len(found.classes) - len(chosen),
+            left_out=len(reasons.classes) - len(chosen),
             blurred=len(pictures.blurred),
             blur_above=blur_above,
         )
     )
 
 
-def table(found: Why) -> str:
+def table(reasons: Why) -> str:
     """Return the argument, and a line a class."""
     head = list(_COLUMNS)
-    lines = [head, *([_cell(row[name]) for name in head] for row in map(_row, found.classes))]
+    lines = [head, *([_cell(row[name]) for name in head] for row in map(_row, reasons.classes))]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    notes = [*found.notes, *([f"{found.damaged:,} images could not be read"] if found.damaged else [])]
-    return clean("\n".join([*found.argument, "", *text, "", *notes]))
+    notes = [*reasons.notes, *([f"{reasons.damaged:,} images could not be read"] if reasons.damaged else [])]
+    return clean("\n".join([*reasons.argument, "", *text, "", *notes]))
 
 
 class _Pictures:
@@ -120,24 +122,24 @@ class _Pictures:
         return {"image": None, "text": "", **self._made.get(near.image_id, {}), "cosine": near.cosine}
 
 
-def _shown(found: Why, chosen: Iterable[int]) -> Iterable[int]:
+def _shown(reasons: Why, chosen: Iterable[int]) -> Iterable[int]:
     for number in chosen:
-        for example in found.examples[number]:
+        for example in reasons.examples[number]:
             yield from (near.image_id for near in example.neighbours)
-        yield from (near.image_id for near in found.prompt_images[number])
+        yield from (near.image_id for near in reasons.prompt_images[number])
 
 
-def _scattered(found: Why, name: str) -> Mapping[str, Any]:
+def _scattered(reasons: Why, name: str) -> Mapping[str, Any]:
     title, label = _SCATTERED[name]
     points = [
         (each.name, math.log10(1 + value) if name in _LOGARITHMIC else value, each.zero_shot)
-        for each in found.classes
+        for each in reasons.classes
         if (value := getattr(each, name)) is not None and each.zero_shot is not None
     ]
     return {
         "title": title,
         "svg": scatter_chart(points, label, "zero-shot accuracy", y_most=1.0),
-        "sentence": found.correlations[name]["sentence"],
+        "sentence": reasons.correlations[name]["sentence"],
     }
 
 

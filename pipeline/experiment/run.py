@@ -72,10 +72,10 @@ def carry_out(config: ExperimentConfig, watch: Callable[[Model], Callable[[dict[
             failed.append(f"{each}: {why}")
     if failed:
         raise TrainingError(f"{len(failed)} of {len(models)} models are missing; {failed[0]}")
-    found: Results = {name: {} for name in config.data}
+    results: Results = {name: {} for name in config.data}
     for each in models:
-        found[each.data][each.seed] = _read(each)
-    return found
+        results[each.data][each.seed] = _read(each)
+    return results
 
 
 def dataset(config: ExperimentConfig, name: str) -> str:

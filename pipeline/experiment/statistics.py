@@ -64,17 +64,17 @@ def comparisons(values: Mapping[str, Mapping[str, Sequence[float]]], against: st
     Args:
         values: {figure: {data: its value for each seed, in the same order}}.
     """
-    found = []
+    compared = []
     for figure, by_data in values.items():
         for data in by_data:
             if data != against:
-                found.append(Comparison(figure, data, against, *paired(by_data[against], by_data[data])))
-    order = sorted(range(len(found)), key=lambda place: found[place].p_value)
-    worst, corrected = 0.0, [1.0] * len(found)
+                compared.append(Comparison(figure, data, against, *paired(by_data[against], by_data[data])))
+    order = sorted(range(len(compared)), key=lambda place: compared[place].p_value)
+    worst, corrected = 0.0, [1.0] * len(compared)
     for rank, place in enumerate(order):
-        worst = max(worst, min(1.0, found[place].p_value * (len(found) - rank)))
+        worst = max(worst, min(1.0, compared[place].p_value * (len(compared) - rank)))
         corrected[place] = worst
     return [
         Comparison(each.figure, each.data, each.against, each.difference, each.p_value, p, p < SIGNIFICANCE)
-        for each, p in zip(found, corrected, strict=True)
+        for each, p in zip(compared, corrected, strict=True)
     ]

@@ -20,14 +20,14 @@ def plan(arguments: argparse.Namespace) -> str:
         pairs_per_partition=config.run.pairs_per_partition, piece_megabytes=config.run.piece_bytes / 1e6
     )
     models = len(config.image.models) + bool(config.image.embedding_model) + (config.image.nsfw is not None)
-    found = forecast.forecast(
+    whole = forecast.forecast(
         trial,
         pairs(arguments.pairs),
         assumptions.assumed(base, arguments.assume),
         gpu_models=models if config.run.gpus_per_model_task else 0,
     )
     as_wanted = answer.as_json if arguments.format == "json" else answer.as_text
-    return as_wanted(trial, found, arguments.deadline)
+    return as_wanted(trial, whole, arguments.deadline)
 
 
 def pairs(text: str | None) -> float | None:

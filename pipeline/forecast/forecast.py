@@ -184,7 +184,7 @@ class Sensitivity:
     dollars_double: float
 
 
-def sensitivity(found: Forecast, vcpus: int, dollars_an_hour: float, stages: int = 3) -> list[Sensitivity]:
+def sensitivity(whole: Forecast, vcpus: int, dollars_an_hour: float, stages: int = 3) -> list[Sensitivity]:
     """Return the dollars if an assumption, or one of the largest stages' core-hours, were half or double; the largest
     first.
     """
@@ -194,35 +194,35 @@ def sensitivity(found: Forecast, vcpus: int, dollars_an_hour: float, stages: int
 
     rows = []
     for name in (each.name for each in fields(Assumptions)):
-        value = getattr(found.assumptions, name)
+        value = getattr(whole.assumptions, name)
         if name in ("utilisation", "spot_share"):
             changed = [min(1.0, value * factor) for factor in (0.5, 2)]
         else:
             changed = [value * factor for factor in (0.5, 2)]
-        half, double = (cost(replace(found, assumptions=replace(found.assumptions, **{name: to}))) for to in changed)
+        half, double = (cost(replace(whole, assumptions=replace(whole.assumptions, **{name: to}))) for to in changed)
         rows.append(Sensitivity(name, half, double))
-    for stage in ranked(found)[:stages]:
-        others = [replace(each, core_hours=0.5 * each.core_hours) if each is stage else each for each in found.stages]
-        twice = [replace(each, core_hours=2 * each.core_hours) if each is stage else each for each in found.stages]
-        both = (cost(replace(found, stages=tuple(each))) for each in (others, twice))
+    for stage in ranked(whole)[:stages]:
+        others = [replace(each, core_hours=0.5 * each.core_hours) if each is stage else each for each in whole.stages]
+        twice = [replace(each, core_hours=2 * each.core_hours) if each is stage else each for each in whole.stages]
+        both = (cost(replace(whole, stages=tuple(each))) for each in (others, twice))
         rows.append(Sensitivity(f"core-hours of {stage.stage}", *both))
     moving = [row for row in rows if abs(row.dollars_double - row.dollars_half) > 1e-9]
     return sorted(moving, key=lambda row: -abs(row.dollars_double - row.dollars_half))
 
 
-def ranked(found: Forecast) -> Sequence[StageForecast]:
+def ranked(whole: Forecast) -> Sequence[StageForecast]:
     """Return the stages, the one with most core-hours first."""
-    return sorted(found.stages, key=lambda stage: -stage.core_hours)
+    return sorted(whole.stages, key=lambda stage: -stage.core_hours)
 
 
-def dominates(found: Forecast, vcpus: int, dollars_an_hour: float) -> str:
+def dominates(whole: Forecast, vcpus: int, dollars_an_hour: float) -> str:
     """Return what a build's cost is made of, as a sentence."""
-    first = ranked(found)[0]
-    share = first.core_hours / found.core_hours if found.core_hours else 0.0
-    machines = found.dollars(vcpus, dollars_an_hour, spot=True) - found.storage_dollars
-    network = found.network_node_hours > found.vcpu_hours / vcpus
+    first = ranked(whole)[0]
+    share = first.core_hours / whole.core_hours if whole.core_hours else 0.0
+    machines = whole.dollars(vcpus, dollars_an_hour, spot=True) - whole.storage_dollars
+    network = whole.network_node_hours > whole.vcpu_hours / vcpus
     bound = "the network that images come over" if network else f"the CPU time of {first.stage}, {share:.0%} of all"
-    storage = found.storage_dollars / max(1e-9, found.storage_dollars + machines)
+    storage = whole.storage_dollars / max(1e-9, whole.storage_dollars + machines)
     return f"What dominates is {bound}; storage and its requests are {storage:.0%} of the dollars."
 
 

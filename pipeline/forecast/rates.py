@@ -72,14 +72,14 @@ def measured(out: str) -> Measured:
         for line in _lines(storage.read(name)):
             if isinstance(line.get("spent"), dict) and "phase" in line:
                 spent = {str(kind): float(amount) for kind, amount in line["spent"].items()}
-                found = PhaseCost(line["phase"], line["partitions"], line["rows"], line.get("megabytes", 0.0), spent)
-                before = phases.get(found.phase)
-                if before is None or found.of("cpu_s") >= before.of("cpu_s"):  # a resumed run does a part of it
-                    phases[found.phase], newest = found, name
+                cost = PhaseCost(line["phase"], line["partitions"], line["rows"], line.get("megabytes", 0.0), spent)
+                before = phases.get(cost.phase)
+                if before is None or cost.of("cpu_s") >= before.of("cpu_s"):  # a resumed run does a part of it
+                    phases[cost.phase], newest = cost, name
             elif line.get("run") == "done" and "source_bytes" in line:
                 source_bytes = int(line["source_bytes"])
                 driver = line["driver"] if line["tasks"] and not driver else driver
-    missing = [stage for stage in names() if stage not in {found.stage for found in phases.values()}]
+    missing = [stage for stage in names() if stage not in {cost.stage for cost in phases.values()}]
     if missing:
         raise ConfigError(f"the log of {out} does not say what {', '.join(missing)} took; {advice}")
     funnel = manifest["funnel"]
@@ -93,12 +93,12 @@ def measured(out: str) -> Measured:
 
 
 def _lines(data: bytes) -> list[dict[str, Any]]:
-    found = []
+    records = []
     for text in data.decode("utf-8", "replace").splitlines():
         try:
             line = json.loads(text)
         except ValueError:  # cut off
             continue
         if isinstance(line, dict):
-            found.append(line)
-    return found
+            records.append(line)
+    return records

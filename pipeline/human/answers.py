@@ -52,11 +52,11 @@ class Answers:
         try:
             if not read_only:
                 self._make(what)
-            found = self._connection.execute("SELECT what FROM test").fetchall()
+            rows = self._connection.execute("SELECT what FROM test").fetchall()
         except duckdb.Error:
             self._connection.close()
             raise ConfigError(f"{file} is not a file of answers; name another one by --answers") from None
-        if found != [(what,)]:
+        if rows != [(what,)]:
             self._connection.close()
             raise ConfigError(
                 f"{file} has answers about another set than {questions.set_name}; name another file by --answers"
@@ -84,8 +84,8 @@ class Answers:
     def is_known(self, token: str) -> bool:
         """Return whether a person has begun here."""
         with self._lock:
-            found = self._connection.execute("SELECT 1 FROM people WHERE person = ?", [person_of(token)])
-            return found.fetchone() is not None
+            rows = self._connection.execute("SELECT 1 FROM people WHERE person = ?", [person_of(token)])
+            return rows.fetchone() is not None
 
     def add(self, answer: Answer, seconds: float) -> None:
         """Write an answer; it is on the disk when this returns. The first to a question counts."""
@@ -95,16 +95,16 @@ class Answers:
     def answered(self, person: str) -> set[tuple[int, str]]:
         """Return (shot, image) of all that a person has answered."""
         with self._lock:
-            found = self._connection.execute("SELECT shot, image FROM answers WHERE person = ?", [person])
-            return {(shot, image) for shot, image in found.fetchall()}
+            rows = self._connection.execute("SELECT shot, image FROM answers WHERE person = ?", [person])
+            return {(shot, image) for shot, image in rows.fetchall()}
 
     def all(self) -> Sequence[Answer]:
         """Return every answer, in a fixed order."""
         with self._lock:
-            found = self._connection.execute(
+            rows = self._connection.execute(
                 "SELECT person, shot, image, label, answer FROM answers ORDER BY shot, image, person"
             )
-            return [Answer(*row) for row in found.fetchall()]
+            return [Answer(*row) for row in rows.fetchall()]
 
     def close(self) -> None:
         """Let go of the file."""

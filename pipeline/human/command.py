@@ -39,11 +39,11 @@ def human(arguments: argparse.Namespace) -> int:
         answers.close()
     if not said:
         raise ConfigError(f"{file} has no answers yet; `wit human {arguments.dir} --serve` asks people")
-    found = report.report(said, questions.classes, _model(arguments.model, what.name), arguments.interval)
+    figures = report.report(said, questions.classes, _model(arguments.model, what.name), arguments.interval)
     if arguments.format == "json":
-        print(escaped_json(json.dumps(found)))
+        print(escaped_json(json.dumps(figures)))
     else:
-        say(report.as_text(found))
+        say(report.as_text(figures))
     return 0
 
 

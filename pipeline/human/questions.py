@@ -85,21 +85,21 @@ def questions_of(what: ImageSet, count: int, seed: int = 0) -> Questions:
 
 def _hashed(pictures: Sequence[Picture], labels: np.ndarray, classes: int, seed: int) -> list[list[Picture]]:
     """The images of each class in the order of a hash of their names."""
-    found: list[list[Picture]] = [[] for _ in range(classes)]
+    of_class: list[list[Picture]] = [[] for _ in range(classes)]
     for picture, label in zip(pictures, labels.tolist(), strict=True):
-        found[label].append(picture)
-    return [sorted(each, key=lambda picture: hash64("human", seed, picture.name)) for each in found]
+        of_class[label].append(picture)
+    return [sorted(each, key=lambda picture: hash64("human", seed, picture.name)) for each in of_class]
 
 
 def _examples(pictures: list[Picture], name: str, what: ImageSet) -> list[bytes]:
     """Two images of a class, which are taken away from those that are asked."""
-    found: list[bytes] = []
-    while pictures and len(found) < max(SHOTS):
+    jpegs: list[bytes] = []
+    while pictures and len(jpegs) < max(SHOTS):
         if (drawn := _drawn(pictures.pop(0), EXAMPLE_SIDE)) is not None:
-            found.append(drawn)
-    if len(found) < max(SHOTS):
+            jpegs.append(drawn)
+    if len(jpegs) < max(SHOTS):
         raise SetError(f"{what.name} has too few images of {name!r}: people are shown two of each class")
-    return found
+    return jpegs
 
 
 def _drawn(picture: Picture, side: int) -> bytes | None:

@@ -39,11 +39,11 @@ def report(
         if of_shot := [answer for answer in answers if answer.shot == shot]:
             shots[str(shot)] = _of_shot(of_shot, len(classes), wished)
     table = _by_class(answers, classes, model)
-    found: dict[str, Any] = {"classes": len(classes), "chance": 1 / len(classes), "shots": shots, "by_class": table}
+    figures: dict[str, Any] = {"classes": len(classes), "chance": 1 / len(classes), "shots": shots, "by_class": table}
     if model is not None:
         both = [(line["people"], line["model"]) for line in table if None not in (line["people"], line["model"])]
-        found["model"] = {"name": model.model, "accuracy": model.metrics.get("acc1"), "rank_correlation": _rank(both)}
-    return found
+        figures["model"] = {"name": model.model, "accuracy": model.metrics.get("acc1"), "rank_correlation": _rank(both)}
+    return figures
 
 
 def _of_shot(answers: Sequence[Answer], classes: int, wished: float) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def _of_shot(answers: Sequence[Answer], classes: int, wished: float) -> dict[str
         "majority_accuracy_of_guesses": lambda drawn: _majority(drawn, labels, True),
         "krippendorff_alpha": lambda drawn: krippendorff_alpha(drawn, classes),
     }
-    found: dict[str, Any] = {"people": len(ballots), "answers": len(answers), "images": len(labels)}
+    of_shot: dict[str, Any] = {"people": len(ballots), "answers": len(answers), "images": len(labels)}
     rng = np.random.default_rng(0)
     times = DRAWS if len(ballots) <= _FEW else DRAWS // 5
     draws = [rng.integers(0, len(ballots), len(ballots)) for _ in range(times)] if len(ballots) > 1 else []
@@ -67,10 +67,10 @@ def _of_shot(answers: Sequence[Answer], classes: int, wished: float) -> dict[str
         # Of agreement each person counts once in a draw: nobody's agreement with themselves says anything.
         once = name == "krippendorff_alpha"
         drawn = [of([ballots[place] for place in (np.unique(places) if once else places)]) for places in draws]
-        found[name] = _with_interval(of(ballots), drawn)
+        of_shot[name] = _with_interval(of(ballots), drawn)
     accuracies = np.array([_accuracy([ballot], labels, False) for ballot in ballots])
-    found["people_for_interval"] = {"half_width": wished, "people": people_needed(accuracies, wished)}
-    return found
+    of_shot["people_for_interval"] = {"half_width": wished, "people": people_needed(accuracies, wished)}
+    return of_shot
 
 
 def _with_interval(value: float, drawn: Sequence[float]) -> dict[str, float | None]:
@@ -148,14 +148,14 @@ def _rank(both: Sequence[tuple[float, float]]) -> dict[str, Any]:
     """Spearman's correlation over classes: are those that are hard for people hard for the model?"""
     if len(both) < 3 or any(len(set(column)) < 2 for column in zip(*both, strict=True)):
         return {"value": None, "classes": len(both)}
-    found: Any = stats.spearmanr(*zip(*both, strict=True))
-    return {"value": float(found.statistic), "p_value": float(found.pvalue), "classes": len(both)}
+    correlation: Any = stats.spearmanr(*zip(*both, strict=True))
+    return {"value": float(correlation.statistic), "p_value": float(correlation.pvalue), "classes": len(both)}
 
 
-def as_text(found: Mapping[str, Any]) -> str:
+def as_text(report_: Mapping[str, Any]) -> str:
     """Return the report as people read it."""
     lines = []
-    for shot, figures in found["shots"].items():
+    for shot, figures in report_["shots"].items():
         numbers = f"{figures['people']:,} people, {figures['answers']:,} answers, {figures['images']:,} images"
         lines.append(f"{shot}-shot: {numbers}")
         for name in ("accuracy", "majority_accuracy", "accuracy_of_guesses", "majority_accuracy_of_guesses"):
@@ -164,18 +164,18 @@ def as_text(found: Mapping[str, Any]) -> str:
         wish = figures["people_for_interval"]
         needed = "at least two people tell" if wish["people"] is None else f"{wish['people']:,} people"
         lines.append(f"  for an accuracy ± {wish['half_width']:.1%}: {needed}")
-    lines += [f"chance: {found['chance']:.1%}", ""]
-    keys = ["people", "people_1_shot", "people_2_shot", *(["model"] if "model" in found else [])]
-    width = max(len(line["class"]) for line in found["by_class"])
+    lines += [f"chance: {report_['chance']:.1%}", ""]
+    keys = ["people", "people_1_shot", "people_2_shot", *(["model"] if "model" in report_ else [])]
+    width = max(len(line["class"]) for line in report_["by_class"])
     heads = ["zero-shot", "one-shot", "two-shot", "model"][: len(keys)]
     lines.append(f"{'class':<{width}}  {'  '.join(f'{head:>9}' for head in heads)}")
-    for line in found["by_class"]:
+    for line in report_["by_class"]:
         cells = ["" if line[key] is None else f"{line[key]:.1%}" for key in keys]
         lines.append(f"{line['class']:<{width}}  {'  '.join(f'{cell:>9}' for cell in cells)}".rstrip())
-    if "model" in found:
-        rank = found["model"]["rank_correlation"]
+    if "model" in report_:
+        rank = report_["model"]["rank_correlation"]
         said = "too few classes differ" if rank["value"] is None else f"{rank['value']:+.2f} (p {rank['p_value']:.2g})"
-        which = f"people's and {found['model']['name']}'s accuracy over {rank['classes']} classes"
+        which = f"people's and {report_['model']['name']}'s accuracy over {rank['classes']} classes"
         lines.append(f"rank correlation of {which}: {said}")
     return clean("\n".join(lines))
 

@@ -176,8 +176,8 @@ async def _answer(request: web.Request) -> web.Response:
         raise web.HTTPBadRequest(text="seconds must be a number")
     # Only the question that is due is taken: nobody answers ahead, or again after having seen examples.
     if _next(request, token) == (shot, number):
-        found = Answer(person_of(token), shot, questions.names[number], questions.labels[number], answer)
-        request.app[_ANSWERS].add(found, float(seconds))
+        recorded = Answer(person_of(token), shot, questions.names[number], questions.labels[number], answer)
+        request.app[_ANSWERS].add(recorded, float(seconds))
     raise web.HTTPSeeOther("/")
 
 

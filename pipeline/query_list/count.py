@@ -59,12 +59,12 @@ def count(context: Context) -> Result:
     if options["segmenter"]:
         function = options["segmenter"].rpartition(":")[2]
         segmenter = load_function("segmenter", function, options["segmenter_source"])
-    found = {kind: COUNTS.empty_table() for kind in KINDS}
+    counts = {kind: COUNTS.empty_table() for kind in KINDS}
     result = Result(counts={"articles": 0, "unreadable": 0})
     for texts in _batches(DumpPart(**options["part"]), result.counts):
         for kind, table in zip(KINDS, ngrams.count(texts, segmenter), strict=True):
-            found[kind] = ngrams.merge([found[kind], table])
-    for kind, table in found.items():
+            counts[kind] = ngrams.merge([counts[kind], table])
+    for kind, table in counts.items():
         result.counts[kind] = int(pc.sum(table["score"]).as_py() or 0)
         result.buckets[kind] = write_buckets(table, bucket_of(ngrams.keys(table), options["buckets"]))
     return result

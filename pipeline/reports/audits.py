@@ -125,8 +125,8 @@ def _read(path: Path) -> Audit:
         raise ConfigError(f"{path} is no text in UTF-8") from None
     first = text.split("\n", 1)[0]
     sentence = first.removeprefix("--").strip() if first.startswith("--") else ""
-    found = (_PARAMETER.fullmatch(line.strip()) for line in text.splitlines())
-    parameters = {match[1]: Parameter(_value(match[2].strip()), match[3]) for match in found if match}
+    matches = (_PARAMETER.fullmatch(line.strip()) for line in text.splitlines())
+    parameters = {match[1]: Parameter(_value(match[2].strip()), match[3]) for match in matches if match}
     columns = {match[1]: match[2] for line in text.splitlines() if (match := _COLUMN.fullmatch(line.strip()))}
     return Audit(path.stem, sentence, parameters, text, columns)
 

@@ -100,8 +100,8 @@ def _caps(dataset: Dataset, stage: Balance, counts: pa.Table, config: BalanceCon
     if stage == "balance":  # t follows from the counts before the first balance
         (before,) = dataset.files("matched_counts").values()
         matched = read_table(dataset.storage, before)
-    found = language_caps.language_caps(matched, queries, config.cap, config.caps, per_language=config.per_language)
-    return language_caps.caps_of(counts, queries, found)
+    caps = language_caps.language_caps(matched, queries, config.cap, config.caps, per_language=config.per_language)
+    return language_caps.caps_of(counts, queries, caps)
 
 
 def _cutoffs(
@@ -110,7 +110,7 @@ def _cutoffs(
     """The CUTOFFS of each cap."""
     if mode == "sample":
         return {cap: balance.sample_cutoffs(counts, caps) for cap, caps in caps_of.items()}
-    found: dict[int, pa.Table] = {}
+    cutoffs: dict[int, pa.Table] = {}
     windows = {cap: balance.windows(counts, caps) for cap, caps in caps_of.items()}
     while windows:
         hashes: dict[int, list[pa.Table]] = {cap: [] for cap in windows}
@@ -119,12 +119,12 @@ def _cutoffs(
                 hashes[cap].append(balance.collect(rows["query_ids"], rows["hash"].to_numpy(), window))
         for cap in list(windows):
             collected = pa.concat_tables([balance.COLLECTED.empty_table(), *hashes[cap]])
-            found[cap] = balance.cutoffs(collected, windows[cap])
-            if found[cap].column("cutoff").null_count:
-                windows[cap] = balance.widen(windows[cap], found[cap])
+            cutoffs[cap] = balance.cutoffs(collected, windows[cap])
+            if cutoffs[cap].column("cutoff").null_count:
+                windows[cap] = balance.widen(windows[cap], cutoffs[cap])
             else:
                 del windows[cap]
-    return found
+    return cutoffs
 
 
 def _partitions(dataset: Dataset, stage: Balance, seed: int) -> Iterator[pa.Table]:
@@ -137,9 +137,9 @@ def _partitions(dataset: Dataset, stage: Balance, seed: int) -> Iterator[pa.Tabl
         rows = alive_in(dataset.storage, file, len(table), verdicts[partition])
         ids = table.take(pa.array(rows))
         if stage == "prebalance":
-            found = read_table(dataset.storage, matches[partition])
-            at = np.searchsorted(found["row"].to_numpy(), rows)
-            ids = ids.append_column("query_ids", found["query_ids"].combine_chunks().take(pa.array(at)))
+            matched = read_table(dataset.storage, matches[partition])
+            at = np.searchsorted(matched["row"].to_numpy(), rows)
+            ids = ids.append_column("query_ids", matched["query_ids"].combine_chunks().take(pa.array(at)))
         yield pa.table({"row": rows, "query_ids": ids["query_ids"], "hash": order_hash(ids["pair_id"], seed)})
 
 

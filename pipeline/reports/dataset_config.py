@@ -46,10 +46,10 @@ def section(storage: Storage, name: str, kind: type[T]) -> T:
 
 def seed(storage: Storage) -> int:
     """Return its seed. Raises ConfigError as `read`, or if it is no number."""
-    found = read(storage).get("seed", 0)
-    if not isinstance(found, int):
+    value = read(storage).get("seed", 0)
+    if not isinstance(value, int):
         raise _none(f"{storage.url_of(FILE)}: seed is no whole number")
-    return found
+    return value
 
 
 def _none(what: str) -> ConfigError:

@@ -99,9 +99,9 @@ def _borderline(dataset: Dataset, measure: str, limit: float, small: bool, most:
     images = dataset.files("images")
     best: list[dict[str, Any]] = []
     for number, file in dataset.files("nearest_evaluation_images").items():
-        found = read_table(dataset.storage, file)
-        found = found.filter(pc.is_valid(found.column(measure)))
-        rows = found.to_pylist()
+        nearest = read_table(dataset.storage, file)
+        nearest = nearest.filter(pc.is_valid(nearest.column(measure)))
+        rows = nearest.to_pylist()
         for row in rows:
             apart = (row[measure] - limit) if small else (limit - row[measure])
             row |= {"is_copy": apart <= 0, "apart": abs(apart), "partition": number}

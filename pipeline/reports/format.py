@@ -30,22 +30,22 @@ def evidence(text: str | None) -> dict[str, Any]:
     """Return a verdict's evidence by name; what is no JSON object, in a dataset of somebody else's, is shown as
     it is.
     """
-    found = parsed(text or "{}")
-    return found if isinstance(found, dict) else {"evidence": str(text)[:_MOST_CHARACTERS]}
+    value = parsed(text or "{}")
+    return value if isinstance(value, dict) else {"evidence": str(text)[:_MOST_CHARACTERS]}
 
 
 def parsed(text: bytes | str) -> Any:
     """Return the value of a JSON text, which may be anybody's; None if it is none."""
     try:
-        found = json.loads(text)
-        repr(found)  # what is nested too deeply for that is shown by nobody
+        value = json.loads(text)
+        repr(value)  # what is nested too deeply for that is shown by nobody
     except (ValueError, RecursionError):
         return None
-    return found
+    return value
 
 
 def json_lines(data: bytes) -> Iterator[dict[str, Any]]:
     """Yield the objects of JSON lines; what is none is passed over: a log ends where its writer was killed."""
     for line in data.splitlines():
-        if isinstance(found := parsed(line), dict):
-            yield found
+        if isinstance(value := parsed(line), dict):
+            yield value

@@ -204,10 +204,10 @@ def _held(
                 "embedding", pa.array([vector for part in vectors for vector in part], EMBEDDING)
             )
         for mine, (set_images, embeddings) in zip(held, sets, strict=True):
-            found = find(set_images, index, config, embeddings)
-            near = pc.less_equal(found.column("pdq_hamming"), config.max_hamming)
-            like = pc.greater_equal(found.column("cosine"), config.min_cosine)
-            copies = found.filter(pc.or_(pc.fill_null(near, False), pc.fill_null(like, False)))
+            nearest = find(set_images, index, config, embeddings)
+            near = pc.less_equal(nearest.column("pdq_hamming"), config.max_hamming)
+            like = pc.greater_equal(nearest.column("cosine"), config.min_cosine)
+            copies = nearest.filter(pc.or_(pc.fill_null(near, False), pc.fill_null(like, False)))
             mine[copies.column("row").to_numpy()] = True
     return held
 

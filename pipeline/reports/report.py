@@ -244,5 +244,5 @@ def _ranked(counts: np.ndarray) -> list[tuple[float, float]]:
 
 def _evidence(row: Mapping[str, Any]) -> str:
     """Evidence in a line: `count 392, cap 200`."""
-    found = evidence(row["evidence"])
-    return ", ".join(f"{name.replace('_', ' ')} {cell(value)}" for name, value in found.items() if value is not None)
+    values = evidence(row["evidence"])
+    return ", ".join(f"{name.replace('_', ' ')} {cell(value)}" for name, value in values.items() if value is not None)

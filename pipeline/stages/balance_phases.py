@@ -104,9 +104,9 @@ def _windows(context: Context) -> Result:
 def _collect(context: Context) -> Result:
     """This partition's hashes within the windows, by the bucket of their query."""
     rows, window = _rows(context), context.concat("windows", balance.WINDOWS)
-    found = balance.collect(rows.column("query_ids").combine_chunks(), rows.column("hash").to_numpy(), window)
-    at = np.searchsorted(window.column("query_id").to_numpy(), found.column("query_id").to_numpy())
-    return Result(buckets={"hashes": write_buckets(found, _buckets(window)[at])})
+    hashes = balance.collect(rows.column("query_ids").combine_chunks(), rows.column("hash").to_numpy(), window)
+    at = np.searchsorted(window.column("query_id").to_numpy(), hashes.column("query_id").to_numpy())
+    return Result(buckets={"hashes": write_buckets(hashes, _buckets(window)[at])})
 
 
 def _cutoffs(context: Context) -> Result:
@@ -216,8 +216,8 @@ class Balancing:
             inputs["queries"] = (run.artifacts.take(QUERY_LIST),)
             if self.caps is not None:
                 taken = plain({"cap": config.cap, "caps": config.caps, "per_language": config.per_language})
-                found = run.one(self.caps, Task(self.caps.name, 0, inputs, taken))
-                run.artifacts.leave(LANGUAGE_CAPS, Input(found.files["caps"]))
+                caps_of = run.one(self.caps, Task(self.caps.name, 0, inputs, taken))
+                run.artifacts.leave(LANGUAGE_CAPS, Input(caps_of.files["caps"]))
             inputs["caps"] = (run.artifacts.take(LANGUAGE_CAPS),)
             options = {"oversample": oversample}
         windowed = run.one(self.windows, Task(self.windows.name, 0, inputs, options))

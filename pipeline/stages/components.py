@@ -30,8 +30,8 @@ def answered(context: Context, key: pa.DataType) -> pa.Table:
 
     A file at a time: what many are connected to has an edge from each of them.
     """
-    found = [stars.labels(edges) for edges in context.each("edges")]
-    return stars.labels(pa.concat_tables([stars.edges_schema(key).empty_table(), *found]))
+    labelled = [stars.labels(edges) for edges in context.each("edges")]
+    return stars.labels(pa.concat_tables([stars.edges_schema(key).empty_table(), *labelled]))
 
 
 def _small_star(context: Context) -> Result:

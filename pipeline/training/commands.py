@@ -214,13 +214,13 @@ def run_of(checkpoint: str) -> Storage | None:
     folder, _, _ = checkpoint.rstrip("/").rpartition("/")
     if folder.rpartition("/")[2] == "checkpoints":
         return Storage(folder.rpartition("/")[0] or ".")
-    found = Storage(checkpoint)
-    if has_index(found):
-        runs = sorted({info.name.split("/")[1] for info in found.list("runs", recursive=True)})
-        which = f"one of its runs, such as {found.url}/runs/{runs[0]}" if runs else "a run of `wit train` on it"
+    storage = Storage(checkpoint)
+    if has_index(storage):
+        runs = sorted({info.name.split("/")[1] for info in storage.list("runs", recursive=True)})
+        which = f"one of its runs, such as {storage.url}/runs/{runs[0]}" if runs else "a run of `wit train` on it"
         raise ConfigError(f"{checkpoint} is a dataset; examine {which}")
-    if found.exists("config.yaml"):
-        return found
+    if storage.exists("config.yaml"):
+        return storage
     if is_local(checkpoint) and not any((Path(checkpoint) / name).exists() for name in _OF_MODELS):
         raise ConfigError(
             f"{checkpoint} is neither a run of `wit train`, nor one of its checkpoints, nor an exported folder"

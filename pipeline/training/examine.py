@@ -146,15 +146,15 @@ def _keep(run: Storage, checkpoint: str, rows: Sequence[Row]) -> None:
     from train.logs.log import add_evaluation
 
     flat = results(rows)
-    for name, found, keys in (
+    for name, content, keys in (
         (EVALUATION, flat, ("task", "metric")),
         (EXAMINATION, [row.to_dict() for row in rows], ("dataset", "task")),
     ):
         known = json.loads(run.read(name)) if run.exists(name) else []
-        new = {tuple(row[key] for key in keys) for row in found}  # type: ignore[literal-required,index]
+        new = {tuple(row[key] for key in keys) for row in content}  # type: ignore[literal-required,index]
         kept = [row for row in known if tuple(row[key] for key in keys) not in new]
-        if found:
-            run.write(name, json.dumps([*kept, *found], indent=1).encode())
+        if content:
+            run.write(name, json.dumps([*kept, *content], indent=1).encode())
     if flat:
         add_evaluation(run, about(*find(checkpoint))["step"], flat)
 
@@ -191,11 +191,11 @@ def compare(examined: Sequence[str], form: str) -> int:
 
     if len(examined) < 2:
         raise ConfigError("wit compare takes two runs or files, or more: the first is what the others are held against")
-    found, notes = differences([(place, rows_of(place)) for place in examined])
+    differing, notes = differences([(place, rows_of(place)) for place in examined])
     if form == "json":
-        print(escaped_json(json.dumps({"differences": [each.to_dict() for each in found], "notes": notes})))
+        print(escaped_json(json.dumps({"differences": [each.to_dict() for each in differing], "notes": notes})))
     else:
-        say(format_table(found, notes))
+        say(format_table(differing, notes))
     return 0
 
 

@@ -86,16 +86,16 @@ def _strip(label: str, figure: Figure) -> dict[str, Any] | None:
 
 def _few_shot(row: Row) -> Any:
     """Accuracy against shots, with zero-shot as a rule; nothing for other rows."""
-    found = [
+    charts = [
         (int(name.removeprefix(_SHOTS)), figure)
         for name, figure in row.figures.items()
         if name.startswith(_SHOTS) and name.removeprefix(_SHOTS).isdigit() and figure.value is not None
     ]
-    if len(found) < 2:
+    if len(charts) < 2:
         return ""
-    curves = {"probe": [(math.log2(shots), figure.value or 0.0) for shots, figure in found]}
-    if any(figure.random_init is not None for _, figure in found):
-        curves["probe of random weights"] = [(math.log2(shots), figure.random_init or 0.0) for shots, figure in found]
+    curves = {"probe": [(math.log2(shots), figure.value or 0.0) for shots, figure in charts]}
+    if any(figure.random_init is not None for _, figure in charts):
+        curves["probe of random weights"] = [(math.log2(shots), figure.random_init or 0.0) for shots, figure in charts]
     zero_shot = row.figures.get("zero_shot_acc1")
     rule = None if zero_shot is None or zero_shot.value is None else ("zero-shot", zero_shot.value)
     return lines(curves, "images of each class, log2", "accuracy", rule=rule)
@@ -126,8 +126,8 @@ def _robustness(row: Row) -> list[dict[str, Any]]:
 
 def _classes(row: Row) -> list[dict[str, Any]]:
     """Classes as strips, the least accurate first."""
-    found = [each for each in row.tables.get("per_class", []) if each["n"] and each["accuracy"] is not None]
-    found = sorted(found, key=lambda each: (each["accuracy"], each["class"]))[:MOST_CLASSES]
+    classes = [each for each in row.tables.get("per_class", []) if each["n"] and each["accuracy"] is not None]
+    classes = sorted(classes, key=lambda each: (each["accuracy"], each["class"]))[:MOST_CLASSES]
     return [
         {
             "label": each["class"],
@@ -139,22 +139,22 @@ def _classes(row: Row) -> list[dict[str, Any]]:
             "other": None,
             "shown": f"{each['accuracy']:.0%}" + (f", {each['mostly_taken_for']}" if each["mostly_taken_for"] else ""),
         }
-        for each in found
+        for each in classes
     ]
 
 
 def _confusions(row: Row) -> list[dict[str, Any]]:
     """The most frequent confusions."""
-    found = row.tables.get("confusion", [])
-    if found and isinstance(found[0], list):
+    confusions = row.tables.get("confusion", [])
+    if confusions and isinstance(confusions[0], list):
         names = [each["class"] for each in row.tables["per_class"]]
-        found = [
+        confusions = [
             {"class": names[i], "answer": names[j], "n": count}
-            for i, counts in enumerate(found)
+            for i, counts in enumerate(confusions)
             for j, count in enumerate(counts)
             if i != j and count
         ]
-    return sorted(found, key=lambda each: (-each["n"], each["class"], each["answer"]))[:10]
+    return sorted(confusions, key=lambda each: (-each["n"], each["class"], each["answer"]))[:10]
 
 
 def _logit(share: float) -> float:

@@ -36,8 +36,8 @@ def _run(storage: Storage, folder: str, names: set[str]) -> dict[str, Any]:
         unread += line is None
         log += [] if line is None else [line]
     if f"{folder}/{_EXAMINED}" in names:
-        found = parsed(storage.read(f"{folder}/{_EXAMINED}"))
-        rows = [_row(row, _FOUND) for row in found] if isinstance(found, list) else [None]
+        examined = parsed(storage.read(f"{folder}/{_EXAMINED}"))
+        rows = [_row(row, _FOUND) for row in examined] if isinstance(examined, list) else [None]
         results = [{**row, **_score(row)} for row in rows if row is not None]
         unread += len(rows) - len(results)
     shown = log[:: max(1, len(log) // _POINTS)]
@@ -54,10 +54,10 @@ def _run(storage: Storage, folder: str, names: set[str]) -> dict[str, Any]:
     }
 
 
-def _row(found: Any, numbers: tuple[str, ...]) -> dict[str, Any] | None:
+def _row(value: Any, numbers: tuple[str, ...]) -> dict[str, Any] | None:
     """A JSON object, if these of its values are numbers; None if it is none."""
-    is_row = isinstance(found, dict) and all(_is_number(found.get(name)) for name in numbers)
-    return found if is_row else None
+    is_row = isinstance(value, dict) and all(_is_number(value.get(name)) for name in numbers)
+    return value if is_row else None
 
 
 def _is_number(value: Any) -> bool:

@@ -70,10 +70,10 @@ def check(address: str) -> None:
 
 def wrong_version(address: str, error: RuntimeError) -> ConfigError | None:
     """Return what Ray says of a cluster of another version, as a sentence; None if that is not what it says."""
-    found = re.findall(r"Ray: (\S+)\s+Python: (\S+)", str(error))
-    if "Version mismatch" not in str(error) or len(found) != 2:
+    versions = re.findall(r"Ray: (\S+)\s+Python: (\S+)", str(error))
+    if "Version mismatch" not in str(error) or len(versions) != 2:
         return None
-    theirs, ours = (f"Ray {ray} on Python {python}" for ray, python in found)
+    theirs, ours = (f"Ray {ray} on Python {python}" for ray, python in versions)
     return ConfigError(f"the Ray cluster at {address} runs {theirs}, and this is {ours}; both must have the same")
 
 

@@ -179,14 +179,14 @@ def damage(run: Storage, name: str, processes: Processes | None = None) -> str |
         processes: those that share the reading, a part of the files each.
     """
     rank, count = (processes.rank, processes.count) if processes is not None else (0, 1)
-    found: str | None = None
+    damaged_file: str | None = None
     try:
         expected = about(run, name).get("sums", {})
         mine = sorted(expected)[rank::count]
-        found = next((file for file, sum_ in _sums(run, name, mine).items() if sum_ != expected[file]), None)
+        damaged_file = next((file for file, sum_ in _sums(run, name, mine).items() if sum_ != expected[file]), None)
     except (ValueError, OSError):
-        found = ABOUT if not run.exists(f"{name}/{ABOUT}") else "one of its files"
-    every = processes.gather(found) if processes is not None else [found]
+        damaged_file = ABOUT if not run.exists(f"{name}/{ABOUT}") else "one of its files"
+    every = processes.gather(damaged_file) if processes is not None else [damaged_file]
     return next((file for file in every if file is not None), None)
 
 
@@ -307,7 +307,7 @@ class Checkpoints:
             try:
                 writing.result(seconds)
             except (Exception, dcp.CheckpointException) as error:
-                first = next((found for found, _ in getattr(error, "failures", {}).values()), error)  # by rank
+                first = next((cause for cause, _ in getattr(error, "failures", {}).values()), error)  # by rank
                 raise OSError(f"a checkpoint in {self.run.url} could not be written: {sentence(first)}") from error
 
     def publish(self, name: str, described: dict[str, Any]) -> None:

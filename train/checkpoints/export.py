@@ -88,8 +88,8 @@ def export_onnx(checkpoint: str, directory: str | Path, weights: str = "auto") -
             session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
             for count in (1, 3):
                 expected = module(inputs[:count])
-                found = torch.from_numpy(session.run(["features"], {name: inputs[:count].numpy()})[0])
-                apart = (found - expected).abs().max().item() if found.shape == expected.shape else float("inf")
+                features = torch.from_numpy(session.run(["features"], {name: inputs[:count].numpy()})[0])
+                apart = (features - expected).abs().max().item() if features.shape == expected.shape else float("inf")
                 if not apart <= PARITY:
                     raise ValueError(f"{path} gives other features than the model, by {apart:.1e}; more than {PARITY}")
         paths.append(path)

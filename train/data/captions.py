@@ -21,22 +21,22 @@ def choose(parts: Mapping[str, bytes], captions: Mapping[str, float], seed: int,
     Raises:
         DamagedSampleError: the sample has none of them.
     """
-    found = [
+    captions_there = [
         (text, weight / len(texts))
         for name, weight in captions.items()
         if (texts := _texts(parts, name))
         for text in texts
     ]
-    if not found:
+    if not captions_there:
         raise DamagedSampleError(f"it has no {' or '.join(captions)}")
-    if len(found) == 1:
-        return found[0][0]
-    point = hash64("caption", seed, epoch, row) / 2**64 * sum(weight for _, weight in found)
-    for text, weight in found:
+    if len(captions_there) == 1:
+        return captions_there[0][0]
+    point = hash64("caption", seed, epoch, row) / 2**64 * sum(weight for _, weight in captions_there)
+    for text, weight in captions_there:
         point -= weight
         if point < 0:
             return text
-    return found[-1][0]
+    return captions_there[-1][0]
 
 
 def _texts(parts: Mapping[str, bytes], name: str) -> list[str]:

@@ -42,11 +42,11 @@ class Jpegs:
         return Jpegs(self.part, *tensors)
 
 
-def collect(part: int, found: Sequence[tuple[int, bytes, Sequence[int]]]) -> Jpegs | None:
+def collect(part: int, jpegs: Sequence[tuple[int, bytes, Sequence[int]]]) -> Jpegs | None:
     """Return the JPEGs of a part, each with its place and its crop; None if there are none."""
-    if not found:
+    if not jpegs:
         return None
-    places, files, crops = zip(*found, strict=True)
+    places, files, crops = zip(*jpegs, strict=True)
     ends = torch.tensor([len(file) for file in files]).cumsum(0)
     whole = torch.frombuffer(bytearray(b"".join(files)), dtype=torch.uint8)
     return Jpegs(part, torch.tensor(places), whole, ends, torch.tensor(crops))

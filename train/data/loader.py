@@ -251,8 +251,8 @@ class Samples:
         number = int(self.corpus.first[source]) + row
         text = captions.choose(parts, self.captions, self.corpus.seed, epoch, number)
         image = image_part(parts)
-        if jpegs is not None and (found := self.augment.undecoded(image, draws)) is not None:
-            jpegs.append((place, *found))
+        if jpegs is not None and (undecoded := self.augment.undecoded(image, draws)) is not None:
+            jpegs.append((place, *undecoded))
         else:
             self.augment.write(image, draws, out)
         return text

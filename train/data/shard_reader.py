@@ -80,11 +80,11 @@ class ShardReader:
                 if isinstance(file, int):
                     length = os.fstat(file).st_size  # an index may claim more, for which memory would be taken
                     return [os.pread(file, min(size, length), offset) for offset, size in ranges]
-                found = [file.read(size, offset) for offset, size in ranges]
-                if shard not in self._copied_anew and not self._are_whole(rows, found):
+                bodies = [file.read(size, offset) for offset, size in ranges]
+                if shard not in self._copied_anew and not self._are_whole(rows, bodies):
                     self._copied_anew.add(shard)  # if the shard is no better, its samples are damaged
                     raise SpoiledCopyError(f"{file.path} is not what its shard was when it was written")
-                return found
+                return bodies
             except FileNotFoundError:
                 return [b""] * len(rows)
             except OSError as error:
@@ -96,10 +96,10 @@ class ShardReader:
                     time.sleep(_WAIT_SECONDS * 2**attempt)
         raise AssertionError("unreachable")
 
-    def _are_whole(self, rows: np.ndarray, found: list[bytes]) -> bool:
+    def _are_whole(self, rows: np.ndarray, bodies: list[bytes]) -> bool:
         return all(
             self.index.is_whole(row, data) or not self.index.checksum[row]
-            for row, data in zip(rows.tolist(), found, strict=True)
+            for row, data in zip(rows.tolist(), bodies, strict=True)
         )
 
     def _file(self, shard: int) -> Copy | int:

@@ -24,10 +24,10 @@ class ReaderPlan(NamedTuple):
 def free_bytes(folder: str = FOLDER) -> int | None:
     """Return the room that is left for what processes share; None where the system has no such folder."""
     try:
-        found = os.statvfs(folder)
+        status = os.statvfs(folder)
     except OSError:
         return None
-    return found.f_bavail * found.f_frsize
+    return status.f_bavail * status.f_frsize
 
 
 def plan(sample_bytes: int, samples: int, workers: int, free: int | None, most: int) -> ReaderPlan:

@@ -135,8 +135,8 @@ class Watch:
     def _judge(self) -> None:
         """Find the process that is dead or silent; then end this one, if it does not end by itself."""
         while not self._closed.wait(self._period) and not self._judged.is_set():
-            if (found := self._find()) is not None and not self._closed.wait(self._period):
-                self._pronounce(found)
+            if (verdict := self._find()) is not None and not self._closed.wait(self._period):
+                self._pronounce(verdict)
         if self._closed.wait(GRACE_SECONDS) or self._verdict is None:
             return
         if self._verdict.rank != self._rank:
@@ -180,14 +180,14 @@ def member() -> Member:
 
 def _descriptors(members: Sequence[Member], rank: int) -> dict[int, int]:
     """Descriptors of the other processes on this machine; none where the system has no such."""
-    found: dict[int, int] = {}
+    descriptors: dict[int, int] = {}
     for number, other in enumerate(members):
         if number != rank and other.numbering and other.numbering == members[rank].numbering:
             try:
-                found[number] = os.pidfd_open(other.pid)
+                descriptors[number] = os.pidfd_open(other.pid)
             except (AttributeError, OSError):
                 continue
-    return found
+    return descriptors
 
 
 def store() -> Any | None:

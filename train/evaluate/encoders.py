@@ -135,10 +135,10 @@ def _weights(folder: Path) -> dict[str, torch.Tensor]:
         if (folder / "model.safetensors").is_file():
             return load_file(folder / "model.safetensors")
         if (folder / "pytorch_model.bin").is_file():
-            found: dict[str, torch.Tensor] = torch.load(
+            state: dict[str, torch.Tensor] = torch.load(
                 folder / "pytorch_model.bin", map_location="cpu", weights_only=True
             )
-            return found
+            return state
     except Exception as error:  # torch and safetensors raise anything on other bytes
         raise ValueError(f"{folder} has weights that cannot be read: {' '.join(str(error).split())[:200]}") from None
     raise ValueError(f"{folder} has no weights: model.safetensors or pytorch_model.bin")

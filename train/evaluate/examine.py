@@ -69,20 +69,20 @@ def examine(
                 continue
             views = [View(evaluator.name, what, seen, evaluator.options, shared) for seen in sees]
             try:
-                found = [evaluator.module.evaluate(view) for view in views]
+                found_rows = [evaluator.module.evaluate(view) for view in views]
             except SetError as error:
                 if examination.asked_for:
                     raise
                 examination.skipped(f"{evaluator.name} passes over {what.name}: {error}")
                 continue
             ran.add(evaluator.name)
-            rows.append(with_random_init(*found) if len(found) == 2 else found[0])
+            rows.append(with_random_init(*found_rows) if len(found_rows) == 2 else found_rows[0])
     wants_held_out = any(each.name == "retrieval" for each in examination.evaluators)
     if examination.dataset is not None and wants_held_out:
         ranked = [held_out_ranks(each.encoder, examination.dataset, examination.pairs) for each in sees]
-        found = [held_out_row(examination.dataset, *each) for each in ranked]
+        found_rows = [held_out_row(examination.dataset, *each) for each in ranked]
         ran.add("retrieval")
-        rows.append(with_random_init(*found) if len(found) == 2 else found[0])
+        rows.append(with_random_init(*found_rows) if len(found_rows) == 2 else found_rows[0])
     if examination.sets and not rows and not examination.asked_for:
         raise SetError(f"nothing can be examined on {', '.join(what.name for what in examination.sets)}")
     if examination.asked_for and (idle := [each.name for each in examination.evaluators if each.name not in ran]):

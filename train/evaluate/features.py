@@ -75,37 +75,37 @@ class Features:
     def images(self, split: Split, what: str = "images") -> ImageFeatures:
         """Return the features of a split's images, kept a piece at a time. Raises SetError if none can be read."""
         length = max(1, len(split)) if self.folder is None else PIECE
-        found = []
+        pieces = []
         for first in range(0, len(split), length):
             whole = len(split) <= length
             piece = split if whole else split.take(np.arange(first, min(first + length, len(split))))
-            found.append(self._piece(piece, what, first, len(split)))
-        if not any(len(each["rows"]) for each in found):
+            pieces.append(self._piece(piece, what, first, len(split)))
+        if not any(len(each["rows"]) for each in pieces):
             raise SetError(f"no image of {what} can be read")
-        rows = np.concatenate([each["rows"] + place * length for place, each in enumerate(found)])
-        embeddings, before = (joined([each[name] for each in found]) for name in ("embeddings", "before_projection"))
+        rows = np.concatenate([each["rows"] + place * length for place, each in enumerate(pieces)])
+        embeddings, before = (joined([each[name] for each in pieces]) for name in ("embeddings", "before_projection"))
         return ImageFeatures(rows, embeddings, before, len(split) - len(rows))
 
     def _piece(self, split: Split, what: str, first: int, total: int) -> dict[str, np.ndarray]:
         key = f"images-{checksum(f'{self.identity} {split.identity()}'.encode())}"
-        found = self._kept(key)
-        if found is None:
-            found = self._encode(split, what, first, total)
-            checked(found["embeddings"], what)
-            self._keep(key, found)
-        return found
+        arrays = self._kept(key)
+        if arrays is None:
+            arrays = self._encode(split, what, first, total)
+            checked(arrays["embeddings"], what)
+            self._keep(key, arrays)
+        return arrays
 
     def texts(self, texts: Sequence[str]) -> np.ndarray:
         """Return the features of texts: float32 (n, d), of unit length."""
         key = f"texts-{checksum(chr(0).join([self.identity, *texts]).encode('utf-8', 'surrogatepass'))}"
-        found = self._kept(key)
-        if found is None:
+        arrays = self._kept(key)
+        if arrays is None:
             distinct = list(dict.fromkeys(texts))
             encoded = checked(self._encode_texts(distinct), "texts")
             place = {text: number for number, text in enumerate(distinct)}
-            found = {"embeddings": encoded[[place[text] for text in texts]]}
-            self._keep(key, found)
-        return found["embeddings"]
+            arrays = {"embeddings": encoded[[place[text] for text in texts]]}
+            self._keep(key, arrays)
+        return arrays["embeddings"]
 
     def _encode_texts(self, texts: Sequence[str]) -> np.ndarray:
         return self.encoder.texts(texts)
@@ -144,15 +144,15 @@ class Features:
             return self._held[key]
         if self.folder is None:
             return None
-        found = kept_arrays(self.folder, key)
-        if found is not None:
-            self._held[key] = found
-        return found
+        arrays = kept_arrays(self.folder, key)
+        if arrays is not None:
+            self._held[key] = arrays
+        return arrays
 
-    def _keep(self, key: str, found: dict[str, np.ndarray]) -> None:
-        self._held[key] = found
+    def _keep(self, key: str, arrays: dict[str, np.ndarray]) -> None:
+        self._held[key] = arrays
         if self.folder is not None:
-            keep_arrays(self.folder, key, found)
+            keep_arrays(self.folder, key, arrays)
 
 
 def kept_arrays(folder: Path, key: str) -> dict[str, np.ndarray] | None:
@@ -168,10 +168,10 @@ def kept_arrays(folder: Path, key: str) -> dict[str, np.ndarray] | None:
         return None
 
 
-def keep_arrays(folder: Path, key: str, found: dict[str, np.ndarray]) -> None:
+def keep_arrays(folder: Path, key: str, arrays: dict[str, np.ndarray]) -> None:
     """Keep arrays in a folder under a name: whole, or not at all."""
     with replacing(folder / f"{key}.npz") as draft, draft.open("wb") as file:
-        np.savez(file, **found)  # type: ignore[arg-type]
+        np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
 def joined(parts: Sequence[np.ndarray]) -> np.ndarray:

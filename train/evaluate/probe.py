@@ -35,8 +35,8 @@ class Probe:
 
     def scores(self, features: np.ndarray) -> np.ndarray:
         """Return the scores, (n, classes), of which the greatest is the answer."""
-        found: np.ndarray = features.astype(np.float64) @ self.weights.T + self.biases
-        return found
+        scores: np.ndarray = features.astype(np.float64) @ self.weights.T + self.biases
+        return scores
 
     def score(self, features: np.ndarray, labels: np.ndarray) -> Score:
         """Return how good it is on validation."""
@@ -75,8 +75,8 @@ def fit(
     if start is not None:
         begin[:, :-1], begin[:, -1] = start.weights, start.biases + start.weights @ middle
     solve = _by_scipy if device == "cpu" else partial(_by_torch, device=device)
-    found, loss, iterations = solve(inputs, labels.astype(np.int64), begin, strength, tolerance)
-    weights, biases = found[:, :-1], found[:, -1]
+    solution, loss, iterations = solve(inputs, labels.astype(np.int64), begin, strength, tolerance)
+    weights, biases = solution[:, :-1], solution[:, -1]
     return Probe(weights, biases - weights @ middle, loss * max(1, len(labels)), iterations)
 
 
@@ -104,14 +104,14 @@ def _by_scipy(inputs: np.ndarray, labels: np.ndarray, begin: np.ndarray, strengt
         gradient[:, -1] = chances.sum(0)
         return (entropy + 0.5 * strength * float((weights * weights).sum())) / count, gradient.ravel() / count
 
-    found = minimize(
+    solution = minimize(
         objective,
         begin.ravel(),
         jac=True,
         method="L-BFGS-B",
         options={"maxiter": MAX_ITERATIONS, "maxfun": 2 * MAX_ITERATIONS, "gtol": tolerance, "ftol": 1e-14},
     )
-    return found.x.reshape(begin.shape), float(found.fun), int(found.nit)
+    return solution.x.reshape(begin.shape), float(solution.fun), int(solution.nit)
 
 
 def _by_torch(

@@ -70,7 +70,7 @@ def check(wanted: Sequence[str]) -> None:
 def evaluators(wanted: Mapping[str, Mapping[str, Any]]) -> list[Evaluator]:
     """Return evaluators by their names, with the options that were set. Raises ValueError."""
     check(list(wanted))
-    found = []
+    chosen = []
     for name, options in wanted.items():
         module: Any = importlib.import_module(f"train.evaluate.evaluators.{name}")
         if unknown := [key for key in options if key not in module.OPTIONS]:
@@ -80,8 +80,8 @@ def evaluators(wanted: Mapping[str, Mapping[str, Any]]) -> list[Evaluator]:
             default = module.OPTIONS[key]
             if not _is_like(value, default, getattr(module, "LEAST", {}).get(key)):
                 raise ValueError(f"{name}.{key} must be such as {default!r}, not {value!r}")
-        found.append(Evaluator(name, module, {**module.OPTIONS, **options}))
-    return found
+        chosen.append(Evaluator(name, module, {**module.OPTIONS, **options}))
+    return chosen
 
 
 def _is_like(value: Any, default: Any, least: float | None) -> bool:

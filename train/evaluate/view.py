@@ -88,8 +88,8 @@ def readable(view: View, questions: Sequence[Q], images_of: Callable[[Q], Sequen
 
 def ensemble(prompts: np.ndarray) -> np.ndarray:
     """Return the mean over templates, of unit length: (classes, d) of (classes, templates, d)."""
-    found = prompts.mean(1)
-    unit: np.ndarray = found / np.maximum(np.linalg.norm(found, axis=-1, keepdims=True), 1e-12)
+    mean = prompts.mean(1)
+    unit: np.ndarray = mean / np.maximum(np.linalg.norm(mean, axis=-1, keepdims=True), 1e-12)
     return unit
 
 
@@ -97,5 +97,5 @@ def ranks(scores: np.ndarray, answer: np.ndarray) -> np.ndarray:
     """Return the rank, from 1, of each row's right answer; among equals the first comes first, as argmax has it."""
     of_answer = scores[np.arange(len(answer)), answer][:, None]
     earlier = np.arange(scores.shape[1]) < answer[:, None]
-    found: np.ndarray = 1 + (scores > of_answer).sum(1) + ((scores == of_answer) & earlier).sum(1)
-    return found
+    rank: np.ndarray = 1 + (scores > of_answer).sum(1) + ((scores == of_answer) & earlier).sum(1)
+    return rank

@@ -113,15 +113,15 @@ class Checkpoint:
         ]
         if [len(group) for group in groups] != [len(group) for group in self._groups]:
             return {}
-        found: dict[str, Tensor] = {}
+        moments_of: dict[str, Tensor] = {}
         for group, numbers in zip(groups, self._groups, strict=True):
             for (name, parameter), number in zip(group, numbers, strict=True):
                 moments = self._state.get(number, {})
                 if all(isinstance(moments.get(key), Tensor) for key in _MOMENTS) and all(
                     moments[key].shape == parameter.shape or "positional_embedding" in name for key in _MOMENTS[:2]
                 ):
-                    found |= {f"optimizer.state.{name}.{key}": moments[key] for key in _MOMENTS}
-        return found
+                    moments_of |= {f"optimizer.state.{name}.{key}": moments[key] for key in _MOMENTS}
+        return moments_of
 
 
 def _is_made(name: str) -> bool:

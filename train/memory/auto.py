@@ -31,19 +31,19 @@ def settled(config: TrainConfig, processes: Processes, checkpoint: Mapping[str, 
     before = by_place(checkpoint.get("config", {})).get("training.micro_batch")
     if checkpoint.get("auto_on") == auto_on(processes):
         return changed(config, micro_batch=before), int(before or 0)
-    found = 0
+    largest = 0
     if processes.device.type == "cuda":
         free = min(processes.gather(torch.cuda.mem_get_info(processes.device)[0]))
-        found, keys = processes.gather(_found(config, processes.count, free) if processes.rank == 0 else None)[0]
-        if not found:
+        largest, keys = processes.gather(_found(config, processes.count, free) if processes.rank == 0 else None)[0]
+        if not largest:
             raise ValueError(f"micro_batch: auto finds nothing that fits GPUs with {free / 1e9:.1f} GB free: {keys}")
-    if before not in (None, found) and processes.rank == 0:
+    if before not in (None, largest) and processes.rank == 0:
         print(
-            f"micro_batch: auto is {found} from now on; the run had {before} until now",
+            f"micro_batch: auto is {largest} from now on; the run had {before} until now",
             file=sys.stderr,
             flush=True,
         )
-    return changed(config, micro_batch=found), found
+    return changed(config, micro_batch=largest), largest
 
 
 def auto_on(processes: Processes) -> str:
@@ -54,5 +54,5 @@ def auto_on(processes: Processes) -> str:
 def _found(config: TrainConfig, gpus: int, free: int) -> tuple[int, str]:
     """The most samples at a time that fit; or 0, and which keys to change."""
     forecast = MemoryForecast(config, gpus)
-    found = forecast.largest(free)
-    return (0, advice(forecast, free)) if found is None else (found, "")
+    largest = forecast.largest(free)
+    return (0, advice(forecast, free)) if largest is None else (largest, "")

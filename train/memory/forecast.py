@@ -190,9 +190,9 @@ def _unsharded_bytes(model: nn.Module, sums: bool) -> int:
     Args:
         sums: the gradients, too, are put together in buffers, to be summed at once.
     """
-    found = [_bytes(block.parameters()) for block in blocks(model)]
-    rest = _bytes(model.parameters()) - sum(found)
-    return (2 if sums else 1) * rest + (5 if sums else 3) * max(found, default=0)
+    block_bytes = [_bytes(block.parameters()) for block in blocks(model)]
+    rest = _bytes(model.parameters()) - sum(block_bytes)
+    return (2 if sums else 1) * rest + (5 if sums else 3) * max(block_bytes, default=0)
 
 
 @dataclass(frozen=True)
@@ -214,7 +214,7 @@ def _simulate(clip: Clip, precision: str, samples: int, accumulating: bool, shar
     """
     model: Any = clip.model
     half = torch.float16 if precision == "fp16" else torch.bfloat16
-    found: dict[str, int] = {}
+    sizes: dict[str, int] = {}
     with FakeTensorMode(), _gpu_types(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         _fake(model)
@@ -226,7 +226,7 @@ def _simulate(clip: Clip, precision: str, samples: int, accumulating: bool, shar
         count = _Count()
 
         def loss(images: Tensor, texts: Tensor, *scale: Tensor, counts: Any) -> Tensor:
-            found.update(held=count.now, dimensions=images.shape[1], feature_bytes=_bytes([images, texts]) // samples)
+            sizes.update(held=count.now, dimensions=images.shape[1], feature_bytes=_bytes([images, texts]) // samples)
             return images.sum() + texts.sum() + sum(value.sum() for value in scale)
 
         for parameter in model.parameters():
@@ -246,7 +246,7 @@ def _simulate(clip: Clip, precision: str, samples: int, accumulating: bool, shar
                 prepare=lambda images: (images * one).sub_(one),
                 autocast=torch.autocast("cpu", half, enabled=precision != "fp32"),
             )
-    return _Towers(peak=count.peak, **found)
+    return _Towers(peak=count.peak, **sizes)
 
 
 def _fake(model: nn.Module) -> None:

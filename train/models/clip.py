@@ -156,8 +156,8 @@ def _with_tokenizer(folder: str) -> dict[str, Any]:
     end = words.eos_token_id if words.eos_token_id is not None else words.sep_token_id
     if end is None or end not in words("a")["input_ids"]:
         raise ValueError(f"tokenizer {folder!r} must end a text with a token (eos or sep), where its feature is read")
-    found = {"hf_tokenizer_name": str(Path(folder).absolute()), "vocab_size": len(words)}
-    return {**found, "pool_type": "eos", "eos_id": end}
+    keys = {"hf_tokenizer_name": str(Path(folder).absolute()), "vocab_size": len(words)}
+    return {**keys, "pool_type": "eos", "eos_id": end}
 
 
 def restore(

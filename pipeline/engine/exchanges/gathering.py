@@ -83,15 +83,15 @@ def groups(files: Sequence[FileRef]) -> list[list[FileRef]]:
     """Return neighbouring files that are merged into one: MERGED_FILES at most, and no more than MERGED_BYTES unless it
     is one.
     """
-    found: list[list[FileRef]] = []
+    grouped: list[list[FileRef]] = []
     filled = 0
     for file in files:
-        if not found or len(found[-1]) == MERGED_FILES or filled + file.bytes > MERGED_BYTES:
-            found.append([])
+        if not grouped or len(grouped[-1]) == MERGED_FILES or filled + file.bytes > MERGED_BYTES:
+            grouped.append([])
             filled = 0
-        found[-1].append(file)
+        grouped[-1].append(file)
         filled += file.bytes
-    return found
+    return grouped
 
 
 def _made(run: Run, phase: str, role: str, parts: Sequence[Sequence[FileRef]]) -> list[FileRef]:

@@ -81,7 +81,7 @@ def run_with_quarantine(
     jury = _Jury(budget, on_lost, patience_s)
     todo = list(tasks)
     while todo:
-        found: dict[tuple[int, int], list[tuple[Task, Failure]]] = {}
+        failures: dict[tuple[int, int], list[tuple[Task, Failure]]] = {}
         for task, answer in executor.run(url, todo, show):
             if isinstance(answer, Commit):
                 if task.only is None:
@@ -96,9 +96,9 @@ def run_with_quarantine(
             if task.key not in cases:
                 log.warning("%s: partition %d failed (%s)", task.phase, task.partition, brief(answer.error))
                 cases[task.key] = _Case(replace(task, only=None), answer.error)
-            found.setdefault(task.key, []).append((task, answer))
-        for key in sorted(found):
-            for task, failure in found[key]:
+            failures.setdefault(task.key, []).append((task, answer))
+        for key in sorted(failures):
+            for task, failure in failures[key]:
                 jury.judge(cases[key], task, failure)
         wait = max((case.wait_s for case in cases.values()), default=0.0)
         if wait:

@@ -34,15 +34,15 @@ class Quarantine:
 
     def known(self) -> dict[tuple[int, str], dict[int, Lost]]:
         """Return (partition, fingerprint) -> the units that were left out, but those that wider limits may let pass."""
-        found: dict[tuple[int, str], dict[int, Lost]] = {}
+        left_out: dict[tuple[int, str], dict[int, Lost]] = {}
         for info in self._storage.list(self._folder):
             name = info.name.rpartition("/")[2].removesuffix(".json")
             partition, _, fingerprint = name.partition("-")
             with contextlib.suppress(ValueError):  # a disk that lost power may hold an empty file: it is observed again
                 items = [Lost(**item) for item in json.loads(self._storage.read(info.name))]
                 kept = [lost for lost in items if not self._limits.exceeds(lost)]
-                found[int(partition), fingerprint] = {lost.unit: lost for lost in kept}
-        return found
+                left_out[int(partition), fingerprint] = {lost.unit: lost for lost in kept}
+        return left_out
 
     def add(self, task: Task, lost: Mapping[int, Lost]) -> None:
         """Record what a task leaves out."""

@@ -58,7 +58,7 @@ def existing(config: Config) -> list[Existing]:
     Raises:
         ConfigError: one of them is no whole dataset, is the run's own, or lacks the hash that `neardup.hash` asks for.
     """
-    found: list[Existing] = []
+    partitions: list[Existing] = []
     for number, url in enumerate(config.against):
         if absolute(url) == absolute(config.out):
             raise ConfigError(f"against names {url}, which is where this run writes; name other datasets")
@@ -81,7 +81,7 @@ def existing(config: Config) -> list[Existing]:
             hashes = there.files("image_hashes")
         images, verdicts = there.files("images"), there.verdicts("pairs")
         for partition, pairs in there.files("pairs").items():
-            found.append(
+            partitions.append(
                 Existing(
                     number,
                     partition,
@@ -92,7 +92,7 @@ def existing(config: Config) -> list[Existing]:
                     hashes.get(partition),
                 )
             )
-    return found
+    return partitions
 
 
 def kept_pairs(context: Context, columns: Sequence[str]) -> pa.Table:

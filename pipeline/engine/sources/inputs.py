@@ -70,7 +70,7 @@ def expand(config: Config, storage: Storage) -> list[Source]:
     Raises:
         ConfigError: a source does not exist or cannot be read, or a glob matches nothing.
     """
-    found: dict[str, Source] = {}
+    by_name: dict[str, Source] = {}
     names: dict[str, Source] = {}  # one file may be named twice, by an address and by the same one signed anew
     for pattern in config.sources:
         try:
@@ -86,8 +86,8 @@ def expand(config: Config, storage: Storage) -> list[Source]:
             if twin.identity != source.identity:
                 raise ConfigError(f"sources: {source.archive} stands for two files, told apart by a secret alone")
             if twin.location == source.location:
-                found.setdefault(source.location, source)
-    return list(found.values())
+                by_name.setdefault(source.location, source)
+    return list(by_name.values())
 
 
 def _crawl(pattern: str, config: Config, storage: Storage) -> list[Source]:
@@ -113,11 +113,11 @@ def _opened(sources: Sequence[Source], config: Config, storage: Storage) -> Iter
     for source, kind in zip(sources, kinds, strict=True):
         if kind == "wacz":
             try:
-                found = warc_members(source.location)
+                members = warc_members(source.location)
             except ValueError:
                 yield source  # reading it says in `sources` what is wrong
                 continue
-            for name, size in found:
+            for name, size in members:
                 part = MEMBER + name
                 yield Source(source.archive + part, source.location + part, size, source.identity + part)
         elif kind == "urls":
@@ -171,24 +171,24 @@ def files(patterns: Sequence[str], key: str) -> list[Source]:
     Raises:
         ConfigError: one does not exist, or a glob matches nothing.
     """
-    found: dict[str, Source] = {}
+    sources: dict[str, Source] = {}
     for pattern in patterns:
         for source in _matching(pattern, key):
-            found.setdefault(source.location, source)
-    return list(found.values())
+            sources.setdefault(source.location, source)
+    return list(sources.values())
 
 
 def _matching(pattern: str, key: str = "sources") -> list[Source]:
     """The files of a path, glob or URL."""
     if is_web(pattern):
         try:
-            found = web_info(pattern)
+            web_file = web_info(pattern)
         except FileNotFoundError as error:
             raise ConfigError(f"{key}: {error}") from None
         name = public(pattern)
-        if found.size > _UNUSUAL_BYTES:
-            _check_end(pattern, found.size)
-        return [Source(name, pattern, found.size, f"{name}:{found.size}:{found.version}")]
+        if web_file.size > _UNUSUAL_BYTES:
+            _check_end(pattern, web_file.size)
+        return [Source(name, pattern, web_file.size, f"{name}:{web_file.size}:{web_file.version}")]
     local = is_local(pattern)
     try:
         filesystem_, path = filesystem(pattern)

@@ -65,8 +65,8 @@ def embed(context: Context) -> Result:
     def vectors(images: pa.Table) -> pa.Table:
         model = _embed(context)
         assert model is not None
-        found = list(unit(model(read_images(context.storage, images)))) if images.num_rows else []
-        return pa.table([images.column("row"), pa.array(found, EMBEDDINGS.field("embedding").type)], EMBEDDINGS)
+        embeddings = list(unit(model(read_images(context.storage, images)))) if images.num_rows else []
+        return pa.table([images.column("row"), pa.array(embeddings, EMBEDDINGS.field("embedding").type)], EMBEDDINGS)
 
     result = Result()
     result.counts["images"] = measure_shown(context, result, "embeddings", vectors).num_rows
@@ -140,6 +140,6 @@ def run(run: Run) -> None:
         embeddings = of_each(run.map(embed, model, IMAGES_TABLE, units=True), "embeddings")
     sets = {"index": every(indexed, "index")}
     limits = options(config, "min_quality", "max_colour_distance")
-    found = run.map(find, limits, IMAGES_TABLE, shared=sets, each=embeddings)
-    copies = [{**embedded, **files} for embedded, files in zip(embeddings, of_each(found, "found"), strict=True)]
+    nearest = run.map(find, limits, IMAGES_TABLE, shared=sets, each=embeddings)
+    copies = [{**embedded, **files} for embedded, files in zip(embeddings, of_each(nearest, "found"), strict=True)]
     run.decide(decide, options(config, "max_hamming", "min_cosine"), IMAGES_TABLE, each=copies)

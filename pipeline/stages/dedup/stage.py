@@ -90,8 +90,8 @@ def duplicates(context: Context) -> Result:
     """Give which rows repeat another; verdicts return to their partition."""
     keys = pa.concat_tables(context.table_list("keys"))
     config = settings(DedupConfig, {"texts_per_url": context.options["texts_per_url"]})
-    found = exact.duplicates(keys, config, context.options["against"])
-    return Result(buckets={"verdicts": returning(found)})
+    verdicts = exact.duplicates(keys, config, context.options["against"])
+    return Result(buckets={"verdicts": returning(verdicts)})
 
 
 @phase(
@@ -124,8 +124,8 @@ def run(run: Run) -> None:
     config = run.config.dedup
     buckets = {"buckets": bucket_count(run.alive, ROWS_PER_BUCKET)}
     by_text = exchange(run, run.map(texts, buckets), "keys")
-    found = run.reduce(spam, options(config, "max_images_per_text"), {"keys": [by_text]})
-    repeated = {"repeated": folded(run, found, "repeated")}
+    spam_texts = run.reduce(spam, options(config, "max_images_per_text"), {"keys": [by_text]})
+    repeated = {"repeated": folded(run, spam_texts, "repeated")}
     by_url = exchange(run, run.map(urls, {**buckets, **options(config, "max_share_per_text")}, shared=repeated), "keys")
     known = run.do(
         against,

@@ -32,7 +32,7 @@ _LEFT_OUT = {
 
 def _pieces(context: Context) -> list[tuple[Piece, Units]]:
     """What the task reads, with the units of each piece; some pieces in two parts, around what no reader comes past."""
-    found = []
+    pieces = []
     for number, piece in enumerate(_planned(context)):
         base = first_unit(number)
         mine = {unit for unit in context.task.without if place_of(unit)[0] == number}
@@ -40,15 +40,15 @@ def _pieces(context: Context) -> list[tuple[Piece, Units]]:
         start, is_over = piece.start, False
         for offset, kind in cuts:
             if offset > start:
-                found.append((replace(piece, start=start, end=offset), base, mine))
+                pieces.append((replace(piece, start=start, end=offset), base, mine))
             start, is_over = offset + 1, is_over or kind == CUT_OFF
         if not is_over:
-            found.append((replace(piece, start=start), base, mine))
-    lengths = [_end(context, piece) - piece.start for piece, _, _ in found]
+            pieces.append((replace(piece, start=start), base, mine))
+    lengths = [_end(context, piece) - piece.start for piece, _, _ in pieces]
     before = [0, *itertools.accumulate(lengths)]
     return [
         (piece, Units(base, context.task.only, frozenset(mine), before[at], piece.start, before[-1]))
-        for at, (piece, base, mine) in enumerate(found)
+        for at, (piece, base, mine) in enumerate(pieces)
     ]
 
 
@@ -75,11 +75,11 @@ def _planned(context: Context) -> list[Piece]:
 def candidates(context: Context) -> Result:
     """Read the partition's pieces; everything that is lost is in `sources`."""
     config = settings(ExtractConfig, context.options["extract"])
-    beside, found = Beside(), GrowingParquet(CANDIDATES)
+    beside, rows = Beside(), GrowingParquet(CANDIDATES)
     pieces = _pieces(context)
     for table in read_candidates([piece for piece, _ in pieces], config, beside, [units for _, units in pieces]):
-        found.add(table)
-    result = Result(counts={"input": found.rows, "kept": found.rows, "dropped": 0}, parquets={"candidates": found})
+        rows.add(table)
+    result = Result(counts={"input": rows.rows, "kept": rows.rows, "dropped": 0}, parquets={"candidates": rows})
     result.table("sources", pa.concat_tables([beside.sources, _left_out(context)]), SOURCES)
     checksums = {archive: checksum for archive, _, _, checksum in context.options["pieces"]}
     of_images = [checksums[archive] for archive in beside.archive_images.column("archive").to_pylist()]

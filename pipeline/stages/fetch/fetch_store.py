@@ -97,10 +97,10 @@ def locations(context: Context) -> dict[str, str]:
 
 @lru_cache(maxsize=1)
 def _locations(storage: Storage, checksum: str) -> dict[str, str]:
-    found = cache.read(storage, LOCATIONS)
-    if cache.checksum_of(found) != checksum:
+    table = cache.read(storage, LOCATIONS)
+    if cache.checksum_of(table) != checksum:
         raise DamagedError(storage.url, LOCATIONS, "it is not what this run wrote; run the same command again")
-    return found
+    return table
 
 
 def _is_outdated(context: Context, rows: pa.Table, held: pa.Table, downloaded: pa.Table) -> pa.Array:
@@ -140,10 +140,10 @@ def held_images(context: Context) -> pa.Table:
 
 def adopted_images(context: Context, urls: Sequence[str]) -> pa.Table:
     """Return what img2dataset has downloaded of these URLs, as ADOPTED; of one that it has twice, the first."""
-    found = context.concat("adopted", img2dataset_import.ADOPTED)
-    found = found.filter(pc.is_in(found.column("url"), value_set=pa.array(urls, pa.string())))
-    _, first = np.unique(found.column("url").to_numpy(zero_copy_only=False).astype(str), return_index=True)
-    return found.take(pa.array(first))
+    images = context.concat("adopted", img2dataset_import.ADOPTED)
+    images = images.filter(pc.is_in(images.column("url"), value_set=pa.array(urls, pa.string())))
+    _, first = np.unique(images.column("url").to_numpy(zero_copy_only=False).astype(str), return_index=True)
+    return images.take(pa.array(first))
 
 
 def seen(row: Mapping[str, Any] | None) -> dict[str, Any] | None:

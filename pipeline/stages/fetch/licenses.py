@@ -58,14 +58,14 @@ def named(context: Context) -> Result:
     """Give the licenses that the pages of the pairs name, to the partitions of the licenses' hosts."""
     rows = alive_rows(context, ["url", "host", "page_url", "page_rsl"])
     rows = rows.filter(pc.match_substring(rows.column("page_rsl"), rsl.NAMED))
-    found = {
+    licenses_of = {
         (row["url"], row["host"], row["page_url"], license_): hostname(license_)
         for row in rows.to_pylist()
         for license_ in rsl.named_by(row["page_rsl"])
     }
     names = NAMED.names[:4]
     table = pa.Table.from_pylist(
-        [{**dict(zip(names, key, strict=True)), "license_host": host} for key, host in found.items()], NAMED
+        [{**dict(zip(names, key, strict=True)), "license_host": host} for key, host in licenses_of.items()], NAMED
     )
     places = table.select(["license", "license_host"]).rename_columns(["url", "host"])
     return Result(buckets={"named": write_buckets(table, partition_of(context, places))})
@@ -95,17 +95,17 @@ def _said(rows: Sequence[Mapping[str, Any]], config: FetchConfig, domains: Conta
         for url in _spoken_of(row):
             asked[row["license"], f"page {row['page_url']}", url] = None
     asked.update(zip(asked, heed_licenses(list(asked), config, domains), strict=True))
-    found: dict[tuple[str, str], dict[str, Any]] = {}
+    answers: dict[tuple[str, str], dict[str, Any]] = {}
     for row in rows:
         for url in _spoken_of(row):
             answer = asked[row["license"], f"page {row['page_url']}", url]
             wish = answer.wish if isinstance(answer, Refused) else answer
             pair = row["url"], row["page_url"]
-            if wish is None or (pair in found and (not isinstance(answer, Refused) or found[pair]["reason"])):
+            if wish is None or (pair in answers and (not isinstance(answer, Refused) or answers[pair]["reason"])):
                 continue
             reason = answer.outcome if isinstance(answer, Refused) else None
-            found[pair] = {name: row[name] for name in SAID.names[:3]} | {"reason": reason, **wish._asdict()}
-    return [found[pair] for pair in sorted(found)]
+            answers[pair] = {name: row[name] for name in SAID.names[:3]} | {"reason": reason, **wish._asdict()}
+    return [answers[pair] for pair in sorted(answers)]
 
 
 def _spoken_of(row: Mapping[str, Any]) -> list[str]:

@@ -49,8 +49,8 @@ def leads(context: Context) -> Result:
 def hop(context: Context) -> Result:
     """Return what is held of what was asked for, to the partitions that want it; what leads on, to where it leads."""
     asked, images = context.concat("asked", ASKED), context.table("archive_images")
-    found = sql.run(sql.load("exchange/found"), {"asked": asked, "images": images}).cast(ARCHIVE_IMAGES)
-    return _follow(context, asked, images, found)
+    held = sql.run(sql.load("exchange/found"), {"asked": asked, "images": images}).cast(ARCHIVE_IMAGES)
+    return _follow(context, asked, images, held)
 
 
 HOPS = [
@@ -60,7 +60,7 @@ HOPS = [
 """The most hops: as many as `fetch.max_redirects` allows by default."""
 
 
-def _follow(context: Context, asked: pa.Table, images: pa.Table, found: pa.Table) -> Result:
+def _follow(context: Context, asked: pa.Table, images: pa.Table, held: pa.Table) -> Result:
     addresses = asked["at"].combine_chunks()
     known = [table.filter(pc.is_in(table["url"], value_set=addresses)) for table in context.each("archive_leads")]
     tables = {"asked": asked, "images": images, "leads": pa.concat_tables([ARCHIVE_LEADS.empty_table(), *known])}
@@ -69,7 +69,7 @@ def _follow(context: Context, asked: pa.Table, images: pa.Table, found: pa.Table
     return Result(
         buckets={
             "asked": write_buckets(on, partition_of(context, places)),
-            "found": write_buckets(found, partition_of(context, found)),
+            "found": write_buckets(held, partition_of(context, held)),
         }
     )
 
@@ -88,7 +88,7 @@ def run(run: Run) -> list[Exchange]:
         }
         return Task(name, number, inputs, {"partitions": len(partitions)})
 
-    found: list[Exchange] = []
+    exchanges: list[Exchange] = []
     asked: Exchange | None = None
     numbers = said.buckets
     for step in (leads, *HOPS):
@@ -97,5 +97,5 @@ def run(run: Run) -> list[Exchange]:
         followed = run.do(step, [task(step.name, number, asked) for number in numbers])
         asked = exchange(run, followed, "asked")
         numbers = asked.buckets
-        found.append(exchange(run, followed, "found"))
-    return found
+        exchanges.append(exchange(run, followed, "found"))
+    return exchanges

@@ -81,8 +81,8 @@ def get(context: Context) -> Result:
     urls, disowned = licenses.wanted(context, licensed)
     wanted = [urls[unit] for unit in context.units(len(urls))]
     heartbeat.name_units({url: unit for unit, url in enumerate(urls)})
-    for unit, found in sorted(context.task.without.items()):
-        context.leave_out(found, url=urls[unit])
+    for unit, lost_unit in sorted(context.task.without.items()):
+        context.leave_out(lost_unit, url=urls[unit])
     held = held_images(context)
     stored = look(context, [*wanted, *disowned], held)
     known = store.newest(stored.rows)
@@ -205,8 +205,8 @@ def _observe(
             chunks = _distributed(context, left, have)
             break  # each URL has been asked for
         if origin == "archive":
-            found = from_archives(context, left, config, take, held, domains)
-            tally.add_all(item.outcome for item in found.values())
+            observations = from_archives(context, left, config, take, held, domains)
+            tally.add_all(item.outcome for item in observations.values())
         else:
             engine_options: dict[str, Any] = {"opted_out": domains, "done": lambda item: tally.add(item.outcome)}
             if config.engine == "openwit":
@@ -214,8 +214,8 @@ def _observe(
                     url: have[url] for url in left if url in have and have[url]["outcome"] == OK
                 }
             asked = ENGINES[config.engine](left, _share(context, config), take, **engine_options)
-            found = {item.url: item for item in asked}
-        done.update(found)
+            observations = {item.url: item for item in asked}
+        done.update(observations)
     tally.finish()
     return list(done.values()), chunks
 

@@ -101,8 +101,8 @@ def cutoffs(context: Context) -> Result:
     values: dict[str, list[np.ndarray]] = {column: [] for _, column, _ in wanted}
     for table in context.table_list("measures"):
         for column in set(values) & set(table.column_names):
-            found = table.column(column).drop_null().to_numpy()
-            values[column].append(found[~np.isnan(found)])
+            column_values = table.column(column).drop_null().to_numpy()
+            values[column].append(column_values[~np.isnan(column_values)])
     rows = []
     for name, column, share in wanted:
         if not values[column]:

@@ -52,8 +52,8 @@ def identity(name: str) -> str:
 
     if is_local(name) and (Path(name).expanduser() / "open_clip_config.json").is_file():
         return file_checksum(name)
-    run, found = checkpoint.find(name)
-    files = sorted(file.name for file in run.list(found))
+    run, name_of_checkpoint = checkpoint.find(name)
+    files = sorted(file.name for file in run.list(name_of_checkpoint))
     return checksum("\n".join(f"{file} {stored_checksum(run, file)}" for file in files).encode())
 
 

@@ -50,8 +50,8 @@ def cells(context: Context) -> Result:
     tables = [table for table in context.table_list("sample") if table.num_rows]
     table = pa.concat_tables(tables).sort_by("url_id") if tables else None
     vectors = from_column(table.column("embedding")) if table is not None else np.empty((0, 1), np.float32)
-    found = centres(vectors, context.options["cells"], context.options["seed"])
-    return Result(counts={"cells": len(found)}).table("centres", pa.table({"centre": to_column(found)}))
+    middles = centres(vectors, context.options["cells"], context.options["seed"])
+    return Result(counts={"cells": len(middles)}).table("centres", pa.table({"centre": to_column(middles)}))
 
 
 @phase(IMAGE, "image.cell", reads=roles("centres", "embeddings"), gives=roles(measures=CELLS))
@@ -86,8 +86,8 @@ def target(context: Context) -> Result:
         vectors = encoder.images([folder.read(name) for name in sorted(names)[first : first + IMAGES_AT_ONCE]])
         nearest, _ = assign(vectors.astype(np.float32), _centres(context))
         count += np.bincount(nearest, minlength=len(count)).astype(np.int32)
-    found = np.flatnonzero(count)
-    table = pa.table([found.astype(np.int32), count[found]], schema=TARGETS)
+    filled = np.flatnonzero(count)
+    table = pa.table([filled.astype(np.int32), count[filled]], schema=TARGETS)
     return Result(counts={"images": len(names)}).table("targets", table, TARGETS)
 
 

@@ -75,9 +75,9 @@ def faces(context: Context) -> Result:
 
     def measure(images: pa.Table) -> pa.Table:
         detect = image_models.detector(context.options, context.task.hints)
-        found = detect(read_images(context.storage, images)) if images.num_rows else []
-        boxes = [[box for box, _ in image] for image in found]
-        scores = [[score for _, score in image] for image in found]
+        detected = detect(read_images(context.storage, images)) if images.num_rows else []
+        boxes = [[box for box, _ in image] for image in detected]
+        scores = [[score for _, score in image] for image in detected]
         return pa.table({"row": images.column("row"), "face_bboxes": boxes, "face_scores": scores}, schema=FACES)
 
     result = Result()
@@ -123,10 +123,10 @@ def decide(context: Context) -> Result:
     tables = {"images": images, "measures": measures}
     config = dict(context.options["image"])
     for table in context.table_list("cutoffs"):
-        found = dict(zip(table["name"].to_pylist(), table["cutoff"].to_pylist(), strict=True))
+        cutoff_of = dict(zip(table["name"].to_pylist(), table["cutoff"].to_pylist(), strict=True))
         if isinstance(config["min_clip_score"], str):
-            config["min_clip_score"] = found["min_clip_score"]
-        tables["cutoffs"] = pa.table({name: pa.array([value], pa.float64()) for name, value in found.items()})
+            config["min_clip_score"] = cutoff_of["min_clip_score"]
+        tables["cutoffs"] = pa.table({name: pa.array([value], pa.float64()) for name, value in cutoff_of.items()})
     verdicts = decide_by_sql(context, "decisions/image", rows, tables, config, filters)
     return verdict_result(context, rows, verdicts, [item["name"] for item in filters])
 

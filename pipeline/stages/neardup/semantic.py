@@ -77,7 +77,7 @@ def semantic(context: Context) -> Result:
         here, cosine[first:last] = duplicates(vectors[first:last], context.options["min_cosine"])
         stands[first:last] = first + here
     gone = np.flatnonzero(stands != np.arange(len(cell)))
-    found = pa.table(
+    rows = pa.table(
         [
             table.column("locator").take(pa.array(gone)),
             table.column("url_id").take(pa.array(stands[gone])),
@@ -85,7 +85,7 @@ def semantic(context: Context) -> Result:
         ],
         schema=FOUND,
     )
-    return Result(counts={"images": len(cell)}, buckets={"found": returning(found)})
+    return Result(counts={"images": len(cell)}, buckets={"found": returning(rows)})
 
 
 def run_duplicates(run: Run, looked_at: Sequence[Mapping[str, Inputs]]) -> list[Inputs]:
@@ -100,18 +100,18 @@ def run_duplicates(run: Run, looked_at: Sequence[Mapping[str, Inputs]]) -> list[
     tables = (IMAGES_TABLE, EMBEDDINGS_TABLE, CELLS_TABLE)
     scattered = exchange(run, run.map(cells, {"buckets": buckets}, *tables, each=looked_at), "images")
     compared = run.reduce(semantic, {"min_cosine": config.min_cosine}, {"images": [scattered]})
-    found = exchange(run, compared, "found")
-    return [found.bucket(at.number) for at in run.partitions]
+    exchanged = exchange(run, compared, "found")
+    return [exchanged.bucket(at.number) for at in run.partitions]
 
 
 def verdicts(context: Context, rows: pa.Table) -> pa.Table:
     """Return verdicts by sql/decisions/semantic.sql; none if no duplicates by embedding were looked for."""
-    found = context.concat("semantic", FOUND)
-    if not found.num_rows:
+    located = context.concat("semantic", FOUND)
+    if not located.num_rows:
         return VERDICTS.empty_table()
     tables = {
         "images": context.table("images"),
-        "semantic": found.append_column("row", rows_of(found.column("locator"))),
+        "semantic": located.append_column("row", rows_of(located.column("locator"))),
     }
     return decide_by_sql(
         context, "decisions/semantic", rows, tables, {"min_cosine": context.options["min_cosine"]}

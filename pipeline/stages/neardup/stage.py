@@ -44,8 +44,8 @@ def hash_(context: Context) -> Result:
 
     def hashes(images: pa.Table) -> pa.Table:
         bodies = read_images(context.storage, images)
-        found = [short_hash(np.asarray(open_stored(body).convert("RGB")), kind) for body in bodies]
-        return pa.table([images.column("row"), found], schema=HASHES)
+        hashed = [short_hash(np.asarray(open_stored(body).convert("RGB")), kind) for body in bodies]
+        return pa.table([images.column("row"), hashed], schema=HASHES)
 
     result = Result(facts={"hash": kind})
     result.counts["images"] = measure_shown(context, result, "hashes", hashes, is_guarded=True).num_rows
@@ -102,8 +102,8 @@ def _scattered(context: Context, here: pa.Table) -> Result:
 def edges(context: Context) -> Result:
     """Give pairs of images in this bucket that look alike, each verified."""
     keys = pa.concat_tables(context.table_list("keys"))
-    found = near.edges(keys, settings(NearDupConfig, context.options["neardup"]))
-    return Result(counts={"edges": found.num_rows}, buckets={"edges": by_node(found, context.options["buckets"])})
+    alike = near.edges(keys, settings(NearDupConfig, context.options["neardup"]))
+    return Result(counts={"edges": alike.num_rows}, buckets={"edges": by_node(alike, context.options["buckets"])})
 
 
 CONNECTING = Connecting.declared(NEARDUP, "neardup.small_star", "neardup.large_star", pa.int64())
@@ -112,8 +112,8 @@ CONNECTING = Connecting.declared(NEARDUP, "neardup.small_star", "neardup.large_s
 @phase(NEARDUP, "neardup.components", reads=roles(edges=EDGES), exchanges=roles(components=EDGES))
 def components(context: Context) -> Result:
     """Give what each image of this bucket is connected to; each returns to its partition."""
-    found = answered(context, pa.int64())
-    return Result(counts={"images": found.num_rows}, buckets={"components": returning(found, "node")})
+    labelled = answered(context, pa.int64())
+    return Result(counts={"images": labelled.num_rows}, buckets={"components": returning(labelled, "node")})
 
 
 @phase(
@@ -126,9 +126,9 @@ def components(context: Context) -> Result:
 def members(context: Context) -> Result:
     """Give the partition's images that are connected to others, by component."""
     labelled = context.concat("components", EDGES).sort_by("node")
-    found = near.members(context.table("nodes"), labelled)
-    words = bucket_words(found.column("component"))
-    return Result(buckets={"members": write_buckets(found, bucket_of(words, context.options["buckets"]))})
+    connected = near.members(context.table("nodes"), labelled)
+    words = bucket_words(connected.column("component"))
+    return Result(buckets={"members": write_buckets(connected, bucket_of(words, context.options["buckets"]))})
 
 
 @phase(
@@ -142,8 +142,8 @@ def members(context: Context) -> Result:
 def clusters(context: Context) -> Result:
     """Give which image stands for which, of this bucket's components; each row returns to its partition."""
     config = settings(NearDupConfig, context.options["neardup"])
-    found = near.clusters(context.concat("members", MEMBERS), config)
-    return Result(counts={"images": found.num_rows}, buckets={"clusters": returning(found)})
+    decided = near.clusters(context.concat("members", MEMBERS), config)
+    return Result(counts={"images": decided.num_rows}, buckets={"clusters": returning(decided)})
 
 
 @phase(

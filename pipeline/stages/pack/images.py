@@ -82,13 +82,13 @@ def places(context: Context) -> Result:
     rows = alive_rows(context, ["pair_id", "url"])
     images = images_of(rows, context.table("images"))
     shard = shard_of(context, rows, order_hash(rows.column("pair_id"), context.options["seed"]))
-    found = images.select(_PLACE).add_column(0, PLACES.field("shard"), pa.array(shard, pa.int32())).cast(PLACES)
-    found = found.filter(pc.is_valid(found.column("blob")))
-    blobs = found.column("blob").combine_chunks().dictionary_encode()
+    rows_ = images.select(_PLACE).add_column(0, PLACES.field("shard"), pa.array(shard, pa.int32())).cast(PLACES)
+    rows_ = rows_.filter(pc.is_valid(rows_.column("blob")))
+    blobs = rows_.column("blob").combine_chunks().dictionary_encode()
     names = np.array([hash64(name) for name in blobs.dictionary.to_pylist()], np.uint64)
-    pieces = found.column("blob_offset").to_numpy() // PIECE_BYTES
+    pieces = rows_.column("blob_offset").to_numpy() // PIECE_BYTES
     keys = mix64(names[blobs.indices.to_numpy()] + pieces.astype(np.uint64), 0)
-    return Result(buckets={"places": write_buckets(found, bucket_of(keys, context.options["buckets"]))})
+    return Result(buckets={"places": write_buckets(rows_, bucket_of(keys, context.options["buckets"]))})
 
 
 @phase(
@@ -106,9 +106,9 @@ def images(context: Context) -> Result:
     first = {place: row for row, place in enumerate(places)}  # an image may be several pairs'
     bodies = read_images(context.storage, wanted.take(pa.array(first.values(), pa.int64())), near=True)
     moved = set(zip(shards, places, strict=True))
-    found = dict(zip(first, bodies, strict=True))
+    body_of = dict(zip(first, bodies, strict=True))
     del bodies
-    return Result(buckets={"images": _by_shards(moved, found, context.options["together"])})
+    return Result(buckets={"images": _by_shards(moved, body_of, context.options["together"])})
 
 
 @phase(
@@ -120,13 +120,13 @@ def images(context: Context) -> Result:
 def regrouped(context: Context) -> Result:
     """Give a group's images of some files, by shard."""
     moved: list[tuple[int, _Place]] = []
-    found: dict[_Place, bytes] = {}
+    body_of: dict[_Place, bytes] = {}
     for table in context.each("images"):
         shards, blobs, offsets, bodies = (table.column(name).to_pylist() for name in BODIES.names)
         places = list(zip(blobs, offsets, strict=True))
         moved += zip(shards, places, strict=True)
-        found.update(zip(places, bodies, strict=True))
-    return Result(buckets={"images": _by_shards(moved, found, 1)})
+        body_of.update(zip(places, bodies, strict=True))
+    return Result(buckets={"images": _by_shards(moved, body_of, 1)})
 
 
 _Place = tuple[str, int]  # a blob, and the offset in it
@@ -164,14 +164,14 @@ def read(context: Context, rows: pa.Table) -> list[bytes]:
     if buckets is None:
         return read_images(context.storage, rows)
     count, number = sum(bucket.tables for bucket in buckets), 0
-    found: dict[tuple[str | None, int | None], bytes] = {(None, None): b""}
+    body_of: dict[tuple[str | None, int | None], bytes] = {(None, None): b""}
     for bucket in buckets:
         for table in bucket.read(context.storage):
             number += 1
             heartbeat.progress(number, 2 * count)  # the shard is still to be written
             blobs, offsets, bodies = (table.column(name).to_pylist() for name in BODIES.names[1:])
-            found.update(zip(zip(blobs, offsets, strict=True), bodies, strict=True))
-    return [found[place] for place in zip(*(rows.column(name).to_pylist() for name in _PLACE[:2]), strict=True)]
+            body_of.update(zip(zip(blobs, offsets, strict=True), bodies, strict=True))
+    return [body_of[place] for place in zip(*(rows.column(name).to_pylist() for name in _PLACE[:2]), strict=True)]
 
 
 def group_size(shards: int) -> int:
@@ -202,12 +202,12 @@ def moved(
     placed = run.map(places, {**options, "buckets": count}, IMAGES_TABLE, each=each)
     together = 1 if count <= FEW_FILES else group_size(shards)
     wanted = {"places": [exchange(run, placed, "places")]}
-    found = run.reduce(images, {"together": together}, wanted, rows=run.alive)
+    exchanged = run.reduce(images, {"together": together}, wanted, rows=run.alive)
     if together == 1:
-        by_group = [as_it_is(run, found, "images")] * shards
+        by_group = [as_it_is(run, exchanged, "images")] * shards
     else:  # a task moves about as much as one that reads the store
         groups = -(-shards // together)
-        by_group = in_two_steps(run, regrouped, found, "images", groups, min(groups, MOST_FILES))
+        by_group = in_two_steps(run, regrouped, exchanged, "images", groups, min(groups, MOST_FILES))
 
     def where(shard: int) -> tuple[Bucket, ...]:
         return by_group[shard // together].bucket(shard)

@@ -42,9 +42,9 @@ def candidate_keys(context: Context) -> Result:
     """Give what a partition's candidates are asked for by: image, page and host."""
     rows = context.table("rows", ["pair_id", "page_url", "host"])
     at = context.task.partition
-    found = [_of(_ids(rows["pair_id"]), "url", "candidates", at)]
-    found += [_of(_texts(rows[key]), key, "candidates", at) for key in ("page_url", "host")]
-    return _result(context, found)
+    tables = [_of(_ids(rows["pair_id"]), "url", "candidates", at)]
+    tables += [_of(_texts(rows[key]), key, "candidates", at) for key in ("page_url", "host")]
+    return _result(context, tables)
 
 
 @phase(
@@ -62,13 +62,13 @@ def pair_keys(context: Context) -> Result:
     evidence = [table["evidence"] for table in context.table_list("verdicts", ["evidence"])]
     kept_for = pc.extract_regex(pa.chunked_array(evidence, pa.string()), _DUPLICATE_OF).drop_null()
     digits = pc.struct_field(kept_for, "id").to_pylist()
-    found = [
+    tables = [
         _of(_ids(rows["pair_id"]), "url", "pairs", at),
         _of(_texts(rows["host"]), "host", "pairs", at),
         _of(_ids(context.table("images", ["sha256"])["sha256"].drop_null()), "sha256", "pairs", at),
         _of(_ids(pa.array([bytes.fromhex(one) for one in digits], _URL_ID)), "url", "duplicates", at),
     ]
-    return _result(context, found)
+    return _result(context, tables)
 
 
 @phase(
@@ -80,11 +80,11 @@ def pair_keys(context: Context) -> Result:
 )
 def sample_keys(context: Context) -> Result:
     """Give what the samples of some shards are asked for by: image and host."""
-    found = []
+    tables = []
     for at, rows in enumerate(context.each("samples", ["pair_id", "url"]), context.options["first_shard"]):
         hosts = sql.run(f"SELECT DISTINCT {HOST_SQL} AS host FROM samples", {"samples": rows})  # noqa: S608
-        found += [_of(_ids(rows["pair_id"]), "url", "samples", at), _of(_texts(hosts["host"]), "host", "samples", at)]
-    return _result(context, found)
+        tables += [_of(_ids(rows["pair_id"]), "url", "samples", at), _of(_texts(hosts["host"]), "host", "samples", at)]
+    return _result(context, tables)
 
 
 @phase(PACK, "pack.lookup", reads=roles(keys=LOOKUP), gives=roles(lookup=LOOKUP))
@@ -149,12 +149,12 @@ def _ids(ids: pa.ChunkedArray | pa.Array) -> np.ndarray:
 
 def _texts(texts: pa.ChunkedArray) -> np.ndarray:
     """The hashes of texts; the empty one, which stands for none, has none."""
-    found = sql.run(
+    hashes = sql.run(
         "SELECT (md5_number(text) & 18446744073709551615)::UBIGINT AS hash "
         "FROM (SELECT DISTINCT text FROM texts WHERE text <> '')",
         {"texts": pa.table({"text": texts})},
     )
-    return np.asarray(found["hash"].to_numpy()).byteswap() >> np.uint64(64 - HASH_BITS)  # DuckDB's are little-endian
+    return np.asarray(hashes["hash"].to_numpy()).byteswap() >> np.uint64(64 - HASH_BITS)  # DuckDB's are little-endian
 
 
 def _of(hashes: np.ndarray, key: str, rows: str, partition: int) -> pa.Table:
@@ -171,8 +171,8 @@ def _of(hashes: np.ndarray, key: str, rows: str, partition: int) -> pa.Table:
     )
 
 
-def _result(context: Context, found: Sequence[pa.Table]) -> Result:
-    rows = pa.concat_tables(found)
+def _result(context: Context, tables: Sequence[pa.Table]) -> Result:
+    rows = pa.concat_tables(tables)
     return Result(buckets={"keys": _by_part(rows, context.options["parts"])})
 
 

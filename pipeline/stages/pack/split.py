@@ -73,9 +73,9 @@ def groups(context: Context) -> Result:
 )
 def captions(context: Context) -> Result:
     """Give which pairs have a caption that stands on other images, too; by image."""
-    found = context.concat("groups", heldout.GROUPS)
-    counts = {"captions": pc.count_distinct(found.column("caption_key")).as_py()}
-    return Result(counts=counts, buckets={"pairs": _by(context, heldout.shared(found), "image_key")})
+    rows = context.concat("groups", heldout.GROUPS)
+    counts = {"captions": pc.count_distinct(rows.column("caption_key")).as_py()}
+    return Result(counts=counts, buckets={"pairs": _by(context, heldout.shared(rows), "image_key")})
 
 
 @phase(
@@ -88,8 +88,8 @@ def captions(context: Context) -> Result:
 )
 def bridges(context: Context) -> Result:
     """Give the shared captions that images tie together; by caption."""
-    found = heldout.bridges(context.concat("pairs", heldout.SHARED))
-    return Result(counts={"bridges": found.num_rows}, buckets={"edges": by_node(found, context.options["buckets"])})
+    edges = heldout.bridges(context.concat("pairs", heldout.SHARED))
+    return Result(counts={"bridges": edges.num_rows}, buckets={"edges": by_node(edges, context.options["buckets"])})
 
 
 CONNECTING = Connecting.declared(PACK, "pack.small_star", "pack.large_star", heldout.KEY)
@@ -106,8 +106,8 @@ CONNECTING = Connecting.declared(PACK, "pack.small_star", "pack.large_star", hel
 def roots(context: Context) -> Result:
     """Give the least caption that each pair's is connected to; by image."""
     known = answered(context, heldout.KEY)
-    found = heldout.rooted(context.concat("groups", heldout.GROUPS), known)
-    return Result(buckets={"pairs": _by(context, found, "image_key")})
+    rooted = heldout.rooted(context.concat("groups", heldout.GROUPS), known)
+    return Result(buckets={"pairs": _by(context, rooted, "image_key")})
 
 
 @phase(
@@ -120,8 +120,8 @@ def roots(context: Context) -> Result:
 )
 def members(context: Context) -> Result:
     """Give how many pairs a bucket's images add to each component; by component."""
-    found = heldout.members(context.concat("pairs", heldout.ROOTED))
-    return Result(buckets={"members": _by(context, found, "root")})
+    counts = heldout.members(context.concat("pairs", heldout.ROOTED))
+    return Result(buckets={"members": _by(context, counts, "root")})
 
 
 @phase(
@@ -135,8 +135,8 @@ def members(context: Context) -> Result:
 def chosen(context: Context) -> Result:
     """Give the components that are held out."""
     count, share, seed = (context.options[name] for name in ("pairs", "heldout_share", "seed"))
-    found = heldout.chosen(context.concat("members", heldout.MEMBERS), count, share, seed)
-    return Result().table("chosen", found, heldout.CHOSEN)
+    components = heldout.chosen(context.concat("members", heldout.MEMBERS), count, share, seed)
+    return Result().table("chosen", components, heldout.CHOSEN)
 
 
 @phase(
@@ -191,8 +191,8 @@ def run(run: Run) -> tuple[int, int, Exchange]:
     by_image = {"pairs": [exchange(run, rooted, "pairs")]}
     counted = exchange(run, run.reduce(members, buckets, by_image), "members")
     out = {"chosen": folded(run, run.reduce(chosen, rule, {"members": [counted]}), "chosen")}
-    found = run.reduce(split, rule, by_image, shared=out)
+    returned = run.reduce(split, rule, by_image, shared=out)
     count, distinct = (
-        sum(commit.counts[name] for commit in some) for some, name in ((found, "heldout"), (marked, "captions"))
+        sum(commit.counts[name] for commit in some) for some, name in ((returned, "heldout"), (marked, "captions"))
     )
-    return count, distinct, exchange(run, found, "heldout")
+    return count, distinct, exchange(run, returned, "heldout")

@@ -69,12 +69,12 @@ _BYTES_AT_ONCE = 2**23
 @phase(TEXT, "text.samples", version=4, reads=CANDIDATE_ROWS, takes=("buckets",), exchanges=roles("samples"))
 def samples(context: Context) -> Result:
     """Give some captions and pages of each site, by site; and in which partition the site is."""
-    found = site_repeats.samples(alive_rows(context, ["url", "text", "host", "page_url"]))
-    distinct = found["site"].combine_chunks().dictionary_encode()
+    sampled = site_repeats.samples(alive_rows(context, ["url", "text", "host", "page_url"]))
+    distinct = sampled["site"].combine_chunks().dictionary_encode()
     keys = np.array([hash64(site) for site in distinct.dictionary.to_pylist()], np.uint64)
     bucket = bucket_of(keys, context.options["buckets"])[distinct.indices.to_numpy()]
-    partition = pa.array(np.full(found.num_rows, context.task.partition, np.int32))
-    return Result(buckets={"samples": write_buckets(found.append_column("home", partition), bucket)})
+    partition = pa.array(np.full(sampled.num_rows, context.task.partition, np.int32))
+    return Result(buckets={"samples": write_buckets(sampled.append_column("home", partition), bucket)})
 
 
 @phase(
@@ -94,10 +94,10 @@ def repeats(context: Context) -> Result:
             of_parts.append(sent.group_by(["site", "home"]).aggregate([]))
             yield sent.select(SAMPLES.names)
 
-    found = site_repeats.repeats(site_repeats.narrowed(parts()), settings(TextConfig, context.options))
+    repeated = site_repeats.repeats(site_repeats.narrowed(parts()), settings(TextConfig, context.options))
     homes = pa.concat_tables(of_parts).group_by(["site", "home"]).aggregate([])
     order = [(name, "ascending") for name in ("home", *REPEATS.names)]
-    returned = homes.join(found, "site", join_type="inner").sort_by(order)
+    returned = homes.join(repeated, "site", join_type="inner").sort_by(order)
     partition = returned["home"].to_numpy().astype(np.int64)
     return Result(buckets={"repeats": write_buckets(returned.select(REPEATS.names), partition)})
 
@@ -123,8 +123,8 @@ def captions(context: Context) -> Result:
         languages = rows["page_language"].combine_chunks().filter(is_other)
         masked, _ = mask_texts(texts.filter(is_other), languages, context.options["mask_personal_data"])
         texts = pc.replace_with_mask(texts, is_other, masked)
-    found = site_repeats.captions(rows, texts, changes, context.concat("repeats", REPEATS), config)
-    return Result().table("captions", found, CAPTIONS)
+    judged = site_repeats.captions(rows, texts, changes, context.concat("repeats", REPEATS), config)
+    return Result().table("captions", judged, CAPTIONS)
 
 
 @phase(TEXT, "text.domains", version=2, takes=("lists", "checksums"), gives=roles("index"))
@@ -245,17 +245,17 @@ def run(run: Run) -> None:
 def _word(run: Run) -> None:
     """Say which texts are judged otherwise than they were written, and what repeats, if the config asks for it."""
     config = run.config.text
-    found: list[dict[str, Inputs]] | None = None
+    inputs: list[dict[str, Inputs]] | None = None
     has_limits = config.max_site_images_per_text or config.max_site_texts_per_image or config.max_site_page_share < 1
     if config.cut_repeats or has_limits:
         of_sites = run.map(samples, {"buckets": bucket_count(run.alive, ROWS_PER_BUCKET)})
         keys = options(config, *_OF_SITES)
         sites = exchange(run, of_sites, "samples")
         returned = exchange(run, run.reduce(repeats, keys, {"samples": [sites]}), "repeats")
-        found = [{"repeats": returned.bucket(partition.number)} for partition in run.partitions]
-    if found or config.decode_markup or config.slugs_to_words:
+        inputs = [{"repeats": returned.bucket(partition.number)} for partition in run.partitions]
+    if inputs or config.decode_markup or config.slugs_to_words:
         keys = {**options(config, *_KEEPING_TEXTS), **options(run.config.extract, "mask_personal_data")}
-        run.leave(CAPTIONS_TABLE, run.map(captions, keys, each=found), "captions")
+        run.leave(CAPTIONS_TABLE, run.map(captions, keys, each=inputs), "captions")
 
 
 def _listed_domains(run: Run) -> dict[str, tuple[Input, ...]]:

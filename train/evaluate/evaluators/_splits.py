@@ -85,5 +85,5 @@ def can_be_split(what: ImageSet, shared: Mapping[str, Any]) -> str:
 
 def _labels(split: Split, images: ImageFeatures) -> np.ndarray:
     assert split.labels is not None
-    found: np.ndarray = split.labels[images.rows]
-    return found
+    labels: np.ndarray = split.labels[images.rows]
+    return labels

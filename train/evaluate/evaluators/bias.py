@@ -80,8 +80,8 @@ def evaluate(view: View) -> Row:
 
 def _right(view: View, images: ImageFeatures, values: Sequence[str], labels: Sequence[int]) -> np.ndarray:
     features = ensemble(view.prompts([f"{value} person" for value in values], _TEMPLATES))
-    found: np.ndarray = ranks(images.embeddings @ features.T, np.array(labels)) == 1
-    return found
+    is_right: np.ndarray = ranks(images.embeddings @ features.T, np.array(labels)) == 1
+    return is_right
 
 
 def _by_group(name: str, right: np.ndarray, chance: float, columns: Mapping[str, Sequence[str]]) -> dict[str, Figure]:
@@ -114,9 +114,9 @@ def _label_probe(
             above = is_top & (chances.max(1) >= threshold)
             for name, values in columns.items():
                 for value, rows in places(values).items():
-                    found = share(above[rows], None)
+                    figure = share(above[rows], None)
                     group = {"kind": kind, "threshold": threshold, "attribute": name, "value": value}
-                    table.append({**group, **_shown(found)})
+                    table.append({**group, **_shown(figure)})
     return figures, table
 
 
@@ -127,17 +127,17 @@ def _occupations(view: View, images: ImageFeatures, columns: Mapping[str, Sequen
     for name, values in columns.items():
         for value, where in places(values).items():
             for number, occupation in enumerate(OCCUPATIONS):
-                found = share(answers[where] == number, 1 / len(OCCUPATIONS))
-                rows.append({"attribute": name, "value": value, "occupation": occupation, **_shown(found)})
+                figure = share(answers[where] == number, 1 / len(OCCUPATIONS))
+                rows.append({"attribute": name, "value": value, "occupation": occupation, **_shown(figure)})
     return rows
 
 
-def _shown(found: Figure) -> dict[str, Any]:
-    return {"share": found.value, "low": found.low, "high": found.high, "n": found.n}
+def _shown(figure: Figure) -> dict[str, Any]:
+    return {"share": figure.value, "low": figure.low, "high": figure.high, "n": figure.n}
 
 
 def _probabilities(view: View, images: ImageFeatures, labels: Sequence[str]) -> np.ndarray:
     logits = view.features.logit_scale * images.embeddings @ ensemble(view.prompts(labels, _TEMPLATES)).T
     exponents = np.exp(logits - logits.max(1, keepdims=True))
-    found: np.ndarray = exponents / exponents.sum(1, keepdims=True)
-    return found
+    probabilities: np.ndarray = exponents / exponents.sum(1, keepdims=True)
+    return probabilities

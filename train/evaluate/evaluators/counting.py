@@ -38,14 +38,14 @@ def runs_by_default(what: ImageSet, shared: Mapping[str, Any]) -> bool:
 
 def numbers(classes: Sequence[str]) -> list[int | None]:
     """Return the number in each class's name, in digits or as a word; None where there is not just one."""
-    found: list[int | None] = []
+    values: list[int | None] = []
     for name in classes:
         words = re.findall(r"\d+|[a-z]+", name.casefold())
         named = [
             int(word) if word.isdigit() else _WORDS.index(word) for word in words if word.isdigit() or word in _WORDS
         ]
-        found.append(named[0] if len(named) == 1 else None)
-    return found
+        values.append(named[0] if len(named) == 1 else None)
+    return values
 
 
 def evaluate(view: View) -> Row:
@@ -88,13 +88,13 @@ def _questions(view: View) -> Row:
             np.repeat((middle @ caption.T)[None], len(image), 0) if blind else image @ caption.T
             for image, caption in zip(seen, captions, strict=True)
         ]
-        found = {name: np.array([credit for credit in credits if credit is not None])
+        credits_of = {name: np.array([credit for credit in credits if credit is not None])
                  for name, credits in _credits(scores).items()}  # fmt: skip
-        for name, credits in found.items():
+        for name, credits in credits_of.items():
             if len(credits):
                 figures[f"{name}{way}"] = share(credits, _chance(name, pairs))
         if not way:
-            whole = found["acc"]
+            whole = credits_of["acc"]
             for kind, where in places([pair.kind for pair in pairs]).items():
                 figures[f"acc[{kind}]"] = share(whole[where], _chance("acc", [pairs[each] for each in where]))
     assert whole is not None
@@ -110,18 +110,18 @@ def _credits(scores: Sequence[np.ndarray]) -> dict[str, list[float | None]]:
     Args:
         scores: (images, captions) of each question.
     """
-    found: dict[str, list[float | None]] = {"text_acc": [], "image_acc": [], "acc": []}
+    credits_of: dict[str, list[float | None]] = {"text_acc": [], "image_acc": [], "acc": []}
     for each in scores:
         by_text = [_more(each[row, row], each[row, 1 - row]) for row in range(len(each))]
         if len(each) == 1:
-            found["text_acc"].append(by_text[0])
-            found["acc"].append(by_text[0])
+            credits_of["text_acc"].append(by_text[0])
+            credits_of["acc"].append(by_text[0])
             continue
         by_image = [_more(each[column, column], each[1 - column, column]) for column in range(2)]
-        found["text_acc"].append(by_text[0] * by_text[1])
-        found["image_acc"].append(by_image[0] * by_image[1])
-        found["acc"].append(by_text[0] * by_text[1] * by_image[0] * by_image[1])
-    return found
+        credits_of["text_acc"].append(by_text[0] * by_text[1])
+        credits_of["image_acc"].append(by_image[0] * by_image[1])
+        credits_of["acc"].append(by_text[0] * by_text[1] * by_image[0] * by_image[1])
+    return credits_of
 
 
 def _more(right: float, wrong: float) -> float:

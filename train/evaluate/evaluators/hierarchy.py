@@ -97,8 +97,8 @@ def _wordnet(path: Path, classes: Sequence[str], depths: Sequence[int]) -> dict[
 
     def chain(name: str) -> list[str]:
         """Return the way from the root to the class."""
-        found = re.fullmatch(r"n(\d{8})", name.strip())
-        at = found[1] if found and found[1] in synsets else first.get(_plain(name), (0, ""))[1]
+        match = re.fullmatch(r"n(\d{8})", name.strip())
+        at = match[1] if match and match[1] in synsets else first.get(_plain(name), (0, ""))[1]
         if at not in synsets:
             raise SetError(f"{path} has no noun {name!r}; name the class as WordNet does, or give a CSV")
         way = [at]

@@ -64,10 +64,10 @@ def evaluate(view: View) -> Row:
     drawn = []
     for name, on in chosen.items():
         figures[name] = Figure(None, len(right), 0.0, unit="number")
-        found = _line(view, [against[place].name for place in on], notes)
-        if found is None:
+        robustness = _line(view, [against[place].name for place in on], notes)
+        if robustness is None:
             continue
-        line, models = found
+        line, models = robustness
         figures[name] = _drawn(right, [right_of_set[place] for place in on], lambda y, x, line=line: y - _at(line, x))
         if len(on) == 1:
             values = [float(right_of_set[on[0]].mean()), float(right.mean())]
@@ -131,7 +131,11 @@ def _line(view: View, names: Sequence[str], notes: list[str]) -> tuple[np.ndarra
         return None
     wanted = [view.what.name, *names]
     table = references(Path(file))
-    complete = {model: [found[each] for each in wanted] for model, found in table.items() if set(wanted) <= set(found)}
+    complete = {
+        model: [accuracies[each] for each in wanted]
+        for model, accuracies in table.items()
+        if set(wanted) <= set(accuracies)
+    }
     known = {model: row for model, row in complete.items() if all(0 < value < 1 for value in row)}
     points = np.array(list(known.values()), float)
     if len(points) < len(names) + 2:
@@ -154,7 +158,7 @@ def references(path: Path) -> dict[str, dict[str, float]]:
     columns, rows = read_rows(path)
     if not {"model", "dataset", "acc1"} <= set(columns):
         raise SetError(f"{path} must have the columns model, dataset and acc1; it has {', '.join(columns)}")
-    found: dict[str, dict[str, float]] = {}
+    accuracies: dict[str, dict[str, float]] = {}
     for number, row in enumerate(rows, 2):
         try:
             value = float(row["acc1"])
@@ -162,5 +166,5 @@ def references(path: Path) -> dict[str, dict[str, float]]:
             value = -1.0
         if not 0 <= value <= 1:
             raise SetError(f"{path} has the accuracy {row['acc1'][:20]!r} in line {number}; it must be from 0 to 1")
-        found.setdefault(row["model"], {})[row["dataset"]] = value
-    return found
+        accuracies.setdefault(row["model"], {})[row["dataset"]] = value
+    return accuracies

@@ -30,9 +30,9 @@ def evaluate(view: View) -> Row:
     scores = images.embeddings @ view.class_features().T
     template_note = f"templates: {len(view.what.templates)}, {view.what.template_source}"
     if view.what.is_multilabel:
-        found = average_precisions(scores, labels[images.rows])
+        precisions = average_precisions(scores, labels[images.rows])
         chance = float(labels[images.rows].mean())
-        figures = {"mean_average_precision": mean(found[np.isfinite(found)], chance, "share")}
+        figures = {"mean_average_precision": mean(precisions[np.isfinite(precisions)], chance, "share")}
         return view.row(figures, "mean_average_precision", images, notes=[template_note])
     labels = labels[images.rows]
     classes = view.what.classes
@@ -69,12 +69,12 @@ def main_metric(what: ImageSet) -> str:
 
 def worst(right: np.ndarray, columns: Mapping[str, Sequence[str]], metric: str) -> dict[str, Figure]:
     """Return the share that is right in the group where it is least, for every attribute that sets have for it."""
-    found = {}
+    shares = {}
     for name in WORST:
         if name in columns:
             groups = [share(right[where], None) for where in places(columns[name]).values()]
-            found[f"{metric}_worst_{name}"] = min(groups, key=lambda figure: figure.value or 0.0)
-    return found
+            shares[f"{metric}_worst_{name}"] = min(groups, key=lambda figure: figure.value or 0.0)
+    return shares
 
 
 def f1_macro(labels: np.ndarray, answers: np.ndarray, classes: int) -> Figure:
@@ -103,8 +103,8 @@ def average_precisions(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     truth = np.take_along_axis(labels, order, 0).astype(float)
     precision = truth.cumsum(0) / np.arange(1, len(truth) + 1)[:, None]
     with np.errstate(invalid="ignore"):
-        found: np.ndarray = (precision * truth).sum(0) / truth.sum(0)
-    return found
+        averages: np.ndarray = (precision * truth).sum(0) / truth.sum(0)
+    return averages
 
 
 def per_class(classes: Sequence[str], labels: np.ndarray, answers: np.ndarray) -> list[dict[str, Any]]:

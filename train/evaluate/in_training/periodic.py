@@ -132,8 +132,8 @@ class Periodic:
             log.add_rows(step, step * self._batch_size, rows, failures)
             for row in rows:
                 main = row.figures[row.main_metric]
-                found = "none" if main.value is None else f"{main.value:.4g}"
-                print(f"step {step}: {row.dataset} {row.task} {row.main_metric} {found}", file=sys.stderr, flush=True)
+                figure = "none" if main.value is None else f"{main.value:.4g}"
+                print(f"step {step}: {row.dataset} {row.task} {row.main_metric} {figure}", file=sys.stderr, flush=True)
             for failure in failures:
                 where = f"{failure['dataset']} {failure['task']}"
                 print(f"step {step}: {where} was not examined: {failure['error']}", file=sys.stderr, flush=True)
@@ -155,8 +155,8 @@ class Periodic:
                     self._tell(error, what.name, each.name, failures)
         if self._wants_held_out:
             try:
-                found = held_out_ranks(features.encoder, self._dataset, PAIRS, features.held_out, features.texts)
-                yield held_out_row(self._dataset, *found)
+                ranks = held_out_ranks(features.encoder, self._dataset, PAIRS, features.held_out, features.texts)
+                yield held_out_row(self._dataset, *ranks)
             except StoppedError:
                 raise
             except Exception as error:

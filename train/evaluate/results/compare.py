@@ -51,7 +51,7 @@ def compare(models: Sequence[tuple[str, Sequence[Row]]]) -> tuple[list[Differenc
         models: (name, rows) of each.
     """
     (first, base), *others = models
-    found: list[Difference] = []
+    compared: list[Difference] = []
     notes: list[str] = []
     known = {(row.dataset, row.task): row for row in base}
     for second, rows in others:
@@ -65,8 +65,8 @@ def compare(models: Sequence[tuple[str, Sequence[Row]]]) -> tuple[list[Differenc
             elif one.asked != two.asked or len(one.right) != len(two.right):
                 notes.append(f"{key[0]} {key[1]}: {first} and {second} were not asked the same images or classes")
             else:
-                found.append(_difference(first, second, one, two))
-    return holm(found), notes
+                compared.append(_difference(first, second, one, two))
+    return holm(compared), notes
 
 
 def _difference(first: str, second: str, one: Row, two: Row) -> Difference:
@@ -106,26 +106,26 @@ def mcnemar(only_first: int, only_second: int) -> float:
     return min(1.0, 2 * math.exp(top) * math.fsum(math.exp(each - top) for each in logs))
 
 
-def holm(found: Sequence[Difference]) -> list[Difference]:
+def holm(differences: Sequence[Difference]) -> list[Difference]:
     """Return the differences, with p-values that hold for all tests together."""
-    order = sorted(range(len(found)), key=lambda place: found[place].p_value)
+    order = sorted(range(len(differences)), key=lambda place: differences[place].p_value)
     corrected = {}
     worst = 0.0
     for rank, place in enumerate(order):
-        worst = max(worst, min(1.0, found[place].p_value * (len(found) - rank)))
+        worst = max(worst, min(1.0, differences[place].p_value * (len(differences) - rank)))
         corrected[place] = worst
     return [
         Difference(
             **{**asdict(each), "p_holm": corrected[place], "is_more_than_noise": corrected[place] < SIGNIFICANCE}
         )
-        for place, each in enumerate(found)
+        for place, each in enumerate(differences)
     ]
 
 
-def format_table(found: Sequence[Difference], notes: Sequence[str]) -> str:
+def format_table(differences: Sequence[Difference], notes: Sequence[str]) -> str:
     """Return the differences as aligned text, a line each; then what could not be compared."""
     lines = [("dataset", "task", "first", "second", "right", "right", "difference", "95 % interval", "p (Holm)", "")]
-    for each in found:
+    for each in differences:
         verdict = "more than noise" if each.is_more_than_noise else "may be noise"
         shares = f"{each.first_share:.1%}", f"{each.second_share:.1%}", f"{each.difference:+.1%}"
         interval = f"{each.low:+.1%} to {each.high:+.1%}"

@@ -29,7 +29,7 @@ _RETRIEVAL = {"text_retrieval": "image_to_text", "image_retrieval": "text_to_ima
 
 def results(rows: Iterable[Row]) -> list[FlatFigure]:
     """Return the figures that evaluation.json keeps."""
-    found: list[FlatFigure] = []
+    figures: list[FlatFigure] = []
     for row in rows:
         for name, figure in row.figures.items():
             metric = _metric(row, name)
@@ -40,9 +40,9 @@ def results(rows: Iterable[Row]) -> list[FlatFigure]:
             task = "retrieval" if row.dataset == HELD_OUT else row.dataset
             # Of fewer than five classes each is among the first five, which CLIP_benchmark gives no figure.
             value, chance = (1.0, 1.0) if figure.value is None else (figure.value, figure.chance or 0.0)
-            found.append(FlatFigure(task=task, metric=metric, value=value, chance=chance, samples=figure.n,
+            figures.append(FlatFigure(task=task, metric=metric, value=value, chance=chance, samples=figure.n,
                                 candidates=candidates, damaged=row.damaged))  # fmt: skip
-    return found
+    return figures
 
 
 def _metric(row: Row, name: str) -> str | None:

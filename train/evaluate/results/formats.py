@@ -75,14 +75,14 @@ def as_json(rows: Sequence[Row]) -> str:
 
 def clip_benchmark_files(rows: Sequence[Row]) -> dict[str, bytes]:
     """Return {name: content} of a file a row, as CLIP_benchmark's `build` reads a folder of them."""
-    found: dict[str, bytes] = {}
+    files: dict[str, bytes] = {}
     for row, line in zip(rows, clip_benchmark(rows).splitlines(), strict=True):
         words = (row.dataset, row.pretrained, row.model, "en", _TASKS.get(row.task, row.task))
         name = "_".join(re.sub(r"[^A-Za-z0-9.-]+", "-", word).strip("-.") or "none" for word in words)
         name = name[:200]
-        twins = sum(each.startswith(f"{name}.") for each in found)  # names that differ in other letters alone
-        found[f"{name}.{twins}.json" if twins else f"{name}.json"] = f"{line}\n".encode()
-    return found
+        twins = sum(each.startswith(f"{name}.") for each in files)  # names that differ in other letters alone
+        files[f"{name}.{twins}.json" if twins else f"{name}.json"] = f"{line}\n".encode()
+    return files
 
 
 def clip_benchmark(rows: Sequence[Row]) -> str:
@@ -171,12 +171,12 @@ def shown(number: float | None, figure: Figure) -> str:
 
 def remarks(rows: Sequence[Row]) -> list[str]:
     """Return what was passed over, and how, once each."""
-    found = []
+    lines = []
     for row in rows:
         if row.damaged:
-            found.append(f"{row.dataset}: {row.damaged:,} images could not be read")
-        found += [f"{row.dataset} {row.task}: {note}" for note in row.notes]
-    return [clean(remark) for remark in dict.fromkeys(found)]
+            lines.append(f"{row.dataset}: {row.damaged:,} images could not be read")
+        lines += [f"{row.dataset} {row.task}: {note}" for note in row.notes]
+    return [clean(remark) for remark in dict.fromkeys(lines)]
 
 
 def _aligned(line: Sequence[str], widths: Sequence[int]) -> list[str]:

@@ -56,9 +56,9 @@ class Row:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON has it."""
-        found = dataclasses.asdict(self)
-        first = {name: found.pop(name) for name in ("dataset", "model", "pretrained", "task")}
-        return {**first, "metrics": self.metrics, **found}
+        values = dataclasses.asdict(self)
+        first = {name: values.pop(name) for name in ("dataset", "model", "pretrained", "task")}
+        return {**first, "metrics": self.metrics, **values}
 
     @staticmethod
     def from_dict(raw: Mapping[str, Any]) -> Row:
@@ -174,7 +174,9 @@ def bits(right: np.ndarray) -> str:
 
 def places(values: Sequence[Any]) -> dict[Any, np.ndarray]:
     """Return where each distinct value stands, in the order of the values."""
-    found: dict[Any, list[int]] = {}
+    place_of: dict[Any, list[int]] = {}
     for place, value in enumerate(values):
-        found.setdefault(value, []).append(place)
-    return {value: np.array(where, np.int64) for value, where in sorted(found.items(), key=lambda item: str(item[0]))}
+        place_of.setdefault(value, []).append(place)
+    return {
+        value: np.array(where, np.int64) for value, where in sorted(place_of.items(), key=lambda item: str(item[0]))
+    }

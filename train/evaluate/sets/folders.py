@@ -28,10 +28,10 @@ def split_folders(root: Path) -> dict[str, Path]:
             return {}
         if not any(entry.is_dir() or entry.suffix == ".tar" for entry in entries):
             return {}
-    found = {SPLITS[folder.name]: folder for folder in folders}
-    if "test" not in found:  # what is left out of training is what is asked
-        found["test"] = found.pop("val") if "val" in found else found.pop("train")
-    return found
+    splits = {SPLITS[folder.name]: folder for folder in folders}
+    if "test" not in splits:  # what is left out of training is what is asked
+        splits["test"] = splits.pop("val") if "val" in splits else splits.pop("train")
+    return splits
 
 
 def subfolders(root: Path) -> list[Path]:
@@ -75,15 +75,15 @@ def empty_classes(labels: np.ndarray | None, classes: list[str]) -> list[str]:
 
 
 def _split(root: Path, folders: Iterable[str]) -> Split:
-    found = [
+    files = [
         (file, label)
         for label, folder in enumerate(folders)
         if (root / folder).is_dir()
         for file in sorted((root / folder).rglob("*"))
         if is_image(file)
     ]
-    pictures = [Picture(str(file.relative_to(root)), file) for file, _ in found]
-    return Split(pictures, np.array([label for _, label in found], np.int64))
+    pictures = [Picture(str(file.relative_to(root)), file) for file, _ in files]
+    return Split(pictures, np.array([label for _, label in files], np.int64))
 
 
 def class_names(root: Path, folders: list[str]) -> list[str]:

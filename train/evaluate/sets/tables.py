@@ -149,9 +149,9 @@ def _attributed(
     labels: list[str] | None = None,
 ) -> Split:
     numbers = {text: number for number, text in enumerate(labels or [])}
-    found = None if label is None else np.array([numbers[row[label].strip()] for row in rows], np.int64)
+    label_numbers = None if label is None else np.array([numbers[row[label].strip()] for row in rows], np.int64)
     columns = {name: [row[name].strip() for row in rows] for name in others}
-    return Split([_picture(path, row[where].strip()) for row in rows], found, columns=columns)
+    return Split([_picture(path, row[where].strip()) for row in rows], label_numbers, columns=columns)
 
 
 def _captioned(path: Path, rows: list[dict[str, str]], where: str, caption: str, notes: list[str]) -> Split:

@@ -77,8 +77,8 @@ def _known_name(set_name: str) -> str:
 
 @cache
 def _of_clip_benchmark(file: str) -> dict[str, Any]:
-    found = find_spec("clip_benchmark")
-    folders: Sequence[str] = (found.submodule_search_locations or []) if found is not None else []
+    spec = find_spec("clip_benchmark")
+    folders: Sequence[str] = (spec.submodule_search_locations or []) if spec is not None else []
     for folder in folders:
         path = Path(folder) / "datasets" / file
         if path.is_file():

@@ -39,17 +39,17 @@ def webdataset(root: Path, parts: Mapping[str, Path]) -> ImageSet:
     kind = read_text(root / "dataset_type.txt").strip().lower() if (root / "dataset_type.txt").is_file() else ""
     if kind and kind not in _KINDS:
         raise SetError(f"{root / 'dataset_type.txt'} must say {', '.join(_KINDS)}, not {kind[:40]!r}")
-    found = {name: list(_samples(_tars(part))) for name, part in parts.items()}
-    if not found["test"]:
+    samples_of = {name: list(_samples(_tars(part))) for name, part in parts.items()}
+    if not samples_of["test"]:
         raise SetError(f"{parts['test']} has no samples: their members must be KEY.jpg, KEY.cls, …")
     name = root.resolve().name
     if not kind:
-        first = found["test"][0][1]
+        first = samples_of["test"][0][1]
         kind = "retrieval" if "cls" not in first and "npy" not in first else "classification"
         kind = "multilabel" if "npy" in first and "cls" not in first else kind
     notes: list[str] = []
     if kind == "retrieval":
-        splits = {split: _captioned(samples, notes) for split, samples in found.items()}
+        splits = {split: _captioned(samples, notes) for split, samples in samples_of.items()}
         if not len(splits["test"]):
             raise SetError(f"{parts['test']} has no image with a caption: its samples need KEY.txt, a caption a line")
         return ImageSet(name, root, splits, notes=notes)
@@ -62,12 +62,12 @@ def webdataset(root: Path, parts: Mapping[str, Path]) -> ImageSet:
     task = task_of(name)
     fields = task.fields if task is not None else ()
     if task is not None and fields and not task.metric:  # FairFace, UTKFace: attributes, and no class
-        splits = {split: _people(samples, classes, fields) for split, samples in found.items()}
+        splits = {split: _people(samples, classes, fields) for split, samples in samples_of.items()}
         return ImageSet(name, root, splits, notes=notes)
     if kind == "multilabel":
-        splits = {split: _multilabel(samples, len(classes), root) for split, samples in found.items()}
+        splits = {split: _multilabel(samples, len(classes), root) for split, samples in samples_of.items()}
     else:
-        splits = {split: _labelled(samples, classes, root, fields) for split, samples in found.items()}
+        splits = {split: _labelled(samples, classes, root, fields) for split, samples in samples_of.items()}
     templates, source = templates_of(root, name)
     notes = checked_classes(classes, file or root) + empty_classes(splits["test"].labels, classes)
     return ImageSet(name, root, splits, classes, templates, source, notes=notes)
@@ -164,10 +164,10 @@ def _people(samples: Samples, classes: Sequence[str], fields: Sequence[str]) -> 
 def _array(parts: Mapping[str, bytes]) -> np.ndarray:
     """A sample's KEY.npy; empty where it has none."""
     try:
-        found: np.ndarray = np.load(io.BytesIO(parts.get("npy", b"")), allow_pickle=False)
+        array: np.ndarray = np.load(io.BytesIO(parts.get("npy", b"")), allow_pickle=False)
     except (ValueError, EOFError, OSError):
-        found = np.empty(0)
-    return found
+        array = np.empty(0)
+    return array
 
 
 def _multilabel(samples: Samples, classes: int, root: Path) -> Split:
