@@ -119,20 +119,20 @@ def measure(out: str, only: str = "") -> dict[str, Any]:
     """Return every figure of a dataset that `bench.inputs.large_dataset` made, or those of one of PARTS."""
     opened, _ = _asked("open", lambda: dataset.open(out))
     _asked("first view", lambda: opened.answer("FROM funnel").fetchall())
-    found: dict[str, Any] = {}
+    figures: dict[str, Any] = {}
     if only in ("", "points"):
-        found["points"] = _points(opened, out)
+        figures["points"] = _points(opened, out)
     if only in ("", "audits"):
         slowest = 0.0
         for name in audits.available():
             audit = audits.find(name)
             work = lambda audit=audit: opened.answer(audit.text, audit.values()).fetchall()  # noqa: E731
             slowest = max(slowest, _asked(f"audit {name}", work)[1])
-        found["slowest_audit_cpu_seconds"] = round(slowest, 2)
+        figures["slowest_audit_cpu_seconds"] = round(slowest, 2)
     if only in ("", "peer"):
         ours, peer, equal = _beside_peer(opened, out)
-        found |= {"ours": ours, "peer": peer, "ratio": round(peer / ours, 2), "equal": equal}
-    return {**found, "peak_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)}
+        figures |= {"ours": ours, "peer": peer, "ratio": round(peer / ours, 2), "equal": equal}
+    return {**figures, "peak_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)}
 
 
 def _points(opened: dataset.Dataset, out: str) -> list[dict[str, Any]]:
@@ -174,7 +174,7 @@ def _points(opened: dataset.Dataset, out: str) -> list[dict[str, Any]]:
     acts += [
         (f"explain, {name}", "", lambda anew, which=which: explain(anew, which)) for name, which in explained.items()
     ]
-    found = []
+    figures = []
     for name, view, act in acts:
         anew, before = dataset.open(out), _bytes_read()
         answer, cpu = _asked(name, lambda act=act, anew=anew: act(anew))  # type: ignore[misc]
@@ -183,8 +183,8 @@ def _points(opened: dataset.Dataset, out: str) -> list[dict[str, Any]]:
         if view in rows_of:
             row |= {"rows": len(answer), "share_of_rows": float(f"{len(answer) / rows_of[view]:.2g}")}
         print(f"{'':<40} {row}", flush=True)
-        found.append(row)
-    return found
+        figures.append(row)
+    return figures
 
 
 def _beside_peer(opened: dataset.Dataset, out: str) -> tuple[float, float, bool]:
@@ -202,14 +202,14 @@ def _beside_peer(opened: dataset.Dataset, out: str) -> tuple[float, float, bool]
     for name, *queries in QUESTIONS:
         our_query, their_query = (query.format(url=url, sha256=sha256) for query in queries)
         ours, wall, cpu = _timed(lambda: opened.answer(our_query).fetchall())  # noqa: B023
-        found, their_wall, their_cpu = _timed(
+        answers, their_wall, their_cpu = _timed(
             lambda: theirs.execute(their_query.format(url=url, sha256=sha256)).fetchall()  # noqa: B023
         )
         seconds = [seconds[0] + cpu, seconds[1] + their_cpu]
-        equal &= ours == found
+        equal &= ours == answers
         print(
             f"{name:<32} {wall:8.2f} s {cpu:8.2f} CPU-s, peer {their_wall:8.2f} s {their_cpu:8.2f} CPU-s"
-            f"{'' if ours == found else ', another answer'}",
+            f"{'' if ours == answers else ', another answer'}",
             flush=True,
         )
     return round(seconds[0], 3), round(seconds[1], 3), equal
@@ -227,8 +227,8 @@ def main() -> None:
         out = options.at or folder
         if not (Path(out) / "manifest.json").exists():
             build(out, Size(options.pairs), options.workers)
-        found = measure(out, options.only)
-    print_record({"bench": "audit", "pairs": options.pairs, "unit": "CPU-seconds of ten questions", **found})
+        figures = measure(out, options.only)
+    print_record({"bench": "audit", "pairs": options.pairs, "unit": "CPU-seconds of ten questions", **figures})
 
 
 if __name__ == "__main__":

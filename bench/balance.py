@@ -128,9 +128,9 @@ def count(file: Path) -> pa.Table:
 def collect(file: Path, windows: pa.Table, bucket: np.ndarray) -> dict[int, pa.Table]:
     """Return a partition's hashes near the cutoffs, by bucket."""
     rows = pq.read_table(file)
-    found = balance.collect(rows["query_ids"], rows["hash"].to_numpy(), windows)
-    at = np.searchsorted(windows["query_id"].to_numpy(), found["query_id"].to_numpy())
-    return {int(number): found.filter(pa.array(bucket[at] == number)) for number in np.unique(bucket)}
+    hashes = balance.collect(rows["query_ids"], rows["hash"].to_numpy(), windows)
+    at = np.searchsorted(windows["query_id"].to_numpy(), hashes["query_id"].to_numpy())
+    return {int(number): hashes.filter(pa.array(bucket[at] == number)) for number in np.unique(bucket)}
 
 
 def cutoffs(near: Sequence[pa.Table], windows: pa.Table) -> pa.Table:

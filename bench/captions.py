@@ -133,15 +133,15 @@ def _with_their_pages(rows: pa.Table, name: str, file: Path) -> pa.Table:
     """
     mine = rows.filter(pc.equal(rows["archive"], name))
     named = ("page_url", "url", "text")
-    found = extract([Piece(name, str(file), 0, -1)], ExtractConfig()).candidates
+    candidates = extract([Piece(name, str(file), 0, -1)], ExtractConfig()).candidates
     pages = dict(zip(mine["page_url"].to_pylist(), mine["offset"].to_pylist(), strict=True))
-    declared = dict(zip(found["page_url"].to_pylist(), found["page_language"].to_pylist(), strict=True))
+    declared = dict(zip(candidates["page_url"].to_pylist(), candidates["page_language"].to_pylist(), strict=True))
     known = set(zip(*(mine[key].to_pylist() for key in named), strict=True))
-    places = found.select(PLACE.names).to_pylist()
-    stand = dict(zip(zip(*(found[key].to_pylist() for key in named), strict=True), places, strict=True))
+    places = candidates.select(PLACE.names).to_pylist()
+    stand = dict(zip(zip(*(candidates[key].to_pylist() for key in named), strict=True), places, strict=True))
     others = [
         {**row, "row": 0, "offset": pages[row["page_url"]]}
-        for row in found.to_pylist()
+        for row in candidates.to_pylist()
         if row["page_url"] in pages and (row["page_url"], row["url"], row["text"]) not in known
     ]
     table = pa.Table.from_pylist(others, _ROWS)
@@ -212,15 +212,15 @@ def _is_wanted(label: dict[str, Any], languages: Sequence[str]) -> bool:
 
 
 def _report(name: str, judged: Sequence[Judged], languages: Sequence[str]) -> dict[str, Any]:
-    found = shares(judged, languages)
-    lost, junk = found["captions_lost"], found["junk_among_kept"]
-    print(f"\n{name}: {len(judged)} candidates, {found['kept'].some} kept")
+    figures = shares(judged, languages)
+    lost, junk = figures["captions_lost"], figures["junk_among_kept"]
+    print(f"\n{name}: {len(judged)} candidates, {figures['kept'].some} kept")
     print(f"  junk among the kept   {junk}")
     print(f"  captions lost         {lost}")
     print(f"  precision             {Share(junk.of - junk.some, junk.of)}   captions among the kept")
     print(f"  recall                {Share(lost.of - lost.some, lost.of)}   kept among the captions asked for")
-    print(f"  language right        {found['language_right']}")
-    print(f"  unsafe kept           {found['unsafe_kept']}")
+    print(f"  language right        {figures['language_right']}")
+    print(f"  unsafe kept           {figures['unsafe_kept']}")
     kinds: dict[tuple[str, str], list[Judged]] = defaultdict(list)
     for item in judged:
         kinds[item.label["verdict"], item.label["kind"]].append(item)
@@ -231,7 +231,7 @@ def _report(name: str, judged: Sequence[Judged], languages: Sequence[str]) -> di
             reasons[item.reason] += 1
         why = ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items(), key=str) if reason)
         print(f"  {verdict:8} {kind:16} {reasons[None]:3} of {len(items):3}   {why}")
-    return {key: value.some if key in ("kept", "unsafe_kept") else value.share for key, value in found.items()}
+    return {key: value.some if key in ("kept", "unsafe_kept") else value.share for key, value in figures.items()}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -99,11 +99,11 @@ def children() -> list[int]:
     for path in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):  # it has ended
             parents.setdefault(int(path.read_text().rpartition(")")[2].split()[1]), []).append(int(path.parent.name))
-    found, waiting = [], [os.getpid()]
+    pids, waiting = [], [os.getpid()]
     while waiting:
-        found += (below := parents.get(waiting.pop(), []))
+        pids += (below := parents.get(waiting.pop(), []))
         waiting += below
-    return found
+    return pids
 
 
 def kilobytes(process: int) -> int:
@@ -229,14 +229,14 @@ def main() -> None:
                     folder = Path(name) / f"{number}-{nsfw}"
                     folder.mkdir()
                     for who, chain in (("ours", ours), ("peers", peers)):
-                        found = chain(folder, wat, port, nsfw)
-                        steps = ", ".join(f"{step} {seconds:.1f}" for step, seconds in found.steps.items())
+                        took = chain(folder, wat, port, nsfw)
+                        steps = ", ".join(f"{step} {seconds:.1f}" for step, seconds in took.steps.items())
                         with_ = "with NSFW" if nsfw else "without it"
-                        line = f"{who:<6}{with_:<12}{found.per_thousand:>8.1f} a thousand of {found.kept:,} kept"
-                        line += f", {found.gigabytes:.1f} GB"
+                        line = f"{who:<6}{with_:<12}{took.per_thousand:>8.1f} a thousand of {took.kept:,} kept"
+                        line += f", {took.gigabytes:.1f} GB"
                         print(f"{line}: {steps}", flush=True)
-                        before = best.get((nsfw, who), found)
-                        best[nsfw, who] = min(before, found, key=lambda each: each.per_thousand)
+                        before = best.get((nsfw, who), took)
+                        best[nsfw, who] = min(before, took, key=lambda each: each.per_thousand)
     figures = {nsfw: [round(best[nsfw, who].per_thousand, 1) for who in ("ours", "peers")] for nsfw in (True, False)}
     print_record(
         {

@@ -70,8 +70,8 @@ def committed(out: Path) -> int:
 
 def tasks_done(lines: list[str]) -> int:
     """Return how many tasks a run says that it did."""
-    found = [re.search(r": ([\d,]+) tasks, ", line) for line in lines]
-    return next((int(match[1].replace(",", "")) for match in found if match), 0)
+    matches = [re.search(r": ([\d,]+) tasks, ", line) for line in lines]
+    return next((int(match[1].replace(",", "")) for match in matches if match), 0)
 
 
 class Build:

@@ -124,18 +124,18 @@ class Measured:
         for image in images:
             sink = io.BytesIO()
             image.save(sink, "PNG")
-            found = ingest(sink.getvalue(), ImageConfig(), pdq, lambda body, hash_: None)
-            assert isinstance(found, Ingested)
-            stored = np.asarray(Image.open(io.BytesIO(found.body)).convert("RGB"))
+            ingested = ingest(sink.getvalue(), ImageConfig(), pdq, lambda body, hash_: None)
+            assert isinstance(ingested, Ingested)
+            stored = np.asarray(Image.open(io.BytesIO(ingested.body)).convert("RGB"))
             short = {kind: short_hash(stored, kind) for kind, bits in HASH_BITS.items() if bits == 64}
-            rows.append((found, {"pdq": found.pdq, **short}))
-        self.good = np.array([found.pdq_quality >= QUALITY for found, _ in rows])
-        self.colour = np.array([list(found.mean_rgb) for found, _ in rows], dtype=np.int64)
+            rows.append((ingested, {"pdq": ingested.pdq, **short}))
+        self.good = np.array([ingested.pdq_quality >= QUALITY for ingested, _ in rows])
+        self.colour = np.array([list(ingested.mean_rgb) for ingested, _ in rows], dtype=np.int64)
         self.hashes = {
             kind: np.frombuffer(b"".join(hashes[kind] for _, hashes in rows), ">u8").reshape(len(rows), -1)
             for kind in HASH_BITS
         }
-        self._embeddings = None if embed is None else unit(embed([found.body for found, _ in rows]))
+        self._embeddings = None if embed is None else unit(embed([ingested.body for ingested, _ in rows]))
 
     def like(self, kind: str, limit: float, rows: np.ndarray, other: Measured, others: np.ndarray) -> np.ndarray:
         """Return which rows are taken for copies of the others' rows; limit: bits, or a cosine if the kind is

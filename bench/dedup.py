@@ -50,8 +50,8 @@ PICTURES = 2_000
 
 def real_hashes() -> np.ndarray:
     """Return PDQ of real pictures that are good enough, each once. uint8 (n, 32)."""
-    found = {hash_ for hash_, quality in map(pdq, _pictures()) if quality >= CONFIG.min_quality}
-    return np.array([list(hash_) for hash_ in sorted(found)], dtype=np.uint8)
+    distinct = {hash_ for hash_, quality in map(pdq, _pictures()) if quality >= CONFIG.min_quality}
+    return np.array([list(hash_) for hash_ in sorted(distinct)], dtype=np.uint8)
 
 
 def _pictures() -> Any:
@@ -146,8 +146,8 @@ def ours(hashes_path: str, folder: str) -> None:
     exchange = Exchange.of(store, files)
     tables = (list(bucket.read(store)) for number in exchange.buckets for bucket in exchange.bucket(number))
     parts = [edges(pa.concat_tables(some), CONFIG) for some in tables]
-    found = pa.concat_tables([EDGES.empty_table(), *parts])
-    connected = labels(from_both_ends(small_star(found)))
+    all_edges = pa.concat_tables([EDGES.empty_table(), *parts])
+    connected = labels(from_both_ends(small_star(all_edges)))
     lows = list(range(0, len(hashes), PARTITION))
     places = np.searchsorted(connected.column("node").to_numpy(), [*lows, len(hashes)]).tolist()
     of_partition = zip(lows, pairwise(places), strict=True)

@@ -53,7 +53,7 @@ def ours(path: Path, config: ExtractConfig) -> tuple[float, set[tuple[str, str, 
     return seconds, set(zip(*(table[name].to_pylist() for name in ("page_url", "url", "text")), strict=True))
 
 
-def missing(found: set[tuple[str, str, str]], wanted: list[list[str]]) -> Counter[str]:
+def missing(pairs: set[tuple[str, str, str]], wanted: list[list[str]]) -> Counter[str]:
     """Return why pairs of a peer are not among ours; white space, of which MetaCLIP removes some, does not count."""
 
     def squeezed(text: str) -> str:
@@ -62,7 +62,7 @@ def missing(found: set[tuple[str, str, str]], wanted: list[list[str]]) -> Counte
     def named(url: str) -> str:
         return url.rpartition("/")[2]
 
-    have = {(page, url, squeezed(text)) for page, url, text in found}
+    have = {(page, url, squeezed(text)) for page, url, text in pairs}
     have_names = {(page, named(url), text) for page, url, text in have}
     have_texts = {(page, text) for page, _, text in have}
     reasons: Counter[str] = Counter()
@@ -89,9 +89,9 @@ def compare(name: str, path: Path, config: ExtractConfig, python: Path, folder: 
     """Return ours and a peer on one file: MB/s of both and of merely reading, and whether every pair is found."""
     result = folder / "result.json"
     ours(path, config)  # imports and first connections
-    seconds, found = ours(path, config)
+    seconds, pairs = ours(path, config)
     peer = measure(python, PEER, name, str(path), str(result))["seconds"]
-    reasons = missing(found, json.loads(result.read_text(encoding="utf-8")))
+    reasons = missing(pairs, json.loads(result.read_text(encoding="utf-8")))
     reading = measure(python, PEER, "reading", str(path), str(result))["seconds"]
     megabytes = path.stat().st_size / 1e6
     for who, time_ in (("ours", seconds), (name, peer), ("reading alone", reading)):

@@ -76,11 +76,11 @@ def taken(folder: Path, source: Path, overrides: Mapping[str, Any], *arguments: 
     return usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
 
 
-def grown(what: str, unit: str, sizes: tuple[int, int], found: list[tuple[float, float]]) -> dict[str, float]:
+def grown(what: str, unit: str, sizes: tuple[int, int], figures: list[tuple[float, float]]) -> dict[str, float]:
     """Return how both figures grow; prints it."""
-    for size, (cpu_s, memory) in zip(sizes, found, strict=True):
+    for size, (cpu_s, memory) in zip(sizes, figures, strict=True):
         print(f"{what}: {size:,} {unit}: {cpu_s:,.1f} CPU-s, largest process {memory / 1e6:,.0f} MB", flush=True)
-    (small_s, small), (large_s, large) = found
+    (small_s, small), (large_s, large) = figures
     return {"cpu": round(large_s / small_s, 2), "memory": round(large / small, 2)}
 
 
@@ -93,14 +93,14 @@ def main() -> None:
     rows, images = int(options.rows), int(options.images)
     answer = {}
     with tempfile.TemporaryDirectory() as name:
-        folder, found = Path(name), []
+        folder, measured = Path(name), []
         for count in (rows, 10 * rows):
             write_table(folder / f"{count}.parquet", count)
-            found.append(
+            measured.append(
                 taken(folder, folder / f"{count}.parquet", {"run": {"small_bytes": 2**40}}, "--to", "prebalance")
             )
-        answer["rows"] = grown("extract to prebalance", "rows", (rows, 10 * rows), found)
-        found = []
+        answer["rows"] = grown("extract to prebalance", "rows", (rows, 10 * rows), measured)
+        measured = []
         for count in (images, 10 * images):
             source = small_archive.write(folder / f"{count}.warc.gz", pages=count // IMAGES_PER_PAGE)
             overrides = {
@@ -112,8 +112,8 @@ def main() -> None:
                 "image": {"nsfw_model": ""},
                 "run": {"small_bytes": 2**40},
             }
-            found.append(taken(folder, source, overrides))
-        answer["images"] = grown("extract to pack", "images", (images, 10 * images), found)
+            measured.append(taken(folder, source, overrides))
+        answer["images"] = grown("extract to pack", "images", (images, 10 * images), measured)
     worst = max(part["cpu"] for part in answer.values())
     flat = all(part["memory"] <= MEMORY_LIMIT for part in answer.values())
     figures = {"ours": worst, "peer": LIMIT, "unit": "times the CPU for ten times the input", **answer}

@@ -224,16 +224,16 @@ def main() -> None:
         missed = []
         for number, attack in enumerate(options.attacks or known):
             names = attack.split("+")
-            found = run(_sources(folder, names, good, known), folder / f"out{number}", 2 * len(names))
+            outcome = run(_sources(folder, names, good, known), folder / f"out{number}", 2 * len(names))
             is_held = (
-                found.good == without.good
-                and found.cpu_s < 2 * without.cpu_s + SECONDS
-                and found.peak_bytes <= MAX_BYTES
+                outcome.good == without.good
+                and outcome.cpu_s < 2 * without.cpu_s + SECONDS
+                and outcome.peak_bytes <= MAX_BYTES
             )
             missed += [] if is_held else [attack]
             print(
-                f"{'held' if is_held else 'MISSED':<7} {attack:<24} {found.good:>2} good, {found.cpu_s:>4.0f} s, "
-                f"{found.peak_bytes / 2**20:>5.0f} MB  {found.said}",
+                f"{'held' if is_held else 'MISSED':<7} {attack:<24} {outcome.good:>2} good, {outcome.cpu_s:>4.0f} s, "
+                f"{outcome.peak_bytes / 2**20:>5.0f} MB  {outcome.said}",
                 flush=True,
             )
     count = len(options.attacks or known)

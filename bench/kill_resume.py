@@ -35,7 +35,7 @@ def newest(run: Path) -> tuple[int, bool]:
     latest = folder / "latest"
     step = int(latest.read_text()[5:]) if latest.exists() else 0
     steps = [int(path.name[5:]) for path in folder.glob("step-*")] if folder.exists() else []
-    return step, any(found > step for found in steps)
+    return step, any(other > step for other in steps)
 
 
 def kill(config: TrainConfig, run: Path, count: int, after: int, in_a_write: bool, pause: float) -> tuple[int, bool]:
@@ -78,9 +78,9 @@ def main() -> None:
             step, half = kill(config, run, before, rng.randrange(0, STEPS - AHEAD - EVERY), wanted, rng.uniform(0, 0.6))
             within += half
             ranks.run(after, ranks.training(config, str(run)))
-            found = losses(run)
-            apart = max(abs(found[at] - whole[before][at]) for at in range(1, min(STEPS, step + AHEAD) + 1))
-            fine = found == whole[before] if before == after else apart <= ROUNDING and len(found) == STEPS
+            resumed = losses(run)
+            apart = max(abs(resumed[at] - whole[before][at]) for at in range(1, min(STEPS, step + AHEAD) + 1))
+            fine = resumed == whole[before] if before == after else apart <= ROUNDING and len(resumed) == STEPS
             survived += fine
             print(
                 f"kill {number + 1:2}: {before} processes, at the latest checkpoint of step {step:2}"

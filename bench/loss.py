@@ -37,9 +37,9 @@ def main() -> None:
     os.environ["PYTHONPATH"] = str(ROOT)
     rows = [compare(count) for count in options.compared]
     for count in options.alone:
-        found = run("ours", count, Path("-"))
-        rows.append({"pairs": count, "ours": found})
-        print(f"{count:>7,} pairs: ours {shown(found)}", flush=True)
+        figures = run("ours", count, Path("-"))
+        rows.append({"pairs": count, "ours": figures})
+        print(f"{count:>7,} pairs: ours {shown(figures)}", flush=True)
     last = rows[len(options.compared) - 1]
     slope = slope_of([(row["pairs"], row["ours"]["bytes"]) for row in rows])
     slowest = max(row["ours"]["seconds"] / row["peer"]["seconds"] for row in rows if "peer" in row)
@@ -66,9 +66,9 @@ def compare(count: int) -> dict[str, Any]:
         files = {kind: Path(folder) / kind for kind in ("ours", "open_clip")}
         for _ in range(ROUNDS):
             for kind, file in files.items():
-                found = run(kind, count, file)
-                before = best.get(kind, found)
-                best[kind] = {**found, "seconds": min(found["seconds"], before["seconds"])}
+                figures = run(kind, count, file)
+                before = best.get(kind, figures)
+                best[kind] = {**figures, "seconds": min(figures["seconds"], before["seconds"])}
         ours, theirs = (torch.load(file) for file in files.values())
     error = max(float((a - b).norm() / b.norm()) for a, b in zip(ours, theirs, strict=True))
     print(
@@ -83,9 +83,9 @@ def run(kind: str, count: int, file: Path) -> dict[str, Any]:
     return measure(Path(sys.executable), script, kind, str(count), str(WIDTH), str(SCALE), str(file))
 
 
-def shown(found: dict[str, Any]) -> str:
+def shown(figures: dict[str, Any]) -> str:
     """Return seconds and bytes, for people."""
-    return f"{found['seconds']:7.2f} s {found['bytes'] / 1e6:7,.0f} MB"
+    return f"{figures['seconds']:7.2f} s {figures['bytes'] / 1e6:7,.0f} MB"
 
 
 def slope_of(points: list[tuple[int, int]]) -> float:

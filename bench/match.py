@@ -78,7 +78,7 @@ def compare(name: str, texts: list[str], queries: list[str], matcher: Matcher) -
     seconds = []
     for _ in range(ROUNDS):
         began = time.process_time()
-        found = matcher.match(array)
+        query_ids = matcher.match(array)
         seconds.append(time.process_time() - began)
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / name for name in ("queries.json", "texts.json", "result.json")]
@@ -86,7 +86,7 @@ def compare(name: str, texts: list[str], queries: list[str], matcher: Matcher) -
         paths[1].write_text(json.dumps(texts), encoding="utf-8")
         python = venv("pyahocorasick", "pyahocorasick==2.2.0")
         peer = measure(python, Path(__file__).parent / "peers" / "match.py", *map(str, paths), str(ROUNDS))
-        equal = json.loads(paths[2].read_text(encoding="utf-8")) == found.to_pylist()
+        equal = json.loads(paths[2].read_text(encoding="utf-8")) == query_ids.to_pylist()
     ours, theirs = len(texts) / min(seconds), len(texts) / peer["seconds"]
     print(f"{name}: {len(texts):,} texts of {sum(map(len, texts)) / len(texts):.0f} characters")
     print(f"  ours  {ours:>12,.0f} texts/s")

@@ -147,19 +147,19 @@ def contents(out: str) -> dict[str, bytes]:
     """Return every file but logs and the lease; on disk also what readers pass over."""
     storage = Storage(out)
     names = [info.name for info in storage.list(recursive=True) if not info.name.startswith(_OURS)]
-    found = dict(zip(names, storage.read_all(names), strict=True))
+    files = dict(zip(names, storage.read_all(names), strict=True))
     if storage.local:
-        found |= {str(path.relative_to(out)): b"" for path in Path(out).rglob(".tmp-*")}
-    return found
+        files |= {str(path.relative_to(out)): b"" for path in Path(out).rglob(".tmp-*")}
+    return files
 
 
-def differences(wanted: dict[str, bytes], found: dict[str, bytes]) -> str:
+def differences(wanted: dict[str, bytes], files: dict[str, bytes]) -> str:
     """Return how two datasets differ; nothing if they do not."""
-    wanted, found = ({name: data for name, data in of.items() if name != "config.yaml"} for of in (wanted, found))
-    if wanted == found:
+    wanted, files = ({name: data for name, data in of.items() if name != "config.yaml"} for of in (wanted, files))
+    if wanted == files:
         return ""
-    lost, more = sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted))
-    other = sorted(name for name in set(wanted) & set(found) if wanted[name] != found[name])
+    lost, more = sorted(set(wanted) - set(files)), sorted(set(files) - set(wanted))
+    other = sorted(name for name in set(wanted) & set(files) if wanted[name] != files[name])
     parts = (("missing", lost), ("left over", more), ("other bytes", other))
     return "; ".join(f"{what}: {len(names)} ({names[0]})" for what, names in parts if names)
 
@@ -279,8 +279,8 @@ def all_moments(matrix: Matrix, kind: str, places: list[str], moments: int) -> I
 def outcomes(matrix: Matrix, kind: str, places: list[str], moments: int) -> Iterator[tuple[str, Outcome]]:
     """Yield (place, outcome); what an earlier call has found is not tried again."""
     file = matrix.folder / "outcomes.jsonl"
-    found = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-    known = {key: Outcome(**outcome) for key, outcome in found}
+    earlier = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    known = {key: Outcome(**outcome) for key, outcome in earlier}
     for place, (name, act) in all_moments(matrix, kind, places, moments):
         key = f"{kind} {place} {name}"
         if key not in known:

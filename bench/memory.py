@@ -27,18 +27,18 @@ def main(arguments: list[str] | None = None) -> int:
         for twice, at_once in COLUMNS
     ]
     print("\n".join([f"| | {' | '.join(heads)} |", "|---" * (len(COLUMNS) + 1) + "|"]))
-    found: dict[str, list[float]] = {}
+    gigabytes: dict[str, list[float]] = {}
     for model in options.models:
         config = load(
             {"dataset": "none", "model": f"{model}-quickgelu", "batch_size": options.batch_size, "precision": "bf16"}
         )
         forecast = MemoryForecast(config, options.gpus)
-        found[model] = [
+        gigabytes[model] = [
             round(forecast.memory(at_once, grad_checkpointing=twice).allocated / 1e9, 1) for twice, at_once in COLUMNS
         ]
         name = model.replace("ViT-L-14-336", "ViT-L/14@336").replace("ViT-B-", "ViT-B/").replace("ViT-L-", "ViT-L/")
-        print(f"| {name} | {' | '.join(str(figure) for figure in found[model])} |", flush=True)
-    print_record({"bench": "memory", "ours": found, "peer": None, "unit": "GB", "ratio": None, "equal": None})
+        print(f"| {name} | {' | '.join(str(figure) for figure in gigabytes[model])} |", flush=True)
+    print_record({"bench": "memory", "ours": gigabytes, "peer": None, "unit": "GB", "ratio": None, "equal": None})
     return 0
 
 

@@ -39,14 +39,14 @@ THRESHOLDS = (0.8, 0.5, 0.2)
 
 def real_images(most: int | None = None) -> list[bytes]:
     """Return distinct images that Pillow reads, in a shuffled order that is always the same."""
-    found: dict[str, bytes] = {}
+    bodies: dict[str, bytes] = {}
     for name in WARCS:
         with (LAION.parent / name).open("rb") as file:
             for record in ArchiveIterator(file, record_types=WarcRecordType.response):
                 if (record.http_content_type or "").startswith("image/"):
                     body = record.reader.read()
-                    found.setdefault(hashlib.sha256(body).hexdigest(), body)
-    return [found[digest] for digest in sorted(found)][:most]
+                    bodies.setdefault(hashlib.sha256(body).hexdigest(), body)
+    return [bodies[digest] for digest in sorted(bodies)][:most]
 
 
 def variant(pool: list[tuple[float, Image.Image]], rng: np.random.Generator) -> Image.Image:

@@ -75,12 +75,12 @@ def main() -> None:
         images_of = "(SELECT sha256, any_value(blob_length) AS bytes FROM _images WHERE blob IS NOT NULL GROUP BY ALL)"
         asked = f"SELECT count(*), sum(bytes) FROM _samples JOIN {images_of} USING (sha256)"
         samples, bytes_ = dataset.open(out).sql(asked).fetchall()[0]
-        found = {}
+        spent_by_way = {}
         for way in (True, False):
-            found[way] = packed(out, settings, exchanged=way)
+            spent_by_way[way] = packed(out, settings, exchanged=way)
             if shards(out) != checksums:
                 raise SystemExit("the shards differ")
-    for way, by_phase in found.items():
+    for way, by_phase in spent_by_way.items():
         print("exchanged" if way else "image by image")
         for phase, spent in by_phase.items():
             asked, read, written = spent["get"] / samples, spent["bytes_read"] / bytes_, spent["bytes_written"] / bytes_
@@ -88,8 +88,8 @@ def main() -> None:
                 f"  {phase:<16}{asked:>8.3f} GET a sample {read:>7.2f} x the bytes read {written:>7.2f} x written "
                 f"{spent['cpu_s']:>7.2f} CPU-s"
             )
-    ours, peer = (sum(spent["get"] for spent in found[way].values()) / samples for way in (True, False))
-    store = found[True]["pack.images"]
+    ours, peer = (sum(spent["get"] for spent in spent_by_way[way].values()) / samples for way in (True, False))
+    store = spent_by_way[True]["pack.images"]
     last = {"bench": "pack", "ours": round(ours, 4), "peer": round(peer, 4), "unit": "GET requests a sample"}
     more = {"store_requests": round(store["get"] / samples, 4), "store_bytes": round(store["bytes_read"] / bytes_, 3)}
     equal = more["store_requests"] <= 0.05 and more["store_bytes"] <= 1.3

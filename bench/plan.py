@@ -32,17 +32,17 @@ def built(out: Path, overrides: list[str]) -> tuple[Measured, Config]:
     return measured(str(out)), config
 
 
-def cpu_s(found: Measured) -> dict[str, float]:
+def cpu_s(trial: Measured) -> dict[str, float]:
     """Return what each stage took, and the driver."""
     taken: dict[str, float] = {}
-    for cost in found.phases:
+    for cost in trial.phases:
         taken[cost.stage] = taken.get(cost.stage, 0.0) + cost.of("cpu_s")
-    return {**taken, DRIVER: found.driver.get("cpu_s", 0.0)}
+    return {**taken, DRIVER: trial.driver.get("cpu_s", 0.0)}
 
 
-def told(found: Forecast) -> dict[str, float]:
+def told(forecast_: Forecast) -> dict[str, float]:
     """Return what each stage is told to take."""
-    return {stage.stage: 3600 * stage.core_hours for stage in found.stages}
+    return {stage.stage: 3600 * stage.core_hours for stage in forecast_.stages}
 
 
 def main() -> None:

@@ -82,10 +82,10 @@ class Whole:
 
     def is_in(self, copy: Path) -> bool:
         """Return whether a copy that was linked has the same files with the same bytes; what is still linked has."""
-        found = names_of(copy)
-        return set(found) == set(self.bytes) and all(
+        names = names_of(copy)
+        return set(names) == set(self.bytes) and all(
             _written(path) == self.written[name] or path.read_bytes() == self.bytes[name]
-            for name, path in found.items()
+            for name, path in names.items()
         )
 
 
@@ -127,14 +127,14 @@ def finished(folder: Path, archive: Path | None, pages: int) -> Whole:
 
 def _written(path: Path) -> tuple[int, int]:
     """What is another when a file has been replaced, or written into."""
-    found = path.stat()
-    return found.st_ino, found.st_mtime_ns
+    file_status = path.stat()
+    return file_status.st_ino, file_status.st_mtime_ns
 
 
 def names_of(out: Path) -> dict[str, Path]:
     """Return all files of a dataset that a run makes."""
-    found = (Path(folder) / name for folder, _, names in os.walk(out) for name in names)
-    files = {str(path.relative_to(out)): path for path in found}
+    paths = (Path(folder) / name for folder, _, names in os.walk(out) for name in names)
+    files = {str(path.relative_to(out)): path for path in paths}
     return {name: files[name] for name in sorted(files) if name.partition("/")[0] not in _LOST}
 
 
@@ -163,11 +163,11 @@ def kinds(whole: Whole) -> dict[str, list[str]]:
         *whole.bytes,
         *(str(path.relative_to(whole.out)) for path in sorted(whole.out.glob("log/*")) if path.is_file()),
     ]
-    found: defaultdict[str, list[str]] = defaultdict(list)
+    of_kind: defaultdict[str, list[str]] = defaultdict(list)
     for name in names:
         if (whole.out / name).stat().st_size:
-            found[_VARIES.sub("*", name)].append(name)
-    return dict(found)
+            of_kind[_VARIES.sub("*", name)].append(name)
+    return dict(of_kind)
 
 
 def cases(whole: Whole, seed: int) -> list[Case]:
@@ -175,9 +175,9 @@ def cases(whole: Whole, seed: int) -> list[Case]:
     rng = random.Random(seed)
     folders = Counter(Path(name).parent for name in whole.bytes)
     chosen = [(rng.choice(names), way, kind) for kind, names in sorted(kinds(whole).items()) for way in WAYS]
-    found = [Case(name, way, kind, folders[Path(name).parent] == 1) for name, way, kind in chosen]
-    rng.shuffle(found)
-    return found
+    all_cases = [Case(name, way, kind, folders[Path(name).parent] == 1) for name, way, kind in chosen]
+    rng.shuffle(all_cases)
+    return all_cases
 
 
 def damage(path: Path, way: str, others: list[Path], rng: random.Random) -> bool:
@@ -196,7 +196,7 @@ def damage(path: Path, way: str, others: list[Path], rng: random.Random) -> bool
     elif way == "empty":
         data.clear()
     elif way == "another's":
-        different = [found for other in others if (found := other.read_bytes()) != data]
+        different = [content for other in others if (content := other.read_bytes()) != data]
         if not different:
             return False
         data[:] = rng.choice(different)
@@ -240,10 +240,10 @@ def tried(whole: Whole, case: Case, folder: Path, seed: int) -> dict[str, str] |
         return bool(status(str(out)).as_rows() == whole.status)
 
     def verified() -> bool:
-        found = {item.file for item in verify(str(out), deep=True).damages}
-        if case.file in found or any(case.file.startswith(name.removesuffix(".parquet")) for name in found):
+        named = {item.file for item in verify(str(out), deep=True).damages}
+        if case.file in named or any(case.file.startswith(name.removesuffix(".parquet")) for name in named):
             raise DamagedError(str(out), case.file, "found")
-        return not found
+        return not named
 
     def read() -> bool:
         return asked(out) == whole.views
@@ -291,8 +291,8 @@ def tried(whole: Whole, case: Case, folder: Path, seed: int) -> dict[str, str] |
 def outcomes(whole: Whole, chosen: list[Case], folder: Path, seed: int) -> Iterator[tuple[Case, dict[str, str] | None]]:
     """Yield what came of each case; what an earlier call has found is not tried again."""
     file = folder / "outcomes.jsonl"
-    found = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-    known = {tuple(key): outcome for key, outcome in found}
+    earlier = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    known = {tuple(key): outcome for key, outcome in earlier}
     for case in chosen:
         key = (seed, case.file, case.way)
         if key not in known:

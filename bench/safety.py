@@ -113,7 +113,9 @@ def masking(folder: Path) -> list[dict[str, Any]]:
         _, seconds = fastest(partial(mask_texts, *rows, kinds=PEERS))
         (_, kinds), all_kinds = fastest(partial(mask_texts, *rows))
         with_planted, there = planted(texts)
-        found = {row for row, item in enumerate(mask_texts(pa.array(with_planted), kinds=PEERS)[1].to_pylist()) if item}
+        masked = {
+            row for row, item in enumerate(mask_texts(pa.array(with_planted), kinds=PEERS)[1].to_pylist()) if item
+        }
         (folder / "texts.json").write_text(json.dumps(texts), encoding="utf-8")
         (folder / "planted.json").write_text(json.dumps(with_planted), encoding="utf-8")
         peer = measure(python, PEER, "masking", str(folder), str(ROUNDS))
@@ -124,7 +126,7 @@ def masking(folder: Path) -> list[dict[str, Any]]:
             f"  ours  {rates[0]:>10,.0f} texts/s; {rates[2]:,.0f} for all kinds; texts in which each was found: {count}"
         )
         print(f"  peer  {rates[1]:>10,.0f} texts/s (datatrove); {peer['found']}")
-        equal = there <= found and there <= set(peer["planted"])
+        equal = there <= masked and there <= set(peer["planted"])
         results.append(result(f"masking, {name}", "texts/s and core", rates[0], rates[1], equal=equal))
     return results
 
@@ -221,8 +223,8 @@ def measured(part: str, folder: Path) -> dict[str, Any]:
         rows = pa.table({"row": pa.array(range(len(urls)), pa.uint32()), "url": urls, "page_url": [""] * len(urls)})
         before = megabytes()
         index = DomainIndex(pa.memory_map(str(folder / "index.arrow")).read_buffer())
-        found, seconds = fastest(lambda: index.find(rows))
-        blocked = [row for row, item in enumerate(found.to_pylist()) if item]
+        found_entries, seconds = fastest(lambda: index.find(rows))
+        blocked = [row for row, item in enumerate(found_entries.to_pylist()) if item]
         return {"seconds": seconds, "megabytes": megabytes() - before, "rows": blocked}
     before = megabytes()
     entries, images = (_words(folder / f"{name}.npy") for name in ("entries", "images"))

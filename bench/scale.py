@@ -321,7 +321,7 @@ def main() -> None:
             keep.mkdir(parents=True, exist_ok=True)
         print_record(plan(int(chosen.one), keep=keep))
         return
-    found = []
+    plans = []
     for candidates in (chosen.candidates / 10, chosen.candidates):  # a process each, for its peak of memory
         print(f"{candidates:,.0f} candidates", flush=True)
         lines = []
@@ -333,10 +333,10 @@ def main() -> None:
                 print(line, end="", flush=True)
         if child.returncode:
             sys.exit(child.returncode)
-        found.append(json.loads(lines[-1]))
+        plans.append(json.loads(lines[-1]))
     tasks = {size: scale_tasks.measure(size) for size in scale_tasks.SIZES}
     largest_task = max(task["at_400m"] for task in tasks[scale_tasks.SIZES[-1]].values())
-    small, large = found
+    small, large = plans
     grown = {key: round(large[key] / small[key], 1) for key in ("driver_seconds", "rss_bytes")}
     print_record(
         {

@@ -87,8 +87,8 @@ def nodes(count: int) -> pa.Table:
     number = np.arange(count)
     black = pa.FixedSizeBinaryArray.from_buffers(pa.binary(3), count, [None, pa.py_buffer(bytes(3 * count))])
     quality, sizes = pa.array(np.full(count, 100, np.int32)), pa.array(number)
-    found = [pa.array(number), *(hashes(number, width) for width in (8, 32, 16)), hashes(number // 2, 32)]
-    return pa.table([*found, quality, black, sizes, pa.nulls(count, pa.int16())], schema=NODES)
+    columns = [pa.array(number), *(hashes(number, width) for width in (8, 32, 16)), hashes(number // 2, 32)]
+    return pa.table([*columns, quality, black, sizes, pa.nulls(count, pa.int16())], schema=NODES)
 
 
 def look_alike(count: int) -> None:
@@ -143,20 +143,20 @@ def open_index(samples: int) -> dict[str, float]:
         for number, first in enumerate(range(0, samples, SAMPLES_PER_PART)):
             part = part_of_index(min(SAMPLES_PER_PART, samples - first), first)
             storage.write(f"{INDEX_PARTS}/{number:05d}.parquet", part)
-        found: dict[str, float] = {}
+        figures: dict[str, float] = {}
         for which in ("first", "next"):
-            began, spent = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
-            found[f"{which}_bytes"] = peak(lambda _: read_index(storage, "train"), samples, warm_up=False)
+            began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
+            figures[f"{which}_bytes"] = peak(lambda _: read_index(storage, "train"), samples, warm_up=False)
             after = resource.getrusage(resource.RUSAGE_CHILDREN)
-            found[f"{which}_s"] = round(time.monotonic() - began, 2)
-            found[f"{which}_cpu_s"] = round(after.ru_utime + after.ru_stime - spent.ru_utime - spent.ru_stime, 2)
+            figures[f"{which}_s"] = round(time.monotonic() - began, 2)
+            figures[f"{which}_cpu_s"] = round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 2)
     print(
-        f"an index of {samples:,} samples: the first process lays it out in {found['first_s']:.1f} s "
-        f"({found['first_cpu_s']:.1f} CPU-s) and takes {found['first_bytes'] / samples:.1f} B a sample; the next maps "
-        f"it in {found['next_s']:.2f} s and takes {found['next_bytes'] / samples:.1f} B a sample",
+        f"an index of {samples:,} samples: the first process lays it out in {figures['first_s']:.1f} s "
+        f"({figures['first_cpu_s']:.1f} CPU-s) and takes {figures['first_bytes'] / samples:.1f} B a sample; the next "
+        f"maps it in {figures['next_s']:.2f} s and takes {figures['next_bytes'] / samples:.1f} B a sample",
         flush=True,
     )
-    return found
+    return figures
 
 
 BUCKET: dict[str, tuple[int, Callable[[int], object]]] = {
@@ -207,38 +207,43 @@ def peak(function: Callable[[int], object], count: int, *, warm_up: bool = True)
     process = context.Process(target=child, args=(there,))
     process.start()
     there.close()
-    found: int = here.recv()
+    most_bytes: int = here.recv()
     process.join()
-    return found
+    return most_bytes
 
 
 def measure(rows: int) -> dict[str, dict[str, int]]:
     """Return what each phase's task takes in a dataset of so many pairs; prints it."""
     print(f"a dataset of {rows:,} pairs")
-    found = {}
+    figures = {}
     sizes = {name: (min(count, rows), min(count, PAPER), function) for name, (count, function) in BUCKET.items()}
     for name, (count, of_paper, function) in sizes.items():
         bytes_ = peak(function, count)
         a_row = bytes_ / count
-        found[name] = {"rows": count, "bytes": bytes_, "bytes_a_row": round(a_row), "at_400m": round(a_row * of_paper)}
+        figures[name] = {
+            "rows": count,
+            "bytes": bytes_,
+            "bytes_a_row": round(a_row),
+            "at_400m": round(a_row * of_paper),
+        }
         print(
             f"{name:<18} {count:>12,} rows {bytes_ / 1e6:>8,.0f} MB {a_row:>6,.0f} B a row; "
             f"a task at 400 million pairs: {a_row * of_paper / 1e9:.2f} GB",
             flush=True,
         )
-    return found
+    return figures
 
 
 def measure_crowds() -> dict[str, int]:
     """Return how many rows that are one's a task of at most LIMIT_BYTES has, by phase; prints it."""
-    found = {}
+    figures = {}
     for name, function in CROWD.items():
         a_row = peak(function, CROWD_ROWS) / CROWD_ROWS
-        found[name] = round(LIMIT_BYTES / a_row)
+        figures[name] = round(LIMIT_BYTES / a_row)
         print(
-            f"{name:<18} {CROWD_ROWS:>12,} rows of one: {a_row:>6,.0f} B a row; 2 GB have {found[name]:,}", flush=True
+            f"{name:<18} {CROWD_ROWS:>12,} rows of one: {a_row:>6,.0f} B a row; 2 GB have {figures[name]:,}", flush=True
         )
-    return found
+    return figures
 
 
 def main() -> None:
@@ -255,11 +260,11 @@ def main() -> None:
         print_record({**ours, "ratio": round(60 / whole, 2), "equal": is_small and whole <= 60, **found_index})
         return
     sizes = [int(float(size)) for size in options.rows.split(",")]
-    found = {}
+    figures = {}
     for size in sizes:
-        found[size] = measure(size)
+        figures[size] = measure(size)
     crowds = measure_crowds()
-    largest = max(found[sizes[-1]].values(), key=lambda task: task["at_400m"])["at_400m"]
+    largest = max(figures[sizes[-1]].values(), key=lambda task: task["at_400m"])["at_400m"]
     print_record(
         {
             "bench": "scale_tasks",
@@ -268,7 +273,7 @@ def main() -> None:
             "unit": "bytes of the largest task at 400 million pairs",
             "ratio": round(LIMIT_BYTES / largest, 2),
             "equal": largest <= LIMIT_BYTES,
-            "tasks": found,
+            "tasks": figures,
             "most_rows_of_one": crowds,
         }
     )

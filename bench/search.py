@@ -55,9 +55,11 @@ def main() -> None:
         nearest.EXACT_BELOW = 0
         nearest.search(embeddings, queries[:1], COUNT)  # builds and keeps the index
         built = time.process_time()
-        found, _, _ = nearest.search(embeddings, queries, COUNT)
+        nearest_ids, _, _ = nearest.search(embeddings, queries, COUNT)
         seconds = {"peer": middle - began, "ours": time.process_time() - built}
-    recall = float(np.mean([len(set(a) & set(b)) / COUNT for a, b in zip(exact.tolist(), found.tolist(), strict=True)]))
+    recall = float(
+        np.mean([len(set(a) & set(b)) / COUNT for a, b in zip(exact.tolist(), nearest_ids.tolist(), strict=True)])
+    )
     print(f"{options.images:,} images, built in {built - middle:.1f} CPU s; {recall:.1%} of the nearest {COUNT} found")
     rates = {name: QUERIES / taken for name, taken in seconds.items()}
     print_record(

@@ -97,10 +97,10 @@ def main() -> None:
     print(f"{'measure':20} {'slowest text':18} {'10 k':>8} {'100 k':>8} {'1 M':>8}   seconds")
     for name, measure in _measures().items():
         _seconds(measure, "warm ", 100)
-        found = {kind: [_seconds(measure, unit, length) for length in _LENGTHS] for kind, unit in _UNITS.items()}
-        slowest = max(found, key=lambda kind: found[kind][-1])
-        print(f"{name:20} {slowest:18} " + " ".join(f"{seconds:8.3f}" for seconds in found[slowest]))
-        for seconds in found.values():
+        seconds_of = {kind: [_seconds(measure, unit, length) for length in _LENGTHS] for kind, unit in _UNITS.items()}
+        slowest = max(seconds_of, key=lambda kind: seconds_of[kind][-1])
+        print(f"{name:20} {slowest:18} " + " ".join(f"{seconds:8.3f}" for seconds in seconds_of[slowest]))
+        for seconds in seconds_of.values():
             for shorter, longer in pairwise(seconds):
                 if shorter >= _LEAST_S and 10 * shorter / longer < worst:
                     worst, ours, peer = 10 * shorter / longer, longer, 10 * shorter

@@ -244,8 +244,8 @@ def report(results: list[dict[str, Any]], device: str, seconds: float) -> int:
     mfu = best(results, "ours", str(last), "synthetic", "mfu")
     goals = {"ratio": [ratio, RATIO], "mfu": [mfu and round(mfu, 3), MFU]}
     large = best(results, "ours", str(model), "batch", "samples_per_second")
-    for name, (found, wanted) in goals.items():
-        print(f"goal: {name} {wanted}; measured {found}")
+    for name, (value, wanted) in goals.items():
+        print(f"goal: {name} {wanted}; measured {value}")
     apart = [(result["apart"], result["limit"]) for result in results if "apart" in result]
     equal = [distance is not None and distance <= limit for distance, limit in apart]
     summary = {
@@ -270,8 +270,8 @@ def report(results: list[dict[str, Any]], device: str, seconds: float) -> int:
 def best(results: list[dict[str, Any]], side: str, model: str, run: str, figure: str) -> float | None:
     """Return the best figure of a side's runs whose names begin so; None if there is none."""
     of_side = [result for result in results if (result["side"], result["model"]) == (side, model)]
-    found = (result[figure] for result in of_side if result["run"].startswith(run) and figure in result)
-    return max(found, default=None)
+    values = (result[figure] for result in of_side if result["run"].startswith(run) and figure in result)
+    return max(values, default=None)
 
 
 if __name__ == "__main__":

@@ -116,11 +116,11 @@ class Patterns:
             at = bisect_right(range(self._plain), limit, key=self._at) - 1
             if at < 0:
                 break
-            found = self._at(at)
-            if limit.startswith(found):
-                return len(found), bool(self._allows[at])
-            shared = (at for at, (one, other) in enumerate(zip(found, limit, strict=False)) if one != other)
-            limit = limit[: next(shared, len(found))]
+            pattern_ = self._at(at)
+            if limit.startswith(pattern_):
+                return len(pattern_), bool(self._allows[at])
+            shared = (at for at, (one, other) in enumerate(zip(pattern_, limit, strict=False)) if one != other)
+            limit = limit[: next(shared, len(pattern_))]
         return -1, True
 
     def _at(self, number: int) -> bytes:

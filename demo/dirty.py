@@ -131,12 +131,12 @@ def _page(url: str, page: str, new: dict[str, str], gone: set[str]) -> str:
     figures = re.split(r"(?=<figure>)", page)
     kept = [figures[0]]
     for figure in figures[1:]:
-        found = _IMAGE.search(figure)
-        source = urljoin(url, found[1]) if found else ""
+        image = _IMAGE.search(figure)
+        source = urljoin(url, image[1]) if image else ""
         if source in gone:
             kept.append(figure.partition("</figure>")[2])
-        elif source in new and found:
-            named = figure.replace(found[0], f'<img src="{found[1]}" alt="{html.escape(new[source], quote=True)}"', 1)
+        elif source in new and image:
+            named = figure.replace(image[0], f'<img src="{image[1]}" alt="{html.escape(new[source], quote=True)}"', 1)
             kept.append(_CAPTION.sub("", named, count=1))
         else:
             kept.append(figure)

@@ -106,14 +106,14 @@ def score(truth: pa.Table, dropped: pa.Table, pairs: pa.Table, funnel: pa.Table,
 
 def held_out_captions(texts: Iterable[str]) -> list[str]:
     """Return texts that hold both a colour's and a shape's word of a held-out combination."""
-    found = []
+    captions = []
     for text in texts:
         words = set(re.findall(r"\w+", text.casefold()))
         colours = {colour for colour, names in COLOUR_WORDS.items() if words & set(names)}
         shapes = {shape for shape, names in SHAPE_WORDS.items() if words & _with_plurals(names)}
         if any((colour, shape) in HELD_OUT for colour in colours for shape in shapes):
-            found.append(text)
-    return found
+            captions.append(text)
+    return captions
 
 
 def _with_plurals(names: tuple[str, ...]) -> set[str]:

@@ -198,8 +198,8 @@ class Config:
     def section(self, kind: type[T]) -> T:
         """The section that a stage brings: by its class, of which it is. Raises KeyError: no stage brings one."""
         for item in fields(self):
-            if isinstance(found := getattr(self, item.name), kind):
-                return found
+            if isinstance(section := getattr(self, item.name), kind):
+                return section
         raise KeyError(f"no section of the config is a {kind.__name__}")
 
     def _check_languages(self) -> None:

@@ -76,12 +76,12 @@ class Names(Storage):
 
     def read(self, name: str) -> bytes:
         """Return a file's content."""
-        found = self._ask("data", name)
-        if found is None:
+        content = self._ask("data", name)
+        if content is None:
             raise FileNotFoundError(name)
-        if found[0] is None:
+        if content[0] is None:
             raise AssertionError(f"the driver reads {name}, which is a worker's")
-        data: bytes = found[0]
+        data: bytes = content[0]
         return data
 
     def open(self, name: str) -> pa.NativeFile:

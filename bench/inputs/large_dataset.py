@@ -352,12 +352,12 @@ def _queries(out: str, done: list[Commit]) -> list[Commit]:
     """The query list with its counts, of the pairs and of the samples."""
     counts = []
     for phase, role in (("prebalance.pairs", "pairs"), ("pack.shard", "samples")):
-        found = np.zeros(WORDS, np.int64)
+        count_of = np.zeros(WORDS, np.int64)
         for commit in done:
             if commit.phase == phase:
                 ids = pq.read_table(Path(out) / commit.files[role].name, columns=["query_ids"]).column(0)
-                found += np.bincount(pc.list_flatten(ids).to_numpy(), minlength=WORDS)
-        counts.append(found)
+                count_of += np.bincount(pc.list_flatten(ids).to_numpy(), minlength=WORDS)
+        counts.append(count_of)
     table = pa.table(
         {
             "query_id": pa.array(range(len(_words())), pa.int32()),

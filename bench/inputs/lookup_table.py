@@ -42,10 +42,10 @@ def write_lookup(out: str, done: list[Commit], workers: int) -> list[Commit]:
     execute_ = partial(_done, out)
     with ProcessPoolExecutor(workers) if workers > 1 else nullcontext() as pool:
         each: Any = map if pool is None else pool.map
-        found = [commit for some in work for commit in each(execute_, some)]
-        exchange = Exchange.of(Storage(out), [commit.files["keys"] for commit in found])
+        commits = [commit for some in work for commit in each(execute_, some)]
+        exchange = Exchange.of(Storage(out), [commit.files["keys"] for commit in commits])
         reading = [Task(lookup.lookup.name, part, {"keys": exchange.bucket(part)}, {}) for part in range(parts)]
-        return [*found, *each(execute_, reading)]
+        return [*commits, *each(execute_, reading)]
 
 
 def _done(out: str, task: Task) -> Commit:

@@ -23,11 +23,11 @@ def match(folder: Path, cap: int) -> None:
     for number, query in enumerate(json.loads((folder / "queries.json").read_text(encoding="utf-8"))):
         automaton.add_word(f" {query} ", number)
     automaton.make_automaton()
-    found = [sorted({number for _, number in automaton.iter(spaced(alt))}) for _, alt in pairs]
-    counts = np.bincount([number for numbers in found for number in numbers], minlength=1)
+    query_ids = [sorted({number for _, number in automaton.iter(spaced(alt))}) for _, alt in pairs]
+    counts = np.bincount([number for numbers in query_ids for number in numbers], minlength=1)
     shares = np.minimum(1, cap / np.maximum(counts, 1))
     rng = np.random.default_rng(0)
-    drawn = [bool(numbers) and (rng.random(len(numbers)) < shares[numbers]).any() for numbers in found]
+    drawn = [bool(numbers) and (rng.random(len(numbers)) < shares[numbers]).any() for numbers in query_ids]
     kept = [pair for pair, is_drawn in zip(pairs, drawn, strict=True) if is_drawn]
     with (folder / "urls.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("url", "caption"), *kept])

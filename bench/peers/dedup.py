@@ -44,9 +44,9 @@ def main() -> None:
     index.add(hashes)
     pairs = []
     for low in range(0, len(hashes), BATCH):
-        limits, _, found = index.range_search(hashes[low : low + BATCH], limit + 1)  # it answers what is below
+        limits, _, neighbours = index.range_search(hashes[low : low + BATCH], limit + 1)  # it answers what is below
         query = low + np.repeat(np.arange(len(limits) - 1), np.diff(limits.astype(np.int64)))
-        pairs.append(np.stack([query, found])[:, query < found])
+        pairs.append(np.stack([query, neighbours])[:, query < neighbours])
     seconds, waited = time.process_time() - began, time.monotonic() - wall
     np.save(folder / "pairs.npy", np.concatenate(pairs, axis=1))
     named = {f"{m} x {b} bits, {f} flips": round(len(hashes) / total[0]) for (m, b, f), total in built.items()}

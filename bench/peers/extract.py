@@ -94,8 +94,8 @@ def main() -> None:
         target.write_bytes(data)
         print(json.dumps({"lost": lost}))
         return
-    seconds, found = {"cc2dataset": cc2dataset, "metaclip": metaclip, "reading": reading}[what](source)
-    target.write_text(json.dumps(found), encoding="utf-8")
+    seconds, pairs = {"cc2dataset": cc2dataset, "metaclip": metaclip, "reading": reading}[what](source)
+    target.write_text(json.dumps(pairs), encoding="utf-8")
     print(json.dumps({"seconds": seconds}))
 
 

@@ -33,9 +33,9 @@ def main() -> None:
     seconds = []
     for _ in range(int(sys.argv[4])):
         start = time.process_time()
-        found = [sorted({number for _, number in automaton.iter(spaced(text))}) for text in texts]
+        query_ids = [sorted({number for _, number in automaton.iter(spaced(text))}) for text in texts]
         seconds.append(time.process_time() - start)
-    result_path.write_text(json.dumps(found), encoding="utf-8")
+    result_path.write_text(json.dumps(query_ids), encoding="utf-8")
     print(json.dumps({"build_seconds": built - began, "seconds": min(seconds), "megabytes": megabytes}))
 
 

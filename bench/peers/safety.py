@@ -31,12 +31,12 @@ def masking(folder: Path, rounds: int) -> dict:
             formatter.format(text)
         seconds.append(time.process_time() - began)
     emails, ips = PIIFormatter(remove_ips=False), PIIFormatter(remove_emails=False)
-    found = {
+    masked = {
         name: sum(only.format(text) != text for text in texts)
         for name, only in (("email_address", emails), ("ip_address", ips))
     }
     rows = [row for row, text in enumerate(planted) if formatter.format(text) != text]
-    return {"seconds": min(seconds), "found": found, "planted": rows}
+    return {"seconds": min(seconds), "found": masked, "planted": rows}
 
 
 def domains(folder: Path, rounds: int) -> dict:
@@ -81,11 +81,11 @@ def pdq(folder: Path, bits: int) -> dict:
 
     def search(index, rows):
         began = time.process_time()
-        found = []
+        matches = []
         for row in rows:
             _, distances, labels = index.range_search(images[row : row + 1], bits + 1)  # it answers what is below
-            found += [[row, int(label), int(away)] for label, away in sorted(zip(labels, distances, strict=True))]
-        return found, time.process_time() - began
+            matches += [[row, int(label), int(away)] for label, away in sorted(zip(labels, distances, strict=True))]
+        return matches, time.process_time() - began
 
     tried = {}
     for setting in (None, *settings):
@@ -96,12 +96,12 @@ def pdq(folder: Path, bits: int) -> dict:
     best = max(tried, key=lambda key: tried[key])
     index, built = made(best)
     search(index, range(100))
-    found, seconds = search(index, range(len(images)))
+    matches, seconds = search(index, range(len(images)))
     names = {key: "flat" if key is None else f"{key[0]} x {key[1]} bits, {key[2]} flips" for key in tried}
     return {
         "seconds": seconds,
         "build_seconds": built,
-        "found": found,
+        "found": matches,
         "how": f"faiss, {names[best]}",
         "tried": {names[key]: round(rate) for key, rate in tried.items()},
     }

@@ -192,15 +192,15 @@ def gradients_apart(spec: Spec) -> dict[str, Any]:
     model: Any = create(spec.model).model.to(spec.device)
     batch = synthetic(spec, min(spec.batch_size, 256))
     images, texts = batch.images.float() / 127.5 - 1, batch.texts.to(spec.device)
-    found = []
+    gradients = []
     for side in ("peer", "ours"):
         model.zero_grad()
         if side == "ours":
             backward(model, images, texts, loss=softmax_loss, seed=0, micro_batch=len(images) // 2)
         else:
             open_clip.ClipLoss()(*model(images, texts)).backward()
-        found.append(torch.cat([value.grad.flatten() for value in model.parameters() if value.grad is not None]))
-    return {"apart": float((found[1] - found[0]).norm() / found[0].norm()), "limit": 1e-4}
+        gradients.append(torch.cat([value.grad.flatten() for value in model.parameters() if value.grad is not None]))
+    return {"apart": float((gradients[1] - gradients[0]).norm() / gradients[0].norm()), "limit": 1e-4}
 
 
 def loss_apart(spec: Spec) -> dict[str, Any]:
@@ -236,8 +236,8 @@ def steps_apart(spec: Spec) -> dict[str, Any]:
         checkpoint_every=10**6,
         tensorboard=False,
     )
-    found = apart(config, f"{spec.dataset}/runs/{Path(spec.model).stem}-equal")
-    return {"apart": found.weights, "limit": 1e-3, "loss_apart": found.loss}
+    distance = apart(config, f"{spec.dataset}/runs/{Path(spec.model).stem}-equal")
+    return {"apart": distance.weights, "limit": 1e-3, "loss_apart": distance.loss}
 
 
 def runs_of(spec: Spec) -> dict[str, Callable[[], dict[str, Any]]]:

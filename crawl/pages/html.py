@@ -193,7 +193,7 @@ def parse_page(page: bytes, text_sources: Sequence[str], *, xhtml: bool = False)
     language = (html.attributes.get("lang") or html.attributes.get("xml:lang") or "").strip() if html else ""
     metas = [meta for node in by_tag["meta"] if (meta := _meta(node.attributes))]
     tdm_reserved, tdm_unreadable = tdm_reservation(content for name, content in metas if name == "tdm-reservation")
-    found = Page(
+    parsed = Page(
         base=next((_address(node) or None for node in by_tag["base"][:_MAX_BASES] if not _is_foreign(node)), None),
         language=language[:MAX_LANGUAGE_CHARS] or declared_language(metas),
         noai=asks_noai(content for name, content in metas if name == "robots"),
@@ -203,27 +203,27 @@ def parse_page(page: bytes, text_sources: Sequence[str], *, xhtml: bool = False)
         texts=[[] for _ in text_sources],
     )
     if holds_rsl:
-        found.rsl_links = [_address(node) for node in by_tag["link"] if _is_rsl(node.attributes)]
-        found.rsl_inline = [node.text() for node in by_tag["script"] if _type(node).lower() == rsl.MEDIA_TYPE]
+        parsed.rsl_links = [_address(node) for node in by_tag["link"] if _is_rsl(node.attributes)]
+        parsed.rsl_inline = [node.text() for node in by_tag["script"] if _type(node).lower() == rsl.MEDIA_TYPE]
     describing = tree.css(DESCRIBED) if holds_objects and "microdata" in text_sources else []
     captions = Captions(by_tag["figcaption"] if "figcaption" in text_sources else (), describing)
-    _list_images(found, images, text_sources, captions)
+    _list_images(parsed, images, text_sources, captions)
     if describing:
-        found.add(text_sources.index("microdata"), captions.without_image())
+        parsed.add(text_sources.index("microdata"), captions.without_image())
     if scripts := {node.mem_id: node for node in by_tag["script"]}:  # which another of its attributes may name again
         texts = (node.text() for node in scripts.values() if _JSON_LD_TYPE.fullmatch(_type(node)))
         described = (image for text in texts for image in described_images(text))
-        found.add(text_sources.index("json-ld"), [(url, text) for url, text in described if text])
+        parsed.add(text_sources.index("json-ld"), [(url, text) for url, text in described if text])
     if "og" in text_sources:
         named = open_graph(metas)
-        found.add(text_sources.index("og"), bounded(named))
+        parsed.add(text_sources.index("og"), bounded(named))
         is_simplified |= len(bounded(named)) < len(named)
     if "link" in text_sources:
         texts_of_links = RenderedTexts()
-        found.add(text_sources.index("link"), _linked(tree, texts_of_links))
+        parsed.add(text_sources.index("link"), _linked(tree, texts_of_links))
         is_simplified |= texts_of_links.is_cut
-    found.is_simplified = is_simplified or captions.is_cut
-    return found
+    parsed.is_simplified = is_simplified or captions.is_cut
+    return parsed
 
 
 def _names_rsl(page: bytes) -> bool:
@@ -238,15 +238,15 @@ def _names_rsl(page: bytes) -> bool:
 
 
 def _list_images(
-    found: Page, images: Iterable[tuple[str, LexborNode]], text_sources: Sequence[str], captions: Captions
+    parsed: Page, images: Iterable[tuple[str, LexborNode]], text_sources: Sequence[str], captions: Captions
 ) -> None:
     """images: by the name of their tag."""
     pictures: dict[int, tuple[str, int]] = {}
-    columns = list(zip(found.texts, text_sources, strict=True))
+    columns = list(zip(parsed.texts, text_sources, strict=True))
     own_attributes = [(column, name) for column, name in columns if name in _ATTRIBUTES]
     of_figures = [column for column, name in columns if name == "figcaption" and captions.by_figure]
     of_objects = [column for column, name in columns if name == "microdata" and captions.by_object]
-    urls, places = found.urls, Places()
+    urls, places = parsed.urls, Places()
     for tag, node in images:
         attributes, parent = node.attributes, node.parent
         if tag in _OTHERS:
@@ -256,7 +256,7 @@ def _list_images(
         else:
             urls.append((attributes.get("src") or "").strip())
             if parent is not None and names_several(attributes):
-                found.choices[len(urls) - 1] = NamedInTag(attributes)
+                parsed.choices[len(urls) - 1] = NamedInTag(attributes)
         is_short = False
         for column, name in own_attributes:
             text = attributes.get(name) or (_svg_title(node) if name == "title" and tag == "image" else "")
@@ -268,7 +268,7 @@ def _list_images(
         for column in of_objects:
             column.append(captions.of_object(node))
         if is_short and (place := places.of(parent, attributes)) != NOWHERE:
-            found.places[len(urls) - 1] = place
+            parsed.places[len(urls) - 1] = place
     for column, _ in columns:
         column += [""] * (len(urls) - len(column))
 

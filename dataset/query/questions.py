@@ -77,10 +77,10 @@ def questions(connection: duckdb.DuckDBPyConnection, text: str, saved: Collectio
         NotAQuestionError: a statement does more than answer, or there is none.
         duckdb.ParserException: the text is no SQL.
     """
-    found = [_question(connection, statement, saved) for statement in connection.extract_statements(text)]
-    if not found:
+    parsed = [_question(connection, statement, saved) for statement in connection.extract_statements(text)]
+    if not parsed:
         raise NotAQuestionError("there is no statement in it")
-    return found
+    return parsed
 
 
 def names_in(text: str) -> str:
@@ -148,9 +148,9 @@ def _explained(text: str, tokens: list[_Token]) -> str:
 def _tokens(text: str) -> Iterator[_Token]:
     """DuckDB's tokens, names without their quotation marks, comments left out."""
     raw = text.encode()
-    found = duckdb.tokenize(text)
-    ends = [start for start, _ in found[1:]] + [len(raw)]
-    for (start, kind), end in zip(found, ends, strict=True):
+    tokens = duckdb.tokenize(text)
+    ends = [start for start, _ in tokens[1:]] + [len(raw)]
+    for (start, kind), end in zip(tokens, ends, strict=True):
         if kind == duckdb.token_type.comment:
             continue
         written = raw[start:end].decode().strip()  # a token's end is the next one's beginning

@@ -209,10 +209,10 @@ def run(run: Run) -> None:
         for partition, copies in zip(run.partitions, of_each(mapped, "copies"), strict=True)
     ]
     alike = semantic.run_duplicates(run, looked_at)
-    found = [
+    reads = [
         {**image_hashes, **looks, "semantic": similar}
         for image_hashes, looks, similar in zip(hashes, looked_at, alike, strict=True)
     ]
     keys = {**config, "against": list(run.config.against), "min_cosine": run.config.semantic.min_cosine}
-    decided = run.decide(decide, keys, IMAGES_TABLE, each=found)
+    decided = run.decide(decide, keys, IMAGES_TABLE, each=reads)
     run.leave(CLUSTERS_TABLE, decided, "clusters")
