@@ -13,7 +13,7 @@ from filters.queries.build import load as load_queries
 from pipeline import config as configs
 from pipeline.build import build
 from pipeline.cli import main
-from pipeline.config_files import PRESETS
+from pipeline.config_files import PRESETS, laid_over
 from tests.pipeline import pages
 
 NAMES = sorted(file.stem for file in PRESETS.glob("*.yaml"))
@@ -51,7 +51,7 @@ def test_every_preset_is_a_config_that_says_what_it_is(name: str) -> None:
     raw = yaml.safe_load(text)
     config = configs.build({"sources": ["a"], "out": "b", "presets": [name]})
     effective = yaml.safe_load(configs.effective(config))
-    assert configs.laid_over(effective, raw) == effective  # every key of it is there
+    assert laid_over(effective, raw) == effective  # every key of it is there
 
 
 def test_an_unknown_preset_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
