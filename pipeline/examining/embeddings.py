@@ -146,6 +146,8 @@ class Embeddings:
 
     def _first(self) -> dict[str, np.ndarray]:
         """Which samples are the first of their image in each split; bool (samples,)."""
+        if not self._indexes:
+            return {}
         ids = np.concatenate([index.pair_id[:, 0] for index in self._indexes])
         first = np.zeros(len(ids), bool)
         first[np.unique(ids, return_index=True)[1]] = True

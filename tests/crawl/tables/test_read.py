@@ -13,9 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from crawl.archives.decoding.streams import SourceFile
 from crawl.archives.records import Piece, split
 from crawl.candidates.config import ExtractConfig, in_sample
 from crawl.candidates.extract import Extraction, extract
+from crawl.tables import parquet
+from crawl.tables.columns import Columns, Losses
 from dataset.ids import pair_id
 from dataset.schema import CANDIDATES
 
@@ -326,3 +329,20 @@ def test_what_is_no_address_in_a_page_is_none_in_a_table(tmp_path: Path) -> None
     found = read(path)
     assert found.candidates["offset"].to_pylist() == [len(none) + 1, len(none) + 2]
     assert [found.sources[name].to_pylist() for name in ("no_url", "data_uri")] == [[len(none)], [1]]
+
+
+@pytest.mark.parametrize("keep_schema", [False, True])
+def test_a_long_text_that_many_rows_share_is_written_out_in_parts(
+    keep_schema: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A table of a few kilobytes may stand for gigabytes."""
+    monkeypatch.setattr(parquet, "_BATCH_BYTES", 2**20)
+    shared = pa.DictionaryArray.from_arrays(pa.array([0] * 299 + [1], pa.int32()), pa.array(["w " * 100_000, "short"]))
+    table = pa.table({"url": [f"http://h.example/{row}.jpg" for row in range(300)], "text": shared})
+    pq.write_table(table, tmp_path / "a.parquet", store_schema=keep_schema)
+    source = SourceFile(pa.OSFile(str(tmp_path / "a.parquet")))
+    batches = list(parquet.read_parquet(source, 0, source.size, Columns(["url"], ["text"]), Losses()))
+    assert [batch.first for batch in batches][:2] == [0, len(batches[0].urls)]
+    assert sum(len(batch.urls) for batch in batches) == 300 and len(batches) > 10
+    assert max(batch.texts.nbytes for batch in batches) <= 2**20 + 2**16
+    assert batches[-1].texts[-1].as_py() == "short"
