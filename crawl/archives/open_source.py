@@ -14,6 +14,8 @@ import tempfile
 import zipfile
 import zlib
 from collections import OrderedDict
+from itertools import pairwise
+from operator import attrgetter
 from typing import Literal
 
 import pyarrow as pa
@@ -120,7 +122,10 @@ def _directory(file: pa.NativeFile, location: str) -> dict[str, zipfile.ZipInfo]
     key = (location, size, hashlib.blake2b(bytes(file.read(_END_BYTES))).digest())
     if key not in _directories:
         file.seek(0)
-        _directories[key] = {item.filename: item for item in zipfile.ZipFile(file).infolist()}
+        items = sorted(zipfile.ZipFile(file).infolist(), key=attrgetter("header_offset"))
+        for item, following in pairwise(items):  # no member's bytes are another's, or few would stand for many
+            item.compress_size = min(item.compress_size, max(0, following.header_offset - item.header_offset))
+        _directories[key] = {item.filename: item for item in items}
         while len(_directories) > _DIRECTORIES_KEPT:
             _directories.popitem(last=False)
     _directories.move_to_end(key)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import gzip
 import io
 import struct
@@ -11,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from crawl.archives.commoncrawl import CommonCrawlConfig, files, parse
-from crawl.archives.open_source import kind_of, open_source, warc_members
+from crawl.archives.open_source import MEMBER, kind_of, open_source, warc_members
 from crawl.archives.records import Piece
 from crawl.candidates.config import ExtractConfig
 from crawl.candidates.extract import extract
@@ -204,3 +205,21 @@ def test_files_of_a_crawl(tmp_path: Path) -> None:
         files("cc:CC-2", config)
     with pytest.raises(ValueError, match="files must be wat or warc"):
         CommonCrawlConfig(files="wet")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_members_that_share_their_bytes_are_read_once(compression: int, tmp_path: Path) -> None:
+    """Else a zip of some megabytes holds terabytes of records."""
+    path = tmp_path / "a.wacz"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("archive/0.warc.gz", ARCHIVE, compression)
+        (item,) = file.infolist()
+        for number in range(1, 20):
+            same = copy.copy(item)
+            same.filename = f"archive/{number}.warc.gz"
+            file.filelist.append(same)
+        file._didModify = True
+    sizes = [size for _, size in warc_members(str(path))]
+    assert len(sizes) == 20 and sum(size > 0 for size in sizes) == 1
+    lengths = [open_source(f"{path}{MEMBER}{name}").size() for name, _ in warc_members(str(path))]
+    assert sum(lengths) <= len(ARCHIVE)
