@@ -62,8 +62,35 @@ EXAMPLES: dict[str, tuple[dict[str, Rows], list[tuple[Any, ...]]]] = {
         [("a.example", 2, 1, 1, 50.0)],
     ),
     "dropped_examples": (
-        {"dropped": [drop(1, "text", "text_too_short", evidence='{"characters": 1}')]},
-        [("text", "text_too_short", "x", "http://a.example/1.jpg", '{"characters": 1}')],
+        # of one reason two rows, with the pair's id of the first, and one too many; the same id for another reason
+        {
+            "_candidates": [
+                {**candidate(number, text=text), "pair_id": bytes([id_] * 16), "partition": 0, "row": row}
+                for row, (number, id_, text) in enumerate(
+                    [(4, 2, "d"), (2, 1, "b"), (1, 1, "a"), (5, 3, "e"), (9, 9, "f")]
+                )
+            ],
+            "_candidates_verdicts": [
+                {
+                    "stage": "text",
+                    "reason": "text_too_short",
+                    "partition": 0,
+                    "row": row,
+                    "evidence": f'{{"row": {row}}}',
+                }
+                for row in range(5)
+            ],
+            "_pairs": [{**candidate(7, text="p"), "pair_id": bytes([1] * 16), "partition": 0, "row": 0}],
+            "_pairs_verdicts": [
+                {"stage": "image", "reason": "image_too_small", "partition": 0, "row": 0, "evidence": "{}"}
+            ],
+        },
+        [
+            ("image", "image_too_small", "p", "http://a.example/7.jpg", "{}"),
+            ("text", "text_too_short", "a", "http://a.example/1.jpg", '{"row": 2}'),
+            ("text", "text_too_short", "b", "http://a.example/2.jpg", '{"row": 1}'),
+            ("text", "text_too_short", "d", "http://a.example/4.jpg", '{"row": 0}'),
+        ],
     ),
     "duplicate_clusters": (
         {
