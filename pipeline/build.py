@@ -64,6 +64,7 @@ def build(
         check = getattr(stage.load(), "check", None)
         if check is not None:
             check(config)
+    usage.give_back_memory()  # of the models and lists that were tried: the tasks' processes load their own
     storage = Storage(config.out)
     owns_executor = executor is None
     with Lease(storage) as lease, Reporter(storage, quiet=quiet) as reporter:

@@ -32,7 +32,7 @@ from filters.images.config import ImageFilterConfig
 from filters.images.faces import FacesConfig
 from filters.images.hashlists import HashLists, HashListsConfig
 from filters.queries.balance import BalanceConfig
-from filters.queries.build import load_all as load_queries
+from filters.queries.build import check_all as check_queries
 from filters.queries.language_caps import ENGLISH
 from filters.queries.match import OTHER, MatchConfig
 from filters.texts.text import TextConfig, listed, word_files
@@ -276,7 +276,7 @@ def check_inputs(config: Config) -> None:
             if is_local(path) and not Path(path).expanduser().exists():
                 raise ConfigError(f"{key} names {path}, which does not exist")
     for key, read in (
-        ("match.queries", lambda: load_queries(config.match.queries)),
+        ("match.queries", lambda: check_queries(config.match.queries)),
         ("hashlists.files", lambda: HashLists.load(config.hashlists)),
     ):
         try:

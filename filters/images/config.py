@@ -10,6 +10,7 @@ from fractions import Fraction
 from dataset.schema import PAIRS
 from filters.images.embeddings import Head
 from filters.images.models import OPEN_NSFW, ImageModel
+from filters.images.nsfw_int8 import doubts
 
 BUILTIN = "builtin"
 RESERVED = frozenset(
@@ -63,8 +64,9 @@ class ImageFilterConfig:
     """What measures `nsfw_probability`: `builtin` (Yahoo's open_nsfw), one of `models` or `heads`; empty for none."""
     nsfw_exact: bool = False
     """Whether the builtin model looks at every image in full precision, which takes several times as long. By default a
-    version in 8-bit integers looks first, at 128 × 128 pixels, and its probability counts where it is below 0.02; then
-    at 224 × 224, where it counts below 0.05; all other images are given to the full model."""
+    version in 8-bit integers looks first, at 128 × 128 pixels, and its probability counts where it is below 0.01; then
+    at 224 × 224, where it counts below 0.05; all other images are given to the full model. These bounds are lower where
+    `max_nsfw_probability` is below 0.5, and again below 0.2; below 0.05 every image is the full model's."""
     max_nsfw_probability: float = 0.8
     """An image whose `nsfw_probability` is higher is dropped. Yahoo's own words for open_nsfw: below 0.2 safe, above
     0.8 most likely not."""
@@ -113,9 +115,10 @@ class ImageFilterConfig:
         return named.get(self.nsfw_model)
 
     @property
-    def is_screened(self) -> bool:
-        """Whether the model that measures nsfw_probability is asked in 8-bit integers first."""
-        return self.nsfw_model == BUILTIN and not self.nsfw_exact
+    def nsfw_doubts(self) -> tuple[float, float] | None:
+        """How far the builtin model in 8-bit integers is trusted, see `filters.images.nsfw_int8.DOUBTS`; None where it
+        is not asked."""
+        return doubts(self.max_nsfw_probability) if self.nsfw_model == BUILTIN and not self.nsfw_exact else None
 
     @property
     def own_models(self) -> tuple[ScoringModel, ...]:

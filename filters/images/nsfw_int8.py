@@ -1,6 +1,6 @@
 """Yahoo's open_nsfw in 8-bit integers, which look first; what they do not find harmless is looked at in full precision.
 
-    model = load_screened(OPEN_NSFW, "image.nsfw_model")
+    model = load_screened(OPEN_NSFW, "image.nsfw_model", "", *doubts(threshold))
     scores = model([jpeg, other_jpeg])[:, -1]
 
 The 8-bit model looks twice: at fewer pixels first, for the network takes any number of them up to its last pooling, and
@@ -15,7 +15,7 @@ import contextlib
 import logging
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -32,15 +32,12 @@ RANGES = Path(__file__).parents[1] / "data" / "open_nsfw_ranges.json"
 made it."""
 GLANCE_SIZE = 128
 """Pixels of the square that the first look sees: what the full model sees in 224."""
-DOUBT_ABOVE = 0.02
-"""The probability of the first look from which on a second follows. Of 1,280 variants of the photographs and
-clip-arts that score highest, 827 of which the full model gives more than 0.8, the lowest of these has 0.069 at
-the first look; of 1,127 above 0.2 the lowest has 0.025 (`make bench-nsfw` makes such a set).
-"""
-CONFIRM_ABOVE = 0.05
-"""The probability of the second look from which on the full model's counts. Of 480 variants of the clip-arts that score
-highest, all that the full model gives more than 0.5 have at least 0.35 there, and 89 of the 90 above 0.2 have at least
-0.05."""
+DOUBTS = ((0.5, 0.01, 0.05), (0.2, 0.005, 0.05), (0.05, 0.0, 0.01))
+"""For each threshold of the config and those above it: the probability of the first look from which on a second follows
+(0: there is no first), and that of the second from which on the full model's counts. Of 1,600 clip-arts and screenshots
+and 1,280 variants of those that score highest, the least at the first look of those that the full model gives more than
+0.5, 0.2 and 0.05 are 0.014, 0.014 and 0.0016; at the second look 0.183, 0.078 and 0.024 (`make bench-nsfw` makes such
+sets)."""
 _OPSET = 17  # of the 8-bit model: scales by channel need 13; the packaged model has 9
 _QUANTIZED = ("Conv", "Relu", "Add", "MaxPool")  # not the last layer: its probability would have 256 values
 _LAST = ("fc_nsfw/", "predictions")
@@ -54,7 +51,7 @@ class Screened:
         steps: models, and the probability from which on the next one is asked; none is asked after the last.
     """
 
-    def __init__(self, *steps: tuple[Predictor, float]):
+    def __init__(self, *steps: tuple[Callable[[Sequence[bytes | np.ndarray]], np.ndarray], float]):
         self._steps = steps
 
     def __call__(self, images: Sequence[bytes | np.ndarray]) -> np.ndarray:
@@ -72,21 +69,29 @@ class Screened:
         assert answers is not None
         return answers
 
-    @property
-    def outputs(self) -> int:
-        """How many numbers the model answers for an image."""
-        return self._steps[-1][0].outputs
+
+def doubts(threshold: float) -> tuple[float, float] | None:
+    """Return those of DOUBTS for a threshold of `nsfw_probability`; None if it is so low that all need the full
+    model.
+    """
+    return next(((first, second) for least, first, second in DOUBTS if threshold >= least), None)
 
 
-def load_screened(model: ImageModel, key: str, digest: str = "") -> Predictor | Screened:
+def load_screened(model: ImageModel, key: str, digest: str, first: float, second: float) -> Predictor | Screened:
     """Load open_nsfw in three steps; on a GPU, where full precision costs nothing, the full one alone. Raises
     ModelError.
+
+    first, second: the probabilities of the first and the second look from which on the next one follows, see DOUBTS.
     """
-    full = load(model, key, digest)
     if has_gpu():
-        return full
+        return load(model, key, digest)
     glance, look = (_fast(model, key, digest, size) for size in (GLANCE_SIZE, model.size))
-    return Screened((glance, DOUBT_ABOVE), (look, CONFIRM_ABOVE), (full, np.inf))
+
+    def full(images: Sequence[bytes | np.ndarray]) -> np.ndarray:
+        return load(model, key, digest)(images)  # which many an hour of work has no need of
+
+    steps = ((glance, first), (look, second), (full, np.inf))
+    return Screened(*steps[first == 0 :])
 
 
 @lru_cache(maxsize=4)

@@ -275,18 +275,30 @@ def load(name: str) -> pa.Table:
     if name == IMAGENET_21K:
         return _named(_imagenet_21k(), "wordnet")
     if name.startswith("builtin:"):
-        known = {
-            f"builtin:{file.stem.removeprefix('queries_')}": file for file in sorted(DATA.glob("queries_*.parquet"))
-        }
-        if name not in known:
-            raise ValueError(f"there is no query list {name}; there is {', '.join([*known, IMAGENET_21K])}")
-        name = str(known[name])
+        name = _packaged(name)
     with open_input(name) as file:
         is_parquet = file.read(4) == b"PAR1"
     table = _read_parquet(name) if is_parquet else pa.table({"query": pc.unique(read_lines(name))})
     if not len(table):
         raise ValueError(f"{name} holds no query")
     return _named(table, "extra")
+
+
+def _packaged(name: str) -> str:
+    """Where a list lies that openwit brings. Raises ValueError if it brings none of that name."""
+    known = {f"builtin:{file.stem.removeprefix('queries_')}": file for file in sorted(DATA.glob("queries_*.parquet"))}
+    if name not in known:
+        raise ValueError(f"there is no query list {name}; there is {', '.join([*known, IMAGENET_21K])}")
+    return str(known[name])
+
+
+def check_all(lists: str | Mapping[str, str]) -> None:
+    """Read the query lists of a run, those that openwit brings excepted, which are known. Raises as `load` does."""
+    for name in [lists] if isinstance(lists, str) else lists.values():
+        if name.startswith("builtin:") and name != IMAGENET_21K:
+            _packaged(name)
+        else:
+            load(name)
 
 
 def _named(table: pa.Table, source: str) -> pa.Table:

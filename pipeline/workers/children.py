@@ -32,6 +32,9 @@ _SETTLED_S = 0.5  # a unit that is younger is not asked for its CPU time
 _RANGE_FACTOR = 3  # what a slice of many records may take, in budgets of one
 _TICK = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+_GROWN_BYTES = 64 * 2**20
+"""What a child may keep of jobs of one kind (models, lists, freed memory that it holds) when it turns to another: more
+than that costs a machine with many children more than to fork one anew, which takes some 20 ms."""
 _KILLS = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGBUS}  # the last: a file that failed
 
 
@@ -90,6 +93,11 @@ class Zygote:
         raise WorkerKilledError("the process that starts workers has been ended")
 
     @property
+    def resident_bytes(self) -> int:
+        """What it holds; 0 where the system does not say."""
+        return _resident(self._process.pid)
+
+    @property
     def is_alive(self) -> bool:
         """Whether it can be asked."""
         return self._process.poll() is None
@@ -144,6 +152,17 @@ class Child:
         self._seen: dict[int, _Seen] = {}  # thread -> what it was at when it was looked at
         self._doing = ("", 0.0)  # what it does that is about no unit, and since when
         self._resident = self._peak = 0
+        self._kind = ""
+
+    def turn_to(self, kind: str) -> None:
+        """The next jobs are of a kind, such as a phase. A child that has grown over others is ended, and begun anew."""
+        if kind != self._kind and self._jobs is not None and self._grown_bytes() > _GROWN_BYTES:
+            self.close()
+        self._kind = kind
+
+    def _grown_bytes(self) -> int:
+        """What it holds beyond what it has of its zygote."""
+        return _resident(self._pid) - self._zygote.resident_bytes
 
     def begin(self, function: Any, *arguments: Any) -> None:
         """Have it do a job."""

@@ -35,6 +35,8 @@ class LocalExecutor:
     def run(self, url: str, tasks: Sequence[Task], show: Show = nobody) -> Iterator[tuple[Task, Commit | Failure]]:
         """See `Executor`."""
         waiting, shown = deque(tasks), time.monotonic()
+        for child in self._idle:  # more than there are tasks, perhaps: what they hold is of no use any more
+            child.turn_to(tasks[0].phase if tasks else "")
         while waiting or self._busy:
             while waiting and len(self._busy) < self._workers:
                 self._begin(url, waiting.popleft())
@@ -53,6 +55,7 @@ class LocalExecutor:
     def _begin(self, url: str, task: Task) -> None:
         modules = sorted({phase.module for phase in PHASES.values()})
         child = self._idle.pop() if self._idle else Child(modules, self._limits)
+        child.turn_to(task.phase)
         child.begin(execute, url, PHASES[task.phase].module, paced(task, self._workers))
         self._busy[child] = task
 

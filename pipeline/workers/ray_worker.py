@@ -51,6 +51,7 @@ def supervised(folder: str, url: str, module: str, task: Task, limits: RecordLim
     if _child is None:
         _child = Child([module], limits)
     _child.limits = limits
+    _child.turn_to(task.phase)
     _child.begin(execute, url, module, task)
     told_at = time.monotonic()
     try:

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
-from dataset import heartbeat
+from dataset import heartbeat, usage
 from dataset.query import arrow_alone
 
 NUMBER = struct.Struct("<q")
@@ -127,6 +127,8 @@ def _serve(jobs: Connection, memory: mmap.mmap) -> None:
         except Exception as error:
             answer = Raised(_sendable(error), heartbeat.read(memory))
         jobs.send(answer)
+        del job, answer
+        usage.give_back_memory()
 
 
 def _sendable(error: Exception) -> Exception:

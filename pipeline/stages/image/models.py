@@ -15,7 +15,7 @@ from filters.images import nsfw_int8
 from filters.images.config import NSFW, ScoringModel
 from filters.images.faces import Detector, FacesConfig
 from filters.images.faces import load as load_detector
-from filters.images.models import ImageModel, ModelError, load
+from filters.images.models import ImageModel, ModelError, Predictor, load
 from filters.lines import locate
 from pipeline.config import Config, ConfigError, plain
 from pipeline.engine.contract import settings
@@ -24,7 +24,8 @@ from pipeline.stages.shown_images import IMAGES_AT_ONCE
 
 
 def check(config: Config) -> None:
-    """Load every model and show it a black image. Raises ConfigError, in one sentence."""
+    """Load every model and show it a black image, but the packaged one, which is known. Raises ConfigError, in one
+    sentence."""
     if config.faces.path:
         try:
             detector(*described_detector(config.faces))
@@ -34,7 +35,10 @@ def check(config: Config) -> None:
             raise ConfigError(str(error)) from None
     for model in (*([config.image.nsfw] if config.image.nsfw else []), *config.image.models):
         try:
-            outputs = load(model, _key(model), file_checksum(locate(model.path))).outputs
+            content = file_checksum(locate(model.path))
+            if model == NSFW:
+                continue
+            outputs = load(model, _key(model), content).outputs
         except FileNotFoundError:
             raise ConfigError(f"{_key(model)} names {model.path}, which does not exist") from None
         except ModelError as error:
@@ -61,19 +65,19 @@ def _key(model: ScoringModel) -> str:
 
 
 def described(
-    models: Sequence[ScoringModel], columns: Sequence[str], *, screened: bool = False
+    models: Sequence[ScoringModel], columns: Sequence[str], doubts: tuple[float, float] | None = None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return options and hints of a task that runs the models, each into its column: where a file lies changes no
     result.
 
-    screened: whether they are asked in 8-bit integers first; see `filters.images.nsfw_int8`.
+    doubts: with which they are asked in 8-bit integers first; see `filters.images.nsfw_int8`.
     """
     options = []
     for model, column in zip(models, columns, strict=True):
         values = {name: value for name, value in plain(asdict(model)).items() if name != "path"}
         item = {"column": column, "checksum": file_checksum(locate(model.path)), "model": values}
-        if screened:
-            bounds = [nsfw_int8.GLANCE_SIZE, nsfw_int8.DOUBT_ABOVE, nsfw_int8.CONFIRM_ABOVE]
+        if doubts is not None:
+            bounds = [nsfw_int8.GLANCE_SIZE, *doubts]
             item["screen"] = {"ranges": nsfw_int8.ranges_checksum(), "bounds": bounds}
         options.append(item)
     places = [{"path": location(model.path)} for model in models]
@@ -100,8 +104,13 @@ def measure(
     models = []
     for item, place in zip(options["models"], hints["models"], strict=True):
         model = settings(ScoringModel, {**item["model"], **place})
-        loaded = nsfw_int8.load_screened if "screen" in item else load
-        models.append((item["column"], model, loaded(model, _key(model), item["checksum"])))
+        loaded: Predictor | nsfw_int8.Screened
+        if "screen" in item:
+            _, first, second = item["screen"]["bounds"]
+            loaded = nsfw_int8.load_screened(model, _key(model), item["checksum"], first, second)
+        else:
+            loaded = load(model, _key(model), item["checksum"])
+        models.append((item["column"], model, loaded))
     answers = {column: np.empty(images.num_rows, np.float32) for column, _, _ in models}
     for first in range(0, images.num_rows, IMAGES_AT_ONCE):
         bodies = read_images(storage, images.slice(first, IMAGES_AT_ONCE))

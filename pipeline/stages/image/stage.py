@@ -174,7 +174,7 @@ def run(run: Run) -> None:
     of_pairs: list[list[Commit]] = []
     targets: tuple[Input, ...] = ()
     if config.nsfw is not None:
-        described = image_models.described([config.nsfw], ["nsfw_probability"], screened=config.is_screened)
+        described = image_models.described([config.nsfw], ["nsfw_probability"], config.nsfw_doubts)
         of_images.append(_measure(run, nsfw, *described))
     if config.own_models:
         columns = [model.name for model in config.own_models]

@@ -12,7 +12,7 @@ import pytest
 from filters.images import nsfw_int8
 from filters.images.config import ImageFilterConfig
 from filters.images.models import OPEN_NSFW, load
-from filters.images.nsfw_int8 import CONFIRM_ABOVE, Screened
+from filters.images.nsfw_int8 import Screened, doubts
 from filters.lines import locate
 
 
@@ -59,9 +59,10 @@ def test_its_scores_are_near_the_full_models_and_equal_where_they_matter() -> No
     y, x = np.mgrid[:96, :96]
     skin = np.stack([200 + 20 * np.sin(x / 9), 150 + 20 * np.sin(y / 7), 120 + 0 * x], axis=2).astype(np.uint8)
     images = [rng.integers(0, 256, (64, 80, 3), np.uint8), skin, np.full((32, 32, 3), 255, np.uint8)]
-    screened, full = nsfw_int8.load_screened(OPEN_NSFW, "k")(images), load(OPEN_NSFW, "k")(images)
+    screened = nsfw_int8.load_screened(OPEN_NSFW, "k", "", 0.01, 0.05)(images)
+    full = load(OPEN_NSFW, "k")(images)
     assert screened == pytest.approx(full, abs=0.05)
-    sure = screened[:, 1] >= CONFIRM_ABOVE
+    sure = screened[:, 1] >= 0.05
     assert np.array_equal(screened[sure], full[sure])
 
 
@@ -73,6 +74,16 @@ def test_an_image_is_the_same_at_a_glance_whatever_stands_beside_it() -> None:
 
 
 def test_it_is_for_the_builtin_model_alone_and_can_be_switched_off() -> None:
-    assert ImageFilterConfig().is_screened
-    assert not ImageFilterConfig(nsfw_exact=True).is_screened
-    assert not ImageFilterConfig(nsfw_model="").is_screened
+    assert ImageFilterConfig().nsfw_doubts == doubts(0.8)
+    assert ImageFilterConfig(nsfw_exact=True).nsfw_doubts is None
+    assert ImageFilterConfig(nsfw_model="").nsfw_doubts is None
+
+
+def test_a_lower_threshold_trusts_the_8_bit_model_less_and_a_very_low_one_not_at_all() -> None:
+    bounds = [doubts(threshold) for threshold in (0.8, 0.5, 0.49, 0.2, 0.19, 0.05)]
+    assert bounds == sorted([each for each in bounds if each], reverse=True)
+    assert bounds[0] == bounds[1] != bounds[2] == bounds[3] != bounds[4] == bounds[5]
+    for threshold in np.arange(0.05, 0.96, 0.01):
+        assert max(doubts(threshold) or (1,)) <= threshold  # what only looks unsafe at a lower one is the full model's
+    assert doubts(0.04) is None
+    assert ImageFilterConfig(max_nsfw_probability=0.04).nsfw_doubts is None

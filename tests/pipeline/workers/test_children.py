@@ -64,6 +64,45 @@ def test_a_process_that_the_system_refuses_ends_none_of_the_others(tmp_path: Pat
         second.close()
 
 
+def test_what_has_grown_over_jobs_of_a_kind_is_a_fresh_process_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    child, held = children.Child([], RecordLimits()), 0
+    monkeypatch.setattr(children.Child, "_grown_bytes", lambda child: held)
+
+    def process() -> int:
+        child.begin(os.getpid)
+        child.wait(60)
+        return int(child.poll())
+
+    try:
+        child.turn_to("text.measure")
+        first = process()
+        child.turn_to("text.decide")
+        assert process() == first
+        held = children._GROWN_BYTES + 1
+        child.turn_to("text.decide")
+        assert process() == first
+        child.turn_to("image.nsfw")
+        assert process() != first
+    finally:
+        child.close()
+
+
+def test_what_a_job_freed_is_the_systems_again() -> None:
+    child = children.Child([], RecordLimits())
+    try:
+        for function, argument in ((bytes, 1), (_filled, 200_000), (bytes, 1)):
+            child.begin(function, argument)
+            child.wait(60)
+            child.poll()
+        assert child._grown_bytes() < 30 * 2**20  # of 200 MB
+    finally:
+        child.close()
+
+
+def _filled(count: int) -> int:
+    return len([bytes(1000) for _ in range(count)])
+
+
 def test_a_module_in_a_scripts_folder_takes_nothing_from_the_standard_library(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
