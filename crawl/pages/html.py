@@ -26,6 +26,10 @@ TEXT_SOURCES = ("alt", "title", "figcaption", "microdata", "json-ld", "aria-labe
 
 LANGUAGE_METAS = ("og:locale", "language")
 """Names of the metas that say a page's language, the one that counts first."""
+METAS = frozenset(
+    ["robots", "tdm-reservation", "og:image", "og:image:url", "og:image:alt", "og:title", *LANGUAGE_METAS]
+)
+"""Names of the metas that are read."""
 MAX_LANGUAGE_CHARS = 35
 """BCP 47 (RFC 5646, section 4.4.1): the length that a language tag's buffer needs."""
 
@@ -96,7 +100,6 @@ _IMAGES = "img, image, video[poster]"
 _AMP = ("amp-img", "amp-anim")  # in a query, names that are none of HTML's cost more than all others
 _QUERY = f'{_IMAGES}, template, meta[content], base[href], a[rel~="license" i][href], link[rel~="license" i][href]'
 _RSL = f'script[type="{rsl.MEDIA_TYPE}" i]'
-_XML = (b"+xml", b"+XML")
 _JSON_LD = 'script[type="application/ld+json" i]'
 _OF_OBJECTS = frozenset({"json-ld", "microdata"})
 _JSON_LD_TYPE = re.compile(r"application/ld\+json", re.IGNORECASE)
@@ -175,22 +178,20 @@ def parse_page(page: bytes, text_sources: Sequence[str], *, xhtml: bool = False)
         page = simplified(page)
     tree = LexborHTMLParser(page, options=LexborDocumentOptions.WO_EVENTS)
     holds_objects = not _OF_OBJECTS.isdisjoint(text_sources) and stringzilla.find(page, IMAGE_OBJECT) >= 0
-    queries = [_QUERY, *(_AMP if any(map(tree.tags, _AMP)) else ())]
+    queries = [_QUERY, _RSL, *(_AMP if any(map(tree.tags, _AMP)) else ())]
     if "figcaption" in text_sources:
         queries.append("figcaption")
     if holds_objects and "json-ld" in text_sources:
         queries.append(_JSON_LD)
-    holds_rsl = _names_rsl(page)
-    if holds_rsl:
-        queries.append(_RSL)
     by_tag, images = _by_tag(tree.css(", ".join(queries)))  # one walk through the tree for all
-    if by_tag["template"] and (root := tree.root) is not None:
-        for fragment in root.template_fragments():
+    html = tree.root  # <html>, which a parser makes where a page has none
+    if by_tag["template"] and html is not None:
+        for fragment in html.template_fragments():
             inside, inside_images = _by_tag(fragment.css(", ".join([_IMAGES, *_AMP, "figcaption"])))
             images += inside_images
             by_tag["figcaption"] += inside["figcaption"]
-    html = tree.css_first("html")
-    language = (html.attributes.get("lang") or html.attributes.get("xml:lang") or "").strip() if html else ""
+    own = html.attributes if html is not None else {}
+    language = (own.get("lang") or own.get("xml:lang") or "").strip()
     metas = [meta for node in by_tag["meta"] if (meta := _meta(node.attributes))]
     tdm_reserved, tdm_unreadable = tdm_reservation(content for name, content in metas if name == "tdm-reservation")
     parsed = Page(
@@ -202,15 +203,15 @@ def parse_page(page: bytes, text_sources: Sequence[str], *, xhtml: bool = False)
         license=next((address for node in by_tag["a"] + by_tag["link"] if (address := _address(node))), None),
         texts=[[] for _ in text_sources],
     )
-    if holds_rsl:
-        parsed.rsl_links = [_address(node) for node in by_tag["link"] if _is_rsl(node.attributes)]
-        parsed.rsl_inline = [node.text() for node in by_tag["script"] if _type(node).lower() == rsl.MEDIA_TYPE]
+    parsed.rsl_links = [_address(node) for node in by_tag["link"] if _is_rsl(node.attributes)]
+    parsed.rsl_inline = [node.text() for node in by_tag["script"] if _type(node).lower() == rsl.MEDIA_TYPE]
     describing = tree.css(DESCRIBED) if holds_objects and "microdata" in text_sources else []
     captions = Captions(by_tag["figcaption"] if "figcaption" in text_sources else (), describing)
     _list_images(parsed, images, text_sources, captions)
     if describing:
         parsed.add(text_sources.index("microdata"), captions.without_image())
-    if scripts := {node.mem_id: node for node in by_tag["script"]}:  # which another of its attributes may name again
+    if _JSON_LD in queries and by_tag["script"]:
+        scripts = {node.mem_id: node for node in by_tag["script"]}  # which another of its attributes may name again
         texts = (node.text() for node in scripts.values() if _JSON_LD_TYPE.fullmatch(_type(node)))
         described = (image for text in texts for image in described_images(text))
         parsed.add(text_sources.index("json-ld"), [(url, text) for url, text in described if text])
@@ -224,17 +225,6 @@ def parse_page(page: bytes, text_sources: Sequence[str], *, xhtml: bool = False)
         is_simplified |= texts_of_links.is_cut
     parsed.is_simplified = is_simplified or captions.is_cut
     return parsed
-
-
-def _names_rsl(page: bytes) -> bool:
-    """Whether the subtype of RSL's media type stands in a page. Nearly all pages name other types of XML."""
-    for mark in _XML:
-        at = stringzilla.find(page, mark)
-        while at >= 0:
-            if page[max(0, at - 3) : at].lower() == b"rsl":
-                return True
-            at = stringzilla.find(page, mark, at + len(mark))
-    return False
 
 
 def _list_images(
@@ -309,9 +299,11 @@ def _is_foreign(node: LexborNode) -> bool:
 
 
 def _meta(attributes: Mapping[str, str | None]) -> tuple[str, str] | None:
-    """Name (or property), lower case, and content of a `<meta>`; None if it has no name."""
+    """Name, of METAS, and content of a `<meta>`; None of others."""
     name = attributes.get("name") or attributes.get("property")
-    return (name.strip().lower(), attributes.get("content") or "") if name else None
+    if not name or (name := name.strip().lower()) not in METAS:
+        return None
+    return name, attributes.get("content") or ""
 
 
 def _linked(tree: LexborHTMLParser, texts: RenderedTexts) -> Iterator[tuple[str, str]]:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 import stringzilla
 
-from crawl.pages.html import LANGUAGE_METAS, Page, asks_noai, bounded, declared_language, open_graph
+from crawl.pages.html import METAS, Page, asks_noai, bounded, declared_language, open_graph
 from crawl.pages.image_address import image_url, names_image
 from crawl.pages.places import NOWHERE, Place, pixels
 from crawl.pages.srcset import image_sources
@@ -152,10 +152,7 @@ class _Wat(msgspec.Struct):
 
 _DECODER = msgspec.json.Decoder(_Wat)
 _NO_HEADERS = _Headers()
-_METAS = frozenset(
-    ["robots", "tdm-reservation", "og:image", "og:image:url", "og:image:alt", "og:title", *LANGUAGE_METAS]
-)
-_METAS_BEGIN = frozenset("rRtToOlL" + whitespace)  # of those
+_METAS_BEGIN = frozenset("rRtToOlL" + whitespace)  # of METAS
 
 
 class WatPage(NamedTuple):
@@ -217,7 +214,7 @@ def _page(response: _Response, head: _Head, links: list[Link], text_sources: Seq
     metas = [
         (name, meta.content or "")
         for meta in head.metas
-        if (name := meta.name or meta.property) and name[0] in _METAS_BEGIN and (name := name.strip().lower()) in _METAS
+        if (name := meta.name or meta.property) and name[0] in _METAS_BEGIN and (name := name.strip().lower()) in METAS
     ]
     page = Page(base=(head.base or "").strip() or None, texts=[[] for _ in text_sources])
     if metas:

@@ -128,6 +128,18 @@ def test_license(html: str, expected: str | None) -> None:
     assert parse_page(html.encode(), ("alt",)).license == expected
 
 
+@pytest.mark.parametrize("sources", [("alt",), ("alt", "json-ld")])
+def test_rsl_in_a_page_whatever_its_type_is_written_like_and_whatever_texts_are_asked_for(
+    sources: tuple[str, ...],
+) -> None:
+    page = parse_page(
+        b'<link rel="License" type="application/RSL&#43;xml" href=" /l.xml "><script type="application/rsl&#x2b;Xml">'
+        b"<rsl/></script><script type=application/xml><rsl>not</rsl></script>",
+        sources,
+    )
+    assert (page.rsl_links, page.rsl_inline) == (["/l.xml"], ["<rsl/>"])
+
+
 def test_xhtml_tags_close_themselves() -> None:
     xhtml = b'<html><head><title/><script src="x" /></head><body><img src="a" alt="x" /></body></html>'
     assert rows(parse_page(xhtml, ("alt",), xhtml=True)) == [("a", ("x",))]
