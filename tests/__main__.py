@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import importlib
 import os
 import selectors
@@ -22,7 +23,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from tests.rooms import ROOMS, paths
 
-LIBRARIES = ("pytest", "pyarrow.compute", "pyarrow.parquet", "duckdb", "aiohttp", "onnx", "open_clip", "rich.table")
+LIBRARIES = (
+    "pytest",
+    "pyarrow.compute",
+    "pyarrow.parquet",
+    "duckdb",
+    "aiohttp",
+    "onnx",
+    "open_clip",
+    "torch._dynamo",
+    "rich.table",
+)
 """Slow to import. No Ray: it reads the environment as it is imported, which tests set."""
 _LOOK_S = 0.2  # between two looks at which rooms have ended
 
@@ -89,6 +100,7 @@ def main(words: Sequence[str] | None = None) -> int:
     os.chdir(Path(__file__).resolve().parent.parent)
     for library in LIBRARIES:
         importlib.import_module(library)
+    gc.freeze()  # no room looks through these for garbage
     more = ["--reruns", str(given.reruns), "-r", "fER"] if given.reruns else []
     waiting = [name for name in ROOMS if not given.rooms or name in given.rooms]
     at_work: list[Room] = []
@@ -108,6 +120,7 @@ def main(words: Sequence[str] | None = None) -> int:
                     os.close(room.output)
                     at_work.remove(room)
                     passed = passed and answer
+    gc.unfreeze()
     return 0 if passed else 1
 
 
