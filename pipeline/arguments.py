@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import Any, NoReturn
 
+from dataset.display import line
 from dataset.stages import names
 from pipeline.exit_status import UsageError
 
 
+class _Parser(argparse.ArgumentParser):
+    """One whose errors, which repeat what was typed, have nothing that a terminal obeys: a shell's pattern may have put
+    anybody's file names there."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(line(message))
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line; `command` of what it answers is the command's name."""
-    whole = argparse.ArgumentParser(
+    whole = _Parser(
         prog="wit", description="Builds image-text datasets from web archives, audits them, and trains a CLIP on them."
     )
     # Stands before the command or after it. A command's own default would overwrite what stood before, so it has none.

@@ -41,7 +41,7 @@ def read_parquet(source: SourceFile, start: int, end: int, columns: Columns, los
         _check(schema.field(name), is_text=is_text)
     # Rows may share a long value, which is kept once then.
     plain = [name for name in dict.fromkeys(names) if _is_plain(schema.field(name).type)]
-    file = pq.ParquetFile(pa.PythonFile(source, mode="r"), read_dictionary=plain)
+    file = pq.ParquetFile(pa.PythonFile(source, mode="r"), metadata=file.metadata, read_dictionary=plain)
     # What a group's columns say of themselves is not asked: pyarrow ends the process where that contradicts itself.
     groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
     rows_of, bytes_of = ([getattr(group, of) for group in groups] for of in ("num_rows", "total_byte_size"))

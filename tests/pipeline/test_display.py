@@ -61,6 +61,13 @@ def test_no_command_prints_what_a_terminal_obeys(
     assert not UNSAFE.search(printed)
 
 
+def test_what_was_typed_wrongly_is_repeated_without_it(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["status", "a", HOSTILE])  # a shell's pattern finds whoever's files
+    printed = "".join(capsys.readouterr())
+    assert "unrecognized arguments" in printed and not UNSAFE.search(printed)
+
+
 def test_a_page_shows_nothing_that_reorders_or_hides(out: str) -> None:
     main(["report", out])
     assert not UNSAFE.search((Path(out) / "report.html").read_text())
