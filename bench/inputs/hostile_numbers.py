@@ -57,6 +57,28 @@ def _avif(boxes: int, depth: int) -> bytes:
     return whole[:at] + struct.pack(">I4s", 8, b"free") * boxes + nested + whole[at:]
 
 
+_OBJECT = "itemscope itemtype='https://schema.org/ImageObject'"
+
+
+def _wide(count: int) -> str:
+    """Captions of an image below tags of thousands of attributes."""
+    wide = "<div" + "".join(f" a{number}" for number in range(4_000)) + ">"
+    return f"<div {_OBJECT}>" + wide * 15 + "<i itemprop=caption>x</i>" * count
+
+
+def _iptc(picture: bytes) -> bytes:
+    """A JPEG whose data sets of IPTC's are empty."""
+    resources = b"Photoshop 3.0\0" + b"8BIM\4\4\0\0" + struct.pack(">I", 50_000) + b"\x1c\2\x50\0\0" * 10_000
+    return picture[:2] + _segment(0xED, resources) + picture[2:]
+
+
+def _bmp(runs: int) -> bytes:
+    """A BMP of runs of a single pixel."""
+    colours = 54 + 4 * 256
+    head = struct.pack("<IHHIIiiHHIIiiII", 0, 0, 0, colours, 40, 7_900, 7_900, 1, 8, 1, 0, 0, 0, 0, 0)
+    return (b"BM" + head).ljust(colours, b"\0") + b"\1\0" * runs
+
+
 def _linked_data(count: int) -> str:
     one = {"@type": "ImageObject", "contentUrl": "a.jpg", "caption": "an attack on the reader of linked data"}
     return f"<script type='application/ld+json'>{json.dumps([one] * count)}</script>"
@@ -90,6 +112,11 @@ def attacks(picture: bytes, page: Page, image: Make, raw: Make) -> dict[str, Cal
         "chunks of a byte": lambda: raw(
             ok + html + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 800_000 + b"0\r\n\r\n"
         ),
+        "captions in captions": lambda: page(f"<div {_OBJECT} itemprop=caption>" * 19_000),
+        "wide tags": lambda: page(_wide(20_000)),
+        "attributes of a page": lambda: page("".join(f"<html a{number}>" for number in range(300_000))),
+        "data sets of a jpeg": lambda: image(_iptc(picture)),
+        "runs of a bmp": lambda: image(_bmp(10_000_000), "image/bmp"),
         "comments of a jpeg": lambda: image(picture[:2] + _segment(0xFE, b"") * 600_000 + picture[2:]),
         "fill of a jpeg": lambda: image(picture[:2] + b"\xff" * 5_000_000 + picture[2:]),
         "restarts of a jpeg": lambda: image(picture[:-2] + b"\xff\xd0" * 10**6 + picture[-2:]),
