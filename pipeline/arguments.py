@@ -25,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
     )
     # Stands before the command or after it. A command's own default would overwrite what stood before, so it has none.
     whole.set_defaults(debug=False)
-    common = argparse.ArgumentParser(add_help=False)
+    common = _Parser(add_help=False)
     for each in (whole, common):
         each.add_argument(
             "--debug", action="store_true", default=argparse.SUPPRESS, help="show the whole trace of an error"

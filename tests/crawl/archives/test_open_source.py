@@ -218,7 +218,7 @@ def test_members_that_share_their_bytes_are_read_once(compression: int, tmp_path
             same = copy.copy(item)
             same.filename = f"archive/{number}.warc.gz"
             file.filelist.append(same)
-        file._didModify = True
+        file._didModify = True  # type: ignore[attr-defined]
     sizes = [size for _, size in warc_members(str(path))]
     assert len(sizes) == 20 and sum(size > 0 for size in sizes) == 1
     lengths = [open_source(f"{path}{MEMBER}{name}").size() for name, _ in warc_members(str(path))]
