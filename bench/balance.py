@@ -129,8 +129,8 @@ def collect(file: Path, windows: pa.Table, bucket: np.ndarray) -> dict[int, pa.T
     """Return a partition's hashes near the cutoffs, by bucket."""
     rows = pq.read_table(file)
     hashes = balance.collect(rows["query_ids"], rows["hash"].to_numpy(), windows)
-    at = np.searchsorted(windows["query_id"].to_numpy(), hashes["query_id"].to_numpy())
-    return {int(number): hashes.filter(pa.array(bucket[at] == number)) for number in np.unique(bucket)}
+    indices = np.searchsorted(windows["query_id"].to_numpy(), hashes["query_id"].to_numpy())
+    return {int(number): hashes.filter(pa.array(bucket[indices] == number)) for number in np.unique(bucket)}
 
 
 def cutoffs(near: Sequence[pa.Table], windows: pa.Table) -> pa.Table:

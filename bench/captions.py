@@ -114,10 +114,10 @@ def judge(
     texts, _ = reworded(rows, config)
     rows = rows.set_column(rows.schema.get_field_index("text"), "text", texts)
     measures = in_context(rows, measure_text(rows, config), config)
-    at = measures.schema.get_field_index("texts_on_page")  # a labelled page is not whole
+    column_index = measures.schema.get_field_index("texts_on_page")  # a labelled page is not whole
     known = [int(label.get("texts_of_url") or 1) for label in labels]
     texts = pa.array(known + measures["texts_on_page"].to_pylist()[len(known) :], pa.int32())
-    measures = measures.set_column(at, "texts_on_page", texts)
+    measures = measures.set_column(column_index, "texts_on_page", texts)
     keys = {**plain(asdict(config)), "allowed_hosts": []}
     tables = {"rows": rows, "measures": measures, "captions": CAPTIONS.empty_table()}
     verdicts = sql.run(sql.load("decisions/text"), tables, keys).to_pylist()
@@ -164,8 +164,8 @@ def _with_their_pages(rows: pa.Table, name: str, file: Path) -> pa.Table:
         for key in PLACE.names
     }
     for key, values in columns.items():
-        at = rows.schema.get_field_index(key)
-        rows = rows.set_column(at, _ROWS.field(key), pa.array(values, _ROWS.field(key).type))
+        column_index = rows.schema.get_field_index(key)
+        rows = rows.set_column(column_index, _ROWS.field(key), pa.array(values, _ROWS.field(key).type))
     return pa.concat_tables([rows, table])
 
 

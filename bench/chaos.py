@@ -65,7 +65,7 @@ def committed(out: Path) -> int:
     """Return the tasks whose records are there."""
     storage = Storage(str(out))
     folders = {path.parent for name in ("commits.parquet", "commits") for path in out.glob(f"*/*/{name}")}
-    return sum(len(Ledger(storage, f"{at.parent.name}.{at.name}").load()) for at in sorted(folders))
+    return sum(len(Ledger(storage, f"{folder.parent.name}.{folder.name}").load()) for folder in sorted(folders))
 
 
 def tasks_done(lines: list[str]) -> int:

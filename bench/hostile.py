@@ -106,11 +106,11 @@ def _bomb(path: Path) -> None:
     with zipfile.ZipFile(file, "w") as packed:
         packed.writestr("archive/a.warc", b"WARC/1.0\r\n")
     data = bytearray(file.getvalue())
-    at = data.index(b"PK\x01\x02")
+    position = data.index(b"PK\x01\x02")
     extra = struct.pack("<HHQQ", 1, 16, 2**50, 2**50)
-    data[at + 20 : at + 28] = b"\xff" * 8
-    data[at + 30 : at + 32] = struct.pack("<H", len(extra))
-    name_end = at + 46 + len("archive/a.warc")
+    data[position + 20 : position + 28] = b"\xff" * 8
+    data[position + 30 : position + 32] = struct.pack("<H", len(extra))
+    name_end = position + 46 + len("archive/a.warc")
     data[name_end:name_end] = extra
     end = data.index(b"PK\x05\x06")
     size = struct.unpack_from("<I", data, end + 12)[0] + len(extra)

@@ -79,7 +79,7 @@ def main() -> None:
             within += half
             ranks.run(after, ranks.training(config, str(run)))
             resumed = losses(run)
-            apart = max(abs(resumed[at] - whole[before][at]) for at in range(1, min(STEPS, step + AHEAD) + 1))
+            apart = max(abs(resumed[index] - whole[before][index]) for index in range(1, min(STEPS, step + AHEAD) + 1))
             fine = resumed == whole[before] if before == after else apart <= ROUNDING and len(resumed) == STEPS
             survived += fine
             print(

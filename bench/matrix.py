@@ -166,7 +166,7 @@ def differences(wanted: dict[str, bytes], files: dict[str, bytes]) -> str:
 
 def spread(count: int, moments: int) -> list[int]:
     """Return so many numbers from 1 to count, evenly."""
-    return sorted({1 + round(at * (count - 1) / max(1, moments - 1)) for at in range(min(moments, count))})
+    return sorted({1 + round(offset * (count - 1) / max(1, moments - 1)) for offset in range(min(moments, count))})
 
 
 def on_disk(matrix: Matrix, kind: str, moments: int) -> Iterator[Moment]:
@@ -213,7 +213,7 @@ def on_small_disk(matrix: Matrix, moments: int) -> Iterator[Moment]:
         finally:
             subprocess.run(["umount", "-l", str(mount)], check=True)
 
-    for share in (at / (moments + 1) for at in range(1, moments + 1)):
+    for share in (index / (moments + 1) for index in range(1, moments + 1)):
         yield f"share {share:.3f}", partial(met, share)
 
 

@@ -139,8 +139,12 @@ class Imagined:
                     rows = max(rows, int(lines["rows"].sum()))
         run = self.run_
         if run is not None and "rows" in task.inputs and task.partition < len(run.partitions):
-            at = run.partitions[task.partition]
-            rows = at.alive if at.number == task.partition and hasattr(task.inputs["rows"], "__len__") else rows
+            partition = run.partitions[task.partition]
+            rows = (
+                partition.alive
+                if partition.number == task.partition and hasattr(task.inputs["rows"], "__len__")
+                else rows
+            )
         if run is not None and task.phase in self._shared_out:
             rows = _share(run.alive, task.partition, self._shared_out[task.phase])
         if PHASES[task.phase].of:

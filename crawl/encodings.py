@@ -157,13 +157,15 @@ def _corrected(encoding: str) -> re.Pattern[bytes]:
 def _decode_multi_byte(data: bytes, encoding: str) -> str:
     codec, errors = _MULTI_BYTE[encoding][0], f"openwit {encoding}"
     otherwise = _OTHERWISE.get(encoding, {})
-    parts, at = [], 0
+    parts, position = [], 0
     if any(sequence in data for sequence in otherwise):
-        while match := _corrected(encoding).match(data, at):
-            before = data[at : match.start(1)] + b"\0"  # which ends it as what follows does: not in half a character
+        while match := _corrected(encoding).match(data, position):
+            before = (
+                data[position : match.start(1)] + b"\0"
+            )  # which ends it as what follows does: not in half a character
             parts += [before.decode(codec, errors)[:-1], otherwise[match[1]]]
-            at = match.end()
-    return "".join([*parts, data[at:].decode(codec, errors)])
+            position = match.end()
+    return "".join([*parts, data[position:].decode(codec, errors)])
 
 
 def _stumble(encoding: str) -> None:

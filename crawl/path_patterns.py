@@ -48,15 +48,15 @@ def matches(pattern: bytes, path: bytes) -> bool:
     first, *parts = pattern.removesuffix(b"$").split(b"*", len(path) + 1)
     if not path.startswith(first):
         return False
-    at = len(first)
+    position = len(first)
     for number, part in enumerate(parts, 1):
         if to_end and number == len(parts):
-            return len(path) - len(part) >= at and path.endswith(part)
-        at = path.find(part, at)
-        if at < 0:
+            return len(path) - len(part) >= position and path.endswith(part)
+        position = path.find(part, position)
+        if position < 0:
             return False
-        at += len(part)
-    return not to_end or at == len(path)
+        position += len(part)
+    return not to_end or position == len(path)
 
 
 class Patterns:
@@ -113,13 +113,13 @@ class Patterns:
         """The length of the longest plain pattern that a path begins with, and whether it allows; -1, True if none."""
         limit = path
         while limit:
-            at = bisect_right(range(self._plain), limit, key=self._at) - 1
-            if at < 0:
+            index = bisect_right(range(self._plain), limit, key=self._at) - 1
+            if index < 0:
                 break
-            pattern_ = self._at(at)
+            pattern_ = self._at(index)
             if limit.startswith(pattern_):
-                return len(pattern_), bool(self._allows[at])
-            shared = (at for at, (one, other) in enumerate(zip(pattern_, limit, strict=False)) if one != other)
+                return len(pattern_), bool(self._allows[index])
+            shared = (index for index, (one, other) in enumerate(zip(pattern_, limit, strict=False)) if one != other)
             limit = limit[: next(shared, len(pattern_))]
         return -1, True
 

@@ -63,14 +63,14 @@ def with_overrides(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, A
     """
     for item in overrides:
         key, value = parse_override(item)
-        at = raw
+        section = raw
         *parents, last = key.split(".")
         for parent in parents:
-            below = at.setdefault(parent, {})
+            below = section.setdefault(parent, {})
             if not isinstance(below, dict):
                 raise ConfigError(f"--set {item}: {parent} is a value, not a section")
-            at = below
-        at[last] = value
+            section = below
+        section[last] = value
     return raw
 
 

@@ -150,15 +150,15 @@ def overridden(raw: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str
     """
     config = in_sections(raw)
     for key, value in overrides.items():
-        at = config
+        section = config
         *parents, last = place_of(key).split(".") if key not in _SECTIONS or not isinstance(value, Mapping) else [key]
         for parent in parents:
-            below = at.get(parent) or {}
+            below = section.get(parent) or {}
             if not isinstance(below, Mapping):
                 raise ConfigValueError(f"{key} cannot be set: {parent} is a value, not a section")
-            at[parent] = dict(below)
-            at = at[parent]
-        at[last] = value
+            section[parent] = dict(below)
+            section = section[parent]
+        section[last] = value
     return config
 
 

@@ -39,8 +39,8 @@ def _segment(marker: int, data: bytes) -> bytes:
 
 def _gif(frames: int, extensions: int) -> bytes:
     whole = _saved("GIF", "P")
-    at = whole.index(b",", 13)
-    return whole[:at] + b"!\xfe\x01a\x00" * extensions + whole[at:-1] + whole[at:-1] * frames + b";"
+    position = whole.index(b",", 13)
+    return whole[:position] + b"!\xfe\x01a\x00" * extensions + whole[position:-1] + whole[position:-1] * frames + b";"
 
 
 def _webp(chunks: int) -> bytes:
@@ -53,8 +53,8 @@ def _avif(boxes: int, depth: int) -> bytes:
     whole, nested = _saved("AVIF"), b""
     for _ in repeat(None, depth):
         nested = struct.pack(">I4s", 8 + len(nested), b"moov") + nested
-    at = struct.unpack_from(">I", whole)[0]
-    return whole[:at] + struct.pack(">I4s", 8, b"free") * boxes + nested + whole[at:]
+    position = struct.unpack_from(">I", whole)[0]
+    return whole[:position] + struct.pack(">I4s", 8, b"free") * boxes + nested + whole[position:]
 
 
 _OBJECT = "itemscope itemtype='https://schema.org/ImageObject'"

@@ -141,7 +141,7 @@ def _record(ahead: Forward) -> tuple[ArcRecord, bool] | None:
     if line is None:
         return None
     begin, length = line.end(), int(line[5])
-    held, looked, at = min(length, MAX_BODY_BYTES), 0, ahead.at
+    held, looked, position = min(length, MAX_BODY_BYTES), 0, ahead.at
     while True:
         looked = min(held, max(_LINE_BYTES, 2 * looked))
         block = ahead.peek_at(begin, looked)
@@ -149,11 +149,11 @@ def _record(ahead: Forward) -> tuple[ArcRecord, bool] | None:
         inside = _inside(ahead, block, begin, length, is_all=is_all)
         if inside is not None:
             ahead.skip(begin + inside)
-            return _made(line, at, block[:inside]), False
+            return _made(line, position, block[:inside]), False
         if is_all:
             break
     is_whole = len(block) == held and ahead.skip(begin + length) == begin + length
-    return _made(line, at, block), is_whole
+    return _made(line, position, block), is_whole
 
 
 def _inside(ahead: Forward, block: bytes, begin: int, length: int, *, is_all: bool) -> int | None:
@@ -219,8 +219,8 @@ def _skip_to_next(ahead: Forward) -> None:
 def _next_member(source: SourceFile, offset: int) -> int:
     """Where the first gzip member at or after an offset begins that holds a record; the file's size if none does."""
 
-    def begins(at: int) -> bool:
-        start, _ = inflate(zlib.decompressobj(GZIP), source.peek(at, _LINE_BYTES), _LINE_BYTES)
+    def begins(position: int) -> bool:
+        start, _ = inflate(zlib.decompressobj(GZIP), source.peek(position, _LINE_BYTES), _LINE_BYTES)
         return _LINE.match(start) is not None
 
     member_start = next_member(source.peek, offset, begins)

@@ -216,14 +216,14 @@ class Members(Container):
         return offset
 
     def _is_proven(self, offset: int) -> bool:
-        at, limit = offset, min(offset + _PROOF_BYTES, self.size)
-        while at < limit:
-            if not self._begins(at):
-                return self.is_padding(at)
-            end = self._inflate(at, limit)
+        position, limit = offset, min(offset + _PROOF_BYTES, self.size)
+        while position < limit:
+            if not self._begins(position):
+                return self.is_padding(position)
+            end = self._inflate(position, limit)
             if end is None:
                 return False
-            at = end
+            position = end
         return True
 
     def _begins(self, offset: int) -> bool:
@@ -236,21 +236,21 @@ class Members(Container):
     def _inflate(self, offset: int, limit: int) -> int | None:
         """Where the member at an offset ends, or `limit` if it goes on there unharmed; None if it is damaged."""
         inflater = zlib.decompressobj(GZIP)
-        at = offset
+        position = offset
         while not inflater.eof:
-            if at >= limit and limit < self.size:
+            if position >= limit and limit < self.size:
                 return limit
             data = inflater.unconsumed_tail
             if not data:
-                data = self.source.peek(at, _READ_BYTES)
-                at += len(data)
+                data = self.source.peek(position, _READ_BYTES)
+                position += len(data)
             if not data:
                 return None
             try:
                 self.inflated_bytes += len(inflater.decompress(data, _SCAN_BYTES))
             except zlib.error:
                 return None
-        return at - len(inflater.unused_data)
+        return position - len(inflater.unused_data)
 
 
 class Stream(Container):
@@ -315,14 +315,14 @@ class Stream(Container):
 
     def next_start(self, offset: int) -> int:
         overlap, step = 16, _HEAD_BYTES  # most begin near, and damage may be met very often
-        at = max(0, offset - 1)  # the line break before a record belongs to the record before it
-        while chunk := self.source.peek(at, step):
+        position = max(0, offset - 1)  # the line break before a record belongs to the record before it
+        while chunk := self.source.peek(position, step):
             for match in _WARC_LINE.finditer(chunk):
-                if at + match.start(1) >= offset and (match.start(1) > 0 or at == 0):
-                    return at + match.start(1)
+                if position + match.start(1) >= offset and (match.start(1) > 0 or position == 0):
+                    return position + match.start(1)
             if len(chunk) <= overlap:
                 break
-            at += len(chunk) - overlap
+            position += len(chunk) - overlap
             step = min(4 * step, _SCAN_BYTES)
         return self.size
 

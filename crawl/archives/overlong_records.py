@@ -52,9 +52,9 @@ def read_block(record: FoundRecord, limit: int, look: Inside) -> tuple[bytearray
     return block, None
 
 
-def begins_record(block: bytes | bytearray, at: int) -> bool:
+def begins_record(block: bytes | bytearray, position: int) -> bool:
     """Return whether the first line of a record stands in a block, blank lines apart."""
-    return _VERSION.match(block[at : at + 2 * _FIRST_LINE_BYTES].lstrip(b"\r\n")) is not None
+    return _VERSION.match(block[position : position + 2 * _FIRST_LINE_BYTES].lstrip(b"\r\n")) is not None
 
 
 def header_inside(block: bytes | bytearray, is_whole: bool = True) -> tuple[int, bool] | None:
@@ -76,19 +76,19 @@ def header_inside(block: bytes | bytearray, is_whole: bool = True) -> tuple[int,
     end = 0  # of the header that a line begins; found once for all lines before it, and parsed for the last of them
     for match, following in pairwise(chain(lines, [None])):
         assert match is not None
-        at = match.start(1)
-        if end <= at:
-            header_end = _HEADER_END.search(block, at)
+        position = match.start(1)
+        if end <= position:
+            header_end = _HEADER_END.search(block, position)
             end = sys.maxsize if header_end is None else header_end.end()
-        if end - at > MAX_HEADER_BYTES:
-            if len(block) - at > MAX_HEADER_BYTES:
+        if end - position > MAX_HEADER_BYTES:
+            if len(block) - position > MAX_HEADER_BYTES:
                 continue
-            return at, claimed is not None
+            return position, claimed is not None
         if following is not None and following.start(1) < end:
             continue  # no header holds the first line of another
-        header = parse_header(bytes(block[at:end]))
+        header = parse_header(bytes(block[position:end]))
         if header is not None and _is_record(header[1]):
-            return at, claimed is not None
+            return position, claimed is not None
     return None
 
 

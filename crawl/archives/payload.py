@@ -78,16 +78,16 @@ def parse_response(block: bytes | bytearray) -> ArchivedResponse:
     """Split a response; what has neither status line nor headers is HTTP/0.9, a body alone. Nothing is an error."""
     if _STATUS.match(block) is None and not _HEADERS_ALONE.match(block):
         return ArchivedResponse(200, {}, bytes(block))
-    at = 0  # where what is left begins, which is copied once
+    position = 0  # where what is left begins, which is copied once
     for _ in range(_MAX_INTERIM):
-        status = _STATUS.match(block, at)
-        end = _HEADER_END.search(block, at, at + _MAX_HEADER_BYTES)
-        has_end = end is not None or len(block) - at <= _MAX_HEADER_BYTES
-        head = bytes(block[at : end.start() if end else at + _MAX_HEADER_BYTES])
-        at = end.end() if end else len(block)
-        if status is None or b":" in head or not _STATUS.match(block, at):
+        status = _STATUS.match(block, position)
+        end = _HEADER_END.search(block, position, position + _MAX_HEADER_BYTES)
+        has_end = end is not None or len(block) - position <= _MAX_HEADER_BYTES
+        head = bytes(block[position : end.start() if end else position + _MAX_HEADER_BYTES])
+        position = end.end() if end else len(block)
+        if status is None or b":" in head or not _STATUS.match(block, position):
             break
-    body = bytes(memoryview(block)[at:])
+    body = bytes(memoryview(block)[position:])
     if status is None:
         head = b"\n" + head
     headers: dict[str, list[str]] = {}
@@ -178,29 +178,29 @@ def chunks_end(body: bytes) -> int | None:
     """Return where the last chunk of a body ends, or a place behind it if it is cut off; None if its chunks are
     wrong.
     """
-    at = 0
-    while match := _CHUNK_SIZE.match(body, at):
+    position = 0
+    while match := _CHUNK_SIZE.match(body, position):
         size = int(match[1], 16)
         if size == 0:
             return match.end()
-        at = match.end() + size
-        at += 2 if body[at : at + 2] == b"\r\n" else 1
-    return at + 1 if at >= len(body) else None
+        position = match.end() + size
+        position += 2 if body[position : position + 2] == b"\r\n" else 1
+    return position + 1 if position >= len(body) else None
 
 
 def _dechunked(body: bytes) -> bytes:
     """The chunks' data; from a size on that is wrong, all that follows; the body itself if its first size is wrong."""
     parts = bytearray()  # of a hostile body there are millions
     view = memoryview(body)
-    at = 0
-    while match := _CHUNK_SIZE.match(body, at):
+    position = 0
+    while match := _CHUNK_SIZE.match(body, position):
         size = int(match[1], 16)
         if size == 0:
             return bytes(parts)  # the trailers after it say nothing of the body
         end = match.end() + size
         if end < len(body) and body[end : end + 1] not in (b"\r", b"\n"):
-            at = match.end() if parts else 0
+            position = match.end() if parts else 0
             break
         parts += view[match.end() : end]
-        at = end + (2 if body[end : end + 2] == b"\r\n" else 1)
-    return bytes(parts + view[at:])
+        position = end + (2 if body[end : end + 2] == b"\r\n" else 1)
+    return bytes(parts + view[position:])

@@ -150,10 +150,10 @@ class Rows:
             )
         if page.choices:
             first = len(pages.urls)
-            pages.choices.update({first + at: choice for at, choice in page.choices.items()})
+            pages.choices.update({first + index: choice for index, choice in page.choices.items()})
         if page.places:
             first = len(pages.urls)
-            pages.places.update({first + at: place for at, place in page.places.items()})
+            pages.places.update({first + index: place for index, place in page.places.items()})
         pages.of += [number] * len(page.urls)
         pages.urls += page.urls
         for column, texts in zip(pages.texts, page.texts, strict=True):
@@ -303,14 +303,16 @@ def _choose(pages: _Pages) -> None:
     numbers, choices = list(pages.choices), list(pages.choices.values())
     lazy = [choice.lazy for choice in choices]
     names_lazy = np.array([choice.names_lazy for choice in choices])
-    shows_src, shows_lazy = what_is_clear(to_arrow([pages.urls[at] for at in numbers]), to_arrow(lazy), names_lazy)
-    for at in np.flatnonzero(shows_lazy).tolist():
-        pages.urls[numbers[at]] = lazy[at]
-    for at in np.flatnonzero(~shows_src & ~shows_lazy).tolist():
-        number = numbers[at]
+    shows_src, shows_lazy = what_is_clear(
+        to_arrow([pages.urls[index] for index in numbers]), to_arrow(lazy), names_lazy
+    )
+    for index in np.flatnonzero(shows_lazy).tolist():
+        pages.urls[numbers[index]] = lazy[index]
+    for index in np.flatnonzero(~shows_src & ~shows_lazy).tolist():
+        number = numbers[index]
         url = pages.urls[number]
         if not url or url[:5] in INLINED or any(column[number] for column in pages.texts):  # else it has no text
-            pages.urls[number] = choices[at].shown()
+            pages.urls[number] = choices[index].shown()
 
 
 def _canonical(page: Page, uri: str) -> list[str]:

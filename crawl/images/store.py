@@ -343,14 +343,14 @@ def _table(rows: list[Observation], places: list[int | None], file: str | None) 
     columns: dict[str, list[Any]] = {name: [getattr(row, name) for row in rows] for name in _COLUMNS}
     for name in _IMAGE_COLUMNS:
         columns[name] = [None if row.image is None else getattr(row.image, name) for row in rows]
-    for at, name in enumerate(WISH):
-        columns[name] = [None if row.wish is None else row.wish[at] for row in rows]
+    for index, name in enumerate(WISH):
+        columns[name] = [None if row.wish is None else row.wish[index] for row in rows]
     columns["blob"] = [None if row.image is None else file for row in rows]
     columns["blob_offset"] = list(places)
     columns["blob_length"] = [None if row.image is None else len(row.image.body) for row in rows]
     columns["blob_checksum"] = [None if row.image is None else xxhash.xxh3_64_intdigest(row.image.body) for row in rows]
-    for at, row in enumerate(rows):
+    for index, row in enumerate(rows):
         if row.same_as is not None:
             for name in (*_IMAGE_COLUMNS, *_PLACE):
-                columns[name][at] = row.same_as[name]
+                columns[name][index] = row.same_as[name]
     return pa.table({field.name: pa.array(columns[field.name], field.type) for field in OBSERVATIONS})

@@ -112,40 +112,40 @@ def _of_xml(head: bytes) -> str | None:
 def _declared(data: bytes, *, as_parser: bool) -> Iterator[str]:
     """What the metas of some bytes declare, as "prescan a byte stream" finds them, or as a parser meets them: it meets
     none in a script."""
-    at = 0
-    while markup := _MARKUP.search(data, at):
-        at = markup.end()
+    position = 0
+    while markup := _MARKUP.search(data, position):
+        position = markup.end()
         if markup["comment"]:
             end = _COMMENT_END.search(data, markup.start() + 2)  # its dashes may be those that begin it
-            at = end.end() if end else len(data)
+            position = end.end() if end else len(data)
         elif markup["other"]:
-            at = data.find(b">", at)
+            position = data.find(b">", position)
         else:
             if markup["meta"]:
-                attributes, at = _attributes(data, at)
+                attributes, position = _attributes(data, position)
                 if attributes is not None and (encoding := _of_meta(attributes)):
                     yield encoding
                 continue
-            at = _ALL_ATTRIBUTES.match(data, at).end()  # type: ignore[union-attr]  # it matches nothing, too
-            if not _TAG_END.match(data, at):
+            position = _ALL_ATTRIBUTES.match(data, position).end()  # type: ignore[union-attr]  # it matches nothing, too
+            if not _TAG_END.match(data, position):
                 return  # the bytes end before the tag does
             if as_parser and (name := markup["tag"].lower()) in _TEXT_ELEMENTS and markup[0][1:2] != b"/":
-                end = re.compile(rb"</%b[\t\n\f\r />]" % name, re.IGNORECASE).search(data, at)
-                at = end.start() if end else len(data)
-        if at < 0:
+                end = re.compile(rb"</%b[\t\n\f\r />]" % name, re.IGNORECASE).search(data, position)
+                position = end.start() if end else len(data)
+        if position < 0:
             return
 
 
-def _attributes(data: bytes, at: int) -> tuple[dict[bytes, bytes] | None, int]:
+def _attributes(data: bytes, position: int) -> tuple[dict[bytes, bytes] | None, int]:
     """A tag's attributes from a position on, the first of equal names, and their end; None if the bytes end before."""
     attributes: dict[bytes, bytes] = {}
-    while match := _ATTRIBUTE.match(data, at):
-        at = match.end()
-        if match["cut"] is not None or at == len(data):
+    while match := _ATTRIBUTE.match(data, position):
+        position = match.end()
+        if match["cut"] is not None or position == len(data):
             return None, len(data)
         value = match["double"] or match["single"] or match["bare"] or b""
         attributes.setdefault(match["name"].lower(), value)
-    return (attributes, at) if _TAG_END.match(data, at) else (None, len(data))
+    return (attributes, position) if _TAG_END.match(data, position) else (None, len(data))
 
 
 def _of_meta(attributes: dict[bytes, bytes]) -> str | None:

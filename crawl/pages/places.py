@@ -187,9 +187,9 @@ def columns_of(
         "tag_width": [place.width for place in known_places],
         "tag_height": [place.height for place in known_places],
     }
-    at = np.full(len(urls), -1)
-    at[numbers] = np.arange(len(numbers))
-    chosen = pa.array(at, mask=at < 0)
+    indices = np.full(len(urls), -1)
+    indices[numbers] = np.arange(len(numbers))
+    chosen = pa.array(indices, mask=indices < 0)
     return {name: pa.array(column, PLACE.field(name).type).take(chosen) for name, column in values.items()}
 
 

@@ -90,32 +90,32 @@ class RenderedTexts:
         parts: list[str] = []
         size = 0
         above: list[tuple[LexborNode, bool]] = []
-        at = node.first_child
-        while at is not None and size < _MAX_CHARS and self._left > 0:
+        current = node.first_child
+        while current is not None and size < _MAX_CHARS and self._left > 0:
             self._left -= 1
-            if at.is_text_node:
-                text = at.text_content or ""
+            if current.is_text_node:
+                text = current.text_content or ""
                 parts.append(text[:_MAX_CHARS])
                 size += len(text)
                 self._left -= len(text) // _STEP_CHARS
             elif (
-                at.is_element_node
-                and (tag := at.tag or "") not in NOT_RENDERED
+                current.is_element_node
+                and (tag := current.tag or "") not in NOT_RENDERED
                 and tag not in but
-                and not self._is_hidden(at)
+                and not self._is_hidden(current)
             ):
                 is_block = tag in BLOCKS
                 if is_block:
                     parts.append(" ")
-                if (child := at.first_child) is not None:
-                    above.append((at, is_block))
-                    at = child
+                if (child := current.first_child) is not None:
+                    above.append((current, is_block))
+                    current = child
                     continue
-            while (after := at.next) is None and above:
-                at, is_block = above.pop()
+            while (after := current.next) is None and above:
+                current, is_block = above.pop()
                 if is_block:
                     parts.append(" ")
-            at = after
+            current = after
         return "".join(parts)
 
     def _is_hidden(self, node: LexborNode) -> bool:

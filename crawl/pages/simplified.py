@@ -118,18 +118,18 @@ def _open_at_most(page: bytes, begins: np.ndarray, enough: int) -> int:
     closing = np.append(np.flatnonzero(signs == ord(">")), len(page))
     quotes = np.flatnonzero((signs == ord('"')) | (signs == ord("'")))
     following = np.append(begins[1:], len(page))
-    at = np.searchsorted(closing, begins)
-    ends = closing[at]
+    indices = np.searchsorted(closing, begins)
+    ends = closing[indices]
     first, behind = np.searchsorted(quotes, begins), np.searchsorted(quotes, ends)
     is_end &= (ends < following) & (ends - begins < 2 + _MAX_NAME_BYTES) & (first == behind)
     is_start = _IS_LETTER[signs[begins + 1]]
     for _ in range(_MAX_BRACKETS):  # that stand in quoted values
-        inside = np.flatnonzero(is_start & ((behind - first) % 2 == 1) & (closing[at] < following))
+        inside = np.flatnonzero(is_start & ((behind - first) % 2 == 1) & (closing[indices] < following))
         if not len(inside):
             break
-        at[inside] += 1
-        behind[inside] = np.searchsorted(quotes, closing[at[inside]])
-    is_start &= (closing[at] < following) & _leaves_none_open(signs, quotes, first, behind)
+        indices[inside] += 1
+        behind[inside] = np.searchsorted(quotes, closing[indices[inside]])
+    is_start &= (closing[indices] < following) & _leaves_none_open(signs, quotes, first, behind)
     stays = np.ones(len(begins), bool)
     stays[_void(names[:, 0], signs, begins, np.flatnonzero(is_start))] = False
     left -= len(begins) - int(np.count_nonzero(stays))
@@ -265,13 +265,13 @@ def _may_be_many(page: bytes, begin: int, end: int, most: int) -> bool:
     return len(page[begin:end].translate(None, _NO_SEPARATORS)) > most
 
 
-def _ends_tag(page: bytes, begin: int, at: int) -> bool:
+def _ends_tag(page: bytes, begin: int, position: int) -> bool:
     """Whether a `>` ends the tag that began somewhere behind a place, if it is in one.
 
     It does not if it stands in a quoted value: if the last quotation mark of either kind follows an equals sign.
     """
     for mark in (b'"', b"'"):
-        quote = page.rfind(mark, begin, at)
+        quote = page.rfind(mark, begin, position)
         if quote >= 0 and (quote == begin or page[quote - 1] in _BEFORE_VALUE):
             before = page[max(begin, quote - _MAX_SPACES) : quote].rstrip()
             if before[-1:] in (b"=", b""):
@@ -283,20 +283,20 @@ def simplified(page: bytes) -> bytes:
     """Return a page's images, figures, links, metas, structured data and text, without all other tags."""
     parts: list[bytes] = []
     above: list[bytes] = []  # elements that are kept and not closed yet
-    at, size, merged = 0, len(page), 0
-    while at < size:
-        begin = page.find(b"<", at)
+    position, size, merged = 0, len(page), 0
+    while position < size:
+        begin = page.find(b"<", position)
         if begin < 0:
-            parts.append(page[at:])
+            parts.append(page[position:])
             break
-        if begin > at:
-            parts.append(page[at:begin])
+        if begin > position:
+            parts.append(page[position:begin])
         tag = _TAG.match(page, begin)
         if tag is None:
-            at = _behind_no_tag(page, begin, parts)
+            position = _behind_no_tag(page, begin, parts)
             continue
-        at = tag.end()
-        if page[at - 1] != ord(">"):
+        position = tag.end()
+        if page[position - 1] != ord(">"):
             break  # a tag that does not end is none
         name = tag[2].lower()
         if above and above[-1] == b"svg" and (name in _BLOCKS or name == b"img"):
@@ -308,11 +308,11 @@ def simplified(page: bytes) -> bytes:
             if name in above:
                 _close(name, above, parts)
         elif name in _TEXT_ALONE and b"svg" not in above:  # where they are elements like others
-            end = _ENDS[name].search(page, at)
+            end = _ENDS[name].search(page, position)
             behind = end.start() if end else size
             if name == b"script" and _JSON_LD.search(tag[3]):
-                parts += (b'<script type="application/ld+json">', page[at:behind], b"</script>")
-            at = behind
+                parts += (b'<script type="application/ld+json">', page[position:behind], b"</script>")
+            position = behind
         elif name in _VOID:
             parts.append(_kept(tag))
         elif name in (b"amp-img", b"amp-anim"):

@@ -37,24 +37,24 @@ class ImageSource(NamedTuple):
 
 def image_sources(srcset: str) -> Iterator[ImageSource]:
     """Yield the image sources in their order; those whose descriptors are wrong are none."""
-    at = 0
+    position = 0
     while True:
-        while match := _COMMON.match(srcset, at):
+        while match := _COMMON.match(srcset, position):
             url, width, density = match.groups()
-            at = match.end()
+            position = match.end()
             if width is None:
                 yield ImageSource(url, None, float(density))
             elif size := float(width):
                 yield ImageSource(url, size, None)
-        if not (match := _URL.match(srcset, at)):
+        if not (match := _URL.match(srcset, position)):
             return
-        url, at = match[1], match.end()
+        url, position = match[1], match.end()
         if url[-1] == ",":
             url, descriptors = url.rstrip(","), ""
         else:
-            rest = _DESCRIPTORS.match(srcset, at)
+            rest = _DESCRIPTORS.match(srcset, position)
             assert rest is not None, "it matches nothing, too"
-            descriptors, at = rest[0], rest.end()
+            descriptors, position = rest[0], rest.end()
         source = _described(url, descriptors)
         if source is not None:
             yield source

@@ -183,8 +183,8 @@ def quoted_rows(blocks: Iterator[bytes], delimiter: bytes, width: int, url: int)
     held = b""
     for block in blocks:
         data = held + block
-        clean, at = quotes.closed(data, is_end=False)
-        held = data[at:]
+        clean, position = quotes.closed(data, is_end=False)
+        held = data[position:]
         yield clean
     yield quotes.closed(held, is_end=True)[0]
 
@@ -211,30 +211,30 @@ class _Quotes:
         """
         done: list[bytes] = []  # whole rows
         parts: list[bytes] = []  # of the row that is being read
-        at = row = 0  # how far it is read, and where it begins
+        position = row = 0  # how far it is read, and where it begins
         while True:
-            match = self._plain.match(data, at)
-            stop = match.end() if match else at
-            line_end = data.rfind(b"\n", at, stop) + 1
+            match = self._plain.match(data, position)
+            stop = match.end() if match else position
+            line_end = data.rfind(b"\n", position, stop) + 1
             if line_end:
-                done += [*parts, data[at:line_end]]
-                parts, at, row = [], line_end, line_end
+                done += [*parts, data[position:line_end]]
+                parts, position, row = [], line_end, line_end
             if stop == len(data):
                 break
-            parts.append(data[at:stop])
+            parts.append(data[position:stop])
             quoted = _QUOTED.match(data, stop, stop + _MAX_QUOTED_BYTES)
             end = quoted.end() if quoted else min(len(data), stop + _MAX_QUOTED_BYTES)
             if end == len(data) and not is_end:
                 break  # how it goes on is not known yet
             if quoted is None or self._is_none(data, row, stop, end):
                 edge = self._edge.search(data, stop)
-                at = edge.start() if edge else len(data)
-                parts.append(b'"' + data[stop:at].replace(b'"', b'""') + b'"')
+                position = edge.start() if edge else len(data)
+                parts.append(b'"' + data[stop:position].replace(b'"', b'""') + b'"')
             else:
                 parts.append(data[stop:end])
-                at = end
+                position = end
         if is_end:
-            return b"".join([*done, *parts, data[at:]]), len(data)
+            return b"".join([*done, *parts, data[position:]]), len(data)
         return b"".join(done), row
 
     def _is_none(self, data: bytes, row: int, start: int, end: int) -> bool:

@@ -127,16 +127,16 @@ def _gathered(read: Callable[[int], bytes]) -> bytes:
 
 def _fitting(data: bytes, losses: Losses) -> Iterator[bytes]:
     """Whole lines without those that are too long."""
-    begin = at = 0
-    while len(data) - at > MAX_LINE_BYTES:
-        end = data.rfind(b"\n", at, at + MAX_LINE_BYTES + 1) + 1
+    begin = position = 0
+    while len(data) - position > MAX_LINE_BYTES:
+        end = data.rfind(b"\n", position, position + MAX_LINE_BYTES + 1) + 1
         if end:
-            at = end
+            position = end
             continue
-        if at > begin:
-            yield _valid(data[begin:at])
+        if position > begin:
+            yield _valid(data[begin:position])
         losses.rows[_TOO_LONG] += 1
-        begin = at = data.find(b"\n", at) + 1
+        begin = position = data.find(b"\n", position) + 1
     if begin < len(data):
         yield _valid(data[begin:])
 

@@ -50,17 +50,17 @@ def read_parquet(source: SourceFile, start: int, end: int, columns: Columns, los
     for number, (rows, size) in enumerate(zip(rows_of, bytes_of, strict=True)):
         batch_rows = max(1, min(_BATCH_ROWS, _BATCH_BYTES * rows // max(1, size)))
         if start <= source.size * row // max(all_rows, 1) < end:
-            at = row
+            row_number = row
             try:
                 for batch in file.iter_batches(batch_rows, row_groups=[number], columns=list(dict.fromkeys(names))):
                     for part in _parts(batch):
-                        yield _batch(at, part.column(names[0]), part.column(names[1]))
-                        at += part.num_rows
+                        yield _batch(row_number, part.column(names[0]), part.column(names[1]))
+                        row_number += part.num_rows
             except (pa.ArrowException, OSError):
                 if source.failure is not None:
                     raise
-            if at < row + rows:
-                losses.rows[_UNREAD] += row + rows - at
+            if row_number < row + rows:
+                losses.rows[_UNREAD] += row + rows - row_number
         row += rows
 
 

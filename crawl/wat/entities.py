@@ -55,8 +55,8 @@ def with_references_decoded(block: bytes | bytearray, date: str | None) -> bytes
         html_part = bytes(_DECODER.decode(block).envelope.payload.response.html)
     except UNREADABLE:  # to be read leniently, as far as it goes
         html_part = bytes(block[start:])
-    at = block.find(html_part, start)
-    return b"".join((block[:at], _REFERENCE.sub(_decoded, html_part), block[at + len(html_part) :]))
+    position = block.find(html_part, start)
+    return b"".join((block[:position], _REFERENCE.sub(_decoded, html_part), block[position + len(html_part) :]))
 
 
 def _decoded(reference: re.Match[bytes]) -> bytes:

@@ -72,20 +72,25 @@ def _is_inlined(block, begin, end):  # type: ignore[no-untyped-def]
 @_compiled("int64(Array(uint8, 1, 'C', readonly=True), int64, int64)")
 def _pixels(block, begin, end):  # type: ignore[no-untyped-def]
     """The number that a width or height begins with, as `crawl.pages.places.pixels` has it; -1 if it says none."""
-    number, at = 0, begin
-    while at < end and _ZERO <= block[at] <= _NINE:
-        number = 10 * number + block[at] - _ZERO
-        at += 1
-    is_number = 0 < at - begin <= _MAX_DIGITS
-    return number if is_number and (at == end or block[at] == _P or block[at] == _DOT) else -1
+    number, position = 0, begin
+    while position < end and _ZERO <= block[position] <= _NINE:
+        number = 10 * number + block[position] - _ZERO
+        position += 1
+    is_number = 0 < position - begin <= _MAX_DIGITS
+    return number if is_number and (position == end or block[position] == _P or block[position] == _DOT) else -1
 
 
 @_compiled("int64(Array(uint8, 1, 'C', readonly=True), int64)")
-def _end_of_plain(block, at):  # type: ignore[no-untyped-def]
+def _end_of_plain(block, position):  # type: ignore[no-untyped-def]
     """Where the first quotation mark, escape or control character stands; the block's end if none does."""
-    while at < len(block) and block[at] != _QUOTE and block[at] != _BACKSLASH and block[at] >= _SPACE:
-        at += 1
-    return at
+    while (
+        position < len(block)
+        and block[position] != _QUOTE
+        and block[position] != _BACKSLASH
+        and block[position] >= _SPACE
+    ):
+        position += 1
+    return position
 
 
 @_compiled(
@@ -110,39 +115,39 @@ def _read(block, marks, record, strings, ends, rows, used, silent):  # type: ign
     row = used[0]
     spans = np.empty((_JSON + 1, 2), np.int64)
     for mark in marks:
-        at = mark + _MARK_BYTES
-        spans[:] = at
+        position = mark + _MARK_BYTES
+        spans[:] = position
         state = 0
         width, height = -1, -1
-        while at < size:
-            if block[at] == _BRACE:
+        while position < size:
+            if block[position] == _BRACE:
                 state |= PLAIN
                 break
-            if at + 2 >= size or block[at] != _COMMA or block[at + 1] != _QUOTE:
+            if position + 2 >= size or block[position] != _COMMA or block[position + 1] != _QUOTE:
                 break
-            key = at + 2
+            key = position + 2
             end = _end_of_plain(block, key)
             if end + 3 >= size or block[end] != _QUOTE or block[end + 1] != _COLON or block[end + 2] != _QUOTE:
                 break
             value = end + 3
-            at = _end_of_plain(block, value)
-            if at == size or block[at] != _QUOTE:
+            position = _end_of_plain(block, value)
+            if position == size or block[position] != _QUOTE:
                 break
             if _is(_COLUMNS[0], block, key, end):
-                spans[_URL, 0], spans[_URL, 1] = value, at
+                spans[_URL, 0], spans[_URL, 1] = value, position
             elif _is(_COLUMNS[1], block, key, end):
-                spans[_ALT, 0], spans[_ALT, 1] = value, at
+                spans[_ALT, 0], spans[_ALT, 1] = value, position
             elif _is(_COLUMNS[2], block, key, end):
-                spans[_TITLE, 0], spans[_TITLE, 1] = value, at
-            elif (block[key] == _S or block[key] == _D) and at > value:
+                spans[_TITLE, 0], spans[_TITLE, 1] = value, position
+            elif (block[key] == _S or block[key] == _D) and position > value:
                 state |= NAMES_OTHERS if block[key] == _S else NAMES_OTHERS | NAMES_LAZY
                 if _is(_COLUMNS[3], block, key, end):
-                    spans[_LAZY, 0], spans[_LAZY, 1] = value, at
+                    spans[_LAZY, 0], spans[_LAZY, 1] = value, position
             elif block[key] == _W and _is(_WIDTH, block, key, end):
-                width = _pixels(block, value, at)
+                width = _pixels(block, value, position)
             elif block[key] == _H and _is(_HEIGHT, block, key, end):
-                height = _pixels(block, value, at)
-            at += 1
+                height = _pixels(block, value, position)
+            position += 1
         if state & PLAIN:
             begin, end = spans[_LAZY, 0], spans[_LAZY, 1]
             if begin < end and _SPACE < block[begin] < _DELETE and block[begin] | _SPACE != _D:
@@ -159,10 +164,10 @@ def _read(block, marks, record, strings, ends, rows, used, silent):  # type: ign
                         silent[record, 2] += _is_inlined(block, begin, end)
                     continue
             if state & (SILENT | NAMES_OTHERS):
-                spans[_JSON, 0], spans[_JSON, 1] = mark - len(_BEFORE), at + 1
+                spans[_JSON, 0], spans[_JSON, 1] = mark - len(_BEFORE), position + 1
         else:
             odd += 1
-            spans[:] = at
+            spans[:] = position
         for column in range(len(spans)):
             out = used[column + 1]
             for number in range(spans[column, 0], spans[column, 1]):
@@ -263,8 +268,8 @@ def _longer(array: np.ndarray, by: int, axis: int = 0) -> np.ndarray:
 def _marks(block: bytes | bytearray, begin: int) -> list[int]:
     places: list[int] = []
     find = stringzilla.find
-    at = find(block, MARK, begin)
-    while at >= 0:
-        places.append(at)
-        at = find(block, MARK, at + _MARK_BYTES)
+    position = find(block, MARK, begin)
+    while position >= 0:
+        places.append(position)
+        position = find(block, MARK, position + _MARK_BYTES)
     return places

@@ -165,13 +165,13 @@ class Guard(AbstractResolver):
         self.check(host)
         ends = time.monotonic() + seconds
         failure = OSError(f"{host} has no address")
-        for address, at in self._addresses(host, port):
+        for address, port_of in self._addresses(host, port):
             self._check(address)
             family = socket.AF_INET6 if ":" in address else socket.AF_INET
             opened = kind(family, socket.SOCK_STREAM)
             try:
                 opened.settimeout(max(0.001, ends - time.monotonic()))
-                opened.connect((address, at))
+                opened.connect((address, port_of))
             except OSError as error:
                 opened.close()
                 failure = error

@@ -23,8 +23,8 @@ def read(body: bytes, most: int) -> Encoded:
     if codec == "bmp_rle" and len(body) > _MAX_RUN_BYTES:
         raise too_many("bytes of runs", _MAX_RUN_BYTES)
     if codec == "raw" and isinstance(layout, tuple):
-        at = 24 if int.from_bytes(body[14:18], "little") == _CORE else 28
-        row_bytes = -(-width * int.from_bytes(body[at : at + 2], "little") // 8)
+        position = 24 if int.from_bytes(body[14:18], "little") == _CORE else 28
+        row_bytes = -(-width * int.from_bytes(body[position : position + 2], "little") // 8)
         whole, rest = divmod(max(0, len(body) - start), layout[1])
         rows = whole + (rest >= row_bytes)
         if rows < height:

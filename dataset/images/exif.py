@@ -57,6 +57,6 @@ def _entries(tiff: bytes) -> Iterator[tuple[int, int, int, bytes, str]]:
     if first + 2 > len(tiff):
         return
     (count,) = struct.unpack_from(f"{order}H", tiff, first)
-    for at in range(first + 2, min(first + 2 + count * _ENTRY_BYTES, len(tiff) - _ENTRY_BYTES + 1), _ENTRY_BYTES):
-        tag, kind, values = struct.unpack_from(f"{order}HHI", tiff, at)
-        yield tag, kind, values, tiff[at + 8 : at + 12], order
+    for index in range(first + 2, min(first + 2 + count * _ENTRY_BYTES, len(tiff) - _ENTRY_BYTES + 1), _ENTRY_BYTES):
+        tag, kind, values = struct.unpack_from(f"{order}HHI", tiff, index)
+        yield tag, kind, values, tiff[index + 8 : index + 12], order

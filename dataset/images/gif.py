@@ -37,7 +37,7 @@ def read(body: bytes, most: int) -> Encoded:
                 is_animated = True
                 break
             left, top, across, down = (
-                int.from_bytes(body[start + at : start + at + 2], "little") for at in (1, 3, 5, 7)
+                int.from_bytes(body[start + offset : start + offset + 2], "little") for offset in (1, 3, 5, 7)
             )
             frame = left, top, across, down
             position = _behind_blocks(body, start + 10 + _table_bytes(body[start + 9]) + 1, blocks)

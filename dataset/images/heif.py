@@ -49,7 +49,7 @@ def kind(body: bytes) -> str | None:
 
 def _brands(body: bytes) -> frozenset[bytes]:
     end = min(int.from_bytes(body[:4], "big"), len(body), 16 + 4 * _MAX_BRANDS)
-    return frozenset([body[8:12], *(body[at : at + 4] for at in range(16, end - 3, 4))])
+    return frozenset([body[8:12], *(body[index : index + 4] for index in range(16, end - 3, 4))])
 
 
 def read(body: bytes, most: int) -> Encoded:

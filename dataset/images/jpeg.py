@@ -129,7 +129,7 @@ def _read_segment(marker: int, segment: bytes, header: _Header) -> None:
         if segment[4] != 8 or segment[9] not in (1, 3, 4):
             raise ImageError("not_an_image", f"a JPEG of {segment[9]} components of {segment[4]} bits")
         header.frame, header.components = marker, segment[10::3][: segment[9]]
-        header.height, header.width = (int.from_bytes(segment[at : at + 2], "big") for at in (5, 7))
+        header.height, header.width = (int.from_bytes(segment[offset : offset + 2], "big") for offset in (5, 7))
         header.kept.append(segment)
     elif marker in _OTHER_FRAMES:
         raise ImageError("not_an_image", f"a JPEG of process {marker - 0xC0}, which browsers do not show either")

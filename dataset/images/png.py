@@ -228,8 +228,8 @@ def _packed_anew(body: bytes) -> bytes:
 def _inflated(stream: bytes) -> Iterator[bytes]:
     """What a zlib stream holds up to where it is damaged, to the byte; its checksum is not asked."""
     inflate = zlib.decompressobj(-zlib.MAX_WBITS)
-    for at in range(2, len(stream), _PIECE):
-        piece = stream[at : at + _PIECE]
+    for offset in range(2, len(stream), _PIECE):
+        piece = stream[offset : offset + _PIECE]
         while piece and not inflate.eof:
             before = inflate.copy()
             try:

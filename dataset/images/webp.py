@@ -42,7 +42,9 @@ def read(body: bytes, most: int) -> Encoded:
         elif kind in _KEPT and len(data) == length:
             chunks_by_kind.setdefault(kind, data)
     header = chunks_by_kind.get(b"VP8X", b"")
-    canvas = [1 + int.from_bytes(header[at : at + 3], "little") for at in (4, 7)] if len(header) >= 10 else []
+    canvas = (
+        [1 + int.from_bytes(header[offset : offset + 3], "little") for offset in (4, 7)] if len(header) >= 10 else []
+    )
     has_alpha = True
     if pixels is not None:
         width, height, has_alpha = _size(*pixels)
@@ -95,7 +97,7 @@ def _chunks(body: bytes) -> Iterator[tuple[bytes, bytes, int]]:
 def _size(kind: bytes, data: bytes) -> tuple[int, int, bool]:
     """Width, height, and whether some of the pixels may be transparent."""
     if kind == _LOSSY and data[3:6] == b"\x9d\x01\x2a" and len(data) >= 10:
-        return *(int.from_bytes(data[at : at + 2], "little") & 0x3FFF for at in (6, 8)), False  # type: ignore[return-value]
+        return *(int.from_bytes(data[offset : offset + 2], "little") & 0x3FFF for offset in (6, 8)), False  # type: ignore[return-value]
     if kind == _LOSSLESS and data[:1] == b"\x2f" and len(data) >= 5:
         bits = int.from_bytes(data[1:5], "little")
         return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, bool(bits >> 28 & 1)

@@ -140,8 +140,8 @@ def _count(metadata: pq.FileMetaData, columns: Sequence[str] | None) -> None:
     wanted = None if columns is None else set(columns)
     for number in range(metadata.num_row_groups):
         group = metadata.row_group(number)
-        for at in range(group.num_columns):
-            column = group.column(at)
+        for index in range(group.num_columns):
+            column = group.column(index)
             if wanted is None or column.path_in_schema.partition(".")[0] in wanted:
                 usage.count_read(column.total_compressed_size)
 

@@ -70,7 +70,7 @@ class Lookup:
 
     def places(self, key: Key, values: Iterable[str]) -> Partitions:
         """Return the partitions that may have one of some values. Raises DamagedError."""
-        return self._between(key, [(at, at) for at in sorted({hash_of(key, value) for value in values})])
+        return self._between(key, [(hash_, hash_) for hash_ in sorted({hash_of(key, value) for value in values})])
 
     def of_ids(self, first: str, last: str) -> Partitions:
         """Return the partitions that may have the url of a pair_id from one to another, each of 32 hexadecimal

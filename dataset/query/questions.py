@@ -124,11 +124,13 @@ def _check_tokens(tokens: list[_Token]) -> None:
 
 def _name_of_made(tokens: list[_Token], saved: Collection[str]) -> str:
     words = [token.word for token in tokens]
-    at = 3 if words[1:3] == ["OR", "REPLACE"] else 1
-    if words[at] not in _TEMPORARY or words[at + 1] not in _MADE:
+    position = 3 if words[1:3] == ["OR", "REPLACE"] else 1
+    if words[position] not in _TEMPORARY or words[position + 1] not in _MADE:
         raise NotAQuestionError(f"CREATE is for a TEMP TABLE, TEMP VIEW or TEMP MACRO here; {_CHANGES_NOTHING}")
-    at += 5 if words[at + 2 : at + 5] == ["IF", "NOT", "EXISTS"] else 2
-    end = next((i for i in range(at, len(tokens)) if tokens[i].text in ("(", ";") or words[i] == "AS"), len(tokens))
+    position += 5 if words[position + 2 : position + 5] == ["IF", "NOT", "EXISTS"] else 2
+    end = next(
+        (i for i in range(position, len(tokens)) if tokens[i].text in ("(", ";") or words[i] == "AS"), len(tokens)
+    )
     name = tokens[end - 1].text
     if name.lower() in saved:
         raise NotAQuestionError(f"{name} is the dataset's own; give yours another name")
@@ -137,12 +139,15 @@ def _name_of_made(tokens: list[_Token], saved: Collection[str]) -> str:
 
 def _explained(text: str, tokens: list[_Token]) -> str:
     """What stands behind EXPLAIN, ANALYZE and their options."""
-    at = 1
-    if tokens[at].word == "ANALYZE":
-        at += 1
-    if tokens[at].text == "(" and tokens[at + 1].word in ("ANALYZE", "FORMAT"):  # else it is a SELECT in parentheses
-        at = next(i for i in range(at, len(tokens)) if tokens[i].text == ")") + 1
-    return text.encode()[tokens[at].start :].decode()
+    position = 1
+    if tokens[position].word == "ANALYZE":
+        position += 1
+    if tokens[position].text == "(" and tokens[position + 1].word in (
+        "ANALYZE",
+        "FORMAT",
+    ):  # else it is a SELECT in parentheses
+        position = next(i for i in range(position, len(tokens)) if tokens[i].text == ")") + 1
+    return text.encode()[tokens[position].start :].decode()
 
 
 def _tokens(text: str) -> Iterator[_Token]:

@@ -355,9 +355,9 @@ class Dataset(Committed):
         if self._catalog is None:
             return select
         raw = select.encode()
-        for at, name in sorted(_places(json.loads(sql.parsed(self.connection, select)), self._made), reverse=True):
-            written = len(name.encode()) + (2 if raw[at : at + 1] == b'"' else 0)
-            raw = raw[:at] + self._inner(name).encode() + raw[at + written :]
+        for offset, name in sorted(_places(json.loads(sql.parsed(self.connection, select)), self._made), reverse=True):
+            written = len(name.encode()) + (2 if raw[offset : offset + 1] == b'"' else 0)
+            raw = raw[:offset] + self._inner(name).encode() + raw[offset + written :]
         return raw.decode()
 
     def _viewed(self, table: CommittedTable) -> bool:

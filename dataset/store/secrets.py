@@ -44,7 +44,7 @@ def _public(url: str) -> str:
     if not _URL.match(url):
         return url
     scheme, rest = url.split("://", 1)
-    end = min((at for at in (rest.find(char) for char in "/?#") if at >= 0), default=len(rest))
+    end = min((offset for offset in (rest.find(char) for char in "/?#") if offset >= 0), default=len(rest))
     authority, path = rest[:end].rpartition("@")[2], rest[end:]
     if any(mark in path for mark in "?#;"):
         path = _without(path)
@@ -98,8 +98,8 @@ def _secrets_of(url: str) -> Iterator[str]:
         return
     yield from _USERINFO.findall(url)
     rest = url.split("://", 1)[1]
-    userinfo, at, _ = re.split(r"[/?#]", rest, maxsplit=1)[0].rpartition("@")
-    if at:
+    userinfo, separator, _ = re.split(r"[/?#]", rest, maxsplit=1)[0].rpartition("@")
+    if separator:
         yield from (f"{userinfo}@", *(part for part in userinfo.split(":", 1) if part))
     for _, part in _PART.findall(rest):
         if _is_secret(part):
@@ -111,8 +111,8 @@ def authorization(url: str) -> dict[str, str]:
     """Return the header that carries an address's user and password; none if it has neither."""
     import base64
 
-    userinfo, at, _ = urlsplit(url).netloc.rpartition("@")
-    if not at:
+    userinfo, separator, _ = urlsplit(url).netloc.rpartition("@")
+    if not separator:
         return {}
     user, _, password = userinfo.partition(":")
     word = base64.b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode()

@@ -154,16 +154,16 @@ class Storage:
 
     def _stay(self, name: str) -> None:
         """Raises OutsideError if a link on the way to a file leads out of the root."""
-        at = self._root
+        path = self._root
         for part in name.split("/"):
-            at = f"{at}/{part}"
+            path = f"{path}/{part}"
             try:
-                is_link = stat.S_ISLNK(os.lstat(at).st_mode)
+                is_link = stat.S_ISLNK(os.lstat(path).st_mode)
             except OSError:  # nothing is there, so nothing is below it
                 return
-            if is_link and not self._holds(at):
+            if is_link and not self._holds(path):
                 raise OutsideError(
-                    f"{at} is a link that leads out of {self.url}, to {os.path.realpath(at)}; no dataset is read or "
+                    f"{path} is a link that leads out of {self.url}, to {os.path.realpath(path)}; no dataset is read or "
                     "written through such a link: put what it leads to in its place, or delete it"
                 )
 
@@ -308,13 +308,13 @@ class Storage:
         self.path(folder)
         waiting = [posixpath.normpath(folder) if folder else ""]
         while waiting:
-            at = waiting.pop()
+            directory = waiting.pop()
             try:
-                entries = list(os.scandir(f"{self._root}/{at}"))
+                entries = list(os.scandir(f"{self._root}/{directory}"))
             except (FileNotFoundError, NotADirectoryError):
                 continue
             for entry in entries:
-                name = f"{at}/{entry.name}" if at else entry.name
+                name = f"{directory}/{entry.name}" if directory else entry.name
                 if entry.is_symlink() and not self._leave and not self._holds(entry.path):
                     if recursive:
                         continue

@@ -293,24 +293,24 @@ def _ask(
 
 def _respond(method: str, url: str, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
     """The answer behind the redirects, of which none leads from a host of the net into somebody's own network."""
-    at, sent = url, {**_pool(os.getpid()).headers, **authorization(url), **headers}
+    address, sent = url, {**_pool(os.getpid()).headers, **authorization(url), **headers}
     for _ in range(_REDIRECTS + 1):
         retries = Retry(total=0, redirect=False, respect_retry_after_header=False)
         usage.count(web_requests=1)
         rate_limit.wait()
         response = _pool(os.getpid()).request(
-            method, at, headers=sent, preload_content=False, retries=retries, redirect=False, timeout=_TIMEOUT
+            method, address, headers=sent, preload_content=False, retries=retries, redirect=False, timeout=_TIMEOUT
         )
         target = response.get_redirect_location()
         if not target:
             return response
         _leave(response)
-        at = urljoin(at, target)
-        if not is_web(at):
-            raise LocationValueError(f"it redirects to {at[:_SHOWN_CHARS]!r}, which is no http or https address")
-        if urlsplit(at).hostname != urlsplit(url).hostname:
-            _check_public(urlsplit(at).hostname or "")
-        if urlsplit(at).netloc != urlsplit(url).netloc:
+        address = urljoin(address, target)
+        if not is_web(address):
+            raise LocationValueError(f"it redirects to {address[:_SHOWN_CHARS]!r}, which is no http or https address")
+        if urlsplit(address).hostname != urlsplit(url).hostname:
+            _check_public(urlsplit(address).hostname or "")
+        if urlsplit(address).netloc != urlsplit(url).netloc:
             sent = {name: value for name, value in sent.items() if name.lower() not in _FOR_ONE_HOST}
     raise LocationValueError(f"it redirects more than {_REDIRECTS} times")
 

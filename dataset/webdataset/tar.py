@@ -155,15 +155,15 @@ def _extended(read: Read, data: int, size: int, length: int) -> bytes:
 def _pax(content: bytes, position: int) -> dict[str, str]:
     """The records of a pax header: `length key=value` and a line's end each."""
     fields: dict[str, str] = {}
-    at = 0
-    while at < len(content) and content[at]:
-        digits = content[at : at + 8].partition(b" ")[0]
-        record = content[at : at + int(digits)] if digits.isdigit() else b""
+    offset = 0
+    while offset < len(content) and content[offset]:
+        digits = content[offset : offset + 8].partition(b" ")[0]
+        record = content[offset : offset + int(digits)] if digits.isdigit() else b""
         key, equals, value = record[len(digits) + 1 : -1].partition(b"=")
         if not equals or len(record) < int(digits):
             raise DamagedTarError(position, "an extended header is damaged")
         fields[_text(key)] = _text(value)
-        at += len(record)
+        offset += len(record)
     return fields
 
 

@@ -77,8 +77,8 @@ def with_copies(clusters: pa.Table, copies: pa.Table) -> pa.Table:
         CLUSTERS, by locator.
     """
     first = copies.column("first").combine_chunks()
-    at = pc.index_in(first, value_set=clusters.column("locator").combine_chunks())
-    alone = copies.filter(pc.is_null(at))  # like no others
+    indices = pc.index_in(first, value_set=clusters.column("locator").combine_chunks())
+    alone = copies.filter(pc.is_null(indices))  # like no others
     alone = alone.take(pc.index_in(pc.unique(alone.column("first")), value_set=alone.column("first").combine_chunks()))
     count = len(alone)
     columns = {

@@ -188,9 +188,9 @@ def _nearest_looks(
     images: pa.Table, index: pa.Table, config: DecontaminateConfig
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows of images, each once, with their nearest rows of the index, and the distances."""
-    at = pc.index_in(images.column("sha256"), value_set=index.column("sha256").combine_chunks())
-    same = np.flatnonzero(at.is_valid().to_numpy())
-    parts = [np.stack([same, at.drop_null().to_numpy().astype(np.int64), np.zeros_like(same)])]
+    indices = pc.index_in(images.column("sha256"), value_set=index.column("sha256").combine_chunks())
+    same = np.flatnonzero(indices.is_valid().to_numpy())
+    parts = [np.stack([same, indices.drop_null().to_numpy().astype(np.int64), np.zeros_like(same)])]
 
     image, wanted = _good(images, config), _good(index, config)
     hashes = words(images.column("pdq").take(pa.array(image)))

@@ -265,9 +265,9 @@ class _Crowds:
         for left, right in ((larger, smaller), (smaller, larger)):
             place = _ranges(groups.start[left], groups.size[left])
             base, count = (np.repeat(values, groups.size[left]) for values in (groups.start[right], groups.size[right]))
-            at = np.flatnonzero(hub[place])
-            for probe, head in expand(base[at], count[at], np.arange(len(groups.rows))):
-                pivot, head_row = groups.rows[place[at[probe]]], groups.rows[head]
+            indices = np.flatnonzero(hub[place])
+            for probe, head in expand(base[indices], count[indices], np.arange(len(groups.rows))):
+                pivot, head_row = groups.rows[place[indices[probe]]], groups.rows[head]
                 near, _ = within(hashes, pivot, hashes, head_row, 3 * most)  # pivot to its row, to another's, to its
                 pivot, head_row = pivot[near], head_row[near]
                 first, last = (np.searchsorted(self._pivot, head_row, side=side) for side in ("left", "right"))
@@ -289,8 +289,8 @@ class _Crowds:
             open_ = component[misses[0]] != component[misses[1]]
             misses, start, count = misses[:, open_], start[open_], count[open_]
             block = max(1, int(np.searchsorted(np.cumsum(count), BLOCK_PAIRS, side="right")))
-            for at, other in expand(start[:block], count[:block], self._row):
-                search.verify(misses[1][:block][at], other)
+            for position, other in expand(start[:block], count[:block], self._row):
+                search.verify(misses[1][:block][position], other)
             misses, start, count = misses[:, block:], start[block:], count[block:]
 
 

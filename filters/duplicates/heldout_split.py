@@ -61,8 +61,8 @@ def rooted(groups: pa.Table, known: pa.Table) -> pa.Table:
     """
     pairs = shared(groups)
     key = pairs.column("shared").combine_chunks()
-    at = pc.index_in(key, value_set=known.column("node").combine_chunks())
-    root = pc.coalesce(known.column("other").combine_chunks().take(at), key)
+    indices = pc.index_in(key, value_set=known.column("node").combine_chunks())
+    root = pc.coalesce(known.column("other").combine_chunks().take(indices), key)
     return pa.table([pairs.column("locator"), pairs.column("image_key"), root], schema=ROOTED)
 
 

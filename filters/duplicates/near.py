@@ -133,9 +133,9 @@ def nodes(images: pa.Table, partition: int, hashes: pa.Table | None = None, data
     got = images.filter(pc.equal(images.column("outcome"), "ok"))
     looks = got.column("pdq")
     if hashes is not None:
-        at = pc.index_in(got.column("row"), value_set=hashes.column("row").combine_chunks())
-        got, at = got.filter(pc.is_valid(at)), pc.drop_null(at)
-        looks = padded(hashes.column("hash").take(at))
+        indices = pc.index_in(got.column("row"), value_set=hashes.column("row").combine_chunks())
+        got, indices = got.filter(pc.is_valid(indices)), pc.drop_null(indices)
+        looks = padded(hashes.column("hash").take(indices))
     locator = (partition << 32) | got.column("row").to_numpy().astype(np.int64)
     width, height = (got.column(f"original_{side}").cast(pa.int64()) for side in ("width", "height"))
     pixel_hash = got.column("pixel_hash") if "pixel_hash" in got.column_names else pa.nulls(len(got), pa.binary(16))
@@ -236,11 +236,11 @@ def members(nodes: pa.Table, components: pa.Table) -> pa.Table:
         ValueError: an edge names an image that is not among the nodes.
     """
     named, locator = components.column("node").to_numpy(), nodes.column("locator").to_numpy()
-    at = np.searchsorted(named, locator)  # a search for each node, so that many edges make no partition slow
-    is_named = np.append(named, -1)[at] == locator
+    indices = np.searchsorted(named, locator)  # a search for each node, so that many edges make no partition slow
+    is_named = np.append(named, -1)[indices] == locator
     if np.count_nonzero(is_named) != len(named):
         raise ValueError("an edge ends at an image that is not among the nodes")
-    component = components.column("other").take(pa.array(at[is_named]))
+    component = components.column("other").take(pa.array(indices[is_named]))
     return nodes.filter(pa.array(is_named)).append_column("component", component).cast(MEMBERS)
 
 

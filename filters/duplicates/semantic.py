@@ -112,12 +112,12 @@ def duplicates(vectors: np.ndarray, min_cosine: float) -> tuple[np.ndarray, np.n
                 cosine[rows] = -1.0
             among = vectors[rows] @ vectors[rows].T
             stays = np.zeros(len(rows), dtype=bool)
-            for at, row in enumerate(rows):
+            for index, row in enumerate(rows):
                 if stays.any():
-                    best = int(np.argmax(np.where(stays[:at], among[at, :at], -2.0)))
-                    if among[at, best] > cosine[row]:
-                        stands[row], cosine[row] = rows[best], among[at, best]
+                    best = int(np.argmax(np.where(stays[:index], among[index, :index], -2.0)))
+                    if among[index, best] > cosine[row]:
+                        stands[row], cosine[row] = rows[best], among[index, best]
                 if cosine[row] < min_cosine:
-                    stands[row], cosine[row], stays[at] = row, 1.0, True
+                    stands[row], cosine[row], stays[index] = row, 1.0, True
             kept = np.concatenate([kept, rows[stays]])
     return stands, cosine

@@ -124,8 +124,8 @@ def _boxes(corners: np.ndarray, scores: np.ndarray) -> list[tuple[Box, float]]:
     """Boxes within the image, of any extent, by falling score."""
     corners = np.clip(corners, 0, 1)
     good = (scores >= LEAST_SCORE) & (corners[:, 2] > corners[:, 0]) & (corners[:, 3] > corners[:, 1])
-    order = [at for at in np.argsort(-scores, kind="stable") if good[at]]
-    return [(tuple(corners[at].tolist()), float(scores[at])) for at in order]
+    order = [position for position in np.argsort(-scores, kind="stable") if good[position]]
+    return [(tuple(corners[position].tolist()), float(scores[position])) for position in order]
 
 
 def blur(rgb: np.ndarray, boxes: Sequence[Box]) -> np.ndarray:

@@ -192,16 +192,16 @@ def _name(text: str) -> str:
 def _columns(header: list[str]) -> dict[str, int]:
     """What the columns of a header are: kinds of hashes, type and value, and what else counts; empty if it is none."""
     names = [_name(cell) for cell in header]
-    place_of = {name: at for at, name in enumerate(names) if name in BYTES}
+    place_of = {name: index for index, name in enumerate(names) if name in BYTES}
     if not place_of:
         place_of = {
-            role: next(at for at, name in enumerate(names) if name in known)
+            role: next(index for index, name in enumerate(names) if name in known)
             for role, known in (("type", _TYPES), ("value", _VALUES))
             if set(names) & set(known)
         }
     if not place_of.keys() & {*BYTES, "value"}:
         return {}
-    others = ((role, at) for role, known in _OTHERS.items() for at, name in enumerate(names) if name in known)
+    others = ((role, index) for role, known in _OTHERS.items() for index, name in enumerate(names) if name in known)
     return {**place_of, **dict(others)}
 
 
@@ -222,13 +222,13 @@ def _of_csv(file: str, lines: list[str]) -> pa.Table:
             read_options=csv.ReadOptions(use_threads=False, autogenerate_column_names=True),
             parse_options=csv.ParseOptions(delimiter=delimiter, newlines_in_values=True, invalid_row_handler=refuse),
             convert_options=csv.ConvertOptions(
-                column_types={f"f{at}": pa.string() for at in range(lines[0].count(delimiter) + 1)},
+                column_types={f"f{index}": pa.string() for index in range(lines[0].count(delimiter) + 1)},
             ),
         )
     except pa.ArrowInvalid:
         raise ValueError(f"{file}: a line has more or fewer columns than the first") from None
     header = [column[0].as_py() or "" for column in table.columns]
-    columns = {role: table.column(at).slice(1) for role, at in _columns(header).items()}
+    columns = {role: table.column(index).slice(1) for role, index in _columns(header).items()}
     hashes = [columns[role] for role in (*BYTES, "value") if role in columns]
     if not hashes:
         raise ValueError(f"{file}: its first line names no column of hashes")
@@ -272,7 +272,8 @@ def _of_json(file: str, text: str) -> pa.Table:
     if records and not place_of:
         raise ValueError(f"{file} holds no hash of the kinds {', '.join(BYTES)}")
     columns = {
-        role: pa.chunked_array([[_text(record.get(names[at])) for record in records]]) for role, at in place_of.items()
+        role: pa.chunked_array([[_text(record.get(names[position])) for record in records]])
+        for role, position in place_of.items()
     }
     table = _by_kind(file, {role: column.cast(pa.string()) for role, column in columns.items()})
     if place not in _UPDATES or not records:

@@ -107,8 +107,8 @@ class HashLists:
         """Indices of the PDQs that are near enough to an entry."""
         if self._pdq is None:
             return np.zeros(0, np.int64)
-        at, entry, hamming = self._pdq.search(words(hashes), self._widest)
-        return at[hamming <= self._pdq_hamming[entry]]
+        position, entry, hamming = self._pdq.search(words(hashes), self._widest)
+        return position[hamming <= self._pdq_hamming[entry]]
 
     def listed(self, images: pa.Table) -> np.ndarray:
         """Return which images that were accepted earlier are on a list now. bool (n,)
@@ -126,8 +126,8 @@ class HashLists:
 
 
 def _holds(ascending: np.ndarray, digest: bytes) -> bool:
-    at = int(np.searchsorted(ascending, np.array(digest, dtype=ascending.dtype)))
-    return at < len(ascending) and bool(ascending[at : at + 1].tobytes() == digest)
+    index = int(np.searchsorted(ascending, np.array(digest, dtype=ascending.dtype)))
+    return index < len(ascending) and bool(ascending[index : index + 1].tobytes() == digest)
 
 
 def _fixed(digests: np.ndarray) -> pa.Array:

@@ -118,8 +118,8 @@ def _taps(length: int) -> tuple[np.ndarray, np.ndarray]:
     right = (window + 2) // 2 - 1
     left = window - right - 1
 
-    def box(at: int) -> range:
-        return range(max(0, at - left), min(length, at + right + 1))
+    def box(centre: int) -> range:
+        return range(max(0, centre - left), min(length, centre + right + 1))
 
     points = [int((point + 0.5) * length / _GRID) for point in range(_GRID)]
     taps = 2 * (left + right) + 1

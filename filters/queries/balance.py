@@ -81,8 +81,8 @@ def _find(ids: np.ndarray, query: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Where each query stands among ascending ids, and whether it does."""
     if not len(ids):
         return np.zeros(len(query), dtype=np.int64), np.zeros(len(query), dtype=bool)
-    at = np.minimum(np.searchsorted(ids, query), len(ids) - 1)
-    return at, ids[at] == query
+    indices = np.minimum(np.searchsorted(ids, query), len(ids) - 1)
+    return indices, ids[indices] == query
 
 
 def counts(query_ids: pa.Array | pa.ChunkedArray) -> pa.Table:
@@ -155,9 +155,9 @@ def collect(query_ids: pa.Array | pa.ChunkedArray, hashes: np.ndarray, windows: 
     """
     row, query = _explode(query_ids)
     hash_ = hashes[row]
-    at, full = _find(windows.column("query_id").to_numpy(), query)
+    indices, full = _find(windows.column("query_id").to_numpy(), query)
     keep = full.copy()
-    keep[full] = hash_[full] <= windows.column("window").to_numpy()[at[full]]
+    keep[full] = hash_[full] <= windows.column("window").to_numpy()[indices[full]]
     query, hash_ = query[keep], hash_[keep]
     order = np.lexsort((hash_, query))
     return pa.table([query[order], hash_[order]], schema=COLLECTED)
@@ -265,12 +265,12 @@ def nearest(rows: pa.Table, cutoffs: pa.Table, mode: Mode = "cap", salt: int = 0
         row, hash (in the mode `sample` the draw), query_id, count, cap, cutoff; ordered by row as given.
     """
     at_row, query = _explode(rows.column("query_ids"))
-    at, full = _find(cutoffs.column("query_id").to_numpy(), query)
+    indices, full = _find(cutoffs.column("query_id").to_numpy(), query)
     open_ = np.zeros(rows.num_rows, dtype=bool)
     open_[at_row[~full]] = True
     judged = ~open_[at_row]
-    at_row, at, query = at_row[judged], at[judged], query[judged]
-    cutoff = cutoffs.column("cutoff").to_numpy()[at]
+    at_row, indices, query = at_row[judged], indices[judged], query[judged]
+    cutoff = cutoffs.column("cutoff").to_numpy()[indices]
     hash_ = rows.column("hash").to_numpy()[at_row]
     if mode == "sample":
         hash_ = draws(hash_, query, salt)
@@ -284,5 +284,5 @@ def nearest(rows: pa.Table, cutoffs: pa.Table, mode: Mode = "cap", salt: int = 0
     ties = np.flatnonzero(far == least)  # by row, then by id
     best = ties[np.flatnonzero(np.diff(at_row[ties], prepend=-1))]
     row = rows.column("row").take(pa.array(at_row[best]))
-    chosen = cutoffs.take(pa.array(at[best]))
+    chosen = cutoffs.take(pa.array(indices[best]))
     return pa.table([row, hash_[best], *chosen.columns], schema=_NEAREST)

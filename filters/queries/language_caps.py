@@ -57,14 +57,14 @@ def tail_cap(counts: np.ndarray, tail: int, total: int) -> int:
     counts = np.sort(counts)
     reached = np.cumsum(counts)
     aim = tail * int(reached[-1])  # of reached · total
-    at = int(np.searchsorted(reached, -(-aim // total)))
-    if at > 0 and aim - int(reached[at - 1]) * total <= int(reached[at]) * total - aim:
-        at -= 1
-    return int(counts[at])
+    index = int(np.searchsorted(reached, -(-aim // total)))
+    if index > 0 and aim - int(reached[index - 1]) * total <= int(reached[index]) * total - aim:
+        index -= 1
+    return int(counts[index])
 
 
 def caps_of(counts: pa.Table, queries: pa.Table, caps: pa.Table, oversample: float = 1.0) -> np.ndarray:
     """Return the t of each row of filters.queries.balance.COUNTS, times `oversample`. int64 (n,)."""
     languages = queries.column("language").combine_chunks().take(counts.column("query_id").combine_chunks())
-    at = pc.index_in(languages, value_set=caps.column("language").combine_chunks()).to_numpy()
-    return np.maximum(1, np.rint(caps.column("cap").to_numpy()[at] * oversample).astype(np.int64))
+    indices = pc.index_in(languages, value_set=caps.column("language").combine_chunks()).to_numpy()
+    return np.maximum(1, np.rint(caps.column("cap").to_numpy()[indices] * oversample).astype(np.int64))

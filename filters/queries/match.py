@@ -154,9 +154,9 @@ def _read(words: np.ndarray, ends: np.ndarray, position: np.ndarray) -> tuple[np
 
     words: the texts' bytes as uint64; ends: of each position's token.
     """
-    at, shift = position >> 3, ((position & 7) << 3).view(np.uint64)
-    units = words.take(at) >> shift
-    units |= words.take(at + 1) << np.uint64(1) << (np.uint64(63) - shift)
+    word_index, shift = position >> 3, ((position & 7) << 3).view(np.uint64)
+    units = words.take(word_index) >> shift
+    units |= words.take(word_index + 1) << np.uint64(1) << (np.uint64(63) - shift)
     held = np.minimum(ends - position, _GOES_ON)
     units &= _KEEP.take(held)
     units |= held.view(np.uint64) << np.uint64(56)

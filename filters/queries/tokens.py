@@ -125,27 +125,27 @@ def _normalized(texts: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return data, classes, np.concatenate([[0], np.flatnonzero(data == ord("\n")) + 1])
 
 
-def _with_singles(data: np.ndarray, classes: np.ndarray, at: np.ndarray) -> np.ndarray:
+def _with_singles(data: np.ndarray, classes: np.ndarray, positions: np.ndarray) -> np.ndarray:
     """The classes of bytes, with the characters of scripts without spaces as tokens by themselves.
 
     at: int64, the first bytes of characters of three or four bytes that may be such.
     """
     classes = classes.copy()
-    classes[at] = _WORD
-    lead = data[at].astype(np.int64)
+    classes[positions] = _WORD
+    lead = data[positions].astype(np.int64)
     last = np.where(lead < 0xF0, 2, 3)
     code = np.where(lead < 0xF0, lead & 0x0F, lead & 0x07)
     for later in (1, 2, 3):
         more = later <= last
-        byte = data[np.where(more, at + later, at)].astype(np.int64)
+        byte = data[np.where(more, positions + later, positions)].astype(np.int64)
         code = np.where(more, code << 6 | (byte & 0x3F), code)
-    single = np.zeros(len(at), bool)
+    single = np.zeros(len(positions), bool)
     for low, high in _WITHOUT_SPACES:
         single |= (code >= low) & (code <= high)
-    at, last = at[single], last[single]
-    classes[at] = _SINGLE
+    positions, last = positions[single], last[single]
+    classes[positions] = _SINGLE
     for later in (1, 2, 3):
-        classes[at[later <= last] + later] = _INSIDE
+        classes[positions[later <= last] + later] = _INSIDE
     return classes
 
 

@@ -208,7 +208,7 @@ class DomainIndex:
         digest = hashlib.md5(str(domain).encode("utf-8", "surrogatepass"), usedforsecurity=False).digest()
         sought = np.uint64(int.from_bytes(digest[8:], "little"))  # DuckDB's md5_number_lower
         first, last = (int(np.searchsorted(self._hashes, sought, side=side)) for side in ("left", "right"))
-        return any(self._entries[at].as_py() == domain for at in range(first, last))
+        return any(self._entries[index].as_py() == domain for index in range(first, last))
 
     @property
     def categories(self) -> list[str]:
@@ -239,10 +239,10 @@ class DomainIndex:
         sought = hashes.to_numpy()
         first = np.searchsorted(self._hashes, sought)
         counts = np.searchsorted(self._hashes, sought, side="right") - first
-        at = np.repeat(np.arange(len(sought)), counts)
-        entry = np.arange(len(at)) - np.repeat(np.cumsum(counts) - counts, counts) + np.repeat(first, counts)
-        equal = pc.equal(self._entries.take(pa.array(entry)), strings.take(pa.array(at)))
-        return pa.table({"at": pa.array(at), "entry": pa.array(entry)}).filter(equal)
+        indices = np.repeat(np.arange(len(sought)), counts)
+        entry = np.arange(len(indices)) - np.repeat(np.cumsum(counts) - counts, counts) + np.repeat(first, counts)
+        equal = pc.equal(self._entries.take(pa.array(entry)), strings.take(pa.array(indices)))
+        return pa.table({"at": pa.array(indices), "entry": pa.array(entry)}).filter(equal)
 
     def _described(self, entries: pa.Array) -> pa.StructArray:
         sources = self._sources[entries.to_numpy()]
@@ -257,5 +257,5 @@ def _numbered(table: pa.Table) -> pa.Table:
 def _holds(ascending: np.ndarray, sought: np.ndarray) -> np.ndarray:
     if not len(ascending):
         return np.zeros(len(sought), bool)
-    at = np.minimum(np.searchsorted(ascending, sought), len(ascending) - 1)
-    return ascending[at] == sought
+    indices = np.minimum(np.searchsorted(ascending, sought), len(ascending) - 1)
+    return ascending[indices] == sought

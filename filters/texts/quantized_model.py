@@ -207,8 +207,8 @@ _FLOATS = "Array(float32, 2, 'C', readonly=True)"
 @numba.njit
 def _hash(content, begin, end):  # type: ignore[no-untyped-def]
     value = np.uint32(_FNV_START)
-    for at in range(begin, end):
-        value = np.uint32((value ^ np.uint32(np.int8(content[at]))) * np.uint32(_FNV_FACTOR))
+    for index in range(begin, end):
+        value = np.uint32((value ^ np.uint32(np.int8(content[index]))) * np.uint32(_FNV_FACTOR))
     return value
 
 
@@ -216,26 +216,26 @@ def _hash(content, begin, end):  # type: ignore[no-untyped-def]
 def _slots(content, ends, size):  # type: ignore[no-untyped-def]
     slots = np.full(size, -1, np.int32)
     for number in range(len(ends) - 1):
-        at = _hash(content, ends[number], ends[number + 1]) & (size - 1)
-        while slots[at] >= 0:
-            at = (at + 1) & (size - 1)
-        slots[at] = number
+        position = _hash(content, ends[number], ends[number + 1]) & (size - 1)
+        while slots[position] >= 0:
+            position = (position + 1) & (size - 1)
+        slots[position] = number
     return slots
 
 
 @numba.njit
 def _known(content, begin, end, words, word_ends, slots):  # type: ignore[no-untyped-def]
     """The number of a word, -1 if it is in no list."""
-    at = _hash(content, begin, end) & (len(slots) - 1)
-    while slots[at] >= 0:
-        first, behind = word_ends[slots[at]], word_ends[slots[at] + 1]
+    position = _hash(content, begin, end) & (len(slots) - 1)
+    while slots[position] >= 0:
+        first, behind = word_ends[slots[position]], word_ends[slots[position] + 1]
         if behind - first == end - begin:
             number = 0
             while number < end - begin and words[first + number] == content[begin + number]:
                 number += 1
             if number == end - begin:
-                return slots[at]
-        at = (at + 1) & (len(slots) - 1)
+                return slots[position]
+        position = (position + 1) & (len(slots) - 1)
     return -1
 
 
@@ -250,16 +250,22 @@ def _characters(content, begin, end, kept, shortest, longest, ids, count):  # ty
         if 0 < first < last and content[begin + first - 1] & 0xC0 == 0x80:
             continue  # inside of a character
         value = np.uint32(_FNV_START)
-        at = first
+        position = first
         length = 1
-        while at <= last and length <= longest:
+        while position <= last and length <= longest:
             while True:
-                byte = np.uint8(60) if at == 0 else np.uint8(62) if at == last else content[begin + at - 1]
+                byte = (
+                    np.uint8(60)
+                    if position == 0
+                    else np.uint8(62)
+                    if position == last
+                    else content[begin + position - 1]
+                )
                 value = np.uint32((value ^ np.uint32(np.int8(byte))) * np.uint32(_FNV_FACTOR))
-                at += 1
-                if at >= last or content[begin + at - 1] & 0xC0 != 0x80:
+                position += 1
+                if position >= last or content[begin + position - 1] & 0xC0 != 0x80:
                     break
-            if length >= shortest and not (length == 1 and (first == 0 or at > last)):
+            if length >= shortest and not (length == 1 and (first == 0 or position > last)):
                 row = kept[value % np.uint32(len(kept))]
                 if row >= 0:
                     ids[count] = row
@@ -318,11 +324,11 @@ def _best(hidden, output, left, right, least, numbers, scores, waiting):  # type
         if score < bound or (count == len(numbers) and score < scores[count - 1]):
             continue
         if left[node] < 0:
-            at = min(count, len(numbers) - 1)
-            while at and scores[at - 1] < score:
-                numbers[at], scores[at] = numbers[at - 1], scores[at - 1]
-                at -= 1
-            numbers[at], scores[at] = node, score
+            position = min(count, len(numbers) - 1)
+            while position and scores[position - 1] < score:
+                numbers[position], scores[position] = numbers[position - 1], scores[position - 1]
+                position -= 1
+            numbers[position], scores[position] = node, score
             count = min(count + 1, len(numbers))
             continue
         product = np.float32(0)
@@ -365,17 +371,17 @@ def _classify(  # type: ignore[no-untyped-def]
             if number == 0:  # the end of the line, or the word that stands for it
                 is_open = False
             if 0 <= number < len(part_ends) - 1:
-                for at in range(part_ends[number], part_ends[number + 1]):
+                for index in range(part_ends[number], part_ends[number + 1]):
                     for column in range(len(hidden)):
-                        hidden[column] += rows[parts[at], column]
+                        hidden[column] += rows[parts[index], column]
                 total += part_ends[number + 1] - part_ends[number]
             elif number < 0 and not _is_label(content, begin, end):
                 if (end - begin + 2) * (longest - shortest + 1) > len(ids):
                     ids = np.empty(2 * (end - begin + 2) * (longest - shortest + 1), np.int32)
                 many = _characters(content, begin, end, kept, shortest, longest, ids, 0)
-                for at in range(many):
+                for index in range(many):
                     for column in range(len(hidden)):
-                        hidden[column] += rows[ids[at], column]
+                        hidden[column] += rows[ids[index], column]
                 total += many
             begin = end
         share = np.float32(1.0 / total)

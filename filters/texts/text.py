@@ -279,8 +279,8 @@ def measure_text(
     }
     measured = pa.table(columns).take(distinct.indices)
     of_addresses = sql.run(_OF_ADDRESSES, {"rows": rows})["is_filename"]
-    at = measured.schema.get_field_index("is_filename")
-    measured = measured.set_column(at, "is_filename", pc.or_(measured["is_filename"], of_addresses))
+    column_index = measured.schema.get_field_index("is_filename")
+    measured = measured.set_column(column_index, "is_filename", pc.or_(measured["is_filename"], of_addresses))
     blocked = pa.array([[]] * len(rows), pa.list_(ENTRY)) if domains is None else domains.find(rows)
-    at = measured.schema.get_field_index("language_guesses")
-    return measured.add_column(at, "blocked_domains", blocked).add_column(0, "row", rows["row"])
+    column_index = measured.schema.get_field_index("language_guesses")
+    return measured.add_column(column_index, "blocked_domains", blocked).add_column(0, "row", rows["row"])

@@ -128,8 +128,8 @@ def words_of(name: str, url: str = "") -> str:
     last = len(parts) - 1
     parts = [
         part
-        for at, part in enumerate(parts)
-        if _says_something(part) or (part.isdigit() and len(part) < 3 and 0 < at < last)
+        for index, part in enumerate(parts)
+        if _says_something(part) or (part.isdigit() and len(part) < 3 and 0 < index < last)
     ]
     words = [part for part in parts if _WORD.fullmatch(part)]
     letters = sum(char.isalpha() for char in "".join(parts))

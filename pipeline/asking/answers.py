@@ -138,8 +138,8 @@ def as_table(
         columns = zip(map(clean, names), *lines, strict=True)
         most = _most([max(map(cell_len, column)) for column in columns], width - 2 * (len(names) - 1))
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for at, name in enumerate(names):
-        number = any(isinstance(row[at], (int, float)) for row in rows[:50])
+    for index, name in enumerate(names):
+        number = any(isinstance(row[index], (int, float)) for row in rows[:50])
         table.add_column(
             clean(name),
             justify="right" if number else "left",
@@ -157,8 +157,8 @@ def as_table(
 
 def _most(needed: Sequence[int], room: int) -> int:
     """How wide a column may be, so that columns that need so much fit into the room: the narrow ones stay whole."""
-    for at, width in enumerate(sorted(needed)):
-        share = room // (len(needed) - at)
+    for index, width in enumerate(sorted(needed)):
+        share = room // (len(needed) - index)
         if width > share:
             return max(share, 1)
         room -= width
@@ -233,7 +233,7 @@ def _markdown(answer: DuckDBPyConnection, file: IO[str]) -> None:
         return f"| {' | '.join(shown)} |\n"
 
     names, rows = _names(answer), answer.fetchmany(_BATCH)
-    numbers = [any(isinstance(row[at], (int, float)) for row in rows[:50]) for at in range(len(names))]
+    numbers = [any(isinstance(row[index], (int, float)) for row in rows[:50]) for index in range(len(names))]
     file.write(line([clean(name) for name in names]))
     file.write(f"| {' | '.join('---:' if number else '---' for number in numbers)} |\n")
     while rows:

@@ -129,7 +129,7 @@ class _Teller:
         """What models say of an image."""
         rows = self._filtered(self.dataset.table("images"), partition, "url", url)
         places = [RowLocation(partition, row["row"]) for row in rows]
-        return {name: value for at in places for name, value in self._measures(table, at).items()}
+        return {name: value for partitions in places for name, value in self._measures(table, partitions).items()}
 
     def _looked_up(self, evidence: Mapping[str, Any], stage: Stage, row: Mapping[str, Any]) -> dict[str, Any]:
         """Look evidence up as `_resolved` does; it may be anybody's, and point to what is not there."""
@@ -160,8 +160,8 @@ class _Teller:
     def _also(self, partition: int, row: Mapping[str, Any]) -> dict[str, Any]:
         """Whose image was dropped for this one, and where else its bytes were found."""
         url_id = row["pair_id"][:8].hex()
-        at = self._places(url_id)
-        duplicates = None if at is None else {"pairs": at["duplicates"]}
+        places = self._places(url_id)
+        duplicates = None if places is None else {"pairs": places["duplicates"]}
         stands_for = self._others(sql.load("asking/stands_for"), url_id, duplicates)
         same = []
         for image in self._filtered(self.dataset.table("images"), partition, "url", row["url"])[:1]:
@@ -175,8 +175,8 @@ class _Teller:
         """The partitions that have rows of an image, where that is known."""
         return self.dataset.places_of_ids(url_id.ljust(32, "0"), url_id.ljust(32, "f"))
 
-    def _others(self, statement: str, value: Any, at: Partitions | None, but: str = "") -> list[str]:
-        urls = [url for (url,) in self._ask(statement, [value], at) if url != but]
+    def _others(self, statement: str, value: Any, partitions: Partitions | None, but: str = "") -> list[str]:
+        urls = [url for (url,) in self._ask(statement, [value], partitions) if url != but]
         more = len(urls) - _OTHERS_SHOWN
         return urls[:_OTHERS_SHOWN] + ([f"and {more:,} more"] if more > 0 else [])
 

@@ -84,9 +84,9 @@ class _Finder:
         spelled = _spellings(which)
         columns: tuple[tuple[Key, str], ...] = (("url", "the image"), ("page_url", "the page"))
         for column, kind in columns:
-            at = self._dataset.places(column, spelled)
+            partitions = self._dataset.places(column, spelled)
             where = f"{column} IN ({', '.join(map(sql.literal, spelled))})"  # as constants, files can tell
-            rows = self._rows(where, {}, at, f"min({column}) OVER ()")
+            rows = self._rows(where, {}, partitions, f"min({column}) OVER ()")
             if rows:
                 *_, total, name = rows[0]
                 return LookupResult(f"{kind} {name} has {_candidates(total)}", _places(rows), total)
@@ -99,18 +99,18 @@ class _Finder:
         several = self._ask(
             f"SELECT DISTINCT lower(hex(pair_id)) FROM _candidates WHERE {between} ORDER BY 1 LIMIT 2",  # noqa: S608
             values,
-            at := self._dataset.places_of_ids(values["low"], values["high"]),
+            partitions := self._dataset.places_of_ids(values["low"], values["high"]),
         )
         if len(several) > 1:
             raise ConfigError(
                 f"{digits} begins several pair_ids, {several[0][0]} and {several[1][0]} among them; give more digits"
             )
-        return self._where(between, values, f"the pair {several[0][0]}", at) if several else None
+        return self._where(between, values, f"the pair {several[0][0]}", partitions) if several else None
 
     def sha256(self, digits: str) -> LookupResult | None:
         """The candidates of the images with a SHA-256."""
-        at = self._dataset.places("sha256", [digits])
-        rows = self._ask("SELECT DISTINCT url FROM _images WHERE sha256 = unhex(?) ORDER BY url", [digits], at)
+        partitions = self._dataset.places("sha256", [digits])
+        rows = self._ask("SELECT DISTINCT url FROM _images WHERE sha256 = unhex(?) ORDER BY url", [digits], partitions)
         return self._images([url for (url,) in rows], f"the SHA-256 {digits} is of") if rows else None
 
     def key(self, which: str) -> LookupResult | None:
@@ -122,14 +122,14 @@ class _Finder:
         if not rows:
             return None
         pair_id, name, archive, offset = rows[0]
-        at, said = self._dataset.places_of_ids(pair_id.hex(), pair_id.hex()), f"the key {key} of shards/{name}"
+        partitions, said = self._dataset.places_of_ids(pair_id.hex(), pair_id.hex()), f"the key {key} of shards/{name}"
         located = self._where(
             'pair_id = $pair_id AND archive = $archive AND "offset" = $offset',
             {"pair_id": pair_id, "archive": archive, "offset": offset},
             said,
-            at,
+            partitions,
         )
-        return located or self._where("pair_id = $pair_id", {"pair_id": pair_id}, said, at)
+        return located or self._where("pair_id = $pair_id", {"pair_id": pair_id}, said, partitions)
 
     def text(self, which: str) -> LookupResult | None:
         """The candidates with a part of their text, in any case."""
@@ -166,13 +166,13 @@ class _Finder:
 
     def _given_by(self, host: str, url: str) -> str | None:
         """What a host did give, and its addresses that are most like one; None if it gave nothing."""
-        at, least = self._dataset.places("host", [host]), ""
+        partitions, least = self._dataset.places("host", [host]), ""
         most = _MOST_FILES if is_local(self._dataset.storage.url) else _MOST_FILES_OF_A_BUCKET
-        if at is not None and len(at["candidates"]) > most:
-            least = f" (by {most} of its {len(at['candidates'])} files)"
-            at = {**at, "candidates": sorted(at["candidates"])[:most]}
+        if partitions is not None and len(partitions["candidates"]) > most:
+            least = f" (by {most} of its {len(partitions['candidates'])} files)"
+            partitions = {**partitions, "candidates": sorted(partitions["candidates"])[:most]}
         values = {"host": host, "url": url, "near": _NEAREST, "reasons": _REASONS}
-        ((candidates, kept, reasons, near),) = self._ask(sql.load("asking/host"), values, at)
+        ((candidates, kept, reasons, near),) = self._ask(sql.load("asking/host"), values, partitions)
         if not candidates:
             return None
         dropped = ", ".join(f"{item['reason']} {item['count']:,}" for item in reasons)
@@ -184,17 +184,19 @@ class _Finder:
 
     def _images(self, urls: Sequence[str], said: str) -> LookupResult | None:
         others = f" and {len(urls) - 1:,} more" if len(urls) > 1 else ""
-        at = self._dataset.places("url", urls)
-        return self._where("url IN (SELECT unnest($urls))", {"urls": list(urls)}, f"{said} {urls[0]}{others}", at)
+        partitions = self._dataset.places("url", urls)
+        return self._where(
+            "url IN (SELECT unnest($urls))", {"urls": list(urls)}, f"{said} {urls[0]}{others}", partitions
+        )
 
     def _where(
-        self, where: str, values: dict[str, Any], said: str, at: Partitions | None = None
+        self, where: str, values: dict[str, Any], said: str, partitions: Partitions | None = None
     ) -> LookupResult | None:
-        rows = self._rows(where, values, at)
+        rows = self._rows(where, values, partitions)
         return LookupResult(f"{said}: {_candidates(rows[0][2])}", _places(rows), rows[0][2]) if rows else None
 
     def _rows(
-        self, where: str, values: dict[str, Any], at: Partitions | None, also: str = "NULL"
+        self, where: str, values: dict[str, Any], partitions: Partitions | None, also: str = "NULL"
     ) -> list[tuple[Any, ...]]:
         """Return, of the first candidates of a condition, partition, row, how many there are, and what else is
         asked.
@@ -203,7 +205,7 @@ class _Finder:
             f"SELECT partition, row, count(*) OVER (), {also} FROM _candidates WHERE {where} "  # noqa: S608
             f"ORDER BY partition, row LIMIT {int(self._most)}",
             values,
-            at,
+            partitions,
         )
 
     def _ask(

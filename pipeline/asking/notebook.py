@@ -85,7 +85,7 @@ class NotebookDataset(Dataset):
         figure = Figure(figsize=(7, 0.35 * len(rows) + 1), layout="constrained")
         axes = figure.subplots()
         stages = [row[0] for row in reversed(rows)]
-        kept, dropped = ([row[at] for row in reversed(rows)] for at in (1, 2))
+        kept, dropped = ([row[offset] for row in reversed(rows)] for offset in (1, 2))
         axes.barh(stages, kept, label="kept")
         axes.barh(stages, dropped, left=kept, label="dropped")
         axes.set_xlabel("rows")

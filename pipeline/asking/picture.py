@@ -74,8 +74,8 @@ def _nearest(dataset: Dataset, sought: bytes) -> tuple[str | None, int]:
             continue
         raw = np.frombuffer(b"".join(batch.column("pdq").to_pylist()), ">u8").reshape(-1, PDQ_BYTES // 8)
         apart = hamming(raw.astype(np.uint64), words)
-        at = np.lexsort((batch.column("row").to_numpy(), batch.column("partition").to_numpy(), apart))[0]
-        nearest = int(apart[at]), batch.column("partition")[at].as_py(), batch.column("row")[at].as_py()
+        first = np.lexsort((batch.column("row").to_numpy(), batch.column("partition").to_numpy(), apart))[0]
+        nearest = int(apart[first]), batch.column("partition")[first].as_py(), batch.column("row")[first].as_py()
         best = nearest if best is None else min(best, nearest)
     if best is None:
         return None, 0

@@ -187,7 +187,7 @@ def is_whole(text: str) -> bool:
 def statements(text: str) -> list[str]:
     """Return the statements of a text, each with its semicolon; comments alone are none."""
     data, texts, begin = text.encode(), [], 0
-    ends = [at + 1 for at, first in _tokens(text) if first == ";"]
+    ends = [position + 1 for position, first in _tokens(text) if first == ";"]
     for end in (*ends, len(data)):
         part, begin = data[begin:end].decode().strip(), end
         if any(first != ";" for _, first in _tokens(part)):
@@ -198,7 +198,11 @@ def statements(text: str) -> list[str]:
 def _tokens(text: str) -> list[tuple[int, str]]:
     """Where each token begins, in bytes, and by which character; DuckDB's own lexer knows strings and comments."""
     data = text.encode(errors="replace")
-    return [(at, chr(data[at])) for at, kind in duckdb.tokenize(data.decode()) if kind != duckdb.token_type.comment]
+    return [
+        (position, chr(data[position]))
+        for position, kind in duckdb.tokenize(data.decode())
+        if kind != duckdb.token_type.comment
+    ]
 
 
 def has_commands(text: str) -> bool:

@@ -199,12 +199,12 @@ class PhaseProgress:
         rate = ""
         if self.amount:
             rate = f"{amount:,.0f} of {self.amount:,.0f} {self.unit}, {amount / max(seconds, 1e-3):,.0f} {self.unit}/s"
-        at = waits_for(working)
-        if self.reporter.bars.show(self.name, done, self.total, rate, at):
+        waiting_for = waits_for(working)
+        if self.reporter.bars.show(self.name, done, self.total, rate, waiting_for):
             left = f", about {seconds / done * (self.total - done):.0f} s left" if done else ""
             rate = f", {rate}" if rate else ""
-            at = f", {at}" if at else ""
-            self.reporter.say(f"{self.name}: {done:.1f}/{self.total} partitions{rate}{left}{at}")
+            waiting_for = f", {waiting_for}" if waiting_for else ""
+            self.reporter.say(f"{self.name}: {done:.1f}/{self.total} partitions{rate}{left}{waiting_for}")
 
 
 def waits_for(working: Sequence[Working]) -> str:

@@ -118,13 +118,15 @@ def reuse_measures(
     """
     earlier_tables = [_read(context, files, role) for files in context.task.hints.get("earlier", ()) if role in files]
     known = pa.concat_tables(earlier_tables) if earlier_tables else None
-    at = pc.index_in(keys, value_set=known.column("key").combine_chunks()) if known else pa.nulls(len(keys), pa.int32())
-    new = pc.is_null(at)
+    indices = (
+        pc.index_in(keys, value_set=known.column("key").combine_chunks()) if known else pa.nulls(len(keys), pa.int32())
+    )
+    new = pc.is_null(indices)
     fresh = _once(rows.filter(new), (keys if contents is None else contents).filter(new), measure)
     table = fresh
-    if known is not None and at.null_count < len(at):
-        kept = known.drop_columns(["key"]).take(at.drop_null())
-        kept = kept.set_column(0, fresh.field(0), rows.column("row").filter(pc.is_valid(at)))
+    if known is not None and indices.null_count < len(indices):
+        kept = known.drop_columns(["key"]).take(indices.drop_null())
+        kept = kept.set_column(0, fresh.field(0), rows.column("row").filter(pc.is_valid(indices)))
         table = pa.concat_tables([fresh, kept.cast(fresh.schema)] if len(fresh) else [kept])
         table = table.take(pc.index_in(rows.column("row"), value_set=table.column("row").combine_chunks()))
     result.table(role, table).table(f"{role}{KEYS}", pa.table({"row": rows.column("row"), "key": keys}))
@@ -145,10 +147,10 @@ def _read(context: Context, files: Mapping[str, FileRef], role: str) -> pa.Table
     """The measures of a commit with their keys; `row`, which means another row by now, is the first column."""
     measures = read_table(context.storage, files[role])
     keys = read_table(context.storage, files[f"{role}{KEYS}"])
-    at = pc.index_in(measures.column("row"), value_set=keys.column("row").combine_chunks())
-    assert at.null_count == 0 and measures.column_names[0] == "row"
+    indices = pc.index_in(measures.column("row"), value_set=keys.column("row").combine_chunks())
+    assert indices.null_count == 0 and measures.column_names[0] == "row"
     plain = pa.schema([(field.name, _written(field.type)) for field in measures.schema])
-    return measures.cast(plain).replace_schema_metadata(None).append_column("key", keys.column("key").take(at))
+    return measures.cast(plain).replace_schema_metadata(None).append_column("key", keys.column("key").take(indices))
 
 
 def _written(type_: pa.DataType) -> pa.DataType:

@@ -114,7 +114,7 @@ class Run:
             todo = [task.hinted(hints) for task in todo]
             self.did[phase.name] = len(todo)
             parts = self._shares(phase, todo, len(tasks))
-            before = {at: commit_ for at, commit_ in known.items() if quarantine.is_within_limits(commit_)}
+            before = {key: commit_ for key, commit_ in known.items() if quarantine.is_within_limits(commit_)}
             fresh = [part for part in parts if (part.partition, part.fingerprint) not in before]
             progress = self.reporter.phase(phase.name, len(fresh) + len(todo), rows, bytes_)
             for some in (fresh, todo):
@@ -129,8 +129,8 @@ class Run:
         for commit in ordered:
             self._quarantined += sum(lost.reason == CRASHED for lost in lost_by(commit))
             if (left_out := commit.files.get(LEFT_OUT_ROLE)) is not None:
-                at = (phase.stage.name, commit.partition)
-                self._left_out.setdefault(at, []).append(Input(left_out))
+                key = (phase.stage.name, commit.partition)
+                self._left_out.setdefault(key, []).append(Input(left_out))
         self.check()
         records = record_table(ordered)
         checksum = self._patiently(lambda: ledger.write(records))

@@ -204,13 +204,13 @@ def beside(measures: pa.Table, keys: pa.ChunkedArray, table: pa.Table) -> pa.Tab
     Raises:
         ValueError: both have a column of one name.
     """
-    at = pc.index_in(keys, value_set=table.column("row").combine_chunks())
-    joined = measures.filter(at.is_valid())
+    indices = pc.index_in(keys, value_set=table.column("row").combine_chunks())
+    joined = measures.filter(indices.is_valid())
     for name in table.column_names:
         if name in joined.column_names and name != "row":
             raise ValueError(f"two measures of a stage are called {name}; give one of them another name")
         if name != "row":
-            joined = joined.append_column(name, table.column(name).take(at.drop_null()))
+            joined = joined.append_column(name, table.column(name).take(indices.drop_null()))
     return joined
 
 

@@ -51,12 +51,12 @@ def scatter_chart(
             f'<circle class="{style}" cx="{across:.1f}" cy="{down:.1f}" r="4"><title>{escape(name)}</title></circle>'
         )
         width = _LABEL_WIDTH * len(name)
-        at = across + 7 if across + 7 + width < x_at(1.0) else across - 7 - width
+        label_x = across + 7 if across + 7 + width < x_at(1.0) else across - 7 - width
         if len(name) <= 24 and all(
-            abs(down - other) > _LABEL_HEIGHT or at > end or at + width < start for other, start, end in taken
+            abs(down - other) > _LABEL_HEIGHT or label_x > end or label_x + width < start for other, start, end in taken
         ):
-            taken.append((down, at, at + width))
-            parts.append(f'<text class="point" x="{at:.1f}" y="{down + 4:.1f}">{escape(name)}</text>')
+            taken.append((down, label_x, label_x + width))
+            parts.append(f'<text class="point" x="{label_x:.1f}" y="{down + 4:.1f}">{escape(name)}</text>')
     return svg(parts, f"{y_label} against {x_label}")
 
 

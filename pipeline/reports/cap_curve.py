@@ -138,8 +138,8 @@ def _partitions(dataset: Dataset, stage: Balance, seed: int) -> Iterator[pa.Tabl
         ids = table.take(pa.array(rows))
         if stage == "prebalance":
             matched = read_table(dataset.storage, matches[partition])
-            at = np.searchsorted(matched["row"].to_numpy(), rows)
-            ids = ids.append_column("query_ids", matched["query_ids"].combine_chunks().take(pa.array(at)))
+            indices = np.searchsorted(matched["row"].to_numpy(), rows)
+            ids = ids.append_column("query_ids", matched["query_ids"].combine_chunks().take(pa.array(indices)))
         yield pa.table({"row": rows, "query_ids": ids["query_ids"], "hash": order_hash(ids["pair_id"], seed)})
 
 

@@ -80,10 +80,10 @@ def lines(
         path = " ".join(f"{x_at(x_axis(x)):.1f},{y_at(y_axis(y)):.1f}" for x, y in points)
         parts.append(f'<polyline class="line s{number}" points="{path}"><title>{escape(name)}</title></polyline>')
     if rule and (rule[1] > 0 or not log):
-        at = y_at(y_axis(rule[1]))
-        parts.append(f'<line class="rule" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>')
+        top = y_at(y_axis(rule[1]))
+        parts.append(f'<line class="rule" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{top:.1f}" y2="{top:.1f}"/>')
         parts.append(
-            f'<text class="label" x="{WIDTH - _RIGHT - 4}" y="{at - 5:.1f}" text-anchor="end">{escape(rule[0])}</text>'
+            f'<text class="label" x="{WIDTH - _RIGHT - 4}" y="{top - 5:.1f}" text-anchor="end">{escape(rule[0])}</text>'
         )
     return svg(parts, f"{y_label} over {x_label}") + (_legend(list(kept)) if len(kept) > 1 else Markup())
 
@@ -134,16 +134,16 @@ def frame(x_axis: Axis | None, y_axis: Axis, x_label: str, y_label: str) -> list
     right, bottom = WIDTH - _RIGHT, HEIGHT - _BOTTOM
     parts = []
     for tick in y_axis.ticks():
-        at = y_at(y_axis(tick))
-        parts.append(f'<line class="grid" x1="{_LEFT}" x2="{right}" y1="{at:.1f}" y2="{at:.1f}"/>')
+        offset = y_at(y_axis(tick))
+        parts.append(f'<line class="grid" x1="{_LEFT}" x2="{right}" y1="{offset:.1f}" y2="{offset:.1f}"/>')
         parts.append(
-            f'<text class="label" x="{_LEFT - 7}" y="{at + 4:.1f}" text-anchor="end">{escape(short(tick))}</text>'
+            f'<text class="label" x="{_LEFT - 7}" y="{offset + 4:.1f}" text-anchor="end">{escape(short(tick))}</text>'
         )
     for tick in x_axis.ticks() if x_axis else ():
-        at = x_at(x_axis(tick)) if x_axis else 0.0
-        parts.append(f'<line class="axis" x1="{at:.1f}" x2="{at:.1f}" y1="{bottom}" y2="{bottom + 4}"/>')
+        offset = x_at(x_axis(tick)) if x_axis else 0.0
+        parts.append(f'<line class="axis" x1="{offset:.1f}" x2="{offset:.1f}" y1="{bottom}" y2="{bottom + 4}"/>')
         parts.append(
-            f'<text class="label" x="{at:.1f}" y="{bottom + 15}" text-anchor="middle">{escape(short(tick))}</text>'
+            f'<text class="label" x="{offset:.1f}" y="{bottom + 15}" text-anchor="middle">{escape(short(tick))}</text>'
         )
     parts.append(f'<line class="axis" x1="{_LEFT}" x2="{right}" y1="{bottom}" y2="{bottom}"/>')
     middle = (_LEFT + right) / 2

@@ -229,7 +229,7 @@ class _Facts:
 def _after_fetching() -> list[str]:
     """The stages that judge pairs whose images are there."""
     stages = judging("pairs")
-    fetched = next(at for at, stage in enumerate(stages) if "images" in {table.name for table in stage.tables})
+    fetched = next(index for index, stage in enumerate(stages) if "images" in {table.name for table in stage.tables})
     return [stage.name for stage in stages[fetched + 1 :]]
 
 

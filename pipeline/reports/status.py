@@ -136,8 +136,8 @@ def _working(storage: Storage) -> str | None:
         work = json.loads(storage.read(WORK))
         if time.time() - work["updated"] > _SILENT_S:
             return None
-        at = f", {work['at']}" if work["at"] else ""
-        return f"{work['phase']}: {work['done']:g} of {work['partitions']:,} partitions{at}"
+        place = f", {work['at']}" if work["at"] else ""
+        return f"{work['phase']}: {work['done']:g} of {work['partitions']:,} partitions{place}"
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -41,8 +41,8 @@ HOSTS = pa.schema([("host", pa.string()), ("count_all", pa.int64())])
 def matched_queries(context: Context, rows: pa.Table) -> pa.Array:
     """Return the query ids of alive candidate rows, from the `matches` beside them. list<int32> (n,)."""
     matches = context.table("matches")
-    at = np.searchsorted(matches.column("row").to_numpy(), rows.column("row").to_numpy())
-    return matches.column("query_ids").combine_chunks().take(pa.array(at))
+    indices = np.searchsorted(matches.column("row").to_numpy(), rows.column("row").to_numpy())
+    return matches.column("query_ids").combine_chunks().take(pa.array(indices))
 
 
 def _rows(context: Context) -> pa.Table:
@@ -105,8 +105,8 @@ def _collect(context: Context) -> Result:
     """This partition's hashes within the windows, by the bucket of their query."""
     rows, window = _rows(context), context.concat("windows", balance.WINDOWS)
     hashes = balance.collect(rows.column("query_ids").combine_chunks(), rows.column("hash").to_numpy(), window)
-    at = np.searchsorted(window.column("query_id").to_numpy(), hashes.column("query_id").to_numpy())
-    return Result(buckets={"hashes": write_buckets(hashes, _buckets(window)[at])})
+    indices = np.searchsorted(window.column("query_id").to_numpy(), hashes.column("query_id").to_numpy())
+    return Result(buckets={"hashes": write_buckets(hashes, _buckets(window)[indices])})
 
 
 def _cutoffs(context: Context) -> Result:

@@ -223,11 +223,11 @@ class Child:
         """Return what it is at, for people."""
         pulse = heartbeat.read(self._memory)
         now, oldest = time.monotonic(), None
-        for at in pulse.at:
-            seen = self._seen.get(at.thread)
-            since = seen.since if seen is not None and seen.beat == at.beat else now
+        for unit in pulse.at:
+            seen = self._seen.get(unit.thread)
+            since = seen.since if seen is not None and seen.beat == unit.beat else now
             if oldest is None or since < oldest[0]:
-                oldest = (since, at.place)
+                oldest = (since, unit.place)
         if pulse.doing != self._doing[0]:
             self._doing = (pulse.doing, now)
         since, place = oldest or (self._doing[1] if pulse.doing else now, pulse.doing)
@@ -277,32 +277,36 @@ class Child:
         self._peak = max(self._peak, self._resident)
         now = time.monotonic()
         pulse = heartbeat.read(self._memory)
-        guarded = [at for at in pulse.at if at.is_guarded]
+        guarded = [place for place in pulse.at if place.is_guarded]
         too_large = []
-        for at in guarded:
-            seen = self._seen.get(at.thread)
-            if seen is None or seen.beat != at.beat:
+        for place in guarded:
+            seen = self._seen.get(place.thread)
+            if seen is None or seen.beat != place.beat:
                 floor = min(before or self._resident, self._resident)
-                self._seen[at.thread] = _Seen(at.beat, now, _cpu_s(self._pid, at.thread), floor)
+                self._seen[place.thread] = _Seen(place.beat, now, _cpu_s(self._pid, place.thread), floor)
                 continue
-            limit = self.limits.seconds * (_RANGE_FACTOR if at.last - at.first > 1 else 1)
+            limit = self.limits.seconds * (_RANGE_FACTOR if place.last - place.first > 1 else 1)
             if now - seen.since > max(_SETTLED_S, limit / 2):
-                used = _cpu_s(self._pid, at.thread) - seen.cpu_s
+                used = _cpu_s(self._pid, place.thread) - seen.cpu_s
                 if used <= limit and len(guarded) == 1:
                     used = seen.used_elsewhere(_cpu_elsewhere(self._pid, pulse.threads), _RANGE_FACTOR * limit)
                 if used > limit:
-                    error: Exception = RecordTooSlowError(f"{at.place or 'a record'} took more than {limit:g} s of CPU")
-                    return self._stop(Failure(error, "time", ((at.first, at.last),), at.place, used, limit, self._peak))
+                    error: Exception = RecordTooSlowError(
+                        f"{place.place or 'a record'} took more than {limit:g} s of CPU"
+                    )
+                    return self._stop(
+                        Failure(error, "time", ((place.first, place.last),), place.place, used, limit, self._peak)
+                    )
             if self._resident - seen.resident > self.limits.memory_bytes:
-                too_large.append((at, self._resident - seen.resident))
+                too_large.append((place, self._resident - seen.resident))
         if not too_large:
             return None
-        (at, used), limit = too_large[0], self.limits.memory_bytes
+        (place, used), limit = too_large[0], self.limits.memory_bytes
         error = RecordTooLargeError(
-            f"{at.place or 'a record'} took more than {self.limits.memory_bytes:,} bytes of memory"
+            f"{place.place or 'a record'} took more than {self.limits.memory_bytes:,} bytes of memory"
         )
         suspects = tuple((item.first, item.last) for item, _ in too_large)
-        return self._stop(Failure(error, "memory", suspects, at.place, used, limit, self._peak))
+        return self._stop(Failure(error, "memory", suspects, place.place, used, limit, self._peak))
 
     def _stop(self, failure: Failure) -> Failure:
         self.close()
@@ -343,7 +347,7 @@ def _shared_file(size: int) -> IO[bytes]:
 
 def _suspects(pulse: heartbeat.Pulse) -> tuple[tuple[tuple[int, int], ...], str]:
     """The units that a process was at, and what they are."""
-    return tuple((at.first, at.last) for at in pulse.at), pulse.at[0].place if pulse.at else ""
+    return tuple((place.first, place.last) for place in pulse.at), pulse.at[0].place if pulse.at else ""
 
 
 def _resident(pid: int) -> int:

@@ -191,8 +191,8 @@ class _Deflated(_Coding):
         self._between = b""  # of a signature that is not there whole yet
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        for at in range(0, len(data), _STEP_BYTES):
-            yield from self._step(data[at : at + _STEP_BYTES])
+        for offset in range(0, len(data), _STEP_BYTES):
+            yield from self._step(data[offset : offset + _STEP_BYTES])
 
     def finish(self) -> Iterator[bytes]:
         if not self._inflater.eof:

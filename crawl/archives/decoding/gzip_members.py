@@ -81,11 +81,11 @@ def read_members(source: SourceFile | DecompressedStream, offset: int) -> Genera
     """
     data, begin, step = b"", offset, _FIRST_READ_BYTES  # `data` are the file's bytes from `begin` on
     while offset < source.size:
-        at, end, tries = offset - begin, offset - begin, 0
+        position, end, tries = offset - begin, offset - begin, 0
         while True:
             end = find(data, GZIP_SIGNATURE, end + 1)
             if end < 0:
-                held = len(data) - at
+                held = len(data) - position
                 if begin + len(data) >= source.size:
                     end = len(data)
                 elif held > MAX_INFLATED_BYTES:
@@ -94,18 +94,18 @@ def read_members(source: SourceFile | DecompressedStream, offset: int) -> Genera
                     more = source.peek(begin + len(data), step)
                     if not more:  # the file has become shorter
                         return offset
-                    data, begin, at = data[at:] + more, offset, 0
+                    data, begin, position = data[position:] + more, offset, 0
                     end = max(0, held - len(GZIP_SIGNATURE))
                     step = min(4 * step, _READ_BYTES)
                     continue
-            record = _record(memoryview(data)[at:end], offset)
+            record = _record(memoryview(data)[position:end], offset)
             if record is not None:
                 break
             tries += 1
             if tries == _MAX_TRIES or end == len(data):
                 return offset
         yield record
-        offset += end - at
+        offset += end - position
     return offset
 
 

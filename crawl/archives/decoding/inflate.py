@@ -27,18 +27,18 @@ def inflate(inflater: Any, data: bytes, limit: int) -> tuple[bytes, bool]:
         # The call that meets the damage returns nothing, so come near in small steps, then byte by byte.
         parts: list[bytes] = []
         for step in (_STEP_BYTES, 1):
-            at = 0
-            while at < len(data) and limit > 0:
+            position = 0
+            while position < len(data) and limit > 0:
                 inflater, before = before, before.copy()
                 try:
-                    part = inflater.decompress(data[at : at + step], limit)
+                    part = inflater.decompress(data[position : position + step], limit)
                 except zlib.error:
                     break
                 before = inflater
                 parts.append(part)
                 limit -= len(part)
-                at += step
-            data = data[at:]
+                position += step
+            data = data[position:]
         return b"".join(parts), False
 
 
@@ -85,9 +85,9 @@ def next_member(peek: Callable[[int, int], bytes], offset: int, begins: Callable
     while chunk := peek(offset, _SCAN_BYTES):
         places = [signature.start() for signature in _SIGNATURE.finditer(chunk)]
         half = max(_MAX_TRIES // 2, len(places) - _MAX_TRIES // 2)
-        for at in (*places[: _MAX_TRIES // 2], *places[half:]):
-            if begins(offset + at):
-                return offset + at
+        for index in (*places[: _MAX_TRIES // 2], *places[half:]):
+            if begins(offset + index):
+                return offset + index
         if len(chunk) <= overlap:
             break
         offset += len(chunk) - overlap

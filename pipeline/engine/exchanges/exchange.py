@@ -180,10 +180,10 @@ class _Writer:
         lines = np.array(self._lines, _LINE)
         schema = self._schema.serialize().to_pybytes()
         whole = pa.allocate_buffer(end + lines.nbytes + len(schema) + _END.size)
-        view, at = memoryview(whole).cast("B"), 0
+        view, position = memoryview(whole).cast("B"), 0
         for number, part in enumerate(parts):
-            view[at : at + len(part)], parts[number] = part, b""
-            at += len(part)
+            view[position : position + len(part)], parts[number] = part, b""
+            position += len(part)
         lines["checksum"] = [
             xxhash.xxh3_64_intdigest(view[offset : offset + length]) for _, _, offset, length, _ in self._lines
         ]

@@ -47,8 +47,8 @@ def _pieces(context: Context) -> list[tuple[Piece, Units]]:
     lengths = [_end(context, piece) - piece.start for piece, _, _ in pieces]
     before = [0, *itertools.accumulate(lengths)]
     return [
-        (piece, Units(base, context.task.only, frozenset(mine), before[at], piece.start, before[-1]))
-        for at, (piece, base, mine) in enumerate(pieces)
+        (piece, Units(base, context.task.only, frozenset(mine), before[index], piece.start, before[-1]))
+        for index, (piece, base, mine) in enumerate(pieces)
     ]
 
 

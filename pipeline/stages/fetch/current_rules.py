@@ -38,9 +38,9 @@ def with_unread(known: pa.Table, licensed: pa.Table) -> pa.Table:
         return known
     rows = zip(known["url"].to_pylist(), known["outcome"].to_pylist(), known["wish_signal"].to_pylist(), strict=True)
     new = [said.get(url) if outcome == OK and signal is None else None for url, outcome, signal in rows]
-    for at, name in enumerate(WISH):
+    for index, name in enumerate(WISH):
         old = known[name].to_pylist()
-        texts = [before if wish is None else wish[at] for before, wish in zip(old, new, strict=True)]
+        texts = [before if wish is None else wish[index] for before, wish in zip(old, new, strict=True)]
         known = known.set_column(known.column_names.index(name), name, pa.array(texts, pa.string()))
     return known
 

@@ -108,20 +108,22 @@ def _is_outdated(context: Context, rows: pa.Table, held: pa.Table, downloaded: p
 
     An archive that the run no longer reads says nothing; what was taken from it stays.
     """
-    at = pc.index_in(rows.column("url"), value_set=held.column("url").combine_chunks())
-    now = held.take(at.combine_chunks() if isinstance(at, pa.ChunkedArray) else at)
+    indices = pc.index_in(rows.column("url"), value_set=held.column("url").combine_chunks())
+    now = held.take(indices.combine_chunks() if isinstance(indices, pa.ChunkedArray) else indices)
     is_same = pa.array(np.ones(len(rows), dtype=bool))
     for name, other in _OF_SOURCE.items():
         is_same = pc.and_(is_same, pc.fill_null(pc.equal(rows.column(name), now.column(other)), False))
     is_read = pc.is_in(rows.column("archive"), value_set=pa.array(sorted(locations(context)), pa.string()))
-    otherwise = pc.if_else(pc.is_valid(at), pc.invert(is_same), is_read)
+    otherwise = pc.if_else(pc.is_valid(indices), pc.invert(is_same), is_read)
     # What a hash list held once does not come back; older versions did not say where it was from.
     is_refused = pc.and_(
         pc.equal(rows.column("outcome"), "hash_list_match"), pc.is_null(rows.column("archive_checksum"))
     )
     of_archive = pc.and_(pc.equal(rows.column("origin"), "archive"), pc.invert(is_refused))
-    at = pc.index_in(rows.column("url"), value_set=downloaded.column("url").combine_chunks())
-    digest = downloaded.column("sha256").take(at.combine_chunks() if isinstance(at, pa.ChunkedArray) else at)
+    indices = pc.index_in(rows.column("url"), value_set=downloaded.column("url").combine_chunks())
+    digest = downloaded.column("sha256").take(
+        indices.combine_chunks() if isinstance(indices, pa.ChunkedArray) else indices
+    )
     differs = pc.fill_null(pc.not_equal(rows.column("sha256"), digest), False)
     of_download = pc.and_(pc.equal(rows.column("origin"), "adopted"), pc.equal(rows.column("outcome"), OK))
     looked = "archive" in context.options["fetch"]["origins"]

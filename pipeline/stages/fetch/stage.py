@@ -252,7 +252,9 @@ def _heeds(config: FetchConfig) -> Heeds:
 
 def _distributed(context: Context, urls: Sequence[str], have: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """The chunks that img2dataset's distributor made of the URLs."""
-    parts = [urls[at : at + img2dataset_ray.SHARD_URLS] for at in range(0, len(urls), img2dataset_ray.SHARD_URLS)]
+    parts = [
+        urls[offset : offset + img2dataset_ray.SHARD_URLS] for offset in range(0, len(urls), img2dataset_ray.SHARD_URLS)
+    ]
     shards = {chunk_name(context, part, [seen(have.get(url)) for url in part]): part for part in parts}
     listed = context.files("domains")
     img2dataset_ray.distribute(

@@ -94,8 +94,8 @@ def target(context: Context) -> Result:
 def target_images(placed: pa.Table, targets: Sequence[pa.Table]) -> pa.Array:
     """Return how many images of the target sets are in each image's cell: int32 (n,)."""
     both = pa.concat_tables(targets).group_by("cell", use_threads=False).aggregate([("target_images", "sum")])
-    at = pc.index_in(placed.column("cell"), value_set=both.column("cell").combine_chunks())
-    return pc.fill_null(both.column("target_images_sum").take(at), 0).cast(pa.int32())
+    indices = pc.index_in(placed.column("cell"), value_set=both.column("cell").combine_chunks())
+    return pc.fill_null(both.column("target_images_sum").take(indices), 0).cast(pa.int32())
 
 
 def embedded_images(context: Context) -> tuple[pa.Table, pa.Table]:

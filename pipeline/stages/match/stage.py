@@ -79,8 +79,8 @@ def measure(context: Context) -> Result:
 def _languages(context: Context, rows: pa.Table) -> pa.Array:
     """The language of each text, as the stage `text` measured it. string (n,)."""
     measured = context.table("text", ["row", "language"])
-    at = np.searchsorted(measured["row"].to_numpy(), rows["row"].to_numpy())
-    return measured["language"].combine_chunks().take(pa.array(at))
+    indices = np.searchsorted(measured["row"].to_numpy(), rows["row"].to_numpy())
+    return measured["language"].combine_chunks().take(pa.array(indices))
 
 
 def _matchers(context: Context) -> list[Matcher]:

@@ -101,7 +101,7 @@ def run_duplicates(run: Run, looked_at: Sequence[Mapping[str, Inputs]]) -> list[
     scattered = exchange(run, run.map(cells, {"buckets": buckets}, *tables, each=looked_at), "images")
     compared = run.reduce(semantic, {"min_cosine": config.min_cosine}, {"images": [scattered]})
     exchanged = exchange(run, compared, "found")
-    return [exchanged.bucket(at.number) for at in run.partitions]
+    return [exchanged.bucket(partition.number) for partition in run.partitions]
 
 
 def verdicts(context: Context, rows: pa.Table) -> pa.Table:

@@ -198,8 +198,13 @@ def run(run: Run) -> None:
     by_component = {"buckets": bucket_count(sum(commit.counts["images"] for commit in named), ROWS_PER_BUCKET)}
     nodes_of = [Input(commit.files["nodes"]) for commit in scattered]  # then of datasets: as locators go
     tasks = [
-        Task(members.name, at, {"nodes": (nodes_of[at],), "components": labelled.bucket(at)}, by_component)
-        for at in labelled.buckets
+        Task(
+            members.name,
+            bucket_number,
+            {"nodes": (nodes_of[bucket_number],), "components": labelled.bucket(bucket_number)},
+            by_component,
+        )
+        for bucket_number in labelled.buckets
     ]
     gathered = run.do(members, tasks)
     clustered = run.reduce(clusters, config, {"members": [exchange(run, gathered, "members")]})

@@ -41,9 +41,9 @@ _DUPLICATE_OF = r'"duplicate_of_url_id": ?"(?P<id>[0-9a-f]{16})"'
 def candidate_keys(context: Context) -> Result:
     """Give what a partition's candidates are asked for by: image, page and host."""
     rows = context.table("rows", ["pair_id", "page_url", "host"])
-    at = context.task.partition
-    tables = [_of(_ids(rows["pair_id"]), "url", "candidates", at)]
-    tables += [_of(_texts(rows[key]), key, "candidates", at) for key in ("page_url", "host")]
+    partition = context.task.partition
+    tables = [_of(_ids(rows["pair_id"]), "url", "candidates", partition)]
+    tables += [_of(_texts(rows[key]), key, "candidates", partition) for key in ("page_url", "host")]
     return _result(context, tables)
 
 
@@ -58,15 +58,15 @@ def pair_keys(context: Context) -> Result:
     """Give what a partition's pairs are asked for by: image, host, bytes; and the images that stand for some of
     them.
     """
-    rows, at = context.table("rows", ["pair_id", "host"]), context.task.partition
+    rows, partition = context.table("rows", ["pair_id", "host"]), context.task.partition
     evidence = [table["evidence"] for table in context.table_list("verdicts", ["evidence"])]
     kept_for = pc.extract_regex(pa.chunked_array(evidence, pa.string()), _DUPLICATE_OF).drop_null()
     digits = pc.struct_field(kept_for, "id").to_pylist()
     tables = [
-        _of(_ids(rows["pair_id"]), "url", "pairs", at),
-        _of(_texts(rows["host"]), "host", "pairs", at),
-        _of(_ids(context.table("images", ["sha256"])["sha256"].drop_null()), "sha256", "pairs", at),
-        _of(_ids(pa.array([bytes.fromhex(one) for one in digits], _URL_ID)), "url", "duplicates", at),
+        _of(_ids(rows["pair_id"]), "url", "pairs", partition),
+        _of(_texts(rows["host"]), "host", "pairs", partition),
+        _of(_ids(context.table("images", ["sha256"])["sha256"].drop_null()), "sha256", "pairs", partition),
+        _of(_ids(pa.array([bytes.fromhex(one) for one in digits], _URL_ID)), "url", "duplicates", partition),
     ]
     return _result(context, tables)
 
@@ -81,9 +81,12 @@ def pair_keys(context: Context) -> Result:
 def sample_keys(context: Context) -> Result:
     """Give what the samples of some shards are asked for by: image and host."""
     tables = []
-    for at, rows in enumerate(context.each("samples", ["pair_id", "url"]), context.options["first_shard"]):
+    for shard, rows in enumerate(context.each("samples", ["pair_id", "url"]), context.options["first_shard"]):
         hosts = sql.run(f"SELECT DISTINCT {HOST_SQL} AS host FROM samples", {"samples": rows})  # noqa: S608
-        tables += [_of(_ids(rows["pair_id"]), "url", "samples", at), _of(_texts(hosts["host"]), "host", "samples", at)]
+        tables += [
+            _of(_ids(rows["pair_id"]), "url", "samples", shard),
+            _of(_texts(hosts["host"]), "host", "samples", shard),
+        ]
     return _result(context, tables)
 
 

@@ -48,11 +48,11 @@ def groups(context: Context) -> Result:
     rows = alive_rows(context, ["url", "text"])
     images = images_of(rows, context.table("images"))
     clusters = context.table("clusters", ["locator", "cluster"])
-    at = pc.index_in(
+    indices = pc.index_in(
         locators(context.task.partition, images.column("row")),
         value_set=clusters.column("locator").combine_chunks(),
     )
-    look = pc.coalesce(clusters.column("cluster").take(at), images.column("sha256"))
+    look = pc.coalesce(clusters.column("cluster").take(indices), images.column("sha256"))
     table = pa.table(
         {
             "locator": locators(context.task.partition, rows.column("row")),

@@ -140,7 +140,7 @@ def _bags(view: View, pairs: Sequence[Pair]) -> np.ndarray:
     captions = [_words(text) or [text] for pair in pairs for text in pair.captions]
     distinct = sorted({word for words in captions for word in words})
     features = view.features.texts(distinct)
-    number = {word: at for at, word in enumerate(distinct)}
+    number = {word: index for index, word in enumerate(distinct)}
     # Summed in the order of the words' names, so that equal bags are equal to the last bit.
     bags = [ensemble(features[sorted(number[word] for word in words)][None])[0] for words in captions]
     return np.stack(bags).reshape(len(pairs), 2, -1)

@@ -89,7 +89,7 @@ def _wordnet(path: Path, classes: Sequence[str], depths: Sequence[int]) -> dict[
         count = int(fields[3], 16)
         words = [(fields[4 + 2 * each], int(fields[5 + 2 * each], 16)) for each in range(count)]
         pointers = fields[5 + 2 * count :]
-        above = [pointers[at + 1] for at in range(0, len(pointers) - 3, 4) if pointers[at] in ("@", "@i")]
+        above = [pointers[index + 1] for index in range(0, len(pointers) - 3, 4) if pointers[index] in ("@", "@i")]
         synsets[fields[0]] = ([word for word, _ in words], above)
         for word, sense in words:
             key = _plain(word)
@@ -98,10 +98,10 @@ def _wordnet(path: Path, classes: Sequence[str], depths: Sequence[int]) -> dict[
     def chain(name: str) -> list[str]:
         """Return the way from the root to the class."""
         match = re.fullmatch(r"n(\d{8})", name.strip())
-        at = match[1] if match and match[1] in synsets else first.get(_plain(name), (0, ""))[1]
-        if at not in synsets:
+        synset = match[1] if match and match[1] in synsets else first.get(_plain(name), (0, ""))[1]
+        if synset not in synsets:
             raise SetError(f"{path} has no noun {name!r}; name the class as WordNet does, or give a CSV")
-        way = [at]
+        way = [synset]
         while synsets[way[-1]][1] and len(way) < 50:
             way.append(synsets[way[-1]][1][0])
         return way[::-1]
