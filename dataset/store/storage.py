@@ -163,8 +163,8 @@ class Storage:
                 return
             if is_link and not self._holds(path):
                 raise OutsideError(
-                    f"{path} is a link that leads out of {self.url}, to {os.path.realpath(path)}; no dataset is read or "
-                    "written through such a link: put what it leads to in its place, or delete it"
+                    f"{path} is a link that leads out of {self.url}, to {os.path.realpath(path)}; no dataset is read "
+                    "or written through such a link: put what it leads to in its place, or delete it"
                 )
 
     def _holds(self, path: str) -> bool:
