@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 import pytest
+import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -122,6 +123,17 @@ def test_a_file_that_is_cut_off_or_no_exchanges_is_named(storage: Storage) -> No
     storage.write("x/old.arrows", b"ARROW" * 99)
     with pytest.raises(DamagedError, match="does not end as a file of an exchange does"):
         Exchange.of(storage, [FileRef("x/old.arrows", 495, "", 1)])
+
+
+@pytest.mark.parametrize("buckets", [[1, 1], [2, 1], [0, 2**31]])
+def test_buckets_that_no_exchange_has_are_damage(storage: Storage, buckets: list[int]) -> None:
+    lines = np.zeros(2, exchange._LINE)
+    lines["bucket"] = buckets
+    tail = lines.tobytes() + ROWS.serialize().to_pybytes()
+    end = exchange._END.pack(2, len(tail) - lines.nbytes, xxhash.xxh3_64_intdigest(tail), exchange._SIGNATURE)
+    storage.write("x/made-up.arrows", tail + end)
+    with pytest.raises(DamagedError, match=r"made-up\.arrows"):
+        Exchange.of(storage, [FileRef("x/made-up.arrows", len(tail + end), "", 0)])
 
 
 def test_neighbours_are_merged_up_to_a_number_and_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
