@@ -11,13 +11,12 @@ a laptop tells what a build in a bucket will ask for.
 from __future__ import annotations
 
 import ctypes
+import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Mapping, Sized
 from typing import TypeVar
-
-import pyarrow as pa
 
 REQUESTS = ("get", "put", "list", "delete")
 """`get` is GET and HEAD, `put` is PUT and POST; AWS charges PUT, POST and LIST some twelve times what a GET costs."""
@@ -99,6 +98,7 @@ def give_back_memory() -> None:
 
     A run is many processes: what each keeps for later is what all of them cannot have. It takes milliseconds.
     """
-    pa.default_memory_pool().release_unused()
+    if (arrow := sys.modules.get("pyarrow")) is not None:  # who has not imported it has nothing of it to give
+        arrow.default_memory_pool().release_unused()
     if _TRIM is not None:
         _TRIM(0)
