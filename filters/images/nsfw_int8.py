@@ -33,11 +33,12 @@ made it."""
 GLANCE_SIZE = 128
 """Pixels of the square that the first look sees: what the full model sees in 224."""
 DOUBTS = ((0.5, 0.01, 0.05), (0.2, 0.005, 0.05), (0.05, 0.0, 0.01))
-"""For each threshold of the config and those above it: the probability of the first look from which on a second follows
-(0: there is no first), and that of the second from which on the full model's counts. Of 1,600 clip-arts and screenshots
-and 1,280 variants of those that score highest, the least at the first look of those that the full model gives more than
-0.5, 0.2 and 0.05 are 0.014, 0.014 and 0.0016; at the second look 0.183, 0.078 and 0.024 (`make bench-nsfw` makes such
-sets)."""
+"""The probability, for each threshold of the config and those above it, of the first look from which on a
+second follows (0: there is no first), and that of the second from which on the full model's counts. Of 1,600
+clip-arts and screenshots and 1,280 variants of those that score highest, the least at the first look of those
+that the full model gives more than 0.5, 0.2 and 0.05 are 0.014, 0.014 and 0.0016; at the second look 0.183,
+0.078 and 0.024 (`make bench-nsfw` makes such sets).
+"""
 _OPSET = 17  # of the 8-bit model: scales by channel need 13; the packaged model has 9
 _QUANTIZED = ("Conv", "Relu", "Add", "MaxPool")  # not the last layer: its probability would have 256 values
 _LAST = ("fc_nsfw/", "predictions")
