@@ -87,7 +87,7 @@ QUESTIONS: tuple[tuple[str, str, str], ...] = (
 )  # fmt: skip
 """Those that an auditor begins with; img2dataset's users have counts of failures, and captions to count words in."""
 PARTS = ("points", "audits", "peer")
-_HOSTS = """
+HOSTS = """
     WITH hosts AS (SELECT host, count(*) AS n FROM _pairs GROUP BY host),
          placed AS (SELECT *, sum(n) OVER (ORDER BY n, host) AS up_to, sum(n) OVER () AS of_all FROM hosts)
     SELECT arg_min(host, up_to) FILTER (WHERE 2 * up_to >= of_all) FROM placed
@@ -146,7 +146,7 @@ def _points(opened: dataset.Dataset, out: str) -> list[dict[str, Any]]:
     }
     ((url, pair_id, host),) = opened.sql("SELECT url, pair_id, host FROM pairs LIMIT 1").fetchall()
     ((gone,),) = opened.sql("SELECT url FROM dropped WHERE reason = 'near_duplicate_image' LIMIT 1").fetchall()
-    hosts = opened.sql(_HOSTS).fetchall()
+    hosts = opened.sql(HOSTS).fetchall()
     asked = [
         (f"{view} by {column}", view, f"SELECT * FROM {view} WHERE {column} = '{value}'")
         for view in ("pairs", "candidates", "images", "dropped")

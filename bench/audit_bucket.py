@@ -19,6 +19,7 @@ from typing import Any
 from unittest import mock
 
 import dataset
+from bench.audit import HOSTS
 from bench.faults import faulty_proxy
 from bench.inputs.large_dataset import Size, build
 from bench.record import print_record
@@ -74,12 +75,13 @@ def measure(out: str, url: str, proxy: faulty_proxy.FaultyProxy) -> list[dict[st
     """Return what each question takes."""
     whole = _uploaded(out, url)
     asked = dataset.open(out)
-    ((address, host),) = asked.sql("SELECT url, host FROM pairs LIMIT 1").fetchall()
+    ((address,),) = asked.sql("SELECT url FROM pairs LIMIT 1").fetchall()
+    (host,), _ = asked.sql(HOSTS).fetchall()
     ((gone,),) = asked.sql("SELECT url FROM dropped WHERE reason = 'near_duplicate_image' LIMIT 1").fetchall()
     questions: list[tuple[str, Callable[[str], object]]] = [
         ("dropped by reason", _Query("SELECT reason, count(*) FROM dropped GROUP BY reason")),
-        ("one host's pairs", _Query(f"SELECT * FROM pairs WHERE host = '{host}'")),
-        ("one host's images", _Query(f"SELECT * FROM images WHERE host = '{host}'")),
+        ("the median pair's host: pairs", _Query(f"SELECT * FROM pairs WHERE host = '{host}'")),
+        ("the median pair's host: images", _Query(f"SELECT * FROM images WHERE host = '{host}'")),
         ("one pair", _Query(f"SELECT * FROM pairs WHERE url = '{address}'")),
         ("explain a URL that is kept", _Explained(address)),
         ("explain a URL that is dropped", _Explained(gone)),

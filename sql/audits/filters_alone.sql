@@ -30,14 +30,17 @@ WITH given AS (
            values['image.min_clip_score']::DOUBLE AS min_clip_score,
            coalesce(values['faces.min_score']::DOUBLE, 0.6) AS min_face_score
     FROM given
+), odd_addresses AS (
+    -- Those that are not of the web as it is usually written; files say by their statistics that they have none.
+    SELECT url, host, regexp_matches(url, '^[A-Za-z][A-Za-z0-9+.-]*:') AS has_scheme
+    FROM _candidates WHERE NOT starts_with(url, 'http://') AND NOT starts_with(url, 'https://')
 ), pages AS (
     SELECT 'text' AS stage, count(*) AS judged, {
-        -- (most addresses are of the web, which is seen fastest by how they begin)
-        'url_invalid': count(*) FILTER (WHERE strlen(url) > 2048 AND length(url) > 2048 OR coalesce(host, '') = ''
-            OR NOT starts_with(url, 'http') AND NOT regexp_matches(url, '^[A-Za-z][A-Za-z0-9+.-]*:')),
-        'url_scheme_not_allowed': count(*) FILTER (
-            WHERE NOT starts_with(url, 'http://') AND NOT starts_with(url, 'https://')
-            AND regexp_matches(url, '^[A-Za-z][A-Za-z0-9+.-]*:') AND NOT regexp_matches(url, '^[Hh][Tt][Tt][Pp][Ss]?:')),
+        'url_invalid': count(*) FILTER (WHERE coalesce(host, '') = '' OR strlen(url) > 2048 AND length(url) > 2048)
+            + (SELECT count(*) FROM odd_addresses WHERE NOT has_scheme AND coalesce(host, '') <> ''
+               AND length(url) <= 2048),
+        'url_scheme_not_allowed': (SELECT count(*) FROM odd_addresses WHERE has_scheme
+            AND NOT regexp_matches(url, '^[Hh][Tt][Tt][Pp][Ss]?:')),
         'page_error': count(*) FILTER (WHERE page_status NOT BETWEEN 200 AND 299),
         'page_noai': count(*) FILTER (WHERE page_noai),
         'page_tdm_reserved': count(*) FILTER (WHERE page_tdm_reserved),
