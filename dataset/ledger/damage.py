@@ -115,9 +115,10 @@ def parsed(storage: Storage, name: str, source: pa.NativeFile, columns: list[str
     """Return Parquet whose pages are held against their checksums. Raises DamagedError."""
     with named(storage, name):
         file = pq.ParquetFile(source, page_checksum_verification=True)
+        table = file.read(columns, use_threads=source.size() > _SMALL_BYTES)
         if not isinstance(source, pa.BufferReader):
-            _count(file.metadata, columns)
-        return file.read(columns, use_threads=source.size() > _SMALL_BYTES)
+            _count(file, columns)
+        return table
 
 
 def rows_in(source: pa.NativeFile, row: int | None) -> pa.Table:
@@ -134,16 +135,19 @@ def rows_in(source: pa.NativeFile, row: int | None) -> pa.Table:
     raise IndexError(f"there is no row {row}")
 
 
-def _count(metadata: pq.FileMetaData, columns: Sequence[str] | None) -> None:
-    """What reading columns of a file asks for: its end, then each column of each row group."""
-    usage.count_read(min(_FOOTER_BYTES, metadata.serialized_size))
+def _count(file: pq.ParquetFile, columns: Sequence[str] | None) -> None:
+    """Count what reading columns of a file has asked for: its end, then each column of each row group.
+
+    Only once they have been read: pyarrow ends the process where it is asked for what a column says of itself, and that
+    contradicts itself; reading it raises an error.
+    """
+    usage.count_read(min(_FOOTER_BYTES, file.metadata.serialized_size))
     wanted = None if columns is None else set(columns)
-    for number in range(metadata.num_row_groups):
-        group = metadata.row_group(number)
-        for index in range(group.num_columns):
-            column = group.column(index)
-            if wanted is None or column.path_in_schema.partition(".")[0] in wanted:
-                usage.count_read(column.total_compressed_size)
+    paths = [file.schema.column(index).path for index in range(file.metadata.num_columns)]
+    leaves = [index for index, path in enumerate(paths) if wanted is None or path.partition(".")[0] in wanted]
+    for number in range(file.metadata.num_row_groups):
+        for index in leaves:
+            usage.count_read(file.metadata.row_group(number).column(index).total_compressed_size)
 
 
 def _chosen(

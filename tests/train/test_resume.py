@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import resource
 import signal
 import time
 from contextlib import nullcontext
@@ -156,6 +157,11 @@ def test_a_checkpoint_of_a_stranger_runs_no_code(tiny_dataset: str, tmp_path: Pa
     with pytest.raises(ValueError, match="is not a checkpoint of this trainer"):
         load(str(tmp_path), "cpu")
     assert not (tmp_path / "exploded").exists()
+    # Kept at place 2**31, for which an unpickler makes room of 16 GB.
+    (Path(result.checkpoint) / ".metadata").write_bytes(b"\x80\x04}r\x00\x00\x00\x80.")
+    with pytest.raises(ValueError, match="is not a checkpoint of this trainer"):
+        load(str(tmp_path), "cpu")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 8e6
 
 
 @pytest.mark.parametrize("file", ["__0_0.distcp", ".metadata", "checkpoint.json"])

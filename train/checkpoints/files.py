@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import pickle
+import pickletools
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
@@ -92,10 +93,24 @@ class CheckpointReader(dcp.FileSystemReader):
 
     def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
         # DCP would unpickle whatever the file says, and with it run any code that a stranger's checkpoint brings.
-        metadata = _Unpickler(io.BytesIO(self.run.read(f"{self.path}/.metadata"))).load()
+        pickled = self.run.read(f"{self.path}/.metadata")
+        _check_places(pickled)
+        metadata = _Unpickler(io.BytesIO(pickled)).load()
         if not isinstance(metadata, Metadata):
             raise TypeError("no metadata")
         return metadata
+
+
+def _check_places(pickled: bytes) -> None:
+    """Check that a pickle keeps nothing at a place beyond its own length: room for all places below is made at once, of
+    16 GB for the highest there can be. Raises UnpicklingError.
+    """
+    try:
+        for opcode, place, _ in pickletools.genops(pickled):
+            if opcode.name.endswith("PUT") and place is not None and place > len(pickled):
+                raise pickle.UnpicklingError(f"place {place}")
+    except ValueError as error:
+        raise pickle.UnpicklingError(str(error)) from None
 
 
 class _Unpickler(pickle.Unpickler):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -48,3 +50,28 @@ def test_a_parser_that_crashes_ends_its_own_process_alone(
     crash.write_text("import os; os.abort()")
     monkeypatch.setattr(damage, "_PLACE", str(crash))
     assert "its checksum is another; `wit verify" in said(tmp_path, data, data[:-1] + b"x")
+
+
+def test_no_bit_of_a_footer_ends_the_process(tmp_path: Path, data: bytes) -> None:
+    """pyarrow aborts where it is asked for a column's metadata that contradict themselves."""
+    (tmp_path / "some.parquet").write_bytes(data)
+    code = f"""
+from dataset.ledger.damage import DamagedError, parsed
+from dataset.store.storage import Storage
+import pyarrow as pa
+storage = Storage({str(tmp_path)!r})
+whole = storage.read("some.parquet")
+for place in range(len(whole) - 8 - int.from_bytes(whole[-8:-4], "little"), len(whole) - 8):
+    bad = bytearray(whole)
+    bad[place] ^= 4
+    storage.write("some.parquet", bytes(bad))
+    for columns in (None, ["number"]):
+        try:
+            with storage.open("some.parquet") as source:
+                parsed(storage, "some.parquet", source, columns)
+        except (DamagedError, KeyError, pa.ArrowException):
+            pass
+print("alive")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "alive\n", done.stderr

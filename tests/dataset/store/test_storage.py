@@ -153,7 +153,7 @@ def test_of_many_creators_one_wins(kind: str, request: pytest.FixtureRequest, tm
 
 
 def test_more_files_than_one_request_may_delete(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dataset.store.s3.KEYS", 3)
+    monkeypatch.setattr("dataset.store.s3.KEYS_PER_REQUEST", 3)
     storage = Storage(f"{bucket}/many")
     names = [f"file-{number}" for number in range(7)]
     for name in names:
