@@ -102,7 +102,7 @@ def build(
     return run
 
 
-def build_told(
+def build_with_note(
     raw: Mapping[str, Any],
     path: str,
     out: str | None,

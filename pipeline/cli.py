@@ -86,10 +86,12 @@ def _run(arguments: argparse.Namespace) -> int:
     question = unchanged.asked(raw, out) if is_plain and out else None
     note = unchanged.read(out, question) if question else None
     if note is None:
-        from pipeline.build import build_told
+        from pipeline.build import build_with_note
 
         config = arguments.config, arguments.out
-        note, is_final = build_told(raw, *config, to=arguments.to, retry=arguments.retry, reread=arguments.checksum)
+        note, is_final = build_with_note(
+            raw, *config, to=arguments.to, retry=arguments.retry, reread=arguments.checksum
+        )
         if is_final and question and question == unchanged.asked(raw, out):
             unchanged.leave(out, question, note)
     else:

@@ -3,14 +3,16 @@
     duckdb -init OUT/views.sql
 
 It names the files that the commit records name, and no folder: what lies at the dataset's top is the same bytes
-wherever the dataset lies. The script finds the folder when it is read, by a file that only this state of the dataset
-has: at the variable `dataset`, where that is set, else around the current folder.
+wherever the dataset lies. The script finds the folder when it is read, at the variable `dataset`, where that is set,
+else around the current folder: the one that has a file of each table, for two datasets of the same sources have many
+files in common.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
+from string import Template
 from typing import Any
 
 import pyarrow as pa
@@ -40,6 +42,21 @@ _HEAD = """\
 -- part of the bytes that WHERE pair_id = '…' reads; so do candidates, images, scores, matches and dropped.
 -- It names the files of the last stage that was done; `wit run` and `wit status` write it anew.
 """
+_ROOT = Template(r"""SET VARIABLE ${root}_places = (SELECT list(left(file, -$length)) FROM glob([$around]));
+-- Two datasets of the same sources have many files in common: it is where all of these are.
+-- A folder's name is a name, and no pattern.
+SET VARIABLE ${root}_files = coalesce((
+    SELECT list(regexp_replace(place, '([*?\[])', '[\1]', 'g') || '/' || name)
+    FROM (SELECT unnest(getvariable('${root}_places')) AS place), (SELECT unnest([$markers]) AS name)), ['$last']);
+SET VARIABLE $root = coalesce(
+    (SELECT min(left(file, -$length)) FROM glob(coalesce(getvariable('dataset') || '/$last', ''))),
+    (SELECT min_by(place, (place <> '.', place)) FROM (
+        SELECT place FROM (SELECT unnest(getvariable('${root}_places')) AS place), (SELECT unnest([$markers]) AS name)
+        SEMI JOIN glob(getvariable('${root}_files')) AS found ON found.file = place || '/' || name
+        GROUP BY place HAVING count(*) = $count)),
+    error('the dataset is not around the current folder: SET VARIABLE dataset to its folder before this file is read'));
+SET VARIABLE $root = regexp_replace(getvariable('$root'), '([*?\[])', '[\1]', 'g');
+""")
 
 
 def write(storage: Storage, known: Known | None = None) -> bool:
@@ -63,8 +80,8 @@ def script(storage: Storage, known: Known | None = None) -> str:
     view_tables = list(tables(committed))
     files = sorted(file.name for table in view_tables for _, file in table.files)
     root = f"dataset_{checksum(chr(10).join(files).encode())[:8]}"
-    last = [table.files[0][1].name for table in view_tables if table.files][-1:]
-    parts = [_HEAD, *(_root(root, name) for name in last)]
+    markers = [table.files[0][1].name for table in view_tables if table.files]
+    parts = [_HEAD, *([_root(root, markers)] if markers else [])]
     parts += [_table(committed, table, root) for table in view_tables]
     parts += [_constant(name, make()) for name, make in constants(committed).items()]
     parts += [f"CREATE OR REPLACE TEMP VIEW {name} AS\n{text.rstrip()};\n" for name, text in views().items()]
@@ -73,18 +90,16 @@ def script(storage: Storage, known: Known | None = None) -> str:
     return "\n".join([*parts, *_columns(sorted(unified_columns))])
 
 
-def _root(variable: str, marker: str) -> str:
-    """Where the dataset is: the first place that has a file of it."""
-    default = f"coalesce(getvariable('dataset'), '.') || '/{marker}'"
-    around = ", ".join(f"'{folder}{marker}'" for folder in _AROUND)
-    advice = "SET VARIABLE dataset to its folder before this file is read"
-    message = f"the dataset is not around the current folder: {advice}"
-    folder = f"SELECT left(min(file), {-len(marker) - 1})"
-    return (
-        f"SET VARIABLE {variable} = coalesce(\n    ({folder} FROM glob({default})),\n"
-        f"    ({folder} FROM glob([{around}])),\n    error('{message}'));\n"
-        "-- A folder's name is a name, and no pattern.\n"
-        f"SET VARIABLE {variable} = regexp_replace(getvariable('{variable}'), '([*?\\[])', '[\\1]', 'g');\n"
+def _root(variable: str, markers: Sequence[str]) -> str:
+    """Where the dataset is: the first place that has a file of each table."""
+    last = markers[-1]
+    return _ROOT.substitute(
+        root=variable,
+        last=last,
+        length=len(last) + 1,
+        around=", ".join(f"'{folder}{last}'" for folder in _AROUND),
+        markers=", ".join(f"'{name}'" for name in markers),
+        count=len(markers),
     )
 
 

@@ -20,6 +20,8 @@ FOLDER = sql.FOLDER / "audits"
 Value = str | int | float
 _COLUMN = re.compile(r"-- column (\w+): (.+)")
 _PARAMETER = re.compile(r"-- \$(\w+) = ([^:]*): (.+)")
+_USED = re.compile(r"(?<![\w$])\$([a-zA-Z_]\w*)(?![\w$])")
+_NO_CODE = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|--[^\n]*|/\*.*?\*/", re.DOTALL)  # texts, names and comments
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,10 @@ def _read(path: Path) -> Audit:
     sentence = first.removeprefix("--").strip() if first.startswith("--") else ""
     matches = (_PARAMETER.fullmatch(line.strip()) for line in text.splitlines())
     parameters = {match[1]: Parameter(_value(match[2].strip()), match[3]) for match in matches if match}
+    undeclared = {name for name in _USED.findall(_NO_CODE.sub(" ", text)) if name not in parameters}
+    if undeclared:
+        name = min(undeclared)
+        raise ConfigError(f"{path} uses ${name} and does not declare it: add a line `-- ${name} = 10: what it is`")
     columns = {match[1]: match[2] for line in text.splitlines() if (match := _COLUMN.fullmatch(line.strip()))}
     return Audit(path.stem, sentence, parameters, text, columns)
 

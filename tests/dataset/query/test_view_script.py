@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import duckdb
@@ -76,6 +77,18 @@ def test_it_is_found_around_the_current_folder(tmp_path: Path, below: str, monke
     here.mkdir(parents=True)
     out = made((here / below).resolve())
     monkeypatch.chdir(here)
+    check_equal(bare((out / NAME).read_text()), out)
+
+
+def test_a_sibling_that_has_many_of_its_files_is_not_taken_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = made(tmp_path / "out")
+    for sibling in ("a", "out/z [b]"):
+        shutil.copytree(out, tmp_path / "copy")
+        (tmp_path / "copy").rename(tmp_path / sibling)
+        shutil.rmtree(tmp_path / sibling / "image")
+    monkeypatch.chdir(tmp_path)
     check_equal(bare((out / NAME).read_text()), out)
 
 

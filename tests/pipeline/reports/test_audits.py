@@ -133,6 +133,14 @@ def test_a_folder_of_ones_own_has_audits_with_parameters(tmp_path: Path, capsys:
         assert capsys.readouterr().err.startswith(f"wit: {wrong}: ")
 
 
+def test_a_parameter_that_is_not_declared_is_a_sentence_with_the_line_to_add(tmp_path: Path) -> None:
+    (tmp_path / "mine.sql").write_text(
+        "-- It costs $much.\nSELECT '$said', 1 AS \"$name\", $$text$$ WHERE 1 > $least\n"
+    )
+    with pytest.raises(ConfigError, match=r"mine\.sql uses \$least .* add a line `-- \$least = 10: what it is`"):
+        audits.find("mine", str(tmp_path))
+
+
 def test_an_audit_of_ones_own_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = HandMade(tmp_path / "out").write(PAIRS)
     (tmp_path / "own").mkdir()
