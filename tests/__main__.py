@@ -2,7 +2,8 @@
 
 A room is a process of its own, so that what its tests leave there (a Ray, a patched module) does not meet another's.
 All are forked from this one, which has imported the large libraries: some ten CPU-seconds, once instead of ten times.
-Each line that a room prints begins with its name. Exit status 0 if all rooms pass.
+Each line that a room prints begins with its name, and the tests that failed are named once more at the end, with the
+first lines of what they said. Exit status 0 if all rooms pass.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ class Room:
     def __init__(self, name: str, arguments: Sequence[str]):
         self.name = name
         self.began = time.monotonic()
+        self.failures: list[str] = []
         self._rest = b""
         self.output, theirs = os.pipe()
         sys.stdout.flush()
@@ -58,8 +60,11 @@ class Room:
         with contextlib.suppress(BlockingIOError):
             while data := os.read(self.output, 1 << 16):
                 *lines, self._rest = (self._rest + data).split(b"\n")
-                for line in lines:
-                    print(f"{self.name}: {line.decode(errors='replace')}", flush=True)
+                for line in (f"{self.name}: {line.decode(errors='replace')}" for line in lines):
+                    print(line, flush=True)
+                    words = line.removeprefix(f"{self.name}: ")
+                    if words.startswith(("FAILED ", "ERROR ")) or (words.startswith("E  ") and len(self.failures) < 20):
+                        self.failures.append(line)
 
     def ended(self) -> bool | None:
         """Whether its tests passed, once it has ended; None before."""
@@ -68,6 +73,8 @@ class Room:
             return None
         self.show()
         code = os.waitstatus_to_exitcode(status)
+        if code != 0 and not self.failures:
+            self.failures.append(f"{self.name}: exit status {code}, and no test that failed was named")
         said = "passed" if code == 0 else f"failed (exit status {code})"
         seconds, cpu = time.monotonic() - self.began, usage.ru_utime + usage.ru_stime
         print(f"{self.name}: {said} in {seconds:.0f} s, {cpu:.0f} CPU-seconds", flush=True)
@@ -101,10 +108,10 @@ def main(words: Sequence[str] | None = None) -> int:
     for library in LIBRARIES:
         importlib.import_module(library)
     gc.freeze()  # no room looks through these for garbage
-    more = ["--reruns", str(given.reruns), "-r", "fER"] if given.reruns else []
+    more = ["-r", "fER", *(["--reruns", str(given.reruns)] if given.reruns else [])]
     waiting = [name for name in ROOMS if not given.rooms or name in given.rooms]
     at_work: list[Room] = []
-    passed = True
+    failures: list[str] = []
     with selectors.DefaultSelector() as outputs:
         while waiting or at_work:
             while waiting and len(at_work) < given.processes:
@@ -115,13 +122,15 @@ def main(words: Sequence[str] | None = None) -> int:
             for key, _ in outputs.select(_LOOK_S):
                 key.data.show()
             for room in list(at_work):
-                if (answer := room.ended()) is not None:
+                if (passed := room.ended()) is not None:
                     outputs.unregister(room.output)
                     os.close(room.output)
                     at_work.remove(room)
-                    passed = passed and answer
+                    failures += [] if passed else room.failures
     gc.unfreeze()
-    return 0 if passed else 1
+    for line in failures:  # what stands above may be cut from a log
+        print(line, flush=True)
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":

@@ -32,3 +32,5 @@ def test_a_room_that_fails_fails_all(tmp_path: Path) -> None:
     assert any(line.startswith("bad: failed (exit status 1) in ") for line in lines)
     assert "bad: E       AssertionError: assert not 'this'" in lines
     assert not any(line.startswith("unwanted") for line in lines)
+    assert lines[-2] == "bad: E       AssertionError: assert not 'this'"
+    assert lines[-1].startswith("bad: FAILED ") and "test_bad.py::test_bad" in lines[-1]
