@@ -17,7 +17,7 @@ from dataset.stages import names, path
 from dataset.store import rate_limit, web
 from dataset.store.storage import Storage
 from pipeline import programs, submit
-from pipeline.config import Config, check_inputs, effective
+from pipeline.config import Config, effective
 from pipeline.config import build as make_config
 from pipeline.engine import verify
 from pipeline.engine.progress import Reporter, working_dir
@@ -58,7 +58,6 @@ def build(
     submit.check_out(config.out)
     web.be_patient(config.run.web_patience_s)
     rate_limit.set_rate(config.commoncrawl.max_requests_per_s)
-    check_inputs(config)
     programs.check(config)
     for stage in path():
         check = getattr(stage.load(), "check", None)
@@ -82,7 +81,7 @@ def build(
             if complete:
                 from pipeline.reports import datasheet
 
-                datasheet.write(storage, config)
+                datasheet.write(storage, config, sources)
         finally:
             if owns_executor:
                 executor.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, make_dataclass
 from functools import cache
 from pathlib import Path
@@ -30,12 +30,11 @@ from filters.duplicates.near import NearDupConfig
 from filters.duplicates.semantic import SemanticConfig
 from filters.images.config import ImageFilterConfig
 from filters.images.faces import FacesConfig
-from filters.images.hashlists import HashLists, HashListsConfig
+from filters.images.hashlists import HashListsConfig
 from filters.queries.balance import BalanceConfig
-from filters.queries.build import check_all as check_queries
 from filters.queries.language_caps import ENGLISH
 from filters.queries.match import OTHER, MatchConfig
-from filters.texts.text import TextConfig, listed, word_files
+from filters.texts.text import TextConfig
 from pipeline import config_files
 from pipeline.config_errors import ConfigError
 from pipeline.config_files import with_presets
@@ -146,6 +145,8 @@ class RunConfig:
             raise ValueError(f"gpus_per_model_task must be 0, a share of 1 or whole, not {self.gpus_per_model_task}")
         if self.workers is not None and self.workers < 0:
             raise ValueError(f"workers must be 0 or more, not {self.workers}")
+        if gpus and self.workers == 0:
+            raise ValueError("gpus_per_model_task is Ray's, which workers: 0 does without; set one or the other")
 
 
 @dataclass(frozen=True)
@@ -254,35 +255,11 @@ def build(raw: Mapping[str, Any], path: str = "config", out: str | None = None) 
     return config
 
 
-def check_inputs(config: Config) -> None:
-    """Everything that a config names must be there, before any work is done. Raises ConfigError."""
-    if config.fetch.distributor == "ray" and config.run.workers == 0:
-        raise ConfigError("fetch.distributor is ray, which run.workers: 0 does without; set one or the other")
-    if config.run.gpus_per_model_task and config.run.workers == 0:
-        raise ConfigError("run.gpus_per_model_task is Ray's, which run.workers: 0 does without; set one or the other")
-    named = {
-        "text.language_model": [config.text.language_model] if config.text.language_model != "builtin" else [],
-        "text.blocklist": list(word_files(config.text)),
-        "text.blocked_domains": list(listed(config.text.blocked_domains)),
-        "fetch.opted_out_domains": [config.fetch.opted_out_domains] if config.fetch.opted_out_domains else [],
-        "hashlists.files": list(config.hashlists.files),
-        "semantic.target_folders": list(config.semantic.target_folders),
-        "decontaminate.folders": list(config.decontaminate.folders),
-        "decontaminate.model": [config.decontaminate.model.path] if config.decontaminate.model else [],
-        "filters.measure": [item.measure.rpartition(":")[0] for item in config.filters if item.measure],
-    }
-    for key, paths in named.items():
-        for path in paths:
-            if is_local(path) and not Path(path).expanduser().exists():
-                raise ConfigError(f"{key} names {path}, which does not exist")
-    for key, read in (
-        ("match.queries", lambda: check_queries(config.match.queries)),
-        ("hashlists.files", lambda: HashLists.load(config.hashlists)),
-    ):
-        try:
-            read()
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"{key}: {error}") from None
+def check_files(key: str, paths: Iterable[str]) -> None:
+    """Check that the files and folders which a key names are there, those of this machine. Raises ConfigError."""
+    for path in paths:
+        if is_local(path) and not Path(path).expanduser().exists():
+            raise ConfigError(f"{key} names {path}, which does not exist")
 
 
 def effective(config: Config) -> str:

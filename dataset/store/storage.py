@@ -96,16 +96,14 @@ def filesystem(url: str) -> tuple[fs.FileSystem, str]:
 
 
 def open_input(url: str) -> pa.NativeFile:
-    """Return a seekable, binary, readable file at any URL.
-
-    Raises:
-        FileNotFoundError, OSError: it does not exist or cannot be read.
-    """
+    """Return a seekable, binary, readable file at any URL. Raises FileNotFoundError, or another OSError."""
     if is_web(url):
         return pa.PythonFile(WebFile(url), mode="r")
     filesystem_, path = filesystem(url)
-    with contextlib.nullcontext() if is_local(url) else waits.said(public(url)):
-        return filesystem_.open_input_file(path) if is_local(url) else rate_limit.open_file(filesystem_, path)
+    if is_local(url):
+        return filesystem_.open_input_file(path)
+    with waits.said(public(url)):
+        return rate_limit.open_file(filesystem_, path)
 
 
 class Storage:

@@ -21,9 +21,8 @@ from dataset.query.views import Dataset
 from dataset.store.storage import Storage, is_local
 from filters.queries.build import DATA as QUERY_DATA
 from filters.queries.build import languages_of
-from pipeline.config import Config, ConfigError
-from pipeline.engine.sources.inputs import expand
-from pipeline.engine.sources.plan import checksums
+from pipeline.config import Config
+from pipeline.engine.sources.inputs import Source
 from pipeline.reports import audits
 
 NAME = "datasheet.md"
@@ -32,9 +31,13 @@ _HOSTS = 20
 _SOURCES = 200
 
 
-def write(storage: Storage, config: Config) -> None:
-    """Write the datasheet of a dataset, if it differs from the one that is there."""
-    text = _render(Dataset(storage.url), config).encode()
+def write(storage: Storage, config: Config, sources: Sequence[Source]) -> None:
+    """Write the datasheet of a dataset, if it differs from the one that is there.
+
+    Args:
+        sources: what the config's `sources` name, with their checksums.
+    """
+    text = _render(Dataset(storage.url), config, {source.archive: source.checksum for source in sources}).encode()
     if not storage.exists(NAME) or storage.read(NAME) != text:
         storage.write(NAME, text)
 
@@ -48,7 +51,7 @@ def _template() -> jinja2.Template:
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
 
 
-def _render(dataset: Dataset, config: Config) -> str:
+def _render(dataset: Dataset, config: Config, checksums: Mapping[str, str]) -> str:
     def ask(query: str, **values: Any) -> list[dict[str, Any]]:
         answer = dataset.ask(query, values)
         names = [column[0] for column in answer.description]
@@ -58,6 +61,7 @@ def _render(dataset: Dataset, config: Config) -> str:
         return ask(audits.load(name))
 
     hosts = ask(sql.load("datasheet/hosts"), most=_HOSTS)
+    files = ask(sql.load("datasheet/files"), most=_SOURCES)
     queries = ask(sql.load("datasheet/queries"), cap=config.balance.cap)
     (median,), (totals,) = ask(sql.load("datasheet/quantiles")), ask(sql.load("datasheet/totals"))
     return _template().render(
@@ -74,7 +78,7 @@ def _render(dataset: Dataset, config: Config) -> str:
         caps=ask("SELECT language, cap FROM caps ORDER BY language"),
         over_cap=sum(row["over_cap"] for row in queries),
         totals=totals,
-        sources=_with_checksums(dataset.storage, config, ask(sql.load("datasheet/files"), most=_SOURCES)),
+        sources=named([{**row, "checksum": checksums.get(row["file"], "unknown")} for row in files]),
         gaps=named(audit("sources_failed")),
         funnel=ask("SELECT stage, input, kept, dropped FROM funnel"),
         evaluation_sets=[PurePath(folder).name for folder in config.decontaminate.folders],
@@ -101,15 +105,6 @@ def _query_notes(config: Config) -> str:
     files = [file for name in built_in if (file := QUERY_DATA / f"QUERIES_{name}.md").exists()]
     notes = "\n\n".join(file.read_text(encoding="utf-8").strip() for file in files)
     return re.sub(r"^#", "####", notes, flags=re.MULTILINE)
-
-
-def _with_checksums(storage: Storage, config: Config, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Source files with their content's checksum, known since they were planned; without, where they are gone."""
-    try:
-        known = {source.archive: source.checksum for source in checksums(expand(config, storage), storage)}
-    except ConfigError:
-        known = {}
-    return named([{**row, "checksum": known.get(row["file"], "unknown")} for row in rows])
 
 
 def named(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from dataset.ledger.commits import Commit
 from dataset.ledger.damage import DamagedError, open_table
 from dataset.query import arrow_alone, sql
-from pipeline.config import Config, ConfigError, CustomFilter
+from pipeline.config import Config, ConfigError, CustomFilter, check_files
 from pipeline.engine.run import Run
 from pipeline.engine.verdicts import custom_decision
 
@@ -45,6 +45,7 @@ def check(config: Config, stage: str, rows: pa.Schema, measures: pa.Schema, cuto
         key = f"filters.{item.name}"
         if item.measure:
             path, _, function = item.measure.rpartition(":")
+            check_files("filters.measure", [path])
             try:
                 names = compile(_source(item), path, "exec").co_names  # of the file's top level
             except (SyntaxError, ValueError) as error:

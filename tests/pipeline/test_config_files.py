@@ -15,7 +15,7 @@ from filters.queries.build import QueriesConfig
 from filters.texts.text import TextConfig
 from pipeline import config_files
 from pipeline.cli import main
-from pipeline.config import Config, ConfigError, build, check_inputs, load
+from pipeline.config import Config, ConfigError, build, load
 from pipeline.config_files import CARRIED, carried_names, find, read_yaml, with_presets
 from pipeline.new_config import docs, text
 from train.config import TrainConfig
@@ -118,5 +118,5 @@ def test_gpus_that_cannot_be_are_refused_and_those_that_nobody_gives_are_too(val
     raw = {"sources": ["a"], "out": "out"}
     with pytest.raises(ConfigError, match="gpus_per_model_task must be 0, a share of 1 or whole"):
         build({**raw, "run": {"gpus_per_model_task": float(value.lstrip("."))}})
-    with pytest.raises(ConfigError, match=r"gpus_per_model_task is Ray's, which run.workers: 0 does without"):
-        check_inputs(build({**raw, "run": {"gpus_per_model_task": 0.5, "workers": 0}}))
+    with pytest.raises(ConfigError, match=r"gpus_per_model_task is Ray's, which workers: 0 does without"):
+        build({**raw, "run": {"gpus_per_model_task": 0.5, "workers": 0}})

@@ -18,7 +18,7 @@ from filters.images.embeddings import unit
 from filters.images.models import ImageModel, load
 from filters.images.perceptual import pdq
 from filters.lines import locate
-from pipeline.config import options
+from pipeline.config import Config, check_files, options
 from pipeline.engine.contract import PAIR_ROWS, roles, settings
 from pipeline.engine.phase import Context, Inputs, Result, Task, every, of_each, phase
 from pipeline.engine.run import Run
@@ -114,6 +114,12 @@ def decide(context: Context) -> Result:
     if "embeddings" in context.task.inputs:
         parts.append(lost_images(context, rows, images, context.table("embeddings", ["row"]).column("row")))
     return verdict_result(context, rows, first_verdicts(parts))
+
+
+def check(config: Config) -> None:
+    """Check whether the evaluation sets and the model are there, before any work is done. Raises ConfigError."""
+    check_files("decontaminate.folders", config.decontaminate.folders)
+    check_files("decontaminate.model", [config.decontaminate.model.path] if config.decontaminate.model else [])
 
 
 def run(run: Run) -> None:

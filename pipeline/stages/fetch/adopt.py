@@ -38,12 +38,12 @@ def adopt(context: Context) -> Result:
     )
 
 
-def check(config: Config) -> None:
+def check(config: Config, lists: HashLists) -> None:
     """Check whether the config's downloads can be adopted, before any work is done. Raises ConfigError."""
     downloads = _files(config)
     if not downloads:
         return
-    if HashLists.load(config.hashlists).has_md5:
+    if lists.has_md5:
         raise ConfigError(
             "fetch.adopt cannot be held against MD5 lists, for img2dataset records no MD5 of what it got: "
             "leave fetch.adopt empty, or take the MD5 lists out of hashlists.files"

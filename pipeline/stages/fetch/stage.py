@@ -37,7 +37,7 @@ from dataset.schema import ARCHIVE_IMAGES, IMAGES, OBSERVATIONS, VERDICTS
 from dataset.store.storage import Storage
 from filters.images.hashlists import HashLists, HashListsConfig
 from filters.images.perceptual import pdq
-from pipeline.config import Config, ConfigError, options
+from pipeline.config import Config, ConfigError, check_files, options
 from pipeline.engine.contract import PAIR_ROWS, roles, settings
 from pipeline.engine.phase import Context, Input, Result, phase
 from pipeline.engine.run import Run
@@ -341,18 +341,24 @@ def decide(context: Context) -> Result:
 
 
 def check(config: Config) -> None:
-    """Check whether the config's downloads can be adopted, before any work is done. Raises ConfigError."""
-    adopt.check(config)
+    """Read the lists of hashes, and look at the downloads to adopt, before any work is done. Raises ConfigError."""
+    if config.fetch.distributor == "ray" and config.run.workers == 0:
+        raise ConfigError("fetch.distributor is ray, which run.workers: 0 does without; set one or the other")
+    if config.fetch.opted_out_domains:
+        check_files("fetch.opted_out_domains", [config.fetch.opted_out_domains])
+    check_files("hashlists.files", config.hashlists.files)
+    try:
+        lists = HashLists.load(config.hashlists)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"hashlists.files: {error}") from None
+    adopt.check(config, lists)
 
 
 def run(run: Run) -> None:
     """Get what is missing; decide by the outcomes."""
     config = run.config
     images = options(config.store)
-    lists = {
-        **options(config.hashlists),
-        "checksums": [file_checksum(path) for path in config.hashlists.files],
-    }
+    lists = {**options(config.hashlists), "checksums": [file_checksum(path) for path in config.hashlists.files]}
     # Stored bytes depend on how they are resized, so another setting has another folder.
     folder = fingerprint("store", 3, images, [])
     lanes = run.artifacts.take(HOST_LANES)
@@ -361,13 +367,7 @@ def run(run: Run) -> None:
     if config.fetch.opted_out_domains:
         built = run.one(domains, domain_task(domains.name, [config.fetch.opted_out_domains]))
         opted_out_domains = {"domains": (Input(built.files["index"]),)}
-    settings_ = {
-        "fetch": options(config.fetch),
-        "store": images,
-        "hashlists": lists,
-        "folder": folder,
-        "route": route,
-    }
+    settings_ = {"fetch": options(config.fetch), "store": images, "hashlists": lists, "folder": folder, "route": route}
     adopted = adopt.run(run)
     redirected = redirects.run(run) if "archive" in config.fetch.origins else []
     licensed = licenses.run(run, options(config.fetch), opted_out_domains)

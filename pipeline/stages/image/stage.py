@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from crawl.images.store import read_images
 from dataset.ledger.commits import Commit
 from dataset.schema import CELLS, FACES, IMAGES, PAIRS, VERDICTS
-from pipeline.config import Config, options
+from pipeline.config import Config, check_files, options
 from pipeline.engine.contract import PAIR_ROWS, roles
 from pipeline.engine.phase import Context, Input, Phase, Result, phase
 from pipeline.engine.run import Run
@@ -162,6 +162,7 @@ def _measures(config: Config) -> pa.Schema:
 
 def check(config: Config) -> None:
     """Try the config's own filters of images, and every model, before any work is done. Raises ConfigError."""
+    check_files("semantic.target_folders", config.semantic.target_folders)
     custom_filters.check(config, "image", PAIRS, _measures(config), list(config.image.shares))
     image_models.check(config)
     encoder.check(config)

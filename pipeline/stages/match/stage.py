@@ -11,9 +11,9 @@ import pyarrow.compute as pc
 from dataset.schema import MATCHES, QUERIES, VERDICTS
 from dataset.store.mapped import mapped
 from filters.lines import read_lines
-from filters.queries.build import load_all
+from filters.queries.build import check_all, load_all
 from filters.queries.match import STOPWORDS, Matcher, match_by_language
-from pipeline.config import options, plain
+from pipeline.config import Config, ConfigError, options, plain
 from pipeline.engine.contract import CANDIDATE_ROWS, roles
 from pipeline.engine.phase import Context, Input, Result, Task, every, of_each, phase
 from pipeline.engine.run import Run
@@ -112,6 +112,14 @@ def decide(context: Context) -> Result:
     tables = {"measures": context.table("measures"), "texts": texts}
     verdicts = decide_by_sql(context, "decisions/match", rows, tables, context.options)
     return verdict_result(context, rows, verdicts.cast(VERDICTS))
+
+
+def check(config: Config) -> None:
+    """Read the query lists, before any work is done. Raises ConfigError."""
+    try:
+        check_all(config.match.queries)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"match.queries: {error}") from None
 
 
 def run(run: Run) -> None:

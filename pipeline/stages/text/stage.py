@@ -22,7 +22,7 @@ from filters.texts.not_captions import FOUND
 from filters.texts.repeats import REPEATS, SAMPLES
 from filters.texts.text import TextConfig, listed, measure_text, word_files
 from filters.texts.wording import reworded
-from pipeline.config import Config, ConfigError, options, plain
+from pipeline.config import Config, ConfigError, check_files, options, plain
 from pipeline.engine.contract import CANDIDATE_ROWS, roles, settings
 from pipeline.engine.exchanges.exchange import ROWS_PER_BUCKET, bucket_count, bucket_of, write_buckets
 from pipeline.engine.exchanges.gathering import exchange
@@ -205,7 +205,12 @@ def decide(context: Context) -> Result:
 
 
 def check(config: Config) -> None:
-    """Check whether the config's own filters of texts can be run, before any work is done. Raises ConfigError."""
+    """Check whether the lists are there and the config's own filters of texts can be run, before any work is done.
+    Raises ConfigError."""
+    if config.text.language_model != "builtin":
+        check_files("text.language_model", [config.text.language_model])
+    check_files("text.blocklist", word_files(config.text))
+    check_files("text.blocked_domains", listed(config.text.blocked_domains))
     custom_filters.check(config, "text", CANDIDATES, MEASURES)
 
 

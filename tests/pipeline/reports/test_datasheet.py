@@ -21,7 +21,7 @@ ROWS: list[dict[str, Any]] = [
 
 def sheet(out: str, **overrides: Any) -> str:
     config = make_config({"sources": [ARCHIVE], "out": out, "name": "garden", **overrides})
-    datasheet.write(Storage(out), config)
+    datasheet.write(Storage(out), config, [])
     return Storage(out).read("datasheet.md").decode()
 
 
