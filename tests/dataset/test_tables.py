@@ -47,6 +47,16 @@ def test_a_schema_says_how_large_its_row_groups_are() -> None:
     assert file.read().equals(rows(0, 10).select(SCHEMA.names).cast(SCHEMA))
 
 
+@pytest.mark.parametrize("values", [["http://a.example/1"] * 4, ["a", "a", "b", "c"], ["a", "a", "b", "b"]])
+def test_a_column_most_of_whose_values_are_distinct_has_no_dictionary(values: list[str]) -> None:
+    schema = pa.schema([("url", pa.string()), ("text", pa.string()), ("n", pa.list_(pa.struct([("x", pa.int32())])))])
+    table = pa.table({"url": values, "text": ["same"] * 4, "n": [[{"x": 1}]] * 4}, schema)
+    file = pq.ParquetFile(io.BytesIO(to_parquet(table)))
+    assert file.read().equals(table)
+    columns = [file.metadata.row_group(0).column(number) for number in range(3)]
+    assert [column.has_dictionary_page for column in columns] == [len(set(values)) <= 2, True, True]
+
+
 def test_rows_that_do_not_fit_are_refused() -> None:
     with pytest.raises(pa.ArrowInvalid):
         GrowingParquet(SCHEMA).add(pa.table({"number": ["x"], "text": ["y"], "url": ["z"]}))
