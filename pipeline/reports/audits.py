@@ -21,7 +21,9 @@ Value = str | int | float
 _COLUMN = re.compile(r"-- column (\w+): (.+)")
 _PARAMETER = re.compile(r"-- \$(\w+) = ([^:]*): (.+)")
 _USED = re.compile(r"(?<![\w$])\$([a-zA-Z_]\w*)(?![\w$])")
-_NO_CODE = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|--[^\n]*|/\*.*?\*/", re.DOTALL)  # texts, names and comments
+_NO_CODE = re.compile(  # texts, names and comments
+    r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|\$(?P<tag>\w*)\$.*?\$(?P=tag)\$|--[^\n]*|/\*.*?\*/", re.DOTALL
+)
 
 
 @dataclass(frozen=True)

@@ -135,7 +135,7 @@ def test_a_folder_of_ones_own_has_audits_with_parameters(tmp_path: Path, capsys:
 
 def test_a_parameter_that_is_not_declared_is_a_sentence_with_the_line_to_add(tmp_path: Path) -> None:
     (tmp_path / "mine.sql").write_text(
-        "-- It costs $much.\nSELECT '$said', 1 AS \"$name\", $$text$$ WHERE 1 > $least\n"
+        "-- It costs $much.\nSELECT '$said', 1 AS \"$name\", $$a $text$$, $x$a $text$x$ WHERE 1 > $least\n"
     )
     with pytest.raises(ConfigError, match=r"mine\.sql uses \$least .* add a line `-- \$least = 10: what it is`"):
         audits.find("mine", str(tmp_path))
