@@ -23,6 +23,8 @@ from tests.pipeline.engine import hostile_phase
 
 PROVOKES = {TIME, MEMORY}
 LIMITS = RecordLimits(seconds=0.3, memory_bytes=150_000_000)
+RUN_CPU_S = 1.0
+"""What a record may take in a run, of which the honest ones must stay within it on a busy machine."""
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +117,7 @@ def run(archive: Path, out: Path, **limits: Any) -> list[tuple[str, str, str]]:
         "sources": [str(archive)],
         "out": str(out),
         "match": {"queries": str(archive.parent / "queries.txt")},
-        "run": {"record_cpu_s": LIMITS.seconds, **limits},
+        "run": {"record_cpu_s": RUN_CPU_S, **limits},
     }
     made = make_config(config)
     executor = LocalExecutor(2, RecordLimits(made.run.record_cpu_s, made.run.record_memory_bytes))
@@ -144,7 +146,7 @@ def poisoned(archive: Path, out: Path, where: str, kind: str, **limits: Any) -> 
 def test_a_hostile_text_is_dropped_alone_with_its_evidence(archive: Path, tmp_path: Path) -> None:
     ((text, given, evidence),) = poisoned(archive, tmp_path / "out", "text", "slow")
     assert text.startswith(HOSTILE) and given == TIME
-    assert json.loads(evidence)["cpu_s"] >= json.loads(evidence)["limit_s"] == LIMITS.seconds
+    assert json.loads(evidence)["cpu_s"] >= json.loads(evidence)["limit_s"] == RUN_CPU_S
     assert f"1 inputs left out as {TIME}" in status(str(tmp_path / "out")).as_text()
 
 
