@@ -26,12 +26,11 @@ demo: setup  ## crawl a small web, build a dataset, train a CLIP, examine it
 
 # Three rooms at once on two cores: where Ray or a browser starts, one waits. See tests/rooms.py.
 PROCESSES ?= 3
-RERUNS ?= 0
-test: setup  ## all tests, PROCESSES rooms at once; RERUNS=1 tries once more what fails
-	@$(BIN)/python -m tests --processes $(PROCESSES) --reruns $(RERUNS)
+test: setup  ## all tests, PROCESSES rooms at once; AGAIN=--again tries once more, at the end, what has failed
+	@$(BIN)/python -m tests --processes $(PROCESSES) $(AGAIN)
 
 test-%: setup  ## the tests of one room
-	@$(BIN)/python -m tests --reruns $(RERUNS) $*
+	@$(BIN)/python -m tests $(AGAIN) $*
 
 MINUTES ?= 10
 fuzz: setup  ## damaged and hostile inputs for every reader, for MINUTES; what breaks a promise is saved in build/fuzz

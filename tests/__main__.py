@@ -15,8 +15,9 @@ import importlib
 import os
 import selectors
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 # Before numpy or torch is imported, as in conftest.py: threads of theirs would also not survive a fork.
@@ -100,7 +101,9 @@ def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests", description=__doc__)
     parser.add_argument("rooms", nargs="*", metavar="ROOM", help=f"of {', '.join(ROOMS)}; all by default")
     parser.add_argument("--processes", type=int, default=3, help="rooms at once")
-    parser.add_argument("--reruns", type=int, default=0, help="how often a test that fails is tried once more")
+    parser.add_argument(
+        "--again", action="store_true", help="in the end, try what has failed once more, a room at a time"
+    )
     given = parser.parse_args(words)
     if unknown := set(given.rooms) - set(ROOMS):
         parser.error(f"there is no room {', '.join(sorted(unknown))}; there are {', '.join(ROOMS)}")
@@ -108,15 +111,34 @@ def main(words: Sequence[str] | None = None) -> int:
     for library in LIBRARIES:
         importlib.import_module(library)
     gc.freeze()  # no room looks through these for garbage
-    more = ["-r", "fER", *(["--reruns", str(given.reruns)] if given.reruns else [])]
-    waiting = [name for name in ROOMS if not given.rooms or name in given.rooms]
-    at_work: list[Room] = []
-    failures: list[str] = []
+    with tempfile.TemporaryDirectory() as caches:  # of which pytest knows what failed
+        rooms = {
+            name: ["-r", "fE", "-o", f"cache_dir={caches}/{name}", *paths(name)]
+            for name in ROOMS
+            if not given.rooms or name in given.rooms
+        }
+        failures = run(rooms, given.processes)
+        if given.again and failures:
+            show("these failed, and are tried once more while nothing else is at work:", failures)
+            failures = run({name: ["--last-failed", *rooms[name]] for name in failures}, 1)
+    gc.unfreeze()
+    show("these failed:", failures)
+    return 1 if failures else 0
+
+
+def run(rooms: Mapping[str, Sequence[str]], processes: int) -> dict[str, list[str]]:
+    """Test rooms, so many at once. Returns what those that did not pass said of it.
+
+    Args:
+        rooms: pytest's arguments by room.
+        processes: how many rooms are at work at once.
+    """
+    waiting, at_work, failures = list(rooms), [], {}
     with selectors.DefaultSelector() as outputs:
         while waiting or at_work:
-            while waiting and len(at_work) < given.processes:
+            while waiting and len(at_work) < processes:
                 name = waiting.pop(0)
-                room = Room(name, [*more, *paths(name)])
+                room = Room(name, rooms[name])
                 at_work.append(room)
                 outputs.register(room.output, selectors.EVENT_READ, room)
             for key, _ in outputs.select(_LOOK_S):
@@ -126,11 +148,15 @@ def main(words: Sequence[str] | None = None) -> int:
                     outputs.unregister(room.output)
                     os.close(room.output)
                     at_work.remove(room)
-                    failures += [] if passed else room.failures
-    gc.unfreeze()
-    for line in failures:  # what stands above may be cut from a log
-        print(line, flush=True)
-    return 1 if failures else 0
+                    if not passed:
+                        failures[room.name] = room.failures
+    return failures
+
+
+def show(title: str, failures: Mapping[str, Sequence[str]]) -> None:
+    """Print what failed once more: what stands above may be cut from a log."""
+    if failures:
+        print("\n".join([title, *(line for lines in failures.values() for line in lines)]), flush=True)
 
 
 if __name__ == "__main__":
