@@ -48,11 +48,13 @@ _ROOT = Template(r"""SET VARIABLE ${root}_places = (SELECT list(left(file, -$len
 SET VARIABLE ${root}_files = coalesce((
     SELECT list(regexp_replace(place, '([*?\[])', '[\1]', 'g') || '/' || name)
     FROM (SELECT unnest(getvariable('${root}_places')) AS place), (SELECT unnest([$markers]) AS name)), ['$last']);
+SET VARIABLE ${root}_files = (SELECT list(file) FROM glob(getvariable('${root}_files')));
 SET VARIABLE $root = coalesce(
     (SELECT min(left(file, -$length)) FROM glob(coalesce(getvariable('dataset') || '/$last', ''))),
     (SELECT min_by(place, (place <> '.', place)) FROM (
-        SELECT place FROM (SELECT unnest(getvariable('${root}_places')) AS place), (SELECT unnest([$markers]) AS name)
-        SEMI JOIN glob(getvariable('${root}_files')) AS found ON found.file = place || '/' || name
+        SELECT place
+        FROM (SELECT unnest(getvariable('${root}_places')) AS place), (SELECT unnest([$markers]) AS name)
+        WHERE list_contains(getvariable('${root}_files'), place || '/' || name)
         GROUP BY place HAVING count(*) = $count)),
     error('the dataset is not around the current folder: SET VARIABLE dataset to its folder before this file is read'));
 SET VARIABLE $root = regexp_replace(getvariable('$root'), '([*?\[])', '[\1]', 'g');

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import duckdb
@@ -17,6 +19,7 @@ from dataset.store.storage import Storage
 from pipeline.cli import main
 from tests.pipeline.dataset_fixture import HandMade
 
+SHELL = Path(sys.executable).with_name("duckdb")
 ROWS = [
     {"url": "http://a.example/1.jpg", "text": "a rose; -- 'quoted'"},
     {"url": "http://a.example/2.jpg", "text": "b", "drop": ("text", "text_too_short", {"characters": 1})},
@@ -69,6 +72,24 @@ def test_a_pair_id_alone_finds_its_rows(tmp_path: Path) -> None:
             wanted = connection.execute(f"SELECT * FROM {view} WHERE {key} = $1 ORDER BY ALL", [value]).fetchall()
             by_id = f"SELECT * FROM {view}('{pair_id}') ORDER BY ALL"
             assert connection.execute(by_id).fetchall() == ours.sql(by_id).fetchall() == wanted, view
+
+
+@pytest.mark.skipif(not SHELL.exists(), reason="DuckDB's shell, duckdb-cli, is not installed: make setup")
+def test_duckdbs_own_shell_of_another_version_has_them(tmp_path: Path) -> None:
+    out = made(tmp_path / "mine [b] 'c'")
+    ours = Dataset(str(out))
+    ((pair_id,),) = ours.sql("SELECT min(pair_id) FROM pairs").fetchall()
+    texts = [f"(SELECT string_agg(v::VARCHAR, chr(10) ORDER BY v::VARCHAR) FROM {view} AS v)" for view in VIEW_COLUMNS]
+    by_id = ("candidates", "images", "matches", "scores", "pairs")
+    wanted = ours.sql(f"SELECT md5(concat({', '.join(texts)}))").fetchall()[0][0]
+    queries = [f"SELECT md5(concat({', '.join(texts)}))", *(f"SELECT count(*) FROM {v}('{pair_id}')" for v in by_id)]
+    queries += [f"SELECT count(*) FROM candidates WHERE pair_id = '{pair_id}'"]
+    answers = [str(ours.sql(query).fetchall()[0][0]) for query in queries[1:]]
+    assert set(answers) == {"1"} and len(wanted) == 32
+    for folder, first in ((out, ["-init", NAME]), (tmp_path, ["-init", f"{out.name}/{NAME}"])):
+        command = [str(SHELL), "-csv", "-noheader", *first, "-c", "; ".join(queries)]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        assert done.stdout.split() == [wanted, *answers], done.stderr
 
 
 @pytest.mark.parametrize("below", ["out", "data/out", "data/mine/out", "../out", "../other/out", "."])
