@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,14 @@ def committed(out: Path) -> int:
     """Return the tasks whose records are there."""
     storage = Storage(str(out))
     folders = {path.parent for name in ("commits.parquet", "commits") for path in out.glob(f"*/*/{name}")}
-    return sum(len(Ledger(storage, f"{folder.parent.name}.{folder.name}").load()) for folder in sorted(folders))
+    return sum(_records(Ledger(storage, f"{folder.parent.name}.{folder.name}")) for folder in sorted(folders))
+
+
+def _records(ledger: Ledger) -> int:
+    for _ in range(10):
+        with suppress(FileNotFoundError):  # the build has put the records of a phase together meanwhile
+            return len(ledger.load())
+    raise TimeoutError("the records of a phase are never there when they are looked for")
 
 
 def tasks_done(lines: list[str]) -> int:

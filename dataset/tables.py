@@ -124,15 +124,17 @@ def _leaves(field: pa.Field, path: str) -> Iterator[str]:
         yield path
 
 
-def read_parquet(storage: Storage, name: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read one file, or only some of its columns.
+def read_parquet(
+    storage: Storage, name: str, columns: Sequence[str] | None = None, dictionaries: Sequence[str] = ()
+) -> pa.Table:
+    """Read one file, or only some of its columns; some of them as dictionaries, see `dataset.ledger.damage.parsed`.
 
     Raises:
         FileNotFoundError: there is no such file.
         DamagedError: it is damaged, or lacks a column; the sentence names it.
     """
     with storage.open(name) as file:
-        return parsed(storage, name, file, list(columns) if columns is not None else None)
+        return parsed(storage, name, file, list(columns) if columns is not None else None, dictionaries)
 
 
 def read_parquet_file(file: pa.NativeFile, url: str, columns: Sequence[str] | None = None) -> pa.Table:

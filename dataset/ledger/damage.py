@@ -111,10 +111,15 @@ def open_table(storage: Storage, file: FileRef) -> Iterator[pa.NativeFile]:
         yield source
 
 
-def parsed(storage: Storage, name: str, source: pa.NativeFile, columns: list[str] | None) -> pa.Table:
-    """Return Parquet whose pages are held against their checksums. Raises DamagedError."""
+def parsed(
+    storage: Storage, name: str, source: pa.NativeFile, columns: list[str] | None, dictionaries: Sequence[str] = ()
+) -> pa.Table:
+    """Return Parquet whose pages are held against their checksums. Raises DamagedError.
+
+    dictionaries: columns of strings that are read as dictionaries, so that few values are not repeated for all rows.
+    """
     with named(storage, name):
-        file = pq.ParquetFile(source, page_checksum_verification=True)
+        file = pq.ParquetFile(source, page_checksum_verification=True, read_dictionary=list(dictionaries) or None)
         table = file.read(columns, use_threads=source.size() > _SMALL_BYTES)
         if not isinstance(source, pa.BufferReader):
             _count(file, columns)

@@ -25,8 +25,9 @@ from dataset.ledger.damage import DamagedError
 from dataset.schema import SHARD_INDEX
 from dataset.store.storage import FileInfo, Storage, absolute, is_local
 from dataset.tables import concat, read_parquet, to_parquet
+from dataset.webdataset.index_arrays import INDEX_DAMAGE
 from dataset.webdataset.index_parts import has_index
-from dataset.webdataset.shards import FOLDER, INDEX_DAMAGE, Index, build_index, read_index, to_index
+from dataset.webdataset.shards import FOLDER, Index, build_index, read_index, to_index
 from dataset.webdataset.tar import DamagedTarError
 
 MOST_NAMES = 1_000_000

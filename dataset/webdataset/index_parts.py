@@ -13,7 +13,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
@@ -28,6 +28,7 @@ from dataset.store.mapped import delete_unused
 from dataset.store.scratch import own_folder
 from dataset.store.storage import Storage
 from dataset.tables import read_parquet
+from dataset.webdataset.index_arrays import Arrays
 
 _READERS = min(8, os.cpu_count() or 1)
 """Parts that are read at once; each takes 0.3 GB meanwhile."""
@@ -66,14 +67,6 @@ def read_parts(storage: Storage, files: Sequence[str]) -> Iterator[pa.Table]:
     """Yield the parts of an index, one at a time. Raises DamagedError."""
     for name in files:
         yield read_parquet(storage, name)
-
-
-class Arrays(NamedTuple):
-    """Some samples of an index."""
-
-    shards: list[str]
-    fixed: dict[str, np.ndarray]  # FIXED; `shard` into `shards`
-    keys: pa.Array  # string (n,)
 
 
 class Mapped:
@@ -130,7 +123,7 @@ class Mapped:
         sums = {name: xxhash.xxh3_128() for name in FIXED}
 
         def part(name: str) -> Arrays:
-            return arrays(read_parquet(storage, name), split)
+            return arrays(read_parquet(storage, name, dictionaries=("shard", "split")), split)
 
         with replacing(self._path) as draft, draft.open("wb", 0) as file, ThreadPoolExecutor(_READERS) as pool:
             _put(file, starts["ends"], np.zeros(1, "<i8"))

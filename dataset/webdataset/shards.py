@@ -16,16 +16,16 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import xxhash
 
-from dataset.ids import checksum, hash64, words64
+from dataset.ids import checksum, hash64
 from dataset.layout import INDEX_PARTS
 from dataset.ledger.damage import is_whole
 from dataset.schema import SHARD_INDEX
 from dataset.store.storage import Storage, is_local, open_input
 from dataset.tables import concat
-from dataset.webdataset.index_parts import FIXED, MAPPED_SAMPLES, Arrays, Mapped, index_files, read_parts, sample_count
+from dataset.webdataset.index_arrays import INDEX_DAMAGE, arrays_of, as_now
+from dataset.webdataset.index_parts import FIXED, MAPPED_SAMPLES, Mapped, index_files, read_parts, sample_count
 from dataset.webdataset.tar import DamagedTarError, by_offset, members
 
 FOLDER = "shards"
@@ -35,7 +35,6 @@ IMAGE_PARTS = ("jpg", "webp", "jpeg", "png", "avif", "heic", "heif", "gif", "bmp
 _WRITTEN_PARTS = ("jpg", "webp", "txt", "json")
 _BLOCK = 512
 _MOST_JSON = 2**24  # bytes of a sample's json; a longer one is not looked into for a pair_id
-_MOST_BYTES = 2**60  # of a shard; no file system has larger files
 _END = bytes(2 * _BLOCK)  # two zero blocks end an archive
 _KEY = re.compile(r"[0-9a-f]{1,64}")
 _MEMBER = re.compile(r"^((?:.*/|)[^.]+)[.]([^/]*)$")  # webdataset's base_plus_ext
@@ -49,10 +48,6 @@ class Entry(NamedTuple):
     offset: int
     size: int
     checksum: int  # XXH3 of these bytes
-
-
-class DamagedIndexError(ValueError):
-    """A table of samples says of them what cannot be."""
 
 
 class DamagedSampleError(ValueError):
@@ -209,7 +204,7 @@ def read_index(storage: Storage, split: str) -> Index:
     try:
         if sample_count(storage, files) > MAPPED_SAMPLES:
             return _mapped_index(storage, files, split)
-        return to_index(concat(map(_as_now, read_parts(storage, files)), SHARD_INDEX), split)
+        return to_index(concat(map(as_now, read_parts(storage, files)), SHARD_INDEX), split)
     except INDEX_DAMAGE as error:
         where = files[0] if len(files) == 1 else INDEX_PARTS
         raise ValueError(
@@ -225,7 +220,7 @@ def to_index(table: pa.Table, split: str, folder: str = FOLDER) -> Index:
         DamagedIndexError: a value is missing, an offset or a size is negative or beyond all files, or a name is not
             UTF-8.
     """
-    shards, arrays, keys = _arrays(table, split)
+    shards, arrays, keys = arrays_of(table, split)
     contents = {name: np.ascontiguousarray(arrays[name]).data.cast("B") if len(keys) else b"" for name in _TELLING}
     sums = {name: checksum(content) for name, content in contents.items()}
     return Index(
@@ -246,35 +241,9 @@ def _fingerprint(shards: Iterable[str], sums: Mapping[str, str]) -> str:
     return checksum("".join([*shards, *(sums[name] for name in _TELLING)]).encode())
 
 
-def _as_now(table: pa.Table) -> pa.Table:
-    """A part of an index with all columns; an older version wrote no checksum."""
-    if "checksum" not in table.column_names:
-        table = table.append_column("checksum", pa.nulls(len(table), pa.uint64()))
-    return table
-
-
-def _arrays(table: pa.Table, split: str) -> Arrays:
-    """The arrays of an index and the keys, of one split of a table. Raises DamagedIndexError: see `to_index`."""
-    table = _as_now(table)
-    mine = pc.equal(table.column("split"), split)
-    if pc.all(mine, skip_nulls=False).as_py() is not True:  # all are, of most parts
-        table = table.filter(mine)
-    table = table.select(SHARD_INDEX.names).cast(SHARD_INDEX)
-    _check(table)
-    shard = table.column("shard").combine_chunks().dictionary_encode()
-    fixed = {
-        "shard": shard.indices.to_numpy(),
-        "offset": table.column("offset").to_numpy(),
-        "size": table.column("size").to_numpy(),
-        "checksum": pc.fill_null(table.column("checksum"), 0).to_numpy(),
-        "pair_id": words64(table.column("pair_id")) if len(table) else np.empty((0, 2), np.uint64),
-    }
-    return Arrays(shard.dictionary.to_pylist(), fixed, table.column("key").combine_chunks())
-
-
 def _mapped_index(storage: Storage, files: Sequence[str], split: str) -> Index:
     """`to_index` of all parts, mapped."""
-    mapped = Mapped(storage, files, split, _arrays)
+    mapped = Mapped(storage, files, split, arrays_of)
     shards = tuple(mapped.layout["shards"])
     arrays: dict[str, Any] = {name: mapped.array(name) for name in FIXED}
     return Index(
@@ -284,25 +253,6 @@ def _mapped_index(storage: Storage, files: Sequence[str], split: str) -> Index:
         fingerprint=_fingerprint(shards, mapped.layout["checksums"]),
         **arrays,
     )
-
-
-INDEX_DAMAGE = (KeyError, pa.ArrowException, DamagedIndexError)
-"""What reading a table raises that is no index."""
-
-
-def _check(table: pa.Table) -> None:
-    """Raises DamagedIndexError: the table may be somebody else's, and what reads samples by it believes it."""
-    for name in ("shard", "key", "offset", "size", "pair_id"):
-        if table.column(name).null_count:
-            raise DamagedIndexError(f"a {name} is missing")
-        try:
-            table.column(name).validate(full=True)
-        except pa.ArrowInvalid:
-            raise DamagedIndexError(f"a {name} is not UTF-8") from None
-    for name in ("offset", "size"):
-        least, most = pc.min_max(table.column(name)).as_py().values()
-        if len(table) and (least < 0 or most > _MOST_BYTES):
-            raise DamagedIndexError(f"it has the {name} {least if least < 0 else most:,}")
 
 
 def read_sample(storage: Storage, index: Index, row: int) -> dict[str, bytes]:

@@ -6,9 +6,11 @@ import itertools
 import multiprocessing
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -72,6 +74,31 @@ def test_parts_and_mapped_parts_are_the_index_of_one_file(of: list[tuple[int, st
             patch.undo()
             patch.setenv("TMPDIR", folder)
             patch.setattr(tempfile, "tempdir", None)
+
+
+@pytest.mark.parametrize("most_in_memory", [-1, 10], ids=["mapped", "in memory"])
+@pytest.mark.parametrize(
+    ("column", "values", "words"),
+    [
+        ("shard", [None, "a"], "a shard is missing"),
+        ("shard", [b"a", b"\xff"], "a shard is not UTF-8"),
+        ("split", [b"train", b"\xff"], "a split is not UTF-8"),
+        ("key", [b"a", b"\xff"], "a key is not UTF-8"),
+    ],
+)
+def test_strings_that_are_none_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most_in_memory: int, column: str, values: list[Any], words: str
+) -> None:
+    monkeypatch.setattr(shards, "MAPPED_SAMPLES", most_in_memory)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    damaged = pa.array(values, pa.binary()).view(pa.string())
+    whole = table([(0, "a", False), (0, "b", False)])
+    whole = whole.set_column(whole.column_names.index(column), column, damaged)
+    pq.write_table(whole, (tmp_path / "index.parquet"))
+    storage = Storage(str(tmp_path))
+    storage.write("shards/index/00000.parquet", (tmp_path / "index.parquet").read_bytes())
+    with pytest.raises(ValueError, match=f"is no index of shards as openwit writes it \\({words}"):
+        read_index(storage, "train")
 
 
 def test_a_changed_index_is_laid_out_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
